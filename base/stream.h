@@ -1,0 +1,65 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace zerostep {
+
+// A point in a stream's work. A value handle; a default-constructed event is complete.
+class Event {
+ public:
+  class Impl {
+   public:
+    virtual ~Impl() = default;
+    virtual bool ready() const = 0;
+    virtual void wait() const = 0;
+  };
+  Event() = default;
+  explicit Event(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  // True when all work before the event is done (or has failed).
+  bool ready() const { return !impl_ || impl_->ready(); }
+  // Blocks the calling thread until then. Rethrows what the work threw.
+  void wait() const {
+    if (impl_) impl_->wait();
+  }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+// An in-order queue of work: on the CPU a worker thread, or the caller itself (`inline_stream`); on CUDA a stream.
+// A value handle: copies name the same queue. Work that throws poisons the stream: what follows is skipped, and every later
+// wait on it rethrows the first exception.
+class Stream {
+ public:
+  class Impl {
+   public:
+    virtual ~Impl() = default;
+    virtual Event enqueue(std::function<void()> work) = 0;
+    virtual void wait(const Event& event) = 0;
+    virtual void synchronize() = 0;
+    virtual const std::string& name() const = 0;
+  };
+  // Runs work at once in the calling thread.
+  static Stream inline_stream(std::string name = "inline");
+  // Runs work in a thread of its own, which ends with the last handle (after finishing what is queued).
+  static Stream worker(std::string name);
+
+  explicit Stream(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  // Appends work; the event completes after it. Never blocks on a worker stream.
+  Event enqueue(std::function<void()> work) { return impl_->enqueue(std::move(work)); }
+  // Work enqueued from now on starts only after the event. Does not block the caller of a worker stream.
+  void wait(const Event& event) { impl_->wait(event); }
+  // An event that completes after all work enqueued so far.
+  Event record() {
+    return impl_->enqueue([] {});
+  }
+  // Blocks until the queue is empty; rethrows.
+  void synchronize() { impl_->synchronize(); }
+  const std::string& name() const { return impl_->name(); }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace zerostep

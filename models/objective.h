@@ -1,0 +1,21 @@
+#pragma once
+#include "models/unit.h"
+
+namespace zerostep {
+
+// Batch and model output -> a sum and a count. The loss of a step is the sum over the global batch divided by its count.
+class Objective {
+ public:
+  virtual ~Objective() = default;
+  // A scalar fp32 tensor: the sum over the micro-batch's valid positions. Differentiable unless the objective says otherwise.
+  virtual at::Tensor sum(const Batch& batch, const TensorList& outputs) const = 0;
+  virtual int64_t count(const Batch& batch) const { return batch.valid_tokens; }
+  virtual const char* name() const = 0;
+  // For the plan: bytes held for backward and extra peak bytes, beyond the logits.
+  virtual ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const = 0;
+};
+
+// Token cross-entropy in fp32, labels -100 ignored.
+std::unique_ptr<Objective> make_cross_entropy();
+
+}  // namespace zerostep

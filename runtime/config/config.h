@@ -1,0 +1,143 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+
+namespace zerostep {
+
+// The resolved configuration: what the rest of the program reads. Made by `load_config` alone; every value is in range and nothing is "auto".
+
+struct BatchConfig {
+  int64_t train_batch_size = 0;  // = micro_batch_size * accumulation_steps * data-parallel world
+  int64_t micro_batch_size = 0;
+  int64_t accumulation_steps = 1;
+};
+
+struct OptimizerConfig {
+  enum class Type : uint8_t { Adam, AdamW, SGD, Lion } type = Type::AdamW;
+  std::string type_name = "AdamW";
+  double lr = 1e-3;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double momentum = 0, dampening = 0;
+  bool nesterov = false;
+  bool adam_w_mode = true;
+  bool bias_correction = true;
+  std::vector<std::string> no_decay;  // name patterns
+  struct Group {
+    std::vector<std::string> patterns;
+    double lr_factor = 1.0;
+    std::optional<double> weight_decay;
+  };
+  std::vector<Group> groups;  // first match wins
+};
+
+struct SchedulerConfig {
+  enum class Type : uint8_t { None, WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest, Cosine } type = Type::None;
+  // DeepSpeed's parameters under DeepSpeed's names, defaults filled in.
+  double warmup_min_lr = 0, warmup_max_lr = 0.001;
+  int64_t warmup_num_steps = 1000, total_num_steps = 0;
+  bool warmup_log = true;  // warmup_type "log" (default) or "linear"
+  double warmup_min_ratio = 0, cos_min_ratio = 0.0001;
+  double cycle_min_lr = 0, cycle_max_lr = 0, decay_lr_rate = 0, cycle_min_mom = 0.8, cycle_max_mom = 0.9, decay_mom_rate = 0;
+  int64_t cycle_first_step_size = 2000, cycle_second_step_size = 0, cycle_first_stair_count = 0, cycle_second_stair_count = 0,
+          decay_step_size = 0;
+  bool cycle_momentum = true;
+  double lr_range_test_min_lr = 1e-3, lr_range_test_step_rate = 1.0;
+  int64_t lr_range_test_step_size = 2000;
+  bool lr_range_test_staircase = false;
+  double min_lr_ratio = 0;  // ours, Cosine: floor as a share of the peak
+};
+
+struct PrecisionConfig {
+  DType compute = DType::F32;  // fp32, bf16 or fp16
+  // fp16
+  double loss_scale = 0;  // 0: dynamic
+  int initial_scale_power = 16, loss_scale_window = 1000, hysteresis = 2;
+  bool consecutive_hysteresis = false;
+  double min_loss_scale = 1;
+};
+
+struct ZeroConfig {
+  int stage = 0;
+  bool contiguous_gradients = true, reduce_scatter = true, allgather_partitions = true, overlap_comm = false, round_robin_gradients = false;
+  // Elements.
+  int64_t reduce_bucket_size = 500000000, allgather_bucket_size = 500000000, sub_group_size = 1000000000;
+  int64_t stage3_max_live_parameters = 1000000000, stage3_max_reuse_distance = 1000000000, stage3_prefetch_bucket_size = 50000000,
+          stage3_param_persistence_threshold = 100000, stage3_model_persistence_threshold = INT64_MAX;
+  bool ignore_unused_parameters = true;
+};
+
+struct ModelConfig {
+  std::string family = "gpt2";
+  int64_t n_layer = 0, n_embd = 0, n_head = 0, n_positions = 0, n_inner = 0 /* 0: 4 n_embd */, vocab_size = 0;
+  double layer_norm_epsilon = 1e-5, initializer_range = 0.02;
+  double resid_pdrop = 0, embd_pdrop = 0, attn_pdrop = 0;
+  bool tie_word_embeddings = true;
+  std::vector<std::string> trainable;  // name patterns; empty: all
+};
+
+struct DataConfig {
+  std::vector<std::string> train, eval;
+  std::string tokenizer = "byte";  // or a path
+  int64_t sequence_length = 0;     // default: n_positions
+  std::string text_field = "text";
+  std::vector<std::string> join_fields;
+  int64_t max_samples = 0;
+  bool shuffle = true;
+  std::string cache;  // folder of token caches; default <run.output_dir>/.cache
+};
+
+struct StepConfig {
+  std::string mode = "fo";
+};
+
+struct RunConfig {
+  std::string name = "run", output_dir = "runs";
+  int64_t steps = 0;     // total; derived from epochs when those are given (needs the corpus: 0 until then)
+  double epochs = 0;
+  int64_t eval_interval = 0, eval_samples = 0;  // 0: none / all
+  std::string device = "auto";
+  int64_t device_memory = 0;  // bytes a rank; 0: what the machine has
+  bool trace = false;
+  double collective_timeout_seconds = 600;
+};
+
+struct MonitorConfig {
+  bool csv_enabled = false;
+  std::string csv_output_path, csv_job_name;
+  bool comms_enabled = false, comms_verbose = false;
+  bool flops_enabled = false;
+  int64_t flops_profile_step = 1;
+  int flops_module_depth = -1, flops_top_modules = 1;
+  bool flops_detailed = true;
+  std::string flops_output_file;
+};
+
+struct Config {
+  uint64_t seed = 1234;
+  BatchConfig batch;
+  OptimizerConfig optimizer;
+  SchedulerConfig scheduler;
+  PrecisionConfig precision;
+  ZeroConfig zero;
+  ModelConfig model;
+  DataConfig data;
+  StepConfig step;
+  RunConfig run;
+  MonitorConfig monitor;
+  double gradient_clipping = 1.0;
+  bool prescale_gradients = false;
+  double gradient_predivide_factor = 1.0;
+  DType communication_data_type = DType::F32;
+  int64_t steps_per_print = 10;
+  bool wall_clock_breakdown = false, memory_breakdown = false, dump_state = false;
+  int64_t number_checkpoints = 0;    // activation_checkpointing: segments; 0: no recomputation; -1: one per unit
+  bool profile_checkpointing = false;
+  std::string file;  // where it came from, for messages
+};
+
+}  // namespace zerostep

@@ -1,0 +1,29 @@
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/config/config.h"
+
+namespace zerostep {
+
+struct ConfigRequest {
+  std::string file;
+  std::vector<std::string> set;  // "PATH=VALUE": VALUE is JSON, else a string
+  int world = 1;                 // data-parallel ranks, for the batch arithmetic
+};
+
+struct LoadedConfig {
+  Config config;
+  std::string resolved_json;             // plain JSON, a valid input at any world size (derived batch values left out)
+  std::string labelled_text;             // what `zerostep config FILE` prints: each value with given, default, derived or auto
+  std::vector<std::string> warnings;     // one line each
+};
+
+// Reads, checks and resolves a file. InputError: one paragraph that names the file, the JSON path, the value found and what is allowed.
+LoadedConfig load_config(const ConfigRequest& request);
+
+// What `zerostep config --keys` prints: every known key with its list (honoured, accepted, refused), type, default and meaning.
+std::string describe_keys();
+
+}  // namespace zerostep

@@ -1,0 +1,124 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/stream.h"
+
+namespace zerostep {
+
+// One contiguous part of a collective. Several segments make one collective: one handshake, one event, one entry in the counters.
+//   all_gather:     source = this rank's `count` elements, target = size() * count elements, rank r's at r * count.
+//                   source may be its own place inside target.
+//   reduce_scatter: source = size() * count elements, target = the sum over ranks of elements [rank * count, (rank + 1) * count).
+//                   target may be its own place inside source.
+//   all_reduce:     source = `count` elements, target likewise; may be equal.
+//   broadcast:      target = `count` elements, read on the root, written elsewhere; source is not used.
+struct Segment {
+  const void* source;
+  void* target;
+  int64_t count;
+};
+
+enum class ReduceOp : uint8_t { Sum, Max };
+enum class CollectiveKind : uint8_t { AllGather, ReduceScatter, AllReduce, Broadcast, Barrier };
+const char* name_of(CollectiveKind kind);
+
+// Memory that the other ranks of a communicator can read directly where the backend allows it (shared memory; registered buffers
+// with NCCL). Aligned to 64 bytes, zeroed. Freed with its last owner, which must happen before the communicator ends.
+class CommBuffer {
+ public:
+  virtual ~CommBuffer() = default;
+  virtual void* data() const = 0;
+  virtual size_t num_bytes() const = 0;
+};
+
+struct CommCounters {
+  struct Entry {
+    int64_t calls = 0;
+    // Elements that this rank receives: (W-1) * count for all-gather and reduce-scatter, twice (W-1)/W * count for all-reduce
+    // (rounded up to whole elements), count for broadcast on every rank but the root.
+    int64_t elements = 0;
+    int64_t bytes = 0;
+    double seconds = 0;  // time inside the operation, waiting for peers included
+  };
+  Entry all_gather, reduce_scatter, all_reduce, broadcast, barrier;
+  int64_t elements_gathered() const { return all_gather.elements + broadcast.elements; }
+  int64_t elements_reduced() const { return reduce_scatter.elements + all_reduce.elements; }
+};
+
+// Collectives among the ranks of a group. A value handle over one backend: Local (ranks are threads), Mpi (shared memory between ranks
+// of one host, MPI calls across hosts), Fake (counts only). Every rank of the group calls the same operations in the same order with the
+// same kinds, types, counts and labels: each operation carries a fingerprint of them, and a difference is an error on every rank that
+// names both sides. All operations are asynchronous on `stream` and give an event; buffers must stay alive and untouched until it.
+// Sums run in rank order, 16-bit types are summed in fp32, so results depend on the number of ranks alone.
+// A rank that dies, fails or stays silent for longer than the time-out makes the operation throw RunError naming rank, operation, label
+// and size.
+class Communicator {
+ public:
+  class Impl;
+  explicit Communicator(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+  int rank() const;
+  int size() const;
+  const char* backend() const;  // "local", "mpi (shared memory)", "mpi", "fake"
+
+  // `label` says what the operation is for (the unit): for errors, fingerprints and traces. It must outlive the operation.
+  Event all_gather(std::span<const Segment> segments, DType type, Stream& stream, const char* label);
+  // Sums in fp32 (fp64 for F64). target_type is F32 or source_type. accumulate: target += sum, else target = sum.
+  Event reduce_scatter(std::span<const Segment> segments, DType source_type, DType target_type, bool accumulate, Stream& stream,
+                       const char* label);
+  Event all_reduce(std::span<const Segment> segments, DType type, ReduceOp op, Stream& stream, const char* label);
+  Event broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream, const char* label);
+  Event barrier(Stream& stream, const char* label);
+
+  // Blocking conveniences for a few scalars and short texts, in the caller's thread.
+  void all_reduce_scalars(std::span<double> values, ReduceOp op, const char* label);
+  std::vector<std::string> all_gather_text(const std::string& text, const char* label);
+
+  // Collective. Memory for operands of the operations above: those inside it move without a copy in between.
+  std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label);
+
+  // Collective: the ranks that give one color form a group, ordered by (key, rank).
+  Communicator split(int color, int key);
+
+  // Tells the other ranks that this one has failed, so that their operations throw at once instead of waiting for the time-out.
+  void abort(const std::string& reason);
+
+  CommCounters counters() const;
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+struct CommOptions {
+  double timeout_seconds = 600;  // run.collective_timeout_seconds
+};
+
+// Runs `body(communicator)` on `size` threads as ranks; rethrows the first exception that is not the echo of another rank's.
+void run_local_ranks(int size, const CommOptions& options, const std::function<void(Communicator)>& body);
+
+// A communicator of `size` ranks seen from `rank` that moves nothing and counts everything; buffers are not allocated.
+Communicator make_fake_communicator(int rank, int size);
+
+// MPI for the lifetime of the object (MPI_THREAD_SERIALIZED). Without mpirun: one rank.
+class MpiSession {
+ public:
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+  int rank() const;
+  int size() const;
+  int local_rank() const;   // among the ranks of this host
+  int local_size() const;
+};
+enum class MpiPath : uint8_t { Auto, Plain };  // Plain: MPI calls even between ranks of one host (ZEROSTEP_COMM=mpi)
+Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path = MpiPath::Auto);
+
+}  // namespace zerostep
