@@ -1,0 +1,66 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void unmap(std::span<const std::byte> bytes) {
+  if (!bytes.empty()) ::munmap(const_cast<std::byte*>(bytes.data()), bytes.size());
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  // O_NONBLOCK: opening a FIFO must not wait for its writer.
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) fail_input("cannot open '{}' for reading: {}; give the path of a readable file", path, std::strerror(errno));
+  struct stat status = {};
+  if (::fstat(file.get(), &status) != 0) fail_run("cannot read the size of '{}': {}", path, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) {
+    fail_input("'{}' is {}; a regular file is expected", path, S_ISDIR(status.st_mode) ? "a directory" : "a device, pipe or socket");
+  }
+  const auto num_bytes = static_cast<size_t>(status.st_size);
+  if (num_bytes == 0) return;
+  void* data = ::mmap(nullptr, num_bytes, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) fail_run("cannot map the {} bytes of '{}' into memory: {}", num_bytes, path, std::strerror(errno));
+  bytes_ = {static_cast<const std::byte*>(data), num_bytes};
+}
+
+MappedFile::~MappedFile() { unmap(bytes_); }
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  if (this != &other) {
+    unmap(bytes_);
+    path_ = std::move(other.path_);
+    bytes_ = std::exchange(other.bytes_, {});
+  }
+  return *this;
+}
+
+}  // namespace zerostep

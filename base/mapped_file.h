@@ -1,0 +1,30 @@
+#pragma once
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace zerostep {
+
+// A file mapped read-only for as long as the object lives. Pages are read when they are first touched, so a file may be larger
+// than memory. Movable, not copyable; views die with the object. A file that another process cuts short meanwhile gives SIGBUS.
+class MappedFile {
+ public:
+  // InputError, naming the path, when the file does not exist, may not be read or is no regular file; RunError when mapping fails.
+  // An empty file is valid and has no bytes.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+  size_t num_bytes() const { return bytes_.size(); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace zerostep
