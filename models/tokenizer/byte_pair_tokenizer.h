@@ -1,0 +1,21 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/byte_pair_merges.h"
+#include "models/tokenizer/tokenizer.h"
+
+namespace zerostep {
+
+// The parts of a GPT-2 style tokenizer, whatever files they come from.
+struct BytePairVocabulary {
+  std::vector<std::string> bytes_of_token;   // by id; empty: the id is unused
+  std::vector<int32_t> token_of_byte;        // 256
+  std::vector<BytePairMerges::Rule> merges;  // by rank
+  int32_t end_of_document = -1;
+};
+
+std::unique_ptr<Tokenizer> make_byte_pair_tokenizer(BytePairVocabulary vocabulary);
+
+}  // namespace zerostep

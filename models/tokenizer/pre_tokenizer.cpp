@@ -1,0 +1,103 @@
+#include "models/tokenizer/pre_tokenizer.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+// White_Space. PCRE2's own \s also takes U+180E, which Unicode has not counted as a space since version 6.3.
+constexpr const char* kSpace = "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+// PCRE2's tables may be those of Unicode 14 (version 10.42): the letters and numbers that 15 and 16 added.
+constexpr const char* kNewerLetters =
+    "\\x{1C89}\\x{1C8A}\\x{A7CB}-\\x{A7CD}\\x{A7DA}-\\x{A7DC}\\x{105C0}-\\x{105F3}\\x{10D4A}-\\x{10D65}\\x{10D6F}-\\x{10D85}\\x{10EC2}-\\x{"
+    "10EC4}"
+    "\\x{1123F}\\x{11240}\\x{11380}-\\x{11389}\\x{1138B}\\x{1138E}\\x{11390}-\\x{113B5}\\x{113B7}\\x{113D1}\\x{113D3}\\x{11BC0}-\\x{11BE0}"
+    "\\x{11F02}\\x{11F04}-\\x{11F10}\\x{11F12}-\\x{11F33}\\x{1342F}\\x{13441}-\\x{13446}\\x{13460}-\\x{143FA}\\x{16100}-\\x{1611D}"
+    "\\x{16D40}-\\x{16D6C}\\x{18CFF}\\x{1B132}\\x{1B155}\\x{1DF25}-\\x{1DF2A}\\x{1E030}-\\x{1E06D}\\x{1E4D0}-\\x{1E4EB}\\x{1E5D0}-\\x{"
+    "1E5ED}"
+    "\\x{1E5F0}\\x{2B739}\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}";
+constexpr const char* kNewerNumbers =
+    "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}\\x{16130}-\\x{16139}\\x{16D70}-\\x{16D79}"
+    "\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}";
+
+// GPT-2's pattern with its common parts factored out and possessive where giving back could not lead to a match.
+std::string gpt2_pattern() {
+  return fmt::format("'(?:[stmd]|re|ve|ll)| ?+(?:[\\p{{L}}{1}]++|[\\p{{N}}{2}]++|[^{0}\\p{{L}}{1}\\p{{N}}{2}]++)|[{0}]+(?![^{0}])|[{0}]+",
+                     kSpace, kNewerLetters, kNewerNumbers);
+}
+
+}  // namespace
+
+class PreTokenizer::Scratch {
+ public:
+  Scratch() : match(pcre2_match_data_create(1, nullptr)) {
+    if (!match) throw std::bad_alloc();
+  }
+  ~Scratch() { pcre2_match_data_free(match); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  pcre2_match_data* match;
+};
+
+void PreTokenizer::ScratchDeleter::operator()(Scratch* scratch) const { delete scratch; }
+
+struct PreTokenizer::Code {
+  pcre2_code* pattern = nullptr;
+  bool jit = false;
+};
+
+PreTokenizer::PreTokenizer() : code_(std::make_unique<Code>()) {
+  const std::string pattern = gpt2_pattern();
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED,
+                                 &error, &offset, nullptr);
+  if (!code_->pattern) {
+    std::array<PCRE2_UCHAR, 256> text{};
+    pcre2_get_error_message(error, text.data(), text.size());
+    fail_run("PCRE2 does not compile GPT-2's pattern: {} at offset {}; PCRE2 must be built with Unicode support",
+             reinterpret_cast<const char*>(text.data()), offset);
+  }
+  code_->jit = pcre2_jit_compile(code_->pattern, PCRE2_JIT_COMPLETE) == 0;
+}
+
+PreTokenizer::~PreTokenizer() { pcre2_code_free(code_->pattern); }
+
+PreTokenizer::ScratchPointer PreTokenizer::make_scratch() const { return ScratchPointer(new Scratch()); }
+
+size_t PreTokenizer::piece_end(std::string_view text, size_t begin, Scratch& scratch) const {
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  const int matched = code_->jit ? pcre2_jit_match(code_->pattern, subject, text.size(), begin, PCRE2_NO_UTF_CHECK, scratch.match, nullptr)
+                                 : pcre2_match(code_->pattern, subject, text.size(), begin, PCRE2_NO_UTF_CHECK, scratch.match, nullptr);
+  // With one pair of offsets and no group, a match gives 1.
+  if (matched != 1) fail_protocol("the pre-tokenizer finds no piece at byte {} of {}: PCRE2 returns {}", begin, text.size(), matched);
+  return pcre2_get_ovector_pointer(scratch.match)[1];
+}
+
+size_t PreTokenizer::safe_cut(std::string_view text, size_t at) {
+  // Every white space character beyond ASCII, by its last bytes.
+  const auto after_space = [&](size_t p) {
+    const auto byte = [&](size_t back) -> unsigned { return p >= back ? static_cast<unsigned char>(text[p - back]) : 0; };
+    const unsigned last = byte(1), second = byte(2), third = byte(3);
+    if (last < 0x80) return last == ' ' || (last >= '\t' && last <= '\r');
+    if (second == 0xC2) return last == 0x85 || last == 0xA0;
+    if (third == 0xE1) return second == 0x9A && last == 0x80;
+    if (third == 0xE3) return second == 0x80 && last == 0x80;
+    if (third != 0xE2) return false;
+    return (second == 0x80 && (last <= 0x8A || last == 0xA8 || last == 0xA9 || last == 0xAF)) || (second == 0x81 && last == 0x9F);
+  };
+  for (size_t p = std::max<size_t>(at, 1); p < text.size(); ++p) {
+    const char c = text[p];
+    if ((c == ' ' || (c >= '\t' && c <= '\r')) && !after_space(p)) return p;
+  }
+  return text.size();
+}
+
+}  // namespace zerostep
