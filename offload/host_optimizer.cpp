@@ -1,0 +1,220 @@
+#include "offload/host_optimizer.h"
+
+#include <cstring>
+
+#include "base/error.h"
+
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)  // no fused multiply-add: the scalar code serves those machines
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "offload/host_optimizer.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/highway.h>
+
+#include "offload/host_kernels-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+template <class L, class Copy, class Optimizer>
+HWY_INLINE void step_at(const OptimizerSlice& slice, int64_t i, float* state0, float* state1, bool frozen, const Optimizer& optimizer) {
+  using V = typename L::V;
+  const V before = L::load(slice.master + i);
+  const V gradient = L::mul(L::load(slice.gradient + i), L::set(slice.gradient_scale));
+  V after;
+  if constexpr (Optimizer::kStates == 0) {
+    after = optimizer.template update<L>(before, gradient);
+  } else if constexpr (Optimizer::kStates == 1) {
+    V s0 = L::load(state0 + i);
+    after = optimizer.template update<L>(before, gradient, s0);
+    L::store(s0, state0 + i);
+  } else {
+    V s0 = L::load(state0 + i), s1 = L::load(state1 + i);
+    after = optimizer.template update<L>(before, gradient, s0, s1);
+    L::store(s0, state0 + i);
+    L::store(s1, state1 + i);
+  }
+  if (frozen) {
+    after = before;
+  } else {
+    L::store(after, slice.master + i);
+  }
+  Copy::template store<L>(after, slice.compute, i);
+}
+
+template <class Copy, class Optimizer>
+void step_slice(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
+  const bool frozen = optimizer.frozen();
+  int64_t i = 0;
+#if ZEROSTEP_HOST_VECTORS
+  constexpr int64_t kLanes = Vector::kLanes;
+  for (; i + 2 * kLanes <= slice.count; i += 2 * kLanes) {
+    step_at<Vector, Copy>(slice, i, state0, state1, frozen, optimizer);
+    step_at<Vector, Copy>(slice, i + kLanes, state0, state1, frozen, optimizer);
+  }
+#endif
+  for (; i < slice.count; ++i) step_at<Scalar, Copy>(slice, i, state0, state1, frozen, optimizer);
+}
+
+template <class Optimizer>
+void step_target(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
+  if (slice.compute == nullptr) return step_slice<NoCopy>(slice, state0, state1, optimizer);
+  switch (slice.compute_type) {
+    case DType::F32:
+      return step_slice<CopyFp32>(slice, state0, state1, optimizer);
+    case DType::BF16:
+      return step_slice<CopyBf16>(slice, state0, state1, optimizer);
+    case DType::F16:
+      return step_slice<CopyFp16>(slice, state0, state1, optimizer);
+    case DType::F64:
+      break;
+  }
+  fail_protocol("host optimizer: masters cannot be copied to {}", name_of(slice.compute_type));
+}
+
+void adam_target(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& p) {
+  if (p.decoupled) {
+    step_target(slice, exp_avg, exp_avg_sq, Adam<true>(slice, p));
+  } else {
+    step_target(slice, exp_avg, exp_avg_sq, Adam<false>(slice, p));
+  }
+}
+
+void sgd_target(const OptimizerSlice& slice, float* buffer, const SgdParameters& p) {
+  if (p.momentum == 0) {
+    step_target(slice, nullptr, nullptr, Sgd(slice));
+  } else if (p.first_step && p.nesterov) {
+    step_target(slice, buffer, nullptr, SgdMomentum<true, true>(slice, p));
+  } else if (p.first_step) {
+    step_target(slice, buffer, nullptr, SgdMomentum<true, false>(slice, p));
+  } else if (p.nesterov) {
+    step_target(slice, buffer, nullptr, SgdMomentum<false, true>(slice, p));
+  } else {
+    step_target(slice, buffer, nullptr, SgdMomentum<false, false>(slice, p));
+  }
+}
+
+void lion_target(const OptimizerSlice& slice, float* exp_avg, const LionParameters& p) {
+  step_target(slice, exp_avg, nullptr, Lion(slice, p));
+}
+
+// Element i goes to lane i % 32; products of two fp32 values are exact in fp64, so fused or not gives the same sum.
+double sum_of_squares_target(const float* values, int64_t count) {
+  constexpr int kLanes = 32;
+  alignas(64) double lane[kLanes] = {};
+  int64_t i = 0;
+#if ZEROSTEP_HOST_VECTORS
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<float, decltype(d)> narrow;
+  constexpr int kWidth = static_cast<int>(hn::MaxLanes(hn::ScalableTag<double>()));
+  constexpr int kVectors = kLanes / kWidth;
+  hn::Vec<decltype(d)> sum[kVectors];
+  for (int k = 0; k < kVectors; ++k) sum[k] = hn::Zero(d);
+  for (; i + kLanes <= count; i += kLanes) {
+#pragma GCC unroll 16
+    for (int k = 0; k < kVectors; ++k) {
+      const auto x = hn::PromoteTo(d, hn::LoadU(narrow, values + i + k * kWidth));
+      sum[k] = hn::MulAdd(x, x, sum[k]);
+    }
+  }
+  for (int k = 0; k < kVectors; ++k) hn::Store(sum[k], d, lane + k * kWidth);
+#endif
+  for (; i < count; ++i) {
+    const double x = load_any(values + i);
+    lane[i % kLanes] += x * x;
+  }
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
+  }
+  return lane[0];
+}
+
+template <class Copy>
+void cast_down(const float* source, void* target, int64_t count) {
+  int64_t i = 0;
+#if ZEROSTEP_HOST_VECTORS
+  for (; i + Vector::kLanes <= count; i += Vector::kLanes) Copy::template store<Vector>(Vector::load(source + i), target, i);
+#endif
+  for (; i < count; ++i) Copy::template store<Scalar>(Scalar::load(source + i), target, i);
+}
+
+void cast_from_fp32_target(const float* source, void* target, DType type, int64_t count) {
+  if (type == DType::BF16) return cast_down<CopyBf16>(source, target, count);
+  cast_down<CopyFp16>(source, target, count);
+}
+
+void cast_to_fp32_target(const uint16_t* source, DType type, float* target, int64_t count) {
+  const bool bf16 = type == DType::BF16;
+  int64_t i = 0;
+#if ZEROSTEP_HOST_VECTORS
+  for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
+    Vector::store(bf16 ? Vector::load_bf16(source + i) : Vector::load_fp16(source + i), target + i);
+  }
+#endif
+  for (; i < count; ++i) Scalar::store(bf16 ? Scalar::load_bf16(source + i) : Scalar::load_fp16(source + i), target + i);
+}
+
+const char* name_target() {
+#if ZEROSTEP_HOST_VECTORS
+  return hwy::TargetName(HWY_TARGET);
+#else
+  return "SCALAR";
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
+namespace {
+
+HWY_EXPORT(adam_target);
+HWY_EXPORT(sgd_target);
+HWY_EXPORT(lion_target);
+HWY_EXPORT(sum_of_squares_target);
+HWY_EXPORT(cast_from_fp32_target);
+HWY_EXPORT(cast_to_fp32_target);
+HWY_EXPORT(name_target);
+
+}  // namespace
+
+void adam_step(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& parameters) {
+  HWY_DYNAMIC_DISPATCH(adam_target)(slice, exp_avg, exp_avg_sq, parameters);
+}
+
+void sgd_step(const OptimizerSlice& slice, float* momentum_buffer, const SgdParameters& parameters) {
+  HWY_DYNAMIC_DISPATCH(sgd_target)(slice, momentum_buffer, parameters);
+}
+
+void lion_step(const OptimizerSlice& slice, float* exp_avg, const LionParameters& parameters) {
+  HWY_DYNAMIC_DISPATCH(lion_target)(slice, exp_avg, parameters);
+}
+
+double sum_of_squares(const float* values, int64_t count) { return HWY_DYNAMIC_DISPATCH(sum_of_squares_target)(values, count); }
+
+void cast_from_fp32(const float* source, void* target, DType target_type, int64_t count) {
+  if (target_type == DType::F32) {
+    if (count > 0) std::memmove(target, source, static_cast<size_t>(num_bytes(count, DType::F32)));
+    return;
+  }
+  if (!is_16bit(target_type)) fail_protocol("host optimizer: no cast from fp32 to {}", name_of(target_type));
+  HWY_DYNAMIC_DISPATCH(cast_from_fp32_target)(source, target, target_type, count);
+}
+
+void cast_to_fp32(const void* source, DType source_type, float* target, int64_t count) {
+  if (source_type == DType::F32) {
+    if (count > 0) std::memmove(target, source, static_cast<size_t>(num_bytes(count, DType::F32)));
+    return;
+  }
+  if (!is_16bit(source_type)) fail_protocol("host optimizer: no cast from {} to fp32", name_of(source_type));
+  HWY_DYNAMIC_DISPATCH(cast_to_fp32_target)(static_cast<const uint16_t*>(source), source_type, target, count);
+}
+
+const char* host_optimizer_target() { return HWY_DYNAMIC_DISPATCH(name_target)(); }
+
+}  // namespace zerostep
+#endif
