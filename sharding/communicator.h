@@ -4,10 +4,11 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/error.h"
 #include "base/stream.h"
 
 namespace zerostep {
@@ -38,6 +39,13 @@ class CommBuffer {
   virtual size_t num_bytes() const = 0;
 };
 
+// Another rank has failed, said why and ends the job: that rank's message is the one to show, this is its echo.
+class PeerError : public RunError {
+ public:
+  using RunError::RunError;
+};
+
+// Of one handle and its copies; a split group counts for itself. An operation is counted when it is done.
 struct CommCounters {
   struct Entry {
     int64_t calls = 0;
@@ -48,6 +56,7 @@ struct CommCounters {
     double seconds = 0;  // time inside the operation, waiting for peers included
   };
   Entry all_gather, reduce_scatter, all_reduce, broadcast, barrier;
+  Entry scalars;  // all_reduce_scalars and all_gather_text: elements (texts: bytes) received from the other ranks
   int64_t elements_gathered() const { return all_gather.elements + broadcast.elements; }
   int64_t elements_reduced() const { return reduce_scatter.elements + all_reduce.elements; }
 };
@@ -56,9 +65,10 @@ struct CommCounters {
 // of one host, MPI calls across hosts), Fake (counts only). Every rank of the group calls the same operations in the same order with the
 // same kinds, types, counts and labels: each operation carries a fingerprint of them, and a difference is an error on every rank that
 // names both sides. All operations are asynchronous on `stream` and give an event; buffers must stay alive and untouched until it.
-// Sums run in rank order, 16-bit types are summed in fp32, so results depend on the number of ranks alone.
-// A rank that dies, fails or stays silent for longer than the time-out makes the operation throw RunError naming rank, operation, label
-// and size.
+// Every sum is ((r0 + r1) + r2) + ... over the ranks' values in rank order, in fp32 (fp64 for F64), with accumulate target + that sum, and
+// is rounded once, to nearest even, to the target's type: bitwise the same on every backend. A maximum is NaN when a value is.
+// A rank that dies, leaves or stays silent for longer than the time-out makes the operation throw RunError naming rank, operation, label
+// and size (PeerError where another rank has said so first). A group in which an operation has failed stays failed.
 class Communicator {
  public:
   class Impl;
@@ -70,25 +80,30 @@ class Communicator {
 
   // `label` says what the operation is for (the unit): for errors, fingerprints and traces. It must outlive the operation.
   Event all_gather(std::span<const Segment> segments, DType type, Stream& stream, const char* label);
-  // Sums in fp32 (fp64 for F64). target_type is F32 or source_type. accumulate: target += sum, else target = sum.
+  // target_type is F32 or source_type. accumulate: target += sum, else target = sum.
   Event reduce_scatter(std::span<const Segment> segments, DType source_type, DType target_type, bool accumulate, Stream& stream,
                        const char* label);
   Event all_reduce(std::span<const Segment> segments, DType type, ReduceOp op, Stream& stream, const char* label);
   Event broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream, const char* label);
   Event barrier(Stream& stream, const char* label);
 
-  // Blocking conveniences for a few scalars and short texts, in the caller's thread.
+  // Blocking conveniences for a few scalars and short texts, in the caller's thread. They take their place among the operations: the
+  // caller sees to it that no stream runs another one of this communicator meanwhile. (Fake: values stay, every rank has the same text.)
   void all_reduce_scalars(std::span<double> values, ReduceOp op, const char* label);
   std::vector<std::string> all_gather_text(const std::string& text, const char* label);
 
-  // Collective. Memory for operands of the operations above: those inside it move without a copy in between.
+  // Collective; sizes may differ between ranks. Memory for operands of the operations above: those inside it move without a copy in
+  // between, in this group and in those split from it. (Fake: no memory, data() is null.)
   std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label);
 
-  // Collective: the ranks that give one color form a group, ordered by (key, rank).
+  // Collective: the ranks that give one color form a group, ordered by (key, rank). A Fake cannot know what the other ranks give: it takes
+  // only the second form, where the function says (color, key) of any rank of this group.
   Communicator split(int color, int key);
+  Communicator split(const std::function<std::pair<int, int>(int rank)>& color_and_key);
 
-  // Tells the other ranks that this one has failed, so that their operations throw at once instead of waiting for the time-out.
-  void abort(const std::string& reason);
+  // Tells the other ranks that this one has failed, so that their operations throw PeerError at once instead of waiting for the time-out:
+  // in this group and in every group that comes from the same first communicator. From any thread; never blocks, never throws.
+  void abort(const std::string& reason) noexcept;
 
   CommCounters counters() const;
 
@@ -106,7 +121,9 @@ void run_local_ranks(int size, const CommOptions& options, const std::function<v
 // A communicator of `size` ranks seen from `rank` that moves nothing and counts everything; buffers are not allocated.
 Communicator make_fake_communicator(int rank, int size);
 
-// MPI for the lifetime of the object (MPI_THREAD_SERIALIZED). Without mpirun: one rank.
+// MPI for the lifetime of the object (MPI_THREAD_SERIALIZED), at most one in a process. Without mpirun or srun: one rank, and MPI is not
+// started. Where an operation has failed the destructor leaves MPI as it is, since MPI_Finalize would wait for the lost rank: the program
+// should then end with a status other than 0, so that mpirun ends the job.
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);
@@ -115,8 +132,14 @@ class MpiSession {
   MpiSession& operator=(const MpiSession&) = delete;
   int rank() const;
   int size() const;
-  int local_rank() const;   // among the ranks of this host
+  int local_rank() const;  // among the ranks of this host
   int local_size() const;
+
+  class State;
+  const std::shared_ptr<State>& state() const { return state_; }
+
+ private:
+  std::shared_ptr<State> state_;
 };
 enum class MpiPath : uint8_t { Auto, Plain };  // Plain: MPI calls even between ranks of one host (ZEROSTEP_COMM=mpi)
 Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path = MpiPath::Auto);

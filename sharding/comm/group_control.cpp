@@ -1,0 +1,165 @@
+#include "sharding/comm/group_control.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <vector>
+
+namespace zerostep {
+namespace {
+
+constexpr int kSpins = 200, kYields = 50;
+constexpr long kSliceNanoseconds = 50'000'000;     // between two looks around
+constexpr double kGraceForALastWordSeconds = 0.3;  // a rank that leaves in distress says so first
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+long futex(std::atomic<uint32_t>* word, int operation, bool between_processes, uint32_t value, const timespec* timeout) {
+  return syscall(SYS_futex, word, operation | (between_processes ? 0 : FUTEX_PRIVATE_FLAG), value, timeout, nullptr, 0);
+}
+
+std::string list_of_ranks(const std::vector<int>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size(); ++i) text += fmt::format("{}{}", i == 0 ? "" : i + 1 == ranks.size() ? " and " : ", ", ranks[i]);
+  return text;
+}
+
+}  // namespace
+
+bool GroupControl::FailureRecord::set(int by_rank, const std::string& what) {
+  uint32_t none = 0;
+  if (!state.compare_exchange_strong(none, 1, std::memory_order_acq_rel)) return false;
+  rank = by_rank;
+  const size_t length = std::min(what.size(), sizeof(text) - 1);
+  std::memcpy(text, what.data(), length);
+  text[length] = 0;
+  state.store(2, std::memory_order_release);
+  return true;
+}
+
+size_t GroupControl::num_bytes(int size, bool with_bounce) {
+  return sizeof(Header) + static_cast<size_t>(size) * (sizeof(RankBlock) + (with_bounce ? 2 * kBounceBytes : 0));
+}
+
+GroupControl::GroupControl(void* memory, int rank, int size, Options options)
+    : header_(static_cast<Header*>(memory)),
+      blocks_(reinterpret_cast<RankBlock*>(static_cast<std::byte*>(memory) + sizeof(Header))),
+      bounce_(reinterpret_cast<std::byte*>(blocks_ + size)),
+      rank_(rank),
+      size_(size),
+      options_(std::move(options)) {}
+
+void GroupControl::barrier(const Fingerprint& what) {
+  if (size_ == 1) return;
+  check(what);
+  const uint32_t generation = header_->generation.load(std::memory_order_acquire);
+  blocks_[rank_].arrivals.store(++arrivals_, std::memory_order_relaxed);
+  if (header_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(size_)) {
+    header_->arrived.store(0, std::memory_order_relaxed);
+    header_->generation.store(generation + 1, std::memory_order_seq_cst);
+    if (header_->waiters.load(std::memory_order_seq_cst) > 0) wake_all();
+    return;
+  }
+  wait_for_generation(generation, what);
+}
+
+void GroupControl::wait_for_generation(uint32_t old_generation, const Fingerprint& what) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (passed(old_generation)) return;
+    pause_cpu();
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (passed(old_generation)) return;
+    sched_yield();
+  }
+  struct Waiting {
+    std::atomic<uint32_t>& count;
+    explicit Waiting(std::atomic<uint32_t>& waiters) : count(waiters) { count.fetch_add(1, std::memory_order_seq_cst); }
+    ~Waiting() { count.fetch_sub(1, std::memory_order_relaxed); }
+  } waiting(header_->waiters);
+  const auto start = std::chrono::steady_clock::now();
+  double left_since = -1;
+  while (!passed(old_generation)) {
+    const timespec slice{0, kSliceNanoseconds};
+    futex(&header_->generation, FUTEX_WAIT, options_.between_processes, old_generation, &slice);
+    if (passed(old_generation)) return;
+    look_around(old_generation, what, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), left_since);
+  }
+}
+
+void GroupControl::check(const Fingerprint& what) {
+  for (FailureRecord* record : {&header_->failure, options_.job_failure}) {
+    if (!record || !record->is_set()) continue;
+    const bool of_job = record == options_.job_failure;
+    if (record->rank == (of_job ? options_.job_rank : rank_)) fail_run("{} cannot run any more: {}", what.describe(), record->text);
+    throw PeerError(fmt::format("rank {} gives up {}: rank {}{} has failed: {}", rank_, what.describe(), record->rank,
+                                of_job ? " of the first group" : "", record->text));
+  }
+}
+
+void GroupControl::look_around(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since) {
+  // A peer may fail, leave or die after it has met this rank: what is seen of it counts only while the barrier is still closed.
+  if (failed()) {
+    if (passed(old_generation)) return;
+    check(what);
+  }
+  std::vector<int> silent, dead, left;
+  for (int rank = 0; rank < size_; ++rank) {
+    const bool arrived = blocks_[rank].arrivals.load(std::memory_order_acquire) >= arrivals_;
+    const bool has_left = blocks_[rank].left.load(std::memory_order_acquire);
+    if (!arrived) silent.push_back(rank);
+    if (!arrived && has_left) left.push_back(rank);
+    if (!has_left && rank != rank_ && options_.is_alive && !options_.is_alive(rank)) dead.push_back(rank);
+  }
+  if (passed(old_generation)) return;
+  if (!dead.empty())
+    give_up(
+        fmt::format("{} has died: its process ended while rank {} was waiting for it in {}. Look for its own message or a signal (an "
+                    "out-of-memory kill leaves only a line in the system's log).",
+                    list_of_ranks(dead), rank_, what.describe()));
+  if (!left.empty()) {
+    if (left_since < 0) left_since = waited_seconds;
+    if (waited_seconds - left_since > kGraceForALastWordSeconds)
+      give_up(
+          fmt::format("{} has left the group and will not arrive at {}, where rank {} is waiting. Every rank must run the same "
+                      "collectives in the same order.",
+                      list_of_ranks(left), what.describe(), rank_));
+  }
+  if (waited_seconds > options_.timeout_seconds && !silent.empty())
+    give_up(
+        fmt::format("{} {} not arrived at {} for {:.3g} s, seen from rank {}. If a step may take that long, raise "
+                    "run.collective_timeout_seconds.",
+                    list_of_ranks(silent), silent.size() == 1 ? "has" : "have", what.describe(), waited_seconds, rank_));
+}
+
+void GroupControl::give_up(const std::string& why) {
+  if (!header_->failure.set(rank_, why)) {
+    while (!header_->failure.is_set()) sched_yield();
+    if (header_->failure.rank != rank_)
+      throw PeerError(fmt::format("rank {} gives up: rank {} has failed: {}", rank_, header_->failure.rank, header_->failure.text));
+  }
+  wake_all();
+  throw RunError(why);
+}
+
+void GroupControl::fail(const std::string& reason) noexcept {
+  header_->failure.set(rank_, reason);
+  if (options_.job_failure) options_.job_failure->set(options_.job_rank, reason);
+  wake_all();
+}
+
+void GroupControl::leave() noexcept { blocks_[rank_].left.store(1, std::memory_order_release); }
+
+void GroupControl::wake_all() noexcept { futex(&header_->generation, FUTEX_WAKE, options_.between_processes, INT_MAX, nullptr); }
+
+}  // namespace zerostep

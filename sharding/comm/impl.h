@@ -1,0 +1,60 @@
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "sharding/comm/operation.h"
+
+namespace zerostep {
+
+// What a backend provides. Everything here blocks its caller; Communicator puts the operations on streams. Calls may come from several
+// threads: a backend runs one operation at a time.
+class Communicator::Impl {
+ public:
+  // The most bytes a rank that gather_small moves.
+  static constexpr size_t kSmallBytes = 4096;
+
+  Impl(int rank, int size) : rank_(rank), size_(size) {}
+  virtual ~Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  virtual const char* backend() const = 0;
+  // False when operands are only counted, so that null pointers are no mistake.
+  virtual bool moves_data() const { return true; }
+
+  virtual void run(const Operation& operation) = 0;
+  // all = size() times `num_bytes` (at most kSmallBytes) in rank order; one handshake.
+  virtual void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) = 0;
+  virtual std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) = 0;
+  virtual std::shared_ptr<Impl> split(int color, int key) = 0;
+  virtual std::shared_ptr<Impl> split(const std::function<std::pair<int, int>(int)>& color_and_key) {
+    const auto [color, key] = color_and_key(rank_);
+    return split(color, key);
+  }
+  virtual void abort(const std::string& reason) = 0;
+
+  // Texts of any length, in rank order.
+  std::vector<std::string> gather_text(const std::string& text, const char* label);
+
+  void count(const Operation& operation, double seconds);
+  void count_scalars(int64_t elements, int64_t bytes, double seconds);
+  CommCounters counters() const;
+
+ private:
+  const int rank_, size_;
+  mutable std::mutex counters_mutex_;
+  CommCounters counters_;
+};
+
+// The ranks of a split's new group, as ranks of the old one, in the order of (key, rank); the caller's place among them is `rank`.
+struct SplitGroup {
+  std::vector<int> members;
+  int rank = 0;
+};
+SplitGroup agree_on_split(Communicator::Impl& parent, int color, int key);
+
+}  // namespace zerostep

@@ -1,0 +1,97 @@
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "sharding/comm/peer_memory.h"
+#include "sharding/comm/private_buffer.h"
+
+namespace zerostep {
+namespace {
+
+// What the threads of a group share.
+struct LocalGroup {
+  LocalGroup(int size, std::shared_ptr<LocalGroup> first)
+      : size(size), memory(GroupControl::num_bytes(size, false)), first(std::move(first)) {}
+  int size;
+  PrivateBuffer memory;
+  std::shared_ptr<LocalGroup> first;  // that of the first communicator; null in it
+};
+
+class LocalMemory final : public PeerMemory {
+ public:
+  LocalMemory(std::shared_ptr<LocalGroup> group, int rank, GroupControl::Options options)
+      : group_(std::move(group)), rank_(rank), options_(options), control_(group_->memory.data(), rank, group_->size, std::move(options)) {}
+
+  const char* backend() const override { return "local"; }
+  int rank() const override { return rank_; }
+  int size() const override { return group_->size; }
+  GroupControl& control() override { return control_; }
+
+  Operand publish(const void* operand, size_t) override { return {.offset = reinterpret_cast<uint64_t>(operand)}; }
+  const std::byte* resolve(int, const Operand& operand) override { return reinterpret_cast<const std::byte*>(operand.offset); }
+
+  std::shared_ptr<CommBuffer> allocate(PeerCommunicator&, size_t num_bytes, const char*) override {
+    return std::make_shared<PrivateBuffer>(num_bytes);
+  }
+
+  std::shared_ptr<PeerMemory> split(PeerCommunicator& group, const SplitGroup& members) override {
+    std::shared_ptr<LocalGroup> made;
+    if (members.rank == 0)
+      made = std::make_shared<LocalGroup>(static_cast<int>(members.members.size()), group_->first ? group_->first : group_);
+    const auto where = reinterpret_cast<uint64_t>(&made);
+    std::vector<uint64_t> all(static_cast<size_t>(size()));
+    const Fingerprint exchange(CollectiveKind::AllGather, Fingerprint::kBytes, sizeof(where), ReduceOp::Sum, "split");
+    group.gather_small(exchange, &where, sizeof(where), all.data());
+    auto mine = *reinterpret_cast<const std::shared_ptr<LocalGroup>*>(all[static_cast<size_t>(members.members[0])]);
+    group.gather_small(exchange, &where, sizeof(where), all.data());  // the makers keep their group until everybody has it
+    GroupControl::Options options = options_;
+    options.job_failure = control_.job_failure();
+    options.job_rank = control_.job_rank();
+    return std::make_shared<LocalMemory>(std::move(mine), members.rank, std::move(options));
+  }
+
+ private:
+  std::shared_ptr<LocalGroup> group_;
+  int rank_;
+  GroupControl::Options options_;
+  GroupControl control_;
+};
+
+}  // namespace
+
+void run_local_ranks(int size, const CommOptions& options, const std::function<void(Communicator)>& body) {
+  if (size < 1) fail_protocol("run_local_ranks with {} ranks", size);
+  auto group = std::make_shared<LocalGroup>(size, nullptr);
+  std::mutex mutex;
+  std::exception_ptr failure, echo;
+  const auto run_rank = [&](int rank) {
+    GroupControl::Options control;
+    control.timeout_seconds = options.timeout_seconds;
+    Communicator world(std::make_shared<PeerCommunicator>(std::make_shared<LocalMemory>(group, rank, std::move(control))));
+    const auto failed = [&](std::exception_ptr& place, const std::string& reason) {
+      {
+        std::lock_guard lock(mutex);
+        if (!place) place = std::current_exception();
+      }
+      world.abort(reason);
+    };
+    try {
+      body(world);
+    } catch (const PeerError& error) {
+      failed(echo, error.what());
+    } catch (const std::exception& error) {
+      failed(failure, error.what());
+    } catch (...) {
+      failed(failure, "an exception of an unknown type");
+    }
+  };
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(size));
+  for (int rank = 0; rank < size; ++rank) threads.emplace_back(run_rank, rank);
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  if (echo) std::rethrow_exception(echo);
+}
+
+}  // namespace zerostep

@@ -1,0 +1,263 @@
+#include <algorithm>
+#include <cstring>
+
+#include "sharding/comm/peer_memory.h"
+#include "sharding/comm/reduce_kernels.h"
+
+namespace zerostep {
+namespace {
+
+std::byte* bytes_at(void* base, int64_t offset) { return static_cast<std::byte*>(base) + offset; }
+const std::byte* bytes_at(const void* base, int64_t offset) { return static_cast<const std::byte*>(base) + offset; }
+
+// What one rank brings into a segment.
+int64_t source_elements(const Operation& operation, const Segment& segment, int size) {
+  return operation.kind == CollectiveKind::ReduceScatter ? segment.count * size : segment.count;
+}
+const void* source_operand(const Operation& operation, const Segment& segment) {
+  return operation.kind == CollectiveKind::Broadcast ? segment.target : segment.source;
+}
+
+// The part of an all-reduce that a rank sums: whole cache lines but for the end.
+struct Part {
+  int64_t begin, count;
+};
+Part part_of(int64_t count, int rank, int size) {
+  const int64_t each = round_up((count + size - 1) / size, 16);
+  const int64_t begin = std::min(count, each * rank);
+  return {begin, std::min(count, begin + each) - begin};
+}
+
+}  // namespace
+
+PeerCommunicator::PeerCommunicator(std::shared_ptr<PeerMemory> memory)
+    : Impl(memory->rank(), memory->size()),
+      memory_(std::move(memory)),
+      control_(memory_->control()),
+      sources_(static_cast<size_t>(this->size())),
+      past_cache_bytes_(last_level_cache_bytes()) {}
+
+PeerCommunicator::~PeerCommunicator() { control_.leave(); }
+
+template <typename Body>
+void PeerCommunicator::guarded(const Fingerprint& fingerprint, Body&& body) {
+  std::lock_guard lock(mutex_);
+  control_.check(fingerprint);  // also keeps what a failed operation has published, for peers that still compare it
+  try {
+    body();
+  } catch (const PeerError&) {
+    throw;
+  } catch (const std::exception& error) {
+    control_.failure().set(rank(), error.what());
+    throw;
+  }
+}
+
+void PeerCommunicator::meet(const Fingerprint& fingerprint) {
+  my_slot().fingerprint = fingerprint;
+  control_.barrier(fingerprint);
+  check_fingerprints(size(), operations_, [&](int rank) -> const Fingerprint& { return control_.slot(rank, operations_).fingerprint; });
+}
+
+void PeerCommunicator::run(const Operation& operation) {
+  const Fingerprint fingerprint(operation);
+  guarded(fingerprint, [&] {
+    int64_t elements = 0;
+    for (const Segment& segment : operation.segments) elements += source_elements(operation, segment, size());
+    if (num_bytes(elements, operation.source_type) <= static_cast<int64_t>(kSmallBytes)) return run_small(operation, fingerprint);
+    std::span<const Segment> segments = operation.segments;
+    while (!segments.empty()) {
+      const size_t batch = std::min<size_t>(segments.size(), GroupControl::kMaxOperands);
+      run_segments(operation, fingerprint, segments.first(batch));
+      segments = segments.subspan(batch);
+    }
+  });
+}
+
+void PeerCommunicator::gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) {
+  guarded(fingerprint, [&] {
+    if (num_bytes > kSmallBytes) fail_protocol("{}: more than {} bytes in one handshake", fingerprint.describe(), kSmallBytes);
+    if (num_bytes > 0) std::memcpy(my_slot().payload, mine, num_bytes);
+    meet(fingerprint);
+    for (int rank = 0; rank < size() && num_bytes > 0; ++rank)
+      std::memcpy(bytes_at(all, rank * static_cast<int64_t>(num_bytes)), control_.slot(rank, operations_).payload, num_bytes);
+    ++operations_;
+  });
+}
+
+// One handshake: the operands travel in the control blocks, and no rank waits until its own have been read.
+void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& fingerprint) {
+  const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+  const bool sends = operation.kind != CollectiveKind::Broadcast || operation.root == rank();
+  int64_t at = 0;
+  for (const Segment& segment : operation.segments) {
+    const int64_t bytes = source_elements(operation, segment, size()) * element;
+    if (sends && bytes > 0) std::memcpy(my_slot().payload + at, source_operand(operation, segment), static_cast<size_t>(bytes));
+    at += bytes;
+  }
+  meet(fingerprint);
+  at = 0;
+  for (const Segment& segment : operation.segments) {
+    const int64_t bytes = segment.count * element;
+    for (int rank = 0; rank < size(); ++rank) sources_[static_cast<size_t>(rank)] = control_.slot(rank, operations_).payload + at;
+    if (bytes > 0) {
+      switch (operation.kind) {
+        case CollectiveKind::AllGather:
+          for (int rank = 0; rank < size(); ++rank)
+            std::memcpy(bytes_at(segment.target, rank * bytes), sources_[static_cast<size_t>(rank)], static_cast<size_t>(bytes));
+          break;
+        case CollectiveKind::ReduceScatter:
+          for (const void*& source : sources_) source = bytes_at(source, rank() * bytes);
+          [[fallthrough]];
+        case CollectiveKind::AllReduce:
+          reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
+                 operation.accumulate);
+          break;
+        case CollectiveKind::Broadcast:
+          if (!sends) std::memcpy(segment.target, sources_[static_cast<size_t>(operation.root)], static_cast<size_t>(bytes));
+          break;
+        case CollectiveKind::Barrier:
+          break;
+      }
+    }
+    at += source_elements(operation, segment, size()) * element;
+  }
+  ++operations_;
+}
+
+void PeerCommunicator::run_segments(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments) {
+  const bool all_reduce = operation.kind == CollectiveKind::AllReduce;
+  GroupControl::Slot& slot = my_slot();
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
+    slot.source[i] = slot.target[i] = {};
+    if (segment.count == 0 || (operation.kind == CollectiveKind::Broadcast && operation.root != rank())) continue;
+    const int64_t elements = source_elements(operation, segment, size());
+    slot.source[i] = memory_->publish(source_operand(operation, segment), static_cast<size_t>(num_bytes(elements, operation.source_type)));
+    if (all_reduce) slot.target[i] = memory_->publish(segment.target, static_cast<size_t>(num_bytes(elements, operation.target_type)));
+  }
+  meet(fingerprint);
+
+  const auto is_staged = [&](size_t i) {
+    for (int rank = 0; rank < size(); ++rank) {
+      const GroupControl::Slot& other = control_.slot(rank, operations_);
+      if (other.source[i].buffer == Operand::kStaged || (all_reduce && other.target[i].buffer == Operand::kStaged)) return true;
+    }
+    return false;
+  };
+  std::vector<int> direct, staged;
+  for (size_t i = 0; i < segments.size(); ++i)
+    if (segments[i].count > 0) (is_staged(i) ? staged : direct).push_back(static_cast<int>(i));
+  if (!direct.empty()) run_direct(operation, fingerprint, segments, direct);
+  for (const int i : staged) run_staged(operation, fingerprint, segments[static_cast<size_t>(i)]);
+  ++operations_;
+}
+
+const std::byte* PeerCommunicator::source_of(int rank, int segment) {
+  return memory_->resolve(rank, control_.slot(rank, operations_).source[segment]);
+}
+
+void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments,
+                                  std::span<const int> direct) {
+  const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+  int64_t moved = 0;  // bytes that this rank writes
+  for (const int i : direct) {
+    const int64_t elements = segments[static_cast<size_t>(i)].count;
+    moved += elements * element * (operation.kind == CollectiveKind::AllGather ? size() : 1);
+  }
+  const bool past_cache = static_cast<size_t>(moved) * static_cast<size_t>(size()) > past_cache_bytes_;
+
+  for (const int i : direct) {
+    const Segment& segment = segments[static_cast<size_t>(i)];
+    const int64_t bytes = segment.count * element;
+    switch (operation.kind) {
+      case CollectiveKind::AllGather:
+        for (int step = 0; step < size(); ++step) {  // each rank starts elsewhere
+          const int peer = (rank() + step) % size();
+          std::byte* place = bytes_at(segment.target, peer * bytes);
+          if (peer == rank() && place == segment.source) continue;
+          copy_bytes(place, peer == rank() ? segment.source : source_of(peer, i), static_cast<size_t>(bytes), past_cache);
+        }
+        break;
+      case CollectiveKind::ReduceScatter:
+        for (int peer = 0; peer < size(); ++peer)
+          sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
+        reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
+               operation.accumulate);
+        break;
+      case CollectiveKind::AllReduce: {
+        const Part part = part_of(segment.count, rank(), size());
+        for (int peer = 0; peer < size(); ++peer)
+          sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
+        reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, part.begin * element), operation.target_type,
+               part.count, operation.op, false);
+        break;
+      }
+      case CollectiveKind::Broadcast:
+        if (operation.root != rank()) copy_bytes(segment.target, source_of(operation.root, i), static_cast<size_t>(bytes), past_cache);
+        break;
+      case CollectiveKind::Barrier:
+        break;
+    }
+  }
+  control_.barrier(fingerprint);  // nobody reads this rank's sources any more
+  if (operation.kind != CollectiveKind::AllReduce) return;
+
+  for (const int i : direct) {
+    const Segment& segment = segments[static_cast<size_t>(i)];
+    for (int step = 1; step < size(); ++step) {
+      const int peer = (rank() + step) % size();
+      const Part part = part_of(segment.count, peer, size());
+      const std::byte* sum = memory_->resolve(peer, control_.slot(peer, operations_).target[i]) + part.begin * element;
+      copy_bytes(bytes_at(segment.target, part.begin * element), sum, static_cast<size_t>(part.count * element), past_cache);
+    }
+  }
+  control_.barrier(fingerprint);
+}
+
+// Chunk by chunk through the bounce areas. Of the two areas of a rank, the one being written was read before the last barrier.
+void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
+  const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+  const int64_t target_element = static_cast<int64_t>(size_of(operation.target_type));
+  const int64_t parts = operation.kind == CollectiveKind::ReduceScatter ? size() : 1;
+  const int64_t chunk_elements = static_cast<int64_t>(GroupControl::kBounceBytes) / element / parts;
+  const bool sends = operation.kind != CollectiveKind::Broadcast || operation.root == rank();
+  for (int64_t begin = 0; begin < segment.count; begin += chunk_elements, ++chunks_) {
+    const int64_t count = std::min(chunk_elements, segment.count - begin);
+    const auto bytes = static_cast<size_t>(count * element);
+    for (int64_t part = 0; sends && part < parts; ++part)
+      std::memcpy(control_.bounce(rank(), chunks_) + part * count * element,
+                  bytes_at(source_operand(operation, segment), (part * segment.count + begin) * element), bytes);
+    control_.barrier(fingerprint);
+    const int64_t own_part = operation.kind == CollectiveKind::ReduceScatter ? rank() * count * element : 0;
+    for (int peer = 0; peer < size(); ++peer) sources_[static_cast<size_t>(peer)] = control_.bounce(peer, chunks_) + own_part;
+    switch (operation.kind) {
+      case CollectiveKind::AllGather:
+        for (int peer = 0; peer < size(); ++peer)
+          std::memcpy(bytes_at(segment.target, (peer * segment.count + begin) * element), sources_[static_cast<size_t>(peer)], bytes);
+        break;
+      case CollectiveKind::ReduceScatter:
+      case CollectiveKind::AllReduce:
+        reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, begin * target_element), operation.target_type,
+               count, operation.op, operation.accumulate);
+        break;
+      case CollectiveKind::Broadcast:
+        if (!sends) std::memcpy(bytes_at(segment.target, begin * element), sources_[static_cast<size_t>(operation.root)], bytes);
+        break;
+      case CollectiveKind::Barrier:
+        break;
+    }
+  }
+}
+
+std::shared_ptr<CommBuffer> PeerCommunicator::allocate(size_t num_bytes, const char* label) {
+  return memory_->allocate(*this, num_bytes, label);
+}
+
+std::shared_ptr<Communicator::Impl> PeerCommunicator::split(int color, int key) {
+  return std::make_shared<PeerCommunicator>(memory_->split(*this, agree_on_split(*this, color, key)));
+}
+
+void PeerCommunicator::abort(const std::string& reason) { control_.fail(reason); }
+
+}  // namespace zerostep
