@@ -1,5 +1,6 @@
 #include "offload/host_optimizer.h"
 
+#include <cstdint>
 #include <cstring>
 
 #include "base/error.h"
@@ -10,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "offload/host_optimizer.cpp"
 #include <hwy/foreach_target.h>
 // The order matters: foreach_target comes first.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "offload/host_kernels-inl.h"
@@ -17,6 +19,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
+
+// Hardware prefetchers stop at the end of every page; asking ahead keeps enough lines under way, the more so on a busy machine. Addresses
+// behind the end are harmless.
+HWY_INLINE void prefetch(const void* at) {
+  constexpr uintptr_t kAheadBytes = 2048;
+  hwy::Prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + kAheadBytes));
+}
 
 template <class L, class Copy, class Optimizer>
 HWY_INLINE void step_at(const OptimizerSlice& slice, int64_t i, float* state0, float* state1, bool frozen, const Optimizer& optimizer) {
@@ -50,7 +59,14 @@ void step_slice(const OptimizerSlice& slice, float* state0, float* state1, const
   int64_t i = 0;
 #if ZEROSTEP_HOST_VECTORS
   constexpr int64_t kLanes = Vector::kLanes;
+  constexpr int64_t kLineElements = kAlignmentBytes / static_cast<int64_t>(sizeof(float));
   for (; i + 2 * kLanes <= slice.count; i += 2 * kLanes) {
+    for (int64_t line = 0; line < 2 * kLanes; line += kLineElements) {
+      prefetch(slice.master + i + line);
+      prefetch(slice.gradient + i + line);
+      if constexpr (Optimizer::kStates > 0) prefetch(state0 + i + line);
+      if constexpr (Optimizer::kStates > 1) prefetch(state1 + i + line);
+    }
     step_at<Vector, Copy>(slice, i, state0, state1, frozen, optimizer);
     step_at<Vector, Copy>(slice, i + kLanes, state0, state1, frozen, optimizer);
   }
@@ -100,30 +116,48 @@ void lion_target(const OptimizerSlice& slice, float* exp_avg, const LionParamete
   step_target(slice, exp_avg, nullptr, Lion(slice, p));
 }
 
-// Element i goes to lane i % 32; products of two fp32 values are exact in fp64, so fused or not gives the same sum.
+// Eight streams are read side by side, twice as fast on one core as one: with c = count / 128 * 16, stream s is [s c, (s + 1) c), and a
+// line of 16 values is taken of each in turn. Value j of stream s goes to lane 8 (s % 4) + j % 8, value j of the rest to lane j % 32.
+// Products of two fp32 values are exact in fp64, so fused or not gives the same sum.
 double sum_of_squares_target(const float* values, int64_t count) {
-  constexpr int kLanes = 32;
+  constexpr int kStreams = 8, kGroups = 4, kGroupLanes = 8, kLanes = kGroups * kGroupLanes;
+  constexpr int64_t kLine = 16;
+  const int64_t length = count / (kStreams * kLine) * kLine;
   alignas(64) double lane[kLanes] = {};
-  int64_t i = 0;
 #if ZEROSTEP_HOST_VECTORS
-  const hn::ScalableTag<double> d;
+  const hn::CappedTag<double, kGroupLanes> d;
   const hn::Rebind<float, decltype(d)> narrow;
-  constexpr int kWidth = static_cast<int>(hn::MaxLanes(hn::ScalableTag<double>()));
-  constexpr int kVectors = kLanes / kWidth;
-  hn::Vec<decltype(d)> sum[kVectors];
-  for (int k = 0; k < kVectors; ++k) sum[k] = hn::Zero(d);
-  for (; i + kLanes <= count; i += kLanes) {
-#pragma GCC unroll 16
-    for (int k = 0; k < kVectors; ++k) {
-      const auto x = hn::PromoteTo(d, hn::LoadU(narrow, values + i + k * kWidth));
-      sum[k] = hn::MulAdd(x, x, sum[k]);
+  constexpr int kWidth = static_cast<int>(hn::MaxLanes(decltype(d)()));
+  constexpr int kParts = kGroupLanes / kWidth;
+  hn::Vec<decltype(d)> sum[kGroups * kParts];
+  for (auto& part : sum) part = hn::Zero(d);
+  for (int64_t line = 0; line < length; line += kLine) {
+#pragma GCC unroll 8
+    for (int s = 0; s < kStreams; ++s) {
+      const float* at = values + s * length + line;
+      prefetch(at);
+#pragma GCC unroll 8
+      for (int k = 0; k < kLine / kWidth; ++k) {
+        const auto x = hn::PromoteTo(d, hn::LoadU(narrow, at + k * kWidth));
+        auto& part = sum[s % kGroups * kParts + k % kParts];
+        part = hn::MulAdd(x, x, part);
+      }
     }
   }
-  for (int k = 0; k < kVectors; ++k) hn::Store(sum[k], d, lane + k * kWidth);
+  for (int k = 0; k < kGroups * kParts; ++k) hn::Store(sum[k], d, lane + k * kWidth);
+#else
+  for (int64_t line = 0; line < length; line += kLine) {
+    for (int s = 0; s < kStreams; ++s) {
+      for (int64_t k = 0; k < kLine; ++k) {
+        const double x = load_any(values + s * length + line + k);
+        lane[s % kGroups * kGroupLanes + k % kGroupLanes] += x * x;
+      }
+    }
+  }
 #endif
-  for (; i < count; ++i) {
+  for (int64_t i = kStreams * length; i < count; ++i) {
     const double x = load_any(values + i);
-    lane[i % kLanes] += x * x;
+    lane[(i - kStreams * length) % kLanes] += x * x;
   }
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
@@ -135,7 +169,10 @@ template <class Copy>
 void cast_down(const float* source, void* target, int64_t count) {
   int64_t i = 0;
 #if ZEROSTEP_HOST_VECTORS
-  for (; i + Vector::kLanes <= count; i += Vector::kLanes) Copy::template store<Vector>(Vector::load(source + i), target, i);
+  for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
+    prefetch(source + i);
+    Copy::template store<Vector>(Vector::load(source + i), target, i);
+  }
 #endif
   for (; i < count; ++i) Copy::template store<Scalar>(Scalar::load(source + i), target, i);
 }
@@ -150,6 +187,7 @@ void cast_to_fp32_target(const uint16_t* source, DType type, float* target, int6
   int64_t i = 0;
 #if ZEROSTEP_HOST_VECTORS
   for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
+    prefetch(source + i);
     Vector::store(bf16 ? Vector::load_bf16(source + i) : Vector::load_fp16(source + i), target + i);
   }
 #endif

@@ -350,15 +350,24 @@ TEST(HostOptimizer, LearningRateZeroKeepsTheMastersBits) {
 
 // Sums.
 TEST_F(HostOptimizerTargets, SumOfSquares) {
-  const Values v = random_values(10007, 3.0f, 9);
-  for (const int64_t count : {0, 1, 31, 32, 33, 10007}) {
+  Values v = random_values(10007, 3.0f, 9);  // of such different sizes that the order of the sums shows
+  for (size_t i = 0; i < v.size(); ++i) v[i] = std::ldexp(v[i], static_cast<int>(i * 7919 % 31) - 15);
+  for (const int64_t count : {0, 1, 31, 32, 127, 128, 129, 255, 256, 10007}) {
     long double expected = 0;
     double lanes[32] = {};
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < count; ++i) expected += static_cast<long double>(v[static_cast<size_t>(i)]) * v[static_cast<size_t>(i)];
+    // The documented order: a line of 16 values of each of eight streams in turn, then the rest.
+    const int64_t length = count / 128 * 16;
+    const auto add = [&](int64_t lane, int64_t i) {
       const double x = v[static_cast<size_t>(i)];
-      expected += x * x;
-      lanes[i % 32] += x * x;
+      lanes[lane] += x * x;
+    };
+    for (int64_t line = 0; line < length; line += 16) {
+      for (int64_t s = 0; s < 8; ++s) {
+        for (int64_t j = line; j < line + 16; ++j) add(8 * (s % 4) + j % 8, s * length + j);
+      }
     }
+    for (int64_t j = 0; j < count - 8 * length; ++j) add(j % 32, 8 * length + j);
     for (int half = 16; half > 0; half /= 2) {
       for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
     }
