@@ -185,24 +185,28 @@ struct Lion {
   }
 };
 
-// What is written in the compute type.
+// What is written in the compute type, kBytes an element.
 struct NoCopy {
+  static constexpr int64_t kBytes = 0;
   template <class L>
   static HWY_INLINE void store(typename L::V, void*, int64_t) {}
 };
 struct CopyFp32 {
+  static constexpr int64_t kBytes = 4;
   template <class L>
   static HWY_INLINE void store(typename L::V x, void* to, int64_t i) {
     L::store(x, static_cast<float*>(to) + i);
   }
 };
 struct CopyBf16 {
+  static constexpr int64_t kBytes = 2;
   template <class L>
   static HWY_INLINE void store(typename L::V x, void* to, int64_t i) {
     L::store_bf16(x, static_cast<uint16_t*>(to) + i);
   }
 };
 struct CopyFp16 {
+  static constexpr int64_t kBytes = 2;
   template <class L>
   static HWY_INLINE void store(typename L::V x, void* to, int64_t i) {
     L::store_fp16(x, static_cast<uint16_t*>(to) + i);

@@ -104,6 +104,9 @@ int run(int64_t n, int rounds) {
   rows.push_back({"fp32 to bf16", 6, [&](int64_t a, int64_t b) {
                     cast_from_fp32(g.data() + a, reinterpret_cast<uint16_t*>(half.data()) + a, DType::BF16, b - a);
                   }});
+  rows.push_back({"bf16 to fp32", 6, [&](int64_t a, int64_t b) {
+                    cast_to_fp32(reinterpret_cast<uint16_t*>(half.data()) + a, DType::BF16, copy.data() + a, b - a);
+                  }});
   fmt::print("{} M elements, dispatch target {}, {} rounds; GB/s are medians, ratios are medians of each round's\n\n", n >> 20,
              host_optimizer_target(), rounds);
   for (const int threads : {1, 2}) {
