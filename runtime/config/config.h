@@ -9,7 +9,8 @@
 
 namespace zerostep {
 
-// The resolved configuration: what the rest of the program reads. Made by `load_config` alone; every value is in range and nothing is "auto".
+// The resolved configuration: what the rest of the program reads. Made by `load_config` alone; every value is in range and nothing is
+// "auto".
 
 struct BatchConfig {
   int64_t train_batch_size = 0;  // = micro_batch_size * accumulation_steps * data-parallel world
@@ -39,8 +40,9 @@ struct SchedulerConfig {
   enum class Type : uint8_t { None, WarmupLR, WarmupDecayLR, WarmupCosineLR, OneCycle, LRRangeTest, Cosine } type = Type::None;
   // DeepSpeed's parameters under DeepSpeed's names, defaults filled in.
   double warmup_min_lr = 0, warmup_max_lr = 0.001;
-  int64_t warmup_num_steps = 1000, total_num_steps = 0;
-  bool warmup_log = true;  // warmup_type "log" (default) or "linear"
+  int64_t warmup_num_steps = 1000;
+  int64_t total_num_steps = 0;  // 0: the run's, which whoever knows the corpus fills in (run.epochs)
+  bool warmup_log = true;       // warmup_type "log" (default) or "linear"
   double warmup_min_ratio = 0, cos_min_ratio = 0.0001;
   double cycle_min_lr = 0, cycle_max_lr = 0, decay_lr_rate = 0, cycle_min_mom = 0.8, cycle_max_mom = 0.9, decay_mom_rate = 0;
   int64_t cycle_first_step_size = 2000, cycle_second_step_size = 0, cycle_first_stair_count = 0, cycle_second_stair_count = 0,
@@ -72,8 +74,11 @@ struct ZeroConfig {
 };
 
 struct ModelConfig {
+  std::string preset;  // "" when the sizes are given
   std::string family = "gpt2";
-  int64_t n_layer = 0, n_embd = 0, n_head = 0, n_positions = 0, n_inner = 0 /* 0: 4 n_embd */, vocab_size = 0;
+  int64_t n_layer = 0, n_embd = 0, n_head = 0, n_positions = 0;
+  int64_t n_inner = 0;     // 0: 4 n_embd
+  int64_t vocab_size = 0;  // 0: the tokenizer's, which whoever loads data.tokenizer fills in (257 is known for "byte")
   double layer_norm_epsilon = 1e-5, initializer_range = 0.02;
   double resid_pdrop = 0, embd_pdrop = 0, attn_pdrop = 0;
   bool tie_word_embeddings = true;
@@ -81,9 +86,9 @@ struct ModelConfig {
 };
 
 struct DataConfig {
-  std::vector<std::string> train, eval;
-  std::string tokenizer = "byte";  // or a path
-  int64_t sequence_length = 0;     // default: n_positions
+  std::vector<std::string> train, eval;  // may be empty: not every command reads data
+  std::string tokenizer = "byte";        // or a path
+  int64_t sequence_length = 0;           // default: n_positions
   std::string text_field = "text";
   std::vector<std::string> join_fields;
   int64_t max_samples = 0;
@@ -97,7 +102,7 @@ struct StepConfig {
 
 struct RunConfig {
   std::string name = "run", output_dir = "runs";
-  int64_t steps = 0;     // total; derived from epochs when those are given (needs the corpus: 0 until then)
+  int64_t steps = 0;  // total; derived from epochs when those are given (needs the corpus: 0 until then)
   double epochs = 0;
   int64_t eval_interval = 0, eval_samples = 0;  // 0: none / all
   std::string device = "auto";
@@ -135,7 +140,7 @@ struct Config {
   DType communication_data_type = DType::F32;
   int64_t steps_per_print = 10;
   bool wall_clock_breakdown = false, memory_breakdown = false, dump_state = false;
-  int64_t number_checkpoints = 0;    // activation_checkpointing: segments; 0: no recomputation; -1: one per unit
+  int64_t number_checkpoints = 0;  // activation_checkpointing: segments; 0: no recomputation; -1: one per unit
   bool profile_checkpointing = false;
   std::string file;  // where it came from, for messages
 };

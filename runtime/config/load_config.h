@@ -9,19 +9,22 @@ namespace zerostep {
 
 struct ConfigRequest {
   std::string file;
-  std::vector<std::string> set;  // "PATH=VALUE": VALUE is JSON, else a string
+  std::vector<std::string> set;  // "PATH=VALUE": VALUE is JSON, else a string; null takes the key out
   int world = 1;                 // data-parallel ranks, for the batch arithmetic
 };
 
 struct LoadedConfig {
   Config config;
-  std::string resolved_json;             // plain JSON, a valid input at any world size (derived batch values left out)
-  std::string labelled_text;             // what `zerostep config FILE` prints: each value with given, default, derived or auto
-  std::vector<std::string> warnings;     // one line each
+  std::string resolved_json;          // plain JSON, a valid input at any world size (derived batch values left out)
+  std::string labelled_text;          // what `zerostep config FILE` prints: each value with given, default, derived or auto
+  std::vector<std::string> warnings;  // one line each
 };
 
 // Reads, checks and resolves a file. InputError: one paragraph that names the file, the JSON path, the value found and what is allowed.
 LoadedConfig load_config(const ConfigRequest& request);
+
+// One line for each variable of the environment that is set and known to users of DeepSpeed: who reads it, or why it is not needed here.
+std::vector<std::string> describe_environment();
 
 // What `zerostep config --keys` prints: every known key with its list (honoured, accepted, refused), type, default and meaning.
 std::string describe_keys();

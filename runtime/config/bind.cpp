@@ -1,0 +1,221 @@
+#include "base/error.h"
+#include "runtime/config/values.h"
+
+namespace zerostep {
+namespace {
+
+using Optimizer = OptimizerConfig::Type;
+using Scheduler = SchedulerConfig::Type;
+
+DType dtype_of(const std::string& name) { return name == "bf16" ? DType::BF16 : name == "fp16" ? DType::F16 : DType::F32; }
+
+// Values that another type of optimizer or scheduler has stay at the struct's own defaults.
+template <typename T>
+void take(const Values& v, std::string_view path, T& target) {
+  if (const Value* value = v.find(path)) target = value->value.get<T>();
+}
+
+OptimizerConfig optimizer_of(const Values& v) {
+  OptimizerConfig c;
+  c.type_name = v.text("optimizer.type");
+  c.type = c.type_name == "Adam"   ? Optimizer::Adam
+           : c.type_name == "SGD"  ? Optimizer::SGD
+           : c.type_name == "Lion" ? Optimizer::Lion
+                                   : Optimizer::AdamW;
+  const std::string p = "optimizer.params.";
+  take(v, p + "lr", c.lr);
+  if (const Value* betas = v.find(p + "betas")) {
+    c.beta1 = betas->value[0].get<double>();
+    c.beta2 = betas->value[1].get<double>();
+  }
+  take(v, p + "eps", c.eps);
+  take(v, p + "weight_decay", c.weight_decay);
+  take(v, p + "momentum", c.momentum);
+  take(v, p + "dampening", c.dampening);
+  take(v, p + "nesterov", c.nesterov);
+  take(v, p + "adam_w_mode", c.adam_w_mode);
+  if (c.type == Optimizer::AdamW) c.adam_w_mode = true;
+  take(v, p + "bias_correction", c.bias_correction);
+  take(v, p + "no_decay", c.no_decay);
+  if (const Value* groups = v.find("optimizer.groups")) {
+    for (const auto& group : groups->value) {
+      OptimizerConfig::Group g;
+      g.patterns = group.at("patterns").get<std::vector<std::string>>();
+      g.lr_factor = group.value("lr_factor", 1.0);
+      if (group.contains("weight_decay")) g.weight_decay = group["weight_decay"].get<double>();
+      c.groups.push_back(std::move(g));
+    }
+  }
+  return c;
+}
+
+SchedulerConfig scheduler_of(const Values& v) {
+  SchedulerConfig c;
+  if (!v.has("scheduler.type")) return c;
+  const std::string type = v.text("scheduler.type");
+  c.type = type == "WarmupLR"         ? Scheduler::WarmupLR
+           : type == "WarmupDecayLR"  ? Scheduler::WarmupDecayLR
+           : type == "WarmupCosineLR" ? Scheduler::WarmupCosineLR
+           : type == "OneCycle"       ? Scheduler::OneCycle
+           : type == "LRRangeTest"    ? Scheduler::LRRangeTest
+                                      : Scheduler::Cosine;
+  const std::string p = "scheduler.params.";
+  take(v, p + "warmup_min_lr", c.warmup_min_lr);
+  take(v, p + "warmup_max_lr", c.warmup_max_lr);
+  take(v, p + "warmup_num_steps", c.warmup_num_steps);
+  take(v, p + "total_num_steps", c.total_num_steps);
+  if (v.has(p + "warmup_type")) c.warmup_log = v.text(p + "warmup_type") == "log";
+  take(v, p + "warmup_min_ratio", c.warmup_min_ratio);
+  take(v, p + "cos_min_ratio", c.cos_min_ratio);
+  take(v, p + "min_lr_ratio", c.min_lr_ratio);
+  take(v, p + "cycle_min_lr", c.cycle_min_lr);
+  take(v, p + "cycle_max_lr", c.cycle_max_lr);
+  take(v, p + "decay_lr_rate", c.decay_lr_rate);
+  take(v, p + "cycle_min_mom", c.cycle_min_mom);
+  take(v, p + "cycle_max_mom", c.cycle_max_mom);
+  take(v, p + "decay_mom_rate", c.decay_mom_rate);
+  take(v, p + "cycle_first_step_size", c.cycle_first_step_size);
+  take(v, p + "cycle_second_step_size", c.cycle_second_step_size);
+  take(v, p + "cycle_first_stair_count", c.cycle_first_stair_count);
+  take(v, p + "cycle_second_stair_count", c.cycle_second_stair_count);
+  take(v, p + "decay_step_size", c.decay_step_size);
+  take(v, p + "cycle_momentum", c.cycle_momentum);
+  take(v, p + "lr_range_test_min_lr", c.lr_range_test_min_lr);
+  take(v, p + "lr_range_test_step_rate", c.lr_range_test_step_rate);
+  take(v, p + "lr_range_test_step_size", c.lr_range_test_step_size);
+  take(v, p + "lr_range_test_staircase", c.lr_range_test_staircase);
+  return c;
+}
+
+PrecisionConfig precision_of(const Values& v) {
+  PrecisionConfig c;
+  c.compute = v.boolean("bf16.enabled") ? DType::BF16 : v.boolean("fp16.enabled") ? DType::F16 : DType::F32;
+  take(v, "fp16.loss_scale", c.loss_scale);
+  take(v, "fp16.initial_scale_power", c.initial_scale_power);
+  take(v, "fp16.loss_scale_window", c.loss_scale_window);
+  take(v, "fp16.hysteresis", c.hysteresis);
+  take(v, "fp16.consecutive_hysteresis", c.consecutive_hysteresis);
+  take(v, "fp16.min_loss_scale", c.min_loss_scale);
+  return c;
+}
+
+ZeroConfig zero_of(const Values& v) {
+  ZeroConfig c;
+  const std::string p = "zero_optimization.";
+  take(v, p + "stage", c.stage);
+  take(v, p + "contiguous_gradients", c.contiguous_gradients);
+  take(v, p + "reduce_scatter", c.reduce_scatter);
+  take(v, p + "allgather_partitions", c.allgather_partitions);
+  take(v, p + "overlap_comm", c.overlap_comm);
+  take(v, p + "round_robin_gradients", c.round_robin_gradients);
+  take(v, p + "reduce_bucket_size", c.reduce_bucket_size);
+  take(v, p + "allgather_bucket_size", c.allgather_bucket_size);
+  take(v, p + "sub_group_size", c.sub_group_size);
+  take(v, p + "stage3_max_live_parameters", c.stage3_max_live_parameters);
+  take(v, p + "stage3_max_reuse_distance", c.stage3_max_reuse_distance);
+  take(v, p + "stage3_prefetch_bucket_size", c.stage3_prefetch_bucket_size);
+  take(v, p + "stage3_param_persistence_threshold", c.stage3_param_persistence_threshold);
+  take(v, p + "stage3_model_persistence_threshold", c.stage3_model_persistence_threshold);
+  take(v, p + "ignore_unused_parameters", c.ignore_unused_parameters);
+  return c;
+}
+
+ModelConfig model_of(const Values& v) {
+  ModelConfig c;
+  const std::string p = "model.";
+  take(v, p + "preset", c.preset);
+  take(v, p + "family", c.family);
+  take(v, p + "n_layer", c.n_layer);
+  take(v, p + "n_embd", c.n_embd);
+  take(v, p + "n_head", c.n_head);
+  take(v, p + "n_positions", c.n_positions);
+  take(v, p + "n_inner", c.n_inner);
+  take(v, p + "vocab_size", c.vocab_size);
+  take(v, p + "layer_norm_epsilon", c.layer_norm_epsilon);
+  take(v, p + "initializer_range", c.initializer_range);
+  take(v, p + "resid_pdrop", c.resid_pdrop);
+  take(v, p + "embd_pdrop", c.embd_pdrop);
+  take(v, p + "attn_pdrop", c.attn_pdrop);
+  take(v, p + "tie_word_embeddings", c.tie_word_embeddings);
+  take(v, p + "trainable", c.trainable);
+  return c;
+}
+
+DataConfig data_of(const Values& v) {
+  DataConfig c;
+  const std::string p = "data.";
+  take(v, p + "train", c.train);
+  take(v, p + "eval", c.eval);
+  take(v, p + "tokenizer", c.tokenizer);
+  take(v, p + "sequence_length", c.sequence_length);
+  take(v, p + "text_field", c.text_field);
+  take(v, p + "join_fields", c.join_fields);
+  take(v, p + "max_samples", c.max_samples);
+  take(v, p + "shuffle", c.shuffle);
+  take(v, p + "cache", c.cache);
+  return c;
+}
+
+RunConfig run_of(const Values& v) {
+  RunConfig c;
+  const std::string p = "run.";
+  take(v, p + "name", c.name);
+  take(v, p + "output_dir", c.output_dir);
+  take(v, p + "steps", c.steps);
+  take(v, p + "epochs", c.epochs);
+  take(v, p + "eval_interval", c.eval_interval);
+  take(v, p + "eval_samples", c.eval_samples);
+  take(v, p + "device", c.device);
+  take(v, p + "device_memory", c.device_memory);
+  take(v, p + "trace", c.trace);
+  take(v, p + "collective_timeout_seconds", c.collective_timeout_seconds);
+  return c;
+}
+
+MonitorConfig monitor_of(const Values& v) {
+  MonitorConfig c;
+  take(v, "csv_monitor.enabled", c.csv_enabled);
+  take(v, "csv_monitor.output_path", c.csv_output_path);
+  take(v, "csv_monitor.job_name", c.csv_job_name);
+  take(v, "comms_logger.enabled", c.comms_enabled);
+  take(v, "comms_logger.verbose", c.comms_verbose);
+  take(v, "flops_profiler.enabled", c.flops_enabled);
+  take(v, "flops_profiler.profile_step", c.flops_profile_step);
+  take(v, "flops_profiler.module_depth", c.flops_module_depth);
+  take(v, "flops_profiler.top_modules", c.flops_top_modules);
+  take(v, "flops_profiler.detailed", c.flops_detailed);
+  take(v, "flops_profiler.output_file", c.flops_output_file);
+  return c;
+}
+
+}  // namespace
+
+Config bind(const Values& v) {
+  Config c;
+  take(v, "seed", c.seed);
+  take(v, "train_batch_size", c.batch.train_batch_size);
+  take(v, "train_micro_batch_size_per_gpu", c.batch.micro_batch_size);
+  take(v, "gradient_accumulation_steps", c.batch.accumulation_steps);
+  c.optimizer = optimizer_of(v);
+  c.scheduler = scheduler_of(v);
+  c.precision = precision_of(v);
+  c.zero = zero_of(v);
+  c.model = model_of(v);
+  c.data = data_of(v);
+  take(v, "step.mode", c.step.mode);
+  c.run = run_of(v);
+  c.monitor = monitor_of(v);
+  take(v, "gradient_clipping", c.gradient_clipping);
+  take(v, "prescale_gradients", c.prescale_gradients);
+  take(v, "gradient_predivide_factor", c.gradient_predivide_factor);
+  if (v.has("communication_data_type")) c.communication_data_type = dtype_of(v.text("communication_data_type"));
+  take(v, "steps_per_print", c.steps_per_print);
+  take(v, "wall_clock_breakdown", c.wall_clock_breakdown);
+  take(v, "memory_breakdown", c.memory_breakdown);
+  take(v, "dump_state", c.dump_state);
+  take(v, "activation_checkpointing.number_checkpoints", c.number_checkpoints);
+  take(v, "activation_checkpointing.profile", c.profile_checkpointing);
+  return c;
+}
+
+}  // namespace zerostep

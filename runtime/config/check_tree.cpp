@@ -1,0 +1,305 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "base/nearest_name.h"
+#include "runtime/config/values.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+using schema::Key;
+using schema::Kind;
+using schema::List;
+
+constexpr size_t kMostListed = 12;
+
+// Decimal strings stand for numbers; so do whole floats for integers.
+std::optional<double> as_number(const json& value) {
+  if (value.is_number()) return value.get<double>();
+  if (!value.is_string()) return std::nullopt;
+  const auto& text = value.get_ref<const std::string&>();
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(number)) return std::nullopt;
+  return number;
+}
+
+std::optional<int64_t> as_integer(const json& value) {
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+    return static_cast<int64_t>(number);
+  }
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc{} && end == text.data() + text.size()) return number;
+  }
+  const auto number = as_number(value);
+  constexpr double kBeyond = 9223372036854775808.0;  // 2^63
+  if (!number || std::trunc(*number) != *number || *number >= kBeyond || *number < -kBeyond) return std::nullopt;
+  return static_cast<int64_t>(*number);
+}
+
+bool inside(const schema::Type& type, double number) {
+  const bool above = type.open_min ? number > type.min : number >= type.min;
+  const bool below = type.open_max ? number < type.max : number <= type.max;
+  return above && below;
+}
+
+bool is_text(const json& value) { return value.is_string() && !value.get_ref<const std::string&>().empty(); }
+
+// The value in the schema's own form, or nothing when it is not of the type.
+std::optional<json> normalised(const schema::Type& type, const json& value) {
+  switch (type.kind) {
+    case Kind::Bool:
+      if (value.is_boolean()) return value;
+      return std::nullopt;
+    case Kind::Integer:
+      if (const auto number = as_integer(value); number && *number >= type.low && *number <= type.high) return json(*number);
+      return std::nullopt;
+    case Kind::Number:
+      if (const auto number = as_number(value); number && inside(type, *number)) return json(*number + 0.0);
+      return std::nullopt;
+    case Kind::Text:
+      if (value.is_string()) return value;
+      return std::nullopt;
+    case Kind::Texts: {
+      if (value.is_string()) return is_text(value) ? std::optional(json::array({value})) : std::nullopt;
+      if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_text)) return std::nullopt;
+      return value;
+    }
+    case Kind::Pair: {
+      if (!value.is_array() || value.size() != 2) return std::nullopt;
+      json two = json::array();
+      for (const json& element : value) {
+        const auto number = as_number(element);
+        if (!number || !inside(type, *number)) return std::nullopt;
+        two.push_back(*number);
+      }
+      return two;
+    }
+    case Kind::Choice: {
+      if (!value.is_string()) return std::nullopt;
+      for (std::string_view choice : schema::split_words(type.choices)) {
+        if (edit_distance(choice, value.get_ref<const std::string&>(), 0) == 0) return json(choice);  // without case
+      }
+      return std::nullopt;
+    }
+    case Kind::Anything:
+      return value;
+  }
+  return std::nullopt;
+}
+
+bool is_off(const json& value) {
+  if (value == json(false)) return true;
+  if (!value.is_object()) return false;
+  return !value.contains("enabled") || value["enabled"] == json(false);
+}
+
+bool is_harmless(const Key& key, const json& value) {
+  if (value.is_null()) return true;
+  if (key.harmless == "off") return is_off(value);
+  if (key.harmless.empty()) return false;
+  const json list = json::parse(key.harmless);
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+class Checker {
+ public:
+  Checker(const Document& document, Findings& findings) : document_(document), findings_(findings) {
+    const json& root = document.root;
+    if (root.contains("strict") && root["strict"].is_boolean()) strict_ = root["strict"].get<bool>();
+    optimizer_ = type_in("optimizer", "AdamW");
+    scheduler_ = type_in("scheduler", "");
+  }
+
+  Values run() {
+    block(document_.root, "", "");
+    for (const auto& [reason, names] : without_effect_) {
+      findings_.warn(
+          fmt::format("{}: {} {} no effect: {}", document_.file, listed(names, names.size()), names.size() == 1 ? "has" : "have", reason));
+    }
+    return std::move(values_);
+  }
+
+ private:
+  // The type that decides which parameters a block may hold, in the schema's spelling; "" when it is not valid.
+  std::string type_in(const std::string& name, const std::string& fallback) const {
+    const json& root = document_.root;
+    if (!root.contains(name) || !root[name].is_object() || !root[name].contains("type")) return fallback;
+    const json& given = root[name]["type"];
+    if (given.is_null() || given == json("auto")) return fallback;
+    const auto type = normalised(schema::find(name + ".type")->type, given);
+    return type ? type->get<std::string>() : "";
+  }
+
+  // `path` as in the file, `place` as in the schema ("optimizer.groups[0].patterns", "optimizer.groups[].patterns").
+  void block(const json& object, const std::string& path, const std::string& place) {
+    for (const auto& [name, value] : object.items()) {
+      const std::string dot = path.empty() ? "" : ".";
+      // A dot inside a name is no path: {"a.b": 1} is not {"a": {"b": 1}}.
+      const bool plain = name.find_first_of(".[]") == std::string::npos;
+      if (plain) {
+        entry(value, path + dot + name, place + dot + name);
+      } else {
+        unknown(path + dot + name, place + dot + name);
+      }
+    }
+  }
+
+  void entry(const json& value, const std::string& path, const std::string& place) {
+    if (const Key* key = schema::find(place)) return check(*key, value, path);
+    if (schema::is_block(place + "[]")) return groups(value, path, place + "[]");
+    if (!schema::is_block(place)) return unknown(path, place);
+    if (value.is_null() || value == json("auto")) return;
+    if (!value.is_object()) return findings_.error(path, fmt::format("is {}; expected a block, {{ ... }}", shown(value)));
+    block(value, path, place);
+  }
+
+  void groups(const json& value, const std::string& path, const std::string& place) {
+    if (value.is_null()) return;
+    if (!value.is_array()) return findings_.error(path, fmt::format("is {}; expected a list of blocks", shown(value)));
+    json clean = json::array();
+    for (size_t i = 0; i < value.size(); ++i) {
+      const std::string at = fmt::format("{}[{}]", path, i);
+      if (!value[i].is_object()) {
+        findings_.error(at, fmt::format("is {}; expected a block, {{ ... }}", shown(value[i])));
+        continue;
+      }
+      block(value[i], at, place);
+      if (!value[i].contains("patterns")) findings_.error(at, "has no patterns: expected a string or a list of strings");
+      clean.push_back(json::object());
+      for (const auto& [name, element] : value[i].items()) {
+        const Key* key = schema::find(place + "." + name);
+        if (!key || element.is_null()) continue;
+        if (const auto read = normalised(key->type, element)) clean.back()[name] = *read;
+      }
+    }
+    values_.set(path, std::move(clean), Origin::Given);
+  }
+
+  void unknown(const std::string& path, const std::string& place) {
+    const size_t dot = place.rfind('.');
+    const std::string block = dot == std::string::npos ? "" : place.substr(0, dot);
+    const std::string name = dot == std::string::npos ? place : place.substr(dot + 1);
+    const auto siblings = schema::names_in(block);
+    std::string text = "is not a known key";
+    if (const std::string_view nearest = nearest_name(name, siblings); !nearest.empty()) {
+      text += fmt::format("; the nearest is {}", nearest);
+    } else if (const std::string_view elsewhere = schema::path_of_name(name); !elsewhere.empty()) {
+      text += fmt::format("; the nearest is {}", elsewhere);
+    } else if (const std::string_view far = nearest_anywhere(name); !far.empty()) {
+      text += fmt::format("; the nearest is {}", far);
+    } else {
+      text += fmt::format("; {} holds {}", block.empty() ? "the top level" : block, listed(siblings, kMostListed));
+    }
+    if (strict_) return findings_.unknown(path, text);
+    findings_.warn(fmt::format("{}: {} {}; it is not used", document_.place(path), document_.spelling(path), text));
+  }
+
+  static std::string_view nearest_anywhere(const std::string& name) {
+    std::vector<std::string_view> names;
+    for (const Key& key : schema::keys()) names.push_back(key.path.substr(key.path.rfind('.') + 1));
+    const std::string_view nearest = nearest_name(name, names);
+    return nearest.empty() ? nearest : schema::path_of_name(nearest);
+  }
+
+  template <typename Name>
+  static std::string listed(const std::vector<Name>& names, size_t most) {
+    std::string text;
+    for (size_t i = 0; i < names.size() && i < most; ++i) text += (i == 0 ? "" : ", ") + std::string(names[i]);
+    return names.size() > most ? text + ", ... (zerostep config --keys lists all)" : text;
+  }
+
+  void check(const Key& key, const json& value, const std::string& path) {
+    const bool in_list = key.path.find("[]") != std::string_view::npos;
+    if (!belongs(key, path)) return;
+    const bool own_choice = key.type.kind == Kind::Choice && schema::has_word(key.type.choices, "auto");
+    if (value == json("auto") && !own_choice) {
+      if (in_list) return findings_.error(path, "is \"auto\", and nothing could fill it in: give a value or leave it out");
+      if (key.list == List::Honoured) values_.set(path, value, Origin::Auto);
+      return;
+    }
+    if (value.is_null() && key.type.nullable) return;
+    const auto read = normalised(key.type, value);
+    if (key.list == List::Refused && !is_harmless(key, read.value_or(value))) {
+      return findings_.error(path, fmt::format("is {}: {}", shown(value), key.meaning));
+    }
+    if (!read) return findings_.error(path, wrong(key.type, value));
+    if (key.list == List::Accepted) {
+      without_effect_[std::string(key.meaning)].push_back(document_.spelling(path));
+    }
+    if (in_list) return;
+    values_.set(path, *read, Origin::Given);
+    if (key.list != List::Honoured) values_.find(path)->effective = false;
+  }
+
+  // Is it a parameter of the optimizer or the scheduler that the file names?
+  bool belongs(const Key& key, const std::string& path) {
+    const bool scheduler = key.path.starts_with("scheduler.params.");
+    const std::string& type = scheduler ? scheduler_ : optimizer_;
+    if (scheduler && type.empty() && !type_is_wrong("scheduler")) {
+      findings_.error(path, "stands without a scheduler.type: name the schedule, or take its parameters out");
+      return false;
+    }
+    if (key.of.empty() || type.empty() || schema::has_word(key.of, type)) return true;
+    const auto names = parameters_of(scheduler ? "scheduler.params" : "optimizer.params", type);
+    findings_.error(path, fmt::format("is no parameter of {}: expected {}", type, listed(names, names.size())));
+    return false;
+  }
+  bool type_is_wrong(const std::string& name) const {
+    const json& root = document_.root;
+    return root[name].contains("type") && !root[name]["type"].is_null() && root[name]["type"] != json("auto");
+  }
+  static std::vector<std::string_view> parameters_of(std::string_view block, std::string_view type) {
+    std::vector<std::string_view> names;
+    for (const Key& key : schema::keys()) {
+      if (!key.path.starts_with(block) || key.list != List::Honoured) continue;
+      if (key.of.empty() || schema::has_word(key.of, type)) names.push_back(key.path.substr(key.path.rfind('.') + 1));
+    }
+    return names;
+  }
+
+  static std::string wrong(const schema::Type& type, const json& value) {
+    std::string text = fmt::format("is {}; ", shown(value));
+    if (type.kind != Kind::Choice || !value.is_string()) return text + "expected " + schema::describe(type);
+    const auto& name = value.get_ref<const std::string&>();
+    for (const auto& [names, why] : {std::pair(type.later, "which is not in this version"), std::pair(type.others, "which there is not")}) {
+      for (std::string_view known : schema::split_words(names)) {
+        if (edit_distance(known, name, 0) == 0) return fmt::format("is {}, {}: use {}", shown(value), why, schema::describe(type));
+      }
+    }
+    auto known = schema::split_words(type.choices);
+    for (std::string_view later : schema::split_words(type.later)) known.push_back(later);
+    if (const std::string_view nearest = nearest_name(name, known); !nearest.empty()) text += fmt::format("the nearest is {}; ", nearest);
+    text += "expected " + schema::describe(type);
+    if (!type.later.empty()) {
+      std::string names;
+      for (std::string_view later : schema::split_words(type.later)) names += (names.empty() ? "" : ", ") + std::string(later);
+      text += fmt::format(" ({} {} not in this version)", names, names.find(',') == std::string::npos ? "is" : "are");
+    }
+    return text;
+  }
+
+  const Document& document_;
+  Findings& findings_;
+  Values values_;
+  bool strict_ = true;
+  std::string optimizer_, scheduler_;
+  std::map<std::string, std::vector<std::string>> without_effect_;  // reason -> keys
+};
+
+}  // namespace
+
+Values check_tree(const Document& document, Findings& findings) { return Checker(document, findings).run(); }
+
+}  // namespace zerostep

@@ -1,0 +1,330 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "runtime/config/values.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+using schema::Context;
+using schema::Key;
+using schema::List;
+
+struct Preset {
+  std::string_view name;
+  int64_t n_layer, n_embd, n_head, n_positions;
+};
+constexpr Preset kPresets[] = {
+    {"gpt2-20M", 6, 256, 4, 512},      {"gpt2-200M", 12, 768, 12, 1024}, {"gpt2-500M", 24, 1024, 16, 1024},
+    {"gpt2-800M", 28, 1536, 24, 1024}, {"gpt2-1B", 32, 1600, 25, 1024},
+};
+constexpr int64_t kGpt2Vocabulary = 50257;
+constexpr int64_t kByteVocabulary = 257;
+constexpr int64_t kLargestBatch = 1000000000;
+
+// What Hugging Face's integration fills in for "auto" where that is not the default.
+constexpr double kAutoLearningRate = 5e-5;
+constexpr int64_t kAutoMicroBatch = 8;
+constexpr int64_t kAutoWarmupSteps = 1;
+
+class Deriver {
+ public:
+  Deriver(Values& values, int world, Findings& findings) : v_(values), world_(world), findings_(findings) {
+    for (const auto& [path, value] : v_.all()) {
+      if (value.origin == Origin::Auto) auto_.insert(path);
+    }
+    for (const std::string& path : auto_) v_.erase(path);
+  }
+
+  void run() {
+    defaults();
+    batch();
+    model();
+    data_and_run();
+    optimizer_and_scheduler();
+    precision();
+    sharding();
+    for (const std::string& path : auto_) {
+      if (Value* value = v_.find(path)) {
+        value->origin = Origin::Auto;
+        value->written = true;
+      }
+    }
+    contexts();
+  }
+
+ private:
+  bool is_auto(std::string_view path) const { return auto_.contains(std::string(path)); }
+  void derived(std::string_view path, json value, std::string note = {}) {
+    if (v_.has(path)) return;
+    v_.set(path, std::move(value), Origin::Derived);
+    v_.find(path)->note = std::move(note);
+  }
+  int64_t integer_or(std::string_view path, int64_t missing) const { return v_.has(path) ? v_.integer(path) : missing; }
+
+  void defaults() {
+    // The types come first: they decide which parameters there are.
+    std::string optimizer, scheduler;
+    if (!v_.has("optimizer.type")) {
+      v_.set("optimizer.type", "AdamW", Origin::Default);
+      findings_.warn("optimizer.type is not given: AdamW is used");
+    }
+    optimizer = v_.text("optimizer.type");
+    if (v_.has("scheduler.type")) scheduler = v_.text("scheduler.type");
+    for (const Key& key : schema::keys()) {
+      if (key.list != List::Honoured || key.value.empty() || v_.has(key.path) || key.path.find("[]") != std::string_view::npos) continue;
+      const bool of_scheduler = key.path.starts_with("scheduler.params.");
+      if (of_scheduler && scheduler.empty()) continue;
+      if (!key.of.empty() && !schema::has_word(key.of, of_scheduler ? scheduler : optimizer)) continue;
+      v_.set(key.path, json::parse(key.value), Origin::Default);
+    }
+  }
+
+  void batch() {
+    constexpr std::string_view kTrain = "train_batch_size", kMicro = "train_micro_batch_size_per_gpu",
+                               kSteps = "gradient_accumulation_steps";
+    if (!v_.has(kTrain) && !v_.has(kMicro) && (is_auto(kTrain) || is_auto(kMicro))) v_.set(kMicro, kAutoMicroBatch, Origin::Auto);
+    const int64_t train = integer_or(kTrain, 0), micro = integer_or(kMicro, 0), steps = integer_or(kSteps, 0);
+    const std::string ranks = world_ == 1 ? "1 data-parallel rank" : fmt::format("{} data-parallel ranks", world_);
+    const auto fill = [&](std::string_view path, int64_t value) {
+      v_.set(path, value, Origin::Derived);
+      v_.find(path)->written = false;
+    };
+    if (train == 0 && micro == 0) {
+      return findings_.error(kTrain, fmt::format("is missing, and so is {}: give one of them, the rest follows from {}", kMicro, ranks));
+    }
+    // What the given values make, in 128 bits: the product of three values in range may not fit 64.
+    using Wide = __int128;
+    const Wide made = static_cast<Wide>(micro > 0 ? micro : 1) * (steps > 0 ? steps : 1) * world_;
+    if (train == 0) {
+      if (made > kLargestBatch) {
+        return findings_.error(kMicro, fmt::format("{} x {} {} x {} is beyond the largest batch, {}", micro, kSteps,
+                                                   std::max<int64_t>(steps, 1), ranks, kLargestBatch));
+      }
+      fill(kTrain, static_cast<int64_t>(made));
+      if (steps == 0) fill(kSteps, 1);
+      return;
+    }
+    std::string factors;
+    if (micro > 0) factors += fmt::format("{} {} x ", kMicro, micro);
+    if (steps > 0) factors += fmt::format("{} {} x ", kSteps, steps);
+    factors += ranks;
+    if (micro > 0 && steps > 0) {
+      if (made != train) {
+        findings_.error(kTrain, fmt::format("is {}, but {} = {}: change one of them, or leave one out", train, factors,
+                                            made > kLargestBatch ? "more than " + std::to_string(kLargestBatch)
+                                                                 : std::to_string(static_cast<int64_t>(made))));
+      }
+      return;
+    }
+    if (train % made != 0) {
+      const auto divisor = static_cast<int64_t>(std::min<Wide>(made, INT64_MAX));
+      return findings_.error(kTrain, fmt::format("is {}, which does not divide by {} = {} ({} = {} x {} + {}): choose a multiple of {}",
+                                                 train, factors, divisor, train, train / divisor, divisor, train % divisor, divisor));
+    }
+    const auto rest = static_cast<int64_t>(train / made);
+    if (micro > 0) {
+      fill(kSteps, rest);
+    } else {
+      fill(kMicro, rest);
+      if (steps == 0) fill(kSteps, 1);
+    }
+  }
+
+  void model() {
+    if (v_.has("model.preset")) {
+      const std::string name = v_.text("model.preset");
+      for (const Preset& preset : kPresets) {
+        if (preset.name != name) continue;
+        derived("model.n_layer", preset.n_layer);
+        derived("model.n_embd", preset.n_embd);
+        derived("model.n_head", preset.n_head);
+        derived("model.n_positions", preset.n_positions);
+        derived("model.vocab_size", kGpt2Vocabulary);
+      }
+    }
+    std::string missing;
+    for (std::string_view name : {"n_layer", "n_embd", "n_head", "n_positions"}) {
+      if (!v_.has(fmt::format("model.{}", name))) missing += fmt::format("{}{}", missing.empty() ? "" : ", ", name);
+    }
+    if (!missing.empty()) {
+      return findings_.error(
+          "model",
+          fmt::format("names no preset and lacks {}: give model.preset (gpt2-20M, ...), or model.family and these sizes", missing));
+    }
+    const int64_t width = v_.integer("model.n_embd"), heads = v_.integer("model.n_head");
+    if (width % heads != 0) findings_.error("model.n_head", fmt::format("is {}, which does not divide n_embd {}", heads, width));
+    if (v_.text("data.tokenizer") == "byte") derived("model.vocab_size", kByteVocabulary);
+    const double dropout = v_.has("model.dropout") ? v_.number("model.dropout") : 0.0;
+    for (std::string_view path : {"model.resid_pdrop", "model.embd_pdrop", "model.attn_pdrop"}) {
+      if (v_.has("model.dropout")) {
+        derived(path, dropout);
+      } else if (!v_.has(path)) {
+        v_.set(path, dropout, Origin::Default);
+      }
+    }
+    const double hidden = static_cast<double>(width) * static_cast<double>(width);
+    const auto from_model = [&](std::string_view path, double elements) {
+      if (is_auto(path)) v_.set(path, static_cast<int64_t>(elements), Origin::Auto);
+    };
+    from_model("zero_optimization.reduce_bucket_size", hidden);
+    from_model("zero_optimization.stage3_prefetch_bucket_size", 0.9 * hidden);
+    from_model("zero_optimization.stage3_param_persistence_threshold", 10.0 * static_cast<double>(width));
+  }
+
+  void data_and_run() {
+    if (v_.has("model.n_positions")) {
+      const int64_t positions = v_.integer("model.n_positions");
+      derived("data.sequence_length", positions);
+      const int64_t length = v_.integer("data.sequence_length");
+      if (length > positions)
+        findings_.error("data.sequence_length", fmt::format("is {}, more than model.n_positions {}", length, positions));
+    }
+    const std::string name = v_.text("run.name");
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
+      findings_.error("run.name", fmt::format("is {}; expected the name of one folder (run.output_dir is the path)", shown(name)));
+    }
+    for (std::string_view path : {"run.output_dir", "data.tokenizer"}) {
+      if (v_.text(path).empty()) findings_.error(path, "is empty; expected a path");
+    }
+    if (integer_or("run.steps", 1) == 0) v_.erase("run.steps");
+    if (v_.has("run.epochs") && v_.number("run.epochs") == 0) v_.erase("run.epochs");
+    if (v_.has("run.steps") && v_.has("run.epochs")) {
+      findings_.error(
+          "run.epochs",
+          fmt::format("is {}, and run.steps is {}: both say when the run ends; keep one (--set run.epochs=null takes this one out)",
+                      v_.number("run.epochs"), v_.integer("run.steps")));
+    } else if (!v_.has("run.steps") && !v_.has("run.epochs")) {
+      v_.set("run.epochs", 1.0, Origin::Default);
+      v_.find("run.epochs")->note = "neither run.steps nor run.epochs is given";
+    }
+    if (v_.integer("run.eval_interval") > 0 && v_.at("data.eval").empty()) {
+      findings_.error("run.eval_interval",
+                      fmt::format("is {}, but data.eval names nothing to evaluate on", v_.integer("run.eval_interval")));
+    }
+    if (!v_.has("data.cache")) {
+      derived("data.cache", fmt::format("{}/.cache", v_.text("run.output_dir")));
+      v_.find("data.cache")->written = false;
+    }
+  }
+
+  void optimizer_and_scheduler() {
+    if (is_auto("optimizer.params.lr")) v_.set("optimizer.params.lr", kAutoLearningRate, Origin::Auto);
+    if (!v_.has("scheduler.type")) return;
+    const std::string type = v_.text("scheduler.type");
+    const auto path = [](std::string_view name) { return fmt::format("scheduler.params.{}", name); };
+    if (type == "WarmupLR" || is_auto(path("warmup_max_lr")))
+      derived(path("warmup_max_lr"), v_.number("optimizer.params.lr"), "optimizer.params.lr");
+    if (type == "WarmupDecayLR" && !v_.has(path("warmup_max_lr"))) v_.set(path("warmup_max_lr"), 0.001, Origin::Default);
+    if (type.starts_with("Warmup") || type == "Cosine") {
+      if (!v_.has(path("warmup_num_steps")))
+        v_.set(path("warmup_num_steps"),
+               is_auto(path("warmup_num_steps")) ? kAutoWarmupSteps
+               : type == "Cosine"                ? 0
+                                                 : 1000,
+               Origin::Default);
+    }
+    const Key* total = schema::find(path("total_num_steps"));
+    if (schema::has_word(total->of, type)) {
+      if (v_.has("run.steps")) derived(path("total_num_steps"), v_.integer("run.steps"), "run.steps");
+      const int64_t warmup = v_.integer(path("warmup_num_steps"));
+      if (v_.has(path("total_num_steps")) && v_.integer(path("total_num_steps")) < warmup) {
+        findings_.warn(fmt::format("scheduler.params.total_num_steps {} is less than warmup_num_steps {}: the warm-up never ends",
+                                   v_.integer(path("total_num_steps")), warmup));
+      }
+    }
+    if (type == "OneCycle") {
+      for (std::string_view name : {"cycle_min_lr", "cycle_max_lr"}) {
+        if (!v_.has(path(name))) findings_.error(path(name), "is missing: OneCycle has no default for it");
+      }
+      derived(path("cycle_second_step_size"), v_.integer(path("cycle_first_step_size")));
+      derived(path("cycle_second_stair_count"), v_.integer(path("cycle_first_stair_count")));
+    }
+  }
+
+  void precision() {
+    const bool fp16 = v_.boolean("fp16.enabled");
+    if (fp16 && v_.boolean("bf16.enabled"))
+      findings_.error("fp16.enabled", "and bf16.enabled are both true: compute has one type; turn one off");
+    if (fp16 && v_.number("fp16.loss_scale") == 0) {
+      const auto power = static_cast<int>(v_.integer("fp16.initial_scale_power"));
+      const double smallest = v_.number("fp16.min_loss_scale");
+      if (std::exp2(power) < smallest) {
+        findings_.error("fp16.initial_scale_power", fmt::format("is {}, so that the loss scale starts at {}, below fp16.min_loss_scale {}",
+                                                                power, std::exp2(power), smallest));
+      }
+    }
+  }
+
+  void sharding() {
+    const int64_t stage = v_.integer("zero_optimization.stage");
+    derived("zero_optimization.overlap_comm", stage == 3);
+    bool any = false;
+    for (const auto& [path, value] : v_.all()) {
+      any = any || (path.starts_with("activation_checkpointing.") && value.value == json(true));
+    }
+    derived("activation_checkpointing.number_checkpoints", any ? -1 : 0);
+  }
+
+  bool holds(Context context) const {
+    const int64_t stage = v_.integer("zero_optimization.stage");
+    switch (context) {
+      case Context::StageBelow1:
+        return stage < 1;
+      case Context::StageBelow3:
+        return stage < 3;
+      case Context::StageNot1Or2:
+        return stage != 1 && stage != 2;
+      case Context::Fp16Off:
+        return !v_.boolean("fp16.enabled");
+      case Context::StaticLossScale:
+        return v_.boolean("fp16.enabled") && v_.number("fp16.loss_scale") != 0;
+      case Context::CsvMonitorOff:
+        return !v_.boolean("csv_monitor.enabled");
+      case Context::CommsLoggerOff:
+        return !v_.boolean("comms_logger.enabled");
+      case Context::FlopsProfilerOff:
+        return !v_.boolean("flops_profiler.enabled");
+      case Context::PrescaledGradients:
+        return v_.boolean("prescale_gradients");
+      case Context::AdamWGiven:
+        return v_.text("optimizer.type") == "AdamW";
+      case Context::SgdScheduled:
+        return v_.text("optimizer.type") == "SGD";
+    }
+    return false;
+  }
+
+  void contexts() {
+    for (const schema::ContextRule& rule : schema::context_rules()) {
+      if (!holds(rule.when)) continue;
+      std::string given;
+      for (std::string_view path : schema::split_words(rule.keys)) {
+        Value* value = v_.find(path);
+        if (!value) continue;
+        value->effective = false;
+        value->note = fmt::format("without effect {}", name_of(rule.when));
+        if (value->origin == Origin::Given) given += fmt::format("{}{}", given.empty() ? "" : ", ", path);
+      }
+      if (!given.empty()) {
+        findings_.warn(fmt::format("{} {} no effect {}: {}", given, given.find(',') == std::string::npos ? "has" : "have",
+                                   name_of(rule.when), rule.reason));
+      }
+    }
+  }
+
+  Values& v_;
+  int world_;
+  Findings& findings_;
+  std::set<std::string> auto_;
+};
+
+}  // namespace
+
+void derive(Values& values, int world, Findings& findings) { Deriver(values, world, findings).run(); }
+
+}  // namespace zerostep

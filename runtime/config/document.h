@@ -1,0 +1,31 @@
+#pragma once
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace zerostep {
+
+// A configuration file as a tree, and where each value stands.
+struct Document {
+  std::string file;
+  nlohmann::json root;
+  std::map<std::string, std::string, std::less<>> where;       // JSON path -> "line 12" or "--set a.b=c"
+  std::map<std::string, std::string, std::less<>> written_as;  // JSON path -> the other spelling that the file has
+
+  // "FILE, line 12": for the start of a message about a path.
+  std::string place(std::string_view path) const;
+  // The path as the file spells it.
+  std::string spelling(std::string_view path) const;
+};
+
+// JSON with // and /* */ comments and trailing commas. InputError for everything else: duplicate keys, NaN and Infinity, numbers beyond
+// double, more than 64 levels, bytes that are not UTF-8, an empty, truncated or huge text; each with line and column or path.
+Document parse_document(std::string_view text, const std::string& file);
+// The same from a file; InputError when it is missing, a directory, unreadable or larger than 1 MiB.
+Document read_document(const std::string& file);
+
+// A value for a message: JSON, shortened.
+std::string shown(const nlohmann::json& value);
+
+}  // namespace zerostep

@@ -1,0 +1,232 @@
+#include "runtime/config/schema.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace zerostep::schema {
+namespace {
+
+constexpr Alias kAliases[] = {
+    {"bfloat16", "bf16"},
+    {"zero_optimization.prefetch_bucket_size", "zero_optimization.stage3_prefetch_bucket_size"},
+    {"zero_optimization.param_persistence_threshold", "zero_optimization.stage3_param_persistence_threshold"},
+    {"zero_optimization.model_persistence_threshold", "zero_optimization.stage3_model_persistence_threshold"},
+    {"zero_optimization.max_live_parameters", "zero_optimization.stage3_max_live_parameters"},
+    {"zero_optimization.max_reuse_distance", "zero_optimization.stage3_max_reuse_distance"},
+    {"zero_optimization.gather_16bit_weights_on_model_save", "zero_optimization.stage3_gather_16bit_weights_on_model_save"},
+    {"zero_optimization.module_granularity_threshold", "zero_optimization.stage3_module_granularity_threshold"},
+    {"zero_optimization.use_all_reduce_for_fetch_params", "zero_optimization.stage3_use_all_reduce_for_fetch_params"},
+    {"zero_optimization.allgather_sequential", "zero_optimization.stage3_allgather_sequential"},
+    {"aio.thread_count", "aio.intra_op_parallelism"},
+    {"zero_optimization.stage3_gather_fp16_weights_on_model_save", "zero_optimization.stage3_gather_16bit_weights_on_model_save", true},
+    {"zero_optimization.cpu_offload", "zero_optimization.offload_optimizer", true, true},
+    {"zero_optimization.cpu_offload_param", "zero_optimization.offload_param", true, true},
+};
+
+constexpr ContextRule kContextRules[] = {
+    {"zero_optimization.reduce_scatter|zero_optimization.contiguous_gradients", Context::StageBelow1, "gradients are all-reduced whole"},
+    {"zero_optimization.stage3_max_live_parameters|zero_optimization.stage3_max_reuse_distance|zero_optimization.stage3_prefetch_bucket_"
+     "size|"
+     "zero_optimization.stage3_param_persistence_threshold|zero_optimization.stage3_model_persistence_threshold|zero_optimization.sub_"
+     "group_size",
+     Context::StageBelow3, "parameters are whole on every rank"},
+    {"zero_optimization.allgather_partitions|zero_optimization.allgather_bucket_size|zero_optimization.round_robin_gradients",
+     Context::StageNot1Or2, "only stages 1 and 2 cut buckets into slices and gather the updated parameters"},
+    {"gradient_predivide_factor", Context::PrescaledGradients, "gradients are divided by the world size before the sum"},
+    {"fp16.loss_scale|fp16.initial_scale_power|fp16.loss_scale_window|fp16.hysteresis|fp16.consecutive_hysteresis|fp16.min_loss_scale",
+     Context::Fp16Off, "nothing is scaled"},
+    {"fp16.initial_scale_power|fp16.loss_scale_window|fp16.hysteresis|fp16.consecutive_hysteresis|fp16.min_loss_scale",
+     Context::StaticLossScale, "the loss scale is static"},
+    {"optimizer.params.adam_w_mode", Context::AdamWGiven, "AdamW always decouples its weight decay"},
+    {"scheduler.params.cycle_momentum|scheduler.params.cycle_min_mom|scheduler.params.cycle_max_mom|scheduler.params.decay_mom_rate",
+     Context::SgdScheduled, "OneCycle moves betas, and SGD has none"},
+    {"csv_monitor.output_path|csv_monitor.job_name", Context::CsvMonitorOff, "the monitor is off"},
+    {"comms_logger.verbose", Context::CommsLoggerOff, "the log of communication is off"},
+    {"flops_profiler.profile_step|flops_profiler.module_depth|flops_profiler.top_modules|flops_profiler.detailed|flops_profiler.output_"
+     "file",
+     Context::FlopsProfilerOff, "the profiler is off"},
+};
+
+std::vector<Key> make_keys() {
+  std::vector<Key> all;
+  add_training_keys(all);
+  add_zero_keys(all);
+  add_own_keys(all);
+  add_foreign_keys(all);
+  return all;
+}
+
+struct Index {
+  std::map<std::string_view, const Key*> by_path;
+  std::map<std::string_view, std::vector<std::string_view>> names;  // block -> names in it
+  Index() {
+    for (const Key& key : keys()) {
+      by_path.emplace(key.path, &key);
+      add(key.path);
+    }
+    for (const Alias& alias : aliases()) add(alias.from);
+  }
+  void add(std::string_view path) {
+    const size_t dot = path.rfind('.');
+    const std::string_view block = dot == std::string_view::npos ? std::string_view{} : path.substr(0, dot);
+    std::string_view name = dot == std::string_view::npos ? path : path.substr(dot + 1);
+    if (name.ends_with("[]")) name.remove_suffix(2);
+    auto& in_block = names[block];
+    if (std::find(in_block.begin(), in_block.end(), name) != in_block.end()) return;
+    in_block.push_back(name);
+    if (!block.empty()) add(block);
+  }
+};
+
+const Index& index() {
+  static const Index one;
+  return one;
+}
+
+}  // namespace
+
+std::span<const Key> keys() {
+  static const std::vector<Key> all = make_keys();
+  return all;
+}
+std::span<const Alias> aliases() { return kAliases; }
+std::span<const ContextRule> context_rules() { return kContextRules; }
+
+const Key* find(std::string_view path) {
+  const auto found = index().by_path.find(path);
+  return found == index().by_path.end() ? nullptr : found->second;
+}
+
+bool is_block(std::string_view path) { return index().names.contains(path); }
+
+std::vector<std::string_view> names_in(std::string_view block) {
+  const auto found = index().names.find(block);
+  return found == index().names.end() ? std::vector<std::string_view>{} : found->second;
+}
+
+std::string_view path_of_name(std::string_view name) {
+  const auto in = [name](std::string_view path) {
+    return path == name || (path.ends_with(name) && path[path.size() - name.size() - 1] == '.');
+  };
+  for (const Key& key : keys()) {
+    if (in(key.path)) return key.path;
+  }
+  for (const Alias& alias : aliases()) {
+    if (in(alias.from)) return alias.from;
+  }
+  for (const auto& [block, unused] : index().names) {
+    if (!block.empty() && in(block)) return block;
+  }
+  return {};
+}
+
+std::vector<std::string_view> split_words(std::string_view words) {
+  std::vector<std::string_view> parts;
+  while (!words.empty()) {
+    const size_t bar = words.find('|');
+    parts.push_back(words.substr(0, bar));
+    words = bar == std::string_view::npos ? std::string_view{} : words.substr(bar + 1);
+  }
+  return parts;
+}
+
+bool has_word(std::string_view words, std::string_view word) {
+  const auto parts = split_words(words);
+  return std::find(parts.begin(), parts.end(), word) != parts.end();
+}
+
+std::string_view name_of(List list) {
+  switch (list) {
+    case List::Honoured:
+      return "honoured";
+    case List::Accepted:
+      return "accepted";
+    case List::Refused:
+      return "refused";
+  }
+  return "?";
+}
+
+std::string_view name_of(Context context) {
+  switch (context) {
+    case Context::StageBelow1:
+      return "at zero_optimization.stage 0";
+    case Context::StageBelow3:
+      return "at zero_optimization.stage below 3";
+    case Context::StageNot1Or2:
+      return "at zero_optimization.stage 0 or 3";
+    case Context::Fp16Off:
+      return "while fp16.enabled is false";
+    case Context::StaticLossScale:
+      return "while fp16.loss_scale is not 0";
+    case Context::CsvMonitorOff:
+      return "while csv_monitor.enabled is false";
+    case Context::CommsLoggerOff:
+      return "while comms_logger.enabled is false";
+    case Context::FlopsProfilerOff:
+      return "while flops_profiler.enabled is false";
+    case Context::PrescaledGradients:
+      return "while prescale_gradients is true";
+    case Context::AdamWGiven:
+      return "with optimizer.type AdamW";
+    case Context::SgdScheduled:
+      return "with optimizer.type SGD";
+  }
+  return "?";
+}
+
+namespace {
+
+std::string bounds(const std::string& low, const std::string& high, bool has_low, bool has_high, bool open_low, bool open_high) {
+  std::string text;
+  if (has_low && has_high && !open_low && !open_high) return fmt::format(" from {} to {}", low, high);
+  if (has_low) text += fmt::format(" {} {}", open_low ? "above" : "from", low);
+  if (has_low && !open_low && !has_high) text += " up";
+  if (has_high) text += fmt::format(" {} {}", open_high ? "below" : "up to", high);
+  return text;
+}
+
+std::string number_bounds(const Type& type) {
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  return bounds(fmt::format("{}", type.min), fmt::format("{}", type.max), type.min != -kNone, type.max != kNone, type.open_min,
+                type.open_max);
+}
+
+}  // namespace
+
+std::string describe(const Type& type) {
+  std::string text = [&]() -> std::string {
+    switch (type.kind) {
+      case Kind::Bool:
+        return "true or false";
+      case Kind::Integer: {
+        constexpr auto kLow = std::numeric_limits<int64_t>::min(), kHigh = std::numeric_limits<int64_t>::max();
+        return "an integer" +
+               bounds(fmt::format("{}", type.low), fmt::format("{}", type.high), type.low != kLow, type.high != kHigh, false, false);
+      }
+      case Kind::Number:
+        return "a number" + number_bounds(type);
+      case Kind::Text:
+        return "a string";
+      case Kind::Choice: {
+        const auto choices = split_words(type.choices);
+        std::string listed = choices.size() == 1 ? "" : "one of ";
+        for (size_t i = 0; i < choices.size(); ++i) listed += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", choices[i]);
+        return listed;
+      }
+      case Kind::Texts:
+        return "a string or a list of strings";
+      case Kind::Pair:
+        return "a list of two numbers" + number_bounds(type);
+      case Kind::Anything:
+        return "any value";
+    }
+    return "?";
+  }();
+  return type.nullable && type.kind != Kind::Anything ? text + " (or null)" : text;
+}
+
+}  // namespace zerostep::schema

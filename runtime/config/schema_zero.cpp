@@ -1,0 +1,103 @@
+#include "runtime/config/schema.h"
+
+namespace zerostep::schema {
+namespace {
+
+constexpr auto H = List::Honoured;
+constexpr auto A = List::Accepted;
+constexpr auto R = List::Refused;
+
+constexpr std::string_view kNoOffload = "parameters and optimizer state stay where they compute: offload is not in this version";
+constexpr std::string_view kNoFiles = "nothing is kept in files: the NVMe tier is not in this version";
+constexpr std::string_view kNoQuantization = "quantized communication is not in this version: use communication_data_type";
+constexpr std::string_view kNoGroups = "shard groups smaller than the world are not in this version: leave it out";
+
+const Key kKeys[] = {
+    {"zero_optimization.stage", H, integer(0, 3), "0", "what is sharded: 0 nothing, 1 optimizer state, 2 gradients too, 3 parameters too"},
+    {"zero_optimization.contiguous_gradients", H, boolean(), "true", "gradients of a bucket lie end to end"},
+    {"zero_optimization.reduce_scatter", H, boolean(), "true", "reduce gradients by reduce-scatter; false all-reduces and drops the rest"},
+    {"zero_optimization.reduce_bucket_size", H, integer(1), "500000000", "elements of one reduction"},
+    {"zero_optimization.allgather_partitions", H, boolean(), "true", "gather updated parameters by all-gather; false by broadcasts"},
+    {"zero_optimization.allgather_bucket_size", H, integer(0), "500000000", "elements of one all-gather of updated parameters"},
+    {"zero_optimization.overlap_comm", H, or_null(boolean()), "",
+     "communicate while the next unit computes; true at stage 3, else false, where it is missing"},
+    {"zero_optimization.round_robin_gradients", H, boolean(), "false", "deal the parameters to the ranks' slices in turn"},
+    {"zero_optimization.sub_group_size", H, integer(0), "1000000000", "elements that the optimizer updates at once"},
+    {"zero_optimization.ignore_unused_parameters", H, boolean(), "true", "a parameter without a gradient is no error"},
+    {"zero_optimization.stage3_max_live_parameters", H, integer(0), "1000000000", "gathered elements held at once; 0 is one unit"},
+    {"zero_optimization.stage3_max_reuse_distance", H, integer(0), "1000000000",
+     "keep a unit that is used again within so many elements; 0 keeps nothing"},
+    {"zero_optimization.stage3_prefetch_bucket_size", H, integer(0), "50000000",
+     "elements gathered ahead of their use; 0 prefetches nothing"},
+    {"zero_optimization.stage3_param_persistence_threshold", H, integer(0), "100000", "parameters smaller than this stay gathered"},
+    {"zero_optimization.stage3_model_persistence_threshold", H, integer(0), "9223372036854775807",
+     "elements that may stay gathered in all"},
+
+    {"zero_optimization.stage3_gather_16bit_weights_on_model_save", A, boolean(), "", "an export always writes whole weights"},
+    {"zero_optimization.memory_efficient_linear", A, boolean(), "",
+     "what autograd saves of a weight follows its slot: no gathered copy is ever kept"},
+    {"memory_efficient_linear", A, boolean(), "", "what autograd saves of a weight follows its slot: no gathered copy is ever kept"},
+    {"zero_optimization.load_from_fp32_weights", R, boolean(), "", "masters are always made from fp32 weights: leave it true", "[true]"},
+    {"zero_optimization.compute_grad_norm", R, boolean(), "", "the norm is part of every row of metrics: leave it true", "[true]"},
+    {"zero_optimization.parameter_alignment", A, boolean(), "", "every parameter starts at a 64-byte boundary"},
+
+    {"zero_optimization.zero_hpz_partition_size", R, integer(0), "", kNoGroups, "[0, 1]"},
+    {"zero_optimization.mics_shard_size", R, integer(-1), "", kNoGroups, "[-1]"},
+    {"zero_optimization.mics_hierarchical_params_gather", R, boolean(), "", kNoGroups, "[false]"},
+    {"zero_optimization.zero_quantized_weights", R, boolean(), "", kNoQuantization, "[false]"},
+    {"zero_optimization.zero_quantized_gradients", R, boolean(), "", kNoQuantization, "[false]"},
+    {"zero_optimization.zero_quantized_nontrainable_weights", R, boolean(), "", kNoQuantization, "[false]"},
+    {"zero_optimization.zeropp_loco_param", R, or_null(anything()), "", kNoQuantization, "[{}]"},
+
+    {"zero_optimization.use_multi_rank_bucket_allreduce", A, boolean(), "", "every rank owns an equal slice of every bucket"},
+    {"zero_optimization.elastic_checkpoint", A, boolean(), "", "checkpoints are re-sliced for any world size by design"},
+    {"zero_optimization.zenflow", R, or_null(anything()), "", "ZenFlow is not in this version: use the optimizer as it is", "[{}]"},
+    {"zero_optimization.cpu_offload_use_pin_memory", A, or_null(boolean()), "", kNoOffload},
+    {"zero_optimization.stage3_module_granularity_threshold", A, integer(0), "", "units are whole blocks already"},
+    {"zero_optimization.stage3_use_all_reduce_for_fetch_params", A, boolean(), "", "units are gathered by one all-gather each"},
+    {"zero_optimization.stage3_allgather_sequential", A, boolean(), "",
+     "a unit is gathered straight into its slot, without a bucket in between"},
+    {"zero_optimization.legacy_stage1", A, boolean(), "", "there is one implementation of stage 1"},
+    {"zero_optimization.pipeline_loading_checkpoint", A, boolean(), "", "weights are read unit by unit in any case"},
+    {"zero_optimization.override_module_apply", A, boolean(), "", "modules are made unit by unit in any case"},
+    {"zero_optimization.log_trace_cache_warnings", A, boolean(), "", "nothing is traced: the plan is made before the step"},
+    {"zero_optimization.enable_sanity_checks", A, boolean(), "", "operations carry fingerprints in any case"},
+    {"zero_optimization.save_muon_momentum_buffer_in_memory", A, boolean(), "", kNoOffload},
+    {"zero_optimization.leaf_module", A, or_null(anything()), "", "units are whole blocks already"},
+    {"zero_optimization.grad_hooks", A, boolean(), "", "the engine drives the backward itself, without hooks"},
+
+    {"zero_optimization.offload_param.device", H, or_null(choice("none", "cpu|nvme")), "\"none\"",
+     "where parameters rest: with their rank"},
+    {"zero_optimization.offload_param.nvme_path", A, or_null(text()), "", kNoOffload},
+    {"zero_optimization.offload_param.pin_memory", A, boolean(), "", kNoOffload},
+    {"zero_optimization.offload_param.buffer_count", A, integer(0), "", kNoOffload},
+    {"zero_optimization.offload_param.buffer_size", A, integer(0), "", kNoOffload},
+    {"zero_optimization.offload_param.max_in_cpu", A, integer(0), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.device", H, or_null(choice("none", "cpu|nvme")), "\"none\"",
+     "where optimizer state rests: with its rank"},
+    {"zero_optimization.offload_optimizer.nvme_path", A, or_null(text()), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.pin_memory", A, boolean(), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.buffer_count", A, integer(0), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.buffer_size", A, integer(0), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.fast_init", A, boolean(), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.pipeline", A, boolean(), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.pipeline_read", A, boolean(), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.pipeline_write", A, boolean(), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.ratio", A, number(0, 1), "", kNoOffload},
+    {"zero_optimization.offload_optimizer.super_offload", R, boolean(), "", "offload is not in this version: leave it out", "[false]"},
+    {"zero_optimization.offload_optimizer.cpuadam_cores_perc", A, number(0, 1), "", kNoOffload},
+
+    {"aio.block_size", A, integer(1), "", kNoFiles},
+    {"aio.queue_depth", A, integer(1), "", kNoFiles},
+    {"aio.single_submit", A, boolean(), "", kNoFiles},
+    {"aio.overlap_events", A, boolean(), "", kNoFiles},
+    {"aio.intra_op_parallelism", A, integer(1), "", kNoFiles},
+    {"aio.use_gds", R, boolean(), "", "GPUDirect storage is not in this version: leave it out", "[false]"},
+    {"aio.verify", R, boolean(), "", "the NVMe tier is not in this version: leave it out", "[false]"},
+};
+
+}  // namespace
+
+void add_zero_keys(std::vector<Key>& keys) { keys.insert(keys.end(), std::begin(kKeys), std::end(kKeys)); }
+
+}  // namespace zerostep::schema

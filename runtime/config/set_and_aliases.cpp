@@ -1,0 +1,132 @@
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "runtime/config/values.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::string> split_path(std::string_view path) {
+  std::vector<std::string> names;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t dot = std::min(path.find('.', begin), path.size());
+    names.emplace_back(path.substr(begin, dot - begin));
+    begin = dot + 1;
+  }
+  return names;
+}
+
+json* find_node(json& root, const std::vector<std::string>& names) {
+  json* node = &root;
+  for (const std::string& name : names) {
+    if (!node->is_object() || !node->contains(name)) return nullptr;
+    node = &(*node)[name];
+  }
+  return node;
+}
+
+void erase_node(json& root, std::vector<std::string> names) {
+  const std::string last = names.back();
+  names.pop_back();
+  json* parent = find_node(root, names);
+  if (parent && parent->is_object()) parent->erase(last);
+}
+
+// What `where` knows of a path and of all below it moves with it.
+void move_places(Document& document, const std::string& from, const std::string& to) {
+  std::map<std::string, std::string> moved;
+  for (const auto& [path, place] : document.where) {
+    if (path == from || path.starts_with(from + ".")) moved[path] = place;
+  }
+  for (const auto& [path, place] : moved) {
+    const std::string now = to + path.substr(from.size());
+    document.where[now] = place;
+    document.written_as[now] = path;
+  }
+}
+
+json parse_value(const std::string& text) {
+  try {
+    return parse_document(text, "--set").root;
+  } catch (const InputError&) {
+    return text;  // VALUE is JSON, else a string
+  }
+}
+
+}  // namespace
+
+void apply_setting(Document& document, const std::string& setting) {
+  const size_t equals = setting.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    fail_input("--set {}: expected PATH=VALUE, as in --set zero_optimization.stage=2", setting);
+  }
+  const std::string path = setting.substr(0, equals);
+  const json value = parse_value(setting.substr(equals + 1));
+  const std::vector<std::string> names = split_path(path);
+  constexpr size_t kMostNames = 32;
+  if (names.size() > kMostNames) fail_input("--set {}: {} names in a path; no key lies deeper than 4", setting, names.size());
+  for (const std::string& name : names) {
+    if (name.empty()) fail_input("--set {}: the path {} holds an empty name; expected names joined by dots", setting, path);
+  }
+  // The other spellings of the key go, or the setting would contradict the file.
+  for (const schema::Alias& alias : schema::aliases()) {
+    for (const auto& [mine, other] : {std::pair(alias.from, alias.to), std::pair(alias.to, alias.from)}) {
+      if (path == mine) erase_node(document.root, split_path(other));
+    }
+  }
+  if (value.is_null()) {
+    erase_node(document.root, names);
+    return;
+  }
+  json* node = &document.root;
+  std::string walked;
+  for (size_t i = 0; i < names.size(); ++i) {
+    walked += (i == 0 ? "" : ".") + names[i];
+    if (!node->is_object()) {
+      fail_input("--set {}: {} is {} in {}, not a block that could hold {}", setting, walked.substr(0, walked.rfind('.')), shown(*node),
+                 document.file, names[i]);
+    }
+    if (!node->contains(names[i])) (*node)[names[i]] = json::object();
+    node = &(*node)[names[i]];
+  }
+  *node = value;
+  std::erase_if(document.where, [&](const auto& entry) { return entry.first == path || entry.first.starts_with(path + "."); });
+  document.where[path] = "--set " + setting;
+}
+
+void apply_aliases(Document& document, Findings& findings) {
+  json& root = document.root;
+  if (root.contains("zero_optimization") && root["zero_optimization"].is_boolean()) {
+    const bool on = root["zero_optimization"].get<bool>();
+    findings.warn(fmt::format("{}: zero_optimization: {} is an old form; it is read as {{\"stage\": {}}}",
+                              document.place("zero_optimization"), on, on ? 1 : 0));
+    root["zero_optimization"] = {{"stage", on ? 1 : 0}};
+  }
+  for (const schema::Alias& alias : schema::aliases()) {
+    const auto from = split_path(alias.from), to = split_path(alias.to);
+    json* old = find_node(root, from);
+    if (!old) continue;
+    if (find_node(root, to)) {
+      findings.error(alias.from, fmt::format("and {} are two names of one key, and both are given: keep {}", alias.to, alias.to));
+      continue;
+    }
+    json value = *old;
+    if (alias.is_switch) {
+      if (!value.is_boolean() && !value.is_null()) {
+        findings.error(alias.from, fmt::format("is {}; expected true or false", shown(value)));
+        continue;
+      }
+      value = {{"device", value == json(true) ? "cpu" : "none"}};
+    }
+    if (alias.deprecated) findings.warn(fmt::format("{}: {} is deprecated: use {}", document.place(alias.from), alias.from, alias.to));
+    erase_node(root, from);
+    json* parent = &root;
+    for (size_t i = 0; i + 1 < to.size(); ++i) parent = &(*parent)[to[i]];
+    (*parent)[to.back()] = std::move(value);
+    move_places(document, std::string(alias.from), std::string(alias.to));
+  }
+}
+
+}  // namespace zerostep

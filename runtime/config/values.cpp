@@ -1,0 +1,67 @@
+#include "runtime/config/values.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace zerostep {
+
+const char* name_of(Origin origin) {
+  switch (origin) {
+    case Origin::Given:
+      return "given";
+    case Origin::Default:
+      return "default";
+    case Origin::Derived:
+      return "derived";
+    case Origin::Auto:
+      return "auto";
+  }
+  return "?";
+}
+
+const Value* Values::find(std::string_view path) const {
+  const auto found = values_.find(path);
+  return found == values_.end() ? nullptr : &found->second;
+}
+Value* Values::find(std::string_view path) {
+  const auto found = values_.find(path);
+  return found == values_.end() ? nullptr : &found->second;
+}
+
+bool Values::given(std::string_view path) const {
+  const Value* value = find(path);
+  return value && value->origin == Origin::Given;
+}
+
+const nlohmann::json& Values::at(std::string_view path) const {
+  const Value* value = find(path);
+  if (!value) fail_protocol("[config] no value for {}", path);
+  return value->value;
+}
+
+void Findings::error(std::string_view path, const std::string& text) {
+  errors_.push_back(fmt::format("{}: {} {}", document_.place(path), document_.spelling(path), text));
+}
+
+void Findings::unknown(std::string_view path, const std::string& text) {
+  error(path, text);
+  ++num_unknown_;
+}
+
+void Findings::raise() const {
+  if (errors_.empty()) return;
+  constexpr size_t kMost = 8;
+  std::string said;
+  for (size_t i = 0; i < errors_.size() && i < kMost; ++i) {
+    // The file is named once.
+    std::string error = errors_[i];
+    if (i > 0 && error.starts_with(document_.file + ", ")) error = "Also " + error.substr(document_.file.size() + 2);
+    said += fmt::format("{}{}{}", i == 0 ? "" : " ", error, error.ends_with('.') ? "" : ".");
+  }
+  if (errors_.size() > kMost) said += fmt::format(" And {} more of the kind.", errors_.size() - kMost);
+  if (num_unknown_ > 0) said += " Correct the name, or set \"strict\": false to turn unknown keys into warnings.";
+  throw InputError(said);
+}
+
+}  // namespace zerostep

@@ -1,0 +1,80 @@
+#pragma once
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/config/config.h"
+#include "runtime/config/document.h"
+#include "runtime/config/schema.h"
+
+namespace zerostep {
+
+enum class Origin : uint8_t { Given, Default, Derived, Auto };
+const char* name_of(Origin origin);
+
+struct Value {
+  nlohmann::json value;
+  Origin origin = Origin::Default;
+  bool written = true;    // in the resolved file
+  bool effective = true;  // false: accepted, or without effect in this context
+  std::string note;       // after the label
+};
+
+// The values of a configuration under their JSON paths.
+class Values {
+ public:
+  bool has(std::string_view path) const { return values_.find(path) != values_.end(); }
+  const Value* find(std::string_view path) const;
+  Value* find(std::string_view path);
+  void set(std::string_view path, nlohmann::json value, Origin origin) {
+    values_[std::string(path)] = {.value = std::move(value), .origin = origin, .written = true, .effective = true, .note = {}};
+  }
+  void erase(std::string_view path) { values_.erase(std::string(path)); }
+  bool given(std::string_view path) const;
+
+  // ProtocolError when the path has no value: the schema and its reader disagree.
+  const nlohmann::json& at(std::string_view path) const;
+  bool boolean(std::string_view path) const { return at(path).get<bool>(); }
+  int64_t integer(std::string_view path) const { return at(path).get<int64_t>(); }
+  double number(std::string_view path) const { return at(path).get<double>(); }
+  std::string text(std::string_view path) const { return at(path).get<std::string>(); }
+  std::vector<std::string> texts(std::string_view path) const { return at(path).get<std::vector<std::string>>(); }
+
+  const std::map<std::string, Value, std::less<>>& all() const { return values_; }
+
+ private:
+  std::map<std::string, Value, std::less<>> values_;
+};
+
+// What is wrong with a file, collected so that it is said in one paragraph, and what deserves a warning.
+class Findings {
+ public:
+  explicit Findings(const Document& document) : document_(document) {}
+  // "FILE, line 3: PATH TEXT."
+  void error(std::string_view path, const std::string& text);
+  void unknown(std::string_view path, const std::string& text);
+  void warn(const std::string& text) { warnings_.push_back(text); }
+  // Throws InputError when there is an error.
+  void raise() const;
+  std::vector<std::string> take_warnings() { return std::move(warnings_); }
+
+ private:
+  const Document& document_;
+  std::vector<std::string> errors_, warnings_;
+  size_t num_unknown_ = 0;
+};
+
+// `--set PATH=VALUE` into the tree: blocks are made where they are missing; null takes the key out.
+void apply_setting(Document& document, const std::string& setting);
+// Other spellings and deprecated names to the schema's own.
+void apply_aliases(Document& document, Findings& findings);
+// Every key and value of the tree against the schema. "auto" stays, with Origin::Auto.
+Values check_tree(const Document& document, Findings& findings);
+// Defaults, "auto", derived values and whatever several keys decide together.
+void derive(Values& values, int world, Findings& findings);
+// The typed form.
+Config bind(const Values& values);
+
+}  // namespace zerostep

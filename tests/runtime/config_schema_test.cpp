@@ -1,0 +1,299 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "runtime/config/schema.h"
+#include "tests/runtime/support/config_file.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+using schema::Key;
+using schema::Kind;
+using schema::List;
+
+// Every field of a configuration, as text: two configurations that differ anywhere differ here.
+std::string fingerprint(const Config& c) {
+  std::string s = fmt::format("{} {} {} {} ", c.seed, c.batch.train_batch_size, c.batch.micro_batch_size, c.batch.accumulation_steps);
+  const auto& o = c.optimizer;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} ", static_cast<int>(o.type), o.type_name, o.lr, o.beta1, o.beta2, o.eps,
+                   o.weight_decay, o.momentum, o.dampening, o.nesterov, o.adam_w_mode, o.bias_correction, o.no_decay);
+  for (const auto& g : o.groups) s += fmt::format("[{} {} {}] ", g.patterns, g.lr_factor, g.weight_decay.value_or(-1));
+  const auto& l = c.scheduler;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} ", static_cast<int>(l.type), l.warmup_min_lr, l.warmup_max_lr, l.warmup_num_steps,
+                   l.total_num_steps, l.warmup_log, l.warmup_min_ratio, l.cos_min_ratio, l.min_lr_ratio);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} ", l.cycle_min_lr, l.cycle_max_lr, l.decay_lr_rate, l.cycle_min_mom,
+                   l.cycle_max_mom, l.decay_mom_rate, l.cycle_first_step_size, l.cycle_second_step_size, l.cycle_first_stair_count,
+                   l.cycle_second_stair_count, l.decay_step_size, l.cycle_momentum);
+  s += fmt::format("{} {} {} {} ", l.lr_range_test_min_lr, l.lr_range_test_step_rate, l.lr_range_test_step_size, l.lr_range_test_staircase);
+  const auto& p = c.precision;
+  s += fmt::format("{} {} {} {} {} {} {} ", name_of(p.compute), p.loss_scale, p.initial_scale_power, p.loss_scale_window, p.hysteresis,
+                   p.consecutive_hysteresis, p.min_loss_scale);
+  const auto& z = c.zero;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} ", z.stage, z.contiguous_gradients, z.reduce_scatter,
+                   z.allgather_partitions, z.overlap_comm, z.round_robin_gradients, z.reduce_bucket_size, z.allgather_bucket_size,
+                   z.sub_group_size, z.stage3_max_live_parameters, z.stage3_max_reuse_distance, z.stage3_prefetch_bucket_size,
+                   z.stage3_param_persistence_threshold, z.stage3_model_persistence_threshold, z.ignore_unused_parameters);
+  const auto& m = c.model;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} ", m.preset, m.family, m.n_layer, m.n_embd, m.n_head, m.n_positions,
+                   m.n_inner, m.vocab_size, m.layer_norm_epsilon, m.initializer_range, m.resid_pdrop, m.embd_pdrop, m.attn_pdrop,
+                   m.tie_word_embeddings, m.trainable);
+  const auto& d = c.data;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
+                   d.max_samples, d.shuffle, d.cache);
+  const auto& r = c.run;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", c.step.mode, r.name, r.output_dir, r.steps, r.epochs, r.eval_interval,
+                   r.eval_samples, r.device, r.device_memory, r.trace, r.collective_timeout_seconds);
+  const auto& n = c.monitor;
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", n.csv_enabled, n.csv_output_path, n.csv_job_name, n.comms_enabled, n.comms_verbose,
+                   n.flops_enabled, n.flops_profile_step, n.flops_module_depth, n.flops_top_modules, n.flops_detailed, n.flops_output_file);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {}", c.gradient_clipping, c.prescale_gradients, c.gradient_predivide_factor,
+                   name_of(c.communication_data_type), c.steps_per_print, c.wall_clock_breakdown, c.memory_breakdown, c.dump_state,
+                   c.number_checkpoints, c.profile_checkpointing);
+  return s;
+}
+
+// What makes a key meaningful beside itself.
+std::vector<std::string> setting_of(const Key& key) {
+  std::vector<std::string> set;
+  const std::string_view of = key.of;
+  if (key.path.starts_with("optimizer.params.") && !of.empty())
+    set.push_back(fmt::format("optimizer={{\"type\": \"{}\"}}", schema::split_words(of)[0]));
+  if (key.path.starts_with("scheduler.params.")) {
+    const std::string_view type = of.empty() ? "WarmupLR" : schema::split_words(of)[0];
+    const char* required = type == "OneCycle" ? R"({"cycle_min_lr": 0.5, "cycle_max_lr": 0.75})" : "{}";
+    set.push_back(fmt::format(R"(scheduler={{"type": "{}", "params": {}}})", type, required));
+  }
+  if (key.path == "run.epochs") set.push_back("run.steps=null");
+  if (key.path == "run.eval_interval") set.push_back("data.eval=eval.txt");
+  if (key.path == "gradient_accumulation_steps") set.push_back("train_batch_size=null");
+  return set;
+}
+
+// A value that no key has by default or in the tiny file.
+std::string other_value(const Key& key, const json& now) {
+  static const std::map<std::string_view, std::string> chosen = {{"train_batch_size", "12"},   {"train_micro_batch_size_per_gpu", "4"},
+                                                                 {"model.n_head", "8"},        {"model.n_embd", "128"},
+                                                                 {"model.n_positions", "80"},  {"data.sequence_length", "40"},
+                                                                 {"model.preset", "gpt2-20M"}, {"scheduler.params.warmup_num_steps", "7"},
+                                                                 {"fp16.loss_scale", "64"},    {"optimizer.type", "Adam"}};
+  if (const auto found = chosen.find(key.path); found != chosen.end()) return found->second;
+  switch (key.type.kind) {
+    case Kind::Bool:
+      return now == json(true) ? "false" : "true";
+    case Kind::Integer:
+      return std::to_string(now.is_number() && now.get<int64_t>() < key.type.high ? now.get<int64_t>() + 3 : key.type.low + 3);
+    case Kind::Number:
+      return "0.375";
+    case Kind::Text:
+      return "other";
+    case Kind::Texts:
+      return "[\"other\"]";
+    case Kind::Pair:
+      return "[0.25, 0.5]";
+    case Kind::Choice:
+      return std::string(schema::split_words(key.type.choices).back());
+    case Kind::Anything:
+      break;
+  }
+  return "1";
+}
+
+TEST(ConfigSchema, EveryHonouredKeyReachesTheConfiguration) {
+  size_t tried = 0;
+  for (const Key& key : schema::keys()) {
+    if (key.list != List::Honoured || key.path == "strict" || key.path.find("[]") != std::string_view::npos) continue;
+    if (key.type.kind == Kind::Choice && schema::split_words(key.type.choices).size() == 1) continue;  // the others are refused
+    std::vector<std::string> set = setting_of(key);
+    const LoadedConfig before = load_tiny(set);
+    const json all = json::parse(before.resolved_json).flatten();
+    std::string pointer = "/" + std::string(key.path);
+    std::replace(pointer.begin(), pointer.end(), '.', '/');
+    const json now = all.contains(pointer) ? all[pointer] : key.value.empty() ? json() : json::parse(key.value);
+    set.push_back(fmt::format("{}={}", key.path, other_value(key, now)));
+    const LoadedConfig after = load_tiny(set);
+    EXPECT_NE(fingerprint(before.config), fingerprint(after.config)) << set.back();
+    expect_words(after.labelled_text, {std::string(key.path) + " = "});
+    EXPECT_EQ(load_text(after.resolved_json).resolved_json, after.resolved_json) << set.back();
+    ++tried;
+  }
+  EXPECT_GT(tried, 110u);
+}
+
+TEST(ConfigSchema, EveryRefusedKeyIsRefusedAndItsHarmlessValuesAreNot) {
+  for (const Key& key : schema::keys()) {
+    if (key.list != List::Refused) continue;
+    std::vector<std::string> set = setting_of(key);
+    const std::string value = key.harmless == "off"             ? "{\"enabled\": true}"
+                              : key.type.kind == Kind::Anything ? "{\"something\": true}"
+                              : key.harmless == "[true]"        ? "false"
+                              : key.type.kind == Kind::Choice   ? std::string(schema::split_words(key.type.choices).back())
+                              : key.type.kind == Kind::Integer  ? "1000"
+                                                                : other_value(key, json());
+    set.push_back(fmt::format("{}={}", key.path, value));
+    const std::string said = tiny_refusal(set);
+    expect_words(said, {fmt::format("{} is ", key.path), std::string(key.meaning)});
+    set.pop_back();
+    for (const json& harmless : key.harmless.starts_with('[') ? json::parse(key.harmless) : json::array()) {
+      set.push_back(fmt::format("{}={}", key.path, harmless.dump()));
+      EXPECT_NO_THROW(load_tiny(set)) << set.back();
+      set.pop_back();
+    }
+    if (key.harmless != "off") continue;
+    EXPECT_NO_THROW(load_tiny({fmt::format("{}={{\"enabled\": false, \"other\": [1]}}", key.path)})) << key.path;
+  }
+}
+
+TEST(ConfigSchema, EveryAcceptedKeySaysThatItHasNoEffect) {
+  for (const Key& key : schema::keys()) {
+    if (key.list != List::Accepted) continue;
+    std::vector<std::string> set = setting_of(key);
+    const std::string before = fingerprint(load_tiny(set).config);
+    set.push_back(fmt::format("{}={}", key.path, key.type.kind == Kind::Integer ? "16" : other_value(key, json(true))));
+    const LoadedConfig loaded = load_tiny(set);
+    expect_words(warnings_of(loaded), {std::string(key.path) + " has no effect: " + std::string(key.meaning)});
+    EXPECT_EQ(fingerprint(loaded.config), before) << key.path;
+  }
+}
+
+TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
+  const auto warned = [](const std::vector<std::string>& set) { return warnings_of(load_tiny(set)); };
+  expect_words(warned({}), {"stage3_param_persistence_threshold has no effect at zero_optimization.stage below 3"});
+  EXPECT_EQ(warned({"zero_optimization.stage=3"}), "");
+  expect_words(warned({"zero_optimization.stage=3", "zero_optimization.round_robin_gradients=true"}),
+               {"round_robin_gradients has no effect at zero_optimization.stage 0 or 3"});
+  EXPECT_EQ(warned({"zero_optimization={\"stage\": 2, \"round_robin_gradients\": true}"}), "");
+  expect_words(warned({"zero_optimization.reduce_scatter=false"}), {"reduce_scatter has no effect at zero_optimization.stage 0"});
+  expect_words(warned({"fp16={\"enabled\": false, \"hysteresis\": 3}"}), {"fp16.hysteresis has no effect while fp16.enabled is false"});
+  expect_words(warned({"fp16={\"enabled\": true, \"loss_scale\": 4, \"hysteresis\": 3}"}),
+               {"fp16.hysteresis has no effect while fp16.loss_scale is not 0"});
+  expect_words(warned({"prescale_gradients=true", "gradient_predivide_factor=2"}),
+               {"gradient_predivide_factor has no effect while prescale_gradients is true"});
+  expect_words(warned({"csv_monitor.job_name=x"}), {"csv_monitor.job_name has no effect while csv_monitor.enabled is false"});
+  EXPECT_EQ(load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis = 3   (given, without effect"),
+            load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis"));
+}
+
+TEST(ConfigSchema, UnknownKeysNameTheirPathAndTheNearest) {
+  const std::vector<std::pair<std::string, std::string>> wrong = {{"zero_optimization.stge", "stage"},
+                                                                  {"optimizer.params.weigth_decay", "weight_decay"},
+                                                                  {"step.quiries", "queries"},
+                                                                  {"trian_batch_size", "train_batch_size"},
+                                                                  {"fp16.hystersis", "hysteresis"},
+                                                                  {"data.sequence_lenght", "sequence_length"},
+                                                                  {"stage", "zero_optimization.stage"},
+                                                                  {"zero_optimization.lr", "optimizer.params.lr"},
+                                                                  {"zero_optimisation", "zero_optimization"},
+                                                                  {"model.n_layers", "n_layer"},
+                                                                  {"zero_optimization.offload_optimizer.devise", "device"}};
+  for (const auto& [path, meant] : wrong) {
+    expect_words(tiny_refusal({path + "=1"}), {path + " is not a known key; the nearest is " + meant + ".", "\"strict\": false"});
+  }
+  const std::string all = tiny_refusal({"zero_optimization.stge=1", "trian_batch_size=1"});
+  expect_words(all, {"zero_optimization.stge", "trian_batch_size"});
+  EXPECT_EQ(all.find('\n'), std::string::npos);
+  json dotted = tiny_config();
+  dotted["zero_optimization.stage"] = 3;
+  expect_words(refusal_of(dotted.dump()), {"zero_optimization.stage is not a known key"});
+  expect_words(tiny_refusal({"comms_logger.zzzzzzzzz=1"}), {"comms_logger holds enabled, verbose"});
+}
+
+TEST(ConfigSchema, NotStrictTurnsUnknownKeysIntoWarnings) {
+  const LoadedConfig loaded = load_tiny({"zero_optimization.stge=1", "whatever={\"a\": [1]}", "strict=false"});
+  expect_words(warnings_of(loaded), {"zero_optimization.stge is not a known key; the nearest is stage; it is not used", "whatever"});
+  EXPECT_FALSE(loaded.config.zero.stage);
+  expect_words(tiny_refusal({"strict=false", "step.queries=2"}), {"step.queries"});  // refused stays refused
+}
+
+TEST(ConfigSchema, EveryKeyIsInOneListAndListed) {
+  std::set<std::string_view> paths;
+  const std::string listed = describe_keys();
+  for (const Key& key : schema::keys()) {
+    EXPECT_TRUE(paths.insert(key.path).second) << key.path << " stands twice";
+    EXPECT_FALSE(key.meaning.empty()) << key.path;
+    EXPECT_NE(listed.find(fmt::format("{}  {}  ", key.path, name_of(key.list))), std::string::npos) << key.path;
+    EXPECT_TRUE(key.value.empty() || json::accept(key.value)) << key.path;
+    EXPECT_TRUE(!key.harmless.starts_with('[') || json::accept(key.harmless)) << key.path;
+  }
+  for (const schema::Alias& alias : schema::aliases()) {
+    EXPECT_TRUE(paths.contains(alias.to) || schema::is_block(alias.to)) << alias.to;
+    EXPECT_FALSE(paths.contains(alias.from)) << alias.from;
+  }
+  for (const schema::ContextRule& rule : schema::context_rules()) {
+    for (std::string_view path : schema::split_words(rule.keys)) EXPECT_TRUE(paths.contains(path)) << path;
+  }
+}
+
+// The keys that files of DeepSpeed and of the projects that use it hold.
+TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
+  const char* top =
+      "train_batch_size train_micro_batch_size_per_gpu gradient_accumulation_steps gradient_clipping prescale_gradients "
+      "gradient_predivide_factor communication_data_type "
+      "steps_per_print wall_clock_breakdown memory_breakdown dump_state seed gradient_allreduce_op managed_gradient_accumulation "
+      "sparse_gradients "
+      "seq_parallel_communication_data_type disable_allgather dataloader_drop_last zero_allow_untested_optimizer "
+      "zero_force_ds_cpu_optimizer log_level graph_harvesting "
+      "vocabulary_size amp torch_autocast compile elasticity autotuning data_efficiency curriculum_learning progressive_layer_drop "
+      "eigenvalue quantize_training "
+      "compression_training weight_quantization sparse_attention pipeline tensor_parallel sequence_parallel_size expert_parallel "
+      "use_data_before_expert_parallelism "
+      "hybrid_engine wandb comet nebula datastates_ckpt timers allgather_size comms_config monitor_config _comment use_dynamic_tiling";
+  const char* zero =
+      "stage contiguous_gradients reduce_scatter reduce_bucket_size allgather_bucket_size allgather_partitions overlap_comm "
+      "round_robin_gradients sub_group_size "
+      "stage3_max_live_parameters stage3_max_reuse_distance stage3_prefetch_bucket_size stage3_param_persistence_threshold "
+      "stage3_model_persistence_threshold "
+      "stage3_gather_16bit_weights_on_model_save memory_efficient_linear ignore_unused_parameters load_from_fp32_weights "
+      "zero_hpz_partition_size mics_shard_size "
+      "zero_quantized_weights zero_quantized_gradients use_multi_rank_bucket_allreduce elastic_checkpoint zenflow "
+      "cpu_offload_use_pin_memory "
+      "stage3_module_granularity_threshold stage3_use_all_reduce_for_fetch_params stage3_allgather_sequential legacy_stage1 "
+      "zero_quantized_nontrainable_weights "
+      "zeropp_loco_param mics_hierarchical_params_gather pipeline_loading_checkpoint override_module_apply log_trace_cache_warnings "
+      "enable_sanity_checks "
+      "save_muon_momentum_buffer_in_memory leaf_module grad_hooks offload_param.device offload_param.nvme_path offload_param.pin_memory "
+      "offload_param.buffer_count "
+      "offload_param.buffer_size offload_param.max_in_cpu offload_optimizer.device offload_optimizer.nvme_path "
+      "offload_optimizer.pin_memory "
+      "offload_optimizer.buffer_count offload_optimizer.fast_init offload_optimizer.pipeline_read offload_optimizer.pipeline_write "
+      "offload_optimizer.ratio "
+      "offload_optimizer.super_offload offload_optimizer.cpuadam_cores_perc";
+  const char* step =
+      "mode scope queries queries_per_pass epsilon estimator perturbation rank direction_parallel refresh query_data query_batch_size "
+      "query_sequence_length bp_interval "
+      "bp_batch_size bp_data bp_lr blend zo_steps state master_weights scalar_transform monitor_interval instruct.kind";
+  const char* rest =
+      "data_types.grad_accum_dtype data_types.param_dtype data_types.buffer_dtype optimizer.type optimizer.params.no_decay "
+      "optimizer.params.max_grad_norm "
+      "optimizer.params.torch_adam optimizer.params.fp32_optimizer_states optimizer.legacy_fusion scheduler.type fp16.enabled "
+      "fp16.auto_cast fp16.fp16_master_weights_and_grads "
+      "bf16.enabled bf16.check_grad_overflow bf16.immediate_grad_update bf16.bf16_master_weights_and_grads bf16.bf16_optimizer_states "
+      "activation_checkpointing.partition_activations activation_checkpointing.cpu_checkpointing "
+      "activation_checkpointing.contiguous_memory_optimization "
+      "activation_checkpointing.number_checkpoints activation_checkpointing.synchronize_checkpoint_boundary "
+      "activation_checkpointing.profile aio.block_size aio.queue_depth "
+      "aio.single_submit aio.overlap_events aio.intra_op_parallelism aio.use_gds aio.verify tensorboard.enabled tensorboard.output_path "
+      "tensorboard.job_name "
+      "csv_monitor.enabled csv_monitor.output_path csv_monitor.job_name flops_profiler.enabled comms_logger.enabled "
+      "checkpoint.tag_validation checkpoint.load_universal "
+      "checkpoint.use_node_local_storage checkpoint.parallel_write checkpoint.writer checkpoint.checkpoint_serialization "
+      "checkpoint.on_error model.preset model.family "
+      "model.path model.vocab_size model.dropout model.task model.num_labels model.trainable data.train data.eval data.text_field "
+      "data.tokenizer data.sequence_length "
+      "data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
+      "run.eval_interval run.eval_samples "
+      "run.checkpoint_interval run.keep_checkpoints run.keep_best run.device run.device_memory run.trace run.collective_timeout_seconds "
+      "run.resume_anyway";
+  for (const auto& [prefix, names] :
+       {std::pair("", top), std::pair("zero_optimization.", zero), std::pair("step.", step), std::pair("", rest)}) {
+    std::istringstream words(names);
+    for (std::string name; words >> name;) EXPECT_NE(schema::find(prefix + name), nullptr) << prefix << name;
+  }
+}
+
+}  // namespace
+}  // namespace zerostep
