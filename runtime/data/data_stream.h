@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,14 @@
 
 namespace zerostep {
 
+// How far the tokenizing of a corpus has come.
+struct TokenizeProgress {
+  int64_t bytes_done = 0, bytes_total = 0;  // of text
+  int64_t tokens = 0;
+  double seconds = 0;  // since tokenizing began
+  double bytes_per_second = 0, eta_seconds = 0;
+};
+
 // The `data` block for one set of documents.
 struct DataOptions {
   std::vector<std::string> paths;  // files or globs of .txt, .jsonl, .bin; order kept, a glob's matches sorted
@@ -16,34 +25,49 @@ struct DataOptions {
   std::string text_field = "text";
   std::vector<std::string> join_fields;  // .jsonl: further fields, joined to the text with a newline
   int64_t sequence_length = 0;
-  int64_t max_samples = 0;  // 0: all
+  int64_t max_samples = 0;  // 0: all; otherwise the first so many in file order
   bool shuffle = true;
   uint64_t seed = 0;
-  std::string cache;  // folder of token caches; "" = beside nothing: no cache
+  std::string cache;            // folder of token caches; "" = none: tokens go to an unnamed temporary file
   int64_t vocabulary_size = 0;  // of the model: a token outside is an InputError naming file and token
+  int num_threads = 0;          // for tokenizing, 0: one a core; the tokens do not depend on it
+  // Called by the thread and process that tokenizes, about twice a second and at the end, once it has taken half a second.
+  std::function<void(const TokenizeProgress&)> progress;
+  // Takes one line: a damaged cache that is rebuilt, an index that cannot be written. Default: stderr.
+  std::function<void(const std::string&)> warn;
 };
 
-// Where a rank's part of a global batch lies. Sample j of a batch belongs to accumulation step j / (micro * world) and rank (j / micro) % world.
+// Where a rank's part of a global batch lies. Sample j of a batch belongs to accumulation step j / (micro * world) and rank (j / micro) %
+// world.
 struct BatchShape {
   int64_t global_batch, micro_batch;
   int rank, world;  // among the data-parallel ranks
 };
 
-// Documents as one memory-mapped token file cut into samples of sequence_length + 1 tokens (stride sequence_length), in a permutation per epoch.
-// A pure function of (files, tokenizer, options, step): random access, nothing to save, the same for every world size.
+// The files that `paths` stand for: the order of the list is kept, a glob's matches (* ? [...] {a,b}) are sorted by their bytes. Each is a
+// readable .txt, .jsonl or .bin file; otherwise an InputError that begins with `key`. Reads no file.
+std::vector<std::string> expand_paths(const std::vector<std::string>& paths, const std::string& key);
+
+// Documents as one memory-mapped token file cut into samples of sequence_length + 1 tokens (stride sequence_length), in a permutation per
+// epoch. A pure function of (files, tokenizer, options, step): random access, nothing to save, the same for every world size. Each document
+// (a .txt file, a .jsonl line) is followed by the end-of-document token; a .bin file is taken as it is; the last partial sample is dropped.
+// Global batch b is samples [b B, (b + 1) B) of the epochs one after the other: a batch may begin in one epoch and end in the next.
 class DataStream {
  public:
-  // Tokenizes into the cache unless it is there (progress with ETA through the log when it takes long). Ranks of one host may call this at the same time.
+  // Tokenizes into the cache unless it is there. Ranks of one host may call this at the same time: one tokenizes, the others wait.
+  // InputError: what expand_paths says, a malformed file, no text, fewer tokens than one sample, a token outside the vocabulary, a cache
+  // folder that cannot be written. RunError: a full disk, a file that changes while it is read.
   static std::unique_ptr<DataStream> open(const DataOptions& options, const Tokenizer& tokenizer);
   virtual ~DataStream() = default;
   virtual int64_t num_samples() const = 0;
-  virtual int64_t num_tokens() const = 0;
-  virtual bool from_cache() const = 0;
+  virtual int64_t num_tokens() const = 0;  // of the whole corpus, whatever max_samples
+  virtual bool from_cache() const = 0;     // nothing had to be tokenized
   // Sample of the shuffled stream: `position` counts on over epochs (epoch = position / num_samples()). sequence_length + 1 tokens.
   virtual std::vector<int32_t> sample(int64_t position) const = 0;
-  // Micro-batch `accumulation_step` of global batch `step` for one rank.
+  // Micro-batch `accumulation_step` of global batch `step` for one rank. sample_ids are positions in the shuffled stream.
   virtual Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const = 0;
-  // Samples [begin, end) in file order, unshuffled (evaluation).
+  // Samples [begin, end) in file order, unshuffled (evaluation). sample_ids are begin, begin + 1, ...; global_valid_tokens are those of
+  // this batch.
   virtual Batch ordered(int64_t begin, int64_t end) const = 0;
 };
 

@@ -1,0 +1,100 @@
+#include "runtime/data/corpus_files.h"
+
+#include <glob.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "base/error.h"
+#include "runtime/data/data_stream.h"
+
+namespace zerostep {
+namespace {
+
+std::string where(const std::string& path) {
+  return path.starts_with('/') ? "" : fmt::format(" (from the folder {})", std::filesystem::current_path().string());
+}
+
+bool is_glob(const std::string& path) { return path.find_first_of("*?[{") != std::string::npos; }
+
+// glob's callback has no other way to hand over what failed.
+thread_local std::string glob_error;
+int remember_glob_error(const char* path, int error) {
+  glob_error = fmt::format("{}: {}", path, std::strerror(error));
+  return error == ENOTDIR || error == ENOENT ? 0 : 1;
+}
+
+std::vector<std::string> matches_of(const std::string& pattern, const std::string& key) {
+  struct Matches {
+    glob_t found = {};
+    ~Matches() { globfree(&found); }
+  } matches;
+  glob_error.clear();
+  const int status = glob(pattern.c_str(), GLOB_NOSORT | GLOB_BRACE, remember_glob_error, &matches.found);
+  if (status != 0 && status != GLOB_NOMATCH) {
+    fail_input("{}: the files of '{}'{} cannot be listed: {}", key, pattern, where(pattern),
+               glob_error.empty() ? "out of memory" : glob_error);
+  }
+  std::vector<std::string> files;
+  for (size_t i = 0; i < matches.found.gl_pathc; ++i) {
+    struct stat status_of_match = {};
+    if (::stat(matches.found.gl_pathv[i], &status_of_match) == 0 && !S_ISDIR(status_of_match.st_mode))
+      files.emplace_back(matches.found.gl_pathv[i]);
+  }
+  if (files.empty()) fail_input("{}: no file matches '{}'{}; .txt, .jsonl or .bin files are expected", key, pattern, where(pattern));
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void check_file(const std::string& path, const std::string& key) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) {
+    fail_input("{}: '{}'{} cannot be found: {}; a .txt, .jsonl or .bin file, or a glob of them, is expected", key, path, where(path),
+               std::strerror(errno));
+  }
+  if (S_ISDIR(status.st_mode))
+    fail_input("{}: '{}'{} is a directory; name its files, with a glob such as '{}/*.txt'", key, path, where(path), path);
+  if (!S_ISREG(status.st_mode)) fail_input("{}: '{}'{} is a device, pipe or socket; a regular file is expected", key, path, where(path));
+  if (::access(path.c_str(), R_OK) != 0) fail_input("{}: '{}'{} cannot be read: {}", key, path, where(path), std::strerror(errno));
+  corpus_kind(path, key);
+}
+
+}  // namespace
+
+CorpusKind corpus_kind(const std::string& path, const std::string& key) {
+  if (path.ends_with(".txt")) return CorpusKind::Text;
+  if (path.ends_with(".jsonl")) return CorpusKind::JsonLines;
+  if (path.ends_with(".bin")) return CorpusKind::Tokens;
+  fail_input("{}: '{}' has an unknown ending; .txt (one document), .jsonl (one document a line) or .bin (tokens) is expected", key, path);
+}
+
+FileStamp stamp_of(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) fail_input("'{}' cannot be read: {}", path, std::strerror(errno));
+  return {std::filesystem::absolute(path).string(), static_cast<int64_t>(status.st_size),
+          static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000000 + status.st_mtim.tv_nsec, static_cast<uint64_t>(status.st_dev),
+          static_cast<uint64_t>(status.st_ino)};
+}
+
+std::vector<std::string> expand_paths(const std::vector<std::string>& paths, const std::string& key) {
+  if (paths.empty()) fail_input("{}: no file is named; a path or glob of .txt, .jsonl or .bin files, or a list of them, is expected", key);
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code ignored;  // a name that cannot be looked up is no literal name
+    if (is_glob(path) && !std::filesystem::exists(path, ignored)) {
+      const auto matches = matches_of(path, key);
+      files.insert(files.end(), matches.begin(), matches.end());
+    } else {
+      files.push_back(path);
+    }
+  }
+  for (const std::string& file : files) check_file(file, key);
+  return files;
+}
+
+}  // namespace zerostep

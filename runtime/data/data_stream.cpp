@@ -1,0 +1,201 @@
+#include "runtime/data/data_stream.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "base/error.h"
+#include "runtime/data/corpus_files.h"
+#include "runtime/data/corpus_tokens.h"
+#include "runtime/data/permutation.h"
+#include "runtime/data/token_file.h"
+
+namespace zerostep {
+namespace {
+
+// Token files end to end.
+class TokenSequence {
+ public:
+  void append(TokenFile file) {
+    begins_.push_back(num_tokens_);
+    num_tokens_ += file.num_tokens();
+    files_.push_back(std::move(file));
+  }
+  int64_t num_tokens() const { return num_tokens_; }
+
+  void read(int64_t begin, int64_t count, int32_t* out) const {
+    auto at = static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), begin) - begins_.begin() - 1);
+    for (; count > 0; ++at) {
+      const int64_t first = begin - begins_[at], part = std::min(count, files_[at].num_tokens() - first);
+      files_[at].read(first, part, out);
+      begin += part;
+      count -= part;
+      out += part;
+    }
+  }
+  const std::string& path_of(int64_t token) const {
+    return files_[static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), token) - begins_.begin() - 1)].path();
+  }
+
+ private:
+  std::vector<TokenFile> files_;
+  std::vector<int64_t> begins_;
+  int64_t num_tokens_ = 0;
+};
+
+struct Corpus {
+  TokenSequence tokens;
+  std::string name;             // for messages
+  int64_t num_text_bytes = 0;   // of .txt and .jsonl files
+  int64_t num_file_tokens = 0;  // of .bin files
+  bool from_cache = true;
+};
+
+void check_tokenizer(const DataOptions& options, const Tokenizer& tokenizer) {
+  if (tokenizer.vocabulary_size() <= options.vocabulary_size) return;
+  fail_input(
+      "{}: the tokenizer has {} tokens (end-of-document is {}) but the model's vocabulary only {}: set model.vocab_size to at least {}, or "
+      "another "
+      "data.tokenizer",
+      options.key, tokenizer.vocabulary_size(), tokenizer.end_of_document(), options.vocabulary_size, tokenizer.vocabulary_size());
+}
+
+TokenFile open_checked_bin(const std::string& path, const DataOptions& options) {
+  TokenFile file = TokenFile::open_bin(path, options.key);
+  if (file.bytes_per_token() == 2 && options.vocabulary_size > UINT16_MAX) return file;
+  if (largest_token_of(file, options) < options.vocabulary_size) return file;
+  const int64_t position = file.first_at_least(options.vocabulary_size);
+  int32_t token = 0;
+  file.read(position, 1, &token);
+  fail_input(
+      "{}: '{}' holds token {} at position {}, outside the model's vocabulary of {}: set model.vocab_size to that of the tokenizer that "
+      "made the file",
+      options.key, path, static_cast<uint32_t>(token), position, options.vocabulary_size);
+}
+
+Corpus open_corpus(const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer) {
+  Corpus corpus;
+  corpus.name = files.size() == 1 ? fmt::format("'{}'", files[0]) : fmt::format("'{}' and {} more", files[0], files.size() - 1);
+  const auto is_text = [&](const std::string& file) { return corpus_kind(file, options.key) != CorpusKind::Tokens; };
+  if (std::any_of(files.begin(), files.end(), is_text)) check_tokenizer(options, tokenizer);
+  for (auto file = files.begin(); file != files.end();) {
+    if (!is_text(*file)) {
+      TokenFile tokens = open_checked_bin(*file++, options);
+      corpus.num_file_tokens += tokens.num_tokens();
+      corpus.tokens.append(std::move(tokens));
+      continue;
+    }
+    const auto end = std::find_if_not(file, files.end(), is_text);
+    CorpusTokens text = tokens_of_text({file, end}, options, tokenizer);
+    corpus.num_text_bytes += text.content.num_text_bytes;
+    corpus.from_cache = corpus.from_cache && text.from_cache;
+    corpus.tokens.append(std::move(text.content.tokens));
+    file = end;
+  }
+  return corpus;
+}
+
+class MappedDataStream final : public DataStream {
+ public:
+  MappedDataStream(DataOptions options, Corpus corpus) : options_(std::move(options)), corpus_(std::move(corpus)) {
+    const int64_t length = options_.sequence_length, available = corpus_.tokens.num_tokens();
+    if (corpus_.num_text_bytes == 0 && corpus_.num_file_tokens == 0) {
+      fail_input("{}: {} is empty: no text and no tokens were found", options_.key, corpus_.name);
+    }
+    if (available < length + 1) {
+      fail_input(
+          "{}: {} holds {} tokens, fewer than one sample of sequence_length + 1 = {}: name more text or set data.sequence_length to at "
+          "most {}",
+          options_.key, corpus_.name, available, length + 1, available - 1);
+    }
+    num_samples_ = (available - 1) / length;
+    if (options_.max_samples > 0) num_samples_ = std::min(num_samples_, options_.max_samples);
+  }
+
+  int64_t num_samples() const override { return num_samples_; }
+  int64_t num_tokens() const override { return corpus_.tokens.num_tokens(); }
+  bool from_cache() const override { return corpus_.from_cache; }
+
+  std::vector<int32_t> sample(int64_t position) const override { return tokens_of(index_of(position)); }
+
+  Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
+    const int64_t micro = shape.micro_batch, first = (accumulation_step * shape.world + shape.rank) * micro;
+    if (step < 0 || accumulation_step < 0 || micro < 1 || shape.rank < 0 || shape.rank >= shape.world ||
+        shape.global_batch % (micro * shape.world) != 0 || first + micro > shape.global_batch) {
+      fail_protocol("micro-batch {} of step {} for rank {} of {}, micro-batch size {}, lies outside a global batch of {}",
+                    accumulation_step, step, shape.rank, shape.world, micro, shape.global_batch);
+    }
+    Batch batch = assemble(step * shape.global_batch + first, micro, [this](int64_t position) { return index_of(position); });
+    batch.global_valid_tokens = shape.global_batch * options_.sequence_length;
+    return batch;
+  }
+
+  Batch ordered(int64_t begin, int64_t end) const override {
+    if (begin < 0 || begin >= end || end > num_samples_) fail_protocol("samples {} to {} of {} in file order", begin, end, num_samples_);
+    Batch batch = assemble(begin, end - begin, [](int64_t position) { return position; });
+    batch.global_valid_tokens = batch.valid_tokens;
+    return batch;
+  }
+
+ private:
+  int64_t index_of(int64_t position) const {
+    if (position < 0) fail_protocol("sample {} of a stream that begins at 0", position);
+    const int64_t index = position % num_samples_;
+    return options_.shuffle ? Permutation(num_samples_, options_.seed, position / num_samples_)(index) : index;
+  }
+
+  std::vector<int32_t> tokens_of(int64_t index) const {
+    const int64_t begin = index * options_.sequence_length;
+    std::vector<int32_t> tokens(static_cast<size_t>(options_.sequence_length + 1));
+    corpus_.tokens.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i] >= 0 && tokens[i] < options_.vocabulary_size) continue;
+      const int64_t position = begin + static_cast<int64_t>(i);
+      fail_run(
+          "{}: '{}' now holds token {} (position {} of the corpus), outside the model's vocabulary of {}: the file was changed or damaged "
+          "since the "
+          "start; restore it, or delete it if it is a token cache",
+          options_.key, corpus_.tokens.path_of(position), tokens[i], position, options_.vocabulary_size);
+    }
+    return tokens;
+  }
+
+  template <typename IndexOf>
+  Batch assemble(int64_t first, int64_t count, IndexOf index_of_position) const {
+    const int64_t length = options_.sequence_length;
+    Batch batch;
+    batch.tokens = at::empty({count, length}, at::kLong);
+    batch.labels = at::empty({count, length}, at::kLong);
+    auto* tokens = batch.tokens.mutable_data_ptr<int64_t>();
+    auto* labels = batch.labels.mutable_data_ptr<int64_t>();
+    for (int64_t i = 0; i < count; ++i) {
+      const std::vector<int32_t> sample = tokens_of(index_of_position(first + i));
+      std::copy(sample.begin(), sample.end() - 1, tokens + i * length);
+      std::copy(sample.begin() + 1, sample.end(), labels + i * length);
+      batch.sample_ids.push_back(first + i);
+    }
+    batch.valid_tokens = count * length;
+    return batch;
+  }
+
+  DataOptions options_;
+  Corpus corpus_;
+  int64_t num_samples_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tokenizer& tokenizer) {
+  if (given.sequence_length < 1 || given.max_samples < 0 || given.vocabulary_size < 1) {
+    fail_protocol("{}: a data stream with sequence_length {}, max_samples {} and vocabulary_size {}", given.key, given.sequence_length,
+                  given.max_samples, given.vocabulary_size);
+  }
+  DataOptions options = given;
+  if (!options.warn) options.warn = [](const std::string& text) { std::fputs(fmt::format("warning: {}\n", text).c_str(), stderr); };
+  Corpus corpus = open_corpus(expand_paths(options.paths, options.key), options, tokenizer);
+  return std::make_unique<MappedDataStream>(std::move(options), std::move(corpus));
+}
+
+}  // namespace zerostep

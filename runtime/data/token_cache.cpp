@@ -1,0 +1,131 @@
+#include "runtime/data/token_cache.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "runtime/data/file_errors.h"
+
+namespace zerostep {
+namespace {
+
+constexpr uint32_t kVersion = 1;
+constexpr size_t kBufferBytes = 4 << 20;
+
+struct Header {
+  std::array<char, 8> magic = {'Z', 'S', 'T', 'O', 'K', 'E', 'N', 'S'};
+  uint32_t version = kVersion;
+  uint32_t bytes_per_token = 0;
+  uint64_t num_tokens = 0, num_documents = 0, num_text_bytes = 0;
+  uint64_t key_hash = 0;
+  uint32_t largest_token = 0, unused = 0;
+  uint64_t checksum = 0;  // XXH3 of what stands before it
+};
+static_assert(sizeof(Header) == 64);
+
+uint64_t checksum_of(const Header& header) { return XXH3_64bits(&header, offsetof(Header, checksum)); }
+uint64_t hash_of(const std::string& key) { return XXH3_64bits(key.data(), key.size()); }
+
+}  // namespace
+
+std::optional<CachedTokens> open_token_cache(const std::string& path, const std::string& key,
+                                             const std::function<void(const std::string&)>& warn) {
+  if (::access(path.c_str(), F_OK) != 0) return std::nullopt;
+  MappedFile file(path);
+  const auto damaged = [&](const std::string& what) {
+    warn(fmt::format("the token cache '{}' {}; it is made anew", path, what));
+    return std::nullopt;
+  };
+  Header header;
+  if (file.num_bytes() < sizeof(header)) return damaged(fmt::format("has {} bytes, less than its header", file.num_bytes()));
+  std::memcpy(&header, file.bytes().data(), sizeof(header));
+  if (header.magic != Header().magic) return damaged("does not begin as one");
+  if (header.checksum != checksum_of(header)) return damaged("has a damaged header");
+  if (header.version != kVersion) return damaged(fmt::format("has format version {}, not {}", header.version, kVersion));
+  if (header.key_hash != hash_of(key)) return damaged("belongs to another corpus");
+  const uint64_t expected = sizeof(header) + header.num_tokens * header.bytes_per_token;
+  if (file.num_bytes() != expected) return damaged(fmt::format("has {} bytes instead of {}", file.num_bytes(), expected));
+  TokenFile tokens(std::move(file), sizeof(header), static_cast<int64_t>(header.num_tokens), static_cast<int>(header.bytes_per_token));
+  return CachedTokens{std::move(tokens), header.largest_token, static_cast<int64_t>(header.num_documents),
+                      static_cast<int64_t>(header.num_text_bytes)};
+}
+
+TokenCacheWriter::TokenCacheWriter(std::string path, std::string key, int64_t vocabulary_size)
+    : path_(std::move(path)), key_(std::move(key)), bytes_per_token_(vocabulary_size <= 65536 ? 2 : 4), written_(sizeof(Header)) {
+  file_ = ::open(path_.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0644);
+  if (file_ < 0) fail_file("cannot create the token cache", path_, errno);
+  buffer_.reserve(kBufferBytes);
+}
+
+TokenCacheWriter::~TokenCacheWriter() {
+  if (file_ >= 0) ::close(file_);
+  if (!finished_) ::unlink(path_.c_str());
+}
+
+void TokenCacheWriter::append(std::span<const int32_t> tokens) {
+  if (bytes_per_token_ == 2) {
+    append_as<uint16_t>(tokens);
+  } else {
+    append_as<uint32_t>(tokens);
+  }
+  num_tokens_ += static_cast<int64_t>(tokens.size());
+}
+
+template <typename Token>
+void TokenCacheWriter::append_as(std::span<const int32_t> tokens) {
+  while (!tokens.empty()) {
+    const size_t count = std::min(tokens.size(), (kBufferBytes - buffer_.size()) / sizeof(Token));
+    const size_t begin = buffer_.size();
+    buffer_.resize(begin + count * sizeof(Token));
+    auto* out = reinterpret_cast<Token*>(buffer_.data() + begin);
+    for (size_t i = 0; i < count; ++i) {
+      out[i] = static_cast<Token>(tokens[i]);
+      largest_token_ = std::max(largest_token_, static_cast<uint32_t>(tokens[i]));
+    }
+    tokens = tokens.subspan(count);
+    if (buffer_.size() == kBufferBytes) flush();
+  }
+}
+
+void TokenCacheWriter::flush() {
+  write(buffer_.data(), buffer_.size(), written_);
+  written_ += static_cast<int64_t>(buffer_.size());
+  buffer_.clear();
+}
+
+void TokenCacheWriter::write(const void* data, size_t num_bytes, int64_t at) {
+  const auto* bytes = static_cast<const std::byte*>(data);
+  while (num_bytes > 0) {
+    const ssize_t done = ::pwrite(file_, bytes, num_bytes, at);
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) fail_file("cannot write the token cache", path_, done < 0 ? errno : ENOSPC);
+    bytes += done;
+    num_bytes -= static_cast<size_t>(done);
+    at += done;
+  }
+}
+
+void TokenCacheWriter::finish(const TokenizeResult& counts) {
+  flush();
+  if (::fsync(file_) != 0) fail_file("cannot write the token cache", path_, errno);
+  Header header;
+  header.bytes_per_token = static_cast<uint32_t>(bytes_per_token_);
+  header.num_tokens = static_cast<uint64_t>(num_tokens_);
+  header.num_documents = static_cast<uint64_t>(counts.num_documents);
+  header.num_text_bytes = static_cast<uint64_t>(counts.num_text_bytes);
+  header.key_hash = hash_of(key_);
+  header.largest_token = largest_token_;
+  header.checksum = checksum_of(header);
+  write(&header, sizeof(header), 0);
+  if (::fsync(file_) != 0) fail_file("cannot write the token cache", path_, errno);
+  finished_ = true;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,233 @@
+#include "runtime/data/tokenize_files.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "runtime/data/corpus_files.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kChunkBytes = 1 << 20;
+constexpr size_t kMaxChunks = 4096;  // of one round: bounds the number of files mapped at once
+
+std::string_view text_of(const MappedFile& file) { return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}; }
+
+// A part of a file that can be tokenized by itself.
+struct Chunk {
+  std::shared_ptr<const MappedFile> file;
+  CorpusKind kind;
+  size_t begin, end;
+  bool ends_document;  // .txt: the last part of its file
+  std::string_view text() const { return text_of(*file).substr(begin, end - begin); }
+};
+
+struct ChunkResult {
+  std::vector<int32_t> tokens;
+  int64_t num_documents = 0, num_text_bytes = 0;
+  std::exception_ptr error;
+};
+
+// Cuts the files into chunks, one after the other.
+class ChunkReader {
+ public:
+  ChunkReader(const std::vector<std::string>& files, const std::string& key, const Tokenizer& tokenizer)
+      : files_(files), key_(key), tokenizer_(tokenizer) {}
+
+  std::optional<Chunk> next() {
+    if (!file_) {
+      if (index_ == files_.size()) return std::nullopt;
+      file_ = std::make_shared<const MappedFile>(files_[index_]);
+      kind_ = corpus_kind(files_[index_], key_);
+      ++index_;
+      begin_ = 0;
+    }
+    const std::string_view rest = text_of(*file_).substr(begin_);
+    const size_t length = kind_ == CorpusKind::Text ? tokenizer_.split_point(rest, kChunkBytes) : whole_lines(rest);
+    Chunk chunk{file_, kind_, begin_, begin_ + length, length == rest.size()};
+    begin_ += length;
+    if (chunk.ends_document) file_.reset();
+    return chunk;
+  }
+
+ private:
+  static size_t whole_lines(std::string_view text) {
+    if (text.size() <= kChunkBytes) return text.size();
+    const size_t line_end = text.find('\n', kChunkBytes);
+    return line_end == std::string_view::npos ? text.size() : line_end + 1;
+  }
+
+  const std::vector<std::string>& files_;
+  const std::string& key_;
+  const Tokenizer& tokenizer_;
+  size_t index_ = 0, begin_ = 0;
+  std::shared_ptr<const MappedFile> file_;
+  CorpusKind kind_ = CorpusKind::Text;
+};
+
+// The text of one .jsonl line.
+class LineReader {
+ public:
+  explicit LineReader(const DataOptions& options) : options_(options) {}
+
+  std::string read(const Chunk& chunk, std::string_view line) const {
+    json object;
+    try {
+      object = json::parse(line.begin(), line.end());
+    } catch (const json::exception& e) {
+      // "[json.exception.parse_error.101] parse error at line 1, column 5: ...": the line is ours to tell.
+      const std::string_view what = e.what();
+      fail_input("{} is not valid JSON: {}; one object a line is expected", place(chunk, line), what.substr(what.find("] ") + 2, 300));
+    }
+    if (!object.is_object())
+      fail_input("{} is {}; an object with the field '{}' is expected", place(chunk, line), object.type_name(), options_.text_field);
+    std::string text = field(chunk, line, object, options_.text_field);
+    for (const std::string& name : options_.join_fields) text.append("\n").append(field(chunk, line, object, name));
+    return text;
+  }
+
+ private:
+  static std::string place(const Chunk& chunk, std::string_view line) {
+    const std::string_view before(text_of(*chunk.file).data(), static_cast<size_t>(line.data() - text_of(*chunk.file).data()));
+    return fmt::format("{}:{}", chunk.file->path(), std::count(before.begin(), before.end(), '\n') + 1);
+  }
+
+  static std::string field(const Chunk& chunk, std::string_view line, const json& object, const std::string& name) {
+    const auto found = object.find(name);
+    if (found == object.end()) {
+      std::vector<std::string> names;
+      for (const auto& [key, value] : object.items()) names.push_back(key);
+      fail_input("{} has no field '{}'; its fields are: {} (data.text_field names the text)", place(chunk, line), name,
+                 fmt::join(names, ", "));
+    }
+    if (!found->is_string()) fail_input("{}: field '{}' is {}; a string is expected", place(chunk, line), name, found->type_name());
+    return found->get<std::string>();
+  }
+
+  const DataOptions& options_;
+};
+
+void tokenize_lines(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer, ChunkResult& result) {
+  const std::string_view text = chunk.text();
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string document = reader.read(chunk, line);
+    tokenizer.encode(document, result.tokens);
+    result.tokens.push_back(tokenizer.end_of_document());
+    ++result.num_documents;
+    result.num_text_bytes += static_cast<int64_t>(document.size());
+  }
+}
+
+ChunkResult tokenize_chunk(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer) {
+  ChunkResult result;
+  try {
+    if (chunk.kind == CorpusKind::JsonLines) {
+      tokenize_lines(chunk, reader, tokenizer, result);
+    } else {
+      tokenizer.encode(chunk.text(), result.tokens);
+      result.num_text_bytes = static_cast<int64_t>(chunk.text().size());
+      if (chunk.ends_document) {
+        result.tokens.push_back(tokenizer.end_of_document());
+        result.num_documents = 1;
+      }
+    }
+  } catch (...) {
+    result.error = std::current_exception();
+  }
+  return result;
+}
+
+std::vector<ChunkResult> tokenize_round(const std::vector<Chunk>& chunks, size_t num_threads, const LineReader& reader,
+                                        const Tokenizer& tokenizer) {
+  std::vector<ChunkResult> results(chunks.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < chunks.size(); i = next++) results[i] = tokenize_chunk(chunks[i], reader, tokenizer);
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (size_t i = 1; i < std::min(num_threads, chunks.size()); ++i) helpers.emplace_back(work);
+    work();
+  }
+  return results;
+}
+
+// Calls back now and then, and at the end if it did before.
+class ProgressReporter {
+ public:
+  ProgressReporter(const DataOptions& options, int64_t bytes_total) : callback_(options.progress) { state_.bytes_total = bytes_total; }
+
+  void advance(int64_t bytes, int64_t tokens, bool last) {
+    if (!callback_) return;
+    state_.bytes_done += bytes;
+    state_.tokens += tokens;
+    state_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    const bool due = state_.seconds >= reported_ + kInterval;
+    if (!due && !(last && reported_ > 0)) return;
+    state_.bytes_per_second = static_cast<double>(state_.bytes_done) / state_.seconds;
+    state_.eta_seconds =
+        state_.bytes_per_second > 0 ? static_cast<double>(state_.bytes_total - state_.bytes_done) / state_.bytes_per_second : 0;
+    reported_ = state_.seconds;
+    callback_(state_);
+  }
+
+ private:
+  static constexpr double kInterval = 0.5;
+  const std::function<void(const TokenizeProgress&)>& callback_;
+  TokenizeProgress state_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  double reported_ = 0;
+};
+
+}  // namespace
+
+TokenizeResult tokenize_files(const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer,
+                              const std::function<void(std::span<const int32_t>)>& take) {
+  int64_t bytes_total = 0;
+  for (const std::string& file : files) bytes_total += stamp_of(file).num_bytes;
+  const auto num_threads = static_cast<size_t>(
+      std::max(1, options.num_threads > 0 ? options.num_threads : static_cast<int>(std::thread::hardware_concurrency())));
+  ChunkReader chunks_of_files(files, options.key, tokenizer);
+  const LineReader reader(options);
+  ProgressReporter progress(options, bytes_total);
+  TokenizeResult result;
+  for (bool last = false; !last;) {
+    std::vector<Chunk> round;
+    size_t round_bytes = 0;
+    while (round_bytes < 2 * num_threads * kChunkBytes && round.size() < kMaxChunks) {
+      std::optional<Chunk> chunk = chunks_of_files.next();
+      last = !chunk;
+      if (last) break;
+      round_bytes += chunk->end - chunk->begin;
+      round.push_back(std::move(*chunk));
+    }
+    int64_t round_tokens = 0;
+    for (const ChunkResult& chunk : tokenize_round(round, num_threads, reader, tokenizer)) {
+      if (chunk.error) std::rethrow_exception(chunk.error);
+      take(chunk.tokens);
+      round_tokens += static_cast<int64_t>(chunk.tokens.size());
+      result.num_documents += chunk.num_documents;
+      result.num_text_bytes += chunk.num_text_bytes;
+    }
+    progress.advance(static_cast<int64_t>(round_bytes), round_tokens, last);
+  }
+  return result;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,24 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/tokenizer.h"
+#include "runtime/data/data_stream.h"
+
+namespace zerostep {
+
+struct TokenizeResult {
+  int64_t num_documents = 0;
+  int64_t num_text_bytes = 0;  // tokenized, end-of-document tokens aside
+};
+
+// Tokenizes .txt and .jsonl files in their order on `options.num_threads` threads, a few megabytes of text at a time whatever the files'
+// sizes, and hands the tokens to `take` in order; each document is followed by the end-of-document token. Blank lines of a .jsonl file are
+// no documents. InputError with file and line for a malformed line.
+TokenizeResult tokenize_files(const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer,
+                              const std::function<void(std::span<const int32_t>)>& take);
+
+}  // namespace zerostep

