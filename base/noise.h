@@ -4,14 +4,22 @@
 namespace zerostep {
 
 // What a random number is for. The tag is part of the counter, so no two uses share a number.
-enum class NoiseTag : uint32_t { Direction = 1, Dropout = 2, Rounding = 3, Initialisation = 4, Permutation = 5, LowRankU = 6, LowRankV = 7 };
+enum class NoiseTag : uint32_t {
+  Direction = 1,
+  Dropout = 2,
+  Rounding = 3,
+  Initialisation = 4,
+  Permutation = 5,
+  LowRankU = 6,
+  LowRankV = 7
+};
 
 // z = f(seed, tag, step, stream, element): Philox4x32-10 on a counter laid out as documented in noise.cpp. No state is carried.
 struct NoiseKey {
   uint64_t seed = 0;
   NoiseTag tag = NoiseTag::Direction;
-  uint64_t step = 0;     // below 2^40
-  uint32_t stream = 0;   // direction, or dropout's (unit, site); below 2^24
+  uint64_t step = 0;    // below 2^40
+  uint32_t stream = 0;  // direction, or dropout's (unit, site); below 2^24
 };
 
 // Elements [begin, begin + count) of the noise that belongs to a key. Bitwise the same on every instruction set, for any slice.
