@@ -122,20 +122,22 @@ void GroupControl::look_around(uint32_t old_generation, const Fingerprint& what,
     if (!has_left && rank != rank_ && options_.is_alive && !options_.is_alive(rank)) dead.push_back(rank);
   }
   if (passed(old_generation)) return;
+  const bool late = waited_seconds > options_.timeout_seconds && !silent.empty();
+  if ((late || !dead.empty()) && options_.on_lost_rank) options_.on_lost_rank();
   if (!dead.empty())
     give_up(
-        fmt::format("{} has died: its process ended while rank {} was waiting for it in {}. Look for its own message or a signal (an "
+        fmt::format("{} {} died: the process ended while rank {} was waiting for it in {}. Look for its own message or a signal (an "
                     "out-of-memory kill leaves only a line in the system's log).",
-                    list_of_ranks(dead), rank_, what.describe()));
+                    list_of_ranks(dead), dead.size() == 1 ? "has" : "have", rank_, what.describe()));
   if (!left.empty()) {
     if (left_since < 0) left_since = waited_seconds;
     if (waited_seconds - left_since > kGraceForALastWordSeconds)
       give_up(
-          fmt::format("{} has left the group and will not arrive at {}, where rank {} is waiting. Every rank must run the same "
+          fmt::format("{} {} left the group and will not arrive at {}, where rank {} is waiting. Every rank must run the same "
                       "collectives in the same order.",
-                      list_of_ranks(left), what.describe(), rank_));
+                      list_of_ranks(left), left.size() == 1 ? "has" : "have", what.describe(), rank_));
   }
-  if (waited_seconds > options_.timeout_seconds && !silent.empty())
+  if (late)
     give_up(
         fmt::format("{} {} not arrived at {} for {:.3g} s, seen from rank {}. If a step may take that long, raise "
                     "run.collective_timeout_seconds.",

@@ -51,6 +51,7 @@ class GroupControl {
     double timeout_seconds = 600;
     bool between_processes = false;
     std::function<bool(int rank)> is_alive;  // false when a peer's process has ended
+    std::function<void()> on_lost_rank;      // when a peer has died or stayed silent
     FailureRecord* job_failure = nullptr;    // of the first group, which every rank of the job watches; null in that group
     int job_rank = 0;
   };

@@ -58,7 +58,17 @@ class LocalMemory final : public PeerMemory {
   GroupControl control_;
 };
 
+std::shared_ptr<Communicator::Impl> make_rank(const std::shared_ptr<LocalGroup>& group, int rank, const CommOptions& options) {
+  GroupControl::Options control;
+  control.timeout_seconds = options.timeout_seconds;
+  return std::make_shared<PeerCommunicator>(std::make_shared<LocalMemory>(group, rank, std::move(control)));
+}
+
 }  // namespace
+
+std::shared_ptr<Communicator::Impl> make_lone_communicator(const CommOptions& options) {
+  return make_rank(std::make_shared<LocalGroup>(1, nullptr), 0, options);
+}
 
 void run_local_ranks(int size, const CommOptions& options, const std::function<void(Communicator)>& body) {
   if (size < 1) fail_protocol("run_local_ranks with {} ranks", size);
@@ -66,9 +76,7 @@ void run_local_ranks(int size, const CommOptions& options, const std::function<v
   std::mutex mutex;
   std::exception_ptr failure, echo;
   const auto run_rank = [&](int rank) {
-    GroupControl::Options control;
-    control.timeout_seconds = options.timeout_seconds;
-    Communicator world(std::make_shared<PeerCommunicator>(std::make_shared<LocalMemory>(group, rank, std::move(control))));
+    Communicator world(make_rank(group, rank, options));
     const auto failed = [&](std::exception_ptr& place, const std::string& reason) {
       {
         std::lock_guard lock(mutex);

@@ -65,4 +65,7 @@ class PeerCommunicator final : public Communicator::Impl {
   const size_t past_cache_bytes_;
 };
 
+// A group of one in this process.
+std::shared_ptr<Communicator::Impl> make_lone_communicator(const CommOptions& options);
+
 }  // namespace zerostep
