@@ -381,6 +381,22 @@ TEST(Config, SettingsChangeOneValue) {
   expect_words(tiny_refusal({std::string(200, 'x') + "=1"}), {"not a known key"});
 }
 
+TEST(Config, TheExamplesLoad) {
+  const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr) << "ctest sets ZEROSTEP_SOURCE_DIR";
+  size_t examples = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(source) / "configs")) {
+    if (entry.path().extension() != ".json") continue;
+    for (int world : {1, 2, 4}) {
+      const LoadedConfig loaded = load_config({.file = entry.path().string(), .set = {}, .world = world});
+      EXPECT_EQ(warnings_of(loaded), "") << entry.path();
+      EXPECT_FALSE(loaded.config.data.train.empty()) << entry.path();
+    }
+    ++examples;
+  }
+  EXPECT_GE(examples, 5u);
+}
+
 TEST(Config, TheEnvironmentIsReported) {
   ASSERT_EQ(setenv("DS_REUSE_BUFFERS", "1", 1), 0);
   ASSERT_EQ(setenv("NCCL_ALGO", "Ring", 1), 0);
