@@ -1,0 +1,45 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "runtime/report/output_file.h"
+
+namespace zerostep {
+
+// One row of metrics.csv; what has no value stays empty.
+struct MetricsRow {
+  std::string timestamp;  // UTC, ISO 8601 with milliseconds
+  int64_t epoch = 0, step = 0;
+  std::string mode, scope;
+  std::optional<int64_t> q;
+  double lr = 0;
+  int64_t batch_size = 0;
+  std::string optimizer;
+  std::optional<int64_t> bp_interval;
+  double loss = 0;
+  std::optional<double> grad_norm, eval_loss, cosine, unchanged_share;
+  std::string loss_kind;
+  std::optional<double> eval_accuracy;
+  double tokens_per_second = 0, step_seconds = 0, loss_scale = 1;
+  bool skipped = false;
+  int64_t device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
+  int64_t elements_gathered = 0, elements_reduced = 0;
+};
+
+// "timestamp,epoch,step,...": the names in order.
+std::string metrics_header();
+std::string metrics_line(const MetricsRow& row);  // without the end of line; floats read back as they were
+std::string timestamp_now();
+
+// metrics.csv: a row a step, each on disk's way before append() returns.
+class MetricsFile {
+ public:
+  explicit MetricsFile(const std::string& path);
+  void append(const MetricsRow& row);
+
+ private:
+  OutputFile file_;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,69 @@
+#include "runtime/report/output_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+[[noreturn]] void fail_write(const std::string& path, int reason) {
+  const char* advice =
+      reason == ENOSPC || reason == EDQUOT || reason == EFBIG ? ": free some space, or set run.output_dir to a disk with more" : "";
+  const char* word = reason == EDQUOT || reason == EFBIG ? " (no space for it)" : "";
+  fail_run("cannot write {}: {}{}{}", path, std::strerror(reason), word, advice);
+}
+
+}  // namespace
+
+OutputFile::OutputFile(const std::string& path, Mode mode) : path_(path) {
+  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (mode == Mode::Append ? O_APPEND : O_TRUNC), 0666);
+  if (file_ < 0) fail_write(path_, errno);
+}
+
+OutputFile::~OutputFile() {
+  if (file_ >= 0) ::close(file_);
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
+
+OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(file_, other.file_);
+  return *this;
+}
+
+void OutputFile::write(std::string_view text) {
+  if (file_ < 0) return;
+  while (!text.empty()) {
+    const ssize_t written = ::write(file_, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail_write(path_, errno);
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+bool OutputFile::empty() const {
+  struct stat status {};
+  return file_ < 0 || ::fstat(file_, &status) != 0 || status.st_size == 0;
+}
+
+void write_file(const std::string& path, std::string_view text) {
+  const std::string partial = path + ".partial";
+  try {
+    OutputFile(partial, OutputFile::Mode::Truncate).write(text);
+  } catch (const RunError&) {
+    ::unlink(partial.c_str());
+    throw;
+  }
+  if (::rename(partial.c_str(), path.c_str()) != 0) fail_write(path, errno);
+}
+
+}  // namespace zerostep

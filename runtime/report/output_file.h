@@ -1,0 +1,31 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace zerostep {
+
+// A file that grows. Every write reaches the kernel before the call returns, or throws a RunError that names the path and the reason (a
+// full disk: "space").
+class OutputFile {
+ public:
+  enum class Mode { Truncate, Append };
+  OutputFile() = default;  // writes nowhere
+  OutputFile(const std::string& path, Mode mode);
+  ~OutputFile();
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&& other) noexcept;
+
+  void write(std::string_view text);
+  bool is_open() const { return file_ >= 0; }
+  bool empty() const;  // has no content yet
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int file_ = -1;
+};
+
+// The whole content at once: written beside its name, then renamed, so that a reader never sees half of it.
+void write_file(const std::string& path, std::string_view text);
+
+}  // namespace zerostep

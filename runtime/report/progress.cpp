@@ -1,0 +1,34 @@
+#include "runtime/report/progress.h"
+
+#include <fmt/format.h>
+
+#include "runtime/report/format.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kDecay = 0.9;  // a sum over about the last ten steps
+
+}  // namespace
+
+void Progress::add(const ProgressStep& step) {
+  last_ = step;
+  skipped_ += step.skipped ? 1 : 0;
+  // The first step also warms caches up: it does not count once there is another.
+  const double decay = count_ < 2 ? 0 : kDecay;
+  tokens_ = decay * tokens_ + static_cast<double>(step.tokens);
+  seconds_ = decay * seconds_ + step.seconds;
+  step_seconds_ = count_ < 2 ? step.seconds : kDecay * step_seconds_ + (1 - kDecay) * step.seconds;
+  ++count_;
+}
+
+std::string Progress::line() const {
+  std::string line = fmt::format("step {}/{} | loss {:.4f} | lr {:.2e} | grad {:.3g} | {} tokens/s | {} | {}", last_.step + 1, total_,
+                                 last_.loss, last_.lr, last_.grad_norm, human_count(tokens_per_second()), human_bytes(last_.peak_bytes),
+                                 last_.step + 1 < total_ ? human_duration(eta_seconds()) + " left" : "done");
+  if (show_scale_) line += fmt::format(" | scale {:g}", last_.loss_scale);
+  if (last_.skipped) line += " | skipped";
+  return line;
+}
+
+}  // namespace zerostep

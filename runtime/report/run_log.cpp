@@ -1,0 +1,91 @@
+#include "runtime/report/run_log.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace zerostep {
+namespace {
+
+constexpr const char* kClearLine = "\r\033[2K";
+
+int columns_of(int file) {
+  winsize size{};
+  return ::ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+// Bytes of `text` that take `columns` columns, whole UTF-8 characters.
+size_t bytes_of_columns(std::string_view text, int columns) {
+  size_t at = 0;
+  for (int taken = 0; at < text.size(); ++at) {
+    const bool begins = (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+    if (begins && taken++ == columns) break;
+  }
+  return at;
+}
+
+}  // namespace
+
+void RunLog::open(const std::string& path) {
+  file_ = OutputFile(path, OutputFile::Mode::Truncate);
+  file_.write(early_);
+  early_.clear();
+}
+
+void RunLog::keep(std::string_view text) {
+  if (file_.is_open())
+    file_.write(std::string(text) + "\n");
+  else
+    early_ += std::string(text) + "\n";
+}
+
+void RunLog::line(std::string_view text) {
+  if (out_ == nullptr) return;
+  clear_status();
+  std::fwrite(text.data(), 1, text.size(), out_);
+  std::fputc('\n', out_);
+  std::fflush(out_);
+  keep(text);
+}
+
+void RunLog::warn(std::string_view text) {
+  if (out_ == nullptr) return;
+  clear_status();
+  const std::string said = fmt::format("warning: {}", text);
+  fmt::print(stderr, "{}\n", said);
+  keep(said);
+}
+
+void RunLog::note(std::string_view text) {
+  if (out_ != nullptr) keep(text);
+}
+
+void RunLog::status(std::string_view text) {
+  if (out_ == nullptr || !terminal_.present) return;
+  text = text.substr(0, bytes_of_columns(text, terminal_.columns - 1));
+  std::fputs(kClearLine, out_);
+  std::fwrite(text.data(), 1, text.size(), out_);
+  std::fflush(out_);
+  status_shown_ = true;
+}
+
+void RunLog::clear_status() {
+  if (!status_shown_) return;
+  std::fputs(kClearLine, out_);
+  status_shown_ = false;
+}
+
+RunLog::Terminal stdout_terminal() {
+  if (::isatty(STDOUT_FILENO) == 0) return {};
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return {true, columns_of(STDOUT_FILENO)};
+  const int parent = ::open(fmt::format("/proc/{}/fd/1", ::getppid()).c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+  if (parent < 0) return {};
+  const RunLog::Terminal terminal{::isatty(parent) != 0, columns_of(parent)};
+  ::close(parent);
+  return terminal;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,61 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "runtime/report/format.h"
+
+namespace zerostep {
+namespace {
+
+TEST(Format, GroupsDigits) {
+  EXPECT_EQ(grouped(0), "0");
+  EXPECT_EQ(grouped(999), "999");
+  EXPECT_EQ(grouped(1000), "1,000");
+  EXPECT_EQ(grouped(-123456), "-123,456");
+  EXPECT_EQ(grouped(INT64_MIN), "-9,223,372,036,854,775,808");
+}
+
+TEST(Format, Counts) {
+  EXPECT_EQ(human_count(0), "0");
+  EXPECT_EQ(human_count(999), "999");
+  EXPECT_EQ(human_count(0.5), "0.50");
+  EXPECT_EQ(human_count(124439808), "124.4 M");
+  EXPECT_EQ(human_count(1e15), "1.00 P");
+  EXPECT_EQ(human_count(999999), "1.00 M");  // never "1000 k"
+  EXPECT_EQ(human_count(INFINITY), "inf");
+}
+
+TEST(Format, Bytes) {
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(1023), "1023 B");
+  EXPECT_EQ(human_bytes(1024), "1.00 KiB");
+  EXPECT_EQ(human_bytes(1024 * 1024 - 1), "1.00 MiB");
+  EXPECT_EQ(human_bytes(int64_t{3} << 29), "1.50 GiB");
+  EXPECT_EQ(human_bytes(INT64_MAX), "8.00 EiB");
+}
+
+TEST(Format, Durations) {
+  EXPECT_EQ(human_duration(0.04), "0.0 s");
+  EXPECT_EQ(human_duration(9.96), "10 s");
+  EXPECT_EQ(human_duration(59.7), "1:00");
+  EXPECT_EQ(human_duration(185), "3:05");
+  EXPECT_EQ(human_duration(7385), "2:03:05");
+  EXPECT_EQ(human_duration(3 * 86400 + 4 * 3600 + 300), "3 d 04:05");
+  EXPECT_EQ(human_duration(NAN), "?");
+  EXPECT_EQ(human_duration(-1), "?");
+  EXPECT_EQ(human_duration(INFINITY), "?");
+}
+
+TEST(Format, NumbersReadBackAsTheyWere) {
+  const double nasty[] = {0.1, 1.0 / 3,      1e-3, 5e-324, 1.7976931348623157e308, -2.2250738585072014e-308, 5.5491123199462891,
+                          0.0, 4294967296.0, 1e22};
+  for (double v : nasty) EXPECT_EQ(std::strtod(round_trip(v).c_str(), nullptr), v) << round_trip(v);
+  EXPECT_EQ(round_trip(1e-3), "0.001");
+  EXPECT_EQ(round_trip(NAN), "nan");
+  EXPECT_EQ(round_trip(-INFINITY), "-inf");
+}
+
+}  // namespace
+}  // namespace zerostep

@@ -1,0 +1,63 @@
+#include <gtest/gtest.h>
+
+#include "runtime/report/comms_report.h"
+#include "runtime/report/progress.h"
+#include "runtime/report/step_breakdown.h"
+
+namespace zerostep {
+namespace {
+
+TEST(ProgressLine, ShowsStepLossSpeedMemoryAndTimeLeft) {
+  Progress progress(200, false);
+  for (int64_t s = 0; s < 120; ++s) progress.add({s, 2.34116, 0.8701, 3e-4, 1, false, 0.5, 2048, int64_t{3} << 27});
+  EXPECT_EQ(progress.line(), "step 120/200 | loss 2.3412 | lr 3.00e-04 | grad 0.87 | 4.10 k tokens/s | 384 MiB | 40 s left");
+  EXPECT_NEAR(progress.eta_seconds(), 40, 1e-9);
+}
+
+TEST(ProgressLine, SpeedForgetsTheSlowFirstStep) {
+  Progress progress(10, false);
+  progress.add({0, 1, 1, 1, 1, false, 100, 1000, 0});
+  EXPECT_NEAR(progress.tokens_per_second(), 10, 1e-9);
+  progress.add({1, 1, 1, 1, 1, false, 1, 1000, 0});
+  EXPECT_NEAR(progress.tokens_per_second(), 1000, 1e-9);
+  EXPECT_NEAR(progress.eta_seconds(), 8, 1e-9);
+}
+
+TEST(ProgressLine, TheLastStepIsDoneAndSkippedStepsSaySo) {
+  Progress progress(1, true);
+  progress.add({0, 1, 1, 1e-3, 1024, true, 1, 10, 0});
+  EXPECT_NE(progress.line().find("| done | scale 1024 | skipped"), std::string::npos) << progress.line();
+  EXPECT_EQ(progress.skipped(), 1);
+}
+
+TEST(Breakdown, GivesTheMeanStepAndStartsOver) {
+  StepBreakdown breakdown;
+  StepTimers timers;
+  timers.forward = 0.010;
+  timers.backward = 0.020;
+  breakdown.add(timers, 0.05);
+  timers.forward = 0.030;
+  breakdown.add(timers, 0.07);
+  EXPECT_EQ(breakdown.take(),
+            "time (ms) | data 0.00 | forward 20.00 | backward 20.00 | wait 0.00 | reduce 0.00 | scalars 0.00 | update 0.00 | step 60.00");
+  EXPECT_NE(breakdown.take().find("step 0.00"), std::string::npos);
+}
+
+TEST(CommsReport, SumsByOperation) {
+  CommCounters before, after;
+  before.all_gather = {2, 100, 400, 0.5};
+  after.all_gather = {4, 300, 1200, 0.502};
+  after.scalars = {1, 3, 24, 0.001};
+  EXPECT_EQ(comms_of_step(before, after),
+            "comm | all_gather 2 x, 800 B, 2.00 ms, 0.00 GB/s | all_reduce_scalars 1 x, 24 B, 1.00 ms, 0.00 GB/s");
+  EXPECT_EQ(comms_of_step(after, after), "");
+  CommCounters big;
+  big.reduce_scatter = {10, 5000000, 20000000, 0.01};
+  const std::string table = comms_summary(big, 4);
+  EXPECT_NE(table.find("reduce_scatter            10         5,000,000"), std::string::npos) << table;
+  EXPECT_NE(table.find("2.00\n"), std::string::npos) << table;
+  EXPECT_EQ(table.find("all_gather"), std::string::npos) << table;
+}
+
+}  // namespace
+}  // namespace zerostep
