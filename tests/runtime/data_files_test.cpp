@@ -1,7 +1,7 @@
 #include <sys/stat.h>
 
-#include "tests/runtime/support/data_test_files.h"
 #include "runtime/data/token_file.h"
+#include "tests/runtime/support/data_test_files.h"
 
 namespace zerostep {
 namespace {

