@@ -1,7 +1,7 @@
 #include "base/error.h"
 #include "runtime/config/values.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 namespace {
 
 using Optimizer = OptimizerConfig::Type;
@@ -218,4 +218,4 @@ Config bind(const Values& v) {
   return c;
 }
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

@@ -8,13 +8,10 @@
 #include "base/nearest_name.h"
 #include "runtime/config/values.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 namespace {
 
 using nlohmann::json;
-using schema::Key;
-using schema::Kind;
-using schema::List;
 
 constexpr size_t kMostListed = 12;
 
@@ -48,7 +45,7 @@ std::optional<int64_t> as_integer(const json& value) {
   return static_cast<int64_t>(*number);
 }
 
-bool inside(const schema::Type& type, double number) {
+bool inside(const Type& type, double number) {
   const bool above = type.open_min ? number > type.min : number >= type.min;
   const bool below = type.open_max ? number < type.max : number <= type.max;
   return above && below;
@@ -57,7 +54,7 @@ bool inside(const schema::Type& type, double number) {
 bool is_text(const json& value) { return value.is_string() && !value.get_ref<const std::string&>().empty(); }
 
 // The value in the schema's own form, or nothing when it is not of the type.
-std::optional<json> normalised(const schema::Type& type, const json& value) {
+std::optional<json> normalised(const Type& type, const json& value) {
   switch (type.kind) {
     case Kind::Bool:
       if (value.is_boolean()) return value;
@@ -88,7 +85,7 @@ std::optional<json> normalised(const schema::Type& type, const json& value) {
     }
     case Kind::Choice: {
       if (!value.is_string()) return std::nullopt;
-      for (std::string_view choice : schema::split_words(type.choices)) {
+      for (std::string_view choice : split_words(type.choices)) {
         if (edit_distance(choice, value.get_ref<const std::string&>(), 0) == 0) return json(choice);  // without case
       }
       return std::nullopt;
@@ -138,7 +135,7 @@ class Checker {
     if (!root.contains(name) || !root[name].is_object() || !root[name].contains("type")) return fallback;
     const json& given = root[name]["type"];
     if (given.is_null() || given == json("auto")) return fallback;
-    const auto type = normalised(schema::find(name + ".type")->type, given);
+    const auto type = normalised(find(name + ".type")->type, given);
     return type ? type->get<std::string>() : "";
   }
 
@@ -157,9 +154,9 @@ class Checker {
   }
 
   void entry(const json& value, const std::string& path, const std::string& place) {
-    if (const Key* key = schema::find(place)) return check(*key, value, path);
-    if (schema::is_block(place + "[]")) return groups(value, path, place + "[]");
-    if (!schema::is_block(place)) return unknown(path, place);
+    if (const Key* key = find(place)) return check(*key, value, path);
+    if (is_block(place + "[]")) return groups(value, path, place + "[]");
+    if (!is_block(place)) return unknown(path, place);
     if (value.is_null() || value == json("auto")) return;
     if (!value.is_object()) return findings_.error(path, fmt::format("is {}; expected a block, {{ ... }}", shown(value)));
     block(value, path, place);
@@ -179,7 +176,7 @@ class Checker {
       if (!value[i].contains("patterns")) findings_.error(at, "has no patterns: expected a string or a list of strings");
       clean.push_back(json::object());
       for (const auto& [name, element] : value[i].items()) {
-        const Key* key = schema::find(place + "." + name);
+        const Key* key = find(place + "." + name);
         if (!key || element.is_null()) continue;
         if (const auto read = normalised(key->type, element)) clean.back()[name] = *read;
       }
@@ -191,11 +188,11 @@ class Checker {
     const size_t dot = place.rfind('.');
     const std::string block = dot == std::string::npos ? "" : place.substr(0, dot);
     const std::string name = dot == std::string::npos ? place : place.substr(dot + 1);
-    const auto siblings = schema::names_in(block);
+    const auto siblings = names_in(block);
     std::string text = "is not a known key";
     if (const std::string_view nearest = nearest_name(name, siblings); !nearest.empty()) {
       text += fmt::format("; the nearest is {}", nearest);
-    } else if (const std::string_view elsewhere = schema::path_of_name(name); !elsewhere.empty()) {
+    } else if (const std::string_view elsewhere = path_of_name(name); !elsewhere.empty()) {
       text += fmt::format("; the nearest is {}", elsewhere);
     } else if (const std::string_view far = nearest_anywhere(name); !far.empty()) {
       text += fmt::format("; the nearest is {}", far);
@@ -208,9 +205,9 @@ class Checker {
 
   static std::string_view nearest_anywhere(const std::string& name) {
     std::vector<std::string_view> names;
-    for (const Key& key : schema::keys()) names.push_back(key.path.substr(key.path.rfind('.') + 1));
+    for (const Key& key : keys()) names.push_back(key.path.substr(key.path.rfind('.') + 1));
     const std::string_view nearest = nearest_name(name, names);
-    return nearest.empty() ? nearest : schema::path_of_name(nearest);
+    return nearest.empty() ? nearest : path_of_name(nearest);
   }
 
   template <typename Name>
@@ -223,7 +220,7 @@ class Checker {
   void check(const Key& key, const json& value, const std::string& path) {
     const bool in_list = key.path.find("[]") != std::string_view::npos;
     if (!belongs(key, path)) return;
-    const bool own_choice = key.type.kind == Kind::Choice && schema::has_word(key.type.choices, "auto");
+    const bool own_choice = key.type.kind == Kind::Choice && has_word(key.type.choices, "auto");
     if (value == json("auto") && !own_choice) {
       if (in_list) return findings_.error(path, "is \"auto\", and nothing could fill it in: give a value or leave it out");
       if (key.list == List::Honoured) values_.set(path, value, Origin::Auto);
@@ -251,7 +248,7 @@ class Checker {
       findings_.error(path, "stands without a scheduler.type: name the schedule, or take its parameters out");
       return false;
     }
-    if (key.of.empty() || type.empty() || schema::has_word(key.of, type)) return true;
+    if (key.of.empty() || type.empty() || has_word(key.of, type)) return true;
     const auto names = parameters_of(scheduler ? "scheduler.params" : "optimizer.params", type);
     findings_.error(path, fmt::format("is no parameter of {}: expected {}", type, listed(names, names.size())));
     return false;
@@ -262,29 +259,29 @@ class Checker {
   }
   static std::vector<std::string_view> parameters_of(std::string_view block, std::string_view type) {
     std::vector<std::string_view> names;
-    for (const Key& key : schema::keys()) {
+    for (const Key& key : keys()) {
       if (!key.path.starts_with(block) || key.list != List::Honoured) continue;
-      if (key.of.empty() || schema::has_word(key.of, type)) names.push_back(key.path.substr(key.path.rfind('.') + 1));
+      if (key.of.empty() || has_word(key.of, type)) names.push_back(key.path.substr(key.path.rfind('.') + 1));
     }
     return names;
   }
 
-  static std::string wrong(const schema::Type& type, const json& value) {
+  static std::string wrong(const Type& type, const json& value) {
     std::string text = fmt::format("is {}; ", shown(value));
-    if (type.kind != Kind::Choice || !value.is_string()) return text + "expected " + schema::describe(type);
+    if (type.kind != Kind::Choice || !value.is_string()) return text + "expected " + describe(type);
     const auto& name = value.get_ref<const std::string&>();
     for (const auto& [names, why] : {std::pair(type.later, "which is not in this version"), std::pair(type.others, "which there is not")}) {
-      for (std::string_view known : schema::split_words(names)) {
-        if (edit_distance(known, name, 0) == 0) return fmt::format("is {}, {}: use {}", shown(value), why, schema::describe(type));
+      for (std::string_view known : split_words(names)) {
+        if (edit_distance(known, name, 0) == 0) return fmt::format("is {}, {}: use {}", shown(value), why, describe(type));
       }
     }
-    auto known = schema::split_words(type.choices);
-    for (std::string_view later : schema::split_words(type.later)) known.push_back(later);
+    auto known = split_words(type.choices);
+    for (std::string_view later : split_words(type.later)) known.push_back(later);
     if (const std::string_view nearest = nearest_name(name, known); !nearest.empty()) text += fmt::format("the nearest is {}; ", nearest);
-    text += "expected " + schema::describe(type);
+    text += "expected " + describe(type);
     if (!type.later.empty()) {
       std::string names;
-      for (std::string_view later : schema::split_words(type.later)) names += (names.empty() ? "" : ", ") + std::string(later);
+      for (std::string_view later : split_words(type.later)) names += (names.empty() ? "" : ", ") + std::string(later);
       text += fmt::format(" ({} {} not in this version)", names, names.find(',') == std::string::npos ? "is" : "are");
     }
     return text;
@@ -302,4 +299,4 @@ class Checker {
 
 Values check_tree(const Document& document, Findings& findings) { return Checker(document, findings).run(); }
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

@@ -6,13 +6,10 @@
 #include "base/error.h"
 #include "runtime/config/values.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 namespace {
 
 using nlohmann::json;
-using schema::Context;
-using schema::Key;
-using schema::List;
 
 struct Preset {
   std::string_view name;
@@ -75,11 +72,11 @@ class Deriver {
     }
     optimizer = v_.text("optimizer.type");
     if (v_.has("scheduler.type")) scheduler = v_.text("scheduler.type");
-    for (const Key& key : schema::keys()) {
+    for (const Key& key : keys()) {
       if (key.list != List::Honoured || key.value.empty() || v_.has(key.path) || key.path.find("[]") != std::string_view::npos) continue;
       const bool of_scheduler = key.path.starts_with("scheduler.params.");
       if (of_scheduler && scheduler.empty()) continue;
-      if (!key.of.empty() && !schema::has_word(key.of, of_scheduler ? scheduler : optimizer)) continue;
+      if (!key.of.empty() && !has_word(key.of, of_scheduler ? scheduler : optimizer)) continue;
       v_.set(key.path, json::parse(key.value), Origin::Default);
     }
   }
@@ -228,8 +225,8 @@ class Deriver {
                                                  : 1000,
                Origin::Default);
     }
-    const Key* total = schema::find(path("total_num_steps"));
-    if (schema::has_word(total->of, type)) {
+    const Key* total = find(path("total_num_steps"));
+    if (has_word(total->of, type)) {
       if (v_.has("run.steps")) derived(path("total_num_steps"), v_.integer("run.steps"), "run.steps");
       const int64_t warmup = v_.integer(path("warmup_num_steps"));
       if (v_.has(path("total_num_steps")) && v_.integer(path("total_num_steps")) < warmup) {
@@ -300,10 +297,10 @@ class Deriver {
   }
 
   void contexts() {
-    for (const schema::ContextRule& rule : schema::context_rules()) {
+    for (const ContextRule& rule : context_rules()) {
       if (!holds(rule.when)) continue;
       std::string given;
-      for (std::string_view path : schema::split_words(rule.keys)) {
+      for (std::string_view path : split_words(rule.keys)) {
         Value* value = v_.find(path);
         if (!value) continue;
         value->effective = false;
@@ -327,4 +324,4 @@ class Deriver {
 
 void derive(Values& values, int world, Findings& findings) { Deriver(values, world, findings).run(); }
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

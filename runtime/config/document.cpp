@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 namespace {
 
 using nlohmann::json;
@@ -49,6 +49,17 @@ size_t utf8_length(std::string_view text) {
     return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
   }
   return 0;
+}
+
+// Without what is not UTF-8 or a control character: fit for a terminal.
+std::string printable(std::string_view text) {
+  std::string kept;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    if (length > 1 || (length == 1 && static_cast<unsigned char>(text[0]) >= 0x20)) kept += text.substr(0, length);
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return kept;
 }
 
 // At most `length` bytes, whole characters.
@@ -127,6 +138,8 @@ class Scanner {
       while (at_ < text_.size() && (is_number(text_[at_]) || ((text_[at_] == 'e' || text_[at_] == 'E') && at_ > begin))) ++at_;
       if (at_ < text_.size() && is_letter(text_[at_])) word(begin);
     } else {
+      if (static_cast<unsigned char>(c) >= 0x80)
+        fail(at_, fmt::format("{} stands outside a string", text_.substr(at_, utf8_length(text_.substr(at_)))));
       bracket(c);
       ++at_;
     }
@@ -250,7 +263,7 @@ class Builder : public nlohmann::json_sax<json> {
       const size_t at = what.rfind(lead);
       if (at != std::string::npos) what = what.substr(at);
     }
-    fail_input("{}, line {}, column {}: not JSON: {}", document_.file, p.line, p.column, shortened(what, 4 * kShownLength));
+    fail_input("{}, line {}, column {}: not JSON: {}", document_.file, p.line, p.column, shortened(printable(what), 4 * kShownLength));
   }
 
  private:
@@ -349,4 +362,4 @@ Document read_document(const std::string& file) {
 
 std::string shown(const json& value) { return shortened(value.dump(-1, ' ', false, json::error_handler_t::replace), kShownLength); }
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace zerostep {
+namespace zerostep::schema {
 
 // A configuration file as a tree, and where each value stands.
 struct Document {
@@ -28,4 +28,4 @@ Document read_document(const std::string& file);
 // A value for a message: JSON, shortened.
 std::string shown(const nlohmann::json& value);
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

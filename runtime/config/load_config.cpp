@@ -12,6 +12,11 @@ namespace zerostep {
 namespace {
 
 using Ordered = nlohmann::ordered_json;
+using schema::Document;
+using schema::Findings;
+using schema::Origin;
+using schema::Value;
+using schema::Values;
 
 // Paths in the order of the schema; a list of blocks once.
 std::vector<std::string> ordered_paths() {
@@ -59,7 +64,7 @@ std::string labelled(const Values& values) {
 
 LoadedConfig load_config(const ConfigRequest& request) {
   if (request.world < 1) fail_protocol("[load_config] expected a world of at least one rank, got {}", request.world);
-  Document document = read_document(request.file);
+  Document document = schema::read_document(request.file);
   for (const std::string& setting : request.set) apply_setting(document, setting);
   Findings findings(document);
   apply_aliases(document, findings);

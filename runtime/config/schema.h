@@ -97,6 +97,7 @@ constexpr Type number(double min, double max = std::numeric_limits<double>::infi
 }
 constexpr Type number_above(double min) { return {.kind = Kind::Number, .min = min, .open_min = true}; }
 constexpr Type any_number() { return {.kind = Kind::Number}; }
+constexpr Type share() { return {.kind = Kind::Number, .min = 0, .max = 1, .open_max = true}; }
 constexpr Type text() { return {.kind = Kind::Text}; }
 constexpr Type texts() { return {.kind = Kind::Texts}; }
 constexpr Type pair(double min, double below) { return {.kind = Kind::Pair, .min = min, .max = below, .open_max = true}; }

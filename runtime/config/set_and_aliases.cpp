@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "runtime/config/values.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 namespace {
 
 using nlohmann::json;
@@ -71,7 +71,7 @@ void apply_setting(Document& document, const std::string& setting) {
     if (name.empty()) fail_input("--set {}: the path {} holds an empty name; expected names joined by dots", setting, path);
   }
   // The other spellings of the key go, or the setting would contradict the file.
-  for (const schema::Alias& alias : schema::aliases()) {
+  for (const Alias& alias : aliases()) {
     for (const auto& [mine, other] : {std::pair(alias.from, alias.to), std::pair(alias.to, alias.from)}) {
       if (path == mine) erase_node(document.root, split_path(other));
     }
@@ -104,7 +104,7 @@ void apply_aliases(Document& document, Findings& findings) {
                               document.place("zero_optimization"), on, on ? 1 : 0));
     root["zero_optimization"] = {{"stage", on ? 1 : 0}};
   }
-  for (const schema::Alias& alias : schema::aliases()) {
+  for (const Alias& alias : aliases()) {
     const auto from = split_path(alias.from), to = split_path(alias.to);
     json* old = find_node(root, from);
     if (!old) continue;
@@ -129,4 +129,4 @@ void apply_aliases(Document& document, Findings& findings) {
   }
 }
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

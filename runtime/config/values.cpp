@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 
 const char* name_of(Origin origin) {
   switch (origin) {
@@ -64,4 +64,4 @@ void Findings::raise() const {
   throw InputError(said);
 }
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

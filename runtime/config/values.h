@@ -9,7 +9,7 @@
 #include "runtime/config/document.h"
 #include "runtime/config/schema.h"
 
-namespace zerostep {
+namespace zerostep::schema {
 
 enum class Origin : uint8_t { Given, Default, Derived, Auto };
 const char* name_of(Origin origin);
@@ -77,4 +77,4 @@ void derive(Values& values, int world, Findings& findings);
 // The typed form.
 Config bind(const Values& values);
 
-}  // namespace zerostep
+}  // namespace zerostep::schema

@@ -8,6 +8,10 @@
 namespace zerostep {
 namespace {
 
+using schema::Document;
+using schema::parse_document;
+using schema::shown;
+
 TEST(ConfigDocument, CommentsAndTrailingCommas) {
   const Document d = parse_document(
       "// first\n{ /* a */ \"a\": [1, 2, /* b */ ], // \"x\": 1,\n \"b//c\": \"/* no comment, ] */\", \"c\": {\"d\": 1,},\n}\n// last",
@@ -72,6 +76,8 @@ TEST(ConfigDocument, HostileTextsAreOneClearError) {
            {std::string("\xff\xfe{\0}\0", 6), {"UTF-16"}},
            {"{\"a\": 1 /* ", {"comment has no end"}},
            {"{\"a\": 1} / 2", {"not JSON"}},
+           {"{\"a\": \xc3\xa4}", {"line 1, column 7", "\xc3\xa4 stands outside a string"}},
+           {"{\"a\": \"\\\xc3\xa4\"}", {"not JSON"}},
            {deep, {"more than 64 levels"}},
            {objects, {"more than 64 levels"}},
            {std::string("{\"a\0b\": 1}", 10), {"not JSON"}},
@@ -162,6 +168,7 @@ TEST(ConfigDocument, MutatedFilesNeverCrash) {
       ++loaded;
     } catch (const InputError& error) {
       EXPECT_GT(std::string(error.what()).size(), 20u);
+      EXPECT_NO_THROW(nlohmann::json(error.what()).dump()) << "the message is not UTF-8";
       ++refused;
     }
   }
