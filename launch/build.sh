@@ -5,4 +5,5 @@ cd "$(dirname "$0")/.."
 echo "[build] building into build/ (minutes the first time)"
 cmake -S . -B build -G Ninja "$@" >build.log 2>&1 || { cat build.log; exit 1; }
 rm -f build.log
-cmake --build build -j "${JOBS:-$(nproc)}"
+# TARGETS=zerostep builds the program alone, without tests and benchmarks.
+cmake --build build -j "${JOBS:-$(nproc)}" ${TARGETS:+--target $TARGETS}

@@ -58,7 +58,7 @@ struct CommCounters {
   Entry all_gather, reduce_scatter, all_reduce, broadcast, barrier;
   Entry scalars;  // all_reduce_scalars and all_gather_text: elements (texts: bytes) received from the other ranks
   int64_t elements_gathered() const { return all_gather.elements + broadcast.elements; }
-  int64_t elements_reduced() const { return reduce_scatter.elements + all_reduce.elements; }
+  int64_t elements_reduced() const { return reduce_scatter.elements + all_reduce.elements + scalars.elements; }
 };
 
 // Collectives among the ranks of a group. A value handle over one backend: Local (ranks are threads), Mpi (shared memory between ranks

@@ -1,0 +1,281 @@
+#include "runtime/engine/engine.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "models/linear.h"
+#include "offload/host_optimizer.h"
+#include "runtime/strategy/first_order.h"
+#include "runtime/strategy/make_strategy.h"
+
+namespace zerostep {
+namespace {
+
+constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass through a buffer of this size
+
+}  // namespace
+
+Engine::Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan,
+               const ParameterReader& initial, Communicator world)
+    : config_(config),
+      model_(model),
+      objective_(objective),
+      plan_(std::move(plan)),
+      world_(std::move(world)),
+      trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
+      stream_(plan_.train.options.overlap ? Stream::worker("communication") : Stream::inline_stream("communication")),
+      state_(plan_.layout, plan_.train, world_),
+      streamer_(model, plan_.layout, plan_.train, state_, world_, stream_, trace_.get()),
+      reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, trace_.get()),
+      optimizer_(config.optimizer, plan_.layout, state_),
+      schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
+      scaler_(config.precision),
+      strategy_(make_strategy(config, plan_.layout, objective)),
+      evaluation_(std::make_unique<Evaluate>(objective, static_cast<int>(plan_.layout.units.size()))) {
+  load(initial);
+}
+
+Engine::~Engine() = default;
+
+void Engine::load(const ParameterReader& initial) {
+  std::vector<float> values(static_cast<size_t>(kLoadElements));
+  for (const FlatGroup& g : plan_.layout.groups) {
+    const ShardedState::Group& state = state_.group(g.id);
+    const auto info = [&](int index) -> const ParameterInfo& {
+      return plan_.layout.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(index)])];
+    };
+    const auto chunks = [&](const ParameterInfo& p, int64_t first, int64_t count, const auto& put) {
+      for (int64_t at = 0; at < count; at += kLoadElements) {
+        const int64_t n = std::min(kLoadElements, count - at);
+        initial(p, first + at, n, values.data());
+        put(at, n);
+      }
+    };
+    if (state.masters != nullptr)
+      for (const ShardedState::Piece& piece : state_.pieces(g.id))
+        chunks(info(piece.parameter), piece.parameter_offset, piece.count,
+               [&](int64_t at, int64_t n) { std::copy_n(values.data(), n, state.masters + piece.part_offset + at); });
+    const auto put_parameters = [&](int parameter, int64_t parameter_offset, int64_t offset, int64_t count) {
+      chunks(info(parameter), parameter_offset, count, [&](int64_t at, int64_t n) {
+        std::byte* target = static_cast<std::byte*>(state.parameters) + num_bytes(offset + at, g.type);
+        if (g.type == DType::F32)
+          std::copy_n(values.data(), n, reinterpret_cast<float*>(target));
+        else
+          cast_from_fp32(values.data(), target, g.type, n);
+      });
+    };
+    if (state.parameters_whole)
+      for (int i = 0; i < g.layout.num_parameters(); ++i) put_parameters(i, 0, g.layout.offset(i), g.layout.size(i));
+    else
+      for (const FlatLayout::Piece& piece : state_.owned(g.id))
+        put_parameters(piece.parameter, piece.parameter_offset, piece.shard_offset, piece.count);
+  }
+}
+
+void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const MicroBatches& batches) {
+  std::optional<Batch> batch;
+  int micro_batch = -1;
+  for (const Action& action : plan.actions) {
+    switch (action.kind) {
+      case ActionKind::Gather:
+        streamer_.gather(action.group, action.slot);
+        break;
+      case ActionKind::Release:
+        streamer_.release(action.group);
+        break;
+      case ActionKind::Visit: {
+        const Visit& visit_plan = plan.visits[static_cast<size_t>(action.visit)];
+        if (visit_plan.micro_batch != micro_batch) {
+          const TimeInto time(timers_.data);
+          batch.reset();
+          batch = batches(micro_batch = visit_plan.micro_batch);
+        }
+        visit(plan, action, strategy, step, training, *batch);
+        break;
+      }
+      case ActionKind::Reduce: {
+        const TimeInto time(timers_.reduce);
+        reducer_.reduce(action);
+        break;
+      }
+      case ActionKind::Scalars:
+        return;  // what follows depends on them: train_step goes on
+      case ActionKind::Update:
+      case ActionKind::GatherUpdated:
+        fail_protocol("[engine] {} before the scalars", name_of(action.kind));
+    }
+  }
+}
+
+void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch) {
+  const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
+  const std::string& unit = plan_.layout.units[static_cast<size_t>(visit.unit)].name;
+  try {
+    {
+      const TimeInto time(timers_.wait);
+      streamer_.acquire(visit);
+    }
+    const bool backward = visit.kind == VisitKind::Backward;
+    const TimeInto time(backward ? timers_.backward : timers_.forward);
+    const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
+    const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + unit);
+    const MeterScope meter(meter_);
+    strategy.visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
+                    batch, ForwardContext{&batch, training, config_.seed, step}});
+  } catch (const RunError&) {
+    throw;
+  } catch (const std::exception& error) {
+    fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), step, name_of(visit.kind), unit, error.what());
+  }
+}
+
+StepResult Engine::train_step(int64_t step, const MicroBatches& batches, bool stop) {
+  const MeterScope meter(meter_);
+  const CommCounters before = world_.counters();
+  timers_ = {};
+  StepResult result;
+  int64_t global_tokens = 0;
+  const MicroBatches counted = [&](int64_t m) {
+    Batch batch = batches(m);
+    global_tokens = batch.global_valid_tokens;
+    if (m == 0) {
+      // Averaging: the gradient that leaves a rank is g/f (or g/W with prescale_gradients) of a rank-mean g; the factor f/W (or 1) follows
+      // the sum.
+      const double world = world_.size(), tokens = static_cast<double>(std::max<int64_t>(1, global_tokens));
+      const double before_sum = config_.prescale_gradients ? 1 / world : 1 / config_.gradient_predivide_factor;
+      strategy_->begin_step(scaler_.scale() * world / tokens * before_sum);
+    }
+    return batch;
+  };
+  execute(plan_.train, *strategy_, step, true, counted);
+  apply_update_ = agree_on_scalars(step, *strategy_, global_tokens, stop, result);
+  {
+    const TimeInto time(timers_.update);
+    const auto scalars =
+        std::find_if(plan_.train.actions.begin(), plan_.train.actions.end(), [](const Action& a) { return a.kind == ActionKind::Scalars; });
+    if (apply_update_)
+      for (auto action = scalars + 1; action != plan_.train.actions.end(); ++action) update(*action);
+    streamer_.finish();
+  }
+  applied_steps_ += apply_update_ ? 1 : 0;
+  const CommCounters after = world_.counters();
+  result.elements_gathered = after.elements_gathered() - before.elements_gathered();
+  result.elements_reduced = after.elements_reduced() - before.elements_reduced();
+  return result;
+}
+
+bool Engine::agree_on_scalars(int64_t step, StepStrategy& strategy, int64_t global_tokens, bool stop, StepResult& result) {
+  double local_squares = 0;
+  {
+    const TimeInto time(timers_.reduce);
+    local_squares = reducer_.finish();
+  }
+  const TimeInto time(timers_.scalars);
+  const double local_loss = strategy.loss_sum();
+  strategy.reset();
+  double sums[kSummedScalars] = {local_loss, local_squares};
+  double maxima[kMaximumScalars] = {static_cast<double>(device_peak_bytes()), stop ? 1.0 : 0.0};
+  world_.all_reduce_scalars(sums, ReduceOp::Sum, "loss and norm");
+  world_.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
+
+  const double averaging = config_.prescale_gradients ? 1.0 : config_.gradient_predivide_factor / world_.size();
+  const double unscale = averaging / scaler_.scale();
+  result.loss = sums[0] / static_cast<double>(std::max<int64_t>(1, global_tokens));
+  result.grad_norm = static_cast<float>(std::sqrt(sums[1]) * unscale);
+  result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
+  result.stop = maxima[1] > 0;
+
+  const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
+  const ScheduledValues scheduled = schedule_->at(applied_steps_);
+  result.lr = scheduled.lr;
+  result.skipped = overflow;
+  if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(step, local_loss);
+  const double clip = config_.gradient_clipping;
+  const double factor = clip > 0 && !overflow ? std::min(1.0, clip / (result.grad_norm + 1e-6)) : 1.0;
+  update_scalars_ = {scheduled, static_cast<float>(unscale * factor), applied_steps_};
+  scaler_.update(overflow);
+  result.loss_scale = scaler_.scale();
+  return !overflow;
+}
+
+void Engine::report_non_finite(int64_t step, double local_loss) {
+  std::string found;
+  const std::string parameter = reducer_.first_non_finite();
+  if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", world_.rank(), local_loss);
+  if (!parameter.empty())
+    found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", world_.rank(), parameter);
+  std::string all;
+  for (const std::string& text : world_.all_gather_text(found, "non-finite values"))
+    if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
+  fail_run(
+      "step {}: {}. The parameters are those of step {}, untouched. A lower learning rate, gradient_clipping, or a look at the data of "
+      "this step "
+      "(`zerostep inspect batches`) helps; fp16 and bf16 runs skip such steps",
+      step, all.empty() ? "the gradient norm is not finite" : all, step - 1);
+}
+
+void Engine::update(const Action& action) {
+  switch (action.kind) {
+    case ActionKind::Update: {
+      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action.group)].name);
+      optimizer_.update(action.group, action.begin, action.end, update_scalars_);
+      break;
+    }
+    case ActionKind::GatherUpdated:
+      streamer_.gather_updated(action.parts, plan_.train.options.allgather_partitions);
+      break;
+    default:
+      fail_protocol("[engine] {} after the scalars", name_of(action.kind));
+  }
+}
+
+EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch) {
+  const MeterScope meter(meter_);
+  double sums[2] = {0, 0};
+  for (int64_t i = 0; i < num_batches; ++i) {
+    const EvaluationBatch own = batch(i);
+    evaluation_->begin_step(1);
+    execute(plan_.evaluate, *evaluation_, i, false, [&](int64_t) { return own.batch; });
+    if (!own.counts) continue;
+    sums[0] += evaluation_->loss_sum();
+    sums[1] += static_cast<double>(own.batch.valid_tokens);
+  }
+  evaluation_->reset();
+  world_.all_reduce_scalars(sums, ReduceOp::Sum, "evaluation");
+  return {sums[0] / std::max(1.0, sums[1]), static_cast<int64_t>(sums[1])};
+}
+
+void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
+  streamer_.finish();
+  const ModelLayout::Place place = plan_.layout.places[static_cast<size_t>(unit)][static_cast<size_t>(index)];
+  const FlatGroup& g = plan_.layout.groups[static_cast<size_t>(place.group)];
+  const ShardedState::Group& state = state_.group(g.id);
+  out.assign(static_cast<size_t>(g.layout.size(place.index)), 0.0f);
+  // Each element comes from the one rank that owns it; the others add zero.
+  if (state.masters != nullptr || !state.parameters_whole) {
+    for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
+      if (piece.parameter != place.index) continue;
+      if (state.masters != nullptr || g.type == DType::F32)
+        std::copy_n(state_.master_at(g.id, piece), piece.count, out.data() + piece.parameter_offset);
+      else
+        cast_to_fp32(static_cast<const std::byte*>(state.parameters) + num_bytes(piece.part_offset, g.type), g.type,
+                     out.data() + piece.parameter_offset, piece.count);
+    }
+    if (!state.update_whole) {
+      const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
+      world_.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream_, "parameter").wait();
+    }
+    return;
+  }
+  const std::byte* source = static_cast<const std::byte*>(state.parameters) + num_bytes(g.layout.offset(place.index), g.type);
+  if (g.type == DType::F32)
+    std::copy_n(reinterpret_cast<const float*>(source), out.size(), out.data());
+  else
+    cast_to_fp32(source, g.type, out.data(), static_cast<int64_t>(out.size()));
+}
+
+}  // namespace zerostep

@@ -1,0 +1,191 @@
+#include "runtime/engine/gradient_reducer.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "offload/host_optimizer.h"
+
+namespace zerostep {
+
+GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
+                                 Communicator shard_group, Stream stream, Trace* trace)
+    : layout_(layout),
+      plan_(plan),
+      state_(state),
+      streamer_(streamer),
+      shard_group_(std::move(shard_group)),
+      stream_(std::move(stream)),
+      trace_(trace) {
+  slot_of_.assign(layout.groups.size(), -1);
+  squares_.assign(layout.groups.size(), 0);
+  for (const RingPlan& ring : plan.gradient_rings) slot_events_.emplace_back(static_cast<size_t>(ring.num_slots));
+}
+
+float* GradientReducer::full_gradient(int group) const {
+  const size_t g = static_cast<size_t>(group);
+  return slot_of_[g] < 0 ? state_.group(group).gradients : state_.gradient_slot(plan_.gradient_ring_of[g], slot_of_[g]);
+}
+
+bool GradientReducer::overwrites(int unit, const FlatGroup& g, int parameter) const {
+  if (g.unit == unit) return layout_.units[static_cast<size_t>(unit)].parameters[static_cast<size_t>(parameter)].overwritten_gradient;
+  for (const BorrowedParameter& b : layout_.units[static_cast<size_t>(unit)].borrowed)
+    if (b.unit == g.unit && b.parameter == parameter) return b.overwritten_gradient;
+  return false;
+}
+
+bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
+  // One flag serves the whole backward: it may overwrite only when nothing that it would overwrite holds earlier sums.
+  bool overwrite = true;
+  for (const GradientUse& use : uses) {
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
+    for (int p : g.parameters) overwrite &= use.fresh || !overwrites(unit, g, p);
+  }
+  for (const GradientUse& use : uses) {
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
+    slot_of_[static_cast<size_t>(use.group)] = use.slot;
+    if (use.slot >= 0) {
+      Event& busy =
+          slot_events_[static_cast<size_t>(plan_.gradient_ring_of[static_cast<size_t>(use.group)])][static_cast<size_t>(use.slot)];
+      busy.wait();
+      busy = Event();
+      streamer_.bind_gradient(use.group, full_gradient(use.group));
+    }
+    if (!use.fresh) continue;
+    float* gradient = full_gradient(use.group);
+    for (size_t i = 0; i < g.parameters.size(); ++i)
+      if (!overwrite || !overwrites(unit, g, g.parameters[i]))
+        std::memset(gradient + g.layout.offset(static_cast<int>(i)), 0,
+                    static_cast<size_t>(num_bytes(g.layout.size(static_cast<int>(i)), DType::F32)));
+    if (use.slot >= 0)  // another group's gradients may lie there
+      for (const FlatLayout::Range& gap : g.layout.padding())
+        std::memset(gradient + gap.begin, 0, static_cast<size_t>(num_bytes(gap.count, DType::F32)));
+  }
+  return overwrite;
+}
+
+void GradientReducer::reduce(const Action& action) {
+  const char* label = layout_.groups[static_cast<size_t>(action.parts.front().group)].name.c_str();
+  last_ = Trace::on_stream(trace_, stream_, "communication", std::string("reduce ") + label, [&] {
+    if (is_16bit(plan_.options.communication_type))
+      reduce_16bit(action, label);
+    else
+      reduce_fp32(action, label);
+    return stream_.enqueue([this, &action] {
+      if (!action.final_reduction) return;
+      for (const CollectivePart& part : action.parts)
+        if (part.slice_end == static_cast<int>(layout_.groups[static_cast<size_t>(part.group)].layout.slices().size()))
+          squares_[static_cast<size_t>(part.group)] = owned_sum_of_squares(part.group);
+    });
+  });
+  for (const CollectivePart& part : action.parts) {
+    const size_t g = static_cast<size_t>(part.group);
+    if (slot_of_[g] >= 0) slot_events_[static_cast<size_t>(plan_.gradient_ring_of[g])][static_cast<size_t>(slot_of_[g])] = last_;
+  }
+}
+
+void GradientReducer::reduce_fp32(const Action& action, const char* label) {
+  const bool all_reduce = all_reduces_gradients(plan_.options);
+  const int rank = shard_group_.rank(), ranks = shard_group_.size();
+  std::vector<Segment> segments;
+  for (const CollectivePart& part : action.parts) {
+    const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
+    float* full = full_gradient(part.group);
+    float* shard = state_.group(part.group).gradients_whole ? nullptr : state_.group(part.group).gradients;
+    for (int s = part.slice_begin; s < part.slice_end; ++s) {
+      const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
+      float* source = full + slice.full_begin;
+      if (all_reduce)
+        segments.push_back({source, source, slice.per_rank * ranks});
+      else
+        segments.push_back({source, shard == nullptr ? source + rank * slice.per_rank : shard + slice.shard_begin, slice.per_rank});
+    }
+  }
+  if (!all_reduce) {
+    shard_group_.reduce_scatter(segments, DType::F32, DType::F32, action.accumulate, stream_, label);
+    return;
+  }
+  shard_group_.all_reduce(segments, DType::F32, ReduceOp::Sum, stream_, label);
+  if (!keeps_gradients_whole(plan_.options)) add_own_part(action);
+}
+
+// reduce_scatter: false with sharded gradients: every rank has the whole sum in its slot and keeps its part.
+void GradientReducer::add_own_part(const Action& action) {
+  for (const CollectivePart& part : action.parts) {
+    const float* full = full_gradient(part.group);
+    stream_.enqueue([this, part, full, accumulate = action.accumulate] {
+      const int rank = shard_group_.rank();
+      const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
+      for (int s = part.slice_begin; s < part.slice_end; ++s) {
+        const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
+        const float* source = full + slice.full_begin + rank * slice.per_rank;
+        float* target = state_.group(part.group).gradients + slice.shard_begin;
+        if (accumulate)
+          for (int64_t i = 0; i < slice.per_rank; ++i) target[i] += source[i];
+        else
+          std::memcpy(target, source, static_cast<size_t>(num_bytes(slice.per_rank, DType::F32)));
+      }
+    });
+  }
+}
+
+void GradientReducer::reduce_16bit(const Action& action, const char* label) {
+  const DType type = plan_.options.communication_type;
+  const int rank = shard_group_.rank(), ranks = shard_group_.size();
+  std::byte* message = static_cast<std::byte*>(state_.message());
+  std::vector<Segment> sums, gathers;
+  int64_t at = 0;
+  for (const CollectivePart& part : action.parts) {
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(part.group)];
+    float* full = full_gradient(part.group);
+    const bool whole = state_.group(part.group).gradients_whole;
+    const FlatLayout::Slice &first = g.layout.slices()[static_cast<size_t>(part.slice_begin)],
+                            &last = g.layout.slices()[static_cast<size_t>(part.slice_end - 1)];
+    const int64_t begin = first.full_begin, count = last.full_begin + last.per_rank * ranks - begin;
+    std::byte* target16 = message + num_bytes(at, type);
+    stream_.enqueue([full, begin, count, target16, type] { cast_from_fp32(full + begin, target16, type, count); });
+    for (int s = part.slice_begin; s < part.slice_end; ++s) {
+      const FlatLayout::Slice& slice = g.layout.slices()[static_cast<size_t>(s)];
+      float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.group(part.group).gradients + slice.shard_begin;
+      sums.push_back({target16 + num_bytes(slice.full_begin - begin, type), own, slice.per_rank});
+      gathers.push_back({own, full + slice.full_begin, slice.per_rank});
+    }
+    at += round_up(count, kAlignmentBytes / 2);
+  }
+  shard_group_.reduce_scatter(sums, type, DType::F32, action.accumulate, stream_, label);
+  if (all_reduces_gradients(plan_.options)) shard_group_.all_gather(gathers, DType::F32, stream_, label);
+}
+
+double GradientReducer::owned_sum_of_squares(int group) const {
+  const ShardedState::Group& g = state_.group(group);
+  double sum = 0;
+  for (const FlatLayout::Piece& piece : state_.owned(group))
+    sum += sum_of_squares(g.gradients + (g.gradients_whole ? piece.full_offset : piece.shard_offset), piece.count);
+  return sum;
+}
+
+double GradientReducer::finish() {
+  last_.wait();
+  last_ = Event();
+  double sum = 0;
+  for (const FlatGroup& g : layout_.groups)
+    if (g.trainable) sum += shard_group_.size() == 1 ? owned_sum_of_squares(g.id) : squares_[static_cast<size_t>(g.id)];
+  return sum;
+}
+
+std::string GradientReducer::first_non_finite() const {
+  for (const FlatGroup& g : layout_.groups) {
+    if (!g.trainable) continue;
+    const ShardedState::Group& state = state_.group(g.id);
+    for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
+      const float* gradient = state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset);
+      if (!std::isfinite(sum_of_squares(gradient, piece.count)))
+        return layout_.units[static_cast<size_t>(g.unit)]
+            .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])]
+            .name;
+    }
+  }
+  return "";
+}
+
+}  // namespace zerostep

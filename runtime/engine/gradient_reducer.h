@@ -1,0 +1,49 @@
+#pragma once
+#include <vector>
+
+#include "runtime/engine/sharded_state.h"
+#include "runtime/engine/unit_streamer.h"
+#include "runtime/plan/plan.h"
+
+namespace zerostep {
+
+// Gradients from autograd's accumulation to reduced sums: points each parameter's .grad at its buffer, clears what must be clear, reduces
+// complete buckets on the communication stream, and takes this rank's share of the squared norm as soon as a bucket is reduced.
+class GradientReducer {
+ public:
+  GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
+                  Stream stream, Trace* trace);
+
+  // Before a backward: binds the unit's gradients. Blocks while a slot's earlier reduction is under way. True: the backward may overwrite
+  // the gradients that its unit declares as overwritten (FreshGradients); false: all are sums or zeros to add to.
+  bool bind(const std::vector<GradientUse>& uses, int unit);
+  // Enqueues one reduction.
+  void reduce(const Action& action);
+  // Waits for every reduction. This rank's sum of squares of the reduced gradients, in group order; each element counts on one rank.
+  double finish();
+  // Name of the first parameter with a gradient that is not finite in this rank's share, or "".
+  std::string first_non_finite() const;
+
+ private:
+  // Whether a backward of `unit` overwrites the fresh gradient of a parameter of `g` (its own, or one that it borrows).
+  bool overwrites(int unit, const FlatGroup& g, int parameter) const;
+  float* full_gradient(int group) const;  // the buffer that the last backward wrote
+  void reduce_fp32(const Action& action, const char* label);
+  void reduce_16bit(const Action& action, const char* label);
+  void add_own_part(const Action& action);
+  double owned_sum_of_squares(int group) const;
+
+  const ModelLayout& layout_;
+  const Plan& plan_;
+  ShardedState& state_;
+  UnitStreamer& streamer_;
+  Communicator shard_group_;
+  Stream stream_;
+  Trace* trace_;
+  std::vector<int> slot_of_;                     // per group: the ring slot bound last
+  std::vector<std::vector<Event>> slot_events_;  // per ring and slot: its last reduction
+  std::vector<double> squares_;                  // per group
+  Event last_;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,25 @@
+#pragma once
+#include <chrono>
+
+namespace zerostep {
+
+// Seconds that a rank's own thread spent in each phase of a step: what DeepSpeed's wall_clock_breakdown prints.
+struct StepTimers {
+  double data = 0, forward = 0, backward = 0, wait = 0, reduce = 0, scalars = 0, update = 0;
+  double total() const { return data + forward + backward + wait + reduce + scalars + update; }
+};
+
+// Adds the time of its scope to one of them.
+class TimeInto {
+ public:
+  explicit TimeInto(double& seconds) : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
+  ~TimeInto() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  TimeInto(const TimeInto&) = delete;
+  TimeInto& operator=(const TimeInto&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace zerostep

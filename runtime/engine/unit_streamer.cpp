@@ -1,0 +1,167 @@
+#include "runtime/engine/unit_streamer.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+at::ScalarType scalar_type(DType type) {
+  switch (type) {
+    case DType::F32:
+      return at::kFloat;
+    case DType::BF16:
+      return at::kBFloat16;
+    case DType::F16:
+      return at::kHalf;
+    case DType::F64:
+      return at::kDouble;
+  }
+  fail_protocol("[streamer] unknown type");
+}
+
+// A flat tensor whose storage owns nothing and points nowhere yet.
+at::Tensor empty_flat(DType type, int64_t elements) {
+  const auto options = at::TensorOptions().dtype(scalar_type(type));
+  c10::Storage storage(c10::Storage::use_byte_size_t(), static_cast<size_t>(num_bytes(elements, type)), at::DataPtr(nullptr, at::kCPU),
+                       nullptr, false);
+  at::Tensor flat = at::empty({0}, options);
+  flat.set_(std::move(storage), 0, {elements}, {1});
+  return flat;
+}
+
+}  // namespace
+
+UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layout, const Plan& plan, ShardedState& state,
+                           Communicator shard_group, Stream stream, Trace* trace)
+    : layout_(layout), plan_(plan), state_(state), shard_group_(std::move(shard_group)), stream_(std::move(stream)), trace_(trace) {
+  const at::NoGradGuard no_grad;
+  for (const FlatGroup& g : layout.groups) {
+    GroupTensors tensors;
+    tensors.flat = empty_flat(g.type, g.full_elements());
+    const bool has_gradient = g.trainable && plan.options.update;
+    if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements());
+    const UnitInfo& unit = layout.units[static_cast<size_t>(g.unit)];
+    for (size_t i = 0; i < g.parameters.size(); ++i) {
+      const ParameterInfo& info = unit.parameters[static_cast<size_t>(g.parameters[i])];
+      const int64_t offset = g.layout.offset(static_cast<int>(i)), n = info.num_elements();
+      // variable_data(): a version counter of its own, so that a gather does not trip autograd while a real edit does.
+      at::Tensor parameter = tensors.flat.narrow(0, offset, n).view(info.shape).variable_data();
+      if (has_gradient) {
+        parameter.requires_grad_(true);
+        parameter.mutable_grad() = tensors.flat_gradient.narrow(0, offset, n).view(info.shape);
+      }
+      tensors.parameters.push_back(std::move(parameter));
+    }
+    if (!plan.slotted(g.id) && keeps_parameters_whole(g, plan.options)) point(tensors.flat, state.group(g.id).parameters);
+    if (has_gradient && state.group(g.id).gradients_whole) point(tensors.flat_gradient, state.group(g.id).gradients);
+    groups_.push_back(std::move(tensors));
+  }
+  for (size_t u = 0; u < layout.units.size(); ++u) {
+    std::vector<at::Tensor> parameters;
+    for (size_t p = 0; p < layout.units[u].parameters.size(); ++p)
+      parameters.push_back(parameter(static_cast<int>(u), static_cast<int>(p)));
+    for (const BorrowedParameter& b : layout.units[u].borrowed) parameters.push_back(parameter(b.unit, b.parameter));
+    units_.push_back(model.make_unit(static_cast<int>(u), std::move(parameters)));
+  }
+}
+
+const at::Tensor& UnitStreamer::parameter(int unit, int index) const {
+  const ModelLayout::Place place = layout_.places[static_cast<size_t>(unit)][static_cast<size_t>(index)];
+  return groups_[static_cast<size_t>(place.group)].parameters[static_cast<size_t>(place.index)];
+}
+
+void UnitStreamer::point(const at::Tensor& flat, void* data) const {
+  flat.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(data, at::kCPU));
+}
+
+void UnitStreamer::gather(int group, int slot) {
+  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
+  GroupTensors& tensors = groups_[static_cast<size_t>(group)];
+  if (tensors.phase != GroupPhase::Released) fail_protocol("[streamer] {} is gathered twice", g.name);
+  std::byte* target = static_cast<std::byte*>(state_.parameter_slot(plan_.parameter_ring_of[static_cast<size_t>(group)], slot));
+  const std::byte* shard = static_cast<const std::byte*>(state_.group(group).parameters);
+  std::vector<Segment> segments;
+  for (const FlatLayout::Slice& s : g.layout.slices())
+    segments.push_back({shard + num_bytes(s.shard_begin, g.type), target + num_bytes(s.full_begin, g.type), s.per_rank});
+  tensors.ready = Trace::on_stream(trace_, stream_, "communication", "gather " + g.name,
+                                   [&] { return shard_group_.all_gather(segments, g.type, stream_, g.name.c_str()); });
+  tensors.phase = GroupPhase::Gathered;
+  point(tensors.flat, target);
+}
+
+void UnitStreamer::acquire(const Visit& visit) {
+  const bool reads = visit.kind != VisitKind::Backward || layout_.units[static_cast<size_t>(visit.unit)].backward_needs_parameters;
+  if (!reads) return;
+  for (int group : layout_.used_by(visit.unit)) {
+    GroupTensors& tensors = groups_[static_cast<size_t>(group)];
+    if (plan_.slotted(group) && tensors.phase != GroupPhase::Gathered)
+      fail_protocol("[streamer] {} of unit {} needs {}, which is not gathered", name_of(visit.kind),
+                    layout_.units[static_cast<size_t>(visit.unit)].name, layout_.groups[static_cast<size_t>(group)].name);
+    if (!tensors.ready.ready()) {
+      const Trace::Scope scope(trace_, "computation", "wait for " + layout_.groups[static_cast<size_t>(group)].name);
+      tensors.ready.wait();
+    } else {
+      tensors.ready.wait();  // rethrows
+    }
+    tensors.ready = Event();
+  }
+}
+
+void UnitStreamer::release(int group) {
+  GroupTensors& tensors = groups_[static_cast<size_t>(group)];
+  if (tensors.phase != GroupPhase::Gathered)
+    fail_protocol("[streamer] {} is released without being gathered", layout_.groups[static_cast<size_t>(group)].name);
+  tensors.ready.wait();
+  tensors.ready = Event();
+#ifndef NDEBUG
+  if (layout_.groups[static_cast<size_t>(group)].type == DType::F32) {
+    float* data = static_cast<float*>(tensors.flat.data_ptr());
+    std::fill(data, data + tensors.flat.numel(), std::numeric_limits<float>::quiet_NaN());
+  }
+#endif
+  tensors.phase = GroupPhase::Released;
+  point(tensors.flat, nullptr);
+}
+
+void UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {
+  const DType type = layout_.groups[static_cast<size_t>(parts.front().group)].type;
+  const char* label = layout_.groups[static_cast<size_t>(parts.front().group)].name.c_str();
+  const int rank = shard_group_.rank(), ranks = shard_group_.size();
+  const auto segments_of = [&](int root) {
+    std::vector<Segment> segments;
+    for (const CollectivePart& part : parts) {
+      const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
+      std::byte* whole = static_cast<std::byte*>(state_.group(part.group).parameters);
+      for (int s = part.slice_begin; s < part.slice_end; ++s) {
+        const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
+        std::byte* target = whole + num_bytes(slice.full_begin, type);
+        std::byte* own = target + num_bytes((root < 0 ? rank : root) * slice.per_rank, type);
+        segments.push_back({own, root < 0 ? target : own, slice.per_rank});
+      }
+    }
+    return segments;
+  };
+  const Event done = Trace::on_stream(trace_, stream_, "communication", std::string("gather updated ") + label, [&] {
+    if (all_gather) return shard_group_.all_gather(segments_of(-1), type, stream_, label);
+    Event last;
+    for (int root = 0; root < ranks; ++root) last = shard_group_.broadcast(segments_of(root), type, root, stream_, label);
+    return last;
+  });
+  for (const CollectivePart& part : parts) groups_[static_cast<size_t>(part.group)].ready = done;
+}
+
+void UnitStreamer::bind_gradient(int group, float* target) { point(groups_[static_cast<size_t>(group)].flat_gradient, target); }
+
+void UnitStreamer::finish() {
+  for (GroupTensors& tensors : groups_) {
+    tensors.ready.wait();
+    tensors.ready = Event();
+  }
+}
+
+}  // namespace zerostep

@@ -1,0 +1,62 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/unit.h"
+#include "runtime/engine/sharded_state.h"
+#include "runtime/plan/plan.h"
+#include "runtime/report/trace.h"
+#include "sharding/communicator.h"
+
+namespace zerostep {
+
+// The model's units over parameters that come and go. Each flat group is one storage; gathering a group points the storage at its slot and
+// every parameter view (and what autograd saved of it) follows. Gradients likewise: each parameter's .grad is a view of an fp32 storage
+// that is pointed at a ring slot, or at the group's own buffer. Protocol, checked: gather(group, slot) -> acquire(unit) waits for it ->
+// release(group). A released group's storage is empty.
+class UnitStreamer {
+ public:
+  UnitStreamer(const ModelDefinition& model, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
+               Stream stream, Trace* trace);
+
+  // Enqueues the all-gather of a group's shards into a parameter slot.
+  void gather(int group, int slot);
+  // Blocks until every group that the visit reads is there. ProtocolError when one was never gathered.
+  void acquire(const Visit& visit);
+  void release(int group);
+  // Enqueues the all-gather of updated parts into whole parameters; the next acquire of their units waits for it.
+  void gather_updated(const std::vector<CollectivePart>& parts, bool all_gather);
+
+  // Points the gradient storage of a group at `target` (full_elements() fp32 values).
+  void bind_gradient(int group, float* target);
+
+  Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }
+  // The parameter's tensor; its data is valid while its group is live.
+  const at::Tensor& parameter(int unit, int index) const;
+  // Waits for everything enqueued; nothing of it is used afterwards.
+  void finish();
+
+ private:
+  enum class GroupPhase : uint8_t { Released, Gathered };
+  struct GroupTensors {
+    at::Tensor flat, flat_gradient;
+    std::vector<at::Tensor> parameters;
+    GroupPhase phase = GroupPhase::Released;
+    Event ready;
+  };
+  void point(const at::Tensor& flat, void* data) const;
+
+  const ModelLayout& layout_;
+  const Plan& plan_;
+  ShardedState& state_;
+  Communicator shard_group_;
+  Stream stream_;
+  Trace* trace_;
+  std::vector<GroupTensors> groups_;
+  std::vector<std::unique_ptr<Unit>> units_;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,41 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+namespace zerostep {
+
+// Counts what LibTorch holds for one rank: bytes of live tensors and their peak. Ranks that are threads have one each.
+class MemoryMeter {
+ public:
+  struct Counts {
+    std::atomic<int64_t> live{0}, peak{0}, system_allocations{0};
+  };
+  MemoryMeter();
+  int64_t live_bytes() const { return counts_->live.load(std::memory_order_relaxed); }
+  int64_t peak_bytes() const { return counts_->peak.load(std::memory_order_relaxed); }
+  void reset_peak() { counts_->peak.store(counts_->live.load()); }
+  // Allocations that went to the system instead of the cache.
+  int64_t system_allocations() const { return counts_->system_allocations.load(std::memory_order_relaxed); }
+
+ private:
+  friend class MeterScope;
+  Counts* counts_;  // lives as long as the process: a tensor may outlive its meter
+};
+
+// Replaces LibTorch's CPU allocator of this process, once: every tensor is counted, and freed blocks are cached, so that a training step
+// neither maps memory nor faults pages after the second one. Call before any rank starts.
+void install_metered_allocator();
+
+// While it lives, what this thread allocates counts for `meter` (and stays so until it is freed, by whatever thread).
+class MeterScope {
+ public:
+  explicit MeterScope(MemoryMeter& meter);
+  ~MeterScope();
+  MeterScope(const MeterScope&) = delete;
+  MeterScope& operator=(const MeterScope&) = delete;
+
+ private:
+  MemoryMeter::Counts* before_;
+};
+
+}  // namespace zerostep

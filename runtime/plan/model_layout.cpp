@@ -1,0 +1,103 @@
+#include "runtime/plan/model_layout.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "base/error.h"
+#include "runtime/plan/name_pattern.h"
+
+namespace zerostep {
+namespace {
+
+void apply_trainable(std::vector<UnitInfo>& units, const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return;
+  std::vector<bool> used(patterns.size(), false);
+  for (UnitInfo& unit : units)
+    for (ParameterInfo& parameter : unit.parameters) {
+      parameter.trainable = false;
+      for (size_t i = 0; i < patterns.size(); ++i)
+        if (matches_pattern(parameter.name, patterns[i])) used[i] = parameter.trainable = true;
+    }
+  for (size_t i = 0; i < patterns.size(); ++i)
+    if (!used[i])
+      fail_input(
+          "model.trainable: the pattern \"{}\" matches no parameter; names look like \"{}\" (`zerostep inspect model FILE` lists them)",
+          patterns[i], units.back().parameters.empty() ? units.front().parameters.front().name : units.back().parameters.front().name);
+}
+
+}  // namespace
+
+DType ModelLayout::type_of(const ParameterInfo& parameter, DType compute_type) {
+  return parameter.shape.size() >= 2 ? compute_type : DType::F32;
+}
+
+ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOptions& options) {
+  ModelLayout out{units, {}, {}, {}, {}, options};
+  apply_trainable(out.units, options.trainable);
+
+  std::map<std::pair<int, int>, std::vector<int>> borrowers;
+  for (size_t u = 0; u < units.size(); ++u)
+    for (const BorrowedParameter& b : units[u].borrowed) borrowers[{b.unit, b.parameter}].push_back(static_cast<int>(u));
+
+  int64_t persistent_elements = 0;
+  out.own.resize(units.size());
+  out.borrowed.resize(units.size());
+  out.places.resize(units.size());
+  for (size_t u = 0; u < units.size(); ++u) {
+    // Key: (type, trainable, persistent, borrowers), in order of first appearance.
+    using Key = std::tuple<DType, bool, bool, std::vector<int>>;
+    std::vector<std::pair<Key, std::vector<int>>> classes;
+    for (size_t p = 0; p < out.units[u].parameters.size(); ++p) {
+      const ParameterInfo& info = out.units[u].parameters[p];
+      const int64_t n = info.num_elements();
+      const bool persistent = options.stage == 3 && options.shard_ranks > 1 && n <= options.persistence_threshold &&
+                              n <= options.model_persistence_threshold - persistent_elements;
+      if (persistent) persistent_elements += n;
+      const auto used = borrowers.find({static_cast<int>(u), static_cast<int>(p)});
+      Key key{type_of(info, options.compute_type), info.trainable, persistent, used == borrowers.end() ? std::vector<int>{} : used->second};
+      auto it = std::find_if(classes.begin(), classes.end(), [&](const auto& c) { return c.first == key; });
+      if (it == classes.end()) it = classes.insert(classes.end(), {std::move(key), {}});
+      it->second.push_back(static_cast<int>(p));
+    }
+    out.places[u].resize(out.units[u].parameters.size());
+    for (auto& [key, parameters] : classes) {
+      const auto& [type, trainable, persistent, users] = key;
+      const int id = static_cast<int>(out.groups.size());
+      std::vector<int64_t> sizes;
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        sizes.push_back(out.units[u].parameters[static_cast<size_t>(parameters[i])].num_elements());
+        out.places[u][static_cast<size_t>(parameters[i])] = {id, static_cast<int>(i)};
+      }
+      std::string name = out.units[u].name;
+      if (!users.empty()) name += " (tied)";
+      if (is_16bit(options.compute_type) && type == DType::F32) name += " (fp32)";
+      if (!trainable) name += " (frozen)";
+      if (persistent) name += " (persistent)";
+      FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)),
+                                 options.shard_ranks > 1 ? options.max_slice_elements : 0, options.round_robin && options.shard_ranks > 1};
+      out.groups.push_back(
+          {id, static_cast<int>(u), std::move(name), parameters, type, trainable, persistent, users, FlatLayout(sizes, layout)});
+      out.own[u].push_back(id);
+      for (int user : users) out.borrowed[static_cast<size_t>(user)].push_back(id);
+    }
+  }
+  if (out.num_elements(true) == 0) fail_input("model.trainable leaves no parameter to train");
+  return out;
+}
+
+std::vector<int> ModelLayout::used_by(int unit) const {
+  std::vector<int> out = own[static_cast<size_t>(unit)];
+  const auto& more = borrowed[static_cast<size_t>(unit)];
+  out.insert(out.end(), more.begin(), more.end());
+  return out;
+}
+
+int64_t ModelLayout::num_elements(bool trainable_only) const {
+  int64_t n = 0;
+  for (const UnitInfo& unit : units)
+    for (const ParameterInfo& p : unit.parameters) n += p.trainable || !trainable_only ? p.num_elements() : 0;
+  return n;
+}
+
+}  // namespace zerostep

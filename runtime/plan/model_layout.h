@@ -1,0 +1,58 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "models/unit.h"
+#include "sharding/flat_layout.h"
+
+namespace zerostep {
+
+// A unit's parameters of one kind (type; trainable or frozen; persistent or not; borrowed by another unit or not), end to end in one
+// buffer.
+struct FlatGroup {
+  int id = 0;
+  int unit = 0;
+  std::string name;             // "h.0", "h.0 (persistent)": for labels of collectives and the plan
+  std::vector<int> parameters;  // indices into the unit's parameters, in layout order
+  DType type = DType::F32;      // of the parameters; gradients, masters and state are fp32
+  bool trainable = true;
+  // Kept whole on every rank at stage 3 (a small one); gathered once after each update.
+  bool persistent = false;
+  std::vector<int> borrowers;  // units that use a parameter of this group besides `unit`
+  FlatLayout layout;
+  int64_t full_elements() const { return layout.full_elements(); }
+  int64_t shard_elements() const { return layout.shard_elements(); }
+};
+
+struct LayoutOptions {
+  int stage = 0;
+  int shard_ranks = 1;
+  DType compute_type = DType::F32;
+  int64_t persistence_threshold = 0;  // elements; stage 3 only
+  int64_t model_persistence_threshold = INT64_MAX;
+  int64_t max_slice_elements = 0;  // the smaller of the bucket sizes; 0: none
+  bool round_robin = false;
+  std::vector<std::string> trainable;  // patterns; empty: all
+};
+
+// The model's parameters as flat groups. Pure data: a function of the model's description and the options.
+struct ModelLayout {
+  struct Place {
+    int group, index;  // index within the group
+  };
+  std::vector<UnitInfo> units;  // `trainable` as the patterns say
+  std::vector<FlatGroup> groups;
+  std::vector<std::vector<int>> own, borrowed;  // groups per unit
+  std::vector<std::vector<Place>> places;       // per unit and parameter
+  LayoutOptions options;
+
+  // InputError when a pattern matches no parameter, or nothing is left to train.
+  static ModelLayout make(const std::vector<UnitInfo>& units, const LayoutOptions& options);
+  // Type of a parameter: matrices in the compute type, vectors (norm gains, biases) always in fp32.
+  static DType type_of(const ParameterInfo& parameter, DType compute_type);
+  // Groups that a forward of the unit reads: its own, then the borrowed ones.
+  std::vector<int> used_by(int unit) const;
+  int64_t num_elements(bool trainable_only = false) const;  // without padding
+};
+
+}  // namespace zerostep

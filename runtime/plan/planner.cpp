@@ -1,0 +1,459 @@
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "base/error.h"
+#include "runtime/plan/plan.h"
+
+namespace zerostep {
+namespace {
+
+// Collectives smaller than this cost latency, not bandwidth: small units are reduced and gathered together up to it, within the bucket
+// limits.
+constexpr int64_t kCoalesceElements = int64_t{1} << 20;
+
+// Groups of similar size share a ring, so that the large embedding does not set the size of all slots.
+std::vector<int> ring_classes(const std::vector<int64_t>& bytes, const std::vector<bool>& wanted, std::vector<RingPlan>& rings,
+                              const char* what, const std::vector<FlatGroup>& groups) {
+  std::vector<int> order, ring_of(bytes.size(), -1);
+  for (size_t g = 0; g < bytes.size(); ++g)
+    if (wanted[g]) order.push_back(static_cast<int>(g));
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return bytes[static_cast<size_t>(a)] > bytes[static_cast<size_t>(b)]; });
+  for (int g : order) {
+    const int64_t size = bytes[static_cast<size_t>(g)];
+    if (rings.empty() || size < rings.back().slot_bytes - rings.back().slot_bytes / 8)
+      rings.push_back({std::string(what) + " like " + groups[static_cast<size_t>(g)].name, size, 0, {}});
+    rings.back().groups.push_back(g);
+    ring_of[static_cast<size_t>(g)] = static_cast<int>(rings.size()) - 1;
+  }
+  return ring_of;
+}
+
+class Planner {
+ public:
+  Planner(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options) : layout_(layout) {
+    plan_.options = options;
+    plan_.visits = std::move(visits);
+  }
+
+  Plan run() {
+    find_needs();
+    find_limits();
+    make_rings();
+    for (size_t v = 0; v < plan_.visits.size(); ++v) {
+      gather_for(v);
+      prefetch_after(v);
+      visit(v);
+      release_after(v);
+      reduce_after(v);
+    }
+    while (!live_order_.empty()) release(live_order_.front());
+    if (plan_.options.update) {
+      scalars();
+      update();
+    }
+    list_buffers();
+    for (const Action& a : plan_.actions) {
+      plan_.elements_gathered += a.elements_gathered;
+      plan_.elements_reduced += a.elements_reduced;
+    }
+    return std::move(plan_);
+  }
+
+ private:
+  const FlatGroup& group(int g) const { return layout_.groups[static_cast<size_t>(g)]; }
+  const Visit& visit_at(size_t v) const { return plan_.visits[v]; }
+  int ranks() const { return layout_.options.shard_ranks; }
+
+  void find_needs() {
+    const size_t n = plan_.visits.size();
+    needs_.resize(n);
+    uses_.resize(layout_.groups.size());
+    gradient_touches_.resize(layout_.groups.size());
+    for (size_t v = 0; v < n; ++v) {
+      const Visit& at = visit_at(v);
+      const UnitInfo& unit = layout_.units[static_cast<size_t>(at.unit)];
+      const std::vector<int> used = layout_.used_by(at.unit);
+      if (at.kind != VisitKind::Backward || unit.backward_needs_parameters)
+        for (int g : used)
+          if (!keeps_parameters_whole(group(g), plan_.options)) {
+            needs_[v].push_back(g);
+            uses_[static_cast<size_t>(g)].push_back(v);
+          }
+      if (at.kind == VisitKind::Backward)
+        for (int g : used)
+          if (group(g).trainable) gradient_touches_[static_cast<size_t>(g)].push_back(v);
+    }
+    needed_before_.assign(n + 1, 0);
+    for (size_t v = 0; v < n; ++v) needed_before_[v + 1] = needed_before_[v] + elements_of(needs_[v]);
+  }
+
+  int64_t elements_of(const std::vector<int>& groups) const {
+    return std::accumulate(groups.begin(), groups.end(), int64_t{0}, [&](int64_t sum, int g) { return sum + group(g).full_elements(); });
+  }
+
+  void find_limits() {
+    const PlanOptions& o = plan_.options;
+    int64_t largest_visit = 0;
+    for (const auto& needed : needs_) largest_visit = std::max(largest_visit, elements_of(needed));
+    EffectiveLimits& limits = plan_.limits;
+    limits.max_live_parameters = std::max(o.max_live_parameters, largest_visit);
+    limits.max_reuse_distance = o.max_reuse_distance;
+    // Without a stream of its own a prefetch only holds memory longer.
+    limits.prefetch_bucket = o.overlap && o.prefetch_bucket > 0 ? std::max(o.prefetch_bucket, largest_visit) : 0;
+    limits.reduce_bucket = o.reduce_bucket;
+    limits.allgather_bucket = o.allgather_bucket;
+    limits.sub_group = o.sub_group;
+  }
+
+  void make_rings() {
+    std::vector<int64_t> parameter_bytes, gradient_bytes;
+    std::vector<bool> parameter_slots, gradient_slots;
+    for (const FlatGroup& g : layout_.groups) {
+      parameter_bytes.push_back(num_bytes(g.full_elements(), g.type));
+      gradient_bytes.push_back(num_bytes(g.full_elements(), DType::F32));
+      parameter_slots.push_back(!keeps_parameters_whole(g, plan_.options) && !uses_[static_cast<size_t>(g.id)].empty());
+      gradient_slots.push_back(g.trainable && !keeps_gradients_whole(plan_.options) &&
+                               !gradient_touches_[static_cast<size_t>(g.id)].empty());
+    }
+    plan_.parameter_ring_of = ring_classes(parameter_bytes, parameter_slots, plan_.parameter_rings, "parameters", layout_.groups);
+    plan_.gradient_ring_of = ring_classes(gradient_bytes, gradient_slots, plan_.gradient_rings, "gradients", layout_.groups);
+    free_slots_.resize(plan_.parameter_rings.size());
+    gradient_rings_.resize(plan_.gradient_rings.size());
+    slot_of_.assign(layout_.groups.size(), -1);
+    gradient_slot_of_.assign(layout_.groups.size(), -1);
+    gathered_unused_.assign(layout_.groups.size(), false);
+    whole_gradient_written_.assign(layout_.groups.size(), false);
+  }
+
+  // Index of the first use of a group at or after a visit; nullopt: none in this step.
+  std::optional<size_t> next_use(int g, size_t v) const {
+    const auto& uses = uses_[static_cast<size_t>(g)];
+    const auto it = std::lower_bound(uses.begin(), uses.end(), v);
+    if (it == uses.end()) return std::nullopt;
+    return *it;
+  }
+
+  void release(int g) {
+    free_slots_[static_cast<size_t>(plan_.parameter_ring_of[static_cast<size_t>(g)])].push_back(slot_of_[static_cast<size_t>(g)]);
+    Action a{.kind = ActionKind::Release};
+    a.group = g;
+    a.slot = slot_of_[static_cast<size_t>(g)];
+    plan_.actions.push_back(std::move(a));
+    slot_of_[static_cast<size_t>(g)] = -1;
+    live_elements_ -= group(g).full_elements();
+    std::erase(live_order_, g);
+  }
+
+  // Evicts the groups whose next use is farthest, later than `needed_at`, until `elements` more fit. False (and nothing done) when they
+  // cannot.
+  bool make_room(int64_t elements, size_t now, size_t needed_at) {
+    std::vector<std::pair<size_t, int>> candidates;
+    for (int g : live_order_) {
+      const auto next = next_use(g, now);
+      const size_t at = next ? *next : SIZE_MAX;
+      if (at > needed_at) candidates.emplace_back(at, g);
+    }
+    std::sort(candidates.rbegin(), candidates.rend());
+    int64_t freed = 0;
+    size_t count = 0;
+    while (live_elements_ - freed + elements > plan_.limits.max_live_parameters) {
+      if (count == candidates.size()) return false;
+      freed += group(candidates[count++].second).full_elements();
+    }
+    for (size_t i = 0; i < count; ++i) release(candidates[i].second);
+    return true;
+  }
+
+  void gather(int g) {
+    const size_t ring = static_cast<size_t>(plan_.parameter_ring_of[static_cast<size_t>(g)]);
+    auto& free = free_slots_[ring];
+    int slot;
+    if (free.empty()) {
+      slot = plan_.parameter_rings[ring].num_slots++;
+    } else {
+      slot = free.front();  // the one released longest ago
+      free.erase(free.begin());
+    }
+    slot_of_[static_cast<size_t>(g)] = slot;
+    gathered_unused_[static_cast<size_t>(g)] = true;
+    live_elements_ += group(g).full_elements();
+    live_order_.push_back(g);
+    Action a{.kind = ActionKind::Gather};
+    a.group = g;
+    a.slot = slot;
+    a.elements_gathered = counted_gather(group(g).full_elements(), ranks());
+    plan_.actions.push_back(std::move(a));
+  }
+
+  bool live(int g) const { return slot_of_[static_cast<size_t>(g)] >= 0; }
+
+  void gather_for(size_t v) {
+    int64_t missing = 0;
+    for (int g : needs_[v]) missing += live(g) ? 0 : group(g).full_elements();
+    if (missing > 0 && !make_room(missing, v, v))
+      fail_protocol("[plan] no room for unit {} within {} live elements", visit_at(v).unit, plan_.limits.max_live_parameters);
+    for (int g : needs_[v])
+      if (!live(g)) gather(g);
+  }
+
+  void prefetch_after(size_t v) {
+    if (plan_.limits.prefetch_bucket == 0) return;
+    for (int g : needs_[v]) gathered_unused_[static_cast<size_t>(g)] = false;
+    int64_t ahead = 0;
+    for (int g : live_order_) ahead += gathered_unused_[static_cast<size_t>(g)] ? group(g).full_elements() : 0;
+    for (size_t later = v + 1; later < plan_.visits.size(); ++later)
+      for (int g : needs_[later]) {
+        if (live(g)) continue;
+        const int64_t size = group(g).full_elements();
+        if (ahead + size > plan_.limits.prefetch_bucket || !make_room(size, v, later)) return;
+        gather(g);
+        ahead += size;
+      }
+  }
+
+  void visit(size_t v) {
+    Action a{.kind = ActionKind::Visit};
+    a.visit = static_cast<int>(v);
+    if (visit_at(v).kind == VisitKind::Backward)
+      for (int g : layout_.used_by(visit_at(v).unit))
+        if (group(g).trainable) a.gradients.push_back(use_gradient(g));
+    for (int g : needs_[v]) gathered_unused_[static_cast<size_t>(g)] = false;
+    plan_.actions.push_back(std::move(a));
+  }
+
+  GradientUse use_gradient(int g) {
+    const size_t i = static_cast<size_t>(g);
+    if (plan_.gradient_ring_of[i] < 0) {
+      const bool fresh = !whole_gradient_written_[i];
+      whole_gradient_written_[i] = true;
+      return {g, -1, fresh};
+    }
+    if (gradient_slot_of_[i] >= 0) return {g, gradient_slot_of_[i], false};
+    const size_t ring = static_cast<size_t>(plan_.gradient_ring_of[i]);
+    GradientRing& slots = gradient_rings_[ring];
+    RingPlan& plan = plan_.gradient_rings[ring];
+    const int wanted = plan_.options.overlap && plan.groups.size() > 1 ? 2 : 1;
+    int slot;
+    if (plan.num_slots >= wanted && !slots.reducing.empty()) {
+      slot = slots.reducing.front();  // the executor waits for its reduction
+      slots.reducing.erase(slots.reducing.begin());
+    } else {
+      slot = plan.num_slots++;
+    }
+    gradient_slot_of_[i] = slot;
+    return {g, slot, true};
+  }
+
+  void release_after(size_t v) {
+    for (int g : needs_[v]) {
+      const auto next = next_use(g, v + 1);
+      const int64_t distance = next ? needed_before_[*next] - needed_before_[v + 1] : INT64_MAX;
+      if (!next || distance > plan_.limits.max_reuse_distance) release(g);
+    }
+  }
+
+  // Gradients are complete after the last backward of the micro-batch that touches them (of a tied weight: its owner's).
+  void reduce_after(size_t v) {
+    if (visit_at(v).kind != VisitKind::Backward) return;
+    const int micro = visit_at(v).micro_batch;
+    const bool last_micro = micro == plan_.visits.back().micro_batch;
+    for (int g : layout_.used_by(visit_at(v).unit)) {
+      const auto& touches = gradient_touches_[static_cast<size_t>(g)];
+      const auto after = std::upper_bound(touches.begin(), touches.end(), v);
+      const bool complete = group(g).trainable && (after == touches.end() || visit_at(*after).micro_batch != micro);
+      if (!complete || ranks() == 1 || (keeps_gradients_whole(plan_.options) && !last_micro)) continue;
+      bucket_.push_back(g);
+      bucket_elements_ += group(g).full_elements();
+    }
+    const bool end_of_micro = v + 1 == plan_.visits.size() || visit_at(v + 1).micro_batch != micro;
+    if (end_of_micro || bucket_elements_ >= std::min(kCoalesceElements, plan_.limits.reduce_bucket))
+      flush_reductions(micro > 0, last_micro);
+  }
+
+  void flush_reductions(bool accumulate, bool last_micro) {
+    for (auto& parts : split_by_bucket(bucket_, plan_.limits.reduce_bucket)) {
+      Action a{.kind = ActionKind::Reduce};
+      const bool all_reduce = all_reduces_gradients(plan_.options);
+      for (const CollectivePart& part : parts) {
+        const int64_t full = part_elements(part);
+        // 16-bit messages are summed in fp32 on the way to the shard, so an all-reduce is a reduce-scatter and an fp32 all-gather.
+        if (!all_reduce || is_16bit(plan_.options.communication_type)) a.elements_reduced += counted_gather(full, ranks());
+        if (all_reduce && is_16bit(plan_.options.communication_type)) a.elements_gathered += counted_gather(full, ranks());
+        if (all_reduce && !is_16bit(plan_.options.communication_type)) a.elements_reduced += 2 * counted_gather(full, ranks());
+      }
+      a.parts = std::move(parts);
+      a.accumulate = accumulate && !keeps_gradients_whole(plan_.options);
+      a.final_reduction = last_micro;
+      plan_.actions.push_back(std::move(a));
+    }
+    for (int g : bucket_)
+      if (plan_.gradient_ring_of[static_cast<size_t>(g)] >= 0) {
+        gradient_rings_[static_cast<size_t>(plan_.gradient_ring_of[static_cast<size_t>(g)])].reducing.push_back(
+            gradient_slot_of_[static_cast<size_t>(g)]);
+        gradient_slot_of_[static_cast<size_t>(g)] = -1;
+      }
+    bucket_.clear();
+    bucket_elements_ = 0;
+  }
+
+  int64_t part_elements(const CollectivePart& part) const {
+    int64_t n = 0;
+    for (int s = part.slice_begin; s < part.slice_end; ++s)
+      n += group(part.group).layout.slices()[static_cast<size_t>(s)].per_rank * ranks();
+    return n;
+  }
+
+  // Collectives of at most `limit` elements each, but at least one slice.
+  std::vector<std::vector<CollectivePart>> split_by_bucket(const std::vector<int>& groups, int64_t limit) const {
+    std::vector<std::vector<CollectivePart>> out;
+    int64_t filled = 0;
+    for (int g : groups)
+      for (int s = 0; s < static_cast<int>(group(g).layout.slices().size()); ++s) {
+        const int64_t size = part_elements({g, s, s + 1});
+        if (out.empty() || filled + size > limit) {
+          out.emplace_back();
+          filled = 0;
+        }
+        filled += size;
+        if (!out.back().empty() && out.back().back().group == g)
+          out.back().back().slice_end = s + 1;
+        else
+          out.back().push_back({g, s, s + 1});
+      }
+    return out;
+  }
+
+  void scalars() {
+    Action a{.kind = ActionKind::Scalars};
+    a.elements_reduced = counted_scalars(plan_.options.world);
+    plan_.actions.push_back(std::move(a));
+  }
+
+  void update() {
+    // Groups that stay whole are gathered again as soon as their parts are updated; types do not mix in one collective.
+    std::vector<int> bucket;
+    int64_t elements = 0;
+    const auto flush = [&] {
+      for (auto& parts : split_by_bucket(bucket, plan_.limits.allgather_bucket)) {
+        Action a{.kind = ActionKind::GatherUpdated};
+        for (const CollectivePart& part : parts) a.elements_gathered += counted_gather(part_elements(part), ranks());
+        a.parts = std::move(parts);
+        plan_.actions.push_back(std::move(a));
+      }
+      bucket.clear();
+      elements = 0;
+    };
+    for (const FlatGroup& g : layout_.groups) {
+      if (!g.trainable) continue;
+      const int64_t part = updates_whole(plan_.options) ? g.full_elements() : g.shard_elements();
+      for (int64_t begin = 0; begin < part; begin += std::min(plan_.limits.sub_group, part)) {
+        Action a{.kind = ActionKind::Update};
+        a.group = g.id;
+        a.begin = begin;
+        a.end = std::min(part, begin + std::min(plan_.limits.sub_group, part));
+        plan_.actions.push_back(std::move(a));
+      }
+      if (!keeps_parameters_whole(g, plan_.options) || updates_whole(plan_.options) || ranks() == 1) continue;
+      if (!bucket.empty() && group(bucket.back()).type != g.type) flush();
+      bucket.push_back(g.id);
+      elements += g.full_elements();
+      if (elements >= std::min(kCoalesceElements, plan_.limits.allgather_bucket)) flush();
+    }
+    flush();
+  }
+
+  void list_buffers() {
+    const PlanOptions& o = plan_.options;
+    const auto add = [&](std::string name, int64_t bytes, bool communicated) {
+      if (bytes > 0) plan_.buffers.push_back({std::move(name), round_up(bytes, kAlignmentBytes), communicated && ranks() > 1});
+    };
+    for (const FlatGroup& g : layout_.groups) {
+      const int64_t part = updates_whole(o) ? g.full_elements() : g.shard_elements();
+      add("parameters " + g.name, num_bytes(keeps_parameters_whole(g, o) ? g.full_elements() : g.shard_elements(), g.type), true);
+      if (!g.trainable || !o.update) continue;
+      if (is_16bit(g.type)) add("masters " + g.name, num_bytes(part, DType::F32), false);
+      add("gradients " + g.name, num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32),
+          keeps_gradients_whole(o));
+      add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
+    }
+    for (const RingPlan& ring : plan_.parameter_rings)
+      add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), false);
+    for (const RingPlan& ring : plan_.gradient_rings)
+      add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), true);
+    add("16-bit message", message_bytes(), true);
+    for (const PlannedBuffer& b : plan_.buffers) plan_.device_arena_bytes += b.bytes;
+  }
+
+  int64_t message_bytes() const {
+    int64_t most = 0;
+    if (is_16bit(plan_.options.communication_type))
+      for (const Action& a : plan_.actions)
+        if (a.kind == ActionKind::Reduce) {
+          int64_t elements = 0;
+          for (const CollectivePart& part : a.parts) elements += round_up(part_elements(part), kAlignmentBytes / 2);
+          most = std::max(most, num_bytes(elements, plan_.options.communication_type));
+        }
+    return most;
+  }
+
+  struct GradientRing {
+    std::vector<int> reducing;  // slots whose reduction is under way or done, oldest first
+  };
+
+  const ModelLayout& layout_;
+  Plan plan_;
+  std::vector<std::vector<int>> needs_;                // per visit: slotted groups it reads
+  std::vector<std::vector<size_t>> uses_;              // per group: visits that read it
+  std::vector<std::vector<size_t>> gradient_touches_;  // per group: backward visits that write its gradient
+  std::vector<int64_t> needed_before_;
+  std::vector<std::vector<int>> free_slots_;  // per parameter ring
+  std::vector<GradientRing> gradient_rings_;
+  std::vector<int> slot_of_, gradient_slot_of_;
+  std::vector<bool> gathered_unused_, whole_gradient_written_;
+  std::vector<int> live_order_;
+  int64_t live_elements_ = 0;
+  std::vector<int> bucket_;
+  int64_t bucket_elements_ = 0;
+};
+
+}  // namespace
+
+const char* name_of(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::Gather:
+      return "gather";
+    case ActionKind::Visit:
+      return "visit";
+    case ActionKind::Release:
+      return "release";
+    case ActionKind::Reduce:
+      return "reduce";
+    case ActionKind::Scalars:
+      return "scalars";
+    case ActionKind::Update:
+      return "update";
+    case ActionKind::GatherUpdated:
+      return "gather updated";
+  }
+  return "?";
+}
+
+bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options) {
+  return options.stage < 3 || group.persistent || (group.layout.ranks() == 1 && options.parameter_tier == Tier::Device);
+}
+bool keeps_gradients_whole(const PlanOptions& options) { return options.stage <= 1 || options.world == 1; }
+bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
+
+bool all_reduces_gradients(const PlanOptions& options) {
+  return updates_whole(options) || (!options.reduce_scatter && options.stage <= 2 && !is_16bit(options.communication_type));
+}
+
+int64_t counted_gather(int64_t full, int ranks) { return full / ranks * (ranks - 1); }
+int64_t counted_scalars(int ranks) { return (ranks - 1) * (kSummedScalars + kMaximumScalars); }
+
+Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options) {
+  return Planner(layout, std::move(visits), options).run();
+}
+
+}  // namespace zerostep

@@ -1,0 +1,111 @@
+#include "runtime/strategy/first_order.h"
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+
+namespace zerostep {
+
+FirstOrder::FirstOrder(const Objective& objective, int num_units, int64_t recompute_segments, int first_trainable)
+    : objective_(objective), num_units_(num_units), first_trainable_(first_trainable), segments_(recompute_segments) {
+  inputs_.resize(static_cast<size_t>(num_units));
+  outputs_.resize(static_cast<size_t>(num_units));
+}
+
+std::vector<Visit> FirstOrder::visits(int micro_batches) const {
+  return first_order_visits(num_units_, micro_batches, segments_, first_trainable_);
+}
+
+void FirstOrder::begin_step(double seed) {
+  reset();
+  seed_ = seed;
+  loss_sum_ = 0;
+}
+
+void FirstOrder::reset() {
+  hidden_.clear();
+  for (auto& list : inputs_) list.clear();
+  for (auto& list : outputs_) list.clear();
+  gradient_.clear();
+  loss_ = at::Tensor();
+}
+
+void FirstOrder::visit(const VisitContext& context) {
+  const size_t u = static_cast<size_t>(context.visit.unit);
+  switch (context.visit.kind) {
+    case VisitKind::Forward:
+      return forward(context, true);
+    case VisitKind::ForwardOnly:
+      if (context.visit.keep_input) inputs_[u] = hidden_;
+      return forward(context, false);
+    case VisitKind::Recompute:
+      if (!inputs_[u].empty()) hidden_ = std::move(inputs_[u]);  // the first of its segment
+      return forward(context, true);
+    case VisitKind::Backward:
+      return backward(context);
+  }
+}
+
+void FirstOrder::forward(const VisitContext& context, bool record) {
+  const size_t u = static_cast<size_t>(context.visit.unit);
+  if (!record) {
+    const at::NoGradGuard no_grad;
+    hidden_ = context.unit.forward(hidden_, context.forward);
+    if (context.last_unit) loss_sum_ += objective_.sum(context.batch, hidden_).item<double>();
+    return;
+  }
+  TensorList in;
+  for (const at::Tensor& h : hidden_) in.push_back(context.visit.unit > first_trainable_ ? h.detach().requires_grad_() : h.detach());
+  hidden_.clear();
+  TensorList out = context.unit.forward(in, context.forward);
+  if (context.last_unit) {
+    loss_ = objective_.sum(context.batch, out);
+    loss_sum_ += loss_.item<double>();
+    out.clear();  // the loss's graph holds what it needs of it
+  } else {
+    for (const at::Tensor& h : out) hidden_.push_back(h.detach());
+  }
+  inputs_[u] = std::move(in);
+  outputs_[u] = std::move(out);
+}
+
+void FirstOrder::backward(const VisitContext& context) {
+  const size_t u = static_cast<size_t>(context.visit.unit);
+  hidden_.clear();
+  if (context.last_unit) {
+    if (!loss_.defined()) fail_protocol("[first order] backward of the last unit without a loss");
+    at::Tensor loss = std::move(loss_);
+    loss_ = at::Tensor();
+    torch::autograd::backward({loss}, {at::full({}, seed_, loss.options())});
+  } else {
+    // The lists are emptied before autograd runs, so that it frees each tensor as soon as it is done with it.
+    std::vector<at::Tensor> roots = std::move(outputs_[u]), gradients = std::move(gradient_);
+    outputs_[u].clear();
+    gradient_.clear();
+    torch::autograd::backward(roots, gradients);
+  }
+  gradient_.clear();
+  for (at::Tensor& in : inputs_[u])
+    if (in.requires_grad()) {
+      gradient_.push_back(in.grad());
+      in.mutable_grad() = at::Tensor();
+    }
+  inputs_[u].clear();
+}
+
+std::vector<Visit> Evaluate::visits(int) const { return evaluation_visits(num_units_); }
+
+void Evaluate::begin_step(double) {
+  hidden_.clear();
+  loss_sum_ = 0;
+}
+
+void Evaluate::visit(const VisitContext& context) {
+  const at::NoGradGuard no_grad;
+  hidden_ = context.unit.forward(hidden_, context.forward);
+  if (!context.last_unit) return;
+  loss_sum_ += objective_.sum(context.batch, hidden_).item<double>();
+  hidden_.clear();
+}
+
+}  // namespace zerostep

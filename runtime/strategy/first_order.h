@@ -1,0 +1,50 @@
+#pragma once
+#include <memory>
+
+#include "runtime/strategy/strategy.h"
+
+namespace zerostep {
+
+// Backprop with the graph cut at unit boundaries: forward keeps in[i] = detach(out[i-1]) and out[i] = unit[i](in[i]); backward runs each
+// unit's own graph from the gradient of its output. Recomputed segments keep only their first input.
+class FirstOrder final : public StepStrategy {
+ public:
+  FirstOrder(const Objective& objective, int num_units, int64_t recompute_segments, int first_trainable);
+  std::vector<Visit> visits(int micro_batches) const override;
+  void begin_step(double seed) override;
+  void visit(const VisitContext& context) override;
+  double loss_sum() const override { return loss_sum_; }
+  void reset() override;
+
+ private:
+  void forward(const VisitContext& context, bool record);
+  void backward(const VisitContext& context);
+
+  const Objective& objective_;
+  int num_units_, first_trainable_;
+  int64_t segments_;
+  double seed_ = 1, loss_sum_ = 0;
+  TensorList hidden_;                         // output of the unit visited last
+  std::vector<TensorList> inputs_, outputs_;  // per unit, between forward and backward
+  at::Tensor loss_;
+  TensorList gradient_;  // of the output of the unit whose backward comes next
+};
+
+// Units once, forward only; sums the objective. For evaluation.
+class Evaluate final : public StepStrategy {
+ public:
+  Evaluate(const Objective& objective, int num_units) : objective_(objective), num_units_(num_units) {}
+  std::vector<Visit> visits(int micro_batches) const override;
+  void begin_step(double seed) override;
+  void visit(const VisitContext& context) override;
+  double loss_sum() const override { return loss_sum_; }
+  void reset() override { hidden_.clear(); }
+
+ private:
+  const Objective& objective_;
+  int num_units_;
+  double loss_sum_ = 0;
+  TensorList hidden_;
+};
+
+}  // namespace zerostep

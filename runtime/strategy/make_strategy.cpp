@@ -1,0 +1,26 @@
+#include "runtime/strategy/make_strategy.h"
+
+#include "base/error.h"
+#include "runtime/strategy/first_order.h"
+
+namespace zerostep {
+namespace {
+
+// Units before the first one that trains something (its own or borrowed) need no graph.
+int first_trainable_unit(const ModelLayout& layout) {
+  for (size_t u = 0; u < layout.units.size(); ++u)
+    for (int g : layout.used_by(static_cast<int>(u)))
+      if (layout.groups[static_cast<size_t>(g)].trainable) return static_cast<int>(u);
+  fail_protocol("[strategy] nothing is trainable");
+}
+
+}  // namespace
+
+std::unique_ptr<StepStrategy> make_strategy(const Config& config, const ModelLayout& layout, const Objective& objective) {
+  if (config.step.mode == "fo")
+    return std::make_unique<FirstOrder>(objective, static_cast<int>(layout.units.size()), config.number_checkpoints,
+                                        first_trainable_unit(layout));
+  fail_protocol("[strategy] unknown mode {}", config.step.mode);
+}
+
+}  // namespace zerostep
