@@ -14,14 +14,14 @@ using TensorList = std::vector<at::Tensor>;
 
 // One micro-batch of one rank. B samples of T tokens.
 struct Batch {
-  at::Tensor tokens;        // [B, T] int64
-  at::Tensor labels;        // [B, T] int64, already shifted by one; -100 is ignored
-  at::Tensor mask;          // [B, T] bool, true = attend; undefined when all are
-  at::Tensor positions;     // [B, T] int64; undefined: 0..T-1
-  at::Tensor document_ids;  // [B, T] int64; undefined: one document a sample
-  std::vector<int64_t> sample_ids;   // B: index of each sample in the stream of global batches (keys dropout)
-  int64_t valid_tokens = 0;          // labels that are not ignored, here
-  int64_t global_valid_tokens = 0;   // ... in the whole global batch (all ranks and micro-batches)
+  at::Tensor tokens;                // [B, T] int64
+  at::Tensor labels;                // [B, T] int64, already shifted by one; -100 is ignored
+  at::Tensor mask;                  // [B, T] bool, true = attend; undefined when all are
+  at::Tensor positions;             // [B, T] int64; undefined: 0..T-1
+  at::Tensor document_ids;          // [B, T] int64; undefined: one document a sample
+  std::vector<int64_t> sample_ids;  // B: index of each sample in the stream of global batches (keys dropout)
+  int64_t valid_tokens = 0;         // labels that are not ignored, here
+  int64_t global_valid_tokens = 0;  // ... in the whole global batch (all ranks and micro-batches)
 };
 
 // What a forward needs beside its inputs. Dropout masks are functions of (seed, step, global sample, unit, site, element) alone.
@@ -40,11 +40,14 @@ struct ParameterInit {
 
 // A parameter as data; nothing is allocated. Names are those of `named_parameters()` of the Hugging Face model.
 struct ParameterInfo {
-  std::string name;             // "transformer.h.0.attn.c_attn.weight"
-  std::vector<int64_t> shape;   // Hugging Face's
-  int64_t first = 0;            // global element index of element 0: registration order, no padding, a tied weight once
+  std::string name;            // "transformer.h.0.attn.c_attn.weight"
+  std::vector<int64_t> shape;  // Hugging Face's
+  int64_t first = 0;           // global element index of element 0: registration order, no padding, a tied weight once
   ParameterInit init;
   bool trainable = true;
+  // Under FreshGradients (models/linear.h) the unit's backward writes every element of a pre-assigned gradient, once per backward: the
+  // buffer needs no zeroing. Otherwise the backward adds to what is there.
+  bool overwritten_gradient = false;
   int64_t num_elements() const {
     int64_t n = 1;
     for (int64_t d : shape) n *= d;
@@ -56,16 +59,23 @@ struct ParameterInfo {
 struct BorrowedParameter {
   int unit;
   int parameter;  // index among that unit's parameters
+  // As in ParameterInfo, for this use. The last use of a parameter comes first in the backward: where both uses share one gradient buffer,
+  // the borrower overwrites it and the owner adds, so it needs no zeroing at all; with a buffer for each use the owner's needs zeroing.
+  bool overwritten_gradient = false;
 };
 
-// Bytes that LibTorch holds for one unit and one micro-batch, for the plan; checked against measurement by the tests.
+// Bytes that LibTorch's allocator holds for one unit and one micro-batch without mask or document ids, for the plan; checked against
+// measurement by the tests. Parameters and pre-assigned gradients are the caller's and not counted.
 struct ActivationCost {
-  int64_t output_bytes = 0;             // the boundary activation that the unit hands on
-  int64_t saved_bytes = 0;              // held from forward to backward besides input and output
-  int64_t forward_transient_bytes = 0;  // highest extra during forward (beyond saved and output), graph recorded
+  int64_t output_bytes = 0;               // the boundary activation that the unit hands on
+  int64_t saved_bytes = 0;                // held from forward to backward besides input and output
+  int64_t forward_transient_bytes = 0;    // highest extra during forward (beyond saved and output), graph recorded
   int64_t inference_transient_bytes = 0;  // highest extra during forward without a graph (beyond output)
-  int64_t backward_transient_bytes = 0;   // highest extra during backward beyond saved and output (incoming and outgoing gradients counted)
-  double forward_flops = 0;             // multiply-adds count two
+  // Highest extra during backward beyond input, saved and output (incoming and outgoing gradients counted), with fresh gradient buffers.
+  int64_t backward_transient_bytes = 0;
+  // The same when gradients add to earlier micro-batches': products pass through a temporary.
+  int64_t accumulating_backward_transient_bytes = 0;
+  double forward_flops = 0;  // multiply-adds count two
 };
 
 struct UnitInfo {
@@ -96,7 +106,8 @@ class ModelDefinition {
   virtual ~ModelDefinition() = default;
   const std::vector<UnitInfo>& units() const { return units_; }
   int64_t num_elements() const;
-  // `parameters`: one tensor per entry of units()[index].parameters, then one per borrowed parameter, shapes as declared. The unit keeps them.
+  // `parameters`: one tensor per entry of units()[index].parameters, then one per borrowed parameter, shapes as declared. The unit keeps
+  // them.
   virtual std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const = 0;
   virtual ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const = 0;
   // Hugging Face's config.json of this model, as text.
@@ -108,7 +119,8 @@ class ModelDefinition {
   std::vector<UnitInfo> units_;
 };
 
-// Values [begin, begin + count) of a parameter as the seed alone determines them (Philox, tag "initialisation", keyed by the global element index).
+// Values [begin, begin + count) of a parameter as the seed alone determines them (Philox, tag "initialisation", keyed by the global element
+// index).
 void initial_values(const ParameterInfo& parameter, uint64_t seed, int64_t begin, int64_t count, float* out);
 
 }  // namespace zerostep

@@ -1,0 +1,213 @@
+#include "models/gelu.h"
+
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+
+#include <cstring>
+
+#include "base/error.h"
+
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "models/gelu.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using F32 = hn::ScalableTag<float>;
+using VF = hn::Vec<F32>;
+
+// How each storage type becomes fp32 and back, round to nearest even.
+struct AsFloat {
+  using T = float;
+  static HWY_INLINE VF load(const float* p) { return hn::LoadU(F32(), p); }
+  static HWY_INLINE void store(VF v, float* p) { hn::StoreU(v, F32(), p); }
+};
+struct AsHalf {
+  using T = hwy::float16_t;
+  using D = hn::Rebind<hwy::float16_t, F32>;
+  static HWY_INLINE VF load(const T* p) { return hn::PromoteTo(F32(), hn::LoadU(D(), p)); }
+  static HWY_INLINE void store(VF v, T* p) { hn::StoreU(hn::DemoteTo(D(), v), D(), p); }
+};
+struct AsBFloat16 {
+  using T = uint16_t;
+  using D = hn::Rebind<uint16_t, F32>;
+  using U32 = hn::RebindToUnsigned<F32>;
+  static HWY_INLINE VF load(const T* p) { return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), hn::LoadU(D(), p)))); }
+  static HWY_INLINE void store(VF v, T* p) {
+    const U32 u;
+    const auto bits = hn::BitCast(u, v);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
+    const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7fff)));
+    const auto quiet = hn::Or(bits, hn::Set(u, 0x00400000));
+    const auto is_nan = hn::RebindMask(u, hn::IsNaN(v));
+    const auto high = hn::ShiftRight<16>(hn::IfThenElse(is_nan, quiet, rounded));
+    hn::StoreU(hn::DemoteTo(D(), hn::BitCast(hn::RebindToSigned<U32>(), high)), D(), p);
+  }
+};
+
+constexpr float kCubic = 0.044715f;
+constexpr float kScale = 1.5957691216057308f;  // 2 sqrt(2/pi)
+
+// exp(-2 y), kept finite so that the products below never meet 0 * inf.
+HWY_INLINE VF decay(VF x, VF square) {
+  const F32 d;
+  const VF twice_y = hn::Mul(hn::Mul(x, hn::Set(d, kScale)), hn::MulAdd(square, hn::Set(d, kCubic), hn::Set(d, 1.0f)));
+  return hn::Exp(d, hn::Min(hn::Neg(twice_y), hn::Set(d, 87.0f)));
+}
+
+struct Forward {
+  HWY_INLINE VF operator()(VF x) const { return hn::Div(x, hn::Add(hn::Set(F32(), 1.0f), decay(x, hn::Mul(x, x)))); }
+};
+
+// s = 1 / (1 + e): value x s, derivative s + x s (e s) (2 y)'.
+HWY_INLINE void value_and_derivative(VF x, VF* value, VF* derivative) {
+  const F32 d;
+  const VF square = hn::Mul(x, x), e = decay(x, square), s = hn::Div(hn::Set(d, 1.0f), hn::Add(hn::Set(d, 1.0f), e));
+  const VF slope = hn::Mul(hn::Set(d, kScale), hn::MulAdd(square, hn::Set(d, 3 * kCubic), hn::Set(d, 1.0f)));
+  *value = hn::Mul(x, s);
+  *derivative = hn::MulAdd(hn::Mul(*value, hn::Mul(e, s)), slope, s);
+}
+
+template <typename As>
+void forward(const void* source, void* target, int64_t count) {
+  using T = typename As::T;
+  const auto* x = static_cast<const T*>(source);
+  auto* y = static_cast<T*>(target);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
+  const Forward f;
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) As::store(f(As::load(x + i)), y + i);
+  if (i < count) {
+    HWY_ALIGN T buffer[HWY_MAX_BYTES / 2] = {};
+    std::memcpy(buffer, x + i, (count - i) * sizeof(T));
+    As::store(f(As::load(buffer)), buffer);
+    std::memcpy(y + i, buffer, (count - i) * sizeof(T));
+  }
+}
+
+template <typename As>
+HWY_INLINE void backward_vector(typename As::T* x, typename As::T* g) {
+  VF value, derivative;
+  value_and_derivative(As::load(x), &value, &derivative);
+  As::store(value, x);
+  As::store(hn::Mul(As::load(g), derivative), g);
+}
+
+template <typename As>
+void backward(void* values, void* gradients, int64_t count) {
+  using T = typename As::T;
+  auto* x = static_cast<T*>(values);
+  auto* g = static_cast<T*>(gradients);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) backward_vector<As>(x + i, g + i);
+  if (i < count) {
+    HWY_ALIGN T x_buffer[HWY_MAX_BYTES / 2] = {};
+    HWY_ALIGN T g_buffer[HWY_MAX_BYTES / 2] = {};
+    const size_t bytes = (count - i) * sizeof(T);
+    std::memcpy(x_buffer, x + i, bytes);
+    std::memcpy(g_buffer, g + i, bytes);
+    backward_vector<As>(x_buffer, g_buffer);
+    std::memcpy(x + i, x_buffer, bytes);
+    std::memcpy(g + i, g_buffer, bytes);
+  }
+}
+
+void forward_f32(const void* x, void* y, int64_t n) { forward<AsFloat>(x, y, n); }
+void forward_bf16(const void* x, void* y, int64_t n) { forward<AsBFloat16>(x, y, n); }
+void forward_f16(const void* x, void* y, int64_t n) { forward<AsHalf>(x, y, n); }
+void backward_f32(void* x, void* g, int64_t n) { backward<AsFloat>(x, g, n); }
+void backward_bf16(void* x, void* g, int64_t n) { backward<AsBFloat16>(x, g, n); }
+void backward_f16(void* x, void* g, int64_t n) { backward<AsHalf>(x, g, n); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
+namespace {
+
+HWY_EXPORT(forward_f32);
+HWY_EXPORT(forward_bf16);
+HWY_EXPORT(forward_f16);
+HWY_EXPORT(backward_f32);
+HWY_EXPORT(backward_bf16);
+HWY_EXPORT(backward_f16);
+
+bool has_kernel(const at::Tensor& x) {
+  const auto type = x.scalar_type();
+  return x.device().is_cpu() && x.is_contiguous() && (type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
+}
+
+void run_forward(const at::Tensor& x, const at::Tensor& y) {
+  const void* source = x.const_data_ptr();
+  void* target = y.data_ptr();
+  switch (x.scalar_type()) {
+    case at::kBFloat16:
+      HWY_DYNAMIC_DISPATCH(forward_bf16)(source, target, x.numel());
+      return;
+    case at::kHalf:
+      HWY_DYNAMIC_DISPATCH(forward_f16)(source, target, x.numel());
+      return;
+    default:
+      HWY_DYNAMIC_DISPATCH(forward_f32)(source, target, x.numel());
+      return;
+  }
+}
+
+}  // namespace
+
+at::Tensor tanh_gelu(const at::Tensor& x) {
+  if (!has_kernel(x)) return at::gelu(x, "tanh");
+  at::Tensor y = at::empty_like(x);
+  run_forward(x, y);
+  return y;
+}
+
+void tanh_gelu_(const at::Tensor& x) {
+  if (has_kernel(x)) {
+    run_forward(x, x);
+  } else {
+    at::Tensor y = x;
+    at::gelu_(y, "tanh");
+  }
+}
+
+void tanh_gelu_backward_(const at::Tensor& x, const at::Tensor& gradient) {
+  if (x.numel() != gradient.numel() || x.scalar_type() != gradient.scalar_type()) {
+    fail_protocol("[gelu] {} values with {} gradients, or of different types", x.numel(), gradient.numel());
+  }
+  if (has_kernel(x) && gradient.is_contiguous()) {
+    void* values = x.data_ptr();
+    void* gradients = gradient.data_ptr();
+    switch (x.scalar_type()) {
+      case at::kBFloat16:
+        HWY_DYNAMIC_DISPATCH(backward_bf16)(values, gradients, x.numel());
+        break;
+      case at::kHalf:
+        HWY_DYNAMIC_DISPATCH(backward_f16)(values, gradients, x.numel());
+        break;
+      default:
+        HWY_DYNAMIC_DISPATCH(backward_f32)(values, gradients, x.numel());
+        break;
+    }
+    x.unsafeGetTensorImpl()->bump_version();
+  } else {
+    at::Tensor value = x, g = gradient;
+    at::gelu_backward_out(g, g, value, "tanh");
+    at::gelu_(value, "tanh");
+  }
+}
+
+}  // namespace zerostep
+#endif

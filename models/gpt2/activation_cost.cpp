@@ -1,0 +1,159 @@
+#include "models/gpt2/activation_cost.h"
+
+#include <ATen/Parallel.h>
+
+#include "models/memory_timeline.h"
+
+// The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
+namespace zerostep::gpt2 {
+
+namespace {
+
+struct Sizes {
+  explicit Sizes(const CostShape& s)
+      : element(static_cast<int64_t>(size_of(s.compute_type))),
+        reduced(is_16bit(s.compute_type)),
+        tokens(s.batch * s.sequence),
+        width(s.options.n_embd),
+        inner(s.options.inner_width()),
+        heads(s.options.n_head),
+        hidden(element * tokens * width),
+        inner_hidden(element * tokens * inner),
+        statistics(2 * 4 * tokens),
+        threads(at::get_num_threads()) {}
+
+  int64_t element;
+  bool reduced;
+  int64_t tokens, width, inner, heads;
+  int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
+  int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
+  int64_t threads;
+
+  // The temporary through which a matrix's gradient passes: none when it is fresh and of the activations' type.
+  int64_t product(int64_t rows, int64_t columns, bool accumulating) const { return reduced || accumulating ? element * rows * columns : 0; }
+  // LayerNorm's gradients of gain and offset, and their partial sums by thread.
+  int64_t norm_gradients() const { return 4 * 2 * width * (1 + threads); }
+};
+
+// LibTorch's CPU flash attention: score blocks of (queries x keys) by thread in fp32, and a 16-bit copy.
+struct FlashBlocks {
+  FlashBlocks(const CostShape& s, int64_t threads) {
+    const int64_t t = s.sequence, queries = std::min<int64_t>(t, t >= 768 ? 256 : t >= 192 ? 64 : 32), keys = std::min<int64_t>(t, 512);
+    const int64_t d = s.options.n_embd / s.options.n_head, copy = is_16bit(s.compute_type) ? 2 : 0;
+    forward = threads * (4 * (queries * keys + 2 * queries + queries * d) + copy * queries * keys);
+    backward = threads * (2 * queries * keys * (4 + copy) + 4 * queries);
+  }
+  int64_t forward, backward;
+};
+
+bool drops(const CostShape& s, double p) { return s.training && p > 0; }
+int64_t score_bytes(const CostShape& s) {
+  return static_cast<int64_t>(size_of(s.compute_type)) * s.options.n_head * s.sequence * s.sequence;
+}
+
+void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
+  if (!drops(s, s.options.attn_pdrop)) {
+    m.take(z.hidden + 4 * z.tokens * z.heads).pass(FlashBlocks(s, z.threads).forward);
+    if (!graph) m.give(4 * z.tokens * z.heads);
+    return;
+  }
+  const int64_t scores = score_bytes(s), pairs = s.sequence * s.sequence;
+  m.take(z.hidden);
+  if (graph) m.take(s.batch * scores);
+  m.pass(pairs + 2 * scores).pass(scores + z.hidden / s.batch);
+}
+
+void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
+  m.take(3 * z.hidden);
+  if (!drops(s, s.options.attn_pdrop)) {
+    m.pass(FlashBlocks(s, z.threads).backward);
+  } else {
+    m.pass(2 * score_bytes(s) + z.hidden / s.batch);
+  }
+}
+
+void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
+  m.take(z.hidden + z.statistics).take(3 * z.hidden).give(z.hidden + z.statistics);  // norm, queries, keys, values
+  attention_forward(s, z, graph, m);
+  if (!graph) m.give(3 * z.hidden);
+  m.take(z.hidden);  // after attention
+  if (!graph) m.give(z.hidden);
+  m.take(z.hidden + z.statistics).take(z.inner_hidden).give(z.hidden + z.statistics);
+  if (graph) m.take(z.inner_hidden);  // GELU keeps its input
+  m.take(z.hidden).give(z.inner_hidden);
+  if (!graph) m.give(z.hidden);
+}
+
+// Beyond input, saved and output; starts with the gradient that comes in.
+int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
+  const bool attention_drops = drops(s, s.options.attn_pdrop);
+  const int64_t dropped = drops(s, s.options.resid_pdrop) ? z.hidden : 0;
+  MemoryTimeline m;
+  m.take(z.hidden);
+  // MLP.
+  m.take(dropped).take(z.inner_hidden).pass(z.product(z.inner, z.width, accumulating)).give(dropped);
+  m.take(z.hidden + z.statistics).pass(z.product(z.width, z.inner, accumulating)).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics);
+  m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
+  // Projection.
+  m.take(dropped).pass(z.product(z.width, z.width, accumulating)).take(z.hidden).give(dropped);
+  // Attention, then its saved tensors go.
+  attention_backward(s, z, m);
+  m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * score_bytes(s) : 4 * z.tokens * z.heads));
+  // Queries, keys, values.
+  m.take(z.hidden + z.statistics)
+      .pass(z.product(z.width, z.width, accumulating))
+      .take(z.hidden)
+      .pass(z.product(z.width, z.width, accumulating));
+  m.give(z.hidden).take(z.hidden).pass(z.norm_gradients());
+  return m.peak();
+}
+
+}  // namespace
+
+ActivationCost embedding_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  const int64_t dropped = drops(s, s.options.embd_pdrop) ? z.hidden : 0, converted = z.reduced ? 4 * z.tokens * z.width : 0;
+  cost.backward_transient_bytes = z.hidden + dropped + converted;
+  cost.accumulating_backward_transient_bytes = z.hidden + dropped + std::max(converted, 4 * s.sequence * z.width);
+  cost.forward_flops = 0;
+  return cost;
+}
+
+ActivationCost block_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  MemoryTimeline graph, inference;
+  block_forward(s, z, true, graph);
+  block_forward(s, z, false, inference);
+  cost.saved_bytes = graph.live() - z.hidden;
+  cost.forward_transient_bytes = graph.peak() - graph.live();
+  cost.inference_transient_bytes = inference.peak() - z.hidden;
+  cost.backward_transient_bytes = block_backward(s, z, false);
+  cost.accumulating_backward_transient_bytes = block_backward(s, z, true);
+  const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
+  cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + 2 * n * c * static_cast<double>(s.sequence + 1);
+  return cost;
+}
+
+ActivationCost head_cost(const CostShape& s) {
+  const Sizes z(s);
+  const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
+  ActivationCost cost;
+  cost.output_bytes = logits;
+  cost.forward_transient_bytes = cost.inference_transient_bytes = z.hidden + z.statistics;
+  const auto backward = [&](bool accumulating) {
+    MemoryTimeline m;
+    m.take(logits).take(z.hidden + z.statistics).pass(z.product(vocabulary, z.width, accumulating)).take(z.hidden).pass(z.norm_gradients());
+    return m.peak();
+  };
+  cost.backward_transient_bytes = backward(false);
+  cost.accumulating_backward_transient_bytes = backward(true);
+  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
+  return cost;
+}
+
+}  // namespace zerostep::gpt2

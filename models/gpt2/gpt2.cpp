@@ -1,0 +1,130 @@
+#include "models/gpt2/gpt2.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "models/gpt2/activation_cost.h"
+#include "models/gpt2/units.h"
+
+namespace zerostep {
+
+namespace {
+
+void check(const Gpt2Options& o) {
+  const auto positive = [](const char* name, int64_t value) {
+    if (value <= 0) fail_input("model.{} is {}; expected a positive number", name, value);
+  };
+  positive("n_layer", o.n_layer);
+  positive("n_embd", o.n_embd);
+  positive("n_head", o.n_head);
+  positive("n_positions", o.n_positions);
+  positive("vocab_size", o.vocab_size);
+  if (o.n_inner < 0) fail_input("model.n_inner is {}; expected a positive number, or 0 for 4 n_embd", o.n_inner);
+  if (o.n_embd % o.n_head != 0) {
+    fail_input("model.n_embd {} does not divide by model.n_head {}: every head needs the same width", o.n_embd, o.n_head);
+  }
+  const auto probability = [](const char* name, double p) {
+    if (!(p >= 0 && p <= 1)) fail_input("model.{} is {}; expected a probability from 0 to 1", name, p);
+  };
+  probability("resid_pdrop", o.resid_pdrop);
+  probability("embd_pdrop", o.embd_pdrop);
+  probability("attn_pdrop", o.attn_pdrop);
+}
+
+class Gpt2 final : public ModelDefinition {
+ public:
+  explicit Gpt2(const Gpt2Options& options) : options_(options) {
+    check(options);
+    const int64_t width = options.n_embd, inner = options.inner_width(), vocabulary = options.vocab_size;
+    const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
+        normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)},
+        residual{ParameterInit::Kind::Normal,
+                 static_cast<float>(options.initializer_range / std::sqrt(2.0 * static_cast<double>(options.n_layer)))};
+
+    begin_unit("embedding");
+    // Its gradient is that of its rows alone: no weight is read.
+    units_.back().backward_needs_parameters = false;
+    add("transformer.wte.weight", {vocabulary, width}, normal);
+    if (options.tie_word_embeddings) units_.back().parameters.back().overwritten_gradient = false;
+    add("transformer.wpe.weight", {options.n_positions, width}, normal);
+
+    for (int64_t i = 0; i < options.n_layer; ++i) {
+      begin_unit(fmt::format("h.{}", i));
+      const std::string prefix = fmt::format("transformer.h.{}.", i);
+      add(prefix + "ln_1.weight", {width}, ones);
+      add(prefix + "ln_1.bias", {width}, zeros);
+      add(prefix + "attn.c_attn.weight", {width, 3 * width}, normal);
+      add(prefix + "attn.c_attn.bias", {3 * width}, zeros);
+      add(prefix + "attn.c_proj.weight", {width, width}, residual);
+      add(prefix + "attn.c_proj.bias", {width}, zeros);
+      add(prefix + "ln_2.weight", {width}, ones);
+      add(prefix + "ln_2.bias", {width}, zeros);
+      add(prefix + "mlp.c_fc.weight", {width, inner}, normal);
+      add(prefix + "mlp.c_fc.bias", {inner}, zeros);
+      add(prefix + "mlp.c_proj.weight", {inner, width}, residual);
+      add(prefix + "mlp.c_proj.bias", {width}, zeros);
+    }
+
+    begin_unit("head");
+    add("transformer.ln_f.weight", {width}, ones);
+    add("transformer.ln_f.bias", {width}, zeros);
+    if (options.tie_word_embeddings) {
+      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
+    } else {
+      add("lm_head.weight", {vocabulary, width}, normal);
+    }
+  }
+
+  std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
+    const UnitInfo& unit = units_.at(index);
+    const size_t expected = unit.parameters.size() + unit.borrowed.size();
+    if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
+    if (index == 0) return gpt2::make_embedding(options_, std::move(parameters));
+    if (index == static_cast<int>(units_.size()) - 1) return gpt2::make_head(options_, std::move(parameters));
+    return gpt2::make_block(options_, index - 1, std::move(parameters));
+  }
+
+  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
+    const gpt2::CostShape shape{options_, batch, sequence, compute_type, training};
+    if (index == 0) return gpt2::embedding_cost(shape);
+    if (index == static_cast<int>(units_.size()) - 1) return gpt2::head_cost(shape);
+    return gpt2::block_cost(shape);
+  }
+
+  std::string hugging_face_config() const override { return gpt2_hugging_face_config(options_); }
+  int64_t vocabulary_size() const override { return options_.vocab_size; }
+  int64_t max_sequence_length() const override { return options_.n_positions; }
+
+ private:
+  void begin_unit(std::string name) {
+    units_.emplace_back();
+    units_.back().name = std::move(name);
+  }
+  void add(std::string name, std::vector<int64_t> shape, const ParameterInit& init) {
+    ParameterInfo parameter;
+    parameter.name = std::move(name);
+    parameter.shape = std::move(shape);
+    parameter.first = first_;
+    parameter.init = init;
+    parameter.overwritten_gradient = true;
+    first_ += parameter.num_elements();
+    units_.back().parameters.push_back(std::move(parameter));
+  }
+
+  Gpt2Options options_;
+  int64_t first_ = 0;
+};
+
+}  // namespace
+
+const std::vector<Gpt2Preset>& gpt2_presets() {
+  static const std::vector<Gpt2Preset> presets = {
+      {"gpt2-20M", 6, 256, 4, 512},      {"gpt2-200M", 12, 768, 12, 1024}, {"gpt2-500M", 24, 1024, 16, 1024},
+      {"gpt2-800M", 28, 1536, 24, 1024}, {"gpt2-1B", 32, 1600, 25, 1024},
+  };
+  return presets;
+}
+
+std::unique_ptr<ModelDefinition> make_gpt2(const Gpt2Options& options) { return std::make_unique<Gpt2>(options); }
+
+}  // namespace zerostep

@@ -1,0 +1,98 @@
+#include "models/objective.h"
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+
+namespace zerostep {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kIgnored = -100;
+// Rows go through in chunks of about this many logits, which stay in the cache and keep the temporaries small.
+constexpr int64_t kChunkElements = 1 << 18;
+
+int64_t rows_per_chunk(int64_t vocabulary) { return std::max<int64_t>(1, kChunkElements / vocabulary); }
+
+// Calls body(logits [n, V], labels [n, 1] with 0 where ignored, valid [n, 1], first row).
+template <typename Body>
+void for_each_chunk(const at::Tensor& logits, const at::Tensor& labels, const Body& body) {
+  const int64_t vocabulary = logits.size(-1), step = rows_per_chunk(vocabulary);
+  const at::Tensor rows = logits.reshape({-1, vocabulary}), targets = labels.reshape({-1, 1});
+  for (int64_t first = 0; first < rows.size(0); first += step) {
+    const int64_t count = std::min(step, rows.size(0) - first);
+    const at::Tensor chunk_labels = targets.narrow(0, first, count), ignored = chunk_labels.eq(kIgnored);
+    body(rows.narrow(0, first, count), chunk_labels.masked_fill(ignored, 0), ignored.logical_not(), first);
+  }
+}
+
+at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& labels) {
+  at::Tensor total = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
+  for_each_chunk(logits, labels, [&](const at::Tensor& chunk, const at::Tensor& targets, const at::Tensor& valid, int64_t) {
+    const at::Tensor log_probabilities = at::log_softmax(chunk, -1, at::kFloat).gather(1, targets);
+    total.sub_(at::where(valid, log_probabilities, 0.0).sum(at::kDouble));
+  });
+  return total.to(at::kFloat);
+}
+
+// Keeps nothing but the logits: the backward works out the probabilities again, straight into the logits' gradient.
+struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& logits, const at::Tensor& labels) {
+    context->save_for_backward({logits, labels});
+    return negative_log_likelihood(logits, labels);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    at::Tensor gradient = at::empty_like(saved[0], at::MemoryFormat::Contiguous);
+    const at::Tensor rows = gradient.view({-1, gradient.size(-1)});
+    for_each_chunk(saved[0], saved[1], [&](const at::Tensor& chunk, const at::Tensor& targets, const at::Tensor& valid, int64_t first) {
+      at::Tensor to = rows.narrow(0, first, chunk.size(0)), p = to;
+      if (to.scalar_type() == at::kFloat) {
+        at::_softmax_out(to, chunk, -1, false);
+      } else {
+        p = at::softmax(chunk, -1, at::kFloat);
+      }
+      const at::Tensor weight = valid.to(at::kFloat).mul_(gradients[0]);
+      p.mul_(weight).scatter_add_(1, targets, weight.neg());
+      if (!p.is_same(to)) to.copy_(p);
+    });
+    return {gradient, {}};
+  }
+};
+
+class CrossEntropy final : public Objective {
+ public:
+  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
+    const at::Tensor& logits = outputs.at(0);
+    if (logits.dim() != 3 || logits.size(0) != batch.labels.size(0) || logits.size(1) != batch.labels.size(1)) {
+      fail_protocol("[cross-entropy] expected logits [{}, {}, vocabulary], found {} dimensions of {} elements", batch.labels.size(0),
+                    batch.labels.size(1), logits.dim(), logits.numel());
+    }
+    if (!at::GradMode::is_enabled() || !logits.requires_grad()) return negative_log_likelihood(logits, batch.labels);
+    return CrossEntropyFunction::apply(logits, batch.labels);
+  }
+  const char* name() const override { return "cross_entropy"; }
+  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const override {
+    const int64_t tokens = batch * sequence, rows = std::min(tokens, rows_per_chunk(vocabulary));
+    const int64_t chunk = 4 * rows * vocabulary, logits = num_bytes(tokens * vocabulary, compute_type);
+    // Beside a chunk's probabilities: flags, targets, weights.
+    const int64_t vectors = rows * (8 + 1 + 1 + 4 + 4);
+    ActivationCost cost;
+    cost.output_bytes = 4;
+    cost.forward_transient_bytes = (is_16bit(compute_type) ? 2 : 1) * chunk + vectors;
+    cost.inference_transient_bytes = cost.forward_transient_bytes;
+    cost.backward_transient_bytes = logits + (is_16bit(compute_type) ? 2 * chunk : 0) + vectors;
+    cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
+    cost.forward_flops = 5.0 * static_cast<double>(tokens) * static_cast<double>(vocabulary);
+    return cost;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> make_cross_entropy() { return std::make_unique<CrossEntropy>(); }
+
+}  // namespace zerostep

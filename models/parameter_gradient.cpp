@@ -1,0 +1,86 @@
+#include "models/parameter_gradient.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
+
+#include "models/linear.h"
+
+namespace zerostep {
+
+namespace {
+thread_local bool fresh_gradients = false;
+}
+
+FreshGradients::FreshGradients(bool fresh) : outer_(fresh_gradients) { fresh_gradients = fresh; }
+FreshGradients::~FreshGradients() { fresh_gradients = outer_; }
+bool FreshGradients::active() { return fresh_gradients; }
+
+ParameterGradient::ParameterGradient(const at::Tensor& parameter, bool add_always) {
+  if (!parameter.defined() || !parameter.requires_grad()) return;
+  wanted_ = true;
+  in_place_ = parameter.grad().defined();
+  if (in_place_) {
+    target_ = parameter.grad();
+    overwrite_ = FreshGradients::active() && !add_always;
+  } else {
+    target_ = at::empty(parameter.sizes(), parameter.options().requires_grad(false));
+  }
+}
+
+at::Tensor ParameterGradient::part(int64_t first_column, int64_t num_columns) const {
+  const int64_t dim = target_.dim() - 1;
+  if (first_column == 0 && num_columns == target_.size(dim)) return target_;
+  return target_.narrow(dim, first_column, num_columns);
+}
+
+void ParameterGradient::product(const at::Tensor& left, const at::Tensor& right, int64_t first_column) {
+  if (!wanted_) return;
+  at::Tensor to = part(first_column, right.size(1));
+  if (!overwrite_) {
+    to.add_(at::mm(left, right));
+  } else if (to.scalar_type() == left.scalar_type()) {
+    at::mm_out(to, left, right);
+  } else {
+    to.copy_(at::mm(left, right));
+  }
+}
+
+void ParameterGradient::row_sum(const at::Tensor& rows, int64_t first_column) {
+  if (!wanted_) return;
+  at::Tensor to = part(first_column, rows.size(1));
+  if (overwrite_) {
+    at::sum_out(to, rows, {0}, false, to.scalar_type());
+  } else {
+    to.add_(rows.sum({0}, false, to.scalar_type()));
+  }
+}
+
+void ParameterGradient::value(const at::Tensor& gradient) {
+  if (!wanted_) return;
+  if (overwrite_) {
+    target_.copy_(gradient);
+  } else {
+    target_.add_(gradient);
+  }
+}
+
+void ParameterGradient::leading_rows(const at::Tensor& gradient) {
+  if (!wanted_) return;
+  const int64_t rows = gradient.size(1);
+  at::Tensor to = target_.narrow(0, 0, rows);
+  if (overwrite_) {
+    at::sum_out(to, gradient, {0}, false, to.scalar_type());
+    if (rows < target_.size(0)) target_.narrow(0, rows, target_.size(0) - rows).zero_();
+  } else {
+    to.add_(gradient.sum({0}, false, to.scalar_type()));
+  }
+}
+
+void ParameterGradient::scattered_rows(const at::Tensor& indices, const at::Tensor& rows) {
+  if (!wanted_) return;
+  if (overwrite_) target_.zero_();
+  target_.index_add_(0, indices, rows.to(target_.scalar_type()));
+}
+
+}  // namespace zerostep

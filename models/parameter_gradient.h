@@ -1,0 +1,32 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace zerostep {
+
+// Where a backward puts the gradient of one parameter: straight into a pre-assigned parameter.grad() (overwritten or added to, as
+// FreshGradients says), else into a tensor of the parameter's type that is handed to autograd. A frozen or undefined parameter wants none.
+class ParameterGradient {
+ public:
+  // add_always: adds to a pre-assigned gradient even when gradients are fresh (another use has written it before).
+  explicit ParameterGradient(const at::Tensor& parameter, bool add_always = false);
+  bool wanted() const { return wanted_; }
+
+  // Each writes the gradient, or the part of it from column `first_column` on; a part may be written once.
+  void product(const at::Tensor& left, const at::Tensor& right, int64_t first_column = 0);  // left @ right
+  void row_sum(const at::Tensor& rows, int64_t first_column = 0);                           // [n, out] -> [out]
+  void value(const at::Tensor& gradient);
+  // [B, n, width] summed over B is the gradient of the first n rows; the others are zero.
+  void leading_rows(const at::Tensor& gradient);
+  // Rows of an [n, width] gradient added to the rows `indices` names; rows that no index names are zero.
+  void scattered_rows(const at::Tensor& indices, const at::Tensor& rows);
+
+  // What the backward returns to autograd: undefined when nothing is wanted or all is written in place.
+  at::Tensor for_autograd() const { return in_place_ ? at::Tensor() : target_; }
+
+ private:
+  at::Tensor part(int64_t first_column, int64_t num_columns) const;
+  at::Tensor target_;
+  bool wanted_ = false, in_place_ = false, overwrite_ = true;
+};
+
+}  // namespace zerostep
