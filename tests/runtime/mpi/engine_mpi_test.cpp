@@ -1,0 +1,60 @@
+#include <gtest/gtest.h>
+
+#include "tests/mpi_main.h"
+#include "tests/runtime/support/training_case.h"
+
+namespace zerostep::testing {
+namespace {
+
+struct MpiCase {
+  int stage;
+  int64_t accumulation;
+  DType type;
+  int64_t segments;
+  MpiPath path;
+};
+
+std::string name_of_case(const ::testing::TestParamInfo<MpiCase>& info) {
+  const MpiCase& c = info.param;
+  return fmt::format("stage{}_accumulation{}_{}_{}_{}", c.stage, c.accumulation, name_of(c.type), c.segments == 0 ? "plain" : "recompute",
+                     c.path == MpiPath::Plain ? "messages" : "shared");
+}
+
+class MpiEquivalence : public ::testing::TestWithParam<MpiCase> {};
+
+// Processes under mpirun give, bit for bit, what the rank-ordered plain loop gives, through shared memory and through messages.
+TEST_P(MpiEquivalence, EqualsThePlainLoopBitwise) {
+  const MpiCase& c = GetParam();
+  Communicator world = make_mpi_communicator(test::mpi_session(), {.timeout_seconds = 60}, c.path);
+  TrainingCase test = TrainingCase::tiny();
+  test.config.zero.stage = c.stage;
+  test.config.zero.overlap_comm = c.stage >= 2;
+  test.config.precision.compute = c.type;
+  test.config.precision.initial_scale_power = 12;
+  test.config.number_checkpoints = c.segments;
+  if (test.global_batch % (c.accumulation * world.size()) != 0) test.global_batch = c.accumulation * world.size();
+  test.set_micro_batch(test.global_batch / (c.accumulation * world.size()), world.size());
+  const TrainingOutcome reference = run_reference(test, world.size());
+  const TrainingOutcome engine = run_engine(test, world);
+  EXPECT_EQ(engine.losses, reference.losses);
+  EXPECT_EQ(engine.norms, reference.norms);
+  EXPECT_EQ(engine.parameters, reference.parameters);
+  EXPECT_EQ(engine.last.elements_gathered, engine.planned_gathered);
+  EXPECT_EQ(engine.last.elements_reduced, engine.planned_reduced);
+}
+
+std::vector<MpiCase> all_cases() {
+  std::vector<MpiCase> out;
+  for (int stage : {0, 1, 2, 3})
+    for (int64_t accumulation : {1, 2})
+      for (DType type : {DType::F32, DType::BF16, DType::F16})
+        for (int64_t segments : {int64_t{0}, int64_t{-1}}) {
+          out.push_back({stage, accumulation, type, segments, MpiPath::Auto});
+          if (type == DType::F32 && segments == 0) out.push_back({stage, accumulation, type, segments, MpiPath::Plain});
+        }
+  return out;
+}
+INSTANTIATE_TEST_SUITE_P(All, MpiEquivalence, ::testing::ValuesIn(all_cases()), name_of_case);
+
+}  // namespace
+}  // namespace zerostep::testing
