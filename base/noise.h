@@ -14,7 +14,7 @@ enum class NoiseTag : uint32_t {
   LowRankV = 7
 };
 
-// z = f(seed, tag, step, stream, element): Philox4x32-10 on a counter laid out as documented in noise.cpp. No state is carried.
+// z = f(seed, tag, step, stream, element): Philox4x32-10 on a counter laid out as documented in noise_math.h. No state is carried.
 struct NoiseKey {
   uint64_t seed = 0;
   NoiseTag tag = NoiseTag::Direction;

@@ -62,12 +62,18 @@ inline uint32_t bits_of_float(float a) {
 }
 #endif
 
-// -2 ln(1 + f) = f P(f) on [sqrt(1/2) - 1, sqrt(2) - 1], relative error 1.7e-7; highest power first.
-inline constexpr float kNoiseLog[8] = {0.20213790237903595f, -0.3244517147541046f, 0.34501662850379944f, -0.39800330996513367f,
-                                       0.4993981719017029f,  -0.6667011976242065f, 1.0000072717666626f,  -1.9999998807907104f};
-// sin(pi/4 v) = v S(v^2), error 3.3e-9, and cos(pi/4 v) = 1 + v^2 C(v^2), error 3.3e-8, on [-1, 1].
-inline constexpr float kNoiseSin[4] = {-3.59504520019982e-05f, 0.00249000103212893f, -0.08074543625116348f, 0.7853981852531433f};
-inline constexpr float kNoiseCos[3] = {-0.0003191601426806301f, 0.01585039682686329f, -0.3084245026111603f};
+// Polynomials, highest power first.
+struct NoiseCoefficients {
+  float log[8];  // -2 ln(1 + f) = f P(f) on [sqrt(1/2) - 1, sqrt(2) - 1], relative error 1.7e-7
+  float sin[4];  // sin(pi/4 v) = v S(v^2) on [-1, 1], error 3.3e-9
+  float cos[3];  // cos(pi/4 v) = 1 + v^2 C(v^2) on [-1, 1], error 3.3e-8
+};
+ZEROSTEP_HOST_DEVICE constexpr NoiseCoefficients noise_coefficients() {
+  return {{0.20213790237903595f, -0.3244517147541046f, 0.34501662850379944f, -0.39800330996513367f, 0.4993981719017029f,
+           -0.6667011976242065f, 1.0000072717666626f, -1.9999998807907104f},
+          {-3.59504520019982e-05f, 0.00249000103212893f, -0.08074543625116348f, 0.7853981852531433f},
+          {-0.0003191601426806301f, 0.01585039682686329f, -0.3084245026111603f}};
+}
 inline constexpr float kNoiseMinus2Ln2 = -1.3862943611198906f;
 inline constexpr float kNoiseTwoToMinus31 = 4.656612873077393e-10f;
 inline constexpr uint32_t kNoiseSqrtHalfBits = 0x3F3504F3u;                                          // of sqrt(1/2)
@@ -80,18 +86,19 @@ struct NormalPair {
 // Box-Muller: u = (radius' upper 31 bits + 1/2) / 2^31 in (0, 1], r = sqrt(-2 ln u); the lower 30 bits of `angle` choose an angle in
 // [-pi/4, pi/4), its upper two the quadrant (negate the cosine, exchange cosine and sine).
 ZEROSTEP_HOST_DEVICE inline NormalPair normal_pair(uint32_t radius, uint32_t angle) {
+  constexpr NoiseCoefficients k = noise_coefficients();
   const float x = ieee_add(ieee_from_int(static_cast<int32_t>(radius >> 1)), 0.5f);
   const uint32_t shifted = bits_of_float(x) - kNoiseSqrtHalfTimes2To31Bits;
   const float exponent = ieee_from_int(static_cast<int32_t>(shifted) >> 23);
   const float f = ieee_add(float_of_bits((shifted & 0x007FFFFFu) + kNoiseSqrtHalfBits), -1.0f);
-  float log = kNoiseLog[0];
-  for (int i = 1; i < 8; ++i) log = ieee_fma(log, f, kNoiseLog[i]);
+  float log = k.log[0];
+  for (int i = 1; i < 8; ++i) log = ieee_fma(log, f, k.log[i]);
   const float r = ieee_sqrt(ieee_fma(exponent, kNoiseMinus2Ln2, ieee_mul(log, f)));
 
   const float v = ieee_mul(ieee_from_int(static_cast<int32_t>(angle << 2)), kNoiseTwoToMinus31);
   const float z = ieee_mul(v, v);
-  const float s = ieee_mul(v, ieee_fma(ieee_fma(ieee_fma(kNoiseSin[0], z, kNoiseSin[1]), z, kNoiseSin[2]), z, kNoiseSin[3]));
-  float c = ieee_fma(ieee_fma(ieee_fma(kNoiseCos[0], z, kNoiseCos[1]), z, kNoiseCos[2]), z, 1.0f);
+  const float s = ieee_mul(v, ieee_fma(ieee_fma(ieee_fma(k.sin[0], z, k.sin[1]), z, k.sin[2]), z, k.sin[3]));
+  float c = ieee_fma(ieee_fma(ieee_fma(k.cos[0], z, k.cos[1]), z, k.cos[2]), z, 1.0f);
   c = float_of_bits(bits_of_float(c) ^ (angle & 0x80000000u));
   const bool exchange = (angle & 0x40000000u) != 0;
   return {ieee_mul(r, exchange ? s : c), ieee_mul(r, exchange ? c : s)};

@@ -178,6 +178,7 @@ class NoiseTiles {
     const U u;
     const I i;
     const F f;
+    constexpr NoiseCoefficients p = noise_coefficients();
     VF exponent[kCount], m[kCount], log[kCount], z[kCount], s[kCount], c[kCount];
 #pragma GCC unroll 4
     for (int n = 0; n < kCount; ++n) {
@@ -186,29 +187,29 @@ class NoiseTiles {
       exponent[n] = hn::ConvertTo(f, hn::ShiftRight<23>(hn::BitCast(i, shifted)));
       const VU mantissa = Add(And(shifted, Set(u, 0x007FFFFFu)), Set(u, kNoiseSqrtHalfBits));
       m[n] = Add(hn::BitCast(f, mantissa), Set(f, -1.0f));
-      log[n] = Set(f, kNoiseLog[0]);
+      log[n] = Set(f, p.log[0]);
     }
 #pragma GCC unroll 8
     for (int k = 1; k < 8; ++k) {
 #pragma GCC unroll 4
-      for (int n = 0; n < kCount; ++n) log[n] = MulAdd(log[n], m[n], Set(f, kNoiseLog[k]));
+      for (int n = 0; n < kCount; ++n) log[n] = MulAdd(log[n], m[n], Set(f, p.log[k]));
     }
 #pragma GCC unroll 4
     for (int n = 0; n < kCount; ++n) {
       log[n] = Sqrt(MulAdd(exponent[n], Set(f, kNoiseMinus2Ln2), Mul(log[n], m[n])));
       m[n] = Mul(hn::ConvertTo(f, hn::BitCast(i, hn::ShiftLeft<2>(angle[n]))), Set(f, kNoiseTwoToMinus31));
       z[n] = Mul(m[n], m[n]);
-      s[n] = MulAdd(Set(f, kNoiseSin[0]), z[n], Set(f, kNoiseSin[1]));
-      c[n] = MulAdd(Set(f, kNoiseCos[0]), z[n], Set(f, kNoiseCos[1]));
+      s[n] = MulAdd(Set(f, p.sin[0]), z[n], Set(f, p.sin[1]));
+      c[n] = MulAdd(Set(f, p.cos[0]), z[n], Set(f, p.cos[1]));
     }
 #pragma GCC unroll 4
     for (int n = 0; n < kCount; ++n) {
-      s[n] = MulAdd(s[n], z[n], Set(f, kNoiseSin[2]));
-      c[n] = MulAdd(c[n], z[n], Set(f, kNoiseCos[2]));
+      s[n] = MulAdd(s[n], z[n], Set(f, p.sin[2]));
+      c[n] = MulAdd(c[n], z[n], Set(f, p.cos[2]));
     }
 #pragma GCC unroll 4
     for (int n = 0; n < kCount; ++n) {
-      s[n] = Mul(m[n], MulAdd(s[n], z[n], Set(f, kNoiseSin[3])));
+      s[n] = Mul(m[n], MulAdd(s[n], z[n], Set(f, p.sin[3])));
       c[n] = MulAdd(c[n], z[n], Set(f, 1.0f));
       c[n] = Xor(c[n], hn::BitCast(f, And(angle[n], Set(u, 0x80000000u))));
       const VF exchange = hn::BitCast(f, Add(angle[n], angle[n]));
