@@ -14,6 +14,7 @@
 namespace zerostep {
 namespace {
 
+// A peer that has a core of its own arrives within the spins, one that shares this core needs the yields.
 constexpr int kSpins = 200, kYields = 50;
 constexpr long kSliceNanoseconds = 50'000'000;     // between two looks around
 constexpr double kGraceForALastWordSeconds = 0.3;  // a rank that leaves in distress says so first
@@ -26,6 +27,12 @@ void pause_cpu() {
 
 long futex(std::atomic<uint32_t>* word, int operation, bool between_processes, uint32_t value, const timespec* timeout) {
   return syscall(SYS_futex, word, operation | (between_processes ? 0 : FUTEX_PRIVATE_FLAG), value, timeout, nullptr, 0);
+}
+
+int usable_cores() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
 
 std::string list_of_ranks(const std::vector<int>& ranks) {
@@ -57,6 +64,7 @@ GroupControl::GroupControl(void* memory, int rank, int size, Options options)
       bounce_(reinterpret_cast<std::byte*>(blocks_ + size)),
       rank_(rank),
       size_(size),
+      spins_(size <= usable_cores() ? kSpins : 0),
       options_(std::move(options)) {}
 
 void GroupControl::barrier(const Fingerprint& what) {
@@ -74,7 +82,7 @@ void GroupControl::barrier(const Fingerprint& what) {
 }
 
 void GroupControl::wait_for_generation(uint32_t old_generation, const Fingerprint& what) {
-  for (int i = 0; i < kSpins; ++i) {
+  for (int i = 0; i < spins_; ++i) {
     if (passed(old_generation)) return;
     pause_cpu();
   }

@@ -100,7 +100,7 @@ class GroupControl {
   Header* header_;
   RankBlock* blocks_;
   std::byte* bounce_;
-  const int rank_, size_;
+  const int rank_, size_, spins_;
   Options options_;
   uint64_t arrivals_ = 0;
 };

@@ -30,7 +30,7 @@ MpiJob::MpiJob(std::shared_ptr<MpiSession::State> session, int number, double ti
 }
 
 MpiJob::~MpiJob() {
-  if (announcements_.empty()) return;
+  if (announcements_.empty() || !session->started) return;
   // A rank that has not read the news yet may not do so any more; the messages are small and have left this process.
   std::lock_guard lock(session->mutex);
   for (MPI_Request& request : announcements_)
@@ -44,7 +44,7 @@ int MpiJob::tag(int group, int use) const {
 
 void MpiJob::announce_failure(const std::string& reason) noexcept {
   std::lock_guard news_lock(mutex_);
-  if (failed_) return;
+  if (failed_ || !session->started) return;
   failed_ = true;
   news_.rank = session->rank;
   std::strncpy(news_.text, reason.c_str(), sizeof(news_.text) - 1);

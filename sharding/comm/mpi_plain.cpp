@@ -161,7 +161,7 @@ class PlainMpiCommunicator final : public Communicator::Impl {
       for (int peer = 0; peer < size(); ++peer) sources[static_cast<size_t>(peer)] = bytes_at(values->data(), peer * held);
       sources[static_cast<size_t>(rank())] = bytes_at(source, (part(rank()).first + at) * element);
       reduce(sources.data(), size(), operation.source_type, bytes_at(target, num_bytes(at, operation.target_type)), operation.target_type,
-             mine, operation.op, operation.accumulate);
+             mine, operation.op, operation.accumulate, false);
     }
   }
 

@@ -58,7 +58,9 @@ MpiSession::MpiSession(int* argc, char*** argv) : state_(std::make_shared<State>
 }
 
 MpiSession::~MpiSession() {
-  if (!state_->started || state_->lost_a_rank) return;
+  if (!state_->started) return;
+  state_->started = false;  // a communicator that lives longer leaves MPI alone
+  if (state_->lost_a_rank) return;
   MPI_Comm_free(&state_->comm);
   MPI_Finalize();
 }

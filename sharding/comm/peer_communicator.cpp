@@ -35,7 +35,7 @@ PeerCommunicator::PeerCommunicator(std::shared_ptr<PeerMemory> memory)
       memory_(std::move(memory)),
       control_(memory_->control()),
       sources_(static_cast<size_t>(this->size())),
-      past_cache_bytes_(last_level_cache_bytes()) {}
+      past_cache_bytes_(cache_share_bytes()) {}
 
 PeerCommunicator::~PeerCommunicator() { control_.leave(); }
 
@@ -111,7 +111,7 @@ void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& 
           [[fallthrough]];
         case CollectiveKind::AllReduce:
           reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
-                 operation.accumulate);
+                 operation.accumulate, false);
           break;
         case CollectiveKind::Broadcast:
           if (!sends) std::memcpy(segment.target, sources_[static_cast<size_t>(operation.root)], static_cast<size_t>(bytes));
@@ -160,12 +160,13 @@ const std::byte* PeerCommunicator::source_of(int rank, int segment) {
 void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments,
                                   std::span<const int> direct) {
   const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
-  int64_t moved = 0;  // bytes that this rank writes
+  int64_t touched = 0;  // bytes: what this rank reads or writes, whichever is more
   for (const int i : direct) {
     const int64_t elements = segments[static_cast<size_t>(i)].count;
-    moved += elements * element * (operation.kind == CollectiveKind::AllGather ? size() : 1);
+    touched +=
+        elements * element * (operation.kind == CollectiveKind::AllGather || operation.kind == CollectiveKind::ReduceScatter ? size() : 1);
   }
-  const bool past_cache = static_cast<size_t>(moved) * static_cast<size_t>(size()) > past_cache_bytes_;
+  const bool past_cache = static_cast<size_t>(touched) > past_cache_bytes_;
 
   for (const int i : direct) {
     const Segment& segment = segments[static_cast<size_t>(i)];
@@ -183,14 +184,14 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
         for (int peer = 0; peer < size(); ++peer)
           sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
         reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
-               operation.accumulate);
+               operation.accumulate, past_cache);
         break;
       case CollectiveKind::AllReduce: {
         const Part part = part_of(segment.count, rank(), size());
         for (int peer = 0; peer < size(); ++peer)
           sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
         reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, part.begin * element), operation.target_type,
-               part.count, operation.op, false);
+               part.count, operation.op, false, past_cache);
         break;
       }
       case CollectiveKind::Broadcast:
@@ -239,7 +240,7 @@ void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint&
       case CollectiveKind::ReduceScatter:
       case CollectiveKind::AllReduce:
         reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, begin * target_element), operation.target_type,
-               count, operation.op, operation.accumulate);
+               count, operation.op, operation.accumulate, false);
         break;
       case CollectiveKind::Broadcast:
         if (!sends) std::memcpy(bytes_at(segment.target, begin * element), sources_[static_cast<size_t>(operation.root)], bytes);
