@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a trained model: sets up, builds, trains a small byte-level GPT-2 on C++ source code (LibTorch's own headers) on two ranks at
 # ZeRO stage 3, evaluates it, and prints what it writes. About 10 minutes to build the first time and 4 to train on 2 cores; no GPU, 3 GB of disk.
-# STEPS=N trains for another number of steps (default 400); RANKS=N on another number of ranks (default 2).
+# STEPS=N trains for another number of steps (default 300); RANKS=N on another number of ranks (default 2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash launch/setup.sh
@@ -18,7 +18,7 @@ rm -rf "$run"
 root=()
 [ "$(id -u)" != 0 ] || root=(--allow-run-as-root)
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} mpirun "${root[@]}" --oversubscribe --bind-to none -np "${RANKS:-2}" build/zerostep train configs/quickstart.json \
-  --set run.steps="${STEPS:-400}" --save-model "$run/model"
+  --set run.steps="${STEPS:-300}" --save-model "$run/model"
 
 echo "[quickstart] what it writes after '#include <':"
 build/zerostep generate --model "$run/model" --prompt '#include <' --tokens 300 --temperature 0.7 --seed 1

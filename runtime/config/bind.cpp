@@ -103,7 +103,6 @@ ZeroConfig zero_of(const Values& v) {
   ZeroConfig c;
   const std::string p = "zero_optimization.";
   take(v, p + "stage", c.stage);
-  take(v, p + "contiguous_gradients", c.contiguous_gradients);
   take(v, p + "reduce_scatter", c.reduce_scatter);
   take(v, p + "allgather_partitions", c.allgather_partitions);
   take(v, p + "overlap_comm", c.overlap_comm);

@@ -27,14 +27,14 @@ constexpr Alias kAliases[] = {
 };
 
 constexpr ContextRule kContextRules[] = {
-    {"zero_optimization.reduce_scatter|zero_optimization.contiguous_gradients", Context::StageBelow1, "gradients are all-reduced whole"},
+    {"zero_optimization.reduce_scatter", Context::StageNot1Or2, "stage 0 always all-reduces, stage 3 never does"},
+    {"zero_optimization.round_robin_gradients", Context::StageBelow1, "gradients are all-reduced whole"},
     {"zero_optimization.stage3_max_live_parameters|zero_optimization.stage3_max_reuse_distance|zero_optimization.stage3_prefetch_bucket_"
      "size|"
-     "zero_optimization.stage3_param_persistence_threshold|zero_optimization.stage3_model_persistence_threshold|zero_optimization.sub_"
-     "group_size",
+     "zero_optimization.stage3_param_persistence_threshold|zero_optimization.stage3_model_persistence_threshold",
      Context::StageBelow3, "parameters are whole on every rank"},
-    {"zero_optimization.allgather_partitions|zero_optimization.allgather_bucket_size|zero_optimization.round_robin_gradients",
-     Context::StageNot1Or2, "only stages 1 and 2 cut buckets into slices and gather the updated parameters"},
+    {"zero_optimization.allgather_partitions|zero_optimization.allgather_bucket_size", Context::StageNot1Or2,
+     "only stages 1 and 2 gather all updated parameters"},
     {"gradient_predivide_factor", Context::PrescaledGradients, "gradients are divided by the world size before the sum"},
     {"fp16.loss_scale|fp16.initial_scale_power|fp16.loss_scale_window|fp16.hysteresis|fp16.consecutive_hysteresis|fp16.min_loss_scale",
      Context::Fp16Off, "nothing is scaled"},

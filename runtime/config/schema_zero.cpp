@@ -14,14 +14,15 @@ constexpr std::string_view kNoGroups = "shard groups smaller than the world are 
 
 const Key kKeys[] = {
     {"zero_optimization.stage", H, integer(0, 3), "0", "what is sharded: 0 nothing, 1 optimizer state, 2 gradients too, 3 parameters too"},
-    {"zero_optimization.contiguous_gradients", H, boolean(), "true", "gradients of a bucket lie end to end"},
+    {"zero_optimization.contiguous_gradients", A, boolean(), "",
+     "a unit's gradients always lie end to end in one buffer, written there by the backward"},
     {"zero_optimization.reduce_scatter", H, boolean(), "true", "reduce gradients by reduce-scatter; false all-reduces and drops the rest"},
     {"zero_optimization.reduce_bucket_size", H, integer(1), "500000000", "elements of one reduction"},
     {"zero_optimization.allgather_partitions", H, boolean(), "true", "gather updated parameters by all-gather; false by broadcasts"},
     {"zero_optimization.allgather_bucket_size", H, integer(0), "500000000", "elements of one all-gather of updated parameters"},
     {"zero_optimization.overlap_comm", H, or_null(boolean()), "",
      "communicate while the next unit computes; true at stage 3, else false, where it is missing"},
-    {"zero_optimization.round_robin_gradients", H, boolean(), "false", "deal the parameters to the ranks' slices in turn"},
+    {"zero_optimization.round_robin_gradients", H, boolean(), "false", "every rank owns a share of every parameter, not of every unit"},
     {"zero_optimization.sub_group_size", H, integer(0), "1000000000", "elements that the optimizer updates at once"},
     {"zero_optimization.ignore_unused_parameters", H, boolean(), "true", "a parameter without a gradient is no error"},
     {"zero_optimization.stage3_max_live_parameters", H, integer(0), "1000000000", "gathered elements held at once; 0 is one unit"},

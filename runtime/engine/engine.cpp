@@ -226,7 +226,7 @@ void Engine::update(const Action& action) {
       break;
     }
     case ActionKind::GatherUpdated:
-      streamer_.gather_updated(action.parts, plan_.train.options.allgather_partitions);
+      streamer_.gather_updated(action.parts, plan_.train.options.allgather_partitions || plan_.train.options.stage == 3);
       break;
     default:
       fail_protocol("[engine] {} after the scalars", name_of(action.kind));

@@ -335,7 +335,7 @@ TEST(Config, ARealFileIsUnderstood) {
   EXPECT_EQ(loaded.config.number_checkpoints, 8);
   EXPECT_EQ(loaded.config.batch.micro_batch_size, 8);
   expect_words(warnings_of(loaded), {"use_dynamic_tiling has no effect", "memory_efficient_linear has no effect",
-                                     "partition_activations has no effect", "aio.block_size", "round_robin_gradients has no effect"});
+                                     "partition_activations has no effect", "aio.block_size"});
 }
 
 TEST(Config, TheResolvedFormIsAFixedPoint) {
