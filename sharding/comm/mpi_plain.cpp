@@ -38,24 +38,21 @@ class PlainMpiCommunicator final : public Communicator::Impl {
     const Fingerprint fingerprint(operation);
     guarded(fingerprint, [&] {
       meet(fingerprint, nullptr, 0);
-      for (const Segment& segment : operation.segments) {
-        if (segment.count == 0) continue;
-        switch (operation.kind) {
-          case CollectiveKind::AllGather:
-            all_gather(operation, fingerprint, segment);
-            break;
-          case CollectiveKind::ReduceScatter:
-            reduce_scatter(operation, fingerprint, segment);
-            break;
-          case CollectiveKind::AllReduce:
-            all_reduce(operation, fingerprint, segment);
-            break;
-          case CollectiveKind::Broadcast:
-            broadcast(operation, fingerprint, segment);
-            break;
-          case CollectiveKind::Barrier:
-            break;
-        }
+      switch (operation.kind) {
+        case CollectiveKind::AllGather:
+          all_gather(operation, fingerprint);
+          break;
+        case CollectiveKind::ReduceScatter:
+          reduce_scatter(operation, fingerprint);
+          break;
+        case CollectiveKind::AllReduce:
+          all_reduce(operation, fingerprint);
+          break;
+        case CollectiveKind::Broadcast:
+          broadcast(operation, fingerprint);
+          break;
+        case CollectiveKind::Barrier:
+          break;
       }
     });
   }
@@ -123,78 +120,125 @@ class PlainMpiCommunicator final : public Communicator::Impl {
     return headers;
   }
 
-  void all_gather(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
-    const int64_t bytes = num_bytes(segment.count, operation.source_type);
+  void all_gather(const Operation& operation, const Fingerprint& fingerprint) {
     MpiMessages exchange = messages();
-    for (int step = 1; step < size(); ++step) {
-      const int to = (rank() + step) % size(), from = (rank() - step + size()) % size();
-      exchange.receive(from, tags_.data, bytes_at(segment.target, from * bytes), bytes);
-      exchange.send(to, tags_.data, segment.source, bytes);
-    }
-    std::byte* own = bytes_at(segment.target, rank() * bytes);
-    if (own != segment.source) std::memcpy(own, segment.source, static_cast<size_t>(bytes));
-    exchange.wait(fingerprint);
-  }
-
-  // Sums part `rank` of every rank's source into the target. Part p is the elements [begin(p), begin(p) + count(p)).
-  template <typename Part>
-  void reduce_part(const Operation& operation, const Fingerprint& fingerprint, const void* source, void* target, const Part& part) {
-    const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
-    const int64_t chunk = std::max<int64_t>(1, plain_.reduce_bytes / element / size());
-    int64_t longest = 0;
-    for (int peer = 0; peer < size(); ++peer) longest = std::max(longest, part(peer).second);
-    const int64_t held = std::min(chunk, longest) * element;
-    auto values = std::make_shared<PrivateBuffer>(static_cast<size_t>(held * size()));
-    std::vector<const void*> sources(static_cast<size_t>(size()));
-    // The chunk of part p that starts at `at`, empty past the end of a shorter part.
-    const auto count_at = [&](int p, int64_t at) { return std::clamp<int64_t>(part(p).second - at, 0, chunk); };
-    for (int64_t at = 0; at < longest; at += chunk) {
-      MpiMessages exchange = messages();
-      exchange.keep(values);
-      const int64_t mine = count_at(rank(), at);
+    for (const Segment& segment : operation.segments) {
+      const int64_t bytes = num_bytes(segment.count, operation.source_type);
       for (int step = 1; step < size(); ++step) {
         const int to = (rank() + step) % size(), from = (rank() - step + size()) % size();
-        exchange.receive(from, tags_.data, bytes_at(values->data(), from * held), mine * element);
-        exchange.send(to, tags_.data, bytes_at(source, (part(to).first + at) * element), count_at(to, at) * element);
+        exchange.receive(from, tags_.data, bytes_at(segment.target, from * bytes), bytes);
+        exchange.send(to, tags_.data, segment.source, bytes);
       }
-      exchange.wait(fingerprint);
-      for (int peer = 0; peer < size(); ++peer) sources[static_cast<size_t>(peer)] = bytes_at(values->data(), peer * held);
-      sources[static_cast<size_t>(rank())] = bytes_at(source, (part(rank()).first + at) * element);
-      reduce(sources.data(), size(), operation.source_type, bytes_at(target, num_bytes(at, operation.target_type)), operation.target_type,
-             mine, operation.op, operation.accumulate, false);
-    }
-  }
-
-  void reduce_scatter(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
-    reduce_part(operation, fingerprint, segment.source, segment.target,
-                [&](int peer) { return std::pair<int64_t, int64_t>(peer * segment.count, segment.count); });
-  }
-
-  void all_reduce(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
-    const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
-    const int64_t each = (segment.count + size() - 1) / size();
-    const auto part = [&](int peer) {
-      const int64_t begin = std::min(segment.count, peer * each);
-      return std::pair<int64_t, int64_t>(begin, std::min(segment.count, begin + each) - begin);
-    };
-    reduce_part(operation, fingerprint, segment.source, bytes_at(segment.target, part(rank()).first * element), part);
-    MpiMessages exchange = messages();
-    for (int step = 1; step < size(); ++step) {
-      const int to = (rank() + step) % size(), from = (rank() - step + size()) % size();
-      exchange.receive(from, tags_.data, bytes_at(segment.target, part(from).first * element), part(from).second * element);
-      exchange.send(to, tags_.data, bytes_at(segment.target, part(rank()).first * element), part(rank()).second * element);
+      std::byte* own = bytes_at(segment.target, rank() * bytes);
+      if (own != segment.source && bytes > 0) std::memcpy(own, segment.source, static_cast<size_t>(bytes));
     }
     exchange.wait(fingerprint);
   }
 
-  void broadcast(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
-    const int64_t bytes = num_bytes(segment.count, operation.source_type);
+  // The elements of a segment that a rank sums.
+  struct Part {
+    int64_t begin, count;
+  };
+  Part part_of(const Operation& operation, const Segment& segment, int peer) const {
+    if (operation.kind == CollectiveKind::ReduceScatter) return {peer * segment.count, segment.count};
+    const int64_t each = (segment.count + size() - 1) / size(), begin = std::min(segment.count, peer * each);
+    return {begin, std::min(segment.count, begin + each) - begin};
+  }
+
+  // Elements [at, at + count) of every rank's part of a segment; fewer where a part ends before.
+  struct Piece {
+    const Segment* segment;
+    int64_t at, count;
+    int64_t held_at;  // where the other ranks' values wait, rank after rank, in bytes
+  };
+
+  // Sums this rank's parts, in rounds that hold no more than reduce_bytes. target(segment) is where this rank's part of it goes.
+  template <typename Target>
+  void reduce_parts(const Operation& operation, const Fingerprint& fingerprint, const Target& target) {
+    const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+    const int64_t most = std::max<int64_t>(1, plain_.reduce_bytes / element / size());  // elements of a part in one round
+    std::vector<Piece> round;
+    int64_t held = 0;
+    const auto flush = [&] {
+      if (!round.empty()) reduce_round(operation, fingerprint, round, held, target);
+      round.clear();
+      held = 0;
+    };
+    for (const Segment& segment : operation.segments) {
+      const int64_t longest = part_of(operation, segment, 0).count;
+      for (int64_t at = 0; at < longest; at += most) {
+        const int64_t count = std::min(most, longest - at), bytes = count * element * size();
+        if (held + bytes > plain_.reduce_bytes) flush();
+        round.push_back({&segment, at, count, held});
+        held += bytes;
+      }
+    }
+    flush();
+  }
+
+  template <typename Target>
+  void reduce_round(const Operation& operation, const Fingerprint& fingerprint, const std::vector<Piece>& round, int64_t held,
+                    const Target& target) {
+    const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+    const auto count_for = [&](const Piece& piece, int peer) {
+      return std::clamp<int64_t>(part_of(operation, *piece.segment, peer).count - piece.at, 0, piece.count);
+    };
+    const auto mine_at = [&](const Piece& piece, int peer) {
+      return bytes_at(piece.segment->source, (part_of(operation, *piece.segment, peer).begin + piece.at) * element);
+    };
+    auto values = std::make_shared<PrivateBuffer>(static_cast<size_t>(held));
     MpiMessages exchange = messages();
-    if (rank() != operation.root) {
-      exchange.receive(operation.root, tags_.data, segment.target, bytes);
-    } else {
+    exchange.keep(values);
+    for (const Piece& piece : round) {
+      for (int step = 1; step < size(); ++step) {
+        const int to = (rank() + step) % size(), from = (rank() - step + size()) % size();
+        exchange.receive(from, tags_.data, bytes_at(values->data(), piece.held_at + from * piece.count * element),
+                         count_for(piece, rank()) * element);
+        exchange.send(to, tags_.data, mine_at(piece, to), count_for(piece, to) * element);
+      }
+    }
+    exchange.wait(fingerprint);
+    std::vector<const void*> sources(static_cast<size_t>(size()));
+    for (const Piece& piece : round) {
       for (int peer = 0; peer < size(); ++peer)
-        if (peer != rank()) exchange.send(peer, tags_.data, segment.target, bytes);
+        sources[static_cast<size_t>(peer)] = bytes_at(values->data(), piece.held_at + peer * piece.count * element);
+      sources[static_cast<size_t>(rank())] = mine_at(piece, rank());
+      reduce(sources.data(), size(), operation.source_type, bytes_at(target(*piece.segment), num_bytes(piece.at, operation.target_type)),
+             operation.target_type, count_for(piece, rank()), operation.op, operation.accumulate, false);
+    }
+  }
+
+  void reduce_scatter(const Operation& operation, const Fingerprint& fingerprint) {
+    reduce_parts(operation, fingerprint, [](const Segment& segment) { return segment.target; });
+  }
+
+  void all_reduce(const Operation& operation, const Fingerprint& fingerprint) {
+    const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+    const auto place = [&](const Segment& segment, int peer) {
+      return bytes_at(segment.target, part_of(operation, segment, peer).begin * element);
+    };
+    reduce_parts(operation, fingerprint, [&](const Segment& segment) { return place(segment, rank()); });
+    MpiMessages exchange = messages();
+    for (const Segment& segment : operation.segments) {
+      for (int step = 1; step < size(); ++step) {
+        const int to = (rank() + step) % size(), from = (rank() - step + size()) % size();
+        exchange.receive(from, tags_.data, place(segment, from), part_of(operation, segment, from).count * element);
+        exchange.send(to, tags_.data, place(segment, rank()), part_of(operation, segment, rank()).count * element);
+      }
+    }
+    exchange.wait(fingerprint);
+  }
+
+  void broadcast(const Operation& operation, const Fingerprint& fingerprint) {
+    MpiMessages exchange = messages();
+    for (const Segment& segment : operation.segments) {
+      const int64_t bytes = num_bytes(segment.count, operation.source_type);
+      if (rank() != operation.root) {
+        exchange.receive(operation.root, tags_.data, segment.target, bytes);
+      } else {
+        for (int peer = 0; peer < size(); ++peer)
+          if (peer != rank()) exchange.send(peer, tags_.data, segment.target, bytes);
+      }
     }
     exchange.wait(fingerprint);
   }
