@@ -11,10 +11,14 @@ constexpr size_t size_of(DType t) { return t == DType::F64 ? 8 : t == DType::F32
 constexpr bool is_16bit(DType t) { return t == DType::BF16 || t == DType::F16; }
 constexpr const char* name_of(DType t) {
   switch (t) {
-    case DType::F32: return "fp32";
-    case DType::BF16: return "bf16";
-    case DType::F16: return "fp16";
-    case DType::F64: return "fp64";
+    case DType::F32:
+      return "fp32";
+    case DType::BF16:
+      return "bf16";
+    case DType::F16:
+      return "fp16";
+    case DType::F64:
+      return "fp64";
   }
   return "?";
 }

@@ -4,6 +4,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
 
+#include "models/gradient_kernels.h"
 #include "models/linear.h"
 
 namespace zerostep {
@@ -37,22 +38,24 @@ at::Tensor ParameterGradient::part(int64_t first_column, int64_t num_columns) co
 void ParameterGradient::product(const at::Tensor& left, const at::Tensor& right, int64_t first_column) {
   if (!wanted_) return;
   at::Tensor to = part(first_column, right.size(1));
-  if (!overwrite_) {
-    to.add_(at::mm(left, right));
-  } else if (to.scalar_type() == left.scalar_type()) {
+  if (overwrite_ && to.scalar_type() == left.scalar_type()) {
     at::mm_out(to, left, right);
+  } else if (to.scalar_type() == left.scalar_type()) {
+    to.add_(at::mm(left, right));
   } else {
-    to.copy_(at::mm(left, right));
+    convert_into(at::mm(left, right), to, !overwrite_);
   }
 }
 
 void ParameterGradient::row_sum(const at::Tensor& rows, int64_t first_column) {
   if (!wanted_) return;
   at::Tensor to = part(first_column, rows.size(1));
-  if (overwrite_) {
-    at::sum_out(to, rows, {0}, false, to.scalar_type());
+  if (to.scalar_type() != rows.scalar_type()) {
+    sum_rows(rows, to, !overwrite_);
+  } else if (overwrite_) {
+    at::sum_out(to, rows, {0});
   } else {
-    to.add_(rows.sum({0}, false, to.scalar_type()));
+    to.add_(rows.sum({0}));
   }
 }
 
@@ -68,19 +71,14 @@ void ParameterGradient::value(const at::Tensor& gradient) {
 void ParameterGradient::leading_rows(const at::Tensor& gradient) {
   if (!wanted_) return;
   const int64_t rows = gradient.size(1);
-  at::Tensor to = target_.narrow(0, 0, rows);
-  if (overwrite_) {
-    at::sum_out(to, gradient, {0}, false, to.scalar_type());
-    if (rows < target_.size(0)) target_.narrow(0, rows, target_.size(0) - rows).zero_();
-  } else {
-    to.add_(gradient.sum({0}, false, to.scalar_type()));
-  }
+  sum_rows(gradient, target_.narrow(0, 0, rows), !overwrite_);
+  if (overwrite_ && rows < target_.size(0)) target_.narrow(0, rows, target_.size(0) - rows).zero_();
 }
 
 void ParameterGradient::scattered_rows(const at::Tensor& indices, const at::Tensor& rows) {
   if (!wanted_) return;
   if (overwrite_) target_.zero_();
-  target_.index_add_(0, indices, rows.to(target_.scalar_type()));
+  add_rows(target_, indices, rows);
 }
 
 }  // namespace zerostep

@@ -8,7 +8,8 @@
 namespace zerostep {
 
 FlatLayout::FlatLayout(std::span<const int64_t> sizes, const Options& options) : options_(options), sizes_(sizes.begin(), sizes.end()) {
-  if (options.ranks < 1 || options.alignment < 1) fail_protocol("[flat layout] expected ranks and alignment of at least 1, got {} and {}", options.ranks, options.alignment);
+  if (options.ranks < 1 || options.alignment < 1)
+    fail_protocol("[flat layout] expected ranks and alignment of at least 1, got {} and {}", options.ranks, options.alignment);
   const int64_t quantum = options.ranks * options.alignment;
   const int64_t limit = options.max_slice_elements > 0 ? round_up(options.max_slice_elements, quantum) : INT64_MAX;
   int64_t end = 0;  // of the last parameter placed

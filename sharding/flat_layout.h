@@ -13,8 +13,8 @@ class FlatLayout {
  public:
   struct Options {
     int ranks = 1;
-    int64_t alignment = 16;           // elements: 64 bytes of the smallest type that the group is kept in
-    int64_t max_slice_elements = 0;   // at most this many a slice, rounded up to ranks * alignment; 0: no limit
+    int64_t alignment = 16;            // elements: 64 bytes of the smallest type that the group is kept in
+    int64_t max_slice_elements = 0;    // at most this many a slice, rounded up to ranks * alignment; 0: no limit
     bool slice_per_parameter = false;  // round-robin: every rank owns a share of every parameter
   };
   struct Slice {

@@ -115,9 +115,8 @@ ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
   cost.output_bytes = z.hidden;
-  const int64_t dropped = drops(s, s.options.embd_pdrop) ? z.hidden : 0, converted = z.reduced ? 4 * z.tokens * z.width : 0;
-  cost.backward_transient_bytes = z.hidden + dropped + converted;
-  cost.accumulating_backward_transient_bytes = z.hidden + dropped + std::max(converted, 4 * s.sequence * z.width);
+  cost.backward_transient_bytes = z.hidden * (drops(s, s.options.embd_pdrop) ? 2 : 1);
+  cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
   cost.forward_flops = 0;
   return cost;
 }

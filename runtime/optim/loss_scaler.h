@@ -10,8 +10,8 @@ class LossScaler {
  public:
   explicit LossScaler(const PrecisionConfig& precision);
   double scale() const { return scale_; }
-  // Says whether the step overflowed; the scale for the next step follows. RunError when an overflow comes at min_loss_scale (fp16), or after
-  // many overflowing steps in a row (bf16).
+  // Says whether the step overflowed; the scale for the next step follows. RunError when an overflow comes at min_loss_scale (fp16), or
+  // after many overflowing steps in a row (bf16).
   void update(bool overflow);
   struct State {
     double scale;

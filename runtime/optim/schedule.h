@@ -6,7 +6,8 @@
 
 namespace zerostep {
 
-// Learning rate (and momentum) of each applied step: a pure function of k, the number of updates applied before it (skipped steps do not count).
+// Learning rate (and momentum) of each applied step: a pure function of k, the number of updates applied before it (skipped steps do not
+// count).
 struct ScheduledValues {
   double lr;
   double beta1, beta2;  // OneCycle with cycle_momentum changes them; else the optimizer's

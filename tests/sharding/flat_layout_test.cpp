@@ -19,7 +19,8 @@ void expect_partition(const FlatLayout& layout) {
       last = piece.shard_offset + piece.count;
       EXPECT_LE(last, layout.shard_elements());
       EXPECT_EQ(piece.full_offset, layout.offset(piece.parameter) + piece.parameter_offset);
-      for (int64_t i = 0; i < piece.count; ++i) ++owned[static_cast<size_t>(piece.parameter)].at(static_cast<size_t>(piece.parameter_offset + i));
+      for (int64_t i = 0; i < piece.count; ++i)
+        ++owned[static_cast<size_t>(piece.parameter)].at(static_cast<size_t>(piece.parameter_offset + i));
       // The shard's place and the full buffer's place are the same place of the same slice.
       bool found = false;
       for (const auto& s : layout.slices())
@@ -40,7 +41,8 @@ TEST(FlatLayout, PartitionsOddParametersOverAnyNumberOfRanks) {
         const FlatLayout layout(sizes, {ranks, 16, limit, round_robin});
         expect_partition(layout);
         EXPECT_EQ(layout.full_elements() % (ranks * 16), 0);
-        for (const auto& s : layout.slices()) EXPECT_TRUE(limit == 0 || s.per_rank * ranks <= (limit + ranks * 16 - 1) / (ranks * 16) * (ranks * 16));
+        for (const auto& s : layout.slices())
+          EXPECT_TRUE(limit == 0 || s.per_rank * ranks <= (limit + ranks * 16 - 1) / (ranks * 16) * (ranks * 16));
       }
 }
 

@@ -1,0 +1,232 @@
+#include "launch/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "base/error.h"
+#include "base/nearest_name.h"
+#include "launch/commands.h"
+
+namespace zerostep {
+namespace {
+
+constexpr const char* kAbout =
+    "zerostep trains neural networks whose parameters, gradients and optimizer state are sharded over MPI ranks, from one DeepSpeed-style "
+    "JSON file.";
+
+constexpr const char* kFooter = R"(
+Examples:
+  zerostep config --keys                              every key of the configuration file
+  zerostep plan run.json --world 4                    memory and traffic of a step on 4 ranks, before anything runs
+  mpirun -np 4 zerostep train run.json                4 ranks; without mpirun one rank
+  zerostep train run.json --set run.steps=10          one value of the file changed
+  zerostep eval run.json --checkpoint model/          loss of a saved model
+  zerostep generate --model model/ --prompt 'Once'    text from it
+
+Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
+step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
+
+std::string not_in_this_version(const std::string& what, const std::string& instead) {
+  return fmt::format("{} is not in this version{}", what, instead.empty() ? "" : ": " + instead);
+}
+
+// The commands as CLI11 knows them. A parsed command is `run`.
+class CommandLine {
+ public:
+  explicit CommandLine(Job& job) : job_(job), app_(kAbout, "zerostep") {
+    app_.footer(kFooter);
+    app_.require_subcommand(1);
+    app_.get_formatter()->column_width(34);
+    add_train();
+    add_plan();
+    add_config();
+    add_init();
+    add_eval();
+    add_generate();
+    add_inspect();
+    add_later("export", "a checkpoint as a Hugging Face directory",
+              "`zerostep train FILE --save-model HF_DIR` writes one at the end of a run");
+    add_later("rebuild", "the weights of a zeroth-order run from its log", "");
+    add_later("sweep", "many runs over many devices", "");
+    add_later("plot", "pictures and a report of runs", "every run leaves its figures in metrics.csv");
+  }
+
+  CLI::App& app() { return app_; }
+  int run() { return run_ ? run_() : kWrongInput; }
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const CLI::App* sub : app_.get_subcommands([](const CLI::App*) { return true; })) out.push_back(sub->get_name());
+    return out;
+  }
+
+ private:
+  // Commands that need one process run on rank 0 alone.
+  template <typename Command>
+  void on_one_rank(CLI::App* sub, Command command) {
+    sub->callback([this, command] { run_ = [this, command] { return job_.speaks() ? command() : kDone; }; });
+  }
+
+  static void add_file(CLI::App* sub, ConfigArguments& arguments, bool required = true) {
+    CLI::Option* file = sub->add_option("FILE", arguments.file, "the configuration file (JSON with comments)");
+    if (required) file->required();
+    sub->add_option("--set", arguments.set, "change one value of the file; VALUE is JSON, else a string; may be given several times")
+        ->type_name("PATH=VALUE")
+        ->allow_extra_args(false);
+  }
+
+  void add_train() {
+    CLI::App* sub = app_.add_subcommand("train", "trains; mpirun -np N zerostep train FILE is N ranks");
+    add_file(sub, train_);
+    sub->add_option("--save-model", train_.save_model, "write the trained weights at the end as a Hugging Face directory")
+        ->type_name("HF_DIR");
+    CLI::Option* resume =
+        sub->add_option("--resume", resume_, "continue from a checkpoint (not in this version)")->expected(0, 1)->type_name("[CHECKPOINT]");
+    sub->add_option("--device", device_, "cpu or cuda; what run.device says by default")->type_name("cpu|cuda");
+    sub->footer(
+        "\nLeaves <run.output_dir>/<run.name>/: config.json (resolved, a valid input), plan.json, metrics.csv (a row a step), log.txt.\n"
+        "Shows a progress line on a terminal, plain lines every steps_per_print elsewhere.\n"
+        "Example: mpirun -np 2 zerostep train run.json --set zero_optimization.stage=3 --set run.name=stage3\n"
+        "Exit status: 0 done, 2 wrong input (nothing was started), 1 the run failed, 130/143 after SIGINT/SIGTERM, 0 after SIGUSR1.");
+    sub->callback([this, resume] {
+      if (resume->count() > 0)
+        throw InputError(not_in_this_version("--resume", "checkpoints come later; `--save-model HF_DIR` keeps the trained weights"));
+      if (!device_.empty()) train_.set.push_back("run.device=\"" + device_ + "\"");
+      run_ = [this] { return train(job_, train_); };
+    });
+  }
+
+  void add_plan() {
+    CLI::App* sub = app_.add_subcommand("plan", "the plan of one step and its cost, without training or allocating");
+    add_file(sub, plan_);
+    sub->add_option("--world", plan_.world, "ranks to plan for")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    sub->add_option("--ranks-per-node", plan_.ranks_per_node, "ranks that share the memory of one machine")->check(CLI::Range(1, 1 << 20));
+    sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
+    sub->add_flag("--actions", plan_.actions, "every action of the step, in order");
+    sub->footer("\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000");
+    on_one_rank(sub, [this] { return plan(plan_); });
+  }
+
+  void add_config() {
+    CLI::App* sub = app_.add_subcommand("config", "the resolved configuration with the origin of each value, or every known key");
+    add_file(sub, config_, false);
+    sub->add_flag("--keys", config_.keys, "every known key: its list (honoured, accepted, refused), type, default and meaning");
+    sub->add_flag("--json", config_.json, "the resolved configuration as plain JSON, a valid input");
+    sub->add_option("--world", config_.world, "ranks, for the batch arithmetic")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    sub->callback([this] {
+      if (config_.file.empty() && !config_.keys) fail_input("config: expected a FILE, or --keys; see `zerostep config --help`");
+      run_ = [this] { return job_.speaks() ? show_config(config_) : kDone; };
+    });
+  }
+
+  void add_init() {
+    CLI::App* sub =
+        app_.add_subcommand("init", "writes the untrained model that `train FILE` would start from, as a Hugging Face directory");
+    add_file(sub, init_);
+    sub->add_option("HF_DIR", init_.directory, "the directory to write: config.json, model.safetensors, tokenizer files")->required();
+    sub->footer("\nExample: zerostep init run.json untrained/");
+    on_one_rank(sub, [this] { return init(init_); });
+  }
+
+  void add_eval() {
+    CLI::App* sub = app_.add_subcommand("eval", "loss and perplexity on data.eval; under mpirun shared by the ranks");
+    add_file(sub, eval_);
+    sub->add_option("--checkpoint,--model", eval_.model, "the weights, a Hugging Face directory; the untrained model where it is missing")
+        ->type_name("HF_DIR");
+    sub->add_flag("--json", eval_.json, "{\"loss\", \"perplexity\"}");
+    sub->footer("\nExample: zerostep eval run.json --checkpoint model/ --json");
+    sub->callback([this] { run_ = [this] { return eval(job_, eval_); }; });
+  }
+
+  void add_generate() {
+    CLI::App* sub = app_.add_subcommand("generate", "text from a saved model");
+    sub->add_option("--model,--checkpoint", generate_.model, "a Hugging Face directory")->required()->type_name("HF_DIR");
+    sub->add_option("--prompt", generate_.prompt, "the text to continue; empty: a new document")->type_name("TEXT");
+    sub->add_option("--tokens", generate_.tokens, "at most so many tokens")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->capture_default_str();
+    sub->add_option("--temperature", generate_.temperature,
+                    "below 1 likelier, above 1 more varied text; 0 always takes the likeliest token")
+        ->check(CLI::Range(0.0, 1e6))
+        ->capture_default_str();
+    sub->add_option("--top-k", generate_.top_k, "sample among the K likeliest tokens; 0: all")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->capture_default_str();
+    sub->add_option("--seed", generate_.seed, "the same seed gives the same text")->capture_default_str();
+    sub->add_option("--tokenizer", generate_.tokenizer, "'byte' or tokenizer files, where the directory of the model has none")
+        ->type_name("PATH");
+    sub->add_flag("--ignore-end", generate_.ignore_end, "go on after an end-of-document token");
+    sub->add_flag("--only-new", generate_.only_new, "do not print the prompt");
+    sub->footer("\nExample: zerostep generate --model model/ --prompt 'namespace ' --tokens 200 --temperature 0.8 --top-k 40 --seed 1");
+    on_one_rank(sub, [this] { return generate(generate_); });
+  }
+
+  void add_inspect() {
+    CLI::App* sub = app_.add_subcommand("inspect", "batches or model of a configuration, as JSON");
+    sub->require_subcommand(1);
+    CLI::App* batches =
+        sub->add_subcommand("batches", "JSON lines {step, samples, labels}: the global batches that `train` sees, steps from 0");
+    add_file(batches, batches_);
+    batches->add_option("--steps", batches_.steps, "how many")->check(CLI::Range(int64_t{0}, int64_t{1} << 40))->capture_default_str();
+    batches->add_option("--first", batches_.first_step, "from this step on")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->capture_default_str();
+    batches->add_option("--world", batches_.world, "ranks, where the file gives only the micro-batch of one")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    on_one_rank(batches, [this] { return inspect_batches(batches_); });
+    CLI::App* model = sub->add_subcommand("model", "units and parameters with shapes and first global element, and the number of elements");
+    add_file(model, model_);
+    on_one_rank(model, [this] { return inspect_model(model_); });
+    add_later(sub, "checkpoint", "a checkpoint's manifest, its checksums verified", "");
+    add_later(sub, "noise", "the values of a zeroth-order direction", "");
+  }
+
+  void add_later(const std::string& name, const std::string& about, const std::string& instead) { add_later(&app_, name, about, instead); }
+  void add_later(CLI::App* parent, const std::string& name, const std::string& about, const std::string& instead) {
+    CLI::App* sub = parent->add_subcommand(name, about + " (not in this version)");
+    sub->allow_extras();
+    const std::string command = parent == &app_ ? name : parent->get_name() + " " + name;
+    sub->callback([command, instead] { throw InputError(not_in_this_version("`zerostep " + command + "`", instead)); });
+  }
+
+  Job& job_;
+  CLI::App app_;
+  std::function<int()> run_;
+  TrainArguments train_;
+  std::string resume_, device_;
+  PlanArguments plan_;
+  ShowConfigArguments config_;
+  InitArguments init_;
+  EvalArguments eval_;
+  GenerateArguments generate_;
+  InspectBatchesArguments batches_;
+  ConfigArguments model_;
+};
+
+}  // namespace
+
+int run_command_line(Job& job, int argc, char** argv) {
+  CommandLine line(job);
+  try {
+    line.app().parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    if (job.speaks()) line.app().exit(help);
+    return kDone;
+  } catch (const CLI::ParseError& error) {
+    std::string text = error.what();
+    if (argc > 1 && argv[1][0] != '-' && line.app().get_subcommands().empty()) {
+      const std::vector<std::string> names = line.names();
+      const std::vector<std::string_view> views(names.begin(), names.end());
+      const std::string_view nearest = nearest_name(argv[1], views);
+      text = fmt::format("no command '{}'{}; the commands are {}", argv[1], nearest.empty() ? "" : fmt::format(": is '{}' meant?", nearest),
+                         fmt::join(names, ", "));
+    }
+    const std::string command = line.app().get_subcommands().empty() ? "" : " " + line.app().get_subcommands().front()->get_name();
+    throw InputError(fmt::format("{} (`zerostep{} --help` says more)", text, command));
+  }
+  return line.run();
+}
+
+}  // namespace zerostep

@@ -1,0 +1,63 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/job.h"
+
+namespace zerostep {
+
+// The commands of the command line, each in the file of its name. They return the exit status and throw errors.
+
+struct ConfigArguments {
+  std::string file;
+  std::vector<std::string> set;
+};
+
+struct TrainArguments : ConfigArguments {
+  std::string save_model;  // a Hugging Face directory to write at the end; "": none
+};
+int train(Job& job, const TrainArguments& arguments);
+
+struct PlanArguments : ConfigArguments {
+  int world = 1, ranks_per_node = 0;  // 0: all on this machine
+  bool json = false, actions = false;
+};
+int plan(const PlanArguments& arguments);
+
+struct ShowConfigArguments : ConfigArguments {
+  bool keys = false, json = false;
+  int world = 1;
+};
+int show_config(const ShowConfigArguments& arguments);
+
+struct InitArguments : ConfigArguments {
+  std::string directory;
+};
+int init(const InitArguments& arguments);
+
+struct EvalArguments : ConfigArguments {
+  std::string model;  // a Hugging Face directory; "": the untrained model
+  bool json = false;
+};
+int eval(Job& job, const EvalArguments& arguments);
+
+struct GenerateArguments {
+  std::string model, prompt, tokenizer;
+  int64_t tokens = 200;
+  double temperature = 1.0;
+  int64_t top_k = 0;
+  uint64_t seed = 0;
+  bool only_new = false, ignore_end = false;
+};
+int generate(const GenerateArguments& arguments);
+
+struct InspectBatchesArguments : ConfigArguments {
+  int64_t steps = 1, first_step = 0;
+  int world = 1;
+};
+int inspect_batches(const InspectBatchesArguments& arguments);
+int inspect_model(const ConfigArguments& arguments);
+
+}  // namespace zerostep

@@ -1,0 +1,93 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "launch/commands.h"
+#include "launch/evaluation.h"
+#include "launch/machine.h"
+#include "launch/model_files.h"
+#include "launch/subject.h"
+#include "runtime/report/format.h"
+#include "runtime/report/plan_report.h"
+
+namespace zerostep {
+namespace {
+
+struct EvalSetup {
+  Subject subject;
+  std::unique_ptr<DataStream> data;
+  ParameterReader parameters;
+  std::optional<TrainingPlan> plan;
+};
+
+// The parameters of the model in the directory, which must be the one that the file describes.
+ParameterReader parameters_of(const EvalArguments& arguments, const Subject& subject) {
+  if (arguments.model.empty()) return initial_values_of(subject.config().seed);
+  SavedModel saved = open_model(arguments.model);
+  const auto& units = subject.model->units();
+  const auto& found = saved.model->units();
+  for (size_t u = 0; u < std::max(units.size(), found.size()); ++u) {
+    const bool same = u < units.size() && u < found.size() && units[u].parameters.size() == found[u].parameters.size() &&
+                      std::equal(units[u].parameters.begin(), units[u].parameters.end(), found[u].parameters.begin(),
+                                 [](const ParameterInfo& a, const ParameterInfo& b) { return a.name == b.name && a.shape == b.shape; });
+    if (!same)
+      fail_input(
+          "{}: the model in {} is not the one that this file describes: they differ in unit {} ({} parameters against {}). Give the file "
+          "that "
+          "trained it",
+          subject.config().file, arguments.model, u < units.size() ? units[u].name : found[u].name, grouped(saved.model->num_elements()),
+          grouped(subject.model->num_elements()));
+  }
+  return std::move(saved.read);
+}
+
+void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
+  setup.subject = load_subject(arguments, job.size());
+  Config& config = setup.subject.loaded.config;
+  // Nothing is updated: no optimizer state.
+  config.optimizer.type = OptimizerConfig::Type::SGD;
+  config.optimizer.momentum = 0;
+  setup.data = open_evaluation_data(setup.subject);
+  setup.parameters = parameters_of(arguments, setup.subject);
+  setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
+  const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
+  const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};
+  if (!report.fits()) throw InputError(does_not_fit(report));
+}
+
+}  // namespace
+
+int eval(Job& job, const EvalArguments& arguments) {
+  set_threads(job.local_size());
+  EvalSetup setup;
+  job.together("evaluation", [&] { prepare(job, arguments, setup); });
+  job.require_equal("configuration", setup.subject.loaded.resolved_json, [](const std::string&, const std::string&, int rank) {
+    return fmt::format("rank {} was started with another configuration than rank 0: start every rank with the same file and the same --set",
+                       rank);
+  });
+  const Config& config = setup.subject.config();
+  if (job.speaks()) {
+    print_warnings(setup.subject.loaded);
+    if (arguments.model.empty())
+      fmt::print(stderr, "no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
+  }
+  try {
+    Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters,
+                  job.start(config.run.collective_timeout_seconds));
+    const EvaluationResult result = evaluate(engine, *setup.data, config.batch.micro_batch_size, job.rank(), job.size());
+    if (!job.speaks()) return kDone;
+    const double perplexity = std::exp(result.loss);
+    if (arguments.json)
+      fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss}, {"perplexity", perplexity}}.dump());
+    else
+      fmt::print("loss {}, perplexity {} over {} tokens in {} samples\n", round_trip(result.loss), round_trip(perplexity),
+                 grouped(result.tokens), grouped(setup.data->num_samples()));
+    return kDone;
+  } catch (const std::exception& error) {
+    return job.failed(error);
+  }
+}
+
+}  // namespace zerostep

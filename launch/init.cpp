@@ -1,0 +1,24 @@
+#include <fmt/format.h>
+
+#include "launch/commands.h"
+#include "launch/model_files.h"
+#include "launch/subject.h"
+#include "runtime/report/format.h"
+
+namespace zerostep {
+
+int init(const InitArguments& arguments) {
+  const Subject subject = load_subject(arguments, 1);
+  print_warnings(subject.loaded);
+  make_model_directory(arguments.directory);
+  const ParameterReader values = initial_values_of(subject.config().seed);
+  save_model(arguments.directory, *subject.model, subject.config().data.tokenizer, [&](int unit, int index, std::vector<float>& out) {
+    const ParameterInfo& parameter = subject.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
+    out.resize(static_cast<size_t>(parameter.num_elements()));
+    values(parameter, 0, parameter.num_elements(), out.data());
+  });
+  fmt::print("{}: {} parameters, untrained, seed {}\n", arguments.directory, grouped(subject.model->num_elements()), subject.config().seed);
+  return kDone;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,122 @@
+#include "launch/job.h"
+
+#include <fmt/format.h>
+#define OMPI_SKIP_MPICXX 1  // its C++ bindings do not compile without warnings
+#include <mpi.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kStartUpSeconds = 600, kLastWordsSeconds = 5, kForceSeconds = 20;
+
+// From now on this process ends within kForceSeconds, whatever hangs.
+void arm_forced_end() {
+  std::thread([] {
+    std::this_thread::sleep_for(std::chrono::duration<double>(kForceSeconds));
+    int initialised = 0, finalised = 0;
+    MPI_Initialized(&initialised);
+    MPI_Finalized(&finalised);
+    if (initialised != 0 && finalised == 0) MPI_Abort(MPI_COMM_WORLD, kFailed);
+    std::_Exit(kFailed);
+  }).detach();
+}
+
+MpiPath path_from_environment() {
+  const char* value = std::getenv("ZEROSTEP_COMM");
+  if (value == nullptr || std::string(value).empty() || std::string(value) == "auto") return MpiPath::Auto;
+  if (std::string(value) == "mpi") return MpiPath::Plain;
+  fail_input("the environment variable ZEROSTEP_COMM is '{}': expected 'auto' or 'mpi' (MPI calls even between ranks of one host)", value);
+}
+
+}  // namespace
+
+void say_error(const std::string& text) {
+  std::fflush(stdout);
+  fmt::print(stderr, "zerostep: {}\n", text);
+  std::fflush(stderr);
+}
+
+int status_of(const std::exception& error) { return dynamic_cast<const InputError*>(&error) != nullptr ? kWrongInput : kFailed; }
+
+Job::Job(int* argc, char*** argv) : session_(argc, argv) {}
+Job::~Job() = default;
+
+void Job::together(const char* what, const std::function<void()>& prepare) {
+  std::string text;  // status and message
+  try {
+    prepare();
+  } catch (const std::exception& error) {
+    text = fmt::format("{}{}", status_of(error), error.what());
+  }
+  std::vector<std::string> all{text};
+  if (size() > 1) {
+    if (!start_up_) start_up_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kStartUpSeconds}, path_from_environment()));
+    all = start_up_->all_gather_text(text, what);
+  }
+  for (size_t r = 0; r < all.size(); ++r) {
+    if (all[r].empty()) continue;
+    if (static_cast<int>(r) == rank()) say_error((rank() > 0 ? fmt::format("rank {}: ", rank()) : "") + all[r].substr(1));
+    throw Exit{all[r].front() - '0'};
+  }
+}
+
+void Job::require_equal(const char* what, const std::string& text,
+                        const std::function<std::string(const std::string&, const std::string&, int)>& describe) {
+  if (size() == 1) return;
+  const std::vector<std::string> all = start_up_->all_gather_text(text, what);
+  together(what, [&] {
+    if (rank() != 0) return;
+    for (size_t r = 1; r < all.size(); ++r)
+      if (all[r] != all[0]) throw InputError(describe(all[0], all[r], static_cast<int>(r)));
+  });
+}
+
+Communicator& Job::start(double timeout_seconds) {
+  world_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {timeout_seconds}, path_from_environment()));
+  if (size() > 1)
+    last_words_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kLastWordsSeconds}, path_from_environment()));
+  return *world_;
+}
+
+int Job::failed(const std::exception& error) {
+  const std::string own = fmt::format("{}{}", dynamic_cast<const PeerError*>(&error) != nullptr ? 'e' : 'f', error.what());
+  if (size() == 1) {
+    say_error(error.what());
+    return kFailed;
+  }
+  arm_forced_end();
+  if (world_) world_->abort(error.what());
+  // Ranks that fail for the same reason, or learn of it, meet here and settle who speaks; one that cannot come is not waited for long.
+  std::vector<std::string> all(static_cast<size_t>(size()));
+  all[static_cast<size_t>(rank())] = own;
+  bool met = false;
+  try {
+    if (last_words_) all = last_words_->all_gather_text(own, "last words");
+    met = last_words_ != nullptr;
+  } catch (const RunError&) {
+    // A rank is gone or stuck: who has something of its own to say says it.
+    met = false;
+  }
+  if (!met) {
+    if (own.front() == 'f') say_error(error.what());
+    return kFailed;
+  }
+  int speaker = -1;
+  for (int r = size() - 1; r >= 0; --r)
+    if (all[static_cast<size_t>(r)].starts_with('f')) speaker = r;
+  if (speaker == rank() || (speaker < 0 && rank() == 0))
+    say_error(error.what());
+  else
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // mpirun ends the speaker as soon as another rank has ended
+  return kFailed;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,15 @@
+#pragma once
+#include "runtime/config/config.h"
+#include "runtime/report/plan_report.h"
+
+namespace zerostep {
+
+// Cores that this process may use.
+int num_cores();
+// Threads of LibTorch in this rank: OMP_NUM_THREADS where it is set, else the host's cores shared by its ranks. Gives the number.
+int set_threads(int ranks_of_host);
+// What a rank may use of device memory: run.device_memory, else the memory of this machine (or of this control group) that is free now,
+// shared by the ranks of the host.
+MemoryLimit memory_limit(const Config& config, int ranks_of_host);
+
+}  // namespace zerostep

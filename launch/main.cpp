@@ -1,0 +1,27 @@
+#include <exception>
+
+#include "launch/command_line.h"
+#include "launch/job.h"
+#include "launch/signals.h"
+#include "runtime/memory/memory_meter.h"
+
+// Rank 0 speaks; a rank speaks only when it alone fails. Errors become exit statuses here.
+int main(int argc, char** argv) {
+  using namespace zerostep;
+  install_signal_handlers();
+  install_metered_allocator();
+  try {
+    Job job(&argc, &argv);
+    try {
+      return run_command_line(job, argc, argv);
+    } catch (const Exit& exit) {
+      return exit.status;
+    } catch (const std::exception& error) {
+      if (job.speaks()) say_error(error.what());
+      return status_of(error);
+    }
+  } catch (const std::exception& error) {
+    say_error(error.what());
+    return status_of(error);
+  }
+}

@@ -1,0 +1,91 @@
+#include "launch/model_files.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "models/hugging_face.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::array kTokenizerFiles{"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"};
+
+void copy_tokenizer(const std::string& tokenizer_path, const std::string& directory) {
+  if (tokenizer_path == "byte") return;
+  const fs::path given(tokenizer_path), folder = fs::is_directory(given) ? given : given.parent_path();
+  for (const char* name : kTokenizerFiles) {
+    std::error_code error;
+    if (!fs::exists(folder / name, error)) continue;
+    // A tokenizer.json that was named alone stays alone, and a vocabulary does not bring the tokenizer.json beside it.
+    if (!fs::is_directory(given) && (given.filename() == "tokenizer.json") != (std::string(name).starts_with("tokenizer"))) continue;
+    fs::copy_file(folder / name, fs::path(directory) / name, fs::copy_options::overwrite_existing, error);
+    if (error) fail_run("cannot copy {} to {}: {}", (folder / name).string(), directory, error.message());
+  }
+}
+
+}  // namespace
+
+ParameterReader initial_values_of(uint64_t seed) {
+  return [seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+    initial_values(parameter, seed, begin, count, out);
+  };
+}
+
+void make_model_directory(const std::string& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) fail_input("cannot make the directory {}: {}", directory, error.message());
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) fail_input("cannot write into {}: {}", directory, std::strerror(errno));
+}
+
+void save_model(const std::string& directory, const ModelDefinition& model, const std::string& tokenizer_path,
+                const WholeParameterReader& read) {
+  std::map<int64_t, std::pair<int, int>> places;  // by first element
+  for (size_t u = 0; u < model.units().size(); ++u)
+    for (size_t i = 0; i < model.units()[u].parameters.size(); ++i)
+      places[model.units()[u].parameters[i].first] = {static_cast<int>(u), static_cast<int>(i)};
+  std::vector<float> values;
+  int64_t held = -1;
+  write_hugging_face_model(directory, model, [&](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+    if (held != parameter.first) {
+      const auto [unit, index] = places.at(parameter.first);
+      read(unit, index, values);
+      held = parameter.first;
+    }
+    std::copy_n(values.data() + begin, count, out);
+  });
+  copy_tokenizer(tokenizer_path, directory);
+}
+
+SavedModel open_model(const std::string& directory) {
+  HuggingFaceModel opened = open_hugging_face_model(directory);
+  const std::shared_ptr<const ParameterSource> values = std::move(opened.values);
+  return {std::move(opened.model), [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+            values->read(parameter, begin, count, out);
+          }};
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model) {
+  const bool has_files = fs::exists(fs::path(directory) / "tokenizer.json") || fs::exists(fs::path(directory) / "vocab.json") ||
+                         fs::exists(fs::path(directory) / "encoder.json");
+  if (has_files) return load_tokenizer(directory);
+  auto bytes = make_byte_tokenizer();
+  if (model.vocabulary_size() < bytes->vocabulary_size() || model.vocabulary_size() > 2 * bytes->vocabulary_size())
+    fail_input(
+        "{} holds no tokenizer (tokenizer.json, or vocab.json with merges.txt), and the model's vocabulary of {} is not that of bytes "
+        "({}): name the "
+        "tokenizer with --tokenizer",
+        directory, model.vocabulary_size(), bytes->vocabulary_size());
+  return bytes;
+}
+
+}  // namespace zerostep

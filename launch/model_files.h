@@ -1,0 +1,34 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/tokenizer.h"
+#include "models/unit.h"
+#include "runtime/config/config.h"
+#include "runtime/engine/engine.h"
+
+namespace zerostep {
+
+// The values that a model starts training from.
+ParameterReader initial_values_of(uint64_t seed);
+
+// Makes the directory for a model. InputError when it cannot be made or written.
+void make_model_directory(const std::string& directory);
+// Writes config.json, model.safetensors and the tokenizer's files. `read` gives all values of parameter `index` of `unit`; it is called
+// once for each, in the order of units and parameters. Files appear complete or not at all.
+using WholeParameterReader = std::function<void(int unit, int index, std::vector<float>& out)>;
+void save_model(const std::string& directory, const ModelDefinition& model, const std::string& tokenizer_path,
+                const WholeParameterReader& read);
+
+// A model in a Hugging Face directory. InputError when it is missing, damaged or of an unknown kind.
+struct SavedModel {
+  std::unique_ptr<ModelDefinition> model;
+  ParameterReader read;
+};
+SavedModel open_model(const std::string& directory);
+// The tokenizer whose files lie beside the model; bytes when there are none and the vocabulary is theirs.
+std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model);
+
+}  // namespace zerostep

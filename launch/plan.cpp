@@ -1,0 +1,33 @@
+#include "runtime/plan/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands.h"
+#include "launch/machine.h"
+#include "launch/subject.h"
+
+namespace zerostep {
+
+int plan(const PlanArguments& arguments) {
+  const Subject subject = load_subject(arguments, arguments.world);
+  const Config& config = subject.config();
+  print_warnings(subject.loaded);
+  if (!config.data.train.empty()) expand_paths(config.data.train, config.file + ": data.train");
+  if (!config.data.eval.empty()) expand_paths(config.data.eval, config.file + ": data.eval");
+  const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, arguments.world);
+  const PlanCost cost = training_cost(config, training, *subject.model, *subject.objective);
+  const int ranks_of_host =
+      arguments.ranks_per_node > 0 ? std::min(arguments.ranks_per_node, arguments.world) : std::min(arguments.world, num_cores());
+  const PlanReport report{config, training, cost, memory_limit(config, ranks_of_host)};
+  if (arguments.json)
+    fmt::print("{}\n", plan_json(report).dump(2));
+  else
+    fmt::print("{}", plan_text(report));
+  if (arguments.actions && !arguments.json) fmt::print("\nActions of a step\n{}", plan_actions_text(training));
+  return kDone;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,35 @@
+#include "launch/run_folder.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+
+std::string run_folder_path(const Config& config) { return (fs::path(config.run.output_dir) / config.run.name).string(); }
+
+RunFolder make_run_folder(const Config& config) {
+  RunFolder folder{run_folder_path(config), false};
+  std::error_code error;
+  fs::create_directories(folder.path, error);
+  if (error)
+    fail_input("{}: run.output_dir: cannot make the folder {} of the run: {}. Set run.output_dir to one that can be written", config.file,
+               folder.path, error.message());
+  if (::access(folder.path.c_str(), W_OK | X_OK) != 0)
+    fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.file, folder.path, std::strerror(errno));
+  const fs::path checkpoints = fs::path(folder.path) / "checkpoints";
+  if (fs::exists(checkpoints, error) && !fs::is_empty(checkpoints, error))
+    fail_input(
+        "{}: the folder {} holds the checkpoints of another run, which a new one would mix up with its own: set another run.name, or move "
+        "{} away (resuming from checkpoints is not in this version)",
+        config.file, folder.path, checkpoints.string());
+  folder.replaces = fs::exists(fs::path(folder.path) / "metrics.csv", error);
+  return folder;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,18 @@
+#pragma once
+#include <string>
+
+#include "runtime/config/config.h"
+
+namespace zerostep {
+
+// <run.output_dir>/<run.name>, made where it is missing. `replaces`: it holds the files of a former run, which this one overwrites.
+struct RunFolder {
+  std::string path;
+  bool replaces = false;
+  std::string file(const std::string& name) const { return path + "/" + name; }
+};
+std::string run_folder_path(const Config& config);
+// InputError when it cannot be made or written, or holds checkpoints of another run.
+RunFolder make_run_folder(const Config& config);
+
+}  // namespace zerostep

@@ -1,0 +1,39 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "launch/commands.h"
+#include "models/objective.h"
+#include "models/tokenizer/tokenizer.h"
+#include "models/unit.h"
+#include "runtime/config/load_config.h"
+#include "runtime/data/data_stream.h"
+
+namespace zerostep {
+
+// What a configuration file speaks of: its values, the tokenizer, the model as data and the objective. Nothing large is allocated.
+struct Subject {
+  LoadedConfig loaded;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ModelDefinition> model;
+  std::unique_ptr<Objective> objective;
+  const Config& config() const { return loaded.config; }
+};
+// vocab_size of the model is the tokenizer's where the file gives none. InputError.
+Subject load_subject(const ConfigArguments& arguments, int world);
+// Warnings of the configuration to stderr.
+void print_warnings(const LoadedConfig& loaded);
+
+// The tokenizer that data.tokenizer names.
+std::unique_ptr<Tokenizer> tokenizer_of(const Config& config);
+
+// Opens data.train or data.eval. InputError where the file names none, or what DataStream::open throws.
+struct DataHooks {
+  std::function<void(const TokenizeProgress&)> progress;
+  std::function<void(const std::string&)> warn;
+};
+std::unique_ptr<DataStream> open_training_data(const Subject& subject, const DataHooks& hooks = {});
+std::unique_ptr<DataStream> open_evaluation_data(const Subject& subject, const DataHooks& hooks = {});
+
+}  // namespace zerostep

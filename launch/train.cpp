@@ -1,0 +1,176 @@
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "launch/commands.h"
+#include "launch/machine.h"
+#include "launch/model_files.h"
+#include "launch/signals.h"
+#include "launch/train_run.h"
+#include "offload/host_optimizer.h"
+#include "runtime/report/format.h"
+
+namespace zerostep {
+namespace {
+
+// Where two resolved configurations differ first.
+std::string first_difference(const std::string& first, const std::string& other, int rank) {
+  const auto a = nlohmann::json::parse(first), b = nlohmann::json::parse(other);
+  const auto flat_a = a.flatten(), flat_b = b.flatten();
+  const auto text = [](const nlohmann::json& flat, const std::string& path) {
+    return flat.contains(path) ? flat.at(path).dump() : "absent";
+  };
+  for (const auto& flat : {flat_a, flat_b})
+    for (const auto& [path, value] : flat.items())
+      if (text(flat_a, path) != text(flat_b, path))
+        return fmt::format(
+            "rank {} was started with another configuration than rank 0: {} is {} there and {} on rank 0. Start every rank with the same "
+            "file and the same --set",
+            rank, path.substr(1), text(flat_b, path), text(flat_a, path));
+  return fmt::format("rank {} was started with another configuration than rank 0", rank);
+}
+
+// What must be the same on every rank.
+std::string identity(const Subject& subject) {
+  nlohmann::json out = nlohmann::json::parse(subject.loaded.resolved_json);
+  out["tokenizer"] = subject.tokenizer->fingerprint();
+  return out.dump();
+}
+
+// Tokenizing of a large corpus shows itself: redrawn on a terminal, a line every ten seconds in a pipe.
+DataHooks data_hooks(Job& job, RunLog& log) {
+  auto last = std::make_shared<double>(0);
+  DataHooks hooks;
+  hooks.progress = [&job, &log, last](const TokenizeProgress& p) {
+    const double share = p.bytes_total > 0 ? 100.0 * static_cast<double>(p.bytes_done) / static_cast<double>(p.bytes_total) : 100;
+    const std::string text = fmt::format("tokenizing {} of {} ({:.0f} %) | {} tokens | {}/s | {} left", human_bytes(p.bytes_done),
+                                         human_bytes(p.bytes_total), share, human_count(static_cast<double>(p.tokens)),
+                                         human_bytes(static_cast<int64_t>(p.bytes_per_second)), human_duration(p.eta_seconds));
+    log.status(text);
+    if (p.seconds - *last < 10) return;
+    *last = p.seconds;
+    if (job.speaks() && !log.has_terminal()) log.line(text);
+    if (!job.speaks()) fmt::print("{}\n", text);
+  };
+  hooks.warn = [&job, &log](const std::string& text) {
+    if (job.speaks())
+      log.warn(text);
+    else
+      fmt::print(stderr, "warning: rank {}: {}\n", job.rank(), text);
+  };
+  return hooks;
+}
+
+void settle_steps(Config& config, int64_t samples) {
+  if (config.run.steps == 0 && config.run.epochs > 0)
+    config.run.steps = std::max<int64_t>(
+        1, static_cast<int64_t>(config.run.epochs * static_cast<double>(samples) / static_cast<double>(config.batch.train_batch_size)));
+  if (config.scheduler.total_num_steps == 0) config.scheduler.total_num_steps = config.run.steps;
+}
+
+void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
+  Config& config = setup.subject.loaded.config;
+  const DataHooks hooks = data_hooks(job, setup.log);
+  setup.train_data = open_training_data(setup.subject, hooks);
+  if (!config.data.eval.empty()) setup.eval_data = open_evaluation_data(setup.subject, hooks);
+  if (config.run.eval_interval > 0 && !setup.eval_data)
+    fail_input("{}: run.eval_interval is {}, and data.eval is missing: name the files to evaluate on, or set run.eval_interval to 0",
+               config.file, config.run.eval_interval);
+  settle_steps(config, setup.train_data->num_samples());
+  setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
+  setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
+  setup.limit = memory_limit(config, job.local_size());
+  if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
+  if (!job.speaks()) return;
+  if (!arguments.save_model.empty()) make_model_directory(arguments.save_model);
+}
+
+void open_folder(Job& job, TrainSetup& setup) {
+  setup.folder = job.speaks() ? make_run_folder(setup.config()) : RunFolder{run_folder_path(setup.config()), false};
+  if (!job.speaks()) return;
+  setup.log.open(setup.folder.file("log.txt"));
+  write_file(setup.folder.file("config.json"), setup.subject.loaded.resolved_json);
+  write_file(setup.folder.file("plan.json"), plan_json(setup.report()).dump(2) + "\n");
+}
+
+void say_header(Job& job, TrainSetup& setup) {
+  RunFacts& facts = setup.facts;
+  facts.communication = job.world().backend();
+  facts.host_kernels = host_optimizer_target();
+  facts.ranks = job.size();
+  facts.local_ranks = job.local_size();
+  facts.train_tokens = setup.train_data->num_tokens();
+  facts.train_samples = setup.train_data->num_samples();
+  facts.train_from_cache = setup.train_data->from_cache();
+  if (setup.eval_data) {
+    facts.eval_tokens = setup.eval_data->num_tokens();
+    facts.eval_samples = setup.eval_data->num_samples();
+  }
+  facts.folder = setup.folder.path;
+  RunLog& log = setup.log;
+  if (setup.folder.replaces)
+    log.line(fmt::format("the folder {} holds the files of a former run: they are overwritten", setup.folder.path));
+  for (const std::string& line : describe_environment()) log.line(line);
+  for (const std::string& line : run_header(setup.report(), facts)) log.line(line);
+}
+
+void dump_state(TrainSetup& setup) {
+  RunLog& log = setup.log;
+  log.line("configuration");
+  log.line(setup.subject.loaded.labelled_text);
+  log.line("layout");
+  for (const FlatGroup& g : setup.plan->layout.groups)
+    log.line(fmt::format("  {:<28} {:>14} elements, {:>14} a rank, {}{}{}", g.name, grouped(g.full_elements()), grouped(g.shard_elements()),
+                         name_of(g.type), g.trainable ? "" : ", frozen", g.persistent ? ", persistent" : ""));
+  log.line(plan_text(setup.report()));
+}
+
+int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
+  std::unique_ptr<Engine> engine;
+  try {
+    engine = std::make_unique<Engine>(setup.config(), *setup.subject.model, *setup.subject.objective, *setup.plan,
+                                      initial_values_of(setup.config().seed), job.world());
+    TrainRun run(job, setup, *engine);
+    run.run();
+    if (!arguments.save_model.empty()) {
+      const auto read = [&](int unit, int index, std::vector<float>& out) { engine->read_parameter(unit, index, out); };
+      if (job.speaks()) {
+        save_model(arguments.save_model, *setup.subject.model, setup.config().data.tokenizer, read);
+        setup.log.line("model           " + arguments.save_model);
+      } else {
+        std::vector<float> values;
+        for (size_t u = 0; u < setup.subject.model->units().size(); ++u)
+          for (size_t i = 0; i < setup.subject.model->units()[u].parameters.size(); ++i)
+            read(static_cast<int>(u), static_cast<int>(i), values);
+      }
+    }
+    run.finish();
+    return run.stopped() ? status_of_signal(pending_signal()) : kDone;
+  } catch (const std::exception& error) {
+    setup.log.clear_status();
+    return job.failed(error);
+  }
+}
+
+}  // namespace
+
+int train(Job& job, const TrainArguments& arguments) {
+  TrainSetup setup;
+  if (job.speaks()) setup.log = RunLog(stdout, stdout_terminal());
+  setup.facts.threads = set_threads(job.local_size());
+  job.together("configuration", [&] { setup.subject = load_subject(arguments, job.size()); });
+  job.require_equal("configuration", identity(setup.subject), first_difference);
+  for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
+  job.together("data and plan", [&] { prepare(job, arguments, setup); });
+  job.together("folder of the run", [&] { open_folder(job, setup); });
+  job.start(setup.config().run.collective_timeout_seconds);
+  say_header(job, setup);
+  if (setup.config().dump_state && job.speaks()) dump_state(setup);
+  return run_engine(job, arguments, setup);
+}
+
+}  // namespace zerostep

@@ -1,0 +1,162 @@
+#include "launch/train_run.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "launch/evaluation.h"
+#include "launch/signals.h"
+#include "runtime/report/flops_profile.h"
+#include "runtime/report/format.h"
+
+namespace zerostep {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void log_lines(RunLog& log, const std::string& text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    log.line(std::string_view(text).substr(at, end - at));
+    at = end + 1;
+  }
+}
+
+}  // namespace
+
+TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine)
+    : job_(job),
+      setup_(setup),
+      config_(setup.config()),
+      engine_(engine),
+      log_(setup.log),
+      progress_(config_.run.steps, config_.precision.compute == DType::F16),
+      counters_before_(engine.comm_counters()) {
+  outcome_.flops_per_step = setup.cost.flops * job.size();
+  if (!job.speaks()) return;
+  metrics_.emplace(setup.folder.file("metrics.csv"));
+  if (config_.monitor.csv_enabled) csv_ = CsvMonitor(config_.monitor.csv_output_path, config_.monitor.csv_job_name);
+  memory_moment("the model is loaded");
+}
+
+void TrainRun::run() {
+  defer_signals();
+  for (int64_t s = 0; s < config_.run.steps && !stopped_; ++s) step(s);
+}
+
+void TrainRun::step(int64_t step) {
+  const BatchShape shape{config_.batch.train_batch_size, config_.batch.micro_batch_size, job_.rank(), job_.size()};
+  const Stopwatch watch;
+  const StepResult result = engine_.train_step(
+      step, [&](int64_t m) { return setup_.train_data->batch(step, m, shape); }, pending_signal() != 0);
+  const double seconds = watch.seconds();
+  stopped_ = result.stop;
+  if (stopped_) outcome_.stopped_by = name_of_signal(pending_signal());
+  const int64_t done = step + 1;
+  const bool due = config_.run.eval_interval > 0 && done % config_.run.eval_interval == 0;
+  std::optional<double> eval_loss;
+  if (setup_.eval_data && !stopped_ && (due || done == config_.run.steps)) eval_loss = evaluate_now();
+  if (job_.speaks()) record(step, result, seconds, eval_loss);
+}
+
+double TrainRun::evaluate_now() {
+  log_.status(fmt::format("evaluating on {} samples ...", grouped(setup_.eval_data->num_samples())));
+  const EvaluationResult result = evaluate(engine_, *setup_.eval_data, config_.batch.micro_batch_size, job_.rank(), job_.size());
+  return result.loss;
+}
+
+void TrainRun::record(int64_t step, const StepResult& result, double seconds, std::optional<double> eval_loss) {
+  const int64_t batch_size = config_.batch.train_batch_size, tokens = batch_size * config_.data.sequence_length;
+  MetricsRow row;
+  row.timestamp = timestamp_now();
+  row.epoch = step * batch_size / setup_.train_data->num_samples();
+  row.step = step;
+  row.mode = config_.step.mode;
+  row.scope = "full";
+  row.lr = result.lr;
+  row.batch_size = batch_size;
+  row.optimizer = config_.optimizer.type_name;
+  row.loss = result.loss;
+  row.grad_norm = result.grad_norm;
+  row.eval_loss = eval_loss;
+  row.loss_kind = "unperturbed";
+  row.tokens_per_second = static_cast<double>(tokens) / seconds;
+  row.step_seconds = seconds;
+  row.loss_scale = result.loss_scale;
+  row.skipped = result.skipped;
+  row.device_peak_bytes = result.device_peak_bytes;
+  row.elements_gathered = result.elements_gathered;
+  row.elements_reduced = result.elements_reduced;
+  metrics_->append(row);
+
+  outcome_.steps = step + 1;
+  outcome_.skipped += result.skipped ? 1 : 0;
+  outcome_.tokens += tokens;
+  outcome_.seconds += seconds;
+  if (step == 0) outcome_.first_loss = result.loss;
+  outcome_.last_loss = result.loss;
+  outcome_.device_peak_bytes = result.device_peak_bytes;
+  progress_.add(
+      {step, result.loss, result.grad_norm, result.lr, result.loss_scale, result.skipped, seconds, tokens, result.device_peak_bytes});
+
+  const bool due = (step + 1) % config_.steps_per_print == 0 || step + 1 == config_.run.steps || stopped_;
+  if (due && log_.has_terminal()) log_.note(progress_.line());
+  if (due && !log_.has_terminal()) log_.line(progress_.line());
+  if (log_.has_terminal()) log_.status(progress_.line());
+  monitor(step, result, seconds);
+  if (eval_loss) {
+    outcome_.has_eval = true;
+    outcome_.eval_loss = *eval_loss;
+    log_.line(fmt::format("evaluation after step {}: loss {:.4f}, perplexity {:.4g}", step + 1, *eval_loss, std::exp(*eval_loss)));
+  }
+}
+
+void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
+  const int64_t samples = (step + 1) * config_.batch.train_batch_size;
+  csv_.write("Train/Samples/train_loss", samples, result.loss);
+  csv_.write("Train/Samples/lr", samples, result.lr);
+  if (config_.precision.compute == DType::F16) csv_.write("Train/Samples/loss_scale", samples, result.loss_scale);
+  if (config_.wall_clock_breakdown) {
+    breakdown_.add(engine_.timers(), seconds);
+    if ((step + 1) % config_.steps_per_print == 0 || step + 1 == config_.run.steps) log_.line(breakdown_.take());
+  }
+  if (config_.monitor.comms_enabled && config_.monitor.comms_verbose) {
+    const CommCounters now = engine_.comm_counters();
+    const std::string text = comms_of_step(counters_before_, now);
+    if (!text.empty()) log_.line(fmt::format("step {} | {}", step + 1, text));
+    counters_before_ = now;
+  }
+  if (step <= 1) memory_moment(fmt::format("step {} is done", step + 1));
+  if (config_.monitor.flops_enabled && step + 1 == config_.monitor.flops_profile_step) {
+    const std::string profile = flops_profile(config_, *setup_.plan, *setup_.subject.model, engine_.timers(), seconds);
+    if (config_.monitor.flops_output_file.empty()) {
+      log_lines(log_, profile);
+    } else {
+      write_file(config_.monitor.flops_output_file, profile);
+      log_.line("flops profile: " + config_.monitor.flops_output_file);
+    }
+  }
+}
+
+void TrainRun::memory_moment(const std::string& when) {
+  if (!config_.memory_breakdown) return;
+  log_.line(memory_line({when, engine_.arena_bytes(), engine_.meter().live_bytes(), engine_.meter().peak_bytes()}));
+}
+
+void TrainRun::finish() {
+  if (const Trace* trace = engine_.trace()) trace->write(setup_.folder.file(fmt::format("trace_rank{}.json", job_.rank())));
+  if (!job_.speaks()) return;
+  log_.clear_status();
+  if (config_.monitor.comms_enabled) log_lines(log_, comms_summary(engine_.comm_counters(), job_.size()));
+  memory_moment("the run is done");
+  for (const std::string& line : run_footer(setup_.report(), setup_.facts, outcome_)) log_.line(line);
+}
+
+}  // namespace zerostep

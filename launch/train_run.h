@@ -1,0 +1,65 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "launch/job.h"
+#include "launch/run_folder.h"
+#include "launch/subject.h"
+#include "runtime/engine/engine.h"
+#include "runtime/report/comms_report.h"
+#include "runtime/report/csv_monitor.h"
+#include "runtime/report/metrics.h"
+#include "runtime/report/plan_report.h"
+#include "runtime/report/progress.h"
+#include "runtime/report/run_log.h"
+#include "runtime/report/run_summary.h"
+#include "runtime/report/step_breakdown.h"
+
+namespace zerostep {
+
+// Everything that a training run needs before the engine exists.
+struct TrainSetup {
+  Subject subject;
+  std::unique_ptr<DataStream> train_data, eval_data;  // eval_data: nullptr when the file names none
+  std::optional<TrainingPlan> plan;
+  PlanCost cost;
+  MemoryLimit limit;
+  RunFacts facts;
+  RunFolder folder;
+  RunLog log;
+  const Config& config() const { return subject.config(); }
+  PlanReport report() const { return {config(), *plan, cost, limit}; }
+};
+
+// The steps of a run, and what they leave behind.
+class TrainRun {
+ public:
+  TrainRun(Job& job, TrainSetup& setup, Engine& engine);
+  // Until the last step, or the step after a signal on any rank. Collective.
+  void run();
+  bool stopped() const { return stopped_; }
+  // Traces, tables and the closing lines.
+  void finish();
+
+ private:
+  void step(int64_t step);
+  void record(int64_t step, const StepResult& result, double seconds, std::optional<double> eval_loss);
+  void monitor(int64_t step, const StepResult& result, double seconds);
+  void memory_moment(const std::string& when);
+  double evaluate_now();
+
+  Job& job_;
+  TrainSetup& setup_;
+  const Config& config_;
+  Engine& engine_;
+  RunLog& log_;
+  std::optional<MetricsFile> metrics_;
+  CsvMonitor csv_;
+  Progress progress_;
+  StepBreakdown breakdown_;
+  CommCounters counters_before_;
+  RunOutcome outcome_;
+  bool stopped_ = false;
+};
+
+}  // namespace zerostep

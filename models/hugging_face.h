@@ -1,0 +1,37 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "models/unit.h"
+
+namespace zerostep {
+
+// Where the first values of parameters come from. Const and safe to call from several threads.
+class ParameterSource {
+ public:
+  virtual ~ParameterSource() = default;
+  // Values [begin, begin + count) of a parameter, row-major.
+  virtual void read(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const = 0;
+};
+// initial_values() of a seed.
+std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed);
+
+// A GPT-2 in a Hugging Face directory: config.json beside model.safetensors (or several files with model.safetensors.index.json), whose
+// tensors may lack the "transformer." prefix. InputError when it is missing, damaged, incomplete, of other shapes than config.json says or
+// of another family.
+struct HuggingFaceModel {
+  std::unique_ptr<ModelDefinition> model;
+  std::unique_ptr<ParameterSource> values;
+};
+HuggingFaceModel open_hugging_face_model(const std::string& directory);
+
+// Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Each file appears complete or not at all.
+// The directory exists.
+void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
+                              const std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>& read);
+// model.safetensors alone.
+void write_safetensors_model(const std::string& path, const ModelDefinition& model,
+                             const std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>& read);
+
+}  // namespace zerostep

@@ -1,0 +1,242 @@
+#include "models/safetensors.h"
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/error.h"
+
+namespace zerostep {
+
+namespace {
+
+constexpr size_t kBufferBytes = 1 << 20;
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
+
+const char* file_type(DType type) {
+  switch (type) {
+    case DType::F32:
+      return "F32";
+    case DType::BF16:
+      return "BF16";
+    case DType::F16:
+      return "F16";
+    case DType::F64:
+      return "F64";
+  }
+  return "?";
+}
+
+// Bytes an element; 0 for a type that is not known.
+size_t size_of_file_type(const std::string& type) {
+  static const std::map<std::string, size_t> sizes = {{"F64", 8},  {"I64", 8},     {"U64", 8},     {"F32", 4}, {"I32", 4},
+                                                      {"U32", 4},  {"F16", 2},     {"BF16", 2},    {"I16", 2}, {"U16", 2},
+                                                      {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I8", 1},  {"U8", 1}};
+  const auto found = sizes.find(type);
+  return found == sizes.end() ? 0 : found->second;
+}
+
+int64_t product(const std::vector<int64_t>& shape) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  return n;
+}
+
+template <typename T>
+void convert(const std::byte* from, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    T value;
+    std::memcpy(&value, from + i * sizeof(T), sizeof(T));
+    out[i] = static_cast<float>(value);
+  }
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) { return nlohmann::json(shape).dump(); }
+
+}  // namespace
+
+SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<Tensor> tensors, const std::map<std::string, std::string>& metadata)
+    : path_(std::move(path)), partial_path_(path_ + ".partial"), tensors_(std::move(tensors)) {
+  nlohmann::ordered_json header;
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  int64_t offset = 0;
+  for (const Tensor& t : tensors_) {
+    const int64_t end = offset + num_bytes(product(t.shape), t.type);
+    header[t.name] = {{"dtype", file_type(t.type)}, {"shape", t.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.empty() ? "{}" : header.dump();
+  text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()), 8)), ' ');  // the data starts aligned
+  descriptor_ = ::open(partial_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail_run("cannot make the file {}: {}", partial_path_, std::strerror(errno));
+  std::array<unsigned char, 8> size{};
+  for (size_t i = 0; i < 8; ++i) size[i] = static_cast<unsigned char>(static_cast<uint64_t>(text.size()) >> (8 * i));
+  buffer_.reserve(kBufferBytes);
+  write(size.data(), size.size());
+  write(text.data(), text.size());
+}
+
+SafetensorsWriter::~SafetensorsWriter() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(partial_path_.c_str());
+}
+
+void SafetensorsWriter::write(const void* data, size_t size) {
+  const auto* bytes = static_cast<const std::byte*>(data);
+  while (size > 0) {
+    const size_t part = std::min(size, kBufferBytes - buffer_.size());
+    buffer_.insert(buffer_.end(), bytes, bytes + part);
+    bytes += part;
+    size -= part;
+    if (buffer_.size() == kBufferBytes) flush();
+  }
+}
+
+void SafetensorsWriter::flush() {
+  size_t done = 0;
+  while (done < buffer_.size()) {
+    const ssize_t n = ::write(descriptor_, buffer_.data() + done, buffer_.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_run("cannot write {}: {}", partial_path_, errno == ENOSPC ? "no space left on the device" : std::strerror(errno));
+    done += static_cast<size_t>(n);
+  }
+  buffer_.clear();
+}
+
+void SafetensorsWriter::append(const float* values, int64_t count) {
+  while (count > 0) {
+    while (tensor_ < tensors_.size() && position_ == product(tensors_[tensor_].shape)) {
+      ++tensor_;
+      position_ = 0;
+    }
+    if (tensor_ == tensors_.size()) fail_protocol("[safetensors] {}: {} values more than the tensors hold", path_, count);
+    const Tensor& tensor = tensors_[tensor_];
+    const int64_t part = std::min(count, product(tensor.shape) - position_);
+    if (tensor.type == DType::F32) {
+      write(values, static_cast<size_t>(part) * 4);
+    } else {
+      for (int64_t i = 0; i < part; ++i) {
+        if (tensor.type == DType::F64) {
+          const double wide = values[i];
+          write(&wide, 8);
+        } else {
+          const uint16_t bits = tensor.type == DType::BF16 ? c10::BFloat16(values[i]).x : c10::Half(values[i]).x;
+          write(&bits, 2);
+        }
+      }
+    }
+    values += part;
+    count -= part;
+    position_ += part;
+  }
+}
+
+void SafetensorsWriter::finish() {
+  while (tensor_ < tensors_.size() && position_ == product(tensors_[tensor_].shape)) {
+    ++tensor_;
+    position_ = 0;
+  }
+  if (tensor_ != tensors_.size()) {
+    fail_protocol("[safetensors] {}: finished at value {} of {} {}", path_, position_, tensors_[tensor_].name,
+                  shape_text(tensors_[tensor_].shape));
+  }
+  flush();
+  if (::fsync(descriptor_) != 0) fail_run("cannot write {} to its device: {}", partial_path_, std::strerror(errno));
+  ::close(std::exchange(descriptor_, -1));
+  std::error_code error;
+  std::filesystem::rename(partial_path_, path_, error);
+  if (error) fail_run("cannot rename {} to {}: {}", partial_path_, path_, error.message());
+}
+
+int64_t SafetensorsFile::Tensor::num_elements() const { return product(shape); }
+
+SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), file_(path) {
+  const auto bytes = file_.bytes();
+  if (bytes.size() < 8)
+    fail_input("{}: {} bytes are too few for a safetensors file, which starts with 8 bytes of header size", path, bytes.size());
+  uint64_t header_size = 0;
+  for (size_t i = 0; i < 8; ++i) header_size |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+  if (header_size > kMaxHeaderBytes) fail_input("{}: not a safetensors file, or damaged: its header claims {} bytes", path, header_size);
+  if (header_size > bytes.size() - 8) {
+    fail_input("{}: truncated: its header claims {} bytes, the file holds {} after the first 8", path, header_size, bytes.size() - 8);
+  }
+  const size_t data = 8 + header_size;
+  const auto* text = reinterpret_cast<const char*>(bytes.data()) + 8;
+  nlohmann::json header = nlohmann::json::parse(text, text + header_size, nullptr, /*allow_exceptions=*/false);
+  if (!header.is_object()) fail_input("{}: not a safetensors file, or damaged: its header is not a JSON object", path);
+  for (const auto& [name, entry] : header.items()) {
+    if (name == "__metadata__") {
+      if (!entry.is_object()) fail_input("{}: bad header: __metadata__ is not an object", path);
+      for (const auto& [key, value] : entry.items()) metadata_[key] = value.is_string() ? value.get<std::string>() : value.dump();
+      continue;
+    }
+    const auto is_counts = [](const nlohmann::json& j) {
+      return j.is_array() && std::all_of(j.begin(), j.end(), [](const nlohmann::json& v) { return v.is_number_unsigned(); });
+    };
+    if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() || !entry.contains("shape") ||
+        !is_counts(entry["shape"]) || !entry.contains("data_offsets") || !is_counts(entry["data_offsets"]) ||
+        entry["data_offsets"].size() != 2) {
+      fail_input("{}: bad header: {} lacks dtype, shape or data_offsets, or they are malformed", path, name);
+    }
+    Tensor tensor;
+    tensor.type = entry["dtype"];
+    const uint64_t begin = entry["data_offsets"][0], end = entry["data_offsets"][1];
+    if (begin > end) fail_input("{}: bad header: {} ends at byte {} before it begins at {}", path, name, end, begin);
+    if (end > bytes.size() - data) {
+      fail_input("{}: truncated: {} ends at byte {} of the data, the file holds {}", path, name, end, bytes.size() - data);
+    }
+    tensor.begin = data + begin;
+    tensor.end = data + end;
+    // Shape times size is compared without overflow: what is too large for the bytes is wrong whatever it is.
+    uint64_t elements = 1;
+    bool fits = true;
+    for (const auto& value : entry["shape"]) {
+      const uint64_t d = value;
+      fits = fits && (d == 0 || elements <= (uint64_t{1} << 62) / d);
+      elements = fits ? elements * d : elements;
+      tensor.shape.push_back(fits ? static_cast<int64_t>(d) : 0);
+    }
+    const size_t size = size_of_file_type(tensor.type);
+    if (!fits || (size != 0 && (elements > (uint64_t{1} << 59) || elements * size != end - begin))) {
+      fail_input("{}: bad header: {} of type {} and shape {} does not fill its {} bytes", path, name, tensor.type, entry["shape"].dump(),
+                 end - begin);
+    }
+    tensors_.emplace(name, std::move(tensor));
+  }
+}
+
+const SafetensorsFile::Tensor& SafetensorsFile::tensor(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail_input("{}: there is no tensor {} among its {}", path_, name, tensors_.size());
+  return found->second;
+}
+
+void SafetensorsFile::read(const std::string& name, int64_t begin, int64_t count, float* out) const {
+  const Tensor& t = tensor(name);
+  if (begin < 0 || count < 0 || begin > t.num_elements() - count) {
+    fail_protocol("[safetensors] {}: {} has shape {}, asked for elements [{}, {})", path_, name, shape_text(t.shape), begin, begin + count);
+  }
+  const std::byte* from = file_.bytes().data() + t.begin + static_cast<size_t>(begin) * size_of_file_type(t.type);
+  if (t.type == "F32") {
+    std::memcpy(out, from, static_cast<size_t>(count) * 4);
+  } else if (t.type == "BF16") {
+    convert<c10::BFloat16>(from, count, out);
+  } else if (t.type == "F16") {
+    convert<c10::Half>(from, count, out);
+  } else if (t.type == "F64") {
+    convert<double>(from, count, out);
+  } else {
+    fail_input("{}: {} has type {}; expected F32, BF16, F16 or F64", path_, name, t.type);
+  }
+}
+
+}  // namespace zerostep

@@ -1,0 +1,104 @@
+#include "runtime/generate/generator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+std::vector<at::Tensor> read_unit(const UnitInfo& unit, const Generator::Reader& read) {
+  std::vector<at::Tensor> out;
+  for (const ParameterInfo& p : unit.parameters) {
+    at::Tensor values = at::empty(p.shape, at::kFloat);
+    read(p, 0, p.num_elements(), values.mutable_data_ptr<float>());
+    out.push_back(std::move(values));
+  }
+  return out;
+}
+
+// In [0, 1), the same for a seed everywhere.
+double uniform(std::mt19937_64& generator) { return static_cast<double>(generator() >> 11) * 0x1p-53; }
+
+}  // namespace
+
+std::vector<double> next_token_probabilities(const float* logits, int64_t count, double temperature, int64_t top_k) {
+  if (std::any_of(logits, logits + count, [](float v) { return std::isnan(v); }))
+    fail_run("generate: the model gives NaN for the next token: its weights are damaged or diverged");
+  std::vector<double> out(static_cast<size_t>(count), 0.0);
+  const float* largest = std::max_element(logits, logits + count);
+  if (temperature <= 0) {
+    out[static_cast<size_t>(largest - logits)] = 1;
+    return out;
+  }
+  float least = -INFINITY;
+  if (top_k > 0 && top_k < count) {
+    std::vector<float> sorted(logits, logits + count);
+    std::nth_element(sorted.begin(), sorted.begin() + (top_k - 1), sorted.end(), std::greater<>());
+    least = sorted[static_cast<size_t>(top_k - 1)];
+  }
+  for (int64_t i = 0; i < count; ++i)
+    if (logits[i] >= least) out[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *largest) / temperature);
+  const double sum = std::accumulate(out.begin(), out.end(), 0.0);
+  for (double& p : out) p /= sum;
+  return out;
+}
+
+Generator::Generator(const ModelDefinition& model, const Reader& read) : model_(model) {
+  std::vector<std::vector<at::Tensor>> parameters;
+  for (const UnitInfo& unit : model.units()) parameters.push_back(read_unit(unit, read));
+  for (size_t u = 0; u < parameters.size(); ++u) {
+    std::vector<at::Tensor> all = parameters[u];
+    for (const BorrowedParameter& b : model.units()[u].borrowed)
+      all.push_back(parameters[static_cast<size_t>(b.unit)][static_cast<size_t>(b.parameter)]);
+    units_.push_back(model.make_unit(static_cast<int>(u), std::move(all)));
+  }
+}
+
+std::vector<float> Generator::logits(const std::vector<int32_t>& tokens) const {
+  const at::NoGradGuard no_graph;
+  const auto length = std::min<int64_t>(static_cast<int64_t>(tokens.size()), model_.max_sequence_length());
+  Batch batch;
+  batch.tokens = at::empty({1, length}, at::kLong);
+  std::copy(tokens.end() - length, tokens.end(), batch.tokens.mutable_data_ptr<int64_t>());
+  const ForwardContext context{&batch, false, 0, 0};
+  TensorList hidden;
+  for (size_t u = 0; u < units_.size(); ++u) {
+    // The head sees the last position alone.
+    if (u + 1 == units_.size())
+      for (at::Tensor& h : hidden) h = h.narrow(1, length - 1, 1).contiguous();
+    hidden = units_[u]->forward(hidden, context);
+  }
+  const at::Tensor last = hidden.front().to(at::kFloat).reshape({-1}).contiguous();
+  const float* values = last.const_data_ptr<float>();
+  return {values, values + last.numel()};
+}
+
+void Generator::run(std::vector<int32_t> prompt, int32_t start, const GenerateOptions& options,
+                    const std::function<void(int32_t)>& emit) const {
+  std::mt19937_64 random(options.seed);
+  if (prompt.empty()) prompt.push_back(start);
+  for (int64_t n = 0; n < options.tokens; ++n) {
+    const std::vector<float> values = logits(prompt);
+    const std::vector<double> p =
+        next_token_probabilities(values.data(), static_cast<int64_t>(values.size()), options.temperature, options.top_k);
+    double left = uniform(random);
+    size_t token = 0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      if (p[i] == 0) continue;
+      token = i;  // rounding may leave a rest: the last possible token takes it
+      if ((left -= p[i]) < 0) break;
+    }
+    if (static_cast<int32_t>(token) == options.end) return;
+    prompt.push_back(static_cast<int32_t>(token));
+    emit(static_cast<int32_t>(token));
+  }
+}
+
+}  // namespace zerostep

@@ -1,0 +1,38 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "models/unit.h"
+
+namespace zerostep {
+
+struct GenerateOptions {
+  int64_t tokens = 200;      // at most so many
+  double temperature = 1.0;  // 0: always the likeliest
+  int64_t top_k = 0;         // among the k likeliest; 0: all
+  uint64_t seed = 0;
+  int32_t end = -1;  // stops at this token, without giving it; -1: never
+};
+
+// Probabilities of the next token: softmax of logits / temperature over the top_k largest (all of those that tie with the last one). With
+// temperature 0 the largest logit, the first of equals, has probability 1. RunError when a logit is NaN.
+std::vector<double> next_token_probabilities(const float* logits, int64_t count, double temperature, int64_t top_k);
+
+// Text from a model on one device: plain forwards through its units, which hold fp32 parameters of their own.
+class Generator {
+ public:
+  using Reader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
+  Generator(const ModelDefinition& model, const Reader& read);
+  // Logits of the token after `tokens`, of which the last max_sequence_length() count.
+  std::vector<float> logits(const std::vector<int32_t>& tokens) const;
+  // Samples from the prompt on; an empty prompt is a document's beginning (`start`). `emit` gets each token as it comes.
+  void run(std::vector<int32_t> prompt, int32_t start, const GenerateOptions& options, const std::function<void(int32_t)>& emit) const;
+
+ private:
+  const ModelDefinition& model_;
+  std::vector<std::unique_ptr<Unit>> units_;
+};
+
+}  // namespace zerostep

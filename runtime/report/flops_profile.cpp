@@ -1,0 +1,104 @@
+#include "runtime/report/flops_profile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "runtime/report/format.h"
+
+namespace zerostep {
+namespace {
+
+std::string per_second(double operations, double seconds) { return seconds > 0 ? human_count(operations / seconds) + "FLOP/s" : "?"; }
+
+std::string line(const char* what, const std::string& value) { return fmt::format("  {:<44} {}\n", what, value); }
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (int64_t d : shape) text += (text.empty() ? "" : " x ") + std::to_string(d);
+  return text;
+}
+
+std::string units_table(const Config& config, const TrainingPlan& plan, std::vector<UnitFlops> units, double total) {
+  const int depth = config.monitor.flops_module_depth < 0 ? 2 : config.monitor.flops_module_depth;
+  std::string out;
+  if (depth >= 1) {
+    std::vector<const UnitFlops*> largest;
+    for (const UnitFlops& u : units) largest.push_back(&u);
+    std::stable_sort(largest.begin(), largest.end(), [](const UnitFlops* a, const UnitFlops* b) { return a->forward > b->forward; });
+    largest.resize(std::min(largest.size(), static_cast<size_t>(std::max(1, config.monitor.flops_top_modules))));
+    out += "units with the most forward operations:";
+    for (const UnitFlops* u : largest) out += fmt::format(" {} ({})", u->name, human_count(u->forward));
+    out += "\n";
+  }
+  if (!config.monitor.flops_detailed || depth < 1) return out;
+  out += fmt::format("{:<36}{:>16}{:>14}{:>14}{:>9}\n", "unit", "parameters", "forward", "backward", "share");
+  for (size_t i = 0; i < units.size(); ++i) {
+    const UnitFlops& u = units[i];
+    out += fmt::format("{:<36}{:>16}{:>14}{:>14}{:>8.1f}%\n", u.name, grouped(u.parameters), human_count(u.forward),
+                       human_count(u.backward), total > 0 ? 100 * (u.forward + u.backward) / total : 0.0);
+    if (depth >= 2)
+      for (const ParameterInfo& p : plan.layout.units[i].parameters)
+        out += fmt::format("  {:<46}{:>16}  {}{}\n", p.name, grouped(p.num_elements()), shape_text(p.shape), p.trainable ? "" : ", frozen");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model) {
+  std::vector<UnitFlops> out;
+  const std::vector<UnitInfo>& units = plan.layout.units;
+  const auto trained = [](const UnitInfo& u) {
+    return std::any_of(u.parameters.begin(), u.parameters.end(), [](const ParameterInfo& p) { return p.trainable; });
+  };
+  const auto first = static_cast<size_t>(std::find_if(units.begin(), units.end(), trained) - units.begin());
+  for (const UnitInfo& u : units) out.push_back({u.name, u.num_elements(), 0, 0});
+  for (const Visit& v : plan.train.visits) {
+    const auto i = static_cast<size_t>(v.unit);
+    const double forward =
+        model.activation_cost(v.unit, config.batch.micro_batch_size, config.data.sequence_length, config.precision.compute, true)
+            .forward_flops;
+    if (v.kind == VisitKind::Backward)
+      out[i].backward += (i == first ? 1 : 2) * forward;
+    else
+      out[i].forward += forward;
+  }
+  return out;
+}
+
+std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepTimers& timers,
+                          double step_seconds) {
+  const std::vector<UnitFlops> units = unit_flops(config, plan, model);
+  double forward = 0, backward = 0;
+  for (const UnitFlops& u : units) {
+    forward += u.forward;
+    backward += u.backward;
+  }
+  const int world = plan.train.options.world;
+  const int64_t samples = config.batch.micro_batch_size * config.batch.accumulation_steps;
+  std::string out =
+      fmt::format("-------------------------- flops profiler, step {} --------------------------\n", config.monitor.flops_profile_step);
+  out += line("ranks", fmt::format("{}", world));
+  out += line("samples of a rank and step",
+              fmt::format("{} = {} x {} accumulation steps", samples, config.batch.micro_batch_size, config.batch.accumulation_steps));
+  out += line("parameters of the model",
+              fmt::format("{} ({})", grouped(plan.layout.num_elements()), human_count(static_cast<double>(plan.layout.num_elements()))));
+  out += line("parameters of a rank", human_count(static_cast<double>(plan.layout.num_elements()) / (config.zero.stage == 3 ? world : 1)));
+  out += line("forward multiply-adds of a rank", human_count(forward / 2));
+  out += line("forward operations of a rank", human_count(forward));
+  out += line("backward operations of a rank", human_count(backward));
+  out += line("forward time", fmt::format("{:.2f} ms", timers.forward * 1e3));
+  out += line("backward time", fmt::format("{:.2f} ms", timers.backward * 1e3));
+  out += line("update time", fmt::format("{:.2f} ms", timers.update * 1e3));
+  out += line("step time", fmt::format("{:.2f} ms", step_seconds * 1e3));
+  out += line("forward speed", per_second(forward, timers.forward));
+  out += line("backward speed", per_second(backward, timers.backward));
+  out += line("speed of the whole step, a rank", per_second(forward + backward, step_seconds));
+  out += line("samples a second, all ranks",
+              fmt::format("{:.2f}", step_seconds > 0 ? static_cast<double>(samples * world) / step_seconds : 0.0));
+  out += units_table(config, plan, units, forward + backward);
+  return out;
+}
+
+}  // namespace zerostep

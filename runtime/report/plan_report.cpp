@@ -1,0 +1,159 @@
+#include "runtime/report/plan_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/report/format.h"
+#include "runtime/report/plan_tables.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string limit_text(int64_t elements) { return elements >= INT64_MAX / 2 ? "no limit" : grouped(elements); }
+
+ordered_json limit_json(int64_t elements) { return elements >= INT64_MAX / 2 ? ordered_json(nullptr) : ordered_json(elements); }
+
+struct NamedLimit {
+  const char* key;
+  int64_t elements;
+};
+std::vector<NamedLimit> named_limits(const Plan& plan) {
+  const EffectiveLimits& l = plan.limits;
+  std::vector<NamedLimit> out;
+  if (plan.options.stage == 3)
+    out = {{"stage3_max_live_parameters", l.max_live_parameters},
+           {"stage3_max_reuse_distance", l.max_reuse_distance},
+           {"stage3_prefetch_bucket_size", l.prefetch_bucket}};
+  out.push_back({"reduce_bucket_size", l.reduce_bucket});
+  out.push_back({"allgather_bucket_size", l.allgather_bucket});
+  out.push_back({"sub_group_size", l.sub_group});
+  return out;
+}
+
+std::string line(const char* what, const std::string& value) { return fmt::format("  {:<30} {}\n", what, value); }
+std::string ranks_text(int ranks) { return fmt::format("{} rank{}", ranks, ranks == 1 ? "" : "s"); }
+std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", grouped(num_bytes), human_bytes(num_bytes)); }
+
+}  // namespace
+
+ordered_json plan_json(const PlanReport& report) {
+  const auto& [config, plan, cost, limit] = report;
+  const Plan& train = plan.train;
+  ordered_json out;
+  out["world"] = train.options.world;
+  out["stage"] = train.options.stage;
+  out["precision"] = name_of(config.precision.compute);
+  out["parameters"] = plan.layout.num_elements();
+  out["trainable_parameters"] = plan.layout.num_elements(true);
+  out["train_batch_size"] = config.batch.train_batch_size;
+  out["train_micro_batch_size_per_gpu"] = config.batch.micro_batch_size;
+  out["gradient_accumulation_steps"] = config.batch.accumulation_steps;
+  out["sequence_length"] = config.data.sequence_length;
+  out["device_peak_bytes"] = cost.device_peak_bytes;
+  out["host_peak_bytes"] = cost.host_peak_bytes;
+  out["file_peak_bytes"] = cost.file_peak_bytes;
+  out["elements_gathered"] = cost.elements_gathered;
+  out["elements_reduced"] = cost.elements_reduced;
+  out["flops"] = cost.flops;
+  out["arena_bytes"] = cost.arena_bytes;
+  out["activation_peak_bytes"] = cost.activation_peak_bytes;
+  out["peak_at"] = cost.peak_at;
+  out["device_limit_bytes"] = limit.device_bytes;
+  out["device_limit_source"] = limit.source;
+  out["fits"] = report.fits();
+  for (const NamedLimit& l : named_limits(train)) out["limits"][l.key] = limit_json(l.elements);
+  for (const CollectiveTotal& c : collectives_of(train))
+    out["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
+  for (const BufferTotal& b : buffers_of(train)) out["buffers"].push_back({{"kind", b.kind}, {"count", b.count}, {"bytes", b.bytes}});
+  for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
+    for (const RingPlan& r : *rings)
+      out["rings"].push_back({{"name", r.name}, {"slots", r.num_slots}, {"slot_bytes", r.slot_bytes}, {"groups", r.groups.size()}});
+  out["actions"] = train.actions.size();
+  return out;
+}
+
+std::string plan_text(const PlanReport& report) {
+  const auto& [config, plan, cost, limit] = report;
+  const Plan& train = plan.train;
+  const BatchConfig& batch = config.batch;
+  std::string out = fmt::format("Plan of one step: stage {}, {} rank{}, {}\n", train.options.stage, train.options.world,
+                                train.options.world == 1 ? "" : "s", name_of(config.precision.compute));
+  const int64_t trainable = plan.layout.num_elements(true);
+  out += line("parameters",
+              fmt::format("{} ({})", grouped(plan.layout.num_elements()), human_count(static_cast<double>(plan.layout.num_elements()))) +
+                  (trainable < plan.layout.num_elements() ? fmt::format(", {} of them trained", grouped(trainable)) : ""));
+  out += line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}; {} tokens each",
+                                   grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
+                                   ranks_text(train.options.world), grouped(config.data.sequence_length)));
+  out += "\nMemory of a rank at its peak\n";
+  out += line("device", bytes_text(cost.device_peak_bytes));
+  out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
+  out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
+  out += line("host", bytes_text(cost.host_peak_bytes));
+  out += line("file", bytes_text(cost.file_peak_bytes));
+  out += line(report.fits() ? "fits" : "does NOT fit",
+              fmt::format("{} of {}: {}", human_bytes(cost.device_peak_bytes), human_bytes(limit.device_bytes), limit.source));
+
+  out += "\nArenas\n";
+  for (const BufferTotal& b : buffers_of(train))
+    out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {} buffer{}", grouped(b.bytes), b.count, b.count == 1 ? "" : "s"));
+  for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
+    for (const RingPlan& r : *rings)
+      out += line("ring", fmt::format("{}: {} slot{} of {}, for {} group{}", r.name, r.num_slots, r.num_slots == 1 ? "" : "s",
+                                      human_bytes(r.slot_bytes), r.groups.size(), r.groups.size() == 1 ? "" : "s"));
+
+  out += "\nElements that a rank receives in a step\n";
+  for (const CollectiveTotal& c : collectives_of(train))
+    out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
+                fmt::format("{:>16} in {} call{}", grouped(c.elements), c.calls, c.calls == 1 ? "" : "s"));
+  out += line("gathered", fmt::format("{:>16}", grouped(cost.elements_gathered)));
+  out += line("reduced", fmt::format("{:>16}", grouped(cost.elements_reduced)));
+
+  out += "\nLimits in force (elements; at least one unit)\n";
+  for (const NamedLimit& l : named_limits(train)) out += line(l.key, fmt::format("{:>16}", limit_text(l.elements)));
+  out += "\nWork\n";
+  out += line("floating-point operations",
+              fmt::format("{} a rank, {} in all", human_count(cost.flops), human_count(cost.flops * train.options.world)));
+  out += line("actions", fmt::format("{}, {} of them visits (--actions prints them)", train.actions.size(), train.visits.size()));
+  return out;
+}
+
+std::string does_not_fit(const PlanReport& report) {
+  const auto& [config, plan, cost, limit] = report;
+  std::string advice;
+  const auto add = [&](const std::string& what) { advice += (advice.empty() ? "" : "; ") + what; };
+  if (config.zero.stage < 3 && plan.train.options.world > 1) add(fmt::format("zero_optimization.stage 3 instead of {}", config.zero.stage));
+  if (config.zero.stage == 3 && plan.train.limits.max_live_parameters > config.zero.stage3_param_persistence_threshold)
+    add("lower zero_optimization.stage3_max_live_parameters and stage3_max_reuse_distance");
+  if (config.batch.micro_batch_size > 1)
+    add(fmt::format("train_micro_batch_size_per_gpu below {} with more gradient_accumulation_steps", config.batch.micro_batch_size));
+  if (config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
+  if (!is_16bit(config.precision.compute)) add("bf16.enabled");
+  add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
+  return fmt::format(
+      "{}: a rank needs {} at the peak ({}), {} of it parameters, gradients, optimizer state and slots, {} activations; there are {} ({}). "
+      "What helps: {}",
+      config.file, human_bytes(cost.device_peak_bytes), cost.peak_at, human_bytes(cost.arena_bytes),
+      human_bytes(cost.activation_peak_bytes), human_bytes(limit.device_bytes), limit.source, advice);
+}
+
+PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective) {
+  const auto cost_of = [&](const Plan& p) {
+    return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length);
+  };
+  PlanCost cost = cost_of(plan.train);
+  if (config.data.eval.empty()) return cost;
+  const PlanCost evaluation = cost_of(plan.evaluate);
+  if (evaluation.activation_peak_bytes > cost.activation_peak_bytes) {
+    cost.device_peak_bytes += evaluation.activation_peak_bytes - cost.activation_peak_bytes;
+    cost.activation_peak_bytes = evaluation.activation_peak_bytes;
+    cost.peak_at = evaluation.peak_at + " of evaluation";
+  }
+  return cost;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,40 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "runtime/config/config.h"
+#include "runtime/engine/training_plan.h"
+#include "runtime/plan/cost.h"
+
+namespace zerostep {
+
+// What a rank may use, and who says so ("run.device_memory", "free memory of this machine for each of 2 ranks").
+struct MemoryLimit {
+  int64_t device_bytes = 0;
+  std::string source;
+};
+
+// A plan with what it costs and where it would run. Refers to its parts; they must outlive it.
+struct PlanReport {
+  const Config& config;
+  const TrainingPlan& plan;
+  const PlanCost& cost;
+  MemoryLimit limit;
+
+  bool fits() const { return cost.device_peak_bytes <= limit.device_bytes; }
+};
+
+// What `zerostep plan --json` prints: the metrics' names for the busiest rank; nothing nested under one of those names exceeds it.
+nlohmann::ordered_json plan_json(const PlanReport& report);
+// The same for people.
+std::string plan_text(const PlanReport& report);
+// Every action of the training step, one a line.
+std::string plan_actions_text(const TrainingPlan& plan);
+// For a plan that does not fit: the numbers and what would help.
+std::string does_not_fit(const PlanReport& report);
+
+// The cost of training, and of evaluation where the configuration asks for it: the higher peak of both.
+PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective);
+
+}  // namespace zerostep

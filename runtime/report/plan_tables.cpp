@@ -1,0 +1,114 @@
+#include "runtime/report/plan_tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "runtime/report/format.h"
+#include "runtime/report/plan_report.h"
+
+namespace zerostep {
+namespace {
+
+// Buffers are named after their kind and the group they belong to.
+std::string kind_of(const std::string& name) {
+  constexpr std::array kKinds{"parameters", "masters", "gradients", "optimizer state", "slots of parameters", "slots of gradients"};
+  for (const char* kind : kKinds)
+    if (name.starts_with(kind)) return kind;
+  return name;
+}
+
+std::string action_text(const TrainingPlan& plan, const Action& a) {
+  const auto group = [&](int id) { return plan.layout.groups[static_cast<size_t>(id)].name; };
+  const auto parts = [&] {
+    std::string names;
+    for (const CollectivePart& p : a.parts) {
+      names += (names.empty() ? "" : ", ") + group(p.group);
+      const size_t slices = plan.layout.groups[static_cast<size_t>(p.group)].layout.slices().size();
+      if (slices > 1) names += fmt::format("[{}..{} of {}]", p.slice_begin, p.slice_end - 1, slices);
+    }
+    return names;
+  };
+  std::string text = name_of(a.kind);
+  switch (a.kind) {
+    case ActionKind::Gather:
+      text += fmt::format(" {} -> slot {}", group(a.group), a.slot);
+      break;
+    case ActionKind::Release:
+      text += " " + group(a.group);
+      break;
+    case ActionKind::Visit: {
+      const Visit& v = plan.train.visits[static_cast<size_t>(a.visit)];
+      text = fmt::format("{} {} (micro-batch {})", name_of(v.kind), plan.layout.units[static_cast<size_t>(v.unit)].name, v.micro_batch);
+      break;
+    }
+    case ActionKind::Reduce:
+    case ActionKind::GatherUpdated:
+      text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
+      break;
+    case ActionKind::Update:
+      text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
+      break;
+    case ActionKind::Scalars:
+      break;
+  }
+  if (a.elements_gathered > 0) text += fmt::format("; gathers {}", grouped(a.elements_gathered));
+  if (a.elements_reduced > 0) text += fmt::format("; reduces {}", grouped(a.elements_reduced));
+  return text;
+}
+
+}  // namespace
+
+std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
+  std::vector<CollectiveTotal> out;
+  const auto add = [&](const char* operation, const char* what, int64_t elements) {
+    if (elements == 0) return;
+    auto it = std::find_if(out.begin(), out.end(), [&](const CollectiveTotal& t) { return t.operation == operation && t.what == what; });
+    if (it == out.end()) it = out.insert(out.end(), {operation, what, 0, 0});
+    ++it->calls;
+    it->elements += elements;
+  };
+  const bool whole_sums = all_reduces_gradients(plan.options);
+  const char* gather = plan.options.allgather_partitions ? "all-gather" : "broadcast";
+  for (const Action& a : plan.actions) switch (a.kind) {
+      case ActionKind::Gather:
+        add("all-gather", "parameters", a.elements_gathered);
+        break;
+      case ActionKind::GatherUpdated:
+        add(gather, "updated parameters", a.elements_gathered);
+        break;
+      case ActionKind::Reduce:
+        add(whole_sums && a.elements_gathered == 0 ? "all-reduce" : "reduce-scatter", "gradients", a.elements_reduced);
+        add("all-gather", "summed gradients", a.elements_gathered);
+        break;
+      case ActionKind::Scalars:
+        add("all-reduce", "scalars", a.elements_reduced);
+        break;
+      case ActionKind::Visit:
+      case ActionKind::Release:
+      case ActionKind::Update:
+        break;
+    }
+  return out;
+}
+
+std::vector<BufferTotal> buffers_of(const Plan& plan) {
+  std::vector<BufferTotal> out;
+  for (const PlannedBuffer& b : plan.buffers) {
+    const std::string kind = kind_of(b.name);
+    auto it = std::find_if(out.begin(), out.end(), [&](const BufferTotal& t) { return t.kind == kind; });
+    if (it == out.end()) it = out.insert(out.end(), {kind, 0, 0});
+    ++it->count;
+    it->bytes += b.bytes;
+  }
+  return out;
+}
+
+std::string plan_actions_text(const TrainingPlan& plan) {
+  std::string out;
+  for (size_t i = 0; i < plan.train.actions.size(); ++i) out += fmt::format("{:>6}  {}\n", i, action_text(plan, plan.train.actions[i]));
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/plan/plan.h"
+
+namespace zerostep {
+
+// A plan's collectives and buffers added up by kind.
+struct CollectiveTotal {
+  std::string operation, what;  // "all-gather", "parameters"
+  int64_t calls = 0, elements = 0;
+};
+std::vector<CollectiveTotal> collectives_of(const Plan& plan);
+
+struct BufferTotal {
+  std::string kind;  // "optimizer state"
+  int64_t count = 0, bytes = 0;
+};
+std::vector<BufferTotal> buffers_of(const Plan& plan);
+
+}  // namespace zerostep

@@ -1,0 +1,175 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/launch/support/run_binary.h"
+
+namespace zerostep::testing {
+namespace {
+
+using nlohmann::json;
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+class CommandLine : public ::testing::Test {
+ protected:
+  Workplace place_;
+};
+
+TEST_F(CommandLine, HelpOfEveryCommandIsEnoughToWorkWith) {
+  const Outcome all = place_.run({"--help"});
+  EXPECT_EQ(all.status, 0);
+  for (const char* command : {"train", "plan", "config", "init", "eval", "generate", "inspect"}) {
+    EXPECT_SAYS(all.out, std::string("  ") + command);
+    const Outcome one = place_.run({command, "--help"});
+    EXPECT_EQ(one.status, 0) << command;
+    EXPECT_GT(one.out.size(), 200u) << one.out;
+    EXPECT_EQ(one.err, "");
+  }
+  EXPECT_SAYS(all.out, "Exit status");
+  EXPECT_SAYS(place_.run({"inspect", "batches", "--help"}).out, "--steps");
+}
+
+TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
+  const std::string file = place_.config();
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string says;
+  };
+  const Case cases[] = {{{}, "--help"},
+                        {{"trian", file}, "is 'train' meant"},
+                        {{"train"}, "FILE"},
+                        {{"train", file, "--worlds", "3"}, "--worlds"},
+                        {{"plan", file, "--world", "0"}, "--world"},
+                        {{"plan", file, "--world", "many"}, "--world"},
+                        {{"config"}, "--keys"},
+                        {{"train", place_.path("nothing.json")}, "nothing.json"},
+                        {{"train", file, "--set", "run.steps"}, "run.steps"},
+                        {{"train", file, "--set", "run.stpes=3"}, "steps"},
+                        {{"inspect", "batches", file, "--steps", "-1"}, "--steps"},
+                        {{"generate", "--model", place_.path("nowhere"), "--prompt", "a"}, "nowhere"},
+                        {{"train", file, "--set", "run.eval_interval=2"}, "data.eval"},
+                        {{"eval", file}, "data.eval"},
+                        {{"train", file, "--device", "cuda"}, "cuda"}};
+  for (const Case& c : cases) {
+    const Outcome done = place_.run(c.arguments);
+    EXPECT_EQ(done.status, 2) << done.err;
+    EXPECT_SAYS(done.err, c.says);
+    EXPECT_EQ(done.out, "");
+  }
+  EXPECT_FALSE(place_.exists("runs/test"));
+}
+
+TEST_F(CommandLine, CommandsOfLaterVersionsSaySo) {
+  const std::string file = place_.config();
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"export", "a", "b"},
+                                                    {"rebuild", "--base", "x", "--log", "y", "z"},
+                                                    {"sweep", file},
+                                                    {"plot", "a"},
+                                                    {"inspect", "checkpoint", "a"},
+                                                    {"inspect", "noise", file, "--step", "1"},
+                                                    {"train", file, "--resume"},
+                                                    {"train", file, "--resume", "latest"}}) {
+    const Outcome done = place_.run(arguments);
+    EXPECT_EQ(done.status, 2) << arguments[0];
+    EXPECT_SAYS(done.err, "not in this version");
+  }
+}
+
+TEST_F(CommandLine, ConfigShowsOriginsAndKeys) {
+  const Outcome shown = place_.run({"config", place_.config(), "--set", "zero_optimization.stage=2"});
+  EXPECT_EQ(shown.status, 0);
+  EXPECT_SAYS(shown.out, "zero_optimization.stage = 2   (given");
+  EXPECT_SAYS(shown.out, "(default");
+  const Outcome keys = place_.run({"config", "--keys"});
+  EXPECT_EQ(keys.status, 0);
+  EXPECT_SAYS(keys.out, "stage3_max_live_parameters");
+  const Outcome plain = place_.run({"config", place_.path("config.json"), "--json"});
+  EXPECT_EQ(json::parse(plain.out)["run"]["steps"], 4);
+}
+
+TEST_F(CommandLine, PlanAgreesWithItselfInTextAndJson) {
+  const std::string file = place_.config("\"zero_optimization\": {\"stage\": 3, \"stage3_param_persistence_threshold\": 0}");
+  const Outcome text = place_.run({"plan", file, "--world", "2", "--actions"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  const Outcome machine = place_.run({"plan", file, "--world", "2", "--json"});
+  const json plan = json::parse(machine.out);
+  EXPECT_EQ(plan["world"], 2);
+  EXPECT_EQ(plan["stage"], 3);
+  // GPT-2: wte 257 x 32, wpe 32 x 32, 2 blocks of 12 d^2 + 13 d, final norm 2 d.
+  EXPECT_EQ(plan["parameters"], 257 * 32 + 32 * 32 + 2 * (12 * 32 * 32 + 13 * 32) + 2 * 32);
+  EXPECT_GT(plan["device_peak_bytes"].get<int64_t>(), plan["parameters"].get<int64_t>() * 16 / 2);
+  EXPECT_EQ(plan["device_peak_bytes"].get<int64_t>(), plan["arena_bytes"].get<int64_t>() + plan["activation_peak_bytes"].get<int64_t>());
+  EXPECT_TRUE(plan["fits"].get<bool>());
+  int64_t moved = 0;
+  for (const json& c : plan["collectives"]) moved += c["elements"].get<int64_t>();
+  EXPECT_EQ(moved, plan["elements_gathered"].get<int64_t>() + plan["elements_reduced"].get<int64_t>());
+  EXPECT_SAYS(text.out, "Memory of a rank at its peak");
+  EXPECT_SAYS(text.out, "forward h.0");
+  EXPECT_FALSE(place_.exists("runs"));
+}
+
+TEST_F(CommandLine, PlanOfAThousandRanksTakesSeconds) {
+  const std::string file = place_.config("\"zero_optimization\": {\"stage\": 3}, \"bf16\": {\"enabled\": true}");
+  std::vector<std::string> arguments{"plan", file, "--world", "1024", "--ranks-per-node", "8", "--json"};
+  for (const char* value : {"model.n_layer=80", "model.n_embd=8192", "model.n_head=64", "model.n_positions=2048", "model.vocab_size=128256",
+                            "data.sequence_length=2048", "train_batch_size=1024", "run.device_memory=80e9"})
+    arguments.insert(arguments.end(), {"--set", value});
+  const Outcome done = place_.run(arguments);
+  ASSERT_EQ(done.status, 0) << done.err;
+  const json plan = json::parse(done.out);
+  EXPECT_GT(plan["parameters"].get<int64_t>(), 65000000000);
+  EXPECT_LT(done.seconds, 10);
+  EXPECT_EQ(plan["device_limit_bytes"], 80000000000);
+  EXPECT_EQ(plan["device_limit_source"], "run.device_memory");
+}
+
+TEST_F(CommandLine, APlanThatDoesNotFitIsAnAnswerAndATrainingThatDoesNotAnError) {
+  const std::string file = place_.config();
+  const Outcome plan = place_.run({"plan", file, "--set", "run.device_memory=100000", "--json"});
+  EXPECT_EQ(plan.status, 0);
+  EXPECT_FALSE(json::parse(plan.out)["fits"].get<bool>());
+  const Outcome run = place_.run({"train", file, "--set", "run.device_memory=100000"});
+  EXPECT_EQ(run.status, 2);
+  EXPECT_SAYS(run.err, "run.device_memory");
+  EXPECT_SAYS(run.err, "What helps");
+  EXPECT_FALSE(place_.exists("runs/test"));
+}
+
+TEST_F(CommandLine, InspectModelNamesEveryParameterOnce) {
+  const json model = json::parse(place_.run({"inspect", "model", place_.config()}).out);
+  int64_t next = 0;
+  for (const json& unit : model["units"])
+    for (const json& p : unit["parameters"]) {
+      EXPECT_EQ(p["first"], next) << p;
+      int64_t n = 1;
+      for (const json& d : p["shape"]) n *= d.get<int64_t>();
+      next += n;
+    }
+  EXPECT_EQ(model["elements"], next);
+  EXPECT_EQ(model["units"][0]["parameters"][0]["name"], "transformer.wte.weight");
+}
+
+TEST_F(CommandLine, InspectBatchesPrintsWindowsOfTheText) {
+  const std::string text = place_.read("corpus.txt");
+  const Outcome done = place_.run({"inspect", "batches", place_.config(), "--steps", "3"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  std::istringstream lines(done.out);
+  int64_t step = 0;
+  for (std::string line; std::getline(lines, line); ++step) {
+    const json batch = json::parse(line);
+    EXPECT_EQ(batch["step"], step);
+    ASSERT_EQ(batch["samples"].size(), 4u);
+    for (size_t j = 0; j < 4; ++j) {
+      std::string sample;
+      for (const json& token : batch["samples"][j]) sample += static_cast<char>(token.get<int>());
+      ASSERT_EQ(sample.size(), 17u);
+      EXPECT_NE(text.find(sample), std::string::npos) << sample;
+      for (size_t t = 0; t < 16; ++t) EXPECT_EQ(batch["labels"][j][t], batch["samples"][j][t + 1]);
+    }
+  }
+  EXPECT_EQ(step, 3);
+}
+
+}  // namespace
+}  // namespace zerostep::testing

@@ -1,0 +1,56 @@
+#pragma once
+#include <sys/types.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace zerostep::testing {
+
+struct Outcome {
+  int status = -1;  // exit status, or 128 + signal where a signal ended it
+  std::string out, err;
+  double seconds = 0;
+};
+
+struct How {
+  int ranks = 1;
+  std::map<std::string, std::string> environment = {};
+  double timeout_seconds = 60;
+};
+
+// The program under test (environment ZEROSTEP_BINARY) as a user runs it, in a folder of its own that goes with the object.
+class Workplace {
+ public:
+  Workplace();
+  ~Workplace();
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  void write(const std::string& name, const std::string& text) const;
+  std::string read(const std::string& name) const;
+  bool exists(const std::string& name) const { return std::filesystem::exists(folder_ / name); }
+
+  // A small model over a text of our own; `more` are members that end the file's outer block.
+  std::string config(const std::string& more = "") const;
+
+  Outcome run(const std::vector<std::string>& arguments, const How& how = {}) const;
+  // `before`: what comes in front of the program ("mpirun", ...).
+  Outcome run_command(const std::vector<std::string>& command, const How& how = {}) const;
+  pid_t start(const std::vector<std::string>& arguments, const How& how = {}) const;
+  // Waits; kills it after the timeout.
+  Outcome finish(pid_t pid, double timeout_seconds = 60) const;
+  std::vector<std::string> command(const std::vector<std::string>& arguments, int ranks) const;
+
+  // metrics.csv of a run below "runs": rows by column.
+  std::vector<std::map<std::string, std::string>> metrics(const std::string& run) const;
+  // Waits until a run has so many rows; false when `pid` ended or 30 s went by.
+  bool wait_for_rows(const std::string& run, size_t rows, pid_t pid) const;
+
+ private:
+  std::filesystem::path folder_;
+};
+
+std::vector<pid_t> children_of(pid_t pid);
+size_t count(const std::string& text, const std::string& part);
+
+}  // namespace zerostep::testing

@@ -1,0 +1,161 @@
+// Forward and backward of GPT-2's units against the same model written plainly over torch's modules, tokens per second, interleaved in one
+// run.
+//   OMP_NUM_THREADS=1 gpt2_bench [rounds]
+#include <time.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "models/gpt2/gpt2.h"
+#include "models/linear.h"
+#include "models/objective.h"
+
+namespace {
+
+using namespace zerostep;
+
+struct PlainBlock : torch::nn::Module {
+  PlainBlock(int64_t width, int64_t heads) : heads_(heads) {
+    using namespace torch::nn;
+    ln_1 = register_module("ln_1", LayerNorm(LayerNormOptions({width})));
+    ln_2 = register_module("ln_2", LayerNorm(LayerNormOptions({width})));
+    qkv = register_module("qkv", Linear(width, 3 * width));
+    projection = register_module("projection", Linear(width, width));
+    up = register_module("up", Linear(width, 4 * width));
+    down = register_module("down", Linear(4 * width, width));
+  }
+  at::Tensor forward(at::Tensor x) {
+    const int64_t b = x.size(0), t = x.size(1), c = x.size(2);
+    auto parts = qkv(ln_1(x)).split(c, 2);
+    for (auto& y : parts) y = y.view({b, t, heads_, c / heads_}).transpose(1, 2);
+    const auto y = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, true).transpose(1, 2).reshape({b, t, c});
+    x = x + projection(y);
+    return x + down(at::gelu(up(ln_2(x)), "tanh"));
+  }
+  int64_t heads_;
+  torch::nn::LayerNorm ln_1{nullptr}, ln_2{nullptr};
+  torch::nn::Linear qkv{nullptr}, projection{nullptr}, up{nullptr}, down{nullptr};
+};
+
+struct PlainGpt2 : torch::nn::Module {
+  PlainGpt2(const Gpt2Options& o) {
+    using namespace torch::nn;
+    wte = register_module("wte", Embedding(o.vocab_size, o.n_embd));
+    wpe = register_module("wpe", Embedding(o.n_positions, o.n_embd));
+    for (int64_t i = 0; i < o.n_layer; ++i) {
+      blocks.push_back(register_module("h" + std::to_string(i), std::make_shared<PlainBlock>(o.n_embd, o.n_head)));
+    }
+    ln_f = register_module("ln_f", LayerNorm(LayerNormOptions({o.n_embd})));
+    head = register_module("head", Linear(LinearOptions(o.n_embd, o.vocab_size).bias(false)));
+  }
+  at::Tensor loss(const Batch& batch) {
+    at::Tensor x = wte(batch.tokens) + wpe(torch::arange(batch.tokens.size(1)));
+    for (auto& block : blocks) x = block->forward(x);
+    return torch::nn::functional::cross_entropy(head(ln_f(x)).flatten(0, 1).to(at::kFloat), batch.labels.flatten());
+  }
+  torch::nn::Embedding wte{nullptr}, wpe{nullptr};
+  std::vector<std::shared_ptr<PlainBlock>> blocks;
+  torch::nn::LayerNorm ln_f{nullptr};
+  torch::nn::Linear head{nullptr};
+};
+
+// Our units as the engine drives them: cut at unit boundaries, gradients pre-assigned in fp32.
+class Units {
+ public:
+  Units(const Gpt2Options& options, at::ScalarType type) : definition_(make_gpt2(options)), objective_(make_cross_entropy()) {
+    for (const UnitInfo& unit : definition_->units()) {
+      std::vector<at::Tensor> tensors;
+      for (const ParameterInfo& info : unit.parameters) {
+        at::Tensor t = info.init.kind == ParameterInit::Kind::Ones ? torch::ones(info.shape) : 0.02 * torch::randn(info.shape);
+        if (info.shape.size() > 1) t = t.to(type);
+        t.requires_grad_();
+        t.mutable_grad() = torch::empty(info.shape);
+        tensors.push_back(t);
+      }
+      units_.push_back(definition_->make_unit(static_cast<int>(units_.size()), tensors));
+      parameters_.push_back(std::move(tensors));
+    }
+  }
+  void step(const Batch& batch, bool fresh) {
+    FreshGradients scope(fresh);
+    const ForwardContext context{&batch, true};
+    std::vector<at::Tensor> inputs(units_.size()), outputs(units_.size());
+    for (size_t i = 0; i < units_.size(); ++i) {
+      if (i > 0) inputs[i] = outputs[i - 1].detach().requires_grad_();
+      outputs[i] = units_[i]->forward(i > 0 ? TensorList{inputs[i]} : TensorList{}, context)[0];
+    }
+    at::Tensor logits = outputs.back().detach().requires_grad_();
+    at::Tensor loss = objective_->sum(batch, {logits}).div(static_cast<double>(batch.valid_tokens));
+    loss.backward();
+    at::Tensor g = logits.grad();
+    logits.reset();
+    for (size_t i = units_.size(); i-- > 0;) {
+      torch::autograd::backward({outputs[i]}, {g});
+      if (i > 0) g = inputs[i].grad();
+      outputs[i].reset();
+      inputs[i].reset();
+    }
+  }
+
+ private:
+  std::unique_ptr<ModelDefinition> definition_;
+  std::unique_ptr<Objective> objective_;
+  std::vector<std::vector<at::Tensor>> parameters_;
+  std::vector<std::unique_ptr<Unit>> units_;
+};
+
+template <typename F>
+double seconds(const F& f) {
+  // The thread's own time: other programs disturb it little, and everything runs in this thread.
+  const auto now = [] {
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  };
+  const double start = now();
+  f();
+  return now() - start;
+}
+double median(std::vector<double> v) {
+  std::nth_element(v.begin(), v.begin() + v.size() / 2, v.end());
+  return v[v.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 9;
+  at::set_num_threads(1);
+  Gpt2Options o;
+  o.n_layer = 8, o.n_embd = 512, o.n_head = 8, o.n_positions = 256, o.vocab_size = 257;
+  o.resid_pdrop = o.embd_pdrop = o.attn_pdrop = 0;
+  o.tie_word_embeddings = false;
+  PlainGpt2 plain(o), plain_bf16(o);
+  plain_bf16.to(at::kBFloat16);
+  Units fp32(o, at::kFloat), bf16(o, at::kBFloat16);
+  std::printf("%-10s %12s %12s %12s %12s %12s   ours/plain  bf16/fp32\n", "tokens", "plain", "units", "accumulate", "plain bf16",
+              "units bf16");
+  for (const auto& [samples, length] : {std::pair<int64_t, int64_t>{4, 256}, {1, 64}}) {
+    Batch batch;
+    batch.tokens = torch::randint(o.vocab_size, {samples, length}, at::kLong);
+    batch.labels = torch::randint(o.vocab_size, {samples, length}, at::kLong);
+    for (int64_t i = 0; i < samples; ++i) batch.sample_ids.push_back(i);
+    batch.valid_tokens = samples * length;
+    const auto plain_step = [&](PlainGpt2& model) {
+      model.zero_grad();
+      model.loss(batch).backward();
+    };
+    std::vector<double> t[5];
+    for (int r = -2; r < rounds; ++r) {
+      const double s[5] = {seconds([&] { plain_step(plain); }), seconds([&] { fp32.step(batch, true); }),
+                           seconds([&] { fp32.step(batch, false); }), seconds([&] { plain_step(plain_bf16); }),
+                           seconds([&] { bf16.step(batch, true); })};
+      for (int i = 0; r >= 0 && i < 5; ++i) t[i].push_back(s[i]);
+    }
+    double rate[5];
+    for (int i = 0; i < 5; ++i) rate[i] = static_cast<double>(samples * length) / median(t[i]);
+    std::printf("%-10ld %12.0f %12.0f %12.0f %12.0f %12.0f   %10.2f %10.2f\n", samples * length, rate[0], rate[1], rate[2], rate[3],
+                rate[4], rate[1] / rate[0], rate[4] / rate[1]);
+  }
+}

@@ -1,0 +1,141 @@
+#include "models/hugging_face.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "models/gpt2/gpt2.h"
+#include "models/safetensors.h"
+#include "tests/models/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+Gpt2Options tiny() {
+  Gpt2Options o;
+  o.n_layer = 1, o.n_embd = 4, o.n_head = 2, o.n_positions = 3, o.vocab_size = 5, o.n_inner = 6;
+  o.resid_pdrop = 0.25, o.embd_pdrop = 0, o.attn_pdrop = 0.5;
+  return o;
+}
+
+void write_model(const std::string& directory, const Gpt2Options& options) {
+  const auto values = make_initial_values(3);
+  write_hugging_face_model(directory, *make_gpt2(options),
+                           [&](const ParameterInfo& p, int64_t begin, int64_t count, float* out) { values->read(p, begin, count, out); });
+}
+
+std::string refusal(const std::string& directory) {
+  try {
+    open_hugging_face_model(directory);
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find(directory), std::string::npos) << error.what();
+    return error.what();
+  }
+  return "";
+}
+
+void edit_config(const std::string& directory, const std::string& key, const nlohmann::json& value) {
+  auto config = nlohmann::json::parse(std::ifstream(directory + "/config.json"));
+  config[key] = value;
+  std::ofstream(directory + "/config.json") << config;
+}
+
+class HuggingFace : public testing::TestWithParam<bool> {};
+
+TEST_P(HuggingFace, AModelComesBackAsItWasWritten) {
+  const ScratchFolder folder;
+  Gpt2Options options = tiny();
+  options.tie_word_embeddings = GetParam();
+  write_model(folder.path(""), options);
+  const HuggingFaceModel read = open_hugging_face_model(folder.path(""));
+  EXPECT_EQ(read.model->hugging_face_config(), make_gpt2(options)->hugging_face_config());
+  const auto expected = make_initial_values(3);
+  for (const UnitInfo& unit : read.model->units()) {
+    for (const ParameterInfo& p : unit.parameters) {
+      const int64_t begin = p.num_elements() / 3, count = p.num_elements() - begin;
+      std::vector<float> a(count), b(count);
+      read.values->read(p, begin, count, a.data());
+      expected->read(p, begin, count, b.data());
+      EXPECT_EQ(a, b) << p.name;
+    }
+  }
+  const SafetensorsFile file(folder.path("model.safetensors"));
+  EXPECT_EQ(file.tensors().size(), GetParam() ? 16 : 17);
+  EXPECT_EQ(file.contains("lm_head.weight"), !GetParam());
+}
+INSTANTIATE_TEST_SUITE_P(Tied, HuggingFace, testing::Bool());
+
+TEST(HuggingFaceConfig, CarriesWhatTransformersReads) {
+  const auto config = nlohmann::json::parse(make_gpt2(tiny())->hugging_face_config());
+  EXPECT_EQ(config["architectures"], nlohmann::json({"GPT2LMHeadModel"}));
+  EXPECT_EQ(config["model_type"], "gpt2");
+  EXPECT_EQ(config["activation_function"], "gelu_new");
+  EXPECT_EQ(config["resid_pdrop"], 0.25);
+  EXPECT_EQ(config["embd_pdrop"], 0.0);
+  EXPECT_EQ(config["attn_pdrop"], 0.5);
+  EXPECT_EQ(config["tie_word_embeddings"], true);
+  EXPECT_EQ(config["n_inner"], 6);
+  EXPECT_EQ(config["layer_norm_epsilon"], 1e-5);
+  EXPECT_EQ(config["eos_token_id"], 4);
+  EXPECT_TRUE(nlohmann::json::parse(make_gpt2(Gpt2Options())->hugging_face_config())["n_inner"].is_null());
+}
+
+TEST(HuggingFaceDirectory, NamesMayLackThePrefixAndFilesMayBeSeveral) {
+  const ScratchFolder folder;
+  write_model(folder.path(""), tiny());
+  const auto model = make_gpt2(tiny());
+  nlohmann::json index;
+  std::filesystem::remove(folder.path("model.safetensors"));
+  for (const UnitInfo& unit : model->units()) {
+    std::vector<SafetensorsWriter::Tensor> tensors;
+    std::vector<float> values;
+    for (const ParameterInfo& p : unit.parameters) {
+      tensors.push_back({p.name.substr(std::string("transformer.").size()), DType::F32, p.shape});
+      for (int64_t i = 0; i < p.num_elements(); ++i) values.push_back(static_cast<float>(p.first + i));
+      index["weight_map"][tensors.back().name] = unit.name + ".safetensors";
+    }
+    SafetensorsWriter writer(folder.path(unit.name + ".safetensors"), tensors);
+    writer.append(values.data(), static_cast<int64_t>(values.size()));
+    writer.finish();
+  }
+  std::ofstream(folder.path("model.safetensors.index.json")) << index;
+  const HuggingFaceModel read = open_hugging_face_model(folder.path(""));
+  const ParameterInfo& p = read.model->units()[1].parameters[8];
+  EXPECT_EQ(p.name, "transformer.h.0.mlp.c_fc.weight");
+  std::vector<float> values(2);
+  read.values->read(p, 5, 2, values.data());
+  EXPECT_EQ(values[0], static_cast<float>(p.first + 5));
+  EXPECT_EQ(values[1], static_cast<float>(p.first + 6));
+  index["weight_map"]["wte.weight"] = "../elsewhere";
+  std::ofstream(folder.path("model.safetensors.index.json")) << index;
+  EXPECT_NE(refusal(folder.path("")).find("weight_map.wte.weight"), std::string::npos);
+}
+
+TEST(HuggingFaceDirectory, WhatDoesNotFitIsRefused) {
+  const ScratchFolder folder;
+  const std::string directory = folder.path("model");
+  EXPECT_NE(refusal(directory).find("not a directory"), std::string::npos);
+  std::filesystem::create_directory(directory);
+  EXPECT_NE(refusal(directory).find("config.json"), std::string::npos);
+  const auto with = [&](const std::string& key, const nlohmann::json& value) {
+    write_model(directory, tiny());
+    edit_config(directory, key, value);
+    return refusal(directory);
+  };
+  EXPECT_EQ(with("unknown_key", 1), "");
+  EXPECT_NE(with("model_type", "llama").find("expected \"gpt2\""), std::string::npos);
+  EXPECT_NE(with("activation_function", "relu").find("\"relu\""), std::string::npos);
+  EXPECT_NE(with("scale_attn_by_inverse_layer_idx", true).find("scale_attn_by_inverse_layer_idx"), std::string::npos);
+  EXPECT_NE(with("n_layer", "one").find("n_layer is \"one\"; expected a whole number"), std::string::npos);
+  EXPECT_NE(with("n_head", 3).find("does not divide"), std::string::npos);
+  EXPECT_NE(with("n_layer", 2).find("hold no transformer.h.1.ln_1.weight"), std::string::npos);
+  EXPECT_NE(with("vocab_size", 6).find("has shape [5,4], but config.json makes it [6,4]"), std::string::npos);
+  EXPECT_NE(with("tie_word_embeddings", false).find("hold no lm_head.weight"), std::string::npos);
+  std::filesystem::remove(directory + "/model.safetensors");
+  EXPECT_NE(refusal(directory).find("neither model.safetensors"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace zerostep

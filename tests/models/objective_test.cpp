@@ -1,0 +1,90 @@
+#include "models/objective.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+// Sum over valid positions by the definition, in fp64.
+at::Tensor reference(const at::Tensor& logits, const at::Tensor& labels) {
+  return torch::nn::functional::cross_entropy(logits.to(at::kDouble).flatten(0, 1), labels.flatten(),
+                                              torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+}
+
+struct Shape {
+  int64_t samples, length, vocabulary;
+};
+
+class CrossEntropy : public testing::TestWithParam<Shape> {};
+
+TEST_P(CrossEntropy, EqualsItsDefinition) {
+  torch::manual_seed(1);
+  const auto [samples, length, vocabulary] = GetParam();
+  const auto objective = make_cross_entropy();
+  Batch batch;
+  batch.labels = torch::randint(vocabulary, {samples, length}, at::kLong);
+  batch.labels.flatten().slice(0, 0, samples * length, 3) = -100;
+  batch.valid_tokens = batch.labels.ne(-100).sum().item<int64_t>();
+  EXPECT_EQ(objective->count(batch), batch.valid_tokens);
+  const at::Tensor exact = torch::randn({samples, length, vocabulary}) * 4;
+  for (const auto& [type, tolerance] : {std::pair{at::kFloat, 5e-6}, {at::kBFloat16, 4e-3}, {at::kHalf, 1e-3}}) {
+    const at::Tensor logits = exact.to(type, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
+    const at::Tensor wide = logits.detach().to(at::kDouble).requires_grad_();
+    const at::Tensor sum = objective->sum(batch, {logits}), expected = reference(wide, batch.labels);
+    EXPECT_EQ(sum.scalar_type(), at::kFloat);
+    EXPECT_EQ(sum.dim(), 0);
+    EXPECT_NEAR(sum.item<double>(), expected.item<double>(), 2e-6 * expected.item<double>());
+    (sum * 0.125).backward();
+    (expected * 0.125).backward();
+    EXPECT_EQ(logits.grad().scalar_type(), type);
+    const double distance = (logits.grad().to(at::kDouble) - wide.grad()).norm().item<double>() / wide.grad().norm().item<double>();
+    EXPECT_LT(distance, tolerance);
+    const at::Tensor ignored = logits.grad().flatten(0, 1).slice(0, 0, samples * length, 3);
+    EXPECT_EQ(ignored.abs().max().item<double>(), 0);
+    const at::NoGradGuard no_grad;
+    EXPECT_TRUE(torch::equal(objective->sum(batch, {logits}), sum));
+  }
+}
+
+// Many rows a chunk, several chunks, rows larger than a chunk.
+INSTANTIATE_TEST_SUITE_P(Shapes, CrossEntropy,
+                         testing::Values(Shape{2, 5, 7}, Shape{3, 700, 257}, Shape{2, 9, 50257}, Shape{1, 4, 300000}));
+
+TEST(CrossEntropyEdges, ExtremeLogitsStayFinite) {
+  Batch batch;
+  batch.labels = torch::tensor({{0, 1}}, at::kLong);
+  const at::Tensor logits = torch::tensor({{{1e4f, -1e4f}, {3e38f, -3e38f}}}).requires_grad_();
+  const at::Tensor sum = make_cross_entropy()->sum(batch, {logits});
+  EXPECT_TRUE(std::isinf(sum.item<float>()));  // the second row's label has no probability left in fp32
+  Batch first = batch;
+  first.labels[0][1] = -100;
+  const at::Tensor finite = make_cross_entropy()->sum(first, {logits});
+  EXPECT_EQ(finite.item<float>(), 0);
+  finite.backward();
+  EXPECT_TRUE(logits.grad().isfinite().all().item<bool>());
+}
+
+TEST(CrossEntropyEdges, NothingValidIsZero) {
+  Batch batch;
+  batch.labels = torch::full({2, 3}, -100, at::kLong);
+  const at::Tensor logits = torch::randn({2, 3, 5}).requires_grad_();
+  const at::Tensor sum = make_cross_entropy()->sum(batch, {logits});
+  sum.backward();
+  EXPECT_EQ(sum.item<float>(), 0);
+  EXPECT_EQ(logits.grad().abs().max().item<float>(), 0);
+}
+
+TEST(CrossEntropyEdges, WrongLabelsAndShapesAreRefused) {
+  Batch batch;
+  batch.labels = torch::full({1, 2}, 5, at::kLong);
+  EXPECT_ANY_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 2, 5})}));
+  batch.labels.fill_(-1);
+  EXPECT_ANY_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 2, 5})}));
+  EXPECT_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 3, 5})}), ProtocolError);
+}
+
+}  // namespace
+}  // namespace zerostep
