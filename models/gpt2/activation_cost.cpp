@@ -13,7 +13,9 @@ struct Sizes {
   explicit Sizes(const CostShape& s)
       : element(static_cast<int64_t>(size_of(s.compute_type))),
         reduced(is_16bit(s.compute_type)),
+        half(s.compute_type == DType::F16),
         tokens(s.batch * s.sequence),
+        many_tokens(tokens >= 512),
         width(s.options.n_embd),
         inner(s.options.inner_width()),
         heads(s.options.n_head),
@@ -23,14 +25,29 @@ struct Sizes {
         threads(at::get_num_threads()) {}
 
   int64_t element;
-  bool reduced;
-  int64_t tokens, width, inner, heads;
+  bool reduced, half;
+  int64_t tokens;
+  bool many_tokens;
+  int64_t width, inner, heads;
   int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
   int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
   int64_t threads;
 
   // The temporary through which a matrix's gradient passes: none when it is fresh and of the activations' type.
-  int64_t product(int64_t rows, int64_t columns, bool accumulating) const { return reduced || accumulating ? element * rows * columns : 0; }
+  int64_t gradient(int64_t rows, int64_t columns, bool accumulating) const {
+    return gradient_scratch() + (reduced || accumulating ? element * rows * columns : 0);
+  }
+  // What oneDNN's 16-bit products take beside: copies of blocks, sized by its own heuristics and the caches. An estimate, measured with
+  // AMX; fp32 products (MKL) take nothing from LibTorch's allocator.
+  int64_t product_scratch(int64_t reduced_over) const {
+    if (!reduced) return 0;
+    return half ? std::min<int64_t>((many_tokens ? 1442 : 700) * reduced_over, 1'900'000)
+                : std::min<int64_t>(5120 + 128 * reduced_over, 400'000);
+  }
+  int64_t gradient_scratch() const {
+    if (!reduced) return 0;
+    return many_tokens ? (half ? 1'400'000 : 740'000) : (half ? 190'000 : 68'000);
+  }
   // LayerNorm's gradients of gain and offset, and their partial sums by thread.
   int64_t norm_gradients() const { return 4 * 2 * width * (1 + threads); }
 };
@@ -73,14 +90,17 @@ void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
 }
 
 void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(z.hidden + z.statistics).take(3 * z.hidden).give(z.hidden + z.statistics);  // norm, queries, keys, values
+  m.take(z.hidden + z.statistics)
+      .take(3 * z.hidden)
+      .pass(z.product_scratch(z.width))
+      .give(z.hidden + z.statistics);  // norm, queries, keys, values
   attention_forward(s, z, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden);  // after attention
+  m.take(z.hidden).pass(z.product_scratch(z.width));  // after attention
   if (!graph) m.give(z.hidden);
-  m.take(z.hidden + z.statistics).take(z.inner_hidden).give(z.hidden + z.statistics);
+  m.take(z.hidden + z.statistics).take(z.inner_hidden).pass(z.product_scratch(z.width)).give(z.hidden + z.statistics);
   if (graph) m.take(z.inner_hidden);  // GELU keeps its input
-  m.take(z.hidden).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.product_scratch(z.inner)).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
 }
 
@@ -91,21 +111,18 @@ int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   MemoryTimeline m;
   m.take(z.hidden);
   // MLP.
-  m.take(dropped).take(z.inner_hidden).pass(z.product(z.inner, z.width, accumulating)).give(dropped);
-  m.take(z.hidden + z.statistics).pass(z.product(z.width, z.inner, accumulating)).give(z.inner_hidden);
+  m.take(dropped).take(z.inner_hidden).pass(z.product_scratch(z.width)).pass(z.gradient(z.inner, z.width, accumulating)).give(dropped);
+  m.take(z.hidden + z.statistics).pass(z.gradient(z.width, z.inner, accumulating)).pass(z.product_scratch(z.inner)).give(z.inner_hidden);
   m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics);
   m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Projection.
-  m.take(dropped).pass(z.product(z.width, z.width, accumulating)).take(z.hidden).give(dropped);
+  m.take(dropped).pass(z.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.product_scratch(z.width)).give(dropped);
   // Attention, then its saved tensors go.
   attention_backward(s, z, m);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * score_bytes(s) : 4 * z.tokens * z.heads));
   // Queries, keys, values.
-  m.take(z.hidden + z.statistics)
-      .pass(z.product(z.width, z.width, accumulating))
-      .take(z.hidden)
-      .pass(z.product(z.width, z.width, accumulating));
-  m.give(z.hidden).take(z.hidden).pass(z.norm_gradients());
+  m.take(z.hidden + z.statistics).pass(z.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.product_scratch(z.width));
+  m.pass(z.gradient(z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
   return m.peak();
 }
 
@@ -143,10 +160,11 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.forward_transient_bytes = cost.inference_transient_bytes = z.hidden + z.statistics;
+  cost.forward_transient_bytes = cost.inference_transient_bytes = z.hidden + z.statistics + z.product_scratch(z.width);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits).take(z.hidden + z.statistics).pass(z.product(vocabulary, z.width, accumulating)).take(z.hidden).pass(z.norm_gradients());
+    m.take(logits).take(z.hidden + z.statistics).pass(z.gradient(vocabulary, z.width, accumulating)).pass(z.product_scratch(vocabulary));
+    m.take(z.hidden).pass(z.norm_gradients());
     return m.peak();
   };
   cost.backward_transient_bytes = backward(false);

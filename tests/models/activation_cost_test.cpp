@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include <tuple>
 
@@ -17,9 +18,10 @@ struct Case {
   double residual_dropout, attention_dropout;
 };
 
-void expect_close(int64_t measured, int64_t predicted, const std::string& what) {
-  // 64-byte rounding and tensors of a few bytes are left out of the prediction.
-  EXPECT_NEAR(static_cast<double>(measured), static_cast<double>(predicted), 0.02 * static_cast<double>(predicted) + 4096) << what;
+// 64-byte rounding and tensors of a few bytes are left out of the prediction; what oneDNN takes beside a 16-bit product is estimated.
+void expect_close(int64_t measured, int64_t predicted, at::ScalarType type, const std::string& what) {
+  const double slack = type == at::kFloat ? 4096 : type == at::kBFloat16 ? 160e3 : 700e3;
+  EXPECT_NEAR(static_cast<double>(measured), static_cast<double>(predicted), 0.02 * static_cast<double>(predicted) + slack) << what;
 }
 
 DType type_of(at::ScalarType t) { return t == at::kFloat ? DType::F32 : t == at::kBFloat16 ? DType::BF16 : DType::F16; }
@@ -64,14 +66,15 @@ TEST_P(Gpt2ActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
         at::NoGradGuard no_grad;
         output = model.units[u]->forward(inputs, context)[0];
       }
-      expect_close(AllocationMeter::live() - start, cost.output_bytes, unit + " output");
-      expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.inference_transient_bytes, unit + " inference");
+      expect_close(AllocationMeter::live() - start, cost.output_bytes, c.type, unit + " output");
+      expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.inference_transient_bytes, c.type, unit + " inference");
       output.reset();
       AllocationMeter::restart_peak();
       output = model.units[u]->forward(inputs, context)[0];
       const int64_t held = AllocationMeter::live() - start;
-      expect_close(held, cost.output_bytes + cost.saved_bytes, unit + " saved");
-      expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.saved_bytes + cost.forward_transient_bytes, unit + " forward");
+      expect_close(held, cost.output_bytes + cost.saved_bytes, c.type, unit + " saved");
+      expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.saved_bytes + cost.forward_transient_bytes, c.type,
+                   unit + " forward");
       {
         at::Tensor gradient = torch::ones_like(output);
         AllocationMeter::restart_peak();
@@ -98,26 +101,26 @@ TEST_P(Gpt2ActivationCost, TheObjectiveTakesWhatIsPredicted) {
     at::NoGradGuard no_grad;
     objective->sum(batch, {logits});
   }
-  expect_close(AllocationMeter::peak() - start, cost.inference_transient_bytes, "inference");
+  expect_close(AllocationMeter::peak() - start, cost.inference_transient_bytes, c.type, "inference");
   AllocationMeter::restart_peak();
   at::Tensor loss = objective->sum(batch, {logits});
-  expect_close(AllocationMeter::live() - start, cost.output_bytes + cost.saved_bytes, "saved");
-  expect_close(AllocationMeter::peak() - start, cost.saved_bytes + cost.forward_transient_bytes, "forward");
+  expect_close(AllocationMeter::live() - start, cost.output_bytes + cost.saved_bytes, c.type, "saved");
+  expect_close(AllocationMeter::peak() - start, cost.saved_bytes + cost.forward_transient_bytes, c.type, "forward");
   AllocationMeter::restart_peak();
   loss.backward();
-  expect_close(AllocationMeter::peak() - start, cost.saved_bytes + cost.backward_transient_bytes, "backward");
+  expect_close(AllocationMeter::peak() - start, cost.saved_bytes + cost.backward_transient_bytes, c.type, "backward");
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Gpt2ActivationCost,
-                         testing::Values(Case{"fp32", 2, 48, 256, 4, 0, 257, at::kFloat, 0, 0},
-                                         Case{"bf16", 2, 48, 256, 4, 0, 257, at::kBFloat16, 0, 0},
-                                         Case{"fp16", 2, 48, 256, 4, 0, 257, at::kHalf, 0, 0},
-                                         Case{"fp32_long", 1, 256, 64, 2, 96, 5003, at::kFloat, 0, 0},
-                                         Case{"bf16_long", 1, 256, 64, 2, 96, 5003, at::kBFloat16, 0, 0},
-                                         Case{"fp32_residual_dropout", 2, 48, 256, 4, 0, 257, at::kFloat, 0.1, 0},
-                                         Case{"fp32_dropout", 3, 96, 64, 4, 0, 257, at::kFloat, 0.1, 0.1},
-                                         Case{"bf16_dropout", 3, 96, 64, 4, 0, 257, at::kBFloat16, 0.1, 0.1}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Gpt2ActivationCost,
+    testing::Values(Case{"fp32", 2, 48, 256, 4, 0, 257, at::kFloat, 0, 0}, Case{"bf16_wide", 4, 256, 512, 8, 0, 257, at::kBFloat16, 0, 0},
+                    Case{"fp32_wide", 4, 256, 512, 8, 0, 257, at::kFloat, 0, 0}, Case{"bf16", 2, 48, 256, 4, 0, 257, at::kBFloat16, 0, 0},
+                    Case{"fp16", 2, 48, 256, 4, 0, 257, at::kHalf, 0, 0}, Case{"fp32_long", 1, 256, 64, 2, 96, 5003, at::kFloat, 0, 0},
+                    Case{"bf16_long", 1, 256, 64, 2, 96, 5003, at::kBFloat16, 0, 0},
+                    Case{"fp32_residual_dropout", 2, 48, 256, 4, 0, 257, at::kFloat, 0.1, 0},
+                    Case{"fp32_dropout", 3, 96, 64, 4, 0, 257, at::kFloat, 0.1, 0.1},
+                    Case{"bf16_dropout", 3, 96, 64, 4, 0, 257, at::kBFloat16, 0.1, 0.1}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace zerostep

@@ -1,6 +1,7 @@
 #include "runtime/engine/engine.h"
 
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include <cmath>
 

@@ -1,5 +1,7 @@
 #include "tests/models/support/gpt2_model.h"
 
+#include <torch/torch.h>
+
 #include <cmath>
 
 namespace zerostep {
