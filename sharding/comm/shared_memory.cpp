@@ -202,8 +202,8 @@ class SharedMemory final : public PeerMemory {
     std::lock_guard lock(job_->mutex);
     if (job_->rank == 0 && !job_->warned)
       spdlog::warn(
-          "{} bytes of shared memory for '{}' are not to be had: {}. Collectives go through a small shared area instead, at about half the "
-          "speed.",
+          "{} bytes of shared memory for '{}' are not to be had, so its collectives go through a small shared area, at about half the "
+          "speed: {}",
           num_bytes, label, reasons);
     job_->warned = true;
   }

@@ -123,6 +123,7 @@ TEST(SharedMemory, FilesInADirectoryServeAsWellAndAreGoneAtOnce) {
     auto buffer = world.allocate(1 << 20, "weights");
     world.barrier(stream, "allocated").wait();
     EXPECT_EQ(directory.files(), 0);
+    world.barrier(stream, "looked").wait();
     sum_in_shared_memory(world);
   });
   EXPECT_EQ(directory.files(), 0);
