@@ -81,7 +81,7 @@ TEST_P(Gpt2ActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
         torch::autograd::backward({output}, {gradient});
       }
       const int64_t transient = fresh ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes;
-      expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.saved_bytes + transient,
+      expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.saved_bytes + transient, c.type,
                    unit + (fresh ? " backward" : " accumulating backward"));
     }
   }
