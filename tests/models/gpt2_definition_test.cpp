@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <map>
+
 #include "base/error.h"
 #include "models/gpt2/gpt2.h"
 

@@ -93,11 +93,12 @@ TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
     EXPECT_EQ(units[u].parameters, planned.model->units()[u].num_elements());
     EXPECT_EQ(units[u].backward, (u == 0 ? 1 : 2) * units[u].forward);
   }
-  // A block's matrices alone: 12 width^2 multiply-adds a token, two operations each.
-  const double width = static_cast<double>(planned.test.model.n_embd),
+  // A block's matrices alone: c_attn, c_proj and the two of the MLP, two operations a weight and token.
+  const double width = static_cast<double>(planned.test.model.n_embd), inner = static_cast<double>(planned.test.model.inner_width()),
                tokens = static_cast<double>(planned.test.global_batch * planned.test.sequence);
-  EXPECT_GE(units[1].forward, 24 * width * width * tokens);
-  EXPECT_LE(units[1].forward, 1.5 * 24 * width * width * tokens);
+  const double matrices = 2 * (4 * width * width + 2 * width * inner) * tokens;
+  EXPECT_GE(units[1].forward, matrices);
+  EXPECT_LE(units[1].forward, 1.5 * matrices);
   StepTimers timers;
   timers.forward = 0.5;
   const std::string text = flops_profile(config, *planned.plan, *planned.model, timers, 2);
