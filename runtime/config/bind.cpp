@@ -107,6 +107,7 @@ ZeroConfig zero_of(const Values& v) {
   take(v, p + "allgather_partitions", c.allgather_partitions);
   take(v, p + "overlap_comm", c.overlap_comm);
   take(v, p + "round_robin_gradients", c.round_robin_gradients);
+  take(v, p + "contiguous_gradients", c.contiguous_gradients);
   take(v, p + "reduce_bucket_size", c.reduce_bucket_size);
   take(v, p + "allgather_bucket_size", c.allgather_bucket_size);
   take(v, p + "sub_group_size", c.sub_group_size);

@@ -65,7 +65,7 @@ struct PrecisionConfig {
 
 struct ZeroConfig {
   int stage = 0;
-  bool reduce_scatter = true, allgather_partitions = true, overlap_comm = false, round_robin_gradients = false;
+  bool reduce_scatter = true, allgather_partitions = true, overlap_comm = false, round_robin_gradients = false, contiguous_gradients = true;
   // Elements.
   int64_t reduce_bucket_size = 500000000, allgather_bucket_size = 500000000, sub_group_size = 1000000000;
   int64_t stage3_max_live_parameters = 1000000000, stage3_max_reuse_distance = 1000000000, stage3_prefetch_bucket_size = 50000000,

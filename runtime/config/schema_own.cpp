@@ -37,7 +37,7 @@ const Key kKeys[] = {
     {"model.activation_function", R, text(), "", "GPT-2's tanh GELU is the only activation: use \"gelu_new\" or leave it out",
      "[\"gelu_new\", \"gelu_pytorch_tanh\"]"},
     {"model.scale_attn_weights", R, boolean(), "", "attention is always scaled: leave it true", "[true]"},
-    {"model.scale_attn_by_inverse_layer_idx", R, boolean(), "", "it is not implemented: leave it false", "[false]"},
+    {"model.scale_attn_by_inverse_layer_idx", R, boolean(), "", "scores are scaled by the head width alone: leave it false", "[false]"},
     {"model.reorder_and_upcast_attn", A, boolean(), "", "attention chooses its own precision"},
     {"model.use_cache", A, boolean(), "", kNotUsed},
     {"model.bos_token_id", A, or_null(integer(0)), "", "documents end with the tokenizer's own end-of-document token"},

@@ -51,7 +51,7 @@ const Key kKeys[] = {
     {"optimizer.params.foreach", A, or_null(boolean()), "", "every optimizer runs over flat slices"},
     {"optimizer.params.set_grad_none", A, boolean(), "", "gradients live in preallocated slots"},
     {"optimizer.params.fp32_optimizer_states", R, boolean(), "", kNoState, "[true]"},
-    {"optimizer.params.amsgrad", R, boolean(), "", "AMSGrad is not implemented: use AdamW without it", "[false]", "Adam|AdamW"},
+    {"optimizer.params.amsgrad", R, boolean(), "", "AMSGrad is none of the optimizers here: use AdamW without it", "[false]", "Adam|AdamW"},
     {"optimizer.params.maximize", R, boolean(), "", "training minimizes the loss: leave it false", "[false]"},
     {"optimizer.params.max_grad_norm", R, any_number(), "",
      "it is not a parameter of an optimizer: use gradient_clipping at the top level"},

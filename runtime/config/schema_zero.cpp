@@ -14,8 +14,8 @@ constexpr std::string_view kNoGroups = "shard groups smaller than the world are 
 
 const Key kKeys[] = {
     {"zero_optimization.stage", H, integer(0, 3), "0", "what is sharded: 0 nothing, 1 optimizer state, 2 gradients too, 3 parameters too"},
-    {"zero_optimization.contiguous_gradients", A, boolean(), "",
-     "a unit's gradients always lie end to end in one buffer, written there by the backward"},
+    {"zero_optimization.contiguous_gradients", H, boolean(), "true",
+     "the backward writes gradients straight into the buffer that is reduced; false: into tensors of its own, added to it unit by unit"},
     {"zero_optimization.reduce_scatter", H, boolean(), "true", "reduce gradients by reduce-scatter; false all-reduces and drops the rest"},
     {"zero_optimization.reduce_bucket_size", H, integer(1), "500000000", "elements of one reduction"},
     {"zero_optimization.allgather_partitions", H, boolean(), "true", "gather updated parameters by all-gather; false by broadcasts"},

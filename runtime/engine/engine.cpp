@@ -126,6 +126,7 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
     const MeterScope meter(meter_);
     strategy.visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
                     batch, ForwardContext{&batch, training, config_.seed, step}});
+    reducer_.collect(action.gradients);
   } catch (const RunError&) {
     throw;
   } catch (const std::exception& error) {

@@ -1,5 +1,7 @@
 #include "runtime/engine/gradient_reducer.h"
 
+#include <ATen/ops/from_blob.h>
+
 #include <cmath>
 #include <cstring>
 
@@ -51,17 +53,39 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
       busy = Event();
       streamer_.bind_gradient(use.group, full_gradient(use.group));
     }
-    if (!use.fresh) continue;
-    float* gradient = full_gradient(use.group);
-    for (size_t i = 0; i < g.parameters.size(); ++i)
-      if (!overwrite || !overwrites(unit, g, g.parameters[i]))
-        std::memset(gradient + g.layout.offset(static_cast<int>(i)), 0,
-                    static_cast<size_t>(num_bytes(g.layout.size(static_cast<int>(i)), DType::F32)));
-    if (use.slot >= 0)  // another group's gradients may lie there
-      for (const FlatLayout::Range& gap : g.layout.padding())
-        std::memset(gradient + gap.begin, 0, static_cast<size_t>(num_bytes(gap.count, DType::F32)));
+    if (use.fresh) clear(use, unit, overwrite);
   }
   return overwrite;
+}
+
+void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {
+  const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
+  float* gradient = full_gradient(use.group);
+  const auto zero = [&](int64_t begin, int64_t count) {
+    std::memset(gradient + begin, 0, static_cast<size_t>(num_bytes(count, DType::F32)));
+  };
+  for (size_t i = 0; i < g.parameters.size() && plan_.options.contiguous_gradients; ++i)
+    if (!overwrite || !overwrites(unit, g, g.parameters[i])) zero(g.layout.offset(static_cast<int>(i)), g.layout.size(static_cast<int>(i)));
+  if (use.slot >= 0)  // another group's gradients may lie there
+    for (const FlatLayout::Range& gap : g.layout.padding()) zero(gap.begin, gap.count);
+}
+
+void GradientReducer::collect(const std::vector<GradientUse>& uses) {
+  if (plan_.options.contiguous_gradients) return;
+  for (const GradientUse& use : uses) {
+    const FlatLayout& layout = layout_.groups[static_cast<size_t>(use.group)].layout;
+    for (int i = 0; i < layout.num_parameters(); ++i) {
+      const at::Tensor gradient = streamer_.take_gradient(use.group, i);
+      at::Tensor target = at::from_blob(full_gradient(use.group) + layout.offset(i), {layout.size(i)}, at::kFloat);
+      if (!gradient.defined()) {
+        if (use.fresh) target.zero_();
+      } else if (use.fresh) {
+        target.copy_(gradient.reshape({-1}));
+      } else {
+        target.add_(gradient.reshape({-1}));
+      }
+    }
+  }
 }
 
 void GradientReducer::reduce(const Action& action) {

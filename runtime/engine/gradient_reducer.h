@@ -17,6 +17,8 @@ class GradientReducer {
   // Before a backward: binds the unit's gradients. Blocks while a slot's earlier reduction is under way. True: the backward may overwrite
   // the gradients that its unit declares as overwritten (FreshGradients); false: all are sums or zeros to add to.
   bool bind(const std::vector<GradientUse>& uses, int unit);
+  // After the backward, where it made gradients of its own (contiguous_gradients false): adds them to their buffers and drops them.
+  void collect(const std::vector<GradientUse>& uses);
   // Enqueues one reduction.
   void reduce(const Action& action);
   // Waits for every reduction. This rank's sum of squares of the reduced gradients, in group order; each element counts on one rank.
@@ -27,6 +29,7 @@ class GradientReducer {
  private:
   // Whether a backward of `unit` overwrites the fresh gradient of a parameter of `g` (its own, or one that it borrows).
   bool overwrites(int unit, const FlatGroup& g, int parameter) const;
+  void clear(const GradientUse& use, int unit, bool overwrite);
   float* full_gradient(int group) const;  // the buffer that the last backward wrote
   void reduce_fp32(const Action& action, const char* label);
   void reduce_16bit(const Action& action, const char* label);

@@ -45,6 +45,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.communication_type = world > 1 ? config.communication_data_type : DType::F32;
   options.reduce_scatter = zero.reduce_scatter;
   options.allgather_partitions = zero.allgather_partitions;
+  options.contiguous_gradients = zero.contiguous_gradients;
   options.optimizer_state_values = Optimizer::state_values(config.optimizer);
 
   TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}};

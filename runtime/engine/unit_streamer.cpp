@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/error.h"
 
@@ -53,7 +54,7 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
       at::Tensor parameter = tensors.flat.narrow(0, offset, n).view(info.shape).variable_data();
       if (has_gradient) {
         parameter.requires_grad_(true);
-        parameter.mutable_grad() = tensors.flat_gradient.narrow(0, offset, n).view(info.shape);
+        if (plan.options.contiguous_gradients) parameter.mutable_grad() = tensors.flat_gradient.narrow(0, offset, n).view(info.shape);
       }
       tensors.parameters.push_back(std::move(parameter));
     }
@@ -156,6 +157,11 @@ void UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool
 }
 
 void UnitStreamer::bind_gradient(int group, float* target) { point(groups_[static_cast<size_t>(group)].flat_gradient, target); }
+
+at::Tensor UnitStreamer::take_gradient(int group, int index) {
+  at::Tensor& grad = groups_[static_cast<size_t>(group)].parameters[static_cast<size_t>(index)].mutable_grad();
+  return std::exchange(grad, at::Tensor());
+}
 
 void UnitStreamer::finish() {
   for (GroupTensors& tensors : groups_) {

@@ -15,8 +15,8 @@ namespace zerostep {
 
 // The model's units over parameters that come and go. Each flat group is one storage; gathering a group points the storage at its slot and
 // every parameter view (and what autograd saved of it) follows. Gradients likewise: each parameter's .grad is a view of an fp32 storage
-// that is pointed at a ring slot, or at the group's own buffer. Protocol, checked: gather(group, slot) -> acquire(unit) waits for it ->
-// release(group). A released group's storage is empty.
+// that is pointed at a ring slot, or at the group's own buffer (unless contiguous_gradients is false). Protocol, checked: gather(group,
+// slot) -> acquire(unit) waits for it -> release(group). A released group's storage is empty.
 class UnitStreamer {
  public:
   UnitStreamer(const ModelDefinition& model, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
@@ -32,6 +32,8 @@ class UnitStreamer {
 
   // Points the gradient storage of a group at `target` (full_elements() fp32 values).
   void bind_gradient(int group, float* target);
+  // contiguous_gradients false: what the backward left in the .grad of a parameter (`index` within the group; undefined: nothing).
+  at::Tensor take_gradient(int group, int index);
 
   Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }
   // The parameter's tensor; its data is valid while its group is live.

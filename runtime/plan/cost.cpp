@@ -59,7 +59,9 @@ class ActivationWalk {
       case VisitKind::Backward: {
         if (hidden_ > 0) hold_output(u);
         gradient_ = 0;  // the unit's own cost counts what comes in and what goes out
-        const int64_t transient = fresh ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes;
+        const bool direct = plan_.options.contiguous_gradients;
+        const int64_t transient = (fresh || !direct ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes) +
+                                  (direct ? 0 : own_gradient_bytes(at.unit));
         // The logits are gone once their gradient is there.
         peak(at, last ? std::max(objective_.backward_transient_bytes, transient - cost.output_bytes) : transient);
         kept_ -= cost.saved_bytes + (last ? objective_.saved_bytes : 0);
@@ -70,6 +72,18 @@ class ActivationWalk {
         break;
       }
     }
+  }
+
+  // Gradients that a backward makes for its parameters, in their types, where they are not written straight into a flat buffer. All of them
+  // are there when the last of the unit's functions has run: an upper bound of the moment of the peak.
+  int64_t own_gradient_bytes(int unit) const {
+    int64_t bytes = 0;
+    for (int g : layout_.used_by(unit)) {
+      const FlatGroup& group = layout_.groups[static_cast<size_t>(g)];
+      if (!group.trainable) continue;
+      for (int i = 0; i < group.layout.num_parameters(); ++i) bytes += num_bytes(group.layout.size(i), group.type);
+    }
+    return bytes;
   }
 
   void hold_output(size_t u) {

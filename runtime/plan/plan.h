@@ -89,6 +89,7 @@ struct PlanOptions {
   DType communication_type = DType::F32;
   bool reduce_scatter = true;        // false: stages 1 and 2 all-reduce and keep their part
   bool allgather_partitions = true;  // false: one broadcast a rank instead of an all-gather
+  bool contiguous_gradients = true;  // false: a backward makes gradients of its own, which are then added to the flat buffer
   bool update = true;                // a training step; false: evaluation
   int optimizer_state_values = 0;    // fp32 values an element
   // Where parameters rest between uses. Shards on the device of the only rank need no slot.

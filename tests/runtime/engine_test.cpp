@@ -124,6 +124,29 @@ TEST(Engine, BucketsRoundRobinAndCollectiveKindsChangeResultsByRoundingOfTheNorm
   }
 }
 
+TEST(Engine, GradientsThatAreNotContiguousAreTheSameUpToTheOrderOfSums) {
+  for (const int stage : {0, 1, 2, 3}) {
+    TrainingCase test = case_of_stage(stage, 2);
+    test.config.gradient_clipping = 0;
+    const auto with_own_gradients = [](TrainingCase changed) {
+      changed.config.zero.contiguous_gradients = false;
+      return run_engine_threads(changed, 2);
+    };
+    const TrainingOutcome direct = run_engine_threads(test, 2), added = with_own_gradients(test);
+    EXPECT_EQ(added.last.elements_reduced, direct.last.elements_reduced);
+    EXPECT_GT(added.planned_peak, direct.planned_peak) << "stage " << stage;
+    EXPECT_NEAR(static_cast<double>(added.planned_peak) / static_cast<double>(added.measured_peak), 1, 0.05) << "stage " << stage;
+    for (size_t i = 0; i < direct.losses.size(); ++i) {
+      EXPECT_NEAR(added.losses[i] / direct.losses[i], 1, 1e-6);
+      EXPECT_NEAR(added.norms[i] / direct.norms[i], 1, 1e-6);
+    }
+    // One micro-batch and no tied weight: every gradient is made once and copied, nothing is summed in another order.
+    test.model.tie_word_embeddings = false;
+    test.set_micro_batch(4, 2);
+    expect_same_run(with_own_gradients(test), run_engine_threads(test, 2));
+  }
+}
+
 TEST(Engine, SixteenBitCommunicationRoundsMessagesAndNothingElse) {
   TrainingCase test = case_of_stage(2, 2);
   test.config.gradient_clipping = 0;
