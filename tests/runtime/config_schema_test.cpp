@@ -34,10 +34,10 @@ std::string fingerprint(const Config& c) {
   s += fmt::format("{} {} {} {} {} {} {} ", name_of(p.compute), p.loss_scale, p.initial_scale_power, p.loss_scale_window, p.hysteresis,
                    p.consecutive_hysteresis, p.min_loss_scale);
   const auto& z = c.zero;
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} ", z.stage, z.reduce_scatter, z.allgather_partitions, z.overlap_comm,
-                   z.round_robin_gradients, z.reduce_bucket_size, z.allgather_bucket_size, z.sub_group_size, z.stage3_max_live_parameters,
-                   z.stage3_max_reuse_distance, z.stage3_prefetch_bucket_size, z.stage3_param_persistence_threshold,
-                   z.stage3_model_persistence_threshold, z.ignore_unused_parameters);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} ", z.stage, z.contiguous_gradients, z.reduce_scatter,
+                   z.allgather_partitions, z.overlap_comm, z.round_robin_gradients, z.reduce_bucket_size, z.allgather_bucket_size,
+                   z.sub_group_size, z.stage3_max_live_parameters, z.stage3_max_reuse_distance, z.stage3_prefetch_bucket_size,
+                   z.stage3_param_persistence_threshold, z.stage3_model_persistence_threshold, z.ignore_unused_parameters);
   const auto& m = c.model;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} ", m.preset, m.family, m.n_layer, m.n_embd, m.n_head, m.n_positions,
                    m.n_inner, m.vocab_size, m.layer_norm_epsilon, m.initializer_range, m.resid_pdrop, m.embd_pdrop, m.attn_pdrop,
