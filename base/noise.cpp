@@ -1,6 +1,5 @@
 #include "base/noise.h"
 
-#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -23,35 +22,13 @@ namespace HWY_NAMESPACE {
 // Calls write(tiles, tile, out, number) for the whole tiles of the slice, and through a buffer for those at its ends.
 template <uint64_t kTile, typename T, typename Write>
 void fill(const NoiseKey& key, uint64_t begin, int64_t count, T* out, const Write& write) {
-  constexpr uint64_t kTilesPerSegment = (uint64_t{1} << 32) / kNoiseBlocksPerTile;
-  constexpr std::integral_constant<int, 1> one;
-  constexpr std::integral_constant<int, NoiseTiles::kTilesTogether> together;
-  constexpr uint64_t kTogether = NoiseTiles::kTilesTogether;
   alignas(64) T buffer[kTile];
-  const uint64_t end = begin + static_cast<uint64_t>(count);
-  while (begin < end) {
-    uint64_t tile = begin / kTile;
-    const NoiseTiles tiles(key, tile * kNoiseBlocksPerTile);
-    const uint64_t segment_end = std::min(end, (tile / kTilesPerSegment + 1) * kTilesPerSegment * kTile);
-    if (begin % kTile != 0) {
-      const uint64_t n = std::min(segment_end - begin, kTile - begin % kTile);
-      write(tiles, tile, buffer, one);
-      std::memcpy(out, buffer + begin % kTile, n * sizeof(T));
-      begin += n;
-      out += n;
-      ++tile;
-    }
-    for (; segment_end - begin >= kTogether * kTile; begin += kTogether * kTile, out += kTogether * kTile, tile += kTogether) {
-      write(tiles, tile, out, together);
-    }
-    for (; segment_end - begin >= kTile; begin += kTile, out += kTile, ++tile) write(tiles, tile, out, one);
-    if (begin < segment_end) {
-      write(tiles, tile, buffer, one);
-      std::memcpy(out, buffer, (segment_end - begin) * sizeof(T));
-      out += segment_end - begin;
-      begin = segment_end;
-    }
-  }
+  for_tiles<kTile, NoiseTiles::kTilesTogether>(
+      key, begin, count, [&](const NoiseTiles& tiles, uint64_t tile, auto number, uint64_t skip, uint64_t n, uint64_t at) HWY_ATTR {
+        if (n >= kTile) return write(tiles, tile, out + at, number);
+        write(tiles, tile, buffer, std::integral_constant<int, 1>());
+        std::memcpy(out + at, buffer + skip, n * sizeof(T));
+      });
 }
 
 void fill_normal_target(const NoiseKey& key, uint64_t begin, int64_t count, float* out) {
@@ -82,7 +59,9 @@ HWY_EXPORT(fill_normal_target);
 HWY_EXPORT(fill_rademacher_target);
 HWY_EXPORT(fill_bits_target);
 
-void check(const NoiseKey& key, uint64_t begin, int64_t count) {
+}  // namespace
+
+void check_noise_slice(const NoiseKey& key, uint64_t begin, int64_t count) {
   if (key.step >= kNoiseMaxStep) fail_protocol("noise: step {} is not below 2^40", key.step);
   if (key.stream >= kNoiseMaxStream) fail_protocol("noise: stream {} is not below 2^24", key.stream);
   if (static_cast<uint32_t>(key.tag) > 255) fail_protocol("noise: tag {} is not below 256", static_cast<uint32_t>(key.tag));
@@ -92,20 +71,18 @@ void check(const NoiseKey& key, uint64_t begin, int64_t count) {
   }
 }
 
-}  // namespace
-
 void fill_normal(const NoiseKey& key, uint64_t begin, int64_t count, float* out) {
-  check(key, begin, count);
+  check_noise_slice(key, begin, count);
   HWY_DYNAMIC_DISPATCH(fill_normal_target)(key, begin, count, out);
 }
 
 void fill_rademacher(const NoiseKey& key, uint64_t begin, int64_t count, float* out) {
-  check(key, begin, count);
+  check_noise_slice(key, begin, count);
   HWY_DYNAMIC_DISPATCH(fill_rademacher_target)(key, begin, count, out);
 }
 
 void fill_bits(const NoiseKey& key, uint64_t begin, int64_t count, uint32_t* out) {
-  check(key, begin, count);
+  check_noise_slice(key, begin, count);
   HWY_DYNAMIC_DISPATCH(fill_bits_target)(key, begin, count, out);
 }
 

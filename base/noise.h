@@ -22,6 +22,9 @@ struct NoiseKey {
   uint32_t stream = 0;  // direction, or dropout's (unit, site); below 2^24
 };
 
+// Throws ProtocolError where the counter cannot hold the key or elements [begin, begin + count).
+void check_noise_slice(const NoiseKey& key, uint64_t begin, int64_t count);
+
 // Elements [begin, begin + count) of the noise that belongs to a key. Bitwise the same on every instruction set, for any slice.
 void fill_normal(const NoiseKey& key, uint64_t begin, int64_t count, float* out);
 void fill_rademacher(const NoiseKey& key, uint64_t begin, int64_t count, float* out);

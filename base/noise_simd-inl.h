@@ -55,19 +55,20 @@ class NoiseTiles {
 
   template <int kTiles>
   HWY_INLINE void bits(uint64_t tile, uint32_t* HWY_RESTRICT out) const {
-    for_words<kTiles>(tile, out, kNoiseTile, [](const auto& w, uint32_t* HWY_RESTRICT to, auto count, size_t stride) HWY_ATTR {
+    for_words<kTiles>(tile, kNoiseTile, [out](const auto& w, size_t at, auto count, size_t stride) HWY_ATTR {
       constexpr int kCount = decltype(count)::value;
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k) {
 #pragma GCC unroll 4
-        for (int i = 0; i < kCount; ++i) StoreU(w.word[k][i], U(), to + 16 * k + stride * i);
+        for (int i = 0; i < kCount; ++i) StoreU(w.word[k][i], U(), out + at + 16 * k + stride * i);
       }
     });
   }
 
-  template <int kTiles>
-  HWY_INLINE void normals(uint64_t tile, float* HWY_RESTRICT out) const {
-    for_words<kTiles>(tile, out, kNoiseTile, [](const auto& w, float* HWY_RESTRICT to, auto count, size_t stride) HWY_ATTR {
+  // Calls use(z, i) for every vector of the tiles: elements [i, i + kLanes) of theirs.
+  template <int kTiles, typename Use>
+  HWY_INLINE void visit_normals(uint64_t tile, const Use& use) const {
+    for_words<kTiles>(tile, kNoiseTile, [&](const auto& w, size_t at, auto count, size_t stride) HWY_ATTR {
       constexpr int kCount = decltype(count)::value;
 #pragma GCC unroll 4
       for (int k = 0; k < 4; k += 2) {
@@ -75,28 +76,36 @@ class NoiseTiles {
         normal_pairs<kCount>(w.word[k], w.word[k + 1], z0, z1);
 #pragma GCC unroll 4
         for (int i = 0; i < kCount; ++i) {
-          StoreU(z0[i], F(), to + 16 * k + stride * i);
-          StoreU(z1[i], F(), to + 16 * k + 16 + stride * i);
+          use(z0[i], at + 16 * k + stride * i);
+          use(z1[i], at + 16 * k + 16 + stride * i);
         }
       }
     });
   }
-
   template <int kTiles>
-  HWY_INLINE void signs(uint64_t tile, float* HWY_RESTRICT out) const {
-    for_words<kTiles>(tile, out, kNoiseSignTile, [](const auto& w, float* HWY_RESTRICT to, auto count, size_t stride) HWY_ATTR {
+  HWY_INLINE void normals(uint64_t tile, float* HWY_RESTRICT out) const {
+    visit_normals<kTiles>(tile, [out](VF z, size_t i) HWY_ATTR { StoreU(z, F(), out + i); });
+  }
+
+  template <int kTiles, typename Use>
+  HWY_INLINE void visit_signs(uint64_t tile, const Use& use) const {
+    for_words<kTiles>(tile, kNoiseSignTile, [&](const auto& w, size_t at, auto count, size_t stride) HWY_ATTR {
       for (int i = 0; i < decltype(count)::value; ++i) {
         for (int k = 0; k < 4; ++k) {
           VU word = w.word[k][i];
 #pragma GCC unroll 8
           for (int j = 0; j < 32; ++j) {
             const VU value = hn::OrAnd(Set(U(), 0x3F800000u), word, Set(U(), 0x80000000u));
-            StoreU(hn::BitCast(F(), value), F(), to + stride * i + 512 * k + 16 * j);
+            use(hn::BitCast(F(), value), at + stride * i + 512 * k + 16 * j);
             word = Add(word, word);
           }
         }
       }
     });
+  }
+  template <int kTiles>
+  HWY_INLINE void signs(uint64_t tile, float* HWY_RESTRICT out) const {
+    visit_signs<kTiles>(tile, [out](VF z, size_t i) HWY_ATTR { StoreU(z, F(), out + i); });
   }
 
  private:
@@ -105,14 +114,14 @@ class NoiseTiles {
     VU word[4][kCount];
   };
 
-  // Calls use(words, out, count, stride): vector i of `count` belongs stride * i elements behind out.
-  template <int kTiles, typename T, typename Use>
-  HWY_INLINE void for_words(uint64_t tile, T* HWY_RESTRICT out, size_t tile_size, const Use& use) const {
+  // Calls use(words, at, count, stride): vector i of `count` belongs to elements at + stride * i and on.
+  template <int kTiles, typename Use>
+  HWY_INLINE void for_words(uint64_t tile, size_t tile_size, const Use& use) const {
     const auto first = static_cast<uint32_t>(tile * kNoiseBlocksPerTile);
     for (int b = 0; b < static_cast<int>(kNoiseBlocksPerTile); b += kLanes) {
       Words<kTiles> w;
       words(first + static_cast<uint32_t>(b), w);
-      use(w, out + b, std::integral_constant<int, kTiles>(), tile_size);
+      use(w, static_cast<size_t>(b), std::integral_constant<int, kTiles>(), tile_size);
     }
   }
 
@@ -226,25 +235,33 @@ class NoiseTiles {
       for (int k = 0; k < 4; ++k) out[16 * k + b] = w.word[k];
     }
   }
-  template <int kTiles>
-  void normals(uint64_t tile, float* out) const {
+  template <int kTiles, typename Use>
+  void visit_normals(uint64_t tile, const Use& use) const {
     for (uint64_t b = 0; b < kNoiseBlocksPerTile; ++b) {
       const PhiloxBlock w = noise_block(key_, tile * kNoiseBlocksPerTile + b);
       for (int k = 0; k < 4; k += 2) {
         const NormalPair z = normal_pair(w.word[k], w.word[k + 1]);
-        out[16 * k + b] = z.first;
-        out[16 * k + 16 + b] = z.second;
+        use(z.first, 16 * k + b);
+        use(z.second, 16 * k + 16 + b);
+      }
+    }
+  }
+  template <int kTiles>
+  void normals(uint64_t tile, float* out) const {
+    visit_normals<kTiles>(tile, [out](float z, size_t i) { out[i] = z; });
+  }
+  template <int kTiles, typename Use>
+  void visit_signs(uint64_t tile, const Use& use) const {
+    for (uint64_t b = 0; b < kNoiseBlocksPerTile; ++b) {
+      const PhiloxBlock w = noise_block(key_, tile * kNoiseBlocksPerTile + b);
+      for (int k = 0; k < 4; ++k) {
+        for (int j = 0; j < 32; ++j) use(float_of_bits((w.word[k] << j & 0x80000000u) | 0x3F800000u), 512 * k + 16 * j + b);
       }
     }
   }
   template <int kTiles>
   void signs(uint64_t tile, float* out) const {
-    for (uint64_t b = 0; b < kNoiseBlocksPerTile; ++b) {
-      const PhiloxBlock w = noise_block(key_, tile * kNoiseBlocksPerTile + b);
-      for (int k = 0; k < 4; ++k) {
-        for (int j = 0; j < 32; ++j) out[512 * k + 16 * j + b] = float_of_bits((w.word[k] << j & 0x80000000u) | 0x3F800000u);
-      }
-    }
+    visit_signs<kTiles>(tile, [out](float z, size_t i) { out[i] = z; });
   }
 
  private:
@@ -253,6 +270,30 @@ class NoiseTiles {
   uint32_t key0_[kPhiloxRounds], key1_[kPhiloxRounds];
   uint32_t round1_c2_, round2_c0_, round2_c2_, round2_c3_;
 };
+
+// Visits elements [begin, begin + count), kTogether whole tiles at a time where there are as many: use(tiles, tile, number, skip, n, at)
+// for elements [skip, skip + n) of the `number` (an integral_constant) tiles from `tile` on, the first of which is begin + at.
+template <uint64_t kTile, uint64_t kTogether, typename Use>
+HWY_INLINE void for_tiles(const NoiseKey& key, uint64_t begin, int64_t count, const Use& use) {
+  constexpr uint64_t kSegment = (uint64_t{1} << 32) / kNoiseBlocksPerTile * kTile;
+  const uint64_t end = begin + static_cast<uint64_t>(count);
+  for (uint64_t next = begin; next < end;) {
+    const NoiseTiles tiles(key, next / kTile * kNoiseBlocksPerTile);
+    const uint64_t remainder = kSegment - next % kSegment;
+    const uint64_t segment_end = end - next < remainder ? end : next + remainder;
+    while (next < segment_end) {
+      const uint64_t skip = next % kTile, left = segment_end - next;
+      if (skip == 0 && left >= kTogether * kTile) {
+        use(tiles, next / kTile, std::integral_constant<int, kTogether>(), uint64_t{0}, kTogether * kTile, next - begin);
+        next += kTogether * kTile;
+      } else {
+        const uint64_t n = left < kTile - skip ? left : kTile - skip;
+        use(tiles, next / kTile, std::integral_constant<int, 1>(), skip, n, next - begin);
+        next += n;
+      }
+    }
+  }
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace zerostep

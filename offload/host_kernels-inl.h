@@ -7,6 +7,7 @@
 #define ZEROSTEP_OFFLOAD_HOST_KERNELS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cmath>
@@ -24,6 +25,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Without a fused multiply-add in the hardware everything is done one float at a time with std::fma, which is exact.
 #undef ZEROSTEP_HOST_VECTORS
 #define ZEROSTEP_HOST_VECTORS (HWY_NATIVE_FMA && !HWY_HAVE_SCALABLE && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128)
+
+// Hardware prefetchers stop at the end of every page; asking ahead keeps enough lines under way, the more so on a busy machine. Addresses
+// behind the end are harmless.
+HWY_INLINE void prefetch(const void* at) {
+  constexpr uintptr_t kAheadBytes = 2048;
+  hwy::Prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + kAheadBytes));
+}
 
 template <typename T>
 HWY_INLINE T load_any(const T* from) {
@@ -49,6 +57,7 @@ struct Scalar {
   static HWY_INLINE V div(V a, V b) { return a / b; }
   static HWY_INLINE V sqrt(V a) { return std::sqrt(a); }
   static HWY_INLINE V fma(V a, V b, V c) { return std::fma(a, b, c); }
+  static HWY_INLINE int64_t count_equal(V a, V b) { return a == b; }
   static HWY_INLINE V sign(V a) { return a > 0 ? 1.0f : a < 0 ? -1.0f : a; }
   static HWY_INLINE void store_bf16(V x, uint16_t* to) { store_any(bf16_from_fp32(x), to); }
   static HWY_INLINE void store_fp16(V x, uint16_t* to) { store_any(fp16_from_fp32(x), to); }
@@ -72,6 +81,7 @@ struct Vector {
   static HWY_INLINE V div(V a, V b) { return hn::Div(a, b); }
   static HWY_INLINE V sqrt(V a) { return hn::Sqrt(a); }
   static HWY_INLINE V fma(V a, V b, V c) { return hn::MulAdd(a, b, c); }
+  static HWY_INLINE int64_t count_equal(V a, V b) { return static_cast<int64_t>(hn::CountTrue(D(), hn::Eq(a, b))); }
   static HWY_INLINE V sign(V a) {
     const V zero = hn::Zero(D());
     return hn::IfThenElse(hn::Gt(a, zero), set(1.0f), hn::IfThenElse(hn::Lt(a, zero), set(-1.0f), a));

@@ -12,7 +12,6 @@
 #define HWY_TARGET_INCLUDE "offload/host_optimizer.cpp"
 #include <hwy/foreach_target.h>
 // The order matters: foreach_target comes first.
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "offload/host_kernels-inl.h"
@@ -20,13 +19,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
-
-// Hardware prefetchers stop at the end of every page; asking ahead keeps enough lines under way, the more so on a busy machine. Addresses
-// behind the end are harmless.
-HWY_INLINE void prefetch(const void* at) {
-  constexpr uintptr_t kAheadBytes = 2048;
-  hwy::Prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + kAheadBytes));
-}
 
 template <class L, class Copy, class Optimizer>
 HWY_INLINE void step_at(const OptimizerSlice& slice, int64_t i, float* state0, float* state1, bool frozen, const Optimizer& optimizer) {

@@ -1,0 +1,380 @@
+#include "offload/host_perturb.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "base/error.h"
+
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)  // no fused multiply-add: the scalar code serves those machines
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "offload/host_perturb.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/highway.h>
+
+#include "base/noise_simd-inl.h"
+#include "offload/host_kernels-inl.h"
+#include "offload/host_rounding-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+#if ZEROSTEP_HOST_VECTORS
+using Lanes = Vector;
+#else
+using Lanes = Scalar;
+#endif
+
+// Calls f(lanes, i) for every vector of elements and for each one left over.
+template <class F>
+HWY_INLINE void for_lanes(int64_t count, const F& f) {
+  int64_t i = 0;
+  for (; i + Lanes::kLanes <= count; i += Lanes::kLanes) f(Lanes(), i);
+  for (; i < count; ++i) f(Scalar(), i);
+}
+
+template <DType kType>
+struct Typed {
+  template <class L>
+  static HWY_INLINE typename L::V load(const void* from, int64_t i) {
+    if constexpr (kType == DType::F32) return L::load(static_cast<const float*>(from) + i);
+    if constexpr (kType == DType::BF16) return L::load_bf16(static_cast<const uint16_t*>(from) + i);
+    if constexpr (kType == DType::F16) return L::load_fp16(static_cast<const uint16_t*>(from) + i);
+  }
+  template <class L>
+  static HWY_INLINE void store(typename L::V x, void* to, int64_t i) {
+    if constexpr (kType == DType::F32) CopyFp32::store<L>(x, to, i);
+    if constexpr (kType == DType::BF16) CopyBf16::store<L>(x, to, i);
+    if constexpr (kType == DType::F16) CopyFp16::store<L>(x, to, i);
+  }
+  template <class L>
+  static HWY_INLINE typename L::V round(typename L::V x) {
+    float rounded[L::kLanes];
+    store<L>(x, rounded, 0);
+    return load<L>(rounded, 0);
+  }
+  static HWY_INLINE void prefetch_at(const void* from, int64_t i) {
+    prefetch(static_cast<const char*>(from) + i * static_cast<int64_t>(size_of(kType)));
+  }
+};
+
+// Calls use(Types) with the types of the slice.
+template <DType kBase, DType kTarget>
+struct Types {};
+template <DType kBase, class Use>
+HWY_INLINE auto with_target(DType target, const Use& use) {
+  if (target == DType::F32) return use(Types<kBase, DType::F32>());
+  if (target == DType::BF16) return use(Types<kBase, DType::BF16>());
+  return use(Types<kBase, DType::F16>());
+}
+template <class Use>
+HWY_INLINE auto with_types(const PerturbSlice& slice, const Use& use) {
+  if (slice.base_type == DType::F32) return with_target<DType::F32>(slice.target_type, use);
+  if (slice.base_type == DType::BF16) return with_target<DType::BF16>(slice.target_type, use);
+  return with_target<DType::F16>(slice.target_type, use);
+}
+
+// What is done to element i, or to a vector of elements from i on, with noise z.
+template <DType kBase, DType kTarget>
+struct PerturbOp {
+  static constexpr bool kFromRegisters = kTarget != DType::BF16;
+  const void* base;
+  void *plus, *minus;
+  float epsilon;
+  explicit PerturbOp(const PerturbSlice& slice) : base(slice.base), plus(slice.plus), minus(slice.minus), epsilon(slice.epsilon) {}
+
+  template <class L>
+  HWY_INLINE void at(int64_t i, typename L::V z) const {
+    Typed<kBase>::prefetch_at(base, i);
+    const auto value = Typed<kBase>::template load<L>(base, i);
+    if (plus != nullptr) {
+      Typed<kTarget>::prefetch_at(plus, i);
+      Typed<kTarget>::template store<L>(L::fma(L::set(epsilon), z, value), plus, i);
+    }
+    if (minus != nullptr) {
+      Typed<kTarget>::prefetch_at(minus, i);
+      Typed<kTarget>::template store<L>(L::fma(L::set(-epsilon), z, value), minus, i);
+    }
+  }
+};
+
+// acc = (from_zero ? 0 : acc) + scalar z, times scale where `finish` says so.
+struct AccumulateOp {
+  static constexpr bool kFromRegisters = true;
+  float* acc;
+  float scalar, scale;
+  bool from_zero, finish;
+
+  template <class L>
+  HWY_INLINE void at(int64_t i, typename L::V z) const {
+    if (from_zero) prefetch(acc + i);
+    auto sum = L::fma(L::set(scalar), z, from_zero ? L::set(0.0f) : L::load(acc + i));
+    if (finish) sum = L::mul(sum, L::set(scale));
+    L::store(sum, acc + i);
+  }
+};
+
+template <class Op>
+HWY_NOINLINE void for_values(const Op op, int64_t first, int64_t count, const float* z) {
+  for_lanes(count, [=](auto lanes, int64_t i) HWY_ATTR {
+    using L = decltype(lanes);
+    op.template at<L>(first + i, L::load(z + i));
+  });
+}
+
+// The noise of whole tiles goes from registers to the operation, unless that one needs them itself; other noise goes through a buffer.
+template <class Op>
+HWY_NOINLINE void for_normals(const NoiseKey& key, uint64_t first, int64_t count, const Op op) {
+  for_tiles<kNoiseTile, NoiseTiles::kTilesTogether>(
+      key, first, count, [&](const NoiseTiles& tiles, uint64_t tile, auto number, uint64_t skip, uint64_t n, uint64_t at) HWY_ATTR {
+        constexpr int kNumber = decltype(number)::value;
+        if (Op::kFromRegisters && n == kNumber * kNoiseTile) {
+          return tiles.visit_normals<kNumber>(tile, [=](auto z, size_t i) HWY_ATTR { op.template at<Lanes>(at + i, z); });
+        }
+        alignas(64) float z[kNumber * kNoiseTile];
+        tiles.normals<kNumber>(tile, z);
+        for_values(op, at, n, z + skip);
+      });
+}
+template <class Op>
+HWY_NOINLINE void for_signs(const NoiseKey& key, uint64_t first, int64_t count, const Op op) {
+  for_tiles<kNoiseSignTile, 1>(key, first, count,
+                               [&](const NoiseTiles& tiles, uint64_t tile, auto, uint64_t skip, uint64_t n, uint64_t at) HWY_ATTR {
+                                 alignas(64) float z[kNoiseSignTile];
+                                 tiles.signs<1>(tile, z);
+                                 for_values(op, at, n, z + skip);
+                               });
+}
+template <class Op>
+void for_noise(NoiseKind kind, const NoiseKey& key, uint64_t first, int64_t count, const Op& op) {
+  if (kind == NoiseKind::Gaussian) return for_normals(key, first, count, op);
+  for_signs(key, first, count, op);
+}
+
+void perturb_target(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
+  with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>)
+                        HWY_ATTR { for_noise(kind, key, slice.first, slice.count, PerturbOp<kBase, kTarget>(slice)); });
+}
+void perturb_with_target(const PerturbSlice& slice, const float* z) {
+  with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>)
+                        HWY_ATTR { for_values(PerturbOp<kBase, kTarget>(slice), 0, slice.count, z); });
+}
+void accumulate_target(float scalar, const float* z, int64_t count, float* acc) {
+  for_values(AccumulateOp{acc, scalar, 1.0f, false, false}, 0, count, z);
+}
+
+// Of elements [at, at + count) with noise z[0..count).
+int64_t count_target(const PerturbSlice& slice, const float* z, int64_t at, int64_t count) {
+  return with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>) HWY_ATTR {
+    int64_t unchanged = 0;
+    for_lanes(count, [=, &unchanged, &slice](auto lanes, int64_t i) HWY_ATTR {
+      using L = decltype(lanes);
+      const auto value = Typed<kBase>::template load<L>(slice.base, at + i);
+      const auto moved = L::fma(L::set(slice.epsilon), L::load(z + i), value);
+      unchanged += L::count_equal(Typed<kTarget>::template round<L>(moved), Typed<kTarget>::template round<L>(value));
+    });
+    return unchanged;
+  });
+}
+
+// All directions for one block of elements after another: the sums stay in the first-level cache.
+void estimate_target(NoiseKind kind, NoiseKey key, const uint32_t* directions, const float* scalars, int64_t num_directions, float scale,
+                     uint64_t first, int64_t count, float* out) {
+  constexpr uint64_t kBlock = 2 * kNoiseSignTile;
+  const uint64_t end = first + static_cast<uint64_t>(count);
+  for (uint64_t begin = first; begin < end;) {
+    const uint64_t n = std::min(end - begin, kBlock - begin % kBlock);
+    for (int64_t d = 0; d < num_directions; ++d) {
+      key.stream = directions[d];
+      const AccumulateOp op = {out + (begin - first), scalars[d], scale, d == 0, d + 1 == num_directions};
+      for_noise(kind, key, begin, static_cast<int64_t>(n), op);
+    }
+    begin += n;
+  }
+}
+
+// kRows rows of Z by kVectors vectors of columns.
+template <class L, int kRows, int kVectors>
+HWY_INLINE void low_rank_tile(const float* u, int64_t rank, const float* v, int64_t columns, float scale, float* out) {
+  typename L::V sum[kRows][kVectors];
+  for (auto& row : sum) {
+    for (auto& part : row) part = L::set(0.0f);
+  }
+  for (int64_t k = 0; k < rank; ++k) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      const auto column = L::load(v + k * columns + j * L::kLanes);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) sum[r][j] = L::fma(L::set(u[r * rank + k]), column, sum[r][j]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) L::store(L::mul(sum[r][j], L::set(scale)), out + r * columns + j * L::kLanes);
+  }
+}
+
+// kRows rows by `width` columns.
+template <int kRows>
+HWY_INLINE void low_rank_rows(const float* u, int64_t rank, const float* v, int64_t columns, int64_t width, float scale, float* out) {
+  constexpr int64_t kLanes = Lanes::kLanes;
+  int64_t j = 0;
+  for (; j + 2 * kLanes <= width; j += 2 * kLanes) low_rank_tile<Lanes, kRows, 2>(u, rank, v + j, columns, scale, out + j);
+  for (; j + kLanes <= width; j += kLanes) low_rank_tile<Lanes, kRows, 1>(u, rank, v + j, columns, scale, out + j);
+  for (; j < width; ++j) low_rank_tile<Scalar, kRows, 1>(u, rank, v + j, columns, scale, out + j);
+}
+
+// `rows` rows of Z, `columns` apart, by the first `width` columns of V^T; panels of V^T stay in the caches.
+void low_rank_target(const float* u, int64_t rows, int64_t rank, const float* v, int64_t columns, int64_t width, float scale, float* out) {
+  constexpr int64_t kPanel = 256, kRows = 4;
+  for (int64_t j = 0; j < width; j += kPanel) {
+    const int64_t panel = std::min(kPanel, width - j);
+    int64_t r = 0;
+    for (; r + kRows <= rows; r += kRows) low_rank_rows<kRows>(u + r * rank, rank, v + j, columns, panel, scale, out + r * columns + j);
+    for (; r < rows; ++r) low_rank_rows<1>(u + r * rank, rank, v + j, columns, panel, scale, out + r * columns + j);
+  }
+}
+
+template <class Rounding>
+HWY_NOINLINE void round_block(const float* source, const uint32_t* random, int64_t count, uint16_t* target) {
+  int64_t i = 0;
+#if ZEROSTEP_HOST_VECTORS
+  const hn::Rebind<uint16_t, Vector::D> narrow;
+  for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
+    prefetch(source + i);
+    prefetch(target + i);
+    const auto rounded = Rounding::round(Vector::load(source + i), hn::LoadU(Vector::U(), random + i));
+    hn::StoreU(hn::DemoteTo(narrow, hn::BitCast(Vector::I(), rounded)), narrow, target + i);
+  }
+#endif
+  for (; i < count; ++i) store_any(Rounding::round(load_any(source + i), random[i]), target + i);
+}
+
+void round_target(const float* source, uint16_t* target, DType type, const NoiseKey& key, uint64_t first, int64_t count) {
+  constexpr int kTogether = NoiseTiles::kTilesTogether;
+  alignas(64) uint32_t random[kTogether * kNoiseTile];
+  for_tiles<kNoiseTile, kTogether>(
+      key, first, count, [&](const NoiseTiles& tiles, uint64_t tile, auto number, uint64_t skip, uint64_t n, uint64_t at) HWY_ATTR {
+        tiles.bits<decltype(number)::value>(tile, random);
+        if (type == DType::BF16) return round_block<StochasticBf16>(source + at, random + skip, static_cast<int64_t>(n), target + at);
+        round_block<StochasticFp16>(source + at, random + skip, static_cast<int64_t>(n), target + at);
+      });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
+namespace {
+
+HWY_EXPORT(perturb_target);
+HWY_EXPORT(count_target);
+HWY_EXPORT(perturb_with_target);
+HWY_EXPORT(accumulate_target);
+HWY_EXPORT(estimate_target);
+HWY_EXPORT(low_rank_target);
+HWY_EXPORT(round_target);
+
+void check_types(const PerturbSlice& slice) {
+  if (slice.base_type == DType::F64 || slice.target_type == DType::F64) {
+    fail_protocol("host perturb: no perturbing of {} to {}", name_of(slice.base_type), name_of(slice.target_type));
+  }
+}
+
+}  // namespace
+
+void perturb(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
+  check_types(slice);
+  check_noise_slice(key, slice.first, slice.count);
+  HWY_DYNAMIC_DISPATCH(perturb_target)(slice, kind, key);
+}
+
+int64_t count_unchanged(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
+  check_types(slice);
+  check_noise_slice(key, slice.first, slice.count);
+  float z[2048];
+  int64_t unchanged = 0;
+  for (int64_t at = 0; at < slice.count;) {
+    const int64_t n = std::min<int64_t>(slice.count - at, std::size(z));
+    (kind == NoiseKind::Gaussian ? fill_normal : fill_rademacher)(key, slice.first + static_cast<uint64_t>(at), n, z);
+    unchanged += HWY_DYNAMIC_DISPATCH(count_target)(slice, z, at, n);
+    at += n;
+  }
+  return unchanged;
+}
+
+void perturb_with(const PerturbSlice& slice, const float* z) {
+  check_types(slice);
+  HWY_DYNAMIC_DISPATCH(perturb_with_target)(slice, z);
+}
+
+void accumulate_scaled(float scalar, const float* z, int64_t count, float* acc) {
+  HWY_DYNAMIC_DISPATCH(accumulate_target)(scalar, z, count, acc);
+}
+
+void noise_estimate(NoiseKind kind, NoiseKey key, const uint32_t* directions, const float* scalars, int64_t num_directions, float scale,
+                    uint64_t first, int64_t count, float* out) {
+  for (int64_t d = 0; d < num_directions; ++d) {
+    key.stream = directions[d];
+    check_noise_slice(key, first, count);
+  }
+  if (num_directions == 0) std::fill_n(out, count, scale * 0.0f);
+  HWY_DYNAMIC_DISPATCH(estimate_target)(kind, key, directions, scalars, num_directions, scale, first, count, out);
+}
+
+LowRankDirection::LowRankDirection(const Shape& shape, uint64_t seed, uint64_t step, uint64_t refresh, uint32_t direction)
+    : shape_(shape), u_key_{.seed = seed, .tag = NoiseTag::LowRankU, .step = step, .stream = direction} {
+  const auto [first, rows, columns, rank] = shape;
+  if (rank < 1 || rank > std::min(rows, columns)) {
+    fail_protocol("low rank: rank {} of a [{}, {}] tensor, expected 1 to {}", rank, rows, columns, std::min(rows, columns));
+  }
+  if (refresh == 0) fail_protocol("low rank: V is refreshed every 0 steps");
+  check_noise_slice(u_key_, first, rows * columns);
+  inv_sqrt_rank_ = static_cast<float>(1 / std::sqrt(static_cast<double>(rank)));
+  const NoiseKey v_key{.seed = seed, .tag = NoiseTag::LowRankV, .step = step / refresh, .stream = direction};
+  std::vector<float> v(static_cast<size_t>(columns * rank));
+  fill_normal(v_key, first, columns * rank, v.data());
+  v_transposed_.resize(v.size());
+  for (int64_t k = 0; k < rank; ++k) {
+    for (int64_t j = 0; j < columns; ++j) v_transposed_[static_cast<size_t>(k * columns + j)] = v[static_cast<size_t>(j * rank + k)];
+  }
+}
+
+void LowRankDirection::fill(int64_t begin, int64_t count, float* out) const {
+  const auto [first, rows, columns, rank] = shape_;
+  if (begin < 0 || count < 0 || count > rows * columns - begin) {
+    fail_protocol("low rank: elements [{}, {} + {}) of a [{}, {}] tensor", begin, begin, count, rows, columns);
+  }
+  const int64_t end = begin + count, rows_together = std::max<int64_t>(4, 2048 / rank / 4 * 4);
+  std::vector<float> u(static_cast<size_t>(rows_together * rank));
+  while (begin < end) {
+    const int64_t row = begin / columns, column = begin % columns;
+    const int64_t whole_rows = column == 0 ? std::min((end - begin) / columns, rows_together) : 0;
+    const int64_t num_rows = std::max<int64_t>(1, whole_rows);
+    const int64_t width = whole_rows > 0 ? columns : std::min(columns - column, end - begin);
+    fill_normal(u_key_, first + static_cast<uint64_t>(row * rank), num_rows * rank, u.data());
+    HWY_DYNAMIC_DISPATCH(low_rank_target)
+    (u.data(), num_rows, rank, v_transposed_.data() + column, columns, width, inv_sqrt_rank_, out);
+    begin += num_rows * width;
+    out += num_rows * width;
+  }
+}
+
+void LowRankDirection::fill_u(float* out) const { fill_normal(u_key_, shape_.first, shape_.rows * shape_.rank, out); }
+
+void round_stochastically(const float* source, void* target, DType target_type, const NoiseKey& key, uint64_t first, int64_t count) {
+  if (!is_16bit(target_type)) fail_protocol("host perturb: no stochastic rounding to {}", name_of(target_type));
+  NoiseKey rounding = key;
+  rounding.tag = NoiseTag::Rounding;
+  check_noise_slice(rounding, first, count);
+  HWY_DYNAMIC_DISPATCH(round_target)(source, static_cast<uint16_t*>(target), target_type, rounding, first, count);
+}
+
+}  // namespace zerostep
+#endif
