@@ -48,7 +48,7 @@ class CommandLine {
     add_inspect();
     add_later("export", "a checkpoint as a Hugging Face directory",
               "`zerostep train FILE --save-model HF_DIR` writes one at the end of a run");
-    add_later("rebuild", "the weights of a zeroth-order run from its log", "");
+    add_rebuild();
     add_later("sweep", "many runs over many devices", "");
     add_later("plot", "pictures and a report of runs", "every run leaves its figures in metrics.csv");
   }
@@ -162,8 +162,19 @@ class CommandLine {
     on_one_rank(sub, [this] { return generate(generate_); });
   }
 
+  void add_rebuild() {
+    CLI::App* sub = app_.add_subcommand("rebuild", "the weights of a forward-only run from its base weights and its log of scalars");
+    sub->add_option("--base", rebuild_.base, "the weights the run began with (`zerostep init`), a Hugging Face directory")
+        ->required()
+        ->type_name("HF_DIR");
+    sub->add_option("--log", rebuild_.log, "zo_log.jsonl in the run's folder, beside its config.json")->required()->type_name("ZO_LOG");
+    sub->add_option("HF_DIR", rebuild_.directory, "the directory to write")->required();
+    sub->footer("\nExample: zerostep init run.json base/ && zerostep rebuild --base base/ --log runs/run/zo_log.jsonl rebuilt/");
+    on_one_rank(sub, [this] { return rebuild(rebuild_); });
+  }
+
   void add_inspect() {
-    CLI::App* sub = app_.add_subcommand("inspect", "batches or model of a configuration, as JSON");
+    CLI::App* sub = app_.add_subcommand("inspect", "batches, model or noise of a configuration, as JSON");
     sub->require_subcommand(1);
     CLI::App* batches =
         sub->add_subcommand("batches", "JSON lines {step, samples, labels}: the global batches that `train` sees, steps from 0");
@@ -180,7 +191,16 @@ class CommandLine {
     add_file(model, model_);
     on_one_rank(model, [this] { return inspect_model(model_); });
     add_later(sub, "checkpoint", "a checkpoint's manifest, its checksums verified", "");
-    add_later(sub, "noise", "the values of a zeroth-order direction", "");
+    CLI::App* noise = sub->add_subcommand("noise", "JSON array: elements of a direction z of a forward-only step");
+    add_file(noise, noise_);
+    const auto number = [&](const char* name, int64_t& value, const char* about) {
+      noise->add_option(name, value, about)->check(CLI::Range(int64_t{0}, int64_t{1} << 40))->capture_default_str();
+    };
+    number("--step", noise_.step, "of the run, from 0");
+    number("--direction", noise_.direction, "of the step, from 0");
+    number("--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
+    number("--count", noise_.count, "how many");
+    on_one_rank(noise, [this] { return inspect_noise(noise_); });
   }
 
   void add_later(const std::string& name, const std::string& about, const std::string& instead) { add_later(&app_, name, about, instead); }
@@ -202,6 +222,8 @@ class CommandLine {
   EvalArguments eval_;
   GenerateArguments generate_;
   InspectBatchesArguments batches_;
+  InspectNoiseArguments noise_;
+  RebuildArguments rebuild_;
   ConfigArguments model_;
 };
 

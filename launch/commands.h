@@ -60,4 +60,14 @@ struct InspectBatchesArguments : ConfigArguments {
 int inspect_batches(const InspectBatchesArguments& arguments);
 int inspect_model(const ConfigArguments& arguments);
 
+struct InspectNoiseArguments : ConfigArguments {
+  int64_t step = 0, direction = 0, begin = 0, count = 0;
+};
+int inspect_noise(const InspectNoiseArguments& arguments);
+
+struct RebuildArguments {
+  std::string base, log, directory;
+};
+int rebuild(const RebuildArguments& arguments);
+
 }  // namespace zerostep

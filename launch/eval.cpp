@@ -22,27 +22,6 @@ struct EvalSetup {
   std::optional<TrainingPlan> plan;
 };
 
-// The parameters of the model in the directory, which must be the one that the file describes.
-ParameterReader parameters_of(const EvalArguments& arguments, const Subject& subject) {
-  if (arguments.model.empty()) return initial_values_of(subject.config().seed);
-  SavedModel saved = open_model(arguments.model);
-  const auto& units = subject.model->units();
-  const auto& found = saved.model->units();
-  for (size_t u = 0; u < std::max(units.size(), found.size()); ++u) {
-    const bool same = u < units.size() && u < found.size() && units[u].parameters.size() == found[u].parameters.size() &&
-                      std::equal(units[u].parameters.begin(), units[u].parameters.end(), found[u].parameters.begin(),
-                                 [](const ParameterInfo& a, const ParameterInfo& b) { return a.name == b.name && a.shape == b.shape; });
-    if (!same)
-      fail_input(
-          "{}: the model in {} is not the one that this file describes: they differ in unit {} ({} parameters against {}). Give the file "
-          "that "
-          "trained it",
-          subject.config().file, arguments.model, u < units.size() ? units[u].name : found[u].name, grouped(saved.model->num_elements()),
-          grouped(subject.model->num_elements()));
-  }
-  return std::move(saved.read);
-}
-
 void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   setup.subject = load_subject(arguments, job.size());
   Config& config = setup.subject.loaded.config;
@@ -50,7 +29,8 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   config.optimizer.type = OptimizerConfig::Type::SGD;
   config.optimizer.momentum = 0;
   setup.data = open_evaluation_data(setup.subject);
-  setup.parameters = parameters_of(arguments, setup.subject);
+  setup.parameters =
+      arguments.model.empty() ? initial_values_of(setup.subject.config().seed) : parameters_of_model(arguments.model, setup.subject);
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "launch/commands.h"
 #include "launch/subject.h"
+#include "runtime/report/format.h"
+#include "runtime/strategy/directions.h"
+#include "runtime/strategy/step_kind.h"
 
 namespace zerostep {
 namespace {
@@ -14,25 +18,53 @@ void append_rows(const at::Tensor& rows, std::vector<std::vector<int64_t>>& out)
   for (int64_t r = 0; r < rows.size(0); ++r) out.emplace_back(values + r * width, values + (r + 1) * width);
 }
 
+// Global batch `step` as one rank with one micro-batch sees it, with the labels that training uses.
+nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t batch_size) {
+  nlohmann::ordered_json out;
+  auto& samples = out["samples"] = nlohmann::ordered_json::array();
+  for (int64_t j = 0; j < batch_size; ++j) samples.push_back(data.sample(step * batch_size + j));
+  std::vector<std::vector<int64_t>> labels;
+  append_rows(data.batch(step, 0, {batch_size, batch_size, 0, 1}).labels, labels);
+  out["labels"] = labels;
+  return out;
+}
+
 }  // namespace
 
 int inspect_batches(const InspectBatchesArguments& arguments) {
   const Subject subject = load_subject(arguments, arguments.world);
   print_warnings(subject.loaded);
-  const auto data = open_training_data(subject);
-  const int64_t batch_size = subject.config().batch.train_batch_size;
-  // As one rank with one micro-batch sees them: the labels that training uses.
-  const BatchShape whole{batch_size, batch_size, 0, 1};
+  const auto data = open_training_data(subject), own = open_backprop_data(subject);
+  const StepConfig& kind = subject.config().step;
+  const int64_t backprop_samples = subject.config().batch.train_batch_size;
+  // The directions' batches follow one another where each has its own.
+  const int64_t samples =
+      !kind.uses_queries() ? backprop_samples : kind.query_batch.train_batch_size * (kind.independent_data ? kind.queries : 1);
   for (int64_t step = arguments.first_step; step < arguments.first_step + arguments.steps; ++step) {
-    nlohmann::ordered_json line;
+    nlohmann::ordered_json line = batch_json(*data, step, samples);
     line["step"] = step;
-    auto& samples = line["samples"] = nlohmann::ordered_json::array();
-    for (int64_t j = 0; j < batch_size; ++j) samples.push_back(data->sample(step * batch_size + j));
-    std::vector<std::vector<int64_t>> labels;
-    append_rows(data->batch(step, 0, whole).labels, labels);
-    line["labels"] = labels;
+    if (kind.uses_queries() && step_kind(kind, step).backprop) line["backprop"] = batch_json(own ? *own : *data, step, backprop_samples);
     fmt::print("{}\n", line.dump());
   }
+  return kDone;
+}
+
+int inspect_noise(const InspectNoiseArguments& arguments) {
+  const Subject subject = load_subject(arguments, 1);
+  if (!subject.config().step.uses_queries())
+    fail_input("{}: step.mode is \"fo\", which makes no directions: choose zo, calibrate, instruct or alternating", subject.config().file);
+  const int64_t total = subject.model->num_elements(), end = arguments.begin + arguments.count;
+  if (end > total)
+    fail_input("inspect noise: elements {} to {} reach beyond the model's {}", grouped(arguments.begin), grouped(end), grouped(total));
+  const Directions directions(subject.config().step, subject.config().seed);
+  std::vector<float> values(static_cast<size_t>(arguments.count));
+  for (const UnitInfo& unit : subject.model->units())
+    for (const ParameterInfo& p : unit.parameters) {
+      const int64_t from = std::max(arguments.begin, p.first), to = std::min(end, p.first + p.num_elements());
+      if (from < to)
+        directions.values(arguments.step, arguments.direction, p, from - p.first, to - from, values.data() + (from - arguments.begin));
+    }
+  fmt::print("{}\n", nlohmann::json(values).dump());
   return kDone;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "models/hugging_face.h"
+#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -72,6 +73,25 @@ SavedModel open_model(const std::string& directory) {
   return {std::move(opened.model), [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
             values->read(parameter, begin, count, out);
           }};
+}
+
+ParameterReader parameters_of_model(const std::string& directory, const Subject& subject) {
+  SavedModel saved = open_model(directory);
+  const auto& units = subject.model->units();
+  const auto& found = saved.model->units();
+  for (size_t u = 0; u < std::max(units.size(), found.size()); ++u) {
+    const bool same = u < units.size() && u < found.size() && units[u].parameters.size() == found[u].parameters.size() &&
+                      std::equal(units[u].parameters.begin(), units[u].parameters.end(), found[u].parameters.begin(),
+                                 [](const ParameterInfo& a, const ParameterInfo& b) { return a.name == b.name && a.shape == b.shape; });
+    if (!same)
+      fail_input(
+          "{}: the model in {} is not the one that this file describes: they differ in unit {} ({} parameters against {}). Give the file "
+          "that "
+          "trained it",
+          subject.config().file, directory, u < units.size() ? units[u].name : found[u].name, grouped(saved.model->num_elements()),
+          grouped(subject.model->num_elements()));
+  }
+  return std::move(saved.read);
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/subject.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/unit.h"
 #include "runtime/config/config.h"
@@ -28,6 +29,8 @@ struct SavedModel {
   ParameterReader read;
 };
 SavedModel open_model(const std::string& directory);
+// The parameters of the model in a Hugging Face directory, which must be the one that a configuration describes: InputError otherwise.
+ParameterReader parameters_of_model(const std::string& directory, const Subject& subject);
 // The tokenizer whose files lie beside the model; bytes when there are none and the vocabulary is theirs.
 std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model);
 

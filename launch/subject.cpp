@@ -34,7 +34,7 @@ std::unique_ptr<DataStream> open_data(const Subject& subject, DataOptions option
     fail_input("{}: {} is missing: give a path, a glob or a list of them (.txt, .jsonl, .bin)", config.file, options.key);
   options.text_field = config.data.text_field;
   options.join_fields = config.data.join_fields;
-  options.sequence_length = config.data.sequence_length;
+  if (options.sequence_length == 0) options.sequence_length = config.data.sequence_length;
   options.seed = config.seed;
   options.cache = config.data.cache.empty() ? (std::filesystem::path(config.run.output_dir) / ".cache").string() : config.data.cache;
   options.vocabulary_size = subject.model->vocabulary_size();
@@ -71,6 +71,24 @@ std::unique_ptr<DataStream> open_training_data(const Subject& subject, const Dat
   options.key = "data.train";
   options.max_samples = data.max_samples;
   options.shuffle = data.shuffle;
+  const StepConfig& step = subject.config().step;
+  if (step.uses_queries()) options.sequence_length = step.query_sequence_length;
+  if (step.uses_queries() && step.bp_data == StepConfig::BackpropData::Split) options.part = DataOptions::Part::SecondHalf;
+  return open_data(subject, options, hooks);
+}
+
+std::unique_ptr<DataStream> open_backprop_data(const Subject& subject, const DataHooks& hooks) {
+  const Config& config = subject.config();
+  const StepConfig& step = config.step;
+  if (!step.uses_queries() || !step.uses_backprop()) return nullptr;
+  const bool own = step.bp_data == StepConfig::BackpropData::Own, split = step.bp_data == StepConfig::BackpropData::Split;
+  if (!own && !split && step.query_sequence_length == config.data.sequence_length) return nullptr;
+  DataOptions options;
+  options.paths = own ? config.data.bp_train : config.data.train;
+  options.key = own ? "data.bp_train" : "data.train";
+  options.max_samples = own ? 0 : config.data.max_samples;
+  options.shuffle = config.data.shuffle;
+  if (split) options.part = DataOptions::Part::FirstHalf;
   return open_data(subject, options, hooks);
 }
 

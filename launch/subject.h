@@ -33,7 +33,10 @@ struct DataHooks {
   std::function<void(const TokenizeProgress&)> progress;
   std::function<void(const std::string&)> warn;
 };
+// What train_batch_size and the steps count: the samples of backprop in mode fo, of the queries in every other.
 std::unique_ptr<DataStream> open_training_data(const Subject& subject, const DataHooks& hooks = {});
+// Of the backprop steps of a mode that mixes both kinds; nullptr where they read the same stream.
+std::unique_ptr<DataStream> open_backprop_data(const Subject& subject, const DataHooks& hooks = {});
 std::unique_ptr<DataStream> open_evaluation_data(const Subject& subject, const DataHooks& hooks = {});
 
 }  // namespace zerostep

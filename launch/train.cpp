@@ -66,9 +66,10 @@ DataHooks data_hooks(Job& job, RunLog& log) {
 }
 
 void settle_steps(Config& config, int64_t samples) {
+  const int64_t batch = config.step.uses_queries() ? config.step.query_batch.train_batch_size : config.batch.train_batch_size;
   if (config.run.steps == 0 && config.run.epochs > 0)
-    config.run.steps = std::max<int64_t>(
-        1, static_cast<int64_t>(config.run.epochs * static_cast<double>(samples) / static_cast<double>(config.batch.train_batch_size)));
+    config.run.steps =
+        std::max<int64_t>(1, static_cast<int64_t>(config.run.epochs * static_cast<double>(samples) / static_cast<double>(batch)));
   if (config.scheduler.total_num_steps == 0) config.scheduler.total_num_steps = config.run.steps;
 }
 
@@ -76,6 +77,7 @@ void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   Config& config = setup.subject.loaded.config;
   const DataHooks hooks = data_hooks(job, setup.log);
   setup.train_data = open_training_data(setup.subject, hooks);
+  setup.backprop_data = open_backprop_data(setup.subject, hooks);
   if (!config.data.eval.empty()) setup.eval_data = open_evaluation_data(setup.subject, hooks);
   if (config.run.eval_interval > 0 && !setup.eval_data)
     fail_input("{}: run.eval_interval is {}, and data.eval is missing: name the files to evaluate on, or set run.eval_interval to 0",

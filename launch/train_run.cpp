@@ -37,11 +37,13 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine)
       config_(setup.config()),
       engine_(engine),
       log_(setup.log),
+      batches_(config_, *setup.train_data, setup.backprop_data.get(), job.rank(), job.size()),
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
       counters_before_(engine.comm_counters()) {
   outcome_.flops_per_step = setup.cost.flops * job.size();
   if (!job.speaks()) return;
   metrics_.emplace(setup.folder.file("metrics.csv"));
+  if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"));
   if (config_.monitor.csv_enabled) csv_ = CsvMonitor(config_.monitor.csv_output_path, config_.monitor.csv_job_name);
   memory_moment("the model is loaded");
 }
@@ -52,10 +54,8 @@ void TrainRun::run() {
 }
 
 void TrainRun::step(int64_t step) {
-  const BatchShape shape{config_.batch.train_batch_size, config_.batch.micro_batch_size, job_.rank(), job_.size()};
   const Stopwatch watch;
-  const StepResult result = engine_.train_step(
-      step, [&](int64_t m) { return setup_.train_data->batch(step, m, shape); }, pending_signal() != 0);
+  const StepResult result = engine_.train_step(step, batches_.at(step), pending_signal() != 0);
   const double seconds = watch.seconds();
   stopped_ = result.stop;
   if (stopped_) outcome_.stopped_by = name_of_signal(pending_signal());
@@ -73,20 +73,27 @@ double TrainRun::evaluate_now() {
 }
 
 void TrainRun::record(int64_t step, const StepResult& result, double seconds, std::optional<double> eval_loss) {
-  const int64_t batch_size = config_.batch.train_batch_size, tokens = batch_size * config_.data.sequence_length;
+  const StepConfig& kind = config_.step;
+  const bool queried = !step_kind(kind, step).backprop;
+  const int64_t batch_size = queried ? kind.query_batch.train_batch_size : config_.batch.train_batch_size;
+  const int64_t tokens = batch_size * (queried ? kind.query_sequence_length : config_.data.sequence_length);
   MetricsRow row;
   row.timestamp = timestamp_now();
   row.epoch = step * batch_size / setup_.train_data->num_samples();
   row.step = step;
-  row.mode = config_.step.mode;
-  row.scope = "full";
+  row.mode = config_.step.mode_name;
+  row.scope = kind.scope.size() == 1 && (kind.scope[0] == "full" || kind.scope[0] == "reduced") ? kind.scope[0] : "patterns";
+  if (kind.uses_queries()) row.q = kind.queries;
+  if (kind.bp_interval > 0) row.bp_interval = kind.bp_interval;
+  row.cosine = result.cosine;
+  row.unchanged_share = result.unchanged_share;
   row.lr = result.lr;
   row.batch_size = batch_size;
   row.optimizer = config_.optimizer.type_name;
   row.loss = result.loss;
   row.grad_norm = result.grad_norm;
   row.eval_loss = eval_loss;
-  row.loss_kind = "unperturbed";
+  row.loss_kind = result.loss_of_pairs ? "pairs" : "unperturbed";
   row.tokens_per_second = static_cast<double>(tokens) / seconds;
   row.step_seconds = seconds;
   row.loss_scale = result.loss_scale;
@@ -95,6 +102,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, st
   row.elements_gathered = result.elements_gathered;
   row.elements_reduced = result.elements_reduced;
   metrics_->append(row);
+  log_queries(step, result);
 
   outcome_.steps = step + 1;
   outcome_.skipped += result.skipped ? 1 : 0;
@@ -116,6 +124,17 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, st
     outcome_.eval_loss = *eval_loss;
     log_.line(fmt::format("evaluation after step {}: loss {:.4f}, perplexity {:.4g}", step + 1, *eval_loss, std::exp(*eval_loss)));
   }
+}
+
+void TrainRun::log_queries(int64_t step, const StepResult& result) {
+  constexpr double kTooMany = 0.1;
+  if (!result.scalars.empty() && !step_kind(config_.step, step).backprop)
+    zo_log_->append({step, config_.seed, config_.step.epsilon, result.lr, result.scalars, result.clip_scale, result.skipped});
+  if (result.unchanged_share.value_or(0) > kTooMany)
+    log_.warn(
+        fmt::format("step.epsilon {} leaves {:.1f} % of the {} weights unchanged: their part of a direction is not probed. A larger "
+                    "step.epsilon, or fp32, probes them all",
+                    config_.step.epsilon, 100 * *result.unchanged_share, name_of(config_.precision.compute)));
 }
 
 void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {

@@ -4,6 +4,7 @@
 
 #include "launch/job.h"
 #include "launch/run_folder.h"
+#include "launch/step_batches.h"
 #include "launch/subject.h"
 #include "runtime/engine/engine.h"
 #include "runtime/report/comms_report.h"
@@ -14,6 +15,7 @@
 #include "runtime/report/run_log.h"
 #include "runtime/report/run_summary.h"
 #include "runtime/report/step_breakdown.h"
+#include "runtime/report/zo_log.h"
 
 namespace zerostep {
 
@@ -21,6 +23,7 @@ namespace zerostep {
 struct TrainSetup {
   Subject subject;
   std::unique_ptr<DataStream> train_data, eval_data;  // eval_data: nullptr when the file names none
+  std::unique_ptr<DataStream> backprop_data;          // nullptr: backprop reads train_data
   std::optional<TrainingPlan> plan;
   PlanCost cost;
   MemoryLimit limit;
@@ -47,13 +50,16 @@ class TrainRun {
   void monitor(int64_t step, const StepResult& result, double seconds);
   void memory_moment(const std::string& when);
   double evaluate_now();
+  void log_queries(int64_t step, const StepResult& result);
 
   Job& job_;
   TrainSetup& setup_;
   const Config& config_;
   Engine& engine_;
   RunLog& log_;
+  StepBatchSource batches_;
   std::optional<MetricsFile> metrics_;
+  std::optional<ZoLog> zo_log_;
   CsvMonitor csv_;
   Progress progress_;
   StepBreakdown breakdown_;

@@ -35,14 +35,14 @@ at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& l
     const at::Tensor log_probabilities = at::log_softmax(chunk, -1, at::kFloat).gather(1, targets);
     total.sub_(at::where(valid, log_probabilities, 0.0).sum(at::kDouble));
   });
-  return total.to(at::kFloat);
+  return total;
 }
 
 // Keeps nothing but the logits: the backward works out the probabilities again, straight into the logits' gradient.
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& logits, const at::Tensor& labels) {
     context->save_for_backward({logits, labels});
-    return negative_log_likelihood(logits, labels);
+    return negative_log_likelihood(logits, labels).to(at::kFloat);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
@@ -66,13 +66,20 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
 class CrossEntropy final : public Objective {
  public:
   at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
+    const at::Tensor& logits = checked(batch, outputs);
+    if (!at::GradMode::is_enabled() || !logits.requires_grad()) return negative_log_likelihood(logits, batch.labels).to(at::kFloat);
+    return CrossEntropyFunction::apply(logits, batch.labels);
+  }
+  double value(const Batch& batch, const TensorList& outputs) const override {
+    return negative_log_likelihood(checked(batch, outputs), batch.labels).item<double>();
+  }
+  static const at::Tensor& checked(const Batch& batch, const TensorList& outputs) {
     const at::Tensor& logits = outputs.at(0);
     if (logits.dim() != 3 || logits.size(0) != batch.labels.size(0) || logits.size(1) != batch.labels.size(1)) {
       fail_protocol("[cross-entropy] expected logits [{}, {}, vocabulary], found {} dimensions of {} elements", batch.labels.size(0),
                     batch.labels.size(1), logits.dim(), logits.numel());
     }
-    if (!at::GradMode::is_enabled() || !logits.requires_grad()) return negative_log_likelihood(logits, batch.labels);
-    return CrossEntropyFunction::apply(logits, batch.labels);
+    return logits;
   }
   const char* name() const override { return "cross_entropy"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const override {

@@ -112,6 +112,9 @@ class ModelDefinition {
   virtual ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const = 0;
   // Hugging Face's config.json of this model, as text.
   virtual std::string hugging_face_config() const = 0;
+  // Patterns of the parameters near the output that forward-only training often restricts itself to: the last block's MLP, its norm and the
+  // head (a tied one with its weight).
+  virtual std::vector<std::string> reduced_scope() const = 0;
   virtual int64_t vocabulary_size() const = 0;
   virtual int64_t max_sequence_length() const = 0;
 

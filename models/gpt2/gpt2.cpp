@@ -92,6 +92,11 @@ class Gpt2 final : public ModelDefinition {
   }
 
   std::string hugging_face_config() const override { return gpt2_hugging_face_config(options_); }
+  std::vector<std::string> reduced_scope() const override {
+    const std::string last = fmt::format("transformer.h.{}.", options_.n_layer - 1);
+    return {last + "ln_2.*", last + "mlp.*", "transformer.ln_f.*",
+            options_.tie_word_embeddings ? "transformer.wte.weight" : "lm_head.weight"};
+  }
   int64_t vocabulary_size() const override { return options_.vocab_size; }
   int64_t max_sequence_length() const override { return options_.n_positions; }
 

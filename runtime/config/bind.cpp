@@ -120,6 +120,60 @@ ZeroConfig zero_of(const Values& v) {
   return c;
 }
 
+BatchConfig batch_of(int64_t samples, int64_t micro_batch, int64_t ranks) {
+  return {samples, micro_batch, samples / (micro_batch * ranks)};
+}
+
+StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
+  using Mode = StepConfig::Mode;
+  StepConfig c;
+  const std::string p = "step.";
+  c.mode_name = v.text(p + "mode");
+  c.mode = c.mode_name == "zo"            ? Mode::ZerothOrder
+           : c.mode_name == "calibrate"   ? Mode::Calibrate
+           : c.mode_name == "instruct"    ? Mode::Instruct
+           : c.mode_name == "alternating" ? Mode::Alternating
+                                          : Mode::FirstOrder;
+  take(v, p + "scope", c.scope);
+  if (!c.uses_queries()) return c;
+  c.estimator = v.text(p + "estimator") == "forward" ? StepConfig::Estimator::Forward : StepConfig::Estimator::Central;
+  const std::string kind = v.text(p + "perturbation");
+  c.perturbation = kind == "rademacher" ? StepConfig::Perturbation::Rademacher
+                   : kind == "low_rank" ? StepConfig::Perturbation::LowRank
+                                        : StepConfig::Perturbation::Gaussian;
+  take(v, p + "queries", c.queries);
+  take(v, p + "queries_per_pass", c.queries_per_pass);
+  take(v, p + "epsilon", c.epsilon);
+  take(v, p + "rank", c.rank);
+  take(v, p + "refresh", c.refresh);
+  take(v, p + "direction_parallel", c.direction_parallel);
+  c.independent_data = v.text(p + "query_data") == "independent";
+  c.query_batch = batch_of(v.integer(p + "query_batch_size"), micro_batch, world / c.direction_parallel);
+  take(v, p + "query_sequence_length", c.query_sequence_length);
+  if (c.mode == Mode::Calibrate || c.mode == Mode::Instruct) take(v, p + "bp_interval", c.bp_interval);
+  c.bp_data_name = v.text(p + "bp_data");
+  c.bp_data = c.bp_data_name == "own"     ? StepConfig::BackpropData::Own
+              : c.bp_data_name == "split" ? StepConfig::BackpropData::Split
+                                          : StepConfig::BackpropData::Same;
+  if (c.mode == Mode::Alternating) {
+    take(v, p + "zo_steps", c.zo_steps);
+    if (v.has(p + "bp_lr")) c.bp_lr = v.number(p + "bp_lr");
+    c.separate_state = v.text(p + "state") == "separate";
+  }
+  take(v, p + "monitor_interval", c.monitor_interval);
+  c.masters = v.text(p + "master_weights") == "fp32";
+  const std::string transform = v.text(p + "scalar_transform");
+  c.transform.kind = transform == "clip"            ? StepConfig::Transform::Kind::Clip
+                     : transform == "normalise"     ? StepConfig::Transform::Kind::Normalise
+                     : transform == "leave_one_out" ? StepConfig::Transform::Kind::LeaveOneOut
+                                                    : StepConfig::Transform::Kind::None;
+  take(v, p + "clip_deviations", c.transform.deviations);
+  c.instruct.energy = v.text(p + "instruct.kind") == "energy";
+  take(v, p + "instruct.cosine", c.instruct.cosine);
+  take(v, p + "instruct.noise_scale", c.instruct.noise_scale);
+  return c;
+}
+
 ModelConfig model_of(const Values& v) {
   ModelConfig c;
   const std::string p = "model.";
@@ -153,6 +207,7 @@ DataConfig data_of(const Values& v) {
   take(v, p + "max_samples", c.max_samples);
   take(v, p + "shuffle", c.shuffle);
   take(v, p + "cache", c.cache);
+  take(v, p + "bp_train", c.bp_train);
   return c;
 }
 
@@ -190,19 +245,18 @@ MonitorConfig monitor_of(const Values& v) {
 
 }  // namespace
 
-Config bind(const Values& v) {
+Config bind(const Values& v, int world) {
   Config c;
   take(v, "seed", c.seed);
-  take(v, "train_batch_size", c.batch.train_batch_size);
-  take(v, "train_micro_batch_size_per_gpu", c.batch.micro_batch_size);
-  take(v, "gradient_accumulation_steps", c.batch.accumulation_steps);
+  c.batch = {v.integer("train_batch_size"), v.integer("train_micro_batch_size_per_gpu"), v.integer("gradient_accumulation_steps")};
   c.optimizer = optimizer_of(v);
   c.scheduler = scheduler_of(v);
   c.precision = precision_of(v);
   c.zero = zero_of(v);
   c.model = model_of(v);
   c.data = data_of(v);
-  take(v, "step.mode", c.step.mode);
+  c.step = step_of(v, c.batch.micro_batch_size, world);
+  if (c.step.uses_backprop() && c.step.uses_queries()) c.batch = batch_of(v.integer("step.bp_batch_size"), c.batch.micro_batch_size, world);
   c.run = run_of(v);
   c.monitor = monitor_of(v);
   take(v, "gradient_clipping", c.gradient_clipping);

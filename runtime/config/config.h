@@ -93,11 +93,49 @@ struct DataConfig {
   std::vector<std::string> join_fields;
   int64_t max_samples = 0;
   bool shuffle = true;
-  std::string cache;  // folder of token caches; default <run.output_dir>/.cache
+  std::string cache;                  // folder of token caches; default <run.output_dir>/.cache
+  std::vector<std::string> bp_train;  // of backprop steps, step.bp_data "own"
 };
 
+// Which update a step makes, and how (`step`).
 struct StepConfig {
-  std::string mode = "fo";
+  enum class Mode : uint8_t { FirstOrder, ZerothOrder, Calibrate, Instruct, Alternating } mode = Mode::FirstOrder;
+  std::string mode_name = "fo";
+  std::vector<std::string> scope = {"full"};  // "full", "reduced", or name patterns
+
+  enum class Estimator : uint8_t { Central, Forward } estimator = Estimator::Central;
+  enum class Perturbation : uint8_t { Gaussian, Rademacher, LowRank } perturbation = Perturbation::Gaussian;
+  int64_t queries = 1;
+  int64_t queries_per_pass = 0;  // 0: the planner chooses by memory
+  double epsilon = 1e-3;
+  int64_t rank = 2, refresh = 50;  // low_rank
+  int64_t direction_parallel = 1;  // groups of ranks that share the directions out
+  bool independent_data = false;   // query_data: each direction has a batch of its own
+  BatchConfig query_batch;         // one direction's, over world / direction_parallel ranks
+  int64_t query_sequence_length = 0;
+
+  int64_t bp_interval = 0;  // calibrate, instruct: backprop when (step + 1) % bp_interval == 0
+  enum class BackpropData : uint8_t { Same, Own, Split } bp_data = BackpropData::Same;
+  std::string bp_data_name = "same";
+  int64_t zo_steps = 0;         // alternating: zeroth-order steps after each backprop step
+  std::optional<double> bp_lr;  // alternating: of the backprop steps
+  bool separate_state = false;  // alternating: each kind of step has an optimizer state of its own
+  double blend = 0;             // instruct: share of the backprop gradient in the update
+  int64_t monitor_interval = 0;
+  bool masters = true;  // false: weights live in 16 bit alone, rounded stochastically
+
+  struct Transform {
+    enum class Kind : uint8_t { None, Clip, Normalise, LeaveOneOut } kind = Kind::None;
+    double deviations = 3;  // Clip: largest distance from the mean, in standard deviations of the step's scalars
+  } transform;
+
+  struct Instruct {
+    bool energy = false;
+    double cosine = 0.5, noise_scale = 1;
+  } instruct;
+
+  bool uses_backprop() const { return mode != Mode::ZerothOrder; }
+  bool uses_queries() const { return mode != Mode::FirstOrder; }
 };
 
 struct RunConfig {

@@ -41,6 +41,7 @@ class Deriver {
     defaults();
     batch();
     model();
+    queries();
     data_and_run();
     optimizer_and_scheduler();
     precision();
@@ -61,6 +62,7 @@ class Deriver {
     v_.set(path, std::move(value), Origin::Derived);
     v_.find(path)->note = std::move(note);
   }
+  std::string mode() const { return v_.text("step.mode"); }
   int64_t integer_or(std::string_view path, int64_t missing) const { return v_.has(path) ? v_.integer(path) : missing; }
 
   void defaults() {
@@ -81,12 +83,19 @@ class Deriver {
     }
   }
 
+  // Ranks over which the samples of a batch are split: with forward passes alone, those of one direction group.
+  int64_t data_ranks() const {
+    const int64_t groups = v_.integer("step.direction_parallel");
+    return mode() == "zo" && world_ % groups == 0 ? world_ / groups : world_;
+  }
+
   void batch() {
+    const int64_t ranks_of_batch = data_ranks();
     constexpr std::string_view kTrain = "train_batch_size", kMicro = "train_micro_batch_size_per_gpu",
                                kSteps = "gradient_accumulation_steps";
     if (!v_.has(kTrain) && !v_.has(kMicro) && (is_auto(kTrain) || is_auto(kMicro))) v_.set(kMicro, kAutoMicroBatch, Origin::Auto);
     const int64_t train = integer_or(kTrain, 0), micro = integer_or(kMicro, 0), steps = integer_or(kSteps, 0);
-    const std::string ranks = world_ == 1 ? "1 data-parallel rank" : fmt::format("{} data-parallel ranks", world_);
+    const std::string ranks = ranks_of_batch == 1 ? "1 data-parallel rank" : fmt::format("{} data-parallel ranks", ranks_of_batch);
     const auto fill = [&](std::string_view path, int64_t value) {
       v_.set(path, value, Origin::Derived);
       v_.find(path)->written = false;
@@ -96,7 +105,7 @@ class Deriver {
     }
     // What the given values make, in 128 bits: the product of three values in range may not fit 64.
     using Wide = __int128;
-    const Wide made = static_cast<Wide>(micro > 0 ? micro : 1) * (steps > 0 ? steps : 1) * world_;
+    const Wide made = static_cast<Wide>(micro > 0 ? micro : 1) * (steps > 0 ? steps : 1) * ranks_of_batch;
     if (train == 0) {
       if (made > kLargestBatch) {
         return findings_.error(kMicro, fmt::format("{} x {} {} x {} is beyond the largest batch, {}", micro, kSteps,
@@ -171,6 +180,69 @@ class Deriver {
     from_model("zero_optimization.reduce_bucket_size", hidden);
     from_model("zero_optimization.stage3_prefetch_bucket_size", 0.9 * hidden);
     from_model("zero_optimization.stage3_param_persistence_threshold", 10.0 * static_cast<double>(width));
+  }
+
+  // The batch of a backprop step, or of a direction: `samples` over `ranks` in micro-batches of the given size.
+  void check_batch(std::string_view path, int64_t samples, int64_t ranks) {
+    const int64_t micro = integer_or("train_micro_batch_size_per_gpu", 1);
+    if (samples % (micro * ranks) != 0)
+      findings_.error(path, fmt::format("is {}, which does not divide by train_micro_batch_size_per_gpu {} x {} rank{} = {}", samples,
+                                        micro, ranks, ranks == 1 ? "" : "s", micro * ranks));
+  }
+
+  void queries() {
+    if (mode() == "fo" || !v_.has("train_batch_size")) return;
+    const int64_t groups = v_.integer("step.direction_parallel"), queries = v_.integer("step.queries");
+    const bool central = v_.text("step.estimator") == "central";
+    if (world_ % groups != 0)
+      return findings_.error("step.direction_parallel",
+                             fmt::format("is {}, which does not divide the {} ranks: every group needs as many", groups, world_));
+    if (queries % groups != 0 && !(central && groups == 2 * queries))
+      findings_.error("step.direction_parallel", fmt::format("is {}, which does not divide step.queries {}{}", groups, queries,
+                                                             central ? fmt::format("; {} groups take one sign each", 2 * queries) : ""));
+    const int64_t batch = v_.integer("train_batch_size");
+    derived("step.query_batch_size", batch);
+    check_batch("step.query_batch_size", v_.integer("step.query_batch_size"), world_ / groups);
+    if (mode() != "zo") {
+      derived("step.bp_batch_size", batch);
+      check_batch("step.bp_batch_size", v_.integer("step.bp_batch_size"), world_);
+    }
+    check_values(queries, central);
+    if (!v_.has("data.sequence_length")) return;
+    derived("step.query_sequence_length", v_.integer("data.sequence_length"));
+    const int64_t length = v_.integer("step.query_sequence_length"), positions = integer_or("model.n_positions", length);
+    if (length > positions)
+      findings_.error("step.query_sequence_length", fmt::format("is {}, more than model.n_positions {}", length, positions));
+  }
+
+  void check_values(int64_t queries, bool central) {
+    const std::string transform = v_.text("step.scalar_transform");
+    if ((transform == "normalise" || transform == "clip") && queries < 2)
+      findings_.error("step.scalar_transform", fmt::format("\"{}\" needs at least 2 step.queries: one scalar has no deviation", transform));
+    if (transform == "leave_one_out" && (queries < 2 || central))
+      findings_.error("step.scalar_transform",
+                      "\"leave_one_out\" is a baseline for step.estimator \"forward\" with at least 2 step.queries");
+    if (v_.text("step.perturbation") == "low_rank") check_rank();
+    if (v_.text("step.master_weights") == "none") {
+      if (mode() != "zo") findings_.error("step.master_weights", "\"none\" works with step.mode \"zo\" alone: backprop needs fp32 masters");
+      if (!v_.boolean("bf16.enabled") && !v_.boolean("fp16.enabled"))
+        findings_.error("step.master_weights", "\"none\" is for 16-bit weights: enable bf16 or fp16");
+    }
+    if (mode() == "instruct" && v_.text("step.instruct.kind") == "energy" && v_.number("step.instruct.noise_scale") == 0 && queries > 1)
+      findings_.error("step.instruct.noise_scale", "is 0: all directions of a step would be the same; give noise, or step.queries 1");
+    if (mode() == "instruct" && v_.number("step.instruct.cosine") == 0)
+      findings_.error("step.instruct.cosine", "is 0: the estimate divides by it; use step.mode \"zo\" for uninstructed directions");
+    const bool own = v_.text("step.bp_data") == "own", files = !v_.at("data.bp_train").empty();
+    if (own && !files) findings_.error("step.bp_data", "\"own\" needs data.bp_train: name its files");
+    if (!own && files) findings_.error("data.bp_train", "is given, and step.bp_data is not \"own\"");
+  }
+
+  // The rank of a direction is below that of every matrix: above it the two factors hold more than the matrix.
+  void check_rank() {
+    const int64_t rank = v_.integer("step.rank"), width = integer_or("model.n_embd", rank);
+    const int64_t smallest = std::min({width, integer_or("model.n_positions", width), integer_or("model.vocab_size", width)});
+    if (rank > smallest)
+      findings_.error("step.rank", fmt::format("is {}, more than the smallest matrix has ({}): take at most that", rank, smallest));
   }
 
   void data_and_run() {
@@ -292,6 +364,18 @@ class Deriver {
         return v_.text("optimizer.type") == "AdamW";
       case Context::SgdScheduled:
         return v_.text("optimizer.type") == "SGD";
+      case Context::FirstOrderOnly:
+        return mode() == "fo";
+      case Context::NoIntervals:
+        return mode() != "calibrate" && mode() != "instruct";
+      case Context::NotAlternating:
+        return mode() != "alternating";
+      case Context::NotInstructed:
+        return mode() != "instruct";
+      case Context::NotLowRank:
+        return v_.text("step.perturbation") != "low_rank";
+      case Context::NotClipped:
+        return v_.text("step.scalar_transform") != "clip";
     }
     return false;
   }

@@ -73,7 +73,7 @@ LoadedConfig load_config(const ConfigRequest& request) {
   derive(values, request.world, findings);
   findings.raise();
   LoadedConfig loaded;
-  loaded.config = bind(values);
+  loaded.config = bind(values, request.world);
   loaded.config.file = request.file;
   loaded.resolved_json = resolved(values);
   loaded.labelled_text = labelled(values);

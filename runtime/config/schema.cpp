@@ -43,6 +43,16 @@ constexpr ContextRule kContextRules[] = {
     {"optimizer.params.adam_w_mode", Context::AdamWGiven, "AdamW always decouples its weight decay"},
     {"scheduler.params.cycle_momentum|scheduler.params.cycle_min_mom|scheduler.params.cycle_max_mom|scheduler.params.decay_mom_rate",
      Context::SgdScheduled, "OneCycle moves betas, and SGD has none"},
+    {"step.queries|step.queries_per_pass|step.epsilon|step.estimator|step.perturbation|step.rank|step.refresh|step.direction_parallel|"
+     "step.query_data|step.query_batch_size|step.query_sequence_length|step.master_weights|step.scalar_transform|step.clip_deviations|"
+     "step.bp_data|step.bp_batch_size|data.bp_train",
+     Context::FirstOrderOnly, "backprop alone makes no queries"},
+    {"step.bp_interval|step.monitor_interval", Context::NoIntervals, "only calibrate and instruct have intervals"},
+    {"step.bp_lr|step.zo_steps|step.state", Context::NotAlternating, "only alternating has two kinds of steps in turn"},
+    {"step.blend|step.instruct.kind|step.instruct.cosine|step.instruct.noise_scale", Context::NotInstructed,
+     "only mode instruct makes directions of a gradient"},
+    {"step.rank|step.refresh", Context::NotLowRank, "the directions have full rank"},
+    {"step.clip_deviations", Context::NotClipped, "the scalar transform does not clip"},
     {"csv_monitor.output_path|csv_monitor.job_name", Context::CsvMonitorOff, "the monitor is off"},
     {"comms_logger.verbose", Context::CommsLoggerOff, "the log of communication is off"},
     {"flops_profiler.profile_step|flops_profiler.module_depth|flops_profiler.top_modules|flops_profiler.detailed|flops_profiler.output_"
@@ -55,6 +65,7 @@ std::vector<Key> make_keys() {
   add_training_keys(all);
   add_zero_keys(all);
   add_own_keys(all);
+  add_step_keys(all);
   add_foreign_keys(all);
   return all;
 }
@@ -174,6 +185,18 @@ std::string_view name_of(Context context) {
       return "with optimizer.type AdamW";
     case Context::SgdScheduled:
       return "with optimizer.type SGD";
+    case Context::FirstOrderOnly:
+      return "in step.mode fo";
+    case Context::NoIntervals:
+      return "in step.mode fo, zo and alternating";
+    case Context::NotAlternating:
+      return "unless step.mode is alternating";
+    case Context::NotInstructed:
+      return "unless step.mode is instruct";
+    case Context::NotLowRank:
+      return "unless step.perturbation is low_rank";
+    case Context::NotClipped:
+      return "unless step.scalar_transform is clip";
   }
   return "?";
 }

@@ -71,7 +71,13 @@ enum class Context : uint8_t {
   FlopsProfilerOff,
   PrescaledGradients,
   AdamWGiven,
-  SgdScheduled
+  SgdScheduled,
+  FirstOrderOnly,
+  NoIntervals,
+  NotAlternating,
+  NotInstructed,
+  NotLowRank,
+  NotClipped
 };
 std::string_view name_of(Context context);
 struct ContextRule {
@@ -85,6 +91,7 @@ std::span<const ContextRule> context_rules();
 void add_training_keys(std::vector<Key>& keys);
 void add_zero_keys(std::vector<Key>& keys);
 void add_own_keys(std::vector<Key>& keys);
+void add_step_keys(std::vector<Key>& keys);
 void add_foreign_keys(std::vector<Key>& keys);
 
 // Short names of types, for the tables.

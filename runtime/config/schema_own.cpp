@@ -7,7 +7,6 @@ constexpr auto H = List::Honoured;
 constexpr auto A = List::Accepted;
 constexpr auto R = List::Refused;
 
-constexpr std::string_view kNoZo = "zeroth-order steps are not in this version: leave it out and train with step.mode \"fo\"";
 constexpr std::string_view kNoCheckpoints = "checkpoints are not in this version: leave it out";
 constexpr std::string_view kNoClassification = "classification is not in this version: train with task \"causal_lm\"";
 constexpr std::string_view kOtherName = "a name of another family";
@@ -69,35 +68,7 @@ const Key kKeys[] = {
     {"data.label_field", R, text(), "", kNoClassification},
     {"data.template", R, text(), "", kNoClassification},
     {"data.label_words", R, anything(), "", kNoClassification},
-    {"data.bp_train", R, texts(), "", kNoZo},
-
-    {"step.mode", H, choice("fo", "zo|calibrate|instruct|alternating"), "\"fo\"", "what turns a batch into an update: backprop"},
-    {"step.scope", R, anything(), "", kNoZo, "[\"full\"]"},
-    {"step.queries", R, integer(1), "", kNoZo},
-    {"step.queries_per_pass", R, integer(0), "", kNoZo},
-    {"step.epsilon", R, number_above(0), "", kNoZo},
-    {"step.estimator", R, choice("central|forward"), "", kNoZo},
-    {"step.perturbation", R, choice("gaussian|rademacher|low_rank"), "", kNoZo},
-    {"step.rank", R, integer(1), "", kNoZo},
-    {"step.direction_parallel", R, integer(1), "", kNoZo},
-    {"step.refresh", R, integer(1), "", kNoZo},
-    {"step.query_data", R, choice("shared|independent"), "", kNoZo},
-    {"step.query_batch_size", R, integer(1), "", kNoZo},
-    {"step.query_sequence_length", R, integer(1), "", kNoZo},
-    {"step.bp_interval", R, integer(1), "", kNoZo},
-    {"step.bp_batch_size", R, integer(1), "", kNoZo},
-    {"step.bp_data", R, text(), "", kNoZo},
-    {"step.bp_lr", R, number(0), "", kNoZo},
-    {"step.blend", R, number(0, 1), "", kNoZo},
-    {"step.zo_steps", R, integer(1), "", kNoZo},
-    {"step.state", R, choice("shared|separate"), "", kNoZo},
-    {"step.master_weights", R, text(), "", kNoZo},
-    {"step.scalar_transform", R, anything(), "", kNoZo},
-    {"step.monitor_interval", R, integer(0), "", kNoZo, "[0]"},
-    {"step.instruct.kind", R, choice("cosine|energy"), "", kNoZo},
-    {"step.instruct.cosine", R, any_number(), "", kNoZo},
-    {"step.instruct.noise_scale", R, any_number(), "", kNoZo},
-    {"step.instruct.schedule", R, anything(), "", kNoZo},
+    {"data.bp_train", H, texts(), "[]", "step.bp_data \"own\": files for the backprop steps, like data.train"},
 
     {"run.name", H, text(), "\"run\"", "folder of the run below output_dir"},
     {"run.output_dir", H, text(), "\"runs\"", "where runs lie"},

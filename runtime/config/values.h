@@ -75,6 +75,6 @@ Values check_tree(const Document& document, Findings& findings);
 // Defaults, "auto", derived values and whatever several keys decide together.
 void derive(Values& values, int world, Findings& findings);
 // The typed form.
-Config bind(const Values& values);
+Config bind(const Values& values, int world);
 
 }  // namespace zerostep::schema

@@ -112,6 +112,13 @@ class MappedDataStream final : public DataStream {
     }
     num_samples_ = (available - 1) / length;
     if (options_.max_samples > 0) num_samples_ = std::min(num_samples_, options_.max_samples);
+    if (options_.part == DataOptions::Part::All) return;
+    const int64_t half = num_samples_ / 2;
+    if (half == 0)
+      fail_input("{}: {} makes one sample, which cannot be split in two halves: name more text, or set step.bp_data to \"same\"",
+                 options_.key, corpus_.name);
+    first_sample_ = options_.part == DataOptions::Part::SecondHalf ? half : 0;
+    num_samples_ = options_.part == DataOptions::Part::SecondHalf ? num_samples_ - half : half;
   }
 
   int64_t num_samples() const override { return num_samples_; }
@@ -147,7 +154,7 @@ class MappedDataStream final : public DataStream {
   }
 
   std::vector<int32_t> tokens_of(int64_t index) const {
-    const int64_t begin = index * options_.sequence_length;
+    const int64_t begin = (first_sample_ + index) * options_.sequence_length;
     std::vector<int32_t> tokens(static_cast<size_t>(options_.sequence_length + 1));
     corpus_.tokens.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -182,7 +189,7 @@ class MappedDataStream final : public DataStream {
 
   DataOptions options_;
   Corpus corpus_;
-  int64_t num_samples_ = 0;
+  int64_t num_samples_ = 0, first_sample_ = 0;
 };
 
 }  // namespace

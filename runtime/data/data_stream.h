@@ -25,7 +25,8 @@ struct DataOptions {
   std::string text_field = "text";
   std::vector<std::string> join_fields;  // .jsonl: further fields, joined to the text with a newline
   int64_t sequence_length = 0;
-  int64_t max_samples = 0;  // 0: all; otherwise the first so many in file order
+  int64_t max_samples = 0;                                                    // 0: all; otherwise the first so many in file order
+  enum class Part : uint8_t { All, FirstHalf, SecondHalf } part = Part::All;  // of these samples
   bool shuffle = true;
   uint64_t seed = 0;
   std::string cache;            // folder of token caches; "" = none: tokens go to an unnamed temporary file

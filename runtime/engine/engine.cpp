@@ -31,11 +31,15 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       state_(plan_.layout, plan_.train, world_),
       streamer_(model, plan_.layout, plan_.train, state_, world_, stream_, trace_.get()),
       reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, trace_.get()),
-      optimizer_(config.optimizer, plan_.layout, state_),
+      directions_(config.step, config.seed),
+      weights_(plan_.layout, plan_.train, state_, streamer_, directions_),
+      optimizer_(config.optimizer, plan_.layout, state_, config.seed),
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
-      strategy_(make_strategy(config, plan_.layout, objective)),
+      backprop_(make_backprop(config, plan_.layout, objective)),
       evaluation_(std::make_unique<Evaluate>(objective, static_cast<int>(plan_.layout.units.size()))) {
+  config_.step.queries_per_pass = plan_.queries_per_pass;
+  if (config.step.uses_queries()) queries_ = make_queries(config_, plan_.layout, objective, world_.rank(), world_.size());
   load(initial);
 }
 
@@ -76,8 +80,8 @@ void Engine::load(const ParameterReader& initial) {
   }
 }
 
-void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const MicroBatches& batches) {
-  std::optional<Batch> batch;
+void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const StepBatches& batches) {
+  Batch batch;
   int micro_batch = -1;
   for (const Action& action : plan.actions) {
     switch (action.kind) {
@@ -89,12 +93,12 @@ void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, boo
         break;
       case ActionKind::Visit: {
         const Visit& visit_plan = plan.visits[static_cast<size_t>(action.visit)];
-        if (visit_plan.micro_batch != micro_batch) {
+        if (batches.backprop && visit_plan.micro_batch != micro_batch) {
           const TimeInto time(timers_.data);
-          batch.reset();
-          batch = batches(micro_batch = visit_plan.micro_batch);
+          batch = Batch();
+          batch = batches.backprop(micro_batch = visit_plan.micro_batch);
         }
-        visit(plan, action, strategy, step, training, *batch);
+        visit(plan, action, strategy, step, training, batch, batches.queries);
         break;
       }
       case ActionKind::Reduce: {
@@ -111,7 +115,8 @@ void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, boo
   }
 }
 
-void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch) {
+void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch,
+                   const QueryBatches& queries) {
   const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
   const std::string& unit = plan_.layout.units[static_cast<size_t>(visit.unit)].name;
   try {
@@ -121,12 +126,14 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
     }
     const bool backward = visit.kind == VisitKind::Backward;
     const TimeInto time(backward ? timers_.backward : timers_.forward);
+    weights_.enter(visit, step);
     const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
     const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + unit);
     const MeterScope meter(meter_);
     strategy.visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
-                    batch, ForwardContext{&batch, training, config_.seed, step}});
+                    batch, ForwardContext{&batch, training, config_.seed, step}, weights_, queries});
     reducer_.collect(action.gradients);
+    weights_.leave();
   } catch (const RunError&) {
     throw;
   } catch (const std::exception& error) {
@@ -134,11 +141,29 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
   }
 }
 
-StepResult Engine::train_step(int64_t step, const MicroBatches& batches, bool stop) {
+StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool stop) {
   const MeterScope meter(meter_);
   const CommCounters before = world_.counters();
   timers_ = {};
+  const StepKind kind = step_kind(config_.step, step);
   StepResult result;
+  bool apply = true;
+  // Either part may find that the step cannot be applied; ranks agree on it, so they go on together.
+  if (kind.backprop) apply = run_backprop(step, batches.backprop, stop, result);
+  if (kind.queries && apply) apply = run_queries(step, batches.queries, stop, result);
+  result.skipped = !apply;
+  if (apply) {
+    const TimeInto time(timers_.update);
+    update(step, kind, result);
+    streamer_.finish();
+  }
+  const CommCounters after = world_.counters();
+  result.elements_gathered = after.elements_gathered() - before.elements_gathered();
+  result.elements_reduced = after.elements_reduced() - before.elements_reduced();
+  return result;
+}
+
+bool Engine::run_backprop(int64_t step, const MicroBatches& batches, bool stop, StepResult& result) {
   int64_t global_tokens = 0;
   const MicroBatches counted = [&](int64_t m) {
     Batch batch = batches(m);
@@ -148,59 +173,59 @@ StepResult Engine::train_step(int64_t step, const MicroBatches& batches, bool st
       // the sum.
       const double world = world_.size(), tokens = static_cast<double>(std::max<int64_t>(1, global_tokens));
       const double before_sum = config_.prescale_gradients ? 1 / world : 1 / config_.gradient_predivide_factor;
-      strategy_->begin_step(scaler_.scale() * world / tokens * before_sum);
+      backprop_->begin_step(scaler_.scale() * world / tokens * before_sum);
     }
     return batch;
   };
-  execute(plan_.train, *strategy_, step, true, counted);
-  apply_update_ = agree_on_scalars(step, *strategy_, global_tokens, stop, result);
-  {
-    const TimeInto time(timers_.update);
-    const auto scalars =
-        std::find_if(plan_.train.actions.begin(), plan_.train.actions.end(), [](const Action& a) { return a.kind == ActionKind::Scalars; });
-    if (apply_update_)
-      for (auto action = scalars + 1; action != plan_.train.actions.end(); ++action) update(*action);
-    streamer_.finish();
-  }
-  applied_steps_ += apply_update_ ? 1 : 0;
-  const CommCounters after = world_.counters();
-  result.elements_gathered = after.elements_gathered() - before.elements_gathered();
-  result.elements_reduced = after.elements_reduced() - before.elements_reduced();
-  return result;
+  execute(backprop_plan(), *backprop_, step, true, {counted, {}});
+  return agree_on_gradient(step, global_tokens, stop, result);
 }
 
-bool Engine::agree_on_scalars(int64_t step, StepStrategy& strategy, int64_t global_tokens, bool stop, StepResult& result) {
+bool Engine::agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, StepResult& result) {
   double local_squares = 0;
   {
     const TimeInto time(timers_.reduce);
     local_squares = reducer_.finish();
   }
   const TimeInto time(timers_.scalars);
-  const double local_loss = strategy.loss_sum();
-  strategy.reset();
+  const double local_loss = backprop_->loss_sum();
+  backprop_->reset();
   double sums[kSummedScalars] = {local_loss, local_squares};
-  double maxima[kMaximumScalars] = {static_cast<double>(device_peak_bytes()), stop ? 1.0 : 0.0};
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "loss and norm");
-  world_.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
+  agree_on_maxima(stop, result);
 
-  const double averaging = config_.prescale_gradients ? 1.0 : config_.gradient_predivide_factor / world_.size();
-  const double unscale = averaging / scaler_.scale();
+  unscale_ = (config_.prescale_gradients ? 1.0 : config_.gradient_predivide_factor / world_.size()) / scaler_.scale();
   result.loss = sums[0] / static_cast<double>(std::max<int64_t>(1, global_tokens));
-  result.grad_norm = static_cast<float>(std::sqrt(sums[1]) * unscale);
-  result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
-  result.stop = maxima[1] > 0;
-
+  result.grad_norm = static_cast<float>(std::sqrt(sums[1]) * unscale_);
+  result.lr = scalars_of(step, true).scheduled.lr;
   const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
-  const ScheduledValues scheduled = schedule_->at(applied_steps_);
-  result.lr = scheduled.lr;
-  result.skipped = overflow;
   if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(step, local_loss);
-  const double clip = config_.gradient_clipping;
-  const double factor = clip > 0 && !overflow ? std::min(1.0, clip / (result.grad_norm + 1e-6)) : 1.0;
-  update_scalars_ = {scheduled, static_cast<float>(unscale * factor), applied_steps_};
   scaler_.update(overflow);
   result.loss_scale = scaler_.scale();
   return !overflow;
+}
+
+void Engine::agree_on_maxima(bool stop, StepResult& result) {
+  double maxima[kMaximumScalars] = {static_cast<double>(device_peak_bytes()), stop ? 1.0 : 0.0};
+  world_.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
+  result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
+  result.stop = maxima[1] > 0;
+}
+
+double Engine::clipped(double norm) const {
+  const double clip = config_.gradient_clipping;
+  return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
+}
+
+UpdateScalars Engine::scalars_of(int64_t step, bool gradient) const {
+  UpdateScalars out;
+  const bool separate = config_.step.separate_state;
+  out.scheduled = schedule_->at(applied_steps_);
+  if (gradient && config_.step.bp_lr) out.scheduled.lr = *config_.step.bp_lr;
+  out.applied_steps = separate ? applied_of_kind_[gradient ? 1 : 0] : applied_steps_;
+  out.state_set = separate && gradient ? 1 : 0;
+  out.step = step;
+  return out;
 }
 
 void Engine::report_non_finite(int64_t step, double local_loss) {
@@ -219,28 +244,13 @@ void Engine::report_non_finite(int64_t step, double local_loss) {
       step, all.empty() ? "the gradient norm is not finite" : all, step - 1);
 }
 
-void Engine::update(const Action& action) {
-  switch (action.kind) {
-    case ActionKind::Update: {
-      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action.group)].name);
-      optimizer_.update(action.group, action.begin, action.end, update_scalars_);
-      break;
-    }
-    case ActionKind::GatherUpdated:
-      streamer_.gather_updated(action.parts, plan_.train.options.allgather_partitions || plan_.train.options.stage == 3);
-      break;
-    default:
-      fail_protocol("[engine] {} after the scalars", name_of(action.kind));
-  }
-}
-
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch) {
   const MeterScope meter(meter_);
   double sums[2] = {0, 0};
   for (int64_t i = 0; i < num_batches; ++i) {
     const EvaluationBatch own = batch(i);
     evaluation_->begin_step(1);
-    execute(plan_.evaluate, *evaluation_, i, false, [&](int64_t) { return own.batch; });
+    execute(plan_.evaluate, *evaluation_, i, false, {[&](int64_t) { return own.batch; }, {}});
     if (!own.counts) continue;
     sums[0] += evaluation_->loss_sum();
     sums[1] += static_cast<double>(own.batch.valid_tokens);

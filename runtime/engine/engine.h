@@ -12,11 +12,15 @@
 #include "runtime/engine/step_timers.h"
 #include "runtime/engine/training_plan.h"
 #include "runtime/engine/unit_streamer.h"
+#include "runtime/engine/unit_weights.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/optim/loss_scaler.h"
 #include "runtime/optim/optimizer.h"
 #include "runtime/optim/schedule.h"
+#include "runtime/strategy/directions.h"
+#include "runtime/strategy/step_kind.h"
 #include "runtime/strategy/strategy.h"
+#include "runtime/strategy/zeroth_order.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
@@ -25,14 +29,25 @@ namespace zerostep {
 using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
 
 struct StepResult {
-  double loss = 0;       // mean over the valid tokens of the global batch, at the parameters before the update
-  double grad_norm = 0;  // before clipping
+  double loss = 0;       // mean over the valid tokens of the global batch, at the parameters before the update (or see loss_of_pairs)
+  double grad_norm = 0;  // before clipping; of an estimate: its expected norm
   double lr = 0;
   double loss_scale = 1;  // in force after the step
   bool skipped = false;
   bool stop = false;  // some rank asked for it
   int64_t elements_gathered = 0, elements_reduced = 0;
   int64_t device_peak_bytes = 0;  // highest so far on any rank
+  bool loss_of_pairs = false;     // no unperturbed forward was made: the mean over both signs of all directions
+  std::vector<double> scalars;    // projected gradients in direction order, when queries were made
+  double clip_scale = 1;
+  std::optional<double> cosine;           // of the estimate and the backprop gradient, where both were there
+  std::optional<double> unchanged_share;  // 16-bit weights that epsilon leaves unchanged, where it was measured
+};
+
+// What one step runs on; a mode that has no use for one of them never calls it.
+struct StepBatches {
+  std::function<Batch(int64_t accumulation_step)> backprop;
+  QueryBatches queries;
 };
 
 struct EvaluationResult {
@@ -52,7 +67,19 @@ class Engine {
 
   using MicroBatches = std::function<Batch(int64_t accumulation_step)>;
   // One optimizer step. `stop`: asks all ranks to stop after it.
-  StepResult train_step(int64_t step, const MicroBatches& batches, bool stop = false);
+  StepResult train_step(int64_t step, const StepBatches& batches, bool stop = false);
+  StepResult train_step(int64_t step, const MicroBatches& batches, bool stop = false) {
+    return train_step(step, StepBatches{batches, {}}, stop);
+  }
+
+  // Applies the update of a forward-only step that another run made, from what its log holds. Steps in their order, from 0.
+  struct LoggedStep {
+    int64_t step;
+    double lr, clip_scale;
+    std::vector<double> scalars;
+    bool skipped;
+  };
+  void replay(const LoggedStep& logged);
 
   // Mean loss over the batches that count. Every rank calls with the same number; a rank with nothing left runs a batch that does not
   // count, because it visits every unit with the others.
@@ -78,11 +105,23 @@ class Engine {
 
  private:
   void load(const ParameterReader& initial);
-  void execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const MicroBatches& batches);
-  void visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch);
-  bool agree_on_scalars(int64_t step, StepStrategy& strategy, int64_t global_tokens, bool stop, StepResult& result);
+  void execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const StepBatches& batches);
+  void visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch,
+             const QueryBatches& queries);
+  const Plan& backprop_plan() const { return plan_.backprop ? *plan_.backprop : plan_.train; }
+  // Each returns whether the step may be applied.
+  bool run_backprop(int64_t step, const MicroBatches& batches, bool stop, StepResult& result);
+  bool run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result);
+  bool agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, StepResult& result);
+  void agree_on_maxima(bool stop, StepResult& result);
+  // Learning rate of a kind of step, and which state it updates.
+  UpdateScalars scalars_of(int64_t step, bool gradient) const;
+  double clipped(double norm) const;
+  void update(int64_t step, const StepKind& kind, StepResult& result);
+  void apply(const Plan& plan, const UpdateScalars& scalars, GradientSource* source, bool gradient);
+  void measure_cosine(GradientSource& estimate, StepResult& result);
+  void measure_unchanged(int64_t step, StepResult& result);
   [[noreturn]] void report_non_finite(int64_t step, double local_loss);
-  void update(const Action& action);
 
   Config config_;
   const ModelDefinition& model_;
@@ -95,15 +134,17 @@ class Engine {
   ShardedState state_;
   UnitStreamer streamer_;
   GradientReducer reducer_;
+  Directions directions_;
+  UnitWeights weights_;
   Optimizer optimizer_;
   std::unique_ptr<LrSchedule> schedule_;
   LossScaler scaler_;
-  std::unique_ptr<StepStrategy> strategy_, evaluation_;
+  std::unique_ptr<StepStrategy> backprop_, evaluation_;
+  std::unique_ptr<ZerothOrder> queries_;
   StepTimers timers_;
   int64_t applied_steps_ = 0;
-  // Of the step under way.
-  UpdateScalars update_scalars_;
-  bool apply_update_ = false;
+  int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient
+  double unscale_ = 1;                   // of the step's reduced gradients: averaging and loss scale
 };
 
 }  // namespace zerostep

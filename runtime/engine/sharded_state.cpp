@@ -42,8 +42,10 @@ ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communic
     const int64_t part = state.update_whole ? g.full_elements() : g.shard_elements();
     state.parameters = buffer(num_bytes(state.parameters_whole ? g.full_elements() : g.shard_elements(), g.type));
     if (g.trainable && options.update) {
-      if (is_16bit(g.type)) state.masters = static_cast<float*>(buffer(num_bytes(part, DType::F32)));
-      state.gradients = static_cast<float*>(buffer(num_bytes(state.gradients_whole ? g.full_elements() : g.shard_elements(), DType::F32)));
+      if (has_masters(g, options)) state.masters = static_cast<float*>(buffer(num_bytes(part, DType::F32)));
+      if (plan.has_backward)
+        state.gradients =
+            static_cast<float*>(buffer(num_bytes(state.gradients_whole ? g.full_elements() : g.shard_elements(), DType::F32)));
       state.optimizer_state = static_cast<float*>(buffer(options.optimizer_state_values * num_bytes(part, DType::F32)));
     }
     groups_.push_back(state);
@@ -66,7 +68,8 @@ ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communic
   };
   rings(plan.parameter_rings, parameter_slots_);
   rings(plan.gradient_rings, gradient_slots_);
-  if (next < plan.buffers.size()) message_ = take(plan.buffers[next++]);
+  message_ = buffer(plan.message_bytes);
+  copies_ = static_cast<std::byte*>(buffer(plan.copies_bytes));
   if (next != plan.buffers.size()) fail_protocol("[state] {} buffers were planned, {} are used", plan.buffers.size(), next);
 }
 
@@ -91,9 +94,8 @@ float* ShardedState::gradient_at(int id, const Piece& piece) const {
   return g.gradients + (g.gradients_whole ? piece.full_offset : piece.part_offset);
 }
 
-void* ShardedState::compute_at(int id, const Piece& piece) const {
+void* ShardedState::parameters_at(int id, const Piece& piece) const {
   const Group& g = group(id);
-  if (g.masters == nullptr) return nullptr;
   const int64_t at = g.parameters_whole ? piece.full_offset : piece.part_offset;
   return static_cast<std::byte*>(g.parameters) + num_bytes(at, layout_.groups[static_cast<size_t>(id)].type);
 }

@@ -20,8 +20,8 @@ class ShardedState {
   struct Group {
     void* parameters = nullptr;  // compute type; whole or shard
     bool parameters_whole = false;
-    float* masters = nullptr;    // 16-bit groups only; else the parameters are their own masters
-    float* gradients = nullptr;  // whole or shard; nullptr when frozen
+    float* masters = nullptr;    // of 16-bit parameters (unless they go without); else the parameters are their own masters
+    float* gradients = nullptr;  // whole or shard; nullptr when frozen, or without backprop
     bool gradients_whole = false;
     float* optimizer_state = nullptr;  // `optimizer_state_values` arrays one after the other
     bool update_whole = false;         // masters and state
@@ -30,6 +30,7 @@ class ShardedState {
   void* parameter_slot(int ring, int slot) const { return slot_of(parameter_slots_, ring, slot); }
   float* gradient_slot(int ring, int slot) const { return static_cast<float*>(slot_of(gradient_slots_, ring, slot)); }
   void* message() const { return message_; }
+  std::byte* copies() const { return copies_; }  // of one visit's weights
 
   // A contiguous run of elements that this rank updates, in every addressing.
   struct Piece {
@@ -42,9 +43,9 @@ class ShardedState {
   // This rank's share of a group by the layout, whatever the stage: each element on one rank (norms, exports).
   const std::vector<FlatLayout::Piece>& owned(int id) const { return owned_[static_cast<size_t>(id)]; }
 
-  float* master_at(int id, const Piece& piece) const;    // fp32 values to update
-  float* gradient_at(int id, const Piece& piece) const;  // reduced gradients
-  void* compute_at(int id, const Piece& piece) const;    // 16-bit copies to write, or nullptr
+  float* master_at(int id, const Piece& piece) const;     // fp32 values to update
+  float* gradient_at(int id, const Piece& piece) const;   // reduced gradients
+  void* parameters_at(int id, const Piece& piece) const;  // in the group's type
 
   int64_t arena_bytes() const { return communicated_.used_bytes() + private_.used_bytes(); }
 
@@ -62,6 +63,7 @@ class ShardedState {
   std::vector<Group> groups_;
   std::vector<Slots> parameter_slots_, gradient_slots_;
   void* message_ = nullptr;
+  std::byte* copies_ = nullptr;
   std::vector<std::vector<Piece>> pieces_;
   std::vector<std::vector<FlatLayout::Piece>> owned_;
 };

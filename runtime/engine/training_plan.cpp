@@ -18,7 +18,72 @@ bool fits(const Plan& evaluate, const Plan& train) {
   return true;
 }
 
+// Where weights rest in another type than the one that computes, each visit makes a copy of those of its unit.
+std::vector<Visit> with_copies(const ModelLayout& layout, std::vector<Visit> visits) {
+  for (Visit& visit : visits) {
+    if (visit.kind == VisitKind::Backward && !layout.units[static_cast<size_t>(visit.unit)].backward_needs_parameters) continue;
+    for (int g : layout.used_by(visit.unit)) {
+      const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
+      if (group.type != group.compute_type) visit.weight_copies = std::max(visit.weight_copies, 1);
+    }
+  }
+  return visits;
+}
+
+std::vector<std::string> scope_patterns(const StepConfig& step, const ModelDefinition& model) {
+  if (step.scope == std::vector<std::string>{"full"}) return {};
+  if (step.scope == std::vector<std::string>{"reduced"}) return model.reduced_scope();
+  return step.scope;
+}
+
+Plan plan_queries(const Config& config, const ModelLayout& layout, const Objective& objective, int world, int64_t per_pass,
+                  const PlanOptions& options) {
+  Config with = config;
+  with.step.queries_per_pass = per_pass;
+  PlanOptions of_queries = options;
+  of_queries.summed_scalars = 3 * config.step.queries;
+  const auto queries = make_queries(with, layout, objective, 0, world);
+  return make_plan(layout, with_copies(layout, queries->visits(static_cast<int>(config.step.query_batch.accumulation_steps))), of_queries);
+}
+
+// Directions that share a gather: as many as memory allows. Where nothing is gathered one at a time costs the same and holds least.
+int64_t choose_per_pass(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
+                        const PlanOptions& options, const TrainingPlan& out) {
+  constexpr double kMoreMemory = 1.25;  // without a limit: than one direction a pass takes
+  if (config.step.queries_per_pass > 0) return config.step.queries_per_pass;
+  const bool gathers = config.zero.stage == 3 && world > 1;
+  int64_t chosen = 1, limit = config.run.device_memory;
+  for (int64_t k = 1; gathers && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
+    const Plan plan = plan_queries(config, out.layout, objective, world, k, options);
+    const int64_t peak = query_cost(config, out.layout, plan, model, objective).device_peak_bytes;
+    if (k == 1 && limit == 0) limit = static_cast<int64_t>(kMoreMemory * static_cast<double>(peak));
+    if (k > 1 && peak > limit) break;
+    chosen = k;
+  }
+  return chosen;
+}
+
+void plan_steps(const Config& config, const ModelDefinition& model, const Objective& objective, int world, const PlanOptions& options,
+                TrainingPlan& out) {
+  const auto backprop = make_backprop(config, out.layout, objective);
+  const auto backprop_visits = [&] { return with_copies(out.layout, backprop->visits(static_cast<int>(config.batch.accumulation_steps))); };
+  if (!config.step.uses_queries()) {
+    out.train = make_plan(out.layout, backprop_visits(), options);
+    return;
+  }
+  out.queries_per_pass = choose_per_pass(config, model, objective, world, options, out);
+  out.train = plan_queries(config, out.layout, objective, world, out.queries_per_pass, options);
+  if (!backprop) return;
+  out.backprop = make_plan(out.layout, backprop_visits(), options);
+  share_memory(out.layout, {&out.train, &*out.backprop});
+}
+
 }  // namespace
+
+PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
+                    const Objective& objective) {
+  return estimate_cost(plan, layout, model, objective, config.step.query_batch.micro_batch_size, config.step.query_sequence_length);
+}
 
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world) {
   const ZeroConfig& zero = config.zero;
@@ -31,6 +96,8 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   layout_options.max_slice_elements = std::min(zero.reduce_bucket_size, zero.allgather_bucket_size);
   layout_options.round_robin = zero.round_robin_gradients;
   layout_options.trainable = config.model.trainable;
+  layout_options.scope = scope_patterns(config.step, model);
+  layout_options.rest_in_fp32 = config.step.uses_queries() && config.step.masters;
 
   PlanOptions options;
   options.stage = zero.stage;
@@ -46,15 +113,15 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.reduce_scatter = zero.reduce_scatter;
   options.allgather_partitions = zero.allgather_partitions;
   options.contiguous_gradients = zero.contiguous_gradients;
-  options.optimizer_state_values = Optimizer::state_values(config.optimizer);
+  options.optimizer_state_values = Optimizer::state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
+  options.masters = config.step.masters;
 
-  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}};
-  const auto strategy = make_strategy(config, out.layout, objective);
-  out.train = make_plan(out.layout, strategy->visits(static_cast<int>(config.batch.accumulation_steps)), options);
+  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, 0};
+  plan_steps(config, model, objective, world, options, out);
 
   PlanOptions evaluation = options;
   evaluation.update = false;
-  const std::vector<Visit> visits = evaluation_visits(static_cast<int>(out.layout.units.size()));
+  const std::vector<Visit> visits = with_copies(out.layout, evaluation_visits(static_cast<int>(out.layout.units.size())));
   out.evaluate = make_plan(out.layout, visits, evaluation);
   if (!fits(out.evaluate, out.train)) {
     evaluation.prefetch_bucket = 0;

@@ -1,7 +1,10 @@
 #pragma once
+#include <optional>
+
 #include "models/objective.h"
 #include "models/unit.h"
 #include "runtime/config/config.h"
+#include "runtime/plan/cost.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {
@@ -9,8 +12,14 @@ namespace zerostep {
 // What a configuration asks of a model on `world` data-parallel ranks, as data: nothing is allocated.
 struct TrainingPlan {
   ModelLayout layout;
-  Plan train, evaluate;  // over the same groups and rings
+  Plan train;                    // the step of the mode: the queries, unless it is backprop alone
+  std::optional<Plan> backprop;  // of modes that mix both; in the memory that `train` plans
+  Plan evaluate;
+  int64_t queries_per_pass = 0;  // given, or chosen by memory
 };
+// The cost of a step of queries.
+PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
+                    const Objective& objective);
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world);
 
 }  // namespace zerostep

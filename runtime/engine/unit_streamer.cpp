@@ -43,8 +43,8 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
   const at::NoGradGuard no_grad;
   for (const FlatGroup& g : layout.groups) {
     GroupTensors tensors;
-    tensors.flat = empty_flat(g.type, g.full_elements());
-    const bool has_gradient = g.trainable && plan.options.update;
+    tensors.flat = empty_flat(g.compute_type, g.full_elements());
+    const bool has_gradient = g.trainable && plan.has_backward;
     if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements());
     const UnitInfo& unit = layout.units[static_cast<size_t>(g.unit)];
     for (size_t i = 0; i < g.parameters.size(); ++i) {
@@ -58,9 +58,10 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
       }
       tensors.parameters.push_back(std::move(parameter));
     }
-    if (!plan.slotted(g.id) && keeps_parameters_whole(g, plan.options)) point(tensors.flat, state.group(g.id).parameters);
+    if (!plan.slotted(g.id) && keeps_parameters_whole(g, plan.options)) tensors.at_rest = state.group(g.id).parameters;
     if (has_gradient && state.group(g.id).gradients_whole) point(tensors.flat_gradient, state.group(g.id).gradients);
     groups_.push_back(std::move(tensors));
+    bind_at_rest(g.id);
   }
   for (size_t u = 0; u < layout.units.size(); ++u) {
     std::vector<at::Tensor> parameters;
@@ -80,6 +81,17 @@ void UnitStreamer::point(const at::Tensor& flat, void* data) const {
   flat.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(data, at::kCPU));
 }
 
+void* UnitStreamer::at_rest(int group) const {
+  const GroupTensors& tensors = groups_[static_cast<size_t>(group)];
+  if (tensors.at_rest == nullptr) fail_protocol("[streamer] {} is not gathered", layout_.groups[static_cast<size_t>(group)].name);
+  return tensors.at_rest;
+}
+
+void UnitStreamer::bind_at_rest(int group) const {
+  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
+  point(groups_[static_cast<size_t>(group)].flat, g.type == g.compute_type ? groups_[static_cast<size_t>(group)].at_rest : nullptr);
+}
+
 void UnitStreamer::gather(int group, int slot) {
   const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
   GroupTensors& tensors = groups_[static_cast<size_t>(group)];
@@ -92,7 +104,8 @@ void UnitStreamer::gather(int group, int slot) {
   tensors.ready = Trace::on_stream(trace_, stream_, "communication", "gather " + g.name,
                                    [&] { return shard_group_.all_gather(segments, g.type, stream_, g.name.c_str()); });
   tensors.phase = GroupPhase::Gathered;
-  point(tensors.flat, target);
+  tensors.at_rest = target;
+  bind_at_rest(group);
 }
 
 void UnitStreamer::acquire(const Visit& visit) {
@@ -121,12 +134,13 @@ void UnitStreamer::release(int group) {
   tensors.ready = Event();
 #ifndef NDEBUG
   if (layout_.groups[static_cast<size_t>(group)].type == DType::F32) {
-    float* data = static_cast<float*>(tensors.flat.data_ptr());
+    float* data = static_cast<float*>(tensors.at_rest);
     std::fill(data, data + tensors.flat.numel(), std::numeric_limits<float>::quiet_NaN());
   }
 #endif
   tensors.phase = GroupPhase::Released;
-  point(tensors.flat, nullptr);
+  tensors.at_rest = nullptr;
+  bind_at_rest(group);
 }
 
 void UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {

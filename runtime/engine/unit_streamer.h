@@ -30,6 +30,13 @@ class UnitStreamer {
   // Enqueues the all-gather of updated parts into whole parameters; the next acquire of their units waits for it.
   void gather_updated(const std::vector<CollectivePart>& parts, bool all_gather);
 
+  // A group's parameters as they rest: whole, or in the slot into which they were gathered (then while it is live).
+  void* at_rest(int group) const;
+  // Points the tensors of a group at values of its compute type, or back at the parameters at rest (at nothing, where these have another
+  // type).
+  void bind_copy(int group, void* values) const { point(groups_[static_cast<size_t>(group)].flat, values); }
+  void bind_at_rest(int group) const;
+
   // Points the gradient storage of a group at `target` (full_elements() fp32 values).
   void bind_gradient(int group, float* target);
   // contiguous_gradients false: what the backward left in the .grad of a parameter (`index` within the group; undefined: nothing).
@@ -45,6 +52,7 @@ class UnitStreamer {
   enum class GroupPhase : uint8_t { Released, Gathered };
   struct GroupTensors {
     at::Tensor flat, flat_gradient;
+    void* at_rest = nullptr;
     std::vector<at::Tensor> parameters;
     GroupPhase phase = GroupPhase::Released;
     Event ready;

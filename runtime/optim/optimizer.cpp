@@ -6,18 +6,19 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "offload/host_optimizer.h"
+#include "offload/host_perturb.h"
 #include "runtime/plan/name_pattern.h"
 
 namespace zerostep {
 namespace {
 
 constexpr int64_t kGrainElements = int64_t{1} << 16;  // a thread's least work
+constexpr int64_t kBlockElements = int64_t{1} << 12;  // of estimates and of 16-bit weights in fp32
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state)
-    : config_(config), layout_(layout), state_(state) {
+Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed)
+    : config_(config), seed_(seed), layout_(layout), state_(state) {
   const auto check = [&](const std::vector<std::string>& patterns, const char* key) {
     for (const std::string& pattern : patterns) {
       bool used = false;
@@ -57,55 +58,94 @@ int Optimizer::state_values(const OptimizerConfig& config) {
   fail_protocol("[optimizer] unknown type");
 }
 
-void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars) {
+struct Optimizer::Run {
+  const FlatGroup& group;
+  const ShardedState::Piece& piece;
+  const ParameterInfo& parameter;
+  const Hyperparameters& hyperparameters;
+  const UpdateScalars& scalars;
+  const GradientSource* source;
+  float* state;    // of element 0 of the rank's part, in the set in use
+  int64_t stride;  // elements from one value's array to the next
+};
+
+void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, GradientSource* source) {
   const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
   const ShardedState::Group& state = state_.group(group);
   const int64_t part = state.update_whole ? g.full_elements() : g.shard_elements();
-  const double step = static_cast<double>(scalars.applied_steps + 1);
-  const ScheduledValues& now = scalars.scheduled;
-  const double correction1 = config_.bias_correction ? 1 - std::pow(now.beta1, step) : 1.0;
-  const double correction2 = config_.bias_correction ? 1 - std::pow(now.beta2, step) : 1.0;
-
+  float* values = state.optimizer_state == nullptr ? nullptr : state.optimizer_state + scalars.state_set * state_values(config_) * part;
   for (const ShardedState::Piece& piece : state_.pieces(group)) {
     const int64_t from = std::max(begin, piece.part_offset), to = std::min(end, piece.part_offset + piece.count);
     if (from >= to) continue;
-    const Hyperparameters& h = hyperparameters_[static_cast<size_t>(group)][static_cast<size_t>(piece.parameter)];
-    const double lr = now.lr * h.lr_factor;
-    at::parallel_for(from, to, kGrainElements, [&](int64_t first, int64_t last) {
-      const int64_t skip = first - piece.part_offset;
-      void* compute = state_.compute_at(group, piece);
-      OptimizerSlice slice{.master = state_.master_at(group, piece) + skip,
-                           .gradient = state_.gradient_at(group, piece) + skip,
-                           .compute = compute == nullptr ? nullptr : static_cast<std::byte*>(compute) + num_bytes(skip, g.type),
-                           .compute_type = g.type,
-                           .count = last - first,
-                           .gradient_scale = scalars.gradient_scale,
-                           .lr = static_cast<float>(lr),
-                           .weight_decay = h.weight_decay};
-      float* first_state = state.optimizer_state == nullptr ? nullptr : state.optimizer_state + first;
-      switch (config_.type) {
-        case OptimizerConfig::Type::Adam:
-        case OptimizerConfig::Type::AdamW:
-          adam_step(slice, first_state, first_state + part,
-                    {.beta1 = now.beta1,
-                     .beta2 = now.beta2,
-                     .eps = config_.eps,
-                     .step_size = lr / correction1,
-                     .inv_sqrt_bias_correction2 = 1 / std::sqrt(correction2),
-                     .decoupled = config_.type == OptimizerConfig::Type::AdamW || config_.adam_w_mode});
-          break;
-        case OptimizerConfig::Type::SGD:
-          sgd_step(slice, first_state,
-                   {.momentum = now.momentum,
-                    .dampening = config_.dampening,
-                    .nesterov = config_.nesterov,
-                    .first_step = scalars.applied_steps == 0});
-          break;
-        case OptimizerConfig::Type::Lion:
-          lion_step(slice, first_state, {.beta1 = now.beta1, .beta2 = now.beta2});
-          break;
-      }
-    });
+    const ParameterInfo& parameter =
+        layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])];
+    if (source != nullptr) source->prepare(parameter);
+    const Run run{g,       piece,  parameter, hyperparameters_[static_cast<size_t>(group)][static_cast<size_t>(piece.parameter)],
+                  scalars, source, values,    part};
+    at::parallel_for(from, to, kGrainElements, [&](int64_t first, int64_t last) { step_blocks(run, first, last); });
+  }
+}
+
+// Elements [first, last) of the rank's part: at once when gradient and masters lie in memory, else in blocks that stay in the first caches.
+void Optimizer::step_blocks(const Run& run, int64_t first, int64_t last) const {
+  const ShardedState::Group& state = state_.group(run.group.id);
+  const bool rounded = is_16bit(run.group.type) && state.masters == nullptr;
+  const int64_t block = run.source != nullptr || rounded ? kBlockElements : last - first;
+  std::vector<float> gradient(static_cast<size_t>(run.source != nullptr ? block : 0)), master(static_cast<size_t>(rounded ? block : 0));
+  for (int64_t at = first; at < last; at += block) {
+    const int64_t skip = at - run.piece.part_offset, offset = run.piece.parameter_offset + skip, count = std::min(block, last - at);
+    const float* reduced = state.gradients == nullptr ? nullptr : state_.gradient_at(run.group.id, run.piece) + skip;
+    std::byte* parameters = static_cast<std::byte*>(state_.parameters_at(run.group.id, run.piece)) + num_bytes(skip, run.group.type);
+    OptimizerSlice slice;
+    slice.gradient = reduced;
+    slice.count = count;
+    if (run.source != nullptr) {
+      run.source->read(offset, count, reduced, gradient.data());
+      slice.gradient = gradient.data();
+    }
+    if (rounded) {
+      cast_to_fp32(parameters, run.group.type, master.data(), count);
+      slice.master = master.data();
+    } else {
+      slice.master = state_.master_at(run.group.id, run.piece) + skip;
+      slice.compute = state.masters == nullptr ? nullptr : parameters;
+      slice.compute_type = run.group.type;
+    }
+    step_slice(run, slice, run.state == nullptr ? nullptr : run.state + at);
+    if (rounded)
+      round_stochastically(master.data(), parameters, run.group.type,
+                           {seed_, NoiseTag::Rounding, static_cast<uint64_t>(run.scalars.step), 0},
+                           static_cast<uint64_t>(run.parameter.first + offset), count);
+  }
+}
+
+void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) const {
+  const ScheduledValues& now = run.scalars.scheduled;
+  const double step = static_cast<double>(run.scalars.applied_steps + 1);
+  const double correction1 = config_.bias_correction ? 1 - std::pow(now.beta1, step) : 1.0;
+  const double correction2 = config_.bias_correction ? 1 - std::pow(now.beta2, step) : 1.0;
+  const double lr = now.lr * run.hyperparameters.lr_factor;
+  slice.gradient_scale = run.scalars.gradient_scale;
+  slice.lr = static_cast<float>(lr);
+  slice.weight_decay = run.hyperparameters.weight_decay;
+  switch (config_.type) {
+    case OptimizerConfig::Type::Adam:
+    case OptimizerConfig::Type::AdamW:
+      return adam_step(slice, state, state + run.stride,
+                       {.beta1 = now.beta1,
+                        .beta2 = now.beta2,
+                        .eps = config_.eps,
+                        .step_size = lr / correction1,
+                        .inv_sqrt_bias_correction2 = 1 / std::sqrt(correction2),
+                        .decoupled = config_.type == OptimizerConfig::Type::AdamW || config_.adam_w_mode});
+    case OptimizerConfig::Type::SGD:
+      return sgd_step(slice, state,
+                      {.momentum = now.momentum,
+                       .dampening = config_.dampening,
+                       .nesterov = config_.nesterov,
+                       .first_step = run.scalars.applied_steps == 0});
+    case OptimizerConfig::Type::Lion:
+      return lion_step(slice, state, {.beta1 = now.beta1, .beta2 = now.beta2});
   }
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 #include <vector>
 
+#include "offload/host_optimizer.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/sharded_state.h"
+#include "runtime/optim/gradient_source.h"
 #include "runtime/optim/schedule.h"
 
 namespace zerostep {
@@ -11,24 +13,31 @@ namespace zerostep {
 struct UpdateScalars {
   ScheduledValues scheduled;
   float gradient_scale = 1;   // averaging, loss scale and clipping in one factor
-  int64_t applied_steps = 0;  // before this one
+  int64_t applied_steps = 0;  // before this one (with the state's set)
+  int state_set = 0;          // of several that the state holds
+  int64_t step = 0;           // keys stochastic rounding
 };
 
 // Element-wise optimizers over the pieces that a rank owns: fused host kernels, one fixed sequence of operations an element, so results do
 // not depend on stage, slice or thread.
 class Optimizer {
  public:
-  Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state);
+  Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed);
   // fp32 values that the optimizer keeps for each element.
   static int state_values(const OptimizerConfig& config);
-  // Updates the elements [begin, end) of this rank's part of a group.
-  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars);
+  // Updates the elements [begin, end) of this rank's part of a group, with the reduced gradient or with what `source` makes. 16-bit
+  // parameters without masters are rounded stochastically.
+  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, GradientSource* source = nullptr);
 
  private:
   struct Hyperparameters {
     float lr_factor, weight_decay;
   };
+  struct Run;  // contiguous elements of one parameter in one update
+  void step_slice(const Run& run, OptimizerSlice slice, float* state) const;
+  void step_blocks(const Run& run, int64_t first, int64_t last) const;
   OptimizerConfig config_;
+  uint64_t seed_;
   const ModelLayout& layout_;
   ShardedState& state_;
   std::vector<std::vector<Hyperparameters>> hyperparameters_;  // per group and parameter

@@ -38,13 +38,7 @@ class ActivationWalk {
     const bool last = u + 1 == costs_.size();
     switch (at.kind) {
       case VisitKind::ForwardOnly:
-        peak(at, cost.output_bytes + std::max(cost.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0));
-        if (at.keep_input) {
-          hold_output(u - 1);
-          checkpoint_[u] = true;
-        }
-        hidden_ = last ? 0 : cost.output_bytes;
-        out_->flops += cost.forward_flops;
+        forward_only(at, cost, last);
         break;
       case VisitKind::Forward:
       case VisitKind::Recompute:
@@ -86,6 +80,26 @@ class ActivationWalk {
     return bytes;
   }
 
+  // Branches one after the other: each frees its input when its output is there, unless the input serves several.
+  void forward_only(const Visit& at, const ActivationCost& cost, bool last) {
+    const int64_t runs = int64_t{at.branches} * at.micro_batches;
+    if (runs > hidden_count_ && hidden_ > 0) {
+      kept_ += hidden_;
+      hidden_ = 0;
+    }
+    const int64_t input = hidden_count_ > 0 ? hidden_ / runs : 0, output = last ? 0 : cost.output_bytes;
+    const int64_t one = cost.output_bytes + std::max(cost.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0) +
+                        (at.token_batches - 1) * micro_batch_bytes_;
+    peak(at, one + std::max<int64_t>(0, (runs - 1) * (output - input)));
+    if (at.keep_input) {
+      hold_output(static_cast<size_t>(at.unit) - 1);
+      checkpoint_[static_cast<size_t>(at.unit)] = true;
+    }
+    hidden_ = runs * output;
+    hidden_count_ = last ? 0 : runs;
+    out_->flops += static_cast<double>(runs) * cost.forward_flops;
+  }
+
   void hold_output(size_t u) {
     kept_ += costs_[u].output_bytes;
     held_[u] = true;
@@ -112,6 +126,7 @@ class ActivationWalk {
   std::vector<bool> held_, checkpoint_;  // per unit: its output is counted in kept_; its input is a checkpoint
   int64_t kept_ = 0;                     // by graphs and checkpoints
   int64_t hidden_ = 0, gradient_ = 0;    // on the way to the next visit
+  int64_t hidden_count_ = 0;             // tensors that hidden_ is made of, in forward-only visits
 };
 
 }  // namespace

@@ -10,20 +10,21 @@
 namespace zerostep {
 namespace {
 
-void apply_trainable(std::vector<UnitInfo>& units, const std::vector<std::string>& patterns) {
+void keep_trainable(std::vector<UnitInfo>& units, const std::vector<std::string>& patterns, const char* key) {
   if (patterns.empty()) return;
   std::vector<bool> used(patterns.size(), false);
   for (UnitInfo& unit : units)
     for (ParameterInfo& parameter : unit.parameters) {
-      parameter.trainable = false;
+      bool matches = false;
       for (size_t i = 0; i < patterns.size(); ++i)
-        if (matches_pattern(parameter.name, patterns[i])) used[i] = parameter.trainable = true;
+        if (matches_pattern(parameter.name, patterns[i])) used[i] = matches = true;
+      parameter.trainable = parameter.trainable && matches;
     }
   for (size_t i = 0; i < patterns.size(); ++i)
     if (!used[i])
-      fail_input(
-          "model.trainable: the pattern \"{}\" matches no parameter; names look like \"{}\" (`zerostep inspect model FILE` lists them)",
-          patterns[i], units.back().parameters.empty() ? units.front().parameters.front().name : units.back().parameters.front().name);
+      fail_input("{}: the pattern \"{}\" matches no parameter; names look like \"{}\" (`zerostep inspect model FILE` lists them)", key,
+                 patterns[i],
+                 units.back().parameters.empty() ? units.front().parameters.front().name : units.back().parameters.front().name);
 }
 
 }  // namespace
@@ -34,7 +35,8 @@ DType ModelLayout::type_of(const ParameterInfo& parameter, DType compute_type) {
 
 ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOptions& options) {
   ModelLayout out{units, {}, {}, {}, {}, options};
-  apply_trainable(out.units, options.trainable);
+  keep_trainable(out.units, options.trainable, "model.trainable");
+  keep_trainable(out.units, options.scope, "step.scope");
 
   std::map<std::pair<int, int>, std::vector<int>> borrowers;
   for (size_t u = 0; u < units.size(); ++u)
@@ -45,8 +47,8 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
   out.borrowed.resize(units.size());
   out.places.resize(units.size());
   for (size_t u = 0; u < units.size(); ++u) {
-    // Key: (type, trainable, persistent, borrowers), in order of first appearance.
-    using Key = std::tuple<DType, bool, bool, std::vector<int>>;
+    // Key: (type, compute type, trainable, persistent, borrowers), in order of first appearance.
+    using Key = std::tuple<DType, DType, bool, bool, std::vector<int>>;
     std::vector<std::pair<Key, std::vector<int>>> classes;
     for (size_t p = 0; p < out.units[u].parameters.size(); ++p) {
       const ParameterInfo& info = out.units[u].parameters[p];
@@ -55,14 +57,16 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
                               n <= options.model_persistence_threshold - persistent_elements;
       if (persistent) persistent_elements += n;
       const auto used = borrowers.find({static_cast<int>(u), static_cast<int>(p)});
-      Key key{type_of(info, options.compute_type), info.trainable, persistent, used == borrowers.end() ? std::vector<int>{} : used->second};
+      const DType compute = type_of(info, options.compute_type);
+      Key key{options.rest_in_fp32 && info.trainable ? DType::F32 : compute, compute, info.trainable, persistent,
+              used == borrowers.end() ? std::vector<int>{} : used->second};
       auto it = std::find_if(classes.begin(), classes.end(), [&](const auto& c) { return c.first == key; });
       if (it == classes.end()) it = classes.insert(classes.end(), {std::move(key), {}});
       it->second.push_back(static_cast<int>(p));
     }
     out.places[u].resize(out.units[u].parameters.size());
     for (auto& [key, parameters] : classes) {
-      const auto& [type, trainable, persistent, users] = key;
+      const auto& [type, compute_type, trainable, persistent, users] = key;
       const int id = static_cast<int>(out.groups.size());
       std::vector<int64_t> sizes;
       for (size_t i = 0; i < parameters.size(); ++i) {
@@ -71,18 +75,19 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
       }
       std::string name = out.units[u].name;
       if (!users.empty()) name += " (tied)";
-      if (is_16bit(options.compute_type) && type == DType::F32) name += " (fp32)";
+      if (is_16bit(options.compute_type) && compute_type == DType::F32) name += " (fp32)";
       if (!trainable) name += " (frozen)";
       if (persistent) name += " (persistent)";
       FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)),
                                  options.shard_ranks > 1 ? options.max_slice_elements : 0, options.round_robin && options.shard_ranks > 1};
-      out.groups.push_back(
-          {id, static_cast<int>(u), std::move(name), parameters, type, trainable, persistent, users, FlatLayout(sizes, layout)});
+      out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, users,
+                            FlatLayout(sizes, layout)});
       out.own[u].push_back(id);
       for (int user : users) out.borrowed[static_cast<size_t>(user)].push_back(id);
     }
   }
-  if (out.num_elements(true) == 0) fail_input("model.trainable leaves no parameter to train");
+  if (out.num_elements(true) == 0)
+    fail_input("model.trainable{} no parameter to train", options.scope.empty() ? " leaves" : " and step.scope leave");
   return out;
 }
 

@@ -12,9 +12,10 @@ namespace zerostep {
 struct FlatGroup {
   int id = 0;
   int unit = 0;
-  std::string name;             // "h.0", "h.0 (persistent)": for labels of collectives and the plan
-  std::vector<int> parameters;  // indices into the unit's parameters, in layout order
-  DType type = DType::F32;      // of the parameters; gradients, masters and state are fp32
+  std::string name;                 // "h.0", "h.0 (persistent)": for labels of collectives and the plan
+  std::vector<int> parameters;      // indices into the unit's parameters, in layout order
+  DType type = DType::F32;          // of the parameters as they rest and are gathered; gradients, masters and state are fp32
+  DType compute_type = DType::F32;  // as units compute with them; another type than `type`: each visit makes copies
   bool trainable = true;
   // Kept whole on every rank at stage 3 (a small one); gathered once after each update.
   bool persistent = false;
@@ -28,11 +29,13 @@ struct LayoutOptions {
   int stage = 0;
   int shard_ranks = 1;
   DType compute_type = DType::F32;
+  bool rest_in_fp32 = false;          // what is trained rests in fp32, whatever the compute type: forward-only steps perturb it in fp32
   int64_t persistence_threshold = 0;  // elements; stage 3 only
   int64_t model_persistence_threshold = INT64_MAX;
   int64_t max_slice_elements = 0;  // the smaller of the bucket sizes; 0: none
   bool round_robin = false;
   std::vector<std::string> trainable;  // patterns; empty: all
+  std::vector<std::string> scope;      // patterns that narrow it further; empty: all
 };
 
 // The model's parameters as flat groups. Pure data: a function of the model's description and the options.

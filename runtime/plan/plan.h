@@ -11,14 +11,18 @@ namespace zerostep {
 enum class VisitKind : uint8_t { Forward, ForwardOnly, Recompute, Backward };
 const char* name_of(VisitKind kind);
 
-// A strategy's step is a list of visits, known before the step. `branches` run through the unit while it is gathered (ZO: both signs of
-// every direction of a pass); 1 for first order.
+// A strategy's step is a list of visits, known before the step. `branches` forward passes of every micro-batch run through the unit while
+// it is gathered (queries: both signs of every direction of a pass); 1 for first order, which visits once a micro-batch.
 struct Visit {
   int unit;
   VisitKind kind;
   int micro_batch = 0;
   int branches = 1;
   bool keep_input = false;  // ForwardOnly: the input is kept for a later Recompute
+  int pass = 0;             // queries: which directions
+  int micro_batches = 1;    // queries: each branch runs them all
+  int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
+  int weight_copies = 0;    // copies of the unit's trained weights that the visit makes, in the compute type
 };
 
 enum class ActionKind : uint8_t {
@@ -92,6 +96,8 @@ struct PlanOptions {
   bool contiguous_gradients = true;  // false: a backward makes gradients of its own, which are then added to the flat buffer
   bool update = true;                // a training step; false: evaluation
   int optimizer_state_values = 0;    // fp32 values an element
+  bool masters = true;               // 16-bit parameters have fp32 masters
+  int64_t summed_scalars = 2;        // of the action Scalars, in fp64: loss and norm, or the sums of the queries
   // Where parameters rest between uses. Shards on the device of the only rank need no slot.
   Tier parameter_tier = Tier::Device;
 };
@@ -104,6 +110,9 @@ struct Plan {
   std::vector<Action> actions;
   std::vector<RingPlan> parameter_rings, gradient_rings;
   std::vector<int> parameter_ring_of, gradient_ring_of;  // per group; -1: none (kept whole)
+  bool has_backward = false;                             // gradients have buffers
+  int64_t copies_bytes = 0;                              // of one visit's copies of weights
+  int64_t message_bytes = 0;                             // of 16-bit reductions
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
   int64_t device_arena_bytes = 0;
@@ -118,16 +127,31 @@ bool keeps_gradients_whole(const PlanOptions& options);
 // Whether every rank updates every element (stage 0) or its own part.
 bool updates_whole(const PlanOptions& options);
 
+// Whether a group's values are kept in fp32 beside its 16-bit parameters.
+bool has_masters(const FlatGroup& group, const PlanOptions& options);
+
 // Whether every rank receives the whole sum. (16-bit messages are summed in fp32 into shards; stage 0 then gathers these.)
 bool all_reduces_gradients(const PlanOptions& options);
 
 // Elements that a communicator of `ranks` counts for a collective over `full` elements.
 int64_t counted_gather(int64_t full, int ranks);
-constexpr int kSummedScalars = 2, kMaximumScalars = 2;  // of the action Scalars, in fp64
-int64_t counted_scalars(int ranks);
+constexpr int kSummedScalars = 2, kMaximumScalars = 2;  // of a first-order step
+int64_t counted_scalars(int ranks, int64_t summed);
+
+// Elements of a part over all ranks.
+int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part);
+// Bytes of the 16-bit messages that a plan's largest reduction sends.
+int64_t message_bytes(const ModelLayout& layout, const Plan& plan);
+// Fills in what the runtime's own arenas hold, from the options and the rings.
+void list_buffers(const ModelLayout& layout, Plan& plan);
 
 // Throws InputError where limits cannot hold. Nothing is allocated.
 Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options);
+// Plans of one engine run in the same memory: the rings and buffers of each become what serves them all.
+void share_memory(const ModelLayout& layout, const std::vector<Plan*>& plans);
+// Bytes of one copy of what is trained in a unit, own and borrowed, in the compute type; offset of each group's part in the order of
+// used_by().
+int64_t copy_bytes(const ModelLayout& layout, int unit, std::vector<int64_t>* offsets = nullptr);
 
 // Visits of a first-order step: forward, recomputation by segments, backward. `segments`: 0 none, -1 one per unit. Units before
 // `first_trainable` run without a graph and have no backward.

@@ -52,7 +52,8 @@ class Planner {
       scalars();
       update();
     }
-    list_buffers();
+    plan_.message_bytes = message_bytes(layout_, plan_);
+    list_buffers(layout_, plan_);
     for (const Action& a : plan_.actions) {
       plan_.elements_gathered += a.elements_gathered;
       plan_.elements_reduced += a.elements_reduced;
@@ -80,6 +81,8 @@ class Planner {
             needs_[v].push_back(g);
             uses_[static_cast<size_t>(g)].push_back(v);
           }
+      plan_.has_backward |= at.kind == VisitKind::Backward;
+      plan_.copies_bytes = std::max(plan_.copies_bytes, at.weight_copies * copy_bytes(layout_, at.unit));
       if (at.kind == VisitKind::Backward)
         for (int g : used)
           if (group(g).trainable) gradient_touches_[static_cast<size_t>(g)].push_back(v);
@@ -297,12 +300,7 @@ class Planner {
     bucket_elements_ = 0;
   }
 
-  int64_t part_elements(const CollectivePart& part) const {
-    int64_t n = 0;
-    for (int s = part.slice_begin; s < part.slice_end; ++s)
-      n += group(part.group).layout.slices()[static_cast<size_t>(s)].per_rank * ranks();
-    return n;
-  }
+  int64_t part_elements(const CollectivePart& part) const { return elements_of_part(layout_, part); }
 
   // Collectives of at most `limit` elements each, but at least one slice.
   std::vector<std::vector<CollectivePart>> split_by_bucket(const std::vector<int>& groups, int64_t limit) const {
@@ -326,7 +324,7 @@ class Planner {
 
   void scalars() {
     Action a{.kind = ActionKind::Scalars};
-    a.elements_reduced = counted_scalars(plan_.options.world);
+    a.elements_reduced = counted_scalars(plan_.options.world, plan_.options.summed_scalars);
     plan_.actions.push_back(std::move(a));
   }
 
@@ -361,40 +359,6 @@ class Planner {
       if (elements >= std::min(kCoalesceElements, plan_.limits.allgather_bucket)) flush();
     }
     flush();
-  }
-
-  void list_buffers() {
-    const PlanOptions& o = plan_.options;
-    const auto add = [&](std::string name, int64_t bytes, bool communicated) {
-      if (bytes > 0) plan_.buffers.push_back({std::move(name), round_up(bytes, kAlignmentBytes), communicated && ranks() > 1});
-    };
-    for (const FlatGroup& g : layout_.groups) {
-      const int64_t part = updates_whole(o) ? g.full_elements() : g.shard_elements();
-      add("parameters " + g.name, num_bytes(keeps_parameters_whole(g, o) ? g.full_elements() : g.shard_elements(), g.type), true);
-      if (!g.trainable || !o.update) continue;
-      if (is_16bit(g.type)) add("masters " + g.name, num_bytes(part, DType::F32), false);
-      add("gradients " + g.name, num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32),
-          keeps_gradients_whole(o));
-      add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
-    }
-    for (const RingPlan& ring : plan_.parameter_rings)
-      add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), false);
-    for (const RingPlan& ring : plan_.gradient_rings)
-      add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), true);
-    add("16-bit message", message_bytes(), true);
-    for (const PlannedBuffer& b : plan_.buffers) plan_.device_arena_bytes += b.bytes;
-  }
-
-  int64_t message_bytes() const {
-    int64_t most = 0;
-    if (is_16bit(plan_.options.communication_type))
-      for (const Action& a : plan_.actions)
-        if (a.kind == ActionKind::Reduce) {
-          int64_t elements = 0;
-          for (const CollectivePart& part : a.parts) elements += round_up(part_elements(part), kAlignmentBytes / 2);
-          most = std::max(most, num_bytes(elements, plan_.options.communication_type));
-        }
-    return most;
   }
 
   struct GradientRing {
@@ -439,18 +403,12 @@ const char* name_of(ActionKind kind) {
   return "?";
 }
 
-bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options) {
-  return options.stage < 3 || group.persistent || (group.layout.ranks() == 1 && options.parameter_tier == Tier::Device);
-}
-bool keeps_gradients_whole(const PlanOptions& options) { return options.stage <= 1 || options.world == 1; }
-bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
-
 bool all_reduces_gradients(const PlanOptions& options) {
   return updates_whole(options) || (!options.reduce_scatter && options.stage <= 2 && !is_16bit(options.communication_type));
 }
 
 int64_t counted_gather(int64_t full, int ranks) { return full / ranks * (ranks - 1); }
-int64_t counted_scalars(int ranks) { return (ranks - 1) * (kSummedScalars + kMaximumScalars); }
+int64_t counted_scalars(int ranks, int64_t summed) { return (ranks - 1) * (summed + kMaximumScalars); }
 
 Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options) {
   return Planner(layout, std::move(visits), options).run();

@@ -57,7 +57,11 @@ std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan
   for (const Visit& v : plan.train.visits) {
     const auto i = static_cast<size_t>(v.unit);
     const double forward =
-        model.activation_cost(v.unit, config.batch.micro_batch_size, config.data.sequence_length, config.precision.compute, true)
+        v.branches * v.micro_batches *
+        model
+            .activation_cost(v.unit, config.batch.micro_batch_size,
+                             config.step.uses_queries() ? config.step.query_sequence_length : config.data.sequence_length,
+                             config.precision.compute, config.step.uses_backprop())
             .forward_flops;
     if (v.kind == VisitKind::Backward)
       out[i].backward += (i == first ? 1 : 2) * forward;

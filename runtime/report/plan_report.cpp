@@ -145,7 +145,19 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   const auto cost_of = [&](const Plan& p) {
     return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length);
   };
-  PlanCost cost = cost_of(plan.train);
+  PlanCost cost = config.step.uses_queries() ? query_cost(config, plan.layout, plan.train, model, objective) : cost_of(plan.train);
+  if (plan.backprop) {
+    // The busiest kind of step.
+    const PlanCost backprop = cost_of(*plan.backprop);
+    if (backprop.device_peak_bytes > cost.device_peak_bytes) {
+      cost.device_peak_bytes = backprop.device_peak_bytes;
+      cost.activation_peak_bytes = backprop.activation_peak_bytes;
+      cost.peak_at = backprop.peak_at;
+    }
+    cost.elements_gathered = std::max(cost.elements_gathered, backprop.elements_gathered);
+    cost.elements_reduced = std::max(cost.elements_reduced, backprop.elements_reduced);
+    cost.flops = std::max(cost.flops, backprop.flops);
+  }
   if (config.data.eval.empty()) return cost;
   const PlanCost evaluation = cost_of(plan.evaluate);
   if (evaluation.activation_peak_bytes > cost.activation_peak_bytes) {

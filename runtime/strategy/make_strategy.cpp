@@ -16,11 +16,16 @@ int first_trainable_unit(const ModelLayout& layout) {
 
 }  // namespace
 
-std::unique_ptr<StepStrategy> make_strategy(const Config& config, const ModelLayout& layout, const Objective& objective) {
-  if (config.step.mode == "fo")
-    return std::make_unique<FirstOrder>(objective, static_cast<int>(layout.units.size()), config.number_checkpoints,
-                                        first_trainable_unit(layout));
-  fail_protocol("[strategy] unknown mode {}", config.step.mode);
+std::unique_ptr<StepStrategy> make_backprop(const Config& config, const ModelLayout& layout, const Objective& objective) {
+  if (!config.step.uses_backprop()) return nullptr;
+  return std::make_unique<FirstOrder>(objective, static_cast<int>(layout.units.size()), config.number_checkpoints,
+                                      first_trainable_unit(layout));
+}
+
+std::unique_ptr<ZerothOrder> make_queries(const Config& config, const ModelLayout& layout, const Objective& objective, int rank,
+                                          int world) {
+  if (!config.step.uses_queries()) return nullptr;
+  return std::make_unique<ZerothOrder>(config.step, objective, layout, query_share(config.step, rank, world));
 }
 
 }  // namespace zerostep

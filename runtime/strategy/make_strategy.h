@@ -4,10 +4,12 @@
 #include "runtime/config/config.h"
 #include "runtime/plan/model_layout.h"
 #include "runtime/strategy/strategy.h"
+#include "runtime/strategy/zeroth_order.h"
 
 namespace zerostep {
 
-// The strategy that `step.mode` names.
-std::unique_ptr<StepStrategy> make_strategy(const Config& config, const ModelLayout& layout, const Objective& objective);
+// The strategies that `step.mode` is made of: backprop (nullptr in mode zo) and queries (nullptr in mode fo).
+std::unique_ptr<StepStrategy> make_backprop(const Config& config, const ModelLayout& layout, const Objective& objective);
+std::unique_ptr<ZerothOrder> make_queries(const Config& config, const ModelLayout& layout, const Objective& objective, int rank, int world);
 
 }  // namespace zerostep

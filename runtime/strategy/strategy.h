@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "models/objective.h"
@@ -7,19 +9,38 @@
 
 namespace zerostep {
 
-// What a strategy sees of one visit: the unit, gathered, and the micro-batch it runs.
+enum class Sign : uint8_t { Plus, Minus };
+
+// The weights of the unit that is being visited, as its branches see them.
+class BranchWeights {
+ public:
+  virtual ~BranchWeights() = default;
+  // What the unit computes with from here on: the weights as they are.
+  virtual void use_plain() = 0;
+  // Makes perturbed copies along a direction of this step, theta + epsilon z and theta - epsilon z (z is drawn once for both), ...
+  virtual void perturb(int64_t direction, bool plus, bool minus) = 0;
+  // ... and lets the unit compute with one of them.
+  virtual void use(Sign sign) = 0;
+};
+
+// Micro-batch `micro_batch` of what a direction is probed on.
+using QueryBatches = std::function<Batch(int64_t direction, int64_t micro_batch)>;
+
+// What a strategy sees of one visit: the unit, gathered, and what it runs.
 struct VisitContext {
   const Visit& visit;
   bool first_unit, last_unit;
   Unit& unit;
-  const Batch& batch;
-  ForwardContext forward;
+  const Batch& batch;      // first order and evaluation: the micro-batch of the visit
+  ForwardContext forward;  // with `batch`
+  BranchWeights& weights;
+  const QueryBatches& queries;
 };
 
 // Turns batches into an update. A strategy says before the step in which order it visits units and what it does there; the planner makes
 // the plan of it, and the engine gathers, calls visit() and releases. It never sees ranks, shards or slots. First order visits U0..Un,
-// Un..U0 with one branch; a forward-only strategy visits U0..Un once and runs several branches through a unit while it is there. One object
-// serves one rank; calls come from that rank's thread in the order of visits().
+// Un..U0 with one branch; a forward-only strategy visits U0..Un once a pass and runs several branches through a unit while it is there. One
+// object serves one rank; calls come from that rank's thread in the order of visits().
 class StepStrategy {
  public:
   virtual ~StepStrategy() = default;

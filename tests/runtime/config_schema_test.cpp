@@ -46,7 +46,7 @@ std::string fingerprint(const Config& c) {
   s += fmt::format("{} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
                    d.max_samples, d.shuffle, d.cache);
   const auto& r = c.run;
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", c.step.mode, r.name, r.output_dir, r.steps, r.epochs, r.eval_interval,
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", c.step.mode_name, r.name, r.output_dir, r.steps, r.epochs, r.eval_interval,
                    r.eval_samples, r.device, r.device_memory, r.trace, r.collective_timeout_seconds);
   const auto& n = c.monitor;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", n.csv_enabled, n.csv_output_path, n.csv_job_name, n.comms_enabled, n.comms_verbose,

@@ -1,0 +1,54 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "launch/commands.h"
+#include "launch/model_files.h"
+#include "launch/subject.h"
+#include "runtime/engine/training_plan.h"
+#include "runtime/report/format.h"
+#include "runtime/report/zo_log.h"
+
+namespace zerostep {
+namespace {
+
+// The run's configuration, on one rank and unsharded: the update of an element depends on neither.
+Subject subject_of_run(const std::string& log) {
+  const std::string file = (std::filesystem::path(log).parent_path() / "config.json").string();
+  if (!std::filesystem::exists(file))
+    fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
+  return load_subject({file, {"zero_optimization.stage=0", "step.direction_parallel=1", "gradient_accumulation_steps=null"}}, 1);
+}
+
+void check(const Config& config, const std::string& log, const std::vector<ZoLogLine>& lines) {
+  if (config.step.uses_backprop())
+    fail_input("{}: step.mode is \"{}\": steps of backprop leave no scalars, so such a run cannot be rebuilt", config.file,
+               config.step.mode_name);
+  if (lines.front().seed != config.seed)
+    fail_input("{}: was written with seed {}, and {} says {}: they are of two runs", log, lines.front().seed, config.file, config.seed);
+  if (static_cast<int64_t>(lines.front().scalars.size()) != config.step.queries)
+    fail_input("{}: holds {} scalars a step, and {} says step.queries {}", log, lines.front().scalars.size(), config.file,
+               config.step.queries);
+}
+
+}  // namespace
+
+int rebuild(const RebuildArguments& arguments) {
+  const std::vector<ZoLogLine> lines = read_zo_log(arguments.log);
+  const Subject subject = subject_of_run(arguments.log);
+  const Config& config = subject.config();
+  check(config, arguments.log, lines);
+  const ParameterReader base = parameters_of_model(arguments.base, subject);
+  make_model_directory(arguments.directory);
+  run_local_ranks(1, {}, [&](Communicator one) {
+    Engine engine(config, *subject.model, *subject.objective, plan_training(config, *subject.model, *subject.objective, 1), base, one);
+    for (const ZoLogLine& line : lines) engine.replay({line.step, line.lr, line.clip_scale, line.scalars, line.skipped});
+    save_model(arguments.directory, *subject.model, config.data.tokenizer,
+               [&](int unit, int index, std::vector<float>& out) { engine.read_parameter(unit, index, out); });
+  });
+  fmt::print("{}: the weights after {} steps of {}\n", arguments.directory, grouped(static_cast<int64_t>(lines.size())), arguments.log);
+  return kDone;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,117 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "offload/host_optimizer.h"
+#include "runtime/engine/engine.h"
+#include "runtime/strategy/projected_gradients.h"
+
+// The forward-only part of a step, and the update by gradient, estimate or both.
+
+namespace zerostep {
+
+bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result) {
+  queries_->begin_step(1);
+  execute(plan_.train, *queries_, step, false, {{}, batches});
+  const TimeInto time(timers_.scalars);
+  std::vector<ZerothOrder::Sums> sums = queries_->sums();
+  queries_->reset();
+  static_assert(sizeof(ZerothOrder::Sums) == 3 * sizeof(double));
+  world_.all_reduce_scalars({&sums.front().plus, 3 * sums.size()}, ReduceOp::Sum, "losses of the queries");
+  const bool with_gradient = step_kind(config_.step, step).backprop;
+  agree_on_maxima(stop, result);
+  const ProjectedGradients found = projected_gradients(config_.step, sums);
+  result.scalars = found.scalars;
+  if (with_gradient) return found.finite;
+  result.loss = found.loss;
+  result.loss_of_pairs = config_.step.estimator == StepConfig::Estimator::Central;
+  result.grad_norm = expected_norm(transform_scalars(config_.step.transform, found.scalars), plan_.layout.num_elements(true));
+  result.lr = scalars_of(step, false).scheduled.lr;
+  result.loss_scale = scaler_.scale();
+  return found.finite;
+}
+
+void Engine::update(int64_t step, const StepKind& kind, StepResult& result) {
+  const bool by_gradient = kind.update == StepKind::Update::Gradient;
+  std::optional<Estimate> estimate;
+  if (kind.queries) estimate.emplace(directions_, step, transform_scalars(config_.step.transform, result.scalars));
+  if (kind.queries && kind.backprop) measure_cosine(*estimate, result);
+  if (kind.queries && step == 0) measure_unchanged(step, result);
+  UpdateScalars scalars = scalars_of(step, kind.backprop);
+  result.clip_scale = clipped(result.grad_norm);
+  scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * result.clip_scale : result.clip_scale);
+  apply(by_gradient ? backprop_plan() : plan_.train, scalars, by_gradient ? nullptr : &*estimate, kind.backprop);
+}
+
+void Engine::replay(const LoggedStep& logged) {
+  if (logged.skipped) return;
+  Estimate estimate(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
+  UpdateScalars scalars = scalars_of(logged.step, false);
+  scalars.scheduled.lr = logged.lr;
+  scalars.gradient_scale = static_cast<float>(logged.clip_scale);
+  apply(plan_.train, scalars, &estimate, false);
+}
+
+void Engine::apply(const Plan& plan, const UpdateScalars& scalars, GradientSource* source, bool gradient) {
+  auto action = std::find_if(plan.actions.begin(), plan.actions.end(), [](const Action& a) { return a.kind == ActionKind::Scalars; });
+  for (++action; action != plan.actions.end(); ++action) {
+    if (action->kind == ActionKind::GatherUpdated) {
+      streamer_.gather_updated(action->parts, plan.options.allgather_partitions || plan.options.stage == 3);
+      continue;
+    }
+    const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action->group)].name);
+    optimizer_.update(action->group, action->begin, action->end, scalars, source);
+  }
+  ++applied_steps_;
+  ++applied_of_kind_[gradient ? 1 : 0];
+}
+
+void Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
+  constexpr int64_t kBlock = int64_t{1} << 16;
+  std::vector<float> values(kBlock);
+  double sums[3] = {0, 0, 0};  // <g, e>, <g, g>, <e, e> over the elements that this rank owns
+  for (const FlatGroup& g : plan_.layout.groups) {
+    if (!g.trainable) continue;
+    const ShardedState::Group& state = state_.group(g.id);
+    for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
+      estimate.prepare(plan_.layout.units[static_cast<size_t>(g.unit)]
+                           .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])]);
+      const float* gradient = state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset);
+      for (int64_t at = 0; at < piece.count; at += kBlock) {
+        const int64_t n = std::min(kBlock, piece.count - at);
+        estimate.read(piece.parameter_offset + at, n, nullptr, values.data());
+        for (int64_t i = 0; i < n; ++i)
+          sums[0] += static_cast<double>(gradient[at + i]) * static_cast<double>(values[static_cast<size_t>(i)]);
+        sums[1] += sum_of_squares(gradient + at, n);
+        sums[2] += sum_of_squares(values.data(), n);
+      }
+    }
+  }
+  world_.all_reduce_scalars(sums, ReduceOp::Sum, "cosine");
+  if (sums[1] > 0 && sums[2] > 0) result.cosine = sums[0] / std::sqrt(sums[1] * sums[2]);
+}
+
+void Engine::measure_unchanged(int64_t step, StepResult& result) {
+  double counts[2] = {0, 0};  // unchanged, all
+  for (const FlatGroup& g : plan_.layout.groups) {
+    if (!g.trainable || !is_16bit(g.compute_type)) continue;
+    for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
+      PerturbSlice slice;
+      slice.base = state_.parameters_at(g.id, piece);
+      slice.base_type = g.type;
+      slice.target_type = g.compute_type;
+      slice.count = piece.count;
+      counts[0] += static_cast<double>(
+          directions_.count_unchanged(step, 0,
+                                      plan_.layout.units[static_cast<size_t>(g.unit)]
+                                          .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])],
+                                      piece.parameter_offset, slice));
+      counts[1] += static_cast<double>(piece.count);
+    }
+  }
+  if (!is_16bit(config_.precision.compute)) return;
+  world_.all_reduce_scalars(counts, ReduceOp::Sum, "weights that epsilon leaves unchanged");
+  if (counts[1] > 0) result.unchanged_share = counts[0] / counts[1];
+}
+
+}  // namespace zerostep

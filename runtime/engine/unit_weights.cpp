@@ -1,0 +1,79 @@
+#include "runtime/engine/unit_weights.h"
+
+#include <ATen/Parallel.h>
+
+#include "base/error.h"
+#include "offload/host_optimizer.h"
+
+namespace zerostep {
+namespace {
+
+constexpr int64_t kGrainElements = int64_t{1} << 16;
+
+}  // namespace
+
+UnitWeights::UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
+                         const Directions& directions)
+    : layout_(layout), plan_(plan), state_(state), streamer_(streamer), directions_(directions) {}
+
+void UnitWeights::enter(const Visit& visit, int64_t step) {
+  step_ = step;
+  unit_ = visit.unit;
+  groups_ = layout_.used_by(unit_);
+  offsets_.clear();
+  copy_bytes_ = zerostep::copy_bytes(layout_, unit_, &offsets_);
+  if (visit.weight_copies * copy_bytes_ > plan_.copies_bytes)
+    fail_protocol("[weights] {} copies of unit {} were not planned", visit.weight_copies, unit_);
+  if (visit.kind == VisitKind::Backward && !layout_.units[static_cast<size_t>(unit_)].backward_needs_parameters) return;
+  if (visit.weight_copies > 0) use_plain();
+}
+
+void UnitWeights::leave() {
+  for (int g : groups_) streamer_.bind_at_rest(g);
+}
+
+void UnitWeights::use_plain() {
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(groups_[i])];
+    if (g.type == g.compute_type) {
+      streamer_.bind_at_rest(g.id);
+      continue;
+    }
+    const float* source = static_cast<const float*>(streamer_.at_rest(g.id));
+    std::byte* target = state_.copies() + offsets_[i];
+    at::parallel_for(0, g.full_elements(), kGrainElements, [&](int64_t begin, int64_t end) {
+      cast_from_fp32(source + begin, target + num_bytes(begin, g.compute_type), g.compute_type, end - begin);
+    });
+    streamer_.bind_copy(g.id, target);
+  }
+}
+
+void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
+  minus_second_ = plus && minus;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(groups_[i])];
+    if (!g.trainable) continue;
+    const std::byte* base = static_cast<const std::byte*>(streamer_.at_rest(g.id));
+    std::byte* copy = state_.copies() + offsets_[i];
+    for (size_t p = 0; p < g.parameters.size(); ++p) {
+      const int64_t offset = g.layout.offset(static_cast<int>(p));
+      std::byte* target = copy + num_bytes(offset, g.compute_type);
+      PerturbSlice slice;
+      slice.base = base + num_bytes(offset, g.type);
+      slice.base_type = g.type;
+      slice.plus = plus ? target : nullptr;
+      slice.minus = minus ? target + (plus ? copy_bytes_ : 0) : nullptr;
+      slice.target_type = g.compute_type;
+      directions_.perturb(step_, direction, layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[p])],
+                          slice);
+    }
+  }
+}
+
+void UnitWeights::use(Sign sign) {
+  std::byte* copy = state_.copies() + (sign == Sign::Minus && minus_second_ ? copy_bytes_ : 0);
+  for (size_t i = 0; i < groups_.size(); ++i)
+    if (layout_.groups[static_cast<size_t>(groups_[i])].trainable) streamer_.bind_copy(groups_[i], copy + offsets_[i]);
+}
+
+}  // namespace zerostep

@@ -1,0 +1,39 @@
+#pragma once
+#include <vector>
+
+#include "runtime/engine/sharded_state.h"
+#include "runtime/engine/unit_streamer.h"
+#include "runtime/strategy/directions.h"
+#include "runtime/strategy/strategy.h"
+
+namespace zerostep {
+
+// Weights of the visited unit, made into the planned copies: plain (where the compute type is another than that at rest) or perturbed. The
+// weights at rest are never touched.
+class UnitWeights final : public BranchWeights {
+ public:
+  UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, const Directions& directions);
+  // The unit is there and computes with its plain weights from here on.
+  void enter(const Visit& visit, int64_t step);
+  // The unit's tensors are at rest again.
+  void leave();
+
+  void use_plain() override;
+  void perturb(int64_t direction, bool plus, bool minus) override;
+  void use(Sign sign) override;
+
+ private:
+  const ModelLayout& layout_;
+  const Plan& plan_;
+  ShardedState& state_;
+  UnitStreamer& streamer_;
+  const Directions& directions_;
+  int64_t step_ = 0;
+  int unit_ = -1;
+  std::vector<int> groups_;
+  std::vector<int64_t> offsets_;  // of each group in a copy
+  int64_t copy_bytes_ = 0;
+  bool minus_second_ = false;  // the minus copy lies behind the plus copy
+};
+
+}  // namespace zerostep

@@ -1,0 +1,59 @@
+#include "runtime/report/zo_log.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+ZoLogLine parse(const std::string& text, const std::string& where) {
+  try {
+    const nlohmann::json j = nlohmann::json::parse(text);
+    ZoLogLine line;
+    line.step = j.at("step").get<int64_t>();
+    line.seed = j.at("seed").get<uint64_t>();
+    line.epsilon = j.at("epsilon").get<double>();
+    line.lr = j.at("lr").get<double>();
+    line.clip_scale = j.at("clip_scale").get<double>();
+    line.skipped = j.at("skipped").get<bool>();
+    // A skipped step has scalars that are no numbers.
+    for (const auto& value : j.at("scalars")) line.scalars.push_back(value.is_null() && line.skipped ? 0.0 : value.get<double>());
+    return line;
+  } catch (const nlohmann::json::exception& error) {
+    fail_input("{}: not a line of a log of scalars ({}); is it cut short, or another file?", where, error.what());
+  }
+}
+
+}  // namespace
+
+void ZoLog::append(const ZoLogLine& line) {
+  const nlohmann::ordered_json j = {{"step", line.step},      {"seed", line.seed},       {"epsilon", line.epsilon},
+                                    {"lr", line.lr},          {"scalars", line.scalars}, {"clip_scale", line.clip_scale},
+                                    {"skipped", line.skipped}};
+  file_.write(j.dump() + "\n");
+}
+
+std::vector<ZoLogLine> read_zo_log(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) fail_input("{}: cannot be read", path);
+  std::vector<ZoLogLine> lines;
+  for (std::string text; std::getline(in, text);) {
+    const std::string where = fmt::format("{}, line {}", path, lines.size() + 1);
+    ZoLogLine line = parse(text, where);
+    const int64_t expected = static_cast<int64_t>(lines.size());
+    if (line.step != expected)
+      fail_input("{}: holds step {} where {} belongs: the log has a {}, so the weights cannot be rebuilt from it", where, line.step,
+                 expected, line.step > expected ? "gap" : "repeat");
+    if (!lines.empty() && line.seed != lines.front().seed)
+      fail_input("{}: seed {} where the log began with {}: it holds lines of two runs", where, line.seed, lines.front().seed);
+    if (!lines.empty() && line.scalars.size() != lines.front().scalars.size())
+      fail_input("{}: {} scalars where the log began with {}", where, line.scalars.size(), lines.front().scalars.size());
+    lines.push_back(std::move(line));
+  }
+  if (lines.empty()) fail_input("{}: is empty: no step to rebuild from", path);
+  return lines;
+}
+
+}  // namespace zerostep

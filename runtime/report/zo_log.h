@@ -1,0 +1,33 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/report/output_file.h"
+
+namespace zerostep {
+
+// What a forward-only step is made of: with the base weights and the run's configuration, enough to make its update again.
+struct ZoLogLine {
+  int64_t step = 0;
+  uint64_t seed = 0;
+  double epsilon = 0, lr = 0;
+  std::vector<double> scalars;  // projected gradients in direction order, before any transform
+  double clip_scale = 1;
+  bool skipped = false;
+};
+
+// zo_log.jsonl: one JSON object a step, floats that read back as they were.
+class ZoLog {
+ public:
+  explicit ZoLog(const std::string& path) : file_(path, OutputFile::Mode::Truncate) {}
+  void append(const ZoLogLine& line);
+
+ private:
+  OutputFile file_;
+};
+
+// A whole log. InputError naming the file and the line: not such a log, a gap, a repeat, more than one seed.
+std::vector<ZoLogLine> read_zo_log(const std::string& path);
+
+}  // namespace zerostep

@@ -1,0 +1,123 @@
+#include "runtime/strategy/directions.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+
+namespace zerostep {
+namespace {
+
+constexpr int64_t kGrainElements = int64_t{1} << 15;  // a thread's least work
+constexpr int64_t kBlockElements = int64_t{1} << 12;  // of values that pass through the first cache
+
+std::byte* moved(void* data, int64_t elements, DType type) {
+  return data == nullptr ? nullptr : static_cast<std::byte*>(data) + num_bytes(elements, type);
+}
+
+PerturbSlice part_of(PerturbSlice slice, int64_t begin, int64_t count) {
+  slice.base = static_cast<const std::byte*>(slice.base) + num_bytes(begin, slice.base_type);
+  slice.plus = moved(slice.plus, begin, slice.target_type);
+  slice.minus = moved(slice.minus, begin, slice.target_type);
+  slice.first += static_cast<uint64_t>(begin);
+  slice.count = count;
+  return slice;
+}
+
+}  // namespace
+
+NoiseKey Directions::key(int64_t step, int64_t direction) const {
+  return {seed_, NoiseTag::Direction, static_cast<uint64_t>(step), static_cast<uint32_t>(direction)};
+}
+
+NoiseKind Directions::kind() const {
+  return config_.perturbation == StepConfig::Perturbation::Rademacher ? NoiseKind::Rademacher : NoiseKind::Gaussian;
+}
+
+bool Directions::low_rank(const ParameterInfo& parameter) const {
+  return config_.perturbation == StepConfig::Perturbation::LowRank && parameter.shape.size() == 2;
+}
+
+LowRankDirection Directions::low_rank_direction(int64_t step, int64_t direction, const ParameterInfo& parameter) const {
+  return LowRankDirection({static_cast<uint64_t>(parameter.first), parameter.shape[0], parameter.shape[1], config_.rank}, seed_,
+                          static_cast<uint64_t>(step), static_cast<uint64_t>(config_.refresh), static_cast<uint32_t>(direction));
+}
+
+void Directions::values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const {
+  const uint64_t first = static_cast<uint64_t>(parameter.first + begin);
+  if (low_rank(parameter))
+    low_rank_direction(step, direction, parameter).fill(begin, count, out);
+  else if (kind() == NoiseKind::Rademacher)
+    fill_rademacher(key(step, direction), first, count, out);
+  else
+    fill_normal(key(step, direction), first, count, out);
+}
+
+void Directions::perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice) const {
+  slice.first = static_cast<uint64_t>(parameter.first);
+  slice.epsilon = static_cast<float>(config_.epsilon);
+  const int64_t count = parameter.num_elements();
+  if (!low_rank(parameter)) {
+    const NoiseKey noise = key(step, direction);
+    at::parallel_for(0, count, kGrainElements,
+                     [&](int64_t begin, int64_t end) { zerostep::perturb(part_of(slice, begin, end - begin), kind(), noise); });
+    return;
+  }
+  const LowRankDirection factors = low_rank_direction(step, direction, parameter);
+  at::parallel_for(0, count, kGrainElements, [&](int64_t begin, int64_t end) {
+    std::vector<float> z(static_cast<size_t>(std::min(kBlockElements, end - begin)));
+    for (int64_t at = begin; at < end; at += kBlockElements) {
+      const int64_t n = std::min(kBlockElements, end - at);
+      factors.fill(at, n, z.data());
+      perturb_with(part_of(slice, at, n), z.data());
+    }
+  });
+}
+
+int64_t Directions::count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin,
+                                    PerturbSlice slice) const {
+  slice.first = static_cast<uint64_t>(parameter.first + begin);
+  slice.epsilon = static_cast<float>(config_.epsilon);
+  std::atomic<int64_t> unchanged{0};
+  // Entries of a low-rank direction are distributed much as normals are.
+  at::parallel_for(0, slice.count, kGrainElements, [&](int64_t from, int64_t to) {
+    unchanged += zerostep::count_unchanged(part_of(slice, from, to - from), kind(), key(step, direction));
+  });
+  return unchanged;
+}
+
+Estimate::Estimate(const Directions& directions, int64_t step, std::span<const double> scalars)
+    : directions_(directions), step_(step), scale_(1.0f / static_cast<float>(scalars.size())) {
+  for (size_t i = 0; i < scalars.size(); ++i) {
+    scalars_.push_back(static_cast<float>(scalars[i]));
+    numbers_.push_back(static_cast<uint32_t>(i));
+  }
+}
+
+void Estimate::prepare(const ParameterInfo& parameter) {
+  if (parameter_ == &parameter) return;
+  parameter_ = &parameter;
+  low_rank_.clear();
+  if (!directions_.low_rank(parameter)) return;
+  for (uint32_t direction : numbers_) low_rank_.push_back(directions_.low_rank_direction(step_, direction, parameter));
+}
+
+void Estimate::read(int64_t begin, int64_t count, const float*, float* out) const {
+  if (low_rank_.empty()) {
+    noise_estimate(directions_.kind(), directions_.key(step_, 0), numbers_.data(), scalars_.data(), static_cast<int64_t>(numbers_.size()),
+                   scale_, static_cast<uint64_t>(parameter_->first + begin), count, out);
+    return;
+  }
+  float z[kBlockElements];
+  for (int64_t at = 0; at < count; at += kBlockElements) {
+    const int64_t n = std::min(kBlockElements, count - at);
+    std::fill_n(out + at, n, 0.0f);
+    for (size_t i = 0; i < low_rank_.size(); ++i) {
+      low_rank_[i].fill(begin + at, n, z);
+      accumulate_scaled(scalars_[i], z, n, out + at);
+    }
+    for (int64_t j = 0; j < n; ++j) out[at + j] *= scale_;
+  }
+}
+
+}  // namespace zerostep

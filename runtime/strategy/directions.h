@@ -1,0 +1,56 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/noise.h"
+#include "models/unit.h"
+#include "offload/host_perturb.h"
+#include "runtime/config/config.h"
+#include "runtime/optim/gradient_source.h"
+
+namespace zerostep {
+
+// The random directions of a step as functions of (seed, step, direction, global element index): what perturbing adds and what the update
+// adds up is the same noise, whoever asks for whichever part of it. No state is carried.
+class Directions {
+ public:
+  Directions(const StepConfig& config, uint64_t seed) : config_(config), seed_(seed) {}
+
+  // Elements [begin, begin + count) of a parameter's z.
+  void values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const;
+  // Perturbs a whole parameter: `slice` says from where to where; its first, count and epsilon are filled in. Uses LibTorch's threads.
+  void perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice) const;
+  // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type.
+  int64_t count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, PerturbSlice slice) const;
+
+  const StepConfig& config() const { return config_; }
+  uint64_t seed() const { return seed_; }
+  NoiseKey key(int64_t step, int64_t direction) const;
+  bool low_rank(const ParameterInfo& parameter) const;
+  LowRankDirection low_rank_direction(int64_t step, int64_t direction, const ParameterInfo& parameter) const;
+  NoiseKind kind() const;
+
+ private:
+  StepConfig config_;
+  uint64_t seed_;
+};
+
+// The estimate of a step: (1/q) sum of scalar_i z_i, in fp32 in direction order.
+class Estimate final : public GradientSource {
+ public:
+  Estimate(const Directions& directions, int64_t step, std::span<const double> scalars);
+  void prepare(const ParameterInfo& parameter) override;
+  void read(int64_t begin, int64_t count, const float* reduced, float* out) const override;
+
+ private:
+  const Directions& directions_;
+  int64_t step_;
+  std::vector<float> scalars_;
+  std::vector<uint32_t> numbers_;  // 0, 1, ... of the directions
+  float scale_;
+  const ParameterInfo* parameter_ = nullptr;
+  std::vector<LowRankDirection> low_rank_;  // of the parameter, when it has such
+};
+
+}  // namespace zerostep

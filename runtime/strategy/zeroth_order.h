@@ -1,0 +1,68 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "runtime/config/config.h"
+#include "runtime/plan/model_layout.h"
+#include "runtime/strategy/strategy.h"
+
+namespace zerostep {
+
+// The share of a step's queries that one rank runs: the directions of its group, and which signs of them.
+struct QueryShare {
+  int64_t first_direction = 0, num_directions = 1;
+  bool plus = true, minus = true;     // with two groups a direction each runs one sign
+  int data_rank = 0, data_ranks = 1;  // the samples are split over the ranks of the group
+};
+QueryShare query_share(const StepConfig& config, int rank, int world);
+
+// Forward passes alone: probes the loss along random directions. A unit is gathered once a pass, and all branches of the pass (both signs
+// of its directions, every micro-batch) go through it. Units before the first perturbed one run once for all branches that share their
+// batch.
+class ZerothOrder final : public StepStrategy {
+ public:
+  // Sums of the objective at one direction's probes over this rank's samples, and their valid tokens. `minus`: at the unperturbed weights,
+  // for one-sided differences.
+  struct Sums {
+    double plus = 0, minus = 0, tokens = 0;
+  };
+
+  ZerothOrder(const StepConfig& config, const Objective& objective, const ModelLayout& layout, const QueryShare& share);
+  std::vector<Visit> visits(int micro_batches) const override;
+  void begin_step(double seed) override;
+  void visit(const VisitContext& context) override;
+  double loss_sum() const override;
+  void reset() override;
+  // One entry a direction of the step; zeros for those of other groups.
+  const std::vector<Sums>& sums() const { return sums_; }
+
+ private:
+  struct Branch {
+    int64_t direction;
+    enum class Weights : uint8_t { Plain, Plus, Minus } weights;
+  };
+  std::vector<Branch> branches_of(int pass) const;
+  int64_t passes() const;
+  void begin_pass(const VisitContext& context);
+  void run_shared(const VisitContext& context);
+  void run_branches(const VisitContext& context);
+  void run_branch(const VisitContext& context, size_t branch);
+  void record(const Branch& branch, double sum, const Batch& batch);
+  size_t data_of(const Branch& branch) const;  // index of its batch among those of the pass
+
+  StepConfig config_;
+  const Objective& objective_;
+  int num_units_, first_perturbed_;
+  std::vector<bool> perturbed_;  // per unit
+  QueryShare share_;
+  int64_t per_pass_, micro_batches_ = 1;
+  std::vector<Sums> sums_;
+  // Of the pass under way.
+  int pass_ = -1;
+  std::vector<Branch> branches_;
+  std::vector<std::vector<Batch>> batches_;      // [batch of the pass][micro-batch]
+  std::vector<std::vector<TensorList>> shared_;  // outputs of the units before the first perturbed one, likewise
+  std::vector<std::vector<TensorList>> hidden_;  // [branch][micro-batch]
+};
+
+}  // namespace zerostep
