@@ -91,6 +91,9 @@ void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, boo
       case ActionKind::Release:
         streamer_.release(action.group);
         break;
+      case ActionKind::GatherGradient:
+        reducer_.gather(action.group, action.slot);
+        break;
       case ActionKind::Visit: {
         const Visit& visit_plan = plan.visits[static_cast<size_t>(action.visit)];
         if (batches.backprop && visit_plan.micro_batch != micro_batch) {
@@ -127,6 +130,12 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
     const bool backward = visit.kind == VisitKind::Backward;
     const TimeInto time(backward ? timers_.backward : timers_.forward);
     weights_.enter(visit, step);
+    if (visit.reads_gradient) {
+      std::vector<const float*> gradients;
+      for (int g : plan_.layout.used_by(visit.unit))
+        gradients.push_back(plan_.layout.groups[static_cast<size_t>(g)].trainable ? reducer_.gathered(g) : nullptr);
+      weights_.set_gradients(std::move(gradients));
+    }
     const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
     const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + unit);
     const MeterScope meter(meter_);
@@ -150,6 +159,7 @@ StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool sto
   bool apply = true;
   // Either part may find that the step cannot be applied; ranks agree on it, so they go on together.
   if (kind.backprop) apply = run_backprop(step, batches.backprop, stop, result);
+  if (kind.instructed && apply) instruct(step, result);
   if (kind.queries && apply) apply = run_queries(step, batches.queries, stop, result);
   result.skipped = !apply;
   if (apply) {
@@ -157,6 +167,7 @@ StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool sto
     update(step, kind, result);
     streamer_.finish();
   }
+  directions_.instruct(nullptr);
   const CommCounters after = world_.counters();
   result.elements_gathered = after.elements_gathered() - before.elements_gathered();
   result.elements_reduced = after.elements_reduced() - before.elements_reduced();

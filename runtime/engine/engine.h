@@ -119,6 +119,10 @@ class Engine {
   double clipped(double norm) const;
   void update(int64_t step, const StepKind& kind, StepResult& result);
   void apply(const Plan& plan, const UpdateScalars& scalars, GradientSource* source, bool gradient);
+  void instruct(int64_t step, const StepResult& result);
+  template <typename Use>
+  void for_each_gradient(const Use& use);
+  const Plan& plan_of_queries(int64_t step) const;
   void measure_cosine(GradientSource& estimate, StepResult& result);
   void measure_unchanged(int64_t step, StepResult& result);
   [[noreturn]] void report_non_finite(int64_t step, double local_loss);
@@ -144,6 +148,7 @@ class Engine {
   StepTimers timers_;
   int64_t applied_steps_ = 0;
   int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient
+  Instruction instruction_;              // of the step under way
   double unscale_ = 1;                   // of the step's reduced gradients: averaging and loss scale
 };
 

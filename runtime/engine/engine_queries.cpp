@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/error.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/engine.h"
 #include "runtime/strategy/projected_gradients.h"
@@ -9,10 +8,15 @@
 // The forward-only part of a step, and the update by gradient, estimate or both.
 
 namespace zerostep {
+namespace {
+
+constexpr int64_t kBlockElements = int64_t{1} << 14;
+
+}  // namespace
 
 bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result) {
   queries_->begin_step(1);
-  execute(plan_.train, *queries_, step, false, {{}, batches});
+  execute(plan_of_queries(step), *queries_, step, false, {{}, batches});
   const TimeInto time(timers_.scalars);
   std::vector<ZerothOrder::Sums> sums = queries_->sums();
   queries_->reset();
@@ -34,7 +38,8 @@ bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, S
 void Engine::update(int64_t step, const StepKind& kind, StepResult& result) {
   const bool by_gradient = kind.update == StepKind::Update::Gradient;
   std::optional<Estimate> estimate;
-  if (kind.queries) estimate.emplace(directions_, step, transform_scalars(config_.step.transform, result.scalars));
+  if (kind.queries)
+    estimate.emplace(directions_, step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
   if (kind.queries && kind.backprop) measure_cosine(*estimate, result);
   if (kind.queries && step == 0) measure_unchanged(step, result);
   UpdateScalars scalars = scalars_of(step, kind.backprop);
@@ -66,27 +71,87 @@ void Engine::apply(const Plan& plan, const UpdateScalars& scalars, GradientSourc
   ++applied_of_kind_[gradient ? 1 : 0];
 }
 
-void Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
-  constexpr int64_t kBlock = int64_t{1} << 16;
-  std::vector<float> values(kBlock);
-  double sums[3] = {0, 0, 0};  // <g, e>, <g, g>, <e, e> over the elements that this rank owns
+const Plan& Engine::plan_of_queries(int64_t step) const {
+  return step_kind(config_.step, step).instructed ? *plan_.instructed : plan_.train;
+}
+
+// Calls use(parameter, first element in it, count, reduced gradient) for everything trained that this rank owns, in blocks.
+template <typename Use>
+void Engine::for_each_gradient(const Use& use) {
   for (const FlatGroup& g : plan_.layout.groups) {
     if (!g.trainable) continue;
     const ShardedState::Group& state = state_.group(g.id);
     for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
-      estimate.prepare(plan_.layout.units[static_cast<size_t>(g.unit)]
-                           .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])]);
-      const float* gradient = state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset);
-      for (int64_t at = 0; at < piece.count; at += kBlock) {
-        const int64_t n = std::min(kBlock, piece.count - at);
-        estimate.read(piece.parameter_offset + at, n, nullptr, values.data());
-        for (int64_t i = 0; i < n; ++i)
-          sums[0] += static_cast<double>(gradient[at + i]) * static_cast<double>(values[static_cast<size_t>(i)]);
-        sums[1] += sum_of_squares(gradient + at, n);
-        sums[2] += sum_of_squares(values.data(), n);
-      }
+      const ParameterInfo& parameter = plan_.layout.units[static_cast<size_t>(g.unit)]
+                                           .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])];
+      use(parameter, piece.parameter_offset, piece.count,
+          state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset));
     }
   }
+}
+
+void Engine::instruct(int64_t step, const StepResult& result) {
+  const StepConfig::Instruct& config = config_.step.instruct;
+  const double squares = std::pow(result.grad_norm / unscale_, 2);
+  if (squares == 0) return;  // no gradient, nothing to instruct with: the directions stay random
+  float threshold = 0;
+  if (config.energy) {
+    EnergyHistogram coarse;
+    for_each_gradient([&](const ParameterInfo&, int64_t, int64_t count, const float* g) { coarse.add(g, count); });
+    world_.all_reduce_scalars(coarse.energy(), ReduceOp::Sum, "histogram of the gradient");
+    double above = 0;
+    const double wanted = config.cosine * config.cosine * squares;
+    EnergyHistogram fine(coarse.find(wanted, above));
+    for_each_gradient([&](const ParameterInfo&, int64_t, int64_t count, const float* g) { fine.add(g, count); });
+    world_.all_reduce_scalars(fine.energy(), ReduceOp::Sum, "histogram of the gradient");
+    threshold = fine.magnitude_of(fine.find(wanted, above));
+  }
+  instruction_ = Instruction{config.energy, threshold, {}, {}, {}};
+  // <z, g> and <z, z> of each direction, and the energy kept.
+  std::vector<double> sums(static_cast<size_t>(2 * config_.step.queries + 1), 0.0);
+  std::vector<float> z(kBlockElements);
+  for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* g) {
+    for (int64_t i = 0; config.energy && i < count; ++i)
+      if (instruction_.keeps(g[i])) sums.back() += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+    for (int64_t d = 0; d < config_.step.queries; ++d) {
+      const DirectionValues values(directions_, step, d, parameter);
+      double zg = 0, zz = 0;
+      for (int64_t at = 0; at < count; at += kBlockElements) {
+        const int64_t n = std::min(kBlockElements, count - at);
+        values.read(first + at, n, z.data());
+        for (int64_t i = 0; i < n; ++i) {
+          if (config.energy && instruction_.keeps(g[at + i])) continue;
+          const double value = static_cast<double>(z[static_cast<size_t>(i)]);
+          zg += value * static_cast<double>(g[at + i]);
+          zz += value * value;
+        }
+      }
+      sums[static_cast<size_t>(2 * d)] += zg;
+      sums[static_cast<size_t>(2 * d + 1)] += zz;
+    }
+  });
+  world_.all_reduce_scalars(sums, ReduceOp::Sum, "instruction");
+  std::vector<InstructionSums> of_direction;
+  for (int64_t d = 0; d < config_.step.queries; ++d)
+    of_direction.push_back({sums[static_cast<size_t>(2 * d)], sums[static_cast<size_t>(2 * d + 1)]});
+  instruction_ = make_instruction(config, of_direction, squares, sums.back(), threshold, plan_.layout.num_elements(true));
+  directions_.instruct(&instruction_);
+}
+
+void Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
+  std::vector<float> values(kBlockElements);
+  double sums[3] = {0, 0, 0};  // <g, e>, <g, g>, <e, e> over the elements that this rank owns
+  for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* gradient) {
+    estimate.prepare(parameter);
+    for (int64_t at = 0; at < count; at += kBlockElements) {
+      const int64_t n = std::min(kBlockElements, count - at);
+      estimate.read(first + at, n, gradient + at, values.data());
+      for (int64_t i = 0; i < n; ++i)
+        sums[0] += static_cast<double>(gradient[at + i]) * static_cast<double>(values[static_cast<size_t>(i)]);
+      sums[1] += sum_of_squares(gradient + at, n);
+      sums[2] += sum_of_squares(values.data(), n);
+    }
+  });
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "cosine");
   if (sums[1] > 0 && sums[2] > 0) result.cosine = sums[0] / std::sqrt(sums[1] * sums[2]);
 }

@@ -197,6 +197,26 @@ double GradientReducer::finish() {
   return sum;
 }
 
+void GradientReducer::gather(int group, int slot) {
+  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
+  const ShardedState::Group& state = state_.group(group);
+  slot_of_[static_cast<size_t>(group)] = slot;
+  float* full = full_gradient(group);
+  std::vector<Segment> segments;
+  for (const FlatLayout::Slice& s : g.layout.slices()) {
+    float* target = full + s.full_begin;
+    const float* own = state.gradients_whole ? target + shard_group_.rank() * s.per_rank : state.gradients + s.shard_begin;
+    segments.push_back({own, target, s.per_rank});
+  }
+  last_ = Trace::on_stream(trace_, stream_, "communication", "gather gradient " + g.name,
+                           [&] { return shard_group_.all_gather(segments, DType::F32, stream_, g.name.c_str()); });
+}
+
+const float* GradientReducer::gathered(int group) {
+  last_.wait();
+  return full_gradient(group);
+}
+
 std::string GradientReducer::first_non_finite() const {
   for (const FlatGroup& g : layout_.groups) {
     if (!g.trainable) continue;

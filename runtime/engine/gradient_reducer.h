@@ -21,6 +21,10 @@ class GradientReducer {
   void collect(const std::vector<GradientUse>& uses);
   // Enqueues one reduction.
   void reduce(const Action& action);
+  // After finish(): enqueues the all-gather of a group's reduced gradient into a ring slot (-1: into the group's own buffer), ...
+  void gather(int group, int slot);
+  // ... and waits for it. full_elements() values as reduced, before averaging; also where every rank has them whole already.
+  const float* gathered(int group);
   // Waits for every reduction. This rank's sum of squares of the reduced gradients, in group order; each element counts on one rank.
   double finish();
   // Name of the first parameter with a gradient that is not finite in this rank's share, or "".

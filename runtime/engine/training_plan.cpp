@@ -37,13 +37,18 @@ std::vector<std::string> scope_patterns(const StepConfig& step, const ModelDefin
 }
 
 Plan plan_queries(const Config& config, const ModelLayout& layout, const Objective& objective, int world, int64_t per_pass,
-                  const PlanOptions& options) {
+                  const PlanOptions& options, bool instructed = false) {
   Config with = config;
   with.step.queries_per_pass = per_pass;
   PlanOptions of_queries = options;
   of_queries.summed_scalars = 3 * config.step.queries;
+  // Beside the losses: products with each direction and the energy kept, the cosine, the histograms of the gradient.
+  if (instructed)
+    of_queries.summed_scalars += 2 * config.step.queries + 1 + 3 + (config.step.instruct.energy ? 2 * EnergyHistogram::kBins : 0);
   const auto queries = make_queries(with, layout, objective, 0, world);
-  return make_plan(layout, with_copies(layout, queries->visits(static_cast<int>(config.step.query_batch.accumulation_steps))), of_queries);
+  std::vector<Visit> visits = with_copies(layout, queries->visits(static_cast<int>(config.step.query_batch.accumulation_steps)));
+  for (Visit& visit : visits) visit.reads_gradient = instructed && visit.weight_copies > 0;
+  return make_plan(layout, std::move(visits), of_queries);
 }
 
 // Directions that share a gather: as many as memory allows. Where nothing is gathered one at a time costs the same and holds least.
@@ -75,7 +80,12 @@ void plan_steps(const Config& config, const ModelDefinition& model, const Object
   out.train = plan_queries(config, out.layout, objective, world, out.queries_per_pass, options);
   if (!backprop) return;
   out.backprop = make_plan(out.layout, backprop_visits(), options);
-  share_memory(out.layout, {&out.train, &*out.backprop});
+  std::vector<Plan*> plans{&out.train, &*out.backprop};
+  if (config.step.mode == StepConfig::Mode::Instruct) {
+    out.instructed = plan_queries(config, out.layout, objective, world, out.queries_per_pass, options, true);
+    plans.push_back(&*out.instructed);
+  }
+  share_memory(out.layout, plans);
 }
 
 }  // namespace
@@ -116,7 +126,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.optimizer_state_values = Optimizer::state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
   options.masters = config.step.masters;
 
-  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, 0};
+  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, {}, 0};
   plan_steps(config, model, objective, world, options, out);
 
   PlanOptions evaluation = options;

@@ -12,8 +12,9 @@ namespace zerostep {
 // What a configuration asks of a model on `world` data-parallel ranks, as data: nothing is allocated.
 struct TrainingPlan {
   ModelLayout layout;
-  Plan train;                    // the step of the mode: the queries, unless it is backprop alone
-  std::optional<Plan> backprop;  // of modes that mix both; in the memory that `train` plans
+  Plan train;                      // the step of the mode: the queries, unless it is backprop alone
+  std::optional<Plan> backprop;    // of modes that mix both; in the memory that `train` plans
+  std::optional<Plan> instructed;  // the queries of steps that make their directions of the backprop gradient; likewise
   Plan evaluate;
   int64_t queries_per_pass = 0;  // given, or chosen by memory
 };

@@ -29,6 +29,7 @@ void UnitWeights::enter(const Visit& visit, int64_t step) {
 }
 
 void UnitWeights::leave() {
+  gradients_.clear();
   for (int g : groups_) streamer_.bind_at_rest(g);
 }
 
@@ -65,7 +66,7 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
       slice.minus = minus ? target + (plus ? copy_bytes_ : 0) : nullptr;
       slice.target_type = g.compute_type;
       directions_.perturb(step_, direction, layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[p])],
-                          slice);
+                          slice, gradients_.empty() ? nullptr : gradients_[i] + offset);
     }
   }
 }

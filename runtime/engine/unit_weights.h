@@ -15,6 +15,8 @@ class UnitWeights final : public BranchWeights {
   UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, const Directions& directions);
   // The unit is there and computes with its plain weights from here on.
   void enter(const Visit& visit, int64_t step);
+  // Of an instructed step: the reduced gradient of each group of used_by(), while the unit is visited.
+  void set_gradients(std::vector<const float*> gradients) { gradients_ = std::move(gradients); }
   // The unit's tensors are at rest again.
   void leave();
 
@@ -31,7 +33,8 @@ class UnitWeights final : public BranchWeights {
   int64_t step_ = 0;
   int unit_ = -1;
   std::vector<int> groups_;
-  std::vector<int64_t> offsets_;  // of each group in a copy
+  std::vector<const float*> gradients_;  // empty: not instructed
+  std::vector<int64_t> offsets_;         // of each group in a copy
   int64_t copy_bytes_ = 0;
   bool minus_second_ = false;  // the minus copy lies behind the plus copy
 };

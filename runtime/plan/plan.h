@@ -18,21 +18,23 @@ struct Visit {
   VisitKind kind;
   int micro_batch = 0;
   int branches = 1;
-  bool keep_input = false;  // ForwardOnly: the input is kept for a later Recompute
-  int pass = 0;             // queries: which directions
-  int micro_batches = 1;    // queries: each branch runs them all
-  int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
-  int weight_copies = 0;    // copies of the unit's trained weights that the visit makes, in the compute type
+  bool keep_input = false;      // ForwardOnly: the input is kept for a later Recompute
+  int pass = 0;                 // queries: which directions
+  int micro_batches = 1;        // queries: each branch runs them all
+  int token_batches = 1;        // queries: micro-batches that the pass holds; more when every direction has its own
+  bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
+  int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
 };
 
 enum class ActionKind : uint8_t {
-  Gather,         // enqueue the all-gather of a group's shard into its slot
-  Visit,          // wait for what the unit reads, run the strategy
-  Release,        // the group's slot is free once its readers are done
-  Reduce,         // enqueue the reduction of gradients
-  Scalars,        // norm, overflow, loss: the one host synchronisation of a step
-  Update,         // optimizer on this rank's part of a group
-  GatherUpdated,  // enqueue the all-gather of updated parameters that are kept whole
+  Gather,          // enqueue the all-gather of a group's shard into its slot
+  GatherGradient,  // enqueue the all-gather of a group's reduced gradient
+  Visit,           // wait for what the unit reads, run the strategy
+  Release,         // the group's slot is free once its readers are done
+  Reduce,          // enqueue the reduction of gradients
+  Scalars,         // norm, overflow, loss: the one host synchronisation of a step
+  Update,          // optimizer on this rank's part of a group
+  GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
 };
 const char* name_of(ActionKind kind);
 
@@ -51,10 +53,10 @@ struct GradientUse {
 
 struct Action {
   ActionKind kind;
-  int visit = -1;                                       // Visit: index into visits
-  int group = -1;                                       // Gather, Release, Update
-  int slot = -1;                                        // Gather: in the group's parameter ring
-  std::vector<CollectivePart> parts = {};               // Reduce, GatherUpdated: one collective
+  int visit = -1;                          // Visit: index into visits
+  int group = -1;                          // Gather, GatherGradient, Release, Update
+  int slot = -1;                           // Gather: in the group's parameter ring; GatherGradient: in its gradient ring, -1: whole already
+  std::vector<CollectivePart> parts = {};  // Reduce, GatherUpdated: one collective
   std::vector<GradientUse> gradients = {};              // Visit of kind Backward
   bool accumulate = false;                              // Reduce: adds to earlier micro-batches' sums
   bool final_reduction = false;                         // Reduce: of the step's last micro-batch

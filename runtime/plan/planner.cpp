@@ -43,6 +43,7 @@ class Planner {
     for (size_t v = 0; v < plan_.visits.size(); ++v) {
       gather_for(v);
       prefetch_after(v);
+      gather_gradients(v);
       visit(v);
       release_after(v);
       reduce_after(v);
@@ -83,7 +84,7 @@ class Planner {
           }
       plan_.has_backward |= at.kind == VisitKind::Backward;
       plan_.copies_bytes = std::max(plan_.copies_bytes, at.weight_copies * copy_bytes(layout_, at.unit));
-      if (at.kind == VisitKind::Backward)
+      if (at.kind == VisitKind::Backward || at.reads_gradient)
         for (int g : used)
           if (group(g).trainable) gradient_touches_[static_cast<size_t>(g)].push_back(v);
     }
@@ -213,6 +214,25 @@ class Planner {
         gather(g);
         ahead += size;
       }
+  }
+
+  // Stage 0 has summed gradients whole on every rank; elsewhere each rank has its part.
+  void gather_gradients(size_t v) {
+    if (!visit_at(v).reads_gradient || ranks() == 1 || plan_.options.stage == 0) return;
+    std::vector<int> used(plan_.gradient_rings.size(), 0);
+    for (int g : layout_.used_by(visit_at(v).unit)) {
+      if (!group(g).trainable) continue;
+      const int ring = plan_.gradient_ring_of[static_cast<size_t>(g)];
+      Action a{.kind = ActionKind::GatherGradient};
+      a.group = g;
+      if (ring >= 0) {
+        a.slot = used[static_cast<size_t>(ring)]++;
+        int& slots = plan_.gradient_rings[static_cast<size_t>(ring)].num_slots;
+        slots = std::max(slots, a.slot + 1);
+      }
+      a.elements_gathered = counted_gather(group(g).full_elements(), ranks());
+      plan_.actions.push_back(std::move(a));
+    }
   }
 
   void visit(size_t v) {
@@ -387,6 +407,8 @@ const char* name_of(ActionKind kind) {
   switch (kind) {
     case ActionKind::Gather:
       return "gather";
+    case ActionKind::GatherGradient:
+      return "gather gradient";
     case ActionKind::Visit:
       return "visit";
     case ActionKind::Release:

@@ -141,6 +141,17 @@ std::string does_not_fit(const PlanReport& report) {
       human_bytes(cost.activation_peak_bytes), human_bytes(limit.device_bytes), limit.source, advice);
 }
 
+namespace {
+
+// Of updated parameters.
+int64_t tail_gathered(const Plan& plan) {
+  int64_t n = 0;
+  for (const Action& a : plan.actions) n += a.kind == ActionKind::GatherUpdated ? a.elements_gathered : 0;
+  return n;
+}
+
+}  // namespace
+
 PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective) {
   const auto cost_of = [&](const Plan& p) {
     return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length);
@@ -154,9 +165,14 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
       cost.activation_peak_bytes = backprop.activation_peak_bytes;
       cost.peak_at = backprop.peak_at;
     }
-    cost.elements_gathered = std::max(cost.elements_gathered, backprop.elements_gathered);
-    cost.elements_reduced = std::max(cost.elements_reduced, backprop.elements_reduced);
-    cost.flops = std::max(cost.flops, backprop.flops);
+    // A step that makes queries beside backprop updates once.
+    const bool both = plan.instructed.has_value();
+    const Plan& second = both ? *plan.instructed : plan.train;
+    const int64_t gathered = backprop.elements_gathered + (both ? second.elements_gathered - tail_gathered(second) : 0);
+    const int64_t reduced = backprop.elements_reduced + (both ? second.elements_reduced : 0);
+    cost.flops = both ? cost.flops + backprop.flops : std::max(cost.flops, backprop.flops);
+    cost.elements_gathered = std::max(cost.elements_gathered, gathered);
+    cost.elements_reduced = std::max(cost.elements_reduced, reduced);
   }
   if (config.data.eval.empty()) return cost;
   const PlanCost evaluation = cost_of(plan.evaluate);

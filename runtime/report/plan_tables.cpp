@@ -36,6 +36,7 @@ std::string action_text(const TrainingPlan& plan, const Action& a) {
       text += fmt::format(" {} -> slot {}", group(a.group), a.slot);
       break;
     case ActionKind::Release:
+    case ActionKind::GatherGradient:
       text += " " + group(a.group);
       break;
     case ActionKind::Visit: {
@@ -74,6 +75,9 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
   for (const Action& a : plan.actions) switch (a.kind) {
       case ActionKind::Gather:
         add("all-gather", "parameters", a.elements_gathered);
+        break;
+      case ActionKind::GatherGradient:
+        add("all-gather", "gradients of instructed directions", a.elements_gathered);
         break;
       case ActionKind::GatherUpdated:
         add(gather, "updated parameters", a.elements_gathered);

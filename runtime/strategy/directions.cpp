@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 
 namespace zerostep {
 namespace {
@@ -43,32 +44,42 @@ LowRankDirection Directions::low_rank_direction(int64_t step, int64_t direction,
                           static_cast<uint64_t>(step), static_cast<uint64_t>(config_.refresh), static_cast<uint32_t>(direction));
 }
 
-void Directions::values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const {
-  const uint64_t first = static_cast<uint64_t>(parameter.first + begin);
-  if (low_rank(parameter))
-    low_rank_direction(step, direction, parameter).fill(begin, count, out);
-  else if (kind() == NoiseKind::Rademacher)
-    fill_rademacher(key(step, direction), first, count, out);
-  else
-    fill_normal(key(step, direction), first, count, out);
+DirectionValues::DirectionValues(const Directions& directions, int64_t step, int64_t direction, const ParameterInfo& parameter)
+    : kind_(directions.kind()), key_(directions.key(step, direction)), first_(parameter.first) {
+  if (directions.low_rank(parameter)) low_rank_.emplace(directions.low_rank_direction(step, direction, parameter));
 }
 
-void Directions::perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice) const {
+void DirectionValues::read(int64_t begin, int64_t count, float* out) const {
+  const uint64_t first = static_cast<uint64_t>(first_ + begin);
+  if (low_rank_)
+    low_rank_->fill(begin, count, out);
+  else if (kind_ == NoiseKind::Rademacher)
+    fill_rademacher(key_, first, count, out);
+  else
+    fill_normal(key_, first, count, out);
+}
+
+void Directions::values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const {
+  DirectionValues(*this, step, direction, parameter).read(begin, count, out);
+}
+
+void Directions::perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice, const float* gradient) const {
   slice.first = static_cast<uint64_t>(parameter.first);
   slice.epsilon = static_cast<float>(config_.epsilon);
   const int64_t count = parameter.num_elements();
-  if (!low_rank(parameter)) {
+  if (instruction_ == nullptr && !low_rank(parameter)) {
     const NoiseKey noise = key(step, direction);
     at::parallel_for(0, count, kGrainElements,
                      [&](int64_t begin, int64_t end) { zerostep::perturb(part_of(slice, begin, end - begin), kind(), noise); });
     return;
   }
-  const LowRankDirection factors = low_rank_direction(step, direction, parameter);
+  const DirectionValues values(*this, step, direction, parameter);
   at::parallel_for(0, count, kGrainElements, [&](int64_t begin, int64_t end) {
     std::vector<float> z(static_cast<size_t>(std::min(kBlockElements, end - begin)));
     for (int64_t at = begin; at < end; at += kBlockElements) {
       const int64_t n = std::min(kBlockElements, end - at);
-      factors.fill(at, n, z.data());
+      values.read(at, n, z.data());
+      if (instruction_ != nullptr) instruction_->apply(direction, gradient + at, n, z.data());
       perturb_with(part_of(slice, at, n), z.data());
     }
   });
@@ -86,12 +97,22 @@ int64_t Directions::count_unchanged(int64_t step, int64_t direction, const Param
   return unchanged;
 }
 
-Estimate::Estimate(const Directions& directions, int64_t step, std::span<const double> scalars)
+Estimate::Estimate(const Directions& directions, int64_t step, std::span<const double> scalars, double blend, double averaging)
     : directions_(directions), step_(step), scale_(1.0f / static_cast<float>(scalars.size())) {
+  const Instruction* instruction = directions.instruction();
+  double of_gradient = 0;
   for (size_t i = 0; i < scalars.size(); ++i) {
-    scalars_.push_back(static_cast<float>(scalars[i]));
     numbers_.push_back(static_cast<uint32_t>(i));
+    if (instruction == nullptr) {
+      scalars_.push_back(static_cast<float>(scalars[i]));
+      continue;
+    }
+    const double share = (1 - blend) * scalars[i] / (instruction->cosine[i] * instruction->cosine[i]);
+    scalars_.push_back(static_cast<float>(share * static_cast<double>(instruction->of_noise[i])));
+    of_gradient += share * static_cast<double>(instruction->of_gradient[i]) / static_cast<double>(scalars.size());
   }
+  of_gradient_ = static_cast<float>(of_gradient);
+  blended_gradient_ = static_cast<float>(blend * averaging);
 }
 
 void Estimate::prepare(const ParameterInfo& parameter) {
@@ -102,7 +123,18 @@ void Estimate::prepare(const ParameterInfo& parameter) {
   for (uint32_t direction : numbers_) low_rank_.push_back(directions_.low_rank_direction(step_, direction, parameter));
 }
 
-void Estimate::read(int64_t begin, int64_t count, const float*, float* out) const {
+void Estimate::read(int64_t begin, int64_t count, const float* reduced, float* out) const {
+  read_noise(begin, count, out);
+  const Instruction* instruction = directions_.instruction();
+  if (instruction == nullptr) return;
+  for (int64_t i = 0; i < count; ++i) {
+    const bool mixed = !instruction->energy, kept = instruction->keeps(reduced[i]);
+    const float noise = mixed || !kept ? out[i] : 0.0f, weight = mixed || kept ? of_gradient_ + blended_gradient_ : blended_gradient_;
+    out[i] = std::fma(weight, reduced[i], noise);
+  }
+}
+
+void Estimate::read_noise(int64_t begin, int64_t count, float* out) const {
   if (low_rank_.empty()) {
     noise_estimate(directions_.kind(), directions_.key(step_, 0), numbers_.data(), scalars_.data(), static_cast<int64_t>(numbers_.size()),
                    scale_, static_cast<uint64_t>(parameter_->first + begin), count, out);

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "offload/host_perturb.h"
 #include "runtime/config/config.h"
 #include "runtime/optim/gradient_source.h"
+#include "runtime/strategy/instruction.h"
 
 namespace zerostep {
 
@@ -20,9 +22,14 @@ class Directions {
   // Elements [begin, begin + count) of a parameter's z.
   void values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const;
   // Perturbs a whole parameter: `slice` says from where to where; its first, count and epsilon are filled in. Uses LibTorch's threads.
-  void perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice) const;
+  // `gradient`: the parameter's reduced gradient, of which an instructed step makes its directions.
+  void perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice, const float* gradient = nullptr) const;
   // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type.
   int64_t count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, PerturbSlice slice) const;
+
+  // From here on directions are made of the gradient (nullptr: random again).
+  void instruct(const Instruction* instruction) { instruction_ = instruction; }
+  const Instruction* instruction() const { return instruction_; }
 
   const StepConfig& config() const { return config_; }
   uint64_t seed() const { return seed_; }
@@ -34,21 +41,40 @@ class Directions {
  private:
   StepConfig config_;
   uint64_t seed_;
+  const Instruction* instruction_ = nullptr;
 };
 
-// The estimate of a step: (1/q) sum of scalar_i z_i, in fp32 in direction order.
+// The values of one direction of one parameter, with whatever they need drawn once. Reads from any thread.
+class DirectionValues {
+ public:
+  DirectionValues(const Directions& directions, int64_t step, int64_t direction, const ParameterInfo& parameter);
+  void read(int64_t begin, int64_t count, float* out) const;
+
+ private:
+  NoiseKind kind_;
+  NoiseKey key_;
+  int64_t first_;
+  std::optional<LowRankDirection> low_rank_;
+};
+
+// The estimate of a step: (1/q) sum of scalar_i z_i, in fp32 in direction order. Of an instructed step: (1/q) sum of scalar_i d_i / c_i^2,
+// blended with the gradient.
 class Estimate final : public GradientSource {
  public:
-  Estimate(const Directions& directions, int64_t step, std::span<const double> scalars);
+  // `blend`: share of the gradient, `averaging`: what turns the reduced gradient into the mean; for instructed steps.
+  Estimate(const Directions& directions, int64_t step, std::span<const double> scalars, double blend = 0, double averaging = 1);
   void prepare(const ParameterInfo& parameter) override;
   void read(int64_t begin, int64_t count, const float* reduced, float* out) const override;
 
  private:
+  void read_noise(int64_t begin, int64_t count, float* out) const;
   const Directions& directions_;
   int64_t step_;
   std::vector<float> scalars_;
   std::vector<uint32_t> numbers_;  // 0, 1, ... of the directions
   float scale_;
+  float of_gradient_ = 0;       // instructed: the estimate's own part along the gradient, ...
+  float blended_gradient_ = 0;  // ... and the backprop gradient's share
   const ParameterInfo* parameter_ = nullptr;
   std::vector<LowRankDirection> low_rank_;  // of the parameter, when it has such
 };

@@ -1,0 +1,73 @@
+#include "runtime/strategy/instruction.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace zerostep {
+namespace {
+
+constexpr int kCoarseShift = 19, kFineShift = 7;
+
+}  // namespace
+
+void Instruction::apply(int64_t direction, const float* gradient, int64_t count, float* z) const {
+  const float a = of_gradient[static_cast<size_t>(direction)], b = of_noise[static_cast<size_t>(direction)];
+  if (energy)
+    for (int64_t i = 0; i < count; ++i) z[i] = keeps(gradient[i]) ? a * gradient[i] : b * z[i];
+  else
+    for (int64_t i = 0; i < count; ++i) z[i] = std::fma(a, gradient[i], b * z[i]);
+}
+
+Instruction make_instruction(const StepConfig::Instruct& config, std::span<const InstructionSums> sums, double gradient_squares,
+                             double kept_squares, float threshold, int64_t elements) {
+  Instruction out;
+  out.energy = config.energy;
+  out.threshold = threshold;
+  const double norm = std::sqrt(gradient_squares), c = config.cosine;
+  for (const InstructionSums& s : sums) {
+    double a = 0, b = 0, cosine = c;
+    if (config.energy) {
+      const double noise = config.noise_scale * norm / std::sqrt(static_cast<double>(elements));
+      const double length = std::sqrt(kept_squares + noise * noise * s.noise_noise);
+      a = 1 / length;
+      b = noise / length;
+      cosine = (a * kept_squares + b * s.noise_gradient) / norm;
+    } else {
+      // z less its part along g, as a unit vector, is v.
+      const double along = s.noise_gradient / norm, rest = std::sqrt(std::max(0.0, s.noise_noise - along * along));
+      b = std::sqrt(1 - c * c) / rest;
+      a = (c - b * along) / norm;
+    }
+    out.of_gradient.push_back(static_cast<float>(a));
+    out.of_noise.push_back(static_cast<float>(b));
+    out.cosine.push_back(cosine);
+  }
+  return out;
+}
+
+void EnergyHistogram::add(const float* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;
+    const double square = static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    if (coarse_ < 0)
+      energy_[bits >> kCoarseShift] += square;
+    else if (static_cast<int>(bits >> kCoarseShift) == coarse_)
+      energy_[bits >> kFineShift & (kBins - 1)] += square;
+  }
+}
+
+int EnergyHistogram::find(double wanted, double& above) const {
+  for (int bin = kBins - 1; bin > 0; --bin) {
+    const double energy = energy_[static_cast<size_t>(bin)];
+    if (above + energy >= wanted && energy > 0) return bin;
+    above += energy;
+  }
+  return 0;
+}
+
+float EnergyHistogram::magnitude_of(int fine_bin) const {
+  return std::bit_cast<float>(static_cast<uint32_t>(coarse_) << kCoarseShift | static_cast<uint32_t>(fine_bin) << kFineShift);
+}
+
+}  // namespace zerostep

@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/config/config.h"
+
+namespace zerostep {
+
+// How the backprop gradient g makes the unit directions of a step: d_i = a_i g + b_i z_i where an entry of g takes part, a_i g where it is
+// kept alone, b_i z_i elsewhere. `cosine`: every entry is a mixture. `energy`: entries of at least `threshold` are kept, the others noise.
+// g is the reduced gradient before averaging: directions do not depend on its scale.
+struct Instruction {
+  bool energy = false;
+  float threshold = 0;                       // energy: of |g|
+  std::vector<float> of_gradient, of_noise;  // a_i, b_i
+  std::vector<double> cosine;                // realised, of d_i and g
+
+  bool keeps(float g) const { return !(g < threshold && -g < threshold); }
+  // d from z and g, in place of z.
+  void apply(int64_t direction, const float* gradient, int64_t count, float* z) const;
+};
+
+// Sums over the whole model that an instruction is made of, per direction: over all entries (cosine) or those not kept (energy).
+struct InstructionSums {
+  double noise_gradient = 0, noise_noise = 0;  // <z, g>, <z, z>
+};
+// `gradient_squares`: ||g||^2; `kept_squares`: of the entries kept (energy); `elements`: of all parameters trained.
+Instruction make_instruction(const StepConfig::Instruct& config, std::span<const InstructionSums> sums, double gradient_squares,
+                             double kept_squares, float threshold, int64_t elements);
+
+// Energy of |g| by magnitude, so that the threshold is found without a sort: a bin for every value of the 12 bits below the sign, then, for
+// the bin in which the share is reached, one for each value of the next 12.
+class EnergyHistogram {
+ public:
+  static constexpr int kBins = 4096;
+  explicit EnergyHistogram(int coarse_bin = -1) : coarse_(coarse_bin), energy_(kBins, 0) {}
+  void add(const float* values, int64_t count);
+  std::span<double> energy() { return energy_; }
+  // The bin in which the energy from the largest values down, `above` that of higher bins included, reaches `wanted`; `above` grows by what
+  // lies in higher bins of this histogram.
+  int find(double wanted, double& above) const;
+  // Smallest magnitude of a fine bin.
+  float magnitude_of(int fine_bin) const;
+
+ private:
+  int coarse_;
+  std::vector<double> energy_;
+};
+
+}  // namespace zerostep
