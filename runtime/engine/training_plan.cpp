@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "runtime/optim/optimizer.h"
+#include "runtime/strategy/instruction.h"
 #include "runtime/strategy/make_strategy.h"
 
 namespace zerostep {
