@@ -29,6 +29,10 @@ RunFolder make_run_folder(const Config& config) {
         "{} away (resuming from checkpoints is not in this version)",
         config.file, folder.path, checkpoints.string());
   folder.replaces = fs::exists(fs::path(folder.path) / "metrics.csv", error);
+  // What this run may not write must not look like its own.
+  fs::remove(fs::path(folder.path) / "zo_log.jsonl", error);
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder.path, error))
+    if (entry.path().filename().string().starts_with("trace_rank")) fs::remove(entry.path(), error);
   return folder;
 }
 

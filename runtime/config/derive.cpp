@@ -201,11 +201,13 @@ class Deriver {
       findings_.error("step.direction_parallel", fmt::format("is {}, which does not divide step.queries {}{}", groups, queries,
                                                              central ? fmt::format("; {} groups take one sign each", 2 * queries) : ""));
     const int64_t batch = v_.integer("train_batch_size");
+    // In mode zo train_batch_size has been checked for the same ranks.
+    if (mode() != "zo" || v_.has("step.query_batch_size"))
+      check_batch("step.query_batch_size", integer_or("step.query_batch_size", batch), world_ / groups);
     derived("step.query_batch_size", batch);
-    check_batch("step.query_batch_size", v_.integer("step.query_batch_size"), world_ / groups);
     if (mode() != "zo") {
+      if (v_.has("step.bp_batch_size")) check_batch("step.bp_batch_size", v_.integer("step.bp_batch_size"), world_);
       derived("step.bp_batch_size", batch);
-      check_batch("step.bp_batch_size", v_.integer("step.bp_batch_size"), world_);
     }
     check_values(queries, central);
     if (!v_.has("data.sequence_length")) return;

@@ -53,6 +53,11 @@ ordered_json plan_json(const PlanReport& report) {
   out["train_micro_batch_size_per_gpu"] = config.batch.micro_batch_size;
   out["gradient_accumulation_steps"] = config.batch.accumulation_steps;
   out["sequence_length"] = config.data.sequence_length;
+  if (config.step.uses_queries()) {
+    out["queries"] = config.step.queries;
+    out["queries_per_pass"] = plan.queries_per_pass;
+    out["query_batch_size"] = config.step.query_batch.train_batch_size;
+  }
   out["device_peak_bytes"] = cost.device_peak_bytes;
   out["host_peak_bytes"] = cost.host_peak_bytes;
   out["file_peak_bytes"] = cost.file_peak_bytes;
@@ -86,9 +91,14 @@ std::string plan_text(const PlanReport& report) {
   out += line("parameters",
               fmt::format("{} ({})", grouped(plan.layout.num_elements()), human_count(static_cast<double>(plan.layout.num_elements()))) +
                   (trainable < plan.layout.num_elements() ? fmt::format(", {} of them trained", grouped(trainable)) : ""));
-  out += line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}; {} tokens each",
-                                   grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
-                                   ranks_text(train.options.world), grouped(config.data.sequence_length)));
+  if (config.step.uses_queries())
+    out += line("queries",
+                fmt::format("{} of {} samples, {} a pass{}", config.step.queries, config.step.query_batch.train_batch_size,
+                            plan.queries_per_pass, config.step.queries_per_pass == 0 ? " (chosen: step.queries_per_pass is 0)" : ""));
+  if (config.step.uses_backprop())
+    out += line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}; {} tokens each",
+                                     grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
+                                     ranks_text(train.options.world), grouped(config.data.sequence_length)));
   out += "\nMemory of a rank at its peak\n";
   out += line("device", bytes_text(cost.device_peak_bytes));
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));

@@ -19,13 +19,22 @@ std::string kind_of(const std::string& name) {
   return name;
 }
 
-std::string action_text(const TrainingPlan& plan, const Action& a) {
-  const auto group = [&](int id) { return plan.layout.groups[static_cast<size_t>(id)].name; };
+std::string visit_text(const ModelLayout& layout, const Visit& v) {
+  const std::string& unit = layout.units[static_cast<size_t>(v.unit)].name;
+  if (v.kind != VisitKind::ForwardOnly || v.branches * v.micro_batches == 1)
+    return fmt::format("{} {} (micro-batch {})", name_of(v.kind), unit, v.micro_batch);
+  return fmt::format("{} {} (pass {}: {} branch{} of {} micro-batch{})", name_of(v.kind), unit, v.pass, v.branches,
+                     v.branches == 1 ? "" : "es", v.micro_batches, v.micro_batches == 1 ? "" : "es");
+}
+
+std::string action_text(const TrainingPlan& training, const Plan& plan, const Action& a) {
+  const ModelLayout& layout = training.layout;
+  const auto group = [&](int id) { return layout.groups[static_cast<size_t>(id)].name; };
   const auto parts = [&] {
     std::string names;
     for (const CollectivePart& p : a.parts) {
       names += (names.empty() ? "" : ", ") + group(p.group);
-      const size_t slices = plan.layout.groups[static_cast<size_t>(p.group)].layout.slices().size();
+      const size_t slices = layout.groups[static_cast<size_t>(p.group)].layout.slices().size();
       if (slices > 1) names += fmt::format("[{}..{} of {}]", p.slice_begin, p.slice_end - 1, slices);
     }
     return names;
@@ -39,11 +48,9 @@ std::string action_text(const TrainingPlan& plan, const Action& a) {
     case ActionKind::GatherGradient:
       text += " " + group(a.group);
       break;
-    case ActionKind::Visit: {
-      const Visit& v = plan.train.visits[static_cast<size_t>(a.visit)];
-      text = fmt::format("{} {} (micro-batch {})", name_of(v.kind), plan.layout.units[static_cast<size_t>(v.unit)].name, v.micro_batch);
+    case ActionKind::Visit:
+      text = visit_text(layout, plan.visits[static_cast<size_t>(a.visit)]);
       break;
-    }
     case ActionKind::Reduce:
     case ActionKind::GatherUpdated:
       text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
@@ -111,7 +118,13 @@ std::vector<BufferTotal> buffers_of(const Plan& plan) {
 
 std::string plan_actions_text(const TrainingPlan& plan) {
   std::string out;
-  for (size_t i = 0; i < plan.train.actions.size(); ++i) out += fmt::format("{:>6}  {}\n", i, action_text(plan, plan.train.actions[i]));
+  const auto add = [&](const char* title, const Plan& step) {
+    out += title;
+    for (size_t i = 0; i < step.actions.size(); ++i) out += fmt::format("{:>6}  {}\n", i, action_text(plan, step, step.actions[i]));
+  };
+  add(plan.backprop ? "a step of queries\n" : "", plan.train);
+  if (plan.backprop) add("a step of backprop\n", *plan.backprop);
+  if (plan.instructed) add("queries instructed by the gradient of a step of backprop\n", *plan.instructed);
   return out;
 }
 

@@ -21,6 +21,21 @@ std::string model_text(const Config& config, const ModelLayout& layout) {
   return trained < all ? text + fmt::format(", {} trained", grouped(trained)) : text;
 }
 
+std::string queries_text(const Config& config, int64_t per_pass) {
+  const StepConfig& s = config.step;
+  const char* kind = s.perturbation == StepConfig::Perturbation::Gaussian     ? "gaussian"
+                     : s.perturbation == StepConfig::Perturbation::Rademacher ? "rademacher"
+                                                                              : "low_rank";
+  std::string text =
+      fmt::format("{}: {} ({}, {} differences, epsilon {:g}), {} a pass; {} of {} samples, {} tokens each", s.mode_name,
+                  plural(s.queries, "direction"), kind, s.estimator == StepConfig::Estimator::Central ? "central" : "forward", s.epsilon,
+                  per_pass, s.independent_data ? "a batch each" : "one batch", s.query_batch.train_batch_size, s.query_sequence_length);
+  if (s.bp_interval > 0) text += fmt::format("; backprop every {} steps", s.bp_interval);
+  if (s.zo_steps > 0) text += fmt::format("; {} after each step of backprop", s.zo_steps);
+  if (s.direction_parallel > 1) text += fmt::format("; shared out over {} groups of ranks", s.direction_parallel);
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::string> run_header(const PlanReport& report, const RunFacts& facts) {
@@ -34,6 +49,7 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
                                  config.optimizer.type_name, config.number_checkpoints != 0 ? ", recomputing activations" : "",
                                  config.run.epochs > 0 ? fmt::format("{} steps ({:g} epochs)", grouped(config.run.steps), config.run.epochs)
                                                        : plural(config.run.steps, "step"))));
+  if (config.step.uses_queries()) out.push_back(line("queries", queries_text(config, report.plan.queries_per_pass)));
   out.push_back(line("ranks", fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
                                           facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
                                           plural(facts.threads, "thread"), facts.communication, facts.host_kernels)));
@@ -41,9 +57,10 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
                                          plural(config.data.sequence_length, "token"), facts.train_from_cache ? " (from the cache)" : "")));
   if (facts.eval_samples > 0)
     out.push_back(line("evaluation", fmt::format("{} tokens in {}", grouped(facts.eval_tokens), plural(facts.eval_samples, "sample"))));
-  out.push_back(line(
-      "batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {} tokens a step", grouped(batch.train_batch_size),
-                           batch.micro_batch_size, batch.accumulation_steps, plural(facts.ranks, "rank"), grouped(step_tokens))));
+  if (config.step.uses_backprop())
+    out.push_back(line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {} tokens a step",
+                                            grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
+                                            plural(facts.ranks, "rank"), grouped(step_tokens))));
   out.push_back(
       line("memory", fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
                                  human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
@@ -72,8 +89,9 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
     out.push_back(line("memory", fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
                                              planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0)));
   }
-  out.push_back(line(
-      "files", facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.run.trace ? ", trace_rank*.json" : "")));
+  out.push_back(line("files", facts.folder + ": metrics.csv, config.json, plan.json, log.txt" +
+                                  (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
+                                  (report.config.run.trace ? ", trace_rank*.json" : "")));
   return out;
 }
 
