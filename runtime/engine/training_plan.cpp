@@ -57,7 +57,8 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
                         const PlanOptions& options, const TrainingPlan& out) {
   constexpr double kMoreMemory = 1.25;  // without a limit: than one direction a pass takes
   if (config.step.queries_per_pass > 0) return config.step.queries_per_pass;
-  const bool gathers = config.zero.stage == 3 && world > 1;
+  const bool instructed = config.step.mode == StepConfig::Mode::Instruct;
+  const bool gathers = world > 1 && (config.zero.stage == 3 || (instructed && config.zero.stage > 0));
   int64_t chosen = 1, limit = config.run.device_memory;
   for (int64_t k = 1; gathers && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
     const Plan plan = plan_queries(config, out.layout, objective, world, k, options);
