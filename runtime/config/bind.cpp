@@ -160,6 +160,7 @@ StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
     if (v.has(p + "bp_lr")) c.bp_lr = v.number(p + "bp_lr");
     c.separate_state = v.text(p + "state") == "separate";
   }
+  take(v, p + "blend", c.blend);
   take(v, p + "monitor_interval", c.monitor_interval);
   c.masters = v.text(p + "master_weights") == "fp32";
   const std::string transform = v.text(p + "scalar_transform");
