@@ -16,6 +16,18 @@ using schema::Key;
 using schema::Kind;
 using schema::List;
 
+std::string fingerprint_of_step(const StepConfig& c) {
+  std::string s = fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", c.mode_name, c.scope, static_cast<int>(c.estimator),
+                              static_cast<int>(c.perturbation), c.queries, c.queries_per_pass, c.epsilon, c.rank, c.refresh,
+                              c.direction_parallel, c.independent_data);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", c.query_batch.train_batch_size, c.query_batch.micro_batch_size,
+                   c.query_batch.accumulation_steps, c.query_sequence_length, c.bp_interval, c.bp_data_name, c.zo_steps,
+                   c.bp_lr.value_or(-1), c.separate_state, c.blend);
+  s += fmt::format("{} {} {} {} {} {} {} ", c.monitor_interval, c.masters, static_cast<int>(c.transform.kind), c.transform.deviations,
+                   c.instruct.energy, c.instruct.cosine, c.instruct.noise_scale);
+  return s;
+}
+
 // Every field of a configuration, as text: two configurations that differ anywhere differ here.
 std::string fingerprint(const Config& c) {
   std::string s = fmt::format("{} {} {} {} ", c.seed, c.batch.train_batch_size, c.batch.micro_batch_size, c.batch.accumulation_steps);
@@ -43,11 +55,12 @@ std::string fingerprint(const Config& c) {
                    m.n_inner, m.vocab_size, m.layer_norm_epsilon, m.initializer_range, m.resid_pdrop, m.embd_pdrop, m.attn_pdrop,
                    m.tie_word_embeddings, m.trainable);
   const auto& d = c.data;
-  s += fmt::format("{} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
-                   d.max_samples, d.shuffle, d.cache);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
+                   d.max_samples, d.shuffle, d.cache, d.bp_train);
   const auto& r = c.run;
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", c.step.mode_name, r.name, r.output_dir, r.steps, r.epochs, r.eval_interval,
-                   r.eval_samples, r.device, r.device_memory, r.trace, r.collective_timeout_seconds);
+  s += fingerprint_of_step(c.step);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
+                   r.device_memory, r.trace, r.collective_timeout_seconds);
   const auto& n = c.monitor;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", n.csv_enabled, n.csv_output_path, n.csv_job_name, n.comms_enabled, n.comms_verbose,
                    n.flops_enabled, n.flops_profile_step, n.flops_module_depth, n.flops_top_modules, n.flops_detailed, n.flops_output_file);
@@ -55,6 +68,29 @@ std::string fingerprint(const Config& c) {
                    name_of(c.communication_data_type), c.steps_per_print, c.wall_clock_breakdown, c.memory_breakdown, c.dump_state,
                    c.number_checkpoints, c.profile_checkpointing);
   return s;
+}
+
+// Keys of `step` belong to a mode, and some to a value of another key.
+std::vector<std::string> setting_of_step(std::string_view path) {
+  static const std::map<std::string_view, std::vector<std::string>> with = {
+      {"step.rank", {"step.perturbation=low_rank"}},
+      {"step.refresh", {"step.perturbation=low_rank"}},
+      {"step.direction_parallel", {"step.queries=4"}},
+      {"step.scalar_transform", {"step.queries=4", "step.estimator=forward"}},
+      {"step.clip_deviations", {"step.queries=4", "step.scalar_transform=clip"}},
+      {"step.master_weights", {"bf16.enabled=true"}},
+      {"data.bp_train", {"step.bp_data=own", "data.bp_train=first.txt"}}};
+  static const std::map<std::string_view, std::string> mode = {
+      {"step.bp_interval", "calibrate"}, {"step.monitor_interval", "calibrate"}, {"step.bp_batch_size", "calibrate"},
+      {"step.bp_data", "calibrate"},     {"data.bp_train", "calibrate"},         {"step.bp_lr", "alternating"},
+      {"step.zo_steps", "alternating"},  {"step.state", "alternating"},          {"step.blend", "instruct"}};
+  if ((!path.starts_with("step.") && path != "data.bp_train") || path == "step.mode") return {};
+  const auto found = mode.find(path);
+  std::vector<std::string> set = {"step.mode=" + (found != mode.end()                  ? found->second
+                                                  : path.starts_with("step.instruct.") ? "instruct"
+                                                                                       : "zo")};
+  if (const auto more = with.find(path); more != with.end()) set.insert(set.end(), more->second.begin(), more->second.end());
+  return set;
 }
 
 // What makes a key meaningful beside itself.
@@ -71,16 +107,22 @@ std::vector<std::string> setting_of(const Key& key) {
   if (key.path == "run.epochs") set.push_back("run.steps=null");
   if (key.path == "run.eval_interval") set.push_back("data.eval=eval.txt");
   if (key.path == "gradient_accumulation_steps") set.push_back("train_batch_size=null");
+  for (const std::string& more : setting_of_step(key.path)) set.push_back(more);
   return set;
 }
 
+// direction_parallel divides the ranks.
+int world_of(const Key& key) { return key.path == "step.direction_parallel" ? 4 : 1; }
+
 // A value that no key has by default or in the tiny file.
 std::string other_value(const Key& key, const json& now) {
-  static const std::map<std::string_view, std::string> chosen = {{"train_batch_size", "12"},   {"train_micro_batch_size_per_gpu", "4"},
-                                                                 {"model.n_head", "8"},        {"model.n_embd", "128"},
-                                                                 {"model.n_positions", "80"},  {"data.sequence_length", "40"},
-                                                                 {"model.preset", "gpt2-20M"}, {"scheduler.params.warmup_num_steps", "7"},
-                                                                 {"fp16.loss_scale", "64"},    {"optimizer.type", "Adam"}};
+  static const std::map<std::string_view, std::string> chosen = {
+      {"train_batch_size", "12"},      {"train_micro_batch_size_per_gpu", "4"},
+      {"model.n_head", "8"},           {"model.n_embd", "128"},
+      {"model.n_positions", "80"},     {"data.sequence_length", "40"},
+      {"model.preset", "gpt2-20M"},    {"scheduler.params.warmup_num_steps", "7"},
+      {"fp16.loss_scale", "64"},       {"optimizer.type", "Adam"},
+      {"step.query_batch_size", "12"}, {"step.bp_batch_size", "12"}};
   if (const auto found = chosen.find(key.path); found != chosen.end()) return found->second;
   switch (key.type.kind) {
     case Kind::Bool:
@@ -109,19 +151,19 @@ TEST(ConfigSchema, EveryHonouredKeyReachesTheConfiguration) {
     if (key.list != List::Honoured || key.path == "strict" || key.path.find("[]") != std::string_view::npos) continue;
     if (key.type.kind == Kind::Choice && schema::split_words(key.type.choices).size() == 1) continue;  // the others are refused
     std::vector<std::string> set = setting_of(key);
-    const LoadedConfig before = load_tiny(set);
+    const LoadedConfig before = load_tiny(set, world_of(key));
     const json all = json::parse(before.resolved_json).flatten();
     std::string pointer = "/" + std::string(key.path);
     std::replace(pointer.begin(), pointer.end(), '.', '/');
     const json now = all.contains(pointer) ? all[pointer] : key.value.empty() ? json() : json::parse(key.value);
     set.push_back(fmt::format("{}={}", key.path, other_value(key, now)));
-    const LoadedConfig after = load_tiny(set);
+    const LoadedConfig after = load_tiny(set, world_of(key));
     EXPECT_NE(fingerprint(before.config), fingerprint(after.config)) << set.back();
     expect_words(after.labelled_text, {std::string(key.path) + " = "});
-    EXPECT_EQ(load_text(after.resolved_json).resolved_json, after.resolved_json) << set.back();
+    EXPECT_EQ(load_text(after.resolved_json, {}, world_of(key)).resolved_json, after.resolved_json) << set.back();
     ++tried;
   }
-  EXPECT_GT(tried, 110u);
+  EXPECT_GT(tried, 140u);
 }
 
 TEST(ConfigSchema, EveryRefusedKeyIsRefusedAndItsHarmlessValuesAreNot) {
@@ -175,6 +217,13 @@ TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
                {"fp16.hysteresis has no effect while fp16.loss_scale is not 0"});
   expect_words(warned({"prescale_gradients=true", "gradient_predivide_factor=2"}),
                {"gradient_predivide_factor has no effect while prescale_gradients is true"});
+  expect_words(warned({"step.queries=4", "step.epsilon=0.01"}), {"step.queries, step.epsilon have no effect in step.mode fo"});
+  expect_words(warned({"step.mode=zo", "step.bp_interval=5"}), {"step.bp_interval has no effect in step.mode fo, zo and alternating"});
+  expect_words(warned({"step.mode=calibrate", "step.bp_lr=0.1"}), {"step.bp_lr has no effect unless step.mode is alternating"});
+  expect_words(warned({"step.mode=calibrate", "step.blend=0.5"}), {"step.blend has no effect unless step.mode is instruct"});
+  expect_words(warned({"step.mode=zo", "step.rank=3"}), {"step.rank has no effect unless step.perturbation is low_rank"});
+  expect_words(warned({"step.mode=zo", "step.clip_deviations=2"}),
+               {"step.clip_deviations has no effect unless step.scalar_transform is clip"});
   expect_words(warned({"csv_monitor.job_name=x"}), {"csv_monitor.job_name has no effect while csv_monitor.enabled is false"});
   EXPECT_EQ(load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis = 3   (given, without effect"),
             load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis"));
@@ -208,7 +257,7 @@ TEST(ConfigSchema, NotStrictTurnsUnknownKeysIntoWarnings) {
   const LoadedConfig loaded = load_tiny({"zero_optimization.stge=1", "whatever={\"a\": [1]}", "strict=false"});
   expect_words(warnings_of(loaded), {"zero_optimization.stge is not a known key; the nearest is stage; it is not used", "whatever"});
   EXPECT_FALSE(loaded.config.zero.stage);
-  expect_words(tiny_refusal({"strict=false", "step.queries=2"}), {"step.queries"});  // refused stays refused
+  expect_words(tiny_refusal({"strict=false", "amp.enabled=true"}), {"amp"});  // refused stays refused
 }
 
 TEST(ConfigSchema, EveryKeyIsInOneListAndListed) {
@@ -267,7 +316,8 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
   const char* step =
       "mode scope queries queries_per_pass epsilon estimator perturbation rank direction_parallel refresh query_data query_batch_size "
       "query_sequence_length bp_interval "
-      "bp_batch_size bp_data bp_lr blend zo_steps state master_weights scalar_transform monitor_interval instruct.kind";
+      "bp_batch_size bp_data bp_lr blend zo_steps state master_weights scalar_transform clip_deviations monitor_interval instruct.kind "
+      "instruct.cosine instruct.noise_scale instruct.schedule";
   const char* rest =
       "data_types.grad_accum_dtype data_types.param_dtype data_types.buffer_dtype optimizer.type optimizer.params.no_decay "
       "optimizer.params.max_grad_norm "
@@ -286,7 +336,7 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "checkpoint.on_error model.preset model.family "
       "model.path model.vocab_size model.dropout model.task model.num_labels model.trainable data.train data.eval data.text_field "
       "data.tokenizer data.sequence_length "
-      "data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
+      "data.bp_train data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
       "run.eval_interval run.eval_samples "
       "run.checkpoint_interval run.keep_checkpoints run.keep_best run.device run.device_memory run.trace run.collective_timeout_seconds "
       "run.resume_anyway";
