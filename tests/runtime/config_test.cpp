@@ -385,7 +385,7 @@ TEST(Config, TheExamplesLoad) {
   const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
   ASSERT_NE(source, nullptr) << "ctest sets ZEROSTEP_SOURCE_DIR";
   size_t examples = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(source) / "configs")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(std::filesystem::path(source) / "configs")) {
     if (entry.path().extension() != ".json") continue;
     for (int world : {1, 2}) {
       const LoadedConfig loaded = load_config({.file = entry.path().string(), .set = {}, .world = world});
