@@ -124,6 +124,12 @@ BatchConfig batch_of(int64_t samples, int64_t micro_batch, int64_t ranks) {
   return {samples, micro_batch, samples / (micro_batch * ranks)};
 }
 
+std::optional<StepConfig::Instruct::Schedule> schedule_of(const Values& v, const std::string& p) {
+  if (!v.has(p + "start")) return std::nullopt;
+  return StepConfig::Instruct::Schedule{v.number(p + "start"), v.number(p + "end"), v.number(p + "threshold"), v.number(p + "fall"),
+                                        v.number(p + "increment")};
+}
+
 StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
   using Mode = StepConfig::Mode;
   StepConfig c;
@@ -172,6 +178,8 @@ StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
   c.instruct.energy = v.text(p + "instruct.kind") == "energy";
   take(v, p + "instruct.cosine", c.instruct.cosine);
   take(v, p + "instruct.noise_scale", c.instruct.noise_scale);
+  c.instruct.cosine_schedule = schedule_of(v, p + "instruct.schedule.cosine.");
+  c.instruct.noise_schedule = schedule_of(v, p + "instruct.schedule.noise_scale.");
   return c;
 }
 

@@ -132,6 +132,11 @@ struct StepConfig {
   struct Instruct {
     bool energy = false;
     double cosine = 0.5, noise_scale = 1;
+    // A value that moves from start towards end as the mean of the last losses falls below the threshold, an increment a notch.
+    struct Schedule {
+      double start = 0, end = 0, threshold = 0, fall = 0, increment = 0;
+    };
+    std::optional<Schedule> cosine_schedule, noise_schedule;
   } instruct;
 
   bool uses_backprop() const { return mode != Mode::ZerothOrder; }

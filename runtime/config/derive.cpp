@@ -234,9 +234,24 @@ class Deriver {
       findings_.error("step.instruct.noise_scale", "is 0: all directions of a step would be the same; give noise, or step.queries 1");
     if (mode() == "instruct" && v_.number("step.instruct.cosine") == 0)
       findings_.error("step.instruct.cosine", "is 0: the estimate divides by it; use step.mode \"zo\" for uninstructed directions");
+    for (std::string_view value : {"cosine", "noise_scale"}) check_schedule(fmt::format("step.instruct.schedule.{}", value));
     const bool own = v_.text("step.bp_data") == "own", files = !v_.at("data.bp_train").empty();
     if (own && !files) findings_.error("step.bp_data", "\"own\" needs data.bp_train: name its files");
     if (!own && files) findings_.error("data.bp_train", "is given, and step.bp_data is not \"own\"");
+  }
+
+  void check_schedule(const std::string& block) {
+    std::string missing, given;
+    for (std::string_view name : {"start", "end", "threshold", "fall", "increment"}) {
+      std::string& list = v_.has(fmt::format("{}.{}", block, name)) ? given : missing;
+      list += fmt::format("{}{}", list.empty() ? "" : ", ", name);
+    }
+    if (given.empty()) return;
+    if (!missing.empty()) return findings_.error(block, fmt::format("gives {} and lacks {}: a schedule needs all five", given, missing));
+    const double start = v_.number(block + ".start"), end = v_.number(block + ".end"), increment = v_.number(block + ".increment");
+    if (block.ends_with("cosine") && start * end == 0) findings_.error(block, "starts or ends at 0: the estimate divides by the cosine");
+    if ((end - start) * increment <= 0)
+      findings_.error(block + ".increment", fmt::format("is {}, which does not lead from start {} to end {}", increment, start, end));
   }
 
   // The rank of a direction is below that of every matrix: above it the two factors hold more than the matrix.

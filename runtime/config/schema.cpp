@@ -49,8 +49,11 @@ constexpr ContextRule kContextRules[] = {
      Context::FirstOrderOnly, "backprop alone makes no queries"},
     {"step.bp_interval|step.monitor_interval", Context::NoIntervals, "only calibrate and instruct have intervals"},
     {"step.bp_lr|step.zo_steps|step.state", Context::NotAlternating, "only alternating has two kinds of steps in turn"},
-    {"step.blend|step.instruct.kind|step.instruct.cosine|step.instruct.noise_scale", Context::NotInstructed,
-     "only mode instruct makes directions of a gradient"},
+    {"step.blend|step.instruct.kind|step.instruct.cosine|step.instruct.noise_scale|step.instruct.schedule.cosine.start|"
+     "step.instruct.schedule.cosine.end|step.instruct.schedule.cosine.threshold|step.instruct.schedule.cosine.fall|"
+     "step.instruct.schedule.cosine.increment|step.instruct.schedule.noise_scale.start|step.instruct.schedule.noise_scale.end|"
+     "step.instruct.schedule.noise_scale.threshold|step.instruct.schedule.noise_scale.fall|step.instruct.schedule.noise_scale.increment",
+     Context::NotInstructed, "only mode instruct makes directions of a gradient"},
     {"step.rank|step.refresh", Context::NotLowRank, "the directions have full rank"},
     {"step.clip_deviations", Context::NotClipped, "the scalar transform does not clip"},
     {"csv_monitor.output_path|csv_monitor.job_name", Context::CsvMonitorOff, "the monitor is off"},

@@ -5,8 +5,6 @@ namespace {
 
 constexpr auto H = List::Honoured;
 
-constexpr auto R = List::Refused;
-
 constexpr int64_t kMostQueries = 1 << 20;
 
 const Key kKeys[] = {
@@ -46,7 +44,16 @@ const Key kKeys[] = {
      "cosine of a direction and the gradient; energy: its square is the share of the energy kept"},
     {"step.instruct.noise_scale", H, number(0), "1.0",
      "energy: noise beside the kept entries, in units of the gradient's root mean square"},
-    {"step.instruct.schedule", R, or_null(anything()), "", "cosine and noise_scale stay as they are in this version: leave it out"},
+    {"step.instruct.schedule.cosine.start", H, number(0, 1), "", "cosine at the first step"},
+    {"step.instruct.schedule.cosine.end", H, number(0, 1), "", "cosine at most (or at least), however low the loss"},
+    {"step.instruct.schedule.cosine.threshold", H, any_number(), "", "mean of the last 10 losses below which it begins to move"},
+    {"step.instruct.schedule.cosine.fall", H, number_above(0), "", "a notch: so much less loss"},
+    {"step.instruct.schedule.cosine.increment", H, any_number(), "", "change of a notch"},
+    {"step.instruct.schedule.noise_scale.start", H, number(0), "", "noise_scale at the first step"},
+    {"step.instruct.schedule.noise_scale.end", H, number(0), "", "noise_scale at most (or at least), however low the loss"},
+    {"step.instruct.schedule.noise_scale.threshold", H, any_number(), "", "mean of the last 10 losses below which it begins to move"},
+    {"step.instruct.schedule.noise_scale.fall", H, number_above(0), "", "a notch: so much less loss"},
+    {"step.instruct.schedule.noise_scale.increment", H, any_number(), "", "change of a notch"},
 };
 
 }  // namespace

@@ -37,7 +37,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
       backprop_(make_backprop(config, plan_.layout, objective)),
-      evaluation_(std::make_unique<Evaluate>(objective, static_cast<int>(plan_.layout.units.size()))) {
+      evaluation_(std::make_unique<Evaluate>(objective, static_cast<int>(plan_.layout.units.size()))),
+      instruct_schedule_(config.step.instruct) {
   config_.step.queries_per_pass = plan_.queries_per_pass;
   if (config.step.uses_queries()) queries_ = make_queries(config_, plan_.layout, objective, world_.rank(), world_.size());
   load(initial);
@@ -168,6 +169,7 @@ StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool sto
     streamer_.finish();
   }
   directions_.instruct(nullptr);
+  if (apply) instruct_schedule_.add(result.loss);
   const CommCounters after = world_.counters();
   result.elements_gathered = after.elements_gathered() - before.elements_gathered();
   result.elements_reduced = after.elements_reduced() - before.elements_reduced();

@@ -18,6 +18,7 @@
 #include "runtime/optim/optimizer.h"
 #include "runtime/optim/schedule.h"
 #include "runtime/strategy/directions.h"
+#include "runtime/strategy/instruct_schedule.h"
 #include "runtime/strategy/step_kind.h"
 #include "runtime/strategy/strategy.h"
 #include "runtime/strategy/zeroth_order.h"
@@ -148,8 +149,9 @@ class Engine {
   StepTimers timers_;
   int64_t applied_steps_ = 0;
   int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient
-  Instruction instruction_;              // of the step under way
-  double unscale_ = 1;                   // of the step's reduced gradients: averaging and loss scale
+  InstructSchedule instruct_schedule_;
+  Instruction instruction_;  // of the step under way
+  double unscale_ = 1;       // of the step's reduced gradients: averaging and loss scale
 };
 
 }  // namespace zerostep

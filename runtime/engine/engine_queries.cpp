@@ -91,7 +91,7 @@ void Engine::for_each_gradient(const Use& use) {
 }
 
 void Engine::instruct(int64_t step, const StepResult& result) {
-  const StepConfig::Instruct& config = config_.step.instruct;
+  const StepConfig::Instruct config = instruct_schedule_.now();
   const double squares = std::pow(result.grad_norm / unscale_, 2);
   if (squares == 0) return;  // no gradient, nothing to instruct with: the directions stay random
   float threshold = 0;
