@@ -25,6 +25,9 @@ std::string fingerprint_of_step(const StepConfig& c) {
                    c.bp_lr.value_or(-1), c.separate_state, c.blend);
   s += fmt::format("{} {} {} {} {} {} {} ", c.monitor_interval, c.masters, static_cast<int>(c.transform.kind), c.transform.deviations,
                    c.instruct.energy, c.instruct.cosine, c.instruct.noise_scale);
+  for (const auto& schedule : {c.instruct.cosine_schedule, c.instruct.noise_schedule})
+    if (schedule)
+      s += fmt::format("{} {} {} {} {} ", schedule->start, schedule->end, schedule->threshold, schedule->fall, schedule->increment);
   return s;
 }
 
@@ -89,6 +92,10 @@ std::vector<std::string> setting_of_step(std::string_view path) {
   std::vector<std::string> set = {"step.mode=" + (found != mode.end()                  ? found->second
                                                   : path.starts_with("step.instruct.") ? "instruct"
                                                                                        : "zo")};
+  constexpr std::string_view kSchedule = "step.instruct.schedule.";
+  if (path.starts_with(kSchedule))
+    set.push_back(std::string(path.substr(0, path.rfind('.'))) +
+                  R"(={"start": 0.5, "end": 0.9, "threshold": 4, "fall": 0.5, "increment": 0.1})");
   if (const auto more = with.find(path); more != with.end()) set.insert(set.end(), more->second.begin(), more->second.end());
   return set;
 }
@@ -123,6 +130,7 @@ std::string other_value(const Key& key, const json& now) {
       {"model.preset", "gpt2-20M"},    {"scheduler.params.warmup_num_steps", "7"},
       {"fp16.loss_scale", "64"},       {"optimizer.type", "Adam"},
       {"step.query_batch_size", "12"}, {"step.bp_batch_size", "12"}};
+  if (key.path.starts_with("step.instruct.schedule.")) return key.path.ends_with("end") ? "0.8" : "0.25";
   if (const auto found = chosen.find(key.path); found != chosen.end()) return found->second;
   switch (key.type.kind) {
     case Kind::Bool:
@@ -317,7 +325,10 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "mode scope queries queries_per_pass epsilon estimator perturbation rank direction_parallel refresh query_data query_batch_size "
       "query_sequence_length bp_interval "
       "bp_batch_size bp_data bp_lr blend zo_steps state master_weights scalar_transform clip_deviations monitor_interval instruct.kind "
-      "instruct.cosine instruct.noise_scale instruct.schedule";
+      "instruct.cosine instruct.noise_scale instruct.schedule.cosine.start instruct.schedule.cosine.end "
+      "instruct.schedule.cosine.threshold instruct.schedule.cosine.fall instruct.schedule.cosine.increment "
+      "instruct.schedule.noise_scale.start instruct.schedule.noise_scale.end instruct.schedule.noise_scale.threshold "
+      "instruct.schedule.noise_scale.fall instruct.schedule.noise_scale.increment";
   const char* rest =
       "data_types.grad_accum_dtype data_types.param_dtype data_types.buffer_dtype optimizer.type optimizer.params.no_decay "
       "optimizer.params.max_grad_norm "
