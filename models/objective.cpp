@@ -29,6 +29,15 @@ void for_each_chunk(const at::Tensor& logits, const at::Tensor& labels, const Bo
   }
 }
 
+const at::Tensor& checked(const Batch& batch, const TensorList& outputs) {
+  const at::Tensor& logits = outputs.at(0);
+  if (logits.dim() != 3 || logits.size(0) != batch.labels.size(0) || logits.size(1) != batch.labels.size(1)) {
+    fail_protocol("[objective] expected logits [{}, {}, vocabulary], found {} dimensions of {} elements", batch.labels.size(0),
+                  batch.labels.size(1), logits.dim(), logits.numel());
+  }
+  return logits;
+}
+
 at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& labels) {
   at::Tensor total = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
   for_each_chunk(logits, labels, [&](const at::Tensor& chunk, const at::Tensor& targets, const at::Tensor& valid, int64_t) {
@@ -73,14 +82,6 @@ class CrossEntropy final : public Objective {
   double value(const Batch& batch, const TensorList& outputs) const override {
     return negative_log_likelihood(checked(batch, outputs), batch.labels).item<double>();
   }
-  static const at::Tensor& checked(const Batch& batch, const TensorList& outputs) {
-    const at::Tensor& logits = outputs.at(0);
-    if (logits.dim() != 3 || logits.size(0) != batch.labels.size(0) || logits.size(1) != batch.labels.size(1)) {
-      fail_protocol("[cross-entropy] expected logits [{}, {}, vocabulary], found {} dimensions of {} elements", batch.labels.size(0),
-                    batch.labels.size(1), logits.dim(), logits.numel());
-    }
-    return logits;
-  }
   const char* name() const override { return "cross_entropy"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const override {
     const int64_t tokens = batch * sequence, rows = std::min(tokens, rows_per_chunk(vocabulary));
@@ -98,8 +99,29 @@ class CrossEntropy final : public Objective {
   }
 };
 
+class Accuracy final : public Objective {
+ public:
+  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
+    return at::full({}, value(batch, outputs), at::TensorOptions().dtype(at::kFloat));
+  }
+  double value(const Batch& batch, const TensorList& outputs) const override {
+    const at::NoGradGuard no_grad;
+    return -static_cast<double>(checked(batch, outputs).argmax(-1).eq_(batch.labels).sum().item<int64_t>());
+  }
+  const char* name() const override { return "accuracy"; }
+  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t, DType) const override {
+    ActivationCost cost;
+    cost.output_bytes = 4;
+    cost.inference_transient_bytes = batch * sequence * 8;  // predictions
+    cost.forward_transient_bytes = cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes =
+        cost.inference_transient_bytes;
+    return cost;
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<Objective> make_cross_entropy() { return std::make_unique<CrossEntropy>(); }
+std::unique_ptr<Objective> make_accuracy() { return std::make_unique<Accuracy>(); }
 
 }  // namespace zerostep

@@ -20,5 +20,7 @@ class Objective {
 
 // Token cross-entropy in fp32, labels -100 ignored.
 std::unique_ptr<Objective> make_cross_entropy();
+// Minus the number of tokens whose likeliest prediction is the label: a step function, which only forward-only training can follow.
+std::unique_ptr<Objective> make_accuracy();
 
 }  // namespace zerostep

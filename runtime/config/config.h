@@ -103,6 +103,8 @@ struct StepConfig {
   std::string mode_name = "fo";
   std::vector<std::string> scope = {"full"};  // "full", "reduced", or name patterns
 
+  bool of_accuracy = false;  // objective of the queries: accuracy, else cross-entropy
+
   enum class Estimator : uint8_t { Central, Forward } estimator = Estimator::Central;
   enum class Perturbation : uint8_t { Gaussian, Rademacher, LowRank } perturbation = Perturbation::Gaussian;
   int64_t queries = 1;

@@ -218,6 +218,8 @@ class Deriver {
   }
 
   void check_values(int64_t queries, bool central) {
+    if (mode() != "zo" && v_.text("step.objective") == "accuracy")
+      findings_.error("step.objective", "\"accuracy\" has no gradient: it works with step.mode \"zo\" alone");
     const std::string transform = v_.text("step.scalar_transform");
     if ((transform == "normalise" || transform == "clip") && queries < 2)
       findings_.error("step.scalar_transform", fmt::format("\"{}\" needs at least 2 step.queries: one scalar has no deviation", transform));

@@ -12,6 +12,8 @@ const Key kKeys[] = {
      "what turns a batch into an update: backprop, forward passes alone, or a mixture"},
     {"step.scope", H, texts(), "[\"full\"]",
      "what is trained: \"full\"; \"reduced\": the last block's MLP, its LayerNorm and the head; or name patterns"},
+    {"step.objective", H, choice("cross_entropy|accuracy"), "\"cross_entropy\"",
+     "what the queries of mode zo lower: the loss, or minus the share of tokens predicted right (column loss then says that)"},
     {"step.queries", H, integer(1, kMostQueries), "1", "random directions along which a step probes the loss"},
     {"step.queries_per_pass", H, integer(0, kMostQueries), "0",
      "directions that go through a unit while it is gathered; 0: as many as memory allows"},

@@ -24,6 +24,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(config),
       model_(model),
       objective_(objective),
+      query_objective_(config.step.of_accuracy ? make_accuracy() : nullptr),
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
@@ -40,7 +41,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       evaluation_(std::make_unique<Evaluate>(objective, static_cast<int>(plan_.layout.units.size()))),
       instruct_schedule_(config.step.instruct) {
   config_.step.queries_per_pass = plan_.queries_per_pass;
-  if (config.step.uses_queries()) queries_ = make_queries(config_, plan_.layout, objective, world_.rank(), world_.size());
+  if (config.step.uses_queries())
+    queries_ = make_queries(config_, plan_.layout, query_objective_ ? *query_objective_ : objective, world_.rank(), world_.size());
   load(initial);
 }
 

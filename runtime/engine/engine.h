@@ -131,6 +131,7 @@ class Engine {
   Config config_;
   const ModelDefinition& model_;
   const Objective& objective_;
+  std::unique_ptr<Objective> query_objective_;  // nullptr: the same
   TrainingPlan plan_;
   Communicator world_;
   MemoryMeter meter_;

@@ -94,7 +94,9 @@ void plan_steps(const Config& config, const ModelDefinition& model, const Object
 
 PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
                     const Objective& objective) {
-  return estimate_cost(plan, layout, model, objective, config.step.query_batch.micro_batch_size, config.step.query_sequence_length);
+  const auto accuracy = config.step.of_accuracy ? make_accuracy() : nullptr;
+  return estimate_cost(plan, layout, model, accuracy ? *accuracy : objective, config.step.query_batch.micro_batch_size,
+                       config.step.query_sequence_length);
 }
 
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world) {

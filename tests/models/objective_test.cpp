@@ -86,5 +86,30 @@ TEST(CrossEntropyEdges, WrongLabelsAndShapesAreRefused) {
   EXPECT_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 3, 5})}), ProtocolError);
 }
 
+TEST(Accuracy, CountsLikeliestTokensThatAreTheLabel) {
+  Batch batch;
+  batch.labels = torch::tensor({{0, 2, -100}, {1, 1, 4}}, at::kLong);
+  batch.valid_tokens = 5;
+  at::Tensor logits = torch::zeros({2, 3, 5});
+  // Likeliest: 0 (right), 1 (wrong), 3 (ignored); 1 (right), 0 (wrong), 4 (right).
+  const int64_t likeliest[2][3] = {{0, 1, 3}, {1, 0, 4}};
+  for (int64_t b = 0; b < 2; ++b)
+    for (int64_t t = 0; t < 3; ++t) logits[b][t][likeliest[b][t]] = 1;
+  const auto accuracy = make_accuracy();
+  EXPECT_EQ(accuracy->value(batch, {logits}), -3);
+  EXPECT_EQ(accuracy->sum(batch, {logits}).item<float>(), -3);
+  EXPECT_EQ(accuracy->count(batch), 5);
+}
+
+TEST(CrossEntropyEdges, ValueIsTheSumWithoutItsLastRounding) {
+  Batch batch;
+  batch.labels = torch::randint(0, 7, {4, 9}, at::kLong);
+  const at::Tensor logits = torch::randn({4, 9, 7});
+  const double exact = -torch::log_softmax(logits.to(at::kDouble), -1).gather(2, batch.labels.unsqueeze(-1)).sum().item<double>();
+  const double value = make_cross_entropy()->value(batch, {logits});
+  EXPECT_NEAR(value / exact, 1, 1e-6);  // log-softmax is fp32
+  EXPECT_EQ(static_cast<float>(value), make_cross_entropy()->sum(batch, {logits}).item<float>());
+}
+
 }  // namespace
 }  // namespace zerostep
