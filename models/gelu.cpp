@@ -1,9 +1,11 @@
 #include "models/gelu.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
 
+#include <cstddef>
 #include <cstring>
 
 #include "base/error.h"
@@ -118,20 +120,35 @@ bool has_kernel(const at::Tensor& x) {
   return x.device().is_cpu() && x.is_contiguous() && (type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
 }
 
+constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+
+// Calls f(byte offset, count) over all elements with LibTorch's threads.
+template <class F>
+void in_parallel(const at::Tensor& x, const F& f) {
+  const auto size = static_cast<int64_t>(x.element_size());
+  at::parallel_for(0, x.numel(), kGrainElements, [&](int64_t begin, int64_t end) { f(begin * size, end - begin); });
+}
+
 void run_forward(const at::Tensor& x, const at::Tensor& y) {
-  const void* source = x.const_data_ptr();
-  void* target = y.data_ptr();
-  switch (x.scalar_type()) {
-    case at::kBFloat16:
-      HWY_DYNAMIC_DISPATCH(forward_bf16)(source, target, x.numel());
-      return;
-    case at::kHalf:
-      HWY_DYNAMIC_DISPATCH(forward_f16)(source, target, x.numel());
-      return;
-    default:
-      HWY_DYNAMIC_DISPATCH(forward_f32)(source, target, x.numel());
-      return;
-  }
+  const auto* source = static_cast<const std::byte*>(x.const_data_ptr());
+  auto* target = static_cast<std::byte*>(y.data_ptr());
+  const auto type = x.scalar_type();
+  in_parallel(x, [&](int64_t offset, int64_t count) {
+    if (type == at::kBFloat16) return HWY_DYNAMIC_DISPATCH(forward_bf16)(source + offset, target + offset, count);
+    if (type == at::kHalf) return HWY_DYNAMIC_DISPATCH(forward_f16)(source + offset, target + offset, count);
+    HWY_DYNAMIC_DISPATCH(forward_f32)(source + offset, target + offset, count);
+  });
+}
+
+void run_backward(const at::Tensor& x, const at::Tensor& gradient) {
+  auto* values = static_cast<std::byte*>(x.data_ptr());
+  auto* gradients = static_cast<std::byte*>(gradient.data_ptr());
+  const auto type = x.scalar_type();
+  in_parallel(x, [&](int64_t offset, int64_t count) {
+    if (type == at::kBFloat16) return HWY_DYNAMIC_DISPATCH(backward_bf16)(values + offset, gradients + offset, count);
+    if (type == at::kHalf) return HWY_DYNAMIC_DISPATCH(backward_f16)(values + offset, gradients + offset, count);
+    HWY_DYNAMIC_DISPATCH(backward_f32)(values + offset, gradients + offset, count);
+  });
 }
 
 }  // namespace
@@ -157,19 +174,7 @@ void tanh_gelu_backward_(const at::Tensor& x, const at::Tensor& gradient) {
     fail_protocol("[gelu] {} values with {} gradients, or of different types", x.numel(), gradient.numel());
   }
   if (has_kernel(x) && gradient.is_contiguous()) {
-    void* values = x.data_ptr();
-    void* gradients = gradient.data_ptr();
-    switch (x.scalar_type()) {
-      case at::kBFloat16:
-        HWY_DYNAMIC_DISPATCH(backward_bf16)(values, gradients, x.numel());
-        break;
-      case at::kHalf:
-        HWY_DYNAMIC_DISPATCH(backward_f16)(values, gradients, x.numel());
-        break;
-      default:
-        HWY_DYNAMIC_DISPATCH(backward_f32)(values, gradients, x.numel());
-        break;
-    }
+    run_backward(x, gradient);
     x.unsafeGetTensorImpl()->bump_version();
   } else {
     at::Tensor value = x, g = gradient;

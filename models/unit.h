@@ -11,6 +11,7 @@
 namespace zerostep {
 
 using TensorList = std::vector<at::Tensor>;
+struct BranchPerturbation;
 
 // One micro-batch of one rank. B samples of T tokens.
 struct Batch {
@@ -98,6 +99,9 @@ class Unit {
   virtual ~Unit() = default;
   // First unit: inputs = {} (it reads context.batch). Others: {hidden [B, T, width]}. Last unit: {logits [B, T, vocabulary]}.
   virtual TensorList forward(const TensorList& inputs, const ForwardContext& context) = 0;
+  // The same for the branches of a perturbation (models/branches.h) as one batch, without a graph or dropout. First unit: inputs = {}.
+  // Others: {hidden [branches * B, T, width]}, branch-major. Last unit: {logits [branches * B, T, vocabulary]}.
+  virtual TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& perturbation) = 0;
 };
 
 // A model as data, and the factory of its units.

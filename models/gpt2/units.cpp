@@ -1,9 +1,13 @@
 #include "models/gpt2/units.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/ones.h>
 
 #include "base/error.h"
+#include "models/branch_kernels.h"
+#include "models/gelu.h"
+#include "models/gpt2/branches.h"
 #include "models/gpt2/functions.h"
 
 namespace zerostep::gpt2 {
@@ -16,17 +20,27 @@ class Embedding final : public Unit {
  public:
   Embedding(const Gpt2Options& options, std::vector<at::Tensor> parameters) : options_(options), parameters_(std::move(parameters)) {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
+    const Batch& batch = checked(inputs, context);
+    return {embed(batch.tokens, batch.positions, parameters_[0], parameters_[1], options_.tie_word_embeddings,
+                  Dropout(options_.embd_pdrop, context, 0, kEmbeddingSite))};
+  }
+  TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& perturbation) override {
+    const at::NoGradGuard no_grad;
+    check_branches("embedding", perturbation, parameters_.size(), {});
+    return {branch_embed(checked(inputs, context), parameters_[0], parameters_[1], perturbation)};
+  }
+
+ private:
+  const Batch& checked(const TensorList& inputs, const ForwardContext& context) const {
     if (!inputs.empty()) fail_protocol("[embedding] expected no inputs, found {}", inputs.size());
     const Batch& batch = *context.batch;
     if (!batch.positions.defined() && batch.tokens.size(1) > options_.n_positions) {
       fail_input("a sample of {} tokens is longer than the model's n_positions {}; choose a shorter data.sequence_length",
                  batch.tokens.size(1), options_.n_positions);
     }
-    return {embed(batch.tokens, batch.positions, parameters_[0], parameters_[1], options_.tie_word_embeddings,
-                  Dropout(options_.embd_pdrop, context, 0, kEmbeddingSite))};
+    return batch;
   }
 
- private:
   Gpt2Options options_;
   std::vector<at::Tensor> parameters_;
 };
@@ -50,8 +64,40 @@ class Block final : public Unit {
                                                projection_, projection_bias_, dropout(options_.resid_pdrop, kAttentionOutputSite));
     return {mlp(middle, norm_2_, mlp_, dropout(options_.resid_pdrop, kMlpSite))};
   }
+  TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
+    if (inputs.size() != 1) fail_protocol("[h.{}] expected 1 input, found {}", index_, inputs.size());
+    const at::NoGradGuard no_grad;
+    check_branches("block", p, 12, inputs[0]);
+    const at::Tensor middle = attend_branches(inputs[0].contiguous(), branch_allowed_pairs(*context.batch, p), p);
+    const at::Tensor inner = branch_affine(normalise_branches(middle, norm_2_, p, 6), branch_matrix(mlp_.up, p.parameters[8]),
+                                           branch_vector(mlp_.up_bias, p.parameters[9]), {}, p.branches);
+    tanh_gelu_(inner);
+    return {branch_affine(inner, branch_matrix(mlp_.down, p.parameters[10]), branch_vector(mlp_.down_bias, p.parameters[11]), middle,
+                          p.branches)
+                .view(inputs[0].sizes())};
+  }
 
  private:
+  at::Tensor normalise_branches(const at::Tensor& rows, const Norm& norm, const BranchPerturbation& p, size_t first) const {
+    return branch_norm(rows, branch_vector(norm.gain, p.parameters[first]), branch_vector(norm.offset, p.parameters[first + 1]),
+                       norm.epsilon);
+  }
+  // Rows of x + attention(x).
+  at::Tensor attend_branches(const at::Tensor& x, const at::Tensor& allowed, const BranchPerturbation& p) const {
+    const int64_t width = x.size(2);
+    const at::Tensor rows = x.view({-1, width});
+    const auto input = [&]() -> std::array<at::Tensor, 3> {
+      const at::Tensor qkv = branch_affine(normalise_branches(rows, norm_1_, p, 0), branch_matrix(qkv_, p.parameters[2]),
+                                           branch_vector(qkv_bias_, p.parameters[3]), {}, p.branches)
+                                 .view({x.size(0), x.size(1), 3, options_.n_head, width / options_.n_head})
+                                 .permute({2, 0, 3, 1, 4});
+      return {qkv.select(0, 0), qkv.select(0, 1), qkv.select(0, 2)};
+    };
+    const at::Tensor attended = attention(input(), allowed, Dropout()).transpose(1, 2).reshape({-1, width});
+    return branch_affine(attended, branch_matrix(projection_, p.parameters[4]), branch_vector(projection_bias_, p.parameters[5]), rows,
+                         p.branches);
+  }
+
   Gpt2Options options_;
   int index_;
   Norm norm_1_, norm_2_;
@@ -65,6 +111,16 @@ class Head final : public Unit {
   TensorList forward(const TensorList& inputs, const ForwardContext&) override {
     if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     return {logits(inputs[0], norm_, weight_)};
+  }
+  TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {
+    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
+    const at::NoGradGuard no_grad;
+    check_branches("head", p, 3, inputs[0]);
+    const at::Tensor& x = inputs[0];
+    const at::Tensor rows = branch_norm(x.reshape({-1, x.size(2)}), branch_vector(norm_.gain, p.parameters[0]),
+                                        branch_vector(norm_.offset, p.parameters[1]), norm_.epsilon);
+    const at::Tensor y = branch_affine(rows, transposed_branch_matrix(weight_, p.parameters[2]), {}, {}, p.branches);
+    return {y.view({x.size(0), x.size(1), weight_.size(0)})};
   }
 
  private:

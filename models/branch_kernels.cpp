@@ -1,0 +1,296 @@
+#include "models/branch_kernels.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "models/branch_kernels.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/highway.h>
+
+#include "models/float_lanes-inl.h"
+
+#ifndef ZEROSTEP_MODELS_BRANCH_KERNELS_
+#define ZEROSTEP_MODELS_BRANCH_KERNELS_
+namespace zerostep {
+
+// Pointers of one kernel: a block of consecutive rows of one branch, whose vectors and factors these are.
+struct NormRows {
+  const void* rows;
+  const float *gain, *offset;
+  void* out;
+  int64_t count, width;
+  float epsilon;
+};
+struct ProjectRows {
+  const void* rows;
+  const float* factor;
+  float* out;
+  int64_t count, width, rank;
+};
+struct SumRows {
+  const void* base;
+  const float *offset, *coefficients, *factor;
+  void* out;
+  int64_t count, width, rank;
+};
+
+}  // namespace zerostep
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+constexpr int kTogether = 4;  // rows that share what is read of their branch
+
+// The first n values at p, zeros behind them.
+template <typename As>
+HWY_INLINE VF load_first(const typename As::T* p, int64_t n) {
+  if (n >= static_cast<int64_t>(hn::Lanes(F32()))) return As::load(p);
+  HWY_ALIGN typename As::T buffer[HWY_MAX_BYTES / 2] = {};
+  std::memcpy(buffer, p, static_cast<size_t>(n) * sizeof(*p));
+  return As::load(buffer);
+}
+template <typename As>
+HWY_INLINE void store_first(VF v, typename As::T* p, int64_t n) {
+  if (n >= static_cast<int64_t>(hn::Lanes(F32()))) return As::store(v, p);
+  HWY_ALIGN typename As::T buffer[HWY_MAX_BYTES / 2];
+  As::store(v, buffer);
+  std::memcpy(p, buffer, static_cast<size_t>(n) * sizeof(*p));
+}
+HWY_INLINE VF first_lanes(VF v, int64_t n) {
+  const F32 d;
+  return n >= static_cast<int64_t>(hn::Lanes(d)) ? v : hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n)), v);
+}
+HWY_INLINE float total(VF v) { return hn::GetLane(hn::SumOfLanes(F32(), v)); }
+
+// Calls f(j, values left from j on) for every vector of columns.
+template <class F>
+HWY_INLINE void for_columns(int64_t width, const F& f) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
+  for (int64_t j = 0; j < width; j += lanes) f(j, width - j);
+}
+
+template <typename As>
+void norm_rows(const NormRows& a) {
+  using T = typename As::T;
+  const F32 d;
+  const auto width = static_cast<float>(a.width);
+  for (int64_t i = 0; i < a.count; ++i) {
+    const T* x = static_cast<const T*>(a.rows) + i * a.width;
+    T* y = static_cast<T*>(a.out) + i * a.width;
+    VF sum = hn::Zero(d), squares = hn::Zero(d);
+    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR { sum = hn::Add(sum, load_first<As>(x + j, n)); });
+    const VF mean = hn::Set(d, total(sum) / width);
+    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+      const VF centred = first_lanes(hn::Sub(load_first<As>(x + j, n), mean), n);
+      squares = hn::MulAdd(centred, centred, squares);
+    });
+    const VF scale = hn::Set(d, 1.0f / std::sqrt(total(squares) / width + a.epsilon));
+    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+      const VF normal = hn::Mul(hn::Sub(load_first<As>(x + j, n), mean), scale);
+      store_first<As>(hn::MulAdd(normal, load_first<AsFloat>(a.gain + j, n), load_first<AsFloat>(a.offset + j, n)), y + j, n);
+    });
+  }
+}
+
+// kRows rows by kRanks rows of the factor.
+template <typename As, int kRows, int kRanks>
+HWY_INLINE void project_tile(const ProjectRows& a, int64_t row, int64_t k) {
+  const auto* x = static_cast<const typename As::T*>(a.rows) + row * a.width;
+  const float* factor = a.factor + k * a.width;
+  VF sum[kRows][kRanks];
+  for (auto& of_row : sum) {
+    for (VF& s : of_row) s = hn::Zero(F32());
+  }
+  for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    VF f[kRanks];
+    for (int c = 0; c < kRanks; ++c) f[c] = load_first<AsFloat>(factor + c * a.width + j, n);
+    for (int r = 0; r < kRows; ++r) {
+      const VF v = load_first<As>(x + r * a.width + j, n);
+      for (int c = 0; c < kRanks; ++c) sum[r][c] = hn::MulAdd(v, f[c], sum[r][c]);
+    }
+  });
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kRanks; ++c) a.out[(row + r) * a.rank + k + c] = total(sum[r][c]);
+  }
+}
+template <typename As, int kRows>
+HWY_INLINE void project_some(const ProjectRows& a, int64_t row) {
+  int64_t k = 0;
+  for (; k + 2 <= a.rank; k += 2) project_tile<As, kRows, 2>(a, row, k);
+  if (k < a.rank) project_tile<As, kRows, 1>(a, row, k);
+}
+template <typename As>
+void project_rows(const ProjectRows& a) {
+  int64_t row = 0;
+  for (; row + kTogether <= a.count; row += kTogether) project_some<As, kTogether>(a, row);
+  for (; row < a.count; ++row) project_some<As, 1>(a, row);
+}
+
+template <typename As, int kRows>
+HWY_INLINE void sum_some(const SumRows& a, int64_t row) {
+  using T = typename As::T;
+  const F32 d;
+  const T* base = a.base == nullptr ? nullptr : static_cast<const T*>(a.base) + row * a.width;
+  const float* coefficients = a.coefficients + row * a.rank;
+  T* out = static_cast<T*>(a.out) + row * a.width;
+  for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    VF sum[kRows];
+    const VF start = a.offset == nullptr ? hn::Zero(d) : load_first<AsFloat>(a.offset + j, n);
+    for (int r = 0; r < kRows; ++r) sum[r] = base == nullptr ? start : hn::Add(start, load_first<As>(base + r * a.width + j, n));
+    for (int64_t k = 0; k < a.rank; ++k) {
+      const VF factor = load_first<AsFloat>(a.factor + k * a.width + j, n);
+      for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(hn::Set(d, coefficients[r * a.rank + k]), factor, sum[r]);
+    }
+    for (int r = 0; r < kRows; ++r) store_first<As>(sum[r], out + r * a.width + j, n);
+  });
+}
+template <typename As>
+void sum_rows(const SumRows& a) {
+  int64_t row = 0;
+  for (; row + kTogether <= a.count; row += kTogether) sum_some<As, kTogether>(a, row);
+  for (; row < a.count; ++row) sum_some<As, 1>(a, row);
+}
+
+void norm_f32(const NormRows& a) { norm_rows<AsFloat>(a); }
+void norm_bf16(const NormRows& a) { norm_rows<AsBFloat16>(a); }
+void norm_f16(const NormRows& a) { norm_rows<AsHalf>(a); }
+void project_f32(const ProjectRows& a) { project_rows<AsFloat>(a); }
+void project_bf16(const ProjectRows& a) { project_rows<AsBFloat16>(a); }
+void project_f16(const ProjectRows& a) { project_rows<AsHalf>(a); }
+void sum_f32(const SumRows& a) { sum_rows<AsFloat>(a); }
+void sum_bf16(const SumRows& a) { sum_rows<AsBFloat16>(a); }
+void sum_f16(const SumRows& a) { sum_rows<AsHalf>(a); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
+namespace {
+
+HWY_EXPORT(norm_f32);
+HWY_EXPORT(norm_bf16);
+HWY_EXPORT(norm_f16);
+HWY_EXPORT(project_f32);
+HWY_EXPORT(project_bf16);
+HWY_EXPORT(project_f16);
+HWY_EXPORT(sum_f32);
+HWY_EXPORT(sum_bf16);
+HWY_EXPORT(sum_f16);
+
+constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+
+void check_rows(const char* kernel, const at::Tensor& rows) {
+  const auto type = rows.scalar_type();
+  if (!rows.device().is_cpu() || !rows.is_contiguous() || (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
+    fail_protocol("[{}] expected contiguous rows of fp32, bf16 or fp16 on the CPU", kernel);
+  }
+}
+
+// A vector or factor [branches or 1, ...] of fp32, by branch.
+class OfBranch {
+ public:
+  OfBranch(const char* kernel, const at::Tensor& values, int64_t branches, int64_t elements) {
+    if (!values.defined()) return;
+    const bool one = values.size(0) == 1;
+    if (values.scalar_type() != at::kFloat || !values.is_contiguous() || values.numel() != elements * values.size(0) ||
+        (!one && values.size(0) != branches)) {
+      fail_protocol("[{}] expected contiguous fp32 of {} times {} elements, found {} times {}", kernel, branches, elements, values.size(0),
+                    values.numel() / std::max<int64_t>(1, values.size(0)));
+    }
+    data_ = values.const_data_ptr<float>();
+    stride_ = one ? 0 : elements;
+  }
+  const float* operator[](int64_t branch) const { return data_ == nullptr ? nullptr : data_ + branch * stride_; }
+
+ private:
+  const float* data_ = nullptr;
+  int64_t stride_ = 0;
+};
+
+// Calls f(branch, first row, count) over all rows, in parallel; no call spans two branches.
+template <class F>
+void for_branch_rows(int64_t rows, int64_t branches, int64_t width, const F& f) {
+  if (rows % branches != 0) fail_protocol("[branches] {} rows do not divide by {} branches", rows, branches);
+  const int64_t each = rows / branches;
+  at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t branch = begin / each, count = std::min(end, (branch + 1) * each) - begin;
+      f(branch, begin, count);
+      begin += count;
+    }
+  });
+}
+
+template <typename Tensor>
+auto* at_row(const Tensor& rows, int64_t row) {
+  return static_cast<std::byte*>(rows.data_ptr()) + row * rows.size(-1) * static_cast<int64_t>(rows.element_size());
+}
+
+}  // namespace
+
+at::Tensor branch_norm(const at::Tensor& rows, const at::Tensor& gain, const at::Tensor& offset, double epsilon) {
+  check_rows("branch norm", rows);
+  const int64_t width = rows.size(1), branches = std::max(gain.size(0), offset.size(0));
+  const OfBranch gains("branch norm", gain, branches, width), offsets("branch norm", offset, branches, width);
+  at::Tensor out = at::empty_like(rows);
+  for_branch_rows(rows.size(0), branches, width, [&](int64_t branch, int64_t row, int64_t count) {
+    const NormRows a{at_row(rows, row), gains[branch], offsets[branch], at_row(out, row), count, width, static_cast<float>(epsilon)};
+    if (rows.scalar_type() == at::kFloat) return HWY_DYNAMIC_DISPATCH(norm_f32)(a);
+    if (rows.scalar_type() == at::kHalf) return HWY_DYNAMIC_DISPATCH(norm_f16)(a);
+    HWY_DYNAMIC_DISPATCH(norm_bf16)(a);
+  });
+  return out;
+}
+
+at::Tensor branch_project(const at::Tensor& rows, const at::Tensor& factor) {
+  check_rows("branch project", rows);
+  const int64_t width = rows.size(1), branches = factor.size(0), rank = factor.size(1);
+  const OfBranch factors("branch project", factor, branches, rank * width);
+  at::Tensor out = at::empty({rows.size(0), rank}, rows.options().dtype(at::kFloat));
+  for_branch_rows(rows.size(0), branches, width, [&](int64_t branch, int64_t row, int64_t count) {
+    const ProjectRows a{at_row(rows, row), factors[branch], out.data_ptr<float>() + row * rank, count, width, rank};
+    if (rows.scalar_type() == at::kFloat) return HWY_DYNAMIC_DISPATCH(project_f32)(a);
+    if (rows.scalar_type() == at::kHalf) return HWY_DYNAMIC_DISPATCH(project_f16)(a);
+    HWY_DYNAMIC_DISPATCH(project_bf16)(a);
+  });
+  return out;
+}
+
+at::Tensor branch_sum(const BranchSum& sum, int64_t rows, int64_t width, int64_t branches, at::ScalarType type) {
+  const int64_t rank = sum.factor.defined() ? sum.factor.size(1) : 0, each = rows / branches;
+  const OfBranch offsets("branch sum", sum.offset, branches, width), factors("branch sum", sum.factor, branches, rank * width),
+      coefficients("branch sum", sum.coefficients, rows, rank);
+  at::Tensor out = at::empty({rows, width}, at::TensorOptions().dtype(type));
+  check_rows("branch sum", out);
+  const bool shared = sum.base.defined() && sum.base.size(0) == each;
+  if (sum.base.defined() &&
+      (sum.base.scalar_type() != type || !sum.base.is_contiguous() || sum.base.size(1) != width || (!shared && sum.base.size(0) != rows))) {
+    fail_protocol("[branch sum] expected a base of {} or {} rows of {}, of the sum's type", each, rows, width);
+  }
+  for_branch_rows(rows, branches, width, [&](int64_t branch, int64_t row, int64_t count) {
+    const void* base = sum.base.defined() ? at_row(sum.base, shared ? row - branch * each : row) : nullptr;
+    const SumRows a{base, offsets[branch], coefficients[row], factors[branch], at_row(out, row), count, width, rank};
+    if (type == at::kFloat) return HWY_DYNAMIC_DISPATCH(sum_f32)(a);
+    if (type == at::kHalf) return HWY_DYNAMIC_DISPATCH(sum_f16)(a);
+    HWY_DYNAMIC_DISPATCH(sum_bf16)(a);
+  });
+  return out;
+}
+
+}  // namespace zerostep
+#endif

@@ -1,0 +1,197 @@
+#include "models/branches.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "models/branch_kernels.h"
+#include "tests/models/support/counting_allocator.h"
+#include "tests/models/support/gpt2_model.h"
+
+// Branches that share their products against units made with each branch's own parameters.
+namespace zerostep {
+namespace {
+
+constexpr int64_t kBranches = 3, kSamples = 2, kLength = 7;
+
+struct Case {
+  const char* name;
+  bool tied, own_batches, documents, some_plain;
+  at::ScalarType type = at::kFloat;
+  int64_t rank = 2;
+};
+
+at::Tensor normal(std::vector<int64_t> shape, double scale, at::Generator& generator) { return torch::randn(shape, generator).mul_(scale); }
+
+// Parameters of unit u, own ones then borrowed ones.
+std::vector<std::pair<ParameterInfo, at::Tensor>> parameters_of(const Gpt2Model& model, size_t u) {
+  const auto& units = model.definition->units();
+  std::vector<std::pair<ParameterInfo, at::Tensor>> out;
+  for (size_t p = 0; p < units[u].parameters.size(); ++p) out.emplace_back(units[u].parameters[p], model.parameters[u][p]);
+  for (const BorrowedParameter& b : units[u].borrowed) {
+    const auto unit = static_cast<size_t>(b.unit), parameter = static_cast<size_t>(b.parameter);
+    out.emplace_back(units[unit].parameters[parameter], model.parameters[unit][parameter]);
+  }
+  return out;
+}
+
+BranchPerturbation perturbation_of(const Gpt2Model& model, size_t u, const Case& c, int64_t branches = kBranches) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(100 + u);
+  BranchPerturbation out;
+  out.branches = branches;
+  out.own_batches = c.own_batches;
+  for (const auto& [info, tensor] : parameters_of(model, u)) {
+    BranchPerturbation::Parameter parameter;
+    const bool plain = c.some_plain && out.parameters.size() % 3 == 2;
+    if (!plain && tensor.dim() == 2) {
+      parameter.left = normal({branches, tensor.size(0), c.rank}, 0.03, generator);
+      parameter.right = normal({branches, c.rank, tensor.size(1)}, 1, generator);
+    } else if (!plain) {
+      parameter.values = tensor.to(at::kFloat) + normal({branches, tensor.size(0)}, 0.03, generator);
+    }
+    out.parameters.push_back(std::move(parameter));
+  }
+  return out;
+}
+
+std::unique_ptr<Unit> materialised(const Gpt2Model& model, size_t u, const BranchPerturbation& perturbation, int64_t branch) {
+  std::vector<at::Tensor> parameters;
+  size_t p = 0;
+  for (const auto& [info, tensor] : parameters_of(model, u)) {
+    const auto& own = perturbation.parameters[p++];
+    at::Tensor value = tensor.detach();
+    if (own.left.defined()) value = (value.to(at::kFloat) + own.left[branch].mm(own.right[branch])).to(tensor.scalar_type());
+    if (own.values.defined()) value = own.values[branch];
+    parameters.push_back(value);
+  }
+  return model.definition->make_unit(static_cast<int>(u), parameters);
+}
+
+Batch samples_of(const Batch& batch, int64_t first, int64_t count) {
+  Batch out = batch;
+  for (at::Tensor* t : {&out.tokens, &out.labels, &out.mask, &out.positions, &out.document_ids})
+    if (t->defined()) *t = t->narrow(0, first, count);
+  return out;
+}
+
+Gpt2Options options_of(const Case& c) {
+  Gpt2Options o;
+  // Widths that divide by no vector length.
+  o.n_layer = 1, o.n_embd = 36, o.n_head = 2, o.n_positions = 12, o.n_inner = 52, o.vocab_size = 61;
+  o.tie_word_embeddings = c.tied;
+  return o;
+}
+
+Batch batch_of(const Case& c, const Gpt2Options& options) {
+  Batch batch = make_batch(kSamples * (c.own_batches ? kBranches : 1), kLength, options.vocab_size, 5);
+  if (c.documents) {
+    batch.document_ids = (torch::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
+    batch.mask = batch.tokens > 3;
+    batch.positions = torch::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
+  }
+  return batch;
+}
+
+class Branches : public testing::TestWithParam<Case> {};
+
+TEST_P(Branches, EqualUnitsWithTheirOwnParameters) {
+  const Case& c = GetParam();
+  const at::NoGradGuard no_grad;
+  const Gpt2Options options = options_of(c);
+  const Gpt2Model model = make_random_model(options, 1, c.type);
+  const Batch batch = batch_of(c, options);
+  const double tolerance = c.type == at::kFloat ? 1e-5 : c.type == at::kHalf ? 3e-3 : 2e-2;
+  for (size_t u = 0; u < model.units.size(); ++u) {
+    const BranchPerturbation perturbation = perturbation_of(model, u, c);
+    const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({kBranches * kSamples, kLength, options.n_embd}).to(c.type)};
+    const ForwardContext context{&batch, true, 7, 3};
+    const at::Tensor all = model.units[u]->forward_branches(inputs, context, perturbation).at(0);
+    EXPECT_EQ(all.scalar_type(), c.type);
+    for (int64_t b = 0; b < kBranches; ++b) {
+      const Batch own = c.own_batches ? samples_of(batch, b * kSamples, kSamples) : batch;
+      const TensorList input = u == 0 ? TensorList{} : TensorList{inputs[0].narrow(0, b * kSamples, kSamples)};
+      const at::Tensor expected = materialised(model, u, perturbation, b)->forward(input, {&own, false, 7, 3})[0];
+      const at::Tensor plain = model.units[u]->forward(input, {&own, false, 7, 3})[0];
+      const at::Tensor found = all.narrow(0, b * kSamples, kSamples);
+      ASSERT_EQ(found.sizes(), expected.sizes());
+      EXPECT_LT(relative_distance(found, expected), tolerance) << model.definition->units()[u].name << " branch " << b;
+      EXPECT_GT(relative_distance(plain, expected), 3 * tolerance);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Branches,
+                         testing::Values(Case{"untied", false, false, false, false}, Case{"tied", true, false, false, false},
+                                         Case{"own_batches", false, true, false, false}, Case{"documents", true, false, true, false},
+                                         Case{"own_documents", true, true, true, false}, Case{"some_plain", true, false, false, true},
+                                         Case{"rank_1", true, false, false, false, at::kFloat, 1},
+                                         Case{"rank_7", false, true, false, false, at::kFloat, 7},
+                                         Case{"bf16", true, false, false, false, at::kBFloat16},
+                                         Case{"fp16", false, false, false, false, at::kHalf}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(BranchPerturbations, NothingPerturbedIsThePlainForward) {
+  const Case c{"", true, false, false, false};
+  const at::NoGradGuard no_grad;
+  const Gpt2Options options = options_of(c);
+  const Gpt2Model model = make_random_model(options, 1);
+  const Batch batch = batch_of(c, options);
+  at::Tensor hidden, expected;
+  for (size_t u = 0; u < model.units.size(); ++u) {
+    BranchPerturbation none{2, false, {}};
+    none.parameters.resize(parameters_of(model, u).size());
+    hidden = model.units[u]->forward_branches(u == 0 ? TensorList{} : TensorList{hidden}, {&batch, false, 7, 3}, none).at(0);
+    expected = model.units[u]->forward(u == 0 ? TensorList{} : TensorList{expected}, {&batch, false, 7, 3}).at(0);
+    for (int64_t b = 0; b < 2; ++b) EXPECT_LT(relative_distance(hidden.narrow(0, b * kSamples, kSamples), expected), 1e-6);
+  }
+}
+
+TEST(BranchPerturbations, TakeTheMemoryOfALargerBatch) {
+  at::set_num_threads(1);
+  const at::NoGradGuard no_grad;
+  Gpt2Options options;
+  options.n_layer = 1, options.n_embd = 128, options.n_head = 4, options.n_positions = 64, options.vocab_size = 307;
+  const Case c{"", false, false, false, false};
+  const Gpt2Model model = make_random_model(options, 1);
+  const int64_t branches = 8, samples = 2, length = 64;
+  const Batch batch = make_batch(samples, length, options.vocab_size, 5);
+  for (size_t u = 0; u < model.units.size(); ++u) {
+    const BranchPerturbation perturbation = perturbation_of(model, u, c, branches);
+    const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * samples, length, options.n_embd})};
+    const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), branches * samples, length, DType::F32, false);
+    for (int round = 0; round < 2; ++round) {  // the first warms up what libraries keep
+      AllocationMeter meter;
+      const int64_t start = AllocationMeter::live();
+      AllocationMeter::restart_peak();
+      const at::Tensor output = model.units[u]->forward_branches(inputs, {&batch, false, 7, 3}, perturbation).at(0);
+      const auto planned = static_cast<double>(cost.output_bytes + cost.inference_transient_bytes);
+      // An embedding: its base rows and the factors of rows that are read.
+      EXPECT_NEAR(static_cast<double>(AllocationMeter::peak() - start), planned, (u == 0 ? 0.25 : 0.03) * planned)
+          << model.definition->units()[u].name;
+    }
+  }
+}
+
+TEST(BranchPerturbations, NormsOfLargeMeansKeepTheirPrecision) {
+  const at::Tensor rows = torch::randn({6, 50}) * 2 + 300, gain = torch::randn({3, 50}), offset = torch::randn({1, 50});
+  const at::Tensor found = branch_norm(rows, gain, offset, 1e-5);
+  for (int64_t b = 0; b < 3; ++b) {
+    const auto exact =
+        torch::layer_norm(rows.narrow(0, 2 * b, 2).to(at::kDouble), {50}, gain[b].to(at::kDouble), offset[0].to(at::kDouble));
+    EXPECT_LT(relative_distance(found.narrow(0, 2 * b, 2), exact), 2e-5);
+  }
+}
+
+TEST(BranchPerturbations, RefuseWhatDoesNotFit) {
+  const Case c{"", true, false, false, false};
+  const Gpt2Options options = options_of(c);
+  const Gpt2Model model = make_random_model(options, 1);
+  const Batch batch = batch_of(c, options);
+  const ForwardContext context{&batch, false, 7, 3};
+  const BranchPerturbation of_block = perturbation_of(model, 1, c);
+  EXPECT_ANY_THROW(model.units[0]->forward_branches({}, context, of_block));
+  EXPECT_ANY_THROW(model.units[1]->forward_branches({torch::randn({4, kLength, options.n_embd})}, context, of_block));
+  EXPECT_ANY_THROW(branch_sum({{}, torch::zeros({2, 5}), {}, {}}, 6, 5, 3, at::kFloat));
+}
+
+}  // namespace
+}  // namespace zerostep
