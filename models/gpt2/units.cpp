@@ -57,11 +57,13 @@ class Block final : public Unit {
     if (inputs.size() != 1) fail_protocol("[h.{}] expected 1 input, found {}", index_, inputs.size());
     const at::Tensor& x = inputs[0];
     const auto dropout = [&](double p, int site) { return Dropout(p, context, index_ + 1, site); };
-    // One expression: what attention gives is gone before the MLP starts, unless the graph keeps it.
-    const at::Tensor middle = attention_output(x,
-                                               attention(attention_input(x, norm_1_, qkv_, qkv_bias_, options_.n_head),
-                                                         allowed_pairs(*context.batch), dropout(options_.attn_pdrop, kAttentionSite)),
-                                               projection_, projection_bias_, dropout(options_.resid_pdrop, kAttentionOutputSite));
+    // Queries, keys and values are gone before the projection, what attention gives before the MLP starts, unless the graph keeps them.
+    const auto attended = [&] {
+      return attention(attention_input(x, norm_1_, qkv_, qkv_bias_, options_.n_head), allowed_pairs(*context.batch),
+                       dropout(options_.attn_pdrop, kAttentionSite));
+    };
+    const at::Tensor middle =
+        attention_output(x, attended(), projection_, projection_bias_, dropout(options_.resid_pdrop, kAttentionOutputSite));
     return {mlp(middle, norm_2_, mlp_, dropout(options_.resid_pdrop, kMlpSite))};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {

@@ -41,6 +41,8 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
                   const PlanOptions& options, bool instructed = false) {
   Config with = config;
   with.step.queries_per_pass = per_pass;
+  // Instructed directions have full rank, whatever the noise in them.
+  if (instructed) with.step.perturbation = StepConfig::Perturbation::Gaussian;
   PlanOptions of_queries = options;
   of_queries.summed_scalars = 3 * config.step.queries;
   // Beside the losses: products with each direction and the energy kept, the cosine, the histograms of the gradient.
@@ -52,15 +54,17 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
   return make_plan(layout, std::move(visits), of_queries);
 }
 
-// Directions that share a gather: as many as memory allows. Where nothing is gathered one at a time costs the same and holds least.
+// Directions that share a gather, or large products where they are low-rank: as many as memory allows. Elsewhere one at a time costs the
+// same and holds least.
 int64_t choose_per_pass(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
                         const PlanOptions& options, const TrainingPlan& out) {
   constexpr double kMoreMemory = 1.25;  // without a limit: than one direction a pass takes
   if (config.step.queries_per_pass > 0) return config.step.queries_per_pass;
   const bool instructed = config.step.mode == StepConfig::Mode::Instruct;
-  const bool gathers = world > 1 && (config.zero.stage == 3 || (instructed && config.zero.stage > 0));
+  const bool gains = (world > 1 && (config.zero.stage == 3 || (instructed && config.zero.stage > 0))) ||
+                     config.step.perturbation == StepConfig::Perturbation::LowRank;
   int64_t chosen = 1, limit = config.run.device_memory;
-  for (int64_t k = 1; gathers && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
+  for (int64_t k = 1; gains && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
     const Plan plan = plan_queries(config, out.layout, objective, world, k, options);
     const int64_t peak = query_cost(config, out.layout, plan, model, objective).device_peak_bytes;
     if (k == 1 && limit == 0) limit = static_cast<int64_t>(kMoreMemory * static_cast<double>(peak));

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "offload/host_optimizer.h"
+#include "runtime/engine/low_rank_branches.h"
 
 namespace zerostep {
 namespace {
@@ -75,6 +76,31 @@ void UnitWeights::use(Sign sign) {
   std::byte* copy = state_.copies() + (sign == Sign::Minus && minus_second_ ? copy_bytes_ : 0);
   for (size_t i = 0; i < groups_.size(); ++i)
     if (layout_.groups[static_cast<size_t>(groups_[i])].trainable) streamer_.bind_copy(groups_[i], copy + offsets_[i]);
+}
+
+BranchPerturbation UnitWeights::low_rank(std::span<const ProbeBranch> branches) {
+  BranchPerturbation out;
+  out.branches = static_cast<int64_t>(branches.size());
+  std::vector<BranchedParameter> trained;
+  const auto add = [&](int unit, int parameter) {
+    out.parameters.emplace_back();
+    const ModelLayout::Place place = layout_.places[static_cast<size_t>(unit)][static_cast<size_t>(parameter)];
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(place.group)];
+    if (!g.trainable) return;
+    const ParameterInfo& info = layout_.units[static_cast<size_t>(unit)].parameters[static_cast<size_t>(parameter)];
+    const float* values = nullptr;
+    if (!directions_.low_rank(info)) {
+      if (g.type != DType::F32) fail_protocol("[weights] {} rests in {}, expected fp32", info.name, name_of(g.type));
+      values = static_cast<const float*>(streamer_.at_rest(g.id)) + g.layout.offset(place.index);
+    }
+    out.parameters.back() = empty_branches(directions_, info, out.branches);
+    trained.push_back({&info, values, out.parameters.back()});
+  };
+  const UnitInfo& unit = layout_.units[static_cast<size_t>(unit_)];
+  for (size_t p = 0; p < unit.parameters.size(); ++p) add(unit_, static_cast<int>(p));
+  for (const BorrowedParameter& b : unit.borrowed) add(b.unit, b.parameter);
+  fill_branches(directions_, step_, branches, trained);
+  return out;
 }
 
 }  // namespace zerostep

@@ -23,6 +23,7 @@ class UnitWeights final : public BranchWeights {
   void use_plain() override;
   void perturb(int64_t direction, bool plus, bool minus) override;
   void use(Sign sign) override;
+  BranchPerturbation low_rank(std::span<const ProbeBranch> branches) override;
 
  private:
   const ModelLayout& layout_;

@@ -1,6 +1,7 @@
 #include "runtime/plan/cost.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace zerostep {
 namespace {
@@ -14,8 +15,14 @@ class ActivationWalk {
                  int64_t sequence)
       : plan_(plan), layout_(layout), micro_batch_bytes_(batch * sequence * kBytesPerToken) {
     const DType type = layout.options.compute_type;
+    // Dropout is on where there is a backward.
+    const bool drops = plan.options.update &&
+                       std::any_of(plan.visits.begin(), plan.visits.end(), [](const Visit& at) { return at.kind == VisitKind::Backward; });
     for (size_t u = 0; u < layout.units.size(); ++u)
-      costs_.push_back(model.activation_cost(static_cast<int>(u), batch, sequence, type, plan.options.update));
+      costs_.push_back(model.activation_cost(static_cast<int>(u), batch, sequence, type, drops));
+    joined_cost_ = [&model, batch, sequence, type](const Visit& at) {
+      return model.activation_cost(at.unit, batch * at.branches_together, sequence, type, false);
+    };
     held_.assign(costs_.size(), false);
     checkpoint_.assign(costs_.size(), false);
     objective_ = objective.activation_cost(batch, sequence, model.vocabulary_size(), type);
@@ -80,17 +87,19 @@ class ActivationWalk {
     return bytes;
   }
 
-  // Branches one after the other: each frees its input when its output is there, unless the input serves several.
   void forward_only(const Visit& at, const ActivationCost& cost, bool last) {
     const int64_t runs = int64_t{at.branches} * at.micro_batches;
-    if (runs > hidden_count_ && hidden_ > 0) {
+    const bool shared_input = runs > hidden_count_ && hidden_ > 0;
+    if (shared_input) {
       kept_ += hidden_;
       hidden_ = 0;
     }
-    const int64_t input = hidden_count_ > 0 ? hidden_ / runs : 0, output = last ? 0 : cost.output_bytes;
-    const int64_t one = cost.output_bytes + std::max(cost.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0) +
-                        (at.token_batches - 1) * micro_batch_bytes_;
-    peak(at, one + std::max<int64_t>(0, (runs - 1) * (output - input)));
+    const int64_t output = last ? 0 : cost.output_bytes;
+    if (at.branches_together > 1)
+      joined_peak(at, output, last, shared_input);
+    else
+      single_peak(at, cost, output, last);
+    joined_ = at.branches_together > 1 && !last;
     if (at.keep_input) {
       hold_output(static_cast<size_t>(at.unit) - 1);
       checkpoint_[static_cast<size_t>(at.unit)] = true;
@@ -98,6 +107,28 @@ class ActivationWalk {
     hidden_ = runs * output;
     hidden_count_ = last ? 0 : runs;
     out_->flops += static_cast<double>(runs) * cost.forward_flops;
+  }
+
+  // Branches one after the other: each frees its input when its output is there, unless the input serves several. The parts of a joined
+  // input go together, with the last of them.
+  void single_peak(const Visit& at, const ActivationCost& cost, int64_t output, bool last) {
+    const int64_t runs = int64_t{at.branches} * at.micro_batches, input = hidden_count_ > 0 ? hidden_ / runs : 0;
+    const int64_t one = cost.output_bytes + std::max(cost.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0) +
+                        (at.token_batches - 1) * micro_batch_bytes_;
+    const int64_t before = joined_ ? (runs - at.micro_batches) * output : (runs - 1) * (output - input);
+    peak(at, one + std::max<int64_t>(0, before));
+  }
+
+  // Branches of a micro-batch as one batch, micro-batch by micro-batch. What comes in apart is copied into one tensor first.
+  void joined_peak(const Visit& at, int64_t output, bool last, bool shared_input) {
+    const ActivationCost joined = joined_cost_(at);
+    const int64_t input = at.unit > 0 ? at.branches * costs_[static_cast<size_t>(at.unit) - 1].output_bytes : 0;
+    const int64_t apart = (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes;
+    if (!shared_input && !joined_ && hidden_ > 0) peak(at, apart + input);
+    const int64_t copied = shared_input ? input : 0;
+    const int64_t one = joined.output_bytes + std::max(joined.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0);
+    const int64_t more = (at.micro_batches - 1) * (at.branches * output - (shared_input ? 0 : input));
+    peak(at, apart + copied + one + std::max<int64_t>(0, more));
   }
 
   void hold_output(size_t u) {
@@ -126,7 +157,9 @@ class ActivationWalk {
   std::vector<bool> held_, checkpoint_;  // per unit: its output is counted in kept_; its input is a checkpoint
   int64_t kept_ = 0;                     // by graphs and checkpoints
   int64_t hidden_ = 0, gradient_ = 0;    // on the way to the next visit
-  int64_t hidden_count_ = 0;             // tensors that hidden_ is made of, in forward-only visits
+  int64_t hidden_count_ = 0;             // branches and micro-batches that hidden_ is made of, in forward-only visits
+  bool joined_ = false;                  // those of a micro-batch lie in one tensor
+  std::function<ActivationCost(const Visit&)> joined_cost_;
 };
 
 }  // namespace

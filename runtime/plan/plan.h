@@ -18,10 +18,14 @@ struct Visit {
   VisitKind kind;
   int micro_batch = 0;
   int branches = 1;
-  bool keep_input = false;      // ForwardOnly: the input is kept for a later Recompute
-  int pass = 0;                 // queries: which directions
-  int micro_batches = 1;        // queries: each branch runs them all
-  int token_batches = 1;        // queries: micro-batches that the pass holds; more when every direction has its own
+  bool keep_input = false;  // ForwardOnly: the input is kept for a later Recompute
+  int pass = 0;             // queries: which directions
+  int micro_batches = 1;    // queries: each branch runs them all
+  int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
+  // Queries: branches that run as one batch through one forward, the last ones perhaps fewer. With low-rank directions they have
+  // perturbation_bytes of factors and vectors of their own.
+  int branches_together = 1;
+  int64_t perturbation_bytes = 0;
   bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
   int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
 };

@@ -85,6 +85,17 @@ void Directions::perturb(int64_t step, int64_t direction, const ParameterInfo& p
   });
 }
 
+void Directions::factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const {
+  const LowRankDirection direction_of = low_rank_direction(step, direction, parameter);
+  const int64_t rows = parameter.shape[0], rank = config_.rank;
+  const float scale = static_cast<float>(config_.epsilon / std::sqrt(static_cast<double>(rank)));
+  std::vector<float> u(static_cast<size_t>(rows * rank));
+  direction_of.fill_u(u.data());
+  for (int64_t k = 0; k < rank; ++k)
+    for (int64_t i = 0; i < rows; ++i) left[k * rows + i] = scale * u[static_cast<size_t>(i * rank + k)];
+  std::copy(direction_of.v_transposed().begin(), direction_of.v_transposed().end(), right);
+}
+
 int64_t Directions::count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin,
                                     PerturbSlice slice) const {
   slice.first = static_cast<uint64_t>(parameter.first + begin);

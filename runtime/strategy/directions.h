@@ -24,6 +24,8 @@ class Directions {
   // Perturbs a whole parameter: `slice` says from where to where; its first, count and epsilon are filled in. Uses LibTorch's threads.
   // `gradient`: the parameter's reduced gradient, of which an instructed step makes its directions.
   void perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice, const float* gradient = nullptr) const;
+  // A low-rank direction of a matrix: epsilon z = left' right, left [rank, rows] (epsilon / sqrt(rank) times U') and right [rank, columns].
+  void factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const;
   // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type.
   int64_t count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, PerturbSlice slice) const;
 

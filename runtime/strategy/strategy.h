@@ -1,8 +1,10 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "models/branches.h"
 #include "models/objective.h"
 #include "models/unit.h"
 #include "runtime/plan/plan.h"
@@ -10,6 +12,12 @@
 namespace zerostep {
 
 enum class Sign : uint8_t { Plus, Minus };
+
+// What one branch of a pass probes: the weights as they are, or theta +- epsilon z of a direction.
+struct ProbeBranch {
+  int64_t direction;
+  enum class Weights : uint8_t { Plain, Plus, Minus } weights;
+};
 
 // The weights of the unit that is being visited, as its branches see them.
 class BranchWeights {
@@ -21,6 +29,8 @@ class BranchWeights {
   virtual void perturb(int64_t direction, bool plus, bool minus) = 0;
   // ... and lets the unit compute with one of them.
   virtual void use(Sign sign) = 0;
+  // Low-rank directions: what the branches add to the plain weights, for Unit::forward_branches().
+  virtual BranchPerturbation low_rank(std::span<const ProbeBranch> branches) = 0;
 };
 
 // Micro-batch `micro_batch` of what a direction is probed on.

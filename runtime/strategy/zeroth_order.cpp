@@ -1,12 +1,33 @@
 #include "runtime/strategy/zeroth_order.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 
 #include <algorithm>
 
 #include "base/error.h"
+#include "runtime/strategy/joined_batch.h"
 
 namespace zerostep {
+namespace {
+
+// Products over more rows than this gain nothing; the last unit's outputs, which may be by far the largest tensors, are made for so many.
+constexpr int64_t kRowsTogether = 1024;
+
+int64_t elements_of_a_branch(const ModelLayout& layout, int unit, int64_t rank) {
+  int64_t elements = 0;
+  for (int g : layout.used_by(unit)) {
+    const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
+    if (!group.trainable) continue;
+    for (int p : group.parameters) {
+      const ParameterInfo& info = layout.units[static_cast<size_t>(group.unit)].parameters[static_cast<size_t>(p)];
+      elements += info.shape.size() == 2 ? rank * (info.shape[0] + info.shape[1]) : info.num_elements();
+    }
+  }
+  return elements;
+}
+
+}  // namespace
 
 QueryShare query_share(const StepConfig& config, int rank, int world) {
   const int groups = static_cast<int>(config.direction_parallel), ranks = world / groups, group = rank / ranks;
@@ -35,6 +56,7 @@ ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, c
     for (int g : layout.used_by(u)) any |= layout.groups[static_cast<size_t>(g)].trainable;
     perturbed_.push_back(any);
     if (any) first_perturbed_ = std::min(first_perturbed_, u);
+    elements_of_a_branch_.push_back(elements_of_a_branch(layout, u, config.rank));
   }
   per_pass_ = config.queries_per_pass == 0 ? share.num_directions : std::min(config.queries_per_pass, share.num_directions);
   sums_.resize(static_cast<size_t>(config.queries));
@@ -42,9 +64,8 @@ ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, c
 
 int64_t ZerothOrder::passes() const { return (share_.num_directions + per_pass_ - 1) / per_pass_; }
 
-std::vector<ZerothOrder::Branch> ZerothOrder::branches_of(int pass) const {
-  using Weights = Branch::Weights;
-  std::vector<Branch> out;
+std::vector<ProbeBranch> ZerothOrder::branches_of(int pass) const {
+  std::vector<ProbeBranch> out;
   const int64_t begin = share_.first_direction + pass * per_pass_;
   const int64_t end = std::min(begin + per_pass_, share_.first_direction + share_.num_directions);
   const bool forward = config_.estimator == StepConfig::Estimator::Forward;
@@ -56,6 +77,15 @@ std::vector<ZerothOrder::Branch> ZerothOrder::branches_of(int pass) const {
     if (share_.minus && !forward) out.push_back({d, Weights::Minus});
   }
   return out;
+}
+
+bool ZerothOrder::joins(int unit) const { return unit >= first_perturbed_ && (low_rank() || !perturbed_[static_cast<size_t>(unit)]); }
+
+int64_t ZerothOrder::branches_together(int unit, int64_t branches) const {
+  if (!joins(unit)) return 1;
+  if (unit + 1 < num_units_) return branches;
+  const int64_t rows = config_.query_batch.micro_batch_size * config_.query_sequence_length;
+  return std::clamp<int64_t>(kRowsTogether / std::max<int64_t>(1, rows), 1, branches);
 }
 
 std::vector<Visit> ZerothOrder::visits(int micro_batches) const {
@@ -72,7 +102,11 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches) const {
       visit.branches = shared ? batches : static_cast<int>(branches_of(pass).size());
       visit.micro_batches = micro_batches;
       visit.token_batches = batches * micro_batches;
-      visit.weight_copies = perturbed_[static_cast<size_t>(u)] ? copies : 0;
+      visit.branches_together = static_cast<int>(branches_together(u, visit.branches));
+      const bool perturbed = perturbed_[static_cast<size_t>(u)];
+      if (perturbed && low_rank())
+        visit.perturbation_bytes = num_bytes(visit.branches_together * elements_of_a_branch_[static_cast<size_t>(u)], DType::F32);
+      visit.weight_copies = perturbed && !low_rank() ? copies : 0;
       out.push_back(visit);
     }
   }
@@ -97,24 +131,29 @@ double ZerothOrder::loss_sum() const {
   return sum;
 }
 
-size_t ZerothOrder::data_of(const Branch& branch) const {
+size_t ZerothOrder::data_of(const ProbeBranch& branch) const {
   return config_.independent_data ? static_cast<size_t>(branch.direction - share_.first_direction - pass_ * per_pass_) : 0;
 }
 
 void ZerothOrder::visit(const VisitContext& context) {
   const at::NoGradGuard no_grad;
   if (context.visit.pass != pass_) begin_pass(context);
-  if (context.visit.unit < first_perturbed_)
-    run_shared(context);
-  else
+  if (context.visit.unit < first_perturbed_) return run_shared(context);
+  if (context.visit.reads_gradient || !joins(context.visit.unit)) {
     run_branches(context);
+  } else {
+    const size_t together = static_cast<size_t>(context.visit.branches_together);
+    for (size_t b = 0; b < branches_.size(); b += together) run_joined(context, b, std::min(b + together, branches_.size()));
+  }
+  if (context.last_unit) hidden_.assign(hidden_.size(), {});
+  if (context.last_unit && config_.independent_data) shared_.clear();
 }
 
 void ZerothOrder::begin_pass(const VisitContext& context) {
   pass_ = context.visit.pass;
   micro_batches_ = context.visit.micro_batches;
   branches_ = branches_of(pass_);
-  hidden_.assign(branches_.size(), std::vector<TensorList>(static_cast<size_t>(micro_batches_)));
+  hidden_.assign(static_cast<size_t>(micro_batches_), {});
   if (!config_.independent_data && !batches_.empty()) return;  // those of the first pass serve all
   const size_t count = config_.independent_data ? static_cast<size_t>(context.visit.token_batches / micro_batches_) : 1;
   batches_.assign(count, {});
@@ -135,14 +174,11 @@ void ZerothOrder::run_shared(const VisitContext& context) {
 }
 
 void ZerothOrder::run_branches(const VisitContext& context) {
-  using Weights = Branch::Weights;
-  const bool perturbed = perturbed_[static_cast<size_t>(context.visit.unit)];
-  if (!perturbed) context.weights.use_plain();
   int64_t made = -1;
   for (size_t b = 0; b < branches_.size(); ++b) {
-    const Branch& branch = branches_[b];
-    if (perturbed && branch.weights == Weights::Plain) context.weights.use_plain();
-    if (perturbed && branch.weights != Weights::Plain) {
+    const ProbeBranch& branch = branches_[b];
+    if (branch.weights == Weights::Plain) context.weights.use_plain();
+    if (branch.weights != Weights::Plain) {
       if (made != branch.direction)
         context.weights.perturb(branch.direction, share_.plus, share_.minus && config_.estimator == StepConfig::Estimator::Central);
       made = branch.direction;
@@ -150,35 +186,87 @@ void ZerothOrder::run_branches(const VisitContext& context) {
     }
     run_branch(context, b);
   }
-  if (context.last_unit && config_.independent_data) shared_.clear();
+}
+
+TensorList ZerothOrder::input_of(const VisitContext& context, size_t branch, size_t micro_batch) {
+  if (context.first_unit) return {};
+  if (context.visit.unit == first_perturbed_) return shared_[data_of(branches_[branch])][micro_batch];
+  TensorList& hidden = hidden_[micro_batch];
+  if (hidden.size() == 1 && branches_.size() > 1) hidden = hidden[0].chunk(static_cast<int64_t>(branches_.size()));
+  return {std::move(hidden[branch])};
+}
+
+TensorList ZerothOrder::joined_input(const VisitContext& context, size_t micro_batch) {
+  if (context.first_unit) return {};
+  TensorList& hidden = hidden_[micro_batch];
+  if (context.visit.unit == first_perturbed_ && hidden.empty())
+    for (const ProbeBranch& branch : branches_) hidden.push_back(shared_[data_of(branch)][micro_batch].at(0));
+  if (hidden.size() > 1) hidden = {at::cat(hidden, 0)};
+  return hidden;
 }
 
 void ZerothOrder::run_branch(const VisitContext& context, size_t branch) {
-  const size_t data = data_of(branches_[branch]);
-  for (size_t m = 0; m < static_cast<size_t>(micro_batches_); ++m) {
-    const Batch& batch = batches_[data][m];
+  for (size_t m = 0; m < hidden_.size(); ++m) {
+    const Batch& batch = batch_of(branch, m);
     ForwardContext forward = context.forward;
     forward.batch = &batch;
-    TensorList& hidden = hidden_[branch][m];
-    const TensorList& in = context.visit.unit == first_perturbed_ ? shared_[data][m] : hidden;
-    TensorList out = context.unit.forward(in, forward);
-    if (!context.last_unit) {
-      hidden = std::move(out);
+    TensorList out = context.unit.forward(input_of(context, branch, m), forward);
+    if (context.last_unit) {
+      record(branches_[branch], objective_.value(batch, out), batch);
       continue;
     }
-    hidden.clear();
-    record(branches_[branch], objective_.value(batch, out), batch);
+    hidden_[m].resize(branches_.size());
+    hidden_[m][branch] = std::move(out.at(0));
   }
 }
 
-void ZerothOrder::record(const Branch& branch, double sum, const Batch& batch) {
+void ZerothOrder::run_joined(const VisitContext& context, size_t begin, size_t end) {
+  BranchPerturbation perturbation;
+  const bool perturbed = perturbed_[static_cast<size_t>(context.visit.unit)];
+  if (perturbed) perturbation = context.weights.low_rank({branches_.data() + begin, end - begin});
+  for (size_t m = 0; m < hidden_.size(); ++m) {
+    TensorList inputs = joined_input(context, m);
+    const auto samples_of = [&](const at::Tensor& all, size_t branch, size_t count, size_t branches) {
+      const int64_t samples = all.size(0) / static_cast<int64_t>(branches);
+      return all.narrow(0, static_cast<int64_t>(branch) * samples, static_cast<int64_t>(count) * samples);
+    };
+    if (!inputs.empty() && end - begin < branches_.size()) inputs[0] = samples_of(inputs[0], begin, end - begin, branches_.size());
+    TensorList out = forward_joined(context, inputs, begin, end, m, perturbed ? &perturbation : nullptr);
+    if (!context.last_unit) {
+      hidden_[m] = std::move(out);
+      continue;
+    }
+    for (size_t b = begin; b < end; ++b) {
+      const Batch& batch = batch_of(b, m);
+      record(branches_[b], objective_.value(batch, {samples_of(out[0], b - begin, 1, end - begin)}), batch);
+    }
+  }
+}
+
+TensorList ZerothOrder::forward_joined(const VisitContext& context, const TensorList& inputs, size_t begin, size_t end, size_t micro_batch,
+                                       BranchPerturbation* perturbation) {
+  ForwardContext forward = context.forward;
+  if (perturbation != nullptr && !config_.independent_data) {
+    forward.batch = &batches_[0][micro_batch];
+    return context.unit.forward_branches(inputs, forward, *perturbation);
+  }
+  std::vector<const Batch*> batches;
+  for (size_t b = begin; b < end; ++b) batches.push_back(&batch_of(b, micro_batch));
+  const Batch joined = joined_batch(batches);
+  forward.batch = &joined;
+  if (perturbation == nullptr) return context.unit.forward(inputs, forward);
+  perturbation->own_batches = true;
+  return context.unit.forward_branches(inputs, forward, *perturbation);
+}
+
+void ZerothOrder::record(const ProbeBranch& branch, double sum, const Batch& batch) {
   const bool forward = config_.estimator == StepConfig::Estimator::Forward;
   const double tokens = static_cast<double>(objective_.count(batch));
-  if (branch.weights != Branch::Weights::Plain) {
+  if (branch.weights != Weights::Plain) {
     Sums& s = sums_[static_cast<size_t>(branch.direction)];
-    (branch.weights == Branch::Weights::Plus ? s.plus : s.minus) += sum;
+    (branch.weights == Weights::Plus ? s.plus : s.minus) += sum;
     // Where the signs are on different ranks, one of them counts.
-    if (branch.weights == Branch::Weights::Plus) s.tokens += tokens;
+    if (branch.weights == Weights::Plus) s.tokens += tokens;
     return;
   }
   const int64_t begin = config_.independent_data ? branch.direction : share_.first_direction;

@@ -18,7 +18,7 @@ QueryShare query_share(const StepConfig& config, int rank, int world);
 
 // Forward passes alone: probes the loss along random directions. A unit is gathered once a pass, and all branches of the pass (both signs
 // of its directions, every micro-batch) go through it. Units before the first perturbed one run once for all branches that share their
-// batch.
+// batch. Branches that share their weights run as one batch: those of units without perturbed weights, and, with low-rank directions, all.
 class ZerothOrder final : public StepStrategy {
  public:
   // Sums of the objective at one direction's probes over this rank's samples, and their valid tokens. `minus`: at the unperturbed weights,
@@ -37,32 +37,41 @@ class ZerothOrder final : public StepStrategy {
   const std::vector<Sums>& sums() const { return sums_; }
 
  private:
-  struct Branch {
-    int64_t direction;
-    enum class Weights : uint8_t { Plain, Plus, Minus } weights;
-  };
-  std::vector<Branch> branches_of(int pass) const;
+  using Weights = ProbeBranch::Weights;
+  std::vector<ProbeBranch> branches_of(int pass) const;
   int64_t passes() const;
+  bool low_rank() const { return config_.perturbation == StepConfig::Perturbation::LowRank; }
+  bool joins(int unit) const;  // whether branches of this unit run as one batch
+  int64_t branches_together(int unit, int64_t branches) const;
   void begin_pass(const VisitContext& context);
   void run_shared(const VisitContext& context);
   void run_branches(const VisitContext& context);
   void run_branch(const VisitContext& context, size_t branch);
-  void record(const Branch& branch, double sum, const Batch& batch);
-  size_t data_of(const Branch& branch) const;  // index of its batch among those of the pass
+  // Branches [begin, end) as one batch.
+  void run_joined(const VisitContext& context, size_t begin, size_t end);
+  TensorList forward_joined(const VisitContext& context, const TensorList& inputs, size_t begin, size_t end, size_t micro_batch,
+                            BranchPerturbation* perturbation);
+  // What comes into the unit: of one branch, or of all one after the other; nothing for the first unit.
+  TensorList input_of(const VisitContext& context, size_t branch, size_t micro_batch);
+  TensorList joined_input(const VisitContext& context, size_t micro_batch);
+  void record(const ProbeBranch& branch, double sum, const Batch& batch);
+  size_t data_of(const ProbeBranch& branch) const;  // index of its batch among those of the pass
+  const Batch& batch_of(size_t branch, size_t micro_batch) const { return batches_[data_of(branches_[branch])][micro_batch]; }
 
   StepConfig config_;
   const Objective& objective_;
   int num_units_, first_perturbed_;
-  std::vector<bool> perturbed_;  // per unit
+  std::vector<bool> perturbed_;                // per unit
+  std::vector<int64_t> elements_of_a_branch_;  // per unit: factors and vectors of a low-rank perturbation
   QueryShare share_;
   int64_t per_pass_, micro_batches_ = 1;
   std::vector<Sums> sums_;
   // Of the pass under way.
   int pass_ = -1;
-  std::vector<Branch> branches_;
+  std::vector<ProbeBranch> branches_;
   std::vector<std::vector<Batch>> batches_;      // [batch of the pass][micro-batch]
   std::vector<std::vector<TensorList>> shared_;  // outputs of the units before the first perturbed one, likewise
-  std::vector<std::vector<TensorList>> hidden_;  // [branch][micro-batch]
+  std::vector<TensorList> hidden_;               // [micro-batch]: one tensor a branch, or one of all branches
 };
 
 }  // namespace zerostep

@@ -1,0 +1,12 @@
+#pragma once
+#include <vector>
+
+#include "models/unit.h"
+
+namespace zerostep {
+
+// Micro-batches one after the other as one batch, for units that read its shapes, tokens, positions, mask and document ids; without labels
+// and counts. All of them have the same of these, of the same shapes.
+Batch joined_batch(const std::vector<const Batch*>& batches);
+
+}  // namespace zerostep
