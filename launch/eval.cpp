@@ -23,7 +23,7 @@ struct EvalSetup {
 };
 
 void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
-  setup.subject = load_subject(arguments, job.size());
+  setup.subject = job.size() == 1 ? load_subject_on_one_rank(arguments) : load_subject(arguments, job.size());
   Config& config = setup.subject.loaded.config;
   // Nothing is updated: no optimizer state.
   config.optimizer.type = OptimizerConfig::Type::SGD;

@@ -8,7 +8,7 @@
 namespace zerostep {
 
 int init(const InitArguments& arguments) {
-  const Subject subject = load_subject(arguments, 1);
+  const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
   make_model_directory(arguments.directory);
   const ParameterReader values = initial_values_of(subject.config().seed);

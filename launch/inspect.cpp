@@ -50,7 +50,7 @@ int inspect_batches(const InspectBatchesArguments& arguments) {
 }
 
 int inspect_noise(const InspectNoiseArguments& arguments) {
-  const Subject subject = load_subject(arguments, 1);
+  const Subject subject = load_subject_on_one_rank(arguments);
   if (!subject.config().step.uses_queries())
     fail_input("{}: step.mode is \"fo\", which makes no directions: choose zo, calibrate, instruct or alternating", subject.config().file);
   const int64_t total = subject.model->num_elements(), end = arguments.begin + arguments.count;
@@ -69,7 +69,7 @@ int inspect_noise(const InspectNoiseArguments& arguments) {
 }
 
 int inspect_model(const ConfigArguments& arguments) {
-  const Subject subject = load_subject(arguments, 1);
+  const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
   nlohmann::ordered_json out;
   out["units"] = nlohmann::ordered_json::array();

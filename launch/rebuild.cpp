@@ -18,7 +18,7 @@ Subject subject_of_run(const std::string& log) {
   const std::string file = (std::filesystem::path(log).parent_path() / "config.json").string();
   if (!std::filesystem::exists(file))
     fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
-  return load_subject({file, {"zero_optimization.stage=0", "step.direction_parallel=1", "gradient_accumulation_steps=null"}}, 1);
+  return load_subject_on_one_rank({file, {"zero_optimization.stage=0"}});
 }
 
 void check(const Config& config, const std::string& log, const std::vector<ZoLogLine>& lines) {

@@ -60,6 +60,11 @@ Subject load_subject(const ConfigArguments& arguments, int world) {
   return subject;
 }
 
+Subject load_subject_on_one_rank(ConfigArguments arguments) {
+  arguments.set.insert(arguments.set.end(), {"step.direction_parallel=null", "gradient_accumulation_steps=null"});
+  return load_subject(arguments, 1);
+}
+
 void print_warnings(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }

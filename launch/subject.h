@@ -22,6 +22,8 @@ struct Subject {
 };
 // vocab_size of the model is the tokenizer's where the file gives none. InputError.
 Subject load_subject(const ConfigArguments& arguments, int world);
+// For commands that run on one rank what a file for many describes: without what only divides by the number of ranks of its training.
+Subject load_subject_on_one_rank(ConfigArguments arguments);
 // Warnings of the configuration to stderr.
 void print_warnings(const LoadedConfig& loaded);
 
