@@ -216,6 +216,33 @@ TEST(ZerothOrderUpdate, ALossThatIsNoNumberSkipsTheStepOnAllRanks) {
       }
 }
 
+// From the first values and what a log holds, skipped steps included: bit for bit, unsharded, whoever trained.
+TEST(ZerothOrderUpdate, ReplayingALogMakesTheSameWeights) {
+  for (const Optimizer optimizer : {Optimizer::AdamW, Optimizer::SGD, Optimizer::Lion})
+    for (const int ranks : {1, 2}) {
+      ZerothOrderCase test = ZerothOrderCase::tiny();
+      test.config.optimizer.type = optimizer;
+      test.config.optimizer.momentum = 0.9;
+      test.config.zero.stage = ranks == 1 ? 0 : 3;
+      test.steps = 4;
+      const BrokenObjective objective(1 * test.global_batch, std::nan(""));
+      const ZerothOrderOutcome trained = run_zeroth_order_threads(test, ranks, {.objective = &objective, .before_step = {}, .initial = {}});
+      EXPECT_TRUE(trained.skipped[1]);
+      ZerothOrderCase again = test;
+      again.steps = 1;
+      again.config.zero.stage = 0;
+      again.config.optimizer.lr = 0;  // the step after the replay only ends the run
+      const auto replay = [&](int64_t, Engine& engine) {
+        for (size_t s = 0; s < trained.losses.size(); ++s)
+          engine.replay(
+              {static_cast<int64_t>(s), test.config.optimizer.lr, trained.clip_scales[s], trained.scalars[s], trained.skipped[s]});
+        EXPECT_EQ(engine.applied_steps(), 3);
+      };
+      EXPECT_EQ(run_zeroth_order_threads(again, 1, {.objective = nullptr, .before_step = replay, .initial = {}}).parameters,
+                trained.parameters);
+    }
+}
+
 TEST(ZerothOrderUpdate, ClippingScalesByTheExpectedNorm) {
   ZerothOrderCase test = sgd(1e-2);
   test.steps = 1;
