@@ -44,7 +44,6 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
     for (int p : g.parameters) overwrite &= use.fresh || !overwrites(unit, g, p);
   }
   for (const GradientUse& use : uses) {
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
     slot_of_[static_cast<size_t>(use.group)] = use.slot;
     if (use.slot >= 0) {
       Event& busy =

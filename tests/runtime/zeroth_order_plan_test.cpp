@@ -75,6 +75,7 @@ TEST(ZerothOrderPlan, LowerStagesMoveScalarsAndUpdatedParameters) {
 
 TEST(ZerothOrderPlan, FrozenParametersHaveNoStateAndNoTrafficButTheGather) {
   ZerothOrderCase test = one_live_unit(3);
+  test.config.step.queries_per_pass = 2;
   const ZerothOrderOutcome all = run_zeroth_order_threads(test, 2);
   test.config.step.scope = {"transformer.h.2.*"};
   const ZerothOrderOutcome some = run_zeroth_order_threads(test, 2);
