@@ -26,8 +26,17 @@ struct Segment {
   int64_t count;
 };
 
+// A run of elements that one rank of the group gives to another, or keeps: from == to is a copy, of nothing where source == target.
+// Ranks are those of the group. Every rank lists the same transfers in the same order with the same from, to and count.
+struct Transfer {
+  int from, to;
+  const void* source;  // read on rank `from`; elsewhere not looked at
+  void* target;        // written on rank `to`; elsewhere not looked at
+  int64_t count;
+};
+
 enum class ReduceOp : uint8_t { Sum, Max };
-enum class CollectiveKind : uint8_t { AllGather, ReduceScatter, AllReduce, Broadcast, Barrier };
+enum class CollectiveKind : uint8_t { AllGather, ReduceScatter, AllReduce, Broadcast, Exchange, Barrier };
 const char* name_of(CollectiveKind kind);
 
 // Memory that the other ranks of a communicator can read directly where the backend allows it (shared memory; registered buffers
@@ -50,14 +59,15 @@ struct CommCounters {
   struct Entry {
     int64_t calls = 0;
     // Elements that this rank receives: (W-1) * count for all-gather and reduce-scatter, twice (W-1)/W * count for all-reduce
-    // (rounded up to whole elements), count for broadcast on every rank but the root.
+    // (rounded up to whole elements), count for broadcast on every rank but the root, the counts of what other ranks give to this one
+    // for exchange.
     int64_t elements = 0;
     int64_t bytes = 0;
     double seconds = 0;  // time inside the operation, waiting for peers included
   };
-  Entry all_gather, reduce_scatter, all_reduce, broadcast, barrier;
+  Entry all_gather, reduce_scatter, all_reduce, broadcast, exchange, barrier;
   Entry scalars;  // all_reduce_scalars and all_gather_text: elements (texts: bytes) received from the other ranks
-  int64_t elements_gathered() const { return all_gather.elements + broadcast.elements; }
+  int64_t elements_gathered() const { return all_gather.elements + broadcast.elements + exchange.elements; }
   int64_t elements_reduced() const { return reduce_scatter.elements + all_reduce.elements + scalars.elements; }
 };
 
@@ -85,6 +95,9 @@ class Communicator {
                        const char* label);
   Event all_reduce(std::span<const Segment> segments, DType type, ReduceOp op, Stream& stream, const char* label);
   Event broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream, const char* label);
+  // Any number of transfers of any sizes; each moves from its source to its target alone, whatever else does (grouped ncclSend and
+  // ncclRecv). One source may go to many targets; otherwise no target overlaps a source or another target. An empty list is a handshake.
+  Event exchange(std::span<const Transfer> transfers, DType type, Stream& stream, const char* label);
   Event barrier(Stream& stream, const char* label);
 
   // Blocking conveniences for a few scalars and short texts, in the caller's thread. They take their place among the operations: the

@@ -11,10 +11,10 @@ struct Named {
   const char* name;
   CommCounters::Entry CommCounters::*entry;
 };
-constexpr std::array kOperations{
-    Named{"all_gather", &CommCounters::all_gather},      Named{"reduce_scatter", &CommCounters::reduce_scatter},
-    Named{"all_reduce", &CommCounters::all_reduce},      Named{"broadcast", &CommCounters::broadcast},
-    Named{"all_reduce_scalars", &CommCounters::scalars}, Named{"barrier", &CommCounters::barrier}};
+constexpr std::array kOperations{Named{"all_gather", &CommCounters::all_gather}, Named{"reduce_scatter", &CommCounters::reduce_scatter},
+                                 Named{"all_reduce", &CommCounters::all_reduce}, Named{"broadcast", &CommCounters::broadcast},
+                                 Named{"exchange", &CommCounters::exchange},     Named{"all_reduce_scalars", &CommCounters::scalars},
+                                 Named{"barrier", &CommCounters::barrier}};
 
 double gigabytes_per_second(const CommCounters::Entry& e) { return e.seconds > 0 ? static_cast<double>(e.bytes) / e.seconds / 1e9 : 0; }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "sharding/comm/exchange.h"
 #include "sharding/comm/impl.h"
 
 namespace zerostep {
@@ -24,6 +25,7 @@ bool overlap(const void* a, int64_t a_bytes, const void* b, int64_t b_bytes) {
 
 // Checks the caller's operands before the other ranks are bothered.
 void check_operands(const Operation& operation, int rank, int size) {
+  if (operation.kind == CollectiveKind::Exchange) return check_transfers(operation, rank, size);
   const Fingerprint what(operation);
   const bool broadcast = operation.kind == CollectiveKind::Broadcast;
   if (broadcast && (operation.root < 0 || operation.root >= size))
@@ -110,8 +112,18 @@ Event Communicator::broadcast(std::span<const Segment> segments, DType type, int
                  stream);
 }
 
+Event Communicator::exchange(std::span<const Transfer> transfers, DType type, Stream& stream, const char* label) {
+  return enqueue(impl_,
+                 {.kind = CollectiveKind::Exchange,
+                  .source_type = type,
+                  .target_type = type,
+                  .transfers = {transfers.begin(), transfers.end()},
+                  .label = label},
+                 stream);
+}
+
 Event Communicator::barrier(Stream& stream, const char* label) {
-  return enqueue(impl_, {.kind = CollectiveKind::Barrier, .segments = {}, .label = label}, stream);
+  return enqueue(impl_, {.kind = CollectiveKind::Barrier, .label = label}, stream);
 }
 
 void Communicator::all_reduce_scalars(std::span<double> values, ReduceOp op, const char* label) {
@@ -194,6 +206,11 @@ void Communicator::Impl::count(const Operation& operation, double seconds) {
     case CollectiveKind::Broadcast:
       entry = &counters_.broadcast;
       elements = operation.root == rank_ ? 0 : total;
+      break;
+    case CollectiveKind::Exchange:
+      entry = &counters_.exchange;
+      for (const Transfer& transfer : operation.transfers)
+        if (transfer.to == rank_ && transfer.from != rank_) elements += transfer.count;
       break;
     case CollectiveKind::Barrier:
       entry = &counters_.barrier;

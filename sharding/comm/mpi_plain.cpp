@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sharding/comm/exchange.h"
 #include "sharding/comm/mpi_messages.h"
 #include "sharding/comm/private_buffer.h"
 #include "sharding/comm/reduce_kernels.h"
@@ -13,7 +14,8 @@ namespace {
 std::byte* bytes_at(void* base, int64_t offset) { return static_cast<std::byte*>(base) + offset; }
 const std::byte* bytes_at(const void* base, int64_t offset) { return static_cast<const std::byte*>(base) + offset; }
 
-constexpr double kStartSeconds = 60;  // ranks may start that much later than others, whatever a collective may take
+constexpr int kTransfersInFlight = 128;  // that a rank gives at once in an exchange
+constexpr double kStartSeconds = 60;     // ranks may start that much later than others, whatever a collective may take
 
 // What every rank sends every other at the start of an operation; small operands travel with it.
 struct Header {
@@ -50,6 +52,9 @@ class PlainMpiCommunicator final : public Communicator::Impl {
           break;
         case CollectiveKind::Broadcast:
           broadcast(operation, fingerprint);
+          break;
+        case CollectiveKind::Exchange:
+          exchange(operation, fingerprint);
           break;
         case CollectiveKind::Barrier:
           break;
@@ -241,6 +246,25 @@ class PlainMpiCommunicator final : public Communicator::Impl {
       }
     }
     exchange.wait(fingerprint);
+  }
+
+  // Messages between two ranks arrive in the order of the list, which both follow.
+  void exchange(const Operation& operation, const Fingerprint& fingerprint) {
+    for (const std::vector<Transfer>& batch : batches_of(operation.transfers, size(), kTransfersInFlight)) {
+      MpiMessages exchange = messages();
+      for (const Transfer& transfer : batch) {
+        const int64_t bytes = num_bytes(transfer.count, operation.source_type);
+        if (transfer.from == transfer.to) {
+          if (transfer.to == rank() && bytes > 0 && transfer.source != transfer.target)
+            std::memcpy(transfer.target, transfer.source, static_cast<size_t>(bytes));
+        } else if (transfer.from == rank()) {
+          exchange.send(transfer.to, tags_.data, transfer.source, bytes);
+        } else if (transfer.to == rank()) {
+          exchange.receive(transfer.from, tags_.data, transfer.target, bytes);
+        }
+      }
+      exchange.wait(fingerprint);
+    }
   }
 
   std::shared_ptr<MpiJob> job_;

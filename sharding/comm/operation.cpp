@@ -19,6 +19,8 @@ const char* name_of(CollectiveKind kind) {
       return "all-reduce";
     case CollectiveKind::Broadcast:
       return "broadcast";
+    case CollectiveKind::Exchange:
+      return "exchange";
     case CollectiveKind::Barrier:
       return "barrier";
   }
@@ -28,16 +30,21 @@ const char* name_of(CollectiveKind kind) {
 int64_t Operation::total_count() const {
   int64_t total = 0;
   for (const Segment& segment : segments) total += segment.count;
+  for (const Transfer& transfer : transfers) total += transfer.count;
   return total;
 }
 
 Fingerprint::Fingerprint(const Operation& operation)
     : Fingerprint(operation.kind, static_cast<uint8_t>(operation.source_type), operation.total_count(), operation.op, operation.label) {
-  num_segments = static_cast<int32_t>(operation.segments.size());
+  num_segments = static_cast<int32_t>(operation.segments.size() + operation.transfers.size());
   root = operation.root;
   target_type = static_cast<uint8_t>(operation.target_type);
   accumulate = operation.accumulate;
   for (const Segment& segment : operation.segments) counts_hash = XXH3_64bits_withSeed(&segment.count, sizeof(segment.count), counts_hash);
+  for (const Transfer& transfer : operation.transfers) {
+    const int64_t same_everywhere[] = {transfer.from, transfer.to, transfer.count};
+    counts_hash = XXH3_64bits_withSeed(same_everywhere, sizeof(same_everywhere), counts_hash);
+  }
 }
 
 Fingerprint::Fingerprint(CollectiveKind kind, uint8_t type, int64_t total, ReduceOp op, const char* label) : total(total) {
@@ -64,7 +71,8 @@ std::string Fingerprint::describe() const {
 
 std::string Fingerprint::describe_fully() const {
   std::string text = describe();
-  if (num_segments > 1) text += fmt::format(" in {} segments", num_segments);
+  const bool exchange = kind == static_cast<uint8_t>(CollectiveKind::Exchange);
+  if (num_segments > 1) text += fmt::format(" in {} {}", num_segments, exchange ? "transfers" : "segments");
   if (target_type != source_type) text += fmt::format(" into {}", type_name(target_type));
   if (op != static_cast<uint8_t>(ReduceOp::Sum)) text += " taking the maximum";
   if (accumulate) text += " added to the target";
@@ -75,7 +83,9 @@ std::string Fingerprint::describe_fully() const {
 void fail_mismatch(int rank_a, const Fingerprint& a, int rank_b, const Fingerprint& b, int64_t operation_number) {
   std::string detail;
   if (a.describe_fully() == b.describe_fully())
-    detail = a.counts_hash != b.counts_hash ? " with segments of other sizes" : " with a label that differs further on";
+    detail = a.counts_hash == b.counts_hash                             ? " with a label that differs further on"
+             : a.kind == static_cast<uint8_t>(CollectiveKind::Exchange) ? " with transfers of other sizes or between other ranks"
+                                                                        : " with segments of other sizes";
   fail_run(
       "the ranks have diverged: at operation {} of their group rank {} runs {}, but rank {} runs {}{}. Every rank must run the same "
       "collectives in the same order: check that all ranks were started with the same program, configuration and data.",

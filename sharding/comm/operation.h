@@ -14,7 +14,8 @@ struct Operation {
   ReduceOp op = ReduceOp::Sum;
   bool accumulate = false;
   int root = 0;
-  std::vector<Segment> segments;
+  std::vector<Segment> segments = {};
+  std::vector<Transfer> transfers = {};  // of an exchange, which has no segments
   const char* label = "";
 
   int64_t total_count() const;
@@ -22,17 +23,17 @@ struct Operation {
 
 // What must be the same on every rank of a group when an operation runs. Plain data: it lies in shared memory and travels in messages.
 struct Fingerprint {
-  static constexpr uint8_t kBytes = 255;  // source_type of an exchange of bytes
+  static constexpr uint8_t kBytes = 255;  // source_type of a handshake that carries bytes
 
   uint64_t counts_hash = 0, label_hash = 0;
   int64_t total = 0;
-  int32_t num_segments = 0, root = 0;
+  int32_t num_segments = 0, root = 0;  // num_segments: of an exchange, its transfers
   uint8_t kind = 0, source_type = 0, target_type = 0, op = 0, accumulate = 0;
   char label[91] = {};  // cut to fit; the hash covers all of it
 
   explicit Fingerprint() = default;
   explicit Fingerprint(const Operation& operation);
-  // An exchange in one handshake outside the five operations: scalars, texts.
+  // A handshake that carries scalars or texts, outside the six operations.
   Fingerprint(CollectiveKind kind, uint8_t type, int64_t total, ReduceOp op, const char* label);
 
   // "all-gather of 'h.3' (1,234 elements of bf16)"

@@ -62,6 +62,7 @@ void PeerCommunicator::meet(const Fingerprint& fingerprint) {
 void PeerCommunicator::run(const Operation& operation) {
   const Fingerprint fingerprint(operation);
   guarded(fingerprint, [&] {
+    if (operation.kind == CollectiveKind::Exchange) return run_exchange(operation, fingerprint);
     int64_t elements = 0;
     for (const Segment& segment : operation.segments) elements += source_elements(operation, segment, size());
     if (num_bytes(elements, operation.source_type) <= static_cast<int64_t>(kSmallBytes)) return run_small(operation, fingerprint);
@@ -116,6 +117,7 @@ void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& 
         case CollectiveKind::Broadcast:
           if (!sends) std::memcpy(segment.target, sources_[static_cast<size_t>(operation.root)], static_cast<size_t>(bytes));
           break;
+        case CollectiveKind::Exchange:
         case CollectiveKind::Barrier:
           break;
       }
@@ -197,6 +199,7 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
       case CollectiveKind::Broadcast:
         if (operation.root != rank()) copy_bytes(segment.target, source_of(operation.root, i), static_cast<size_t>(bytes), past_cache);
         break;
+      case CollectiveKind::Exchange:
       case CollectiveKind::Barrier:
         break;
     }
@@ -245,6 +248,7 @@ void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint&
       case CollectiveKind::Broadcast:
         if (!sends) std::memcpy(bytes_at(segment.target, begin * element), sources_[static_cast<size_t>(operation.root)], bytes);
         break;
+      case CollectiveKind::Exchange:
       case CollectiveKind::Barrier:
         break;
     }

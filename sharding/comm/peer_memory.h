@@ -56,6 +56,12 @@ class PeerCommunicator final : public Communicator::Impl {
   void run_staged(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment);
   const std::byte* source_of(int rank, int segment);
 
+  // In peer_exchange.cpp.
+  void run_exchange(const Operation& operation, const Fingerprint& fingerprint);
+  void exchange_small(const Operation& operation, const Fingerprint& fingerprint);
+  // Gives whether a rank has read another one's memory, which must then stay until all have.
+  bool exchange_batch(const Operation& operation, const Fingerprint& fingerprint, std::span<const Transfer> batch, bool past_cache);
+
   std::shared_ptr<PeerMemory> memory_;
   GroupControl& control_;
   std::mutex mutex_;  // one operation at a time

@@ -48,8 +48,10 @@ TEST(CommsReport, SumsByOperation) {
   before.all_gather = {2, 100, 400, 0.5};
   after.all_gather = {4, 300, 1200, 0.502};
   after.scalars = {1, 3, 24, 0.001};
+  after.exchange = {1, 5, 10, 0.003};
   EXPECT_EQ(comms_of_step(before, after),
-            "comm | all_gather 2 x, 800 B, 2.00 ms, 0.00 GB/s | all_reduce_scalars 1 x, 24 B, 1.00 ms, 0.00 GB/s");
+            "comm | all_gather 2 x, 800 B, 2.00 ms, 0.00 GB/s | exchange 1 x, 10 B, 3.00 ms, 0.00 GB/s | all_reduce_scalars 1 x, 24 B, "
+            "1.00 ms, 0.00 GB/s");
   EXPECT_EQ(comms_of_step(after, after), "");
   CommCounters big;
   big.reduce_scatter = {10, 5000000, 20000000, 0.01};

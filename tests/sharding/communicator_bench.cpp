@@ -4,7 +4,7 @@
 // Every figure is GB/s a rank as nccl-tests count them (algorithm bandwidth): the bytes of the full buffer, which every rank has after an
 // all-gather and before a reduce-scatter, over the time from the first rank's start to the last one's end; the median of rounds taken in
 // turn. "copy" is memcpy of as many bytes by all ranks at once, from private memory to private memory; "past cache" is the same with
-// non-temporal stores. "Open MPI" is MPI_Allgather and MPI_Reduce_scatter_block on the same data.
+// non-temporal stores. "Open MPI" is MPI_Allgather and MPI_Reduce_scatter_block on the same data (for an exchange of every pair, too).
 
 #include <fmt/format.h>
 
@@ -122,6 +122,22 @@ void bench_size(Communicator& world, const Options& options, int64_t mib) {
   gather.add("Open MPI",
              [&] { MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, slot, static_cast<int>(count), MPI_FLOAT, MPI_COMM_WORLD); });
   print_row(world, "all-gather", mib, static_cast<double>(full_bytes), gather.run(repeats));
+
+  // The same by transfers between pairs of ranks: from shared memory, and from memory that only its rank can read.
+  const auto exchange = [&](const std::string& what, const float* source) {
+    std::vector<Transfer> transfers;
+    for (int step = 1; step < world.size(); ++step)
+      for (int from = 0; from < world.size(); ++from)
+        transfers.push_back({from, (from + step) % world.size(), source, slot + from * count, count});
+    Race race(world, options.rounds);
+    race.add("ours", [&] { world.exchange(transfers, DType::F32, stream, "exchange").wait(); });
+    copies(race);
+    race.add("Open MPI",
+             [&] { MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, slot, static_cast<int>(count), MPI_FLOAT, MPI_COMM_WORLD); });
+    print_row(world, what, mib, static_cast<double>(full_bytes), race.run(repeats));
+  };
+  exchange("exchange", shard);
+  exchange("  from private", static_cast<const float*>(from_memory.data()));
 
   const Segment out_segment{shard, slot, count};
   Race out(world, options.rounds);

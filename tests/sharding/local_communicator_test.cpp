@@ -94,6 +94,24 @@ TEST(LocalRanks, SilenceEndsInATimeOutThatNamesTheSilentRankAndTheCollective) {
     EXPECT_NE(error.find(part), std::string::npos) << error;
 }
 
+TEST(LocalRanks, ASilentRankIsWaitedForInAnExchangeThatItHasNoPartIn) {
+  const auto run = [&] {
+    run_local_ranks(3, {.timeout_seconds = 0.3}, [&](Communicator world) {
+      if (world.rank() == 1) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(900));
+        return;
+      }
+      Stream stream = Stream::worker("communication");
+      std::vector<float> a(1), b(2000);
+      std::vector<Transfer> transfers;
+      for (int i = 0; i < 2000; ++i) transfers.push_back({0, 2, a.data(), b.data() + i, 1});
+      world.exchange(transfers, DType::F32, stream, "matrices").wait();
+    });
+  };
+  const std::string error = run_error_of(run);
+  EXPECT_NE(error.find("rank 1 has not arrived at exchange of 'matrices' (2,000 elements of fp32) for 0.3"), std::string::npos) << error;
+}
+
 TEST(LocalRanks, ALateRankLearnsThatTheOthersHaveGivenUp) {
   std::string late;
   const auto run = [&] {
@@ -158,6 +176,8 @@ TEST(FakeCommunicator, CountsAndTouchesNothing) {
   fake.reduce_scatter({&segment, 1}, DType::BF16, DType::F32, true, stream, "h").wait();
   fake.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream, "h").wait();
   fake.broadcast({&segment, 1}, DType::F32, 5, stream, "h").wait();
+  const Transfer transfers[] = {{4, 5, nullptr, nullptr, int64_t{1} << 40}, {5, 6, nullptr, nullptr, 9}, {5, 5, nullptr, nullptr, 9}};
+  fake.exchange(transfers, DType::BF16, stream, "h").wait();
   fake.barrier(stream, "h").wait();
   const CommCounters counters = fake.counters();
   EXPECT_EQ(counters.all_gather.elements, 1023 * (int64_t{1} << 40));
@@ -165,6 +185,8 @@ TEST(FakeCommunicator, CountsAndTouchesNothing) {
   EXPECT_EQ(counters.reduce_scatter.elements, 1023 * (int64_t{1} << 40));
   EXPECT_EQ(counters.all_reduce.elements, 2046 * (int64_t{1} << 30));
   EXPECT_EQ(counters.broadcast.elements, 0);
+  EXPECT_EQ(counters.exchange.elements, int64_t{1} << 40);
+  EXPECT_EQ(counters.exchange.bytes, int64_t{1} << 41);
   double value = 3;
   fake.all_reduce_scalars({&value, 1}, ReduceOp::Sum, "s");
   EXPECT_EQ(value, 3);

@@ -184,6 +184,28 @@ TEST(SharedMemory, ARankThatIsKilledIsNoticedWithinASecond) {
   EXPECT_EQ(directory.files(), 0);
 }
 
+// The others are between two windows of an exchange of private memory, or about to begin it.
+TEST(SharedMemory, ARankThatIsKilledDuringAnExchangeIsNoticed) {
+  const std::vector<int> statuses = run_processes(2, {.timeout_seconds = 30}, {}, [](Communicator world) {
+    Stream stream = Stream::worker("communication");
+    std::vector<float> source(1 << 20), target(1 << 20);
+    const Transfer transfer{0, 1, source.data(), target.data(), 1 << 20};
+    std::thread killer;
+    if (world.rank() == 1)
+      killer = std::thread([] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        raise(SIGKILL);
+      });
+    const std::string error = run_error_of([&] {
+      for (;;) world.exchange({&transfer, 1}, DType::F32, stream, "h.7").wait();
+    });
+    EXPECT_NE(error.find("rank 1 has died"), std::string::npos) << error;
+    EXPECT_NE(error.find("exchange of 'h.7' (1,048,576 elements of fp32)"), std::string::npos) << error;
+  });
+  EXPECT_EQ(statuses[0], 0);
+  EXPECT_TRUE(WIFSIGNALED(statuses[1]));
+}
+
 TEST(SharedMemory, ASilentRankIsNamedAfterTheTimeOut) {
   const std::vector<int> statuses = run_processes(2, {.timeout_seconds = 0.3}, {}, [](Communicator world) {
     if (world.rank() == 1) {

@@ -61,6 +61,19 @@ TEST_P(MpiFailure, ASilentRankIsNamedAfterTheTimeOut) {
   end.barrier(other, "end of test").wait();
 }
 
+TEST_P(MpiFailure, ASilentRankIsNamedInAnExchange) {
+  Communicator end = world_of(GetParam()), world = world_of(GetParam(), 0.3);
+  if (world.size() == 1) return;
+  Stream stream = Stream::worker("communication"), other = Stream::inline_stream();
+  end.barrier(other, "start of test").wait();
+  if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  std::vector<float> source(3000), target(3000);
+  const Transfer transfer{0, 1, source.data(), target.data(), 3000};
+  const std::string error = run_error_of([&] { world.exchange({&transfer, 1}, DType::F32, stream, "h.3").wait(); });
+  EXPECT_NE(error.find("rank 1 has not arrived at exchange of 'h.3' (3,000 elements of fp32) for 0."), std::string::npos) << error;
+  end.barrier(other, "end of test").wait();
+}
+
 TEST_P(MpiFailure, ARankThatThrowsWakesTheOthersAtOnce) {
   Communicator world = world_of(GetParam());
   if (world.size() == 1) return;

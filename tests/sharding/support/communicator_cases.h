@@ -13,6 +13,14 @@ struct CommunicatorCase {
 };
 const std::vector<CommunicatorCase>& communicator_cases();
 
+// Its parts, a file each.
+std::vector<CommunicatorCase> gather_cases();
+std::vector<CommunicatorCase> reduce_cases();
+std::vector<CommunicatorCase> exchange_cases();
+std::vector<CommunicatorCase> mixed_cases();  // several operations, segments or kinds of memory at once
+std::vector<CommunicatorCase> group_cases();
+std::vector<CommunicatorCase> failure_cases();
+
 // What the call throws as a RunError; "" when it throws nothing.
 std::string run_error_of(const std::function<void()>& call);
 
