@@ -1,6 +1,13 @@
 #include "models/objective.h"
 
-#include <torch/torch.h>
+#include <ATen/ops/_softmax.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "base/error.h"
 

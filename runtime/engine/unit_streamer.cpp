@@ -1,6 +1,7 @@
 #include "runtime/engine/unit_streamer.h"
 
-#include <torch/torch.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <cmath>
 #include <limits>

@@ -1,6 +1,7 @@
 #include "runtime/strategy/first_order.h"
 
-#include <torch/torch.h>
+#include <ATen/ops/full.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "base/error.h"
 
