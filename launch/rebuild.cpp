@@ -25,6 +25,10 @@ void check(const Config& config, const std::string& log, const std::vector<ZoLog
   if (config.step.uses_backprop())
     fail_input("{}: step.mode is \"{}\": steps of backprop leave no scalars, so such a run cannot be rebuilt", config.file,
                config.step.mode_name);
+  if (config.optimizer.orthogonal())
+    fail_input(
+        "{}: optimizer.type is {}: the order of the sums in its matrix products depends on the machine, so such a run cannot be rebuilt",
+        config.file, config.optimizer.type_name);
   if (lines.front().seed != config.seed)
     fail_input("{}: was written with seed {}, and {} says {}: they are of two runs", log, lines.front().seed, config.file, config.seed);
   if (static_cast<int64_t>(lines.front().scalars.size()) != config.step.queries)

@@ -119,6 +119,8 @@ class ModelDefinition {
   // Patterns of the parameters near the output that forward-only training often restricts itself to: the last block's MLP, its norm and the
   // head (a tied one with its weight).
   virtual std::vector<std::string> reduced_scope() const = 0;
+  // Names of the matrices that look tokens and positions up or turn states into logits; a tied head counts once.
+  virtual std::vector<std::string> embeddings_and_head() const = 0;
   virtual int64_t vocabulary_size() const = 0;
   virtual int64_t max_sequence_length() const = 0;
 

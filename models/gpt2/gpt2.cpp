@@ -97,6 +97,11 @@ class Gpt2 final : public ModelDefinition {
     return {last + "ln_2.*", last + "mlp.*", "transformer.ln_f.*",
             options_.tie_word_embeddings ? "transformer.wte.weight" : "lm_head.weight"};
   }
+  std::vector<std::string> embeddings_and_head() const override {
+    std::vector<std::string> names{"transformer.wte.weight", "transformer.wpe.weight"};
+    if (!options_.tie_word_embeddings) names.push_back("lm_head.weight");
+    return names;
+  }
   int64_t vocabulary_size() const override { return options_.vocab_size; }
   int64_t max_sequence_length() const override { return options_.n_positions; }
 

@@ -18,10 +18,12 @@ void take(const Values& v, std::string_view path, T& target) {
 OptimizerConfig optimizer_of(const Values& v) {
   OptimizerConfig c;
   c.type_name = v.text("optimizer.type");
-  c.type = c.type_name == "Adam"   ? Optimizer::Adam
-           : c.type_name == "SGD"  ? Optimizer::SGD
-           : c.type_name == "Lion" ? Optimizer::Lion
-                                   : Optimizer::AdamW;
+  c.type = c.type_name == "Adam"     ? Optimizer::Adam
+           : c.type_name == "SGD"    ? Optimizer::SGD
+           : c.type_name == "Lion"   ? Optimizer::Lion
+           : c.type_name == "Muon"   ? Optimizer::Muon
+           : c.type_name == "MuDaMW" ? Optimizer::MuDaMW
+                                     : Optimizer::AdamW;
   const std::string p = "optimizer.params.";
   take(v, p + "lr", c.lr);
   if (const Value* betas = v.find(p + "betas")) {
@@ -37,6 +39,11 @@ OptimizerConfig optimizer_of(const Values& v) {
   if (c.type == Optimizer::AdamW) c.adam_w_mode = true;
   take(v, p + "bias_correction", c.bias_correction);
   take(v, p + "no_decay", c.no_decay);
+  if (const Value* names = v.find(p + "no_muon")) c.no_muon = names->value.get<std::vector<std::string>>();
+  if (const Value* lr = v.find(p + "muon_lr")) c.muon_lr_factor = lr->value.get<double>() / c.lr;
+  if (const Value* lr = v.find(p + "adam_lr")) c.adam_lr_factor = lr->value.get<double>() / c.lr;
+  if (const Value* adjust = v.find(p + "adjust_lr_fn")) c.match_rms_adamw = adjust->value == "match_rms_adamw";
+  take(v, p + "cautious", c.cautious);
   if (const Value* groups = v.find("optimizer.groups")) {
     for (const auto& group : groups->value) {
       OptimizerConfig::Group g;
@@ -169,6 +176,7 @@ StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
   }
   take(v, p + "blend", c.blend);
   take(v, p + "monitor_interval", c.monitor_interval);
+  take(v, p + "exact_norm", c.exact_norm);
   c.masters = v.text(p + "master_weights") == "fp32";
   const std::string transform = v.text(p + "scalar_transform");
   c.transform.kind = transform == "clip"            ? StepConfig::Transform::Kind::Clip

@@ -19,7 +19,7 @@ struct BatchConfig {
 };
 
 struct OptimizerConfig {
-  enum class Type : uint8_t { Adam, AdamW, SGD, Lion } type = Type::AdamW;
+  enum class Type : uint8_t { Adam, AdamW, SGD, Lion, Muon, MuDaMW } type = Type::AdamW;
   std::string type_name = "AdamW";
   double lr = 1e-3;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
@@ -28,6 +28,13 @@ struct OptimizerConfig {
   bool adam_w_mode = true;
   bool bias_correction = true;
   std::vector<std::string> no_decay;  // name patterns
+  // Muon and MuDaMW: the update of each matrix is made orthogonal.
+  bool orthogonal() const { return type == Type::Muon || type == Type::MuDaMW; }
+  std::optional<std::vector<std::string>>
+      no_muon;                                    // name patterns of matrices that are updated as vectors are; not given: embeddings, head
+  double muon_lr_factor = 1, adam_lr_factor = 1;  // Muon: of the matrices, of everything else
+  bool match_rms_adamw = false;                   // Muon: scaled by 0.2 sqrt(max(rows, columns)), else by sqrt(max(1, rows / columns))
+  bool cautious = false;                          // MuDaMW: entries whose momentum and gradient differ in sign stay
   struct Group {
     std::vector<std::string> patterns;
     double lr_factor = 1.0;
@@ -124,6 +131,7 @@ struct StepConfig {
   bool separate_state = false;  // alternating: each kind of step has an optimizer state of its own
   double blend = 0;             // instruct: share of the backprop gradient in the update
   int64_t monitor_interval = 0;
+  bool exact_norm = false;  // of an estimate: measured, else expected
   bool masters = true;  // false: weights live in 16 bit alone, rounded stochastically
 
   struct Transform {

@@ -300,8 +300,24 @@ class Deriver {
     }
   }
 
+  // Parameters that several optimizers have, each with a default of its own.
+  void defaults_of_optimizer() {
+    const std::string type = v_.text("optimizer.type");
+    const auto set = [&](std::string_view name, json value) {
+      const std::string path = fmt::format("optimizer.params.{}", name);
+      if (has_word(find(path)->of, type) && !v_.has(path)) v_.set(path, std::move(value), Origin::Default);
+    };
+    set("eps", type == "MuDaMW" ? 1e-6 : 1e-8);
+    set("momentum", type == "Muon" ? 0.95 : 0.0);
+    set("nesterov", type == "Muon");
+    for (const char* path : {"optimizer.params.muon_lr", "optimizer.params.adam_lr"})
+      if (v_.has(path) && v_.number("optimizer.params.lr") == 0)
+        findings_.error(path, "is a learning rate beside optimizer.params.lr 0, which a schedule scales: give lr a value above 0");
+  }
+
   void optimizer_and_scheduler() {
     if (is_auto("optimizer.params.lr")) v_.set("optimizer.params.lr", kAutoLearningRate, Origin::Auto);
+    defaults_of_optimizer();
     if (!v_.has("scheduler.type")) return;
     const std::string type = v_.text("scheduler.type");
     const auto path = [](std::string_view name) { return fmt::format("scheduler.params.{}", name); };

@@ -44,8 +44,8 @@ constexpr ContextRule kContextRules[] = {
     {"scheduler.params.cycle_momentum|scheduler.params.cycle_min_mom|scheduler.params.cycle_max_mom|scheduler.params.decay_mom_rate",
      Context::SgdScheduled, "OneCycle moves betas, and SGD has none"},
     {"step.queries|step.queries_per_pass|step.epsilon|step.estimator|step.perturbation|step.rank|step.refresh|step.direction_parallel|"
-     "step.objective|step.query_data|step.query_batch_size|step.query_sequence_length|step.master_weights|step.scalar_transform|step.clip_"
-     "deviations|"
+     "step.objective|step.query_data|step.query_batch_size|step.query_sequence_length|step.master_weights|step.scalar_transform|"
+     "step.clip_deviations|step.exact_norm|"
      "step.bp_data|step.bp_batch_size|data.bp_train",
      Context::FirstOrderOnly, "backprop alone makes no queries"},
     {"step.bp_interval|step.monitor_interval", Context::NoIntervals, "only calibrate and instruct have intervals"},

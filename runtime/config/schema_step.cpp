@@ -38,6 +38,8 @@ const Key kKeys[] = {
     {"step.scalar_transform", H, choice("none|clip|normalise|leave_one_out"), "\"none\"",
      "of a step's projected gradients: cut outliers, divide by their standard deviation, subtract the others' mean"},
     {"step.clip_deviations", H, number_above(0), "3.0", "scalar_transform \"clip\": standard deviations at which a scalar is cut"},
+    {"step.exact_norm", H, boolean(), "false",
+     "measure the norm of an estimate, by one more pass over its noise; false: take the expected one, which costs nothing"},
     {"step.monitor_interval", H, integer(0), "0",
      "calibrate, instruct: every so many backprop steps the queries are made too and their cosine to the gradient is measured; 0: where it "
      "costs nothing"},

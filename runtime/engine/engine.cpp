@@ -35,6 +35,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       directions_(config.step, config.seed),
       weights_(plan_.layout, plan_.train, state_, streamer_, directions_),
       optimizer_(config.optimizer, plan_.layout, state_, config.seed),
+      matrix_optimizer_(config.optimizer, plan_.layout, plan_.train, state_, world_, stream_, optimizer_, trace_.get()),
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
       backprop_(make_backprop(config, plan_.layout, objective)),
@@ -114,6 +115,7 @@ void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, boo
       }
       case ActionKind::Scalars:
         return;  // what follows depends on them: train_step goes on
+      case ActionKind::UpdateMatrices:
       case ActionKind::Update:
       case ActionKind::GatherUpdated:
         fail_protocol("[engine] {} before the scalars", name_of(action.kind));

@@ -15,6 +15,7 @@
 #include "runtime/engine/unit_weights.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/optim/loss_scaler.h"
+#include "runtime/optim/matrix_optimizer.h"
 #include "runtime/optim/optimizer.h"
 #include "runtime/optim/schedule.h"
 #include "runtime/strategy/directions.h"
@@ -125,6 +126,7 @@ class Engine {
   void for_each_gradient(const Use& use);
   const Plan& plan_of_queries(int64_t step) const;
   void measure_cosine(GradientSource& estimate, StepResult& result);
+  double measure_norm(GradientSource& estimate);
   void measure_unchanged(int64_t step, StepResult& result);
   [[noreturn]] void report_non_finite(int64_t step, double local_loss);
 
@@ -143,6 +145,7 @@ class Engine {
   Directions directions_;
   UnitWeights weights_;
   Optimizer optimizer_;
+  MatrixOptimizer matrix_optimizer_;
   std::unique_ptr<LrSchedule> schedule_;
   LossScaler scaler_;
   std::unique_ptr<StepStrategy> backprop_, evaluation_;

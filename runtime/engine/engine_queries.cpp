@@ -1,5 +1,8 @@
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "offload/host_optimizer.h"
 #include "runtime/engine/engine.h"
@@ -41,11 +44,12 @@ void Engine::update(int64_t step, const StepKind& kind, StepResult& result) {
   if (kind.queries)
     estimate.emplace(directions_, step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
   if (kind.queries && kind.backprop) measure_cosine(*estimate, result);
+  if (config_.step.exact_norm && estimate && !kind.backprop) result.grad_norm = measure_norm(*estimate);
   if (kind.queries && step == 0) measure_unchanged(step, result);
   UpdateScalars scalars = scalars_of(step, kind.backprop);
   result.clip_scale = clipped(result.grad_norm);
   scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * result.clip_scale : result.clip_scale);
-  apply(by_gradient ? backprop_plan() : plan_.train, scalars, by_gradient ? nullptr : &*estimate, kind.backprop);
+  apply(by_gradient ? backprop_plan() : plan_of_queries(step), scalars, by_gradient ? nullptr : &*estimate, kind.backprop);
 }
 
 void Engine::replay(const LoggedStep& logged) {
@@ -62,6 +66,10 @@ void Engine::apply(const Plan& plan, const UpdateScalars& scalars, GradientSourc
   for (++action; action != plan.actions.end(); ++action) {
     if (action->kind == ActionKind::GatherUpdated) {
       streamer_.gather_updated(action->parts, plan.options.allgather_partitions || plan.options.stage == 3);
+      continue;
+    }
+    if (action->kind == ActionKind::UpdateMatrices) {
+      matrix_optimizer_.update(action->round, scalars, source, plan.options.gradient_in_update);
       continue;
     }
     const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action->group)].name);
@@ -154,6 +162,31 @@ void Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
   });
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "cosine");
   if (sums[1] > 0 && sums[2] > 0) result.cosine = sums[0] / std::sqrt(sums[1] * sums[2]);
+}
+
+// Of a forward-only step's estimate, from what each rank owns.
+double Engine::measure_norm(GradientSource& estimate) {
+  double squares = 0;
+  for (const FlatGroup& g : plan_.layout.groups) {
+    if (!g.trainable) continue;
+    for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
+      estimate.prepare(plan_.layout.units[static_cast<size_t>(g.unit)]
+                           .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])]);
+      const int64_t blocks = (piece.count + kBlockElements - 1) / kBlockElements;
+      std::vector<double> of_block(static_cast<size_t>(blocks));
+      at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+        std::vector<float> values(kBlockElements);
+        for (int64_t b = first; b < last; ++b) {
+          const int64_t at = b * kBlockElements, n = std::min(kBlockElements, piece.count - at);
+          estimate.read(piece.parameter_offset + at, n, nullptr, values.data());
+          of_block[static_cast<size_t>(b)] = sum_of_squares(values.data(), n);
+        }
+      });
+      squares = std::accumulate(of_block.begin(), of_block.end(), squares);
+    }
+  }
+  world_.all_reduce_scalars({&squares, 1}, ReduceOp::Sum, "norm of the estimate");
+  return std::sqrt(squares);
 }
 
 void Engine::measure_unchanged(int64_t step, StepResult& result) {

@@ -46,7 +46,7 @@ ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communic
       if (plan.has_backward)
         state.gradients =
             static_cast<float*>(buffer(num_bytes(state.gradients_whole ? g.full_elements() : g.shard_elements(), DType::F32)));
-      state.optimizer_state = static_cast<float*>(buffer(options.optimizer_state_values * num_bytes(part, DType::F32)));
+      if (!g.dealt) state.optimizer_state = static_cast<float*>(buffer(options.optimizer_state_values * num_bytes(part, DType::F32)));
     }
     groups_.push_back(state);
 
@@ -70,6 +70,11 @@ ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communic
   rings(plan.gradient_rings, gradient_slots_);
   message_ = buffer(plan.message_bytes);
   copies_ = static_cast<std::byte*>(buffer(plan.copies_bytes));
+  const auto floats = [&](int64_t count) { return static_cast<float*>(buffer(num_bytes(count, DType::F32))); };
+  matrices_.optimizer_state = floats(options.matrix_state_values * plan.matrices.state_elements);
+  matrices_.work = floats(plan.matrices.work_elements);
+  matrices_.results = floats(plan.matrices.result_elements);
+  matrices_.scratch = floats(plan.matrices.scratch_elements);
   if (next != plan.buffers.size()) fail_protocol("[state] {} buffers were planned, {} are used", plan.buffers.size(), next);
 }
 

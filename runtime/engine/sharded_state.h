@@ -23,7 +23,7 @@ class ShardedState {
     float* masters = nullptr;    // of 16-bit parameters (unless they go without); else the parameters are their own masters
     float* gradients = nullptr;  // whole or shard; nullptr when frozen, or without backprop
     bool gradients_whole = false;
-    float* optimizer_state = nullptr;  // `optimizer_state_values` arrays one after the other
+    float* optimizer_state = nullptr;  // `optimizer_state_values` arrays one after the other; of dealt groups, matrices() has it
     bool update_whole = false;         // masters and state
   };
   const Group& group(int id) const { return groups_[static_cast<size_t>(id)]; }
@@ -31,6 +31,15 @@ class ShardedState {
   float* gradient_slot(int ring, int slot) const { return static_cast<float*>(slot_of(gradient_slots_, ring, slot)); }
   void* message() const { return message_; }
   std::byte* copies() const { return copies_; }  // of one visit's weights
+
+  // Of dealt parameters (MatrixDeal says where in them).
+  struct Matrices {
+    float* optimizer_state = nullptr;  // arrays of state_elements, one after the other
+    float* work = nullptr;
+    float* results = nullptr;
+    float* scratch = nullptr;
+  };
+  const Matrices& matrices() const { return matrices_; }
 
   // A contiguous run of elements that this rank updates, in every addressing.
   struct Piece {
@@ -64,6 +73,7 @@ class ShardedState {
   std::vector<Slots> parameter_slots_, gradient_slots_;
   void* message_ = nullptr;
   std::byte* copies_ = nullptr;
+  Matrices matrices_;
   std::vector<std::vector<Piece>> pieces_;
   std::vector<std::vector<FlatLayout::Piece>> owned_;
 };

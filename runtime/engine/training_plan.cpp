@@ -44,7 +44,8 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
   // Instructed directions have full rank, whatever the noise in them.
   if (instructed) with.step.perturbation = StepConfig::Perturbation::Gaussian;
   PlanOptions of_queries = options;
-  of_queries.summed_scalars = 3 * config.step.queries;
+  of_queries.summed_scalars = 3 * config.step.queries + (config.step.exact_norm && !instructed ? 1 : 0);
+  of_queries.gradient_in_update = instructed;
   // Beside the losses: products with each direction and the energy kept, the cosine, the histograms of the gradient.
   if (instructed)
     of_queries.summed_scalars += 2 * config.step.queries + 1 + 3 + (config.step.instruct.energy ? 2 * EnergyHistogram::kBins : 0);
@@ -115,6 +116,11 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   layout_options.round_robin = zero.round_robin_gradients;
   layout_options.trainable = config.model.trainable;
   layout_options.scope = scope_patterns(config.step, model);
+  if (config.optimizer.orthogonal()) {
+    layout_options.orthogonal_matrices = true;
+    layout_options.not_orthogonal = config.optimizer.no_muon.value_or(model.embeddings_and_head());
+    layout_options.deal_all = config.optimizer.cautious;
+  }
   layout_options.rest_in_fp32 = config.step.uses_queries() && config.step.masters;
 
   PlanOptions options;
@@ -132,6 +138,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.allgather_partitions = zero.allgather_partitions;
   options.contiguous_gradients = zero.contiguous_gradients;
   options.optimizer_state_values = Optimizer::state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
+  options.matrix_state_values = Optimizer::matrix_state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
   options.masters = config.step.masters;
 
   TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, {}, 0};

@@ -29,10 +29,12 @@ Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, S
   };
   check(config.no_decay, "optimizer.params.no_decay");
   for (const auto& group : config.groups) check(group.patterns, "optimizer.groups");
+  if (config.no_muon) check(*config.no_muon, "optimizer.params.no_muon");
   for (const FlatGroup& g : layout.groups) {
     auto& out = hyperparameters_.emplace_back();
     for (int p : g.parameters) {
-      const std::string& name = layout.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(p)].name;
+      const ParameterInfo& info = layout.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(p)];
+      const std::string& name = info.name;
       double factor = 1, decay = matches_any(name, config.no_decay) ? 0.0 : config.weight_decay;
       for (const auto& group : config.groups)
         if (matches_any(name, group.patterns)) {
@@ -40,6 +42,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, S
           decay = group.weight_decay.value_or(decay);
           break;
         }
+      factor *= layout.options.is_orthogonal(info) ? config.muon_lr_factor : config.adam_lr_factor;
       out.push_back({static_cast<float>(factor), static_cast<float>(decay)});
     }
   }
@@ -49,6 +52,8 @@ int Optimizer::state_values(const OptimizerConfig& config) {
   switch (config.type) {
     case OptimizerConfig::Type::Adam:
     case OptimizerConfig::Type::AdamW:
+    case OptimizerConfig::Type::Muon:
+    case OptimizerConfig::Type::MuDaMW:
       return 2;
     case OptimizerConfig::Type::Lion:
       return 1;
@@ -56,6 +61,11 @@ int Optimizer::state_values(const OptimizerConfig& config) {
       return config.momentum != 0 ? 1 : 0;
   }
   fail_protocol("[optimizer] unknown type");
+}
+
+int Optimizer::matrix_state_values(const OptimizerConfig& config) {
+  if (!config.orthogonal()) return 0;
+  return config.type == OptimizerConfig::Type::Muon ? 1 : 2;
 }
 
 struct Optimizer::Run {
@@ -119,6 +129,20 @@ void Optimizer::step_blocks(const Run& run, int64_t first, int64_t last) const {
   }
 }
 
+// From the direction of a whole parameter to the step at a learning rate of 1.
+double Optimizer::direction_scale(const Run& run) const {
+  const bool orthogonal = layout_.options.is_orthogonal(run.parameter);
+  double scale = 1;
+  if (orthogonal) {
+    const double rows = static_cast<double>(run.parameter.shape[0]), columns = static_cast<double>(run.parameter.shape[1]);
+    const bool aspect = config_.type == OptimizerConfig::Type::Muon && !config_.match_rms_adamw;
+    scale = aspect ? std::sqrt(std::max(1.0, rows / columns)) : 0.2 * std::sqrt(std::max(rows, columns));
+  }
+  if (config_.type != OptimizerConfig::Type::MuDaMW || (orthogonal && !config_.bias_correction)) return scale;
+  const double step = static_cast<double>(run.scalars.applied_steps + 1);
+  return scale * std::sqrt(1 - std::pow(run.scalars.scheduled.beta2, step)) / (1 - std::pow(run.scalars.scheduled.beta1, step));
+}
+
 void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) const {
   const ScheduledValues& now = run.scalars.scheduled;
   const double step = static_cast<double>(run.scalars.applied_steps + 1);
@@ -128,16 +152,30 @@ void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) c
   slice.gradient_scale = run.scalars.gradient_scale;
   slice.lr = static_cast<float>(lr);
   slice.weight_decay = run.hyperparameters.weight_decay;
+  if (run.group.dealt) {
+    slice.gradient_scale = static_cast<float>(direction_scale(run));
+    return sgd_step(slice, nullptr, {.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false});
+  }
   switch (config_.type) {
+    case OptimizerConfig::Type::MuDaMW:
+      // Its epsilon stands beside the uncorrected root; vectors are always corrected.
+      return adam_step(slice, state, state + run.stride,
+                       {.beta1 = now.beta1,
+                        .beta2 = now.beta2,
+                        .eps = config_.eps,
+                        .step_size = lr * std::sqrt(1 - std::pow(now.beta2, step)) / (1 - std::pow(now.beta1, step)),
+                        .inv_sqrt_bias_correction2 = 1,
+                        .decoupled = true});
     case OptimizerConfig::Type::Adam:
     case OptimizerConfig::Type::AdamW:
+    case OptimizerConfig::Type::Muon:
       return adam_step(slice, state, state + run.stride,
                        {.beta1 = now.beta1,
                         .beta2 = now.beta2,
                         .eps = config_.eps,
                         .step_size = lr / correction1,
                         .inv_sqrt_bias_correction2 = 1 / std::sqrt(correction2),
-                        .decoupled = config_.type == OptimizerConfig::Type::AdamW || config_.adam_w_mode});
+                        .decoupled = config_.type != OptimizerConfig::Type::Adam || config_.adam_w_mode});
     case OptimizerConfig::Type::SGD:
       return sgd_step(slice, state,
                       {.momentum = now.momentum,

@@ -25,8 +25,10 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed);
   // fp32 values that the optimizer keeps for each element.
   static int state_values(const OptimizerConfig& config);
-  // Updates the elements [begin, end) of this rank's part of a group, with the reduced gradient or with what `source` makes. 16-bit
-  // parameters without masters are rounded stochastically.
+  // ... for each element of a parameter that is dealt to a rank whole.
+  static int matrix_state_values(const OptimizerConfig& config);
+  // Updates the elements [begin, end) of this rank's part of a group, with the reduced gradient or with what `source` makes; of a dealt
+  // group `source` has the direction to step along. 16-bit parameters without masters are rounded stochastically.
   void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, GradientSource* source = nullptr);
 
  private:
@@ -35,6 +37,7 @@ class Optimizer {
   };
   struct Run;  // contiguous elements of one parameter in one update
   void step_slice(const Run& run, OptimizerSlice slice, float* state) const;
+  double direction_scale(const Run& run) const;
   void step_blocks(const Run& run, int64_t first, int64_t last) const;
   OptimizerConfig config_;
   uint64_t seed_;

@@ -33,6 +33,10 @@ DType ModelLayout::type_of(const ParameterInfo& parameter, DType compute_type) {
   return parameter.shape.size() >= 2 ? compute_type : DType::F32;
 }
 
+bool LayoutOptions::is_orthogonal(const ParameterInfo& parameter) const {
+  return orthogonal_matrices && parameter.shape.size() == 2 && !matches_any(parameter.name, not_orthogonal);
+}
+
 ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOptions& options) {
   ModelLayout out{units, {}, {}, {}, {}, options};
   keep_trainable(out.units, options.trainable, "model.trainable");
@@ -47,8 +51,8 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
   out.borrowed.resize(units.size());
   out.places.resize(units.size());
   for (size_t u = 0; u < units.size(); ++u) {
-    // Key: (type, compute type, trainable, persistent, borrowers), in order of first appearance.
-    using Key = std::tuple<DType, DType, bool, bool, std::vector<int>>;
+    // Key: (type, compute type, trainable, persistent, dealt, borrowers), in order of first appearance.
+    using Key = std::tuple<DType, DType, bool, bool, bool, std::vector<int>>;
     std::vector<std::pair<Key, std::vector<int>>> classes;
     for (size_t p = 0; p < out.units[u].parameters.size(); ++p) {
       const ParameterInfo& info = out.units[u].parameters[p];
@@ -58,7 +62,11 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
       if (persistent) persistent_elements += n;
       const auto used = borrowers.find({static_cast<int>(u), static_cast<int>(p)});
       const DType compute = type_of(info, options.compute_type);
-      Key key{options.rest_in_fp32 && info.trainable ? DType::F32 : compute, compute, info.trainable, persistent,
+      Key key{options.rest_in_fp32 && info.trainable ? DType::F32 : compute,
+              compute,
+              info.trainable,
+              persistent,
+              info.trainable && (options.deal_all || options.is_orthogonal(info)),
               used == borrowers.end() ? std::vector<int>{} : used->second};
       auto it = std::find_if(classes.begin(), classes.end(), [&](const auto& c) { return c.first == key; });
       if (it == classes.end()) it = classes.insert(classes.end(), {std::move(key), {}});
@@ -66,7 +74,7 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
     }
     out.places[u].resize(out.units[u].parameters.size());
     for (auto& [key, parameters] : classes) {
-      const auto& [type, compute_type, trainable, persistent, users] = key;
+      const auto& [type, compute_type, trainable, persistent, dealt, users] = key;
       const int id = static_cast<int>(out.groups.size());
       std::vector<int64_t> sizes;
       for (size_t i = 0; i < parameters.size(); ++i) {
@@ -77,10 +85,11 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
       if (!users.empty()) name += " (tied)";
       if (is_16bit(options.compute_type) && compute_type == DType::F32) name += " (fp32)";
       if (!trainable) name += " (frozen)";
+      if (dealt && !options.deal_all) name += " (matrices)";
       if (persistent) name += " (persistent)";
       FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)),
                                  options.shard_ranks > 1 ? options.max_slice_elements : 0, options.round_robin && options.shard_ranks > 1};
-      out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, users,
+      out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, dealt, users,
                             FlatLayout(sizes, layout)});
       out.own[u].push_back(id);
       for (int user : users) out.borrowed[static_cast<size_t>(user)].push_back(id);

@@ -19,6 +19,7 @@ struct FlatGroup {
   bool trainable = true;
   // Kept whole on every rank at stage 3 (a small one); gathered once after each update.
   bool persistent = false;
+  bool dealt = false;          // its parameters are updated whole, each by one rank
   std::vector<int> borrowers;  // units that use a parameter of this group besides `unit`
   FlatLayout layout;
   int64_t full_elements() const { return layout.full_elements(); }
@@ -36,6 +37,11 @@ struct LayoutOptions {
   bool round_robin = false;
   std::vector<std::string> trainable;  // patterns; empty: all
   std::vector<std::string> scope;      // patterns that narrow it further; empty: all
+  // Matrix optimizers: the update of a matrix is made orthogonal, unless its name matches a pattern of these.
+  bool orthogonal_matrices = false;
+  std::vector<std::string> not_orthogonal;
+  bool deal_all = false;  // vectors, too, are updated whole
+  bool is_orthogonal(const ParameterInfo& parameter) const;
 };
 
 // The model's parameters as flat groups. Pure data: a function of the model's description and the options.

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/plan/matrix_deal.h"
 #include "runtime/plan/model_layout.h"
 
 namespace zerostep {
@@ -37,6 +38,7 @@ enum class ActionKind : uint8_t {
   Release,         // the group's slot is free once its readers are done
   Reduce,          // enqueue the reduction of gradients
   Scalars,         // norm, overflow, loss: the one host synchronisation of a step
+  UpdateMatrices,  // optimizer on whole matrices that are dealt to ranks, one round of them
   Update,          // optimizer on this rank's part of a group
   GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
 };
@@ -65,6 +67,7 @@ struct Action {
   bool accumulate = false;                              // Reduce: adds to earlier micro-batches' sums
   bool final_reduction = false;                         // Reduce: of the step's last micro-batch
   int64_t begin = 0, end = 0;                           // Update: range of the rank's part, elements
+  int round = -1;                                       // UpdateMatrices
   int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
 };
 
@@ -102,13 +105,15 @@ struct PlanOptions {
   bool contiguous_gradients = true;  // false: a backward makes gradients of its own, which are then added to the flat buffer
   bool update = true;                // a training step; false: evaluation
   int optimizer_state_values = 0;    // fp32 values an element
+  int matrix_state_values = 0;       // ... of dealt matrices
+  bool gradient_in_update = true;    // the update reads reduced gradients; false: an estimate made where it is used
   bool masters = true;               // 16-bit parameters have fp32 masters
   int64_t summed_scalars = 2;        // of the action Scalars, in fp64: loss and norm, or the sums of the queries
   // Where parameters rest between uses. Shards on the device of the only rank need no slot.
   Tier parameter_tier = Tier::Device;
 };
 
-// The actions of one step, as data.
+// The actions of one step, as data. Where ranks differ (dealt matrices) buffers are those of the rank with most, elements rank 0's.
 struct Plan {
   PlanOptions options;
   EffectiveLimits limits;
@@ -119,6 +124,7 @@ struct Plan {
   bool has_backward = false;                             // gradients have buffers
   int64_t copies_bytes = 0;                              // of one visit's copies of weights
   int64_t message_bytes = 0;                             // of 16-bit reductions
+  MatrixDeal matrices;                                   // of an optimizer that needs them whole
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
   int64_t device_arena_bytes = 0;

@@ -33,9 +33,9 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan) {
 void list_buffers(const ModelLayout& layout, Plan& plan) {
   const PlanOptions& o = plan.options;
   plan.buffers.clear();
-  const auto add = [&](std::string name, int64_t bytes, bool communicated) {
+  const auto add = [&](const std::string& name, int64_t bytes, bool communicated) {
     if (bytes > 0)
-      plan.buffers.push_back({std::move(name), round_up(bytes, kAlignmentBytes), communicated && layout.options.shard_ranks > 1});
+      plan.buffers.push_back({name, round_up(bytes, kAlignmentBytes), communicated && layout.options.shard_ranks > 1});
   };
   for (const FlatGroup& g : layout.groups) {
     const int64_t part = updates_whole(o) ? g.full_elements() : g.shard_elements();
@@ -44,8 +44,8 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     if (has_masters(g, o)) add("masters " + g.name, num_bytes(part, DType::F32), false);
     if (plan.has_backward)
       add("gradients " + g.name, num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32),
-          keeps_gradients_whole(o));
-    add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
+          keeps_gradients_whole(o) || g.dealt);
+    if (!g.dealt) add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
   }
   for (const RingPlan& ring : plan.parameter_rings)
     add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), false);
@@ -53,6 +53,10 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), true);
   add("16-bit message", plan.message_bytes, true);
   add("copies of weights", plan.copies_bytes, false);
+  add("optimizer state of whole matrices", o.matrix_state_values * num_bytes(plan.matrices.state_elements, DType::F32), false);
+  add("whole matrices of a round", num_bytes(plan.matrices.work_elements, DType::F32), true);
+  add("updates of matrices", num_bytes(plan.matrices.result_elements, DType::F32), false);
+  add("Newton-Schulz iterations", num_bytes(plan.matrices.scratch_elements, DType::F32), false);
   plan.device_arena_bytes = 0;
   for (const PlannedBuffer& b : plan.buffers) plan.device_arena_bytes += b.bytes;
 }

@@ -349,6 +349,13 @@ class Planner {
   }
 
   void update() {
+    plan_.matrices = deal_matrices(layout_, plan_.options);
+    for (int round = 0; round < static_cast<int>(plan_.matrices.rounds.size()); ++round) {
+      Action a{.kind = ActionKind::UpdateMatrices};
+      a.round = round;
+      a.elements_gathered = elements_received(layout_, plan_.options, plan_.matrices, round, 0, plan_.options.gradient_in_update);
+      plan_.actions.push_back(std::move(a));
+    }
     // Groups that stay whole are gathered again as soon as their parts are updated; types do not mix in one collective.
     std::vector<int> bucket;
     int64_t elements = 0;
@@ -365,7 +372,7 @@ class Planner {
     for (const FlatGroup& g : layout_.groups) {
       if (!g.trainable) continue;
       const int64_t part = updates_whole(plan_.options) ? g.full_elements() : g.shard_elements();
-      for (int64_t begin = 0; begin < part; begin += std::min(plan_.limits.sub_group, part)) {
+      for (int64_t begin = 0; begin < part && !g.dealt; begin += std::min(plan_.limits.sub_group, part)) {
         Action a{.kind = ActionKind::Update};
         a.group = g.id;
         a.begin = begin;
@@ -417,6 +424,8 @@ const char* name_of(ActionKind kind) {
       return "reduce";
     case ActionKind::Scalars:
       return "scalars";
+    case ActionKind::UpdateMatrices:
+      return "update matrices";
     case ActionKind::Update:
       return "update";
     case ActionKind::GatherUpdated:

@@ -128,6 +128,10 @@ std::string plan_text(const PlanReport& report) {
   out += "\nWork\n";
   out += line("floating-point operations",
               fmt::format("{} a rank, {} in all", human_count(cost.flops), human_count(cost.flops * train.options.world)));
+  if (const MatrixDeal& deal = train.matrices; !deal.empty())
+    out += line("updates of whole matrices", fmt::format("{} of them in {} round{}; {} operations on the busiest rank of {} in all",
+                                                         deal.parameters.size(), deal.rounds.size(), deal.rounds.size() == 1 ? "" : "s",
+                                                         human_count(deal.most_flops), human_count(deal.all_flops)));
   out += line("actions", fmt::format("{}, {} of them visits (--actions prints them)", train.actions.size(), train.visits.size()));
   return out;
 }
@@ -153,10 +157,11 @@ std::string does_not_fit(const PlanReport& report) {
 
 namespace {
 
-// Of updated parameters.
+// Of updates and updated parameters.
 int64_t tail_gathered(const Plan& plan) {
   int64_t n = 0;
-  for (const Action& a : plan.actions) n += a.kind == ActionKind::GatherUpdated ? a.elements_gathered : 0;
+  for (const Action& a : plan.actions)
+    n += a.kind == ActionKind::GatherUpdated || a.kind == ActionKind::UpdateMatrices ? a.elements_gathered : 0;
   return n;
 }
 

@@ -55,6 +55,11 @@ std::string action_text(const TrainingPlan& training, const Plan& plan, const Ac
     case ActionKind::GatherUpdated:
       text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
       break;
+    case ActionKind::UpdateMatrices: {
+      const auto& round = plan.matrices.rounds[static_cast<size_t>(a.round)];
+      text += fmt::format(" of round {}, {} of them", a.round, round.parameters.size());
+      break;
+    }
     case ActionKind::Update:
       text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
       break;
@@ -88,6 +93,9 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
         break;
       case ActionKind::GatherUpdated:
         add(gather, "updated parameters", a.elements_gathered);
+        break;
+      case ActionKind::UpdateMatrices:
+        add("exchange", "whole matrices", a.elements_gathered);
         break;
       case ActionKind::Reduce:
         add(whole_sums && a.elements_gathered == 0 ? "all-reduce" : "reduce-scatter", "gradients", a.elements_reduced);

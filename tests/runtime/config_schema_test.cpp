@@ -23,8 +23,8 @@ std::string fingerprint_of_step(const StepConfig& c) {
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", c.query_batch.train_batch_size, c.query_batch.micro_batch_size,
                    c.query_batch.accumulation_steps, c.query_sequence_length, c.bp_interval, c.bp_data_name, c.zo_steps,
                    c.bp_lr.value_or(-1), c.separate_state, c.blend);
-  s += fmt::format("{} {} {} {} {} {} {} ", c.monitor_interval, c.masters, static_cast<int>(c.transform.kind), c.transform.deviations,
-                   c.instruct.energy, c.instruct.cosine, c.instruct.noise_scale);
+  s += fmt::format("{} {} {} {} {} {} {} {} ", c.monitor_interval, c.exact_norm, c.masters, static_cast<int>(c.transform.kind),
+                   c.transform.deviations, c.instruct.energy, c.instruct.cosine, c.instruct.noise_scale);
   for (const auto& schedule : {c.instruct.cosine_schedule, c.instruct.noise_schedule})
     if (schedule)
       s += fmt::format("{} {} {} {} {} ", schedule->start, schedule->end, schedule->threshold, schedule->fall, schedule->increment);
@@ -37,6 +37,8 @@ std::string fingerprint(const Config& c) {
   const auto& o = c.optimizer;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} ", static_cast<int>(o.type), o.type_name, o.lr, o.beta1, o.beta2, o.eps,
                    o.weight_decay, o.momentum, o.dampening, o.nesterov, o.adam_w_mode, o.bias_correction, o.no_decay);
+  s += fmt::format("{} {} {} {} {} ", o.no_muon.value_or(std::vector<std::string>{"embeddings and head"}), o.muon_lr_factor,
+                   o.adam_lr_factor, o.match_rms_adamw, o.cautious);
   for (const auto& g : o.groups) s += fmt::format("[{} {} {}] ", g.patterns, g.lr_factor, g.weight_decay.value_or(-1));
   const auto& l = c.scheduler;
   s += fmt::format("{} {} {} {} {} {} {} {} {} ", static_cast<int>(l.type), l.warmup_min_lr, l.warmup_max_lr, l.warmup_num_steps,
@@ -324,7 +326,8 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
   const char* step =
       "mode scope queries queries_per_pass epsilon estimator perturbation rank direction_parallel refresh query_data query_batch_size "
       "query_sequence_length bp_interval "
-      "bp_batch_size bp_data bp_lr blend zo_steps state master_weights scalar_transform clip_deviations monitor_interval instruct.kind "
+      "bp_batch_size bp_data bp_lr blend zo_steps state master_weights scalar_transform clip_deviations exact_norm monitor_interval "
+      "instruct.kind "
       "instruct.cosine instruct.noise_scale instruct.schedule.cosine.start instruct.schedule.cosine.end "
       "instruct.schedule.cosine.threshold instruct.schedule.cosine.fall instruct.schedule.cosine.increment "
       "instruct.schedule.noise_scale.start instruct.schedule.noise_scale.end instruct.schedule.noise_scale.threshold "

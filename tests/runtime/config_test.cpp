@@ -243,7 +243,28 @@ TEST(Config, Optimizers) {
   expect_words(warnings_of(silent), {"optimizer.type is not given: AdamW"});
   expect_words(tiny_refusal({"optimizer.type=SGD"}), {"optimizer.params.betas", "SGD", "momentum"});
   expect_words(tiny_refusal({"optimizer={\"type\": \"AdamWW\"}"}), {"the nearest is AdamW;"});
-  expect_words(tiny_refusal({"optimizer={\"type\": \"Muon\"}"}), {"Muon", "not in this version"});
+  const OptimizerConfig muon =
+      load_tiny({R"(optimizer={"type": "muon", "params": {"lr": 0.01, "muon_lr": 0.02, "adam_lr": 0.001}})"}).config.optimizer;
+  EXPECT_EQ(muon.type, OptimizerConfig::Type::Muon);
+  EXPECT_EQ(muon.momentum, 0.95);
+  EXPECT_TRUE(muon.nesterov);
+  EXPECT_EQ(muon.eps, 1e-8);
+  EXPECT_EQ(muon.muon_lr_factor, 2);
+  EXPECT_EQ(muon.adam_lr_factor, 0.1);
+  EXPECT_FALSE(muon.match_rms_adamw);
+  EXPECT_FALSE(muon.no_muon.has_value());
+  const OptimizerConfig mudamw =
+      load_tiny({R"(optimizer={"type": "MuDaMW", "params": {"cautious": true, "no_muon": ["a*"]}})"}).config.optimizer;
+  EXPECT_EQ(mudamw.type, OptimizerConfig::Type::MuDaMW);
+  EXPECT_EQ(mudamw.eps, 1e-6);
+  EXPECT_TRUE(mudamw.cautious);
+  EXPECT_EQ(mudamw.no_muon, std::vector<std::string>{"a*"});
+  EXPECT_TRUE(load_tiny({R"(optimizer={"type": "Muon", "params": {"adjust_lr_fn": "match_rms_adamw"}})"}).config.optimizer.match_rms_adamw);
+  EXPECT_EQ(load_tiny({R"(optimizer={"type": "SGD"})"}).config.optimizer.momentum, 0);
+  expect_words(warnings_of(load_tiny({R"(optimizer={"type": "Muon", "params": {"ns_method": "gram"}})"})), {"ns_method", "fp32"});
+  expect_words(tiny_refusal({R"(optimizer={"type": "Muon", "params": {"cautious": true}})"}), {"cautious", "Muon", "muon_lr"});
+  expect_words(tiny_refusal({R"(optimizer={"type": "Muon", "params": {"lr": 0, "muon_lr": 0.1}})"}), {"muon_lr", "lr 0"});
+  expect_words(tiny_refusal({R"(optimizer={"type": "Muon", "params": {"adjust_lr_fn": "rms"}})"}), {"adjust_lr_fn", "original"});
   expect_words(tiny_refusal({"optimizer={\"type\": \"Adagrad\"}"}), {"Adagrad", "AdamW"});
   expect_words(tiny_refusal({"optimizer.params.max_grad_norm=1.0"}), {"max_grad_norm", "gradient_clipping"});
   const OptimizerConfig groups =

@@ -128,6 +128,9 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
       case ActionKind::GatherGradient:
         EXPECT_FALSE(seen_scalars);
         break;
+      case ActionKind::UpdateMatrices:
+        EXPECT_TRUE(seen_scalars);
+        break;
       case ActionKind::Update:
       case ActionKind::GatherUpdated:
         EXPECT_TRUE(seen_scalars);

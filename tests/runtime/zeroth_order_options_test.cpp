@@ -94,6 +94,22 @@ TEST(ZerothOrderOptions, CalibrateTakesTheGradientAtItsIntervals) {
   }
 }
 
+TEST(ZerothOrderOptions, TheExactNormIsThatOfTheEstimate) {
+  for (const auto perturbation : {StepConfig::Perturbation::Gaussian, StepConfig::Perturbation::LowRank}) {
+    ZerothOrderCase test = ZerothOrderCase::tiny();
+    test.config.step.perturbation = perturbation;
+    test.config.step.queries = 3;
+    test.config.gradient_clipping = 0.5;
+    const double expected = run_zeroth_order_threads(test, 1).norms[0];
+    test.config.step.exact_norm = true;
+    expect_plain_loop(test);
+    EXPECT_GT(std::abs(run_zeroth_order_threads(test, 1).norms[0] / expected - 1), 1e-3);
+    test.config.zero.stage = 3;
+    const ZerothOrderOutcome sharded = run_zeroth_order_threads(test, 4);
+    EXPECT_EQ(sharded.last.elements_reduced, sharded.planned_reduced);
+  }
+}
+
 TEST(ZerothOrderOptions, EachDirectionMayHaveItsOwnBatch) {
   for (const Estimator estimator : {Estimator::Central, Estimator::Forward})
     for (const int64_t per_pass : {int64_t{1}, int64_t{2}, int64_t{3}}) {

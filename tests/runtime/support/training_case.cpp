@@ -9,6 +9,7 @@
 #include "offload/host_optimizer.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/plan/cost.h"
+#include "tests/runtime/support/orthogonal_reference.h"
 
 namespace zerostep::testing {
 
@@ -111,6 +112,7 @@ struct ReferenceParameter {
   ParameterInfo info;
   ModelLayout::Place place;
   std::vector<float> master, exp_avg, exp_avg_sq, gradient;
+  OrthogonalState orthogonal;
   at::Tensor tensor;  // compute type
 };
 
@@ -130,7 +132,7 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
   for (size_t u = 0; u < model->units().size(); ++u) {
     first_of_unit.push_back(parameters.size());
     for (size_t p = 0; p < model->units()[u].parameters.size(); ++p) {
-      ReferenceParameter out{layout.units[u].parameters[p], layout.places[u][p], {}, {}, {}, {}, {}};
+      ReferenceParameter out{layout.units[u].parameters[p], layout.places[u][p], {}, {}, {}, {}, {}, {}};
       const size_t n = static_cast<size_t>(out.info.num_elements());
       out.master.resize(n);
       initial_values(out.info, config.seed, 0, static_cast<int64_t>(n), out.master.data());
@@ -222,6 +224,12 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
       const double step_number = static_cast<double>(applied);
       for (auto& p : parameters) {
         if (!p.info.trainable) continue;
+        if (config.optimizer.orthogonal()) {
+          std::vector<double> gradient(p.gradient.begin(), p.gradient.end());
+          for (double& g : gradient) g *= unscale * clip;
+          reference_orthogonal_step(config.optimizer, p.info, now.lr, gradient, p.master, p.orthogonal);
+          continue;
+        }
         adam_step({.master = p.master.data(),
                    .gradient = p.gradient.data(),
                    .count = static_cast<int64_t>(p.master.size()),

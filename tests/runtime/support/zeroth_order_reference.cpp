@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/noise.h"
+#include "tests/runtime/support/orthogonal_reference.h"
 
 namespace zerostep::testing {
 namespace {
@@ -33,6 +34,7 @@ struct Parameter {
   bool trained = true;
   Values master;
   std::vector<std::optional<OptimizerState>> state = {};  // one set, or one a kind of step
+  OrthogonalState orthogonal[2] = {};
 };
 
 struct Loss {
@@ -60,7 +62,7 @@ class Loop {
       out_.scalars.emplace_back();
       const std::vector<Numbers> g = gradient ? backprop(step) : estimate(step);
       if (gradient && is_monitored(step)) measure_cosine(step, g);
-      const double norm = gradient ? norm_of(g) : estimate_norm_;
+      const double norm = gradient || step_.exact_norm ? norm_of(g) : estimate_norm_;
       const double clip = config_.gradient_clipping > 0 ? std::min(1.0, config_.gradient_clipping / (norm + 1e-6)) : 1.0;
       out_.norms.push_back(norm);
       out_.clip_scales.push_back(clip);
@@ -256,6 +258,12 @@ class Loop {
     using Type = OptimizerConfig::Type;
     const OptimizerConfig& c = config_.optimizer;
     p.state.resize(2);
+    if (c.orthogonal()) {
+      Numbers clipped = gradient;
+      for (double& value : clipped) value *= clip;
+      return reference_orthogonal_step(c, p.info, of_backprop && step_.bp_lr ? *step_.bp_lr : c.lr, clipped, p.master,
+                                       p.orthogonal[step_.separate_state && of_backprop ? 1 : 0]);
+    }
     auto& state = p.state[step_.separate_state && of_backprop ? 1 : 0];
     if (!state) state = OptimizerState{Numbers(gradient.size(), 0.0), Numbers(gradient.size(), 0.0), 0};
     const double lr = of_backprop && step_.bp_lr ? *step_.bp_lr : c.lr, decay = c.weight_decay;

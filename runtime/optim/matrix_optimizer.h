@@ -1,0 +1,52 @@
+#pragma once
+#include <vector>
+
+#include "runtime/config/config.h"
+#include "runtime/engine/sharded_state.h"
+#include "runtime/optim/gradient_source.h"
+#include "runtime/optim/optimizer.h"
+#include "sharding/communicator.h"
+
+namespace zerostep {
+
+class Trace;
+
+// Muon and MuDaMW on parameters that are dealt to ranks whole (MatrixDeal). The owner of one has its momentum, makes its direction and
+// gives it to the ranks that hold the weights; each steps along it on its own part. Reduced gradients travel to owners where they are in
+// shards; an estimate is made by the owner.
+class MatrixOptimizer {
+ public:
+  // What is passed must outlive the object. `optimizer` steps along the directions.
+  MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
+                  Stream stream, Optimizer& optimizer, Trace* trace);
+  // One round. Collective; blocks. `source`: what makes the gradient; nullptr: it is the reduced one. `reads_gradient`: the reduced
+  // gradient is needed (of what `source` makes, too).
+  void update(int round, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient);
+
+ private:
+  // The part of a parameter that lies on a rank.
+  struct Share {
+    int rank;
+    FlatLayout::Piece piece;
+  };
+  const DealtParameter& parameter(int index) const { return plan_.matrices.parameters[static_cast<size_t>(index)]; }
+  const ParameterInfo& info(const DealtParameter& p) const;
+  std::vector<Share> shares_of(const DealtParameter& p) const;
+  void gather_gradients(const MatrixDeal::Round& round);
+  void make_direction(int index, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient);
+  int64_t advance_moments(const DealtParameter& p, const UpdateScalars& scalars, const float* reduced, GradientSource* source);
+  void hand_out(const std::vector<int>& wave, const UpdateScalars& scalars);
+  void exchange(const std::vector<Transfer>& transfers, const char* label);
+
+  OptimizerConfig config_;
+  const ModelLayout& layout_;
+  const Plan& plan_;
+  ShardedState& state_;
+  Communicator shard_group_;
+  Stream stream_;
+  Optimizer& optimizer_;
+  Trace* trace_;
+  std::vector<std::vector<Share>> shares_;  // per dealt parameter: on every rank, in rank order
+};
+
+}  // namespace zerostep

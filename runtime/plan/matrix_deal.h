@@ -1,0 +1,49 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "runtime/plan/model_layout.h"
+
+namespace zerostep {
+
+struct PlanOptions;
+
+// Matrix optimizers (Muon, MuDaMW) need a parameter whole. Each one is dealt to one rank, its owner, which keeps its optimizer state and
+// works out its update; what moves is the reduced gradient to the owner, where there is one, and the result to the ranks that hold the
+// weights.
+struct DealtParameter {
+  int group = 0, parameter = 0;  // index within the group's layout
+  int owner = 0;                 // rank
+  int64_t rows = 0, columns = 0;
+  bool orthogonal = false;   // a matrix whose update is made orthogonal; else dealt because something is counted over all of it
+  int64_t state_offset = 0;  // elements: in each array of the owner's state
+  int64_t work_offset = 0;   // elements: in the owner's workspace while its round lasts
+  int64_t num_elements() const { return rows * columns; }
+};
+
+// Who does what, balanced by cost, as data. Rounds bound the workspace: in each of them an owner works on about as many elements as the
+// largest parameter has. In a wave results move, as many as the space for them holds.
+struct MatrixDeal {
+  std::vector<DealtParameter> parameters;
+  struct Round {
+    std::vector<int> parameters;          // indices, all owners'
+    std::vector<std::vector<int>> waves;  // the same, in order
+  };
+  std::vector<Round> rounds;
+  // Elements of the largest rank: state (of one value), workspace, results that arrive in one wave, what the iterations need besides.
+  int64_t state_elements = 0, work_elements = 0, result_elements = 0, scratch_elements = 0;
+  double most_flops = 0, all_flops = 0;  // of the rank with most, and of all
+
+  bool empty() const { return parameters.empty(); }
+};
+
+MatrixDeal deal_matrices(const ModelLayout& layout, const PlanOptions& options);
+
+// Elements that a rank receives in a round: reduced gradients on their way in, results on their way out.
+int64_t elements_received(const ModelLayout& layout, const PlanOptions& options, const MatrixDeal& deal, int round, int rank,
+                          bool gradients);
+
+// Multiply-adds, counted two, of the update of one parameter.
+double update_flops(const DealtParameter& parameter);
+
+}  // namespace zerostep
