@@ -1,8 +1,8 @@
 #include "models/objective.h"
 
 #include <ATen/ops/_softmax.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>

@@ -132,7 +132,7 @@ struct StepConfig {
   double blend = 0;             // instruct: share of the backprop gradient in the update
   int64_t monitor_interval = 0;
   bool exact_norm = false;  // of an estimate: measured, else expected
-  bool masters = true;  // false: weights live in 16 bit alone, rounded stochastically
+  bool masters = true;      // false: weights live in 16 bit alone, rounded stochastically
 
   struct Transform {
     enum class Kind : uint8_t { None, Clip, Normalise, LeaveOneOut } kind = Kind::None;

@@ -34,8 +34,7 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   const PlanOptions& o = plan.options;
   plan.buffers.clear();
   const auto add = [&](const std::string& name, int64_t bytes, bool communicated) {
-    if (bytes > 0)
-      plan.buffers.push_back({name, round_up(bytes, kAlignmentBytes), communicated && layout.options.shard_ranks > 1});
+    if (bytes > 0) plan.buffers.push_back({name, round_up(bytes, kAlignmentBytes), communicated && layout.options.shard_ranks > 1});
   };
   for (const FlatGroup& g : layout.groups) {
     const int64_t part = updates_whole(o) ? g.full_elements() : g.shard_elements();

@@ -56,5 +56,26 @@ std::vector<MpiCase> all_cases() {
 }
 INSTANTIATE_TEST_SUITE_P(All, MpiEquivalence, ::testing::ValuesIn(all_cases()), name_of_case);
 
+// Gradients of matrices travel to their owners and updates back between processes as they do between threads.
+TEST(MpiMatrixOptimizer, MakesWhatThreadsMakeBitwise) {
+  for (const MpiPath path : {MpiPath::Auto, MpiPath::Plain})
+    for (const auto type : {OptimizerConfig::Type::Muon, OptimizerConfig::Type::MuDaMW})
+      for (const int stage : {0, 1, 2, 3}) {
+        Communicator world = make_mpi_communicator(test::mpi_session(), {.timeout_seconds = 60}, path);
+        TrainingCase test = TrainingCase::tiny();
+        test.config.optimizer.type = type;
+        test.config.optimizer.momentum = 0.9;
+        test.config.optimizer.cautious = type == OptimizerConfig::Type::MuDaMW;
+        test.config.zero.stage = stage;
+        test.set_micro_batch(test.global_batch / world.size(), world.size());
+        const TrainingOutcome processes = run_engine(test, world), threads = run_engine_threads(test, world.size());
+        EXPECT_EQ(processes.losses, threads.losses) << "stage " << stage;
+        EXPECT_EQ(processes.parameters, threads.parameters) << "stage " << stage;
+        if (world.rank() == 0) {
+          EXPECT_EQ(processes.last.elements_gathered, processes.planned_gathered) << "stage " << stage;
+        }
+      }
+}
+
 }  // namespace
 }  // namespace zerostep::testing
