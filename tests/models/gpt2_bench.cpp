@@ -7,58 +7,17 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "models/gpt2/gpt2.h"
 #include "models/linear.h"
 #include "models/objective.h"
+#include "tests/support/plain_gpt2.h"
 
 namespace {
 
 using namespace zerostep;
 
-struct PlainBlock : torch::nn::Module {
-  PlainBlock(int64_t width, int64_t heads) : heads_(heads) {
-    using namespace torch::nn;
-    ln_1 = register_module("ln_1", LayerNorm(LayerNormOptions({width})));
-    ln_2 = register_module("ln_2", LayerNorm(LayerNormOptions({width})));
-    qkv = register_module("qkv", Linear(width, 3 * width));
-    projection = register_module("projection", Linear(width, width));
-    up = register_module("up", Linear(width, 4 * width));
-    down = register_module("down", Linear(4 * width, width));
-  }
-  at::Tensor forward(at::Tensor x) {
-    const int64_t b = x.size(0), t = x.size(1), c = x.size(2);
-    auto parts = qkv(ln_1(x)).split(c, 2);
-    for (auto& y : parts) y = y.view({b, t, heads_, c / heads_}).transpose(1, 2);
-    const auto y = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, true).transpose(1, 2).reshape({b, t, c});
-    x = x + projection(y);
-    return x + down(at::gelu(up(ln_2(x)), "tanh"));
-  }
-  int64_t heads_;
-  torch::nn::LayerNorm ln_1{nullptr}, ln_2{nullptr};
-  torch::nn::Linear qkv{nullptr}, projection{nullptr}, up{nullptr}, down{nullptr};
-};
-
-struct PlainGpt2 : torch::nn::Module {
-  PlainGpt2(const Gpt2Options& o) {
-    using namespace torch::nn;
-    wte = register_module("wte", Embedding(o.vocab_size, o.n_embd));
-    wpe = register_module("wpe", Embedding(o.n_positions, o.n_embd));
-    for (int64_t i = 0; i < o.n_layer; ++i) {
-      blocks.push_back(register_module("h" + std::to_string(i), std::make_shared<PlainBlock>(o.n_embd, o.n_head)));
-    }
-    ln_f = register_module("ln_f", LayerNorm(LayerNormOptions({o.n_embd})));
-    head = register_module("head", Linear(LinearOptions(o.n_embd, o.vocab_size).bias(false)));
-  }
-  at::Tensor loss(const Batch& batch) {
-    at::Tensor x = wte(batch.tokens) + wpe(torch::arange(batch.tokens.size(1)));
-    for (auto& block : blocks) x = block->forward(x);
-    return torch::nn::functional::cross_entropy(head(ln_f(x)).flatten(0, 1).to(at::kFloat), batch.labels.flatten());
-  }
-  torch::nn::Embedding wte{nullptr}, wpe{nullptr};
-  std::vector<std::shared_ptr<PlainBlock>> blocks;
-  torch::nn::LayerNorm ln_f{nullptr};
-  torch::nn::Linear head{nullptr};
-};
+at::Tensor loss_of(testing::PlainGpt2& model, const Batch& batch) {
+  return torch::nn::functional::cross_entropy(model.logits(batch.tokens).flatten(0, 1).to(at::kFloat), batch.labels.flatten());
+}
 
 // Our units as the engine drives them: cut at unit boundaries, gradients pre-assigned in fp32.
 class Units {
@@ -127,11 +86,8 @@ double median(std::vector<double> v) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 9;
   at::set_num_threads(1);
-  Gpt2Options o;
-  o.n_layer = 8, o.n_embd = 512, o.n_head = 8, o.n_positions = 256, o.vocab_size = 257;
-  o.resid_pdrop = o.embd_pdrop = o.attn_pdrop = 0;
-  o.tie_word_embeddings = false;
-  PlainGpt2 plain(o), plain_bf16(o);
+  const Gpt2Options o = testing::benchmark_gpt2();
+  testing::PlainGpt2 plain(o), plain_bf16(o);
   plain_bf16.to(at::kBFloat16);
   Units fp32(o, at::kFloat), bf16(o, at::kBFloat16);
   std::printf("%-10s %12s %12s %12s %12s %12s   ours/plain  bf16/fp32\n", "tokens", "plain", "units", "accumulate", "plain bf16",
@@ -142,9 +98,9 @@ int main(int argc, char** argv) {
     batch.labels = torch::randint(o.vocab_size, {samples, length}, at::kLong);
     for (int64_t i = 0; i < samples; ++i) batch.sample_ids.push_back(i);
     batch.valid_tokens = samples * length;
-    const auto plain_step = [&](PlainGpt2& model) {
+    const auto plain_step = [&](testing::PlainGpt2& model) {
       model.zero_grad();
-      model.loss(batch).backward();
+      loss_of(model, batch).backward();
     };
     std::vector<double> t[5];
     for (int r = -2; r < rounds; ++r) {

@@ -10,8 +10,8 @@
 #include <cstdlib>
 #include <map>
 
-#include "models/gpt2/gpt2.h"
 #include "runtime/engine/engine.h"
+#include "tests/support/plain_gpt2.h"
 
 namespace {
 
@@ -28,37 +28,9 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-struct PlainBlock : torch::nn::Module {
-  PlainBlock(int64_t width, int64_t heads_) : heads(heads_) {
-    ln_1 = register_module("ln_1", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
-    ln_2 = register_module("ln_2", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
-    qkv = register_module("qkv", torch::nn::Linear(width, 3 * width));
-    proj = register_module("proj", torch::nn::Linear(width, width));
-    up = register_module("up", torch::nn::Linear(width, 4 * width));
-    down = register_module("down", torch::nn::Linear(4 * width, width));
-  }
-  at::Tensor forward(at::Tensor x) {
-    const int64_t b = x.size(0), t = x.size(1), c = x.size(2);
-    auto parts = qkv(ln_1(x)).split(c, 2);
-    for (auto& p : parts) p = p.view({b, t, heads, c / heads}).transpose(1, 2);
-    const at::Tensor y = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, true).transpose(1, 2).reshape({b, t, c});
-    x = x + proj(y);
-    return x + down(at::gelu(up(ln_2(x)), "tanh"));
-  }
-  int64_t heads;
-  torch::nn::LayerNorm ln_1{nullptr}, ln_2{nullptr};
-  torch::nn::Linear qkv{nullptr}, proj{nullptr}, up{nullptr}, down{nullptr};
-};
-
 // What a user would write with torch::nn: whole graph, gradients freed after the step, fused AdamW.
-struct PlainModel : torch::nn::Module {
-  explicit PlainModel(const Gpt2Options& o) {
-    wte = register_module("wte", torch::nn::Embedding(o.vocab_size, o.n_embd));
-    wpe = register_module("wpe", torch::nn::Embedding(o.n_positions, o.n_embd));
-    for (int64_t i = 0; i < o.n_layer; ++i)
-      blocks.push_back(register_module("h" + std::to_string(i), std::make_shared<PlainBlock>(o.n_embd, o.n_head)));
-    ln_f = register_module("ln_f", torch::nn::LayerNorm(torch::nn::LayerNormOptions({o.n_embd})));
-    head = register_module("head", torch::nn::Linear(torch::nn::LinearOptions(o.n_embd, o.vocab_size).bias(false)));
+struct PlainModel : testing::PlainGpt2 {
+  explicit PlainModel(const Gpt2Options& options) : PlainGpt2(options) {
     for (auto& p : parameters()) {
       weights.push_back(p);
       moments.push_back(at::zeros_like(p));
@@ -67,10 +39,7 @@ struct PlainModel : torch::nn::Module {
     }
   }
   void step(const Batch& batch) {
-    at::Tensor x = wte(batch.tokens) + wpe(at::arange(batch.tokens.size(1)));
-    for (auto& block : blocks) x = block->forward(x);
-    const at::Tensor logits = head(ln_f(x));
-    at::cross_entropy_loss(logits.flatten(0, 1), batch.labels.flatten()).backward();
+    at::cross_entropy_loss(logits(batch.tokens).flatten(0, 1), batch.labels.flatten()).backward();
     const at::NoGradGuard no_grad;
     std::vector<at::Tensor> gradients;
     for (auto& p : weights) gradients.push_back(p.grad());
@@ -78,10 +47,6 @@ struct PlainModel : torch::nn::Module {
     at::_fused_adamw_(weights, gradients, moments, squares, {}, steps, 1e-4, 0.9, 0.999, 0.01, 1e-8, false, false);
     for (auto& p : weights) p.mutable_grad() = at::Tensor();
   }
-  torch::nn::Embedding wte{nullptr}, wpe{nullptr};
-  std::vector<std::shared_ptr<PlainBlock>> blocks;
-  torch::nn::LayerNorm ln_f{nullptr};
-  torch::nn::Linear head{nullptr};
   std::vector<at::Tensor> weights, moments, squares, steps;
 };
 
@@ -104,15 +69,7 @@ int main(int argc, char** argv) {
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 9;
   at::set_num_threads(std::getenv("OMP_NUM_THREADS") != nullptr ? std::atoi(std::getenv("OMP_NUM_THREADS")) : 1);
 
-  const Gpt2Options options{.n_layer = 8,
-                            .n_embd = 512,
-                            .n_head = 8,
-                            .n_positions = 256,
-                            .vocab_size = 257,
-                            .resid_pdrop = 0,
-                            .embd_pdrop = 0,
-                            .attn_pdrop = 0,
-                            .tie_word_embeddings = false};
+  const Gpt2Options options = testing::benchmark_gpt2();
   const auto model = make_gpt2(options);
   const auto objective = make_cross_entropy();
   const Batch batch = random_batch(samples, tokens, options.vocab_size, world.size());
