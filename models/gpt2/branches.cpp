@@ -1,13 +1,12 @@
 #include "models/gpt2/branches.h"
 
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/mm.h>
 
 #include "base/error.h"
 #include "models/branch_kernels.h"
 #include "models/gpt2/units.h"
+#include "models/product.h"
 
 namespace zerostep::gpt2 {
 
@@ -46,10 +45,11 @@ at::Tensor branch_vector(const at::Tensor& plain, const BranchPerturbation::Para
 at::Tensor branch_affine(const at::Tensor& rows, const BranchMatrix& matrix, const at::Tensor& offset, const at::Tensor& base,
                          int64_t branches) {
   const bool perturbed = matrix.inward.defined();
-  if (!perturbed && !offset.defined() && !base.defined()) return at::mm(rows, matrix.weight);
+  if (!perturbed && !offset.defined() && !base.defined()) return product(rows, matrix.weight);
   const BranchSum start{base, offset, perturbed ? branch_project(rows, matrix.inward) : at::Tensor(), matrix.outward};
   at::Tensor y = branch_sum(start, rows.size(0), matrix.weight.size(1), branches, rows.scalar_type());
-  return y.addmm_(rows, matrix.weight);
+  add_product_(y, rows, matrix.weight);
+  return y;
 }
 
 at::Tensor branch_embed(const Batch& batch, const at::Tensor& wte, const at::Tensor& wpe, const BranchPerturbation& perturbation) {

@@ -19,6 +19,7 @@
 
 #include "models/gelu.h"
 #include "models/parameter_gradient.h"
+#include "models/product.h"
 
 namespace zerostep::gpt2 {
 
@@ -50,7 +51,9 @@ at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, c
 }
 
 at::Tensor affine(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-  return at::addmm(bias.to(weight.scalar_type()), rows, weight);
+  at::Tensor y = bias.to(weight.scalar_type()).expand({rows.size(0), bias.size(0)}).clone(at::MemoryFormat::Contiguous);
+  add_product_(y, rows, weight);
+  return y;
 }
 
 // residual + dropout(rows W + b); without dropout in one pass and one product that adds.
@@ -62,7 +65,7 @@ at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const 
     return y.add_(residual);
   }
   at::Tensor y = at::add(residual, bias.to(residual.scalar_type()));
-  y.view({-1, y.size(-1)}).addmm_(rows, weight);
+  add_product_(y.view({-1, y.size(-1)}), rows, weight);
   return y;
 }
 
@@ -240,7 +243,7 @@ struct Logits : Function<Logits> {
                             const at::Tensor& weight, double epsilon) {
     context->save_for_backward({x, gain, offset, weight});
     keep(context, epsilon);
-    return at::mm(normalise(x, {gain, offset, epsilon}).rows, weight.t()).view({x.size(0), x.size(1), weight.size(0)});
+    return product(normalise(x, {gain, offset, epsilon}).rows, weight.t()).view({x.size(0), x.size(1), weight.size(0)});
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
@@ -362,7 +365,7 @@ at::Tensor mlp(const at::Tensor& x, const Norm& norm, const MlpWeights& w, const
 
 at::Tensor logits(const at::Tensor& x, const Norm& norm, const at::Tensor& weight) {
   if (!records(x, norm.gain, norm.offset, weight)) {
-    return at::mm(normalise(x, norm).rows, weight.t()).view({x.size(0), x.size(1), weight.size(0)});
+    return product(normalise(x, norm).rows, weight.t()).view({x.size(0), x.size(1), weight.size(0)});
   }
   return Logits::apply(x, norm.gain, norm.offset, weight, norm.epsilon);
 }

@@ -1,0 +1,72 @@
+#include "models/product.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace zerostep {
+namespace {
+
+struct Shape {
+  int64_t rows, in, out;
+};
+constexpr Shape kShapes[] = {{1, 8, 5}, {64, 512, 512}, {64, 512, 1536}, {33, 300, 1009}, {128, 2048, 384}, {7, 1, 4096}, {64, 512, 257}};
+
+class ProductTest : public ::testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    torch::manual_seed(1);
+    at::set_num_threads(GetParam());
+  }
+  void TearDown() override { at::set_num_threads(1); }
+
+  // Every element of `found` against the same sum in fp64.
+  static void expect_near(const at::Tensor& found, const at::Tensor& expected, double tolerance) {
+    ASSERT_EQ(found.sizes(), expected.sizes());
+    EXPECT_LE((found.to(at::kDouble) - expected).abs().max().item<double>(), tolerance * expected.abs().max().item<double>())
+        << found.sizes() << " on " << at::get_num_threads() << " threads";
+  }
+};
+
+TEST_P(ProductTest, IsTheProductOfEveryShape) {
+  for (const Shape& s : kShapes) {
+    const at::Tensor rows = torch::randn({s.rows, s.in}), matrix = torch::randn({s.in, s.out});
+    expect_near(product(rows, matrix), at::mm(rows.to(at::kDouble), matrix.to(at::kDouble)), 1e-5);
+  }
+}
+
+TEST_P(ProductTest, AddsToWhatIsThere) {
+  for (const Shape& s : kShapes) {
+    const at::Tensor rows = torch::randn({s.rows, s.in}), matrix = torch::randn({s.in, s.out}), before = torch::randn({s.rows, s.out});
+    const at::Tensor y = before.clone();
+    add_product_(y, rows, matrix);
+    expect_near(y, before.to(at::kDouble) + at::mm(rows.to(at::kDouble), matrix.to(at::kDouble)), 1e-5);
+  }
+}
+
+TEST_P(ProductTest, TakesTransposedMatricesAndStridedRows) {
+  const at::Tensor weight = torch::randn({1024, 512}), wide = torch::randn({64, 600});
+  const at::Tensor rows = wide.narrow(1, 40, 512);
+  expect_near(product(rows, weight.t()), at::mm(rows.to(at::kDouble), weight.t().to(at::kDouble)), 1e-5);
+}
+
+TEST_P(ProductTest, TakesSixteenBits) {
+  const at::Tensor rows = torch::randn({64, 512}).to(at::kBFloat16), matrix = torch::randn({512, 1024}).to(at::kBFloat16);
+  const at::Tensor y = product(rows, matrix);
+  EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+  expect_near(y, at::mm(rows.to(at::kDouble), matrix.to(at::kDouble)), 1e-2);
+}
+
+TEST_P(ProductTest, RecordsNothingForLeavesThatWantGradients) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor rows = torch::randn({64, 512}), matrix = torch::randn({512, 1024}).requires_grad_();
+  const at::Tensor y = product(rows, matrix);
+  add_product_(y, rows, matrix);
+  EXPECT_FALSE(y.requires_grad());
+  EXPECT_FALSE(y.is_inference());
+  expect_near(y, 2 * at::mm(rows.to(at::kDouble), matrix.detach().to(at::kDouble)), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, ProductTest, ::testing::Values(1, 2, 3));
+
+}  // namespace
+}  // namespace zerostep
