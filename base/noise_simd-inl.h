@@ -143,8 +143,7 @@ class NoiseTiles {
     for (int k = 0; k < 4; ++k) {
 #pragma GCC unroll 4
       for (int i = 0; i < kCount; ++i) {
-        const auto odd = hn::ShiftLeft<32>(hn::BitCast(wide, state.word[k][2 * i + 1]));
-        out.word[k][i] = hn::OddEven(hn::BitCast(d, odd), state.word[k][2 * i]);
+        out.word[k][i] = hn::OddEven(hn::DupEven(state.word[k][2 * i + 1]), state.word[k][2 * i]);
       }
     }
   }
@@ -154,7 +153,8 @@ class NoiseTiles {
   HWY_INLINE void rounds(Words<kCount>& state) const {
     const U d;
     const VU m0 = Set(d, kPhiloxM0), m1 = Set(d, kPhiloxM1);
-    const auto high = [d](auto product) HWY_ATTR { return hn::BitCast(d, hn::ShiftRight<32>(product)); };
+    // A shuffle, not a shift: x86 shifts on one of the ports that multiply.
+    const auto high = [d](auto product) HWY_ATTR { return hn::DupOdd(hn::BitCast(d, product)); };
     const auto low = [d](auto product) HWY_ATTR { return hn::BitCast(d, product); };
     auto& c = state.word;
 #pragma GCC unroll 8
@@ -220,10 +220,11 @@ class NoiseTiles {
     for (int n = 0; n < kCount; ++n) {
       s[n] = Mul(m[n], MulAdd(s[n], z[n], Set(f, p.sin[3])));
       c[n] = MulAdd(c[n], z[n], Set(f, 1.0f));
-      c[n] = Xor(c[n], hn::BitCast(f, And(angle[n], Set(u, 0x80000000u))));
-      const VF exchange = hn::BitCast(f, Add(angle[n], angle[n]));
-      first[n] = Mul(log[n], hn::IfNegativeThenElse(exchange, s[n], c[n]));
-      second[n] = Mul(log[n], hn::IfNegativeThenElse(exchange, c[n], s[n]));
+      // The cosine is positive here.
+      c[n] = hn::BitCast(f, hn::OrAnd(hn::BitCast(u, c[n]), angle[n], Set(u, 0x80000000u)));
+      const auto exchange = hn::RebindMask(f, hn::TestBit(angle[n], Set(u, 0x40000000u)));
+      first[n] = Mul(log[n], hn::IfThenElse(exchange, s[n], c[n]));
+      second[n] = Mul(log[n], hn::IfThenElse(exchange, c[n], s[n]));
     }
   }
 #else
