@@ -34,7 +34,8 @@ void fill_values(const Directions& directions, int64_t step, const ProbeBranch& 
   PerturbSlice slice;
   slice.base = parameter.values;
   (branch.weights == Weights::Plus ? slice.plus : slice.minus) = out;
-  directions.perturb(step, branch.direction, *parameter.info, slice);
+  const Directions::Perturbed perturbed{parameter.info, slice};
+  directions.perturb(step, branch.direction, {&perturbed, 1});
 }
 
 // Both signs of a direction have its right factor, and left factors of opposite signs.

@@ -52,6 +52,7 @@ void UnitWeights::use_plain() {
 
 void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
   minus_second_ = plus && minus;
+  std::vector<Directions::Perturbed> perturbed;
   for (size_t i = 0; i < groups_.size(); ++i) {
     const FlatGroup& g = layout_.groups[static_cast<size_t>(groups_[i])];
     if (!g.trainable) continue;
@@ -66,10 +67,11 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
       slice.plus = plus ? target : nullptr;
       slice.minus = minus ? target + (plus ? copy_bytes_ : 0) : nullptr;
       slice.target_type = g.compute_type;
-      directions_.perturb(step_, direction, layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[p])],
-                          slice, gradients_.empty() ? nullptr : gradients_[i] + offset);
+      perturbed.push_back({&layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[p])], slice,
+                           gradients_.empty() ? nullptr : gradients_[i] + offset});
     }
   }
+  directions_.perturb(step_, direction, perturbed);
 }
 
 void UnitWeights::use(Sign sign) {

@@ -63,24 +63,33 @@ void Directions::values(int64_t step, int64_t direction, const ParameterInfo& pa
   DirectionValues(*this, step, direction, parameter).read(begin, count, out);
 }
 
-void Directions::perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice, const float* gradient) const {
-  slice.first = static_cast<uint64_t>(parameter.first);
-  slice.epsilon = static_cast<float>(config_.epsilon);
-  const int64_t count = parameter.num_elements();
-  if (instruction_ == nullptr && !low_rank(parameter)) {
-    const NoiseKey noise = key(step, direction);
-    at::parallel_for(0, count, kGrainElements,
-                     [&](int64_t begin, int64_t end) { zerostep::perturb(part_of(slice, begin, end - begin), kind(), noise); });
-    return;
+void Directions::perturb(int64_t step, int64_t direction, std::span<const Perturbed> parameters) const {
+  const NoiseKey noise = key(step, direction);
+  std::vector<int64_t> begins{0};  // of each parameter among the elements of all
+  std::vector<std::optional<DirectionValues>> values(parameters.size());
+  for (size_t p = 0; p < parameters.size(); ++p) {
+    const ParameterInfo& parameter = *parameters[p].parameter;
+    begins.push_back(begins.back() + parameter.num_elements());
+    if (instruction_ != nullptr || low_rank(parameter)) values[p].emplace(*this, step, direction, parameter);
   }
-  const DirectionValues values(*this, step, direction, parameter);
-  at::parallel_for(0, count, kGrainElements, [&](int64_t begin, int64_t end) {
+  const auto run = [&](size_t p, int64_t begin, int64_t end) {
+    const auto& [parameter, given, gradient] = parameters[p];
+    PerturbSlice slice = given;
+    slice.first = static_cast<uint64_t>(parameter->first);
+    slice.epsilon = static_cast<float>(config_.epsilon);
+    if (!values[p]) return zerostep::perturb(part_of(slice, begin, end - begin), kind(), noise);
     std::vector<float> z(static_cast<size_t>(std::min(kBlockElements, end - begin)));
     for (int64_t at = begin; at < end; at += kBlockElements) {
       const int64_t n = std::min(kBlockElements, end - at);
-      values.read(at, n, z.data());
+      values[p]->read(at, n, z.data());
       if (instruction_ != nullptr) instruction_->apply(direction, gradient + at, n, z.data());
       perturb_with(part_of(slice, at, n), z.data());
+    }
+  };
+  at::parallel_for(0, begins.back(), kGrainElements, [&](int64_t begin, int64_t end) {
+    for (size_t p = 0; p < parameters.size(); ++p) {
+      const int64_t from = std::max(begin, begins[p]), to = std::min(end, begins[p + 1]);
+      if (from < to) run(p, from - begins[p], to - begins[p]);
     }
   });
 }

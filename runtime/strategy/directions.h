@@ -21,9 +21,13 @@ class Directions {
 
   // Elements [begin, begin + count) of a parameter's z.
   void values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const;
-  // Perturbs a whole parameter: `slice` says from where to where; its first, count and epsilon are filled in. Uses LibTorch's threads.
-  // `gradient`: the parameter's reduced gradient, of which an instructed step makes its directions.
-  void perturb(int64_t step, int64_t direction, const ParameterInfo& parameter, PerturbSlice slice, const float* gradient = nullptr) const;
+  // Perturbs whole parameters, which LibTorch's threads share out among them.
+  struct Perturbed {
+    const ParameterInfo* parameter;
+    PerturbSlice slice;               // from where to where; first, count and epsilon are filled in
+    const float* gradient = nullptr;  // the parameter's reduced gradient, of which an instructed step makes its directions
+  };
+  void perturb(int64_t step, int64_t direction, std::span<const Perturbed> parameters) const;
   // A low-rank direction of a matrix: epsilon z = left' right, left [rank, rows] (epsilon / sqrt(rank) times U') and right [rank, columns].
   void factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const;
   // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type.

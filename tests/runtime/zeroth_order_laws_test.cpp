@@ -84,7 +84,8 @@ Probe probe(const Directions& directions, int64_t number, const ParameterInfo& p
   slice.base = theta.data();
   slice.plus = plus.data();
   slice.minus = minus.data();
-  directions.perturb(3, number, parameter, slice);
+  const Directions::Perturbed perturbed{&parameter, slice};
+  directions.perturb(3, number, {&perturbed, 1});
   const bool forward = directions.config().estimator == Estimator::Forward;
   const ZerothOrder::Sums sums{loss.at(plus), loss.at(forward ? theta : minus), 1};
   return {projected_gradients(directions.config(), {&sums, 1}).scalars[0], std::max(std::abs(sums.plus), std::abs(sums.minus))};
