@@ -1,7 +1,10 @@
 #pragma once
-#include <torch/torch.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "models/gpt2/gpt2.h"
 #include "models/objective.h"
