@@ -1,13 +1,15 @@
 // Speed of forward-only steps: each line a ratio of two things measured in turns in this run, and the figure to reach. Run by hand:
-//   zeroth_order_bench [--threads 2] [--rounds 9] [--only NAME]
+//   zeroth_order_bench [--threads 2] [--rounds 9] [--only NAME] [--clock wall|processor]
+// Beside other work: OMP_WAIT_POLICY=passive zeroth_order_bench --clock processor compares processor time (of the slower rank, where
+// there are two), which neighbours disturb least; waiting does not count then, nor do threads that are unevenly busy.
 // GPT-2 of 8 layers, 512 wide, 25.6 M parameters, fp32, SGD, central differences. The bound is the time of 2q plain LibTorch forwards: the
-// model over torch::nn, inference mode, LibTorch's own allocator. Takes about 5 minutes and 1 GB.
+// model over torch::nn, inference mode, LibTorch's own allocator. Takes about 6 minutes on a quiet machine and 1 GB.
 #include <c10/core/CPUAllocator.h>
+#include <time.h>
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <functional>
 #include <optional>
 
@@ -21,10 +23,15 @@ using namespace zerostep;
 using Perturbation = StepConfig::Perturbation;
 using Work = std::function<void()>;
 
-double seconds_of(const Work& work) {
-  const auto start = std::chrono::steady_clock::now();
+double seconds_of(const Work& work, clockid_t clock) {
+  const auto now = [clock] {
+    timespec t = {};
+    clock_gettime(clock, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  };
+  const double start = now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return now() - start;
 }
 
 double median(std::vector<double> values) {
@@ -33,12 +40,12 @@ double median(std::vector<double> values) {
 }
 
 // Seconds of each work in each round; the works take turns, and each round begins with another one.
-std::vector<std::vector<double>> in_turns(const std::vector<Work>& works, int rounds) {
+std::vector<std::vector<double>> in_turns(const std::vector<Work>& works, int rounds, clockid_t clock) {
   std::vector<std::vector<double>> out(works.size());
   for (int round = -1; round < rounds; ++round)
     for (size_t i = 0; i < works.size(); ++i) {
       const size_t work = (i + static_cast<size_t>(round + 1)) % works.size();
-      const double seconds = seconds_of(works[work]);
+      const double seconds = seconds_of(works[work], clock);
       if (round >= 0) out[work].push_back(seconds);
     }
   return out;
@@ -177,6 +184,15 @@ class BareProducts {
   std::vector<Product> products_;
 };
 
+// What lines are measured with: one rank, and how.
+struct Setting {
+  Communicator alone;
+  int rounds;
+  bool processor_time;
+  clockid_t clock() const { return processor_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC; }
+  clockid_t clock_of_a_rank() const { return processor_time ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC; }
+};
+
 struct Found {
   double ratio;
   std::string note = {};
@@ -188,42 +204,43 @@ struct Line {
   std::function<Found()> measure;
 };
 
-Found step_over_bound(const StepShape& step, const Communicator& alone, int rounds) {
+Found step_over_bound(const StepShape& step, const Setting& setting) {
   PlainForwards plain(step.shape);
-  Steps steps(step, alone);
-  const auto seconds = in_turns({[&] { plain.run(2 * step.queries); }, [&] { steps.run(); }}, rounds);
+  Steps steps(step, setting.alone);
+  const auto seconds = in_turns({[&] { plain.run(2 * step.queries); }, [&] { steps.run(); }}, setting.rounds, setting.clock());
   return {median_ratio(seconds[1], seconds[0]),
           fmt::format("{:.0f} ms over {:.0f} ms", 1e3 * median(seconds[1]), 1e3 * median(seconds[0]))};
 }
 
-Found eight_over_one(const StepShape& eight, const Communicator& alone, int rounds) {
+Found eight_over_one(const StepShape& eight, const Setting& setting) {
   StepShape one = eight;
   one.queries = 1;
-  Steps of_eight(eight, alone), of_one(one, alone);
+  Steps of_eight(eight, setting.alone), of_one(one, setting.alone);
   const auto of_one_eight_times = [&] {
     for (int i = 0; i < 8; ++i) of_one.run();
   };
-  const auto seconds = in_turns({[&] { of_eight.run(); }, of_one_eight_times}, rounds);
+  const auto seconds = in_turns({[&] { of_eight.run(); }, of_one_eight_times}, setting.rounds, setting.clock());
   return {median_ratio(seconds[0], seconds[1])};
 }
 
 // The same at few tokens, where the weights' own traffic is what queries share, over what bare products and updates gain.
-Found eight_over_one_over_bare(const Communicator& alone, int rounds) {
+Found eight_over_one_over_bare(const Setting& setting) {
   const int64_t rank = StepConfig().rank;
-  Steps of_eight({Perturbation::LowRank, kTiny, 8}, alone), of_one({Perturbation::LowRank, kTiny, 1}, alone);
+  Steps of_eight({Perturbation::LowRank, kTiny, 8}, setting.alone), of_one({Perturbation::LowRank, kTiny, 1}, setting.alone);
   BareProducts bare_of_eight(kTiny, 8, rank), bare_of_one(kTiny, 1, rank);
   const auto eight_times = [](auto& of_one_direction) {
     for (int i = 0; i < 8; ++i) of_one_direction.run();
   };
-  const auto seconds = in_turns(
-      {[&] { of_eight.run(); }, [&] { eight_times(of_one); }, [&] { bare_of_eight.run(); }, [&] { eight_times(bare_of_one); }}, rounds);
+  const auto seconds =
+      in_turns({[&] { of_eight.run(); }, [&] { eight_times(of_one); }, [&] { bare_of_eight.run(); }, [&] { eight_times(bare_of_one); }},
+               setting.rounds, setting.clock());
   const double ours = median_ratio(seconds[0], seconds[1]), bare = median_ratio(seconds[2], seconds[3]);
   return {ours / bare, fmt::format("{:.2f} over {:.2f}; a step of 8 is {:.2f} x its bare products and update", ours, bare,
                                    median_ratio(seconds[0], seconds[2]))};
 }
 
 // Two ranks are two threads, each with one LibTorch thread; so has the rank that runs alone.
-Found two_ranks_over_one(const StepShape& step, const Communicator& alone, int rounds) {
+Found two_ranks_over_one(const StepShape& step, const Setting& setting) {
   Found found{0};
   run_local_ranks(2, {}, [&](Communicator world) {
     at::set_num_threads(1);
@@ -231,22 +248,23 @@ Found two_ranks_over_one(const StepShape& step, const Communicator& alone, int r
     const auto together = [&] { world.barrier(stream, "benchmark").wait(); };
     Steps shared(step, world);
     std::optional<Steps> solo;
-    if (world.rank() == 0) solo.emplace(step, alone);
-    const auto seconds = in_turns({[&] {
-                                     if (solo) solo->run();
-                                     together();
-                                   },
-                                   [&] {
-                                     shared.run();
-                                     together();
-                                   }},
-                                  rounds);
+    if (world.rank() == 0) solo.emplace(step, setting.alone);
+    auto seconds = in_turns({[&] {
+                               if (solo) solo->run();
+                               together();
+                             },
+                             [&] {
+                               shared.run();
+                               together();
+                             }},
+                            setting.rounds, setting.clock_of_a_rank());
+    world.all_reduce_scalars(seconds[1], ReduceOp::Max, "seconds of the slower rank");
     if (solo) found.ratio = median_ratio(seconds[0], seconds[1]);
   });
   return found;
 }
 
-std::vector<Line> lines(const Communicator& alone, int rounds, int threads) {
+std::vector<Line> lines(const Setting& setting, int threads) {
   struct Distribution {
     Perturbation kind;
     const char* name;
@@ -254,31 +272,32 @@ std::vector<Line> lines(const Communicator& alone, int rounds, int threads) {
   };
   const Distribution distributions[] = {
       {Perturbation::Gaussian, "gaussian", 1.5}, {Perturbation::Rademacher, "rademacher", 1.25}, {Perturbation::LowRank, "low_rank", 1.05}};
-  const int long_rounds = std::min(rounds, 3);
+  Setting of_long = setting;
+  of_long.rounds = std::min(setting.rounds, 3);
   std::vector<Line> out;
   for (const auto& d : distributions)
     out.push_back({d.name, "ZO step over 2q plain forwards, 64 tokens, q = 8", d.reach, false, [=] {
-                     return step_over_bound({d.kind, kShort, 8}, alone, rounds);
+                     return step_over_bound({d.kind, kShort, 8}, setting);
                    }});
   for (const auto& d : distributions)
     out.push_back({fmt::format("{}_1024", d.name), "the same, 1,024 tokens", 1.05, false, [=] {
-                     return step_over_bound({d.kind, kLong, 8}, alone, long_rounds);
+                     return step_over_bound({d.kind, kLong, 8}, of_long);
                    }});
   for (const auto& d : distributions)
     out.push_back({fmt::format("{}_queries", d.name), "q = 8 over q = 1, seconds a direction, 64 tokens", 0.9, false, [=] {
-                     return eight_over_one({d.kind, kShort, 8}, alone, rounds);
+                     return eight_over_one({d.kind, kShort, 8}, setting);
                    }});
   out.push_back({"low_rank_queries_8", "the same, 8 tokens, over that of bare products and updates", 1.15, false,
-                 [=] { return eight_over_one_over_bare(alone, rounds); }});
+                 [=] { return eight_over_one_over_bare(setting); }});
   if (threads < 2) return out;
-  for (const auto& [shape, suffix, tokens] : {std::tuple(kShort, "", "64"), std::tuple(kLong, "_1024", "1,024")})
-    for (const int stage : {0, 1})
-      out.push_back(
-          {fmt::format("ranks_stage_{}{}", stage, suffix),
-           fmt::format("2 ranks over 1, direction_parallel 2, stage {}, gaussian, {} tokens, q = 8", stage, tokens), 1.9, true,
-           [=, shape = shape] {
-             return two_ranks_over_one({Perturbation::Gaussian, shape, 8, stage}, alone, shape.samples > 1 ? long_rounds : rounds);
-           }});
+  for (const bool many : {false, true})
+    for (const int stage : {0, 1}) {
+      const StepShape step{Perturbation::Gaussian, many ? kLong : kShort, 8, stage};
+      out.push_back({fmt::format("ranks_stage_{}{}", stage, many ? "_1024" : ""),
+                     fmt::format("2 ranks over 1, direction_parallel 2, stage {}, gaussian, {}", stage,
+                                 many ? "1,024 tokens, q = 8" : "64 tokens, q = 8"),
+                     1.9, true, [=] { return two_ranks_over_one(step, many ? of_long : setting); }});
+    }
   return out;
 }
 
@@ -294,6 +313,7 @@ int number_of(const std::string& option, const char* text) {
 void run(int argc, char** argv) {
   int threads = 2, rounds = 9;
   std::string only;
+  bool processor_time = false;
   for (int i = 1; i < argc; i += 2) {
     const std::string option = argv[i];
     const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
@@ -303,16 +323,20 @@ void run(int argc, char** argv) {
       rounds = number_of(option, value);
     else if (option == "--only" && value != nullptr)
       only = value;
+    else if (option == "--clock" && value != nullptr && (std::string_view(value) == "wall" || std::string_view(value) == "processor"))
+      processor_time = std::string_view(value) == "processor";
     else
-      fail_input("expected [--threads N] [--rounds N] [--only NAME], found \"{}\"", option);
+      fail_input("expected [--threads N] [--rounds N] [--only NAME] [--clock wall|processor], found \"{} {}\"", option,
+                 value == nullptr ? "" : value);
   }
   MpiSession session(&argc, &argv);
-  const Communicator alone = make_mpi_communicator(session, {});
+  const Setting setting{make_mpi_communicator(session, {}), rounds, processor_time};
   install_metered_allocator();
-  fmt::print("GPT-2 8 x 512, 25.6 M parameters, {} threads, medians of {} rounds (3 at 1,024 tokens)\n", threads, rounds);
+  fmt::print("GPT-2 8 x 512, 25.6 M parameters, {} threads, medians of {} rounds (3 at 1,024 tokens), {}\n", threads, rounds,
+             processor_time ? "processor time" : "wall time");
   std::string names;
   bool any = false;
-  for (const Line& line : lines(alone, rounds, threads)) {
+  for (const Line& line : lines(setting, threads)) {
     names += (names.empty() ? "" : ", ") + line.name;
     if (!only.empty() && only != line.name) continue;
     any = true;
