@@ -1,7 +1,6 @@
 // Forward and backward of GPT-2's units against the same model written plainly over torch's modules, tokens per second, interleaved in one
 // run.
 //   OMP_NUM_THREADS=1 gpt2_bench [rounds]
-#include <time.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -10,10 +9,12 @@
 #include "models/linear.h"
 #include "models/objective.h"
 #include "tests/support/plain_gpt2.h"
+#include "tests/support/timing.h"
 
 namespace {
 
 using namespace zerostep;
+using testing::median;
 
 at::Tensor loss_of(testing::PlainGpt2& model, const Batch& batch) {
   return torch::nn::functional::cross_entropy(model.logits(batch.tokens).flatten(0, 1).to(at::kFloat), batch.labels.flatten());
@@ -64,23 +65,11 @@ class Units {
   std::vector<std::unique_ptr<Unit>> units_;
 };
 
+// The thread's own time: other programs disturb it little, and everything runs in this thread.
 template <typename F>
 double seconds(const F& f) {
-  // The thread's own time: other programs disturb it little, and everything runs in this thread.
-  const auto now = [] {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  };
-  const double start = now();
-  f();
-  return now() - start;
+  return testing::seconds_of(f, CLOCK_THREAD_CPUTIME_ID);
 }
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + v.size() / 2, v.end());
-  return v[v.size() / 2];
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {

@@ -17,9 +17,12 @@
 
 #include "base/error.h"
 #include "offload/host_optimizer.h"
+#include "tests/support/timing.h"
 
 namespace zerostep {
 namespace {
+
+using testing::median;
 
 // Memory in huge pages where the system grants them, as the runtime's arenas are.
 class Array {
@@ -68,11 +71,6 @@ struct Row {
   std::function<void(int64_t, int64_t)> work;
   std::vector<double> seconds = {};
 };
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<int64_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
 
 int run(int64_t n, int rounds) {
   const Array p(n), g(n), m(n), v(n), copy(n), half(n / 2 + 1);

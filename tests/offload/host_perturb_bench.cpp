@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "offload/host_optimizer.h"
 #include "offload/host_perturb.h"
+#include "tests/support/timing.h"
 
 namespace zerostep {
 namespace {
@@ -58,15 +59,7 @@ struct Row {
   std::vector<double> seconds = {};
 };
 
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<int64_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
-double ratio(const Row& reference, const Row& row) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < row.seconds.size(); ++i) ratios.push_back(reference.seconds[i] / row.seconds[i]);
-  return median(ratios);
-}
+double ratio(const Row& reference, const Row& row) { return testing::median_ratio(reference.seconds, row.seconds); }
 
 void measure(std::vector<Row>& rows, int rounds, int repeats) {
   for (int round = -1; round < rounds; ++round) {
@@ -118,7 +111,7 @@ void run(int64_t n, int rounds, int repeats) {
              rounds);
   fmt::print("{:<26} {:>10} {:>14} {:>16}\n", "", "M elem/s", "of fill_normal", "bytes / memcpy's");
   for (const auto& row : rows) {
-    const double elements = static_cast<double>(n) * repeats / median(row.seconds);
+    const double elements = static_cast<double>(n) * repeats / testing::median(row.seconds);
     fmt::print("{:<26} {:>10.0f} {:>14.2f} {:>16.2f}\n", row.name, elements / 1e6, ratio(rows[0], row),
                row.bytes_per_element / 8 * ratio(rows[1], row));
   }

@@ -14,19 +14,15 @@
 #include <vector>
 
 #include "runtime/data/data_stream.h"
+#include "tests/support/timing.h"
 
 namespace {
 
 using namespace zerostep;
+using testing::seconds_of;
 namespace fs = std::filesystem;
 
 constexpr int kRounds = 3;
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 void age(const fs::path& file, std::chrono::hours hours) { fs::last_write_time(file, fs::file_time_type::clock::now() - hours); }
 

@@ -12,21 +12,13 @@
 
 #include "runtime/engine/engine.h"
 #include "tests/support/plain_gpt2.h"
+#include "tests/support/timing.h"
 
 namespace {
 
 using namespace zerostep;
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
+using testing::median;
+using testing::seconds_of;
 
 // What a user would write with torch::nn: whole graph, gradients freed after the step, fused AdamW.
 struct PlainModel : testing::PlainGpt2 {

@@ -5,7 +5,6 @@
 // GPT-2 of 8 layers, 512 wide, 25.6 M parameters, fp32, SGD, central differences. The bound is the time of 2q plain LibTorch forwards: the
 // model over torch::nn, inference mode, LibTorch's own allocator. Takes about 6 minutes on a quiet machine and 1 GB.
 #include <c10/core/CPUAllocator.h>
-#include <time.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -16,28 +15,16 @@
 #include "base/error.h"
 #include "runtime/engine/engine.h"
 #include "tests/support/plain_gpt2.h"
+#include "tests/support/timing.h"
 
 namespace {
 
 using namespace zerostep;
 using Perturbation = StepConfig::Perturbation;
 using Work = std::function<void()>;
-
-double seconds_of(const Work& work, clockid_t clock) {
-  const auto now = [clock] {
-    timespec t = {};
-    clock_gettime(clock, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  };
-  const double start = now();
-  work();
-  return now() - start;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
+using testing::median;
+using testing::median_ratio;
+using testing::seconds_of;
 
 // Seconds of each work in each round; the works take turns, and each round begins with another one.
 std::vector<std::vector<double>> in_turns(const std::vector<Work>& works, int rounds, clockid_t clock) {
@@ -49,12 +36,6 @@ std::vector<std::vector<double>> in_turns(const std::vector<Work>& works, int ro
       if (round >= 0) out[work].push_back(seconds);
     }
   return out;
-}
-
-double median_ratio(const std::vector<double>& a, const std::vector<double>& b) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < a.size(); ++i) ratios.push_back(a[i] / b[i]);
-  return median(ratios);
 }
 
 struct Shape {

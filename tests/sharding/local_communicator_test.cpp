@@ -75,40 +75,38 @@ TEST(LocalRanks, FailureReachesAGroupThatDoesNotHoldTheFailingRank) {
   EXPECT_EQ(run_error_of(run), "the original");
 }
 
-TEST(LocalRanks, SilenceEndsInATimeOutThatNamesTheSilentRankAndTheCollective) {
-  const auto run = [&] {
+// What two of three ranks say of an operation in which rank 1 never arrives.
+std::string error_of_silence(const std::function<void(Communicator&, Stream&)>& operation) {
+  return run_error_of([&] {
     run_local_ranks(3, {.timeout_seconds = 0.3}, [&](Communicator world) {
       if (world.rank() == 1) {
         std::this_thread::sleep_for(std::chrono::milliseconds(900));
         return;
       }
       Stream stream = Stream::worker("communication");
-      std::vector<float> a(1234), b(3 * 1234);
-      const Segment segment{a.data(), b.data(), 1234};
-      world.all_gather({&segment, 1}, DType::F32, stream, "h.3").wait();
+      operation(world, stream);
     });
-  };
-  const std::string error = run_error_of(run);
+  });
+}
+
+TEST(LocalRanks, SilenceEndsInATimeOutThatNamesTheSilentRankAndTheCollective) {
+  const std::string error = error_of_silence([](Communicator& world, Stream& stream) {
+    std::vector<float> a(1234), b(3 * 1234);
+    const Segment segment{a.data(), b.data(), 1234};
+    world.all_gather({&segment, 1}, DType::F32, stream, "h.3").wait();
+  });
   for (const char* part :
        {"rank 1 has not arrived at all-gather of 'h.3' (1,234 elements of fp32) for 0.3", "run.collective_timeout_seconds"})
     EXPECT_NE(error.find(part), std::string::npos) << error;
 }
 
 TEST(LocalRanks, ASilentRankIsWaitedForInAnExchangeThatItHasNoPartIn) {
-  const auto run = [&] {
-    run_local_ranks(3, {.timeout_seconds = 0.3}, [&](Communicator world) {
-      if (world.rank() == 1) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(900));
-        return;
-      }
-      Stream stream = Stream::worker("communication");
-      std::vector<float> a(1), b(2000);
-      std::vector<Transfer> transfers;
-      for (int i = 0; i < 2000; ++i) transfers.push_back({0, 2, a.data(), b.data() + i, 1});
-      world.exchange(transfers, DType::F32, stream, "matrices").wait();
-    });
-  };
-  const std::string error = run_error_of(run);
+  const std::string error = error_of_silence([](Communicator& world, Stream& stream) {
+    std::vector<float> a(1), b(2000);
+    std::vector<Transfer> transfers;
+    for (int i = 0; i < 2000; ++i) transfers.push_back({0, 2, a.data(), b.data() + i, 1});
+    world.exchange(transfers, DType::F32, stream, "matrices").wait();
+  });
   EXPECT_NE(error.find("rank 1 has not arrived at exchange of 'matrices' (2,000 elements of fp32) for 0.3"), std::string::npos) << error;
 }
 
