@@ -107,6 +107,15 @@ class NoiseTiles {
   HWY_INLINE void signs(uint64_t tile, float* HWY_RESTRICT out) const {
     visit_signs<kTiles>(tile, [out](VF z, size_t i) HWY_ATTR { StoreU(z, F(), out + i); });
   }
+  // Signs [begin, end) of the tile, both multiples of 16.
+  HWY_INLINE void signs(uint64_t tile, uint64_t begin, uint64_t end, float* HWY_RESTRICT out) const {
+    for_words<1>(tile, kNoiseSignTile, [=](const auto& w, size_t at, auto, size_t) HWY_ATTR {
+      for (uint64_t i = begin; i < end; i += 16) {
+        const VU word = hn::ShiftLeftSame(w.word[i / 512][0], static_cast<int>(i % 512 / 16));
+        StoreU(hn::BitCast(F(), hn::OrAnd(Set(U(), 0x3F800000u), word, Set(U(), 0x80000000u))), F(), out + (i - begin) + at);
+      }
+    });
+  }
 
  private:
   template <int kCount>
@@ -263,6 +272,11 @@ class NoiseTiles {
   template <int kTiles>
   void signs(uint64_t tile, float* out) const {
     visit_signs<kTiles>(tile, [out](float z, size_t i) { out[i] = z; });
+  }
+  void signs(uint64_t tile, uint64_t begin, uint64_t end, float* out) const {
+    visit_signs<1>(tile, [=](float z, size_t i) {
+      if (i >= begin && i < end) out[i - begin] = z;
+    });
   }
 
  private:

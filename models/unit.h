@@ -46,6 +46,7 @@ struct ParameterInfo {
   int64_t first = 0;           // global element index of element 0: registration order, no padding, a tied weight once
   ParameterInit init;
   bool trainable = true;
+  bool out_by_in = false;  // a matrix [out, in], which products use transposed, instead of [in, out]
   // Under FreshGradients (models/linear.h) the unit's backward writes every element of a pre-assigned gradient, once per backward: the
   // buffer needs no zeroing. Otherwise the backward adds to what is there.
   bool overwritten_gradient = false;
@@ -72,6 +73,7 @@ struct ActivationCost {
   int64_t saved_bytes = 0;                // held from forward to backward besides input and output
   int64_t forward_transient_bytes = 0;    // highest extra during forward (beyond saved and output), graph recorded
   int64_t inference_transient_bytes = 0;  // highest extra during forward without a graph (beyond output)
+  int64_t inference_product_bytes = 0;    // the same, of moments at which a product is made, with what it takes itself
   // Highest extra during backward beyond input, saved and output (incoming and outgoing gradients counted), with fresh gradient buffers.
   int64_t backward_transient_bytes = 0;
   // The same when gradients add to earlier micro-batches': products pass through a temporary.

@@ -101,6 +101,21 @@ struct PerturbOp {
   }
 };
 
+// The same for one row of a tile, which stays in the caches.
+struct PerturbRowOp {
+  static constexpr bool kFromRegisters = true;
+  const float* base;
+  float *plus, *minus;
+  float epsilon;
+
+  template <class L>
+  HWY_INLINE void at(int64_t i, typename L::V z) const {
+    const auto value = L::load(base + i);
+    if (plus != nullptr) L::store(L::fma(L::set(epsilon), z, value), plus + i);
+    if (minus != nullptr) L::store(L::fma(L::set(-epsilon), z, value), minus + i);
+  }
+};
+
 // acc = (from_zero ? 0 : acc) + scalar z, times scale where `finish` says so.
 struct AccumulateOp {
   static constexpr bool kFromRegisters = true;
@@ -144,8 +159,13 @@ HWY_NOINLINE void for_signs(const NoiseKey& key, uint64_t first, int64_t count, 
   for_tiles<kNoiseSignTile, 1>(key, first, count,
                                [&](const NoiseTiles& tiles, uint64_t tile, auto, uint64_t skip, uint64_t n, uint64_t at) HWY_ATTR {
                                  alignas(64) float z[kNoiseSignTile];
-                                 tiles.signs<1>(tile, z);
-                                 for_values(op, at, n, z + skip);
+                                 const uint64_t begin = skip / 16 * 16, end = (skip + n + 15) / 16 * 16;
+                                 if (end - begin < kNoiseSignTile) {
+                                   tiles.signs(tile, begin, end, z);
+                                 } else {
+                                   tiles.signs<1>(tile, z);
+                                 }
+                                 for_values(op, at, n, z + (skip - begin));
                                });
 }
 template <class Op>
@@ -157,6 +177,17 @@ void for_noise(NoiseKind kind, const NoiseKey& key, uint64_t first, int64_t coun
 void perturb_target(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
   with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>)
                         HWY_ATTR { for_noise(kind, key, slice.first, slice.count, PerturbOp<kBase, kTarget>(slice)); });
+}
+// What lies ahead in memory is the next row.
+void perturb_tile_target(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key) {
+  constexpr int64_t kRowsAhead = 2, kLine = 16;
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    const float* base = tile.base + r * tile.stride;
+    for (int64_t i = 0; i < tile.columns && r + kRowsAhead < tile.rows; i += kLine) hwy::Prefetch(base + kRowsAhead * tile.stride + i);
+    const auto target = [&](float* of_tile) { return of_tile == nullptr ? nullptr : of_tile + r * tile.columns; };
+    const PerturbRowOp op{base, target(tile.plus), target(tile.minus), tile.epsilon};
+    for_noise(kind, key, tile.first + static_cast<uint64_t>(r * tile.stride), tile.columns, op);
+  }
 }
 void perturb_with_target(const PerturbSlice& slice, const float* z) {
   with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>)
@@ -274,6 +305,7 @@ namespace zerostep {
 namespace {
 
 HWY_EXPORT(perturb_target);
+HWY_EXPORT(perturb_tile_target);
 HWY_EXPORT(count_target);
 HWY_EXPORT(perturb_with_target);
 HWY_EXPORT(accumulate_target);
@@ -293,6 +325,12 @@ void perturb(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
   check_types(slice);
   check_noise_slice(key, slice.first, slice.count);
   HWY_DYNAMIC_DISPATCH(perturb_target)(slice, kind, key);
+}
+
+void perturb_tile(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key) {
+  if (tile.columns > tile.stride) fail_protocol("host perturb: {} columns of rows of {}", tile.columns, tile.stride);
+  check_noise_slice(key, tile.first, tile.rows == 0 ? 0 : (tile.rows - 1) * tile.stride + tile.columns);
+  HWY_DYNAMIC_DISPATCH(perturb_tile_target)(tile, kind, key);
 }
 
 int64_t count_unchanged(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {

@@ -26,6 +26,18 @@ struct PerturbSlice {
 // target_type. The noise z stays in the first-level cache.
 void perturb(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key);
 
+// A tile of an fp32 matrix: `columns` elements of each of `rows` rows, which lie `stride` elements apart.
+struct PerturbTile {
+  const float* base = nullptr;  // the first row's first element
+  int64_t rows = 0, columns = 0, stride = 0;
+  float *plus = nullptr, *minus = nullptr;  // rows * columns each, rows close together; either may be nullptr
+  uint64_t first = 0;                       // global element index of base[0]
+  float epsilon = 0;
+};
+
+// As perturb() for fp32, bit by bit. For tiles that stay in a core's caches until they have been used.
+void perturb_tile(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key);
+
 // How many elements keep their value: round(fma(epsilon, z, base)) == round(base), where a NaN equals nothing. Writes nothing.
 int64_t count_unchanged(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key);
 

@@ -32,6 +32,7 @@ struct Sizes {
   int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
   int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
   int64_t threads;
+  int64_t of_each_product = 0;  // bytes that every product takes beside
 
   // The temporary through which a matrix's gradient passes: none when it is fresh and of the activations' type.
   int64_t gradient(int64_t rows, int64_t columns, bool accumulating) const {
@@ -40,9 +41,9 @@ struct Sizes {
   // What oneDNN's 16-bit products take beside: copies of blocks, sized by its own heuristics and the caches. An estimate, measured with
   // AMX; fp32 products (MKL) take nothing from LibTorch's allocator.
   int64_t product_scratch(int64_t reduced_over) const {
-    if (!reduced) return 0;
-    return half ? std::min<int64_t>((many_tokens ? 1442 : 700) * reduced_over, 1'900'000)
-                : std::min<int64_t>(5120 + 128 * reduced_over, 400'000);
+    if (!reduced) return of_each_product;
+    return of_each_product + (half ? std::min<int64_t>((many_tokens ? 1442 : 700) * reduced_over, 1'900'000)
+                                   : std::min<int64_t>(5120 + 128 * reduced_over, 400'000));
   }
   int64_t gradient_scratch() const {
     if (!reduced) return 0;
@@ -104,6 +105,16 @@ void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimelin
   if (!graph) m.give(z.hidden);
 }
 
+// The highest of what is live while a product of a block's forward without a graph is made.
+int64_t block_product_bytes(const CostShape& s) {
+  constexpr int64_t kMarker = int64_t{1} << 60;
+  Sizes z(s);
+  z.of_each_product = kMarker;
+  MemoryTimeline m;
+  block_forward(s, z, false, m);
+  return m.peak() - kMarker;
+}
+
 // Beyond input, saved and output; starts with the gradient that comes in.
 int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   const bool attention_drops = drops(s, s.options.attn_pdrop);
@@ -148,6 +159,7 @@ ActivationCost block_cost(const CostShape& s) {
   cost.saved_bytes = graph.live() - z.hidden;
   cost.forward_transient_bytes = graph.peak() - graph.live();
   cost.inference_transient_bytes = inference.peak() - z.hidden;
+  cost.inference_product_bytes = block_product_bytes(s) - z.hidden;
   cost.backward_transient_bytes = block_backward(s, z, false);
   cost.accumulating_backward_transient_bytes = block_backward(s, z, true);
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
@@ -160,7 +172,8 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.forward_transient_bytes = cost.inference_transient_bytes = z.hidden + z.statistics + z.product_scratch(z.width);
+  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes =
+      z.hidden + z.statistics + z.product_scratch(z.width);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
     m.take(logits).take(z.hidden + z.statistics).pass(z.gradient(vocabulary, z.width, accumulating)).pass(z.product_scratch(vocabulary));

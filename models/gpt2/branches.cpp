@@ -1,7 +1,12 @@
 #include "models/gpt2/branches.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+
+#include <array>
 
 #include "base/error.h"
 #include "models/branch_kernels.h"
@@ -21,6 +26,37 @@ void add_rows(const BranchPerturbation::Parameter& parameter, const at::Tensor& 
   factors.push_back(parameter.right);
 }
 
+// Rows `indices` [n] of a table as the branches see it: [branches, n, width]; [1, n, width] where all see the plain one.
+at::Tensor tiled_rows(const at::Tensor& table, const BranchPerturbation::Parameter& parameter, const at::Tensor& indices,
+                      int64_t branches) {
+  const int64_t n = indices.size(0), width = table.size(1);
+  if (!parameter.tiled) return at::embedding(table, indices).unsqueeze(0);
+  const at::Tensor out = at::empty({branches, n, width}, table.options().requires_grad(false)), rows = indices.contiguous();
+  const int64_t* row = rows.data_ptr<int64_t>();
+  float* begin = out.data_ptr<float>();
+  at::parallel_for(0, n, 16, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      std::array<float*, kMostTiledBranches> targets{};
+      for (int64_t b = 0; b < branches; ++b) targets[static_cast<size_t>(b)] = begin + (b * n + i) * width;
+      parameter.tiled->write({row[i], 1, 0, width}, targets.data());
+    }
+  });
+  return out;
+}
+
+at::Tensor tiled_embed(const Batch& batch, const at::Tensor& positions, const at::Tensor& wte, const at::Tensor& wpe,
+                       const BranchPerturbation& p) {
+  const int64_t samples = batch.tokens.size(0), length = batch.tokens.size(1), width = wte.size(1);
+  const at::Tensor of_tokens = tiled_rows(wte, p.parameters[0], batch.tokens.flatten(), p.branches);
+  at::Tensor y = of_tokens.view({-1, samples, length, width});
+  if (y.size(0) < p.branches) y = y.expand({p.branches, samples, length, width}).contiguous();
+  // Samples share their positions unless the batch says which they are.
+  const bool own = batch.positions.defined();
+  y.add_(
+      tiled_rows(wpe, p.parameters[1], own ? positions.flatten() : positions[0], p.branches).view({-1, own ? samples : 1, length, width}));
+  return y.view({p.branches * samples, length, width});
+}
+
 at::Tensor joined(const TensorList& tensors, int64_t dimension) {
   if (tensors.empty()) return {};
   return tensors.size() == 1 ? tensors[0].contiguous() : at::cat(tensors, dimension);
@@ -29,11 +65,13 @@ at::Tensor joined(const TensorList& tensors, int64_t dimension) {
 }  // namespace
 
 BranchMatrix branch_matrix(const at::Tensor& weight, const BranchPerturbation::Parameter& parameter) {
+  if (parameter.tiled) return {weight, {}, {}, parameter.tiled.get(), false};
   if (!parameter.left.defined()) return {weight, {}, {}};
   return {weight, parameter.left.transpose(1, 2).contiguous(), parameter.right.contiguous()};
 }
 
 BranchMatrix transposed_branch_matrix(const at::Tensor& weight, const BranchPerturbation::Parameter& parameter) {
+  if (parameter.tiled) return {weight.t(), {}, {}, parameter.tiled.get(), true};
   if (!parameter.left.defined()) return {weight.t(), {}, {}};
   return {weight.t(), parameter.right.contiguous(), parameter.left.transpose(1, 2).contiguous()};
 }
@@ -44,6 +82,14 @@ at::Tensor branch_vector(const at::Tensor& plain, const BranchPerturbation::Para
 
 at::Tensor branch_affine(const at::Tensor& rows, const BranchMatrix& matrix, const at::Tensor& offset, const at::Tensor& base,
                          int64_t branches) {
+  if (matrix.tiled != nullptr) {
+    const TiledProduct tiled{*matrix.tiled, matrix.weight.size(0), matrix.weight.size(1), branches, matrix.transposed};
+    const bool add = offset.defined() || base.defined();
+    const at::Tensor y = add ? branch_sum({base, offset, {}, {}}, rows.size(0), tiled.out, branches, rows.scalar_type())
+                             : at::empty({rows.size(0), tiled.out}, rows.options());
+    multiply_tiles(tiled, rows, y, add);
+    return y;
+  }
   const bool perturbed = matrix.inward.defined();
   if (!perturbed && !offset.defined() && !base.defined()) return product(rows, matrix.weight);
   const BranchSum start{base, offset, perturbed ? branch_project(rows, matrix.inward) : at::Tensor(), matrix.outward};
@@ -55,9 +101,10 @@ at::Tensor branch_affine(const at::Tensor& rows, const BranchMatrix& matrix, con
 at::Tensor branch_embed(const Batch& batch, const at::Tensor& wte, const at::Tensor& wpe, const BranchPerturbation& perturbation) {
   const int64_t branches = perturbation.branches, samples = batch.tokens.size(0), length = batch.tokens.size(1), width = wte.size(1);
   const int64_t from = perturbation.own_batches ? branches : 1;
-  const at::Tensor base = embed(batch.tokens, batch.positions, wte, wpe, false, Dropout()).view({samples * length, width});
   const at::Tensor positions =
       batch.positions.defined() ? batch.positions : at::arange(length, batch.tokens.options()).expand({samples, length});
+  if (perturbation.parameters[0].tiled || perturbation.parameters[1].tiled) return tiled_embed(batch, positions, wte, wpe, perturbation);
+  const at::Tensor base = embed(batch.tokens, batch.positions, wte, wpe, false, Dropout()).view({samples * length, width});
   TensorList coefficients, factors;
   add_rows(perturbation.parameters[0], batch.tokens.reshape({from, -1}), coefficients, factors);
   add_rows(perturbation.parameters[1], positions.reshape({from, -1}), coefficients, factors);

@@ -6,10 +6,12 @@
 // The pieces of GPT-2 for several branches at once, without a graph or dropout: rows are [branches * n, width], branch-major.
 namespace zerostep::gpt2 {
 
-// A matrix [in, out] as the branches see it: weight + left_b right_b.
+// A matrix [in, out] as the branches see it: weight + left_b right_b, or made in tiles.
 struct BranchMatrix {
   at::Tensor weight;
-  at::Tensor inward, outward;  // left transposed and right: [branches, rank, in] and [branches, rank, out]; undefined: not perturbed
+  at::Tensor inward, outward;  // left transposed and right: [branches, rank, in] and [branches, rank, out]; undefined: no such part
+  const PerturbedMatrix* tiled = nullptr;
+  bool transposed = false;  // `tiled` is the transposed matrix
 };
 BranchMatrix branch_matrix(const at::Tensor& weight, const BranchPerturbation::Parameter& parameter);
 // The same for the transposed matrix: weight' + right_b' left_b'.

@@ -45,6 +45,7 @@ class Gpt2 final : public ModelDefinition {
     // Its gradient is that of its rows alone: no weight is read.
     units_.back().backward_needs_parameters = false;
     add("transformer.wte.weight", {vocabulary, width}, normal);
+    units_.back().parameters.back().out_by_in = true;
     if (options.tie_word_embeddings) units_.back().parameters.back().overwritten_gradient = false;
     add("transformer.wpe.weight", {options.n_positions, width}, normal);
 
@@ -72,6 +73,7 @@ class Gpt2 final : public ModelDefinition {
       units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
     } else {
       add("lm_head.weight", {vocabulary, width}, normal);
+      units_.back().parameters.back().out_by_in = true;
     }
   }
 

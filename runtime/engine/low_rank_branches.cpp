@@ -64,10 +64,12 @@ void fill_factors(const Directions& directions, int64_t step, std::span<const Pr
 }  // namespace
 
 BranchPerturbation::Parameter empty_branches(const Directions& directions, const ParameterInfo& info, int64_t branches) {
-  if (!directions.low_rank(info)) return {at::empty({branches, info.num_elements()}, at::kFloat), {}, {}};
+  if (!directions.low_rank(info)) return {at::empty({branches, info.num_elements()}, at::kFloat), {}, {}, {}};
   const int64_t rank = directions.config().rank;
-  return {
-      {}, at::empty({branches, rank, info.shape[0]}, at::kFloat).transpose(1, 2), at::empty({branches, rank, info.shape[1]}, at::kFloat)};
+  return {{},
+          at::empty({branches, rank, info.shape[0]}, at::kFloat).transpose(1, 2),
+          at::empty({branches, rank, info.shape[1]}, at::kFloat),
+          {}};
 }
 
 void fill_branches(const Directions& directions, int64_t step, std::span<const ProbeBranch> branches,

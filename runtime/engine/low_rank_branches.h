@@ -11,7 +11,7 @@ namespace zerostep {
 // One trained parameter of a unit and what branches see of it.
 struct BranchedParameter {
   const ParameterInfo* info;
-  const float* values;                // of a vector: its unperturbed fp32 values
+  const float* values;                // of a vector: its unperturbed fp32 values; of a matrix: nullptr
   BranchPerturbation::Parameter out;  // as empty_branches() made it
 };
 

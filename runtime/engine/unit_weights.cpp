@@ -1,6 +1,7 @@
 #include "runtime/engine/unit_weights.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 
 #include "base/error.h"
 #include "offload/host_optimizer.h"
@@ -10,6 +11,31 @@ namespace zerostep {
 namespace {
 
 constexpr int64_t kGrainElements = int64_t{1} << 16;
+
+// A matrix perturbed along one direction, both signs or one of them.
+class TiledMatrix final : public PerturbedMatrix {
+ public:
+  TiledMatrix(const Directions& directions, int64_t step, int64_t direction, const ParameterInfo& info, const float* values, bool plus,
+              bool minus)
+      : directions_(directions), step_(step), direction_(direction), info_(info), values_(values), plus_(plus), minus_(minus) {}
+  void write(const Part& part, float* const* out) const override {
+    PerturbTile tile;
+    tile.stride = info_.shape[1];
+    tile.base = values_ + part.row * tile.stride + part.column;
+    tile.rows = part.rows;
+    tile.columns = part.columns;
+    if (plus_) tile.plus = out[0];
+    if (minus_) tile.minus = out[plus_ ? 1 : 0];
+    directions_.perturb_tile(step_, direction_, info_, part.row, part.column, tile);
+  }
+
+ private:
+  const Directions& directions_;
+  int64_t step_, direction_;
+  const ParameterInfo& info_;
+  const float* values_;
+  bool plus_, minus_;
+};
 
 }  // namespace
 
@@ -80,28 +106,57 @@ void UnitWeights::use(Sign sign) {
     if (layout_.groups[static_cast<size_t>(groups_[i])].trainable) streamer_.bind_copy(groups_[i], copy + offsets_[i]);
 }
 
+template <typename Use>
+void UnitWeights::for_each_parameter(const Use& use) const {
+  const auto visit = [&](int unit, int parameter) {
+    const ModelLayout::Place place = layout_.places[static_cast<size_t>(unit)][static_cast<size_t>(parameter)];
+    const FlatGroup& g = layout_.groups[static_cast<size_t>(place.group)];
+    const float* values =
+        g.type == DType::F32 ? static_cast<const float*>(streamer_.at_rest(g.id)) + g.layout.offset(place.index) : nullptr;
+    use(layout_.units[static_cast<size_t>(unit)].parameters[static_cast<size_t>(parameter)], values, g.trainable);
+  };
+  const UnitInfo& unit = layout_.units[static_cast<size_t>(unit_)];
+  for (size_t p = 0; p < unit.parameters.size(); ++p) visit(unit_, static_cast<int>(p));
+  for (const BorrowedParameter& b : unit.borrowed) visit(b.unit, b.parameter);
+}
+
 BranchPerturbation UnitWeights::low_rank(std::span<const ProbeBranch> branches) {
   BranchPerturbation out;
   out.branches = static_cast<int64_t>(branches.size());
   std::vector<BranchedParameter> trained;
-  const auto add = [&](int unit, int parameter) {
+  for_each_parameter([&](const ParameterInfo& info, const float* values, bool is_trained) {
     out.parameters.emplace_back();
-    const ModelLayout::Place place = layout_.places[static_cast<size_t>(unit)][static_cast<size_t>(parameter)];
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(place.group)];
-    if (!g.trainable) return;
-    const ParameterInfo& info = layout_.units[static_cast<size_t>(unit)].parameters[static_cast<size_t>(parameter)];
-    const float* values = nullptr;
-    if (!directions_.low_rank(info)) {
-      if (g.type != DType::F32) fail_protocol("[weights] {} rests in {}, expected fp32", info.name, name_of(g.type));
-      values = static_cast<const float*>(streamer_.at_rest(g.id)) + g.layout.offset(place.index);
-    }
+    if (!is_trained) return;
+    const bool factors = directions_.low_rank(info);
+    if (!factors && values == nullptr) fail_protocol("[weights] {} does not rest in fp32", info.name);
     out.parameters.back() = empty_branches(directions_, info, out.branches);
-    trained.push_back({&info, values, out.parameters.back()});
-  };
-  const UnitInfo& unit = layout_.units[static_cast<size_t>(unit_)];
-  for (size_t p = 0; p < unit.parameters.size(); ++p) add(unit_, static_cast<int>(p));
-  for (const BorrowedParameter& b : unit.borrowed) add(b.unit, b.parameter);
+    trained.push_back({&info, factors ? nullptr : values, out.parameters.back()});
+  });
   fill_branches(directions_, step_, branches, trained);
+  return out;
+}
+
+BranchPerturbation UnitWeights::tiled(int64_t direction, bool plus, bool minus) {
+  BranchPerturbation out;
+  out.branches = (plus ? 1 : 0) + (minus ? 1 : 0);
+  std::vector<Directions::Perturbed> vectors;
+  for_each_parameter([&](const ParameterInfo& info, const float* values, bool is_trained) {
+    out.parameters.emplace_back();
+    if (!is_trained) return;
+    if (values == nullptr) fail_protocol("[weights] {} does not rest in fp32", info.name);
+    if (info.shape.size() == 2) {
+      out.parameters.back().tiled = std::make_shared<TiledMatrix>(directions_, step_, direction, info, values, plus, minus);
+      return;
+    }
+    out.parameters.back().values = at::empty({out.branches, info.num_elements()}, at::kFloat);
+    PerturbSlice slice;
+    slice.base = values;
+    float* target = out.parameters.back().values.data_ptr<float>();
+    slice.plus = plus ? target : nullptr;
+    slice.minus = minus ? target + (plus ? info.num_elements() : 0) : nullptr;
+    vectors.push_back({&info, slice});
+  });
+  directions_.perturb(step_, direction, vectors);
   return out;
 }
 

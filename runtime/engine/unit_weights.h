@@ -24,8 +24,13 @@ class UnitWeights final : public BranchWeights {
   void perturb(int64_t direction, bool plus, bool minus) override;
   void use(Sign sign) override;
   BranchPerturbation low_rank(std::span<const ProbeBranch> branches) override;
+  BranchPerturbation tiled(int64_t direction, bool plus, bool minus) override;
 
  private:
+  // Calls use(parameter, fp32 values at rest or nullptr, trained) for each parameter that the unit computes with: own ones, then borrowed
+  // ones.
+  template <typename Use>
+  void for_each_parameter(const Use& use) const;
   const ModelLayout& layout_;
   const Plan& plan_;
   ShardedState& state_;

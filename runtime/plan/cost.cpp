@@ -95,11 +95,14 @@ class ActivationWalk {
       hidden_ = 0;
     }
     const int64_t output = last ? 0 : cost.output_bytes;
-    if (at.branches_together > 1)
+    if (at.tiled)
+      tiled_peak(at, output, last, shared_input);
+    else if (at.branches_together > 1)
       joined_peak(at, output, last, shared_input);
     else
       single_peak(at, cost, output, last);
-    joined_ = at.branches_together > 1 && !last;
+    joined_ = at.branches_together > 1 && !at.tiled && !last;
+    tiled_ = at.tiled;
     if (at.keep_input) {
       hold_output(static_cast<size_t>(at.unit) - 1);
       checkpoint_[static_cast<size_t>(at.unit)] = true;
@@ -117,6 +120,18 @@ class ActivationWalk {
                         (at.token_batches - 1) * micro_batch_bytes_;
     const int64_t before = joined_ ? (runs - at.micro_batches) * output : (runs - 1) * (output - input);
     peak(at, one + std::max<int64_t>(0, before));
+  }
+
+  // Both signs of a direction after those of another. They come as one tensor from a unit that ran so, otherwise they are put into one.
+  void tiled_peak(const Visit& at, int64_t output, bool last, bool shared_input) {
+    const int64_t together = at.branches_together, groups = int64_t{at.branches} / together * at.micro_batches;
+    const ActivationCost joined = joined_cost_(at);
+    const int64_t input = at.unit > 0 ? together * costs_[static_cast<size_t>(at.unit) - 1].output_bytes : 0;
+    const int64_t copied = together > 1 && !tiled_ ? input : 0, released = shared_input || joined_ ? 0 : input;
+    const int64_t one = joined.output_bytes + std::max({joined.inference_transient_bytes, joined.inference_product_bytes + at.tile_bytes,
+                                                        last ? objective_.inference_transient_bytes : 0});
+    const int64_t before = (groups - 1) * (together * output - released);
+    peak(at, (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes + copied + one + std::max<int64_t>(0, before));
   }
 
   // Branches of a micro-batch as one batch, micro-batch by micro-batch. What comes in apart is copied into one tensor first.
@@ -158,7 +173,7 @@ class ActivationWalk {
   int64_t kept_ = 0;                     // by graphs and checkpoints
   int64_t hidden_ = 0, gradient_ = 0;    // on the way to the next visit
   int64_t hidden_count_ = 0;             // branches and micro-batches that hidden_ is made of, in forward-only visits
-  bool joined_ = false;                  // those of a micro-batch lie in one tensor
+  bool joined_ = false, tiled_ = false;  // those of a micro-batch, or of a direction, lie in one tensor
   std::function<ActivationCost(const Visit&)> joined_cost_;
 };
 

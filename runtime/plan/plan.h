@@ -24,9 +24,12 @@ struct Visit {
   int micro_batches = 1;    // queries: each branch runs them all
   int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
   // Queries: branches that run as one batch through one forward, the last ones perhaps fewer. With low-rank directions they have
-  // perturbation_bytes of factors and vectors of their own.
+  // perturbation_bytes of factors and vectors of their own; where perturbed matrices are made in tiles, of vectors, and a product takes
+  // tile_bytes.
   int branches_together = 1;
   int64_t perturbation_bytes = 0;
+  bool tiled = false;
+  int64_t tile_bytes = 0;
   bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
   int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
 };

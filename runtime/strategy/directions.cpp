@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cmath>
 
+#include "base/error.h"
+
 namespace zerostep {
 namespace {
 
@@ -92,6 +94,14 @@ void Directions::perturb(int64_t step, int64_t direction, std::span<const Pertur
       if (from < to) run(p, from - begins[p], to - begins[p]);
     }
   });
+}
+
+void Directions::perturb_tile(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t row, int64_t column,
+                              PerturbTile tile) const {
+  if (instruction_ != nullptr || low_rank(parameter)) fail_protocol("[directions] {} is not made of noise alone", parameter.name);
+  tile.first = static_cast<uint64_t>(parameter.first + row * tile.stride + column);
+  tile.epsilon = static_cast<float>(config_.epsilon);
+  zerostep::perturb_tile(tile, kind(), key(step, direction));
 }
 
 void Directions::factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const {

@@ -28,6 +28,9 @@ class Directions {
     const float* gradient = nullptr;  // the parameter's reduced gradient, of which an instructed step makes its directions
   };
   void perturb(int64_t step, int64_t direction, std::span<const Perturbed> parameters) const;
+  // Perturbs a tile of a matrix of fp32 values along a random direction of full rank: `tile` without first and epsilon; row and column are
+  // those of its first element. From any thread.
+  void perturb_tile(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t row, int64_t column, PerturbTile tile) const;
   // A low-rank direction of a matrix: epsilon z = left' right, left [rank, rows] (epsilon / sqrt(rank) times U') and right [rank, columns].
   void factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const;
   // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type.

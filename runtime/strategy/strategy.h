@@ -31,6 +31,8 @@ class BranchWeights {
   virtual void use(Sign sign) = 0;
   // Low-rank directions: what the branches add to the plain weights, for Unit::forward_branches().
   virtual BranchPerturbation low_rank(std::span<const ProbeBranch> branches) = 0;
+  // Other random directions, without copies: the signs of one direction as branches of Unit::forward_branches(), plus before minus.
+  virtual BranchPerturbation tiled(int64_t direction, bool plus, bool minus) = 0;
 };
 
 // Micro-batch `micro_batch` of what a direction is probed on.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "models/product.h"
 #include "runtime/strategy/joined_batch.h"
 
 namespace zerostep {
@@ -14,17 +15,40 @@ namespace {
 // Products over more rows than this gain nothing; the last unit's outputs, which may be by far the largest tensors, are made for so many.
 constexpr int64_t kRowsTogether = 1024;
 
-int64_t elements_of_a_branch(const ModelLayout& layout, int unit, int64_t rank) {
-  int64_t elements = 0;
+// More rows hide the making of whole perturbed copies behind their products, and hold more for both signs than copies do.
+constexpr int64_t kTiledRows = 512;
+
+// Calls use(parameter) for each trained parameter that the unit computes with.
+template <typename Use>
+void for_each_trained(const ModelLayout& layout, int unit, const Use& use) {
   for (int g : layout.used_by(unit)) {
     const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
     if (!group.trainable) continue;
-    for (int p : group.parameters) {
-      const ParameterInfo& info = layout.units[static_cast<size_t>(group.unit)].parameters[static_cast<size_t>(p)];
-      elements += info.shape.size() == 2 ? rank * (info.shape[0] + info.shape[1]) : info.num_elements();
-    }
+    for (int p : group.parameters) use(layout.units[static_cast<size_t>(group.unit)].parameters[static_cast<size_t>(p)]);
   }
+}
+
+int64_t elements_of_a_branch(const ModelLayout& layout, int unit, int64_t rank) {
+  int64_t elements = 0;
+  for_each_trained(layout, unit, [&](const ParameterInfo& info) {
+    elements += info.shape.size() == 2 ? rank * (info.shape[0] + info.shape[1]) : info.num_elements();
+  });
   return elements;
+}
+
+// Of the largest product.
+int64_t tile_bytes_of(const ModelLayout& layout, int unit, int64_t branches) {
+  int64_t bytes = 0;
+  for_each_trained(layout, unit, [&](const ParameterInfo& info) {
+    if (info.shape.size() != 2) return;
+    const int64_t in = info.shape[info.out_by_in ? 1 : 0], out = info.shape[info.out_by_in ? 0 : 1];
+    bytes = std::max(bytes, tile_bytes(in, out, branches));
+  });
+  return bytes;
+}
+
+bool computes_in_fp32(const ModelLayout& layout) {
+  return std::all_of(layout.groups.begin(), layout.groups.end(), [](const FlatGroup& g) { return g.compute_type == DType::F32; });
 }
 
 }  // namespace
@@ -50,13 +74,16 @@ ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, c
       objective_(objective),
       num_units_(static_cast<int>(layout.units.size())),
       first_perturbed_(num_units_),
+      tiled_(!low_rank() && config.mode != StepConfig::Mode::Instruct && computes_in_fp32(layout) &&
+             config.query_batch.micro_batch_size * config.query_sequence_length <= kTiledRows),
       share_(share) {
   for (int u = 0; u < num_units_; ++u) {
     bool any = false;
     for (int g : layout.used_by(u)) any |= layout.groups[static_cast<size_t>(g)].trainable;
     perturbed_.push_back(any);
     if (any) first_perturbed_ = std::min(first_perturbed_, u);
-    elements_of_a_branch_.push_back(elements_of_a_branch(layout, u, config.rank));
+    elements_of_a_branch_.push_back(elements_of_a_branch(layout, u, low_rank() ? config.rank : 0));
+    tile_bytes_.push_back(tiled_ ? tile_bytes_of(layout, u, both_signs() ? 2 : 1) : 0);
   }
   per_pass_ = config.queries_per_pass == 0 ? share.num_directions : std::min(config.queries_per_pass, share.num_directions);
   sums_.resize(static_cast<size_t>(config.queries));
@@ -90,7 +117,7 @@ int64_t ZerothOrder::branches_together(int unit, int64_t branches) const {
 
 std::vector<Visit> ZerothOrder::visits(int micro_batches) const {
   std::vector<Visit> out;
-  const int copies = config_.estimator == StepConfig::Estimator::Central && share_.plus && share_.minus ? 2 : 1;
+  const int signs = both_signs() ? 2 : 1;
   for (int pass = 0; pass < passes(); ++pass) {
     const int64_t begin = pass * per_pass_, directions = std::min(per_pass_, share_.num_directions - begin);
     const int batches = config_.independent_data ? static_cast<int>(directions) : 1;
@@ -104,9 +131,12 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches) const {
       visit.token_batches = batches * micro_batches;
       visit.branches_together = static_cast<int>(branches_together(u, visit.branches));
       const bool perturbed = perturbed_[static_cast<size_t>(u)];
-      if (perturbed && low_rank())
+      visit.tiled = perturbed && tiled_;
+      if (visit.tiled) visit.branches_together = signs;
+      if (visit.tiled) visit.tile_bytes = tile_bytes_[static_cast<size_t>(u)];
+      if (perturbed && (low_rank() || tiled_))
         visit.perturbation_bytes = num_bytes(visit.branches_together * elements_of_a_branch_[static_cast<size_t>(u)], DType::F32);
-      visit.weight_copies = perturbed && !low_rank() ? copies : 0;
+      visit.weight_copies = perturbed && !low_rank() && !tiled_ ? signs : 0;
       out.push_back(visit);
     }
   }
@@ -139,7 +169,9 @@ void ZerothOrder::visit(const VisitContext& context) {
   const at::NoGradGuard no_grad;
   if (context.visit.pass != pass_) begin_pass(context);
   if (context.visit.unit < first_perturbed_) return run_shared(context);
-  if (context.visit.reads_gradient || !joins(context.visit.unit)) {
+  if (context.visit.tiled) {
+    run_tiled(context);
+  } else if (context.visit.reads_gradient || !joins(context.visit.unit)) {
     run_branches(context);
   } else {
     const size_t together = static_cast<size_t>(context.visit.branches_together);
@@ -179,13 +211,47 @@ void ZerothOrder::run_branches(const VisitContext& context) {
     const ProbeBranch& branch = branches_[b];
     if (branch.weights == Weights::Plain) context.weights.use_plain();
     if (branch.weights != Weights::Plain) {
-      if (made != branch.direction)
-        context.weights.perturb(branch.direction, share_.plus, share_.minus && config_.estimator == StepConfig::Estimator::Central);
+      if (made != branch.direction) context.weights.perturb(branch.direction, share_.plus, share_.minus && central());
       made = branch.direction;
       context.weights.use(branch.weights == Weights::Plus ? Sign::Plus : Sign::Minus);
     }
     run_branch(context, b);
   }
+}
+
+void ZerothOrder::run_tiled(const VisitContext& context) {
+  for (size_t begin = 0, end = 0; begin < branches_.size(); begin = end) {
+    const ProbeBranch& first = branches_[begin];
+    end = begin + 1;
+    if (first.weights == Weights::Plain) {
+      run_branch(context, begin);
+      continue;
+    }
+    if (both_signs()) ++end;
+    const BranchPerturbation perturbation = context.weights.tiled(first.direction, share_.plus, share_.minus && central());
+    for (size_t m = 0; m < hidden_.size(); ++m) {
+      const Batch& batch = batch_of(begin, m);
+      ForwardContext forward = context.forward;
+      forward.batch = &batch;
+      TensorList out = context.unit.forward_branches(tiled_input(context, begin, end, m), forward, perturbation);
+      if (context.last_unit) {
+        const TensorList of_branch = out[0].chunk(static_cast<int64_t>(end - begin));
+        for (size_t b = begin; b < end; ++b) record(branches_[b], objective_.value(batch, {of_branch[b - begin]}), batch);
+        continue;
+      }
+      hidden_[m].resize(branches_.size());
+      hidden_[m][begin] = std::move(out.at(0));
+    }
+  }
+}
+
+TensorList ZerothOrder::tiled_input(const VisitContext& context, size_t begin, size_t end, size_t micro_batch) {
+  if (context.first_unit) return {};
+  TensorList& hidden = hidden_[micro_batch];
+  const bool after_tiled = context.visit.unit > first_perturbed_ && hidden.size() > 1 && end - begin > 1 && !hidden[begin + 1].defined();
+  TensorList parts;
+  for (size_t b = begin; b < (after_tiled ? begin + 1 : end); ++b) parts.push_back(input_of(context, b, micro_batch).at(0));
+  return {parts.size() == 1 ? std::move(parts[0]) : at::cat(parts, 0)};
 }
 
 TensorList ZerothOrder::input_of(const VisitContext& context, size_t branch, size_t micro_batch) {
@@ -201,6 +267,7 @@ TensorList ZerothOrder::joined_input(const VisitContext& context, size_t micro_b
   TensorList& hidden = hidden_[micro_batch];
   if (context.visit.unit == first_perturbed_ && hidden.empty())
     for (const ProbeBranch& branch : branches_) hidden.push_back(shared_[data_of(branch)][micro_batch].at(0));
+  std::erase_if(hidden, [](const at::Tensor& t) { return !t.defined(); });
   if (hidden.size() > 1) hidden = {at::cat(hidden, 0)};
   return hidden;
 }

@@ -19,6 +19,8 @@ QueryShare query_share(const StepConfig& config, int rank, int world);
 // Forward passes alone: probes the loss along random directions. A unit is gathered once a pass, and all branches of the pass (both signs
 // of its directions, every micro-batch) go through it. Units before the first perturbed one run once for all branches that share their
 // batch. Branches that share their weights run as one batch: those of units without perturbed weights, and, with low-rank directions, all.
+// In fp32 and with few rows, perturbed matrices of full rank are made in tiles as their products go, both signs of a direction together;
+// otherwise each sign runs on a perturbed copy of the unit.
 class ZerothOrder final : public StepStrategy {
  public:
   // Sums of the objective at one direction's probes over this rank's samples, and their valid tokens. `minus`: at the unperturbed weights,
@@ -43,10 +45,14 @@ class ZerothOrder final : public StepStrategy {
   bool low_rank() const { return config_.perturbation == StepConfig::Perturbation::LowRank; }
   bool joins(int unit) const;  // whether branches of this unit run as one batch
   int64_t branches_together(int unit, int64_t branches) const;
+  bool central() const { return config_.estimator == StepConfig::Estimator::Central; }
+  bool both_signs() const { return central() && share_.plus && share_.minus; }
   void begin_pass(const VisitContext& context);
   void run_shared(const VisitContext& context);
   void run_branches(const VisitContext& context);
   void run_branch(const VisitContext& context, size_t branch);
+  void run_tiled(const VisitContext& context);
+  TensorList tiled_input(const VisitContext& context, size_t begin, size_t end, size_t micro_batch);
   // Branches [begin, end) as one batch.
   void run_joined(const VisitContext& context, size_t begin, size_t end);
   TensorList forward_joined(const VisitContext& context, const TensorList& inputs, size_t begin, size_t end, size_t micro_batch,
@@ -61,8 +67,10 @@ class ZerothOrder final : public StepStrategy {
   StepConfig config_;
   const Objective& objective_;
   int num_units_, first_perturbed_;
+  bool tiled_;
   std::vector<bool> perturbed_;                // per unit
-  std::vector<int64_t> elements_of_a_branch_;  // per unit: factors and vectors of a low-rank perturbation
+  std::vector<int64_t> elements_of_a_branch_;  // per unit: factors and vectors of a low-rank perturbation, vectors alone where tiled
+  std::vector<int64_t> tile_bytes_;            // per unit: scratch of its products, where tiled
   QueryShare share_;
   int64_t per_pass_, micro_batches_ = 1;
   std::vector<Sums> sums_;
@@ -71,7 +79,8 @@ class ZerothOrder final : public StepStrategy {
   std::vector<ProbeBranch> branches_;
   std::vector<std::vector<Batch>> batches_;      // [batch of the pass][micro-batch]
   std::vector<std::vector<TensorList>> shared_;  // outputs of the units before the first perturbed one, likewise
-  std::vector<TensorList> hidden_;               // [micro-batch]: one tensor a branch, or one of all branches
+  // [micro-batch]: one tensor a branch, or one of all branches; after tiled units both signs in the first one's place.
+  std::vector<TensorList> hidden_;
 };
 
 }  // namespace zerostep

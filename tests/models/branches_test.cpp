@@ -129,6 +129,49 @@ INSTANTIATE_TEST_SUITE_P(Cases, Branches,
                                          Case{"fp16", false, false, false, false, at::kHalf}),
                          [](const auto& info) { return info.param.name; });
 
+// weight + left right of each of two branches, written where it is asked for.
+class WrittenMatrix final : public PerturbedMatrix {
+ public:
+  explicit WrittenMatrix(at::Tensor forms) : forms_(std::move(forms)) {}  // [branches, rows, columns]
+  void write(const Part& part, float* const* out) const override {
+    for (int64_t b = 0; b < forms_.size(0); ++b)
+      at::from_blob(out[b], {part.rows, part.columns}).copy_(forms_[b].narrow(0, part.row, part.rows).narrow(1, part.column, part.columns));
+  }
+
+ private:
+  at::Tensor forms_;
+};
+
+TEST(BranchPerturbations, TiledMatricesEqualUnitsWithTheirOwnParameters) {
+  const at::NoGradGuard no_grad;
+  for (const Case& c : {Case{"", false, false, false, false}, Case{"", true, false, true, false}, Case{"", true, false, false, true}})
+    for (const int64_t branches : {1, 2}) {
+      const Gpt2Options options = options_of(c);
+      const Gpt2Model model = make_random_model(options, 1);
+      const Batch batch = batch_of(c, options);
+      for (size_t u = 0; u < model.units.size(); ++u) {
+        const BranchPerturbation factors = perturbation_of(model, u, c, branches);
+        BranchPerturbation tiled = factors;
+        const auto parameters = parameters_of(model, u);
+        for (size_t p = 0; p < parameters.size(); ++p) {
+          BranchPerturbation::Parameter& own = tiled.parameters[p];
+          if (!own.left.defined()) continue;
+          own.tiled = std::make_shared<WrittenMatrix>(parameters[p].second.detach() + own.left.bmm(own.right));
+          own.left = own.right = at::Tensor();
+        }
+        const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * kSamples, kLength, options.n_embd})};
+        const at::Tensor all = model.units[u]->forward_branches(inputs, {&batch, false, 7, 3}, tiled).at(0);
+        ASSERT_EQ(all.size(0), branches * kSamples);
+        for (int64_t b = 0; b < branches; ++b) {
+          const TensorList input = u == 0 ? TensorList{} : TensorList{inputs[0].narrow(0, b * kSamples, kSamples)};
+          const at::Tensor expected = materialised(model, u, factors, b)->forward(input, {&batch, false, 7, 3})[0];
+          EXPECT_LT(relative_distance(all.narrow(0, b * kSamples, kSamples), expected), 1e-5)
+              << model.definition->units()[u].name << " branch " << b << " of " << branches;
+        }
+      }
+    }
+}
+
 TEST(BranchPerturbations, NothingPerturbedIsThePlainForward) {
   const Case c{"", true, false, false, false};
   const at::NoGradGuard no_grad;

@@ -66,6 +66,39 @@ TEST_P(ProductTest, RecordsNothingForLeavesThatWantGradients) {
   expect_near(y, 2 * at::mm(rows.to(at::kDouble), matrix.detach().to(at::kDouble)), 1e-5);
 }
 
+// Branch b sees (b + 1) times the matrix.
+class Multiples final : public PerturbedMatrix {
+ public:
+  Multiples(at::Tensor matrix, int64_t branches) : matrix_(std::move(matrix)), branches_(branches) {}
+  void write(const Part& part, float* const* out) const override {
+    const at::Tensor values = matrix_.narrow(0, part.row, part.rows).narrow(1, part.column, part.columns);
+    for (int64_t b = 0; b < branches_; ++b) at::from_blob(out[b], {part.rows, part.columns}).copy_(values * (b + 1));
+  }
+
+ private:
+  at::Tensor matrix_;
+  int64_t branches_;
+};
+
+TEST_P(ProductTest, TilesMakeTheProductOfEveryBranch) {
+  const at::NoGradGuard no_grad;
+  for (const Shape& s : kShapes)
+    for (const int64_t branches : {1, 2})
+      for (const bool transposed : {false, true})
+        for (const bool add : {false, true}) {
+          const at::Tensor rows = torch::randn({branches * s.rows, s.in}), matrix = torch::randn({s.in, s.out});
+          const Multiples multiples(transposed ? matrix.t().contiguous() : matrix, branches);
+          const at::Tensor before = add ? torch::randn({branches * s.rows, s.out}) : torch::full({branches * s.rows, s.out}, NAN);
+          const at::Tensor y = before.clone();
+          multiply_tiles({multiples, s.in, s.out, branches, transposed}, rows, y, add);
+          for (int64_t b = 0; b < branches; ++b) {
+            at::Tensor expected = (b + 1) * at::mm(rows.narrow(0, b * s.rows, s.rows).to(at::kDouble), matrix.to(at::kDouble));
+            if (add) expected += before.narrow(0, b * s.rows, s.rows);
+            expect_near(y.narrow(0, b * s.rows, s.rows), expected, 1e-5);
+          }
+        }
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, ProductTest, ::testing::Values(1, 2, 3));
 
 }  // namespace

@@ -146,6 +146,50 @@ TEST_F(HostPerturbTargets, PairsEqualThePlainLoop) {
   });
 }
 
+TEST_F(HostPerturbTargets, TilesAreTilesOfTheWhole) {
+  constexpr int64_t kRows = 9, kStride = 4200;
+  const Values matrix = noise(NoiseKind::Gaussian, {.seed = 3}, 0, kRows * kStride);
+  for_each_target([&] {
+    for (const NoiseKind kind : kKinds) {
+      // The whole matrix along the noise of its elements from `first` on.
+      for (const uint64_t first : {uint64_t{0}, uint64_t{64}, uint64_t{1001}, (uint64_t{1} << 34) - 3000}) {
+        const Values z = noise(kind, kKey, first, kRows * kStride);
+        for (const auto& [row, rows, column, columns] : {std::array<int64_t, 4>{0, 9, 0, 4200},
+                                                         {2, 3, 64, 256},
+                                                         {1, 8, 17, 100},
+                                                         {5, 1, 2040, 16},
+                                                         {0, 2, 4199, 1},
+                                                         {3, 4, 1900, 2200}}) {
+          Values plus(static_cast<size_t>(rows * columns) + 1, 77.0f), minus(plus);
+          PerturbTile tile{.base = matrix.data() + row * kStride + column,
+                           .rows = rows,
+                           .columns = columns,
+                           .stride = kStride,
+                           .plus = plus.data(),
+                           .minus = minus.data(),
+                           .first = first + static_cast<uint64_t>(row * kStride + column),
+                           .epsilon = 1e-3f};
+          perturb_tile(tile, kind, kKey);
+          for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t c = 0; c < columns; ++c) {
+              const auto at = static_cast<size_t>((row + r) * kStride + column + c), i = static_cast<size_t>(r * columns + c);
+              ASSERT_EQ(plus[i], std::fma(1e-3f, z[at], matrix[at])) << first << " row " << row + r << " column " << column + c;
+              ASSERT_EQ(minus[i], std::fma(-1e-3f, z[at], matrix[at])) << first << " row " << row + r << " column " << column + c;
+            }
+          }
+          EXPECT_EQ(plus.back(), 77.0f);
+          EXPECT_EQ(minus.back(), 77.0f);
+          Values one(plus.size(), 77.0f);
+          tile.plus = nullptr;
+          tile.minus = one.data();
+          perturb_tile(tile, kind, kKey);
+          EXPECT_EQ(one, minus);
+        }
+      }
+    }
+  });
+}
+
 TEST(HostPerturb, EitherSideMayBeLeftOut) {
   const Bytes base = cast(weights(3000), DType::F32);
   for (const NoiseKind kind : kKinds) {

@@ -93,11 +93,13 @@ TEST(ZerothOrderPlan, FrozenParametersHaveNoStateAndNoTrafficButTheGather) {
 }
 
 // (unit, branches, copies) of each visit.
+// Unit, branches, and how many forms of its weights a visit makes at a time.
 std::vector<std::array<int, 3>> visits_of(const Plan& plan) {
   std::vector<std::array<int, 3>> out;
   for (const Visit& v : plan.visits) {
     EXPECT_EQ(v.kind, VisitKind::ForwardOnly);
-    out.push_back({v.unit, v.branches, v.weight_copies});
+    EXPECT_TRUE(!v.tiled || v.weight_copies == 0);
+    out.push_back({v.unit, v.branches, v.tiled ? v.branches_together : v.weight_copies});
   }
   return out;
 }

@@ -104,6 +104,31 @@ TEST(ZerothOrder, RanksAndLimitsChangeScalarsInTheLastDigitsOnly) {
       }
 }
 
+// Many rows run on perturbed copies of a unit, few on tiles made with their products.
+TEST(ZerothOrder, TilesAndCopiesProbeTheSameWeights) {
+  for (const Estimator estimator : {Estimator::Central, Estimator::Forward})
+    for (const Perturbation perturbation : {Perturbation::Gaussian, Perturbation::Rademacher}) {
+      ZerothOrderCase test = ZerothOrderCase::tiny();
+      test.config.step.estimator = estimator;
+      test.config.step.perturbation = perturbation;
+      test.sequence = test.config.step.query_sequence_length = test.config.data.sequence_length = 16;
+      test.model.n_positions = 16;
+      test.global_batch = 64;
+      test.steps = 2;
+      ZerothOrderOutcome outcomes[2];
+      for (const bool copies : {false, true}) {
+        test.config.step.query_batch = copies ? BatchConfig{64, 64, 1} : BatchConfig{64, 2, 32};
+        const TrainingPlan plan = plan_training(test.config, *make_gpt2(test.model), *make_cross_entropy(), 1);
+        for (const Visit& visit : plan.train.visits) {
+          EXPECT_EQ(visit.tiled, !copies);
+          EXPECT_EQ(visit.weight_copies, !copies ? 0 : estimator == Estimator::Central ? 2 : 1);
+        }
+        run_local_ranks(1, {}, [&](Communicator world) { outcomes[copies ? 1 : 0] = run_zeroth_order(test, world); });
+      }
+      expect_like(outcomes[0], outcomes[1], test);
+    }
+}
+
 // A micro-batch of another size changes the order of sums in the products.
 TEST(ZerothOrder, TheSplitIntoMicroBatchesChangesScalarsByRounding) {
   ZerothOrderCase test = ZerothOrderCase::tiny();
