@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -18,7 +17,7 @@
 // The order matters: foreach_target comes first.
 #include <hwy/highway.h>
 
-#include "models/float_lanes-inl.h"
+#include "models/row_lanes-inl.h"
 
 #ifndef ZEROSTEP_MODELS_BRANCH_KERNELS_
 #define ZEROSTEP_MODELS_BRANCH_KERNELS_
@@ -53,34 +52,6 @@ namespace zerostep {
 namespace HWY_NAMESPACE {
 
 constexpr int kTogether = 4;  // rows that share what is read of their branch
-
-// The first n values at p, zeros behind them.
-template <typename As>
-HWY_INLINE VF load_first(const typename As::T* p, int64_t n) {
-  if (n >= static_cast<int64_t>(hn::Lanes(F32()))) return As::load(p);
-  HWY_ALIGN typename As::T buffer[HWY_MAX_BYTES / 2] = {};
-  std::memcpy(buffer, p, static_cast<size_t>(n) * sizeof(*p));
-  return As::load(buffer);
-}
-template <typename As>
-HWY_INLINE void store_first(VF v, typename As::T* p, int64_t n) {
-  if (n >= static_cast<int64_t>(hn::Lanes(F32()))) return As::store(v, p);
-  HWY_ALIGN typename As::T buffer[HWY_MAX_BYTES / 2];
-  As::store(v, buffer);
-  std::memcpy(p, buffer, static_cast<size_t>(n) * sizeof(*p));
-}
-HWY_INLINE VF first_lanes(VF v, int64_t n) {
-  const F32 d;
-  return n >= static_cast<int64_t>(hn::Lanes(d)) ? v : hn::IfThenElseZero(hn::FirstN(d, static_cast<size_t>(n)), v);
-}
-HWY_INLINE float total(VF v) { return hn::GetLane(hn::SumOfLanes(F32(), v)); }
-
-// Calls f(j, values left from j on) for every vector of columns.
-template <class F>
-HWY_INLINE void for_columns(int64_t width, const F& f) {
-  const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
-  for (int64_t j = 0; j < width; j += lanes) f(j, width - j);
-}
 
 template <typename As>
 void norm_rows(const NormRows& a) {

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
@@ -12,56 +13,27 @@ namespace {
 struct Sizes {
   explicit Sizes(const CostShape& s)
       : element(static_cast<int64_t>(size_of(s.compute_type))),
-        reduced(is_16bit(s.compute_type)),
-        half(s.compute_type == DType::F16),
         tokens(s.batch * s.sequence),
-        many_tokens(tokens >= 512),
         width(s.options.n_embd),
         inner(s.options.inner_width()),
         heads(s.options.n_head),
         hidden(element * tokens * width),
         inner_hidden(element * tokens * inner),
         statistics(2 * 4 * tokens),
-        threads(at::get_num_threads()) {}
+        threads(at::get_num_threads()),
+        products(s.compute_type, tokens),
+        flash(s.sequence, width / heads, s.compute_type, threads) {}
 
   int64_t element;
-  bool reduced, half;
-  int64_t tokens;
-  bool many_tokens;
-  int64_t width, inner, heads;
+  int64_t tokens, width, inner, heads;
   int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
   int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
   int64_t threads;
-  int64_t of_each_product = 0;  // bytes that every product takes beside
+  ProductCost products;
+  FlashCost flash;
 
-  // The temporary through which a matrix's gradient passes: none when it is fresh and of the activations' type.
-  int64_t gradient(int64_t rows, int64_t columns, bool accumulating) const {
-    return gradient_scratch() + (reduced || accumulating ? element * rows * columns : 0);
-  }
-  // What oneDNN's 16-bit products take beside: copies of blocks, sized by its own heuristics and the caches. An estimate, measured with
-  // AMX; fp32 products (MKL) take nothing from LibTorch's allocator.
-  int64_t product_scratch(int64_t reduced_over) const {
-    if (!reduced) return of_each_product;
-    return of_each_product + (half ? std::min<int64_t>((many_tokens ? 1442 : 700) * reduced_over, 1'900'000)
-                                   : std::min<int64_t>(5120 + 128 * reduced_over, 400'000));
-  }
-  int64_t gradient_scratch() const {
-    if (!reduced) return 0;
-    return many_tokens ? (half ? 1'400'000 : 740'000) : (half ? 190'000 : 68'000);
-  }
   // LayerNorm's gradients of gain and offset, and their partial sums by thread.
   int64_t norm_gradients() const { return 4 * 2 * width * (1 + threads); }
-};
-
-// LibTorch's CPU flash attention: score blocks of (queries x keys) by thread in fp32, and a 16-bit copy.
-struct FlashBlocks {
-  FlashBlocks(const CostShape& s, int64_t threads) {
-    const int64_t t = s.sequence, queries = std::min<int64_t>(t, t >= 768 ? 256 : t >= 192 ? 64 : 32), keys = std::min<int64_t>(t, 512);
-    const int64_t d = s.options.n_embd / s.options.n_head, copy = is_16bit(s.compute_type) ? 2 : 0;
-    forward = threads * (4 * (queries * keys + 2 * queries + queries * d) + copy * queries * keys);
-    backward = threads * (2 * queries * keys * (4 + copy) + 4 * queries);
-  }
-  int64_t forward, backward;
 };
 
 bool drops(const CostShape& s, double p) { return s.training && p > 0; }
@@ -71,7 +43,7 @@ int64_t score_bytes(const CostShape& s) {
 
 void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   if (!drops(s, s.options.attn_pdrop)) {
-    m.take(z.hidden + 4 * z.tokens * z.heads).pass(FlashBlocks(s, z.threads).forward);
+    m.take(z.hidden + 4 * z.tokens * z.heads).pass(z.flash.forward);
     if (!graph) m.give(4 * z.tokens * z.heads);
     return;
   }
@@ -84,7 +56,7 @@ void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTim
 void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
   m.take(3 * z.hidden);
   if (!drops(s, s.options.attn_pdrop)) {
-    m.pass(FlashBlocks(s, z.threads).backward);
+    m.pass(z.flash.backward);
   } else {
     m.pass(2 * score_bytes(s) + z.hidden / s.batch);
   }
@@ -93,15 +65,15 @@ void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
 void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(z.hidden + z.statistics)
       .take(3 * z.hidden)
-      .pass(z.product_scratch(z.width))
+      .pass(z.products.scratch(z.width))
       .give(z.hidden + z.statistics);  // norm, queries, keys, values
   attention_forward(s, z, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).pass(z.product_scratch(z.width));  // after attention
+  m.take(z.hidden).pass(z.products.scratch(z.width));  // after attention
   if (!graph) m.give(z.hidden);
-  m.take(z.hidden + z.statistics).take(z.inner_hidden).pass(z.product_scratch(z.width)).give(z.hidden + z.statistics);
+  m.take(z.hidden + z.statistics).take(z.inner_hidden).pass(z.products.scratch(z.width)).give(z.hidden + z.statistics);
   if (graph) m.take(z.inner_hidden);  // GELU keeps its input
-  m.take(z.hidden).pass(z.product_scratch(z.inner)).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
 }
 
@@ -109,7 +81,7 @@ void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimelin
 int64_t block_product_bytes(const CostShape& s) {
   constexpr int64_t kMarker = int64_t{1} << 60;
   Sizes z(s);
-  z.of_each_product = kMarker;
+  z.products.beside = kMarker;
   MemoryTimeline m;
   block_forward(s, z, false, m);
   return m.peak() - kMarker;
@@ -122,18 +94,28 @@ int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   MemoryTimeline m;
   m.take(z.hidden);
   // MLP.
-  m.take(dropped).take(z.inner_hidden).pass(z.product_scratch(z.width)).pass(z.gradient(z.inner, z.width, accumulating)).give(dropped);
-  m.take(z.hidden + z.statistics).pass(z.gradient(z.width, z.inner, accumulating)).pass(z.product_scratch(z.inner)).give(z.inner_hidden);
+  m.take(dropped)
+      .take(z.inner_hidden)
+      .pass(z.products.scratch(z.width))
+      .pass(z.products.gradient(z.inner, z.width, accumulating))
+      .give(dropped);
+  m.take(z.hidden + z.statistics)
+      .pass(z.products.gradient(z.width, z.inner, accumulating))
+      .pass(z.products.scratch(z.inner))
+      .give(z.inner_hidden);
   m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics);
   m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Projection.
-  m.take(dropped).pass(z.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.product_scratch(z.width)).give(dropped);
+  m.take(dropped).pass(z.products.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(z.width)).give(dropped);
   // Attention, then its saved tensors go.
   attention_backward(s, z, m);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * score_bytes(s) : 4 * z.tokens * z.heads));
   // Queries, keys, values.
-  m.take(z.hidden + z.statistics).pass(z.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.product_scratch(z.width));
-  m.pass(z.gradient(z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
+  m.take(z.hidden + z.statistics)
+      .pass(z.products.gradient(z.width, z.width, accumulating))
+      .take(z.hidden)
+      .pass(z.products.scratch(z.width));
+  m.pass(z.products.gradient(z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
   return m.peak();
 }
 
@@ -173,10 +155,13 @@ ActivationCost head_cost(const CostShape& s) {
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes =
-      z.hidden + z.statistics + z.product_scratch(z.width);
+      z.hidden + z.statistics + z.products.scratch(z.width);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits).take(z.hidden + z.statistics).pass(z.gradient(vocabulary, z.width, accumulating)).pass(z.product_scratch(vocabulary));
+    m.take(logits)
+        .take(z.hidden + z.statistics)
+        .pass(z.products.gradient(vocabulary, z.width, accumulating))
+        .pass(z.products.scratch(vocabulary));
     m.take(z.hidden).pass(z.norm_gradients());
     return m.peak();
   };

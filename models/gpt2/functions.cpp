@@ -15,8 +15,8 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "models/autograd_node.h"
 #include "models/gelu.h"
 #include "models/parameter_gradient.h"
 #include "models/product.h"
@@ -28,8 +28,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 struct Normalised {
   at::Tensor rows, mean, rstd;  // [n, width], [n, 1], [n, 1]
@@ -74,31 +72,6 @@ at::Tensor dropped(const at::Tensor& gradient, const Dropout& dropout) {
   at::Tensor copy = gradient.clone(at::MemoryFormat::Contiguous);
   dropout.apply_(copy);
   return copy;
-}
-
-bool any_requires_grad(std::initializer_list<at::Tensor> tensors) {
-  for (const at::Tensor& t : tensors)
-    if (t.defined() && t.requires_grad()) return true;
-  return false;
-}
-template <typename... Tensors>
-bool records(const Tensors&... tensors) {
-  return at::GradMode::is_enabled() && any_requires_grad({tensors...});
-}
-
-// What a node keeps beside tensors.
-template <typename T>
-struct Kept : torch::CustomClassHolder {
-  explicit Kept(T v) : value(std::move(v)) {}
-  T value;
-};
-template <typename T>
-void keep(AutogradContext* context, T value) {
-  context->saved_data["kept"] = c10::IValue::make_capsule(c10::make_intrusive<Kept<T>>(std::move(value)));
-}
-template <typename T>
-T kept(AutogradContext* context) {
-  return c10::static_intrusive_pointer_cast<Kept<T>>(context->saved_data["kept"].toCapsule())->value;
 }
 
 struct EmbedContext {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "models/definition_builder.h"
 #include "models/gpt2/activation_cost.h"
 #include "models/gpt2/units.h"
 
@@ -41,39 +42,38 @@ class Gpt2 final : public ModelDefinition {
         residual{ParameterInit::Kind::Normal,
                  static_cast<float>(options.initializer_range / std::sqrt(2.0 * static_cast<double>(options.n_layer)))};
 
-    begin_unit("embedding");
+    DefinitionBuilder to(units_);
     // Its gradient is that of its rows alone: no weight is read.
-    units_.back().backward_needs_parameters = false;
-    add("transformer.wte.weight", {vocabulary, width}, normal);
-    units_.back().parameters.back().out_by_in = true;
-    if (options.tie_word_embeddings) units_.back().parameters.back().overwritten_gradient = false;
-    add("transformer.wpe.weight", {options.n_positions, width}, normal);
+    to.begin_unit("embedding").backward_needs_parameters = false;
+    ParameterInfo& wte = to.add("transformer.wte.weight", {vocabulary, width}, normal);
+    wte.overwritten_gradient = !options.tie_word_embeddings;
+    wte.out_by_in = true;
+    to.add("transformer.wpe.weight", {options.n_positions, width}, normal);
 
     for (int64_t i = 0; i < options.n_layer; ++i) {
-      begin_unit(fmt::format("h.{}", i));
+      to.begin_unit(fmt::format("h.{}", i));
       const std::string prefix = fmt::format("transformer.h.{}.", i);
-      add(prefix + "ln_1.weight", {width}, ones);
-      add(prefix + "ln_1.bias", {width}, zeros);
-      add(prefix + "attn.c_attn.weight", {width, 3 * width}, normal);
-      add(prefix + "attn.c_attn.bias", {3 * width}, zeros);
-      add(prefix + "attn.c_proj.weight", {width, width}, residual);
-      add(prefix + "attn.c_proj.bias", {width}, zeros);
-      add(prefix + "ln_2.weight", {width}, ones);
-      add(prefix + "ln_2.bias", {width}, zeros);
-      add(prefix + "mlp.c_fc.weight", {width, inner}, normal);
-      add(prefix + "mlp.c_fc.bias", {inner}, zeros);
-      add(prefix + "mlp.c_proj.weight", {inner, width}, residual);
-      add(prefix + "mlp.c_proj.bias", {width}, zeros);
+      to.add(prefix + "ln_1.weight", {width}, ones);
+      to.add(prefix + "ln_1.bias", {width}, zeros);
+      to.add(prefix + "attn.c_attn.weight", {width, 3 * width}, normal);
+      to.add(prefix + "attn.c_attn.bias", {3 * width}, zeros);
+      to.add(prefix + "attn.c_proj.weight", {width, width}, residual);
+      to.add(prefix + "attn.c_proj.bias", {width}, zeros);
+      to.add(prefix + "ln_2.weight", {width}, ones);
+      to.add(prefix + "ln_2.bias", {width}, zeros);
+      to.add(prefix + "mlp.c_fc.weight", {width, inner}, normal);
+      to.add(prefix + "mlp.c_fc.bias", {inner}, zeros);
+      to.add(prefix + "mlp.c_proj.weight", {inner, width}, residual);
+      to.add(prefix + "mlp.c_proj.bias", {width}, zeros);
     }
 
-    begin_unit("head");
-    add("transformer.ln_f.weight", {width}, ones);
-    add("transformer.ln_f.bias", {width}, zeros);
+    to.begin_unit("head");
+    to.add("transformer.ln_f.weight", {width}, ones);
+    to.add("transformer.ln_f.bias", {width}, zeros);
     if (options.tie_word_embeddings) {
       units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
     } else {
-      add("lm_head.weight", {vocabulary, width}, normal);
-      units_.back().parameters.back().out_by_in = true;
+      to.add("lm_head.weight", {vocabulary, width}, normal).out_by_in = true;
     }
   }
 
@@ -108,23 +108,7 @@ class Gpt2 final : public ModelDefinition {
   int64_t max_sequence_length() const override { return options_.n_positions; }
 
  private:
-  void begin_unit(std::string name) {
-    units_.emplace_back();
-    units_.back().name = std::move(name);
-  }
-  void add(std::string name, std::vector<int64_t> shape, const ParameterInit& init) {
-    ParameterInfo parameter;
-    parameter.name = std::move(name);
-    parameter.shape = std::move(shape);
-    parameter.first = first_;
-    parameter.init = init;
-    parameter.overwritten_gradient = true;
-    first_ += parameter.num_elements();
-    units_.back().parameters.push_back(std::move(parameter));
-  }
-
   Gpt2Options options_;
-  int64_t first_ = 0;
 };
 
 }  // namespace
