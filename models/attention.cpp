@@ -1,0 +1,83 @@
+#include "models/attention.h"
+
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <limits>
+
+#include "base/error.h"
+
+namespace zerostep {
+
+namespace {
+
+// LibTorch's flash attention knows as many heads of keys as of queries: it takes one query head of every group at a time.
+at::Tensor of_group(const at::Tensor& queries, int64_t shared_heads, int64_t index) {
+  const int64_t group = queries.size(1) / shared_heads;
+  return queries.unflatten(1, {shared_heads, group}).select(2, index);
+}
+
+int64_t group_size(const AttentionInput& in) {
+  const int64_t heads = in.q.size(1), shared = in.k.size(1);
+  if (heads % shared != 0) fail_protocol("[attention] {} heads of queries do not divide by {} of keys", heads, shared);
+  return heads / shared;
+}
+
+std::optional<at::Tensor> additive(const AttentionInput& in) {
+  if (!in.allowed.defined()) return std::nullopt;
+  return at::zeros(in.allowed.sizes(), in.q.options().requires_grad(false))
+      .masked_fill_(in.allowed.logical_not(), -std::numeric_limits<double>::infinity());
+}
+
+bool is_causal(const AttentionInput& in) { return in.causal && !in.allowed.defined(); }
+
+at::Tensor like_rows(const at::Tensor& heads) {
+  return at::empty({heads.size(0), heads.size(2), heads.size(1), heads.size(3)}, heads.options().requires_grad(false)).transpose(1, 2);
+}
+
+}  // namespace
+
+Attended attend(const AttentionInput& in) {
+  const int64_t group = group_size(in), shared = in.k.size(1);
+  const auto mask = additive(in);
+  Attended result;
+  if (group > 1) result.output = like_rows(in.q);
+  for (int64_t i = 0; i < group; ++i) {
+    const at::Tensor q = group > 1 ? of_group(in.q, shared, i) : in.q;
+    auto [y, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(q, in.k, in.v, 0.0, is_causal(in), mask);
+    result.logsumexp.push_back(logsumexp);
+    if (group == 1) {
+      result.output = y;
+    } else {
+      of_group(result.output, shared, i).copy_(y);
+    }
+  }
+  return result;
+}
+
+std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const AttentionInput& in, const Attended& attended) {
+  const int64_t group = group_size(in), shared = in.k.size(1);
+  const auto mask = additive(in);
+  std::array<at::Tensor, 3> result;
+  if (group > 1) result[0] = like_rows(in.q);
+  for (int64_t i = 0; i < group; ++i) {
+    const auto part = [&](const at::Tensor& t) { return group > 1 ? of_group(t, shared, i) : t; };
+    auto [gq, gk, gv] =
+        at::_scaled_dot_product_flash_attention_for_cpu_backward(part(gradient), part(in.q), in.k, in.v, part(attended.output),
+                                                                 attended.logsumexp.at(static_cast<size_t>(i)), 0.0, is_causal(in), mask);
+    if (group == 1) return {gq, gk, gv};
+    part(result[0]).copy_(gq);
+    if (i == 0) {
+      result[1] = gk;
+      result[2] = gv;
+    } else {
+      result[1].add_(gk);
+      result[2].add_(gv);
+    }
+  }
+  return result;
+}
+
+}  // namespace zerostep

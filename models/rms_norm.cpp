@@ -1,0 +1,191 @@
+#include "models/rms_norm.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "models/gradient_kernels.h"
+
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "models/rms_norm.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/highway.h>
+
+#include "models/row_lanes-inl.h"
+
+#ifndef ZEROSTEP_MODELS_RMS_NORM_
+#define ZEROSTEP_MODELS_RMS_NORM_
+namespace zerostep {
+
+// Consecutive rows with one gain.
+struct RmsRows {
+  const void* rows;
+  const float* gain;
+  void* out;  // normalised rows; in the backward, gradients that become the rows'
+  int64_t count, width;
+  float epsilon;
+  float* gain_gradient;  // of these rows alone; nullptr: not wanted
+};
+
+}  // namespace zerostep
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+template <typename As>
+HWY_INLINE float reciprocal_root(const typename As::T* x, int64_t width, float epsilon) {
+  VF squares = hn::Zero(F32());
+  for_columns(width, [&](int64_t j, int64_t n) HWY_ATTR {
+    const VF v = load_first<As>(x + j, n);
+    squares = hn::MulAdd(v, v, squares);
+  });
+  return 1.0f / std::sqrt(total(squares) / static_cast<float>(width) + epsilon);
+}
+
+template <typename As>
+void rms_forward(const RmsRows& a) {
+  using T = typename As::T;
+  for (int64_t i = 0; i < a.count; ++i) {
+    const T* x = static_cast<const T*>(a.rows) + i * a.width;
+    T* y = static_cast<T*>(a.out) + i * a.width;
+    const VF scale = hn::Set(F32(), reciprocal_root<As>(x, a.width, a.epsilon));
+    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+      store_first<As>(hn::Mul(hn::Mul(load_first<As>(x + j, n), scale), load_first<AsFloat>(a.gain + j, n)), y + j, n);
+    });
+  }
+}
+
+// With r = 1 / sqrt(mean(x^2) + epsilon) and h = gain g: gradient r (h - x r^2 mean(h x)), of the gain the sum of g x r.
+template <typename As>
+void rms_backward(const RmsRows& a) {
+  using T = typename As::T;
+  const F32 d;
+  if (a.gain_gradient != nullptr) std::fill_n(a.gain_gradient, a.width, 0.0f);
+  for (int64_t i = 0; i < a.count; ++i) {
+    const T* x = static_cast<const T*>(a.rows) + i * a.width;
+    T* g = static_cast<T*>(a.out) + i * a.width;
+    const float r = reciprocal_root<As>(x, a.width, a.epsilon);
+    const VF scale = hn::Set(d, r);
+    VF products = hn::Zero(d);
+    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+      const VF of_x = hn::Mul(load_first<As>(g + j, n), load_first<As>(x + j, n));
+      products = hn::MulAdd(of_x, load_first<AsFloat>(a.gain + j, n), products);
+      if (a.gain_gradient == nullptr) return;
+      store_first<AsFloat>(hn::MulAdd(of_x, scale, load_first<AsFloat>(a.gain_gradient + j, n)), a.gain_gradient + j, n);
+    });
+    const VF along = hn::Set(d, total(products) / static_cast<float>(a.width) * r * r);
+    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+      const VF h = hn::Mul(load_first<As>(g + j, n), load_first<AsFloat>(a.gain + j, n));
+      store_first<As>(hn::Mul(hn::NegMulAdd(load_first<As>(x + j, n), along, h), scale), g + j, n);
+    });
+  }
+}
+
+void rms_forward_f32(const RmsRows& a) { rms_forward<AsFloat>(a); }
+void rms_forward_bf16(const RmsRows& a) { rms_forward<AsBFloat16>(a); }
+void rms_forward_f16(const RmsRows& a) { rms_forward<AsHalf>(a); }
+void rms_backward_f32(const RmsRows& a) { rms_backward<AsFloat>(a); }
+void rms_backward_bf16(const RmsRows& a) { rms_backward<AsBFloat16>(a); }
+void rms_backward_f16(const RmsRows& a) { rms_backward<AsHalf>(a); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
+namespace {
+
+HWY_EXPORT(rms_forward_f32);
+HWY_EXPORT(rms_forward_bf16);
+HWY_EXPORT(rms_forward_f16);
+HWY_EXPORT(rms_backward_f32);
+HWY_EXPORT(rms_backward_bf16);
+HWY_EXPORT(rms_backward_f16);
+
+constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+constexpr int64_t kBlockRows = 64;                    // whose gain gradients are summed first
+
+int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
+
+void check_rows(const at::Tensor& rows) {
+  const auto type = rows.scalar_type();
+  if (!rows.device().is_cpu() || !rows.is_contiguous() || rows.dim() != 2 ||
+      (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
+    fail_protocol("[rms norm] expected contiguous rows of fp32, bf16 or fp16 on the CPU");
+  }
+}
+
+void* at_row(const at::Tensor& rows, int64_t row) {
+  return static_cast<std::byte*>(rows.data_ptr()) + row * rows.size(1) * static_cast<int64_t>(rows.element_size());
+}
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& rows, const at::Tensor& gain, double epsilon) {
+  check_rows(rows);
+  const int64_t n = rows.size(0), width = rows.size(1), branches = gain.dim() == 2 ? gain.size(0) : 1;
+  if (gain.size(-1) != width || n % branches != 0)
+    fail_protocol("[rms norm] gains of {} branches and {} columns do not fit {} rows of {}", branches, gain.size(-1), n, width);
+  const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
+  at::Tensor out = at::empty(rows.sizes(), rows.options().requires_grad(false));
+  at::parallel_for(0, n, std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t each = n / branches, branch = begin / each, count = std::min(end, (branch + 1) * each) - begin;
+      const float* own = gains.const_data_ptr<float>() + branch * width;
+      const RmsRows a{at_row(rows, begin), own, at_row(out, begin), count, width, static_cast<float>(epsilon), nullptr};
+      if (rows.scalar_type() == at::kFloat) {
+        HWY_DYNAMIC_DISPATCH(rms_forward_f32)(a);
+      } else if (rows.scalar_type() == at::kHalf) {
+        HWY_DYNAMIC_DISPATCH(rms_forward_f16)(a);
+      } else {
+        HWY_DYNAMIC_DISPATCH(rms_forward_bf16)(a);
+      }
+      begin += count;
+    }
+  });
+  return out;
+}
+
+int64_t rms_norm_backward_bytes(int64_t num_rows, int64_t width) { return 4 * width * num_blocks(num_rows); }
+
+void rms_norm_backward_(const at::Tensor& gradient, const at::Tensor& rows, const at::Tensor& gain, double epsilon,
+                        const at::Tensor& gain_gradient) {
+  check_rows(rows);
+  check_rows(gradient);
+  if (gradient.sizes() != rows.sizes() || gradient.scalar_type() != rows.scalar_type() || gain.numel() != rows.size(1))
+    fail_protocol("[rms norm] a gradient of {} elements and a gain of {} do not fit {} rows of {}", gradient.numel(), gain.numel(),
+                  rows.size(0), rows.size(1));
+  const int64_t n = rows.size(0), width = rows.size(1), blocks = num_blocks(n);
+  const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
+  at::Tensor partial;
+  if (gain_gradient.defined()) partial = at::empty({blocks, width}, gains.options());
+  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t row = block * kBlockRows, count = std::min(kBlockRows, n - row);
+      float* sums = partial.defined() ? partial.data_ptr<float>() + block * width : nullptr;
+      const RmsRows a{
+          at_row(rows, row), gains.const_data_ptr<float>(), at_row(gradient, row), count, width, static_cast<float>(epsilon), sums};
+      if (rows.scalar_type() == at::kFloat) {
+        HWY_DYNAMIC_DISPATCH(rms_backward_f32)(a);
+      } else if (rows.scalar_type() == at::kHalf) {
+        HWY_DYNAMIC_DISPATCH(rms_backward_f16)(a);
+      } else {
+        HWY_DYNAMIC_DISPATCH(rms_backward_bf16)(a);
+      }
+    }
+  });
+  if (partial.defined()) sum_rows(partial, gain_gradient, false);
+}
+
+}  // namespace zerostep
+#endif
