@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "models/gpt2/gpt2.h"
+#include "models/model_options.h"
 #include "models/safetensors.h"
 
 namespace zerostep {
@@ -28,14 +28,6 @@ class InitialValues final : public ParameterSource {
   uint64_t seed_;
 };
 
-nlohmann::json read_json(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) fail_input("{}: cannot be read; a Hugging Face directory holds config.json and model.safetensors", path);
-  nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) fail_input("{}: not a JSON object", path);
-  return json;
-}
-
 // Tensors under Hugging Face's names, in one file or several.
 class SavedValues final : public ParameterSource {
  public:
@@ -44,7 +36,7 @@ class SavedValues final : public ParameterSource {
     if (fs::exists(single)) {
       add(single.string());
     } else if (fs::exists(index)) {
-      const nlohmann::json json = read_json(index.string());
+      const nlohmann::json json = read_json_object(index.string());
       if (!json.contains("weight_map") || !json["weight_map"].is_object()) fail_input("{}: there is no weight_map", index.string());
       std::map<std::string, bool> files;
       for (const auto& [name, file] : json["weight_map"].items()) {
@@ -85,9 +77,10 @@ class SavedValues final : public ParameterSource {
     for (const auto& [name, tensor] : files_.back()->tensors()) places_.emplace(name, Place(files_.back().get(), name));
   }
   const Place& find(const std::string& name) const {
-    constexpr std::string_view kPrefix = "transformer.";
     auto found = places_.find(name);
-    if (found == places_.end() && name.starts_with(kPrefix)) found = places_.find(name.substr(kPrefix.size()));
+    for (std::string_view prefix : {"transformer.", "model."}) {
+      if (found == places_.end() && name.starts_with(prefix)) found = places_.find(name.substr(prefix.size()));
+    }
     if (found == places_.end()) fail_input("{}: the safetensors hold no {}, which config.json asks for", directory_, name);
     return found->second;
   }
@@ -96,55 +89,6 @@ class SavedValues final : public ParameterSource {
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
   std::map<std::string, Place> places_;
 };
-
-// A key of config.json, or its default in transformers.
-template <typename T>
-T value_of(const nlohmann::json& config, const std::string& path, const char* key, T otherwise) {
-  if (!config.contains(key) || config[key].is_null()) return otherwise;
-  const nlohmann::json& value = config[key];
-  const bool right = std::is_same_v<T, bool>          ? value.is_boolean()
-                     : std::is_same_v<T, std::string> ? value.is_string()
-                     : std::is_same_v<T, int64_t>     ? value.is_number_integer()
-                                                      : value.is_number();
-  if (!right) {
-    fail_input("{}: {} is {}; expected {}", path, key, value.dump(),
-               std::is_same_v<T, bool>          ? "true or false"
-               : std::is_same_v<T, std::string> ? "text"
-               : std::is_same_v<T, int64_t>     ? "a whole number"
-                                                : "a number");
-  }
-  return value.get<T>();
-}
-
-Gpt2Options read_config(const std::string& path) {
-  const nlohmann::json c = read_json(path);
-  const std::string family = value_of<std::string>(c, path, "model_type", "");
-  if (family != "gpt2") fail_input("{}: model_type is \"{}\"; expected \"gpt2\"", path, family);
-  const auto refuse = [&](const char* key, bool expected) {
-    if (value_of(c, path, key, expected) != expected) fail_input("{}: {} is {}, which this GPT-2 does not have", path, key, !expected);
-  };
-  refuse("scale_attn_weights", true);
-  refuse("scale_attn_by_inverse_layer_idx", false);
-  refuse("add_cross_attention", false);
-  const auto activation = value_of<std::string>(c, path, "activation_function", "gelu_new");
-  if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") {
-    fail_input("{}: activation_function is \"{}\"; expected \"gelu_new\" or \"gelu_pytorch_tanh\"", path, activation);
-  }
-  Gpt2Options o;
-  o.n_layer = value_of(c, path, "n_layer", o.n_layer);
-  o.n_embd = value_of(c, path, "n_embd", o.n_embd);
-  o.n_head = value_of(c, path, "n_head", o.n_head);
-  o.n_positions = value_of(c, path, "n_positions", o.n_positions);
-  o.n_inner = value_of(c, path, "n_inner", o.n_inner);
-  o.vocab_size = value_of(c, path, "vocab_size", o.vocab_size);
-  o.layer_norm_epsilon = value_of(c, path, "layer_norm_epsilon", o.layer_norm_epsilon);
-  o.initializer_range = value_of(c, path, "initializer_range", o.initializer_range);
-  o.resid_pdrop = value_of(c, path, "resid_pdrop", o.resid_pdrop);
-  o.embd_pdrop = value_of(c, path, "embd_pdrop", o.embd_pdrop);
-  o.attn_pdrop = value_of(c, path, "attn_pdrop", o.attn_pdrop);
-  o.tie_word_embeddings = value_of(c, path, "tie_word_embeddings", o.tie_word_embeddings);
-  return o;
-}
 
 }  // namespace
 
@@ -155,7 +99,7 @@ HuggingFaceModel open_hugging_face_model(const std::string& directory) {
   const std::string config = (fs::path(directory) / "config.json").string();
   HuggingFaceModel result;
   try {
-    result.model = make_gpt2(read_config(config));
+    result.model = make_model(read_model_options(config));
   } catch (const InputError& error) {
     const std::string text = error.what();
     if (text.starts_with(config)) throw;

@@ -17,9 +17,9 @@ class ParameterSource {
 // initial_values() of a seed.
 std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed);
 
-// A GPT-2 in a Hugging Face directory: config.json beside model.safetensors (or several files with model.safetensors.index.json), whose
-// tensors may lack the "transformer." prefix. InputError when it is missing, damaged, incomplete, of other shapes than config.json says or
-// of another family.
+// A model in a Hugging Face directory: config.json beside model.safetensors (or several files with model.safetensors.index.json), whose
+// tensors may lack the prefix of the model without its head ("transformer.", "model."). InputError when it is missing, damaged, incomplete,
+// of other shapes than config.json says or of another family.
 struct HuggingFaceModel {
   std::unique_ptr<ModelDefinition> model;
   std::unique_ptr<ParameterSource> values;

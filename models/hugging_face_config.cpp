@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/gpt2/gpt2.h"
+#include "models/llama/llama.h"
 
 namespace zerostep {
 
@@ -27,6 +28,45 @@ std::string gpt2_hugging_face_config(const Gpt2Options& o) {
   // The last token is GPT-2's and the byte tokenizer's end of document.
   config["bos_token_id"] = o.vocab_size - 1;
   config["eos_token_id"] = o.vocab_size - 1;
+  config["torch_dtype"] = "float32";
+  return config.dump(2) + "\n";
+}
+
+std::string llama_hugging_face_config(const LlamaOptions& o) {
+  const bool qwen = o.kind == LlamaOptions::Kind::Qwen2;
+  nlohmann::ordered_json config;
+  config["architectures"] = {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
+  config["model_type"] = qwen ? "qwen2" : "llama";
+  config["vocab_size"] = o.vocab_size;
+  config["hidden_size"] = o.hidden_size;
+  config["intermediate_size"] = o.intermediate_size;
+  config["num_hidden_layers"] = o.num_hidden_layers;
+  config["num_attention_heads"] = o.num_attention_heads;
+  config["num_key_value_heads"] = o.key_value_heads();
+  if (!qwen) config["head_dim"] = o.head_width();
+  config["max_position_embeddings"] = o.max_position_embeddings;
+  config["hidden_act"] = "silu";
+  config["rms_norm_eps"] = o.rms_norm_eps;
+  config["initializer_range"] = o.initializer_range;
+  config["tie_word_embeddings"] = o.tie_word_embeddings;
+  // The names of transformers 4, which 5 reads too.
+  config["rope_theta"] = o.rope.rope_theta;
+  config["rope_scaling"] = nullptr;
+  if (o.rope.type == RotaryOptions::Type::Linear) config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", o.rope.factor}};
+  if (o.rope.type == RotaryOptions::Type::Llama3) {
+    config["rope_scaling"] = {{"rope_type", "llama3"},
+                              {"factor", o.rope.factor},
+                              {"low_freq_factor", o.rope.low_freq_factor},
+                              {"high_freq_factor", o.rope.high_freq_factor},
+                              {"original_max_position_embeddings", o.rope.original_max_position_embeddings}};
+  }
+  config["attention_dropout"] = 0.0;
+  if (qwen) {
+    config["use_sliding_window"] = false;
+  } else {
+    config["attention_bias"] = o.attention_bias;
+    config["mlp_bias"] = false;
+  }
   config["torch_dtype"] = "float32";
   return config.dump(2) + "\n";
 }

@@ -4,8 +4,10 @@
 #include <tuple>
 
 #include "models/linear.h"
+#include "models/model_options.h"
+#include "models/objective.h"
 #include "tests/models/support/counting_allocator.h"
-#include "tests/models/support/gpt2_model.h"
+#include "tests/models/support/whole_model.h"
 
 // Bytes that LibTorch's allocator really hands out against ActivationCost.
 namespace zerostep {
@@ -16,6 +18,7 @@ struct Case {
   int64_t samples, length, width, heads, inner, vocabulary;
   at::ScalarType type;
   double residual_dropout, attention_dropout;
+  int64_t key_value_heads = 0;  // not 0: a Llama
 };
 
 // 64-byte rounding and tensors of a few bytes are left out of the prediction; what oneDNN takes beside a 16-bit product is estimated.
@@ -26,7 +29,13 @@ void expect_close(int64_t measured, int64_t predicted, at::ScalarType type, cons
 
 DType type_of(at::ScalarType t) { return t == at::kFloat ? DType::F32 : t == at::kBFloat16 ? DType::BF16 : DType::F16; }
 
-Gpt2Options options_of(const Case& c) {
+ModelOptions options_of(const Case& c) {
+  if (c.key_value_heads > 0) {
+    LlamaOptions o;
+    o.num_hidden_layers = 1, o.hidden_size = c.width, o.num_attention_heads = c.heads, o.num_key_value_heads = c.key_value_heads;
+    o.max_position_embeddings = c.length, o.intermediate_size = c.inner, o.vocab_size = c.vocabulary;
+    return o;
+  }
   Gpt2Options o;
   o.n_layer = 1, o.n_embd = c.width, o.n_head = c.heads, o.n_positions = c.length, o.n_inner = c.inner, o.vocab_size = c.vocabulary;
   o.resid_pdrop = o.embd_pdrop = c.residual_dropout;
@@ -35,16 +44,15 @@ Gpt2Options options_of(const Case& c) {
   return o;
 }
 
-class Gpt2ActivationCost : public testing::TestWithParam<Case> {
+class ModelActivationCost : public testing::TestWithParam<Case> {
  protected:
   void TearDown() override { at::set_num_threads(1); }
 };
 
-TEST_P(Gpt2ActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
+TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
   at::set_num_threads(1);
   const Case& c = GetParam();
-  const Gpt2Options options = options_of(c);
-  Gpt2Model model = make_random_model(options, 1, c.type);
+  WholeModel model = make_random_model(make_model(options_of(c)), 1, c.type);
   for (auto& unit : model.parameters)
     for (auto& p : unit) p.mutable_grad() = torch::zeros(p.sizes());
   const Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
@@ -87,7 +95,7 @@ TEST_P(Gpt2ActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
   }
 }
 
-TEST_P(Gpt2ActivationCost, TheObjectiveTakesWhatIsPredicted) {
+TEST_P(ModelActivationCost, TheObjectiveTakesWhatIsPredicted) {
   at::set_num_threads(1);
   const Case& c = GetParam();
   const Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
@@ -112,14 +120,23 @@ TEST_P(Gpt2ActivationCost, TheObjectiveTakesWhatIsPredicted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Shapes, Gpt2ActivationCost,
+    Shapes, ModelActivationCost,
     testing::Values(Case{"fp32", 2, 48, 256, 4, 0, 257, at::kFloat, 0, 0}, Case{"bf16_wide", 4, 256, 512, 8, 0, 257, at::kBFloat16, 0, 0},
                     Case{"fp32_wide", 4, 256, 512, 8, 0, 257, at::kFloat, 0, 0}, Case{"bf16", 2, 48, 256, 4, 0, 257, at::kBFloat16, 0, 0},
                     Case{"fp16", 2, 48, 256, 4, 0, 257, at::kHalf, 0, 0}, Case{"fp32_long", 1, 256, 64, 2, 96, 5003, at::kFloat, 0, 0},
                     Case{"bf16_long", 1, 256, 64, 2, 96, 5003, at::kBFloat16, 0, 0},
                     Case{"fp32_residual_dropout", 2, 48, 256, 4, 0, 257, at::kFloat, 0.1, 0},
                     Case{"fp32_dropout", 3, 96, 64, 4, 0, 257, at::kFloat, 0.1, 0.1},
-                    Case{"bf16_dropout", 3, 96, 64, 4, 0, 257, at::kBFloat16, 0.1, 0.1}),
+                    Case{"bf16_dropout", 3, 96, 64, 4, 0, 257, at::kBFloat16, 0.1, 0.1},
+                    Case{"llama_fp32", 2, 48, 256, 4, 672, 257, at::kFloat, 0, 0, 4},
+                    Case{"llama_fp32_groups", 2, 48, 256, 8, 672, 257, at::kFloat, 0, 0, 2},
+                    Case{"llama_fp32_wide", 4, 256, 512, 8, 1376, 257, at::kFloat, 0, 0, 2},
+                    Case{"llama_fp32_long", 1, 256, 64, 2, 96, 5003, at::kFloat, 0, 0, 1},
+                    Case{"llama_fp32_attention", 2, 256, 96, 12, 32, 257, at::kFloat, 0, 0, 2},
+                    Case{"llama_fp32_attention_alone", 2, 256, 96, 4, 32, 257, at::kFloat, 0, 0, 4},
+                    Case{"llama_bf16_wide", 4, 256, 512, 8, 1376, 257, at::kBFloat16, 0, 0, 2},
+                    Case{"llama_bf16", 2, 48, 256, 4, 672, 257, at::kBFloat16, 0, 0, 4},
+                    Case{"llama_fp16", 2, 48, 256, 4, 672, 257, at::kHalf, 0, 0, 4}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -4,8 +4,9 @@
 #include <torch/torch.h>
 
 #include "models/branch_kernels.h"
+#include "models/model_options.h"
 #include "tests/models/support/counting_allocator.h"
-#include "tests/models/support/gpt2_model.h"
+#include "tests/models/support/whole_model.h"
 
 // Branches that share their products against units made with each branch's own parameters.
 namespace zerostep {
@@ -18,12 +19,13 @@ struct Case {
   bool tied, own_batches, documents, some_plain;
   at::ScalarType type = at::kFloat;
   int64_t rank = 2;
+  bool llama = false;
 };
 
 at::Tensor normal(std::vector<int64_t> shape, double scale, at::Generator& generator) { return torch::randn(shape, generator).mul_(scale); }
 
 // Parameters of unit u, own ones then borrowed ones.
-std::vector<std::pair<ParameterInfo, at::Tensor>> parameters_of(const Gpt2Model& model, size_t u) {
+std::vector<std::pair<ParameterInfo, at::Tensor>> parameters_of(const WholeModel& model, size_t u) {
   const auto& units = model.definition->units();
   std::vector<std::pair<ParameterInfo, at::Tensor>> out;
   for (size_t p = 0; p < units[u].parameters.size(); ++p) out.emplace_back(units[u].parameters[p], model.parameters[u][p]);
@@ -34,7 +36,7 @@ std::vector<std::pair<ParameterInfo, at::Tensor>> parameters_of(const Gpt2Model&
   return out;
 }
 
-BranchPerturbation perturbation_of(const Gpt2Model& model, size_t u, const Case& c, int64_t branches = kBranches) {
+BranchPerturbation perturbation_of(const WholeModel& model, size_t u, const Case& c, int64_t branches = kBranches) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(100 + u);
   BranchPerturbation out;
   out.branches = branches;
@@ -53,7 +55,7 @@ BranchPerturbation perturbation_of(const Gpt2Model& model, size_t u, const Case&
   return out;
 }
 
-std::unique_ptr<Unit> materialised(const Gpt2Model& model, size_t u, const BranchPerturbation& perturbation, int64_t branch) {
+std::unique_ptr<Unit> materialised(const WholeModel& model, size_t u, const BranchPerturbation& perturbation, int64_t branch) {
   std::vector<at::Tensor> parameters;
   size_t p = 0;
   for (const auto& [info, tensor] : parameters_of(model, u)) {
@@ -73,16 +75,23 @@ Batch samples_of(const Batch& batch, int64_t first, int64_t count) {
   return out;
 }
 
-Gpt2Options options_of(const Case& c) {
-  Gpt2Options o;
+ModelOptions options_of(const Case& c) {
   // Widths that divide by no vector length.
+  if (c.llama) {
+    LlamaOptions o;
+    o.num_hidden_layers = 1, o.hidden_size = 36, o.num_attention_heads = 6, o.num_key_value_heads = 2, o.max_position_embeddings = 12;
+    o.intermediate_size = 52, o.vocab_size = 61, o.attention_bias = true;
+    o.tie_word_embeddings = c.tied;
+    return o;
+  }
+  Gpt2Options o;
   o.n_layer = 1, o.n_embd = 36, o.n_head = 2, o.n_positions = 12, o.n_inner = 52, o.vocab_size = 61;
   o.tie_word_embeddings = c.tied;
   return o;
 }
 
-Batch batch_of(const Case& c, const Gpt2Options& options) {
-  Batch batch = make_batch(kSamples * (c.own_batches ? kBranches : 1), kLength, options.vocab_size, 5);
+Batch batch_of(const Case& c, const ModelOptions& options) {
+  Batch batch = make_batch(kSamples * (c.own_batches ? kBranches : 1), kLength, sizes_of(options).vocabulary, 5);
   if (c.documents) {
     batch.document_ids = (torch::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
     batch.mask = batch.tokens > 3;
@@ -96,13 +105,14 @@ class Branches : public testing::TestWithParam<Case> {};
 TEST_P(Branches, EqualUnitsWithTheirOwnParameters) {
   const Case& c = GetParam();
   const at::NoGradGuard no_grad;
-  const Gpt2Options options = options_of(c);
-  const Gpt2Model model = make_random_model(options, 1, c.type);
+  const ModelOptions options = options_of(c);
+  const WholeModel model = make_random_model(make_model(options), 1, c.type);
   const Batch batch = batch_of(c, options);
   const double tolerance = c.type == at::kFloat ? 1e-5 : c.type == at::kHalf ? 3e-3 : 2e-2;
   for (size_t u = 0; u < model.units.size(); ++u) {
     const BranchPerturbation perturbation = perturbation_of(model, u, c);
-    const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({kBranches * kSamples, kLength, options.n_embd}).to(c.type)};
+    const TensorList inputs =
+        u == 0 ? TensorList{} : TensorList{torch::randn({kBranches * kSamples, kLength, sizes_of(options).width}).to(c.type)};
     const ForwardContext context{&batch, true, 7, 3};
     const at::Tensor all = model.units[u]->forward_branches(inputs, context, perturbation).at(0);
     EXPECT_EQ(all.scalar_type(), c.type);
@@ -126,7 +136,12 @@ INSTANTIATE_TEST_SUITE_P(Cases, Branches,
                                          Case{"rank_1", true, false, false, false, at::kFloat, 1},
                                          Case{"rank_7", false, true, false, false, at::kFloat, 7},
                                          Case{"bf16", true, false, false, false, at::kBFloat16},
-                                         Case{"fp16", false, false, false, false, at::kHalf}),
+                                         Case{"fp16", false, false, false, false, at::kHalf},
+                                         Case{"llama", false, false, false, false, at::kFloat, 2, true},
+                                         Case{"llama_tied_documents", true, false, true, false, at::kFloat, 3, true},
+                                         Case{"llama_own_documents", false, true, true, false, at::kFloat, 2, true},
+                                         Case{"llama_some_plain", true, true, false, true, at::kFloat, 1, true},
+                                         Case{"llama_bf16", true, false, false, false, at::kBFloat16, 2, true}),
                          [](const auto& info) { return info.param.name; });
 
 // weight + left right of each of two branches, written where it is asked for.
@@ -142,12 +157,16 @@ class WrittenMatrix final : public PerturbedMatrix {
   at::Tensor forms_;
 };
 
-TEST(BranchPerturbations, TiledMatricesEqualUnitsWithTheirOwnParameters) {
+class EveryFamily : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Llama, EveryFamily, testing::Bool());
+
+TEST_P(EveryFamily, TiledMatricesEqualUnitsWithTheirOwnParameters) {
   const at::NoGradGuard no_grad;
-  for (const Case& c : {Case{"", false, false, false, false}, Case{"", true, false, true, false}, Case{"", true, false, false, true}})
+  for (Case c : {Case{"", false, false, false, false}, Case{"", true, false, true, false}, Case{"", true, false, false, true}})
     for (const int64_t branches : {1, 2}) {
-      const Gpt2Options options = options_of(c);
-      const Gpt2Model model = make_random_model(options, 1);
+      c.llama = GetParam();
+      const ModelOptions options = options_of(c);
+      const WholeModel model = make_random_model(make_model(options), 1);
       const Batch batch = batch_of(c, options);
       for (size_t u = 0; u < model.units.size(); ++u) {
         const BranchPerturbation factors = perturbation_of(model, u, c, branches);
@@ -159,7 +178,7 @@ TEST(BranchPerturbations, TiledMatricesEqualUnitsWithTheirOwnParameters) {
           own.tiled = std::make_shared<WrittenMatrix>(parameters[p].second.detach() + own.left.bmm(own.right));
           own.left = own.right = at::Tensor();
         }
-        const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * kSamples, kLength, options.n_embd})};
+        const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * kSamples, kLength, sizes_of(options).width})};
         const at::Tensor all = model.units[u]->forward_branches(inputs, {&batch, false, 7, 3}, tiled).at(0);
         ASSERT_EQ(all.size(0), branches * kSamples);
         for (int64_t b = 0; b < branches; ++b) {
@@ -172,11 +191,11 @@ TEST(BranchPerturbations, TiledMatricesEqualUnitsWithTheirOwnParameters) {
     }
 }
 
-TEST(BranchPerturbations, NothingPerturbedIsThePlainForward) {
-  const Case c{"", true, false, false, false};
+TEST_P(EveryFamily, NothingPerturbedIsThePlainForward) {
+  const Case c{"", true, false, false, false, at::kFloat, 2, GetParam()};
   const at::NoGradGuard no_grad;
-  const Gpt2Options options = options_of(c);
-  const Gpt2Model model = make_random_model(options, 1);
+  const ModelOptions options = options_of(c);
+  const WholeModel model = make_random_model(make_model(options), 1);
   const Batch batch = batch_of(c, options);
   at::Tensor hidden, expected;
   for (size_t u = 0; u < model.units.size(); ++u) {
@@ -188,18 +207,22 @@ TEST(BranchPerturbations, NothingPerturbedIsThePlainForward) {
   }
 }
 
-TEST(BranchPerturbations, TakeTheMemoryOfALargerBatch) {
+TEST_P(EveryFamily, TakesTheMemoryOfALargerBatch) {
   at::set_num_threads(1);
   const at::NoGradGuard no_grad;
-  Gpt2Options options;
-  options.n_layer = 1, options.n_embd = 128, options.n_head = 4, options.n_positions = 64, options.vocab_size = 307;
+  Gpt2Options gpt2;
+  gpt2.n_layer = 1, gpt2.n_embd = 128, gpt2.n_head = 4, gpt2.n_positions = 64, gpt2.vocab_size = 307;
+  LlamaOptions llama;
+  llama.num_hidden_layers = 1, llama.hidden_size = 128, llama.num_attention_heads = 4, llama.num_key_value_heads = 2;
+  llama.intermediate_size = 320, llama.max_position_embeddings = 64, llama.vocab_size = 307;
+  const ModelOptions options = GetParam() ? ModelOptions(llama) : ModelOptions(gpt2);
   const Case c{"", false, false, false, false};
-  const Gpt2Model model = make_random_model(options, 1);
+  const WholeModel model = make_random_model(make_model(options), 1);
   const int64_t branches = 8, samples = 2, length = 64;
-  const Batch batch = make_batch(samples, length, options.vocab_size, 5);
+  const Batch batch = make_batch(samples, length, 307, 5);
   for (size_t u = 0; u < model.units.size(); ++u) {
     const BranchPerturbation perturbation = perturbation_of(model, u, c, branches);
-    const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * samples, length, options.n_embd})};
+    const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * samples, length, 128})};
     const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), branches * samples, length, DType::F32, false);
     for (int round = 0; round < 2; ++round) {  // the first warms up what libraries keep
       AllocationMeter meter;
@@ -226,13 +249,13 @@ TEST(BranchPerturbations, NormsOfLargeMeansKeepTheirPrecision) {
 
 TEST(BranchPerturbations, RefuseWhatDoesNotFit) {
   const Case c{"", true, false, false, false};
-  const Gpt2Options options = options_of(c);
-  const Gpt2Model model = make_random_model(options, 1);
+  const ModelOptions options = options_of(c);
+  const WholeModel model = make_random_model(make_model(options), 1);
   const Batch batch = batch_of(c, options);
   const ForwardContext context{&batch, false, 7, 3};
   const BranchPerturbation of_block = perturbation_of(model, 1, c);
   EXPECT_ANY_THROW(model.units[0]->forward_branches({}, context, of_block));
-  EXPECT_ANY_THROW(model.units[1]->forward_branches({torch::randn({4, kLength, options.n_embd})}, context, of_block));
+  EXPECT_ANY_THROW(model.units[1]->forward_branches({torch::randn({4, kLength, sizes_of(options).width})}, context, of_block));
   EXPECT_ANY_THROW(branch_sum({{}, torch::zeros({2, 5}), {}, {}}, 6, 5, 3, at::kFloat));
 }
 

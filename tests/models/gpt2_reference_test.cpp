@@ -15,11 +15,6 @@ Gpt2Options tiny(bool tied) {
   return o;
 }
 
-void fill_by_formula(const ParameterInfo& info, at::Tensor& t) {
-  const at::Tensor i = torch::arange(info.first, info.first + info.num_elements(), at::kDouble);
-  t.copy_((torch::sin(0.37 * i) * 0.3 + (info.init.kind == ParameterInit::Kind::Ones ? 1.0 : 0.0)).view(info.shape));
-}
-
 struct Gradient {
   const char* name;
   double norm, projection;  // on cos(0.11 i)

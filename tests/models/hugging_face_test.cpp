@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "models/gpt2/gpt2.h"
+#include "models/llama/llama.h"
+#include "models/model_options.h"
 #include "models/safetensors.h"
 #include "tests/models/support/scratch_folder.h"
 
@@ -82,6 +84,50 @@ TEST(HuggingFaceConfig, CarriesWhatTransformersReads) {
   EXPECT_TRUE(nlohmann::json::parse(make_gpt2(Gpt2Options())->hugging_face_config())["n_inner"].is_null());
 }
 
+TEST(HuggingFaceConfig, OfLlamaAndQwen2ComesBackAsItWasWritten) {
+  for (const auto kind : {LlamaOptions::Kind::Llama, LlamaOptions::Kind::Qwen2}) {
+    for (const auto type : {RotaryOptions::Type::Default, RotaryOptions::Type::Linear, RotaryOptions::Type::Llama3}) {
+      LlamaOptions o;
+      o.kind = kind;
+      o.hidden_size = 24, o.intermediate_size = 20, o.num_hidden_layers = 3, o.num_attention_heads = 6, o.num_key_value_heads = 2;
+      o.vocab_size = 23, o.max_position_embeddings = 64, o.rms_norm_eps = 1e-5, o.initializer_range = 0.01;
+      o.tie_word_embeddings = true;
+      o.attention_bias = kind == LlamaOptions::Kind::Llama;
+      o.rope = {type, 5000, 4, 1.5, 3, 32};
+      const std::string text = llama_hugging_face_config(o);
+      const ModelOptions read = parse_model_options(nlohmann::json::parse(text), "config.json");
+      EXPECT_EQ(make_model(read)->hugging_face_config(), text);
+      EXPECT_EQ(std::get<LlamaOptions>(read).rope.rope_theta, 5000);
+      EXPECT_EQ(std::get<LlamaOptions>(read).rope.type, type);
+      EXPECT_EQ(text.find("Qwen2ForCausalLM") != std::string::npos, kind == LlamaOptions::Kind::Qwen2);
+    }
+  }
+}
+
+TEST(HuggingFaceConfig, WhatLlamaDoesNotHaveIsRefused) {
+  const auto refusal_of = [](const char* text) -> std::string {
+    try {
+      parse_model_options(nlohmann::json::parse(text), "config.json");
+    } catch (const InputError& error) {
+      EXPECT_TRUE(std::string(error.what()).starts_with("config.json: ")) << error.what();
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal_of(R"({"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2}})"), "");
+  EXPECT_EQ(refusal_of(R"({"model_type": "qwen2", "layer_types": ["full_attention"]})"), "");
+  EXPECT_NE(refusal_of(R"({"model_type": "llama", "rope_scaling": {"type": "yarn"}})").find("rope_type is \"yarn\""), std::string::npos);
+  EXPECT_NE(
+      refusal_of(R"({"model_type": "llama", "rope_parameters": {"rope_type": "llama3", "factor": 8}})").find("low_freq_factor is missing"),
+      std::string::npos);
+  EXPECT_NE(refusal_of(R"({"model_type": "llama", "rope_scaling": 3})").find("expected a block"), std::string::npos);
+  EXPECT_NE(refusal_of(R"({"model_type": "llama", "hidden_act": "gelu"})").find("hidden_act is \"gelu\""), std::string::npos);
+  EXPECT_NE(refusal_of(R"({"model_type": "llama", "mlp_bias": true})").find("mlp_bias is true"), std::string::npos);
+  EXPECT_NE(refusal_of(R"({"model_type": "qwen2", "use_sliding_window": true})").find("use_sliding_window is true"), std::string::npos);
+  EXPECT_NE(refusal_of(R"({"model_type": "qwen2", "layer_types": ["sliding_attention"]})").find("layer_types"), std::string::npos);
+  EXPECT_NE(refusal_of(R"({"model_type": "llama", "hidden_size": 1.5})").find("expected a whole number"), std::string::npos);
+}
+
 TEST(HuggingFaceDirectory, NamesMayLackThePrefixAndFilesMayBeSeveral) {
   const ScratchFolder folder;
   write_model(folder.path(""), tiny());
@@ -125,7 +171,7 @@ TEST(HuggingFaceDirectory, WhatDoesNotFitIsRefused) {
     return refusal(directory);
   };
   EXPECT_EQ(with("unknown_key", 1), "");
-  EXPECT_NE(with("model_type", "llama").find("expected \"gpt2\""), std::string::npos);
+  EXPECT_NE(with("model_type", "mamba").find("model_type is \"mamba\"; expected \"gpt2\", \"llama\" or \"qwen2\""), std::string::npos);
   EXPECT_NE(with("activation_function", "relu").find("\"relu\""), std::string::npos);
   EXPECT_NE(with("scale_attn_by_inverse_layer_idx", true).find("scale_attn_by_inverse_layer_idx"), std::string::npos);
   EXPECT_NE(with("n_layer", "one").find("n_layer is \"one\"; expected a whole number"), std::string::npos);

@@ -1,0 +1,138 @@
+#include "models/llama/activation_cost.h"
+
+#include <ATen/Parallel.h>
+
+#include "models/cost_parts.h"
+#include "models/memory_timeline.h"
+#include "models/rms_norm.h"
+
+// The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of gains and biases) are left out.
+namespace zerostep::llama {
+
+namespace {
+
+struct Sizes {
+  explicit Sizes(const CostShape& s)
+      : element(static_cast<int64_t>(size_of(s.compute_type))),
+        tokens(s.batch * s.sequence),
+        width(s.options.hidden_size),
+        inner(s.options.intermediate_size),
+        groups(s.options.num_attention_heads / s.options.key_value_heads()),
+        query_width(s.options.num_attention_heads * s.options.head_width()),
+        key_width(s.options.key_value_heads() * s.options.head_width()),
+        hidden(element * tokens * width),
+        inner_hidden(element * tokens * inner),
+        queries(element * tokens * query_width),
+        keys(element * tokens * key_width),
+        logsumexp(4 * tokens * s.options.num_attention_heads),
+        angles(4 * s.sequence * s.options.head_width() / 2),
+        products(s.compute_type, tokens),
+        flash(s.sequence, s.options.head_width(), s.compute_type, at::get_num_threads()) {}
+
+  int64_t element, tokens;
+  int64_t width, inner;
+  int64_t groups;  // query heads that share keys
+  int64_t query_width, key_width;
+  int64_t hidden, inner_hidden, queries, keys;  // activations [tokens, width], [tokens, inner], [tokens, query_width], [tokens, key_width]
+  int64_t logsumexp;
+  int64_t angles;  // one fp32 table [sequence, head_width / 2]
+  ProductCost products;
+  FlashCost flash;
+
+  // RMSNorm's gradient of the gain, and its partial sums.
+  int64_t norm_gradient() const { return 4 * width + rms_norm_backward_bytes(tokens, width); }
+};
+
+void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
+  m.take(2 * z.angles).pass(z.angles);
+  m.take(z.hidden).take(z.queries + 2 * z.keys).pass(z.products.scratch(z.width)).give(z.hidden);
+  // Attention: with groups, each group's output passes on its way.
+  m.take(z.queries);
+  const int64_t part = z.groups > 1 ? z.queries / z.groups : 0;
+  m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups + z.flash.forward).take(z.logsumexp / z.groups);
+  if (!graph) m.give(z.queries + 2 * z.keys + z.logsumexp);
+  m.take(z.hidden).pass(z.products.scratch(z.query_width));  // after attention
+  if (!graph) m.give(z.queries);
+  if (!graph) m.give(2 * z.angles);
+  m.take(z.hidden).take(2 * z.inner_hidden).pass(z.products.scratch(z.width)).give(z.hidden);
+  if (graph) {
+    m.take(z.inner_hidden);  // SwiGLU keeps its inputs
+  } else {
+    m.give(z.inner_hidden);
+  }
+  m.take(z.hidden).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  if (!graph) m.give(z.hidden);
+}
+
+// Beyond input, saved and output; starts with the gradient that comes in.
+int64_t layer_backward(const Sizes& z, bool accumulating) {
+  MemoryTimeline m;
+  m.take(z.hidden);
+  // MLP.
+  m.take(z.inner_hidden).pass(z.products.scratch(z.width)).pass(z.products.gradient(z.width, z.inner, accumulating));
+  m.take(z.hidden).pass(z.products.gradient(z.inner, z.width, accumulating)).pass(z.products.scratch(z.inner)).pass(z.norm_gradient());
+  m.give(z.inner_hidden);
+  m.give(2 * z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
+  // Attention.
+  m.pass(z.products.gradient(z.width, z.query_width, accumulating));
+  m.take(z.queries).pass(z.products.scratch(z.width));
+  if (z.groups > 1) {
+    // A group's gradients on their way, and a copy of its output.
+    m.take(z.queries + 2 * z.keys).pass(2 * z.queries / z.groups + 2 * z.keys + z.flash.backward);
+  } else {
+    m.take(z.queries + 2 * z.keys).pass(z.flash.backward);
+  }
+  m.give(z.queries);
+  m.take(z.hidden).pass(z.products.gradient(z.query_width, z.width, accumulating)).give(z.hidden);
+  m.take(z.hidden).pass(z.products.scratch(z.query_width)).pass(z.norm_gradient());
+  return m.peak();
+}
+
+}  // namespace
+
+ActivationCost embedding_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = z.hidden;
+  cost.forward_flops = 0;
+  return cost;
+}
+
+ActivationCost layer_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  MemoryTimeline graph, inference;
+  layer_forward(z, true, graph);
+  layer_forward(z, false, inference);
+  cost.saved_bytes = graph.live() - z.hidden;
+  cost.forward_transient_bytes = graph.peak() - graph.live();
+  cost.inference_transient_bytes = inference.peak() - z.hidden;
+  cost.backward_transient_bytes = layer_backward(z, false);
+  cost.accumulating_backward_transient_bytes = layer_backward(z, true);
+  const auto n = static_cast<double>(z.tokens), width = static_cast<double>(z.width), query_width = static_cast<double>(z.query_width);
+  const double matrices = width * (2 * query_width + 2 * static_cast<double>(z.key_width) + 3 * static_cast<double>(z.inner));
+  cost.forward_flops = 2 * n * matrices + 2 * n * query_width * static_cast<double>(s.sequence + 1);
+  return cost;
+}
+
+ActivationCost head_cost(const CostShape& s) {
+  const Sizes z(s);
+  const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
+  ActivationCost cost;
+  cost.output_bytes = logits;
+  cost.forward_transient_bytes = cost.inference_transient_bytes = z.hidden + z.products.scratch(z.width);
+  const auto backward = [&](bool accumulating) {
+    MemoryTimeline m;
+    m.take(logits).take(z.hidden).pass(z.products.gradient(vocabulary, z.width, accumulating)).pass(z.products.scratch(vocabulary));
+    m.pass(z.norm_gradient());
+    return m.peak();
+  };
+  cost.backward_transient_bytes = backward(false);
+  cost.accumulating_backward_transient_bytes = backward(true);
+  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
+  return cost;
+}
+
+}  // namespace zerostep::llama

@@ -1,0 +1,237 @@
+#include "models/llama/functions.h"
+
+#include <ATen/ops/add.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include "models/attention.h"
+#include "models/autograd_node.h"
+#include "models/parameter_gradient.h"
+#include "models/product.h"
+#include "models/rms_norm.h"
+#include "models/swiglu.h"
+
+namespace zerostep::llama {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+at::Tensor affine(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!bias.defined()) return product(rows, weight.t());
+  at::Tensor y = bias.detach().to(weight.scalar_type()).expand({rows.size(0), bias.size(0)}).clone(at::MemoryFormat::Contiguous);
+  add_product_(y, rows, weight.t());
+  return y;
+}
+
+// residual + rows W' + b.
+at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
+  at::Tensor y = bias.defined() ? at::add(residual, bias.to(residual.scalar_type())) : residual.clone(at::MemoryFormat::Contiguous);
+  add_product_(y.view({-1, y.size(-1)}), rows, weight.t());
+  return y;
+}
+
+// Rows [B T, heads * width] as [B, heads, T, width], and back.
+at::Tensor heads_of(const at::Tensor& rows, const at::Tensor& x, int64_t width) {
+  return rows.view({x.size(0), x.size(1), -1, width}).transpose(1, 2);
+}
+at::Tensor rows_of_heads(const at::Tensor& heads) { return heads.transpose(1, 2).reshape({heads.size(0) * heads.size(2), -1}); }
+
+// The gradient of x through its norm, over that of the norm's rows, which it overwrites; x's own is added. That of the gain goes where it
+// belongs.
+at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& gain, double epsilon,
+                              ParameterGradient& of_gain, const at::Tensor& added) {
+  at::Tensor gain_gradient;
+  if (of_gain.wanted()) gain_gradient = at::empty({x.size(-1)}, gradient.options().dtype(at::kFloat));
+  rms_norm_backward_(gradient, rows_of(x), gain, epsilon, gain_gradient);
+  of_gain.value(gain_gradient);
+  if (!x.requires_grad()) return {};
+  const at::Tensor result = gradient.view(x.sizes());
+  if (added.defined()) result.add_(added);
+  return result;
+}
+
+std::optional<at::Tensor> optional(const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; }
+
+struct Embed : Function<Embed> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& weight, const at::Tensor& tokens, bool tied) {
+    // The backward reads no weight: what it needs of it is where its gradient goes.
+    context->save_for_backward({weight, tokens});
+    keep(context, tied);
+    return at::embedding(weight, tokens);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    ParameterGradient weight(saved[0], kept<bool>(context));
+    weight.scattered_rows(saved[1].flatten(), rows_of(gradients[0].contiguous()));
+    return {weight.for_autograd(), {}, {}};
+  }
+};
+
+struct AttentionContext {
+  AttentionShape shape;
+  Rotation rotation;
+  at::Tensor allowed;
+  std::vector<at::Tensor> logsumexp;
+};
+
+AttentionInput attention_input(const at::Tensor& x, const AttentionWeights& w, const AttentionContext& c) {
+  const at::Tensor rows = rms_norm(rows_of(x), w.gain, c.shape.epsilon);
+  at::Tensor q = affine(rows, w.q.weight, w.q.bias), k = affine(rows, w.k.weight, w.k.bias), v = affine(rows, w.v.weight, w.v.bias);
+  rotate_(q, c.rotation);
+  rotate_(k, c.rotation);
+  const auto heads = [&](const at::Tensor& t) { return heads_of(t, x, c.shape.head_width); };
+  return {heads(q), heads(k), heads(v), c.allowed, true};
+}
+
+struct Attention : Function<Attention> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain, const at::Tensor& q,
+                            const std::optional<at::Tensor>& q_bias, const at::Tensor& k, const std::optional<at::Tensor>& k_bias,
+                            const at::Tensor& v, const std::optional<at::Tensor>& v_bias, const at::Tensor& output,
+                            const std::optional<at::Tensor>& output_bias, AttentionContext c) {
+    const auto tensor = [](const std::optional<at::Tensor>& t) { return t.value_or(at::Tensor()); };
+    const AttentionWeights w{gain, {q, tensor(q_bias)}, {k, tensor(k_bias)}, {v, tensor(v_bias)}, {output, tensor(output_bias)}};
+    const AttentionInput input = attention_input(x, w, c);
+    const Attended attended = attend(input);
+    c.logsumexp = attended.logsumexp;
+    context->save_for_backward(
+        {x, gain, q, w.q.bias, k, w.k.bias, v, w.v.bias, output, w.output.bias, input.q, input.k, input.v, attended.output});
+    keep(context, std::move(c));
+    return add_affine(x, rows_of_heads(attended.output), output, w.output.bias);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto c = kept<AttentionContext>(context);
+    const at::Tensor &x = saved[0], &w_q = saved[2], &w_k = saved[4], &w_v = saved[6], &w_output = saved[8];
+    ParameterGradient gain(saved[1]), q(w_q), q_bias(saved[3]), k(w_k), k_bias(saved[5]), v(w_v), v_bias(saved[7]), output(w_output),
+        output_bias(saved[9]);
+    at::Tensor of_q, of_k, of_v;
+    {
+      const at::Tensor g = rows_of(gradients[0]);
+      if (output.wanted()) output.product(g.t(), rows_of_heads(saved[13]));
+      output_bias.row_sum(g);
+      const at::Tensor of_attended = heads_of(at::mm(g, w_output), x, c.shape.head_width);
+      const auto of_heads = attend_backward(of_attended, {saved[10], saved[11], saved[12], c.allowed, true}, {saved[13], c.logsumexp});
+      of_q = rows_of_heads(of_heads[0]), of_k = rows_of_heads(of_heads[1]), of_v = rows_of_heads(of_heads[2]);
+    }
+    rotate_(of_q, c.rotation, true);
+    rotate_(of_k, c.rotation, true);
+    {
+      const at::Tensor rows = rms_norm(rows_of(x), saved[1], c.shape.epsilon);
+      q.product(of_q.t(), rows);
+      k.product(of_k.t(), rows);
+      v.product(of_v.t(), rows);
+    }
+    q_bias.row_sum(of_q);
+    k_bias.row_sum(of_k);
+    v_bias.row_sum(of_v);
+    const at::Tensor g_rows = at::mm(of_q, w_q).addmm_(of_k, w_k).addmm_(of_v, w_v);
+    const at::Tensor x_gradient = normalise_backward(g_rows, x, saved[1], c.shape.epsilon, gain, gradients[0]);
+    return {x_gradient,
+            gain.for_autograd(),
+            q.for_autograd(),
+            q_bias.for_autograd(),
+            k.for_autograd(),
+            k_bias.for_autograd(),
+            v.for_autograd(),
+            v_bias.for_autograd(),
+            output.for_autograd(),
+            output_bias.for_autograd(),
+            {}};
+  }
+};
+
+struct Mlp : Function<Mlp> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain, const at::Tensor& gate,
+                            const at::Tensor& up, const at::Tensor& down, double epsilon) {
+    at::Tensor rows = rms_norm(rows_of(x), gain, epsilon);
+    const at::Tensor gated = product(rows, gate.t()), inner = product(rows, up.t());
+    rows.reset();
+    context->save_for_backward({x, gain, gate, up, down, gated, inner});
+    keep(context, epsilon);
+    return add_affine(x, swiglu(gated, inner), down, {});
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto epsilon = kept<double>(context);
+    const at::Tensor &x = saved[0], &w_gate = saved[2], &w_up = saved[3], &w_down = saved[4], &gated = saved[5], &of_up = saved[6];
+    ParameterGradient gain(saved[1]), gate(w_gate), up(w_up), down(w_down);
+    const at::Tensor g = rows_of(gradients[0]);
+    const at::Tensor of_gate = at::mm(g, w_down);
+    // `gated` and `of_up` are this node's own: from here on they hold the activations and the gradient that goes up.
+    swiglu_backward_(gated, of_up, of_gate);
+    down.product(g.t(), gated);
+    at::Tensor rows = rms_norm(rows_of(x), saved[1], epsilon);
+    gate.product(of_gate.t(), rows);
+    up.product(of_up.t(), rows);
+    at::mm_out(rows, of_gate, w_gate).addmm_(of_up, w_up);
+    const at::Tensor x_gradient = normalise_backward(rows, x, saved[1], epsilon, gain, gradients[0]);
+    return {x_gradient, gain.for_autograd(), gate.for_autograd(), up.for_autograd(), down.for_autograd(), {}};
+  }
+};
+
+at::Tensor logits_forward(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& weight, double epsilon) {
+  return product(rms_norm(rows_of(x), gain, epsilon), weight.t()).view({x.size(0), x.size(1), weight.size(0)});
+}
+
+struct Logits : Function<Logits> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain, const at::Tensor& weight,
+                            double epsilon) {
+    context->save_for_backward({x, gain, weight});
+    keep(context, epsilon);
+    return logits_forward(x, gain, weight, epsilon);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto epsilon = kept<double>(context);
+    const at::Tensor &x = saved[0], &w = saved[2];
+    ParameterGradient gain(saved[1]), weight(w);
+    const at::Tensor g = rows_of(gradients[0]);
+    at::Tensor rows = rms_norm(rows_of(x), saved[1], epsilon);
+    weight.product(g.t(), rows);
+    at::mm_out(rows, g, w);
+    const at::Tensor x_gradient = normalise_backward(rows, x, saved[1], epsilon, gain, {});
+    return {x_gradient, gain.for_autograd(), weight.for_autograd(), {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor embed(const at::Tensor& tokens, const at::Tensor& weight, bool tied) {
+  if (!records(weight)) return at::embedding(weight, tokens);
+  return Embed::apply(weight, tokens, tied);
+}
+
+at::Tensor attention(const at::Tensor& x, const AttentionWeights& w, const AttentionShape& shape, const Rotation& rotation,
+                     const at::Tensor& allowed) {
+  AttentionContext c{shape, rotation, allowed, {}};
+  if (!records(x, w.gain, w.q.weight, w.q.bias, w.k.weight, w.k.bias, w.v.weight, w.v.bias, w.output.weight, w.output.bias)) {
+    // Queries, keys and values are gone before the projection.
+    const auto attended = [&] { return attend(attention_input(x, w, c)).output; };
+    return add_affine(x, rows_of_heads(attended()), w.output.weight, w.output.bias);
+  }
+  return Attention::apply(x, w.gain, w.q.weight, optional(w.q.bias), w.k.weight, optional(w.k.bias), w.v.weight, optional(w.v.bias),
+                          w.output.weight, optional(w.output.bias), c);
+}
+
+at::Tensor mlp(const at::Tensor& x, const MlpWeights& w, double epsilon) {
+  if (records(x, w.gain, w.gate, w.up, w.down)) return Mlp::apply(x, w.gain, w.gate, w.up, w.down, epsilon);
+  const auto inner = [&] {
+    const at::Tensor rows = rms_norm(rows_of(x), w.gain, epsilon);
+    at::Tensor gated = product(rows, w.gate.t());
+    swiglu_(gated, product(rows, w.up.t()));
+    return gated;
+  };
+  return add_affine(x, inner(), w.down, {});
+}
+
+at::Tensor logits(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& weight, double epsilon) {
+  if (!records(x, gain, weight)) return logits_forward(x, gain, weight, epsilon);
+  return Logits::apply(x, gain, weight, epsilon);
+}
+
+}  // namespace zerostep::llama

@@ -1,0 +1,129 @@
+#include "models/llama/llama.h"
+
+#include "base/error.h"
+#include "models/definition_builder.h"
+#include "models/llama/activation_cost.h"
+#include "models/llama/units.h"
+
+namespace zerostep {
+
+namespace {
+
+void check(const LlamaOptions& o) {
+  const auto positive = [](const char* name, int64_t value) {
+    if (value <= 0) fail_input("model.{} is {}; expected a positive number", name, value);
+  };
+  positive("hidden_size", o.hidden_size);
+  positive("intermediate_size", o.intermediate_size);
+  positive("num_hidden_layers", o.num_hidden_layers);
+  positive("num_attention_heads", o.num_attention_heads);
+  positive("max_position_embeddings", o.max_position_embeddings);
+  positive("vocab_size", o.vocab_size);
+  if (o.num_key_value_heads < 0) fail_input("model.num_key_value_heads is {}; expected a positive number", o.num_key_value_heads);
+  if (o.num_attention_heads % o.key_value_heads() != 0) {
+    fail_input("model.num_attention_heads {} does not divide by model.num_key_value_heads {}: every head of keys serves as many of queries",
+               o.num_attention_heads, o.key_value_heads());
+  }
+  if (o.head_dim == 0 && o.hidden_size % o.num_attention_heads != 0) {
+    fail_input("model.hidden_size {} does not divide by model.num_attention_heads {}: every head needs the same width", o.hidden_size,
+               o.num_attention_heads);
+  }
+  if (o.head_width() <= 0 || o.head_width() % 2 != 0) {
+    fail_input("model.head_dim is {}; expected an even positive number: rotary positions turn pairs of values", o.head_width());
+  }
+  const RotaryOptions& r = o.rope;
+  const auto above_zero = [](const char* name, double value) {
+    if (!(value > 0)) fail_input("model.{} is {}; expected a number above 0", name, value);
+  };
+  above_zero("rope_theta", r.rope_theta);
+  above_zero("rope_scaling.factor", r.factor);
+  if (r.type != RotaryOptions::Type::Llama3) return;
+  above_zero("rope_scaling.low_freq_factor", r.low_freq_factor);
+  positive("rope_scaling.original_max_position_embeddings", r.original_max_position_embeddings);
+  if (!(r.high_freq_factor > r.low_freq_factor)) {
+    fail_input("model.rope_scaling.high_freq_factor is {}; expected more than low_freq_factor {}", r.high_freq_factor, r.low_freq_factor);
+  }
+}
+
+class Llama final : public ModelDefinition {
+ public:
+  explicit Llama(const LlamaOptions& options) : options_(options) {
+    check(options);
+    const int64_t width = options.hidden_size, inner = options.intermediate_size, head = options.head_width();
+    const int64_t queries = options.num_attention_heads * head, keys = options.key_value_heads() * head;
+    const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
+        normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)};
+
+    DefinitionBuilder to(units_);
+    // Its gradient is that of its rows alone: no weight is read.
+    to.begin_unit("embedding").backward_needs_parameters = false;
+    to.add("model.embed_tokens.weight", {options.vocab_size, width}, normal).overwritten_gradient = !options.tie_word_embeddings;
+
+    for (int64_t i = 0; i < options.num_hidden_layers; ++i) {
+      to.begin_unit(fmt::format("layers.{}", i));
+      const std::string prefix = layer_prefix(i);
+      const auto affine = [&](const char* name, int64_t out, int64_t in, bool bias) {
+        to.add(fmt::format("{}self_attn.{}.weight", prefix, name), {out, in}, normal);
+        if (bias) to.add(fmt::format("{}self_attn.{}.bias", prefix, name), {out}, zeros);
+      };
+      affine("q_proj", queries, width, options.input_bias());
+      affine("k_proj", keys, width, options.input_bias());
+      affine("v_proj", keys, width, options.input_bias());
+      affine("o_proj", width, queries, options.output_bias());
+      to.add(prefix + "mlp.gate_proj.weight", {inner, width}, normal);
+      to.add(prefix + "mlp.up_proj.weight", {inner, width}, normal);
+      to.add(prefix + "mlp.down_proj.weight", {width, inner}, normal);
+      to.add(prefix + "input_layernorm.weight", {width}, ones);
+      to.add(prefix + "post_attention_layernorm.weight", {width}, ones);
+    }
+
+    to.begin_unit("head");
+    to.add("model.norm.weight", {width}, ones);
+    if (options.tie_word_embeddings) {
+      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
+    } else {
+      to.add("lm_head.weight", {options.vocab_size, width}, normal);
+    }
+  }
+
+  std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
+    const UnitInfo& unit = units_.at(static_cast<size_t>(index));
+    const size_t expected = unit.parameters.size() + unit.borrowed.size();
+    if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
+    if (index == 0) return llama::make_embedding(options_, std::move(parameters));
+    if (index == static_cast<int>(units_.size()) - 1) return llama::make_head(options_, std::move(parameters));
+    return llama::make_layer(options_, index - 1, std::move(parameters));
+  }
+
+  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool) const override {
+    const llama::CostShape shape{options_, batch, sequence, compute_type};
+    if (index == 0) return llama::embedding_cost(shape);
+    if (index == static_cast<int>(units_.size()) - 1) return llama::head_cost(shape);
+    return llama::layer_cost(shape);
+  }
+
+  std::string hugging_face_config() const override { return llama_hugging_face_config(options_); }
+  std::vector<std::string> reduced_scope() const override {
+    const std::string last = layer_prefix(options_.num_hidden_layers - 1);
+    return {last + "post_attention_layernorm.*", last + "mlp.*", "model.norm.*",
+            options_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"};
+  }
+  std::vector<std::string> embeddings_and_head() const override {
+    std::vector<std::string> names{"model.embed_tokens.weight"};
+    if (!options_.tie_word_embeddings) names.push_back("lm_head.weight");
+    return names;
+  }
+  int64_t vocabulary_size() const override { return options_.vocab_size; }
+  int64_t max_sequence_length() const override { return options_.max_position_embeddings; }
+
+ private:
+  static std::string layer_prefix(int64_t layer) { return fmt::format("model.layers.{}.", layer); }
+
+  LlamaOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelDefinition> make_llama(const LlamaOptions& options) { return std::make_unique<Llama>(options); }
+
+}  // namespace zerostep

@@ -1,0 +1,197 @@
+#include "models/model_options.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "models/gpt2/gpt2.h"
+#include "models/llama/llama.h"
+
+namespace zerostep {
+
+namespace {
+
+using nlohmann::json;
+
+// The values of one JSON object, or the defaults that transformers has for them.
+class Reader {
+ public:
+  Reader(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
+
+  bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
+  template <typename T>
+  T value(const char* key, T otherwise) const {
+    if (!has(key)) return otherwise;
+    const json& found = object_[key];
+    const bool right = std::is_same_v<T, bool>          ? found.is_boolean()
+                       : std::is_same_v<T, std::string> ? found.is_string()
+                       : std::is_same_v<T, int64_t>     ? found.is_number_integer()
+                                                        : found.is_number();
+    if (!right) {
+      fail_input("{}: {} is {}; expected {}", where_, key, found.dump(),
+                 std::is_same_v<T, bool>          ? "true or false"
+                 : std::is_same_v<T, std::string> ? "text"
+                 : std::is_same_v<T, int64_t>     ? "a whole number"
+                                                  : "a number");
+    }
+    return found.get<T>();
+  }
+  double number(const char* key) const {
+    if (!has(key)) fail_input("{}: {} is missing; expected a number", where_, key);
+    return value(key, 0.0);
+  }
+  template <typename T>
+  void read(const char* key, T& target) const {
+    target = value(key, target);
+  }
+  // Only one value of this key is here.
+  template <typename T>
+  void refuse(const char* key, T expected, const char* model) const {
+    if (value(key, expected) != expected)
+      fail_input("{}: {} is {}, which this {} does not have; expected {}", where_, key, object_[key].dump(), model, json(expected).dump());
+  }
+  void one_of(const char* key, const std::string& otherwise, std::initializer_list<const char*> names) const {
+    const auto found = value<std::string>(key, otherwise);
+    if (std::find(names.begin(), names.end(), found) != names.end()) return;
+    std::string expected;
+    for (const char* name : names) expected += fmt::format("{}\"{}\"", expected.empty() ? "" : " or ", name);
+    fail_input("{}: {} is \"{}\"; expected {}", where_, key, found, expected);
+  }
+  Reader block(const char* key) const {
+    if (!object_[key].is_object()) fail_input("{}: {} is {}; expected a block, {{ ... }}", where_, key, object_[key].dump());
+    return {object_[key], fmt::format("{}: {}", where_, key)};
+  }
+  const json& at(const char* key) const { return object_[key]; }
+  const std::string& where() const { return where_; }
+
+ private:
+  const json& object_;
+  std::string where_;
+};
+
+Gpt2Options read_gpt2(const Reader& c) {
+  c.refuse("scale_attn_weights", true, "GPT-2");
+  c.refuse("scale_attn_by_inverse_layer_idx", false, "GPT-2");
+  c.refuse("add_cross_attention", false, "GPT-2");
+  c.one_of("activation_function", "gelu_new", {"gelu_new", "gelu_pytorch_tanh"});
+  Gpt2Options o;
+  c.read("n_layer", o.n_layer);
+  c.read("n_embd", o.n_embd);
+  c.read("n_head", o.n_head);
+  c.read("n_positions", o.n_positions);
+  c.read("n_inner", o.n_inner);
+  c.read("vocab_size", o.vocab_size);
+  c.read("layer_norm_epsilon", o.layer_norm_epsilon);
+  c.read("initializer_range", o.initializer_range);
+  c.read("resid_pdrop", o.resid_pdrop);
+  c.read("embd_pdrop", o.embd_pdrop);
+  c.read("attn_pdrop", o.attn_pdrop);
+  c.read("tie_word_embeddings", o.tie_word_embeddings);
+  return o;
+}
+
+// transformers 4 has rope_theta beside rope_scaling (whose kind is `type` or `rope_type`), 5 has both in rope_parameters.
+RotaryOptions read_rotary(const Reader& c) {
+  RotaryOptions o;
+  c.read("rope_theta", o.rope_theta);
+  const char* key = c.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  if (!c.has(key)) return o;
+  const Reader r = c.block(key);
+  r.read("rope_theta", o.rope_theta);
+  r.refuse("partial_rotary_factor", 1.0, "Llama");
+  const auto type = r.value<std::string>(r.has("rope_type") ? "rope_type" : "type", "default");
+  if (type == "default") return o;
+  if (type != "linear" && type != "llama3") {
+    fail_input("{}: rope_type is \"{}\"; expected \"default\", \"linear\" or \"llama3\"", r.where(), type);
+  }
+  o.factor = r.number("factor");
+  o.type = RotaryOptions::Type::Linear;
+  if (type == "linear") return o;
+  o.type = RotaryOptions::Type::Llama3;
+  o.low_freq_factor = r.number("low_freq_factor");
+  o.high_freq_factor = r.number("high_freq_factor");
+  if (!r.has("original_max_position_embeddings")) {
+    fail_input("{}: original_max_position_embeddings is missing; expected a whole number", r.where());
+  }
+  r.read("original_max_position_embeddings", o.original_max_position_embeddings);
+  return o;
+}
+
+LlamaOptions read_llama(const Reader& c, LlamaOptions::Kind kind) {
+  const bool qwen = kind == LlamaOptions::Kind::Qwen2;
+  const char* model = qwen ? "Qwen2" : "Llama";
+  LlamaOptions o;
+  o.kind = kind;
+  if (qwen) o.intermediate_size = 22016, o.max_position_embeddings = 32768, o.vocab_size = 151936;
+  c.one_of("hidden_act", "silu", {"silu", "swish"});
+  c.refuse("attention_dropout", 0.0, model);
+  c.refuse("mlp_bias", false, model);
+  c.refuse("use_sliding_window", false, model);
+  if (c.has("layer_types")) {
+    const json& types = c.at("layer_types");
+    const bool full = types.is_array() && std::all_of(types.begin(), types.end(), [](const json& t) { return t == "full_attention"; });
+    if (!full) fail_input("{}: layer_types is {}; expected \"full_attention\" alone", c.where(), types.dump());
+  }
+  c.read("hidden_size", o.hidden_size);
+  c.read("intermediate_size", o.intermediate_size);
+  c.read("num_hidden_layers", o.num_hidden_layers);
+  c.read("num_attention_heads", o.num_attention_heads);
+  c.read("num_key_value_heads", o.num_key_value_heads);
+  c.read("head_dim", o.head_dim);
+  c.read("max_position_embeddings", o.max_position_embeddings);
+  c.read("vocab_size", o.vocab_size);
+  c.read("rms_norm_eps", o.rms_norm_eps);
+  c.read("initializer_range", o.initializer_range);
+  c.read("tie_word_embeddings", o.tie_word_embeddings);
+  if (qwen) {
+    c.refuse("attention_bias", true, model);
+  } else {
+    c.read("attention_bias", o.attention_bias);
+  }
+  o.rope = read_rotary(c);
+  return o;
+}
+
+}  // namespace
+
+nlohmann::json read_json_object(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) fail_input("{}: cannot be read; a Hugging Face directory holds config.json and model.safetensors", path);
+  json read = json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (!read.is_object()) fail_input("{}: not a JSON object", path);
+  return read;
+}
+
+ModelOptions parse_model_options(const json& config, const std::string& where) {
+  const Reader reader(config, where);
+  const auto type = reader.value<std::string>("model_type", "");
+  if (type == "gpt2") return read_gpt2(reader);
+  if (type == "llama") return read_llama(reader, LlamaOptions::Kind::Llama);
+  if (type == "qwen2") return read_llama(reader, LlamaOptions::Kind::Qwen2);
+  fail_input("{}: model_type is \"{}\"; expected \"gpt2\", \"llama\" or \"qwen2\"", where, type);
+}
+
+ModelOptions read_model_options(const std::string& path) { return parse_model_options(read_json_object(path), path); }
+
+std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options) {
+  if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return make_gpt2(*gpt2);
+  return make_llama(std::get<LlamaOptions>(options));
+}
+
+ModelSizes sizes_of(const ModelOptions& options) {
+  if (const auto* o = std::get_if<Gpt2Options>(&options)) return {"gpt2", o->n_layer, o->n_embd, o->n_head, o->n_positions, o->vocab_size};
+  const auto& o = std::get<LlamaOptions>(options);
+  return {o.kind == LlamaOptions::Kind::Qwen2 ? "qwen2" : "llama",
+          o.num_hidden_layers,
+          o.hidden_size,
+          o.num_attention_heads,
+          o.max_position_embeddings,
+          o.vocab_size};
+}
+
+void set_vocabulary(ModelOptions& options, int64_t vocabulary) {
+  std::visit([&](auto& o) { o.vocab_size = vocabulary; }, options);
+}
+
+}  // namespace zerostep

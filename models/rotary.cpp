@@ -1,0 +1,127 @@
+#include "models/rotary.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/where.h>
+
+#include <algorithm>
+#include <numbers>
+
+#include "base/error.h"
+
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "models/rotary.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/highway.h>
+
+#include "models/row_lanes-inl.h"
+
+#ifndef ZEROSTEP_MODELS_ROTARY_
+#define ZEROSTEP_MODELS_ROTARY_
+namespace zerostep {
+
+struct RotaryRow {
+  void* row;
+  const float *cosine, *sine;
+  int64_t heads, half;
+  float direction;  // 1, or -1 backwards
+};
+
+}  // namespace zerostep
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+template <typename As>
+void rotate_row(const RotaryRow& a) {
+  const VF direction = hn::Set(F32(), a.direction);
+  for (int64_t h = 0; h < a.heads; ++h) {
+    auto* first = static_cast<typename As::T*>(a.row) + 2 * h * a.half;
+    auto* second = first + a.half;
+    for_columns(a.half, [&](int64_t j, int64_t n) HWY_ATTR {
+      const VF c = load_first<AsFloat>(a.cosine + j, n), s = hn::Mul(direction, load_first<AsFloat>(a.sine + j, n));
+      const VF x = load_first<As>(first + j, n), y = load_first<As>(second + j, n);
+      store_first<As>(hn::NegMulAdd(y, s, hn::Mul(x, c)), first + j, n);
+      store_first<As>(hn::MulAdd(x, s, hn::Mul(y, c)), second + j, n);
+    });
+  }
+}
+
+void rotate_f32(const RotaryRow& a) { rotate_row<AsFloat>(a); }
+void rotate_bf16(const RotaryRow& a) { rotate_row<AsBFloat16>(a); }
+void rotate_f16(const RotaryRow& a) { rotate_row<AsHalf>(a); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
+namespace {
+
+HWY_EXPORT(rotate_f32);
+HWY_EXPORT(rotate_bf16);
+HWY_EXPORT(rotate_f16);
+
+constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+
+}  // namespace
+
+// In fp32 and in transformers' order of operations: at far positions an angle shows every rounding of its frequency.
+at::Tensor rotary_frequencies(const RotaryOptions& o, int64_t head_width) {
+  const auto floats = at::TensorOptions().dtype(at::kFloat);
+  const at::Tensor exponents = at::arange(0, head_width, 2, floats) / static_cast<double>(head_width);
+  at::Tensor frequencies = at::pow(at::Scalar(o.rope_theta), exponents).reciprocal_();
+  if (o.type == RotaryOptions::Type::Linear) return frequencies / o.factor;
+  if (o.type == RotaryOptions::Type::Default) return frequencies;
+  const auto original = static_cast<double>(o.original_max_position_embeddings);
+  const double longest = original / o.low_freq_factor, shortest = original / o.high_freq_factor;
+  const at::Tensor wavelength = frequencies.reciprocal() * (2 * std::numbers::pi);
+  const at::Tensor stretched = at::where(wavelength > longest, frequencies / o.factor, frequencies);
+  const at::Tensor share = (wavelength.reciprocal() * original - o.low_freq_factor) / (o.high_freq_factor - o.low_freq_factor);
+  const at::Tensor between = (1 - share) * stretched / o.factor + share * stretched;
+  return at::where((wavelength < shortest).logical_or(wavelength > longest), stretched, between);
+}
+
+Rotation make_rotation(const RotaryOptions& options, int64_t head_width, const at::Tensor& positions) {
+  at::Tensor angles = at::outer(positions.to(at::kFloat), rotary_frequencies(options, head_width));
+  at::Tensor cosine = angles.cos();
+  return {cosine, angles.sin_()};
+}
+
+void rotate_(const at::Tensor& rows, const Rotation& rotation, bool backwards) {
+  const auto type = rows.scalar_type();
+  const int64_t positions = rotation.cosine.size(0), half = rotation.cosine.size(1), width = rows.size(1);
+  if (!rows.device().is_cpu() || !rows.is_contiguous() || width % (2 * half) != 0 || rows.size(0) % positions != 0 ||
+      (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
+    fail_protocol(
+        "[rotary] expected contiguous rows of fp32, bf16 or fp16 on the CPU, a multiple of {} positions and of {} values, found {} x {}",
+        positions, 2 * half, rows.size(0), width);
+  }
+  const auto *cosine = rotation.cosine.const_data_ptr<float>(), *sine = rotation.sine.const_data_ptr<float>();
+  at::parallel_for(0, rows.size(0), std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      void* row = static_cast<std::byte*>(rows.data_ptr()) + r * width * static_cast<int64_t>(rows.element_size());
+      const int64_t at = r % positions * half;
+      const RotaryRow a{row, cosine + at, sine + at, width / (2 * half), half, backwards ? -1.0f : 1.0f};
+      if (type == at::kFloat) {
+        HWY_DYNAMIC_DISPATCH(rotate_f32)(a);
+      } else if (type == at::kHalf) {
+        HWY_DYNAMIC_DISPATCH(rotate_f16)(a);
+      } else {
+        HWY_DYNAMIC_DISPATCH(rotate_bf16)(a);
+      }
+    }
+  });
+}
+
+}  // namespace zerostep
+#endif

@@ -1,0 +1,181 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "base/error.h"
+#include "models/linear.h"
+#include "models/model_options.h"
+#include "tests/models/support/whole_model.h"
+
+// What the engine relies on, for every architecture that has no longer test of its own.
+namespace zerostep {
+namespace {
+
+struct Case {
+  const char* name;
+  ModelOptions options;
+};
+
+LlamaOptions llama(bool tied, bool biases, LlamaOptions::Kind kind = LlamaOptions::Kind::Llama) {
+  LlamaOptions o;
+  o.kind = kind;
+  o.num_hidden_layers = 2, o.hidden_size = 48, o.num_attention_heads = 6, o.num_key_value_heads = 2, o.intermediate_size = 80;
+  o.max_position_embeddings = 40, o.vocab_size = 101;
+  o.tie_word_embeddings = tied, o.attention_bias = biases;
+  return o;
+}
+
+class ModelContract : public testing::TestWithParam<Case> {
+ protected:
+  WholeModel model(at::ScalarType type = at::kFloat) const { return make_random_model(make_model(GetParam().options), 1, type); }
+  Batch batch(int64_t samples, int64_t length, uint64_t seed = 2) const {
+    return make_batch(samples, length, sizes_of(GetParam().options).vocabulary, seed);
+  }
+  // A sum of the logits that weighs each differently.
+  static at::Tensor loss_of(const at::Tensor& logits) {
+    const at::Tensor weights = torch::cos(0.7 * torch::arange(logits.numel())).view(logits.sizes());
+    return (logits.to(at::kFloat) * weights).sum();
+  }
+  static void run(WholeModel& m, const Batch& b) { loss_of(m.forward({&b, true})[0]).backward(); }
+  static std::vector<at::Tensor> gradients_of(WholeModel& m, const Batch& b) {
+    for (auto& p : m.all_parameters()) p.mutable_grad().reset();
+    run(m, b);
+    std::vector<at::Tensor> gradients;
+    for (const auto& p : m.all_parameters()) gradients.push_back(p.grad().clone());
+    return gradients;
+  }
+  void TearDown() override { at::set_num_threads(1); }
+};
+
+TEST_P(ModelContract, InferenceGivesTheBitsOfTheRecordedForward) {
+  WholeModel m = model();
+  const Batch b = batch(2, 17);
+  const at::Tensor recorded = m.forward({&b, true})[0];
+  const at::NoGradGuard no_grad;
+  EXPECT_TRUE(torch::equal(recorded, m.forward({&b, false})[0]));
+}
+
+TEST_P(ModelContract, PreassignedGradientsAreOverwrittenWhenFreshAndAddedToOtherwise) {
+  WholeModel m = model();
+  const Batch b = batch(3, 20);
+  const auto expected = gradients_of(m, b);
+  auto parameters = m.all_parameters();
+  for (auto& p : parameters) p.mutable_grad() = torch::full(p.sizes(), NAN);
+  for (const bool fresh : {true, false}) {
+    const FreshGradients scope(fresh);
+    run(m, b);
+    for (size_t i = 0; i < expected.size(); ++i)
+      EXPECT_LT(relative_distance(parameters[i].grad(), (fresh ? 1 : 2) * expected[i]), 1e-6) << fresh << " " << i;
+  }
+}
+
+TEST_P(ModelContract, FrozenParametersGetNoGradientAndTheOthersTheirs) {
+  WholeModel m = model();
+  const Batch b = batch(2, 20);
+  const auto expected = gradients_of(m, b);
+  const auto parameters = m.all_parameters();
+  // Every second parameter; then each one alone.
+  for (size_t round = 0; round < 1 + parameters.size(); ++round) {
+    const auto frozen = [&](size_t i) { return round == 0 ? i % 2 == 0 : i != round - 1; };
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      at::Tensor p = parameters[i];
+      p.mutable_grad().reset();
+      p.set_requires_grad(!frozen(i));
+    }
+    run(m, b);
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      if (frozen(i)) {
+        EXPECT_FALSE(parameters[i].grad().defined()) << i;
+      } else {
+        EXPECT_TRUE(torch::equal(parameters[i].grad(), expected[i])) << round << " " << i;
+      }
+    }
+  }
+}
+
+TEST_P(ModelContract, SixteenBitFollowsFp32WithFp32GradientBuffers) {
+  WholeModel exact = model();
+  const Batch b = batch(4, 32);
+  const auto expected = gradients_of(exact, b);
+  for (const auto& [type, tolerance] : {std::pair{at::kBFloat16, 0.06}, {at::kHalf, 0.01}}) {
+    WholeModel m = model(type);
+    auto parameters = m.all_parameters();
+    for (auto& p : parameters) p.mutable_grad() = torch::full(p.sizes(), NAN);
+    const FreshGradients fresh(true);
+    const TensorList outputs = m.forward({&b, true});
+    EXPECT_EQ(outputs[0].scalar_type(), type);
+    loss_of(outputs[0]).backward();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(parameters[i].grad().scalar_type(), at::kFloat);
+      EXPECT_LT(relative_distance(parameters[i].grad(), expected[i]), tolerance) << i;
+    }
+  }
+}
+
+TEST_P(ModelContract, IndicesFollowTheOrderOfParametersAndUnitsCheckWhatTheyGet) {
+  WholeModel m = model();
+  int64_t first = 0;
+  for (const UnitInfo& unit : m.definition->units()) {
+    for (const ParameterInfo& p : unit.parameters) {
+      EXPECT_EQ(p.first, first) << p.name;
+      first += p.num_elements();
+    }
+  }
+  EXPECT_EQ(first, m.definition->num_elements());
+  EXPECT_FALSE(m.definition->units()[0].backward_needs_parameters);
+  for (size_t u = 0; u < m.units.size(); ++u) {
+    EXPECT_THROW(m.definition->make_unit(static_cast<int>(u), {}), ProtocolError);
+    const Batch b = batch(1, 3);
+    EXPECT_THROW(m.units[u]->forward(u == 0 ? TensorList{torch::zeros({1, 3, 48})} : TensorList{}, {&b, false}), ProtocolError);
+  }
+  const Batch longer = batch(1, m.definition->max_sequence_length() + 1);
+  EXPECT_THROW(m.units[0]->forward({}, {&longer, false}), InputError);
+}
+
+TEST_P(ModelContract, ScopesNameParametersThatThereAre) {
+  const auto definition = make_model(GetParam().options);
+  const auto names_one = [&](std::string pattern) {
+    if (pattern.ends_with('*')) pattern.pop_back();
+    for (const UnitInfo& unit : definition->units())
+      for (const ParameterInfo& p : unit.parameters)
+        if (p.name.starts_with(pattern)) return true;
+    return false;
+  };
+  for (const auto& patterns : {definition->reduced_scope(), definition->embeddings_and_head()})
+    for (const std::string& pattern : patterns) EXPECT_TRUE(names_one(pattern)) << pattern;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ModelContract,
+                         testing::Values(Case{"llama", llama(false, false)}, Case{"llama_tied_biases", llama(true, true)},
+                                         Case{"qwen2", llama(false, false, LlamaOptions::Kind::Qwen2)}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Llama, DocumentsDoNotSeeEachOtherAndPositionsCount) {
+  WholeModel model = make_random_model(make_model(llama(false, false)), 1);
+  Batch joined = make_batch(1, 14, 101, 2), second = make_batch(1, 9, 101, 3);
+  second.tokens = joined.tokens.slice(1, 5);
+  joined.document_ids = (torch::arange(14) >= 5).to(at::kLong).unsqueeze(0);
+  const at::NoGradGuard no_grad;
+  const at::Tensor together = model.forward({&joined, false})[0].slice(1, 5);
+  // Turning all queries and keys of a document by the same further angle changes no score between them.
+  EXPECT_LT(relative_distance(together, model.forward({&second, false})[0]), 1e-5);
+  joined.positions = torch::arange(14).unsqueeze(0) * 2;
+  EXPECT_GT(relative_distance(model.forward({&joined, false})[0].slice(1, 5), together), 1e-3);
+}
+
+TEST(Llama, ContradictionsAreRefused) {
+  const auto refused = [](auto change) {
+    LlamaOptions o = llama(false, false);
+    change(o);
+    EXPECT_THROW(make_model(o), InputError);
+  };
+  refused([](LlamaOptions& o) { o.num_attention_heads = 5; });
+  refused([](LlamaOptions& o) { o.num_key_value_heads = 4; });
+  refused([](LlamaOptions& o) { o.head_dim = 7; });
+  refused([](LlamaOptions& o) { o.num_hidden_layers = 0; });
+  refused([](LlamaOptions& o) { o.rope.rope_theta = 0; });
+  refused([](LlamaOptions& o) { o.rope.factor = std::nan(""); });
+  refused([](LlamaOptions& o) { o.rope.type = RotaryOptions::Type::Llama3, o.rope.high_freq_factor = 1; });
+}
+
+}  // namespace
+}  // namespace zerostep
