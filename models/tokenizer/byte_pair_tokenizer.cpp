@@ -2,11 +2,13 @@
 
 #include <xxhash.h>
 
-#include <mutex>
+#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
+#include "models/tokenizer/normalization.h"
 #include "models/tokenizer/pre_tokenizer.h"
+#include "models/tokenizer/scratch_pool.h"
 #include "models/tokenizer/utf8.h"
 #include "models/tokenizer/word_cache.h"
 
@@ -14,32 +16,55 @@ namespace zerostep {
 namespace {
 
 // Identifies the rules in this folder; to be raised when any text could get other tokens.
-constexpr const char* kRules = "byte-pair-1";
+constexpr const char* kRules = "byte-pair-2";
 
 std::string hash_of(const BytePairVocabulary& vocabulary) {
   std::string all;
   for (const std::string& bytes : vocabulary.bytes_of_token) all += fmt::format("{}:{},", bytes.size(), bytes);
   for (const auto& rule : vocabulary.merges) all += fmt::format("{} {} {};", rule.left, rule.right, rule.result);
   for (int32_t token : vocabulary.token_of_byte) all += fmt::format("{} ", token);
-  all += fmt::format("end {}", vocabulary.end_of_document);
+  all += fmt::format("end {} pattern {} nfc {} whole {}", vocabulary.end_of_document, static_cast<int>(vocabulary.pattern), vocabulary.nfc,
+                     vocabulary.whole_pieces.size());
+  all += fmt::format(" prefix {} suffix {}", fmt::join(vocabulary.prefix, " "), fmt::join(vocabulary.suffix, " "));
+  for (const AddedToken& t : vocabulary.added_tokens) {
+    all += fmt::format(";{} {}:{} {} {} {}", t.id, t.content.size(), t.content, t.lstrip, t.rstrip, t.normalized);
+  }
   const XXH128_hash_t hash = XXH3_128bits(all.data(), all.size());
   return fmt::format("{}-{:016x}{:016x}", kRules, hash.high64, hash.low64);
+}
+
+// The added tokens that are looked for in normalized text, or the others.
+AddedTokens tokens_of(const std::vector<AddedToken>& all, bool normalized, bool nfc) {
+  std::vector<AddedToken> chosen;
+  for (AddedToken token : all) {
+    if (token.normalized != normalized) continue;
+    std::string buffer;
+    if (normalized && nfc) token.content = std::string(with_nfc(token.content, buffer));
+    chosen.push_back(std::move(token));
+  }
+  return AddedTokens(std::move(chosen));
 }
 
 class BytePairTokenizer final : public Tokenizer {
  public:
   explicit BytePairTokenizer(BytePairVocabulary vocabulary)
-      : vocabulary_(std::move(vocabulary)), merges_(vocabulary_.merges), fingerprint_(hash_of(vocabulary_)) {}
+      : vocabulary_(std::move(vocabulary)),
+        merges_(vocabulary_.merges),
+        pre_tokenizer_(vocabulary_.pattern),
+        verbatim_(tokens_of(vocabulary_.added_tokens, false, vocabulary_.nfc)),
+        normalized_(tokens_of(vocabulary_.added_tokens, true, vocabulary_.nfc)),
+        fingerprint_(hash_of(vocabulary_)) {
+    for (int32_t token : vocabulary_.whole_pieces) token_of_piece_.emplace(vocabulary_.bytes_of_token[static_cast<size_t>(token)], token);
+  }
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override {
     if (text.empty()) return;
-    const Lease lease(*this);
+    const auto lease = scratches_.borrow([&] { return std::make_unique<Scratch>(pre_tokenizer_); });
     Scratch& scratch = lease.get();
-    const std::string_view well_formed = with_well_formed_utf8(text, scratch.text);
-    for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
-      end = pre_tokenizer_.piece_end(well_formed, begin, *scratch.pre_tokenizer);
-      encode_piece(text.substr(begin, end - begin), scratch, out);
-    }
+    verbatim_.split(text, out, [&](std::string_view part) {
+      const std::string_view normal = vocabulary_.nfc ? with_nfc(part, scratch.normal) : part;
+      normalized_.split(normal, out, [&](std::string_view plain) { encode_plain(plain, scratch, out); });
+    });
   }
 
   std::string decode(const std::vector<int32_t>& tokens) const override {
@@ -57,42 +82,28 @@ class BytePairTokenizer final : public Tokenizer {
   int64_t vocabulary_size() const override { return static_cast<int64_t>(vocabulary_.bytes_of_token.size()); }
   int32_t end_of_document() const override { return vocabulary_.end_of_document; }
   std::string fingerprint() const override { return fingerprint_; }
-  size_t split_point(std::string_view text, size_t at) const override { return PreTokenizer::safe_cut(text, at); }
+  std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
+  std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
+  size_t split_point(std::string_view text, size_t at) const override {
+    return verbatim_.cut_before_space() && normalized_.cut_before_space() ? pre_tokenizer_.safe_cut(text, at) : text.size();
+  }
 
  private:
   struct Scratch {
     explicit Scratch(const PreTokenizer& pre_tokenizer) : pre_tokenizer(pre_tokenizer.make_scratch()) {}
     PreTokenizer::ScratchPointer pre_tokenizer;
     WordCache words;
-    std::string text;
+    std::string normal, text;
     std::vector<int32_t> symbols;
   };
 
-  // One call's hold on a scratch; they are kept for later calls, as many as there were calls at once.
-  class Lease {
-   public:
-    explicit Lease(const BytePairTokenizer& owner) : owner_(owner) {
-      {
-        const std::lock_guard lock(owner.mutex_);
-        if (!owner.idle_.empty()) {
-          scratch_ = std::move(owner.idle_.back());
-          owner.idle_.pop_back();
-        }
-      }
-      if (!scratch_) scratch_ = std::make_unique<Scratch>(owner.pre_tokenizer_);
+  void encode_plain(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
+    const std::string_view well_formed = with_well_formed_utf8(text, scratch.text);
+    for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+      end = pre_tokenizer_.piece_end(well_formed, begin, *scratch.pre_tokenizer);
+      encode_piece(text.substr(begin, end - begin), scratch, out);
     }
-    ~Lease() {
-      const std::lock_guard lock(owner_.mutex_);
-      owner_.idle_.push_back(std::move(scratch_));
-    }
-    Lease(const Lease&) = delete;
-    Lease& operator=(const Lease&) = delete;
-    Scratch& get() const { return *scratch_; }
-
-   private:
-    const BytePairTokenizer& owner_;
-    std::unique_ptr<Scratch> scratch_;
-  };
+  }
 
   void encode_piece(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const {
     const bool keep = piece.size() <= WordCache::kMaxWordBytes;
@@ -101,6 +112,13 @@ class BytePairTokenizer final : public Tokenizer {
       const auto known = scratch.words.find(piece, hash);
       if (!known.empty()) {
         out.insert(out.end(), known.begin(), known.end());
+        return;
+      }
+    }
+    if (!token_of_piece_.empty()) {
+      const auto whole = token_of_piece_.find(piece);
+      if (whole != token_of_piece_.end()) {
+        out.push_back(whole->second);
         return;
       }
     }
@@ -114,9 +132,10 @@ class BytePairTokenizer final : public Tokenizer {
   BytePairVocabulary vocabulary_;
   BytePairMerges merges_;
   PreTokenizer pre_tokenizer_;
+  AddedTokens verbatim_, normalized_;
+  std::unordered_map<std::string_view, int32_t> token_of_piece_;  // views of vocabulary_
   std::string fingerprint_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Scratch>> idle_;
+  mutable ScratchPool<Scratch> scratches_;
 };
 
 }  // namespace

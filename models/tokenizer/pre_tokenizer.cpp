@@ -27,10 +27,29 @@ constexpr const char* kNewerNumbers =
     "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}\\x{16130}-\\x{16139}\\x{16D70}-\\x{16D79}"
     "\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}";
 
-// GPT-2's pattern with its common parts factored out and possessive where giving back could not lead to a match.
-std::string gpt2_pattern() {
-  return fmt::format("'(?:[stmd]|re|ve|ll)| ?+(?:[\\p{{L}}{1}]++|[\\p{{N}}{2}]++|[^{0}\\p{{L}}{1}\\p{{N}}{2}]++)|[{0}]+(?![^{0}])|[{0}]+",
-                     kSpace, kNewerLetters, kNewerNumbers);
+bool is_ascii_alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+
+// The families' patterns as their files write them.
+struct KnownPattern {
+  PreTokenizer::Pattern pattern;
+  std::string_view text;
+};
+constexpr std::array<KnownPattern, 3> kKnownPatterns = {
+    {{PreTokenizer::Pattern::Gpt2, R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
+     {PreTokenizer::Pattern::Llama3,
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+     {PreTokenizer::Pattern::Qwen2,
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}};
+
+// The same with common parts factored out and possessive where giving back could not lead to a match.
+std::string pattern_text(PreTokenizer::Pattern pattern) {
+  const std::string letters = fmt::format("\\p{{L}}{}", kNewerLetters), numbers = fmt::format("\\p{{N}}{}", kNewerNumbers);
+  if (pattern == PreTokenizer::Pattern::Gpt2) {
+    return fmt::format("'(?:[stmd]|re|ve|ll)| ?+(?:[{1}]++|[{2}]++|[^{0}{1}{2}]++)|[{0}]+(?![^{0}])|[{0}]+", kSpace, letters, numbers);
+  }
+  return fmt::format(
+      "'(?i:[stmd]|re|ve|ll)|[^\\r\\n{1}{2}]?+[{1}]++|[{2}]{3}| ?+[^{0}{1}{2}]++[\\r\\n]*+|[{0}]*[\\r\\n]++|[{0}]+(?![^{0}])|[{0}]+",
+      kSpace, letters, numbers, pattern == PreTokenizer::Pattern::Llama3 ? "{1,3}+" : "");
 }
 
 }  // namespace
@@ -53,8 +72,15 @@ struct PreTokenizer::Code {
   bool jit = false;
 };
 
-PreTokenizer::PreTokenizer() : code_(std::make_unique<Code>()) {
-  const std::string pattern = gpt2_pattern();
+std::optional<PreTokenizer::Pattern> PreTokenizer::known_pattern(std::string_view text) {
+  for (const KnownPattern& known : kKnownPatterns) {
+    if (text == known.text) return known.pattern;
+  }
+  return std::nullopt;
+}
+
+PreTokenizer::PreTokenizer(Pattern kind) : kind_(kind), code_(std::make_unique<Code>()) {
+  const std::string pattern = pattern_text(kind);
   int error = 0;
   PCRE2_SIZE offset = 0;
   code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED,
@@ -62,7 +88,7 @@ PreTokenizer::PreTokenizer() : code_(std::make_unique<Code>()) {
   if (!code_->pattern) {
     std::array<PCRE2_UCHAR, 256> text{};
     pcre2_get_error_message(error, text.data(), text.size());
-    fail_run("PCRE2 does not compile GPT-2's pattern: {} at offset {}; PCRE2 must be built with Unicode support",
+    fail_run("PCRE2 does not compile the pre-tokenizer's pattern: {} at offset {}; PCRE2 must be built with Unicode support",
              reinterpret_cast<const char*>(text.data()), offset);
   }
   code_->jit = pcre2_jit_compile(code_->pattern, PCRE2_JIT_COMPLETE) == 0;
@@ -81,7 +107,7 @@ size_t PreTokenizer::piece_end(std::string_view text, size_t begin, Scratch& scr
   return pcre2_get_ovector_pointer(scratch.match)[1];
 }
 
-size_t PreTokenizer::safe_cut(std::string_view text, size_t at) {
+size_t PreTokenizer::safe_cut(std::string_view text, size_t at) const {
   // Every white space character beyond ASCII, by its last bytes.
   const auto after_space = [&](size_t p) {
     const auto byte = [&](size_t back) -> unsigned { return p >= back ? static_cast<unsigned char>(text[p - back]) : 0; };
@@ -95,7 +121,10 @@ size_t PreTokenizer::safe_cut(std::string_view text, size_t at) {
   };
   for (size_t p = std::max<size_t>(at, 1); p < text.size(); ++p) {
     const char c = text[p];
-    if ((c == ' ' || (c >= '\t' && c <= '\r')) && !after_space(p)) return p;
+    if (c != ' ' && (c < '\t' || c > '\r')) continue;
+    // All patterns but GPT-2's draw line ends to the punctuation before them.
+    if (kind_ != Pattern::Gpt2 && (c == '\n' || c == '\r') && !is_ascii_alphanumeric(text[p - 1])) continue;
+    if (!after_space(p)) return p;
   }
   return text.size();
 }

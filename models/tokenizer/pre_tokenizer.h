@@ -1,12 +1,17 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 namespace zerostep {
 
-// Cuts text into the pieces that byte-pair encoding never merges across, by GPT-2's pattern
+// Cuts text into the pieces that byte-pair encoding never merges across, by the pattern of GPT-2
 //   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+// or of Llama 3
+//   (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// or of Qwen2 (the same with numbers cut into single characters),
 // with \s as Unicode's White_Space and letters and numbers as of Unicode 16.
 class PreTokenizer {
  public:
@@ -17,7 +22,11 @@ class PreTokenizer {
   };
   using ScratchPointer = std::unique_ptr<Scratch, ScratchDeleter>;
 
-  PreTokenizer();
+  enum class Pattern : uint8_t { Gpt2, Llama3, Qwen2 };
+  // The pattern that a tokenizer.json writes so; nothing for any other.
+  static std::optional<Pattern> known_pattern(std::string_view text);
+
+  explicit PreTokenizer(Pattern kind);
   ~PreTokenizer();
   PreTokenizer(const PreTokenizer&) = delete;
   PreTokenizer& operator=(const PreTokenizer&) = delete;
@@ -28,11 +37,13 @@ class PreTokenizer {
   size_t piece_end(std::string_view text, size_t begin, Scratch& scratch) const;
 
   // First position p >= at, p > 0, at which every text that begins as this one does has a piece boundary: a space, tab or line end
-  // after a character that is no white space. text.size() when there is none. Any bytes.
-  static size_t safe_cut(std::string_view text, size_t at);
+  // after a character that is no white space (line ends after letters and digits alone but for GPT-2). text.size() when there is none. Any
+  // bytes.
+  size_t safe_cut(std::string_view text, size_t at) const;
 
  private:
   struct Code;
+  Pattern kind_;
   std::unique_ptr<Code> code_;
 };
 

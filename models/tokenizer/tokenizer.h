@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,13 +13,21 @@ namespace zerostep {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // Appends the tokens of `text` (UTF-8; other bytes are kept as bytes). No special token is added, and the spelling of a special
-  // token in the text is ordinary text.
+  // Appends the tokens of `text` (UTF-8; byte-level tokenizers keep other bytes as bytes). prefix and suffix are not added. The added
+  // tokens of a tokenizer.json, and WordPiece's [CLS] and the like, are found in the text; elsewhere the spelling of a special token is
+  // ordinary text.
   virtual void encode(std::string_view text, std::vector<int32_t>& out) const = 0;
-  // The bytes that encode to `tokens`; end-of-document reads <|endoftext|>. InputError for a token outside the vocabulary.
+  // The bytes that encode to `tokens`; end-of-document reads <|endoftext|>. WordPiece, which drops white space: its words with a space
+  // between them. InputError for a token outside the vocabulary.
   virtual std::string decode(const std::vector<int32_t>& tokens) const = 0;
   virtual int64_t vocabulary_size() const = 0;
-  virtual int32_t end_of_document() const = 0;  // byte: 256, GPT-2: <|endoftext|>
+  virtual int32_t end_of_document() const = 0;  // byte: 256, GPT-2: <|endoftext|>, WordPiece: [SEP]
+  // What the tokenizer's template puts before and after one text: BERT's [CLS] and [SEP], Llama 3's <|begin_of_text|>.
+  virtual std::vector<int32_t> prefix() const { return {}; }
+  virtual std::vector<int32_t> suffix() const { return {}; }
+  // Fills up shorter samples of a batch, where the mask hides it.
+  virtual int32_t padding() const { return end_of_document(); }
+  virtual std::optional<int32_t> mask() const { return std::nullopt; }  // the token to be predicted, of a masked model
   // Identifies vocabulary and rules; changes when any token could.
   virtual std::string fingerprint() const = 0;
   // The first position p >= at where encode(text[0, p)) followed by encode(text[p, end)) is encode(text); text.size() when there
@@ -28,8 +37,10 @@ class Tokenizer {
 
 // The bytes 0..255 and end-of-document 256.
 std::unique_ptr<Tokenizer> make_byte_tokenizer();
-// GPT-2's byte-pair encoding. `path`: a tokenizer.json, a vocab.json / encoder.json with merges.txt / vocab.bpe beside it, or a folder that
-// holds either. InputError names what is missing or malformed.
+// Byte-level byte-pair encoding (GPT-2, Llama 3, Qwen2) or BERT's WordPiece. `path`: a tokenizer.json, a vocab.json / encoder.json with
+// merges.txt / vocab.bpe beside it (GPT-2's rules), a vocab.txt (WordPiece; tokenizer_config.json beside it may say do_lower_case,
+// strip_accents and tokenize_chinese_chars), or a folder that holds one of them. InputError names what is missing, malformed or not
+// supported.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 
 }  // namespace zerostep

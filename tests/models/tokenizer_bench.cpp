@@ -63,7 +63,7 @@ double speed(const std::string& text, const std::function<void()>& work) {
 
 void measure(const std::string& name, const std::string& text, const fs::path& vocabulary) {
   if (text.empty()) return;
-  const PreTokenizer pre_tokenizer;
+  const PreTokenizer pre_tokenizer(PreTokenizer::Pattern::Gpt2);
   const auto scratch = pre_tokenizer.make_scratch();
   const auto bytes = make_byte_tokenizer(), gpt2 = load_tokenizer(vocabulary.string());
   size_t num_pieces = 0;

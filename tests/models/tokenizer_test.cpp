@@ -102,7 +102,7 @@ TEST(Gpt2Tokenizer, LongPiecesEqualTheReferenceAndTakeNoQuadraticTime) {
 }
 
 TEST(Gpt2Tokenizer, ClassOfEveryCodePointEqualsTheReference) {
-  const PreTokenizer pre_tokenizer;
+  const PreTokenizer pre_tokenizer(PreTokenizer::Pattern::Gpt2);
   const auto scratch = pre_tokenizer.make_scratch();
   const auto joins = [&](char before, const std::string& character) {
     const std::string text = before + character;

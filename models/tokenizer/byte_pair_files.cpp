@@ -1,0 +1,292 @@
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "models/tokenizer/byte_pair_tokenizer.h"
+#include "models/tokenizer/tokenizer_files.h"
+#include "models/tokenizer/utf8.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t kMaxVocabulary = 1 << 24;
+// The names under which byte-level vocabularies keep their end-of-document token, GPT-2's first.
+constexpr std::array<const char*, 3> kEndOfDocumentNames = {"<|endoftext|>", "<|end_of_text|>", "</s>"};
+
+// GPT-2 writes the 256 bytes as printable characters: those that are printable in Latin-1 as themselves, the others from U+0100 on.
+class ByteCharacters {
+ public:
+  ByteCharacters() {
+    uint32_t next = 0x100;
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      const bool printable = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+      const uint32_t code_point = printable ? byte : next++;
+      append_utf8(code_point, spelling_[byte]);
+      if (code_point >= byte_.size()) byte_.resize(code_point + 1, -1);
+      byte_[code_point] = static_cast<int>(byte);
+    }
+  }
+  const std::string& spelling(size_t byte) const { return spelling_[byte]; }
+  // The bytes that a spelling stands for; nothing when it holds another character.
+  std::optional<std::string> bytes(std::string_view spelling) const {
+    std::string out;
+    while (!spelling.empty()) {
+      const uint32_t code_point = take_code_point(spelling);
+      if (code_point >= byte_.size() || byte_[code_point] < 0) return std::nullopt;
+      out += static_cast<char>(static_cast<unsigned char>(byte_[code_point]));
+    }
+    return out;
+  }
+
+ private:
+  std::array<std::string, 256> spelling_;
+  std::vector<int> byte_ = std::vector<int>(256, -1);  // by code point
+};
+
+// Collects a vocabulary from its files, checking every part.
+class VocabularyBuilder {
+ public:
+  explicit VocabularyBuilder(std::string path) : path_(std::move(path)) {}
+
+  void add_tokens(const json& vocab) {
+    if (!vocab.is_object() || vocab.empty())
+      fail_input("'{}': the vocabulary is {}; an object of token: id is expected", path_, vocab.type_name());
+    for (const auto& [spelling, id] : vocab.items()) {
+      const int32_t token = checked_id(spelling, id);
+      place(token, spelling, characters_.bytes(spelling));
+      token_of_spelling_.emplace(spelling, token);
+    }
+  }
+
+  // Added tokens stand for their text as it is.
+  void add_added(const AddedToken& added) {
+    checked_id(added.content, added.id);
+    const int32_t token = added.id;
+    const std::string& content = added.content;
+    const auto known = token_of_spelling_.find(content);
+    if (known != token_of_spelling_.end() && known->second != token) {
+      fail_input("'{}': added token '{}' has id {}, in the vocabulary it has {}", path_, content, token, known->second);
+    }
+    if (known == token_of_spelling_.end()) place(token, content, content);
+    token_of_spelling_.emplace(content, token);
+    vocabulary_.added_tokens.push_back(added);
+  }
+
+  // Every token so far is also what a piece spelt so becomes.
+  void ignore_merges() {
+    for (const auto& [spelling, token] : token_of_spelling_) vocabulary_.whole_pieces.push_back(token);
+    std::sort(vocabulary_.whole_pieces.begin(), vocabulary_.whole_pieces.end());
+  }
+  BytePairVocabulary& vocabulary() { return vocabulary_; }
+
+  // `where` names the rule in messages.
+  void add_merge(std::string_view left, std::string_view right, const std::string& where) {
+    const auto id = [&](const std::string& spelling) {
+      const auto found = token_of_spelling_.find(spelling);
+      if (found == token_of_spelling_.end()) {
+        fail_input("{}: merge '{} {}' needs token '{}', which is not in the vocabulary '{}': the two files do not belong together", where,
+                   left, right, spelling, path_);
+      }
+      return found->second;
+    };
+    vocabulary_.merges.push_back({id(std::string(left)), id(std::string(right)), id(std::string(left).append(right))});
+  }
+
+  std::unique_ptr<Tokenizer> finish() {
+    for (size_t byte = 0; byte < 256; ++byte) {
+      const auto found = token_of_spelling_.find(characters_.spelling(byte));
+      if (found == token_of_spelling_.end()) {
+        fail_input("'{}' has no token for byte 0x{:02X} ('{}'): a byte-level vocabulary with all 256 bytes is expected", path_, byte,
+                   characters_.spelling(byte));
+      }
+      vocabulary_.token_of_byte.push_back(found->second);
+    }
+    for (const char* name : kEndOfDocumentNames) {
+      const auto found = token_of_spelling_.find(name);
+      if (found == token_of_spelling_.end()) continue;
+      vocabulary_.end_of_document = found->second;
+      return make_byte_pair_tokenizer(std::move(vocabulary_));
+    }
+    fail_input("'{}' has no end-of-document token: one of {} is expected in the vocabulary", path_, fmt::join(kEndOfDocumentNames, ", "));
+  }
+
+ private:
+  int32_t checked_id(const std::string& spelling, const json& id) const {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxVocabulary) {
+      fail_input("'{}': token '{}' has id {}; a whole number from 0 to {} is expected", path_, spelling, id.dump(), kMaxVocabulary - 1);
+    }
+    return id.get<int32_t>();
+  }
+
+  void place(int32_t token, const std::string& spelling, const std::optional<std::string>& bytes) {
+    if (!bytes || bytes->empty()) {
+      fail_input("'{}': token '{}' (id {}) is not written in GPT-2's byte characters: the vocabulary of a byte-level encoding is expected",
+                 path_, spelling, token);
+    }
+    auto& table = vocabulary_.bytes_of_token;
+    const auto at = static_cast<size_t>(token);
+    if (at >= table.size()) table.resize(at + 1);
+    if (!table[at].empty()) fail_input("'{}': id {} belongs to two tokens, '{}' and '{}'", path_, token, table[at], spelling);
+    table[at] = *bytes;
+  }
+
+  std::string path_;
+  ByteCharacters characters_;
+  BytePairVocabulary vocabulary_;
+  std::unordered_map<std::string, int32_t> token_of_spelling_;
+};
+
+void read_merges(const std::string& path, VocabularyBuilder& builder) {
+  const MappedFile file(path);
+  const std::string_view text = text_of(file);
+  int64_t line_number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view line = text.substr(begin, end - begin);
+    begin = end + 1;
+    ++line_number;
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
+    const size_t space = line.find(' ');
+    if (space == 0 || space == std::string_view::npos || space + 1 == line.size() || line.find(' ', space + 1) != std::string_view::npos) {
+      fail_input("{}:{}: '{}' is not a merge: two tokens with one space between them are expected", path, line_number, line.substr(0, 80));
+    }
+    builder.add_merge(line.substr(0, space), line.substr(space + 1), fmt::format("{}:{}", path, line_number));
+  }
+}
+
+// What a tokenizer.json says of texts before their encoding.
+struct Rules {
+  PreTokenizer::Pattern pattern = PreTokenizer::Pattern::Gpt2;
+  bool nfc = false;
+};
+
+// Reads the rules and refuses whatever would give other tokens than those of the known families.
+class RulesReader {
+ public:
+  RulesReader(const std::string& path, const json& file) : path_(path), file_(file) {}
+
+  Rules read() const {
+    check_model(json_value(file_, "model"));
+    Rules rules;
+    rules.nfc = is_nfc(json_value(file_, "normalizer"));
+    const json& pre_tokenizer = json_value(file_, "pre_tokenizer");
+    if (json_value(pre_tokenizer, "type") != "Sequence") {
+      check_byte_level(pre_tokenizer);
+      if (json_value(pre_tokenizer, "use_regex") == false)
+        refuse("has a ByteLevel pre-tokenizer without GPT-2's pattern (use_regex is false) and no Split before it");
+      return rules;
+    }
+    const json& parts = json_value(pre_tokenizer, "pretokenizers");
+    if (!parts.is_array() || parts.size() != 2)
+      refuse(fmt::format("has a pre-tokenizer of type Sequence with the parts {}", types_of(parts)));
+    rules.pattern = split_pattern(parts[0]);
+    check_byte_level(parts[1]);
+    if (json_value(parts[1], "use_regex") != false)
+      refuse("cuts text by two patterns: that of Split and that of ByteLevel (use_regex is true)");
+    return rules;
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& what) const {
+    fail_input(
+        "'{}' {}; the kinds of GPT-2, Llama 3 and Qwen2 are supported: a BPE model with a ByteLevel pre-tokenizer, alone or after a Split "
+        "by "
+        "their patterns, with no normalizer or NFC",
+        path_, what);
+  }
+
+  static std::string types_of(const json& parts) {
+    std::vector<std::string> types;
+    for (const json& part : parts) types.push_back(json_value(part, "type").dump());
+    return fmt::format("[{}]", fmt::join(types, ", "));
+  }
+
+  void check_model(const json& model) const {
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      const json& affix = json_value(model, key);
+      if (!affix.is_null() && affix != "") refuse(fmt::format("has model.{} {}", key, affix.dump()));
+    }
+    if (json_value(model, "byte_fallback") == true) refuse("has model.byte_fallback true");
+    const json& dropout = json_value(model, "dropout");
+    if (!dropout.is_null() && dropout != 0) refuse(fmt::format("has model.dropout {}", dropout.dump()));
+  }
+
+  bool is_nfc(const json& normalizer) const {
+    if (normalizer.is_null()) return false;
+    const json& type = json_value(normalizer, "type");
+    if (type == "NFC") return true;
+    if (type != "Sequence") refuse(fmt::format("has a normalizer of type {}", type.dump()));
+    bool nfc = false;
+    for (const json& part : json_value(normalizer, "normalizers")) nfc = is_nfc(part) || nfc;
+    return nfc;
+  }
+
+  void check_byte_level(const json& pre_tokenizer) const {
+    const json& type = json_value(pre_tokenizer, "type");
+    if (type != "ByteLevel") refuse(fmt::format("has a pre-tokenizer of type {}", type.dump()));
+    if (json_value(pre_tokenizer, "add_prefix_space") == true) refuse("adds a space before every text (add_prefix_space is true)");
+  }
+
+  PreTokenizer::Pattern split_pattern(const json& split) const {
+    const json &type = json_value(split, "type"), &behavior = json_value(split, "behavior");
+    if (type != "Split") refuse(fmt::format("has a pre-tokenizer of type Sequence that begins with {}", type.dump()));
+    if (behavior != "Isolated" || json_value(split, "invert") == true)
+      refuse(fmt::format("has a Split with behavior {} and invert {} (\"Isolated\" and false are known)", behavior.dump(),
+                         json_value(split, "invert").dump()));
+    const json& pattern = json_value(json_value(split, "pattern"), "Regex");
+    const auto known = pattern.is_string() ? PreTokenizer::known_pattern(pattern.get_ref<const std::string&>()) : std::nullopt;
+    if (!known) refuse(fmt::format("cuts text by the unknown pattern {}", json_value(split, "pattern").dump()));
+    return *known;
+  }
+
+  const std::string& path_;
+  const json& file_;
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_byte_pair_files(const std::string& vocabulary, const std::string& merges) {
+  VocabularyBuilder builder(vocabulary);
+  builder.add_tokens(parse_json_file(vocabulary));
+  read_merges(merges, builder);
+  return builder.finish();
+}
+
+std::unique_ptr<Tokenizer> load_byte_pair_json(const std::string& path, const json& file) {
+  const Rules rules = RulesReader(path, file).read();
+  const json& model = file["model"];
+  VocabularyBuilder builder(path);
+  builder.add_tokens(json_value(model, "vocab"));
+  if (json_value(model, "ignore_merges") == true) builder.ignore_merges();
+  for (const AddedToken& token : parse_added_tokens(path, file)) builder.add_added(token);
+  const json& merges = json_value(model, "merges");
+  if (!merges.is_array()) fail_input("'{}': model.merges is {}; a list is expected", path, merges.type_name());
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const json& merge = merges[i];
+    const std::string where = fmt::format("'{}', model.merges[{}]", path, i);
+    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      builder.add_merge(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>(), where);
+      continue;
+    }
+    const std::string text = merge.is_string() ? merge.get<std::string>() : "";
+    const size_t space = text.find(' ');
+    if (space == std::string::npos) fail_input("{} is {}; two tokens are expected", where, merge.dump());
+    builder.add_merge(std::string_view(text).substr(0, space), std::string_view(text).substr(space + 1), where);
+  }
+  TextTemplate around = parse_text_template(path, file);
+  builder.vocabulary().pattern = rules.pattern;
+  builder.vocabulary().nfc = rules.nfc;
+  builder.vocabulary().prefix = std::move(around.prefix);
+  builder.vocabulary().suffix = std::move(around.suffix);
+  return builder.finish();
+}
+
+}  // namespace zerostep

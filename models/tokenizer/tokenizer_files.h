@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "models/tokenizer/tokenizer.h"
+
+namespace zerostep {
+
+// The files that load_tokenizer chooses from; its errors.
+
+inline std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+nlohmann::json parse_json_file(const std::string& path);
+// A member of an object; null where it is missing.
+const nlohmann::json& json_value(const nlohmann::json& object, const char* key);
+
+// What the post-processor of a tokenizer.json puts around one text. InputError for a kind that is not known.
+struct TextTemplate {
+  std::vector<int32_t> prefix, suffix;
+};
+TextTemplate parse_text_template(const std::string& path, const nlohmann::json& file);
+
+std::unique_ptr<Tokenizer> load_byte_pair_json(const std::string& path, const nlohmann::json& file);
+std::unique_ptr<Tokenizer> load_byte_pair_files(const std::string& vocabulary, const std::string& merges);
+std::unique_ptr<Tokenizer> load_word_piece_json(const std::string& path, const nlohmann::json& file);
+std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& vocabulary);
+
+}  // namespace zerostep

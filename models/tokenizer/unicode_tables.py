@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Writes unicode_tables.cpp beside itself.
+
+usage: unicode_tables.py      (needs tokenizers)
+
+Hugging Face's tokenizers carry character tables of several ages: accents and punctuation of an old Unicode, lower case of a new one. What
+counts is equality with them, so every code point is asked; canonical decompositions and combining classes come from Python's unicodedata,
+less the characters that the library does not know as such.
+"""
+import pathlib
+import unicodedata
+
+from tokenizers import normalizers, pre_tokenizers
+
+CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+HANGUL = range(0xAC00, 0xD7A4)  # decomposed by arithmetic
+
+
+def runs(code_points):
+    """[first, last] of neighbours."""
+    out = []
+    for c in code_points:
+        if out and out[-1][1] == c - 1:
+            out[-1][1] = c
+        else:
+            out.append([c, c])
+    return out
+
+
+def bert(**on):
+    return normalizers.BertNormalizer(**{"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False, **on})
+
+
+nfd, nfc = normalizers.NFD(), normalizers.NFC()
+decompositions = []
+for c in CODE_POINTS:
+    parts = unicodedata.decomposition(chr(c)).split()
+    if c in HANGUL or not parts or parts[0].startswith("<"):
+        continue
+    if nfd.normalize_str(chr(c)) != unicodedata.normalize("NFD", chr(c)):
+        continue
+    first, second = int(parts[0], 16), int(parts[1], 16) if len(parts) > 1 else 0
+    composes = len(parts) > 1 and nfc.normalize_str(chr(first) + chr(second)) == chr(c)
+    decompositions.append((c, first, second, int(composes)))
+
+# A mark of class 240 moves behind one of class 1 unless a starter stands between them.
+classes = []
+for c in CODE_POINTS:
+    order = unicodedata.combining(chr(c))
+    if not order or nfd.normalize_str("a\u0345" + chr(c) + "\u0334").startswith("a\u0345"):
+        continue
+    if classes and classes[-1][1] == c - 1 and classes[-1][2] == order:
+        classes[-1][1] = c
+    else:
+        classes.append([c, c, order])
+
+lower = normalizers.Lowercase()
+lowered = {c: lower.normalize_str(chr(c)) for c in CODE_POINTS}
+assert [c for c in CODE_POINTS if len(lowered[c]) != 1] == [0x130]  # i with a dot above, spelt out in the code
+cases = []  # first, last, step, difference
+for c in CODE_POINTS:
+    if c == 0x130 or lowered[c] == chr(c):
+        continue
+    difference = ord(lowered[c]) - c
+    if cases and cases[-1][3] == difference and c - cases[-1][1] in (1, 2) and cases[-1][2] in (0, c - cases[-1][1]):
+        cases[-1][2] = c - cases[-1][1]
+        cases[-1][1] = c
+    else:
+        cases.append([c, c, 0, difference])
+for case in cases:
+    case[2] = max(case[2], 1)
+
+clean, accents, words = bert(clean_text=True), bert(strip_accents=True), pre_tokenizers.BertPreTokenizer()
+tables = {
+    "kBertRemoved": runs(c for c in CODE_POINTS if clean.normalize_str(f"a{chr(c)}b") == "ab"),
+    "kAccents": runs(c for c in CODE_POINTS if accents.normalize_str(f"a{chr(c)}b") == "ab"),
+    "kBertPunctuation": runs(c for c in CODE_POINTS if len(words.pre_tokenize_str(f"a{chr(c)}b")) == 3),
+}
+
+
+def number(n):
+    return hex(n) if n > 9 else str(n)
+
+
+def table(kind, name, rows):
+    out = [f"constexpr {kind} {name}[] = {{"]
+    line = "   "
+    for row in rows:
+        cell = " {" + ",".join(n if isinstance(n, str) else number(n) for n in row) + "},"
+        if len(line) + len(cell) > 138:
+            out.append(line)
+            line = "   "
+        line += cell
+    return "\n".join([*out, line, "};\n"])
+
+
+text = f"""// Made by unicode_tables.py; not to be edited.
+#include "models/tokenizer/unicode_tables.h"
+
+// clang-format off
+namespace zerostep {{
+namespace {{
+
+{table("Decomposition", "kTable", decompositions)}
+{table("CombiningClass", "kClassTable", classes)}
+{table("CaseRun", "kLowerTable", [(a, b, s, str(d)) for a, b, s, d in cases])}
+"""
+for name, ranges in tables.items():
+    text += table("CodePointRange", name + "Table", ranges) + "\n"
+text += """}  // namespace
+
+const std::span<const Decomposition> kDecompositions = kTable;
+const std::span<const CombiningClass> kCombiningClasses = kClassTable;
+const std::span<const CaseRun> kLowerCase = kLowerTable;
+"""
+for name in tables:
+    text += f"const std::span<const CodePointRange> {name} = {name}Table;\n"
+text += "\n}  // namespace zerostep\n"
+out = pathlib.Path(__file__).with_suffix(".cpp")
+out.write_text(text)
+print(f"{len(decompositions)} decompositions, {len(classes)} runs of classes, {len(cases)} of lower case, "
+      + ", ".join(f"{len(r)} {n}" for n, r in tables.items()) + f" -> {out}, {len(text)} bytes")
