@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "models/memory_timeline.h"
 
 namespace zerostep {
 
@@ -36,6 +37,17 @@ struct ProductCost {
     return many_tokens ? (half ? 1'400'000 : 740'000) : (half ? 190'000 : 68'000);
   }
 };
+
+// The highest of what is live while a product is made: `tell` tells a MemoryTimeline what happens, with sizes that have ProductCost
+// products.
+template <typename Sizes, typename Tell>
+int64_t products_peak(Sizes sizes, const Tell& tell) {
+  constexpr int64_t kMarker = int64_t{1} << 60;
+  sizes.products.beside = kMarker;
+  MemoryTimeline timeline;
+  tell(sizes, timeline);
+  return timeline.peak() - kMarker;
+}
 
 // CPU flash attention: score blocks of (queries x keys) by thread in fp32, and a 16-bit copy.
 struct FlashCost {

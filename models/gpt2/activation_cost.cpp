@@ -77,16 +77,6 @@ void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimelin
   if (!graph) m.give(z.hidden);
 }
 
-// The highest of what is live while a product of a block's forward without a graph is made.
-int64_t block_product_bytes(const CostShape& s) {
-  constexpr int64_t kMarker = int64_t{1} << 60;
-  Sizes z(s);
-  z.products.beside = kMarker;
-  MemoryTimeline m;
-  block_forward(s, z, false, m);
-  return m.peak() - kMarker;
-}
-
 // Beyond input, saved and output; starts with the gradient that comes in.
 int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   const bool attention_drops = drops(s, s.options.attn_pdrop);
@@ -141,7 +131,8 @@ ActivationCost block_cost(const CostShape& s) {
   cost.saved_bytes = graph.live() - z.hidden;
   cost.forward_transient_bytes = graph.peak() - graph.live();
   cost.inference_transient_bytes = inference.peak() - z.hidden;
-  cost.inference_product_bytes = block_product_bytes(s) - z.hidden;
+  cost.inference_product_bytes =
+      products_peak(z, [&](const Sizes& sizes, MemoryTimeline& m) { block_forward(s, sizes, false, m); }) - z.hidden;
   cost.backward_transient_bytes = block_backward(s, z, false);
   cost.accumulating_backward_transient_bytes = block_backward(s, z, true);
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);

@@ -109,6 +109,7 @@ ActivationCost layer_cost(const CostShape& s) {
   cost.saved_bytes = graph.live() - z.hidden;
   cost.forward_transient_bytes = graph.peak() - graph.live();
   cost.inference_transient_bytes = inference.peak() - z.hidden;
+  cost.inference_product_bytes = products_peak(z, [](const Sizes& sizes, MemoryTimeline& m) { layer_forward(sizes, false, m); }) - z.hidden;
   cost.backward_transient_bytes = layer_backward(z, false);
   cost.accumulating_backward_transient_bytes = layer_backward(z, true);
   const auto n = static_cast<double>(z.tokens), width = static_cast<double>(z.width), query_width = static_cast<double>(z.query_width);
@@ -122,7 +123,7 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.forward_transient_bytes = cost.inference_transient_bytes = z.hidden + z.products.scratch(z.width);
+  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.products.scratch(z.width);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
     m.take(logits).take(z.hidden).pass(z.products.gradient(vocabulary, z.width, accumulating)).pass(z.products.scratch(vocabulary));

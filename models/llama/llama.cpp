@@ -84,6 +84,8 @@ class Llama final : public ModelDefinition {
     } else {
       to.add("lm_head.weight", {options.vocab_size, width}, normal);
     }
+    for (UnitInfo& unit : units_)
+      for (ParameterInfo& parameter : unit.parameters) parameter.out_by_in = parameter.shape.size() == 2;
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {

@@ -127,11 +127,15 @@ class ActivationWalk {
     const int64_t together = at.branches_together, groups = int64_t{at.branches} / together * at.micro_batches;
     const ActivationCost joined = joined_cost_(at);
     const int64_t input = at.unit > 0 ? together * costs_[static_cast<size_t>(at.unit) - 1].output_bytes : 0;
-    const int64_t copied = together > 1 && !tiled_ ? input : 0, released = shared_input || joined_ ? 0 : input;
+    const int64_t copied = together > 1 && !tiled_ ? input : 0;
     const int64_t one = joined.output_bytes + std::max({joined.inference_transient_bytes, joined.inference_product_bytes + at.tile_bytes,
                                                         last ? objective_.inference_transient_bytes : 0});
-    const int64_t before = (groups - 1) * (together * output - released);
-    peak(at, (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes + copied + one + std::max<int64_t>(0, before));
+    const int64_t each = (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes + copied + one, made = together * output;
+    if (!joined_) return peak(at, each + std::max<int64_t>(0, (groups - 1) * (made - (shared_input ? 0 : input))));
+    // A tensor of all branches of a micro-batch goes when the last of them has been copied.
+    const int64_t others = groups - at.micro_batches;
+    if (others > 0) peak(at, each + (others - 1) * made);
+    for (int64_t m = 1; m <= at.micro_batches; ++m) peak(at, each + (others + m - 1) * made - hidden_ * m / at.micro_batches);
   }
 
   // Branches of a micro-batch as one batch, micro-batch by micro-batch. What comes in apart is copied into one tensor first.
