@@ -46,8 +46,7 @@ class CommandLine {
     add_eval();
     add_generate();
     add_inspect();
-    add_later("export", "a checkpoint as a Hugging Face directory",
-              "`zerostep train FILE --save-model HF_DIR` writes one at the end of a run");
+    add_export();
     add_rebuild();
     add_later("sweep", "many runs over many devices", "");
     add_later("plot", "pictures and a report of runs", "every run leaves its figures in metrics.csv");
@@ -81,17 +80,19 @@ class CommandLine {
     add_file(sub, train_);
     sub->add_option("--save-model", train_.save_model, "write the trained weights at the end as a Hugging Face directory")
         ->type_name("HF_DIR");
-    CLI::Option* resume =
-        sub->add_option("--resume", resume_, "continue from a checkpoint (not in this version)")->expected(0, 1)->type_name("[CHECKPOINT]");
+    CLI::Option* resume = sub->add_option("--resume", resume_, "go on from a checkpoint; alone: from the latest of the run")
+                              ->expected(0, 1)
+                              ->type_name("[CHECKPOINT]");
     sub->add_option("--device", device_, "cpu or cuda; what run.device says by default")->type_name("cpu|cuda");
     sub->footer(
-        "\nLeaves <run.output_dir>/<run.name>/: config.json (resolved, a valid input), plan.json, metrics.csv (a row a step), log.txt.\n"
+        "\nLeaves <run.output_dir>/<run.name>/: config.json (resolved, a valid input), plan.json, metrics.csv (a row a step), log.txt,\n"
+        "and, with run.checkpoint_interval, checkpoints/, from which --resume goes on with any number of ranks at any stage.\n"
         "Shows a progress line on a terminal, plain lines every steps_per_print elsewhere.\n"
         "Example: mpirun -np 2 zerostep train run.json --set zero_optimization.stage=3 --set run.name=stage3\n"
+        "SIGINT, SIGTERM and SIGUSR1 end it after the step, with a checkpoint where checkpoints are on.\n"
         "Exit status: 0 done, 2 wrong input (nothing was started), 1 the run failed, 130/143 after SIGINT/SIGTERM, 0 after SIGUSR1.");
     sub->callback([this, resume] {
-      if (resume->count() > 0)
-        throw InputError(not_in_this_version("--resume", "checkpoints come later; `--save-model HF_DIR` keeps the trained weights"));
+      if (resume->count() > 0) train_.resume = resume_;
       if (!device_.empty()) train_.set.push_back("run.device=\"" + device_ + "\"");
       run_ = [this] { return train(job_, train_); };
     });
@@ -132,8 +133,9 @@ class CommandLine {
   void add_eval() {
     CLI::App* sub = app_.add_subcommand("eval", "loss and perplexity on data.eval; under mpirun shared by the ranks");
     add_file(sub, eval_);
-    sub->add_option("--checkpoint,--model", eval_.model, "the weights, a Hugging Face directory; the untrained model where it is missing")
-        ->type_name("HF_DIR");
+    sub->add_option("--checkpoint,--model", eval_.model,
+                    "the weights, a checkpoint or a Hugging Face directory; the model that training starts from where it is missing")
+        ->type_name("CHECKPOINT|HF_DIR");
     sub->add_flag("--json", eval_.json, "{\"loss\", \"perplexity\"}");
     sub->footer("\nExample: zerostep eval run.json --checkpoint model/ --json");
     sub->callback([this] { run_ = [this] { return eval(job_, eval_); }; });
@@ -141,7 +143,9 @@ class CommandLine {
 
   void add_generate() {
     CLI::App* sub = app_.add_subcommand("generate", "text from a saved model");
-    sub->add_option("--model,--checkpoint", generate_.model, "a Hugging Face directory")->required()->type_name("HF_DIR");
+    sub->add_option("--model,--checkpoint", generate_.model, "a checkpoint or a Hugging Face directory")
+        ->required()
+        ->type_name("CHECKPOINT|HF_DIR");
     sub->add_option("--prompt", generate_.prompt, "the text to continue; empty: a new document")->type_name("TEXT");
     sub->add_option("--tokens", generate_.tokens, "at most so many tokens")
         ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
@@ -190,7 +194,9 @@ class CommandLine {
     CLI::App* model = sub->add_subcommand("model", "units and parameters with shapes and first global element, and the number of elements");
     add_file(model, model_);
     on_one_rank(model, [this] { return inspect_model(model_); });
-    add_later(sub, "checkpoint", "a checkpoint's manifest, its checksums verified", "");
+    CLI::App* checkpoint = sub->add_subcommand("checkpoint", "a checkpoint's manifest in words, every checksum verified");
+    checkpoint->add_option("DIR", checkpoint_, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
+    on_one_rank(checkpoint, [this] { return inspect_checkpoint(checkpoint_); });
     CLI::App* noise = sub->add_subcommand("noise", "JSON array: elements of a direction z of a forward-only step");
     add_file(noise, noise_);
     const auto number = [&](const char* name, int64_t& value, const char* about) {
@@ -201,6 +207,15 @@ class CommandLine {
     number("--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
     number("--count", noise_.count, "how many");
     on_one_rank(noise, [this] { return inspect_noise(noise_); });
+  }
+
+  void add_export() {
+    CLI::App* sub = app_.add_subcommand("export", "a checkpoint as a Hugging Face directory");
+    sub->add_option("CHECKPOINT", export_.checkpoint, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
+    sub->add_option("HF_DIR", export_.directory, "the directory to write: config.json, model.safetensors (fp32), tokenizer files")
+        ->required();
+    sub->footer("\nExample: zerostep export runs/run/checkpoints/step_00001000 model/");
+    on_one_rank(sub, [this] { return export_checkpoint(export_); });
   }
 
   void add_later(const std::string& name, const std::string& about, const std::string& instead) { add_later(&app_, name, about, instead); }
@@ -215,7 +230,8 @@ class CommandLine {
   CLI::App app_;
   std::function<int()> run_;
   TrainArguments train_;
-  std::string resume_, device_;
+  std::string resume_, device_, checkpoint_;
+  ExportArguments export_;
   PlanArguments plan_;
   ShowConfigArguments config_;
   InitArguments init_;

@@ -16,7 +16,8 @@ struct ConfigArguments {
 };
 
 struct TrainArguments : ConfigArguments {
-  std::string save_model;  // a Hugging Face directory to write at the end; "": none
+  std::string save_model;             // a Hugging Face directory to write at the end; "": none
+  std::optional<std::string> resume;  // a checkpoint to go on from; "": the latest of the run
 };
 int train(Job& job, const TrainArguments& arguments);
 
@@ -38,7 +39,7 @@ struct InitArguments : ConfigArguments {
 int init(const InitArguments& arguments);
 
 struct EvalArguments : ConfigArguments {
-  std::string model;  // a Hugging Face directory; "": the untrained model
+  std::string model;  // a checkpoint or a Hugging Face directory; "": the untrained model
   bool json = false;
 };
 int eval(Job& job, const EvalArguments& arguments);
@@ -64,6 +65,12 @@ struct InspectNoiseArguments : ConfigArguments {
   int64_t step = 0, direction = 0, begin = 0, count = 0;
 };
 int inspect_noise(const InspectNoiseArguments& arguments);
+
+struct ExportArguments {
+  std::string checkpoint, directory;
+};
+int export_checkpoint(const ExportArguments& arguments);
+int inspect_checkpoint(const std::string& directory);
 
 struct RebuildArguments {
   std::string base, log, directory;

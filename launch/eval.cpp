@@ -28,6 +28,8 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   // Nothing is updated: no optimizer state.
   config.optimizer.type = OptimizerConfig::Type::SGD;
   config.optimizer.momentum = 0;
+  config.run.checkpoint_interval = 0;
+  config.run.keep_best = false;
   setup.data = open_evaluation_data(setup.subject);
   setup.parameters =
       arguments.model.empty() ? initial_values_of(setup.subject.config().seed) : parameters_of_model(arguments.model, setup.subject);

@@ -65,9 +65,10 @@ MemoryLimit memory_limit(const Config& config, int ranks_of_host) {
   if (config.run.device_memory > 0) return {config.run.device_memory, "run.device_memory"};
   const auto group = free_in_control_group();
   const int64_t free = group ? std::min(*group, free_memory()) : free_memory();
-  return {free / std::max(1, ranks_of_host), ranks_of_host > 1
-                                                 ? fmt::format("free memory of this machine for each of {} ranks", ranks_of_host)
-                                                 : "free memory of this machine"};
+  return {
+      free / std::max(1, ranks_of_host),
+      ranks_of_host > 1 ? fmt::format("free memory of this machine for each of {} ranks", ranks_of_host) : "free memory of this machine",
+      true};
 }
 
 }  // namespace zerostep

@@ -8,10 +8,13 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/error.h"
 #include "models/hugging_face.h"
+#include "models/model_options.h"
+#include "runtime/checkpoint/run_state.h"
 #include "runtime/report/format.h"
 
 namespace zerostep {
@@ -31,6 +34,26 @@ void copy_tokenizer(const std::string& tokenizer_path, const std::string& direct
     fs::copy_file(folder / name, fs::path(directory) / name, fs::copy_options::overwrite_existing, error);
     if (error) fail_run("cannot copy {} to {}: {}", (folder / name).string(), directory, error.message());
   }
+}
+
+std::string tokenizer_of(const Manifest& manifest) {
+  return manifest.configuration.value(nlohmann::json::json_pointer("/data/tokenizer"), std::string("byte"));
+}
+
+SavedModel open_model_of_checkpoint(const std::string& directory) {
+  const auto checkpoint = std::make_shared<CheckpointReader>(directory);
+  const Manifest& manifest = checkpoint->manifest();
+  for (size_t file = 0; file < manifest.files.size(); ++file) checkpoint->verify(file);
+  checkpoint->open();
+  SavedModel out;
+  out.model =
+      make_model(parse_model_options(nlohmann::json::parse(manifest.model.dump()), (fs::path(directory) / Manifest::kFile).string()));
+  check_holds(*checkpoint, *out.model, nullptr);
+  out.read = [checkpoint, read = parameters_of(*checkpoint)](const ParameterInfo& parameter, int64_t begin, int64_t count, float* values) {
+    read(parameter, begin, count, values);
+  };
+  out.tokenizer = tokenizer_of(manifest);
+  return out;
 }
 
 }  // namespace
@@ -67,7 +90,10 @@ void save_model(const std::string& directory, const ModelDefinition& model, cons
   copy_tokenizer(tokenizer_path, directory);
 }
 
+bool is_checkpoint(const std::string& directory) { return fs::exists(fs::path(directory) / Manifest::kFile); }
+
 SavedModel open_model(const std::string& directory) {
+  if (is_checkpoint(directory)) return open_model_of_checkpoint(directory);
   HuggingFaceModel opened = open_hugging_face_model(directory);
   const std::shared_ptr<const ParameterSource> values = std::move(opened.values);
   return {std::move(opened.model), [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
@@ -95,6 +121,10 @@ ParameterReader parameters_of_model(const std::string& directory, const Subject&
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model) {
+  if (is_checkpoint(directory)) {
+    const std::string name = tokenizer_of(read_manifest(directory));
+    return name == "byte" ? make_byte_tokenizer() : load_tokenizer(name);
+  }
   const bool has_files = fs::exists(fs::path(directory) / "tokenizer.json") || fs::exists(fs::path(directory) / "vocab.json") ||
                          fs::exists(fs::path(directory) / "encoder.json");
   if (has_files) return load_tokenizer(directory);

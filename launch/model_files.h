@@ -23,13 +23,15 @@ using WholeParameterReader = std::function<void(int unit, int index, std::vector
 void save_model(const std::string& directory, const ModelDefinition& model, const std::string& tokenizer_path,
                 const WholeParameterReader& read);
 
-// A model in a Hugging Face directory. InputError when it is missing, damaged or of an unknown kind.
+// A model in a Hugging Face directory or a checkpoint. InputError when it is missing, damaged or of an unknown kind.
 struct SavedModel {
   std::unique_ptr<ModelDefinition> model;
   ParameterReader read;
+  std::string tokenizer = {};  // of a checkpoint: its run's data.tokenizer
 };
 SavedModel open_model(const std::string& directory);
-// The parameters of the model in a Hugging Face directory, which must be the one that a configuration describes: InputError otherwise.
+bool is_checkpoint(const std::string& directory);
+// The parameters of the model in such a directory, which must be the one that a configuration describes: InputError otherwise.
 ParameterReader parameters_of_model(const std::string& directory, const Subject& subject);
 // The tokenizer whose files lie beside the model; bytes when there are none and the vocabulary is theirs.
 std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model);

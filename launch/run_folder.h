@@ -12,7 +12,7 @@ struct RunFolder {
   std::string file(const std::string& name) const { return path + "/" + name; }
 };
 std::string run_folder_path(const Config& config);
-// InputError when it cannot be made or written, or holds checkpoints of another run.
-RunFolder make_run_folder(const Config& config);
+// InputError when it cannot be made or written, or holds checkpoints and the run does not go on from one.
+RunFolder make_run_folder(const Config& config, bool resumes);
 
 }  // namespace zerostep

@@ -12,6 +12,7 @@
 #include "launch/signals.h"
 #include "launch/train_run.h"
 #include "offload/host_optimizer.h"
+#include "runtime/checkpoint/run_state.h"
 #include "runtime/report/format.h"
 
 namespace zerostep {
@@ -92,9 +93,10 @@ void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
 }
 
 void open_folder(Job& job, TrainSetup& setup) {
-  setup.folder = job.speaks() ? make_run_folder(setup.config()) : RunFolder{run_folder_path(setup.config()), false};
+  const bool resumes = setup.checkpoint != nullptr;
+  setup.folder = job.speaks() ? make_run_folder(setup.config(), resumes) : RunFolder{run_folder_path(setup.config()), false};
   if (!job.speaks()) return;
-  setup.log.open(setup.folder.file("log.txt"));
+  setup.log.open(setup.folder.file("log.txt"), resumes);
   write_file(setup.folder.file("config.json"), setup.subject.loaded.resolved_json);
   write_file(setup.folder.file("plan.json"), plan_json(setup.report()).dump(2) + "\n");
 }
@@ -114,6 +116,10 @@ void say_header(Job& job, TrainSetup& setup) {
   }
   facts.folder = setup.folder.path;
   RunLog& log = setup.log;
+  if (setup.checkpoint)
+    log.line(fmt::format("goes on after step {} from {}, written by {} rank{} at stage {}", setup.first_step(),
+                         setup.checkpoint->directory(), setup.checkpoint->manifest().ranks,
+                         setup.checkpoint->manifest().ranks == 1 ? "" : "s", setup.checkpoint->manifest().stage));
   if (setup.folder.replaces)
     log.line(fmt::format("the folder {} holds the files of a former run: they are overwritten", setup.folder.path));
   for (const std::string& line : describe_environment()) log.line(line);
@@ -134,9 +140,18 @@ void dump_state(TrainSetup& setup) {
 int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   std::unique_ptr<Engine> engine;
   try {
-    engine = std::make_unique<Engine>(setup.config(), *setup.subject.model, *setup.subject.objective, *setup.plan,
-                                      initial_values_of(setup.config().seed), job.world());
-    TrainRun run(job, setup, *engine);
+    const Config& config = setup.config();
+    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : initial_values_of(config.seed);
+    engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, job.world());
+    if (setup.checkpoint) restore(*engine, *setup.checkpoint);
+    std::optional<CheckpointWriter> writer;
+    if (config.run.checkpoint_interval > 0 || config.run.keep_best)
+      job.together("folder of the checkpoints", [&] {
+        writer.emplace(CheckpointWriter::Options{checkpoints_folder(config), job.rank(), job.size(), config.run.keep_checkpoints,
+                                                 config.run.collective_timeout_seconds},
+                       engine->owned_state());
+      });
+    TrainRun run(job, setup, *engine, writer ? &*writer : nullptr);
     run.run();
     if (!arguments.save_model.empty()) {
       const auto read = [&](int unit, int index, std::vector<float>& out) { engine->read_parameter(unit, index, out); };
@@ -167,7 +182,18 @@ int train(Job& job, const TrainArguments& arguments) {
   job.together("configuration", [&] { setup.subject = load_subject(arguments, job.size()); });
   job.require_equal("configuration", identity(setup.subject), first_difference);
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
+  if (arguments.resume) setup.checkpoint = open_checkpoint(job, *arguments.resume, setup.config());
   job.together("data and plan", [&] { prepare(job, arguments, setup); });
+  if (setup.checkpoint) {
+    job.together("checkpoint of the run", [&] {
+      for (const std::string& note : check_same_run(*setup.checkpoint, setup)) setup.log.line(note);
+    });
+    if (setup.first_step() >= setup.config().run.steps) {
+      setup.log.line(fmt::format("{} has {} of {} steps: the run is finished. A larger run.steps goes on", setup.checkpoint->directory(),
+                                 setup.first_step(), setup.config().run.steps));
+      return kDone;
+    }
+  }
   job.together("folder of the run", [&] { open_folder(job, setup); });
   job.start(setup.config().run.collective_timeout_seconds);
   say_header(job, setup);

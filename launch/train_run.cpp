@@ -4,9 +4,11 @@
 
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "launch/evaluation.h"
 #include "launch/signals.h"
+#include "runtime/checkpoint/run_state.h"
 #include "runtime/report/flops_profile.h"
 #include "runtime/report/format.h"
 
@@ -31,26 +33,37 @@ void log_lines(RunLog& log, const std::string& text) {
 
 }  // namespace
 
-TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine)
+TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter* writer)
     : job_(job),
       setup_(setup),
       config_(setup.config()),
       engine_(engine),
+      writer_(writer),
       log_(setup.log),
       batches_(config_, *setup.train_data, setup.backprop_data.get(), job.rank(), job.size()),
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
       counters_before_(engine.comm_counters()) {
   outcome_.flops_per_step = setup.cost.flops * job.size();
+  const int64_t first = setup.first_step();
+  if (setup.checkpoint) {
+    best_step_ = setup.checkpoint->manifest().best_step;
+    best_loss_ = setup.checkpoint->manifest().best_loss;
+  }
   if (!job.speaks()) return;
-  metrics_.emplace(setup.folder.file("metrics.csv"));
-  if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"));
-  if (config_.monitor.csv_enabled) csv_ = CsvMonitor(config_.monitor.csv_output_path, config_.monitor.csv_job_name);
+  metrics_.emplace(setup.folder.file("metrics.csv"), first);
+  if (metrics_->rows_kept() != first)
+    log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
+  if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), first);
+  if (config_.monitor.csv_enabled)
+    csv_ = CsvMonitor(config_.monitor.csv_output_path, config_.monitor.csv_job_name,
+                      first > 0 ? std::optional(first * config_.batch.train_batch_size) : std::nullopt);
   memory_moment("the model is loaded");
 }
 
 void TrainRun::run() {
   defer_signals();
-  for (int64_t s = 0; s < config_.run.steps && !stopped_; ++s) step(s);
+  for (int64_t s = setup_.first_step(); s < config_.run.steps && !stopped_; ++s) step(s);
+  check_checkpoints(true);
 }
 
 void TrainRun::step(int64_t step) {
@@ -63,7 +76,52 @@ void TrainRun::step(int64_t step) {
   const bool due = config_.run.eval_interval > 0 && done % config_.run.eval_interval == 0;
   std::optional<double> eval_loss;
   if (setup_.eval_data && !stopped_ && (due || done == config_.run.steps)) eval_loss = evaluate_now();
+  const bool best = eval_loss && config_.run.keep_best && writer_ != nullptr && (best_step_ < 0 || *eval_loss < best_loss_);
+  if (best) {
+    best_step_ = done;
+    best_loss_ = *eval_loss;
+  }
   if (job_.speaks()) record(step, result, seconds, eval_loss);
+  const bool save =
+      config_.run.checkpoint_interval > 0 && (done % config_.run.checkpoint_interval == 0 || done == config_.run.steps || stopped_);
+  check_checkpoints(false);
+  if (writer_ != nullptr && (save || best)) save_checkpoint(done);
+}
+
+void TrainRun::save_checkpoint(int64_t steps_done) {
+  Manifest manifest;
+  manifest.program = ZEROSTEP_VERSION;
+  manifest.step = steps_done;
+  manifest.ranks = job_.size();
+  manifest.stage = config_.zero.stage;
+  manifest.best_step = best_step_;
+  manifest.best_loss = best_loss_;
+  manifest.engine = progress_json(engine_.progress());
+  manifest.configuration = nlohmann::ordered_json::parse(setup_.subject.loaded.resolved_json);
+  manifest.model = nlohmann::ordered_json::parse(setup_.subject.model->hugging_face_config());
+  manifest.identity = identity_of(setup_);
+  const CheckpointWriter::Times before = writer_->times();
+  try {
+    writer_->save(std::move(manifest));
+  } catch (const RunError& error) {  // of the checkpoint before
+    if (config_.run.end_on_checkpoint_error) throw;
+    log_.warn(fmt::format("{}; the run goes on (checkpoint.on_error)", error.what()));
+    return;
+  }
+  const CheckpointWriter::Times now = writer_->times();
+  if (job_.speaks())
+    log_.line(fmt::format("checkpoint {}: {} a rank, the run waited {}", checkpoint_name(steps_done), human_bytes(now.bytes),
+                          human_duration(now.waited_seconds - before.waited_seconds + now.staged_seconds - before.staged_seconds)));
+}
+
+void TrainRun::check_checkpoints(bool wait) {
+  if (writer_ == nullptr) return;
+  try {
+    wait ? writer_->finish() : writer_->check();
+  } catch (const RunError& error) {
+    if (config_.run.end_on_checkpoint_error) throw;
+    log_.warn(fmt::format("{}; the run goes on (checkpoint.on_error)", error.what()));
+  }
 }
 
 double TrainRun::evaluate_now() {
@@ -99,6 +157,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, st
   row.loss_scale = result.loss_scale;
   row.skipped = result.skipped;
   row.device_peak_bytes = result.device_peak_bytes;
+  row.host_peak_bytes = writer_ == nullptr ? 0 : writer_->image_bytes();
   row.elements_gathered = result.elements_gathered;
   row.elements_reduced = result.elements_reduced;
   metrics_->append(row);
@@ -108,7 +167,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, st
   outcome_.skipped += result.skipped ? 1 : 0;
   outcome_.tokens += tokens;
   outcome_.seconds += seconds;
-  if (step == 0) outcome_.first_loss = result.loss;
+  if (step == setup_.first_step()) outcome_.first_loss = result.loss;
   outcome_.last_loss = result.loss;
   outcome_.device_peak_bytes = result.device_peak_bytes;
   progress_.add(

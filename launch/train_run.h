@@ -3,9 +3,11 @@
 #include <string>
 
 #include "launch/job.h"
+#include "launch/resume.h"
 #include "launch/run_folder.h"
 #include "launch/step_batches.h"
 #include "launch/subject.h"
+#include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/engine/engine.h"
 #include "runtime/report/comms_report.h"
 #include "runtime/report/csv_monitor.h"
@@ -27,17 +29,20 @@ struct TrainSetup {
   std::optional<TrainingPlan> plan;
   PlanCost cost;
   MemoryLimit limit;
+  std::unique_ptr<CheckpointReader> checkpoint;  // what the run goes on from; nullptr: it starts anew
   RunFacts facts;
   RunFolder folder;
   RunLog log;
   const Config& config() const { return subject.config(); }
+  int64_t first_step() const { return checkpoint ? checkpoint->manifest().step : 0; }
   PlanReport report() const { return {config(), *plan, cost, limit}; }
 };
 
 // The steps of a run, and what they leave behind.
 class TrainRun {
  public:
-  TrainRun(Job& job, TrainSetup& setup, Engine& engine);
+  // `writer`: nullptr where the run writes no checkpoints.
+  TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter* writer);
   // Until the last step, or the step after a signal on any rank. Collective.
   void run();
   bool stopped() const { return stopped_; }
@@ -46,6 +51,8 @@ class TrainRun {
 
  private:
   void step(int64_t step);
+  void save_checkpoint(int64_t steps_done);
+  void check_checkpoints(bool wait);
   void record(int64_t step, const StepResult& result, double seconds, std::optional<double> eval_loss);
   void monitor(int64_t step, const StepResult& result, double seconds);
   void memory_moment(const std::string& when);
@@ -56,6 +63,7 @@ class TrainRun {
   TrainSetup& setup_;
   const Config& config_;
   Engine& engine_;
+  CheckpointWriter* writer_;
   RunLog& log_;
   StepBatchSource batches_;
   std::optional<MetricsFile> metrics_;
@@ -66,6 +74,8 @@ class TrainRun {
   CommCounters counters_before_;
   RunOutcome outcome_;
   bool stopped_ = false;
+  int64_t best_step_ = -1;  // with the lowest evaluation loss, kept as a checkpoint
+  double best_loss_ = 0;
 };
 
 }  // namespace zerostep

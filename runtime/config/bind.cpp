@@ -242,6 +242,11 @@ RunConfig run_of(const Values& v) {
   take(v, p + "device_memory", c.device_memory);
   take(v, p + "trace", c.trace);
   take(v, p + "collective_timeout_seconds", c.collective_timeout_seconds);
+  take(v, p + "checkpoint_interval", c.checkpoint_interval);
+  take(v, p + "keep_checkpoints", c.keep_checkpoints);
+  take(v, p + "keep_best", c.keep_best);
+  take(v, p + "resume_anyway", c.resume_anyway);
+  c.end_on_checkpoint_error = v.text("checkpoint.on_error") == "end";
   return c;
 }
 

@@ -162,6 +162,11 @@ struct RunConfig {
   int64_t device_memory = 0;  // bytes a rank; 0: what the machine has
   bool trace = false;
   double collective_timeout_seconds = 600;
+  int64_t checkpoint_interval = 0;  // steps; 0: none
+  int64_t keep_checkpoints = 2;     // newest ones; 0: all
+  bool keep_best = false;           // and the one with the lowest evaluation loss
+  bool resume_anyway = false;
+  bool end_on_checkpoint_error = true;  // checkpoint.on_error
 };
 
 struct MonitorConfig {

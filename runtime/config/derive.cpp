@@ -290,6 +290,8 @@ class Deriver {
       v_.set("run.epochs", 1.0, Origin::Default);
       v_.find("run.epochs")->note = "neither run.steps nor run.epochs is given";
     }
+    if (v_.boolean("run.keep_best") && v_.integer("run.eval_interval") == 0)
+      findings_.error("run.keep_best", "is true, but nothing is evaluated: set run.eval_interval");
     if (v_.integer("run.eval_interval") > 0 && v_.at("data.eval").empty()) {
       findings_.error("run.eval_interval",
                       fmt::format("is {}, but data.eval names nothing to evaluate on", v_.integer("run.eval_interval")));

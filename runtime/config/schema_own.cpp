@@ -7,7 +7,6 @@ constexpr auto H = List::Honoured;
 constexpr auto A = List::Accepted;
 constexpr auto R = List::Refused;
 
-constexpr std::string_view kNoCheckpoints = "checkpoints are not in this version: leave it out";
 constexpr std::string_view kNoClassification = "classification is not in this version: train with task \"causal_lm\"";
 constexpr std::string_view kOtherName = "a name of another family";
 constexpr std::string_view kNotUsed = "training does not use it";
@@ -80,14 +79,16 @@ const Key kKeys[] = {
     {"run.device_memory", H, integer(0), "0", "bytes that a rank may use; 0 is what the machine has"},
     {"run.trace", H, boolean(), "false", "write a Chrome trace of every action of the plan"},
     {"run.collective_timeout_seconds", H, number_above(0), "600.0", "longest wait for the other ranks"},
-    {"run.checkpoint_interval", R, integer(0), "", kNoCheckpoints, "[0]"},
-    {"run.keep_checkpoints", R, integer(0), "", kNoCheckpoints, "[0]"},
-    {"run.keep_best", R, anything(), "", kNoCheckpoints, "[false, 0]"},
-    {"run.resume_anyway", R, boolean(), "", kNoCheckpoints, "[false]"},
+    {"run.checkpoint_interval", H, integer(0), "0", "write a checkpoint every so many steps, and at the end; 0 writes none"},
+    {"run.keep_checkpoints", H, integer(2), "2", "how many of the newest checkpoints stay"},
+    {"run.keep_best", H, boolean(), "false",
+     "write a checkpoint at each evaluation with a lower loss than all before, and keep the last of these"},
+    {"run.resume_anyway", H, boolean(), "false",
+     "--resume: go on although tokenizer, data, seed, batch sizes, sequence length or precision are others than the checkpoint's"},
 
-    {"checkpoint.tag_validation", R, text(), "", kNoCheckpoints},
-    {"checkpoint.load_universal", R, boolean(), "", kNoCheckpoints, "[false]"},
-    {"checkpoint.on_error", R, text(), "", kNoCheckpoints},
+    {"checkpoint.on_error", H, choice("end|continue"), "\"end\"", "what a run does when a checkpoint cannot be written"},
+    {"checkpoint.tag_validation", A, text(), "", "folders of checkpoints are named by their step, on every rank alike"},
+    {"checkpoint.load_universal", A, boolean(), "", "every checkpoint is re-sliced for the ranks and the stage that load it"},
 };
 
 }  // namespace

@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <utility>
 
 #include "base/error.h"
+#include "runtime/data/content_hash.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/corpus_tokens.h"
 #include "runtime/data/permutation.h"
@@ -124,6 +126,21 @@ class MappedDataStream final : public DataStream {
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return corpus_.tokens.num_tokens(); }
   bool from_cache() const override { return corpus_.from_cache; }
+
+  std::string fingerprint() const override {
+    constexpr int64_t kRuns = 4096, kRunTokens = 64;
+    const int64_t begin = first_sample_ * options_.sequence_length, count = num_samples_ * options_.sequence_length + 1;
+    const int64_t runs = std::min(kRuns, (count + kRunTokens - 1) / kRunTokens);
+    ContentHash hash;
+    hash.add(static_cast<uint64_t>(num_samples_)).add(static_cast<uint64_t>(options_.shuffle));
+    for (int64_t r = 0; r < runs; ++r) {
+      std::array<int32_t, kRunTokens> tokens{};
+      const int64_t at = runs < kRuns ? r * kRunTokens : (count - kRunTokens) / (kRuns - 1) * r;
+      corpus_.tokens.read(begin + at, std::min(kRunTokens, count - at), tokens.data());
+      hash.add(std::string_view(reinterpret_cast<const char*>(tokens.data()), sizeof(tokens)));
+    }
+    return hash.hex();
+  }
 
   std::vector<int32_t> sample(int64_t position) const override { return tokens_of(index_of(position)); }
 

@@ -53,9 +53,6 @@ void Engine::load(const ParameterReader& initial) {
   std::vector<float> values(static_cast<size_t>(kLoadElements));
   for (const FlatGroup& g : plan_.layout.groups) {
     const ShardedState::Group& state = state_.group(g.id);
-    const auto info = [&](int index) -> const ParameterInfo& {
-      return plan_.layout.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(index)])];
-    };
     const auto chunks = [&](const ParameterInfo& p, int64_t first, int64_t count, const auto& put) {
       for (int64_t at = 0; at < count; at += kLoadElements) {
         const int64_t n = std::min(kLoadElements, count - at);
@@ -65,10 +62,10 @@ void Engine::load(const ParameterReader& initial) {
     };
     if (state.masters != nullptr)
       for (const ShardedState::Piece& piece : state_.pieces(g.id))
-        chunks(info(piece.parameter), piece.parameter_offset, piece.count,
+        chunks(info(g, piece.parameter), piece.parameter_offset, piece.count,
                [&](int64_t at, int64_t n) { std::copy_n(values.data(), n, state.masters + piece.part_offset + at); });
     const auto put_parameters = [&](int parameter, int64_t parameter_offset, int64_t offset, int64_t count) {
-      chunks(info(parameter), parameter_offset, count, [&](int64_t at, int64_t n) {
+      chunks(info(g, parameter), parameter_offset, count, [&](int64_t at, int64_t n) {
         std::byte* target = static_cast<std::byte*>(state.parameters) + num_bytes(offset + at, g.type);
         if (g.type == DType::F32)
           std::copy_n(values.data(), n, reinterpret_cast<float*>(target));

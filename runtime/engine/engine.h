@@ -6,6 +6,7 @@
 
 #include "models/objective.h"
 #include "models/unit.h"
+#include "runtime/checkpoint/state_slice.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/gradient_reducer.h"
 #include "runtime/engine/sharded_state.h"
@@ -57,6 +58,10 @@ struct EvaluationResult {
   int64_t tokens = 0;
 };
 
+// A rank's part of the parameters and of the optimizer's arrays, as a checkpoint has them: each element on one rank, whatever the stage.
+// Without the data.
+std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank);
+
 // Trains one model on one rank of a job: owns its state, executes plans. Ranks call the same methods in the same order; every method
 // blocks. A failure names rank, step, unit and operation (RunError), tells the other ranks, and leaves the parameters as the last complete
 // step did.
@@ -94,6 +99,20 @@ class Engine {
   // Collective: the fp32 values of one parameter, on every rank.
   void read_parameter(int unit, int index, std::vector<float>& out);
 
+  // What the next step depends on beside the batches, the parameters and the optimizer's arrays; the same on every rank.
+  struct Progress {
+    int64_t applied_steps = 0, applied_of_kind[2] = {0, 0};
+    LossScaler::State loss_scaler{};
+    InstructSchedule::State instruct_schedule{};
+  };
+  Progress progress() const;
+  // The same of this rank, with where they lie in memory for as long as the engine lives; they change in train_step().
+  std::vector<StateSlice> owned_state() const;
+  // Before the first step: goes on where another engine was. `read` gives elements of the optimizer's arrays; this rank asks for those that
+  // it updates, no others. (Parameters come with the constructor.)
+  using StateReader = std::function<void(const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* out)>;
+  void restore(const Progress& progress, const StateReader& read);
+
   const TrainingPlan& plan() const { return plan_; }
   int64_t applied_steps() const { return applied_steps_; }
   // Bytes on this rank's device now in arenas, and the highest so far with what LibTorch held.
@@ -107,6 +126,10 @@ class Engine {
 
  private:
   void load(const ParameterReader& initial);
+  const ParameterInfo& info(const FlatGroup& group, int parameter) const;
+  template <typename Use>
+  void for_each_state(const Use& use);
+  float* matrix_state(const DealtParameter& parameter, int array) const;
   void execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const StepBatches& batches);
   void visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch,
              const QueryBatches& queries);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "base/error.h"
@@ -10,7 +11,7 @@
 
 namespace zerostep {
 
-CsvMonitor::CsvMonitor(const std::string& output_path, const std::string& job_name) {
+CsvMonitor::CsvMonitor(const std::string& output_path, const std::string& job_name, std::optional<int64_t> samples) : samples_(samples) {
   const std::filesystem::path folder = std::filesystem::path(output_path) / job_name;
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -27,6 +28,12 @@ void CsvMonitor::write(const std::string& name, int64_t step, double value) {
     std::string file = name;
     std::replace_if(
         file.begin(), file.end(), [](char c) { return c == '/' || c == ' '; }, '_');
+    if (samples_)
+      keep_lines(folder_ + "/" + file + ".csv", [&](std::string_view line) {
+        int64_t of = 0;  // the header has none
+        std::from_chars(line.data(), line.data() + line.size(), of);
+        return of <= *samples_;
+      });
     it = files_.emplace(name, OutputFile(folder_ + "/" + file + ".csv", OutputFile::Mode::Append)).first;
     if (it->second.empty()) it->second.write("step," + name.substr(name.rfind('/') + 1) + "\n");
   }

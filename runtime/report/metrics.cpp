@@ -3,7 +3,10 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <limits>
 #include <vector>
 
 #include "runtime/report/format.h"
@@ -55,6 +58,15 @@ Cells cells(const MetricsRow& r) {
           {"elements_reduced", cell(r.elements_reduced)}};
 }
 
+// The third cell of a row, which comes after two without commas; a very large one where there is none.
+int64_t step_of(std::string_view line) {
+  for (int cell = 0; cell < 2; ++cell)
+    line.remove_prefix(std::min(line.size(), line.find(',') == line.npos ? line.size() : line.find(',') + 1));
+  int64_t step = std::numeric_limits<int64_t>::max();
+  std::from_chars(line.data(), line.data() + line.size(), step);
+  return step;
+}
+
 }  // namespace
 
 std::string metrics_header() {
@@ -76,7 +88,16 @@ std::string timestamp_now() {
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)), milliseconds);
 }
 
-MetricsFile::MetricsFile(const std::string& path) : file_(path, OutputFile::Mode::Truncate) { file_.write(metrics_header() + "\n"); }
+MetricsFile::MetricsFile(const std::string& path, int64_t first_step) {
+  if (first_step > 0) {
+    int64_t step = -1;
+    const int64_t lines =
+        keep_lines(path, [&](std::string_view line) { return step++ < 0 ? line == metrics_header() : step_of(line) < first_step; });
+    rows_kept_ = std::max<int64_t>(0, lines - 1);
+  }
+  file_ = OutputFile(path, rows_kept_ > 0 ? OutputFile::Mode::Append : OutputFile::Mode::Truncate);
+  if (rows_kept_ == 0) file_.write(metrics_header() + "\n");
+}
 
 void MetricsFile::append(const MetricsRow& row) { file_.write(metrics_line(row) + "\n"); }
 

@@ -35,10 +35,13 @@ std::string timestamp_now();
 // metrics.csv: a row a step, each on disk's way before append() returns.
 class MetricsFile {
  public:
-  explicit MetricsFile(const std::string& path);
+  // A run that goes on at a step keeps the rows of those before it.
+  explicit MetricsFile(const std::string& path, int64_t first_step = 0);
+  int64_t rows_kept() const { return rows_kept_; }
   void append(const MetricsRow& row);
 
  private:
+  int64_t rows_kept_ = 0;
   OutputFile file_;
 };
 

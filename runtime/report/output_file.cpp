@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include "base/error.h"
@@ -53,6 +55,19 @@ void OutputFile::write(std::string_view text) {
 bool OutputFile::empty() const {
   struct stat status {};
   return file_ < 0 || ::fstat(file_, &status) != 0 || status.st_size == 0;
+}
+
+int64_t keep_lines(const std::string& path, const std::function<bool(std::string_view line)>& keep) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return 0;
+  int64_t lines = 0;
+  uintmax_t bytes = 0;
+  for (std::string line; std::getline(in, line) && !in.eof() && keep(line); ++lines) bytes += line.size() + 1;
+  in.close();
+  std::error_code error;
+  std::filesystem::resize_file(path, bytes, error);
+  if (error) fail_run("cannot cut {}: {}", path, error.message());
+  return lines;
 }
 
 void write_file(const std::string& path, std::string_view text) {

@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +26,10 @@ class OutputFile {
   std::string path_;
   int file_ = -1;
 };
+
+// Cuts a file of lines before the first line for which `keep` is false; a last line without an end is cut too. Gives how many stay. A file
+// that does not exist has none.
+int64_t keep_lines(const std::string& path, const std::function<bool(std::string_view line)>& keep);
 
 // The whole content at once: written beside its name, then renamed, so that a reader never sees half of it.
 void write_file(const std::string& path, std::string_view text);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "runtime/checkpoint/shard_image.h"
+#include "runtime/engine/engine.h"
 #include "runtime/report/format.h"
 #include "runtime/report/plan_tables.h"
 
@@ -106,7 +108,7 @@ std::string plan_text(const PlanReport& report) {
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
   out += line(report.fits() ? "fits" : "does NOT fit",
-              fmt::format("{} of {}: {}", human_bytes(cost.device_peak_bytes), human_bytes(limit.device_bytes), limit.source));
+              fmt::format("{} of {}: {}", human_bytes(report.needed_bytes()), human_bytes(limit.device_bytes), limit.source));
 
   out += "\nArenas\n";
   for (const BufferTotal& b : buffers_of(train))
@@ -147,12 +149,13 @@ std::string does_not_fit(const PlanReport& report) {
     add(fmt::format("train_micro_batch_size_per_gpu below {} with more gradient_accumulation_steps", config.batch.micro_batch_size));
   if (config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
   if (!is_16bit(config.precision.compute)) add("bf16.enabled");
+  if (limit.of_host && cost.host_peak_bytes > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
   add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
   return fmt::format(
       "{}: a rank needs {} at the peak ({}), {} of it parameters, gradients, optimizer state and slots, {} activations; there are {} ({}). "
       "What helps: {}",
-      config.file, human_bytes(cost.device_peak_bytes), cost.peak_at, human_bytes(cost.arena_bytes),
-      human_bytes(cost.activation_peak_bytes), human_bytes(limit.device_bytes), limit.source, advice);
+      config.file, human_bytes(report.needed_bytes()), cost.peak_at, human_bytes(cost.arena_bytes), human_bytes(cost.activation_peak_bytes),
+      human_bytes(limit.device_bytes), limit.source, advice);
 }
 
 namespace {
@@ -172,6 +175,8 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length);
   };
   PlanCost cost = config.step.uses_queries() ? query_cost(config, plan.layout, plan.train, model, objective) : cost_of(plan.train);
+  // Checkpoints are staged in host memory; rank 0's share has no padding.
+  if (config.run.checkpoint_interval > 0 || config.run.keep_best) cost.host_peak_bytes += ShardImage::file_bytes(owned_state(plan, 0));
   if (plan.backprop) {
     // The busiest kind of step.
     const PlanCost backprop = cost_of(*plan.backprop);

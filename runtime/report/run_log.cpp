@@ -29,8 +29,8 @@ size_t bytes_of_columns(std::string_view text, int columns) {
 
 }  // namespace
 
-void RunLog::open(const std::string& path) {
-  file_ = OutputFile(path, OutputFile::Mode::Truncate);
+void RunLog::open(const std::string& path, bool append) {
+  file_ = OutputFile(path, append ? OutputFile::Mode::Append : OutputFile::Mode::Truncate);
   file_.write(early_);
   early_.clear();
 }

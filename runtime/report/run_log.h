@@ -19,7 +19,7 @@ class RunLog {
   RunLog() = default;
   RunLog(std::FILE* out, Terminal terminal) : out_(out), terminal_(terminal) {}
   // Lines from here on, and those said before, go to the file too.
-  void open(const std::string& path);
+  void open(const std::string& path, bool append = false);
 
   void line(std::string_view text);
   // To stderr as "warning: ...", and to the file.

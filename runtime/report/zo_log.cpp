@@ -28,6 +28,15 @@ ZoLogLine parse(const std::string& text, const std::string& where) {
 
 }  // namespace
 
+ZoLog::ZoLog(const std::string& path, int64_t first_step) {
+  if (first_step > 0)
+    keep_lines(path, [&](std::string_view line) {
+      const auto j = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      return j.is_object() && j.contains("step") && j["step"].is_number_integer() && j["step"].get<int64_t>() < first_step;
+    });
+  file_ = OutputFile(path, first_step > 0 ? OutputFile::Mode::Append : OutputFile::Mode::Truncate);
+}
+
 void ZoLog::append(const ZoLogLine& line) {
   const nlohmann::ordered_json j = {{"step", line.step},      {"seed", line.seed},       {"epsilon", line.epsilon},
                                     {"lr", line.lr},          {"scalars", line.scalars}, {"clip_scale", line.clip_scale},

@@ -20,7 +20,8 @@ struct ZoLogLine {
 // zo_log.jsonl: one JSON object a step, floats that read back as they were.
 class ZoLog {
  public:
-  explicit ZoLog(const std::string& path) : file_(path, OutputFile::Mode::Truncate) {}
+  // A run that goes on at a step keeps the lines of those before it.
+  explicit ZoLog(const std::string& path, int64_t first_step = 0);
   void append(const ZoLogLine& line);
 
  private:

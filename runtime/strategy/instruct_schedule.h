@@ -14,6 +14,17 @@ class InstructSchedule {
   void add(double loss);
   // The configuration of the next step.
   StepConfig::Instruct now() const;
+  struct State {
+    std::vector<double> losses;
+    int64_t next;
+    double lowest_mean;
+  };
+  State state() const { return {losses_, static_cast<int64_t>(next_), lowest_mean_}; }
+  void restore(const State& state) {
+    losses_ = state.losses;
+    next_ = static_cast<size_t>(state.next);
+    lowest_mean_ = state.lowest_mean;
+  }
 
  private:
   using Schedule = StepConfig::Instruct::Schedule;

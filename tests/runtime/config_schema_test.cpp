@@ -66,6 +66,7 @@ std::string fingerprint(const Config& c) {
   s += fingerprint_of_step(c.step);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
                    r.device_memory, r.trace, r.collective_timeout_seconds);
+  s += fmt::format("{} {} {} {} {} ", r.checkpoint_interval, r.keep_checkpoints, r.keep_best, r.resume_anyway, r.end_on_checkpoint_error);
   const auto& n = c.monitor;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", n.csv_enabled, n.csv_output_path, n.csv_job_name, n.comms_enabled, n.comms_verbose,
                    n.flops_enabled, n.flops_profile_step, n.flops_module_depth, n.flops_top_modules, n.flops_detailed, n.flops_output_file);
@@ -114,7 +115,8 @@ std::vector<std::string> setting_of(const Key& key) {
     set.push_back(fmt::format(R"(scheduler={{"type": "{}", "params": {}}})", type, required));
   }
   if (key.path == "run.epochs") set.push_back("run.steps=null");
-  if (key.path == "run.eval_interval") set.push_back("data.eval=eval.txt");
+  if (key.path == "run.eval_interval" || key.path == "run.keep_best") set.push_back("data.eval=eval.txt");
+  if (key.path == "run.keep_best") set.push_back("run.eval_interval=1");
   if (key.path == "gradient_accumulation_steps") set.push_back("train_batch_size=null");
   for (const std::string& more : setting_of_step(key.path)) set.push_back(more);
   return set;

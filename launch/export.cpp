@@ -1,0 +1,24 @@
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "launch/commands.h"
+#include "launch/model_files.h"
+#include "runtime/report/format.h"
+
+namespace zerostep {
+
+int export_checkpoint(const ExportArguments& arguments) {
+  if (!is_checkpoint(arguments.checkpoint))
+    fail_input("{}: is no checkpoint: it holds no manifest.json. Name one, as runs/NAME/checkpoints/step_00001000", arguments.checkpoint);
+  const SavedModel saved = open_model(arguments.checkpoint);
+  make_model_directory(arguments.directory);
+  save_model(arguments.directory, *saved.model, saved.tokenizer, [&](int unit, int index, std::vector<float>& out) {
+    const ParameterInfo& parameter = saved.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
+    out.resize(static_cast<size_t>(parameter.num_elements()));
+    saved.read(parameter, 0, parameter.num_elements(), out.data());
+  });
+  fmt::print("{}: {} parameters of {}\n", arguments.directory, grouped(saved.model->num_elements()), arguments.checkpoint);
+  return kDone;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,29 @@
+#pragma once
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "launch/job.h"
+#include "runtime/checkpoint/checkpoint_reader.h"
+#include "runtime/config/config.h"
+#include "runtime/engine/training_plan.h"
+
+namespace zerostep {
+
+struct TrainSetup;
+
+// <folder of the run>/checkpoints.
+std::string checkpoints_folder(const Config& config);
+
+// Opens the checkpoint that `where` names: a folder, or "" for the latest of the run. Collective: the ranks share the checking of its
+// files. InputError in whatever is missing or damaged.
+std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config);
+
+// What a run must have in common with the run that it goes on from, as data.
+nlohmann::ordered_json identity_of(const TrainSetup& setup);
+// InputError naming what differs: the model and the optimizer's state always, tokenizer, data, seed, batch, sequence length and precision
+// unless run.resume_anyway. Gives a line for each other difference that changes what the run computes.
+std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, const TrainSetup& setup);
+
+}  // namespace zerostep

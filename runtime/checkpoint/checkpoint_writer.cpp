@@ -1,0 +1,205 @@
+#include "runtime/checkpoint/checkpoint_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Folders that are no checkpoints: one being written, one being removed.
+constexpr const char* kPartial = ".partial-";
+constexpr const char* kRemoved = ".removed-";
+
+std::string note_of_rank(int rank) { return fmt::format("rank_{:05}.note", rank); }
+
+std::string content_of(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+void make_directory(Disk& disk, const std::string& path) {
+  if (disk.make_directory(path) < 0 && errno != EEXIST) {
+    const int error = errno;
+    fail_run("cannot make the folder {}: {}{}", path, std::strerror(error), error == ENOSPC ? " (no space for it)" : "");
+  }
+}
+
+// A folder goes at once, whatever happens while its files are removed.
+void remove_directory(Disk& disk, const fs::path& path) {
+  const fs::path removed = path.parent_path() / (kRemoved + path.filename().string());
+  std::error_code ignored;
+  fs::remove_all(removed, ignored);
+  rename_durably(disk, path.string(), removed.string());
+  fs::remove_all(removed, ignored);
+}
+
+}  // namespace
+
+std::string CheckpointWriter::file_of_rank(int rank) { return fmt::format("rank_{:05}.safetensors", rank); }
+
+CheckpointWriter::CheckpointWriter(Options options, std::vector<StateSlice> slices)
+    : options_(std::move(options)), image_(std::move(slices)) {
+  if (options_.rank != 0) return;
+  std::error_code error;
+  fs::create_directories(options_.folder, error);
+  if (error) fail_run("cannot make the folder {} of the checkpoints: {}", options_.folder, error.message());
+  for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kPartial) || name.starts_with(kRemoved)) fs::remove_all(entry.path(), error);
+  }
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  abandoned_ = true;
+  join();
+}
+
+void CheckpointWriter::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void CheckpointWriter::save(Manifest manifest) {
+  const auto called = Clock::now();
+  join();
+  check();
+  const auto start = Clock::now();
+  image_.stage();
+  {
+    const std::lock_guard lock(mutex_);
+    times_.waited_seconds += std::chrono::duration<double>(start - called).count();
+    times_.staged_seconds += seconds_since(start);
+    times_.bytes = static_cast<int64_t>(image_.size());
+    ++times_.count;
+  }
+  thread_ = std::thread([this, manifest = std::move(manifest)] {
+    const auto begin = Clock::now();
+    std::string error;
+    try {
+      write(manifest);
+    } catch (const std::exception& e) {
+      error = e.what();
+    }
+    const std::lock_guard lock(mutex_);
+    times_.written_seconds += seconds_since(begin);
+    if (!error.empty()) error_ = error;
+  });
+}
+
+void CheckpointWriter::check() {
+  const std::lock_guard lock(mutex_);
+  if (error_.empty()) return;
+  const std::string error = std::move(error_);
+  error_.clear();
+  throw RunError(error);
+}
+
+void CheckpointWriter::finish() {
+  join();
+  check();
+}
+
+CheckpointWriter::Times CheckpointWriter::times() {
+  const std::lock_guard lock(mutex_);
+  return times_;
+}
+
+void CheckpointWriter::write(const Manifest& manifest) {
+  const std::string partial = (fs::path(options_.folder) / (kPartial + checkpoint_name(manifest.step))).string();
+  const std::string what = fmt::format("checkpoint of step {}", manifest.step);
+  const std::string note = (fs::path(partial) / note_of_rank(options_.rank)).string();
+  try {
+    make_directory(*options_.disk, options_.folder);
+    make_directory(*options_.disk, partial);
+    const Manifest::File file = write_shard(partial);
+    if (options_.rank != 0)
+      return write_durably(*options_.disk, note, nlohmann::json({{"bytes", file.bytes}, {"checksum", file.checksum}}).dump());
+    Manifest complete_manifest = manifest;
+    complete_manifest.files = {file};
+    complete(partial, std::move(complete_manifest));
+  } catch (const std::exception& error) {
+    const std::string text = fmt::format("rank {}: {}: {}. The checkpoint before it is untouched", options_.rank, what, error.what());
+    if (options_.rank == 0) {
+      std::error_code ignored;
+      fs::remove_all(partial, ignored);
+    } else {
+      try {
+        write_durably(*options_.disk, note, nlohmann::json({{"error", text}}).dump());
+      } catch (const std::exception&) {  // rank 0 stops waiting after its time; this rank says what happened in any case
+      }
+    }
+    throw RunError(text);
+  }
+}
+
+Manifest::File CheckpointWriter::write_shard(const std::string& partial) {
+  const std::string name = file_of_rank(options_.rank), path = (fs::path(partial) / name).string();
+  const std::string checksum = checksum_of(image_.data(), image_.size());
+  write_file_directly(*options_.disk, path, image_.data(), image_.size());
+  return {name, static_cast<int64_t>(image_.size()), checksum};
+}
+
+std::vector<Manifest::File> CheckpointWriter::files_of_all(const std::string& partial) {
+  std::vector<Manifest::File> files;
+  const auto start = Clock::now();
+  for (int rank = 1; rank < options_.ranks; ++rank) {
+    const fs::path note = fs::path(partial) / note_of_rank(rank);
+    std::error_code error;
+    for (auto pause = std::chrono::milliseconds(1); !fs::exists(note, error); pause = std::min(2 * pause, std::chrono::milliseconds(50))) {
+      if (abandoned_) fail_run("the run has ended before rank {} has written its file", rank);
+      if (seconds_since(start) > options_.timeout_seconds)
+        fail_run("rank {} has not written its file after {:.0f} s (run.collective_timeout_seconds)", rank, options_.timeout_seconds);
+      std::this_thread::sleep_for(pause);
+    }
+    const auto found = nlohmann::json::parse(content_of(note));
+    if (found.contains("error")) fail_run("{}", found.at("error").get<std::string>());
+    files.push_back({file_of_rank(rank), found.at("bytes").get<int64_t>(), found.at("checksum").get<std::string>()});
+    fs::remove(note, error);
+  }
+  return files;
+}
+
+void CheckpointWriter::complete(const std::string& partial, Manifest manifest) {
+  Disk& disk = *options_.disk;
+  for (Manifest::File& file : files_of_all(partial)) manifest.files.push_back(std::move(file));
+  write_durably(disk, (fs::path(partial) / Manifest::kFile).string(), manifest_text(manifest));
+  const fs::path folder = options_.folder, target = folder / checkpoint_name(manifest.step);
+  std::error_code error;
+  // A run that goes on from before this step makes it again.
+  if (fs::exists(target, error)) remove_directory(disk, target);
+  rename_durably(disk, partial, target.string());
+  sync_directory(disk, options_.folder);
+  write_durably(disk, (folder / kLatestFile).string(), target.filename().string() + "\n");
+  if (manifest.best_step == manifest.step) write_durably(disk, (folder / kBestFile).string(), target.filename().string() + "\n");
+  remove_old(manifest.step, manifest.best_step);
+}
+
+// Those of later steps, which a run has that went back to an earlier one, stay.
+void CheckpointWriter::remove_old(int64_t step, int64_t best_step) {
+  if (options_.keep == 0) return;
+  std::vector<int64_t> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder)) {
+    int64_t of = 0;
+    if (entry.is_directory() && parse_checkpoint_name(entry.path().filename().string(), of) && of <= step && of != best_step)
+      found.push_back(of);
+  }
+  std::sort(found.begin(), found.end());
+  for (size_t i = 0; i + static_cast<size_t>(options_.keep) < found.size(); ++i)
+    remove_directory(*options_.disk, fs::path(options_.folder) / checkpoint_name(found[i]));
+}
+
+}  // namespace zerostep

@@ -1,0 +1,124 @@
+#include "runtime/checkpoint/manifest.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFormat = "zerostep checkpoint";
+
+Json body_of(const Manifest& m) {
+  Json files = Json::array();
+  for (const Manifest::File& f : m.files) files.push_back({{"name", f.name}, {"bytes", f.bytes}, {"checksum", f.checksum}});
+  return {{"format", kFormat},
+          {"format_version", Manifest::kFormatVersion},
+          {"program", m.program},
+          {"step", m.step},
+          {"ranks", m.ranks},
+          {"stage", m.stage},
+          {"best_step", m.best_step},
+          {"best_loss", m.best_loss},
+          {"engine", m.engine},
+          {"configuration", m.configuration},
+          {"model", m.model},
+          {"identity", m.identity},
+          {"files", files}};
+}
+
+std::string checksum_of(const std::string& text) { return zerostep::checksum_of(text.data(), text.size()); }
+
+}  // namespace
+
+std::string checksum_of(const void* data, size_t size) {
+  const XXH128_hash_t hash = XXH3_128bits(data, size);
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+// The checksum is that of the text as it would be without the checksum's own line, so that a reader needs no parser to check it.
+std::string manifest_text(const Manifest& manifest) {
+  const std::string body = body_of(manifest).dump(1);
+  return body.substr(0, body.size() - 2) + ",\n \"checksum\": \"" + checksum_of(body) + "\"\n}\n";
+}
+
+Manifest read_manifest(const std::string& directory) {
+  const std::string path = (fs::path(directory) / Manifest::kFile).string();
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail_input("{}: cannot be read: {} is no checkpoint, or a damaged one", path, directory);
+  std::stringstream content;
+  content << in.rdbuf();
+  const std::string text = content.str();
+  const size_t line = text.rfind(",\n \"checksum\": \"");
+  const auto damaged = [&](const std::string& how) { fail_input("{}: the checkpoint is damaged: {}", path, how); };
+  if (line == std::string::npos) damaged("it does not end with its checksum");
+  const std::string body = text.substr(0, line) + "\n}";
+  if (text != body.substr(0, body.size() - 2) + ",\n \"checksum\": \"" + checksum_of(body) + "\"\n}\n") damaged("its checksum is another");
+  try {
+    const Json j = Json::parse(body);
+    if (j.at("format") != kFormat) damaged("it is not a manifest of this program");
+    if (const int version = j.at("format_version").get<int>(); version > Manifest::kFormatVersion)
+      fail_input("{}: has format {}, this program reads up to {}: a later version of it is needed", path, version,
+                 Manifest::kFormatVersion);
+    Manifest m;
+    m.program = j.at("program").get<std::string>();
+    m.step = j.at("step").get<int64_t>();
+    m.ranks = j.at("ranks").get<int>();
+    m.stage = j.at("stage").get<int>();
+    m.best_step = j.at("best_step").get<int64_t>();
+    m.best_loss = j.at("best_loss").get<double>();
+    m.engine = j.at("engine");
+    m.configuration = j.at("configuration");
+    m.model = j.at("model");
+    m.identity = j.at("identity");
+    for (const Json& f : j.at("files"))
+      m.files.push_back({f.at("name").get<std::string>(), f.at("bytes").get<int64_t>(), f.at("checksum").get<std::string>()});
+    return m;
+  } catch (const nlohmann::json::exception& error) {
+    damaged(error.what());
+  }
+  return {};
+}
+
+std::string checkpoint_name(int64_t step) { return fmt::format("step_{:08}", step); }
+
+bool parse_checkpoint_name(const std::string& name, int64_t& step) {
+  constexpr std::string_view kPrefix = "step_";
+  if (!name.starts_with(kPrefix)) return false;
+  const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(begin, end, step);
+  return error == std::errc() && stop == end && checkpoint_name(step) == name;
+}
+
+std::string latest_checkpoint(const std::string& checkpoints) {
+  const fs::path pointer = fs::path(checkpoints) / kLatestFile;
+  std::ifstream in(pointer);
+  if (!in)
+    fail_input("{}: there is no latest checkpoint to resume from. Leave --resume out to start anew, or name a checkpoint",
+               pointer.string());
+  std::string name;
+  std::getline(in, name);
+  while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
+  const bool plain = !name.empty() && name.find('/') == std::string::npos && name != "." && name != ".." &&
+                     std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 32 && c < 127; });
+  if (!plain)
+    fail_input("{}: is damaged: it does not name a checkpoint. Name one: --resume {}", pointer.string(),
+               (fs::path(checkpoints) / "step_...").string());
+  const fs::path directory = fs::path(checkpoints) / name;
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) fail_input("{}: names {}, and there is no such folder", pointer.string(), directory.string());
+  return directory.string();
+}
+
+}  // namespace zerostep

@@ -1,0 +1,89 @@
+#include "runtime/checkpoint/run_state.h"
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "runtime/checkpoint/shard_image.h"
+
+namespace zerostep {
+
+nlohmann::ordered_json progress_json(const Engine::Progress& p) {
+  const LossScaler::State& scaler = p.loss_scaler;
+  const InstructSchedule::State& schedule = p.instruct_schedule;
+  nlohmann::ordered_json lowest;  // null: no mean yet
+  if (std::isfinite(schedule.lowest_mean)) lowest = schedule.lowest_mean;
+  return {{"applied_steps", p.applied_steps},
+          {"applied_by_estimate", p.applied_of_kind[0]},
+          {"applied_by_gradient", p.applied_of_kind[1]},
+          {"loss_scaler",
+           {{"scale", scaler.scale},
+            {"iteration", scaler.iteration},
+            {"last_overflow", scaler.last_overflow},
+            {"hysteresis", scaler.hysteresis},
+            {"consecutive_overflows", scaler.consecutive_overflows}}},
+          {"instruct_schedule", {{"losses", schedule.losses}, {"next", schedule.next}, {"lowest_mean", lowest}}}};
+}
+
+Engine::Progress progress_of(const CheckpointReader& checkpoint) {
+  const nlohmann::ordered_json& j = checkpoint.manifest().engine;
+  try {
+    Engine::Progress p;
+    p.applied_steps = j.at("applied_steps").get<int64_t>();
+    p.applied_of_kind[0] = j.at("applied_by_estimate").get<int64_t>();
+    p.applied_of_kind[1] = j.at("applied_by_gradient").get<int64_t>();
+    const auto& scaler = j.at("loss_scaler");
+    p.loss_scaler = {scaler.at("scale").get<double>(), scaler.at("iteration").get<int64_t>(), scaler.at("last_overflow").get<int64_t>(),
+                     scaler.at("hysteresis").get<int>(), scaler.at("consecutive_overflows").get<int>()};
+    const auto& schedule = j.at("instruct_schedule");
+    const auto& lowest = schedule.at("lowest_mean");
+    p.instruct_schedule = {schedule.at("losses").get<std::vector<double>>(), schedule.at("next").get<int64_t>(),
+                           lowest.is_null() ? std::numeric_limits<double>::infinity() : lowest.get<double>()};
+    return p;
+  } catch (const nlohmann::json::exception& error) {
+    fail_input("{}/{}: the checkpoint is damaged: engine: {}", checkpoint.directory(), Manifest::kFile, error.what());
+  }
+}
+
+ParameterReader parameters_of(const CheckpointReader& checkpoint) {
+  return [&checkpoint](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+    checkpoint.read(parameter.name, StateSlice::kValues, begin, count, out);
+  };
+}
+
+void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& model, const TrainingPlan* plan) {
+  std::map<const ParameterInfo*, int> arrays;
+  if (plan != nullptr)
+    for (int rank = 0; rank < plan->train.options.world; ++rank)
+      for (const StateSlice& s : owned_state(*plan, rank)) arrays[s.parameter] = std::max(arrays[s.parameter], s.array + 1);
+  std::map<std::string, int> by_name;
+  for (const auto& [parameter, count] : arrays) by_name[parameter->name] = count;
+  for (const UnitInfo& unit : model.units())
+    for (const ParameterInfo& p : unit.parameters) {
+      if (!checkpoint.contains(p.name, StateSlice::kValues, p.num_elements()))
+        fail_input("{}: the checkpoint does not hold the {} elements of {}: it is of another model", checkpoint.directory(),
+                   p.num_elements(), p.name);
+      if (plan == nullptr) continue;
+      const int found = checkpoint.arrays_of(p.name), expected = by_name[p.name];
+      if (found != expected)
+        fail_input(
+            "{}: the optimizer kept {} values for each element of {}, this run's keeps {}: resume with the optimizer, model.trainable and "
+            "step.state that the checkpoint has",
+            checkpoint.directory(), found, p.name, expected);
+      for (int k = 0; k < found; ++k)
+        if (!checkpoint.contains(p.name, k, p.num_elements()))
+          fail_input("{}: the checkpoint does not hold all of the optimizer's state of {}", checkpoint.directory(), p.name);
+    }
+}
+
+void restore(Engine& engine, const CheckpointReader& checkpoint) {
+  engine.restore(progress_of(checkpoint), [&](const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* out) {
+    checkpoint.read(parameter.name, array, begin, count, out);
+  });
+}
+
+int64_t checkpoint_bytes(const TrainingPlan& plan, int rank) { return ShardImage::file_bytes(owned_state(plan, rank)); }
+
+}  // namespace zerostep

@@ -1,0 +1,25 @@
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+
+#include "runtime/checkpoint/checkpoint_reader.h"
+#include "runtime/engine/engine.h"
+
+namespace zerostep {
+
+// Between an engine and a checkpoint.
+nlohmann::ordered_json progress_json(const Engine::Progress& progress);
+// InputError naming the checkpoint when something is missing or of another kind.
+Engine::Progress progress_of(const CheckpointReader& checkpoint);
+
+// The values of a checkpoint, for an engine to begin with. The reader must outlive what is returned.
+ParameterReader parameters_of(const CheckpointReader& checkpoint);
+// InputError naming a parameter that the checkpoint does not hold whole, or whose optimizer kept another number of arrays than `arrays`
+// says.
+void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& model, const TrainingPlan* plan);
+// The optimizer's arrays and the scalars, into an engine that began with parameters_of().
+void restore(Engine& engine, const CheckpointReader& checkpoint);
+
+// Bytes of the file that a rank writes, which it holds in host memory meanwhile.
+int64_t checkpoint_bytes(const TrainingPlan& plan, int rank);
+
+}  // namespace zerostep

@@ -1,0 +1,96 @@
+#include "runtime/checkpoint/shard_image.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "runtime/checkpoint/disk.h"
+
+namespace zerostep {
+namespace {
+
+constexpr int64_t kCopyBytes = int64_t{1} << 18;  // a thread's least work
+
+std::string header_of(const std::vector<StateSlice>& slices) {
+  nlohmann::ordered_json header;
+  header["__metadata__"] = {{"format", "zerostep checkpoint"}};
+  int64_t offset = 0;
+  for (const StateSlice& s : slices) {
+    const int64_t end = offset + num_bytes(s.count, s.type);
+    const char* type = s.type == DType::F32 ? "F32" : s.type == DType::BF16 ? "BF16" : "F16";
+    header[tensor_name(s)] = {{"dtype", type}, {"shape", {s.count}}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.dump();
+  // The tensors begin where direct writes may.
+  text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()) + 8, static_cast<int64_t>(kDirectAlignment))) - 8, ' ');
+  return text;
+}
+
+}  // namespace
+
+std::string tensor_name(const StateSlice& slice) {
+  return slice.array == StateSlice::kValues ? fmt::format("values/{}@{}", slice.parameter->name, slice.begin)
+                                            : fmt::format("state.{}/{}@{}", slice.array, slice.parameter->name, slice.begin);
+}
+
+bool parse_tensor_name(const std::string& name, TensorName& out) {
+  const size_t slash = name.find('/'), at = name.rfind('@');
+  if (slash == std::string::npos || at == std::string::npos || at < slash) return false;
+  const auto number = [](std::string_view text, auto& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size() && !text.empty() && value >= 0;
+  };
+  const std::string_view kind = std::string_view(name).substr(0, slash);
+  out.array = StateSlice::kValues;
+  if (kind != "values" && !(kind.starts_with("state.") && number(kind.substr(6), out.array))) return false;
+  out.parameter = name.substr(slash + 1, at - slash - 1);
+  return number(std::string_view(name).substr(at + 1), out.begin);
+}
+
+int64_t ShardImage::file_bytes(const std::vector<StateSlice>& slices) {
+  auto bytes = static_cast<int64_t>(8 + header_of(slices).size());
+  for (const StateSlice& s : slices) bytes += num_bytes(s.count, s.type);
+  return bytes;
+}
+
+ShardImage::ShardImage(std::vector<StateSlice> slices) : slices_(std::move(slices)) {
+  const std::string header = header_of(slices_);
+  size_ = 8 + header.size();
+  for (const StateSlice& s : slices_) {
+    offsets_.push_back(size_);
+    size_ += static_cast<size_t>(num_bytes(s.count, s.type));
+  }
+  capacity_ = (size_ + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
+  void* memory = ::mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (memory == MAP_FAILED)
+    fail_run("no memory for the staging of checkpoints, {} bytes: {}. run.checkpoint_interval 0 writes none", capacity_,
+             std::strerror(errno));
+  data_ = static_cast<std::byte*>(memory);
+  for (size_t i = 0; i < 8; ++i) data_[i] = static_cast<std::byte>(static_cast<uint64_t>(header.size()) >> (8 * i));
+  std::memcpy(data_ + 8, header.data(), header.size());
+}
+
+ShardImage::~ShardImage() { ::munmap(data_, capacity_); }
+
+void ShardImage::stage() {
+  const size_t begin_of_all = offsets_.empty() ? size_ : offsets_.front();
+  at::parallel_for(0, static_cast<int64_t>(size_ - begin_of_all), kCopyBytes, [&](int64_t from, int64_t to) {
+    const size_t begin = begin_of_all + static_cast<size_t>(from), end = begin_of_all + static_cast<size_t>(to);
+    auto i = static_cast<size_t>(std::upper_bound(offsets_.begin(), offsets_.end(), begin) - offsets_.begin()) - 1;
+    for (size_t at = begin; at < end; ++i) {
+      const size_t slice_end = i + 1 < offsets_.size() ? offsets_[i + 1] : size_, stop = std::min(end, slice_end);
+      std::memcpy(data_ + at, static_cast<const std::byte*>(slices_[i].data) + (at - offsets_[i]), stop - at);
+      at = stop;
+    }
+  });
+}
+
+}  // namespace zerostep

@@ -1,0 +1,43 @@
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/checkpoint/state_slice.h"
+
+namespace zerostep {
+
+// The file of one rank, as it will lie on the disk, in memory: a safetensors header and the slices of the rank's state end to end. Tensors
+// are named "values/PARAMETER@BEGIN" and "state.K/PARAMETER@BEGIN", one-dimensional.
+class ShardImage {
+ public:
+  explicit ShardImage(std::vector<StateSlice> slices);
+  ~ShardImage();
+  ShardImage(const ShardImage&) = delete;
+  ShardImage& operator=(const ShardImage&) = delete;
+
+  // Copies the state into the image, with LibTorch's threads.
+  void stage();
+  const std::byte* data() const { return data_; }  // aligned for direct writes, zeros behind size() up to the next multiple
+  size_t size() const { return size_; }
+  // Of the file that holds such slices.
+  static int64_t file_bytes(const std::vector<StateSlice>& slices);
+
+ private:
+  std::vector<StateSlice> slices_;
+  std::vector<size_t> offsets_;
+  std::byte* data_ = nullptr;
+  size_t size_ = 0, capacity_ = 0;
+};
+
+std::string tensor_name(const StateSlice& slice);
+// The other way: whether `name` is one, with its parameter, array and first element.
+struct TensorName {
+  std::string parameter;
+  int array = StateSlice::kValues;
+  int64_t begin = 0;
+};
+bool parse_tensor_name(const std::string& name, TensorName& out);
+
+}  // namespace zerostep

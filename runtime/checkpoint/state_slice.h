@@ -1,0 +1,19 @@
+#pragma once
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "models/unit.h"
+
+namespace zerostep {
+
+// A run of elements of a parameter, or of one of the arrays that its optimizer keeps, in a rank's memory.
+struct StateSlice {
+  static constexpr int kValues = -1;
+  const ParameterInfo* parameter = nullptr;
+  int array = kValues;           // kValues: the parameter itself, in fp32 where it has masters; else the optimizer's k-th array
+  int64_t begin = 0, count = 0;  // elements of the parameter
+  DType type = DType::F32;
+  void* data = nullptr;
+};
+
+}  // namespace zerostep
