@@ -57,7 +57,7 @@ const Key kKeys[] = {
     {"data.train", H, texts(), "[]", "files or globs of .txt, .jsonl or .bin to train on"},
     {"data.eval", H, texts(), "[]", "the same, to evaluate on"},
     {"data.tokenizer", H, text(), "\"byte\"",
-     "\"byte\", or a tokenizer.json, or a vocab.json with merges.txt beside it, or a folder that holds either"},
+     "\"byte\", or a tokenizer.json, a vocab.json with merges.txt beside it, a vocab.txt, or a folder that holds one"},
     {"data.sequence_length", H, integer(1, 100000000), "", "tokens of a sample; the model's n_positions where it is missing"},
     {"data.text_field", H, text(), "\"text\"", ".jsonl: the field that holds the text"},
     {"data.join_fields", H, texts(), "[]", ".jsonl: further fields, joined to the text with a newline"},
