@@ -29,7 +29,7 @@ int remember_glob_error(const char* path, int error) {
   return error == ENOTDIR || error == ENOENT ? 0 : 1;
 }
 
-std::vector<std::string> matches_of(const std::string& pattern, const std::string& key) {
+std::vector<std::string> matches_of(const std::string& pattern, const std::string& key, const char* expected) {
   struct Matches {
     glob_t found = {};
     ~Matches() { globfree(&found); }
@@ -46,22 +46,37 @@ std::vector<std::string> matches_of(const std::string& pattern, const std::strin
     if (::stat(matches.found.gl_pathv[i], &status_of_match) == 0 && !S_ISDIR(status_of_match.st_mode))
       files.emplace_back(matches.found.gl_pathv[i]);
   }
-  if (files.empty()) fail_input("{}: no file matches '{}'{}; .txt, .jsonl or .bin files are expected", key, pattern, where(pattern));
+  if (files.empty()) fail_input("{}: no file matches '{}'{}; {} files are expected", key, pattern, where(pattern), expected);
   std::sort(files.begin(), files.end());
   return files;
 }
 
-void check_file(const std::string& path, const std::string& key) {
+void check_file(const std::string& path, const std::string& key, const char* expected) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0) {
-    fail_input("{}: '{}'{} cannot be found: {}; a .txt, .jsonl or .bin file, or a glob of them, is expected", key, path, where(path),
-               std::strerror(errno));
+    fail_input("{}: '{}'{} cannot be found: {}; a {} file, or a glob of them, is expected", key, path, where(path), std::strerror(errno),
+               expected);
   }
   if (S_ISDIR(status.st_mode))
     fail_input("{}: '{}'{} is a directory; name its files, with a glob such as '{}/*.txt'", key, path, where(path), path);
   if (!S_ISREG(status.st_mode)) fail_input("{}: '{}'{} is a device, pipe or socket; a regular file is expected", key, path, where(path));
   if (::access(path.c_str(), R_OK) != 0) fail_input("{}: '{}'{} cannot be read: {}", key, path, where(path), std::strerror(errno));
-  corpus_kind(path, key);
+}
+
+std::vector<std::string> expand(const std::vector<std::string>& paths, const std::string& key, const char* expected) {
+  if (paths.empty()) fail_input("{}: no file is named; a path or glob of {} files, or a list of them, is expected", key, expected);
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code ignored;  // a name that cannot be looked up is no literal name
+    if (is_glob(path) && !std::filesystem::exists(path, ignored)) {
+      const auto matches = matches_of(path, key, expected);
+      files.insert(files.end(), matches.begin(), matches.end());
+    } else {
+      files.push_back(path);
+    }
+  }
+  for (const std::string& file : files) check_file(file, key, expected);
+  return files;
 }
 
 }  // namespace
@@ -82,18 +97,21 @@ FileStamp stamp_of(const std::string& path) {
 }
 
 std::vector<std::string> expand_paths(const std::vector<std::string>& paths, const std::string& key) {
-  if (paths.empty()) fail_input("{}: no file is named; a path or glob of .txt, .jsonl or .bin files, or a list of them, is expected", key);
-  std::vector<std::string> files;
-  for (const std::string& path : paths) {
-    std::error_code ignored;  // a name that cannot be looked up is no literal name
-    if (is_glob(path) && !std::filesystem::exists(path, ignored)) {
-      const auto matches = matches_of(path, key);
-      files.insert(files.end(), matches.begin(), matches.end());
-    } else {
-      files.push_back(path);
-    }
-  }
-  for (const std::string& file : files) check_file(file, key);
+  std::vector<std::string> files = expand(paths, key, ".txt, .jsonl or .bin");
+  for (const std::string& file : files) corpus_kind(file, key);
+  return files;
+}
+
+TableKind table_kind(const std::string& path, const std::string& key) {
+  if (path.ends_with(".tsv")) return TableKind::Tabs;
+  if (path.ends_with(".csv")) return TableKind::Commas;
+  if (path.ends_with(".jsonl")) return TableKind::JsonLines;
+  fail_input("{}: '{}' has an unknown ending; .tsv, .csv or .jsonl (one sample a row) is expected for classification", key, path);
+}
+
+std::vector<std::string> expand_table_paths(const std::vector<std::string>& paths, const std::string& key) {
+  std::vector<std::string> files = expand(paths, key, ".tsv, .csv or .jsonl");
+  for (const std::string& file : files) table_kind(file, key);
   return files;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace zerostep {
 
@@ -8,6 +9,13 @@ enum class CorpusKind : uint8_t { Text, JsonLines, Tokens };
 
 // By the ending: .txt, .jsonl or .bin; an InputError that begins with `key` for any other.
 CorpusKind corpus_kind(const std::string& path, const std::string& key);
+
+enum class TableKind : uint8_t { Tabs, Commas, JsonLines };
+
+// By the ending: .tsv, .csv or .jsonl; an InputError that begins with `key` for any other.
+TableKind table_kind(const std::string& path, const std::string& key);
+// expand_paths (data_stream.h) for files of rows.
+std::vector<std::string> expand_table_paths(const std::vector<std::string>& paths, const std::string& key);
 
 // What the file system tells of a file without reading it. The same stamp means the same content, except for a file changed within its
 // clock's tick.
