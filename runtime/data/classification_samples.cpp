@@ -1,0 +1,178 @@
+#include "runtime/data/classification_samples.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+#include "base/error.h"
+
+namespace zerostep {
+namespace {
+
+// To be raised when the same files, tokenizer and options would give other samples.
+constexpr uint64_t kFormat = 1;
+constexpr size_t kRowsEach = 64;  // that a thread takes at a time
+
+// The file: numbers of samples, names, tokens and the largest token; each name and the place where it first occurs, as length and bytes; of
+// each sample its name, number of tokens, label position and whether it was cut; then the tokens. All of 4 bytes.
+constexpr int64_t kHeaderValues = 4, kEntryValues = 4;
+constexpr int64_t kFourBytes = int64_t{1} << 31;
+
+void add_rules(ContentHash& hash, const std::vector<std::string>& files, const ClassificationOptions& options, const Tokenizer& tokenizer) {
+  hash.add("classification").add(kFormat).add(tokenizer.fingerprint()).add(files.size());
+  for (const std::string& file : files) hash.add(static_cast<uint64_t>(table_kind(file, options.key)));
+  hash.add(options.columns.text).add(options.columns.label).add(options.columns.join.size());
+  for (const std::string& column : options.columns.join) hash.add(column);
+  hash.add(static_cast<uint64_t>(options.sequence_length)).add(options.prompt ? options.prompt->identity() : "");
+}
+
+// The rows of all files, and where each stands.
+struct Rows {
+  std::vector<TableRow> rows;
+  std::vector<std::pair<size_t, const std::string*>> file_ends;  // rows before the end of a file
+
+  std::string place(size_t row) const {
+    const auto file = std::upper_bound(file_ends.begin(), file_ends.end(), row, [](size_t r, const auto& end) { return r < end.first; });
+    return fmt::format("{}:{}", *file->second, rows[row].line);
+  }
+};
+
+Rows read_rows(const std::vector<std::string>& files, const ClassificationOptions& options) {
+  Rows all;
+  for (const std::string& file : files) {
+    std::vector<TableRow> rows = read_table(file, options.columns, options.key);
+    all.rows.insert(all.rows.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
+    all.file_ends.emplace_back(all.rows.size(), &file);
+  }
+  return all;
+}
+
+std::vector<EncodedText> encode_rows(const Rows& all, const ClassificationOptions& options, const Tokenizer& tokenizer) {
+  std::vector<EncodedText> encoded(all.rows.size());
+  std::atomic<size_t> next = 0;
+  const auto encode = [&](size_t row) {
+    const std::string& text = all.rows[row].text;
+    encoded[row] = options.prompt ? options.prompt->encode(tokenizer, text, options.sequence_length)
+                                  : encode_plain(tokenizer, text, options.sequence_length);
+    const bool reads_one = options.prompt && !options.prompt->masked();
+    if (encoded[row].tokens.empty() || (reads_one && encoded[row].label_position == 0)) {
+      fail_input("{}: {}: the text has no token; every sample needs one", options.key, all.place(row));
+    }
+  };
+  const auto num_threads = static_cast<size_t>(
+      std::max(1, options.num_threads > 0 ? options.num_threads : static_cast<int>(std::thread::hardware_concurrency())));
+  std::vector<std::exception_ptr> errors(num_threads);
+  const auto work = [&](size_t thread) {
+    try {
+      for (size_t begin = next.fetch_add(kRowsEach); begin < all.rows.size(); begin = next.fetch_add(kRowsEach)) {
+        for (size_t row = begin; row < std::min(begin + kRowsEach, all.rows.size()); ++row) encode(row);
+      }
+    } catch (...) {
+      errors[thread] = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (size_t thread = 1; thread < std::min(num_threads, all.rows.size() / kRowsEach + 1); ++thread) helpers.emplace_back(work, thread);
+    work(0);
+  }
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+  return encoded;
+}
+
+void append_text(std::vector<int32_t>& out, const std::string& text) {
+  out.push_back(static_cast<int32_t>(text.size()));
+  for (char c : text) out.push_back(static_cast<unsigned char>(c));
+}
+
+TokenizeResult write_samples(TokenCacheWriter& writer, const std::vector<std::string>& files, const ClassificationOptions& options,
+                             const Tokenizer& tokenizer) {
+  const Rows all = read_rows(files, options);
+  const std::vector<EncodedText> encoded = encode_rows(all, options, tokenizer);
+  std::vector<int32_t> names, entries;
+  std::unordered_map<std::string, int32_t> name_indices;
+  TokenizeResult result;
+  int64_t num_tokens = 0;
+  int32_t largest = 0;
+  for (size_t row = 0; row < all.rows.size(); ++row) {
+    const std::string& label = all.rows[row].label;
+    const auto [name, is_new] = name_indices.emplace(label, static_cast<int32_t>(name_indices.size()));
+    if (is_new) {
+      append_text(names, label);
+      append_text(names, all.place(row));
+    }
+    const EncodedText& text = encoded[row];
+    entries.insert(entries.end(), {name->second, static_cast<int32_t>(text.tokens.size()), static_cast<int32_t>(text.label_position),
+                                   static_cast<int32_t>(text.truncated)});
+    num_tokens += std::ssize(text.tokens);
+    for (int32_t token : text.tokens) largest = std::max(largest, token);
+    result.num_text_bytes += std::ssize(all.rows[row].text);
+  }
+  result.num_documents = std::ssize(all.rows);
+  if (num_tokens > INT32_MAX)
+    fail_input("{}: the texts have {} tokens; at most {} are supported for classification", options.key, num_tokens, INT32_MAX);
+  const std::vector<int32_t> header = {static_cast<int32_t>(all.rows.size()), static_cast<int32_t>(name_indices.size()),
+                                       static_cast<int32_t>(num_tokens), largest};
+  writer.append(header);
+  writer.append(names);
+  writer.append(entries);
+  for (const EncodedText& text : encoded) writer.append(text.tokens);
+  return result;
+}
+
+}  // namespace
+
+ClassificationSamples ClassificationSamples::load(const std::vector<std::string>& files, const ClassificationOptions& options,
+                                                  const Tokenizer& tokenizer) {
+  return ClassificationSamples(
+      cached_tokens({.files = files,
+                     .key = options.key,
+                     .cache = options.cache,
+                     .vocabulary_size = kFourBytes,
+                     .add_rules = [&](ContentHash& hash) { add_rules(hash, files, options, tokenizer); },
+                     .make = [&](TokenCacheWriter& writer) { return write_samples(writer, files, options, tokenizer); },
+                     .warn = options.warn}));
+}
+
+ClassificationSamples::ClassificationSamples(CorpusTokens tokens) : tokens_(std::move(tokens)) {
+  const TokenFile& file = tokens_.content.tokens;
+  int64_t at = 0;
+  const auto read = [&](int64_t count) {
+    std::vector<int32_t> values(static_cast<size_t>(count));
+    file.read(at, count, values.data());
+    at += count;
+    return values;
+  };
+  const auto read_text = [&] {
+    std::string text;
+    for (int32_t c : read(read(1)[0])) text += static_cast<char>(static_cast<unsigned char>(c));
+    return text;
+  };
+  const std::vector<int32_t> header = read(kHeaderValues);
+  for (int32_t i = 0; i < header[1]; ++i) {
+    names_.push_back(read_text());
+    places_.push_back(read_text());
+  }
+  const std::vector<int32_t> entries = read(kEntryValues * header[0]);
+  int64_t begin = at;
+  for (auto entry = entries.begin(); entry != entries.end(); entry += kEntryValues) {
+    entries_.push_back({begin, entry[0], entry[1], entry[2], entry[3] != 0});
+    begin += entry[1];
+  }
+  total_ = header[2];
+  largest_ = static_cast<uint32_t>(header[3]);
+}
+
+EncodedText ClassificationSamples::text(int64_t index) const {
+  const Entry& entry = entries_[static_cast<size_t>(index)];
+  EncodedText out{std::vector<int32_t>(static_cast<size_t>(entry.num_tokens)), entry.label_position, entry.truncated};
+  tokens_.content.tokens.read(entry.begin, entry.num_tokens, out.tokens.data());
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,47 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/tokenizer.h"
+#include "runtime/data/cached_tokens.h"
+#include "runtime/data/classification_stream.h"
+
+namespace zerostep {
+
+// Labelled texts as tokens, in the order of their files: a small index in memory, the tokens in a mapped file.
+class ClassificationSamples {
+ public:
+  // From the cache folder or made now.
+  static ClassificationSamples load(const std::vector<std::string>& files, const ClassificationOptions& options,
+                                    const Tokenizer& tokenizer);
+
+  int64_t size() const { return std::ssize(entries_); }
+  int32_t num_tokens(int64_t index) const { return entries_[static_cast<size_t>(index)].num_tokens; }
+  EncodedText text(int64_t index) const;
+  // The name of a sample's label, as an index into names().
+  int32_t name(int64_t index) const { return entries_[static_cast<size_t>(index)].name; }
+  bool truncated(int64_t index) const { return entries_[static_cast<size_t>(index)].truncated; }
+  // In the order in which they first occur; with the file and line where they do.
+  const std::vector<std::string>& names() const { return names_; }
+  const std::string& first_place(int32_t name) const { return places_[static_cast<size_t>(name)]; }
+  bool from_cache() const { return tokens_.from_cache; }
+  int64_t num_tokens() const { return total_; }
+  uint32_t largest_token() const { return largest_; }
+
+ private:
+  struct Entry {
+    int64_t begin;
+    int32_t name, num_tokens, label_position;
+    bool truncated;
+  };
+  explicit ClassificationSamples(CorpusTokens tokens);
+
+  CorpusTokens tokens_;
+  std::vector<std::string> names_, places_;
+  std::vector<Entry> entries_;
+  int64_t total_ = 0;
+  uint32_t largest_ = 0;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,173 @@
+#include "runtime/data/classification_stream.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "base/error.h"
+#include "runtime/data/classification_samples.h"
+#include "runtime/data/corpus_files.h"
+#include "runtime/data/length_buckets.h"
+#include "runtime/data/permutation.h"
+
+namespace zerostep {
+namespace {
+
+LabelNames labels_of(const ClassificationSamples& samples, const ClassificationOptions& options) {
+  if (!options.labels) return LabelNames::of_data(samples.names(), options.num_labels, options.key);
+  for (size_t i = 0; i < samples.names().size(); ++i) {
+    if (options.labels->index(samples.names()[i]) >= 0) continue;
+    fail_input("{}: {}: the label '{}' is none of the task's: {} (data.label_field names the column)", options.key,
+               samples.first_place(static_cast<int32_t>(i)), samples.names()[i], fmt::join(options.labels->names(), ", "));
+  }
+  return *options.labels;
+}
+
+class MappedClassificationStream final : public ClassificationStream {
+ public:
+  MappedClassificationStream(ClassificationOptions options, ClassificationSamples samples, int32_t padding)
+      : options_(std::move(options)),
+        samples_(std::move(samples)),
+        padding_(padding),
+        num_samples_(options_.max_samples > 0 ? std::min(options_.max_samples, samples_.size()) : samples_.size()),
+        labels_(labels_of(samples_, options_)),
+        buckets_(lengths(), options_.seed) {
+    for (const std::string& name : samples_.names()) label_of_name_.push_back(labels_.index(name));
+    counts_.resize(static_cast<size_t>(labels_.size()));
+    for (int64_t i = 0; i < num_samples_; ++i) {
+      ++counts_[static_cast<size_t>(label_of(i))];
+      num_truncated_ += samples_.truncated(i);
+    }
+    if (options_.prompt && std::ssize(options_.prompt->words()) != labels_.size()) {
+      fail_input("data.label_words names {} words for {} labels ({}); one for each is expected", options_.prompt->words().size(),
+                 labels_.size(), fmt::join(labels_.names(), ", "));
+    }
+  }
+
+  int64_t num_samples() const override { return num_samples_; }
+  int64_t num_tokens() const override { return samples_.num_tokens(); }
+  bool from_cache() const override { return samples_.from_cache(); }
+  const LabelNames& labels() const override { return labels_; }
+  int64_t num_truncated() const override { return num_truncated_; }
+  int64_t count(int64_t label) const override { return counts_.at(static_cast<size_t>(label)); }
+
+  std::vector<int32_t> sample(int64_t position) const override {
+    if (position < 0) fail_protocol("sample {} of a stream that begins at 0", position);
+    const int64_t index = position % num_samples_;
+    return samples_.text(options_.shuffle ? Permutation(num_samples_, options_.seed, position / num_samples_)(index) : index).tokens;
+  }
+
+  Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
+    Batch batch = assemble(micro_batch(step, accumulation_step, shape));
+    batch.global_valid_tokens = shape.global_batch;
+    return batch;
+  }
+  Batch ordered(int64_t begin, int64_t end) const override { return assemble(in_file_order(begin, end)); }
+
+  PromptBatch prompts(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
+    PromptBatch batch = assemble_prompts(micro_batch(step, accumulation_step, shape));
+    batch.batch.global_valid_tokens = 0;
+    for (int64_t index : global_batch(step, shape.global_batch))
+      batch.batch.global_valid_tokens += std::ssize(options_.prompt->words()[static_cast<size_t>(label_of(index))]);
+    return batch;
+  }
+  PromptBatch ordered_prompts(int64_t begin, int64_t end) const override { return assemble_prompts(in_file_order(begin, end)); }
+
+ private:
+  struct Chosen {
+    int64_t index, id;
+  };
+
+  std::vector<int32_t> lengths() const {
+    std::vector<int32_t> out;
+    for (int64_t i = 0; i < num_samples_; ++i) out.push_back(samples_.num_tokens(i));
+    return out;
+  }
+
+  int64_t label_of(int64_t index) const { return label_of_name_[static_cast<size_t>(samples_.name(index))]; }
+
+  std::vector<int64_t> global_batch(int64_t step, int64_t size) const {
+    if (options_.shuffle) return buckets_.batch(step, size);
+    std::vector<int64_t> out;
+    for (int64_t i = 0; i < size; ++i) out.push_back((step * size + i) % num_samples_);
+    return out;
+  }
+
+  std::vector<Chosen> micro_batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const {
+    const int64_t micro = shape.micro_batch, first = (accumulation_step * shape.world + shape.rank) * micro;
+    if (step < 0 || accumulation_step < 0 || micro < 1 || shape.rank < 0 || shape.rank >= shape.world ||
+        shape.global_batch % (micro * shape.world) != 0 || first + micro > shape.global_batch) {
+      fail_protocol("micro-batch {} of step {} for rank {} of {}, micro-batch size {}, lies outside a global batch of {}",
+                    accumulation_step, step, shape.rank, shape.world, micro, shape.global_batch);
+    }
+    const std::vector<int64_t> all = global_batch(step, shape.global_batch);
+    std::vector<Chosen> out;
+    for (int64_t i = first; i < first + micro; ++i) out.push_back({all[static_cast<size_t>(i)], step * shape.global_batch + i});
+    return out;
+  }
+
+  std::vector<Chosen> in_file_order(int64_t begin, int64_t end) const {
+    if (begin < 0 || begin >= end || end > num_samples_) fail_protocol("samples {} to {} of {} in file order", begin, end, num_samples_);
+    std::vector<Chosen> out;
+    for (int64_t i = begin; i < end; ++i) out.push_back({i, i});
+    return out;
+  }
+
+  Batch assemble(const std::vector<Chosen>& chosen) const {
+    std::vector<std::vector<int32_t>> rows;
+    std::vector<int64_t> labels;
+    Batch batch;
+    for (const Chosen& sample : chosen) {
+      rows.push_back(samples_.text(sample.index).tokens);
+      labels.push_back(label_of(sample.index));
+      batch.sample_ids.push_back(sample.id);
+    }
+    PaddedRows padded = padded_rows(rows, padding_);
+    batch.tokens = std::move(padded.tokens);
+    batch.mask = std::move(padded.mask);
+    batch.labels = at::tensor(labels, at::kLong).unsqueeze(1);
+    batch.valid_tokens = batch.global_valid_tokens = std::ssize(chosen);
+    return batch;
+  }
+
+  PromptBatch assemble_prompts(const std::vector<Chosen>& chosen) const {
+    if (!options_.prompt) fail_protocol("prompts of a stream without data.template");
+    std::vector<LabelledPrompt> prompts;
+    for (const Chosen& sample : chosen) prompts.push_back({samples_.text(sample.index), label_of(sample.index), sample.id});
+    return make_prompt_batch(*options_.prompt, prompts, padding_);
+  }
+
+  ClassificationOptions options_;
+  ClassificationSamples samples_;
+  int32_t padding_;
+  int64_t num_samples_;
+  LabelNames labels_;
+  LengthBuckets buckets_;
+  std::vector<int64_t> label_of_name_, counts_;
+  int64_t num_truncated_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<ClassificationStream> ClassificationStream::open(const ClassificationOptions& given, const Tokenizer& tokenizer) {
+  if (given.sequence_length < 1 || given.max_samples < 0 || given.vocabulary_size < 1 || given.num_labels < 0) {
+    fail_protocol("{}: a classification stream with sequence_length {}, max_samples {}, vocabulary_size {} and num_labels {}", given.key,
+                  given.sequence_length, given.max_samples, given.vocabulary_size, given.num_labels);
+  }
+  ClassificationOptions options = given;
+  if (!options.warn) options.warn = [](const std::string& text) { std::fputs(fmt::format("warning: {}\n", text).c_str(), stderr); };
+  const std::vector<std::string> files = expand_table_paths(options.paths, options.key);
+  ClassificationSamples samples = ClassificationSamples::load(files, options, tokenizer);
+  if (samples.size() == 0) fail_input("{}: '{}' holds no row; one sample a row is expected", options.key, fmt::join(files, "', '"));
+  const int64_t largest = std::max<int64_t>({samples.largest_token(), tokenizer.padding(), tokenizer.mask().value_or(0)});
+  if (largest >= options.vocabulary_size) {
+    fail_input(
+        "{}: the tokenizer gives token {} but the model's vocabulary is {}: set model.vocab_size to at least {}, or another data.tokenizer",
+        options.key, largest, options.vocabulary_size, tokenizer.vocabulary_size());
+  }
+  return std::make_unique<MappedClassificationStream>(std::move(options), std::move(samples), tokenizer.padding());
+}
+
+}  // namespace zerostep

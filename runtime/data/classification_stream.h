@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/tokenizer.h"
+#include "runtime/data/data_stream.h"
+#include "runtime/data/label_names.h"
+#include "runtime/data/prompt_batch.h"
+#include "runtime/data/prompt_template.h"
+#include "runtime/data/table_file.h"
+
+namespace zerostep {
+
+// The `data` block for one set of labelled texts.
+struct ClassificationOptions {
+  std::vector<std::string> paths;  // files or globs of .tsv, .csv, .jsonl; order kept, a glob's matches sorted
+  std::string key = "data.train";  // JSON path, for messages
+  TableColumns columns;
+  int64_t num_labels = 0;                        // 0: as many as the data has
+  std::optional<LabelNames> labels;              // given (an evaluation takes those of the training data): any other label is an InputError
+  std::shared_ptr<const PromptTemplate> prompt;  // samples are prompts
+  int64_t sequence_length = 0;                   // longest sample, with what the tokenizer and the prompt put around it
+  int64_t max_samples = 0;                       // 0: all; otherwise the first so many in file order
+  bool shuffle = true;
+  uint64_t seed = 0;
+  std::string cache;                             // folder of token caches; "" = none
+  int64_t vocabulary_size = 0;                   // of the model
+  int num_threads = 0;                           // for tokenizing, 0: one a core; the tokens do not depend on it
+  std::function<void(const std::string&)> warn;  // takes one line; default: stderr
+};
+
+// Labelled texts as a stream of global batches: a pure function of (files, tokenizer, options, global batch size, step), the same for every
+// world size.
+//
+// Epoch e has the order of the permutation keyed by (seed, e). Of the batches that lie within one epoch, runs of 64 are put in order of
+// length and cut anew, and the order of the batches in a run is again a permutation: a batch has samples of like lengths, every sample
+// comes once an epoch, and when it comes is still random. A batch that begins in one epoch and ends in the next is left as it is. Without
+// shuffle the order is the files' and nothing is sorted.
+//
+// A Batch has B samples padded at the end to the longest of them: tokens [B, T], mask [B, T] (undefined where nothing is padded), labels
+// [B, 1], the classes. With a prompt, see PromptBatch.
+class ClassificationStream : public DataStream {
+ public:
+  // Tokenizes into the cache unless it is there; as DataStream::open otherwise. InputError also: what read_table and LabelNames say, a
+  // label outside those given, a sample without any token.
+  static std::unique_ptr<ClassificationStream> open(const ClassificationOptions& options, const Tokenizer& tokenizer);
+
+  virtual const LabelNames& labels() const = 0;
+  virtual int64_t num_truncated() const = 0;  // samples cut to sequence_length
+  virtual int64_t count(int64_t label) const = 0;
+  // The micro-batch of batch(), and the samples of ordered(), as prompts. ProtocolError without a prompt.
+  virtual PromptBatch prompts(int64_t step, int64_t accumulation_step, const BatchShape& shape) const = 0;
+  virtual PromptBatch ordered_prompts(int64_t begin, int64_t end) const = 0;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,31 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace zerostep {
+
+// The classes of a task: index <-> name as the data writes it.
+class LabelNames {
+ public:
+  // In the order of their indices.
+  explicit LabelNames(std::vector<std::string> names);
+  // From the names that occur in the data, in any order. Whole numbers that all lie in 0..num_labels-1 are their own indices (num_labels 0:
+  // one more than the largest, where that is below 1000); any others are sorted, whole numbers by value, names by their bytes, and count
+  // from 0. InputError, beginning with `key`, when there are more names than labels.
+  static LabelNames of_data(const std::vector<std::string>& found, int64_t num_labels, const std::string& key);
+
+  int64_t size() const { return static_cast<int64_t>(names_.size()); }
+  const std::string& name(int64_t index) const { return names_.at(static_cast<size_t>(index)); }
+  const std::vector<std::string>& names() const { return names_; }
+  int64_t index(const std::string& name) const;  // -1: none of them
+  nlohmann::ordered_json to_json() const;        // {"0": "negative", "1": "positive"}, as id2label of a Hugging Face config.json
+
+ private:
+  std::vector<std::string> names_;
+  std::map<std::string, int64_t> indices_;
+};
+
+}  // namespace zerostep

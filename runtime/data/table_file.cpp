@@ -1,0 +1,265 @@
+#include "runtime/data/table_file.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "runtime/data/corpus_files.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+std::string_view text_of(const MappedFile& file) {
+  std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.num_bytes());
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark
+  return text;
+}
+
+std::string trimmed(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first == std::string_view::npos ? "" : std::string(text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1));
+}
+
+bool is_position(const std::string& column) {
+  return !column.empty() && column.size() < 7 && std::all_of(column.begin(), column.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+struct Record {
+  std::vector<std::string> cells;
+  int64_t line = 0;
+};
+
+// Cuts a .tsv or .csv file into records.
+class RecordReader {
+ public:
+  RecordReader(const std::string& path, std::string_view text, bool commas) : path_(path), text_(text), commas_(commas) {}
+
+  std::optional<Record> next() {
+    while (at_ < text_.size() && (text_[at_] == '\n' || text_.substr(at_).starts_with("\r\n"))) end_line();
+    if (at_ >= text_.size()) return std::nullopt;
+    Record record{{}, line_};
+    for (;;) {
+      record.cells.push_back(cell(record.cells.size()));
+      if (at_ >= text_.size()) break;
+      if (text_[at_] == separator()) {
+        ++at_;
+        continue;
+      }
+      end_line();
+      break;
+    }
+    return record;
+  }
+
+ private:
+  char separator() const { return commas_ ? ',' : '\t'; }
+
+  void end_line() {
+    at_ = std::min(text_.find('\n', at_), text_.size() - 1) + 1;
+    ++line_;
+  }
+
+  // Leaves at_ at the separator or line end behind the cell.
+  std::string cell(size_t column) {
+    if (commas_ && at_ < text_.size() && text_[at_] == '"') return quoted(column);
+    const char ends[] = {separator(), '\n'};
+    const size_t end = std::min(text_.find_first_of(std::string_view(ends, 2), at_), text_.size());
+    std::string_view found = text_.substr(at_, end - at_);
+    at_ = end;
+    if ((end == text_.size() || text_[end] == '\n') && found.ends_with('\r')) found.remove_suffix(1);
+    return std::string(found);
+  }
+
+  std::string quoted(size_t column) {
+    const int64_t opened = line_;
+    std::string found;
+    for (++at_;; ++at_) {
+      if (at_ >= text_.size())
+        fail_input("{}:{}: the quote that opens column {} is never closed; a cell in quotes ends with one (RFC 4180)", path_, opened,
+                   column);
+      const char c = text_[at_];
+      if (c == '"' && at_ + 1 < text_.size() && text_[at_ + 1] == '"') {
+        ++at_;
+      } else if (c == '"') {
+        break;
+      }
+      line_ += c == '\n';
+      found += c;
+    }
+    ++at_;
+    const std::string_view rest = text_.substr(at_);
+    if (!rest.empty() && rest[0] != ',' && rest[0] != '\n' && rest != "\r" && !rest.starts_with("\r\n")) {
+      fail_input("{}:{}: column {} goes on behind its closing quote with '{}'; a comma or the end of the line is expected (RFC 4180)",
+                 path_, line_, column, trimmed(rest.substr(0, std::min<size_t>(rest.find('\n'), 20))));
+    }
+    if (rest.starts_with('\r')) ++at_;
+    return found;
+  }
+
+  const std::string& path_;
+  std::string_view text_;
+  bool commas_;
+  size_t at_ = 0;
+  int64_t line_ = 1;
+};
+
+// Where the wanted columns lie.
+struct Positions {
+  size_t text = 0, label = 1;
+  std::vector<size_t> join;
+  bool header = false;
+};
+
+Positions positions_of(const std::string& path, const Record& first, const TableColumns& columns, const std::string& key) {
+  std::vector<std::string> wanted = {columns.text, columns.label};
+  wanted.insert(wanted.end(), columns.join.begin(), columns.join.end());
+  std::vector<std::string> names;
+  for (const std::string& cell : first.cells) names.push_back(trimmed(cell));
+  const auto named = [&](const std::string& column) {
+    return std::find(names.begin(), names.end(), column) != names.end() && !is_position(column);
+  };
+  Positions positions;
+  positions.header = std::any_of(wanted.begin(), wanted.end(), named);
+  const TableColumns defaults;
+  const bool by_default = columns.text == defaults.text && columns.label == defaults.label && columns.join.empty();
+  if (!positions.header && by_default) {
+    if (names.size() == 2) return positions;
+    fail_input(
+        "{}: {}:{}: the first row has {} columns ({}) and no header with '{}' and '{}': name the columns with data.text_field and "
+        "data.label_field, by position from 0 or by their names in a header",
+        key, path, first.line, names.size(), fmt::join(names, ", "), columns.text, columns.label);
+  }
+  const auto position = [&](const std::string& column, const char* which) {
+    if (is_position(column)) {
+      const size_t at = std::stoul(column);
+      if (at < names.size()) return at;
+      fail_input("{}: {}:{}: there is no column {} ({}); the first row has {}, counted from 0", key, path, first.line, column, which,
+                 names.size());
+    }
+    const auto found = std::find(names.begin(), names.end(), column);
+    if (found == names.end()) {
+      fail_input("{}: {}:{}: the first row, the header, has no column '{}' ({} names it); its columns are: {}", key, path, first.line,
+                 column, which, fmt::join(names, ", "));
+    }
+    return static_cast<size_t>(found - names.begin());
+  };
+  positions.text = position(columns.text, "data.text_field");
+  positions.label = position(columns.label, "data.label_field");
+  for (const std::string& column : columns.join) positions.join.push_back(position(column, "data.join_fields"));
+  return positions;
+}
+
+std::vector<TableRow> read_records(const std::string& path, std::string_view text, bool commas, const TableColumns& columns,
+                                   const std::string& key) {
+  RecordReader reader(path, text, commas);
+  std::vector<TableRow> rows;
+  std::optional<Positions> positions;
+  size_t num_columns = 0;
+  while (std::optional<Record> record = reader.next()) {
+    if (!positions) {
+      positions = positions_of(path, *record, columns, key);
+      num_columns = record->cells.size();
+      if (positions->header) continue;
+    }
+    if (record->cells.size() != num_columns) {
+      fail_input("{}: {}:{}: the row has {} columns; {} are expected, as in the first row", key, path, record->line, record->cells.size(),
+                 num_columns);
+    }
+    TableRow row{std::move(record->cells[positions->text]), trimmed(record->cells[positions->label]), record->line};
+    for (size_t column : positions->join) row.text.append("\n").append(record->cells[column]);
+    if (row.label.empty()) fail_input("{}: {}:{}: column {}, the label, is empty", key, path, record->line, positions->label);
+    rows.push_back(std::move(row));
+  }
+  const bool unnamed_header = rows.size() > 1 && !positions->header && !is_whole_number(rows[0].label) &&
+                              std::all_of(rows.begin() + 1, rows.end(), [](const TableRow& row) { return is_whole_number(row.label); });
+  if (unnamed_header) rows.erase(rows.begin());
+  return rows;
+}
+
+// One .jsonl line.
+class ObjectReader {
+ public:
+  ObjectReader(const std::string& path, const TableColumns& columns, const std::string& key) : path_(path), columns_(columns), key_(key) {}
+
+  TableRow read(std::string_view line, int64_t number) const {
+    json object;
+    try {
+      object = json::parse(line.begin(), line.end());
+    } catch (const json::exception& e) {
+      const std::string_view what = e.what();
+      fail_input("{}: {}:{} is not valid JSON: {}; one object a line is expected", key_, path_, number,
+                 what.substr(what.find("] ") + 2, 300));
+    }
+    if (!object.is_object()) fail_input("{}: {}:{} is {}; one object a line is expected", key_, path_, number, object.type_name());
+    TableRow row{text(object, columns_.text, "data.text_field", number), label(object, number), number};
+    for (const std::string& name : columns_.join) row.text.append("\n").append(text(object, name, "data.join_fields", number));
+    return row;
+  }
+
+ private:
+  const json& field(const json& object, const std::string& name, const char* which, int64_t number) const {
+    const auto found = object.find(name);
+    if (found != object.end()) return *found;
+    std::vector<std::string> names;
+    for (const auto& [other, value] : object.items()) names.push_back(other);
+    fail_input("{}: {}:{} has no field '{}' ({} names it); its fields are: {}", key_, path_, number, name, which, fmt::join(names, ", "));
+  }
+
+  std::string text(const json& object, const std::string& name, const char* which, int64_t number) const {
+    const json& value = field(object, name, which, number);
+    if (!value.is_string()) fail_input("{}: {}:{}: field '{}' is {}; a string is expected", key_, path_, number, name, value.type_name());
+    return value.get<std::string>();
+  }
+
+  std::string label(const json& object, int64_t number) const {
+    const json& value = field(object, columns_.label, "data.label_field", number);
+    const std::string name = value.is_string() ? trimmed(value.get_ref<const std::string&>()) : value.dump();
+    if (!value.is_string() && !value.is_number_integer() && !value.is_boolean()) {
+      fail_input("{}: {}:{}: field '{}', the label, is {}; a string, whole number or boolean is expected", key_, path_, number,
+                 columns_.label, value.dump());
+    }
+    if (name.empty()) fail_input("{}: {}:{}: field '{}', the label, is empty", key_, path_, number, columns_.label);
+    return name;
+  }
+
+  const std::string& path_;
+  const TableColumns& columns_;
+  const std::string& key_;
+};
+
+std::vector<TableRow> read_objects(const std::string& path, std::string_view text, const TableColumns& columns, const std::string& key) {
+  const ObjectReader reader(path, columns, key);
+  std::vector<TableRow> rows;
+  int64_t number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) rows.push_back(reader.read(line, number));
+  }
+  return rows;
+}
+
+}  // namespace
+
+bool is_whole_number(const std::string& text) {
+  const std::string_view digits = std::string_view(text).substr(text.starts_with('-') ? 1 : 0);
+  if (digits.empty() || digits.size() > 15 || (digits.size() > 1 && digits[0] == '0') || text == "-0") return false;
+  return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key) {
+  const MappedFile file(path);
+  const TableKind kind = table_kind(path, key);
+  if (kind == TableKind::JsonLines) return read_objects(path, text_of(file), columns, key);
+  return read_records(path, text_of(file), kind == TableKind::Commas, columns, key);
+}
+
+}  // namespace zerostep

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace zerostep {
+
+// Which columns of a .tsv or .csv file, or fields of a .jsonl file, make a sample. A column of digits is a position from 0, any other a
+// name in the header.
+struct TableColumns {
+  std::string text = "text", label = "label";
+  std::vector<std::string> join = {};  // further texts, joined with a newline
+};
+
+struct TableRow {
+  std::string text, label;
+  int64_t line = 0;  // where the row begins, from 1
+};
+
+// The rows of a file in order; blank lines are none. A .tsv file has a row a line and no quotes; a .csv file is read by RFC 4180 (cells in
+// quotes may hold separators, line ends and doubled quotes); a .jsonl file has an object a line, its label a text, whole number or boolean.
+//
+// The first row of a .tsv or .csv file is a header when one of its cells is the name of a wanted column; then every wanted column must be
+// there. Otherwise columns are positions: those given, or 0 for the text and 1 for the label of a file of two columns when neither was
+// named. The first of such rows is still left out as a header when its label is no whole number and that of every other row is.
+//
+// InputError with file, line and column (`key` names the JSON path): what is missing, rows of unequal length, a quote that is not closed,
+// an empty label.
+std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key);
+
+// Whether a text is a whole number as %d writes it.
+bool is_whole_number(const std::string& text);
+
+}  // namespace zerostep

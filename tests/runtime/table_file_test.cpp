@@ -1,0 +1,120 @@
+#include "runtime/data/table_file.h"
+
+#include <nlohmann/json.hpp>
+
+#include "runtime/data/corpus_files.h"
+#include "runtime/data/label_names.h"
+#include "tests/runtime/support/data_test_files.h"
+
+namespace zerostep {
+namespace {
+
+class TableFileTest : public DataTest {
+ protected:
+  std::vector<TableRow> read(const std::string& name, const std::string& content, const TableColumns& columns = {}) const {
+    return read_table(write(name, content), columns, "data.train");
+  }
+  // "label:text@line" of every row.
+  std::vector<std::string> rows(const std::string& name, const std::string& content, const TableColumns& columns = {}) const {
+    std::vector<std::string> out;
+    for (const TableRow& row : read(name, content, columns)) out.push_back(fmt::format("{}:{}@{}", row.label, row.text, row.line));
+    return out;
+  }
+  void refused(const std::string& name, const std::string& content, const TableColumns& columns, std::vector<std::string> parts) const {
+    parts.push_back(path(name));
+    expect_error<InputError>([&] { read(name, content, columns); }, parts);
+  }
+};
+
+using Rows = std::vector<std::string>;
+
+TEST_F(TableFileTest, TabsPartColumnsAndQuotesAreText) {
+  EXPECT_EQ(rows("a.tsv", "one \"long\" string\t0\nit 's, good\t1\r\n\n\"\t0\nlast\t1"),
+            (Rows{"0:one \"long\" string@1", "1:it 's, good@2", "0:\"@4", "1:last@5"}));
+}
+
+TEST_F(TableFileTest, CommasFollowRfc4180) {
+  EXPECT_EQ(rows("a.csv",
+                 "text,label\r\n"
+                 "plain,pos\r\n"
+                 "\"with, comma\",neg\r\n"
+                 "\"two\r\nlines\",pos\r\n"
+                 "\"a \"\"quoted\"\" word\",\"neg\"\r\n"
+                 "\r\n"
+                 "\"\", pos \r\n"
+                 "in\"side,neg"),
+            (Rows{"pos:plain@2", "neg:with, comma@3", "pos:two\r\nlines@4", "neg:a \"quoted\" word@6", "pos:@8", "neg:in\"side@9"}));
+}
+
+TEST_F(TableFileTest, LinesOfJsonAreObjects) {
+  EXPECT_EQ(
+      rows("a.jsonl",
+           "{\"text\": \"one\\n\", \"label\": 1}\n\n{\"label\": \" x \", \"text\": \"\\u00e9\"}\r\n{\"text\": \"\", \"label\": true}"),
+      (Rows{"1:one\n@1", "x:\xC3\xA9@3", "true:@4"}));
+}
+
+TEST_F(TableFileTest, ColumnsByNameAndPosition) {
+  const std::string table = "id\tsentence\tlabel\textra\n7\tgood\t1\tmore\n8\tbad\t0\tless\n";
+  EXPECT_EQ(rows("a.tsv", table, {.text = "sentence"}), (Rows{"1:good@2", "0:bad@3"}));
+  EXPECT_EQ(rows("a.tsv", table, {.text = "sentence", .label = "id"}), (Rows{"7:good@2", "8:bad@3"}));
+  EXPECT_EQ(rows("a.tsv", table, {.text = "sentence", .join = {"extra", "id"}}), (Rows{"1:good\nmore\n7@2", "0:bad\nless\n8@3"}));
+  EXPECT_EQ(rows("a.tsv", table, {.text = "3", .label = "2"}), (Rows{"1:more@2", "0:less@3"})) << "a header of numbered columns";
+  EXPECT_EQ(rows("a.tsv", "a\tb\n1\tx\n2\ty\n", {.text = "1", .label = "0"}), (Rows{"1:x@2", "2:y@3"}));
+  EXPECT_EQ(rows("a.tsv", "x\ta\ny\tb\n", {.text = "0", .label = "1"}), (Rows{"a:x@1", "b:y@2"})) << "labels in words have no such header";
+  EXPECT_EQ(rows("a.tsv", "review\tsentiment\ngood\t1\nbad\t0\n"), (Rows{"1:good@2", "0:bad@3"}));
+  EXPECT_EQ(rows("a.tsv", "only\tone\n"), (Rows{"one:only@1"}));
+  EXPECT_EQ(rows("a.csv", "\xEF\xBB\xBFtext,label\na,b\n"), (Rows{"b:a@2"})) << "a byte order mark";
+  EXPECT_EQ(rows("a.tsv", "label\ttext\n"), Rows{});
+  EXPECT_EQ(rows("a.tsv", ""), Rows{});
+}
+
+TEST_F(TableFileTest, ErrorsNameFileLineAndColumn) {
+  refused("a.tsv", "sentence\tlabel\nx\t1\n", {}, {"data.train", ":1:", "no column 'text'", "data.text_field", "sentence, label"});
+  refused("a.tsv", "a\tb\tc\n", {}, {":1:", "3 columns (a, b, c)", "data.label_field"});
+  refused("a.tsv", "a\tb\n", {.text = "x", .label = "1"}, {":1:", "no column 'x'", "a, b"});
+  refused("a.tsv", "a\tb\n", {.text = "0", .label = "2"}, {":1:", "no column 2", "data.label_field"});
+  refused("a.tsv", "a\t1\nb\t1\t2\n", {}, {":2:", "3 columns", "2 are expected"});
+  refused("a.tsv", "a\t1\n\nb\n", {}, {":3:", "1 columns", "2 are expected"});
+  refused("a.csv", "text,label\nx, \n", {}, {":2:", "column 1", "is empty"});
+  refused("a.csv", "text,label\n\"x,1\ny,2\n", {}, {":2:", "column 0", "never closed"});
+  refused("a.csv", "text,label\n\"x\"y,1\n", {}, {":2:", "column 0", "'y,1'"});
+  refused("a.jsonl", "{\"text\": \"x\", \"label\": 1}\n{\"text\": \"x\"}\n", {}, {":2 ", "no field 'label'", "text"});
+  refused("a.jsonl", "{\"text\": 5, \"label\": 1}\n", {}, {":1:", "'text'", "number"});
+  refused("a.jsonl", "{\"text\": \"x\", \"label\": 1.5}\n", {}, {":1:", "'label'", "1.5"});
+  refused("a.jsonl", "{\"text\": \"x\", \"label\": \" \"}\n", {}, {":1:", "is empty"});
+  refused("a.jsonl", "\n{\"text\"\n", {}, {":2 ", "not valid JSON"});
+  refused("a.jsonl", "[1]\n", {}, {":1 ", "array"});
+  expect_error<InputError>([&] { expand_table_paths({write("a.txt", "x")}, "data.eval"); }, {"data.eval", "a.txt", ".tsv, .csv or .jsonl"});
+  expect_error<InputError>([&] { expand_table_paths({path("*.tsvx")}, "data.eval"); },
+                           {"data.eval", "no file matches", ".tsv, .csv or .jsonl"});
+}
+
+TEST_F(TableFileTest, WholeNumbers) {
+  for (const char* yes : {"0", "7", "-1", "12", "100"}) EXPECT_TRUE(is_whole_number(yes)) << yes;
+  for (const char* no : {"", "-", "01", "-0", "1.0", "+1", "1a", " 1", "1234567890123456"}) EXPECT_FALSE(is_whole_number(no)) << no;
+}
+
+TEST(LabelNames, NumbersStandForThemselvesAndNamesAreSorted) {
+  const auto names = [](const std::vector<std::string>& found, int64_t num_labels) {
+    return LabelNames::of_data(found, num_labels, "data.train").names();
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names({"1", "0", "1"}, 2), (Names{"0", "1"}));
+  EXPECT_EQ(names({"1"}, 3), (Names{"0", "1", "2"}));
+  EXPECT_EQ(names({"3", "1"}, 0), (Names{"0", "1", "2", "3"}));
+  EXPECT_EQ(names({"10", "2", "-1"}, 0), (Names{"-1", "2", "10"}));
+  EXPECT_EQ(names({"1", "2"}, 2), (Names{"1", "2"})) << "numbers that do not fit count from 0";
+  EXPECT_EQ(names({"pos", "neg", "pos"}, 2), (Names{"neg", "pos"}));
+  EXPECT_EQ(names({"b", "1", "a"}, 0), (Names{"1", "a", "b"}));
+  expect_error<InputError>([&] { names({"a", "b", "c"}, 2); }, {"data.train", "3 labels", "a, b, c", "model.num_labels 2"});
+  expect_error<InputError>([&] { names({}, 2); }, {"data.train", "no label"});
+  const LabelNames two({"neg", "pos"});
+  EXPECT_EQ(two.index("pos"), 1);
+  EXPECT_EQ(two.index("other"), -1);
+  EXPECT_EQ(two.name(0), "neg");
+  EXPECT_EQ(two.to_json().dump(), "{\"0\":\"neg\",\"1\":\"pos\"}");
+  EXPECT_THROW(LabelNames({"a", "a"}), InputError);
+}
+
+}  // namespace
+}  // namespace zerostep
