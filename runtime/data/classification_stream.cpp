@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "runtime/data/classification_samples.h"
+#include "runtime/data/content_hash.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/length_buckets.h"
 #include "runtime/data/permutation.h"
@@ -49,6 +50,21 @@ class MappedClassificationStream final : public ClassificationStream {
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return samples_.num_tokens(); }
   bool from_cache() const override { return samples_.from_cache(); }
+  std::string fingerprint() const override {
+    constexpr int64_t kSamples = 4096;
+    ContentHash hash;
+    hash.add(static_cast<uint64_t>(num_samples_))
+        .add(static_cast<uint64_t>(options_.shuffle))
+        .add(static_cast<uint64_t>(samples_.num_tokens()));
+    for (const std::string& name : labels_.names()) hash.add(name);
+    for (int64_t i = 0, count = std::min(kSamples, num_samples_); i < count; ++i) {
+      const int64_t index = num_samples_ * i / count;
+      const std::vector<int32_t> tokens = samples_.text(index).tokens;
+      hash.add(static_cast<uint64_t>(label_of(index)))
+          .add(std::string_view(reinterpret_cast<const char*>(tokens.data()), 4 * tokens.size()));
+    }
+    return hash.hex();
+  }
   const LabelNames& labels() const override { return labels_; }
   int64_t num_truncated() const override { return num_truncated_; }
   int64_t count(int64_t label) const override { return counts_.at(static_cast<size_t>(label)); }

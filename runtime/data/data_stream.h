@@ -63,7 +63,7 @@ class DataStream {
   virtual int64_t num_samples() const = 0;
   virtual int64_t num_tokens() const = 0;  // of the whole corpus, whatever max_samples
   virtual bool from_cache() const = 0;     // nothing had to be tokenized
-  // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them). 32 hexadecimal digits.
+  // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them, or samples). 32 hexadecimal digits.
   virtual std::string fingerprint() const = 0;
   // Sample of the shuffled stream: `position` counts on over epochs (epoch = position / num_samples()). sequence_length + 1 tokens.
   virtual std::vector<int32_t> sample(int64_t position) const = 0;
