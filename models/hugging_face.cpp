@@ -90,6 +90,52 @@ class SavedValues final : public ParameterSource {
   std::map<std::string, Place> places_;
 };
 
+using ReadValues = std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>;
+
+// In the order of the model, as many as fit a file; one at least.
+std::vector<std::vector<const ParameterInfo*>> files_of(const ModelDefinition& model, int64_t file_bytes) {
+  std::vector<std::vector<const ParameterInfo*>> files(1);
+  int64_t bytes = 0;
+  for (const UnitInfo& unit : model.units()) {
+    for (const ParameterInfo& parameter : unit.parameters) {
+      const int64_t more = num_bytes(parameter.num_elements(), DType::F32);
+      if (!files.back().empty() && bytes + more > file_bytes) {
+        files.emplace_back();
+        bytes = 0;
+      }
+      files.back().push_back(&parameter);
+      bytes += more;
+    }
+  }
+  return files;
+}
+
+void write_parameters(const std::string& path, const std::vector<const ParameterInfo*>& parameters, const ReadValues& read) {
+  std::vector<SafetensorsWriter::Tensor> tensors;
+  for (const ParameterInfo* p : parameters) tensors.push_back({p->name, DType::F32, p->shape});
+  SafetensorsWriter writer(path, std::move(tensors));
+  std::vector<float> values(kChunkElements);
+  for (const ParameterInfo* p : parameters) {
+    for (int64_t begin = 0; begin < p->num_elements(); begin += kChunkElements) {
+      const int64_t count = std::min(kChunkElements, p->num_elements() - begin);
+      read(*p, begin, count, values.data());
+      writer.append(values.data(), count);
+    }
+  }
+  writer.finish();
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  const std::string partial = path.string() + ".partial";
+  std::ofstream out(partial, std::ios::trunc);
+  out << text;
+  out.close();
+  if (!out) fail_run("cannot write {}", partial);
+  std::error_code error;
+  fs::rename(partial, path, error);
+  if (error) fail_run("cannot rename {} to {}: {}", partial, path.string(), error.message());
+}
+
 }  // namespace
 
 std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed) { return std::make_unique<InitialValues>(seed); }
@@ -111,37 +157,28 @@ HuggingFaceModel open_hugging_face_model(const std::string& directory) {
   return result;
 }
 
-void write_safetensors_model(const std::string& path, const ModelDefinition& model,
-                             const std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>& read) {
-  std::vector<SafetensorsWriter::Tensor> tensors;
-  for (const UnitInfo& unit : model.units()) {
-    for (const ParameterInfo& parameter : unit.parameters) tensors.push_back({parameter.name, DType::F32, parameter.shape});
-  }
-  SafetensorsWriter writer(path, std::move(tensors));
-  std::vector<float> values(kChunkElements);
-  for (const UnitInfo& unit : model.units()) {
-    for (const ParameterInfo& parameter : unit.parameters) {
-      for (int64_t begin = 0; begin < parameter.num_elements(); begin += kChunkElements) {
-        const int64_t count = std::min(kChunkElements, parameter.num_elements() - begin);
-        read(parameter, begin, count, values.data());
-        writer.append(values.data(), count);
-      }
+void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
+                              const std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>& read, int64_t file_bytes) {
+  const fs::path folder(directory), single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
+  const std::vector<std::vector<const ParameterInfo*>> files = files_of(model, file_bytes);
+  const auto path_of = [&](size_t file) {
+    return files.size() == 1 ? single : folder / fmt::format("model-{:05}-of-{:05}.safetensors", file + 1, files.size());
+  };
+  nlohmann::ordered_json weight_map;
+  int64_t bytes = 0;
+  for (size_t f = 0; f < files.size(); ++f) {
+    write_parameters(path_of(f).string(), files[f], read);
+    for (const ParameterInfo* p : files[f]) {
+      weight_map[p->name] = path_of(f).filename().string();
+      bytes += num_bytes(p->num_elements(), DType::F32);
     }
   }
-  writer.finish();
-}
-
-void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
-                              const std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>& read) {
-  write_safetensors_model((fs::path(directory) / "model.safetensors").string(), model, read);
-  const fs::path config = fs::path(directory) / "config.json", partial = config.string() + ".partial";
-  std::ofstream out(partial, std::ios::trunc);
-  out << model.hugging_face_config();
-  out.close();
-  if (!out) fail_run("cannot write {}", partial.string());
-  std::error_code error;
-  fs::rename(partial, config, error);
-  if (error) fail_run("cannot rename {} to {}: {}", partial.string(), config.string(), error.message());
+  if (files.size() > 1)
+    write_text(index, nlohmann::ordered_json{{"metadata", {{"total_size", bytes}}}, {"weight_map", weight_map}}.dump(2) + "\n");
+  // What a former model of another size left would be read instead.
+  std::error_code ignored;
+  fs::remove(files.size() > 1 ? single : index, ignored);
+  write_text(folder / "config.json", model.hugging_face_config());
 }
 
 }  // namespace zerostep

@@ -26,12 +26,11 @@ struct HuggingFaceModel {
 };
 HuggingFaceModel open_hugging_face_model(const std::string& directory);
 
-// Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Each file appears complete or not at all.
-// The directory exists.
+// Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Above `file_bytes` several files with
+// model.safetensors.index.json, as transformers does. Each file appears complete or not at all. The directory exists.
+inline constexpr int64_t kLargestFileBytes = 5'000'000'000;
 void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
-                              const std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>& read);
-// model.safetensors alone.
-void write_safetensors_model(const std::string& path, const ModelDefinition& model,
-                             const std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>& read);
+                              const std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>& read,
+                              int64_t file_bytes = kLargestFileBytes);
 
 }  // namespace zerostep

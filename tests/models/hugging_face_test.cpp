@@ -28,6 +28,45 @@ void write_model(const std::string& directory, const Gpt2Options& options) {
                            [&](const ParameterInfo& p, int64_t begin, int64_t count, float* out) { values->read(p, begin, count, out); });
 }
 
+TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
+  const std::string directory = testing::TempDir() + "zerostep_several_files";
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directories(directory);
+  const auto values = make_initial_values(3);
+  Gpt2Options options;
+  options.n_layer = 2, options.n_embd = 8, options.n_head = 2, options.n_positions = 6, options.vocab_size = 11;
+  const auto model = make_gpt2(options);
+  const auto write = [&](int64_t file_bytes) {
+    write_hugging_face_model(
+        directory, *model, [&](const ParameterInfo& p, int64_t begin, int64_t count, float* out) { values->read(p, begin, count, out); },
+        file_bytes);
+  };
+  const auto expect_readable = [&] {
+    const HuggingFaceModel read = open_hugging_face_model(directory);
+    for (const UnitInfo& unit : model->units())
+      for (const ParameterInfo& p : unit.parameters) {
+        std::vector<float> found(static_cast<size_t>(p.num_elements())), expected(found.size());
+        read.values->read(p, 0, p.num_elements(), found.data());
+        values->read(p, 0, p.num_elements(), expected.data());
+        EXPECT_EQ(found, expected) << p.name;
+      }
+  };
+  write(1500);
+  EXPECT_FALSE(std::filesystem::exists(directory + "/model.safetensors"));
+  const auto index = nlohmann::json::parse(std::ifstream(directory + "/model.safetensors.index.json"));
+  EXPECT_EQ(index["metadata"]["total_size"], 4 * model->num_elements());
+  EXPECT_EQ(index["weight_map"]["transformer.wte.weight"].get<std::string>().substr(0, 12), "model-00001-");
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    if (entry.path().extension() == ".safetensors") {
+      EXPECT_LT(entry.file_size(), 1500u + 2000u) << entry.path();  // with its header
+    }
+  expect_readable();
+  write(kLargestFileBytes);
+  EXPECT_FALSE(std::filesystem::exists(directory + "/model.safetensors.index.json"));
+  expect_readable();
+  std::filesystem::remove_all(directory);
+}
+
 std::string refusal(const std::string& directory) {
   try {
     open_hugging_face_model(directory);
