@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -38,11 +39,25 @@ const char* file_type(DType type) {
 
 // Bytes an element; 0 for a type that is not known.
 size_t size_of_file_type(const std::string& type) {
-  static const std::map<std::string, size_t> sizes = {{"F64", 8},  {"I64", 8},     {"U64", 8},     {"F32", 4}, {"I32", 4},
-                                                      {"U32", 4},  {"F16", 2},     {"BF16", 2},    {"I16", 2}, {"U16", 2},
-                                                      {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I8", 1},  {"U8", 1}};
+  static const std::map<std::string, size_t> sizes = {{"F64", 8}, {"I64", 8},  {"U64", 8},     {"C64", 8},     {"F32", 4},    {"I32", 4},
+                                                      {"U32", 4}, {"F16", 2},  {"BF16", 2},    {"I16", 2},     {"U16", 2},    {"I8", 1},
+                                                      {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}};
   const auto found = sizes.find(type);
   return found == sizes.end() ? 0 : found->second;
+}
+
+// A JSON object whose objects name nothing twice; anything else as it is read, or discarded.
+nlohmann::json parse_header(const char* text, size_t size, const std::string& path) {
+  std::vector<std::set<std::string>> names;  // of the objects that are open
+  const auto callback = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    using Event = nlohmann::json::parse_event_t;
+    if (event == Event::object_start) names.emplace_back();
+    if (event == Event::object_end) names.pop_back();
+    if (event == Event::key && !names.back().insert(parsed.get<std::string>()).second)
+      fail_input("{}: bad header: {} stands twice", path, parsed.get<std::string>());
+    return true;
+  };
+  return nlohmann::json::parse(text, text + size, callback, /*allow_exceptions=*/false);
 }
 
 int64_t product(const std::vector<int64_t>& shape) {
@@ -61,6 +76,62 @@ void convert(const std::byte* from, int64_t count, float* out) {
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) { return nlohmann::json(shape).dump(); }
+
+bool is_counts(const nlohmann::json& j) {
+  return j.is_array() && std::all_of(j.begin(), j.end(), [](const nlohmann::json& v) { return v.is_number_unsigned(); });
+}
+
+// An entry of the header; its offsets are those in the data, which holds `available` bytes.
+SafetensorsFile::Tensor tensor_of(const std::string& path, const std::string& name, const nlohmann::json& entry, size_t available) {
+  if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() || !entry.contains("shape") ||
+      !is_counts(entry["shape"]) || !entry.contains("data_offsets") || !is_counts(entry["data_offsets"]) ||
+      entry["data_offsets"].size() != 2) {
+    fail_input("{}: bad header: {} lacks dtype, shape or data_offsets, or they are malformed", path, name);
+  }
+  SafetensorsFile::Tensor tensor;
+  tensor.type = entry["dtype"];
+  const size_t size = size_of_file_type(tensor.type);
+  if (size == 0) fail_input("{}: bad header: {} has type {}, which is not known", path, name, tensor.type);
+  const uint64_t begin = entry["data_offsets"][0], end = entry["data_offsets"][1];
+  if (begin > end) fail_input("{}: bad header: {} ends at byte {} before it begins at {}", path, name, end, begin);
+  if (end > available) fail_input("{}: truncated: {} ends at byte {} of the data, the file holds {}", path, name, end, available);
+  tensor.begin = begin;
+  tensor.end = end;
+  // Shape times size is compared without overflow: what is too large for the bytes is wrong whatever it is.
+  constexpr uint64_t kMost = uint64_t{1} << 59;
+  uint64_t elements = 1;
+  bool fits = true;
+  for (const auto& value : entry["shape"]) {
+    const uint64_t d = value;
+    fits = fits && d <= kMost && (d == 0 || elements <= kMost / d);
+    elements = fits ? elements * d : elements;
+    tensor.shape.push_back(fits ? static_cast<int64_t>(d) : 0);
+  }
+  if (!fits || elements * size != end - begin) {
+    fail_input("{}: bad header: {} of type {} and shape {} does not fill its {} bytes", path, name, tensor.type, entry["shape"].dump(),
+               end - begin);
+  }
+  return tensor;
+}
+
+// The tensors lie end to end and leave nothing over: a byte that is nobody's, or two tensors', means that the header is not the data's.
+void check_cover(const std::string& path, const std::map<std::string, SafetensorsFile::Tensor>& tensors, size_t available) {
+  std::vector<std::pair<std::pair<size_t, size_t>, const std::string*>> places;
+  for (const auto& [name, tensor] : tensors) places.push_back({{tensor.begin, tensor.end}, &name});
+  std::sort(places.begin(), places.end());
+  size_t covered = 0;
+  const std::string* before = nullptr;
+  for (const auto& [place, name] : places) {
+    if (place.first < covered) fail_input("{}: bad header: {} begins at byte {} inside {}", path, *name, place.first, *before);
+    if (place.first > covered)
+      fail_input("{}: bad header: bytes {} to {} before {} belong to no tensor", path, covered, place.first, *name);
+    covered = place.second;
+    before = name;
+  }
+  if (covered != available) {
+    fail_input("{}: bad header: its tensors end at byte {} of the data, the file holds {}", path, covered, available);
+  }
+}
 
 }  // namespace
 
@@ -159,6 +230,7 @@ void SafetensorsWriter::finish() {
 }
 
 int64_t SafetensorsFile::Tensor::num_elements() const { return product(shape); }
+bool SafetensorsFile::Tensor::is_floating() const { return type == "F32" || type == "BF16" || type == "F16" || type == "F64"; }
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), file_(path) {
   const auto bytes = file_.bytes();
@@ -172,46 +244,23 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), file_(p
   }
   const size_t data = 8 + header_size;
   const auto* text = reinterpret_cast<const char*>(bytes.data()) + 8;
-  nlohmann::json header = nlohmann::json::parse(text, text + header_size, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json header = parse_header(text, header_size, path);
   if (!header.is_object()) fail_input("{}: not a safetensors file, or damaged: its header is not a JSON object", path);
   for (const auto& [name, entry] : header.items()) {
-    if (name == "__metadata__") {
-      if (!entry.is_object()) fail_input("{}: bad header: __metadata__ is not an object", path);
-      for (const auto& [key, value] : entry.items()) metadata_[key] = value.is_string() ? value.get<std::string>() : value.dump();
+    if (name != "__metadata__") {
+      tensors_.emplace(name, tensor_of(path, name, entry, bytes.size() - data));
       continue;
     }
-    const auto is_counts = [](const nlohmann::json& j) {
-      return j.is_array() && std::all_of(j.begin(), j.end(), [](const nlohmann::json& v) { return v.is_number_unsigned(); });
-    };
-    if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string() || !entry.contains("shape") ||
-        !is_counts(entry["shape"]) || !entry.contains("data_offsets") || !is_counts(entry["data_offsets"]) ||
-        entry["data_offsets"].size() != 2) {
-      fail_input("{}: bad header: {} lacks dtype, shape or data_offsets, or they are malformed", path, name);
+    if (!entry.is_object()) fail_input("{}: bad header: __metadata__ is not an object", path);
+    for (const auto& [key, value] : entry.items()) {
+      if (!value.is_string()) fail_input("{}: bad header: __metadata__.{} is {}; expected text", path, key, value.dump());
+      metadata_[key] = value.get<std::string>();
     }
-    Tensor tensor;
-    tensor.type = entry["dtype"];
-    const uint64_t begin = entry["data_offsets"][0], end = entry["data_offsets"][1];
-    if (begin > end) fail_input("{}: bad header: {} ends at byte {} before it begins at {}", path, name, end, begin);
-    if (end > bytes.size() - data) {
-      fail_input("{}: truncated: {} ends at byte {} of the data, the file holds {}", path, name, end, bytes.size() - data);
-    }
-    tensor.begin = data + begin;
-    tensor.end = data + end;
-    // Shape times size is compared without overflow: what is too large for the bytes is wrong whatever it is.
-    uint64_t elements = 1;
-    bool fits = true;
-    for (const auto& value : entry["shape"]) {
-      const uint64_t d = value;
-      fits = fits && (d == 0 || elements <= (uint64_t{1} << 62) / d);
-      elements = fits ? elements * d : elements;
-      tensor.shape.push_back(fits ? static_cast<int64_t>(d) : 0);
-    }
-    const size_t size = size_of_file_type(tensor.type);
-    if (!fits || (size != 0 && (elements > (uint64_t{1} << 59) || elements * size != end - begin))) {
-      fail_input("{}: bad header: {} of type {} and shape {} does not fill its {} bytes", path, name, tensor.type, entry["shape"].dump(),
-                 end - begin);
-    }
-    tensors_.emplace(name, std::move(tensor));
+  }
+  check_cover(path, tensors_, bytes.size() - data);
+  for (auto& [name, tensor] : tensors_) {
+    tensor.begin += data;
+    tensor.end += data;
   }
 }
 
@@ -226,6 +275,7 @@ void SafetensorsFile::read(const std::string& name, int64_t begin, int64_t count
   if (begin < 0 || count < 0 || begin > t.num_elements() - count) {
     fail_protocol("[safetensors] {}: {} has shape {}, asked for elements [{}, {})", path_, name, shape_text(t.shape), begin, begin + count);
   }
+  if (count == 0 && t.is_floating()) return;
   const std::byte* from = file_.bytes().data() + t.begin + static_cast<size_t>(begin) * size_of_file_type(t.type);
   if (t.type == "F32") {
     std::memcpy(out, from, static_cast<size_t>(count) * 4);

@@ -44,7 +44,8 @@ class SafetensorsWriter {
   std::vector<std::byte> buffer_;
 };
 
-// A mapped file. InputError, naming path and fault, when it is truncated or malformed.
+// A mapped file. InputError, naming path and fault, when it is truncated or malformed: names that stand twice, types that are not known,
+// tensors that overlap, leave bytes over or do not fill their own.
 class SafetensorsFile {
  public:
   struct Tensor {
@@ -52,6 +53,7 @@ class SafetensorsFile {
     std::vector<int64_t> shape;
     size_t begin = 0, end = 0;  // bytes in the file
     int64_t num_elements() const;
+    bool is_floating() const;  // one that read() converts
   };
   explicit SafetensorsFile(const std::string& path);
 

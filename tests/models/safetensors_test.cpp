@@ -127,5 +127,26 @@ TEST_F(Safetensors, MalformedHeadersAreRefused) {
   EXPECT_NE(refusal(std::string(8, '\xff')).find("header claims"), std::string::npos);
 }
 
+TEST_F(Safetensors, WhatIsNobodysOrTwoTensorsIsRefused) {
+  const auto header = [&](const std::string& h, size_t bytes = 16) { return refusal(with_size(h, std::string(bytes, '\0'))); };
+  const auto says = [](const std::string& text, const std::string& part) { EXPECT_NE(text.find(part), std::string::npos) << text; };
+  const std::string two = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":)";
+  EXPECT_EQ(header(two + "[8,16]}}"), "");  // the form that is right
+  says(header(two + "[4,12]}}", 12), "b begins at byte 4 inside a");
+  says(header(two + "[0,8]}}", 8), "inside");
+  says(header(two + "[12,20]}}", 20), "bytes 8 to 12 before b belong to no tensor");
+  says(header(two + "[8,16]}}", 17), "end at byte 16 of the data, the file holds 17");
+  says(header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})"), "bytes 0 to 8 before a");
+  says(header(two + R"([8,16]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})"), "a stands twice");
+  says(header(R"({"a":{"dtype":"F32","dtype":"F16","shape":[4],"data_offsets":[0,16]}})"), "dtype stands twice");
+  says(header(R"({"a":{"dtype":"F99","shape":[4],"data_offsets":[0,16]}})"), "a has type F99, which is not known");
+  says(header(R"({"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}})", 0), "does not fill");
+  says(header(R"({"__metadata__":{"format":1}})", 0), "__metadata__.format is 1; expected text");
+  says(header("{}", 3), "end at byte 0 of the data, the file holds 3");
+  EXPECT_EQ(header("{}", 0), "");
+  EXPECT_EQ(header(R"({"none":{"dtype":"F16","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"I8","shape":[16],"data_offsets":[0,16]}})"),
+            "");
+}
+
 }  // namespace
 }  // namespace zerostep
