@@ -18,13 +18,15 @@ class ParameterSource {
 std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed);
 
 // A model in a Hugging Face directory: config.json beside model.safetensors (or several files with model.safetensors.index.json), whose
-// tensors may lack the prefix of the model without its head ("transformer.", "model."). InputError when it is missing, damaged, incomplete,
-// of other shapes than config.json says or of another family.
+// tensors may lack the prefix of the model without its head ("transformer.", "model.", "bert."). InputError when it is missing, damaged,
+// incomplete, of other shapes than config.json says or of another family.
 struct HuggingFaceModel {
   std::unique_ptr<ModelDefinition> model;
   std::unique_ptr<ParameterSource> values;
+  std::vector<std::string> untrained;  // parameters of a classifier's head that the files lack: their values are the fresh head's
 };
-HuggingFaceModel open_hugging_face_model(const std::string& directory);
+// fresh_head: where a classifier's head comes from as far as the files lack it, as those of a bare encoder do; nullptr: they may not.
+HuggingFaceModel open_hugging_face_model(const std::string& directory, std::unique_ptr<ParameterSource> fresh_head = nullptr);
 
 // Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Above `file_bytes` several files with
 // model.safetensors.index.json, as transformers does. Each file appears complete or not at all. The directory exists.

@@ -1,5 +1,8 @@
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
+#include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/llama/llama.h"
 
@@ -66,6 +69,36 @@ std::string llama_hugging_face_config(const LlamaOptions& o) {
   } else {
     config["attention_bias"] = o.attention_bias;
     config["mlp_bias"] = false;
+  }
+  config["torch_dtype"] = "float32";
+  return config.dump(2) + "\n";
+}
+
+std::string bert_hugging_face_config(const BertOptions& o) {
+  nlohmann::ordered_json config;
+  config["architectures"] = {"BertForSequenceClassification"};
+  config["model_type"] = "bert";
+  config["vocab_size"] = o.vocab_size;
+  config["hidden_size"] = o.hidden_size;
+  config["num_hidden_layers"] = o.num_hidden_layers;
+  config["num_attention_heads"] = o.num_attention_heads;
+  config["intermediate_size"] = o.intermediate_size;
+  config["max_position_embeddings"] = o.max_position_embeddings;
+  config["type_vocab_size"] = o.type_vocab_size;
+  config["hidden_act"] = "gelu";
+  config["layer_norm_eps"] = o.layer_norm_eps;
+  config["initializer_range"] = o.initializer_range;
+  config["hidden_dropout_prob"] = o.hidden_dropout_prob;
+  config["attention_probs_dropout_prob"] = o.attention_probs_dropout_prob;
+  config["classifier_dropout"] = nullptr;
+  if (o.classifier_dropout >= 0) config["classifier_dropout"] = o.classifier_dropout;
+  // transformers' BERT classifies by its pooler alone and does not read this key.
+  if (o.pooling == BertOptions::Pooling::Mean) config["classifier_pooling"] = "mean";
+  // transformers counts the classes by these.
+  for (int64_t i = 0; i < o.num_labels; ++i) {
+    const std::string name = fmt::format("LABEL_{}", i);
+    config["id2label"][std::to_string(i)] = name;
+    config["label2id"][name] = i;
   }
   config["torch_dtype"] = "float32";
   return config.dump(2) + "\n";

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/llama/llama.h"
 
@@ -153,6 +154,35 @@ LlamaOptions read_llama(const Reader& c, LlamaOptions::Kind kind) {
   return o;
 }
 
+BertOptions read_bert(const Reader& c) {
+  c.one_of("hidden_act", "gelu", {"gelu"});
+  c.one_of("position_embedding_type", "absolute", {"absolute"});
+  c.refuse("is_decoder", false, "BERT");
+  c.refuse("add_cross_attention", false, "BERT");
+  c.one_of("problem_type", "single_label_classification", {"single_label_classification"});
+  c.one_of("classifier_pooling", "cls", {"cls", "mean"});
+  BertOptions o;
+  if (c.value<std::string>("classifier_pooling", "cls") == "mean") o.pooling = BertOptions::Pooling::Mean;
+  c.read("hidden_size", o.hidden_size);
+  c.read("intermediate_size", o.intermediate_size);
+  c.read("num_hidden_layers", o.num_hidden_layers);
+  c.read("num_attention_heads", o.num_attention_heads);
+  c.read("max_position_embeddings", o.max_position_embeddings);
+  c.read("type_vocab_size", o.type_vocab_size);
+  c.read("vocab_size", o.vocab_size);
+  c.read("layer_norm_eps", o.layer_norm_eps);
+  c.read("initializer_range", o.initializer_range);
+  c.read("hidden_dropout_prob", o.hidden_dropout_prob);
+  c.read("attention_probs_dropout_prob", o.attention_probs_dropout_prob);
+  c.read("classifier_dropout", o.classifier_dropout);
+  if (c.has("id2label")) {
+    if (!c.at("id2label").is_object()) fail_input("{}: id2label is {}; expected the names of classes", c.where(), c.at("id2label").dump());
+    o.num_labels = static_cast<int64_t>(c.at("id2label").size());
+  }
+  c.read("num_labels", o.num_labels);
+  return o;
+}
+
 }  // namespace
 
 nlohmann::json read_json_object(const std::string& path) {
@@ -169,25 +199,50 @@ ModelOptions parse_model_options(const json& config, const std::string& where) {
   if (type == "gpt2") return read_gpt2(reader);
   if (type == "llama") return read_llama(reader, LlamaOptions::Kind::Llama);
   if (type == "qwen2") return read_llama(reader, LlamaOptions::Kind::Qwen2);
-  fail_input("{}: model_type is \"{}\"; expected \"gpt2\", \"llama\" or \"qwen2\"", where, type);
+  if (type == "bert") return read_bert(reader);
+  fail_input("{}: model_type is \"{}\"; expected \"gpt2\", \"llama\", \"qwen2\" or \"bert\"", where, type);
 }
 
 ModelOptions read_model_options(const std::string& path) { return parse_model_options(read_json_object(path), path); }
 
 std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options) {
   if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return make_gpt2(*gpt2);
+  if (const auto* bert = std::get_if<BertOptions>(&options)) return make_bert(*bert);
   return make_llama(std::get<LlamaOptions>(options));
 }
 
 ModelSizes sizes_of(const ModelOptions& options) {
-  if (const auto* o = std::get_if<Gpt2Options>(&options)) return {"gpt2", o->n_layer, o->n_embd, o->n_head, o->n_positions, o->vocab_size};
-  const auto& o = std::get<LlamaOptions>(options);
-  return {o.kind == LlamaOptions::Kind::Qwen2 ? "qwen2" : "llama",
-          o.num_hidden_layers,
-          o.hidden_size,
-          o.num_attention_heads,
-          o.max_position_embeddings,
-          o.vocab_size};
+  ModelSizes s{};
+  if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) {
+    s.family = "gpt2";
+    s.layers = gpt2->n_layer, s.width = gpt2->n_embd, s.heads = gpt2->n_head, s.positions = gpt2->n_positions;
+    s.vocabulary = gpt2->vocab_size;
+    s.layers_name = "n_layer", s.width_name = "n_embd", s.heads_name = "n_head", s.positions_name = "n_positions";
+    s.smallest = std::min({gpt2->n_embd, gpt2->inner_width(), gpt2->n_positions});
+    return s;
+  }
+  s.layers_name = "num_hidden_layers", s.width_name = "hidden_size", s.heads_name = "num_attention_heads";
+  s.positions_name = "max_position_embeddings";
+  if (const auto* bert = std::get_if<BertOptions>(&options)) {
+    s.family = "bert";
+    s.layers = bert->num_hidden_layers, s.width = bert->hidden_size, s.heads = bert->num_attention_heads;
+    s.positions = bert->max_position_embeddings, s.vocabulary = bert->vocab_size;
+    s.smallest =
+        std::min({bert->hidden_size, bert->intermediate_size, bert->max_position_embeddings, bert->type_vocab_size, bert->num_labels});
+    return s;
+  }
+  const auto& llama = std::get<LlamaOptions>(options);
+  s.family = llama.kind == LlamaOptions::Kind::Qwen2 ? "qwen2" : "llama";
+  s.layers = llama.num_hidden_layers, s.width = llama.hidden_size, s.heads = llama.num_attention_heads;
+  s.positions = llama.max_position_embeddings, s.vocabulary = llama.vocab_size;
+  s.smallest = std::min({llama.hidden_size, llama.intermediate_size, llama.key_value_heads() * llama.head_width()});
+  return s;
+}
+
+std::string hugging_face_config(const ModelOptions& options) {
+  if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return gpt2_hugging_face_config(*gpt2);
+  if (const auto* bert = std::get_if<BertOptions>(&options)) return bert_hugging_face_config(*bert);
+  return llama_hugging_face_config(std::get<LlamaOptions>(options));
 }
 
 void set_vocabulary(ModelOptions& options, int64_t vocabulary) {

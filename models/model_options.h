@@ -4,6 +4,7 @@
 #include <string>
 #include <variant>
 
+#include "models/bert/options.h"
 #include "models/gpt2/options.h"
 #include "models/llama/options.h"
 
@@ -12,7 +13,7 @@ namespace zerostep {
 class ModelDefinition;
 
 // The architectures that there are, each with its sizes: what a config.json says.
-using ModelOptions = std::variant<Gpt2Options, LlamaOptions>;
+using ModelOptions = std::variant<Gpt2Options, LlamaOptions, BertOptions>;
 
 std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options);
 
@@ -25,10 +26,15 @@ ModelOptions read_model_options(const std::string& path);
 // An object in a JSON file. InputError naming the path.
 nlohmann::json read_json_object(const std::string& path);
 
-// Sizes that every architecture has, whatever it calls them.
+// The config.json with which transformers loads the model.
+std::string hugging_face_config(const ModelOptions& options);
+
+// Sizes that every architecture has, and what its config.json calls them.
 struct ModelSizes {
   const char* family;
   int64_t layers, width, heads, positions, vocabulary;
+  const char *layers_name, *width_name, *heads_name, *positions_name;
+  int64_t smallest;  // the shortest side of its matrices, vocabulary aside
 };
 ModelSizes sizes_of(const ModelOptions& options);
 void set_vocabulary(ModelOptions& options, int64_t vocabulary);

@@ -36,8 +36,15 @@ void for_each_chunk(const at::Tensor& logits, const at::Tensor& labels, const Bo
   }
 }
 
-const at::Tensor& checked(const Batch& batch, const TensorList& outputs) {
+const at::Tensor& checked(Labelled labelled, const Batch& batch, const TensorList& outputs) {
   const at::Tensor& logits = outputs.at(0);
+  if (labelled == Labelled::Samples) {
+    if (logits.dim() != 2 || batch.labels.dim() != 2 || batch.labels.size(1) != 1 || logits.size(0) != batch.labels.size(0)) {
+      fail_protocol("[objective] expected logits [{}, classes] and a label for each sample, found {} dimensions of {} elements",
+                    batch.labels.size(0), logits.dim(), logits.numel());
+    }
+    return logits;
+  }
   if (logits.dim() != 3 || logits.size(0) != batch.labels.size(0) || logits.size(1) != batch.labels.size(1)) {
     fail_protocol("[objective] expected logits [{}, {}, vocabulary], found {} dimensions of {} elements", batch.labels.size(0),
                   batch.labels.size(1), logits.dim(), logits.numel());
@@ -81,17 +88,18 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
 
 class CrossEntropy final : public Objective {
  public:
+  explicit CrossEntropy(Labelled labelled) : labelled_(labelled) {}
   at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
-    const at::Tensor& logits = checked(batch, outputs);
+    const at::Tensor& logits = checked(labelled_, batch, outputs);
     if (!at::GradMode::is_enabled() || !logits.requires_grad()) return negative_log_likelihood(logits, batch.labels).to(at::kFloat);
     return CrossEntropyFunction::apply(logits, batch.labels);
   }
   double value(const Batch& batch, const TensorList& outputs) const override {
-    return negative_log_likelihood(checked(batch, outputs), batch.labels).item<double>();
+    return negative_log_likelihood(checked(labelled_, batch, outputs), batch.labels).item<double>();
   }
   const char* name() const override { return "cross_entropy"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const override {
-    const int64_t tokens = batch * sequence, rows = std::min(tokens, rows_per_chunk(vocabulary));
+    const int64_t tokens = labelled_ == Labelled::Samples ? batch : batch * sequence, rows = std::min(tokens, rows_per_chunk(vocabulary));
     const int64_t chunk = 4 * rows * vocabulary, logits = num_bytes(tokens * vocabulary, compute_type);
     // Beside a chunk's probabilities: flags, targets, weights.
     const int64_t vectors = rows * (8 + 1 + 1 + 4 + 4);
@@ -104,31 +112,39 @@ class CrossEntropy final : public Objective {
     cost.forward_flops = 5.0 * static_cast<double>(tokens) * static_cast<double>(vocabulary);
     return cost;
   }
+
+ private:
+  Labelled labelled_;
 };
 
 class Accuracy final : public Objective {
  public:
+  explicit Accuracy(Labelled labelled) : labelled_(labelled) {}
   at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
     return at::full({}, value(batch, outputs), at::TensorOptions().dtype(at::kFloat));
   }
   double value(const Batch& batch, const TensorList& outputs) const override {
     const at::NoGradGuard no_grad;
-    return -static_cast<double>(checked(batch, outputs).argmax(-1).eq_(batch.labels).sum().item<int64_t>());
+    return -static_cast<double>(
+        checked(labelled_, batch, outputs).argmax(-1).view_as(batch.labels).eq_(batch.labels).sum().item<int64_t>());
   }
   const char* name() const override { return "accuracy"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t, DType) const override {
     ActivationCost cost;
     cost.output_bytes = 4;
-    cost.inference_transient_bytes = batch * sequence * 8;  // predictions
+    cost.inference_transient_bytes = batch * (labelled_ == Labelled::Samples ? 1 : sequence) * 8;  // predictions
     cost.forward_transient_bytes = cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes =
         cost.inference_transient_bytes;
     return cost;
   }
+
+ private:
+  Labelled labelled_;
 };
 
 }  // namespace
 
-std::unique_ptr<Objective> make_cross_entropy() { return std::make_unique<CrossEntropy>(); }
-std::unique_ptr<Objective> make_accuracy() { return std::make_unique<Accuracy>(); }
+std::unique_ptr<Objective> make_cross_entropy(Labelled labelled) { return std::make_unique<CrossEntropy>(labelled); }
+std::unique_ptr<Objective> make_accuracy(Labelled labelled) { return std::make_unique<Accuracy>(labelled); }
 
 }  // namespace zerostep

@@ -18,9 +18,13 @@ class Objective {
   virtual ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const = 0;
 };
 
-// Token cross-entropy in fp32, labels -100 ignored.
-std::unique_ptr<Objective> make_cross_entropy();
-// Minus the number of tokens whose likeliest prediction is the label: a step function, which only forward-only training can follow.
-std::unique_ptr<Objective> make_accuracy();
+// What has a label: each token (logits [B, T, vocabulary], labels [B, T]), or each sample (logits [B, classes], labels [B, 1]; an
+// activation cost is that of `vocabulary` classes, whatever the sequence).
+enum class Labelled : uint8_t { Tokens, Samples };
+
+// Cross-entropy in fp32, labels -100 ignored.
+std::unique_ptr<Objective> make_cross_entropy(Labelled labelled = Labelled::Tokens);
+// Minus the number of labels that are the likeliest prediction: a step function, which only forward-only training can follow.
+std::unique_ptr<Objective> make_accuracy(Labelled labelled = Labelled::Tokens);
 
 }  // namespace zerostep

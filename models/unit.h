@@ -16,10 +16,11 @@ struct BranchPerturbation;
 // One micro-batch of one rank. B samples of T tokens.
 struct Batch {
   at::Tensor tokens;                // [B, T] int64
-  at::Tensor labels;                // [B, T] int64, already shifted by one; -100 is ignored
+  at::Tensor labels;                // [B, T] int64, already shifted by one; classes of samples: [B, 1]; -100 is ignored
   at::Tensor mask;                  // [B, T] bool, true = attend; undefined when all are
   at::Tensor positions;             // [B, T] int64; undefined: 0..T-1
   at::Tensor document_ids;          // [B, T] int64; undefined: one document a sample
+  at::Tensor token_types;           // [B, T] int64, which of a pair of texts (BERT); undefined: all 0
   std::vector<int64_t> sample_ids;  // B: index of each sample in the stream of global batches (keys dropout)
   int64_t valid_tokens = 0;         // labels that are not ignored, here
   int64_t global_valid_tokens = 0;  // ... in the whole global batch (all ranks and micro-batches)
@@ -99,10 +100,12 @@ struct UnitInfo {
 class Unit {
  public:
   virtual ~Unit() = default;
-  // First unit: inputs = {} (it reads context.batch). Others: {hidden [B, T, width]}. Last unit: {logits [B, T, vocabulary]}.
+  // First unit: inputs = {} (it reads context.batch). Others: {hidden [B, T, width]}. Last unit: {logits [B, T, vocabulary]}, or of a
+  // classifier {logits [B, classes]}.
   virtual TensorList forward(const TensorList& inputs, const ForwardContext& context) = 0;
   // The same for the branches of a perturbation (models/branches.h) as one batch, without a graph or dropout. First unit: inputs = {}.
-  // Others: {hidden [branches * B, T, width]}, branch-major. Last unit: {logits [branches * B, T, vocabulary]}.
+  // Others: {hidden [branches * B, T, width]}, branch-major. Last unit: {logits [branches * B, T, vocabulary]}, or {[branches * B,
+  // classes]}.
   virtual TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& perturbation) = 0;
 };
 
@@ -125,6 +128,8 @@ class ModelDefinition {
   virtual std::vector<std::string> embeddings_and_head() const = 0;
   virtual int64_t vocabulary_size() const = 0;
   virtual int64_t max_sequence_length() const = 0;
+  // Of a classifier; 0: the model predicts tokens.
+  virtual int64_t num_classes() const { return 0; }
 
  protected:
   std::vector<UnitInfo> units_;

@@ -10,8 +10,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/native_layer_norm.h>
-#include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
@@ -28,25 +26,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-struct Normalised {
-  at::Tensor rows, mean, rstd;  // [n, width], [n, 1], [n, 1]
-};
-Normalised normalise(const at::Tensor& x, const Norm& norm) {
-  auto [y, mean, rstd] = at::native_layer_norm(rows_of(x), {x.size(-1)}, norm.gain, norm.offset, norm.epsilon);
-  return {y, mean, rstd};
-}
-
-// The gradient of x, undefined unless wanted; those of gain and offset go where they belong.
-at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, const Normalised& normalised, const Norm& norm,
-                              ParameterGradient& gain, ParameterGradient& offset) {
-  auto [x_gradient, gain_gradient, offset_gradient] =
-      at::native_layer_norm_backward(gradient, rows_of(x), {x.size(-1)}, normalised.mean, normalised.rstd, norm.gain, norm.offset,
-                                     {x.requires_grad(), gain.wanted(), offset.wanted()});
-  gain.value(gain_gradient);
-  offset.value(offset_gradient);
-  return x.requires_grad() ? x_gradient.view(x.sizes()) : at::Tensor();
-}
 
 at::Tensor affine(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
   at::Tensor y = bias.to(weight.scalar_type()).expand({rows.size(0), bias.size(0)}).clone(at::MemoryFormat::Contiguous);
@@ -141,7 +120,7 @@ struct AttentionInput : Function<AttentionInput> {
       g = i == 0 ? at::mm(part, columns) : g.addmm_(part, columns);
     }
     normalised.rows.reset();
-    const at::Tensor x_gradient = normalise_backward(g, x, normalised, norm, gain, offset);
+    const at::Tensor x_gradient = normalise_backward(g, x, normalised, norm, gain, offset, x.requires_grad());
     return {x_gradient, gain.for_autograd(), offset.for_autograd(), weight.for_autograd(), bias.for_autograd(), {}, {}};
   }
 };
@@ -197,7 +176,7 @@ struct Mlp : Function<Mlp> {
     up_bias.row_sum(g_inner);
     const at::Tensor g_rows = at::mm_out(normalised.rows, g_inner, w_up.t());
     g_inner.reset();
-    at::Tensor x_gradient = normalise_backward(g_rows, x, normalised, norm, gain, offset);
+    at::Tensor x_gradient = normalise_backward(g_rows, x, normalised, norm, gain, offset, x.requires_grad());
     if (x_gradient.defined()) x_gradient.add_(gradients[0]);
     return {x_gradient,
             gain.for_autograd(),
@@ -227,7 +206,7 @@ struct Logits : Function<Logits> {
     Normalised normalised = normalise(x, norm);
     weight.product(g.t(), normalised.rows);
     const at::Tensor g_rows = at::mm_out(normalised.rows, g, w);
-    const at::Tensor x_gradient = normalise_backward(g_rows, x, normalised, norm, gain, offset);
+    const at::Tensor x_gradient = normalise_backward(g_rows, x, normalised, norm, gain, offset, x.requires_grad());
     return {x_gradient, gain.for_autograd(), offset.for_autograd(), weight.for_autograd(), {}};
   }
 };

@@ -4,16 +4,12 @@
 #include <array>
 
 #include "models/dropout.h"
+#include "models/layer_norm.h"
 
 // The pieces of GPT-2 as differentiable functions: few autograd nodes a block, little saved between forward and backward (LayerNorm
 // outputs, GELU outputs and dropout masks are worked out again), parameter gradients written as ParameterGradient describes. Activations
 // have the matrices' type; norm gains, offsets and biases may be fp32 beside 16-bit matrices.
 namespace zerostep::gpt2 {
-
-struct Norm {
-  at::Tensor gain, offset;  // [width]
-  double epsilon = 1e-5;
-};
 
 // tokens, positions [B, T] int64 (positions undefined: 0..T-1) -> dropout(wte[tokens] + wpe[positions]) [B, T, width].
 // tied: the head has written into wte's pre-assigned gradient before, so it is added to even when gradients are fresh.

@@ -27,7 +27,7 @@ struct LlamaOptions {
   RotaryOptions rope;
 
   int64_t key_value_heads() const { return num_key_value_heads > 0 ? num_key_value_heads : num_attention_heads; }
-  int64_t head_width() const { return head_dim > 0 ? head_dim : hidden_size / num_attention_heads; }
+  int64_t head_width() const { return head_dim > 0 || num_attention_heads < 1 ? head_dim : hidden_size / num_attention_heads; }
   bool input_bias() const { return kind == Kind::Qwen2 || attention_bias; }
   bool output_bias() const { return kind == Kind::Llama && attention_bias; }
 };

@@ -18,7 +18,7 @@ struct Case {
   int64_t samples, length, width, heads, inner, vocabulary;
   at::ScalarType type;
   double residual_dropout, attention_dropout;
-  int64_t key_value_heads = 0;  // not 0: a Llama
+  int64_t key_value_heads = 0;  // not 0: a Llama; -1: a BERT, -2: one that pools by the mean
 };
 
 // 64-byte rounding and tensors of a few bytes are left out of the prediction; what oneDNN takes beside a 16-bit product is estimated.
@@ -30,6 +30,14 @@ void expect_close(int64_t measured, int64_t predicted, at::ScalarType type, cons
 DType type_of(at::ScalarType t) { return t == at::kFloat ? DType::F32 : t == at::kBFloat16 ? DType::BF16 : DType::F16; }
 
 ModelOptions options_of(const Case& c) {
+  if (c.key_value_heads < 0) {
+    BertOptions o;
+    o.pooling = c.key_value_heads == -1 ? BertOptions::Pooling::First : BertOptions::Pooling::Mean;
+    o.num_hidden_layers = 1, o.hidden_size = c.width, o.num_attention_heads = c.heads, o.intermediate_size = c.inner;
+    o.max_position_embeddings = c.length, o.vocab_size = c.vocabulary, o.num_labels = 3;
+    o.hidden_dropout_prob = c.residual_dropout, o.attention_probs_dropout_prob = c.attention_dropout;
+    return o;
+  }
   if (c.key_value_heads > 0) {
     LlamaOptions o;
     o.num_hidden_layers = 1, o.hidden_size = c.width, o.num_attention_heads = c.heads, o.num_key_value_heads = c.key_value_heads;
@@ -136,7 +144,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"llama_fp32_attention_alone", 2, 256, 96, 4, 32, 257, at::kFloat, 0, 0, 4},
                     Case{"llama_bf16_wide", 4, 256, 512, 8, 1376, 257, at::kBFloat16, 0, 0, 2},
                     Case{"llama_bf16", 2, 48, 256, 4, 672, 257, at::kBFloat16, 0, 0, 4},
-                    Case{"llama_fp16", 2, 48, 256, 4, 672, 257, at::kHalf, 0, 0, 4}),
+                    Case{"llama_fp16", 2, 48, 256, 4, 672, 257, at::kHalf, 0, 0, 4},
+                    Case{"bert_fp32", 4, 48, 256, 4, 1024, 257, at::kFloat, 0, 0, -1},
+                    Case{"bert_fp32_wide", 4, 256, 512, 8, 2048, 257, at::kFloat, 0, 0, -2},
+                    Case{"bert_fp32_attention", 2, 256, 96, 4, 96, 257, at::kFloat, 0, 0, -1},
+                    Case{"bert_bf16", 4, 48, 256, 4, 1024, 257, at::kBFloat16, 0, 0, -1},
+                    Case{"bert_fp16", 4, 48, 256, 4, 1024, 257, at::kHalf, 0, 0, -2},
+                    Case{"bert_fp32_residual_dropout", 4, 48, 256, 4, 1024, 257, at::kFloat, 0.1, 0, -1},
+                    Case{"bert_fp32_dropout", 3, 96, 64, 4, 256, 257, at::kFloat, 0.1, 0.1, -2},
+                    Case{"bert_bf16_dropout", 3, 96, 64, 4, 256, 257, at::kBFloat16, 0.1, 0.1, -1}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -4,8 +4,10 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/error.h"
+#include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/llama/llama.h"
 #include "models/model_options.h"
@@ -143,6 +145,25 @@ TEST(HuggingFaceConfig, OfLlamaAndQwen2ComesBackAsItWasWritten) {
   }
 }
 
+TEST(HuggingFaceConfig, OfBertComesBackAsItWasWritten) {
+  for (const auto pooling : {BertOptions::Pooling::First, BertOptions::Pooling::Mean}) {
+    BertOptions o;
+    o.pooling = pooling;
+    o.hidden_size = 24, o.intermediate_size = 20, o.num_hidden_layers = 3, o.num_attention_heads = 6, o.type_vocab_size = 3;
+    o.vocab_size = 23, o.max_position_embeddings = 64, o.layer_norm_eps = 1e-5, o.initializer_range = 0.01, o.num_labels = 4;
+    o.hidden_dropout_prob = 0.2, o.attention_probs_dropout_prob = 0.3, o.classifier_dropout = 0.4;
+    const std::string text = bert_hugging_face_config(o);
+    const ModelOptions read = parse_model_options(nlohmann::json::parse(text), "config.json");
+    EXPECT_EQ(make_model(read)->hugging_face_config(), text);
+    EXPECT_EQ(std::get<BertOptions>(read).num_labels, 4);
+    EXPECT_EQ(std::get<BertOptions>(read).pooling, pooling);
+    EXPECT_EQ(std::get<BertOptions>(read).head_dropout(), 0.4);
+  }
+  EXPECT_EQ(std::get<BertOptions>(parse_model_options({{"model_type", "bert"}}, "")).num_labels, 2);
+  EXPECT_THROW(parse_model_options({{"model_type", "bert"}, {"hidden_act", "relu"}}, ""), InputError);
+  EXPECT_THROW(parse_model_options({{"model_type", "bert"}, {"position_embedding_type", "relative_key"}}, ""), InputError);
+}
+
 TEST(HuggingFaceConfig, WhatLlamaDoesNotHaveIsRefused) {
   const auto refusal_of = [](const char* text) -> std::string {
     try {
@@ -193,9 +214,61 @@ TEST(HuggingFaceDirectory, NamesMayLackThePrefixAndFilesMayBeSeveral) {
   read.values->read(p, 5, 2, values.data());
   EXPECT_EQ(values[0], static_cast<float>(p.first + 5));
   EXPECT_EQ(values[1], static_cast<float>(p.first + 6));
-  index["weight_map"]["wte.weight"] = "../elsewhere";
-  std::ofstream(folder.path("model.safetensors.index.json")) << index;
-  EXPECT_NE(refusal(folder.path("")).find("weight_map.wte.weight"), std::string::npos);
+  const auto with = [&](const nlohmann::json& wte) {
+    auto changed = index;
+    changed["weight_map"]["wte.weight"] = wte;
+    std::ofstream(folder.path("model.safetensors.index.json")) << changed;
+    return refusal(folder.path(""));
+  };
+  EXPECT_NE(with("../elsewhere").find("weight_map.wte.weight"), std::string::npos);
+  EXPECT_NE(with(3).find("weight_map.wte.weight is 3"), std::string::npos);
+  EXPECT_NE(with("head.safetensors").find("head.safetensors holds wte.weight, and it does not"), std::string::npos);
+  EXPECT_NE(with("gone.safetensors").find("gone.safetensors"), std::string::npos);
+  EXPECT_NE(with("").find(folder.path("")), std::string::npos);
+  auto lacking = index;
+  lacking["weight_map"].erase("wte.weight");
+  std::ofstream(folder.path("model.safetensors.index.json")) << lacking;
+  EXPECT_NE(refusal(folder.path("")).find("hold no transformer.wte.weight"), std::string::npos);
+  std::ofstream(folder.path("model.safetensors.index.json")) << "{\"weight_map\": []}";
+  EXPECT_NE(refusal(folder.path("")).find("there is no weight_map"), std::string::npos);
+}
+
+TEST(HuggingFaceDirectory, ABareEncoderGetsAFreshHead) {
+  const ScratchFolder folder;
+  BertOptions o;
+  o.hidden_size = 8, o.intermediate_size = 12, o.num_hidden_layers = 1, o.num_attention_heads = 2, o.vocab_size = 11, o.num_labels = 3;
+  o.max_position_embeddings = 7;
+  const auto model = make_bert(o);
+  std::vector<SafetensorsWriter::Tensor> tensors;
+  std::vector<float> values;
+  for (const UnitInfo& unit : model->units()) {
+    for (const ParameterInfo& p : unit.parameters) {
+      if (p.name.starts_with("classifier.")) continue;
+      std::string name = p.name.substr(std::string("bert.").size());
+      if (name == "embeddings.LayerNorm.weight") name = "embeddings.LayerNorm.gamma";
+      tensors.push_back({name, DType::F32, p.shape});
+      for (int64_t i = 0; i < p.num_elements(); ++i) values.push_back(static_cast<float>(p.first + i));
+    }
+  }
+  SafetensorsWriter writer(folder.path("model.safetensors"), tensors);
+  writer.append(values.data(), static_cast<int64_t>(values.size()));
+  writer.finish();
+  std::ofstream(folder.path("config.json")) << model->hugging_face_config();
+  EXPECT_NE(refusal(folder.path("")).find("hold no classifier.weight"), std::string::npos);
+  const HuggingFaceModel read = open_hugging_face_model(folder.path(""), make_initial_values(5));
+  EXPECT_EQ(read.untrained, (std::vector<std::string>{"classifier.bias", "classifier.weight"}));
+  for (const UnitInfo& unit : read.model->units()) {
+    for (const ParameterInfo& p : unit.parameters) {
+      std::vector<float> found(static_cast<size_t>(p.num_elements())), fresh(found.size());
+      read.values->read(p, 0, p.num_elements(), found.data());
+      initial_values(p, 5, 0, p.num_elements(), fresh.data());
+      if (p.name.starts_with("classifier.")) {
+        EXPECT_EQ(found, fresh) << p.name;
+      } else {
+        EXPECT_EQ(found[0], static_cast<float>(p.first)) << p.name;
+      }
+    }
+  }
 }
 
 TEST(HuggingFaceDirectory, WhatDoesNotFitIsRefused) {
@@ -210,7 +283,8 @@ TEST(HuggingFaceDirectory, WhatDoesNotFitIsRefused) {
     return refusal(directory);
   };
   EXPECT_EQ(with("unknown_key", 1), "");
-  EXPECT_NE(with("model_type", "mamba").find("model_type is \"mamba\"; expected \"gpt2\", \"llama\" or \"qwen2\""), std::string::npos);
+  EXPECT_NE(with("model_type", "mamba").find("model_type is \"mamba\"; expected \"gpt2\", \"llama\", \"qwen2\" or \"bert\""),
+            std::string::npos);
   EXPECT_NE(with("activation_function", "relu").find("\"relu\""), std::string::npos);
   EXPECT_NE(with("scale_attn_by_inverse_layer_idx", true).find("scale_attn_by_inverse_layer_idx"), std::string::npos);
   EXPECT_NE(with("n_layer", "one").find("n_layer is \"one\"; expected a whole number"), std::string::npos);
@@ -218,6 +292,11 @@ TEST(HuggingFaceDirectory, WhatDoesNotFitIsRefused) {
   EXPECT_NE(with("n_layer", 2).find("hold no transformer.h.1.ln_1.weight"), std::string::npos);
   EXPECT_NE(with("vocab_size", 6).find("has shape [5,4], but config.json makes it [6,4]"), std::string::npos);
   EXPECT_NE(with("tie_word_embeddings", false).find("hold no lm_head.weight"), std::string::npos);
+  write_model(directory, tiny());
+  std::string file = (std::stringstream() << std::ifstream(directory + "/model.safetensors", std::ios::binary).rdbuf()).str();
+  file.replace(file.find("F32"), 3, "I32");
+  std::ofstream(directory + "/model.safetensors", std::ios::binary) << file;
+  EXPECT_NE(refusal(directory).find("transformer.wte.weight has type I32; expected F32, BF16, F16 or F64"), std::string::npos);
   std::filesystem::remove(directory + "/model.safetensors");
   EXPECT_NE(refusal(directory).find("neither model.safetensors"), std::string::npos);
 }

@@ -111,5 +111,25 @@ TEST(CrossEntropyEdges, ValueIsTheSumWithoutItsLastRounding) {
   EXPECT_EQ(static_cast<float>(value), make_cross_entropy()->sum(batch, {logits}).item<float>());
 }
 
+TEST(Objective, OfSamplesTakesALabelForEachSample) {
+  Batch batch;
+  batch.labels = torch::tensor({2, -100, 0, 1}).unsqueeze(1);
+  batch.valid_tokens = 3;
+  const at::Tensor logits = torch::randn({4, 3}).requires_grad_();
+  const auto objective = make_cross_entropy(Labelled::Samples);
+  const at::Tensor sum = objective->sum(batch, {logits});
+  const at::Tensor expected = torch::nn::functional::cross_entropy(logits, batch.labels.flatten(),
+                                                                   torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+  EXPECT_NEAR(sum.item<double>(), expected.item<double>(), 1e-6);
+  EXPECT_NEAR(objective->value(batch, {logits}), expected.item<double>(), 1e-6);
+  const at::Tensor found = torch::autograd::grad({sum}, {logits})[0];
+  EXPECT_LT((found - torch::autograd::grad({expected}, {logits})[0]).abs().max().item<double>(), 1e-6);
+  const auto correct = logits.argmax(1).eq(batch.labels.flatten()).sum().item<int64_t>();
+  EXPECT_EQ(make_accuracy(Labelled::Samples)->value(batch, {logits}), -static_cast<double>(correct));
+  EXPECT_EQ(objective->activation_cost(4, 100, 3, DType::F32).forward_flops, objective->activation_cost(4, 1, 3, DType::F32).forward_flops);
+  EXPECT_ANY_THROW(objective->sum(batch, {torch::randn({4, 1, 3})}));
+  EXPECT_ANY_THROW(objective->sum(batch, {torch::randn({3, 3})}));
+}
+
 }  // namespace
 }  // namespace zerostep

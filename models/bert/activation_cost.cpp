@@ -1,0 +1,156 @@
+#include "models/bert/activation_cost.h"
+
+#include <ATen/Parallel.h>
+
+#include "models/cost_parts.h"
+#include "models/memory_timeline.h"
+
+// The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
+namespace zerostep::bert {
+
+namespace {
+
+struct Sizes {
+  explicit Sizes(const CostShape& s)
+      : element(static_cast<int64_t>(size_of(s.compute_type))),
+        tokens(s.batch * s.sequence),
+        width(s.options.hidden_size),
+        inner(s.options.intermediate_size),
+        heads(s.options.num_attention_heads),
+        hidden(element * tokens * width),
+        inner_hidden(element * tokens * inner),
+        statistics(2 * 4 * tokens),
+        scores(element * heads * s.sequence * s.sequence),
+        threads(at::get_num_threads()),
+        products(s.compute_type, tokens),
+        flash(s.sequence, width / heads, s.compute_type, threads) {}
+
+  int64_t element, tokens;
+  int64_t width, inner, heads;
+  int64_t hidden, inner_hidden;  // activations [tokens, width] and [tokens, inner]
+  int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
+  int64_t scores;                // of one sample
+  int64_t threads;
+  ProductCost products;
+  FlashCost flash;
+
+  // LayerNorm's gradients of gain and offset, and their partial sums by thread.
+  int64_t norm_gradients() const { return 4 * 2 * width * (1 + threads); }
+};
+
+bool drops(const CostShape& s, double p) { return s.training && p > 0; }
+
+void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
+  if (!drops(s, s.options.attention_probs_dropout_prob)) {
+    m.take(z.hidden + 4 * z.tokens * z.heads).pass(z.flash.forward);
+    if (!graph) m.give(4 * z.tokens * z.heads);
+    return;
+  }
+  m.take(z.hidden);
+  if (graph) m.take(s.batch * z.scores);
+  m.pass(s.sequence + 2 * z.scores).pass(z.scores + z.hidden / s.batch);
+}
+
+void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
+  m.take(3 * z.hidden).pass(z.products.scratch(z.width));  // queries, keys, values
+  attention_forward(s, z, graph, m);
+  if (!graph) m.give(3 * z.hidden);
+  m.take(z.hidden).pass(z.products.scratch(z.width)).take(z.hidden + z.statistics);  // the sum and its norm
+  if (!graph) m.give(2 * z.hidden + z.statistics);
+  m.take(z.inner_hidden).pass(z.products.scratch(z.width));
+  if (graph) m.take(z.inner_hidden);  // GELU keeps its input
+  m.take(z.hidden).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  m.take(z.hidden + z.statistics);
+  if (!graph) m.give(2 * z.hidden + z.statistics);
+}
+
+// Beyond input, saved and output; starts with the gradient that comes in.
+int64_t layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
+  const bool attention_drops = drops(s, s.options.attention_probs_dropout_prob);
+  const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
+  MemoryTimeline m;
+  m.take(z.hidden);
+  // MLP; its sum's gradient becomes that of its input.
+  m.take(z.hidden).pass(z.norm_gradients());
+  m.take(dropped).take(z.inner_hidden).pass(z.products.scratch(z.width));
+  m.take(z.inner_hidden).pass(z.products.gradient(z.width, z.inner, accumulating)).give(z.inner_hidden).give(dropped);
+  m.pass(z.products.gradient(z.inner, z.width, accumulating)).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  m.give(z.inner_hidden + 2 * z.hidden + z.statistics);  // saved: the MLP's inside, its sum and its input
+  // Projection.
+  m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(z.products.gradient(z.width, z.width, accumulating));
+  m.take(z.hidden).pass(z.products.scratch(z.width)).give(dropped);
+  m.give(2 * z.hidden + z.statistics);  // the gradient of the norm's output; saved: the sum
+  // Attention, then its saved tensors go.
+  m.take(3 * z.hidden);
+  if (attention_drops) {
+    m.pass(2 * z.scores + z.hidden / s.batch);
+  } else {
+    m.pass(z.flash.backward);
+  }
+  m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
+  // Queries, keys, values; the sum with the gradient that passed by.
+  m.pass(z.products.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(z.width)).pass(z.hidden);
+  return m.peak();
+}
+
+}  // namespace
+
+ActivationCost embedding_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  cost.saved_bytes = z.hidden + z.statistics;
+  cost.inference_transient_bytes = z.hidden + z.statistics;
+  const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
+  cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens);
+  cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
+  cost.forward_flops = 0;
+  return cost;
+}
+
+ActivationCost layer_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  MemoryTimeline graph, inference;
+  layer_forward(s, z, true, graph);
+  layer_forward(s, z, false, inference);
+  cost.saved_bytes = graph.live() - z.hidden;
+  cost.forward_transient_bytes = graph.peak() - graph.live();
+  cost.inference_transient_bytes = inference.peak() - z.hidden;
+  cost.backward_transient_bytes = layer_backward(s, z, false);
+  cost.accumulating_backward_transient_bytes = layer_backward(s, z, true);
+  const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
+  cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + 4 * n * c * static_cast<double>(s.sequence);
+  return cost;
+}
+
+ActivationCost head_cost(const CostShape& s) {
+  const Sizes z(s);
+  const bool mean = s.options.pooling == BertOptions::Pooling::Mean;
+  const int64_t rows = z.element * s.batch * z.width, logits = z.element * s.batch * s.options.num_labels;
+  const int64_t dropped = drops(s, s.options.head_dropout()) ? rows : 0;
+  const ProductCost products(s.compute_type, s.batch);
+  const int64_t shares = mean ? (4 + z.element) * z.tokens : 0;
+  const int64_t hidden = mean ? 0 : rows;  // what the pooler gives
+  ActivationCost cost;
+  cost.output_bytes = logits;
+  cost.saved_bytes = rows + hidden;
+  cost.forward_transient_bytes = std::max(dropped + products.scratch(z.width), shares);
+  cost.inference_transient_bytes = std::max(rows + hidden + dropped + products.scratch(z.width), rows + shares);
+  const auto backward = [&](bool accumulating) {
+    MemoryTimeline m;
+    m.take(logits).pass(dropped + products.gradient(s.options.num_labels, z.width, accumulating));
+    m.take(rows);
+    if (!mean) m.pass(2 * rows).pass(products.gradient(z.width, z.width, accumulating)).take(rows).give(rows);
+    m.take(z.hidden).pass(shares);
+    return m.peak();
+  };
+  cost.backward_transient_bytes = backward(false);
+  cost.accumulating_backward_transient_bytes = backward(true);
+  const double width = static_cast<double>(z.width);
+  cost.forward_flops = 2.0 * static_cast<double>(s.batch) * width * (static_cast<double>(s.options.num_labels) + (mean ? 0.0 : width));
+  return cost;
+}
+
+}  // namespace zerostep::bert

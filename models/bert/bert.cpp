@@ -1,0 +1,114 @@
+#include "models/bert/bert.h"
+
+#include "base/error.h"
+#include "models/bert/activation_cost.h"
+#include "models/bert/units.h"
+#include "models/definition_builder.h"
+
+namespace zerostep {
+
+namespace {
+
+void check(const BertOptions& o) {
+  const auto positive = [](const char* name, int64_t value) {
+    if (value <= 0) fail_input("model.{} is {}; expected a positive number", name, value);
+  };
+  positive("hidden_size", o.hidden_size);
+  positive("intermediate_size", o.intermediate_size);
+  positive("num_hidden_layers", o.num_hidden_layers);
+  positive("num_attention_heads", o.num_attention_heads);
+  positive("max_position_embeddings", o.max_position_embeddings);
+  positive("type_vocab_size", o.type_vocab_size);
+  positive("vocab_size", o.vocab_size);
+  positive("num_labels", o.num_labels);
+  if (o.hidden_size % o.num_attention_heads != 0) {
+    fail_input("model.hidden_size {} does not divide by model.num_attention_heads {}: every head needs the same width", o.hidden_size,
+               o.num_attention_heads);
+  }
+  const auto probability = [](const char* name, double p) {
+    if (!(p >= 0 && p <= 1)) fail_input("model.{} is {}; expected a probability from 0 to 1", name, p);
+  };
+  probability("hidden_dropout_prob", o.hidden_dropout_prob);
+  probability("attention_probs_dropout_prob", o.attention_probs_dropout_prob);
+  probability("classifier_dropout", o.head_dropout());
+}
+
+class Bert final : public ModelDefinition {
+ public:
+  explicit Bert(const BertOptions& options) : options_(options) {
+    check(options);
+    const int64_t width = options.hidden_size, inner = options.intermediate_size;
+    const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
+        normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)};
+
+    DefinitionBuilder to(units_);
+    const auto affine = [&](const std::string& name, int64_t out, int64_t in) {
+      to.add(name + ".weight", {out, in}, normal);
+      to.add(name + ".bias", {out}, zeros);
+    };
+    const auto norm = [&](const std::string& name) {
+      to.add(name + ".weight", {width}, ones);
+      to.add(name + ".bias", {width}, zeros);
+    };
+    to.begin_unit("embedding");
+    to.add("bert.embeddings.word_embeddings.weight", {options.vocab_size, width}, normal);
+    to.add("bert.embeddings.position_embeddings.weight", {options.max_position_embeddings, width}, normal);
+    to.add("bert.embeddings.token_type_embeddings.weight", {options.type_vocab_size, width}, normal);
+    norm("bert.embeddings.LayerNorm");
+    for (int64_t i = 0; i < options.num_hidden_layers; ++i) {
+      to.begin_unit(fmt::format("layer.{}", i));
+      const std::string prefix = layer_prefix(i);
+      for (const char* name : {"query", "key", "value"}) affine(fmt::format("{}attention.self.{}", prefix, name), width, width);
+      affine(prefix + "attention.output.dense", width, width);
+      norm(prefix + "attention.output.LayerNorm");
+      affine(prefix + "intermediate.dense", inner, width);
+      affine(prefix + "output.dense", width, inner);
+      norm(prefix + "output.LayerNorm");
+    }
+    to.begin_unit("head");
+    if (options.pooling == BertOptions::Pooling::First) affine("bert.pooler.dense", width, width);
+    affine("classifier", options.num_labels, width);
+  }
+
+  std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
+    const UnitInfo& unit = units_.at(static_cast<size_t>(index));
+    const size_t expected = unit.parameters.size();
+    if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
+    if (index == 0) return bert::make_embedding(options_, std::move(parameters));
+    if (index == static_cast<int>(units_.size()) - 1) return bert::make_head(options_, std::move(parameters));
+    return bert::make_layer(options_, index - 1, std::move(parameters));
+  }
+
+  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
+    const bert::CostShape shape{options_, batch, sequence, compute_type, training};
+    if (index == 0) return bert::embedding_cost(shape);
+    if (index == static_cast<int>(units_.size()) - 1) return bert::head_cost(shape);
+    return bert::layer_cost(shape);
+  }
+
+  std::string hugging_face_config() const override { return bert_hugging_face_config(options_); }
+  std::vector<std::string> reduced_scope() const override {
+    const std::string last = layer_prefix(options_.num_hidden_layers - 1);
+    std::vector<std::string> patterns{last + "intermediate.*", last + "output.*", "classifier.*"};
+    if (options_.pooling == BertOptions::Pooling::First) patterns.insert(patterns.end() - 1, "bert.pooler.*");
+    return patterns;
+  }
+  std::vector<std::string> embeddings_and_head() const override {
+    return {"bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight",
+            "bert.embeddings.token_type_embeddings.weight", "classifier.weight"};
+  }
+  int64_t vocabulary_size() const override { return options_.vocab_size; }
+  int64_t max_sequence_length() const override { return options_.max_position_embeddings; }
+  int64_t num_classes() const override { return options_.num_labels; }
+
+ private:
+  static std::string layer_prefix(int64_t layer) { return fmt::format("bert.encoder.layer.{}.", layer); }
+
+  BertOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelDefinition> make_bert(const BertOptions& options) { return std::make_unique<Bert>(options); }
+
+}  // namespace zerostep

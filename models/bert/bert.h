@@ -1,0 +1,17 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "models/bert/options.h"
+#include "models/unit.h"
+
+namespace zerostep {
+
+// BertForSequenceClassification as units "embedding", "layer.0", ..., "head", whose output is logits [B, num_labels]; with mean pooling the
+// same without a pooler. Parameters in the order of named_parameters(). InputError when the options contradict each other.
+std::unique_ptr<ModelDefinition> make_bert(const BertOptions& options);
+
+// The config.json with which transformers loads the model.
+std::string bert_hugging_face_config(const BertOptions& options);
+
+}  // namespace zerostep

@@ -1,0 +1,336 @@
+#include "models/bert/functions.h"
+
+#include <ATen/ops/add.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "models/autograd_node.h"
+#include "models/gpt2/functions.h"
+#include "models/parameter_gradient.h"
+#include "models/product.h"
+
+namespace zerostep::bert {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+at::Tensor affine(const at::Tensor& rows, const Affine& a) {
+  at::Tensor y = a.bias.detach().to(a.weight.scalar_type()).expand({rows.size(0), a.bias.size(0)}).clone(at::MemoryFormat::Contiguous);
+  add_product_(y, rows, a.weight.t());
+  return y;
+}
+
+// residual + dropout(rows W' + b); without dropout in one pass and one product that adds.
+at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const Affine& a, const Dropout& dropout) {
+  if (dropout.active()) {
+    at::Tensor y = affine(rows, a).view(residual.sizes());
+    dropout.apply_(y);
+    return y.add_(residual);
+  }
+  at::Tensor y = at::add(residual, a.bias.to(residual.scalar_type()));
+  add_product_(y.view({-1, y.size(-1)}), rows, a.weight.t());
+  return y;
+}
+
+at::Tensor dropped(const at::Tensor& gradient, const Dropout& dropout) {
+  if (!dropout.active()) return gradient;
+  at::Tensor copy = gradient.clone(at::MemoryFormat::Contiguous);
+  dropout.apply_(copy);
+  return copy;
+}
+
+at::Tensor rows_of_heads(const at::Tensor& heads) { return heads.transpose(1, 2).reshape({heads.size(0) * heads.size(2), -1}); }
+
+at::Tensor sum_of_rows(const EmbeddingIndices& i, const EmbeddingWeights& w) {
+  at::Tensor y = at::embedding(w.word, i.tokens);
+  y.add_(i.positions.defined() ? at::embedding(w.position, i.positions) : w.position.narrow(0, 0, i.tokens.size(1)));
+  return y.add_(i.types.defined() ? at::embedding(w.type, i.types) : w.type.select(0, 0));
+}
+
+struct EmbedContext {
+  EmbeddingIndices indices;
+  double epsilon;
+  Dropout dropout;
+};
+
+struct Embed : Function<Embed> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& word, const at::Tensor& position, const at::Tensor& type,
+                            const at::Tensor& gain, const at::Tensor& offset, const EmbedContext& c) {
+    const at::Tensor sum = sum_of_rows(c.indices, {word, position, type, {}});
+    const Normalised n = normalise(sum, {gain, offset, c.epsilon});
+    // The backward reads no table: what it needs of them is where their gradients go.
+    context->save_for_backward({word, position, type, gain, offset, sum, n.mean, n.rstd});
+    keep(context, c);
+    c.dropout.apply_(n.rows.view(sum.sizes()));
+    return n.rows.view(sum.sizes());
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto c = kept<EmbedContext>(context);
+    const at::Tensor& sum = saved[5];
+    ParameterGradient word(saved[0]), position(saved[1]), type(saved[2]), gain(saved[3]), offset(saved[4]);
+    const Norm norm{saved[3], saved[4], c.epsilon};
+    at::Tensor g;
+    {
+      const at::Tensor of_output = dropped(gradients[0].contiguous(), c.dropout);
+      g = normalise_backward(of_output, sum, {{}, saved[6], saved[7]}, norm, gain, offset,
+                             word.wanted() || position.wanted() || type.wanted());
+    }
+    if (g.defined()) {
+      word.scattered_rows(c.indices.tokens.flatten(), rows_of(g));
+      if (c.indices.positions.defined()) {
+        position.scattered_rows(c.indices.positions.flatten(), rows_of(g));
+      } else {
+        position.leading_rows(g);
+      }
+      const at::Tensor types = c.indices.types.defined() ? c.indices.types : at::zeros_like(c.indices.tokens);
+      type.scattered_rows(types.flatten(), rows_of(g));
+    }
+    return {word.for_autograd(), position.for_autograd(), type.for_autograd(), gain.for_autograd(), offset.for_autograd(), {}};
+  }
+};
+
+at::Tensor heads_of(const at::Tensor& rows, const at::Tensor& x, int64_t heads) {
+  return rows.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+}
+
+std::array<at::Tensor, 3> attention_input_forward(const at::Tensor& x, const Affine& q, const Affine& k, const Affine& v, int64_t heads) {
+  const at::Tensor rows = rows_of(x);
+  return {heads_of(affine(rows, q), x, heads), heads_of(affine(rows, k), x, heads), heads_of(affine(rows, v), x, heads)};
+}
+
+struct AttentionInput : Function<AttentionInput> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& q, const at::Tensor& q_bias,
+                               const at::Tensor& k, const at::Tensor& k_bias, const at::Tensor& v, const at::Tensor& v_bias,
+                               int64_t heads) {
+    context->save_for_backward({x, q, q_bias, k, k_bias, v, v_bias});
+    const auto result = attention_input_forward(x, {q, q_bias}, {k, k_bias}, {v, v_bias}, heads);
+    return {result[0], result[1], result[2]};
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor rows = rows_of(x);
+    variable_list result(8);
+    at::Tensor g;
+    for (size_t i = 0; i < 3; ++i) {
+      const at::Tensor &w = saved[1 + 2 * i], part = rows_of_heads(gradients[i]);
+      ParameterGradient weight(w), bias(saved[2 + 2 * i]);
+      weight.product(part.t(), rows);
+      bias.row_sum(part);
+      if (x.requires_grad()) g = i == 0 ? at::mm(part, w) : g.addmm_(part, w);
+      result[1 + 2 * i] = weight.for_autograd();
+      result[2 + 2 * i] = bias.for_autograd();
+    }
+    if (g.defined()) result[0] = g.view(x.sizes());
+    return result;
+  }
+};
+
+struct NormContext {
+  double epsilon;
+  Dropout dropout;
+};
+
+struct AttentionOutput : Function<AttentionOutput> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& residual, const at::Tensor& attended, const at::Tensor& w,
+                            const at::Tensor& bias, const at::Tensor& gain, const at::Tensor& offset, const NormContext& c) {
+    const at::Tensor sum = add_affine(residual, rows_of_heads(attended), {w, bias}, c.dropout);
+    const Normalised n = normalise(sum, {gain, offset, c.epsilon});
+    context->save_for_backward({attended, w, bias, gain, offset, sum, n.mean, n.rstd});
+    keep(context, c);
+    return n.rows.view(sum.sizes());
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto c = kept<NormContext>(context);
+    const at::Tensor &attended = saved[0], &w = saved[1];
+    ParameterGradient weight(w), bias(saved[2]), gain(saved[3]), offset(saved[4]);
+    const at::Tensor of_sum =
+        normalise_backward(gradients[0], saved[5], {{}, saved[6], saved[7]}, {saved[3], saved[4], c.epsilon}, gain, offset, true);
+    const at::Tensor g = rows_of(dropped(of_sum, c.dropout));
+    if (weight.wanted()) weight.product(g.t(), rows_of_heads(attended));
+    bias.row_sum(g);
+    at::Tensor of_attended;
+    if (attended.requires_grad()) {
+      of_attended = at::mm(g, w).view({attended.size(0), attended.size(2), attended.size(1), attended.size(3)}).transpose(1, 2);
+    }
+    return {of_sum, of_attended, weight.for_autograd(), bias.for_autograd(), gain.for_autograd(), offset.for_autograd(), {}};
+  }
+};
+
+struct Mlp : Function<Mlp> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& up, const at::Tensor& up_bias,
+                            const at::Tensor& down, const at::Tensor& down_bias, const at::Tensor& gain, const at::Tensor& offset,
+                            const NormContext& c) {
+    const at::Tensor inner = affine(rows_of(x), {up, up_bias});
+    const at::Tensor sum = add_affine(x, at::gelu(inner), {down, down_bias}, c.dropout);
+    const Normalised n = normalise(sum, {gain, offset, c.epsilon});
+    context->save_for_backward({x, up, up_bias, down, down_bias, gain, offset, inner, sum, n.mean, n.rstd});
+    keep(context, c);
+    return n.rows.view(sum.sizes());
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto c = kept<NormContext>(context);
+    const at::Tensor &x = saved[0], &w_up = saved[1], &w_down = saved[3], &inner = saved[7];
+    ParameterGradient up(w_up), up_bias(saved[2]), down(w_down), down_bias(saved[4]), gain(saved[5]), offset(saved[6]);
+    const at::Tensor of_sum =
+        normalise_backward(gradients[0], saved[8], {{}, saved[9], saved[10]}, {saved[5], saved[6], c.epsilon}, gain, offset, true);
+    at::Tensor of_inner;
+    {
+      const at::Tensor g = rows_of(dropped(of_sum, c.dropout));
+      of_inner = at::mm(g, w_down);
+      if (down.wanted()) down.product(g.t(), at::gelu(inner));
+      down_bias.row_sum(g);
+    }
+    at::gelu_backward_out(of_inner, of_inner, inner);
+    up.product(of_inner.t(), rows_of(x));
+    up_bias.row_sum(of_inner);
+    at::Tensor x_gradient;
+    if (x.requires_grad()) {
+      x_gradient = of_sum;
+      rows_of(x_gradient).addmm_(of_inner, w_up);
+    }
+    return {x_gradient,
+            up.for_autograd(),
+            up_bias.for_autograd(),
+            down.for_autograd(),
+            down_bias.for_autograd(),
+            gain.for_autograd(),
+            offset.for_autograd(),
+            {}};
+  }
+};
+
+// Which share of each token's row its sample's row takes: [B, T, 1] fp32.
+at::Tensor shares(const at::Tensor& x, const at::Tensor& mask) {
+  const at::Tensor counted =
+      mask.defined() ? mask.to(at::kFloat) : at::ones({x.size(0), x.size(1)}, x.options().dtype(at::kFloat).requires_grad(false));
+  return counted.div(counted.sum(1, true).clamp_min_(1)).unsqueeze(2);
+}
+
+struct ClassifyContext {
+  at::Tensor mask;
+  bool mean;
+  Dropout dropout;
+};
+
+at::Tensor hidden_of(const at::Tensor& rows, const Affine& pooler) { return pooler.weight.defined() ? affine(rows, pooler).tanh_() : rows; }
+
+struct Classify : Function<Classify> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& pooler,
+                            const std::optional<at::Tensor>& pooler_bias, const at::Tensor& classifier, const at::Tensor& classifier_bias,
+                            const ClassifyContext& c) {
+    const Affine first{pooler.value_or(at::Tensor()), pooler_bias.value_or(at::Tensor())};
+    const at::Tensor rows = pool(x, c.mask, c.mean), hidden = hidden_of(rows, first);
+    context->save_for_backward({first.weight, first.bias, classifier, classifier_bias, rows, hidden});
+    context->saved_data["shape"] = x.sizes().vec();
+    context->saved_data["x_wanted"] = x.requires_grad();
+    keep(context, c);
+    return affine(dropped(hidden, c.dropout), {classifier, classifier_bias});
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto c = kept<ClassifyContext>(context);
+    const at::Tensor &w_pooler = saved[0], &w = saved[2], &rows = saved[4], &hidden = saved[5];
+    ParameterGradient pooler(w_pooler), pooler_bias(saved[1]), classifier(w), classifier_bias(saved[3]);
+    const at::Tensor logits_gradient = gradients[0].contiguous();
+    classifier.product(logits_gradient.t(), dropped(hidden, c.dropout));
+    classifier_bias.row_sum(logits_gradient);
+    at::Tensor g = at::mm(logits_gradient, w);
+    c.dropout.apply_(g);
+    if (w_pooler.defined()) {
+      g.mul_(hidden.square().neg_().add_(1));
+      pooler.product(g.t(), rows);
+      pooler_bias.row_sum(g);
+      g = at::mm(g, w_pooler);
+    }
+    at::Tensor x_gradient;
+    if (context->saved_data["x_wanted"].toBool()) {
+      const auto shape = context->saved_data["shape"].toIntVector();
+      if (c.mean) {
+        x_gradient = g.unsqueeze(1).expand(shape).clone(at::MemoryFormat::Contiguous);
+        x_gradient.mul_(shares(x_gradient, c.mask).to(g.scalar_type()));
+      } else {
+        x_gradient = at::zeros(shape, g.options());
+        x_gradient.select(1, 0).copy_(g);
+      }
+    }
+    return {x_gradient, pooler.for_autograd(), pooler_bias.for_autograd(), classifier.for_autograd(), classifier_bias.for_autograd(), {}};
+  }
+};
+
+std::optional<at::Tensor> optional(const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; }
+
+}  // namespace
+
+at::Tensor embed(const EmbeddingIndices& indices, const EmbeddingWeights& w, const Dropout& dropout) {
+  if (records(w.word, w.position, w.type, w.norm.gain, w.norm.offset)) {
+    return Embed::apply(w.word, w.position, w.type, w.norm.gain, w.norm.offset, EmbedContext{indices, w.norm.epsilon, dropout});
+  }
+  const at::Tensor sum = sum_of_rows(indices, w), y = normalise(sum, w.norm).rows.view(sum.sizes());
+  dropout.apply_(y);
+  return y;
+}
+
+std::array<at::Tensor, 3> attention_input(const at::Tensor& x, const Affine& q, const Affine& k, const Affine& v, int64_t heads) {
+  if (!records(x, q.weight, q.bias, k.weight, k.bias, v.weight, v.bias)) return attention_input_forward(x, q, k, v, heads);
+  const variable_list qkv = AttentionInput::apply(x, q.weight, q.bias, k.weight, k.bias, v.weight, v.bias, heads);
+  return {qkv[0], qkv[1], qkv[2]};
+}
+
+at::Tensor attention(const std::array<at::Tensor, 3>& qkv, const at::Tensor& allowed, const Dropout& dropout) {
+  const auto& [q, k, v] = qkv;
+  if (!dropout.active()) {
+    return at::scaled_dot_product_attention(q, k, v, optional(allowed));
+  }
+  // GPT-2's is causal where nothing is said.
+  const at::Tensor all =
+      allowed.defined() ? allowed : at::ones({q.size(0), 1, 1, q.size(2)}, q.options().dtype(at::kBool).requires_grad(false));
+  return gpt2::attention(qkv, all, dropout);
+}
+
+at::Tensor attention_output(const at::Tensor& residual, const at::Tensor& attended, const Affine& a, const Norm& norm,
+                            const Dropout& dropout) {
+  if (records(residual, attended, a.weight, a.bias, norm.gain, norm.offset)) {
+    return AttentionOutput::apply(residual, attended, a.weight, a.bias, norm.gain, norm.offset, NormContext{norm.epsilon, dropout});
+  }
+  return normalise(add_affine(residual, rows_of_heads(attended), a, dropout), norm).rows.view(residual.sizes());
+}
+
+at::Tensor mlp(const at::Tensor& x, const Affine& up, const Affine& down, const Norm& norm, const Dropout& dropout) {
+  if (records(x, up.weight, up.bias, down.weight, down.bias, norm.gain, norm.offset)) {
+    return Mlp::apply(x, up.weight, up.bias, down.weight, down.bias, norm.gain, norm.offset, NormContext{norm.epsilon, dropout});
+  }
+  const auto sum = [&] {
+    at::Tensor inner = affine(rows_of(x), up);
+    return add_affine(x, at::gelu_(inner), down, dropout);
+  };
+  return normalise(sum(), norm).rows.view(x.sizes());
+}
+
+at::Tensor pool(const at::Tensor& x, const at::Tensor& mask, bool mean) {
+  if (!mean) return x.select(1, 0).contiguous();
+  // A product for each sample: [1, T] by [T, width].
+  return shares(x, mask).to(x.scalar_type()).transpose(1, 2).matmul(x).squeeze(1);
+}
+
+at::Tensor classify(const at::Tensor& x, const at::Tensor& mask, const ClassifierWeights& w, const Dropout& dropout) {
+  if (records(x, w.pooler.weight, w.pooler.bias, w.classifier.weight, w.classifier.bias)) {
+    return Classify::apply(x, optional(w.pooler.weight), optional(w.pooler.bias), w.classifier.weight, w.classifier.bias,
+                           ClassifyContext{mask, w.mean, dropout});
+  }
+  return affine(dropped(hidden_of(pool(x, mask, w.mean), w.pooler), dropout), w.classifier);
+}
+
+}  // namespace zerostep::bert

@@ -1,0 +1,71 @@
+"""Writes bert.json beside this file: Hugging Face's BertForSequenceClassification (transformers, torch, float64) on tiny configurations whose weights are
+0.3 sin(0.37 i) + (1 for norm gains), rounded to float32, i being the global element index in the order of named_parameters(); and BertModel without a pooler
+whose masked mean a linear layer classifies. (No token is the padding here: transformers gives its row no gradient wherever it stands.) For each: config.json as transformers writes it, names and shapes of the parameters, logits, loss, and each
+gradient's norm and projection on cos(0.11 i).
+
+  python tests/models/reference/bert.py
+"""
+import json
+import pathlib
+
+import torch
+import transformers
+
+SIZES = dict(vocab_size=23, hidden_size=24, intermediate_size=20, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=16, type_vocab_size=2,
+             pad_token_id=None, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager")
+
+
+class MeanClassifier(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.bert = transformers.BertModel(config, add_pooling_layer=False)
+        self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, tokens, attention_mask, token_type_ids):
+        hidden = self.bert(tokens, attention_mask=attention_mask, token_type_ids=token_type_ids).last_hidden_state
+        weights = attention_mask.to(hidden.dtype).unsqueeze(2)
+        return transformers.modeling_outputs.SequenceClassifierOutput(logits=self.classifier((hidden * weights).sum(1) / weights.sum(1)))
+
+
+def run(name, model_class, padded, typed, **changes):
+    model = model_class(transformers.BertConfig(**{**SIZES, **changes})).double().train()
+    first = 0
+    with torch.no_grad():
+        for parameter, p in model.named_parameters():
+            i = torch.arange(first, first + p.numel(), dtype=torch.float64)
+            gain = parameter.endswith("LayerNorm.weight")
+            p.copy_((0.3 * torch.sin(0.37 * i) + (1.0 if gain else 0.0)).float().view(p.shape))
+            first += p.numel()
+    samples, length = 3, 9
+    tokens = (torch.arange(samples * length) * 5 % 23).view(samples, length)
+    labels = torch.tensor([1, 0, 1]) % model.config.num_labels
+    mask = torch.ones(samples, length, dtype=torch.long)
+    if padded:
+        mask[0, 7:] = 0
+        mask[2, 4:] = 0
+    types = torch.zeros_like(tokens)
+    if typed:
+        types[:, 3:] = 1
+    logits = model(tokens, attention_mask=mask, token_type_ids=types).logits
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+    loss.backward()
+    parameters = []
+    for parameter, p in model.named_parameters():
+        g = p.grad.flatten()
+        projection = (g * torch.cos(0.11 * torch.arange(g.numel(), dtype=torch.float64))).sum().item()
+        parameters.append(dict(name=parameter, shape=list(p.shape), norm=float(f"{g.norm().item():.8g}"), projection=float(f"{projection:.8g}")))
+    config = json.loads(model.config.to_json_string())
+    if model_class is MeanClassifier:
+        config["classifier_pooling"] = "mean"
+    return dict(name=name, padded=padded, typed=typed, config=config, loss=round(loss.item(), 7),
+                logits=[[round(v, 7) for v in row] for row in logits.tolist()], parameters=parameters)
+
+
+cases = [
+    run("pooler", transformers.BertForSequenceClassification, False, False),
+    run("pooler_padded_typed", transformers.BertForSequenceClassification, True, True, num_labels=3),
+    run("mean", MeanClassifier, True, False, num_labels=4, layer_norm_eps=1e-5),
+]
+lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
+pathlib.Path(__file__).with_name("bert.json").write_text(f'{{"transformers":"{transformers.__version__}","cases":[\n{lines}\n]}}\n')
