@@ -118,6 +118,8 @@ ActivationCost layer_cost(const CostShape& s) {
   cost.saved_bytes = graph.live() - z.hidden;
   cost.forward_transient_bytes = graph.peak() - graph.live();
   cost.inference_transient_bytes = inference.peak() - z.hidden;
+  cost.inference_product_bytes =
+      products_peak(z, [&](const Sizes& sizes, MemoryTimeline& m) { layer_forward(s, sizes, false, m); }) - z.hidden;
   cost.backward_transient_bytes = layer_backward(s, z, false);
   cost.accumulating_backward_transient_bytes = layer_backward(s, z, true);
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
@@ -137,7 +139,8 @@ ActivationCost head_cost(const CostShape& s) {
   cost.output_bytes = logits;
   cost.saved_bytes = rows + hidden;
   cost.forward_transient_bytes = std::max(dropped + products.scratch(z.width), shares);
-  cost.inference_transient_bytes = std::max(rows + hidden + dropped + products.scratch(z.width), rows + shares);
+  cost.inference_product_bytes = rows + hidden + dropped + products.scratch(z.width);
+  cost.inference_transient_bytes = std::max(cost.inference_product_bytes, rows + shares);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
     m.take(logits).pass(dropped + products.gradient(s.options.num_labels, z.width, accumulating));

@@ -68,6 +68,8 @@ class Bert final : public ModelDefinition {
     to.begin_unit("head");
     if (options.pooling == BertOptions::Pooling::First) affine("bert.pooler.dense", width, width);
     affine("classifier", options.num_labels, width);
+    for (UnitInfo& unit : units_)
+      for (ParameterInfo& parameter : unit.parameters) parameter.out_by_in = parameter.shape.size() == 2;
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
