@@ -31,12 +31,26 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   config.run.checkpoint_interval = 0;
   config.run.keep_best = false;
   setup.data = open_evaluation_data(setup.subject);
-  setup.parameters =
-      arguments.model.empty() ? initial_values_of(setup.subject.config().seed) : parameters_of_model(arguments.model, setup.subject);
+  setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};
   if (!report.fits()) throw InputError(does_not_fit(report));
+}
+
+void say(const Evaluation& result, const EvalSetup& setup, bool json) {
+  const double perplexity = std::exp(result.loss);
+  if (result.counts) {
+    const std::vector<std::string>& names = setup.subject.labels->names();
+    nlohmann::ordered_json out = classification_json(*result.counts, names);
+    out["perplexity"] = perplexity;
+    json ? fmt::print("{}\n", out.dump()) : fmt::print("{}", classification_text(*result.counts, names));
+  } else if (json) {
+    fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss}, {"perplexity", perplexity}}.dump());
+  } else {
+    fmt::print("loss {}, perplexity {} over {} tokens in {} samples\n", round_trip(result.loss), round_trip(perplexity),
+               grouped(result.tokens), grouped(setup.data->num_samples()));
+  }
 }
 
 }  // namespace
@@ -52,20 +66,15 @@ int eval(Job& job, const EvalArguments& arguments) {
   const Config& config = setup.subject.config();
   if (job.speaks()) {
     print_warnings(setup.subject.loaded);
-    if (arguments.model.empty())
+    if (arguments.model.empty() && config.model.path.empty())
       fmt::print(stderr, "no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
   }
   try {
     Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters,
                   job.start(config.run.collective_timeout_seconds));
-    const EvaluationResult result = evaluate(engine, *setup.data, config.batch.micro_batch_size, job.rank(), job.size());
-    if (!job.speaks()) return kDone;
-    const double perplexity = std::exp(result.loss);
-    if (arguments.json)
-      fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss}, {"perplexity", perplexity}}.dump());
-    else
-      fmt::print("loss {}, perplexity {} over {} tokens in {} samples\n", round_trip(result.loss), round_trip(perplexity),
-                 grouped(result.tokens), grouped(setup.data->num_samples()));
+    const Evaluation result =
+        evaluate(engine, *setup.data, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());
+    if (job.speaks()) say(result, setup, arguments.json);
     return kDone;
   } catch (const std::exception& error) {
     return job.failed(error);

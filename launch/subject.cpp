@@ -6,32 +6,46 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "models/gpt2/gpt2.h"
+#include "models/model_options.h"
+#include "runtime/data/classification_stream.h"
 
 namespace zerostep {
 namespace {
 
-std::unique_ptr<ModelDefinition> model_of(const ModelConfig& m) {
-  Gpt2Options o;
-  o.n_layer = m.n_layer;
-  o.n_embd = m.n_embd;
-  o.n_head = m.n_head;
-  o.n_positions = m.n_positions;
-  o.n_inner = m.n_inner;
-  o.vocab_size = m.vocab_size;
-  o.layer_norm_epsilon = m.layer_norm_epsilon;
-  o.initializer_range = m.initializer_range;
-  o.resid_pdrop = m.resid_pdrop;
-  o.embd_pdrop = m.embd_pdrop;
-  o.attn_pdrop = m.attn_pdrop;
-  o.tie_word_embeddings = m.tie_word_embeddings;
-  return make_gpt2(o);
+std::unique_ptr<ModelDefinition> model_of(const Config& config) {
+  try {
+    return make_model(config.model.options);
+  } catch (const InputError& error) {
+    fail_input("{}: {}", config.model.path.empty() ? config.file : config.model.path, error.what());
+  }
 }
 
-std::unique_ptr<DataStream> open_data(const Subject& subject, DataOptions options, const DataHooks& hooks) {
+// Labelled texts. The first set that is opened says which labels there are.
+std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOptions& given) {
+  const DataConfig& data = subject.config().data;
+  ClassificationOptions options;
+  options.paths = given.paths;
+  options.key = given.key;
+  options.columns = {data.text_field, data.label_field, data.join_fields};
+  options.num_labels = subject.model->num_classes();
+  options.labels = subject.labels;
+  options.sequence_length = given.sequence_length;
+  options.max_samples = given.max_samples;
+  options.shuffle = given.shuffle;
+  options.seed = given.seed;
+  options.cache = given.cache;
+  options.vocabulary_size = given.vocabulary_size;
+  options.warn = given.warn;
+  auto out = ClassificationStream::open(options, *subject.tokenizer);
+  if (!subject.labels) subject.labels = out->labels();
+  return out;
+}
+
+std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, const DataHooks& hooks) {
   const Config& config = subject.config();
   if (options.paths.empty())
-    fail_input("{}: {} is missing: give a path, a glob or a list of them (.txt, .jsonl, .bin)", config.file, options.key);
+    fail_input("{}: {} is missing: give a path, a glob or a list of them ({})", config.file, options.key,
+               config.model.classifies ? ".tsv, .csv, .jsonl" : ".txt, .jsonl, .bin");
   options.text_field = config.data.text_field;
   options.join_fields = config.data.join_fields;
   if (options.sequence_length == 0) options.sequence_length = config.data.sequence_length;
@@ -40,6 +54,7 @@ std::unique_ptr<DataStream> open_data(const Subject& subject, DataOptions option
   options.vocabulary_size = subject.model->vocabulary_size();
   options.progress = hooks.progress;
   options.warn = hooks.warn;
+  if (config.model.classifies) return open_classification(subject, options);
   return DataStream::open(options, *subject.tokenizer);
 }
 
@@ -54,9 +69,9 @@ Subject load_subject(const ConfigArguments& arguments, int world) {
   subject.loaded = load_config({arguments.file, arguments.set, world});
   Config& config = subject.loaded.config;
   subject.tokenizer = tokenizer_of(config);
-  if (config.model.vocab_size == 0) config.model.vocab_size = subject.tokenizer->vocabulary_size();
-  subject.model = model_of(config.model);
-  subject.objective = make_cross_entropy();
+  if (sizes_of(config.model.options).vocabulary == 0) set_vocabulary(config.model.options, subject.tokenizer->vocabulary_size());
+  subject.model = model_of(config);
+  subject.objective = make_cross_entropy(config.model.classifies ? Labelled::Samples : Labelled::Tokens);
   return subject;
 }
 
@@ -69,7 +84,7 @@ void print_warnings(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }
 
-std::unique_ptr<DataStream> open_training_data(const Subject& subject, const DataHooks& hooks) {
+std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks) {
   const DataConfig& data = subject.config().data;
   DataOptions options;
   options.paths = data.train;
@@ -82,7 +97,7 @@ std::unique_ptr<DataStream> open_training_data(const Subject& subject, const Dat
   return open_data(subject, options, hooks);
 }
 
-std::unique_ptr<DataStream> open_backprop_data(const Subject& subject, const DataHooks& hooks) {
+std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks& hooks) {
   const Config& config = subject.config();
   const StepConfig& step = config.step;
   if (!step.uses_queries() || !step.uses_backprop()) return nullptr;
@@ -97,7 +112,8 @@ std::unique_ptr<DataStream> open_backprop_data(const Subject& subject, const Dat
   return open_data(subject, options, hooks);
 }
 
-std::unique_ptr<DataStream> open_evaluation_data(const Subject& subject, const DataHooks& hooks) {
+std::unique_ptr<DataStream> open_evaluation_data(Subject& subject, const DataHooks& hooks) {
+  if (subject.config().model.classifies && !subject.labels && !subject.config().data.train.empty()) open_training_data(subject, hooks);
   DataOptions options;
   options.paths = subject.config().data.eval;
   options.key = "data.eval";

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launch/commands.h"
@@ -9,6 +10,7 @@
 #include "models/unit.h"
 #include "runtime/config/load_config.h"
 #include "runtime/data/data_stream.h"
+#include "runtime/data/label_names.h"
 
 namespace zerostep {
 
@@ -18,6 +20,7 @@ struct Subject {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ModelDefinition> model;
   std::unique_ptr<Objective> objective;
+  std::optional<LabelNames> labels;  // of a classifier, once its training data is open
   const Config& config() const { return loaded.config; }
 };
 // vocab_size of the model is the tokenizer's where the file gives none. InputError.
@@ -36,9 +39,10 @@ struct DataHooks {
   std::function<void(const std::string&)> warn;
 };
 // What train_batch_size and the steps count: the samples of backprop in mode fo, of the queries in every other.
-std::unique_ptr<DataStream> open_training_data(const Subject& subject, const DataHooks& hooks = {});
+std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks = {});
 // Of the backprop steps of a mode that mixes both kinds; nullptr where they read the same stream.
-std::unique_ptr<DataStream> open_backprop_data(const Subject& subject, const DataHooks& hooks = {});
-std::unique_ptr<DataStream> open_evaluation_data(const Subject& subject, const DataHooks& hooks = {});
+std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks& hooks = {});
+// Opens the training data too where a classifier takes its labels from there.
+std::unique_ptr<DataStream> open_evaluation_data(Subject& subject, const DataHooks& hooks = {});
 
 }  // namespace zerostep

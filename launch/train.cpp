@@ -93,10 +93,10 @@ void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
 }
 
 void open_folder(Job& job, TrainSetup& setup) {
-  const bool resumes = setup.checkpoint != nullptr;
-  setup.folder = job.speaks() ? make_run_folder(setup.config(), resumes) : RunFolder{run_folder_path(setup.config()), false};
+  setup.folder = job.speaks() ? make_run_folder(setup.config(), setup.continues) : RunFolder{run_folder_path(setup.config()), false};
   if (!job.speaks()) return;
-  setup.log.open(setup.folder.file("log.txt"), resumes);
+  if (setup.continues) go_back_to(checkpoints_folder(setup.config()), setup.checkpoint->manifest());
+  setup.log.open(setup.folder.file("log.txt"), setup.continues);
   write_file(setup.folder.file("config.json"), setup.subject.loaded.resolved_json);
   write_file(setup.folder.file("plan.json"), plan_json(setup.report()).dump(2) + "\n");
 }
@@ -139,16 +139,17 @@ void dump_state(TrainSetup& setup) {
 
 int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   std::unique_ptr<Engine> engine;
+  std::optional<CheckpointWriter> writer;  // outlives the handling of errors: it may have a file to finish
   try {
     const Config& config = setup.config();
-    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : initial_values_of(config.seed);
+    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : starting_values(setup.subject);
     engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, job.world());
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
-    std::optional<CheckpointWriter> writer;
+    if (setup.checkpoint) setup.checkpoint->close();
     if (config.run.checkpoint_interval > 0 || config.run.keep_best)
       job.together("folder of the checkpoints", [&] {
         writer.emplace(CheckpointWriter::Options{checkpoints_folder(config), job.rank(), job.size(), config.run.keep_checkpoints,
-                                                 config.run.collective_timeout_seconds},
+                                                 std::max(config.run.collective_timeout_seconds, 600.0)},
                        engine->owned_state());
       });
     TrainRun run(job, setup, *engine, writer ? &*writer : nullptr);
@@ -165,6 +166,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
             read(static_cast<int>(u), static_cast<int>(i), values);
       }
     }
+    run.settle();
     run.finish();
     return run.stopped() ? status_of_signal(pending_signal()) : kDone;
   } catch (const std::exception& error) {
@@ -184,13 +186,22 @@ int train(Job& job, const TrainArguments& arguments) {
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
   if (arguments.resume) setup.checkpoint = open_checkpoint(job, *arguments.resume, setup.config());
   job.together("data and plan", [&] { prepare(job, arguments, setup); });
+  job.require_equal(
+      "plan", fmt::format("{}", setup.plan->queries_per_pass), [](const std::string& first, const std::string& other, int rank) {
+        return fmt::format(
+            "rank {} plans {} directions a pass and rank 0 plans {}: they have other numbers of threads, and so other needs of memory. "
+            "Set step.queries_per_pass, or OMP_NUM_THREADS alike",
+            rank, other, first);
+      });
   if (setup.checkpoint) {
+    setup.continues = is_of_run(*setup.checkpoint, setup.config());
     job.together("checkpoint of the run", [&] {
       for (const std::string& note : check_same_run(*setup.checkpoint, setup)) setup.log.line(note);
     });
     if (setup.first_step() >= setup.config().run.steps) {
-      setup.log.line(fmt::format("{} has {} of {} steps: the run is finished. A larger run.steps goes on", setup.checkpoint->directory(),
-                                 setup.first_step(), setup.config().run.steps));
+      setup.log.line(
+          fmt::format("{} has {} of {} steps: the run is finished. A larger run.steps goes on; `zerostep export` makes a model of it",
+                      setup.checkpoint->directory(), setup.first_step(), setup.config().run.steps));
       return kDone;
     }
   }

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "launch/evaluation.h"
 #include "launch/signals.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/report/flops_profile.h"
@@ -44,10 +43,11 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
       counters_before_(engine.comm_counters()) {
   outcome_.flops_per_step = setup.cost.flops * job.size();
-  const int64_t first = setup.first_step();
-  if (setup.checkpoint) {
-    best_step_ = setup.checkpoint->manifest().best_step;
-    best_loss_ = setup.checkpoint->manifest().best_loss;
+  const int64_t first = setup.continues ? setup.first_step() : 0;
+  if (setup.continues) best_ = best_before_ = {setup.checkpoint->manifest().best_step, setup.checkpoint->manifest().best_loss};
+  if (writer_ != nullptr) {
+    identity_ = identity_of(setup);
+    host_bytes_ = engine.highest(static_cast<double>(writer_->image_bytes()), "staging of checkpoints");
   }
   if (!job.speaks()) return;
   metrics_.emplace(setup.folder.file("metrics.csv"), first);
@@ -63,7 +63,6 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
 void TrainRun::run() {
   defer_signals();
   for (int64_t s = setup_.first_step(); s < config_.run.steps && !stopped_; ++s) step(s);
-  check_checkpoints(true);
 }
 
 void TrainRun::step(int64_t step) {
@@ -74,17 +73,18 @@ void TrainRun::step(int64_t step) {
   if (stopped_) outcome_.stopped_by = name_of_signal(pending_signal());
   const int64_t done = step + 1;
   const bool due = config_.run.eval_interval > 0 && done % config_.run.eval_interval == 0;
-  std::optional<double> eval_loss;
-  if (setup_.eval_data && !stopped_ && (due || done == config_.run.steps)) eval_loss = evaluate_now();
-  const bool best = eval_loss && config_.run.keep_best && writer_ != nullptr && (best_step_ < 0 || *eval_loss < best_loss_);
-  if (best) {
-    best_step_ = done;
-    best_loss_ = *eval_loss;
-  }
-  if (job_.speaks()) record(step, result, seconds, eval_loss);
+  std::optional<Evaluation> evaluation;
+  if (setup_.eval_data && !stopped_ && (due || done == config_.run.steps)) evaluation = evaluate_now();
+  const bool best = evaluation && config_.run.keep_best && writer_ != nullptr && std::isfinite(evaluation->loss) &&
+                    (best_.step < 0 || evaluation->loss < best_.loss);
+  if (job_.speaks()) record(step, result, seconds, evaluation);
   const bool save =
       config_.run.checkpoint_interval > 0 && (done % config_.run.checkpoint_interval == 0 || done == config_.run.steps || stopped_);
   check_checkpoints(false);
+  if (best) {
+    best_before_ = best_;
+    best_ = {done, evaluation->loss};
+  }
   if (writer_ != nullptr && (save || best)) save_checkpoint(done);
 }
 
@@ -94,19 +94,18 @@ void TrainRun::save_checkpoint(int64_t steps_done) {
   manifest.step = steps_done;
   manifest.ranks = job_.size();
   manifest.stage = config_.zero.stage;
-  manifest.best_step = best_step_;
-  manifest.best_loss = best_loss_;
+  manifest.best_step = best_.step;
+  manifest.best_loss = best_.loss;
   manifest.engine = progress_json(engine_.progress());
   manifest.configuration = nlohmann::ordered_json::parse(setup_.subject.loaded.resolved_json);
   manifest.model = nlohmann::ordered_json::parse(setup_.subject.model->hugging_face_config());
-  manifest.identity = identity_of(setup_);
+  manifest.identity = identity_;
   const CheckpointWriter::Times before = writer_->times();
   try {
     writer_->save(std::move(manifest));
   } catch (const RunError& error) {  // of the checkpoint before
     if (config_.run.end_on_checkpoint_error) throw;
     log_.warn(fmt::format("{}; the run goes on (checkpoint.on_error)", error.what()));
-    return;
   }
   const CheckpointWriter::Times now = writer_->times();
   if (job_.speaks())
@@ -116,25 +115,28 @@ void TrainRun::save_checkpoint(int64_t steps_done) {
 
 void TrainRun::check_checkpoints(bool wait) {
   if (writer_ == nullptr) return;
+  if (const std::string warning = writer_->take_warning(); !warning.empty()) log_.warn(warning);
   try {
     wait ? writer_->finish() : writer_->check();
   } catch (const RunError& error) {
     if (config_.run.end_on_checkpoint_error) throw;
+    best_ = best_before_;
     log_.warn(fmt::format("{}; the run goes on (checkpoint.on_error)", error.what()));
   }
 }
 
-double TrainRun::evaluate_now() {
+Evaluation TrainRun::evaluate_now() {
   log_.status(fmt::format("evaluating on {} samples ...", grouped(setup_.eval_data->num_samples())));
-  const EvaluationResult result = evaluate(engine_, *setup_.eval_data, config_.batch.micro_batch_size, job_.rank(), job_.size());
-  return result.loss;
+  return evaluate(engine_, *setup_.eval_data, setup_.subject.model->num_classes(), config_.batch.micro_batch_size, job_.rank(),
+                  job_.size());
 }
 
-void TrainRun::record(int64_t step, const StepResult& result, double seconds, std::optional<double> eval_loss) {
+void TrainRun::record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation) {
   const StepConfig& kind = config_.step;
   const bool queried = !step_kind(kind, step).backprop;
   const int64_t batch_size = queried ? kind.query_batch.train_batch_size : config_.batch.train_batch_size;
-  const int64_t tokens = batch_size * (queried ? kind.query_sequence_length : config_.data.sequence_length);
+  const bool own = !queried && setup_.backprop_data;
+  const int64_t tokens = (own ? setup_.backprop_data : setup_.train_data)->tokens_of_batch(step, batch_size);
   MetricsRow row;
   row.timestamp = timestamp_now();
   row.epoch = step * batch_size / setup_.train_data->num_samples();
@@ -150,14 +152,17 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, st
   row.optimizer = config_.optimizer.type_name;
   row.loss = result.loss;
   row.grad_norm = result.grad_norm;
-  row.eval_loss = eval_loss;
+  if (evaluation) {
+    row.eval_loss = evaluation->loss;
+    row.eval_accuracy = evaluation->accuracy();
+  }
   row.loss_kind = result.loss_of_pairs ? "pairs" : "unperturbed";
   row.tokens_per_second = static_cast<double>(tokens) / seconds;
   row.step_seconds = seconds;
   row.loss_scale = result.loss_scale;
   row.skipped = result.skipped;
   row.device_peak_bytes = result.device_peak_bytes;
-  row.host_peak_bytes = writer_ == nullptr ? 0 : writer_->image_bytes();
+  row.host_peak_bytes = static_cast<int64_t>(host_bytes_);
   row.elements_gathered = result.elements_gathered;
   row.elements_reduced = result.elements_reduced;
   metrics_->append(row);
@@ -178,10 +183,12 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, st
   if (due && !log_.has_terminal()) log_.line(progress_.line());
   if (log_.has_terminal()) log_.status(progress_.line());
   monitor(step, result, seconds);
-  if (eval_loss) {
+  if (evaluation) {
     outcome_.has_eval = true;
-    outcome_.eval_loss = *eval_loss;
-    log_.line(fmt::format("evaluation after step {}: loss {:.4f}, perplexity {:.4g}", step + 1, *eval_loss, std::exp(*eval_loss)));
+    outcome_.eval_loss = evaluation->loss;
+    log_.line(fmt::format("evaluation after step {}: loss {:.4f}, {}", step + 1, evaluation->loss,
+                          evaluation->counts ? fmt::format("accuracy {:.4f}", *evaluation->accuracy())
+                                             : fmt::format("perplexity {:.4g}", std::exp(evaluation->loss))));
   }
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 
+#include "launch/evaluation.h"
 #include "launch/job.h"
 #include "launch/resume.h"
 #include "launch/run_folder.h"
@@ -34,6 +36,7 @@ struct TrainSetup {
   RunFolder folder;
   RunLog log;
   const Config& config() const { return subject.config(); }
+  bool continues = false;  // it lies in the folder of the run, whose files go on
   int64_t first_step() const { return checkpoint ? checkpoint->manifest().step : 0; }
   PlanReport report() const { return {config(), *plan, cost, limit}; }
 };
@@ -45,6 +48,8 @@ class TrainRun {
   TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter* writer);
   // Until the last step, or the step after a signal on any rank. Collective.
   void run();
+  // Waits until all checkpoints are written.
+  void settle() { check_checkpoints(true); }
   bool stopped() const { return stopped_; }
   // Traces, tables and the closing lines.
   void finish();
@@ -53,10 +58,10 @@ class TrainRun {
   void step(int64_t step);
   void save_checkpoint(int64_t steps_done);
   void check_checkpoints(bool wait);
-  void record(int64_t step, const StepResult& result, double seconds, std::optional<double> eval_loss);
+  void record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation);
   void monitor(int64_t step, const StepResult& result, double seconds);
   void memory_moment(const std::string& when);
-  double evaluate_now();
+  Evaluation evaluate_now();
   void log_queries(int64_t step, const StepResult& result);
 
   Job& job_;
@@ -74,8 +79,14 @@ class TrainRun {
   CommCounters counters_before_;
   RunOutcome outcome_;
   bool stopped_ = false;
-  int64_t best_step_ = -1;  // with the lowest evaluation loss, kept as a checkpoint
-  double best_loss_ = 0;
+  // The step with the lowest evaluation loss, kept as a checkpoint, and the one before it, should that one not be written.
+  struct Best {
+    int64_t step = -1;
+    double loss = 0;
+  };
+  Best best_, best_before_;
+  nlohmann::ordered_json identity_;
+  double host_bytes_ = 0;  // of the busiest rank
 };
 
 }  // namespace zerostep

@@ -187,6 +187,15 @@ HuggingFaceModel open_hugging_face_model(const std::string& directory, std::uniq
   return result;
 }
 
+std::unique_ptr<ParameterSource> open_hugging_face_values(const std::string& directory, const ModelDefinition& model,
+                                                          std::unique_ptr<ParameterSource> fresh_head,
+                                                          std::vector<std::string>* untrained) {
+  auto values = std::make_unique<SavedValues>(directory, std::move(fresh_head));
+  std::vector<std::string> fresh = values->check(model);
+  if (untrained != nullptr) *untrained = std::move(fresh);
+  return values;
+}
+
 void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
                               const std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>& read, int64_t file_bytes) {
   const fs::path folder(directory), single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";

@@ -28,6 +28,12 @@ struct HuggingFaceModel {
 // fresh_head: where a classifier's head comes from as far as the files lack it, as those of a bare encoder do; nullptr: they may not.
 HuggingFaceModel open_hugging_face_model(const std::string& directory, std::unique_ptr<ParameterSource> fresh_head = nullptr);
 
+// The values alone, for a model that may have a head of its own (other classes, another pooling). `untrained`, where it is given, gets the
+// names as above.
+std::unique_ptr<ParameterSource> open_hugging_face_values(const std::string& directory, const ModelDefinition& model,
+                                                          std::unique_ptr<ParameterSource> fresh_head,
+                                                          std::vector<std::string>* untrained = nullptr);
+
 // Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Above `file_bytes` several files with
 // model.safetensors.index.json, as transformers does. Each file appears complete or not at all. The directory exists.
 inline constexpr int64_t kLargestFileBytes = 5'000'000'000;

@@ -42,6 +42,11 @@ void CheckpointReader::open() {
   }
 }
 
+void CheckpointReader::close() {
+  runs_.clear();
+  files_.clear();
+}
+
 const CheckpointReader::Runs* CheckpointReader::runs_of(const std::string& parameter, int array) const {
   const auto of_parameter = runs_.find(parameter);
   if (of_parameter == runs_.end()) return nullptr;

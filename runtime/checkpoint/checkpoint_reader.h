@@ -23,6 +23,8 @@ class CheckpointReader {
 
   // Maps the files and finds what they hold. InputError naming the file when one is no such file, or two hold the same elements.
   void open();
+  // Unmaps the files, which otherwise keep their space when they are removed. The manifest stays.
+  void close();
   // Whether all `count` elements of an array are there.
   bool contains(const std::string& parameter, int array, int64_t count) const;
   // Arrays that an optimizer kept of a parameter.

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "base/error.h"
 
@@ -76,7 +77,13 @@ void CheckpointWriter::join() {
 void CheckpointWriter::save(Manifest manifest) {
   const auto called = Clock::now();
   join();
-  check();
+  // What became of the checkpoint before is said below: this one is written in any case, so that all ranks write the same ones.
+  std::string before;
+  {
+    const std::lock_guard lock(mutex_);
+    before = std::move(error_);
+    error_.clear();
+  }
   const auto start = Clock::now();
   image_.stage();
   {
@@ -98,6 +105,12 @@ void CheckpointWriter::save(Manifest manifest) {
     times_.written_seconds += seconds_since(begin);
     if (!error.empty()) error_ = error;
   });
+  if (!before.empty()) throw RunError(before);
+}
+
+std::string CheckpointWriter::take_warning() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(warning_, {});
 }
 
 void CheckpointWriter::check() {
@@ -124,6 +137,7 @@ void CheckpointWriter::write(const Manifest& manifest) {
   const std::string note = (fs::path(partial) / note_of_rank(options_.rank)).string();
   try {
     make_directory(*options_.disk, options_.folder);
+    if (options_.rank == 0) remove_partial(manifest.step);
     make_directory(*options_.disk, partial);
     const Manifest::File file = write_shard(partial);
     if (options_.rank != 0)
@@ -178,23 +192,46 @@ void CheckpointWriter::complete(const std::string& partial, Manifest manifest) {
   for (Manifest::File& file : files_of_all(partial)) manifest.files.push_back(std::move(file));
   write_durably(disk, (fs::path(partial) / Manifest::kFile).string(), manifest_text(manifest));
   const fs::path folder = options_.folder, target = folder / checkpoint_name(manifest.step);
+  const fs::path removed = folder / (kRemoved + target.filename().string());
   std::error_code error;
   // A run that goes on from before this step makes it again.
-  if (fs::exists(target, error)) remove_directory(disk, target);
+  if (fs::exists(target, error)) rename_durably(disk, target.string(), removed.string());
   rename_durably(disk, partial, target.string());
   sync_directory(disk, options_.folder);
-  write_durably(disk, (folder / kLatestFile).string(), target.filename().string() + "\n");
   if (manifest.best_step == manifest.step) write_durably(disk, (folder / kBestFile).string(), target.filename().string() + "\n");
-  remove_old(manifest.step, manifest.best_step);
+  write_durably(disk, (folder / kLatestFile).string(), target.filename().string() + "\n");
+  // The checkpoint is there: what goes wrong from here on costs space alone.
+  fs::remove_all(removed, error);
+  try {
+    remove_old(manifest.step, manifest.best_step);
+  } catch (const std::exception& e) {
+    const std::lock_guard lock(mutex_);
+    warning_ = fmt::format("an old checkpoint stays: {}", e.what());
+  }
+}
+
+// Of checkpoints before this one that came to nothing.
+void CheckpointWriter::remove_partial(int64_t before) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    int64_t step = 0;
+    if (name.starts_with(kPartial) && parse_checkpoint_name(name.substr(std::string_view(kPartial).size()), step) && step < before)
+      fs::remove_all(entry.path(), ignored);
+  }
 }
 
 // Those of later steps, which a run has that went back to an earlier one, stay.
 void CheckpointWriter::remove_old(int64_t step, int64_t best_step) {
   if (options_.keep == 0) return;
+  int64_t best_on_disk = -1;
+  std::ifstream best(fs::path(options_.folder) / kBestFile);
+  if (std::string name; std::getline(best, name)) parse_checkpoint_name(name, best_on_disk);
   std::vector<int64_t> found;
   for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder)) {
     int64_t of = 0;
-    if (entry.is_directory() && parse_checkpoint_name(entry.path().filename().string(), of) && of <= step && of != best_step)
+    if (entry.is_directory() && parse_checkpoint_name(entry.path().filename().string(), of) && of <= step && of != best_step &&
+        of != best_on_disk)
       found.push_back(of);
   }
   std::sort(found.begin(), found.end());

@@ -32,8 +32,8 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // Returns when the state may change again; waits first for an earlier checkpoint that is still being written. `manifest`: rank 0's,
-  // without the files.
+  // Returns when the state may change again; waits first for an earlier checkpoint that is still being written, and throws, once the new
+  // one is under way, what went wrong with it (RunError). `manifest`: rank 0's, without the files.
   void save(Manifest manifest);
   // RunError: what went wrong since the last call.
   void check();
@@ -44,6 +44,8 @@ class CheckpointWriter {
     int64_t count = 0, bytes = 0;  // checkpoints; of this rank's file
     double waited_seconds = 0, staged_seconds = 0, written_seconds = 0;
   };
+  // What went wrong without harm since the last call; "": nothing.
+  std::string take_warning();
   Times times();
   int64_t image_bytes() const { return static_cast<int64_t>(image_.size()); }
   static std::string file_of_rank(int rank);
@@ -53,6 +55,7 @@ class CheckpointWriter {
   Manifest::File write_shard(const std::string& partial);
   void complete(const std::string& partial, Manifest manifest);
   std::vector<Manifest::File> files_of_all(const std::string& partial);
+  void remove_partial(int64_t before);
   void remove_old(int64_t step, int64_t best_step);
   void join();
 
@@ -61,7 +64,7 @@ class CheckpointWriter {
   std::thread thread_;
   std::atomic<bool> abandoned_{false};
   std::mutex mutex_;  // of what follows
-  std::string error_;
+  std::string error_, warning_;
   Times times_;
 };
 

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "runtime/checkpoint/disk.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -99,6 +100,38 @@ bool parse_checkpoint_name(const std::string& name, int64_t& step) {
   const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size();
   const auto [stop, error] = std::from_chars(begin, end, step);
   return error == std::errc() && stop == end && checkpoint_name(step) == name;
+}
+
+bool holds_checkpoints(const std::string& checkpoints) {
+  std::error_code error;
+  if (fs::exists(fs::path(checkpoints) / kLatestFile, error)) return true;
+  int64_t step = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, error))
+    if (parse_checkpoint_name(entry.path().filename().string(), step)) return true;
+  return false;
+}
+
+void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
+  const fs::path folder(checkpoints);
+  Disk& disk = Disk::real();
+  write_durably(disk, (folder / kLatestFile).string(), checkpoint_name(manifest.step) + "\n");
+  std::error_code ignored;
+  const std::string best = manifest.best_step >= 0 ? checkpoint_name(manifest.best_step) : "";
+  if (!best.empty() && fs::exists(folder / best, ignored))
+    write_durably(disk, (folder / kBestFile).string(), best + "\n");
+  else
+    fs::remove(folder / kBestFile, ignored);
+  std::vector<std::string> later;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    int64_t step = 0;
+    if (parse_checkpoint_name(entry.path().filename().string(), step) && step > manifest.step)
+      later.push_back(entry.path().filename().string());
+  }
+  for (const std::string& name : later) {
+    fs::path aside = folder / ("abandoned-" + name);
+    for (int number = 2; fs::exists(aside, ignored); ++number) aside = folder / fmt::format("abandoned-{}-{}", name, number);
+    rename_durably(disk, (folder / name).string(), aside.string());
+  }
 }
 
 std::string latest_checkpoint(const std::string& checkpoints) {

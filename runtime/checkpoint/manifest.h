@@ -42,5 +42,10 @@ inline constexpr const char* kLatestFile = "latest";
 inline constexpr const char* kBestFile = "best";
 // The directory that <checkpoints>/latest names. InputError: there is none, or it names nothing that could be one.
 std::string latest_checkpoint(const std::string& checkpoints);
+// Whether a run has left checkpoints there.
+bool holds_checkpoints(const std::string& checkpoints);
+// Before a run goes on from a checkpoint of its own folder: makes it the latest, `best` what the manifest says, and sets later ones aside
+// (as abandoned-step_...), so that nothing mixes the branches. RunError.
+void go_back_to(const std::string& checkpoints, const Manifest& manifest);
 
 }  // namespace zerostep

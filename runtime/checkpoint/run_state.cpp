@@ -18,6 +18,7 @@ nlohmann::ordered_json progress_json(const Engine::Progress& p) {
   return {{"applied_steps", p.applied_steps},
           {"applied_by_estimate", p.applied_of_kind[0]},
           {"applied_by_gradient", p.applied_of_kind[1]},
+          {"precision", name_of(p.precision)},
           {"loss_scaler",
            {{"scale", scaler.scale},
             {"iteration", scaler.iteration},
@@ -34,6 +35,9 @@ Engine::Progress progress_of(const CheckpointReader& checkpoint) {
     p.applied_steps = j.at("applied_steps").get<int64_t>();
     p.applied_of_kind[0] = j.at("applied_by_estimate").get<int64_t>();
     p.applied_of_kind[1] = j.at("applied_by_gradient").get<int64_t>();
+    const auto precision = j.at("precision").get<std::string>();
+    for (const DType type : {DType::F32, DType::BF16, DType::F16})
+      if (precision == name_of(type)) p.precision = type;
     const auto& scaler = j.at("loss_scaler");
     p.loss_scaler = {scaler.at("scale").get<double>(), scaler.at("iteration").get<int64_t>(), scaler.at("last_overflow").get<int64_t>(),
                      scaler.at("hysteresis").get<int>(), scaler.at("consecutive_overflows").get<int>()};

@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "runtime/config/model_block.h"
 #include "runtime/config/values.h"
 
 namespace zerostep::schema {
@@ -196,19 +197,9 @@ ModelConfig model_of(const Values& v) {
   ModelConfig c;
   const std::string p = "model.";
   take(v, p + "preset", c.preset);
-  take(v, p + "family", c.family);
-  take(v, p + "n_layer", c.n_layer);
-  take(v, p + "n_embd", c.n_embd);
-  take(v, p + "n_head", c.n_head);
-  take(v, p + "n_positions", c.n_positions);
-  take(v, p + "n_inner", c.n_inner);
-  take(v, p + "vocab_size", c.vocab_size);
-  take(v, p + "layer_norm_epsilon", c.layer_norm_epsilon);
-  take(v, p + "initializer_range", c.initializer_range);
-  take(v, p + "resid_pdrop", c.resid_pdrop);
-  take(v, p + "embd_pdrop", c.embd_pdrop);
-  take(v, p + "attn_pdrop", c.attn_pdrop);
-  take(v, p + "tie_word_embeddings", c.tie_word_embeddings);
+  take(v, p + "path", c.path);
+  c.classifies = v.text("model.task") == "classification";
+  c.options = model_options_of(v);
   take(v, p + "trainable", c.trainable);
   return c;
 }
@@ -222,6 +213,7 @@ DataConfig data_of(const Values& v) {
   take(v, p + "sequence_length", c.sequence_length);
   take(v, p + "text_field", c.text_field);
   take(v, p + "join_fields", c.join_fields);
+  take(v, p + "label_field", c.label_field);
   take(v, p + "max_samples", c.max_samples);
   take(v, p + "shuffle", c.shuffle);
   take(v, p + "cache", c.cache);

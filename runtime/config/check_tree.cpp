@@ -117,6 +117,7 @@ class Checker {
     if (root.contains("strict") && root["strict"].is_boolean()) strict_ = root["strict"].get<bool>();
     optimizer_ = type_in("optimizer", "AdamW");
     scheduler_ = type_in("scheduler", "");
+    family_ = family();
   }
 
   Values run() {
@@ -137,6 +138,17 @@ class Checker {
     if (given.is_null() || given == json("auto")) return fallback;
     const auto type = normalised(find(name + ".type")->type, given);
     return type ? type->get<std::string>() : "";
+  }
+
+  // The family whose sizes `model` may hold; "" when a directory says them, or when it is not valid.
+  std::string family() const {
+    const json& root = document_.root;
+    if (!root.contains("model") || !root["model"].is_object()) return "gpt2";
+    const json& model = root["model"];
+    if (model.contains("path") && !model["path"].is_null()) return "";
+    if (!model.contains("family") || model["family"].is_null() || model["family"] == json("auto")) return "gpt2";
+    const auto known = normalised(find("model.family")->type, model["family"]);
+    return known ? known->get<std::string>() : "";
   }
 
   // `path` as in the file, `place` as in the schema ("optimizer.groups[0].patterns", "optimizer.groups[].patterns").
@@ -240,8 +252,16 @@ class Checker {
     if (key.list != List::Honoured) values_.find(path)->effective = false;
   }
 
-  // Is it a parameter of the optimizer or the scheduler that the file names?
+  // Is it a parameter of the optimizer or the scheduler, or a size of the model, that the file names?
   bool belongs(const Key& key, const std::string& path) {
+    if (key.path.starts_with("model.")) {
+      if (key.of.empty() || family_.empty() || has_word(key.of, family_)) return true;
+      std::vector<std::string_view> names;
+      for (std::string_view name : parameters_of("model", family_))
+        if (!find(fmt::format("model.{}", name))->of.empty()) names.push_back(name);
+      findings_.error(path, fmt::format("is no key of model.family \"{}\": expected {}", family_, listed(names, names.size())));
+      return false;
+    }
     const bool scheduler = key.path.starts_with("scheduler.params.");
     const std::string& type = scheduler ? scheduler_ : optimizer_;
     if (scheduler && type.empty() && !type_is_wrong("scheduler")) {
@@ -291,7 +311,7 @@ class Checker {
   Findings& findings_;
   Values values_;
   bool strict_ = true;
-  std::string optimizer_, scheduler_;
+  std::string optimizer_, scheduler_, family_;
   std::map<std::string, std::vector<std::string>> without_effect_;  // reason -> keys
 };
 

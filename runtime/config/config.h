@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "models/model_options.h"
 
 namespace zerostep {
 
@@ -81,14 +82,10 @@ struct ZeroConfig {
 };
 
 struct ModelConfig {
-  std::string preset;  // "" when the sizes are given
-  std::string family = "gpt2";
-  int64_t n_layer = 0, n_embd = 0, n_head = 0, n_positions = 0;
-  int64_t n_inner = 0;     // 0: 4 n_embd
-  int64_t vocab_size = 0;  // 0: the tokenizer's, which whoever loads data.tokenizer fills in (257 is known for "byte")
-  double layer_norm_epsilon = 1e-5, initializer_range = 0.02;
-  double resid_pdrop = 0, embd_pdrop = 0, attn_pdrop = 0;
-  bool tie_word_embeddings = true;
+  std::string preset;    // "" when the sizes are given
+  std::string path;      // a Hugging Face directory, from which the sizes and the first values come; "": untrained
+  bool classifies = false;  // task
+  ModelOptions options;  // vocabulary 0: the tokenizer's, which whoever loads data.tokenizer fills in (257 is known for "byte")
   std::vector<std::string> trainable;  // name patterns; empty: all
 };
 
@@ -101,6 +98,7 @@ struct DataConfig {
   int64_t max_samples = 0;
   bool shuffle = true;
   std::string cache;                  // folder of token caches; default <run.output_dir>/.cache
+  std::string label_field = "label";  // classification: the column or field of the label
   std::vector<std::string> bp_train;  // of backprop steps, step.bp_data "own"
 };
 

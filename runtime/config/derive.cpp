@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
+#include "runtime/config/model_block.h"
 #include "runtime/config/values.h"
 
 namespace zerostep::schema {
@@ -78,7 +80,9 @@ class Deriver {
       if (key.list != List::Honoured || key.value.empty() || v_.has(key.path) || key.path.find("[]") != std::string_view::npos) continue;
       const bool of_scheduler = key.path.starts_with("scheduler.params.");
       if (of_scheduler && scheduler.empty()) continue;
-      if (!key.of.empty() && !has_word(key.of, of_scheduler ? scheduler : optimizer)) continue;
+      if (key.path.starts_with("model.") && v_.has("model.path") && !is_beside_path(key.path)) continue;
+      const std::string of = of_scheduler ? scheduler : key.path.starts_with("model.") ? family() : optimizer;
+      if (!key.of.empty() && !has_word(key.of, of)) continue;
       v_.set(key.path, json::parse(key.value), Origin::Default);
     }
   }
@@ -141,9 +145,33 @@ class Deriver {
     }
   }
 
-  void model() {
+  std::string family() const { return v_.has("model.family") ? v_.text("model.family") : "gpt2"; }
+  static bool is_beside_path(std::string_view path) {
+    return has_word(
+        "model.path|model.task|model.num_labels|model.classifier_pooling|model.trainable|model.dropout|model.resid_pdrop|model.embd_pdrop|"
+        "model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob",
+        path);
+  }
+
+  // What the file says beside model.path, which says the rest.
+  void model_of_directory() {
+    for (const auto& [path, value] : v_.all()) {
+      if (path.starts_with("model.") && value.origin == Origin::Given && value.effective && !is_beside_path(path))
+        findings_.error(path, "stands beside model.path, whose config.json says it: take one of them out");
+    }
+    try {
+      spread_dropout(sizes_of(model_options_of(v_)).family);
+    } catch (const InputError&) {  // said below
+    }
+    const std::string directory = v_.text("model.path");
+    const bool of_tokenizer = v_.find("data.tokenizer")->origin == Origin::Default && holds_tokenizer(directory);
+    if (of_tokenizer) v_.set("data.tokenizer", directory, Origin::Derived);
+  }
+
+  void model_of_sizes() {
     if (v_.has("model.preset")) {
       const std::string name = v_.text("model.preset");
+      if (family() != "gpt2") findings_.error("model.preset", fmt::format("is {}, and model.family is \"{}\"", shown(name), family()));
       for (const Preset& preset : kPresets) {
         if (preset.name != name) continue;
         derived("model.n_layer", preset.n_layer);
@@ -153,26 +181,67 @@ class Deriver {
         derived("model.vocab_size", kGpt2Vocabulary);
       }
     }
+    const bool gpt2 = family() == "gpt2", bert = family() == "bert";
     std::string missing;
-    for (std::string_view name : {"n_layer", "n_embd", "n_head", "n_positions"}) {
+    for (std::string_view name :
+         split_words(gpt2 ? "n_layer|n_embd|n_head|n_positions"
+                          : "num_hidden_layers|hidden_size|intermediate_size|num_attention_heads|max_position_embeddings")) {
       if (!v_.has(fmt::format("model.{}", name))) missing += fmt::format("{}{}", missing.empty() ? "" : ", ", name);
     }
     if (!missing.empty()) {
-      return findings_.error(
-          "model",
-          fmt::format("names no preset and lacks {}: give model.preset (gpt2-20M, ...), or model.family and these sizes", missing));
+      return findings_.error("model", fmt::format("names no preset and lacks {}: give model.preset (gpt2-20M, ...), model.path, or "
+                                                  "model.family and these sizes",
+                                                  missing));
     }
+    if (v_.text("data.tokenizer") == "byte") derived("model.vocab_size", kByteVocabulary);
+    if (!bert && !v_.has("model.tie_word_embeddings")) v_.set("model.tie_word_embeddings", gpt2, Origin::Default);
+    spread_dropout(family());
+    for (std::string_view path : dropouts_of(family()))
+      if (!v_.has(path)) v_.set(path, 0.0, Origin::Default);
+    if (!gpt2) return;
     const int64_t width = v_.integer("model.n_embd"), heads = v_.integer("model.n_head");
     if (width % heads != 0) findings_.error("model.n_head", fmt::format("is {}, which does not divide n_embd {}", heads, width));
-    if (v_.text("data.tokenizer") == "byte") derived("model.vocab_size", kByteVocabulary);
-    const double dropout = v_.has("model.dropout") ? v_.number("model.dropout") : 0.0;
-    for (std::string_view path : {"model.resid_pdrop", "model.embd_pdrop", "model.attn_pdrop"}) {
-      if (v_.has("model.dropout")) {
-        derived(path, dropout);
-      } else if (!v_.has(path)) {
-        v_.set(path, dropout, Origin::Default);
-      }
+  }
+
+  static std::vector<std::string_view> dropouts_of(std::string_view family) {
+    if (family == "gpt2") return {"model.resid_pdrop", "model.embd_pdrop", "model.attn_pdrop"};
+    if (family == "bert") return {"model.hidden_dropout_prob", "model.attention_probs_dropout_prob"};
+    return {};
+  }
+  void spread_dropout(std::string_view family) {
+    if (!v_.has("model.dropout")) return;
+    const auto paths = dropouts_of(family);
+    if (paths.empty())
+      findings_.error("model.dropout", fmt::format("is given, and a model of family \"{}\" has none: take it out", family));
+    for (std::string_view path : paths) derived(path, v_.number("model.dropout"));
+  }
+
+  void model() {
+    const bool from_directory = v_.has("model.path");
+    const size_t before = findings_.num_errors();
+    from_directory ? model_of_directory() : model_of_sizes();
+    if (findings_.num_errors() > before) return;
+    try {
+      sizes_ = sizes_of(model_options_of(v_));
+    } catch (const InputError& error) {
+      return findings_.error(from_directory ? "model.path" : "model", fmt::format("is not a model: {}", error.what()));
     }
+    if (from_directory) {
+      const auto said = [&](std::string_view name, json value) {
+        const std::string path = fmt::format("model.{}", name);
+        v_.set(path, std::move(value), Origin::Derived);
+        v_.find(path)->written = false;
+        v_.find(path)->note = "config.json of model.path";
+      };
+      said("family", sizes_->family);
+      said(sizes_->layers_name, sizes_->layers);
+      said(sizes_->width_name, sizes_->width);
+      said(sizes_->heads_name, sizes_->heads);
+      said(sizes_->positions_name, sizes_->positions);
+      said("vocab_size", sizes_->vocabulary);
+    }
+    task();
+    const int64_t width = sizes_->width;
     const double hidden = static_cast<double>(width) * static_cast<double>(width);
     const auto from_model = [&](std::string_view path, double elements) {
       if (is_auto(path)) v_.set(path, static_cast<int64_t>(elements), Origin::Auto);
@@ -212,9 +281,10 @@ class Deriver {
     check_values(queries, central);
     if (!v_.has("data.sequence_length")) return;
     derived("step.query_sequence_length", v_.integer("data.sequence_length"));
-    const int64_t length = v_.integer("step.query_sequence_length"), positions = integer_or("model.n_positions", length);
-    if (length > positions)
-      findings_.error("step.query_sequence_length", fmt::format("is {}, more than model.n_positions {}", length, positions));
+    const int64_t length = v_.integer("step.query_sequence_length");
+    if (sizes_ && length > sizes_->positions)
+      findings_.error("step.query_sequence_length",
+                      fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
   }
 
   void check_values(int64_t queries, bool central) {
@@ -258,19 +328,38 @@ class Deriver {
 
   // The rank of a direction is below that of every matrix: above it the two factors hold more than the matrix.
   void check_rank() {
-    const int64_t rank = v_.integer("step.rank"), width = integer_or("model.n_embd", rank);
-    const int64_t smallest = std::min({width, integer_or("model.n_positions", width), integer_or("model.vocab_size", width)});
+    if (!sizes_) return;
+    const int64_t rank = v_.integer("step.rank");
+    const int64_t smallest = sizes_->vocabulary > 0 ? std::min(sizes_->smallest, sizes_->vocabulary) : sizes_->smallest;
     if (rank > smallest)
       findings_.error("step.rank", fmt::format("is {}, more than the smallest matrix has ({}): take at most that", rank, smallest));
   }
 
+  void task() {
+    const bool classifies = family() == "bert";
+    if (!v_.has("model.task")) v_.set("model.task", classifies ? "classification" : "causal_lm", Origin::Derived);
+    if (classifies && v_.text("model.task") != "classification")
+      findings_.error("model.task", "is \"causal_lm\", and a BERT predicts no next token: use \"classification\"");
+    if (!classifies && v_.text("model.task") == "classification")
+      findings_.error(
+          "model.task",
+          fmt::format("is \"classification\", and a {} predicts tokens: give a BERT (model.path, or model.family \"bert\")", family()));
+    if (!classifies)
+      for (std::string_view path :
+           {"model.num_labels", "model.classifier_pooling", "model.hidden_dropout_prob", "model.attention_probs_dropout_prob"})
+        if (v_.has(path)) findings_.error(path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));
+    if (classifies && v_.text("step.bp_data") == "split")
+      findings_.error("step.bp_data",
+                      "\"split\" does not work with classification: name other files for backprop (\"own\"), or use \"same\"");
+  }
+
   void data_and_run() {
-    if (v_.has("model.n_positions")) {
-      const int64_t positions = v_.integer("model.n_positions");
-      derived("data.sequence_length", positions);
+    if (sizes_) {
+      derived("data.sequence_length", sizes_->positions);
       const int64_t length = v_.integer("data.sequence_length");
-      if (length > positions)
-        findings_.error("data.sequence_length", fmt::format("is {}, more than model.n_positions {}", length, positions));
+      if (length > sizes_->positions)
+        findings_.error("data.sequence_length",
+                        fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
     }
     const std::string name = v_.text("run.name");
     if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
@@ -439,6 +528,7 @@ class Deriver {
   int world_;
   Findings& findings_;
   std::set<std::string> auto_;
+  std::optional<ModelSizes> sizes_;
 };
 
 }  // namespace

@@ -37,7 +37,8 @@ struct Key {
   std::string_view value{};     // the default, as JSON; empty: none, or derived from other values
   std::string_view meaning{};   // Honoured: what it does. Accepted, Refused: why, and what to use
   std::string_view harmless{};  // Refused: a JSON list of values that ask for nothing, or "off": a block that is not enabled
-  std::string_view of{};        // parameters of an optimizer or a scheduler: of which types ("Adam|AdamW"); empty: of all
+  // Parameters of an optimizer or a scheduler: of which types ("Adam|AdamW"); sizes of a model: of which families. Empty: of all.
+  std::string_view of{};
 };
 
 std::span<const Key> keys();

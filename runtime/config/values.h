@@ -56,6 +56,7 @@ class Findings {
   void error(std::string_view path, const std::string& text);
   void unknown(std::string_view path, const std::string& text);
   void warn(const std::string& text) { warnings_.push_back(text); }
+  size_t num_errors() const { return errors_.size(); }
   // Throws InputError when there is an error.
   void raise() const;
   std::vector<std::string> take_warnings() { return std::move(warnings_); }

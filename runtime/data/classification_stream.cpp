@@ -65,6 +65,11 @@ class MappedClassificationStream final : public ClassificationStream {
     }
     return hash.hex();
   }
+  int64_t tokens_of_batch(int64_t step, int64_t global_batch_size) const override {
+    int64_t tokens = 0;
+    for (int64_t index : global_batch(step, global_batch_size)) tokens += samples_.num_tokens(index);
+    return tokens;
+  }
   const LabelNames& labels() const override { return labels_; }
   int64_t num_truncated() const override { return num_truncated_; }
   int64_t count(int64_t label) const override { return counts_.at(static_cast<size_t>(label)); }

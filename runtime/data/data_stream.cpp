@@ -142,6 +142,8 @@ class MappedDataStream final : public DataStream {
     return hash.hex();
   }
 
+  int64_t tokens_of_batch(int64_t, int64_t global_batch) const override { return global_batch * options_.sequence_length; }
+
   std::vector<int32_t> sample(int64_t position) const override { return tokens_of(index_of(position)); }
 
   Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {

@@ -65,6 +65,8 @@ class DataStream {
   virtual bool from_cache() const = 0;     // nothing had to be tokenized
   // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them, or samples). 32 hexadecimal digits.
   virtual std::string fingerprint() const = 0;
+  // Tokens of the samples of a global batch, without padding.
+  virtual int64_t tokens_of_batch(int64_t step, int64_t global_batch) const = 0;
   // Sample of the shuffled stream: `position` counts on over epochs (epoch = position / num_samples()). sequence_length + 1 tokens.
   virtual std::vector<int32_t> sample(int64_t position) const = 0;
   // Micro-batch `accumulation_step` of global batch `step` for one rank. sample_ids are positions in the shuffled stream.

@@ -24,7 +24,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(config),
       model_(model),
       objective_(objective),
-      query_objective_(config.step.of_accuracy ? make_accuracy() : nullptr),
+      query_objective_(config.step.of_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr),
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
@@ -258,18 +258,24 @@ void Engine::report_non_finite(int64_t step, double local_loss) {
       step, all.empty() ? "the gradient norm is not finite" : all, step - 1);
 }
 
-EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch) {
+EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
+                                  const OutputObserver& outputs) {
   const MeterScope meter(meter_);
   double sums[2] = {0, 0};
   for (int64_t i = 0; i < num_batches; ++i) {
     const EvaluationBatch own = batch(i);
     evaluation_->begin_step(1);
+    if (outputs && own.counts)
+      evaluation_->observe(outputs);
+    else
+      evaluation_->observe({});
     execute(plan_.evaluate, *evaluation_, i, false, {[&](int64_t) { return own.batch; }, {}});
     if (!own.counts) continue;
     sums[0] += evaluation_->loss_sum();
     sums[1] += static_cast<double>(own.batch.valid_tokens);
   }
   evaluation_->reset();
+  evaluation_->observe({});
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "evaluation");
   return {sums[0] / std::max(1.0, sums[1]), static_cast<int64_t>(sums[1])};
 }

@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "models/objective.h"
@@ -27,6 +28,8 @@
 #include "sharding/communicator.h"
 
 namespace zerostep {
+
+class Evaluate;
 
 // Values [begin, begin + count) of a parameter, as they are before the first step.
 using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
@@ -94,7 +97,10 @@ class Engine {
     Batch batch;
     bool counts;
   };
-  EvaluationResult evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch);
+  // `outputs`, where it is given, sees what the last unit makes of each batch that counts.
+  using OutputObserver = std::function<void(const Batch& batch, const TensorList& outputs)>;
+  EvaluationResult evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
+                            const OutputObserver& outputs = {});
 
   // Collective: the fp32 values of one parameter, on every rank.
   void read_parameter(int unit, int index, std::vector<float>& out);
@@ -102,6 +108,7 @@ class Engine {
   // What the next step depends on beside the batches, the parameters and the optimizer's arrays; the same on every rank.
   struct Progress {
     int64_t applied_steps = 0, applied_of_kind[2] = {0, 0};
+    DType precision = DType::F32;  // whose loss scale it is
     LossScaler::State loss_scaler{};
     InstructSchedule::State instruct_schedule{};
   };
@@ -120,6 +127,13 @@ class Engine {
   int64_t device_peak_bytes() const { return state_.arena_bytes() + meter_.peak_bytes(); }
   const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return world_.counters(); }
+  // Sums over the ranks, in rank order. Collective.
+  // The highest of the ranks' values. Collective.
+  double highest(double value, const char* label) {
+    world_.all_reduce_scalars({&value, 1}, ReduceOp::Max, label);
+    return value;
+  }
+  void add_up(std::span<double> values, const char* label) { world_.all_reduce_scalars(values, ReduceOp::Sum, label); }
   const StepTimers& timers() const { return timers_; }
   const Trace* trace() const { return trace_.get(); }
   LossScaler& loss_scaler() { return scaler_; }
@@ -171,7 +185,8 @@ class Engine {
   MatrixOptimizer matrix_optimizer_;
   std::unique_ptr<LrSchedule> schedule_;
   LossScaler scaler_;
-  std::unique_ptr<StepStrategy> backprop_, evaluation_;
+  std::unique_ptr<StepStrategy> backprop_;
+  std::unique_ptr<Evaluate> evaluation_;
   std::unique_ptr<ZerothOrder> queries_;
   StepTimers timers_;
   int64_t applied_steps_ = 0;

@@ -77,13 +77,14 @@ std::vector<StateSlice> Engine::owned_state() const {
 }
 
 Engine::Progress Engine::progress() const {
-  return {applied_steps_, {applied_of_kind_[0], applied_of_kind_[1]}, scaler_.state(), instruct_schedule_.state()};
+  return {
+      applied_steps_, {applied_of_kind_[0], applied_of_kind_[1]}, config_.precision.compute, scaler_.state(), instruct_schedule_.state()};
 }
 
 void Engine::restore(const Progress& progress, const StateReader& read) {
   applied_steps_ = progress.applied_steps;
   for (int kind = 0; kind < 2; ++kind) applied_of_kind_[kind] = progress.applied_of_kind[kind];
-  scaler_.restore(progress.loss_scaler);
+  if (progress.precision == config_.precision.compute) scaler_.restore(progress.loss_scaler);
   instruct_schedule_.restore(progress.instruct_schedule);
   for_each_state([&](const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* data) {
     read(parameter, array, begin, count, data);

@@ -99,7 +99,7 @@ void plan_steps(const Config& config, const ModelDefinition& model, const Object
 
 PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
                     const Objective& objective) {
-  const auto accuracy = config.step.of_accuracy ? make_accuracy() : nullptr;
+  const auto accuracy = config.step.of_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
   return estimate_cost(plan, layout, model, accuracy ? *accuracy : objective, config.step.query_batch.micro_batch_size,
                        config.step.query_sequence_length);
 }

@@ -70,7 +70,8 @@ LossScaler::State LossScaler::state() const {
 }
 
 void LossScaler::restore(const State& state) {
-  scale_ = state.scale;
+  // A static scale is what the configuration says now.
+  if (precision_.loss_scale == 0) scale_ = state.scale;
   iteration_ = state.iteration;
   last_overflow_ = state.last_overflow;
   hysteresis_ = state.hysteresis;

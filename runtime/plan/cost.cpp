@@ -25,7 +25,7 @@ class ActivationWalk {
     };
     held_.assign(costs_.size(), false);
     checkpoint_.assign(costs_.size(), false);
-    objective_ = objective.activation_cost(batch, sequence, model.vocabulary_size(), type);
+    objective_ = objective.activation_cost(batch, sequence, model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size(), type);
   }
 
   void run(PlanCost& out) {

@@ -29,7 +29,7 @@ void CsvMonitor::write(const std::string& name, int64_t step, double value) {
     std::replace_if(
         file.begin(), file.end(), [](char c) { return c == '/' || c == ' '; }, '_');
     if (samples_)
-      keep_lines(folder_ + "/" + file + ".csv", [&](std::string_view line) {
+      cut_after_last(folder_ + "/" + file + ".csv", [&](std::string_view line) {
         int64_t of = 0;  // the header has none
         std::from_chars(line.data(), line.data() + line.size(), of);
         return of <= *samples_;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <vector>
 
@@ -90,6 +92,12 @@ std::string timestamp_now() {
 
 MetricsFile::MetricsFile(const std::string& path, int64_t first_step) {
   if (first_step > 0) {
+    // Rows of another version's columns are kept apart.
+    std::ifstream in(path);
+    std::string header;
+    std::error_code ignored;
+    if (std::getline(in, header) && header != metrics_header()) std::filesystem::rename(path, path + ".former", ignored);
+    in.close();
     int64_t step = -1;
     const int64_t lines =
         keep_lines(path, [&](std::string_view line) { return step++ < 0 ? line == metrics_header() : step_of(line) < first_step; });

@@ -70,6 +70,18 @@ int64_t keep_lines(const std::string& path, const std::function<bool(std::string
   return lines;
 }
 
+void cut_after_last(const std::string& path, const std::function<bool(std::string_view line)>& keep) {
+  int64_t last = 0, line_number = 0;
+  {
+    std::ifstream in(path, std::ios::binary);
+    for (std::string line; std::getline(in, line) && !in.eof();) {
+      ++line_number;
+      if (keep(line)) last = line_number;
+    }
+  }
+  keep_lines(path, [&last](std::string_view) { return last-- > 0; });
+}
+
 void write_file(const std::string& path, std::string_view text) {
   const std::string partial = path + ".partial";
   try {

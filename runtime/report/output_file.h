@@ -31,6 +31,9 @@ class OutputFile {
 // that does not exist has none.
 int64_t keep_lines(const std::string& path, const std::function<bool(std::string_view line)>& keep);
 
+// Cuts a file of lines after the last line for which `keep` is true.
+void cut_after_last(const std::string& path, const std::function<bool(std::string_view line)>& keep);
+
 // The whole content at once: written beside its name, then renamed, so that a reader never sees half of it.
 void write_file(const std::string& path, std::string_view text);
 

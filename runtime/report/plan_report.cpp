@@ -175,8 +175,10 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length);
   };
   PlanCost cost = config.step.uses_queries() ? query_cost(config, plan.layout, plan.train, model, objective) : cost_of(plan.train);
-  // Checkpoints are staged in host memory; rank 0's share has no padding.
-  if (config.run.checkpoint_interval > 0 || config.run.keep_best) cost.host_peak_bytes += ShardImage::file_bytes(owned_state(plan, 0));
+  // Checkpoints are staged in host memory. Rank 0's share has no padding, but dealt matrices may give another rank more.
+  if (config.run.checkpoint_interval > 0 || config.run.keep_best)
+    for (int rank = 0; rank < (plan.train.matrices.empty() ? 1 : plan.train.options.world); ++rank)
+      cost.host_peak_bytes = std::max(cost.host_peak_bytes, ShardImage::file_bytes(owned_state(plan, rank)));
   if (plan.backprop) {
     // The busiest kind of step.
     const PlanCost backprop = cost_of(*plan.backprop);

@@ -13,11 +13,10 @@ std::string line(const char* what, const std::string& value) { return fmt::forma
 std::string plural(int64_t n, const char* word) { return fmt::format("{} {}{}", grouped(n), word, n == 1 ? "" : "s"); }
 
 std::string model_text(const Config& config, const ModelLayout& layout) {
-  const ModelConfig& m = config.model;
+  const ModelSizes m = sizes_of(config.model.options);
   const int64_t all = layout.num_elements(), trained = layout.num_elements(true);
-  std::string text =
-      fmt::format("{}, {} layers, {} wide, {} heads, {} positions, vocabulary {}: {} parameters ({})", m.family, m.n_layer, m.n_embd,
-                  m.n_head, m.n_positions, grouped(m.vocab_size), grouped(all), human_count(static_cast<double>(all)));
+  std::string text = fmt::format("{}, {} layers, {} wide, {} heads, {} positions, vocabulary {}: {} parameters ({})", m.family, m.layers,
+                                 m.width, m.heads, m.positions, grouped(m.vocabulary), grouped(all), human_count(static_cast<double>(all)));
   return trained < all ? text + fmt::format(", {} trained", grouped(trained)) : text;
 }
 

@@ -106,6 +106,7 @@ void Evaluate::visit(const VisitContext& context) {
   hidden_ = context.unit.forward(hidden_, context.forward);
   if (!context.last_unit) return;
   loss_sum_ += objective_.sum(context.batch, hidden_).item<double>();
+  if (observer_) observer_(context.batch, hidden_);
   hidden_.clear();
 }
 

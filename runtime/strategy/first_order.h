@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 
 #include "runtime/strategy/strategy.h"
@@ -39,12 +40,16 @@ class Evaluate final : public StepStrategy {
   void visit(const VisitContext& context) override;
   double loss_sum() const override { return loss_sum_; }
   void reset() override { hidden_.clear(); }
+  // Sees what the last unit gives for each batch.
+  using Observer = std::function<void(const Batch& batch, const TensorList& outputs)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
 
  private:
   const Objective& objective_;
   int num_units_;
   double loss_sum_ = 0;
   TensorList hidden_;
+  Observer observer_;
 };
 
 }  // namespace zerostep

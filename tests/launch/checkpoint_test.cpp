@@ -80,6 +80,45 @@ TEST_F(CheckpointRun, GoesOnWhereItStoppedWithoutGapOrRepeat) {
   }
 }
 
+TEST_F(CheckpointRun, AnOlderCheckpointBeginsABranchAndLaterOnesStandAside) {
+  place_.config();
+  const std::string interval = "run.checkpoint_interval=2";
+  ASSERT_EQ(train({interval, "run.steps=6"}).status, 0);
+  const std::vector<std::string> whole = column("test", "loss");
+  const std::string older = place_.path("runs/test/checkpoints/step_00000004");
+  const auto resume = [&](const std::string& steps) {
+    return place_.run({"train", place_.path("config.json"), "--resume", older, "--set", interval, "--set", "run.steps=" + steps});
+  };
+  const Outcome again = resume("8");
+  ASSERT_EQ(again.status, 0) << again.err;
+  EXPECT_TRUE(place_.exists("runs/test/checkpoints/abandoned-step_00000006"));
+  EXPECT_EQ(latest(), "runs/test/checkpoints/step_00000008");
+  const std::vector<std::string> losses = column("test", "loss");
+  ASSERT_EQ(losses.size(), 8u);
+  for (size_t s = 0; s < whole.size(); ++s) EXPECT_EQ(losses[s], whole[s]);
+  // Into the folder of another run that has checkpoints it does not go.
+  ASSERT_EQ(train({interval, "run.steps=2", "run.name=other"}).status, 0);
+  const Outcome foreign = place_.run({"train", place_.path("config.json"), "--resume", place_.path(latest()), "--set", interval, "--set",
+                                      "run.name=other", "--set", "run.steps=9"});
+  EXPECT_EQ(foreign.status, 2);
+  EXPECT_SAYS(foreign.err, "checkpoints");
+  EXPECT_EQ(place_.metrics("other").size(), 2u);
+  // Into a new one it does.
+  const Outcome moved = place_.run({"train", place_.path("config.json"), "--resume", place_.path(latest()), "--set", interval, "--set",
+                                    "run.name=moved", "--set", "run.steps=9"});
+  ASSERT_EQ(moved.status, 0) << moved.err;
+  EXPECT_EQ(column("moved", "step"), std::vector<std::string>{"8"});
+}
+
+TEST_F(CheckpointRun, WhatAKillLeftOfTheFirstCheckpointIsNoCheckpoint) {
+  place_.config();
+  std::filesystem::create_directories(place_.path("runs/test/checkpoints/.partial-step_00000002"));
+  const Outcome done = train({"run.checkpoint_interval=2"});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_FALSE(place_.exists("runs/test/checkpoints/.partial-step_00000002"));
+  EXPECT_EQ(latest(), "runs/test/checkpoints/step_00000004");
+}
+
 TEST_F(CheckpointRun, SignalsSaveAndTheRunGoesOn) {
   place_.config();
   ASSERT_EQ(train({"run.steps=40", "run.name=whole"}).status, 0);
@@ -114,10 +153,11 @@ TEST_F(CheckpointRun, WhatHasChangedIsNamed) {
     std::string set, says;
     bool harmless;
   };
-  for (const Case& c : {Case{"model.n_embd=48", "n_embd is 48 here and 32 in the checkpoint", false},
-                        Case{"model.n_layer=3", "n_layer", false}, Case{"optimizer.type=Lion", "kept 2 values", false},
-                        Case{"seed=11", "seed is 11", true}, Case{"data.train=\"" + place_.path("other.txt") + "\"", "data.train", true},
-                        Case{"train_batch_size=8", "train_batch_size is 8", true}}) {
+  for (const Case& c :
+       {Case{"model.n_embd=48", "n_embd is 48 here and 32 in the checkpoint", false}, Case{"model.n_layer=3", "n_layer", false},
+        Case{"optimizer.type=Lion", "kept 2 values", false}, Case{"optimizer.type=MuDaMW", "optimizer/type is", false},
+        Case{"seed=11", "seed is 11", true}, Case{"data.train=\"" + place_.path("other.txt") + "\"", "data.train", true},
+        Case{"train_batch_size=8", "train_batch_size is 8", true}}) {
     const Outcome refused = resume({c.set});
     EXPECT_EQ(refused.status, 2) << c.set;
     EXPECT_SAYS(refused.err, c.says);

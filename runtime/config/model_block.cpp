@@ -1,0 +1,34 @@
+#include "runtime/config/model_block.h"
+
+#include <filesystem>
+
+namespace zerostep::schema {
+
+namespace fs = std::filesystem;
+
+ModelOptions model_options_of(const Values& values) {
+  constexpr std::string_view kBlock = "model.";
+  const bool from_directory = values.has("model.path");
+  const std::string where = from_directory ? (fs::path(values.text("model.path")) / "config.json").string() : "model";
+  nlohmann::json config = from_directory ? read_json_object(where) : nlohmann::json{{"model_type", values.text("model.family")}};
+  for (const auto& [path, value] : values.all()) {
+    if (!path.starts_with(kBlock)) continue;
+    const std::string name = path.substr(kBlock.size());
+    const bool beside = name.ends_with("_pdrop") || name.ends_with("_dropout_prob") || name == "num_labels" || name == "classifier_pooling";
+    if (!from_directory || beside) config[name] = value.value;
+    // A fresh head has no names for another number of classes.
+    if (from_directory && name == "num_labels") config.erase("id2label"), config.erase("label2id");
+  }
+  const bool has_vocabulary = config.contains("vocab_size");
+  ModelOptions options = parse_model_options(config, where);
+  if (!from_directory && !has_vocabulary) set_vocabulary(options, 0);
+  return options;
+}
+
+bool holds_tokenizer(const std::string& directory) {
+  for (const char* name : {"tokenizer.json", "vocab.json", "encoder.json", "vocab.txt"})
+    if (fs::exists(fs::path(directory) / name)) return true;
+  return false;
+}
+
+}  // namespace zerostep::schema

@@ -1,0 +1,136 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/launch/support/run_binary.h"
+
+// A small BERT that learns which of two words a sentence holds, from a table of sentences of very different lengths.
+namespace zerostep::testing {
+namespace {
+
+using nlohmann::json;
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+class Classification : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    place_.write("train.tsv", rows(96, 0));
+    place_.write("eval.csv", "label,text\n" + commas(rows(21, 7)));
+    place_.write("bert.json", R"({
+      "train_batch_size": 8, "train_micro_batch_size_per_gpu": 2, "seed": 3,
+      "optimizer": {"type": "AdamW", "params": {"lr": 0.003}},
+      "model": {"family": "bert", "num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2,
+                "max_position_embeddings": 64, "classifier_pooling": "mean"},
+      "data": {"train": ")" + place_.path("train.tsv") +
+                                  R"(", "eval": ")" + place_.path("eval.csv") + R"(", "sequence_length": 48},
+      "run": {"name": "test", "output_dir": ")" +
+                                  place_.path("runs") + R"(", "steps": 160}, "steps_per_print": 10})");
+  }
+  // "text<tab>label": the label is 1 where the sentence says good.
+  static std::string rows(int count, int salt) {
+    std::string out;
+    for (int i = 0; i < count; ++i) {
+      const bool good = (i * 7 + salt) % 3 == 0;
+      std::string text = good ? "good" : "bad";
+      for (int w = 0; w < (i / 3 * 5 + salt) % 9; ++w) text = (w % 2 == 0 ? "so " : "very ") + text;
+      out += text + "\t" + (good ? "1" : "0") + "\n";
+    }
+    return out;
+  }
+  // The same as "label,text" lines.
+  static std::string commas(const std::string& table) {
+    std::string out;
+    for (size_t at = 0; at < table.size();) {
+      const size_t tab = table.find('\t', at), end = table.find('\n', at);
+      out += table.substr(tab + 1, end - tab - 1) + "," + table.substr(at, tab - at) + "\n";
+      at = end + 1;
+    }
+    return out;
+  }
+  Outcome train(const std::vector<std::string>& set, int ranks = 1) const {
+    std::vector<std::string> arguments{"train", place_.path("bert.json")};
+    for (const std::string& s : set) arguments.insert(arguments.end(), {"--set", s});
+    return place_.run(arguments, {.ranks = ranks});
+  }
+  std::vector<double> column(const std::string& run, const std::string& name) const {
+    std::vector<double> out;
+    for (const auto& row : place_.metrics(run))
+      if (!row.at(name).empty()) out.push_back(std::stod(row.at(name)));
+    return out;
+  }
+  Workplace place_;
+};
+
+TEST_F(Classification, LearnsAndReports) {
+  const Outcome done = train({"run.checkpoint_interval=160"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, "accuracy 1.0000");
+  EXPECT_NEAR(column("test", "loss").front(), std::log(2), 0.3);
+  EXPECT_LT(column("test", "loss").back(), 0.1);
+  EXPECT_EQ(column("test", "eval_accuracy"), std::vector<double>{1.0});
+  // Tokens are those of the sentences, not of the padding: at most 48 each.
+  const auto row = place_.metrics("test").front();
+  const double tokens = std::stod(row.at("tokens_per_second")) * std::stod(row.at("step_seconds"));
+  EXPECT_LT(tokens, 8 * 48 * 0.9);
+  EXPECT_GE(tokens, 8 * 3);
+  const std::string checkpoint = place_.path("runs/test/checkpoints/step_00000160");
+  const Outcome machine = place_.run({"eval", place_.path("bert.json"), "--checkpoint", checkpoint, "--json"});
+  ASSERT_EQ(machine.status, 0) << machine.err;
+  const json report = json::parse(machine.out);
+  EXPECT_EQ(report["accuracy"], 1.0);
+  EXPECT_EQ(report["samples"], 21);
+  EXPECT_NEAR(report["loss"].get<double>() / column("test", "eval_loss").back(), 1, 1e-6);
+  // Every third of the 21 sentences is good.
+  EXPECT_EQ(report["confusion"], json::parse("[[14, 0], [0, 7]]"));
+  const Outcome text = place_.run({"eval", place_.path("bert.json"), "--checkpoint", checkpoint});
+  for (const char* part : {"precision", "recall", "F1"}) EXPECT_SAYS(text.out, part);
+  // Exported it is the same model; text it does not write.
+  ASSERT_EQ(place_.run({"export", checkpoint, place_.path("model")}).status, 0);
+  const Outcome exported = place_.run({"eval", place_.path("bert.json"), "--checkpoint", place_.path("model"), "--json"});
+  EXPECT_EQ(json::parse(exported.out)["confusion"], report["confusion"]) << exported.err;
+  EXPECT_EQ(place_.run({"generate", "--model", checkpoint, "--prompt", "good"}).status, 2);
+}
+
+TEST_F(Classification, RanksAndStagesSeeTheSameBatchesWhateverTheirLengths) {
+  for (const char* mode : {"{\"mode\": \"fo\"}", "{\"mode\": \"zo\", \"queries\": 2, \"epsilon\": 1e-2}"}) {
+    const std::string step = std::string("step=") + mode, steps = "run.steps=6";
+    ASSERT_EQ(train({step, steps, "run.name=one"}).status, 0);
+    const std::vector<double> expected = column("one", "loss");
+    for (const int ranks : {2, 4})
+      for (const int stage : {0, 2, 3}) {
+        const Outcome done = train({step, steps, "zero_optimization.stage=" + std::to_string(stage)}, ranks);
+        ASSERT_EQ(done.status, 0) << done.err;
+        const std::vector<double> losses = column("test", "loss");
+        ASSERT_EQ(losses.size(), expected.size());
+        for (size_t s = 0; s < losses.size(); ++s)
+          EXPECT_NEAR(losses[s] / expected[s], 1, 2e-5) << ranks << " ranks, stage " << stage << ", step " << s;
+        EXPECT_NEAR(column("test", "eval_loss").back() / column("one", "eval_loss").back(), 1, 1e-4);
+        EXPECT_EQ(column("test", "eval_accuracy"), column("one", "eval_accuracy"));
+      }
+  }
+}
+
+TEST_F(Classification, WhatDoesNotFitIsNamed) {
+  struct Case {
+    std::vector<std::string> set;
+    std::string says;
+  };
+  place_.write("three.tsv", rows(9, 0) + "what\t2\n");
+  place_.write("broken.tsv", "good\t1\nbad\n");
+  for (const Case& c :
+       {Case{{"model.task=causal_lm"}, "model.task"}, Case{{"data.train=\"" + place_.path("three.tsv") + "\""}, "labels"},
+        Case{{"data.train=\"" + place_.path("broken.tsv") + "\""}, "broken.tsv"},
+        Case{{"data.eval=\"" + place_.path("three.tsv") + "\""}, "three.tsv"}, Case{{"data.label_field=sentiment"}, "the header, has no column"},
+        Case{{"data.template=It was {label}"}, "not in this version"}, Case{{"model.n_layer=2"}, "bert"},
+        Case{{"model={\"preset\": \"gpt2-20M\", \"task\": \"classification\"}"}, "model.task"}}) {
+    const Outcome refused = train(c.set);
+    EXPECT_EQ(refused.status, 2) << c.set[0];
+    EXPECT_SAYS(refused.err, c.says);
+    EXPECT_FALSE(place_.exists("runs/test/metrics.csv")) << c.set[0];
+  }
+}
+
+}  // namespace
+}  // namespace zerostep::testing
