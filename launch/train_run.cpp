@@ -186,6 +186,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   if (evaluation) {
     outcome_.has_eval = true;
     outcome_.eval_loss = evaluation->loss;
+    outcome_.eval_accuracy = evaluation->accuracy();
     log_.line(fmt::format("evaluation after step {}: loss {:.4f}, {}", step + 1, evaluation->loss,
                           evaluation->counts ? fmt::format("accuracy {:.4f}", *evaluation->accuracy())
                                              : fmt::format("perplexity {:.4g}", std::exp(evaluation->loss))));

@@ -211,7 +211,7 @@ class Deriver {
   void spread_dropout(std::string_view family) {
     if (!v_.has("model.dropout")) return;
     const auto paths = dropouts_of(family);
-    if (paths.empty())
+    if (paths.empty() && v_.number("model.dropout") > 0)
       findings_.error("model.dropout", fmt::format("is given, and a model of family \"{}\" has none: take it out", family));
     for (std::string_view path : paths) derived(path, v_.number("model.dropout"));
   }

@@ -46,7 +46,7 @@ const Key kKeys[] = {
      "", "bert"},
     {"model.hidden_dropout_prob", H, share(), "", "dropout of embeddings, attention and MLP", "", "bert"},
     {"model.attention_probs_dropout_prob", H, share(), "", "dropout of attention weights", "", "bert"},
-    {"model.dropout", H, share(), "", "sets resid_pdrop, embd_pdrop and attn_pdrop; of a BERT both dropouts", "", "gpt2|bert"},
+    {"model.dropout", H, share(), "", "sets resid_pdrop, embd_pdrop and attn_pdrop, or both dropouts of a BERT; other families have none"},
     {"model.resid_pdrop", H, share(), "", "dropout after attention and MLP", "", "gpt2"},
     {"model.embd_pdrop", H, share(), "", "dropout after the embedding", "", "gpt2"},
     {"model.attn_pdrop", H, share(), "", "dropout of attention weights", "", "gpt2"},

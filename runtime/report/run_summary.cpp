@@ -75,7 +75,10 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
                                                         plural(report.config.run.steps, "step"));
   if (o.steps > 0) {
     done += fmt::format(" in {}: loss {:.4f} -> {:.4f}", human_duration(o.seconds), o.first_loss, o.last_loss);
-    if (o.has_eval) done += fmt::format(", evaluation loss {:.4f} (perplexity {:.4g})", o.eval_loss, std::exp(o.eval_loss));
+    if (o.has_eval)
+      done += fmt::format(
+          ", evaluation loss {:.4f} ({})", o.eval_loss,
+          o.eval_accuracy ? fmt::format("accuracy {:.4f}", *o.eval_accuracy) : fmt::format("perplexity {:.4g}", std::exp(o.eval_loss)));
     if (o.skipped > 0) done += fmt::format(", {} skipped", plural(o.skipped, "step"));
   }
   out.push_back(done);

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct RunOutcome {
   double first_loss = 0, last_loss = 0;
   bool has_eval = false;
   double eval_loss = 0;
+  std::optional<double> eval_accuracy;  // of a classifier
   int64_t device_peak_bytes = 0;
   std::string stopped_by;  // "SIGTERM"; "": it ran to its end
 };

@@ -122,9 +122,9 @@ TEST_F(Classification, WhatDoesNotFitIsNamed) {
   for (const Case& c :
        {Case{{"model.task=causal_lm"}, "model.task"}, Case{{"data.train=\"" + place_.path("three.tsv") + "\""}, "labels"},
         Case{{"data.train=\"" + place_.path("broken.tsv") + "\""}, "broken.tsv"},
-        Case{{"data.eval=\"" + place_.path("three.tsv") + "\""}, "three.tsv"}, Case{{"data.label_field=sentiment"}, "the header, has no column"},
-        Case{{"data.template=It was {label}"}, "not in this version"}, Case{{"model.n_layer=2"}, "bert"},
-        Case{{"model={\"preset\": \"gpt2-20M\", \"task\": \"classification\"}"}, "model.task"}}) {
+        Case{{"data.eval=\"" + place_.path("three.tsv") + "\""}, "three.tsv"},
+        Case{{"data.label_field=sentiment"}, "the header, has no column"}, Case{{"data.template=It was {label}"}, "not in this version"},
+        Case{{"model.n_layer=2"}, "bert"}, Case{{"model={\"preset\": \"gpt2-20M\", \"task\": \"classification\"}"}, "model.task"}}) {
     const Outcome refused = train(c.set);
     EXPECT_EQ(refused.status, 2) << c.set[0];
     EXPECT_SAYS(refused.err, c.says);
