@@ -77,6 +77,7 @@ void settle_steps(Config& config, int64_t samples) {
 void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   Config& config = setup.subject.loaded.config;
   const DataHooks hooks = data_hooks(job, setup.log);
+  if (!setup.checkpoint) setup.first_values = starting_values(setup.subject);
   setup.train_data = open_training_data(setup.subject, hooks);
   setup.backprop_data = open_backprop_data(setup.subject, hooks);
   if (!config.data.eval.empty()) setup.eval_data = open_evaluation_data(setup.subject, hooks);
@@ -142,7 +143,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   std::optional<CheckpointWriter> writer;  // outlives the handling of errors: it may have a file to finish
   try {
     const Config& config = setup.config();
-    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : starting_values(setup.subject);
+    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : setup.first_values;
     engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, job.world());
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
     if (setup.checkpoint) setup.checkpoint->close();

@@ -36,7 +36,8 @@ struct TrainSetup {
   RunFolder folder;
   RunLog log;
   const Config& config() const { return subject.config(); }
-  bool continues = false;  // it lies in the folder of the run, whose files go on
+  ParameterReader first_values;  // of a run that starts anew
+  bool continues = false;        // it lies in the folder of the run, whose files go on
   int64_t first_step() const { return checkpoint ? checkpoint->manifest().step : 0; }
   PlanReport report() const { return {config(), *plan, cost, limit}; }
 };
