@@ -13,8 +13,9 @@ namespace zerostep {
 int generate(const GenerateArguments& arguments) {
   set_threads(1);
   const SavedModel saved = open_model(arguments.model);
-  if (saved.model->num_classes() > 0)
-    fail_input("{}: holds a classifier, which writes no text: `zerostep eval` says what it predicts", arguments.model);
+  if (!saved.model->predicts_next_token())
+    fail_input("{}: holds a model that predicts no next token, so it writes no text: `zerostep eval` says what it predicts",
+               arguments.model);
   const auto tokenizer = arguments.tokenizer.empty()     ? tokenizer_of_model(arguments.model, *saved.model)
                          : arguments.tokenizer == "byte" ? make_byte_tokenizer()
                                                          : load_tokenizer(arguments.tokenizer);

@@ -26,18 +26,18 @@ nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t 
   auto& samples = out["samples"] = nlohmann::ordered_json::array();
   std::vector<std::vector<int64_t>> tokens, labels;
   if (classifies) append_rows(batch.tokens, tokens);
-  for (int64_t j = 0; j < batch_size; ++j) {
-    if (!classifies) {
-      samples.push_back(data.sample(step * batch_size + j));
-      continue;
-    }
+  for (int64_t j = 0; !classifies && j < batch_size; ++j) samples.push_back(data.sample(step * batch_size + j));
+  for (size_t j = 0; j < tokens.size(); ++j) {
     // Without the padding.
-    auto& row = tokens[static_cast<size_t>(j)];
-    if (batch.mask.defined()) row.resize(static_cast<size_t>(batch.mask[j].sum().item<int64_t>()));
-    samples.push_back(row);
+    if (batch.mask.defined()) tokens[j].resize(static_cast<size_t>(batch.mask[static_cast<int64_t>(j)].sum().item<int64_t>()));
+    samples.push_back(tokens[j]);
   }
   append_rows(batch.labels, labels);
   out["labels"] = labels;
+  if (batch.word_positions.defined()) {
+    const int64_t* first = batch.word_positions.const_data_ptr<int64_t>();
+    out["word_positions"] = std::vector<int64_t>(first, first + batch.word_positions.numel());
+  }
   return out;
 }
 

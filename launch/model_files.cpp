@@ -26,6 +26,7 @@ constexpr std::array kTokenizerFiles{"tokenizer.json", "tokenizer_config.json", 
 
 void copy_tokenizer(const std::string& tokenizer_path, const std::string& directory) {
   if (tokenizer_path == "byte") return;
+  bool copied = false;
   const fs::path given(tokenizer_path), folder = fs::is_directory(given) ? given : given.parent_path();
   for (const char* name : kTokenizerFiles) {
     std::error_code error;
@@ -34,7 +35,13 @@ void copy_tokenizer(const std::string& tokenizer_path, const std::string& direct
     if (!fs::is_directory(given) && (given.filename() == "tokenizer.json") != (std::string(name).starts_with("tokenizer"))) continue;
     fs::copy_file(folder / name, fs::path(directory) / name, fs::copy_options::overwrite_existing, error);
     if (error) fail_run("cannot copy {} to {}: {}", (folder / name).string(), directory, error.message());
+    copied = true;
   }
+  if (!copied)
+    fmt::print(stderr,
+               "warning: {} holds no tokenizer: there is none at '{}', where the run found it (a relative path counts from the current "
+               "folder); copy its files there\n",
+               directory, tokenizer_path);
 }
 
 std::string tokenizer_of(const Manifest& manifest) {
@@ -62,7 +69,9 @@ SavedModel open_model_of_checkpoint(const std::string& directory) {
 ParameterReader starting_values(const Subject& subject) {
   if (!subject.config().model.path.empty()) {
     const std::shared_ptr<const ParameterSource> values =
-        open_hugging_face_values(subject.config().model.path, *subject.model, make_initial_values(subject.config().seed));
+        open_hugging_face_values(subject.config().model.path, *subject.model,
+                                 // Words are predicted by a head that has learnt to.
+                                 subject.prompt ? nullptr : make_initial_values(subject.config().seed));
     return
         [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) { values->read(parameter, begin, count, out); };
   }

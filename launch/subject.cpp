@@ -20,6 +20,18 @@ std::unique_ptr<ModelDefinition> model_of(const Config& config) {
   }
 }
 
+// The labels in their order and the prompt with their words.
+void take_prompt(Subject& subject) {
+  const DataConfig& data = subject.config().data;
+  std::vector<std::string> words = data.label_words;
+  if (!data.labels.empty()) {
+    subject.labels = LabelNames::of_data(data.labels, static_cast<int64_t>(words.size()), "data.label_words");
+    for (size_t i = 0; i < words.size(); ++i) words.at(static_cast<size_t>(subject.labels->index(data.labels[i]))) = data.label_words[i];
+  }
+  subject.prompt = std::make_shared<const PromptTemplate>(data.prompt, words, !subject.model->predicts_next_token(), *subject.tokenizer);
+  subject.model = make_prompt_classifier(std::move(subject.model), subject.prompt->words());
+}
+
 // Labelled texts. The first set that is opened says which labels there are.
 std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOptions& given) {
   const DataConfig& data = subject.config().data;
@@ -29,6 +41,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   options.columns = {data.text_field, data.label_field, data.join_fields};
   options.num_labels = subject.model->num_classes();
   options.labels = subject.labels;
+  options.prompt = subject.prompt;
   options.sequence_length = given.sequence_length;
   options.max_samples = given.max_samples;
   options.shuffle = given.shuffle;
@@ -71,6 +84,7 @@ Subject load_subject(const ConfigArguments& arguments, int world) {
   subject.tokenizer = tokenizer_of(config);
   if (sizes_of(config.model.options).vocabulary == 0) set_vocabulary(config.model.options, subject.tokenizer->vocabulary_size());
   subject.model = model_of(config);
+  if (!config.data.prompt.empty()) take_prompt(subject);
   subject.objective = make_cross_entropy(config.model.classifies ? Labelled::Samples : Labelled::Tokens);
   return subject;
 }

@@ -11,6 +11,7 @@
 #include "runtime/config/load_config.h"
 #include "runtime/data/data_stream.h"
 #include "runtime/data/label_names.h"
+#include "runtime/data/prompt_template.h"
 
 namespace zerostep {
 
@@ -20,7 +21,8 @@ struct Subject {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ModelDefinition> model;
   std::unique_ptr<Objective> objective;
-  std::optional<LabelNames> labels;  // of a classifier, once its training data is open
+  std::optional<LabelNames> labels;  // of a classifier, once they are given or its training data is open
+  std::shared_ptr<const PromptTemplate> prompt;
   const Config& config() const { return loaded.config; }
 };
 // vocab_size of the model is the tokenizer's where the file gives none. InputError.

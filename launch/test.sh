@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 bash launch/setup.sh
 bash launch/build.sh
 cd build
-exec ctest --output-on-failure --timeout 900
+exec ctest --output-on-failure --timeout 900 -j 2

@@ -3,6 +3,8 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
 #include <limits>
@@ -78,6 +80,16 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
     }
   }
   return result;
+}
+
+at::Tensor allowed_pairs(const Batch& batch) {
+  if (!batch.mask.defined() && !batch.document_ids.defined()) return {};
+  const int64_t length = batch.tokens.size(1);
+  const auto options = batch.tokens.options().dtype(at::kBool);
+  at::Tensor allowed = at::ones({length, length}, options).tril_().unsqueeze(0);
+  if (batch.mask.defined()) allowed = allowed.logical_and(batch.mask.unsqueeze(1));
+  if (batch.document_ids.defined()) allowed = allowed.logical_and(batch.document_ids.unsqueeze(2).eq(batch.document_ids.unsqueeze(1)));
+  return allowed.logical_or(at::eye(length, options)).unsqueeze(1);
 }
 
 }  // namespace zerostep

@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "models/unit.h"
+
 namespace zerostep {
 
 // softmax(q k' / sqrt(d)) v without a graph and without dropout, with as many heads of keys and values as of queries, or fewer, each shared
@@ -21,5 +23,9 @@ struct Attended {
 Attended attend(const AttentionInput& input);
 // Gradients of q, k and v, over memory like theirs.
 std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const AttentionInput& input, const Attended& attended);
+
+// Pairs that may attend, [B, 1, T, T] bool: not later, not masked out, of the same document; a position always sees itself, so that padding
+// stays finite. Undefined when the batch has neither mask nor document ids.
+at::Tensor allowed_pairs(const Batch& batch);
 
 }  // namespace zerostep

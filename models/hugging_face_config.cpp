@@ -8,6 +8,18 @@
 
 namespace zerostep {
 
+namespace {
+
+std::string finished(nlohmann::ordered_json config, const std::string& carried, bool classes = false) {
+  const auto more = carried.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(carried);
+  for (const auto& [key, value] : more.items())
+    if (classes || (key != "id2label" && key != "label2id")) config[key] = value;
+  config["torch_dtype"] = "float32";
+  return config.dump(2) + "\n";
+}
+
+}  // namespace
+
 std::string gpt2_hugging_face_config(const Gpt2Options& o) {
   nlohmann::ordered_json config;
   config["architectures"] = {"GPT2LMHeadModel"};
@@ -31,8 +43,7 @@ std::string gpt2_hugging_face_config(const Gpt2Options& o) {
   // The last token is GPT-2's and the byte tokenizer's end of document.
   config["bos_token_id"] = o.vocab_size - 1;
   config["eos_token_id"] = o.vocab_size - 1;
-  config["torch_dtype"] = "float32";
-  return config.dump(2) + "\n";
+  return finished(std::move(config), o.carried);
 }
 
 std::string llama_hugging_face_config(const LlamaOptions& o) {
@@ -70,13 +81,12 @@ std::string llama_hugging_face_config(const LlamaOptions& o) {
     config["attention_bias"] = o.attention_bias;
     config["mlp_bias"] = false;
   }
-  config["torch_dtype"] = "float32";
-  return config.dump(2) + "\n";
+  return finished(std::move(config), o.carried);
 }
 
 std::string bert_hugging_face_config(const BertOptions& o) {
   nlohmann::ordered_json config;
-  config["architectures"] = {"BertForSequenceClassification"};
+  config["architectures"] = {o.predicts_tokens() ? "BertForMaskedLM" : "BertForSequenceClassification"};
   config["model_type"] = "bert";
   config["vocab_size"] = o.vocab_size;
   config["hidden_size"] = o.hidden_size;
@@ -90,6 +100,10 @@ std::string bert_hugging_face_config(const BertOptions& o) {
   config["initializer_range"] = o.initializer_range;
   config["hidden_dropout_prob"] = o.hidden_dropout_prob;
   config["attention_probs_dropout_prob"] = o.attention_probs_dropout_prob;
+  if (o.predicts_tokens()) {
+    config["tie_word_embeddings"] = true;
+    return finished(std::move(config), o.carried);
+  }
   config["classifier_dropout"] = nullptr;
   if (o.classifier_dropout >= 0) config["classifier_dropout"] = o.classifier_dropout;
   // transformers' BERT classifies by its pooler alone and does not read this key.
@@ -100,8 +114,7 @@ std::string bert_hugging_face_config(const BertOptions& o) {
     config["id2label"][std::to_string(i)] = name;
     config["label2id"][name] = i;
   }
-  config["torch_dtype"] = "float32";
-  return config.dump(2) + "\n";
+  return finished(std::move(config), o.carried, true);
 }
 
 }  // namespace zerostep

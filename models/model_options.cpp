@@ -162,6 +162,9 @@ BertOptions read_bert(const Reader& c) {
   c.one_of("problem_type", "single_label_classification", {"single_label_classification"});
   c.one_of("classifier_pooling", "cls", {"cls", "mean"});
   BertOptions o;
+  if (c.has("architectures") && c.at("architectures").is_array() && !c.at("architectures").empty() &&
+      c.at("architectures").at(0) == "BertForMaskedLM")
+    o.head = BertOptions::Head::MaskedLanguageModel;
   if (c.value<std::string>("classifier_pooling", "cls") == "mean") o.pooling = BertOptions::Pooling::Mean;
   c.read("hidden_size", o.hidden_size);
   c.read("intermediate_size", o.intermediate_size);
@@ -195,11 +198,18 @@ nlohmann::json read_json_object(const std::string& path) {
 
 ModelOptions parse_model_options(const json& config, const std::string& where) {
   const Reader reader(config, where);
+  json carried = json::object();
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"})
+    if (reader.has(key)) carried[key] = config[key];
+  const auto with_carried = [&](auto options) {
+    if (!carried.empty()) options.carried = carried.dump();
+    return options;
+  };
   const auto type = reader.value<std::string>("model_type", "");
-  if (type == "gpt2") return read_gpt2(reader);
-  if (type == "llama") return read_llama(reader, LlamaOptions::Kind::Llama);
-  if (type == "qwen2") return read_llama(reader, LlamaOptions::Kind::Qwen2);
-  if (type == "bert") return read_bert(reader);
+  if (type == "gpt2") return with_carried(read_gpt2(reader));
+  if (type == "llama") return with_carried(read_llama(reader, LlamaOptions::Kind::Llama));
+  if (type == "qwen2") return with_carried(read_llama(reader, LlamaOptions::Kind::Qwen2));
+  if (type == "bert") return with_carried(read_bert(reader));
   fail_input("{}: model_type is \"{}\"; expected \"gpt2\", \"llama\", \"qwen2\" or \"bert\"", where, type);
 }
 
@@ -227,8 +237,8 @@ ModelSizes sizes_of(const ModelOptions& options) {
     s.family = "bert";
     s.layers = bert->num_hidden_layers, s.width = bert->hidden_size, s.heads = bert->num_attention_heads;
     s.positions = bert->max_position_embeddings, s.vocabulary = bert->vocab_size;
-    s.smallest =
-        std::min({bert->hidden_size, bert->intermediate_size, bert->max_position_embeddings, bert->type_vocab_size, bert->num_labels});
+    s.smallest = std::min({bert->hidden_size, bert->intermediate_size, bert->max_position_embeddings, bert->type_vocab_size});
+    if (!bert->predicts_tokens()) s.smallest = std::min(s.smallest, bert->num_labels);
     return s;
   }
   const auto& llama = std::get<LlamaOptions>(options);

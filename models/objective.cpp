@@ -1,5 +1,6 @@
 #include "models/objective.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_softmax.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>

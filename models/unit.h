@@ -15,12 +15,15 @@ struct BranchPerturbation;
 
 // One micro-batch of one rank. B samples of T tokens.
 struct Batch {
-  at::Tensor tokens;                // [B, T] int64
-  at::Tensor labels;                // [B, T] int64, already shifted by one; classes of samples: [B, 1]; -100 is ignored
-  at::Tensor mask;                  // [B, T] bool, true = attend; undefined when all are
-  at::Tensor positions;             // [B, T] int64; undefined: 0..T-1
-  at::Tensor document_ids;          // [B, T] int64; undefined: one document a sample
-  at::Tensor token_types;           // [B, T] int64, which of a pair of texts (BERT); undefined: all 0
+  at::Tensor tokens;        // [B, T] int64
+  at::Tensor labels;        // [B, T] int64, already shifted by one; classes of samples: [B, 1]; -100 is ignored
+  at::Tensor mask;          // [B, T] bool, true = attend; undefined when all are
+  at::Tensor positions;     // [B, T] int64; undefined: 0..T-1
+  at::Tensor document_ids;  // [B, T] int64; undefined: one document a sample
+  at::Tensor token_types;   // [B, T] int64, which of a pair of texts (BERT); undefined: all 0
+  // Of prompts (models/prompt_classifier.h), whose samples may have several rows: [B] int64, the token of each of a sample's rows whose
+  // logits predict the first token of the label word. tokens and mask are [rows, T] there.
+  at::Tensor word_positions;
   std::vector<int64_t> sample_ids;  // B: index of each sample in the stream of global batches (keys dropout)
   int64_t valid_tokens = 0;         // labels that are not ignored, here
   int64_t global_valid_tokens = 0;  // ... in the whole global batch (all ranks and micro-batches)
@@ -130,6 +133,8 @@ class ModelDefinition {
   virtual int64_t max_sequence_length() const = 0;
   // Of a classifier; 0: the model predicts tokens.
   virtual int64_t num_classes() const { return 0; }
+  // It predicts the token after each, so that it can write text.
+  virtual bool predicts_next_token() const { return num_classes() == 0; }
 
  protected:
   std::vector<UnitInfo> units_;

@@ -156,4 +156,29 @@ ActivationCost head_cost(const CostShape& s) {
   return cost;
 }
 
+ActivationCost word_prediction_cost(const CostShape& s) {
+  const Sizes z(s);
+  const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
+  ActivationCost cost;
+  cost.output_bytes = logits;
+  cost.saved_bytes = 2 * z.hidden + z.statistics;  // the dense layer's rows and the norm's
+  // GELU's rows and the norm are made before there are logits.
+  const int64_t product = z.products.scratch(z.width);
+  cost.forward_transient_bytes = std::max(z.hidden - logits, product);
+  cost.inference_product_bytes = z.hidden + product;
+  cost.inference_transient_bytes = std::max(2 * z.hidden + z.statistics - logits, cost.inference_product_bytes);
+  const auto backward = [&](bool accumulating) {
+    MemoryTimeline m;
+    m.take(logits).pass(z.products.gradient(vocabulary, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(vocabulary));
+    m.take(z.hidden).take(z.hidden).pass(z.norm_gradients()).give(z.hidden);
+    m.pass(z.products.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(z.width));
+    return m.peak();
+  };
+  cost.backward_transient_bytes = backward(false);
+  cost.accumulating_backward_transient_bytes = backward(true);
+  const double width = static_cast<double>(z.width);
+  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * width * (width + static_cast<double>(vocabulary));
+  return cost;
+}
+
 }  // namespace zerostep::bert

@@ -12,5 +12,6 @@ struct CostShape {
 ActivationCost embedding_cost(const CostShape& shape);
 ActivationCost layer_cost(const CostShape& shape);
 ActivationCost head_cost(const CostShape& shape);
+ActivationCost word_prediction_cost(const CostShape& shape);
 
 }  // namespace zerostep::bert

@@ -20,7 +20,7 @@ void check(const BertOptions& o) {
   positive("max_position_embeddings", o.max_position_embeddings);
   positive("type_vocab_size", o.type_vocab_size);
   positive("vocab_size", o.vocab_size);
-  positive("num_labels", o.num_labels);
+  if (!o.predicts_tokens()) positive("num_labels", o.num_labels);
   if (o.hidden_size % o.num_attention_heads != 0) {
     fail_input("model.hidden_size {} does not divide by model.num_attention_heads {}: every head needs the same width", o.hidden_size,
                o.num_attention_heads);
@@ -51,7 +51,7 @@ class Bert final : public ModelDefinition {
       to.add(name + ".bias", {width}, zeros);
     };
     to.begin_unit("embedding");
-    to.add("bert.embeddings.word_embeddings.weight", {options.vocab_size, width}, normal);
+    to.add("bert.embeddings.word_embeddings.weight", {options.vocab_size, width}, normal).overwritten_gradient = !options.predicts_tokens();
     to.add("bert.embeddings.position_embeddings.weight", {options.max_position_embeddings, width}, normal);
     to.add("bert.embeddings.token_type_embeddings.weight", {options.type_vocab_size, width}, normal);
     norm("bert.embeddings.LayerNorm");
@@ -66,42 +66,58 @@ class Bert final : public ModelDefinition {
       norm(prefix + "output.LayerNorm");
     }
     to.begin_unit("head");
-    if (options.pooling == BertOptions::Pooling::First) affine("bert.pooler.dense", width, width);
-    affine("classifier", options.num_labels, width);
+    if (options.predicts_tokens()) {
+      to.add("cls.predictions.bias", {options.vocab_size}, zeros);
+      affine("cls.predictions.transform.dense", width, width);
+      norm("cls.predictions.transform.LayerNorm");
+      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
+    } else {
+      if (options.pooling == BertOptions::Pooling::First) affine("bert.pooler.dense", width, width);
+      affine("classifier", options.num_labels, width);
+    }
     for (UnitInfo& unit : units_)
       for (ParameterInfo& parameter : unit.parameters) parameter.out_by_in = parameter.shape.size() == 2;
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
     const UnitInfo& unit = units_.at(static_cast<size_t>(index));
-    const size_t expected = unit.parameters.size();
+    const size_t expected = unit.parameters.size() + unit.borrowed.size();
     if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
     if (index == 0) return bert::make_embedding(options_, std::move(parameters));
-    if (index == static_cast<int>(units_.size()) - 1) return bert::make_head(options_, std::move(parameters));
+    if (index == static_cast<int>(units_.size()) - 1) {
+      return options_.predicts_tokens() ? bert::make_word_prediction(options_, std::move(parameters))
+                                        : bert::make_head(options_, std::move(parameters));
+    }
     return bert::make_layer(options_, index - 1, std::move(parameters));
   }
 
   ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
     const bert::CostShape shape{options_, batch, sequence, compute_type, training};
     if (index == 0) return bert::embedding_cost(shape);
-    if (index == static_cast<int>(units_.size()) - 1) return bert::head_cost(shape);
+    if (index == static_cast<int>(units_.size()) - 1)
+      return options_.predicts_tokens() ? bert::word_prediction_cost(shape) : bert::head_cost(shape);
     return bert::layer_cost(shape);
   }
 
   std::string hugging_face_config() const override { return bert_hugging_face_config(options_); }
   std::vector<std::string> reduced_scope() const override {
     const std::string last = layer_prefix(options_.num_hidden_layers - 1);
+    if (options_.predicts_tokens())
+      return {last + "intermediate.*", last + "output.*", "cls.predictions.*", "bert.embeddings.word_embeddings.weight"};
     std::vector<std::string> patterns{last + "intermediate.*", last + "output.*", "classifier.*"};
     if (options_.pooling == BertOptions::Pooling::First) patterns.insert(patterns.end() - 1, "bert.pooler.*");
     return patterns;
   }
   std::vector<std::string> embeddings_and_head() const override {
-    return {"bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight",
-            "bert.embeddings.token_type_embeddings.weight", "classifier.weight"};
+    std::vector<std::string> names{"bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight",
+                                   "bert.embeddings.token_type_embeddings.weight"};
+    if (!options_.predicts_tokens()) names.push_back("classifier.weight");
+    return names;
   }
   int64_t vocabulary_size() const override { return options_.vocab_size; }
   int64_t max_sequence_length() const override { return options_.max_position_embeddings; }
-  int64_t num_classes() const override { return options_.num_labels; }
+  int64_t num_classes() const override { return options_.predicts_tokens() ? 0 : options_.num_labels; }
+  bool predicts_next_token() const override { return false; }
 
  private:
   static std::string layer_prefix(int64_t layer) { return fmt::format("bert.encoder.layer.{}.", layer); }

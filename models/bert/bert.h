@@ -8,7 +8,8 @@
 namespace zerostep {
 
 // BertForSequenceClassification as units "embedding", "layer.0", ..., "head", whose output is logits [B, num_labels]; with mean pooling the
-// same without a pooler. Parameters in the order of named_parameters(). InputError when the options contradict each other.
+// same without a pooler. Or BertForMaskedLM, whose "head" uses the embedding's table of words and gives logits [B, T, vocabulary].
+// Parameters in the order of named_parameters(). InputError when the options contradict each other.
 std::unique_ptr<ModelDefinition> make_bert(const BertOptions& options);
 
 // The config.json with which transformers loads the model.

@@ -17,17 +17,17 @@
 
 namespace zerostep::bert {
 
-namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
 at::Tensor affine(const at::Tensor& rows, const Affine& a) {
   at::Tensor y = a.bias.detach().to(a.weight.scalar_type()).expand({rows.size(0), a.bias.size(0)}).clone(at::MemoryFormat::Contiguous);
   add_product_(y, rows, a.weight.t());
   return y;
 }
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
 
 // residual + dropout(rows W' + b); without dropout in one pass and one product that adds.
 at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const Affine& a, const Dropout& dropout) {
@@ -59,13 +59,14 @@ at::Tensor sum_of_rows(const EmbeddingIndices& i, const EmbeddingWeights& w) {
 struct EmbedContext {
   EmbeddingIndices indices;
   double epsilon;
+  bool tied;
   Dropout dropout;
 };
 
 struct Embed : Function<Embed> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& word, const at::Tensor& position, const at::Tensor& type,
                             const at::Tensor& gain, const at::Tensor& offset, const EmbedContext& c) {
-    const at::Tensor sum = sum_of_rows(c.indices, {word, position, type, {}});
+    const at::Tensor sum = sum_of_rows(c.indices, {word, position, type, {}, c.tied});
     const Normalised n = normalise(sum, {gain, offset, c.epsilon});
     // The backward reads no table: what it needs of them is where their gradients go.
     context->save_for_backward({word, position, type, gain, offset, sum, n.mean, n.rstd});
@@ -77,7 +78,7 @@ struct Embed : Function<Embed> {
     const variable_list saved = context->get_saved_variables();
     const auto c = kept<EmbedContext>(context);
     const at::Tensor& sum = saved[5];
-    ParameterGradient word(saved[0]), position(saved[1]), type(saved[2]), gain(saved[3]), offset(saved[4]);
+    ParameterGradient word(saved[0], c.tied), position(saved[1]), type(saved[2]), gain(saved[3]), offset(saved[4]);
     const Norm norm{saved[3], saved[4], c.epsilon};
     at::Tensor g;
     {
@@ -276,7 +277,7 @@ std::optional<at::Tensor> optional(const at::Tensor& t) { return t.defined() ? s
 
 at::Tensor embed(const EmbeddingIndices& indices, const EmbeddingWeights& w, const Dropout& dropout) {
   if (records(w.word, w.position, w.type, w.norm.gain, w.norm.offset)) {
-    return Embed::apply(w.word, w.position, w.type, w.norm.gain, w.norm.offset, EmbedContext{indices, w.norm.epsilon, dropout});
+    return Embed::apply(w.word, w.position, w.type, w.norm.gain, w.norm.offset, EmbedContext{indices, w.norm.epsilon, w.tied, dropout});
   }
   const at::Tensor sum = sum_of_rows(indices, w), y = normalise(sum, w.norm).rows.view(sum.sizes());
   dropout.apply_(y);

@@ -20,6 +20,7 @@ struct Affine {
 struct EmbeddingWeights {
   at::Tensor word, position, type;
   Norm norm;
+  bool tied = false;  // the head uses `word` too: its gradient is there already and is added to
 };
 struct EmbeddingIndices {
   at::Tensor tokens, positions, types;
@@ -49,5 +50,16 @@ struct ClassifierWeights {
   bool mean = false;
 };
 at::Tensor classify(const at::Tensor& x, const at::Tensor& mask, const ClassifierWeights& weights, const Dropout& dropout);
+
+// LayerNorm(GELU(x D' + d)) W' + w [B, T, vocabulary] with the exact GELU; W is the table of words.
+struct WordPredictionWeights {
+  Affine dense;
+  Norm norm;
+  Affine words;
+};
+at::Tensor predict_words(const at::Tensor& x, const WordPredictionWeights& weights);
+
+// rows W' + b, without a graph.
+at::Tensor affine(const at::Tensor& rows, const Affine& a);
 
 }  // namespace zerostep::bert

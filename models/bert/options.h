@@ -1,10 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <string>
 
 namespace zerostep {
 
-// Hugging Face's BertConfig, under its names, for BertForSequenceClassification.
+// Hugging Face's BertConfig, under its names, for BertForSequenceClassification or BertForMaskedLM.
 struct BertOptions {
+  // What stands on the encoder: a classifier of samples, or the prediction of tokens with the words' own table.
+  enum class Head : uint8_t { Classifier, MaskedLanguageModel } head = Head::Classifier;
   // What the classifier sees of a sample: the pooler's tanh of the first token, or the mean of the tokens that the mask lets through
   // (`classifier_pooling` "cls" or "mean"; then there is no pooler).
   enum class Pooling : uint8_t { First, Mean } pooling = Pooling::First;
@@ -14,6 +17,9 @@ struct BertOptions {
   double hidden_dropout_prob = 0.1, attention_probs_dropout_prob = 0.1;
   double classifier_dropout = -1;  // below 0: hidden_dropout_prob
 
+  std::string carried{};  // as Gpt2Options'
+
+  bool predicts_tokens() const { return head == Head::MaskedLanguageModel; }
   double head_dropout() const { return classifier_dropout < 0 ? hidden_dropout_prob : classifier_dropout; }
 };
 

@@ -6,9 +6,8 @@
 
 #include "base/error.h"
 #include "models/bert/functions.h"
+#include "models/branch_functions.h"
 #include "models/branch_kernels.h"
-#include "models/branch_lookup.h"
-#include "models/gpt2/branches.h"
 
 namespace zerostep::bert {
 
@@ -29,18 +28,18 @@ at::Tensor for_branches(const at::Tensor& of_samples, const BranchPerturbation& 
 
 // Parameters `place` (a matrix [out, in]) and the one behind it (its bias) as the branches see them.
 at::Tensor affine_branches(const at::Tensor& rows, const Affine& a, size_t place, const at::Tensor& base, const BranchPerturbation& p) {
-  return gpt2::branch_affine(rows, gpt2::transposed_branch_matrix(a.weight, p.parameters[place]),
-                             gpt2::branch_vector(a.bias, p.parameters[place + 1]), base, p.branches);
+  return branch_affine(rows, transposed_branch_matrix(a.weight, p.parameters[place]), branch_vector(a.bias, p.parameters[place + 1]), base,
+                       p.branches);
 }
 at::Tensor norm_branches(const at::Tensor& rows, const Norm& norm, size_t place, const BranchPerturbation& p) {
-  return branch_norm(rows, gpt2::branch_vector(norm.gain, p.parameters[place]), gpt2::branch_vector(norm.offset, p.parameters[place + 1]),
+  return branch_norm(rows, branch_vector(norm.gain, p.parameters[place]), branch_vector(norm.offset, p.parameters[place + 1]),
                      norm.epsilon);
 }
 
 class Embedding final : public Unit {
  public:
   Embedding(const BertOptions& options, const std::vector<at::Tensor>& p)
-      : options_(options), weights_{p.at(0), p.at(1), p.at(2), {p.at(3), p.at(4), options.layer_norm_eps}} {}
+      : options_(options), weights_{p.at(0), p.at(1), p.at(2), {p.at(3), p.at(4), options.layer_norm_eps}, options.predicts_tokens()} {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
     const Batch& batch = checked(inputs, context);
     return {embed({batch.tokens, batch.positions, batch.token_types}, weights_,
@@ -48,10 +47,10 @@ class Embedding final : public Unit {
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     const at::NoGradGuard no_grad;
-    gpt2::check_branches("embedding", p, 5, {});
+    check_branches("embedding", p, 5, {});
     const Batch& batch = checked(inputs, context);
     const BranchPerturbation of_tables{p.branches, p.own_batches, {p.parameters[0], p.parameters[1]}};
-    at::Tensor sum = gpt2::branch_embed(batch, weights_.word, weights_.position, of_tables);
+    at::Tensor sum = branch_embed(batch, weights_.word, weights_.position, of_tables);
     const at::Tensor types = batch.token_types.defined() ? batch.token_types : at::zeros_like(batch.tokens);
     sum.add_(branch_lookup(types, weights_.type, p.parameters[2], p));
     return {norm_branches(sum.view({-1, sum.size(2)}), weights_.norm, 3, p).view(sum.sizes())};
@@ -96,7 +95,7 @@ class Layer final : public Unit {
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     if (inputs.size() != 1) fail_protocol("[layer.{}] expected 1 input, found {}", index_, inputs.size());
     const at::NoGradGuard no_grad;
-    gpt2::check_branches("layer", p, 16, inputs[0]);
+    check_branches("layer", p, 16, inputs[0]);
     const at::Tensor x = inputs[0].contiguous(), rows = x.view({-1, x.size(2)});
     const auto attended = [&] {
       const auto heads = [&](const Affine& a, size_t place) {
@@ -143,7 +142,7 @@ class Head final : public Unit {
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const at::NoGradGuard no_grad;
-    gpt2::check_branches("head", p, weights_.mean ? 2 : 4, inputs[0]);
+    check_branches("head", p, weights_.mean ? 2 : 4, inputs[0]);
     at::Tensor rows = pool(inputs[0], for_branches(context.batch->mask, p), weights_.mean);
     if (!weights_.mean) rows = affine_branches(rows, weights_.pooler, 0, {}, p).tanh_();
     return {affine_branches(rows, weights_.classifier, weights_.mean ? 0 : 2, {}, p)};
@@ -152,6 +151,32 @@ class Head final : public Unit {
  private:
   BertOptions options_;
   ClassifierWeights weights_;
+};
+
+class WordPrediction final : public Unit {
+ public:
+  WordPrediction(const BertOptions& options, const std::vector<at::Tensor>& p)
+      : weights_{{p.at(1), p.at(2)}, {p.at(3), p.at(4), options.layer_norm_eps}, {p.at(5), p.at(0)}} {}
+  TensorList forward(const TensorList& inputs, const ForwardContext&) override {
+    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
+    return {predict_words(inputs[0], weights_)};
+  }
+  TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {
+    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
+    const at::NoGradGuard no_grad;
+    check_branches("head", p, 6, inputs[0]);
+    const at::Tensor& x = inputs[0];
+    const auto rows = [&] {
+      at::Tensor inner = affine_branches(x.reshape({-1, x.size(2)}), weights_.dense, 1, {}, p);
+      return norm_branches(at::gelu_(inner), weights_.norm, 3, p);
+    };
+    const at::Tensor logits = branch_affine(rows(), transposed_branch_matrix(weights_.words.weight, p.parameters[5]),
+                                            branch_vector(weights_.words.bias, p.parameters[0]), {}, p.branches);
+    return {logits.view({x.size(0), x.size(1), weights_.words.weight.size(0)})};
+  }
+
+ private:
+  WordPredictionWeights weights_;
 };
 
 }  // namespace
@@ -164,6 +189,9 @@ std::unique_ptr<Unit> make_layer(const BertOptions& options, int index, std::vec
 }
 std::unique_ptr<Unit> make_head(const BertOptions& options, std::vector<at::Tensor> parameters) {
   return std::make_unique<Head>(options, parameters);
+}
+std::unique_ptr<Unit> make_word_prediction(const BertOptions& options, std::vector<at::Tensor> parameters) {
+  return std::make_unique<WordPrediction>(options, parameters);
 }
 
 }  // namespace zerostep::bert

@@ -1,13 +1,12 @@
 #include "models/gpt2/units.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/eye.h>
-#include <ATen/ops/ones.h>
 
 #include "base/error.h"
+#include "models/attention.h"
+#include "models/branch_functions.h"
 #include "models/branch_kernels.h"
 #include "models/gelu.h"
-#include "models/gpt2/branches.h"
 #include "models/gpt2/functions.h"
 
 namespace zerostep::gpt2 {
@@ -140,16 +139,6 @@ std::unique_ptr<Unit> make_block(const Gpt2Options& options, int index, std::vec
 }
 std::unique_ptr<Unit> make_head(const Gpt2Options& options, std::vector<at::Tensor> parameters) {
   return std::make_unique<Head>(options, std::move(parameters));
-}
-
-at::Tensor allowed_pairs(const Batch& batch) {
-  if (!batch.mask.defined() && !batch.document_ids.defined()) return {};
-  const int64_t length = batch.tokens.size(1);
-  const auto options = batch.tokens.options().dtype(at::kBool);
-  at::Tensor allowed = at::ones({length, length}, options).tril_().unsqueeze(0);
-  if (batch.mask.defined()) allowed = allowed.logical_and(batch.mask.unsqueeze(1));
-  if (batch.document_ids.defined()) allowed = allowed.logical_and(batch.document_ids.unsqueeze(2).eq(batch.document_ids.unsqueeze(1)));
-  return allowed.logical_or(at::eye(length, options)).unsqueeze(1);
 }
 
 }  // namespace zerostep::gpt2

@@ -8,8 +8,4 @@ std::unique_ptr<Unit> make_embedding(const Gpt2Options& options, std::vector<at:
 std::unique_ptr<Unit> make_block(const Gpt2Options& options, int index, std::vector<at::Tensor> parameters);
 std::unique_ptr<Unit> make_head(const Gpt2Options& options, std::vector<at::Tensor> parameters);
 
-// Pairs that may attend, [B, 1, T, T] bool: not later, not masked out, of the same document; a position always sees itself, so that padding
-// stays finite. Undefined when the batch has neither mask nor document ids.
-at::Tensor allowed_pairs(const Batch& batch);
-
 }  // namespace zerostep::gpt2

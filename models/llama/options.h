@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <string>
 
 namespace zerostep {
 
@@ -25,6 +26,7 @@ struct LlamaOptions {
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // Llama: biases on queries, keys, values and the output
   RotaryOptions rope;
+  std::string carried{};  // as Gpt2Options'
 
   int64_t key_value_heads() const { return num_key_value_heads > 0 ? num_key_value_heads : num_attention_heads; }
   int64_t head_width() const { return head_dim > 0 || num_attention_heads < 1 ? head_dim : hidden_size / num_attention_heads; }

@@ -5,9 +5,7 @@
 
 #include "base/error.h"
 #include "models/attention.h"
-#include "models/branch_lookup.h"
-#include "models/gpt2/branches.h"
-#include "models/gpt2/units.h"
+#include "models/branch_functions.h"
 #include "models/llama/functions.h"
 #include "models/rms_norm.h"
 #include "models/swiglu.h"
@@ -15,10 +13,6 @@
 namespace zerostep::llama {
 
 namespace {
-
-using gpt2::branch_affine;
-using gpt2::branch_vector;
-using gpt2::transposed_branch_matrix;
 
 class Embedding final : public Unit {
  public:
@@ -28,7 +22,7 @@ class Embedding final : public Unit {
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     const at::NoGradGuard no_grad;
-    gpt2::check_branches("embedding", p, 1, {});
+    check_branches("embedding", p, 1, {});
     return {branch_lookup(checked(inputs, context).tokens, weight_, p.parameters[0], p)};
   }
 
@@ -77,14 +71,14 @@ class Layer final : public Unit {
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
     if (inputs.size() != 1) fail_protocol("[layers.{}] expected 1 input, found {}", index_, inputs.size());
     const Batch& batch = *context.batch;
-    const at::Tensor middle = attention(inputs[0], attention_, shape_, rotation(batch), gpt2::allowed_pairs(batch));
+    const at::Tensor middle = attention(inputs[0], attention_, shape_, rotation(batch), allowed_pairs(batch));
     return {mlp(middle, mlp_, shape_.epsilon)};
   }
 
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     if (inputs.size() != 1) fail_protocol("[layers.{}] expected 1 input, found {}", index_, inputs.size());
     const at::NoGradGuard no_grad;
-    gpt2::check_branches("layer", p, num_parameters_, inputs[0]);
+    check_branches("layer", p, num_parameters_, inputs[0]);
     const at::Tensor middle = attend_branches(inputs[0].contiguous(), *context.batch, p);
     const auto inner = [&] {
       const at::Tensor rows = rms_norm(middle, branch_vector(mlp_.gain, p.parameters[norm_2_]), shape_.epsilon);
@@ -126,7 +120,7 @@ class Layer final : public Unit {
       rotate_(q, turn);
       rotate_(k, turn);
       const auto heads = [&](const at::Tensor& t) { return t.view({x.size(0), x.size(1), -1, shape_.head_width}).transpose(1, 2); };
-      return attend({heads(q), heads(k), heads(v), gpt2::branch_allowed_pairs(batch, p), true}).output;
+      return attend({heads(q), heads(k), heads(v), branch_allowed_pairs(batch, p), true}).output;
     };
     return affine_branches(attended().transpose(1, 2).reshape({rows.size(0), -1}), attention_.output, output_, rows, p);
   }
@@ -151,7 +145,7 @@ class Head final : public Unit {
   TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {
     if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const at::NoGradGuard no_grad;
-    gpt2::check_branches("head", p, 2, inputs[0]);
+    check_branches("head", p, 2, inputs[0]);
     const at::Tensor& x = inputs[0];
     const at::Tensor rows = rms_norm(x.reshape({-1, x.size(2)}), branch_vector(gain_, p.parameters[0]), epsilon_);
     const at::Tensor y = branch_affine(rows, transposed_branch_matrix(weight_, p.parameters[1]), {}, {}, p.branches);

@@ -218,6 +218,14 @@ DataConfig data_of(const Values& v) {
   take(v, p + "shuffle", c.shuffle);
   take(v, p + "cache", c.cache);
   take(v, p + "bp_train", c.bp_train);
+  take(v, p + "template", c.prompt);
+  if (v.has(p + "label_words")) {
+    const nlohmann::json& words = v.at(p + "label_words");
+    for (const auto& [label, word] : words.items()) {
+      if (words.is_object()) c.labels.push_back(label);
+      c.label_words.push_back(word.get<std::string>());
+    }
+  }
   return c;
 }
 

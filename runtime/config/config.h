@@ -100,6 +100,9 @@ struct DataConfig {
   std::string cache;                  // folder of token caches; default <run.output_dir>/.cache
   std::string label_field = "label";  // classification: the column or field of the label
   std::vector<std::string> bp_train;  // of backprop steps, step.bp_data "own"
+  std::string prompt;                 // `template`: classification by label words; "": none
+  std::vector<std::string> label_words;
+  std::vector<std::string> labels;  // what each word stands for; empty: the words follow the order of the data's labels
 };
 
 // Which update a step makes, and how (`step`).

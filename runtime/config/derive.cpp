@@ -335,16 +335,35 @@ class Deriver {
       findings_.error("step.rank", fmt::format("is {}, more than the smallest matrix has ({}): take at most that", rank, smallest));
   }
 
+  // {"LABEL": "word", ...} or ["word", ...], two of them at least.
+  void label_words() {
+    const json& words = v_.at("data.label_words");
+    const bool texts = std::all_of(words.begin(), words.end(), [](const json& word) { return word.is_string(); });
+    if (!words.is_structured() || words.size() < 2 || !texts)
+      findings_.error(
+          "data.label_words",
+          fmt::format("is {}; expected {{\"LABEL\": \"word\", ...}} or a list of words, one for each of two labels or more", shown(words)));
+  }
+
   void task() {
-    const bool classifies = family() == "bert";
+    const bool prompted = v_.has("data.template"), bert = family() == "bert", classifies = bert || prompted;
+    if (prompted != v_.has("data.label_words"))
+      findings_.error(prompted ? "data.template" : "data.label_words",
+                      fmt::format("is given without {}: a prompt needs both", prompted ? "data.label_words" : "data.template"));
+    if (v_.has("data.label_words")) label_words();
     if (!v_.has("model.task")) v_.set("model.task", classifies ? "classification" : "causal_lm", Origin::Derived);
     if (classifies && v_.text("model.task") != "classification")
-      findings_.error("model.task", "is \"causal_lm\", and a BERT predicts no next token: use \"classification\"");
+      findings_.error("model.task", bert ? "is \"causal_lm\", and a BERT predicts no next token: use \"classification\""
+                                         : "is \"causal_lm\", and data.template makes classes of the words: use \"classification\"");
     if (!classifies && v_.text("model.task") == "classification")
       findings_.error(
           "model.task",
-          fmt::format("is \"classification\", and a {} predicts tokens: give a BERT (model.path, or model.family \"bert\")", family()));
-    if (!classifies)
+          fmt::format("is \"classification\", and a {} predicts tokens: give data.template and data.label_words, or a BERT (model.path, "
+                      "or model.family \"bert\")",
+                      family()));
+    for (std::string_view path : {"model.num_labels", "model.classifier_pooling"})
+      if (v_.has(path) && bert && prompted) findings_.error(path, "is given, and data.label_words are the classes: take it out");
+    if (!bert)
       for (std::string_view path :
            {"model.num_labels", "model.classifier_pooling", "model.hidden_dropout_prob", "model.attention_probs_dropout_prob"})
         if (v_.has(path)) findings_.error(path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));

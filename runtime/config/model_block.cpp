@@ -17,11 +17,14 @@ ModelOptions model_options_of(const Values& values) {
     const bool beside = name.ends_with("_pdrop") || name.ends_with("_dropout_prob") || name == "num_labels" || name == "classifier_pooling";
     if (!from_directory || beside) config[name] = value.value;
     // A fresh head has no names for another number of classes.
-    if (from_directory && name == "num_labels") config.erase("id2label"), config.erase("label2id");
+    if (from_directory && name == "num_labels" && config.contains("id2label") && config["id2label"].size() != value.value)
+      config.erase("id2label"), config.erase("label2id");
   }
   const bool has_vocabulary = config.contains("vocab_size");
   ModelOptions options = parse_model_options(config, where);
   if (!from_directory && !has_vocabulary) set_vocabulary(options, 0);
+  if (auto* bert = std::get_if<BertOptions>(&options))
+    bert->head = values.has("data.template") ? BertOptions::Head::MaskedLanguageModel : BertOptions::Head::Classifier;
   return options;
 }
 

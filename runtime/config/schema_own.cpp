@@ -7,7 +7,6 @@ constexpr auto H = List::Honoured;
 constexpr auto A = List::Accepted;
 constexpr auto R = List::Refused;
 
-constexpr std::string_view kNoPrompts = "prompts that classify are not in this version: take a BERT with model.task \"classification\"";
 constexpr std::string_view kLlama = "llama|qwen2", kLayered = "llama|qwen2|bert";
 constexpr std::string_view kNotUsed = "training does not use it";
 
@@ -56,15 +55,15 @@ const Key kKeys[] = {
      "the head shares the weights of the token embedding; true for gpt2 and false for the others where it is missing"},
     {"model.trainable", H, texts(), "[]", "patterns of names of parameters to train, the rest is frozen; empty trains all"},
     {"model.task", H, choice("causal_lm|classification"), "",
-     "what the model predicts: the next token, or the class of a text (a BERT does)"},
+     "what the model predicts: the next token, or the class of a text (a BERT does, and any model with data.template)"},
     {"model.activation_function", R, text(), "", "GPT-2's tanh GELU is the only activation: use \"gelu_new\" or leave it out",
      "[\"gelu_new\", \"gelu_pytorch_tanh\"]"},
     {"model.scale_attn_weights", R, boolean(), "", "attention is always scaled: leave it true", "[true]"},
     {"model.scale_attn_by_inverse_layer_idx", R, boolean(), "", "scores are scaled by the head width alone: leave it false", "[false]"},
     {"model.reorder_and_upcast_attn", A, boolean(), "", "attention chooses its own precision"},
     {"model.use_cache", A, boolean(), "", kNotUsed},
-    {"model.bos_token_id", A, or_null(integer(0)), "", "documents end with the tokenizer's own end-of-document token"},
-    {"model.eos_token_id", A, or_null(integer(0)), "", "documents end with the tokenizer's own end-of-document token"},
+    {"model.bos_token_id", H, or_null(integer(0)), "", "for exports: training separates documents by the tokenizer's own token"},
+    {"model.eos_token_id", H, or_null(integer(0)), "", "for exports: training separates documents by the tokenizer's own token"},
     {"model.hidden_act", R, text(), "", "SwiGLU's silu is the only activation: leave it out", "[\"silu\", \"swish\"]", kLlama},
     {"model.mlp_bias", R, boolean(), "", "the MLP has no biases: leave it false", "[false]", kLlama},
     {"model.attention_dropout", R, share(), "", "this attention has no dropout: leave it 0", "[0.0]", kLlama},
@@ -84,8 +83,9 @@ const Key kKeys[] = {
     {"data.shuffle", H, boolean(), "true", "a new order every epoch; false keeps the files' order"},
     {"data.cache", H, text(), "", "folder of tokenized files; <run.output_dir>/.cache where it is missing"},
     {"data.label_field", H, text(), "\"label\"", "classification: the column or field of the label; digits are a column's position from 0"},
-    {"data.template", R, text(), "", kNoPrompts},
-    {"data.label_words", R, anything(), "", kNoPrompts},
+    {"data.template", H, text(), "",
+     "classification by a prompt: a text with {text} and, after it, {label}, which the model fills with one of data.label_words"},
+    {"data.label_words", H, anything(), "", "the words of the labels: {\"LABEL\": \"word\", ...}, or a list in the order of the labels"},
     {"data.bp_train", H, texts(), "[]", "step.bp_data \"own\": files for the backprop steps, like data.train"},
 
     {"run.name", H, text(), "\"run\"", "folder of the run below output_dir"},

@@ -1,6 +1,6 @@
 #include "runtime/data/classification_stream.h"
 
-#include <ATen/ATen.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include "runtime/data/content_hash.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/length_buckets.h"
+#include "runtime/data/padded_rows.h"
 #include "runtime/data/permutation.h"
 
 namespace zerostep {
@@ -41,8 +42,8 @@ class MappedClassificationStream final : public ClassificationStream {
       ++counts_[static_cast<size_t>(label_of(i))];
       num_truncated_ += samples_.truncated(i);
     }
-    if (options_.prompt && std::ssize(options_.prompt->words()) != labels_.size()) {
-      fail_input("data.label_words names {} words for {} labels ({}); one for each is expected", options_.prompt->words().size(),
+    if (options_.prompt && options_.prompt->words().num_classes() != labels_.size()) {
+      fail_input("data.label_words names {} words for {} labels ({}); one for each is expected", options_.prompt->words().num_classes(),
                  labels_.size(), fmt::join(labels_.names(), ", "));
     }
   }
@@ -57,6 +58,7 @@ class MappedClassificationStream final : public ClassificationStream {
         .add(static_cast<uint64_t>(options_.shuffle))
         .add(static_cast<uint64_t>(samples_.num_tokens()));
     for (const std::string& name : labels_.names()) hash.add(name);
+    if (options_.prompt) hash.add(options_.prompt->identity());
     for (int64_t i = 0, count = std::min(kSamples, num_samples_); i < count; ++i) {
       const int64_t index = num_samples_ * i / count;
       const std::vector<int32_t> tokens = samples_.text(index).tokens;
@@ -67,7 +69,7 @@ class MappedClassificationStream final : public ClassificationStream {
   }
   int64_t tokens_of_batch(int64_t step, int64_t global_batch_size) const override {
     int64_t tokens = 0;
-    for (int64_t index : global_batch(step, global_batch_size)) tokens += samples_.num_tokens(index);
+    for (int64_t index : global_batch(step, global_batch_size)) tokens += tokens_of_rows(index);
     return tokens;
   }
   const LabelNames& labels() const override { return labels_; }
@@ -87,15 +89,6 @@ class MappedClassificationStream final : public ClassificationStream {
   }
   Batch ordered(int64_t begin, int64_t end) const override { return assemble(in_file_order(begin, end)); }
 
-  PromptBatch prompts(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
-    PromptBatch batch = assemble_prompts(micro_batch(step, accumulation_step, shape));
-    batch.batch.global_valid_tokens = 0;
-    for (int64_t index : global_batch(step, shape.global_batch))
-      batch.batch.global_valid_tokens += std::ssize(options_.prompt->words()[static_cast<size_t>(label_of(index))]);
-    return batch;
-  }
-  PromptBatch ordered_prompts(int64_t begin, int64_t end) const override { return assemble_prompts(in_file_order(begin, end)); }
-
  private:
   struct Chosen {
     int64_t index, id;
@@ -105,6 +98,16 @@ class MappedClassificationStream final : public ClassificationStream {
     std::vector<int32_t> out;
     for (int64_t i = 0; i < num_samples_; ++i) out.push_back(samples_.num_tokens(i));
     return out;
+  }
+
+  int64_t tokens_of_rows(int64_t index) const {
+    const int64_t tokens = samples_.num_tokens(index);
+    if (!options_.prompt) return tokens;
+    int64_t all = 0;
+    const LabelWords& words = options_.prompt->words();
+    for (int64_t row = 0; row < words.rows_per_sample(); ++row)
+      all += tokens + std::ssize(words.tokens[static_cast<size_t>(row)]) - (options_.prompt->masked() ? 0 : 1);
+    return all;
   }
 
   int64_t label_of(int64_t index) const { return label_of_name_[static_cast<size_t>(samples_.name(index))]; }
@@ -138,26 +141,26 @@ class MappedClassificationStream final : public ClassificationStream {
 
   Batch assemble(const std::vector<Chosen>& chosen) const {
     std::vector<std::vector<int32_t>> rows;
-    std::vector<int64_t> labels;
+    std::vector<int64_t> labels, words;
     Batch batch;
     for (const Chosen& sample : chosen) {
-      rows.push_back(samples_.text(sample.index).tokens);
+      const EncodedText text = samples_.text(sample.index);
+      if (options_.prompt) {
+        for (auto& row : options_.prompt->rows(text)) rows.push_back(std::move(row));
+        words.push_back(options_.prompt->word_position(text));
+      } else {
+        rows.push_back(text.tokens);
+      }
       labels.push_back(label_of(sample.index));
-      batch.sample_ids.push_back(sample.id);
+      batch.sample_ids.resize(rows.size(), sample.id);
     }
     PaddedRows padded = padded_rows(rows, padding_);
     batch.tokens = std::move(padded.tokens);
     batch.mask = std::move(padded.mask);
     batch.labels = at::tensor(labels, at::kLong).unsqueeze(1);
+    if (options_.prompt) batch.word_positions = at::tensor(words, at::kLong);
     batch.valid_tokens = batch.global_valid_tokens = std::ssize(chosen);
     return batch;
-  }
-
-  PromptBatch assemble_prompts(const std::vector<Chosen>& chosen) const {
-    if (!options_.prompt) fail_protocol("prompts of a stream without data.template");
-    std::vector<LabelledPrompt> prompts;
-    for (const Chosen& sample : chosen) prompts.push_back({samples_.text(sample.index), label_of(sample.index), sample.id});
-    return make_prompt_batch(*options_.prompt, prompts, padding_);
   }
 
   ClassificationOptions options_;
@@ -182,7 +185,10 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
   const std::vector<std::string> files = expand_table_paths(options.paths, options.key);
   ClassificationSamples samples = ClassificationSamples::load(files, options, tokenizer);
   if (samples.size() == 0) fail_input("{}: '{}' holds no row; one sample a row is expected", options.key, fmt::join(files, "', '"));
-  const int64_t largest = std::max<int64_t>({samples.largest_token(), tokenizer.padding(), tokenizer.mask().value_or(0)});
+  int64_t largest = std::max<int64_t>({samples.largest_token(), tokenizer.padding(), tokenizer.mask().value_or(0)});
+  if (options.prompt)
+    for (const auto& word : options.prompt->words().tokens)
+      largest = std::max<int64_t>(largest, *std::max_element(word.begin(), word.end()));
   if (largest >= options.vocabulary_size) {
     fail_input(
         "{}: the tokenizer gives token {} but the model's vocabulary is {}: set model.vocab_size to at least {}, or another data.tokenizer",

@@ -9,7 +9,6 @@
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/data/data_stream.h"
 #include "runtime/data/label_names.h"
-#include "runtime/data/prompt_batch.h"
 #include "runtime/data/prompt_template.h"
 #include "runtime/data/table_file.h"
 
@@ -42,7 +41,7 @@ struct ClassificationOptions {
 // shuffle the order is the files' and nothing is sorted.
 //
 // A Batch has B samples padded at the end to the longest of them: tokens [B, T], mask [B, T] (undefined where nothing is padded), labels
-// [B, 1], the classes. With a prompt, see PromptBatch.
+// [B, 1], the classes. With a prompt the rows are PromptTemplate::rows() of each sample, and word_positions say where the words are.
 class ClassificationStream : public DataStream {
  public:
   // Tokenizes into the cache unless it is there; as DataStream::open otherwise. InputError also: what read_table and LabelNames say, a
@@ -52,9 +51,6 @@ class ClassificationStream : public DataStream {
   virtual const LabelNames& labels() const = 0;
   virtual int64_t num_truncated() const = 0;  // samples cut to sequence_length
   virtual int64_t count(int64_t label) const = 0;
-  // The micro-batch of batch(), and the samples of ordered(), as prompts. ProtocolError without a prompt.
-  virtual PromptBatch prompts(int64_t step, int64_t accumulation_step, const BatchShape& shape) const = 0;
-  virtual PromptBatch ordered_prompts(int64_t begin, int64_t end) const = 0;
 };
 
 }  // namespace zerostep

@@ -52,20 +52,39 @@ PromptTemplate::PromptTemplate(const std::string& text, const std::vector<std::s
     std::vector<int32_t> tokens;
     tokenizer.encode((space ? " " : "") + word, tokens);
     if (word.empty() || tokens.empty()) fail_input("data.label_words: '{}' has no tokens; a word is expected for each label", word);
-    if (std::find(words_.begin(), words_.end(), tokens) != words_.end())
+    if (std::find(words_.tokens.begin(), words_.tokens.end(), tokens) != words_.tokens.end())
       fail_input("data.label_words: '{}' has the same tokens as another word: labels could not be told apart", word);
     longest_word_ = std::max(longest_word_, std::ssize(tokens));
-    words_.push_back(std::move(tokens));
+    words_.tokens.push_back(std::move(tokens));
   }
-  if (words_.size() < 2) fail_input("data.label_words names {} words; one for each of at least two labels is expected", words_.size());
-  const bool same_length = std::all_of(words_.begin(), words_.end(), [&](const auto& w) { return std::ssize(w) == longest_word_; });
-  shares_row_ = masked ? same_length : longest_word_ == 1;
+  if (words_.tokens.size() < 2)
+    fail_input("data.label_words names {} words; one for each of at least two labels is expected", words_.tokens.size());
+  const bool same_length =
+      std::all_of(words_.tokens.begin(), words_.tokens.end(), [&](const auto& w) { return std::ssize(w) == longest_word_; });
+  words_.share_row = masked ? same_length : longest_word_ == 1;
   if (masked) {
     if (!tokenizer.mask()) fail_input("data.template needs a token to be predicted, but data.tokenizer has no mask token");
     mask_ = *tokenizer.mask();
   }
   identity_ = fmt::format("prompt-1 {} {}", masked, text);
-  for (const auto& word : words_) identity_ += fmt::format("|{}", fmt::join(word, " "));
+  for (const auto& word : words_.tokens) identity_ += fmt::format("|{}", fmt::join(word, " "));
+}
+
+std::vector<std::vector<int32_t>> PromptTemplate::rows(const EncodedText& prompt) const {
+  const auto at = prompt.tokens.begin() + prompt.label_position;
+  std::vector<std::vector<int32_t>> out;
+  for (int64_t i = 0; i < words_.rows_per_sample(); ++i) {
+    const std::vector<int32_t>& word = words_.tokens[static_cast<size_t>(i)];
+    std::vector<int32_t> row(prompt.tokens.begin(), at);
+    if (masked_) {
+      row.insert(row.end(), word.size(), mask_);
+      row.insert(row.end(), at, prompt.tokens.end());
+    } else {
+      row.insert(row.end(), word.begin(), word.end() - 1);
+    }
+    out.push_back(std::move(row));
+  }
+  return out;
 }
 
 std::vector<int32_t> PromptTemplate::head_of(const Tokenizer& tokenizer, std::string_view text) const {

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/prompt_classifier.h"
 #include "models/tokenizer/tokenizer.h"
 
 namespace zerostep {
@@ -36,11 +37,15 @@ class PromptTemplate {
   // when the prompt is longer without any text.
   EncodedText encode(const Tokenizer& tokenizer, std::string_view text, int64_t max_tokens) const;
 
-  const std::vector<std::vector<int32_t>>& words() const { return words_; }
+  // They share a row where every word is a single token, or the model is masked and all words have the same number of tokens.
+  const LabelWords& words() const { return words_; }
   bool masked() const { return masked_; }
   int32_t mask() const { return mask_; }
-  // A prompt is one row for all words: every word is a single token, or the model is masked and all words have the same number of tokens.
-  bool shares_row() const { return shares_row_; }
+  // The rows of a sample in a batch: with each word in place, or a mask token for each of its tokens. A causal model reads all but the
+  // last.
+  std::vector<std::vector<int32_t>> rows(const EncodedText& prompt) const;
+  // The token of these rows whose logits predict the word's first one: a causal model predicts a token one position before it.
+  int64_t word_position(const EncodedText& prompt) const { return prompt.label_position - (masked_ ? 0 : 1); }
   // Everything that decides a prompt's tokens.
   const std::string& identity() const { return identity_; }
 
@@ -49,9 +54,9 @@ class PromptTemplate {
 
   std::string before_text_, before_label_;  // around {text}; before_label_ ends where {label} begins, but for a space
   std::vector<int32_t> after_;
-  std::vector<std::vector<int32_t>> words_;
+  LabelWords words_;
   int64_t longest_word_ = 0;
-  bool masked_, shares_row_ = false;
+  bool masked_;
   int32_t mask_ = -1;
   std::string identity_;
 };

@@ -50,28 +50,21 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
 Engine::~Engine() = default;
 
 void Engine::load(const ParameterReader& initial) {
-  std::vector<float> values(static_cast<size_t>(kLoadElements));
+  std::vector<float> values;  // before they are cast
   for (const FlatGroup& g : plan_.layout.groups) {
     const ShardedState::Group& state = state_.group(g.id);
-    const auto chunks = [&](const ParameterInfo& p, int64_t first, int64_t count, const auto& put) {
-      for (int64_t at = 0; at < count; at += kLoadElements) {
-        const int64_t n = std::min(kLoadElements, count - at);
-        initial(p, first + at, n, values.data());
-        put(at, n);
-      }
-    };
     if (state.masters != nullptr)
       for (const ShardedState::Piece& piece : state_.pieces(g.id))
-        chunks(info(g, piece.parameter), piece.parameter_offset, piece.count,
-               [&](int64_t at, int64_t n) { std::copy_n(values.data(), n, state.masters + piece.part_offset + at); });
+        initial(info(g, piece.parameter), piece.parameter_offset, piece.count, state.masters + piece.part_offset);
     const auto put_parameters = [&](int parameter, int64_t parameter_offset, int64_t offset, int64_t count) {
-      chunks(info(g, parameter), parameter_offset, count, [&](int64_t at, int64_t n) {
-        std::byte* target = static_cast<std::byte*>(state.parameters) + num_bytes(offset + at, g.type);
-        if (g.type == DType::F32)
-          std::copy_n(values.data(), n, reinterpret_cast<float*>(target));
-        else
-          cast_from_fp32(values.data(), target, g.type, n);
-      });
+      std::byte* target = static_cast<std::byte*>(state.parameters) + num_bytes(offset, g.type);
+      if (g.type == DType::F32) return initial(info(g, parameter), parameter_offset, count, reinterpret_cast<float*>(target));
+      values.resize(static_cast<size_t>(std::min(kLoadElements, count)));
+      for (int64_t at = 0; at < count; at += kLoadElements) {
+        const int64_t n = std::min(kLoadElements, count - at);
+        initial(info(g, parameter), parameter_offset + at, n, values.data());
+        cast_from_fp32(values.data(), target + num_bytes(at, g.type), g.type, n);
+      }
     };
     if (state.parameters_whole)
       for (int i = 0; i < g.layout.num_parameters(); ++i) put_parameters(i, 0, g.layout.offset(i), g.layout.size(i));

@@ -1,5 +1,6 @@
 #include "runtime/strategy/first_order.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -77,7 +78,7 @@ void FirstOrder::backward(const VisitContext& context) {
     if (!loss_.defined()) fail_protocol("[first order] backward of the last unit without a loss");
     at::Tensor loss = std::move(loss_);
     loss_ = at::Tensor();
-    torch::autograd::backward({loss}, {at::full({}, seed_, loss.options())});
+    loss.backward(at::full({}, seed_, loss.options()));
   } else {
     // The lists are emptied before autograd runs, so that it frees each tensor as soon as it is done with it.
     std::vector<at::Tensor> roots = std::move(outputs_[u]), gradients = std::move(gradient_);

@@ -267,5 +267,48 @@ TEST_F(CheckpointRun, AFileThatMayNotGrowEndsTheRunOrIsWarnedOf) {
   EXPECT_EQ(place_.metrics("test").size(), 6u);
 }
 
+TEST_F(CheckpointRun, ARankThatCannotWriteDoesNotPartTheRanks) {
+  place_.config();
+  const auto limited = [&](const std::string& on_error) {
+    std::filesystem::remove_all(place_.path("runs"));
+    const std::string script = "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then trap '' XFSZ; ulimit -f 20; fi; exec \"$ZEROSTEP_BINARY\" train " +
+                               place_.path("config.json") +
+                               " --set run.checkpoint_interval=2 --set run.steps=6 --set checkpoint.on_error=" + on_error;
+    return place_.run_command({"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", "bash", "-c", script});
+  };
+  const Outcome goes_on = limited("continue");
+  EXPECT_EQ(goes_on.status, 0) << goes_on.err;
+  EXPECT_SAYS(goes_on.err, "the run goes on");
+  EXPECT_SAYS(goes_on.err, "space");
+  EXPECT_EQ(place_.metrics("test").size(), 6u);
+  EXPECT_FALSE(place_.exists("runs/test/checkpoints/latest"));
+  const Outcome resumed = train({"run.steps=8"}, 2, true);
+  EXPECT_EQ(resumed.status, 2) << "there is no checkpoint: " << resumed.err;
+  const Outcome ended = limited("end");
+  EXPECT_NE(ended.status, 0);
+  EXPECT_SAYS(ended.err, "space");
+  EXPECT_LT(place_.metrics("test").size(), 6u);
+}
+
+TEST_F(CheckpointRun, ALossThatIsNoNumberIsNoBest) {
+  place_.config("\"step\": {\"mode\": \"zo\", \"queries\": 2}");
+  const std::string eval_data = "data.eval=\"" + place_.path("corpus.txt") + "\"";
+  const Outcome done = train(
+      {eval_data, "run.steps=3", "run.eval_interval=1", "run.keep_best=true", "run.checkpoint_interval=1", "optimizer.params.lr=1e30"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  for (const std::string& loss : column("test", "eval_loss")) EXPECT_FALSE(std::isfinite(std::stod(loss))) << loss;
+  EXPECT_FALSE(place_.exists("runs/test/checkpoints/best"));
+  EXPECT_EQ(latest(), "runs/test/checkpoints/step_00000003");
+}
+
+// Matrices that are dealt whole to ranks have states of other sizes than a shard's.
+TEST_F(CheckpointRun, ThePlanKnowsWhatIsStagedOfDealtMatrices) {
+  place_.config("\"zero_optimization\": {\"stage\": 2}");
+  const Outcome done = train({"optimizer.type=Muon", "optimizer.params.lr=0.01", "run.checkpoint_interval=2", "run.steps=4"}, 2);
+  ASSERT_EQ(done.status, 0) << done.err;
+  const json plan = json::parse(place_.read("runs/test/plan.json"));
+  EXPECT_EQ(plan["host_peak_bytes"].get<int64_t>(), std::stoll(place_.metrics("test").back().at("host_peak_bytes")));
+}
+
 }  // namespace
 }  // namespace zerostep::testing

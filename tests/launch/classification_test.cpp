@@ -112,6 +112,106 @@ TEST_F(Classification, RanksAndStagesSeeTheSameBatchesWhateverTheirLengths) {
   }
 }
 
+// The same sentences as prompts of a model of tokens: words of one byte, which are read off one row, and longer ones with a row each.
+class Prompts : public Classification {
+ protected:
+  void SetUp() override {
+    Classification::SetUp();
+    gpt2_ = "model={\"family\": \"gpt2\", \"n_layer\": 2, \"n_embd\": 32, \"n_head\": 2, \"n_positions\": 80, \"dropout\": 0}";
+  }
+  static constexpr const char *kTemplate = "data.template={text} => {label}", *kLetters = "data.label_words={\"0\": \"n\", \"1\": \"y\"}",
+                              *kWords = "data.label_words=[\"no\", \"yes\"]";
+  std::string gpt2_;
+};
+
+TEST_F(Prompts, ALanguageModelLearnsToClassifyByItsWords) {
+  const std::vector<std::string> prompt{gpt2_, kTemplate, "data.sequence_length=72", kLetters};
+  std::vector<std::string> set = prompt;
+  set.insert(set.end(), {"run.steps=120", "run.checkpoint_interval=120"});
+  const Outcome done = train(set);
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_NEAR(column("test", "loss").front(), std::log(2), 0.3) << "of two words, not of the vocabulary";
+  EXPECT_LT(column("test", "loss").back(), 0.2);
+  EXPECT_EQ(column("test", "eval_accuracy"), std::vector<double>{1.0});
+  const std::string checkpoint = place_.path("runs/test/checkpoints/step_00000120");
+  std::vector<std::string> eval{"eval", place_.path("bert.json"), "--checkpoint", checkpoint, "--json"};
+  for (const std::string& s : prompt) eval.insert(eval.end(), {"--set", s});
+  const Outcome report = place_.run(eval);
+  ASSERT_EQ(report.status, 0) << report.err;
+  EXPECT_EQ(json::parse(report.out)["confusion"], json::parse("[[14, 0], [0, 7]]"));
+  // It is still a language model, whose likeliest next token is the word.
+  const Outcome word = place_.run({"generate", "--model", checkpoint, "--prompt", "so good => ", "--tokens", "1", "--temperature", "0"});
+  ASSERT_EQ(word.status, 0) << word.err;
+  ASSERT_EQ(place_.run({"export", checkpoint, place_.path("model")}).status, 0);
+  eval[3] = place_.path("model");
+  EXPECT_EQ(json::parse(place_.run(eval).out)["confusion"], json::parse(report.out)["confusion"]);
+  // Other words are other data.
+  set.back() = "run.steps=130";
+  set.push_back("data.label_words=[\"a\", \"b\"]");
+  std::vector<std::string> resume{"train", place_.path("bert.json"), "--resume"};
+  for (const std::string& s : set) resume.insert(resume.end(), {"--set", s});
+  const Outcome refused = place_.run(resume);
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "data");
+}
+
+TEST_F(Prompts, EveryModeIsTheSameOnEveryNumberOfRanks) {
+  const std::string bert =
+      "model={\"family\": \"bert\", \"num_hidden_layers\": 2, \"hidden_size\": 32, \"intermediate_size\": 64, "
+      "\"num_attention_heads\": 2, \"max_position_embeddings\": 64, \"hidden_dropout_prob\": 0.1}";
+  const std::string words =
+      "data.tokenizer=" + std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/tests/models/reference/tokenizers/vocab.txt";
+  const std::string zo = "step={\"mode\": \"zo\", \"queries\": 2, \"epsilon\": 1e-2, ";
+  struct Case {
+    std::vector<std::string> model;
+    std::string step;
+    int ranks, stage;
+  };
+  const std::string fo = "step={\"mode\": \"fo\"}", gaussian = zo + "\"perturbation\": \"gaussian\"}",
+                    own_batches = zo + "\"perturbation\": \"low_rank\", \"query_data\": \"independent\"}",
+                    reduced = zo + "\"perturbation\": \"low_rank\", \"scope\": \"reduced\", \"estimator\": \"forward\"}";
+  for (const Case& c : {Case{{gpt2_, kLetters}, fo, 4, 3}, Case{{gpt2_, kLetters}, gaussian, 2, 2}, Case{{gpt2_, kWords}, fo, 2, 3},
+                        Case{{gpt2_, kWords}, own_batches, 2, 0}, Case{{bert, words, kWords}, fo, 2, 3},
+                        Case{{bert, words, kWords}, gaussian, 2, 3}, Case{{bert, words, kWords}, reduced, 2, 2}}) {
+    std::vector<std::string> set = c.model;
+    set.insert(set.end(), {kTemplate, "data.sequence_length=60", c.step, "run.steps=4"});
+    std::vector<std::string> one = set;
+    one.push_back("run.name=one");
+    const Outcome first = train(one);
+    ASSERT_EQ(first.status, 0) << first.err << c.step;
+    const std::vector<double> expected = column("one", "loss");
+    ASSERT_EQ(expected.size(), 4);
+    set.push_back("zero_optimization.stage=" + std::to_string(c.stage));
+    const Outcome done = train(set, c.ranks);
+    ASSERT_EQ(done.status, 0) << done.err;
+    const std::vector<double> losses = column("test", "loss");
+    ASSERT_EQ(losses.size(), expected.size());
+    for (size_t s = 0; s < losses.size(); ++s) EXPECT_NEAR(losses[s] / expected[s], 1, 2e-5) << c.ranks << " ranks, " << c.step << s;
+    EXPECT_NEAR(column("test", "eval_loss").back() / column("one", "eval_loss").back(), 1, 1e-4);
+  }
+}
+
+TEST_F(Prompts, MistakesAreNamed) {
+  struct Case {
+    std::vector<std::string> set;
+    std::string says;
+  };
+  const std::string data_template = kTemplate;
+  for (const Case& c :
+       {Case{{gpt2_, data_template}, "data.label_words"}, Case{{gpt2_, kWords}, "data.template"},
+        Case{{gpt2_, data_template, "data.label_words=[\"a\"]"}, "data.label_words"},
+        Case{{gpt2_, data_template, "data.label_words=\"a\""}, "data.label_words"},
+        Case{{gpt2_, data_template, "data.label_words={\"0\": \"a\", \"2\": \"b\"}"}, "'1'"},
+        Case{{gpt2_, "data.template={text} is", kWords}, "{label}"},
+        Case{{gpt2_, data_template, kWords, "model.task=causal_lm"}, "model.task"},
+        Case{{gpt2_, data_template, kWords, "data.sequence_length=5"}, "data.sequence_length"},
+        Case{{data_template, kWords}, "model.classifier_pooling"}, Case{{gpt2_, "model.task=classification"}, "data.template"}}) {
+    const Outcome refused = train(c.set);
+    EXPECT_EQ(refused.status, 2) << c.says;
+    EXPECT_SAYS(refused.err, c.says);
+  }
+}
+
 TEST_F(Classification, WhatDoesNotFitIsNamed) {
   struct Case {
     std::vector<std::string> set;
@@ -119,12 +219,11 @@ TEST_F(Classification, WhatDoesNotFitIsNamed) {
   };
   place_.write("three.tsv", rows(9, 0) + "what\t2\n");
   place_.write("broken.tsv", "good\t1\nbad\n");
-  for (const Case& c :
-       {Case{{"model.task=causal_lm"}, "model.task"}, Case{{"data.train=\"" + place_.path("three.tsv") + "\""}, "labels"},
-        Case{{"data.train=\"" + place_.path("broken.tsv") + "\""}, "broken.tsv"},
-        Case{{"data.eval=\"" + place_.path("three.tsv") + "\""}, "three.tsv"},
-        Case{{"data.label_field=sentiment"}, "the header, has no column"}, Case{{"data.template=It was {label}"}, "not in this version"},
-        Case{{"model.n_layer=2"}, "bert"}, Case{{"model={\"preset\": \"gpt2-20M\", \"task\": \"classification\"}"}, "model.task"}}) {
+  for (const Case& c : {Case{{"model.task=causal_lm"}, "model.task"}, Case{{"data.train=\"" + place_.path("three.tsv") + "\""}, "labels"},
+                        Case{{"data.train=\"" + place_.path("broken.tsv") + "\""}, "broken.tsv"},
+                        Case{{"data.eval=\"" + place_.path("three.tsv") + "\""}, "three.tsv"},
+                        Case{{"data.label_field=sentiment"}, "the header, has no column"}, Case{{"model.n_layer=2"}, "bert"},
+                        Case{{"model={\"preset\": \"gpt2-20M\", \"task\": \"classification\"}"}, "model.task"}}) {
     const Outcome refused = train(c.set);
     EXPECT_EQ(refused.status, 2) << c.set[0];
     EXPECT_SAYS(refused.err, c.says);

@@ -1,5 +1,7 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <tuple>
 
@@ -18,7 +20,7 @@ struct Case {
   int64_t samples, length, width, heads, inner, vocabulary;
   at::ScalarType type;
   double residual_dropout, attention_dropout;
-  int64_t key_value_heads = 0;  // not 0: a Llama; -1: a BERT, -2: one that pools by the mean
+  int64_t key_value_heads = 0;  // not 0: a Llama; -1: a BERT, -2: one that pools by the mean, -3: one that predicts words
 };
 
 // 64-byte rounding and tensors of a few bytes are left out of the prediction; what oneDNN takes beside a 16-bit product is estimated.
@@ -33,6 +35,7 @@ ModelOptions options_of(const Case& c) {
   if (c.key_value_heads < 0) {
     BertOptions o;
     o.pooling = c.key_value_heads == -1 ? BertOptions::Pooling::First : BertOptions::Pooling::Mean;
+    if (c.key_value_heads == -3) o.head = BertOptions::Head::MaskedLanguageModel;
     o.num_hidden_layers = 1, o.hidden_size = c.width, o.num_attention_heads = c.heads, o.intermediate_size = c.inner;
     o.max_position_embeddings = c.length, o.vocab_size = c.vocabulary, o.num_labels = 3;
     o.hidden_dropout_prob = c.residual_dropout, o.attention_probs_dropout_prob = c.attention_dropout;
@@ -62,7 +65,7 @@ TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
   const Case& c = GetParam();
   WholeModel model = make_random_model(make_model(options_of(c)), 1, c.type);
   for (auto& unit : model.parameters)
-    for (auto& p : unit) p.mutable_grad() = torch::zeros(p.sizes());
+    for (auto& p : unit) p.mutable_grad() = at::zeros(p.sizes());
   const Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
   const bool training = c.residual_dropout > 0 || c.attention_dropout > 0;
   const ForwardContext context{&batch, true, 7, 3};
@@ -73,7 +76,7 @@ TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
     for (const bool fresh : {true, true, false}) {  // the first round warms up what libraries keep
       const FreshGradients scope(fresh);
       at::Tensor x, output;
-      if (u > 0) x = torch::randn({c.samples, c.length, c.width}).to(c.type).requires_grad_();
+      if (u > 0) x = at::randn({c.samples, c.length, c.width}).to(c.type).requires_grad_();
       const TensorList inputs = u > 0 ? TensorList{x} : TensorList{};
       AllocationMeter meter;
       const int64_t start = AllocationMeter::live();
@@ -92,9 +95,9 @@ TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
       expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.saved_bytes + cost.forward_transient_bytes, c.type,
                    unit + " forward");
       {
-        at::Tensor gradient = torch::ones_like(output);
+        at::Tensor gradient = at::ones_like(output);
         AllocationMeter::restart_peak();
-        torch::autograd::backward({output}, {gradient});
+        output.backward(gradient);
       }
       const int64_t transient = fresh ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes;
       expect_close(AllocationMeter::peak() - start, cost.output_bytes + cost.saved_bytes + transient, c.type,
@@ -109,7 +112,7 @@ TEST_P(ModelActivationCost, TheObjectiveTakesWhatIsPredicted) {
   const Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
   const auto objective = make_cross_entropy();
   const ActivationCost cost = objective->activation_cost(c.samples, c.length, c.vocabulary, type_of(c.type));
-  const at::Tensor logits = torch::randn({c.samples, c.length, c.vocabulary}).to(c.type).requires_grad_();
+  const at::Tensor logits = at::randn({c.samples, c.length, c.vocabulary}).to(c.type).requires_grad_();
   AllocationMeter meter;
   const int64_t start = AllocationMeter::live();
   AllocationMeter::restart_peak();
@@ -152,6 +155,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"bert_fp16", 4, 48, 256, 4, 1024, 257, at::kHalf, 0, 0, -2},
                     Case{"bert_fp32_residual_dropout", 4, 48, 256, 4, 1024, 257, at::kFloat, 0.1, 0, -1},
                     Case{"bert_fp32_dropout", 3, 96, 64, 4, 256, 257, at::kFloat, 0.1, 0.1, -2},
+                    Case{"bert_words_fp32", 4, 48, 256, 4, 1024, 5003, at::kFloat, 0, 0, -3},
+                    Case{"bert_words_fp32_wide", 4, 256, 512, 8, 2048, 257, at::kFloat, 0, 0, -3},
+                    Case{"bert_words_bf16", 4, 48, 256, 4, 1024, 257, at::kBFloat16, 0, 0, -3},
                     Case{"bert_bf16_dropout", 3, 96, 64, 4, 256, 257, at::kBFloat16, 0.1, 0.1, -1}),
     [](const auto& info) { return info.param.name; });
 

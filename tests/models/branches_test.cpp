@@ -1,7 +1,10 @@
 #include "models/branches.h"
 
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "models/branch_kernels.h"
 #include "models/model_options.h"
@@ -22,7 +25,7 @@ struct Case {
   const char* family = "gpt2";
 };
 
-at::Tensor normal(std::vector<int64_t> shape, double scale, at::Generator& generator) { return torch::randn(shape, generator).mul_(scale); }
+at::Tensor normal(std::vector<int64_t> shape, double scale, at::Generator& generator) { return at::randn(shape, generator).mul_(scale); }
 
 // Parameters of unit u, own ones then borrowed ones.
 std::vector<std::pair<ParameterInfo, at::Tensor>> parameters_of(const WholeModel& model, size_t u) {
@@ -78,8 +81,9 @@ Batch samples_of(const Batch& batch, int64_t first, int64_t count) {
 ModelOptions options_of(const Case& c) {
   // Widths that divide by no vector length.
   const std::string family = c.family;
-  if (family == "bert") {
+  if (family.starts_with("bert")) {
     BertOptions o;
+    if (family == "bert_words") o.head = BertOptions::Head::MaskedLanguageModel;
     // Here "tied" pools by the mean.
     o.pooling = c.tied ? BertOptions::Pooling::Mean : BertOptions::Pooling::First;
     o.num_hidden_layers = 1, o.hidden_size = 36, o.num_attention_heads = 3, o.max_position_embeddings = 12;
@@ -101,14 +105,14 @@ ModelOptions options_of(const Case& c) {
 
 Batch batch_of(const Case& c, const ModelOptions& options) {
   Batch batch = make_batch(kSamples * (c.own_batches ? kBranches : 1), kLength, sizes_of(options).vocabulary, 5);
-  if (c.documents && std::string(c.family) == "bert") {
+  if (c.documents && std::string(c.family).starts_with("bert")) {
     batch.mask = batch.tokens > 3;
-    batch.token_types = (torch::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
-    batch.positions = torch::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
+    batch.token_types = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
+    batch.positions = at::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
   } else if (c.documents) {
-    batch.document_ids = (torch::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
+    batch.document_ids = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
     batch.mask = batch.tokens > 3;
-    batch.positions = torch::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
+    batch.positions = at::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
   }
   return batch;
 }
@@ -125,7 +129,7 @@ TEST_P(Branches, EqualUnitsWithTheirOwnParameters) {
   for (size_t u = 0; u < model.units.size(); ++u) {
     const BranchPerturbation perturbation = perturbation_of(model, u, c);
     const TensorList inputs =
-        u == 0 ? TensorList{} : TensorList{torch::randn({kBranches * kSamples, kLength, sizes_of(options).width}).to(c.type)};
+        u == 0 ? TensorList{} : TensorList{at::randn({kBranches * kSamples, kLength, sizes_of(options).width}).to(c.type)};
     const ForwardContext context{&batch, true, 7, 3};
     const at::Tensor all = model.units[u]->forward_branches(inputs, context, perturbation).at(0);
     EXPECT_EQ(all.scalar_type(), c.type);
@@ -159,7 +163,10 @@ INSTANTIATE_TEST_SUITE_P(Cases, Branches,
                                          Case{"bert_padded", false, false, true, false, at::kFloat, 3, "bert"},
                                          Case{"bert_mean_own_padded", true, true, true, false, at::kFloat, 2, "bert"},
                                          Case{"bert_some_plain", true, false, true, true, at::kFloat, 1, "bert"},
-                                         Case{"bert_bf16", false, true, false, false, at::kBFloat16, 2, "bert"}),
+                                         Case{"bert_bf16", false, true, false, false, at::kBFloat16, 2, "bert"},
+                                         Case{"bert_words", false, false, true, false, at::kFloat, 2, "bert_words"},
+                                         Case{"bert_words_own_some_plain", false, true, false, true, at::kFloat, 3, "bert_words"},
+                                         Case{"bert_words_bf16", false, false, true, false, at::kBFloat16, 2, "bert_words"}),
                          [](const auto& info) { return info.param.name; });
 
 // weight + left right of each of two branches, written where it is asked for.
@@ -176,7 +183,7 @@ class WrittenMatrix final : public PerturbedMatrix {
 };
 
 class EveryFamily : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(All, EveryFamily, testing::Values("gpt2", "llama", "bert"));
+INSTANTIATE_TEST_SUITE_P(All, EveryFamily, testing::Values("gpt2", "llama", "bert", "bert_words"));
 
 TEST_P(EveryFamily, TiledMatricesEqualUnitsWithTheirOwnParameters) {
   const at::NoGradGuard no_grad;
@@ -196,7 +203,7 @@ TEST_P(EveryFamily, TiledMatricesEqualUnitsWithTheirOwnParameters) {
           own.tiled = std::make_shared<WrittenMatrix>(parameters[p].second.detach() + own.left.bmm(own.right));
           own.left = own.right = at::Tensor();
         }
-        const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * kSamples, kLength, sizes_of(options).width})};
+        const TensorList inputs = u == 0 ? TensorList{} : TensorList{at::randn({branches * kSamples, kLength, sizes_of(options).width})};
         const at::Tensor all = model.units[u]->forward_branches(inputs, {&batch, false, 7, 3}, tiled).at(0);
         ASSERT_EQ(all.size(0), branches * kSamples);
         for (int64_t b = 0; b < branches; ++b) {
@@ -236,15 +243,16 @@ TEST_P(EveryFamily, TakesTheMemoryOfALargerBatch) {
   BertOptions bert;
   bert.num_hidden_layers = 1, bert.hidden_size = 128, bert.num_attention_heads = 4, bert.intermediate_size = 512;
   bert.max_position_embeddings = 64, bert.vocab_size = 307;
+  if (std::string(GetParam()) == "bert_words") bert.head = BertOptions::Head::MaskedLanguageModel;
   const std::string family = GetParam();
-  const ModelOptions options = family == "llama" ? ModelOptions(llama) : family == "bert" ? ModelOptions(bert) : ModelOptions(gpt2);
+  const ModelOptions options = family == "llama" ? ModelOptions(llama) : family == "gpt2" ? ModelOptions(gpt2) : ModelOptions(bert);
   const Case c{"", false, false, false, false};
   const WholeModel model = make_random_model(make_model(options), 1);
   const int64_t branches = 8, samples = 2, length = 64;
   const Batch batch = make_batch(samples, length, 307, 5);
   for (size_t u = 0; u < model.units.size(); ++u) {
     const BranchPerturbation perturbation = perturbation_of(model, u, c, branches);
-    const TensorList inputs = u == 0 ? TensorList{} : TensorList{torch::randn({branches * samples, length, 128})};
+    const TensorList inputs = u == 0 ? TensorList{} : TensorList{at::randn({branches * samples, length, 128})};
     const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), branches * samples, length, DType::F32, false);
     for (int round = 0; round < 2; ++round) {  // the first warms up what libraries keep
       AllocationMeter meter;
@@ -260,11 +268,10 @@ TEST_P(EveryFamily, TakesTheMemoryOfALargerBatch) {
 }
 
 TEST(BranchPerturbations, NormsOfLargeMeansKeepTheirPrecision) {
-  const at::Tensor rows = torch::randn({6, 50}) * 2 + 300, gain = torch::randn({3, 50}), offset = torch::randn({1, 50});
+  const at::Tensor rows = at::randn({6, 50}) * 2 + 300, gain = at::randn({3, 50}), offset = at::randn({1, 50});
   const at::Tensor found = branch_norm(rows, gain, offset, 1e-5);
   for (int64_t b = 0; b < 3; ++b) {
-    const auto exact =
-        torch::layer_norm(rows.narrow(0, 2 * b, 2).to(at::kDouble), {50}, gain[b].to(at::kDouble), offset[0].to(at::kDouble));
+    const auto exact = at::layer_norm(rows.narrow(0, 2 * b, 2).to(at::kDouble), {50}, gain[b].to(at::kDouble), offset[0].to(at::kDouble));
     EXPECT_LT(relative_distance(found.narrow(0, 2 * b, 2), exact), 2e-5);
   }
 }
@@ -277,8 +284,8 @@ TEST(BranchPerturbations, RefuseWhatDoesNotFit) {
   const ForwardContext context{&batch, false, 7, 3};
   const BranchPerturbation of_block = perturbation_of(model, 1, c);
   EXPECT_ANY_THROW(model.units[0]->forward_branches({}, context, of_block));
-  EXPECT_ANY_THROW(model.units[1]->forward_branches({torch::randn({4, kLength, sizes_of(options).width})}, context, of_block));
-  EXPECT_ANY_THROW(branch_sum({{}, torch::zeros({2, 5}), {}, {}}, 6, 5, 3, at::kFloat));
+  EXPECT_ANY_THROW(model.units[1]->forward_branches({at::randn({4, kLength, sizes_of(options).width})}, context, of_block));
+  EXPECT_ANY_THROW(branch_sum({{}, at::zeros({2, 5}), {}, {}}, 6, 5, 3, at::kFloat));
 }
 
 }  // namespace

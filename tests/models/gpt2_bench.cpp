@@ -1,7 +1,8 @@
 // Forward and backward of GPT-2's units against the same model written plainly over torch's modules, tokens per second, interleaved in one
 // run.
 //   OMP_NUM_THREADS=1 gpt2_bench [rounds]
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -17,7 +18,7 @@ using namespace zerostep;
 using testing::median;
 
 at::Tensor loss_of(testing::PlainGpt2& model, const Batch& batch) {
-  return torch::nn::functional::cross_entropy(model.logits(batch.tokens).flatten(0, 1).to(at::kFloat), batch.labels.flatten());
+  return at::cross_entropy_loss(model.logits(batch.tokens).flatten(0, 1).to(at::kFloat), batch.labels.flatten());
 }
 
 // Our units as the engine drives them: cut at unit boundaries, gradients pre-assigned in fp32.
@@ -27,10 +28,10 @@ class Units {
     for (const UnitInfo& unit : definition_->units()) {
       std::vector<at::Tensor> tensors;
       for (const ParameterInfo& info : unit.parameters) {
-        at::Tensor t = info.init.kind == ParameterInit::Kind::Ones ? torch::ones(info.shape) : 0.02 * torch::randn(info.shape);
+        at::Tensor t = info.init.kind == ParameterInit::Kind::Ones ? at::ones(info.shape) : 0.02 * at::randn(info.shape);
         if (info.shape.size() > 1) t = t.to(type);
         t.requires_grad_();
-        t.mutable_grad() = torch::empty(info.shape);
+        t.mutable_grad() = at::empty(info.shape);
         tensors.push_back(t);
       }
       units_.push_back(definition_->make_unit(static_cast<int>(units_.size()), tensors));
@@ -51,7 +52,7 @@ class Units {
     at::Tensor g = logits.grad();
     logits.reset();
     for (size_t i = units_.size(); i-- > 0;) {
-      torch::autograd::backward({outputs[i]}, {g});
+      outputs[i].backward(g);
       if (i > 0) g = inputs[i].grad();
       outputs[i].reset();
       inputs[i].reset();
@@ -76,19 +77,18 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 9;
   at::set_num_threads(1);
   const Gpt2Options o = testing::benchmark_gpt2();
-  testing::PlainGpt2 plain(o), plain_bf16(o);
-  plain_bf16.to(at::kBFloat16);
+  testing::PlainGpt2 plain(o), plain_bf16(o, at::kBFloat16);
   Units fp32(o, at::kFloat), bf16(o, at::kBFloat16);
   std::printf("%-10s %12s %12s %12s %12s %12s   ours/plain  bf16/fp32\n", "tokens", "plain", "units", "accumulate", "plain bf16",
               "units bf16");
   for (const auto& [samples, length] : {std::pair<int64_t, int64_t>{4, 256}, {1, 64}}) {
     Batch batch;
-    batch.tokens = torch::randint(o.vocab_size, {samples, length}, at::kLong);
-    batch.labels = torch::randint(o.vocab_size, {samples, length}, at::kLong);
+    batch.tokens = at::randint(o.vocab_size, {samples, length}, at::kLong);
+    batch.labels = at::randint(o.vocab_size, {samples, length}, at::kLong);
     for (int64_t i = 0; i < samples; ++i) batch.sample_ids.push_back(i);
     batch.valid_tokens = samples * length;
     const auto plain_step = [&](testing::PlainGpt2& model) {
-      model.zero_grad();
+      for (const at::Tensor& p : model.parameters()) p.mutable_grad().reset();
       loss_of(model, batch).backward();
     };
     std::vector<double> t[5];

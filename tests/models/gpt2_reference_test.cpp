@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "tests/models/support/gpt2_model.h"
 
@@ -76,11 +76,11 @@ TEST_P(Gpt2Reference, LogitsLossAndGradientsAreThoseOfHuggingFace) {
   Gpt2Model model = make_model(tiny(r.tied), fill_by_formula);
   EXPECT_EQ(model.definition->num_elements(), r.tied ? 1904 : 1992);
   Batch batch;
-  batch.tokens = (torch::arange(12) * 5).remainder(11).view({2, 6});
-  batch.labels = (torch::arange(12) * 7).remainder(11).view({2, 6});
+  batch.tokens = (at::arange(12) * 5).remainder(11).view({2, 6});
+  batch.labels = (at::arange(12) * 7).remainder(11).view({2, 6});
   batch.labels[0][2] = -100;
   if (r.masked) {
-    batch.mask = torch::ones({2, 6}, at::kBool);
+    batch.mask = at::ones({2, 6}, at::kBool);
     batch.mask[0][0] = batch.mask[1][3] = false;
     batch.labels.masked_fill_(batch.mask.logical_not(), -100);
   }
@@ -95,7 +95,7 @@ TEST_P(Gpt2Reference, LogitsLossAndGradientsAreThoseOfHuggingFace) {
   for (const Gradient& expected : r.gradients) {
     const at::Tensor g = model.parameter(expected.name).grad().flatten().to(at::kDouble);
     EXPECT_NEAR(g.norm().item<double>(), expected.norm, 2e-5 * expected.norm) << expected.name;
-    const double projection = (g * torch::cos(0.11 * torch::arange(g.numel(), at::kDouble))).sum().item<double>();
+    const double projection = (g * at::cos(0.11 * at::arange(g.numel(), at::kDouble))).sum().item<double>();
     EXPECT_NEAR(projection, expected.projection, 2e-5 * expected.norm) << expected.name;
   }
 }

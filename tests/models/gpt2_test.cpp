@@ -1,5 +1,7 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <thread>
 
@@ -30,7 +32,7 @@ std::vector<at::Tensor> gradients_of(Gpt2Model& model, const Batch& batch, const
 }
 
 void set_gradients(Gpt2Model& model, float value) {
-  for (auto& p : model.all_parameters()) p.mutable_grad() = torch::full(p.sizes(), value);
+  for (auto& p : model.all_parameters()) p.mutable_grad() = at::full(p.sizes(), value);
 }
 
 class Gpt2Tied : public testing::TestWithParam<bool> {};
@@ -44,8 +46,7 @@ TEST_P(Gpt2Tied, EqualsPlainLibTorch) {
   const auto ours = gradients_of(model, batch, {&batch, true}, &loss);
   for (auto& p : model.all_parameters()) p.mutable_grad().reset();
   const at::Tensor logits = plain_logits(model, options, batch);
-  const at::Tensor expected = torch::nn::functional::cross_entropy(logits.flatten(0, 1), batch.labels.flatten(),
-                                                                   torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+  const at::Tensor expected = at::cross_entropy_loss(logits.flatten(0, 1), batch.labels.flatten(), {}, at::Reduction::Sum);
   expected.backward();
   EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-6 * expected.item<double>());
   const auto parameters = model.all_parameters();
@@ -59,8 +60,8 @@ TEST_P(Gpt2Tied, InferenceGivesTheBitsOfTheRecordedForward) {
   const at::Tensor recorded = model.forward({&batch, true})[0];
   at::NoGradGuard no_grad;
   const at::Tensor plain = model.forward({&batch, false})[0];
-  EXPECT_TRUE(torch::equal(recorded, plain));
-  EXPECT_TRUE(torch::equal(make_cross_entropy()->sum(batch, {recorded}), make_cross_entropy()->sum(batch, {plain})));
+  EXPECT_TRUE(at::equal(recorded, plain));
+  EXPECT_TRUE(at::equal(make_cross_entropy()->sum(batch, {recorded}), make_cross_entropy()->sum(batch, {plain})));
 }
 
 TEST_P(Gpt2Tied, PreassignedGradientsAreOverwrittenWhenFreshAndAddedToOtherwise) {
@@ -102,7 +103,7 @@ TEST(Gpt2, FrozenParametersGetNoGradientAndTheOthersTheirs) {
       if (frozen(i)) {
         EXPECT_FALSE(parameters[i].grad().defined()) << i;
       } else {
-        EXPECT_TRUE(torch::equal(parameters[i].grad(), expected[i])) << round << " " << i;
+        EXPECT_TRUE(at::equal(parameters[i].grad(), expected[i])) << round << " " << i;
       }
     }
   }
@@ -113,8 +114,8 @@ TEST(Gpt2, DocumentsDoNotSeeEachOther) {
   Gpt2Model model = make_random_model(options, 1);
   const at::NoGradGuard no_grad;
   Batch joined = make_batch(1, 20, options.vocab_size, 2);
-  joined.document_ids = torch::cat({torch::zeros({1, 8}, at::kLong), torch::ones({1, 12}, at::kLong)}, 1);
-  joined.positions = torch::cat({torch::arange(8), torch::arange(12)}).unsqueeze(0);
+  joined.document_ids = at::cat({at::zeros({1, 8}, at::kLong), at::ones({1, 12}, at::kLong)}, 1);
+  joined.positions = at::cat({at::arange(8), at::arange(12)}).unsqueeze(0);
   const at::Tensor logits = model.forward({&joined})[0];
   Batch second = joined;
   second.tokens = joined.tokens.slice(1, 8);
@@ -129,8 +130,8 @@ TEST(Gpt2, PaddingChangesNothingAndStaysFinite) {
   padded.tokens.slice(1, 8) = plain.tokens;
   padded.labels.slice(1, 8) = plain.labels;
   padded.labels.slice(1, 0, 8) = -100;
-  padded.mask = torch::arange(20).unsqueeze(0).ge(8);
-  padded.positions = (torch::arange(20) - 8).clamp_min(0).unsqueeze(0);
+  padded.mask = at::arange(20).unsqueeze(0).ge(8);
+  padded.positions = (at::arange(20) - 8).clamp_min(0).unsqueeze(0);
   at::Tensor loss_plain, loss_padded;
   const auto expected = gradients_of(model, plain, {&plain, true}, &loss_plain);
   const auto found = gradients_of(model, padded, {&padded, true}, &loss_padded);
@@ -174,7 +175,7 @@ TEST(Gpt2, AnyThreadGivesTheSameBits) {
       at::set_num_threads(1);
       Gpt2Model own = make_random_model(options, 1);
       const auto found = gradients_of(own, batch, {&batch, true, 3, 4});
-      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(torch::equal(found[i], expected[i])) << i;
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(at::equal(found[i], expected[i])) << i;
     });
   }
   for (auto& thread : threads) thread.join();
@@ -186,10 +187,10 @@ TEST(Gpt2, RecomputedForwardHasTheSameMasks) {
   Gpt2Model model = make_random_model(options, 1);
   const Batch batch = make_batch(2, 20, options.vocab_size, 2);
   const ForwardContext context{&batch, true, 3, 4};
-  EXPECT_TRUE(torch::equal(model.forward(context)[0], model.forward(context)[0]));
-  EXPECT_FALSE(torch::equal(model.forward(context)[0], model.forward({&batch, true, 3, 5})[0]));
-  EXPECT_FALSE(torch::equal(model.forward(context)[0], model.forward({&batch, true, 4, 4})[0]));
-  EXPECT_FALSE(torch::equal(model.forward(context)[0], model.forward({&batch, false, 3, 4})[0]));
+  EXPECT_TRUE(at::equal(model.forward(context)[0], model.forward(context)[0]));
+  EXPECT_FALSE(at::equal(model.forward(context)[0], model.forward({&batch, true, 3, 5})[0]));
+  EXPECT_FALSE(at::equal(model.forward(context)[0], model.forward({&batch, true, 4, 4})[0]));
+  EXPECT_FALSE(at::equal(model.forward(context)[0], model.forward({&batch, false, 3, 4})[0]));
 }
 
 TEST(Gpt2, DropoutDoesNotDependOnHowTheBatchIsSplit) {
@@ -222,7 +223,7 @@ TEST(Gpt2, DropoutGradientsAreThoseOfTheMaskedForward) {
     return make_cross_entropy()->sum(batch, model.forward(context)).item<double>();
   };
   for (size_t i = 0; i < parameters.size(); ++i) {  // along a random direction of each parameter
-    const at::Tensor d = torch::randn(parameters[i].sizes()) * (0.01 / std::sqrt(static_cast<double>(parameters[i].numel())));
+    const at::Tensor d = at::randn(parameters[i].sizes()) * (0.01 / std::sqrt(static_cast<double>(parameters[i].numel())));
     const at::NoGradGuard no_grad;
     at::Tensor p = parameters[i];
     p.add_(d);

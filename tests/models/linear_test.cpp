@@ -1,7 +1,7 @@
 #include "models/linear.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <thread>
 
@@ -15,45 +15,44 @@ struct Case {
   at::Tensor x, weight, bias;
 };
 Case make_case(at::ScalarType type = at::kFloat) {
-  torch::manual_seed(3);
-  return {torch::randn({2, 5, 12}).to(type).requires_grad_(), torch::randn({12, 20}).to(type).requires_grad_(),
-          torch::randn({20}).requires_grad_()};
+  at::manual_seed(3);
+  return {at::randn({2, 5, 12}).to(type).requires_grad_(), at::randn({12, 20}).to(type).requires_grad_(), at::randn({20}).requires_grad_()};
 }
 
 TEST(Linear, IsAddmmToTheBitWithoutPreassignedGradients) {
   const Case ours = make_case(), plain = make_case();
-  const at::Tensor g = torch::randn({2, 5, 20});
+  const at::Tensor g = at::randn({2, 5, 20});
   const at::Tensor y = linear(ours.x, ours.weight, ours.bias);
-  const at::Tensor expected = torch::addmm(plain.bias, plain.x.view({10, 12}), plain.weight).view({2, 5, 20});
-  EXPECT_TRUE(torch::equal(y, expected));
+  const at::Tensor expected = at::addmm(plain.bias, plain.x.view({10, 12}), plain.weight).view({2, 5, 20});
+  EXPECT_TRUE(at::equal(y, expected));
   y.backward(g);
   expected.backward(g);
-  EXPECT_TRUE(torch::equal(ours.x.grad(), plain.x.grad()));
-  EXPECT_TRUE(torch::equal(ours.weight.grad(), plain.weight.grad()));
-  EXPECT_TRUE(torch::equal(ours.bias.grad(), plain.bias.grad()));
+  EXPECT_TRUE(at::equal(ours.x.grad(), plain.x.grad()));
+  EXPECT_TRUE(at::equal(ours.weight.grad(), plain.weight.grad()));
+  EXPECT_TRUE(at::equal(ours.bias.grad(), plain.bias.grad()));
   // And again, adding.
   linear(ours.x, ours.weight, ours.bias).backward(g);
-  torch::addmm(plain.bias, plain.x.view({10, 12}), plain.weight).view({2, 5, 20}).backward(g);
-  EXPECT_TRUE(torch::equal(ours.weight.grad(), plain.weight.grad()));
-  EXPECT_TRUE(torch::equal(ours.bias.grad(), plain.bias.grad()));
+  at::addmm(plain.bias, plain.x.view({10, 12}), plain.weight).view({2, 5, 20}).backward(g);
+  EXPECT_TRUE(at::equal(ours.weight.grad(), plain.weight.grad()));
+  EXPECT_TRUE(at::equal(ours.bias.grad(), plain.bias.grad()));
 }
 
 TEST(Linear, WritesIntoPreassignedGradients) {
   Case plain = make_case(), ours = make_case();
-  const at::Tensor g = torch::randn({2, 5, 20});
+  const at::Tensor g = at::randn({2, 5, 20});
   linear(plain.x, plain.weight, plain.bias).backward(g);
-  const at::Tensor buffer = torch::full({260}, NAN);
+  const at::Tensor buffer = at::full({260}, NAN);
   ours.weight.mutable_grad() = buffer.narrow(0, 0, 240).view({12, 20});
   ours.bias.mutable_grad() = buffer.narrow(0, 240, 20);
   {
     const FreshGradients fresh(true);
     linear(ours.x, ours.weight, ours.bias).backward(g);
   }
-  EXPECT_TRUE(torch::equal(buffer.narrow(0, 0, 240).view({12, 20}), plain.weight.grad()));
-  EXPECT_TRUE(torch::equal(buffer.narrow(0, 240, 20), plain.bias.grad()));
+  EXPECT_TRUE(at::equal(buffer.narrow(0, 0, 240).view({12, 20}), plain.weight.grad()));
+  EXPECT_TRUE(at::equal(buffer.narrow(0, 240, 20), plain.bias.grad()));
   linear(ours.x, ours.weight, ours.bias).backward(g);
   linear(plain.x, plain.weight, plain.bias).backward(g);
-  EXPECT_TRUE(torch::equal(buffer.narrow(0, 0, 240).view({12, 20}), plain.weight.grad()));
+  EXPECT_TRUE(at::equal(buffer.narrow(0, 0, 240).view({12, 20}), plain.weight.grad()));
   EXPECT_EQ(ours.weight.grad().data_ptr(), buffer.data_ptr());
 }
 
@@ -81,7 +80,7 @@ TEST(Linear, FrozenPartsAndNoBias) {
     const auto check = [](const at::Tensor& found, const at::Tensor& expected, bool frozen) {
       EXPECT_EQ(found.grad().defined(), !frozen);
       if (!frozen) {
-        EXPECT_TRUE(torch::equal(found.grad(), expected.grad()));
+        EXPECT_TRUE(at::equal(found.grad(), expected.grad()));
       }
     };
     check(ours.x, plain.x, part == 0);
@@ -89,15 +88,15 @@ TEST(Linear, FrozenPartsAndNoBias) {
     check(ours.bias, plain.bias, part == 2);
   }
   const Case c = make_case();
-  EXPECT_TRUE(torch::equal(linear(c.x, c.weight, at::Tensor()), torch::matmul(c.x, c.weight)));
+  EXPECT_TRUE(at::equal(linear(c.x, c.weight, at::Tensor()), at::matmul(c.x, c.weight)));
 }
 
 TEST(Linear, SixteenBitMatricesFillFp32Gradients) {
   for (const auto type : {at::kBFloat16, at::kHalf}) {
     Case ours = make_case(type);
-    ours.weight.mutable_grad() = torch::full({12, 20}, NAN);
-    ours.bias.mutable_grad() = torch::full({20}, NAN);
-    const at::Tensor g = torch::randn({2, 5, 20}).to(type);
+    ours.weight.mutable_grad() = at::full({12, 20}, NAN);
+    ours.bias.mutable_grad() = at::full({20}, NAN);
+    const at::Tensor g = at::randn({2, 5, 20}).to(type);
     {
       const FreshGradients fresh(true);
       linear(ours.x, ours.weight, ours.bias).backward(g);
@@ -113,62 +112,62 @@ TEST(Linear, SixteenBitMatricesFillFp32Gradients) {
 
 TEST(TanhGelu, EqualsItsDefinitionAndItsDerivative) {
   const at::Tensor x =
-      torch::cat({torch::linspace(-12, 12, 4001), torch::tensor({0.0f, -0.0f, 1e-30f, -1e-6f, 80.0f, -80.0f, 1e4f, -1e4f})}).to(at::kFloat);
+      at::cat({at::linspace(-12, 12, 4001), at::tensor({0.0f, -0.0f, 1e-30f, -1e-6f, 80.0f, -80.0f, 1e4f, -1e4f})}).to(at::kFloat);
   const at::Tensor exact = x.to(at::kDouble).requires_grad_();
-  const at::Tensor expected = torch::gelu(exact, "tanh");
+  const at::Tensor expected = at::gelu(exact, "tanh");
   expected.sum().backward();
   const at::Tensor value = tanh_gelu(x);
   EXPECT_LT((value - expected).abs().max().item<double>(), 1e-6);
   EXPECT_LT(((value - expected).abs() / (expected.abs() + 1e-3)).max().item<double>(), 1e-6);
   const at::Tensor in_place = x.clone();
   tanh_gelu_(in_place);
-  EXPECT_TRUE(torch::equal(in_place, value));
-  const at::Tensor inner = x.clone(), gradient = torch::full_like(x, 2);
+  EXPECT_TRUE(at::equal(in_place, value));
+  const at::Tensor inner = x.clone(), gradient = at::full_like(x, 2);
   tanh_gelu_backward_(inner, gradient);
-  EXPECT_TRUE(torch::allclose(inner, value, 1e-6, 1e-30));
+  EXPECT_TRUE(at::allclose(inner, value, 1e-6, 1e-30));
   EXPECT_LT((gradient - 2 * exact.grad()).abs().max().item<double>(), 3e-6);
   for (const auto type : {at::kBFloat16, at::kHalf}) {
     for (const int64_t n : {1, 15, 16, 17, 333}) {  // vectors and what is left over
       const at::Tensor narrow = x.slice(0, 1800, 1800 + n).to(type);
-      EXPECT_TRUE(torch::equal(tanh_gelu(narrow), tanh_gelu(narrow.to(at::kFloat)).to(type)));
-      const at::Tensor a = narrow.clone(), g = torch::ones_like(a), a_wide = narrow.to(at::kFloat), g_wide = torch::ones_like(a_wide);
+      EXPECT_TRUE(at::equal(tanh_gelu(narrow), tanh_gelu(narrow.to(at::kFloat)).to(type)));
+      const at::Tensor a = narrow.clone(), g = at::ones_like(a), a_wide = narrow.to(at::kFloat), g_wide = at::ones_like(a_wide);
       tanh_gelu_backward_(a, g);
       tanh_gelu_backward_(a_wide, g_wide);
-      EXPECT_TRUE(torch::equal(a, a_wide.to(type)));
-      EXPECT_TRUE(torch::equal(g, g_wide.to(type)));
+      EXPECT_TRUE(at::equal(a, a_wide.to(type)));
+      EXPECT_TRUE(at::equal(g, g_wide.to(type)));
     }
   }
-  EXPECT_TRUE(std::isnan(tanh_gelu(torch::full({1}, NAN)).item<float>()));
-  EXPECT_TRUE(tanh_gelu(torch::full({3}, NAN, at::kBFloat16)).isnan().all().item<bool>());
+  EXPECT_TRUE(std::isnan(tanh_gelu(at::full({1}, NAN)).item<float>()));
+  EXPECT_TRUE(tanh_gelu(at::full({3}, NAN, at::kBFloat16)).isnan().all().item<bool>());
 }
 
 TEST(GradientKernels, SumsConversionsAndScatters) {
-  torch::manual_seed(5);
+  at::manual_seed(5);
   for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
     for (const auto& [n, m] : {std::pair<int64_t, int64_t>{1, 1}, {7, 33}, {8, 16}, {29, 100}}) {
-      const at::Tensor rows = torch::randn({n, m}).to(type), before = torch::randn({m});
-      at::Tensor sums = torch::full({m}, NAN);
+      const at::Tensor rows = at::randn({n, m}).to(type), before = at::randn({m});
+      at::Tensor sums = at::full({m}, NAN);
       sum_rows(rows, sums, false);
       EXPECT_LT((sums - rows.to(at::kDouble).sum(0)).abs().max().item<double>(), 1e-5);
       at::Tensor added = before.clone();
       sum_rows(rows, added, true);
       EXPECT_LT((added - before - sums).abs().max().item<double>(), 1e-5);
 
-      at::Tensor wide = torch::full({n, m + 3}, 7.0f);
+      at::Tensor wide = at::full({n, m + 3}, 7.0f);
       convert_into(rows, wide.narrow(1, 2, m), false);
-      EXPECT_TRUE(torch::equal(wide.narrow(1, 2, m), rows.to(at::kFloat)));
+      EXPECT_TRUE(at::equal(wide.narrow(1, 2, m), rows.to(at::kFloat)));
       EXPECT_EQ(wide.narrow(1, 0, 2).sum().item<float>() + wide.narrow(1, m + 2, 1).sum().item<float>(), 7.0f * 3 * static_cast<float>(n));
       convert_into(rows, wide.narrow(1, 2, m), true);
-      EXPECT_TRUE(torch::equal(wide.narrow(1, 2, m), 2 * rows.to(at::kFloat)));
+      EXPECT_TRUE(at::equal(wide.narrow(1, 2, m), 2 * rows.to(at::kFloat)));
 
-      const at::Tensor indices = torch::randint(4, {n}, at::kLong);
-      at::Tensor table = torch::randn({4, m});
+      const at::Tensor indices = at::randint(4, {n}, at::kLong);
+      at::Tensor table = at::randn({4, m});
       const at::Tensor expected = table.clone().index_add_(0, indices, rows.to(at::kFloat));
       add_rows(table, indices, rows);
       EXPECT_LT((table - expected).abs().max().item<double>(), 1e-5);
     }
   }
-  EXPECT_ANY_THROW(add_rows(torch::zeros({2, 3}), torch::tensor({2}, at::kLong), torch::zeros({1, 3})));
+  EXPECT_ANY_THROW(add_rows(at::zeros({2, 3}), at::tensor({2}, at::kLong), at::zeros({1, 3})));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "models/model_options.h"
 #include "models/objective.h"
@@ -19,11 +19,11 @@ TEST_P(LlamaReference, ParametersLogitsLossAndGradientsAreThoseOfHuggingFace) {
   expect_parameters(model, r);
   const bool padded = r.at("padded");
   Batch batch;
-  batch.tokens = (torch::arange(18) * 5).remainder(23).view({2, 9});
-  batch.labels = (torch::arange(18) * 7).remainder(23).view({2, 9});
+  batch.tokens = (at::arange(18) * 5).remainder(23).view({2, 9});
+  batch.labels = (at::arange(18) * 7).remainder(23).view({2, 9});
   batch.labels[0][2] = -100;
   if (padded) {
-    batch.mask = torch::ones({2, 9}, at::kBool);
+    batch.mask = at::ones({2, 9}, at::kBool);
     batch.mask[1].slice(0, 6) = false;
     batch.labels.masked_fill_(batch.mask.logical_not(), -100);
   }

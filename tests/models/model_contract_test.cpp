@@ -1,5 +1,6 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "base/error.h"
 #include "models/linear.h"
@@ -33,6 +34,12 @@ BertOptions bert(BertOptions::Pooling pooling) {
   return o;
 }
 
+BertOptions masked_bert() {
+  BertOptions o = bert(BertOptions::Pooling::First);
+  o.head = BertOptions::Head::MaskedLanguageModel;
+  return o;
+}
+
 // Gradients that vanish (a key's bias moves no probability) are noise: they are compared with the largest.
 void expect_close(const std::vector<at::Tensor>& found, const std::vector<at::Tensor>& expected, double tolerance) {
   const auto norm = [](const at::Tensor& t) { return t.detach().to(at::kDouble).norm().item<double>(); };
@@ -55,7 +62,7 @@ class ModelContract : public testing::TestWithParam<Case> {
   }
   // A sum of the logits that weighs each differently.
   static at::Tensor loss_of(const at::Tensor& logits) {
-    const at::Tensor weights = torch::cos(0.7 * torch::arange(logits.numel())).view(logits.sizes());
+    const at::Tensor weights = at::cos(0.7 * at::arange(logits.numel())).view(logits.sizes());
     return (logits.to(at::kFloat) * weights).sum();
   }
   static void run(WholeModel& m, const Batch& b) { loss_of(m.forward({&b, true})[0]).backward(); }
@@ -71,7 +78,7 @@ TEST_P(ModelContract, InferenceGivesTheBitsOfTheRecordedForward) {
   const Batch b = batch(2, 17);
   const at::Tensor recorded = m.forward({&b, true})[0];
   const at::NoGradGuard no_grad;
-  EXPECT_TRUE(torch::equal(recorded, m.forward({&b, false})[0]));
+  EXPECT_TRUE(at::equal(recorded, m.forward({&b, false})[0]));
 }
 
 TEST_P(ModelContract, PreassignedGradientsAreOverwrittenWhenFreshAndAddedToOtherwise) {
@@ -79,7 +86,7 @@ TEST_P(ModelContract, PreassignedGradientsAreOverwrittenWhenFreshAndAddedToOther
   const Batch b = batch(3, 20);
   const auto expected = gradients_of(m, b);
   auto parameters = m.all_parameters();
-  for (auto& p : parameters) p.mutable_grad() = torch::full(p.sizes(), NAN);
+  for (auto& p : parameters) p.mutable_grad() = at::full(p.sizes(), NAN);
   for (const bool fresh : {true, false}) {
     const FreshGradients scope(fresh);
     run(m, b);
@@ -106,7 +113,7 @@ TEST_P(ModelContract, FrozenParametersGetNoGradientAndTheOthersTheirs) {
       if (frozen(i)) {
         EXPECT_FALSE(parameters[i].grad().defined()) << i;
       } else {
-        EXPECT_TRUE(torch::equal(parameters[i].grad(), expected[i])) << round << " " << i;
+        EXPECT_TRUE(at::equal(parameters[i].grad(), expected[i])) << round << " " << i;
       }
     }
   }
@@ -119,7 +126,7 @@ TEST_P(ModelContract, SixteenBitFollowsFp32WithFp32GradientBuffers) {
   for (const auto& [type, tolerance] : {std::pair{at::kBFloat16, 0.08}, {at::kHalf, 0.01}}) {
     WholeModel m = model(type);
     auto parameters = m.all_parameters();
-    for (auto& p : parameters) p.mutable_grad() = torch::full(p.sizes(), NAN);
+    for (auto& p : parameters) p.mutable_grad() = at::full(p.sizes(), NAN);
     const FreshGradients fresh(true);
     const TensorList outputs = m.forward({&b, true});
     EXPECT_EQ(outputs[0].scalar_type(), type);
@@ -140,11 +147,11 @@ TEST_P(ModelContract, IndicesFollowTheOrderOfParametersAndUnitsCheckWhatTheyGet)
   }
   EXPECT_EQ(first, m.definition->num_elements());
   // A norm behind the tables needs its gain.
-  EXPECT_EQ(m.definition->units()[0].backward_needs_parameters, m.definition->num_classes() > 0);
+  EXPECT_EQ(m.definition->units()[0].backward_needs_parameters, std::holds_alternative<BertOptions>(GetParam().options));
   for (size_t u = 0; u < m.units.size(); ++u) {
     EXPECT_THROW(m.definition->make_unit(static_cast<int>(u), {}), ProtocolError);
     const Batch b = batch(1, 3);
-    EXPECT_THROW(m.units[u]->forward(u == 0 ? TensorList{torch::zeros({1, 3, 48})} : TensorList{}, {&b, false}), ProtocolError);
+    EXPECT_THROW(m.units[u]->forward(u == 0 ? TensorList{at::zeros({1, 3, 48})} : TensorList{}, {&b, false}), ProtocolError);
   }
   const Batch longer = batch(1, m.definition->max_sequence_length() + 1);
   EXPECT_THROW(m.units[0]->forward({}, {&longer, false}), InputError);
@@ -167,7 +174,7 @@ INSTANTIATE_TEST_SUITE_P(Models, ModelContract,
                          testing::Values(Case{"llama", llama(false, false)}, Case{"llama_tied_biases", llama(true, true)},
                                          Case{"qwen2", llama(false, false, LlamaOptions::Kind::Qwen2)},
                                          Case{"bert", bert(BertOptions::Pooling::First)},
-                                         Case{"bert_mean", bert(BertOptions::Pooling::Mean)}),
+                                         Case{"bert_mean", bert(BertOptions::Pooling::Mean)}, Case{"bert_words", masked_bert()}),
                          [](const auto& info) { return info.param.name; });
 
 TEST(Bert, PaddingChangesNothing) {
@@ -175,9 +182,9 @@ TEST(Bert, PaddingChangesNothing) {
     WholeModel model = make_random_model(make_model(bert(pooling)), 1);
     Batch plain = make_batch(2, 11, 101, 2), padded = make_batch(2, 19, 101, 3);
     padded.tokens.slice(1, 0, 11) = plain.tokens;
-    padded.mask = (torch::arange(19) < 11).expand({2, 19}).contiguous();
-    plain.token_types = (torch::arange(11) > 4).to(at::kLong).expand({2, 11}).contiguous();
-    padded.token_types = (torch::arange(19) > 4).to(at::kLong).expand({2, 19}).contiguous();
+    padded.mask = (at::arange(19) < 11).expand({2, 19}).contiguous();
+    plain.token_types = (at::arange(11) > 4).to(at::kLong).expand({2, 11}).contiguous();
+    padded.token_types = (at::arange(19) > 4).to(at::kLong).expand({2, 19}).contiguous();
     const at::NoGradGuard no_grad;
     EXPECT_LT(relative_distance(model.forward({&padded, false})[0], model.forward({&plain, false})[0]), 1e-6);
     // Types count.
@@ -193,9 +200,9 @@ TEST(Bert, DropoutDoesNotDependOnHowTheBatchIsSplit) {
     options.hidden_dropout_prob = 0.3, options.attention_probs_dropout_prob = 0.2, options.classifier_dropout = 0.4;
     WholeModel model = make_random_model(make_model(options), 1);
     Batch whole = make_batch(4, 12, 101, 2);
-    whole.mask = torch::ones({4, 12}, at::kBool);
+    whole.mask = at::ones({4, 12}, at::kBool);
     whole.mask[1].slice(0, 8) = false;
-    const at::Tensor weights = torch::randn({4, 5});
+    const at::Tensor weights = at::randn({4, 5});
     const auto run = [&](const Batch& b, int64_t first) {
       const at::Tensor logits = model.forward({&b, true, 7, 3})[0];
       (logits * weights.narrow(0, first, logits.size(0))).sum().backward();
@@ -223,7 +230,7 @@ TEST(Bert, DropoutGradientsAreThoseOfTheMaskedForward) {
   options.hidden_dropout_prob = 0.3, options.attention_probs_dropout_prob = 0.2;
   WholeModel model = make_random_model(make_model(options), 1);
   const Batch batch = make_batch(2, 10, 101, 2);
-  const at::Tensor weights = torch::randn({2, 5});
+  const at::Tensor weights = at::randn({2, 5});
   const auto loss = [&] { return (model.forward({&batch, true, 7, 3})[0] * weights).to(at::kDouble).sum(); };
   loss().backward();
   auto parameters = model.all_parameters();
@@ -257,12 +264,12 @@ TEST(Llama, DocumentsDoNotSeeEachOtherAndPositionsCount) {
   WholeModel model = make_random_model(make_model(llama(false, false)), 1);
   Batch joined = make_batch(1, 14, 101, 2), second = make_batch(1, 9, 101, 3);
   second.tokens = joined.tokens.slice(1, 5);
-  joined.document_ids = (torch::arange(14) >= 5).to(at::kLong).unsqueeze(0);
+  joined.document_ids = (at::arange(14) >= 5).to(at::kLong).unsqueeze(0);
   const at::NoGradGuard no_grad;
   const at::Tensor together = model.forward({&joined, false})[0].slice(1, 5);
   // Turning all queries and keys of a document by the same further angle changes no score between them.
   EXPECT_LT(relative_distance(together, model.forward({&second, false})[0]), 1e-5);
-  joined.positions = torch::arange(14).unsqueeze(0) * 2;
+  joined.positions = at::arange(14).unsqueeze(0) * 2;
   EXPECT_GT(relative_distance(model.forward({&joined, false})[0].slice(1, 5), together), 1e-3);
 }
 

@@ -1,7 +1,8 @@
 #include "models/objective.h"
 
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "base/error.h"
 
@@ -10,8 +11,7 @@ namespace {
 
 // Sum over valid positions by the definition, in fp64.
 at::Tensor reference(const at::Tensor& logits, const at::Tensor& labels) {
-  return torch::nn::functional::cross_entropy(logits.to(at::kDouble).flatten(0, 1), labels.flatten(),
-                                              torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+  return at::cross_entropy_loss(logits.to(at::kDouble).flatten(0, 1), labels.flatten(), {}, at::Reduction::Sum);
 }
 
 struct Shape {
@@ -21,15 +21,15 @@ struct Shape {
 class CrossEntropy : public testing::TestWithParam<Shape> {};
 
 TEST_P(CrossEntropy, EqualsItsDefinition) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const auto [samples, length, vocabulary] = GetParam();
   const auto objective = make_cross_entropy();
   Batch batch;
-  batch.labels = torch::randint(vocabulary, {samples, length}, at::kLong);
+  batch.labels = at::randint(vocabulary, {samples, length}, at::kLong);
   batch.labels.flatten().slice(0, 0, samples * length, 3) = -100;
   batch.valid_tokens = batch.labels.ne(-100).sum().item<int64_t>();
   EXPECT_EQ(objective->count(batch), batch.valid_tokens);
-  const at::Tensor exact = torch::randn({samples, length, vocabulary}) * 4;
+  const at::Tensor exact = at::randn({samples, length, vocabulary}) * 4;
   for (const auto& [type, tolerance] : {std::pair{at::kFloat, 5e-6}, {at::kBFloat16, 4e-3}, {at::kHalf, 1e-3}}) {
     const at::Tensor logits = exact.to(type, /*non_blocking=*/false, /*copy=*/true).requires_grad_();
     const at::Tensor wide = logits.detach().to(at::kDouble).requires_grad_();
@@ -45,7 +45,7 @@ TEST_P(CrossEntropy, EqualsItsDefinition) {
     const at::Tensor ignored = logits.grad().flatten(0, 1).slice(0, 0, samples * length, 3);
     EXPECT_EQ(ignored.abs().max().item<double>(), 0);
     const at::NoGradGuard no_grad;
-    EXPECT_TRUE(torch::equal(objective->sum(batch, {logits}), sum));
+    EXPECT_TRUE(at::equal(objective->sum(batch, {logits}), sum));
   }
 }
 
@@ -55,8 +55,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CrossEntropy,
 
 TEST(CrossEntropyEdges, ExtremeLogitsStayFinite) {
   Batch batch;
-  batch.labels = torch::tensor({{0, 1}}, at::kLong);
-  const at::Tensor logits = torch::tensor({{{1e4f, -1e4f}, {3e38f, -3e38f}}}).requires_grad_();
+  batch.labels = at::tensor({0, 1}, at::kLong).unsqueeze(0);
+  const at::Tensor logits = at::tensor({1e4f, -1e4f, 3e38f, -3e38f}).view({1, 2, 2}).requires_grad_();
   const at::Tensor sum = make_cross_entropy()->sum(batch, {logits});
   EXPECT_TRUE(std::isinf(sum.item<float>()));  // the second row's label has no probability left in fp32
   Batch first = batch;
@@ -69,8 +69,8 @@ TEST(CrossEntropyEdges, ExtremeLogitsStayFinite) {
 
 TEST(CrossEntropyEdges, NothingValidIsZero) {
   Batch batch;
-  batch.labels = torch::full({2, 3}, -100, at::kLong);
-  const at::Tensor logits = torch::randn({2, 3, 5}).requires_grad_();
+  batch.labels = at::full({2, 3}, -100, at::kLong);
+  const at::Tensor logits = at::randn({2, 3, 5}).requires_grad_();
   const at::Tensor sum = make_cross_entropy()->sum(batch, {logits});
   sum.backward();
   EXPECT_EQ(sum.item<float>(), 0);
@@ -79,18 +79,18 @@ TEST(CrossEntropyEdges, NothingValidIsZero) {
 
 TEST(CrossEntropyEdges, WrongLabelsAndShapesAreRefused) {
   Batch batch;
-  batch.labels = torch::full({1, 2}, 5, at::kLong);
-  EXPECT_ANY_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 2, 5})}));
+  batch.labels = at::full({1, 2}, 5, at::kLong);
+  EXPECT_ANY_THROW(make_cross_entropy()->sum(batch, {at::randn({1, 2, 5})}));
   batch.labels.fill_(-1);
-  EXPECT_ANY_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 2, 5})}));
-  EXPECT_THROW(make_cross_entropy()->sum(batch, {torch::randn({1, 3, 5})}), ProtocolError);
+  EXPECT_ANY_THROW(make_cross_entropy()->sum(batch, {at::randn({1, 2, 5})}));
+  EXPECT_THROW(make_cross_entropy()->sum(batch, {at::randn({1, 3, 5})}), ProtocolError);
 }
 
 TEST(Accuracy, CountsLikeliestTokensThatAreTheLabel) {
   Batch batch;
-  batch.labels = torch::tensor({{0, 2, -100}, {1, 1, 4}}, at::kLong);
+  batch.labels = at::tensor({0, 2, -100, 1, 1, 4}, at::kLong).view({2, 3});
   batch.valid_tokens = 5;
-  at::Tensor logits = torch::zeros({2, 3, 5});
+  at::Tensor logits = at::zeros({2, 3, 5});
   // Likeliest: 0 (right), 1 (wrong), 3 (ignored); 1 (right), 0 (wrong), 4 (right).
   const int64_t likeliest[2][3] = {{0, 1, 3}, {1, 0, 4}};
   for (int64_t b = 0; b < 2; ++b)
@@ -103,9 +103,9 @@ TEST(Accuracy, CountsLikeliestTokensThatAreTheLabel) {
 
 TEST(CrossEntropyEdges, ValueIsTheSumWithoutItsLastRounding) {
   Batch batch;
-  batch.labels = torch::randint(0, 7, {4, 9}, at::kLong);
-  const at::Tensor logits = torch::randn({4, 9, 7});
-  const double exact = -torch::log_softmax(logits.to(at::kDouble), -1).gather(2, batch.labels.unsqueeze(-1)).sum().item<double>();
+  batch.labels = at::randint(0, 7, {4, 9}, at::kLong);
+  const at::Tensor logits = at::randn({4, 9, 7});
+  const double exact = -at::log_softmax(logits.to(at::kDouble), -1).gather(2, batch.labels.unsqueeze(-1)).sum().item<double>();
   const double value = make_cross_entropy()->value(batch, {logits});
   EXPECT_NEAR(value / exact, 1, 1e-6);  // log-softmax is fp32
   EXPECT_EQ(static_cast<float>(value), make_cross_entropy()->sum(batch, {logits}).item<float>());
@@ -113,22 +113,24 @@ TEST(CrossEntropyEdges, ValueIsTheSumWithoutItsLastRounding) {
 
 TEST(Objective, OfSamplesTakesALabelForEachSample) {
   Batch batch;
-  batch.labels = torch::tensor({2, -100, 0, 1}).unsqueeze(1);
+  batch.labels = at::tensor({2, -100, 0, 1}, at::kLong).unsqueeze(1);
   batch.valid_tokens = 3;
-  const at::Tensor logits = torch::randn({4, 3}).requires_grad_();
+  const at::Tensor logits = at::randn({4, 3}).requires_grad_();
   const auto objective = make_cross_entropy(Labelled::Samples);
   const at::Tensor sum = objective->sum(batch, {logits});
-  const at::Tensor expected = torch::nn::functional::cross_entropy(logits, batch.labels.flatten(),
-                                                                   torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+  const at::Tensor expected = at::cross_entropy_loss(logits, batch.labels.flatten(), {}, at::Reduction::Sum);
   EXPECT_NEAR(sum.item<double>(), expected.item<double>(), 1e-6);
   EXPECT_NEAR(objective->value(batch, {logits}), expected.item<double>(), 1e-6);
-  const at::Tensor found = torch::autograd::grad({sum}, {logits})[0];
-  EXPECT_LT((found - torch::autograd::grad({expected}, {logits})[0]).abs().max().item<double>(), 1e-6);
+  sum.backward();
+  const at::Tensor found = logits.grad().clone();
+  logits.grad().zero_();
+  expected.backward();
+  EXPECT_LT((found - logits.grad()).abs().max().item<double>(), 1e-6);
   const auto correct = logits.argmax(1).eq(batch.labels.flatten()).sum().item<int64_t>();
   EXPECT_EQ(make_accuracy(Labelled::Samples)->value(batch, {logits}), -static_cast<double>(correct));
   EXPECT_EQ(objective->activation_cost(4, 100, 3, DType::F32).forward_flops, objective->activation_cost(4, 1, 3, DType::F32).forward_flops);
-  EXPECT_ANY_THROW(objective->sum(batch, {torch::randn({4, 1, 3})}));
-  EXPECT_ANY_THROW(objective->sum(batch, {torch::randn({3, 3})}));
+  EXPECT_ANY_THROW(objective->sum(batch, {at::randn({4, 1, 3})}));
+  EXPECT_ANY_THROW(objective->sum(batch, {at::randn({3, 3})}));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "models/product.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 namespace zerostep {
 namespace {
@@ -14,7 +16,7 @@ constexpr Shape kShapes[] = {{1, 8, 5}, {64, 512, 512}, {64, 512, 1536}, {33, 30
 class ProductTest : public ::testing::TestWithParam<int> {
  protected:
   void SetUp() override {
-    torch::manual_seed(1);
+    at::manual_seed(1);
     at::set_num_threads(GetParam());
   }
   void TearDown() override { at::set_num_threads(1); }
@@ -29,14 +31,14 @@ class ProductTest : public ::testing::TestWithParam<int> {
 
 TEST_P(ProductTest, IsTheProductOfEveryShape) {
   for (const Shape& s : kShapes) {
-    const at::Tensor rows = torch::randn({s.rows, s.in}), matrix = torch::randn({s.in, s.out});
+    const at::Tensor rows = at::randn({s.rows, s.in}), matrix = at::randn({s.in, s.out});
     expect_near(product(rows, matrix), at::mm(rows.to(at::kDouble), matrix.to(at::kDouble)), 1e-5);
   }
 }
 
 TEST_P(ProductTest, AddsToWhatIsThere) {
   for (const Shape& s : kShapes) {
-    const at::Tensor rows = torch::randn({s.rows, s.in}), matrix = torch::randn({s.in, s.out}), before = torch::randn({s.rows, s.out});
+    const at::Tensor rows = at::randn({s.rows, s.in}), matrix = at::randn({s.in, s.out}), before = at::randn({s.rows, s.out});
     const at::Tensor y = before.clone();
     add_product_(y, rows, matrix);
     expect_near(y, before.to(at::kDouble) + at::mm(rows.to(at::kDouble), matrix.to(at::kDouble)), 1e-5);
@@ -44,13 +46,13 @@ TEST_P(ProductTest, AddsToWhatIsThere) {
 }
 
 TEST_P(ProductTest, TakesTransposedMatricesAndStridedRows) {
-  const at::Tensor weight = torch::randn({1024, 512}), wide = torch::randn({64, 600});
+  const at::Tensor weight = at::randn({1024, 512}), wide = at::randn({64, 600});
   const at::Tensor rows = wide.narrow(1, 40, 512);
   expect_near(product(rows, weight.t()), at::mm(rows.to(at::kDouble), weight.t().to(at::kDouble)), 1e-5);
 }
 
 TEST_P(ProductTest, TakesSixteenBits) {
-  const at::Tensor rows = torch::randn({64, 512}).to(at::kBFloat16), matrix = torch::randn({512, 1024}).to(at::kBFloat16);
+  const at::Tensor rows = at::randn({64, 512}).to(at::kBFloat16), matrix = at::randn({512, 1024}).to(at::kBFloat16);
   const at::Tensor y = product(rows, matrix);
   EXPECT_EQ(y.scalar_type(), at::kBFloat16);
   expect_near(y, at::mm(rows.to(at::kDouble), matrix.to(at::kDouble)), 1e-2);
@@ -58,7 +60,7 @@ TEST_P(ProductTest, TakesSixteenBits) {
 
 TEST_P(ProductTest, RecordsNothingForLeavesThatWantGradients) {
   const at::NoGradGuard no_grad;
-  const at::Tensor rows = torch::randn({64, 512}), matrix = torch::randn({512, 1024}).requires_grad_();
+  const at::Tensor rows = at::randn({64, 512}), matrix = at::randn({512, 1024}).requires_grad_();
   const at::Tensor y = product(rows, matrix);
   add_product_(y, rows, matrix);
   EXPECT_FALSE(y.requires_grad());
@@ -86,9 +88,9 @@ TEST_P(ProductTest, TilesMakeTheProductOfEveryBranch) {
     for (const int64_t branches : {1, 2})
       for (const bool transposed : {false, true})
         for (const bool add : {false, true}) {
-          const at::Tensor rows = torch::randn({branches * s.rows, s.in}), matrix = torch::randn({s.in, s.out});
+          const at::Tensor rows = at::randn({branches * s.rows, s.in}), matrix = at::randn({s.in, s.out});
           const Multiples multiples(transposed ? matrix.t().contiguous() : matrix, branches);
-          const at::Tensor before = add ? torch::randn({branches * s.rows, s.out}) : torch::full({branches * s.rows, s.out}, NAN);
+          const at::Tensor before = add ? at::randn({branches * s.rows, s.out}) : at::full({branches * s.rows, s.out}, NAN);
           const at::Tensor y = before.clone();
           multiply_tiles({multiples, s.in, s.out, branches, transposed}, rows, y, add);
           for (int64_t b = 0; b < branches; ++b) {

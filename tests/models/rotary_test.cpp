@@ -1,7 +1,7 @@
 #include "models/rotary.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <complex>
@@ -15,11 +15,11 @@ namespace {
 TEST(Rotary, TurnsEachPairByItsAngle) {
   const int64_t positions = 5, heads = 3, width = 10;
   for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
-    const at::Tensor rows = torch::randn({2 * positions, heads * width}).to(type), at = torch::tensor({0, 3, 1, 7, 1000});
+    const at::Tensor rows = at::randn({2 * positions, heads * width}).to(type), at = at::tensor({0, 3, 1, 7, 1000}, at::kLong);
     at::Tensor turned = rows.clone();
     const Rotation rotation = make_rotation({.rope_theta = 500}, width, at);
     rotate_(turned, rotation);
-    at::Tensor expected = torch::empty(rows.sizes(), at::kDouble);
+    at::Tensor expected = at::empty(rows.sizes(), at::kDouble);
     for (int64_t r = 0; r < rows.size(0); ++r) {
       for (int64_t h = 0; h < heads; ++h) {
         for (int64_t i = 0; i < width / 2; ++i) {
@@ -63,10 +63,10 @@ TEST(Rotary, Llama3StretchesLongWavesAlone) {
 }
 
 TEST(Rotary, MisuseIsNamed) {
-  const Rotation rotation = make_rotation({}, 8, torch::arange(3));
-  EXPECT_ANY_THROW(rotate_(torch::zeros({4, 8}), rotation));
-  EXPECT_ANY_THROW(rotate_(torch::zeros({3, 12}), rotation));
-  EXPECT_ANY_THROW(rotate_(torch::zeros({8, 3}).t(), rotation));
+  const Rotation rotation = make_rotation({}, 8, at::arange(3));
+  EXPECT_ANY_THROW(rotate_(at::zeros({4, 8}), rotation));
+  EXPECT_ANY_THROW(rotate_(at::zeros({3, 12}), rotation));
+  EXPECT_ANY_THROW(rotate_(at::zeros({8, 3}).t(), rotation));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "models/attention.h"
 #include "models/rms_norm.h"
@@ -13,7 +14,7 @@ namespace {
 class RowFunctions : public testing::TestWithParam<at::ScalarType> {
  protected:
   double tolerance() const { return GetParam() == at::kFloat ? 2e-6 : GetParam() == at::kHalf ? 2e-3 : 1e-2; }
-  at::Tensor random(std::vector<int64_t> shape, double scale = 1) const { return (torch::randn(shape) * scale).to(GetParam()); }
+  at::Tensor random(std::vector<int64_t> shape, double scale = 1) const { return (at::randn(shape) * scale).to(GetParam()); }
   void TearDown() override { at::set_num_threads(1); }
 };
 
@@ -25,39 +26,39 @@ at::Tensor plain_rms_norm(const at::Tensor& x, const at::Tensor& gain, double ep
 
 TEST_P(RowFunctions, RmsNormAndItsGradientsAreRight) {
   for (const auto& [n, width] : {std::pair<int64_t, int64_t>{3, 5}, {130, 48}, {64, 33}}) {
-    const at::Tensor rows = random({n, width}), gain = torch::rand({width}) + 0.5, gradient = random({n, width});
+    const at::Tensor rows = random({n, width}), gain = at::rand({width}) + 0.5, gradient = random({n, width});
     const at::Tensor x = wide(rows), g = wide(gain);
     const at::Tensor expected = plain_rms_norm(x, g, 1e-3);
     EXPECT_LT(relative_distance(rms_norm(rows, gain, 1e-3), expected), tolerance());
     expected.backward(gradient.to(at::kDouble));
-    at::Tensor of_rows = gradient.clone(), of_gain = torch::full({width}, NAN);
+    at::Tensor of_rows = gradient.clone(), of_gain = at::full({width}, NAN);
     rms_norm_backward_(of_rows, rows, gain, 1e-3, of_gain);
     EXPECT_LT(relative_distance(of_rows, x.grad()), tolerance());
     EXPECT_LT(relative_distance(of_gain, g.grad()), tolerance());
     at::Tensor alone = gradient.clone();
     rms_norm_backward_(alone, rows, gain, 1e-3, {});
-    EXPECT_TRUE(torch::equal(alone, of_rows));
+    EXPECT_TRUE(at::equal(alone, of_rows));
   }
 }
 
 TEST_P(RowFunctions, RmsNormTakesAGainForEachBranch) {
-  const at::Tensor rows = random({12, 20}), gains = torch::rand({3, 20}) + 0.5;
+  const at::Tensor rows = random({12, 20}), gains = at::rand({3, 20}) + 0.5;
   const at::Tensor all = rms_norm(rows, gains, 1e-5);
   for (int64_t b = 0; b < 3; ++b) {
-    EXPECT_TRUE(torch::equal(all.narrow(0, 4 * b, 4), rms_norm(rows.narrow(0, 4 * b, 4), gains[b], 1e-5)));
+    EXPECT_TRUE(at::equal(all.narrow(0, 4 * b, 4), rms_norm(rows.narrow(0, 4 * b, 4), gains[b], 1e-5)));
   }
 }
 
 TEST_P(RowFunctions, ThreadsChangeNoBit) {
-  const at::Tensor rows = random({700, 96}), gain = torch::rand({96}), gradient = random({700, 96});
+  const at::Tensor rows = random({700, 96}), gain = at::rand({96}), gradient = random({700, 96});
   std::vector<at::Tensor> results;
   for (const int threads : {1, 3}) {
     at::set_num_threads(threads);
-    at::Tensor of_rows = gradient.clone(), of_gain = torch::empty({96});
+    at::Tensor of_rows = gradient.clone(), of_gain = at::empty({96});
     rms_norm_backward_(of_rows, rows, gain, 1e-5, of_gain);
     results.insert(results.end(), {rms_norm(rows, gain, 1e-5), of_rows, of_gain});
   }
-  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(torch::equal(results[i], results[i + 3])) << i;
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(at::equal(results[i], results[i + 3])) << i;
 }
 
 TEST_P(RowFunctions, SwigluAndItsGradientsAreRight) {
@@ -65,17 +66,17 @@ TEST_P(RowFunctions, SwigluAndItsGradientsAreRight) {
   at::Tensor at_ends = gate.clone();
   at_ends[0][0] = 200, at_ends[0][1] = -200;
   const at::Tensor g = wide(at_ends), u = wide(up);
-  const at::Tensor expected = torch::silu(g) * u;
+  const at::Tensor expected = at::silu(g) * u;
   const at::Tensor found = swiglu(at_ends, up);
   EXPECT_LT(relative_distance(found, expected), tolerance());
   EXPECT_LT(std::abs(found[0][1].item<float>()), 1e-30);
   at::Tensor in_place = at_ends.clone();
   swiglu_(in_place, up);
-  EXPECT_TRUE(torch::equal(in_place, found));
+  EXPECT_TRUE(at::equal(in_place, found));
   expected.backward(gradient.to(at::kDouble));
   at::Tensor value = at_ends.clone(), of_up = up.clone(), of_gate = gradient.clone();
   swiglu_backward_(value, of_up, of_gate);
-  EXPECT_TRUE(torch::equal(value, found));
+  EXPECT_TRUE(at::equal(value, found));
   EXPECT_LT(relative_distance(of_up, u.grad()), tolerance());
   EXPECT_LT(relative_distance(of_gate, g.grad()), tolerance());
 }
@@ -83,10 +84,10 @@ TEST_P(RowFunctions, SwigluAndItsGradientsAreRight) {
 TEST_P(RowFunctions, AttentionWithSharedKeysAndItsGradientsAreRight) {
   const int64_t samples = 2, length = 9, width = 6;
   const auto heads = [&](int64_t n) { return random({samples, length, n, width}).transpose(1, 2); };
-  at::Tensor padding = torch::ones({samples, 1, 1, length}, at::kBool);
+  at::Tensor padding = at::ones({samples, 1, 1, length}, at::kBool);
   padding[1].slice(2, 5) = false;
-  const at::Tensor causal = torch::ones({length, length}, at::kBool).tril().view({1, 1, length, length});
-  const at::Tensor both = causal.logical_and(padding).logical_or(torch::eye(length, at::kBool)).contiguous();
+  const at::Tensor causal = at::ones({length, length}, at::kBool).tril().view({1, 1, length, length});
+  const at::Tensor both = causal.logical_and(padding).logical_or(at::eye(length, at::kBool)).contiguous();
   for (const auto& [queries, keys] : {std::pair<int64_t, int64_t>{4, 4}, {6, 2}, {3, 1}}) {
     for (const at::Tensor& allowed : {at::Tensor(), causal, padding, both}) {
       const AttentionInput in{heads(queries), heads(keys), heads(keys), allowed.is_same(causal) ? at::Tensor() : allowed,

@@ -2,9 +2,9 @@
 //   checkpoint_bench [FOLDER]
 // GPT-2 of 8 layers, 512 wide, 25.6 M parameters, fp32, AdamW, one rank: a state of 307 MB, written FOLDER (default: the current one),
 // which should be on a disk. Takes about a minute, 1 GB of memory and of disk.
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fcntl.h>
-#include <torch/torch.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -14,7 +14,7 @@
 #include "runtime/checkpoint/checkpoint_reader.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/checkpoint/run_state.h"
-#include "tests/support/plain_gpt2.h"
+#include "tests/support/benchmark_gpt2.h"
 #include "tests/support/timing.h"
 
 namespace {

@@ -195,7 +195,6 @@ TEST_F(ClassificationStreamTest, MistakesAreNamed) {
   EXPECT_THROW(stream->batch(0, 2, {8, 2, 0, 2}), ProtocolError);
   EXPECT_THROW(stream->batch(-1, 0, {8, 2, 0, 2}), ProtocolError);
   EXPECT_THROW(stream->ordered(0, 3), ProtocolError);
-  EXPECT_THROW(stream->ordered_prompts(0, 1), ProtocolError);
 }
 
 TEST_F(ClassificationStreamTest, TokensAreCached) {

@@ -60,6 +60,7 @@ std::string fingerprint(const Config& c) {
   const auto& d = c.data;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
                    d.label_field, d.max_samples, d.shuffle, d.cache, d.bp_train);
+  s += fmt::format("{}|{}|{}", d.prompt, d.label_words, d.labels);
   const auto& r = c.run;
   s += fingerprint_of_step(c.step);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
@@ -120,6 +121,8 @@ std::vector<std::string> setting_of(const Key& key) {
     set.push_back(
         R"(model={"family": "bert", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,)"
         R"( "max_position_embeddings": 64})");
+  if (key.path == "data.template" || key.path == "data.label_words")
+    set.insert(set.end(), {"data.template={text} {label}", "data.label_words=[\"a\", \"b\"]"});
   if (key.path == "run.epochs") set.push_back("run.steps=null");
   if (key.path == "run.eval_interval" || key.path == "run.keep_best") set.push_back("data.eval=eval.txt");
   if (key.path == "run.keep_best") set.push_back("run.eval_interval=1");
@@ -150,6 +153,8 @@ std::string other_value(const Key& key, const json& now) {
       {"scheduler.params.warmup_num_steps", "7"},
       {"fp16.loss_scale", "64"},
       {"optimizer.type", "Adam"},
+      {"data.template", "{text}: {label}"},
+      {"data.label_words", R"({"no": "a", "yes": "c"})"},
       {"step.query_batch_size", "12"},
       {"step.bp_batch_size", "12"}};
   if (key.path.starts_with("step.instruct.schedule.")) return key.path.ends_with("end") ? "0.8" : "0.25";

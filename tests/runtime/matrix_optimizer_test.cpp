@@ -1,7 +1,7 @@
 #include "runtime/optim/matrix_optimizer.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <set>
 

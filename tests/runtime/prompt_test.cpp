@@ -1,10 +1,6 @@
 #include <ATen/ATen.h>
 
-#include <cmath>
-#include <numeric>
-
 #include "runtime/data/classification_stream.h"
-#include "runtime/data/prompt_batch.h"
 #include "runtime/data/prompt_template.h"
 #include "tests/runtime/support/data_test_files.h"
 
@@ -39,18 +35,6 @@ class PromptTest : public DataTest {
   std::unique_ptr<Tokenizer> bert_, llama_, bytes_ = make_byte_tokenizer();
 };
 
-// Log-probabilities in double, by their definition.
-double log_probability(const at::Tensor& logits, int64_t row, int64_t position, int64_t token) {
-  const at::Tensor scores = logits[row][position].to(at::kDouble);
-  double sum = 0;
-  for (int64_t v = 0; v < scores.numel(); ++v) sum += std::exp(scores[v].item<double>());
-  return scores[token].item<double>() - std::log(sum);
-}
-
-at::Tensor some_logits(int64_t rows, int64_t length, int64_t vocabulary) {
-  return at::sin(at::arange(rows * length * vocabulary, at::kFloat) * 0.37).view({rows, length, vocabulary}) * 3;
-}
-
 TEST_F(PromptTest, PromptIsWhatItsTextWouldBe) {
   const PromptTemplate prompt("Review: {text} It was {label}", {"bad", "great"}, false, *llama_);
   const EncodedText encoded = prompt.encode(*llama_, "the lazy dog.", 100);
@@ -60,9 +44,9 @@ TEST_F(PromptTest, PromptIsWhatItsTextWouldBe) {
   EXPECT_EQ(encoded.tokens, expected);
   EXPECT_EQ(encoded.label_position, std::ssize(expected));
   EXPECT_FALSE(encoded.truncated);
-  EXPECT_EQ(prompt.words()[1], encode(*llama_, " great")) << "the space goes to the word";
+  EXPECT_EQ(prompt.words().tokens[1], encode(*llama_, " great")) << "the space goes to the word";
   const PromptTemplate close("{text}={label}.", {"a", "b"}, false, *bytes_);
-  EXPECT_EQ(close.words()[0], bytes_of("a"));
+  EXPECT_EQ(close.words().tokens[0], bytes_of("a"));
   EXPECT_EQ(close.encode(*bytes_, "xy", 100).tokens, bytes_of("xy=")) << "a causal model reads nothing behind the word";
 }
 
@@ -91,7 +75,7 @@ TEST_F(PromptTest, TextIsCutAndTheTemplateKept) {
   const PromptTemplate of_words("{text} It was {label}", {"bad", "great"}, true, *bert_);
   for (int64_t length = 20; length < 60; ++length) {
     const EncodedText words = of_words.encode(*bert_, "the quick brown fox jumps over the lazy dog, unbelievable", length);
-    const auto longest = static_cast<int64_t>(std::max(of_words.words()[0].size(), of_words.words()[1].size()));
+    const auto longest = static_cast<int64_t>(std::max(of_words.words().tokens[0].size(), of_words.words().tokens[1].size()));
     EXPECT_LE(std::ssize(words.tokens) + longest, length);
     const Tokens tail = encode(*bert_, "It was");
     EXPECT_TRUE(std::equal(tail.rbegin(), tail.rend(), words.tokens.rbegin() + 1)) << length;
@@ -113,71 +97,37 @@ TEST_F(PromptTest, MistakesInTemplatesAreNamed) {
   refused("{text} {label}", {"a", "b"}, true, {"data.template", "mask"});
 }
 
-TEST_F(PromptTest, SingleTokensShareARowAndScoreByTheLastPosition) {
+TEST_F(PromptTest, SingleTokensShareARowAndArePredictedByItsLastToken) {
   const PromptTemplate prompt("{text}:{label}", {"n", "p"}, false, *bytes_);
-  ASSERT_TRUE(prompt.shares_row());
-  const std::vector<LabelledPrompt> samples = {{prompt.encode(*bytes_, "abc", 50), 1, 10}, {prompt.encode(*bytes_, "d", 50), 0, 11}};
-  const PromptBatch prompts = make_prompt_batch(prompt, samples, 256);
-  EXPECT_EQ(prompts.batch.tokens.sizes(), (std::vector<int64_t>{2, 4}));
-  EXPECT_EQ(values(prompts.batch.tokens), (std::vector<int64_t>{'a', 'b', 'c', ':', 'd', ':', 256, 256}));
-  EXPECT_EQ(values(prompts.batch.mask.to(at::kLong)), (std::vector<int64_t>{1, 1, 1, 1, 1, 1, 0, 0}));
-  EXPECT_EQ(values(prompts.batch.labels), (std::vector<int64_t>{-100, -100, -100, 'p', -100, 'n', -100, -100}));
-  EXPECT_EQ(prompts.batch.valid_tokens, 2);
-  EXPECT_EQ(prompts.batch.sample_ids, (std::vector<int64_t>{10, 11}));
-  EXPECT_EQ(prompts.classes, (std::vector<int64_t>{1, 0}));
-  const at::Tensor logits = some_logits(2, 4, 257), scores = prompt_scores(prompts, logits);
-  ASSERT_EQ(scores.sizes(), (std::vector<int64_t>{2, 2}));
-  EXPECT_NEAR(scores[0][0].item<double>(), log_probability(logits, 0, 3, 'n'), 1e-5);
-  EXPECT_NEAR(scores[0][1].item<double>(), log_probability(logits, 0, 3, 'p'), 1e-5);
-  EXPECT_NEAR(scores[1][0].item<double>(), log_probability(logits, 1, 1, 'n'), 1e-5);
-  EXPECT_NEAR(scores[1][1].item<double>(), log_probability(logits, 1, 1, 'p'), 1e-5);
-  EXPECT_THROW(prompt_scores(prompts, some_logits(2, 5, 257)), ProtocolError);
+  ASSERT_TRUE(prompt.words().share_row);
+  const EncodedText encoded = prompt.encode(*bytes_, "abc", 50);
+  EXPECT_EQ(prompt.rows(encoded), (std::vector<Tokens>{bytes_of("abc:")}));
+  EXPECT_EQ(prompt.word_position(encoded), 3);
 }
 
-TEST_F(PromptTest, LongerWordsAreScoredByTheSumOfTheirTokens) {
+TEST_F(PromptTest, LongerWordsHaveARowEach) {
   const PromptTemplate prompt("{text} is {label}", {"bad", "fine"}, false, *bytes_);
-  ASSERT_FALSE(prompt.shares_row());
-  const std::vector<LabelledPrompt> samples = {{prompt.encode(*bytes_, "x", 50), 1, 5}, {prompt.encode(*bytes_, "yz", 50), 0, 6}};
-  const PromptBatch prompts = make_prompt_batch(prompt, samples, 256);
-  // Rows without their last token: "x is ba", "x is fin" and so on, a space before each word.
-  ASSERT_EQ(prompts.batch.tokens.sizes(), (std::vector<int64_t>{4, 9}));
-  EXPECT_EQ(values(prompts.batch.tokens[0]), wide({'x', ' ', 'i', 's', ' ', 'b', 'a', 256, 256}));
-  EXPECT_EQ(values(prompts.batch.tokens[3]), wide({'y', 'z', ' ', 'i', 's', ' ', 'f', 'i', 'n'}));
-  EXPECT_EQ(values(prompts.batch.labels[0]), std::vector<int64_t>(9, -100)) << "the row of a wrong word";
-  EXPECT_EQ(values(prompts.batch.labels[1]), (std::vector<int64_t>{-100, -100, -100, ' ', 'f', 'i', 'n', 'e', -100}));
-  EXPECT_EQ(values(prompts.batch.labels[2]), (std::vector<int64_t>{-100, -100, -100, -100, ' ', 'b', 'a', 'd', -100}));
-  EXPECT_EQ(prompts.batch.valid_tokens, 5 + 4);
-  EXPECT_EQ(prompts.batch.sample_ids, (std::vector<int64_t>{5, 5, 6, 6}));
-  const at::Tensor logits = some_logits(4, 9, 257), scores = prompt_scores(prompts, logits);
-  for (int64_t sample = 0; sample < 2; ++sample) {
-    for (int64_t word = 0; word < 2; ++word) {
-      double expected = 0;
-      const Tokens tokens = bytes_of(word == 0 ? " bad" : " fine");
-      for (int64_t i = 0; i < std::ssize(tokens); ++i)
-        expected += log_probability(logits, 2 * sample + word, 3 + sample + i, tokens[static_cast<size_t>(i)]);
-      EXPECT_NEAR(scores[sample][word].item<double>(), expected, 1e-4);
-    }
-  }
+  ASSERT_FALSE(prompt.words().share_row);
+  const EncodedText encoded = prompt.encode(*bytes_, "x", 50);
+  // Without the word's last token, which predicts nothing of it; a space before each word.
+  EXPECT_EQ(prompt.rows(encoded), (std::vector<Tokens>{bytes_of("x is ba"), bytes_of("x is fin")}));
+  EXPECT_EQ(prompt.word_position(encoded), 3) << "the 's' predicts the space";
 }
 
 TEST_F(PromptTest, MaskedWordsArePredictedWhereTheyStand) {
   const PromptTemplate prompt("{text} a {label} dog", {"quick", "lazy"}, true, *bert_);
-  const Tokens quick = encode(*bert_, "quick"), lazy = encode(*bert_, "lazy");
-  const std::vector<LabelledPrompt> samples = {{prompt.encode(*bert_, "the fox", 50), 0, 0}};
-  const PromptBatch prompts = make_prompt_batch(prompt, samples, 0);
+  const Tokens quick = encode(*bert_, "quick"), lazy = encode(*bert_, "lazy"), dog = encode(*bert_, "dog");
+  const EncodedText encoded = prompt.encode(*bert_, "the fox", 50);
+  const std::vector<Tokens> rows = prompt.rows(encoded);
   const bool same = quick.size() == lazy.size();
-  EXPECT_EQ(prompt.shares_row(), same);
-  const int64_t rows = same ? 1 : 2, at = samples[0].text.label_position, length = prompts.batch.tokens.size(1);
-  ASSERT_EQ(prompts.batch.tokens.size(0), rows);
-  for (int64_t i = 0; i < std::ssize(quick); ++i) {
-    EXPECT_EQ(values(prompts.batch.tokens[0])[static_cast<size_t>(at + i)], 4);
-    EXPECT_EQ(values(prompts.batch.labels[0])[static_cast<size_t>(at + i)], quick[static_cast<size_t>(i)]);
-  }
-  EXPECT_EQ(values(prompts.batch.tokens[0])[static_cast<size_t>(at + std::ssize(quick))], encode(*bert_, "dog")[0]);
-  const at::Tensor logits = some_logits(rows, length, bert_->vocabulary_size()), scores = prompt_scores(prompts, logits);
-  double expected = 0;
-  for (int64_t i = 0; i < std::ssize(lazy); ++i) expected += log_probability(logits, rows - 1, at + i, lazy[static_cast<size_t>(i)]);
-  EXPECT_NEAR(scores[0][1].item<double>(), expected, 1e-4);
+  EXPECT_EQ(prompt.words().share_row, same);
+  ASSERT_EQ(rows.size(), same ? 1 : 2);
+  Tokens expected(encoded.tokens.begin(), encoded.tokens.begin() + encoded.label_position);
+  expected.insert(expected.end(), quick.size(), prompt.mask());
+  expected.insert(expected.end(), dog.begin(), dog.end());
+  expected.push_back(3);
+  EXPECT_EQ(rows[0], expected);
+  EXPECT_EQ(prompt.word_position(encoded), encoded.label_position);
 }
 
 TEST_F(PromptTest, StreamsMakePromptsOfTheirSamples) {
@@ -186,24 +136,42 @@ TEST_F(PromptTest, StreamsMakePromptsOfTheirSamples) {
   options.num_labels = 2;
   options.sequence_length = 40;
   options.vocabulary_size = 257;
-  options.prompt = std::make_shared<PromptTemplate>("{text} It was {label}", std::vector<std::string>{"bad", "great"}, false, *bytes_);
-  const auto stream = ClassificationStream::open(options, *bytes_);
-  const PromptBatch prompts = stream->ordered_prompts(0, 2);
-  EXPECT_EQ(prompts.classes, (std::vector<int64_t>{1, 0})) << "neg, pos";
-  std::vector<int64_t> row = wide(bytes_of("good It was grea"));
-  row.resize(static_cast<size_t>(prompts.batch.tokens.size(1)), 256);
-  EXPECT_EQ(values(prompts.batch.tokens[1]), row);
-  // The count is of the global batch, whatever part of it this is.
-  int64_t valid = 0;
-  for (int rank = 0; rank < 2; ++rank) {
-    const PromptBatch part = stream->prompts(0, 0, {4, 2, rank, 2});
-    EXPECT_EQ(part.batch.global_valid_tokens, 2 * 4 + 2 * 6);
-    valid += part.batch.valid_tokens;
-    EXPECT_EQ(part.batch.sample_ids[0], 2 * rank);
+  const auto with_words = [&](const std::vector<std::string>& words) {
+    options.prompt = std::make_shared<PromptTemplate>("{text} It was {label}", words, false, *bytes_);
+    return ClassificationStream::open(options, *bytes_);
+  };
+  const auto stream = with_words({"bad", "great"});
+  const Batch batch = stream->ordered(0, 2);
+  EXPECT_EQ(values(batch.labels), (std::vector<int64_t>{1, 0})) << "neg, pos";
+  // Two rows for each sample, padded to the longest.
+  const std::vector<std::string> texts = {"good It was ba", "good It was grea", "awful It was ba", "awful It was grea"};
+  ASSERT_EQ(batch.tokens.sizes(), (std::vector<int64_t>{4, 17}));
+  for (size_t row = 0; row < texts.size(); ++row) {
+    Tokens expected = bytes_of(texts[row]);
+    const auto length = std::ssize(expected);
+    expected.resize(17, 256);
+    EXPECT_EQ(values(batch.tokens[static_cast<int64_t>(row)]), wide(expected));
+    EXPECT_EQ(batch.mask[static_cast<int64_t>(row)].sum().item<int64_t>(), length);
   }
-  EXPECT_EQ(valid, 2 * 4 + 2 * 6);
-  options.prompt = std::make_shared<PromptTemplate>("{text} It was {label}", std::vector<std::string>{"a", "b", "c"}, false, *bytes_);
-  expect_error<InputError>([&] { ClassificationStream::open(options, *bytes_); }, {"data.label_words", "3 words for 2 labels", "neg, pos"});
+  EXPECT_EQ(values(batch.word_positions), (std::vector<int64_t>{10, 11}));
+  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{0, 0, 1, 1}));
+  EXPECT_EQ(batch.valid_tokens, 2);
+  // Of both rows: texts of 14 bytes, four times " It was", and " bad" and " great" without their last byte.
+  EXPECT_EQ(stream->tokens_of_batch(0, 4), 2 * 14 + 4 * (2 * 7 + 3 + 5));
+  // Each rank has its part of the global batch.
+  for (int rank = 0; rank < 2; ++rank) {
+    const Batch part = stream->batch(0, 0, {4, 2, rank, 2});
+    EXPECT_EQ(part.global_valid_tokens, 4);
+    EXPECT_EQ(part.valid_tokens, 2);
+    EXPECT_EQ(part.sample_ids[0], 2 * rank);
+  }
+  const std::string first = stream->fingerprint();
+  EXPECT_NE(with_words({"bad", "grand"})->fingerprint(), first) << "other words are other data";
+  expect_error<InputError>([&] { with_words({"a", "b", "c"}); }, {"data.label_words", "3 words for 2 labels", "neg, pos"});
+  options.num_labels = 0;
+  options.vocabulary_size = 120;
+  options.paths = {write("y.tsv", "a\tpos\nb\tneg\n")};
+  expect_error<InputError>([&] { with_words({"bad", "great"}); }, {"token 256", "120"});
 }
 
 }  // namespace

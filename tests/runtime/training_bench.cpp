@@ -2,7 +2,9 @@
 //   OMP_NUM_THREADS=1 mpirun -np 2 --bind-to none build/tests/training_bench [samples a rank] [tokens a sample] [rounds]
 // The model is GPT-2 of 8 layers, 512 wide, 25.6 M parameters, AdamW. The limit is W times one plain process that has the machine to
 // itself: what W independent processes could do at best. With one rank the last column is the engine's overhead.
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,7 +25,7 @@ using testing::seconds_of;
 // What a user would write with torch::nn: whole graph, gradients freed after the step, fused AdamW.
 struct PlainModel : testing::PlainGpt2 {
   explicit PlainModel(const Gpt2Options& options) : PlainGpt2(options) {
-    for (auto& p : parameters()) {
+    for (const auto& p : parameters()) {
       weights.push_back(p);
       moments.push_back(at::zeros_like(p));
       squares.push_back(at::zeros_like(p));

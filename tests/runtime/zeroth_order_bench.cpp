@@ -4,8 +4,10 @@
 // there are two), which neighbours disturb least; waiting does not count then, nor do threads that are unevenly busy.
 // GPT-2 of 8 layers, 512 wide, 25.6 M parameters, fp32, SGD, central differences. The bound is the time of 2q plain LibTorch forwards: the
 // model over torch::nn, inference mode, LibTorch's own allocator. Takes about 6 minutes on a quiet machine and 1 GB.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/CPUAllocator.h>
-#include <torch/torch.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,6 +1,6 @@
 """Writes bert.json beside this file: Hugging Face's BertForSequenceClassification (transformers, torch, float64) on tiny configurations whose weights are
-0.3 sin(0.37 i) + (1 for norm gains), rounded to float32, i being the global element index in the order of named_parameters(); and BertModel without a pooler
-whose masked mean a linear layer classifies. (No token is the padding here: transformers gives its row no gradient wherever it stands.) For each: config.json as transformers writes it, names and shapes of the parameters, logits, loss, and each
+0.3 sin(0.37 i) + (1 for norm gains), rounded to float32, i being the global element index in the order of named_parameters(); BertModel without a pooler
+whose masked mean a linear layer classifies; and BertForMaskedLM. (No token is the padding here: transformers gives its row no gradient wherever it stands.) For each: config.json as transformers writes it, names and shapes of the parameters, logits, loss, and each
 gradient's norm and projection on cos(0.11 i).
 
   python tests/models/reference/bert.py
@@ -39,7 +39,8 @@ def run(name, model_class, padded, typed, **changes):
             first += p.numel()
     samples, length = 3, 9
     tokens = (torch.arange(samples * length) * 5 % 23).view(samples, length)
-    labels = torch.tensor([1, 0, 1]) % model.config.num_labels
+    predicts_words = model_class is transformers.BertForMaskedLM
+    labels = tokens * 2 % 23 if predicts_words else torch.tensor([1, 0, 1]) % model.config.num_labels
     mask = torch.ones(samples, length, dtype=torch.long)
     if padded:
         mask[0, 7:] = 0
@@ -48,7 +49,7 @@ def run(name, model_class, padded, typed, **changes):
     if typed:
         types[:, 3:] = 1
     logits = model(tokens, attention_mask=mask, token_type_ids=types).logits
-    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum")
     loss.backward()
     parameters = []
     for parameter, p in model.named_parameters():
@@ -56,16 +57,19 @@ def run(name, model_class, padded, typed, **changes):
         projection = (g * torch.cos(0.11 * torch.arange(g.numel(), dtype=torch.float64))).sum().item()
         parameters.append(dict(name=parameter, shape=list(p.shape), norm=float(f"{g.norm().item():.8g}"), projection=float(f"{projection:.8g}")))
     config = json.loads(model.config.to_json_string())
+    if predicts_words:
+        config["architectures"] = [model_class.__name__]
     if model_class is MeanClassifier:
         config["classifier_pooling"] = "mean"
     return dict(name=name, padded=padded, typed=typed, config=config, loss=round(loss.item(), 7),
-                logits=[[round(v, 7) for v in row] for row in logits.tolist()], parameters=parameters)
+                logits=[[round(v, 7) for v in row] for row in logits.flatten(0, -2)[:: 4 if predicts_words else 1].tolist()], parameters=parameters)
 
 
 cases = [
     run("pooler", transformers.BertForSequenceClassification, False, False),
     run("pooler_padded_typed", transformers.BertForSequenceClassification, True, True, num_labels=3),
     run("mean", MeanClassifier, True, False, num_labels=4, layer_norm_eps=1e-5),
+    run("words_padded", transformers.BertForMaskedLM, True, False),
 ]
 lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
 pathlib.Path(__file__).with_name("bert.json").write_text(f'{{"transformers":"{transformers.__version__}","cases":[\n{lines}\n]}}\n')

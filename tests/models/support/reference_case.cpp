@@ -1,7 +1,7 @@
 #include "tests/models/support/reference_case.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -41,7 +41,7 @@ void expect_gradients(WholeModel& model, const nlohmann::json& reference, double
     const at::Tensor g = model.parameter(name).grad().flatten().to(at::kDouble);
     const double norm = p.at("norm"), projection = p.at("projection");
     EXPECT_NEAR(g.norm().item<double>(), norm, tolerance * norm + 1e-5) << name;
-    const at::Tensor weights = torch::cos(0.11 * torch::arange(g.numel(), at::kDouble));
+    const at::Tensor weights = at::cos(0.11 * at::arange(g.numel(), at::kDouble));
     EXPECT_NEAR((g * weights).sum().item<double>(), projection, tolerance * norm + 1e-5) << name;
   }
 }

@@ -1,6 +1,7 @@
 #include "tests/models/support/whole_model.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 
 namespace zerostep {
 
@@ -32,7 +33,7 @@ WholeModel make_model(std::unique_ptr<ModelDefinition> definition, const std::fu
   for (const UnitInfo& unit : model.definition->units()) {
     auto& tensors = model.parameters.emplace_back();
     for (const ParameterInfo& info : unit.parameters) {
-      at::Tensor t = torch::empty(info.shape);
+      at::Tensor t = at::empty(info.shape);
       fill(info, t);
       if (info.shape.size() > 1) t = t.to(compute_type);
       tensors.push_back(t.requires_grad_());
@@ -58,15 +59,15 @@ WholeModel make_random_model(std::unique_ptr<ModelDefinition> definition, uint64
 }
 
 void fill_by_formula(const ParameterInfo& info, at::Tensor& t) {
-  const at::Tensor i = torch::arange(info.first, info.first + info.num_elements(), at::kDouble);
-  t.copy_((torch::sin(0.37 * i) * 0.3 + (info.init.kind == ParameterInit::Kind::Ones ? 1.0 : 0.0)).view(info.shape));
+  const at::Tensor i = at::arange(info.first, info.first + info.num_elements(), at::kDouble);
+  t.copy_((at::sin(0.37 * i) * 0.3 + (info.init.kind == ParameterInit::Kind::Ones ? 1.0 : 0.0)).view(info.shape));
 }
 
 Batch make_batch(int64_t samples, int64_t length, int64_t vocabulary, uint64_t seed) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   Batch batch;
-  batch.tokens = torch::randint(vocabulary, {samples, length}, generator, at::kLong);
-  batch.labels = torch::randint(vocabulary, {samples, length}, generator, at::kLong);
+  batch.tokens = at::randint(vocabulary, {samples, length}, generator, at::kLong);
+  batch.labels = at::randint(vocabulary, {samples, length}, generator, at::kLong);
   for (int64_t i = 0; i < samples; ++i) batch.sample_ids.push_back(i);
   batch.valid_tokens = batch.global_valid_tokens = samples * length;
   return batch;

@@ -1,6 +1,6 @@
 #include "tests/runtime/support/orthogonal_reference.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,8 @@
 #include "tests/runtime/support/training_case.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
@@ -191,7 +192,7 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
         for (auto& unit : units) hidden = unit->forward(hidden, {&batch, true, config.seed, step});
         const at::Tensor loss = objective->sum(batch, hidden);
         rank_loss[static_cast<size_t>(r)] += loss.item<double>();
-        torch::autograd::backward({loss}, {at::full({}, scaler.scale() * ranks / tokens * before_sum, loss.options())});
+        loss.backward(at::full({}, scaler.scale() * ranks / tokens * before_sum, loss.options()));
       }
       if (reduces_every_micro_batch) sum_over_ranks(m > 0);
     }

@@ -1,7 +1,8 @@
 #include "tests/runtime/support/zeroth_order_case.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>

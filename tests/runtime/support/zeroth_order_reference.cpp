@@ -1,6 +1,8 @@
 #include "tests/runtime/support/zeroth_order_reference.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -239,7 +241,7 @@ class Loop {
     for (const Batch& batch : batches) {
       const at::Tensor loss = objective_->sum(batch, logits(units, batch));
       sum += loss.item<double>();
-      torch::autograd::backward({loss}, {at::full({}, 1 / tokens, loss.options())});
+      loss.backward(at::full({}, 1 / tokens, loss.options()));
     }
     backprop_loss_ = sum / tokens;
     std::vector<Numbers> out;

@@ -1,10 +1,10 @@
 #pragma once
 #include "models/branches.h"
-#include "models/gpt2/functions.h"
 #include "models/unit.h"
 
-// The pieces of GPT-2 for several branches at once, without a graph or dropout: rows are [branches * n, width], branch-major.
-namespace zerostep::gpt2 {
+// What the units of models are made of, for several branches at once, without a graph or dropout: rows are [branches * n, width],
+// branch-major.
+namespace zerostep {
 
 // A matrix [in, out] as the branches see it: weight + left_b right_b, or made in tiles.
 struct BranchMatrix {
@@ -23,8 +23,14 @@ at::Tensor branch_vector(const at::Tensor& plain, const BranchPerturbation::Para
 at::Tensor branch_affine(const at::Tensor& rows, const BranchMatrix& matrix, const at::Tensor& offset, const at::Tensor& base,
                          int64_t branches);
 
-// What a batch's rows of the embeddings are to each branch: [branches * B, T, width]. No row is perturbed that is not read.
+// Tokens and positions of a batch in their tables, added up, as each branch sees them: [branches * B, T, width]. No row is perturbed that
+// is not read.
 at::Tensor branch_embed(const Batch& batch, const at::Tensor& wte, const at::Tensor& wpe, const BranchPerturbation& perturbation);
+
+// Rows of a table [n, width] that `indices` [samples, T] name, as each branch sees them: [branches * B, T, width], branch-major. The
+// indices are those of all branches (perturbation.own_batches) or shared. No row is perturbed that is not read.
+at::Tensor branch_lookup(const at::Tensor& indices, const at::Tensor& table, const BranchPerturbation::Parameter& parameter,
+                         const BranchPerturbation& perturbation);
 
 // Throws ProtocolError unless there is an entry for each of `parameters` parameters and, where inputs [samples, ...] come in, whole
 // batches for all branches.
@@ -33,4 +39,4 @@ void check_branches(const char* unit, const BranchPerturbation& perturbation, si
 // allowed_pairs() of the batch for all branches.
 at::Tensor branch_allowed_pairs(const Batch& batch, const BranchPerturbation& perturbation);
 
-}  // namespace zerostep::gpt2
+}  // namespace zerostep

@@ -1,19 +1,20 @@
-#include "models/gpt2/branches.h"
+#include "models/branch_functions.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <array>
 
 #include "base/error.h"
+#include "models/attention.h"
 #include "models/branch_kernels.h"
-#include "models/gpt2/units.h"
 #include "models/product.h"
 
-namespace zerostep::gpt2 {
+namespace zerostep {
 
 namespace {
 
@@ -33,6 +34,8 @@ at::Tensor tiled_rows(const at::Tensor& table, const BranchPerturbation::Paramet
   if (!parameter.tiled) return at::embedding(table, indices).unsqueeze(0);
   const at::Tensor out = at::empty({branches, n, width}, table.options().requires_grad(false)), rows = indices.contiguous();
   const int64_t* row = rows.data_ptr<int64_t>();
+  for (int64_t i = 0; i < n; ++i)
+    if (row[i] < 0 || row[i] >= table.size(0)) fail_protocol("[embedding] index {} of a table of {} rows", row[i], table.size(0));
   float* begin = out.data_ptr<float>();
   at::parallel_for(0, n, 16, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
@@ -104,13 +107,23 @@ at::Tensor branch_embed(const Batch& batch, const at::Tensor& wte, const at::Ten
   const at::Tensor positions =
       batch.positions.defined() ? batch.positions : at::arange(length, batch.tokens.options()).expand({samples, length});
   if (perturbation.parameters[0].tiled || perturbation.parameters[1].tiled) return tiled_embed(batch, positions, wte, wpe, perturbation);
-  const at::Tensor base = embed(batch.tokens, batch.positions, wte, wpe, false, Dropout()).view({samples * length, width});
+  at::Tensor base = at::embedding(wte, batch.tokens).view({samples * length, width});
+  base.view({samples, length, width}).add_(batch.positions.defined() ? at::embedding(wpe, positions) : wpe.narrow(0, 0, length));
   TensorList coefficients, factors;
   add_rows(perturbation.parameters[0], batch.tokens.reshape({from, -1}), coefficients, factors);
   add_rows(perturbation.parameters[1], positions.reshape({from, -1}), coefficients, factors);
   const BranchSum sum{base, {}, joined(coefficients, 1), joined(factors, 1)};
   const int64_t all = samples / from * branches;
   return branch_sum(sum, all * length, width, branches, wte.scalar_type()).view({all, length, width});
+}
+
+at::Tensor branch_lookup(const at::Tensor& indices, const at::Tensor& table, const BranchPerturbation::Parameter& parameter,
+                         const BranchPerturbation& perturbation) {
+  // Without positions: zeros that are not perturbed.
+  Batch batch;
+  batch.tokens = indices;
+  const BranchPerturbation own{perturbation.branches, perturbation.own_batches, {parameter, {}}};
+  return branch_embed(batch, table, at::zeros({indices.size(1), table.size(1)}, table.options().requires_grad(false)), own);
 }
 
 void check_branches(const char* unit, const BranchPerturbation& perturbation, size_t parameters, const at::Tensor& input) {
@@ -128,4 +141,4 @@ at::Tensor branch_allowed_pairs(const Batch& batch, const BranchPerturbation& pe
   return allowed.repeat({perturbation.branches, 1, 1, 1});
 }
 
-}  // namespace zerostep::gpt2
+}  // namespace zerostep

@@ -1,0 +1,169 @@
+#include "models/prompt_classifier.h"
+
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "models/branches.h"
+#include "models/memory_timeline.h"
+
+namespace zerostep {
+
+namespace {
+
+// Which tokens of a sample predict words, as (row of the sample, offset from word_positions); and for each word's token, which of them it
+// is read off.
+struct WordPlan {
+  explicit WordPlan(const LabelWords& words) : single(words.share_row) {
+    for (size_t c = 0; c < words.tokens.size(); ++c) {
+      const auto length = static_cast<int64_t>(words.tokens[c].size());
+      single = single && length == 1;
+      for (int64_t j = 0; j < length; ++j) {
+        const int64_t row = words.share_row ? 0 : static_cast<int64_t>(c);
+        auto at = std::find(rows.begin(), rows.end(), row);
+        while (at != rows.end() && offsets[static_cast<size_t>(at - rows.begin())] != j) at = std::find(at + 1, rows.end(), row);
+        read.push_back(at - rows.begin());
+        if (at == rows.end()) {
+          rows.push_back(row);
+          offsets.push_back(j);
+        }
+        of_class.push_back(static_cast<int64_t>(c));
+        tokens.push_back(words.tokens[c][static_cast<size_t>(j)]);
+      }
+    }
+  }
+  int64_t num_predictions() const { return static_cast<int64_t>(rows.size()); }
+
+  std::vector<int64_t> rows, offsets;           // of each prediction of a sample
+  std::vector<int64_t> read, of_class, tokens;  // of each token of a word
+  bool single;                                  // one prediction, of which each class reads one token
+};
+
+at::Tensor on(const at::Tensor& like, const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(like.device()); }
+
+class PromptHead final : public Unit {
+ public:
+  PromptHead(std::unique_ptr<Unit> head, const LabelWords& words) : head_(std::move(head)), words_(words), plan_(words) {}
+  TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
+    const at::Tensor selected = predictions(inputs, *context.batch, 1);
+    return {scores(head_->forward({selected}, context).at(0))};
+  }
+  TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
+    const at::Tensor selected = predictions(inputs, *context.batch, p.own_batches ? 1 : p.branches);
+    return {scores(head_->forward_branches({selected}, context, p).at(0))};
+  }
+
+ private:
+  // [samples * predictions, 1, width] of hidden states [repeats * rows, T, width].
+  at::Tensor predictions(const TensorList& inputs, const Batch& batch, int64_t repeats) const {
+    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
+    const at::Tensor& x = inputs[0];
+    const int64_t length = x.size(1), rows_each = words_.rows_per_sample();
+    if (!batch.word_positions.defined() || batch.word_positions.size(0) * rows_each * repeats != x.size(0)) {
+      fail_protocol("[head] {} rows of prompts for {} samples of {} rows and {} branches", x.size(0),
+                    batch.word_positions.defined() ? batch.word_positions.size(0) : 0, rows_each, repeats);
+    }
+    const at::Tensor positions = batch.word_positions.to(at::kCPU).contiguous();
+    const auto samples = positions.size(0), *first = positions.const_data_ptr<int64_t>();
+    std::vector<int64_t> places;
+    for (int64_t i = 0; i < repeats * samples; ++i)
+      for (size_t k = 0; k < plan_.rows.size(); ++k) {
+        const int64_t position = first[i % samples] + plan_.offsets[k];
+        if (position < 0 || position >= length) fail_protocol("[head] a word at token {} of prompts of {} tokens", position, length);
+        places.push_back((i * rows_each + plan_.rows[k]) * length + position);
+      }
+    return at::index_select(x.reshape({-1, x.size(2)}), 0, on(x, places)).unsqueeze(1);
+  }
+  // [samples, classes] fp32 of logits [samples * predictions, 1, vocabulary].
+  at::Tensor scores(const at::Tensor& logits) const {
+    const int64_t vocabulary = logits.size(2), samples = logits.size(0) / plan_.num_predictions();
+    const at::Tensor rows = logits.reshape({samples, -1});
+    const auto columns = [&] {
+      std::vector<int64_t> out;
+      for (size_t t = 0; t < plan_.tokens.size(); ++t) out.push_back(plan_.read[t] * vocabulary + plan_.tokens[t]);
+      return on(logits, out);
+    };
+    if (plan_.single) return at::index_select(rows, 1, columns()).to(at::kFloat);
+    const at::Tensor likely = at::log_softmax(logits.reshape({-1, vocabulary}), 1, at::kFloat).view({samples, -1});
+    const at::Tensor of_tokens = at::index_select(likely, 1, columns());
+    return at::zeros({samples, words_.num_classes()}, of_tokens.options().requires_grad(false))
+        .index_add(1, on(logits, plan_.of_class), of_tokens);
+  }
+
+  std::unique_ptr<Unit> head_;
+  LabelWords words_;
+  WordPlan plan_;
+};
+
+class PromptClassifier final : public ModelDefinition {
+ public:
+  PromptClassifier(std::unique_ptr<ModelDefinition> model, LabelWords words)
+      : model_(std::move(model)), words_(std::move(words)), plan_(words_) {
+    if (model_->num_classes() > 0) fail_protocol("prompts for a model that classifies without");
+    if (words_.tokens.size() < 2) fail_protocol("prompts with {} label words", words_.tokens.size());
+    units_ = model_->units();
+  }
+  std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
+    auto unit = model_->make_unit(index, std::move(parameters));
+    if (!is_head(index)) return unit;
+    return std::make_unique<PromptHead>(std::move(unit), words_);
+  }
+  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
+    const int64_t rows = batch * words_.rows_per_sample();
+    if (!is_head(index)) return model_->activation_cost(index, rows, sequence, compute_type, training);
+    const int64_t predictions = batch * plan_.num_predictions();
+    const ActivationCost head = model_->activation_cost(index, predictions, 1, compute_type, training);
+    // The hidden states that come in are the block's before it; of those that predict words, copies go through the head.
+    const int64_t hidden = model_->activation_cost(index - 1, rows, sequence, compute_type, training).output_bytes;
+    const int64_t selected = hidden / (rows * sequence) * predictions, places = 8 * predictions;
+    const int64_t likely = plan_.single ? 0 : 4 * predictions * model_->vocabulary_size();
+    const int64_t picked = 4 * batch * static_cast<int64_t>(plan_.tokens.size());
+    ActivationCost cost = head;
+    cost.output_bytes = 4 * batch * words_.num_classes();
+    cost.saved_bytes = head.saved_bytes + selected + places + likely;
+    const auto forward = [&](int64_t head_saved, int64_t head_transient) {
+      MemoryTimeline m;
+      m.take(selected + places).take(head_saved + head.output_bytes).pass(head_transient);
+      m.take(likely).take(picked + places).take(plan_.single ? 0 : cost.output_bytes);
+      return m.peak() - cost.output_bytes;
+    };
+    cost.forward_transient_bytes = forward(head.saved_bytes, head.forward_transient_bytes) - cost.saved_bytes;
+    cost.inference_transient_bytes = forward(0, head.inference_transient_bytes);
+    cost.inference_product_bytes = selected + places + head.output_bytes + head.inference_product_bytes - cost.output_bytes;
+    const auto backward = [&](int64_t of_head) {
+      MemoryTimeline m;
+      m.take(cost.output_bytes).take(picked).take(likely).give(picked);
+      m.take(head.output_bytes).give(2 * likely).pass(of_head - head.output_bytes);
+      m.give(head.output_bytes + head.saved_bytes).take(hidden);
+      return m.peak();
+    };
+    cost.backward_transient_bytes = backward(head.backward_transient_bytes);
+    cost.accumulating_backward_transient_bytes = backward(head.accumulating_backward_transient_bytes);
+    return cost;
+  }
+  std::string hugging_face_config() const override { return model_->hugging_face_config(); }
+  std::vector<std::string> reduced_scope() const override { return model_->reduced_scope(); }
+  std::vector<std::string> embeddings_and_head() const override { return model_->embeddings_and_head(); }
+  int64_t vocabulary_size() const override { return model_->vocabulary_size(); }
+  int64_t max_sequence_length() const override { return model_->max_sequence_length(); }
+  int64_t num_classes() const override { return words_.num_classes(); }
+
+ private:
+  bool is_head(int index) const { return index == static_cast<int>(units_.size()) - 1; }
+
+  std::unique_ptr<ModelDefinition> model_;
+  LabelWords words_;
+  WordPlan plan_;
+};
+
+}  // namespace
+
+std::unique_ptr<ModelDefinition> make_prompt_classifier(std::unique_ptr<ModelDefinition> model, LabelWords words) {
+  return std::make_unique<PromptClassifier>(std::move(model), std::move(words));
+}
+
+}  // namespace zerostep

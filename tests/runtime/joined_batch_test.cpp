@@ -1,0 +1,43 @@
+#include "runtime/strategy/joined_batch.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+namespace zerostep {
+namespace {
+
+Batch batch_of(int64_t length, int64_t first) {
+  Batch out;
+  out.tokens = (at::arange(2 * length, at::kLong) + first).view({2, length});
+  out.sample_ids = {first, first + 1};
+  return out;
+}
+
+TEST(JoinedBatch, BatchesOfOneLengthFollowOneAnother) {
+  const Batch a = batch_of(3, 10), b = batch_of(3, 20);
+  const Batch all = joined_batch({&a, &b});
+  EXPECT_TRUE(all.tokens.equal(at::cat({a.tokens, b.tokens})));
+  EXPECT_FALSE(all.mask.defined()) << "nothing is padded";
+  EXPECT_EQ(all.sample_ids, (std::vector<int64_t>{10, 11, 20, 21}));
+}
+
+TEST(JoinedBatch, ShorterOnesArePaddedAndMasked) {
+  Batch a = batch_of(2, 10), b = batch_of(4, 20);
+  b.mask = at::ones({2, 4}, at::kBool);
+  b.mask[1][3] = false;
+  for (Batch* batch : {&a, &b}) {
+    batch->token_types = at::ones_like(batch->tokens);
+    batch->word_positions = at::tensor({1, 0}, at::kLong);
+  }
+  const Batch all = joined_batch({&a, &b});
+  ASSERT_EQ(all.tokens.sizes(), (std::vector<int64_t>{4, 4}));
+  EXPECT_TRUE(all.tokens.slice(0, 0, 2).slice(1, 0, 2).equal(a.tokens));
+  EXPECT_TRUE(all.tokens.slice(0, 2, 4).equal(b.tokens));
+  const at::Tensor mask = at::tensor({1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0}).to(at::kBool).view({4, 4});
+  EXPECT_TRUE(all.mask.equal(mask));
+  EXPECT_EQ(all.token_types.sum().item<int64_t>(), 2 * 2 + 2 * 4);
+  EXPECT_TRUE(all.word_positions.equal(at::tensor({1, 0, 1, 0}, at::kLong))) << "positions in rows stay what they are";
+}
+
+}  // namespace
+}  // namespace zerostep

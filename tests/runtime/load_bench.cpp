@@ -1,0 +1,150 @@
+// Loading a Hugging Face directory at 4 ranks, stage 3: the bytes that a rank reads, and the speed against plain reads of the same bytes,
+// measured in turns in this run. Run by hand:
+//   load_bench [FOLDER]
+// GPT-2 of 12 layers, 1024 wide, 152 M parameters, fp32: a file of 609 MB, written FOLDER (default: the current one). Ranks are threads.
+// Takes about a minute, 4 GB of memory and 1 GB of disk.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "base/error.h"
+#include "models/gpt2/gpt2.h"
+#include "models/hugging_face.h"
+#include "models/objective.h"
+#include "runtime/engine/engine.h"
+#include "tests/support/timing.h"
+
+namespace {
+
+using namespace zerostep;
+using testing::median;
+using testing::seconds_of;
+namespace fs = std::filesystem;
+
+constexpr int kRanks = 4, kRounds = 5;
+
+// What one rank asked for: where in memory it went, how much, and the time that the reading took.
+struct Reads {
+  struct Piece {
+    int64_t first, count;  // global elements
+    float* out;
+  };
+  std::vector<Piece> pieces;
+  int64_t bytes = 0;
+  double seconds = 0;
+};
+
+// Reads the same bytes from the file with pread, into the same number of bytes of warm memory.
+double read_plainly(const std::string& file, const std::vector<Reads>& reads, int64_t header) {
+  std::vector<double> seconds(reads.size());
+  std::vector<std::thread> threads;
+  for (size_t r = 0; r < reads.size(); ++r)
+    threads.emplace_back([&, r] {
+      std::vector<float> to(1 << 20);
+      std::fill(to.begin(), to.end(), 1.0F);
+      const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+      seconds[r] = seconds_of([&] {
+        for (const Reads::Piece& piece : reads[r].pieces)
+          for (int64_t at = 0; at < piece.count; at += std::ssize(to)) {
+            const auto bytes = static_cast<size_t>(4 * std::min<int64_t>(std::ssize(to), piece.count - at));
+            if (::pread(descriptor, to.data(), bytes, header + 4 * (piece.first + at)) != static_cast<ssize_t>(bytes))
+              fail_run("benchmark: cannot read {}", file);
+          }
+      });
+      ::close(descriptor);
+    });
+  for (std::thread& thread : threads) thread.join();
+  return *std::max_element(seconds.begin(), seconds.end());
+}
+
+void drop_from_page_cache(const std::string& file) {
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  ::fdatasync(descriptor);
+  ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(descriptor);
+}
+
+int run(const std::string& folder) {
+  const fs::path directory = fs::path(folder) / "zerostep-load-bench";
+  fs::create_directories(directory);
+  const Gpt2Options options{.n_layer = 12, .n_embd = 1024, .n_head = 16, .n_positions = 512, .vocab_size = 1024};
+  const auto model = make_gpt2(options);
+  const auto objective = make_cross_entropy();
+  write_hugging_face_model(directory.string(), *model, [](const ParameterInfo& info, int64_t begin, int64_t count, float* out) {
+    for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(info.first + begin + i);
+  });
+  const std::string file = (directory / "model.safetensors").string();
+  const auto file_bytes = static_cast<int64_t>(fs::file_size(file));
+  const int64_t header = file_bytes - 4 * model->num_elements();
+
+  Config config;
+  config.zero.stage = 3;
+  config.optimizer.type = OptimizerConfig::Type::SGD;
+  config.batch = {4, 1, 1};
+  config.data.sequence_length = 64;
+  const TrainingPlan plan = plan_training(config, *model, *objective, kRanks);
+  const auto load = [&] {
+    std::vector<Reads> reads(kRanks);
+    run_local_ranks(kRanks, {}, [&](Communicator world) {
+      Reads& own = reads[static_cast<size_t>(world.rank())];
+      // As each process of a job opens the files for itself.
+      const auto values = open_hugging_face_values(directory.string(), *model, nullptr);
+      const auto read = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* out) {
+        own.seconds += seconds_of([&] { values->read(info, begin, count, out); });
+        own.pieces.push_back({info.first + begin, count, out});
+        own.bytes += 4 * count;
+        if (count > 0 && out[count - 1] != static_cast<float>(info.first + begin + count - 1))
+          fail_run("benchmark: wrong values were read");
+      };
+      const Engine engine(config, *model, *objective, plan, read, world);
+    });
+    return reads;
+  };
+  int64_t largest_unit = 0;
+  for (const UnitInfo& unit : model->units()) largest_unit = std::max(largest_unit, 4 * unit.num_elements());
+  for (const bool cold : {false, true}) {
+    std::vector<double> ratios, ours, plain;
+    int64_t most = 0;
+    for (int round = -1; round < kRounds; ++round) {
+      if (cold) drop_from_page_cache(file);
+      const std::vector<Reads> reads = load();
+      double slowest = 0;
+      for (const Reads& r : reads) {
+        slowest = std::max(slowest, r.seconds);
+        most = std::max(most, r.bytes);
+      }
+      if (cold) drop_from_page_cache(file);
+      const double plainly = read_plainly(file, reads, header);
+      if (round < 0) continue;
+      ours.push_back(slowest);
+      plain.push_back(plainly);
+      ratios.push_back(plainly / slowest);
+    }
+    if (!cold)
+      fmt::print(
+          "{} ranks, a file of {:.0f} MB: the most that a rank reads is {:.1f} MB, {:.3f} of a quarter, the header and one unit (to reach: "
+          "1)\n",
+          kRanks, static_cast<double>(file_bytes) / 1e6, static_cast<double>(most) / 1e6,
+          static_cast<double>(most) / static_cast<double>(file_bytes / 4 + header + largest_unit));
+    fmt::print("{:<28} {:6.2f} of plain reads of the same bytes (to reach: 0.8)   {:.2f} GB/s, plain {:.2f} GB/s\n",
+               cold ? "not in the page cache" : "in the page cache", median(ratios), static_cast<double>(file_bytes) / median(ours) / 1e9,
+               static_cast<double>(file_bytes) / median(plain) / 1e9);
+  }
+  fs::remove_all(directory);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc > 1 ? argv[1] : ".");
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "load_bench: {}\n", error.what());
+    return 1;
+  }
+}
