@@ -50,6 +50,15 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   bytes_ = {static_cast<const std::byte*>(data), num_bytes};
 }
 
+void MappedFile::populate(size_t begin, size_t size) const {
+#ifdef MADV_POPULATE_READ
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), from = begin / page * page;
+  ::madvise(const_cast<std::byte*>(bytes_.data()) + from, begin + size - from, MADV_POPULATE_READ);
+#else
+  (void)begin, (void)size;
+#endif
+}
+
 MappedFile::~MappedFile() { unmap(bytes_); }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}

@@ -275,18 +275,24 @@ void SafetensorsFile::read(const std::string& name, int64_t begin, int64_t count
   if (begin < 0 || count < 0 || begin > t.num_elements() - count) {
     fail_protocol("[safetensors] {}: {} has shape {}, asked for elements [{}, {})", path_, name, shape_text(t.shape), begin, begin + count);
   }
-  if (count == 0 && t.is_floating()) return;
-  const std::byte* from = file_.bytes().data() + t.begin + static_cast<size_t>(begin) * size_of_file_type(t.type);
-  if (t.type == "F32") {
-    std::memcpy(out, from, static_cast<size_t>(count) * 4);
-  } else if (t.type == "BF16") {
-    convert<c10::BFloat16>(from, count, out);
-  } else if (t.type == "F16") {
-    convert<c10::Half>(from, count, out);
-  } else if (t.type == "F64") {
-    convert<double>(from, count, out);
-  } else {
-    fail_input("{}: {} has type {}; expected F32, BF16, F16 or F64", path_, name, t.type);
+  if (!t.is_floating()) fail_input("{}: {} has type {}; expected F32, BF16, F16 or F64", path_, name, t.type);
+  // Mapped run by run, while what a run brings into the caches is still there.
+  constexpr int64_t kRun = 1 << 18;
+  const size_t size = size_of_file_type(t.type);
+  for (int64_t at = 0; at < count; at += kRun) {
+    const int64_t n = std::min(kRun, count - at);
+    const size_t place = t.begin + static_cast<size_t>(begin + at) * size;
+    file_.populate(place, static_cast<size_t>(n) * size);
+    const std::byte* from = file_.bytes().data() + place;
+    if (t.type == "F32") {
+      std::memcpy(out + at, from, static_cast<size_t>(n) * 4);
+    } else if (t.type == "BF16") {
+      convert<c10::BFloat16>(from, n, out + at);
+    } else if (t.type == "F16") {
+      convert<c10::Half>(from, n, out + at);
+    } else {
+      convert<double>(from, n, out + at);
+    }
   }
 }
 
