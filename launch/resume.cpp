@@ -16,6 +16,9 @@ using Json = nlohmann::ordered_json;
 // Dropout may change between runs of one model; everything else decides what the numbers in a checkpoint mean.
 bool is_dropout(const std::string& key) { return key.ends_with("pdrop") || key.ends_with("dropout") || key.ends_with("dropout_prob"); }
 
+// Nor do the keys that only exports need.
+bool is_carried(const std::string& key) { return key.ends_with("_token_id"); }
+
 std::string text_of(const Json& object, const std::string& key) { return object.contains(key) ? object.at(key).dump() : "missing"; }
 
 // Keys whose values differ in two objects.
@@ -76,7 +79,7 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
   const Manifest& manifest = checkpoint.manifest();
   const Json model = Json::parse(setup.subject.model->hugging_face_config());
   for (const std::string& key : different_keys(manifest.model, model))
-    if (!is_dropout(key))
+    if (!is_dropout(key) && !is_carried(key))
       fail_input("{}: model: {} is {} here and {} in the checkpoint {}: it is another model", config.file, key, text_of(model, key),
                  text_of(manifest.model, key), checkpoint.directory());
   check_holds(checkpoint, *setup.subject.model, &*setup.plan);

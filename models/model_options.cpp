@@ -165,6 +165,7 @@ BertOptions read_bert(const Reader& c) {
   if (c.has("architectures") && c.at("architectures").is_array() && !c.at("architectures").empty() &&
       c.at("architectures").at(0) == "BertForMaskedLM")
     o.head = BertOptions::Head::MaskedLanguageModel;
+  if (o.predicts_tokens()) c.refuse("tie_word_embeddings", true, "BERT");
   if (c.value<std::string>("classifier_pooling", "cls") == "mean") o.pooling = BertOptions::Pooling::Mean;
   c.read("hidden_size", o.hidden_size);
   c.read("intermediate_size", o.intermediate_size);

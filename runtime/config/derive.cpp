@@ -347,6 +347,7 @@ class Deriver {
 
   void task() {
     const bool prompted = v_.has("data.template"), bert = family() == "bert", classifies = bert || prompted;
+    if (prompted && v_.text("data.template").empty()) findings_.error("data.template", "is empty; expected a text with {text} and {label}");
     if (prompted != v_.has("data.label_words"))
       findings_.error(prompted ? "data.template" : "data.label_words",
                       fmt::format("is given without {}: a prompt needs both", prompted ? "data.label_words" : "data.template"));

@@ -16,9 +16,12 @@ ModelOptions model_options_of(const Values& values) {
     const std::string name = path.substr(kBlock.size());
     const bool beside = name.ends_with("_pdrop") || name.ends_with("_dropout_prob") || name == "num_labels" || name == "classifier_pooling";
     if (!from_directory || beside) config[name] = value.value;
-    // A fresh head has no names for another number of classes.
-    if (from_directory && name == "num_labels" && config.contains("id2label") && config["id2label"].size() != value.value)
-      config.erase("id2label"), config.erase("label2id");
+  }
+  // Classes are numbered as the data's labels are, whatever names the directory's had.
+  if (from_directory && config.contains("id2label")) {
+    if (!config.contains("num_labels") && config["id2label"].is_object()) config["num_labels"] = config["id2label"].size();
+    config.erase("id2label");
+    config.erase("label2id");
   }
   const bool has_vocabulary = config.contains("vocab_size");
   ModelOptions options = parse_model_options(config, where);

@@ -37,8 +37,11 @@ LabelNames LabelNames::of_data(const std::vector<std::string>& found, int64_t nu
   }
   if (num_labels > 0 && static_cast<int64_t>(names.size()) > num_labels) {
     const std::vector<std::string> first(names.begin(), names.begin() + std::min<ptrdiff_t>(20, std::ssize(names)));
-    fail_input("{}: the data has {} labels ({}{}), more than model.num_labels {}: correct it, or the column that data.label_field names",
-               key, names.size(), fmt::join(first, ", "), names.size() > first.size() ? ", ..." : "", num_labels);
+    fail_input(
+        "{}: the data has {} labels ({}{}), more than model.num_labels {} (with a prompt, the words of data.label_words): correct it, or "
+        "the "
+        "column that data.label_field names",
+        key, names.size(), fmt::join(first, ", "), names.size() > first.size() ? ", ..." : "", num_labels);
   }
   return LabelNames(std::move(names));
 }

@@ -193,6 +193,14 @@ void ZerothOrder::begin_pass(const VisitContext& context) {
   for (size_t b = 0; b < count; ++b)
     for (int64_t m = 0; m < micro_batches_; ++m)
       batches_[b].push_back(context.queries(share_.first_direction + pass_ * per_pass_ + static_cast<int64_t>(b), m));
+  // Directions that each have a batch of their own meet in one where a unit is the same, or nearly, for all of them.
+  const bool meet = config_.perturbation == StepConfig::Perturbation::LowRank ||
+                    std::find(perturbed_.begin(), perturbed_.end(), false) != perturbed_.end();
+  for (size_t m = 0; meet && m < batches_[0].size(); ++m) {
+    std::vector<Batch*> together;
+    for (std::vector<Batch>& batch : batches_) together.push_back(&batch[m]);
+    pad_together(together);
+  }
 }
 
 void ZerothOrder::run_shared(const VisitContext& context) {

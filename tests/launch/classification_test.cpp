@@ -169,10 +169,12 @@ TEST_F(Prompts, EveryModeIsTheSameOnEveryNumberOfRanks) {
   };
   const std::string fo = "step={\"mode\": \"fo\"}", gaussian = zo + "\"perturbation\": \"gaussian\"}",
                     own_batches = zo + "\"perturbation\": \"low_rank\", \"query_data\": \"independent\"}",
+                    own_reduced = zo + "\"perturbation\": \"low_rank\", \"query_data\": \"independent\", \"scope\": \"reduced\"}",
                     reduced = zo + "\"perturbation\": \"low_rank\", \"scope\": \"reduced\", \"estimator\": \"forward\"}";
-  for (const Case& c : {Case{{gpt2_, kLetters}, fo, 4, 3}, Case{{gpt2_, kLetters}, gaussian, 2, 2}, Case{{gpt2_, kWords}, fo, 2, 3},
-                        Case{{gpt2_, kWords}, own_batches, 2, 0}, Case{{bert, words, kWords}, fo, 2, 3},
-                        Case{{bert, words, kWords}, gaussian, 2, 3}, Case{{bert, words, kWords}, reduced, 2, 2}}) {
+  for (const Case& c :
+       {Case{{gpt2_, kLetters}, fo, 4, 3}, Case{{gpt2_, kLetters}, gaussian, 2, 2}, Case{{gpt2_, kWords}, fo, 2, 3},
+        Case{{gpt2_, kWords}, own_batches, 2, 0}, Case{{bert, words, kWords}, fo, 2, 3}, Case{{bert, words, kWords}, gaussian, 2, 3},
+        Case{{gpt2_, kLetters, "model.tie_word_embeddings=false"}, own_reduced, 2, 0}, Case{{bert, words, kWords}, reduced, 2, 2}}) {
     std::vector<std::string> set = c.model;
     set.insert(set.end(), {kTemplate, "data.sequence_length=60", c.step, "run.steps=4"});
     std::vector<std::string> one = set;

@@ -336,7 +336,8 @@ TEST_F(DataStreamTest, ProgressIsReportedWhileTokenizing) {
   seen.clear();
   slow.on_encode = nullptr;
   DataStream::open(text, slow);
-  EXPECT_TRUE(seen.empty()) << "a short wait needs no progress";
+  // However slow the machine is, nothing is said of a short wait.
+  for (const TokenizeProgress& progress : seen) EXPECT_GE(progress.seconds, 0.5);
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ Batch batch_of(int64_t length, int64_t first) {
 }
 
 TEST(JoinedBatch, BatchesOfOneLengthFollowOneAnother) {
-  const Batch a = batch_of(3, 10), b = batch_of(3, 20);
+  Batch a = batch_of(3, 10), b = batch_of(3, 20);
+  pad_together({&a, &b});
   const Batch all = joined_batch({&a, &b});
   EXPECT_TRUE(all.tokens.equal(at::cat({a.tokens, b.tokens})));
   EXPECT_FALSE(all.mask.defined()) << "nothing is padded";
@@ -29,9 +30,10 @@ TEST(JoinedBatch, ShorterOnesArePaddedAndMasked) {
     batch->token_types = at::ones_like(batch->tokens);
     batch->word_positions = at::tensor({1, 0}, at::kLong);
   }
+  pad_together({&a, &b});
   const Batch all = joined_batch({&a, &b});
   ASSERT_EQ(all.tokens.sizes(), (std::vector<int64_t>{4, 4}));
-  EXPECT_TRUE(all.tokens.slice(0, 0, 2).slice(1, 0, 2).equal(a.tokens));
+  EXPECT_TRUE(all.tokens.slice(0, 0, 2).equal(a.tokens) && a.tokens.slice(1, 0, 2).equal(batch_of(2, 10).tokens));
   EXPECT_TRUE(all.tokens.slice(0, 2, 4).equal(b.tokens));
   const at::Tensor mask = at::tensor({1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0}).to(at::kBool).view({4, 4});
   EXPECT_TRUE(all.mask.equal(mask));
