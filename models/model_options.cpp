@@ -203,6 +203,10 @@ ModelOptions parse_model_options(const json& config, const std::string& where) {
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"})
     if (reader.has(key)) carried[key] = config[key];
   const auto with_carried = [&](auto options) {
+    // A default of transformers that the vocabulary does not have stays behind.
+    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+      if (carried.contains(key) && carried[key].is_number_integer() && carried[key].template get<int64_t>() >= options.vocab_size)
+        carried.erase(key);
     if (!carried.empty()) options.carried = carried.dump();
     return options;
   };

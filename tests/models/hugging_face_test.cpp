@@ -170,11 +170,12 @@ TEST(HuggingFaceConfig, SpecialTokensAndNamesOfClassesGoThrough) {
   };
   const nlohmann::json ends = {128001, 128009};
   const nlohmann::json llama =
-      again({{"model_type", "llama"}, {"bos_token_id", 128000}, {"eos_token_id", ends}, {"pad_token_id", nullptr}});
+      again({{"model_type", "llama"}, {"vocab_size", 128256}, {"bos_token_id", 128000}, {"eos_token_id", ends}, {"pad_token_id", nullptr}});
   EXPECT_EQ(llama["bos_token_id"], 128000);
   EXPECT_EQ(llama["eos_token_id"], ends);
   EXPECT_FALSE(llama.contains("pad_token_id"));
   EXPECT_EQ(again({{"model_type", "gpt2"}, {"eos_token_id", 7}})["eos_token_id"], 7) << "not the last of the vocabulary";
+  EXPECT_EQ(again({{"model_type", "gpt2"}, {"vocab_size", 257}, {"eos_token_id", 50256}})["eos_token_id"], 256);
   nlohmann::json bert = {{"model_type", "bert"}, {"pad_token_id", 0}};
   bert["id2label"] = {{"0", "no"}, {"1", "maybe"}, {"2", "yes"}};
   bert["label2id"] = {{"no", 0}, {"maybe", 1}, {"yes", 2}};
