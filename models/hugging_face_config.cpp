@@ -10,10 +10,8 @@ namespace zerostep {
 
 namespace {
 
-std::string finished(nlohmann::ordered_json config, const std::string& carried, bool classes = false) {
-  const auto more = carried.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(carried);
-  for (const auto& [key, value] : more.items())
-    if (classes || (key != "id2label" && key != "label2id")) config[key] = value;
+std::string finished(nlohmann::ordered_json config, const std::string& carried) {
+  if (!carried.empty()) config.update(nlohmann::ordered_json::parse(carried));
   config["torch_dtype"] = "float32";
   return config.dump(2) + "\n";
 }
@@ -114,7 +112,7 @@ std::string bert_hugging_face_config(const BertOptions& o) {
     config["id2label"][std::to_string(i)] = name;
     config["label2id"][name] = i;
   }
-  return finished(std::move(config), o.carried, true);
+  return finished(std::move(config), o.carried);
 }
 
 }  // namespace zerostep

@@ -200,7 +200,7 @@ nlohmann::json read_json_object(const std::string& path) {
 ModelOptions parse_model_options(const json& config, const std::string& where) {
   const Reader reader(config, where);
   json carried = json::object();
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"})
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
     if (reader.has(key)) carried[key] = config[key];
   const auto with_carried = [&](auto options) {
     // A default of transformers that the vocabulary does not have stays behind.

@@ -10,7 +10,7 @@ struct Gpt2Options {
   double layer_norm_epsilon = 1e-5, initializer_range = 0.02;
   double resid_pdrop = 0.1, embd_pdrop = 0.1, attn_pdrop = 0.1;
   bool tie_word_embeddings = true;
-  // Keys of config.json as a JSON object, or "": special tokens and names of classes, which an export gives on as they came.
+  // Keys of config.json as a JSON object, or "": special tokens, which an export gives on as they came.
   std::string carried{};
 
   int64_t inner_width() const { return n_inner > 0 ? n_inner : 4 * n_embd; }

@@ -12,12 +12,7 @@ namespace {
 // The experiments of configs/zeroth_order/ on a model that trains in seconds.
 class Experiments : public ::testing::TestWithParam<const char*> {
  protected:
-  std::vector<double> column(const std::string& run, const std::string& name) const {
-    std::vector<double> out;
-    for (const auto& row : place_.metrics(run))
-      if (!row.at(name).empty()) out.push_back(std::stod(row.at(name)));
-    return out;
-  }
+  std::vector<double> column(const std::string& run, const std::string& name) const { return place_.column(run, name); }
   Workplace place_;
 };
 

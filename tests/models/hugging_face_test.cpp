@@ -164,7 +164,7 @@ TEST(HuggingFaceConfig, OfBertComesBackAsItWasWritten) {
   EXPECT_THROW(parse_model_options({{"model_type", "bert"}, {"position_embedding_type", "relative_key"}}, ""), InputError);
 }
 
-TEST(HuggingFaceConfig, SpecialTokensAndNamesOfClassesGoThrough) {
+TEST(HuggingFaceConfig, SpecialTokensGoThrough) {
   const auto again = [](const nlohmann::json& config) {
     return nlohmann::json::parse(make_model(parse_model_options(config, "config.json"))->hugging_face_config());
   };
@@ -177,14 +177,9 @@ TEST(HuggingFaceConfig, SpecialTokensAndNamesOfClassesGoThrough) {
   EXPECT_EQ(again({{"model_type", "gpt2"}, {"eos_token_id", 7}})["eos_token_id"], 7) << "not the last of the vocabulary";
   EXPECT_EQ(again({{"model_type", "gpt2"}, {"vocab_size", 257}, {"eos_token_id", 50256}})["eos_token_id"], 256);
   nlohmann::json bert = {{"model_type", "bert"}, {"pad_token_id", 0}};
-  bert["id2label"] = {{"0", "no"}, {"1", "maybe"}, {"2", "yes"}};
-  bert["label2id"] = {{"no", 0}, {"maybe", 1}, {"yes", 2}};
-  EXPECT_EQ(again(bert)["id2label"], bert["id2label"]);
-  EXPECT_EQ(again(bert)["label2id"], bert["label2id"]);
   EXPECT_EQ(again(bert)["pad_token_id"], 0);
   bert["architectures"] = {"BertForMaskedLM"};
   EXPECT_EQ(again(bert)["architectures"], nlohmann::json({"BertForMaskedLM"}));
-  EXPECT_FALSE(again(bert).contains("id2label"));
 }
 
 TEST(HuggingFaceConfig, WhatLlamaDoesNotHaveIsRefused) {

@@ -132,6 +132,13 @@ std::vector<std::map<std::string, std::string>> Workplace::metrics(const std::st
   return rows;
 }
 
+std::vector<double> Workplace::column(const std::string& run, const std::string& name) const {
+  std::vector<double> out;
+  for (const auto& row : metrics(run))
+    if (!row.at(name).empty()) out.push_back(std::stod(row.at(name)));
+  return out;
+}
+
 bool Workplace::wait_for_rows(const std::string& run, size_t rows, pid_t pid) const {
   for (const double begin = now(); now() - begin < 30; pause()) {
     if (metrics(run).size() >= rows) return true;

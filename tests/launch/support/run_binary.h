@@ -43,6 +43,8 @@ class Workplace {
 
   // metrics.csv of a run below "runs": rows by column.
   std::vector<std::map<std::string, std::string>> metrics(const std::string& run) const;
+  // The numbers of one column, where there are any.
+  std::vector<double> column(const std::string& run, const std::string& name) const;
   // Waits until a run has so many rows; false when `pid` ended or 30 s went by.
   bool wait_for_rows(const std::string& run, size_t rows, pid_t pid) const;
 
