@@ -109,7 +109,10 @@ class SavedValues final : public ParameterSource {
   }
   const Place& find(const std::string& name) const {
     const auto found = look_up(name);
-    if (found == places_.end()) fail_input("{}: the safetensors hold no {}, which config.json asks for", directory_, name);
+    if (found == places_.end())
+      fail_input("{}: the safetensors hold no {}, which {}", directory_, name,
+                 name.starts_with("cls.predictions.") ? "data.template needs to predict words: give the directory of a BertForMaskedLM"
+                                                      : "config.json asks for");
     return found->second;
   }
 
