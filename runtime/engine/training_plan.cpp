@@ -41,8 +41,6 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
                   const PlanOptions& options, bool instructed = false) {
   Config with = config;
   with.step.queries_per_pass = per_pass;
-  // Instructed directions have full rank, whatever the noise in them.
-  if (instructed) with.step.perturbation = StepConfig::Perturbation::Gaussian;
   PlanOptions of_queries = options;
   of_queries.summed_scalars = 3 * config.step.queries + (config.step.exact_norm && !instructed ? 1 : 0);
   of_queries.gradient_in_update = instructed;
@@ -50,9 +48,9 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
   if (instructed)
     of_queries.summed_scalars += 2 * config.step.queries + 1 + 3 + (config.step.instruct.energy ? 2 * EnergyHistogram::kBins : 0);
   const auto queries = make_queries(with, layout, objective, 0, world);
-  std::vector<Visit> visits = with_copies(layout, queries->visits(static_cast<int>(config.step.query_batch.accumulation_steps)));
-  for (Visit& visit : visits) visit.reads_gradient = instructed && visit.weight_copies > 0;
-  return make_plan(layout, std::move(visits), of_queries);
+  const int micro_batches = static_cast<int>(config.step.query_batch.accumulation_steps);
+  return make_plan(layout, with_copies(layout, instructed ? queries->instructed_visits(micro_batches) : queries->visits(micro_batches)),
+                   of_queries);
 }
 
 // Directions that share a gather, or large products where they are low-rank: as many as memory allows. Elsewhere one at a time costs the

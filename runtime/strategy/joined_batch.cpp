@@ -15,7 +15,10 @@ void pad_together(const std::vector<Batch*>& batches) {
                                   [&](const Batch* batch) { return batch->mask.defined() || batch->tokens.size(1) < longest; });
   if (!masked) return;
   for (Batch* batch : batches) {
-    if (!batch->mask.defined()) batch->mask = at::ones(batch->tokens.sizes(), batch->tokens.options().dtype(at::kBool));
+    if (!batch->mask.defined()) {
+      batch->mask = at::ones(batch->tokens.sizes(), batch->tokens.options().dtype(at::kBool));
+      batch->pads_ends = true;
+    }
     for (at::Tensor* rows : {&batch->tokens, &batch->mask, &batch->positions, &batch->document_ids, &batch->token_types})
       if (rows->defined() && rows->size(1) < longest) *rows = at::constant_pad_nd(*rows, {0, longest - rows->size(1)}, 0);
   }
@@ -35,6 +38,7 @@ Batch joined_batch(const std::vector<const Batch*>& batches) {
   out.document_ids = join(&Batch::document_ids);
   out.token_types = join(&Batch::token_types);
   out.word_positions = join(&Batch::word_positions);
+  out.pads_ends = std::all_of(batches.begin(), batches.end(), [](const Batch* batch) { return batch->pads_ends; });
   for (const Batch* batch : batches) out.sample_ids.insert(out.sample_ids.end(), batch->sample_ids.begin(), batch->sample_ids.end());
   return out;
 }

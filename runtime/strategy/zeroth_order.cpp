@@ -74,8 +74,7 @@ ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, c
       objective_(objective),
       num_units_(static_cast<int>(layout.units.size())),
       first_perturbed_(num_units_),
-      tiled_(!low_rank() && config.mode != StepConfig::Mode::Instruct && computes_in_fp32(layout) &&
-             config.query_batch.micro_batch_size * config.query_sequence_length <= kTiledRows),
+      tiled_(!low_rank() && computes_in_fp32(layout) && config.query_batch.micro_batch_size * config.query_sequence_length <= kTiledRows),
       share_(share) {
   for (int u = 0; u < num_units_; ++u) {
     bool any = false;
@@ -115,7 +114,15 @@ int64_t ZerothOrder::branches_together(int unit, int64_t branches) const {
   return std::clamp<int64_t>(kRowsTogether / std::max<int64_t>(1, rows), 1, branches);
 }
 
-std::vector<Visit> ZerothOrder::visits(int micro_batches) const {
+std::vector<Visit> ZerothOrder::visits(int micro_batches) const { return visits(micro_batches, false); }
+
+std::vector<Visit> ZerothOrder::instructed_visits(int micro_batches) const {
+  std::vector<Visit> out = visits(micro_batches, true);
+  for (Visit& visit : out) visit.reads_gradient = visit.weight_copies > 0;
+  return out;
+}
+
+std::vector<Visit> ZerothOrder::visits(int micro_batches, bool copies) const {
   std::vector<Visit> out;
   const int signs = both_signs() ? 2 : 1;
   for (int pass = 0; pass < passes(); ++pass) {
@@ -129,14 +136,14 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches) const {
       visit.branches = shared ? batches : static_cast<int>(branches_of(pass).size());
       visit.micro_batches = micro_batches;
       visit.token_batches = batches * micro_batches;
-      visit.branches_together = static_cast<int>(branches_together(u, visit.branches));
       const bool perturbed = perturbed_[static_cast<size_t>(u)];
-      visit.tiled = perturbed && tiled_;
+      visit.branches_together = perturbed && copies ? 1 : static_cast<int>(branches_together(u, visit.branches));
+      visit.tiled = perturbed && tiled_ && !copies;
       if (visit.tiled) visit.branches_together = signs;
       if (visit.tiled) visit.tile_bytes = tile_bytes_[static_cast<size_t>(u)];
-      if (perturbed && (low_rank() || tiled_))
+      if (perturbed && !copies && (low_rank() || tiled_))
         visit.perturbation_bytes = num_bytes(visit.branches_together * elements_of_a_branch_[static_cast<size_t>(u)], DType::F32);
-      visit.weight_copies = perturbed && !low_rank() && !tiled_ ? signs : 0;
+      visit.weight_copies = perturbed && (copies || (!low_rank() && !tiled_)) ? signs : 0;
       out.push_back(visit);
     }
   }

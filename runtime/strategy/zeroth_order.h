@@ -31,6 +31,9 @@ class ZerothOrder final : public StepStrategy {
 
   ZerothOrder(const StepConfig& config, const Objective& objective, const ModelLayout& layout, const QueryShare& share);
   std::vector<Visit> visits(int micro_batches) const override;
+  // Of a step whose directions are made of the backprop gradient, and so have full rank: perturbed units run on copies, from which the
+  // gradient is read.
+  std::vector<Visit> instructed_visits(int micro_batches) const;
   void begin_step(double seed) override;
   void visit(const VisitContext& context) override;
   double loss_sum() const override;
@@ -43,6 +46,7 @@ class ZerothOrder final : public StepStrategy {
   std::vector<ProbeBranch> branches_of(int pass) const;
   int64_t passes() const;
   bool low_rank() const { return config_.perturbation == StepConfig::Perturbation::LowRank; }
+  std::vector<Visit> visits(int micro_batches, bool copies) const;
   bool joins(int unit) const;  // whether branches of this unit run as one batch
   int64_t branches_together(int unit, int64_t branches) const;
   bool central() const { return config_.estimator == StepConfig::Estimator::Central; }

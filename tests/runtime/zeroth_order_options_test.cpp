@@ -94,6 +94,28 @@ TEST(ZerothOrderOptions, CalibrateTakesTheGradientAtItsIntervals) {
   }
 }
 
+// Bit for bit: the same plan of visits, the same products.
+TEST(ZerothOrderOptions, MixturesAreZerothOrderUntilTheirFirstGradient) {
+  for (const auto perturbation :
+       {StepConfig::Perturbation::Gaussian, StepConfig::Perturbation::Rademacher, StepConfig::Perturbation::LowRank})
+    for (const int ranks : {1, 2}) {
+      ZerothOrderCase test = ZerothOrderCase::tiny();
+      test.config.step.perturbation = perturbation;
+      test.config.step.queries = 2;
+      test.config.zero.stage = ranks == 2 ? 3 : 0;
+      test.steps = 3;
+      const ZerothOrderOutcome alone = run_zeroth_order_threads(test, ranks);
+      test.config.step.bp_interval = 4;
+      for (const Mode mode : {Mode::Calibrate, Mode::Instruct}) {
+        test.config.step.mode = mode;
+        const ZerothOrderOutcome mixture = run_zeroth_order_threads(test, ranks);
+        EXPECT_EQ(mixture.scalars, alone.scalars) << ranks;
+        EXPECT_EQ(mixture.losses, alone.losses) << ranks;
+        EXPECT_EQ(mixture.parameters, alone.parameters) << ranks;
+      }
+    }
+}
+
 TEST(ZerothOrderOptions, TheExactNormIsThatOfTheEstimate) {
   for (const auto perturbation : {StepConfig::Perturbation::Gaussian, StepConfig::Perturbation::LowRank}) {
     ZerothOrderCase test = ZerothOrderCase::tiny();
