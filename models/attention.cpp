@@ -83,11 +83,12 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
 }
 
 at::Tensor allowed_pairs(const Batch& batch) {
-  if (!batch.mask.defined() && !batch.document_ids.defined()) return {};
+  const bool masked = batch.mask.defined() && !batch.pads_ends;
+  if (!masked && !batch.document_ids.defined()) return {};
   const int64_t length = batch.tokens.size(1);
   const auto options = batch.tokens.options().dtype(at::kBool);
   at::Tensor allowed = at::ones({length, length}, options).tril_().unsqueeze(0);
-  if (batch.mask.defined()) allowed = allowed.logical_and(batch.mask.unsqueeze(1));
+  if (masked) allowed = allowed.logical_and(batch.mask.unsqueeze(1));
   if (batch.document_ids.defined()) allowed = allowed.logical_and(batch.document_ids.unsqueeze(2).eq(batch.document_ids.unsqueeze(1)));
   return allowed.logical_or(at::eye(length, options)).unsqueeze(1);
 }

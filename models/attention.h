@@ -25,7 +25,7 @@ Attended attend(const AttentionInput& input);
 std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const AttentionInput& input, const Attended& attended);
 
 // Pairs that may attend, [B, 1, T, T] bool: not later, not masked out, of the same document; a position always sees itself, so that padding
-// stays finite. Undefined when the batch has neither mask nor document ids.
+// stays finite. Undefined when the batch has neither a mask of more than ends of samples nor document ids.
 at::Tensor allowed_pairs(const Batch& batch);
 
 }  // namespace zerostep

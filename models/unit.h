@@ -18,6 +18,7 @@ struct Batch {
   at::Tensor tokens;        // [B, T] int64
   at::Tensor labels;        // [B, T] int64, already shifted by one; classes of samples: [B, 1]; -100 is ignored
   at::Tensor mask;          // [B, T] bool, true = attend; undefined when all are
+  bool pads_ends = false;   // the mask hides ends of samples and nothing else: no token that counts sees them under causal attention
   at::Tensor positions;     // [B, T] int64; undefined: 0..T-1
   at::Tensor document_ids;  // [B, T] int64; undefined: one document a sample
   at::Tensor token_types;   // [B, T] int64, which of a pair of texts (BERT); undefined: all 0
@@ -70,8 +71,8 @@ struct BorrowedParameter {
   bool overwritten_gradient = false;
 };
 
-// Bytes that LibTorch's allocator holds for one unit and one micro-batch without mask or document ids, for the plan; checked against
-// measurement by the tests. Parameters and pre-assigned gradients are the caller's and not counted.
+// Bytes that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without document ids, for
+// the plan; checked against measurement by the tests. Parameters and pre-assigned gradients are the caller's and not counted.
 struct ActivationCost {
   int64_t output_bytes = 0;               // the boundary activation that the unit hands on
   int64_t saved_bytes = 0;                // held from forward to backward besides input and output

@@ -157,6 +157,7 @@ class MappedClassificationStream final : public ClassificationStream {
     PaddedRows padded = padded_rows(rows, padding_);
     batch.tokens = std::move(padded.tokens);
     batch.mask = std::move(padded.mask);
+    batch.pads_ends = true;
     batch.labels = at::tensor(labels, at::kLong).unsqueeze(1);
     if (options_.prompt) batch.word_positions = at::tensor(words, at::kLong);
     batch.valid_tokens = batch.global_valid_tokens = std::ssize(chosen);

@@ -7,13 +7,16 @@ namespace zerostep {
 namespace {
 
 constexpr int64_t kBytesPerToken = 2 * 8;  // tokens and labels of the micro-batch, int64
+constexpr int64_t kMaskBytesPerToken = 1;  // where samples have lengths of their own
 
 // What LibTorch holds, followed over the visits of a step.
 class ActivationWalk {
  public:
   ActivationWalk(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const Objective& objective, int64_t batch,
                  int64_t sequence)
-      : plan_(plan), layout_(layout), micro_batch_bytes_(batch * sequence * kBytesPerToken) {
+      : plan_(plan),
+        layout_(layout),
+        micro_batch_bytes_(batch * sequence * (kBytesPerToken + (model.num_classes() > 0 ? kMaskBytesPerToken : 0))) {
     const DType type = layout.options.compute_type;
     // Dropout is on where there is a backward.
     const bool drops = plan.options.update &&

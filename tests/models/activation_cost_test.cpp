@@ -66,7 +66,9 @@ TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
   WholeModel model = make_random_model(make_model(options_of(c)), 1, c.type);
   for (auto& unit : model.parameters)
     for (auto& p : unit) p.mutable_grad() = at::zeros(p.sizes());
-  const Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
+  Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
+  batch.mask = (at::arange(c.length).unsqueeze(0) < c.length - at::arange(c.samples).unsqueeze(1)).contiguous();
+  batch.pads_ends = true;
   const bool training = c.residual_dropout > 0 || c.attention_dropout > 0;
   const ForwardContext context{&batch, true, 7, 3};
 

@@ -139,6 +139,23 @@ TEST(Gpt2, PaddingChangesNothingAndStaysFinite) {
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_LT(relative_distance(found[i], expected[i]), 3e-5) << i;
 }
 
+TEST(Gpt2, PaddedEndsAreLikeAnyMask) {
+  for (const double attention_dropout : {0.0, 0.2}) {
+    Gpt2Options options = small();
+    options.attn_pdrop = attention_dropout;
+    Gpt2Model model = make_random_model(options, 1);
+    Batch batch = make_batch(3, 20, options.vocab_size, 2);
+    batch.mask = at::arange(20).unsqueeze(0) < at::tensor({20, 7, 13}, at::kLong).unsqueeze(1);
+    batch.labels.masked_fill_(batch.mask.logical_not(), -100);
+    at::Tensor loss, loss_without_pairs;
+    const auto expected = gradients_of(model, batch, {&batch, true, 7, 3}, &loss);
+    batch.pads_ends = true;
+    const auto found = gradients_of(model, batch, {&batch, true, 7, 3}, &loss_without_pairs);
+    EXPECT_NEAR(loss_without_pairs.item<double>(), loss.item<double>(), 1e-6 * loss.item<double>());
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_LT(relative_distance(found[i], expected[i]), 3e-5) << i;
+  }
+}
+
 TEST(Gpt2, SixteenBitFollowsFp32WithFp32GradientBuffers) {
   const Gpt2Options options = small();
   Gpt2Model exact = make_random_model(options, 1);

@@ -136,6 +136,26 @@ TEST_P(ModelContract, SixteenBitFollowsFp32WithFp32GradientBuffers) {
   }
 }
 
+// Said to be at the ends alone, padding costs causal models no pairs; tokens that count and gradients stay what the pairs give.
+TEST_P(ModelContract, PaddedEndsAreLikeAnyMask) {
+  WholeModel m = model();
+  Batch b = batch(3, 20);
+  const at::Tensor lengths = at::tensor({20, 7, 13}, at::kLong).unsqueeze(1);
+  b.mask = at::arange(20).unsqueeze(0) < lengths;
+  const auto run = [&](bool said) {
+    b.pads_ends = said;
+    for (auto& p : m.all_parameters()) p.mutable_grad().reset();
+    at::Tensor logits = m.forward({&b, true})[0];
+    if (logits.dim() == 3) logits = logits * b.mask.unsqueeze(2);
+    loss_of(logits).backward();
+    return logits.detach();
+  };
+  const at::Tensor expected = run(false);
+  const std::vector<at::Tensor> gradients = gradients_in(m);
+  EXPECT_LT(relative_distance(run(true), expected), 1e-6);
+  expect_close(gradients_in(m), gradients, 1e-5);
+}
+
 TEST_P(ModelContract, IndicesFollowTheOrderOfParametersAndUnitsCheckWhatTheyGet) {
   WholeModel m = model();
   int64_t first = 0;

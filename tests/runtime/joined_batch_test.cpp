@@ -37,6 +37,8 @@ TEST(JoinedBatch, ShorterOnesArePaddedAndMasked) {
   EXPECT_TRUE(all.tokens.slice(0, 2, 4).equal(b.tokens));
   const at::Tensor mask = at::tensor({1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0}).to(at::kBool).view({4, 4});
   EXPECT_TRUE(all.mask.equal(mask));
+  EXPECT_FALSE(all.pads_ends) << "of b nothing is known";
+  EXPECT_TRUE(a.pads_ends) << "its mask was made here";
   EXPECT_EQ(all.token_types.sum().item<int64_t>(), 2 * 2 + 2 * 4);
   EXPECT_TRUE(all.word_positions.equal(at::tensor({1, 0, 1, 0}, at::kLong))) << "positions in rows stay what they are";
 }
