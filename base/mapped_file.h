@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace zerostep {
 
@@ -19,6 +20,7 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
   // Brings bytes [begin, begin + size) into memory and maps them in one call to the kernel instead of a fault every few pages. A hint.
   void populate(size_t begin, size_t size) const;
   size_t num_bytes() const { return bytes_.size(); }

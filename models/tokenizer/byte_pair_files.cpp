@@ -16,7 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMaxVocabulary = 1 << 24;
 // The names under which byte-level vocabularies keep their end-of-document token, GPT-2's first.
 constexpr std::array<const char*, 3> kEndOfDocumentNames = {"<|endoftext|>", "<|end_of_text|>", "</s>"};
 
@@ -145,7 +144,7 @@ class VocabularyBuilder {
 
 void read_merges(const std::string& path, VocabularyBuilder& builder) {
   const MappedFile file(path);
-  const std::string_view text = text_of(file);
+  const std::string_view text = file.text();
   int64_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());

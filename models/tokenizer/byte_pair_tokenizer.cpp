@@ -16,7 +16,7 @@ namespace zerostep {
 namespace {
 
 // Identifies the rules in this folder; to be raised when any text could get other tokens.
-constexpr const char* kRules = "byte-pair-2";
+constexpr const char* kBytePairRules = "byte-pair-2";
 
 std::string hash_of(const BytePairVocabulary& vocabulary) {
   std::string all;
@@ -30,7 +30,7 @@ std::string hash_of(const BytePairVocabulary& vocabulary) {
     all += fmt::format(";{} {}:{} {} {} {}", t.id, t.content.size(), t.content, t.lstrip, t.rstrip, t.normalized);
   }
   const XXH128_hash_t hash = XXH3_128bits(all.data(), all.size());
-  return fmt::format("{}-{:016x}{:016x}", kRules, hash.high64, hash.low64);
+  return fmt::format("{}-{:016x}{:016x}", kBytePairRules, hash.high64, hash.low64);
 }
 
 // The added tokens that are looked for in normalized text, or the others.

@@ -61,7 +61,7 @@ void read_processor(const std::string& path, const json& processor, TextTemplate
 
 json parse_json_file(const std::string& path) {
   const MappedFile file(path);
-  const std::string_view text = text_of(file);
+  const std::string_view text = file.text();
   try {
     return json::parse(text.begin(), text.end());
   } catch (const json::exception& e) {

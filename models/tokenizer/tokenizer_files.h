@@ -12,9 +12,7 @@ namespace zerostep {
 
 // The files that load_tokenizer chooses from; its errors.
 
-inline std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
+inline constexpr int64_t kMaxVocabulary = 1 << 24;
 nlohmann::json parse_json_file(const std::string& path);
 // A member of an object; null where it is missing.
 const nlohmann::json& json_value(const nlohmann::json& object, const char* key);

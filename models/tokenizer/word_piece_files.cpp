@@ -14,8 +14,6 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxVocabulary = 1 << 24;
-
 // Collects a vocabulary and the names of BERT's special tokens.
 class WordPieceBuilder {
  public:
@@ -124,7 +122,7 @@ std::unique_ptr<Tokenizer> load_word_piece_json(const std::string& path, const j
 
 std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& path) {
   const MappedFile file(path);
-  const std::string_view text = text_of(file);
+  const std::string_view text = file.text();
   WordPieceBuilder builder(path);
   WordPieceVocabulary& vocabulary = builder.vocabulary;
   int64_t id = 0;

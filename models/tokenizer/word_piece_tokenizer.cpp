@@ -16,7 +16,7 @@ namespace zerostep {
 namespace {
 
 // Identifies the rules in this folder; to be raised when any text could get other tokens.
-constexpr const char* kRules = "word-piece-1";
+constexpr const char* kWordPieceRules = "word-piece-1";
 // Stands for bytes that belong to no character.
 constexpr uint32_t kReplacement = 0xFFFD;
 
@@ -28,7 +28,7 @@ std::string hash_of(const WordPieceVocabulary& v) {
   all += fmt::format(" {} {} prefix {} suffix {}", v.end_of_document, v.padding, fmt::join(v.prefix, " "), fmt::join(v.suffix, " "));
   for (const AddedToken& t : v.added_tokens) all += fmt::format(";{} {} {} {} {}", t.id, t.content, t.lstrip, t.rstrip, t.normalized);
   const XXH128_hash_t hash = XXH3_128bits(all.data(), all.size());
-  return fmt::format("{}-{:016x}{:016x}", kRules, hash.high64, hash.low64);
+  return fmt::format("{}-{:016x}{:016x}", kWordPieceRules, hash.high64, hash.low64);
 }
 
 bool is_punctuation(uint32_t c) {

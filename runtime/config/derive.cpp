@@ -23,7 +23,6 @@ constexpr Preset kPresets[] = {
 };
 constexpr int64_t kGpt2Vocabulary = 50257;
 constexpr int64_t kByteVocabulary = 257;
-constexpr int64_t kLargestBatch = 1000000000;
 
 // What Hugging Face's integration fills in for "auto" where that is not the default.
 constexpr double kAutoLearningRate = 5e-5;

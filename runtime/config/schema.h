@@ -8,6 +8,8 @@
 
 namespace zerostep::schema {
 
+constexpr int64_t kLargestBatch = 1000000000;
+
 // What a key does in this version. A key may stand in one list by itself and in another in a context (`ContextRule`).
 enum class List : uint8_t {
   Honoured,  // it has an effect

@@ -6,7 +6,6 @@ namespace {
 constexpr auto H = List::Honoured;
 constexpr auto A = List::Accepted;
 constexpr auto R = List::Refused;
-constexpr int64_t kLargestBatch = 1000000000;
 
 constexpr std::string_view kNoState = "the optimizer's state is always fp32, sharded as the stage says";
 

@@ -13,7 +13,7 @@ namespace zerostep {
 namespace {
 
 // To be raised when the same files, tokenizer and options would give other samples.
-constexpr uint64_t kFormat = 1;
+constexpr uint64_t kSamplesFormat = 1;
 constexpr size_t kRowsEach = 64;  // that a thread takes at a time
 
 // The file: numbers of samples, names, tokens and the largest token; each name and the place where it first occurs, as length and bytes; of
@@ -22,7 +22,7 @@ constexpr int64_t kHeaderValues = 4, kEntryValues = 4;
 constexpr int64_t kFourBytes = int64_t{1} << 31;
 
 void add_rules(ContentHash& hash, const std::vector<std::string>& files, const ClassificationOptions& options, const Tokenizer& tokenizer) {
-  hash.add("classification").add(kFormat).add(tokenizer.fingerprint()).add(files.size());
+  hash.add("classification").add(kSamplesFormat).add(tokenizer.fingerprint()).add(files.size());
   for (const std::string& file : files) hash.add(static_cast<uint64_t>(table_kind(file, options.key)));
   hash.add(options.columns.text).add(options.columns.label).add(options.columns.join.size());
   for (const std::string& column : options.columns.join) hash.add(column);

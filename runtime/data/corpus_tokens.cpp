@@ -11,11 +11,11 @@ namespace zerostep {
 namespace {
 
 // To be raised when the same files and tokenizer would give other tokens.
-constexpr uint64_t kFormat = 1;
+constexpr uint64_t kTokensFormat = 1;
 
 // What decides the tokens beside the files' content.
 void add_rules(ContentHash& hash, const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer) {
-  hash.add(kFormat).add(tokenizer.fingerprint()).add(files.size());
+  hash.add(kTokensFormat).add(tokenizer.fingerprint()).add(files.size());
   for (const std::string& file : files) hash.add(static_cast<uint64_t>(corpus_kind(file, options.key)));
   const auto is_lines = [&](const std::string& file) { return corpus_kind(file, options.key) == CorpusKind::JsonLines; };
   if (std::none_of(files.begin(), files.end(), is_lines)) return;
@@ -44,7 +44,7 @@ uint32_t largest_token_of(const TokenFile& file, const DataOptions& options) {
   const int64_t looked_at_ns = nanoseconds_now();
   const FileStamp stamp = stamp_of(file.path());
   ContentHash hash;
-  hash.add(kFormat).add("largest token");
+  hash.add(kTokensFormat).add("largest token");
   add_stamp(hash, stamp);
   const std::string index = hash.hex();
   if (const auto known = folder.recall(index)) {

@@ -15,8 +15,8 @@ namespace {
 
 using nlohmann::json;
 
-std::string_view text_of(const MappedFile& file) {
-  std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.num_bytes());
+std::string_view text_of_table(const MappedFile& file) {
+  std::string_view text = file.text();
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark
   return text;
 }
@@ -258,8 +258,8 @@ bool is_whole_number(const std::string& text) {
 std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key) {
   const MappedFile file(path);
   const TableKind kind = table_kind(path, key);
-  if (kind == TableKind::JsonLines) return read_objects(path, text_of(file), columns, key);
-  return read_records(path, text_of(file), kind == TableKind::Commas, columns, key);
+  if (kind == TableKind::JsonLines) return read_objects(path, text_of_table(file), columns, key);
+  return read_records(path, text_of_table(file), kind == TableKind::Commas, columns, key);
 }
 
 }  // namespace zerostep

@@ -23,15 +23,13 @@ using nlohmann::json;
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr size_t kMaxChunks = 4096;  // of one round: bounds the number of files mapped at once
 
-std::string_view text_of(const MappedFile& file) { return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}; }
-
 // A part of a file that can be tokenized by itself.
 struct Chunk {
   std::shared_ptr<const MappedFile> file;
   CorpusKind kind;
   size_t begin, end;
   bool ends_document;  // .txt: the last part of its file
-  std::string_view text() const { return text_of(*file).substr(begin, end - begin); }
+  std::string_view text() const { return file->text().substr(begin, end - begin); }
 };
 
 struct ChunkResult {
@@ -54,7 +52,7 @@ class ChunkReader {
       ++index_;
       begin_ = 0;
     }
-    const std::string_view rest = text_of(*file_).substr(begin_);
+    const std::string_view rest = file_->text().substr(begin_);
     const size_t length = kind_ == CorpusKind::Text ? tokenizer_.split_point(rest, kChunkBytes) : whole_lines(rest);
     Chunk chunk{file_, kind_, begin_, begin_ + length, length == rest.size()};
     begin_ += length;
@@ -100,7 +98,7 @@ class LineReader {
 
  private:
   static std::string place(const Chunk& chunk, std::string_view line) {
-    const std::string_view before(text_of(*chunk.file).data(), static_cast<size_t>(line.data() - text_of(*chunk.file).data()));
+    const std::string_view before(chunk.file->text().data(), static_cast<size_t>(line.data() - chunk.file->text().data()));
     return fmt::format("{}:{}", chunk.file->path(), std::count(before.begin(), before.end(), '\n') + 1);
   }
 

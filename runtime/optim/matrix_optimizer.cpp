@@ -12,8 +12,8 @@
 namespace zerostep {
 namespace {
 
-constexpr int64_t kGrainElements = int64_t{1} << 15;
-constexpr int64_t kBlockElements = int64_t{1} << 12;
+constexpr int64_t kMatrixGrainElements = int64_t{1} << 15;
+constexpr int64_t kGradientBlockElements = int64_t{1} << 12;
 constexpr double kLeastShare = 1e-3;  // of entries that a cautious update keeps, as its rescaling sees it
 
 // Part of a direction that lies in memory, as what the optimizer steps along.
@@ -101,7 +101,7 @@ void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, Gr
   if (!config_.cautious) return;
   // The larger the share left out, the longer the step along the rest.
   const float factor = static_cast<float>(1 / std::max(kLeastShare, static_cast<double>(kept) / static_cast<double>(p.num_elements())));
-  at::parallel_for(0, p.num_elements(), kGrainElements, [&](int64_t first, int64_t last) {
+  at::parallel_for(0, p.num_elements(), kMatrixGrainElements, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) direction[i] *= factor;
   });
 }
@@ -121,11 +121,11 @@ int64_t MatrixOptimizer::advance_moments(const DealtParameter& p, const UpdateSc
   const float b2 = static_cast<float>(now.beta2), c2 = static_cast<float>(1 - now.beta2), eps = static_cast<float>(config_.eps);
   std::atomic<int64_t> kept = 0;
   if (source != nullptr) source->prepare(info(p));
-  at::parallel_for(0, p.num_elements(), kGrainElements, [&](int64_t first, int64_t last) {
-    std::vector<float> block(static_cast<size_t>(std::min(kBlockElements, last - first)));
+  at::parallel_for(0, p.num_elements(), kMatrixGrainElements, [&](int64_t first, int64_t last) {
+    std::vector<float> block(static_cast<size_t>(std::min(kGradientBlockElements, last - first)));
     int64_t kept_here = 0;
-    for (int64_t at = first; at < last; at += kBlockElements) {
-      const int64_t count = std::min(kBlockElements, last - at);
+    for (int64_t at = first; at < last; at += kGradientBlockElements) {
+      const int64_t count = std::min(kGradientBlockElements, last - at);
       if (source != nullptr)
         source->read(at, count, reduced == nullptr ? nullptr : reduced + at, block.data());
       else

@@ -11,7 +11,7 @@ namespace {
 
 std::string per_second(double operations, double seconds) { return seconds > 0 ? human_count(operations / seconds) + "FLOP/s" : "?"; }
 
-std::string line(const char* what, const std::string& value) { return fmt::format("  {:<44} {}\n", what, value); }
+std::string profile_line(const char* what, const std::string& value) { return fmt::format("  {:<44} {}\n", what, value); }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text;
@@ -83,24 +83,25 @@ std::string flops_profile(const Config& config, const TrainingPlan& plan, const 
   const int64_t samples = config.batch.micro_batch_size * config.batch.accumulation_steps;
   std::string out =
       fmt::format("-------------------------- flops profiler, step {} --------------------------\n", config.monitor.flops_profile_step);
-  out += line("ranks", fmt::format("{}", world));
-  out += line("samples of a rank and step",
-              fmt::format("{} = {} x {} accumulation steps", samples, config.batch.micro_batch_size, config.batch.accumulation_steps));
-  out += line("parameters of the model",
-              fmt::format("{} ({})", grouped(plan.layout.num_elements()), human_count(static_cast<double>(plan.layout.num_elements()))));
-  out += line("parameters of a rank", human_count(static_cast<double>(plan.layout.num_elements()) / (config.zero.stage == 3 ? world : 1)));
-  out += line("forward multiply-adds of a rank", human_count(forward / 2));
-  out += line("forward operations of a rank", human_count(forward));
-  out += line("backward operations of a rank", human_count(backward));
-  out += line("forward time", fmt::format("{:.2f} ms", timers.forward * 1e3));
-  out += line("backward time", fmt::format("{:.2f} ms", timers.backward * 1e3));
-  out += line("update time", fmt::format("{:.2f} ms", timers.update * 1e3));
-  out += line("step time", fmt::format("{:.2f} ms", step_seconds * 1e3));
-  out += line("forward speed", per_second(forward, timers.forward));
-  out += line("backward speed", per_second(backward, timers.backward));
-  out += line("speed of the whole step, a rank", per_second(forward + backward, step_seconds));
-  out += line("samples a second, all ranks",
-              fmt::format("{:.2f}", step_seconds > 0 ? static_cast<double>(samples * world) / step_seconds : 0.0));
+  out += profile_line("ranks", fmt::format("{}", world));
+  out += profile_line("samples of a rank and step", fmt::format("{} = {} x {} accumulation steps", samples, config.batch.micro_batch_size,
+                                                                config.batch.accumulation_steps));
+  out += profile_line("parameters of the model", fmt::format("{} ({})", grouped(plan.layout.num_elements()),
+                                                             human_count(static_cast<double>(plan.layout.num_elements()))));
+  out += profile_line("parameters of a rank",
+                      human_count(static_cast<double>(plan.layout.num_elements()) / (config.zero.stage == 3 ? world : 1)));
+  out += profile_line("forward multiply-adds of a rank", human_count(forward / 2));
+  out += profile_line("forward operations of a rank", human_count(forward));
+  out += profile_line("backward operations of a rank", human_count(backward));
+  out += profile_line("forward time", fmt::format("{:.2f} ms", timers.forward * 1e3));
+  out += profile_line("backward time", fmt::format("{:.2f} ms", timers.backward * 1e3));
+  out += profile_line("update time", fmt::format("{:.2f} ms", timers.update * 1e3));
+  out += profile_line("step time", fmt::format("{:.2f} ms", step_seconds * 1e3));
+  out += profile_line("forward speed", per_second(forward, timers.forward));
+  out += profile_line("backward speed", per_second(backward, timers.backward));
+  out += profile_line("speed of the whole step, a rank", per_second(forward + backward, step_seconds));
+  out += profile_line("samples a second, all ranks",
+                      fmt::format("{:.2f}", step_seconds > 0 ? static_cast<double>(samples * world) / step_seconds : 0.0));
   out += units_table(config, plan, units, forward + backward);
   return out;
 }

@@ -9,7 +9,7 @@
 namespace zerostep {
 namespace {
 
-std::string line(const char* what, const std::string& value) { return fmt::format("{:<15}{}", what, value); }
+std::string summary_line(const char* what, const std::string& value) { return fmt::format("{:<15}{}", what, value); }
 std::string plural(int64_t n, const char* word) { return fmt::format("{} {}{}", grouped(n), word, n == 1 ? "" : "s"); }
 
 std::string model_text(const Config& config, const ModelLayout& layout) {
@@ -42,29 +42,32 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
   const BatchConfig& batch = config.batch;
   const int64_t step_tokens = batch.train_batch_size * config.data.sequence_length;
   std::vector<std::string> out;
-  out.push_back(line("model", model_text(config, report.plan.layout)));
-  out.push_back(line("training",
-                     fmt::format("ZeRO stage {}, {}, {}{}, {}", config.zero.stage, name_of(config.precision.compute),
-                                 config.optimizer.type_name, config.number_checkpoints != 0 ? ", recomputing activations" : "",
-                                 config.run.epochs > 0 ? fmt::format("{} steps ({:g} epochs)", grouped(config.run.steps), config.run.epochs)
-                                                       : plural(config.run.steps, "step"))));
-  if (config.step.uses_queries()) out.push_back(line("queries", queries_text(config, report.plan.queries_per_pass)));
-  out.push_back(line("ranks", fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
-                                          facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
-                                          plural(facts.threads, "thread"), facts.communication, facts.host_kernels)));
-  out.push_back(line("data", fmt::format("{} tokens in {} of {}{}", grouped(facts.train_tokens), plural(facts.train_samples, "sample"),
-                                         plural(config.data.sequence_length, "token"), facts.train_from_cache ? " (from the cache)" : "")));
-  if (facts.eval_samples > 0)
-    out.push_back(line("evaluation", fmt::format("{} tokens in {}", grouped(facts.eval_tokens), plural(facts.eval_samples, "sample"))));
-  if (config.step.uses_backprop())
-    out.push_back(line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {} tokens a step",
-                                            grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
-                                            plural(facts.ranks, "rank"), grouped(step_tokens))));
+  out.push_back(summary_line("model", model_text(config, report.plan.layout)));
+  out.push_back(summary_line(
+      "training", fmt::format("ZeRO stage {}, {}, {}{}, {}", config.zero.stage, name_of(config.precision.compute),
+                              config.optimizer.type_name, config.number_checkpoints != 0 ? ", recomputing activations" : "",
+                              config.run.epochs > 0 ? fmt::format("{} steps ({:g} epochs)", grouped(config.run.steps), config.run.epochs)
+                                                    : plural(config.run.steps, "step"))));
+  if (config.step.uses_queries()) out.push_back(summary_line("queries", queries_text(config, report.plan.queries_per_pass)));
   out.push_back(
-      line("memory", fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
-                                 human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
-                                 human_bytes(report.cost.file_peak_bytes))));
-  out.push_back(line("folder", facts.folder));
+      summary_line("ranks", fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
+                                        facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
+                                        plural(facts.threads, "thread"), facts.communication, facts.host_kernels)));
+  out.push_back(
+      summary_line("data", fmt::format("{} tokens in {} of {}{}", grouped(facts.train_tokens), plural(facts.train_samples, "sample"),
+                                       plural(config.data.sequence_length, "token"), facts.train_from_cache ? " (from the cache)" : "")));
+  if (facts.eval_samples > 0)
+    out.push_back(
+        summary_line("evaluation", fmt::format("{} tokens in {}", grouped(facts.eval_tokens), plural(facts.eval_samples, "sample"))));
+  if (config.step.uses_backprop())
+    out.push_back(summary_line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {} tokens a step",
+                                                    grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
+                                                    plural(facts.ranks, "rank"), grouped(step_tokens))));
+  out.push_back(summary_line(
+      "memory", fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
+                            human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
+                            human_bytes(report.cost.file_peak_bytes))));
+  out.push_back(summary_line("folder", facts.folder));
   return out;
 }
 
@@ -85,15 +88,15 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
   if (o.steps > 0 && o.seconds > 0) {
     const double step_seconds = o.seconds / static_cast<double>(o.steps);
     out.push_back(
-        line("speed", fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
-                                  human_count(o.flops_per_step / step_seconds), step_seconds * 1e3)));
+        summary_line("speed", fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
+                                          human_count(o.flops_per_step / step_seconds), step_seconds * 1e3)));
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
-    out.push_back(line("memory", fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
-                                             planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0)));
+    out.push_back(summary_line("memory", fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
+                                                     planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0)));
   }
-  out.push_back(line("files", facts.folder + ": metrics.csv, config.json, plan.json, log.txt" +
-                                  (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
-                                  (report.config.run.trace ? ", trace_rank*.json" : "")));
+  out.push_back(summary_line("files", facts.folder + ": metrics.csv, config.json, plan.json, log.txt" +
+                                          (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
+                                          (report.config.run.trace ? ", trace_rank*.json" : "")));
   return out;
 }
 
