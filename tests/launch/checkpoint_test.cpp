@@ -269,8 +269,9 @@ TEST_F(CheckpointRun, AFileThatMayNotGrowEndsTheRunOrIsWarnedOf) {
 
 TEST_F(CheckpointRun, ARankThatCannotWriteDoesNotPartTheRanks) {
   place_.config();
+  ASSERT_EQ(train({"run.steps=1"}).status, 0) << "either rank may be the one that writes the tokens: they are there already";
   const auto limited = [&](const std::string& on_error) {
-    std::filesystem::remove_all(place_.path("runs"));
+    std::filesystem::remove_all(place_.path("runs/test"));
     const std::string script = "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then trap '' XFSZ; ulimit -f 20; fi; exec \"$ZEROSTEP_BINARY\" train " +
                                place_.path("config.json") +
                                " --set run.checkpoint_interval=2 --set run.steps=6 --set checkpoint.on_error=" + on_error;
