@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configures and builds everything into build/: about 16 minutes from nothing on 2 cores. Arguments are handed to CMake.
+# Configures and builds everything into build/: about 11 minutes from nothing on 2 cores. Arguments are handed to CMake.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "[build] building into build/ (minutes the first time)"

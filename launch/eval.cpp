@@ -30,8 +30,9 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   config.optimizer.momentum = 0;
   config.run.checkpoint_interval = 0;
   config.run.keep_best = false;
-  setup.data = open_evaluation_data(setup.subject);
+  // Before the data: a classifier's labels are numbered as its classes are.
   setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
+  setup.data = open_evaluation_data(setup.subject);
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};

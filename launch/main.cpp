@@ -1,3 +1,6 @@
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
 #include <exception>
 
 #include "launch/command_line.h"
@@ -5,10 +8,21 @@
 #include "launch/signals.h"
 #include "runtime/memory/memory_meter.h"
 
+namespace {
+
+// What the libraries warn of looks like the program's own warnings, and leaves stdout to results.
+void send_warnings_to_stderr() {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("zerostep"));
+  spdlog::set_pattern("%l: %v");
+}
+
+}  // namespace
+
 // Rank 0 speaks; a rank speaks only when it alone fails. Errors become exit statuses here.
 int main(int argc, char** argv) {
   using namespace zerostep;
   install_signal_handlers();
+  send_warnings_to_stderr();
   install_metered_allocator();
   try {
     Job job(&argc, &argv);

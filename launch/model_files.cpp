@@ -48,6 +48,10 @@ std::string tokenizer_of(const Manifest& manifest) {
   return manifest.configuration.value(nlohmann::json::json_pointer("/data/tokenizer"), std::string("byte"));
 }
 
+ParameterReader reader_of(std::shared_ptr<const ParameterSource> values) {
+  return [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) { values->read(parameter, begin, count, out); };
+}
+
 SavedModel open_model_of_checkpoint(const std::string& directory) {
   const auto checkpoint = std::make_shared<CheckpointReader>(directory);
   const Manifest& manifest = checkpoint->manifest();
@@ -67,14 +71,10 @@ SavedModel open_model_of_checkpoint(const std::string& directory) {
 }  // namespace
 
 ParameterReader starting_values(const Subject& subject) {
-  if (!subject.config().model.path.empty()) {
-    const std::shared_ptr<const ParameterSource> values =
-        open_hugging_face_values(subject.config().model.path, *subject.model,
-                                 // Words are predicted by a head that has learnt to.
-                                 subject.prompt ? nullptr : make_initial_values(subject.config().seed));
-    return
-        [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) { values->read(parameter, begin, count, out); };
-  }
+  if (!subject.config().model.path.empty())
+    return reader_of(open_hugging_face_values(subject.config().model.path, *subject.model,
+                                              // Words are predicted by a head that has learnt to.
+                                              subject.prompt ? nullptr : make_initial_values(subject.config().seed)));
   return [seed = subject.config().seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
     initial_values(parameter, seed, begin, count, out);
   };
@@ -111,13 +111,12 @@ bool is_checkpoint(const std::string& directory) { return fs::exists(fs::path(di
 SavedModel open_model(const std::string& directory) {
   if (is_checkpoint(directory)) return open_model_of_checkpoint(directory);
   HuggingFaceModel opened = open_hugging_face_model(directory);
-  const std::shared_ptr<const ParameterSource> values = std::move(opened.values);
-  return {std::move(opened.model), [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
-            values->read(parameter, begin, count, out);
-          }};
+  return {std::move(opened.model), reader_of(std::move(opened.values))};
 }
 
 ParameterReader parameters_of_model(const std::string& directory, const Subject& subject) {
+  // What such a directory is for may be another thing than the prompt's words: it is asked for the parameters alone.
+  if (subject.prompt && !is_checkpoint(directory)) return reader_of(open_hugging_face_values(directory, *subject.model, nullptr));
   SavedModel saved = open_model(directory);
   const auto& units = subject.model->units();
   const auto& found = saved.model->units();
@@ -133,6 +132,7 @@ ParameterReader parameters_of_model(const std::string& directory, const Subject&
           subject.config().file, directory, u < units.size() ? units[u].name : found[u].name, grouped(saved.model->num_elements()),
           grouped(subject.model->num_elements()));
   }
+  subject.model->name_classes(saved.model->class_names());
   return std::move(saved.read);
 }
 

@@ -31,7 +31,8 @@ struct SavedModel {
 };
 SavedModel open_model(const std::string& directory);
 bool is_checkpoint(const std::string& directory);
-// The parameters of the model in such a directory, which must be the one that a configuration describes: InputError otherwise.
+// The parameters of the model in such a directory, which must be the one that a configuration describes: InputError otherwise. The
+// subject's classes get the names that the directory has for them.
 ParameterReader parameters_of_model(const std::string& directory, const Subject& subject);
 // The tokenizer whose files lie beside the model; bytes when there are none and the vocabulary is theirs.
 std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model);

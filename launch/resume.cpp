@@ -17,7 +17,8 @@ using Json = nlohmann::ordered_json;
 bool is_dropout(const std::string& key) { return key.ends_with("pdrop") || key.ends_with("dropout") || key.ends_with("dropout_prob"); }
 
 // Nor do the keys that only exports need.
-bool is_carried(const std::string& key) { return key.ends_with("_token_id"); }
+// What a model is called by, not what it computes.
+bool is_carried(const std::string& key) { return key.ends_with("_token_id") || key == "id2label" || key == "label2id"; }
 
 std::string text_of(const Json& object, const std::string& key) { return object.contains(key) ? object.at(key).dump() : "missing"; }
 

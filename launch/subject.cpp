@@ -40,6 +40,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   options.key = given.key;
   options.columns = {data.text_field, data.label_field, data.join_fields};
   options.num_labels = subject.model->num_classes();
+  options.class_names = subject.model->class_names();
   options.labels = subject.labels;
   options.prompt = subject.prompt;
   options.sequence_length = given.sequence_length;
@@ -51,6 +52,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   options.warn = given.warn;
   auto out = ClassificationStream::open(options, *subject.tokenizer);
   if (!subject.labels) subject.labels = out->labels();
+  subject.model->name_classes(subject.labels->names());
   return out;
 }
 

@@ -109,7 +109,7 @@ void TrainRun::save_checkpoint(int64_t steps_done) {
   }
   const CheckpointWriter::Times now = writer_->times();
   if (job_.speaks())
-    log_.line(fmt::format("checkpoint {}: {} a rank, the run waited {}", checkpoint_name(steps_done), human_bytes(now.bytes),
+    log_.line(fmt::format("checkpoint {}: writing {} a rank, the run waited {}", checkpoint_name(steps_done), human_bytes(now.bytes),
                           human_duration(now.waited_seconds - before.waited_seconds + now.staged_seconds - before.staged_seconds)));
 }
 

@@ -108,7 +108,7 @@ std::string bert_hugging_face_config(const BertOptions& o) {
   if (o.pooling == BertOptions::Pooling::Mean) config["classifier_pooling"] = "mean";
   // transformers counts the classes by these.
   for (int64_t i = 0; i < o.num_labels; ++i) {
-    const std::string name = fmt::format("LABEL_{}", i);
+    const std::string name = o.class_names.empty() ? fmt::format("LABEL_{}", i) : o.class_names.at(static_cast<size_t>(i));
     config["id2label"][std::to_string(i)] = name;
     config["label2id"][name] = i;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "models/bert/bert.h"
@@ -154,6 +155,20 @@ LlamaOptions read_llama(const Reader& c, LlamaOptions::Kind kind) {
   return o;
 }
 
+// The values of id2label in the order of their indices; none where they only number the classes (LABEL_0) or are incomplete.
+std::vector<std::string> class_names(const json& id2label) {
+  std::vector<std::string> names;
+  bool numbered = true;
+  for (size_t i = 0; i < id2label.size(); ++i) {
+    const auto found = id2label.find(std::to_string(i));
+    if (found == id2label.end() || !found->is_string()) return {};
+    names.push_back(found->get<std::string>());
+    numbered &= names.back() == fmt::format("LABEL_{}", i);
+  }
+  const std::set<std::string> different(names.begin(), names.end());
+  return numbered || different.size() < names.size() ? std::vector<std::string>{} : names;
+}
+
 BertOptions read_bert(const Reader& c) {
   c.one_of("hidden_act", "gelu", {"gelu"});
   c.one_of("position_embedding_type", "absolute", {"absolute"});
@@ -182,8 +197,10 @@ BertOptions read_bert(const Reader& c) {
   if (c.has("id2label")) {
     if (!c.at("id2label").is_object()) fail_input("{}: id2label is {}; expected the names of classes", c.where(), c.at("id2label").dump());
     o.num_labels = static_cast<int64_t>(c.at("id2label").size());
+    o.class_names = class_names(c.at("id2label"));
   }
   c.read("num_labels", o.num_labels);
+  if (std::ssize(o.class_names) != o.num_labels) o.class_names.clear();
   return o;
 }
 

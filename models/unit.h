@@ -134,6 +134,10 @@ class ModelDefinition {
   virtual int64_t max_sequence_length() const = 0;
   // Of a classifier; 0: the model predicts tokens.
   virtual int64_t num_classes() const { return 0; }
+  // Names of the classes by index, which hugging_face_config() tells; none: they have their numbers alone. Other numbers of names than
+  // there are classes leave it as it is.
+  virtual std::vector<std::string> class_names() const { return {}; }
+  virtual void name_classes(const std::vector<std::string>&) {}
   // It predicts the token after each, so that it can write text.
   virtual bool predicts_next_token() const { return num_classes() == 0; }
 

@@ -117,6 +117,10 @@ class Bert final : public ModelDefinition {
   int64_t vocabulary_size() const override { return options_.vocab_size; }
   int64_t max_sequence_length() const override { return options_.max_position_embeddings; }
   int64_t num_classes() const override { return options_.predicts_tokens() ? 0 : options_.num_labels; }
+  std::vector<std::string> class_names() const override { return options_.class_names; }
+  void name_classes(const std::vector<std::string>& names) override {
+    if (std::ssize(names) == num_classes()) options_.class_names = names;
+  }
   bool predicts_next_token() const override { return false; }
 
  private:

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace zerostep {
 
@@ -16,6 +17,8 @@ struct BertOptions {
   double layer_norm_eps = 1e-12, initializer_range = 0.02;
   double hidden_dropout_prob = 0.1, attention_probs_dropout_prob = 0.1;
   double classifier_dropout = -1;  // below 0: hidden_dropout_prob
+
+  std::vector<std::string> class_names{};  // by index; empty: they have none but their numbers
 
   std::string carried{};  // as Gpt2Options'
 

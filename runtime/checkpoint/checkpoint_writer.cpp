@@ -152,7 +152,7 @@ void CheckpointWriter::write(const Manifest& manifest) {
       fs::remove_all(partial, ignored);
     } else {
       try {
-        write_durably(*options_.disk, note, nlohmann::json({{"error", text}}).dump());
+        write_durably(*options_.disk, note, nlohmann::json({{"error", error.what()}}).dump());
       } catch (const std::exception&) {  // rank 0 stops waiting after its time; this rank says what happened in any case
       }
     }
@@ -180,7 +180,7 @@ std::vector<Manifest::File> CheckpointWriter::files_of_all(const std::string& pa
       std::this_thread::sleep_for(pause);
     }
     const auto found = nlohmann::json::parse(content_of(note));
-    if (found.contains("error")) fail_run("{}", found.at("error").get<std::string>());
+    if (found.contains("error")) fail_run("rank {}: {}", rank, found.at("error").get<std::string>());
     files.push_back({file_of_rank(rank), found.at("bytes").get<int64_t>(), found.at("checksum").get<std::string>()});
     fs::remove(note, error);
   }

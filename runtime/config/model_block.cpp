@@ -17,12 +17,6 @@ ModelOptions model_options_of(const Values& values) {
     const bool beside = name.ends_with("_pdrop") || name.ends_with("_dropout_prob") || name == "num_labels" || name == "classifier_pooling";
     if (!from_directory || beside) config[name] = value.value;
   }
-  // Classes are numbered as the data's labels are, whatever names the directory's had.
-  if (from_directory && config.contains("id2label")) {
-    if (!config.contains("num_labels") && config["id2label"].is_object()) config["num_labels"] = config["id2label"].size();
-    config.erase("id2label");
-    config.erase("label2id");
-  }
   const bool has_vocabulary = config.contains("vocab_size");
   ModelOptions options = parse_model_options(config, where);
   if (!from_directory && !has_vocabulary) set_vocabulary(options, 0);

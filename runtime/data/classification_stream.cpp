@@ -18,7 +18,13 @@ namespace zerostep {
 namespace {
 
 LabelNames labels_of(const ClassificationSamples& samples, const ClassificationOptions& options) {
-  if (!options.labels) return LabelNames::of_data(samples.names(), options.num_labels, options.key);
+  if (!options.labels) {
+    const auto& known = options.class_names;
+    const bool all_known = !known.empty() && std::all_of(samples.names().begin(), samples.names().end(), [&](const std::string& name) {
+      return std::find(known.begin(), known.end(), name) != known.end();
+    });
+    return all_known ? LabelNames(known) : LabelNames::of_data(samples.names(), options.num_labels, options.key);
+  }
   for (size_t i = 0; i < samples.names().size(); ++i) {
     if (options.labels->index(samples.names()[i]) >= 0) continue;
     fail_input("{}: {}: the label '{}' is none of the task's: {} (data.label_field names the column)", options.key,

@@ -20,6 +20,7 @@ struct ClassificationOptions {
   std::string key = "data.train";  // JSON path, for messages
   TableColumns columns;
   int64_t num_labels = 0;                        // 0: as many as the data has
+  std::vector<std::string> class_names;          // of the model, by index: where all labels are among them they are numbered so
   std::optional<LabelNames> labels;              // given (an evaluation takes those of the training data): any other label is an InputError
   std::shared_ptr<const PromptTemplate> prompt;  // samples are prompts
   int64_t sequence_length = 0;                   // longest sample, with what the tokenizer and the prompt put around it

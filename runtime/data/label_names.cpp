@@ -1,7 +1,6 @@
 #include "runtime/data/label_names.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/error.h"
@@ -49,12 +48,6 @@ LabelNames LabelNames::of_data(const std::vector<std::string>& found, int64_t nu
 int64_t LabelNames::index(const std::string& name) const {
   const auto found = indices_.find(name);
   return found == indices_.end() ? -1 : found->second;
-}
-
-nlohmann::ordered_json LabelNames::to_json() const {
-  nlohmann::ordered_json out = nlohmann::ordered_json::object();
-  for (size_t i = 0; i < names_.size(); ++i) out[fmt::format("{}", i)] = names_[i];
-  return out;
 }
 
 }  // namespace zerostep

@@ -1,7 +1,6 @@
 #pragma once
 #include <cstdint>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -21,7 +20,6 @@ class LabelNames {
   const std::string& name(int64_t index) const { return names_.at(static_cast<size_t>(index)); }
   const std::vector<std::string>& names() const { return names_; }
   int64_t index(const std::string& name) const;  // -1: none of them
-  nlohmann::ordered_json to_json() const;        // {"0": "negative", "1": "positive"}, as id2label of a Hugging Face config.json
 
  private:
   std::vector<std::string> names_;

@@ -88,6 +88,35 @@ TEST_F(Classification, LearnsAndReports) {
   EXPECT_EQ(place_.run({"generate", "--model", checkpoint, "--prompt", "good"}).status, 2);
 }
 
+// An exported classifier knows its classes by the data's names, and data is numbered as a model's classes are.
+TEST_F(Classification, ClassesKeepTheirNames) {
+  std::string table = rows(96, 0);
+  for (size_t at = 0; (at = table.find("\t", at)) != std::string::npos; ++at) table.replace(at + 1, 1, table[at + 1] == '1' ? "yes" : "no");
+  place_.write("train.tsv", table);
+  place_.write("eval.csv", "label,text\n" + commas(table));
+  ASSERT_EQ(train({"run.steps=120", "run.checkpoint_interval=120"}).status, 0);
+  const std::string checkpoint = place_.path("runs/test/checkpoints/step_00000120"), model = place_.path("model");
+  ASSERT_EQ(place_.run({"export", checkpoint, model}).status, 0);
+  json config = json::parse(place_.read("model/config.json"));
+  EXPECT_EQ(config["id2label"], json::parse(R"({"0": "no", "1": "yes"})"));
+  const auto evaluate = [&](const std::string& directory) {
+    const Outcome done = place_.run({"eval", place_.path("bert.json"), "--checkpoint", directory, "--json"});
+    EXPECT_EQ(done.status, 0) << done.err;
+    return json::parse(done.out);
+  };
+  const json report = evaluate(checkpoint), exported = evaluate(model);
+  EXPECT_GT(report["accuracy"].get<double>(), 0.8);
+  EXPECT_EQ(exported, report);
+  // Another tool may have numbered them otherwise: the same logits are then said of the other class.
+  config["id2label"] = {{"0", "yes"}, {"1", "no"}};
+  place_.write("model/config.json", config.dump());
+  const json other = evaluate(model);
+  EXPECT_NEAR(other["accuracy"].get<double>(), 1 - report["accuracy"].get<double>(), 1e-12);
+  EXPECT_EQ(other["confusion"],
+            json::parse(fmt::format("[[{},{}],[{},{}]]", report["confusion"][1][0].dump(), report["confusion"][1][1].dump(),
+                                    report["confusion"][0][0].dump(), report["confusion"][0][1].dump())));
+}
+
 TEST_F(Classification, RanksAndStagesSeeTheSameBatchesWhateverTheirLengths) {
   for (const char* mode : {"{\"mode\": \"fo\"}", "{\"mode\": \"zo\", \"queries\": 2, \"epsilon\": 1e-2}"}) {
     const std::string step = std::string("step=") + mode, steps = "run.steps=6";

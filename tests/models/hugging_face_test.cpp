@@ -145,6 +145,29 @@ TEST(HuggingFaceConfig, OfLlamaAndQwen2ComesBackAsItWasWritten) {
   }
 }
 
+TEST(HuggingFaceConfig, ClassesKeepTheirNames) {
+  const std::vector<std::string> names{"neutral", "good", "bad"};
+  BertOptions o;
+  o.num_labels = 3;
+  const auto model = make_model(o);
+  model->name_classes({"two", "names"});
+  EXPECT_TRUE(model->class_names().empty()) << "there are three classes";
+  model->name_classes(names);
+  nlohmann::json config = nlohmann::json::parse(model->hugging_face_config());
+  EXPECT_EQ(config["id2label"], nlohmann::json::parse(R"({"0": "neutral", "1": "good", "2": "bad"})"));
+  EXPECT_EQ(config["label2id"], nlohmann::json::parse(R"({"neutral": 0, "good": 1, "bad": 2})"));
+  EXPECT_EQ(std::get<BertOptions>(parse_model_options(config, "")).class_names, names);
+  // Those of another number of classes, incomplete or ambiguous ones say nothing.
+  const auto without = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json other = config;
+    other[key] = value;
+    EXPECT_TRUE(std::get<BertOptions>(parse_model_options(other, "")).class_names.empty()) << value;
+  };
+  without("num_labels", 2);
+  without("id2label", {{"0", "good"}, {"2", "bad"}, {"3", "neutral"}});
+  without("id2label", {{"0", "good"}, {"1", "good"}, {"2", "bad"}});
+}
+
 TEST(HuggingFaceConfig, OfBertComesBackAsItWasWritten) {
   for (const auto pooling : {BertOptions::Pooling::First, BertOptions::Pooling::Mean}) {
     BertOptions o;
@@ -158,6 +181,7 @@ TEST(HuggingFaceConfig, OfBertComesBackAsItWasWritten) {
     EXPECT_EQ(std::get<BertOptions>(read).num_labels, 4);
     EXPECT_EQ(std::get<BertOptions>(read).pooling, pooling);
     EXPECT_EQ(std::get<BertOptions>(read).head_dropout(), 0.4);
+    EXPECT_TRUE(make_model(read)->class_names().empty()) << "numbers are no names";
   }
   EXPECT_EQ(std::get<BertOptions>(parse_model_options({{"model_type", "bert"}}, "")).num_labels, 2);
   EXPECT_THROW(parse_model_options({{"model_type", "bert"}, {"hidden_act", "relu"}}, ""), InputError);
