@@ -1,5 +1,7 @@
 #include "models/safetensors.h"
 
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 #include <fcntl.h>
@@ -66,13 +68,15 @@ int64_t product(const std::vector<int64_t>& shape) {
   return n;
 }
 
-template <typename T>
-void convert(const std::byte* from, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    T value;
-    std::memcpy(&value, from + i * sizeof(T), sizeof(T));
-    out[i] = static_cast<float>(value);
+// `from` may lie at any address: files need not align their tensors.
+void convert(const std::byte* from, at::ScalarType type, int64_t count, float* out) {
+  const size_t size = c10::elementSize(type);
+  std::vector<std::byte> aligned;
+  if (reinterpret_cast<uintptr_t>(from) % size != 0) {
+    aligned.assign(from, from + static_cast<size_t>(count) * size);
+    from = aligned.data();
   }
+  at::from_blob(out, {count}, at::kFloat).copy_(at::from_blob(const_cast<std::byte*>(from), {count}, type));
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) { return nlohmann::json(shape).dump(); }
@@ -287,11 +291,11 @@ void SafetensorsFile::read(const std::string& name, int64_t begin, int64_t count
     if (t.type == "F32") {
       std::memcpy(out + at, from, static_cast<size_t>(n) * 4);
     } else if (t.type == "BF16") {
-      convert<c10::BFloat16>(from, n, out + at);
+      convert(from, at::kBFloat16, n, out + at);
     } else if (t.type == "F16") {
-      convert<c10::Half>(from, n, out + at);
+      convert(from, at::kHalf, n, out + at);
     } else {
-      convert<double>(from, n, out + at);
+      convert(from, at::kDouble, n, out + at);
     }
   }
 }

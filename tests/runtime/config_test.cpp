@@ -1,10 +1,7 @@
-#include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "tests/runtime/support/config_file.h"
 
@@ -286,95 +283,6 @@ TEST(Config, Optimizers) {
   expect_words(tiny_refusal({"optimizer.groups={}"}), {"optimizer.groups", "list of blocks"});
 }
 
-TEST(Config, Models) {
-  struct Case {
-    const char* preset;
-    int64_t layers, width, heads, positions;
-  };
-  for (const Case& c : {Case{"gpt2-20M", 6, 256, 4, 512}, Case{"gpt2-200M", 12, 768, 12, 1024}, Case{"gpt2-500M", 24, 1024, 16, 1024},
-                        Case{"gpt2-800M", 28, 1536, 24, 1024}, Case{"gpt2-1B", 32, 1600, 25, 1024}}) {
-    const Config config = load_tiny({std::string("model={\"preset\": \"") + c.preset + "\"}"}).config;
-    EXPECT_EQ(config.model.preset, c.preset);
-    EXPECT_EQ(gpt2_of(config).n_layer, c.layers);
-    EXPECT_EQ(gpt2_of(config).n_embd, c.width);
-    EXPECT_EQ(gpt2_of(config).n_head, c.heads);
-    EXPECT_EQ(gpt2_of(config).n_positions, c.positions);
-    EXPECT_EQ(gpt2_of(config).vocab_size, 50257);
-  }
-  EXPECT_EQ(gpt2_of(load_tiny({R"(model={"preset": "gpt2-20M", "vocab_size": 300})"}).config).vocab_size, 300);
-  EXPECT_EQ(gpt2_of(load_tiny({"model.vocab_size=null", "data.tokenizer=/a/tokenizer.json"}).config).vocab_size, 0);
-  const Gpt2Options dropout = gpt2_of(load_tiny({"model.dropout=0.25", "model.attn_pdrop=0.5"}).config);
-  EXPECT_EQ(dropout.resid_pdrop, 0.25);
-  EXPECT_EQ(dropout.embd_pdrop, 0.25);
-  EXPECT_EQ(dropout.attn_pdrop, 0.5);
-  expect_words(tiny_refusal({"model={\"preset\": \"gpt2-2M\"}"}), {"gpt2-2M", "gpt2-20M"});
-  expect_words(tiny_refusal({"model={\"n_layer\": 2}"}), {"n_embd, n_head, n_positions", "preset"});
-  expect_words(tiny_refusal({"model=null"}), {"model", "preset"});
-  expect_words(tiny_refusal({"model.n_head=7"}), {"7", "64"});
-  expect_words(tiny_refusal({"model.family=bert"}), {"model.n_layer is no key of model.family \"bert\""});
-  expect_words(tiny_refusal({"model.family=gtp2"}), {"gtp2", "the nearest is gpt2"});
-  expect_words(tiny_refusal({"model.hidden_size=64"}), {"model.hidden_size is no key of model.family \"gpt2\": expected n_layer, n_embd"});
-  expect_words(tiny_refusal({"model.task=classification"}), {"classification", "predicts tokens"});
-  expect_words(tiny_refusal({"data.sequence_length=65"}), {"65", "64"});
-}
-
-TEST(Config, LlamasHaveTheNamesOfTheirConfigJson) {
-  const std::string sizes =
-      R"(model={"family": "llama", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 64})";
-  const LoadedConfig loaded = load_tiny({sizes, "model.rope_scaling={\"rope_type\": \"linear\", \"factor\": 2}"});
-  const auto& o = std::get<LlamaOptions>(loaded.config.model.options);
-  EXPECT_EQ(o.num_hidden_layers, 2);
-  EXPECT_EQ(o.intermediate_size, 96);
-  EXPECT_EQ(o.num_key_value_heads, 2);
-  EXPECT_EQ(o.vocab_size, 257);
-  EXPECT_EQ(o.rope.type, RotaryOptions::Type::Linear);
-  EXPECT_FALSE(o.tie_word_embeddings);
-  EXPECT_EQ(load_text(loaded.resolved_json).resolved_json, loaded.resolved_json);
-  expect_words(tiny_refusal({sizes, "model.intermediate_size=null"}), {"lacks intermediate_size"});
-  expect_words(tiny_refusal({sizes, "model.n_layer=2"}), {"model.n_layer is no key of model.family \"llama\"", "num_hidden_layers"});
-  expect_words(tiny_refusal({sizes, "model.rope_scaling={\"rope_type\": \"yarn\"}"}), {"rope_type is \"yarn\"", "llama3"});
-  expect_words(tiny_refusal({sizes, "data.sequence_length=65"}), {"65", "model.max_position_embeddings 64"});
-  expect_words(tiny_refusal({sizes, "model.preset=gpt2-20M"}), {"model.preset", "llama"});
-}
-
-TEST(Config, ADirectorySaysTheModel) {
-  const auto directory = std::filesystem::temp_directory_path() / fmt::format("zerostep_config_model_{}", ::getpid());
-  std::filesystem::create_directory(directory);
-  const auto holding = [&](const std::string& text) {
-    std::ofstream(directory / "config.json") << text;
-    return std::vector<std::string>{fmt::format("model={{\"path\": \"{}\"}}", directory.string())};
-  };
-  const auto with = [](std::vector<std::string> set, const char* more) {
-    set.emplace_back(more);
-    return set;
-  };
-  const std::string llama = R"({"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 32, "max_position_embeddings": 64})";
-  const LoadedConfig loaded = load_tiny(holding(llama));
-  EXPECT_EQ(loaded.config.model.path, directory.string());
-  EXPECT_EQ(std::get<LlamaOptions>(loaded.config.model.options).num_hidden_layers, 3);
-  EXPECT_EQ(loaded.config.data.tokenizer, "byte");
-  expect_words(loaded.labelled_text, {"model.hidden_size = 32   (derived, config.json of model.path)"});
-  EXPECT_EQ(load_text(loaded.resolved_json).resolved_json, loaded.resolved_json);
-  expect_words(tiny_refusal(with(holding(llama), "model.hidden_size=32")), {"model.hidden_size stands beside model.path"});
-  expect_words(tiny_refusal(with(holding(llama), "model.family=llama")), {"model.family stands beside model.path"});
-  expect_words(tiny_refusal(with(holding(llama), "model.dropout=0.1")), {"model.dropout", "\"llama\" has none"});
-  expect_words(tiny_refusal(with(holding(llama), "data.sequence_length=65")), {"model.max_position_embeddings 64"});
-  const std::string gpt2 = R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64, "attn_pdrop": 0.3})";
-  const Gpt2Options dropped = gpt2_of(load_tiny(with(holding(gpt2), "model.resid_pdrop=0.2")).config);
-  EXPECT_EQ(dropped.resid_pdrop, 0.2);
-  EXPECT_EQ(dropped.embd_pdrop, 0.1);
-  EXPECT_EQ(dropped.attn_pdrop, 0.3);
-  EXPECT_EQ(dropped.vocab_size, 50257);
-  expect_words(tiny_refusal(holding(R"({"model_type": "mamba"})")), {"model.path", "config.json", "mamba", "llama"});
-  std::ofstream(directory / "tokenizer.json") << "{}";
-  auto without = holding(gpt2);
-  without.emplace_back("data.tokenizer=null");
-  EXPECT_EQ(load_tiny(without).config.data.tokenizer, directory.string());
-  std::filesystem::remove_all(directory);
-  expect_words(tiny_refusal({"model={\"path\": \"/no/where\"}"}), {"model.path", "/no/where/config.json: cannot be read"});
-}
-
 TEST(Config, TheEndOfARun) {
   EXPECT_EQ(load_tiny({"run.steps=null", "run.epochs=2.5"}).config.run.epochs, 2.5);
   const LoadedConfig neither = load_tiny({"run.steps=0"});
@@ -462,26 +370,6 @@ TEST(Config, SettingsChangeOneValue) {
   expect_words(tiny_refusal({"data.train.0=x"}), {"data.train"});
   expect_words(tiny_refusal({"zero_optimization.stge=2"}), {"--set zero_optimization.stge=2", "stage"});
   expect_words(tiny_refusal({std::string(200, 'x') + "=1"}), {"not a known key"});
-}
-
-TEST(Config, ClassificationIsWhatABertDoes) {
-  const std::string bert =
-      R"(model={"family": "bert", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,)"
-      R"( "max_position_embeddings": 64)";
-  for (const char* task : {"", R"(, "task": "classification")"}) {
-    const LoadedConfig loaded = load_tiny({bert + task + "}"});
-    EXPECT_TRUE(loaded.config.model.classifies);
-    const auto& options = std::get<BertOptions>(loaded.config.model.options);
-    EXPECT_EQ(options.num_labels, 2);
-    EXPECT_EQ(options.hidden_dropout_prob, 0);
-    EXPECT_EQ(options.vocab_size, 257);
-  }
-  EXPECT_FALSE(load_tiny({}).config.model.classifies);
-  const auto dropout = std::get<BertOptions>(load_tiny({bert + R"(, "dropout": 0.25, "num_labels": 7})"}).config.model.options);
-  EXPECT_EQ(dropout.attention_probs_dropout_prob, 0.25);
-  EXPECT_EQ(dropout.num_labels, 7);
-  expect_words(tiny_refusal({bert + R"(, "task": "causal_lm"})"}), {"model.task", "predicts no next token"});
-  expect_words(tiny_refusal({bert + "}", "step.mode=calibrate", "step.bp_interval=2", "step.bp_data=split"}), {"step.bp_data", "split"});
 }
 
 TEST(Config, TheExamplesLoad) {

@@ -1,0 +1,170 @@
+// What a model is: its sizes, its dropout, its task and what the key "auto" takes from them.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "runtime/config/deriver.h"
+#include "runtime/config/model_block.h"
+
+namespace zerostep::schema {
+namespace {
+
+using nlohmann::json;
+
+struct Preset {
+  std::string_view name;
+  int64_t n_layer, n_embd, n_head, n_positions;
+};
+constexpr Preset kPresets[] = {
+    {"gpt2-20M", 6, 256, 4, 512},      {"gpt2-200M", 12, 768, 12, 1024}, {"gpt2-500M", 24, 1024, 16, 1024},
+    {"gpt2-800M", 28, 1536, 24, 1024}, {"gpt2-1B", 32, 1600, 25, 1024},
+};
+constexpr int64_t kGpt2Vocabulary = 50257;
+constexpr int64_t kByteVocabulary = 257;
+
+}  // namespace
+
+bool Deriver::is_beside_path(std::string_view path) {
+  return has_word(
+      "model.path|model.task|model.num_labels|model.classifier_pooling|model.trainable|model.dropout|model.resid_pdrop|model.embd_pdrop|"
+      "model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob",
+      path);
+}
+
+void Deriver::model_of_directory() {
+  for (const auto& [path, value] : v_.all()) {
+    if (path.starts_with("model.") && value.origin == Origin::Given && value.effective && !is_beside_path(path))
+      findings_.error(path, "stands beside model.path, whose config.json says it: take one of them out");
+  }
+  try {
+    spread_dropout(sizes_of(model_options_of(v_)).family);
+  } catch (const InputError&) {  // said below
+  }
+  const std::string directory = v_.text("model.path");
+  const bool of_tokenizer = v_.find("data.tokenizer")->origin == Origin::Default && holds_tokenizer(directory);
+  if (of_tokenizer) v_.set("data.tokenizer", directory, Origin::Derived);
+}
+
+void Deriver::model_of_sizes() {
+  if (v_.has("model.preset")) {
+    const std::string name = v_.text("model.preset");
+    if (family() != "gpt2") findings_.error("model.preset", fmt::format("is {}, and model.family is \"{}\"", shown(name), family()));
+    for (const Preset& preset : kPresets) {
+      if (preset.name != name) continue;
+      derived("model.n_layer", preset.n_layer);
+      derived("model.n_embd", preset.n_embd);
+      derived("model.n_head", preset.n_head);
+      derived("model.n_positions", preset.n_positions);
+      derived("model.vocab_size", kGpt2Vocabulary);
+    }
+  }
+  const bool gpt2 = family() == "gpt2", bert = family() == "bert";
+  std::string missing;
+  for (std::string_view name :
+       split_words(gpt2 ? "n_layer|n_embd|n_head|n_positions"
+                        : "num_hidden_layers|hidden_size|intermediate_size|num_attention_heads|max_position_embeddings")) {
+    if (!v_.has(fmt::format("model.{}", name))) missing += fmt::format("{}{}", missing.empty() ? "" : ", ", name);
+  }
+  if (!missing.empty()) {
+    return findings_.error("model", fmt::format("names no preset and lacks {}: give model.preset (gpt2-20M, ...), model.path, or "
+                                                "model.family and these sizes",
+                                                missing));
+  }
+  if (v_.text("data.tokenizer") == "byte") derived("model.vocab_size", kByteVocabulary);
+  if (!bert && !v_.has("model.tie_word_embeddings")) v_.set("model.tie_word_embeddings", gpt2, Origin::Default);
+  spread_dropout(family());
+  for (std::string_view path : dropouts_of(family()))
+    if (!v_.has(path)) v_.set(path, 0.0, Origin::Default);
+  if (!gpt2) return;
+  const int64_t width = v_.integer("model.n_embd"), heads = v_.integer("model.n_head");
+  if (width % heads != 0) findings_.error("model.n_head", fmt::format("is {}, which does not divide n_embd {}", heads, width));
+}
+
+std::vector<std::string_view> Deriver::dropouts_of(std::string_view family) {
+  if (family == "gpt2") return {"model.resid_pdrop", "model.embd_pdrop", "model.attn_pdrop"};
+  if (family == "bert") return {"model.hidden_dropout_prob", "model.attention_probs_dropout_prob"};
+  return {};
+}
+
+void Deriver::spread_dropout(std::string_view family) {
+  if (!v_.has("model.dropout")) return;
+  const auto paths = dropouts_of(family);
+  if (paths.empty() && v_.number("model.dropout") > 0)
+    findings_.error("model.dropout", fmt::format("is given, and a model of family \"{}\" has none: take it out", family));
+  for (std::string_view path : paths) derived(path, v_.number("model.dropout"));
+}
+
+void Deriver::model() {
+  const bool from_directory = v_.has("model.path");
+  const size_t before = findings_.num_errors();
+  from_directory ? model_of_directory() : model_of_sizes();
+  if (findings_.num_errors() > before) return;
+  try {
+    sizes_ = sizes_of(model_options_of(v_));
+  } catch (const InputError& error) {
+    return findings_.error(from_directory ? "model.path" : "model", fmt::format("is not a model: {}", error.what()));
+  }
+  if (from_directory) {
+    const auto said = [&](std::string_view name, json value) {
+      const std::string path = fmt::format("model.{}", name);
+      v_.set(path, std::move(value), Origin::Derived);
+      v_.find(path)->written = false;
+      v_.find(path)->note = "config.json of model.path";
+    };
+    said("family", sizes_->family);
+    said(sizes_->layers_name, sizes_->layers);
+    said(sizes_->width_name, sizes_->width);
+    said(sizes_->heads_name, sizes_->heads);
+    said(sizes_->positions_name, sizes_->positions);
+    said("vocab_size", sizes_->vocabulary);
+  }
+  task();
+  const int64_t width = sizes_->width;
+  const double hidden = static_cast<double>(width) * static_cast<double>(width);
+  const auto from_model = [&](std::string_view path, double elements) {
+    if (is_auto(path)) v_.set(path, static_cast<int64_t>(elements), Origin::Auto);
+  };
+  from_model("zero_optimization.reduce_bucket_size", hidden);
+  from_model("zero_optimization.stage3_prefetch_bucket_size", 0.9 * hidden);
+  from_model("zero_optimization.stage3_param_persistence_threshold", 10.0 * static_cast<double>(width));
+}
+
+void Deriver::label_words() {
+  const json& words = v_.at("data.label_words");
+  const bool texts = std::all_of(words.begin(), words.end(), [](const json& word) { return word.is_string(); });
+  if (!words.is_structured() || words.size() < 2 || !texts)
+    findings_.error(
+        "data.label_words",
+        fmt::format("is {}; expected {{\"LABEL\": \"word\", ...}} or a list of words, one for each of two labels or more", shown(words)));
+}
+
+void Deriver::task() {
+  const bool prompted = v_.has("data.template"), bert = family() == "bert", classifies = bert || prompted;
+  if (prompted && v_.text("data.template").empty()) findings_.error("data.template", "is empty; expected a text with {text} and {label}");
+  if (prompted != v_.has("data.label_words"))
+    findings_.error(prompted ? "data.template" : "data.label_words",
+                    fmt::format("is given without {}: a prompt needs both", prompted ? "data.label_words" : "data.template"));
+  if (v_.has("data.label_words")) label_words();
+  if (!v_.has("model.task")) v_.set("model.task", classifies ? "classification" : "causal_lm", Origin::Derived);
+  if (classifies && v_.text("model.task") != "classification")
+    findings_.error("model.task", bert ? "is \"causal_lm\", and a BERT predicts no next token: use \"classification\""
+                                       : "is \"causal_lm\", and data.template makes classes of the words: use \"classification\"");
+  if (!classifies && v_.text("model.task") == "classification")
+    findings_.error(
+        "model.task",
+        fmt::format("is \"classification\", and a {} predicts tokens: give data.template and data.label_words, or a BERT (model.path, "
+                    "or model.family \"bert\")",
+                    family()));
+  for (std::string_view path : {"model.num_labels", "model.classifier_pooling"})
+    if (v_.has(path) && bert && prompted) findings_.error(path, "is given, and data.label_words are the classes: take it out");
+  if (!bert)
+    for (std::string_view path :
+         {"model.num_labels", "model.classifier_pooling", "model.hidden_dropout_prob", "model.attention_probs_dropout_prob"})
+      if (v_.has(path)) findings_.error(path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));
+  if (classifies && v_.text("step.bp_data") == "split")
+    findings_.error("step.bp_data",
+                    "\"split\" does not work with classification: name other files for backprop (\"own\"), or use \"same\"");
+}
+
+}  // namespace zerostep::schema

@@ -1,0 +1,73 @@
+#pragma once
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/model_options.h"
+#include "runtime/config/values.h"
+
+namespace zerostep::schema {
+
+// What derive() does to the values of one configuration: defaults, "auto", what follows from other values, and what several keys must agree
+// on. Parts depend on the ones before them in run().
+class Deriver {
+ public:
+  Deriver(Values& values, int world, Findings& findings);
+  void run();
+
+ private:
+  bool is_auto(std::string_view path) const { return auto_.contains(std::string(path)); }
+  void derived(std::string_view path, nlohmann::json value, std::string note = {}) {
+    if (v_.has(path)) return;
+    v_.set(path, std::move(value), Origin::Derived);
+    v_.find(path)->note = std::move(note);
+  }
+  std::string mode() const { return v_.text("step.mode"); }
+  int64_t integer_or(std::string_view path, int64_t missing) const { return v_.has(path) ? v_.integer(path) : missing; }
+  std::string family() const { return v_.has("model.family") ? v_.text("model.family") : "gpt2"; }
+
+  // derive.cpp
+  void defaults();
+  // Ranks over which the samples of a batch are split: with forward passes alone, those of one direction group.
+  int64_t data_ranks() const;
+  void batch();
+  void data_and_run();
+  // Parameters that several optimizers have, each with a default of its own.
+  void defaults_of_optimizer();
+  void optimizer_and_scheduler();
+  void precision();
+  void sharding();
+  bool holds(Context context) const;
+  void contexts();
+
+  // derive_model.cpp
+  static bool is_beside_path(std::string_view path);
+  // What the file says beside model.path, which says the rest.
+  void model_of_directory();
+  void model_of_sizes();
+  static std::vector<std::string_view> dropouts_of(std::string_view family);
+  void spread_dropout(std::string_view family);
+  void model();
+  // {"LABEL": "word", ...} or ["word", ...], two of them at least.
+  void label_words();
+  void task();
+
+  // derive_step.cpp
+  // The batch of a backprop step, or of a direction: `samples` over `ranks` in micro-batches of the given size.
+  void check_batch(std::string_view path, int64_t samples, int64_t ranks);
+  void queries();
+  void check_values(int64_t queries, bool central);
+  void check_schedule(const std::string& block);
+  // The rank of a direction is below that of every matrix: above it the two factors hold more than the matrix.
+  void check_rank();
+
+  Values& v_;
+  int world_;
+  Findings& findings_;
+  std::set<std::string> auto_;
+  std::optional<ModelSizes> sizes_;
+};
+
+}  // namespace zerostep::schema
