@@ -23,9 +23,10 @@ void Progress::add(const ProgressStep& step) {
 }
 
 std::string Progress::line() const {
-  std::string line = fmt::format("step {}/{} | loss {:.4f} | lr {:.2e} | grad {:.3g} | {} tokens/s | {} | {}", last_.step + 1, total_,
-                                 last_.loss, last_.lr, last_.grad_norm, human_count(tokens_per_second()), human_bytes(last_.peak_bytes),
-                                 last_.step + 1 < total_ ? human_duration(eta_seconds()) + " left" : "done");
+  // What is asked for most comes first: a narrow terminal cuts the end.
+  std::string line = fmt::format("step {}/{} | loss {:.4f} | {} | {} tokens/s | {} | lr {:.2e} | grad {:.3g}", last_.step + 1, total_,
+                                 last_.loss, last_.step + 1 < total_ ? human_duration(eta_seconds()) + " left" : "done",
+                                 human_count(tokens_per_second()), human_bytes(last_.peak_bytes), last_.lr, last_.grad_norm);
   if (show_scale_) line += fmt::format(" | scale {:g}", last_.loss_scale);
   if (last_.skipped) line += " | skipped";
   return line;

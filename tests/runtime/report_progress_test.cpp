@@ -10,7 +10,7 @@ namespace {
 TEST(ProgressLine, ShowsStepLossSpeedMemoryAndTimeLeft) {
   Progress progress(200, false);
   for (int64_t s = 0; s < 120; ++s) progress.add({s, 2.34116, 0.8701, 3e-4, 1, false, 0.5, 2048, int64_t{3} << 27});
-  EXPECT_EQ(progress.line(), "step 120/200 | loss 2.3412 | lr 3.00e-04 | grad 0.87 | 4.10 k tokens/s | 384 MiB | 40 s left");
+  EXPECT_EQ(progress.line(), "step 120/200 | loss 2.3412 | 40 s left | 4.10 k tokens/s | 384 MiB | lr 3.00e-04 | grad 0.87");
   EXPECT_NEAR(progress.eta_seconds(), 40, 1e-9);
 }
 
@@ -26,7 +26,8 @@ TEST(ProgressLine, SpeedForgetsTheSlowFirstStep) {
 TEST(ProgressLine, TheLastStepIsDoneAndSkippedStepsSaySo) {
   Progress progress(1, true);
   progress.add({0, 1, 1, 1e-3, 1024, true, 1, 10, 0});
-  EXPECT_NE(progress.line().find("| done | scale 1024 | skipped"), std::string::npos) << progress.line();
+  EXPECT_NE(progress.line().find("| done |"), std::string::npos) << progress.line();
+  EXPECT_NE(progress.line().find("| scale 1024 | skipped"), std::string::npos) << progress.line();
   EXPECT_EQ(progress.skipped(), 1);
 }
 

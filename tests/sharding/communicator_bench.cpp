@@ -1,5 +1,5 @@
 // Collectives between ranks of one host against what the memory gives. By hand, on an otherwise idle machine:
-//   mpirun --oversubscribe --bind-to none -np 2 build/tests/communicator_bench [--rounds 7] [--path shared|messages] [--mib 1 64]
+//   mpirun --oversubscribe --bind-to none -np 2 build/tests/communicator_bench [--rounds 25] [--path shared|messages] [--mib 1 64]
 //   mpirun --oversubscribe --bind-to none -np 4 build/tests/communicator_bench
 // Every figure is GB/s a rank as nccl-tests count them (algorithm bandwidth): the bytes of the full buffer, which every rank has after an
 // all-gather and before a reduce-scatter, over the time from the first rank's start to the last one's end; the median of rounds taken in
@@ -26,7 +26,7 @@ namespace {
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Options {
-  int rounds = 7;
+  int rounds = 25;
   MpiPath path = MpiPath::Auto;
   std::vector<int64_t> mib = {1, 64};
 };
