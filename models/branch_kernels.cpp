@@ -8,9 +8,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/simd_targets.h"
 
-#undef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/branch_kernels.cpp"
 #include <hwy/foreach_target.h>

@@ -8,10 +8,9 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/simd_targets.h"
 #include "models/gradient_kernels.h"
 
-#undef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/rms_norm.cpp"
 #include <hwy/foreach_target.h>

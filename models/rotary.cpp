@@ -11,9 +11,8 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "base/simd_targets.h"
 
-#undef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/rotary.cpp"
 #include <hwy/foreach_target.h>

@@ -4,9 +4,8 @@
 #include <ATen/ops/empty.h>
 
 #include "base/error.h"
+#include "base/simd_targets.h"
 
-#undef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/swiglu.cpp"
 #include <hwy/foreach_target.h>

@@ -5,9 +5,8 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/simd_targets.h"
 
-#undef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)  // no fused multiply-add: the scalar code serves those machines
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "offload/host_perturb.cpp"
 #include <hwy/foreach_target.h>

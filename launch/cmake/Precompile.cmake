@@ -28,6 +28,12 @@ function(zerostep_precompiled_headers kind)
   endforeach()
 endfunction()
 
+# zerostep_read_first(HEADER SOURCES...): a precompiled header, by its path.
+function(zerostep_read_first header)
+  set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS -Winvalid-pch -include ${header})
+  set_property(SOURCE ${ARGN} APPEND PROPERTY OBJECT_DEPENDS ${header}.gch)
+endfunction()
+
 # zerostep_use_precompiled(KIND SOURCES...): each source by what it includes; its compile options must be those of the headers.
 function(zerostep_use_precompiled kind)
   foreach(source ${ARGN})
@@ -50,8 +56,7 @@ function(zerostep_use_precompiled kind)
       set(header ${precompiled_tensor})
     endif()
     if(header)
-      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS -Winvalid-pch -include ${header})
-      set_property(SOURCE ${source} APPEND PROPERTY OBJECT_DEPENDS ${header}.gch)
+      zerostep_read_first(${header} ${source})
     endif()
   endforeach()
 endfunction()

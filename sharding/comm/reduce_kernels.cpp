@@ -6,9 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
-// AVX-512, AVX2, or one element at a time: nobody trains on what lies between.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
-// HWY_TARGET_INCLUDE names this file: it is compiled once for each instruction set.
+#include "base/simd_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "sharding/comm/reduce_kernels.cpp"
 #include <hwy/foreach_target.h>

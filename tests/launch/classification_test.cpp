@@ -179,6 +179,33 @@ TEST_F(Prompts, ALanguageModelLearnsToClassifyByItsWords) {
   EXPECT_SAYS(refused.err, "data");
 }
 
+// A directory that its config.json does not call a BertForMaskedLM, but that holds one.
+TEST_F(Prompts, AMaskedModelIsReadWhateverItsDirectoryIsFor) {
+  const std::vector<std::string> settings{
+      "model={\"family\": \"bert\", \"num_hidden_layers\": 1, \"hidden_size\": 32, \"intermediate_size\": 64, "
+      "\"num_attention_heads\": 2, \"max_position_embeddings\": 64}",
+      "data.tokenizer=" + std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/tests/models/reference/tokenizers/vocab.txt", kTemplate,
+      kWords};
+  const auto command = [&](std::vector<std::string> begin) {
+    for (const std::string& s : settings) begin.insert(begin.end(), {"--set", s});
+    return place_.run(begin);
+  };
+  const std::string file = place_.path("bert.json"), model = place_.path("model");
+  const Outcome made = command({"init", file, model});
+  ASSERT_EQ(made.status, 0) << made.err;
+  const Outcome expected = command({"eval", file, "--json"});
+  ASSERT_EQ(expected.status, 0) << expected.err;
+  for (const char* architecture : {"BertForMaskedLM", "BertForPreTraining", "BertModel"}) {
+    json config = json::parse(place_.read("model/config.json"));
+    config["architectures"] = {architecture};
+    place_.write("model/config.json", config.dump());
+    // Another seed: nothing is left to it.
+    const Outcome found = command({"eval", file, "--checkpoint", model, "--json", "--set", "seed=5"});
+    ASSERT_EQ(found.status, 0) << found.err << architecture;
+    EXPECT_EQ(found.out, expected.out) << architecture;
+  }
+}
+
 TEST_F(Prompts, EveryModeIsTheSameOnEveryNumberOfRanks) {
   const std::string bert =
       "model={\"family\": \"bert\", \"num_hidden_layers\": 2, \"hidden_size\": 32, \"intermediate_size\": 64, "

@@ -12,7 +12,7 @@
 #include "models/llama/llama.h"
 #include "models/model_options.h"
 #include "models/safetensors.h"
-#include "tests/models/support/scratch_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "models/safetensors.h"
-#include "tests/models/support/scratch_folder.h"
+#include "tests/support/scratch_folder.h"
 
 // Thousands of files that are a few bytes away from a good one: each is refused with a message that names it, or read as its bytes say.
 namespace zerostep {

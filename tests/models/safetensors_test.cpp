@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "tests/models/support/scratch_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {

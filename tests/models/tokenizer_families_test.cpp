@@ -15,6 +15,7 @@
 #include "models/tokenizer/pre_tokenizer.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/utf8.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
@@ -72,13 +73,6 @@ void for_each_code_point(const Visit& visit) {
 // A folder of its own for each test.
 class TokenizerFamilies : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "zerostep_families_XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name, std::ios::binary) << text;
     return (folder_ / name).string();
@@ -100,7 +94,8 @@ class TokenizerFamilies : public ::testing::Test {
     }
   }
 
-  fs::path folder_;
+  ScratchFolder scratch_;
+  const fs::path& folder_ = scratch_.folder();
 };
 
 TEST_F(TokenizerFamilies, TokensEqualTheReference) {

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/utf8.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
@@ -18,19 +19,13 @@ namespace fs = std::filesystem;
 // A folder of its own for each test.
 class TokenizerFiles : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "zerostep_tokenizer_XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name, std::ios::binary) << text;
     return (folder_ / name).string();
   }
 
-  fs::path folder_;
+  ScratchFolder scratch_;
+  const fs::path& folder_ = scratch_.folder();
 };
 
 std::string byte_character(uint32_t byte) {

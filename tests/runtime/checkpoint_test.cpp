@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "runtime/checkpoint/checkpoint_reader.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
+#include "tests/support/scratch_folder.h"
 
 // Checkpoints as files: what is written, what is refused, and what is left when a write fails or the process dies at any point of it.
 namespace zerostep::testing {
@@ -24,16 +25,11 @@ class Checkpoints : public ::testing::Test {
  protected:
   void SetUp() override {
     at::set_num_threads(1);
-    root_ = fs::temp_directory_path() /
-            ("zerostep_checkpoint_" + std::to_string(::getpid()) + "_" + ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(root_);
-    fs::create_directories(root_);
     matrix_.name = "matrix";
     matrix_.shape = {30, 40};
     vector_.name = "a.vector";
     vector_.shape = {7};
   }
-  void TearDown() override { fs::remove_all(root_); }
 
   std::string folder() const { return (root_ / "checkpoints").string(); }
   // Element i of the state at a step.
@@ -105,7 +101,8 @@ class Checkpoints : public ::testing::Test {
     return "";
   }
 
-  fs::path root_;
+  ScratchFolder scratch_;
+  const fs::path& root_ = scratch_.folder();
   ParameterInfo matrix_, vector_;
 };
 

@@ -1,20 +1,16 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "tests/runtime/support/config_file.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
 
-const Gpt2Options& gpt2_of(const Config& config) { return std::get<Gpt2Options>(config.model.options); }
-
 using nlohmann::json;
-
-json resolved(const LoadedConfig& loaded) { return json::parse(loaded.resolved_json); }
 
 TEST(Config, Models) {
   struct Case {
@@ -69,8 +65,8 @@ TEST(Config, LlamasHaveTheNamesOfTheirConfigJson) {
 }
 
 TEST(Config, ADirectorySaysTheModel) {
-  const auto directory = std::filesystem::temp_directory_path() / fmt::format("zerostep_config_model_{}", ::getpid());
-  std::filesystem::create_directory(directory);
+  const ScratchFolder scratch;
+  const std::filesystem::path& directory = scratch.folder();
   const auto holding = [&](const std::string& text) {
     std::ofstream(directory / "config.json") << text;
     return std::vector<std::string>{fmt::format("model={{\"path\": \"{}\"}}", directory.string())};
@@ -101,7 +97,6 @@ TEST(Config, ADirectorySaysTheModel) {
   auto without = holding(gpt2);
   without.emplace_back("data.tokenizer=null");
   EXPECT_EQ(load_tiny(without).config.data.tokenizer, directory.string());
-  std::filesystem::remove_all(directory);
   expect_words(tiny_refusal({"model={\"path\": \"/no/where\"}"}), {"model.path", "/no/where/config.json: cannot be read"});
 }
 

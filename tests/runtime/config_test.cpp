@@ -8,11 +8,7 @@
 namespace zerostep {
 namespace {
 
-const Gpt2Options& gpt2_of(const Config& config) { return std::get<Gpt2Options>(config.model.options); }
-
 using nlohmann::json;
-
-json resolved(const LoadedConfig& loaded) { return json::parse(loaded.resolved_json); }
 
 TEST(Config, TheTinyFileMeansWhatItSays) {
   const Config c = load_tiny().config;

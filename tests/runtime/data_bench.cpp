@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "runtime/data/data_stream.h"
+#include "tests/support/scratch_folder.h"
 #include "tests/support/timing.h"
 
 namespace {
@@ -31,9 +32,8 @@ void age(const fs::path& file, std::chrono::hours hours) { fs::last_write_time(f
 int main() {
   const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
   const fs::path source = set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
-  std::string name = (fs::temp_directory_path() / "zerostep_data_bench_XXXXXX").string();
-  if (!mkdtemp(name.data())) return 1;
-  const fs::path folder = name, corpus = folder / "headers.txt", cache = folder / "cache";
+  const ScratchFolder folder;
+  const fs::path corpus = folder.path("headers.txt"), cache = folder.path("cache");
   {
     std::vector<fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(source / ".deps/site/torch/include")) {
@@ -78,5 +78,4 @@ int main() {
     for (; step < 2000; ++step) stream->batch(step, 0, {8, 8, 0, 1});
   });
   fmt::print("a batch of 8 x 256 tokens: {:.1f} us\n", batches / static_cast<double>(step) * 1e6);
-  fs::remove_all(folder);
 }

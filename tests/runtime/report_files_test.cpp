@@ -12,6 +12,7 @@
 #include "runtime/report/csv_monitor.h"
 #include "runtime/report/metrics.h"
 #include "runtime/report/run_log.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
@@ -20,17 +21,14 @@ namespace fs = std::filesystem;
 
 class ReportFiles : public ::testing::Test {
  protected:
-  ReportFiles() : folder_(fs::temp_directory_path() / ("zerostep-report-" + std::to_string(::getpid()))) {
-    fs::create_directories(folder_);
-  }
-  ~ReportFiles() override { fs::remove_all(folder_); }
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   static std::string content(const std::string& path) {
     std::stringstream out;
     out << std::ifstream(path).rdbuf();
     return out.str();
   }
-  fs::path folder_;
+  ScratchFolder scratch_;
+  const fs::path& folder_ = scratch_.folder();
 };
 
 std::string message_of(const std::function<void()>& body) {

@@ -1,6 +1,5 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -10,6 +9,7 @@
 #include "runtime/checkpoint/shard_image.h"
 #include "runtime/memory/memory_meter.h"
 #include "tests/runtime/support/zeroth_order_case.h"
+#include "tests/support/scratch_folder.h"
 
 // N steps are k steps, a checkpoint, and N - k steps of another engine that began with it.
 namespace zerostep::testing {
@@ -85,12 +85,6 @@ Outcome run(ZerothOrderCase test, int ranks, int from, int to, const std::string
 
 class Resume : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = (fs::temp_directory_path() / ("zerostep_resume_" + std::to_string(::getpid()))).string();
-    fs::remove_all(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   // 3 steps and 3 more are 6, to the bit.
   void expect_seamless(const ZerothOrderCase& test, int ranks) {
     fs::remove_all(folder_);
@@ -105,7 +99,8 @@ class Resume : public ::testing::Test {
     EXPECT_EQ(tail.loss_scale, whole.loss_scale);
     EXPECT_NE(whole.first, whole.last);
   }
-  std::string folder_;
+  ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path("checkpoints");
 };
 
 ZerothOrderCase case_of(Mode mode, int stage) {

@@ -33,20 +33,10 @@ std::string text_of_our_own() {
 
 }  // namespace
 
-Workplace::Workplace() {
-  std::string name = (fs::temp_directory_path() / "zerostep-launch-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
-  folder_ = name;
-  write("corpus.txt", text_of_our_own());
-}
+Workplace::Workplace() { write("corpus.txt", text_of_our_own()); }
 
-Workplace::~Workplace() {
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
-}
-
-void Workplace::write(const std::string& name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
-std::string Workplace::read(const std::string& name) const { return content(folder_ / name); }
+void Workplace::write(const std::string& name, const std::string& text) const { std::ofstream(path(name)) << text; }
+std::string Workplace::read(const std::string& name) const { return content(path(name)); }
 
 std::string Workplace::config(const std::string& more) const {
   write("config.json", R"({"train_batch_size": 4, "train_micro_batch_size_per_gpu": 1, "seed": 3, "steps_per_print": 2,
@@ -84,7 +74,7 @@ pid_t Workplace::start(const std::vector<std::string>& command, const How& how) 
   redirect(path("stdout"), O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
   redirect(path("stderr"), O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
   ::setenv("OMP_NUM_THREADS", "1", 0);
-  ::setenv("OMPI_MCA_orte_tmpdir_base", folder_.c_str(), 1);
+  ::setenv("OMPI_MCA_orte_tmpdir_base", scratch_.folder().c_str(), 1);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> argv;
   for (const std::string& a : command) argv.push_back(const_cast<char*>(a.c_str()));

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/scratch_folder.h"
+
 namespace zerostep::testing {
 
 struct Outcome {
@@ -24,11 +26,10 @@ struct How {
 class Workplace {
  public:
   Workplace();
-  ~Workplace();
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return scratch_.path(name); }
   void write(const std::string& name, const std::string& text) const;
   std::string read(const std::string& name) const;
-  bool exists(const std::string& name) const { return std::filesystem::exists(folder_ / name); }
+  bool exists(const std::string& name) const { return std::filesystem::exists(path(name)); }
 
   // A small model over a text of our own; `more` are members that end the file's outer block.
   std::string config(const std::string& more = "") const;
@@ -49,7 +50,7 @@ class Workplace {
   bool wait_for_rows(const std::string& run, size_t rows, pid_t pid) const;
 
  private:
-  std::filesystem::path folder_;
+  ScratchFolder scratch_;
 };
 
 std::vector<pid_t> children_of(pid_t pid);

@@ -54,6 +54,9 @@ inline LoadedConfig load_tiny(const std::vector<std::string>& set = {}, int worl
   return load_text(tiny_config().dump(1), set, world);
 }
 
+inline const Gpt2Options& gpt2_of(const Config& config) { return std::get<Gpt2Options>(config.model.options); }
+inline nlohmann::json resolved(const LoadedConfig& loaded) { return nlohmann::json::parse(loaded.resolved_json); }
+
 // The message of the InputError that loading ends in.
 inline std::string refusal_of(const std::string& text, const std::vector<std::string>& set = {}, int world = 1) {
   try {

@@ -12,19 +12,13 @@
 #include "base/error.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/data/data_stream.h"
+#include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 
 // A test with a folder of its own.
 class DataTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "zerostep_data_XXXXXX").string();
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   std::string write(const std::string& name, const std::string& text) const {
     std::filesystem::create_directories((folder_ / name).parent_path());
@@ -55,7 +49,8 @@ class DataTest : public ::testing::Test {
     return options;
   }
 
-  std::filesystem::path folder_;
+  ScratchFolder scratch_;
+  const std::filesystem::path& folder_ = scratch_.folder();
   mutable std::vector<std::string> warnings_;
 };
 
