@@ -87,6 +87,8 @@ class Communicator {
   int rank() const;
   int size() const;
   const char* backend() const;  // "local", "mpi (shared memory)", "mpi", "fake"
+  // Whether other ranks are threads of this process.
+  bool shares_process() const;
 
   // `label` says what the operation is for (the unit): for errors, fingerprints and traces. It must outlive the operation.
   Event all_gather(std::span<const Segment> segments, DType type, Stream& stream, const char* label);

@@ -133,7 +133,6 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
     }
     const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
     const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + unit);
-    const MeterScope meter(meter_);
     strategy.visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
                     batch, ForwardContext{&batch, training, config_.seed, step}, weights_, queries});
     reducer_.collect(action.gradients);
@@ -146,7 +145,7 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
 }
 
 StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool stop) {
-  const MeterScope meter(meter_);
+  const MeterScope meter = metered();
   const CommCounters before = world_.counters();
   timers_ = {};
   const StepKind kind = step_kind(config_.step, step);
@@ -253,7 +252,7 @@ void Engine::report_non_finite(int64_t step, double local_loss) {
 
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
                                   const OutputObserver& outputs) {
-  const MeterScope meter(meter_);
+  const MeterScope meter = metered();
   double sums[2] = {0, 0};
   for (int64_t i = 0; i < num_batches; ++i) {
     const EvaluationBatch own = batch(i);

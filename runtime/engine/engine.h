@@ -140,6 +140,7 @@ class Engine {
 
  private:
   void load(const ParameterReader& initial);
+  MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   const ParameterInfo& info(const FlatGroup& group, int parameter) const;
   template <typename Use>
   void for_each_state(const Use& use);

@@ -18,7 +18,12 @@
 namespace zerostep {
 namespace {
 
-thread_local MemoryMeter::Counts* current_meter = nullptr;
+thread_local MemoryMeter::Counts* meter_of_thread = nullptr;
+std::atomic<MemoryMeter::Counts*> meter_of_process = nullptr;  // of threads that have none
+
+MemoryMeter::Counts* current_meter() {
+  return meter_of_thread != nullptr ? meter_of_thread : meter_of_process.load(std::memory_order_relaxed);
+}
 
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kCachedFrom = 4096;           // below, malloc's own caches are as good
@@ -47,12 +52,13 @@ class MeteredAllocator final : public c10::Allocator {
     if (num_bytes == 0) return {nullptr, nullptr, &MeteredAllocator::release, c10::Device(c10::DeviceType::CPU)};
     const size_t counted = static_cast<size_t>(round_up(static_cast<int64_t>(num_bytes), kAlignmentBytes));
     const size_t capacity = size_class(counted);
+    MemoryMeter::Counts* meter = current_meter();
     Header* header = take(capacity);
     if (header == nullptr) {
       header = static_cast<Header*>(system_block(capacity));
-      if (current_meter != nullptr) current_meter->system_allocations.fetch_add(1, std::memory_order_relaxed);
+      if (meter != nullptr) meter->system_allocations.fetch_add(1, std::memory_order_relaxed);
     }
-    *header = {current_meter, counted, capacity};
+    *header = {meter, counted, capacity};
     if (header->meter != nullptr) {
       const int64_t live =
           header->meter->live.fetch_add(static_cast<int64_t>(counted), std::memory_order_relaxed) + static_cast<int64_t>(counted);
@@ -125,7 +131,14 @@ MemoryMeter::MemoryMeter() {
   counts_ = all->emplace_back(std::make_unique<Counts>()).get();
 }
 
-MeterScope::MeterScope(MemoryMeter& meter) : before_(current_meter) { current_meter = meter.counts_; }
-MeterScope::~MeterScope() { current_meter = before_; }
+MeterScope::MeterScope(MemoryMeter& meter, Threads threads) : threads_(threads), before_(meter_of_thread) {
+  meter_of_thread = meter.counts_;
+  if (threads == Threads::All) before_of_process_ = meter_of_process.exchange(meter.counts_);
+}
+
+MeterScope::~MeterScope() {
+  meter_of_thread = before_;
+  if (threads_ == Threads::All) meter_of_process = before_of_process_;
+}
 
 }  // namespace zerostep

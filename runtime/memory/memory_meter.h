@@ -29,13 +29,18 @@ void install_metered_allocator();
 // While it lives, what this thread allocates counts for `meter` (and stays so until it is freed, by whatever thread).
 class MeterScope {
  public:
-  explicit MeterScope(MemoryMeter& meter);
+  // All: what threads without a scope allocate counts too. Those are the threads of at::parallel_for and of the libraries, which know
+  // nothing of the thread that calls them. For a process in which one rank runs: of ranks that are threads, one would count what another's
+  // helpers allocate. Such scopes of one process are nested.
+  enum class Threads : uint8_t { Own, All };
+  explicit MeterScope(MemoryMeter& meter, Threads threads = Threads::Own);
   ~MeterScope();
   MeterScope(const MeterScope&) = delete;
   MeterScope& operator=(const MeterScope&) = delete;
 
  private:
-  MemoryMeter::Counts* before_;
+  Threads threads_;
+  MemoryMeter::Counts *before_, *before_of_process_ = nullptr;
 };
 
 }  // namespace zerostep

@@ -71,6 +71,7 @@ double combine(double a, double b, ReduceOp op) {
 int Communicator::rank() const { return impl_->rank(); }
 int Communicator::size() const { return impl_->size(); }
 const char* Communicator::backend() const { return impl_->backend(); }
+bool Communicator::shares_process() const { return impl_->shares_process(); }
 
 Event Communicator::all_gather(std::span<const Segment> segments, DType type, Stream& stream, const char* label) {
   return enqueue(

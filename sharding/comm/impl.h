@@ -23,6 +23,7 @@ class Communicator::Impl {
   int rank() const { return rank_; }
   int size() const { return size_; }
   virtual const char* backend() const = 0;
+  virtual bool shares_process() const { return false; }
   // False when operands are only counted, so that null pointers are no mistake.
   virtual bool moves_data() const { return true; }
 

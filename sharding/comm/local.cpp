@@ -24,6 +24,7 @@ class LocalMemory final : public PeerMemory {
       : group_(std::move(group)), rank_(rank), options_(options), control_(group_->memory.data(), rank, group_->size, std::move(options)) {}
 
   const char* backend() const override { return "local"; }
+  bool shares_process() const override { return (group_->first ? group_->first : group_)->size > 1; }
   int rank() const override { return rank_; }
   int size() const override { return group_->size; }
   GroupControl& control() override { return control_; }

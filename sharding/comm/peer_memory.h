@@ -13,6 +13,7 @@ class PeerMemory {
  public:
   virtual ~PeerMemory() = default;
   virtual const char* backend() const = 0;
+  virtual bool shares_process() const { return false; }
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual GroupControl& control() = 0;
@@ -34,6 +35,7 @@ class PeerCommunicator final : public Communicator::Impl {
   ~PeerCommunicator() override;
 
   const char* backend() const override { return memory_->backend(); }
+  bool shares_process() const override { return memory_->shares_process(); }
   void run(const Operation& operation) override;
   void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) override;
   std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) override;

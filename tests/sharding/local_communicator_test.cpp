@@ -25,6 +25,7 @@ TEST_P(LocalCommunicator, Does) {
   run_local_ranks(size, {.timeout_seconds = 30}, [&](Communicator world) {
     EXPECT_EQ(world.size(), size);
     EXPECT_STREQ(world.backend(), "local");
+    EXPECT_EQ(world.shares_process(), size > 1);
     test_case.body(world);
   });
 }
@@ -165,6 +166,7 @@ TEST(FakeCommunicator, CountsAndTouchesNothing) {
   EXPECT_EQ(fake.rank(), 5);
   EXPECT_EQ(fake.size(), 1024);
   EXPECT_STREQ(fake.backend(), "fake");
+  EXPECT_FALSE(fake.shares_process());
   Stream stream = Stream::inline_stream();
   auto buffer = fake.allocate(size_t{1} << 50, "a petabyte");
   EXPECT_EQ(buffer->data(), nullptr);

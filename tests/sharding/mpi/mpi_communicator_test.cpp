@@ -32,6 +32,7 @@ TEST_P(MpiCommunicator, Does) {
   Communicator world = world_of(way);
   ASSERT_EQ(world.size(), mpi_session().size());
   ASSERT_EQ(world.rank(), mpi_session().rank());
+  EXPECT_FALSE(world.shares_process());
   if (world.size() > 1) {
     ASSERT_STREQ(world.backend(), way == Way::Shared ? "mpi (shared memory)" : "mpi");
   }
