@@ -80,6 +80,12 @@ void MpiJob::keep_forever(std::vector<std::shared_ptr<void>> buffers) {
   for (auto& buffer : buffers) kept_.push_back(std::move(buffer));
 }
 
+std::string MpiJob::name_of(int rank) const {
+  const auto other = [&](const PeerProcess& process) { return process.host() != processes[0].host(); };
+  const bool several = std::any_of(processes.begin(), processes.end(), other);
+  return several ? fmt::format("rank {} on {}", rank, processes[static_cast<size_t>(rank)].host()) : fmt::format("rank {}", rank);
+}
+
 void MpiMessages::send(int peer, int tag, const void* data, int64_t num_bytes) {
   std::lock_guard lock(job_.session->mutex);
   const auto* bytes = static_cast<const char*>(data);
@@ -141,24 +147,26 @@ void MpiMessages::wait(const Fingerprint& what) {
 
 void MpiMessages::look_around(const Fingerprint& what, double waited_seconds) {
   job_.check(what);
-  std::set<int> silent;
+  std::set<int> silent;  // ranks of the session
   for (size_t i = 0; i < requests_.size(); ++i)
-    if (requests_[i] != MPI_REQUEST_NULL) silent.insert(peers_[i]);
+    if (requests_[i] != MPI_REQUEST_NULL) silent.insert(members_[static_cast<size_t>(peers_[i])]);
+  const int me = members_[static_cast<size_t>(my_rank_)];
   std::string why;
-  for (const int peer : silent) {
-    const auto process = static_cast<size_t>(members_[static_cast<size_t>(peer)]);
+  for (const int rank : silent) {
+    const auto process = static_cast<size_t>(rank);
     if (process < job_.processes.size() && !job_.processes[process].is_alive()) {
-      why = fmt::format("rank {} has died: its process ended while rank {} was waiting for it in {}. Look for its own message or a signal.",
-                        peer, my_rank_, what.describe());
+      why = fmt::format("{} has died: its process ended while {} was waiting for it in {}. Look for its own message or a signal.",
+                        job_.name_of(rank), job_.name_of(me), what.describe());
       break;
     }
   }
-  if (why.empty() && waited_seconds > job_.timeout_seconds)
+  if (why.empty() && waited_seconds > job_.timeout_seconds) {
+    std::vector<std::string> names;
+    for (const int rank : silent) names.push_back(job_.name_of(rank));
     why = fmt::format(
-        "rank{} {} {} not arrived at {} for {:.3g} s, seen from rank {}. If a step may take that long, raise "
-        "run.collective_timeout_seconds.",
-        silent.size() == 1 ? "" : "s", fmt::join(silent, ", "), silent.size() == 1 ? "has" : "have", what.describe(), waited_seconds,
-        my_rank_);
+        "{} {} not arrived at {} for {:.3g} s, seen from {}. If a step may take that long, raise run.collective_timeout_seconds.",
+        fmt::join(names, ", "), names.size() == 1 ? "has" : "have", what.describe(), waited_seconds, job_.name_of(me));
+  }
   if (why.empty()) return;
   job_.session->lost_a_rank = true;
   job_.announce_failure(why);

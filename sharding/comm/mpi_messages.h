@@ -35,6 +35,9 @@ class MpiJob {
   // Buffers of messages that could not be called back.
   void keep_forever(std::vector<std::shared_ptr<void>> buffers);
 
+  // "rank 1", or "rank 1 on h2" where the ranks are of several hosts.
+  std::string name_of(int rank) const;
+
   std::shared_ptr<MpiSession::State> session;
   std::atomic<double> timeout_seconds;
   std::vector<PeerProcess> processes;  // by rank of the session; empty until introduced

@@ -5,30 +5,41 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
+#include <fstream>
 #include <sstream>
 
 namespace zerostep {
 namespace {
 
-std::string host_and_pid_namespace() {
-  char host[HOST_NAME_MAX + 1] = {}, space[64] = {};
+std::string host_name() {
+  char host[HOST_NAME_MAX + 1] = {};
   gethostname(host, sizeof(host) - 1);
-  if (readlink("/proc/self/ns/pid", space, sizeof(space) - 1) < 0) return "unknown";
-  return fmt::format("{}/{}", host, space);
+  return *host != 0 ? host : "?";
+}
+
+// The start of this system, and the PID namespace in it; "unknown" where they cannot be read.
+std::string pid_space() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string start;
+  char space[64] = {};
+  if (!(file >> start) || readlink("/proc/self/ns/pid", space, sizeof(space) - 1) < 0) return "unknown";
+  return start + space;
 }
 
 }  // namespace
 
-std::string PeerProcess::introduce_myself() { return fmt::format("{} {}", getpid(), host_and_pid_namespace()); }
+std::string PeerProcess::introduce_myself() { return fmt::format("{} {} {}", getpid(), host_name(), pid_space()); }
 
 PeerProcess::PeerProcess(const std::string& introduction) {
   std::istringstream in(introduction);
   int pid = 0;
-  std::string where;
-  in >> pid >> where;
-  const std::string here = host_and_pid_namespace();
-  if (pid > 0 && where == here && here != "unknown") pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  std::string space;
+  in >> pid >> host_ >> space;
+  if (pid <= 0 || host_ != host_name() || space != pid_space() || space == "unknown") return;
+  pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  has_ended_ = pidfd_ < 0 && errno == ESRCH;
 }
 
 PeerProcess::~PeerProcess() {
@@ -36,7 +47,7 @@ PeerProcess::~PeerProcess() {
 }
 
 bool PeerProcess::is_alive() const {
-  if (pidfd_ < 0) return true;
+  if (pidfd_ < 0) return !has_ended_;
   pollfd watched{pidfd_, POLLIN, 0};
   return poll(&watched, 1, 0) <= 0;
 }

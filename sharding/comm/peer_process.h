@@ -1,25 +1,30 @@
 #pragma once
-#include <memory>
 #include <string>
+#include <utility>
 
 namespace zerostep {
 
-// Another process of this host, watched for its end.
+// Another process of the job, watched for its end where it runs on this host.
 class PeerProcess {
  public:
-  // What the process to be watched tells the others.
+  // What the process to be watched tells the others: its id, the name of its host, and what tells this host and PID namespace from all
+  // others (hosts may share a name, and the first PID namespace has the same number on all of them).
   static std::string introduce_myself();
   // A process that cannot be watched (another host, another PID namespace) always counts as alive.
   explicit PeerProcess(const std::string& introduction);
   ~PeerProcess();
-  PeerProcess(PeerProcess&& other) noexcept : pidfd_(other.pidfd_) { other.pidfd_ = -1; }
+  PeerProcess(PeerProcess&& other) noexcept
+      : pidfd_(std::exchange(other.pidfd_, -1)), has_ended_(other.has_ended_), host_(std::move(other.host_)) {}
   PeerProcess(const PeerProcess&) = delete;
 
   // False from the moment it has ended, a zombie included.
   bool is_alive() const;
+  const std::string& host() const { return host_; }
 
  private:
   int pidfd_ = -1;
+  bool has_ended_ = false;  // before it could be watched
+  std::string host_;
 };
 
 }  // namespace zerostep

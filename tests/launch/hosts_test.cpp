@@ -1,0 +1,142 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <thread>
+
+#include "tests/launch/support/run_binary.h"
+
+namespace zerostep::testing {
+namespace {
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+constexpr int kNotPermitted = 77;  // exit status of two_hosts.sh
+
+bool is_running(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  const std::string text{std::istreambuf_iterator<char>(stat), {}};
+  const size_t after_name = text.rfind(')');
+  return after_name != std::string::npos && text.size() > after_name + 2 && text[after_name + 2] != 'Z' && text[after_name + 2] != 'X';
+}
+
+// MPI's ranks among the processes that come from `pid`.
+std::map<int, pid_t> ranks_below(pid_t pid) {
+  std::map<int, pid_t> out;
+  for (const pid_t child : children_of(pid)) {
+    std::ifstream file("/proc/" + std::to_string(child) + "/environ");
+    for (std::string entry; std::getline(file, entry, '\0');)
+      if (entry.starts_with("OMPI_COMM_WORLD_RANK=")) out[std::stoi(entry.substr(entry.find('=') + 1))] = child;
+    out.merge(ranks_below(child));
+  }
+  return out;
+}
+
+bool all_end(const std::map<int, pid_t>& ranks, double seconds) {
+  const auto runs = [](const auto& rank) { return is_running(rank.second); };
+  const auto begin = std::chrono::steady_clock::now();
+  while (std::any_of(ranks.begin(), ranks.end(), runs)) {
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
+
+// Ranks on two hosts of one machine: two_hosts.sh gives each a network, a name and a /dev/shm of its own.
+class Hosts : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Outcome possible = place_.run_command({script(), "10mbit", "--", "true"});
+    if (possible.status == kNotPermitted) GTEST_SKIP() << possible.err;
+    ASSERT_EQ(possible.status, 0) << possible.err;
+  }
+
+  static std::string script() {
+    const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+    if (source == nullptr) throw std::runtime_error("the environment variable ZEROSTEP_SOURCE_DIR must name the repository");
+    return std::string(source) + "/tests/launch/support/two_hosts.sh";
+  }
+
+  // Rank 0 on h1, rank 1 on h2. The cable of h2 is cut when there is a file "cut".
+  std::vector<std::string> on_two_hosts(const std::string& train, const std::string& mpirun = "", const std::string& rate = "") const {
+    std::vector<std::string> out{script()};
+    if (!rate.empty()) out.push_back(rate);
+    out.insert(out.end(), {"--", "(until [ -e " + place_.path("cut") + " ]; do sleep 0.05; done; $LINK h2 down) & $MPI " + mpirun +
+                                     " -np 2 -x OMP_NUM_THREADS=1 " + std::getenv("ZEROSTEP_BINARY") + " train " + train});
+    return out;
+  }
+
+  // A run without an end that has done its first steps; then the cable of h2 is cut.
+  pid_t run_until_cut(const std::string& set, const std::string& mpirun, std::map<int, pid_t>& ranks) const {
+    const pid_t pid = place_.start(on_two_hosts(config_ + " --set run.steps=1000000 " + set, mpirun));
+    EXPECT_TRUE(place_.wait_for_rows("test", 3, pid));
+    ranks = ranks_below(pid);
+    EXPECT_EQ(ranks.size(), 2u);
+    place_.write("cut", "");
+    return pid;
+  }
+
+  Workplace place_;
+  std::string config_ = place_.config("\"zero_optimization\": {\"stage\": 3}");
+};
+
+TEST_F(Hosts, RanksTrainAndGoOnAsOnOneHostAtTenMegabits) {
+  const std::vector<std::string> modes{"step.mode=fo", "step.mode=zo"};
+  for (const std::string& mode : modes) {
+    const std::string set = config_ + " --set " + mode + " --set run.checkpoint_interval=2";
+    const Outcome one = place_.run({"train", config_, "--set", mode, "--set", "run.name=one"}, {.ranks = 2});
+    ASSERT_EQ(one.status, 0) << one.err;
+    for (const std::string part : {" --set run.steps=2", " --resume"}) {
+      const Outcome two = place_.run_command(on_two_hosts(set + part, "", "10mbit"));
+      ASSERT_EQ(two.status, 0) << two.err;
+      EXPECT_SAYS(two.out, "2 (1 on this host)");
+    }
+    ASSERT_EQ(place_.metrics("test").size(), 4u);
+    // Sums are made in rank order whatever carries them, and a resumed run is the run without a stop: the same bits.
+    for (const char* column : {"loss", "elements_gathered", "elements_reduced"})
+      EXPECT_EQ(place_.column("test", column), place_.column("one", column)) << mode;
+    std::filesystem::remove_all(place_.path("runs"));
+  }
+}
+
+TEST_F(Hosts, ARankKilledOnTheOtherHostEndsTheJob) {
+  const pid_t pid = place_.start(on_two_hosts(config_ + " --set run.steps=1000000"));
+  ASSERT_TRUE(place_.wait_for_rows("test", 3, pid)) << place_.finish(pid, 0).err;
+  const std::map<int, pid_t> ranks = ranks_below(pid);
+  ASSERT_EQ(ranks.size(), 2u);
+  ::kill(ranks.at(1), SIGKILL);
+  const Outcome done = place_.finish(pid, 30);
+  EXPECT_EQ(done.status, 137) << done.err;  // mpirun's, of the signal
+  EXPECT_SAYS(done.err, "process rank 1");
+  EXPECT_TRUE(all_end(ranks, 0));
+}
+
+TEST_F(Hosts, ACutCableEndsTheRanksOfBothHostsAfterTheTimeOut) {
+  std::map<int, pid_t> ranks;
+  const pid_t pid = run_until_cut("--set run.collective_timeout_seconds=2", "", ranks);
+  // The time-out, the last words that nobody answers, and room for a slow machine.
+  EXPECT_TRUE(all_end(ranks, 25));
+  // mpirun waits for its daemon on h2 now.
+  const Outcome done = place_.finish(pid, 0);
+  EXPECT_SAYS(done.err, "zerostep: rank 1 on h2 has not arrived at ");
+  EXPECT_SAYS(done.err, "seen from rank 0 on h1");
+}
+
+TEST_F(Hosts, MpirunSeesACutCableByItsKeepAlive) {
+  std::map<int, pid_t> ranks;
+  const pid_t pid =
+      run_until_cut("", "--mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 2", ranks);
+  const Outcome done = place_.finish(pid, 30);
+  EXPECT_NE(done.status, 0);
+  EXPECT_SAYS(done.err, "Remote daemon");
+  EXPECT_SAYS(done.err, "node h2");
+  EXPECT_TRUE(all_end(ranks, 0));
+}
+
+}  // namespace
+}  // namespace zerostep::testing
