@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <functional>
 
 #include "base/error.h"
@@ -28,8 +29,76 @@ Examples:
 Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
 
-std::string not_in_this_version(const std::string& what, const std::string& instead) {
-  return fmt::format("{} is not in this version{}", what, instead.empty() ? "" : ": " + instead);
+// Words that people try where there is no such command, and the nearest thing that exists.
+struct Elsewhere {
+  std::string_view words, nearest;
+};
+constexpr Elsewhere kElsewhere[] = {
+    {"sweep", "`zerostep train FILE --set PATH=VALUE --set run.name=NAME` makes one run of many; a loop of the shell makes them all"},
+    {"plot", "runs/NAME/metrics.csv holds a run's figures, a row a step, for any program that draws"},
+    {"watch", "`tail -f runs/NAME/log.txt` follows a run"},
+    {"runs", "each folder below run.output_dir is a run: its config.json, metrics.csv and log.txt tell of it"},
+    {"doctor", "`zerostep plan FILE` checks a file and says whether it fits this machine"},
+    {"probe", "`zerostep train FILE --set run.steps=20` shows in grad_norm and unchanged_share what a rate and an epsilon do"},
+    {"bench", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
+    {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},
+    {"data", "`zerostep inspect batches FILE` prints what `train` sees"},
+    {"inspect data", "`zerostep inspect batches FILE` prints what `train` sees"},
+    {"inspect batch", "`zerostep inspect batches FILE` prints what `train` sees"},
+    {"inspect config", "`zerostep config FILE` prints the resolved configuration"},
+    {"inspect plan", "`zerostep plan FILE` prints the plan of a step"},
+    {"evaluate", "`zerostep eval FILE` evaluates"},
+    {"test", "`zerostep eval FILE` evaluates"},
+    {"resume", "`zerostep train FILE --resume` goes on"},
+    {"finetune", "`zerostep train FILE` with model.path in the file goes on from a model"},
+    {"convert", "`zerostep export CHECKPOINT HF_DIR` makes a Hugging Face directory of a checkpoint"},
+    {"save", "`zerostep export CHECKPOINT HF_DIR` makes a Hugging Face directory of a checkpoint"},
+    {"sample", "`zerostep generate --model MODEL --prompt TEXT` writes text"},
+    {"help", "`zerostep --help` lists the commands"},
+    {"version", "`zerostep --help` lists the commands; a checkpoint's manifest.json names the program that wrote it"},
+};
+
+std::vector<std::string> names_of_commands(const CLI::App& app) {
+  std::vector<std::string> out;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) out.push_back(sub->get_name());
+  return out;
+}
+
+std::vector<std::string> names_of_options(const CLI::App& app) {
+  std::vector<std::string> out;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) out.push_back("--" + name);
+  return out;
+}
+
+std::string nearest_of(const std::string& name, const std::vector<std::string>& names) {
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  return std::string(nearest_name(name, views));
+}
+
+// Of a command, or of a sub-command of `app` ("inspect"): there is none of this name.
+std::string no_command(const CLI::App& app, const std::string& name) {
+  const std::string before = app.get_parent() == nullptr ? "" : app.get_name() + " ";
+  const std::vector<std::string> names = names_of_commands(app);
+  std::string text = fmt::format("there is no command '{}{}'", before, name);
+  for (const Elsewhere& known : kElsewhere)
+    if (known.words == before + name) return text + fmt::format(" in this version: {}", known.nearest);
+  if (const std::string nearest = nearest_of(name, names); !nearest.empty())
+    return text + fmt::format(": is '{}{}' meant?", before, nearest);
+  return text + fmt::format("; {} {}", before.empty() ? "the commands are" : before + "has", fmt::join(names, ", "));
+}
+
+// What mistyped options may mean.
+std::string nearest_options(const CLI::App& app, int argc, char** argv) {
+  const std::vector<std::string> names = names_of_options(app);
+  std::string text;
+  for (int i = 1; i < argc; ++i) {
+    const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    if (!given.starts_with("--") || std::find(names.begin(), names.end(), given) != names.end()) continue;
+    if (const std::string nearest = nearest_of(given, names); !nearest.empty())
+      text += fmt::format("; is {} meant for {}?", nearest, given);
+  }
+  return text;
 }
 
 // The commands as CLI11 knows them. A parsed command is `run`.
@@ -48,17 +117,10 @@ class CommandLine {
     add_inspect();
     add_export();
     add_rebuild();
-    add_later("sweep", "many runs over many devices", "");
-    add_later("plot", "pictures and a report of runs", "every run leaves its figures in metrics.csv");
   }
 
   CLI::App& app() { return app_; }
   int run() { return run_ ? run_() : kWrongInput; }
-  std::vector<std::string> names() const {
-    std::vector<std::string> out;
-    for (const CLI::App* sub : app_.get_subcommands([](const CLI::App*) { return true; })) out.push_back(sub->get_name());
-    return out;
-  }
 
  private:
   // Commands that need one process run on rank 0 alone.
@@ -83,16 +145,19 @@ class CommandLine {
     CLI::Option* resume = sub->add_option("--resume", resume_, "go on from a checkpoint; alone: from the latest of the run")
                               ->expected(0, 1)
                               ->type_name("[CHECKPOINT]");
+    sub->add_flag("--overwrite", overwrite_, "begin anew in a folder that holds a run, whose files go; as run.overwrite")->excludes(resume);
     sub->add_option("--device", device_, "cpu or cuda; what run.device says by default")->type_name("cpu|cuda");
     sub->footer(
         "\nLeaves <run.output_dir>/<run.name>/: config.json (resolved, a valid input), plan.json, metrics.csv (a row a step), log.txt,\n"
         "and, with run.checkpoint_interval, checkpoints/, from which --resume goes on with any number of ranks at any stage.\n"
+        "A folder that holds a run already is refused; without run.name the folder is named by mode, date and time.\n"
         "Shows a progress line on a terminal, plain lines every steps_per_print elsewhere.\n"
         "Example: mpirun -np 2 zerostep train run.json --set zero_optimization.stage=3 --set run.name=stage3\n"
         "SIGINT, SIGTERM and SIGUSR1 end it after the step, with a checkpoint where checkpoints are on.\n"
         "Exit status: 0 done, 2 wrong input (nothing was started), 1 the run failed, 130/143 after SIGINT/SIGTERM, 0 after SIGUSR1.");
     sub->callback([this, resume] {
       if (resume->count() > 0) train_.resume = resume_;
+      if (overwrite_) train_.set.emplace_back("run.overwrite=true");
       if (!device_.empty()) train_.set.push_back("run.device=\"" + device_ + "\"");
       run_ = [this] { return train(job_, train_); };
     });
@@ -173,7 +238,7 @@ class CommandLine {
         ->type_name("HF_DIR");
     sub->add_option("--log", rebuild_.log, "zo_log.jsonl in the run's folder, beside its config.json")->required()->type_name("ZO_LOG");
     sub->add_option("HF_DIR", rebuild_.directory, "the directory to write")->required();
-    sub->footer("\nExample: zerostep init run.json base/ && zerostep rebuild --base base/ --log runs/run/zo_log.jsonl rebuilt/");
+    sub->footer("\nExample: zerostep init run.json base/ && zerostep rebuild --base base/ --log runs/first/zo_log.jsonl rebuilt/");
     on_one_rank(sub, [this] { return rebuild(rebuild_); });
   }
 
@@ -214,16 +279,8 @@ class CommandLine {
     sub->add_option("CHECKPOINT", export_.checkpoint, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
     sub->add_option("HF_DIR", export_.directory, "the directory to write: config.json, model.safetensors (fp32), tokenizer files")
         ->required();
-    sub->footer("\nExample: zerostep export runs/run/checkpoints/step_00001000 model/");
+    sub->footer("\nExample: zerostep export runs/first/checkpoints/step_00001000 model/");
     on_one_rank(sub, [this] { return export_checkpoint(export_); });
-  }
-
-  void add_later(const std::string& name, const std::string& about, const std::string& instead) { add_later(&app_, name, about, instead); }
-  void add_later(CLI::App* parent, const std::string& name, const std::string& about, const std::string& instead) {
-    CLI::App* sub = parent->add_subcommand(name, about + " (not in this version)");
-    sub->allow_extras();
-    const std::string command = parent == &app_ ? name : parent->get_name() + " " + name;
-    sub->callback([command, instead] { throw InputError(not_in_this_version("`zerostep " + command + "`", instead)); });
   }
 
   Job& job_;
@@ -231,6 +288,7 @@ class CommandLine {
   std::function<int()> run_;
   TrainArguments train_;
   std::string resume_, device_, checkpoint_;
+  bool overwrite_ = false;
   ExportArguments export_;
   PlanArguments plan_;
   ShowConfigArguments config_;
@@ -253,15 +311,22 @@ int run_command_line(Job& job, int argc, char** argv) {
     if (job.speaks()) line.app().exit(help);
     return kDone;
   } catch (const CLI::ParseError& error) {
-    std::string text = error.what();
-    if (argc > 1 && argv[1][0] != '-' && line.app().get_subcommands().empty()) {
-      const std::vector<std::string> names = line.names();
-      const std::vector<std::string_view> views(names.begin(), names.end());
-      const std::string_view nearest = nearest_name(argv[1], views);
-      text = fmt::format("no command '{}'{}; the commands are {}", argv[1], nearest.empty() ? "" : fmt::format(": is '{}' meant?", nearest),
-                         fmt::join(names, ", "));
+    // The command as far as it is known, and the word behind it.
+    const CLI::App* app = &line.app();
+    std::string command;
+    int at = 1;
+    for (; !app->get_subcommands().empty(); ++at) {
+      app = app->get_subcommands().front();
+      command += " " + app->get_name();
     }
-    const std::string command = line.app().get_subcommands().empty() ? "" : " " + line.app().get_subcommands().front()->get_name();
+    std::string text = error.what();
+    const bool expects_command = !names_of_commands(*app).empty();
+    if (expects_command && at < argc && argv[at][0] != '-')
+      text = no_command(*app, argv[at]);
+    else if (expects_command && at == argc)
+      text = fmt::format("zerostep{} needs a command: {}", command, fmt::join(names_of_commands(*app), ", "));
+    else
+      text += nearest_options(*app, argc, argv);
     throw InputError(fmt::format("{} (`zerostep{} --help` says more)", text, command));
   }
   return line.run();

@@ -4,6 +4,7 @@
 
 #include "launch/commands.h"
 #include "launch/subject.h"
+#include "runtime/plan/check_patterns.h"
 
 namespace zerostep {
 
@@ -13,6 +14,7 @@ int show_config(const ShowConfigArguments& arguments) {
     return kDone;
   }
   const LoadedConfig loaded = load_config({arguments.file, arguments.set, arguments.world});
+  check_patterns(loaded.config, *model_of_names(loaded.config));
   print_warnings(loaded);
   fmt::print("{}", arguments.json ? loaded.resolved_json : loaded.labelled_text);
   return kDone;

@@ -23,7 +23,7 @@ struct EvalSetup {
 };
 
 void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
-  setup.subject = job.size() == 1 ? load_subject_on_one_rank(arguments) : load_subject(arguments, job.size());
+  setup.subject = job.size() == 1 ? load_subject_on_one_rank(arguments) : load_subject(arguments, {.world = job.size()});
   Config& config = setup.subject.loaded.config;
   // Nothing is updated: no optimizer state.
   config.optimizer.type = OptimizerConfig::Type::SGD;
@@ -32,7 +32,7 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   config.run.keep_best = false;
   // Before the data: a classifier's labels are numbered as its classes are.
   setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
-  setup.data = open_evaluation_data(setup.subject);
+  setup.data = open_evaluation_data(setup.subject, job.speaks() ? notes_to_stderr() : DataHooks());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};

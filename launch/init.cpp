@@ -10,8 +10,8 @@ namespace zerostep {
 int init(const InitArguments& arguments) {
   const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
-  make_model_directory(arguments.directory);
   const ParameterReader values = starting_values(subject);
+  make_model_directory(arguments.directory);
   save_model(arguments.directory, *subject.model, subject.config().data.tokenizer, [&](int unit, int index, std::vector<float>& out) {
     const ParameterInfo& parameter = subject.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
     out.resize(static_cast<size_t>(parameter.num_elements()));

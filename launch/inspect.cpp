@@ -44,9 +44,9 @@ nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t 
 }  // namespace
 
 int inspect_batches(const InspectBatchesArguments& arguments) {
-  Subject subject = load_subject(arguments, arguments.world);
+  Subject subject = load_subject(arguments, {.world = arguments.world});
   print_warnings(subject.loaded);
-  const auto data = open_training_data(subject), own = open_backprop_data(subject);
+  const auto data = open_training_data(subject, notes_to_stderr()), own = open_backprop_data(subject, notes_to_stderr());
   const StepConfig& kind = subject.config().step;
   const int64_t backprop_samples = subject.config().batch.train_batch_size;
   // The directions' batches follow one another where each has its own.
@@ -82,7 +82,7 @@ int inspect_noise(const InspectNoiseArguments& arguments) {
 }
 
 int inspect_model(const ConfigArguments& arguments) {
-  const Subject subject = load_subject_on_one_rank(arguments);
+  const Subject subject = load_subject_on_one_rank(arguments, /*checks_patterns=*/false);
   print_warnings(subject.loaded);
   nlohmann::ordered_json out;
   out["units"] = nlohmann::ordered_json::array();

@@ -49,17 +49,26 @@ int status_of(const std::exception& error) { return dynamic_cast<const InputErro
 Job::Job(int* argc, char*** argv) : session_(argc, argv) {}
 Job::~Job() = default;
 
+Communicator& Job::start_up() {
+  if (!start_up_) start_up_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kStartUpSeconds}, path_from_environment()));
+  return *start_up_;
+}
+
+std::string Job::share(const char* what, const std::string& text) {
+  return size() == 1 ? text : start_up().all_gather_text(text, what).front();
+}
+
 void Job::together(const char* what, const std::function<void()>& prepare) {
   std::string text;  // status and message
   try {
+    path_from_environment();  // one rank alone asks for it late
     prepare();
   } catch (const std::exception& error) {
     text = fmt::format("{}{}", status_of(error), error.what());
   }
   std::vector<std::string> all{text};
   if (size() > 1) {
-    if (!start_up_) start_up_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kStartUpSeconds}, path_from_environment()));
-    all = start_up_->all_gather_text(text, what);
+    all = start_up().all_gather_text(text, what);
   }
   for (size_t r = 0; r < all.size(); ++r) {
     if (all[r].empty()) continue;
@@ -71,7 +80,7 @@ void Job::together(const char* what, const std::function<void()>& prepare) {
 void Job::require_equal(const char* what, const std::string& text,
                         const std::function<std::string(const std::string&, const std::string&, int)>& describe) {
   if (size() == 1) return;
-  const std::vector<std::string> all = start_up_->all_gather_text(text, what);
+  const std::vector<std::string> all = start_up().all_gather_text(text, what);
   together(what, [&] {
     if (rank() != 0) return;
     for (size_t r = 1; r < all.size(); ++r)

@@ -31,6 +31,9 @@ class Job {
   void require_equal(const char* what, const std::string& text,
                      const std::function<std::string(const std::string& first, const std::string& other, int rank)>& describe);
 
+  // Collective. Rank 0's text.
+  std::string share(const char* what, const std::string& text);
+
   // The ranks as they train; waits of its operations are bounded by `timeout_seconds`. Collective.
   Communicator& start(double timeout_seconds);
   Communicator& world() { return *world_; }
@@ -40,6 +43,7 @@ class Job {
   int failed(const std::exception& error);
 
  private:
+  Communicator& start_up();
   MpiSession session_;
   std::unique_ptr<Communicator> start_up_, world_, last_words_;
 };

@@ -12,11 +12,10 @@
 namespace zerostep {
 
 int plan(const PlanArguments& arguments) {
-  const Subject subject = load_subject(arguments, arguments.world);
+  const Subject subject = load_subject(arguments, {.world = arguments.world});
   const Config& config = subject.config();
   print_warnings(subject.loaded);
-  if (!config.data.train.empty()) expand_paths(config.data.train, config.file + ": data.train");
-  if (!config.data.eval.empty()) expand_paths(config.data.eval, config.file + ": data.eval");
+  check_data_files(config);
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, arguments.world);
   const PlanCost cost = training_cost(config, training, *subject.model, *subject.objective);
   const int ranks_of_host =

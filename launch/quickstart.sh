@@ -13,12 +13,11 @@ mkdir -p runs/data
 echo "[quickstart] gathering C++ headers into runs/data/"
 find "$headers/c10" "$headers/torch" -name '*.h' | LC_ALL=C sort | awk 'NR % 20 != 0' | xargs cat >runs/data/headers-train.txt
 find "$headers/c10" "$headers/torch" -name '*.h' | LC_ALL=C sort | awk 'NR % 20 == 0' | xargs cat >runs/data/headers-eval.txt
-rm -rf "$run"
 
 root=()
 [ "$(id -u)" != 0 ] || root=(--allow-run-as-root)
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} mpirun "${root[@]}" --oversubscribe --bind-to none -np "${RANKS:-2}" build/zerostep train configs/quickstart.json \
-  --set run.steps="${STEPS:-300}" --save-model "$run/model"
+  --overwrite --set run.steps="${STEPS:-300}" --save-model "$run/model"
 
 echo "[quickstart] what it writes after '#include <':"
 build/zerostep generate --model "$run/model" --prompt '#include <' --tokens 300 --temperature 0.7 --seed 1

@@ -12,6 +12,7 @@ namespace zerostep {
 namespace {
 
 using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
 
 // Dropout may change between runs of one model; everything else decides what the numbers in a checkpoint mean.
 bool is_dropout(const std::string& key) { return key.ends_with("pdrop") || key.ends_with("dropout") || key.ends_with("dropout_prob"); }
@@ -55,11 +56,18 @@ std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& w
   return out;
 }
 
-bool is_of_run(const CheckpointReader& checkpoint, const Config& config) {
-  namespace fs = std::filesystem;
+bool settle_resumed_run(const std::string& where, Config& config) {
+  if (where.empty() && !config.run.is_named)
+    fail_input(
+        "{}: --resume alone takes the latest checkpoint of the run that run.name names, and it names none: set run.name, or name the "
+        "checkpoint, as in --resume {}",
+        config.file, (fs::path(config.run.output_dir) / "NAME/checkpoints/step_00001000").string());
   std::error_code error;
-  const fs::path parent = fs::canonical(checkpoint.directory(), error).parent_path();
-  return !error && fs::equivalent(parent, checkpoints_folder(config), error);
+  const fs::path folder = fs::canonical(where.empty() ? latest_checkpoint(checkpoints_folder(config)) : where, error).parent_path();
+  if (error) return false;  // whoever opens it says why
+  if (!config.run.is_named && folder.filename() == "checkpoints" && fs::equivalent(folder / "../..", config.run.output_dir, error))
+    config.run.name = folder.parent_path().filename().string();
+  return fs::equivalent(folder, checkpoints_folder(config), error);
 }
 
 Json identity_of(const TrainSetup& setup) {

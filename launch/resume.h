@@ -20,8 +20,10 @@ std::string checkpoints_folder(const Config& config);
 // files. InputError in whatever is missing or damaged.
 std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config);
 
-// Whether a checkpoint lies in the folder of the run that goes on from it.
-bool is_of_run(const CheckpointReader& checkpoint, const Config& config);
+// Of a run that goes on from the checkpoint that `where` names: whether that lies in the run's own folder. A run without a name goes on in
+// the folder of the checkpoint where that lies below run.output_dir: `config` gets its name. InputError: the latest is asked for, and there
+// is none.
+bool settle_resumed_run(const std::string& where, Config& config);
 
 // What a run must have in common with the run that it goes on from, as data.
 nlohmann::ordered_json identity_of(const TrainSetup& setup);

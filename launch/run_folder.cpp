@@ -2,40 +2,155 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
+#include <fstream>
 
 #include "base/error.h"
 #include "runtime/checkpoint/manifest.h"
+#include "runtime/report/csv_monitor.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
+namespace {
+
+// What a run leaves, beside its checkpoints, its monitor's folder and the traces of its ranks.
+constexpr std::array kFilesOfARun{"config.json", "plan.json", "metrics.csv", "metrics.csv.former", "log.txt", "zo_log.jsonl"};
+
+bool is_trace(const std::string& name) { return name.starts_with("trace_rank") && name.ends_with(".json"); }
+
+// What a run has left in a folder; empty: no run.
+std::vector<fs::path> leavings_of_run(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const bool of_run = std::find(kFilesOfARun.begin(), kFilesOfARun.end(), name) != kFilesOfARun.end() || is_trace(name);
+    if (of_run && entry.is_regular_file(error)) found.push_back(entry.path());
+  }
+  if (found.empty() && holds_checkpoints((folder / "checkpoints").string())) found.push_back(folder / "checkpoints");
+  return found;
+}
+
+std::string steps_of_run(const fs::path& folder) {
+  std::ifstream metrics(folder / "metrics.csv");
+  int64_t lines = 0;
+  for (std::string line; std::getline(metrics, line);) ++lines;
+  return lines < 2 ? "a run" : fmt::format("a run of {} step{}", lines - 1, lines == 2 ? "" : "s");
+}
+
+[[noreturn]] void refuse(const Config& config, const fs::path& folder) {
+  const bool has_checkpoints = holds_checkpoints((folder / "checkpoints").string());
+  fail_input(
+      "{}: the folder {} holds {}, which a new one would replace. --resume goes on with it{}; another run.name keeps both; --overwrite "
+      "(or run.overwrite) removes it and begins anew",
+      config.file, folder.string(), steps_of_run(folder), has_checkpoints ? "" : ", but only from a checkpoint, and it has none");
+}
+
+[[noreturn]] void fail_making(const Config& config, const fs::path& folder, const std::string& reason) {
+  fail_input("{}: run.output_dir: cannot make the folder {} of the run: {}. Set run.output_dir to one that can be written", config.file,
+             folder.string(), reason);
+}
+
+// Makes a folder and those above it; gives those that were missing.
+std::vector<fs::path> make_folders(const Config& config, const fs::path& folder) {
+  std::vector<fs::path> missing;
+  std::error_code error;
+  for (fs::path at = fs::absolute(folder); !at.empty() && !fs::exists(at, error) && at != at.parent_path(); at = at.parent_path())
+    missing.insert(missing.begin(), at);
+  for (const fs::path& one : missing)
+    if (!fs::create_directory(one, error) && error) fail_making(config, folder, error.message());
+  if (!fs::is_directory(folder, error)) fail_making(config, folder, std::strerror(ENOTDIR));
+  return missing;
+}
+
+void check_writable_file(const Config& config, const char* key, const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::error_code error;
+  if (fs::is_directory(path, error)) fail_input("{}: {}: {} is a folder: name a file", config.file, key, path.string());
+  if (::access(fs::exists(path, error) ? path.c_str() : folder.c_str(), W_OK) != 0)
+    fail_input("{}: {}: cannot write {}: {}", config.file, key, path.string(), std::strerror(errno));
+}
+
+// Folders of runs whose files give no name: the first free one, made here so that no other run takes it.
+std::vector<fs::path> make_new_folder(Config& config) {
+  std::vector<fs::path> made = make_folders(config, config.run.output_dir);
+  const std::string name = config.run.name;
+  for (int number = 2;; ++number) {
+    const fs::path folder = run_folder_path(config);
+    std::error_code error;
+    if (fs::create_directory(folder, error)) {
+      made.push_back(folder);
+      return made;
+    }
+    if (error) fail_making(config, folder, error.message());
+    config.run.name = fmt::format("{}-{}", name, number);
+  }
+}
+
+}  // namespace
+
+std::string monitor_folder(const Config& config, const RunFolder& folder) {
+  const std::string& path = config.monitor.csv_output_path;
+  return (fs::path(path.empty() ? folder.file(CsvMonitor::kFolder) : path) / config.monitor.csv_job_name).string();
+}
+
+FolderLock claim_other_files(const Config& config, const RunFolder& folder) {
+  const std::string& profile = config.monitor.flops_output_file;
+  if (config.monitor.flops_enabled && !profile.empty()) check_writable_file(config, "flops_profiler.output_file", profile);
+  if (!config.monitor.csv_enabled || config.monitor.csv_output_path.empty()) return {};
+  const std::string monitor = monitor_folder(config, folder);
+  std::error_code error;
+  fs::create_directories(monitor, error);
+  if (error || ::access(monitor.c_str(), W_OK | X_OK) != 0)
+    fail_input("{}: csv_monitor.output_path: cannot write into the folder {}: {}. Set it to one that can be written", config.file, monitor,
+               error ? error.message() : std::strerror(errno));
+  return {monitor, "csv_monitor.output_path or csv_monitor.job_name"};
+}
 
 std::string run_folder_path(const Config& config) { return (fs::path(config.run.output_dir) / config.run.name).string(); }
 
-RunFolder make_run_folder(const Config& config, bool continues) {
-  RunFolder folder{run_folder_path(config), false};
-  std::error_code error;
-  fs::create_directories(folder.path, error);
-  if (error)
-    fail_input("{}: run.output_dir: cannot make the folder {} of the run: {}. Set run.output_dir to one that can be written", config.file,
-               folder.path, error.message());
-  if (::access(folder.path.c_str(), W_OK | X_OK) != 0)
-    fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.file, folder.path, std::strerror(errno));
-  const fs::path checkpoints = fs::path(folder.path) / "checkpoints";
+RunFolder RunFolder::claim(Config& config, bool continues) {
+  RunFolder folder;
+  const bool is_new = !config.run.is_named && !continues;
+  folder.made_ = is_new ? make_new_folder(config) : make_folders(config, run_folder_path(config));
+  folder.path_ = run_folder_path(config);
+  if (::access(folder.path_.c_str(), W_OK | X_OK) != 0)
+    fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.file, folder.path_, std::strerror(errno));
+  folder.lock_ = FolderLock(folder.path_, "run.name");
   if (continues) return folder;
-  if (holds_checkpoints(checkpoints.string()))
-    fail_input(
-        "{}: the folder {} holds the checkpoints of a run, which a new one would mix up with its own: go on with --resume, set another "
-        "run.name, or move {} away",
-        config.file, folder.path, checkpoints.string());
-  folder.replaces = fs::exists(fs::path(folder.path) / "metrics.csv", error);
-  // What this run may not write must not look like its own.
-  fs::remove(fs::path(folder.path) / "zo_log.jsonl", error);
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder.path, error))
-    if (entry.path().filename().string().starts_with("trace_rank")) fs::remove(entry.path(), error);
+  folder.former_ = leavings_of_run(folder.path_);
+  if (folder.replaces() && !config.run.overwrite) refuse(config, folder.path_);
+  if (folder.replaces())
+    for (const char* name : {"checkpoints", CsvMonitor::kFolder}) folder.former_.emplace_back(folder.file(name));
   return folder;
+}
+
+void RunFolder::begin() {
+  made_.clear();
+  for (const fs::path& path : former_) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error) fail_run("cannot remove {} of the former run: {}", path.string(), error.message());
+  }
+}
+
+void RunFolder::leave() {
+  lock_ = FolderLock();
+  std::error_code ignored;
+  for (; !made_.empty(); made_.pop_back()) fs::remove(made_.back(), ignored);  // a folder with something in it stays
+}
+
+RunFolder::~RunFolder() { leave(); }
+
+RunFolder& RunFolder::operator=(RunFolder&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(lock_, other.lock_);
+  std::swap(made_, other.made_);
+  std::swap(former_, other.former_);
+  return *this;
 }
 
 }  // namespace zerostep

@@ -1,19 +1,53 @@
 #pragma once
+#include <filesystem>
 #include <string>
+#include <vector>
 
+#include "launch/folder_lock.h"
 #include "runtime/config/config.h"
 
 namespace zerostep {
 
-// <run.output_dir>/<run.name>, made where it is missing. `replaces`: it holds the files of a former run, which this one overwrites.
-struct RunFolder {
-  std::string path;
-  bool replaces = false;
-  std::string file(const std::string& name) const { return path + "/" + name; }
-};
+// <run.output_dir>/<run.name>
 std::string run_folder_path(const Config& config);
-// `continues`: the run goes on from a checkpoint in its own folder. InputError when the folder cannot be made or written, or holds
-// checkpoints and the run does not go on from one of them.
-RunFolder make_run_folder(const Config& config, bool continues);
+
+// The folder of a run, and what one run may do in it. A claimed folder has this process as its owner until the object goes. Until begin()
+// nothing in it has changed, and what claim() has made goes with the object.
+class RunFolder {
+ public:
+  RunFolder() = default;  // of nothing
+  // As the other ranks know it.
+  explicit RunFolder(std::string path) : path_(std::move(path)) {}
+  // Makes the folder where it is missing and becomes its owner. `continues`: the run goes on from a checkpoint in it. A folder that is not
+  // the run's own and holds a run is refused unless run.overwrite is set; a name that the file does not give gets a number where the folder
+  // is there already, in `config` too. InputError: the folder cannot be made or written, holds a run, or has another owner.
+  static RunFolder claim(Config& config, bool continues);
+  ~RunFolder();
+  RunFolder(RunFolder&&) noexcept = default;
+  RunFolder& operator=(RunFolder&& other) noexcept;
+
+  // The run begins: where it does not go on, what a former run has left goes.
+  void begin();
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  // Whether another run's files go when this one begins.
+  bool replaces() const { return !former_.empty(); }
+  const FolderLock& lock() const { return lock_; }
+
+ private:
+  void leave();
+
+  std::string path_;
+  FolderLock lock_;
+  std::vector<std::filesystem::path> made_;    // folders, the deepest last, that go again unless the run begins
+  std::vector<std::filesystem::path> former_;  // what a former run has left
+};
+
+// Where csv_monitor writes: <csv_monitor.output_path>/<csv_monitor.job_name>, below the run's folder where the file names no path.
+std::string monitor_folder(const Config& config, const RunFolder& folder);
+// Checks the files that a run writes outside its folder, makes that of csv_monitor.output_path and becomes its owner. InputError naming the
+// key.
+FolderLock claim_other_files(const Config& config, const RunFolder& folder);
 
 }  // namespace zerostep

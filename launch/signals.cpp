@@ -1,21 +1,32 @@
 #include "launch/signals.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <utility>
 
 namespace zerostep {
 namespace {
 
 std::atomic<int> pending{0};
 std::atomic<bool> deferred{false};
+// Of the ForcedEnd that lives, if any: the signal that forces the end, and what wakes its thread.
+std::atomic<bool> waits{false};
+std::atomic<int> forced{0};
+sem_t wake;
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
 extern "C" void on_signal(int signal) {
   const bool ends = signal != SIGUSR1;
   const int before = pending.load();
-  if (ends && (!deferred.load() || (before != 0 && before != SIGUSR1))) _exit(128 + signal);
+  if (ends && (!deferred.load() || (before != 0 && before != SIGUSR1))) {
+    if (!waits.load() || forced.exchange(signal) != 0) _exit(128 + signal);
+    sem_post(&wake);
+    return;
+  }
   if (ends || before == 0) pending.store(signal);
 }
 
@@ -41,6 +52,27 @@ void defer_signals() {
 }
 int pending_signal() { return pending.load(); }
 int status_of_signal(int signal) { return signal == 0 || signal == SIGUSR1 ? 0 : 128 + signal; }
+
+ForcedEnd::ForcedEnd(std::function<void(int signal)> before_end) : before_end_(std::move(before_end)) {
+  sem_init(&wake, 0, 0);
+  forced.store(0);
+  thread_ = std::thread([this] {
+    while (sem_wait(&wake) != 0 && errno == EINTR) {
+    }
+    const int signal = forced.load();
+    if (signal == 0) return;
+    before_end_(signal);
+    _exit(128 + signal);
+  });
+  waits.store(true);
+}
+
+ForcedEnd::~ForcedEnd() {
+  waits.store(false);
+  sem_post(&wake);
+  thread_.join();
+  sem_destroy(&wake);
+}
 
 const char* name_of_signal(int signal) {
   switch (signal) {

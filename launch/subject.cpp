@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "models/model_options.h"
 #include "runtime/data/classification_stream.h"
+#include "runtime/data/corpus_files.h"
+#include "runtime/plan/check_patterns.h"
 
 namespace zerostep {
 namespace {
@@ -38,7 +40,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   ClassificationOptions options;
   options.paths = given.paths;
   options.key = given.key;
-  options.columns = {data.text_field, data.label_field, data.join_fields};
+  options.columns = {data.text_field, data.label_field, data.join_fields, data.skips_missing};
   options.num_labels = subject.model->num_classes();
   options.class_names = subject.model->class_names();
   options.labels = subject.labels;
@@ -56,6 +58,12 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   return out;
 }
 
+std::vector<std::string> texts_of_row(const DataConfig& data) {
+  std::vector<std::string> names{data.text_field};
+  names.insert(names.end(), data.join_fields.begin(), data.join_fields.end());
+  return names;
+}
+
 std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, const DataHooks& hooks) {
   const Config& config = subject.config();
   if (options.paths.empty())
@@ -63,14 +71,18 @@ std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, con
                config.model.classifies ? ".tsv, .csv, .jsonl" : ".txt, .jsonl, .bin");
   options.text_field = config.data.text_field;
   options.join_fields = config.data.join_fields;
+  options.skips_missing = config.data.skips_missing;
   if (options.sequence_length == 0) options.sequence_length = config.data.sequence_length;
   options.seed = config.seed;
   options.cache = config.data.cache.empty() ? (std::filesystem::path(config.run.output_dir) / ".cache").string() : config.data.cache;
   options.vocabulary_size = subject.model->vocabulary_size();
   options.progress = hooks.progress;
   options.warn = hooks.warn;
-  if (config.model.classifies) return open_classification(subject, options);
-  return DataStream::open(options, *subject.tokenizer);
+  auto stream = config.model.classifies ? open_classification(subject, options) : DataStream::open(options, *subject.tokenizer);
+  if (stream->num_left_out() > 0 && hooks.note)
+    hooks.note(fmt::format("{}: {} row{} left out, without {} (data.missing)", options.key, stream->num_left_out(),
+                           stream->num_left_out() == 1 ? " is" : "s are", fmt::join(texts_of_row(config.data), " or ")));
+  return stream;
 }
 
 }  // namespace
@@ -79,25 +91,47 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Config& config) {
   return config.data.tokenizer == "byte" ? make_byte_tokenizer() : load_tokenizer(config.data.tokenizer);
 }
 
-Subject load_subject(const ConfigArguments& arguments, int world) {
+std::unique_ptr<ModelDefinition> model_of_names(const Config& config) {
+  Config named = config;
+  if (sizes_of(named.model.options).vocabulary == 0) set_vocabulary(named.model.options, 1);
+  return model_of(named);
+}
+
+Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
   Subject subject;
-  subject.loaded = load_config({arguments.file, arguments.set, world});
+  subject.loaded = load_config({arguments.file, arguments.set, loading.world, loading.started});
   Config& config = subject.loaded.config;
   subject.tokenizer = tokenizer_of(config);
   if (sizes_of(config.model.options).vocabulary == 0) set_vocabulary(config.model.options, subject.tokenizer->vocabulary_size());
   subject.model = model_of(config);
+  if (loading.checks_patterns) check_patterns(config, *subject.model);
   if (!config.data.prompt.empty()) take_prompt(subject);
   subject.objective = make_cross_entropy(config.model.classifies ? Labelled::Samples : Labelled::Tokens);
   return subject;
 }
 
-Subject load_subject_on_one_rank(ConfigArguments arguments) {
+Subject load_subject_on_one_rank(ConfigArguments arguments, bool checks_patterns) {
   arguments.set.insert(arguments.set.end(), {"step.direction_parallel=null", "gradient_accumulation_steps=null"});
-  return load_subject(arguments, 1);
+  return load_subject(arguments, {.checks_patterns = checks_patterns});
+}
+
+DataHooks notes_to_stderr() {
+  DataHooks hooks;
+  hooks.note = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
+  return hooks;
 }
 
 void print_warnings(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) fmt::print(stderr, "warning: {}\n", warning);
+}
+
+void check_data_files(const Config& config) {
+  const DataConfig& data = config.data;
+  for (const auto& [key, paths] :
+       {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval), std::pair("data.bp_train", &data.bp_train)}) {
+    const std::string where = config.file + ": " + key;
+    if (!paths->empty()) config.model.classifies ? expand_table_paths(*paths, where) : expand_paths(*paths, where);
+  }
 }
 
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks) {

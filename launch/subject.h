@@ -25,10 +25,18 @@ struct Subject {
   std::shared_ptr<const PromptTemplate> prompt;
   const Config& config() const { return loaded.config; }
 };
+struct Loading {
+  int world = 1;                // ranks
+  std::string started = {};     // as ConfigRequest::started
+  bool checks_patterns = true;  // false: for whoever lists the names that patterns may match
+};
 // vocab_size of the model is the tokenizer's where the file gives none. InputError.
-Subject load_subject(const ConfigArguments& arguments, int world);
+Subject load_subject(const ConfigArguments& arguments, const Loading& loading);
 // For commands that run on one rank what a file for many describes: without what only divides by the number of ranks of its training.
-Subject load_subject_on_one_rank(ConfigArguments arguments);
+Subject load_subject_on_one_rank(ConfigArguments arguments, bool checks_patterns = true);
+// The model of a file whose tokenizer is not loaded, for the names of its parameters: where the tokenizer says the vocabulary it has one
+// token.
+std::unique_ptr<ModelDefinition> model_of_names(const Config& config);
 // Warnings of the configuration to stderr.
 void print_warnings(const LoadedConfig& loaded);
 
@@ -39,7 +47,12 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Config& config);
 struct DataHooks {
   std::function<void(const TokenizeProgress&)> progress;
   std::function<void(const std::string&)> warn;
+  std::function<void(const std::string&)> note;  // what is the same on every rank: how many rows are left out
 };
+// A line to stderr for each.
+DataHooks notes_to_stderr();
+// Every file that the `data` block names is there and of a known kind; reads none. InputError naming the key.
+void check_data_files(const Config& config);
 // What train_batch_size and the steps count: the samples of backprop in mode fo, of the queries in every other.
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks = {});
 // Of the backprop steps of a mode that mixes both kinds; nullptr where they read the same stream.

@@ -63,6 +63,9 @@ DataHooks data_hooks(Job& job, RunLog& log) {
     else
       fmt::print(stderr, "warning: rank {}: {}\n", job.rank(), text);
   };
+  hooks.note = [&job, &log](const std::string& text) {
+    if (job.speaks()) log.line(text);
+  };
   return hooks;
 }
 
@@ -74,7 +77,7 @@ void settle_steps(Config& config, int64_t samples) {
   if (config.scheduler.total_num_steps == 0) config.scheduler.total_num_steps = config.run.steps;
 }
 
-void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
+void prepare(Job& job, TrainSetup& setup) {
   Config& config = setup.subject.loaded.config;
   const DataHooks hooks = data_hooks(job, setup.log);
   if (!setup.checkpoint) setup.first_values = starting_values(setup.subject);
@@ -89,13 +92,37 @@ void prepare(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
   setup.limit = memory_limit(config, job.local_size());
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
+}
+
+// The folder that the run goes on in, or begins in. One process of the job owns it, rank 0.
+void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
+  Config& config = setup.subject.loaded.config;
+  std::string name;
+  job.together("folder of the run", [&] {
+    if (!job.speaks()) return;
+    Config named = config;
+    if (arguments.resume) setup.continues = settle_resumed_run(*arguments.resume, named);
+    setup.folder = RunFolder::claim(named, setup.continues);
+    name = named.run.name;
+  });
+  setup.continues = job.share("run to go on with", setup.continues ? "yes" : "") == "yes";
+  name = job.share("name of the run", name);
+  if (name != config.run.name) rename_run(setup.subject.loaded, name);
+  if (!job.speaks()) setup.folder = RunFolder(run_folder_path(config));
+}
+
+void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (!job.speaks()) return;
+  setup.monitor_lock = claim_other_files(setup.config(), setup.folder);
   if (!arguments.save_model.empty()) make_model_directory(arguments.save_model);
 }
 
-void open_folder(Job& job, TrainSetup& setup) {
-  setup.folder = job.speaks() ? make_run_folder(setup.config(), setup.continues) : RunFolder{run_folder_path(setup.config()), false};
+// From here on the folder holds this run.
+void begin(Job& job, TrainSetup& setup) {
   if (!job.speaks()) return;
+  setup.folder.begin();
+  if (setup.folder.replaces())
+    setup.log.line(fmt::format("the folder {} held a former run: its files are gone (run.overwrite)", setup.folder.path()));
   if (setup.continues) go_back_to(checkpoints_folder(setup.config()), setup.checkpoint->manifest());
   setup.log.open(setup.folder.file("log.txt"), setup.continues);
   write_file(setup.folder.file("config.json"), setup.subject.loaded.resolved_json);
@@ -115,14 +142,15 @@ void say_header(Job& job, TrainSetup& setup) {
     facts.eval_tokens = setup.eval_data->num_tokens();
     facts.eval_samples = setup.eval_data->num_samples();
   }
-  facts.folder = setup.folder.path;
+  facts.folder = setup.folder.path();
   RunLog& log = setup.log;
   if (setup.checkpoint)
     log.line(fmt::format("goes on after step {} from {}, written by {} rank{} at stage {}", setup.first_step(),
                          setup.checkpoint->directory(), setup.checkpoint->manifest().ranks,
                          setup.checkpoint->manifest().ranks == 1 ? "" : "s", setup.checkpoint->manifest().stage));
-  if (setup.folder.replaces)
-    log.line(fmt::format("the folder {} holds the files of a former run: they are overwritten", setup.folder.path));
+  for (const FolderLock* lock : std::initializer_list<const FolderLock*>{&setup.folder.lock(), &setup.monitor_lock})
+    if (!lock->unlocked_because().empty())
+      log.warn(fmt::format("{}. Nothing keeps a second run out of the folder: start none there", lock->unlocked_because()));
   for (const std::string& line : describe_environment()) log.line(line);
   for (const std::string& line : run_header(setup.report(), facts)) log.line(line);
 }
@@ -138,6 +166,27 @@ void dump_state(TrainSetup& setup) {
   log.line(plan_text(setup.report()));
 }
 
+// Before a second signal ends the run: a checkpoint that is being written is completed first. The log has its own thread, so this one
+// appends to its file.
+void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& writer, int signal) {
+  const int64_t step = writer.writing();
+  if (step < 0) return;
+  const double seconds = setup.config().run.collective_timeout_seconds;
+  const auto say = [&](const std::string& text) {
+    if (!job.speaks()) return;
+    fmt::print(stderr, "warning: {}\n", text);
+    try {
+      OutputFile(setup.folder.file("log.txt"), OutputFile::Mode::Append).write(fmt::format("warning: {}\n", text));
+    } catch (const RunError&) {  // a full disk may be why the checkpoint takes so long
+    }
+  };
+  say(
+      fmt::format("a second signal, {}: the run ends as soon as checkpoint {} is written, in {:g} s at the latest "
+                  "(run.collective_timeout_seconds); another one ends it at once",
+                  name_of_signal(signal), checkpoint_name(step), seconds));
+  if (!writer.wait_until_written(seconds)) say(fmt::format("checkpoint {} is not complete after {:g} s", checkpoint_name(step), seconds));
+}
+
 int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   std::unique_ptr<Engine> engine;
   std::optional<CheckpointWriter> writer;  // outlives the handling of errors: it may have a file to finish
@@ -147,12 +196,15 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
     engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, job.world());
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
     if (setup.checkpoint) setup.checkpoint->close();
+    job.together("start of the run", [&] { begin(job, setup); });
     if (config.run.checkpoint_interval > 0 || config.run.keep_best)
       job.together("folder of the checkpoints", [&] {
         writer.emplace(CheckpointWriter::Options{checkpoints_folder(config), job.rank(), job.size(), config.run.keep_checkpoints,
                                                  std::max(config.run.collective_timeout_seconds, 600.0)},
                        engine->owned_state());
       });
+    std::optional<ForcedEnd> forced_end;
+    if (writer) forced_end.emplace([&](int signal) { wait_for_checkpoint(job, setup, *writer, signal); });
     TrainRun run(job, setup, *engine, writer ? &*writer : nullptr);
     run.run();
     if (!arguments.save_model.empty()) {
@@ -182,11 +234,13 @@ int train(Job& job, const TrainArguments& arguments) {
   TrainSetup setup;
   if (job.speaks()) setup.log = RunLog(stdout, stdout_terminal());
   setup.facts.threads = set_threads(job.local_size());
-  job.together("configuration", [&] { setup.subject = load_subject(arguments, job.size()); });
+  const std::string started = job.share("time of the start", time_for_names());
+  job.together("configuration", [&] { setup.subject = load_subject(arguments, {.world = job.size(), .started = started}); });
   job.require_equal("configuration", identity(setup.subject), first_difference);
+  claim_folder(job, arguments, setup);
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
   if (arguments.resume) setup.checkpoint = open_checkpoint(job, *arguments.resume, setup.config());
-  job.together("data and plan", [&] { prepare(job, arguments, setup); });
+  job.together("data and plan", [&] { prepare(job, setup); });
   job.require_equal(
       "plan", fmt::format("{}", setup.plan->queries_per_pass), [](const std::string& first, const std::string& other, int rank) {
         return fmt::format(
@@ -195,7 +249,6 @@ int train(Job& job, const TrainArguments& arguments) {
             rank, other, first);
       });
   if (setup.checkpoint) {
-    setup.continues = is_of_run(*setup.checkpoint, setup.config());
     job.together("checkpoint of the run", [&] {
       for (const std::string& note : check_same_run(*setup.checkpoint, setup)) setup.log.line(note);
     });
@@ -206,7 +259,7 @@ int train(Job& job, const TrainArguments& arguments) {
       return kDone;
     }
   }
-  job.together("folder of the run", [&] { open_folder(job, setup); });
+  job.together("other folders of the run", [&] { claim_other_folders(job, arguments, setup); });
   job.start(setup.config().run.collective_timeout_seconds);
   say_header(job, setup);
   if (setup.config().dump_state && job.speaks()) dump_state(setup);

@@ -55,8 +55,8 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
   if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), first);
   if (config_.monitor.csv_enabled)
-    csv_ = CsvMonitor(config_.monitor.csv_output_path, config_.monitor.csv_job_name,
-                      first > 0 ? std::optional(first * config_.batch.train_batch_size) : std::nullopt);
+    csv_ =
+        CsvMonitor(monitor_folder(config_, setup.folder), first > 0 ? std::optional(first * config_.batch.train_batch_size) : std::nullopt);
   memory_moment("the model is loaded");
 }
 

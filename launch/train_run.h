@@ -34,6 +34,7 @@ struct TrainSetup {
   std::unique_ptr<CheckpointReader> checkpoint;  // what the run goes on from; nullptr: it starts anew
   RunFacts facts;
   RunFolder folder;
+  FolderLock monitor_lock;  // of csv_monitor.output_path
   RunLog log;
   const Config& config() const { return subject.config(); }
   ParameterReader first_values;  // of a run that starts anew

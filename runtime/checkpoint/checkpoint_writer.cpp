@@ -40,6 +40,13 @@ void make_directory(Disk& disk, const std::string& path) {
   }
 }
 
+// What there is beside a checkpoint that could not be written.
+std::string what_remains(const std::string& folder) {
+  const std::string latest = content_of(fs::path(folder) / kLatestFile);
+  return latest.empty() ? "The run has no checkpoint before it"
+                        : fmt::format("The checkpoint before it, {}, is untouched", latest.substr(0, latest.find('\n')));
+}
+
 // A folder goes at once, whatever happens while its files are removed.
 void remove_directory(Disk& disk, const fs::path& path) {
   const fs::path removed = path.parent_path() / (kRemoved + path.filename().string());
@@ -92,6 +99,7 @@ void CheckpointWriter::save(Manifest manifest) {
     times_.staged_seconds += seconds_since(start);
     times_.bytes = static_cast<int64_t>(image_.size());
     ++times_.count;
+    writing_ = manifest.step;
   }
   thread_ = std::thread([this, manifest = std::move(manifest)] {
     const auto begin = Clock::now();
@@ -104,6 +112,8 @@ void CheckpointWriter::save(Manifest manifest) {
     const std::lock_guard lock(mutex_);
     times_.written_seconds += seconds_since(begin);
     if (!error.empty()) error_ = error;
+    writing_ = -1;
+    written_.notify_all();
   });
   if (!before.empty()) throw RunError(before);
 }
@@ -126,6 +136,16 @@ void CheckpointWriter::finish() {
   check();
 }
 
+int64_t CheckpointWriter::writing() {
+  const std::lock_guard lock(mutex_);
+  return writing_;
+}
+
+bool CheckpointWriter::wait_until_written(double seconds) {
+  std::unique_lock lock(mutex_);
+  return written_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return writing_ < 0; });
+}
+
 CheckpointWriter::Times CheckpointWriter::times() {
   const std::lock_guard lock(mutex_);
   return times_;
@@ -146,7 +166,7 @@ void CheckpointWriter::write(const Manifest& manifest) {
     complete_manifest.files = {file};
     complete(partial, std::move(complete_manifest));
   } catch (const std::exception& error) {
-    const std::string text = fmt::format("rank {}: {}: {}. The checkpoint before it is untouched", options_.rank, what, error.what());
+    const std::string text = fmt::format("rank {}: {}: {}. {}", options_.rank, what, error.what(), what_remains(options_.folder));
     if (options_.rank == 0) {
       std::error_code ignored;
       fs::remove_all(partial, ignored);

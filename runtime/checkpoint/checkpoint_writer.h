@@ -1,5 +1,6 @@
 #pragma once
 #include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -39,6 +40,10 @@ class CheckpointWriter {
   void check();
   // Waits until all is written, then check().
   void finish();
+  // The step of the checkpoint that is being written; -1: none is. From any thread.
+  int64_t writing();
+  // Waits until none is being written; false when one still is after so long. From any thread.
+  bool wait_until_written(double seconds);
 
   struct Times {
     int64_t count = 0, bytes = 0;  // checkpoints; of this rank's file
@@ -64,6 +69,8 @@ class CheckpointWriter {
   std::thread thread_;
   std::atomic<bool> abandoned_{false};
   std::mutex mutex_;  // of what follows
+  std::condition_variable written_;
+  int64_t writing_ = -1;
   std::string error_, warning_;
   Times times_;
 };

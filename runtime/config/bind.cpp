@@ -213,6 +213,7 @@ DataConfig data_of(const Values& v) {
   take(v, p + "sequence_length", c.sequence_length);
   take(v, p + "text_field", c.text_field);
   take(v, p + "join_fields", c.join_fields);
+  c.skips_missing = v.text(p + "missing") == "skip";
   take(v, p + "label_field", c.label_field);
   take(v, p + "max_samples", c.max_samples);
   take(v, p + "shuffle", c.shuffle);
@@ -233,6 +234,8 @@ RunConfig run_of(const Values& v) {
   RunConfig c;
   const std::string p = "run.";
   take(v, p + "name", c.name);
+  c.is_named = v.given(p + "name");
+  take(v, p + "overwrite", c.overwrite);
   take(v, p + "output_dir", c.output_dir);
   take(v, p + "steps", c.steps);
   take(v, p + "epochs", c.epochs);

@@ -244,9 +244,10 @@ class Checker {
       return findings_.error(path, fmt::format("is {}: {}", shown(value), key.meaning));
     }
     if (!read) return findings_.error(path, wrong(key.type, value));
-    if (key.list == List::Accepted) {
-      without_effect_[std::string(key.meaning)].push_back(document_.spelling(path));
-    }
+    if (key.list == List::Accepted) without_effect_[std::string(key.meaning)].push_back(document_.spelling(path));
+    // What a block says beside that it is off is not refused, and not passed over in silence.
+    if (key.list == List::Refused && key.harmless == "off" && value.is_object())
+      without_effect_["the block is not enabled"].push_back(document_.spelling(path));
     if (in_list) return;
     values_.set(path, *read, Origin::Given);
     if (key.list != List::Honoured) values_.find(path)->effective = false;

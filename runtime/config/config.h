@@ -95,6 +95,7 @@ struct DataConfig {
   int64_t sequence_length = 0;           // default: n_positions
   std::string text_field = "text";
   std::vector<std::string> join_fields;
+  bool skips_missing = false;  // `missing`: rows without one of these fields are left out; false: they are errors
   int64_t max_samples = 0;
   bool shuffle = true;
   std::string cache;                  // folder of token caches; default <run.output_dir>/.cache
@@ -155,8 +156,10 @@ struct StepConfig {
 };
 
 struct RunConfig {
-  std::string name = "run", output_dir = "runs";
-  int64_t steps = 0;  // total; derived from epochs when those are given (needs the corpus: 0 until then)
+  std::string name, output_dir = "runs";
+  bool is_named = false;   // by the file; else `name` is made of mode, date and time
+  bool overwrite = false;  // a run that lies in the folder goes
+  int64_t steps = 0;       // total; derived from epochs when those are given (needs the corpus: 0 until then)
   double epochs = 0;
   int64_t eval_interval = 0, eval_samples = 0;  // 0: none / all
   std::string device = "auto";

@@ -18,7 +18,8 @@ constexpr int64_t kAutoWarmupSteps = 1;
 
 }  // namespace
 
-Deriver::Deriver(Values& values, int world, Findings& findings) : v_(values), world_(world), findings_(findings) {
+Deriver::Deriver(Values& values, const ConfigRequest& request, Findings& findings)
+    : v_(values), world_(request.world), started_(request.started), findings_(findings) {
   for (const auto& [path, value] : v_.all()) {
     if (value.origin == Origin::Auto) auto_.insert(path);
   }
@@ -127,6 +128,13 @@ void Deriver::data_and_run() {
       findings_.error("data.sequence_length",
                       fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
   }
+  if (!v_.has("run.name")) {
+    v_.set("run.name", fmt::format("{}-{}", mode(), started_.empty() ? "DATE-TIME" : started_), Origin::Derived);
+    v_.find("run.name")->note = "step.mode, date and time of the start";
+    v_.find("run.name")->written = !started_.empty();
+  }
+  // What is begun anew once is not begun anew by whoever reads the resolved file.
+  v_.find("run.overwrite")->written = false;
   const std::string name = v_.text("run.name");
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
     findings_.error("run.name", fmt::format("is {}; expected the name of one folder (run.output_dir is the path)", shown(name)));
@@ -134,8 +142,6 @@ void Deriver::data_and_run() {
   for (std::string_view path : {"run.output_dir", "data.tokenizer"}) {
     if (v_.text(path).empty()) findings_.error(path, "is empty; expected a path");
   }
-  if (integer_or("run.steps", 1) == 0) v_.erase("run.steps");
-  if (v_.has("run.epochs") && v_.number("run.epochs") == 0) v_.erase("run.epochs");
   if (v_.has("run.steps") && v_.has("run.epochs")) {
     findings_.error(
         "run.epochs",
@@ -284,6 +290,6 @@ void Deriver::contexts() {
   }
 }
 
-void derive(Values& values, int world, Findings& findings) { Deriver(values, world, findings).run(); }
+void derive(Values& values, const ConfigRequest& request, Findings& findings) { Deriver(values, request, findings).run(); }
 
 }  // namespace zerostep::schema

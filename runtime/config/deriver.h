@@ -14,7 +14,7 @@ namespace zerostep::schema {
 // on. Parts depend on the ones before them in run().
 class Deriver {
  public:
-  Deriver(Values& values, int world, Findings& findings);
+  Deriver(Values& values, const ConfigRequest& request, Findings& findings);
   void run();
 
  private:
@@ -65,6 +65,7 @@ class Deriver {
 
   Values& v_;
   int world_;
+  std::string started_;
   Findings& findings_;
   std::set<std::string> auto_;
   std::optional<ModelSizes> sizes_;

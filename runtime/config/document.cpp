@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -72,6 +74,16 @@ std::string shortened(std::string text, size_t length) {
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool is_number(char c) { return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.'; }
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+// The JSON value that a word of another language means; "": none.
+std::string_view literal_of(std::string_view word) {
+  std::string lower(word);
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const auto& [name, literal] :
+       {std::pair("true", "true"), std::pair("false", "false"), std::pair("null", "null"), std::pair("none", "null")})
+    if (lower == name) return literal;
+  return {};
+}
 
 // Blanks comments and trailing commas, so that offsets stay, and refuses what a JSON parser would say little about.
 class Scanner {
@@ -163,6 +175,8 @@ class Scanner {
     while (at_ < text_.size() && (is_letter(text_[at_]) || is_number(text_[at_]))) ++at_;
     const std::string_view found = text_.substr(begin, at_ - begin);
     if (found == "true" || found == "false" || found == "null") return;
+    if (const std::string_view literal = literal_of(found); !literal.empty())
+      fail(begin, fmt::format("{} is no JSON value: JSON writes {}", found, literal));
     const std::string bare = found.find("NaN") != std::string_view::npos || found.find("Inf") != std::string_view::npos
                                  ? "is no number of JSON: expected a finite number"
                                  : "is no JSON value: strings and keys need quotation marks";

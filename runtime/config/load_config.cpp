@@ -70,7 +70,7 @@ LoadedConfig load_config(const ConfigRequest& request) {
   apply_aliases(document, findings);
   Values values = check_tree(document, findings);
   findings.raise();
-  derive(values, request.world, findings);
+  derive(values, request, findings);
   findings.raise();
   LoadedConfig loaded;
   loaded.config = bind(values, request.world);
@@ -79,6 +79,16 @@ LoadedConfig load_config(const ConfigRequest& request) {
   loaded.labelled_text = labelled(values);
   loaded.warnings = findings.take_warnings();
   return loaded;
+}
+
+void rename_run(LoadedConfig& loaded, const std::string& name) {
+  const std::string before = fmt::format("run.name = {} ", nlohmann::json(loaded.config.run.name).dump());
+  loaded.config.run.name = name;
+  Ordered root = Ordered::parse(loaded.resolved_json);
+  root["run"]["name"] = name;
+  loaded.resolved_json = root.dump(2) + "\n";
+  const size_t at = loaded.labelled_text.find(before);
+  if (at != std::string::npos) loaded.labelled_text.replace(at, before.size(), fmt::format("run.name = {} ", nlohmann::json(name).dump()));
 }
 
 std::string describe_keys() {

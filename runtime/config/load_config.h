@@ -11,6 +11,7 @@ struct ConfigRequest {
   std::string file;
   std::vector<std::string> set;  // "PATH=VALUE": VALUE is JSON, else a string; null takes the key out
   int world = 1;                 // data-parallel ranks, for the batch arithmetic
+  std::string started = {};      // date and time in the name of a run whose file gives none; "": no run starts, and none is written
 };
 
 struct LoadedConfig {
@@ -22,6 +23,9 @@ struct LoadedConfig {
 
 // Reads, checks and resolves a file. InputError: one paragraph that names the file, the JSON path, the value found and what is allowed.
 LoadedConfig load_config(const ConfigRequest& request);
+
+// Gives the run another name, in everything that the configuration was resolved to.
+void rename_run(LoadedConfig& loaded, const std::string& name);
 
 // One line for each variable of the environment that is set and known to users of DeepSpeed: who reads it, or why it is not needed here.
 std::vector<std::string> describe_environment();

@@ -135,7 +135,7 @@ const Key kKeys[] = {
     {"activation_checkpointing.profile", H, boolean(), "false", "log the time of recomputation"},
 
     {"csv_monitor.enabled", H, boolean(), "false", "write each series of a run to a CSV file of its own"},
-    {"csv_monitor.output_path", H, text(), "\"\"", "folder of the files; empty: the run's"},
+    {"csv_monitor.output_path", H, text(), "\"\"", "folder of the files; empty: csv_monitor below the run's folder"},
     {"csv_monitor.job_name", H, text(), "\"DeepSpeedJobName\"", "folder below output_path"},
     {"comms_logger.enabled", H, boolean(), "false", "log calls, bytes and bandwidth of each collective"},
     {"comms_logger.verbose", H, boolean(), "false", "log every call"},

@@ -47,12 +47,17 @@ void move_places(Document& document, const std::string& from, const std::string&
   }
 }
 
-json parse_value(const std::string& text) {
+// VALUE is JSON, else a string; 2024 and true are strings where the key takes nothing but texts.
+json parse_value(const std::string& path, const std::string& text) {
+  json value;
   try {
-    return parse_document(text, "--set").root;
+    value = parse_document(text, "--set").root;
   } catch (const InputError&) {
-    return text;  // VALUE is JSON, else a string
+    return text;
   }
+  const Key* key = find(path);
+  const bool takes_texts = key != nullptr && (key->type.kind == Kind::Text || key->type.kind == Kind::Texts);
+  return takes_texts && (value.is_number() || value.is_boolean()) ? json(text) : value;
 }
 
 }  // namespace
@@ -63,7 +68,7 @@ void apply_setting(Document& document, const std::string& setting) {
     fail_input("--set {}: expected PATH=VALUE, as in --set zero_optimization.stage=2", setting);
   }
   const std::string path = setting.substr(0, equals);
-  const json value = parse_value(setting.substr(equals + 1));
+  const json value = parse_value(path, setting.substr(equals + 1));
   const std::vector<std::string> names = split_path(path);
   constexpr size_t kMostNames = 32;
   if (names.size() > kMostNames) fail_input("--set {}: {} names in a path; no key lies deeper than 4", setting, names.size());

@@ -7,6 +7,7 @@
 
 #include "runtime/config/config.h"
 #include "runtime/config/document.h"
+#include "runtime/config/load_config.h"
 #include "runtime/config/schema.h"
 
 namespace zerostep::schema {
@@ -74,7 +75,7 @@ void apply_aliases(Document& document, Findings& findings);
 // Every key and value of the tree against the schema. "auto" stays, with Origin::Auto.
 Values check_tree(const Document& document, Findings& findings);
 // Defaults, "auto", derived values and whatever several keys decide together.
-void derive(Values& values, int world, Findings& findings);
+void derive(Values& values, const ConfigRequest& request, Findings& findings);
 // The typed form.
 Config bind(const Values& values, int world);
 

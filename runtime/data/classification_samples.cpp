@@ -26,6 +26,7 @@ void add_rules(ContentHash& hash, const std::vector<std::string>& files, const C
   for (const std::string& file : files) hash.add(static_cast<uint64_t>(table_kind(file, options.key)));
   hash.add(options.columns.text).add(options.columns.label).add(options.columns.join.size());
   for (const std::string& column : options.columns.join) hash.add(column);
+  if (options.columns.skips_missing) hash.add("rows that lack a text are left out");
   hash.add(static_cast<uint64_t>(options.sequence_length)).add(options.prompt ? options.prompt->identity() : "");
 }
 
@@ -33,6 +34,7 @@ void add_rules(ContentHash& hash, const std::vector<std::string>& files, const C
 struct Rows {
   std::vector<TableRow> rows;
   std::vector<std::pair<size_t, const std::string*>> file_ends;  // rows before the end of a file
+  int64_t num_left_out = 0;
 
   std::string place(size_t row) const {
     const auto file = std::upper_bound(file_ends.begin(), file_ends.end(), row, [](size_t r, const auto& end) { return r < end.first; });
@@ -43,7 +45,7 @@ struct Rows {
 Rows read_rows(const std::vector<std::string>& files, const ClassificationOptions& options) {
   Rows all;
   for (const std::string& file : files) {
-    std::vector<TableRow> rows = read_table(file, options.columns, options.key);
+    std::vector<TableRow> rows = read_table(file, options.columns, options.key, &all.num_left_out);
     all.rows.insert(all.rows.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
     all.file_ends.emplace_back(all.rows.size(), &file);
   }
@@ -114,6 +116,7 @@ TokenizeResult write_samples(TokenCacheWriter& writer, const std::vector<std::st
     result.num_text_bytes += std::ssize(all.rows[row].text);
   }
   result.num_documents = std::ssize(all.rows);
+  result.num_left_out = all.num_left_out;
   if (num_tokens > INT32_MAX)
     fail_input("{}: the texts have {} tokens; at most {} are supported for classification", options.key, num_tokens, INT32_MAX);
   const std::vector<int32_t> header = {static_cast<int32_t>(all.rows.size()), static_cast<int32_t>(name_indices.size()),

@@ -57,6 +57,7 @@ class MappedClassificationStream final : public ClassificationStream {
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return samples_.num_tokens(); }
   bool from_cache() const override { return samples_.from_cache(); }
+  int64_t num_left_out() const override { return samples_.num_left_out(); }
   std::string fingerprint() const override {
     constexpr int64_t kSamples = 4096;
     ContentHash hash;
@@ -191,7 +192,9 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
   if (!options.warn) options.warn = [](const std::string& text) { std::fputs(fmt::format("warning: {}\n", text).c_str(), stderr); };
   const std::vector<std::string> files = expand_table_paths(options.paths, options.key);
   ClassificationSamples samples = ClassificationSamples::load(files, options, tokenizer);
-  if (samples.size() == 0) fail_input("{}: '{}' holds no row; one sample a row is expected", options.key, fmt::join(files, "', '"));
+  if (samples.size() == 0)
+    fail_input("{}: '{}' holds no row{}; one sample a row is expected", options.key, fmt::join(files, "', '"),
+               samples.num_left_out() > 0 ? fmt::format(" beside {} that lack a field and are left out", samples.num_left_out()) : "");
   int64_t largest = std::max<int64_t>({samples.largest_token(), tokenizer.padding(), tokenizer.mask().value_or(0)});
   if (options.prompt)
     for (const auto& word : options.prompt->words().tokens)

@@ -21,6 +21,7 @@ void add_rules(ContentHash& hash, const std::vector<std::string>& files, const D
   if (std::none_of(files.begin(), files.end(), is_lines)) return;
   hash.add(options.text_field).add(options.join_fields.size());
   for (const std::string& field : options.join_fields) hash.add(field);
+  if (options.skips_missing) hash.add("rows that lack a field are left out");
 }
 
 }  // namespace

@@ -52,6 +52,7 @@ struct Corpus {
   std::string name;             // for messages
   int64_t num_text_bytes = 0;   // of .txt and .jsonl files
   int64_t num_file_tokens = 0;  // of .bin files
+  int64_t num_left_out = 0;     // rows of .jsonl files
   bool from_cache = true;
 };
 
@@ -92,6 +93,7 @@ Corpus open_corpus(const std::vector<std::string>& files, const DataOptions& opt
     const auto end = std::find_if_not(file, files.end(), is_text);
     CorpusTokens text = tokens_of_text({file, end}, options, tokenizer);
     corpus.num_text_bytes += text.content.num_text_bytes;
+    corpus.num_left_out += text.content.num_left_out;
     corpus.from_cache = corpus.from_cache && text.from_cache;
     corpus.tokens.append(std::move(text.content.tokens));
     file = end;
@@ -103,6 +105,11 @@ class MappedDataStream final : public DataStream {
  public:
   MappedDataStream(DataOptions options, Corpus corpus) : options_(std::move(options)), corpus_(std::move(corpus)) {
     const int64_t length = options_.sequence_length, available = corpus_.tokens.num_tokens();
+    if (corpus_.num_text_bytes == 0 && corpus_.num_file_tokens == 0 && corpus_.num_left_out > 0) {
+      fail_input(
+          "{}: each of the {} rows of {} lacks one of the fields {}, {} (data.text_field and data.join_fields name them): none is left",
+          options_.key, corpus_.num_left_out, corpus_.name, options_.text_field, fmt::join(options_.join_fields, ", "));
+    }
     if (corpus_.num_text_bytes == 0 && corpus_.num_file_tokens == 0) {
       fail_input("{}: {} is empty: no text and no tokens were found", options_.key, corpus_.name);
     }
@@ -126,6 +133,7 @@ class MappedDataStream final : public DataStream {
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return corpus_.tokens.num_tokens(); }
   bool from_cache() const override { return corpus_.from_cache; }
+  int64_t num_left_out() const override { return corpus_.num_left_out; }
 
   std::string fingerprint() const override {
     constexpr int64_t kRuns = 4096, kRunTokens = 64;

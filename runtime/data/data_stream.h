@@ -24,6 +24,7 @@ struct DataOptions {
   std::string key = "data.train";  // JSON path, for messages
   std::string text_field = "text";
   std::vector<std::string> join_fields;  // .jsonl: further fields, joined to the text with a newline
+  bool skips_missing = false;            // .jsonl: rows without one of these fields, or with null, are left out; false: they are errors
   int64_t sequence_length = 0;
   int64_t max_samples = 0;                                                    // 0: all; otherwise the first so many in file order
   enum class Part : uint8_t { All, FirstHalf, SecondHalf } part = Part::All;  // of these samples
@@ -61,8 +62,9 @@ class DataStream {
   static std::unique_ptr<DataStream> open(const DataOptions& options, const Tokenizer& tokenizer);
   virtual ~DataStream() = default;
   virtual int64_t num_samples() const = 0;
-  virtual int64_t num_tokens() const = 0;  // of the whole corpus, whatever max_samples
-  virtual bool from_cache() const = 0;     // nothing had to be tokenized
+  virtual int64_t num_tokens() const = 0;    // of the whole corpus, whatever max_samples
+  virtual bool from_cache() const = 0;       // nothing had to be tokenized
+  virtual int64_t num_left_out() const = 0;  // rows that lack a field (data.missing "skip")
   // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them, or samples). 32 hexadecimal digits.
   virtual std::string fingerprint() const = 0;
   // Tokens of the samples of a global batch, without padding.

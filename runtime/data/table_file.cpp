@@ -187,7 +187,8 @@ class ObjectReader {
  public:
   ObjectReader(const std::string& path, const TableColumns& columns, const std::string& key) : path_(path), columns_(columns), key_(key) {}
 
-  TableRow read(std::string_view line, int64_t number) const {
+  // Nothing: the row lacks a text and is left out.
+  std::optional<TableRow> read(std::string_view line, int64_t number) const {
     json object;
     try {
       object = json::parse(line.begin(), line.end());
@@ -197,6 +198,9 @@ class ObjectReader {
                  what.substr(what.find("] ") + 2, 300));
     }
     if (!object.is_object()) fail_input("{}: {}:{} is {}; one object a line is expected", key_, path_, number, object.type_name());
+    const auto lacks = [&](const std::string& name) { return object.value(name, json()).is_null(); };
+    if (columns_.skips_missing && (lacks(columns_.text) || std::any_of(columns_.join.begin(), columns_.join.end(), lacks)))
+      return std::nullopt;
     TableRow row{text(object, columns_.text, "data.text_field", number), label(object, number), number};
     for (const std::string& name : columns_.join) row.text.append("\n").append(text(object, name, "data.join_fields", number));
     return row;
@@ -233,7 +237,8 @@ class ObjectReader {
   const std::string& key_;
 };
 
-std::vector<TableRow> read_objects(const std::string& path, std::string_view text, const TableColumns& columns, const std::string& key) {
+std::vector<TableRow> read_objects(const std::string& path, std::string_view text, const TableColumns& columns, const std::string& key,
+                                   int64_t* num_left_out) {
   const ObjectReader reader(path, columns, key);
   std::vector<TableRow> rows;
   int64_t number = 0;
@@ -242,7 +247,12 @@ std::vector<TableRow> read_objects(const std::string& path, std::string_view tex
     const std::string_view line = text.substr(begin, end - begin);
     begin = end + 1;
     ++number;
-    if (line.find_first_not_of(" \t\r") != std::string_view::npos) rows.push_back(reader.read(line, number));
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    std::optional<TableRow> row = reader.read(line, number);
+    if (row)
+      rows.push_back(std::move(*row));
+    else if (num_left_out != nullptr)
+      ++*num_left_out;
   }
   return rows;
 }
@@ -255,10 +265,10 @@ bool is_whole_number(const std::string& text) {
   return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key) {
+std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key, int64_t* num_left_out) {
   const MappedFile file(path);
   const TableKind kind = table_kind(path, key);
-  if (kind == TableKind::JsonLines) return read_objects(path, text_of_table(file), columns, key);
+  if (kind == TableKind::JsonLines) return read_objects(path, text_of_table(file), columns, key, num_left_out);
   return read_records(path, text_of_table(file), kind == TableKind::Commas, columns, key);
 }
 

@@ -10,6 +10,7 @@ namespace zerostep {
 struct TableColumns {
   std::string text = "text", label = "label";
   std::vector<std::string> join = {};  // further texts, joined with a newline
+  bool skips_missing = false;          // .jsonl: rows without one of the texts, or with null, are left out; false: they are errors
 };
 
 struct TableRow {
@@ -25,8 +26,9 @@ struct TableRow {
 // named. The first of such rows is still left out as a header when its label is no whole number and that of every other row is.
 //
 // InputError with file, line and column (`key` names the JSON path): what is missing, rows of unequal length, a quote that is not closed,
-// an empty label.
-std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key);
+// an empty label. Adds the number of rows that were left out to `num_left_out` where that is given.
+std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key,
+                                 int64_t* num_left_out = nullptr);
 
 // Whether a text is a whole number as %d writes it.
 bool is_whole_number(const std::string& text);

@@ -25,7 +25,7 @@ struct Header {
   uint32_t bytes_per_token = 0;
   uint64_t num_tokens = 0, num_documents = 0, num_text_bytes = 0;
   uint64_t key_hash = 0;
-  uint32_t largest_token = 0, unused = 0;
+  uint32_t largest_token = 0, num_left_out = 0;
   uint64_t checksum = 0;  // XXH3 of what stands before it
 };
 static_assert(sizeof(Header) == 64);
@@ -54,7 +54,7 @@ std::optional<CachedTokens> open_token_cache(const std::string& path, const std:
   if (file.num_bytes() != expected) return damaged(fmt::format("has {} bytes instead of {}", file.num_bytes(), expected));
   TokenFile tokens(std::move(file), sizeof(header), static_cast<int64_t>(header.num_tokens), static_cast<int>(header.bytes_per_token));
   return CachedTokens{std::move(tokens), header.largest_token, static_cast<int64_t>(header.num_documents),
-                      static_cast<int64_t>(header.num_text_bytes)};
+                      static_cast<int64_t>(header.num_text_bytes), static_cast<int64_t>(header.num_left_out)};
 }
 
 TokenCacheWriter::TokenCacheWriter(std::string path, std::string key, int64_t vocabulary_size)
@@ -122,6 +122,7 @@ void TokenCacheWriter::finish(const TokenizeResult& counts) {
   header.num_text_bytes = static_cast<uint64_t>(counts.num_text_bytes);
   header.key_hash = hash_of(key_);
   header.largest_token = largest_token_;
+  header.num_left_out = static_cast<uint32_t>(std::min<int64_t>(counts.num_left_out, UINT32_MAX));
   header.checksum = checksum_of(header);
   write(&header, sizeof(header), 0);
   if (::fsync(file_) != 0) fail_file("cannot write the token cache", path_, errno);

@@ -16,7 +16,7 @@ namespace zerostep {
 struct CachedTokens {
   TokenFile tokens;
   uint32_t largest_token;
-  int64_t num_documents, num_text_bytes;
+  int64_t num_documents, num_text_bytes, num_left_out;
 };
 
 // A cache file: a header of 64 bytes (token_cache.cpp), then the tokens.

@@ -34,7 +34,7 @@ struct Chunk {
 
 struct ChunkResult {
   std::vector<int32_t> tokens;
-  int64_t num_documents = 0, num_text_bytes = 0;
+  int64_t num_documents = 0, num_text_bytes = 0, num_left_out = 0;
   std::exception_ptr error;
 };
 
@@ -80,7 +80,8 @@ class LineReader {
  public:
   explicit LineReader(const DataOptions& options) : options_(options) {}
 
-  std::string read(const Chunk& chunk, std::string_view line) const {
+  // Nothing: the row lacks a field and is left out.
+  std::optional<std::string> read(const Chunk& chunk, std::string_view line) const {
     json object;
     try {
       object = json::parse(line.begin(), line.end());
@@ -91,26 +92,34 @@ class LineReader {
     }
     if (!object.is_object())
       fail_input("{} is {}; an object with the field '{}' is expected", place(chunk, line), object.type_name(), options_.text_field);
-    std::string text = field(chunk, line, object, options_.text_field);
-    for (const std::string& name : options_.join_fields) text.append("\n").append(field(chunk, line, object, name));
+    if (options_.skips_missing && lacks_field(object)) return std::nullopt;
+    std::string text = field(chunk, line, object, options_.text_field, "data.text_field");
+    for (const std::string& name : options_.join_fields) text.append("\n").append(field(chunk, line, object, name, "data.join_fields"));
     return text;
   }
 
  private:
+  bool lacks_field(const json& object) const {
+    const auto lacks = [&](const std::string& name) { return object.value(name, json()).is_null(); };
+    return lacks(options_.text_field) || std::any_of(options_.join_fields.begin(), options_.join_fields.end(), lacks);
+  }
+
   static std::string place(const Chunk& chunk, std::string_view line) {
     const std::string_view before(chunk.file->text().data(), static_cast<size_t>(line.data() - chunk.file->text().data()));
     return fmt::format("{}:{}", chunk.file->path(), std::count(before.begin(), before.end(), '\n') + 1);
   }
 
-  static std::string field(const Chunk& chunk, std::string_view line, const json& object, const std::string& name) {
+  static std::string field(const Chunk& chunk, std::string_view line, const json& object, const std::string& name, const char* key) {
     const auto found = object.find(name);
     if (found == object.end()) {
       std::vector<std::string> names;
       for (const auto& [key, value] : object.items()) names.push_back(key);
-      fail_input("{} has no field '{}'; its fields are: {} (data.text_field names the text)", place(chunk, line), name,
-                 fmt::join(names, ", "));
+      fail_input("{} has no field '{}', which {} names; its fields are: {} (data.missing \"skip\" leaves such rows out)",
+                 place(chunk, line), name, key, fmt::join(names, ", "));
     }
-    if (!found->is_string()) fail_input("{}: field '{}' is {}; a string is expected", place(chunk, line), name, found->type_name());
+    if (!found->is_string())
+      fail_input("{}: field '{}' is {}; a string is expected{}", place(chunk, line), name, found->type_name(),
+                 found->is_null() ? " (data.missing \"skip\" leaves such rows out)" : "");
     return found->get<std::string>();
   }
 
@@ -124,11 +133,15 @@ void tokenize_lines(const Chunk& chunk, const LineReader& reader, const Tokenize
     const std::string_view line = text.substr(begin, end - begin);
     begin = end + 1;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string document = reader.read(chunk, line);
-    tokenizer.encode(document, result.tokens);
+    const std::optional<std::string> document = reader.read(chunk, line);
+    if (!document) {
+      ++result.num_left_out;
+      continue;
+    }
+    tokenizer.encode(*document, result.tokens);
     result.tokens.push_back(tokenizer.end_of_document());
     ++result.num_documents;
-    result.num_text_bytes += static_cast<int64_t>(document.size());
+    result.num_text_bytes += static_cast<int64_t>(document->size());
   }
 }
 
@@ -222,6 +235,7 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const DataO
       round_tokens += static_cast<int64_t>(chunk.tokens.size());
       result.num_documents += chunk.num_documents;
       result.num_text_bytes += chunk.num_text_bytes;
+      result.num_left_out += chunk.num_left_out;
     }
     progress.advance(static_cast<int64_t>(round_bytes), round_tokens, last);
   }

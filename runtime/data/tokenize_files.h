@@ -13,6 +13,7 @@ namespace zerostep {
 struct TokenizeResult {
   int64_t num_documents = 0;
   int64_t num_text_bytes = 0;  // tokenized, end-of-document tokens aside
+  int64_t num_left_out = 0;    // rows that lack a field
 };
 
 // Tokenizes .txt and .jsonl files in their order on `options.num_threads` threads, a few megabytes of text at a time whatever the files'

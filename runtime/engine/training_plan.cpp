@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "runtime/optim/optimizer.h"
+#include "runtime/plan/check_patterns.h"
 #include "runtime/strategy/instruction.h"
 #include "runtime/strategy/make_strategy.h"
 
@@ -29,12 +30,6 @@ std::vector<Visit> with_copies(const ModelLayout& layout, std::vector<Visit> vis
     }
   }
   return visits;
-}
-
-std::vector<std::string> scope_patterns(const StepConfig& step, const ModelDefinition& model) {
-  if (step.scope == std::vector<std::string>{"full"}) return {};
-  if (step.scope == std::vector<std::string>{"reduced"}) return model.reduced_scope();
-  return step.scope;
 }
 
 Plan plan_queries(const Config& config, const ModelLayout& layout, const Objective& objective, int world, int64_t per_pass,

@@ -19,17 +19,6 @@ constexpr int64_t kBlockElements = int64_t{1} << 12;  // of estimates and of 16-
 
 Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed)
     : config_(config), seed_(seed), layout_(layout), state_(state) {
-  const auto check = [&](const std::vector<std::string>& patterns, const char* key) {
-    for (const std::string& pattern : patterns) {
-      bool used = false;
-      for (const UnitInfo& unit : layout.units)
-        for (const ParameterInfo& p : unit.parameters) used |= matches_pattern(p.name, pattern);
-      if (!used) fail_input("{}: the pattern \"{}\" matches no parameter (`zerostep inspect model FILE` lists the names)", key, pattern);
-    }
-  };
-  check(config.no_decay, "optimizer.params.no_decay");
-  for (const auto& group : config.groups) check(group.patterns, "optimizer.groups");
-  if (config.no_muon) check(*config.no_muon, "optimizer.params.no_muon");
   for (const FlatGroup& g : layout.groups) {
     auto& out = hyperparameters_.emplace_back();
     for (int p : g.parameters) {

@@ -10,21 +10,10 @@
 namespace zerostep {
 namespace {
 
-void keep_trainable(std::vector<UnitInfo>& units, const std::vector<std::string>& patterns, const char* key) {
+void keep_trainable(std::vector<UnitInfo>& units, const std::vector<std::string>& patterns) {
   if (patterns.empty()) return;
-  std::vector<bool> used(patterns.size(), false);
   for (UnitInfo& unit : units)
-    for (ParameterInfo& parameter : unit.parameters) {
-      bool matches = false;
-      for (size_t i = 0; i < patterns.size(); ++i)
-        if (matches_pattern(parameter.name, patterns[i])) used[i] = matches = true;
-      parameter.trainable = parameter.trainable && matches;
-    }
-  for (size_t i = 0; i < patterns.size(); ++i)
-    if (!used[i])
-      fail_input("{}: the pattern \"{}\" matches no parameter; names look like \"{}\" (`zerostep inspect model FILE` lists them)", key,
-                 patterns[i],
-                 units.back().parameters.empty() ? units.front().parameters.front().name : units.back().parameters.front().name);
+    for (ParameterInfo& parameter : unit.parameters) parameter.trainable = parameter.trainable && matches_any(parameter.name, patterns);
 }
 
 }  // namespace
@@ -39,8 +28,8 @@ bool LayoutOptions::is_orthogonal(const ParameterInfo& parameter) const {
 
 ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOptions& options) {
   ModelLayout out{units, {}, {}, {}, {}, options};
-  keep_trainable(out.units, options.trainable, "model.trainable");
-  keep_trainable(out.units, options.scope, "step.scope");
+  keep_trainable(out.units, options.trainable);
+  keep_trainable(out.units, options.scope);
 
   std::map<std::pair<int, int>, std::vector<int>> borrowers;
   for (size_t u = 0; u < units.size(); ++u)

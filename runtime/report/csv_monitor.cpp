@@ -5,20 +5,38 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <fstream>
+#include <vector>
 
 #include "base/error.h"
 #include "runtime/report/format.h"
 
 namespace zerostep {
 
-CsvMonitor::CsvMonitor(const std::string& output_path, const std::string& job_name, std::optional<int64_t> samples) : samples_(samples) {
-  const std::filesystem::path folder = std::filesystem::path(output_path) / job_name;
+namespace {
+
+// Whether a file is one of a monitor's: others in the folder are not ours to remove.
+bool is_series(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with("Train_") || path.extension() != ".csv") return false;
+  std::ifstream in(path);
+  std::string header;
+  return std::getline(in, header) && header.starts_with("step,") && path.stem().string().ends_with(header.substr(5));
+}
+
+}  // namespace
+
+CsvMonitor::CsvMonitor(const std::string& folder, std::optional<int64_t> samples) : folder_(folder), samples_(samples) {
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    fail_input("csv_monitor: cannot make the folder {}: {}. Set csv_monitor.output_path to one that can be written", folder.string(),
-               error.message());
-  folder_ = folder.string();
+  std::filesystem::create_directories(folder_, error);
+  if (error) fail_run("csv_monitor: cannot make the folder {}: {}", folder_, error.message());
+  if (samples_) return;
+  std::vector<std::filesystem::path> former;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder_, error))
+    if (is_series(entry.path())) former.push_back(entry.path());
+  for (const std::filesystem::path& path : former)
+    if (!std::filesystem::remove(path, error) && error)
+      fail_run("csv_monitor: cannot remove {} of a former run: {}", path.string(), error.message());
 }
 
 void CsvMonitor::write(const std::string& name, int64_t step, double value) {

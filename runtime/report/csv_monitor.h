@@ -8,13 +8,16 @@
 
 namespace zerostep {
 
-// DeepSpeed's csv_monitor: <output_path>/<job_name>/<name with underscores>.csv, one file a quantity, appended to, with the header
-// "step,<last part of the name>".
+// DeepSpeed's csv_monitor: <name with underscores>.csv in a folder, one file a quantity, with the header "step,<last part of the name>".
 class CsvMonitor {
  public:
+  // Of the run's folder, where csv_monitor.output_path names no other.
+  static constexpr const char* kFolder = "csv_monitor";
+
   CsvMonitor() = default;  // off
-  // A run that goes on keeps of its files what was written up to so many samples; without `samples` all that is there.
-  CsvMonitor(const std::string& output_path, const std::string& job_name, std::optional<int64_t> samples = std::nullopt);
+  // Makes the folder where it is missing. A run that goes on keeps of its files what was written up to so many samples; without `samples`
+  // they begin anew, and those that are there go.
+  explicit CsvMonitor(const std::string& folder, std::optional<int64_t> samples = std::nullopt);
   // `name` as DeepSpeed's ("Train/Samples/lr"), `step` the samples seen.
   void write(const std::string& name, int64_t step, double value);
   const std::string& folder() const { return folder_; }

@@ -90,6 +90,10 @@ std::string timestamp_now() {
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)), milliseconds);
 }
 
+std::string time_for_names() {
+  return fmt::format("{:%Y%m%d-%H%M%S}", fmt::localtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+}
+
 MetricsFile::MetricsFile(const std::string& path, int64_t first_step) {
   if (first_step > 0) {
     // Rows of another version's columns are kept apart.

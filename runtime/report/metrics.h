@@ -31,6 +31,8 @@ struct MetricsRow {
 std::string metrics_header();
 std::string metrics_line(const MetricsRow& row);  // without the end of line; floats read back as they were
 std::string timestamp_now();
+// Local date and time as in a file's name: 20260131-235959.
+std::string time_for_names();
 
 // metrics.csv: a row a step, each on disk's way before append() returns.
 class MetricsFile {

@@ -26,7 +26,7 @@ namespace {
 }  // namespace
 
 OutputFile::OutputFile(const std::string& path, Mode mode) : path_(path) {
-  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (mode == Mode::Append ? O_APPEND : O_TRUNC), 0666);
+  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | (mode == Mode::Append ? 0 : O_TRUNC), 0666);
   if (file_ < 0) fail_write(path_, errno);
 }
 

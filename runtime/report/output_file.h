@@ -6,8 +6,8 @@
 
 namespace zerostep {
 
-// A file that grows. Every write reaches the kernel before the call returns, or throws a RunError that names the path and the reason (a
-// full disk: "space").
+// A file that grows, whoever else writes at its end too. Every write reaches the kernel before the call returns, or throws a RunError that
+// names the path and the reason (a full disk: "space").
 class OutputFile {
  public:
   enum class Mode { Truncate, Append };

@@ -70,10 +70,15 @@ TEST_P(Architectures, TrainTheSameAtEveryStageAndWithForwardPassesAlone) {
       {"--set", "step={\"mode\": \"zo\", \"queries\": 2, \"perturbation\": \"low_rank\", \"scope\": \"reduced\"}"}};
   for (const auto& mode : modes) {
     const auto trained = [&](const char* stage, int ranks, const char* name) {
-      std::vector<std::string> command{"train",        file,
-                                       "--set",        std::string("zero_optimization.stage=") + stage,
-                                       "--set",        std::string("run.name=") + name,
-                                       "--save-model", place_.path(name)};
+      std::vector<std::string> command{"train",
+                                       file,
+                                       "--overwrite",
+                                       "--set",
+                                       std::string("zero_optimization.stage=") + stage,
+                                       "--set",
+                                       std::string("run.name=") + name,
+                                       "--save-model",
+                                       place_.path(name)};
       command.insert(command.end(), mode.begin(), mode.end());
       const Outcome done = place_.run(command, {.ranks = ranks});
       EXPECT_EQ(done.status, 0) << done.err;

@@ -101,7 +101,7 @@ TEST_F(CheckpointRun, AnOlderCheckpointBeginsABranchAndLaterOnesStandAside) {
   const Outcome foreign = place_.run({"train", place_.path("config.json"), "--resume", place_.path(latest()), "--set", interval, "--set",
                                       "run.name=other", "--set", "run.steps=9"});
   EXPECT_EQ(foreign.status, 2);
-  EXPECT_SAYS(foreign.err, "checkpoints");
+  EXPECT_SAYS(foreign.err, "runs/other holds a run of 2 steps");
   EXPECT_EQ(place_.metrics("other").size(), 2u);
   // Into a new one it does.
   const Outcome moved = place_.run({"train", place_.path("config.json"), "--resume", place_.path(latest()), "--set", interval, "--set",
@@ -259,7 +259,7 @@ TEST_F(CheckpointRun, AFileThatMayNotGrowEndsTheRunOrIsWarnedOf) {
   const Outcome ended = limited("end");
   EXPECT_EQ(ended.status, 1) << ended.err;
   EXPECT_SAYS(ended.err, "space");
-  EXPECT_SAYS(ended.err, "checkpoints");
+  EXPECT_SAYS(ended.err, "The run has no checkpoint before it");
   EXPECT_LT(place_.metrics("test").size(), 6u);
   const Outcome goes_on = limited("continue");
   EXPECT_EQ(goes_on.status, 0) << goes_on.err;

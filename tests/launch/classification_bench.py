@@ -67,7 +67,7 @@ def plain_seconds(directory, batches):
 
 def our_seconds(binary, config, settings, steps, folder):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", binary, "train", config, *settings,
+    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", binary, "train", config, "--overwrite", *settings,
                "--set", f"run.steps={steps}", "--set", "run.epochs=null", "--set", "run.name=bench", "--set", f"run.output_dir={folder}"]
     subprocess.run(command, check=True, capture_output=True, env=environment)
     with open(pathlib.Path(folder) / "bench" / "metrics.csv") as file:

@@ -50,7 +50,7 @@ class Classification : public ::testing::Test {
     return out;
   }
   Outcome train(const std::vector<std::string>& set, int ranks = 1) const {
-    std::vector<std::string> arguments{"train", place_.path("bert.json")};
+    std::vector<std::string> arguments{"train", place_.path("bert.json"), "--overwrite"};
     for (const std::string& s : set) arguments.insert(arguments.end(), {"--set", s});
     return place_.run(arguments, {.ranks = ranks});
   }

@@ -63,12 +63,26 @@ TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
   EXPECT_FALSE(place_.exists("runs/test"));
 }
 
-TEST_F(CommandLine, CommandsOfLaterVersionsSaySo) {
+TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
   const std::string file = place_.config();
-  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"sweep", file}, {"plot", "a"}}) {
-    const Outcome done = place_.run(arguments);
-    EXPECT_EQ(done.status, 2) << arguments[0];
-    EXPECT_SAYS(done.err, "not in this version");
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string says;
+  };
+  for (const Case& c : {Case{{"sweep", file}, "there is no command 'sweep' in this version: `zerostep train FILE --set"},
+                        Case{{"plot", "a"}, "metrics.csv holds"}, Case{{"evla", file}, "is 'eval' meant?"},
+                        Case{{"evaluate", file}, "`zerostep eval FILE`"}, Case{{"nonsense"}, "the commands are train, plan"},
+                        Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
+                        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
+                        Case{{"inspect", "data", file}, "`zerostep inspect batches FILE`"},
+                        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
+                        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
+                        Case{{"train", file, "--reusme"}, "is --resume meant for --reusme?"},
+                        Case{{"inspect", "batches", file, "--step", "3"}, "is --steps meant for --step?"}}) {
+    const Outcome done = place_.run(c.arguments);
+    EXPECT_EQ(done.status, 2) << done.err;
+    EXPECT_SAYS(done.err, c.says);
+    EXPECT_EQ(done.out, "");
   }
 }
 

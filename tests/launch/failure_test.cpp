@@ -108,7 +108,8 @@ TEST_F(Failure, ARankThatIsStoppedIsNamedAfterTheTimeOut) {
 
 TEST_F(Failure, ADivergedRunNamesItsStepOnce) {
   for (const int ranks : {1, 2}) {
-    const Outcome done = place_.run_command(train({"--set", "optimizer.params.lr=1e30", "--set", "gradient_clipping=0"}, ranks));
+    const Outcome done =
+        place_.run_command(train({"--overwrite", "--set", "optimizer.params.lr=1e30", "--set", "gradient_clipping=0"}, ranks));
     EXPECT_EQ(done.status, 1) << done.err;
     EXPECT_EQ(count(done.err, "zerostep: "), 1u) << done.err;
     EXPECT_SAYS(done.err, "step 1");
@@ -120,7 +121,7 @@ TEST_F(Failure, AFullDiskIsNamedOnce) {
   std::filesystem::create_directories(place_.path("runs/test"));
   std::filesystem::create_symlink("/dev/full", place_.path("runs/test/metrics.csv"));
   for (const int ranks : {1, 2}) {
-    const Outcome done = place_.run_command(train({}, ranks));
+    const Outcome done = place_.run_command(train({"--overwrite"}, ranks));
     EXPECT_EQ(done.status, 1) << done.err;
     EXPECT_EQ(count(done.err, "zerostep: "), 1u) << done.err;
     EXPECT_SAYS(done.err, "runs/test/metrics.csv");

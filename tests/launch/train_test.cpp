@@ -60,20 +60,6 @@ TEST_F(Train, LeavesWhatItPromises) {
   EXPECT_EQ(losses("again"), losses("test"));
 }
 
-TEST_F(Train, OverwritesAFormerRunAndRefusesItsCheckpoints) {
-  const std::string file = place_.config();
-  ASSERT_EQ(place_.run({"train", file}).status, 0);
-  const Outcome again = place_.run({"train", file, "--set", "run.steps=1"});
-  EXPECT_EQ(again.status, 0);
-  EXPECT_SAYS(again.out, "former run");
-  EXPECT_EQ(place_.metrics("test").size(), 1u);
-  std::filesystem::create_directories(place_.path("runs/test/checkpoints/step_00000100"));
-  const Outcome refused = place_.run({"train", file});
-  EXPECT_EQ(refused.status, 2);
-  EXPECT_SAYS(refused.err, "checkpoints");
-  EXPECT_EQ(place_.metrics("test").size(), 1u);
-}
-
 TEST_F(Train, EpochsBecomeSteps) {
   // 257-token vocabulary, one file: floor((bytes + end - 1) / 16) samples.
   const auto samples = static_cast<int64_t>((place_.read("corpus.txt").size() + 1 - 1) / 16);

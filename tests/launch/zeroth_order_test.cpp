@@ -17,7 +17,7 @@ using nlohmann::json;
 class ZerothOrder : public ::testing::Test {
  protected:
   Outcome train(const std::vector<std::string>& set, int ranks = 1) const {
-    std::vector<std::string> arguments{"train", place_.config()};
+    std::vector<std::string> arguments{"train", place_.config(), "--overwrite"};
     for (const std::string& s : set) arguments.insert(arguments.end(), {"--set", s});
     return place_.run(arguments, {.ranks = ranks});
   }

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <numeric>
 #include <sstream>
+#include <thread>
 
 #include "base/error.h"
 #include "runtime/checkpoint/checkpoint_reader.h"
@@ -338,6 +339,46 @@ TEST_F(Checkpoints, ARankThatWritesNothingIsNamed) {
   CheckpointWriter zero(given, first.slices);
   zero.save(manifest_of(1));
   EXPECT_NE(error_of([&] { zero.finish(); }).find("rank 1 has not written"), std::string::npos);
+}
+
+// Holds up the first call until it is let go.
+class SlowDisk : public Disk {
+ public:
+  int make_directory(const std::string& path) override {
+    while (!free_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return Disk::make_directory(path);
+  }
+  std::atomic<bool> free_{false};
+};
+
+TEST_F(Checkpoints, WhoeverEndsTheRunCanWaitForTheOneThatIsBeingWritten) {
+  Rank rank = state_of(0, 1, 7);
+  SlowDisk disk;
+  CheckpointWriter writer(options(0, 1, &disk), rank.slices);
+  EXPECT_EQ(writer.writing(), -1);
+  EXPECT_TRUE(writer.wait_until_written(0));
+  writer.save(manifest_of(7));
+  EXPECT_EQ(writer.writing(), 7);
+  EXPECT_FALSE(writer.wait_until_written(0.05));
+  disk.free_ = true;
+  EXPECT_TRUE(writer.wait_until_written(60));
+  EXPECT_EQ(writer.writing(), -1);
+  expect_whole(latest_checkpoint(folder()));
+}
+
+TEST_F(Checkpoints, AFailureSaysWhichCheckpointThereIsBesideIt) {
+  for (const bool is_first : {true, false}) {
+    fs::remove_all(folder());
+    if (!is_first) save(1);
+    Rank rank = state_of(0, 1, 2);
+    FailingDisk disk(3, FailingDisk::Fault::NoSpace, false);
+    CheckpointWriter writer(options(0, 1, &disk), rank.slices);
+    writer.save(manifest_of(2));
+    const std::string error = error_of([&] { writer.finish(); });
+    EXPECT_NE(error.find(is_first ? "The run has no checkpoint before it" : "The checkpoint before it, step_00000001, is untouched"),
+              std::string::npos)
+        << error;
+  }
 }
 
 // Ends the process before the n-th call, as a kill does.

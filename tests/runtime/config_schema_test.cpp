@@ -60,11 +60,12 @@ std::string fingerprint(const Config& c) {
   const auto& d = c.data;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
                    d.label_field, d.max_samples, d.shuffle, d.cache, d.bp_train);
-  s += fmt::format("{}|{}|{}", d.prompt, d.label_words, d.labels);
+  s += fmt::format("{}|{}|{}|{}", d.prompt, d.label_words, d.labels, d.skips_missing);
   const auto& r = c.run;
   s += fingerprint_of_step(c.step);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
                    r.device_memory, r.trace, r.collective_timeout_seconds);
+  s += fmt::format("{} ", r.overwrite);
   s += fmt::format("{} {} {} {} {} ", r.checkpoint_interval, r.keep_checkpoints, r.keep_best, r.resume_anyway, r.end_on_checkpoint_error);
   const auto& n = c.monitor;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", n.csv_enabled, n.csv_output_path, n.csv_job_name, n.comms_enabled, n.comms_verbose,
@@ -223,7 +224,8 @@ TEST(ConfigSchema, EveryRefusedKeyIsRefusedAndItsHarmlessValuesAreNot) {
       set.pop_back();
     }
     if (key.harmless != "off") continue;
-    EXPECT_NO_THROW(load_tiny({fmt::format("{}={{\"enabled\": false, \"other\": [1]}}", key.path)})) << key.path;
+    const LoadedConfig off = load_tiny({fmt::format("{}={{\"enabled\": false, \"other\": [1]}}", key.path)});
+    expect_words(warnings_of(off), {fmt::format("{} has no effect: the block is not enabled", key.path)});
   }
 }
 
@@ -380,7 +382,7 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "data.bp_train data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
       "run.eval_interval run.eval_samples "
       "run.checkpoint_interval run.keep_checkpoints run.keep_best run.device run.device_memory run.trace run.collective_timeout_seconds "
-      "run.resume_anyway";
+      "run.resume_anyway run.overwrite data.missing environment env local_rank";
   for (const auto& [prefix, names] :
        {std::pair("", top), std::pair("zero_optimization.", zero), std::pair("step.", step), std::pair("", rest)}) {
     std::istringstream words(names);

@@ -281,12 +281,32 @@ TEST(Config, Optimizers) {
 
 TEST(Config, TheEndOfARun) {
   EXPECT_EQ(load_tiny({"run.steps=null", "run.epochs=2.5"}).config.run.epochs, 2.5);
-  const LoadedConfig neither = load_tiny({"run.steps=0"});
+  const LoadedConfig neither = load_tiny({"run.steps=null"});
   EXPECT_EQ(neither.config.run.epochs, 1.0);
   expect_words(neither.labelled_text, {"run.epochs = 1.0   (default, neither run.steps nor run.epochs is given)"});
   expect_words(tiny_refusal({"run.epochs=2"}), {"run.epochs is 2", "run.steps is 20"});
   expect_words(tiny_refusal({"run.eval_interval=5"}), {"run.eval_interval", "data.eval"});
   for (const char* name : {"../x", "a/b", ".", "..", "\"\""}) expect_words(tiny_refusal({"run.name=" + std::string(name)}), {"run.name"});
+}
+
+TEST(Config, NoStepsAreNoRun) {
+  expect_words(tiny_refusal({"run.steps=0"}), {"run.steps is 0", "from 1 up"});
+  expect_words(tiny_refusal({"run.steps=null", "run.epochs=0"}), {"run.epochs is 0", "above 0"});
+}
+
+TEST(Config, ARunWithoutANameIsNamedByItsModeAndStart) {
+  const std::string text = load_tiny({"run.name=null"}).resolved_json;
+  EXPECT_FALSE(json::parse(text)["run"].contains("name")) << "no run starts";
+  const ConfigFile file(text);
+  LoadedConfig loaded = load_config({.file = file.path(), .set = {"step.mode=zo"}, .started = "20260131-235959"});
+  EXPECT_EQ(loaded.config.run.name, "zo-20260131-235959");
+  EXPECT_FALSE(loaded.config.run.is_named);
+  EXPECT_EQ(resolved(loaded)["run"]["name"], "zo-20260131-235959");
+  rename_run(loaded, "another");
+  EXPECT_EQ(loaded.config.run.name, "another");
+  EXPECT_EQ(resolved(loaded)["run"]["name"], "another");
+  expect_words(loaded.labelled_text, {"run.name = \"another\" "});
+  EXPECT_TRUE(load_text(loaded.resolved_json).config.run.is_named);
 }
 
 TEST(Config, RecomputationInSegments) {
@@ -330,7 +350,7 @@ TEST(Config, TheResolvedFormIsAFixedPoint) {
            {},
            {"zero_optimization.stage=3"},
            {"fp16.enabled=true", "fp16.loss_scale=8"},
-           {"run.steps=0", "data.train=[\"a\", \"b\"]", "model={\"preset\": \"gpt2-1B\"}"},
+           {"run.steps=null", "data.train=[\"a\", \"b\"]", "model={\"preset\": \"gpt2-1B\"}"},
            {"scheduler={\"type\": \"WarmupDecayLR\"}", "optimizer={\"type\": \"SGD\", \"params\": {\"momentum\": 0.9}}"},
            {"optimizer.groups=[{\"patterns\": \"x\", \"weight_decay\": 0.5}]", "csv_monitor.enabled=true",
             "activation_checkpointing.profile=true"},
@@ -354,6 +374,11 @@ TEST(Config, SettingsChangeOneValue) {
   EXPECT_EQ(load_tiny({"zero_optimization.stage=2", "zero_optimization.stage=3"}).config.zero.stage, 3);
   EXPECT_EQ(load_tiny({"run.name=changed"}).config.run.name, "changed");
   EXPECT_EQ(load_tiny({"run.name=\"12\""}).config.run.name, "12");
+  // What looks like a number is a text where the key takes nothing else.
+  EXPECT_EQ(load_tiny({"run.name=2024"}).config.run.name, "2024");
+  EXPECT_EQ(load_tiny({"run.name=1.50"}).config.run.name, "1.50");
+  EXPECT_EQ(load_tiny({"run.name=true"}).config.run.name, "true");
+  EXPECT_EQ(load_tiny({"data.train=2024"}).config.data.train, std::vector<std::string>{"2024"});
   EXPECT_TRUE(load_tiny({"comms_logger.enabled=true"}).config.monitor.comms_enabled);  // makes the block
   EXPECT_EQ(load_tiny({"data.train=[\"a\",\"b\"]"}).config.data.train.size(), 2u);
   EXPECT_EQ(load_tiny({"data.train=a=b.txt"}).config.data.train[0], "a=b.txt");

@@ -218,6 +218,29 @@ TEST_F(DataStreamTest, MalformedLinesAreNamedByFileAndNumber) {
   expect_error<InputError>([&] { open(joined); }, {"fine.jsonl:1", "title"});
 }
 
+// Whether they are made now or come from the cache.
+TEST_F(DataStreamTest, RowsThatLackAFieldAreLeftOutAndCounted) {
+  const std::string row = "{\"text\": \"a\", \"title\": \"b\"}\n";
+  DataOptions lines = options(
+      {write_old("x.jsonl", row + "{\"text\": \"c\"}\n" + row + "{\"text\": null, \"title\": \"d\"}\n{\"title\": \"e\"}\n" + row)}, 1);
+  lines.join_fields = {"title"};
+  lines.cache = path("cache");
+  expect_error<InputError>([&] { open(lines); }, {"x.jsonl:2", "no field 'title'", "data.join_fields", "data.missing"});
+  lines.skips_missing = true;
+  lines.shuffle = false;
+  for (const bool cached : {false, true}) {
+    const auto stream = open(lines);
+    EXPECT_EQ(stream->from_cache(), cached);
+    EXPECT_EQ(stream->num_left_out(), 3);
+    EXPECT_EQ(all_tokens(*stream), documents({"a\nb", "a\nb", "a\nb"}));
+  }
+  // A field of another type is no missing one, and a file of nothing but holes is no corpus.
+  lines.paths = {write("type.jsonl", row + "{\"text\": 5, \"title\": \"b\"}\n")};
+  expect_error<InputError>([&] { open(lines); }, {"type.jsonl:2", "number"});
+  lines.paths = {write("holes.jsonl", "{\"text\": \"c\"}\n{\"text\": \"c\"}\n")};
+  expect_error<InputError>([&] { open(lines); }, {"each of the 2 rows", "text, title"});
+}
+
 // The first error in the order of the corpus is told, whatever thread met it first.
 TEST_F(DataStreamTest, TheFirstOfManyErrorsIsTold) {
   std::string text;

@@ -108,16 +108,22 @@ TEST_F(ReportFiles, WriteFileReplacesAWholeFile) {
 
 TEST_F(ReportFiles, CsvMonitorIsDeepSpeeds) {
   {
-    CsvMonitor monitor(path("out"), "job");
+    CsvMonitor monitor(path("out/job"));
     monitor.write("Train/Samples/train_loss", 8, 5.5);
     monitor.write("Train/Samples/train_loss", 16, 0.1);
     monitor.write("Train/Samples/lr", 8, 1e-3);
   }
-  CsvMonitor again(path("out"), "job");  // a later run appends
-  again.write("Train/Samples/train_loss", 24, 0.05);
-  EXPECT_EQ(content(path("out/job/Train_Samples_train_loss.csv")), "step,train_loss\n8,5.5\n16,0.1\n24,0.05\n");
+  {
+    CsvMonitor goes_on(path("out/job"), 8);
+    goes_on.write("Train/Samples/train_loss", 16, 0.05);
+  }
+  EXPECT_EQ(content(path("out/job/Train_Samples_train_loss.csv")), "step,train_loss\n8,5.5\n16,0.05\n");
   EXPECT_EQ(content(path("out/job/Train_Samples_lr.csv")), "step,lr\n8,0.001\n");
-  EXPECT_THROW(CsvMonitor("/proc/nowhere", "job"), InputError);
+  CsvMonitor anew(path("out/job"));
+  anew.write("Train/Samples/train_loss", 8, 6);
+  EXPECT_EQ(content(path("out/job/Train_Samples_train_loss.csv")), "step,train_loss\n8,6\n");
+  EXPECT_FALSE(fs::exists(path("out/job/Train_Samples_lr.csv")));
+  EXPECT_THROW(CsvMonitor("/proc/nowhere"), RunError);
   CsvMonitor off;
   off.write("Train/Samples/lr", 1, 1);
 }

@@ -53,6 +53,19 @@ TEST_F(TableFileTest, LinesOfJsonAreObjects) {
       (Rows{"1:one\n@1", "x:\xC3\xA9@3", "true:@4"}));
 }
 
+TEST_F(TableFileTest, ObjectsThatLackATextAreLeftOutAndCounted) {
+  const std::string text = "{\"text\": \"a\", \"more\": \"b\", \"label\": 1}\n";
+  const std::string holed = text + "{\"text\": \"a\", \"label\": 1}\n{\"text\": null, \"more\": \"b\", \"label\": 1}\n" + text;
+  refused("a.jsonl", holed, {.join = {"more"}}, {":2 ", "no field 'more'"});
+  int64_t left_out = 0;
+  const auto found = read_table(write("b.jsonl", holed), {.join = {"more"}, .skips_missing = true}, "data.train", &left_out);
+  EXPECT_EQ(left_out, 2);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[1].line, 4);
+  // A label is no text.
+  refused("a.jsonl", "{\"text\": \"a\"}\n", {.skips_missing = true}, {":1 ", "no field 'label'"});
+}
+
 TEST_F(TableFileTest, ColumnsByNameAndPosition) {
   const std::string table = "id\tsentence\tlabel\textra\n7\tgood\t1\tmore\n8\tbad\t0\tless\n";
   EXPECT_EQ(rows("a.tsv", table, {.text = "sentence"}), (Rows{"1:good@2", "0:bad@3"}));

@@ -1,0 +1,88 @@
+#include "launch/folder_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "runtime/report/metrics.h"
+
+namespace zerostep {
+namespace {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "an unknown host";
+}
+
+// The owner writes its name just after it has taken the lock.
+std::string owner_of(int file) {
+  std::array<char, 512> text{};
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    const ssize_t size = ::pread(file, text.data(), text.size() - 1, 0);
+    if (size > 0) return {text.data(), static_cast<size_t>(size)};
+    ::usleep(10000);
+  }
+  return "a process that has not said its name";
+}
+
+// Between open() and the lock the owner before may have removed the file.
+bool is_at(const std::string& path, int file) {
+  struct stat here {
+  }, there{};
+  return ::fstat(file, &here) == 0 && ::stat(path.c_str(), &there) == 0 && here.st_ino == there.st_ino && here.st_dev == there.st_dev;
+}
+
+}  // namespace
+
+FolderLock::FolderLock(const std::string& folder, const std::string& key) : path_(folder + "/" + kFile) {
+  for (;;) {
+    file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file_ < 0) fail_run("cannot make {}: {}", path_, std::strerror(errno));
+    int status = 0;
+    while ((status = ::flock(file_, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) {
+    }
+    if (status != 0 && errno == EWOULDBLOCK) {
+      const std::string owner = owner_of(file_);
+      ::close(std::exchange(file_, -1));
+      fail_input("the folder {} belongs to a run that is going on: {}. Wait for its end, or set another {}", folder, owner, key);
+    }
+    if (status != 0) {
+      unlocked_because_ = fmt::format("{} cannot be locked: {}", path_, std::strerror(errno));
+      return;
+    }
+    if (is_at(path_, file_)) break;
+    ::close(std::exchange(file_, -1));
+  }
+  const std::string owner = fmt::format("process {} on {}, since {}", ::getpid(), host_name(), timestamp_now());
+  if (::ftruncate(file_, 0) != 0 || ::pwrite(file_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {
+    const int reason = errno;
+    ::unlink(path_.c_str());
+    ::close(std::exchange(file_, -1));
+    fail_run("cannot write {}: {}", path_, std::strerror(reason));
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (file_ < 0) return;
+  ::unlink(path_.c_str());
+  ::close(file_);
+}
+
+FolderLock::FolderLock(FolderLock&& other) noexcept
+    : path_(std::move(other.path_)), unlocked_because_(std::move(other.unlocked_because_)), file_(std::exchange(other.file_, -1)) {}
+
+FolderLock& FolderLock::operator=(FolderLock&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(unlocked_because_, other.unlocked_because_);
+  std::swap(file_, other.file_);
+  return *this;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,28 @@
+#pragma once
+#include <string>
+
+namespace zerostep {
+
+// A folder belongs to one process as long as the process lives, however it ends: a file lock on `owner.lock` in it, whose text says which
+// process that is. The file goes with the object.
+class FolderLock {
+ public:
+  static constexpr const char* kFile = "owner.lock";
+
+  FolderLock() = default;  // of nothing
+  // Becomes the owner of an existing folder. `key` names what the user can change ("run.name"). InputError naming the folder and its owner
+  // where it has one; RunError where the file cannot be made.
+  FolderLock(const std::string& folder, const std::string& key);
+  ~FolderLock();
+  FolderLock(FolderLock&& other) noexcept;
+  FolderLock& operator=(FolderLock&& other) noexcept;
+
+  // Why the folder could not be locked, in words: its file system has no locks. "": it is.
+  const std::string& unlocked_because() const { return unlocked_because_; }
+
+ private:
+  std::string path_, unlocked_because_;
+  int file_ = -1;
+};
+
+}  // namespace zerostep
