@@ -34,7 +34,8 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
   setup.data = open_evaluation_data(setup.subject, job.speaks() ? notes_to_stderr() : DataHooks());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
-  const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};
   if (!report.fits()) throw InputError(does_not_fit(report));
 }

@@ -17,9 +17,12 @@ int plan(const PlanArguments& arguments) {
   print_warnings(subject.loaded);
   check_data_files(config);
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, arguments.world);
-  const PlanCost cost = training_cost(config, training, *subject.model, *subject.objective);
   const int ranks_of_host =
       arguments.ranks_per_node > 0 ? std::min(arguments.ranks_per_node, arguments.world) : std::min(arguments.world, num_cores());
+  set_threads(ranks_of_host);  // as each of them would
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, &workspaces);
+  cost.workspace_estimated |= arguments.world > num_cores();  // so many ranks run elsewhere
   const PlanReport report{config, training, cost, memory_limit(config, ranks_of_host)};
   if (arguments.json)
     fmt::print("{}\n", plan_json(report).dump(2));

@@ -89,7 +89,8 @@ void prepare(Job& job, TrainSetup& setup) {
                config.file, config.run.eval_interval);
   settle_steps(config, setup.train_data->num_samples());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
-  setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective);
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   setup.limit = memory_limit(config, job.local_size());
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
 }

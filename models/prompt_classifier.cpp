@@ -2,6 +2,7 @@
 
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -144,6 +145,16 @@ class PromptClassifier final : public ModelDefinition {
     cost.backward_transient_bytes = backward(head.backward_transient_bytes);
     cost.accumulating_backward_transient_bytes = backward(head.accumulating_backward_transient_bytes);
     return cost;
+  }
+  Batch example_batch(int64_t batch, int64_t sequence) const override {
+    Batch out = model_->example_batch(batch * words_.rows_per_sample(), sequence);
+    const at::TensorOptions options = out.tokens.options();
+    out.mask = at::ones(out.tokens.sizes(), options.dtype(at::kBool));
+    out.pads_ends = true;
+    out.labels = at::zeros({batch, 1}, options);
+    out.word_positions = at::zeros({batch}, options);
+    out.valid_tokens = out.global_valid_tokens = batch;
+    return out;
   }
   std::string hugging_face_config() const override { return model_->hugging_face_config(); }
   std::vector<std::string> reduced_scope() const override { return model_->reduced_scope(); }

@@ -71,8 +71,10 @@ struct BorrowedParameter {
   bool overwritten_gradient = false;
 };
 
-// Bytes that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without document ids, for
-// the plan; checked against measurement by the tests. Parameters and pre-assigned gradients are the caller's and not counted.
+// Bytes of the tensors that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without
+// document ids, for the plan: the same on every machine, checked against measurement by the tests. Parameters and pre-assigned gradients
+// are the caller's and not counted, nor what LibTorch's kernels take beside their results, which depends on the machine
+// (runtime/memory/workspace.h).
 struct ActivationCost {
   int64_t output_bytes = 0;               // the boundary activation that the unit hands on
   int64_t saved_bytes = 0;                // held from forward to backward besides input and output
@@ -123,6 +125,9 @@ class ModelDefinition {
   // them.
   virtual std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const = 0;
   virtual ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const = 0;
+  // A micro-batch of these sizes with made-up content, such as the units and the objective of the model take, for measurements: every
+  // sample of a classifier is padded by one token.
+  virtual Batch example_batch(int64_t batch, int64_t sequence) const;
   // Hugging Face's config.json of this model, as text.
   virtual std::string hugging_face_config() const = 0;
   // Patterns of the parameters near the output that forward-only training often restricts itself to: the last block's MLP, its norm and the

@@ -1,7 +1,5 @@
 #include "models/bert/activation_cost.h"
 
-#include <ATen/Parallel.h>
-
 #include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 
@@ -20,29 +18,24 @@ struct Sizes {
         hidden(element * tokens * width),
         inner_hidden(element * tokens * inner),
         statistics(2 * 4 * tokens),
-        scores(element * heads * s.sequence * s.sequence),
-        threads(at::get_num_threads()),
-        products(s.compute_type, tokens),
-        flash(s.sequence, width / heads, s.compute_type, threads) {}
+        scores(element * heads * s.sequence * s.sequence) {}
 
   int64_t element, tokens;
   int64_t width, inner, heads;
   int64_t hidden, inner_hidden;  // activations [tokens, width] and [tokens, inner]
   int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
   int64_t scores;                // of one sample
-  int64_t threads;
-  ProductCost products;
-  FlashCost flash;
+  int64_t product = 0;           // what whoever asks has in use during each product
 
-  // LayerNorm's gradients of gain and offset, and their partial sums by thread.
-  int64_t norm_gradients() const { return 4 * 2 * width * (1 + threads); }
+  // LayerNorm's gradients of gain and offset.
+  int64_t norm_gradients() const { return 4 * 2 * width; }
 };
 
 bool drops(const CostShape& s, double p) { return s.training && p > 0; }
 
 void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   if (!drops(s, s.options.attention_probs_dropout_prob)) {
-    m.take(z.hidden + 4 * z.tokens * z.heads).pass(z.flash.forward);
+    m.take(z.hidden + 4 * z.tokens * z.heads);
     if (!graph) m.give(4 * z.tokens * z.heads);
     return;
   }
@@ -52,14 +45,14 @@ void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTim
 }
 
 void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(3 * z.hidden).pass(z.products.scratch(z.width));  // queries, keys, values
+  m.take(3 * z.hidden).pass(z.product);  // queries, keys, values
   attention_forward(s, z, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).pass(z.products.scratch(z.width)).take(z.hidden + z.statistics);  // the sum and its norm
+  m.take(z.hidden).pass(z.product).take(z.hidden + z.statistics);  // the sum and its norm
   if (!graph) m.give(2 * z.hidden + z.statistics);
-  m.take(z.inner_hidden).pass(z.products.scratch(z.width));
+  m.take(z.inner_hidden).pass(z.product);
   if (graph) m.take(z.inner_hidden);  // GELU keeps its input
-  m.take(z.hidden).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.product).give(z.inner_hidden);
   m.take(z.hidden + z.statistics);
   if (!graph) m.give(2 * z.hidden + z.statistics);
 }
@@ -72,24 +65,20 @@ int64_t layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   m.take(z.hidden);
   // MLP; its sum's gradient becomes that of its input.
   m.take(z.hidden).pass(z.norm_gradients());
-  m.take(dropped).take(z.inner_hidden).pass(z.products.scratch(z.width));
-  m.take(z.inner_hidden).pass(z.products.gradient(z.width, z.inner, accumulating)).give(z.inner_hidden).give(dropped);
-  m.pass(z.products.gradient(z.inner, z.width, accumulating)).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  m.take(dropped).take(z.inner_hidden);
+  m.take(z.inner_hidden).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden).give(dropped);
+  m.pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(z.inner_hidden);
   m.give(z.inner_hidden + 2 * z.hidden + z.statistics);  // saved: the MLP's inside, its sum and its input
   // Projection.
-  m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(z.products.gradient(z.width, z.width, accumulating));
-  m.take(z.hidden).pass(z.products.scratch(z.width)).give(dropped);
+  m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating));
+  m.take(z.hidden).give(dropped);
   m.give(2 * z.hidden + z.statistics);  // the gradient of the norm's output; saved: the sum
   // Attention, then its saved tensors go.
   m.take(3 * z.hidden);
-  if (attention_drops) {
-    m.pass(2 * z.scores + z.hidden / s.batch);
-  } else {
-    m.pass(z.flash.backward);
-  }
+  if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
   // Queries, keys, values; the sum with the gradient that passed by.
-  m.pass(z.products.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(z.width)).pass(z.hidden);
+  m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).pass(z.hidden);
   return m.peak();
 }
 
@@ -132,20 +121,19 @@ ActivationCost head_cost(const CostShape& s) {
   const bool mean = s.options.pooling == BertOptions::Pooling::Mean;
   const int64_t rows = z.element * s.batch * z.width, logits = z.element * s.batch * s.options.num_labels;
   const int64_t dropped = drops(s, s.options.head_dropout()) ? rows : 0;
-  const ProductCost products(s.compute_type, s.batch);
   const int64_t shares = mean ? (4 + z.element) * z.tokens : 0;
   const int64_t hidden = mean ? 0 : rows;  // what the pooler gives
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.saved_bytes = rows + hidden;
-  cost.forward_transient_bytes = std::max(dropped + products.scratch(z.width), shares);
-  cost.inference_product_bytes = rows + hidden + dropped + products.scratch(z.width);
+  cost.forward_transient_bytes = std::max(dropped, shares);
+  cost.inference_product_bytes = rows + hidden + dropped;
   cost.inference_transient_bytes = std::max(cost.inference_product_bytes, rows + shares);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits).pass(dropped + products.gradient(s.options.num_labels, z.width, accumulating));
+    m.take(logits).pass(dropped + gradient_temporary(s.compute_type, s.options.num_labels, z.width, accumulating));
     m.take(rows);
-    if (!mean) m.pass(2 * rows).pass(products.gradient(z.width, z.width, accumulating)).take(rows).give(rows);
+    if (!mean) m.pass(2 * rows).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(rows).give(rows);
     m.take(z.hidden).pass(shares);
     return m.peak();
   };
@@ -163,15 +151,14 @@ ActivationCost word_prediction_cost(const CostShape& s) {
   cost.output_bytes = logits;
   cost.saved_bytes = 2 * z.hidden + z.statistics;  // the dense layer's rows and the norm's
   // GELU's rows and the norm are made before there are logits.
-  const int64_t product = z.products.scratch(z.width);
-  cost.forward_transient_bytes = std::max(z.hidden - logits, product);
-  cost.inference_product_bytes = z.hidden + product;
+  cost.forward_transient_bytes = std::max<int64_t>(z.hidden - logits, 0);
+  cost.inference_product_bytes = z.hidden;
   cost.inference_transient_bytes = std::max(2 * z.hidden + z.statistics - logits, cost.inference_product_bytes);
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits).pass(z.products.gradient(vocabulary, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(vocabulary));
+    m.take(logits).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating)).take(z.hidden);
     m.take(z.hidden).take(z.hidden).pass(z.norm_gradients()).give(z.hidden);
-    m.pass(z.products.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(z.width));
+    m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
     return m.peak();
   };
   cost.backward_transient_bytes = backward(false);

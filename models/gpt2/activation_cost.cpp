@@ -1,7 +1,5 @@
 #include "models/gpt2/activation_cost.h"
 
-#include <ATen/Parallel.h>
-
 #include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 
@@ -19,21 +17,16 @@ struct Sizes {
         heads(s.options.n_head),
         hidden(element * tokens * width),
         inner_hidden(element * tokens * inner),
-        statistics(2 * 4 * tokens),
-        threads(at::get_num_threads()),
-        products(s.compute_type, tokens),
-        flash(s.sequence, width / heads, s.compute_type, threads) {}
+        statistics(2 * 4 * tokens) {}
 
   int64_t element;
   int64_t tokens, width, inner, heads;
   int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
   int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
-  int64_t threads;
-  ProductCost products;
-  FlashCost flash;
+  int64_t product = 0;           // what whoever asks has in use during each product
 
-  // LayerNorm's gradients of gain and offset, and their partial sums by thread.
-  int64_t norm_gradients() const { return 4 * 2 * width * (1 + threads); }
+  // LayerNorm's gradients of gain and offset.
+  int64_t norm_gradients() const { return 4 * 2 * width; }
 };
 
 bool drops(const CostShape& s, double p) { return s.training && p > 0; }
@@ -43,7 +36,7 @@ int64_t score_bytes(const CostShape& s) {
 
 void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   if (!drops(s, s.options.attn_pdrop)) {
-    m.take(z.hidden + 4 * z.tokens * z.heads).pass(z.flash.forward);
+    m.take(z.hidden + 4 * z.tokens * z.heads);
     if (!graph) m.give(4 * z.tokens * z.heads);
     return;
   }
@@ -55,25 +48,18 @@ void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTim
 
 void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
   m.take(3 * z.hidden);
-  if (!drops(s, s.options.attn_pdrop)) {
-    m.pass(z.flash.backward);
-  } else {
-    m.pass(2 * score_bytes(s) + z.hidden / s.batch);
-  }
+  if (drops(s, s.options.attn_pdrop)) m.pass(2 * score_bytes(s) + z.hidden / s.batch);
 }
 
 void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(z.hidden + z.statistics)
-      .take(3 * z.hidden)
-      .pass(z.products.scratch(z.width))
-      .give(z.hidden + z.statistics);  // norm, queries, keys, values
+  m.take(z.hidden + z.statistics).take(3 * z.hidden).pass(z.product).give(z.hidden + z.statistics);  // norm, queries, keys, values
   attention_forward(s, z, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).pass(z.products.scratch(z.width));  // after attention
+  m.take(z.hidden).pass(z.product);  // after attention
   if (!graph) m.give(z.hidden);
-  m.take(z.hidden + z.statistics).take(z.inner_hidden).pass(z.products.scratch(z.width)).give(z.hidden + z.statistics);
+  m.take(z.hidden + z.statistics).take(z.inner_hidden).pass(z.product).give(z.hidden + z.statistics);
   if (graph) m.take(z.inner_hidden);  // GELU keeps its input
-  m.take(z.hidden).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.product).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
 }
 
@@ -84,28 +70,18 @@ int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   MemoryTimeline m;
   m.take(z.hidden);
   // MLP.
-  m.take(dropped)
-      .take(z.inner_hidden)
-      .pass(z.products.scratch(z.width))
-      .pass(z.products.gradient(z.inner, z.width, accumulating))
-      .give(dropped);
-  m.take(z.hidden + z.statistics)
-      .pass(z.products.gradient(z.width, z.inner, accumulating))
-      .pass(z.products.scratch(z.inner))
-      .give(z.inner_hidden);
+  m.take(dropped).take(z.inner_hidden).pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(dropped);
+  m.take(z.hidden + z.statistics).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden);
   m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics);
   m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Projection.
-  m.take(dropped).pass(z.products.gradient(z.width, z.width, accumulating)).take(z.hidden).pass(z.products.scratch(z.width)).give(dropped);
+  m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).give(dropped);
   // Attention, then its saved tensors go.
   attention_backward(s, z, m);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * score_bytes(s) : 4 * z.tokens * z.heads));
   // Queries, keys, values.
-  m.take(z.hidden + z.statistics)
-      .pass(z.products.gradient(z.width, z.width, accumulating))
-      .take(z.hidden)
-      .pass(z.products.scratch(z.width));
-  m.pass(z.products.gradient(z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
+  m.take(z.hidden + z.statistics).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
+  m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
   return m.peak();
 }
 
@@ -145,14 +121,10 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes =
-      z.hidden + z.statistics + z.products.scratch(z.width);
+  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.statistics;
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits)
-        .take(z.hidden + z.statistics)
-        .pass(z.products.gradient(vocabulary, z.width, accumulating))
-        .pass(z.products.scratch(vocabulary));
+    m.take(logits).take(z.hidden + z.statistics).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating));
     m.take(z.hidden).pass(z.norm_gradients());
     return m.peak();
   };

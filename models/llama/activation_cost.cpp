@@ -1,7 +1,5 @@
 #include "models/llama/activation_cost.h"
 
-#include <ATen/Parallel.h>
-
 #include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 #include "models/rms_norm.h"
@@ -13,7 +11,8 @@ namespace {
 
 struct Sizes {
   explicit Sizes(const CostShape& s)
-      : element(static_cast<int64_t>(size_of(s.compute_type))),
+      : type(s.compute_type),
+        element(static_cast<int64_t>(size_of(s.compute_type))),
         tokens(s.batch * s.sequence),
         width(s.options.hidden_size),
         inner(s.options.intermediate_size),
@@ -25,19 +24,17 @@ struct Sizes {
         queries(element * tokens * query_width),
         keys(element * tokens * key_width),
         logsumexp(4 * tokens * s.options.num_attention_heads),
-        angles(4 * s.sequence * s.options.head_width() / 2),
-        products(s.compute_type, tokens),
-        flash(s.sequence, s.options.head_width(), s.compute_type, at::get_num_threads()) {}
+        angles(4 * s.sequence * s.options.head_width() / 2) {}
 
+  DType type;
   int64_t element, tokens;
   int64_t width, inner;
   int64_t groups;  // query heads that share keys
   int64_t query_width, key_width;
   int64_t hidden, inner_hidden, queries, keys;  // activations [tokens, width], [tokens, inner], [tokens, query_width], [tokens, key_width]
   int64_t logsumexp;
-  int64_t angles;  // one fp32 table [sequence, head_width / 2]
-  ProductCost products;
-  FlashCost flash;
+  int64_t angles;       // one fp32 table [sequence, head_width / 2]
+  int64_t product = 0;  // what whoever asks has in use during each product
 
   // RMSNorm's gradient of the gain, and its partial sums.
   int64_t norm_gradient() const { return 4 * width + rms_norm_backward_bytes(tokens, width); }
@@ -45,22 +42,22 @@ struct Sizes {
 
 void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(2 * z.angles).pass(z.angles);
-  m.take(z.hidden).take(z.queries + 2 * z.keys).pass(z.products.scratch(z.width)).give(z.hidden);
+  m.take(z.hidden).take(z.queries + 2 * z.keys).pass(z.product).give(z.hidden);
   // Attention: with groups, each group's output passes on its way.
   m.take(z.queries);
   const int64_t part = z.groups > 1 ? z.queries / z.groups : 0;
-  m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups + z.flash.forward).take(z.logsumexp / z.groups);
+  m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups).take(z.logsumexp / z.groups);
   if (!graph) m.give(z.queries + 2 * z.keys + z.logsumexp);
-  m.take(z.hidden).pass(z.products.scratch(z.query_width));  // after attention
+  m.take(z.hidden).pass(z.product);  // after attention
   if (!graph) m.give(z.queries);
   if (!graph) m.give(2 * z.angles);
-  m.take(z.hidden).take(2 * z.inner_hidden).pass(z.products.scratch(z.width)).give(z.hidden);
+  m.take(z.hidden).take(2 * z.inner_hidden).pass(z.product).give(z.hidden);
   if (graph) {
     m.take(z.inner_hidden);  // SwiGLU keeps its inputs
   } else {
     m.give(z.inner_hidden);
   }
-  m.take(z.hidden).pass(z.products.scratch(z.inner)).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.product).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
 }
 
@@ -69,22 +66,22 @@ int64_t layer_backward(const Sizes& z, bool accumulating) {
   MemoryTimeline m;
   m.take(z.hidden);
   // MLP.
-  m.take(z.inner_hidden).pass(z.products.scratch(z.width)).pass(z.products.gradient(z.width, z.inner, accumulating));
-  m.take(z.hidden).pass(z.products.gradient(z.inner, z.width, accumulating)).pass(z.products.scratch(z.inner)).pass(z.norm_gradient());
+  m.take(z.inner_hidden).pass(gradient_temporary(z.type, z.width, z.inner, accumulating));
+  m.take(z.hidden).pass(gradient_temporary(z.type, z.inner, z.width, accumulating)).pass(z.norm_gradient());
   m.give(z.inner_hidden);
   m.give(2 * z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Attention.
-  m.pass(z.products.gradient(z.width, z.query_width, accumulating));
-  m.take(z.queries).pass(z.products.scratch(z.width));
+  m.pass(gradient_temporary(z.type, z.width, z.query_width, accumulating));
+  m.take(z.queries);
   if (z.groups > 1) {
     // A group's gradients on their way, and a copy of its output.
-    m.take(z.queries + 2 * z.keys).pass(2 * z.queries / z.groups + 2 * z.keys + z.flash.backward);
+    m.take(z.queries + 2 * z.keys).pass(2 * z.queries / z.groups + 2 * z.keys);
   } else {
-    m.take(z.queries + 2 * z.keys).pass(z.flash.backward);
+    m.take(z.queries + 2 * z.keys);
   }
   m.give(z.queries);
-  m.take(z.hidden).pass(z.products.gradient(z.query_width, z.width, accumulating)).give(z.hidden);
-  m.take(z.hidden).pass(z.products.scratch(z.query_width)).pass(z.norm_gradient());
+  m.take(z.hidden).pass(gradient_temporary(z.type, z.query_width, z.width, accumulating)).give(z.hidden);
+  m.take(z.hidden).pass(z.norm_gradient());
   return m.peak();
 }
 
@@ -123,10 +120,10 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.products.scratch(z.width);
+  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden;
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits).take(z.hidden).pass(z.products.gradient(vocabulary, z.width, accumulating)).pass(z.products.scratch(vocabulary));
+    m.take(logits).take(z.hidden).pass(gradient_temporary(z.type, vocabulary, z.width, accumulating));
     m.pass(z.norm_gradient());
     return m.peak();
   };

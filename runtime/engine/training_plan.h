@@ -20,7 +20,7 @@ struct TrainingPlan {
 };
 // The cost of a step of queries.
 PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
-                    const Objective& objective);
+                    const Objective& objective, WorkspaceMeter* meter = nullptr);
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world);
 
 }  // namespace zerostep

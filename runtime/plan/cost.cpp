@@ -9,26 +9,29 @@ namespace {
 constexpr int64_t kBytesPerToken = 2 * 8;  // tokens and labels of the micro-batch, int64
 constexpr int64_t kMaskBytesPerToken = 1;  // where samples have lengths of their own
 
+// What the visits of a plan cost by themselves: each unit's, the objective's, and those of a visit that runs branches together.
+struct VisitCosts {
+  std::vector<ActivationCost> units;
+  ActivationCost objective;
+  std::function<ActivationCost(const Visit&)> joined;
+  bool with_workspace = false;
+};
+
+ActivationCost with_workspace(ActivationCost cost, const Workspace& workspace) {
+  cost.inference_transient_bytes += workspace.inference_bytes;
+  cost.forward_transient_bytes += workspace.forward_bytes;
+  cost.backward_transient_bytes += workspace.backward_bytes;
+  cost.accumulating_backward_transient_bytes += workspace.accumulating_backward_bytes;
+  return cost;
+}
+
 // What LibTorch holds, followed over the visits of a step.
 class ActivationWalk {
  public:
-  ActivationWalk(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const Objective& objective, int64_t batch,
-                 int64_t sequence)
-      : plan_(plan),
-        layout_(layout),
-        micro_batch_bytes_(batch * sequence * (kBytesPerToken + (model.num_classes() > 0 ? kMaskBytesPerToken : 0))) {
-    const DType type = layout.options.compute_type;
-    // Dropout is on where there is a backward.
-    const bool drops = plan.options.update &&
-                       std::any_of(plan.visits.begin(), plan.visits.end(), [](const Visit& at) { return at.kind == VisitKind::Backward; });
-    for (size_t u = 0; u < layout.units.size(); ++u)
-      costs_.push_back(model.activation_cost(static_cast<int>(u), batch, sequence, type, drops));
-    joined_cost_ = [&model, batch, sequence, type](const Visit& at) {
-      return model.activation_cost(at.unit, batch * at.branches_together, sequence, type, false);
-    };
+  ActivationWalk(const Plan& plan, const ModelLayout& layout, VisitCosts costs, int64_t micro_batch_bytes)
+      : plan_(plan), layout_(layout), micro_batch_bytes_(micro_batch_bytes), own_(std::move(costs)) {
     held_.assign(costs_.size(), false);
     checkpoint_.assign(costs_.size(), false);
-    objective_ = objective.activation_cost(batch, sequence, model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size(), type);
   }
 
   void run(PlanCost& out) {
@@ -128,10 +131,11 @@ class ActivationWalk {
   // Both signs of a direction after those of another. They come as one tensor from a unit that ran so, otherwise they are put into one.
   void tiled_peak(const Visit& at, int64_t output, bool last, bool shared_input) {
     const int64_t together = at.branches_together, groups = int64_t{at.branches} / together * at.micro_batches;
-    const ActivationCost joined = joined_cost_(at);
+    const ActivationCost joined = own_.joined(at);
     const int64_t input = at.unit > 0 ? together * costs_[static_cast<size_t>(at.unit) - 1].output_bytes : 0;
     const int64_t copied = together > 1 && !tiled_ ? input : 0;
-    const int64_t one = joined.output_bytes + std::max({joined.inference_transient_bytes, joined.inference_product_bytes + at.tile_bytes,
+    const int64_t one = joined.output_bytes + std::max({joined.inference_transient_bytes,
+                                                        own_.with_workspace ? joined.inference_product_bytes + at.tile_bytes : 0,
                                                         last ? objective_.inference_transient_bytes : 0});
     const int64_t each = (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes + copied + one, made = together * output;
     if (!joined_) return peak(at, each + std::max<int64_t>(0, (groups - 1) * (made - (shared_input ? 0 : input))));
@@ -143,7 +147,7 @@ class ActivationWalk {
 
   // Branches of a micro-batch as one batch, micro-batch by micro-batch. What comes in apart is copied into one tensor first.
   void joined_peak(const Visit& at, int64_t output, bool last, bool shared_input) {
-    const ActivationCost joined = joined_cost_(at);
+    const ActivationCost joined = own_.joined(at);
     const int64_t input = at.unit > 0 ? at.branches * costs_[static_cast<size_t>(at.unit) - 1].output_bytes : 0;
     const int64_t apart = (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes;
     if (!shared_input && !joined_ && hidden_ > 0) peak(at, apart + input);
@@ -173,26 +177,56 @@ class ActivationWalk {
   const Plan& plan_;
   const ModelLayout& layout_;
   int64_t micro_batch_bytes_;
-  std::vector<ActivationCost> costs_;
-  ActivationCost objective_;
+  VisitCosts own_;
+  const std::vector<ActivationCost>& costs_ = own_.units;
+  const ActivationCost& objective_ = own_.objective;
   PlanCost* out_ = nullptr;
   std::vector<bool> held_, checkpoint_;  // per unit: its output is counted in kept_; its input is a checkpoint
   int64_t kept_ = 0;                     // by graphs and checkpoints
   int64_t hidden_ = 0, gradient_ = 0;    // on the way to the next visit
   int64_t hidden_count_ = 0;             // branches and micro-batches that hidden_ is made of, in forward-only visits
   bool joined_ = false, tiled_ = false;  // those of a micro-batch, or of a direction, lie in one tensor
-  std::function<ActivationCost(const Visit&)> joined_cost_;
 };
 
 }  // namespace
 
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const Objective& objective, int64_t batch,
-                       int64_t sequence) {
+                       int64_t sequence, WorkspaceMeter* meter) {
+  const DType type = layout.options.compute_type;
+  const auto any = [&](auto... kinds) {
+    return std::any_of(plan.visits.begin(), plan.visits.end(), [&](const Visit& at) { return ((at.kind == kinds) || ...); });
+  };
+  // Dropout is on where there is a backward.
+  const bool drops = plan.options.update && any(VisitKind::Backward);
+  const bool graph = any(VisitKind::Forward, VisitKind::Recompute);
+  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
+  VisitCosts tensors;
+  for (int u = 0; u < static_cast<int>(layout.units.size()); ++u)
+    tensors.units.push_back(model.activation_cost(u, batch, sequence, type, drops));
+  tensors.objective = objective.activation_cost(batch, sequence, outputs, type);
+  tensors.joined = [&](const Visit& at) { return model.activation_cost(at.unit, batch * at.branches_together, sequence, type, false); };
+  const int64_t micro_batch_bytes = batch * sequence * (kBytesPerToken + (model.num_classes() > 0 ? kMaskBytesPerToken : 0));
+
   PlanCost out;
   out.arena_bytes = plan.device_arena_bytes;
   out.elements_gathered = plan.elements_gathered;
   out.elements_reduced = plan.elements_reduced;
-  ActivationWalk(plan, layout, model, objective, batch, sequence).run(out);
+  ActivationWalk(plan, layout, tensors, micro_batch_bytes).run(out);
+  out.tensor_peak_bytes = out.activation_peak_bytes;
+  if (meter != nullptr) {
+    const Workspaces& spaces = meter->of(model, objective, {batch, sequence, type, graph, drops});
+    VisitCosts whole = tensors;
+    whole.with_workspace = true;
+    for (size_t u = 0; u < whole.units.size(); ++u) whole.units[u] = with_workspace(whole.units[u], spaces.units[u]);
+    whole.objective = with_workspace(whole.objective, spaces.objective);
+    whole.joined = [&](const Visit& at) {
+      const WorkspaceShape shape{batch * at.branches_together, sequence, type, false, false};
+      return with_workspace(tensors.joined(at), meter->of(model, objective, shape).units[static_cast<size_t>(at.unit)]);
+    };
+    out.flops = 0;
+    ActivationWalk(plan, layout, whole, micro_batch_bytes).run(out);
+    out.workspace_estimated = meter->extrapolated();
+  }
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;
   return out;
 }

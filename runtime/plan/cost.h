@@ -3,22 +3,29 @@
 #include <vector>
 
 #include "models/objective.h"
+#include "runtime/memory/workspace.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {
 
-// What one step of a plan costs one rank: the busiest, which at equal shards is every one. Worked out, nothing is allocated.
+// What one step of a plan costs one rank: the busiest, which at equal shards is every one. Worked out; only the workspace of libraries is
+// measured.
 struct PlanCost {
   int64_t device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
   int64_t arena_bytes = 0;            // of device_peak_bytes: the runtime's own arenas
   int64_t activation_peak_bytes = 0;  // of device_peak_bytes: what LibTorch holds at the worst moment
-  std::string peak_at;                // the visit of that moment: "backward h.3"
+  int64_t tensor_peak_bytes = 0;      // the same without what libraries take for themselves
+  // The workspace was not measured at the shapes of this plan, or not on its machine.
+  bool workspace_estimated = false;
+  std::string peak_at;  // the visit of that moment: "backward h.3"
   int64_t elements_gathered = 0, elements_reduced = 0;
+  int64_t workspace_bytes() const { return activation_peak_bytes - tensor_peak_bytes; }
   double flops = 0;  // forward, recomputation and backward of this rank's tokens
 };
 
-// `batch` samples of `sequence` tokens a micro-batch.
+// `batch` samples of `sequence` tokens a micro-batch. `meter` measures the workspace of libraries where it is not known yet; without one
+// the cost is that of tensors alone, the same on every machine.
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const Objective& objective, int64_t batch,
-                       int64_t sequence);
+                       int64_t sequence, WorkspaceMeter* meter = nullptr);
 
 }  // namespace zerostep

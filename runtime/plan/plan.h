@@ -25,7 +25,7 @@ struct Visit {
   int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
   // Queries: branches that run as one batch through one forward, the last ones perhaps fewer. With low-rank directions they have
   // perturbation_bytes of factors and vectors of their own; where perturbed matrices are made in tiles, of vectors, and a product takes
-  // tile_bytes.
+  // tile_bytes, which depend on the number of threads: they count as workspace.
   int branches_together = 1;
   int64_t perturbation_bytes = 0;
   bool tiled = false;

@@ -68,6 +68,9 @@ ordered_json plan_json(const PlanReport& report) {
   out["flops"] = cost.flops;
   out["arena_bytes"] = cost.arena_bytes;
   out["activation_peak_bytes"] = cost.activation_peak_bytes;
+  out["tensor_peak_bytes"] = cost.tensor_peak_bytes;
+  out["workspace_bytes"] = cost.workspace_bytes();
+  out["workspace_estimated"] = cost.workspace_estimated;
   out["peak_at"] = cost.peak_at;
   out["device_limit_bytes"] = limit.device_bytes;
   out["device_limit_source"] = limit.source;
@@ -105,6 +108,9 @@ std::string plan_text(const PlanReport& report) {
   out += line("device", bytes_text(cost.device_peak_bytes));
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
+  out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
+  out += line("    workspace of libraries",
+              bytes_text(cost.workspace_bytes()) + (cost.workspace_estimated ? ", an estimate from" : ", measured on") + " this machine");
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
   out += line(report.fits() ? "fits" : "does NOT fit",
@@ -170,11 +176,17 @@ int64_t tail_gathered(const Plan& plan) {
 
 }  // namespace
 
-PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective) {
+PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
+                       WorkspaceMeter* meter) {
   const auto cost_of = [&](const Plan& p) {
-    return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length);
+    return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length, meter);
   };
-  PlanCost cost = config.step.uses_queries() ? query_cost(config, plan.layout, plan.train, model, objective) : cost_of(plan.train);
+  PlanCost cost = config.step.uses_queries() ? query_cost(config, plan.layout, plan.train, model, objective, meter) : cost_of(plan.train);
+  // The highest tensors are those of one kind of step, the highest of both together perhaps of another.
+  const auto take_estimates = [&](const PlanCost& other) {
+    cost.tensor_peak_bytes = std::max(cost.tensor_peak_bytes, other.tensor_peak_bytes);
+    cost.workspace_estimated |= other.workspace_estimated;
+  };
   // Checkpoints are staged in host memory. Rank 0's share has no padding, but dealt matrices may give another rank more.
   if (config.run.checkpoint_interval > 0 || config.run.keep_best)
     for (int rank = 0; rank < (plan.train.matrices.empty() ? 1 : plan.train.options.world); ++rank)
@@ -182,6 +194,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   if (plan.backprop) {
     // The busiest kind of step.
     const PlanCost backprop = cost_of(*plan.backprop);
+    take_estimates(backprop);
     if (backprop.device_peak_bytes > cost.device_peak_bytes) {
       cost.device_peak_bytes = backprop.device_peak_bytes;
       cost.activation_peak_bytes = backprop.activation_peak_bytes;
@@ -198,6 +211,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   }
   if (config.data.eval.empty()) return cost;
   const PlanCost evaluation = cost_of(plan.evaluate);
+  take_estimates(evaluation);
   if (evaluation.activation_peak_bytes > cost.activation_peak_bytes) {
     cost.device_peak_bytes += evaluation.activation_peak_bytes - cost.activation_peak_bytes;
     cost.activation_peak_bytes = evaluation.activation_peak_bytes;

@@ -37,6 +37,7 @@ std::string plan_actions_text(const TrainingPlan& plan);
 std::string does_not_fit(const PlanReport& report);
 
 // The cost of training, and of evaluation where the configuration asks for it: the higher peak of both.
-PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective);
+PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
+                       WorkspaceMeter* meter = nullptr);
 
 }  // namespace zerostep

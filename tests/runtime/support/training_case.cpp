@@ -70,7 +70,9 @@ TrainingOutcome run_engine(const TrainingCase& test, Communicator world) {
   const auto objective = make_cross_entropy();
   TrainingPlan plan = plan_training(test.config, *model, *objective, world.size());
   TrainingOutcome out;
-  const PlanCost cost = estimate_cost(plan.train, plan.layout, *model, *objective, test.config.batch.micro_batch_size, test.sequence);
+  WorkspaceMeter workspaces;
+  const PlanCost cost =
+      estimate_cost(plan.train, plan.layout, *model, *objective, test.config.batch.micro_batch_size, test.sequence, &workspaces);
   out.planned_peak = cost.device_peak_bytes;
   out.planned_gathered = cost.elements_gathered;
   out.planned_reduced = cost.elements_reduced;

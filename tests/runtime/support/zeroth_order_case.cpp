@@ -87,7 +87,8 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   const TrainingPlan plan = plan_training(test.config, *model, objective, world.size());
   ZerothOrderOutcome out;
   out.queries_per_pass = plan.queries_per_pass;
-  out.planned_peak = training_cost(test.config, plan, *model, objective).device_peak_bytes;
+  WorkspaceMeter workspaces;
+  out.planned_peak = training_cost(test.config, plan, *model, objective, &workspaces).device_peak_bytes;
   const Plan& last = plan.backprop && step_kind(test.config.step, test.steps - 1).backprop ? *plan.backprop : plan.train;
   out.planned_gathered = last.elements_gathered;
   out.planned_reduced = last.elements_reduced;

@@ -1,0 +1,125 @@
+#include "runtime/memory/unit_probe.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "base/error.h"
+#include "models/linear.h"
+#include "runtime/memory/memory_meter.h"
+#include "runtime/plan/model_layout.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kWeight = 0.01;  // small enough that nothing overflows in fp16, and no denormal number, which would be slow
+
+at::ScalarType scalar_type(DType type) { return type == DType::BF16 ? at::kBFloat16 : type == DType::F16 ? at::kHalf : at::kFloat; }
+
+// Parameters as the engine hands them to a unit, with gradients where there is a backward.
+std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int unit, const WorkspaceShape& shape) {
+  const UnitInfo& info = model.units()[static_cast<size_t>(unit)];
+  std::vector<at::Tensor> out;
+  const auto add = [&](const ParameterInfo& parameter) {
+    const at::ScalarType type = scalar_type(ModelLayout::type_of(parameter, shape.compute_type));
+    at::Tensor tensor = at::full(parameter.shape, kWeight, at::TensorOptions().dtype(type));
+    if (shape.graph) {
+      tensor.requires_grad_();
+      tensor.mutable_grad() = at::zeros(parameter.shape, at::TensorOptions().dtype(at::kFloat));
+    }
+    out.push_back(std::move(tensor));
+  };
+  for (const ParameterInfo& parameter : info.parameters) add(parameter);
+  for (const BorrowedParameter& b : info.borrowed)
+    add(model.units()[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)]);
+  return out;
+}
+
+class Counter {
+ public:
+  // Highest bytes beyond those that were live before.
+  int64_t peak_of(const std::function<void()>& body) {
+    const int64_t before = meter_.live_bytes();
+    meter_.reset_peak();
+    // With one thread there are no helpers to count, and ranks that are threads may measure at once.
+    const MeterScope scope(meter_, at::get_num_threads() > 1 ? MeterScope::Threads::All : MeterScope::Threads::Own);
+    body();
+    return meter_.peak_bytes() - before;
+  }
+
+ private:
+  MemoryMeter meter_;
+};
+
+int64_t beyond(int64_t measured, int64_t tensors) { return std::max<int64_t>(0, measured - tensors); }
+
+// `inference` and `forward` make the output from `input`, without and with a graph.
+Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, at::Tensor& input, const std::function<at::Tensor()>& inference,
+                  const std::function<at::Tensor()>& forward) {
+  Counter counter;
+  Workspace out;
+  at::Tensor output;
+  const auto infer = [&] {
+    const at::NoGradGuard no_grad;
+    output = inference();
+  };
+  infer();  // what libraries keep from their first call on is no workspace
+  output.reset();
+  out.inference_bytes = beyond(counter.peak_of(infer), cost.output_bytes + cost.inference_transient_bytes);
+  output.reset();
+  if (!shape.graph) return out;
+  if (input.defined()) input.requires_grad_();
+  for (const bool fresh : {true, false}) {
+    const FreshGradients scope(fresh);
+    const int64_t forward_peak = counter.peak_of([&] { output = forward(); });
+    out.forward_bytes =
+        std::max(out.forward_bytes, beyond(forward_peak, cost.output_bytes + cost.saved_bytes + cost.forward_transient_bytes));
+    // As in a step, autograd alone holds the graph and the gradient that comes in.
+    const int64_t backward_peak = counter.peak_of([&] {
+      std::vector<at::Tensor> gradients{at::ones_like(output)}, roots{std::move(output)};
+      torch::autograd::backward(roots, gradients);
+    });
+    (fresh ? out.backward_bytes : out.accumulating_backward_bytes) =
+        beyond(backward_peak, fresh ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes);
+    output.reset();
+    if (input.defined()) input.mutable_grad() = at::Tensor();
+  }
+  return out;
+}
+
+}  // namespace
+
+Workspaces probe_units(const ModelDefinition& model, const std::vector<int>& units, const Objective& objective,
+                       const WorkspaceShape& shape) {
+  install_metered_allocator();
+  MemoryMeter around;  // so that weights and inputs count for no rank
+  const MeterScope scope(around);
+  const Batch batch = model.example_batch(shape.batch, shape.sequence);
+  const ForwardContext context{&batch, shape.training, /*seed=*/1, /*step=*/0};
+  Workspaces out;
+  at::Tensor hidden;
+  for (const int u : units) {
+    const auto unit = model.make_unit(u, made_up_parameters(model, u, shape));
+    const auto run = [&] { return unit->forward(hidden.defined() ? TensorList{hidden} : TensorList{}, context).at(0); };
+    const ActivationCost cost = model.activation_cost(u, shape.batch, shape.sequence, shape.compute_type, shape.training);
+    out.units.push_back(measure(shape, cost, hidden, run, run));
+    const at::NoGradGuard no_grad;
+    hidden = run();
+  }
+  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
+  const ActivationCost cost = objective.activation_cost(shape.batch, shape.sequence, outputs, shape.compute_type);
+  const auto value = [&] {
+    objective.value(batch, {hidden});
+    return at::Tensor();
+  };
+  out.objective = measure(shape, cost, hidden, value, [&] { return objective.sum(batch, {hidden}); });
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,57 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/objective.h"
+
+namespace zerostep {
+
+// Bytes that the kernels under a unit (LibTorch's, oneDNN's) take of LibTorch's allocator for themselves: by how much the peak of a run of
+// the unit exceeds that of its tensors (ActivationCost). They depend on the processor, the libraries and the number of threads.
+struct Workspace {
+  int64_t inference_bytes = 0;              // forward without a graph
+  int64_t forward_bytes = 0;                // forward that records one
+  int64_t backward_bytes = 0;               // with fresh gradient buffers
+  int64_t accumulating_backward_bytes = 0;  // with gradients that add
+};
+
+// What units of a model run on.
+struct WorkspaceShape {
+  int64_t batch = 0, sequence = 0;
+  DType compute_type = DType::F32;
+  bool graph = false;     // a backward follows; otherwise only inference_bytes are measured
+  bool training = false;  // dropout is on
+};
+
+struct Workspaces {
+  std::vector<Workspace> units;
+  Workspace objective;
+  // Measured on fewer tokens and carried on in proportion, because the shape itself would take seconds or gigabytes; or not at all, where
+  // a single token would.
+  bool extrapolated = false;
+};
+
+// Workspaces of this machine, with the threads that LibTorch has now. Each shape is measured once: a unit of each kind is run with made-up
+// weights while its allocations are counted. Results are kept in a file for later processes.
+class WorkspaceMeter {
+ public:
+  // `file`: where results are kept; empty: in this object alone. A file that cannot be read or written is done without.
+  explicit WorkspaceMeter(std::string file = {});
+  // $XDG_CACHE_HOME/zerostep/workspaces.jsonl, or in ~/.cache; empty where neither is set.
+  static std::string default_file();
+
+  // Blocks while it measures: up to about a second on one core, more where 16-bit numbers are emulated. Replaces LibTorch's allocator by
+  // the metered one (install_metered_allocator).
+  const Workspaces& of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape);
+  // Whether any result so far was extrapolated.
+  bool extrapolated() const { return extrapolated_; }
+
+ private:
+  std::string file_;
+  std::map<std::string, Workspaces> known_;  // by key
+  bool extrapolated_ = false;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,114 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tests/launch/support/run_binary.h"
+
+// The plan against the run, on what this processor can be made to be: LibTorch's and oneDNN's instruction sets can be limited.
+namespace zerostep::testing {
+namespace {
+
+using nlohmann::json;
+
+const std::vector<std::map<std::string, std::string>> kProcessors{
+    {}, {{"ATEN_CPU_CAPABILITY", "avx2"}, {"ONEDNN_MAX_CPU_ISA", "AVX2"}}, {{"ONEDNN_MAX_CPU_ISA", "AVX512_CORE"}}};
+
+class PlanCommand : public ::testing::Test {
+ protected:
+  // A model so wide beside its data that libraries' workspace shows in 16 bit. Results of measurements go to a folder of the test.
+  std::string config(const std::string& precision) const {
+    place_.write("wide.json", R"({"train_batch_size": 4, "train_micro_batch_size_per_gpu": 4, "seed": 3, )" + precision + R"(
+      "model": {"family": "gpt2", "n_layer": 1, "n_embd": 256, "n_head": 4, "n_positions": 64, "vocab_size": 257, "dropout": 0.0},
+      "data": {"train": ")" + place_.path("corpus.txt") +
+                                  R"(", "tokenizer": "byte", "sequence_length": 64},
+      "run": {"name": "wide", "output_dir": ")" +
+                                  place_.path("runs") + R"(", "steps": 2}})");
+    return place_.path("wide.json");
+  }
+  How how(std::map<std::string, std::string> environment) const {
+    environment["XDG_CACHE_HOME"] = place_.path("cache");
+    return {.environment = std::move(environment)};
+  }
+  // What is the same on every machine: all but workspace, what holds it, and what is free there.
+  static json tensors_alone(json plan) {
+    for (const char* key : {"device_peak_bytes", "activation_peak_bytes", "workspace_bytes", "workspace_estimated", "peak_at",
+                            "device_limit_bytes", "device_limit_source"})
+      EXPECT_EQ(plan.erase(key), 1u) << key;
+    return plan;
+  }
+  Workplace place_;
+};
+
+TEST_F(PlanCommand, OnlyWorkspaceDependsOnTheProcessor) {
+  json first;
+  int64_t step = 0;
+  for (const auto& processor : kProcessors) {
+    const std::string name = "p" + std::to_string(step++), file = config(R"("bf16": {"enabled": true},)");
+    const Outcome planned = place_.run({"plan", file, "--json"}, how(processor));
+    ASSERT_EQ(planned.status, 0) << planned.err;
+    const json plan = json::parse(planned.out);
+    if (first.is_null()) first = tensors_alone(plan);
+    EXPECT_EQ(tensors_alone(plan), first) << name;
+    const Outcome trained = place_.run({"train", file, "--set", "run.name=" + name}, how(processor));
+    ASSERT_EQ(trained.status, 0) << trained.err;
+    EXPECT_EQ(tensors_alone(json::parse(place_.read("runs/" + name + "/plan.json"))), first) << name;
+    const double expected = plan["device_peak_bytes"].get<double>(), measured = place_.column(name, "device_peak_bytes").back();
+    EXPECT_LE(measured, 1.02 * expected) << name;
+    EXPECT_LE(expected, 1.10 * measured) << name;
+    EXPECT_EQ(plan["tensor_peak_bytes"].get<int64_t>() + plan["workspace_bytes"].get<int64_t>(),
+              plan["activation_peak_bytes"].get<int64_t>());
+  }
+}
+
+// What LibTorch allocates in threads of its own is planned and counted too.
+TEST_F(PlanCommand, HoldsWithAnyNumberOfThreads) {
+  for (const char* threads : {"1", "2", "4"}) {
+    const std::string name = std::string("threads") + threads;
+    const Outcome trained =
+        place_.run({"train", config(R"("bf16": {"enabled": true},)"), "--set", "run.name=" + name}, how({{"OMP_NUM_THREADS", threads}}));
+    ASSERT_EQ(trained.status, 0) << trained.err;
+    const double expected = json::parse(place_.read("runs/" + name + "/plan.json"))["device_peak_bytes"].get<double>();
+    const double measured = place_.column(name, "device_peak_bytes").back();
+    EXPECT_LE(measured, 1.02 * expected) << name;
+    EXPECT_LE(expected, 1.10 * measured) << name;
+  }
+}
+
+TEST_F(PlanCommand, WorkspaceOfOtherMachinesIsAnEstimate) {
+  const std::string file = config("");
+  const Outcome here = place_.run({"plan", file}, how({}));
+  EXPECT_SAYS(here.out, "workspace of libraries");
+  EXPECT_SAYS(here.out, "measured on this machine");
+  const Outcome wide = place_.run({"plan", file, "--world", "4096", "--set", "train_batch_size=16384"}, how({}));
+  EXPECT_EQ(wide.status, 0) << wide.err;
+  EXPECT_SAYS(wide.out, "an estimate from this machine");
+  EXPECT_TRUE(place_.exists("cache/zerostep/workspaces.jsonl"));
+}
+
+TEST_F(PlanCommand, ReadsTablesOfClassification) {
+  place_.write("rows.tsv", "good film\t1\nbad film\t0\n");
+  place_.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfilm\n");
+  const std::vector<std::string> of_table{"plan",
+                                          config(""),
+                                          "--json",
+                                          "--set",
+                                          R"(model={"family": "bert", "num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 64,
+                                          "num_attention_heads": 2, "max_position_embeddings": 64, "num_labels": 2})",
+                                          "--set",
+                                          "data.tokenizer=" + place_.path("vocab.txt"),
+                                          "--set"};
+  const auto with = [&](const std::string& set) {
+    std::vector<std::string> out = of_table;
+    out.push_back(set);
+    return place_.run(out, how({}));
+  };
+  EXPECT_EQ(with("data.train=" + place_.path("rows.tsv")).status, 0);
+  const Outcome refused = with("data.train=" + place_.path("nowhere.tsv"));
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "data.train");
+  EXPECT_SAYS(refused.err, "nowhere.tsv");
+}
+
+}  // namespace
+}  // namespace zerostep::testing
