@@ -4,6 +4,7 @@
 #define OMPI_SKIP_MPICXX 1  // its C++ bindings do not compile without warnings
 #include <mpi.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -17,10 +18,14 @@ namespace {
 
 constexpr double kStartUpSeconds = 600, kLastWordsSeconds = 5, kForceSeconds = 20;
 
-// From now on this process ends within kForceSeconds, whatever hangs.
-void arm_forced_end() {
+// From now on this process ends within so long, whatever hangs; the last call counts.
+void arm_forced_end(double seconds) {
+  using Clock = std::chrono::steady_clock;
+  static std::atomic<Clock::rep> end{0};
+  const auto at = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  if (end.exchange(at.time_since_epoch().count()) != 0) return;
   std::thread([] {
-    std::this_thread::sleep_for(std::chrono::duration<double>(kForceSeconds));
+    while (Clock::now().time_since_epoch().count() < end.load()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     int initialised = 0, finalised = 0;
     MPI_Initialized(&initialised);
     MPI_Finalized(&finalised);
@@ -95,13 +100,13 @@ Communicator& Job::start(double timeout_seconds) {
   return *world_;
 }
 
-int Job::failed(const std::exception& error) {
+int Job::failed(const std::exception& error, const std::function<void()>& settle, double settle_seconds) {
   const std::string own = fmt::format("{}{}", dynamic_cast<const PeerError*>(&error) != nullptr ? 'e' : 'f', error.what());
   if (size() == 1) {
     say_error(error.what());
     return kFailed;
   }
-  arm_forced_end();
+  arm_forced_end(kForceSeconds);
   if (world_) world_->abort(error.what());
   // Ranks that fail for the same reason, or learn of it, meet here and settle who speaks; one that cannot come is not waited for long.
   std::vector<std::string> all(static_cast<size_t>(size()));
@@ -121,9 +126,17 @@ int Job::failed(const std::exception& error) {
   int speaker = -1;
   for (int r = size() - 1; r >= 0; --r)
     if (all[static_cast<size_t>(r)].starts_with('f')) speaker = r;
-  if (speaker == rank() || (speaker < 0 && rank() == 0))
-    say_error(error.what());
-  else
+  const bool speaks_now = speaker == rank() || (speaker < 0 && rank() == 0);
+  if (speaks_now) say_error(error.what());
+  if (settle) {
+    arm_forced_end(settle_seconds + kForceSeconds);
+    settle();
+    try {
+      start_up().all_gather_text("", "end of a failed run");
+    } catch (const RunError&) {  // a rank has ended all the same: nothing is left to wait for
+    }
+  }
+  if (!speaks_now)
     std::this_thread::sleep_for(std::chrono::milliseconds(300));  // mpirun ends the speaker as soon as another rank has ended
   return kFailed;
 }

@@ -39,8 +39,9 @@ class Job {
   Communicator& world() { return *world_; }
 
   // Says what went wrong on some rank during the run, once in the job, and gives the exit status. Never hangs: a rank that cannot end
-  // ends the job by force.
-  int failed(const std::exception& error);
+  // ends the job by force. Where all ranks live, `settle` is called on each once that is said, and has so long; no rank ends before the
+  // others are through with it.
+  int failed(const std::exception& error, const std::function<void()>& settle = {}, double settle_seconds = 0);
 
  private:
   Communicator& start_up();

@@ -170,11 +170,10 @@ void dump_state(TrainSetup& setup) {
 // Before a second signal ends the run: a checkpoint that is being written is completed first. The log has its own thread, so this one
 // appends to its file.
 void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& writer, int signal) {
-  const int64_t step = writer.writing();
-  if (step < 0) return;
+  const int64_t step = writer.under_way();
   const double seconds = setup.config().run.collective_timeout_seconds;
   const auto say = [&](const std::string& text) {
-    if (!job.speaks()) return;
+    if (!job.speaks() || step < 0) return;
     fmt::print(stderr, "warning: {}\n", text);
     try {
       OutputFile(setup.folder.file("log.txt"), OutputFile::Mode::Append).write(fmt::format("warning: {}\n", text));
@@ -185,7 +184,28 @@ void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& wr
       fmt::format("a second signal, {}: the run ends as soon as checkpoint {} is written, in {:g} s at the latest "
                   "(run.collective_timeout_seconds); another one ends it at once",
                   name_of_signal(signal), checkpoint_name(step), seconds));
-  if (!writer.wait_until_written(seconds)) say(fmt::format("checkpoint {} is not complete after {:g} s", checkpoint_name(step), seconds));
+  if (!writer.wait_until_complete(seconds)) say(fmt::format("checkpoint {} is not complete after {:g} s", checkpoint_name(step), seconds));
+}
+
+// After a failure: what the run still has to give. That its log cannot be written does not keep it from that.
+void complete_checkpoint(TrainSetup& setup, CheckpointWriter& writer, double seconds) {
+  const int64_t step = writer.under_way();
+  if (step < 0) return;
+  const std::string name = checkpoint_name(step);
+  const auto say = [&](const std::string& text) {
+    try {
+      setup.log.warn(text);
+    } catch (const RunError&) {
+    }
+  };
+  say(fmt::format("checkpoint {} is being written: the failed run ends with it, in {:g} s at the latest", name, seconds));
+  if (!writer.wait_until_written(seconds)) return say(fmt::format("checkpoint {} is not complete after {:g} s", name, seconds));
+  try {
+    writer.check();
+    say(fmt::format("checkpoint {} is written", name));
+  } catch (const RunError& error) {
+    say(error.what());
+  }
 }
 
 int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
@@ -225,7 +245,13 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
     return run.stopped() ? status_of_signal(pending_signal()) : kDone;
   } catch (const std::exception& error) {
     setup.log.clear_status();
-    return job.failed(error);
+    const double seconds = setup.config().run.collective_timeout_seconds;
+    return job.failed(
+        error,
+        [&] {
+          if (writer) complete_checkpoint(setup, *writer, seconds);
+        },
+        seconds);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <utility>
 
@@ -23,6 +24,12 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 // Folders that are no checkpoints: one being written, one being removed.
 constexpr const char* kPartial = ".partial-";
 constexpr const char* kRemoved = ".removed-";
+
+bool polled(double seconds, const std::function<bool()>& is_so) {
+  for (const auto start = Clock::now(); !is_so(); std::this_thread::sleep_for(std::chrono::milliseconds(5)))
+    if (seconds_since(start) > seconds) return false;
+  return true;
+}
 
 std::string note_of_rank(int rank) { return fmt::format("rank_{:05}.note", rank); }
 
@@ -112,8 +119,7 @@ void CheckpointWriter::save(Manifest manifest) {
     const std::lock_guard lock(mutex_);
     times_.written_seconds += seconds_since(begin);
     if (!error.empty()) error_ = error;
-    writing_ = -1;
-    written_.notify_all();
+    saved_ = std::exchange(writing_, -1);
   });
   if (!before.empty()) throw RunError(before);
 }
@@ -136,14 +142,32 @@ void CheckpointWriter::finish() {
   check();
 }
 
-int64_t CheckpointWriter::writing() {
+// Rank 0 takes the partial folder away, under its name or altogether, and names a complete one as the latest.
+bool CheckpointWriter::is_completed(int64_t step) const {
+  const std::string name = checkpoint_name(step);
+  const fs::path folder = options_.folder;
+  std::error_code ignored;
+  if (fs::exists(folder / (kPartial + name), ignored)) return false;
+  return !fs::exists(folder / name, ignored) || content_of(folder / kLatestFile) >= name;
+}
+
+int64_t CheckpointWriter::under_way() {
   const std::lock_guard lock(mutex_);
   return writing_;
 }
 
 bool CheckpointWriter::wait_until_written(double seconds) {
-  std::unique_lock lock(mutex_);
-  return written_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return writing_ < 0; });
+  return polled(seconds, [this] { return under_way() < 0; });
+}
+
+bool CheckpointWriter::wait_until_complete(double seconds) {
+  const auto start = Clock::now();
+  if (!wait_until_written(seconds)) return false;
+  const int64_t saved = [this] {
+    const std::lock_guard lock(mutex_);
+    return saved_;
+  }();
+  return options_.rank == 0 || saved < 0 || polled(seconds - seconds_since(start), [&] { return is_completed(saved); });
 }
 
 CheckpointWriter::Times CheckpointWriter::times() {

@@ -1,6 +1,5 @@
 #pragma once
 #include <atomic>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -40,10 +39,13 @@ class CheckpointWriter {
   void check();
   // Waits until all is written, then check().
   void finish();
-  // The step of the checkpoint that is being written; -1: none is. From any thread.
-  int64_t writing();
-  // Waits until none is being written; false when one still is after so long. From any thread.
+  // The step of the checkpoint that is under way on this rank: its file is being written or, on rank 0, completed; -1: none is. From any
+  // thread.
+  int64_t under_way();
+  // Waits until none is; false when one still is after so long. From any thread.
   bool wait_until_written(double seconds);
+  // The same for a process that takes the job with it when it ends: until rank 0 has completed what this rank has written.
+  bool wait_until_complete(double seconds);
 
   struct Times {
     int64_t count = 0, bytes = 0;  // checkpoints; of this rank's file
@@ -60,6 +62,7 @@ class CheckpointWriter {
   Manifest::File write_shard(const std::string& partial);
   void complete(const std::string& partial, Manifest manifest);
   std::vector<Manifest::File> files_of_all(const std::string& partial);
+  bool is_completed(int64_t step) const;
   void remove_partial(int64_t before);
   void remove_old(int64_t step, int64_t best_step);
   void join();
@@ -68,9 +71,8 @@ class CheckpointWriter {
   ShardImage image_;
   std::thread thread_;
   std::atomic<bool> abandoned_{false};
-  std::mutex mutex_;  // of what follows
-  std::condition_variable written_;
-  int64_t writing_ = -1;
+  std::mutex mutex_;                   // of what follows
+  int64_t writing_ = -1, saved_ = -1;  // this rank's file of the checkpoint of a step, and the one before
   std::string error_, warning_;
   Times times_;
 };

@@ -355,5 +355,46 @@ TEST_F(RunFolderOf, ASecondSignalWaitsForTheCheckpointThatIsBeingWritten) {
   }
 }
 
+// Of two ranks the second's file is held up: a failure of both, and a second signal to both, end the job with the checkpoint complete.
+TEST_F(RunFolderOf, ACheckpointUnderWayIsCompletedThoughTheJobFailsOrIsEnded) {
+  place_.config();
+  for (const bool fails : {true, false}) {
+    fs::remove_all(place_.path("runs"));
+    std::vector<std::string> set{"run.steps=1000000", "run.checkpoint_interval=200"};
+    // From step 221 on the rate is 1e33.
+    if (fails)
+      set.insert(set.end(), {"gradient_clipping=0",
+                             "scheduler={\"type\": \"LRRangeTest\", \"params\": {\"lr_range_test_min_lr\": 1e-3, "
+                             "\"lr_range_test_step_rate\": 1e36, \"lr_range_test_step_size\": 220, \"lr_range_test_staircase\": true}}"});
+    const pid_t pid = place_.start(place_.command(arguments(set), 2));
+    ASSERT_TRUE(place_.wait_for_rows("test", 1, pid)) << place_.finish(pid, 0).err;
+    const std::string folder = place_.path("runs/test/checkpoints/.partial-step_00000200"), file = folder + "/rank_00001.safetensors";
+    fs::create_directories(folder);
+    ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+    const int held = ::open(file.c_str(), O_PATH | O_CLOEXEC);
+    ASSERT_TRUE(place_.wait_for_rows("test", fails ? 221 : 201, pid)) << place_.finish(pid, 0).err;
+    for (int signals = fails ? 0 : 2; signals > 0; --signals) {
+      for (const pid_t rank : children_of(pid)) ::kill(rank, SIGTERM);
+      ::usleep(300000);
+    }
+    ::usleep(1000000);
+    EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "the job has ended without its checkpoint";
+    EXPECT_FALSE(place_.exists("runs/test/checkpoints/step_00000200"));
+    fs::remove(file);
+    const int reader = ::open(("/proc/self/fd/" + std::to_string(held)).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    const Outcome ended = place_.finish(pid, 30);
+    EXPECT_EQ(ended.status, fails ? 1 : 143) << ended.err;
+    ::close(held);
+    ::close(reader);
+    if (fails) {
+      EXPECT_EQ(count(ended.err, "zerostep: "), 1u) << ended.err;
+      EXPECT_SAYS(ended.err, "checkpoint step_00000200 is being written: the failed run ends with it");
+      EXPECT_SAYS(ended.err, "checkpoint step_00000200 is written");
+    }
+    EXPECT_GE(place_.read("runs/test/checkpoints/latest"), "step_00000200\n") << ended.err;
+    EXPECT_EQ(place_.run({"inspect", "checkpoint", place_.path("runs/test/checkpoints/step_00000200")}).status, 0);
+  }
+}
+
 }  // namespace
 }  // namespace zerostep::testing

@@ -355,15 +355,40 @@ TEST_F(Checkpoints, WhoeverEndsTheRunCanWaitForTheOneThatIsBeingWritten) {
   Rank rank = state_of(0, 1, 7);
   SlowDisk disk;
   CheckpointWriter writer(options(0, 1, &disk), rank.slices);
-  EXPECT_EQ(writer.writing(), -1);
+  EXPECT_EQ(writer.under_way(), -1);
   EXPECT_TRUE(writer.wait_until_written(0));
   writer.save(manifest_of(7));
-  EXPECT_EQ(writer.writing(), 7);
+  EXPECT_EQ(writer.under_way(), 7);
   EXPECT_FALSE(writer.wait_until_written(0.05));
   disk.free_ = true;
   EXPECT_TRUE(writer.wait_until_written(60));
-  EXPECT_EQ(writer.writing(), -1);
+  EXPECT_EQ(writer.under_way(), -1);
   expect_whole(latest_checkpoint(folder()));
+}
+
+// Another rank than 0 knows by the folder that its checkpoint is complete.
+TEST_F(Checkpoints, ARankIsThroughWhenRankZeroHasCompletedTheCheckpoint) {
+  Rank first = state_of(0, 2, 7), second = state_of(1, 2, 7);
+  SlowDisk disk;
+  CheckpointWriter zero(options(0, 2, &disk), first.slices), one(options(1, 2), second.slices);
+  one.save(manifest_of(7));
+  one.finish();
+  EXPECT_EQ(one.under_way(), -1);
+  EXPECT_TRUE(one.wait_until_written(0));
+  EXPECT_FALSE(one.wait_until_complete(0.05));
+  zero.save(manifest_of(7));
+  EXPECT_FALSE(one.wait_until_complete(0.05));
+  disk.free_ = true;
+  EXPECT_TRUE(one.wait_until_complete(60));
+  EXPECT_EQ(CheckpointReader(latest_checkpoint(folder())).manifest().step, 7);
+  // One that came to nothing is not waited for.
+  FailingDisk failing(3, FailingDisk::Fault::NoSpace, false);
+  CheckpointWriter broken(options(0, 2, &failing), first.slices);
+  one.save(manifest_of(8));
+  one.finish();
+  broken.save(manifest_of(8));
+  EXPECT_NE(error_of([&] { broken.finish(); }), "");
+  EXPECT_TRUE(one.wait_until_complete(60));
 }
 
 TEST_F(Checkpoints, AFailureSaysWhichCheckpointThereIsBesideIt) {
