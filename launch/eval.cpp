@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/evaluation.h"
 #include "launch/machine.h"
@@ -19,6 +20,7 @@ struct EvalSetup {
   Subject subject;
   std::unique_ptr<DataStream> data;
   ParameterReader parameters;
+  std::vector<SharedInput> inputs;
   std::optional<TrainingPlan> plan;
 };
 
@@ -38,6 +40,10 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};
   if (!report.fits()) throw InputError(does_not_fit(report));
+  if (job.size() == 1) return;
+  setup.inputs.push_back({"data.eval", setup.data->fingerprint()});
+  if (const std::string& path = arguments.model.empty() ? config.model.path : arguments.model; !path.empty())
+    setup.inputs.push_back({path, fingerprint_of_values(*setup.subject.model, setup.parameters)});
 }
 
 void say(const Evaluation& result, const EvalSetup& setup, bool json) {
@@ -58,13 +64,11 @@ void say(const Evaluation& result, const EvalSetup& setup, bool json) {
 }  // namespace
 
 int eval(Job& job, const EvalArguments& arguments) {
-  set_threads(job.local_size());
+  set_threads(job.cores());
   EvalSetup setup;
   job.together("evaluation", [&] { prepare(job, arguments, setup); });
-  job.require_equal("configuration", setup.subject.loaded.resolved_json, [](const std::string&, const std::string&, int rank) {
-    return fmt::format("rank {} was started with another configuration than rank 0: start every rank with the same file and the same --set",
-                       rank);
-  });
+  require_same_configuration(job, setup.subject);
+  require_same_inputs(job, setup.inputs);
   const Config& config = setup.subject.config();
   if (job.speaks()) {
     print_warnings(setup.subject.loaded);

@@ -11,7 +11,7 @@
 namespace zerostep {
 
 int generate(const GenerateArguments& arguments) {
-  set_threads(1);
+  set_threads(num_cores());
   const SavedModel saved = open_model(arguments.model);
   if (!saved.model->predicts_next_token())
     fail_input("{}: holds a model that predicts no next token, so it writes no text: `zerostep eval` says what it predicts",

@@ -54,14 +54,13 @@ int status_of(const std::exception& error) { return dynamic_cast<const InputErro
 Job::Job(int* argc, char*** argv) : session_(argc, argv) {}
 Job::~Job() = default;
 
-Communicator& Job::start_up() {
+std::vector<std::string> Job::gather(const char* what, const std::string& text) {
+  if (size() == 1) return {text};
   if (!start_up_) start_up_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kStartUpSeconds}, path_from_environment()));
-  return *start_up_;
+  return start_up_->all_gather_text(text, what);
 }
 
-std::string Job::share(const char* what, const std::string& text) {
-  return size() == 1 ? text : start_up().all_gather_text(text, what).front();
-}
+std::string Job::share(const char* what, const std::string& text) { return gather(what, text).front(); }
 
 void Job::together(const char* what, const std::function<void()>& prepare) {
   std::string text;  // status and message
@@ -71,10 +70,7 @@ void Job::together(const char* what, const std::function<void()>& prepare) {
   } catch (const std::exception& error) {
     text = fmt::format("{}{}", status_of(error), error.what());
   }
-  std::vector<std::string> all{text};
-  if (size() > 1) {
-    all = start_up().all_gather_text(text, what);
-  }
+  const std::vector<std::string> all = gather(what, text);
   for (size_t r = 0; r < all.size(); ++r) {
     if (all[r].empty()) continue;
     if (static_cast<int>(r) == rank()) say_error((rank() > 0 ? fmt::format("rank {}: ", rank()) : "") + all[r].substr(1));
@@ -85,7 +81,7 @@ void Job::together(const char* what, const std::function<void()>& prepare) {
 void Job::require_equal(const char* what, const std::string& text,
                         const std::function<std::string(const std::string&, const std::string&, int)>& describe) {
   if (size() == 1) return;
-  const std::vector<std::string> all = start_up().all_gather_text(text, what);
+  const std::vector<std::string> all = gather(what, text);
   together(what, [&] {
     if (rank() != 0) return;
     for (size_t r = 1; r < all.size(); ++r)

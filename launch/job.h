@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "sharding/communicator.h"
 
@@ -23,10 +24,13 @@ class Job {
   int rank() const { return session_.rank(); }
   int size() const { return session_.size(); }
   int local_size() const { return session_.local_size(); }
+  int cores() const { return session_.cores(); }
   bool speaks() const { return rank() == 0; }
 
   // Collective. Runs `prepare` on every rank; where it throws on any, the first of these ranks says why and every rank throws Exit.
   void together(const char* what, const std::function<void()>& prepare);
+  // Collective: every rank's text, in rank order.
+  std::vector<std::string> gather(const char* what, const std::string& text);
   // Collective. An InputError on every rank when ranks have different texts; `describe` says of rank 0's and another's.
   void require_equal(const char* what, const std::string& text,
                      const std::function<std::string(const std::string& first, const std::string& other, int rank)>& describe);
@@ -44,7 +48,6 @@ class Job {
   int failed(const std::exception& error, const std::function<void()>& settle = {}, double settle_seconds = 0);
 
  private:
-  Communicator& start_up();
   MpiSession session_;
   std::unique_ptr<Communicator> start_up_, world_, last_words_;
 };

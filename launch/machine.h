@@ -6,9 +6,9 @@ namespace zerostep {
 
 // Cores that this process may use.
 int num_cores();
-// Threads of LibTorch in this rank: OMP_NUM_THREADS where it is set, else the host's cores shared by its ranks. Gives the number.
-int set_threads(int ranks_of_host);
-// What a rank may use of device memory: run.device_memory, else the memory of this machine (or of this control group) that is free now,
+// Threads of LibTorch in this rank: OMP_NUM_THREADS where it is set, else `cores`. Gives the number.
+int set_threads(int cores);
+// What a rank may use of device memory: run.device_memory, else the memory of this machine (or of its control groups) that is free now,
 // shared by the ranks of the host.
 MemoryLimit memory_limit(const Config& config, int ranks_of_host);
 

@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "launch/agreement.h"
 #include "launch/run_folder.h"
 #include "launch/train_run.h"
 #include "runtime/checkpoint/run_state.h"
+#include "runtime/data/content_hash.h"
 
 namespace zerostep {
 namespace {
@@ -48,6 +50,7 @@ std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& w
   std::unique_ptr<CheckpointReader> out;
   job.together("manifest of the checkpoint",
                [&] { out = std::make_unique<CheckpointReader>(where.empty() ? latest_checkpoint(checkpoints_folder(config)) : where); });
+  require_same_inputs(job, {{out->directory(), ContentHash().add(manifest_text(out->manifest())).hex()}});
   job.together("files of the checkpoint", [&] {
     for (size_t file = 0; file < out->manifest().files.size(); ++file)
       if (static_cast<int>(file % static_cast<size_t>(job.size())) == job.rank()) out->verify(file);

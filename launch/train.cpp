@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
 #include "launch/model_files.h"
@@ -18,28 +19,14 @@
 namespace zerostep {
 namespace {
 
-// Where two resolved configurations differ first.
-std::string first_difference(const std::string& first, const std::string& other, int rank) {
-  const auto a = nlohmann::json::parse(first), b = nlohmann::json::parse(other);
-  const auto flat_a = a.flatten(), flat_b = b.flatten();
-  const auto text = [](const nlohmann::json& flat, const std::string& path) {
-    return flat.contains(path) ? flat.at(path).dump() : "absent";
-  };
-  for (const auto& flat : {flat_a, flat_b})
-    for (const auto& [path, value] : flat.items())
-      if (text(flat_a, path) != text(flat_b, path))
-        return fmt::format(
-            "rank {} was started with another configuration than rank 0: {} is {} there and {} on rank 0. Start every rank with the same "
-            "file and the same --set",
-            rank, path.substr(1), text(flat_b, path), text(flat_a, path));
-  return fmt::format("rank {} was started with another configuration than rank 0", rank);
-}
-
-// What must be the same on every rank.
-std::string identity(const Subject& subject) {
-  nlohmann::json out = nlohmann::json::parse(subject.loaded.resolved_json);
-  out["tokenizer"] = subject.tokenizer->fingerprint();
-  return out.dump();
+// What a run reads on every rank.
+std::vector<SharedInput> inputs_of(const TrainSetup& setup) {
+  std::vector<SharedInput> out{{"data.train", setup.train_data->fingerprint()}};
+  if (setup.backprop_data) out.push_back({"the data of backprop (step.bp_data)", setup.backprop_data->fingerprint()});
+  if (setup.eval_data) out.push_back({"data.eval", setup.eval_data->fingerprint()});
+  if (!setup.checkpoint && !setup.config().model.path.empty())
+    out.push_back({"model.path", fingerprint_of_values(*setup.subject.model, setup.first_values)});
+  return out;
 }
 
 // Tokenizing of a large corpus shows itself: redrawn on a terminal, a line every ten seconds in a pipe.
@@ -260,14 +247,19 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
 int train(Job& job, const TrainArguments& arguments) {
   TrainSetup setup;
   if (job.speaks()) setup.log = RunLog(stdout, stdout_terminal());
-  setup.facts.threads = set_threads(job.local_size());
+  setup.facts.threads = set_threads(job.cores());
   const std::string started = job.share("time of the start", time_for_names());
   job.together("configuration", [&] { setup.subject = load_subject(arguments, {.world = job.size(), .started = started}); });
-  job.require_equal("configuration", identity(setup.subject), first_difference);
+  require_same_configuration(job, setup.subject);
   claim_folder(job, arguments, setup);
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
   if (arguments.resume) setup.checkpoint = open_checkpoint(job, *arguments.resume, setup.config());
-  job.together("data and plan", [&] { prepare(job, setup); });
+  std::vector<SharedInput> inputs;
+  job.together("data and plan", [&] {
+    prepare(job, setup);
+    if (job.size() > 1) inputs = inputs_of(setup);
+  });
+  require_same_inputs(job, inputs);
   job.require_equal(
       "plan", fmt::format("{}", setup.plan->queries_per_pass), [](const std::string& first, const std::string& other, int rank) {
         return fmt::format(
@@ -286,6 +278,8 @@ int train(Job& job, const TrainArguments& arguments) {
       return kDone;
     }
   }
+  const Config& config = setup.config();
+  if (config.run.checkpoint_interval > 0 || config.run.keep_best || config.run.trace) require_shared_output(job, config);
   job.together("other folders of the run", [&] { claim_other_folders(job, arguments, setup); });
   job.start(setup.config().run.collective_timeout_seconds);
   say_header(job, setup);

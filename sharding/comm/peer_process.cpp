@@ -6,18 +6,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <fstream>
 #include <sstream>
 
+#include "base/host_name.h"
+
 namespace zerostep {
 namespace {
-
-std::string host_name() {
-  char host[HOST_NAME_MAX + 1] = {};
-  gethostname(host, sizeof(host) - 1);
-  return *host != 0 ? host : "?";
-}
 
 // The start of this system, and the PID namespace in it; "unknown" where they cannot be read.
 std::string pid_space() {

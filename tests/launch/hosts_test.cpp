@@ -63,10 +63,11 @@ class Hosts : public ::testing::Test {
   }
 
   // Rank 0 on h1, rank 1 on h2. The cable of h2 is cut when there is a file "cut".
-  std::vector<std::string> on_two_hosts(const std::string& train, const std::string& mpirun = "", const std::string& rate = "") const {
+  std::vector<std::string> on_two_hosts(const std::string& train, const std::string& mpirun = "", const std::string& rate = "",
+                                        const std::string& before = "") const {
     std::vector<std::string> out{script()};
     if (!rate.empty()) out.push_back(rate);
-    out.insert(out.end(), {"--", "(until [ -e " + place_.path("cut") + " ]; do sleep 0.05; done; $LINK h2 down) & $MPI " + mpirun +
+    out.insert(out.end(), {"--", before + "(until [ -e " + place_.path("cut") + " ]; do sleep 0.05; done; $LINK h2 down) & $MPI " + mpirun +
                                      " -np 2 -x OMP_NUM_THREADS=1 " + std::getenv("ZEROSTEP_BINARY") + " train " + train});
     return out;
   }
@@ -102,6 +103,38 @@ TEST_F(Hosts, RanksTrainAndGoOnAsOnOneHostAtTenMegabits) {
       EXPECT_EQ(place_.column("test", column), place_.column("one", column)) << mode;
     std::filesystem::remove_all(place_.path("runs"));
   }
+}
+
+TEST_F(Hosts, FilesThatDifferBetweenHostsAreRefused) {
+  // A file system of its own lies over `folder` on h2.
+  const auto refusal = [&](const std::string& set, const std::string& folder, const std::string& on_h2) {
+    const std::string before = "$ON h2 mount -t tmpfs tmpfs " + place_.path(folder) + "; $ON h2 \"" + on_h2 + "\"; ";
+    const Outcome done = place_.run_command(on_two_hosts(config_ + " --set " + set, "", "", before));
+    EXPECT_EQ(done.status, 2) << done.out << done.err;
+    EXPECT_EQ(count(done.err, "zerostep: "), 1u) << done.err;
+    EXPECT_FALSE(place_.exists("runs/test"));
+    return done.err;
+  };
+  for (const char* folder : {"texts", "runs"}) std::filesystem::create_directory(place_.path(folder));
+  std::filesystem::copy(place_.path("corpus.txt"), place_.path("texts/corpus.txt"));
+  // One line of several hundred is another.
+  EXPECT_SAYS(refusal("data.train=" + place_.path("texts/corpus.txt"), "texts",
+                      "sed '300s/text/test/' " + place_.path("corpus.txt") + " > " + place_.path("texts/corpus.txt")),
+              "data.train has another content on rank 1 (host h2) than on rank 0 (host h1)");
+
+  const Outcome saved =
+      place_.run({"train", config_, "--set", "run.steps=1", "--set", "run.name=first", "--save-model", place_.path("model")});
+  ASSERT_EQ(saved.status, 0) << saved.err;
+  std::filesystem::copy(place_.path("model"), place_.path("copy"));
+  // The last value of the last parameter is another.
+  EXPECT_SAYS(refusal("model=null --set model.path=" + place_.path("model"), "model",
+                      "cd " + place_.path("copy") + "; cp * " + place_.path("model") + "; head -c -4 model.safetensors > " +
+                          place_.path("model/model.safetensors") + "; printf abcd >> " + place_.path("model/model.safetensors")),
+              "model.path has another content on rank 1 (host h2)");
+
+  const std::string error = refusal("run.checkpoint_interval=2", "runs", "true");
+  EXPECT_SAYS(error, "run.output_dir: host h2 does not find " + place_.path("runs"));
+  EXPECT_SAYS(error, "written on host h1");
 }
 
 TEST_F(Hosts, ARankKilledOnTheOtherHostEndsTheJob) {

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <thread>
 
+#include "sharding/comm/core_share.h"
 #include "sharding/comm/mpi_plain.h"
 #include "tests/mpi_main.h"
 #include "tests/sharding/support/communicator_cases.h"
@@ -122,6 +124,8 @@ TEST(MpiPaths, MessagesServeWhereMemoryCannotBeShared) {
 TEST(MpiSession, KnowsTheRanksOfThisHost) {
   EXPECT_EQ(mpi_session().local_size(), mpi_session().size());
   EXPECT_EQ(mpi_session().local_rank(), mpi_session().rank());
+  // Every rank may use every core (--bind-to none).
+  EXPECT_EQ(mpi_session().cores(), std::max(1, share_of_cores({allowed_cores()}, 0) / mpi_session().size()));
 }
 
 }  // namespace
