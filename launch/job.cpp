@@ -128,7 +128,7 @@ int Job::failed(const std::exception& error, const std::function<void()>& settle
     arm_forced_end(settle_seconds + kForceSeconds);
     settle();
     try {
-      start_up().all_gather_text("", "end of a failed run");
+      gather("end of a failed run", "");
     } catch (const RunError&) {  // a rank has ended all the same: nothing is left to wait for
     }
   }
