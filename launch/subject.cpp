@@ -47,6 +47,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   options.prompt = subject.prompt;
   options.sequence_length = given.sequence_length;
   options.max_samples = given.max_samples;
+  options.spread = given.spread;
   options.shuffle = given.shuffle;
   options.seed = given.seed;
   options.cache = given.cache;
@@ -152,7 +153,7 @@ std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks
   const StepConfig& step = config.step;
   if (!step.uses_queries() || !step.uses_backprop()) return nullptr;
   const bool own = step.bp_data == StepConfig::BackpropData::Own, split = step.bp_data == StepConfig::BackpropData::Split;
-  if (!own && !split && step.query_sequence_length == config.data.sequence_length) return nullptr;
+  if (config.reads_one_stream()) return nullptr;
   DataOptions options;
   options.paths = own ? config.data.bp_train : config.data.train;
   options.key = own ? "data.bp_train" : "data.train";
@@ -168,6 +169,7 @@ std::unique_ptr<DataStream> open_evaluation_data(Subject& subject, const DataHoo
   options.paths = subject.config().data.eval;
   options.key = "data.eval";
   options.max_samples = subject.config().run.eval_samples;
+  options.spread = true;
   options.shuffle = false;
   return open_data(subject, options, hooks);
 }

@@ -57,10 +57,9 @@ DataHooks data_hooks(Job& job, RunLog& log) {
 }
 
 void settle_steps(Config& config, int64_t samples) {
-  const int64_t batch = config.step.uses_queries() ? config.step.query_batch.train_batch_size : config.batch.train_batch_size;
   if (config.run.steps == 0 && config.run.epochs > 0)
-    config.run.steps =
-        std::max<int64_t>(1, static_cast<int64_t>(config.run.epochs * static_cast<double>(samples) / static_cast<double>(batch)));
+    config.run.steps = std::max<int64_t>(
+        1, static_cast<int64_t>(config.run.epochs * static_cast<double>(samples) / static_cast<double>(config.samples_of_step())));
   if (config.scheduler.total_num_steps == 0) config.scheduler.total_num_steps = config.run.steps;
 }
 
@@ -117,19 +116,17 @@ void begin(Job& job, TrainSetup& setup) {
   write_file(setup.folder.file("plan.json"), plan_json(setup.report()).dump(2) + "\n");
 }
 
+DataFacts facts_of(const DataStream& data) { return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), data.from_cache()}; }
+
 void say_header(Job& job, TrainSetup& setup) {
   RunFacts& facts = setup.facts;
   facts.communication = job.world().backend();
   facts.host_kernels = host_optimizer_target();
   facts.ranks = job.size();
   facts.local_ranks = job.local_size();
-  facts.train_tokens = setup.train_data->num_tokens();
-  facts.train_samples = setup.train_data->num_samples();
-  facts.train_from_cache = setup.train_data->from_cache();
-  if (setup.eval_data) {
-    facts.eval_tokens = setup.eval_data->num_tokens();
-    facts.eval_samples = setup.eval_data->num_samples();
-  }
+  facts.train = facts_of(*setup.train_data);
+  if (setup.backprop_data) facts.backprop = facts_of(*setup.backprop_data);
+  if (setup.eval_data) facts.evaluation = facts_of(*setup.eval_data);
   facts.folder = setup.folder.path();
   RunLog& log = setup.log;
   if (setup.checkpoint)

@@ -41,8 +41,8 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
       log_(setup.log),
       batches_(config_, *setup.train_data, setup.backprop_data.get(), job.rank(), job.size()),
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
+      flops_(step_flops(config_, *setup.plan, *setup.subject.model, *setup.subject.objective)),
       counters_before_(engine.comm_counters()) {
-  outcome_.flops_per_step = setup.cost.flops * job.size();
   const int64_t first = setup.continues ? setup.first_step() : 0;
   if (setup.continues) best_ = best_before_ = {setup.checkpoint->manifest().best_step, setup.checkpoint->manifest().best_loss};
   if (writer_ != nullptr) {
@@ -62,7 +62,11 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
 
 void TrainRun::run() {
   defer_signals();
-  for (int64_t s = setup_.first_step(); s < config_.run.steps && !stopped_; ++s) step(s);
+  const int64_t first = setup_.first_step();
+  int64_t next = first;
+  while (next < config_.run.steps && !stopped_) step(next++);
+  // A short run may end before the engine gives up.
+  if (!stopped_ && next > first && engine_.skipped_in_a_row() >= next - first) engine_.fail_skipped(next - 1);
 }
 
 void TrainRun::step(int64_t step) {
@@ -131,15 +135,25 @@ Evaluation TrainRun::evaluate_now() {
                   job_.size());
 }
 
+// Tokens of the samples that a step trains on.
+int64_t TrainRun::tokens_of(int64_t step) const {
+  const StepConfig& kind = config_.step;
+  if (step_kind(kind, step).backprop)
+    return (setup_.backprop_data ? setup_.backprop_data : setup_.train_data)->tokens_of_batch(step, config_.batch.train_batch_size);
+  int64_t tokens = 0;
+  for (int64_t b = 0, batches = kind.independent_data ? kind.queries : 1; b < batches; ++b)
+    tokens += setup_.train_data->tokens_of_batch(step * batches + b, kind.query_batch.train_batch_size);
+  return tokens;
+}
+
 void TrainRun::record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation) {
   const StepConfig& kind = config_.step;
   const bool queried = !step_kind(kind, step).backprop;
   const int64_t batch_size = queried ? kind.query_batch.train_batch_size : config_.batch.train_batch_size;
-  const bool own = !queried && setup_.backprop_data;
-  const int64_t tokens = (own ? setup_.backprop_data : setup_.train_data)->tokens_of_batch(step, batch_size);
+  const int64_t tokens = tokens_of(step);
   MetricsRow row;
   row.timestamp = timestamp_now();
-  row.epoch = step * batch_size / setup_.train_data->num_samples();
+  row.epoch = step * config_.samples_of_step() / setup_.train_data->num_samples();
   row.step = step;
   row.mode = config_.step.mode_name;
   row.scope = kind.scope.size() == 1 && (kind.scope[0] == "full" || kind.scope[0] == "reduced") ? kind.scope[0] : "patterns";
@@ -151,12 +165,14 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   row.batch_size = batch_size;
   row.optimizer = config_.optimizer.type_name;
   row.loss = result.loss;
+  if (kind.uses_queries()) row.bp_loss = result.bp_loss;
   row.grad_norm = result.grad_norm;
+  if (config_.gradient_clipping > 0 && !result.skipped) row.clip_scale = result.clip_scale;
   if (evaluation) {
     row.eval_loss = evaluation->loss;
     row.eval_accuracy = evaluation->accuracy();
   }
-  row.loss_kind = result.loss_of_pairs ? "pairs" : "unperturbed";
+  if (result.loss) row.loss_kind = result.loss_of_pairs ? "pairs" : "unperturbed";
   row.tokens_per_second = static_cast<double>(tokens) / seconds;
   row.step_seconds = seconds;
   row.loss_scale = result.loss_scale;
@@ -167,16 +183,19 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   row.elements_reduced = result.elements_reduced;
   metrics_->append(row);
   log_queries(step, result);
+  watch_clipping(step, result);
 
   outcome_.steps = step + 1;
   outcome_.skipped += result.skipped ? 1 : 0;
   outcome_.tokens += tokens;
   outcome_.seconds += seconds;
-  if (step == setup_.first_step()) outcome_.first_loss = result.loss;
-  outcome_.last_loss = result.loss;
+  outcome_.flops += flops_.of(step_kind(kind, step)) * job_.size();
+  const std::optional<double> other_loss = kind.uses_queries() && !config_.reads_one_stream() ? result.bp_loss : std::nullopt;
+  outcome_.loss.add(result.loss);
+  outcome_.bp_loss.add(other_loss);
   outcome_.device_peak_bytes = result.device_peak_bytes;
-  progress_.add(
-      {step, result.loss, result.grad_norm, result.lr, result.loss_scale, result.skipped, seconds, tokens, result.device_peak_bytes});
+  progress_.add({step, result.loss, result.grad_norm, result.lr, result.loss_scale, result.skipped, seconds, tokens,
+                 result.device_peak_bytes, other_loss});
 
   const bool due = (step + 1) % config_.steps_per_print == 0 || step + 1 == config_.run.steps || stopped_;
   if (due && log_.has_terminal()) log_.note(progress_.line());
@@ -204,9 +223,18 @@ void TrainRun::log_queries(int64_t step, const StepResult& result) {
                     config_.step.epsilon, 100 * *result.unchanged_share, name_of(config_.precision.compute)));
 }
 
+void TrainRun::watch_clipping(int64_t step, const StepResult& result) {
+  if (config_.gradient_clipping <= 0 || result.skipped) return;
+  const bool by_gradient = step_kind(config_.step, step).update == StepKind::Update::Gradient;
+  ClipWatch& watch = by_gradient ? clipped_gradients_ : clipped_estimates_;
+  if (const auto cut = watch.add(result.grad_norm, result.clip_scale))
+    log_.warn(clip_warning(*cut, config_.gradient_clipping, by_gradient));
+}
+
 void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
   const int64_t samples = (step + 1) * config_.batch.train_batch_size;
-  csv_.write("Train/Samples/train_loss", samples, result.loss);
+  if (result.loss) csv_.write("Train/Samples/train_loss", samples, *result.loss);
+  if (result.bp_loss && config_.step.uses_queries()) csv_.write("Train/Samples/bp_loss", samples, *result.bp_loss);
   csv_.write("Train/Samples/lr", samples, result.lr);
   if (config_.precision.compute == DType::F16) csv_.write("Train/Samples/loss_scale", samples, result.loss_scale);
   if (config_.wall_clock_breakdown) {
@@ -221,7 +249,8 @@ void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
   }
   if (step <= 1) memory_moment(fmt::format("step {} is done", step + 1));
   if (config_.monitor.flops_enabled && step + 1 == config_.monitor.flops_profile_step) {
-    const std::string profile = flops_profile(config_, *setup_.plan, *setup_.subject.model, engine_.timers(), seconds);
+    const std::string profile =
+        flops_profile(config_, *setup_.plan, *setup_.subject.model, step_kind(config_.step, step), engine_.timers(), seconds);
     if (config_.monitor.flops_output_file.empty()) {
       log_lines(log_, profile);
     } else {

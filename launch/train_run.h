@@ -11,6 +11,7 @@
 #include "launch/subject.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/engine/engine.h"
+#include "runtime/report/clip_watch.h"
 #include "runtime/report/comms_report.h"
 #include "runtime/report/csv_monitor.h"
 #include "runtime/report/metrics.h"
@@ -61,10 +62,12 @@ class TrainRun {
   void save_checkpoint(int64_t steps_done);
   void check_checkpoints(bool wait);
   void record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation);
+  int64_t tokens_of(int64_t step) const;
   void monitor(int64_t step, const StepResult& result, double seconds);
   void memory_moment(const std::string& when);
   Evaluation evaluate_now();
   void log_queries(int64_t step, const StepResult& result);
+  void watch_clipping(int64_t step, const StepResult& result);
 
   Job& job_;
   TrainSetup& setup_;
@@ -78,6 +81,8 @@ class TrainRun {
   CsvMonitor csv_;
   Progress progress_;
   StepBreakdown breakdown_;
+  ClipWatch clipped_estimates_, clipped_gradients_;
+  StepFlops flops_;
   CommCounters counters_before_;
   RunOutcome outcome_;
   bool stopped_ = false;

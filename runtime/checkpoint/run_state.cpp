@@ -23,8 +23,8 @@ nlohmann::ordered_json progress_json(const Engine::Progress& p) {
            {{"scale", scaler.scale},
             {"iteration", scaler.iteration},
             {"last_overflow", scaler.last_overflow},
-            {"hysteresis", scaler.hysteresis},
-            {"consecutive_overflows", scaler.consecutive_overflows}}},
+            {"hysteresis", scaler.hysteresis}}},
+          {"skipped_in_a_row", p.skipped_in_a_row},
           {"instruct_schedule", {{"losses", schedule.losses}, {"next", schedule.next}, {"lowest_mean", lowest}}}};
 }
 
@@ -40,7 +40,8 @@ Engine::Progress progress_of(const CheckpointReader& checkpoint) {
       if (precision == name_of(type)) p.precision = type;
     const auto& scaler = j.at("loss_scaler");
     p.loss_scaler = {scaler.at("scale").get<double>(), scaler.at("iteration").get<int64_t>(), scaler.at("last_overflow").get<int64_t>(),
-                     scaler.at("hysteresis").get<int>(), scaler.at("consecutive_overflows").get<int>()};
+                     scaler.at("hysteresis").get<int>()};
+    p.skipped_in_a_row = j.value("skipped_in_a_row", int64_t{0});
     const auto& schedule = j.at("instruct_schedule");
     const auto& lowest = schedule.at("lowest_mean");
     p.instruct_schedule = {schedule.at("losses").get<std::vector<double>>(), schedule.at("next").get<int64_t>(),

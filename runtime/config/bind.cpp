@@ -293,8 +293,10 @@ Config bind(const Values& v, int world) {
   take(v, "wall_clock_breakdown", c.wall_clock_breakdown);
   take(v, "memory_breakdown", c.memory_breakdown);
   take(v, "dump_state", c.dump_state);
-  take(v, "activation_checkpointing.number_checkpoints", c.number_checkpoints);
-  take(v, "activation_checkpointing.profile", c.profile_checkpointing);
+  if (c.step.uses_backprop()) {
+    take(v, "activation_checkpointing.number_checkpoints", c.number_checkpoints);
+    take(v, "activation_checkpointing.profile", c.profile_checkpointing);
+  }
   return c;
 }
 

@@ -34,7 +34,7 @@ struct OptimizerConfig {
   std::optional<std::vector<std::string>>
       no_muon;                                    // name patterns of matrices that are updated as vectors are; not given: embeddings, head
   double muon_lr_factor = 1, adam_lr_factor = 1;  // Muon: of the matrices, of everything else
-  bool match_rms_adamw = false;                   // Muon: scaled by 0.2 sqrt(max(rows, columns)), else by sqrt(max(1, rows / columns))
+  bool match_rms_adamw = false;                   // Muon: scaled by 0.2 sqrt(max(out, in)), else by sqrt(max(1, out / in))
   bool cautious = false;                          // MuDaMW: entries whose momentum and gradient differ in sign stay
   struct Group {
     std::vector<std::string> patterns;
@@ -205,6 +205,16 @@ struct Config {
   int64_t number_checkpoints = 0;  // activation_checkpointing: segments; 0: no recomputation; -1: one per unit
   bool profile_checkpointing = false;
   std::string file;  // where it came from, for messages
+
+  // Of a mode that mixes both: queries and backprop read samples of the same data, cut alike, so that their losses can stand in one series.
+  bool reads_one_stream() const {
+    return step.bp_data == StepConfig::BackpropData::Same && step.query_sequence_length == data.sequence_length;
+  }
+  // Samples of data.train that a step goes on by: those of the queries where there are any, else of backprop.
+  int64_t samples_of_step() const {
+    if (!step.uses_queries()) return batch.train_batch_size;
+    return step.query_batch.train_batch_size * (step.independent_data ? step.queries : 1);
+  }
 };
 
 }  // namespace zerostep

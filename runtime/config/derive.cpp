@@ -16,6 +16,13 @@ constexpr double kAutoLearningRate = 5e-5;
 constexpr int64_t kAutoMicroBatch = 8;
 constexpr int64_t kAutoWarmupSteps = 1;
 
+// Neither off nor the key's default.
+bool asks_for_something(std::string_view path, const json& value) {
+  if (value == json(false) || (value.is_number() && value.get<double>() == 0)) return false;
+  const Key* key = find(path);
+  return key == nullptr || key->value.empty() || value != json::parse(key->value);
+}
+
 }  // namespace
 
 Deriver::Deriver(Values& values, const ConfigRequest& request, Findings& findings)
@@ -62,6 +69,10 @@ void Deriver::defaults() {
     if (!key.of.empty() && !has_word(key.of, of)) continue;
     v_.set(key.path, json::parse(key.value), Origin::Default);
   }
+  if (v_.has("gradient_clipping")) return;
+  const bool off = mode() == "zo";
+  v_.set("gradient_clipping", off ? 0.0 : 1.0, Origin::Default);
+  if (off) v_.find("gradient_clipping")->note = "off: estimates are about sqrt(parameters) times as long as gradients";
 }
 
 int64_t Deriver::data_ranks() const {
@@ -189,6 +200,12 @@ void Deriver::optimizer_and_scheduler() {
     if (!v_.has(path("warmup_num_steps")))
       v_.set(path("warmup_num_steps"), is_auto(path("warmup_num_steps")) ? kAutoWarmupSteps : type == "Cosine" ? 0 : 1000, Origin::Default);
   }
+  if (const std::string steps = path("warmup_num_steps");
+      type.starts_with("Warmup") && v_.find(steps)->origin == Origin::Given && v_.integer(steps) < 2)
+    findings_.warn(fmt::format(
+        "{} is {}, which counts as 2 as in DeepSpeed: the first two updates go at the rate that the warm-up starts from ({})", steps,
+        v_.integer(steps),
+        type == "WarmupCosineLR" ? "0, and warmup_min_ratio of the optimizer's" : fmt::format("{}", v_.number(path("warmup_min_lr")))));
   const Key* total = find(path("total_num_steps"));
   if (has_word(total->of, type)) {
     if (v_.has("run.steps")) derived(path("total_num_steps"), v_.integer("run.steps"), "run.steps");
@@ -268,6 +285,10 @@ bool Deriver::holds(Context context) const {
       return v_.text("step.perturbation") != "low_rank";
     case Context::NotClipped:
       return v_.text("step.scalar_transform") != "clip";
+    case Context::ForwardOnly:
+      return mode() == "zo";
+    case Context::Instructed:
+      return mode() == "instruct";
   }
   return false;
 }
@@ -281,7 +302,8 @@ void Deriver::contexts() {
       if (!value) continue;
       value->effective = false;
       value->note = fmt::format("without effect {}", name_of(rule.when));
-      if (value->origin == Origin::Given) given += fmt::format("{}{}", given.empty() ? "" : ", ", path);
+      const bool asks = rule.when != Context::ForwardOnly || asks_for_something(path, value->value);
+      if (value->origin == Origin::Given && asks) given += fmt::format("{}{}", given.empty() ? "" : ", ", path);
     }
     if (!given.empty()) {
       findings_.warn(fmt::format("{} {} no effect {}: {}", given, given.find(',') == std::string::npos ? "has" : "have", name_of(rule.when),

@@ -57,6 +57,16 @@ constexpr ContextRule kContextRules[] = {
      Context::NotInstructed, "only mode instruct makes directions of a gradient"},
     {"step.rank|step.refresh", Context::NotLowRank, "the directions have full rank"},
     {"step.clip_deviations", Context::NotClipped, "the scalar transform does not clip"},
+    {"step.monitor_interval", Context::Instructed, "every backprop step makes queries and measures their cosine"},
+    {"activation_checkpointing.number_checkpoints|activation_checkpointing.profile", Context::ForwardOnly,
+     "forward passes keep no activations, so there are none to recompute"},
+    {"prescale_gradients|gradient_predivide_factor|communication_data_type|zero_optimization.reduce_scatter|"
+     "zero_optimization.contiguous_gradients",
+     Context::ForwardOnly, "no gradient is made"},
+    {"fp16.loss_scale|fp16.initial_scale_power|fp16.loss_scale_window|fp16.hysteresis|fp16.consecutive_hysteresis|fp16.min_loss_scale",
+     Context::ForwardOnly, "only gradients need a loss scale"},
+    {"model.dropout|model.resid_pdrop|model.embd_pdrop|model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob",
+     Context::ForwardOnly, "both sides of a difference are taken without dropout"},
     {"csv_monitor.output_path|csv_monitor.job_name", Context::CsvMonitorOff, "the monitor is off"},
     {"comms_logger.verbose", Context::CommsLoggerOff, "the log of communication is off"},
     {"flops_profiler.profile_step|flops_profiler.module_depth|flops_profiler.top_modules|flops_profiler.detailed|flops_profiler.output_"
@@ -201,6 +211,10 @@ std::string_view name_of(Context context) {
       return "unless step.perturbation is low_rank";
     case Context::NotClipped:
       return "unless step.scalar_transform is clip";
+    case Context::ForwardOnly:
+      return "in step.mode zo";
+    case Context::Instructed:
+      return "in step.mode instruct";
   }
   return "?";
 }

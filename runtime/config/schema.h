@@ -80,7 +80,9 @@ enum class Context : uint8_t {
   NotAlternating,
   NotInstructed,
   NotLowRank,
-  NotClipped
+  NotClipped,
+  ForwardOnly,  // a value that asks for nothing, or the default, is not warned of
+  Instructed
 };
 std::string_view name_of(Context context);
 struct ContextRule {

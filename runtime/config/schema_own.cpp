@@ -97,7 +97,7 @@ const Key kKeys[] = {
     {"run.steps", H, or_null(integer(1)), "", "updates in all, resumed or not"},
     {"run.epochs", H, or_null(number_above(0)), "", "passes over the corpus, instead of steps; 1 where neither is given"},
     {"run.eval_interval", H, integer(0), "0", "evaluate every so many steps; 0 never does"},
-    {"run.eval_samples", H, integer(0), "0", "samples of an evaluation; 0 takes all"},
+    {"run.eval_samples", H, integer(0), "0", "samples of an evaluation, spread evenly over data.eval; 0 takes all"},
     {"run.device", H, choice("auto|cpu", "cuda"), "\"auto\"", "where ranks compute"},
     {"run.device_memory", H, integer(0), "0", "bytes that a rank may use; 0 is what the machine has"},
     {"run.trace", H, boolean(), "false", "write a Chrome trace of every action of the plan"},

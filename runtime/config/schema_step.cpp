@@ -41,8 +41,7 @@ const Key kKeys[] = {
     {"step.exact_norm", H, boolean(), "false",
      "measure the norm of an estimate, by one more pass over its noise; false: take the expected one, which costs nothing"},
     {"step.monitor_interval", H, integer(0), "0",
-     "calibrate, instruct: every so many backprop steps the queries are made too and their cosine to the gradient is measured; 0: where it "
-     "costs nothing"},
+     "calibrate: every so many backprop steps the queries are made too and their cosine to the gradient is measured; 0: never"},
     {"step.instruct.kind", H, choice("cosine|energy"), "\"cosine\"", "how the gradient instructs the directions"},
     {"step.instruct.cosine", H, number(0, 1), "0.5",
      "cosine of a direction and the gradient; energy: its square is the share of the energy kept"},

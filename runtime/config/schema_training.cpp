@@ -20,7 +20,9 @@ const Key kKeys[] = {
 
     {"strict", H, boolean(), "true", "unknown keys are errors; false turns them into warnings, for files written for other tools"},
     {"seed", H, integer(0), "1234", "initial weights, order of the samples and dropout are functions of it"},
-    {"gradient_clipping", H, number(0), "1.0", "largest global gradient norm; 0 clips nothing"},
+    {"gradient_clipping", H, number(0), "",
+     "largest global norm of what an update follows; 0 clips nothing. Where it is missing 1.0, and 0 in step.mode zo, whose estimates are "
+     "about sqrt(parameters) times as long as gradients"},
     {"prescale_gradients", H, boolean(), "false", "divide gradients by the world size before they are summed instead of after"},
     {"gradient_predivide_factor", H, number_above(0), "1.0", "f: gradients are divided by f before the sum and by world / f after it"},
     {"communication_data_type", H, or_null(choice("fp32|fp16|bf16")), "\"fp32\"",
@@ -52,7 +54,8 @@ const Key kKeys[] = {
     {"optimizer.params.muon_lr", H, number_above(0), "", "learning rate of the orthogonal updates; lr where it is missing", "", "Muon"},
     {"optimizer.params.adam_lr", H, number_above(0), "", "learning rate of everything else; lr where it is missing", "", "Muon"},
     {"optimizer.params.adjust_lr_fn", H, choice("original|match_rms_adamw"), "\"original\"",
-     "size of an orthogonal update: sqrt(max(1, rows / columns)), or 0.2 sqrt(max(rows, columns)) as of AdamW", "", "Muon"},
+     "size of an orthogonal update: sqrt(max(1, out / in)) of a matrix from in to out values, or 0.2 sqrt(max(out, in)) as of AdamW", "",
+     "Muon"},
     {"optimizer.params.cautious", H, boolean(), "false", "leave out entries whose momentum and gradient differ in sign", "", "MuDaMW"},
     {"optimizer.params.ns_method", A, choice("gram|standard"), "", "both name the same five iterations, which run in fp32", "", "Muon"},
     {"optimizer.params.torch_adam", A, boolean(), "", "there is one fused kernel for every kind of Adam", "", "Adam|AdamW"},

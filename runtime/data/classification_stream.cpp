@@ -13,6 +13,7 @@
 #include "runtime/data/length_buckets.h"
 #include "runtime/data/padded_rows.h"
 #include "runtime/data/permutation.h"
+#include "runtime/data/spread_samples.h"
 
 namespace zerostep {
 namespace {
@@ -46,7 +47,8 @@ class MappedClassificationStream final : public ClassificationStream {
     counts_.resize(static_cast<size_t>(labels_.size()));
     for (int64_t i = 0; i < num_samples_; ++i) {
       ++counts_[static_cast<size_t>(label_of(i))];
-      num_truncated_ += samples_.truncated(i);
+      num_truncated_ += samples_.truncated(row_of(i));
+      num_sample_tokens_ += samples_.num_tokens(row_of(i));
     }
     if (options_.prompt && options_.prompt->words().num_classes() != labels_.size()) {
       fail_input("data.label_words names {} words for {} labels ({}); one for each is expected", options_.prompt->words().num_classes(),
@@ -56,6 +58,7 @@ class MappedClassificationStream final : public ClassificationStream {
 
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return samples_.num_tokens(); }
+  int64_t num_sample_tokens() const override { return num_sample_tokens_; }
   bool from_cache() const override { return samples_.from_cache(); }
   int64_t num_left_out() const override { return samples_.num_left_out(); }
   std::string fingerprint() const override {
@@ -68,7 +71,7 @@ class MappedClassificationStream final : public ClassificationStream {
     if (options_.prompt) hash.add(options_.prompt->identity());
     for (int64_t i = 0, count = std::min(kSamples, num_samples_); i < count; ++i) {
       const int64_t index = num_samples_ * i / count;
-      const std::vector<int32_t> tokens = samples_.text(index).tokens;
+      const std::vector<int32_t> tokens = samples_.text(row_of(index)).tokens;
       hash.add(static_cast<uint64_t>(label_of(index)))
           .add(std::string_view(reinterpret_cast<const char*>(tokens.data()), 4 * tokens.size()));
     }
@@ -86,7 +89,8 @@ class MappedClassificationStream final : public ClassificationStream {
   std::vector<int32_t> sample(int64_t position) const override {
     if (position < 0) fail_protocol("sample {} of a stream that begins at 0", position);
     const int64_t index = position % num_samples_;
-    return samples_.text(options_.shuffle ? Permutation(num_samples_, options_.seed, position / num_samples_)(index) : index).tokens;
+    return samples_.text(row_of(options_.shuffle ? Permutation(num_samples_, options_.seed, position / num_samples_)(index) : index))
+        .tokens;
   }
 
   Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
@@ -103,12 +107,12 @@ class MappedClassificationStream final : public ClassificationStream {
 
   std::vector<int32_t> lengths() const {
     std::vector<int32_t> out;
-    for (int64_t i = 0; i < num_samples_; ++i) out.push_back(samples_.num_tokens(i));
+    for (int64_t i = 0; i < num_samples_; ++i) out.push_back(samples_.num_tokens(row_of(i)));
     return out;
   }
 
   int64_t tokens_of_rows(int64_t index) const {
-    const int64_t tokens = samples_.num_tokens(index);
+    const int64_t tokens = samples_.num_tokens(row_of(index));
     if (!options_.prompt) return tokens;
     int64_t all = 0;
     const LabelWords& words = options_.prompt->words();
@@ -117,7 +121,9 @@ class MappedClassificationStream final : public ClassificationStream {
     return all;
   }
 
-  int64_t label_of(int64_t index) const { return label_of_name_[static_cast<size_t>(samples_.name(index))]; }
+  // Row of the tables that a sample is.
+  int64_t row_of(int64_t index) const { return options_.spread ? spread_sample(index, num_samples_, samples_.size()) : index; }
+  int64_t label_of(int64_t index) const { return label_of_name_[static_cast<size_t>(samples_.name(row_of(index)))]; }
 
   std::vector<int64_t> global_batch(int64_t step, int64_t size) const {
     if (options_.shuffle) return buckets_.batch(step, size);
@@ -151,7 +157,7 @@ class MappedClassificationStream final : public ClassificationStream {
     std::vector<int64_t> labels, words;
     Batch batch;
     for (const Chosen& sample : chosen) {
-      const EncodedText text = samples_.text(sample.index);
+      const EncodedText text = samples_.text(row_of(sample.index));
       if (options_.prompt) {
         for (auto& row : options_.prompt->rows(text)) rows.push_back(std::move(row));
         words.push_back(options_.prompt->word_position(text));
@@ -178,7 +184,7 @@ class MappedClassificationStream final : public ClassificationStream {
   LabelNames labels_;
   LengthBuckets buckets_;
   std::vector<int64_t> label_of_name_, counts_;
-  int64_t num_truncated_ = 0;
+  int64_t num_truncated_ = 0, num_sample_tokens_ = 0;
 };
 
 }  // namespace

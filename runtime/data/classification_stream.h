@@ -24,7 +24,8 @@ struct ClassificationOptions {
   std::optional<LabelNames> labels;              // given (an evaluation takes those of the training data): any other label is an InputError
   std::shared_ptr<const PromptTemplate> prompt;  // samples are prompts
   int64_t sequence_length = 0;                   // longest sample, with what the tokenizer and the prompt put around it
-  int64_t max_samples = 0;                       // 0: all; otherwise the first so many in file order
+  int64_t max_samples = 0;                       // 0: all; otherwise so many, the first in file order
+  bool spread = false;                           // max_samples are spread evenly over all instead
   bool shuffle = true;
   uint64_t seed = 0;
   std::string cache;                             // folder of token caches; "" = none

@@ -12,6 +12,7 @@
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/corpus_tokens.h"
 #include "runtime/data/permutation.h"
+#include "runtime/data/spread_samples.h"
 #include "runtime/data/token_file.h"
 
 namespace zerostep {
@@ -119,7 +120,7 @@ class MappedDataStream final : public DataStream {
           "most {}",
           options_.key, corpus_.name, available, length + 1, available - 1);
     }
-    num_samples_ = (available - 1) / length;
+    num_samples_ = corpus_samples_ = (available - 1) / length;
     if (options_.max_samples > 0) num_samples_ = std::min(num_samples_, options_.max_samples);
     if (options_.part == DataOptions::Part::All) return;
     const int64_t half = num_samples_ / 2;
@@ -132,6 +133,7 @@ class MappedDataStream final : public DataStream {
 
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return corpus_.tokens.num_tokens(); }
+  int64_t num_sample_tokens() const override { return num_samples_ * options_.sequence_length; }
   bool from_cache() const override { return corpus_.from_cache; }
   int64_t num_left_out() const override { return corpus_.num_left_out; }
 
@@ -141,6 +143,11 @@ class MappedDataStream final : public DataStream {
     const int64_t runs = std::min(kRuns, (count + kRunTokens - 1) / kRunTokens);
     ContentHash hash;
     hash.add(static_cast<uint64_t>(num_samples_)).add(static_cast<uint64_t>(options_.shuffle));
+    for (int64_t i = 0, some = std::min(kRuns, num_samples_); options_.spread && i < some; ++i) {
+      const std::vector<int32_t> tokens = tokens_of(spread_sample(i, some, num_samples_));
+      hash.add(std::string_view(reinterpret_cast<const char*>(tokens.data()), sizeof(int32_t) * tokens.size()));
+    }
+    if (options_.spread) return hash.hex();
     for (int64_t r = 0; r < runs; ++r) {
       std::array<int32_t, kRunTokens> tokens{};
       const int64_t at = runs < kRuns ? r * kRunTokens : (count - kRunTokens) / (kRuns - 1) * r;
@@ -181,7 +188,8 @@ class MappedDataStream final : public DataStream {
   }
 
   std::vector<int32_t> tokens_of(int64_t index) const {
-    const int64_t begin = (first_sample_ + index) * options_.sequence_length;
+    const int64_t place = options_.spread ? spread_sample(index, num_samples_, corpus_samples_) : first_sample_ + index;
+    const int64_t begin = place * options_.sequence_length;
     std::vector<int32_t> tokens(static_cast<size_t>(options_.sequence_length + 1));
     corpus_.tokens.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -216,12 +224,13 @@ class MappedDataStream final : public DataStream {
 
   DataOptions options_;
   Corpus corpus_;
-  int64_t num_samples_ = 0, first_sample_ = 0;
+  int64_t num_samples_ = 0, corpus_samples_ = 0, first_sample_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tokenizer& tokenizer) {
+  if (given.spread && given.part != DataOptions::Part::All) fail_protocol("{}: half of the samples, spread over all", given.key);
   if (given.sequence_length < 1 || given.max_samples < 0 || given.vocabulary_size < 1) {
     fail_protocol("{}: a data stream with sequence_length {}, max_samples {} and vocabulary_size {}", given.key, given.sequence_length,
                   given.max_samples, given.vocabulary_size);

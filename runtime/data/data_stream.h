@@ -26,7 +26,8 @@ struct DataOptions {
   std::vector<std::string> join_fields;  // .jsonl: further fields, joined to the text with a newline
   bool skips_missing = false;            // .jsonl: rows without one of these fields, or with null, are left out; false: they are errors
   int64_t sequence_length = 0;
-  int64_t max_samples = 0;                                                    // 0: all; otherwise the first so many in file order
+  int64_t max_samples = 0;                                                    // 0: all; otherwise so many, the first in file order
+  bool spread = false;                                                        // max_samples are spread evenly over all instead
   enum class Part : uint8_t { All, FirstHalf, SecondHalf } part = Part::All;  // of these samples
   bool shuffle = true;
   uint64_t seed = 0;
@@ -62,7 +63,9 @@ class DataStream {
   static std::unique_ptr<DataStream> open(const DataOptions& options, const Tokenizer& tokenizer);
   virtual ~DataStream() = default;
   virtual int64_t num_samples() const = 0;
-  virtual int64_t num_tokens() const = 0;    // of the whole corpus, whatever max_samples
+  virtual int64_t num_tokens() const = 0;  // of the whole corpus, whatever max_samples
+  // Of the samples, each once: what they predict, or (classification) read.
+  virtual int64_t num_sample_tokens() const = 0;
   virtual bool from_cache() const = 0;       // nothing had to be tokenized
   virtual int64_t num_left_out() const = 0;  // rows that lack a field (data.missing "skip")
   // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them, or samples). 32 hexadecimal digits.
@@ -73,8 +76,8 @@ class DataStream {
   virtual std::vector<int32_t> sample(int64_t position) const = 0;
   // Micro-batch `accumulation_step` of global batch `step` for one rank. sample_ids are positions in the shuffled stream.
   virtual Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const = 0;
-  // Samples [begin, end) in file order, unshuffled (evaluation). sample_ids are begin, begin + 1, ...; global_valid_tokens are those of
-  // this batch.
+  // Samples [begin, end) of those chosen, in file order, unshuffled (evaluation). sample_ids are begin, begin + 1, ...; global_valid_tokens
+  // are those of this batch.
   virtual Batch ordered(int64_t begin, int64_t end) const = 0;
 };
 

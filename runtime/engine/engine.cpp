@@ -7,8 +7,10 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/not_a_number.h"
 #include "models/linear.h"
 #include "offload/host_optimizer.h"
+#include "runtime/engine/averaging.h"
 #include "runtime/strategy/first_order.h"
 #include "runtime/strategy/make_strategy.h"
 
@@ -31,7 +33,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       stream_(plan_.train.options.overlap ? Stream::worker("communication") : Stream::inline_stream("communication")),
       state_(plan_.layout, plan_.train, world_),
       streamer_(model, plan_.layout, plan_.train, state_, world_, stream_, trace_.get()),
-      reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, trace_.get()),
+      reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
+               trace_.get()),
       directions_(config.step, config.seed),
       weights_(plan_.layout, plan_.train, state_, streamer_, directions_),
       optimizer_(config.optimizer, plan_.layout, state_, config.seed),
@@ -162,7 +165,9 @@ StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool sto
     streamer_.finish();
   }
   directions_.instruct(nullptr);
-  if (apply) instruct_schedule_.add(result.loss);
+  if (!result.loss && (!config_.step.uses_queries() || config_.reads_one_stream())) result.loss = result.bp_loss;
+  if (apply && result.loss) instruct_schedule_.add(*result.loss);
+  count_skipped(step, apply);
   const CommCounters after = world_.counters();
   result.elements_gathered = after.elements_gathered() - before.elements_gathered();
   result.elements_reduced = after.elements_reduced() - before.elements_reduced();
@@ -175,11 +180,9 @@ bool Engine::run_backprop(int64_t step, const MicroBatches& batches, bool stop, 
     Batch batch = batches(m);
     global_tokens = batch.global_valid_tokens;
     if (m == 0) {
-      // Averaging: the gradient that leaves a rank is g/f (or g/W with prescale_gradients) of a rank-mean g; the factor f/W (or 1) follows
-      // the sum.
-      const double world = world_.size(), tokens = static_cast<double>(std::max<int64_t>(1, global_tokens));
-      const double before_sum = config_.prescale_gradients ? 1 / world : 1 / config_.gradient_predivide_factor;
-      backprop_->begin_step(scaler_.scale() * world / tokens * before_sum);
+      const Averaging averaging = averaging_of(config_, world_.size());
+      backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, global_tokens)) *
+                            averaging.before_backward);
     }
     return batch;
   };
@@ -200,12 +203,19 @@ bool Engine::agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, S
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "loss and norm");
   agree_on_maxima(stop, result);
 
-  unscale_ = (config_.prescale_gradients ? 1.0 : config_.gradient_predivide_factor / world_.size()) / scaler_.scale();
-  result.loss = sums[0] / static_cast<double>(std::max<int64_t>(1, global_tokens));
-  result.grad_norm = static_cast<float>(std::sqrt(sums[1]) * unscale_);
+  unscale_ = averaging_of(config_, world_.size()).after_sum / scaler_.scale();
+  result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, global_tokens)));
+  result.grad_norm = without_sign_of_nan(static_cast<float>(std::sqrt(sums[1]) * unscale_));
   result.lr = scalars_of(step, true).scheduled.lr;
   const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
   if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(step, local_loss);
+  if (overflow)
+    skip_reason_ = scaler_.is_dynamic()
+                       ? ""
+                       : fmt::format("its {} gradients or its loss hold Inf or NaN{}", name_of(config_.precision.compute),
+                                     config_.precision.compute == DType::F16
+                                         ? fmt::format(" (static loss scale {}; fp16.loss_scale 0 is dynamic)", scaler_.scale())
+                                         : "");
   scaler_.update(overflow);
   result.loss_scale = scaler_.scale();
   return !overflow;
@@ -237,17 +247,34 @@ UpdateScalars Engine::scalars_of(int64_t step, bool gradient) const {
 void Engine::report_non_finite(int64_t step, double local_loss) {
   std::string found;
   const std::string parameter = reducer_.first_non_finite();
-  if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", world_.rank(), local_loss);
+  if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", world_.rank(), without_sign_of_nan(local_loss));
   if (!parameter.empty())
     found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", world_.rank(), parameter);
   std::string all;
   for (const std::string& text : world_.all_gather_text(found, "non-finite values"))
     if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
   fail_run(
-      "step {}: {}. The parameters are those of step {}, untouched. A lower learning rate, gradient_clipping, or a look at the data of "
-      "this step "
-      "(`zerostep inspect batches`) helps; fp16 and bf16 runs skip such steps",
-      step, all.empty() ? "the gradient norm is not finite" : all, step - 1);
+      "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`zerostep inspect batches`) helps; "
+      "fp16 and bf16 runs skip such steps",
+      step, all.empty() ? "the gradient norm is not finite" : all, parameters_left());
+}
+
+std::string Engine::parameters_left() const {
+  if (applied_steps_ == 0) return "The parameters are the first values: no step was applied";
+  return fmt::format("The parameters are as the last of {} applied steps left them", applied_steps_);
+}
+
+void Engine::count_skipped(int64_t step, bool applied) {
+  if (applied) skipped_in_a_row_ = 0;
+  if (applied || skip_reason_.empty()) return;
+  if (++skipped_in_a_row_ >= kMostSkipped) fail_skipped(step);
+}
+
+void Engine::fail_skipped(int64_t step) const {
+  fail_run(
+      "step {}: {} steps in a row were skipped, the last because {}. {}. A lower learning rate, a smaller step.epsilon where there are "
+      "queries, or a look at the weights and the data (`zerostep inspect batches`) helps",
+      step, skipped_in_a_row_, skip_reason_, parameters_left());
 }
 
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
@@ -269,7 +296,7 @@ EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<Evalu
   evaluation_->reset();
   evaluation_->observe({});
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "evaluation");
-  return {sums[0] / std::max(1.0, sums[1]), static_cast<int64_t>(sums[1])};
+  return {without_sign_of_nan(sums[0] / std::max(1.0, sums[1])), static_cast<int64_t>(sums[1])};
 }
 
 void Engine::read_parameter(int unit, int index, std::vector<float>& out) {

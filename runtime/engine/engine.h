@@ -35,8 +35,11 @@ class Evaluate;
 using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
 
 struct StepResult {
-  double loss = 0;       // mean over the valid tokens of the global batch, at the parameters before the update (or see loss_of_pairs)
-  double grad_norm = 0;  // before clipping; of an estimate: its expected norm
+  // Mean over the valid tokens of the global batch, at the parameters before the update (or see loss_of_pairs). Where the run makes queries
+  // it is theirs: a step of backprop alone has one only where both kinds read the same stream, so that the series is of one data set.
+  std::optional<double> loss;
+  std::optional<double> bp_loss;  // of backprop, where it ran
+  double grad_norm = 0;           // before clipping, of what the update follows: a gradient, a blend, or (its expected norm) an estimate
   double lr = 0;
   double loss_scale = 1;  // in force after the step
   bool skipped = false;
@@ -108,6 +111,7 @@ class Engine {
   // What the next step depends on beside the batches, the parameters and the optimizer's arrays; the same on every rank.
   struct Progress {
     int64_t applied_steps = 0, applied_of_kind[2] = {0, 0};
+    int64_t skipped_in_a_row = 0;
     DType precision = DType::F32;  // whose loss scale it is
     LossScaler::State loss_scaler{};
     InstructSchedule::State instruct_schedule{};
@@ -122,6 +126,12 @@ class Engine {
 
   const TrainingPlan& plan() const { return plan_; }
   int64_t applied_steps() const { return applied_steps_; }
+  // Steps skipped since the last applied one, without those whose overflow lowered a dynamic loss scale. train_step() ends the run with a
+  // RunError after kMostSkipped of them.
+  static constexpr int64_t kMostSkipped = 20;
+  int64_t skipped_in_a_row() const { return skipped_in_a_row_; }
+  // The end of a run whose last steps, up to `step`, were skipped. RunError, the same on every rank.
+  [[noreturn]] void fail_skipped(int64_t step) const;
   // Bytes on this rank's device now in arenas, and the highest so far with what LibTorch held.
   int64_t arena_bytes() const { return state_.arena_bytes(); }
   int64_t device_peak_bytes() const { return state_.arena_bytes() + meter_.peak_bytes(); }
@@ -154,6 +164,8 @@ class Engine {
   bool run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result);
   bool agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, StepResult& result);
   void agree_on_maxima(bool stop, StepResult& result);
+  void count_skipped(int64_t step, bool applied);
+  std::string parameters_left() const;
   // Learning rate of a kind of step, and which state it updates.
   UpdateScalars scalars_of(int64_t step, bool gradient) const;
   double clipped(double norm) const;
@@ -163,7 +175,7 @@ class Engine {
   template <typename Use>
   void for_each_gradient(const Use& use);
   const Plan& plan_of_queries(int64_t step) const;
-  void measure_cosine(GradientSource& estimate, StepResult& result);
+  double measure_cosine(GradientSource& estimate, StepResult& result);
   double measure_norm(GradientSource& estimate);
   void measure_unchanged(int64_t step, StepResult& result);
   [[noreturn]] void report_non_finite(int64_t step, double local_loss);
@@ -192,6 +204,8 @@ class Engine {
   StepTimers timers_;
   int64_t applied_steps_ = 0;
   int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient
+  int64_t skipped_in_a_row_ = 0;
+  std::string skip_reason_;  // of the last skipped step; "": the loss scale falls
   InstructSchedule instruct_schedule_;
   Instruction instruction_;  // of the step under way
   double unscale_ = 1;       // of the step's reduced gradients: averaging and loss scale

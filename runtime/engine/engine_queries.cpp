@@ -1,21 +1,15 @@
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
+#include "base/not_a_number.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/engine.h"
+#include "runtime/strategy/block_sums.h"
 #include "runtime/strategy/projected_gradients.h"
 
 // The forward-only part of a step, and the update by gradient, estimate or both.
 
 namespace zerostep {
-namespace {
-
-constexpr int64_t kBlockElements = int64_t{1} << 14;
-
-}  // namespace
 
 bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result) {
   queries_->begin_step(1);
@@ -29,10 +23,12 @@ bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, S
   agree_on_maxima(stop, result);
   const ProjectedGradients found = projected_gradients(config_.step, sums);
   result.scalars = found.scalars;
-  if (with_gradient) return found.finite;
-  result.loss = found.loss;
+  result.loss = without_sign_of_nan(found.loss);
+  if (!found.finite) skip_reason_ = describe_non_finite(config_.step, sums);
   result.loss_of_pairs = config_.step.estimator == StepConfig::Estimator::Central;
-  result.grad_norm = expected_norm(transform_scalars(config_.step.transform, found.scalars), plan_.layout.num_elements(true));
+  if (with_gradient) return found.finite;
+  result.grad_norm =
+      without_sign_of_nan(expected_norm(transform_scalars(config_.step.transform, found.scalars), plan_.layout.num_elements(true)));
   result.lr = scalars_of(step, false).scheduled.lr;
   result.loss_scale = scaler_.scale();
   return found.finite;
@@ -43,7 +39,10 @@ void Engine::update(int64_t step, const StepKind& kind, StepResult& result) {
   std::optional<Estimate> estimate;
   if (kind.queries)
     estimate.emplace(directions_, step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
-  if (kind.queries && kind.backprop) measure_cosine(*estimate, result);
+  if (kind.queries && kind.backprop) {
+    const double norm = measure_cosine(*estimate, result);
+    if (!by_gradient) result.grad_norm = norm;
+  }
   if (config_.step.exact_norm && estimate && !kind.backprop) result.grad_norm = measure_norm(*estimate);
   if (kind.queries && step == 0) measure_unchanged(step, result);
   UpdateScalars scalars = scalars_of(step, kind.backprop);
@@ -83,7 +82,8 @@ const Plan& Engine::plan_of_queries(int64_t step) const {
   return step_kind(config_.step, step).instructed ? *plan_.instructed : plan_.train;
 }
 
-// Calls use(parameter, first element in it, count, reduced gradient) for everything trained that this rank owns, in blocks.
+// Calls use(parameter, first element in it, count, reduced gradient; nullptr where gradients have no memory) for everything trained that
+// this rank owns.
 template <typename Use>
 void Engine::for_each_gradient(const Use& use) {
   for (const FlatGroup& g : plan_.layout.groups) {
@@ -93,7 +93,7 @@ void Engine::for_each_gradient(const Use& use) {
       const ParameterInfo& parameter = plan_.layout.units[static_cast<size_t>(g.unit)]
                                            .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])];
       use(parameter, piece.parameter_offset, piece.count,
-          state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset));
+          state.gradients == nullptr ? nullptr : state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset));
     }
   }
 }
@@ -117,26 +117,8 @@ void Engine::instruct(int64_t step, const StepResult& result) {
   instruction_ = Instruction{config.energy, threshold, {}, {}, {}};
   // <z, g> and <z, z> of each direction, and the energy kept.
   std::vector<double> sums(static_cast<size_t>(2 * config_.step.queries + 1), 0.0);
-  std::vector<float> z(kBlockElements);
   for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* g) {
-    for (int64_t i = 0; config.energy && i < count; ++i)
-      if (instruction_.keeps(g[i])) sums.back() += static_cast<double>(g[i]) * static_cast<double>(g[i]);
-    for (int64_t d = 0; d < config_.step.queries; ++d) {
-      const DirectionValues values(directions_, step, d, parameter);
-      double zg = 0, zz = 0;
-      for (int64_t at = 0; at < count; at += kBlockElements) {
-        const int64_t n = std::min(kBlockElements, count - at);
-        values.read(first + at, n, z.data());
-        for (int64_t i = 0; i < n; ++i) {
-          if (config.energy && instruction_.keeps(g[at + i])) continue;
-          const double value = static_cast<double>(z[static_cast<size_t>(i)]);
-          zg += value * static_cast<double>(g[at + i]);
-          zz += value * value;
-        }
-      }
-      sums[static_cast<size_t>(2 * d)] += zg;
-      sums[static_cast<size_t>(2 * d + 1)] += zz;
-    }
+    add_instruction_sums(directions_, instruction_, step, parameter, first, count, g, sums);
   });
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "instruction");
   std::vector<InstructionSums> of_direction;
@@ -146,51 +128,42 @@ void Engine::instruct(int64_t step, const StepResult& result) {
   directions_.instruct(&instruction_);
 }
 
-void Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
-  std::vector<float> values(kBlockElements);
-  double sums[3] = {0, 0, 0};  // <g, e>, <g, g>, <e, e> over the elements that this rank owns
+// Returns the norm of the estimate.
+double Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
+  double sums[kCosineScalars] = {0, 0, 0};  // <g, e>, <g, g>, <e, e> over the elements that this rank owns
   for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* gradient) {
     estimate.prepare(parameter);
-    for (int64_t at = 0; at < count; at += kBlockElements) {
-      const int64_t n = std::min(kBlockElements, count - at);
-      estimate.read(first + at, n, gradient + at, values.data());
-      for (int64_t i = 0; i < n; ++i)
-        sums[0] += static_cast<double>(gradient[at + i]) * static_cast<double>(values[static_cast<size_t>(i)]);
-      sums[1] += sum_of_squares(gradient + at, n);
-      sums[2] += sum_of_squares(values.data(), n);
-    }
+    add_block_sums(count, sums, [&](int64_t begin, int64_t n, std::span<double> partial) {
+      std::vector<float> values(static_cast<size_t>(n));
+      const float* g = gradient + begin;
+      estimate.read(first + begin, n, g, values.data());
+      for (int64_t i = 0; i < n; ++i) partial[0] += static_cast<double>(g[i]) * static_cast<double>(values[static_cast<size_t>(i)]);
+      partial[1] += sum_of_squares(g, n);
+      partial[2] += sum_of_squares(values.data(), n);
+    });
   });
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "cosine");
   if (sums[1] > 0 && sums[2] > 0) result.cosine = sums[0] / std::sqrt(sums[1] * sums[2]);
+  return std::sqrt(sums[2]);
 }
 
 // Of a forward-only step's estimate, from what each rank owns.
 double Engine::measure_norm(GradientSource& estimate) {
   double squares = 0;
-  for (const FlatGroup& g : plan_.layout.groups) {
-    if (!g.trainable) continue;
-    for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
-      estimate.prepare(plan_.layout.units[static_cast<size_t>(g.unit)]
-                           .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])]);
-      const int64_t blocks = (piece.count + kBlockElements - 1) / kBlockElements;
-      std::vector<double> of_block(static_cast<size_t>(blocks));
-      at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-        std::vector<float> values(kBlockElements);
-        for (int64_t b = first; b < last; ++b) {
-          const int64_t at = b * kBlockElements, n = std::min(kBlockElements, piece.count - at);
-          estimate.read(piece.parameter_offset + at, n, nullptr, values.data());
-          of_block[static_cast<size_t>(b)] = sum_of_squares(values.data(), n);
-        }
-      });
-      squares = std::accumulate(of_block.begin(), of_block.end(), squares);
-    }
-  }
+  for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float*) {
+    estimate.prepare(parameter);
+    add_block_sums(count, {&squares, 1}, [&](int64_t begin, int64_t n, std::span<double> partial) {
+      std::vector<float> values(static_cast<size_t>(n));
+      estimate.read(first + begin, n, nullptr, values.data());
+      partial[0] += sum_of_squares(values.data(), n);
+    });
+  });
   world_.all_reduce_scalars({&squares, 1}, ReduceOp::Sum, "norm of the estimate");
   return std::sqrt(squares);
 }
 
 void Engine::measure_unchanged(int64_t step, StepResult& result) {
-  double counts[2] = {0, 0};  // unchanged, all
+  double counts[kUnchangedScalars] = {0, 0};  // unchanged, all
   for (const FlatGroup& g : plan_.layout.groups) {
     if (!g.trainable || !is_16bit(g.compute_type)) continue;
     for (const ShardedState::Piece& piece : state_.pieces(g.id)) {

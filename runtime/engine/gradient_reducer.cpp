@@ -11,13 +11,14 @@
 namespace zerostep {
 
 GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
-                                 Communicator shard_group, Stream stream, Trace* trace)
+                                 Communicator shard_group, Stream stream, double message_factor, Trace* trace)
     : layout_(layout),
       plan_(plan),
       state_(state),
       streamer_(streamer),
       shard_group_(std::move(shard_group)),
       stream_(std::move(stream)),
+      message_factor_(static_cast<float>(message_factor)),
       trace_(trace) {
   slot_of_.assign(layout.groups.size(), -1);
   squares_.assign(layout.groups.size(), 0);
@@ -166,7 +167,10 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
                             &last = g.layout.slices()[static_cast<size_t>(part.slice_end - 1)];
     const int64_t begin = first.full_begin, count = last.full_begin + last.per_rank * ranks - begin;
     std::byte* target16 = message + num_bytes(at, type);
-    stream_.enqueue([full, begin, count, target16, type] { cast_from_fp32(full + begin, target16, type, count); });
+    stream_.enqueue([full, begin, count, target16, type, factor = message_factor_] {
+      for (int64_t i = begin; factor != 1 && i < begin + count; ++i) full[i] *= factor;
+      cast_from_fp32(full + begin, target16, type, count);
+    });
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = g.layout.slices()[static_cast<size_t>(s)];
       float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.group(part.group).gradients + slice.shard_begin;

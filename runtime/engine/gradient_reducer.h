@@ -11,8 +11,9 @@ namespace zerostep {
 // complete buckets on the communication stream, and takes this rank's share of the squared norm as soon as a bucket is reduced.
 class GradientReducer {
  public:
+  // `message_factor`: what gradients are multiplied by before they travel in 16 bits.
   GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
-                  Stream stream, Trace* trace);
+                  Stream stream, double message_factor, Trace* trace);
 
   // Before a backward: binds the unit's gradients. Blocks while a slot's earlier reduction is under way. True: the backward may overwrite
   // the gradients that its unit declares as overwritten (FreshGradients); false: all are sums or zeros to add to.
@@ -46,6 +47,7 @@ class GradientReducer {
   UnitStreamer& streamer_;
   Communicator shard_group_;
   Stream stream_;
+  float message_factor_;
   Trace* trace_;
   std::vector<int> slot_of_;                     // per group: the ring slot bound last
   std::vector<std::vector<Event>> slot_events_;  // per ring and slot: its last reduction

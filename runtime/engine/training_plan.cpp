@@ -41,7 +41,8 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
   of_queries.gradient_in_update = instructed;
   // Beside the losses: products with each direction and the energy kept, the cosine, the histograms of the gradient.
   if (instructed)
-    of_queries.summed_scalars += 2 * config.step.queries + 1 + 3 + (config.step.instruct.energy ? 2 * EnergyHistogram::kBins : 0);
+    of_queries.summed_scalars +=
+        2 * config.step.queries + 1 + kCosineScalars + (config.step.instruct.energy ? 2 * EnergyHistogram::kBins : 0);
   const auto queries = make_queries(with, layout, objective, 0, world);
   const int micro_batches = static_cast<int>(config.step.query_batch.accumulation_steps);
   return make_plan(layout, with_copies(layout, instructed ? queries->instructed_visits(micro_batches) : queries->visits(micro_batches)),

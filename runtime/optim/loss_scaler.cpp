@@ -9,8 +9,6 @@ namespace zerostep {
 namespace {
 
 constexpr double kScaleFactor = 2.0;
-// A 16-bit run whose scale cannot fall any more does not recover from this many overflowing steps in a row.
-constexpr int kMaxConsecutiveOverflows = 20;
 
 }  // namespace
 
@@ -20,18 +18,11 @@ LossScaler::LossScaler(const PrecisionConfig& precision) : precision_(precision)
 }
 
 void LossScaler::update(bool overflow) {
-  consecutive_overflows_ = overflow ? consecutive_overflows_ + 1 : 0;
-  const bool dynamic = precision_.compute == DType::F16 && precision_.loss_scale == 0;
-  if (!dynamic) {
+  if (!is_dynamic()) {
     if (overflow && precision_.compute == DType::F32) {
       fail_run(
           "the gradients hold Inf or NaN in fp32, where no loss scale can help: lower the learning rate, clip the gradients or look at the "
           "data");
-    }
-    if (consecutive_overflows_ >= kMaxConsecutiveOverflows) {
-      fail_run("{} steps in a row were skipped because their {} gradients hold Inf or NaN{}: lower the learning rate or look at the data",
-               consecutive_overflows_, name_of(precision_.compute),
-               precision_.compute == DType::F16 ? fmt::format(" (static loss scale {}; fp16.loss_scale 0 is dynamic)", scale_) : "");
     }
     ++iteration_;
     return;
@@ -62,11 +53,7 @@ void LossScaler::update(bool overflow) {
 }
 
 LossScaler::State LossScaler::state() const {
-  return {.scale = scale_,
-          .iteration = iteration_,
-          .last_overflow = last_overflow_,
-          .hysteresis = hysteresis_,
-          .consecutive_overflows = consecutive_overflows_};
+  return {.scale = scale_, .iteration = iteration_, .last_overflow = last_overflow_, .hysteresis = hysteresis_};
 }
 
 void LossScaler::restore(const State& state) {
@@ -75,7 +62,6 @@ void LossScaler::restore(const State& state) {
   iteration_ = state.iteration;
   last_overflow_ = state.last_overflow;
   hysteresis_ = state.hysteresis;
-  consecutive_overflows_ = state.consecutive_overflows;
 }
 
 }  // namespace zerostep

@@ -10,13 +10,14 @@ class LossScaler {
  public:
   explicit LossScaler(const PrecisionConfig& precision);
   double scale() const { return scale_; }
-  // Says whether the step overflowed; the scale for the next step follows. RunError when an overflow comes at min_loss_scale (fp16), or
-  // after many overflowing steps in a row (bf16).
+  // Whether the scale moves: an overflow lowers it, so that a later step may be applied.
+  bool is_dynamic() const { return precision_.compute == DType::F16 && precision_.loss_scale == 0; }
+  // Says whether the step overflowed; the scale for the next step follows. RunError when an overflow comes in fp32, or at min_loss_scale.
   void update(bool overflow);
   struct State {
     double scale;
     int64_t iteration, last_overflow;
-    int hysteresis, consecutive_overflows;
+    int hysteresis;
   };
   State state() const;
   void restore(const State& state);
@@ -25,7 +26,7 @@ class LossScaler {
   PrecisionConfig precision_;
   double scale_ = 1;
   int64_t iteration_ = 0, last_overflow_ = -1;
-  int hysteresis_ = 1, consecutive_overflows_ = 0;
+  int hysteresis_ = 1;
 };
 
 }  // namespace zerostep

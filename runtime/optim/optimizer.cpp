@@ -123,9 +123,12 @@ double Optimizer::direction_scale(const Run& run) const {
   const bool orthogonal = layout_.options.is_orthogonal(run.parameter);
   double scale = 1;
   if (orthogonal) {
-    const double rows = static_cast<double>(run.parameter.shape[0]), columns = static_cast<double>(run.parameter.shape[1]);
+    // What a matrix does, not how it is stored: from so many inputs to so many outputs.
+    const bool out_by_in = run.parameter.out_by_in;
+    const double out = static_cast<double>(run.parameter.shape[out_by_in ? 0 : 1]),
+                 in = static_cast<double>(run.parameter.shape[out_by_in ? 1 : 0]);
     const bool aspect = config_.type == OptimizerConfig::Type::Muon && !config_.match_rms_adamw;
-    scale = aspect ? std::sqrt(std::max(1.0, rows / columns)) : 0.2 * std::sqrt(std::max(rows, columns));
+    scale = aspect ? std::sqrt(std::max(1.0, out / in)) : 0.2 * std::sqrt(std::max(out, in));
   }
   if (config_.type != OptimizerConfig::Type::MuDaMW || (orthogonal && !config_.bias_correction)) return scale;
   const double step = static_cast<double>(run.scalars.applied_steps + 1);

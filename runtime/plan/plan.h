@@ -151,6 +151,8 @@ bool all_reduces_gradients(const PlanOptions& options);
 // Elements that a communicator of `ranks` counts for a collective over `full` elements.
 int64_t counted_gather(int64_t full, int ranks);
 constexpr int kSummedScalars = 2, kMaximumScalars = 2;  // of a first-order step
+// Of the cosine of an estimate and a gradient, and of the share of weights that epsilon leaves unchanged.
+constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 int64_t counted_scalars(int ranks, int64_t summed);
 
 // Elements of a part over all ranks.

@@ -46,7 +46,7 @@ std::string units_table(const Config& config, const TrainingPlan& plan, std::vec
 
 }  // namespace
 
-std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model) {
+std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind) {
   std::vector<UnitFlops> out;
   const std::vector<UnitInfo>& units = plan.layout.units;
   const auto trained = [](const UnitInfo& u) {
@@ -54,38 +54,40 @@ std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan
   };
   const auto first = static_cast<size_t>(std::find_if(units.begin(), units.end(), trained) - units.begin());
   for (const UnitInfo& u : units) out.push_back({u.name, u.num_elements(), 0, 0});
-  for (const Visit& v : plan.train.visits) {
-    const auto i = static_cast<size_t>(v.unit);
-    const double forward =
-        v.branches * v.micro_batches *
-        model
-            .activation_cost(v.unit, config.batch.micro_batch_size,
-                             config.step.uses_queries() ? config.step.query_sequence_length : config.data.sequence_length,
-                             config.precision.compute, config.step.uses_backprop())
-            .forward_flops;
-    if (v.kind == VisitKind::Backward)
-      out[i].backward += (i == first ? 1 : 2) * forward;
-    else
-      out[i].forward += forward;
-  }
+  const auto add = [&](const Plan& part, int64_t samples, int64_t sequence) {
+    for (const Visit& v : part.visits) {
+      const auto i = static_cast<size_t>(v.unit);
+      const double forward = v.branches * v.micro_batches *
+                             model.activation_cost(v.unit, samples, sequence, config.precision.compute, part.has_backward).forward_flops;
+      if (v.kind == VisitKind::Backward)
+        out[i].backward += (i == first ? 1 : 2) * forward;
+      else
+        out[i].forward += forward;
+    }
+  };
+  if (kind.backprop) add(plan.backprop ? *plan.backprop : plan.train, config.batch.micro_batch_size, config.data.sequence_length);
+  if (kind.queries)
+    add(kind.instructed ? *plan.instructed : plan.train, config.step.query_batch.micro_batch_size, config.step.query_sequence_length);
   return out;
 }
 
-std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepTimers& timers,
-                          double step_seconds) {
-  const std::vector<UnitFlops> units = unit_flops(config, plan, model);
+std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind,
+                          const StepTimers& timers, double step_seconds) {
+  const std::vector<UnitFlops> units = unit_flops(config, plan, model, kind);
   double forward = 0, backward = 0;
   for (const UnitFlops& u : units) {
     forward += u.forward;
     backward += u.backward;
   }
   const int world = plan.train.options.world;
-  const int64_t samples = config.batch.micro_batch_size * config.batch.accumulation_steps;
+  const BatchConfig& batch = kind.backprop ? config.batch : config.step.query_batch;
+  const int64_t samples = batch.micro_batch_size * batch.accumulation_steps;
   std::string out =
       fmt::format("-------------------------- flops profiler, step {} --------------------------\n", config.monitor.flops_profile_step);
   out += profile_line("ranks", fmt::format("{}", world));
-  out += profile_line("samples of a rank and step", fmt::format("{} = {} x {} accumulation steps", samples, config.batch.micro_batch_size,
-                                                                config.batch.accumulation_steps));
+  if (config.step.uses_queries()) out += profile_line("this step makes", name_of(kind));
+  out += profile_line("samples of a rank and step",
+                      fmt::format("{} = {} x {} accumulation steps", samples, batch.micro_batch_size, batch.accumulation_steps));
   out += profile_line("parameters of the model", fmt::format("{} ({})", grouped(plan.layout.num_elements()),
                                                              human_count(static_cast<double>(plan.layout.num_elements()))));
   out += profile_line("parameters of a rank",
@@ -101,7 +103,7 @@ std::string flops_profile(const Config& config, const TrainingPlan& plan, const 
   out += profile_line("backward speed", per_second(backward, timers.backward));
   out += profile_line("speed of the whole step, a rank", per_second(forward + backward, step_seconds));
   out += profile_line("samples a second, all ranks",
-                      fmt::format("{:.2f}", step_seconds > 0 ? static_cast<double>(samples * world) / step_seconds : 0.0));
+                      fmt::format("{:.2f}", step_seconds > 0 ? static_cast<double>(batch.train_batch_size) / step_seconds : 0.0));
   out += units_table(config, plan, units, forward + backward);
   return out;
 }

@@ -6,6 +6,7 @@
 #include "runtime/config/config.h"
 #include "runtime/engine/step_timers.h"
 #include "runtime/engine/training_plan.h"
+#include "runtime/strategy/step_kind.h"
 
 namespace zerostep {
 
@@ -17,11 +18,11 @@ struct UnitFlops {
 };
 // Backward of a unit counts twice its forward, once where it has nothing before it to hand a gradient to; frozen units before the first
 // trained one have none.
-std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model);
+std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind);
 
-// What flops_profiler prints at profile_step: the rank's step, its units down to module_depth (0: the model alone, 1: units, -1 or 2: their
-// parameters), and at each depth the top_modules largest.
-std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepTimers& timers,
-                          double step_seconds);
+// What flops_profiler prints at profile_step, a step of that kind: the rank's step, its units down to module_depth (0: the model alone, 1:
+// units, -1 or 2: their parameters), and at each depth the top_modules largest.
+std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind,
+                          const StepTimers& timers, double step_seconds);
 
 }  // namespace zerostep

@@ -57,7 +57,9 @@ Cells cells(const MetricsRow& r) {
           {"host_peak_bytes", cell(r.host_peak_bytes)},
           {"file_peak_bytes", cell(r.file_peak_bytes)},
           {"elements_gathered", cell(r.elements_gathered)},
-          {"elements_reduced", cell(r.elements_reduced)}};
+          {"elements_reduced", cell(r.elements_reduced)},
+          {"bp_loss", cell(r.bp_loss)},
+          {"clip_scale", cell(r.clip_scale)}};
 }
 
 // The third cell of a row, which comes after two without commas; a very large one where there is none.

@@ -17,14 +17,14 @@ struct MetricsRow {
   int64_t batch_size = 0;
   std::string optimizer;
   std::optional<int64_t> bp_interval;
-  double loss = 0;
-  std::optional<double> grad_norm, eval_loss, cosine, unchanged_share;
+  std::optional<double> loss, grad_norm, eval_loss, cosine, unchanged_share;
   std::string loss_kind;
   std::optional<double> eval_accuracy;
   double tokens_per_second = 0, step_seconds = 0, loss_scale = 1;
   bool skipped = false;
   int64_t device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
   int64_t elements_gathered = 0, elements_reduced = 0;
+  std::optional<double> bp_loss, clip_scale;
 };
 
 // "timestamp,epoch,step,...": the names in order.

@@ -76,8 +76,14 @@ ordered_json plan_json(const PlanReport& report) {
   out["device_limit_source"] = limit.source;
   out["fits"] = report.fits();
   for (const NamedLimit& l : named_limits(train)) out["limits"][l.key] = limit_json(l.elements);
-  for (const CollectiveTotal& c : collectives_of(train))
-    out["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
+  for (const StepKind& kind : step_kinds(config.step)) {
+    const StepTraffic traffic = traffic_of(config, plan, kind);
+    ordered_json step{
+        {"of", name_of(kind)}, {"elements_gathered", traffic.elements_gathered}, {"elements_reduced", traffic.elements_reduced}};
+    for (const CollectiveTotal& c : collectives_of(config.step, plan, kind))
+      step["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
+    out["steps"].push_back(std::move(step));
+  }
   for (const BufferTotal& b : buffers_of(train)) out["buffers"].push_back({{"kind", b.kind}, {"count", b.count}, {"bytes", b.bytes}});
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
@@ -101,9 +107,10 @@ std::string plan_text(const PlanReport& report) {
                 fmt::format("{} of {} samples, {} a pass{}", config.step.queries, config.step.query_batch.train_batch_size,
                             plan.queries_per_pass, config.step.queries_per_pass == 0 ? " (chosen: step.queries_per_pass is 0)" : ""));
   if (config.step.uses_backprop())
-    out += line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}; {} tokens each",
-                                     grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
-                                     ranks_text(train.options.world), grouped(config.data.sequence_length)));
+    out += line("batch",
+                fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}; {}{} tokens each", grouped(batch.train_batch_size),
+                            batch.micro_batch_size, batch.accumulation_steps, ranks_text(train.options.world),
+                            config.model.classifies ? "up to " : "", grouped(config.data.sequence_length)));
   out += "\nMemory of a rank at its peak\n";
   out += line("device", bytes_text(cost.device_peak_bytes));
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
@@ -124,28 +131,39 @@ std::string plan_text(const PlanReport& report) {
       out += line("ring", fmt::format("{}: {} slot{} of {}, for {} group{}", r.name, r.num_slots, r.num_slots == 1 ? "" : "s",
                                       human_bytes(r.slot_bytes), r.groups.size(), r.groups.size() == 1 ? "" : "s"));
 
-  out += "\nElements that a rank receives in a step\n";
-  for (const CollectiveTotal& c : collectives_of(train))
-    out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
-                fmt::format("{:>16} in {} call{}", grouped(c.elements), c.calls, c.calls == 1 ? "" : "s"));
-  out += line("gathered", fmt::format("{:>16}", grouped(cost.elements_gathered)));
-  out += line("reduced", fmt::format("{:>16}", grouped(cost.elements_reduced)));
+  const std::vector<StepKind> kinds = step_kinds(config.step);
+  for (const StepKind& kind : kinds) {
+    out += fmt::format("\nElements that a rank receives in a step{}\n", kinds.size() > 1 ? fmt::format(" of {}", name_of(kind)) : "");
+    for (const CollectiveTotal& c : collectives_of(config.step, plan, kind))
+      out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
+                  fmt::format("{:>16} in {} call{}", grouped(c.elements), c.calls, c.calls == 1 ? "" : "s"));
+    const StepTraffic traffic = traffic_of(config, plan, kind);
+    out += line("gathered", fmt::format("{:>16}", grouped(traffic.elements_gathered)));
+    out += line("reduced", fmt::format("{:>16}", grouped(traffic.elements_reduced)));
+  }
 
   out += "\nLimits in force (elements; at least one unit)\n";
   for (const NamedLimit& l : named_limits(train)) out += line(l.key, fmt::format("{:>16}", limit_text(l.elements)));
   out += "\nWork\n";
   out += line("floating-point operations",
-              fmt::format("{} a rank, {} in all", human_count(cost.flops), human_count(cost.flops * train.options.world)));
+              fmt::format("{} a rank, {} in all{}", human_count(cost.flops), human_count(cost.flops * train.options.world),
+                          kinds.size() > 1 ? ", in the kind of step with most" : ""));
   if (const MatrixDeal& deal = train.matrices; !deal.empty())
     out += line("updates of whole matrices", fmt::format("{} of them in {} round{}; {} operations on the busiest rank of {} in all",
                                                          deal.parameters.size(), deal.rounds.size(), deal.rounds.size() == 1 ? "" : "s",
                                                          human_count(deal.most_flops), human_count(deal.all_flops)));
-  out += line("actions", fmt::format("{}, {} of them visits (--actions prints them)", train.actions.size(), train.visits.size()));
+  for (const StepKind& kind : kinds) {
+    const std::vector<const Action*> actions = actions_of(plan, kind);
+    const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action* a) { return a->kind == ActionKind::Visit; });
+    out += line(kinds.size() > 1 ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
+                fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
+  }
   return out;
 }
 
 std::string does_not_fit(const PlanReport& report) {
   const auto& [config, plan, cost, limit] = report;
+  const bool backprop = config.step.uses_backprop();
   std::string advice;
   const auto add = [&](const std::string& what) { advice += (advice.empty() ? "" : "; ") + what; };
   if (config.zero.stage < 3 && plan.train.options.world > 1) add(fmt::format("zero_optimization.stage 3 instead of {}", config.zero.stage));
@@ -153,7 +171,8 @@ std::string does_not_fit(const PlanReport& report) {
     add("lower zero_optimization.stage3_max_live_parameters and stage3_max_reuse_distance");
   if (config.batch.micro_batch_size > 1)
     add(fmt::format("train_micro_batch_size_per_gpu below {} with more gradient_accumulation_steps", config.batch.micro_batch_size));
-  if (config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
+  if (backprop && config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
+  if (plan.queries_per_pass > 1) add(fmt::format("step.queries_per_pass below {}", plan.queries_per_pass));
   if (!is_16bit(config.precision.compute)) add("bf16.enabled");
   if (limit.of_host && cost.host_peak_bytes > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
   add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
@@ -164,17 +183,13 @@ std::string does_not_fit(const PlanReport& report) {
       human_bytes(limit.device_bytes), limit.source, advice);
 }
 
-namespace {
-
-// Of updates and updated parameters.
-int64_t tail_gathered(const Plan& plan) {
-  int64_t n = 0;
-  for (const Action& a : plan.actions)
-    n += a.kind == ActionKind::GatherUpdated || a.kind == ActionKind::UpdateMatrices ? a.elements_gathered : 0;
-  return n;
+StepFlops step_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective) {
+  const auto backprop = [&](const Plan& p) {
+    return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length).flops;
+  };
+  if (!config.step.uses_queries()) return {0, backprop(plan.train)};
+  return {query_cost(config, plan.layout, plan.train, model, objective).flops, plan.backprop ? backprop(*plan.backprop) : 0};
 }
-
-}  // namespace
 
 PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
                        WorkspaceMeter* meter) {
@@ -200,15 +215,13 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
       cost.activation_peak_bytes = backprop.activation_peak_bytes;
       cost.peak_at = backprop.peak_at;
     }
-    // A step that makes queries beside backprop updates once.
-    const bool both = plan.instructed.has_value();
-    const Plan& second = both ? *plan.instructed : plan.train;
-    const int64_t gathered = backprop.elements_gathered + (both ? second.elements_gathered - tail_gathered(second) : 0);
-    const int64_t reduced = backprop.elements_reduced + (both ? second.elements_reduced : 0);
-    cost.flops = both ? cost.flops + backprop.flops : std::max(cost.flops, backprop.flops);
-    cost.elements_gathered = std::max(cost.elements_gathered, gathered);
-    cost.elements_reduced = std::max(cost.elements_reduced, reduced);
+    const StepFlops flops{cost.flops, backprop.flops};
+    cost.flops = 0;
+    for (const StepKind& kind : step_kinds(config.step)) cost.flops = std::max(cost.flops, flops.of(kind));
   }
+  const StepTraffic busiest = busiest_traffic(config, plan);
+  cost.elements_gathered = busiest.elements_gathered;
+  cost.elements_reduced = busiest.elements_reduced;
   if (config.data.eval.empty()) return cost;
   const PlanCost evaluation = cost_of(plan.evaluate);
   take_estimates(evaluation);

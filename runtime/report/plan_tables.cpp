@@ -73,7 +73,8 @@ std::string action_text(const TrainingPlan& training, const Plan& plan, const Ac
 
 }  // namespace
 
-std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
+std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const TrainingPlan& training, const StepKind& kind) {
+  const PlanOptions& options = training.train.options;
   std::vector<CollectiveTotal> out;
   const auto add = [&](const char* operation, const char* what, int64_t elements) {
     if (elements == 0) return;
@@ -82,9 +83,12 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
     ++it->calls;
     it->elements += elements;
   };
-  const bool whole_sums = all_reduces_gradients(plan.options);
-  const char* gather = plan.options.allgather_partitions ? "all-gather" : "broadcast";
-  for (const Action& a : plan.actions) switch (a.kind) {
+  const bool whole_sums = all_reduces_gradients(options);
+  const char* gather = options.allgather_partitions ? "all-gather" : "broadcast";
+  add("all-reduce", "scalars of a cosine", elements_beside_actions(config, kind, options.world));
+  for (const Action* action : actions_of(training, kind)) {
+    const Action& a = *action;
+    switch (a.kind) {
       case ActionKind::Gather:
         add("all-gather", "parameters", a.elements_gathered);
         break;
@@ -109,6 +113,7 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
       case ActionKind::Update:
         break;
     }
+  }
   return out;
 }
 

@@ -3,16 +3,17 @@
 #include <string>
 #include <vector>
 
-#include "runtime/plan/plan.h"
+#include "runtime/engine/step_traffic.h"
 
 namespace zerostep {
 
-// A plan's collectives and buffers added up by kind.
+// Collectives and buffers of a plan, added up by what they are of.
 struct CollectiveTotal {
   std::string operation, what;  // "all-gather", "parameters"
   int64_t calls = 0, elements = 0;
 };
-std::vector<CollectiveTotal> collectives_of(const Plan& plan);
+// Of one kind of step.
+std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const TrainingPlan& plan, const StepKind& kind);
 
 struct BufferTotal {
   std::string kind;  // "optimizer state"

@@ -13,6 +13,8 @@ constexpr double kDecay = 0.9;  // a sum over about the last ten steps
 
 void Progress::add(const ProgressStep& step) {
   last_ = step;
+  if (step.loss) loss_ = step.loss;
+  if (step.bp_loss) bp_loss_ = step.bp_loss;
   skipped_ += step.skipped ? 1 : 0;
   // The first step also warms caches up: it does not count once there is another.
   const double decay = count_ < 2 ? 0 : kDecay;
@@ -24,9 +26,12 @@ void Progress::add(const ProgressStep& step) {
 
 std::string Progress::line() const {
   // What is asked for most comes first: a narrow terminal cuts the end.
-  std::string line = fmt::format("step {}/{} | loss {:.4f} | {} | {} tokens/s | {} | lr {:.2e} | grad {:.3g}", last_.step + 1, total_,
-                                 last_.loss, last_.step + 1 < total_ ? human_duration(eta_seconds()) + " left" : "done",
-                                 human_count(tokens_per_second()), human_bytes(last_.peak_bytes), last_.lr, last_.grad_norm);
+  std::string line = fmt::format("step {}/{}", last_.step + 1, total_);
+  if (loss_) line += fmt::format(" | loss {:.4f}", *loss_);
+  if (bp_loss_) line += fmt::format(" | bp loss {:.4f}", *bp_loss_);
+  line += fmt::format(" | {} | {} tokens/s | {} | lr {:.2e} | grad {:.3g}",
+                      last_.step + 1 < total_ ? human_duration(eta_seconds()) + " left" : "done", human_count(tokens_per_second()),
+                      human_bytes(last_.peak_bytes), last_.lr, last_.grad_norm);
   if (show_scale_) line += fmt::format(" | scale {:g}", last_.loss_scale);
   if (last_.skipped) line += " | skipped";
   return line;

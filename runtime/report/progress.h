@@ -1,20 +1,23 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace zerostep {
 
 // One step as the progress line shows it.
 struct ProgressStep {
-  int64_t step = 0;  // from 0
-  double loss = 0, grad_norm = 0, lr = 0, loss_scale = 1;
+  int64_t step = 0;            // from 0
+  std::optional<double> loss;  // of the data that the run's losses are of
+  double grad_norm = 0, lr = 0, loss_scale = 1;
   bool skipped = false;
   double seconds = 0;
   int64_t tokens = 0;
   int64_t peak_bytes = 0;
+  std::optional<double> bp_loss = {};  // of backprop, where it reads other data
 };
 
-// From steps to the line that a person reads: speed and remaining time are those of the recent steps.
+// From steps to the line that a person reads: speed and remaining time are those of the recent steps, losses the last ones known.
 class Progress {
  public:
   // show_scale: fp16, where the loss scale moves.
@@ -30,6 +33,7 @@ class Progress {
   int64_t total_;
   bool show_scale_;
   ProgressStep last_;
+  std::optional<double> loss_, bp_loss_;
   int64_t count_ = 0, skipped_ = 0;
   double tokens_ = 0, seconds_ = 0;  // decaying sums
   double step_seconds_ = 0;

@@ -26,13 +26,27 @@ std::string queries_text(const Config& config, int64_t per_pass) {
                      : s.perturbation == StepConfig::Perturbation::Rademacher ? "rademacher"
                                                                               : "low_rank";
   std::string text =
-      fmt::format("{}: {} ({}, {} differences, epsilon {:g}), {} a pass; {} of {} samples, {} tokens each", s.mode_name,
+      fmt::format("{}: {} ({}, {} differences, epsilon {:g}), {} a pass; {} of {} samples, {}{} tokens each", s.mode_name,
                   plural(s.queries, "direction"), kind, s.estimator == StepConfig::Estimator::Central ? "central" : "forward", s.epsilon,
-                  per_pass, s.independent_data ? "a batch each" : "one batch", s.query_batch.train_batch_size, s.query_sequence_length);
+                  per_pass, s.independent_data ? "a batch each" : "one batch", s.query_batch.train_batch_size,
+                  config.model.classifies ? "up to " : "", s.query_sequence_length);
   if (s.bp_interval > 0) text += fmt::format("; backprop every {} steps", s.bp_interval);
+  if (s.bp_interval > 0 && s.mode == StepConfig::Mode::Calibrate && s.monitor_interval > 0)
+    text += fmt::format(", with queries beside it every {}", s.bp_interval * s.monitor_interval);
   if (s.zo_steps > 0) text += fmt::format("; {} after each step of backprop", s.zo_steps);
+  if (s.of_accuracy) text += "; the loss is minus the accuracy";
+  if (s.uses_backprop() && !config.reads_one_stream()) text += "; the loss is that of the queries, bp loss that of backprop";
   if (s.direction_parallel > 1) text += fmt::format("; shared out over {} groups of ranks", s.direction_parallel);
   return text;
+}
+
+// `length`: tokens of a sample; of texts with labels the most.
+std::string data_text(const Config& config, const DataFacts& facts, int64_t length) {
+  std::string text = fmt::format("{} tokens in {} of {}{}", grouped(facts.sample_tokens), plural(facts.samples, "sample"),
+                                 config.model.classifies ? "up to " : "", plural(length, "token"));
+  // What is left over at the end of a corpus is less than a sample.
+  if (facts.corpus_tokens > facts.sample_tokens + length) text += fmt::format(", out of {}", plural(facts.corpus_tokens, "token"));
+  return text + (facts.from_cache ? " (from the cache)" : "");
 }
 
 }  // namespace
@@ -41,6 +55,7 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
   const Config& config = report.config;
   const BatchConfig& batch = config.batch;
   const int64_t step_tokens = batch.train_batch_size * config.data.sequence_length;
+  const char* at_most = config.model.classifies ? "up to " : "";  // texts with labels have lengths of their own
   std::vector<std::string> out;
   out.push_back(summary_line("model", model_text(config, report.plan.layout)));
   out.push_back(summary_line(
@@ -53,16 +68,15 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
       summary_line("ranks", fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
                                         facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
                                         plural(facts.threads, "thread"), facts.communication, facts.host_kernels)));
-  out.push_back(
-      summary_line("data", fmt::format("{} tokens in {} of {}{}", grouped(facts.train_tokens), plural(facts.train_samples, "sample"),
-                                       plural(config.data.sequence_length, "token"), facts.train_from_cache ? " (from the cache)" : "")));
-  if (facts.eval_samples > 0)
-    out.push_back(
-        summary_line("evaluation", fmt::format("{} tokens in {}", grouped(facts.eval_tokens), plural(facts.eval_samples, "sample"))));
+  const bool queried = config.step.uses_queries();
+  const int64_t length = config.data.sequence_length;
+  out.push_back(summary_line("data", data_text(config, facts.train, queried ? config.step.query_sequence_length : length)));
+  if (facts.backprop.samples > 0) out.push_back(summary_line("bp data", data_text(config, facts.backprop, length)));
+  if (facts.evaluation.samples > 0) out.push_back(summary_line("evaluation", data_text(config, facts.evaluation, length)));
   if (config.step.uses_backprop())
-    out.push_back(summary_line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {} tokens a step",
+    out.push_back(summary_line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {}{} tokens a step",
                                                     grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
-                                                    plural(facts.ranks, "rank"), grouped(step_tokens))));
+                                                    plural(facts.ranks, "rank"), at_most, grouped(step_tokens))));
   out.push_back(summary_line(
       "memory", fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
                             human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
@@ -77,11 +91,15 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
                                           : fmt::format("stopped by {} after {} of {}", o.stopped_by, grouped(o.steps),
                                                         plural(report.config.run.steps, "step"));
   if (o.steps > 0) {
-    done += fmt::format(" in {}: loss {:.4f} -> {:.4f}", human_duration(o.seconds), o.first_loss, o.last_loss);
+    std::string losses;
+    const auto add = [&](const std::string& text) { losses += (losses.empty() ? ": " : ", ") + text; };
+    if (o.loss.last) add(fmt::format("loss {:.4f} -> {:.4f}", *o.loss.first, *o.loss.last));
+    if (o.bp_loss.last) add(fmt::format("bp loss {:.4f} -> {:.4f}", *o.bp_loss.first, *o.bp_loss.last));
     if (o.has_eval)
-      done += fmt::format(
-          ", evaluation loss {:.4f} ({})", o.eval_loss,
-          o.eval_accuracy ? fmt::format("accuracy {:.4f}", *o.eval_accuracy) : fmt::format("perplexity {:.4g}", std::exp(o.eval_loss)));
+      add(fmt::format(
+          "evaluation loss {:.4f} ({})", o.eval_loss,
+          o.eval_accuracy ? fmt::format("accuracy {:.4f}", *o.eval_accuracy) : fmt::format("perplexity {:.4g}", std::exp(o.eval_loss))));
+    done += fmt::format(" in {}{}", human_duration(o.seconds), losses);
     if (o.skipped > 0) done += fmt::format(", {} skipped", plural(o.skipped, "step"));
   }
   out.push_back(done);
@@ -89,7 +107,7 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
     const double step_seconds = o.seconds / static_cast<double>(o.steps);
     out.push_back(
         summary_line("speed", fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
-                                          human_count(o.flops_per_step / step_seconds), step_seconds * 1e3)));
+                                          human_count(o.flops / o.seconds), step_seconds * 1e3)));
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
     out.push_back(summary_line("memory", fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
                                                      planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0)));

@@ -7,13 +7,18 @@
 
 namespace zerostep {
 
+// What a run reads of one set of data; no samples: it has none.
+struct DataFacts {
+  int64_t samples = 0;
+  int64_t sample_tokens = 0, corpus_tokens = 0;  // of the samples, and of the files that they are taken from
+  bool from_cache = false;
+};
+
 // What is true of a corpus and a job before the first step.
 struct RunFacts {
   std::string communication, host_kernels;
   int ranks = 1, local_ranks = 1, threads = 1;
-  int64_t train_tokens = 0, train_samples = 0;
-  bool train_from_cache = false;
-  int64_t eval_tokens = 0, eval_samples = 0;  // 0: no evaluation
+  DataFacts train, backprop, evaluation;  // backprop: where it reads other data than the queries
   std::string folder;
 };
 // The lines before the first step.
@@ -22,9 +27,17 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
 // What a finished, or stopped, run can say of itself.
 struct RunOutcome {
   int64_t steps = 0, skipped = 0, tokens = 0;
-  double seconds = 0;         // in steps
-  double flops_per_step = 0;  // of all ranks
-  double first_loss = 0, last_loss = 0;
+  double seconds = 0;  // in steps
+  double flops = 0;    // of all ranks in these steps
+  // A series of losses from its first value to its last.
+  struct Losses {
+    std::optional<double> first, last;
+    void add(const std::optional<double>& loss) {
+      if (!first) first = loss;
+      if (loss) last = loss;
+    }
+  };
+  Losses loss, bp_loss;  // bp_loss: of backprop, where it reads other data
   bool has_eval = false;
   double eval_loss = 0;
   std::optional<double> eval_accuracy;  // of a classifier

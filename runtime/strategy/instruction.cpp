@@ -4,6 +4,9 @@
 #include <bit>
 #include <cmath>
 
+#include "runtime/strategy/block_sums.h"
+#include "runtime/strategy/directions.h"
+
 namespace zerostep {
 namespace {
 
@@ -46,15 +49,42 @@ Instruction make_instruction(const StepConfig::Instruct& config, std::span<const
   return out;
 }
 
+void add_instruction_sums(const Directions& directions, const Instruction& instruction, int64_t step, const ParameterInfo& parameter,
+                          int64_t first, int64_t count, const float* gradient, std::span<double> sums) {
+  std::vector<DirectionValues> values;
+  for (int64_t d = 0; d < directions.config().queries; ++d) values.emplace_back(directions, step, d, parameter);
+  add_block_sums(count, sums, [&](int64_t begin, int64_t n, std::span<double> partial) {
+    const float* g = gradient + begin;
+    const auto kept = [&](int64_t i) { return instruction.energy && instruction.keeps(g[i]); };
+    for (int64_t i = 0; i < n; ++i)
+      if (kept(i)) partial.back() += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+    std::vector<float> z(static_cast<size_t>(n));
+    for (size_t d = 0; d < values.size(); ++d) {
+      values[d].read(first + begin, n, z.data());
+      double zg = 0, zz = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        if (kept(i)) continue;
+        const double value = static_cast<double>(z[static_cast<size_t>(i)]);
+        zg += value * static_cast<double>(g[i]);
+        zz += value * value;
+      }
+      partial[2 * d] += zg;
+      partial[2 * d + 1] += zz;
+    }
+  });
+}
+
 void EnergyHistogram::add(const float* values, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;
-    const double square = static_cast<double>(values[i]) * static_cast<double>(values[i]);
-    if (coarse_ < 0)
-      energy_[bits >> kCoarseShift] += square;
-    else if (static_cast<int>(bits >> kCoarseShift) == coarse_)
-      energy_[bits >> kFineShift & (kBins - 1)] += square;
-  }
+  add_block_sums(count, energy_, [&](int64_t begin, int64_t n, std::span<double> partial) {
+    for (int64_t i = begin; i < begin + n; ++i) {
+      const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;
+      const double square = static_cast<double>(values[i]) * static_cast<double>(values[i]);
+      if (coarse_ < 0)
+        partial[bits >> kCoarseShift] += square;
+      else if (static_cast<int>(bits >> kCoarseShift) == coarse_)
+        partial[bits >> kFineShift & (kBins - 1)] += square;
+    }
+  });
 }
 
 int EnergyHistogram::find(double wanted, double& above) const {

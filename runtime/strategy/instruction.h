@@ -3,9 +3,12 @@
 #include <span>
 #include <vector>
 
+#include "models/unit.h"
 #include "runtime/config/config.h"
 
 namespace zerostep {
+
+class Directions;
 
 // How the backprop gradient g makes the unit directions of a step: d_i = a_i g + b_i z_i where an entry of g takes part, a_i g where it is
 // kept alone, b_i z_i elsewhere. `cosine`: every entry is a mixture. `energy`: entries of at least `threshold` are kept, the others noise.
@@ -29,12 +32,18 @@ struct InstructionSums {
 Instruction make_instruction(const StepConfig::Instruct& config, std::span<const InstructionSums> sums, double gradient_squares,
                              double kept_squares, float threshold, int64_t elements);
 
+// Adds the sums of `count` elements of a parameter, from `first` on, with their reduced gradient: <z, g> and <z, z> of each direction of a
+// step and, last, the energy kept. 2 sums a direction and one. Bitwise the same whatever the number of threads.
+void add_instruction_sums(const Directions& directions, const Instruction& instruction, int64_t step, const ParameterInfo& parameter,
+                          int64_t first, int64_t count, const float* gradient, std::span<double> sums);
+
 // Energy of |g| by magnitude, so that the threshold is found without a sort: a bin for every value of the 12 bits below the sign, then, for
 // the bin in which the share is reached, one for each value of the next 12.
 class EnergyHistogram {
  public:
   static constexpr int kBins = 4096;
   explicit EnergyHistogram(int coarse_bin = -1) : coarse_(coarse_bin), energy_(kBins, 0) {}
+  // Bitwise the same whatever the number of threads.
   void add(const float* values, int64_t count);
   std::span<double> energy() { return energy_; }
   // The bin in which the energy from the largest values down, `above` that of higher bins included, reaches `wanted`; `above` grows by what

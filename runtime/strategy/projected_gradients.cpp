@@ -1,8 +1,12 @@
 #include "runtime/strategy/projected_gradients.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+
+#include "base/not_a_number.h"
 
 namespace zerostep {
 namespace {
@@ -29,6 +33,16 @@ ProjectedGradients projected_gradients(const StepConfig& config, std::span<const
     out.finite = out.finite && std::isfinite(s.plus) && std::isfinite(s.minus);
   }
   return out;
+}
+
+std::string describe_non_finite(const StepConfig& config, std::span<const ZerothOrder::Sums> sums) {
+  const auto finite = [](const ZerothOrder::Sums& s) { return std::isfinite(s.plus) && std::isfinite(s.minus); };
+  const auto first = std::find_if_not(sums.begin(), sums.end(), finite);
+  const auto mean = [&](double sum) { return without_sign_of_nan(sum / std::max(1.0, first->tokens)); };
+  return fmt::format("the losses of {} of its {} direction{} are not finite (direction {}: {} at theta + epsilon z, {} at theta{})",
+                     sums.size() - static_cast<size_t>(std::count_if(sums.begin(), sums.end(), finite)), sums.size(),
+                     sums.size() == 1 ? "" : "s", first - sums.begin(), mean(first->plus), mean(first->minus),
+                     config.estimator == StepConfig::Estimator::Forward ? "" : " - epsilon z");
 }
 
 std::vector<double> transform_scalars(const StepConfig::Transform& transform, std::vector<double> p) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <span>
+#include <string>
 #include <vector>
 
 #include "runtime/config/config.h"
@@ -14,6 +15,9 @@ struct ProjectedGradients {
   bool finite = true;
 };
 ProjectedGradients projected_gradients(const StepConfig& config, std::span<const ZerothOrder::Sums> sums);
+
+// "the losses of 2 of its 3 directions are not finite (direction 1: nan and 4.2 ...)", where ProjectedGradients::finite is false.
+std::string describe_non_finite(const StepConfig& config, std::span<const ZerothOrder::Sums> sums);
 
 // Between the scalars and the update. Deterministic: a log of the scalars is enough to rebuild.
 std::vector<double> transform_scalars(const StepConfig::Transform& transform, std::vector<double> scalars);

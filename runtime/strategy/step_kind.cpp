@@ -1,28 +1,49 @@
 #include "runtime/strategy/step_kind.h"
 
 namespace zerostep {
+namespace {
+
+using Mode = StepConfig::Mode;
+using Update = StepKind::Update;
+
+constexpr StepKind kGradient{true, false, Update::Gradient, false}, kEstimate{false, true, Update::Estimate, false},
+    kMonitored{true, true, Update::Gradient, false}, kInstructed{true, true, Update::Blend, true};
+
+}  // namespace
 
 StepKind step_kind(const StepConfig& config, int64_t step) {
-  using Mode = StepConfig::Mode;
-  using Update = StepKind::Update;
-  const StepKind gradient{true, false, Update::Gradient, false}, estimate{false, true, Update::Estimate, false};
   const bool interval = config.bp_interval > 0 && (step + 1) % config.bp_interval == 0;
   switch (config.mode) {
     case Mode::FirstOrder:
-      return gradient;
+      return kGradient;
     case Mode::ZerothOrder:
-      return estimate;
-    case Mode::Calibrate: {
-      if (!interval) return estimate;
-      const bool measured = config.monitor_interval > 0 && (step + 1) / config.bp_interval % config.monitor_interval == 0;
-      return {true, measured, Update::Gradient, false};
-    }
+      return kEstimate;
+    case Mode::Calibrate:
+      if (!interval) return kEstimate;
+      return config.monitor_interval > 0 && (step + 1) / config.bp_interval % config.monitor_interval == 0 ? kMonitored : kGradient;
     case Mode::Instruct:
-      return interval ? StepKind{true, true, Update::Blend, true} : estimate;
+      return interval ? kInstructed : kEstimate;
     case Mode::Alternating:
-      return step % (config.zo_steps + 1) == 0 ? gradient : estimate;
+      return step % (config.zo_steps + 1) == 0 ? kGradient : kEstimate;
   }
-  return gradient;
+  return kGradient;
+}
+
+std::vector<StepKind> step_kinds(const StepConfig& config) {
+  std::vector<StepKind> out;
+  const bool mixed = config.mode == Mode::Calibrate || config.mode == Mode::Instruct;
+  if (config.mode == Mode::ZerothOrder || config.mode == Mode::Alternating || (mixed && config.bp_interval != 1)) out.push_back(kEstimate);
+  if (config.mode == Mode::FirstOrder || config.mode == Mode::Alternating) out.push_back(kGradient);
+  if (config.mode == Mode::Calibrate && config.bp_interval > 0) {
+    if (config.monitor_interval != 1) out.push_back(kGradient);
+    if (config.monitor_interval > 0) out.push_back(kMonitored);
+  }
+  if (config.mode == Mode::Instruct && config.bp_interval > 0) out.push_back(kInstructed);
+  return out;
+}
+
+const char* name_of(const StepKind& kind) {
+  return kind.backprop && kind.queries ? "backprop and queries" : kind.backprop ? "backprop" : "queries";
 }
 
 }  // namespace zerostep

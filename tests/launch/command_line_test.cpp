@@ -112,7 +112,7 @@ TEST_F(CommandLine, PlanAgreesWithItselfInTextAndJson) {
   EXPECT_EQ(plan["device_peak_bytes"].get<int64_t>(), plan["arena_bytes"].get<int64_t>() + plan["activation_peak_bytes"].get<int64_t>());
   EXPECT_TRUE(plan["fits"].get<bool>());
   int64_t moved = 0;
-  for (const json& c : plan["collectives"]) moved += c["elements"].get<int64_t>();
+  for (const json& c : plan["steps"][0]["collectives"]) moved += c["elements"].get<int64_t>();
   EXPECT_EQ(moved, plan["elements_gathered"].get<int64_t>() + plan["elements_reduced"].get<int64_t>());
   EXPECT_SAYS(text.out, "Memory of a rank at its peak");
   EXPECT_SAYS(text.out, "forward h.0");

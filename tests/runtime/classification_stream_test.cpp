@@ -236,6 +236,28 @@ TEST_F(ClassificationStreamTest, ThreadsAndManyRowsChangeNothing) {
   EXPECT_EQ(ClassificationStream::open(options, *bert_)->num_samples(), 7);
 }
 
+TEST_F(ClassificationStreamTest, SpreadSamplesAreTheMiddlesOfEvenShares) {
+  ClassificationOptions options = classification({numbered(1000)}, 32);
+  options.shuffle = false;
+  const auto whole = ClassificationStream::open(options, *bert_);
+  options.max_samples = 10;
+  options.spread = true;
+  const auto stream = ClassificationStream::open(options, *bert_);
+  int64_t tokens = 0;
+  std::vector<int64_t> counts(static_cast<size_t>(whole->labels().size()), 0);
+  for (int64_t i = 0; i < 10; ++i) {
+    const int64_t place = 50 + 100 * i;
+    EXPECT_EQ(stream->sample(i), whole->sample(place));
+    const Batch found = stream->ordered(i, i + 1), expected = whole->ordered(place, place + 1);
+    EXPECT_EQ(values(found.tokens), values(expected.tokens));
+    EXPECT_EQ(values(found.labels), values(expected.labels));
+    tokens += std::ssize(whole->sample(place));
+    ++counts[static_cast<size_t>(values(expected.labels)[0])];
+  }
+  EXPECT_EQ(stream->num_sample_tokens(), tokens);
+  for (size_t label = 0; label < counts.size(); ++label) EXPECT_EQ(stream->count(static_cast<int64_t>(label)), counts[label]);
+}
+
 TEST(LengthBuckets, BatchesHaveLikeLengthsAndEachEpochEverySampleOnce) {
   constexpr int64_t kSamples = 10007, kBatch = 16;
   std::mt19937_64 random(4);

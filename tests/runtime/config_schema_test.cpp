@@ -263,6 +263,22 @@ TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
   expect_words(warned({"step.mode=zo", "step.rank=3"}), {"step.rank has no effect unless step.perturbation is low_rank"});
   expect_words(warned({"step.mode=zo", "step.clip_deviations=2"}),
                {"step.clip_deviations has no effect unless step.scalar_transform is clip"});
+  for (const auto& [key, reason] : {std::pair("activation_checkpointing.number_checkpoints=2", "keep no activations"),
+                                    {"activation_checkpointing.profile=true", "keep no activations"},
+                                    {"prescale_gradients=true", "no gradient is made"},
+                                    {"communication_data_type=bf16", "no gradient is made"},
+                                    {"fp16={\"enabled\": true, \"hysteresis\": 3}", "only gradients need a loss scale"},
+                                    {"model.dropout=0.25", "without dropout"}}) {
+    const std::string said = warned({"step.mode=zo", "zero_optimization=null", key});
+    expect_words(said, {"has no effect in step.mode zo", reason});
+    EXPECT_EQ(warned({"step.mode=calibrate", "zero_optimization=null", key}), "") << key;
+  }
+  // What asks for nothing is not worth a word.
+  for (const char* key :
+       {"activation_checkpointing.number_checkpoints=0", "communication_data_type=fp32", "fp16={\"enabled\": true, \"loss_scale\": 0}",
+        "model.dropout=0", "zero_optimization={\"stage\": 2, \"contiguous_gradients\": true}"})
+    EXPECT_EQ(warned({"step.mode=zo", "zero_optimization=null", key}), "") << key;
+  expect_words(warned({"step.mode=instruct", "step.monitor_interval=2"}), {"step.monitor_interval has no effect in step.mode instruct"});
   expect_words(warned({"csv_monitor.job_name=x"}), {"csv_monitor.job_name has no effect while csv_monitor.enabled is false"});
   EXPECT_EQ(load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis = 3   (given, without effect"),
             load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis"));

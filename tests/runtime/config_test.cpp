@@ -203,6 +203,32 @@ TEST(Config, AutoHasATableOfItsOwn) {
   EXPECT_EQ(loaded.resolved_json.find("\"auto\""), loaded.resolved_json.rfind("\"auto\"")) << "only run.device may say auto";
 }
 
+// What a file does not clip: estimates of forward passes alone.
+TEST(Config, ClippingIsOffWhereOnlyEstimatesAreFollowed) {
+  const std::string start = R"({"train_batch_size": 4, "model": {"n_layer": 2, "n_embd": 8, "n_head": 2, "n_positions": 16})";
+  for (const char* mode : {"fo", "zo", "calibrate", "instruct", "alternating"}) {
+    const std::string step = fmt::format(R"(, "step": {{"mode": "{}"}})", mode);
+    const LoadedConfig silent = load_text(start + step + "}");
+    EXPECT_EQ(silent.config.gradient_clipping, std::string(mode) == "zo" ? 0.0 : 1.0) << mode;
+    EXPECT_EQ(load_text(start + step + R"(, "gradient_clipping": "auto"})").config.gradient_clipping, silent.config.gradient_clipping);
+    EXPECT_EQ(load_text(start + step + R"(, "gradient_clipping": 1})").config.gradient_clipping, 1.0) << mode;
+    EXPECT_EQ(load_text(silent.resolved_json).config.gradient_clipping, silent.config.gradient_clipping) << mode;
+  }
+}
+
+TEST(Config, AWarmUpOfLessThanTwoStepsIsToldOf) {
+  for (const char* type : {"WarmupLR", "WarmupDecayLR", "WarmupCosineLR"})
+    for (const int steps : {0, 1, 2}) {
+      const std::string said =
+          warnings_of(load_tiny({"zero_optimization=null",
+                                 fmt::format("scheduler={{\"type\": \"{}\", \"params\": {{\"warmup_num_steps\": {}}}}}", type, steps)}));
+      EXPECT_EQ(said.find(fmt::format("scheduler.params.warmup_num_steps is {}, which counts as 2", steps)) != std::string::npos, steps < 2)
+          << said;
+    }
+  EXPECT_EQ(warnings_of(load_tiny({"zero_optimization=null", "scheduler={\"type\": \"Cosine\", \"params\": {\"warmup_num_steps\": 0}}"})),
+            "");
+}
+
 TEST(Config, TypesOfCompute) {
   EXPECT_EQ(load_tiny({"fp16.enabled=true"}).config.precision.compute, DType::F16);
   expect_words(tiny_refusal({"fp16.enabled=true", "bf16.enabled=true"}), {"fp16.enabled", "bf16.enabled"});

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "runtime/data/permutation.h"
+#include "runtime/data/spread_samples.h"
 #include "tests/runtime/support/data_test_files.h"
 
 namespace zerostep {
@@ -151,6 +152,33 @@ TEST_F(DataStreamTest, MaxSamplesTakesTheFirstOfTheFile) {
   EXPECT_EQ(found, expected);
   some.max_samples = 1000;
   EXPECT_EQ(open(some)->num_samples(), 20);
+}
+
+TEST_F(DataStreamTest, SpreadSamplesAreTheMiddlesOfEvenShares) {
+  DataOptions some = numbered(20);
+  some.max_samples = 7;
+  some.shuffle = false;
+  const std::string head = open(some)->fingerprint();
+  some.spread = true;
+  const auto stream = open(some), whole = open_in_order(numbered(20));
+  ASSERT_EQ(stream->num_samples(), 7);
+  EXPECT_EQ(stream->num_sample_tokens(), 7 * some.sequence_length);
+  EXPECT_NE(stream->fingerprint(), head);
+  const std::vector<int64_t> places = {1, 4, 7, 10, 12, 15, 18};  // (2 i + 1) 20 / 14
+  const Batch batch = stream->ordered(0, 7);
+  for (size_t i = 0; i < places.size(); ++i) {
+    EXPECT_EQ(stream->sample(static_cast<int64_t>(i)), whole->sample(places[i]));
+    EXPECT_TRUE(batch.tokens[static_cast<int64_t>(i)].equal(whole->ordered(places[i], places[i] + 1).tokens[0])) << i;
+  }
+  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6}));
+  for (const int64_t all : {20, 1000}) {
+    some.max_samples = all;
+    ASSERT_EQ(open(some)->num_samples(), 20);
+    for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(open(some)->sample(i), whole->sample(i));
+  }
+  // Counts whose product does not fit 64 bits.
+  constexpr int64_t kMany = int64_t{1} << 40;
+  EXPECT_EQ(spread_sample(kMany - 1, kMany, 4 * kMany), 4 * kMany - 2);
 }
 
 TEST_F(DataStreamTest, OrderedIsTheFileOrder) {

@@ -228,6 +228,46 @@ TEST(Engine, OverflowSkipsTheStepTheSameWayAtEveryStage) {
   }
 }
 
+// The same micro-batches overflow whoever runs them: which steps are skipped does not depend on the ranks.
+TEST(Engine, OverflowIsOfAMicroBatchWhateverTheNumberOfRanks) {
+  for (const DType communication : {DType::F32, DType::BF16}) {
+    std::vector<bool> skipped;
+    for (const int ranks : {1, 2, 4, 8}) {
+      TrainingCase test = TrainingCase::tiny();
+      test.set_micro_batch(1, ranks);
+      test.steps = 16;
+      test.config.precision.compute = DType::F16;
+      test.config.precision.initial_scale_power = 28;
+      test.config.precision.hysteresis = 1;
+      test.config.communication_data_type = communication;
+      test.config.zero.stage = ranks % 4;
+      const TrainingOutcome run = run_engine_threads(test, ranks);
+      if (skipped.empty()) skipped = run.skipped;
+      EXPECT_EQ(run.skipped, skipped) << ranks << " ranks";
+      EXPECT_EQ(run.loss_scales.back(), std::exp2(28 - std::count(skipped.begin(), skipped.end(), true)));
+    }
+    EXPECT_TRUE(skipped.front());
+    EXPECT_FALSE(skipped.back());
+  }
+}
+
+// Averaging in fp16 is that of fp32, whatever stands before and after the sums.
+TEST(Engine, GradientsOfFp16HaveTheNormOfFp32) {
+  for (const DType communication : {DType::F32, DType::F16})
+    for (const bool prescale : {false, true})
+      for (const int stage : {0, 2}) {
+        TrainingCase test = case_of_stage(stage, 2);
+        test.steps = 1;
+        test.config.prescale_gradients = prescale;
+        test.config.gradient_predivide_factor = prescale ? 1 : 1.5;
+        const double exact = run_engine_threads(test, 2).norms[0];
+        test.config.precision.compute = DType::F16;
+        test.config.precision.loss_scale = 64;
+        test.config.communication_data_type = communication;
+        EXPECT_NEAR(run_engine_threads(test, 2).norms[0] / exact, 1, 5e-3);  // a few roundings of 2^-11 on the way
+      }
+}
+
 TEST(Engine, NonFiniteGradientsInFp32EndTheRunAndLeaveTheParameters) {
   TrainingCase test = case_of_stage(3, 2);
   test.config.optimizer.lr = 1e30;  // the first update throws the parameters far out; the second forward overflows

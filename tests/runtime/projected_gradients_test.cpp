@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -126,6 +127,26 @@ TEST(StepKind, FollowsModeAndIntervals) {
   EXPECT_EQ(kinds_of(config, 4), "BqBq");
   config.zo_steps = 3;
   EXPECT_EQ(kinds_of(config, 9), "BqqqBqqqB");
+}
+
+TEST(StepKind, AllKindsOfARunAreKnown) {
+  for (const Mode mode : {Mode::FirstOrder, Mode::ZerothOrder, Mode::Calibrate, Mode::Instruct, Mode::Alternating})
+    for (const int64_t interval : {1, 2, 7})
+      for (const int64_t monitored : {0, 1, 2, 3}) {
+        StepConfig config;
+        config.mode = mode;
+        config.monitor_interval = monitored;
+        if (mode == Mode::Calibrate || mode == Mode::Instruct) config.bp_interval = interval;
+        if (mode == Mode::Alternating) config.zo_steps = interval;
+        std::vector<StepKind> found;
+        for (int64_t step = 0; step < 7 * 3 * 2; ++step) {
+          const StepKind kind = step_kind(config, step);
+          if (std::find(found.begin(), found.end(), kind) == found.end()) found.push_back(kind);
+        }
+        const std::vector<StepKind> told = step_kinds(config);
+        EXPECT_EQ(told.size(), found.size());
+        for (const StepKind& kind : found) EXPECT_NE(std::find(told.begin(), told.end(), kind), told.end());
+      }
 }
 
 }  // namespace

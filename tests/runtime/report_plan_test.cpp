@@ -6,7 +6,8 @@
 #include "runtime/report/flops_profile.h"
 #include "runtime/report/plan_report.h"
 #include "runtime/report/plan_tables.h"
-#include "tests/runtime/support/training_case.h"
+#include "runtime/report/run_summary.h"
+#include "tests/runtime/support/zeroth_order_case.h"
 
 namespace zerostep {
 namespace {
@@ -40,7 +41,8 @@ class PlanReports : public ::testing::TestWithParam<int> {};
 TEST_P(PlanReports, TablesAddUpToThePlan) {
   const Planned planned(GetParam(), 4, int64_t{1} << 40);
   int64_t moved = 0, bytes = 0;
-  for (const CollectiveTotal& c : collectives_of(planned.plan->train)) moved += c.elements;
+  for (const StepKind& kind : step_kinds(planned.test.config.step))
+    for (const CollectiveTotal& c : collectives_of(planned.test.config.step, *planned.plan, kind)) moved += c.elements;
   for (const BufferTotal& b : buffers_of(planned.plan->train)) bytes += b.bytes;
   EXPECT_EQ(moved, planned.cost.elements_gathered + planned.cost.elements_reduced);
   EXPECT_EQ(bytes, planned.plan->train.device_arena_bytes);
@@ -63,7 +65,7 @@ TEST(PlanReport, NamesCollectivesAsTheStageDoes) {
   const auto operations = [](int stage) {
     std::string text;
     const Planned planned(stage, 2, 1);
-    for (const CollectiveTotal& c : collectives_of(planned.plan->train))
+    for (const CollectiveTotal& c : collectives_of(planned.test.config.step, *planned.plan, step_kind(planned.test.config.step, 0)))
       if (c.what != "scalars") text += c.operation + " of " + c.what + "; ";
     return text;
   };
@@ -86,7 +88,7 @@ TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
 TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
   const Planned planned(0, 1, 1);
   const auto& config = planned.test.config;
-  const std::vector<UnitFlops> units = unit_flops(config, *planned.plan, *planned.model);
+  const std::vector<UnitFlops> units = unit_flops(config, *planned.plan, *planned.model, step_kind(config.step, 0));
   ASSERT_EQ(units.size(), planned.model->units().size());
   for (size_t u = 0; u < units.size(); ++u) {
     EXPECT_EQ(units[u].name, planned.model->units()[u].name);
@@ -101,8 +103,90 @@ TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
   EXPECT_LE(units[1].forward, 1.5 * matrices);
   StepTimers timers;
   timers.forward = 0.5;
-  const std::string text = flops_profile(config, *planned.plan, *planned.model, timers, 2);
+  const std::string text = flops_profile(config, *planned.plan, *planned.model, step_kind(config.step, 0), timers, 2);
   EXPECT_NE(text.find("transformer.h.0.attn.c_attn.weight"), std::string::npos) << text;
+}
+
+// A mode of two kinds of steps is profiled as the step that was timed.
+TEST(FlopsProfile, IsOfTheKindOfItsStep) {
+  testing::ZerothOrderCase test = testing::ZerothOrderCase::tiny(StepConfig::Mode::Calibrate);
+  test.config.step.monitor_interval = 2;
+  test.config.step.query_sequence_length = 6;
+  test.share_over(1);
+  const auto model = make_gpt2(test.model);
+  const auto objective = make_cross_entropy();
+  const TrainingPlan plan = plan_training(test.config, *model, *objective, 1);
+  const auto sums = [&](int64_t step) {
+    double forward = 0, backward = 0;
+    for (const UnitFlops& u : unit_flops(test.config, plan, *model, step_kind(test.config.step, step))) {
+      forward += u.forward;
+      backward += u.backward;
+    }
+    const StepFlops flops = step_flops(test.config, plan, *model, *objective);
+    EXPECT_NEAR((forward + backward) / flops.of(step_kind(test.config.step, step)), 1, 0.05) << step;  // the objective's are left out
+    return std::pair{forward, backward};
+  };
+  const auto queries = sums(0), backprop = sums(1), both = sums(3);
+  EXPECT_EQ(queries.second, 0);
+  EXPECT_GT(backprop.second, 1.5 * backprop.first);
+  EXPECT_DOUBLE_EQ(both.first, queries.first + backprop.first);
+  EXPECT_DOUBLE_EQ(both.second, backprop.second);
+  // Two directions of two signs, on samples of half the length.
+  EXPECT_NEAR(queries.first / backprop.first, 4 * 0.5, 0.1);
+}
+
+class ModeLines : public ::testing::Test {
+ protected:
+  std::string header(StepConfig::Mode mode, const std::function<void(Config&)>& change = {}) {
+    testing::ZerothOrderCase test = testing::ZerothOrderCase::tiny(mode);
+    test.config.number_checkpoints = mode == StepConfig::Mode::ZerothOrder ? 0 : 2;
+    if (change) change(test.config);
+    test.share_over(1);
+    const auto model = make_gpt2(test.model);
+    const auto objective = make_cross_entropy();
+    const TrainingPlan plan = plan_training(test.config, *model, *objective, 1);
+    const PlanCost cost = training_cost(test.config, plan, *model, *objective);
+    const PlanReport report{test.config, plan, cost, {1, "the test"}};
+    RunFacts facts;
+    facts.train = {10, 120, 121, false};
+    std::string text = plan_text(report) + does_not_fit(report);
+    for (const std::string& line : run_header(report, facts)) text += "\n" + line;
+    return text;
+  }
+};
+
+// Each line where the run does what it says, and nowhere else.
+TEST_F(ModeLines, SayWhatTheModeDoes) {
+  struct Line {
+    const char* text;
+    const char* modes;  // f z c i a
+  };
+  using Mode = StepConfig::Mode;
+  constexpr std::pair<char, Mode> kModes[] = {
+      {'f', Mode::FirstOrder}, {'z', Mode::ZerothOrder}, {'c', Mode::Calibrate}, {'i', Mode::Instruct}, {'a', Mode::Alternating}};
+  constexpr Line kLines[] = {{"recomputing activations", "fcia"},
+                             {"\nbatch ", "fcia"},
+                             {"\nqueries ", "zcia"},
+                             {"backprop every 2 steps", "ci"},
+                             {"1 after each step of backprop", "a"},
+                             {"with queries beside it every 6", "c"},
+                             {"receives in a step\n", "fz"},
+                             {"receives in a step of queries\n", "cia"},
+                             {"receives in a step of backprop\n", "ca"},
+                             {"receives in a step of backprop and queries\n", "ci"},
+                             {"the loss is that of the queries", ""}};
+  for (const auto& [letter, mode] : kModes) {
+    const std::string text = header(mode, [](Config& c) { c.step.monitor_interval = 3; });
+    for (const Line& line : kLines)
+      EXPECT_EQ(text.find(line.text) != std::string::npos, std::string(line.modes).find(letter) != std::string::npos)
+          << letter << ": " << line.text << "\n"
+          << text;
+    const std::string apart = header(mode, [](Config& c) { c.step.bp_data = StepConfig::BackpropData::Own; });
+    EXPECT_EQ(apart.find("the loss is that of the queries, bp loss that of backprop") != std::string::npos, letter != 'f' && letter != 'z');
+    // What does not fit is helped by what the mode has.
+    const std::string plain = header(mode, [](Config& c) { c.number_checkpoints = 0; });
+    EXPECT_EQ(plain.find("activation_checkpointing.number_checkpoints") != std::string::npos, letter != 'z') << plain;
+  }
 }
 
 }  // namespace

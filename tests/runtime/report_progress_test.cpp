@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "runtime/report/clip_watch.h"
 #include "runtime/report/comms_report.h"
 #include "runtime/report/progress.h"
 #include "runtime/report/step_breakdown.h"
@@ -12,6 +13,18 @@ TEST(ProgressLine, ShowsStepLossSpeedMemoryAndTimeLeft) {
   for (int64_t s = 0; s < 120; ++s) progress.add({s, 2.34116, 0.8701, 3e-4, 1, false, 0.5, 2048, int64_t{3} << 27});
   EXPECT_EQ(progress.line(), "step 120/200 | loss 2.3412 | 40 s left | 4.10 k tokens/s | 384 MiB | lr 3.00e-04 | grad 0.87");
   EXPECT_NEAR(progress.eta_seconds(), 40, 1e-9);
+}
+
+TEST(ProgressLine, TellsTheLastLossOfEachDataSet) {
+  Progress progress(10, false);
+  const auto add = [&](int64_t step, std::optional<double> loss, std::optional<double> bp_loss) {
+    progress.add({step, loss, 1, 1e-3, 1, false, 1, 10, 0, bp_loss});
+    return progress.line().substr(0, progress.line().find(" left"));
+  };
+  EXPECT_EQ(add(0, std::nullopt, 0.25), "step 1/10 | bp loss 0.2500 | 9.0 s");
+  EXPECT_EQ(add(1, 5.5, std::nullopt), "step 2/10 | loss 5.5000 | bp loss 0.2500 | 8.0 s");
+  EXPECT_EQ(add(2, std::nullopt, 0.125), "step 3/10 | loss 5.5000 | bp loss 0.1250 | 7.0 s");
+  EXPECT_EQ(add(3, 5.25, 0.0625), "step 4/10 | loss 5.2500 | bp loss 0.0625 | 6.0 s");
 }
 
 TEST(ProgressLine, SpeedForgetsTheSlowFirstStep) {
@@ -29,6 +42,23 @@ TEST(ProgressLine, TheLastStepIsDoneAndSkippedStepsSaySo) {
   EXPECT_NE(progress.line().find("| done |"), std::string::npos) << progress.line();
   EXPECT_NE(progress.line().find("| scale 1024 | skipped"), std::string::npos) << progress.line();
   EXPECT_EQ(progress.skipped(), 1);
+}
+
+TEST(ClipWatch, SpeaksOnceAndOnlyWhereEveryOneOfTheFirstStepsWasCut) {
+  for (const double last : {0.099, 0.1}) {
+    ClipWatch watch;
+    for (int step = 0; step < 19; ++step) EXPECT_FALSE(watch.add(20 + step, 1.0 / (20 + step)));
+    const auto cut = watch.add(1 / last, last);
+    ASSERT_EQ(cut.has_value(), last < 0.1);
+    for (int step = 0; step < 100; ++step) EXPECT_FALSE(watch.add(1000, 0.001));
+    if (!cut) continue;
+    EXPECT_EQ(clip_warning(*cut, 1.0, false),
+              "gradient_clipping 1 cut the first 20 estimates to between 0.026 and 0.099 of themselves (norms 10.1 to 38): an estimate is "
+              "about sqrt(parameters) times as long as a gradient. A larger gradient_clipping, or 0, leaves them as they are");
+    EXPECT_EQ(clip_warning(*cut, 1.0, true),
+              "gradient_clipping 1 cut the first 20 gradients to between 0.026 and 0.099 of themselves (norms 10.1 to 38). A larger "
+              "gradient_clipping, or 0, leaves them as they are");
+  }
 }
 
 TEST(Breakdown, GivesTheMeanStepAndStartsOver) {

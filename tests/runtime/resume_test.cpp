@@ -60,7 +60,7 @@ Outcome run(ZerothOrderCase test, int ranks, int from, int to, const std::string
     out.first = parameters_of(engine, *model);
     for (int step = from; step < to; ++step) {
       const StepResult result = engine.train_step(step, test.batches(step, world.rank(), world.size()));
-      out.losses.push_back(result.loss);
+      out.losses.push_back(result.loss.value());
       out.loss_scale = result.loss_scale;
     }
     out.last = parameters_of(engine, *model);

@@ -277,6 +277,43 @@ TEST(ZerothOrderUpdate, ClippingScalesByTheExpectedNorm) {
   EXPECT_NEAR(run_zeroth_order_threads(test, 1).norms[0] * deviation / norm, 1, 1e-12);
 }
 
+// An instructed step follows the blend of gradient and estimate, and it is that blend's norm that is told and cut.
+TEST(ZerothOrderUpdate, InstructedStepsAreClippedByTheNormOfTheirBlend) {
+  const auto norm_of_move = [](const ZerothOrderCase& test, const ZerothOrderOutcome& run) {
+    double squares = 0;
+    const auto first = first_values(test);
+    for (size_t p = 0; p < first.size(); ++p)
+      for (size_t i = 0; i < first[p].size(); ++i)
+        squares += std::pow(static_cast<double>(run.parameters[p][i]) - static_cast<double>(first[p][i]), 2);
+    return std::sqrt(squares);
+  };
+  for (const auto& [stage, ranks] : {std::pair{0, 1}, {0, 2}, {2, 2}, {3, 2}})
+    for (const double blend : {0.0, 0.5}) {
+      SCOPED_TRACE(fmt::format("stage {} ranks {} blend {}", stage, ranks, blend));
+      ZerothOrderCase test = sgd(1);
+      test.config.step = ZerothOrderCase::tiny(Mode::Instruct).config.step;
+      test.config.step.bp_interval = 1;
+      test.config.step.blend = blend;
+      test.config.step.instruct.cosine = 0.05;
+      test.config.zero.stage = stage;
+      test.steps = 1;
+      test.config.gradient_clipping = 0;
+      const ZerothOrderOutcome whole = run_zeroth_order_threads(test, ranks);
+      ZerothOrderCase backprop = test;
+      backprop.config.step.mode = Mode::Calibrate;
+      // In the mean sqrt(1 + (1 - c^2) / (q c^2)) = 14 times the gradient, c = 0.05 and q = 2, for what is not blended.
+      EXPECT_GT(whole.norms[0], 7 * (1 - blend) * run_zeroth_order_threads(backprop, ranks).norms[0]);
+      ASSERT_GT(whole.norms[0], 1.2);
+      // Rounding of the largest weights, 1, in all 11,000 of them: 2^-25 sqrt(11000), 3e-6 of a move of 1.
+      EXPECT_NEAR(norm_of_move(test, whole) / whole.norms[0], 1, 1e-5);
+      test.config.gradient_clipping = 1;
+      const ZerothOrderOutcome clipped = run_zeroth_order_threads(test, ranks);
+      EXPECT_EQ(clipped.norms[0], whole.norms[0]);
+      EXPECT_EQ(clipped.clip_scales[0], 1 / (whole.norms[0] + 1e-6));
+      EXPECT_NEAR(norm_of_move(test, clipped), 1, 1e-5);
+    }
+}
+
 // The estimate's norm is worked out, not measured; in many dimensions the two agree.
 TEST(ZerothOrderUpdate, TheExpectedNormIsTheNormOfTheUpdate) {
   ZerothOrderCase test = sgd(1e-2);

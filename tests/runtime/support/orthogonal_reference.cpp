@@ -40,10 +40,10 @@ void reference_orthogonal_step(const OptimizerConfig& c, const ParameterInfo& pa
   if (muon && matrix) {
     m.mul_(c.momentum).add_(g, 1 - c.momentum);
     const at::Tensor u = c.nesterov ? (1 - c.momentum) * g + c.momentum * m : m.clone();
-    const double rows = static_cast<double>(g.size(0)), columns = static_cast<double>(g.size(1));
-    theta.sub_(
-        orthogonalised(u),
-        lr * c.muon_lr_factor * (c.match_rms_adamw ? 0.2 * std::sqrt(std::max(rows, columns)) : std::sqrt(std::max(1.0, rows / columns))));
+    const double out = static_cast<double>(g.size(parameter.out_by_in ? 0 : 1)),
+                 in = static_cast<double>(g.size(parameter.out_by_in ? 1 : 0));
+    theta.sub_(orthogonalised(u),
+               lr * c.muon_lr_factor * (c.match_rms_adamw ? 0.2 * std::sqrt(std::max(out, in)) : std::sqrt(std::max(1.0, out / in))));
   } else {
     m.mul_(c.beta1).add_(g, 1 - c.beta1);
     v.mul_(c.beta2).add_(g * g, 1 - c.beta2);

@@ -84,7 +84,7 @@ TrainingOutcome run_engine(const TrainingCase& test, Communicator world) {
       world);
   for (int step = 0; step < test.steps; ++step) {
     out.last = engine.train_step(step, [&](int64_t m) { return test.batch(step, m, world.rank(), world.size()); });
-    out.losses.push_back(out.last.loss);
+    out.losses.push_back(out.last.loss.value());
     out.norms.push_back(out.last.grad_norm);
     out.loss_scales.push_back(out.last.loss_scale);
     out.skipped.push_back(out.last.skipped);
@@ -169,6 +169,9 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
     double tokens = 0;
     const double before_sum = config.prescale_gradients ? 1.0 / ranks : 1 / config.gradient_predivide_factor;
     const double after_sum = config.prescale_gradients ? 1.0 : config.gradient_predivide_factor / ranks;
+    // In fp16 every micro-batch begins with the mean over itself.
+    const bool fp16 = config.precision.compute == DType::F16;
+    const double micro_batches = static_cast<double>(ranks * config.batch.accumulation_steps);
     std::vector<std::vector<std::vector<float>>> accumulated(static_cast<size_t>(ranks));
     const auto sum_over_ranks = [&](bool add) {
       for (size_t i = 0; i < parameters.size(); ++i)
@@ -194,7 +197,7 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
         for (auto& unit : units) hidden = unit->forward(hidden, {&batch, true, config.seed, step});
         const at::Tensor loss = objective->sum(batch, hidden);
         rank_loss[static_cast<size_t>(r)] += loss.item<double>();
-        loss.backward(at::full({}, scaler.scale() * ranks / tokens * before_sum, loss.options()));
+        loss.backward(at::full({}, scaler.scale() * (fp16 ? micro_batches : ranks * before_sum) / tokens, loss.options()));
       }
       if (reduces_every_micro_batch) sum_over_ranks(m > 0);
     }
@@ -215,7 +218,7 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
       squares += partial;
       loss += rank_loss[static_cast<size_t>(r)];
     }
-    const double unscale = after_sum / scaler.scale();
+    const double unscale = (fp16 ? 1 / micro_batches : after_sum) / scaler.scale();
     const bool overflow = !std::isfinite(squares) || !std::isfinite(loss);
     const double norm = static_cast<float>(std::sqrt(squares) * unscale);
     outcome.losses.push_back(loss / tokens);

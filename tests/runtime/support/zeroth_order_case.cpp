@@ -18,11 +18,14 @@ ZerothOrderCase ZerothOrderCase::tiny(Mode mode) {
   static_cast<TrainingCase&>(out) = TrainingCase::tiny();
   StepConfig& step = out.config.step;
   step.mode = mode;
-  step.mode_name = mode == Mode::ZerothOrder ? "zo" : mode == Mode::Calibrate ? "calibrate" : "alternating";
+  step.mode_name = mode == Mode::ZerothOrder ? "zo"
+                   : mode == Mode::Calibrate ? "calibrate"
+                   : mode == Mode::Instruct  ? "instruct"
+                                             : "alternating";
   step.queries = 2;
   step.epsilon = 1e-3;
   step.query_sequence_length = out.config.data.sequence_length = out.sequence;
-  if (mode == Mode::Calibrate) step.bp_interval = 2;
+  if (mode == Mode::Calibrate || mode == Mode::Instruct) step.bp_interval = 2;
   if (mode == Mode::Alternating) step.zo_steps = 1;
   out.share_over(1);
   return out;
@@ -89,9 +92,16 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   out.queries_per_pass = plan.queries_per_pass;
   WorkspaceMeter workspaces;
   out.planned_peak = training_cost(test.config, plan, *model, objective, &workspaces).device_peak_bytes;
-  const Plan& last = plan.backprop && step_kind(test.config.step, test.steps - 1).backprop ? *plan.backprop : plan.train;
-  out.planned_gathered = last.elements_gathered;
-  out.planned_reduced = last.elements_reduced;
+  const auto planned_of = [&](int64_t step) {
+    StepTraffic traffic = traffic_of(test.config, plan, step_kind(test.config.step, step));
+    if (step == 0) traffic.elements_reduced += elements_of_first_step(test.config, world.size());
+    return traffic;
+  };
+  if (test.steps > 0) {
+    const StepTraffic last = planned_of(test.steps - 1);
+    out.planned_gathered = last.elements_gathered;
+    out.planned_reduced = last.elements_reduced;
+  }
   const auto by_seed = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) {
     initial_values(info, test.config.seed, begin, count, values);
   };
@@ -99,9 +109,12 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   for (int step = 0; step < test.steps; ++step) {
     if (setup.before_step) setup.before_step(step, engine);
     out.last = engine.train_step(step, test.batches(step, world.rank(), world.size()));
-    out.losses.push_back(out.last.loss);
+    out.losses.push_back(out.last.loss.value_or(kNoLoss));
+    out.bp_losses.push_back(out.last.bp_loss.value_or(kNoLoss));
     out.norms.push_back(out.last.grad_norm);
     out.skipped.push_back(out.last.skipped);
+    out.traffic.push_back({out.last.elements_gathered, out.last.elements_reduced});
+    out.planned_traffic.push_back(planned_of(step));
     out.scalars.push_back(out.last.scalars);
     out.clip_scales.push_back(out.last.clip_scale);
     if (out.last.cosine) out.cosines.push_back(*out.last.cosine);

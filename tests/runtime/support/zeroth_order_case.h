@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/engine/step_traffic.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep::testing {
@@ -24,8 +25,13 @@ struct ZerothOrderCase : TrainingCase {
   std::string name() const;
 };
 
+// Stands in a series for a step without such a loss.
+constexpr double kNoLoss = -1;
+
 struct ZerothOrderOutcome : TrainingOutcome {
-  std::vector<std::vector<double>> scalars;  // per step
+  std::vector<std::vector<double>> scalars;           // per step
+  std::vector<double> bp_losses;                      // per step
+  std::vector<StepTraffic> traffic, planned_traffic;  // per step
   std::vector<double> clip_scales;
   std::vector<double> cosines;  // of steps that measured one
   int64_t queries_per_pass = 0;

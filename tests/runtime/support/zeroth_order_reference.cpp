@@ -103,10 +103,10 @@ class Loop {
     return step_.monitor_interval > 0 && (step + 1) / step_.bp_interval % step_.monitor_interval == 0;
   }
 
-  // The queries of a backprop step leave their scalars and the cosine, and neither a loss nor an update.
+  // The queries of a backprop step leave their scalars, their loss and the cosine, and no update.
   void measure_cosine(int64_t step, const std::vector<Numbers>& gradient) {
+    out_.losses.pop_back();  // backprop's
     const std::vector<Numbers> g = estimate(step);
-    out_.losses.pop_back();
     double product = 0;
     for (size_t p = 0; p < g.size(); ++p)
       for (size_t i = 0; i < g[p].size(); ++i) product += g[p][i] * gradient[p][i];

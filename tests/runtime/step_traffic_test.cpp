@@ -1,0 +1,81 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "runtime/report/plan_report.h"
+#include "runtime/report/plan_tables.h"
+#include "tests/runtime/support/zeroth_order_case.h"
+
+namespace zerostep::testing {
+namespace {
+
+using Mode = StepConfig::Mode;
+
+struct TrafficCase {
+  const char* name;
+  Mode mode;
+  int64_t bp_interval, monitor_interval;
+  bool energy = false;
+};
+constexpr TrafficCase kCases[] = {{"fo", Mode::FirstOrder, 0, 0},
+                                  {"zo", Mode::ZerothOrder, 0, 0},
+                                  {"calibrate", Mode::Calibrate, 2, 0},
+                                  {"calibrate_monitor1", Mode::Calibrate, 2, 1},
+                                  {"calibrate_monitor2", Mode::Calibrate, 2, 2},
+                                  {"calibrate_every_step_monitored", Mode::Calibrate, 1, 1},
+                                  {"instruct_cosine", Mode::Instruct, 2, 0},
+                                  {"instruct_energy", Mode::Instruct, 1, 1, true},
+                                  {"alternating", Mode::Alternating, 0, 0}};
+
+ZerothOrderCase case_of(const TrafficCase& c) {
+  ZerothOrderCase test = ZerothOrderCase::tiny(c.mode);
+  test.model.n_layer = 2;
+  test.config.step.bp_interval = c.bp_interval;
+  test.config.step.monitor_interval = c.monitor_interval;
+  test.config.step.instruct.energy = c.energy;
+  test.steps = 4;
+  return test;
+}
+
+class StepTraffics : public ::testing::TestWithParam<TrafficCase> {};
+
+// Counted equals planned in every step, and the plan's numbers are those of the busiest one.
+TEST_P(StepTraffics, WhatIsPlannedIsMeasured) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const auto& [type, exact_norm, optimizer] : {std::tuple{DType::F32, false, OptimizerConfig::Type::AdamW},
+                                                      {DType::BF16, true, OptimizerConfig::Type::AdamW},
+                                                      {DType::F32, true, OptimizerConfig::Type::Muon}}) {
+      ZerothOrderCase test = case_of(GetParam());
+      test.config.zero.stage = stage;
+      test.config.precision.compute = type;
+      test.config.step.exact_norm = exact_norm;
+      test.config.optimizer.type = optimizer;
+      SCOPED_TRACE(fmt::format("stage {} {} exact_norm {} optimizer {}", stage, name_of(type), exact_norm, static_cast<int>(optimizer)));
+      const ZerothOrderOutcome run = run_zeroth_order_threads(test, 2);
+      StepTraffic most;
+      for (size_t s = 0; s < run.traffic.size(); ++s) {
+        EXPECT_EQ(run.traffic[s].elements_gathered, run.planned_traffic[s].elements_gathered) << "step " << s;
+        EXPECT_EQ(run.traffic[s].elements_reduced, run.planned_traffic[s].elements_reduced) << "step " << s;
+        most.elements_gathered = std::max(most.elements_gathered, run.traffic[s].elements_gathered);
+        most.elements_reduced = std::max(most.elements_reduced, run.traffic[s].elements_reduced);
+      }
+      test.share_over(2);
+      const auto model = make_gpt2(test.model);
+      const auto objective = make_cross_entropy();
+      const TrainingPlan plan = plan_training(test.config, *model, *objective, 2);
+      const PlanCost cost = training_cost(test.config, plan, *model, *objective);
+      EXPECT_EQ(cost.elements_gathered, most.elements_gathered);
+      EXPECT_EQ(cost.elements_reduced, most.elements_reduced);
+      for (const StepKind& kind : step_kinds(test.config.step)) {
+        int64_t listed = 0;
+        for (const CollectiveTotal& c : collectives_of(test.config.step, plan, kind)) listed += c.elements;
+        const StepTraffic traffic = traffic_of(test.config, plan, kind);
+        EXPECT_EQ(listed, traffic.elements_gathered + traffic.elements_reduced) << name_of(kind);
+      }
+    }
+}
+INSTANTIATE_TEST_SUITE_P(All, StepTraffics, ::testing::ValuesIn(kCases),
+                         [](const ::testing::TestParamInfo<TrafficCase>& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace zerostep::testing
