@@ -164,7 +164,7 @@ StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
   take(v, p + "direction_parallel", c.direction_parallel);
   c.independent_data = v.text(p + "query_data") == "independent";
   c.query_batch = batch_of(v.integer(p + "query_batch_size"), micro_batch, world / c.direction_parallel);
-  take(v, p + "query_sequence_length", c.query_sequence_length);
+  c.query_sequence_length = v.integer(p + "query_sequence_length");
   if (c.mode == Mode::Calibrate || c.mode == Mode::Instruct) take(v, p + "bp_interval", c.bp_interval);
   c.bp_data_name = v.text(p + "bp_data");
   c.bp_data = c.bp_data_name == "own"     ? StepConfig::BackpropData::Own
@@ -210,7 +210,7 @@ DataConfig data_of(const Values& v) {
   take(v, p + "train", c.train);
   take(v, p + "eval", c.eval);
   take(v, p + "tokenizer", c.tokenizer);
-  take(v, p + "sequence_length", c.sequence_length);
+  c.sequence_length = v.integer(p + "sequence_length");
   take(v, p + "text_field", c.text_field);
   take(v, p + "join_fields", c.join_fields);
   c.skips_missing = v.text(p + "missing") == "skip";

@@ -37,6 +37,7 @@ void Deriver::run() {
   defaults();
   batch();
   model();
+  sequence_length();
   queries();
   data_and_run();
   optimizer_and_scheduler();
@@ -131,14 +132,15 @@ void Deriver::batch() {
   }
 }
 
+void Deriver::sequence_length() {
+  if (!sizes_) return;  // it has been said what the model lacks
+  derived("data.sequence_length", sizes_->positions);
+  const int64_t length = v_.integer("data.sequence_length");
+  if (length > sizes_->positions)
+    findings_.error("data.sequence_length", fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
+}
+
 void Deriver::data_and_run() {
-  if (sizes_) {
-    derived("data.sequence_length", sizes_->positions);
-    const int64_t length = v_.integer("data.sequence_length");
-    if (length > sizes_->positions)
-      findings_.error("data.sequence_length",
-                      fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
-  }
   if (!v_.has("run.name")) {
     v_.set("run.name", fmt::format("{}-{}", mode(), started_.empty() ? "DATE-TIME" : started_), Origin::Derived);
     v_.find("run.name")->note = "step.mode, date and time of the start";

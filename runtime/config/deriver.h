@@ -33,6 +33,8 @@ class Deriver {
   // Ranks over which the samples of a batch are split: with forward passes alone, those of one direction group.
   int64_t data_ranks() const;
   void batch();
+  // Of data.sequence_length, which the model gives where the file does not; the queries' length follows from it.
+  void sequence_length();
   void data_and_run();
   // Parameters that several optimizers have, each with a default of its own.
   void defaults_of_optimizer();

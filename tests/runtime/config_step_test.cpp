@@ -84,6 +84,43 @@ TEST(ConfigStep, DefaultsAreThoseOfTheDocumentation) {
   EXPECT_FALSE(load_tiny({"step.mode=alternating"}).config.step.bp_lr.has_value());
 }
 
+// In every mode the model gives the lengths that the file leaves out.
+TEST(ConfigStep, NothingIsOfNoTokens) {
+  for (const char* mode : {"fo", "zo", "calibrate", "instruct", "alternating"}) {
+    const Settings bare = {std::string("step.mode=") + mode, "data.sequence_length=null"};
+    const auto with = [&](const std::string& more) {
+      Settings set = bare;
+      set.push_back(more);
+      return load_tiny(set).config;
+    };
+    const Config c = load_tiny(bare).config;
+    EXPECT_EQ(c.data.sequence_length, 64) << mode;
+    EXPECT_EQ(with("data.sequence_length=32").data.sequence_length, 32) << mode;
+    if (!c.step.uses_queries()) continue;
+    EXPECT_EQ(c.step.query_sequence_length, 64) << mode;
+    EXPECT_EQ(with("data.sequence_length=32").step.query_sequence_length, 32) << mode;
+    EXPECT_EQ(with("step.query_sequence_length=20").step.query_sequence_length, 20) << mode;
+    EXPECT_EQ(with("step.query_sequence_length=20").data.sequence_length, 64) << mode;
+  }
+}
+
+// Whatever the mode, what the file leaves out gets a number: the sizes of batches and samples are never 0.
+TEST(ConfigStep, NoSizeIsLeftAtZero) {
+  for (const char* mode : {"fo", "zo", "calibrate", "instruct", "alternating"}) {
+    const nlohmann::json file = resolved(load_tiny({std::string("step.mode=") + mode, "data.sequence_length=null",
+                                                    "train_micro_batch_size_per_gpu=null", "optimizer=null", "zero_optimization=null"}));
+    for (const char* path : {"/train_batch_size", "/data/sequence_length", "/step/query_batch_size", "/step/query_sequence_length",
+                             "/step/bp_batch_size", "/step/queries", "/step/bp_interval", "/step/zo_steps"}) {
+      const nlohmann::json::json_pointer at(path);
+      if (!file.contains(at)) continue;
+      EXPECT_GT(file.at(at).get<int64_t>(), 0) << mode << ": " << path;
+    }
+    if (std::string(mode) != "fo") {
+      EXPECT_TRUE(file.contains("/step/query_sequence_length"_json_pointer)) << mode;
+    }
+  }
+}
+
 // Queries and backprop have batches of their own, over the ranks that share each.
 TEST(ConfigStep, BatchesOfQueriesAndOfBackpropAreSeparate) {
   const Config c = load_tiny({"step.mode=calibrate", "step.queries=4", "step.direction_parallel=2", "step.query_batch_size=4",
