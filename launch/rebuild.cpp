@@ -13,12 +13,13 @@
 namespace zerostep {
 namespace {
 
-// The run's configuration, on one rank and unsharded: the update of an element depends on neither.
+// The run's configuration, on one rank and unsharded: the update of an element depends on neither. What a rank of the run might use is no
+// limit for a rank that holds everything.
 Subject subject_of_run(const std::string& log) {
   const std::string file = (std::filesystem::path(log).parent_path() / "config.json").string();
   if (!std::filesystem::exists(file))
     fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
-  return load_subject_on_one_rank({file, {"zero_optimization.stage=0"}});
+  return load_subject_on_one_rank({file, {"zero_optimization.stage=0", "run.device_memory=0"}});
 }
 
 void check(const Config& config, const std::string& log, const std::vector<ZoLogLine>& lines) {

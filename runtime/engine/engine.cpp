@@ -48,6 +48,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
   if (config.step.uses_queries())
     queries_ = make_queries(config_, plan_.layout, query_objective_ ? *query_objective_ : objective, world_.rank(), world_.size());
   load(initial);
+  if (config.run.device_memory > 0) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
+  release_free_memory();  // of what planning and loading took
 }
 
 Engine::~Engine() = default;

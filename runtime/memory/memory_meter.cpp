@@ -2,18 +2,17 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
-#include <sys/mman.h>
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 #include "base/dtype.h"
-#include "base/error.h"
+#include "runtime/memory/page_heap.h"
+#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace {
@@ -26,22 +25,30 @@ MemoryMeter::Counts* current_meter() {
 }
 
 constexpr size_t kHeaderBytes = 64;
-constexpr size_t kCachedFrom = 4096;           // below, malloc's own caches are as good
-constexpr size_t kHugeFrom = size_t{4} << 20;  // huge pages pay from here
+constexpr size_t kHeapFrom = 4096;              // below, malloc's own caches are as good
+constexpr size_t kPageBytes = size_t{2} << 20;  // huge pages, where the system has them
 
 // Lies in front of every block.
 struct Header {
   MemoryMeter::Counts* meter;
-  size_t counted;   // bytes asked for, rounded up to 64
-  size_t capacity;  // bytes of the block behind the header
+  size_t counted;  // bytes asked for, rounded up to 64
 };
 static_assert(sizeof(Header) <= kHeaderBytes);
 
-// Sizes in steps of an eighth of the next lower power of two: at most 12.5 % is lost, and shapes that differ a little share blocks.
-size_t size_class(size_t bytes) {
-  if (bytes < kCachedFrom) return bytes;
-  const size_t step = std::bit_floor(bytes) / 8;
-  return (bytes + step - 1) / step * step;
+void add(MemoryMeter::Counts& meter, int64_t num_bytes) {
+  const int64_t live = meter.live.fetch_add(num_bytes, std::memory_order_relaxed) + num_bytes;
+  const int64_t arenas = meter.arenas.load(std::memory_order_relaxed), limit = meter.device_limit.load(std::memory_order_relaxed);
+  if (live > limit - arenas) {
+    meter.live.fetch_sub(num_bytes, std::memory_order_relaxed);
+    throw MemoryError(
+        fmt::format("needs {} bytes ({}), {} of them in arenas, {} in tensors that are there and {} for one more, and run.device_memory is "
+                    "{} bytes ({}): raise it, or take what `zerostep plan` says needs less",
+                    grouped(arenas + live), human_bytes(arenas + live), grouped(arenas), grouped(live - num_bytes), grouped(num_bytes),
+                    grouped(limit), human_bytes(limit)));
+  }
+  int64_t peak = meter.peak.load(std::memory_order_relaxed);
+  while (live > peak && !meter.peak.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
+  }
 }
 
 }  // namespace
@@ -51,26 +58,27 @@ class MeteredAllocator final : public c10::Allocator {
   c10::DataPtr allocate(size_t num_bytes) override {
     if (num_bytes == 0) return {nullptr, nullptr, &MeteredAllocator::release, c10::Device(c10::DeviceType::CPU)};
     const size_t counted = static_cast<size_t>(round_up(static_cast<int64_t>(num_bytes), kAlignmentBytes));
-    const size_t capacity = size_class(counted);
     MemoryMeter::Counts* meter = current_meter();
-    Header* header = take(capacity);
-    if (header == nullptr) {
-      header = static_cast<Header*>(system_block(capacity));
-      if (meter != nullptr) meter->system_allocations.fetch_add(1, std::memory_order_relaxed);
+    if (meter != nullptr) add(*meter, static_cast<int64_t>(counted));
+    void* block = nullptr;
+    try {
+      block = counted < kHeapFrom ? small_block(counted) : heap_block(counted, meter);
+    } catch (...) {
+      if (meter != nullptr) meter->live.fetch_sub(static_cast<int64_t>(counted), std::memory_order_relaxed);
+      throw;
     }
-    *header = {meter, counted, capacity};
-    if (header->meter != nullptr) {
-      const int64_t live =
-          header->meter->live.fetch_add(static_cast<int64_t>(counted), std::memory_order_relaxed) + static_cast<int64_t>(counted);
-      int64_t peak = header->meter->peak.load(std::memory_order_relaxed);
-      while (live > peak && !header->meter->peak.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
-      }
-    }
-    void* data = reinterpret_cast<std::byte*>(header) + kHeaderBytes;
+    *static_cast<Header*>(block) = {meter, counted};
+    void* data = static_cast<std::byte*>(block) + kHeaderBytes;
     return {data, data, &MeteredAllocator::release, c10::Device(c10::DeviceType::CPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &MeteredAllocator::release; }
   void copy_data(void* target, const void* source, size_t count) const override { default_copy_data(target, source, count); }
+
+  void release_free() {
+    const std::lock_guard lock(mutex_);
+    heap_.release_free(SIZE_MAX);
+    most_ = live_;
+  }
 
   static MeteredAllocator& instance() {
     static MeteredAllocator* allocator = new MeteredAllocator;  // outlives every tensor
@@ -78,51 +86,57 @@ class MeteredAllocator final : public c10::Allocator {
   }
 
  private:
-  static void* system_block(size_t capacity) {
+  static void* small_block(size_t counted) {
     void* block = nullptr;
-    if (posix_memalign(&block, capacity >= kHugeFrom ? size_t{2} << 20 : size_t{64}, capacity + kHeaderBytes) != 0)
-      fail_run("out of host memory: LibTorch asks for {} bytes", capacity);
-    if (capacity >= kHugeFrom) madvise(block, capacity + kHeaderBytes, MADV_HUGEPAGE);
+    if (posix_memalign(&block, kAlignmentBytes, counted + kHeaderBytes) != 0)
+      throw MemoryError(fmt::format("out of host memory: a tensor of {} bytes finds none", counted));
     return block;
   }
 
-  Header* take(size_t capacity) {
-    if (capacity < kCachedFrom) return nullptr;
+  void* heap_block(size_t counted, MemoryMeter::Counts* meter) {
+    const size_t bytes = counted + kHeaderBytes;
     const std::lock_guard lock(mutex_);
-    const auto it = free_.find(capacity);
-    if (it == free_.end() || it->second.empty()) return nullptr;
-    Header* header = it->second.back();
-    it->second.pop_back();
-    cached_ -= capacity;
-    return header;
+    const PageHeap::Block block = heap_.take(bytes);
+    live_ += bytes;
+    most_ = std::max(most_, live_);
+    if (block.new_pages > 0) {
+      // A free place of the right size is not always among the pages that are there. What is given back for that is taken and zeroed again
+      // in every step, so a little more than blocks take may stay: the steps of all modes need up to a tenth.
+      const size_t bound = most_ + most_ / 8 + 2 * kPageBytes;
+      if (heap_.held_bytes() > bound) heap_.release_free(heap_.held_bytes() - bound);
+      if (meter != nullptr) meter->system_allocations.fetch_add(1, std::memory_order_relaxed);
+    }
+    return block.data;
   }
 
   static void release(void* data) {
     if (data == nullptr) return;
-    Header* header = reinterpret_cast<Header*>(static_cast<std::byte*>(data) - kHeaderBytes);
-    if (header->meter != nullptr) header->meter->live.fetch_sub(static_cast<int64_t>(header->counted), std::memory_order_relaxed);
-    if (header->capacity < kCachedFrom) {
-      std::free(header);
-      return;
-    }
-    instance().give(header);
+    auto* block = static_cast<std::byte*>(data) - kHeaderBytes;
+    const Header header = *reinterpret_cast<Header*>(block);
+    if (header.meter != nullptr) header.meter->live.fetch_sub(static_cast<int64_t>(header.counted), std::memory_order_relaxed);
+    if (header.counted < kHeapFrom)
+      std::free(block);
+    else
+      instance().give(block, header.counted + kHeaderBytes);
   }
 
-  void give(Header* header) {
+  void give(std::byte* block, size_t bytes) {
     const std::lock_guard lock(mutex_);
-    free_[header->capacity].push_back(header);
-    cached_ += header->capacity;
+    heap_.give(block, bytes);
+    live_ -= bytes;
   }
 
   std::mutex mutex_;
-  std::unordered_map<size_t, std::vector<Header*>> free_;  // by capacity
-  size_t cached_ = 0;
+  PageHeap heap_{kPageBytes};
+  size_t live_ = 0, most_ = 0;  // bytes of blocks of the heap, and the most of them
 };
 
 void install_metered_allocator() {
   static std::once_flag once;
   std::call_once(once, [] { c10::SetCPUAllocator(&MeteredAllocator::instance(), /*priority=*/100); });
 }
+
+void release_free_memory() { MeteredAllocator::instance().release_free(); }
 
 MemoryMeter::MemoryMeter() {
   static std::mutex mutex;

@@ -12,10 +12,12 @@
 namespace zerostep {
 namespace {
 
-// Products over more rows than this gain nothing; the last unit's outputs, which may be by far the largest tensors, are made for so many.
+// The shape of a step is the same on every machine, as its numbers and its plan are: both limits are of the arithmetic, not of a processor.
+// A product of r rows reads each weight once for 2 r operations. Above 1,024 rows no processor waits for weights, so a larger product gains
+// nothing; the last unit's outputs, which may be by far the largest tensors, are made for so many rows.
 constexpr int64_t kRowsTogether = 1024;
 
-// More rows hide the making of whole perturbed copies behind their products, and hold more for both signs than copies do.
+// Above this many rows the GEMM hides the cost of perturbed copies, and tiling both signs would need more memory than the copies.
 constexpr int64_t kTiledRows = 512;
 
 // Calls use(parameter) for each trained parameter that the unit computes with.

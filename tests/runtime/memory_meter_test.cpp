@@ -3,10 +3,16 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <fstream>
+#include <functional>
 #include <thread>
 
+#include "base/error.h"
 #include "runtime/engine/engine.h"
+#include "runtime/report/format.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep {
@@ -22,6 +28,30 @@ std::vector<at::Tensor> blocks_of_threads() {
     for (int64_t i = begin; i < end; ++i) blocks[static_cast<size_t>(i)] = at::empty({kBlockBytes}, at::kByte);
   });
   return blocks;
+}
+
+// Ranks that are threads, each with an engine. `limit_of`: run.device_memory of a rank.
+void with_engines(
+    const testing::TrainingCase& test, int ranks, const std::function<void(Engine&, Communicator&)>& body,
+    const std::function<int64_t(int rank)>& limit_of = [](int) { return 0; }) {
+  const auto model = make_gpt2(test.model);
+  const auto objective = make_cross_entropy();
+  run_local_ranks(ranks, {.timeout_seconds = 60}, [&](Communicator world) {
+    Config config = test.config;
+    config.run.device_memory = limit_of(world.rank());
+    Engine engine(
+        config, *model, *objective, plan_training(test.config, *model, *objective, ranks),
+        [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) { initial_values(info, 7, begin, count, values); },
+        world);
+    body(engine, world);
+  });
+}
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t total = 0, pages = 0;
+  file >> total >> pages;
+  return pages * ::sysconf(_SC_PAGESIZE);
 }
 
 class WithThreads {
@@ -70,20 +100,39 @@ TEST(MemoryMeter, RanksThatAreThreadsCountTheirOwn) {
   for (const MemoryMeter& meter : meters) EXPECT_EQ(meter.peak_bytes(), 2 * kBlockBytes);
 }
 
+TEST(MemoryMeter, TensorsBeyondTheLimitAreAnErrorThatChangesNothing) {
+  install_metered_allocator();
+  MemoryMeter meter;
+  meter.set_limit(5 * kBlockBytes, 2 * kBlockBytes);
+  const MeterScope scope(meter);
+  std::vector<at::Tensor> held;
+  for (int i = 0; i < 3; ++i) held.push_back(at::empty({kBlockBytes}, at::kByte));
+  for (int again = 0; again < 2; ++again) {
+    try {
+      at::empty({1}, at::kByte);
+      FAIL() << "a tensor beyond the limit";
+    } catch (const MemoryError& error) {
+      const std::string text = error.what();
+      for (const char* part : {"needs 5,242,944 bytes", "2,097,152 of them in arenas", "3,145,728 in tensors", "64 for one more",
+                               "run.device_memory is 5,242,880 bytes"})
+        EXPECT_NE(text.find(part), std::string::npos) << part << " in: " << text;
+    }
+    EXPECT_EQ(meter.live_bytes(), 3 * kBlockBytes);
+    EXPECT_EQ(meter.peak_bytes(), 3 * kBlockBytes);
+  }
+  held.pop_back();
+  held.push_back(at::empty({kBlockBytes}, at::kByte));
+  EXPECT_EQ(meter.live_bytes(), 3 * kBlockBytes);
+}
+
 // What a step allocates in threads of at::parallel_for is part of its peak, whatever their number.
 TEST(MemoryMeter, AnEngineCountsTheThreadsOfItsProcess) {
   install_metered_allocator();
   const auto peak = [](int threads, int ranks) {
     auto test = testing::TrainingCase::tiny();
     test.set_micro_batch(test.global_batch / ranks, ranks);
-    const auto model = make_gpt2(test.model);
-    const auto objective = make_cross_entropy();
     int64_t out = 0;
-    run_local_ranks(ranks, {.timeout_seconds = 60}, [&](Communicator world) {
-      Engine engine(
-          test.config, *model, *objective, plan_training(test.config, *model, *objective, ranks),
-          [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) { initial_values(info, 7, begin, count, values); },
-          world);
+    with_engines(test, ranks, [&](Engine& engine, Communicator& world) {
       engine.train_step(0, [&](int64_t m) {
         if (world.rank() == 0) {
           const WithThreads with(threads);
@@ -99,6 +148,72 @@ TEST(MemoryMeter, AnEngineCountsTheThreadsOfItsProcess) {
   EXPECT_EQ(peak(4, 1), kBlocks * kBlockBytes);
   EXPECT_EQ(peak(1, 2), kBlocks * kBlockBytes);
   EXPECT_LT(peak(4, 2), kBlocks * kBlockBytes) << "helpers of a rank that is a thread belong to no rank";
+}
+
+// At the limit a run reports no more than the limit; a byte below it the visit that needs the most fails by name, and every rank ends.
+TEST(MemoryMeter, DeviceMemoryIsALimitOfTheRun) {
+  install_metered_allocator();
+  for (const int stage : {0, 3}) {
+    auto test = testing::TrainingCase::tiny();
+    test.config.zero.stage = stage;
+    test.set_micro_batch(4, 2);
+    int64_t need = 0, arenas = 0;
+    const auto steps = [&](Engine& engine, Communicator& world) {
+      for (int step = 0; step < 3; ++step) engine.train_step(step, [&](int64_t m) { return test.batch(step, m, world.rank(), 2); });
+      if (world.rank() == 1) need = engine.device_peak_bytes();
+      if (world.rank() == 1) arenas = engine.arena_bytes();
+    };
+    with_engines(test, 2, steps);
+    const int64_t free = need;
+    with_engines(test, 2, steps, [&](int) { return free; });
+    EXPECT_EQ(need, free);
+    // Rank 1 alone has the limit: the other one must learn of it.
+    const auto fails = [&](int64_t limit, const std::vector<std::string>& says) {
+      const auto start = std::chrono::steady_clock::now();
+      try {
+        with_engines(test, 2, steps, [&](int rank) { return rank == 1 ? limit : 0; });
+        FAIL() << "the run went on beyond its limit of " << limit;
+      } catch (const RunError& error) {
+        for (const std::string& part : says)
+          EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << part << ": " << error.what();
+      }
+      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30)) << "the other rank waited for the time-out";
+    };
+    fails(free - 1,
+          {"rank 1", "step 0", " of unit ", "needs ", "run.device_memory is " + grouped(free - 1) + " bytes"});
+    fails(arenas + 4000, {"rank 1", "step 0", "forward of unit ", "run.device_memory is " + grouped(arenas + 4000) + " bytes"});
+  }
+}
+
+// Batches of 13 lengths: the process grows by what is reported, an eighth and 4 MiB (the pages that are kept), and what the libraries take
+// once for each shape (oneDNN's kernels and MKL's buffers: 16 MiB is four times what was seen). Blocks that are kept for each length by
+// itself would be several times the peak.
+TEST(MemoryMeter, TheProcessHoldsWhatIsReportedOnBatchesOfManyLengths) {
+  install_metered_allocator();
+  auto test = testing::TrainingCase::tiny();
+  test.model = {
+      .n_layer = 2, .n_embd = 64, .n_head = 4, .n_positions = 256, .vocab_size = 1031, .resid_pdrop = 0, .embd_pdrop = 0, .attn_pdrop = 0};
+  test.global_batch = 32;
+  test.set_micro_batch(32, 1);
+  test.with_ignored_labels = false;
+  with_engines(test, 1, [&](Engine& engine, Communicator&) {
+    const auto step = [&](int64_t index, int64_t length) {
+      test.sequence = length;
+      engine.train_step(index, [&](int64_t m) { return test.batch(index, m, 0, 1); });
+    };
+    step(0, 8);
+    const int64_t before = resident_bytes(), reported_before = engine.device_peak_bytes();
+    for (int i = 0; i < 13; ++i) step(i + 1, 16 + 20 * (i * 5 % 13));
+    const int64_t reported = engine.device_peak_bytes() - reported_before, grown = resident_bytes() - before;
+    EXPECT_GT(reported, int64_t{64} << 20);
+    EXPECT_LE(grown, reported + (engine.device_peak_bytes() - engine.arena_bytes()) / 8 + (int64_t{4} << 20) + (int64_t{16} << 20));
+    // One length: the third step and those after it find all they need.
+    step(14, 256);
+    step(15, 256);
+    const int64_t allocations = engine.meter().system_allocations();
+    for (int i = 16; i < 20; ++i) step(i, 256);
+    EXPECT_EQ(engine.meter().system_allocations(), allocations);
+  });
 }
 
 }  // namespace

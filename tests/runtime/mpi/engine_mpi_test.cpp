@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
+
+#include "base/error.h"
 #include "tests/mpi_main.h"
 #include "tests/runtime/support/training_case.h"
 
@@ -75,6 +78,29 @@ TEST(MpiMatrixOptimizer, MakesWhatThreadsMakeBitwise) {
           EXPECT_EQ(processes.last.elements_gathered, processes.planned_gathered) << "stage " << stage;
         }
       }
+}
+
+// A rank that passes its limit ends the run of all.
+TEST(MpiMemory, ARankBeyondItsLimitEndsAll) {
+  if (test::mpi_session().size() == 1) return;
+  for (const MpiPath path : {MpiPath::Auto, MpiPath::Plain}) {
+    Communicator world = make_mpi_communicator(test::mpi_session(), {.timeout_seconds = 120}, path);
+    TrainingCase test = TrainingCase::tiny();
+    test.config.zero.stage = 3;
+    test.set_micro_batch(test.global_batch / world.size(), world.size());
+    if (world.rank() == 1) test.config.run.device_memory = 1000;
+    const auto start = std::chrono::steady_clock::now();
+    std::string text;
+    try {
+      run_engine(test, world);
+    } catch (const RunError& error) {
+      text = error.what();
+      world.abort(text);
+    }
+    EXPECT_NE(text.find("rank 1, step 0"), std::string::npos) << text;
+    EXPECT_NE(text.find("run.device_memory is 1,000 bytes"), std::string::npos) << text;
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60)) << "waited for the time-out";
+  }
 }
 
 }  // namespace
