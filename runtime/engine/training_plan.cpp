@@ -50,7 +50,7 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
 }
 
 // Directions that share a gather, or large products where they are low-rank: as many as memory allows. Elsewhere one at a time costs the
-// same and holds least.
+// same and holds least. A tenth of the limit is left to what the libraries take for themselves, which is not the same on every machine.
 int64_t choose_per_pass(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
                         const PlanOptions& options, const TrainingPlan& out) {
   constexpr double kMoreMemory = 1.25;  // without a limit: than one direction a pass takes
@@ -63,7 +63,8 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
     const Plan plan = plan_queries(config, out.layout, objective, world, k, options);
     const int64_t peak = query_cost(config, out.layout, plan, model, objective).device_peak_bytes;
     if (k == 1 && limit == 0) limit = static_cast<int64_t>(kMoreMemory * static_cast<double>(peak));
-    if (k > 1 && peak > limit) break;
+    const bool fits = config.run.device_memory > 0 ? 11 * static_cast<double>(peak) <= 10 * static_cast<double>(limit) : peak <= limit;
+    if (k > 1 && !fits) break;
     chosen = k;
   }
   return chosen;

@@ -44,5 +44,35 @@ TEST(Memory, IsPlannedForTheModelsLengthOnTheShortestFile) {
     }
 }
 
+// At exactly the planned bytes a run ends well with no more, or ends on all ranks with the unit, the need and the limit. (Which of both
+// depends on tensors of a few bytes that the plan leaves out.) A byte less is refused by the plan.
+TEST(Memory, DeviceMemoryIsALimitOfTheRun) {
+  const Workplace place;
+  const std::string file = place.config();
+  for (const char* mode : {"fo", "zo"})
+    for (const int ranks : {1, 2}) {
+      const auto run = [&](int64_t limit) {
+        std::filesystem::remove_all(place.path("runs"));
+        return place.run({"train", file, "--set", std::string("step.mode=") + mode, "--set", "data.sequence_length=null", "--set",
+                          "run.device_memory=" + std::to_string(limit)},
+                         {.ranks = ranks});
+      };
+      ASSERT_EQ(run(0).status, 0);
+      const int64_t planned = json::parse(place.read("runs/test/plan.json"))["device_peak_bytes"];
+      const Outcome at = run(planned);
+      const std::string what = std::string(mode) + " on " + std::to_string(ranks) + " ranks: " + at.err;
+      if (at.status == 0) {
+        const auto column = place.column("test", "device_peak_bytes");
+        EXPECT_LE(*std::max_element(column.begin(), column.end()), static_cast<double>(planned)) << what;
+      } else {
+        EXPECT_EQ(at.status, 1) << what;
+        EXPECT_EQ(count(at.err, "zerostep: "), 1u) << what;
+        for (const char* part : {"step 0", " of unit ", "needs ", "run.device_memory is ", " bytes"})
+          EXPECT_NE(at.err.find(part), std::string::npos) << part << " in " << what;
+      }
+      EXPECT_EQ(run(planned - 1).status, 2) << what;
+    }
+}
+
 }  // namespace
 }  // namespace zerostep::testing
