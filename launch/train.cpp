@@ -257,13 +257,6 @@ int train(Job& job, const TrainArguments& arguments) {
     if (job.size() > 1) inputs = inputs_of(setup);
   });
   require_same_inputs(job, inputs);
-  job.require_equal(
-      "plan", fmt::format("{}", setup.plan->queries_per_pass), [](const std::string& first, const std::string& other, int rank) {
-        return fmt::format(
-            "rank {} plans {} directions a pass and rank 0 plans {}: they have other numbers of threads, and so other needs of memory. "
-            "Set step.queries_per_pass, or OMP_NUM_THREADS alike",
-            rank, other, first);
-      });
   if (setup.checkpoint) {
     job.together("checkpoint of the run", [&] {
       for (const std::string& note : check_same_run(*setup.checkpoint, setup)) setup.log.line(note);

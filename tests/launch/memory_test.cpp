@@ -74,5 +74,34 @@ TEST(Memory, DeviceMemoryIsALimitOfTheRun) {
     }
 }
 
+// What is planned of tensors, and how many directions a pass are chosen, depends on no number of threads: ranks of machines that differ
+// plan the same steps. Workspace of the libraries and what holds it may differ.
+TEST(Memory, ThreadsChangeNoPlanOfTensors) {
+  const Workplace place;
+  const std::string file = place.config();
+  const std::vector<std::vector<std::string>> modes = {
+      {"step.mode=fo"},
+      {"step.mode=zo", "step.queries=8"},
+      {"step.mode=zo", "step.queries=8", "step.perturbation=low_rank", "step.rank=2"},
+      {"step.mode=instruct", "step.queries=8", "step.bp_interval=2"},
+  };
+  for (const auto& mode : modes)
+    for (const char* limit : {"run.device_memory=0", "run.device_memory=1300000"}) {
+      json first;
+      for (const char* threads : {"1", "3"}) {
+        std::vector<std::string> arguments{"plan", file, "--json", "--world", "2", "--set", "zero_optimization.stage=3", "--set", limit};
+        for (const std::string& s : mode) arguments.insert(arguments.end(), {"--set", s});
+        const Outcome done = place.run(arguments, {.environment = {{"OMP_NUM_THREADS", threads}, {"XDG_CACHE_HOME", place.path("cache")}}});
+        ASSERT_EQ(done.status, 0) << done.err;
+        json plan = json::parse(done.out);
+        for (const char* key :
+             {"device_peak_bytes", "activation_peak_bytes", "workspace_bytes", "workspace_estimated", "peak_at", "device_limit_bytes"})
+          EXPECT_EQ(plan.erase(key), 1u) << key;
+        if (first.is_null()) first = plan;
+        EXPECT_EQ(plan, first) << mode.front() << " with " << threads << " threads";
+      }
+    }
+}
+
 }  // namespace
 }  // namespace zerostep::testing

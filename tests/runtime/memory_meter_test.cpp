@@ -179,8 +179,7 @@ TEST(MemoryMeter, DeviceMemoryIsALimitOfTheRun) {
       }
       EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30)) << "the other rank waited for the time-out";
     };
-    fails(free - 1,
-          {"rank 1", "step 0", " of unit ", "needs ", "run.device_memory is " + grouped(free - 1) + " bytes"});
+    fails(free - 1, {"rank 1", "step 0", " of unit ", "needs ", "run.device_memory is " + grouped(free - 1) + " bytes"});
     fails(arenas + 4000, {"rank 1", "step 0", "forward of unit ", "run.device_memory is " + grouped(arenas + 4000) + " bytes"});
   }
 }
