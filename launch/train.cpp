@@ -56,10 +56,12 @@ DataHooks data_hooks(Job& job, RunLog& log) {
   return hooks;
 }
 
+constexpr double kMostSteps = 9e18;  // what a 64-bit integer holds
+
 void settle_steps(Config& config, int64_t samples) {
   if (config.run.steps == 0 && config.run.epochs > 0)
-    config.run.steps = std::max<int64_t>(
-        1, static_cast<int64_t>(config.run.epochs * static_cast<double>(samples) / static_cast<double>(config.samples_of_step())));
+    config.run.steps = std::max<int64_t>(1, static_cast<int64_t>(std::min(kMostSteps, config.run.epochs * static_cast<double>(samples) /
+                                                                                          static_cast<double>(config.samples_of_step()))));
   if (config.scheduler.total_num_steps == 0) config.scheduler.total_num_steps = config.run.steps;
 }
 

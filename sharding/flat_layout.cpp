@@ -11,7 +11,9 @@ FlatLayout::FlatLayout(std::span<const int64_t> sizes, const Options& options) :
   if (options.ranks < 1 || options.alignment < 1)
     fail_protocol("[flat layout] expected ranks and alignment of at least 1, got {} and {}", options.ranks, options.alignment);
   const int64_t quantum = options.ranks * options.alignment;
-  const int64_t limit = options.max_slice_elements > 0 ? round_up(options.max_slice_elements, quantum) : INT64_MAX;
+  // A limit that cannot be rounded up to the quantum within 64 bits is more than any buffer holds.
+  const bool is_limited = options.max_slice_elements > 0 && options.max_slice_elements <= INT64_MAX - quantum;
+  const int64_t limit = is_limited ? round_up(options.max_slice_elements, quantum) : INT64_MAX;
   int64_t end = 0;  // of the last parameter placed
   const auto cut = [&](int64_t begin, int64_t until) {
     // Slices of [begin, until): full ones of `limit`, and a last one padded to the quantum.

@@ -107,7 +107,10 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   layout_options.compute_type = config.precision.compute;
   layout_options.persistence_threshold = zero.stage3_param_persistence_threshold;
   layout_options.model_persistence_threshold = zero.stage3_model_persistence_threshold;
-  layout_options.max_slice_elements = std::min(zero.reduce_bucket_size, zero.allgather_bucket_size);
+  // Updated parameters are gathered in buckets where they are kept whole and updated in shards.
+  const bool gathers_updated = zero.stage == 1 || zero.stage == 2;
+  const int64_t allgather_bucket = gathers_updated ? zero.allgather_bucket_size : PlanOptions().allgather_bucket;
+  layout_options.max_slice_elements = std::min(zero.reduce_bucket_size, allgather_bucket);
   layout_options.round_robin = zero.round_robin_gradients;
   layout_options.trainable = config.model.trainable;
   layout_options.scope = scope_patterns(config.step, model);
@@ -126,7 +129,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.max_reuse_distance = zero.stage3_max_reuse_distance;
   options.prefetch_bucket = zero.stage3_prefetch_bucket_size;
   options.reduce_bucket = zero.reduce_bucket_size;
-  options.allgather_bucket = zero.allgather_bucket_size;
+  options.allgather_bucket = allgather_bucket;
   options.sub_group = zero.sub_group_size;
   options.communication_type = world > 1 ? config.communication_data_type : DType::F32;
   options.reduce_scatter = zero.reduce_scatter;

@@ -3,11 +3,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
-#include <cmath>
-#include <limits>
 #include <utility>
 
 #include "base/error.h"
+#include "base/poison.h"
 
 namespace zerostep {
 namespace {
@@ -133,12 +132,9 @@ void UnitStreamer::release(int group) {
     fail_protocol("[streamer] {} is released without being gathered", layout_.groups[static_cast<size_t>(group)].name);
   tensors.ready.wait();
   tensors.ready = Event();
-#ifndef NDEBUG
-  if (layout_.groups[static_cast<size_t>(group)].type == DType::F32) {
-    float* data = static_cast<float*>(tensors.at_rest);
-    std::fill(data, data + tensors.flat.numel(), std::numeric_limits<float>::quiet_NaN());
-  }
-#endif
+  if constexpr (kPoisonsReleasedSlots)
+    fill_with_nan(tensors.at_rest, layout_.groups[static_cast<size_t>(group)].type,
+                  layout_.groups[static_cast<size_t>(group)].full_elements());
   tensors.phase = GroupPhase::Released;
   tensors.at_rest = nullptr;
   bind_at_rest(group);

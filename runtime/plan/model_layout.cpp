@@ -35,6 +35,11 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
   for (size_t u = 0; u < units.size(); ++u)
     for (const BorrowedParameter& b : units[u].borrowed) borrowers[{b.unit, b.parameter}].push_back(static_cast<int>(u));
 
+  int64_t max_slice_elements = 0;
+  if (options.shard_ranks > 1 && options.max_slice_elements > 0) {
+    max_slice_elements = options.max_slice_elements;
+    for (const UnitInfo& unit : units) max_slice_elements = std::max(max_slice_elements, smallest_part(unit.num_elements()));
+  }
   int64_t persistent_elements = 0;
   out.own.resize(units.size());
   out.borrowed.resize(units.size());
@@ -76,8 +81,8 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
       if (!trainable) name += " (frozen)";
       if (dealt && !options.deal_all) name += " (matrices)";
       if (persistent) name += " (persistent)";
-      FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)),
-                                 options.shard_ranks > 1 ? options.max_slice_elements : 0, options.round_robin && options.shard_ranks > 1};
+      FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)), max_slice_elements,
+                                 options.round_robin && options.shard_ranks > 1};
       out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, dealt, users,
                             FlatLayout(sizes, layout)});
       out.own[u].push_back(id);

@@ -26,6 +26,12 @@ struct FlatGroup {
   int64_t shard_elements() const { return layout.shard_elements(); }
 };
 
+// Slices of a unit, and ranges in which the optimizer updates a group, are at most so many: smaller limits are raised, since every part is
+// an action of the plan and a message or a call of the run.
+constexpr int64_t kMostParts = 4096;
+// The smallest limit that cuts so many elements into at most kMostParts.
+constexpr int64_t smallest_part(int64_t num_elements) { return (num_elements + kMostParts - 1) / kMostParts; }
+
 struct LayoutOptions {
   int stage = 0;
   int shard_ranks = 1;
@@ -33,7 +39,7 @@ struct LayoutOptions {
   bool rest_in_fp32 = false;          // what is trained rests in fp32, whatever the compute type: forward-only steps perturb it in fp32
   int64_t persistence_threshold = 0;  // elements; stage 3 only
   int64_t model_persistence_threshold = INT64_MAX;
-  int64_t max_slice_elements = 0;  // the smaller of the bucket sizes; 0: none
+  int64_t max_slice_elements = 0;  // the smaller of the bucket sizes in force; 0: none. No unit is cut into more than kMostParts
   bool round_robin = false;
   std::vector<std::string> trainable;  // patterns; empty: all
   std::vector<std::string> scope;      // patterns that narrow it further; empty: all

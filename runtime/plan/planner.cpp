@@ -66,6 +66,8 @@ class Planner {
   const FlatGroup& group(int g) const { return layout_.groups[static_cast<size_t>(g)]; }
   const Visit& visit_at(size_t v) const { return plan_.visits[v]; }
   int ranks() const { return layout_.options.shard_ranks; }
+  // Of a group, by one rank.
+  int64_t updated_elements(const FlatGroup& g) const { return updates_whole(plan_.options) ? g.full_elements() : g.shard_elements(); }
 
   void find_needs() {
     const size_t n = plan_.visits.size();
@@ -105,9 +107,16 @@ class Planner {
     limits.max_reuse_distance = o.max_reuse_distance;
     // Without a stream of its own a prefetch only holds memory longer.
     limits.prefetch_bucket = o.overlap && o.prefetch_bucket > 0 ? std::max(o.prefetch_bucket, largest_visit) : 0;
-    limits.reduce_bucket = o.reduce_bucket;
-    limits.allgather_bucket = o.allgather_bucket;
-    limits.sub_group = o.sub_group;
+    // A collective moves one slice or more, and the optimizer updates a group in at most kMostParts ranges.
+    int64_t largest_slice = 0, largest_part = 0;
+    for (const FlatGroup& g : layout_.groups) {
+      if (!g.trainable) continue;
+      largest_part = std::max(largest_part, updated_elements(g));
+      for (const FlatLayout::Slice& slice : g.layout.slices()) largest_slice = std::max(largest_slice, slice.per_rank * ranks());
+    }
+    limits.reduce_bucket = std::max(o.reduce_bucket, largest_slice);
+    limits.allgather_bucket = std::max(o.allgather_bucket, largest_slice);
+    limits.sub_group = std::max(o.sub_group, smallest_part(largest_part));
   }
 
   void make_rings() {
@@ -371,7 +380,7 @@ class Planner {
     };
     for (const FlatGroup& g : layout_.groups) {
       if (!g.trainable) continue;
-      const int64_t part = updates_whole(plan_.options) ? g.full_elements() : g.shard_elements();
+      const int64_t part = updated_elements(g);
       for (int64_t begin = 0; begin < part && !g.dealt; begin += std::min(plan_.limits.sub_group, part)) {
         Action a{.kind = ActionKind::Update};
         a.group = g.id;

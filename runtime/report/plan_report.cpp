@@ -31,7 +31,7 @@ std::vector<NamedLimit> named_limits(const Plan& plan) {
            {"stage3_max_reuse_distance", l.max_reuse_distance},
            {"stage3_prefetch_bucket_size", l.prefetch_bucket}};
   out.push_back({"reduce_bucket_size", l.reduce_bucket});
-  out.push_back({"allgather_bucket_size", l.allgather_bucket});
+  if (plan.options.stage == 1 || plan.options.stage == 2) out.push_back({"allgather_bucket_size", l.allgather_bucket});
   out.push_back({"sub_group_size", l.sub_group});
   return out;
 }

@@ -24,7 +24,8 @@ StepKind step_kind(const StepConfig& config, int64_t step) {
     case Mode::Instruct:
       return interval ? kInstructed : kEstimate;
     case Mode::Alternating:
-      return step % (config.zo_steps + 1) == 0 ? kGradient : kEstimate;
+      // zo_steps may be the largest integer, to which no 1 can be added.
+      return (step <= config.zo_steps ? step : step % (config.zo_steps + 1)) == 0 ? kGradient : kEstimate;
   }
   return kGradient;
 }

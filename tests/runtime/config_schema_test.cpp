@@ -204,6 +204,27 @@ TEST(ConfigSchema, EveryHonouredKeyReachesTheConfiguration) {
   EXPECT_GT(tried, 140u);
 }
 
+// The ends of every integer without a bound of its own load, or are refused by the key's name.
+TEST(ConfigSchema, IntegersAtTheirEndsAreTakenOrNamed) {
+  size_t tried = 0;
+  for (const Key& key : schema::keys()) {
+    if (key.list != List::Honoured || key.type.kind != Kind::Integer || key.path.find("[]") != std::string_view::npos) continue;
+    std::vector<std::string> set = setting_of(key);
+    set.emplace_back();
+    for (const int64_t value : {key.type.low, key.type.high}) {
+      set.back() = fmt::format("{}={}", key.path, value);
+      try {
+        load_tiny(set, world_of(key));
+      } catch (const InputError& error) {
+        const std::string_view name = key.path.substr(key.path.rfind('.') + 1);
+        EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << set.back() << ": " << error.what();
+      }
+      ++tried;
+    }
+  }
+  EXPECT_GT(tried, 80U);
+}
+
 TEST(ConfigSchema, EveryRefusedKeyIsRefusedAndItsHarmlessValuesAreNot) {
   for (const Key& key : schema::keys()) {
     if (key.list != List::Refused) continue;

@@ -127,6 +127,8 @@ TEST(StepKind, FollowsModeAndIntervals) {
   EXPECT_EQ(kinds_of(config, 4), "BqBq");
   config.zo_steps = 3;
   EXPECT_EQ(kinds_of(config, 9), "BqqqBqqqB");
+  config.zo_steps = INT64_MAX;
+  EXPECT_EQ(kinds_of(config, 4), "Bqqq");
 }
 
 TEST(StepKind, AllKindsOfARunAreKnown) {

@@ -46,6 +46,18 @@ TEST(FlatLayout, PartitionsOddParametersOverAnyNumberOfRanks) {
       }
 }
 
+TEST(FlatLayout, ALimitThatNoBufferReachesCutsNothing) {
+  const std::vector<int64_t> sizes = {1, 17, 10007};
+  for (int ranks : {1, 2, 3, 7})
+    for (bool round_robin : {false, true})
+      for (int64_t limit : {INT64_MAX, INT64_MAX - 1, INT64_MAX - ranks * 16, int64_t{1} << 62}) {
+        const FlatLayout layout(sizes, {ranks, 16, limit, round_robin}), unlimited(sizes, {ranks, 16, 0, round_robin});
+        ASSERT_EQ(layout.slices().size(), unlimited.slices().size()) << limit;
+        EXPECT_EQ(layout.full_elements(), unlimited.full_elements()) << limit;
+        expect_partition(layout);
+      }
+}
+
 TEST(FlatLayout, OneSliceOfTwoParametersWorkedOutByHand) {
   const FlatLayout layout(std::vector<int64_t>{20, 10}, {2, 16, 0, false});
   EXPECT_EQ(layout.offset(0), 0);
