@@ -54,6 +54,7 @@ class InlineStream final : public Stream::Impl {
     if (std::exception_ptr failure = this->failure()) std::rethrow_exception(failure);
   }
 
+  void drain() noexcept override {}
   const std::string& name() const override { return name_; }
 
  private:
@@ -118,13 +119,16 @@ class WorkQueue {
 
   bool done(uint64_t task) const { return completed_.load(std::memory_order_acquire) >= task; }
 
+  void wait_until_done(uint64_t task) {
+    if (done(task)) return;
+    std::unique_lock lock(mutex_);
+    ++waiters_;
+    task_done_.wait(lock, [&] { return done(task); });
+    --waiters_;
+  }
+
   void wait_for(uint64_t task) {
-    if (!done(task)) {
-      std::unique_lock lock(mutex_);
-      ++waiters_;
-      task_done_.wait(lock, [&] { return done(task); });
-      --waiters_;
-    }
+    wait_until_done(task);
     if (first_failed_.load(std::memory_order_acquire) <= task) std::rethrow_exception(failure_);
   }
 
@@ -202,6 +206,7 @@ class WorkerStream final : public Stream::Impl {
     queue_->push([event] { event.wait(); });
   }
   void synchronize() override { queue_->synchronize(); }
+  void drain() noexcept override { queue_->wait_until_done(queue_->last_enqueued()); }
   const std::string& name() const override { return name_; }
 
  private:

@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace zerostep {
 
@@ -38,6 +39,7 @@ class Stream {
     virtual Event enqueue(std::function<void()> work) = 0;
     virtual void wait(const Event& event) = 0;
     virtual void synchronize() = 0;
+    virtual void drain() noexcept = 0;
     virtual const std::string& name() const = 0;
   };
   // Runs work at once in the calling thread.
@@ -56,10 +58,24 @@ class Stream {
   }
   // Blocks until the queue is empty; rethrows.
   void synchronize() { impl_->synchronize(); }
+  // Blocks until the queue is empty, whatever has failed.
+  void drain() noexcept { impl_->drain(); }
   const std::string& name() const { return impl_->name(); }
 
  private:
   std::shared_ptr<Impl> impl_;
+};
+
+// Drains a stream where it goes out of scope: a member or variable declared after everything that the stream's work uses.
+class StreamDrain {
+ public:
+  explicit StreamDrain(Stream stream) : stream_(std::move(stream)) {}
+  ~StreamDrain() { stream_.drain(); }
+  StreamDrain(const StreamDrain&) = delete;
+  StreamDrain& operator=(const StreamDrain&) = delete;
+
+ private:
+  Stream stream_;
 };
 
 }  // namespace zerostep

@@ -3,15 +3,18 @@
 #include <fmt/format.h>
 #define OMPI_SKIP_MPICXX 1  // its C++ bindings do not compile without warnings
 #include <mpi.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
+#include "models/error_text.h"
 
 namespace zerostep {
 namespace {
@@ -24,14 +27,19 @@ void arm_forced_end(double seconds) {
   static std::atomic<Clock::rep> end{0};
   const auto at = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   if (end.exchange(at.time_since_epoch().count()) != 0) return;
-  std::thread([] {
+  const auto end_late = [] {
     while (Clock::now().time_since_epoch().count() < end.load()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     int initialised = 0, finalised = 0;
     MPI_Initialized(&initialised);
     MPI_Finalized(&finalised);
     if (initialised != 0 && finalised == 0) MPI_Abort(MPI_COMM_WORLD, kFailed);
     std::_Exit(kFailed);
-  }).detach();
+  };
+  try {
+    std::thread(end_late).detach();
+  } catch (const std::system_error&) {  // no thread is to be had: a signal ends the process, and mpirun the job
+    alarm(static_cast<unsigned>(seconds));
+  }
 }
 
 MpiPath path_from_environment() {
@@ -68,7 +76,7 @@ void Job::together(const char* what, const std::function<void()>& prepare) {
     path_from_environment();  // one rank alone asks for it late
     prepare();
   } catch (const std::exception& error) {
-    text = fmt::format("{}{}", status_of(error), error.what());
+    text = fmt::format("{}{}", status_of(error), error_text(error));
   }
   const std::vector<std::string> all = gather(what, text);
   for (size_t r = 0; r < all.size(); ++r) {
@@ -97,13 +105,14 @@ Communicator& Job::start(double timeout_seconds) {
 }
 
 int Job::failed(const std::exception& error, const std::function<void()>& settle, double settle_seconds) {
-  const std::string own = fmt::format("{}{}", dynamic_cast<const PeerError*>(&error) != nullptr ? 'e' : 'f', error.what());
+  const std::string said = error_text(error);
+  const std::string own = fmt::format("{}{}", dynamic_cast<const PeerError*>(&error) != nullptr ? 'e' : 'f', said);
   if (size() == 1) {
-    say_error(error.what());
+    say_error(said);
     return kFailed;
   }
   arm_forced_end(kForceSeconds);
-  if (world_) world_->abort(error.what());
+  if (world_) world_->abort(said);
   // Ranks that fail for the same reason, or learn of it, meet here and settle who speaks; one that cannot come is not waited for long.
   std::vector<std::string> all(static_cast<size_t>(size()));
   all[static_cast<size_t>(rank())] = own;
@@ -116,14 +125,14 @@ int Job::failed(const std::exception& error, const std::function<void()>& settle
     met = false;
   }
   if (!met) {
-    if (own.front() == 'f') say_error(error.what());
+    if (own.front() == 'f') say_error(said);
     return kFailed;
   }
   int speaker = -1;
   for (int r = size() - 1; r >= 0; --r)
     if (all[static_cast<size_t>(r)].starts_with('f')) speaker = r;
   const bool speaks_now = speaker == rank() || (speaker < 0 && rank() == 0);
-  if (speaks_now) say_error(error.what());
+  if (speaks_now) say_error(said);
   if (settle) {
     arm_forced_end(settle_seconds + kForceSeconds);
     settle();

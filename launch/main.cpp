@@ -6,6 +6,7 @@
 #include "launch/command_line.h"
 #include "launch/job.h"
 #include "launch/signals.h"
+#include "models/error_text.h"
 #include "runtime/memory/memory_meter.h"
 
 namespace {
@@ -31,11 +32,11 @@ int main(int argc, char** argv) {
     } catch (const Exit& exit) {
       return exit.status;
     } catch (const std::exception& error) {
-      if (job.speaks()) say_error(error.what());
+      if (job.speaks()) say_error(error_text(error));
       return status_of(error);
     }
   } catch (const std::exception& error) {
-    say_error(error.what());
+    say_error(error_text(error));
     return status_of(error);
   }
 }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <functional>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -108,7 +109,7 @@ void CheckpointWriter::save(Manifest manifest) {
     ++times_.count;
     writing_ = manifest.step;
   }
-  thread_ = std::thread([this, manifest = std::move(manifest)] {
+  const auto write_it = [this, manifest = std::move(manifest)] {
     const auto begin = Clock::now();
     std::string error;
     try {
@@ -120,7 +121,12 @@ void CheckpointWriter::save(Manifest manifest) {
     times_.written_seconds += seconds_since(begin);
     if (!error.empty()) error_ = error;
     saved_ = std::exchange(writing_, -1);
-  });
+  };
+  try {
+    thread_ = std::thread(write_it);
+  } catch (const std::system_error&) {
+    write_it();  // no thread is to be had: training waits
+  }
   if (!before.empty()) throw RunError(before);
 }
 

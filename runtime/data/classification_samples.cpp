@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/helper_threads.h"
 
 namespace zerostep {
 namespace {
@@ -77,8 +78,7 @@ std::vector<EncodedText> encode_rows(const Rows& all, const ClassificationOption
     }
   };
   {
-    std::vector<std::jthread> helpers;
-    for (size_t thread = 1; thread < std::min(num_threads, all.rows.size() / kRowsEach + 1); ++thread) helpers.emplace_back(work, thread);
+    const auto helpers = helper_threads(std::min(num_threads, all.rows.size() / kRowsEach + 1) - 1, work);
     work(0);
   }
   for (const std::exception_ptr& error : errors) {

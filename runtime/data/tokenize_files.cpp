@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/helper_threads.h"
 #include "base/mapped_file.h"
 #include "runtime/data/corpus_files.h"
 
@@ -172,8 +173,7 @@ std::vector<ChunkResult> tokenize_round(const std::vector<Chunk>& chunks, size_t
     for (size_t i = next++; i < chunks.size(); i = next++) results[i] = tokenize_chunk(chunks[i], reader, tokenizer);
   };
   {
-    std::vector<std::jthread> helpers;
-    for (size_t i = 1; i < std::min(num_threads, chunks.size()); ++i) helpers.emplace_back(work);
+    const auto helpers = helper_threads(std::max<size_t>(1, std::min(num_threads, chunks.size())) - 1, [&](size_t) { work(); });
     work();
   }
   return results;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/not_a_number.h"
+#include "models/error_text.h"
 #include "models/linear.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/averaging.h"
@@ -142,14 +143,37 @@ void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strateg
                     batch, ForwardContext{&batch, training, config_.seed, step}, weights_, queries});
     reducer_.collect(action.gradients);
     weights_.leave();
-  } catch (const RunError&) {
+  } catch (const PeerError&) {
+    throw;  // another rank says where
+  } catch (const std::exception& error) {
+    fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), step, name_of(visit.kind), unit, error_text(error));
+  }
+}
+
+template <typename Body>
+auto Engine::guarded(const std::string& what, Body&& body) {
+  try {
+    return body();
+  } catch (const PeerError&) {
+    throw;
+  } catch (const RunError& error) {
+    world_.abort(error.what());
+    throw;
+  } catch (const InputError& error) {
+    world_.abort(error.what());
     throw;
   } catch (const std::exception& error) {
-    fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), step, name_of(visit.kind), unit, error.what());
+    const std::string text = fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
+    world_.abort(text);
+    throw RunError(text);
   }
 }
 
 StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool stop) {
+  return guarded(fmt::format("step {}", step), [&] { return run_step(step, batches, stop); });
+}
+
+StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop) {
   const MeterScope meter = metered();
   const CommCounters before = world_.counters();
   timers_ = {};
@@ -281,6 +305,11 @@ void Engine::fail_skipped(int64_t step) const {
 
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
                                   const OutputObserver& outputs) {
+  return guarded("evaluation", [&] { return run_evaluation(num_batches, batch, outputs); });
+}
+
+EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
+                                        const OutputObserver& outputs) {
   const MeterScope meter = metered();
   double sums[2] = {0, 0};
   for (int64_t i = 0; i < num_batches; ++i) {
@@ -302,12 +331,17 @@ EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<Evalu
 }
 
 void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
+  guarded(fmt::format("reading parameter {} of unit {}", index, plan_.layout.units[static_cast<size_t>(unit)].name),
+          [&] { collect_parameter(unit, index, out); });
+}
+
+void Engine::collect_parameter(int unit, int index, std::vector<float>& out) {
   streamer_.finish();
   const ModelLayout::Place place = plan_.layout.places[static_cast<size_t>(unit)][static_cast<size_t>(index)];
   const FlatGroup& g = plan_.layout.groups[static_cast<size_t>(place.group)];
   const ShardedState::Group& state = state_.group(g.id);
-  out.assign(static_cast<size_t>(g.layout.size(place.index)), 0.0f);
-  // Each element comes from the one rank that owns it; the others add zero.
+  // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
+  out.assign(static_cast<size_t>(g.layout.size(place.index)), -0.0f);
   if (state.masters != nullptr || !state.parameters_whole) {
     for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
       if (piece.parameter != place.index) continue;

@@ -149,12 +149,19 @@ class Engine {
   LossScaler& loss_scaler() { return scaler_; }
 
  private:
+  // Runs the body of a public method: what it throws is told to the other ranks and names this one.
+  template <typename Body>
+  auto guarded(const std::string& what, Body&& body);
   void load(const ParameterReader& initial);
   MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   const ParameterInfo& info(const FlatGroup& group, int parameter) const;
   template <typename Use>
   void for_each_state(const Use& use);
   float* matrix_state(const DealtParameter& parameter, int array) const;
+  StepResult run_step(int64_t step, const StepBatches& batches, bool stop);
+  EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
+                                  const OutputObserver& outputs);
+  void collect_parameter(int unit, int index, std::vector<float>& out);
   void execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const StepBatches& batches);
   void visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch,
              const QueryBatches& queries);
@@ -209,6 +216,8 @@ class Engine {
   InstructSchedule instruct_schedule_;
   Instruction instruction_;  // of the step under way
   double unscale_ = 1;       // of the step's reduced gradients: averaging and loss scale
+  // Last, so that no collective runs on memory that is gone. A failure was told to the other ranks, so nothing is waited for in vain.
+  StreamDrain end_of_stream_{stream_};
 };
 
 }  // namespace zerostep

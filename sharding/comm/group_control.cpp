@@ -43,14 +43,19 @@ std::string list_of_ranks(const std::vector<int>& ranks) {
 
 }  // namespace
 
-bool GroupControl::FailureRecord::set(int by_rank, const std::string& what) {
-  uint32_t none = 0;
-  if (!state.compare_exchange_strong(none, 1, std::memory_order_acq_rel)) return false;
+bool GroupControl::FailureRecord::set(int by_rank, const std::string& what) { return write(kNone, kBeingWritten, by_rank, what); }
+
+bool GroupControl::FailureRecord::take_over(int by_rank, const std::string& what) {
+  return write(kBeingWritten, kTakenOver, by_rank, what);
+}
+
+bool GroupControl::FailureRecord::write(uint32_t from, uint32_t meanwhile, int by_rank, const std::string& what) {
+  if (!state.compare_exchange_strong(from, meanwhile, std::memory_order_acq_rel)) return false;
   rank = by_rank;
   const size_t length = std::min(what.size(), sizeof(text) - 1);
   std::memcpy(text, what.data(), length);
   text[length] = 0;
-  state.store(2, std::memory_order_release);
+  state.store(kComplete, std::memory_order_seq_cst);
   return true;
 }
 
@@ -153,10 +158,15 @@ void GroupControl::look_around(uint32_t old_generation, const Fingerprint& what,
 }
 
 void GroupControl::give_up(const std::string& why) {
-  if (!header_->failure.set(rank_, why)) {
-    while (!header_->failure.is_set()) sched_yield();
-    if (header_->failure.rank != rank_)
-      throw PeerError(fmt::format("rank {} gives up: rank {} has failed: {}", rank_, header_->failure.rank, header_->failure.text));
+  FailureRecord& record = header_->failure;
+  if (!record.set(rank_, why)) {
+    // Whoever writes the record is done at once, unless it was killed meanwhile: then this rank writes it.
+    const auto start = std::chrono::steady_clock::now();
+    const auto waited = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    while (!record.is_set() && waited() < kGraceForALastWordSeconds) sched_yield();
+    if (record.is_set() && record.rank != rank_)
+      throw PeerError(fmt::format("rank {} gives up: rank {} has failed: {}", rank_, record.rank, record.text));
+    record.take_over(rank_, why);
   }
   wake_all();
   throw RunError(why);
@@ -166,6 +176,23 @@ void GroupControl::fail(const std::string& reason) noexcept {
   header_->failure.set(rank_, reason);
   if (options_.job_failure) options_.job_failure->set(options_.job_rank, reason);
   wake_all();
+}
+
+// Between processes a rank's memory stays mapped where it is read. Between threads it goes with its owner: either the reader sees the
+// failure before it reads, or the owner sees the reader.
+void GroupControl::begin_reading(const Fingerprint& what) {
+  if (options_.between_processes) return;
+  blocks_[rank_].reading.store(1, std::memory_order_seq_cst);
+  if (!failed()) return;
+  end_reading();
+  check(what);
+}
+
+void GroupControl::wait_for_readers() noexcept {
+  if (options_.between_processes) return;
+  while (!failed()) sched_yield();  // a peer thread may be writing the record
+  for (int rank = 0; rank < size_; ++rank)
+    while (rank != rank_ && blocks_[rank].reading.load(std::memory_order_seq_cst) != 0) sched_yield();
 }
 
 void GroupControl::leave() noexcept { blocks_[rank_].left.store(1, std::memory_order_release); }

@@ -39,11 +39,17 @@ class GroupControl {
 
   // The first failure of a group: whoever sets it says what has happened, everybody else is told.
   struct FailureRecord {
-    std::atomic<uint32_t> state;  // 0 none, 1 being written, 2 complete
+    enum State : uint32_t { kNone, kBeingWritten, kTakenOver, kComplete };
+    std::atomic<uint32_t> state;
     int32_t rank;
     char text[1016];
+    // Each tells whether it has written the record. A second one may take over from a process that was killed while it wrote.
     bool set(int by_rank, const std::string& what);
-    bool is_set() const { return state.load(std::memory_order_acquire) == 2; }
+    bool take_over(int by_rank, const std::string& what);
+    bool is_set() const { return state.load(std::memory_order_seq_cst) == kComplete; }
+
+   private:
+    bool write(uint32_t from, uint32_t meanwhile, int by_rank, const std::string& what);
   };
 
   // How a rank looks at its peers and what it shares with the group that this one was split from.
@@ -66,6 +72,20 @@ class GroupControl {
   void barrier(const Fingerprint& what);
   // Throws PeerError when the group or the job has failed.
   void check(const Fingerprint& what);
+  // This rank reads the memory of its peers for as long as the object lives. Throws PeerError, like check(), when the group has failed:
+  // then peers may have taken their memory back.
+  class Reading {
+   public:
+    Reading(GroupControl& control, const Fingerprint& what) : control_(control) { control_.begin_reading(what); }
+    ~Reading() { control_.end_reading(); }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+
+   private:
+    GroupControl& control_;
+  };
+  // In a group that has failed: waits until no peer reads this rank's memory any more. Peers only copy meanwhile, so it is soon.
+  void wait_for_readers() noexcept;
   // Records that this rank has failed, and wakes who waits. Never blocks.
   void fail(const std::string& reason) noexcept;
   // Says that this rank will not come again.
@@ -85,11 +105,14 @@ class GroupControl {
   struct RankBlock {
     alignas(64) std::atomic<uint64_t> arrivals;
     std::atomic<uint32_t> left;
+    std::atomic<uint32_t> reading;
     alignas(64) Slot slots[2];
   };
   static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free);
 
   bool failed() const { return header_->failure.is_set() || (options_.job_failure && options_.job_failure->is_set()); }
+  void begin_reading(const Fingerprint& what);
+  void end_reading() noexcept { blocks_[rank_].reading.store(0, std::memory_order_release); }
   void wait_for_generation(uint32_t old_generation, const Fingerprint& what);
   bool passed(uint32_t old_generation) const { return header_->generation.load(std::memory_order_seq_cst) != old_generation; }
   // Looks for a reason to give up the wait for the generation; throws if there is one.

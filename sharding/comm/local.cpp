@@ -1,6 +1,8 @@
-#include <cstring>
 #include <exception>
+#include <map>
 #include <mutex>
+#include <optional>
+#include <system_error>
 #include <thread>
 
 #include "sharding/comm/peer_memory.h"
@@ -16,6 +18,27 @@ struct LocalGroup {
   int size;
   PrivateBuffer memory;
   std::shared_ptr<LocalGroup> first;  // that of the first communicator; null in it
+  std::mutex mutex;
+  std::map<int, std::shared_ptr<LocalGroup>> made;  // by the rank that makes it, while it is split from this one
+};
+
+// Hands a group to its members for as long as it lives. They take it under the mutex: the maker may fail meanwhile.
+class OfferedGroup {
+ public:
+  OfferedGroup(LocalGroup& from, int maker, std::shared_ptr<LocalGroup> made) : from_(from), maker_(maker) {
+    std::lock_guard lock(from_.mutex);
+    from_.made[maker_] = std::move(made);
+  }
+  ~OfferedGroup() {
+    std::lock_guard lock(from_.mutex);
+    from_.made.erase(maker_);
+  }
+  OfferedGroup(const OfferedGroup&) = delete;
+  OfferedGroup& operator=(const OfferedGroup&) = delete;
+
+ private:
+  LocalGroup& from_;
+  int maker_;
 };
 
 class LocalMemory final : public PeerMemory {
@@ -37,15 +60,19 @@ class LocalMemory final : public PeerMemory {
   }
 
   std::shared_ptr<PeerMemory> split(PeerCommunicator& group, const SplitGroup& members) override {
-    std::shared_ptr<LocalGroup> made;
+    std::optional<OfferedGroup> offered;
     if (members.rank == 0)
-      made = std::make_shared<LocalGroup>(static_cast<int>(members.members.size()), group_->first ? group_->first : group_);
-    const auto where = reinterpret_cast<uint64_t>(&made);
-    std::vector<uint64_t> all(static_cast<size_t>(size()));
-    const Fingerprint exchange(CollectiveKind::AllGather, Fingerprint::kBytes, sizeof(where), ReduceOp::Sum, "split");
-    group.gather_small(exchange, &where, sizeof(where), all.data());
-    auto mine = *reinterpret_cast<const std::shared_ptr<LocalGroup>*>(all[static_cast<size_t>(members.members[0])]);
-    group.gather_small(exchange, &where, sizeof(where), all.data());  // the makers keep their group until everybody has it
+      offered.emplace(*group_, rank_,
+                      std::make_shared<LocalGroup>(static_cast<int>(members.members.size()), group_->first ? group_->first : group_));
+    const Fingerprint handshake(CollectiveKind::Barrier, Fingerprint::kBytes, 0, ReduceOp::Sum, "split");
+    group.gather_small(handshake, nullptr, 0, nullptr);
+    std::shared_ptr<LocalGroup> mine;
+    {
+      std::lock_guard lock(group_->mutex);
+      if (const auto found = group_->made.find(members.members[0]); found != group_->made.end()) mine = found->second;
+    }
+    group.gather_small(handshake, nullptr, 0, nullptr);  // the makers offer their group until everybody has it
+    if (!mine) fail_protocol("rank {} was offered no group by rank {}", rank_, members.members[0]);
     GroupControl::Options options = options_;
     options.job_failure = control_.job_failure();
     options.job_rank = control_.job_rank();
@@ -97,7 +124,21 @@ void run_local_ranks(int size, const CommOptions& options, const std::function<v
   };
   std::vector<std::thread> threads;
   threads.reserve(static_cast<size_t>(size));
-  for (int rank = 0; rank < size; ++rank) threads.emplace_back(run_rank, rank);
+  for (int rank = 0; rank < size; ++rank) {
+    try {
+      threads.emplace_back(run_rank, rank);
+    } catch (const std::system_error& error) {
+      // The ranks that run wait for this one: they are told, and end.
+      const std::string reason = fmt::format(
+          "the thread of rank {} of {} could not be started: {}. Lower the number of ranks or raise the limits of processes and memory "
+          "(ulimit -u, ulimit -v)",
+          rank, size, error.what());
+      make_rank(group, rank, options)->abort(reason);
+      const std::lock_guard lock(mutex);
+      failure = std::make_exception_ptr(RunError(reason));
+      break;
+    }
+  }
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
   if (echo) std::rethrow_exception(echo);

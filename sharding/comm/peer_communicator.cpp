@@ -45,10 +45,9 @@ void PeerCommunicator::guarded(const Fingerprint& fingerprint, Body&& body) {
   control_.check(fingerprint);  // also keeps what a failed operation has published, for peers that still compare it
   try {
     body();
-  } catch (const PeerError&) {
-    throw;
   } catch (const std::exception& error) {
-    control_.failure().set(rank(), error.what());
+    if (dynamic_cast<const PeerError*>(&error) == nullptr) control_.failure().set(rank(), error.what());
+    control_.wait_for_readers();  // the operands are the caller's to free from now on
     throw;
   }
 }
@@ -170,53 +169,61 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
   }
   const bool past_cache = static_cast<size_t>(touched) > past_cache_bytes_;
 
-  for (const int i : direct) {
-    const Segment& segment = segments[static_cast<size_t>(i)];
-    const int64_t bytes = segment.count * element;
-    switch (operation.kind) {
-      case CollectiveKind::AllGather:
-        for (int step = 0; step < size(); ++step) {  // each rank starts elsewhere
-          const int peer = (rank() + step) % size();
-          std::byte* place = bytes_at(segment.target, peer * bytes);
-          if (peer == rank() && place == segment.source) continue;
-          copy_bytes(place, peer == rank() ? segment.source : source_of(peer, i), static_cast<size_t>(bytes), past_cache);
-        }
-        break;
-      case CollectiveKind::ReduceScatter:
-        for (int peer = 0; peer < size(); ++peer)
-          sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
-        reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
-               operation.accumulate, past_cache);
-        break;
-      case CollectiveKind::AllReduce: {
-        const Part part = part_of(segment.count, rank(), size());
-        for (int peer = 0; peer < size(); ++peer)
-          sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
-        reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, part.begin * element), operation.target_type,
-               part.count, operation.op, false, past_cache);
-        break;
-      }
-      case CollectiveKind::Broadcast:
-        if (operation.root != rank()) copy_bytes(segment.target, source_of(operation.root, i), static_cast<size_t>(bytes), past_cache);
-        break;
-      case CollectiveKind::Exchange:
-      case CollectiveKind::Barrier:
-        break;
-    }
+  {
+    const GroupControl::Reading reading(control_, fingerprint);
+    for (const int i : direct) copy_direct(operation, segments[static_cast<size_t>(i)], i, past_cache);
   }
   control_.barrier(fingerprint);  // nobody reads this rank's sources any more
   if (operation.kind != CollectiveKind::AllReduce) return;
 
-  for (const int i : direct) {
-    const Segment& segment = segments[static_cast<size_t>(i)];
-    for (int step = 1; step < size(); ++step) {
-      const int peer = (rank() + step) % size();
-      const Part part = part_of(segment.count, peer, size());
-      const std::byte* sum = memory_->resolve(peer, control_.slot(peer, operations_).target[i]) + part.begin * element;
-      copy_bytes(bytes_at(segment.target, part.begin * element), sum, static_cast<size_t>(part.count * element), past_cache);
+  {
+    const GroupControl::Reading reading(control_, fingerprint);
+    for (const int i : direct) {
+      const Segment& segment = segments[static_cast<size_t>(i)];
+      for (int step = 1; step < size(); ++step) {
+        const int peer = (rank() + step) % size();
+        const Part part = part_of(segment.count, peer, size());
+        const std::byte* sum = memory_->resolve(peer, control_.slot(peer, operations_).target[i]) + part.begin * element;
+        copy_bytes(bytes_at(segment.target, part.begin * element), sum, static_cast<size_t>(part.count * element), past_cache);
+      }
     }
   }
   control_.barrier(fingerprint);
+}
+
+// This rank's share of a segment: what it gathers, or the part that it sums.
+void PeerCommunicator::copy_direct(const Operation& operation, const Segment& segment, int i, bool past_cache) {
+  const int64_t element = static_cast<int64_t>(size_of(operation.source_type)), bytes = segment.count * element;
+  switch (operation.kind) {
+    case CollectiveKind::AllGather:
+      for (int step = 0; step < size(); ++step) {  // each rank starts elsewhere
+        const int peer = (rank() + step) % size();
+        std::byte* place = bytes_at(segment.target, peer * bytes);
+        if (peer == rank() && place == segment.source) continue;
+        copy_bytes(place, peer == rank() ? segment.source : source_of(peer, i), static_cast<size_t>(bytes), past_cache);
+      }
+      break;
+    case CollectiveKind::ReduceScatter:
+      for (int peer = 0; peer < size(); ++peer)
+        sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
+      reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
+             operation.accumulate, past_cache);
+      break;
+    case CollectiveKind::AllReduce: {
+      const Part part = part_of(segment.count, rank(), size());
+      for (int peer = 0; peer < size(); ++peer)
+        sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
+      reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, part.begin * element), operation.target_type,
+             part.count, operation.op, false, past_cache);
+      break;
+    }
+    case CollectiveKind::Broadcast:
+      if (operation.root != rank()) copy_bytes(segment.target, source_of(operation.root, i), static_cast<size_t>(bytes), past_cache);
+      break;
+    case CollectiveKind::Exchange:
+    case CollectiveKind::Barrier:
+      break;
+  }
 }
 
 // Chunk by chunk through the bounce areas. Of the two areas of a rank, the one being written was read before the last barrier.

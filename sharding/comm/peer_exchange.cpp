@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "sharding/comm/exchange.h"
 #include "sharding/comm/peer_memory.h"
@@ -114,6 +115,7 @@ bool PeerCommunicator::exchange_batch(const Operation& operation, const Fingerpr
   std::vector<int> seen(static_cast<size_t>(size()));
   int64_t longest_passage = 0;
   bool memory_was_read = false;
+  std::optional<GroupControl::Reading> reading(std::in_place, control_, fingerprint);
   for (const Transfer& transfer : batch) {
     copy_kept(transfer, rank(), type, past_cache);
     if (!leaves_its_rank(transfer)) continue;
@@ -129,6 +131,7 @@ bool PeerCommunicator::exchange_batch(const Operation& operation, const Fingerpr
         copy_bytes(transfer.target, memory_->resolve(transfer.from, operand), static_cast<size_t>(bytes), past_cache);
     }
   }
+  reading.reset();
   // Window by window, all ranks at once. Of the two areas of a rank, the one being written was read before the last barrier.
   for (int64_t window = 0; window < longest_passage; window += kBounceBytes, ++chunks_) {
     passage.write(control_.bounce(rank(), chunks_), window);

@@ -55,6 +55,7 @@ class PeerCommunicator final : public Communicator::Impl {
   // `direct`: the segments whose operands every rank can read in place.
   void run_direct(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments,
                   std::span<const int> direct);
+  void copy_direct(const Operation& operation, const Segment& segment, int i, bool past_cache);
   void run_staged(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment);
   const std::byte* source_of(int rank, int segment);
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/helper_threads.h"
 
 namespace zerostep {
 namespace {
@@ -228,6 +229,40 @@ TEST(WorkerStream, IdlesWithoutUsingTheProcessor) {
   const double before = thread_seconds();
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_LT(thread_seconds() - before, 0.02);
+}
+
+TEST(StreamDrain, WaitsForWhatIsQueuedWhateverFails) {
+  std::atomic<int> done = 0;
+  Stream stream = Stream::worker("worker");
+  {
+    const StreamDrain drain(stream);
+    for (int i = 0; i < 10; ++i)
+      stream.enqueue([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        ++done;
+      });
+  }
+  EXPECT_EQ(done, 10);
+  {
+    const StreamDrain drain(stream);
+    stream.enqueue([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      ++done;
+      throw std::runtime_error("broken");
+    });
+    stream.enqueue([&] { ++done; });  // skipped
+  }
+  EXPECT_EQ(done, 11);
+  EXPECT_THROW(stream.synchronize(), std::runtime_error);
+}
+
+TEST(HelperThreads, ShareOutTheWork) {
+  std::atomic<int> sum = 0;
+  {
+    const auto helpers = helper_threads(5, [&](size_t i) { sum += static_cast<int>(i); });
+    EXPECT_EQ(helpers.size(), 5U);
+  }
+  EXPECT_EQ(sum, 15);
 }
 
 }  // namespace

@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <thread>
 
 #include "tests/sharding/support/communicator_cases.h"
@@ -51,6 +55,78 @@ TEST(LocalRanks, RethrowTheFirstFailureThatIsNotAnEcho) {
   const double seconds = seconds_of([&] { EXPECT_EQ(run_error_of(run), "rank 2: unit 'h.1' is broken"); });
   EXPECT_EQ(woken, 3);
   EXPECT_LT(seconds, 5);
+}
+
+// Address space for a few threads' stacks and no more, as `ulimit -v` gives it; the limits are as before when it goes.
+class RoomForStacks {
+ public:
+  RoomForStacks(size_t stack_bytes, double stacks) {
+    EXPECT_EQ(getrlimit(RLIMIT_AS, &limit_), 0);
+    EXPECT_EQ(pthread_getattr_default_np(&attributes_), 0);
+    pthread_attr_t large;
+    EXPECT_EQ(pthread_getattr_default_np(&large), 0);
+    EXPECT_EQ(pthread_attr_setstacksize(&large, stack_bytes), 0);
+    EXPECT_EQ(pthread_setattr_default_np(&large), 0);
+    size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlimit low{pages * static_cast<size_t>(sysconf(_SC_PAGESIZE)) + static_cast<size_t>(stacks * static_cast<double>(stack_bytes)),
+                     limit_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_AS, &low), 0);
+  }
+  ~RoomForStacks() {
+    EXPECT_EQ(setrlimit(RLIMIT_AS, &limit_), 0);
+    EXPECT_EQ(pthread_setattr_default_np(&attributes_), 0);
+  }
+
+ private:
+  rlimit limit_{};
+  pthread_attr_t attributes_{};
+};
+
+TEST(LocalRanks, AThreadThatCannotBeStartedEndsTheOthersWithTheReason) {
+  std::atomic<int> started = 0;
+  std::string said;
+  const double seconds = seconds_of([&] {
+    const RoomForStacks room(size_t{1} << 30, 2.5);
+    said = run_error_of([&] {
+      run_local_ranks(4, {.timeout_seconds = 30}, [&](Communicator world) {
+        ++started;
+        Stream stream = Stream::inline_stream();
+        world.barrier(stream, "step").wait();
+      });
+    });
+  });
+  EXPECT_EQ(said.find("the thread of rank 2 of 4 could not be started: "), 0U) << said;
+  EXPECT_EQ(started, 2);
+  EXPECT_LT(seconds, 5);
+}
+
+// One rank gives up at a moment of a gather and frees its memory at once, as an engine does. The others read it: they must be done or told.
+TEST(LocalRanks, ARankThatFailsFreesItsMemoryAfterItsReaders) {
+  constexpr int kRanks = 3;
+  constexpr int64_t kElements = int64_t{1} << 21;  // of each rank: 8 MiB, a copy of milliseconds
+  for (int i = 0; i < 24; ++i) {
+    const auto run = [&] {
+      run_local_ranks(kRanks, {.timeout_seconds = 30}, [&](Communicator world) {
+        const auto own = world.allocate(sizeof(float) * kElements, "own"), all = world.allocate(sizeof(float) * kElements * kRanks, "all");
+        Stream stream = Stream::worker("communication");
+        const StreamDrain drain(stream);
+        const Segment segment{own->data(), all->data(), kElements};
+        Event last;
+        for (int n = 0; n < 4; ++n)
+          last = i % 2 == 0
+                     ? world.all_gather({&segment, 1}, DType::F32, stream, "h.1")
+                     : world.reduce_scatter({{Segment{all->data(), own->data(), kElements}}}, DType::F32, DType::F32, false, stream, "h.1");
+        if (world.rank() == 1) {
+          std::this_thread::sleep_for(std::chrono::microseconds(i * 500));
+          world.abort("a unit is broken");
+          throw RunError("a unit is broken");
+        }
+        last.wait();
+      });
+    };
+    EXPECT_EQ(run_error_of(run), "a unit is broken");
+  }
 }
 
 TEST(LocalRanks, RethrowWhatIsNoStandardException) {
