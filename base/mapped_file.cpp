@@ -28,6 +28,12 @@ class FileDescriptor {
   int fd_;
 };
 
+// What a repository holds instead of a large file until Git LFS brings it.
+bool is_lfs_pointer(std::string_view text) {
+  constexpr size_t kLongest = 1024;  // of the format
+  return text.size() <= kLongest && text.starts_with("version https://git-lfs.github.com/spec/");
+}
+
 void unmap(std::span<const std::byte> bytes) {
   if (!bytes.empty()) ::munmap(const_cast<std::byte*>(bytes.data()), bytes.size());
 }
@@ -48,6 +54,10 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   void* data = ::mmap(nullptr, num_bytes, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) fail_run("cannot map the {} bytes of '{}' into memory: {}", num_bytes, path, std::strerror(errno));
   bytes_ = {static_cast<const std::byte*>(data), num_bytes};
+  if (!is_lfs_pointer(text())) return;
+  unmap(bytes_);
+  fail_input("'{}' is a pointer of Git LFS: {} bytes that stand for the file. Fetch it (`git lfs pull` in its repository) or download it",
+             path, num_bytes);
 }
 
 void MappedFile::populate(size_t begin, size_t size) const {

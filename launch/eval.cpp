@@ -19,7 +19,7 @@ namespace {
 struct EvalSetup {
   Subject subject;
   std::unique_ptr<DataStream> data;
-  ParameterReader parameters;
+  ModelValues parameters;
   std::vector<SharedInput> inputs;
   std::optional<TrainingPlan> plan;
 };
@@ -34,7 +34,12 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   config.run.keep_best = false;
   // Before the data: a classifier's labels are numbered as its classes are.
   setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
-  setup.data = open_evaluation_data(setup.subject, job.speaks() ? notes_to_stderr() : DataHooks());
+  DataHooks hooks;
+  if (job.speaks()) hooks = notes_to_stderr();
+  hooks.warn = [&job](const std::string& text) {
+    if (job.speaks()) fmt::print(stderr, "warning: {}\n", text);
+  };
+  setup.data = open_evaluation_data(setup.subject, hooks);
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
@@ -43,7 +48,7 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   if (job.size() == 1) return;
   setup.inputs.push_back({"data.eval", setup.data->fingerprint()});
   if (const std::string& path = arguments.model.empty() ? config.model.path : arguments.model; !path.empty())
-    setup.inputs.push_back({path, fingerprint_of_values(*setup.subject.model, setup.parameters)});
+    setup.inputs.push_back({path, fingerprint_of_values(*setup.subject.model, setup.parameters.read)});
 }
 
 void say(const Evaluation& result, const EvalSetup& setup, bool json) {
@@ -72,11 +77,17 @@ int eval(Job& job, const EvalArguments& arguments) {
   const Config& config = setup.subject.config();
   if (job.speaks()) {
     print_warnings(setup.subject.loaded);
+    for (const std::string& note : setup.parameters.notes) fmt::print(stderr, "warning: {}\n", note);
+    if (!setup.parameters.untrained.empty())
+      fmt::print(stderr,
+                 "warning: {} {}: they have first values (seed {}), and what is evaluated is an untrained classifier on its encoder\n",
+                 config.model.fresh_classifier ? "model.fresh_classifier replaces" : config.model.path + " holds no",
+                 names_of(setup.parameters.untrained), config.seed);
     if (arguments.model.empty() && config.model.path.empty())
       fmt::print(stderr, "no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
   }
   try {
-    Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters,
+    Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read,
                   job.start(config.run.collective_timeout_seconds));
     const Evaluation result =
         evaluate(engine, *setup.data, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());

@@ -10,14 +10,18 @@ namespace zerostep {
 int init(const InitArguments& arguments) {
   const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
-  const ParameterReader values = starting_values(subject);
+  ModelValues values = starting_values(subject);
   make_model_directory(arguments.directory);
-  save_model(arguments.directory, *subject.model, subject.config().data.tokenizer, [&](int unit, int index, std::vector<float>& out) {
-    const ParameterInfo& parameter = subject.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
-    out.resize(static_cast<size_t>(parameter.num_elements()));
-    values(parameter, 0, parameter.num_elements(), out.data());
-  });
+  const std::vector<std::string> notes =
+      save_model(arguments.directory, *subject.model, origin_of(subject.config()), [&](int unit, int index, std::vector<float>& out) {
+        const ParameterInfo& parameter = subject.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
+        out.resize(static_cast<size_t>(parameter.num_elements()));
+        values.read(parameter, 0, parameter.num_elements(), out.data());
+      });
+  values.notes.insert(values.notes.end(), notes.begin(), notes.end());
+  for (const std::string& note : values.notes) fmt::print(stderr, "warning: {}\n", note);
   const std::string& from = subject.config().model.path;
+  if (!values.untrained.empty()) fmt::print("first values (seed {}): {}\n", subject.config().seed, names_of(values.untrained));
   fmt::print("{}: {} parameters, {}\n", arguments.directory, grouped(subject.model->num_elements()),
              from.empty() ? fmt::format("untrained, seed {}", subject.config().seed) : "from " + from);
   return kDone;

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -13,6 +12,7 @@
 
 #include "base/error.h"
 #include "models/hugging_face.h"
+#include "models/json_file.h"
 #include "models/model_options.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/report/format.h"
@@ -21,31 +21,11 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array kTokenizerFiles{"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe",
-                                     "vocab.txt"};
-
-void copy_tokenizer(const std::string& tokenizer_path, const std::string& directory) {
-  if (tokenizer_path == "byte") return;
-  bool copied = false;
-  const fs::path given(tokenizer_path), folder = fs::is_directory(given) ? given : given.parent_path();
-  for (const char* name : kTokenizerFiles) {
-    std::error_code error;
-    if (!fs::exists(folder / name, error)) continue;
-    // A tokenizer.json that was named alone stays alone, and a vocabulary does not bring the tokenizer.json beside it.
-    if (!fs::is_directory(given) && (given.filename() == "tokenizer.json") != (std::string(name).starts_with("tokenizer"))) continue;
-    fs::copy_file(folder / name, fs::path(directory) / name, fs::copy_options::overwrite_existing, error);
-    if (error) fail_run("cannot copy {} to {}: {}", (folder / name).string(), directory, error.message());
-    copied = true;
-  }
-  if (!copied)
-    fmt::print(stderr,
-               "warning: {} holds no tokenizer: there is none at '{}', where the run found it (a relative path counts from the current "
-               "folder); copy its files there\n",
-               directory, tokenizer_path);
-}
-
-std::string tokenizer_of(const Manifest& manifest) {
-  return manifest.configuration.value(nlohmann::json::json_pointer("/data/tokenizer"), std::string("byte"));
+ModelOrigin origin_of(const Manifest& manifest) {
+  const auto text = [&](const char* path, const char* otherwise) {
+    return manifest.configuration.value(nlohmann::json::json_pointer(path), std::string(otherwise));
+  };
+  return {text("/data/tokenizer", "byte"), text("/model/path", "")};
 }
 
 ParameterReader reader_of(std::shared_ptr<const ParameterSource> values) {
@@ -64,21 +44,74 @@ SavedModel open_model_of_checkpoint(const std::string& directory) {
   out.read = [checkpoint, read = parameters_of(*checkpoint)](const ParameterInfo& parameter, int64_t begin, int64_t count, float* values) {
     read(parameter, begin, count, values);
   };
-  out.tokenizer = tokenizer_of(manifest);
+  out.origin = origin_of(manifest);
   return out;
+}
+
+// Does another tokenizer belong to a saved model than the one that the subject reads texts with?
+void check_tokenizer(const std::string& directory, const Subject& subject, std::vector<std::string>& notes) {
+  std::string fingerprint;
+  if (is_checkpoint(directory)) {
+    fingerprint = read_manifest(directory).identity.value("tokenizer", "");
+  } else if (!tokenizer_files(directory).empty()) {
+    try {
+      fingerprint = load_tokenizer(directory)->fingerprint();
+    } catch (const InputError&) {  // one that is not read here cannot be compared
+    }
+  }
+  if (!fingerprint.empty() && fingerprint != subject.tokenizer->fingerprint())
+    notes.push_back(
+        fmt::format("{}: its tokenizer gives other tokens than data.tokenizer \"{}\" of {}: name its own where the figures are "
+                    "to be the model's",
+                    directory, subject.config().data.tokenizer, subject.config().file));
+}
+
+void check_same_model(const std::string& directory, const Subject& subject, const ModelDefinition& saved) {
+  struct Place {
+    const UnitInfo* unit;
+    std::string text;
+  };
+  const auto parameters_in = [](const ModelDefinition& model) {
+    std::vector<Place> out;
+    for (const UnitInfo& unit : model.units())
+      for (const ParameterInfo& p : unit.parameters) out.push_back({&unit, fmt::format("{} {}", p.name, nlohmann::json(p.shape).dump())});
+    return out;
+  };
+  const auto ours = parameters_in(*subject.model), theirs = parameters_in(saved);
+  const auto text = [](const std::vector<Place>& all, size_t i) { return i < all.size() ? all[i].text : std::string("nothing more"); };
+  for (size_t i = 0; i < std::max(ours.size(), theirs.size()); ++i)
+    if (text(ours, i) != text(theirs, i))
+      fail_input(
+          "{}: the model in {} is not the one that this file describes: in unit {} it has {} where the file makes {}{}. Give the file that "
+          "trained it",
+          subject.config().file, directory, i < ours.size() ? ours[i].unit->name : theirs[i].unit->name, text(theirs, i), text(ours, i),
+          text(ours, i).starts_with("classifier.") ? " (model.num_labels)" : "");
 }
 
 }  // namespace
 
-ParameterReader starting_values(const Subject& subject) {
-  if (!subject.config().model.path.empty())
-    return reader_of(open_hugging_face_values(subject.config().model.path, *subject.model,
-                                              // Words are predicted by a head that has learnt to.
-                                              subject.prompt ? nullptr : make_initial_values(subject.config().seed)));
-  return [seed = subject.config().seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
-    initial_values(parameter, seed, begin, count, out);
-  };
+ModelValues starting_values(const Subject& subject) {
+  const ModelConfig& model = subject.config().model;
+  const uint64_t seed = subject.config().seed;
+  if (model.path.empty())
+    return {.read = [seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+      initial_values(parameter, seed, begin, count, out);
+    }};
+  FreshHead head;
+  // Words are predicted by a head that has learnt to.
+  if (!subject.prompt) head = {make_initial_values(seed), model.fresh_classifier};
+  HuggingFaceValues opened = open_hugging_face_values(model.path, *subject.model, std::move(head));
+  return {.read = reader_of(std::move(opened.values)), .untrained = std::move(opened.untrained), .notes = std::move(opened.notes)};
 }
+
+std::string names_of(const std::vector<std::string>& parameters) {
+  constexpr size_t kTold = 5;
+  const std::vector<std::string> first(parameters.begin(), parameters.begin() + static_cast<ptrdiff_t>(std::min(kTold, parameters.size())));
+  const std::string text = fmt::format("{}", fmt::join(first, ", "));
+  return parameters.size() > kTold ? fmt::format("{} and {} more", text, parameters.size() - kTold) : text;
+}
+
+ModelOrigin origin_of(const Config& config) { return {config.data.tokenizer, config.model.path}; }
 
 void make_model_directory(const std::string& directory) {
   std::error_code error;
@@ -87,8 +120,8 @@ void make_model_directory(const std::string& directory) {
   if (::access(directory.c_str(), W_OK | X_OK) != 0) fail_input("cannot write into {}: {}", directory, std::strerror(errno));
 }
 
-void save_model(const std::string& directory, const ModelDefinition& model, const std::string& tokenizer_path,
-                const WholeParameterReader& read) {
+std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,
+                                    const WholeParameterReader& read) {
   std::map<int64_t, std::pair<int, int>> places;  // by first element
   for (size_t u = 0; u < model.units().size(); ++u)
     for (size_t i = 0; i < model.units()[u].parameters.size(); ++i)
@@ -103,7 +136,14 @@ void save_model(const std::string& directory, const ModelDefinition& model, cons
     }
     std::copy_n(values.data() + begin, count, out);
   });
-  copy_tokenizer(tokenizer_path, directory);
+  const nlohmann::json config = nlohmann::json::parse(model.hugging_face_config());
+  std::vector<std::string> notes = copy_companions(origin, config.value("model_type", ""), directory);
+  if (config.value("classifier_pooling", "") == "mean")
+    notes.push_back(fmt::format(
+        "{}: transformers does not know classifier_pooling \"mean\": its BertForSequenceClassification would classify by a pooler "
+        "of random values. This program reads the directory as it is; for other tools train with model.classifier_pooling \"cls\"",
+        directory));
+  return notes;
 }
 
 bool is_checkpoint(const std::string& directory) { return fs::exists(fs::path(directory) / Manifest::kFile); }
@@ -111,47 +151,63 @@ bool is_checkpoint(const std::string& directory) { return fs::exists(fs::path(di
 SavedModel open_model(const std::string& directory) {
   if (is_checkpoint(directory)) return open_model_of_checkpoint(directory);
   HuggingFaceModel opened = open_hugging_face_model(directory);
-  return {std::move(opened.model), reader_of(std::move(opened.values))};
+  return {.model = std::move(opened.model),
+          .read = reader_of(std::move(opened.values)),
+          .origin = {directory, directory},
+          .notes = std::move(opened.notes)};
 }
 
-ParameterReader parameters_of_model(const std::string& directory, const Subject& subject) {
+ModelValues parameters_of_model(const std::string& directory, const Subject& subject) {
+  std::vector<std::string> notes;
+  check_tokenizer(directory, subject, notes);
   // What such a directory is for may be another thing than the prompt's words: it is asked for the parameters alone.
-  if (subject.prompt && !is_checkpoint(directory)) return reader_of(open_hugging_face_values(directory, *subject.model, nullptr));
-  SavedModel saved = open_model(directory);
-  const auto& units = subject.model->units();
-  const auto& found = saved.model->units();
-  for (size_t u = 0; u < std::max(units.size(), found.size()); ++u) {
-    const bool same = u < units.size() && u < found.size() && units[u].parameters.size() == found[u].parameters.size() &&
-                      std::equal(units[u].parameters.begin(), units[u].parameters.end(), found[u].parameters.begin(),
-                                 [](const ParameterInfo& a, const ParameterInfo& b) { return a.name == b.name && a.shape == b.shape; });
-    if (!same)
-      fail_input(
-          "{}: the model in {} is not the one that this file describes: they differ in unit {} ({} parameters against {}). Give the file "
-          "that "
-          "trained it",
-          subject.config().file, directory, u < units.size() ? units[u].name : found[u].name, grouped(saved.model->num_elements()),
-          grouped(subject.model->num_elements()));
+  if (subject.prompt && !is_checkpoint(directory)) {
+    HuggingFaceValues opened = open_hugging_face_values(directory, *subject.model);
+    notes.insert(notes.end(), opened.notes.begin(), opened.notes.end());
+    return {.read = reader_of(std::move(opened.values)), .notes = std::move(notes)};
   }
+  SavedModel saved = open_model(directory);
+  check_same_model(directory, subject, *saved.model);
   subject.model->name_classes(saved.model->class_names());
-  return std::move(saved.read);
+  notes.insert(notes.end(), saved.notes.begin(), saved.notes.end());
+  return {.read = std::move(saved.read), .notes = std::move(notes)};
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, const ModelDefinition& model) {
   if (is_checkpoint(directory)) {
-    const std::string name = tokenizer_of(read_manifest(directory));
+    const std::string name = origin_of(read_manifest(directory)).tokenizer;
     return name == "byte" ? make_byte_tokenizer() : load_tokenizer(name);
   }
-  const bool has_files = fs::exists(fs::path(directory) / "tokenizer.json") || fs::exists(fs::path(directory) / "vocab.json") ||
-                         fs::exists(fs::path(directory) / "encoder.json");
-  if (has_files) return load_tokenizer(directory);
+  if (!tokenizer_files(directory).empty()) return load_tokenizer(directory);
   auto bytes = make_byte_tokenizer();
   if (model.vocabulary_size() < bytes->vocabulary_size() || model.vocabulary_size() > 2 * bytes->vocabulary_size())
     fail_input(
-        "{} holds no tokenizer (tokenizer.json, or vocab.json with merges.txt), and the model's vocabulary of {} is not that of bytes "
-        "({}): name the "
-        "tokenizer with --tokenizer",
+        "{} holds no tokenizer (tokenizer.json, vocab.json with merges.txt, or vocab.txt), and the model's vocabulary of {} is not that of "
+        "bytes ({}): name the tokenizer with --tokenizer",
         directory, model.vocabulary_size(), bytes->vocabulary_size());
+  if (model.vocabulary_size() != bytes->vocabulary_size())
+    fmt::print(stderr, "warning: {} holds no tokenizer: its tokens are taken as bytes, of which there are {}, and its vocabulary is {}\n",
+               directory, bytes->vocabulary_size(), model.vocabulary_size());
   return bytes;
+}
+
+std::vector<int32_t> end_tokens_of_model(const std::string& directory) {
+  if (directory.empty()) return {};
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    const fs::path path = fs::path(directory) / name;
+    if (!fs::exists(path)) continue;
+    const nlohmann::json config = read_json_object(path.string());
+    const auto found = config.find("eos_token_id");
+    if (found == config.end() || found->is_null()) continue;
+    const nlohmann::json list = found->is_array() ? *found : nlohmann::json::array({*found});
+    std::vector<int32_t> out;
+    for (const nlohmann::json& id : list) {
+      if (!id.is_number_integer()) fail_input("{}: eos_token_id is {}; expected a token or a list of tokens", path.string(), found->dump());
+      out.push_back(id.get<int32_t>());
+    }
+    return out;
+  }
+  return {};
 }
 
 }  // namespace zerostep

@@ -44,14 +44,17 @@ int rebuild(const RebuildArguments& arguments) {
   const Subject subject = subject_of_run(arguments.log);
   const Config& config = subject.config();
   check(config, arguments.log, lines);
-  const ParameterReader base = parameters_of_model(arguments.base, subject);
+  const ModelValues base = parameters_of_model(arguments.base, subject);
+  std::vector<std::string> notes = base.notes;
   make_model_directory(arguments.directory);
   run_local_ranks(1, {}, [&](Communicator one) {
-    Engine engine(config, *subject.model, *subject.objective, plan_training(config, *subject.model, *subject.objective, 1), base, one);
+    Engine engine(config, *subject.model, *subject.objective, plan_training(config, *subject.model, *subject.objective, 1), base.read, one);
     for (const ZoLogLine& line : lines) engine.replay({line.step, line.lr, line.clip_scale, line.scalars, line.skipped});
-    save_model(arguments.directory, *subject.model, config.data.tokenizer,
-               [&](int unit, int index, std::vector<float>& out) { engine.read_parameter(unit, index, out); });
+    const auto more = save_model(arguments.directory, *subject.model, origin_of(config),
+                                 [&](int unit, int index, std::vector<float>& out) { engine.read_parameter(unit, index, out); });
+    notes.insert(notes.end(), more.begin(), more.end());
   });
+  for (const std::string& note : notes) fmt::print(stderr, "warning: {}\n", note);
   fmt::print("{}: the weights after {} steps of {}\n", arguments.directory, grouped(static_cast<int64_t>(lines.size())), arguments.log);
   return kDone;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -9,16 +10,18 @@
 #include "models/model_options.h"
 #include "runtime/data/classification_stream.h"
 #include "runtime/data/corpus_files.h"
+#include "runtime/data/table_file.h"
 #include "runtime/plan/check_patterns.h"
 
 namespace zerostep {
 namespace {
 
 std::unique_ptr<ModelDefinition> model_of(const Config& config) {
+  if (!config.model.path.empty()) return make_model_of(config.model.path, config.model.options);
   try {
     return make_model(config.model.options);
   } catch (const InputError& error) {
-    fail_input("{}: {}", config.model.path.empty() ? config.file : config.model.path, error.what());
+    fail_input("{}: {}", config.file, error.what());
   }
 }
 
@@ -55,7 +58,9 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   options.warn = given.warn;
   auto out = ClassificationStream::open(options, *subject.tokenizer);
   if (!subject.labels) subject.labels = out->labels();
-  subject.model->name_classes(subject.labels->names());
+  // Numbers take no names away.
+  const std::vector<std::string>& names = subject.labels->names();
+  if (subject.model->class_names().empty() || !std::all_of(names.begin(), names.end(), is_whole_number)) subject.model->name_classes(names);
   return out;
 }
 
@@ -92,6 +97,48 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Config& config) {
   return config.data.tokenizer == "byte" ? make_byte_tokenizer() : load_tokenizer(config.data.tokenizer);
 }
 
+namespace {
+
+// Stands for a tokenizer that the model's directory holds and that is not read here: token files need none.
+class UnreadTokenizer final : public Tokenizer {
+ public:
+  UnreadTokenizer(std::string reason, int64_t vocabulary) : reason_(std::move(reason)), vocabulary_(vocabulary) {}
+  void encode(std::string_view, std::vector<int32_t>&) const override { throw InputError(reason_); }
+  std::string decode(const std::vector<int32_t>&) const override { throw InputError(reason_); }
+  int64_t vocabulary_size() const override { return vocabulary_; }
+  int32_t end_of_document() const override { return 0; }
+  bool has_text(int32_t) const override { return false; }
+  std::string fingerprint() const override { return "none"; }
+  size_t split_point(std::string_view text, size_t) const override { return text.size(); }
+
+ private:
+  std::string reason_;
+  int64_t vocabulary_;
+};
+
+// That of the model's directory, where nothing else names one, may be of a kind that is not read, as long as no text asks for it.
+std::unique_ptr<Tokenizer> tokenizer_or_reason(LoadedConfig& loaded) {
+  const Config& config = loaded.config;
+  try {
+    return tokenizer_of(config);
+  } catch (const InputError& error) {
+    if (config.data.tokenizer != config.model.path || !config.data.prompt.empty()) throw;
+    loaded.warnings.push_back(
+        fmt::format("{}; token files (.bin) need no tokenizer, texts and `generate` do: data.tokenizer names another", error.what()));
+    return std::make_unique<UnreadTokenizer>(error.what(), sizes_of(config.model.options).vocabulary);
+  }
+}
+
+// A model of sizes has the special tokens of its tokenizer: transformers has defaults, which are other tokens.
+void name_special_tokens(ModelOptions& options, const Tokenizer& tokenizer) {
+  const std::vector<int32_t> prefix = tokenizer.prefix();
+  if (std::holds_alternative<BertOptions>(options)) return set_special_token(options, "pad_token_id", tokenizer.padding());
+  set_special_token(options, "bos_token_id", prefix.empty() ? tokenizer.end_of_document() : prefix.front());
+  set_special_token(options, "eos_token_id", tokenizer.end_of_document());
+}
+
+}  // namespace
+
 std::unique_ptr<ModelDefinition> model_of_names(const Config& config) {
   Config named = config;
   if (sizes_of(named.model.options).vocabulary == 0) set_vocabulary(named.model.options, 1);
@@ -102,8 +149,9 @@ Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
   Subject subject;
   subject.loaded = load_config({arguments.file, arguments.set, loading.world, loading.started});
   Config& config = subject.loaded.config;
-  subject.tokenizer = tokenizer_of(config);
+  subject.tokenizer = tokenizer_or_reason(subject.loaded);
   if (sizes_of(config.model.options).vocabulary == 0) set_vocabulary(config.model.options, subject.tokenizer->vocabulary_size());
+  if (config.model.path.empty()) name_special_tokens(config.model.options, *subject.tokenizer);
   subject.model = model_of(config);
   if (loading.checks_patterns) check_patterns(config, *subject.model);
   if (!config.data.prompt.empty()) take_prompt(subject);

@@ -25,7 +25,7 @@ std::vector<SharedInput> inputs_of(const TrainSetup& setup) {
   if (setup.backprop_data) out.push_back({"the data of backprop (step.bp_data)", setup.backprop_data->fingerprint()});
   if (setup.eval_data) out.push_back({"data.eval", setup.eval_data->fingerprint()});
   if (!setup.checkpoint && !setup.config().model.path.empty())
-    out.push_back({"model.path", fingerprint_of_values(*setup.subject.model, setup.first_values)});
+    out.push_back({"model.path", fingerprint_of_values(*setup.subject.model, setup.first_values.read)});
   return out;
 }
 
@@ -69,6 +69,7 @@ void prepare(Job& job, TrainSetup& setup) {
   Config& config = setup.subject.loaded.config;
   const DataHooks hooks = data_hooks(job, setup.log);
   if (!setup.checkpoint) setup.first_values = starting_values(setup.subject);
+  for (const std::string& note : setup.first_values.notes) setup.log.warn(note);
   setup.train_data = open_training_data(setup.subject, hooks);
   setup.backprop_data = open_backprop_data(setup.subject, hooks);
   if (!config.data.eval.empty()) setup.eval_data = open_evaluation_data(setup.subject, hooks);
@@ -140,6 +141,10 @@ void say_header(Job& job, TrainSetup& setup) {
       log.warn(fmt::format("{}. Nothing keeps a second run out of the folder: start none there", lock->unlocked_because()));
   for (const std::string& line : describe_environment()) log.line(line);
   for (const std::string& line : run_header(setup.report(), facts)) log.line(line);
+  if (!setup.first_values.untrained.empty())
+    log.line(fmt::format("first values   {} (seed {}): {} {}", names_of(setup.first_values.untrained), setup.config().seed,
+                         setup.config().model.path,
+                         setup.config().model.fresh_classifier ? "is asked for its encoder alone" : "does not hold them"));
 }
 
 void dump_state(TrainSetup& setup) {
@@ -199,7 +204,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   std::optional<CheckpointWriter> writer;  // outlives the handling of errors: it may have a file to finish
   try {
     const Config& config = setup.config();
-    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : setup.first_values;
+    const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : setup.first_values.read;
     engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, job.world());
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
     if (setup.checkpoint) setup.checkpoint->close();
@@ -217,7 +222,8 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
     if (!arguments.save_model.empty()) {
       const auto read = [&](int unit, int index, std::vector<float>& out) { engine->read_parameter(unit, index, out); };
       if (job.speaks()) {
-        save_model(arguments.save_model, *setup.subject.model, setup.config().data.tokenizer, read);
+        for (const std::string& note : save_model(arguments.save_model, *setup.subject.model, origin_of(setup.config()), read))
+          setup.log.warn(note);
         setup.log.line("model           " + arguments.save_model);
       } else {
         std::vector<float> values;

@@ -5,6 +5,7 @@
 
 #include "launch/evaluation.h"
 #include "launch/job.h"
+#include "launch/model_files.h"
 #include "launch/resume.h"
 #include "launch/run_folder.h"
 #include "launch/step_batches.h"
@@ -38,8 +39,8 @@ struct TrainSetup {
   FolderLock monitor_lock;  // of csv_monitor.output_path
   RunLog log;
   const Config& config() const { return subject.config(); }
-  ParameterReader first_values;  // of a run that starts anew
-  bool continues = false;        // it lies in the folder of the run, whose files go on
+  ModelValues first_values;  // of a run that starts anew
+  bool continues = false;    // it lies in the folder of the run, whose files go on
   int64_t first_step() const { return checkpoint ? checkpoint->manifest().step : 0; }
   PlanReport report() const { return {config(), *plan, cost, limit}; }
 };

@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "models/unit.h"
 
@@ -17,22 +18,29 @@ class ParameterSource {
 // initial_values() of a seed.
 std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed);
 
-// A model in a Hugging Face directory: config.json beside model.safetensors (or several files with model.safetensors.index.json), whose
-// tensors may lack the prefix of the model without its head ("transformer.", "model.", "bert."). InputError when it is missing, damaged,
-// incomplete, of other shapes than config.json says or of another family.
-struct HuggingFaceModel {
-  std::unique_ptr<ModelDefinition> model;
-  std::unique_ptr<ParameterSource> values;
-  std::vector<std::string> untrained;  // parameters of a classifier's head that the files lack: their values are the fresh head's
+// Where a classifier's head comes from as far as the files lack it, as those of a bare encoder do; or whatever they hold.
+struct FreshHead {
+  std::unique_ptr<ParameterSource> values = nullptr;  // nullptr: the files have to hold it
+  bool replaces = false;
 };
-// fresh_head: where a classifier's head comes from as far as the files lack it, as those of a bare encoder do; nullptr: they may not.
-HuggingFaceModel open_hugging_face_model(const std::string& directory, std::unique_ptr<ParameterSource> fresh_head = nullptr);
 
-// The values alone, for a model that may have a head of its own (other classes, another pooling). `untrained`, where it is given, gets the
-// names as above.
-std::unique_ptr<ParameterSource> open_hugging_face_values(const std::string& directory, const ModelDefinition& model,
-                                                          std::unique_ptr<ParameterSource> fresh_head,
-                                                          std::vector<std::string>* untrained = nullptr);
+// The values of a model in a Hugging Face directory, and what its user has to know of them.
+struct HuggingFaceValues {
+  std::unique_ptr<ParameterSource> values;
+  std::vector<std::string> untrained;  // parameters of a classifier's head whose values are the fresh head's
+  std::vector<std::string> notes;      // what the directory holds and the model does not use, a sentence each
+};
+// For a model that may have a head of its own (other classes, another pooling) beside what config.json says. Several files are told by
+// model.safetensors.index.json. Tensors may lack the prefix of the model without its head ("transformer.", "model.", "bert."), and a tied
+// one may stand under either of its names. InputError when it is missing, damaged, incomplete or of other shapes, or when the two tensors
+// of a tied parameter differ.
+HuggingFaceValues open_hugging_face_values(const std::string& directory, const ModelDefinition& model, FreshHead fresh_head = {});
+
+// The model that config.json describes, with its values. InputError also where it is of another family.
+struct HuggingFaceModel : HuggingFaceValues {
+  std::unique_ptr<ModelDefinition> model;
+};
+HuggingFaceModel open_hugging_face_model(const std::string& directory, FreshHead fresh_head = {});
 
 // Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Above `file_bytes` several files with
 // model.safetensors.index.json, as transformers does. Each file appears complete or not at all. The directory exists.

@@ -1,13 +1,15 @@
 #include "models/model_options.h"
 
 #include <algorithm>
-#include <fstream>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
 #include "models/bert/bert.h"
+#include "models/config_keys.h"
 #include "models/gpt2/gpt2.h"
+#include "models/json_file.h"
 #include "models/llama/llama.h"
 
 namespace zerostep {
@@ -19,9 +21,14 @@ using nlohmann::json;
 // The values of one JSON object, or the defaults that transformers has for them.
 class Reader {
  public:
-  Reader(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
+  // `asked`: gets the keys that are asked for.
+  Reader(const json& object, std::string where, std::set<std::string>* asked = nullptr)
+      : object_(object), where_(std::move(where)), asked_(asked) {}
 
-  bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
+  bool has(const char* key) const {
+    if (asked_ != nullptr) asked_->insert(key);
+    return object_.contains(key) && !object_[key].is_null();
+  }
   template <typename T>
   T value(const char* key, T otherwise) const {
     if (!has(key)) return otherwise;
@@ -70,6 +77,7 @@ class Reader {
  private:
   const json& object_;
   std::string where_;
+  std::set<std::string>* asked_;
 };
 
 Gpt2Options read_gpt2(const Reader& c) {
@@ -204,18 +212,7 @@ BertOptions read_bert(const Reader& c) {
   return o;
 }
 
-}  // namespace
-
-nlohmann::json read_json_object(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) fail_input("{}: cannot be read; a Hugging Face directory holds config.json and model.safetensors", path);
-  json read = json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!read.is_object()) fail_input("{}: not a JSON object", path);
-  return read;
-}
-
-ModelOptions parse_model_options(const json& config, const std::string& where) {
-  const Reader reader(config, where);
+ModelOptions read_options(const Reader& reader, const json& config, const std::string& where) {
   json carried = json::object();
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
     if (reader.has(key)) carried[key] = config[key];
@@ -228,19 +225,71 @@ ModelOptions parse_model_options(const json& config, const std::string& where) {
     return options;
   };
   const auto type = reader.value<std::string>("model_type", "");
+  if (reader.has("quantization_config"))
+    fail_input(
+        "{}: quantization_config is given: the weights are quantized, and F32, BF16 and F16 are known; use the model as it was before",
+        where);
   if (type == "gpt2") return with_carried(read_gpt2(reader));
   if (type == "llama") return with_carried(read_llama(reader, LlamaOptions::Kind::Llama));
   if (type == "qwen2") return with_carried(read_llama(reader, LlamaOptions::Kind::Qwen2));
   if (type == "bert") return with_carried(read_bert(reader));
-  fail_input("{}: model_type is \"{}\"; expected \"gpt2\", \"llama\", \"qwen2\" or \"bert\"", where, type);
+  constexpr const char* kTypes = "\"gpt2\", \"llama\", \"qwen2\" or \"bert\"";
+  if (type.empty()) {
+    const json& architectures = reader.has("architectures") ? config["architectures"] : json();
+    fail_input("{}: there is no model_type, which says the kind of model; expected {}{}", where, kTypes,
+               architectures.is_null() ? "" : fmt::format(" (architectures is {})", architectures.dump()));
+  }
+  fail_input("{}: model_type is \"{}\"; expected {}", where, type, kTypes);
 }
 
-ModelOptions read_model_options(const std::string& path) { return parse_model_options(read_json_object(path), path); }
+}  // namespace
+
+ModelOptions parse_model_options(const json& config, const std::string& where) {
+  return read_options(Reader(config, where), config, where);
+}
+
+nlohmann::json read_model_config(const std::string& directory) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;  // what cannot be looked at is said to be missing
+  if (!fs::is_directory(directory, ignored))
+    fail_input(
+        "'{}' is not a directory; expected a Hugging Face directory on this machine, with config.json and model.safetensors (names of "
+        "the hub are not looked up: download it first)",
+        directory);
+  const fs::path path = fs::path(directory) / "config.json";
+  if (!fs::exists(path, ignored) && fs::exists(fs::path(directory) / "manifest.json", ignored))
+    fail_input("'{}' is a checkpoint; expected a Hugging Face directory: `zerostep export {} HF_DIR` makes one of it", directory,
+               directory);
+  if (!fs::exists(path, ignored))
+    fail_input("{}: is missing; a Hugging Face directory holds config.json and model.safetensors", path.string());
+  return read_json_object(path.string());
+}
+
+std::vector<std::string> unread_keys(const json& config) {
+  std::set<std::string> asked;
+  read_options(Reader(config, "config.json", &asked), config, "config.json");
+  std::vector<std::string> out;
+  for (const auto& [key, value] : config.items())
+    if (!asked.contains(key) && !is_known_without_effect(key)) out.push_back(key);
+  return out;
+}
 
 std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options) {
   if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return make_gpt2(*gpt2);
   if (const auto* bert = std::get_if<BertOptions>(&options)) return make_bert(*bert);
   return make_llama(std::get<LlamaOptions>(options));
+}
+
+std::unique_ptr<ModelDefinition> make_model_of(const std::string& directory, const ModelOptions& options) {
+  try {
+    return make_model(options);
+  } catch (const InputError& error) {
+    // "model." stands before the keys of a run's file.
+    constexpr std::string_view kBlock = "model.";
+    std::string text = error.what();
+    for (size_t at = text.find(kBlock); at != std::string::npos; at = text.find(kBlock, at)) text.erase(at, kBlock.size());
+    fail_input("{}: {}", (std::filesystem::path(directory) / "config.json").string(), text);
+  }
 }
 
 ModelSizes sizes_of(const ModelOptions& options) {
@@ -279,6 +328,16 @@ std::string hugging_face_config(const ModelOptions& options) {
 
 void set_vocabulary(ModelOptions& options, int64_t vocabulary) {
   std::visit([&](auto& o) { o.vocab_size = vocabulary; }, options);
+}
+
+void set_special_token(ModelOptions& options, const char* key, int64_t token) {
+  std::visit(
+      [&](auto& o) {
+        json carried = o.carried.empty() ? json::object() : json::parse(o.carried);
+        carried.emplace(key, token);
+        o.carried = carried.dump();
+      },
+      options);
 }
 
 }  // namespace zerostep

@@ -3,6 +3,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "models/bert/options.h"
 #include "models/gpt2/options.h"
@@ -16,15 +17,17 @@ class ModelDefinition;
 using ModelOptions = std::variant<Gpt2Options, LlamaOptions, BertOptions>;
 
 std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options);
+// Of the config.json of a directory, which messages name with its keys.
+std::unique_ptr<ModelDefinition> make_model_of(const std::string& directory, const ModelOptions& options);
 
 // What Hugging Face's config.json says; keys that are missing have the defaults of transformers. The names of transformers 4 and 5 are
 // known. `where` stands in messages: InputError when a value is not of its type, or asks for what there is not.
 ModelOptions parse_model_options(const nlohmann::json& config, const std::string& where);
-// The config.json at `path`, likewise.
-ModelOptions read_model_options(const std::string& path);
+// The config.json of a Hugging Face directory. InputError also for what is no such directory.
+nlohmann::json read_model_config(const std::string& directory);
 
-// An object in a JSON file. InputError naming the path.
-nlohmann::json read_json_object(const std::string& path);
+// Keys of a config.json that nothing here reads and that are not known to leave what the model computes as it is.
+std::vector<std::string> unread_keys(const nlohmann::json& config);
 
 // The config.json with which transformers loads the model.
 std::string hugging_face_config(const ModelOptions& options);
@@ -38,5 +41,7 @@ struct ModelSizes {
 };
 ModelSizes sizes_of(const ModelOptions& options);
 void set_vocabulary(ModelOptions& options, int64_t vocabulary);
+// "eos_token_id" and the like for config.json, where the options do not say it themselves.
+void set_special_token(ModelOptions& options, const char* key, int64_t token);
 
 }  // namespace zerostep

@@ -48,6 +48,14 @@ size_t size_of_file_type(const std::string& type) {
   return found == sizes.end() ? 0 : found->second;
 }
 
+// Of a file that is another thing than its name says: what it looks like, and what to do.
+std::string likeness(std::string_view text) {
+  if (text.starts_with("PK\x03\x04") || text.starts_with("\x80\x02"))
+    return ". It begins as a file of torch.save does: save the model as safetensors (save_pretrained does)";
+  if (text.starts_with("<")) return ". It begins with '<': is it a web page that came instead of the file? Download it again";
+  return "";
+}
+
 // A JSON object whose objects name nothing twice; anything else as it is read, or discarded.
 nlohmann::json parse_header(const char* text, size_t size, const std::string& path) {
   std::vector<std::set<std::string>> names;  // of the objects that are open
@@ -242,7 +250,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), file_(p
     fail_input("{}: {} bytes are too few for a safetensors file, which starts with 8 bytes of header size", path, bytes.size());
   uint64_t header_size = 0;
   for (size_t i = 0; i < 8; ++i) header_size |= static_cast<uint64_t>(bytes[i]) << (8 * i);
-  if (header_size > kMaxHeaderBytes) fail_input("{}: not a safetensors file, or damaged: its header claims {} bytes", path, header_size);
+  if (header_size > kMaxHeaderBytes)
+    fail_input("{}: not a safetensors file, or damaged: its header claims {} bytes{}", path, header_size, likeness(file_.text()));
   if (header_size > bytes.size() - 8) {
     fail_input("{}: truncated: its header claims {} bytes, the file holds {} after the first 8", path, header_size, bytes.size() - 8);
   }

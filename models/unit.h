@@ -69,6 +69,8 @@ struct BorrowedParameter {
   // As in ParameterInfo, for this use. The last use of a parameter comes first in the backward: where both uses share one gradient buffer,
   // the borrower overwrites it and the owner adds, so it needs no zeroing at all; with a buffer for each use the owner's needs zeroing.
   bool overwritten_gradient = false;
+  // What Hugging Face calls it in this use: a file may hold it under this name, alone or beside the owner's.
+  const char* name = "";
 };
 
 // Bytes of the tensors that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without

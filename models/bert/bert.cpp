@@ -70,7 +70,7 @@ class Bert final : public ModelDefinition {
       to.add("cls.predictions.bias", {options.vocab_size}, zeros);
       affine("cls.predictions.transform.dense", width, width);
       norm("cls.predictions.transform.LayerNorm");
-      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
+      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true, .name = "cls.predictions.decoder.weight"});
     } else {
       if (options.pooling == BertOptions::Pooling::First) affine("bert.pooler.dense", width, width);
       affine("classifier", options.num_labels, width);

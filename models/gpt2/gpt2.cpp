@@ -71,7 +71,7 @@ class Gpt2 final : public ModelDefinition {
     to.add("transformer.ln_f.weight", {width}, ones);
     to.add("transformer.ln_f.bias", {width}, zeros);
     if (options.tie_word_embeddings) {
-      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
+      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true, .name = "lm_head.weight"});
     } else {
       to.add("lm_head.weight", {vocabulary, width}, normal).out_by_in = true;
     }

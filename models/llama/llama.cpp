@@ -80,7 +80,7 @@ class Llama final : public ModelDefinition {
     to.begin_unit("head");
     to.add("model.norm.weight", {width}, ones);
     if (options.tie_word_embeddings) {
-      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true});
+      units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true, .name = "lm_head.weight"});
     } else {
       to.add("lm_head.weight", {options.vocab_size, width}, normal);
     }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_map>
@@ -7,7 +8,10 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "models/json_file.h"
+#include "models/text_file.h"
 #include "models/tokenizer/byte_pair_tokenizer.h"
+#include "models/tokenizer/special_tokens.h"
 #include "models/tokenizer/tokenizer_files.h"
 #include "models/tokenizer/utf8.h"
 
@@ -49,7 +53,7 @@ class ByteCharacters {
   std::vector<int> byte_ = std::vector<int>(256, -1);  // by code point
 };
 
-// Collects a vocabulary from its files, checking every part.
+// Collects a byte-level vocabulary from its files, checking every part.
 class VocabularyBuilder {
  public:
   explicit VocabularyBuilder(std::string path) : path_(std::move(path)) {}
@@ -76,6 +80,22 @@ class VocabularyBuilder {
     if (known == token_of_spelling_.end()) place(token, content, content);
     token_of_spelling_.emplace(content, token);
     vocabulary_.added_tokens.push_back(added);
+  }
+
+  // Those of the files beside the vocabulary that it has an id for and that are not there yet; the others have no token.
+  void add_special(const SpecialTokens& specials) {
+    for (AddedToken token : specials.tokens) {
+      const auto& added = vocabulary_.added_tokens;
+      if (std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == token.content; })) continue;
+      const auto known = token_of_spelling_.find(token.content);
+      if (token.id < 0 && known != token_of_spelling_.end()) token.id = known->second;
+      if (token.id >= 0) add_added(token);
+    }
+    end_names_.insert(end_names_.begin(), specials.role("eos_token", kEndOfDocumentNames[0]));
+  }
+  int32_t id_of(const std::string& content) const {
+    const auto found = token_of_spelling_.find(content);
+    return found == token_of_spelling_.end() ? -1 : found->second;
   }
 
   // Every token so far is also what a piece spelt so becomes.
@@ -107,13 +127,16 @@ class VocabularyBuilder {
       }
       vocabulary_.token_of_byte.push_back(found->second);
     }
-    for (const char* name : kEndOfDocumentNames) {
+    for (const std::string& name : end_names_) {
       const auto found = token_of_spelling_.find(name);
       if (found == token_of_spelling_.end()) continue;
       vocabulary_.end_of_document = found->second;
       return make_byte_pair_tokenizer(std::move(vocabulary_));
     }
-    fail_input("'{}' has no end-of-document token: one of {} is expected in the vocabulary", path_, fmt::join(kEndOfDocumentNames, ", "));
+    fail_input(
+        "'{}' has no end-of-document token: one of {} is expected in the vocabulary, or that which eos_token in tokenizer_config.json "
+        "names",
+        path_, fmt::join(kEndOfDocumentNames, ", "));
   }
 
  private:
@@ -137,6 +160,7 @@ class VocabularyBuilder {
   }
 
   std::string path_;
+  std::vector<std::string> end_names_{kEndOfDocumentNames.begin(), kEndOfDocumentNames.end()};  // the first that is there counts
   ByteCharacters characters_;
   BytePairVocabulary vocabulary_;
   std::unordered_map<std::string, int32_t> token_of_spelling_;
@@ -144,7 +168,10 @@ class VocabularyBuilder {
 
 void read_merges(const std::string& path, VocabularyBuilder& builder) {
   const MappedFile file(path);
-  const std::string_view text = file.text();
+  std::string_view text = file.text();
+  require_utf8("", path, text);
+  require_lines("", path, text);
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   int64_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -250,12 +277,48 @@ class RulesReader {
   const json& file_;
 };
 
+// What transformers takes for the type of the model in config.json beside a vocabulary.
+std::string class_of_model(const std::string& path) {
+  const std::filesystem::path config = std::filesystem::path(path).parent_path() / "config.json";
+  std::error_code ignored;  // what cannot be looked at is not there
+  const bool qwen = std::filesystem::exists(config, ignored) && json_value(parse_json_file(config.string()), "model_type") == "qwen2";
+  return qwen ? "Qwen2Tokenizer" : "GPT2Tokenizer";
+}
+
+// The rules of vocab.json with merges.txt, which do not say them: those of the class that tokenizer_config.json names,
+// or else of the model's type.
+void read_class(const std::string& path, SpecialTokens& specials, VocabularyBuilder& builder) {
+  const json& given = json_value(specials.config, "tokenizer_class");
+  std::string name = given.is_string() ? given.get<std::string>() : class_of_model(path);
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  if (name != "GPT2Tokenizer" && name != "Qwen2Tokenizer")
+    fail_input(
+        "'{}': tokenizer_config.json beside it has tokenizer_class {}; vocab.json with merges.txt is read by the rules of GPT2Tokenizer or "
+        "Qwen2Tokenizer: give the tokenizer.json that transformers saves for it",
+        path, given.dump());
+  if (json_value(specials.config, "add_prefix_space") == true)
+    fail_input("'{}': tokenizer_config.json beside it adds a space before every text (add_prefix_space is true), which is not supported",
+               path);
+  if (name == "Qwen2Tokenizer") {
+    builder.vocabulary().pattern = PreTokenizer::Pattern::Qwen2;
+    builder.vocabulary().nfc = true;
+  }
+  specials.add(kEndOfDocumentNames[0]);
+  if (json_value(specials.config, "add_bos_token") == true) {
+    const int32_t first = builder.id_of(specials.role("bos_token", kEndOfDocumentNames[0]));
+    if (first >= 0) builder.vocabulary().prefix = {first};
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_byte_pair_files(const std::string& vocabulary, const std::string& merges) {
   VocabularyBuilder builder(vocabulary);
   builder.add_tokens(parse_json_file(vocabulary));
   read_merges(merges, builder);
+  SpecialTokens specials = special_tokens_beside(vocabulary);
+  read_class(vocabulary, specials, builder);
+  builder.add_special(specials);
   return builder.finish();
 }
 
@@ -266,6 +329,7 @@ std::unique_ptr<Tokenizer> load_byte_pair_json(const std::string& path, const js
   builder.add_tokens(json_value(model, "vocab"));
   if (json_value(model, "ignore_merges") == true) builder.ignore_merges();
   for (const AddedToken& token : parse_added_tokens(path, file)) builder.add_added(token);
+  builder.add_special(special_tokens_beside(path));
   const json& merges = json_value(model, "merges");
   if (!merges.is_array()) fail_input("'{}': model.merges is {}; a list is expected", path, merges.type_name());
   for (size_t i = 0; i < merges.size(); ++i) {

@@ -70,7 +70,7 @@ class BytePairTokenizer final : public Tokenizer {
   std::string decode(const std::vector<int32_t>& tokens) const override {
     std::string text;
     for (int32_t token : tokens) {
-      if (token < 0 || token >= vocabulary_size() || vocabulary_.bytes_of_token[static_cast<size_t>(token)].empty()) {
+      if (!has_text(token)) {
         fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", token,
                    vocabulary_size());
       }
@@ -81,6 +81,10 @@ class BytePairTokenizer final : public Tokenizer {
 
   int64_t vocabulary_size() const override { return static_cast<int64_t>(vocabulary_.bytes_of_token.size()); }
   int32_t end_of_document() const override { return vocabulary_.end_of_document; }
+  bool has_text(int32_t token) const override {
+    return token >= 0 && token < vocabulary_size() && !vocabulary_.bytes_of_token[static_cast<size_t>(token)].empty();
+  }
+  StrayBytes stray_bytes() const override { return StrayBytes::Kept; }
   std::string fingerprint() const override { return fingerprint_; }
   std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
   std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }

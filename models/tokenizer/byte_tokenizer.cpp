@@ -21,7 +21,7 @@ class ByteTokenizer final : public Tokenizer {
     std::string text;
     text.reserve(tokens.size());
     for (int32_t token : tokens) {
-      if (token < 0 || token > kEndOfDocument) {
+      if (!has_text(token)) {
         fail_input("token {} is outside the byte vocabulary (0 to {}): decode with the tokenizer of the model that made it", token,
                    kEndOfDocument);
       }

@@ -25,7 +25,50 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& path) {
 
 constexpr std::array<std::pair<const char*, const char*>, 2> kFilePairs = {{{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}}};
 
+// Beside a vocabulary they say more of its tokens.
+constexpr std::array<const char*, 5> kCompanions = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                                    "chat_template.jinja", "chat_template.json"};
+constexpr std::array<const char*, 6> kVocabularies = {"tokenizer.json", "vocab.json",   "merges.txt",
+                                                      "vocab.txt",      "encoder.json", "vocab.bpe"};
+
 }  // namespace
+
+const std::vector<std::string>& tokenizer_file_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all(kVocabularies.begin(), kVocabularies.end());
+    all.insert(all.end(), kCompanions.begin(), kCompanions.end());
+    return all;
+  }();
+  return names;
+}
+
+std::vector<TokenizerFile> tokenizer_files(const std::string& path) {
+  const fs::path given(path);
+  std::error_code ignored;  // what cannot be looked at is not there
+  const bool is_folder = fs::is_directory(given, ignored);
+  const fs::path folder = is_folder ? given : given.parent_path();
+  std::vector<TokenizerFile> out;
+  const auto add = [&](const fs::path& file, const std::string& name) {
+    if (fs::exists(file, ignored)) out.push_back({file.string(), name});
+    return fs::exists(file, ignored);
+  };
+  const std::string name = given.filename().string();
+  if (is_folder) {
+    const bool has_json = add(folder / "tokenizer.json", "tokenizer.json");
+    bool has_pair = false;
+    for (const auto& [vocabulary, merges] : kFilePairs)
+      if (!has_pair && fs::exists(folder / vocabulary, ignored) && fs::exists(folder / merges, ignored))
+        has_pair = add(folder / vocabulary, "vocab.json") && add(folder / merges, "merges.txt");
+    if (has_json || !has_pair) add(folder / "vocab.txt", "vocab.txt");
+  } else if (name == "vocab.json" || name == "encoder.json") {
+    if (add(given, "vocab.json") && !add(folder / "merges.txt", "merges.txt")) add(folder / "vocab.bpe", "merges.txt");
+  } else {
+    add(given, name == "vocab.txt" ? "vocab.txt" : "tokenizer.json");
+  }
+  if (out.empty()) return out;
+  for (const char* companion : kCompanions) add(folder / companion, companion);
+  return out;
+}
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path) {
   std::error_code ignored;  // a path that cannot be looked at is reported as missing
@@ -39,8 +82,12 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path) {
     }
     if (fs::exists(given / "vocab.txt", ignored)) return load_word_piece_files((given / "vocab.txt").string());
     fail_input(
-        "folder '{}' holds no tokenizer: tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, or vocab.txt is expected",
-        path);
+        "folder '{}' holds no tokenizer: tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, or vocab.txt is "
+        "expected{}",
+        path,
+        fs::exists(given / "tokenizer.model", ignored)
+            ? " (a tokenizer.model of SentencePiece is not read: AutoTokenizer's save_pretrained makes a tokenizer.json of it)"
+            : "");
   }
   if (!fs::exists(given, ignored)) {
     fail_input(

@@ -28,12 +28,27 @@ class Tokenizer {
   // Fills up shorter samples of a batch, where the mask hides it.
   virtual int32_t padding() const { return end_of_document(); }
   virtual std::optional<int32_t> mask() const { return std::nullopt; }  // the token to be predicted, of a masked model
+  // Whether a token stands for a text: an id may be unused, or beyond the vocabulary where a model's is padded.
+  virtual bool has_text(int32_t token) const { return token >= 0 && token < vocabulary_size(); }
+  // What becomes of bytes that are no UTF-8 text: they are tokens as all bytes are, they are kept although a text was expected, or lost.
+  enum class StrayBytes : uint8_t { Expected, Kept, Lost };
+  virtual StrayBytes stray_bytes() const { return StrayBytes::Expected; }
   // Identifies vocabulary and rules; changes when any token could.
   virtual std::string fingerprint() const = 0;
   // The first position p >= at where encode(text[0, p)) followed by encode(text[p, end)) is encode(text); text.size() when there
   // is none. A long text is so tokenized in parts.
   virtual size_t split_point(std::string_view text, size_t at) const = 0;
 };
+
+// A file of a tokenizer, and its name in a Hugging Face directory.
+struct TokenizerFile {
+  std::string path, name;
+};
+// The files that make the tokenizer at such a path, and those beside it that say more of its special tokens: a directory that holds them
+// under these names gives the same tokens, here and in other tools. Nothing where there is no tokenizer.
+std::vector<TokenizerFile> tokenizer_files(const std::string& path);
+// All names that tokenizer_files gives.
+const std::vector<std::string>& tokenizer_file_names();
 
 // The bytes 0..255 and end-of-document 256.
 std::unique_ptr<Tokenizer> make_byte_tokenizer();

@@ -59,16 +59,6 @@ void read_processor(const std::string& path, const json& processor, TextTemplate
 
 }  // namespace
 
-json parse_json_file(const std::string& path) {
-  const MappedFile file(path);
-  const std::string_view text = file.text();
-  try {
-    return json::parse(text.begin(), text.end());
-  } catch (const json::exception& e) {
-    fail_input("'{}' is not valid JSON: {}", path, e.what());
-  }
-}
-
 const json& json_value(const json& object, const char* key) {
   static const json missing;
   if (!object.is_object()) return missing;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "models/json_file.h"
 #include "models/tokenizer/tokenizer.h"
 
 namespace zerostep {
@@ -13,7 +14,6 @@ namespace zerostep {
 // The files that load_tokenizer chooses from; its errors.
 
 inline constexpr int64_t kMaxVocabulary = 1 << 24;
-nlohmann::json parse_json_file(const std::string& path);
 // A member of an object; null where it is missing.
 const nlohmann::json& json_value(const nlohmann::json& object, const char* key);
 

@@ -1,10 +1,13 @@
+#include <algorithm>
 #include <array>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
+#include "models/text_file.h"
+#include "models/tokenizer/special_tokens.h"
 #include "models/tokenizer/tokenizer_files.h"
 #include "models/tokenizer/word_piece_tokenizer.h"
 
@@ -12,7 +15,6 @@ namespace zerostep {
 namespace {
 
 using nlohmann::json;
-namespace fs = std::filesystem;
 
 // Collects a vocabulary and the names of BERT's special tokens.
 class WordPieceBuilder {
@@ -68,18 +70,24 @@ void read_normalizer(const std::string& path, const json& normalizer, WordPieceV
   vocabulary.strip_accents = flag(path, normalizer, "strip_accents", vocabulary.lower_case);
 }
 
-// A tokenizer_config.json names a token as text or as an object with its content.
-std::string token_name(const json& config, const char* key, const char* otherwise) {
-  const json& value = json_value(config, key);
-  if (value.is_string()) return value.get<std::string>();
-  const json& content = json_value(value, "content");
-  return content.is_string() ? content.get<std::string>() : otherwise;
+// Special tokens that the files beside a vocabulary tell of, as far as it has an id for them.
+void add_special(const SpecialTokens& specials, WordPieceBuilder& builder) {
+  auto& added = builder.vocabulary.added_tokens;
+  for (AddedToken token : specials.tokens) {
+    if (std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == token.content; })) continue;
+    if (token.id < 0) token.id = builder.find(token.content).value_or(-1);
+    if (token.id < 0) continue;
+    builder.add(token.content, token.id);
+    added.push_back(std::move(token));
+  }
 }
 
-json config_beside(const std::string& path) {
-  const fs::path config = fs::path(path).parent_path() / "tokenizer_config.json";
-  std::error_code ignored;  // a file that cannot be looked at is reported when it is read
-  return fs::exists(config, ignored) ? parse_json_file(config.string()) : json::object();
+// transformers takes these from tokenizer_config.json whatever tokenizer.json says.
+void check_agrees(const std::string& path, const json& config, const char* key, bool in_json, const char* key_in_json) {
+  const json& value = json_value(config, key);
+  if (value.is_boolean() && value != in_json)
+    fail_input("'{}' has normalizer.{} {} but tokenizer_config.json beside it {} {}: make them agree", path, key_in_json, in_json, key,
+               value.dump());
 }
 
 }  // namespace
@@ -100,12 +108,11 @@ std::unique_ptr<Tokenizer> load_word_piece_json(const std::string& path, const j
   read_normalizer(path, json_value(file, "normalizer"), vocabulary);
   const json& pre_tokenizer = json_value(json_value(file, "pre_tokenizer"), "type");
   if (pre_tokenizer != "BertPreTokenizer") refuse(path, fmt::format("has a pre-tokenizer of type {}", pre_tokenizer.dump()));
-  const json config = config_beside(path);
-  const json& lower_case = json_value(config, "do_lower_case");
-  if (lower_case.is_boolean() && lower_case != vocabulary.lower_case) {
-    fail_input("'{}' has normalizer.lowercase {} but tokenizer_config.json beside it do_lower_case {}: make them agree", path,
-               vocabulary.lower_case, lower_case.dump());
-  }
+  const SpecialTokens specials = special_tokens_beside(path);
+  check_agrees(path, specials.config, "do_lower_case", vocabulary.lower_case, "lowercase");
+  check_agrees(path, specials.config, "strip_accents", vocabulary.strip_accents, "strip_accents");
+  check_agrees(path, specials.config, "tokenize_chinese_chars", vocabulary.split_ideographs, "handle_chinese_chars");
+  add_special(specials, builder);
   const json &prefix = json_value(model, "continuing_subword_prefix"), &longest = json_value(model, "max_input_chars_per_word");
   if (prefix.is_string()) vocabulary.continuing_prefix = prefix.get<std::string>();
   if (longest.is_number_unsigned()) vocabulary.max_characters = longest.get<int64_t>();
@@ -113,8 +120,8 @@ std::unique_ptr<Tokenizer> load_word_piece_json(const std::string& path, const j
                                        "for words that are not in it");
   TextTemplate around = parse_text_template(path, file);
   vocabulary.end_of_document = around.suffix.empty() ? builder.require("[SEP]", "the end of a text") : around.suffix.back();
-  vocabulary.padding = builder.find("[PAD]").value_or(vocabulary.end_of_document);
-  vocabulary.mask = builder.find("[MASK]");
+  vocabulary.padding = builder.find(specials.role("pad_token", "[PAD]")).value_or(vocabulary.end_of_document);
+  vocabulary.mask = builder.find(specials.role("mask_token", "[MASK]"));
   vocabulary.prefix = std::move(around.prefix);
   vocabulary.suffix = std::move(around.suffix);
   return make_word_piece_tokenizer(std::move(vocabulary));
@@ -122,7 +129,10 @@ std::unique_ptr<Tokenizer> load_word_piece_json(const std::string& path, const j
 
 std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& path) {
   const MappedFile file(path);
-  const std::string_view text = file.text();
+  std::string_view text = file.text();
+  require_utf8("", path, text);
+  require_lines("", path, text);
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   WordPieceBuilder builder(path);
   WordPieceVocabulary& vocabulary = builder.vocabulary;
   int64_t id = 0;
@@ -133,7 +143,8 @@ std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& path) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (!line.empty()) builder.add(std::string(line), id);
   }
-  const json config = config_beside(path);
+  const SpecialTokens specials = special_tokens_beside(path);
+  const json& config = specials.config;
   vocabulary.lower_case = flag(path, config, "do_lower_case", true);
   vocabulary.strip_accents = flag(path, config, "strip_accents", vocabulary.lower_case);
   vocabulary.split_ideographs = flag(path, config, "tokenize_chinese_chars", true);
@@ -147,10 +158,11 @@ std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& path) {
                                                  {"mask_token", "[MASK]", "to be predicted"}}};
   std::array<int32_t, 5> ids = {};
   for (size_t i = 0; i < kSpecials.size(); ++i) {
-    const std::string name = token_name(config, kSpecials[i].key, kSpecials[i].name);
+    const std::string name = specials.role(kSpecials[i].key, kSpecials[i].name);
     ids[i] = builder.require(name, kSpecials[i].role);
     vocabulary.added_tokens.push_back({.id = ids[i], .content = name, .special = true});
   }
+  add_special(specials, builder);
   vocabulary.unknown = ids[0];
   vocabulary.prefix = {ids[1]};
   vocabulary.suffix = {ids[2]};

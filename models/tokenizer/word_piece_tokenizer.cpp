@@ -68,7 +68,7 @@ class WordPieceTokenizer final : public Tokenizer {
   std::string decode(const std::vector<int32_t>& tokens) const override {
     std::string text;
     for (int32_t token : tokens) {
-      if (token < 0 || token >= vocabulary_size() || vocabulary_.text_of_token[static_cast<size_t>(token)].empty()) {
+      if (!has_text(token)) {
         fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", token,
                    vocabulary_size());
       }
@@ -89,6 +89,10 @@ class WordPieceTokenizer final : public Tokenizer {
   std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
   int32_t padding() const override { return vocabulary_.padding; }
   std::optional<int32_t> mask() const override { return vocabulary_.mask; }
+  bool has_text(int32_t token) const override {
+    return token >= 0 && token < vocabulary_size() && !vocabulary_.text_of_token[static_cast<size_t>(token)].empty();
+  }
+  StrayBytes stray_bytes() const override { return StrayBytes::Lost; }
   std::string fingerprint() const override { return fingerprint_; }
   // White space parts words whatever stands beside it.
   size_t split_point(std::string_view text, size_t at) const override {

@@ -199,6 +199,7 @@ ModelConfig model_of(const Values& v) {
   take(v, p + "preset", c.preset);
   take(v, p + "path", c.path);
   c.classifies = v.text("model.task") == "classification";
+  take(v, p + "fresh_classifier", c.fresh_classifier);
   c.options = model_options_of(v);
   take(v, p + "trainable", c.trainable);
   return c;

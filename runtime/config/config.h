@@ -82,10 +82,11 @@ struct ZeroConfig {
 };
 
 struct ModelConfig {
-  std::string preset;       // "" when the sizes are given
-  std::string path;         // a Hugging Face directory, from which the sizes and the first values come; "": untrained
-  bool classifies = false;  // task
-  ModelOptions options;     // vocabulary 0: the tokenizer's, which whoever loads data.tokenizer fills in (257 is known for "byte")
+  std::string preset;             // "" when the sizes are given
+  std::string path;               // a Hugging Face directory, from which the sizes and the first values come; "": untrained
+  bool classifies = false;        // task
+  bool fresh_classifier = false;  // the head starts from first values, whatever `path` holds
+  ModelOptions options;           // vocabulary 0: the tokenizer's, which whoever loads data.tokenizer fills in (257 is known for "byte")
   std::vector<std::string> trainable;  // name patterns; empty: all
 };
 

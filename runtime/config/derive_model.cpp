@@ -27,7 +27,8 @@ constexpr int64_t kByteVocabulary = 257;
 
 bool Deriver::is_beside_path(std::string_view path) {
   return has_word(
-      "model.path|model.task|model.num_labels|model.classifier_pooling|model.trainable|model.dropout|model.resid_pdrop|model.embd_pdrop|"
+      "model.path|model.task|model.num_labels|model.classifier_pooling|model.fresh_classifier|model.trainable|model.dropout|model.resid_"
+      "pdrop|model.embd_pdrop|"
       "model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob",
       path);
 }
@@ -95,6 +96,20 @@ void Deriver::spread_dropout(std::string_view family) {
   for (std::string_view path : paths) derived(path, v_.number("model.dropout"));
 }
 
+void Deriver::tokenizer_of_directory() {
+  if (v_.find("data.tokenizer")->origin != Origin::Default || sizes_->vocabulary == kByteVocabulary) return;
+  const auto has_text = [&](std::string_view path) {
+    if (!v_.has(path)) return false;
+    const std::vector<std::string> files = v_.texts(path);
+    return std::any_of(files.begin(), files.end(), [](const std::string& file) { return !file.ends_with(".bin"); });
+  };
+  if (has_text("data.train") || has_text("data.eval") || has_text("data.bp_train"))
+    findings_.warn(
+        fmt::format("{} holds no tokenizer, so texts become bytes (data.tokenizer \"byte\"), and the model's vocabulary of {} is another: "
+                    "name the files of its tokenizer with data.tokenizer",
+                    v_.text("model.path"), sizes_->vocabulary));
+}
+
 void Deriver::model() {
   const bool from_directory = v_.has("model.path");
   const size_t before = findings_.num_errors();
@@ -120,6 +135,7 @@ void Deriver::model() {
     said("vocab_size", sizes_->vocabulary);
   }
   task();
+  if (from_directory) tokenizer_of_directory();
   const int64_t width = sizes_->width;
   const double hidden = static_cast<double>(width) * static_cast<double>(width);
   const auto from_model = [&](std::string_view path, double elements) {
@@ -156,12 +172,16 @@ void Deriver::task() {
         fmt::format("is \"classification\", and a {} predicts tokens: give data.template and data.label_words, or a BERT (model.path, "
                     "or model.family \"bert\")",
                     family()));
-  for (std::string_view path : {"model.num_labels", "model.classifier_pooling"})
-    if (v_.has(path) && bert && prompted) findings_.error(path, "is given, and data.label_words are the classes: take it out");
+  // A resolved file says its default too.
+  const auto asks = [&](std::string_view path) { return v_.has(path) && v_.at(path) != false; };
+  if (asks("model.fresh_classifier") && !v_.has("model.path"))
+    findings_.error("model.fresh_classifier", "is given without model.path: a model of sizes starts from first values anyway");
+  for (std::string_view path : {"model.num_labels", "model.classifier_pooling", "model.fresh_classifier"})
+    if (asks(path) && bert && prompted) findings_.error(path, "is given, and data.label_words are the classes: take it out");
   if (!bert)
-    for (std::string_view path :
-         {"model.num_labels", "model.classifier_pooling", "model.hidden_dropout_prob", "model.attention_probs_dropout_prob"})
-      if (v_.has(path)) findings_.error(path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));
+    for (std::string_view path : {"model.num_labels", "model.classifier_pooling", "model.fresh_classifier", "model.hidden_dropout_prob",
+                                  "model.attention_probs_dropout_prob"})
+      if (asks(path)) findings_.error(path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));
   if (classifies && v_.text("step.bp_data") == "split")
     findings_.error("step.bp_data",
                     "\"split\" does not work with classification: name other files for backprop (\"own\"), or use \"same\"");

@@ -48,6 +48,8 @@ class Deriver {
   static bool is_beside_path(std::string_view path);
   // What the file says beside model.path, which says the rest.
   void model_of_directory();
+  // Says where texts become bytes because the directory holds no tokenizer.
+  void tokenizer_of_directory();
   void model_of_sizes();
   static std::vector<std::string_view> dropouts_of(std::string_view family);
   void spread_dropout(std::string_view family);

@@ -43,6 +43,8 @@ const Key kKeys[] = {
     {"model.classifier_pooling", H, choice("cls|mean"), "",
      "what the classifier sees: the first token through the pooler, or the mean of all tokens; cls where neither this nor config.json says",
      "", "bert"},
+    {"model.fresh_classifier", H, boolean(), "false",
+     "beside model.path: the classifier starts from first values, whatever the directory holds (of other classes, say)", "", "bert"},
     {"model.hidden_dropout_prob", H, share(), "", "dropout of embeddings, attention and MLP", "", "bert"},
     {"model.attention_probs_dropout_prob", H, share(), "", "dropout of attention weights", "", "bert"},
     {"model.dropout", H, share(), "", "sets resid_pdrop, embd_pdrop and attn_pdrop, or both dropouts of a BERT; other families have none"},

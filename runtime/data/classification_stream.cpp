@@ -18,20 +18,47 @@
 namespace zerostep {
 namespace {
 
+bool matches_all(const LabelNames& known, const std::vector<std::string>& found) {
+  return std::all_of(found.begin(), found.end(), [&](const std::string& name) { return known.match(name) >= 0; });
+}
+
+// "'0' is 'NEGATIVE', '1' is 'POSITIVE'": how labels of the data stand for classes with other names.
+std::string correspondence(const std::vector<std::string>& found, const LabelNames& labels, const std::vector<std::string>& classes) {
+  constexpr size_t kTold = 5;
+  std::string out;
+  for (size_t i = 0; i < std::min(found.size(), kTold); ++i)
+    out += fmt::format("{}'{}' is '{}'", i == 0 ? "" : ", ", found[i], classes.at(static_cast<size_t>(labels.index(found[i]))));
+  return found.size() > kTold ? out + ", ..." : out;
+}
+
+// The classes of the first set that is opened: the model's where the labels are among their names, otherwise the data's in their order.
+LabelNames first_labels(const ClassificationSamples& samples, const ClassificationOptions& options) {
+  const std::vector<std::string>& found = samples.names();
+  if (!options.class_names.empty() && matches_all(LabelNames(options.class_names), found)) return LabelNames(options.class_names);
+  const LabelNames labels = LabelNames::of_data(found, options.num_labels, options.key);
+  const LabelNames filled = options.prompt ? labels : labels.filled_up(options.num_labels);
+  if (!options.class_names.empty() && filled.size() == std::ssize(options.class_names))
+    options.warn(fmt::format(
+        "{}: the labels of the data are not the names of the model's classes ({}): they are matched by their order, {}. Label the "
+        "data with these names where another order is meant",
+        options.key, fmt::join(options.class_names, ", "), correspondence(found, filled, options.class_names)));
+  return filled;
+}
+
 LabelNames labels_of(const ClassificationSamples& samples, const ClassificationOptions& options) {
-  if (!options.labels) {
-    const auto& known = options.class_names;
-    const bool all_known = !known.empty() && std::all_of(samples.names().begin(), samples.names().end(), [&](const std::string& name) {
-      return std::find(known.begin(), known.end(), name) != known.end();
-    });
-    return all_known ? LabelNames(known) : LabelNames::of_data(samples.names(), options.num_labels, options.key);
-  }
+  const LabelNames labels = options.labels ? *options.labels : first_labels(samples, options);
   for (size_t i = 0; i < samples.names().size(); ++i) {
-    if (options.labels->index(samples.names()[i]) >= 0) continue;
+    const std::string& name = samples.names()[i];
+    if (labels.index(name) >= 0) continue;
+    if (const int64_t other = labels.match(name); other >= 0) {
+      options.warn(fmt::format("{}: {}: the label '{}' is taken as '{}'", options.key, samples.first_place(static_cast<int32_t>(i)), name,
+                               labels.name(other)));
+      continue;
+    }
     fail_input("{}: {}: the label '{}' is none of the task's: {} (data.label_field names the column)", options.key,
-               samples.first_place(static_cast<int32_t>(i)), samples.names()[i], fmt::join(options.labels->names(), ", "));
+               samples.first_place(static_cast<int32_t>(i)), name, fmt::join(labels.names(), ", "));
   }
-  return *options.labels;
+  return labels;
 }
 
 class MappedClassificationStream final : public ClassificationStream {
@@ -43,7 +70,7 @@ class MappedClassificationStream final : public ClassificationStream {
         num_samples_(options_.max_samples > 0 ? std::min(options_.max_samples, samples_.size()) : samples_.size()),
         labels_(labels_of(samples_, options_)),
         buckets_(lengths(), options_.seed) {
-    for (const std::string& name : samples_.names()) label_of_name_.push_back(labels_.index(name));
+    for (const std::string& name : samples_.names()) label_of_name_.push_back(labels_.match(name));
     counts_.resize(static_cast<size_t>(labels_.size()));
     for (int64_t i = 0; i < num_samples_; ++i) {
       ++counts_[static_cast<size_t>(label_of(i))];
@@ -207,7 +234,9 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
       largest = std::max<int64_t>(largest, *std::max_element(word.begin(), word.end()));
   if (largest >= options.vocabulary_size) {
     fail_input(
-        "{}: the tokenizer gives token {} but the model's vocabulary is {}: set model.vocab_size to at least {}, or another data.tokenizer",
+        "{}: the tokenizer gives token {} but the model's vocabulary is {}: name the tokenizer that belongs to the model (data.tokenizer), "
+        "or set "
+        "model.vocab_size to at least {} where the file gives the model's sizes",
         options.key, largest, options.vocabulary_size, tokenizer.vocabulary_size());
   }
   return std::make_unique<MappedClassificationStream>(std::move(options), std::move(samples), tokenizer.padding());

@@ -60,22 +60,44 @@ struct Corpus {
 void check_tokenizer(const DataOptions& options, const Tokenizer& tokenizer) {
   if (tokenizer.vocabulary_size() <= options.vocabulary_size) return;
   fail_input(
-      "{}: the tokenizer has {} tokens (end-of-document is {}) but the model's vocabulary only {}: set model.vocab_size to at least {}, or "
-      "another "
-      "data.tokenizer",
+      "{}: the tokenizer has {} tokens (end-of-document is {}) but the model's vocabulary only {}: name the tokenizer that belongs to the "
+      "model "
+      "(data.tokenizer), or set model.vocab_size to at least {} where the file gives the model's sizes",
       options.key, tokenizer.vocabulary_size(), tokenizer.end_of_document(), options.vocabulary_size, tokenizer.vocabulary_size());
+}
+
+// A file of 32-bit tokens without a header looks like one of 16-bit tokens of which every second is 0, or as small as a vocabulary's high
+// halves are.
+void check_width(const TokenFile& file, const DataOptions& options) {
+  constexpr int64_t kLooked = 4096;
+  constexpr int64_t kFewest = 64;  // so many small tokens in a row are no text of a vocabulary of 65,536 and more
+  const int64_t looked = std::min(kLooked, file.num_tokens()) / 2 * 2;
+  std::vector<int32_t> tokens(static_cast<size_t>(looked));
+  file.read(0, looked, tokens.data());
+  const int64_t highest = (options.vocabulary_size - 1) >> 16;
+  bool wide = looked >= kFewest;
+  for (size_t i = 1; i < tokens.size(); i += 2) wide = wide && tokens[i] <= highest;
+  if (wide)
+    fail_input(
+        "{}: '{}' has no header of llm.c and seems to hold 32-bit tokens (every second 16-bit one is at most {}): 16-bit tokens are "
+        "expected "
+        "without a header, and 32-bit ones behind llm.c's (magic 20240801, version 7)",
+        options.key, file.path(), highest);
 }
 
 TokenFile open_checked_bin(const std::string& path, const DataOptions& options) {
   TokenFile file = TokenFile::open_bin(path, options.key);
-  if (file.bytes_per_token() == 2 && options.vocabulary_size > UINT16_MAX) return file;
+  if (file.bytes_per_token() == 2 && options.vocabulary_size > UINT16_MAX) {
+    check_width(file, options);
+    return file;
+  }
   if (largest_token_of(file, options) < options.vocabulary_size) return file;
   const int64_t position = file.first_at_least(options.vocabulary_size);
   int32_t token = 0;
   file.read(position, 1, &token);
   fail_input(
-      "{}: '{}' holds token {} at position {}, outside the model's vocabulary of {}: set model.vocab_size to that of the tokenizer that "
-      "made the file",
+      "{}: '{}' holds token {} at position {}, outside the model's vocabulary of {}: name a file of the model's own tokenizer, or set "
+      "model.vocab_size to that of the tokenizer that made this one where the file gives the model's sizes",
       options.key, path, static_cast<uint32_t>(token), position, options.vocabulary_size);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
 
 namespace zerostep {
@@ -15,10 +16,21 @@ namespace {
 
 using nlohmann::json;
 
-std::string_view text_of_table(const MappedFile& file) {
+std::string_view text_of_table(const MappedFile& file, const std::string& key) {
   std::string_view text = file.text();
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark
+  require_utf8(key + ": ", file.path(), text);
+  require_lines(key + ": ", file.path(), text);
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   return text;
+}
+
+// A label as all kinds of tables have it: a whole number that is written with a fraction of zeros, as tables with missing values are, is
+// that whole number.
+std::string label_of(std::string text) {
+  const size_t point = text.find('.');
+  if (point == std::string::npos || point + 1 == text.size() || text.find_first_not_of('0', point + 1) != std::string::npos) return text;
+  const std::string whole = text.substr(0, point);
+  return is_whole_number(whole) ? whole : text;
 }
 
 std::string trimmed(std::string_view text) {
@@ -171,7 +183,7 @@ std::vector<TableRow> read_records(const std::string& path, std::string_view tex
       fail_input("{}: {}:{}: the row has {} columns; {} are expected, as in the first row", key, path, record->line, record->cells.size(),
                  num_columns);
     }
-    TableRow row{std::move(record->cells[positions->text]), trimmed(record->cells[positions->label]), record->line};
+    TableRow row{std::move(record->cells[positions->text]), label_of(trimmed(record->cells[positions->label])), record->line};
     for (size_t column : positions->join) row.text.append("\n").append(record->cells[column]);
     if (row.label.empty()) fail_input("{}: {}:{}: column {}, the label, is empty", key, path, record->line, positions->label);
     rows.push_back(std::move(row));
@@ -223,10 +235,10 @@ class ObjectReader {
 
   std::string label(const json& object, int64_t number) const {
     const json& value = field(object, columns_.label, "data.label_field", number);
-    const std::string name = value.is_string() ? trimmed(value.get_ref<const std::string&>()) : value.dump();
-    if (!value.is_string() && !value.is_number_integer() && !value.is_boolean()) {
-      fail_input("{}: {}:{}: field '{}', the label, is {}; a string, whole number or boolean is expected", key_, path_, number,
-                 columns_.label, value.dump());
+    const std::string name = label_of(value.is_string() ? trimmed(value.get_ref<const std::string&>()) : value.dump());
+    if (!value.is_string() && !value.is_number() && !value.is_boolean()) {
+      fail_input("{}: {}:{}: field '{}', the label, is {}; a string, number or boolean is expected", key_, path_, number, columns_.label,
+                 value.dump());
     }
     if (name.empty()) fail_input("{}: {}:{}: field '{}', the label, is empty", key_, path_, number, columns_.label);
     return name;
@@ -268,8 +280,8 @@ bool is_whole_number(const std::string& text) {
 std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key, int64_t* num_left_out) {
   const MappedFile file(path);
   const TableKind kind = table_kind(path, key);
-  if (kind == TableKind::JsonLines) return read_objects(path, text_of_table(file), columns, key, num_left_out);
-  return read_records(path, text_of_table(file), kind == TableKind::Commas, columns, key);
+  if (kind == TableKind::JsonLines) return read_objects(path, text_of_table(file, key), columns, key, num_left_out);
+  return read_records(path, text_of_table(file, key), kind == TableKind::Commas, columns, key);
 }
 
 }  // namespace zerostep

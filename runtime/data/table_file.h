@@ -19,14 +19,16 @@ struct TableRow {
 };
 
 // The rows of a file in order; blank lines are none. A .tsv file has a row a line and no quotes; a .csv file is read by RFC 4180 (cells in
-// quotes may hold separators, line ends and doubled quotes); a .jsonl file has an object a line, its label a text, whole number or boolean.
+// quotes may hold separators, line ends and doubled quotes); a .jsonl file has an object a line, its label a text, number or boolean.
+// A label 1.0 is 1 in all of them.
 //
 // The first row of a .tsv or .csv file is a header when one of its cells is the name of a wanted column; then every wanted column must be
 // there. Otherwise columns are positions: those given, or 0 for the text and 1 for the label of a file of two columns when neither was
 // named. The first of such rows is still left out as a header when its label is no whole number and that of every other row is.
 //
-// InputError with file, line and column (`key` names the JSON path): what is missing, rows of unequal length, a quote that is not closed,
-// an empty label. Adds the number of rows that were left out to `num_left_out` where that is given.
+// InputError with file, line and column (`key` names the JSON path): text that is not UTF-8, lines that end with CR alone, what is missing,
+// rows of unequal length, a quote that is not closed, an empty label. Adds the number of rows that were left out to `num_left_out` where
+// that is given.
 std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key,
                                  int64_t* num_left_out = nullptr);
 

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/helper_threads.h"
 #include "base/mapped_file.h"
+#include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
 
 namespace zerostep {
@@ -36,6 +37,7 @@ struct Chunk {
 struct ChunkResult {
   std::vector<int32_t> tokens;
   int64_t num_documents = 0, num_text_bytes = 0, num_left_out = 0;
+  std::string stray;  // where bytes are that are no text, of a tokenizer that keeps them
   std::exception_ptr error;
 };
 
@@ -89,6 +91,7 @@ class LineReader {
     } catch (const json::exception& e) {
       // "[json.exception.parse_error.101] parse error at line 1, column 5: ...": the line is ours to tell.
       const std::string_view what = e.what();
+      require_lines("", chunk.file->path(), chunk.file->text());
       fail_input("{} is not valid JSON: {}; one object a line is expected", place(chunk, line), what.substr(what.find("] ") + 2, 300));
     }
     if (!object.is_object())
@@ -146,12 +149,23 @@ void tokenize_lines(const Chunk& chunk, const LineReader& reader, const Tokenize
   }
 }
 
+// Bytes of a text that are not UTF-8: InputError where the tokenizer loses them; gives their place where it keeps them all the same.
+std::string stray_bytes(const Chunk& chunk, const Tokenizer& tokenizer) {
+  if (tokenizer.stray_bytes() == Tokenizer::StrayBytes::Expected) return "";
+  const size_t position = first_ill_formed_byte(chunk.text());
+  if (position == std::string_view::npos) return "";
+  const std::string what = not_utf8(chunk.file->path(), chunk.file->text(), chunk.begin + position);
+  if (tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}", what);
+  return what;
+}
+
 ChunkResult tokenize_chunk(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer) {
   ChunkResult result;
   try {
     if (chunk.kind == CorpusKind::JsonLines) {
       tokenize_lines(chunk, reader, tokenizer, result);
     } else {
+      result.stray = stray_bytes(chunk, tokenizer);
       tokenizer.encode(chunk.text(), result.tokens);
       result.num_text_bytes = static_cast<int64_t>(chunk.text().size());
       if (chunk.ends_document) {
@@ -218,6 +232,7 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const DataO
   const LineReader reader(options);
   ProgressReporter progress(options, bytes_total);
   TokenizeResult result;
+  bool told_stray = false;
   for (bool last = false; !last;) {
     std::vector<Chunk> round;
     size_t round_bytes = 0;
@@ -231,6 +246,8 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const DataO
     int64_t round_tokens = 0;
     for (const ChunkResult& chunk : tokenize_round(round, num_threads, reader, tokenizer)) {
       if (chunk.error) std::rethrow_exception(chunk.error);
+      if (!chunk.stray.empty() && !std::exchange(told_stray, true))
+        options.warn(fmt::format("{}; its bytes are kept as they are", chunk.stray));
       take(chunk.tokens);
       round_tokens += static_cast<int64_t>(chunk.tokens.size());
       result.num_documents += chunk.num_documents;

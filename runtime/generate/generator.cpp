@@ -26,6 +26,17 @@ std::vector<at::Tensor> read_unit(const UnitInfo& unit, const Generator::Reader&
 // In [0, 1), the same for a seed everywhere.
 double uniform(std::mt19937_64& generator) { return static_cast<double>(generator() >> 11) * 0x1p-53; }
 
+// Takes the chance from tokens without a text. A NaN stays, for it is an error.
+void hide_without_text(std::vector<float>& logits, const std::function<bool(int32_t)>& has_text) {
+  bool any = false;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const bool shown = has_text(static_cast<int32_t>(i));
+    any |= shown;
+    if (!shown && !std::isnan(logits[i])) logits[i] = -INFINITY;
+  }
+  if (!any) fail_input("generate: none of the model's {} tokens has a text in the tokenizer: it is another model's", logits.size());
+}
+
 }  // namespace
 
 std::vector<double> next_token_probabilities(const float* logits, int64_t count, double temperature, int64_t top_k) {
@@ -44,7 +55,8 @@ std::vector<double> next_token_probabilities(const float* logits, int64_t count,
     least = sorted[static_cast<size_t>(top_k - 1)];
   }
   for (int64_t i = 0; i < count; ++i)
-    if (logits[i] >= least) out[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *largest) / temperature);
+    if (logits[i] >= least && logits[i] > -INFINITY)
+      out[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *largest) / temperature);
   const double sum = std::accumulate(out.begin(), out.end(), 0.0);
   for (double& p : out) p /= sum;
   return out;
@@ -85,7 +97,8 @@ void Generator::run(std::vector<int32_t> prompt, int32_t start, const GenerateOp
   std::mt19937_64 random(options.seed);
   if (prompt.empty()) prompt.push_back(start);
   for (int64_t n = 0; n < options.tokens; ++n) {
-    const std::vector<float> values = logits(prompt);
+    std::vector<float> values = logits(prompt);
+    if (options.has_text) hide_without_text(values, options.has_text);
     const std::vector<double> p =
         next_token_probabilities(values.data(), static_cast<int64_t>(values.size()), options.temperature, options.top_k);
     double left = uniform(random);
@@ -95,7 +108,7 @@ void Generator::run(std::vector<int32_t> prompt, int32_t start, const GenerateOp
       token = i;  // rounding may leave a rest: the last possible token takes it
       if ((left -= p[i]) < 0) break;
     }
-    if (static_cast<int32_t>(token) == options.end) return;
+    if (std::find(options.ends.begin(), options.ends.end(), static_cast<int32_t>(token)) != options.ends.end()) return;
     prompt.push_back(static_cast<int32_t>(token));
     emit(static_cast<int32_t>(token));
   }

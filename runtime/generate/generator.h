@@ -13,7 +13,10 @@ struct GenerateOptions {
   double temperature = 1.0;  // 0: always the likeliest
   int64_t top_k = 0;         // among the k likeliest; 0: all
   uint64_t seed = 0;
-  int32_t end = -1;  // stops at this token, without giving it; -1: never
+  std::vector<int32_t> ends = {};  // stops at one of these tokens, without giving it
+  // Whether a token stands for a text: ids beyond a tokenizer's do not, where the model's vocabulary is padded, and are never chosen. Not
+  // given: all do.
+  std::function<bool(int32_t token)> has_text = {};
 };
 
 // Probabilities of the next token: softmax of logits / temperature over the top_k largest (all of those that tie with the last one). With

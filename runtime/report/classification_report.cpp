@@ -89,7 +89,8 @@ std::string classification_text(const ConfusionCounts& counts, const std::vector
       fmt::format("loss {:.6f}, accuracy {:.4f} on {} samples\n\n", scores.loss, scores.accuracy, grouped(scores.num_samples));
   out += fmt::format("{:<{}}  precision  recall      F1     samples\n", "label", width);
   const auto row = [&](const std::string& name, double precision, double recall, double f1, int64_t samples) {
-    out += fmt::format("{:<{}}  {:>9.4f}  {:.4f}  {:.4f}  {:>10}\n", name, width, precision, recall, f1, grouped(samples));
+    out += fmt::format("{:<{}}  {:>9.4f}  {:.4f}  {:.4f}  {:>10}{}\n", name, width, precision, recall, f1, grouped(samples),
+                       samples == 0 ? "  (no samples)" : "");
   };
   for (size_t c = 0; c < shown.size(); ++c) {
     const ClassScores& s = scores.classes[c];

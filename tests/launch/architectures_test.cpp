@@ -112,7 +112,7 @@ TEST_P(Architectures, ADirectoryThatIsDamagedIsSaid) {
   place_.write("base/config.json", config.dump());
   const Outcome contradicting = place_.run({"plan", file});
   EXPECT_EQ(contradicting.status, 2);
-  EXPECT_SAYS(contradicting.err, "does not divide by model.num_key_value_heads 3");
+  EXPECT_SAYS(contradicting.err, "base/config.json: num_attention_heads 4 does not divide by num_key_value_heads 3");
   EXPECT_SAYS(contradicting.err, place_.path("base"));
 }
 

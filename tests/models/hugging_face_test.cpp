@@ -297,7 +297,7 @@ TEST(HuggingFaceDirectory, ABareEncoderGetsAFreshHead) {
   writer.finish();
   std::ofstream(folder.path("config.json")) << model->hugging_face_config();
   EXPECT_NE(refusal(folder.path("")).find("hold no classifier.weight"), std::string::npos);
-  const HuggingFaceModel read = open_hugging_face_model(folder.path(""), make_initial_values(5));
+  const HuggingFaceModel read = open_hugging_face_model(folder.path(""), {make_initial_values(5)});
   EXPECT_EQ(read.untrained, (std::vector<std::string>{"classifier.bias", "classifier.weight"}));
   for (const UnitInfo& unit : read.model->units()) {
     for (const ParameterInfo& p : unit.parameters) {

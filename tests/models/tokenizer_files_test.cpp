@@ -95,10 +95,6 @@ void expect_error(const std::function<void()>& action, const std::vector<std::st
   }
 }
 
-bool path_of_tokenizer_json(const std::string& path) {
-  return path == "fast" || path == "fast/tokenizer.json" || path == "strings.json" || path == "added.json";
-}
-
 TEST_F(TokenizerFiles, EveryFormGivesTheSameTokenizer) {
   const Small small;
   fs::create_directory(folder_ / "hf");
@@ -116,11 +112,9 @@ TEST_F(TokenizerFiles, EveryFormGivesTheSameTokenizer) {
   without_end.vocab.erase("<|endoftext|>");
   write("strings.json", small.tokenizer_json(false).dump());
   write("added.json", without_end.tokenizer_json(true).dump());
-  // A tokenizer.json lists <|endoftext|> as found in texts; the other files do not.
   std::string fingerprint;
   for (const char* path :
        {"hf", "hf/vocab.json", "openai", "openai/encoder.json", "crlf", "fast", "fast/tokenizer.json", "strings.json", "added.json"}) {
-    if (std::string(path) == "fast") fingerprint.clear();
     const auto tokenizer = load_tokenizer((folder_ / path).string());
     EXPECT_EQ(hello(*tokenizer), kHelloWorld) << path;
     EXPECT_EQ(tokenizer->decode(kHelloWorld), "hello world\n") << path;
@@ -130,7 +124,7 @@ TEST_F(TokenizerFiles, EveryFormGivesTheSameTokenizer) {
     EXPECT_EQ(tokenizer->fingerprint(), fingerprint) << path;
     std::vector<int32_t> tokens;
     tokenizer->encode("l<|endoftext|>", tokens);
-    EXPECT_EQ(tokens.size(), path_of_tokenizer_json(path) ? 2U : 14U) << path;
+    EXPECT_EQ(tokens, (std::vector<int32_t>{255 - 'l', 261})) << path;
   }
 }
 

@@ -186,7 +186,7 @@ TEST_F(ClassificationStreamTest, MistakesAreNamed) {
     expect_error<InputError>([&] { ClassificationStream::open(options, *bytes_); }, parts);
   };
   refused(classification({write("x.tsv", "a\t0\n\t1\n")}), {"data.train", path("x.tsv") + ":2", "no token"});
-  refused(classification({write("x.tsv", "a\t0\nb\t1\nc\t2\n")}), {"3 labels", "model.num_labels 2"});
+  refused(classification({write("x.tsv", "a\t0\nb\t1\nc\t2\n")}), {"3 labels", "model.num_labels to 3"});
   refused(classification({write("x.tsv", "\n")}), {"x.tsv", "no row"});
   ClassificationOptions small = classification({write("x.tsv", "a\t0\nb\t1\n")});
   small.vocabulary_size = 98;
@@ -320,6 +320,55 @@ TEST(LengthBuckets, TheOrderStaysRandom) {
   EXPECT_EQ(LengthBuckets(lengths, 1).batch(5, kBatch), buckets.batch(5, kBatch));
   EXPECT_THROW(buckets.batch(-1, 8), ProtocolError);
   EXPECT_EQ(LengthBuckets({3, 4}, 1).batch(0, 5).size(), 5U) << "a batch of more than an epoch";
+}
+
+// A person who labels with the model's names in other cases means them, and where labels are matched otherwise it is said.
+TEST_F(ClassificationStreamTest, LabelsAreMatchedWithTheModelsClassesOrTheDifferenceIsSaid) {
+  const auto labels_of = [&](const std::vector<std::string>& classes, const std::string& rows) {
+    warnings_.clear();
+    ClassificationOptions options = classification({write("x.tsv", rows)});
+    options.class_names = classes;
+    options.num_labels = std::ssize(classes);
+    const auto stream = ClassificationStream::open(options, *bytes_);
+    return values(stream->ordered(0, stream->num_samples()).labels);
+  };
+  using Labels = std::vector<int64_t>;
+  const std::vector<std::string> reversed{"POSITIVE", "NEGATIVE"};
+  EXPECT_EQ(labels_of(reversed, "a\tPOSITIVE\nb\tNEGATIVE\n"), (Labels{0, 1}));
+  EXPECT_EQ(warnings_.size(), 0U);
+  EXPECT_EQ(labels_of(reversed, "a\tpositive\nb\tnegative\n"), (Labels{0, 1})) << "by name, not in the order of letters";
+  ASSERT_EQ(warnings_.size(), 2U);
+  EXPECT_EQ(warnings_[0], "data.train: " + path("x.tsv") + ":1: the label 'positive' is taken as 'POSITIVE'");
+  EXPECT_EQ(labels_of(reversed, "a\tgood\nb\tbad\n"), (Labels{1, 0})) << "sorted";
+  ASSERT_EQ(warnings_.size(), 1U);
+  for (const char* part : {"POSITIVE, NEGATIVE", "'good' is 'NEGATIVE'", "'bad' is 'POSITIVE'", "by their order"})
+    EXPECT_NE(warnings_[0].find(part), std::string::npos) << warnings_[0];
+  EXPECT_EQ(labels_of(reversed, "a\t1.0\nb\t0.0\n"), (Labels{1, 0}));
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_NE(warnings_[0].find("'1' is 'NEGATIVE'"), std::string::npos) << warnings_[0];
+}
+
+TEST_F(ClassificationStreamTest, AnEvaluationMayWriteLabelsInOtherCases) {
+  ClassificationOptions options =
+      classification({write("train.jsonl", "{\"text\": \"a\", \"label\": true}\n{\"text\": \"b\", \"label\": false}\n")});
+  const auto train = ClassificationStream::open(options, *bytes_);
+  EXPECT_EQ(train->labels().names(), (std::vector<std::string>{"false", "true"}));
+  options.labels = train->labels();
+  options.key = "data.eval";
+  options.paths = {write("eval.csv", "a,True\nb,False\nc,True\n")};
+  EXPECT_EQ(values(ClassificationStream::open(options, *bytes_)->ordered(0, 3).labels), (std::vector<int64_t>{1, 0, 1}));
+  EXPECT_EQ(warnings_.size(), 2U);
+  options.paths = {write("eval.csv", "a,yes\n")};
+  expect_error<InputError>([&] { ClassificationStream::open(options, *bytes_); }, {"data.eval", "eval.csv:1", "'yes'", "false, true"});
+}
+
+TEST_F(ClassificationStreamTest, ClassesThatTheDataLacksAreThere) {
+  ClassificationOptions options = classification({write("x.tsv", "a\tpositive\nb\tnegative\n")});
+  options.num_labels = 3;
+  const auto stream = ClassificationStream::open(options, *bytes_);
+  EXPECT_EQ(stream->labels().names(), (std::vector<std::string>{"negative", "positive", "LABEL_2"}));
+  EXPECT_EQ(values(stream->ordered(0, 2).labels), (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(stream->count(2), 0);
 }
 
 }  // namespace

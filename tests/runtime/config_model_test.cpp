@@ -97,7 +97,53 @@ TEST(Config, ADirectorySaysTheModel) {
   auto without = holding(gpt2);
   without.emplace_back("data.tokenizer=null");
   EXPECT_EQ(load_tiny(without).config.data.tokenizer, directory.string());
-  expect_words(tiny_refusal({"model={\"path\": \"/no/where\"}"}), {"model.path", "/no/where/config.json: cannot be read"});
+  expect_words(tiny_refusal({"model={\"path\": \"/no/where\"}"}), {"model.path", "'/no/where' is not a directory"});
+}
+
+TEST(Config, AFreshClassifierIsAskedForBesideADirectory) {
+  const ScratchFolder scratch;
+  const std::string directory = scratch.folder().string();
+  std::ofstream(scratch.path("config.json")) << R"({"model_type": "bert", "id2label": {"0": "no", "1": "so-so", "2": "yes"}})";
+  std::ofstream(scratch.path("vocab.txt")) << "";
+  const auto options = [&](const std::string& more, const std::vector<std::string>& set = {}) {
+    std::vector<std::string> all{"model={\"path\": \"" + directory + "\"" + more + "}", "data.train=rows.tsv"};
+    all.insert(all.end(), set.begin(), set.end());
+    return all;
+  };
+  const LoadedConfig as_it_is = load_tiny(options(""));
+  EXPECT_FALSE(as_it_is.config.model.fresh_classifier);
+  EXPECT_EQ(std::get<BertOptions>(as_it_is.config.model.options).class_names, (std::vector<std::string>{"no", "so-so", "yes"}));
+  const LoadedConfig fresh = load_tiny(options(", \"fresh_classifier\": true"));
+  EXPECT_TRUE(fresh.config.model.fresh_classifier);
+  EXPECT_EQ(std::get<BertOptions>(fresh.config.model.options).num_labels, 3);
+  EXPECT_TRUE(std::get<BertOptions>(fresh.config.model.options).class_names.empty()) << "names are of the classifier that goes";
+  EXPECT_EQ(load_text(fresh.resolved_json).resolved_json, fresh.resolved_json);
+  const std::string sizes =
+      R"(model={"family": "bert", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,)"
+      R"( "max_position_embeddings": 64)";
+  const LoadedConfig of_sizes = load_tiny({sizes + "}"});
+  EXPECT_EQ(load_text(of_sizes.resolved_json).resolved_json, of_sizes.resolved_json) << "its default is written, and read again";
+  expect_words(tiny_refusal({sizes + R"(, "fresh_classifier": true})"}), {"model.fresh_classifier", "without model.path"});
+  expect_words(tiny_refusal(options(", \"fresh_classifier\": true", {"data.template={text} {label}", "data.label_words=[\"a\", \"b\"]"})),
+               {"model.fresh_classifier", "data.label_words are the classes"});
+}
+
+TEST(Config, ADirectoryWithoutATokenizerIsSaid) {
+  const ScratchFolder scratch;
+  const auto warnings = [&](const char* config, const std::vector<std::string>& set) {
+    std::ofstream(scratch.path("config.json")) << config;
+    std::vector<std::string> all{"model={\"path\": \"" + scratch.folder().string() + "\"}", "data.tokenizer=null"};
+    all.insert(all.end(), set.begin(), set.end());
+    std::string text;
+    for (const std::string& warning : load_tiny(all).warnings) text += warning + "\n";
+    return text;
+  };
+  constexpr const char* kGpt2 = R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64})";
+  constexpr const char* kBytes = R"({"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64, "vocab_size": 257})";
+  expect_words(warnings(kGpt2, {}), {"holds no tokenizer", "bytes", "50257", "data.tokenizer"});
+  expect_words(warnings(kGpt2, {"data.train=a.bin", "data.eval=b.txt"}), {"holds no tokenizer"});
+  for (const std::string& said : {warnings(kBytes, {}), warnings(kGpt2, {"data.train=a.bin"}), warnings(kGpt2, {"data.tokenizer=byte"})})
+    EXPECT_EQ(said.find("tokenizer"), std::string::npos) << said;
 }
 
 TEST(Config, ClassificationIsWhatABertDoes) {

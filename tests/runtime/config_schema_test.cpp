@@ -186,8 +186,9 @@ TEST(ConfigSchema, EveryHonouredKeyReachesTheConfiguration) {
   for (const Key& key : schema::keys()) {
     if (key.list != List::Honoured || key.path == "strict" || key.path.find("[]") != std::string_view::npos) continue;
     if (key.type.kind == Kind::Choice && schema::split_words(key.type.choices).size() == 1) continue;  // the others are refused
-    if (key.path == "model.path") continue;  // needs a directory: Config.ADirectorySaysTheModel
-    if (key.path == "model.task") continue;  // the family decides; it may only be said again (ClassificationIsWhatABertDoes)
+    if (key.path == "model.path") continue;              // needs a directory: Config.ADirectorySaysTheModel
+    if (key.path == "model.fresh_classifier") continue;  // the same: Config.AFreshClassifierIsAskedForBesideADirectory
+    if (key.path == "model.task") continue;              // the family decides; it may only be said again (ClassificationIsWhatABertDoes)
     std::vector<std::string> set = setting_of(key);
     const LoadedConfig before = load_tiny(set, world_of(key));
     const json all = json::parse(before.resolved_json).flatten();
@@ -414,7 +415,8 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "checkpoint.tag_validation checkpoint.load_universal "
       "checkpoint.use_node_local_storage checkpoint.parallel_write checkpoint.writer checkpoint.checkpoint_serialization "
       "checkpoint.on_error model.preset model.family "
-      "model.path model.vocab_size model.dropout model.task model.num_labels model.trainable data.train data.eval data.text_field "
+      "model.path model.vocab_size model.dropout model.task model.num_labels model.fresh_classifier model.trainable data.train data.eval "
+      "data.text_field "
       "data.tokenizer data.sequence_length "
       "data.bp_train data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
       "run.eval_interval run.eval_samples "

@@ -269,6 +269,42 @@ TEST_F(DataStreamTest, RowsThatLackAFieldAreLeftOutAndCounted) {
   expect_error<InputError>([&] { open(lines); }, {"each of the 2 rows", "text, title"});
 }
 
+TEST_F(DataStreamTest, TextThatIsNoUtf8IsNamedWithItsPlace) {
+  const std::string file = write("latin1.txt", "good line\nanother\nca\xE9 au lait\n");
+  open(options({file}));
+  EXPECT_EQ(warnings_.size(), 0U) << "bytes are what this tokenizer has";
+  class Kind : public CountingTokenizer {
+   public:
+    Kind(std::string name, StrayBytes stray) : CountingTokenizer(std::move(name)), stray_(stray) {}
+    StrayBytes stray_bytes() const override { return stray_; }
+
+   private:
+    StrayBytes stray_;
+  };
+  DataStream::open(options({file}), Kind("keeps", Tokenizer::StrayBytes::Kept));
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_NE(warnings_[0].find(file + ":3: byte 3 of the line, 0xE9"), std::string::npos) << warnings_[0];
+  EXPECT_NE(warnings_[0].find("kept"), std::string::npos) << warnings_[0];
+  expect_error<InputError>([&] { DataStream::open(options({file}), Kind("loses", Tokenizer::StrayBytes::Lost)); },
+                           {file + ":3: byte 3 of the line, 0xE9", "iconv"});
+  const std::string mac = write("mac.jsonl", "{\"text\": \"a\"}\r{\"text\": \"b\"}\r");
+  expect_error<InputError>([&] { open(options({mac})); }, {mac, "CR alone"});
+}
+
+TEST_F(DataStreamTest, WideTokensWithoutAHeaderAreNamed) {
+  std::vector<uint32_t> wide;
+  std::vector<uint16_t> narrow;
+  for (uint32_t i = 0; i < 400; ++i) {
+    wide.push_back(i * 7919 % 128000);
+    narrow.push_back(static_cast<uint16_t>(i * 7919 % 60000));
+  }
+  DataOptions large = options({write_values("wide.bin", wide)});
+  large.vocabulary_size = 128256;
+  expect_error<InputError>([&] { open(large); }, {"wide.bin", "32-bit tokens", "20240801"});
+  large.paths = {write_values("narrow.bin", narrow)};
+  EXPECT_EQ(all_tokens(*open_in_order(large)).at(395), 395 * 7919 % 60000);
+}
+
 // The first error in the order of the corpus is told, whatever thread met it first.
 TEST_F(DataStreamTest, TheFirstOfManyErrorsIsTold) {
   std::string text;

@@ -94,13 +94,32 @@ TEST_F(Generation, TakesTheLikeliestStopsAtTheEndAndRepeatsWithItsSeed) {
     tokens.push_back(token);
   }
   EXPECT_EQ(run({}, {.tokens = 3, .temperature = 0}), run({10}, {.tokens = 3, .temperature = 0}));  // an empty prompt begins a document
-  EXPECT_TRUE(run({1}, {.tokens = 5, .temperature = 0, .end = greedy[0]}).empty());
+  EXPECT_TRUE(run({1}, {.tokens = 5, .temperature = 0, .ends = {3, greedy[0]}}).empty());
   EXPECT_TRUE(run({1}, {.tokens = 0}).empty());
   const GenerateOptions warm{.tokens = 30, .temperature = 5, .seed = 7};
   EXPECT_EQ(run({1}, warm), run({1}, warm));
   GenerateOptions other = warm;
   other.seed = 8;
   EXPECT_NE(run({1}, warm), run({1}, other));
+}
+
+TEST_F(Generation, IdsWithoutATextAreNeverChosen) {
+  const Generator generator(*model_, read);
+  const auto run = [&](double temperature, int64_t top_k, const std::function<bool(int32_t)>& has_text) {
+    std::vector<int32_t> out;
+    generator.run({1}, 10, {.tokens = 60, .temperature = temperature, .top_k = top_k, .seed = 3, .has_text = has_text},
+                  [&](int32_t token) { out.push_back(token); });
+    return out;
+  };
+  const std::vector<int32_t> all = run(5, 0, {});
+  EXPECT_TRUE(std::any_of(all.begin(), all.end(), [](int32_t t) { return t >= 4; })) << "a warm sample of 60 of 11 tokens";
+  for (const double temperature : {0.0, 1.0, 5.0})
+    for (const int64_t top_k : {0, 1, 7}) {
+      const std::vector<int32_t> some = run(temperature, top_k, [](int32_t token) { return token < 4; });
+      EXPECT_EQ(some.size(), 60U);
+      EXPECT_TRUE(std::all_of(some.begin(), some.end(), [](int32_t t) { return t < 4; })) << temperature << " " << top_k;
+    }
+  EXPECT_THROW(run(1, 0, [](int32_t) { return false; }), InputError);
 }
 
 TEST_F(Generation, SamplesWithTheProbabilitiesOfTheModel) {

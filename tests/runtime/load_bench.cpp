@@ -129,7 +129,7 @@ void run(const std::string& folder, DType type) {
     run_local_ranks(kRanks, {}, [&](Communicator world) {
       Reads& own = reads[static_cast<size_t>(world.rank())];
       // As each process of a job opens the files for itself.
-      const auto values = open_hugging_face_values(directory.string(), *model, nullptr);
+      const auto values = open_hugging_face_values(directory.string(), *model).values;
       const auto read = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* out) {
         own.seconds += seconds_of([&] { values->read(info, begin, count, out); });
         own.pieces.push_back({info.first + begin, count, out});

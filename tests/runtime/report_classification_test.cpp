@@ -109,6 +109,18 @@ TEST(ClassificationReport, TextIsATableAndAMatrix) {
   EXPECT_NE(text.find(std::string(21, 'x') + "..."), std::string::npos) << text;
 }
 
+TEST(ClassificationReport, ClassesWithoutSamplesAreMarked) {
+  ConfusionCounts counts(3);
+  counts.add(0, 0, 2);
+  counts.add(1, 2);
+  const std::string text = classification_text(counts, {"a", "b", "c"});
+  EXPECT_NE(text.find("c         0.0000  0.0000  0.0000           0  (no samples)\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("(no samples)"), text.rfind("(no samples)")) << text;
+  const nlohmann::ordered_json json = classification_json(counts, {"a", "b", "c"});
+  EXPECT_EQ(json["classes"][2]["support"], 0);
+  EXPECT_EQ(json["confusion"].dump(), "[[2,0,0],[0,0,1],[0,0,0]]");
+}
+
 TEST(ClassificationReport, JsonHoldsEveryScore) {
   const nlohmann::ordered_json json = classification_json(hand_worked(), {"negative", "so-so", "positive"});
   EXPECT_EQ(json["loss"], 0.5);

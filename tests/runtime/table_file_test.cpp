@@ -93,13 +93,37 @@ TEST_F(TableFileTest, ErrorsNameFileLineAndColumn) {
   refused("a.csv", "text,label\n\"x\"y,1\n", {}, {":2:", "column 0", "'y,1'"});
   refused("a.jsonl", "{\"text\": \"x\", \"label\": 1}\n{\"text\": \"x\"}\n", {}, {":2 ", "no field 'label'", "text"});
   refused("a.jsonl", "{\"text\": 5, \"label\": 1}\n", {}, {":1:", "'text'", "number"});
-  refused("a.jsonl", "{\"text\": \"x\", \"label\": 1.5}\n", {}, {":1:", "'label'", "1.5"});
+  refused("a.jsonl", "{\"text\": \"x\", \"label\": [1]}\n", {}, {":1:", "'label'", "[1]"});
   refused("a.jsonl", "{\"text\": \"x\", \"label\": \" \"}\n", {}, {":1:", "is empty"});
   refused("a.jsonl", "\n{\"text\"\n", {}, {":2 ", "not valid JSON"});
   refused("a.jsonl", "[1]\n", {}, {":1 ", "array"});
   expect_error<InputError>([&] { expand_table_paths({write("a.txt", "x")}, "data.eval"); }, {"data.eval", "a.txt", ".tsv, .csv or .jsonl"});
   expect_error<InputError>([&] { expand_table_paths({path("*.tsvx")}, "data.eval"); },
                            {"data.eval", "no file matches", ".tsv, .csv or .jsonl"});
+}
+
+// One label is the same in every kind of table.
+TEST_F(TableFileTest, NumbersAreLabelsInEveryKindOfTable) {
+  const Rows expected{"1:a@1", "0:b@2", "-2:c@3", "1.5:d@4"};
+  EXPECT_EQ(rows("a.tsv", "a\t1.0\nb\t0.00\nc\t-2.0\nd\t1.5\n"), expected);
+  EXPECT_EQ(rows("a.csv", "a,1.0\nb,0.0\nc,-2.0\nd,1.5\n"), expected);
+  EXPECT_EQ(rows("a.jsonl",
+                 "{\"text\": \"a\", \"label\": 1.0}\n{\"text\": \"b\", \"label\": 0.0}\n{\"text\": \"c\", \"label\": -2.0}\n"
+                 "{\"text\": \"d\", \"label\": 1.5}\n"),
+            expected);
+  EXPECT_EQ(rows("a.tsv", "a\tv1.0\nb\t1.\nc\t.0\n"), (Rows{"v1.0:a@1", "1.:b@2", ".0:c@3"})) << "these are names";
+}
+
+TEST_F(TableFileTest, TextThatIsNoneIsNamedWithItsPlace) {
+  refused("latin1.tsv", "good\t1\ncaf\xE9 x\t0\n", {}, {"data.train", "latin1.tsv:2:", "byte 4 of the line", "0xE9", "iconv"});
+  refused("latin1.csv", "text,label\n\"na\xEFve\",0\n", {}, {"latin1.csv:2:", "0xEF"});
+  refused("latin1.jsonl", "{\"text\": \"caf\xE9\", \"label\": 1}\n", {}, {"latin1.jsonl:1:", "0xE9"});
+  refused("utf16.tsv", std::string("\xFF\xFEg\0\t\0", 6), {}, {"utf16.tsv", "UTF-16"});
+  refused("utf16.csv", std::string("g\0o\0,\0", 6), {}, {"utf16.csv:1:", "UTF-16"});
+  refused("mac.tsv", "good\t1\rbad\t0\r", {}, {"mac.tsv", "CR alone"});
+  refused("mac.csv", "text,label\rgood,1\r", {}, {"mac.csv", "CR alone"});
+  refused("mac.jsonl", "{\"text\": \"a\", \"label\": 1}\r{\"text\": \"b\", \"label\": 1}\r", {}, {"mac.jsonl", "CR alone"});
+  EXPECT_EQ(rows("a.tsv", "a\t1\r\nb\t0\r\n"), (Rows{"1:a@1", "0:b@2"})) << "CR LF is fine";
 }
 
 TEST_F(TableFileTest, WholeNumbers) {
@@ -119,13 +143,33 @@ TEST(LabelNames, NumbersStandForThemselvesAndNamesAreSorted) {
   EXPECT_EQ(names({"1", "2"}, 2), (Names{"1", "2"})) << "numbers that do not fit count from 0";
   EXPECT_EQ(names({"pos", "neg", "pos"}, 2), (Names{"neg", "pos"}));
   EXPECT_EQ(names({"b", "1", "a"}, 0), (Names{"1", "a", "b"}));
-  expect_error<InputError>([&] { names({"a", "b", "c"}, 2); }, {"data.train", "3 labels", "a, b, c", "model.num_labels 2"});
+  expect_error<InputError>([&] { names({"a", "b", "c"}, 2); }, {"data.train", "3 labels", "a, b, c", "2 classes", "model.num_labels to 3"});
   expect_error<InputError>([&] { names({}, 2); }, {"data.train", "no label"});
   const LabelNames two({"neg", "pos"});
   EXPECT_EQ(two.index("pos"), 1);
   EXPECT_EQ(two.index("other"), -1);
   EXPECT_EQ(two.name(0), "neg");
   EXPECT_THROW(LabelNames({"a", "a"}), InputError);
+  EXPECT_EQ(names({"LABEL_2", "LABEL_0"}, 3), (Names{"LABEL_0", "LABEL_1", "LABEL_2"})) << "as transformers numbers them";
+  EXPECT_EQ(names({"LABEL_2", "other"}, 3), (Names{"LABEL_2", "other"}));
+  expect_error<InputError>([&] { names({"0.5", "1.5", "2.75"}, 2); }, {"not values to predict"});
+}
+
+TEST(LabelNames, CasesMayDifferWhereOneNameFits) {
+  const LabelNames names({"NEGATIVE", "Positive", "true", "True"});
+  EXPECT_EQ(names.match("negative"), 0);
+  EXPECT_EQ(names.match("POSITIVE"), 1);
+  EXPECT_EQ(names.match("True"), 3) << "as it is written, where it is";
+  EXPECT_EQ(names.match("TRUE"), -1) << "two fit";
+  EXPECT_EQ(names.match("neutral"), -1);
+  EXPECT_EQ(names.index("negative"), -1);
+}
+
+TEST(LabelNames, ClassesBeyondTheNamesAreCalledAsTransformersDoes) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(LabelNames({"neg", "pos"}).filled_up(3).names(), (Names{"neg", "pos", "LABEL_2"}));
+  EXPECT_EQ(LabelNames({"neg", "LABEL_2"}).filled_up(3).names(), (Names{"neg", "LABEL_2", "LABEL_2_"}));
+  EXPECT_EQ(LabelNames({"neg", "pos"}).filled_up(2).names(), (Names{"neg", "pos"}));
 }
 
 }  // namespace

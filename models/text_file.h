@@ -1,0 +1,24 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace zerostep {
+
+// Some editors of Windows put it before a text.
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// Checks of the text of a file; `where` comes first in messages ("data.train: ") and may be empty.
+
+// Position of the first byte that belongs to no well-formed UTF-8 character; npos where there is none.
+size_t first_ill_formed_byte(std::string_view text);
+
+// "FILE:LINE: byte 4 of the line, 0xE9, ...": what is wrong with the byte of a text at a position, and what to do.
+std::string not_utf8(const std::string& path, std::string_view text, size_t position);
+
+// InputError naming file and line where a text is not UTF-8 or holds a 0 byte, as texts of UTF-16 do.
+void require_utf8(const std::string& where, const std::string& path, std::string_view text);
+
+// InputError where lines end with CR alone: the whole file would be one line.
+void require_lines(const std::string& where, const std::string& path, std::string_view text);
+
+}  // namespace zerostep

@@ -1,0 +1,193 @@
+#include "models/tokenizer/special_tokens.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/utf8.h"
+#include "tests/support/scratch_folder.h"
+
+// Special tokens mean the same in every form of a tokenizer.
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+using Tokens = std::vector<int32_t>;
+
+#define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+class SpecialTokensTest : public testing::Test {
+ protected:
+  std::string write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(folder_.path(name)).parent_path());
+    std::ofstream(folder_.path(name), std::ios::binary) << text;
+    return folder_.path(name);
+  }
+  // The bytes by their numbers, "ab" 256, <|endoftext|> 257 and <|im_end|> 258.
+  static json vocabulary() {
+    json vocab = json::object();
+    uint32_t next = 0x100;
+    for (uint32_t b = 0; b < 256; ++b) {
+      const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+      std::string character;
+      append_utf8(printable ? b : next++, character);
+      vocab[character] = b;
+    }
+    vocab["ab"] = 256;
+    vocab["<|endoftext|>"] = 257;
+    vocab["<|im_end|>"] = 258;
+    return vocab;
+  }
+  void write_pair(const std::string& folder) const {
+    write(folder + "/vocab.json", vocabulary().dump());
+    write(folder + "/merges.txt", "#version: 0.2\na b\n");
+  }
+  Tokens encode(const std::string& path, const std::string& text) const {
+    Tokens tokens;
+    load_tokenizer(folder_.path(path))->encode(text, tokens);
+    return tokens;
+  }
+  std::string refusal(const std::string& path) const {
+    try {
+      load_tokenizer(folder_.path(path));
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  }
+  ScratchFolder folder_;
+};
+
+TEST_F(SpecialTokensTest, AreFoundInTextsByVocabularyAndMerges) {
+  write_pair("a");
+  EXPECT_EQ(encode("a", "ab<|endoftext|>b"), (Tokens{256, 257, 'b'}));
+  EXPECT_EQ(encode("a", "<|im_end|>").size(), 10U) << "nothing says that it is one";
+  const Tokens expected{256, 258, 'b', 257};
+  write_pair("config");
+  write("config/tokenizer_config.json", R"({"eos_token": "<|im_end|>"})");
+  write_pair("decoder");
+  write("decoder/tokenizer_config.json", R"({"added_tokens_decoder": {"258": {"content": "<|im_end|>", "special": true}}})");
+  write_pair("more");
+  write("more/tokenizer_config.json", R"({"additional_special_tokens": ["<|im_end|>"]})");
+  write_pair("map");
+  write("map/special_tokens_map.json", R"({"eos_token": {"content": "<|im_end|>", "lstrip": false}})");
+  write_pair("added");
+  write("added/added_tokens.json", R"({"<|im_end|>": 258})");
+  for (const char* form : {"config", "decoder", "more", "map", "added"})
+    EXPECT_EQ(encode(form, "ab<|im_end|>b<|endoftext|>"), expected) << form;
+}
+
+TEST_F(SpecialTokensTest, MayLieBeyondTheVocabulary) {
+  write_pair("a");
+  write("a/added_tokens.json", R"({"<pad>": 300})");
+  const auto tokenizer = load_tokenizer(folder_.path("a"));
+  EXPECT_EQ(encode("a", "b<pad>"), (Tokens{'b', 300}));
+  EXPECT_EQ(tokenizer->vocabulary_size(), 301);
+  EXPECT_EQ(tokenizer->decode({300, 'b'}), "<pad>b");
+  EXPECT_TRUE(tokenizer->has_text(300));
+  EXPECT_FALSE(tokenizer->has_text(299)) << "an id between that is nobody's";
+  EXPECT_FALSE(tokenizer->has_text(301));
+  EXPECT_FALSE(tokenizer->has_text(-1));
+  // One that has no id anywhere is text.
+  write("a/special_tokens_map.json", R"({"mask_token": "<none>"})");
+  EXPECT_EQ(encode("a", "<none>").size(), 6U);
+}
+
+TEST_F(SpecialTokensTest, TheEndIsTheOneThatTheFilesName) {
+  write_pair("a");
+  EXPECT_EQ(load_tokenizer(folder_.path("a"))->end_of_document(), 257);
+  write("a/tokenizer_config.json", R"({"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|endoftext|>", "add_bos_token": true})");
+  EXPECT_EQ(load_tokenizer(folder_.path("a"))->end_of_document(), 258);
+  EXPECT_EQ(load_tokenizer(folder_.path("a"))->prefix(), Tokens{257});
+  write("a/tokenizer_config.json", R"({"eos_token": "<none>"})");
+  EXPECT_EQ(load_tokenizer(folder_.path("a"))->end_of_document(), 257);
+  EXPECT_EQ(load_tokenizer(folder_.path("a"))->prefix(), Tokens{});
+}
+
+TEST_F(SpecialTokensTest, AVocabularyIsReadByTheRulesOfItsClass) {
+  write_pair("a");
+  EXPECT_EQ(encode("a", "e\xCC\x81"), (Tokens{'e', 0xCC, 0x81})) << "GPT-2 composes nothing";
+  write("a/tokenizer_config.json", R"({"tokenizer_class": "Qwen2Tokenizer"})");
+  EXPECT_EQ(encode("a", "e\xCC\x81"), (Tokens{0xC3, 0xA9})) << "Qwen2 does";
+  write("a/tokenizer_config.json", "{}");
+  write("a/config.json", R"({"model_type": "qwen2"})");
+  EXPECT_EQ(encode("a", "e\xCC\x81"), (Tokens{0xC3, 0xA9})) << "and so does the tokenizer of its model";
+  write("a/config.json", R"({"model_type": "gpt2"})");
+  EXPECT_EQ(encode("a", "e\xCC\x81"), (Tokens{'e', 0xCC, 0x81}));
+  write("a/tokenizer_config.json", R"({"tokenizer_class": "GPT2TokenizerFast"})");
+  EXPECT_EQ(encode("a", "ab"), Tokens{256});
+  write("a/tokenizer_config.json", R"({"tokenizer_class": "RobertaTokenizer"})");
+  EXPECT_HAS(refusal("a"), "tokenizer_class \"RobertaTokenizer\"");
+  EXPECT_HAS(refusal("a"), "tokenizer.json");
+  write("a/tokenizer_config.json", R"({"add_prefix_space": true})");
+  EXPECT_HAS(refusal("a"), "add_prefix_space");
+  write("a/tokenizer_config.json", "{\n\"add_prefix_space\": tru}");
+  EXPECT_HAS(refusal("a"), "tokenizer_config.json:2:");
+  write("a/tokenizer_config.json", R"({"added_tokens_decoder": {"x": {"content": "a"}}})");
+  EXPECT_HAS(refusal("a"), "added_tokens_decoder.x");
+  write("a/tokenizer_config.json", "{}");
+  write("a/added_tokens.json", R"({"<pad>": -1})");
+  EXPECT_HAS(refusal("a"), "'<pad>' is -1");
+}
+
+TEST_F(SpecialTokensTest, AreFoundInTextsByWordPiece) {
+  const std::string vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n[EOT]\nbad\n";
+  write("a/vocab.txt", vocab);
+  EXPECT_EQ(encode("a", "good [SEP] bad [EOT]"), (Tokens{5, 3, 7, 1, 1, 1})) << "nothing says that [EOT] is one";
+  write("a/tokenizer_config.json", R"({"additional_special_tokens": ["[EOT]"]})");
+  EXPECT_EQ(encode("a", "good [SEP] bad [EOT]"), (Tokens{5, 3, 7, 6}));
+  // Roles that another file names.
+  write("b/vocab.txt", "<pad>\n[UNK]\n[CLS]\n[SEP]\n<mask>\ngood\n");
+  EXPECT_HAS(refusal("b"), "[PAD]");
+  write("b/special_tokens_map.json", R"({"pad_token": "<pad>", "mask_token": {"content": "<mask>"}})");
+  EXPECT_EQ(load_tokenizer(folder_.path("b"))->mask(), std::optional<int32_t>(4));
+  EXPECT_EQ(load_tokenizer(folder_.path("b"))->padding(), 0);
+  EXPECT_EQ(encode("b", "good<mask>"), (Tokens{5, 4}));
+}
+
+TEST_F(SpecialTokensTest, FilesOfAVocabularyAreText) {
+  const std::string vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n";
+  write("bom/vocab.txt", "\xEF\xBB\xBF" + vocab);
+  EXPECT_EQ(encode("bom", "good"), Tokens{5});
+  write("cr/vocab.txt", "[PAD]\r[UNK]\r[CLS]\r");
+  EXPECT_HAS(refusal("cr"), "CR alone");
+  write("latin1/vocab.txt", vocab + "caf\xE9\n");
+  EXPECT_HAS(refusal("latin1"), "vocab.txt:7: byte 4 of the line");
+  write_pair("pair");
+  write("pair/merges.txt", "\xEF\xBB\xBF#version: 0.2\na b\n");
+  EXPECT_EQ(encode("pair", "ab"), Tokens{256});
+  write("pair/merges.txt", "#version: 0.2\ra b\r");
+  EXPECT_HAS(refusal("pair"), "merges.txt: its lines end with CR alone");
+}
+
+TEST_F(SpecialTokensTest, FilesAreNamedAsOtherToolsNameThem) {
+  const auto names = [&](const std::string& path) {
+    std::string out;
+    for (const TokenizerFile& file : tokenizer_files(folder_.path(path)))
+      out += std::filesystem::relative(file.path, folder_.folder()).string() + "=" + file.name + " ";
+    return out;
+  };
+  for (const char* name : {"all/tokenizer.json", "all/my.json", "all/vocab.txt", "all/tokenizer_config.json", "all/special_tokens_map.json",
+                           "all/other.txt", "bert/vocab.txt", "openai/encoder.json", "openai/vocab.bpe", "half/vocab.json"})
+    write(name, "{}");
+  EXPECT_EQ(names("all"),
+            "all/tokenizer.json=tokenizer.json all/vocab.txt=vocab.txt all/tokenizer_config.json=tokenizer_config.json "
+            "all/special_tokens_map.json=special_tokens_map.json ");
+  EXPECT_EQ(names("all/vocab.txt"),
+            "all/vocab.txt=vocab.txt all/tokenizer_config.json=tokenizer_config.json "
+            "all/special_tokens_map.json=special_tokens_map.json ");
+  EXPECT_EQ(names("all/my.json"),
+            "all/my.json=tokenizer.json all/tokenizer_config.json=tokenizer_config.json "
+            "all/special_tokens_map.json=special_tokens_map.json ");
+  EXPECT_EQ(names("bert"), "bert/vocab.txt=vocab.txt ");
+  EXPECT_EQ(names("openai/encoder.json"), "openai/encoder.json=vocab.json openai/vocab.bpe=merges.txt ");
+  EXPECT_EQ(names("openai"), "openai/encoder.json=vocab.json openai/vocab.bpe=merges.txt ");
+  EXPECT_EQ(names("half"), "") << "no merges, so no tokenizer";
+  EXPECT_EQ(names("nowhere"), "");
+}
+
+}  // namespace
+}  // namespace zerostep
