@@ -143,7 +143,7 @@ TEST_F(Hosts, ARankKilledOnTheOtherHostEndsTheJob) {
   const std::map<int, pid_t> ranks = ranks_below(pid);
   ASSERT_EQ(ranks.size(), 2u);
   ::kill(ranks.at(1), SIGKILL);
-  const Outcome done = place_.finish(pid, 30);
+  const Outcome done = place_.finish(pid, 60);
   EXPECT_EQ(done.status, 137) << done.err;  // mpirun's, of the signal
   EXPECT_SAYS(done.err, "process rank 1");
   EXPECT_TRUE(all_end(ranks, 0));
@@ -164,7 +164,7 @@ TEST_F(Hosts, MpirunSeesACutCableByItsKeepAlive) {
   std::map<int, pid_t> ranks;
   const pid_t pid =
       run_until_cut("", "--mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 2", ranks);
-  const Outcome done = place_.finish(pid, 30);
+  const Outcome done = place_.finish(pid, 60);
   EXPECT_NE(done.status, 0);
   EXPECT_SAYS(done.err, "Remote daemon");
   EXPECT_SAYS(done.err, "node h2");
