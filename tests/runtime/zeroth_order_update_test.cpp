@@ -301,8 +301,8 @@ TEST(ZerothOrderUpdate, InstructedStepsAreClippedByTheNormOfTheirBlend) {
       const ZerothOrderOutcome whole = run_zeroth_order_threads(test, ranks);
       ZerothOrderCase backprop = test;
       backprop.config.step.mode = Mode::Calibrate;
-      // In the mean sqrt(1 + (1 - c^2) / (q c^2)) = 14 times the gradient, c = 0.05 and q = 2, for what is not blended.
-      EXPECT_GT(whole.norms[0], 7 * (1 - blend) * run_zeroth_order_threads(backprop, ranks).norms[0]);
+      // Not the gradient's: that of an estimate along directions far from it, on samples of its own.
+      EXPECT_GT(whole.norms[0], 1.2 * run_zeroth_order_threads(backprop, ranks).norms[0]);
       ASSERT_GT(whole.norms[0], 1.2);
       // Rounding of the largest weights, 1, in all 11,000 of them: 2^-25 sqrt(11000), 3e-6 of a move of 1.
       EXPECT_NEAR(norm_of_move(test, whole) / whole.norms[0], 1, 1e-5);
