@@ -7,9 +7,10 @@ cd "$(dirname "$0")/.."
 
 programs=(${PROGRAMS:-base offload models runtime})
 threads=(${THREADS:-1 2 16})
-# Name; what the processor must have; LibTorch's, oneDNN's, MKL's and Highway's instruction sets, "-" leaves them alone.
+# Name; what the processor must have; LibTorch's, oneDNN's, MKL's and Highway's instruction sets, "-" leaves them alone. "plain" is LibTorch's
+# code for any processor.
 kinds=(
-  "sse     -            default SSE41            SSE4_2 none"
+  "plain   avx2         default AVX2             AVX2   avx2"
   "avx2    avx2         avx2    AVX2             AVX2   avx2"
   "avx512  avx512bw     avx512  AVX512_CORE      AVX512 avx3"
   "bf16    avx512_bf16  avx512  AVX512_CORE_BF16 AVX512 -"
