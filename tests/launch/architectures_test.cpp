@@ -11,8 +11,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class Architectures : public ::testing::TestWithParam<const char*> {
  protected:
   // A file that describes the model by its sizes.

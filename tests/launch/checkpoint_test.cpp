@@ -14,8 +14,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class CheckpointRun : public ::testing::Test {
  protected:
   std::vector<std::string> column(const std::string& run, const std::string& name) const {

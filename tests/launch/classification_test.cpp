@@ -11,8 +11,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class Classification : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -9,8 +9,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class CommandLine : public ::testing::Test {
  protected:
   Workplace place_;

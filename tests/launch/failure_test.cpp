@@ -11,8 +11,6 @@
 namespace zerostep::testing {
 namespace {
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0; }
 
 class Failure : public ::testing::Test {

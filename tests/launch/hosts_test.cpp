@@ -14,8 +14,6 @@
 namespace zerostep::testing {
 namespace {
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 constexpr int kNotPermitted = 77;  // exit status of two_hosts.sh
 
 bool is_running(pid_t pid) {

@@ -12,8 +12,6 @@ namespace {
 using nlohmann::json;
 using Values = std::vector<float>;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class InspectNoise : public ::testing::Test {
  protected:
   Outcome run(const std::string& step, const std::vector<std::string>& more) const {

@@ -14,7 +14,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 #define EXPECT_SILENT(text, part) EXPECT_EQ((text).find(part), std::string::npos) << (text)
 
 class ModelDirectories : public ::testing::Test {

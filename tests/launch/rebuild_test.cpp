@@ -12,8 +12,6 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class Rebuild : public ::testing::Test {
  protected:
   // Trains with forward passes alone into "runs/test" and saves "model", from weights that `init` writes to "base".

@@ -11,8 +11,6 @@
 namespace zerostep::testing {
 namespace {
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 // What the columns, lines and footers of a run tell.
 class ReportedNumbers : public ::testing::Test {
  protected:

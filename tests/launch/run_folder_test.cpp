@@ -20,8 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class RunFolderOf : public ::testing::Test {
  protected:
   Outcome train(const std::vector<std::string>& set, const std::vector<std::string>& more = {}, int ranks = 1) const {

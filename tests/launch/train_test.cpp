@@ -10,8 +10,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class Train : public ::testing::Test {
  protected:
   std::vector<std::string> losses(const std::string& run) const {

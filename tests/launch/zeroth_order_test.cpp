@@ -12,8 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
 class ZerothOrder : public ::testing::Test {
  protected:
   Outcome train(const std::vector<std::string>& set, int ranks = 1) const {

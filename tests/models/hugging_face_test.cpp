@@ -31,9 +31,8 @@ void write_model(const std::string& directory, const Gpt2Options& options) {
 }
 
 TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
-  const std::string directory = testing::TempDir() + "zerostep_several_files";
-  std::filesystem::remove_all(directory);
-  std::filesystem::create_directories(directory);
+  const ScratchFolder folder;
+  const std::string directory = folder.folder().string();
   const auto values = make_initial_values(3);
   Gpt2Options options;
   options.n_layer = 2, options.n_embd = 8, options.n_head = 2, options.n_positions = 6, options.vocab_size = 11;
@@ -66,7 +65,6 @@ TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
   write(kLargestFileBytes);
   EXPECT_FALSE(std::filesystem::exists(directory + "/model.safetensors.index.json"));
   expect_readable();
-  std::filesystem::remove_all(directory);
 }
 
 std::string refusal(const std::string& directory) {
