@@ -9,7 +9,16 @@
 namespace zerostep {
 namespace {
 
-// CMake says what was asked for: ZEROSTEP_TESTED_POISON and ZEROSTEP_TESTED_SANITIZER are 0 or 1.
+// CMake says what was asked for: ZEROSTEP_TESTED_RELEASE and ZEROSTEP_TESTED_SANITIZER are 0 or 1.
+TEST(BuildType, AReleaseChecksNoAssertions) {
+#ifdef NDEBUG
+  constexpr bool kAsserts = false;
+#else
+  constexpr bool kAsserts = true;
+#endif
+  EXPECT_EQ(kAsserts, ZEROSTEP_TESTED_RELEASE == 0);
+}
+
 TEST(BuildType, SanitizerBuildsPoisonAndOthersDoSoOnlyWhenAsked) {
   EXPECT_EQ(kPoisonsReleasedSlots, ZEROSTEP_TESTED_POISON == 1);
   EXPECT_TRUE(kPoisonsReleasedSlots || ZEROSTEP_TESTED_SANITIZER == 0) << "a sanitizer build without ZEROSTEP_POISON";
