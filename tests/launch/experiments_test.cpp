@@ -40,11 +40,16 @@ TEST_P(Experiments, RunsOnTwoRanksAndLowersTheLoss) {
   const Outcome done = place_.run(arguments, {.ranks = 2, .timeout_seconds = 120});
   ASSERT_EQ(done.status, 0) << done.err;
   const std::vector<double> losses = column(name, "loss");
-  ASSERT_EQ(losses.size(), 40U);
+  // Where backprop reads data of its own, the loss of its steps is another column.
+  const size_t of_backprop_alone = name == "split_data" ? 4 : 0;
+  ASSERT_EQ(losses.size(), 40 - of_backprop_alone);
+  if (of_backprop_alone > 0) {
+    EXPECT_EQ(column(name, "bp_loss").size(), of_backprop_alone);
+  }
   for (double loss : losses) EXPECT_TRUE(std::isfinite(loss));
   // Twenty forward-only AdamW steps on this model lower it by 0.05 and more, backprop by 1 and more.
   const double least = name == "fo" ? 1 : 0.05;
-  EXPECT_LT(mean(losses, 35, 5), mean(losses, 0, 5) - least) << done.out;
+  EXPECT_LT(mean(losses, losses.size() - 5, 5), mean(losses, 0, 5) - least) << done.out;
   EXPECT_EQ(column(name, "eval_loss").size(), 2U);
   EXPECT_EQ(place_.exists("runs/" + name + "/zo_log.jsonl"), name != "fo");
   const size_t cosines = column(name, "cosine").size();

@@ -154,7 +154,7 @@ TEST_F(Hosts, ACutCableEndsTheRanksOfBothHostsAfterTheTimeOut) {
   EXPECT_TRUE(all_end(ranks, 25));
   // mpirun waits for its daemon on h2 now.
   const Outcome done = place_.finish(pid, 0);
-  EXPECT_SAYS(done.err, "zerostep: rank 1 on h2 has not arrived at ");
+  EXPECT_SAYS(done.err, "rank 1 on h2 has not arrived at ");
   EXPECT_SAYS(done.err, "seen from rank 0 on h1");
 }
 
