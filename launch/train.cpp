@@ -178,8 +178,20 @@ void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& wr
   if (!writer.wait_until_complete(seconds)) say(fmt::format("checkpoint {} is not complete after {:g} s", checkpoint_name(step), seconds));
 }
 
-// After a failure: what the run still has to give. That its log cannot be written does not keep it from that.
-void complete_checkpoint(TrainSetup& setup, CheckpointWriter& writer, double seconds) {
+// Collective. Whether every rank has come to write its part of this rank's checkpoint that is under way.
+bool every_rank_writes(Job& job, CheckpointWriter& writer) {
+  const int64_t step = writer.under_way();
+  try {
+    const std::vector<std::string> begun = job.gather("checkpoint that is being written", std::to_string(writer.last_begun()));
+    return std::all_of(begun.begin(), begun.end(), [&](const std::string& last) { return std::stoll(last) >= step; });
+  } catch (const RunError&) {
+    return false;
+  }
+}
+
+// Collective, after a failure: what the run still has to give. That its log cannot be written does not keep it from that.
+void complete_checkpoint(Job& job, TrainSetup& setup, CheckpointWriter& writer, double seconds) {
+  if (!every_rank_writes(job, writer)) writer.abandon();
   const int64_t step = writer.under_way();
   if (step < 0) return;
   const std::string name = checkpoint_name(step);
@@ -241,7 +253,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
     return job.failed(
         error,
         [&] {
-          if (writer) complete_checkpoint(setup, *writer, seconds);
+          if (writer) complete_checkpoint(job, setup, *writer, seconds);
         },
         seconds);
   }

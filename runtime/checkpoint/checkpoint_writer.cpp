@@ -81,7 +81,7 @@ CheckpointWriter::CheckpointWriter(Options options, std::vector<StateSlice> slic
 }
 
 CheckpointWriter::~CheckpointWriter() {
-  abandoned_ = true;
+  abandon();
   join();
 }
 
@@ -162,6 +162,11 @@ int64_t CheckpointWriter::under_way() {
   return writing_;
 }
 
+int64_t CheckpointWriter::last_begun() {
+  const std::lock_guard lock(mutex_);
+  return writing_ >= 0 ? writing_ : saved_;
+}
+
 bool CheckpointWriter::wait_until_written(double seconds) {
   return polled(seconds, [this] { return under_way() < 0; });
 }
@@ -201,6 +206,8 @@ void CheckpointWriter::write(const Manifest& manifest) {
       std::error_code ignored;
       fs::remove_all(partial, ignored);
     } else {
+      std::error_code ignored;
+      fs::remove(fs::path(partial) / file_of_rank(options_.rank), ignored);  // on a full disk the note needs its place
       try {
         write_durably(*options_.disk, note, nlohmann::json({{"error", error.what()}}).dump());
       } catch (const std::exception&) {  // rank 0 stops waiting after its time; this rank says what happened in any case
@@ -224,7 +231,7 @@ std::vector<Manifest::File> CheckpointWriter::files_of_all(const std::string& pa
     const fs::path note = fs::path(partial) / note_of_rank(rank);
     std::error_code error;
     for (auto pause = std::chrono::milliseconds(1); !fs::exists(note, error); pause = std::min(2 * pause, std::chrono::milliseconds(50))) {
-      if (abandoned_) fail_run("the run has ended before rank {} has written its file", rank);
+      if (abandoned_) fail_run("the run ends, and rank {} has not written its file", rank);
       if (seconds_since(start) > options_.timeout_seconds)
         fail_run("rank {} has not written its file after {:.0f} s (run.collective_timeout_seconds)", rank, options_.timeout_seconds);
       std::this_thread::sleep_for(pause);

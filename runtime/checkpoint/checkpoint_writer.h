@@ -42,6 +42,11 @@ class CheckpointWriter {
   // The step of the checkpoint that is under way on this rank: its file is being written or, on rank 0, completed; -1: none is. From any
   // thread.
   int64_t under_way();
+  // The step of the last checkpoint that save() was called for; -1: none. From any thread.
+  int64_t last_begun();
+  // Rank 0 stops waiting for files of other ranks: a checkpoint that lacks one fails. For a job in which a rank has failed before it came
+  // to save(). From any thread.
+  void abandon() { abandoned_ = true; }
   // Waits until none is; false when one still is after so long. From any thread.
   bool wait_until_written(double seconds);
   // The same for a process that takes the job with it when it ends: until rank 0 has completed what this rank has written.

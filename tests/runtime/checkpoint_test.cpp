@@ -391,6 +391,20 @@ TEST_F(Checkpoints, ARankIsThroughWhenRankZeroHasCompletedTheCheckpoint) {
   EXPECT_TRUE(one.wait_until_complete(60));
 }
 
+// Rank 1 has failed before it came to its part.
+TEST_F(Checkpoints, ARunThatFailsWaitsForNoRankThatWillNotWrite) {
+  Rank first = state_of(0, 2, 7);
+  CheckpointWriter zero(options(0, 2), first.slices);
+  EXPECT_EQ(zero.last_begun(), -1);
+  zero.save(manifest_of(7));
+  EXPECT_EQ(zero.last_begun(), 7);
+  EXPECT_FALSE(zero.wait_until_written(0.05));
+  zero.abandon();
+  EXPECT_TRUE(zero.wait_until_written(60)) << "the writer's own time-out is 600 s";
+  EXPECT_EQ(zero.last_begun(), 7);
+  EXPECT_NE(error_of([&] { zero.check(); }).find("rank 1 has not written its file"), std::string::npos);
+}
+
 TEST_F(Checkpoints, AFailureSaysWhichCheckpointThereIsBesideIt) {
   for (const bool is_first : {true, false}) {
     fs::remove_all(folder());
