@@ -169,7 +169,8 @@ class CommandLine {
     sub->add_option("--world", plan_.world, "ranks to plan for")->check(CLI::Range(1, 1 << 20))->capture_default_str();
     sub->add_option("--ranks-per-node", plan_.ranks_per_node, "ranks that share the memory of one machine")->check(CLI::Range(1, 1 << 20));
     sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
-    sub->add_flag("--actions", plan_.actions, "every action of the step, in order");
+    sub->add_flag("--actions", plan_.actions, "every action of the step, in order, with its lane and what it waits for");
+    sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
     sub->footer("\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000");
     on_one_rank(sub, [this] { return plan(plan_); });
   }

@@ -23,7 +23,7 @@ int train(Job& job, const TrainArguments& arguments);
 
 struct PlanArguments : ConfigArguments {
   int world = 1, ranks_per_node = 0;  // 0: all on this machine
-  bool json = false, actions = false;
+  bool json = false, actions = false, verify = false;
 };
 int plan(const PlanArguments& arguments);
 

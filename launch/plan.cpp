@@ -29,7 +29,10 @@ int plan(const PlanArguments& arguments) {
   else
     fmt::print("{}", plan_text(report));
   if (arguments.actions && !arguments.json) fmt::print("\nActions of a step\n{}", plan_actions_text(training));
-  return kDone;
+  if (!arguments.verify) return kDone;
+  const ProofReport proof = prove_plan(config.step, training);
+  fmt::print(arguments.json ? stderr : stdout, "\nProof\n{}", proof.text);
+  return proof.holds ? kDone : kFailed;
 }
 
 }  // namespace zerostep

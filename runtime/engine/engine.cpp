@@ -80,74 +80,107 @@ void Engine::load(const ParameterReader& initial) {
   }
 }
 
-void Engine::execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const StepBatches& batches) {
-  Batch batch;
-  int micro_batch = -1;
-  for (const Action& action : plan.actions) {
-    switch (action.kind) {
-      case ActionKind::Gather:
-        streamer_.gather(action.group, action.slot);
-        break;
-      case ActionKind::Release:
-        streamer_.release(action.group);
-        break;
-      case ActionKind::GatherGradient:
-        reducer_.gather(action.group, action.slot);
-        break;
-      case ActionKind::Visit: {
-        const Visit& visit_plan = plan.visits[static_cast<size_t>(action.visit)];
-        if (batches.backprop && visit_plan.micro_batch != micro_batch) {
-          const TimeInto time(timers_.data);
-          batch = Batch();
-          batch = batches.backprop(micro_batch = visit_plan.micro_batch);
-        }
-        visit(plan, action, strategy, step, training, batch, batches.queries);
-        break;
-      }
-      case ActionKind::Reduce: {
-        const TimeInto time(timers_.reduce);
-        reducer_.reduce(action);
-        break;
-      }
-      case ActionKind::Scalars:
-        return;  // what follows depends on them: train_step goes on
-      case ActionKind::UpdateMatrices:
-      case ActionKind::Update:
-      case ActionKind::GatherUpdated:
-        fail_protocol("[engine] {} before the scalars", name_of(action.kind));
+void Engine::execute(const PlanPart& part, const StepRun& run) {
+  const Plan& plan = *part.plan;
+  done_.assign(plan.actions.size(), Event());
+  batch_of_visit_ = -1;
+  for (int i = part.begin; i < part.end; ++i) {
+    const Action& action = plan.actions[static_cast<size_t>(i)];
+    if (action.kind == ActionKind::Visit) read_batch(plan.visits[static_cast<size_t>(action.visit)], run);
+    try {
+      wait_for(plan, action);
+      done_[static_cast<size_t>(i)] = launch(plan, action, run);
+    } catch (const PeerError&) {
+      throw;  // another rank says where
+    } catch (const std::exception& error) {
+      if (action.kind != ActionKind::Visit) throw;
+      const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
+      fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), run.step, name_of(visit.kind),
+               plan_.layout.units[static_cast<size_t>(visit.unit)].name, error_text(error));
     }
+  }
+  batch_ = Batch();
+}
+
+void Engine::read_batch(const Visit& visit, const StepRun& run) {
+  if (!run.batches.backprop || visit.micro_batch == batch_of_visit_) return;
+  const TimeInto time(timers_.data);
+  batch_ = Batch();
+  batch_ = run.batches.backprop(batch_of_visit_ = visit.micro_batch);
+}
+
+void Engine::wait_for(const Plan& plan, const Action& action) {
+  for (const int index : action.waits) {
+    const Event& event = done_[static_cast<size_t>(index)];
+    if (event.ready()) {
+      event.wait();  // rethrows
+      continue;
+    }
+    if (action.lane != Lane::Compute) {
+      stream_.wait(event);
+      continue;
+    }
+    const Trace::Scope scope(trace_.get(), "computation",
+                             trace_ ? "wait for " + describe(plan_.layout, plan, plan.actions[static_cast<size_t>(index)]) : "");
+    const TimeInto time(action.kind == ActionKind::Visit ? timers_.wait : timers_.reduce);
+    event.wait();
   }
 }
 
-void Engine::visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch,
-                   const QueryBatches& queries) {
-  const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
-  const std::string& unit = plan_.layout.units[static_cast<size_t>(visit.unit)].name;
-  try {
-    {
-      const TimeInto time(timers_.wait);
-      streamer_.acquire(visit);
+Event Engine::launch(const Plan& plan, const Action& action, const StepRun& run) {
+  switch (action.kind) {
+    case ActionKind::Begin:
+    case ActionKind::Scalars:  // whoever executes the part goes on from what it has summed
+    case ActionKind::End:
+      break;
+    case ActionKind::Gather:
+      return streamer_.gather(action.group, action.slot);
+    case ActionKind::Release:
+      streamer_.release(action.group);
+      break;
+    case ActionKind::GatherGradient:
+      return reducer_.gather(action.group, action.slot);
+    case ActionKind::Visit:
+      visit(plan, action, run);
+      break;
+    case ActionKind::Reduce: {
+      const TimeInto time(timers_.reduce);
+      return reducer_.reduce(action);
     }
-    const bool backward = visit.kind == VisitKind::Backward;
-    const TimeInto time(backward ? timers_.backward : timers_.forward);
-    weights_.enter(visit, step);
-    if (visit.reads_gradient) {
-      std::vector<const float*> gradients;
-      for (int g : plan_.layout.used_by(visit.unit))
-        gradients.push_back(plan_.layout.groups[static_cast<size_t>(g)].trainable ? reducer_.gathered(g) : nullptr);
-      weights_.set_gradients(std::move(gradients));
+    case ActionKind::UpdateMatrices:
+      matrix_optimizer_.update(action.round, *run.scalars, run.source, plan.options.gradient_in_update);
+      break;
+    case ActionKind::Update: {
+      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action.group)].name);
+      optimizer_.update(action.group, action.begin, action.end, *run.scalars, run.source);
+      break;
     }
-    const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
-    const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + unit);
-    strategy.visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
-                    batch, ForwardContext{&batch, training, config_.seed, step}, weights_, queries});
-    reducer_.collect(action.gradients);
-    weights_.leave();
-  } catch (const PeerError&) {
-    throw;  // another rank says where
-  } catch (const std::exception& error) {
-    fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), step, name_of(visit.kind), unit, error_text(error));
+    case ActionKind::GatherUpdated:
+      return streamer_.gather_updated(action.parts, plan.options.allgather_partitions || plan.options.stage == 3);
   }
+  return Event();
+}
+
+void Engine::visit(const Plan& plan, const Action& action, const StepRun& run) {
+  const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
+  streamer_.acquire(action);
+  const bool backward = visit.kind == VisitKind::Backward;
+  const TimeInto time(backward ? timers_.backward : timers_.forward);
+  weights_.enter(visit, run.step);
+  if (!action.summed_gradients.empty()) {
+    std::vector<const float*> gradients;
+    auto summed = action.summed_gradients.begin();
+    for (int g : plan_.layout.used_by(visit.unit))
+      gradients.push_back(plan_.layout.groups[static_cast<size_t>(g)].trainable ? reducer_.gathered(*summed++) : nullptr);
+    weights_.set_gradients(std::move(gradients));
+  }
+  const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
+  const Trace::Scope scope(trace_.get(), "computation",
+                           std::string(name_of(visit.kind)) + " " + plan_.layout.units[static_cast<size_t>(visit.unit)].name);
+  run.strategy->visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
+                       batch_, ForwardContext{&batch_, run.training, config_.seed, run.step}, weights_, run.batches.queries});
+  reducer_.collect(action.gradients);
+  weights_.leave();
 }
 
 template <typename Body>
@@ -188,7 +221,6 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   if (apply) {
     const TimeInto time(timers_.update);
     update(step, kind, result);
-    streamer_.finish();
   }
   directions_.instruct(nullptr);
   if (!result.loss && (!config_.step.uses_queries() || config_.reads_one_stream())) result.loss = result.bp_loss;
@@ -212,7 +244,7 @@ bool Engine::run_backprop(int64_t step, const MicroBatches& batches, bool stop, 
     }
     return batch;
   };
-  execute(backprop_plan(), *backprop_, step, true, {counted, {}});
+  execute(until_agreement(backprop_plan()), {backprop_.get(), step, true, {counted, {}}});
   return agree_on_gradient(step, global_tokens, stop, result);
 }
 
@@ -220,7 +252,7 @@ bool Engine::agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, S
   double local_squares = 0;
   {
     const TimeInto time(timers_.reduce);
-    local_squares = reducer_.finish();
+    local_squares = reducer_.squared_norm();
   }
   const TimeInto time(timers_.scalars);
   const double local_loss = backprop_->loss_sum();
@@ -319,7 +351,7 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
       evaluation_->observe(outputs);
     else
       evaluation_->observe({});
-    execute(plan_.evaluate, *evaluation_, i, false, {[&](int64_t) { return own.batch; }, {}});
+    execute(whole(plan_.evaluate), {evaluation_.get(), i, false, {[&](int64_t) { return own.batch; }, {}}});
     if (!own.counts) continue;
     sums[0] += evaluation_->loss_sum();
     sums[1] += static_cast<double>(own.batch.valid_tokens);
@@ -336,7 +368,6 @@ void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
 }
 
 void Engine::collect_parameter(int unit, int index, std::vector<float>& out) {
-  streamer_.finish();
   const ModelLayout::Place place = plan_.layout.places[static_cast<size_t>(unit)][static_cast<size_t>(index)];
   const FlatGroup& g = plan_.layout.groups[static_cast<size_t>(place.group)];
   const ShardedState::Group& state = state_.group(g.id);

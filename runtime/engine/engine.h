@@ -162,9 +162,23 @@ class Engine {
   EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
                                   const OutputObserver& outputs);
   void collect_parameter(int unit, int index, std::vector<float>& out);
-  void execute(const Plan& plan, StepStrategy& strategy, int64_t step, bool training, const StepBatches& batches);
-  void visit(const Plan& plan, const Action& action, StepStrategy& strategy, int64_t step, bool training, const Batch& batch,
-             const QueryBatches& queries);
+  // What the actions of a part are given: visits a strategy and batches, updates their scalars and, instead of the reduced gradient, a
+  // source of it.
+  struct StepRun {
+    StepStrategy* strategy;
+    int64_t step;
+    bool training;
+    StepBatches batches;
+    const UpdateScalars* scalars = nullptr;
+    GradientSource* source = nullptr;
+  };
+  // Takes the actions in their order, lets each wait for what the plan says, and launches it. Collectives are under way when it returns,
+  // unless the part ends with an agreement or with the step.
+  void execute(const PlanPart& part, const StepRun& run);
+  void read_batch(const Visit& visit, const StepRun& run);
+  void wait_for(const Plan& plan, const Action& action);
+  Event launch(const Plan& plan, const Action& action, const StepRun& run);
+  void visit(const Plan& plan, const Action& action, const StepRun& run);
   const Plan& backprop_plan() const { return plan_.backprop ? *plan_.backprop : plan_.train; }
   // Each returns whether the step may be applied.
   bool run_backprop(int64_t step, const MicroBatches& batches, bool stop, StepResult& result);
@@ -208,6 +222,9 @@ class Engine {
   std::unique_ptr<StepStrategy> backprop_;
   std::unique_ptr<Evaluate> evaluation_;
   std::unique_ptr<ZerothOrder> queries_;
+  std::vector<Event> done_;  // of the actions that are executed, by their index
+  Batch batch_;              // of the micro-batch that visits run on
+  int batch_of_visit_ = -1;  // its number; -1: none yet
   StepTimers timers_;
   int64_t applied_steps_ = 0;
   int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient

@@ -13,7 +13,7 @@ namespace zerostep {
 
 bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result) {
   queries_->begin_step(1);
-  execute(plan_of_queries(step), *queries_, step, false, {{}, batches});
+  execute(until_agreement(plan_of_queries(step)), {queries_.get(), step, false, {{}, batches}});
   const TimeInto time(timers_.scalars);
   std::vector<ZerothOrder::Sums> sums = queries_->sums();
   queries_->reset();
@@ -61,19 +61,7 @@ void Engine::replay(const LoggedStep& logged) {
 }
 
 void Engine::apply(const Plan& plan, const UpdateScalars& scalars, GradientSource* source, bool gradient) {
-  auto action = std::find_if(plan.actions.begin(), plan.actions.end(), [](const Action& a) { return a.kind == ActionKind::Scalars; });
-  for (++action; action != plan.actions.end(); ++action) {
-    if (action->kind == ActionKind::GatherUpdated) {
-      streamer_.gather_updated(action->parts, plan.options.allgather_partitions || plan.options.stage == 3);
-      continue;
-    }
-    if (action->kind == ActionKind::UpdateMatrices) {
-      matrix_optimizer_.update(action->round, scalars, source, plan.options.gradient_in_update);
-      continue;
-    }
-    const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action->group)].name);
-    optimizer_.update(action->group, action->begin, action->end, scalars, source);
-  }
+  execute(after_agreement(plan), {nullptr, scalars.step, false, {}, &scalars, source});
   ++applied_steps_;
   ++applied_of_kind_[gradient ? 1 : 0];
 }

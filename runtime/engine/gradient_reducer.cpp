@@ -20,14 +20,11 @@ GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, Sh
       stream_(std::move(stream)),
       message_factor_(static_cast<float>(message_factor)),
       trace_(trace) {
-  slot_of_.assign(layout.groups.size(), -1);
   squares_.assign(layout.groups.size(), 0);
-  for (const RingPlan& ring : plan.gradient_rings) slot_events_.emplace_back(static_cast<size_t>(ring.num_slots));
 }
 
-float* GradientReducer::full_gradient(int group) const {
-  const size_t g = static_cast<size_t>(group);
-  return slot_of_[g] < 0 ? state_.group(group).gradients : state_.gradient_slot(plan_.gradient_ring_of[g], slot_of_[g]);
+float* GradientReducer::sums_at(int group, int slot) const {
+  return slot < 0 ? state_.group(group).gradients : state_.gradient_slot(plan_.gradient_ring_of[static_cast<size_t>(group)], slot);
 }
 
 bool GradientReducer::overwrites(int unit, const FlatGroup& g, int parameter) const {
@@ -45,14 +42,7 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
     for (int p : g.parameters) overwrite &= use.fresh || !overwrites(unit, g, p);
   }
   for (const GradientUse& use : uses) {
-    slot_of_[static_cast<size_t>(use.group)] = use.slot;
-    if (use.slot >= 0) {
-      Event& busy =
-          slot_events_[static_cast<size_t>(plan_.gradient_ring_of[static_cast<size_t>(use.group)])][static_cast<size_t>(use.slot)];
-      busy.wait();
-      busy = Event();
-      streamer_.bind_gradient(use.group, full_gradient(use.group));
-    }
+    if (use.slot >= 0) streamer_.bind_gradient(use.group, sums_at(use.group, use.slot));
     if (use.fresh) clear(use, unit, overwrite);
   }
   return overwrite;
@@ -60,7 +50,7 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
 
 void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {
   const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
-  float* gradient = full_gradient(use.group);
+  float* gradient = sums_at(use.group, use.slot);
   const auto zero = [&](int64_t begin, int64_t count) {
     std::memset(gradient + begin, 0, static_cast<size_t>(num_bytes(count, DType::F32)));
   };
@@ -76,7 +66,7 @@ void GradientReducer::collect(const std::vector<GradientUse>& uses) {
     const FlatLayout& layout = layout_.groups[static_cast<size_t>(use.group)].layout;
     for (int i = 0; i < layout.num_parameters(); ++i) {
       const at::Tensor gradient = streamer_.take_gradient(use.group, i);
-      at::Tensor target = at::from_blob(full_gradient(use.group) + layout.offset(i), {layout.size(i)}, at::kFloat);
+      at::Tensor target = at::from_blob(sums_at(use.group, use.slot) + layout.offset(i), {layout.size(i)}, at::kFloat);
       if (!gradient.defined()) {
         if (use.fresh) target.zero_();
       } else if (use.fresh) {
@@ -88,9 +78,9 @@ void GradientReducer::collect(const std::vector<GradientUse>& uses) {
   }
 }
 
-void GradientReducer::reduce(const Action& action) {
+Event GradientReducer::reduce(const Action& action) {
   const char* label = layout_.groups[static_cast<size_t>(action.parts.front().group)].name.c_str();
-  last_ = Trace::on_stream(trace_, stream_, "communication", std::string("reduce ") + label, [&] {
+  return Trace::on_stream(trace_, stream_, "communication", std::string("reduce ") + label, [&] {
     if (is_16bit(plan_.options.communication_type))
       reduce_16bit(action, label);
     else
@@ -102,10 +92,6 @@ void GradientReducer::reduce(const Action& action) {
           squares_[static_cast<size_t>(part.group)] = owned_sum_of_squares(part.group);
     });
   });
-  for (const CollectivePart& part : action.parts) {
-    const size_t g = static_cast<size_t>(part.group);
-    if (slot_of_[g] >= 0) slot_events_[static_cast<size_t>(plan_.gradient_ring_of[g])][static_cast<size_t>(slot_of_[g])] = last_;
-  }
 }
 
 void GradientReducer::reduce_fp32(const Action& action, const char* label) {
@@ -114,7 +100,7 @@ void GradientReducer::reduce_fp32(const Action& action, const char* label) {
   std::vector<Segment> segments;
   for (const CollectivePart& part : action.parts) {
     const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
-    float* full = full_gradient(part.group);
+    float* full = sums_at(part.group, part.slot);
     float* shard = state_.group(part.group).gradients_whole ? nullptr : state_.group(part.group).gradients;
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
@@ -136,7 +122,7 @@ void GradientReducer::reduce_fp32(const Action& action, const char* label) {
 // reduce_scatter: false with sharded gradients: every rank has the whole sum in its slot and keeps its part.
 void GradientReducer::add_own_part(const Action& action) {
   for (const CollectivePart& part : action.parts) {
-    const float* full = full_gradient(part.group);
+    const float* full = sums_at(part.group, part.slot);
     stream_.enqueue([this, part, full, accumulate = action.accumulate] {
       const int rank = shard_group_.rank();
       const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
@@ -161,7 +147,7 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
   int64_t at = 0;
   for (const CollectivePart& part : action.parts) {
     const FlatGroup& g = layout_.groups[static_cast<size_t>(part.group)];
-    float* full = full_gradient(part.group);
+    float* full = sums_at(part.group, part.slot);
     const bool whole = state_.group(part.group).gradients_whole;
     const FlatLayout::Slice &first = g.layout.slices()[static_cast<size_t>(part.slice_begin)],
                             &last = g.layout.slices()[static_cast<size_t>(part.slice_end - 1)];
@@ -191,33 +177,25 @@ double GradientReducer::owned_sum_of_squares(int group) const {
   return sum;
 }
 
-double GradientReducer::finish() {
-  last_.wait();
-  last_ = Event();
+double GradientReducer::squared_norm() const {
   double sum = 0;
   for (const FlatGroup& g : layout_.groups)
     if (g.trainable) sum += shard_group_.size() == 1 ? owned_sum_of_squares(g.id) : squares_[static_cast<size_t>(g.id)];
   return sum;
 }
 
-void GradientReducer::gather(int group, int slot) {
+Event GradientReducer::gather(int group, int slot) {
   const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
   const ShardedState::Group& state = state_.group(group);
-  slot_of_[static_cast<size_t>(group)] = slot;
-  float* full = full_gradient(group);
+  float* full = sums_at(group, slot);
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices()) {
     float* target = full + s.full_begin;
     const float* own = state.gradients_whole ? target + shard_group_.rank() * s.per_rank : state.gradients + s.shard_begin;
     segments.push_back({own, target, s.per_rank});
   }
-  last_ = Trace::on_stream(trace_, stream_, "communication", "gather gradient " + g.name,
-                           [&] { return shard_group_.all_gather(segments, DType::F32, stream_, g.name.c_str()); });
-}
-
-const float* GradientReducer::gathered(int group) {
-  last_.wait();
-  return full_gradient(group);
+  return Trace::on_stream(trace_, stream_, "communication", "gather gradient " + g.name,
+                          [&] { return shard_group_.all_gather(segments, DType::F32, stream_, g.name.c_str()); });
 }
 
 std::string GradientReducer::first_non_finite() const {

@@ -15,19 +15,19 @@ class GradientReducer {
   GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
                   Stream stream, double message_factor, Trace* trace);
 
-  // Before a backward: binds the unit's gradients. Blocks while a slot's earlier reduction is under way. True: the backward may overwrite
+  // Before a backward: binds the unit's gradients. True: the backward may overwrite
   // the gradients that its unit declares as overwritten (FreshGradients); false: all are sums or zeros to add to.
   bool bind(const std::vector<GradientUse>& uses, int unit);
   // After the backward, where it made gradients of its own (contiguous_gradients false): adds them to their buffers and drops them.
   void collect(const std::vector<GradientUse>& uses);
   // Enqueues one reduction.
-  void reduce(const Action& action);
-  // After finish(): enqueues the all-gather of a group's reduced gradient into a ring slot (-1: into the group's own buffer), ...
-  void gather(int group, int slot);
-  // ... and waits for it. full_elements() values as reduced, before averaging; also where every rank has them whole already.
-  const float* gathered(int group);
-  // Waits for every reduction. This rank's sum of squares of the reduced gradients, in group order; each element counts on one rank.
-  double finish();
+  Event reduce(const Action& action);
+  // Enqueues the all-gather of a group's reduced gradient into a ring slot (-1: into the group's own buffer).
+  Event gather(int group, int slot);
+  // full_elements() values of a group as reduced, before averaging: what was gathered, or what every rank has whole already.
+  const float* gathered(const GroupSlot& gradient) const { return sums_at(gradient.group, gradient.slot); }
+  // Once every reduction is done: this rank's sum of squares of the reduced gradients, in group order; each element counts on one rank.
+  double squared_norm() const;
   // Name of the first parameter with a gradient that is not finite in this rank's share, or "".
   std::string first_non_finite() const;
 
@@ -35,7 +35,7 @@ class GradientReducer {
   // Whether a backward of `unit` overwrites the fresh gradient of a parameter of `g` (its own, or one that it borrows).
   bool overwrites(int unit, const FlatGroup& g, int parameter) const;
   void clear(const GradientUse& use, int unit, bool overwrite);
-  float* full_gradient(int group) const;  // the buffer that the last backward wrote
+  float* sums_at(int group, int slot) const;  // of a ring; -1: the group's own buffer
   void reduce_fp32(const Action& action, const char* label);
   void reduce_16bit(const Action& action, const char* label);
   void add_own_part(const Action& action);
@@ -49,10 +49,7 @@ class GradientReducer {
   Stream stream_;
   float message_factor_;
   Trace* trace_;
-  std::vector<int> slot_of_;                     // per group: the ring slot bound last
-  std::vector<std::vector<Event>> slot_events_;  // per ring and slot: its last reduction
-  std::vector<double> squares_;                  // per group
-  Event last_;
+  std::vector<double> squares_;  // per group
 };
 
 }  // namespace zerostep

@@ -3,23 +3,20 @@
 #include <algorithm>
 
 namespace zerostep {
-namespace {
 
-bool is_update(const Action& a) {
-  return a.kind == ActionKind::Update || a.kind == ActionKind::UpdateMatrices || a.kind == ActionKind::GatherUpdated;
+std::vector<PlanPart> parts_of(const TrainingPlan& plan, const StepKind& kind) {
+  const Plan& backprop = plan.backprop ? *plan.backprop : plan.train;
+  if (!kind.queries) return {whole(backprop)};
+  const Plan& queries = kind.instructed ? *plan.instructed : plan.train;
+  if (!kind.backprop) return {whole(queries)};
+  if (kind.update == StepKind::Update::Gradient) return {until_agreement(backprop), until_agreement(queries), after_agreement(backprop)};
+  return {until_agreement(backprop), whole(queries)};
 }
-
-}  // namespace
 
 std::vector<const Action*> actions_of(const TrainingPlan& plan, const StepKind& kind) {
   std::vector<const Action*> out;
-  const auto add = [&](const Plan& part, bool updates) {
-    for (const Action& a : part.actions)
-      if (updates || !is_update(a)) out.push_back(&a);
-  };
-  const bool by_gradient = kind.update == StepKind::Update::Gradient;
-  if (kind.backprop) add(plan.backprop ? *plan.backprop : plan.train, by_gradient);
-  if (kind.queries) add(kind.instructed ? *plan.instructed : plan.train, !by_gradient);
+  for (const PlanPart& part : parts_of(plan, kind))
+    for (int i = part.begin; i < part.end; ++i) out.push_back(&part.plan->actions[static_cast<size_t>(i)]);
   return out;
 }
 

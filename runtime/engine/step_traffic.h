@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "runtime/engine/training_plan.h"
+#include "runtime/plan/verify.h"
 #include "runtime/strategy/step_kind.h"
 
 namespace zerostep {
@@ -12,7 +13,9 @@ struct StepTraffic {
   int64_t elements_gathered = 0, elements_reduced = 0;
 };
 
-// The actions of a kind of step: backprop's, the queries', or both one after the other, which update once.
+// A kind of step as parts of plans: backprop's, the queries', or both one after the other, which update once.
+std::vector<PlanPart> parts_of(const TrainingPlan& plan, const StepKind& kind);
+// The actions of a kind of step, in order.
 std::vector<const Action*> actions_of(const TrainingPlan& plan, const StepKind& kind);
 // Elements of scalars that a kind of step reduces beside the actions: of a cosine that is measured, ...
 int64_t elements_beside_actions(const StepConfig& config, const StepKind& kind, int world);

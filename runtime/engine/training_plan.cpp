@@ -23,7 +23,7 @@ bool fits(const Plan& evaluate, const Plan& train) {
 // Where weights rest in another type than the one that computes, each visit makes a copy of those of its unit.
 std::vector<Visit> with_copies(const ModelLayout& layout, std::vector<Visit> visits) {
   for (Visit& visit : visits) {
-    if (visit.kind == VisitKind::Backward && !layout.units[static_cast<size_t>(visit.unit)].backward_needs_parameters) continue;
+    if (!reads_parameters(layout, visit)) continue;
     for (int g : layout.used_by(visit.unit)) {
       const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
       if (group.type != group.compute_type) visit.weight_copies = std::max(visit.weight_copies, 1);

@@ -92,7 +92,7 @@ void UnitStreamer::bind_at_rest(int group) const {
   point(groups_[static_cast<size_t>(group)].flat, g.type == g.compute_type ? groups_[static_cast<size_t>(group)].at_rest : nullptr);
 }
 
-void UnitStreamer::gather(int group, int slot) {
+Event UnitStreamer::gather(int group, int slot) {
   const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
   GroupTensors& tensors = groups_[static_cast<size_t>(group)];
   if (tensors.phase != GroupPhase::Released) fail_protocol("[streamer] {} is gathered twice", g.name);
@@ -101,37 +101,24 @@ void UnitStreamer::gather(int group, int slot) {
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices())
     segments.push_back({shard + num_bytes(s.shard_begin, g.type), target + num_bytes(s.full_begin, g.type), s.per_rank});
-  tensors.ready = Trace::on_stream(trace_, stream_, "communication", "gather " + g.name,
-                                   [&] { return shard_group_.all_gather(segments, g.type, stream_, g.name.c_str()); });
   tensors.phase = GroupPhase::Gathered;
   tensors.at_rest = target;
   bind_at_rest(group);
+  return Trace::on_stream(trace_, stream_, "communication", "gather " + g.name,
+                          [&] { return shard_group_.all_gather(segments, g.type, stream_, g.name.c_str()); });
 }
 
-void UnitStreamer::acquire(const Visit& visit) {
-  const bool reads = visit.kind != VisitKind::Backward || layout_.units[static_cast<size_t>(visit.unit)].backward_needs_parameters;
-  if (!reads) return;
-  for (int group : layout_.used_by(visit.unit)) {
-    GroupTensors& tensors = groups_[static_cast<size_t>(group)];
-    if (plan_.slotted(group) && tensors.phase != GroupPhase::Gathered)
-      fail_protocol("[streamer] {} of unit {} needs {}, which is not gathered", name_of(visit.kind),
-                    layout_.units[static_cast<size_t>(visit.unit)].name, layout_.groups[static_cast<size_t>(group)].name);
-    if (!tensors.ready.ready()) {
-      const Trace::Scope scope(trace_, "computation", "wait for " + layout_.groups[static_cast<size_t>(group)].name);
-      tensors.ready.wait();
-    } else {
-      tensors.ready.wait();  // rethrows
-    }
-    tensors.ready = Event();
-  }
+void UnitStreamer::acquire(const Action& visit) const {
+  for (const GroupSlot& p : visit.parameters)
+    if (p.slot >= 0 && groups_[static_cast<size_t>(p.group)].phase != GroupPhase::Gathered)
+      fail_protocol("[streamer] {} needs {}, which is not gathered", describe(layout_, plan_, visit),
+                    layout_.groups[static_cast<size_t>(p.group)].name);
 }
 
 void UnitStreamer::release(int group) {
   GroupTensors& tensors = groups_[static_cast<size_t>(group)];
   if (tensors.phase != GroupPhase::Gathered)
     fail_protocol("[streamer] {} is released without being gathered", layout_.groups[static_cast<size_t>(group)].name);
-  tensors.ready.wait();
-  tensors.ready = Event();
   if constexpr (kPoisonsReleasedSlots)
     fill_with_nan(tensors.at_rest, layout_.groups[static_cast<size_t>(group)].type,
                   layout_.groups[static_cast<size_t>(group)].full_elements());
@@ -140,7 +127,7 @@ void UnitStreamer::release(int group) {
   bind_at_rest(group);
 }
 
-void UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {
+Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {
   const DType type = layout_.groups[static_cast<size_t>(parts.front().group)].type;
   const char* label = layout_.groups[static_cast<size_t>(parts.front().group)].name.c_str();
   const int rank = shard_group_.rank(), ranks = shard_group_.size();
@@ -158,13 +145,12 @@ void UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool
     }
     return segments;
   };
-  const Event done = Trace::on_stream(trace_, stream_, "communication", std::string("gather updated ") + label, [&] {
+  return Trace::on_stream(trace_, stream_, "communication", std::string("gather updated ") + label, [&] {
     if (all_gather) return shard_group_.all_gather(segments_of(-1), type, stream_, label);
     Event last;
     for (int root = 0; root < ranks; ++root) last = shard_group_.broadcast(segments_of(root), type, root, stream_, label);
     return last;
   });
-  for (const CollectivePart& part : parts) groups_[static_cast<size_t>(part.group)].ready = done;
 }
 
 void UnitStreamer::bind_gradient(int group, float* target) { point(groups_[static_cast<size_t>(group)].flat_gradient, target); }
@@ -172,13 +158,6 @@ void UnitStreamer::bind_gradient(int group, float* target) { point(groups_[stati
 at::Tensor UnitStreamer::take_gradient(int group, int index) {
   at::Tensor& grad = groups_[static_cast<size_t>(group)].parameters[static_cast<size_t>(index)].mutable_grad();
   return std::exchange(grad, at::Tensor());
-}
-
-void UnitStreamer::finish() {
-  for (GroupTensors& tensors : groups_) {
-    tensors.ready.wait();
-    tensors.ready = Event();
-  }
 }
 
 }  // namespace zerostep

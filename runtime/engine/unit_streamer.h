@@ -16,19 +16,19 @@ namespace zerostep {
 // The model's units over parameters that come and go. Each flat group is one storage; gathering a group points the storage at its slot and
 // every parameter view (and what autograd saved of it) follows. Gradients likewise: each parameter's .grad is a view of an fp32 storage
 // that is pointed at a ring slot, or at the group's own buffer (unless contiguous_gradients is false). Protocol, checked: gather(group,
-// slot) -> acquire(unit) waits for it -> release(group). A released group's storage is empty.
+// slot) -> acquire(visits that read it) -> release(group). A released group's storage is empty. The plan says who waits for whom.
 class UnitStreamer {
  public:
   UnitStreamer(const ModelDefinition& model, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
                Stream stream, Trace* trace);
 
   // Enqueues the all-gather of a group's shards into a parameter slot.
-  void gather(int group, int slot);
-  // Blocks until every group that the visit reads is there. ProtocolError when one was never gathered.
-  void acquire(const Visit& visit);
+  Event gather(int group, int slot);
+  // ProtocolError when what a visit reads was never gathered.
+  void acquire(const Action& visit) const;
   void release(int group);
-  // Enqueues the all-gather of updated parts into whole parameters; the next acquire of their units waits for it.
-  void gather_updated(const std::vector<CollectivePart>& parts, bool all_gather);
+  // Enqueues the all-gather of updated parts into whole parameters.
+  Event gather_updated(const std::vector<CollectivePart>& parts, bool all_gather);
 
   // A group's parameters as they rest: whole, or in the slot into which they were gathered (then while it is live).
   void* at_rest(int group) const;
@@ -45,8 +45,6 @@ class UnitStreamer {
   Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }
   // The parameter's tensor; its data is valid while its group is live.
   const at::Tensor& parameter(int unit, int index) const;
-  // Waits for everything enqueued; nothing of it is used afterwards.
-  void finish();
 
  private:
   enum class GroupPhase : uint8_t { Released, Gathered };
@@ -55,7 +53,6 @@ class UnitStreamer {
     void* at_rest = nullptr;
     std::vector<at::Tensor> parameters;
     GroupPhase phase = GroupPhase::Released;
-    Event ready;
   };
   void point(const at::Tensor& flat, void* data) const;
 

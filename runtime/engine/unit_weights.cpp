@@ -51,8 +51,7 @@ void UnitWeights::enter(const Visit& visit, int64_t step) {
   copy_bytes_ = zerostep::copy_bytes(layout_, unit_, &offsets_);
   if (visit.weight_copies * copy_bytes_ > plan_.copies_bytes)
     fail_protocol("[weights] {} copies of unit {} were not planned", visit.weight_copies, unit_);
-  if (visit.kind == VisitKind::Backward && !layout_.units[static_cast<size_t>(unit_)].backward_needs_parameters) return;
-  if (visit.weight_copies > 0) use_plain();
+  if (reads_parameters(layout_, visit) && visit.weight_copies > 0) use_plain();
 }
 
 void UnitWeights::leave() {

@@ -3,76 +3,11 @@
 #include <string>
 #include <vector>
 
+#include "runtime/plan/action.h"
 #include "runtime/plan/matrix_deal.h"
 #include "runtime/plan/model_layout.h"
 
 namespace zerostep {
-
-// What a strategy does with a unit when it comes by. Forward records a graph; ForwardOnly does not (checkpointed segments, evaluation, ZO).
-enum class VisitKind : uint8_t { Forward, ForwardOnly, Recompute, Backward };
-const char* name_of(VisitKind kind);
-
-// A strategy's step is a list of visits, known before the step. `branches` forward passes of every micro-batch run through the unit while
-// it is gathered (queries: both signs of every direction of a pass); 1 for first order, which visits once a micro-batch.
-struct Visit {
-  int unit;
-  VisitKind kind;
-  int micro_batch = 0;
-  int branches = 1;
-  bool keep_input = false;  // ForwardOnly: the input is kept for a later Recompute
-  int pass = 0;             // queries: which directions
-  int micro_batches = 1;    // queries: each branch runs them all
-  int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
-  // Queries: branches that run as one batch through one forward, the last ones perhaps fewer. With low-rank directions they have
-  // perturbation_bytes of factors and vectors of their own; where perturbed matrices are made in tiles, of vectors, and a product takes
-  // tile_bytes, which depend on the number of threads: they count as workspace.
-  int branches_together = 1;
-  int64_t perturbation_bytes = 0;
-  bool tiled = false;
-  int64_t tile_bytes = 0;
-  bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
-  int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
-};
-
-enum class ActionKind : uint8_t {
-  Gather,          // enqueue the all-gather of a group's shard into its slot
-  GatherGradient,  // enqueue the all-gather of a group's reduced gradient
-  Visit,           // wait for what the unit reads, run the strategy
-  Release,         // the group's slot is free once its readers are done
-  Reduce,          // enqueue the reduction of gradients
-  Scalars,         // norm, overflow, loss: the one host synchronisation of a step
-  UpdateMatrices,  // optimizer on whole matrices that are dealt to ranks, one round of them
-  Update,          // optimizer on this rank's part of a group
-  GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
-};
-const char* name_of(ActionKind kind);
-
-// Slices [slice_begin, slice_end) of a group's layout.
-struct CollectivePart {
-  int group;
-  int slice_begin, slice_end;
-};
-
-// A unit's backward writes a group's gradients: into its ring slot, or into the group's own buffer (slot -1).
-struct GradientUse {
-  int group;
-  int slot;    // in the group's gradient ring
-  bool fresh;  // holds nothing yet: to be overwritten or zeroed
-};
-
-struct Action {
-  ActionKind kind;
-  int visit = -1;                          // Visit: index into visits
-  int group = -1;                          // Gather, GatherGradient, Release, Update
-  int slot = -1;                           // Gather: in the group's parameter ring; GatherGradient: in its gradient ring, -1: whole already
-  std::vector<CollectivePart> parts = {};  // Reduce, GatherUpdated: one collective
-  std::vector<GradientUse> gradients = {};              // Visit of kind Backward
-  bool accumulate = false;                              // Reduce: adds to earlier micro-batches' sums
-  bool final_reduction = false;                         // Reduce: of the step's last micro-batch
-  int64_t begin = 0, end = 0;                           // Update: range of the rank's part, elements
-  int round = -1;                                       // UpdateMatrices
-  int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
-};
 
 // Slots of one size that groups of similar size share.
 struct RingPlan {
@@ -122,6 +57,7 @@ struct Plan {
   EffectiveLimits limits;
   std::vector<Visit> visits;
   std::vector<Action> actions;
+  int agreement = -1;  // index of the action Scalars: what follows is done only when the ranks agree to apply the step; -1: none
   std::vector<RingPlan> parameter_rings, gradient_rings;
   std::vector<int> parameter_ring_of, gradient_ring_of;  // per group; -1: none (kept whole)
   bool has_backward = false;                             // gradients have buffers
@@ -134,6 +70,18 @@ struct Plan {
 
   bool slotted(int group) const { return parameter_ring_of[static_cast<size_t>(group)] >= 0; }
 };
+
+// The actions [begin, end) of a plan. Until the ranks agree a step can still be skipped; after that it is applied.
+struct PlanPart {
+  const Plan* plan;
+  int begin, end;
+};
+inline PlanPart whole(const Plan& plan) { return {&plan, 0, static_cast<int>(plan.actions.size())}; }
+inline PlanPart until_agreement(const Plan& plan) { return {&plan, 0, plan.agreement + 1}; }
+inline PlanPart after_agreement(const Plan& plan) { return {&plan, plan.agreement + 1, static_cast<int>(plan.actions.size())}; }
+
+// Whether a visit reads the parameters of its unit.
+bool reads_parameters(const ModelLayout& layout, const Visit& visit);
 
 // Whether a group's parameters are kept whole on every rank (stages 0-2, persistent ones, a single rank).
 bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options);
@@ -154,6 +102,11 @@ constexpr int kSummedScalars = 2, kMaximumScalars = 2;  // of a first-order step
 // Of the cosine of an estimate and a gradient, and of the share of weights that epsilon leaves unchanged.
 constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 int64_t counted_scalars(int ranks, int64_t summed);
+
+// What an action does, for people: "gather h.0 -> slot 1".
+std::string describe(const ModelLayout& layout, const Plan& plan, const Action& action);
+// Fills in the lanes of a plan's actions, what they read and write, and the waits that order them.
+void order_actions(const ModelLayout& layout, Plan& plan);
 
 // Elements of a part over all ranks.
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part);

@@ -40,6 +40,7 @@ class Planner {
     find_needs();
     find_limits();
     make_rings();
+    plan_.actions.push_back({.kind = ActionKind::Begin});
     for (size_t v = 0; v < plan_.visits.size(); ++v) {
       gather_for(v);
       prefetch_after(v);
@@ -53,6 +54,8 @@ class Planner {
       scalars();
       update();
     }
+    plan_.actions.push_back({.kind = ActionKind::End});
+    order_actions(layout_, plan_);
     plan_.message_bytes = message_bytes(layout_, plan_);
     list_buffers(layout_, plan_);
     for (const Action& a : plan_.actions) {
@@ -76,9 +79,8 @@ class Planner {
     gradient_touches_.resize(layout_.groups.size());
     for (size_t v = 0; v < n; ++v) {
       const Visit& at = visit_at(v);
-      const UnitInfo& unit = layout_.units[static_cast<size_t>(at.unit)];
       const std::vector<int> used = layout_.used_by(at.unit);
-      if (at.kind != VisitKind::Backward || unit.backward_needs_parameters)
+      if (reads_parameters(layout_, at))
         for (int g : used)
           if (!keeps_parameters_whole(group(g), plan_.options)) {
             needs_[v].push_back(g);
@@ -227,10 +229,13 @@ class Planner {
 
   // Stage 0 has summed gradients whole on every rank; elsewhere each rank has its part.
   void gather_gradients(size_t v) {
-    if (!visit_at(v).reads_gradient || ranks() == 1 || plan_.options.stage == 0) return;
+    summed_gradients_.clear();
+    if (!visit_at(v).reads_gradient) return;
     std::vector<int> used(plan_.gradient_rings.size(), 0);
     for (int g : layout_.used_by(visit_at(v).unit)) {
       if (!group(g).trainable) continue;
+      summed_gradients_.push_back({g, -1});
+      if (ranks() == 1 || plan_.options.stage == 0) continue;
       const int ring = plan_.gradient_ring_of[static_cast<size_t>(g)];
       Action a{.kind = ActionKind::GatherGradient};
       a.group = g;
@@ -238,6 +243,7 @@ class Planner {
         a.slot = used[static_cast<size_t>(ring)]++;
         int& slots = plan_.gradient_rings[static_cast<size_t>(ring)].num_slots;
         slots = std::max(slots, a.slot + 1);
+        summed_gradients_.back().slot = a.slot;
       }
       a.elements_gathered = counted_gather(group(g).full_elements(), ranks());
       plan_.actions.push_back(std::move(a));
@@ -247,6 +253,9 @@ class Planner {
   void visit(size_t v) {
     Action a{.kind = ActionKind::Visit};
     a.visit = static_cast<int>(v);
+    if (reads_parameters(layout_, visit_at(v)))
+      for (int g : layout_.used_by(visit_at(v).unit)) a.parameters.push_back({g, slot_of_[static_cast<size_t>(g)]});
+    a.summed_gradients = summed_gradients_;
     if (visit_at(v).kind == VisitKind::Backward)
       for (int g : layout_.used_by(visit_at(v).unit))
         if (group(g).trainable) a.gradients.push_back(use_gradient(g));
@@ -307,7 +316,8 @@ class Planner {
     for (auto& parts : split_by_bucket(bucket_, plan_.limits.reduce_bucket)) {
       Action a{.kind = ActionKind::Reduce};
       const bool all_reduce = all_reduces_gradients(plan_.options);
-      for (const CollectivePart& part : parts) {
+      for (CollectivePart& part : parts) {
+        part.slot = gradient_slot_of_[static_cast<size_t>(part.group)];
         const int64_t full = part_elements(part);
         // 16-bit messages are summed in fp32 on the way to the shard, so an all-reduce is a reduce-scatter and an fp32 all-gather.
         if (!all_reduce || is_16bit(plan_.options.communication_type)) a.elements_reduced += counted_gather(full, ranks());
@@ -354,6 +364,7 @@ class Planner {
   void scalars() {
     Action a{.kind = ActionKind::Scalars};
     a.elements_reduced = counted_scalars(plan_.options.world, plan_.options.summed_scalars);
+    plan_.agreement = static_cast<int>(plan_.actions.size());
     plan_.actions.push_back(std::move(a));
   }
 
@@ -413,35 +424,12 @@ class Planner {
   std::vector<bool> gathered_unused_, whole_gradient_written_;
   std::vector<int> live_order_;
   int64_t live_elements_ = 0;
+  std::vector<GroupSlot> summed_gradients_;  // of the next visit
   std::vector<int> bucket_;
   int64_t bucket_elements_ = 0;
 };
 
 }  // namespace
-
-const char* name_of(ActionKind kind) {
-  switch (kind) {
-    case ActionKind::Gather:
-      return "gather";
-    case ActionKind::GatherGradient:
-      return "gather gradient";
-    case ActionKind::Visit:
-      return "visit";
-    case ActionKind::Release:
-      return "release";
-    case ActionKind::Reduce:
-      return "reduce";
-    case ActionKind::Scalars:
-      return "scalars";
-    case ActionKind::UpdateMatrices:
-      return "update matrices";
-    case ActionKind::Update:
-      return "update";
-    case ActionKind::GatherUpdated:
-      return "gather updated";
-  }
-  return "?";
-}
 
 bool all_reduces_gradients(const PlanOptions& options) {
   return updates_whole(options) || (!options.reduce_scatter && options.stage <= 2 && !is_16bit(options.communication_type));

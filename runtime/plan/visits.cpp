@@ -4,20 +4,6 @@
 
 namespace zerostep {
 
-const char* name_of(VisitKind kind) {
-  switch (kind) {
-    case VisitKind::Forward:
-      return "forward";
-    case VisitKind::ForwardOnly:
-      return "forward (no graph)";
-    case VisitKind::Recompute:
-      return "recompute";
-    case VisitKind::Backward:
-      return "backward";
-  }
-  return "?";
-}
-
 std::vector<Visit> first_order_visits(int num_units, int micro_batches, int64_t segments, int first_trainable) {
   // Segments are made of the units between the first that trains (the first of all reads tokens, recomputing it saves nothing) and the last
   // (its backward follows its forward at once).

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "runtime/checkpoint/shard_image.h"
@@ -158,6 +159,23 @@ std::string plan_text(const PlanReport& report) {
     out += line(kinds.size() > 1 ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
                 fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
   }
+  return out;
+}
+
+ProofReport prove_plan(const StepConfig& config, const TrainingPlan& plan) {
+  ProofReport out;
+  const auto add = [&](const std::string& what, const std::vector<PlanPart>& step) {
+    const auto start = std::chrono::steady_clock::now();
+    const PlanProof proof = verify(plan.layout, step);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    out.text += line(what.c_str(), fmt::format("{}: {} actions, {} waits between lanes, {} conflicts ordered, {:.1f} ms",
+                                               proof.problems.empty() ? "free of races" : "NOT proved", grouped(proof.actions),
+                                               grouped(proof.waits), grouped(proof.conflicts), 1e3 * seconds));
+    for (const std::string& problem : proof.problems) out.text += "    " + problem + "\n";
+    out.holds &= proof.problems.empty();
+  };
+  for (const StepKind& kind : step_kinds(config)) add(fmt::format("two steps of {}", name_of(kind)), parts_of(plan, kind));
+  add("two batches of evaluation", {whole(plan.evaluate)});
   return out;
 }
 

@@ -34,6 +34,12 @@ nlohmann::ordered_json plan_json(const PlanReport& report);
 std::string plan_text(const PlanReport& report);
 // Every action of the training step, one a line.
 std::string plan_actions_text(const TrainingPlan& plan);
+// The proof of each kind of step, and of evaluation, that its lanes cannot race (runtime/plan/verify.h).
+struct ProofReport {
+  std::string text;
+  bool holds = true;
+};
+ProofReport prove_plan(const StepConfig& config, const TrainingPlan& plan);
 // For a plan that does not fit: the numbers and what would help.
 std::string does_not_fit(const PlanReport& report);
 

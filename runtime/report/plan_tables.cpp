@@ -19,55 +19,11 @@ std::string kind_of(const std::string& name) {
   return name;
 }
 
-std::string visit_text(const ModelLayout& layout, const Visit& v) {
-  const std::string& unit = layout.units[static_cast<size_t>(v.unit)].name;
-  if (v.kind != VisitKind::ForwardOnly || v.branches * v.micro_batches == 1)
-    return fmt::format("{} {} (micro-batch {})", name_of(v.kind), unit, v.micro_batch);
-  return fmt::format("{} {} (pass {}: {} branch{} of {} micro-batch{})", name_of(v.kind), unit, v.pass, v.branches,
-                     v.branches == 1 ? "" : "es", v.micro_batches, v.micro_batches == 1 ? "" : "es");
-}
-
 std::string action_text(const TrainingPlan& training, const Plan& plan, const Action& a) {
-  const ModelLayout& layout = training.layout;
-  const auto group = [&](int id) { return layout.groups[static_cast<size_t>(id)].name; };
-  const auto parts = [&] {
-    std::string names;
-    for (const CollectivePart& p : a.parts) {
-      names += (names.empty() ? "" : ", ") + group(p.group);
-      const size_t slices = layout.groups[static_cast<size_t>(p.group)].layout.slices().size();
-      if (slices > 1) names += fmt::format("[{}..{} of {}]", p.slice_begin, p.slice_end - 1, slices);
-    }
-    return names;
-  };
-  std::string text = name_of(a.kind);
-  switch (a.kind) {
-    case ActionKind::Gather:
-      text += fmt::format(" {} -> slot {}", group(a.group), a.slot);
-      break;
-    case ActionKind::Release:
-    case ActionKind::GatherGradient:
-      text += " " + group(a.group);
-      break;
-    case ActionKind::Visit:
-      text = visit_text(layout, plan.visits[static_cast<size_t>(a.visit)]);
-      break;
-    case ActionKind::Reduce:
-    case ActionKind::GatherUpdated:
-      text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
-      break;
-    case ActionKind::UpdateMatrices: {
-      const auto& round = plan.matrices.rounds[static_cast<size_t>(a.round)];
-      text += fmt::format(" of round {}, {} of them", a.round, round.parameters.size());
-      break;
-    }
-    case ActionKind::Update:
-      text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
-      break;
-    case ActionKind::Scalars:
-      break;
-  }
+  std::string text = fmt::format("{:<8} {}", name_of(a.lane), describe(training.layout, plan, a));
   if (a.elements_gathered > 0) text += fmt::format("; gathers {}", grouped(a.elements_gathered));
   if (a.elements_reduced > 0) text += fmt::format("; reduces {}", grouped(a.elements_reduced));
+  if (!a.waits.empty()) text += fmt::format("; waits for {}", fmt::join(a.waits, ", "));
   return text;
 }
 
@@ -108,9 +64,11 @@ std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const Trai
       case ActionKind::Scalars:
         add("all-reduce", "scalars", a.elements_reduced);
         break;
+      case ActionKind::Begin:
       case ActionKind::Visit:
       case ActionKind::Release:
       case ActionKind::Update:
+      case ActionKind::End:
         break;
     }
   }

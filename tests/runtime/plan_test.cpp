@@ -75,6 +75,9 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
   bool seen_scalars = false;
   for (const Action& a : plan.actions) {
     switch (a.kind) {
+      case ActionKind::Begin:
+      case ActionKind::End:
+        break;
       case ActionKind::Gather: {
         const int ring = plan.parameter_ring_of[static_cast<size_t>(a.group)];
         EXPECT_LT(a.slot, plan.parameter_rings[static_cast<size_t>(ring)].num_slots);

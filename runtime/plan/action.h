@@ -1,0 +1,121 @@
+#pragma once
+#include <compare>
+#include <cstdint>
+#include <vector>
+
+namespace zerostep {
+
+// What a strategy does with a unit when it comes by. Forward records a graph; ForwardOnly does not (checkpointed segments, evaluation, ZO).
+enum class VisitKind : uint8_t { Forward, ForwardOnly, Recompute, Backward };
+const char* name_of(VisitKind kind);
+
+// A strategy's step is a list of visits, known before the step. `branches` forward passes of every micro-batch run through the unit while
+// it is gathered (queries: both signs of every direction of a pass); 1 for first order, which visits once a micro-batch.
+struct Visit {
+  int unit;
+  VisitKind kind;
+  int micro_batch = 0;
+  int branches = 1;
+  bool keep_input = false;  // ForwardOnly: the input is kept for a later Recompute
+  int pass = 0;             // queries: which directions
+  int micro_batches = 1;    // queries: each branch runs them all
+  int token_batches = 1;    // queries: micro-batches that the pass holds; more when every direction has its own
+  // Queries: branches that run as one batch through one forward, the last ones perhaps fewer. With low-rank directions they have
+  // perturbation_bytes of factors and vectors of their own; where perturbed matrices are made in tiles, of vectors, and a product takes
+  // tile_bytes, which depend on the number of threads: they count as workspace.
+  int branches_together = 1;
+  int64_t perturbation_bytes = 0;
+  bool tiled = false;
+  int64_t tile_bytes = 0;
+  bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
+  int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
+};
+
+enum class ActionKind : uint8_t {
+  Begin,           // the step before is done
+  Gather,          // enqueue the all-gather of a group's shard into its slot
+  GatherGradient,  // enqueue the all-gather of a group's reduced gradient
+  Visit,           // wait for what the unit reads, run the strategy
+  Release,         // the group's slot is free once its readers are done
+  Reduce,          // enqueue the reduction of gradients
+  Scalars,         // norm, overflow, loss: the one host synchronisation of a step
+  UpdateMatrices,  // optimizer on whole matrices that are dealt to ranks, one round of them
+  Update,          // optimizer on this rank's part of a group
+  GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
+  End,             // every lane is done
+};
+const char* name_of(ActionKind kind);
+
+// Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
+// compute lane is the rank's own thread; the others share the communicator's stream, which is more order than a plan may rely on.
+enum class Lane : uint8_t { Compute, Gather, Reduce };
+constexpr int kLanes = 3;
+const char* name_of(Lane lane);
+
+// What actions read and write. A buffer is all of it: two actions on different elements of one are ordered as if they shared them.
+enum class BufferKind : uint8_t {
+  Parameters,      // of a group at rest: whole, or this rank's shard
+  ParameterSlot,   // of a ring
+  Gradients,       // of a group: whole, or this rank's shard
+  GradientSlot,    // of a ring
+  SquaredNorm,     // of a group's reduced gradients, this rank's part
+  Masters,         // of a group
+  OptimizerState,  // of a group, or of matrices that are assigned to owners (group -1)
+  WholeMatrices,   // gradients and updates of a round of matrices
+  WeightCopies,    // of one visit
+  Message,         // of 16-bit reductions
+  Scalars,         // losses, and what the ranks agree on
+  Communicator,    // scalars are exchanged while no lane communicates
+};
+struct Buffer {
+  BufferKind kind;
+  int index = 0;  // group or ring
+  int slot = 0;   // of a ring
+  auto operator<=>(const Buffer&) const = default;
+};
+struct BufferUse {
+  Buffer buffer;
+  bool reads, writes;
+  int group = -1;  // slots: whose contents are read or written; -1: none, the slot is free from here on
+};
+
+// Slices [slice_begin, slice_end) of a group's layout.
+struct CollectivePart {
+  int group;
+  int slice_begin, slice_end;
+  int slot = -1;  // Reduce: of the gradient ring that holds the group's sums; -1: the group's own buffer
+};
+
+// Where a visit finds a group's parameters or summed gradients: in a slot of the group's ring, or in the group's own buffer (-1).
+struct GroupSlot {
+  int group;
+  int slot;
+};
+
+// A unit's backward writes a group's gradients: into its ring slot, or into the group's own buffer (slot -1).
+struct GradientUse {
+  int group;
+  int slot;    // in the group's gradient ring
+  bool fresh;  // holds nothing yet: to be overwritten or zeroed
+};
+
+struct Action {
+  ActionKind kind;
+  int visit = -1;                          // Visit: index into visits
+  int group = -1;                          // Gather, GatherGradient, Release, Update
+  int slot = -1;                           // Gather: in the group's parameter ring; GatherGradient: in its gradient ring, -1: whole already
+  std::vector<CollectivePart> parts = {};  // Reduce, GatherUpdated: one collective
+  std::vector<GroupSlot> parameters = {};  // Visit: what it computes with
+  std::vector<GroupSlot> summed_gradients = {};         // Visit: what its directions are made of
+  std::vector<GradientUse> gradients = {};              // Visit of kind Backward
+  bool accumulate = false;                              // Reduce: adds to earlier micro-batches' sums
+  bool final_reduction = false;                         // Reduce: of the step's last micro-batch
+  int64_t begin = 0, end = 0;                           // Update: range of the rank's part, elements
+  int round = -1;                                       // UpdateMatrices
+  int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
+  Lane lane = Lane::Compute;
+  std::vector<BufferUse> uses = {};
+  std::vector<int> waits = {};  // earlier actions of other lanes that must be done before this one starts
+};
+
+}  // namespace zerostep

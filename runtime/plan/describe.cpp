@@ -1,0 +1,115 @@
+#include <fmt/format.h>
+
+#include "runtime/plan/plan.h"
+
+namespace zerostep {
+namespace {
+
+std::string visit_text(const ModelLayout& layout, const Visit& v) {
+  const std::string& unit = layout.units[static_cast<size_t>(v.unit)].name;
+  if (v.kind != VisitKind::ForwardOnly || v.branches * v.micro_batches == 1)
+    return fmt::format("{} {} (micro-batch {})", name_of(v.kind), unit, v.micro_batch);
+  return fmt::format("{} {} (pass {}: {} branch{} of {} micro-batch{})", name_of(v.kind), unit, v.pass, v.branches,
+                     v.branches == 1 ? "" : "es", v.micro_batches, v.micro_batches == 1 ? "" : "es");
+}
+
+}  // namespace
+
+const char* name_of(VisitKind kind) {
+  switch (kind) {
+    case VisitKind::Forward:
+      return "forward";
+    case VisitKind::ForwardOnly:
+      return "forward (no graph)";
+    case VisitKind::Recompute:
+      return "recompute";
+    case VisitKind::Backward:
+      return "backward";
+  }
+  return "?";
+}
+
+const char* name_of(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::Begin:
+      return "begin";
+    case ActionKind::End:
+      return "end";
+    case ActionKind::Gather:
+      return "gather";
+    case ActionKind::GatherGradient:
+      return "gather gradient";
+    case ActionKind::Visit:
+      return "visit";
+    case ActionKind::Release:
+      return "release";
+    case ActionKind::Reduce:
+      return "reduce";
+    case ActionKind::Scalars:
+      return "scalars";
+    case ActionKind::UpdateMatrices:
+      return "update matrices";
+    case ActionKind::Update:
+      return "update";
+    case ActionKind::GatherUpdated:
+      return "gather updated";
+  }
+  return "?";
+}
+
+const char* name_of(Lane lane) {
+  switch (lane) {
+    case Lane::Compute:
+      return "compute";
+    case Lane::Gather:
+      return "gather";
+    case Lane::Reduce:
+      return "reduce";
+  }
+  return "?";
+}
+
+std::string describe(const ModelLayout& layout, const Plan& plan, const Action& a) {
+  const auto group = [&](int id) { return layout.groups[static_cast<size_t>(id)].name; };
+  const auto parts = [&] {
+    std::string names;
+    for (const CollectivePart& p : a.parts) {
+      names += (names.empty() ? "" : ", ") + group(p.group);
+      const size_t slices = layout.groups[static_cast<size_t>(p.group)].layout.slices().size();
+      if (slices > 1) names += fmt::format("[{}..{} of {}]", p.slice_begin, p.slice_end - 1, slices);
+    }
+    return names;
+  };
+  std::string text = name_of(a.kind);
+  switch (a.kind) {
+    case ActionKind::Gather:
+      text += fmt::format(" {} -> slot {}", group(a.group), a.slot);
+      break;
+    case ActionKind::Release:
+    case ActionKind::GatherGradient:
+      text += " " + group(a.group);
+      break;
+    case ActionKind::Visit:
+      text = visit_text(layout, plan.visits[static_cast<size_t>(a.visit)]);
+      break;
+    case ActionKind::Reduce:
+    case ActionKind::GatherUpdated:
+      text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
+      break;
+    case ActionKind::UpdateMatrices: {
+      const auto& round = plan.matrices.rounds[static_cast<size_t>(a.round)];
+      text += fmt::format(" of round {}, {} of them", a.round, round.parameters.size());
+      break;
+    }
+    case ActionKind::Update:
+      text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
+      break;
+    case ActionKind::Begin:
+    case ActionKind::Scalars:
+    case ActionKind::End:
+      break;
+  }
+  return text;
+}
+
+}  // namespace zerostep

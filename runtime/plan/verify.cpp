@@ -1,0 +1,193 @@
+#include "runtime/plan/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+namespace zerostep {
+namespace {
+
+std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& buffer) {
+  const auto group = [&] {
+    return buffer.index < 0 ? std::string("whole matrices") : layout.groups[static_cast<size_t>(buffer.index)].name;
+  };
+  const auto slot = [&](const std::vector<RingPlan>& rings) {
+    return fmt::format("slot {} of {}", buffer.slot, rings[static_cast<size_t>(buffer.index)].name);
+  };
+  switch (buffer.kind) {
+    case BufferKind::Parameters:
+      return "the parameters of " + group();
+    case BufferKind::ParameterSlot:
+      return slot(plan.parameter_rings);
+    case BufferKind::Gradients:
+      return "the gradients of " + group();
+    case BufferKind::GradientSlot:
+      return slot(plan.gradient_rings);
+    case BufferKind::SquaredNorm:
+      return "the squared norm of " + group();
+    case BufferKind::Masters:
+      return "the masters of " + group();
+    case BufferKind::OptimizerState:
+      return "the optimizer state of " + group();
+    case BufferKind::WholeMatrices:
+      return "the whole matrices of a round";
+    case BufferKind::WeightCopies:
+      return "the copies of weights";
+    case BufferKind::Message:
+      return "the 16-bit message";
+    case BufferKind::Scalars:
+      return "the scalars";
+    case BufferKind::Communicator:
+      return "the communicator";
+  }
+  return "?";
+}
+
+// Whether a buffer has contents before the first action of a step.
+bool outlives_steps(BufferKind kind) {
+  return kind == BufferKind::Parameters || kind == BufferKind::Masters || kind == BufferKind::OptimizerState ||
+         kind == BufferKind::Scalars || kind == BufferKind::Communicator;
+}
+
+class Verifier {
+ public:
+  Verifier(const ModelLayout& layout, size_t most) : layout_(layout), most_(most) {}
+
+  // Runs on after what came before.
+  void run(const PlanPart& part) {
+    plan_ = part.plan;
+    for (int i = part.begin; i < part.end; ++i) {
+      const Action& action = plan_->actions[static_cast<size_t>(i)];
+      events_.push_back({&action, plan_, i, {}});
+      event_of_[{plan_, i}] = now();
+      order(action);
+      for (const BufferUse& use : action.uses) check(use);
+      for (const BufferUse& use : action.uses) note(use);
+      latest_[static_cast<size_t>(action.lane)] = now();
+      ++proof_.actions;
+      proof_.waits += static_cast<int64_t>(action.waits.size());
+    }
+  }
+  void begin_step() {
+    event_of_.clear();
+    for (auto& [buffer, state] : states_)
+      if (!outlives_steps(buffer.kind)) state.is_written = false;
+  }
+  PlanProof take() { return std::move(proof_); }
+
+ private:
+  // Per lane the number of its first events that are known to be done, as the index of the last of them plus one.
+  using Done = std::array<int, kLanes>;
+  struct Event {
+    const Action* action;
+    const Plan* plan;
+    int index;  // in its plan
+    Done done;  // when it starts, itself included
+  };
+  struct State {
+    int writer = -1;
+    std::vector<int> readers;  // since it was written
+    bool is_written = false;
+    int holder = -1;  // slots: the group whose contents it has
+    bool is_used = true;
+  };
+
+  int now() const { return static_cast<int>(events_.size()) - 1; }
+  static size_t lane(const Action& a) { return static_cast<size_t>(a.lane); }
+
+  void order(const Action& action) {
+    Event& event = events_.back();
+    const auto after = [&](int other) {
+      for (size_t l = 0; l < event.done.size(); ++l) event.done[l] = std::max(event.done[l], events_[static_cast<size_t>(other)].done[l]);
+    };
+    if (const int before = latest_[lane(action)]; before >= 0) after(before);
+    for (const int wait : action.waits) {
+      const auto other = event_of_.find({plan_, wait});
+      if (other == event_of_.end() || other->second == now())
+        problem(fmt::format("{} waits for action {}, which is not before it", text_of(now()), wait));
+      else
+        after(other->second);
+    }
+    event.done[lane(action)] = now() + 1;
+  }
+
+  bool is_done(int other) const { return events_.back().done[lane(*events_[static_cast<size_t>(other)].action)] > other; }
+
+  void check(const BufferUse& use) {
+    State& state = states_[use.buffer];
+    const auto ordered = [&](int other, bool other_writes) {
+      if (other < 0 || other == now()) return;
+      if (is_done(other)) {
+        ++proof_.conflicts;
+        return;
+      }
+      problem(fmt::format("{} {} {} while {} may still {} it: neither waits for the other", text_of(now()), use.writes ? "writes" : "reads",
+                          buffer(use), text_of(other), other_writes ? "write" : "read"));
+    };
+    ordered(state.writer, true);
+    if (use.writes)
+      for (const int reader : state.readers) ordered(reader, false);
+    if (use.reads && !state.is_written && !outlives_steps(use.buffer.kind))
+      problem(fmt::format("{} reads {}, which nothing has written in this step", text_of(now()), buffer(use)));
+    check_slot(use, state);
+  }
+
+  void check_slot(const BufferUse& use, const State& state) {
+    const bool of_parameters = use.buffer.kind == BufferKind::ParameterSlot;
+    if (!of_parameters && use.buffer.kind != BufferKind::GradientSlot) return;
+    if (use.reads && state.holder != use.group)
+      problem(fmt::format("{} reads {} for {}, and it holds {}", text_of(now()), buffer(use), name(use.group), name(state.holder)));
+    if (!use.writes || use.reads || state.holder < 0) return;
+    if (of_parameters && use.group >= 0)
+      problem(fmt::format("{} writes {}, and {} in it is not released", text_of(now()), buffer(use), name(state.holder)));
+    if (!of_parameters && !state.is_used)
+      problem(fmt::format("{} writes {}, and nothing has read the gradients of {} in it", text_of(now()), buffer(use), name(state.holder)));
+  }
+
+  void note(const BufferUse& use) {
+    State& state = states_[use.buffer];
+    if (use.writes) {
+      state.writer = now();
+      state.readers.clear();
+      state.is_written = true;
+      state.holder = use.group;
+    }
+    state.is_used = !use.writes || events_.back().action->kind == ActionKind::Reduce;
+    if (!use.writes) state.readers.push_back(now());
+  }
+
+  void problem(std::string text) {
+    std::vector<std::string>& all = proof_.problems;
+    if (all.size() < most_ && std::find(all.begin(), all.end(), text) == all.end()) all.push_back(std::move(text));
+  }
+  std::string name(int group) const { return group < 0 ? "nothing" : layout_.groups[static_cast<size_t>(group)].name; }
+  std::string buffer(const BufferUse& use) const { return zerostep::text_of(layout_, *plan_, use.buffer); }
+  std::string text_of(int event) const {
+    const Event& e = events_[static_cast<size_t>(event)];
+    return fmt::format("action {} ({}, {} lane)", e.index, describe(layout_, *e.plan, *e.action), name_of(e.action->lane));
+  }
+
+  const ModelLayout& layout_;
+  size_t most_;
+  const Plan* plan_ = nullptr;
+  std::vector<Event> events_;
+  std::map<std::pair<const Plan*, int>, int> event_of_;  // of this step's actions
+  std::array<int, kLanes> latest_{-1, -1, -1};
+  std::map<Buffer, State> states_;
+  PlanProof proof_;
+};
+
+}  // namespace
+
+PlanProof verify(const ModelLayout& layout, std::span<const PlanPart> step, size_t most) {
+  Verifier verifier(layout, most);
+  for (int repetition = 0; repetition < 2; ++repetition) {
+    verifier.begin_step();
+    for (const PlanPart& part : step) verifier.run(part);
+  }
+  return verifier.take();
+}
+
+}  // namespace zerostep

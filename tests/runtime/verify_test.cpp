@@ -1,0 +1,203 @@
+#include "runtime/plan/verify.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "runtime/report/plan_report.h"
+#include "tests/runtime/support/zeroth_order_case.h"
+
+// The proof that a step's lanes cannot race: it holds for every plan that is made, and a plan with a wait less is found.
+namespace zerostep::testing {
+namespace {
+
+using Mode = StepConfig::Mode;
+
+// What changes the actions beside mode, stage and limits.
+enum class Kind : uint8_t { Plain, SixteenBit, SixteenBitMessages, Muon, Recompute, LowRank, NoReduceScatter, OwnGradients };
+constexpr Kind kKinds[] = {Kind::Plain,     Kind::SixteenBit, Kind::SixteenBitMessages, Kind::Muon,
+                           Kind::Recompute, Kind::LowRank,    Kind::NoReduceScatter,    Kind::OwnGradients};
+
+struct PlanCase {
+  Mode mode;
+  int stage, world;
+  bool overlap;
+  int64_t live, prefetch, bucket, accumulation;
+  Kind kind = Kind::Plain;
+  std::string text() const {
+    return fmt::format("mode {} stage {} world {} overlap {} live {} prefetch {} bucket {} accumulation {} kind {}", static_cast<int>(mode),
+                       stage, world, overlap, live, prefetch, bucket, accumulation, static_cast<int>(kind));
+  }
+};
+
+TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
+  test = ZerothOrderCase::tiny(c.mode);
+  Config& config = test.config;
+  config.zero.stage = c.stage;
+  config.zero.overlap_comm = c.overlap;
+  config.zero.stage3_max_live_parameters = c.live;
+  config.zero.stage3_prefetch_bucket_size = c.prefetch;
+  config.zero.reduce_bucket_size = config.zero.allgather_bucket_size = c.bucket;
+  config.step.bp_interval = c.mode == Mode::Calibrate || c.mode == Mode::Instruct ? 2 : config.step.bp_interval;
+  config.step.monitor_interval = c.mode == Mode::Calibrate ? 2 : 0;
+  const int64_t micro = ZerothOrderCase::kMicroBatch, all = micro * c.world * c.accumulation;
+  config.batch = config.step.query_batch = {all, micro, c.accumulation};
+  if (c.kind == Kind::SixteenBit || c.kind == Kind::SixteenBitMessages) config.precision.compute = DType::BF16;
+  if (c.kind == Kind::SixteenBitMessages) config.communication_data_type = DType::BF16;
+  if (c.kind == Kind::Muon) config.optimizer.type = OptimizerConfig::Type::Muon;
+  if (c.kind == Kind::Recompute) config.number_checkpoints = 2;
+  if (c.kind == Kind::LowRank) config.step.perturbation = StepConfig::Perturbation::LowRank;
+  if (c.kind == Kind::NoReduceScatter) config.zero.reduce_scatter = false;
+  if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
+  const auto model = make_gpt2(test.model);
+  const auto objective = make_cross_entropy();
+  return plan_training(config, *model, *objective, c.world);
+}
+
+std::vector<PlanCase> all_cases() {
+  std::vector<PlanCase> out;
+  constexpr int64_t kAll = int64_t{1} << 40;
+  for (const Mode mode : {Mode::FirstOrder, Mode::ZerothOrder, Mode::Calibrate, Mode::Instruct, Mode::Alternating})
+    for (const int stage : {0, 1, 2, 3})
+      for (const int world : {1, 2, 4, 7})
+        for (const bool overlap : {false, true})
+          for (const int64_t live : {int64_t{0}, kAll})
+            for (const int64_t prefetch : {int64_t{0}, int64_t{1000}, kAll})
+              for (const int64_t bucket : {int64_t{300}, kAll})
+                for (const int64_t accumulation : {1, 3}) {
+                  if (stage < 3 && (live == 0 || prefetch != kAll)) continue;
+                  for (const Kind kind : kKinds) out.push_back({mode, stage, world, overlap, live, prefetch, bucket, accumulation, kind});
+                }
+  return out;
+}
+
+TEST(Verify, EveryPlanIsFreeOfRaces) {
+  int64_t plans = 0, actions = 0;
+  double seconds = 0;
+  for (const PlanCase& c : all_cases()) {
+    ZerothOrderCase test;
+    const TrainingPlan plan = plan_of(c, test);
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<std::vector<PlanPart>> steps{{whole(plan.evaluate)}};
+    for (const StepKind& kind : step_kinds(test.config.step)) steps.push_back(parts_of(plan, kind));
+    for (const std::vector<PlanPart>& step : steps) {
+      const PlanProof proof = verify(plan.layout, step);
+      ASSERT_EQ(proof.problems, std::vector<std::string>{}) << c.text();
+      EXPECT_GT(proof.conflicts, 0) << c.text();
+      const bool communicates = std::any_of(step.begin(), step.end(), [](const PlanPart& part) {
+        const auto& actions = part.plan->actions;
+        return std::any_of(actions.begin() + part.begin, actions.begin() + part.end,
+                           [](const Action& a) { return a.lane != Lane::Compute; });
+      });
+      EXPECT_EQ(proof.waits > 0, communicates) << c.text();
+      ++plans;
+      actions += proof.actions;
+    }
+    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  RecordProperty("plans", static_cast<int>(plans));
+  std::printf("%ld plans of steps, %ld actions, %.1f us a plan\n", static_cast<long>(plans), static_cast<long>(actions),
+              1e6 * seconds / static_cast<double>(plans));
+}
+
+// Every single wait of some plans is taken away in turn.
+TEST(Verify, AMissingWaitIsFound) {
+  int64_t removed = 0;
+  constexpr int64_t kAll = int64_t{1} << 40;
+  for (const auto& [mode, kind] : {std::pair{Mode::FirstOrder, Kind::Plain},
+                                   {Mode::FirstOrder, Kind::SixteenBitMessages},
+                                   {Mode::FirstOrder, Kind::Muon},
+                                   {Mode::FirstOrder, Kind::Recompute},
+                                   {Mode::ZerothOrder, Kind::Plain},
+                                   {Mode::Calibrate, Kind::Plain},
+                                   {Mode::Instruct, Kind::LowRank}})
+    for (const int stage : {0, 1, 2, 3}) {
+      ZerothOrderCase test;
+      const PlanCase c{mode, stage, 2, true, kAll, 1000, 300, 2, kind};
+      TrainingPlan plan = plan_of(c, test);
+      for (const StepKind& kind : step_kinds(test.config.step)) {
+        const std::vector<PlanPart> step = parts_of(plan, kind);
+        for (const PlanPart& part : step) {
+          Plan& changed = const_cast<Plan&>(*part.plan);
+          for (int i = part.begin; i < part.end; ++i) {
+            std::vector<int>& waits = changed.actions[static_cast<size_t>(i)].waits;
+            for (size_t w = 0; w < waits.size(); ++w) {
+              const std::vector<int> all = waits;
+              waits.erase(waits.begin() + static_cast<std::ptrdiff_t>(w));
+              const PlanProof proof = verify(plan.layout, step);
+              EXPECT_FALSE(proof.problems.empty())
+                  << c.text() << ": action " << i << " (" << describe(plan.layout, changed, changed.actions[static_cast<size_t>(i)])
+                  << ") does not wait for " << all[w];
+              waits = all;
+              ++removed;
+            }
+          }
+        }
+      }
+    }
+  EXPECT_GT(removed, 300);
+}
+
+class FoundIn : public ::testing::Test {
+ protected:
+  FoundIn() : plan_(plan_of({Mode::FirstOrder, 3, 2, true, int64_t{1} << 40, 1000, 300, 1}, test_)) {}
+  Plan& train() { return plan_.train; }
+  Action& first(ActionKind kind) {
+    for (Action& a : train().actions)
+      if (a.kind == kind) return a;
+    throw std::logic_error("no such action");
+  }
+  std::string problem() {
+    const std::vector<PlanPart> step{whole(plan_.train)};
+    const PlanProof proof = verify(plan_.layout, step);
+    return proof.problems.empty() ? "" : proof.problems.front();
+  }
+  ZerothOrderCase test_;
+  TrainingPlan plan_;
+};
+
+TEST_F(FoundIn, BothActionsAndTheBufferAreNamed) {
+  EXPECT_EQ(problem(), "");
+  first(ActionKind::Visit).waits.clear();
+  const std::string found = problem();
+  for (const char* part : {"forward embedding", "compute lane", "reads slot 0 of parameters like", "gather embedding", "gather lane",
+                           "neither waits for the other"})
+    EXPECT_NE(found.find(part), std::string::npos) << part << " is not in: " << found;
+}
+
+TEST_F(FoundIn, AReleaseThatIsMissing) {
+  auto& actions = train().actions;
+  for (Action& a : actions)
+    if (a.kind == ActionKind::Release) a.uses.clear();
+  EXPECT_NE(problem().find("is not released"), std::string::npos) << problem();
+}
+
+TEST_F(FoundIn, AReadOfWhatNothingHasWritten) {
+  for (Action& a : train().actions)
+    if (a.kind == ActionKind::Reduce)
+      std::erase_if(a.uses, [](const BufferUse& use) { return use.buffer.kind == BufferKind::SquaredNorm; });
+  EXPECT_NE(problem().find("reads the squared norm of"), std::string::npos) << problem();
+  EXPECT_NE(problem().find("nothing has written in this step"), std::string::npos) << problem();
+}
+
+TEST_F(FoundIn, AGradientThatIsWrittenOverBeforeItIsReduced) {
+  for (Action& a : train().actions)
+    if (a.kind == ActionKind::Reduce)
+      std::erase_if(a.uses, [](const BufferUse& use) { return use.buffer.kind == BufferKind::GradientSlot; });
+  EXPECT_NE(problem().find("nothing has read the gradients of"), std::string::npos) << problem();
+}
+
+TEST_F(FoundIn, ASlotThatHoldsAnotherGroup) {
+  Action& visit = first(ActionKind::Visit);
+  for (BufferUse& use : visit.uses)
+    if (use.buffer.kind == BufferKind::ParameterSlot) use.group += 1;
+  EXPECT_NE(problem().find("and it holds"), std::string::npos) << problem();
+}
+
+TEST_F(FoundIn, AWaitForWhatComesLater) {
+  first(ActionKind::Gather).waits.push_back(static_cast<int>(train().actions.size()) - 1);
+  EXPECT_NE(problem().find("which is not before it"), std::string::npos) << problem();
+}
+
+}  // namespace
+}  // namespace zerostep::testing
