@@ -271,8 +271,7 @@ TEST_F(CheckpointRun, ARankThatCannotWriteDoesNotPartTheRanks) {
   const auto limited = [&](const std::string& on_error, int interval) {
     std::filesystem::remove_all(place_.path("runs/test"));
     const std::string script = "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then trap '' XFSZ; ulimit -f 20; fi; exec \"$ZEROSTEP_BINARY\" train " +
-                               place_.path("config.json") +
-                               " --set run.checkpoint_interval=" + std::to_string(interval) +
+                               place_.path("config.json") + " --set run.checkpoint_interval=" + std::to_string(interval) +
                                " --set run.steps=6 --set checkpoint.on_error=" + on_error;
     return place_.run_command({"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2", "bash", "-c", script});
   };
