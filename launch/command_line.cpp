@@ -137,15 +137,25 @@ class CommandLine {
         ->allow_extra_args(false);
   }
 
+  // Of a command that writes a model.
+  static void add_model_directory(CLI::App* sub, std::string& directory, bool& overwrite, const char* about) {
+    sub->add_option("HF_DIR", directory, about)->required();
+    sub->add_flag("--overwrite", overwrite, "write over a model or tokenizer files in HF_DIR, which is refused otherwise");
+  }
+
   void add_train() {
     CLI::App* sub = app_.add_subcommand("train", "trains; mpirun -np N zerostep train FILE is N ranks");
     add_file(sub, train_);
-    sub->add_option("--save-model", train_.save_model, "write the trained weights at the end as a Hugging Face directory")
+    sub->add_option(
+           "--save-model", train_.save_model,
+           "write the trained weights at the end as a Hugging Face directory; one that holds a model is refused without --overwrite")
         ->type_name("HF_DIR");
     CLI::Option* resume = sub->add_option("--resume", resume_, "go on from a checkpoint; alone: from the latest of the run")
                               ->expected(0, 1)
                               ->type_name("[CHECKPOINT]");
-    sub->add_flag("--overwrite", overwrite_, "begin anew in a folder that holds a run, whose files go; as run.overwrite")->excludes(resume);
+    sub->add_flag("--overwrite", overwrite_,
+                  "begin anew in a folder that holds a run, whose files go, and write over a model in --save-model; as run.overwrite")
+        ->excludes(resume);
     sub->add_option("--device", device_, "cpu or cuda; what run.device says by default")->type_name("cpu|cuda");
     sub->footer(
         "\nLeaves <run.output_dir>/<run.name>/: config.json (resolved, a valid input), plan.json, metrics.csv (a row a step), log.txt,\n"
@@ -191,7 +201,7 @@ class CommandLine {
     CLI::App* sub =
         app_.add_subcommand("init", "writes the untrained model that `train FILE` would start from, as a Hugging Face directory");
     add_file(sub, init_);
-    sub->add_option("HF_DIR", init_.directory, "the directory to write: config.json, model.safetensors, tokenizer files")->required();
+    add_model_directory(sub, init_.directory, init_.overwrite, "the directory to write: config.json, model.safetensors, tokenizer files");
     sub->footer("\nExample: zerostep init run.json untrained/");
     on_one_rank(sub, [this] { return init(init_); });
   }
@@ -238,7 +248,7 @@ class CommandLine {
         ->required()
         ->type_name("HF_DIR");
     sub->add_option("--log", rebuild_.log, "zo_log.jsonl in the run's folder, beside its config.json")->required()->type_name("ZO_LOG");
-    sub->add_option("HF_DIR", rebuild_.directory, "the directory to write")->required();
+    add_model_directory(sub, rebuild_.directory, rebuild_.overwrite, "the directory to write");
     sub->footer("\nExample: zerostep init run.json base/ && zerostep rebuild --base base/ --log runs/first/zo_log.jsonl rebuilt/");
     on_one_rank(sub, [this] { return rebuild(rebuild_); });
   }
@@ -278,8 +288,8 @@ class CommandLine {
   void add_export() {
     CLI::App* sub = app_.add_subcommand("export", "a checkpoint as a Hugging Face directory");
     sub->add_option("CHECKPOINT", export_.checkpoint, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
-    sub->add_option("HF_DIR", export_.directory, "the directory to write: config.json, model.safetensors (fp32), tokenizer files")
-        ->required();
+    add_model_directory(sub, export_.directory, export_.overwrite,
+                        "the directory to write: config.json, model.safetensors (fp32), tokenizer files");
     sub->footer("\nExample: zerostep export runs/first/checkpoints/step_00001000 model/");
     on_one_rank(sub, [this] { return export_checkpoint(export_); });
   }

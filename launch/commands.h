@@ -35,6 +35,7 @@ int show_config(const ShowConfigArguments& arguments);
 
 struct InitArguments : ConfigArguments {
   std::string directory;
+  bool overwrite = false;  // a model that lies in the directory
 };
 int init(const InitArguments& arguments);
 
@@ -68,12 +69,14 @@ int inspect_noise(const InspectNoiseArguments& arguments);
 
 struct ExportArguments {
   std::string checkpoint, directory;
+  bool overwrite = false;  // a model that lies in the directory
 };
 int export_checkpoint(const ExportArguments& arguments);
 int inspect_checkpoint(const std::string& directory);
 
 struct RebuildArguments {
   std::string base, log, directory;
+  bool overwrite = false;  // a model that lies in the directory
 };
 int rebuild(const RebuildArguments& arguments);
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "launch/commands.h"
+#include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "runtime/report/format.h"
 
@@ -10,6 +11,7 @@ namespace zerostep {
 int export_checkpoint(const ExportArguments& arguments) {
   if (!is_checkpoint(arguments.checkpoint))
     fail_input("{}: is no checkpoint: it holds no manifest.json. Name one, as runs/NAME/checkpoints/step_00001000", arguments.checkpoint);
+  check_model_directory(arguments.directory, arguments.overwrite);
   const SavedModel saved = open_model(arguments.checkpoint);
   make_model_directory(arguments.directory);
   const std::vector<std::string> notes =

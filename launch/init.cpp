@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "launch/commands.h"
+#include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
 #include "runtime/report/format.h"
@@ -8,6 +9,7 @@
 namespace zerostep {
 
 int init(const InitArguments& arguments) {
+  check_model_directory(arguments.directory, arguments.overwrite);
   const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
   ModelValues values = starting_values(subject);

@@ -1,10 +1,6 @@
 #include "launch/model_files.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -112,13 +108,6 @@ std::string names_of(const std::vector<std::string>& parameters) {
 }
 
 ModelOrigin origin_of(const Config& config) { return {config.data.tokenizer, config.model.path}; }
-
-void make_model_directory(const std::string& directory) {
-  std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) fail_input("cannot make the directory {}: {}", directory, error.message());
-  if (::access(directory.c_str(), W_OK | X_OK) != 0) fail_input("cannot write into {}: {}", directory, std::strerror(errno));
-}
 
 std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,
                                     const WholeParameterReader& read) {

@@ -24,8 +24,6 @@ ModelValues starting_values(const Subject& subject);
 // "classifier.weight, classifier.bias", at most five of them.
 std::string names_of(const std::vector<std::string>& parameters);
 
-// Makes the directory for a model. InputError when it cannot be made or written.
-void make_model_directory(const std::string& directory);
 ModelOrigin origin_of(const Config& config);
 // Writes config.json, model.safetensors and the tokenizer's files, takes those of another tokenizer away, and copies
 // generation_config.json. `read` gives all values of parameter `index` of `unit`; it is called once for each, in the order of units and

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "launch/commands.h"
+#include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
 #include "runtime/engine/training_plan.h"
@@ -40,6 +41,9 @@ void check(const Config& config, const std::string& log, const std::vector<ZoLog
 }  // namespace
 
 int rebuild(const RebuildArguments& arguments) {
+  if (is_same_directory(arguments.directory, arguments.base))
+    fail_input("rebuild: {} is the base, which is read while the rebuilt weights are written: name another directory", arguments.directory);
+  check_model_directory(arguments.directory, arguments.overwrite);
   const std::vector<ZoLogLine> lines = read_zo_log(arguments.log);
   const Subject subject = subject_of_run(arguments.log);
   const Config& config = subject.config();

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/report/csv_monitor.h"
+#include "runtime/report/flops_profile.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -92,6 +93,13 @@ std::vector<fs::path> make_new_folder(Config& config) {
 
 }  // namespace
 
+bool is_folder_of_run(const fs::path& folder) {
+  std::error_code error;
+  for (const char* name : {"plan.json", "metrics.csv", "metrics.csv.former", "zo_log.jsonl"})
+    if (fs::is_regular_file(folder / name, error)) return true;
+  return holds_checkpoints((folder / "checkpoints").string());
+}
+
 std::string monitor_folder(const Config& config, const RunFolder& folder) {
   const std::string& path = config.monitor.csv_output_path;
   return (fs::path(path.empty() ? folder.file(CsvMonitor::kFolder) : path) / config.monitor.csv_job_name).string();
@@ -99,7 +107,12 @@ std::string monitor_folder(const Config& config, const RunFolder& folder) {
 
 FolderLock claim_other_files(const Config& config, const RunFolder& folder) {
   const std::string& profile = config.monitor.flops_output_file;
-  if (config.monitor.flops_enabled && !profile.empty()) check_writable_file(config, "flops_profiler.output_file", profile);
+  if (config.monitor.flops_enabled && !profile.empty()) {
+    check_writable_file(config, "flops_profiler.output_file", profile);
+    if (!may_hold_flops_profile(profile))
+      fail_input("{}: flops_profiler.output_file: {} is a file of another kind, which the profile would replace: name another file",
+                 config.file, profile);
+  }
   if (!config.monitor.csv_enabled || config.monitor.csv_output_path.empty()) return {};
   const std::string monitor = monitor_folder(config, folder);
   std::error_code error;

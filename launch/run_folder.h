@@ -8,6 +8,9 @@
 
 namespace zerostep {
 
+// Whether a run has left its figures, its plan, its log of scalars or its checkpoints there.
+bool is_folder_of_run(const std::filesystem::path& folder);
+
 // <run.output_dir>/<run.name>
 std::string run_folder_path(const Config& config);
 

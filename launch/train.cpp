@@ -9,6 +9,7 @@
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
+#include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/signals.h"
 #include "launch/train_run.h"
@@ -104,7 +105,13 @@ void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) 
 void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (!job.speaks()) return;
   setup.monitor_lock = claim_other_files(setup.config(), setup.folder);
-  if (!arguments.save_model.empty()) make_model_directory(arguments.save_model);
+  if (arguments.save_model.empty()) return;
+  if (is_same_directory(arguments.save_model, setup.folder.path()))
+    fail_input("--save-model {} is the folder of this run, which has a config.json of its own: name another directory, as {}",
+               arguments.save_model, setup.folder.file("model"));
+  check_model_directory(arguments.save_model, setup.config().run.overwrite,
+                        arguments.resume ? "--set run.overwrite=true" : "--overwrite (the run's own folder, should it hold a run, too)");
+  make_model_directory(arguments.save_model);
 }
 
 // From here on the folder holds this run.

@@ -94,7 +94,8 @@ const Key kKeys[] = {
 
     {"run.name", H, text(), "", "folder of the run below output_dir; made of mode, date and time of the start where it is missing"},
     {"run.overwrite", H, boolean(), "false",
-     "begin anew in a folder that holds a run, whose files go; false refuses such a folder (train --overwrite sets it)"},
+     "begin anew in a folder that holds a run, whose files go, and write over a model in train --save-model; false refuses both (train "
+     "--overwrite sets it)"},
     {"run.output_dir", H, text(), "\"runs\"", "where runs lie"},
     {"run.steps", H, or_null(integer(1)), "", "updates in all, resumed or not"},
     {"run.epochs", H, or_null(number_above(0)), "", "passes over the corpus, instead of steps; 1 where neither is given"},

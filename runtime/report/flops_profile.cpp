@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include "runtime/report/format.h"
 
 namespace zerostep {
 namespace {
+
+constexpr const char* kFirstWords = "-------------------------- flops profiler";
 
 std::string per_second(double operations, double seconds) { return seconds > 0 ? human_count(operations / seconds) + "FLOP/s" : "?"; }
 
@@ -71,6 +75,14 @@ std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan
   return out;
 }
 
+bool may_hold_flops_profile(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error) || std::filesystem::file_size(path, error) == 0) return true;
+  std::string line;
+  std::ifstream file(path);
+  return std::getline(file, line) && line.starts_with(kFirstWords);
+}
+
 std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind,
                           const StepTimers& timers, double step_seconds) {
   const std::vector<UnitFlops> units = unit_flops(config, plan, model, kind);
@@ -82,8 +94,7 @@ std::string flops_profile(const Config& config, const TrainingPlan& plan, const 
   const int world = plan.train.options.world;
   const BatchConfig& batch = kind.backprop ? config.batch : config.step.query_batch;
   const int64_t samples = batch.micro_batch_size * batch.accumulation_steps;
-  std::string out =
-      fmt::format("-------------------------- flops profiler, step {} --------------------------\n", config.monitor.flops_profile_step);
+  std::string out = fmt::format("{}, step {} --------------------------\n", kFirstWords, config.monitor.flops_profile_step);
   out += profile_line("ranks", fmt::format("{}", world));
   if (config.step.uses_queries()) out += profile_line("this step makes", name_of(kind));
   out += profile_line("samples of a rank and step",

@@ -24,5 +24,7 @@ std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan
 // units, -1 or 2: their parameters), and at each depth the top_modules largest.
 std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind,
                           const StepTimers& timers, double step_seconds);
+// Whether a profile may be written there: no file, an empty one, a former profile, or something that is no regular file, as a pipe.
+bool may_hold_flops_profile(const std::string& path);
 
 }  // namespace zerostep

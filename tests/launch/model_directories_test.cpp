@@ -52,7 +52,7 @@ class ModelDirectories : public ::testing::Test {
 
   // A BERT of first values in a directory with its vocabulary.
   void make_bert(const std::string& directory, const json& more = json::object()) const {
-    const Outcome made = place_.run({"init", file("make", bert(more), words()), place_.path(directory)});
+    const Outcome made = place_.run({"init", file("make", bert(more), words()), place_.path(directory), "--overwrite"});
     ASSERT_EQ(made.status, 0) << made.err;
   }
   // Takes the tensors whose names begin so out of a directory.
@@ -169,7 +169,7 @@ TEST_F(ModelDirectories, ExportsKeepTheTokensOfTheirTexts) {
   place_.write("exported/tokenizer.json", "{}");
   place_.write("exported/merges.txt", "");
   place_.write("exported/notes.txt", "mine");
-  const Outcome exported = place_.run({"export", place_.path("runs/b/checkpoints/step_00000002"), place_.path("exported")});
+  const Outcome exported = place_.run({"export", place_.path("runs/b/checkpoints/step_00000002"), place_.path("exported"), "--overwrite"});
   ASSERT_EQ(exported.status, 0) << exported.err;
   EXPECT_TRUE(place_.exists("exported/notes.txt"));
   std::map<std::string, std::string> batches;
@@ -188,7 +188,7 @@ TEST_F(ModelDirectories, ExportsKeepTheTokensOfTheirTexts) {
   EXPECT_EQ(batches["out"], batches["source"]);
   EXPECT_EQ(batches["exported"], batches["source"]);
   // Into the directory that it came from.
-  const Outcome onto = place_.run({"train", file("d", in("source"), data), "--save-model", place_.path("source")});
+  const Outcome onto = place_.run({"train", file("d", in("source"), data), "--save-model", place_.path("source"), "--overwrite"});
   ASSERT_EQ(onto.status, 0) << onto.err;
   EXPECT_TRUE(place_.exists("source/vocab.txt"));
 }
@@ -196,7 +196,7 @@ TEST_F(ModelDirectories, ExportsKeepTheTokensOfTheirTexts) {
 // transformers goes by the type of the model where nothing names the class of a vocabulary.
 TEST_F(ModelDirectories, ExportsNameTheClassOfTheirTokenizer) {
   const auto saved = [&](const json& model, const json& data) {
-    const Outcome made = place_.run({"init", file("a", model, data), place_.path("out")});
+    const Outcome made = place_.run({"init", file("a", model, data), place_.path("out"), "--overwrite"});
     EXPECT_EQ(made.status, 0) << made.err;
     return place_.exists("out/tokenizer_config.json") ? json::parse(place_.read("out/tokenizer_config.json")) : json();
   };
@@ -217,7 +217,7 @@ TEST_F(ModelDirectories, AMeanPooledClassifierIsNoneForOtherTools) {
   EXPECT_SAYS(place_.read("runs/a/log.txt"), "classifier_pooling");
   EXPECT_SAYS(place_.run({"export", place_.path("runs/a/checkpoints/step_00000002"), place_.path("exported")}).err, "classifier_pooling");
   EXPECT_SAYS(place_.run({"init", path, place_.path("first")}).err, "classifier_pooling");
-  EXPECT_SILENT(place_.run({"init", file("b", bert(), words()), place_.path("first")}).err, "classifier_pooling");
+  EXPECT_SILENT(place_.run({"init", file("b", bert(), words()), place_.path("second")}).err, "classifier_pooling");
 }
 
 TEST_F(ModelDirectories, ATokenizerThatIsNotReadStopsOnlyTexts) {
