@@ -19,7 +19,7 @@ int plan(const PlanArguments& arguments) {
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, arguments.world);
   const int ranks_of_host =
       arguments.ranks_per_node > 0 ? std::min(arguments.ranks_per_node, arguments.world) : std::min(arguments.world, num_cores());
-  set_threads(ranks_of_host);  // as each of them would
+  set_threads(std::max(1, num_cores() / ranks_of_host));  // as each of them would
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, &workspaces);
   cost.workspace_estimated |= arguments.world > num_cores();  // so many ranks run elsewhere

@@ -65,8 +65,9 @@ class Hosts : public ::testing::Test {
                                         const std::string& before = "") const {
     std::vector<std::string> out{script()};
     if (!rate.empty()) out.push_back(rate);
-    out.insert(out.end(), {"--", before + "(until [ -e " + place_.path("cut") + " ]; do sleep 0.05; done; $LINK h2 down) & $MPI " + mpirun +
-                                     " -np 2 -x OMP_NUM_THREADS=1 " + std::getenv("ZEROSTEP_BINARY") + " train " + train});
+    out.insert(out.end(),
+               {"--", before + "(until [ -e " + place_.path("cut") + " ]; do sleep 0.05; done; $LINK h2 down) & $MPI " + mpirun +
+                          " -np 2 -x OMP_NUM_THREADS=1 -x XDG_CACHE_HOME " + std::getenv("ZEROSTEP_BINARY") + " train " + train});
     return out;
   }
 
@@ -163,6 +164,7 @@ TEST_F(Hosts, MpirunSeesACutCableByItsKeepAlive) {
   const pid_t pid =
       run_until_cut("", "--mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 2", ranks);
   const Outcome done = place_.finish(pid, 60);
+  EXPECT_FALSE(done.timed_out);
   EXPECT_NE(done.status, 0);
   EXPECT_SAYS(done.err, "Remote daemon");
   EXPECT_SAYS(done.err, "node h2");

@@ -26,9 +26,9 @@ class PlanCommand : public ::testing::Test {
                                   place_.path("runs") + R"(", "steps": 2}})");
     return place_.path("wide.json");
   }
-  How how(std::map<std::string, std::string> environment) const {
+  How how(std::map<std::string, std::string> environment, std::vector<std::string> without = {}) const {
     environment["XDG_CACHE_HOME"] = place_.path("cache");
-    return {.environment = std::move(environment)};
+    return {.environment = std::move(environment), .without = std::move(without)};
   }
   // What is the same on every machine: all but workspace, what holds it, and what is free there.
   static json tensors_alone(json plan) {
@@ -73,6 +73,29 @@ TEST_F(PlanCommand, HoldsWithAnyNumberOfThreads) {
     EXPECT_LE(measured, 1.02 * expected) << name;
     EXPECT_LE(expected, 1.10 * measured) << name;
   }
+}
+
+// The plan measures with the threads that each of its ranks would have.
+TEST_F(PlanCommand, MeasuresWithTheThreadsThatTrainingUses) {
+  const std::string file = config(R"("bf16": {"enabled": true},)");
+  for (const int ranks : {1, 2}) {
+    const std::string name = "ranks" + std::to_string(ranks), batch = "train_batch_size=" + std::to_string(4 * ranks);
+    How training = how({}, {"OMP_NUM_THREADS"});
+    training.ranks = ranks;
+    const Outcome planned =
+        place_.run({"plan", file, "--json", "--world", std::to_string(ranks), "--set", batch}, how({}, {"OMP_NUM_THREADS"}));
+    ASSERT_EQ(planned.status, 0) << planned.err;
+    const Outcome trained = place_.run({"train", file, "--set", batch, "--set", "run.name=" + name}, training);
+    ASSERT_EQ(trained.status, 0) << trained.err;
+    EXPECT_EQ(json::parse(planned.out)["workspace_bytes"], json::parse(place_.read("runs/" + name + "/plan.json"))["workspace_bytes"])
+        << ranks << " of " << trained.out;
+  }
+}
+
+TEST_F(PlanCommand, MeasurementsOfTestsStayWithThem) {
+  const Outcome planned = place_.run({"plan", config("")}, {.environment = {{"HOME", place_.path("home")}}});
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  EXPECT_FALSE(place_.exists("home"));
 }
 
 TEST_F(PlanCommand, WorkspaceOfOtherMachinesIsAnEstimate) {

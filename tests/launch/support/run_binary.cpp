@@ -25,6 +25,12 @@ std::string content(const fs::path& path) {
   return out.str();
 }
 
+// What programs under test keep for later ones, in a folder that goes when this process ends.
+std::string cache_of_this_process() {
+  static const ScratchFolder folder;
+  return folder.folder().string();
+}
+
 std::string text_of_our_own() {
   std::string text;
   for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i * 7919 % 1000) + " of the text that the tests train on\n";
@@ -67,6 +73,7 @@ Outcome Workplace::run_command(const std::vector<std::string>& command, const Ho
 }
 
 pid_t Workplace::start(const std::vector<std::string>& command, const How& how) const {
+  const std::string cache = cache_of_this_process();
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   const auto redirect = [](const std::string& path, int flags, int target) { ::dup2(::open(path.c_str(), flags, 0600), target); };
@@ -75,7 +82,9 @@ pid_t Workplace::start(const std::vector<std::string>& command, const How& how) 
   redirect(path("stderr"), O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
   ::setenv("OMP_NUM_THREADS", "1", 0);
   ::setenv("OMPI_MCA_orte_tmpdir_base", scratch_.folder().c_str(), 1);
+  ::setenv("XDG_CACHE_HOME", cache.c_str(), 1);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
+  for (const std::string& name : how.without) ::unsetenv(name.c_str());
   std::vector<char*> argv;
   for (const std::string& a : command) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
@@ -87,19 +96,18 @@ Outcome Workplace::finish(pid_t pid, double timeout_seconds) const {
   Outcome outcome;
   const double begin = now();
   int status = 0;
-  bool killed = false;
   while (::waitpid(pid, &status, WNOHANG) == 0) {
-    if (!killed && now() - begin > timeout_seconds) {
+    if (!outcome.timed_out && now() - begin > timeout_seconds) {
       for (const pid_t child : children_of(pid)) ::kill(child, SIGKILL);
       ::kill(pid, SIGKILL);
-      killed = true;
+      outcome.timed_out = true;
     }
     pause();
   }
   outcome.seconds = now() - begin;
   outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   outcome.out = read("stdout");
-  outcome.err = read("stderr") + (killed ? "\n(killed after the test's own timeout)\n" : "");
+  outcome.err = read("stderr") + (outcome.timed_out ? "\n(killed after the test's own timeout)\n" : "");
   return outcome;
 }
 

@@ -17,15 +17,19 @@ struct Outcome {
   int status = -1;  // exit status, or 128 + signal where a signal ended it
   std::string out, err;
   double seconds = 0;
+  bool timed_out = false;  // the test's own timeout ended it
 };
 
 struct How {
   int ranks = 1;
   std::map<std::string, std::string> environment = {};
+  std::vector<std::string> without = {};  // variables that it does not see
   double timeout_seconds = 60;
 };
 
-// The program under test (environment ZEROSTEP_BINARY) as a user runs it, in a folder of its own that goes with the object.
+// The program under test (environment ZEROSTEP_BINARY) as a user runs it, in a folder of its own that goes with the object. It has one
+// thread, and what it measures of this machine is kept for the other programs of this process alone ($XDG_CACHE_HOME), unless the case's
+// environment says otherwise.
 class Workplace {
  public:
   Workplace();
