@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "models/bert/bert.h"
-#include "models/config_keys.h"
 #include "models/gpt2/gpt2.h"
+#include "models/hugging_face_keys.h"
 #include "models/json_file.h"
 #include "models/llama/llama.h"
 
@@ -137,7 +137,7 @@ LlamaOptions read_llama(const Reader& c, LlamaOptions::Kind kind) {
   c.one_of("hidden_act", "silu", {"silu", "swish"});
   c.refuse("attention_dropout", 0.0, model);
   c.refuse("mlp_bias", false, model);
-  c.refuse("use_sliding_window", false, model);
+  for (const char* key : {"use_sliding_window", "use_mrope", "rope_interleaved"}) c.refuse(key, false, model);
   if (c.has("layer_types")) {
     const json& types = c.at("layer_types");
     const bool full = types.is_array() && std::all_of(types.begin(), types.end(), [](const json& t) { return t == "full_attention"; });
