@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/first_names.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/evaluation.h"
@@ -82,7 +83,7 @@ int eval(Job& job, const EvalArguments& arguments) {
       fmt::print(stderr,
                  "warning: {} {}: they have first values (seed {}), and what is evaluated is an untrained classifier on its encoder\n",
                  config.model.fresh_classifier ? "model.fresh_classifier replaces" : config.model.path + " holds no",
-                 names_of(setup.parameters.untrained), config.seed);
+                 first_names(setup.parameters.untrained), config.seed);
     if (arguments.model.empty() && config.model.path.empty())
       fmt::print(stderr, "no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
   }

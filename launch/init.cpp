@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/first_names.h"
 #include "launch/commands.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
@@ -23,7 +24,7 @@ int init(const InitArguments& arguments) {
   values.notes.insert(values.notes.end(), notes.begin(), notes.end());
   for (const std::string& note : values.notes) fmt::print(stderr, "warning: {}\n", note);
   const std::string& from = subject.config().model.path;
-  if (!values.untrained.empty()) fmt::print("first values (seed {}): {}\n", subject.config().seed, names_of(values.untrained));
+  if (!values.untrained.empty()) fmt::print("first values (seed {}): {}\n", subject.config().seed, first_names(values.untrained));
   fmt::print("{}: {} parameters, {}\n", arguments.directory, grouped(subject.model->num_elements()),
              from.empty() ? fmt::format("untrained, seed {}", subject.config().seed) : "from " + from);
   return kDone;

@@ -100,13 +100,6 @@ ModelValues starting_values(const Subject& subject) {
   return {.read = reader_of(std::move(opened.values)), .untrained = std::move(opened.untrained), .notes = std::move(opened.notes)};
 }
 
-std::string names_of(const std::vector<std::string>& parameters) {
-  constexpr size_t kTold = 5;
-  const std::vector<std::string> first(parameters.begin(), parameters.begin() + static_cast<ptrdiff_t>(std::min(kTold, parameters.size())));
-  const std::string text = fmt::format("{}", fmt::join(first, ", "));
-  return parameters.size() > kTold ? fmt::format("{} and {} more", text, parameters.size() - kTold) : text;
-}
-
 ModelOrigin origin_of(const Config& config) { return {config.data.tokenizer, config.model.path}; }
 
 std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,

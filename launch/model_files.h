@@ -21,8 +21,6 @@ struct ModelValues {
 };
 // The values that training starts from: those in model.path, or those that the seed alone determines.
 ModelValues starting_values(const Subject& subject);
-// "classifier.weight, classifier.bias", at most five of them.
-std::string names_of(const std::vector<std::string>& parameters);
 
 ModelOrigin origin_of(const Config& config);
 // Writes config.json, model.safetensors and the tokenizer's files, takes those of another tokenizer away, and copies

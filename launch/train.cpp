@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/first_names.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
@@ -149,7 +150,7 @@ void say_header(Job& job, TrainSetup& setup) {
   for (const std::string& line : describe_environment()) log.line(line);
   for (const std::string& line : run_header(setup.report(), facts)) log.line(line);
   if (!setup.first_values.untrained.empty())
-    log.line(fmt::format("first values   {} (seed {}): {} {}", names_of(setup.first_values.untrained), setup.config().seed,
+    log.line(fmt::format("first values   {} (seed {}): {} {}", first_names(setup.first_values.untrained), setup.config().seed,
                          setup.config().model.path,
                          setup.config().model.fresh_classifier ? "is asked for its encoder alone" : "does not hold them"));
 }

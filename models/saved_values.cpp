@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/first_names.h"
 #include "models/hugging_face.h"
 #include "models/json_file.h"
 #include "models/model_options.h"
@@ -17,15 +18,6 @@ namespace zerostep {
 namespace {
 
 namespace fs = std::filesystem;
-
-// At most so many names in a message.
-constexpr size_t kNamesTold = 5;
-
-std::string some_of(const std::vector<std::string>& names) {
-  const std::vector<std::string> first(names.begin(), names.begin() + static_cast<ptrdiff_t>(std::min(kNamesTold, names.size())));
-  const std::string text = fmt::format("{}", fmt::join(first, ", "));
-  return names.size() > kNamesTold ? fmt::format("{} and {} more", text, names.size() - kNamesTold) : text;
-}
 
 // Tensors of old files that are functions of the sizes alone.
 bool is_constant(std::string_view name) {
@@ -82,14 +74,14 @@ class SavedValues final : public ParameterSource {
     const auto holds = [&](const char* name) { return fs::exists(fs::path(directory_) / name); };
     if (!unused_.empty())
       out.push_back(fmt::format("{}: {} of the {} tensors in its files {} not used by this model: {}", directory_, unused_.size(),
-                                places_.size(), unused_.size() == 1 ? "is" : "are", some_of(unused_)));
+                                places_.size(), unused_.size() == 1 ? "is" : "are", first_names(unused_)));
     if (holds("model.safetensors") && holds("model.safetensors.index.json"))
       out.push_back(fmt::format("{}: model.safetensors is read, and model.safetensors.index.json with its files is not", directory_));
     if (holds("adapter_config.json"))
       out.push_back(
           fmt::format("{}: the adapter beside the model (adapter_config.json) is not applied: merge it into the weights", directory_));
     if (const std::vector<std::string> keys = unread_keys(config); !keys.empty())
-      out.push_back(fmt::format("{}/config.json: not known here and without effect: {}", directory_, some_of(keys)));
+      out.push_back(fmt::format("{}/config.json: not known here and without effect: {}", directory_, first_names(keys)));
     return out;
   }
 
@@ -210,11 +202,15 @@ class SavedValues final : public ParameterSource {
       const std::vector<float> a = values(first->second, begin, count), b = values(second->second, begin, count);
       same = std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
     }
-    if (!same)
-      fail_input(
-          "{}: {} and {} differ, but config.json ties them (tie_word_embeddings): set tie_word_embeddings to false there to keep both, or "
-          "take one of the tensors out",
-          directory_, first->first, second->first);
+    if (same) return;
+    // Only ties of a GPT-2, Llama or Qwen2 can be undone.
+    if (parameter.name.starts_with("bert.") || parameter.name.starts_with("cls."))
+      fail_input("{}: {} and {} differ, and a BertForMaskedLM has one tensor for both: take one of the two out", directory_, first->first,
+                 second->first);
+    fail_input(
+        "{}: {} and {} differ, but config.json ties them (tie_word_embeddings): set tie_word_embeddings to false there to keep both, or "
+        "take one of the tensors out",
+        directory_, first->first, second->first);
   }
 
   std::string directory_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/first_names.h"
 #include "runtime/data/classification_samples.h"
 #include "runtime/data/content_hash.h"
 #include "runtime/data/corpus_files.h"
@@ -24,11 +25,10 @@ bool matches_all(const LabelNames& known, const std::vector<std::string>& found)
 
 // "'0' is 'NEGATIVE', '1' is 'POSITIVE'": how labels of the data stand for classes with other names.
 std::string correspondence(const std::vector<std::string>& found, const LabelNames& labels, const std::vector<std::string>& classes) {
-  constexpr size_t kTold = 5;
-  std::string out;
-  for (size_t i = 0; i < std::min(found.size(), kTold); ++i)
-    out += fmt::format("{}'{}' is '{}'", i == 0 ? "" : ", ", found[i], classes.at(static_cast<size_t>(labels.index(found[i]))));
-  return found.size() > kTold ? out + ", ..." : out;
+  std::vector<std::string> out;
+  for (const std::string& label : found)
+    out.push_back(fmt::format("'{}' is '{}'", label, classes.at(static_cast<size_t>(labels.index(label)))));
+  return first_names(out);
 }
 
 // The classes of the first set that is opened: the model's where the labels are among their names, otherwise the data's in their order.
