@@ -41,6 +41,16 @@ std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int uni
   return out;
 }
 
+// What a unit hands on, made up: [batch, sequence, width], or a classifier's [batch, classes].
+at::Tensor made_up_output(const ModelDefinition& model, int unit, const WorkspaceShape& shape, const ActivationCost& cost) {
+  const at::ScalarType type = scalar_type(shape.compute_type);
+  const bool classes = model.num_classes() > 0 && static_cast<size_t>(unit) + 1 == model.units().size();
+  const int64_t rows = classes ? shape.batch : shape.batch * shape.sequence;
+  const int64_t width = cost.output_bytes / (rows * num_bytes(1, shape.compute_type));
+  return at::full(classes ? std::vector<int64_t>{rows, width} : std::vector<int64_t>{shape.batch, shape.sequence, width}, kWeight,
+                  at::TensorOptions().dtype(type));
+}
+
 class Counter {
  public:
   // Highest bytes beyond those that were live before.
@@ -95,7 +105,7 @@ Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, at::T
 
 }  // namespace
 
-Workspaces probe_units(const ModelDefinition& model, const std::vector<int>& units, const Objective& objective,
+Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective,
                        const WorkspaceShape& shape) {
   install_metered_allocator();
   MemoryMeter around;  // so that weights and inputs count for no rank
@@ -104,10 +114,16 @@ Workspaces probe_units(const ModelDefinition& model, const std::vector<int>& uni
   const ForwardContext context{&batch, shape.training, /*seed=*/1, /*step=*/0};
   Workspaces out;
   at::Tensor hidden;
-  for (const int u : units) {
+  for (const auto& [u, runs] : units) {
+    const ActivationCost cost = model.activation_cost(u, shape.batch, shape.sequence, shape.compute_type, shape.training);
+    if (!runs) {
+      out.units.push_back({.is_measured = false});
+      out.extrapolated = true;
+      hidden = made_up_output(model, u, shape, cost);
+      continue;
+    }
     const auto unit = model.make_unit(u, made_up_parameters(model, u, shape));
     const auto run = [&] { return unit->forward(hidden.defined() ? TensorList{hidden} : TensorList{}, context).at(0); };
-    const ActivationCost cost = model.activation_cost(u, shape.batch, shape.sequence, shape.compute_type, shape.training);
     out.units.push_back(measure(shape, cost, hidden, run, run));
     const at::NoGradGuard no_grad;
     hidden = run();

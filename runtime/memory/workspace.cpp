@@ -1,52 +1,16 @@
 #include "runtime/memory/workspace.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "runtime/data/content_hash.h"
 #include "runtime/memory/unit_probe.h"
+#include "runtime/memory/workspace_cache.h"
 
 namespace zerostep {
 namespace {
-
-using nlohmann::json;
-
-// What a measurement may take: a second or so of one core, and memory that any machine has.
-constexpr double kMostFlops = 1e11;
-constexpr int64_t kMostBytes = int64_t{2} << 30;
-constexpr uintmax_t kMostFileBytes = 4 << 20;
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name")) return line;
-  return {};
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-// The processor, what the libraries may use of it, and this program.
-std::string machine_key() {
-  struct stat program {};
-  ::stat("/proc/self/exe", &program);
-  std::string out = fmt::format("{}|{}|{} threads|{} {}.{}", processor_name(), at::get_cpu_capability(), at::get_num_threads(),
-                                program.st_size, program.st_mtim.tv_sec, program.st_mtim.tv_nsec);
-  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"})
-    out += fmt::format("|{}={}", name, environment(name));
-  return out;
-}
 
 std::string text_of(const ActivationCost& c) {
   return fmt::format("{} {} {} {} {} {}", c.output_bytes, c.saved_bytes, c.forward_transient_bytes, c.inference_transient_bytes,
@@ -82,32 +46,62 @@ struct UnitKinds {
   std::string key;
 };
 
-// What a probe of these units would take.
+// What a probe would take.
 struct ProbeCost {
   double flops = 0;
   int64_t num_bytes = 0;
+  bool may_run() const { return flops <= kMostProbeFlops && num_bytes <= kMostProbeBytes; }
 };
-ProbeCost probe_cost(const ModelDefinition& model, const std::vector<int>& units, const WorkspaceShape& shape) {
+
+ProbeCost unit_cost(const ModelDefinition& model, const ProbedUnit& probed, const WorkspaceShape& shape) {
+  const UnitInfo& unit = model.units()[static_cast<size_t>(probed.unit)];
+  const ActivationCost cost = model.activation_cost(probed.unit, shape.batch, shape.sequence, shape.compute_type, shape.training);
+  if (!probed.runs) return {0, cost.output_bytes};
+  int64_t elements = unit.num_elements();
+  for (const BorrowedParameter& b : unit.borrowed)
+    elements += model.units()[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)].num_elements();
+  const int64_t weights = num_bytes(elements, shape.compute_type) + (shape.graph ? num_bytes(elements, DType::F32) : 0);
+  const int64_t forward = cost.output_bytes + cost.inference_transient_bytes;
+  const int64_t backward = cost.output_bytes + cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes);
+  return {cost.forward_flops * (shape.graph ? kProbeForwardsWithGraph : kProbeForwards), weights + (shape.graph ? backward : forward)};
+}
+
+// Of the units and, beside the output of the last one, the objective.
+ProbeCost probe_cost(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective,
+                     const WorkspaceShape& shape) {
   ProbeCost out;
-  for (const int u : units) {
-    const ActivationCost cost = model.activation_cost(u, shape.batch, shape.sequence, shape.compute_type, shape.training);
-    out.flops += cost.forward_flops * (shape.graph ? 9 : 3);
-    int64_t elements = model.units()[static_cast<size_t>(u)].num_elements();
-    for (const BorrowedParameter& b : model.units()[static_cast<size_t>(u)].borrowed)
-      elements += model.units()[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)].num_elements();
-    const int64_t weights = num_bytes(elements, shape.compute_type) + (shape.graph ? num_bytes(elements, DType::F32) : 0);
-    const int64_t forward = cost.output_bytes + cost.inference_transient_bytes;
-    const int64_t backward = cost.output_bytes + cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes);
-    out.num_bytes = std::max(out.num_bytes, weights + (shape.graph ? backward : forward));
+  for (const ProbedUnit& probed : units) {
+    const ProbeCost cost = unit_cost(model, probed, shape);
+    out.flops += cost.flops;
+    out.num_bytes = std::max(out.num_bytes, cost.num_bytes);
+  }
+  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
+  const ActivationCost last = model.activation_cost(units.back().unit, shape.batch, shape.sequence, shape.compute_type, shape.training);
+  const ActivationCost cost = objective.activation_cost(shape.batch, shape.sequence, outputs, shape.compute_type);
+  const int64_t held = shape.graph ? cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes)
+                                   : cost.inference_transient_bytes;
+  out.num_bytes = std::max(out.num_bytes, last.output_bytes + held);
+  return out;
+}
+
+// Those run of which a probe of one token may.
+std::vector<ProbedUnit> choose(const ModelDefinition& model, const std::vector<int>& units, WorkspaceShape shape) {
+  shape.batch = shape.sequence = 1;
+  std::vector<ProbedUnit> out;
+  double flops = 0;
+  for (const int unit : units) {
+    ProbeCost cost = unit_cost(model, {unit}, shape);
+    cost.flops += flops;
+    out.push_back({unit, cost.may_run()});
+    if (cost.may_run()) flops = cost.flops;
   }
   return out;
 }
 
 // The largest shape of no more tokens that may be probed: half the samples again and again, then half the tokens of one. False: none.
-bool shrink(const ModelDefinition& model, const std::vector<int>& units, WorkspaceShape& shape) {
+bool shrink(const ModelDefinition& model, const std::vector<ProbedUnit>& units, const Objective& objective, WorkspaceShape& shape) {
   for (;;) {
-    const ProbeCost cost = probe_cost(model, units, shape);
-    if (cost.flops <= kMostFlops && cost.num_bytes <= kMostBytes) return true;
+    if (probe_cost(model, units, objective, shape).may_run()) return true;
     if (shape.batch > 1)
       shape.batch /= 2;
     else if (shape.sequence > 1)
@@ -123,11 +117,13 @@ int64_t carry_on(int64_t smaller, int64_t larger, double tokens, double smaller_
   return larger + static_cast<int64_t>(rise * (tokens - larger_tokens));
 }
 
-Workspaces measured(const ModelDefinition& model, const std::vector<int>& units, const Objective& objective, const WorkspaceShape& shape) {
+Workspaces measured(const ModelDefinition& model, const std::vector<int>& representatives, const Objective& objective,
+                    const WorkspaceShape& shape) {
+  const std::vector<ProbedUnit> units = choose(model, representatives, shape);
   WorkspaceShape small = shape;
-  if (!shrink(model, units, small)) {
+  if (!shrink(model, units, objective, small)) {
     Workspaces out;
-    out.units.resize(units.size());
+    out.units.assign(units.size(), {.is_measured = false});
     out.extrapolated = true;
     return out;
   }
@@ -149,52 +145,9 @@ Workspaces measured(const ModelDefinition& model, const std::vector<int>& units,
   return out;
 }
 
-json to_json(const Workspace& w) { return {w.inference_bytes, w.forward_bytes, w.backward_bytes, w.accumulating_backward_bytes}; }
-Workspace from_json(const json& j) {
-  return {j.at(0).get<int64_t>(), j.at(1).get<int64_t>(), j.at(2).get<int64_t>(), j.at(3).get<int64_t>()};
-}
-
-// The entry of a key in the file, if it is there as a whole. A line that cannot be read is another's unfinished write.
-bool recall(const std::string& file, const std::string& key, size_t num_units, Workspaces& out) {
-  std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) {
-    if (line.find(key) == std::string::npos) continue;
-    try {
-      const json j = json::parse(line);
-      Workspaces found;
-      for (const json& w : j.at("units")) found.units.push_back(from_json(w));
-      found.objective = from_json(j.at("objective"));
-      found.extrapolated = j.at("extrapolated").get<bool>();
-      if (j.at("key") != key || found.units.size() != num_units) continue;
-      out = std::move(found);
-      return true;
-    } catch (const json::exception&) {
-      continue;
-    }
-  }
-  return false;
-}
-
-// One line in one write, which other processes' lines stand beside.
-void remember(const std::string& file, const std::string& key, const Workspaces& found) {
-  std::error_code ignored;
-  const std::filesystem::path path(file);
-  std::filesystem::create_directories(path.parent_path(), ignored);
-  if (std::filesystem::file_size(path, ignored) > kMostFileBytes && !ignored) std::filesystem::remove(path, ignored);
-  json j{{"key", key}, {"extrapolated", found.extrapolated}, {"objective", to_json(found.objective)}, {"units", json::array()}};
-  for (const Workspace& w : found.units) j["units"].push_back(to_json(w));
-  std::ofstream(file, std::ios::app) << j.dump() + "\n";
-}
-
 }  // namespace
 
 WorkspaceMeter::WorkspaceMeter(std::string file) : file_(std::move(file)) {}
-
-std::string WorkspaceMeter::default_file() {
-  std::string folder = environment("XDG_CACHE_HOME");
-  if (folder.empty() && !environment("HOME").empty()) folder = environment("HOME") + "/.cache";
-  return folder.empty() ? "" : folder + "/zerostep/workspaces.jsonl";
-}
 
 const Workspaces& WorkspaceMeter::of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape) {
   const UnitKinds kinds(model, objective, shape);

@@ -15,7 +15,12 @@ struct Workspace {
   int64_t forward_bytes = 0;                // forward that records one
   int64_t backward_bytes = 0;               // with fresh gradient buffers
   int64_t accumulating_backward_bytes = 0;  // with gradients that add
+  bool is_measured = true;                  // false: a run of a single token would take more than kMostProbeBytes; all are 0
 };
+
+// What measuring a unit may take: a second or so of one core, and memory that any machine has.
+constexpr double kMostProbeFlops = 1e11;
+constexpr int64_t kMostProbeBytes = int64_t{2} << 30;
 
 // What units of a model run on.
 struct WorkspaceShape {
@@ -28,8 +33,8 @@ struct WorkspaceShape {
 struct Workspaces {
   std::vector<Workspace> units;
   Workspace objective;
-  // Measured on fewer tokens and carried on in proportion, because the shape itself would take seconds or gigabytes; or not at all, where
-  // a single token would.
+  // Measured on fewer tokens and carried on in proportion, because the shape itself would take seconds or gigabytes; or not all of them
+  // measured.
   bool extrapolated = false;
 };
 

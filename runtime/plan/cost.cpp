@@ -215,13 +215,18 @@ PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelD
   out.tensor_peak_bytes = out.activation_peak_bytes;
   if (meter != nullptr) {
     const Workspaces& spaces = meter->of(model, objective, {batch, sequence, type, graph, drops});
+    const auto space_of = [&out](const Workspaces& all, int unit) -> const Workspace& {
+      const Workspace& found = all.units[static_cast<size_t>(unit)];
+      if (!found.is_measured) out.unmeasured_units.insert(unit);
+      return found;
+    };
     VisitCosts whole = tensors;
     whole.with_workspace = true;
-    for (size_t u = 0; u < whole.units.size(); ++u) whole.units[u] = with_workspace(whole.units[u], spaces.units[u]);
+    for (size_t u = 0; u < whole.units.size(); ++u) whole.units[u] = with_workspace(whole.units[u], space_of(spaces, static_cast<int>(u)));
     whole.objective = with_workspace(whole.objective, spaces.objective);
     whole.joined = [&](const Visit& at) {
       const WorkspaceShape shape{batch * at.branches_together, sequence, type, false, false};
-      return with_workspace(tensors.joined(at), meter->of(model, objective, shape).units[static_cast<size_t>(at.unit)]);
+      return with_workspace(tensors.joined(at), space_of(meter->of(model, objective, shape), at.unit));
     };
     out.flops = 0;
     ActivationWalk(plan, layout, whole, micro_batch_bytes).run(out);

@@ -1,4 +1,5 @@
 #pragma once
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,8 @@ struct PlanCost {
   int64_t tensor_peak_bytes = 0;      // the same without what libraries take for themselves
   // The workspace was not measured at the shapes of this plan, or not on its machine.
   bool workspace_estimated = false;
-  std::string peak_at;  // the visit of that moment: "backward h.3"
+  std::set<int> unmeasured_units;  // whose workspace could not be measured and counts nothing here (Workspace::is_measured)
+  std::string peak_at;             // the visit of that moment: "backward h.3"
   int64_t elements_gathered = 0, elements_reduced = 0;
   int64_t workspace_bytes() const { return activation_peak_bytes - tensor_peak_bytes; }
   double flops = 0;  // forward, recomputation and backward of this rank's tokens

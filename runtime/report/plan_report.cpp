@@ -6,6 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/first_names.h"
 #include "runtime/checkpoint/shard_image.h"
 #include "runtime/engine/engine.h"
 #include "runtime/report/format.h"
@@ -119,6 +120,11 @@ std::string plan_text(const PlanReport& report) {
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
   out += line("    workspace of libraries",
               bytes_text(cost.workspace_bytes()) + (cost.workspace_estimated ? ", an estimate from" : ", measured on") + " this machine");
+  if (!cost.unmeasured_units.empty()) {
+    std::vector<std::string> names;
+    for (const int u : cost.unmeasured_units) names.push_back(plan.layout.units[static_cast<size_t>(u)].name);
+    out += line("      not measured", fmt::format("{}: one token takes more than {}", first_names(names), human_bytes(kMostProbeBytes)));
+  }
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
   out += line(report.fits() ? "fits" : "does NOT fit",
@@ -219,6 +225,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   const auto take_estimates = [&](const PlanCost& other) {
     cost.tensor_peak_bytes = std::max(cost.tensor_peak_bytes, other.tensor_peak_bytes);
     cost.workspace_estimated |= other.workspace_estimated;
+    cost.unmeasured_units.insert(other.unmeasured_units.begin(), other.unmeasured_units.end());
   };
   // Checkpoints are staged in host memory. Rank 0's share has no padding, but dealt matrices may give another rank more.
   if (config.run.checkpoint_interval > 0 || config.run.keep_best)

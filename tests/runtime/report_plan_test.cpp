@@ -85,6 +85,24 @@ TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
   EXPECT_NE(plan_text(planned.report()).find("does NOT fit"), std::string::npos);
 }
 
+// Units of which no token can be run: their workspace is named as not measured, and the rest is an estimate.
+TEST(PlanReport, UnitsThatCouldNotBeMeasuredAreNamed) {
+  Planned planned(0, 1, int64_t{1} << 40);
+  planned.test.model.n_layer = 1;
+  planned.test.model.n_inner = int64_t{1} << 26;  // x 20 wide x 2 matrices x 4 bytes
+  planned.model = make_gpt2(planned.test.model);
+  planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 1));
+  WorkspaceMeter meter;
+  planned.cost = training_cost(planned.test.config, *planned.plan, *planned.model, *planned.objective, &meter);
+  EXPECT_EQ(planned.cost.unmeasured_units, std::set<int>{1});
+  const std::string text = plan_text(planned.report());
+  EXPECT_NE(text.find("an estimate from this machine"), std::string::npos) << text;
+  EXPECT_NE(text.find("not measured             " + planned.model->units()[1].name + ": one token takes more than 2.00 GiB"),
+            std::string::npos)
+      << text;
+  EXPECT_TRUE(plan_json(planned.report())["workspace_estimated"].get<bool>());
+}
+
 TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
   const Planned planned(0, 1, 1);
   const auto& config = planned.test.config;

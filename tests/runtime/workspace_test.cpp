@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/gpt2/gpt2.h"
+#include "models/llama/llama.h"
 #include "tests/support/scratch_folder.h"
 
 namespace zerostep {
@@ -104,6 +105,40 @@ TEST_F(WorkspaceMeters, LargeShapesAreCarriedOnFromSmallerOnes) {
   EXPECT_TRUE(meter.extrapolated());
   EXPECT_TRUE(many.extrapolated);
   EXPECT_NEAR(static_cast<double>(many.units[1].inference_bytes), static_cast<double>(few.units[1].inference_bytes), 4096);
+}
+
+std::unique_ptr<ModelDefinition> model_of_inner_width(int64_t width) {
+  LlamaOptions o;
+  o.hidden_size = 64, o.intermediate_size = width, o.num_hidden_layers = 2, o.num_attention_heads = 2, o.vocab_size = 61;
+  o.max_position_embeddings = 64;
+  return make_llama(o);
+}
+
+bool operator==(const Workspace& a, const Workspace& b) {
+  return a.inference_bytes == b.inference_bytes && a.forward_bytes == b.forward_bytes && a.backward_bytes == b.backward_bytes &&
+         a.accumulating_backward_bytes == b.accumulating_backward_bytes && a.is_measured == b.is_measured;
+}
+
+// A block whose matrices alone are 3 x 64 x 2^22 x 4 bytes is not run; what stands around it is measured as beside a small one.
+TEST_F(WorkspaceMeters, UnitsThatAreTooLargeAreTheOnlyOnesThatAreNotMeasured) {
+  const auto large = model_of_inner_width(int64_t{1} << 22), small = model_of_inner_width(64);
+  for (const bool graph : {false, true}) {
+    const WorkspaceShape shape{2, 64, DType::F32, graph, false};
+    WorkspaceMeter whole;
+    const Workspaces expected = whole.of(*small, *objective_, shape);
+    EXPECT_FALSE(whole.extrapolated());
+    for (int round = 0; round < 2; ++round) {  // measured, and read from the file
+      WorkspaceMeter meter(file_);
+      const Workspaces found = meter.of(*large, *objective_, shape);
+      EXPECT_TRUE(meter.extrapolated());
+      ASSERT_EQ(found.units.size(), 4u);
+      EXPECT_TRUE(found.units[0] == expected.units[0]);
+      EXPECT_TRUE(found.units[3] == expected.units[3]);
+      EXPECT_TRUE(found.objective == expected.objective);
+      for (const size_t block : {1, 2}) EXPECT_TRUE(found.units[block] == Workspace{.is_measured = false});
+    }
+  }
+  EXPECT_EQ(lines_of(file_).size(), 2u);
 }
 
 }  // namespace

@@ -1,0 +1,90 @@
+#include "runtime/memory/workspace_cache.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+constexpr uintmax_t kMostFileBytes = 4 << 20;
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name")) return line;
+  return {};
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// null: not measured.
+json to_json(const Workspace& w) {
+  if (!w.is_measured) return nullptr;
+  return {w.inference_bytes, w.forward_bytes, w.backward_bytes, w.accumulating_backward_bytes};
+}
+Workspace from_json(const json& j) {
+  if (j.is_null()) return {.is_measured = false};
+  return {j.at(0).get<int64_t>(), j.at(1).get<int64_t>(), j.at(2).get<int64_t>(), j.at(3).get<int64_t>()};
+}
+
+}  // namespace
+
+std::string machine_key() {
+  struct stat program {};
+  ::stat("/proc/self/exe", &program);
+  std::string out = fmt::format("{}|{}|{} threads|{}|{} {}.{}", processor_name(), at::get_cpu_capability(), at::get_num_threads(),
+                                at::show_config(), program.st_size, program.st_mtim.tv_sec, program.st_mtim.tv_nsec);
+  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"})
+    out += fmt::format("|{}={}", name, environment(name));
+  return out;
+}
+
+bool recall(const std::string& file, const std::string& key, size_t num_units, Workspaces& out) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    if (line.find(key) == std::string::npos) continue;
+    try {
+      const json j = json::parse(line);
+      Workspaces found;
+      for (const json& w : j.at("units")) found.units.push_back(from_json(w));
+      found.objective = from_json(j.at("objective"));
+      found.extrapolated = j.at("extrapolated").get<bool>();
+      if (j.at("key") != key || found.units.size() != num_units) continue;
+      out = std::move(found);
+      return true;
+    } catch (const json::exception&) {
+      continue;
+    }
+  }
+  return false;
+}
+
+void remember(const std::string& file, const std::string& key, const Workspaces& found) {
+  std::error_code ignored;
+  const std::filesystem::path path(file);
+  std::filesystem::create_directories(path.parent_path(), ignored);
+  if (std::filesystem::file_size(path, ignored) > kMostFileBytes && !ignored) std::filesystem::remove(path, ignored);
+  json j{{"key", key}, {"extrapolated", found.extrapolated}, {"objective", to_json(found.objective)}, {"units", json::array()}};
+  for (const Workspace& w : found.units) j["units"].push_back(to_json(w));
+  std::ofstream(file, std::ios::app) << j.dump() + "\n";  // in one write
+}
+
+std::string WorkspaceMeter::default_file() {
+  std::string folder = environment("XDG_CACHE_HOME");
+  if (folder.empty() && !environment("HOME").empty()) folder = environment("HOME") + "/.cache";
+  return folder.empty() ? "" : folder + "/zerostep/workspaces.jsonl";
+}
+
+}  // namespace zerostep
