@@ -50,21 +50,22 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
 }
 
 // Directions that share a gather, or large products where they are low-rank: as many as memory allows. Elsewhere one at a time costs the
-// same and holds least. A tenth of the limit is left to what the libraries take for themselves, which is not the same on every machine.
+// same and holds least.
 int64_t choose_per_pass(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
                         const PlanOptions& options, const TrainingPlan& out) {
+  // Of run.device_memory. The rest is left to what the libraries take for themselves, which is not the same on every machine.
+  constexpr double kShareOfLimit = 0.9;
   constexpr double kMoreMemory = 1.25;  // without a limit: than one direction a pass takes
   if (config.step.queries_per_pass > 0) return config.step.queries_per_pass;
   const bool instructed = config.step.mode == StepConfig::Mode::Instruct;
   const bool gains = (world > 1 && (config.zero.stage == 3 || (instructed && config.zero.stage > 0))) ||
                      config.step.perturbation == StepConfig::Perturbation::LowRank;
-  int64_t chosen = 1, limit = config.run.device_memory;
+  int64_t chosen = 1, limit = static_cast<int64_t>(kShareOfLimit * static_cast<double>(config.run.device_memory));
   for (int64_t k = 1; gains && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
     const Plan plan = plan_queries(config, out.layout, objective, world, k, options);
     const int64_t peak = query_cost(config, out.layout, plan, model, objective).device_peak_bytes;
     if (k == 1 && limit == 0) limit = static_cast<int64_t>(kMoreMemory * static_cast<double>(peak));
-    const bool fits = config.run.device_memory > 0 ? 11 * static_cast<double>(peak) <= 10 * static_cast<double>(limit) : peak <= limit;
-    if (k > 1 && !fits) break;
+    if (k > 1 && peak > limit) break;
     chosen = k;
   }
   return chosen;
