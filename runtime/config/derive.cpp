@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -250,6 +251,21 @@ void Deriver::sharding() {
   derived("activation_checkpointing.number_checkpoints", any ? -1 : 0);
 }
 
+bool Deriver::names_no_json_lines() const {
+  bool names_any = false;
+  for (const char* path : {"data.train", "data.eval", "data.bp_train"}) {
+    if (!v_.has(path)) continue;
+    for (const json& name : v_.at(path)) {
+      names_any = true;
+      const auto& file = name.get_ref<const std::string&>();
+      const auto ends_so = [&](std::string_view ending) { return file.ends_with(ending); };
+      constexpr std::array<std::string_view, 4> kOthers = {".txt", ".bin", ".tsv", ".csv"};
+      if (std::none_of(kOthers.begin(), kOthers.end(), ends_so)) return false;  // .jsonl, or a pattern that may match such a file
+    }
+  }
+  return names_any;
+}
+
 bool Deriver::holds(Context context) const {
   const int64_t stage = v_.integer("zero_optimization.stage");
   switch (context) {
@@ -291,6 +307,8 @@ bool Deriver::holds(Context context) const {
       return mode() == "zo";
     case Context::Instructed:
       return mode() == "instruct";
+    case Context::NoJsonLines:
+      return v_.text("data.missing") == "skip" && names_no_json_lines();
   }
   return false;
 }

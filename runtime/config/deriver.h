@@ -41,6 +41,8 @@ class Deriver {
   void optimizer_and_scheduler();
   void precision();
   void sharding();
+  // Files are named, and none of them can be one of JSON lines.
+  bool names_no_json_lines() const;
   bool holds(Context context) const;
   void contexts();
 

@@ -72,6 +72,7 @@ constexpr ContextRule kContextRules[] = {
     {"flops_profiler.profile_step|flops_profiler.module_depth|flops_profiler.top_modules|flops_profiler.detailed|flops_profiler.output_"
      "file",
      Context::FlopsProfilerOff, "the profiler is off"},
+    {"data.missing", Context::NoJsonLines, "only rows of such files can lack a field"},
 };
 
 std::vector<Key> make_keys() {
@@ -215,6 +216,8 @@ std::string_view name_of(Context context) {
       return "in step.mode zo";
     case Context::Instructed:
       return "in step.mode instruct";
+    case Context::NoJsonLines:
+      return "while data names no .jsonl file";
   }
   return "?";
 }

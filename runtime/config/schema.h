@@ -82,7 +82,8 @@ enum class Context : uint8_t {
   NotLowRank,
   NotClipped,
   ForwardOnly,  // a value that asks for nothing, or the default, is not warned of
-  Instructed
+  Instructed,
+  NoJsonLines  // rows are to be skipped, and no file has rows that can lack a field
 };
 std::string_view name_of(Context context);
 struct ContextRule {

@@ -10,6 +10,7 @@
 #include "base/mapped_file.h"
 #include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
+#include "runtime/data/lacks_field.h"
 
 namespace zerostep {
 namespace {
@@ -210,9 +211,7 @@ class ObjectReader {
                  what.substr(what.find("] ") + 2, 300));
     }
     if (!object.is_object()) fail_input("{}: {}:{} is {}; one object a line is expected", key_, path_, number, object.type_name());
-    const auto lacks = [&](const std::string& name) { return object.value(name, json()).is_null(); };
-    if (columns_.skips_missing && (lacks(columns_.text) || std::any_of(columns_.join.begin(), columns_.join.end(), lacks)))
-      return std::nullopt;
+    if (columns_.skips_missing && lacks_field(object, columns_.text, columns_.join)) return std::nullopt;
     TableRow row{text(object, columns_.text, "data.text_field", number), label(object, number), number};
     for (const std::string& name : columns_.join) row.text.append("\n").append(text(object, name, "data.join_fields", number));
     return row;

@@ -16,6 +16,7 @@
 #include "base/mapped_file.h"
 #include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
+#include "runtime/data/lacks_field.h"
 
 namespace zerostep {
 namespace {
@@ -96,18 +97,13 @@ class LineReader {
     }
     if (!object.is_object())
       fail_input("{} is {}; an object with the field '{}' is expected", place(chunk, line), object.type_name(), options_.text_field);
-    if (options_.skips_missing && lacks_field(object)) return std::nullopt;
+    if (options_.skips_missing && lacks_field(object, options_.text_field, options_.join_fields)) return std::nullopt;
     std::string text = field(chunk, line, object, options_.text_field, "data.text_field");
     for (const std::string& name : options_.join_fields) text.append("\n").append(field(chunk, line, object, name, "data.join_fields"));
     return text;
   }
 
  private:
-  bool lacks_field(const json& object) const {
-    const auto lacks = [&](const std::string& name) { return object.value(name, json()).is_null(); };
-    return lacks(options_.text_field) || std::any_of(options_.join_fields.begin(), options_.join_fields.end(), lacks);
-  }
-
   static std::string place(const Chunk& chunk, std::string_view line) {
     const std::string_view before(chunk.file->text().data(), static_cast<size_t>(line.data() - chunk.file->text().data()));
     return fmt::format("{}:{}", chunk.file->path(), std::count(before.begin(), before.end(), '\n') + 1);

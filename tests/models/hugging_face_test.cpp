@@ -223,7 +223,13 @@ TEST(HuggingFaceConfig, WhatLlamaDoesNotHaveIsRefused) {
   EXPECT_NE(refusal_of(R"({"model_type": "llama", "rope_scaling": 3})").find("expected a block"), std::string::npos);
   EXPECT_NE(refusal_of(R"({"model_type": "llama", "hidden_act": "gelu"})").find("hidden_act is \"gelu\""), std::string::npos);
   EXPECT_NE(refusal_of(R"({"model_type": "llama", "mlp_bias": true})").find("mlp_bias is true"), std::string::npos);
-  EXPECT_NE(refusal_of(R"({"model_type": "qwen2", "use_sliding_window": true})").find("use_sliding_window is true"), std::string::npos);
+  for (const std::string key : {"use_sliding_window", "use_mrope", "rope_interleaved"})
+    for (const std::string type : {"llama", "qwen2"}) {
+      const std::string config = R"({"model_type": ")" + type + R"(", ")" + key + "\": ";
+      EXPECT_EQ(refusal_of((config + "false}").c_str()), "");
+      EXPECT_NE(refusal_of((config + "true}").c_str()).find(key + " is true"), std::string::npos) << type;
+      EXPECT_EQ(unread_keys(nlohmann::json::parse(config + "false}")), std::vector<std::string>{});
+    }
   EXPECT_NE(refusal_of(R"({"model_type": "qwen2", "layer_types": ["sliding_attention"]})").find("layer_types"), std::string::npos);
   EXPECT_NE(refusal_of(R"({"model_type": "llama", "hidden_size": 1.5})").find("expected a whole number"), std::string::npos);
 }

@@ -301,6 +301,12 @@ TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
         "model.dropout=0", "zero_optimization={\"stage\": 2, \"contiguous_gradients\": true}"})
     EXPECT_EQ(warned({"step.mode=zo", "zero_optimization=null", key}), "") << key;
   expect_words(warned({"step.mode=instruct", "step.monitor_interval=2"}), {"step.monitor_interval has no effect in step.mode instruct"});
+  for (const char* files : {"data.train=a.txt", "data.train=[\"a.*.txt\", \"b.bin\"]", "data.train=a.tsv"})
+    expect_words(warned({"zero_optimization=null", "data.missing=skip", files}),
+                 {"data.missing has no effect while data names no .jsonl file"});
+  for (const char* files : {"data.train=a.jsonl", "data.train=a.*", "data.train=[\"a.txt\", \"b.{jsonl,txt}\"]", "data.eval=b.jsonl"})
+    EXPECT_EQ(warned({"zero_optimization=null", "data.missing=skip", files}), "") << files;
+  EXPECT_EQ(warned({"zero_optimization=null", "data.missing=error", "data.train=a.txt"}), "");
   expect_words(warned({"csv_monitor.job_name=x"}), {"csv_monitor.job_name has no effect while csv_monitor.enabled is false"});
   EXPECT_EQ(load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis = 3   (given, without effect"),
             load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis"));
