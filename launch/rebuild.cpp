@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "launch/commands.h"
@@ -21,6 +22,46 @@ Subject subject_of_run(const std::string& log) {
   if (!std::filesystem::exists(file))
     fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
   return load_subject_on_one_rank({file, {"zero_optimization.stage=0", "run.device_memory=0"}});
+}
+
+// "step.scope is "reduced" and was "full"" of each key whose values differ.
+std::string differences(const std::string& before, const std::string& now) {
+  const auto a = nlohmann::json::parse(before), b = nlohmann::json::parse(now);
+  const auto text = [](const nlohmann::json& values, const std::string& path) {
+    return values.contains(path) ? values[path].dump() : std::string("not in use");
+  };
+  std::string out;
+  nlohmann::json all = a;
+  all.update(b);
+  for (const auto& [path, value] : all.items())
+    if (!a.contains(path) || !b.contains(path) || a[path] != b[path])
+      out += fmt::format("{}{} is {} and was {}", out.empty() ? "" : ", ", path, text(b, path), text(a, path));
+  return out;
+}
+
+// One configuration makes the updates of all steps. What the log says of their values must be the same throughout.
+void check_values(const LoadedConfig& loaded, const std::string& log, const std::vector<ZoLogLine>& lines) {
+  std::string values;  // that the log told first
+  for (const ZoLogLine& line : lines) {
+    if (line.update_values.empty()) continue;
+    if (values.empty()) values = line.update_values;
+    if (const std::string found = differences(values, line.update_values); !found.empty())
+      fail_input(
+          "{}: from step {} on {}: the run went on with other values, and rebuilding takes one set of them for all steps. `zerostep "
+          "export` "
+          "makes a model of a checkpoint of the run",
+          log, line.step, found);
+  }
+  const std::string found = values.empty() ? "" : differences(values, loaded.update_values);
+  if (!found.empty())
+    fail_input("{}: was written with other values than {} has, in which {}: they are of two runs, or one of the files was changed", log,
+               loaded.config.file, found);
+  if (lines.front().update_values.empty())
+    fmt::print(
+        stderr,
+        "warning: {}: does not say with which values of optimizer and step its first steps were made; those of {} are taken, and the "
+        "weights are not the run's if it went on (--resume) with other ones\n",
+        log, loaded.config.file);
 }
 
 void check(const Config& config, const std::string& log, const std::vector<ZoLogLine>& lines) {
@@ -48,6 +89,7 @@ int rebuild(const RebuildArguments& arguments) {
   const Subject subject = subject_of_run(arguments.log);
   const Config& config = subject.config();
   check(config, arguments.log, lines);
+  check_values(subject.loaded, arguments.log, lines);
   const ModelValues base = parameters_of_model(arguments.base, subject);
   std::vector<std::string> notes = base.notes;
   make_model_directory(arguments.directory);

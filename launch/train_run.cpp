@@ -53,7 +53,7 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
   metrics_.emplace(setup.folder.file("metrics.csv"), first);
   if (metrics_->rows_kept() != first)
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
-  if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), first);
+  if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), setup.subject.loaded.update_values, first);
   if (config_.monitor.csv_enabled)
     csv_ =
         CsvMonitor(monitor_folder(config_, setup.folder), first > 0 ? std::optional(first * config_.batch.train_batch_size) : std::nullopt);
@@ -215,7 +215,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
 void TrainRun::log_queries(int64_t step, const StepResult& result) {
   constexpr double kTooMany = 0.1;
   if (!result.scalars.empty() && !step_kind(config_.step, step).backprop)
-    zo_log_->append({step, config_.seed, config_.step.epsilon, result.lr, result.scalars, result.clip_scale, result.skipped});
+    zo_log_->append({step, config_.seed, config_.step.epsilon, result.lr, result.scalars, result.clip_scale, result.skipped, ""});
   if (result.unchanged_share.value_or(0) > kTooMany)
     log_.warn(
         fmt::format("step.epsilon {} leaves {:.1f} % of the {} weights unchanged: their part of a direction is not probed. A larger "

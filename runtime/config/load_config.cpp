@@ -77,6 +77,7 @@ LoadedConfig load_config(const ConfigRequest& request) {
   loaded.config.file = request.file;
   loaded.resolved_json = resolved(values);
   loaded.labelled_text = labelled(values);
+  loaded.update_values = update_values(values);
   loaded.warnings = findings.take_warnings();
   return loaded;
 }

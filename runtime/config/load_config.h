@@ -18,6 +18,7 @@ struct LoadedConfig {
   Config config;
   std::string resolved_json;          // plain JSON, a valid input at any world size (derived batch values left out)
   std::string labelled_text;          // what `zerostep config FILE` prints: each value with given, default, derived or auto
+  std::string update_values;          // JSON, path by path: what forward-only updates depend on beside the log of their scalars
   std::vector<std::string> warnings;  // one line each
 };
 

@@ -18,6 +18,10 @@ ZoLogLine parse(const std::string& text, const std::string& where) {
     line.lr = j.at("lr").get<double>();
     line.clip_scale = j.at("clip_scale").get<double>();
     line.skipped = j.at("skipped").get<bool>();
+    if (const auto values = j.find("update"); values != j.end()) {
+      if (!values->is_object()) fail_input("{}: update is {}; expected the values of the run by their paths", where, values->dump());
+      line.update_values = values->dump();
+    }
     // A skipped step has scalars that are no numbers.
     for (const auto& value : j.at("scalars")) line.scalars.push_back(value.is_null() && line.skipped ? 0.0 : value.get<double>());
     return line;
@@ -28,20 +32,26 @@ ZoLogLine parse(const std::string& text, const std::string& where) {
 
 }  // namespace
 
-ZoLog::ZoLog(const std::string& path, int64_t first_step) {
+ZoLog::ZoLog(const std::string& path, std::string update_values, int64_t first_step) : new_values_(std::move(update_values)) {
+  nlohmann::json before;  // null: no line holds any
   if (first_step > 0)
     keep_lines(path, [&](std::string_view line) {
       const auto j = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-      return j.is_object() && j.contains("step") && j["step"].is_number_integer() && j["step"].get<int64_t>() < first_step;
+      const bool keeps = j.is_object() && j.contains("step") && j["step"].is_number_integer() && j["step"].get<int64_t>() < first_step;
+      if (keeps && j.contains("update")) before = j["update"];
+      return keeps;
     });
+  if (before == nlohmann::json::parse(new_values_)) new_values_.clear();
   file_ = OutputFile(path, first_step > 0 ? OutputFile::Mode::Append : OutputFile::Mode::Truncate);
 }
 
 void ZoLog::append(const ZoLogLine& line) {
-  const nlohmann::ordered_json j = {{"step", line.step},      {"seed", line.seed},       {"epsilon", line.epsilon},
-                                    {"lr", line.lr},          {"scalars", line.scalars}, {"clip_scale", line.clip_scale},
-                                    {"skipped", line.skipped}};
+  nlohmann::ordered_json j = {{"step", line.step},      {"seed", line.seed},       {"epsilon", line.epsilon},
+                              {"lr", line.lr},          {"scalars", line.scalars}, {"clip_scale", line.clip_scale},
+                              {"skipped", line.skipped}};
+  if (!new_values_.empty()) j["update"] = nlohmann::ordered_json::parse(new_values_);
   file_.write(j.dump() + "\n");
+  new_values_.clear();
 }
 
 std::vector<ZoLogLine> read_zo_log(const std::string& path) {

@@ -199,5 +199,117 @@ TEST_F(Rebuild, RefusesAnotherRunsConfigurationOrBase) {
   EXPECT_EQ(rebuild().status, 0);
 }
 
+class RebuildAfterResume : public Rebuild {
+ protected:
+  // Two steps with `given`, then two more with what is `changed`.
+  void train_twice(const std::vector<std::string>& given, const std::vector<std::string>& changed) {
+    const std::string file = place_.config(R"("step": {"mode": "zo", "queries": 3})");
+    const auto with = [](std::vector<std::string> arguments, const std::vector<std::string>& sets) {
+      for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
+      return arguments;
+    };
+    const Outcome first = place_.run(with({"train", file, "--set", "run.steps=2", "--set", "run.checkpoint_interval=2"}, given));
+    ASSERT_EQ(first.status, 0) << first.err;
+    const Outcome second = place_.run(with(
+        with({"train", file, "--resume", "--save-model", place_.path("model"), "--set", "run.checkpoint_interval=2"}, given), changed));
+    ASSERT_EQ(second.status, 0) << second.err;
+    const Outcome begun = place_.run(with({"init", file, place_.path("base")}, given));
+    ASSERT_EQ(begun.status, 0) << begun.err;
+  }
+};
+
+constexpr const char *kOfLion = R"(optimizer={"type": "Lion", "params": {"lr": 0.0001, "weight_decay": 0.1}})",
+                     *kOfSgd = R"(optimizer={"type": "SGD", "params": {"lr": 0.001, "momentum": 0.9}})",
+                     *kOfAdamW = "optimizer.params.lr=0.001", *kLowRank = "step.perturbation=low_rank",
+                     *kOneCycle = R"(scheduler={"type": "OneCycle", "params": {"cycle_min_lr": 0.0001, "cycle_max_lr": 0.001}})";
+
+struct ChangedValue {
+  const char* name;
+  std::vector<std::string> given;
+  std::string set, says;
+};
+
+class RebuildOfChangedValues : public RebuildAfterResume, public ::testing::WithParamInterface<ChangedValue> {};
+
+TEST_P(RebuildOfChangedValues, IsRefusedAndNamesTheFirstStep) {
+  train_twice(GetParam().given, {GetParam().set});
+  const Outcome done = rebuild();
+  expect_refused(done, {"zo_log.jsonl: from step 2 on ", GetParam().says, "zerostep export"});
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, RebuildOfChangedValues,
+    ::testing::Values(
+        ChangedValue{
+            "groups", {kOfLion}, R"(optimizer.groups=[{"patterns": "*wte*", "lr_factor": 50}])", R"(optimizer.groups is [{"lr_factor":50)"},
+        ChangedValue{"weight_decay", {kOfLion}, "optimizer.params.weight_decay=0.5", "optimizer.params.weight_decay is 0.5 and was 0.1:"},
+        ChangedValue{"no_decay", {kOfLion}, R"(optimizer.params.no_decay=["*ln*"])", R"(optimizer.params.no_decay is ["*ln*"] and was [])"},
+        ChangedValue{"betas", {kOfAdamW}, "optimizer.params.betas=[0.8, 0.9]", "optimizer.params.betas is [0.8,0.9] and was [0.9,0.999]:"},
+        ChangedValue{"eps", {kOfAdamW}, "optimizer.params.eps=1e-6", "optimizer.params.eps is 1e-06 and was 1e-08:"},
+        ChangedValue{"bias_correction",
+                     {kOfAdamW},
+                     "optimizer.params.bias_correction=false",
+                     "optimizer.params.bias_correction is false and was true:"},
+        ChangedValue{"momentum", {kOfSgd}, "optimizer.params.momentum=0.5", "optimizer.params.momentum is 0.5 and was 0.9:"},
+        ChangedValue{"dampening", {kOfSgd}, "optimizer.params.dampening=0.5", "optimizer.params.dampening is 0.5 and was 0.0:"},
+        ChangedValue{"nesterov", {kOfSgd}, "optimizer.params.nesterov=true", "optimizer.params.nesterov is true and was false:"},
+        ChangedValue{"perturbation", {kOfLion}, "step.perturbation=rademacher", R"(step.perturbation is "rademacher" and was "gaussian":)"},
+        ChangedValue{"rank", {kOfLion, kLowRank}, "step.rank=3", "step.rank is 3 and was 2:"},
+        ChangedValue{"refresh", {kOfLion, kLowRank}, "step.refresh=1", "step.refresh is 1 and was 50:"},
+        ChangedValue{
+            "scalar_transform", {kOfLion}, "step.scalar_transform=normalise", R"(step.scalar_transform is "normalise" and was "none":)"},
+        ChangedValue{"clip_deviations",
+                     {kOfLion, "step.scalar_transform=clip"},
+                     "step.clip_deviations=1",
+                     "step.clip_deviations is 1.0 and was 3.0:"},
+        ChangedValue{"master_weights",
+                     {kOfLion, "bf16.enabled=true", "step.epsilon=0.01"},
+                     "step.master_weights=none",
+                     R"(step.master_weights is "none" and was "fp32")"},
+        ChangedValue{"cycled_betas",
+                     {kOfLion, kOneCycle},
+                     "scheduler.params.cycle_max_mom=0.5",
+                     "scheduler.params.cycle_max_mom is 0.5 and was 0.9:"},
+        ChangedValue{"scope", {R"(optimizer={"type": "SGD"})"}, "step.scope=[\"*h.1*\"]", R"(step.scope is ["*h.1*"] and was ["full"]:)"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(RebuildAfterResume, TakesWhatTheLogItselfHolds) {
+  train_twice({kOfLion}, {"optimizer.params.lr=0.0003", "step.epsilon=0.004", "step.estimator=forward", "step.queries_per_pass=3",
+                          "gradient_clipping=0.1", "zero_optimization.stage=2", "step.scope=full", "step.rank=7", "step.exact_norm=true",
+                          R"(scheduler={"type": "Cosine", "params": {"warmup_num_steps": 1}})"});
+  const Outcome done = rebuild();
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(count(done.err, "does not say"), 0u) << done.err;
+  EXPECT_EQ(place_.read("rebuilt/model.safetensors"), place_.read("model/model.safetensors"));
+  const std::vector<std::string> lines = log_lines();
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(json::parse(lines[0])["update"]["optimizer.params.weight_decay"], 0.1);
+  for (size_t s = 1; s < 4; ++s) EXPECT_FALSE(json::parse(lines[s]).contains("update")) << lines[s];
+}
+
+TEST_F(RebuildAfterResume, WarnsWhereTheLogDoesNotSayTheValues) {
+  train_twice({kOfLion}, {"optimizer.params.weight_decay=0.5"});
+  std::vector<std::string> lines = log_lines();
+  ASSERT_EQ(lines.size(), 4u);
+  for (std::string& line : lines) {
+    json j = json::parse(line);
+    j.erase("update");
+    line = j.dump();
+  }
+  write_log(lines);
+  const Outcome done = rebuild();
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.err, "warning: ");
+  EXPECT_SAYS(done.err, "does not say with which values");
+}
+
+TEST_F(RebuildAfterResume, RefusesAConfigurationThatWasChanged) {
+  train_twice({kOfLion}, {});
+  json config = json::parse(place_.read("runs/test/config.json"));
+  config["optimizer"]["params"]["weight_decay"] = 0.25;
+  place_.write("runs/test/config.json", config.dump());
+  expect_refused(rebuild(), {"config.json", "optimizer.params.weight_decay is 0.25 and was 0.1", "two runs"});
+}
+
 }  // namespace
 }  // namespace zerostep::testing
