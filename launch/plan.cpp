@@ -30,7 +30,7 @@ int plan(const PlanArguments& arguments) {
     fmt::print("{}", plan_text(report));
   if (arguments.actions && !arguments.json) fmt::print("\nActions of a step\n{}", plan_actions_text(training));
   if (!arguments.verify) return kDone;
-  const ProofReport proof = prove_plan(config.step, training);
+  const ProofReport proof = prove_plan(training);
   fmt::print(arguments.json ? stderr : stdout, "\nProof\n{}", proof.text);
   return proof.holds ? kDone : kFailed;
 }

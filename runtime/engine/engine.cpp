@@ -80,16 +80,17 @@ void Engine::load(const ParameterReader& initial) {
   }
 }
 
-void Engine::execute(const PlanPart& part, const StepRun& run) {
-  const Plan& plan = *part.plan;
+bool Engine::execute(const Plan& plan, StepRun& run, int begin) {
   done_.assign(plan.actions.size(), Event());
-  batch_of_visit_ = -1;
-  for (int i = part.begin; i < part.end; ++i) {
-    const Action& action = plan.actions[static_cast<size_t>(i)];
+  for (size_t i = static_cast<size_t>(begin); i < plan.actions.size(); ++i) {
+    const Action& action = plan.actions[i];
     if (action.kind == ActionKind::Visit) read_batch(plan.visits[static_cast<size_t>(action.visit)], run);
     try {
       wait_for(plan, action);
-      done_[static_cast<size_t>(i)] = launch(plan, action, run);
+      if (action.kind != ActionKind::Agree)
+        done_[i] = launch(plan, action, run);
+      else if (!agree(action.agreement, run))
+        return false;  // every lane was done before the ranks agreed
     } catch (const PeerError&) {
       throw;  // another rank says where
     } catch (const std::exception& error) {
@@ -98,15 +99,22 @@ void Engine::execute(const PlanPart& part, const StepRun& run) {
       fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), run.step, name_of(visit.kind),
                plan_.layout.units[static_cast<size_t>(visit.unit)].name, error_text(error));
     }
+    if (action.kind == ActionKind::Agree) run.batch = Batch();
   }
-  batch_ = Batch();
+  return true;
 }
 
-void Engine::read_batch(const Visit& visit, const StepRun& run) {
-  if (!run.batches.backprop || visit.micro_batch == batch_of_visit_) return;
+void Engine::read_batch(const Visit& visit, StepRun& run) {
+  if (visit.probes || visit.micro_batch == run.micro_batch) return;
   const TimeInto time(timers_.data);
-  batch_ = Batch();
-  batch_ = run.batches.backprop(batch_of_visit_ = visit.micro_batch);
+  run.batch = Batch();
+  run.batch = run.batches.backprop(visit.micro_batch);
+  run.micro_batch = visit.micro_batch;
+  if (!run.kind.backprop || run.micro_batch > 0) return;
+  run.global_tokens = run.batch.global_valid_tokens;
+  const Averaging averaging = averaging_of(config_, world_.size());
+  backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, run.global_tokens)) *
+                        averaging.before_backward);
 }
 
 void Engine::wait_for(const Plan& plan, const Action& action) {
@@ -122,15 +130,17 @@ void Engine::wait_for(const Plan& plan, const Action& action) {
     }
     const Trace::Scope scope(trace_.get(), "computation",
                              trace_ ? "wait for " + describe(plan_.layout, plan, plan.actions[static_cast<size_t>(index)]) : "");
-    const TimeInto time(action.kind == ActionKind::Visit ? timers_.wait : timers_.reduce);
+    const TimeInto time(action.kind == ActionKind::Visit   ? timers_.wait
+                        : action.kind == ActionKind::Agree ? timers_.reduce
+                                                           : timers_.update);
     event.wait();
   }
 }
 
-Event Engine::launch(const Plan& plan, const Action& action, const StepRun& run) {
+Event Engine::launch(const Plan& plan, const Action& action, StepRun& run) {
   switch (action.kind) {
     case ActionKind::Begin:
-    case ActionKind::Scalars:  // whoever executes the part goes on from what it has summed
+    case ActionKind::Agree:
     case ActionKind::End:
       break;
     case ActionKind::Gather:
@@ -147,21 +157,26 @@ Event Engine::launch(const Plan& plan, const Action& action, const StepRun& run)
       const TimeInto time(timers_.reduce);
       return reducer_.reduce(action);
     }
-    case ActionKind::UpdateMatrices:
-      matrix_optimizer_.update(action.round, *run.scalars, run.source, plan.options.gradient_in_update);
-      break;
-    case ActionKind::Update: {
-      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action.group)].name);
-      optimizer_.update(action.group, action.begin, action.end, *run.scalars, run.source);
+    case ActionKind::UpdateMatrices: {
+      const TimeInto time(timers_.update);
+      matrix_optimizer_.update(action.round, run.scalars, run.estimate ? &*run.estimate : nullptr, plan.options.gradient_in_update);
       break;
     }
-    case ActionKind::GatherUpdated:
+    case ActionKind::Update: {
+      const TimeInto time(timers_.update);
+      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action.group)].name);
+      optimizer_.update(action.group, action.begin, action.end, run.scalars, run.estimate ? &*run.estimate : nullptr);
+      break;
+    }
+    case ActionKind::GatherUpdated: {
+      const TimeInto time(timers_.update);
       return streamer_.gather_updated(action.parts, plan.options.allgather_partitions || plan.options.stage == 3);
+    }
   }
   return Event();
 }
 
-void Engine::visit(const Plan& plan, const Action& action, const StepRun& run) {
+void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
   const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
   streamer_.acquire(action);
   const bool backward = visit.kind == VisitKind::Backward;
@@ -177,10 +192,18 @@ void Engine::visit(const Plan& plan, const Action& action, const StepRun& run) {
   const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
   const Trace::Scope scope(trace_.get(), "computation",
                            std::string(name_of(visit.kind)) + " " + plan_.layout.units[static_cast<size_t>(visit.unit)].name);
-  run.strategy->visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit),
-                       batch_, ForwardContext{&batch_, run.training, config_.seed, run.step}, weights_, run.batches.queries});
+  const bool trains = run.kind.backprop && !visit.probes;
+  strategy_of(visit, run)
+      .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), run.batch,
+              ForwardContext{&run.batch, trains, config_.seed, run.step}, weights_, run.batches.queries});
   reducer_.collect(action.gradients);
   weights_.leave();
+}
+
+StepStrategy& Engine::strategy_of(const Visit& visit, const StepRun& run) const {
+  if (visit.probes) return *queries_;
+  if (run.kind.backprop) return *backprop_;
+  return *evaluation_;
 }
 
 template <typename Body>
@@ -210,45 +233,40 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   const MeterScope meter = metered();
   const CommCounters before = world_.counters();
   timers_ = {};
-  const StepKind kind = step_kind(config_.step, step);
-  StepResult result;
-  bool apply = true;
-  // Either part may find that the step cannot be applied; ranks agree on it, so they go on together.
-  if (kind.backprop) apply = run_backprop(step, batches.backprop, stop, result);
-  if (kind.instructed && apply) instruct(step, result);
-  if (kind.queries && apply) apply = run_queries(step, batches.queries, stop, result);
-  result.skipped = !apply;
-  if (apply) {
-    const TimeInto time(timers_.update);
-    update(step, kind, result);
-  }
+  StepRun run{.step = step, .kind = step_kind(config_.step, step), .batches = batches, .stop = stop};
+  if (queries_) queries_->begin_step(1);
+  const bool applied = execute(plan_.step(run.kind), run);
+  StepResult& result = run.result;
+  result.skipped = !applied;
+  if (applied) count_applied(run.kind.backprop);
   directions_.instruct(nullptr);
   if (!result.loss && (!config_.step.uses_queries() || config_.reads_one_stream())) result.loss = result.bp_loss;
-  if (apply && result.loss) instruct_schedule_.add(*result.loss);
-  count_skipped(step, apply);
+  if (applied && result.loss) instruct_schedule_.add(*result.loss);
+  count_skipped(step, applied);
   const CommCounters after = world_.counters();
   result.elements_gathered = after.elements_gathered() - before.elements_gathered();
   result.elements_reduced = after.elements_reduced() - before.elements_reduced();
   return result;
 }
 
-bool Engine::run_backprop(int64_t step, const MicroBatches& batches, bool stop, StepResult& result) {
-  int64_t global_tokens = 0;
-  const MicroBatches counted = [&](int64_t m) {
-    Batch batch = batches(m);
-    global_tokens = batch.global_valid_tokens;
-    if (m == 0) {
-      const Averaging averaging = averaging_of(config_, world_.size());
-      backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, global_tokens)) *
-                            averaging.before_backward);
-    }
-    return batch;
-  };
-  execute(until_agreement(backprop_plan()), {backprop_.get(), step, true, {counted, {}}});
-  return agree_on_gradient(step, global_tokens, stop, result);
+bool Engine::agree(Agreement agreement, StepRun& run) {
+  switch (agreement) {
+    case Agreement::Gradient:
+      return agree_on_gradient(run);
+    case Agreement::Losses:
+      return agree_on_losses(run);
+    case Agreement::Instruction:
+      agree_on_instruction(run);
+      return true;
+    case Agreement::Estimate:
+      agree_on_estimate(run);
+      return true;
+  }
+  return true;
 }
 
-bool Engine::agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, StepResult& result) {
+bool Engine::agree_on_gradient(StepRun& run) {
+  StepResult& result = run.result;
   double local_squares = 0;
   {
     const TimeInto time(timers_.reduce);
@@ -259,14 +277,14 @@ bool Engine::agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, S
   backprop_->reset();
   double sums[kSummedScalars] = {local_loss, local_squares};
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "loss and norm");
-  agree_on_maxima(stop, result);
+  agree_on_maxima(run.stop, result);
 
   unscale_ = averaging_of(config_, world_.size()).after_sum / scaler_.scale();
-  result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, global_tokens)));
+  result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, run.global_tokens)));
   result.grad_norm = without_sign_of_nan(static_cast<float>(std::sqrt(sums[1]) * unscale_));
-  result.lr = scalars_of(step, true).scheduled.lr;
+  result.lr = scalars_of(run.step, true).scheduled.lr;
   const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
-  if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(step, local_loss);
+  if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(run.step, local_loss);
   if (overflow)
     skip_reason_ = scaler_.is_dynamic()
                        ? ""
@@ -276,6 +294,7 @@ bool Engine::agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, S
                                          : "");
   scaler_.update(overflow);
   result.loss_scale = scaler_.scale();
+  if (!overflow && !run.kind.queries) settle_update(run);
   return !overflow;
 }
 
@@ -351,7 +370,8 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
       evaluation_->observe(outputs);
     else
       evaluation_->observe({});
-    execute(whole(plan_.evaluate), {evaluation_.get(), i, false, {[&](int64_t) { return own.batch; }, {}}});
+    StepRun run{.step = i, .batches = {[&](int64_t) { return own.batch; }, {}}};
+    execute(plan_.evaluate, run);
     if (!own.counts) continue;
     sums[0] += evaluation_->loss_sum();
     sums[1] += static_cast<double>(own.batch.valid_tokens);

@@ -162,40 +162,43 @@ class Engine {
   EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
                                   const OutputObserver& outputs);
   void collect_parameter(int unit, int index, std::vector<float>& out);
-  // What the actions of a part are given: visits a strategy and batches, updates their scalars and, instead of the reduced gradient, a
-  // source of it.
+  // A step, or a batch of evaluation, while its actions run: what they are given, and what they find.
   struct StepRun {
-    StepStrategy* strategy;
-    int64_t step;
-    bool training;
-    StepBatches batches;
-    const UpdateScalars* scalars = nullptr;
-    GradientSource* source = nullptr;
+    int64_t step = 0;
+    StepKind kind = {};  // of an evaluation: neither part
+    StepBatches batches = {};
+    bool stop = false;
+    StepResult result = {};
+    int64_t global_tokens = 0;  // of backprop
+    int64_t micro_batch = -1;   // whose batch is held; -1: none
+    Batch batch = {};
+    UpdateScalars scalars = {};
+    std::optional<Estimate> estimate = {};  // the gradient of the update, or a share of it; else it is the reduced one
   };
-  // Takes the actions in their order, lets each wait for what the plan says, and launches it. Collectives are under way when it returns,
-  // unless the part ends with an agreement or with the step.
-  void execute(const PlanPart& part, const StepRun& run);
-  void read_batch(const Visit& visit, const StepRun& run);
+  // Takes the actions from `begin` on in their order, lets each wait for those that the plan names, and launches it. False when the ranks
+  // agreed not to apply the step: what follows the agreement is left out. No collective is under way when it returns.
+  bool execute(const Plan& plan, StepRun& run, int begin = 0);
   void wait_for(const Plan& plan, const Action& action);
-  Event launch(const Plan& plan, const Action& action, const StepRun& run);
-  void visit(const Plan& plan, const Action& action, const StepRun& run);
-  const Plan& backprop_plan() const { return plan_.backprop ? *plan_.backprop : plan_.train; }
-  // Each returns whether the step may be applied.
-  bool run_backprop(int64_t step, const MicroBatches& batches, bool stop, StepResult& result);
-  bool run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result);
-  bool agree_on_gradient(int64_t step, int64_t global_tokens, bool stop, StepResult& result);
+  Event launch(const Plan& plan, const Action& action, StepRun& run);
+  void read_batch(const Visit& visit, StepRun& run);
+  void visit(const Plan& plan, const Action& action, StepRun& run);
+  StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
+  // What the agreements of a step do; each returns whether the step can still be applied.
+  bool agree(Agreement agreement, StepRun& run);
+  bool agree_on_gradient(StepRun& run);
+  bool agree_on_losses(StepRun& run);
+  void agree_on_instruction(StepRun& run);
+  void agree_on_estimate(StepRun& run);
+  void settle_update(StepRun& run);
   void agree_on_maxima(bool stop, StepResult& result);
   void count_skipped(int64_t step, bool applied);
   std::string parameters_left() const;
   // Learning rate of a kind of step, and which state it updates.
   UpdateScalars scalars_of(int64_t step, bool gradient) const;
   double clipped(double norm) const;
-  void update(int64_t step, const StepKind& kind, StepResult& result);
-  void apply(const Plan& plan, const UpdateScalars& scalars, GradientSource* source, bool gradient);
-  void instruct(int64_t step, const StepResult& result);
+  void count_applied(bool gradient);
   template <typename Use>
   void for_each_gradient(const Use& use);
-  const Plan& plan_of_queries(int64_t step) const;
   double measure_cosine(GradientSource& estimate, StepResult& result);
   double measure_norm(GradientSource& estimate);
   void measure_unchanged(int64_t step, StepResult& result);
@@ -223,8 +226,6 @@ class Engine {
   std::unique_ptr<Evaluate> evaluation_;
   std::unique_ptr<ZerothOrder> queries_;
   std::vector<Event> done_;  // of the actions that are executed, by their index
-  Batch batch_;              // of the micro-batch that visits run on
-  int batch_of_visit_ = -1;  // its number; -1: none yet
   StepTimers timers_;
   int64_t applied_steps_ = 0;
   int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient

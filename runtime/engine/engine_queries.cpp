@@ -11,63 +11,65 @@
 
 namespace zerostep {
 
-bool Engine::run_queries(int64_t step, const QueryBatches& batches, bool stop, StepResult& result) {
-  queries_->begin_step(1);
-  execute(until_agreement(plan_of_queries(step)), {queries_.get(), step, false, {{}, batches}});
+bool Engine::agree_on_losses(StepRun& run) {
   const TimeInto time(timers_.scalars);
+  StepResult& result = run.result;
   std::vector<ZerothOrder::Sums> sums = queries_->sums();
   queries_->reset();
   static_assert(sizeof(ZerothOrder::Sums) == 3 * sizeof(double));
   world_.all_reduce_scalars({&sums.front().plus, 3 * sums.size()}, ReduceOp::Sum, "losses of the queries");
-  const bool with_gradient = step_kind(config_.step, step).backprop;
-  agree_on_maxima(stop, result);
+  agree_on_maxima(run.stop, result);
   const ProjectedGradients found = projected_gradients(config_.step, sums);
   result.scalars = found.scalars;
   result.loss = without_sign_of_nan(found.loss);
   if (!found.finite) skip_reason_ = describe_non_finite(config_.step, sums);
   result.loss_of_pairs = config_.step.estimator == StepConfig::Estimator::Central;
-  if (with_gradient) return found.finite;
+  if (run.kind.backprop) return found.finite;
   result.grad_norm =
       without_sign_of_nan(expected_norm(transform_scalars(config_.step.transform, found.scalars), plan_.layout.num_elements(true)));
-  result.lr = scalars_of(step, false).scheduled.lr;
+  result.lr = scalars_of(run.step, false).scheduled.lr;
   result.loss_scale = scaler_.scale();
   return found.finite;
 }
 
-void Engine::update(int64_t step, const StepKind& kind, StepResult& result) {
-  const bool by_gradient = kind.update == StepKind::Update::Gradient;
-  std::optional<Estimate> estimate;
-  if (kind.queries)
-    estimate.emplace(directions_, step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
-  if (kind.queries && kind.backprop) {
-    const double norm = measure_cosine(*estimate, result);
+void Engine::agree_on_estimate(StepRun& run) {
+  const TimeInto time(timers_.update);
+  StepResult& result = run.result;
+  const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
+  run.estimate.emplace(directions_, run.step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
+  if (run.kind.backprop) {
+    const double norm = measure_cosine(*run.estimate, result);
     if (!by_gradient) result.grad_norm = norm;
+  } else if (config_.step.exact_norm) {
+    result.grad_norm = measure_norm(*run.estimate);
   }
-  if (config_.step.exact_norm && estimate && !kind.backprop) result.grad_norm = measure_norm(*estimate);
-  if (kind.queries && step == 0) measure_unchanged(step, result);
-  UpdateScalars scalars = scalars_of(step, kind.backprop);
-  result.clip_scale = clipped(result.grad_norm);
-  scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * result.clip_scale : result.clip_scale);
-  apply(by_gradient ? backprop_plan() : plan_of_queries(step), scalars, by_gradient ? nullptr : &*estimate, kind.backprop);
+  if (run.step == 0) measure_unchanged(run.step, result);
+  if (by_gradient) run.estimate.reset();
+  settle_update(run);
+}
+
+// Once everything that the update's scalars depend on is agreed on.
+void Engine::settle_update(StepRun& run) {
+  run.scalars = scalars_of(run.step, run.kind.backprop);
+  run.result.clip_scale = clipped(run.result.grad_norm);
+  const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
+  run.scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
 }
 
 void Engine::replay(const LoggedStep& logged) {
   if (logged.skipped) return;
-  Estimate estimate(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
-  UpdateScalars scalars = scalars_of(logged.step, false);
-  scalars.scheduled.lr = logged.lr;
-  scalars.gradient_scale = static_cast<float>(logged.clip_scale);
-  apply(plan_.train, scalars, &estimate, false);
+  StepRun run{.step = logged.step};
+  run.estimate.emplace(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
+  run.scalars = scalars_of(logged.step, false);
+  run.scalars.scheduled.lr = logged.lr;
+  run.scalars.gradient_scale = static_cast<float>(logged.clip_scale);
+  execute(plan_.train, run, plan_.train.agreement + 1);
+  count_applied(false);
 }
 
-void Engine::apply(const Plan& plan, const UpdateScalars& scalars, GradientSource* source, bool gradient) {
-  execute(after_agreement(plan), {nullptr, scalars.step, false, {}, &scalars, source});
+void Engine::count_applied(bool gradient) {
   ++applied_steps_;
   ++applied_of_kind_[gradient ? 1 : 0];
-}
-
-const Plan& Engine::plan_of_queries(int64_t step) const {
-  return step_kind(config_.step, step).instructed ? *plan_.instructed : plan_.train;
 }
 
 // Calls use(parameter, first element in it, count, reduced gradient; nullptr where gradients have no memory) for everything trained that
@@ -86,9 +88,10 @@ void Engine::for_each_gradient(const Use& use) {
   }
 }
 
-void Engine::instruct(int64_t step, const StepResult& result) {
+void Engine::agree_on_instruction(StepRun& run) {
+  const TimeInto time(timers_.scalars);
   const StepConfig::Instruct config = instruct_schedule_.now();
-  const double squares = std::pow(result.grad_norm / unscale_, 2);
+  const double squares = std::pow(run.result.grad_norm / unscale_, 2);
   if (squares == 0) return;  // no gradient, nothing to instruct with: the directions stay random
   float threshold = 0;
   if (config.energy) {
@@ -106,7 +109,7 @@ void Engine::instruct(int64_t step, const StepResult& result) {
   // <z, g> and <z, z> of each direction, and the energy kept.
   std::vector<double> sums(static_cast<size_t>(2 * config_.step.queries + 1), 0.0);
   for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* g) {
-    add_instruction_sums(directions_, instruction_, step, parameter, first, count, g, sums);
+    add_instruction_sums(directions_, instruction_, run.step, parameter, first, count, g, sums);
   });
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "instruction");
   std::vector<InstructionSums> of_direction;

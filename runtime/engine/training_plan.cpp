@@ -37,12 +37,9 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
   Config with = config;
   with.step.queries_per_pass = per_pass;
   PlanOptions of_queries = options;
-  of_queries.summed_scalars = 3 * config.step.queries + (config.step.exact_norm && !instructed ? 1 : 0);
+  of_queries.agreement = Agreement::Losses;
+  of_queries.summed_scalars = 3 * config.step.queries;
   of_queries.gradient_in_update = instructed;
-  // Beside the losses: products with each direction and the energy kept, the cosine, the histograms of the gradient.
-  if (instructed)
-    of_queries.summed_scalars +=
-        2 * config.step.queries + 1 + kCosineScalars + (config.step.instruct.energy ? 2 * EnergyHistogram::kBins : 0);
   const auto queries = make_queries(with, layout, objective, 0, world);
   const int micro_batches = static_cast<int>(config.step.query_batch.accumulation_steps);
   return make_plan(layout, with_copies(layout, instructed ? queries->instructed_visits(micro_batches) : queries->visits(micro_batches)),
@@ -91,7 +88,23 @@ void plan_steps(const Config& config, const ModelDefinition& model, const Object
   share_memory(out.layout, plans);
 }
 
+Plan compose_step(const StepConfig& config, const TrainingPlan& plan, const StepKind& kind) {
+  const Plan* backprop = !kind.backprop ? nullptr : plan.backprop ? &*plan.backprop : &plan.train;
+  const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*plan.instructed : &plan.train;
+  const bool by_gradient = kind.update == StepKind::Update::Gradient;
+  // Products with each direction and the energy kept, and the histograms that its threshold is found with.
+  const int64_t instruction = kind.instructed ? 2 * config.queries + 1 + (config.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
+  const int64_t estimate = kind.backprop ? kCosineScalars : config.exact_norm ? 1 : 0;
+  return compose(plan.layout, backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate);
+}
+
 }  // namespace
+
+const Plan& TrainingPlan::step(const StepKind& kind) const {
+  for (const Step& s : steps)
+    if (s.kind == kind) return s.plan;
+  fail_protocol("[plan] a step of {} was not planned", name_of(kind));
+}
 
 PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
                     const Objective& objective, WorkspaceMeter* meter) {
@@ -140,8 +153,9 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.matrix_state_values = Optimizer::matrix_state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
   options.masters = config.step.masters;
 
-  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, {}, 0};
+  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, {}, 0, {}};
   plan_steps(config, model, objective, world, options, out);
+  for (const StepKind& kind : step_kinds(config.step)) out.steps.push_back({kind, compose_step(config.step, out, kind)});
 
   PlanOptions evaluation = options;
   evaluation.update = false;

@@ -1,11 +1,13 @@
 #pragma once
 #include <optional>
+#include <vector>
 
 #include "models/objective.h"
 #include "models/unit.h"
 #include "runtime/config/config.h"
 #include "runtime/plan/cost.h"
 #include "runtime/plan/plan.h"
+#include "runtime/strategy/step_kind.h"
 
 namespace zerostep {
 
@@ -17,6 +19,13 @@ struct TrainingPlan {
   std::optional<Plan> instructed;  // the queries of steps that make their directions of the backprop gradient; likewise
   Plan evaluate;
   int64_t queries_per_pass = 0;  // given, or chosen by memory
+  // Every kind of step that the mode makes: all of its actions in one list, made of the plans above.
+  struct Step {
+    StepKind kind;
+    Plan plan;
+  };
+  std::vector<Step> steps;
+  const Plan& step(const StepKind& kind) const;
 };
 // The cost of a step of queries.
 PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,

@@ -27,6 +27,7 @@ struct Visit {
   int64_t perturbation_bytes = 0;
   bool tiled = false;
   int64_t tile_bytes = 0;
+  bool probes = false;          // a visit of queries; else of backprop or of an evaluation
   bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
   int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
 };
@@ -38,13 +39,22 @@ enum class ActionKind : uint8_t {
   Visit,           // wait for what the unit reads, run the strategy
   Release,         // the group's slot is free once its readers are done
   Reduce,          // enqueue the reduction of gradients
-  Scalars,         // norm, overflow, loss: the one host synchronisation of a step
+  Agree,           // sums over the ranks that all of them go on from
   UpdateMatrices,  // optimizer on whole matrices that are dealt to ranks, one round of them
   Update,          // optimizer on this rank's part of a group
   GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
   End,             // every lane is done
 };
 const char* name_of(ActionKind kind);
+
+// What an Agree action sums, and what follows from it.
+enum class Agreement : uint8_t {
+  Gradient,     // loss and squared norm of backprop: whether the step can be applied
+  Instruction,  // histograms of the gradient's energy, products of the directions with it: what they become
+  Losses,       // of the queries: their projected gradients, and whether the step can be applied
+  Estimate,     // the estimate's cosine with the gradient or its norm, where they are asked for
+};
+const char* name_of(Agreement agreement);
 
 // Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
 // compute lane is the rank's own thread; the others share the communicator's stream, which is more order than a plan may rely on.
@@ -112,6 +122,7 @@ struct Action {
   bool final_reduction = false;                         // Reduce: of the step's last micro-batch
   int64_t begin = 0, end = 0;                           // Update: range of the rank's part, elements
   int round = -1;                                       // UpdateMatrices
+  Agreement agreement = Agreement::Gradient;            // Agree
   int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
   Lane lane = Lane::Compute;
   std::vector<BufferUse> uses = {};

@@ -45,14 +45,28 @@ const char* name_of(ActionKind kind) {
       return "release";
     case ActionKind::Reduce:
       return "reduce";
-    case ActionKind::Scalars:
-      return "scalars";
+    case ActionKind::Agree:
+      return "agree";
     case ActionKind::UpdateMatrices:
       return "update matrices";
     case ActionKind::Update:
       return "update";
     case ActionKind::GatherUpdated:
       return "gather updated";
+  }
+  return "?";
+}
+
+const char* name_of(Agreement agreement) {
+  switch (agreement) {
+    case Agreement::Gradient:
+      return "loss and gradient";
+    case Agreement::Instruction:
+      return "instructed directions";
+    case Agreement::Losses:
+      return "losses of the queries";
+    case Agreement::Estimate:
+      return "the estimate";
   }
   return "?";
 }
@@ -104,8 +118,10 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
     case ActionKind::Update:
       text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
       break;
+    case ActionKind::Agree:
+      text += fmt::format(" on {}", name_of(a.agreement));
+      break;
     case ActionKind::Begin:
-    case ActionKind::Scalars:
     case ActionKind::End:
       break;
   }

@@ -49,11 +49,8 @@ class Uses {
       case ActionKind::Reduce:
         reduce(a);
         break;
-      case ActionKind::Scalars:
-        // A single rank's sums need no reduction: their norm is taken here.
-        for (const int g : summed_) read({reduced_.contains(g) ? BufferKind::SquaredNorm : BufferKind::Gradients, g});
-        change({BufferKind::Scalars});
-        change({BufferKind::Communicator});
+      case ActionKind::Agree:
+        agree(a.agreement);
         break;
       case ActionKind::UpdateMatrices:
         update_matrices(a);
@@ -116,6 +113,15 @@ class Uses {
     }
     if (sixteen_bit) write({BufferKind::Message});
     communicate();
+  }
+
+  void agree(Agreement agreement) {
+    const bool on_gradient = agreement == Agreement::Gradient;
+    // A single rank's sums need no reduction: their norm is taken here. The other agreements read the gradients themselves, if there are
+    // any.
+    for (const int g : summed_) read({on_gradient && reduced_.contains(g) ? BufferKind::SquaredNorm : BufferKind::Gradients, g});
+    change({BufferKind::Scalars});
+    change({BufferKind::Communicator});
   }
 
   // This rank's part of a group's parameters.

@@ -38,15 +38,16 @@ struct PlanOptions {
   int64_t max_live_parameters = INT64_MAX, max_reuse_distance = INT64_MAX, prefetch_bucket = 0, reduce_bucket = INT64_MAX,
           allgather_bucket = INT64_MAX, sub_group = INT64_MAX;  // elements
   DType communication_type = DType::F32;
-  bool reduce_scatter = true;        // false: stages 1 and 2 all-reduce and keep their part
-  bool allgather_partitions = true;  // false: one broadcast a rank instead of an all-gather
-  bool contiguous_gradients = true;  // false: a backward makes gradients of its own, which are then added to the flat buffer
-  bool update = true;                // a training step; false: evaluation
-  int optimizer_state_values = 0;    // fp32 values an element
-  int matrix_state_values = 0;       // ... of dealt matrices
-  bool gradient_in_update = true;    // the update reads reduced gradients; false: an estimate made where it is used
-  bool masters = true;               // 16-bit parameters have fp32 masters
-  int64_t summed_scalars = 2;        // of the action Scalars, in fp64: loss and norm, or the sums of the queries
+  bool reduce_scatter = true;                 // false: stages 1 and 2 all-reduce and keep their part
+  bool allgather_partitions = true;           // false: one broadcast a rank instead of an all-gather
+  bool contiguous_gradients = true;           // false: a backward makes gradients of its own, which are then added to the flat buffer
+  bool update = true;                         // a training step; false: evaluation
+  int optimizer_state_values = 0;             // fp32 values an element
+  int matrix_state_values = 0;                // ... of dealt matrices
+  bool gradient_in_update = true;             // the update reads reduced gradients; false: an estimate made where it is used
+  bool masters = true;                        // 16-bit parameters have fp32 masters
+  Agreement agreement = Agreement::Gradient;  // that decides whether the step is applied
+  int64_t summed_scalars = 2;                 // of it, in fp64: loss and norm, or the sums of the queries
   // Where parameters rest between uses. Shards on the device of the only rank need no slot.
   Tier parameter_tier = Tier::Device;
 };
@@ -57,7 +58,7 @@ struct Plan {
   EffectiveLimits limits;
   std::vector<Visit> visits;
   std::vector<Action> actions;
-  int agreement = -1;  // index of the action Scalars: what follows is done only when the ranks agree to apply the step; -1: none
+  int agreement = -1;  // index of the last Agree action: updates follow, if the step is applied; -1: none
   std::vector<RingPlan> parameter_rings, gradient_rings;
   std::vector<int> parameter_ring_of, gradient_ring_of;  // per group; -1: none (kept whole)
   bool has_backward = false;                             // gradients have buffers
@@ -70,15 +71,6 @@ struct Plan {
 
   bool slotted(int group) const { return parameter_ring_of[static_cast<size_t>(group)] >= 0; }
 };
-
-// The actions [begin, end) of a plan. Until the ranks agree a step can still be skipped; after that it is applied.
-struct PlanPart {
-  const Plan* plan;
-  int begin, end;
-};
-inline PlanPart whole(const Plan& plan) { return {&plan, 0, static_cast<int>(plan.actions.size())}; }
-inline PlanPart until_agreement(const Plan& plan) { return {&plan, 0, plan.agreement + 1}; }
-inline PlanPart after_agreement(const Plan& plan) { return {&plan, plan.agreement + 1, static_cast<int>(plan.actions.size())}; }
 
 // Whether a visit reads the parameters of its unit.
 bool reads_parameters(const ModelLayout& layout, const Visit& visit);
@@ -98,10 +90,10 @@ bool all_reduces_gradients(const PlanOptions& options);
 
 // Elements that a communicator of `ranks` counts for a collective over `full` elements.
 int64_t counted_gather(int64_t full, int ranks);
-constexpr int kSummedScalars = 2, kMaximumScalars = 2;  // of a first-order step
+constexpr int kSummedScalars = 2;   // of a first-order step
+constexpr int kMaximumScalars = 2;  // of an agreement on whether the step is applied: memory, and whether the run stops
 // Of the cosine of an estimate and a gradient, and of the share of weights that epsilon leaves unchanged.
 constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
-int64_t counted_scalars(int ranks, int64_t summed);
 
 // What an action does, for people: "gather h.0 -> slot 1".
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& action);
@@ -115,6 +107,11 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan);
 // Fills in what the runtime's own arenas hold, from the options and the rings.
 void list_buffers(const ModelLayout& layout, Plan& plan);
 
+// A list of the actions of several plans of one engine, one after the other up to their agreements, that updates as `updates` does:
+// backprop first, `instruction` scalars that make the directions of it (0: they are random), queries, `estimate` scalars that measure what
+// they found. nullptr: no such part.
+Plan compose(const ModelLayout& layout, const Plan* backprop, const Plan* queries, const Plan& updates, int64_t instruction,
+             int64_t estimate);
 // Throws InputError where limits cannot hold. Nothing is allocated.
 Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options);
 // Plans of one engine run in the same memory: the rings and buffers of each become what serves them all.

@@ -29,6 +29,20 @@ std::vector<int> ring_classes(const std::vector<int64_t>& bytes, const std::vect
   return ring_of;
 }
 
+Action agreement(const PlanOptions& options, Agreement what, int64_t scalars) {
+  Action a{.kind = ActionKind::Agree};
+  a.agreement = what;
+  a.elements_reduced = (options.world - 1) * scalars;
+  return a;
+}
+
+void add_elements(Plan& plan) {
+  for (const Action& a : plan.actions) {
+    plan.elements_gathered += a.elements_gathered;
+    plan.elements_reduced += a.elements_reduced;
+  }
+}
+
 class Planner {
  public:
   Planner(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options) : layout_(layout) {
@@ -51,17 +65,14 @@ class Planner {
     }
     while (!live_order_.empty()) release(live_order_.front());
     if (plan_.options.update) {
-      scalars();
+      agree();
       update();
     }
     plan_.actions.push_back({.kind = ActionKind::End});
     order_actions(layout_, plan_);
     plan_.message_bytes = message_bytes(layout_, plan_);
     list_buffers(layout_, plan_);
-    for (const Action& a : plan_.actions) {
-      plan_.elements_gathered += a.elements_gathered;
-      plan_.elements_reduced += a.elements_reduced;
-    }
+    add_elements(plan_);
     return std::move(plan_);
   }
 
@@ -361,11 +372,9 @@ class Planner {
     return out;
   }
 
-  void scalars() {
-    Action a{.kind = ActionKind::Scalars};
-    a.elements_reduced = counted_scalars(plan_.options.world, plan_.options.summed_scalars);
+  void agree() {
     plan_.agreement = static_cast<int>(plan_.actions.size());
-    plan_.actions.push_back(std::move(a));
+    plan_.actions.push_back(agreement(plan_.options, plan_.options.agreement, plan_.options.summed_scalars + kMaximumScalars));
   }
 
   void update() {
@@ -436,10 +445,37 @@ bool all_reduces_gradients(const PlanOptions& options) {
 }
 
 int64_t counted_gather(int64_t full, int ranks) { return full / ranks * (ranks - 1); }
-int64_t counted_scalars(int ranks, int64_t summed) { return (ranks - 1) * (summed + kMaximumScalars); }
 
 Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options) {
   return Planner(layout, std::move(visits), options).run();
+}
+
+Plan compose(const ModelLayout& layout, const Plan* backprop, const Plan* queries, const Plan& updates, int64_t instruction,
+             int64_t estimate) {
+  Plan out = updates;
+  out.visits.clear();
+  out.actions.clear();
+  out.elements_gathered = out.elements_reduced = 0;
+  const auto add = [&](const Plan& part, int begin, int end, bool with_visits) {
+    const int first = static_cast<int>(out.visits.size());
+    for (int i = begin; i < end; ++i) {
+      Action& a = out.actions.emplace_back(part.actions[static_cast<size_t>(i)]);
+      a.waits.clear();
+      if (a.visit >= 0) a.visit += first;
+    }
+    if (with_visits) out.visits.insert(out.visits.end(), part.visits.begin(), part.visits.end());
+  };
+  if (backprop != nullptr) add(*backprop, 0, backprop->agreement + 1, true);
+  if (instruction > 0) out.actions.push_back(agreement(out.options, Agreement::Instruction, instruction));
+  if (queries != nullptr) {
+    add(*queries, backprop == nullptr ? 0 : 1, queries->agreement + 1, true);  // one Begin
+    out.actions.push_back(agreement(out.options, Agreement::Estimate, estimate));
+  }
+  out.agreement = static_cast<int>(out.actions.size()) - 1;
+  add(updates, updates.agreement + 1, static_cast<int>(updates.actions.size()), false);
+  order_actions(layout, out);
+  add_elements(out);
+  return out;
 }
 
 }  // namespace zerostep

@@ -53,15 +53,15 @@ bool outlives_steps(BufferKind kind) {
 
 class Verifier {
  public:
-  Verifier(const ModelLayout& layout, size_t most) : layout_(layout), most_(most) {}
+  Verifier(const ModelLayout& layout, const Plan& plan, size_t most) : layout_(layout), plan_(plan), most_(most) {}
 
-  // Runs on after what came before.
-  void run(const PlanPart& part) {
-    plan_ = part.plan;
-    for (int i = part.begin; i < part.end; ++i) {
-      const Action& action = plan_->actions[static_cast<size_t>(i)];
-      events_.push_back({&action, plan_, i, {}});
-      event_of_[{plan_, i}] = now();
+  // One step, after those that came before.
+  void run() {
+    first_ = static_cast<int>(events_.size());
+    for (auto& [buffer, state] : states_)
+      if (!outlives_steps(buffer.kind)) state.is_written = false;
+    for (const Action& action : plan_.actions) {
+      events_.push_back({&action, {}});
       order(action);
       for (const BufferUse& use : action.uses) check(use);
       for (const BufferUse& use : action.uses) note(use);
@@ -70,11 +70,6 @@ class Verifier {
       proof_.waits += static_cast<int64_t>(action.waits.size());
     }
   }
-  void begin_step() {
-    event_of_.clear();
-    for (auto& [buffer, state] : states_)
-      if (!outlives_steps(buffer.kind)) state.is_written = false;
-  }
   PlanProof take() { return std::move(proof_); }
 
  private:
@@ -82,8 +77,6 @@ class Verifier {
   using Done = std::array<int, kLanes>;
   struct Event {
     const Action* action;
-    const Plan* plan;
-    int index;  // in its plan
     Done done;  // when it starts, itself included
   };
   struct State {
@@ -104,11 +97,10 @@ class Verifier {
     };
     if (const int before = latest_[lane(action)]; before >= 0) after(before);
     for (const int wait : action.waits) {
-      const auto other = event_of_.find({plan_, wait});
-      if (other == event_of_.end() || other->second == now())
+      if (wait < 0 || first_ + wait >= now())
         problem(fmt::format("{} waits for action {}, which is not before it", text_of(now()), wait));
       else
-        after(other->second);
+        after(first_ + wait);
     }
     event.done[lane(action)] = now() + 1;
   }
@@ -163,17 +155,17 @@ class Verifier {
     if (all.size() < most_ && std::find(all.begin(), all.end(), text) == all.end()) all.push_back(std::move(text));
   }
   std::string name(int group) const { return group < 0 ? "nothing" : layout_.groups[static_cast<size_t>(group)].name; }
-  std::string buffer(const BufferUse& use) const { return zerostep::text_of(layout_, *plan_, use.buffer); }
+  std::string buffer(const BufferUse& use) const { return zerostep::text_of(layout_, plan_, use.buffer); }
   std::string text_of(int event) const {
-    const Event& e = events_[static_cast<size_t>(event)];
-    return fmt::format("action {} ({}, {} lane)", e.index, describe(layout_, *e.plan, *e.action), name_of(e.action->lane));
+    const Action& action = *events_[static_cast<size_t>(event)].action;
+    return fmt::format("action {} ({}, {} lane)", &action - plan_.actions.data(), describe(layout_, plan_, action), name_of(action.lane));
   }
 
   const ModelLayout& layout_;
+  const Plan& plan_;
   size_t most_;
-  const Plan* plan_ = nullptr;
+  int first_ = 0;  // event of this step's first action
   std::vector<Event> events_;
-  std::map<std::pair<const Plan*, int>, int> event_of_;  // of this step's actions
   std::array<int, kLanes> latest_{-1, -1, -1};
   std::map<Buffer, State> states_;
   PlanProof proof_;
@@ -181,12 +173,9 @@ class Verifier {
 
 }  // namespace
 
-PlanProof verify(const ModelLayout& layout, std::span<const PlanPart> step, size_t most) {
-  Verifier verifier(layout, most);
-  for (int repetition = 0; repetition < 2; ++repetition) {
-    verifier.begin_step();
-    for (const PlanPart& part : step) verifier.run(part);
-  }
+PlanProof verify(const ModelLayout& layout, const Plan& plan, size_t most) {
+  Verifier verifier(layout, plan, most);
+  for (int step = 0; step < 2; ++step) verifier.run();
   return verifier.take();
 }
 

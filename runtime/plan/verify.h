@@ -1,5 +1,4 @@
 #pragma once
-#include <span>
 #include <string>
 #include <vector>
 
@@ -14,12 +13,12 @@ struct PlanProof {
   std::vector<std::string> problems;  // empty: the plan is free of races
 };
 
-// Proves from lanes and waits alone, whatever the speed of the lanes, that a step may run over and over:
+// Proves from lanes and waits alone, whatever the speed of the lanes, that a plan may run over and over:
 //   - two actions that use one buffer, one of them writing, are ordered, across the boundary of two steps too;
 //   - what is read was written before, in this step or because it outlives steps;
 //   - a slot holds one group at a time: parameters until they are released, gradients until they are reduced.
-// `step`: its parts, one after the other (backprop, queries, the update). Each problem names both actions and the buffer; at most `most`
+// Each problem names both actions and the buffer; at most `most`
 // are told.
-PlanProof verify(const ModelLayout& layout, std::span<const PlanPart> step, size_t most = 20);
+PlanProof verify(const ModelLayout& layout, const Plan& plan, size_t most = 20);
 
 }  // namespace zerostep

@@ -9,6 +9,7 @@
 #include "base/first_names.h"
 #include "runtime/checkpoint/shard_image.h"
 #include "runtime/engine/engine.h"
+#include "runtime/plan/verify.h"
 #include "runtime/report/format.h"
 #include "runtime/report/plan_tables.h"
 
@@ -79,10 +80,10 @@ ordered_json plan_json(const PlanReport& report) {
   out["fits"] = report.fits();
   for (const NamedLimit& l : named_limits(train)) out["limits"][l.key] = limit_json(l.elements);
   for (const StepKind& kind : step_kinds(config.step)) {
-    const StepTraffic traffic = traffic_of(config, plan, kind);
+    const StepTraffic traffic = traffic_of(plan, kind);
     ordered_json step{
         {"of", name_of(kind)}, {"elements_gathered", traffic.elements_gathered}, {"elements_reduced", traffic.elements_reduced}};
-    for (const CollectiveTotal& c : collectives_of(config.step, plan, kind))
+    for (const CollectiveTotal& c : collectives_of(plan, kind))
       step["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
     out["steps"].push_back(std::move(step));
   }
@@ -90,7 +91,7 @@ ordered_json plan_json(const PlanReport& report) {
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
       out["rings"].push_back({{"name", r.name}, {"slots", r.num_slots}, {"slot_bytes", r.slot_bytes}, {"groups", r.groups.size()}});
-  out["actions"] = train.actions.size();
+  out["actions"] = plan.steps.front().plan.actions.size();
   return out;
 }
 
@@ -141,10 +142,10 @@ std::string plan_text(const PlanReport& report) {
   const std::vector<StepKind> kinds = step_kinds(config.step);
   for (const StepKind& kind : kinds) {
     out += fmt::format("\nElements that a rank receives in a step{}\n", kinds.size() > 1 ? fmt::format(" of {}", name_of(kind)) : "");
-    for (const CollectiveTotal& c : collectives_of(config.step, plan, kind))
+    for (const CollectiveTotal& c : collectives_of(plan, kind))
       out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
                   fmt::format("{:>16} in {} call{}", grouped(c.elements), c.calls, c.calls == 1 ? "" : "s"));
-    const StepTraffic traffic = traffic_of(config, plan, kind);
+    const StepTraffic traffic = traffic_of(plan, kind);
     out += line("gathered", fmt::format("{:>16}", grouped(traffic.elements_gathered)));
     out += line("reduced", fmt::format("{:>16}", grouped(traffic.elements_reduced)));
   }
@@ -160,17 +161,17 @@ std::string plan_text(const PlanReport& report) {
                                                          deal.parameters.size(), deal.rounds.size(), deal.rounds.size() == 1 ? "" : "s",
                                                          human_count(deal.most_flops), human_count(deal.all_flops)));
   for (const StepKind& kind : kinds) {
-    const std::vector<const Action*> actions = actions_of(plan, kind);
-    const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action* a) { return a->kind == ActionKind::Visit; });
+    const std::vector<Action>& actions = plan.step(kind).actions;
+    const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action& a) { return a.kind == ActionKind::Visit; });
     out += line(kinds.size() > 1 ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
                 fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
   }
   return out;
 }
 
-ProofReport prove_plan(const StepConfig& config, const TrainingPlan& plan) {
+ProofReport prove_plan(const TrainingPlan& plan) {
   ProofReport out;
-  const auto add = [&](const std::string& what, const std::vector<PlanPart>& step) {
+  const auto add = [&](const std::string& what, const Plan& step) {
     const auto start = std::chrono::steady_clock::now();
     const PlanProof proof = verify(plan.layout, step);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -180,8 +181,8 @@ ProofReport prove_plan(const StepConfig& config, const TrainingPlan& plan) {
     for (const std::string& problem : proof.problems) out.text += "    " + problem + "\n";
     out.holds &= proof.problems.empty();
   };
-  for (const StepKind& kind : step_kinds(config)) add(fmt::format("two steps of {}", name_of(kind)), parts_of(plan, kind));
-  add("two batches of evaluation", {whole(plan.evaluate)});
+  for (const TrainingPlan::Step& step : plan.steps) add(fmt::format("two steps of {}", name_of(step.kind)), step.plan);
+  add("two batches of evaluation", plan.evaluate);
   return out;
 }
 

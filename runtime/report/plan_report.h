@@ -39,7 +39,7 @@ struct ProofReport {
   std::string text;
   bool holds = true;
 };
-ProofReport prove_plan(const StepConfig& config, const TrainingPlan& plan);
+ProofReport prove_plan(const TrainingPlan& plan);
 // For a plan that does not fit: the numbers and what would help.
 std::string does_not_fit(const PlanReport& report);
 

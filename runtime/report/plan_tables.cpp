@@ -29,7 +29,7 @@ std::string action_text(const TrainingPlan& training, const Plan& plan, const Ac
 
 }  // namespace
 
-std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const TrainingPlan& training, const StepKind& kind) {
+std::vector<CollectiveTotal> collectives_of(const TrainingPlan& training, const StepKind& kind) {
   const PlanOptions& options = training.train.options;
   std::vector<CollectiveTotal> out;
   const auto add = [&](const char* operation, const char* what, int64_t elements) {
@@ -41,9 +41,7 @@ std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const Trai
   };
   const bool whole_sums = all_reduces_gradients(options);
   const char* gather = options.allgather_partitions ? "all-gather" : "broadcast";
-  add("all-reduce", "scalars of a cosine", elements_beside_actions(config, kind, options.world));
-  for (const Action* action : actions_of(training, kind)) {
-    const Action& a = *action;
+  for (const Action& a : training.step(kind).actions) {
     switch (a.kind) {
       case ActionKind::Gather:
         add("all-gather", "parameters", a.elements_gathered);
@@ -61,7 +59,7 @@ std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const Trai
         add(whole_sums && a.elements_gathered == 0 ? "all-reduce" : "reduce-scatter", "gradients", a.elements_reduced);
         add("all-gather", "summed gradients", a.elements_gathered);
         break;
-      case ActionKind::Scalars:
+      case ActionKind::Agree:
         add("all-reduce", "scalars", a.elements_reduced);
         break;
       case ActionKind::Begin:
@@ -89,13 +87,11 @@ std::vector<BufferTotal> buffers_of(const Plan& plan) {
 
 std::string plan_actions_text(const TrainingPlan& plan) {
   std::string out;
-  const auto add = [&](const char* title, const Plan& step) {
-    out += title;
-    for (size_t i = 0; i < step.actions.size(); ++i) out += fmt::format("{:>6}  {}\n", i, action_text(plan, step, step.actions[i]));
-  };
-  add(plan.backprop ? "a step of queries\n" : "", plan.train);
-  if (plan.backprop) add("a step of backprop\n", *plan.backprop);
-  if (plan.instructed) add("queries instructed by the gradient of a step of backprop\n", *plan.instructed);
+  for (const TrainingPlan::Step& step : plan.steps) {
+    if (plan.steps.size() > 1) out += fmt::format("a step of {}\n", name_of(step.kind));
+    for (size_t i = 0; i < step.plan.actions.size(); ++i)
+      out += fmt::format("{:>6}  {}\n", i, action_text(plan, step.plan, step.plan.actions[i]));
+  }
   return out;
 }
 

@@ -13,7 +13,7 @@ struct CollectiveTotal {
   int64_t calls = 0, elements = 0;
 };
 // Of one kind of step.
-std::vector<CollectiveTotal> collectives_of(const StepConfig& config, const TrainingPlan& plan, const StepKind& kind);
+std::vector<CollectiveTotal> collectives_of(const TrainingPlan& plan, const StepKind& kind);
 
 struct BufferTotal {
   std::string kind;  // "optimizer state"

@@ -134,6 +134,7 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches, bool copies) const {
       const bool shared = u < first_perturbed_;
       if (shared && pass > 0 && !config_.independent_data) continue;
       Visit visit{u, VisitKind::ForwardOnly};
+      visit.probes = true;
       visit.pass = pass;
       visit.branches = shared ? batches : static_cast<int>(branches_of(pass).size());
       visit.micro_batches = micro_batches;

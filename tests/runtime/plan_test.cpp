@@ -125,7 +125,7 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
           std::erase_if(gradient_open, [&](const auto& open) { return open.second == part.group; });
         }
         break;
-      case ActionKind::Scalars:
+      case ActionKind::Agree:
         seen_scalars = true;
         break;
       case ActionKind::GatherGradient:

@@ -42,7 +42,7 @@ TEST_P(PlanReports, TablesAddUpToThePlan) {
   const Planned planned(GetParam(), 4, int64_t{1} << 40);
   int64_t moved = 0, bytes = 0;
   for (const StepKind& kind : step_kinds(planned.test.config.step))
-    for (const CollectiveTotal& c : collectives_of(planned.test.config.step, *planned.plan, kind)) moved += c.elements;
+    for (const CollectiveTotal& c : collectives_of(*planned.plan, kind)) moved += c.elements;
   for (const BufferTotal& b : buffers_of(planned.plan->train)) bytes += b.bytes;
   EXPECT_EQ(moved, planned.cost.elements_gathered + planned.cost.elements_reduced);
   EXPECT_EQ(bytes, planned.plan->train.device_arena_bytes);
@@ -65,7 +65,7 @@ TEST(PlanReport, NamesCollectivesAsTheStageDoes) {
   const auto operations = [](int stage) {
     std::string text;
     const Planned planned(stage, 2, 1);
-    for (const CollectiveTotal& c : collectives_of(planned.test.config.step, *planned.plan, step_kind(planned.test.config.step, 0)))
+    for (const CollectiveTotal& c : collectives_of(*planned.plan, step_kind(planned.test.config.step, 0)))
       if (c.what != "scalars") text += c.operation + " of " + c.what + "; ";
     return text;
   };

@@ -68,8 +68,8 @@ TEST_P(StepTraffics, WhatIsPlannedIsMeasured) {
       EXPECT_EQ(cost.elements_reduced, most.elements_reduced);
       for (const StepKind& kind : step_kinds(test.config.step)) {
         int64_t listed = 0;
-        for (const CollectiveTotal& c : collectives_of(test.config.step, plan, kind)) listed += c.elements;
-        const StepTraffic traffic = traffic_of(test.config, plan, kind);
+        for (const CollectiveTotal& c : collectives_of(plan, kind)) listed += c.elements;
+        const StepTraffic traffic = traffic_of(plan, kind);
         EXPECT_EQ(listed, traffic.elements_gathered + traffic.elements_reduced) << name_of(kind);
       }
     }

@@ -78,17 +78,14 @@ TEST(Verify, EveryPlanIsFreeOfRaces) {
     ZerothOrderCase test;
     const TrainingPlan plan = plan_of(c, test);
     const auto start = std::chrono::steady_clock::now();
-    std::vector<std::vector<PlanPart>> steps{{whole(plan.evaluate)}};
-    for (const StepKind& kind : step_kinds(test.config.step)) steps.push_back(parts_of(plan, kind));
-    for (const std::vector<PlanPart>& step : steps) {
-      const PlanProof proof = verify(plan.layout, step);
+    std::vector<const Plan*> steps{&plan.evaluate};
+    for (const TrainingPlan::Step& step : plan.steps) steps.push_back(&step.plan);
+    for (const Plan* step : steps) {
+      const PlanProof proof = verify(plan.layout, *step);
       ASSERT_EQ(proof.problems, std::vector<std::string>{}) << c.text();
       EXPECT_GT(proof.conflicts, 0) << c.text();
-      const bool communicates = std::any_of(step.begin(), step.end(), [](const PlanPart& part) {
-        const auto& actions = part.plan->actions;
-        return std::any_of(actions.begin() + part.begin, actions.begin() + part.end,
-                           [](const Action& a) { return a.lane != Lane::Compute; });
-      });
+      const bool communicates =
+          std::any_of(step->actions.begin(), step->actions.end(), [](const Action& a) { return a.lane != Lane::Compute; });
       EXPECT_EQ(proof.waits > 0, communicates) << c.text();
       ++plans;
       actions += proof.actions;
@@ -115,25 +112,19 @@ TEST(Verify, AMissingWaitIsFound) {
       ZerothOrderCase test;
       const PlanCase c{mode, stage, 2, true, kAll, 1000, 300, 2, kind};
       TrainingPlan plan = plan_of(c, test);
-      for (const StepKind& kind : step_kinds(test.config.step)) {
-        const std::vector<PlanPart> step = parts_of(plan, kind);
-        for (const PlanPart& part : step) {
-          Plan& changed = const_cast<Plan&>(*part.plan);
-          for (int i = part.begin; i < part.end; ++i) {
-            std::vector<int>& waits = changed.actions[static_cast<size_t>(i)].waits;
-            for (size_t w = 0; w < waits.size(); ++w) {
-              const std::vector<int> all = waits;
-              waits.erase(waits.begin() + static_cast<std::ptrdiff_t>(w));
-              const PlanProof proof = verify(plan.layout, step);
-              EXPECT_FALSE(proof.problems.empty())
-                  << c.text() << ": action " << i << " (" << describe(plan.layout, changed, changed.actions[static_cast<size_t>(i)])
-                  << ") does not wait for " << all[w];
-              waits = all;
-              ++removed;
-            }
+      for (TrainingPlan::Step& step : plan.steps)
+        for (size_t i = 0; i < step.plan.actions.size(); ++i) {
+          std::vector<int>& waits = step.plan.actions[i].waits;
+          for (size_t w = 0; w < waits.size(); ++w) {
+            const std::vector<int> all = waits;
+            waits.erase(waits.begin() + static_cast<std::ptrdiff_t>(w));
+            EXPECT_FALSE(verify(plan.layout, step.plan).problems.empty())
+                << c.text() << ": action " << i << " (" << describe(plan.layout, step.plan, step.plan.actions[i]) << ") does not wait for "
+                << all[w];
+            waits = all;
+            ++removed;
           }
         }
-      }
     }
   EXPECT_GT(removed, 300);
 }
@@ -148,8 +139,7 @@ class FoundIn : public ::testing::Test {
     throw std::logic_error("no such action");
   }
   std::string problem() {
-    const std::vector<PlanPart> step{whole(plan_.train)};
-    const PlanProof proof = verify(plan_.layout, step);
+    const PlanProof proof = verify(plan_.layout, plan_.train);
     return proof.problems.empty() ? "" : proof.problems.front();
   }
   ZerothOrderCase test_;

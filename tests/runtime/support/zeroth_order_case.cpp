@@ -93,8 +93,8 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   WorkspaceMeter workspaces;
   out.planned_peak = training_cost(test.config, plan, *model, objective, &workspaces).device_peak_bytes;
   const auto planned_of = [&](int64_t step) {
-    StepTraffic traffic = traffic_of(test.config, plan, step_kind(test.config.step, step));
-    if (step == 0) traffic.elements_reduced += elements_of_first_step(test.config, world.size());
+    StepTraffic traffic = traffic_of(plan, step_kind(test.config.step, step));
+    if (step == 0) traffic.elements_reduced += elements_of_unchanged_share(test.config, world.size());
     return traffic;
   };
   if (test.steps > 0) {
