@@ -21,6 +21,7 @@
 #include "runtime/optim/optimizer.h"
 #include "runtime/optim/schedule.h"
 #include "runtime/strategy/directions.h"
+#include "runtime/strategy/estimate.h"
 #include "runtime/strategy/instruct_schedule.h"
 #include "runtime/strategy/step_kind.h"
 #include "runtime/strategy/strategy.h"
@@ -197,10 +198,9 @@ class Engine {
   UpdateScalars scalars_of(int64_t step, bool gradient) const;
   double clipped(double norm) const;
   void count_applied(bool gradient);
-  template <typename Use>
-  void for_each_gradient(const Use& use);
-  double measure_cosine(GradientSource& estimate, StepResult& result);
-  double measure_norm(GradientSource& estimate);
+  // What of the trained parameters this rank owns, each element on one rank.
+  std::vector<OwnedGradient> owned_gradients() const;
+  AddOverRanks adder();
   void measure_unchanged(int64_t step, StepResult& result);
   [[noreturn]] void report_non_finite(int64_t step, double local_loss);
 
@@ -232,8 +232,8 @@ class Engine {
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;  // of the last skipped step; "": the loss scale falls
   InstructSchedule instruct_schedule_;
-  Instruction instruction_;  // of the step under way
-  double unscale_ = 1;       // of the step's reduced gradients: averaging and loss scale
+  std::optional<Instruction> instruction_;  // of the step under way
+  double unscale_ = 1;                      // of the step's reduced gradients: averaging and loss scale
   // Last, so that no collective runs on memory that is gone. A failure was told to the other ranks, so nothing is waited for in vain.
   StreamDrain end_of_stream_{stream_};
 };

@@ -1,10 +1,7 @@
-#include <algorithm>
 #include <cmath>
 
 #include "base/not_a_number.h"
-#include "offload/host_optimizer.h"
 #include "runtime/engine/engine.h"
-#include "runtime/strategy/block_sums.h"
 #include "runtime/strategy/projected_gradients.h"
 
 // The forward-only part of a step, and the update by gradient, estimate or both.
@@ -38,10 +35,11 @@ void Engine::agree_on_estimate(StepRun& run) {
   const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
   run.estimate.emplace(directions_, run.step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
   if (run.kind.backprop) {
-    const double norm = measure_cosine(*run.estimate, result);
-    if (!by_gradient) result.grad_norm = norm;
+    const EstimateMeasures measures = measure_with_gradient(*run.estimate, owned_gradients(), adder());
+    result.cosine = measures.cosine;
+    if (!by_gradient) result.grad_norm = measures.norm;
   } else if (config_.step.exact_norm) {
-    result.grad_norm = measure_norm(*run.estimate);
+    result.grad_norm = measure_norm(*run.estimate, owned_gradients(), adder());
   }
   if (run.step == 0) measure_unchanged(run.step, result);
   if (by_gradient) run.estimate.reset();
@@ -72,85 +70,29 @@ void Engine::count_applied(bool gradient) {
   ++applied_of_kind_[gradient ? 1 : 0];
 }
 
-// Calls use(parameter, first element in it, count, reduced gradient; nullptr where gradients have no memory) for everything trained that
-// this rank owns.
-template <typename Use>
-void Engine::for_each_gradient(const Use& use) {
+std::vector<OwnedGradient> Engine::owned_gradients() const {
+  std::vector<OwnedGradient> out;
   for (const FlatGroup& g : plan_.layout.groups) {
     if (!g.trainable) continue;
     const ShardedState::Group& state = state_.group(g.id);
-    for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
-      const ParameterInfo& parameter = plan_.layout.units[static_cast<size_t>(g.unit)]
-                                           .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])];
-      use(parameter, piece.parameter_offset, piece.count,
-          state.gradients == nullptr ? nullptr : state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset));
-    }
+    for (const FlatLayout::Piece& piece : state_.owned(g.id))
+      out.push_back(
+          {&info(g, piece.parameter), piece.parameter_offset, piece.count,
+           state.gradients == nullptr ? nullptr : state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset)});
   }
+  return out;
+}
+
+AddOverRanks Engine::adder() {
+  return [this](std::span<double> values, const char* what) { world_.all_reduce_scalars(values, ReduceOp::Sum, what); };
 }
 
 void Engine::agree_on_instruction(StepRun& run) {
   const TimeInto time(timers_.scalars);
-  const StepConfig::Instruct config = instruct_schedule_.now();
   const double squares = std::pow(run.result.grad_norm / unscale_, 2);
-  if (squares == 0) return;  // no gradient, nothing to instruct with: the directions stay random
-  float threshold = 0;
-  if (config.energy) {
-    EnergyHistogram coarse;
-    for_each_gradient([&](const ParameterInfo&, int64_t, int64_t count, const float* g) { coarse.add(g, count); });
-    world_.all_reduce_scalars(coarse.energy(), ReduceOp::Sum, "histogram of the gradient");
-    double above = 0;
-    const double wanted = config.cosine * config.cosine * squares;
-    EnergyHistogram fine(coarse.find(wanted, above));
-    for_each_gradient([&](const ParameterInfo&, int64_t, int64_t count, const float* g) { fine.add(g, count); });
-    world_.all_reduce_scalars(fine.energy(), ReduceOp::Sum, "histogram of the gradient");
-    threshold = fine.magnitude_of(fine.find(wanted, above));
-  }
-  instruction_ = Instruction{config.energy, threshold, {}, {}, {}};
-  // <z, g> and <z, z> of each direction, and the energy kept.
-  std::vector<double> sums(static_cast<size_t>(2 * config_.step.queries + 1), 0.0);
-  for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* g) {
-    add_instruction_sums(directions_, instruction_, run.step, parameter, first, count, g, sums);
-  });
-  world_.all_reduce_scalars(sums, ReduceOp::Sum, "instruction");
-  std::vector<InstructionSums> of_direction;
-  for (int64_t d = 0; d < config_.step.queries; ++d)
-    of_direction.push_back({sums[static_cast<size_t>(2 * d)], sums[static_cast<size_t>(2 * d + 1)]});
-  instruction_ = make_instruction(config, of_direction, squares, sums.back(), threshold, plan_.layout.num_elements(true));
-  directions_.instruct(&instruction_);
-}
-
-// Returns the norm of the estimate.
-double Engine::measure_cosine(GradientSource& estimate, StepResult& result) {
-  double sums[kCosineScalars] = {0, 0, 0};  // <g, e>, <g, g>, <e, e> over the elements that this rank owns
-  for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float* gradient) {
-    estimate.prepare(parameter);
-    add_block_sums(count, sums, [&](int64_t begin, int64_t n, std::span<double> partial) {
-      std::vector<float> values(static_cast<size_t>(n));
-      const float* g = gradient + begin;
-      estimate.read(first + begin, n, g, values.data());
-      for (int64_t i = 0; i < n; ++i) partial[0] += static_cast<double>(g[i]) * static_cast<double>(values[static_cast<size_t>(i)]);
-      partial[1] += sum_of_squares(g, n);
-      partial[2] += sum_of_squares(values.data(), n);
-    });
-  });
-  world_.all_reduce_scalars(sums, ReduceOp::Sum, "cosine");
-  if (sums[1] > 0 && sums[2] > 0) result.cosine = sums[0] / std::sqrt(sums[1] * sums[2]);
-  return std::sqrt(sums[2]);
-}
-
-// Of a forward-only step's estimate, from what each rank owns.
-double Engine::measure_norm(GradientSource& estimate) {
-  double squares = 0;
-  for_each_gradient([&](const ParameterInfo& parameter, int64_t first, int64_t count, const float*) {
-    estimate.prepare(parameter);
-    add_block_sums(count, {&squares, 1}, [&](int64_t begin, int64_t n, std::span<double> partial) {
-      std::vector<float> values(static_cast<size_t>(n));
-      estimate.read(first + begin, n, nullptr, values.data());
-      partial[0] += sum_of_squares(values.data(), n);
-    });
-  });
-  world_.all_reduce_scalars({&squares, 1}, ReduceOp::Sum, "norm of the estimate");
-  return std::sqrt(squares);
+  instruction_ = find_instruction(instruct_schedule_.now(), directions_, run.step, owned_gradients(), squares,
+                                  plan_.layout.num_elements(true), adder());
+  directions_.instruct(instruction_ ? &*instruction_ : nullptr);
 }
 
 void Engine::measure_unchanged(int64_t step, StepResult& result) {

@@ -100,4 +100,36 @@ float EnergyHistogram::magnitude_of(int fine_bin) const {
   return std::bit_cast<float>(static_cast<uint32_t>(coarse_) << kCoarseShift | static_cast<uint32_t>(fine_bin) << kFineShift);
 }
 
+namespace {
+
+// The smallest |g| of the entries that hold the wanted share of the gradient's energy between them.
+float find_threshold(double wanted, std::span<const OwnedGradient> owned, const AddOverRanks& add) {
+  const auto filled = [&](EnergyHistogram histogram) {
+    for (const OwnedGradient& part : owned) histogram.add(part.gradient, part.count);
+    add(histogram.energy(), "histogram of the gradient");
+    return histogram;
+  };
+  double above = 0;
+  const EnergyHistogram fine = filled(EnergyHistogram(filled(EnergyHistogram()).find(wanted, above)));
+  return fine.magnitude_of(fine.find(wanted, above));
+}
+
+}  // namespace
+
+std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, const Directions& directions, int64_t step,
+                                            std::span<const OwnedGradient> owned, double gradient_squares, int64_t elements,
+                                            const AddOverRanks& add) {
+  if (gradient_squares == 0) return std::nullopt;
+  const float threshold = config.energy ? find_threshold(config.cosine * config.cosine * gradient_squares, owned, add) : 0;
+  const Instruction kept{config.energy, threshold, {}, {}, {}};
+  const int64_t queries = directions.config().queries;
+  std::vector<double> sums(static_cast<size_t>(2 * queries + 1), 0.0);
+  for (const OwnedGradient& part : owned)
+    add_instruction_sums(directions, kept, step, *part.parameter, part.first, part.count, part.gradient, sums);
+  add(sums, "instruction");
+  std::vector<InstructionSums> of_direction;
+  for (int64_t d = 0; d < queries; ++d) of_direction.push_back({sums[static_cast<size_t>(2 * d)], sums[static_cast<size_t>(2 * d + 1)]});
+  return make_instruction(config, of_direction, gradient_squares, sums.back(), threshold, elements);
+}
+
 }  // namespace zerostep

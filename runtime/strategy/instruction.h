@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "models/unit.h"
 #include "runtime/config/config.h"
+#include "runtime/strategy/owned_gradient.h"
 
 namespace zerostep {
 
@@ -56,5 +58,11 @@ class EnergyHistogram {
   int coarse_;
   std::vector<double> energy_;
 };
+
+// What a step's directions become, from the reduced gradient; `gradient_squares`: ||g||^2; `elements`: of all parameters trained. Nothing
+// where there is no gradient: the directions stay random. Collective.
+std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, const Directions& directions, int64_t step,
+                                            std::span<const OwnedGradient> owned, double gradient_squares, int64_t elements,
+                                            const AddOverRanks& add);
 
 }  // namespace zerostep

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "runtime/strategy/directions.h"
+#include "runtime/strategy/estimate.h"
 #include "runtime/strategy/projected_gradients.h"
 
 namespace zerostep {
