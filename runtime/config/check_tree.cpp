@@ -202,7 +202,9 @@ class Checker {
     const std::string name = dot == std::string::npos ? place : place.substr(dot + 1);
     const auto siblings = names_in(block);
     std::string text = "is not a known key";
-    if (const std::string_view nearest = nearest_name(name, siblings); !nearest.empty()) {
+    if (const std::string_view meant = other_name(name, siblings); !meant.empty()) {
+      text += fmt::format("; the nearest is {}", meant);
+    } else if (const std::string_view nearest = nearest_name(name, siblings); !nearest.empty()) {
       text += fmt::format("; the nearest is {}", nearest);
     } else if (const std::string_view elsewhere = path_of_name(name); !elsewhere.empty()) {
       text += fmt::format("; the nearest is {}", elsewhere);
@@ -213,6 +215,15 @@ class Checker {
     }
     if (strict_) return findings_.unknown(path, text);
     findings_.warn(fmt::format("{}: {} {}; it is not used", document_.place(path), document_.spelling(path), text));
+  }
+
+  // The key that other programs call so; "": none of `siblings`.
+  static std::string_view other_name(const std::string& name, const std::vector<std::string_view>& siblings) {
+    constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
+        {"learning_rate", "lr"}, {"epsilon", "eps"}, {"beta1", "betas"}, {"beta2", "betas"}, {"wd", "weight_decay"}};
+    for (const auto& [other, key] : kOtherNames)
+      if (other == name && std::find(siblings.begin(), siblings.end(), key) != siblings.end()) return key;
+    return {};
   }
 
   static std::string_view nearest_anywhere(const std::string& name) {

@@ -39,6 +39,8 @@ class Deriver {
   // Parameters that several optimizers have, each with a default of its own.
   void defaults_of_optimizer();
   void optimizer_and_scheduler();
+  void warn_of_unused_rates(const std::string& scheduler);
+  void warn_of_early_end(const std::string& scheduler);
   void precision();
   void sharding();
   // Files are named, and none of them can be one of JSON lines.

@@ -321,6 +321,7 @@ TEST(ConfigSchema, UnknownKeysNameTheirPathAndTheNearest) {
                                                                   {"data.sequence_lenght", "sequence_length"},
                                                                   {"stage", "zero_optimization.stage"},
                                                                   {"zero_optimization.lr", "optimizer.params.lr"},
+                                                                  {"optimizer.params.learning_rate", "lr"},
                                                                   {"zero_optimisation", "zero_optimization"},
                                                                   {"model.n_layers", "n_layer"},
                                                                   {"zero_optimization.offload_optimizer.devise", "device"}};

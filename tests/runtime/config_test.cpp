@@ -229,6 +229,65 @@ TEST(Config, AWarmUpOfLessThanTwoStepsIsToldOf) {
             "");
 }
 
+// Schedules with a maximum of their own, and those that end before the run.
+TEST(Config, RatesWithoutEffectAreToldOf) {
+  const auto said = [](const std::string& scheduler, const std::string& optimizer = R"({"type": "AdamW", "params": {"lr": 0.0003}})") {
+    return warnings_of(load_tiny({"zero_optimization=null", "scheduler=" + scheduler, "optimizer=" + optimizer}));
+  };
+  struct Case {
+    std::string scheduler, says;
+  };
+  for (const Case& c :
+       {Case{R"({"type": "WarmupDecayLR"})",
+             "optimizer.params.lr 0.0003 has no effect: WarmupDecayLR goes by scheduler.params.warmup_max_lr, which is 0.001 where it is "
+             "missing (DeepSpeed's default): set scheduler.params.warmup_max_lr to 0.0003 for that rate"},
+        Case{R"({"type": "WarmupDecayLR", "params": {"warmup_max_lr": 0.002}})",
+             "lr 0.0003 has no effect: WarmupDecayLR goes by scheduler.params.warmup_max_lr, which is 0.002"},
+        Case{R"({"type": "WarmupLR", "params": {"warmup_max_lr": 0.002}})", "lr 0.0003 has no effect: WarmupLR"},
+        Case{R"({"type": "OneCycle", "params": {"cycle_min_lr": 0.1, "cycle_max_lr": 0.5}})",
+             "lr 0.0003 has no effect: OneCycle goes by scheduler.params.cycle_max_lr, which is 0.5"},
+        Case{R"({"type": "LRRangeTest"})",
+             "lr 0.0003 has no effect: LRRangeTest goes by scheduler.params.lr_range_test_min_lr, which is 0.001"}}) {
+    const std::string text = said(c.scheduler);
+    EXPECT_NE(text.find(c.says), std::string::npos) << text;
+    EXPECT_EQ(text.find("has no effect"), text.rfind("has no effect")) << text;
+  }
+  for (const char* scheduler : {R"({"type": "WarmupDecayLR", "params": {"warmup_max_lr": 0.0003}})",
+                                R"({"type": "WarmupDecayLR", "params": {"warmup_max_lr": "auto"}})", R"({"type": "WarmupLR"})",
+                                R"({"type": "WarmupCosineLR"})", R"({"type": "Cosine"})"})
+    EXPECT_EQ(said(scheduler).find("has no effect"), std::string::npos) << scheduler << said(scheduler);
+  EXPECT_EQ(said(R"({"type": "WarmupDecayLR"})", R"({"type": "AdamW"})").find("has no effect"), std::string::npos);
+  const std::string cycle = R"({"type": "OneCycle", "params": {"cycle_min_lr": 0.1, "cycle_max_lr": 0.5, )";
+  EXPECT_NE(said(cycle + R"("decay_lr_rate": 0.5}})").find("decay_lr_rate 0.5 has no effect: scheduler.params.decay_step_size is 0"),
+            std::string::npos);
+  EXPECT_NE(
+      said(cycle + R"("cycle_momentum": false, "cycle_min_mom": 0.5}})").find("cycle_min_mom 0.5 has no effect: cycle_momentum is false"),
+      std::string::npos);
+  const std::string betas = R"({"type": "AdamW", "params": {"betas": [0.8, 0.95]}})";
+  EXPECT_NE(said(cycle + R"("decay_step_size": 1}})", betas).find("optimizer.params.betas [0.8,0.95] has no effect"), std::string::npos);
+  EXPECT_EQ(said(cycle + R"("cycle_momentum": false}})", betas).find("betas"), std::string::npos);
+  // A resolved file says what its own said.
+  const LoadedConfig first = load_tiny({"zero_optimization=null", "scheduler=" + cycle + "\"decay_step_size\": 1}}"});
+  EXPECT_EQ(warnings_of(load_text(first.resolved_json)), warnings_of(first));
+}
+
+TEST(Config, AScheduleThatEndsBeforeTheRunIsToldOf) {
+  const auto said = [](const std::string& type, int steps, const std::string& more) {
+    return warnings_of(load_tiny(
+        {"zero_optimization=null", "run.steps=" + std::to_string(steps),
+         fmt::format(R"(scheduler={{"type": "{}", "params": {{"warmup_num_steps": 5, "total_num_steps": 20, {}}}}})", type, more)}));
+  };
+  for (const auto& [type, more, floor] :
+       {std::tuple("WarmupDecayLR", "\"warmup_min_lr\": 0", "0"), std::tuple("WarmupDecayLR", "\"warmup_min_lr\": 0.0001", "0.0001"),
+        std::tuple("WarmupCosineLR", "\"cos_min_ratio\": 0.5", "0.0005"), std::tuple("Cosine", "\"min_lr_ratio\": 0", "0")}) {
+    EXPECT_NE(
+        said(type, 21, more).find(fmt::format("total_num_steps 20 is less than run.steps 21: the rate is {} in the steps after it", floor)),
+        std::string::npos)
+        << type << said(type, 21, more);
+    EXPECT_EQ(said(type, 20, more), "") << type;
+  }
+}
+
 TEST(Config, TypesOfCompute) {
   EXPECT_EQ(load_tiny({"fp16.enabled=true"}).config.precision.compute, DType::F16);
   expect_words(tiny_refusal({"fp16.enabled=true", "bf16.enabled=true"}), {"fp16.enabled", "bf16.enabled"});
