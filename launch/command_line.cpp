@@ -88,15 +88,15 @@ std::string no_command(const CLI::App& app, const std::string& name) {
   return text + fmt::format("; {} {}", before.empty() ? "the commands are" : before + "has", fmt::join(names, ", "));
 }
 
-// What mistyped options may mean.
-std::string nearest_options(const CLI::App& app, int argc, char** argv) {
+// "there is no option --worlds; the nearest is --world" for each that the command has not.
+std::string unknown_options(const CLI::App& app, int argc, char** argv) {
   const std::vector<std::string> names = names_of_options(app);
   std::string text;
   for (int i = 1; i < argc; ++i) {
     const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
     if (!given.starts_with("--") || std::find(names.begin(), names.end(), given) != names.end()) continue;
-    if (const std::string nearest = nearest_of(given, names); !nearest.empty())
-      text += fmt::format("; is {} meant for {}?", nearest, given);
+    text += fmt::format("{}there is no option {}", text.empty() ? "" : "; ", given);
+    if (const std::string nearest = nearest_of(given, names); !nearest.empty()) text += fmt::format("; the nearest is {}", nearest);
   }
   return text;
 }
@@ -177,11 +177,15 @@ class CommandLine {
     CLI::App* sub = app_.add_subcommand("plan", "the plan of one step and its cost, without training or allocating");
     add_file(sub, plan_);
     sub->add_option("--world", plan_.world, "ranks to plan for")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-    sub->add_option("--ranks-per-node", plan_.ranks_per_node, "ranks that share the memory of one machine")->check(CLI::Range(1, 1 << 20));
+    sub->add_option("--ranks-per-node", plan_.ranks_per_node,
+                    "ranks that share the memory of one machine; where it is missing as many as this machine has cores, --world at most")
+        ->check(CLI::Range(1, 1 << 20));
     sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
     sub->add_flag("--actions", plan_.actions, "every action of the step, in order, with its lane and what it waits for");
     sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
-    sub->footer("\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000");
+    sub->footer(
+        "\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
+        "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
     on_one_rank(sub, [this] { return plan(plan_); });
   }
 
@@ -191,6 +195,8 @@ class CommandLine {
     sub->add_flag("--keys", config_.keys, "every known key: its list (honoured, accepted, refused), type, default and meaning");
     sub->add_flag("--json", config_.json, "the resolved configuration as plain JSON, a valid input");
     sub->add_option("--world", config_.world, "ranks, for the batch arithmetic")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    sub->footer(
+        "\nExample: zerostep config run.json --world 4 --set zero_optimization.stage=3\n         zerostep config --keys | grep preset");
     sub->callback([this] {
       if (config_.file.empty() && !config_.keys) fail_input("config: expected a FILE, or --keys; see `zerostep config --help`");
       run_ = [this] { return job_.speaks() ? show_config(config_) : kDone; };
@@ -256,6 +262,9 @@ class CommandLine {
   void add_inspect() {
     CLI::App* sub = app_.add_subcommand("inspect", "batches, model or noise of a configuration, as JSON");
     sub->require_subcommand(1);
+    sub->footer(
+        "\nExample: zerostep inspect batches run.json --steps 2\n         zerostep inspect checkpoint "
+        "runs/first/checkpoints/step_00001000");
     CLI::App* batches =
         sub->add_subcommand("batches", "JSON lines {step, samples, labels}: the global batches that `train` sees, steps from 0");
     add_file(batches, batches_);
@@ -336,8 +345,8 @@ int run_command_line(Job& job, int argc, char** argv) {
       text = no_command(*app, argv[at]);
     else if (expects_command && at == argc)
       text = fmt::format("zerostep{} needs a command: {}", command, fmt::join(names_of_commands(*app), ", "));
-    else
-      text += nearest_options(*app, argc, argv);
+    else if (const std::string unknown = unknown_options(*app, argc, argv); !unknown.empty())
+      text = unknown;
     throw InputError(fmt::format("{} (`zerostep{} --help` says more)", text, command));
   }
   return line.run();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "launch/run_folder.h"
 #include "models/hugging_face.h"
 #include "models/json_file.h"
 #include "models/model_options.h"
@@ -42,6 +43,20 @@ SavedModel open_model_of_checkpoint(const std::string& directory) {
   };
   out.origin = origin_of(manifest);
   return out;
+}
+
+// Who names a run means one of its checkpoints.
+void check_no_run_folder(const std::string& directory) {
+  if (is_checkpoint(directory) || !is_folder_of_run(directory)) return;
+  const std::string checkpoints = (fs::path(directory) / "checkpoints").string();
+  if (holds_checkpoints(checkpoints))
+    fail_input(
+        "{}: is the folder of a run, not a model: name one of its checkpoints, as {}", directory,
+        fs::exists(fs::path(checkpoints) / kLatestFile) ? latest_checkpoint(checkpoints) : (fs::path(checkpoints) / "step_...").string());
+  fail_input(
+      "{}: is the folder of a run, not a model, and it has no checkpoint: run.checkpoint_interval writes some, train --save-model the "
+      "trained model",
+      directory);
 }
 
 // Does another tokenizer belong to a saved model than the one that the subject reads texts with?
@@ -131,6 +146,7 @@ std::vector<std::string> save_model(const std::string& directory, const ModelDef
 bool is_checkpoint(const std::string& directory) { return fs::exists(fs::path(directory) / Manifest::kFile); }
 
 SavedModel open_model(const std::string& directory) {
+  check_no_run_folder(directory);
   if (is_checkpoint(directory)) return open_model_of_checkpoint(directory);
   HuggingFaceModel opened = open_hugging_face_model(directory);
   return {.model = std::move(opened.model),
@@ -140,6 +156,7 @@ SavedModel open_model(const std::string& directory) {
 }
 
 ModelValues parameters_of_model(const std::string& directory, const Subject& subject) {
+  check_no_run_folder(directory);
   std::vector<std::string> notes;
   check_tokenizer(directory, subject, notes);
   // What such a directory is for may be another thing than the prompt's words: it is asked for the parameters alone.

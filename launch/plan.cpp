@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
 #include "launch/subject.h"
@@ -29,6 +30,7 @@ int plan(const PlanArguments& arguments) {
   else
     fmt::print("{}", plan_text(report));
   if (arguments.actions && !arguments.json) fmt::print("\nActions of a step\n{}", plan_actions_text(training));
+  if (!arguments.verify && !report.fits()) throw InputError(does_not_fit(report));
   if (!arguments.verify) return kDone;
   const ProofReport proof = prove_plan(training);
   fmt::print(arguments.json ? stderr : stdout, "\nProof\n{}", proof.text);

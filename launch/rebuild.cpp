@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
@@ -79,6 +80,21 @@ void check(const Config& config, const std::string& log, const std::vector<ZoLog
                config.step.queries);
 }
 
+// The updates of a log lead to the run's weights from the values that the run began with, and from no others.
+void check_base(const RebuildArguments& arguments, const std::string& first, const std::string& base, std::vector<std::string>& notes) {
+  if (first.empty())
+    notes.push_back(
+        fmt::format("{}: does not say which values the run began with (an older version has written it): whether {} holds them is not "
+                    "checked, and the rebuilt weights are the run's only where it does",
+                    arguments.log, arguments.base));
+  else if (first != base)
+    fail_input(
+        "{}: the run began with values of fingerprint {}, and {} holds values of fingerprint {}: from another base its log leads to other "
+        "weights. Give --base the model that the run began with: what `zerostep init` writes for the run's file, or the directory that its "
+        "model.path names, as it was then",
+        arguments.log, first, arguments.base, base);
+}
+
 }  // namespace
 
 int rebuild(const RebuildArguments& arguments) {
@@ -92,6 +108,7 @@ int rebuild(const RebuildArguments& arguments) {
   check_values(subject.loaded, arguments.log, lines);
   const ModelValues base = parameters_of_model(arguments.base, subject);
   std::vector<std::string> notes = base.notes;
+  check_base(arguments, lines.front().first_values, fingerprint_of_values(*subject.model, base.read), notes);
   make_model_directory(arguments.directory);
   run_local_ranks(1, {}, [&](Communicator one) {
     Engine engine(config, *subject.model, *subject.objective, plan_training(config, *subject.model, *subject.objective, 1), base.read, one);

@@ -124,6 +124,14 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
     if (changes_steps(path) || is_dropout(path))
       notes.push_back(fmt::format("goes on with {} {}; it was {} in the checkpoint", path.substr(1), text_of(flat_now, path),
                                   text_of(flat_before, path)));
+  const auto keeps = [](const Json& flat) {
+    return flat.value("/run/checkpoint_interval", int64_t{0}) > 0 || flat.value("/run/keep_best", false);
+  };
+  if (keeps(flat_before) && !keeps(flat_now))
+    notes.push_back(
+        fmt::format("goes on without checkpoints: run.checkpoint_interval is 0; it was {} in the checkpoint. What is trained from here on "
+                    "cannot be resumed",
+                    text_of(flat_before, "/run/checkpoint_interval")));
   const auto steps = [](const Json& flat) { return text_of(flat, "/run/steps"); };
   if (config.scheduler.type != SchedulerConfig::Type::None && steps(flat_before) != steps(flat_now) &&
       text_of(flat_now, "/scheduler/params/total_num_steps") == "missing")

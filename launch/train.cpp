@@ -79,6 +79,8 @@ void prepare(Job& job, TrainSetup& setup) {
     fail_input("{}: run.eval_interval is {}, and data.eval is missing: name the files to evaluate on, or set run.eval_interval to 0",
                config.file, config.run.eval_interval);
   settle_steps(config, setup.train_data->num_samples());
+  if (!setup.checkpoint && job.speaks() && config.step.uses_queries() && !config.step.uses_backprop())
+    setup.first_values_fingerprint = fingerprint_of_values(*setup.subject.model, setup.first_values.read);
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
@@ -127,18 +129,25 @@ void begin(Job& job, TrainSetup& setup) {
   write_file(setup.folder.file("plan.json"), plan_json(setup.report()).dump(2) + "\n");
 }
 
-DataFacts facts_of(const DataStream& data) { return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), data.from_cache()}; }
+// Collective. The tokens were there before where every rank found them: one makes them, and the others wait for its file.
+DataFacts facts_of(Job& job, const DataStream& data) {
+  const std::vector<std::string> made = job.gather("token cache", data.from_cache() ? "" : "made");
+  const bool from_cache = std::all_of(made.begin(), made.end(), [](const std::string& text) { return text.empty(); });
+  return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), from_cache};
+}
 
-void say_header(Job& job, TrainSetup& setup) {
+// Collective.
+void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   RunFacts& facts = setup.facts;
   facts.communication = job.world().backend();
   facts.host_kernels = host_optimizer_target();
   facts.ranks = job.size();
   facts.local_ranks = job.local_size();
-  facts.train = facts_of(*setup.train_data);
-  if (setup.backprop_data) facts.backprop = facts_of(*setup.backprop_data);
-  if (setup.eval_data) facts.evaluation = facts_of(*setup.eval_data);
+  facts.train = facts_of(job, *setup.train_data);
+  if (setup.backprop_data) facts.backprop = facts_of(job, *setup.backprop_data);
+  if (setup.eval_data) facts.evaluation = facts_of(job, *setup.eval_data);
   facts.folder = setup.folder.path();
+  facts.saves_model = !arguments.save_model.empty();
   RunLog& log = setup.log;
   if (setup.checkpoint)
     log.line(fmt::format("goes on after step {} from {}, written by {} rank{} at stage {}", setup.first_step(),
@@ -300,7 +309,7 @@ int train(Job& job, const TrainArguments& arguments) {
   if (config.run.checkpoint_interval > 0 || config.run.keep_best || config.run.trace) require_shared_output(job, config);
   job.together("other folders of the run", [&] { claim_other_folders(job, arguments, setup); });
   job.start(setup.config().run.collective_timeout_seconds);
-  say_header(job, setup);
+  say_header(job, arguments, setup);
   if (setup.config().dump_state && job.speaks()) dump_state(setup);
   return run_engine(job, arguments, setup);
 }

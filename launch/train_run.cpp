@@ -43,6 +43,7 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
       flops_(step_flops(config_, *setup.plan, *setup.subject.model, *setup.subject.objective)),
       counters_before_(engine.comm_counters()) {
+  outcome_.first_step = setup.first_step();
   const int64_t first = setup.continues ? setup.first_step() : 0;
   if (setup.continues) best_ = best_before_ = {setup.checkpoint->manifest().best_step, setup.checkpoint->manifest().best_loss};
   if (writer_ != nullptr) {
@@ -197,7 +198,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   progress_.add({step, result.loss, result.grad_norm, result.lr, result.loss_scale, result.skipped, seconds, tokens,
                  result.device_peak_bytes, other_loss});
 
-  const bool due = (step + 1) % config_.steps_per_print == 0 || step + 1 == config_.run.steps || stopped_;
+  const bool due = progress_.due(config_.steps_per_print) || stopped_;
   if (due && log_.has_terminal()) log_.note(progress_.line());
   if (due && !log_.has_terminal()) log_.line(progress_.line());
   if (log_.has_terminal()) log_.status(progress_.line());
@@ -215,7 +216,8 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
 void TrainRun::log_queries(int64_t step, const StepResult& result) {
   constexpr double kTooMany = 0.1;
   if (!result.scalars.empty() && !step_kind(config_.step, step).backprop)
-    zo_log_->append({step, config_.seed, config_.step.epsilon, result.lr, result.scalars, result.clip_scale, result.skipped, ""});
+    zo_log_->append({step, config_.seed, config_.step.epsilon, result.lr, result.scalars, result.clip_scale, result.skipped, "",
+                     step == 0 ? setup_.first_values_fingerprint : ""});
   if (result.unchanged_share.value_or(0) > kTooMany)
     log_.warn(
         fmt::format("step.epsilon {} leaves {:.1f} % of the {} weights unchanged: their part of a direction is not probed. A larger "

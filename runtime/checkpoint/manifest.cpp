@@ -138,8 +138,13 @@ std::string latest_checkpoint(const std::string& checkpoints) {
   const fs::path pointer = fs::path(checkpoints) / kLatestFile;
   std::ifstream in(pointer);
   if (!in)
-    fail_input("{}: there is no latest checkpoint to resume from. Leave --resume out to start anew, or name a checkpoint",
-               pointer.string());
+    fail_input(
+        "{}: there is no latest checkpoint to resume from: a run writes checkpoints only where run.checkpoint_interval (or run.keep_best) "
+        "is "
+        "set. Name another run's checkpoint, or start anew with run.checkpoint_interval set: without --resume, and with another run.name "
+        "or "
+        "--overwrite where the folder holds a run",
+        pointer.string());
   std::string name;
   std::getline(in, name);
   while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();

@@ -8,6 +8,7 @@ namespace zerostep {
 namespace {
 
 constexpr double kDecay = 0.9;  // a sum over about the last ten steps
+constexpr double kFirstLineSeconds = 10;
 
 }  // namespace
 
@@ -21,7 +22,15 @@ void Progress::add(const ProgressStep& step) {
   tokens_ = decay * tokens_ + static_cast<double>(step.tokens);
   seconds_ = decay * seconds_ + step.seconds;
   step_seconds_ = count_ < 2 ? step.seconds : kDecay * step_seconds_ + (1 - kDecay) * step.seconds;
+  seconds_without_line_ += shown_ ? 0 : step.seconds;
   ++count_;
+}
+
+bool Progress::due(int64_t steps_per_print) {
+  const int64_t done = last_.step + 1;
+  const bool is_due = done % steps_per_print == 0 || done == total_ || (!shown_ && seconds_without_line_ >= kFirstLineSeconds);
+  shown_ |= is_due;
+  return is_due;
 }
 
 std::string Progress::line() const {

@@ -25,6 +25,9 @@ class Progress {
   void add(const ProgressStep& step);
   // "step 120/2000 | loss 2.3412 | lr 3.00e-04 | grad 0.87 | 41.2 k tokens/s | 312 MiB | 4:10 left"
   std::string line() const;
+  // Whether the line of the step that was added last is to be shown in a file or a pipe: every `steps_per_print` steps, the run's last, and
+  // once before as soon as ten seconds of steps have shown none.
+  bool due(int64_t steps_per_print);
   double tokens_per_second() const { return seconds_ > 0 ? tokens_ / seconds_ : 0; }
   double eta_seconds() const { return step_seconds_ * static_cast<double>(total_ - last_.step - 1); }
   int64_t skipped() const { return skipped_; }
@@ -37,6 +40,8 @@ class Progress {
   int64_t count_ = 0, skipped_ = 0;
   double tokens_ = 0, seconds_ = 0;  // decaying sums
   double step_seconds_ = 0;
+  double seconds_without_line_ = 0;
+  bool shown_ = false;
 };
 
 }  // namespace zerostep

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/report/format.h"
@@ -49,6 +50,25 @@ std::string data_text(const Config& config, const DataFacts& facts, int64_t leng
   return text + (facts.from_cache ? " (from the cache)" : "");
 }
 
+// Where nothing keeps what is trained.
+std::string weights_text(const Config& config) {
+  constexpr const char* kHow = "run.checkpoint_interval N writes checkpoints, train --save-model DIR the trained model";
+  if (config.step.uses_backprop() || config.optimizer.orthogonal()) return fmt::format("are not kept when the run ends: {}", kHow);
+  return fmt::format(
+      "are not kept when the run ends, but `zerostep rebuild` makes them again from zo_log.jsonl and the first weights "
+      "(`zerostep init`); {}",
+      kHow);
+}
+
+// The steps that are done, and those of them that this process has done.
+std::string steps_text(const RunOutcome& o, int64_t planned) {
+  const std::string here =
+      o.first_step > 0 && o.steps > o.first_step ? fmt::format(", {} to {} here,", grouped(o.first_step + 1), grouped(o.steps)) : "";
+  if (!o.stopped_by.empty())
+    return fmt::format("stopped by {} after {} of {}{}", o.stopped_by, grouped(o.steps), plural(planned, "step"), here);
+  return fmt::format("{} done{}", plural(o.steps, "step"), here);
+}
+
 }  // namespace
 
 std::vector<std::string> run_header(const PlanReport& report, const RunFacts& facts) {
@@ -82,15 +102,16 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
                             human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
                             human_bytes(report.cost.file_peak_bytes))));
   out.push_back(summary_line("folder", facts.folder));
+  if (config.run.checkpoint_interval == 0 && !config.run.keep_best && !facts.saves_model)
+    out.push_back(summary_line("weights", weights_text(config)));
   return out;
 }
 
 std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& facts, const RunOutcome& o) {
   std::vector<std::string> out;
-  std::string done = o.stopped_by.empty() ? fmt::format("{} done", plural(o.steps, "step"))
-                                          : fmt::format("stopped by {} after {} of {}", o.stopped_by, grouped(o.steps),
-                                                        plural(report.config.run.steps, "step"));
-  if (o.steps > 0) {
+  std::string done = steps_text(o, report.config.run.steps);
+  const int64_t steps_here = std::max<int64_t>(0, o.steps - o.first_step);
+  if (steps_here > 0) {
     std::string losses;
     const auto add = [&](const std::string& text) { losses += (losses.empty() ? ": " : ", ") + text; };
     if (o.loss.last) add(fmt::format("loss {:.4f} -> {:.4f}", *o.loss.first, *o.loss.last));
@@ -103,8 +124,8 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
     if (o.skipped > 0) done += fmt::format(", {} skipped", plural(o.skipped, "step"));
   }
   out.push_back(done);
-  if (o.steps > 0 && o.seconds > 0) {
-    const double step_seconds = o.seconds / static_cast<double>(o.steps);
+  if (steps_here > 0 && o.seconds > 0) {
+    const double step_seconds = o.seconds / static_cast<double>(steps_here);
     out.push_back(
         summary_line("speed", fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
                                           human_count(o.flops / o.seconds), step_seconds * 1e3)));

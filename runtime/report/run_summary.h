@@ -20,15 +20,17 @@ struct RunFacts {
   int ranks = 1, local_ranks = 1, threads = 1;
   DataFacts train, backprop, evaluation;  // backprop: where it reads other data than the queries
   std::string folder;
+  bool saves_model = false;  // at its end
 };
 // The lines before the first step.
 std::vector<std::string> run_header(const PlanReport& report, const RunFacts& facts);
 
 // What a finished, or stopped, run can say of itself.
 struct RunOutcome {
-  int64_t steps = 0, skipped = 0, tokens = 0;
-  double seconds = 0;  // in steps
-  double flops = 0;    // of all ranks in these steps
+  int64_t first_step = 0;                      // done before this process went on
+  int64_t steps = 0, skipped = 0, tokens = 0;  // steps: of the run, the earlier ones included; the others are this process's
+  double seconds = 0;                          // in steps
+  double flops = 0;                            // of all ranks in these steps
   // A series of losses from its first value to its last.
   struct Losses {
     std::optional<double> first, last;

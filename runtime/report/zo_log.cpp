@@ -1,5 +1,6 @@
 #include "runtime/report/zo_log.h"
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -22,6 +23,7 @@ ZoLogLine parse(const std::string& text, const std::string& where) {
       if (!values->is_object()) fail_input("{}: update is {}; expected the values of the run by their paths", where, values->dump());
       line.update_values = values->dump();
     }
+    line.first_values = j.value("first_values", "");
     // A skipped step has scalars that are no numbers.
     for (const auto& value : j.at("scalars")) line.scalars.push_back(value.is_null() && line.skipped ? 0.0 : value.get<double>());
     return line;
@@ -50,13 +52,20 @@ void ZoLog::append(const ZoLogLine& line) {
                               {"lr", line.lr},          {"scalars", line.scalars}, {"clip_scale", line.clip_scale},
                               {"skipped", line.skipped}};
   if (!new_values_.empty()) j["update"] = nlohmann::ordered_json::parse(new_values_);
+  if (!line.first_values.empty()) j["first_values"] = line.first_values;
   file_.write(j.dump() + "\n");
   new_values_.clear();
 }
 
 std::vector<ZoLogLine> read_zo_log(const std::string& path) {
   std::ifstream in(path);
-  if (!in) fail_input("{}: cannot be read", path);
+  if (!in)
+    fail_input(
+        "{}: {}", path,
+        std::filesystem::exists(path)
+            ? "cannot be read"
+            : "is missing: the log of a run whose steps are made by forward passes alone (step.mode \"zo\") lies in its folder; a run of "
+              "backprop has none, and its weights are in its checkpoints");
   std::vector<ZoLogLine> lines;
   for (std::string text; std::getline(in, text);) {
     const std::string where = fmt::format("{}, line {}", path, lines.size() + 1);

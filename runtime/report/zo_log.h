@@ -17,6 +17,7 @@ struct ZoLogLine {
   bool skipped = false;
   // LoadedConfig::update_values of the run from this step on; "": those of the line before, or, in the first line of a log, not known.
   std::string update_values;
+  std::string first_values = {};  // of the run's first step: the fingerprint of the values that it began with; "": not known
 };
 
 // zo_log.jsonl: one JSON object a step, floats that read back as they were. A line from which the run has other values than before holds

@@ -56,6 +56,15 @@ TEST_F(CheckpointRun, GoesOnWhereItStoppedWithoutGapOrRepeat) {
     const Outcome second = train({interval, "run.steps=8"}, 2, true);
     ASSERT_EQ(second.status, 0) << second.err;
     EXPECT_SAYS(second.out, "goes on after step 4");
+    EXPECT_SAYS(first.out, "4 steps done in ");
+    // Four rows of its own, whose mean time is what it says of a step.
+    EXPECT_SAYS(second.out, "8 steps done, 5 to 8 here, in ");
+    const std::vector<std::string> times = column("test", "step_seconds");
+    double milliseconds = 0;
+    for (size_t s = 4; s < 8; ++s) milliseconds += 1e3 * std::stod(times.at(s)) / 4;
+    const size_t speed = second.out.find("FLOP/s, ");
+    ASSERT_NE(speed, std::string::npos) << second.out;
+    EXPECT_NEAR(std::stod(second.out.substr(speed + 8)), milliseconds, 0.06) << second.out;
     EXPECT_EQ(column("test", "loss"), column("whole", "loss"));
     EXPECT_EQ(column("test", "grad_norm"), column("whole", "grad_norm"));
     const std::vector<std::string> steps = column("test", "step");
@@ -75,6 +84,38 @@ TEST_F(CheckpointRun, GoesOnWhereItStoppedWithoutGapOrRepeat) {
     EXPECT_EQ(finished.status, 0) << finished.err;
     EXPECT_SAYS(finished.out, "finished");
     EXPECT_EQ(place_.read("runs/test/metrics.csv"), before);
+  }
+}
+
+TEST_F(CheckpointRun, ARunThatKeepsNothingSaysSoAndHowToKeepIt) {
+  place_.config();
+  const Outcome forgetful = train({}, 1);
+  ASSERT_EQ(forgetful.status, 0) << forgetful.err;
+  EXPECT_SAYS(forgetful.out, "weights        are not kept when the run ends: run.checkpoint_interval N");
+  const Outcome nowhere = train({"run.steps=8"}, 1, true);
+  EXPECT_EQ(nowhere.status, 2);
+  for (const char* part : {"no latest checkpoint", "run.checkpoint_interval", "--overwrite"}) EXPECT_SAYS(nowhere.err, part);
+  const Outcome again = train({"run.steps=8"}, 1);
+  EXPECT_EQ(again.status, 2);
+  EXPECT_SAYS(again.err, "--resume cannot go on with it: it has no checkpoint (run.checkpoint_interval writes some)");
+  // The folder of a run is no model; its checkpoints are.
+  const auto generate = [&] { return place_.run({"generate", "--model", place_.path("runs/test"), "--prompt", "a"}); };
+  const Outcome empty = generate();
+  EXPECT_EQ(empty.status, 2);
+  EXPECT_SAYS(empty.err, "runs/test: is the folder of a run, not a model, and it has no checkpoint: run.checkpoint_interval");
+  for (const std::vector<std::string>& keeps :
+       {std::vector<std::string>{"--set", "run.checkpoint_interval=2"}, {"--save-model", place_.path("model")}}) {
+    std::vector<std::string> arguments{"train", place_.path("config.json"), "--overwrite"};
+    arguments.insert(arguments.end(), keeps.begin(), keeps.end());
+    const Outcome kept = place_.run(arguments);
+    ASSERT_EQ(kept.status, 0) << kept.err;
+    EXPECT_EQ(kept.out.find("\nweights "), std::string::npos) << kept.out;
+    if (keeps[0] != "--set") continue;
+    EXPECT_SAYS(generate().err, "is the folder of a run, not a model: name one of its checkpoints, as " +
+                                    place_.path("runs/test/checkpoints/step_00000004"));
+    const Outcome without = train({"run.steps=6", "run.checkpoint_interval=0"}, 1, true);
+    ASSERT_EQ(without.status, 0) << without.err;
+    EXPECT_SAYS(without.out, "goes on without checkpoints: run.checkpoint_interval is 0; it was 2 in the checkpoint");
   }
 }
 

@@ -75,8 +75,8 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
                         Case{{"inspect", "data", file}, "`zerostep inspect batches FILE`"},
                         Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
                         Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
-                        Case{{"train", file, "--reusme"}, "is --resume meant for --reusme?"},
-                        Case{{"inspect", "batches", file, "--step", "3"}, "is --steps meant for --step?"}}) {
+                        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
+                        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
     const Outcome done = place_.run(c.arguments);
     EXPECT_EQ(done.status, 2) << done.err;
     EXPECT_SAYS(done.err, c.says);
@@ -132,11 +132,12 @@ TEST_F(CommandLine, PlanOfAThousandRanksTakesSeconds) {
   EXPECT_EQ(plan["device_limit_source"], "run.device_memory");
 }
 
-TEST_F(CommandLine, APlanThatDoesNotFitIsAnAnswerAndATrainingThatDoesNotAnError) {
+TEST_F(CommandLine, APlanThatDoesNotFitIsShownAndIsWrongInputAsForTraining) {
   const std::string file = place_.config();
   const Outcome plan = place_.run({"plan", file, "--set", "run.device_memory=100000", "--json"});
-  EXPECT_EQ(plan.status, 0);
+  EXPECT_EQ(plan.status, 2);
   EXPECT_FALSE(json::parse(plan.out)["fits"].get<bool>());
+  EXPECT_SAYS(plan.err, "What helps");
   const Outcome run = place_.run({"train", file, "--set", "run.device_memory=100000"});
   EXPECT_EQ(run.status, 2);
   EXPECT_SAYS(run.err, "run.device_memory");

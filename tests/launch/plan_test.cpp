@@ -62,6 +62,21 @@ TEST_F(PlanCommand, OnlyWorkspaceDependsOnTheProcessor) {
 }
 
 // What LibTorch allocates in threads of its own is planned and counted too.
+// What does not fit is shown all the same, and is wrong input as for `train`.
+TEST_F(PlanCommand, SaysWhatHelpsWhereItDoesNotFit) {
+  const std::string file = place_.config();
+  for (const bool as_json : {false, true}) {
+    std::vector<std::string> arguments{"plan", file, "--world", "2", "--set", "run.device_memory=100000"};
+    if (as_json) arguments.emplace_back("--json");
+    const Outcome done = place_.run(arguments);
+    EXPECT_EQ(done.status, 2) << done.err;
+    EXPECT_SAYS(done.out, as_json ? "\"device_peak_bytes\"" : "workspace");
+    for (const char* part : {"a rank needs", "What helps: zero_optimization.stage 3 instead of 0"}) EXPECT_SAYS(done.err, part);
+    EXPECT_EQ(count(done.err, "zerostep: "), 1U);
+  }
+  EXPECT_EQ(place_.run({"plan", file, "--world", "2", "--set", "run.device_memory=100000000"}).status, 0);
+}
+
 TEST_F(PlanCommand, HoldsWithAnyNumberOfThreads) {
   for (const char* threads : {"1", "2", "4"}) {
     const std::string name = std::string("threads") + threads;

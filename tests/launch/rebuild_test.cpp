@@ -165,7 +165,7 @@ TEST_F(Rebuild, RefusesLogsThatAreNotOneWholeRun) {
   write_log({});
   expect_refused(rebuild(), {"is empty"});
   fs::remove(place_.path("runs/test/zo_log.jsonl"));
-  expect_refused(rebuild(), {"zo_log.jsonl", "cannot be read"});
+  expect_refused(rebuild(), {"zo_log.jsonl: is missing", "step.mode \"zo\"", "a run of backprop has none"});
   // What was right before is still right.
   write_log(lines);
   EXPECT_EQ(rebuild().status, 0);
@@ -309,6 +309,41 @@ TEST_F(RebuildAfterResume, RefusesAConfigurationThatWasChanged) {
   config["optimizer"]["params"]["weight_decay"] = 0.25;
   place_.write("runs/test/config.json", config.dump());
   expect_refused(rebuild(), {"config.json", "optimizer.params.weight_decay is 0.25 and was 0.1", "two runs"});
+}
+
+// The log knows the values that its run began with; one that goes on keeps them.
+TEST_F(Rebuild, RefusesABaseThatTheRunDidNotBeginWith) {
+  train(R"({"mode": "zo", "queries": 2})", 2, {"run.checkpoint_interval=2", "run.steps=2"});
+  const std::string fingerprint = json::parse(log_lines().at(0)).at("first_values");
+  EXPECT_EQ(fingerprint.size(), 32U);
+  const std::string config = place_.path("config.json");
+  ASSERT_EQ(place_.run({"train", config, "--resume", "--set", "run.checkpoint_interval=2", "--save-model", place_.path("longer")}).status,
+            0);
+  std::vector<std::string> lines = log_lines();
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_EQ(json::parse(lines[0]).at("first_values"), fingerprint);
+  for (size_t i = 1; i < 4; ++i) EXPECT_FALSE(json::parse(lines[i]).contains("first_values")) << i;
+
+  const auto rebuilt_from = [&](const std::string& base) {
+    return place_.run({"rebuild", "--base", place_.path(base), "--log", place_.path("runs/test/zo_log.jsonl"), place_.path("rebuilt")});
+  };
+  ASSERT_EQ(place_.run({"init", config, place_.path("other"), "--set", "seed=4"}).status, 0);
+  for (const char* base : {"other", "model"})  // of another seed; of the run's own end
+    expect_refused(rebuilt_from(base), {"began with values of fingerprint " + fingerprint, base, "--base", "zerostep init"});
+  const Outcome done = rebuilt_from("base");
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(done.err, "");
+  EXPECT_EQ(place_.read("rebuilt/model.safetensors"), place_.read("longer/model.safetensors"));
+  // A log from before it was written there.
+  fs::remove_all(place_.path("rebuilt"));
+  json first = json::parse(lines[0]);
+  first.erase("first_values");
+  lines[0] = first.dump();
+  write_log(lines);
+  const Outcome old = rebuilt_from("other");
+  EXPECT_EQ(old.status, 0) << old.err;
+  EXPECT_SAYS(old.err, "warning: ");
+  EXPECT_SAYS(old.err, "does not say which values the run began with");
 }
 
 }  // namespace

@@ -192,6 +192,8 @@ TEST_F(ModeLines, SayWhatTheModeDoes) {
                              {"receives in a step of queries\n", "cia"},
                              {"receives in a step of backprop\n", "ca"},
                              {"receives in a step of backprop and queries\n", "ci"},
+                             {"\nweights        are not kept when the run ends: run.checkpoint_interval N", "fcia"},
+                             {"\nweights        are not kept when the run ends, but `zerostep rebuild`", "z"},
                              {"the loss is that of the queries", ""}};
   for (const auto& [letter, mode] : kModes) {
     const std::string text = header(mode, [](Config& c) { c.step.monitor_interval = 3; });
@@ -205,6 +207,11 @@ TEST_F(ModeLines, SayWhatTheModeDoes) {
     const std::string plain = header(mode, [](Config& c) { c.number_checkpoints = 0; });
     EXPECT_EQ(plain.find("activation_checkpointing.number_checkpoints") != std::string::npos, letter != 'z') << plain;
   }
+}
+
+TEST_F(ModeLines, WeightsThatAreKeptAreNotSpokenOf) {
+  EXPECT_EQ(header(StepConfig::Mode::FirstOrder, [](Config& c) { c.run.checkpoint_interval = 2; }).find("\nweights "), std::string::npos);
+  EXPECT_EQ(header(StepConfig::Mode::FirstOrder, [](Config& c) { c.run.keep_best = true; }).find("\nweights "), std::string::npos);
 }
 
 }  // namespace

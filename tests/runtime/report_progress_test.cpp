@@ -44,6 +44,23 @@ TEST(ProgressLine, TheLastStepIsDoneAndSkippedStepsSaySo) {
   EXPECT_EQ(progress.skipped(), 1);
 }
 
+TEST(ProgressLine, IsDueEverySoManyStepsAtTheEndAndOnceEarly) {
+  const auto due = [](double seconds, int64_t first, int64_t total) {
+    Progress progress(total, false);
+    std::vector<int64_t> out;
+    for (int64_t s = first; s < total; ++s) {
+      progress.add({s, 1, 1, 1, 1, false, seconds, 10, 0});
+      if (progress.due(10)) out.push_back(s + 1);
+    }
+    return out;
+  };
+  using Steps = std::vector<int64_t>;
+  EXPECT_EQ(due(0.5, 0, 25), (Steps{10, 20, 25}));
+  EXPECT_EQ(due(4, 0, 25), (Steps{3, 10, 20, 25}));
+  EXPECT_EQ(due(60, 0, 12), (Steps{1, 10, 12}));
+  EXPECT_EQ(due(60, 19, 31), (Steps{20, 30, 31}));
+}
+
 TEST(ClipWatch, SpeaksOnceAndOnlyWhereEveryOneOfTheFirstStepsWasCut) {
   for (const double last : {0.099, 0.1}) {
     ClipWatch watch;
