@@ -3,7 +3,7 @@
 
 namespace zerostep {
 
-// Of this machine, for messages; "?" where it has none.
+// The name of this machine, "?" where it has none. Machines may share a name.
 std::string host_name();
 
 }  // namespace zerostep

@@ -11,15 +11,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/host_name.h"
 #include "runtime/report/metrics.h"
 
 namespace zerostep {
 namespace {
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "an unknown host";
-}
 
 // The owner writes its name just after it has taken the lock.
 std::string owner_of(int file) {
