@@ -20,7 +20,7 @@ struct SharedInput {
   std::string fingerprint;  // one line
 };
 void require_same_inputs(Job& job, const std::vector<SharedInput>& inputs);
-// Of some values of each parameter.
+// Of the first and the last 256 values of each parameter.
 std::string fingerprint_of_values(const ModelDefinition& model, const ParameterReader& values);
 
 // run.output_dir, where every rank writes into the folder of the run. Makes it.
