@@ -60,6 +60,13 @@ std::string labelled(const Values& values) {
   return text;
 }
 
+// The texts of a configuration.
+void tell(LoadedConfig& loaded, Values values) {
+  loaded.resolved_json = resolved(values);
+  loaded.labelled_text = labelled(values);
+  loaded.values = std::make_shared<const Values>(std::move(values));
+}
+
 }  // namespace
 
 LoadedConfig load_config(const ConfigRequest& request) {
@@ -75,21 +82,19 @@ LoadedConfig load_config(const ConfigRequest& request) {
   LoadedConfig loaded;
   loaded.config = bind(values, request.world);
   loaded.config.file = request.file;
-  loaded.resolved_json = resolved(values);
-  loaded.labelled_text = labelled(values);
   loaded.update_values = update_values(values);
+  tell(loaded, std::move(values));
   loaded.warnings = findings.take_warnings();
   return loaded;
 }
 
 void rename_run(LoadedConfig& loaded, const std::string& name) {
-  const std::string before = fmt::format("run.name = {} ", nlohmann::json(loaded.config.run.name).dump());
   loaded.config.run.name = name;
-  Ordered root = Ordered::parse(loaded.resolved_json);
-  root["run"]["name"] = name;
-  loaded.resolved_json = root.dump(2) + "\n";
-  const size_t at = loaded.labelled_text.find(before);
-  if (at != std::string::npos) loaded.labelled_text.replace(at, before.size(), fmt::format("run.name = {} ", nlohmann::json(name).dump()));
+  Values values = *loaded.values;
+  Value* value = values.find("run.name");
+  value->value = name;
+  value->written = true;
+  tell(loaded, std::move(values));
 }
 
 std::string describe_keys() {

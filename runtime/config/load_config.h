@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,12 +15,17 @@ struct ConfigRequest {
   std::string started = {};      // date and time in the name of a run whose file gives none; "": no run starts, and none is written
 };
 
+namespace schema {
+class Values;
+}
+
 struct LoadedConfig {
   Config config;
-  std::string resolved_json;          // plain JSON, a valid input at any world size (derived batch values left out)
-  std::string labelled_text;          // what `zerostep config FILE` prints: each value with given, default, derived or auto
-  std::string update_values;          // JSON, path by path: what forward-only updates depend on beside the log of their scalars
-  std::vector<std::string> warnings;  // one line each
+  std::shared_ptr<const schema::Values> values;  // what the texts are made of
+  std::string resolved_json;                     // plain JSON, a valid input at any world size (derived batch values left out)
+  std::string labelled_text;                     // what `zerostep config FILE` prints: each value with given, default, derived or auto
+  std::string update_values;                     // JSON, path by path: what forward-only updates depend on beside the log of their scalars
+  std::vector<std::string> warnings;             // one line each
 };
 
 // Reads, checks and resolves a file. InputError: one paragraph that names the file, the JSON path, the value found and what is allowed.

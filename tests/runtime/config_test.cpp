@@ -387,10 +387,17 @@ TEST(Config, ARunWithoutANameIsNamedByItsModeAndStart) {
   EXPECT_EQ(loaded.config.run.name, "zo-20260131-235959");
   EXPECT_FALSE(loaded.config.run.is_named);
   EXPECT_EQ(resolved(loaded)["run"]["name"], "zo-20260131-235959");
+  const std::string before = loaded.labelled_text;
+  const json resolved_before = resolved(loaded);
   rename_run(loaded, "another");
   EXPECT_EQ(loaded.config.run.name, "another");
   EXPECT_EQ(resolved(loaded)["run"]["name"], "another");
-  expect_words(loaded.labelled_text, {"run.name = \"another\" "});
+  expect_words(loaded.labelled_text, {"run.name = \"another\"   (derived, step.mode, date and time of the start)"});
+  // All else stays.
+  rename_run(loaded, "zo-20260131-235959");
+  EXPECT_EQ(loaded.labelled_text, before);
+  EXPECT_EQ(resolved(loaded), resolved_before);
+  rename_run(loaded, "another");
   EXPECT_TRUE(load_text(loaded.resolved_json).config.run.is_named);
 }
 
