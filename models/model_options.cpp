@@ -274,21 +274,17 @@ std::vector<std::string> unread_keys(const json& config) {
   return out;
 }
 
-std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options) {
-  if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return make_gpt2(*gpt2);
-  if (const auto* bert = std::get_if<BertOptions>(&options)) return make_bert(*bert);
-  return make_llama(std::get<LlamaOptions>(options));
+std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options, const std::string& key_prefix) {
+  if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return make_gpt2(*gpt2, key_prefix);
+  if (const auto* bert = std::get_if<BertOptions>(&options)) return make_bert(*bert, key_prefix);
+  return make_llama(std::get<LlamaOptions>(options), key_prefix);
 }
 
 std::unique_ptr<ModelDefinition> make_model_of(const std::string& directory, const ModelOptions& options) {
   try {
-    return make_model(options);
+    return make_model(options, /*key_prefix=*/"");
   } catch (const InputError& error) {
-    // "model." stands before the keys of a run's file.
-    constexpr std::string_view kBlock = "model.";
-    std::string text = error.what();
-    for (size_t at = text.find(kBlock); at != std::string::npos; at = text.find(kBlock, at)) text.erase(at, kBlock.size());
-    fail_input("{}: {}", (std::filesystem::path(directory) / "config.json").string(), text);
+    fail_input("{}: {}", (std::filesystem::path(directory) / "config.json").string(), error.what());
   }
 }
 

@@ -16,7 +16,8 @@ class ModelDefinition;
 // The architectures that there are, each with its sizes: what a config.json says.
 using ModelOptions = std::variant<Gpt2Options, LlamaOptions, BertOptions>;
 
-std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options);
+// InputError when the options contradict each other; `key_prefix` stands before the keys in its message ("model." in a run's file).
+std::unique_ptr<ModelDefinition> make_model(const ModelOptions& options, const std::string& key_prefix = "model.");
 // Of the config.json of a directory, which messages name with its keys.
 std::unique_ptr<ModelDefinition> make_model_of(const std::string& directory, const ModelOptions& options);
 

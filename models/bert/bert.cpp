@@ -9,9 +9,9 @@ namespace zerostep {
 
 namespace {
 
-void check(const BertOptions& o) {
-  const auto positive = [](const char* name, int64_t value) {
-    if (value <= 0) fail_input("model.{} is {}; expected a positive number", name, value);
+void check(const BertOptions& o, const std::string& key_prefix) {
+  const auto positive = [&](const char* name, int64_t value) {
+    if (value <= 0) fail_input("{}{} is {}; expected a positive number", key_prefix, name, value);
   };
   positive("hidden_size", o.hidden_size);
   positive("intermediate_size", o.intermediate_size);
@@ -22,11 +22,11 @@ void check(const BertOptions& o) {
   positive("vocab_size", o.vocab_size);
   if (!o.predicts_tokens()) positive("num_labels", o.num_labels);
   if (o.hidden_size % o.num_attention_heads != 0) {
-    fail_input("model.hidden_size {} does not divide by model.num_attention_heads {}: every head needs the same width", o.hidden_size,
-               o.num_attention_heads);
+    fail_input("{}hidden_size {} does not divide by {}num_attention_heads {}: every head needs the same width", key_prefix, o.hidden_size,
+               key_prefix, o.num_attention_heads);
   }
-  const auto probability = [](const char* name, double p) {
-    if (!(p >= 0 && p <= 1)) fail_input("model.{} is {}; expected a probability from 0 to 1", name, p);
+  const auto probability = [&](const char* name, double p) {
+    if (!(p >= 0 && p <= 1)) fail_input("{}{} is {}; expected a probability from 0 to 1", key_prefix, name, p);
   };
   probability("hidden_dropout_prob", o.hidden_dropout_prob);
   probability("attention_probs_dropout_prob", o.attention_probs_dropout_prob);
@@ -35,8 +35,8 @@ void check(const BertOptions& o) {
 
 class Bert final : public ModelDefinition {
  public:
-  explicit Bert(const BertOptions& options) : options_(options) {
-    check(options);
+  Bert(const BertOptions& options, const std::string& key_prefix) : options_(options) {
+    check(options, key_prefix);
     const int64_t width = options.hidden_size, inner = options.intermediate_size;
     const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
         normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)};
@@ -131,6 +131,8 @@ class Bert final : public ModelDefinition {
 
 }  // namespace
 
-std::unique_ptr<ModelDefinition> make_bert(const BertOptions& options) { return std::make_unique<Bert>(options); }
+std::unique_ptr<ModelDefinition> make_bert(const BertOptions& options, const std::string& key_prefix) {
+  return std::make_unique<Bert>(options, key_prefix);
+}
 
 }  // namespace zerostep

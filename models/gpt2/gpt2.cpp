@@ -11,21 +11,21 @@ namespace zerostep {
 
 namespace {
 
-void check(const Gpt2Options& o) {
-  const auto positive = [](const char* name, int64_t value) {
-    if (value <= 0) fail_input("model.{} is {}; expected a positive number", name, value);
+void check(const Gpt2Options& o, const std::string& key_prefix) {
+  const auto positive = [&](const char* name, int64_t value) {
+    if (value <= 0) fail_input("{}{} is {}; expected a positive number", key_prefix, name, value);
   };
   positive("n_layer", o.n_layer);
   positive("n_embd", o.n_embd);
   positive("n_head", o.n_head);
   positive("n_positions", o.n_positions);
   positive("vocab_size", o.vocab_size);
-  if (o.n_inner < 0) fail_input("model.n_inner is {}; expected a positive number, or 0 for 4 n_embd", o.n_inner);
+  if (o.n_inner < 0) fail_input("{}n_inner is {}; expected a positive number, or 0 for 4 n_embd", key_prefix, o.n_inner);
   if (o.n_embd % o.n_head != 0) {
-    fail_input("model.n_embd {} does not divide by model.n_head {}: every head needs the same width", o.n_embd, o.n_head);
+    fail_input("{}n_embd {} does not divide by {}n_head {}: every head needs the same width", key_prefix, o.n_embd, key_prefix, o.n_head);
   }
-  const auto probability = [](const char* name, double p) {
-    if (!(p >= 0 && p <= 1)) fail_input("model.{} is {}; expected a probability from 0 to 1", name, p);
+  const auto probability = [&](const char* name, double p) {
+    if (!(p >= 0 && p <= 1)) fail_input("{}{} is {}; expected a probability from 0 to 1", key_prefix, name, p);
   };
   probability("resid_pdrop", o.resid_pdrop);
   probability("embd_pdrop", o.embd_pdrop);
@@ -34,8 +34,8 @@ void check(const Gpt2Options& o) {
 
 class Gpt2 final : public ModelDefinition {
  public:
-  explicit Gpt2(const Gpt2Options& options) : options_(options) {
-    check(options);
+  Gpt2(const Gpt2Options& options, const std::string& key_prefix) : options_(options) {
+    check(options, key_prefix);
     const int64_t width = options.n_embd, inner = options.inner_width(), vocabulary = options.vocab_size;
     const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
         normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)},
@@ -121,6 +121,8 @@ const std::vector<Gpt2Preset>& gpt2_presets() {
   return presets;
 }
 
-std::unique_ptr<ModelDefinition> make_gpt2(const Gpt2Options& options) { return std::make_unique<Gpt2>(options); }
+std::unique_ptr<ModelDefinition> make_gpt2(const Gpt2Options& options, const std::string& key_prefix) {
+  return std::make_unique<Gpt2>(options, key_prefix);
+}
 
 }  // namespace zerostep

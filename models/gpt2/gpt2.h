@@ -15,8 +15,8 @@ struct Gpt2Preset {
 const std::vector<Gpt2Preset>& gpt2_presets();
 
 // GPT2LMHeadModel as units "embedding", "h.0", ..., "head". Parameters in the order of named_parameters(); with a tied head the head
-// borrows wte. InputError when the options contradict each other.
-std::unique_ptr<ModelDefinition> make_gpt2(const Gpt2Options& options);
+// borrows wte. InputError as make_model (models/model_options.h).
+std::unique_ptr<ModelDefinition> make_gpt2(const Gpt2Options& options, const std::string& key_prefix = "model.");
 
 // The config.json with which transformers loads the model.
 std::string gpt2_hugging_face_config(const Gpt2Options& options);

@@ -9,9 +9,9 @@ namespace zerostep {
 
 namespace {
 
-void check(const LlamaOptions& o) {
-  const auto positive = [](const char* name, int64_t value) {
-    if (value <= 0) fail_input("model.{} is {}; expected a positive number", name, value);
+void check(const LlamaOptions& o, const std::string& key_prefix) {
+  const auto positive = [&](const char* name, int64_t value) {
+    if (value <= 0) fail_input("{}{} is {}; expected a positive number", key_prefix, name, value);
   };
   positive("hidden_size", o.hidden_size);
   positive("intermediate_size", o.intermediate_size);
@@ -19,21 +19,21 @@ void check(const LlamaOptions& o) {
   positive("num_attention_heads", o.num_attention_heads);
   positive("max_position_embeddings", o.max_position_embeddings);
   positive("vocab_size", o.vocab_size);
-  if (o.num_key_value_heads < 0) fail_input("model.num_key_value_heads is {}; expected a positive number", o.num_key_value_heads);
+  if (o.num_key_value_heads < 0) fail_input("{}num_key_value_heads is {}; expected a positive number", key_prefix, o.num_key_value_heads);
   if (o.num_attention_heads % o.key_value_heads() != 0) {
-    fail_input("model.num_attention_heads {} does not divide by model.num_key_value_heads {}: every head of keys serves as many of queries",
-               o.num_attention_heads, o.key_value_heads());
+    fail_input("{}num_attention_heads {} does not divide by {}num_key_value_heads {}: every head of keys serves as many of queries",
+               key_prefix, o.num_attention_heads, key_prefix, o.key_value_heads());
   }
   if (o.head_dim == 0 && o.hidden_size % o.num_attention_heads != 0) {
-    fail_input("model.hidden_size {} does not divide by model.num_attention_heads {}: every head needs the same width", o.hidden_size,
-               o.num_attention_heads);
+    fail_input("{}hidden_size {} does not divide by {}num_attention_heads {}: every head needs the same width", key_prefix, o.hidden_size,
+               key_prefix, o.num_attention_heads);
   }
   if (o.head_width() <= 0 || o.head_width() % 2 != 0) {
-    fail_input("model.head_dim is {}; expected an even positive number: rotary positions turn pairs of values", o.head_width());
+    fail_input("{}head_dim is {}; expected an even positive number: rotary positions turn pairs of values", key_prefix, o.head_width());
   }
   const RotaryOptions& r = o.rope;
-  const auto above_zero = [](const char* name, double value) {
-    if (!(value > 0)) fail_input("model.{} is {}; expected a number above 0", name, value);
+  const auto above_zero = [&](const char* name, double value) {
+    if (!(value > 0)) fail_input("{}{} is {}; expected a number above 0", key_prefix, name, value);
   };
   above_zero("rope_theta", r.rope_theta);
   above_zero("rope_scaling.factor", r.factor);
@@ -41,14 +41,15 @@ void check(const LlamaOptions& o) {
   above_zero("rope_scaling.low_freq_factor", r.low_freq_factor);
   positive("rope_scaling.original_max_position_embeddings", r.original_max_position_embeddings);
   if (!(r.high_freq_factor > r.low_freq_factor)) {
-    fail_input("model.rope_scaling.high_freq_factor is {}; expected more than low_freq_factor {}", r.high_freq_factor, r.low_freq_factor);
+    fail_input("{}rope_scaling.high_freq_factor is {}; expected more than low_freq_factor {}", key_prefix, r.high_freq_factor,
+               r.low_freq_factor);
   }
 }
 
 class Llama final : public ModelDefinition {
  public:
-  explicit Llama(const LlamaOptions& options) : options_(options) {
-    check(options);
+  Llama(const LlamaOptions& options, const std::string& key_prefix) : options_(options) {
+    check(options, key_prefix);
     const int64_t width = options.hidden_size, inner = options.intermediate_size, head = options.head_width();
     const int64_t queries = options.num_attention_heads * head, keys = options.key_value_heads() * head;
     const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
@@ -126,6 +127,8 @@ class Llama final : public ModelDefinition {
 
 }  // namespace
 
-std::unique_ptr<ModelDefinition> make_llama(const LlamaOptions& options) { return std::make_unique<Llama>(options); }
+std::unique_ptr<ModelDefinition> make_llama(const LlamaOptions& options, const std::string& key_prefix) {
+  return std::make_unique<Llama>(options, key_prefix);
+}
 
 }  // namespace zerostep

@@ -204,6 +204,33 @@ TEST(HuggingFaceConfig, SpecialTokensGoThrough) {
   EXPECT_EQ(again(bert)["architectures"], nlohmann::json({"BertForMaskedLM"}));
 }
 
+// Keys as they stand in the file that has them: of a run below "model", of a model at the top.
+TEST(HuggingFaceConfig, ContradictionsNameTheKeysOfTheirFile) {
+  const auto said = [](const auto& make) -> std::string {
+    try {
+      make();
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  LlamaOptions llama;
+  llama.num_attention_heads = 4, llama.num_key_value_heads = 3;
+  Gpt2Options gpt2;
+  gpt2.n_embd = 10, gpt2.n_head = 3;
+  BertOptions bert;
+  bert.hidden_size = 10, bert.num_attention_heads = 3;
+  for (const auto& [options, first, second] : std::vector<std::tuple<ModelOptions, std::string, std::string>>{
+           {llama, "num_attention_heads 4 does not divide by ", "num_key_value_heads 3: "},
+           {gpt2, "n_embd 10 does not divide by ", "n_head 3: "},
+           {bert, "hidden_size 10 does not divide by ", "num_attention_heads 3: "}}) {
+    const std::string of_run = said([&] { make_model(options); });
+    EXPECT_TRUE(of_run.starts_with("model." + first + "model." + second)) << of_run;
+    const std::string of_directory = said([&] { make_model_of("/a/model.dir", options); });
+    EXPECT_TRUE(of_directory.starts_with("/a/model.dir/config.json: " + first + second)) << of_directory;
+  }
+}
+
 TEST(HuggingFaceConfig, WhatLlamaDoesNotHaveIsRefused) {
   const auto refusal_of = [](const char* text) -> std::string {
     try {
