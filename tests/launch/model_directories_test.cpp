@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "models/safetensors.h"
-#include "models/tokenizer/utf8.h"
 #include "tests/launch/support/run_binary.h"
+#include "tests/support/byte_vocabulary.h"
 
 // Directories of models as people have them, through the commands: what they lack or hold beside the model is said, and what is written
 // behaves elsewhere as here.
@@ -78,18 +78,11 @@ class ModelDirectories : public ::testing::Test {
   // A tokenizer.json of the bytes by their numbers and special tokens from 256 on, of which the first stands before every text.
   void write_tokenizer(const std::string& name, const std::vector<std::string>& specials, bool puts_first,
                        bool byte_fallback = false) const {
-    json vocab = json::object(), added = json::array();
-    uint32_t next = 0x100;
-    for (uint32_t b = 0; b < 256; ++b) {
-      const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-      std::string character;
-      append_utf8(printable ? b : next++, character);
-      vocab[character] = b;
-    }
+    json added = json::array();
     for (size_t i = 0; i < specials.size(); ++i) added.push_back({{"id", 256 + i}, {"content", specials[i]}, {"special", true}});
     json file = {{"added_tokens", added},
                  {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
-                 {"model", {{"type", "BPE"}, {"byte_fallback", byte_fallback}, {"vocab", vocab}, {"merges", json::array()}}}};
+                 {"model", {{"type", "BPE"}, {"byte_fallback", byte_fallback}, {"vocab", byte_vocabulary()}, {"merges", json::array()}}}};
     if (puts_first)
       file["post_processor"] = {{"type", "TemplateProcessing"},
                                 {"single", {{{"SpecialToken", {{"id", specials[0]}}}}, {{"Sequence", {{"id", "A"}}}}}},

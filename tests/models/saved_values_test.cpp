@@ -11,6 +11,7 @@
 #include "models/llama/llama.h"
 #include "models/model_options.h"
 #include "models/safetensors.h"
+#include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
 
 // Directories as other tools leave them: what they hold and the model does not use, or lack, is said.
@@ -18,8 +19,6 @@ namespace zerostep {
 namespace {
 
 using nlohmann::json;
-
-#define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 class Directories : public testing::Test {
  protected:
@@ -114,11 +113,11 @@ TEST_F(Directories, ATiedParameterMayStandUnderEitherName) {
     EXPECT_EQ(both.notes, std::vector<std::string>{}) << "the same values twice";
     tensors[c.second].values.back() += 1;
     write(tensors, config);
-    for (const char* part : {c.owner, c.second, "differ", c.advice}) EXPECT_HAS(refusal(), part);
+    for (const char* part : {c.owner, c.second, "differ", c.advice}) EXPECT_SAYS(refusal(), part);
     EXPECT_EQ(refusal().find(c.advice == kUntie ? kTakeOut : kUntie), std::string::npos) << "what " << c.owner << " cannot do";
     tensors[c.second] = {{2}, {0, 0}};
     write(tensors, config);
-    EXPECT_HAS(refusal(), "differ");
+    EXPECT_SAYS(refusal(), "differ");
   }
 }
 
@@ -127,8 +126,8 @@ TEST_F(Directories, AnUntiedModelWithoutAHeadIsToldToTie) {
   const auto tensors = tensors_of(*make_llama(o));
   o.tie_word_embeddings = false;
   write(tensors, json::parse(make_llama(o)->hugging_face_config()));
-  EXPECT_HAS(refusal(), "hold no lm_head.weight");
-  EXPECT_HAS(refusal(), "set tie_word_embeddings to true");
+  EXPECT_SAYS(refusal(), "hold no lm_head.weight");
+  EXPECT_SAYS(refusal(), "set tie_word_embeddings to true");
 }
 
 TEST_F(Directories, WhatIsNotUsedIsSaid) {
@@ -144,7 +143,7 @@ TEST_F(Directories, WhatIsNotUsedIsSaid) {
   tensors["model.layers.1.mlp.up_proj.weight"] = {{1}, {0}};
   write(tensors, config);
   ASSERT_EQ(open().notes.size(), 1U);
-  EXPECT_HAS(open().notes[0], "1 of the 13 tensors in its files is not used by this model: model.layers.1.mlp.up_proj.weight");
+  EXPECT_SAYS(open().notes[0], "1 of the 13 tensors in its files is not used by this model: model.layers.1.mlp.up_proj.weight");
   for (int i = 2; i < 8; ++i) tensors["score" + std::to_string(i)] = {{1}, {0}};
   config["logit_softcapping"] = 30.0;
   write(tensors, config);
@@ -152,11 +151,11 @@ TEST_F(Directories, WhatIsNotUsedIsSaid) {
   touch("model.safetensors.index.json");
   const std::vector<std::string> notes = open().notes;
   ASSERT_EQ(notes.size(), 4U);
-  EXPECT_HAS(notes[0], "7 of the 19 tensors in its files are not used by this model");
-  EXPECT_HAS(notes[0], "score5 and 2 more");
-  EXPECT_HAS(notes[1], "model.safetensors.index.json with its files is not");
-  EXPECT_HAS(notes[2], "adapter");
-  EXPECT_HAS(notes[3], "config.json: not known here and without effect: logit_softcapping");
+  EXPECT_SAYS(notes[0], "7 of the 19 tensors in its files are not used by this model");
+  EXPECT_SAYS(notes[0], "score5 and 2 more");
+  EXPECT_SAYS(notes[1], "model.safetensors.index.json with its files is not");
+  EXPECT_SAYS(notes[2], "adapter");
+  EXPECT_SAYS(notes[3], "config.json: not known here and without effect: logit_softcapping");
 }
 
 TEST_F(Directories, ConfigsOfTransformersHaveNoKeyThatIsNotKnown) {
@@ -200,16 +199,16 @@ TEST_F(Directories, AClassifierOfOtherClassesIsNamedAndCanBeReplaced) {
   };
   for (const char* part : {"classifier.weight has shape [3,8], a classifier of 3 classes", "model.num_labels asks for 2 classes",
                            "leave model.num_labels out", "model.fresh_classifier"})
-    EXPECT_HAS(said(*two), part);
+    EXPECT_SAYS(said(*two), part);
   EXPECT_EQ(said(*three), "");
   write(tensors_of(*three), json::parse(two->hugging_face_config()));
-  EXPECT_HAS(said(*two), "config.json beside it (id2label, num_labels) has 2 classes: correct config.json");
+  EXPECT_SAYS(said(*two), "config.json beside it (id2label, num_labels) has 2 classes: correct config.json");
 
   const HuggingFaceValues fresh = open_hugging_face_values(folder_.path(""), *two, {make_initial_values(5), true});
   EXPECT_EQ(fresh.untrained,
             (std::vector<std::string>{"bert.pooler.dense.bias", "bert.pooler.dense.weight", "classifier.bias", "classifier.weight"}));
   ASSERT_EQ(fresh.notes.size(), 1U);
-  EXPECT_HAS(fresh.notes[0], "4 of the 25 tensors in its files are not used by this model: bert.pooler.dense.bias");
+  EXPECT_SAYS(fresh.notes[0], "4 of the 25 tensors in its files are not used by this model: bert.pooler.dense.bias");
   for (const UnitInfo& unit : two->units())
     for (const ParameterInfo& p : unit.parameters) {
       std::vector<float> found(static_cast<size_t>(p.num_elements())), first(found.size());
@@ -223,30 +222,30 @@ TEST_F(Directories, AClassifierOfOtherClassesIsNamedAndCanBeReplaced) {
 }
 
 TEST_F(Directories, OtherFormatsAndPlacesAreNamed) {
-  EXPECT_HAS(refusal(), "config.json: is missing");
+  EXPECT_SAYS(refusal(), "config.json: is missing");
   touch("manifest.json");
-  EXPECT_HAS(refusal(), "is a checkpoint; expected a Hugging Face directory: `zerostep export");
+  EXPECT_SAYS(refusal(), "is a checkpoint; expected a Hugging Face directory: `zerostep export");
   const auto model = make_llama(small_llama());
   std::ofstream(folder_.path("config.json")) << model->hugging_face_config();
-  EXPECT_HAS(refusal(), "neither model.safetensors nor model.safetensors.index.json");
+  EXPECT_SAYS(refusal(), "neither model.safetensors nor model.safetensors.index.json");
   touch("adapter_model.safetensors");
-  EXPECT_HAS(refusal(), "but an adapter");
+  EXPECT_SAYS(refusal(), "but an adapter");
   touch("pytorch_model.bin");
-  EXPECT_HAS(refusal(), "but pytorch_model.bin, which is not read: save the model as safetensors");
+  EXPECT_SAYS(refusal(), "but pytorch_model.bin, which is not read: save the model as safetensors");
   std::ofstream(folder_.path("model.safetensors")) << "<!DOCTYPE html><html>";
-  EXPECT_HAS(refusal(), "is it a web page");
+  EXPECT_SAYS(refusal(), "is it a web page");
   std::ofstream(folder_.path("model.safetensors")) << "PK\x03\x04 and so on";
-  EXPECT_HAS(refusal(), "torch.save");
+  EXPECT_SAYS(refusal(), "torch.save");
   std::ofstream(folder_.path("model.safetensors")) << "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n";
-  EXPECT_HAS(refusal(), "pointer of Git LFS");
+  EXPECT_SAYS(refusal(), "pointer of Git LFS");
   const auto with = [&](const char* text) {
     std::ofstream(folder_.path("config.json")) << text;
     return refusal();
   };
-  EXPECT_HAS(with("{\"model_type\": \"llama\"}\n}"), "config.json:2:1: not valid JSON");
-  EXPECT_HAS(with("{\"hidden_size\": 8}"), "there is no model_type");
-  EXPECT_HAS(with("{\"architectures\": [\"GPT2LMHeadModel\"]}"), "architectures is [\"GPT2LMHeadModel\"]");
-  EXPECT_HAS(with("{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}"), "quantization_config is given");
+  EXPECT_SAYS(with("{\"model_type\": \"llama\"}\n}"), "config.json:2:1: not valid JSON");
+  EXPECT_SAYS(with("{\"hidden_size\": 8}"), "there is no model_type");
+  EXPECT_SAYS(with("{\"architectures\": [\"GPT2LMHeadModel\"]}"), "architectures is [\"GPT2LMHeadModel\"]");
+  EXPECT_SAYS(with("{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}"), "quantization_config is given");
 }
 
 }  // namespace

@@ -6,10 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
-
-// That a text has a part; a failure shows the whole text.
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 namespace zerostep::testing {
 
