@@ -117,10 +117,9 @@ TEST_F(ReportedNumbers, EvaluationsSampleTheWholeSet) {
   const std::vector<std::string> data = {"data.train=" + place_.path("first.txt"),
                                          fmt::format(R"(data.eval=["{}", "{}"])", place_.path("first.txt"), place_.path("second.txt"))};
   std::vector<std::string> set = data;
-  set.insert(set.end(), {"run.eval_samples=10", "run.eval_interval=20", "run.steps=20", "optimizer.params.lr=0.01"});
+  set.insert(set.end(), {"run.eval_samples=10", "run.eval_interval=20", "run.steps=20", "optimizer.params.lr=0.01", "train_batch_size=12"});
   std::vector<double> losses;
   for (const int ranks : {1, 2, 3}) {
-    set.push_back(fmt::format("train_batch_size={}", 12));
     const Outcome done = train(set, ranks);
     ASSERT_EQ(done.status, 0) << done.err;
     EXPECT_SAYS(done.out, "evaluation     160 tokens in 10 samples of 16 tokens, out of 1,282 tokens");

@@ -116,7 +116,6 @@ TEST_F(RunFolderOf, ARunWithoutANameIsNamedByModeDateAndTime) {
     EXPECT_SAYS(done.out, "folder         " + place_.path("runs/" + now[0]));
   }
   // Of runs that begin in one second each has a folder of its own.
-  std::vector<pid_t> pids;
   const std::string script = "\"$ZEROSTEP_BINARY\" \"$@\" & \"$ZEROSTEP_BINARY\" \"$@\" & \"$ZEROSTEP_BINARY\" \"$@\" & wait";
   std::vector<std::string> together{"bash", "-c", script, "bash"};
   const std::vector<std::string> more = arguments({unnamed, "run.steps=1"});
@@ -280,45 +279,6 @@ TEST_F(RunFolderOf, TheMonitorsFilesAreThoseOfOneRun) {
   EXPECT_SAYS(refused.err, "process " + std::to_string(pid));
   ::kill(pid, SIGUSR1);
   EXPECT_EQ(place_.finish(pid, 30).status, 0);
-}
-
-TEST_F(RunFolderOf, RowsThatLackAFieldAreNamedOrLeftOutAndCounted) {
-  std::string good, holed;
-  for (int i = 0; i < 60; ++i) {
-    const std::string row = "{\"text\": \"row " + std::to_string(i) + " of the first text\", \"more\": \"and of the other\"}\n";
-    good += row;
-    holed += row;
-    if (i == 39) holed += "{\"text\": \"nothing more\"}\n{\"text\": \"null\", \"more\": null}\n";
-  }
-  place_.write("good.jsonl", good);
-  place_.write("holed.jsonl", holed);
-  place_.config();
-  const auto set = [&](const std::string& file, const std::string& missing) {
-    return std::vector<std::string>{"data={\"train\": \"" + place_.path(file) + "\", \"join_fields\": [\"more\"], \"sequence_length\": 16" +
-                                    (missing.empty() ? "" : ", \"missing\": \"" + missing + "\"") + "}"};
-  };
-  for (const char* missing : {"", "error"}) {
-    const Outcome refused = train(set("holed.jsonl", missing));
-    EXPECT_EQ(refused.status, 2);
-    EXPECT_SAYS(refused.err, "holed.jsonl:41 has no field 'more'");
-    EXPECT_SAYS(refused.err, "data.missing");
-  }
-  for (const int ranks : {2, 1}) {  // made by the first, from the cache for the second
-    const Outcome done = train(set("holed.jsonl", "skip"), {"--overwrite"}, ranks);
-    ASSERT_EQ(done.status, 0) << done.err;
-    // Whichever rank has made it.
-    EXPECT_EQ(done.out.find("(from the cache)") != std::string::npos, ranks == 1) << done.out;
-    EXPECT_EQ(count(done.out + done.err, "data.train: 2 rows are left out, without text or more"), 1u) << done.out << done.err;
-  }
-  const auto batches = [&](const std::vector<std::string>& data) {
-    std::vector<std::string> line = arguments(data, {"--steps", "4"});
-    line[0] = "batches";
-    line.insert(line.begin(), "inspect");
-    const Outcome done = place_.run(line);
-    EXPECT_EQ(done.status, 0) << done.err;
-    return done.out;
-  };
-  EXPECT_EQ(batches(set("holed.jsonl", "skip")), batches(set("good.jsonl", "")));
 }
 
 // The writer is held up by what stands where it makes its file: opening a FIFO waits for a reader.
