@@ -139,7 +139,7 @@ TEST(Engine, GradientsThatAreNotContiguousAreTheSameUpToTheOrderOfSums) {
     EXPECT_GT(added.planned_peak, direct.planned_peak) << "stage " << stage;
     EXPECT_NEAR(static_cast<double>(added.planned_peak) / static_cast<double>(added.measured_peak), 1, 0.05) << "stage " << stage;
     for (size_t i = 0; i < direct.losses.size(); ++i) {
-      EXPECT_NEAR(added.losses[i] / direct.losses[i], 1, 1e-6);
+      EXPECT_NEAR(added.losses[i].value() / direct.losses[i].value(), 1, 1e-6);
       EXPECT_NEAR(added.norms[i] / direct.norms[i], 1, 1e-6);
     }
     // One micro-batch and no tied weight: every gradient is made once and copied, nothing is summed in another order.
@@ -196,7 +196,8 @@ TEST(Engine, DropoutIsTheSameAtEveryStageSplitAndWithRecomputation) {
       split.config.zero.stage = stage;
       split.set_micro_batch(8 / ranks, ranks);
       const TrainingOutcome many = run_engine_threads(split, ranks);
-      for (size_t i = 0; i < one.losses.size(); ++i) EXPECT_NEAR(many.losses[i] / one.losses[i], 1, 1e-5) << ranks << " ranks";
+      for (size_t i = 0; i < one.losses.size(); ++i)
+        EXPECT_NEAR(many.losses[i].value() / one.losses[i].value(), 1, 1e-5) << ranks << " ranks";
     }
 }
 
@@ -393,7 +394,7 @@ TEST(Engine, EvaluationIsTheForwardLossAndChangesNothing) {
         // One batch more that does not count.
         return Engine::EvaluationBatch{test.batch(0, std::min(i, micro_batches - 1), world.rank(), 2), i < micro_batches};
       });
-      EXPECT_NEAR(before.loss, trained.losses[0], 1e-6);
+      EXPECT_NEAR(before.loss, trained.losses[0].value(), 1e-6);
       EXPECT_EQ(before.tokens, test.batch(0, 0, 0, 2).global_valid_tokens);
       EXPECT_EQ(engine.train_step(0, [&](int64_t m) { return test.batch(0, m, world.rank(), 2); }).loss, trained.losses[0]);
     });

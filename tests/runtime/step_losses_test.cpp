@@ -42,8 +42,8 @@ TEST(StepLosses, AreOfOneDataSet) {
       for (size_t s = 0; s < own.losses.size(); ++s) {
         const StepKind kind = step_kind(test.config.step, static_cast<int64_t>(s));
         backprop += kind.backprop ? 1 : 0;
-        EXPECT_EQ(own.bp_losses[s] == kNoLoss, !kind.backprop) << "step " << s;
-        EXPECT_EQ(own.losses[s], kind.queries ? same.losses[s] : kNoLoss) << "step " << s;
+        EXPECT_EQ(own.bp_losses[s].has_value(), kind.backprop) << "step " << s;
+        EXPECT_EQ(own.losses[s], kind.queries ? same.losses[s] : std::nullopt) << "step " << s;
         EXPECT_EQ(same.losses[s] == same.bp_losses[s], !kind.queries) << "step " << s;
       }
       EXPECT_EQ(backprop, 3);
@@ -72,7 +72,7 @@ TEST(StepLosses, TheScheduleFollowsTheQueries) {
         run_zeroth_order_threads(case_of(mixture, BackpropData::Own), 1, {.objective = nullptr, .before_step = look, .initial = {}});
     std::vector<double> expected;
     for (size_t s = 0; s < 5; ++s)
-      if (run.losses[s] != kNoLoss) expected.push_back(run.losses[s]);
+      if (run.losses[s]) expected.push_back(*run.losses[s]);
     EXPECT_EQ(followed, expected);
   }
 }

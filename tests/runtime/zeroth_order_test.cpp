@@ -136,7 +136,7 @@ TEST(ZerothOrder, TheSplitIntoMicroBatchesChangesScalarsByRounding) {
   test.config.step.query_batch = {8, 8, 1};
   ZerothOrderOutcome joined;
   run_local_ranks(1, {}, [&](Communicator world) { joined = run_zeroth_order(test, world); });
-  EXPECT_NEAR(joined.losses[0] / split.losses[0], 1, 1e-6);
+  EXPECT_NEAR(joined.losses[0].value() / split.losses[0].value(), 1, 1e-6);
   EXPECT_LT(relative_difference({joined.scalars[0]}, {split.scalars[0]}), 5e-4);
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct TrainingCase {
 };
 
 struct TrainingOutcome {
-  std::vector<double> losses, norms, loss_scales;
+  std::vector<std::optional<double>> losses;  // per step; nothing: the step has no such loss
+  std::vector<double> norms, loss_scales;
   std::vector<bool> skipped;
   std::vector<std::vector<float>> parameters;  // fp32 values (masters), in the model's order
   StepResult last;

@@ -25,12 +25,9 @@ struct ZerothOrderCase : TrainingCase {
   std::string name() const;
 };
 
-// Stands in a series for a step without such a loss.
-constexpr double kNoLoss = -1;
-
 struct ZerothOrderOutcome : TrainingOutcome {
   std::vector<std::vector<double>> scalars;           // per step
-  std::vector<double> bp_losses;                      // per step
+  std::vector<std::optional<double>> bp_losses;       // per step; nothing: a step without backprop
   std::vector<StepTraffic> traffic, planned_traffic;  // per step
   std::vector<double> clip_scales;
   std::vector<double> cosines;  // of steps that measured one
