@@ -18,11 +18,13 @@
 namespace zerostep {
 namespace {
 
-constexpr size_t kPage = size_t{2} << 20;
+constexpr size_t kPage = size_t{2} << 20;  // of the heap
 
-// Pages of [data, data + bytes) that the system has given this process.
+size_t system_page() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
+
+// Pages of the system in [data, data + bytes) that it has given this process.
 size_t resident_pages(const std::byte* data, size_t bytes) {
-  std::vector<unsigned char> pages(bytes / 4096);
+  std::vector<unsigned char> pages(bytes / system_page());
   EXPECT_EQ(mincore(const_cast<std::byte*>(data), bytes, pages.data()), 0);
   return static_cast<size_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return (p & 1) != 0; }));
 }
@@ -60,7 +62,7 @@ TEST(PageHeap, GivesFreePagesBackAndNoOthers) {
   EXPECT_EQ(heap.held_bytes(), 17 * kPage) << "free pages stay";
   EXPECT_EQ(heap.release_free(3 * kPage - 1), 3 * kPage) << "whole pages";
   EXPECT_EQ(heap.held_bytes(), 14 * kPage);
-  EXPECT_EQ(resident_pages(first.data + 9 * kPage, 5 * kPage), 5 * kPage / 4096);
+  EXPECT_EQ(resident_pages(first.data + 9 * kPage, 5 * kPage), 5 * kPage / system_page());
   EXPECT_EQ(resident_pages(first.data + 14 * kPage, 3 * kPage), 0u) << "the highest addresses go first";
   EXPECT_EQ(heap.release_free(SIZE_MAX), 5 * kPage) << "not the page that the first block ends on";
   EXPECT_EQ(heap.release_free(SIZE_MAX), 0u);
@@ -121,7 +123,7 @@ TEST(PageHeap, LeavesAddressesToOthersWhereTheyAreLimited) {
     std::ifstream file("/proc/self/statm");
     size_t pages = 0;
     file >> pages;
-    const size_t used = pages * static_cast<size_t>(::sysconf(_SC_PAGESIZE)), more = used / 8 + (size_t{4} << 30);
+    const size_t used = pages * system_page(), more = used / 8 + (size_t{4} << 30);
     const rlimit limit{used + more, used + more};
     if (::setrlimit(RLIMIT_AS, &limit) != 0) std::_Exit(3);
     PageHeap heap(kPage);

@@ -83,7 +83,7 @@ TEST(MpiMatrixOptimizer, MakesWhatThreadsMakeBitwise) {
 
 // A rank that passes its limit ends the run of all.
 TEST(MpiMemory, ARankBeyondItsLimitEndsAll) {
-  if (test::mpi_session().size() == 1) return;
+  ASSERT_GT(test::mpi_session().size(), 1) << "run it with mpirun";
   for (const MpiPath path : {MpiPath::Auto, MpiPath::Plain}) {
     Communicator world = make_mpi_communicator(test::mpi_session(), {.timeout_seconds = 120}, path);
     TrainingCase test = TrainingCase::tiny();
