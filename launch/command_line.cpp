@@ -55,7 +55,7 @@ constexpr Elsewhere kElsewhere[] = {
     {"save", "`zerostep export CHECKPOINT HF_DIR` makes a Hugging Face directory of a checkpoint"},
     {"sample", "`zerostep generate --model MODEL --prompt TEXT` writes text"},
     {"help", "`zerostep --help` lists the commands"},
-    {"version", "`zerostep --help` lists the commands; a checkpoint's manifest.json names the program that wrote it"},
+    {"version", "`zerostep --version` prints it; a checkpoint's manifest.json names the program that wrote it"},
 };
 
 std::vector<std::string> names_of_commands(const CLI::App& app) {
@@ -107,6 +107,7 @@ class CommandLine {
   explicit CommandLine(Job& job) : job_(job), app_(kAbout, "zerostep") {
     app_.footer(kFooter);
     app_.require_subcommand(1);
+    app_.set_version_flag("--version", "zerostep " ZEROSTEP_VERSION);
     app_.get_formatter()->column_width(34);
     add_train();
     add_plan();

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "tests/launch/support/run_binary.h"
 
@@ -26,6 +27,23 @@ TEST_F(CommandLine, HelpOfEveryCommandIsEnoughToWorkWith) {
   }
   EXPECT_SAYS(all.out, "Exit status");
   EXPECT_SAYS(place_.run({"inspect", "batches", "--help"}).out, "--steps");
+}
+
+TEST_F(CommandLine, TheVersionIsTheOneThatCheckpointsName) {
+  const Outcome trained = place_.run({"train", place_.config(), "--set", "run.steps=1", "--set", "run.checkpoint_interval=1"});
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const Outcome inspected = place_.run({"inspect", "checkpoint", place_.path("runs/test/checkpoints/step_00000001")});
+  ASSERT_EQ(inspected.status, 0) << inspected.err;
+  for (const int ranks : {1, 2}) {
+    const Outcome asked = place_.run({"--version"}, {.ranks = ranks});
+    EXPECT_EQ(asked.status, 0);
+    EXPECT_EQ(asked.err, "");
+    ASSERT_TRUE(std::regex_match(asked.out, std::regex("zerostep [0-9]+\\.[0-9]+\\.[0-9]+\n"))) << asked.out;
+    EXPECT_SAYS(inspected.out, asked.out.substr(0, asked.out.size() - 1) + ", 1 rank at stage 0");
+  }
+  const Outcome guessed = place_.run({"version"});
+  EXPECT_EQ(guessed.status, 2);
+  EXPECT_SAYS(guessed.err, "`zerostep --version` prints it");
 }
 
 TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
