@@ -38,7 +38,7 @@ std::optional<int64_t> free_in(const fs::path& group, const Files& files) {
 
 }  // namespace
 
-std::optional<int64_t> free_in_control_groups(const std::string& root) {
+std::optional<int64_t> free_bytes_in_control_groups(const std::string& root) {
   std::optional<int64_t> least;
   // A line a hierarchy: number, controllers, group; version 2 has the number 0 and no controllers.
   std::ifstream hierarchies(root + "/proc/self/cgroup");

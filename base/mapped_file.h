@@ -10,9 +10,8 @@ namespace zerostep {
 // than memory. Movable, not copyable; views die with the object. A file that another process cuts short meanwhile gives SIGBUS.
 class MappedFile {
  public:
-  // InputError, naming the path, when the file does not exist, may not be read, is no regular file or a pointer of Git LFS; RunError
-  // when mapping fails.
-  // An empty file is valid and has no bytes.
+  // InputError, naming the path, when the file does not exist, may not be read, is not a regular file, or is a Git LFS pointer; RunError
+  // when mapping fails. An empty file is valid and has no bytes.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;

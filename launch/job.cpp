@@ -73,7 +73,7 @@ std::string Job::share(const char* what, const std::string& text) { return gathe
 void Job::together(const char* what, const std::function<void()>& prepare) {
   std::string text;  // status and message
   try {
-    path_from_environment();  // one rank alone asks for it late
+    path_from_environment();  // a wrong value is refused here, by every rank, though a single rank asks for the path only later
     prepare();
   } catch (const std::exception& error) {
     text = fmt::format("{}{}", status_of(error), error_text(error));

@@ -38,7 +38,7 @@ int set_threads(int cores) {
 
 MemoryLimit memory_limit(const Config& config, int ranks_of_host) {
   if (config.run.device_memory > 0) return {config.run.device_memory, "run.device_memory"};
-  const auto group = free_in_control_groups();
+  const auto group = free_bytes_in_control_groups();
   const int64_t free = group ? std::min(*group, free_memory()) : free_memory();
   return {
       free / std::max(1, ranks_of_host),

@@ -116,8 +116,7 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
   if (!differences.empty() && !config.run.resume_anyway)
     fail_input(
         "{}: {}: {}. Going on would not be the same run; --set run.resume_anyway=true does it all the same (for tokenizer, data, seed, "
-        "batch "
-        "sizes, sequence_length and precision)",
+        "batch sizes, sequence_length and precision)",
         config.file, checkpoint.directory(), differences);
   if (!differences.empty()) notes.push_back("resumed anyway: " + differences);
   for (const std::string& path : different_keys(flat_before, flat_now))

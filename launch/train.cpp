@@ -58,7 +58,7 @@ DataHooks data_hooks(Job& job, RunLog& log) {
   return hooks;
 }
 
-constexpr double kMostSteps = 9e18;  // what a 64-bit integer holds
+constexpr double kMostSteps = 9e18;  // below 2^63, so that the conversion to a 64-bit integer is defined
 
 void settle_steps(Config& config, int64_t samples) {
   if (config.run.steps == 0 && config.run.epochs > 0)
@@ -175,8 +175,8 @@ void dump_state(TrainSetup& setup) {
   log.line(plan_text(setup.report()));
 }
 
-// Before a second signal ends the run: a checkpoint that is being written is completed first. The log has its own thread, so this one
-// appends to its file.
+// Before a second signal ends the run: a checkpoint that is being written is completed first. The log belongs to the thread that
+// trains, so the thread that ends the run appends to the log's file.
 void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& writer, int signal) {
   const int64_t step = writer.under_way();
   const double seconds = setup.config().run.collective_timeout_seconds;

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Tensors of old files that are functions of the sizes alone.
+// Whether a tensor is a function of the model's sizes alone: causal masks, frequencies and positions, which old files hold.
 bool is_constant(std::string_view name) {
   constexpr std::array<std::string_view, 4> kEnds = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "embeddings.position_ids"};
   return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return name.ends_with(end); });
@@ -153,8 +153,7 @@ class SavedValues final : public ParameterSource {
     if (name == "lm_head.weight")
       fail_input(
           "{}: the safetensors hold no {}, which config.json asks for (tie_word_embeddings is false): set tie_word_embeddings to true "
-          "there "
-          "where the head shares the embedding's weights",
+          "there where the head shares the embedding's weights",
           directory_, name);
     fail_input("{}: the safetensors hold no {}, which config.json asks for", directory_, name);
   }
@@ -169,8 +168,7 @@ class SavedValues final : public ParameterSource {
       fail_input("{}: {} has shape {}, but config.json makes it {}", file->path(), name, found, expected);
     fail_input(
         "{}: {} has shape {}, a classifier of {} classes, but {} {} classes: {}, or set model.fresh_classifier to true for a new "
-        "classifier "
-        "in its place",
+        "classifier in its place",
         file->path(), name, found, tensor.shape[0],
         classes == classes_of_config ? "config.json beside it (id2label, num_labels) has" : "model.num_labels asks for", classes,
         classes == classes_of_config ? "correct config.json" : "leave model.num_labels out");

@@ -23,7 +23,7 @@ struct Sizes {
   int64_t tokens, width, inner, heads;
   int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
   int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
-  int64_t product = 0;           // what whoever asks has in use during each product
+  int64_t product = 0;           // bytes in use during each product, which products_peak sets to find its peaks
 
   // LayerNorm's gradients of gain and offset.
   int64_t norm_gradients() const { return 4 * 2 * width; }

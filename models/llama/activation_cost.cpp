@@ -34,7 +34,7 @@ struct Sizes {
   int64_t hidden, inner_hidden, queries, keys;  // activations [tokens, width], [tokens, inner], [tokens, query_width], [tokens, key_width]
   int64_t logsumexp;
   int64_t angles;       // one fp32 table [sequence, head_width / 2]
-  int64_t product = 0;  // what whoever asks has in use during each product
+  int64_t product = 0;  // bytes in use during each product, which products_peak sets to find its peaks
 
   // RMSNorm's gradient of the gain, and its partial sums.
   int64_t norm_gradient() const { return 4 * width + rms_norm_backward_bytes(tokens, width); }

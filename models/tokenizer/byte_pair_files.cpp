@@ -224,8 +224,7 @@ class RulesReader {
   [[noreturn]] void refuse(const std::string& what) const {
     fail_input(
         "'{}' {}; the kinds of GPT-2, Llama 3 and Qwen2 are supported: a BPE model with a ByteLevel pre-tokenizer, alone or after a Split "
-        "by "
-        "their patterns, with no normalizer or NFC",
+        "by their patterns, with no normalizer or NFC",
         path_, what);
   }
 

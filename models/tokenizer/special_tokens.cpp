@@ -31,7 +31,8 @@ AddedToken token_of(const json& value) {
   token.lstrip = flag("lstrip", false);
   token.rstrip = flag("rstrip", false);
   token.special = flag("special", true);
-  // The maps of roles say it of text that special tokens are never looked for in.
+  // special_tokens_map.json and the like give special tokens a "normalized" too. Special tokens are found in a text before it is
+  // normalized, so the value says nothing of them.
   token.normalized = !token.special && flag("normalized", true);
   return token;
 }

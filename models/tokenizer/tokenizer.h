@@ -30,8 +30,12 @@ class Tokenizer {
   virtual std::optional<int32_t> mask() const { return std::nullopt; }  // the token to be predicted, of a masked model
   // Whether a token stands for a text: an id may be unused, or beyond the vocabulary where a model's is padded.
   virtual bool has_text(int32_t token) const { return token >= 0 && token < vocabulary_size(); }
-  // What becomes of bytes that are no UTF-8 text: they are tokens as all bytes are, they are kept although a text was expected, or lost.
-  enum class StrayBytes : uint8_t { Expected, Kept, Lost };
+  // What becomes of bytes that are no UTF-8 text.
+  enum class StrayBytes : uint8_t {
+    Expected,  // each is a token, as every byte is
+    Kept,      // they are tokens, though the rules are those of a text: who asked for a text is warned
+    Lost       // no tokens stand for them, so a text that has them is refused
+  };
   virtual StrayBytes stray_bytes() const { return StrayBytes::Expected; }
   // Identifies vocabulary and rules; changes when any token could.
   virtual std::string fingerprint() const = 0;
@@ -47,7 +51,7 @@ struct TokenizerFile {
 // The files that make the tokenizer at such a path, and those beside it that say more of its special tokens: a directory that holds them
 // under these names gives the same tokens, here and in other tools. Nothing where there is no tokenizer.
 std::vector<TokenizerFile> tokenizer_files(const std::string& path);
-// All names that tokenizer_files gives.
+// Every name under which a directory may hold files of a tokenizer: those that tokenizer_files gives, and GPT-2's old ones.
 const std::vector<std::string>& tokenizer_file_names();
 
 // The bytes 0..255 and end-of-document 256.

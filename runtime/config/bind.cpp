@@ -149,7 +149,7 @@ StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
            : c.mode_name == "alternating" ? Mode::Alternating
                                           : Mode::FirstOrder;
   take(v, p + "scope", c.scope);
-  c.of_accuracy = v.text(p + "objective") == "accuracy";
+  c.is_accuracy = v.text(p + "objective") == "accuracy";
   if (!c.uses_queries()) return c;
   c.estimator = v.text(p + "estimator") == "forward" ? StepConfig::Estimator::Forward : StepConfig::Estimator::Central;
   const std::string kind = v.text(p + "perturbation");

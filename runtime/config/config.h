@@ -113,7 +113,7 @@ struct StepConfig {
   std::string mode_name = "fo";
   std::vector<std::string> scope = {"full"};  // "full", "reduced", or name patterns
 
-  bool of_accuracy = false;  // objective of the queries: accuracy, else cross-entropy
+  bool is_accuracy = false;  // the objective of the queries is accuracy, else cross-entropy
 
   enum class Estimator : uint8_t { Central, Forward } estimator = Estimator::Central;
   enum class Perturbation : uint8_t { Gaussian, Rademacher, LowRank } perturbation = Perturbation::Gaussian;

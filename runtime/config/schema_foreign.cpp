@@ -9,6 +9,7 @@ constexpr auto R = List::Refused;
 constexpr std::string_view kRemoved = "DeepSpeed itself has dropped it, and there is nothing like it here: leave it out";
 constexpr std::string_view kNoMonitor = "this monitor is not in this version: use csv_monitor, or the run's metrics.csv";
 constexpr std::string_view kMonitorDetail = "a detail of a monitor that is not in this version";
+constexpr std::string_view kNoVariables = "variables are set where the program is started; those known here are printed at the start";
 constexpr std::string_view kNoModelParallel = "models are sharded, never split into pieces that compute apart: leave it out";
 
 // Keys that real files hold and that ask for features of other tools.
@@ -55,9 +56,8 @@ const Key kKeys[] = {
     {"allgather_size", A, integer(0), "", "an old name: use zero_optimization.allgather_bucket_size"},
     {"comms_config", A, or_null(anything()), "", "DeepSpeed's own name for comms_logger's values: use comms_logger"},
     {"monitor_config", A, or_null(anything()), "", "DeepSpeed's own name for the monitors' values: use csv_monitor"},
-    {"environment", A, or_null(anything()), "",
-     "variables are set where the program is started; those known here are printed at the start"},
-    {"env", A, or_null(anything()), "", "variables are set where the program is started; those known here are printed at the start"},
+    {"environment", A, or_null(anything()), "", kNoVariables},
+    {"env", A, or_null(anything()), "", kNoVariables},
     {"local_rank", A, or_null(integer(-1)), "", "mpirun says which rank is which"},
     {"_comment", A, anything(), "", "a comment"},
     {"use_dynamic_tiling", A, boolean(), "", "a key of another tool, which no DeepSpeed reads: units are the tiles here"},

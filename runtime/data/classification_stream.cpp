@@ -235,8 +235,7 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
   if (largest >= options.vocabulary_size) {
     fail_input(
         "{}: the tokenizer gives token {} but the model's vocabulary is {}: name the tokenizer that belongs to the model (data.tokenizer), "
-        "or set "
-        "model.vocab_size to at least {} where the file gives the model's sizes",
+        "or set model.vocab_size to at least {} where the file gives the model's sizes",
         options.key, largest, options.vocabulary_size, tokenizer.vocabulary_size());
   }
   return std::make_unique<MappedClassificationStream>(std::move(options), std::move(samples), tokenizer.padding());

@@ -61,8 +61,7 @@ void check_tokenizer(const DataOptions& options, const Tokenizer& tokenizer) {
   if (tokenizer.vocabulary_size() <= options.vocabulary_size) return;
   fail_input(
       "{}: the tokenizer has {} tokens (end-of-document is {}) but the model's vocabulary only {}: name the tokenizer that belongs to the "
-      "model "
-      "(data.tokenizer), or set model.vocab_size to at least {} where the file gives the model's sizes",
+      "model (data.tokenizer), or set model.vocab_size to at least {} where the file gives the model's sizes",
       options.key, tokenizer.vocabulary_size(), tokenizer.end_of_document(), options.vocabulary_size, tokenizer.vocabulary_size());
 }
 
@@ -80,8 +79,7 @@ void check_width(const TokenFile& file, const DataOptions& options) {
   if (wide)
     fail_input(
         "{}: '{}' has no header of llm.c and seems to hold 32-bit tokens (every second 16-bit one is at most {}): 16-bit tokens are "
-        "expected "
-        "without a header, and 32-bit ones behind llm.c's (magic 20240801, version 7)",
+        "expected without a header, and 32-bit ones behind llm.c's (magic 20240801, version 7)",
         options.key, file.path(), highest);
 }
 
@@ -219,8 +217,7 @@ class MappedDataStream final : public DataStream {
       const int64_t position = begin + static_cast<int64_t>(i);
       fail_run(
           "{}: '{}' now holds token {} (position {} of the corpus), outside the model's vocabulary of {}: the file was changed or damaged "
-          "since the "
-          "start; restore it, or delete it if it is a token cache",
+          "since the start; restore it, or delete it if it is a token cache",
           options_.key, corpus_.tokens.path_of(position), tokens[i], position, options_.vocabulary_size);
     }
     return tokens;

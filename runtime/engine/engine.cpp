@@ -27,7 +27,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(config),
       model_(model),
       objective_(objective),
-      query_objective_(config.step.of_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr),
+      query_objective_(config.step.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr),
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),

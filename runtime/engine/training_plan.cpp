@@ -108,7 +108,7 @@ const Plan& TrainingPlan::step(const StepKind& kind) const {
 
 PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
                     const Objective& objective, WorkspaceMeter* meter) {
-  const auto accuracy = config.step.of_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
+  const auto accuracy = config.step.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
   return estimate_cost(plan, layout, model, accuracy ? *accuracy : objective, config.step.query_batch.micro_batch_size,
                        config.step.query_sequence_length, meter);
 }

@@ -101,7 +101,8 @@ class MeteredAllocator final : public c10::Allocator {
     most_ = std::max(most_, live_);
     if (block.new_pages > 0) {
       // A free place of the right size is not always among the pages that are there. What is given back for that is taken and zeroed again
-      // in every step, so a little more than blocks take may stay: the steps of all modes need up to a tenth.
+      // in every step, so a little more than blocks take may stay. How much is a choice: a step of any mode needs up to a tenth, and an
+      // eighth is the next power of two.
       const size_t bound = most_ + most_ / 8 + 2 * kPageBytes;
       if (heap_.held_bytes() > bound) heap_.release_free(heap_.held_bytes() - bound);
       if (meter != nullptr) meter->system_allocations.fetch_add(1, std::memory_order_relaxed);
@@ -145,14 +146,14 @@ MemoryMeter::MemoryMeter() {
   counts_ = all->emplace_back(std::make_unique<Counts>()).get();
 }
 
-MeterScope::MeterScope(MemoryMeter& meter, Threads threads) : threads_(threads), before_(meter_of_thread) {
+MeterScope::MeterScope(MemoryMeter& meter, Threads threads) : threads_(threads), former_counts_(meter_of_thread) {
   meter_of_thread = meter.counts_;
-  if (threads == Threads::All) before_of_process_ = meter_of_process.exchange(meter.counts_);
+  if (threads == Threads::All) former_process_counts_ = meter_of_process.exchange(meter.counts_);
 }
 
 MeterScope::~MeterScope() {
-  meter_of_thread = before_;
-  if (threads_ == Threads::All) meter_of_process = before_of_process_;
+  meter_of_thread = former_counts_;
+  if (threads_ == Threads::All) meter_of_process = former_process_counts_;
 }
 
 }  // namespace zerostep

@@ -58,7 +58,7 @@ class MeterScope {
 
  private:
   Threads threads_;
-  MemoryMeter::Counts *before_, *before_of_process_ = nullptr;
+  MemoryMeter::Counts *former_counts_, *former_process_counts_ = nullptr;
 };
 
 }  // namespace zerostep

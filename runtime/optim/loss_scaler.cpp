@@ -32,8 +32,7 @@ void LossScaler::update(bool overflow) {
       if (scale_ == precision_.min_loss_scale) {
         fail_run(
             "the fp16 gradients overflow at the smallest loss scale, {} (fp16.min_loss_scale): lower the learning rate, use bf16, or allow "
-            "a "
-            "smaller scale",
+            "a smaller scale",
             scale_);
       }
       scale_ = std::max(scale_ / kScaleFactor, precision_.min_loss_scale);

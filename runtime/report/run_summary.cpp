@@ -35,7 +35,7 @@ std::string queries_text(const Config& config, int64_t per_pass) {
   if (s.bp_interval > 0 && s.mode == StepConfig::Mode::Calibrate && s.monitor_interval > 0)
     text += fmt::format(", with queries beside it every {}", s.bp_interval * s.monitor_interval);
   if (s.zo_steps > 0) text += fmt::format("; {} after each step of backprop", s.zo_steps);
-  if (s.of_accuracy) text += "; the loss is minus the accuracy";
+  if (s.is_accuracy) text += "; the loss is minus the accuracy";
   if (s.uses_backprop() && !config.reads_one_stream()) text += "; the loss is that of the queries, bp loss that of backprop";
   if (s.direction_parallel > 1) text += fmt::format("; shared out over {} groups of ranks", s.direction_parallel);
   return text;

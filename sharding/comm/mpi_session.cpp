@@ -22,8 +22,7 @@ bool launched() {
   if (tasks && std::atoi(tasks) > 1)
     fail_input(
         "srun has started {} tasks without MPI's start-up protocol, so each would run alone. Start them with `srun --mpi=pmix` (`srun "
-        "--mpi=list` "
-        "shows what there is) or with mpirun.",
+        "--mpi=list` shows what there is) or with mpirun.",
         tasks);
   return false;
 }

@@ -17,7 +17,7 @@ class ControlGroups : public testing::Test {
     std::filesystem::create_directories(std::filesystem::path(root_.path(path)).parent_path());
     std::ofstream(root_.path(path)) << text;
   }
-  std::optional<int64_t> free() const { return free_in_control_groups(root_.folder().string()); }
+  std::optional<int64_t> free() const { return free_bytes_in_control_groups(root_.folder().string()); }
   ScratchFolder root_;
 };
 

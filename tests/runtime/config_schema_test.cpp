@@ -17,7 +17,7 @@ using schema::Kind;
 using schema::List;
 
 std::string fingerprint_of_step(const StepConfig& c) {
-  std::string s = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} ", c.mode_name, c.scope, c.of_accuracy, static_cast<int>(c.estimator),
+  std::string s = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} ", c.mode_name, c.scope, c.is_accuracy, static_cast<int>(c.estimator),
                               static_cast<int>(c.perturbation), c.queries, c.queries_per_pass, c.epsilon, c.rank, c.refresh,
                               c.direction_parallel, c.independent_data);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", c.query_batch.train_batch_size, c.query_batch.micro_batch_size,
