@@ -23,7 +23,7 @@ constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass throug
 }  // namespace
 
 Engine::Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan,
-               const ParameterReader& initial, Communicator world)
+               const ParameterReader& initial, Communicator world, const Device& device)
     : config_(config),
       model_(model),
       objective_(objective),
@@ -31,8 +31,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
-      stream_(plan_.train.options.overlap ? Stream::worker("communication") : Stream::inline_stream("communication")),
-      state_(plan_.layout, plan_.train, world_),
+      stream_(plan_.train.options.overlap ? device.stream("communication") : device.compute_stream()),
+      state_(plan_.layout, plan_.train, world_, device),
       streamer_(model, plan_.layout, plan_.train, state_, world_, stream_, trace_.get()),
       reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
                trace_.get()),

@@ -76,7 +76,7 @@ class Engine {
  public:
   // Collective. `model` and `objective` must outlive the engine.
   Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan, const ParameterReader& initial,
-         Communicator world);
+         Communicator world, const Device& device = Device::cpu());
   ~Engine();
 
   using MicroBatches = std::function<Batch(int64_t accumulation_step)>;

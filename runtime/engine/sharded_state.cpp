@@ -21,8 +21,8 @@ Arena communicated_arena(const Plan& plan, Communicator& group) {
 
 }  // namespace
 
-ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group)
-    : layout_(layout), communicated_(communicated_arena(plan, shard_group)), private_(Arena::host_memory("private", total(plan, false))) {
+ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device)
+    : layout_(layout), communicated_(communicated_arena(plan, shard_group)), private_(device.memory("private", total(plan, false))) {
   const PlanOptions& options = plan.options;
   const int rank = shard_group.rank();
   // The order is that of plan.buffers, so sizes and names agree by construction.

@@ -2,7 +2,7 @@
 #include <memory>
 #include <vector>
 
-#include "base/arena.h"
+#include "base/device.h"
 #include "models/unit.h"
 #include "runtime/plan/plan.h"
 #include "sharding/communicator.h"
@@ -13,8 +13,8 @@ namespace zerostep {
 // state, and the rings of slots. Owned by one rank; freed together.
 class ShardedState {
  public:
-  // Collective (operands of collectives lie in the communicator's memory). All zero.
-  ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group);
+  // Collective (operands of collectives lie in the communicator's memory, the rest in the device's). All zero.
+  ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device);
 
   // How one group's buffers are addressed. "Whole" buffers hold full_elements() and are indexed by full_offset, shards by shard_offset.
   struct Group {

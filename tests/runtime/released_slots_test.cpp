@@ -27,7 +27,7 @@ void expect_released_slots(Communicator world, DType type) {
   const auto objective = make_cross_entropy();
   const TrainingPlan plan = plan_training(test.config, *model, *objective, world.size());
   Stream stream = Stream::inline_stream("communication");
-  ShardedState state(plan.layout, plan.train, world);
+  ShardedState state(plan.layout, plan.train, world, Device::cpu());
   UnitStreamer streamer(*model, plan.layout, plan.train, state, world, stream, nullptr);
   for (const FlatGroup& g : plan.layout.groups) {
     if (!plan.train.slotted(g.id)) continue;

@@ -87,7 +87,8 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   const auto model = make_gpt2(test.model);
   const auto cross_entropy = make_cross_entropy();
   const Objective& objective = setup.objective == nullptr ? *cross_entropy : *setup.objective;
-  const TrainingPlan plan = plan_training(test.config, *model, objective, world.size());
+  TrainingPlan plan = plan_training(test.config, *model, objective, world.size());
+  if (setup.change_plan) setup.change_plan(plan);
   ZerothOrderOutcome out;
   out.queries_per_pass = plan.queries_per_pass;
   WorkspaceMeter workspaces;
@@ -105,7 +106,7 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   const auto by_seed = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) {
     initial_values(info, test.config.seed, begin, count, values);
   };
-  Engine engine(test.config, *model, objective, plan, setup.initial ? setup.initial : ParameterReader(by_seed), world);
+  Engine engine(test.config, *model, objective, plan, setup.initial ? setup.initial : ParameterReader(by_seed), world, setup.device);
   for (int step = 0; step < test.steps; ++step) {
     if (setup.before_step) setup.before_step(step, engine);
     out.last = engine.train_step(step, test.batches(step, world.rank(), world.size()));

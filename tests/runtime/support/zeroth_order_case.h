@@ -37,8 +37,10 @@ struct ZerothOrderOutcome : TrainingOutcome {
 struct EngineSetup {
   const Objective* objective = nullptr;  // nullptr: cross-entropy
   // Called before each step with the engine of the rank.
-  std::function<void(int64_t step, Engine&)> before_step;
-  ParameterReader initial;  // empty: initial_values of the seed
+  std::function<void(int64_t step, Engine&)> before_step = {};
+  ParameterReader initial = {};  // empty: initial_values of the seed
+  Device device = Device::cpu();
+  std::function<void(TrainingPlan&)> change_plan = {};  // before the engine gets it
 };
 
 // The engine on one rank of `world`; planned_* are those of the last step's kind, planned_peak that of the busiest kind.
