@@ -34,11 +34,21 @@ bool is_lfs_pointer(std::string_view text) {
   return text.size() <= kLongest && text.starts_with("version https://git-lfs.github.com/spec/");
 }
 
+void require_regular(const std::string& path, mode_t mode) {
+  if (!S_ISREG(mode))
+    fail_input("'{}' is {}; a regular file is expected", path, S_ISDIR(mode) ? "a directory" : "a device, pipe or socket");
+}
+
 void unmap(std::span<const std::byte> bytes) {
   if (!bytes.empty()) ::munmap(const_cast<std::byte*>(bytes.data()), bytes.size());
 }
 
 }  // namespace
+
+void require_regular_file(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) == 0) require_regular(path, status.st_mode);
+}
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer.
@@ -46,9 +56,7 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   if (file.get() < 0) fail_input("cannot open '{}' for reading: {}; give the path of a readable file", path, std::strerror(errno));
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0) fail_run("cannot read the size of '{}': {}", path, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) {
-    fail_input("'{}' is {}; a regular file is expected", path, S_ISDIR(status.st_mode) ? "a directory" : "a device, pipe or socket");
-  }
+  require_regular(path, status.st_mode);
   const auto num_bytes = static_cast<size_t>(status.st_size);
   if (num_bytes == 0) return;
   void* data = ::mmap(nullptr, num_bytes, PROT_READ, MAP_PRIVATE, file.get(), 0);

@@ -6,6 +6,10 @@
 
 namespace zerostep {
 
+// InputError naming the path where a directory, a device, a pipe or a socket lies there: opening or reading one may never end. Nothing is
+// said where nothing lies there.
+void require_regular_file(const std::string& path);
+
 // A file mapped read-only for as long as the object lives. Pages are read when they are first touched, so a file may be larger
 // than memory. Movable, not copyable; views die with the object. A file that another process cuts short meanwhile gives SIGBUS.
 class MappedFile {

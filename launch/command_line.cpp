@@ -4,8 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <functional>
+#include <limits>
+#include <sstream>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/nearest_name.h"
 #include "launch/commands.h"
@@ -101,6 +105,48 @@ std::string unknown_options(const CLI::App& app, int argc, char** argv) {
   return text;
 }
 
+// Of options: decimal digits and nothing else.
+CLI::Validator whole_number(int64_t low, int64_t high) {
+  return CLI::Validator(
+      [low, high](std::string& text) {
+        int64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error != std::errc() || end != text.data() + text.size() || value < low || value > high)
+          return fmt::format("is '{}'; expected a whole number from {} to {}", text, low, high);
+        text = std::to_string(value);
+        return std::string();
+      },
+      fmt::format("INT in [{} - {}]", low, high));
+}
+
+CLI::Validator number(double low, double high) {
+  return CLI::Validator(
+      [low, high](std::string& text) {
+        double value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool is_within = value >= low && value <= high;  // NaN is within nothing
+        if (error != std::errc() || end != text.data() + text.size() || !is_within)
+          return fmt::format("is '{}'; expected a number from {} to {}", text, low, high);
+        return std::string();
+      },
+      fmt::format("FLOAT in [{} - {}]", low, high));
+}
+
+// "" names nothing: most likely a variable of a script is not set. A prompt alone may be empty.
+void refuse_empty_arguments(int argc, char** argv) {
+  constexpr std::string_view kPrompt = "--prompt";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i], before = argv[i - 1];
+    if (argument == "--") return;
+    if (argument.empty() && before != kPrompt)
+      fail_input("{} is empty, which names nothing",
+                 before.starts_with("--") ? fmt::format("the value of {}", before) : fmt::format("argument {}", i));
+    if (argument.starts_with("--") && argument.ends_with('=') && argument.find('=') == argument.size() - 1 && before != "--set" &&
+        argument != "--prompt=")
+      fail_input("the value of {} is empty, which names nothing", argument.substr(0, argument.size() - 1));
+  }
+}
+
 // The commands as CLI11 knows them. A parsed command is `run`.
 class CommandLine {
  public:
@@ -177,10 +223,10 @@ class CommandLine {
   void add_plan() {
     CLI::App* sub = app_.add_subcommand("plan", "the plan of one step and its cost, without training or allocating");
     add_file(sub, plan_);
-    sub->add_option("--world", plan_.world, "ranks to plan for")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    sub->add_option("--world", plan_.world, "ranks to plan for")->transform(whole_number(1, 1 << 20))->capture_default_str();
     sub->add_option("--ranks-per-node", plan_.ranks_per_node,
                     "ranks that share the memory of one machine; where it is missing as many as this machine has cores, --world at most")
-        ->check(CLI::Range(1, 1 << 20));
+        ->transform(whole_number(1, 1 << 20));
     sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
     sub->add_flag("--actions", plan_.actions, "every action of the step, in order, with its lane and what it waits for");
     sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
@@ -195,7 +241,9 @@ class CommandLine {
     add_file(sub, config_, false);
     sub->add_flag("--keys", config_.keys, "every known key: its list (honoured, accepted, refused), type, default and meaning");
     sub->add_flag("--json", config_.json, "the resolved configuration as plain JSON, a valid input");
-    sub->add_option("--world", config_.world, "ranks, for the batch arithmetic")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+    sub->add_option("--world", config_.world, "ranks, for the batch arithmetic")
+        ->transform(whole_number(1, 1 << 20))
+        ->capture_default_str();
     sub->footer(
         "\nExample: zerostep config run.json --world 4 --set zero_optimization.stage=3\n         zerostep config --keys | grep preset");
     sub->callback([this] {
@@ -231,16 +279,18 @@ class CommandLine {
         ->type_name("CHECKPOINT|HF_DIR");
     sub->add_option("--prompt", generate_.prompt, "the text to continue; empty: a new document")->type_name("TEXT");
     sub->add_option("--tokens", generate_.tokens, "at most so many tokens")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->transform(whole_number(0, int64_t{1} << 40))
         ->capture_default_str();
     sub->add_option("--temperature", generate_.temperature,
                     "below 1 likelier, above 1 more varied text; 0 always takes the likeliest token")
-        ->check(CLI::Range(0.0, 1e6))
+        ->check(number(0, 1e6))
         ->capture_default_str();
     sub->add_option("--top-k", generate_.top_k, "sample among the K likeliest tokens; 0: all")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->transform(whole_number(0, int64_t{1} << 40))
         ->capture_default_str();
-    sub->add_option("--seed", generate_.seed, "the same seed gives the same text")->capture_default_str();
+    sub->add_option("--seed", generate_.seed, "the same seed gives the same text")
+        ->transform(whole_number(0, std::numeric_limits<int64_t>::max()))
+        ->capture_default_str();
     sub->add_option("--tokenizer", generate_.tokenizer, "'byte' or tokenizer files, where the directory of the model has none")
         ->type_name("PATH");
     sub->add_flag("--ignore-end", generate_.ignore_end, "go on after an end-of-document token");
@@ -269,12 +319,12 @@ class CommandLine {
     CLI::App* batches =
         sub->add_subcommand("batches", "JSON lines {step, samples, labels}: the global batches that `train` sees, steps from 0");
     add_file(batches, batches_);
-    batches->add_option("--steps", batches_.steps, "how many")->check(CLI::Range(int64_t{0}, int64_t{1} << 40))->capture_default_str();
+    batches->add_option("--steps", batches_.steps, "how many")->transform(whole_number(0, int64_t{1} << 40))->capture_default_str();
     batches->add_option("--first", batches_.first_step, "from this step on")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->transform(whole_number(0, int64_t{1} << 40))
         ->capture_default_str();
     batches->add_option("--world", batches_.world, "ranks, where the file gives only the micro-batch of one")
-        ->check(CLI::Range(1, 1 << 20))
+        ->transform(whole_number(1, 1 << 20))
         ->capture_default_str();
     on_one_rank(batches, [this] { return inspect_batches(batches_); });
     CLI::App* model = sub->add_subcommand("model", "units and parameters with shapes and first global element, and the number of elements");
@@ -286,7 +336,7 @@ class CommandLine {
     CLI::App* noise = sub->add_subcommand("noise", "JSON array: elements of a direction z of a forward-only step");
     add_file(noise, noise_);
     const auto number = [&](const char* name, int64_t& value, const char* about) {
-      noise->add_option(name, value, about)->check(CLI::Range(int64_t{0}, int64_t{1} << 40))->capture_default_str();
+      noise->add_option(name, value, about)->transform(whole_number(0, int64_t{1} << 40))->capture_default_str();
     };
     number("--step", noise_.step, "of the run, from 0");
     number("--direction", noise_.direction, "of the step, from 0");
@@ -326,10 +376,13 @@ class CommandLine {
 
 int run_command_line(Job& job, int argc, char** argv) {
   CommandLine line(job);
+  refuse_empty_arguments(argc, argv);
   try {
     line.app().parse(argc, argv);
   } catch (const CLI::Success& help) {
-    if (job.speaks()) line.app().exit(help);
+    std::ostringstream text;
+    if (job.speaks()) line.app().exit(help, text, text);
+    print_out(text.str());
     return kDone;
   } catch (const CLI::ParseError& error) {
     // The command as far as it is known, and the word behind it.

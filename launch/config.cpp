@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/console.h"
 #include "launch/commands.h"
 #include "launch/subject.h"
 #include "runtime/plan/check_patterns.h"
@@ -10,13 +11,13 @@ namespace zerostep {
 
 int show_config(const ShowConfigArguments& arguments) {
   if (arguments.keys) {
-    fmt::print("{}", describe_keys());
+    print_out("{}", describe_keys());
     return kDone;
   }
   const LoadedConfig loaded = load_config({arguments.file, arguments.set, arguments.world});
   check_patterns(loaded.config, *model_of_names(loaded.config));
   print_warnings(loaded);
-  fmt::print("{}", arguments.json ? loaded.resolved_json : loaded.labelled_text);
+  print_out("{}", arguments.json ? loaded.resolved_json : loaded.labelled_text);
   return kDone;
 }
 

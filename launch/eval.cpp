@@ -3,8 +3,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/not_a_number.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/evaluation.h"
@@ -38,7 +40,7 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   DataHooks hooks;
   if (job.speaks()) hooks = notes_to_stderr();
   hooks.warn = [&job](const std::string& text) {
-    if (job.speaks()) fmt::print(stderr, "warning: {}\n", text);
+    if (job.speaks()) print_err("warning: {}\n", text);
   };
   setup.data = open_evaluation_data(setup.subject, hooks);
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
@@ -58,12 +60,12 @@ void say(const Evaluation& result, const EvalSetup& setup, bool json) {
     const std::vector<std::string>& names = setup.subject.labels->names();
     nlohmann::ordered_json out = classification_json(*result.counts, names);
     out["perplexity"] = perplexity;
-    json ? fmt::print("{}\n", out.dump()) : fmt::print("{}", classification_text(*result.counts, names));
+    json ? print_out("{}\n", out.dump()) : print_out("{}", classification_text(*result.counts, names));
   } else if (json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"loss", result.loss}, {"perplexity", perplexity}}.dump());
+    print_out("{}\n", nlohmann::ordered_json{{"loss", result.loss}, {"perplexity", perplexity}}.dump());
   } else {
-    fmt::print("loss {}, perplexity {} over {} tokens in {} samples\n", round_trip(result.loss), round_trip(perplexity),
-               grouped(result.tokens), grouped(setup.data->num_samples()));
+    print_out("loss {}, perplexity {} over {} tokens in {} samples\n", round_trip(result.loss), round_trip(perplexity),
+              grouped(result.tokens), grouped(setup.data->num_samples()));
   }
 }
 
@@ -78,20 +80,22 @@ int eval(Job& job, const EvalArguments& arguments) {
   const Config& config = setup.subject.config();
   if (job.speaks()) {
     print_warnings(setup.subject.loaded);
-    for (const std::string& note : setup.parameters.notes) fmt::print(stderr, "warning: {}\n", note);
+    for (const std::string& note : setup.parameters.notes) print_err("warning: {}\n", note);
     if (!setup.parameters.untrained.empty())
-      fmt::print(stderr,
-                 "warning: {} {}: they have first values (seed {}), and what is evaluated is an untrained classifier on its encoder\n",
-                 config.model.fresh_classifier ? "model.fresh_classifier replaces" : config.model.path + " holds no",
-                 first_names(setup.parameters.untrained), config.seed);
+      print_err("warning: {} {}: they have first values (seed {}), and what is evaluated is an untrained classifier on its encoder\n",
+                config.model.fresh_classifier ? "model.fresh_classifier replaces" : config.model.path + " holds no",
+                first_names(setup.parameters.untrained), config.seed);
     if (arguments.model.empty() && config.model.path.empty())
-      fmt::print(stderr, "no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
+      print_err("no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
   }
   try {
     Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read,
                   job.start(config.run.collective_timeout_seconds));
     const Evaluation result =
         evaluate(engine, *setup.data, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());
+    if (!std::isfinite(result.loss))
+      fail_run("the loss over data.eval is {}: the weights, or what the model makes of them in {}, are no finite numbers",
+               without_sign_of_nan(result.loss), name_of(config.precision.compute));
     if (job.speaks()) say(result, setup, arguments.json);
     return kDone;
   } catch (const std::exception& error) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "launch/commands.h"
 #include "launch/model_directory.h"
@@ -15,13 +16,9 @@ int export_checkpoint(const ExportArguments& arguments) {
   const SavedModel saved = open_model(arguments.checkpoint);
   make_model_directory(arguments.directory);
   const std::vector<std::string> notes =
-      save_model(arguments.directory, *saved.model, saved.origin, [&](int unit, int index, std::vector<float>& out) {
-        const ParameterInfo& parameter = saved.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
-        out.resize(static_cast<size_t>(parameter.num_elements()));
-        saved.read(parameter, 0, parameter.num_elements(), out.data());
-      });
-  for (const std::string& note : notes) fmt::print(stderr, "warning: {}\n", note);
-  fmt::print("{}: {} parameters of {}\n", arguments.directory, grouped(saved.model->num_elements()), arguments.checkpoint);
+      save_model(arguments.directory, *saved.model, saved.origin, whole_parameters(*saved.model, saved.read));
+  for (const std::string& note : notes) print_err("warning: {}\n", note);
+  print_out("{}: {} parameters of {}\n", arguments.directory, grouped(saved.model->num_elements()), arguments.checkpoint);
   return kDone;
 }
 

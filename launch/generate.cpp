@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
@@ -15,7 +16,7 @@
 namespace zerostep {
 namespace {
 
-void say(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
+void say(const std::string& text) { print_err("warning: {}\n", text); }
 
 // The prompt as training by prompts and transformers encode it: behind what the tokenizer puts first.
 std::vector<int32_t> tokens_of_prompt(const std::string& prompt, const Tokenizer& tokenizer) {
@@ -80,15 +81,14 @@ int generate(const GenerateArguments& arguments) {
     options.ends = end_tokens_of_model(saved.origin.directory);
     options.ends.push_back(tokenizer->end_of_document());
   }
-  if (!arguments.only_new) fmt::print("{}", arguments.prompt);
+  if (!arguments.only_new) print_out(arguments.prompt);
   int32_t before = tokens.empty() ? -1 : tokens.back();
   generator.run(tokens, tokenizer->end_of_document(), options, [&](int32_t token) {
-    const std::string text = text_of(*tokenizer, before, token);
+    print_out(text_of(*tokenizer, before, token));
+    flush_out();
     before = token;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
   });
-  fmt::print("\n");
+  print_out("\n");
   return kDone;
 }
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/console.h"
 #include "base/first_names.h"
 #include "launch/commands.h"
 #include "launch/model_directory.h"
@@ -16,17 +17,13 @@ int init(const InitArguments& arguments) {
   ModelValues values = starting_values(subject);
   make_model_directory(arguments.directory);
   const std::vector<std::string> notes =
-      save_model(arguments.directory, *subject.model, origin_of(subject.config()), [&](int unit, int index, std::vector<float>& out) {
-        const ParameterInfo& parameter = subject.model->units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
-        out.resize(static_cast<size_t>(parameter.num_elements()));
-        values.read(parameter, 0, parameter.num_elements(), out.data());
-      });
+      save_model(arguments.directory, *subject.model, origin_of(subject.config()), whole_parameters(*subject.model, values.read));
   values.notes.insert(values.notes.end(), notes.begin(), notes.end());
-  for (const std::string& note : values.notes) fmt::print(stderr, "warning: {}\n", note);
+  for (const std::string& note : values.notes) print_err("warning: {}\n", note);
   const std::string& from = subject.config().model.path;
-  if (!values.untrained.empty()) fmt::print("first values (seed {}): {}\n", subject.config().seed, first_names(values.untrained));
-  fmt::print("{}: {} parameters, {}\n", arguments.directory, grouped(subject.model->num_elements()),
-             from.empty() ? fmt::format("untrained, seed {}", subject.config().seed) : "from " + from);
+  if (!values.untrained.empty()) print_out("first values (seed {}): {}\n", subject.config().seed, first_names(values.untrained));
+  print_out("{}: {} parameters, {}\n", arguments.directory, grouped(subject.model->num_elements()),
+            from.empty() ? fmt::format("untrained, seed {}", subject.config().seed) : "from " + from);
   return kDone;
 }
 

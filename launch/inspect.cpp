@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "launch/commands.h"
 #include "launch/subject.h"
@@ -52,12 +54,15 @@ int inspect_batches(const InspectBatchesArguments& arguments) {
   // The directions' batches follow one another where each has its own.
   const int64_t samples =
       !kind.uses_queries() ? backprop_samples : kind.query_batch.train_batch_size * (kind.independent_data ? kind.queries : 1);
+  if (arguments.first_step + arguments.steps > std::numeric_limits<int64_t>::max() / std::max(samples, backprop_samples))
+    fail_input("inspect batches: --first {} and --steps {} reach beyond what can be counted in samples, of which a step takes {}",
+               arguments.first_step, arguments.steps, std::max(samples, backprop_samples));
   for (int64_t step = arguments.first_step; step < arguments.first_step + arguments.steps; ++step) {
     nlohmann::ordered_json line = batch_json(*data, step, samples, subject.config().model.classifies);
     line["step"] = step;
     if (kind.uses_queries() && step_kind(kind, step).backprop)
       line["backprop"] = batch_json(own ? *own : *data, step, backprop_samples, subject.config().model.classifies);
-    fmt::print("{}\n", line.dump());
+    print_out("{}\n", line.dump());
   }
   return kDone;
 }
@@ -66,6 +71,9 @@ int inspect_noise(const InspectNoiseArguments& arguments) {
   const Subject subject = load_subject_on_one_rank(arguments);
   if (!subject.config().step.uses_queries())
     fail_input("{}: step.mode is \"fo\", which makes no directions: choose zo, calibrate, instruct or alternating", subject.config().file);
+  if (const int64_t queries = subject.config().step.queries; arguments.direction >= queries)
+    fail_input("inspect noise: --direction {} is none of the {} of a step (step.queries of {}): expected 0 to {}", arguments.direction,
+               queries, subject.config().file, queries - 1);
   const int64_t total = subject.model->num_elements(), end = arguments.begin + arguments.count;
   if (end > total)
     fail_input("inspect noise: elements {} to {} reach beyond the model's {}", grouped(arguments.begin), grouped(end), grouped(total));
@@ -77,7 +85,7 @@ int inspect_noise(const InspectNoiseArguments& arguments) {
       if (from < to)
         directions.values(arguments.step, arguments.direction, p, from - p.first, to - from, values.data() + (from - arguments.begin));
     }
-  fmt::print("{}\n", nlohmann::json(values).dump());
+  print_out("{}\n", nlohmann::json(values).dump());
   return kDone;
 }
 
@@ -92,7 +100,7 @@ int inspect_model(const ConfigArguments& arguments) {
     out["units"].push_back({{"name", unit.name}, {"parameters", parameters}});
   }
   out["elements"] = subject.model->num_elements();
-  fmt::print("{}\n", out.dump(1));
+  print_out("{}\n", out.dump(1));
   return kDone;
 }
 

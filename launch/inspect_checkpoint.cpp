@@ -3,6 +3,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "launch/commands.h"
 #include "runtime/checkpoint/checkpoint_reader.h"
 #include "runtime/report/format.h"
@@ -10,7 +11,7 @@
 namespace zerostep {
 namespace {
 
-void say(const char* name, const std::string& text) { fmt::print("{:<14}{}\n", name, text); }
+void say(const char* name, const std::string& text) { print_out("{:<14}{}\n", name, text); }
 
 // "a 1, b 2" of an object's plain values.
 std::string listed(const nlohmann::ordered_json& object) {
@@ -45,7 +46,7 @@ int inspect_checkpoint(const std::string& directory) {
   say("run", listed(m.identity));
   say("engine", listed(m.engine) + ", loss scaler: " + listed(m.engine.value("loss_scaler", nlohmann::ordered_json::object())));
   say("files", fmt::format("{} of {} in all, every checksum verified", m.files.size(), human_bytes(bytes)));
-  for (const Manifest::File& f : m.files) fmt::print("  {:<28}{:>16} bytes  {}\n", f.name, grouped(f.bytes), f.checksum);
+  for (const Manifest::File& f : m.files) print_out("  {:<28}{:>16} bytes  {}\n", f.name, grouped(f.bytes), f.checksum);
   return kDone;
 }
 

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "models/error_text.h"
 
@@ -53,8 +54,7 @@ MpiPath path_from_environment() {
 
 void say_error(const std::string& text) {
   std::fflush(stdout);
-  fmt::print(stderr, "zerostep: {}\n", text);
-  std::fflush(stderr);
+  print_err("zerostep: {}\n", text);
 }
 
 int status_of(const std::exception& error) { return dynamic_cast<const InputError*>(&error) != nullptr ? kWrongInput : kFailed; }

@@ -3,12 +3,14 @@
 
 #include <exception>
 
+#include "base/console.h"
 #include "launch/command_line.h"
 #include "launch/job.h"
 #include "launch/signals.h"
 #include "models/error_text.h"
 #include "runtime/memory/memory_meter.h"
 
+namespace zerostep {
 namespace {
 
 // What the libraries warn of looks like the program's own warnings, and leaves stdout to results.
@@ -17,24 +19,35 @@ void send_warnings_to_stderr() {
   spdlog::set_pattern("%l: %v");
 }
 
-}  // namespace
+// Rank 0 speaks; a rank speaks only when it alone fails. Errors become exit statuses here, that of the standard output with them.
+int run(Job& job, int argc, char** argv) {
+  int status = kDone;
+  try {
+    status = run_command_line(job, argc, argv);
+    flush_out();
+  } catch (const Exit& exit) {
+    return exit.status;
+  } catch (const OutputClosed&) {
+    return status_without_reader(status);
+  } catch (const std::exception& error) {
+    if (job.speaks()) say_error(error_text(error));
+    return status_of(error);
+  }
+  return status;
+}
 
-// Rank 0 speaks; a rank speaks only when it alone fails. Errors become exit statuses here.
+}  // namespace
+}  // namespace zerostep
+
 int main(int argc, char** argv) {
   using namespace zerostep;
+  open_missing_streams();
   install_signal_handlers();
   send_warnings_to_stderr();
   install_metered_allocator();
   try {
     Job job(&argc, &argv);
-    try {
-      return run_command_line(job, argc, argv);
-    } catch (const Exit& exit) {
-      return exit.status;
-    } catch (const std::exception& error) {
-      if (job.speaks()) say_error(error_text(error));
-      return status_of(error);
-    }
+    return run(job, argc, argv);
   } catch (const std::exception& error) {
     say_error(error_text(error));
     return status_of(error);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "launch/run_folder.h"
 #include "models/hugging_face.h"
@@ -117,6 +118,14 @@ ModelValues starting_values(const Subject& subject) {
 
 ModelOrigin origin_of(const Config& config) { return {config.data.tokenizer, config.model.path}; }
 
+WholeParameterReader whole_parameters(const ModelDefinition& model, const ParameterReader& read) {
+  return [&model, read](int unit, int index, std::vector<float>& out) {
+    const ParameterInfo& parameter = model.units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
+    out.resize(static_cast<size_t>(parameter.num_elements()));
+    read(parameter, 0, parameter.num_elements(), out.data());
+  };
+}
+
 std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,
                                     const WholeParameterReader& read) {
   std::map<int64_t, std::pair<int, int>> places;  // by first element
@@ -185,8 +194,8 @@ std::unique_ptr<Tokenizer> tokenizer_of_model(const std::string& directory, cons
         "bytes ({}): name the tokenizer with --tokenizer",
         directory, model.vocabulary_size(), bytes->vocabulary_size());
   if (model.vocabulary_size() != bytes->vocabulary_size())
-    fmt::print(stderr, "warning: {} holds no tokenizer: its tokens are taken as bytes, of which there are {}, and its vocabulary is {}\n",
-               directory, bytes->vocabulary_size(), model.vocabulary_size());
+    print_err("warning: {} holds no tokenizer: its tokens are taken as bytes, of which there are {}, and its vocabulary is {}\n", directory,
+              bytes->vocabulary_size(), model.vocabulary_size());
   return bytes;
 }
 

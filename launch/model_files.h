@@ -27,6 +27,7 @@ ModelOrigin origin_of(const Config& config);
 // generation_config.json. `read` gives all values of parameter `index` of `unit`; it is called once for each, in the order of units and
 // parameters. Files appear complete or not at all. Gives sentences that warn of what other tools would not have.
 using WholeParameterReader = std::function<void(int unit, int index, std::vector<float>& out)>;
+WholeParameterReader whole_parameters(const ModelDefinition& model, const ParameterReader& read);
 std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,
                                     const WholeParameterReader& read);
 

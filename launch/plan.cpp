@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
@@ -16,7 +17,7 @@ int plan(const PlanArguments& arguments) {
   const Subject subject = load_subject(arguments, {.world = arguments.world});
   const Config& config = subject.config();
   print_warnings(subject.loaded);
-  check_data_files(config);
+  data_files(config);
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, arguments.world);
   const int ranks_of_host =
       arguments.ranks_per_node > 0 ? std::min(arguments.ranks_per_node, arguments.world) : std::min(arguments.world, num_cores());
@@ -26,14 +27,15 @@ int plan(const PlanArguments& arguments) {
   cost.workspace_estimated |= arguments.world > num_cores();  // so many ranks run elsewhere
   const PlanReport report{config, training, cost, memory_limit(config, ranks_of_host)};
   if (arguments.json)
-    fmt::print("{}\n", plan_json(report).dump(2));
+    print_out("{}\n", plan_json(report).dump(2));
   else
-    fmt::print("{}", plan_text(report));
-  if (arguments.actions && !arguments.json) fmt::print("\nActions of a step\n{}", plan_actions_text(training));
+    print_out(plan_text(report));
+  if (arguments.actions && !arguments.json) print_out("\nActions of a step\n{}", plan_actions_text(training));
   if (!arguments.verify && !report.fits()) throw InputError(does_not_fit(report));
   if (!arguments.verify) return kDone;
   const ProofReport proof = prove_plan(training);
-  fmt::print(arguments.json ? stderr : stdout, "\nProof\n{}", proof.text);
+  const std::string text = fmt::format("\nProof\n{}", proof.text);
+  arguments.json ? print_err(text) : print_out(text);
   return proof.holds ? kDone : kFailed;
 }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
@@ -58,8 +59,7 @@ void check_values(const LoadedConfig& loaded, const std::string& log, const std:
     fail_input("{}: was written with other values than {} has, in which {}: they are of two runs, or one of the files was changed", log,
                loaded.config.file, found);
   if (lines.front().update_values.empty())
-    fmt::print(
-        stderr,
+    print_err(
         "warning: {}: does not say with which values of optimizer and step its first steps were made; those of {} are taken, and the "
         "weights are not the run's if it went on (--resume) with other ones\n",
         log, loaded.config.file);
@@ -117,8 +117,8 @@ int rebuild(const RebuildArguments& arguments) {
                                  [&](int unit, int index, std::vector<float>& out) { engine.read_parameter(unit, index, out); });
     notes.insert(notes.end(), more.begin(), more.end());
   });
-  for (const std::string& note : notes) fmt::print(stderr, "warning: {}\n", note);
-  fmt::print("{}: the weights after {} steps of {}\n", arguments.directory, grouped(static_cast<int64_t>(lines.size())), arguments.log);
+  for (const std::string& note : notes) print_err("warning: {}\n", note);
+  print_out("{}: the weights after {} steps of {}\n", arguments.directory, grouped(static_cast<int64_t>(lines.size())), arguments.log);
   return kDone;
 }
 

@@ -66,8 +66,15 @@ bool settle_resumed_run(const std::string& where, Config& config) {
         "checkpoint, as in --resume {}",
         config.file, (fs::path(config.run.output_dir) / "NAME/checkpoints/step_00001000").string());
   std::error_code error;
-  const fs::path folder = fs::canonical(where.empty() ? latest_checkpoint(checkpoints_folder(config)) : where, error).parent_path();
-  if (error) return false;  // whoever opens it says why
+  const fs::path directory = fs::canonical(where.empty() ? latest_checkpoint(checkpoints_folder(config)) : where, error);
+  const auto no_checkpoint = [&](const std::string& why) {
+    fail_input("--resume {}: {}. Name a checkpoint, as runs/NAME/checkpoints/step_00001000; --resume alone takes the latest of the run",
+               where, why);
+  };
+  if (error) no_checkpoint("there is no such checkpoint: " + error.message());
+  if (fs::status(directory / Manifest::kFile, error).type() == fs::file_type::not_found)
+    no_checkpoint(fmt::format("is no checkpoint: it holds no {}", Manifest::kFile));
+  const fs::path folder = directory.parent_path();
   if (!config.run.is_named && folder.filename() == "checkpoints" && fs::equivalent(folder / "../..", config.run.output_dir, error))
     config.run.name = folder.parent_path().filename().string();
   return fs::equivalent(folder, checkpoints_folder(config), error);

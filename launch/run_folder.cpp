@@ -35,6 +35,21 @@ std::vector<fs::path> leavings_of_run(const fs::path& folder) {
   return found;
 }
 
+// What a run writes or cuts there is a file, or is made anew. A device keeps what is written to it.
+void check_files_of_run(const Config& config, const fs::path& folder) {
+  std::error_code error;
+  for (const char* name : kFilesOfARun) {
+    const fs::file_status status = fs::status(folder / name, error);
+    if (fs::is_directory(status) || fs::is_fifo(status) || fs::is_socket(status))
+      fail_input("{}: '{}' is {}; a regular file is expected, which the run would write: remove it, or choose another run.name",
+                 config.file, (folder / name).string(), fs::is_directory(status) ? "a directory" : "a pipe or socket");
+  }
+}
+
+bool is_within(const fs::path& path, const fs::path& folder) {
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
 std::string steps_of_run(const fs::path& folder) {
   std::ifstream metrics(folder / "metrics.csv");
   int64_t lines = 0;
@@ -136,12 +151,30 @@ RunFolder RunFolder::claim(Config& config, bool continues) {
   if (::access(folder.path_.c_str(), W_OK | X_OK) != 0)
     fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.file, folder.path_, std::strerror(errno));
   folder.lock_ = FolderLock(folder.path_, "run.name");
+  check_files_of_run(config, folder.path_);
   if (continues) return folder;
   folder.former_ = leavings_of_run(folder.path_);
   if (folder.replaces() && !config.run.overwrite) refuse(config, folder.path_);
   if (folder.replaces())
     for (const char* name : {"checkpoints", CsvMonitor::kFolder}) folder.former_.emplace_back(folder.file(name));
   return folder;
+}
+
+void RunFolder::check_spares(const Config& config, const std::vector<NamedPath>& paths) const {
+  std::error_code error;
+  for (const auto& [name, path] : paths) {
+    // By its own name and, where that is a link, by that of its target.
+    const fs::path named = fs::weakly_canonical(fs::absolute(path).lexically_normal().parent_path(), error) / fs::path(path).filename(),
+                   target = fs::weakly_canonical(path, error);
+    for (const fs::path& former : former_) {
+      const fs::path goes = fs::weakly_canonical(former, error);
+      if (is_within(named, goes) || is_within(target, goes))
+        fail_input(
+            "{}: {}: {} lies where --overwrite (or run.overwrite) removes {} of the former run: move it out of {}, or choose another "
+            "run.name",
+            config.file, name, path, former.string(), path_);
+    }
+  }
 }
 
 void RunFolder::begin() {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "launch/folder_lock.h"
+#include "launch/subject.h"
 #include "runtime/config/config.h"
 
 namespace zerostep {
@@ -29,6 +30,8 @@ class RunFolder {
   RunFolder(RunFolder&&) noexcept = default;
   RunFolder& operator=(RunFolder&& other) noexcept;
 
+  // InputError naming path and key where begin() would remove something that the run itself reads, or a place that it writes to.
+  void check_spares(const Config& config, const std::vector<NamedPath>& paths) const;
   // The run begins: where it does not go on, what a former run has left goes.
   void begin();
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
 namespace zerostep {
@@ -30,11 +31,16 @@ extern "C" void on_signal(int signal) {
   if (ends || before == 0) pending.store(signal);
 }
 
-void ignore(int signal) {
-  struct sigaction action {};
+// Gives what was there before.
+struct sigaction ignore(int signal) {
+  struct sigaction action {
+  }, before{};
   action.sa_handler = SIG_IGN;
-  sigaction(signal, &action, nullptr);
+  sigaction(signal, &action, &before);
+  return before;
 }
+
+bool pipes_end_the_process = false;  // as this process was started
 
 }  // namespace
 
@@ -44,12 +50,19 @@ void install_signal_handlers() {
   action.sa_flags = SA_RESTART;
   for (int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
   ignore(SIGXFSZ);  // a file size limit is an error of the write
+  pipes_end_the_process = ignore(SIGPIPE).sa_handler == SIG_DFL;
 }
 
-void defer_signals() {
-  deferred.store(true);
-  ignore(SIGPIPE);  // a reader of the output that leaves does not end the run
+void defer_signals() { deferred.store(true); }
+
+int status_without_reader(int status) {
+  if (deferred.load()) return status;
+  if (!pipes_end_the_process) return 1;
+  std::signal(SIGPIPE, SIG_DFL);
+  std::raise(SIGPIPE);
+  return 1;
 }
+
 int pending_signal() { return pending.load(); }
 int status_of_signal(int signal) { return signal == 0 || signal == SIGUSR1 ? 0 : 128 + signal; }
 

@@ -5,11 +5,14 @@
 namespace zerostep {
 
 // SIGINT and SIGTERM end the process at once (exit status 128 + signal) until a run asks to be told instead; SIGUSR1 is always kept for the
-// run.
+// run. A pipe without a reader is an error of the write (SIGPIPE is ignored).
 void install_signal_handlers();
 // From now on a first signal only asks to stop after the step; a second SIGINT or SIGTERM ends the process, at once unless a ForcedEnd
 // lives.
 void defer_signals();
+// What to exit with where the standard output is a pipe without a reader. Ends the process by SIGPIPE instead, as it would have without
+// install_signal_handlers(), unless a run has begun, whose `status` that does not change.
+int status_without_reader(int status);
 // The signal that asks this rank to stop, 0: none.
 int pending_signal();
 // What a run that stopped for it exits with: 0 for SIGUSR1, else 128 + signal.

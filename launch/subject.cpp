@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "models/model_options.h"
 #include "runtime/data/classification_stream.h"
@@ -166,21 +167,25 @@ Subject load_subject_on_one_rank(ConfigArguments arguments, bool checks_patterns
 
 DataHooks notes_to_stderr() {
   DataHooks hooks;
-  hooks.note = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
+  hooks.note = [](const std::string& text) { print_err("{}\n", text); };
   return hooks;
 }
 
 void print_warnings(const LoadedConfig& loaded) {
-  for (const std::string& warning : loaded.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& warning : loaded.warnings) print_err("warning: {}\n", warning);
 }
 
-void check_data_files(const Config& config) {
+std::vector<NamedPath> data_files(const Config& config) {
+  std::vector<NamedPath> out;
   const DataConfig& data = config.data;
   for (const auto& [key, paths] :
        {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval), std::pair("data.bp_train", &data.bp_train)}) {
     const std::string where = config.file + ": " + key;
-    if (!paths->empty()) config.model.classifies ? expand_table_paths(*paths, where) : expand_paths(*paths, where);
+    if (paths->empty()) continue;
+    for (const std::string& path : config.model.classifies ? expand_table_paths(*paths, where) : expand_paths(*paths, where))
+      out.push_back({key, path});
   }
+  return out;
 }
 
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks) {

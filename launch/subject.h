@@ -15,6 +15,11 @@
 
 namespace zerostep {
 
+// A path that the user gave, and by which key of the configuration or option.
+struct NamedPath {
+  std::string name, path;
+};
+
 // What a configuration file speaks of: its values, the tokenizer, the model as data and the objective. Nothing large is allocated.
 struct Subject {
   LoadedConfig loaded;
@@ -51,8 +56,8 @@ struct DataHooks {
 };
 // A line to stderr for each.
 DataHooks notes_to_stderr();
-// Every file that the `data` block names is there and of a known kind; reads none. InputError naming the key.
-void check_data_files(const Config& config);
+// Every file that the `data` block names is there and of a known kind; reads none. InputError naming the key. Gives them with their keys.
+std::vector<NamedPath> data_files(const Config& config);
 // What train_batch_size and the steps count: the samples of backprop in mode fo, of the queries in every other.
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks = {});
 // Of the backprop steps of a mode that mixes both kinds; nullptr where they read the same stream.

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/first_names.h"
 #include "launch/agreement.h"
@@ -44,13 +45,13 @@ DataHooks data_hooks(Job& job, RunLog& log) {
     if (p.seconds - *last < 10) return;
     *last = p.seconds;
     if (job.speaks() && !log.has_terminal()) log.line(text);
-    if (!job.speaks()) fmt::print("{}\n", text);
+    if (!job.speaks()) print_err("{}\n", text);
   };
   hooks.warn = [&job, &log](const std::string& text) {
     if (job.speaks())
       log.warn(text);
     else
-      fmt::print(stderr, "warning: rank {}: {}\n", job.rank(), text);
+      print_err("warning: rank {}: {}\n", job.rank(), text);
   };
   hooks.note = [&job, &log](const std::string& text) {
     if (job.speaks()) log.line(text);
@@ -88,6 +89,23 @@ void prepare(Job& job, TrainSetup& setup) {
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
 }
 
+// Whatever the run reads, and where it writes outside its folder.
+std::vector<NamedPath> paths_of(const TrainArguments& arguments, const Config& config) {
+  std::vector<NamedPath> out = data_files(config);
+  const auto add = [&](const char* name, const std::string& path) {
+    if (!path.empty()) out.push_back({name, path});
+  };
+  add("model.path", config.model.path);
+  if (!config.model.path.empty()) add("model.path", config.model.path + "/config.json");
+  if (config.data.tokenizer != "byte") add("data.tokenizer", config.data.tokenizer);
+  add("data.cache", config.data.cache);
+  if (config.monitor.csv_enabled) add("csv_monitor.output_path", config.monitor.csv_output_path);
+  if (config.monitor.flops_enabled) add("flops_profiler.output_file", config.monitor.flops_output_file);
+  add("--save-model", arguments.save_model);
+  add("--resume", arguments.resume.value_or(""));
+  return out;
+}
+
 // The folder that the run goes on in, or begins in. One process of the job owns it, rank 0.
 void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   Config& config = setup.subject.loaded.config;
@@ -97,6 +115,7 @@ void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) 
     Config named = config;
     if (arguments.resume) setup.continues = settle_resumed_run(*arguments.resume, named);
     setup.folder = RunFolder::claim(named, setup.continues);
+    if (setup.folder.replaces()) setup.folder.check_spares(named, paths_of(arguments, named));
     name = named.run.name;
   });
   setup.continues = job.share("run to go on with", setup.continues ? "yes" : "") == "yes";
@@ -105,9 +124,7 @@ void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) 
   if (!job.speaks()) setup.folder = RunFolder(run_folder_path(config));
 }
 
-void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
-  if (!job.speaks()) return;
-  setup.monitor_lock = claim_other_files(setup.config(), setup.folder);
+void claim_model_directory(const TrainArguments& arguments, const TrainSetup& setup) {
   if (arguments.save_model.empty()) return;
   if (is_same_directory(arguments.save_model, setup.folder.path()))
     fail_input("--save-model {} is the folder of this run, which has a config.json of its own: name another directory, as {}",
@@ -115,6 +132,12 @@ void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& 
   check_model_directory(arguments.save_model, setup.config().run.overwrite,
                         arguments.resume ? "--set run.overwrite=true" : "--overwrite (the run's own folder, should it hold a run, too)");
   make_model_directory(arguments.save_model);
+}
+
+void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
+  if (!job.speaks()) return;
+  setup.monitor_lock = claim_other_files(setup.config(), setup.folder);
+  claim_model_directory(arguments, setup);
 }
 
 // From here on the folder holds this run.
@@ -182,7 +205,7 @@ void wait_for_checkpoint(Job& job, const TrainSetup& setup, CheckpointWriter& wr
   const double seconds = setup.config().run.collective_timeout_seconds;
   const auto say = [&](const std::string& text) {
     if (!job.speaks() || step < 0) return;
-    fmt::print(stderr, "warning: {}\n", text);
+    print_err("warning: {}\n", text);
     try {
       OutputFile(setup.folder.file("log.txt"), OutputFile::Mode::Append).write(fmt::format("warning: {}\n", text));
     } catch (const RunError&) {  // a full disk may be why the checkpoint takes so long
@@ -276,6 +299,23 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   }
 }
 
+// Of a run that has all its steps: nothing but its model is left to write.
+int finished_before(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
+  const bool saves = !arguments.save_model.empty();
+  setup.log.line(fmt::format("{} has {} of {} steps: the run is finished. A larger run.steps goes on{}", setup.checkpoint->directory(),
+                             setup.first_step(), setup.config().run.steps, saves ? "" : "; `zerostep export` makes a model of it"));
+  job.together("model of the finished run", [&] {
+    if (!saves || !job.speaks()) return;
+    claim_model_directory(arguments, setup);
+    const ModelDefinition& model = *setup.subject.model;
+    for (const std::string& note :
+         save_model(arguments.save_model, model, origin_of(setup.config()), whole_parameters(model, parameters_of(*setup.checkpoint))))
+      setup.log.warn(note);
+    setup.log.line("model           " + arguments.save_model);
+  });
+  return kDone;
+}
+
 }  // namespace
 
 int train(Job& job, const TrainArguments& arguments) {
@@ -298,12 +338,7 @@ int train(Job& job, const TrainArguments& arguments) {
     job.together("checkpoint of the run", [&] {
       for (const std::string& note : check_same_run(*setup.checkpoint, setup)) setup.log.line(note);
     });
-    if (setup.first_step() >= setup.config().run.steps) {
-      setup.log.line(
-          fmt::format("{} has {} of {} steps: the run is finished. A larger run.steps goes on; `zerostep export` makes a model of it",
-                      setup.checkpoint->directory(), setup.first_step(), setup.config().run.steps));
-      return kDone;
-    }
+    if (setup.first_step() >= setup.config().run.steps) return finished_before(job, arguments, setup);
   }
   const Config& config = setup.config();
   if (config.run.checkpoint_interval > 0 || config.run.keep_best || config.run.trace) require_shared_output(job, config);

@@ -16,7 +16,7 @@ void CheckpointReader::verify(size_t file) const {
   const Manifest::File& expected = manifest_.files.at(file);
   const std::string path = (fs::path(directory_) / expected.name).string();
   std::error_code error;
-  if (!fs::is_regular_file(path, error)) fail_input("{}: the checkpoint is damaged: the file is missing", path);
+  if (fs::status(path, error).type() == fs::file_type::not_found) fail_input("{}: the checkpoint is damaged: the file is missing", path);
   const MappedFile found(path);
   if (static_cast<int64_t>(found.num_bytes()) != expected.bytes)
     fail_input("{}: the checkpoint is damaged: the file has {} bytes, the manifest says {}", path, found.num_bytes(), expected.bytes);

@@ -34,7 +34,10 @@ bool polled(double seconds, const std::function<bool()>& is_so) {
 
 std::string note_of_rank(int rank) { return fmt::format("rank_{:05}.note", rank); }
 
+// "" where there is no such file.
 std::string content_of(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return "";
   std::ifstream in(path, std::ios::binary);
   std::stringstream out;
   out << in.rdbuf();
@@ -282,8 +285,8 @@ void CheckpointWriter::remove_partial(int64_t before) {
 void CheckpointWriter::remove_old(int64_t step, int64_t best_step) {
   if (options_.keep == 0) return;
   int64_t best_on_disk = -1;
-  std::ifstream best(fs::path(options_.folder) / kBestFile);
-  if (std::string name; std::getline(best, name)) parse_checkpoint_name(name, best_on_disk);
+  const std::string best = content_of(fs::path(options_.folder) / kBestFile);
+  parse_checkpoint_name(best.substr(0, best.find('\n')), best_on_disk);
   std::vector<int64_t> found;
   for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder)) {
     int64_t of = 0;

@@ -7,10 +7,9 @@
 #include <cctype>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "runtime/checkpoint/disk.h"
 
 namespace zerostep {
@@ -56,11 +55,10 @@ std::string manifest_text(const Manifest& manifest) {
 
 Manifest read_manifest(const std::string& directory) {
   const std::string path = (fs::path(directory) / Manifest::kFile).string();
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail_input("{}: cannot be read: {} is no checkpoint, or a damaged one", path, directory);
-  std::stringstream content;
-  content << in.rdbuf();
-  const std::string text = content.str();
+  std::error_code error;
+  if (fs::status(path, error).type() == fs::file_type::not_found)
+    fail_input("{}: there is no such file: {} is no checkpoint, or a damaged one", path, directory);
+  const std::string text(MappedFile(path).text());
   const size_t line = text.rfind(",\n \"checksum\": \"");
   const auto damaged = [&](const std::string& how) { fail_input("{}: the checkpoint is damaged: {}", path, how); };
   if (line == std::string::npos) damaged("it does not end with its checksum");
@@ -136,8 +134,8 @@ void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
 
 std::string latest_checkpoint(const std::string& checkpoints) {
   const fs::path pointer = fs::path(checkpoints) / kLatestFile;
-  std::ifstream in(pointer);
-  if (!in)
+  std::error_code error;
+  if (fs::status(pointer, error).type() == fs::file_type::not_found)
     fail_input(
         "{}: there is no latest checkpoint to resume from: a run writes checkpoints only where run.checkpoint_interval (or run.keep_best) "
         "is "
@@ -145,8 +143,8 @@ std::string latest_checkpoint(const std::string& checkpoints) {
         "or "
         "--overwrite where the folder holds a run",
         pointer.string());
-  std::string name;
-  std::getline(in, name);
+  std::string name(MappedFile(pointer.string()).text());
+  name.resize(std::min(name.find('\n'), name.size()));
   while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
   const bool plain = !name.empty() && name.find('/') == std::string::npos && name != "." && name != ".." &&
                      std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 32 && c < 127; });
@@ -154,7 +152,6 @@ std::string latest_checkpoint(const std::string& checkpoints) {
     fail_input("{}: is damaged: it does not name a checkpoint. Name one: --resume {}", pointer.string(),
                (fs::path(checkpoints) / "step_...").string());
   const fs::path directory = fs::path(checkpoints) / name;
-  std::error_code error;
   if (!fs::is_directory(directory, error)) fail_input("{}: names {}, and there is no such folder", pointer.string(), directory.string());
   return directory.string();
 }

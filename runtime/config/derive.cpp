@@ -24,6 +24,11 @@ bool asks_for_something(std::string_view path, const json& value) {
   return key == nullptr || key->value.empty() || value != json::parse(key->value);
 }
 
+// Of one folder, fit for a terminal and a log.
+bool is_folder_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find_first_of("/\x7f") == std::string::npos && printable(name) == name;
+}
+
 }  // namespace
 
 Deriver::Deriver(Values& values, const ConfigRequest& request, Findings& findings)
@@ -150,9 +155,14 @@ void Deriver::data_and_run() {
   // What is begun anew once is not begun anew by whoever reads the resolved file.
   v_.find("run.overwrite")->written = false;
   const std::string name = v_.text("run.name");
-  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
+  if (!is_folder_name(name))
     findings_.error("run.name", fmt::format("is {}; expected the name of one folder (run.output_dir is the path)", shown(name)));
-  }
+  else if (name == ".cache")
+    findings_.error("run.name", "is \".cache\", the folder of tokens and measurements below run.output_dir: choose another name");
+  const Value* job = v_.find("csv_monitor.job_name");
+  if (job != nullptr && job->value.is_string() && job->value != "" && !is_folder_name(v_.text("csv_monitor.job_name")))
+    findings_.error("csv_monitor.job_name",
+                    fmt::format("is {}; expected the name of one folder (csv_monitor.output_path is the path)", shown(job->value)));
   for (std::string_view path : {"run.output_dir", "data.tokenizer"}) {
     if (v_.text(path).empty()) findings_.error(path, "is empty; expected a path");
   }

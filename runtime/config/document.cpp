@@ -53,17 +53,6 @@ size_t utf8_length(std::string_view text) {
   return 0;
 }
 
-// Without what is not UTF-8 or a control character: fit for a terminal.
-std::string printable(std::string_view text) {
-  std::string kept;
-  while (!text.empty()) {
-    const size_t length = utf8_length(text);
-    if (length > 1 || (length == 1 && static_cast<unsigned char>(text[0]) >= 0x20)) kept += text.substr(0, length);
-    text.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return kept;
-}
-
 // At most `length` bytes, whole characters.
 std::string shortened(std::string text, size_t length) {
   if (text.size() <= length) return text;
@@ -372,6 +361,22 @@ Document read_document(const std::string& file) {
   Document document = parse_document(text, file);
   if (!document.root.is_object()) fail_input("{} holds {}: expected one JSON object, {{ ... }}", file, shown(document.root));
   return document;
+}
+
+bool is_utf8(std::string_view text) {
+  for (size_t length = 0; !text.empty(); text.remove_prefix(length))
+    if ((length = utf8_length(text)) == 0) return false;
+  return true;
+}
+
+std::string printable(std::string_view text) {
+  std::string kept;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    if (length > 1 || (length == 1 && static_cast<unsigned char>(text[0]) >= 0x20)) kept += text.substr(0, length);
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return kept;
 }
 
 std::string shown(const json& value) { return shortened(value.dump(-1, ' ', false, json::error_handler_t::replace), kShownLength); }

@@ -25,6 +25,9 @@ Document parse_document(std::string_view text, const std::string& file);
 // The same from a file; InputError when it is missing, a directory, unreadable or larger than 1 MiB.
 Document read_document(const std::string& file);
 
+bool is_utf8(std::string_view text);
+// Without what is not UTF-8 or a control character: fit for a terminal.
+std::string printable(std::string_view text);
 // A value for a message: JSON, shortened.
 std::string shown(const nlohmann::json& value);
 

@@ -63,6 +63,7 @@ json parse_value(const std::string& path, const std::string& text) {
 }  // namespace
 
 void apply_setting(Document& document, const std::string& setting) {
+  if (!is_utf8(setting)) fail_input("--set {}: holds bytes that are not UTF-8, in which names and values are written", printable(setting));
   const size_t equals = setting.find('=');
   if (equals == std::string::npos || equals == 0) {
     fail_input("--set {}: expected PATH=VALUE, as in --set zero_optimization.stage=2", setting);

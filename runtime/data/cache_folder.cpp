@@ -55,7 +55,10 @@ std::optional<CacheFolder::Lock> CacheFolder::lock(const std::string& name) cons
 }
 
 std::optional<std::string> CacheFolder::recall(const std::string& stamp_hash) const {
-  std::ifstream in(file(stamp_hash + ".index"), std::ios::binary);
+  const std::string path = file(stamp_hash + ".index");
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return std::nullopt;
+  std::ifstream in(path, std::ios::binary);
   std::stringstream content;
   content << in.rdbuf();
   const std::string text = content.str();

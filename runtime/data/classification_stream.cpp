@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/first_names.h"
 #include "runtime/data/classification_samples.h"
@@ -222,7 +223,7 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
                   given.sequence_length, given.max_samples, given.vocabulary_size, given.num_labels);
   }
   ClassificationOptions options = given;
-  if (!options.warn) options.warn = [](const std::string& text) { std::fputs(fmt::format("warning: {}\n", text).c_str(), stderr); };
+  if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
   const std::vector<std::string> files = expand_table_paths(options.paths, options.key);
   ClassificationSamples samples = ClassificationSamples::load(files, options, tokenizer);
   if (samples.size() == 0)

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "runtime/data/content_hash.h"
 #include "runtime/data/corpus_files.h"
@@ -255,7 +256,7 @@ std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tok
                   given.max_samples, given.vocabulary_size);
   }
   DataOptions options = given;
-  if (!options.warn) options.warn = [](const std::string& text) { std::fputs(fmt::format("warning: {}\n", text).c_str(), stderr); };
+  if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
   Corpus corpus = open_corpus(expand_paths(options.paths, options.key), options, tokenizer);
   return std::make_unique<MappedDataStream>(std::move(options), std::move(corpus));
 }

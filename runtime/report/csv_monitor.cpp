@@ -19,6 +19,8 @@ namespace {
 bool is_series(const std::filesystem::path& path) {
   const std::string name = path.filename().string();
   if (!name.starts_with("Train_") || path.extension() != ".csv") return false;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
   std::ifstream in(path);
   std::string header;
   return std::getline(in, header) && header.starts_with("step,") && path.stem().string().ends_with(header.substr(5));

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 namespace zerostep {
 namespace {
@@ -26,8 +27,13 @@ namespace {
 }  // namespace
 
 OutputFile::OutputFile(const std::string& path, Mode mode) : path_(path) {
-  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | (mode == Mode::Append ? 0 : O_TRUNC), 0666);
+  // O_NONBLOCK: opening a FIFO must not wait for its reader.
+  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | O_NONBLOCK | (mode == Mode::Append ? 0 : O_TRUNC), 0666);
   if (file_ < 0) fail_write(path_, errno);
+  struct stat status {};
+  if (::fstat(file_, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+  ::close(std::exchange(file_, -1));
+  fail_run("cannot write {}: it is a pipe; a file is expected", path_);
 }
 
 OutputFile::~OutputFile() {
@@ -58,6 +64,7 @@ bool OutputFile::empty() const {
 }
 
 int64_t keep_lines(const std::string& path, const std::function<bool(std::string_view line)>& keep) {
+  require_regular_file(path);
   std::ifstream in(path, std::ios::binary);
   if (!in) return 0;
   int64_t lines = 0;
@@ -71,6 +78,7 @@ int64_t keep_lines(const std::string& path, const std::function<bool(std::string
 }
 
 void cut_after_last(const std::string& path, const std::function<bool(std::string_view line)>& keep) {
+  require_regular_file(path);
   int64_t last = 0, line_number = 0;
   {
     std::ifstream in(path, std::ios::binary);

@@ -28,7 +28,7 @@ class OutputFile {
 };
 
 // Cuts a file of lines before the first line for which `keep` is false; a last line without an end is cut too. Gives how many stay. A file
-// that does not exist has none.
+// that does not exist has none; what is no regular file is an InputError.
 int64_t keep_lines(const std::string& path, const std::function<bool(std::string_view line)>& keep);
 
 // Cuts a file of lines after the last line for which `keep` is true.

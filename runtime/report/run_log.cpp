@@ -5,7 +5,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+
+#include "base/console.h"
 
 namespace zerostep {
 namespace {
@@ -42,12 +45,15 @@ void RunLog::keep(std::string_view text) {
     early_ += std::string(text) + "\n";
 }
 
+// A run goes on without anyone who sees it.
+void RunLog::show(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), out_) < text.size() || std::fflush(out_) != 0) remember_failed_output(errno);
+}
+
 void RunLog::line(std::string_view text) {
   if (out_ == nullptr) return;
   clear_status();
-  std::fwrite(text.data(), 1, text.size(), out_);
-  std::fputc('\n', out_);
-  std::fflush(out_);
+  show(std::string(text) + "\n");
   keep(text);
 }
 
@@ -55,7 +61,7 @@ void RunLog::warn(std::string_view text) {
   if (out_ == nullptr) return;
   clear_status();
   const std::string said = fmt::format("warning: {}", text);
-  fmt::print(stderr, "{}\n", said);
+  print_err("{}\n", said);
   keep(said);
 }
 
@@ -66,15 +72,13 @@ void RunLog::note(std::string_view text) {
 void RunLog::status(std::string_view text) {
   if (out_ == nullptr || !terminal_.present) return;
   text = text.substr(0, bytes_of_columns(text, terminal_.columns - 1));
-  std::fputs(kClearLine, out_);
-  std::fwrite(text.data(), 1, text.size(), out_);
-  std::fflush(out_);
+  show(kClearLine + std::string(text));
   status_shown_ = true;
 }
 
 void RunLog::clear_status() {
   if (!status_shown_) return;
-  std::fputs(kClearLine, out_);
+  show(kClearLine);
   status_shown_ = false;
 }
 

@@ -33,6 +33,7 @@ class RunLog {
 
  private:
   void keep(std::string_view text);
+  void show(const std::string& text);
   std::FILE* out_ = nullptr;
   Terminal terminal_;
   bool status_shown_ = false;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 namespace zerostep {
 namespace {
@@ -58,6 +59,7 @@ void ZoLog::append(const ZoLogLine& line) {
 }
 
 std::vector<ZoLogLine> read_zo_log(const std::string& path) {
+  require_regular_file(path);
   std::ifstream in(path);
   if (!in)
     fail_input(

@@ -1,0 +1,34 @@
+#pragma once
+#include <fmt/format.h>
+
+#include <string_view>
+
+// The standard output, which holds results, and the standard error, which holds what is said beside them.
+namespace zerostep {
+
+// Opens /dev/null in place of standard streams that the process was started without, so that no file it opens takes their numbers. To be
+// called before anything is opened.
+void open_missing_streams();
+
+// Thrown where the standard output is a pipe that nobody reads any more: there is nobody to tell.
+struct OutputClosed {};
+
+// Text to the standard output, which buffers it. RunError with the reason where it cannot be written; OutputClosed.
+void print_out(std::string_view text);
+template <typename... Args>
+void print_out(fmt::format_string<Args...> text, Args&&... args) {
+  print_out(std::string_view(fmt::format(text, std::forward<Args>(args)...)));
+}
+// Writes what is buffered. The errors of print_out(), where this or any write to the standard output before has failed.
+void flush_out();
+// A write to the standard output has failed, with errno `reason`, and whoever wrote goes on.
+void remember_failed_output(int reason);
+
+// Text to the standard error, at once. Where it cannot be written it is lost, and nothing else changes.
+void print_err(std::string_view text) noexcept;
+template <typename... Args>
+void print_err(fmt::format_string<Args...> text, Args&&... args) {
+  print_err(std::string_view(fmt::format(text, std::forward<Args>(args)...)));
+}
+
+}  // namespace zerostep
