@@ -222,7 +222,7 @@ TEST_F(CheckpointRun, NothingToResumeIsAnError) {
   EXPECT_FALSE(place_.exists("runs/test/metrics.csv"));
   const Outcome nowhere = place_.run({"train", place_.path("config.json"), "--resume", place_.path("nowhere")});
   EXPECT_EQ(nowhere.status, 2);
-  EXPECT_SAYS(nowhere.err, "nowhere/manifest.json");
+  EXPECT_SAYS(nowhere.err, "nowhere: there is no such checkpoint");
 }
 
 TEST_F(CheckpointRun, InspectExportEvalAndGenerateReadIt) {

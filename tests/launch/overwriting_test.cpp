@@ -106,8 +106,9 @@ TEST_F(Overwriting, AResumedRunIsToldTheKey) {
   const Outcome done = place_.run(allowed);
   EXPECT_EQ(done.status, 0) << done.err;
   EXPECT_EQ(place_.metrics("test").size(), 4U);
-  // Where nothing is left to do nothing is written, and nothing refused.
-  EXPECT_EQ(place_.run(resumed).status, 0);
+  // A finished run writes its model all the same.
+  expect_refused(resumed, {"base holds a model", "--set run.overwrite=true"});
+  EXPECT_EQ(place_.run(allowed).status, 0);
 }
 
 TEST_F(Overwriting, AProfileReplacesOnlyAProfile) {
