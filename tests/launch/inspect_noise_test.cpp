@@ -28,11 +28,11 @@ class InspectNoise : public ::testing::Test {
 };
 
 TEST_F(InspectNoise, PrintsAnySliceOfTheDirections) {
-  const Values found = values(R"({"mode": "zo"})", {"--step", "5", "--direction", "2", "--begin", "8000", "--count", "1000"});
+  const Values found = values(R"({"mode": "zo", "queries": 3})", {"--step", "5", "--direction", "2", "--begin", "8000", "--count", "1000"});
   Values expected(1000);
   fill_normal({.seed = 3, .tag = NoiseTag::Direction, .step = 5, .stream = 2}, 8000, 1000, expected.data());
   EXPECT_EQ(found, expected);
-  EXPECT_EQ(values(R"({"mode": "zo"})", {"--step", "5", "--direction", "2", "--begin", "8300", "--count", "7"}),
+  EXPECT_EQ(values(R"({"mode": "zo", "queries": 3})", {"--step", "5", "--direction", "2", "--begin", "8300", "--count", "7"}),
             Values(expected.begin() + 300, expected.begin() + 307));
   const Values signs = values(R"({"mode": "zo", "perturbation": "rademacher"})", {"--step", "1", "--count", "70"});
   expected.resize(70);
@@ -42,7 +42,7 @@ TEST_F(InspectNoise, PrintsAnySliceOfTheDirections) {
 }
 
 TEST_F(InspectNoise, PrintsLowRankDirectionsAcrossParameters) {
-  const std::string step = R"({"mode": "zo", "perturbation": "low_rank", "rank": 3, "refresh": 4})";
+  const std::string step = R"({"mode": "zo", "queries": 2, "perturbation": "low_rank", "rank": 3, "refresh": 4})";
   // wte is 257 x 32; wpe, 32 x 32, follows it.
   const Values found = values(step, {"--step", "6", "--direction", "1", "--begin", "8200", "--count", "48"});
   const auto entry = [](uint64_t first, int64_t row, int64_t column) {
