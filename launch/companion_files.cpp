@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "launch/model_directory.h"
 #include "models/json_file.h"
 #include "models/tokenizer/tokenizer.h"
 
@@ -16,13 +17,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 
-bool same_file(const fs::path& a, const fs::path& b) {
-  std::error_code missing;  // what is not there is no other file's equal
-  return fs::equivalent(a, b, missing) && !missing;
-}
-
 void copy_over(const fs::path& from, const fs::path& to) {
-  if (same_file(from, to)) return;
+  if (is_same_place(from, to)) return;
   std::error_code error;
   fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
   if (error) fail_run("cannot copy {} to {}: {}", from.string(), to.string(), error.message());
@@ -66,7 +62,7 @@ std::vector<std::string> copy_companions(const ModelOrigin& origin, const std::s
     name_class(names, model_type, directory);
   }
   // A model that is saved where it came from leaves what lies there.
-  if (!origin.directory.empty() && same_file(origin.directory, directory)) return {};
+  if (!origin.directory.empty() && is_same_place(origin.directory, directory)) return {};
   for (const std::string& name : tokenizer_file_names())
     if (!names.contains(name)) fs::remove(fs::path(directory) / name, missing);
   return {};

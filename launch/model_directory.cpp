@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/first_names.h"
 #include "launch/run_folder.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/checkpoint/manifest.h"
@@ -62,10 +63,8 @@ void check_model_directory(const std::string& directory, bool overwrite, const s
         directory);
   const std::vector<std::string> found = model_files_in(path);
   if (found.empty() || overwrite) return;
-  constexpr size_t kTold = 3;
-  const std::vector<std::string> told(found.begin(), found.begin() + static_cast<ptrdiff_t>(std::min(kTold, found.size())));
-  fail_input("{} holds a model or a tokenizer already ({}{}), which would be written over: name another directory, or allow it with {}",
-             directory, fmt::join(told, ", "), found.size() > kTold ? fmt::format(" and {} more", found.size() - kTold) : "", option);
+  fail_input("{} holds a model or a tokenizer already ({}), which would be written over: name another directory, or allow it with {}",
+             directory, first_names(found), option);
 }
 
 void make_model_directory(const std::string& directory) {
@@ -75,8 +74,8 @@ void make_model_directory(const std::string& directory) {
   if (::access(directory.c_str(), W_OK | X_OK) != 0) fail_input("cannot write into {}: {}", directory, std::strerror(errno));
 }
 
-bool is_same_directory(const std::string& a, const std::string& b) {
-  std::error_code missing;  // what is not there is no other's equal
+bool is_same_place(const std::string& a, const std::string& b) {
+  std::error_code missing;
   return fs::equivalent(a, b, missing) && !missing;
 }
 

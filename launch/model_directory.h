@@ -10,7 +10,7 @@ void check_model_directory(const std::string& directory, bool overwrite, const s
 // Makes it where it is missing. InputError when it cannot be made or written.
 void make_model_directory(const std::string& directory);
 
-// Whether two paths lead to one directory.
-bool is_same_directory(const std::string& a, const std::string& b);
+// Whether two paths lead to one file or directory. What is not there is no other's equal.
+bool is_same_place(const std::string& a, const std::string& b);
 
 }  // namespace zerostep

@@ -50,8 +50,7 @@ void check_values(const LoadedConfig& loaded, const std::string& log, const std:
     if (const std::string found = differences(values, line.update_values); !found.empty())
       fail_input(
           "{}: from step {} on {}: the run went on with other values, and rebuilding takes one set of them for all steps. `zerostep "
-          "export` "
-          "makes a model of a checkpoint of the run",
+          "export` makes a model of a checkpoint of the run",
           log, line.step, found);
   }
   const std::string found = values.empty() ? "" : differences(values, loaded.update_values);
@@ -98,7 +97,7 @@ void check_base(const RebuildArguments& arguments, const std::string& first, con
 }  // namespace
 
 int rebuild(const RebuildArguments& arguments) {
-  if (is_same_directory(arguments.directory, arguments.base))
+  if (is_same_place(arguments.directory, arguments.base))
     fail_input("rebuild: {} is the base, which is read while the rebuilt weights are written: name another directory", arguments.directory);
   check_model_directory(arguments.directory, arguments.overwrite);
   const std::vector<ZoLogLine> lines = read_zo_log(arguments.log);

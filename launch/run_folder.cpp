@@ -61,8 +61,7 @@ std::string steps_of_run(const fs::path& folder) {
   const bool has_checkpoints = holds_checkpoints((folder / "checkpoints").string());
   fail_input(
       "{}: the folder {} holds {}, which a new one would replace. {}; another run.name keeps both; --overwrite (or run.overwrite) removes "
-      "it "
-      "and begins anew",
+      "it and begins anew",
       config.file, folder.string(), steps_of_run(folder),
       has_checkpoints ? "--resume goes on with it"
                       : "--resume cannot go on with it: it has no checkpoint (run.checkpoint_interval writes some)");

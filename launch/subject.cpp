@@ -9,6 +9,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "models/model_options.h"
+#include "models/tokenizer/unread_tokenizer.h"
 #include "runtime/data/classification_stream.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/table_file.h"
@@ -99,23 +100,6 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Config& config) {
 }
 
 namespace {
-
-// Stands for a tokenizer that the model's directory holds and that is not read here: token files need none.
-class UnreadTokenizer final : public Tokenizer {
- public:
-  UnreadTokenizer(std::string reason, int64_t vocabulary) : reason_(std::move(reason)), vocabulary_(vocabulary) {}
-  void encode(std::string_view, std::vector<int32_t>&) const override { throw InputError(reason_); }
-  std::string decode(const std::vector<int32_t>&) const override { throw InputError(reason_); }
-  int64_t vocabulary_size() const override { return vocabulary_; }
-  int32_t end_of_document() const override { return 0; }
-  bool has_text(int32_t) const override { return false; }
-  std::string fingerprint() const override { return "none"; }
-  size_t split_point(std::string_view text, size_t) const override { return text.size(); }
-
- private:
-  std::string reason_;
-  int64_t vocabulary_;
-};
 
 // That of the model's directory, where nothing else names one, may be of a kind that is not read, as long as no text asks for it.
 std::unique_ptr<Tokenizer> tokenizer_or_reason(LoadedConfig& loaded) {

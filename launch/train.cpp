@@ -126,7 +126,7 @@ void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) 
 
 void claim_model_directory(const TrainArguments& arguments, const TrainSetup& setup) {
   if (arguments.save_model.empty()) return;
-  if (is_same_directory(arguments.save_model, setup.folder.path()))
+  if (is_same_place(arguments.save_model, setup.folder.path()))
     fail_input("--save-model {} is the folder of this run, which has a config.json of its own: name another directory, as {}",
                arguments.save_model, setup.folder.file("model"));
   check_model_directory(arguments.save_model, setup.config().run.overwrite,

@@ -138,10 +138,8 @@ std::string latest_checkpoint(const std::string& checkpoints) {
   if (fs::status(pointer, error).type() == fs::file_type::not_found)
     fail_input(
         "{}: there is no latest checkpoint to resume from: a run writes checkpoints only where run.checkpoint_interval (or run.keep_best) "
-        "is "
-        "set. Name another run's checkpoint, or start anew with run.checkpoint_interval set: without --resume, and with another run.name "
-        "or "
-        "--overwrite where the folder holds a run",
+        "is set. Name another run's checkpoint, or start anew with run.checkpoint_interval set: without --resume, and with another "
+        "run.name or --overwrite where the folder holds a run",
         pointer.string());
   std::string name(MappedFile(pointer.string()).text());
   name.resize(std::min(name.find('\n'), name.size()));

@@ -96,7 +96,8 @@ bool Engine::execute(const Plan& plan, StepRun& run, int begin) {
     } catch (const std::exception& error) {
       if (action.kind != ActionKind::Visit) throw;
       const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
-      fail_run("rank {}, step {}, {} of unit {}: {}", world_.rank(), run.step, name_of(visit.kind),
+      const bool trains = run.kind.backprop || run.kind.queries;
+      fail_run("rank {}, {} {}, {} of unit {}: {}", world_.rank(), trains ? "step" : "evaluation batch", run.step, name_of(visit.kind),
                plan_.layout.units[static_cast<size_t>(visit.unit)].name, error_text(error));
     }
     if (action.kind == ActionKind::Agree) run.batch = Batch();
@@ -212,15 +213,11 @@ auto Engine::guarded(const std::string& what, Body&& body) {
     return body();
   } catch (const PeerError&) {
     throw;
-  } catch (const RunError& error) {
-    world_.abort(error.what());
-    throw;
-  } catch (const InputError& error) {
-    world_.abort(error.what());
-    throw;
   } catch (const std::exception& error) {
-    const std::string text = fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
+    const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;
+    const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
     world_.abort(text);
+    if (says_where) throw;
     throw RunError(text);
   }
 }

@@ -150,7 +150,7 @@ class Engine {
   LossScaler& loss_scaler() { return scaler_; }
 
  private:
-  // Runs the body of a public method: what it throws is told to the other ranks and names this one.
+  // Runs the body of a public method and tells the other ranks what it throws. An error that is none of ours gets rank and `what` as well.
   template <typename Body>
   auto guarded(const std::string& what, Body&& body);
   void load(const ParameterReader& initial);

@@ -52,6 +52,8 @@ std::string machine_key() {
 }
 
 bool recall(const std::string& file, const std::string& key, size_t num_units, Workspaces& out) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(file, ignored)) return false;  // a pipe would be waited for
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
     if (line.find(key) == std::string::npos) continue;
@@ -75,6 +77,7 @@ void remember(const std::string& file, const std::string& key, const Workspaces&
   std::error_code ignored;
   const std::filesystem::path path(file);
   std::filesystem::create_directories(path.parent_path(), ignored);
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) return;
   if (std::filesystem::file_size(path, ignored) > kMostFileBytes && !ignored) std::filesystem::remove(path, ignored);
   json j{{"key", key}, {"extrapolated", found.extrapolated}, {"objective", to_json(found.objective)}, {"units", json::array()}};
   for (const Workspace& w : found.units) j["units"].push_back(to_json(w));

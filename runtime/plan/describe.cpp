@@ -33,8 +33,6 @@ const char* name_of(ActionKind kind) {
   switch (kind) {
     case ActionKind::Begin:
       return "begin";
-    case ActionKind::End:
-      return "end";
     case ActionKind::Gather:
       return "gather";
     case ActionKind::GatherGradient:
@@ -53,6 +51,8 @@ const char* name_of(ActionKind kind) {
       return "update";
     case ActionKind::GatherUpdated:
       return "gather updated";
+    case ActionKind::End:
+      return "end";
   }
   return "?";
 }

@@ -97,7 +97,9 @@ constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 
 // What an action does, for people: "gather h.0 -> slot 1".
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& action);
-// Fills in the lanes of a plan's actions, what they read and write, and the waits that order them.
+// Fills in the lanes of a plan's actions, and what they read and write.
+void find_uses(const ModelLayout& layout, Plan& plan);
+// Does that too, and fills in the waits that order the actions.
 void order_actions(const ModelLayout& layout, Plan& plan);
 
 // Elements of a part over all ranks.

@@ -149,6 +149,30 @@ TEST(EngineFailure, WhatFailsBetweenVisitsNamesRankAndStep) {
   }
 }
 
+TEST(EngineFailure, AnEvaluationIsNoStep) {
+  const TrainingCase test = case_of(3, 2, true);
+  const auto objective = make_cross_entropy();
+  try {
+    run_local_ranks(2, {.timeout_seconds = 60}, [&](Communicator world) {
+      int64_t batches = 0;
+      const HookedModel model(test.model, [&](int unit) {
+        if (world.rank() == 1 && unit == 2 && batches == 2) throw std::runtime_error("the unit is broken");
+      });
+      Engine engine(
+          test.config, model, *objective, plan_training(test.config, model, *objective, 2),
+          [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) { initial_values(info, 7, begin, count, values); },
+          world);
+      engine.evaluate(3, [&](int64_t b) {
+        batches = b;
+        return Engine::EvaluationBatch{test.batch(b, 0, world.rank(), world.size()), true};
+      });
+    });
+    ADD_FAILURE() << "nothing failed";
+  } catch (const RunError& error) {
+    EXPECT_STREQ(error.what(), "rank 1, evaluation batch 2, forward (no graph) of unit h.1: the unit is broken");
+  }
+}
+
 TEST(EngineFailure, ALossThatIsNoNumberAtTheFirstStepNamesNoStepBeforeIt) {
   TrainingCase test = case_of(0, 1, false);
   const auto objective = make_cross_entropy();

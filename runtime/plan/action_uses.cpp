@@ -1,0 +1,173 @@
+#include <set>
+
+#include "runtime/plan/plan.h"
+
+// On which lane each action of a plan runs, and what it reads and writes.
+
+namespace zerostep {
+namespace {
+
+class Uses {
+ public:
+  Uses(const ModelLayout& layout, const Plan& plan) : layout_(layout), plan_(plan) {
+    for (const Action& a : plan.actions)
+      if (a.final_reduction)
+        for (const CollectivePart& part : a.parts) reduced_.insert(part.group);
+      else
+        for (const GradientUse& use : a.gradients) summed_.insert(use.group);
+  }
+
+  std::vector<BufferUse> of(const Action& a) {
+    out_.clear();
+    switch (a.kind) {
+      case ActionKind::Begin:
+      case ActionKind::End:
+        break;
+      case ActionKind::Gather:
+        read({BufferKind::Parameters, a.group});
+        write(parameter_slot(a.group, a.slot), a.group);
+        communicate();
+        break;
+      case ActionKind::Release:
+        write(parameter_slot(a.group, a.slot), -1);
+        break;
+      case ActionKind::GatherGradient:
+        if (a.slot < 0) {
+          change({BufferKind::Gradients, a.group});
+        } else {
+          read({BufferKind::Gradients, a.group});
+          write(gradient_slot(a.group, a.slot), a.group);
+        }
+        communicate();
+        break;
+      case ActionKind::Visit:
+        visit(a);
+        break;
+      case ActionKind::Reduce:
+        reduce(a);
+        break;
+      case ActionKind::Agree:
+        agree(a.agreement);
+        break;
+      case ActionKind::UpdateMatrices:
+        update_matrices(a);
+        break;
+      case ActionKind::Update:
+        read({BufferKind::Scalars});
+        update(a.group);
+        change({BufferKind::OptimizerState, a.group});
+        break;
+      case ActionKind::GatherUpdated:
+        for (const CollectivePart& part : a.parts) change({BufferKind::Parameters, part.group});
+        communicate();
+        break;
+    }
+    return std::move(out_);
+  }
+
+ private:
+  const FlatGroup& group(int g) const { return layout_.groups[static_cast<size_t>(g)]; }
+  Buffer parameter_slot(int g, int slot) const {
+    return {BufferKind::ParameterSlot, plan_.parameter_ring_of[static_cast<size_t>(g)], slot};
+  }
+  Buffer gradient_slot(int g, int slot) const {
+    return slot < 0 ? Buffer{BufferKind::Gradients, g}
+                    : Buffer{BufferKind::GradientSlot, plan_.gradient_ring_of[static_cast<size_t>(g)], slot};
+  }
+  void add(const Buffer& buffer, bool reads, bool writes, int of_group) {
+    for (BufferUse& use : out_)
+      if (use.buffer == buffer) {
+        use.reads |= reads && !use.writes;  // of what this action has written itself
+        use.writes |= writes;
+        return;
+      }
+    out_.push_back({buffer, reads, writes, of_group});
+  }
+  void read(const Buffer& buffer, int of_group = -1) { add(buffer, true, false, of_group); }
+  void write(const Buffer& buffer, int of_group = -1) { add(buffer, false, true, of_group); }
+  void change(const Buffer& buffer, int of_group = -1) { add(buffer, true, true, of_group); }
+  // Beside other collectives, whose order is that of the communicator's stream, and not beside scalars.
+  void communicate() { read({BufferKind::Communicator}); }
+
+  void visit(const Action& a) {
+    const Visit& visit = plan_.visits[static_cast<size_t>(a.visit)];
+    for (const GroupSlot& p : a.parameters)
+      read(p.slot < 0 ? Buffer{BufferKind::Parameters, p.group} : parameter_slot(p.group, p.slot), p.group);
+    for (const GroupSlot& g : a.summed_gradients) read(gradient_slot(g.group, g.slot), g.group);
+    for (const GradientUse& use : a.gradients) add(gradient_slot(use.group, use.slot), !use.fresh, true, use.group);
+    if (visit.weight_copies > 0) write({BufferKind::WeightCopies});
+    if (visit.unit + 1 == static_cast<int>(layout_.units.size()) && visit.kind != VisitKind::Backward) change({BufferKind::Scalars});
+  }
+
+  void reduce(const Action& a) {
+    const bool sixteen_bit = is_16bit(plan_.options.communication_type);
+    for (const CollectivePart& part : a.parts) {
+      // Sums that arrive in their source's place, or that are multiplied there before they travel.
+      const bool in_place = part.slot < 0 || sixteen_bit || all_reduces_gradients(plan_.options) || !plan_.options.reduce_scatter;
+      add(gradient_slot(part.group, part.slot), true, in_place, part.group);
+      if (part.slot >= 0) add({BufferKind::Gradients, part.group}, a.accumulate, true, -1);
+      if (a.final_reduction) write({BufferKind::SquaredNorm, part.group});
+    }
+    if (sixteen_bit) write({BufferKind::Message});
+    communicate();
+  }
+
+  void agree(Agreement agreement) {
+    const bool on_gradient = agreement == Agreement::Gradient;
+    // A single rank's sums need no reduction: their norm is taken here. The other agreements read the gradients themselves, if there are
+    // any.
+    for (const int g : summed_) read({on_gradient && reduced_.contains(g) ? BufferKind::SquaredNorm : BufferKind::Gradients, g});
+    change({BufferKind::Scalars});
+    change({BufferKind::Communicator});
+  }
+
+  // This rank's part of a group's parameters.
+  void update(int g) {
+    if (plan_.options.gradient_in_update) read({BufferKind::Gradients, g});
+    if (has_masters(group(g), plan_.options)) change({BufferKind::Masters, g});
+    change({BufferKind::Parameters, g});
+  }
+
+  void update_matrices(const Action& a) {
+    read({BufferKind::Scalars});
+    for (int index : plan_.matrices.rounds[static_cast<size_t>(a.round)].parameters)
+      update(plan_.matrices.parameters[static_cast<size_t>(index)].group);
+    change({BufferKind::OptimizerState, -1});
+    write({BufferKind::WholeMatrices});
+    communicate();
+  }
+
+  const ModelLayout& layout_;
+  const Plan& plan_;
+  std::set<int> summed_, reduced_;  // groups
+  std::vector<BufferUse> out_;
+};
+
+Lane lane_of(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::Gather:
+    case ActionKind::GatherGradient:
+    case ActionKind::GatherUpdated:
+      return Lane::Gather;
+    case ActionKind::Reduce:
+      return Lane::Reduce;
+    default:
+      return Lane::Compute;
+  }
+}
+
+}  // namespace
+
+bool reads_parameters(const ModelLayout& layout, const Visit& visit) {
+  return visit.kind != VisitKind::Backward || layout.units[static_cast<size_t>(visit.unit)].backward_needs_parameters;
+}
+
+void find_uses(const ModelLayout& layout, Plan& plan) {
+  Uses uses(layout, plan);
+  for (Action& a : plan.actions) {
+    a.lane = lane_of(a.kind);
+    a.uses = uses.of(a);
+  }
+}
+
+}  // namespace zerostep
