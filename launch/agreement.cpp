@@ -11,9 +11,9 @@
 #include <sstream>
 #include <thread>
 
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "base/host_name.h"
-#include "runtime/data/content_hash.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;

@@ -12,7 +12,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/nearest_name.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 
 namespace zerostep {
 namespace {

@@ -15,7 +15,9 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/error_text.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {
@@ -115,7 +117,7 @@ int Job::failed(const std::exception& error, const std::function<void()>& settle
   if (world_) world_->abort(said);
   // Ranks that fail for the same reason, or learn of it, meet here and settle who speaks; one that cannot come is not waited for long.
   std::vector<std::string> all(static_cast<size_t>(size()));
-  all[static_cast<size_t>(rank())] = own;
+  nth(all, rank()) = own;
   bool met = false;
   try {
     if (last_words_) all = last_words_->all_gather_text(own, "last words");
@@ -130,7 +132,7 @@ int Job::failed(const std::exception& error, const std::function<void()>& settle
   }
   int speaker = -1;
   for (int r = size() - 1; r >= 0; --r)
-    if (all[static_cast<size_t>(r)].starts_with('f')) speaker = r;
+    if (nth(all, r).starts_with('f')) speaker = r;
   const bool speaks_now = speaker == rank() || (speaker < 0 && rank() == 0);
   if (speaks_now) say_error(said);
   if (settle) {

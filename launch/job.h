@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sharding/communicator.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 

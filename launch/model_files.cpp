@@ -8,12 +8,13 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/format.h"
+#include "base/nth.h"
 #include "launch/run_folder.h"
 #include "models/hugging_face.h"
 #include "models/json_file.h"
 #include "models/model_options.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -120,7 +121,7 @@ ModelOrigin origin_of(const Config& config) { return {config.data.tokenizer, con
 
 WholeParameterReader whole_parameters(const ModelDefinition& model, const ParameterReader& read) {
   return [&model, read](int unit, int index, std::vector<float>& out) {
-    const ParameterInfo& parameter = model.units()[static_cast<size_t>(unit)].parameters[static_cast<size_t>(index)];
+    const ParameterInfo& parameter = nth(model.unit(unit).parameters, index);
     out.resize(static_cast<size_t>(parameter.num_elements()));
     read(parameter, 0, parameter.num_elements(), out.data());
   };

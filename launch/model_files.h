@@ -6,8 +6,8 @@
 
 #include "launch/companion_files.h"
 #include "launch/subject.h"
+#include "models/model.h"
 #include "models/tokenizer/tokenizer.h"
-#include "models/unit.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/engine.h"
 

@@ -3,12 +3,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "launch/agreement.h"
 #include "launch/run_folder.h"
 #include "launch/train_run.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/data/content_hash.h"
 
 namespace zerostep {
 namespace {

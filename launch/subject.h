@@ -4,10 +4,10 @@
 #include <optional>
 #include <string>
 
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
+#include "models/model.h"
 #include "models/objective.h"
 #include "models/tokenizer/tokenizer.h"
-#include "models/unit.h"
 #include "runtime/config/load_config.h"
 #include "runtime/data/data_stream.h"
 #include "runtime/data/label_names.h"

@@ -6,10 +6,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "launch/signals.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/report/flops_profile.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace {

@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/batch.h"
 
 namespace zerostep {
 

@@ -10,6 +10,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/attention.h"
 #include "models/branch_kernels.h"
 #include "models/product.h"
@@ -40,7 +41,7 @@ at::Tensor tiled_rows(const at::Tensor& table, const BranchPerturbation::Paramet
   at::parallel_for(0, n, 16, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       std::array<float*, kMostTiledBranches> targets{};
-      for (int64_t b = 0; b < branches; ++b) targets[static_cast<size_t>(b)] = begin + (b * n + i) * width;
+      for (int64_t b = 0; b < branches; ++b) nth(targets, b) = begin + (b * n + i) * width;
       parameter.tiled->write({row[i], 1, 0, width}, targets.data());
     }
   });

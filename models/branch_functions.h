@@ -1,6 +1,6 @@
 #pragma once
+#include "models/batch.h"
 #include "models/branches.h"
-#include "models/unit.h"
 
 // What the units of models are made of, for several branches at once, without a graph or dropout: rows are [branches * n, width],
 // branch-major.

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "models/unit.h"
+#include "models/batch.h"
 
 namespace zerostep {
 

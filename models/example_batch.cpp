@@ -1,7 +1,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones.h>
 
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/noise.h"
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

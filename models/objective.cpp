@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace zerostep {

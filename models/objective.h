@@ -1,5 +1,7 @@
 #pragma once
-#include "models/unit.h"
+#include "base/dtype.h"
+#include "models/activation_cost.h"
+#include "models/batch.h"
 
 namespace zerostep {
 

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/nth.h"
+
 namespace zerostep {
 
 namespace {
@@ -65,7 +67,7 @@ void multiply_tiles(const TiledProduct& p, const at::Tensor& rows, const at::Ten
     const c10::InferenceMode no_graph;
     const at::Tensor tiles = scratch[at::get_thread_num()];
     std::array<float*, kMostTiledBranches> targets{};
-    for (int64_t b = 0; b < p.branches; ++b) targets[static_cast<size_t>(b)] = tiles[b].data_ptr<float>();
+    for (int64_t b = 0; b < p.branches; ++b) nth(targets, b) = tiles[b].data_ptr<float>();
     for (int64_t column = begin * width; column < std::min(end * width, p.out); column += width) {
       const int64_t columns = std::min(width, p.out - column);
       for (int64_t k = 0; k < p.in; k += depth) {

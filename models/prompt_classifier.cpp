@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/branches.h"
 #include "models/memory_timeline.h"
 
@@ -26,14 +27,14 @@ struct WordPlan {
       for (int64_t j = 0; j < length; ++j) {
         const int64_t row = words.share_row ? 0 : static_cast<int64_t>(c);
         auto at = std::find(rows.begin(), rows.end(), row);
-        while (at != rows.end() && offsets[static_cast<size_t>(at - rows.begin())] != j) at = std::find(at + 1, rows.end(), row);
+        while (at != rows.end() && nth(offsets, at - rows.begin()) != j) at = std::find(at + 1, rows.end(), row);
         read.push_back(at - rows.begin());
         if (at == rows.end()) {
           rows.push_back(row);
           offsets.push_back(j);
         }
         of_class.push_back(static_cast<int64_t>(c));
-        tokens.push_back(words.tokens[c][static_cast<size_t>(j)]);
+        tokens.push_back(nth(words.tokens[c], j));
       }
     }
   }

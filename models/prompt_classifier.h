@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/nth.h"
 #include "models/hugging_face.h"
 #include "models/json_file.h"
 #include "models/model_options.h"
@@ -46,8 +47,7 @@ class SavedValues final : public ParameterSource {
   // makes.
   void check(const ModelDefinition& model, int64_t classes_of_config) {
     for (const UnitInfo& unit : model.units())
-      for (const BorrowedParameter& b : unit.borrowed)
-        second_names_[model.units()[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)].name] = b.name;
+      for (const BorrowedParameter& b : unit.borrowed) second_names_[nth(model.unit(b.unit).parameters, b.parameter).name] = b.name;
     std::set<std::string> used;
     for (const UnitInfo& unit : model.units()) {
       const bool is_head = model.num_classes() > 0 && &unit == &model.units().back();

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "base/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -379,7 +380,7 @@ LowRankDirection::LowRankDirection(const Shape& shape, uint64_t seed, uint64_t s
   fill_normal(v_key, first, columns * rank, v.data());
   v_transposed_.resize(v.size());
   for (int64_t k = 0; k < rank; ++k) {
-    for (int64_t j = 0; j < columns; ++j) v_transposed_[static_cast<size_t>(k * columns + j)] = v[static_cast<size_t>(j * rank + k)];
+    for (int64_t j = 0; j < columns; ++j) nth(v_transposed_, k * columns + j) = nth(v, j * rank + k);
   }
 }
 

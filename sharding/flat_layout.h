@@ -3,9 +3,11 @@
 #include <span>
 #include <vector>
 
+#include "base/nth.h"
+
 namespace zerostep {
 
-// How the parameters of one flat group lie end to end in a full buffer, and how that buffer is dealt to the ranks of a shard group.
+// How the parameters of one flat group lie end to end in a full buffer, and how that buffer is assigned to the ranks of a shard group.
 // Each parameter starts at an alignment boundary. The buffer is a sequence of slices; each slice is padded so that every rank owns an
 // equal contiguous part of it, and a rank's shard is its parts one after the other. One slice is the rule; several come from a bucket
 // size below the group's size, or from round-robin. All sizes count elements.
@@ -38,10 +40,11 @@ class FlatLayout {
   int ranks() const { return options_.ranks; }
   int64_t full_elements() const { return full_elements_; }
   int64_t shard_elements() const { return full_elements_ / options_.ranks; }
-  int64_t offset(int parameter) const { return offsets_[static_cast<size_t>(parameter)]; }
-  int64_t size(int parameter) const { return sizes_[static_cast<size_t>(parameter)]; }
+  int64_t offset(int parameter) const { return nth(offsets_, parameter); }
+  int64_t size(int parameter) const { return nth(sizes_, parameter); }
   int num_parameters() const { return static_cast<int>(sizes_.size()); }
   const std::vector<Slice>& slices() const { return slices_; }
+  const Slice& slice(int index) const { return nth(slices_, index); }
   // In shard order.
   std::vector<Piece> pieces(int rank) const;
   // What belongs to no parameter, in the full buffer.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails when an include breaks the folder rule: launch -> runtime -> { sharding, offload, models } -> base.
+# Fails when an include breaks the folder rule: launch -> runtime -> { sharding, offload, models } -> base, and within runtime a folder
+# includes itself and folders below it alone.
 # usage: include_rule.sh SOURCE_DIR
 set -u
 cd "${1:?source folder}" || exit 2
@@ -13,16 +14,38 @@ declare -A allowed=(
   [launch]="base sharding offload models runtime launch"
 )
 
-# violations FOLDER: every project include in FOLDER that FOLDER may not have.
+# Folders of runtime from the lowest up: each line's include themselves and those of the lines before.
+layers=(
+  "config data memory"
+  "plan"
+  "state"
+  "optim strategy"
+  "engine"
+  "checkpoint generate"
+  "report"
+)
+below=""
+for layer in "${layers[@]}"; do
+  for folder in $layer; do allowed[runtime/$folder]="base sharding offload models $below runtime/$folder"; done
+  for folder in $layer; do below+=" runtime/$folder"; done
+done
+
+# violations RULE FOLDER: every project include in FOLDER that RULE's folder may not have.
 violations() {
-  local folder=$1 pattern
-  pattern=$(tr ' ' '|' <<<"${allowed[$folder]}")
+  local pattern
+  pattern=$(tr -s ' ' '|' <<<"${allowed[$1]}")
   grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' --include='*.h' --include='*.cpp' --include='*.cu' --include='*.cuh' "$2" 2>/dev/null |
     grep -vE "\"($pattern)/"
 }
 
 failed=0
-for folder in base sharding offload models runtime launch; do
+for folder in base sharding offload models runtime launch runtime/*/; do
+  folder=${folder%/}
+  if [ -z "${allowed[$folder]:-}" ]; then
+    printf '%s has no place in the order of folders\n' "$folder"
+    failed=1
+    continue
+  fi
   found=$(violations "$folder" "$folder")
   if [ -n "$found" ]; then
     printf '%s may include only { %s }:\n%s\n' "$folder" "${allowed[$folder]}" "$found"
@@ -37,8 +60,11 @@ fi
 
 # The rule must be able to fail: a file that breaks it is found.
 sample=$(mktemp -d)
-mkdir "$sample/sharding"
-printf '#include "models/gpt2.h"\n' >"$sample/sharding/bad.h"
-[ -n "$(violations sharding "$sample/sharding")" ] || { echo "the check finds no violation in a file that has one"; failed=1; }
+for broken in 'sharding models/gpt2.h' 'runtime/plan runtime/engine/engine.h' 'runtime/optim runtime/strategy/estimate.h'; do
+  read -r folder header <<<"$broken"
+  mkdir -p "$sample/$folder"
+  printf '#include "%s"\n' "$header" >"$sample/$folder/bad.h"
+  [ -n "$(violations "$folder" "$sample/$folder")" ] || { echo "the check finds no violation in $folder where one is"; failed=1; }
+done
 rm -rf "$sample"
 exit $failed

@@ -5,7 +5,8 @@
 #include <iostream>
 #include <memory>
 
-#include "sharding/comm/mpi_session.h"
+#include "sharding/comm/mpi_state.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep::test {
 namespace {

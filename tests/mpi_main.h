@@ -1,5 +1,5 @@
 #pragma once
-#include "sharding/communicator.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep::test {
 

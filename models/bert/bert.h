@@ -3,7 +3,7 @@
 #include <string>
 
 #include "models/bert/options.h"
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

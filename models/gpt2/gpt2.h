@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "models/gpt2/options.h"
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <queue>
 
+#include "base/nth.h"
+
 namespace zerostep {
 namespace {
 
@@ -96,25 +98,24 @@ void BytePairMerges::apply_with_heap(std::vector<int32_t>& symbols) const {
   std::priority_queue<Candidate, std::vector<Candidate>, decltype(later)> queue(later, std::move(storage));
   const auto offer = [&](int64_t position, int64_t next) {
     if (position < 0 || next >= count) return;
-    const int32_t left = symbols[static_cast<size_t>(position)], right = symbols[static_cast<size_t>(next)];
+    const int32_t left = nth(symbols, position), right = nth(symbols, next);
     if (const Slot* slot = find(left, right)) queue.push({slot->rank, slot->result, position, left, right});
   };
   for (int64_t i = 0; i < count; ++i) {
-    links[static_cast<size_t>(i)] = {i - 1, i + 1};
+    nth(links, i) = {i - 1, i + 1};
     offer(i, i + 1);
   }
   while (!queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();
-    Links& here = links[static_cast<size_t>(best.position)];
-    if (symbols[static_cast<size_t>(best.position)] != best.left || here.next >= count ||
-        symbols[static_cast<size_t>(here.next)] != best.right) {
+    Links& here = nth(links, best.position);
+    if (nth(symbols, best.position) != best.left || here.next >= count || nth(symbols, here.next) != best.right) {
       continue;  // a neighbour has been merged since
     }
-    symbols[static_cast<size_t>(best.position)] = best.result;
-    symbols[static_cast<size_t>(here.next)] = -1;
-    here.next = links[static_cast<size_t>(here.next)].next;
-    if (here.next < count) links[static_cast<size_t>(here.next)].previous = best.position;
+    nth(symbols, best.position) = best.result;
+    nth(symbols, here.next) = -1;
+    here.next = nth(links, here.next).next;
+    if (here.next < count) nth(links, here.next).previous = best.position;
     offer(here.previous, best.position);
     offer(best.position, here.next);
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/tokenizer/normalization.h"
 #include "models/tokenizer/pre_tokenizer.h"
 #include "models/tokenizer/scratch_pool.h"
@@ -54,7 +55,7 @@ class BytePairTokenizer final : public Tokenizer {
         verbatim_(tokens_of(vocabulary_.added_tokens, false, vocabulary_.nfc)),
         normalized_(tokens_of(vocabulary_.added_tokens, true, vocabulary_.nfc)),
         fingerprint_(hash_of(vocabulary_)) {
-    for (int32_t token : vocabulary_.whole_pieces) token_of_piece_.emplace(vocabulary_.bytes_of_token[static_cast<size_t>(token)], token);
+    for (int32_t token : vocabulary_.whole_pieces) token_of_piece_.emplace(nth(vocabulary_.bytes_of_token, token), token);
   }
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override {
@@ -74,7 +75,7 @@ class BytePairTokenizer final : public Tokenizer {
         fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", token,
                    vocabulary_size());
       }
-      text += vocabulary_.bytes_of_token[static_cast<size_t>(token)];
+      text += nth(vocabulary_.bytes_of_token, token);
     }
     return text;
   }
@@ -82,7 +83,7 @@ class BytePairTokenizer final : public Tokenizer {
   int64_t vocabulary_size() const override { return static_cast<int64_t>(vocabulary_.bytes_of_token.size()); }
   int32_t end_of_document() const override { return vocabulary_.end_of_document; }
   bool has_text(int32_t token) const override {
-    return token >= 0 && token < vocabulary_size() && !vocabulary_.bytes_of_token[static_cast<size_t>(token)].empty();
+    return token >= 0 && token < vocabulary_size() && !nth(vocabulary_.bytes_of_token, token).empty();
   }
   StrayBytes stray_bytes() const override { return StrayBytes::Kept; }
   std::string fingerprint() const override { return fingerprint_; }

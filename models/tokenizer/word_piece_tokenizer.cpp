@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/tokenizer/normalization.h"
 #include "models/tokenizer/scratch_pool.h"
 #include "models/tokenizer/utf8.h"
@@ -72,7 +73,7 @@ class WordPieceTokenizer final : public Tokenizer {
         fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", token,
                    vocabulary_size());
       }
-      std::string_view piece = vocabulary_.text_of_token[static_cast<size_t>(token)];
+      std::string_view piece = nth(vocabulary_.text_of_token, token);
       if (!text.empty() && piece.starts_with(vocabulary_.continuing_prefix)) {
         piece.remove_prefix(vocabulary_.continuing_prefix.size());
       } else if (!text.empty()) {
@@ -90,7 +91,7 @@ class WordPieceTokenizer final : public Tokenizer {
   int32_t padding() const override { return vocabulary_.padding; }
   std::optional<int32_t> mask() const override { return vocabulary_.mask; }
   bool has_text(int32_t token) const override {
-    return token >= 0 && token < vocabulary_size() && !vocabulary_.text_of_token[static_cast<size_t>(token)].empty();
+    return token >= 0 && token < vocabulary_size() && !nth(vocabulary_.text_of_token, token).empty();
   }
   StrayBytes stray_bytes() const override { return StrayBytes::Lost; }
   std::string fingerprint() const override { return fingerprint_; }

@@ -6,7 +6,7 @@
 
 #include "models/safetensors.h"
 #include "runtime/checkpoint/manifest.h"
-#include "runtime/checkpoint/state_slice.h"
+#include "runtime/state/state_slice.h"
 
 namespace zerostep {
 

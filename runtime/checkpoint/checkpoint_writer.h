@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/checkpoint/disk.h"
+#include "offload/disk.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/shard_image.h"
 

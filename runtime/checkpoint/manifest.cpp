@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
-#include "runtime/checkpoint/disk.h"
+#include "offload/disk.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;

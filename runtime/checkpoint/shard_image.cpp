@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "runtime/checkpoint/disk.h"
+#include "offload/disk.h"
 
 namespace zerostep {
 namespace {

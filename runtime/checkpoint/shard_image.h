@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/checkpoint/state_slice.h"
+#include "runtime/state/state_slice.h"
 
 namespace zerostep {
 

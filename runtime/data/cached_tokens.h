@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/data/content_hash.h"
+#include "base/content_hash.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/token_cache.h"
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/helper_threads.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -172,7 +173,7 @@ ClassificationSamples::ClassificationSamples(CorpusTokens tokens) : tokens_(std:
 }
 
 EncodedText ClassificationSamples::text(int64_t index) const {
-  const Entry& entry = entries_[static_cast<size_t>(index)];
+  const Entry& entry = nth(entries_, index);
   EncodedText out{std::vector<int32_t>(static_cast<size_t>(entry.num_tokens)), entry.label_position, entry.truncated};
   tokens_.content.tokens.read(entry.begin, entry.num_tokens, out.tokens.data());
   return out;

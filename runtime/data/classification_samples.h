@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/nth.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/data/cached_tokens.h"
 #include "runtime/data/classification_stream.h"
@@ -17,14 +18,14 @@ class ClassificationSamples {
                                     const Tokenizer& tokenizer);
 
   int64_t size() const { return std::ssize(entries_); }
-  int32_t num_tokens(int64_t index) const { return entries_[static_cast<size_t>(index)].num_tokens; }
+  int32_t num_tokens(int64_t index) const { return nth(entries_, index).num_tokens; }
   EncodedText text(int64_t index) const;
   // The name of a sample's label, as an index into names().
-  int32_t name(int64_t index) const { return entries_[static_cast<size_t>(index)].name; }
-  bool truncated(int64_t index) const { return entries_[static_cast<size_t>(index)].truncated; }
+  int32_t name(int64_t index) const { return nth(entries_, index).name; }
+  bool truncated(int64_t index) const { return nth(entries_, index).truncated; }
   // In the order in which they first occur; with the file and line where they do.
   const std::vector<std::string>& names() const { return names_; }
-  const std::string& first_place(int32_t name) const { return places_[static_cast<size_t>(name)]; }
+  const std::string& first_place(int32_t name) const { return nth(places_, name); }
   bool from_cache() const { return tokens_.from_cache; }
   int64_t num_left_out() const { return tokens_.content.num_left_out; }
   int64_t num_tokens() const { return total_; }

@@ -7,10 +7,11 @@
 #include <utility>
 
 #include "base/console.h"
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/nth.h"
 #include "runtime/data/classification_samples.h"
-#include "runtime/data/content_hash.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/length_buckets.h"
 #include "runtime/data/padded_rows.h"
@@ -74,7 +75,7 @@ class MappedClassificationStream final : public ClassificationStream {
     for (const std::string& name : samples_.names()) label_of_name_.push_back(labels_.match(name));
     counts_.resize(static_cast<size_t>(labels_.size()));
     for (int64_t i = 0; i < num_samples_; ++i) {
-      ++counts_[static_cast<size_t>(label_of(i))];
+      ++nth(counts_, label_of(i));
       num_truncated_ += samples_.truncated(row_of(i));
       num_sample_tokens_ += samples_.num_tokens(row_of(i));
     }
@@ -145,13 +146,13 @@ class MappedClassificationStream final : public ClassificationStream {
     int64_t all = 0;
     const LabelWords& words = options_.prompt->words();
     for (int64_t row = 0; row < words.rows_per_sample(); ++row)
-      all += tokens + std::ssize(words.tokens[static_cast<size_t>(row)]) - (options_.prompt->masked() ? 0 : 1);
+      all += tokens + std::ssize(nth(words.tokens, row)) - (options_.prompt->masked() ? 0 : 1);
     return all;
   }
 
   // Row of the tables that a sample is.
   int64_t row_of(int64_t index) const { return options_.spread ? spread_sample(index, num_samples_, samples_.size()) : index; }
-  int64_t label_of(int64_t index) const { return label_of_name_[static_cast<size_t>(samples_.name(row_of(index)))]; }
+  int64_t label_of(int64_t index) const { return nth(label_of_name_, samples_.name(row_of(index))); }
 
   std::vector<int64_t> global_batch(int64_t step, int64_t size) const {
     if (options_.shuffle) return buckets_.batch(step, size);
@@ -169,7 +170,7 @@ class MappedClassificationStream final : public ClassificationStream {
     }
     const std::vector<int64_t> all = global_batch(step, shape.global_batch);
     std::vector<Chosen> out;
-    for (int64_t i = first; i < first + micro; ++i) out.push_back({all[static_cast<size_t>(i)], step * shape.global_batch + i});
+    for (int64_t i = first; i < first + micro; ++i) out.push_back({nth(all, i), step * shape.global_batch + i});
     return out;
   }
 

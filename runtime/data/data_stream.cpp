@@ -8,8 +8,9 @@
 #include <utility>
 
 #include "base/console.h"
+#include "base/content_hash.h"
 #include "base/error.h"
-#include "runtime/data/content_hash.h"
+#include "base/nth.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/corpus_tokens.h"
 #include "runtime/data/permutation.h"
@@ -40,7 +41,7 @@ class TokenSequence {
     }
   }
   const std::string& path_of(int64_t token) const {
-    return files_[static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), token) - begins_.begin() - 1)].path();
+    return nth(files_, std::upper_bound(begins_.begin(), begins_.end(), token) - begins_.begin() - 1).path();
   }
 
  private:

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "models/batch.h"
 #include "models/tokenizer/tokenizer.h"
-#include "models/unit.h"
 
 namespace zerostep {
 

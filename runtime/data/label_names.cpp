@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "runtime/data/table_file.h"
 
 namespace zerostep {
@@ -84,7 +85,7 @@ int64_t LabelNames::match(const std::string& name) const {
   if (const int64_t exact = index(name); exact >= 0) return exact;
   int64_t found = -1;
   for (int64_t i = 0; i < size(); ++i) {
-    if (lower(names_[static_cast<size_t>(i)]) != lower(name)) continue;
+    if (lower(nth(names_, i)) != lower(name)) continue;
     if (found >= 0) return -1;
     found = i;
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "runtime/data/permutation.h"
 
 namespace zerostep {
@@ -28,8 +29,7 @@ std::vector<int64_t> LengthBuckets::sorted_run(int64_t first_position, int64_t c
   if (run_first_ == first_position && run_count_ == count) return run_;
   std::vector<int64_t> run;
   for (int64_t i = 0; i < count; ++i) run.push_back(sample_at(first_position + i));
-  std::stable_sort(run.begin(), run.end(),
-                   [&](int64_t a, int64_t b) { return lengths_[static_cast<size_t>(a)] < lengths_[static_cast<size_t>(b)]; });
+  std::stable_sort(run.begin(), run.end(), [&](int64_t a, int64_t b) { return nth(lengths_, a) < nth(lengths_, b); });
   run_first_ = first_position;
   run_count_ = count;
   run_ = run;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/nth.h"
+
 namespace zerostep {
 
 PaddedRows padded_rows(const std::vector<std::vector<int32_t>>& rows, int32_t padding) {
@@ -18,12 +20,11 @@ PaddedRows padded_rows(const std::vector<std::vector<int32_t>>& rows, int32_t pa
   const auto length = static_cast<int64_t>(longest);
   out.tokens = at::full({count, length}, padding, at::kLong);
   auto* tokens = out.tokens.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < count; ++i)
-    std::copy(rows[static_cast<size_t>(i)].begin(), rows[static_cast<size_t>(i)].end(), tokens + i * length);
+  for (int64_t i = 0; i < count; ++i) std::copy(nth(rows, i).begin(), nth(rows, i).end(), tokens + i * length);
   if (shortest == longest) return out;
   out.mask = at::zeros({count, length}, at::kBool);
   auto* mask = out.mask.mutable_data_ptr<bool>();
-  for (int64_t i = 0; i < count; ++i) std::fill_n(mask + i * length, rows[static_cast<size_t>(i)].size(), true);
+  for (int64_t i = 0; i < count; ++i) std::fill_n(mask + i * length, nth(rows, i).size(), true);
   return out;
 }
 

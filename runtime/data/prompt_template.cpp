@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -74,7 +75,7 @@ std::vector<std::vector<int32_t>> PromptTemplate::rows(const EncodedText& prompt
   const auto at = prompt.tokens.begin() + prompt.label_position;
   std::vector<std::vector<int32_t>> out;
   for (int64_t i = 0; i < words_.rows_per_sample(); ++i) {
-    const std::vector<int32_t>& word = words_.tokens[static_cast<size_t>(i)];
+    const std::vector<int32_t>& word = nth(words_.tokens, i);
     std::vector<int32_t> row(prompt.tokens.begin(), at);
     if (masked_) {
       row.insert(row.end(), word.size(), mask_);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -25,7 +26,7 @@ uint32_t largest(const Token* tokens, int64_t count) {
   std::array<Token, kLanes> lanes = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) lanes[static_cast<size_t>(j)] = std::max(lanes[static_cast<size_t>(j)], tokens[i + j]);
+    for (int64_t j = 0; j < kLanes; ++j) nth(lanes, j) = std::max(nth(lanes, j), tokens[i + j]);
   }
   Token result = *std::max_element(lanes.begin(), lanes.end());
   for (; i < count; ++i) result = std::max(result, tokens[i]);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/not_a_number.h"
+#include "base/nth.h"
 #include "models/error_text.h"
 #include "models/linear.h"
 #include "offload/host_optimizer.h"
@@ -61,14 +62,15 @@ void Engine::load(const ParameterReader& initial) {
     const ShardedState::Group& state = state_.group(g.id);
     if (state.masters != nullptr)
       for (const ShardedState::Piece& piece : state_.pieces(g.id))
-        initial(info(g, piece.parameter), piece.parameter_offset, piece.count, state.masters + piece.part_offset);
+        initial(plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count, state.masters + piece.part_offset);
     const auto put_parameters = [&](int parameter, int64_t parameter_offset, int64_t offset, int64_t count) {
       std::byte* target = static_cast<std::byte*>(state.parameters) + num_bytes(offset, g.type);
-      if (g.type == DType::F32) return initial(info(g, parameter), parameter_offset, count, reinterpret_cast<float*>(target));
+      if (g.type == DType::F32)
+        return initial(plan_.layout.parameter(g, parameter), parameter_offset, count, reinterpret_cast<float*>(target));
       values.resize(static_cast<size_t>(std::min(kLoadElements, count)));
       for (int64_t at = 0; at < count; at += kLoadElements) {
         const int64_t n = std::min(kLoadElements, count - at);
-        initial(info(g, parameter), parameter_offset + at, n, values.data());
+        initial(plan_.layout.parameter(g, parameter), parameter_offset + at, n, values.data());
         cast_from_fp32(values.data(), target + num_bytes(at, g.type), g.type, n);
       }
     };
@@ -84,7 +86,7 @@ bool Engine::execute(const Plan& plan, StepRun& run, int begin) {
   done_.assign(plan.actions.size(), Event());
   for (size_t i = static_cast<size_t>(begin); i < plan.actions.size(); ++i) {
     const Action& action = plan.actions[i];
-    if (action.kind == ActionKind::Visit) read_batch(plan.visits[static_cast<size_t>(action.visit)], run);
+    if (action.kind == ActionKind::Visit) read_batch(plan.visit(action.visit), run);
     try {
       wait_for(plan, action);
       if (action.kind != ActionKind::Agree)
@@ -95,10 +97,10 @@ bool Engine::execute(const Plan& plan, StepRun& run, int begin) {
       throw;  // another rank says where
     } catch (const std::exception& error) {
       if (action.kind != ActionKind::Visit) throw;
-      const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
+      const Visit& visit = plan.visit(action.visit);
       const bool trains = run.kind.backprop || run.kind.queries;
       fail_run("rank {}, {} {}, {} of unit {}: {}", world_.rank(), trains ? "step" : "evaluation batch", run.step, name_of(visit.kind),
-               plan_.layout.units[static_cast<size_t>(visit.unit)].name, error_text(error));
+               plan_.layout.unit(visit.unit).name, error_text(error));
     }
     if (action.kind == ActionKind::Agree) run.batch = Batch();
   }
@@ -120,7 +122,7 @@ void Engine::read_batch(const Visit& visit, StepRun& run) {
 
 void Engine::wait_for(const Plan& plan, const Action& action) {
   for (const int index : action.waits) {
-    const Event& event = done_[static_cast<size_t>(index)];
+    const Event& event = nth(done_, index);
     if (event.ready()) {
       event.wait();  // rethrows
       continue;
@@ -129,8 +131,7 @@ void Engine::wait_for(const Plan& plan, const Action& action) {
       stream_.wait(event);
       continue;
     }
-    const Trace::Scope scope(trace_.get(), "computation",
-                             trace_ ? "wait for " + describe(plan_.layout, plan, plan.actions[static_cast<size_t>(index)]) : "");
+    const Trace::Scope scope(trace_.get(), "computation", trace_ ? "wait for " + describe(plan_.layout, plan, plan.action(index)) : "");
     const TimeInto time(action.kind == ActionKind::Visit   ? timers_.wait
                         : action.kind == ActionKind::Agree ? timers_.reduce
                                                            : timers_.update);
@@ -165,7 +166,7 @@ Event Engine::launch(const Plan& plan, const Action& action, StepRun& run) {
     }
     case ActionKind::Update: {
       const TimeInto time(timers_.update);
-      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.groups[static_cast<size_t>(action.group)].name);
+      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.group(action.group).name);
       optimizer_.update(action.group, action.begin, action.end, run.scalars, run.estimate ? &*run.estimate : nullptr);
       break;
     }
@@ -178,7 +179,7 @@ Event Engine::launch(const Plan& plan, const Action& action, StepRun& run) {
 }
 
 void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
-  const Visit& visit = plan.visits[static_cast<size_t>(action.visit)];
+  const Visit& visit = plan.visit(action.visit);
   streamer_.acquire(action);
   const bool backward = visit.kind == VisitKind::Backward;
   const TimeInto time(backward ? timers_.backward : timers_.forward);
@@ -187,12 +188,11 @@ void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
     std::vector<const float*> gradients;
     auto summed = action.summed_gradients.begin();
     for (int g : plan_.layout.used_by(visit.unit))
-      gradients.push_back(plan_.layout.groups[static_cast<size_t>(g)].trainable ? reducer_.gathered(*summed++) : nullptr);
+      gradients.push_back(plan_.layout.group(g).trainable ? reducer_.gathered(*summed++) : nullptr);
     weights_.set_gradients(std::move(gradients));
   }
   const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
-  const Trace::Scope scope(trace_.get(), "computation",
-                           std::string(name_of(visit.kind)) + " " + plan_.layout.units[static_cast<size_t>(visit.unit)].name);
+  const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name);
   const bool trains = run.kind.backprop && !visit.probes;
   strategy_of(visit, run)
       .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), run.batch,
@@ -380,13 +380,13 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
 }
 
 void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
-  guarded(fmt::format("reading parameter {} of unit {}", index, plan_.layout.units[static_cast<size_t>(unit)].name),
+  guarded(fmt::format("reading parameter {} of unit {}", index, plan_.layout.unit(unit).name),
           [&] { collect_parameter(unit, index, out); });
 }
 
 void Engine::collect_parameter(int unit, int index, std::vector<float>& out) {
-  const ModelLayout::Place place = plan_.layout.places[static_cast<size_t>(unit)][static_cast<size_t>(index)];
-  const FlatGroup& g = plan_.layout.groups[static_cast<size_t>(place.group)];
+  const ModelLayout::Place place = plan_.layout.place(unit, index);
+  const FlatGroup& g = plan_.layout.group(place.group);
   const ShardedState::Group& state = state_.group(g.id);
   // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
   out.assign(static_cast<size_t>(g.layout.size(place.index)), -0.0f);

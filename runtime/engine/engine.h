@@ -5,12 +5,10 @@
 #include <span>
 #include <string>
 
+#include "models/model.h"
 #include "models/objective.h"
-#include "models/unit.h"
-#include "runtime/checkpoint/state_slice.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/gradient_reducer.h"
-#include "runtime/engine/sharded_state.h"
 #include "runtime/engine/step_timers.h"
 #include "runtime/engine/training_plan.h"
 #include "runtime/engine/unit_streamer.h"
@@ -20,6 +18,8 @@
 #include "runtime/optim/matrix_optimizer.h"
 #include "runtime/optim/optimizer.h"
 #include "runtime/optim/schedule.h"
+#include "runtime/state/sharded_state.h"
+#include "runtime/state/state_slice.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/estimate.h"
 #include "runtime/strategy/instruct_schedule.h"
@@ -155,10 +155,9 @@ class Engine {
   auto guarded(const std::string& what, Body&& body);
   void load(const ParameterReader& initial);
   MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
-  const ParameterInfo& info(const FlatGroup& group, int parameter) const;
   template <typename Use>
   void for_each_state(const Use& use);
-  float* matrix_state(const DealtParameter& parameter, int array) const;
+  float* matrix_state(const AssignedParameter& parameter, int array) const;
   StepResult run_step(int64_t step, const StepBatches& batches, bool stop);
   EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
                                   const OutputObserver& outputs);

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "base/not_a_number.h"
+#include "base/nth.h"
 #include "runtime/engine/engine.h"
 #include "runtime/strategy/projected_gradients.h"
 
@@ -77,7 +78,7 @@ std::vector<OwnedGradient> Engine::owned_gradients() const {
     const ShardedState::Group& state = state_.group(g.id);
     for (const FlatLayout::Piece& piece : state_.owned(g.id))
       out.push_back(
-          {&info(g, piece.parameter), piece.parameter_offset, piece.count,
+          {&plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count,
            state.gradients == nullptr ? nullptr : state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset)});
   }
   return out;
@@ -106,10 +107,7 @@ void Engine::measure_unchanged(int64_t step, StepResult& result) {
       slice.target_type = g.compute_type;
       slice.count = piece.count;
       counts[0] += static_cast<double>(
-          directions_.count_unchanged(step, 0,
-                                      plan_.layout.units[static_cast<size_t>(g.unit)]
-                                          .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])],
-                                      piece.parameter_offset, slice));
+          directions_.count_unchanged(step, 0, plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, slice));
       counts[1] += static_cast<double>(piece.count);
     }
   }

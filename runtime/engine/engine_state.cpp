@@ -1,14 +1,10 @@
 #include "base/error.h"
+#include "base/nth.h"
 #include "runtime/engine/engine.h"
 
 // What of an engine outlives it: its part of the parameters and of the optimizer's state, and the scalars beside.
 
 namespace zerostep {
-
-const ParameterInfo& Engine::info(const FlatGroup& group, int parameter) const {
-  return plan_.layout.units[static_cast<size_t>(group.unit)]
-      .parameters[static_cast<size_t>(group.parameters[static_cast<size_t>(parameter)])];
-}
 
 // Calls use(parameter, array, begin, count, where) for the optimizer's arrays of all elements that this rank updates.
 template <typename Use>
@@ -20,36 +16,34 @@ void Engine::for_each_state(const Use& use) {
     const int64_t stride = state.update_whole ? g.full_elements() : g.shard_elements();
     for (const ShardedState::Piece& p : state_.pieces(g.id))
       for (int k = 0; k < options.optimizer_state_values; ++k)
-        use(info(g, p.parameter), k, p.parameter_offset, p.count, state.optimizer_state + k * stride + p.part_offset);
+        use(plan_.layout.parameter(g, p.parameter), k, p.parameter_offset, p.count, state.optimizer_state + k * stride + p.part_offset);
   }
-  for (const DealtParameter& p : plan_.train.matrices.parameters) {
+  for (const AssignedParameter& p : plan_.train.matrices.parameters) {
     if (p.owner != world_.rank()) continue;
     for (int k = 0; k < options.matrix_state_values; ++k)
-      use(info(plan_.layout.groups[static_cast<size_t>(p.group)], p.parameter), k, int64_t{0}, p.num_elements(), matrix_state(p, k));
+      use(plan_.layout.parameter(plan_.layout.group(p.group), p.parameter), k, int64_t{0}, p.num_elements(), matrix_state(p, k));
   }
 }
 
-float* Engine::matrix_state(const DealtParameter& p, int array) const {
+float* Engine::matrix_state(const AssignedParameter& p, int array) const {
   return state_.matrices().optimizer_state + array * plan_.train.matrices.state_elements + p.state_offset;
 }
 
 std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank) {
   const PlanOptions& options = plan.train.options;
   std::vector<StateSlice> out;
-  const auto info = [&](const FlatGroup& g, int parameter) {
-    return &plan.layout.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(parameter)])];
-  };
+  const auto info = [&](const FlatGroup& g, int parameter) { return &plan.layout.parameter(g, parameter); };
   for (const FlatGroup& g : plan.layout.groups) {
     const bool masters = g.trainable && has_masters(g, options);
     for (const FlatLayout::Piece& p : g.layout.pieces(rank)) {
       out.push_back({info(g, p.parameter), StateSlice::kValues, p.parameter_offset, p.count, masters ? DType::F32 : g.type});
-      for (int k = 0; k < (g.trainable && !g.dealt ? options.optimizer_state_values : 0); ++k)
+      for (int k = 0; k < (g.trainable && !g.assigned ? options.optimizer_state_values : 0); ++k)
         out.push_back({info(g, p.parameter), k, p.parameter_offset, p.count, DType::F32});
     }
   }
-  for (const DealtParameter& p : plan.train.matrices.parameters)
+  for (const AssignedParameter& p : plan.train.matrices.parameters)
     for (int k = 0; k < (p.owner == rank ? options.matrix_state_values : 0); ++k)
-      out.push_back({info(plan.layout.groups[static_cast<size_t>(p.group)], p.parameter), k, 0, p.num_elements(), DType::F32});
+      out.push_back({info(plan.layout.group(p.group), p.parameter), k, 0, p.num_elements(), DType::F32});
   return out;
 }
 
@@ -70,7 +64,7 @@ std::vector<StateSlice> Engine::owned_state() const {
         place(state.optimizer_state + k * stride + at);
     }
   }
-  for (const DealtParameter& p : plan_.train.matrices.parameters)
+  for (const AssignedParameter& p : plan_.train.matrices.parameters)
     for (int k = 0; k < (p.owner == world_.rank() ? options.matrix_state_values : 0); ++k) place(matrix_state(p, k));
   if (next != out.end()) fail_protocol("[engine] {} slices of state were planned, {} are there", out.size(), next - out.begin());
   return out;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "offload/host_optimizer.h"
 
 namespace zerostep {
@@ -24,12 +25,12 @@ GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, Sh
 }
 
 float* GradientReducer::sums_at(int group, int slot) const {
-  return slot < 0 ? state_.group(group).gradients : state_.gradient_slot(plan_.gradient_ring_of[static_cast<size_t>(group)], slot);
+  return slot < 0 ? state_.group(group).gradients : state_.gradient_slot(nth(plan_.gradient_ring_of, group), slot);
 }
 
 bool GradientReducer::overwrites(int unit, const FlatGroup& g, int parameter) const {
-  if (g.unit == unit) return layout_.units[static_cast<size_t>(unit)].parameters[static_cast<size_t>(parameter)].overwritten_gradient;
-  for (const BorrowedParameter& b : layout_.units[static_cast<size_t>(unit)].borrowed)
+  if (g.unit == unit) return nth(layout_.unit(unit).parameters, parameter).overwritten_gradient;
+  for (const BorrowedParameter& b : layout_.unit(unit).borrowed)
     if (b.unit == g.unit && b.parameter == parameter) return b.overwritten_gradient;
   return false;
 }
@@ -38,7 +39,7 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
   // One flag serves the whole backward: it may overwrite only when nothing that it would overwrite holds earlier sums.
   bool overwrite = true;
   for (const GradientUse& use : uses) {
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
+    const FlatGroup& g = layout_.group(use.group);
     for (int p : g.parameters) overwrite &= use.fresh || !overwrites(unit, g, p);
   }
   for (const GradientUse& use : uses) {
@@ -49,7 +50,7 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
 }
 
 void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {
-  const FlatGroup& g = layout_.groups[static_cast<size_t>(use.group)];
+  const FlatGroup& g = layout_.group(use.group);
   float* gradient = sums_at(use.group, use.slot);
   const auto zero = [&](int64_t begin, int64_t count) {
     std::memset(gradient + begin, 0, static_cast<size_t>(num_bytes(count, DType::F32)));
@@ -63,7 +64,7 @@ void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {
 void GradientReducer::collect(const std::vector<GradientUse>& uses) {
   if (plan_.options.contiguous_gradients) return;
   for (const GradientUse& use : uses) {
-    const FlatLayout& layout = layout_.groups[static_cast<size_t>(use.group)].layout;
+    const FlatLayout& layout = layout_.group(use.group).layout;
     for (int i = 0; i < layout.num_parameters(); ++i) {
       const at::Tensor gradient = streamer_.take_gradient(use.group, i);
       at::Tensor target = at::from_blob(sums_at(use.group, use.slot) + layout.offset(i), {layout.size(i)}, at::kFloat);
@@ -79,7 +80,7 @@ void GradientReducer::collect(const std::vector<GradientUse>& uses) {
 }
 
 Event GradientReducer::reduce(const Action& action) {
-  const char* label = layout_.groups[static_cast<size_t>(action.parts.front().group)].name.c_str();
+  const char* label = layout_.group(action.parts.front().group).name.c_str();
   return Trace::on_stream(trace_, stream_, "communication", std::string("reduce ") + label, [&] {
     if (is_16bit(plan_.options.communication_type))
       reduce_16bit(action, label);
@@ -88,8 +89,8 @@ Event GradientReducer::reduce(const Action& action) {
     return stream_.enqueue([this, &action] {
       if (!action.final_reduction) return;
       for (const CollectivePart& part : action.parts)
-        if (part.slice_end == static_cast<int>(layout_.groups[static_cast<size_t>(part.group)].layout.slices().size()))
-          squares_[static_cast<size_t>(part.group)] = owned_sum_of_squares(part.group);
+        if (part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size()))
+          nth(squares_, part.group) = owned_sum_of_squares(part.group);
     });
   });
 }
@@ -99,11 +100,11 @@ void GradientReducer::reduce_fp32(const Action& action, const char* label) {
   const int rank = shard_group_.rank(), ranks = shard_group_.size();
   std::vector<Segment> segments;
   for (const CollectivePart& part : action.parts) {
-    const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
+    const auto& slices = layout_.group(part.group).layout.slices();
     float* full = sums_at(part.group, part.slot);
     float* shard = state_.group(part.group).gradients_whole ? nullptr : state_.group(part.group).gradients;
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
-      const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
+      const FlatLayout::Slice& slice = nth(slices, s);
       float* source = full + slice.full_begin;
       if (all_reduce)
         segments.push_back({source, source, slice.per_rank * ranks});
@@ -125,9 +126,9 @@ void GradientReducer::add_own_part(const Action& action) {
     const float* full = sums_at(part.group, part.slot);
     stream_.enqueue([this, part, full, accumulate = action.accumulate] {
       const int rank = shard_group_.rank();
-      const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
+      const auto& slices = layout_.group(part.group).layout.slices();
       for (int s = part.slice_begin; s < part.slice_end; ++s) {
-        const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
+        const FlatLayout::Slice& slice = nth(slices, s);
         const float* source = full + slice.full_begin + rank * slice.per_rank;
         float* target = state_.group(part.group).gradients + slice.shard_begin;
         if (accumulate)
@@ -146,11 +147,10 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
   std::vector<Segment> sums, gathers;
   int64_t at = 0;
   for (const CollectivePart& part : action.parts) {
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(part.group)];
+    const FlatGroup& g = layout_.group(part.group);
     float* full = sums_at(part.group, part.slot);
     const bool whole = state_.group(part.group).gradients_whole;
-    const FlatLayout::Slice &first = g.layout.slices()[static_cast<size_t>(part.slice_begin)],
-                            &last = g.layout.slices()[static_cast<size_t>(part.slice_end - 1)];
+    const FlatLayout::Slice &first = g.layout.slice(part.slice_begin), &last = g.layout.slice(part.slice_end - 1);
     const int64_t begin = first.full_begin, count = last.full_begin + last.per_rank * ranks - begin;
     std::byte* target16 = message + num_bytes(at, type);
     stream_.enqueue([full, begin, count, target16, type, factor = message_factor_] {
@@ -158,7 +158,7 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
       cast_from_fp32(full + begin, target16, type, count);
     });
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
-      const FlatLayout::Slice& slice = g.layout.slices()[static_cast<size_t>(s)];
+      const FlatLayout::Slice& slice = g.layout.slice(s);
       float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.group(part.group).gradients + slice.shard_begin;
       sums.push_back({target16 + num_bytes(slice.full_begin - begin, type), own, slice.per_rank});
       gathers.push_back({own, full + slice.full_begin, slice.per_rank});
@@ -180,12 +180,12 @@ double GradientReducer::owned_sum_of_squares(int group) const {
 double GradientReducer::squared_norm() const {
   double sum = 0;
   for (const FlatGroup& g : layout_.groups)
-    if (g.trainable) sum += shard_group_.size() == 1 ? owned_sum_of_squares(g.id) : squares_[static_cast<size_t>(g.id)];
+    if (g.trainable) sum += shard_group_.size() == 1 ? owned_sum_of_squares(g.id) : nth(squares_, g.id);
   return sum;
 }
 
 Event GradientReducer::gather(int group, int slot) {
-  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
+  const FlatGroup& g = layout_.group(group);
   const ShardedState::Group& state = state_.group(group);
   float* full = sums_at(group, slot);
   std::vector<Segment> segments;
@@ -204,10 +204,7 @@ std::string GradientReducer::first_non_finite() const {
     const ShardedState::Group& state = state_.group(g.id);
     for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
       const float* gradient = state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset);
-      if (!std::isfinite(sum_of_squares(gradient, piece.count)))
-        return layout_.units[static_cast<size_t>(g.unit)]
-            .parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])]
-            .name;
+      if (!std::isfinite(sum_of_squares(gradient, piece.count))) return layout_.parameter(g, piece.parameter).name;
     }
   }
   return "";

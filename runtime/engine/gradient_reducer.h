@@ -1,9 +1,9 @@
 #pragma once
 #include <vector>
 
-#include "runtime/engine/sharded_state.h"
 #include "runtime/engine/unit_streamer.h"
 #include "runtime/plan/plan.h"
+#include "runtime/state/sharded_state.h"
 
 namespace zerostep {
 

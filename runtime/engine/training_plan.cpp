@@ -25,7 +25,7 @@ std::vector<Visit> with_copies(const ModelLayout& layout, std::vector<Visit> vis
   for (Visit& visit : visits) {
     if (!reads_parameters(layout, visit)) continue;
     for (int g : layout.used_by(visit.unit)) {
-      const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
+      const FlatGroup& group = layout.group(g);
       if (group.type != group.compute_type) visit.weight_copies = std::max(visit.weight_copies, 1);
     }
   }
@@ -131,7 +131,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   if (config.optimizer.orthogonal()) {
     layout_options.orthogonal_matrices = true;
     layout_options.not_orthogonal = config.optimizer.no_muon.value_or(model.embeddings_and_head());
-    layout_options.deal_all = config.optimizer.cautious;
+    layout_options.assign_all = config.optimizer.cautious;
   }
   layout_options.rest_in_fp32 = config.step.uses_queries() && config.step.masters;
 

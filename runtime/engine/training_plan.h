@@ -2,8 +2,8 @@
 #include <optional>
 #include <vector>
 
+#include "models/model.h"
 #include "models/objective.h"
-#include "models/unit.h"
 #include "runtime/config/config.h"
 #include "runtime/plan/cost.h"
 #include "runtime/plan/plan.h"

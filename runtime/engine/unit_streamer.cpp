@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "base/poison.h"
 
 namespace zerostep {
@@ -46,9 +47,9 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
     tensors.flat = empty_flat(g.compute_type, g.full_elements());
     const bool has_gradient = g.trainable && plan.has_backward;
     if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements());
-    const UnitInfo& unit = layout.units[static_cast<size_t>(g.unit)];
+    const UnitInfo& unit = layout.unit(g.unit);
     for (size_t i = 0; i < g.parameters.size(); ++i) {
-      const ParameterInfo& info = unit.parameters[static_cast<size_t>(g.parameters[i])];
+      const ParameterInfo& info = layout.parameter(g, static_cast<int>(i));
       const int64_t offset = g.layout.offset(static_cast<int>(i)), n = info.num_elements();
       // variable_data(): a version counter of its own, so that a gather does not trip autograd while a real edit does.
       at::Tensor parameter = tensors.flat.narrow(0, offset, n).view(info.shape).variable_data();
@@ -73,8 +74,8 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
 }
 
 const at::Tensor& UnitStreamer::parameter(int unit, int index) const {
-  const ModelLayout::Place place = layout_.places[static_cast<size_t>(unit)][static_cast<size_t>(index)];
-  return groups_[static_cast<size_t>(place.group)].parameters[static_cast<size_t>(place.index)];
+  const ModelLayout::Place place = layout_.place(unit, index);
+  return nth(nth(groups_, place.group).parameters, place.index);
 }
 
 void UnitStreamer::point(const at::Tensor& flat, void* data) const {
@@ -82,21 +83,21 @@ void UnitStreamer::point(const at::Tensor& flat, void* data) const {
 }
 
 void* UnitStreamer::at_rest(int group) const {
-  const GroupTensors& tensors = groups_[static_cast<size_t>(group)];
-  if (tensors.at_rest == nullptr) fail_protocol("[streamer] {} is not gathered", layout_.groups[static_cast<size_t>(group)].name);
+  const GroupTensors& tensors = nth(groups_, group);
+  if (tensors.at_rest == nullptr) fail_protocol("[streamer] {} is not gathered", layout_.group(group).name);
   return tensors.at_rest;
 }
 
 void UnitStreamer::bind_at_rest(int group) const {
-  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
-  point(groups_[static_cast<size_t>(group)].flat, g.type == g.compute_type ? groups_[static_cast<size_t>(group)].at_rest : nullptr);
+  const FlatGroup& g = layout_.group(group);
+  point(nth(groups_, group).flat, g.type == g.compute_type ? nth(groups_, group).at_rest : nullptr);
 }
 
 Event UnitStreamer::gather(int group, int slot) {
-  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
-  GroupTensors& tensors = groups_[static_cast<size_t>(group)];
+  const FlatGroup& g = layout_.group(group);
+  GroupTensors& tensors = nth(groups_, group);
   if (tensors.phase != GroupPhase::Released) fail_protocol("[streamer] {} is gathered twice", g.name);
-  std::byte* target = static_cast<std::byte*>(state_.parameter_slot(plan_.parameter_ring_of[static_cast<size_t>(group)], slot));
+  std::byte* target = static_cast<std::byte*>(state_.parameter_slot(nth(plan_.parameter_ring_of, group), slot));
   const std::byte* shard = static_cast<const std::byte*>(state_.group(group).parameters);
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices())
@@ -110,34 +111,30 @@ Event UnitStreamer::gather(int group, int slot) {
 
 void UnitStreamer::acquire(const Action& visit) const {
   for (const GroupSlot& p : visit.parameters)
-    if (p.slot >= 0 && groups_[static_cast<size_t>(p.group)].phase != GroupPhase::Gathered)
-      fail_protocol("[streamer] {} needs {}, which is not gathered", describe(layout_, plan_, visit),
-                    layout_.groups[static_cast<size_t>(p.group)].name);
+    if (p.slot >= 0 && nth(groups_, p.group).phase != GroupPhase::Gathered)
+      fail_protocol("[streamer] {} needs {}, which is not gathered", describe(layout_, plan_, visit), layout_.group(p.group).name);
 }
 
 void UnitStreamer::release(int group) {
-  GroupTensors& tensors = groups_[static_cast<size_t>(group)];
-  if (tensors.phase != GroupPhase::Gathered)
-    fail_protocol("[streamer] {} is released without being gathered", layout_.groups[static_cast<size_t>(group)].name);
-  if constexpr (kPoisonsReleasedSlots)
-    fill_with_nan(tensors.at_rest, layout_.groups[static_cast<size_t>(group)].type,
-                  layout_.groups[static_cast<size_t>(group)].full_elements());
+  GroupTensors& tensors = nth(groups_, group);
+  if (tensors.phase != GroupPhase::Gathered) fail_protocol("[streamer] {} is released without being gathered", layout_.group(group).name);
+  if constexpr (kPoisonsReleasedSlots) fill_with_nan(tensors.at_rest, layout_.group(group).type, layout_.group(group).full_elements());
   tensors.phase = GroupPhase::Released;
   tensors.at_rest = nullptr;
   bind_at_rest(group);
 }
 
 Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {
-  const DType type = layout_.groups[static_cast<size_t>(parts.front().group)].type;
-  const char* label = layout_.groups[static_cast<size_t>(parts.front().group)].name.c_str();
+  const DType type = layout_.group(parts.front().group).type;
+  const char* label = layout_.group(parts.front().group).name.c_str();
   const int rank = shard_group_.rank(), ranks = shard_group_.size();
   const auto segments_of = [&](int root) {
     std::vector<Segment> segments;
     for (const CollectivePart& part : parts) {
-      const auto& slices = layout_.groups[static_cast<size_t>(part.group)].layout.slices();
+      const auto& slices = layout_.group(part.group).layout.slices();
       std::byte* whole = static_cast<std::byte*>(state_.group(part.group).parameters);
       for (int s = part.slice_begin; s < part.slice_end; ++s) {
-        const FlatLayout::Slice& slice = slices[static_cast<size_t>(s)];
+        const FlatLayout::Slice& slice = nth(slices, s);
         std::byte* target = whole + num_bytes(slice.full_begin, type);
         std::byte* own = target + num_bytes((root < 0 ? rank : root) * slice.per_rank, type);
         segments.push_back({own, root < 0 ? target : own, slice.per_rank});
@@ -153,10 +150,10 @@ Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, boo
   });
 }
 
-void UnitStreamer::bind_gradient(int group, float* target) { point(groups_[static_cast<size_t>(group)].flat_gradient, target); }
+void UnitStreamer::bind_gradient(int group, float* target) { point(nth(groups_, group).flat_gradient, target); }
 
 at::Tensor UnitStreamer::take_gradient(int group, int index) {
-  at::Tensor& grad = groups_[static_cast<size_t>(group)].parameters[static_cast<size_t>(index)].mutable_grad();
+  at::Tensor& grad = nth(nth(groups_, group).parameters, index).mutable_grad();
   return std::exchange(grad, at::Tensor());
 }
 

@@ -5,10 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "models/unit.h"
-#include "runtime/engine/sharded_state.h"
+#include "base/nth.h"
+#include "base/trace.h"
+#include "models/model.h"
 #include "runtime/plan/plan.h"
-#include "runtime/report/trace.h"
+#include "runtime/state/sharded_state.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
@@ -34,7 +35,7 @@ class UnitStreamer {
   void* at_rest(int group) const;
   // Points the tensors of a group at values of its compute type, or back at the parameters at rest (at nothing, where these have another
   // type).
-  void bind_copy(int group, void* values) const { point(groups_[static_cast<size_t>(group)].flat, values); }
+  void bind_copy(int group, void* values) const { point(nth(groups_, group).flat, values); }
   void bind_at_rest(int group) const;
 
   // Points the gradient storage of a group at `target` (full_elements() fp32 values).
@@ -42,7 +43,7 @@ class UnitStreamer {
   // contiguous_gradients false: what the backward left in the .grad of a parameter (`index` within the group; undefined: nothing).
   at::Tensor take_gradient(int group, int index);
 
-  Unit& unit(int index) { return *units_[static_cast<size_t>(index)]; }
+  Unit& unit(int index) { return *nth(units_, index); }
   // The parameter's tensor; its data is valid while its group is live.
   const at::Tensor& parameter(int unit, int index) const;
 

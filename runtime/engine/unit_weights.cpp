@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/low_rank_branches.h"
 
@@ -61,7 +62,7 @@ void UnitWeights::leave() {
 
 void UnitWeights::use_plain() {
   for (size_t i = 0; i < groups_.size(); ++i) {
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(groups_[i])];
+    const FlatGroup& g = layout_.group(groups_[i]);
     if (g.type == g.compute_type) {
       streamer_.bind_at_rest(g.id);
       continue;
@@ -79,7 +80,7 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
   minus_second_ = plus && minus;
   std::vector<Directions::Perturbed> perturbed;
   for (size_t i = 0; i < groups_.size(); ++i) {
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(groups_[i])];
+    const FlatGroup& g = layout_.group(groups_[i]);
     if (!g.trainable) continue;
     const std::byte* base = static_cast<const std::byte*>(streamer_.at_rest(g.id));
     std::byte* copy = state_.copies() + offsets_[i];
@@ -92,8 +93,7 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
       slice.plus = plus ? target : nullptr;
       slice.minus = minus ? target + (plus ? copy_bytes_ : 0) : nullptr;
       slice.target_type = g.compute_type;
-      perturbed.push_back({&layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[p])], slice,
-                           gradients_.empty() ? nullptr : gradients_[i] + offset});
+      perturbed.push_back({&layout_.parameter(g, static_cast<int>(p)), slice, gradients_.empty() ? nullptr : gradients_[i] + offset});
     }
   }
   directions_.perturb(step_, direction, perturbed);
@@ -102,19 +102,19 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
 void UnitWeights::use(Sign sign) {
   std::byte* copy = state_.copies() + (sign == Sign::Minus && minus_second_ ? copy_bytes_ : 0);
   for (size_t i = 0; i < groups_.size(); ++i)
-    if (layout_.groups[static_cast<size_t>(groups_[i])].trainable) streamer_.bind_copy(groups_[i], copy + offsets_[i]);
+    if (layout_.group(groups_[i]).trainable) streamer_.bind_copy(groups_[i], copy + offsets_[i]);
 }
 
 template <typename Use>
 void UnitWeights::for_each_parameter(const Use& use) const {
   const auto visit = [&](int unit, int parameter) {
-    const ModelLayout::Place place = layout_.places[static_cast<size_t>(unit)][static_cast<size_t>(parameter)];
-    const FlatGroup& g = layout_.groups[static_cast<size_t>(place.group)];
+    const ModelLayout::Place place = layout_.place(unit, parameter);
+    const FlatGroup& g = layout_.group(place.group);
     const float* values =
         g.type == DType::F32 ? static_cast<const float*>(streamer_.at_rest(g.id)) + g.layout.offset(place.index) : nullptr;
-    use(layout_.units[static_cast<size_t>(unit)].parameters[static_cast<size_t>(parameter)], values, g.trainable);
+    use(nth(layout_.unit(unit).parameters, parameter), values, g.trainable);
   };
-  const UnitInfo& unit = layout_.units[static_cast<size_t>(unit_)];
+  const UnitInfo& unit = layout_.unit(unit_);
   for (size_t p = 0; p < unit.parameters.size(); ++p) visit(unit_, static_cast<int>(p));
   for (const BorrowedParameter& b : unit.borrowed) visit(b.unit, b.parameter);
 }

@@ -1,8 +1,8 @@
 #pragma once
 #include <vector>
 
-#include "runtime/engine/sharded_state.h"
 #include "runtime/engine/unit_streamer.h"
+#include "runtime/state/sharded_state.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/strategy.h"
 

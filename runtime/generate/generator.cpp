@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -45,18 +46,17 @@ std::vector<double> next_token_probabilities(const float* logits, int64_t count,
   std::vector<double> out(static_cast<size_t>(count), 0.0);
   const float* largest = std::max_element(logits, logits + count);
   if (temperature <= 0) {
-    out[static_cast<size_t>(largest - logits)] = 1;
+    nth(out, largest - logits) = 1;
     return out;
   }
   float least = -INFINITY;
   if (top_k > 0 && top_k < count) {
     std::vector<float> sorted(logits, logits + count);
     std::nth_element(sorted.begin(), sorted.begin() + (top_k - 1), sorted.end(), std::greater<>());
-    least = sorted[static_cast<size_t>(top_k - 1)];
+    least = nth(sorted, top_k - 1);
   }
   for (int64_t i = 0; i < count; ++i)
-    if (logits[i] >= least && logits[i] > -INFINITY)
-      out[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *largest) / temperature);
+    if (logits[i] >= least && logits[i] > -INFINITY) nth(out, i) = std::exp((static_cast<double>(logits[i]) - *largest) / temperature);
   const double sum = std::accumulate(out.begin(), out.end(), 0.0);
   for (double& p : out) p /= sum;
   return out;
@@ -67,8 +67,7 @@ Generator::Generator(const ModelDefinition& model, const Reader& read) : model_(
   for (const UnitInfo& unit : model.units()) parameters.push_back(read_unit(unit, read));
   for (size_t u = 0; u < parameters.size(); ++u) {
     std::vector<at::Tensor> all = parameters[u];
-    for (const BorrowedParameter& b : model.units()[u].borrowed)
-      all.push_back(parameters[static_cast<size_t>(b.unit)][static_cast<size_t>(b.parameter)]);
+    for (const BorrowedParameter& b : model.units()[u].borrowed) all.push_back(nth(nth(parameters, b.unit), b.parameter));
     units_.push_back(model.make_unit(static_cast<int>(u), std::move(all)));
   }
 }

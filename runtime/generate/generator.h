@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/format.h"
 #include "runtime/memory/page_heap.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace {

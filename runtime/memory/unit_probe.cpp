@@ -11,9 +11,9 @@
 #include <functional>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/linear.h"
 #include "runtime/memory/memory_meter.h"
-#include "runtime/plan/model_layout.h"
 
 namespace zerostep {
 namespace {
@@ -24,10 +24,10 @@ at::ScalarType scalar_type(DType type) { return type == DType::BF16 ? at::kBFloa
 
 // Parameters as the engine hands them to a unit, with gradients where there is a backward.
 std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int unit, const WorkspaceShape& shape) {
-  const UnitInfo& info = model.units()[static_cast<size_t>(unit)];
+  const UnitInfo& info = model.unit(unit);
   std::vector<at::Tensor> out;
   const auto add = [&](const ParameterInfo& parameter) {
-    const at::ScalarType type = scalar_type(ModelLayout::type_of(parameter, shape.compute_type));
+    const at::ScalarType type = scalar_type(parameter.type(shape.compute_type));
     at::Tensor tensor = at::full(parameter.shape, kWeight, at::TensorOptions().dtype(type));
     if (shape.graph) {
       tensor.requires_grad_();
@@ -36,8 +36,7 @@ std::vector<at::Tensor> made_up_parameters(const ModelDefinition& model, int uni
     out.push_back(std::move(tensor));
   };
   for (const ParameterInfo& parameter : info.parameters) add(parameter);
-  for (const BorrowedParameter& b : info.borrowed)
-    add(model.units()[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)]);
+  for (const BorrowedParameter& b : info.borrowed) add(nth(model.unit(b.unit).parameters, b.parameter));
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <vector>
 
+#include "models/model.h"
 #include "runtime/memory/workspace.h"
 
 namespace zerostep {

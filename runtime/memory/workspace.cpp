@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "runtime/data/content_hash.h"
+#include "base/content_hash.h"
+#include "base/nth.h"
 #include "runtime/memory/unit_probe.h"
 #include "runtime/memory/workspace_cache.h"
 
@@ -29,8 +30,7 @@ struct UnitKinds {
       std::string text = fmt::format("{} {}|{}", u == 0, u + 1 == units.size(), text_of(cost));
       const auto add = [&](const ParameterInfo& p) { text += fmt::format("|{}", fmt::join(p.shape, "x")); };
       for (const ParameterInfo& p : units[u].parameters) add(p);
-      for (const BorrowedParameter& b : units[u].borrowed)
-        add(units[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)]);
+      for (const BorrowedParameter& b : units[u].borrowed) add(nth(nth(units, b.unit).parameters, b.parameter));
       const auto [at, is_new] = kinds.emplace(text, representatives.size());
       if (is_new) {
         representatives.push_back(static_cast<int>(u));
@@ -54,12 +54,11 @@ struct ProbeCost {
 };
 
 ProbeCost unit_cost(const ModelDefinition& model, const ProbedUnit& probed, const WorkspaceShape& shape) {
-  const UnitInfo& unit = model.units()[static_cast<size_t>(probed.unit)];
+  const UnitInfo& unit = model.unit(probed.unit);
   const ActivationCost cost = model.activation_cost(probed.unit, shape.batch, shape.sequence, shape.compute_type, shape.training);
   if (!probed.runs) return {0, cost.output_bytes};
   int64_t elements = unit.num_elements();
-  for (const BorrowedParameter& b : unit.borrowed)
-    elements += model.units()[static_cast<size_t>(b.unit)].parameters[static_cast<size_t>(b.parameter)].num_elements();
+  for (const BorrowedParameter& b : unit.borrowed) elements += nth(model.unit(b.unit).parameters, b.parameter).num_elements();
   const int64_t weights = num_bytes(elements, shape.compute_type) + (shape.graph ? num_bytes(elements, DType::F32) : 0);
   const int64_t forward = cost.output_bytes + cost.inference_transient_bytes;
   const int64_t backward = cost.output_bytes + cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "models/model.h"
 #include "models/objective.h"
 
 namespace zerostep {

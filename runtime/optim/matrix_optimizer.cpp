@@ -6,8 +6,9 @@
 #include <atomic>
 #include <cmath>
 
-#include "runtime/optim/newton_schulz.h"
-#include "runtime/report/trace.h"
+#include "base/nth.h"
+#include "base/trace.h"
+#include "offload/newton_schulz.h"
 
 namespace zerostep {
 namespace {
@@ -40,16 +41,16 @@ MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config, const ModelLayou
       stream_(std::move(stream)),
       optimizer_(optimizer),
       trace_(trace) {
-  for (const DealtParameter& p : plan_.matrices.parameters) shares_.push_back(shares_of(p));
+  for (const AssignedParameter& p : plan_.matrices.parameters) shares_.push_back(shares_of(p));
 }
 
-const ParameterInfo& MatrixOptimizer::info(const DealtParameter& p) const {
-  const FlatGroup& g = layout_.groups[static_cast<size_t>(p.group)];
-  return layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(p.parameter)])];
+const ParameterInfo& MatrixOptimizer::info(const AssignedParameter& p) const {
+  const FlatGroup& g = layout_.group(p.group);
+  return layout_.parameter(g, p.parameter);
 }
 
-std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const DealtParameter& p) const {
-  const FlatLayout& layout = layout_.groups[static_cast<size_t>(p.group)].layout;
+std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const AssignedParameter& p) const {
+  const FlatLayout& layout = layout_.group(p.group).layout;
   std::vector<Share> out;
   for (int rank = 0; rank < shard_group_.size(); ++rank) {
     if (updates_whole(plan_.options)) {
@@ -64,21 +65,21 @@ std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const DealtParame
 }
 
 void MatrixOptimizer::update(int round, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient) {
-  const MatrixDeal::Round& now = plan_.matrices.rounds[static_cast<size_t>(round)];
+  const MatrixAssignment::Round& now = nth(plan_.matrices.rounds, round);
   if (reads_gradient && !updates_whole(plan_.options)) gather_gradients(now);
   for (int index : now.parameters)
     if (parameter(index).owner == shard_group_.rank()) make_direction(index, scalars, source, reads_gradient);
   for (const std::vector<int>& wave : now.waves) hand_out(wave, scalars);
 }
 
-void MatrixOptimizer::gather_gradients(const MatrixDeal::Round& round) {
+void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
   const int me = shard_group_.rank();
   std::vector<Transfer> transfers;
   for (int index : round.parameters) {
-    const DealtParameter& p = parameter(index);
+    const AssignedParameter& p = parameter(index);
     const ShardedState::Group& state = state_.group(p.group);
     float* whole = state_.matrices().work + p.work_offset;
-    for (const Share& share : shares_[static_cast<size_t>(index)]) {
+    for (const Share& share : nth(shares_, index)) {
       const float* part =
           share.rank != me ? nullptr : state.gradients + (state.gradients_whole ? share.piece.full_offset : share.piece.shard_offset);
       transfers.push_back({share.rank, p.owner, part, p.owner == me ? whole + share.piece.parameter_offset : nullptr, share.piece.count});
@@ -88,14 +89,13 @@ void MatrixOptimizer::gather_gradients(const MatrixDeal::Round& round) {
 }
 
 void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient) {
-  const DealtParameter& p = parameter(index);
+  const AssignedParameter& p = parameter(index);
   const Trace::Scope scope(trace_, "computation", trace_ == nullptr ? std::string() : "update " + info(p).name);
   float* direction = state_.matrices().work + p.work_offset;
   const float* reduced = nullptr;
   if (reads_gradient)
-    reduced = updates_whole(plan_.options)
-                  ? state_.group(p.group).gradients + layout_.groups[static_cast<size_t>(p.group)].layout.offset(p.parameter)
-                  : direction;
+    reduced =
+        updates_whole(plan_.options) ? state_.group(p.group).gradients + layout_.group(p.group).layout.offset(p.parameter) : direction;
   const int64_t kept = advance_moments(p, scalars, reduced, source);
   if (p.orthogonal) return newton_schulz(direction, p.rows, p.columns, state_.matrices().scratch);
   if (!config_.cautious) return;
@@ -108,7 +108,7 @@ void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, Gr
 
 // Momentum (and second moment) of an owned parameter, and the direction before it is made orthogonal. Returns the entries that a cautious
 // update keeps.
-int64_t MatrixOptimizer::advance_moments(const DealtParameter& p, const UpdateScalars& scalars, const float* reduced,
+int64_t MatrixOptimizer::advance_moments(const AssignedParameter& p, const UpdateScalars& scalars, const float* reduced,
                                          GradientSource* source) {
   const bool muon = config_.type == OptimizerConfig::Type::Muon;
   float* direction = state_.matrices().work + p.work_offset;
@@ -132,7 +132,7 @@ int64_t MatrixOptimizer::advance_moments(const DealtParameter& p, const UpdateSc
         std::copy_n(reduced + at, count, block.data());
       float* const u = direction + at;
       float* const first_moment = m + at;
-      for (int64_t i = 0; i < count; ++i) block[static_cast<size_t>(i)] *= scalars.gradient_scale;
+      for (int64_t i = 0; i < count; ++i) nth(block, i) *= scalars.gradient_scale;
       const float* const g = block.data();
       for (int64_t i = 0; i < count; ++i) first_moment[i] = b1 * first_moment[i] + c1 * g[i];
       if (muon) {
@@ -167,14 +167,14 @@ void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars
   std::vector<Step> steps;
   std::vector<int64_t> arrived(static_cast<size_t>(shard_group_.size()), 0);
   for (int index : wave) {
-    const DealtParameter& p = parameter(index);
+    const AssignedParameter& p = parameter(index);
     const float* made = state_.matrices().work + p.work_offset;
-    for (const Share& share : shares_[static_cast<size_t>(index)]) {
+    for (const Share& share : nth(shares_, index)) {
       const FlatLayout::Piece& piece = share.piece;
       const float* direction = made + piece.parameter_offset;
       if (share.rank != p.owner) {
-        float* target = state_.matrices().results + arrived[static_cast<size_t>(share.rank)];
-        arrived[static_cast<size_t>(share.rank)] += piece.count;
+        float* target = state_.matrices().results + nth(arrived, share.rank);
+        nth(arrived, share.rank) += piece.count;
         transfers.push_back({p.owner, share.rank, p.owner == me ? direction : nullptr, share.rank == me ? target : nullptr, piece.count});
         direction = target;
       }

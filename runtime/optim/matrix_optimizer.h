@@ -1,19 +1,20 @@
 #pragma once
 #include <vector>
 
+#include "base/nth.h"
 #include "runtime/config/config.h"
-#include "runtime/engine/sharded_state.h"
-#include "runtime/optim/gradient_source.h"
 #include "runtime/optim/optimizer.h"
+#include "runtime/state/gradient_source.h"
+#include "runtime/state/sharded_state.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
 
 class Trace;
 
-// Muon and MuDaMW on parameters that are dealt to ranks whole (MatrixDeal). The owner of one has its momentum, makes its direction and
-// gives it to the ranks that hold the weights; each steps along it on its own part. Reduced gradients travel to owners where they are in
-// shards; an estimate is made by the owner.
+// Muon and MuDaMW on parameters that are assigned to ranks whole (MatrixAssignment). The owner of one has its momentum, makes its direction
+// and gives it to the ranks that hold the weights; each steps along it on its own part. Reduced gradients travel to owners where they are
+// in shards; an estimate is made by the owner.
 class MatrixOptimizer {
  public:
   // What is passed must outlive the object. `optimizer` steps along the directions.
@@ -29,12 +30,12 @@ class MatrixOptimizer {
     int rank;
     FlatLayout::Piece piece;
   };
-  const DealtParameter& parameter(int index) const { return plan_.matrices.parameters[static_cast<size_t>(index)]; }
-  const ParameterInfo& info(const DealtParameter& p) const;
-  std::vector<Share> shares_of(const DealtParameter& p) const;
-  void gather_gradients(const MatrixDeal::Round& round);
+  const AssignedParameter& parameter(int index) const { return nth(plan_.matrices.parameters, index); }
+  const ParameterInfo& info(const AssignedParameter& p) const;
+  std::vector<Share> shares_of(const AssignedParameter& p) const;
+  void gather_gradients(const MatrixAssignment::Round& round);
   void make_direction(int index, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient);
-  int64_t advance_moments(const DealtParameter& p, const UpdateScalars& scalars, const float* reduced, GradientSource* source);
+  int64_t advance_moments(const AssignedParameter& p, const UpdateScalars& scalars, const float* reduced, GradientSource* source);
   void hand_out(const std::vector<int>& wave, const UpdateScalars& scalars);
   void exchange(const std::vector<Transfer>& transfers, const char* label);
 
@@ -46,7 +47,7 @@ class MatrixOptimizer {
   Stream stream_;
   Optimizer& optimizer_;
   Trace* trace_;
-  std::vector<std::vector<Share>> shares_;  // per dealt parameter: on every rank, in rank order
+  std::vector<std::vector<Share>> shares_;  // per assigned parameter: on every rank, in rank order
 };
 
 }  // namespace zerostep

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "offload/host_perturb.h"
 #include "runtime/plan/name_pattern.h"
 
@@ -22,7 +23,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, S
   for (const FlatGroup& g : layout.groups) {
     auto& out = hyperparameters_.emplace_back();
     for (int p : g.parameters) {
-      const ParameterInfo& info = layout.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(p)];
+      const ParameterInfo& info = nth(layout.unit(g.unit).parameters, p);
       const std::string& name = info.name;
       double factor = 1, decay = matches_any(name, config.no_decay) ? 0.0 : config.weight_decay;
       for (const auto& group : config.groups)
@@ -69,18 +70,16 @@ struct Optimizer::Run {
 };
 
 void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, GradientSource* source) {
-  const FlatGroup& g = layout_.groups[static_cast<size_t>(group)];
+  const FlatGroup& g = layout_.group(group);
   const ShardedState::Group& state = state_.group(group);
   const int64_t part = state.update_whole ? g.full_elements() : g.shard_elements();
   float* values = state.optimizer_state == nullptr ? nullptr : state.optimizer_state + scalars.state_set * state_values(config_) * part;
   for (const ShardedState::Piece& piece : state_.pieces(group)) {
     const int64_t from = std::max(begin, piece.part_offset), to = std::min(end, piece.part_offset + piece.count);
     if (from >= to) continue;
-    const ParameterInfo& parameter =
-        layout_.units[static_cast<size_t>(g.unit)].parameters[static_cast<size_t>(g.parameters[static_cast<size_t>(piece.parameter)])];
+    const ParameterInfo& parameter = layout_.parameter(g, piece.parameter);
     if (source != nullptr) source->prepare(parameter);
-    const Run run{g,       piece,  parameter, hyperparameters_[static_cast<size_t>(group)][static_cast<size_t>(piece.parameter)],
-                  scalars, source, values,    part};
+    const Run run{g, piece, parameter, nth(nth(hyperparameters_, group), piece.parameter), scalars, source, values, part};
     at::parallel_for(from, to, kGrainElements, [&](int64_t first, int64_t last) { step_blocks(run, first, last); });
   }
 }
@@ -144,7 +143,7 @@ void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) c
   slice.gradient_scale = run.scalars.gradient_scale;
   slice.lr = static_cast<float>(lr);
   slice.weight_decay = run.hyperparameters.weight_decay;
-  if (run.group.dealt) {
+  if (run.group.assigned) {
     slice.gradient_scale = static_cast<float>(direction_scale(run));
     return sgd_step(slice, nullptr, {.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false});
   }

@@ -3,9 +3,9 @@
 
 #include "offload/host_optimizer.h"
 #include "runtime/config/config.h"
-#include "runtime/engine/sharded_state.h"
-#include "runtime/optim/gradient_source.h"
 #include "runtime/optim/schedule.h"
+#include "runtime/state/gradient_source.h"
+#include "runtime/state/sharded_state.h"
 
 namespace zerostep {
 
@@ -25,9 +25,9 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed);
   // fp32 values that the optimizer keeps for each element.
   static int state_values(const OptimizerConfig& config);
-  // ... for each element of a parameter that is dealt to a rank whole.
+  // ... for each element of a parameter that is assigned to a rank whole.
   static int matrix_state_values(const OptimizerConfig& config);
-  // Updates the elements [begin, end) of this rank's part of a group, with the reduced gradient or with what `source` makes; of a dealt
+  // Updates the elements [begin, end) of this rank's part of a group, with the reduced gradient or with what `source` makes; of an assigned
   // group `source` has the direction to step along. 16-bit parameters without masters are rounded stochastically.
   void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, GradientSource* source = nullptr);
 

@@ -40,7 +40,7 @@ enum class ActionKind : uint8_t {
   Release,         // the group's slot is free once its readers are done
   Reduce,          // enqueue the reduction of gradients
   Agree,           // sums over the ranks that all of them go on from
-  UpdateMatrices,  // optimizer on whole matrices that are dealt to ranks, one round of them
+  UpdateMatrices,  // optimizer on whole matrices that are assigned to ranks, one round of them
   Update,          // optimizer on this rank's part of a group
   GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
   End,             // every lane is done

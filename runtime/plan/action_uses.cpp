@@ -1,5 +1,7 @@
 #include <set>
 
+#include "base/dtype.h"
+#include "base/nth.h"
 #include "runtime/plan/plan.h"
 
 // On which lane each action of a plan runs, and what it reads and writes.
@@ -66,13 +68,10 @@ class Uses {
   }
 
  private:
-  const FlatGroup& group(int g) const { return layout_.groups[static_cast<size_t>(g)]; }
-  Buffer parameter_slot(int g, int slot) const {
-    return {BufferKind::ParameterSlot, plan_.parameter_ring_of[static_cast<size_t>(g)], slot};
-  }
+  const FlatGroup& group(int g) const { return layout_.group(g); }
+  Buffer parameter_slot(int g, int slot) const { return {BufferKind::ParameterSlot, nth(plan_.parameter_ring_of, g), slot}; }
   Buffer gradient_slot(int g, int slot) const {
-    return slot < 0 ? Buffer{BufferKind::Gradients, g}
-                    : Buffer{BufferKind::GradientSlot, plan_.gradient_ring_of[static_cast<size_t>(g)], slot};
+    return slot < 0 ? Buffer{BufferKind::Gradients, g} : Buffer{BufferKind::GradientSlot, nth(plan_.gradient_ring_of, g), slot};
   }
   void add(const Buffer& buffer, bool reads, bool writes, int of_group) {
     for (BufferUse& use : out_)
@@ -90,7 +89,7 @@ class Uses {
   void communicate() { read({BufferKind::Communicator}); }
 
   void visit(const Action& a) {
-    const Visit& visit = plan_.visits[static_cast<size_t>(a.visit)];
+    const Visit& visit = plan_.visit(a.visit);
     for (const GroupSlot& p : a.parameters)
       read(p.slot < 0 ? Buffer{BufferKind::Parameters, p.group} : parameter_slot(p.group, p.slot), p.group);
     for (const GroupSlot& g : a.summed_gradients) read(gradient_slot(g.group, g.slot), g.group);
@@ -130,8 +129,7 @@ class Uses {
 
   void update_matrices(const Action& a) {
     read({BufferKind::Scalars});
-    for (int index : plan_.matrices.rounds[static_cast<size_t>(a.round)].parameters)
-      update(plan_.matrices.parameters[static_cast<size_t>(index)].group);
+    for (int index : nth(plan_.matrices.rounds, a.round).parameters) update(nth(plan_.matrices.parameters, index).group);
     change({BufferKind::OptimizerState, -1});
     write({BufferKind::WholeMatrices});
     communicate();
@@ -159,7 +157,7 @@ Lane lane_of(ActionKind kind) {
 }  // namespace
 
 bool reads_parameters(const ModelLayout& layout, const Visit& visit) {
-  return visit.kind != VisitKind::Backward || layout.units[static_cast<size_t>(visit.unit)].backward_needs_parameters;
+  return visit.kind != VisitKind::Backward || layout.unit(visit.unit).backward_needs_parameters;
 }
 
 void find_uses(const ModelLayout& layout, Plan& plan) {

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/model.h"
 #include "runtime/config/config.h"
 
 namespace zerostep {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "base/nth.h"
+
 namespace zerostep {
 namespace {
 
@@ -39,8 +41,7 @@ class ActivationWalk {
     std::vector<bool> fresh(plan_.visits.size(), true);
     for (const Action& a : plan_.actions)
       for (const GradientUse& use : a.gradients)
-        if (!use.fresh && layout_.groups[static_cast<size_t>(use.group)].unit == plan_.visits[static_cast<size_t>(a.visit)].unit)
-          fresh[static_cast<size_t>(a.visit)] = false;
+        if (!use.fresh && layout_.group(use.group).unit == plan_.visit(a.visit).unit) nth(fresh, a.visit) = false;
     for (size_t v = 0; v < plan_.visits.size(); ++v) visit(plan_.visits[v], fresh[v]);
   }
 
@@ -86,7 +87,7 @@ class ActivationWalk {
   int64_t own_gradient_bytes(int unit) const {
     int64_t bytes = 0;
     for (int g : layout_.used_by(unit)) {
-      const FlatGroup& group = layout_.groups[static_cast<size_t>(g)];
+      const FlatGroup& group = layout_.group(g);
       if (!group.trainable) continue;
       for (int i = 0; i < group.layout.num_parameters(); ++i) bytes += num_bytes(group.layout.size(i), group.type);
     }
@@ -111,7 +112,7 @@ class ActivationWalk {
     tiled_ = at.tiled;
     if (at.keep_input) {
       hold_output(static_cast<size_t>(at.unit) - 1);
-      checkpoint_[static_cast<size_t>(at.unit)] = true;
+      nth(checkpoint_, at.unit) = true;
     }
     hidden_ = runs * output;
     hidden_count_ = last ? 0 : runs;
@@ -171,7 +172,7 @@ class ActivationWalk {
     const int64_t bytes = micro_batch_bytes_ + kept_ + hidden_ + gradient_ + extra;
     if (bytes <= out_->activation_peak_bytes) return;
     out_->activation_peak_bytes = bytes;
-    out_->peak_at = std::string(name_of(at.kind)) + " " + layout_.units[static_cast<size_t>(at.unit)].name;
+    out_->peak_at = std::string(name_of(at.kind)) + " " + layout_.unit(at.unit).name;
   }
 
   const Plan& plan_;
@@ -216,7 +217,7 @@ PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelD
   if (meter != nullptr) {
     const Workspaces& spaces = meter->of(model, objective, {batch, sequence, type, graph, drops});
     const auto space_of = [&out](const Workspaces& all, int unit) -> const Workspace& {
-      const Workspace& found = all.units[static_cast<size_t>(unit)];
+      const Workspace& found = nth(all.units, unit);
       if (!found.is_measured) out.unmeasured_units.insert(unit);
       return found;
     };

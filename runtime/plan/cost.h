@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "models/model.h"
 #include "models/objective.h"
 #include "runtime/memory/workspace.h"
 #include "runtime/plan/plan.h"

@@ -1,12 +1,13 @@
 #include <fmt/format.h>
 
+#include "base/nth.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {
 namespace {
 
 std::string visit_text(const ModelLayout& layout, const Visit& v) {
-  const std::string& unit = layout.units[static_cast<size_t>(v.unit)].name;
+  const std::string& unit = layout.unit(v.unit).name;
   if (v.kind != VisitKind::ForwardOnly || v.branches * v.micro_batches == 1)
     return fmt::format("{} {} (micro-batch {})", name_of(v.kind), unit, v.micro_batch);
   return fmt::format("{} {} (pass {}: {} branch{} of {} micro-batch{})", name_of(v.kind), unit, v.pass, v.branches,
@@ -84,12 +85,12 @@ const char* name_of(Lane lane) {
 }
 
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& a) {
-  const auto group = [&](int id) { return layout.groups[static_cast<size_t>(id)].name; };
+  const auto group = [&](int id) { return layout.group(id).name; };
   const auto parts = [&] {
     std::string names;
     for (const CollectivePart& p : a.parts) {
       names += (names.empty() ? "" : ", ") + group(p.group);
-      const size_t slices = layout.groups[static_cast<size_t>(p.group)].layout.slices().size();
+      const size_t slices = layout.group(p.group).layout.slices().size();
       if (slices > 1) names += fmt::format("[{}..{} of {}]", p.slice_begin, p.slice_end - 1, slices);
     }
     return names;
@@ -104,14 +105,14 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
       text += " " + group(a.group);
       break;
     case ActionKind::Visit:
-      text = visit_text(layout, plan.visits[static_cast<size_t>(a.visit)]);
+      text = visit_text(layout, plan.visit(a.visit));
       break;
     case ActionKind::Reduce:
     case ActionKind::GatherUpdated:
       text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
       break;
     case ActionKind::UpdateMatrices: {
-      const auto& round = plan.matrices.rounds[static_cast<size_t>(a.round)];
+      const auto& round = nth(plan.matrices.rounds, a.round);
       text += fmt::format(" of round {}, {} of them", a.round, round.parameters.size());
       break;
     }

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "runtime/plan/name_pattern.h"
 
 namespace zerostep {
@@ -17,10 +18,6 @@ void keep_trainable(std::vector<UnitInfo>& units, const std::vector<std::string>
 }
 
 }  // namespace
-
-DType ModelLayout::type_of(const ParameterInfo& parameter, DType compute_type) {
-  return parameter.shape.size() >= 2 ? compute_type : DType::F32;
-}
 
 bool LayoutOptions::is_orthogonal(const ParameterInfo& parameter) const {
   return orthogonal_matrices && parameter.shape.size() == 2 && !matches_any(parameter.name, not_orthogonal);
@@ -45,7 +42,7 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
   out.borrowed.resize(units.size());
   out.places.resize(units.size());
   for (size_t u = 0; u < units.size(); ++u) {
-    // Key: (type, compute type, trainable, persistent, dealt, borrowers), in order of first appearance.
+    // Key: (type, compute type, trainable, persistent, assigned, borrowers), in order of first appearance.
     using Key = std::tuple<DType, DType, bool, bool, bool, std::vector<int>>;
     std::vector<std::pair<Key, std::vector<int>>> classes;
     for (size_t p = 0; p < out.units[u].parameters.size(); ++p) {
@@ -55,12 +52,12 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
                               n <= options.model_persistence_threshold - persistent_elements;
       if (persistent) persistent_elements += n;
       const auto used = borrowers.find({static_cast<int>(u), static_cast<int>(p)});
-      const DType compute = type_of(info, options.compute_type);
+      const DType compute = info.type(options.compute_type);
       Key key{options.rest_in_fp32 && info.trainable ? DType::F32 : compute,
               compute,
               info.trainable,
               persistent,
-              info.trainable && (options.deal_all || options.is_orthogonal(info)),
+              info.trainable && (options.assign_all || options.is_orthogonal(info)),
               used == borrowers.end() ? std::vector<int>{} : used->second};
       auto it = std::find_if(classes.begin(), classes.end(), [&](const auto& c) { return c.first == key; });
       if (it == classes.end()) it = classes.insert(classes.end(), {std::move(key), {}});
@@ -68,25 +65,25 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
     }
     out.places[u].resize(out.units[u].parameters.size());
     for (auto& [key, parameters] : classes) {
-      const auto& [type, compute_type, trainable, persistent, dealt, users] = key;
+      const auto& [type, compute_type, trainable, persistent, assigned, users] = key;
       const int id = static_cast<int>(out.groups.size());
       std::vector<int64_t> sizes;
       for (size_t i = 0; i < parameters.size(); ++i) {
-        sizes.push_back(out.units[u].parameters[static_cast<size_t>(parameters[i])].num_elements());
-        out.places[u][static_cast<size_t>(parameters[i])] = {id, static_cast<int>(i)};
+        sizes.push_back(nth(out.units[u].parameters, parameters[i]).num_elements());
+        nth(out.places[u], parameters[i]) = {id, static_cast<int>(i)};
       }
       std::string name = out.units[u].name;
       if (!users.empty()) name += " (tied)";
       if (is_16bit(options.compute_type) && compute_type == DType::F32) name += " (fp32)";
       if (!trainable) name += " (frozen)";
-      if (dealt && !options.deal_all) name += " (matrices)";
+      if (assigned && !options.assign_all) name += " (matrices)";
       if (persistent) name += " (persistent)";
       FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)), max_slice_elements,
                                  options.round_robin && options.shard_ranks > 1};
-      out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, dealt, users,
-                            FlatLayout(sizes, layout)});
+      out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, assigned,
+                            users, FlatLayout(sizes, layout)});
       out.own[u].push_back(id);
-      for (int user : users) out.borrowed[static_cast<size_t>(user)].push_back(id);
+      for (int user : users) nth(out.borrowed, user).push_back(id);
     }
   }
   if (out.num_elements(true) == 0)
@@ -95,8 +92,8 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
 }
 
 std::vector<int> ModelLayout::used_by(int unit) const {
-  std::vector<int> out = own[static_cast<size_t>(unit)];
-  const auto& more = borrowed[static_cast<size_t>(unit)];
+  std::vector<int> out = nth(own, unit);
+  const auto& more = nth(borrowed, unit);
   out.insert(out.end(), more.begin(), more.end());
   return out;
 }

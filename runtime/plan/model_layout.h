@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "base/nth.h"
 #include "models/unit.h"
 #include "sharding/flat_layout.h"
 
@@ -19,7 +20,7 @@ struct FlatGroup {
   bool trainable = true;
   // Kept whole on every rank at stage 3 (a small one); gathered once after each update.
   bool persistent = false;
-  bool dealt = false;          // its parameters are updated whole, each by one rank
+  bool assigned = false;       // its parameters are updated whole, each by one rank
   std::vector<int> borrowers;  // units that use a parameter of this group besides `unit`
   FlatLayout layout;
   int64_t full_elements() const { return layout.full_elements(); }
@@ -46,7 +47,7 @@ struct LayoutOptions {
   // Matrix optimizers: the update of a matrix is made orthogonal, unless its name matches a pattern of these.
   bool orthogonal_matrices = false;
   std::vector<std::string> not_orthogonal;
-  bool deal_all = false;  // vectors, too, are updated whole
+  bool assign_all = false;  // vectors, too, are updated whole
   bool is_orthogonal(const ParameterInfo& parameter) const;
 };
 
@@ -63,8 +64,13 @@ struct ModelLayout {
 
   // InputError when a pattern matches no parameter, or nothing is left to train.
   static ModelLayout make(const std::vector<UnitInfo>& units, const LayoutOptions& options);
-  // Type of a parameter: matrices in the compute type, vectors (norm gains, biases) always in fp32.
-  static DType type_of(const ParameterInfo& parameter, DType compute_type);
+  const UnitInfo& unit(int index) const { return nth(units, index); }
+  const FlatGroup& group(int id) const { return nth(groups, id); }
+  // A parameter of a group, by its index within the group.
+  const ParameterInfo& parameter(const FlatGroup& group, int index) const {
+    return nth(unit(group.unit).parameters, nth(group.parameters, index));
+  }
+  const Place& place(int unit, int parameter) const { return nth(nth(places, unit), parameter); }
   // Groups that a forward of the unit reads: its own, then the borrowed ones.
   std::vector<int> used_by(int unit) const;
   int64_t num_elements(bool trainable_only = false) const;  // without padding

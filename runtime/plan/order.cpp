@@ -2,6 +2,7 @@
 #include <array>
 #include <map>
 
+#include "base/nth.h"
 #include "runtime/plan/plan.h"
 
 // The waits that follow from what the actions of a plan read and write.
@@ -11,7 +12,7 @@ namespace {
 
 // Of each lane the last action that is known to be done; -1: none.
 using Clock = std::array<int, kLanes>;
-int& at(Clock& clock, Lane lane) { return clock[static_cast<size_t>(lane)]; }
+int& at(Clock& clock, Lane lane) { return nth(clock, lane); }
 
 // Waits of an action for what it conflicts with, as few as there can be: each lane's latest, and none that another one implies.
 class Orderer {
@@ -22,7 +23,7 @@ class Orderer {
 
   void run() {
     for (int i = 0; i < static_cast<int>(plan_.actions.size()); ++i) {
-      Action& a = plan_.actions[static_cast<size_t>(i)];
+      Action& a = nth(plan_.actions, i);
       Clock needed;
       needed.fill(-1);
       if (a.kind == ActionKind::End) needed = last_;
@@ -45,7 +46,7 @@ class Orderer {
   };
 
   void need(int other, Clock& needed) const {
-    const Lane lane = plan_.actions[static_cast<size_t>(other)].lane;
+    const Lane lane = plan_.action(other).lane;
     at(needed, lane) = std::max(at(needed, lane), other);
   }
 
@@ -58,25 +59,25 @@ class Orderer {
   }
 
   void order(int i, const Clock& needed) {
-    Action& a = plan_.actions[static_cast<size_t>(i)];
-    Clock known = of_lane_[static_cast<size_t>(a.lane)];
+    Action& a = nth(plan_.actions, i);
+    Clock known = nth(of_lane_, a.lane);
     std::vector<int> others(needed.begin(), needed.end());
     std::sort(others.rbegin(), others.rend());
     for (const int other : others) {
       if (other < 0) continue;
-      const Lane lane = plan_.actions[static_cast<size_t>(other)].lane;
+      const Lane lane = plan_.action(other).lane;
       if (lane == a.lane || at(known, lane) >= other) continue;
       a.waits.push_back(other);
-      for (size_t l = 0; l < known.size(); ++l) known[l] = std::max(known[l], clocks_[static_cast<size_t>(other)][l]);
+      for (size_t l = 0; l < known.size(); ++l) known[l] = std::max(known[l], nth(clocks_, other)[l]);
     }
     at(known, a.lane) = i;
-    clocks_[static_cast<size_t>(i)] = of_lane_[static_cast<size_t>(a.lane)] = known;
+    nth(clocks_, i) = nth(of_lane_, a.lane) = known;
   }
 
   void note(int i, const BufferUse& use) {
     History& history = histories_[use.buffer];
     if (use.writes) history = {i, History::none()};
-    at(history.readers, plan_.actions[static_cast<size_t>(i)].lane) = i;
+    at(history.readers, plan_.action(i).lane) = i;
   }
 
   Plan& plan_;

@@ -3,8 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "base/nth.h"
 #include "runtime/plan/action.h"
-#include "runtime/plan/matrix_deal.h"
+#include "runtime/plan/matrix_assignment.h"
 #include "runtime/plan/model_layout.h"
 
 namespace zerostep {
@@ -43,7 +44,7 @@ struct PlanOptions {
   bool contiguous_gradients = true;           // false: a backward makes gradients of its own, which are then added to the flat buffer
   bool update = true;                         // a training step; false: evaluation
   int optimizer_state_values = 0;             // fp32 values an element
-  int matrix_state_values = 0;                // ... of dealt matrices
+  int matrix_state_values = 0;                // ... of assigned matrices
   bool gradient_in_update = true;             // the update reads reduced gradients; false: an estimate made where it is used
   bool masters = true;                        // 16-bit parameters have fp32 masters
   Agreement agreement = Agreement::Gradient;  // that decides whether the step is applied
@@ -52,7 +53,7 @@ struct PlanOptions {
   Tier parameter_tier = Tier::Device;
 };
 
-// The actions of one step, as data. Where ranks differ (dealt matrices) buffers are those of the rank with most, elements rank 0's.
+// The actions of one step, as data. Where ranks differ (assigned matrices) buffers are those of the rank with most, elements rank 0's.
 struct Plan {
   PlanOptions options;
   EffectiveLimits limits;
@@ -64,12 +65,14 @@ struct Plan {
   bool has_backward = false;                             // gradients have buffers
   int64_t copies_bytes = 0;                              // of one visit's copies of weights
   int64_t message_bytes = 0;                             // of 16-bit reductions
-  MatrixDeal matrices;                                   // of an optimizer that needs them whole
+  MatrixAssignment matrices;                             // of an optimizer that needs them whole
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
   int64_t device_arena_bytes = 0;
 
-  bool slotted(int group) const { return parameter_ring_of[static_cast<size_t>(group)] >= 0; }
+  const Visit& visit(int index) const { return nth(visits, index); }
+  const Action& action(int index) const { return nth(actions, index); }
+  bool slotted(int group) const { return nth(parameter_ring_of, group) >= 0; }
 };
 
 // Whether a visit reads the parameters of its unit.

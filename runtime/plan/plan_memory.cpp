@@ -14,7 +14,7 @@ bool updates_whole(const PlanOptions& options) { return options.stage == 0 || op
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part) {
   int64_t n = 0;
   for (int s = part.slice_begin; s < part.slice_end; ++s)
-    n += layout.groups[static_cast<size_t>(part.group)].layout.slices()[static_cast<size_t>(s)].per_rank * layout.options.shard_ranks;
+    n += layout.group(part.group).layout.slice(s).per_rank * layout.options.shard_ranks;
   return n;
 }
 
@@ -43,8 +43,8 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     if (has_masters(g, o)) add("masters " + g.name, num_bytes(part, DType::F32), false);
     if (plan.has_backward)
       add("gradients " + g.name, num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32),
-          keeps_gradients_whole(o) || g.dealt);
-    if (!g.dealt) add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
+          keeps_gradients_whole(o) || g.assigned);
+    if (!g.assigned) add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
   }
   for (const RingPlan& ring : plan.parameter_rings)
     add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), false);
@@ -65,7 +65,7 @@ bool has_masters(const FlatGroup& group, const PlanOptions& options) { return is
 int64_t copy_bytes(const ModelLayout& layout, int unit, std::vector<int64_t>* offsets) {
   int64_t bytes = 0;
   for (int g : layout.used_by(unit)) {
-    const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
+    const FlatGroup& group = layout.group(g);
     if (offsets != nullptr) offsets->push_back(bytes);
     if (group.trainable) bytes += round_up(num_bytes(group.full_elements(), group.compute_type), kAlignmentBytes);
   }

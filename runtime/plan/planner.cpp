@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {
@@ -18,13 +19,13 @@ std::vector<int> ring_classes(const std::vector<int64_t>& bytes, const std::vect
   std::vector<int> order, ring_of(bytes.size(), -1);
   for (size_t g = 0; g < bytes.size(); ++g)
     if (wanted[g]) order.push_back(static_cast<int>(g));
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return bytes[static_cast<size_t>(a)] > bytes[static_cast<size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return nth(bytes, a) > nth(bytes, b); });
   for (int g : order) {
-    const int64_t size = bytes[static_cast<size_t>(g)];
+    const int64_t size = nth(bytes, g);
     if (rings.empty() || size < rings.back().slot_bytes - rings.back().slot_bytes / 8)
-      rings.push_back({std::string(what) + " like " + groups[static_cast<size_t>(g)].name, size, 0, {}});
+      rings.push_back({std::string(what) + " like " + nth(groups, g).name, size, 0, {}});
     rings.back().groups.push_back(g);
-    ring_of[static_cast<size_t>(g)] = static_cast<int>(rings.size()) - 1;
+    nth(ring_of, g) = static_cast<int>(rings.size()) - 1;
   }
   return ring_of;
 }
@@ -77,7 +78,7 @@ class Planner {
   }
 
  private:
-  const FlatGroup& group(int g) const { return layout_.groups[static_cast<size_t>(g)]; }
+  const FlatGroup& group(int g) const { return layout_.group(g); }
   const Visit& visit_at(size_t v) const { return plan_.visits[v]; }
   int ranks() const { return layout_.options.shard_ranks; }
   // Of a group, by one rank.
@@ -95,13 +96,13 @@ class Planner {
         for (int g : used)
           if (!keeps_parameters_whole(group(g), plan_.options)) {
             needs_[v].push_back(g);
-            uses_[static_cast<size_t>(g)].push_back(v);
+            nth(uses_, g).push_back(v);
           }
       plan_.has_backward |= at.kind == VisitKind::Backward;
       plan_.copies_bytes = std::max(plan_.copies_bytes, at.weight_copies * copy_bytes(layout_, at.unit));
       if (at.kind == VisitKind::Backward || at.reads_gradient)
         for (int g : used)
-          if (group(g).trainable) gradient_touches_[static_cast<size_t>(g)].push_back(v);
+          if (group(g).trainable) nth(gradient_touches_, g).push_back(v);
     }
     needed_before_.assign(n + 1, 0);
     for (size_t v = 0; v < n; ++v) needed_before_[v + 1] = needed_before_[v] + elements_of(needs_[v]);
@@ -138,9 +139,8 @@ class Planner {
     for (const FlatGroup& g : layout_.groups) {
       parameter_bytes.push_back(num_bytes(g.full_elements(), g.type));
       gradient_bytes.push_back(num_bytes(g.full_elements(), DType::F32));
-      parameter_slots.push_back(!keeps_parameters_whole(g, plan_.options) && !uses_[static_cast<size_t>(g.id)].empty());
-      gradient_slots.push_back(g.trainable && !keeps_gradients_whole(plan_.options) &&
-                               !gradient_touches_[static_cast<size_t>(g.id)].empty());
+      parameter_slots.push_back(!keeps_parameters_whole(g, plan_.options) && !nth(uses_, g.id).empty());
+      gradient_slots.push_back(g.trainable && !keeps_gradients_whole(plan_.options) && !nth(gradient_touches_, g.id).empty());
     }
     plan_.parameter_ring_of = ring_classes(parameter_bytes, parameter_slots, plan_.parameter_rings, "parameters", layout_.groups);
     plan_.gradient_ring_of = ring_classes(gradient_bytes, gradient_slots, plan_.gradient_rings, "gradients", layout_.groups);
@@ -154,19 +154,19 @@ class Planner {
 
   // Index of the first use of a group at or after a visit; nullopt: none in this step.
   std::optional<size_t> next_use(int g, size_t v) const {
-    const auto& uses = uses_[static_cast<size_t>(g)];
+    const auto& uses = nth(uses_, g);
     const auto it = std::lower_bound(uses.begin(), uses.end(), v);
     if (it == uses.end()) return std::nullopt;
     return *it;
   }
 
   void release(int g) {
-    free_slots_[static_cast<size_t>(plan_.parameter_ring_of[static_cast<size_t>(g)])].push_back(slot_of_[static_cast<size_t>(g)]);
+    nth(free_slots_, nth(plan_.parameter_ring_of, g)).push_back(nth(slot_of_, g));
     Action a{.kind = ActionKind::Release};
     a.group = g;
-    a.slot = slot_of_[static_cast<size_t>(g)];
+    a.slot = nth(slot_of_, g);
     plan_.actions.push_back(std::move(a));
-    slot_of_[static_cast<size_t>(g)] = -1;
+    nth(slot_of_, g) = -1;
     live_elements_ -= group(g).full_elements();
     std::erase(live_order_, g);
   }
@@ -192,7 +192,7 @@ class Planner {
   }
 
   void gather(int g) {
-    const size_t ring = static_cast<size_t>(plan_.parameter_ring_of[static_cast<size_t>(g)]);
+    const size_t ring = static_cast<size_t>(nth(plan_.parameter_ring_of, g));
     auto& free = free_slots_[ring];
     int slot;
     if (free.empty()) {
@@ -201,8 +201,8 @@ class Planner {
       slot = free.front();  // the one released longest ago
       free.erase(free.begin());
     }
-    slot_of_[static_cast<size_t>(g)] = slot;
-    gathered_unused_[static_cast<size_t>(g)] = true;
+    nth(slot_of_, g) = slot;
+    nth(gathered_unused_, g) = true;
     live_elements_ += group(g).full_elements();
     live_order_.push_back(g);
     Action a{.kind = ActionKind::Gather};
@@ -212,7 +212,7 @@ class Planner {
     plan_.actions.push_back(std::move(a));
   }
 
-  bool live(int g) const { return slot_of_[static_cast<size_t>(g)] >= 0; }
+  bool live(int g) const { return nth(slot_of_, g) >= 0; }
 
   void gather_for(size_t v) {
     int64_t missing = 0;
@@ -225,9 +225,9 @@ class Planner {
 
   void prefetch_after(size_t v) {
     if (plan_.limits.prefetch_bucket == 0) return;
-    for (int g : needs_[v]) gathered_unused_[static_cast<size_t>(g)] = false;
+    for (int g : needs_[v]) nth(gathered_unused_, g) = false;
     int64_t ahead = 0;
-    for (int g : live_order_) ahead += gathered_unused_[static_cast<size_t>(g)] ? group(g).full_elements() : 0;
+    for (int g : live_order_) ahead += nth(gathered_unused_, g) ? group(g).full_elements() : 0;
     for (size_t later = v + 1; later < plan_.visits.size(); ++later)
       for (int g : needs_[later]) {
         if (live(g)) continue;
@@ -247,12 +247,12 @@ class Planner {
       if (!group(g).trainable) continue;
       summed_gradients_.push_back({g, -1});
       if (ranks() == 1 || plan_.options.stage == 0) continue;
-      const int ring = plan_.gradient_ring_of[static_cast<size_t>(g)];
+      const int ring = nth(plan_.gradient_ring_of, g);
       Action a{.kind = ActionKind::GatherGradient};
       a.group = g;
       if (ring >= 0) {
-        a.slot = used[static_cast<size_t>(ring)]++;
-        int& slots = plan_.gradient_rings[static_cast<size_t>(ring)].num_slots;
+        a.slot = nth(used, ring)++;
+        int& slots = nth(plan_.gradient_rings, ring).num_slots;
         slots = std::max(slots, a.slot + 1);
         summed_gradients_.back().slot = a.slot;
       }
@@ -265,12 +265,12 @@ class Planner {
     Action a{.kind = ActionKind::Visit};
     a.visit = static_cast<int>(v);
     if (reads_parameters(layout_, visit_at(v)))
-      for (int g : layout_.used_by(visit_at(v).unit)) a.parameters.push_back({g, slot_of_[static_cast<size_t>(g)]});
+      for (int g : layout_.used_by(visit_at(v).unit)) a.parameters.push_back({g, nth(slot_of_, g)});
     a.summed_gradients = summed_gradients_;
     if (visit_at(v).kind == VisitKind::Backward)
       for (int g : layout_.used_by(visit_at(v).unit))
         if (group(g).trainable) a.gradients.push_back(use_gradient(g));
-    for (int g : needs_[v]) gathered_unused_[static_cast<size_t>(g)] = false;
+    for (int g : needs_[v]) nth(gathered_unused_, g) = false;
     plan_.actions.push_back(std::move(a));
   }
 
@@ -311,7 +311,7 @@ class Planner {
     const int micro = visit_at(v).micro_batch;
     const bool last_micro = micro == plan_.visits.back().micro_batch;
     for (int g : layout_.used_by(visit_at(v).unit)) {
-      const auto& touches = gradient_touches_[static_cast<size_t>(g)];
+      const auto& touches = nth(gradient_touches_, g);
       const auto after = std::upper_bound(touches.begin(), touches.end(), v);
       const bool complete = group(g).trainable && (after == touches.end() || visit_at(*after).micro_batch != micro);
       if (!complete || ranks() == 1 || (keeps_gradients_whole(plan_.options) && !last_micro)) continue;
@@ -328,7 +328,7 @@ class Planner {
       Action a{.kind = ActionKind::Reduce};
       const bool all_reduce = all_reduces_gradients(plan_.options);
       for (CollectivePart& part : parts) {
-        part.slot = gradient_slot_of_[static_cast<size_t>(part.group)];
+        part.slot = nth(gradient_slot_of_, part.group);
         const int64_t full = part_elements(part);
         // 16-bit messages are summed in fp32 on the way to the shard, so an all-reduce is a reduce-scatter and an fp32 all-gather.
         if (!all_reduce || is_16bit(plan_.options.communication_type)) a.elements_reduced += counted_gather(full, ranks());
@@ -341,10 +341,9 @@ class Planner {
       plan_.actions.push_back(std::move(a));
     }
     for (int g : bucket_)
-      if (plan_.gradient_ring_of[static_cast<size_t>(g)] >= 0) {
-        gradient_rings_[static_cast<size_t>(plan_.gradient_ring_of[static_cast<size_t>(g)])].reducing.push_back(
-            gradient_slot_of_[static_cast<size_t>(g)]);
-        gradient_slot_of_[static_cast<size_t>(g)] = -1;
+      if (nth(plan_.gradient_ring_of, g) >= 0) {
+        nth(gradient_rings_, nth(plan_.gradient_ring_of, g)).reducing.push_back(nth(gradient_slot_of_, g));
+        nth(gradient_slot_of_, g) = -1;
       }
     bucket_.clear();
     bucket_elements_ = 0;
@@ -378,7 +377,7 @@ class Planner {
   }
 
   void update() {
-    plan_.matrices = deal_matrices(layout_, plan_.options);
+    plan_.matrices = assign_matrices(layout_, plan_.options);
     for (int round = 0; round < static_cast<int>(plan_.matrices.rounds.size()); ++round) {
       Action a{.kind = ActionKind::UpdateMatrices};
       a.round = round;
@@ -401,7 +400,7 @@ class Planner {
     for (const FlatGroup& g : layout_.groups) {
       if (!g.trainable) continue;
       const int64_t part = updated_elements(g);
-      for (int64_t begin = 0; begin < part && !g.dealt; begin += std::min(plan_.limits.sub_group, part)) {
+      for (int64_t begin = 0; begin < part && !g.assigned; begin += std::min(plan_.limits.sub_group, part)) {
         Action a{.kind = ActionKind::Update};
         a.group = g.id;
         a.begin = begin;
@@ -459,7 +458,7 @@ Plan compose(const ModelLayout& layout, const Plan* backprop, const Plan* querie
   const auto add = [&](const Plan& part, int begin, int end, bool with_visits) {
     const int first = static_cast<int>(out.visits.size());
     for (int i = begin; i < end; ++i) {
-      Action& a = out.actions.emplace_back(part.actions[static_cast<size_t>(i)]);
+      Action& a = out.actions.emplace_back(part.action(i));
       a.waits.clear();
       if (a.visit >= 0) a.visit += first;
     }

@@ -6,15 +6,15 @@
 #include <array>
 #include <map>
 
+#include "base/nth.h"
+
 namespace zerostep {
 namespace {
 
 std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& buffer) {
-  const auto group = [&] {
-    return buffer.index < 0 ? std::string("whole matrices") : layout.groups[static_cast<size_t>(buffer.index)].name;
-  };
+  const auto group = [&] { return buffer.index < 0 ? std::string("whole matrices") : layout.group(buffer.index).name; };
   const auto slot = [&](const std::vector<RingPlan>& rings) {
-    return fmt::format("slot {} of {}", buffer.slot, rings[static_cast<size_t>(buffer.index)].name);
+    return fmt::format("slot {} of {}", buffer.slot, nth(rings, buffer.index).name);
   };
   switch (buffer.kind) {
     case BufferKind::Parameters:
@@ -65,7 +65,7 @@ class Verifier {
       order(action);
       for (const BufferUse& use : action.uses) check(use);
       for (const BufferUse& use : action.uses) note(use);
-      latest_[static_cast<size_t>(action.lane)] = now();
+      nth(latest_, action.lane) = now();
       ++proof_.actions;
       proof_.waits += static_cast<int64_t>(action.waits.size());
     }
@@ -93,7 +93,7 @@ class Verifier {
   void order(const Action& action) {
     Event& event = events_.back();
     const auto after = [&](int other) {
-      for (size_t l = 0; l < event.done.size(); ++l) event.done[l] = std::max(event.done[l], events_[static_cast<size_t>(other)].done[l]);
+      for (size_t l = 0; l < event.done.size(); ++l) event.done[l] = std::max(event.done[l], nth(events_, other).done[l]);
     };
     if (const int before = latest_[lane(action)]; before >= 0) after(before);
     for (const int wait : action.waits) {
@@ -105,7 +105,7 @@ class Verifier {
     event.done[lane(action)] = now() + 1;
   }
 
-  bool is_done(int other) const { return events_.back().done[lane(*events_[static_cast<size_t>(other)].action)] > other; }
+  bool is_done(int other) const { return events_.back().done[lane(*nth(events_, other).action)] > other; }
 
   void check(const BufferUse& use) {
     State& state = states_[use.buffer];
@@ -154,10 +154,10 @@ class Verifier {
     std::vector<std::string>& all = proof_.problems;
     if (all.size() < most_ && std::find(all.begin(), all.end(), text) == all.end()) all.push_back(std::move(text));
   }
-  std::string name(int group) const { return group < 0 ? "nothing" : layout_.groups[static_cast<size_t>(group)].name; }
+  std::string name(int group) const { return group < 0 ? "nothing" : layout_.group(group).name; }
   std::string buffer(const BufferUse& use) const { return zerostep::text_of(layout_, plan_, use.buffer); }
   std::string text_of(int event) const {
-    const Action& action = *events_[static_cast<size_t>(event)].action;
+    const Action& action = *nth(events_, event).action;
     return fmt::format("action {} ({}, {} lane)", &action - plan_.actions.data(), describe(layout_, plan_, action), name_of(action.lane));
   }
 

@@ -4,7 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "runtime/report/format.h"
+#include "base/format.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -35,7 +36,7 @@ ConfusionCounts::ConfusionCounts(int64_t num_labels)
 void ConfusionCounts::add(int64_t label, int64_t prediction, int64_t count) {
   if (label < 0 || label >= num_labels_ || prediction < 0 || prediction >= num_labels_)
     fail_protocol("label {} with prediction {} in a confusion matrix of {} labels", label, prediction, num_labels_);
-  values_[static_cast<size_t>(label * num_labels_ + prediction)] += count;
+  nth(values_, label * num_labels_ + prediction) += count;
 }
 
 ConfusionCounts& ConfusionCounts::operator+=(const ConfusionCounts& other) {
@@ -105,9 +106,9 @@ std::string classification_text(const ConfusionCounts& counts, const std::vector
   }
   out += "\n";
   for (int64_t label = 0; label < counts.num_labels(); ++label) {
-    out += fmt::format("{:<{}}", shown[static_cast<size_t>(label)], width);
+    out += fmt::format("{:<{}}", nth(shown, label), width);
     for (int64_t prediction = 0; prediction < counts.num_labels(); ++prediction)
-      out += fmt::format("  {:>{}}", grouped(counts.at(label, prediction)), widths[static_cast<size_t>(prediction)]);
+      out += fmt::format("  {:>{}}", grouped(counts.at(label, prediction)), nth(widths, prediction));
     out += "\n";
   }
   return out;
@@ -124,13 +125,9 @@ nlohmann::ordered_json classification_json(const ConfusionCounts& counts, const 
       {"classes", nlohmann::ordered_json::array()},
       {"confusion", nlohmann::ordered_json::array()}};
   for (int64_t c = 0; c < counts.num_labels(); ++c) {
-    const ClassScores& s = scores.classes[static_cast<size_t>(c)];
-    out["classes"].push_back({{"label", c},
-                              {"name", names[static_cast<size_t>(c)]},
-                              {"precision", s.precision},
-                              {"recall", s.recall},
-                              {"f1", s.f1},
-                              {"support", s.support}});
+    const ClassScores& s = nth(scores.classes, c);
+    out["classes"].push_back(
+        {{"label", c}, {"name", nth(names, c)}, {"precision", s.precision}, {"recall", s.recall}, {"f1", s.f1}, {"support", s.support}});
     const auto begin = counts.values().begin() + c * counts.num_labels();
     out["confusion"].push_back(std::vector<int64_t>(begin, begin + counts.num_labels()));
   }

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "base/nth.h"
+
 namespace zerostep {
 
 // How often each label met each prediction, and the loss. Ranks add up their counts by summing values() and the two loss members.
@@ -14,7 +16,7 @@ class ConfusionCounts {
   ConfusionCounts& operator+=(const ConfusionCounts& other);
 
   int64_t num_labels() const { return num_labels_; }
-  int64_t at(int64_t label, int64_t prediction) const { return values_[static_cast<size_t>(label * num_labels_ + prediction)]; }
+  int64_t at(int64_t label, int64_t prediction) const { return nth(values_, label * num_labels_ + prediction); }
   // [label][prediction], num_labels * num_labels of them.
   std::vector<int64_t>& values() { return values_; }
   const std::vector<int64_t>& values() const { return values_; }

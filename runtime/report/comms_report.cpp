@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 

@@ -11,7 +11,7 @@
 #include <limits>
 #include <vector>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 namespace {

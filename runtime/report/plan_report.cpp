@@ -7,10 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/first_names.h"
+#include "base/format.h"
 #include "runtime/checkpoint/shard_image.h"
 #include "runtime/engine/engine.h"
 #include "runtime/plan/verify.h"
-#include "runtime/report/format.h"
 #include "runtime/report/plan_tables.h"
 
 namespace zerostep {
@@ -123,7 +123,7 @@ std::string plan_text(const PlanReport& report) {
               bytes_text(cost.workspace_bytes()) + (cost.workspace_estimated ? ", an estimate from" : ", measured on") + " this machine");
   if (!cost.unmeasured_units.empty()) {
     std::vector<std::string> names;
-    for (const int u : cost.unmeasured_units) names.push_back(plan.layout.units[static_cast<size_t>(u)].name);
+    for (const int u : cost.unmeasured_units) names.push_back(plan.layout.unit(u).name);
     out += line("      not measured", fmt::format("{}: one token takes more than {}", first_names(names), human_bytes(kMostProbeBytes)));
   }
   out += line("host", bytes_text(cost.host_peak_bytes));
@@ -156,10 +156,11 @@ std::string plan_text(const PlanReport& report) {
   out += line("floating-point operations",
               fmt::format("{} a rank, {} in all{}", human_count(cost.flops), human_count(cost.flops * train.options.world),
                           kinds.size() > 1 ? ", in the kind of step with most" : ""));
-  if (const MatrixDeal& deal = train.matrices; !deal.empty())
-    out += line("updates of whole matrices", fmt::format("{} of them in {} round{}; {} operations on the busiest rank of {} in all",
-                                                         deal.parameters.size(), deal.rounds.size(), deal.rounds.size() == 1 ? "" : "s",
-                                                         human_count(deal.most_flops), human_count(deal.all_flops)));
+  if (const MatrixAssignment& assignment = train.matrices; !assignment.empty())
+    out += line("updates of whole matrices",
+                fmt::format("{} of them in {} round{}; {} operations on the busiest rank of {} in all", assignment.parameters.size(),
+                            assignment.rounds.size(), assignment.rounds.size() == 1 ? "" : "s", human_count(assignment.most_flops),
+                            human_count(assignment.all_flops)));
   for (const StepKind& kind : kinds) {
     const std::vector<Action>& actions = plan.step(kind).actions;
     const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action& a) { return a.kind == ActionKind::Visit; });
@@ -199,7 +200,7 @@ std::string does_not_fit(const PlanReport& report) {
   if (backprop && config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
   if (plan.queries_per_pass > 1) add(fmt::format("step.queries_per_pass below {}", plan.queries_per_pass));
   if (!is_16bit(config.precision.compute)) add("bf16.enabled");
-  if (limit.of_host && cost.host_peak_bytes > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
+  if (limit.includes_host && cost.host_peak_bytes > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
   add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
   return fmt::format(
       "{}: a rank needs {} at the peak ({}), {} of it parameters, gradients, optimizer state and slots, {} activations; there are {} ({}). "
@@ -228,7 +229,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     cost.workspace_estimated |= other.workspace_estimated;
     cost.unmeasured_units.insert(other.unmeasured_units.begin(), other.unmeasured_units.end());
   };
-  // Checkpoints are staged in host memory. Rank 0's share has no padding, but dealt matrices may give another rank more.
+  // Checkpoints are staged in host memory. Rank 0's share has no padding, but assigned matrices may give another rank more.
   if (config.run.checkpoint_interval > 0 || config.run.keep_best)
     for (int rank = 0; rank < (plan.train.matrices.empty() ? 1 : plan.train.options.world); ++rank)
       cost.host_peak_bytes = std::max(cost.host_peak_bytes, ShardImage::file_bytes(owned_state(plan, rank)));

@@ -14,7 +14,7 @@ namespace zerostep {
 struct MemoryLimit {
   int64_t device_bytes = 0;
   std::string source;
-  bool of_host = false;  // host memory comes out of the same
+  bool includes_host = false;  // host memory comes out of the same
 };
 
 // A plan with what it costs and where it would run. Refers to its parts; they must outlive it.
@@ -24,7 +24,7 @@ struct PlanReport {
   const PlanCost& cost;
   MemoryLimit limit;
 
-  int64_t needed_bytes() const { return cost.device_peak_bytes + (limit.of_host ? cost.host_peak_bytes : 0); }
+  int64_t needed_bytes() const { return cost.device_peak_bytes + (limit.includes_host ? cost.host_peak_bytes : 0); }
   bool fits() const { return needed_bytes() <= limit.device_bytes; }
 };
 

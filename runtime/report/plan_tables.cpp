@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 #include "runtime/report/plan_report.h"
 
 namespace zerostep {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 namespace {

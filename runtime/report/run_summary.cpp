@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 namespace {

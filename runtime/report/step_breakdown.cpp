@@ -5,7 +5,7 @@
 
 #include <fstream>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 namespace {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -111,7 +112,7 @@ void Directions::factors(int64_t step, int64_t direction, const ParameterInfo& p
   std::vector<float> u(static_cast<size_t>(rows * rank));
   direction_of.fill_u(u.data());
   for (int64_t k = 0; k < rank; ++k)
-    for (int64_t i = 0; i < rows; ++i) left[k * rows + i] = scale * u[static_cast<size_t>(i * rank + k)];
+    for (int64_t i = 0; i < rows; ++i) left[k * rows + i] = scale * nth(u, i * rank + k);
   std::copy(direction_of.v_transposed().begin(), direction_of.v_transposed().end(), right);
 }
 

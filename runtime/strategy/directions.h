@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/noise.h"
-#include "models/unit.h"
+#include "models/parameter.h"
 #include "offload/host_perturb.h"
 #include "runtime/config/config.h"
 #include "runtime/strategy/instruction.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/nth.h"
 #include "offload/host_optimizer.h"
 #include "runtime/strategy/block_sums.h"
 
@@ -76,7 +77,7 @@ EstimateMeasures measure_with_gradient(Estimate& estimate, std::span<const Owned
       std::vector<float> values(static_cast<size_t>(n));
       const float* g = part.gradient + begin;
       estimate.read(part.first + begin, n, g, values.data());
-      for (int64_t i = 0; i < n; ++i) partial[0] += static_cast<double>(g[i]) * static_cast<double>(values[static_cast<size_t>(i)]);
+      for (int64_t i = 0; i < n; ++i) partial[0] += static_cast<double>(g[i]) * static_cast<double>(nth(values, i));
       partial[1] += sum_of_squares(g, n);
       partial[2] += sum_of_squares(values.data(), n);
     });

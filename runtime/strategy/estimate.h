@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "runtime/optim/gradient_source.h"
+#include "runtime/state/gradient_source.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/owned_gradient.h"
 

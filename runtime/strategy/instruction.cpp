@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "base/nth.h"
 #include "runtime/strategy/block_sums.h"
 #include "runtime/strategy/directions.h"
 
@@ -15,7 +16,7 @@ constexpr int kCoarseShift = 19, kFineShift = 7;
 }  // namespace
 
 void Instruction::apply(int64_t direction, const float* gradient, int64_t count, float* z) const {
-  const float a = of_gradient[static_cast<size_t>(direction)], b = of_noise[static_cast<size_t>(direction)];
+  const float a = nth(of_gradient, direction), b = nth(of_noise, direction);
   if (energy)
     for (int64_t i = 0; i < count; ++i) z[i] = keeps(gradient[i]) ? a * gradient[i] : b * z[i];
   else
@@ -64,7 +65,7 @@ void add_instruction_sums(const Directions& directions, const Instruction& instr
       double zg = 0, zz = 0;
       for (int64_t i = 0; i < n; ++i) {
         if (kept(i)) continue;
-        const double value = static_cast<double>(z[static_cast<size_t>(i)]);
+        const double value = static_cast<double>(nth(z, i));
         zg += value * static_cast<double>(g[i]);
         zz += value * value;
       }
@@ -89,7 +90,7 @@ void EnergyHistogram::add(const float* values, int64_t count) {
 
 int EnergyHistogram::find(double wanted, double& above) const {
   for (int bin = kBins - 1; bin > 0; --bin) {
-    const double energy = energy_[static_cast<size_t>(bin)];
+    const double energy = nth(energy_, bin);
     if (above + energy >= wanted && energy > 0) return bin;
     above += energy;
   }
@@ -128,7 +129,7 @@ std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, 
     add_instruction_sums(directions, kept, step, *part.parameter, part.first, part.count, part.gradient, sums);
   add(sums, "instruction");
   std::vector<InstructionSums> of_direction;
-  for (int64_t d = 0; d < queries; ++d) of_direction.push_back({sums[static_cast<size_t>(2 * d)], sums[static_cast<size_t>(2 * d + 1)]});
+  for (int64_t d = 0; d < queries; ++d) of_direction.push_back({nth(sums, 2 * d), nth(sums, 2 * d + 1)});
   return make_instruction(config, of_direction, gradient_squares, sums.back(), threshold, elements);
 }
 

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/parameter.h"
 #include "runtime/config/config.h"
 #include "runtime/strategy/owned_gradient.h"
 

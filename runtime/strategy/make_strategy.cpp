@@ -10,7 +10,7 @@ namespace {
 int first_trainable_unit(const ModelLayout& layout) {
   for (size_t u = 0; u < layout.units.size(); ++u)
     for (int g : layout.used_by(static_cast<int>(u)))
-      if (layout.groups[static_cast<size_t>(g)].trainable) return static_cast<int>(u);
+      if (layout.group(g).trainable) return static_cast<int>(u);
   fail_protocol("[strategy] nothing is trainable");
 }
 

@@ -3,7 +3,7 @@
 #include <functional>
 #include <span>
 
-#include "models/unit.h"
+#include "models/parameter.h"
 
 namespace zerostep {
 

@@ -6,7 +6,6 @@
 
 #include "models/branches.h"
 #include "models/objective.h"
-#include "models/unit.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {

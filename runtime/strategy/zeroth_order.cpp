@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nth.h"
 #include "models/product.h"
 #include "runtime/strategy/joined_batch.h"
 
@@ -24,9 +25,9 @@ constexpr int64_t kTiledRows = 512;
 template <typename Use>
 void for_each_trained(const ModelLayout& layout, int unit, const Use& use) {
   for (int g : layout.used_by(unit)) {
-    const FlatGroup& group = layout.groups[static_cast<size_t>(g)];
+    const FlatGroup& group = layout.group(g);
     if (!group.trainable) continue;
-    for (int p : group.parameters) use(layout.units[static_cast<size_t>(group.unit)].parameters[static_cast<size_t>(p)]);
+    for (int p : group.parameters) use(nth(layout.unit(group.unit).parameters, p));
   }
 }
 
@@ -80,7 +81,7 @@ ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, c
       share_(share) {
   for (int u = 0; u < num_units_; ++u) {
     bool any = false;
-    for (int g : layout.used_by(u)) any |= layout.groups[static_cast<size_t>(g)].trainable;
+    for (int g : layout.used_by(u)) any |= layout.group(g).trainable;
     perturbed_.push_back(any);
     if (any) first_perturbed_ = std::min(first_perturbed_, u);
     elements_of_a_branch_.push_back(elements_of_a_branch(layout, u, low_rank() ? config.rank : 0));
@@ -107,7 +108,7 @@ std::vector<ProbeBranch> ZerothOrder::branches_of(int pass) const {
   return out;
 }
 
-bool ZerothOrder::joins(int unit) const { return unit >= first_perturbed_ && (low_rank() || !perturbed_[static_cast<size_t>(unit)]); }
+bool ZerothOrder::joins(int unit) const { return unit >= first_perturbed_ && (low_rank() || !nth(perturbed_, unit)); }
 
 int64_t ZerothOrder::branches_together(int unit, int64_t branches) const {
   if (!joins(unit)) return 1;
@@ -139,13 +140,13 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches, bool copies) const {
       visit.branches = shared ? batches : static_cast<int>(branches_of(pass).size());
       visit.micro_batches = micro_batches;
       visit.token_batches = batches * micro_batches;
-      const bool perturbed = perturbed_[static_cast<size_t>(u)];
+      const bool perturbed = nth(perturbed_, u);
       visit.branches_together = perturbed && copies ? 1 : static_cast<int>(branches_together(u, visit.branches));
       visit.tiled = perturbed && tiled_ && !copies;
       if (visit.tiled) visit.branches_together = signs;
-      if (visit.tiled) visit.tile_bytes = tile_bytes_[static_cast<size_t>(u)];
+      if (visit.tiled) visit.tile_bytes = nth(tile_bytes_, u);
       if (perturbed && !copies && (low_rank() || tiled_))
-        visit.perturbation_bytes = num_bytes(visit.branches_together * elements_of_a_branch_[static_cast<size_t>(u)], DType::F32);
+        visit.perturbation_bytes = num_bytes(visit.branches_together * nth(elements_of_a_branch_, u), DType::F32);
       visit.weight_copies = perturbed && (copies || (!low_rank() && !tiled_)) ? signs : 0;
       out.push_back(visit);
     }
@@ -307,7 +308,7 @@ void ZerothOrder::run_branch(const VisitContext& context, size_t branch) {
 
 void ZerothOrder::run_joined(const VisitContext& context, size_t begin, size_t end) {
   BranchPerturbation perturbation;
-  const bool perturbed = perturbed_[static_cast<size_t>(context.visit.unit)];
+  const bool perturbed = nth(perturbed_, context.visit.unit);
   if (perturbed) perturbation = context.weights.low_rank({branches_.data() + begin, end - begin});
   for (size_t m = 0; m < hidden_.size(); ++m) {
     TensorList inputs = joined_input(context, m);
@@ -348,7 +349,7 @@ void ZerothOrder::record(const ProbeBranch& branch, double sum, const Batch& bat
   const bool forward = config_.estimator == StepConfig::Estimator::Forward;
   const double tokens = static_cast<double>(objective_.count(batch));
   if (branch.weights != Weights::Plain) {
-    Sums& s = sums_[static_cast<size_t>(branch.direction)];
+    Sums& s = nth(sums_, branch.direction);
     (branch.weights == Weights::Plus ? s.plus : s.minus) += sum;
     // Where the signs are on different ranks, one of them counts.
     if (branch.weights == Weights::Plus) s.tokens += tokens;
@@ -356,7 +357,7 @@ void ZerothOrder::record(const ProbeBranch& branch, double sum, const Batch& bat
   }
   const int64_t begin = config_.independent_data ? branch.direction : share_.first_direction;
   const int64_t end = config_.independent_data ? begin + 1 : share_.first_direction + share_.num_directions;
-  for (int64_t d = begin; forward && d < end; ++d) sums_[static_cast<size_t>(d)].minus += sum;
+  for (int64_t d = begin; forward && d < end; ++d) nth(sums_, d).minus += sum;
 }
 
 }  // namespace zerostep

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/nth.h"
+
 namespace zerostep {
 
 cpu_set_t allowed_cores() {
@@ -14,7 +16,7 @@ cpu_set_t allowed_cores() {
 int share_of_cores(const std::vector<cpu_set_t>& allowed, int which) {
   double share = 0;
   for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &allowed[static_cast<size_t>(which)])) continue;
+    if (!CPU_ISSET(core, &nth(allowed, which))) continue;
     const auto users = std::count_if(allowed.begin(), allowed.end(), [&](const cpu_set_t& set) { return CPU_ISSET(core, &set); });
     share += 1.0 / static_cast<double>(users);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -51,7 +52,7 @@ std::vector<std::vector<Transfer>> batches_of(std::span<const Transfer> transfer
   std::vector<int> given(static_cast<size_t>(num_ranks));
   std::vector<std::vector<Transfer>> batches;
   for (const Transfer& transfer : transfers) {
-    const int before = leaves_its_rank(transfer) ? given[static_cast<size_t>(transfer.from)]++ : 0;
+    const int before = leaves_its_rank(transfer) ? nth(given, transfer.from)++ : 0;
     const auto batch = static_cast<size_t>(before / most);
     if (batch >= batches.size()) batches.resize(batch + 1);
     batches[batch].push_back(transfer);

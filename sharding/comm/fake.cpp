@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "sharding/comm/impl.h"
+#include "sharding/fake_communicator.h"
 
 namespace zerostep {
 namespace {

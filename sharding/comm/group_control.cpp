@@ -106,7 +106,7 @@ void GroupControl::wait_for_generation(uint32_t old_generation, const Fingerprin
     const timespec slice{0, kSliceNanoseconds};
     futex(&header_->generation, FUTEX_WAIT, options_.between_processes, old_generation, &slice);
     if (passed(old_generation)) return;
-    look_around(old_generation, what, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), left_since);
+    check_peers(old_generation, what, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), left_since);
   }
 }
 
@@ -120,7 +120,7 @@ void GroupControl::check(const Fingerprint& what) {
   }
 }
 
-void GroupControl::look_around(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since) {
+void GroupControl::check_peers(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since) {
   // A peer may fail, leave or die after it has met this rank: what is seen of it counts only while the barrier is still closed.
   if (failed()) {
     if (passed(old_generation)) return;

@@ -116,7 +116,7 @@ class GroupControl {
   void wait_for_generation(uint32_t old_generation, const Fingerprint& what);
   bool passed(uint32_t old_generation) const { return header_->generation.load(std::memory_order_seq_cst) != old_generation; }
   // Looks for a reason to give up the wait for the generation; throws if there is one.
-  void look_around(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since);
+  void check_peers(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since);
   [[noreturn]] void give_up(const std::string& why);
   void wake_all() noexcept;
 

@@ -7,6 +7,7 @@
 
 #include "sharding/comm/peer_memory.h"
 #include "sharding/comm/private_buffer.h"
+#include "sharding/local_ranks.h"
 
 namespace zerostep {
 namespace {

@@ -7,6 +7,7 @@
 #include "sharding/comm/mpi_plain.h"
 #include "sharding/comm/peer_memory.h"
 #include "sharding/comm/shared_memory.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {

@@ -7,6 +7,9 @@
 #include <set>
 #include <thread>
 
+#include "base/nth.h"
+#include "sharding/mpi_session.h"
+
 namespace zerostep {
 namespace {
 
@@ -83,7 +86,7 @@ void MpiJob::keep_forever(std::vector<std::shared_ptr<void>> buffers) {
 std::string MpiJob::name_of(int rank) const {
   const auto other = [&](const PeerProcess& process) { return process.host() != processes[0].host(); };
   const bool several = std::any_of(processes.begin(), processes.end(), other);
-  return several ? fmt::format("rank {} on {}", rank, processes[static_cast<size_t>(rank)].host()) : fmt::format("rank {}", rank);
+  return several ? fmt::format("rank {} on {}", rank, nth(processes, rank).host()) : fmt::format("rank {}", rank);
 }
 
 void MpiMessages::send(int peer, int tag, const void* data, int64_t num_bytes) {
@@ -92,8 +95,8 @@ void MpiMessages::send(int peer, int tag, const void* data, int64_t num_bytes) {
   for (int64_t begin = 0; begin < num_bytes; begin += max_bytes_) {
     requests_.push_back(MPI_REQUEST_NULL);
     peers_.push_back(peer);
-    check_mpi(MPI_Isend(bytes + begin, static_cast<int>(std::min(max_bytes_, num_bytes - begin)), MPI_BYTE,
-                        members_[static_cast<size_t>(peer)], tag, job_.session->comm, &requests_.back()),
+    check_mpi(MPI_Isend(bytes + begin, static_cast<int>(std::min(max_bytes_, num_bytes - begin)), MPI_BYTE, nth(members_, peer), tag,
+                        job_.session->comm, &requests_.back()),
               fmt::format("sending to rank {}", peer));
   }
 }
@@ -104,8 +107,8 @@ void MpiMessages::receive(int peer, int tag, void* data, int64_t num_bytes) {
   for (int64_t begin = 0; begin < num_bytes; begin += max_bytes_) {
     requests_.push_back(MPI_REQUEST_NULL);
     peers_.push_back(peer);
-    check_mpi(MPI_Irecv(bytes + begin, static_cast<int>(std::min(max_bytes_, num_bytes - begin)), MPI_BYTE,
-                        members_[static_cast<size_t>(peer)], tag, job_.session->comm, &requests_.back()),
+    check_mpi(MPI_Irecv(bytes + begin, static_cast<int>(std::min(max_bytes_, num_bytes - begin)), MPI_BYTE, nth(members_, peer), tag,
+                        job_.session->comm, &requests_.back()),
               fmt::format("receiving from rank {}", peer));
   }
 }
@@ -139,18 +142,18 @@ void MpiMessages::wait(const Fingerprint& what) {
       std::this_thread::sleep_for(kSleep);
     if (now - looked < kSlice) continue;
     looked = now;
-    look_around(what, std::chrono::duration<double>(now - moved).count());
+    check_peers(what, std::chrono::duration<double>(now - moved).count());
   }
   requests_.clear();
   peers_.clear();
 }
 
-void MpiMessages::look_around(const Fingerprint& what, double waited_seconds) {
+void MpiMessages::check_peers(const Fingerprint& what, double waited_seconds) {
   job_.check(what);
   std::set<int> silent;  // ranks of the session
   for (size_t i = 0; i < requests_.size(); ++i)
-    if (requests_[i] != MPI_REQUEST_NULL) silent.insert(members_[static_cast<size_t>(peers_[i])]);
-  const int me = members_[static_cast<size_t>(my_rank_)];
+    if (requests_[i] != MPI_REQUEST_NULL) silent.insert(nth(members_, peers_[i]));
+  const int me = nth(members_, my_rank_);
   std::string why;
   for (const int rank : silent) {
     const auto process = static_cast<size_t>(rank);

@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "sharding/comm/mpi_session.h"
+#include "sharding/comm/mpi_state.h"
 #include "sharding/comm/operation.h"
 #include "sharding/comm/peer_process.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 
@@ -76,7 +77,7 @@ class MpiMessages {
 
  private:
   bool test();
-  void look_around(const Fingerprint& what, double waited_seconds);
+  void check_peers(const Fingerprint& what, double waited_seconds);
 
   MpiJob& job_;
   const std::vector<int>& members_;

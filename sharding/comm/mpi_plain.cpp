@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/nth.h"
 #include "sharding/comm/exchange.h"
 #include "sharding/comm/mpi_messages.h"
 #include "sharding/comm/private_buffer.h"
 #include "sharding/comm/reduce_kernels.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {
@@ -82,7 +84,7 @@ class PlainMpiCommunicator final : public Communicator::Impl {
     const int group = static_cast<int>(*std::max_element(all.begin(), all.end()));
     job_->set_next_group(group + 1);
     std::vector<int> members;
-    for (const int member : part.members) members.push_back(members_[static_cast<size_t>(member)]);
+    for (const int member : part.members) members.push_back(nth(members_, member));
     return std::make_shared<PlainMpiCommunicator>(job_, std::move(members), part.rank, group, plain_);
   }
 
@@ -205,9 +207,8 @@ class PlainMpiCommunicator final : public Communicator::Impl {
     exchange.wait(fingerprint);
     std::vector<const void*> sources(static_cast<size_t>(size()));
     for (const Piece& piece : round) {
-      for (int peer = 0; peer < size(); ++peer)
-        sources[static_cast<size_t>(peer)] = bytes_at(values->data(), piece.held_at + peer * piece.count * element);
-      sources[static_cast<size_t>(rank())] = mine_at(piece, rank());
+      for (int peer = 0; peer < size(); ++peer) nth(sources, peer) = bytes_at(values->data(), piece.held_at + peer * piece.count * element);
+      nth(sources, rank()) = mine_at(piece, rank());
       reduce(sources.data(), size(), operation.source_type, bytes_at(target(*piece.segment), num_bytes(piece.at, operation.target_type)),
              operation.target_type, count_for(piece, rank()), operation.op, operation.accumulate, false);
     }

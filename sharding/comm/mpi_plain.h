@@ -1,6 +1,7 @@
 #pragma once
 #include "sharding/comm/impl.h"
-#include "sharding/comm/mpi_session.h"
+#include "sharding/comm/mpi_state.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 

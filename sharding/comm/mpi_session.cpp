@@ -1,10 +1,11 @@
-#include "sharding/comm/mpi_session.h"
+#include "sharding/mpi_session.h"
 
 #include <cstdlib>
 #include <initializer_list>
 #include <vector>
 
 #include "sharding/comm/core_share.h"
+#include "sharding/comm/mpi_state.h"
 
 namespace zerostep {
 namespace {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/nth.h"
 #include "sharding/comm/peer_memory.h"
 #include "sharding/comm/reduce_kernels.h"
 
@@ -99,12 +100,12 @@ void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& 
   at = 0;
   for (const Segment& segment : operation.segments) {
     const int64_t bytes = segment.count * element;
-    for (int rank = 0; rank < size(); ++rank) sources_[static_cast<size_t>(rank)] = control_.slot(rank, operations_).payload + at;
+    for (int rank = 0; rank < size(); ++rank) nth(sources_, rank) = control_.slot(rank, operations_).payload + at;
     if (bytes > 0) {
       switch (operation.kind) {
         case CollectiveKind::AllGather:
           for (int rank = 0; rank < size(); ++rank)
-            std::memcpy(bytes_at(segment.target, rank * bytes), sources_[static_cast<size_t>(rank)], static_cast<size_t>(bytes));
+            std::memcpy(bytes_at(segment.target, rank * bytes), nth(sources_, rank), static_cast<size_t>(bytes));
           break;
         case CollectiveKind::ReduceScatter:
           for (const void*& source : sources_) source = bytes_at(source, rank() * bytes);
@@ -114,7 +115,7 @@ void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& 
                  operation.accumulate, false);
           break;
         case CollectiveKind::Broadcast:
-          if (!sends) std::memcpy(segment.target, sources_[static_cast<size_t>(operation.root)], static_cast<size_t>(bytes));
+          if (!sends) std::memcpy(segment.target, nth(sources_, operation.root), static_cast<size_t>(bytes));
           break;
         case CollectiveKind::Exchange:
         case CollectiveKind::Barrier:
@@ -150,7 +151,7 @@ void PeerCommunicator::run_segments(const Operation& operation, const Fingerprin
   for (size_t i = 0; i < segments.size(); ++i)
     if (segments[i].count > 0) (is_staged(i) ? staged : direct).push_back(static_cast<int>(i));
   if (!direct.empty()) run_direct(operation, fingerprint, segments, direct);
-  for (const int i : staged) run_staged(operation, fingerprint, segments[static_cast<size_t>(i)]);
+  for (const int i : staged) run_staged(operation, fingerprint, nth(segments, i));
   ++operations_;
 }
 
@@ -163,7 +164,7 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
   const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
   int64_t touched = 0;  // bytes: what this rank reads or writes, whichever is more
   for (const int i : direct) {
-    const int64_t elements = segments[static_cast<size_t>(i)].count;
+    const int64_t elements = nth(segments, i).count;
     touched +=
         elements * element * (operation.kind == CollectiveKind::AllGather || operation.kind == CollectiveKind::ReduceScatter ? size() : 1);
   }
@@ -171,7 +172,7 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
 
   {
     const GroupControl::Reading reading(control_, fingerprint);
-    for (const int i : direct) copy_direct(operation, segments[static_cast<size_t>(i)], i, past_cache);
+    for (const int i : direct) copy_direct(operation, nth(segments, i), i, past_cache);
   }
   control_.barrier(fingerprint);  // nobody reads this rank's sources any more
   if (operation.kind != CollectiveKind::AllReduce) return;
@@ -179,7 +180,7 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
   {
     const GroupControl::Reading reading(control_, fingerprint);
     for (const int i : direct) {
-      const Segment& segment = segments[static_cast<size_t>(i)];
+      const Segment& segment = nth(segments, i);
       for (int step = 1; step < size(); ++step) {
         const int peer = (rank() + step) % size();
         const Part part = part_of(segment.count, peer, size());
@@ -205,14 +206,14 @@ void PeerCommunicator::copy_direct(const Operation& operation, const Segment& se
       break;
     case CollectiveKind::ReduceScatter:
       for (int peer = 0; peer < size(); ++peer)
-        sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
+        nth(sources_, peer) = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
       reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
              operation.accumulate, past_cache);
       break;
     case CollectiveKind::AllReduce: {
       const Part part = part_of(segment.count, rank(), size());
       for (int peer = 0; peer < size(); ++peer)
-        sources_[static_cast<size_t>(peer)] = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
+        nth(sources_, peer) = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
       reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, part.begin * element), operation.target_type,
              part.count, operation.op, false, past_cache);
       break;
@@ -241,11 +242,11 @@ void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint&
                   bytes_at(source_operand(operation, segment), (part * segment.count + begin) * element), bytes);
     control_.barrier(fingerprint);
     const int64_t own_part = operation.kind == CollectiveKind::ReduceScatter ? rank() * count * element : 0;
-    for (int peer = 0; peer < size(); ++peer) sources_[static_cast<size_t>(peer)] = control_.bounce(peer, chunks_) + own_part;
+    for (int peer = 0; peer < size(); ++peer) nth(sources_, peer) = control_.bounce(peer, chunks_) + own_part;
     switch (operation.kind) {
       case CollectiveKind::AllGather:
         for (int peer = 0; peer < size(); ++peer)
-          std::memcpy(bytes_at(segment.target, (peer * segment.count + begin) * element), sources_[static_cast<size_t>(peer)], bytes);
+          std::memcpy(bytes_at(segment.target, (peer * segment.count + begin) * element), nth(sources_, peer), bytes);
         break;
       case CollectiveKind::ReduceScatter:
       case CollectiveKind::AllReduce:
@@ -253,7 +254,7 @@ void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint&
                count, operation.op, operation.accumulate, false);
         break;
       case CollectiveKind::Broadcast:
-        if (!sends) std::memcpy(bytes_at(segment.target, begin * element), sources_[static_cast<size_t>(operation.root)], bytes);
+        if (!sends) std::memcpy(bytes_at(segment.target, begin * element), nth(sources_, operation.root), bytes);
         break;
       case CollectiveKind::Exchange:
       case CollectiveKind::Barrier:

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 
+#include "base/nth.h"
 #include "sharding/comm/exchange.h"
 #include "sharding/comm/peer_memory.h"
 #include "sharding/comm/reduce_kernels.h"
@@ -58,7 +59,7 @@ void PeerCommunicator::run_exchange(const Operation& operation, const Fingerprin
   int64_t received = 0;
   for (const Transfer& transfer : operation.transfers) {
     const int64_t bytes = bytes_of(transfer, operation.source_type);
-    if (leaves_its_rank(transfer)) given[static_cast<size_t>(transfer.from)] += bytes;
+    if (leaves_its_rank(transfer)) nth(given, transfer.from) += bytes;
     if (transfer.to == rank()) received += bytes;
   }
   if (*std::max_element(given.begin(), given.end()) <= static_cast<int64_t>(kSmallBytes)) return exchange_small(operation, fingerprint);
@@ -85,7 +86,7 @@ void PeerCommunicator::exchange_small(const Operation& operation, const Fingerpr
     copy_kept(transfer, rank(), operation.source_type, false);
     if (!leaves_its_rank(transfer)) continue;
     const int64_t bytes = bytes_of(transfer, operation.source_type);
-    int64_t& from = read_at[static_cast<size_t>(transfer.from)];
+    int64_t& from = nth(read_at, transfer.from);
     if (transfer.to == rank())
       std::memcpy(transfer.target, control_.slot(transfer.from, operations_).payload + from, static_cast<size_t>(bytes));
     from += bytes;
@@ -120,7 +121,7 @@ bool PeerCommunicator::exchange_batch(const Operation& operation, const Fingerpr
     copy_kept(transfer, rank(), type, past_cache);
     if (!leaves_its_rank(transfer)) continue;
     const int64_t bytes = bytes_of(transfer, type);
-    const Operand& operand = control_.slot(transfer.from, operations_).source[seen[static_cast<size_t>(transfer.from)]++];
+    const Operand& operand = control_.slot(transfer.from, operations_).source[nth(seen, transfer.from)++];
     if (operand.buffer == Operand::kStaged) {
       const auto place = static_cast<int64_t>(operand.offset);
       longest_passage = std::max(longest_passage, place + bytes);

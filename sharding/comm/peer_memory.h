@@ -3,6 +3,7 @@
 #include <string>
 
 #include "sharding/comm/group_control.h"
+#include "sharding/comm_options.h"
 
 namespace zerostep {
 

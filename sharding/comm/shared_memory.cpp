@@ -6,9 +6,11 @@
 #include <map>
 #include <mutex>
 
+#include "base/nth.h"
 #include "sharding/comm/peer_memory.h"
 #include "sharding/comm/peer_process.h"
 #include "sharding/comm/private_buffer.h"
+#include "sharding/comm_options.h"
 
 namespace zerostep {
 namespace {
@@ -40,10 +42,10 @@ std::shared_ptr<SharedSegment> make_control_segment(const Exchange& exchange, co
     if (failure.empty()) {
       const std::vector<std::string> addresses = exchange(segment.address());
       failure = agree(exchange, [&] {
-        if (group.rank != 0) segment = SharedSegment::open(addresses[static_cast<size_t>(group.members[0])], true);
+        if (group.rank != 0) segment = SharedSegment::open(nth(addresses, group.members[0]), true);
       });
     }
-    segment.close_door();
+    segment.unlink_name();
     if (failure.empty()) return std::make_shared<SharedSegment>(std::move(segment));
     reasons += (reasons.empty() ? "" : "; ") + failure;
   }
@@ -161,15 +163,14 @@ class SharedMemory final : public PeerMemory {
         failure = agree(exchange, [&] {
           for (int peer = 0; peer < size(); ++peer) {
             if (peer == rank_) continue;
-            const std::string& announcement = announcements[static_cast<size_t>(peer)];
+            const std::string& announcement = nth(announcements, peer);
             const size_t space = announcement.find(' ');
             const auto peer_serial = static_cast<uint32_t>(std::stoul(announcement.substr(0, space)));
-            others.emplace_back(std::pair(members_[static_cast<size_t>(peer)], peer_serial),
-                                SharedSegment::open(announcement.substr(space + 1), false));
+            others.emplace_back(std::pair(nth(members_, peer), peer_serial), SharedSegment::open(announcement.substr(space + 1), false));
           }
         });
       }
-      mine.close_door();
+      mine.unlink_name();
       if (failure.empty())
         return std::make_shared<SharedBuffer>(job_, serial, num_bytes, std::move(mine), sorted_members_, std::move(others));
       reasons += (reasons.empty() ? "" : "; ") + failure;
@@ -182,7 +183,7 @@ class SharedMemory final : public PeerMemory {
     const Exchange exchange = [&](const std::string& text) { return group.gather_text(text, "split"); };
     auto control = make_control_segment(exchange, part, job_->places);
     std::vector<int> members;
-    for (const int member : part.members) members.push_back(members_[static_cast<size_t>(member)]);
+    for (const int member : part.members) members.push_back(nth(members_, member));
     return std::make_shared<SharedMemory>(job_, std::move(control), std::move(members), part.rank);
   }
 
@@ -191,7 +192,7 @@ class SharedMemory final : public PeerMemory {
     GroupControl::Options options;
     options.timeout_seconds = job_->timeout_seconds;
     options.between_processes = true;
-    options.is_alive = [this](int rank) { return job_->processes[static_cast<size_t>(members_[static_cast<size_t>(rank)])].is_alive(); };
+    options.is_alive = [this](int rank) { return nth(job_->processes, nth(members_, rank)).is_alive(); };
     options.on_lost_rank = job_->on_lost_rank;
     options.job_failure = job_->failure;
     options.job_rank = job_->rank;

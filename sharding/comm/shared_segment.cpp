@@ -104,7 +104,7 @@ SharedSegment SharedSegment::open(const std::string& address, bool writable) {
   if (!right_size || identity(segment.data_, segment.mapped_bytes_) != id)
     fail_run("shared memory of another rank, {}: it is not the one that was announced (does each rank have its own PID namespace?)", where);
   madvise(segment.data_, segment.mapped_bytes_, MADV_POPULATE_READ);  // page tables in advance; without it they fill on use
-  segment.close_door();
+  segment.unlink_name();
   return segment;
 }
 
@@ -114,7 +114,7 @@ void SharedSegment::map(int fd, bool writable) {
   data_ = data;
 }
 
-void SharedSegment::close_door() {
+void SharedSegment::unlink_name() {
   if (!path_.empty()) unlink(path_.c_str());
   path_.clear();
   if (fd_ >= 0) close(fd_);
@@ -122,7 +122,7 @@ void SharedSegment::close_door() {
 }
 
 void SharedSegment::release() {
-  close_door();
+  unlink_name();
   if (data_) munmap(data_, mapped_bytes_);
   data_ = nullptr;
 }

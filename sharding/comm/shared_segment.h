@@ -33,10 +33,10 @@ class SharedSegment {
 
   void* data() const { return data_; }
   size_t num_bytes() const { return num_bytes_; }
-  // How other processes of this host find the segment, until close_door().
+  // How other processes of this host find the segment, until unlink_name().
   const std::string& address() const { return address_; }
   // From now on nobody else can open it, and nothing of it outlives the processes that have.
-  void close_door();
+  void unlink_name();
 
  private:
   void map(int fd, bool writable);

@@ -342,8 +342,8 @@ TEST_F(CheckpointRun, ALossThatIsNoNumberIsNoBest) {
   EXPECT_EQ(latest(), "runs/test/checkpoints/step_00000003");
 }
 
-// Matrices that are dealt whole to ranks have states of other sizes than a shard's.
-TEST_F(CheckpointRun, ThePlanKnowsWhatIsStagedOfDealtMatrices) {
+// Matrices that are assigned whole to ranks have states of other sizes than a shard's.
+TEST_F(CheckpointRun, ThePlanKnowsWhatIsStagedOfAssignedMatrices) {
   place_.config("\"zero_optimization\": {\"stage\": 2}");
   const Outcome done = train({"optimizer.type=Muon", "optimizer.params.lr=0.01", "run.checkpoint_interval=2", "run.steps=4"}, 2);
   ASSERT_EQ(done.status, 0) << done.err;

@@ -14,6 +14,7 @@
 #include "runtime/checkpoint/checkpoint_reader.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/checkpoint/run_state.h"
+#include "sharding/local_ranks.h"
 #include "tests/support/benchmark_gpt2.h"
 #include "tests/support/timing.h"
 

@@ -9,6 +9,7 @@
 #include "models/error_text.h"
 #include "models/objective.h"
 #include "runtime/engine/engine.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/training_case.h"
 
 // What becomes of an engine, of the others and of the message when something fails inside a step.

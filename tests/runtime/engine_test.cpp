@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "runtime/memory/memory_meter.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep::testing {

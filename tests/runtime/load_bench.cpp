@@ -21,6 +21,7 @@
 #include "models/objective.h"
 #include "models/safetensors.h"
 #include "runtime/engine/engine.h"
+#include "sharding/local_ranks.h"
 #include "tests/support/timing.h"
 
 namespace {

@@ -9,6 +9,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/strategy/joined_batch.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/training_case.h"
 
 // Queries whose branches share products, against a plain loop that makes each branch's weights and runs it alone.
@@ -73,7 +74,7 @@ Outcome run_engine(TrainingCase test) {
 }
 
 at::ScalarType scalar_type(const TrainingCase& test, const ParameterInfo& info) {
-  const DType type = ModelLayout::type_of(info, test.config.precision.compute);
+  const DType type = info.type(test.config.precision.compute);
   return type == DType::BF16 ? at::kBFloat16 : type == DType::F16 ? at::kHalf : at::kFloat;
 }
 

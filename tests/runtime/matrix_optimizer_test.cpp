@@ -6,8 +6,8 @@
 #include <set>
 
 #include "base/noise.h"
+#include "offload/newton_schulz.h"
 #include "runtime/engine/training_plan.h"
-#include "runtime/optim/newton_schulz.h"
 #include "tests/runtime/support/zeroth_order_reference.h"
 
 namespace zerostep::testing {
@@ -87,7 +87,7 @@ TEST(MatrixOptimizer, TheAspectIsOfWhatAMatrixDoes) {
   EXPECT_EQ(found, static_cast<size_t>(2 * test.model.n_layer));
 }
 
-TEST(MatrixDeal, EveryMatrixHasOneOwnerAndCostsAreEven) {
+TEST(MatrixAssignment, EveryMatrixHasOneOwnerAndCostsAreEven) {
   Gpt2Options options;
   options.n_layer = 12;
   options.n_embd = 768;
@@ -101,21 +101,21 @@ TEST(MatrixDeal, EveryMatrixHasOneOwnerAndCostsAreEven) {
       TrainingCase test = matrix_case(Type::Muon, stage, ranks);
       test.config.data.sequence_length = 1024;
       const TrainingPlan plan = plan_training(test.config, *model, *objective, ranks);
-      const MatrixDeal& deal = plan.train.matrices;
-      ASSERT_EQ(deal.parameters.size(), 48u);  // four a block; embeddings and head are not among them
-      EXPECT_LT(deal.most_flops, 1.12 * deal.all_flops / ranks) << ranks;
+      const MatrixAssignment& assignment = plan.train.matrices;
+      ASSERT_EQ(assignment.parameters.size(), 48u);  // four a block; embeddings and head are not among them
+      EXPECT_LT(assignment.most_flops, 1.12 * assignment.all_flops / ranks) << ranks;
       std::set<int> seen;
       std::vector<std::set<std::pair<int64_t, int64_t>>> states(static_cast<size_t>(ranks));
-      for (const auto& round : deal.rounds) {
+      for (const auto& round : assignment.rounds) {
         std::vector<int> in_waves;
         for (const auto& wave : round.waves) in_waves.insert(in_waves.end(), wave.begin(), wave.end());
         EXPECT_EQ(in_waves, round.parameters);
         std::vector<std::set<std::pair<int64_t, int64_t>>> work(static_cast<size_t>(ranks));
         for (const int index : round.parameters) {
-          const DealtParameter& p = deal.parameters[static_cast<size_t>(index)];
+          const AssignedParameter& p = assignment.parameters[static_cast<size_t>(index)];
           EXPECT_TRUE(seen.insert(index).second);
-          EXPECT_LE(p.work_offset + p.num_elements(), deal.work_elements);
-          EXPECT_LE(p.state_offset + p.num_elements(), deal.state_elements);
+          EXPECT_LE(p.work_offset + p.num_elements(), assignment.work_elements);
+          EXPECT_LE(p.state_offset + p.num_elements(), assignment.state_elements);
           work[static_cast<size_t>(p.owner)].insert({p.work_offset, p.num_elements()});
           states[static_cast<size_t>(p.owner)].insert({p.state_offset, p.num_elements()});
         }
@@ -127,13 +127,13 @@ TEST(MatrixDeal, EveryMatrixHasOneOwnerAndCostsAreEven) {
       for (const auto& of_rank : states)
         for (auto it = of_rank.begin(); it != of_rank.end() && std::next(it) != of_rank.end(); ++it)
           EXPECT_EQ(it->first + it->second, std::next(it)->first);
-      EXPECT_EQ(deal.work_elements, 4 * 768 * 768);
-      EXPECT_LE(deal.result_elements, deal.work_elements);
+      EXPECT_EQ(assignment.work_elements, 4 * 768 * 768);
+      EXPECT_LE(assignment.result_elements, assignment.work_elements);
     }
 }
 
 // What a rank receives over a step, worked out by hand: shards of equal size where a matrix divides evenly.
-TEST(MatrixDeal, GradientsAndResultsMoveOnceEachWay) {
+TEST(MatrixAssignment, GradientsAndResultsMoveOnceEachWay) {
   const auto objective = make_cross_entropy();
   for (const int stage : {0, 1, 2, 3}) {
     TrainingCase test = matrix_case(Type::Muon, stage, 2);
@@ -142,7 +142,7 @@ TEST(MatrixDeal, GradientsAndResultsMoveOnceEachWay) {
     int64_t moved = 0, owned = 0, matrices = 0;
     for (const Action& a : plan.train.actions) moved += a.kind == ActionKind::UpdateMatrices ? a.elements_gathered : 0;
     int64_t mine_of_all = 0, mine_of_owned = 0;
-    for (const DealtParameter& p : plan.train.matrices.parameters) {
+    for (const AssignedParameter& p : plan.train.matrices.parameters) {
       matrices += p.num_elements();
       int64_t mine = 0;
       for (const FlatLayout::Piece& piece : plan.layout.groups[static_cast<size_t>(p.group)].layout.pieces(0))
@@ -242,7 +242,7 @@ TEST(MatrixOptimizer, StateOfMatricesIsSharedOutAtEveryStage) {
     const auto model = make_gpt2(test.model);
     const TrainingPlan plan = plan_training(test.config, *model, *objective, 4);
     int64_t matrices = 0, largest = 0, planned = 0;
-    for (const DealtParameter& p : plan.train.matrices.parameters) {
+    for (const AssignedParameter& p : plan.train.matrices.parameters) {
       matrices += p.num_elements();
       largest = std::max(largest, p.num_elements());
     }

@@ -11,8 +11,9 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "runtime/engine/engine.h"
-#include "runtime/report/format.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep {

@@ -7,6 +7,7 @@
 #include "base/poison.h"
 #include "models/objective.h"
 #include "runtime/engine/unit_streamer.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep::testing {

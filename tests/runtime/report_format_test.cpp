@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <limits>
 
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 namespace zerostep {
 namespace {

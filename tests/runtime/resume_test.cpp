@@ -8,6 +8,7 @@
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/checkpoint/shard_image.h"
 #include "runtime/memory/memory_meter.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/scratch_folder.h"
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/expect_says.h"
 

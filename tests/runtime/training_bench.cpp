@@ -13,6 +13,7 @@
 #include <map>
 
 #include "runtime/engine/engine.h"
+#include "sharding/mpi_session.h"
 #include "tests/support/plain_gpt2.h"
 #include "tests/support/timing.h"
 

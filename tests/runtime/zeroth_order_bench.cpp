@@ -16,6 +16,8 @@
 
 #include "base/error.h"
 #include "runtime/engine/engine.h"
+#include "sharding/local_ranks.h"
+#include "sharding/mpi_session.h"
 #include "tests/support/plain_gpt2.h"
 #include "tests/support/timing.h"
 

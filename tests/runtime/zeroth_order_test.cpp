@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/zeroth_order_reference.h"
 
 namespace zerostep::testing {

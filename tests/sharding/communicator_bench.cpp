@@ -16,9 +16,10 @@
 #include <string>
 #include <vector>
 
-#include "sharding/comm/mpi_session.h"
+#include "sharding/comm/mpi_state.h"
 #include "sharding/comm/private_buffer.h"
 #include "sharding/comm/reduce_kernels.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {

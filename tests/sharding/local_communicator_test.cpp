@@ -8,6 +8,8 @@
 #include <fstream>
 #include <thread>
 
+#include "sharding/fake_communicator.h"
+#include "sharding/local_ranks.h"
 #include "tests/sharding/support/communicator_cases.h"
 
 namespace zerostep {

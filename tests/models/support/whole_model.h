@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "models/unit.h"
+#include "models/model.h"
 
 namespace zerostep {
 

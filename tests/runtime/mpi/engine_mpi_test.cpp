@@ -3,7 +3,8 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "runtime/report/format.h"
+#include "base/format.h"
+#include "sharding/mpi_session.h"
 #include "tests/mpi_main.h"
 #include "tests/runtime/support/training_case.h"
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "sharding/mpi_session.h"
 #include "tests/mpi_main.h"
 #include "tests/runtime/support/zeroth_order_reference.h"
 

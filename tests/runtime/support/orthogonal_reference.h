@@ -1,7 +1,7 @@
 #pragma once
 #include <vector>
 
-#include "models/unit.h"
+#include "models/parameter.h"
 #include "runtime/config/config.h"
 
 namespace zerostep::testing {

@@ -10,6 +10,7 @@
 #include "offload/host_optimizer.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/plan/cost.h"
+#include "sharding/local_ranks.h"
 #include "tests/runtime/support/orthogonal_reference.h"
 
 namespace zerostep::testing {
@@ -153,7 +154,7 @@ TrainingOutcome run_reference(const TrainingCase& test, int ranks) {
     for (auto& p : parameters) {
       p.tensor = at::empty(p.info.shape, at::kFloat);
       std::copy(p.master.begin(), p.master.end(), p.tensor.data_ptr<float>());
-      p.tensor = p.tensor.to(scalar_type(ModelLayout::type_of(p.info, config.precision.compute))).detach().requires_grad_(p.info.trainable);
+      p.tensor = p.tensor.to(scalar_type(p.info.type(config.precision.compute))).detach().requires_grad_(p.info.trainable);
       p.gradient.assign(p.master.size(), 0);
     }
     std::vector<std::unique_ptr<Unit>> units;

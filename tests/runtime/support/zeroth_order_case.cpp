@@ -10,6 +10,7 @@
 #include "base/noise.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/report/plan_report.h"
+#include "sharding/local_ranks.h"
 
 namespace zerostep::testing {
 

@@ -7,6 +7,7 @@
 
 #include "sharding/comm/core_share.h"
 #include "sharding/comm/mpi_plain.h"
+#include "sharding/mpi_session.h"
 #include "tests/mpi_main.h"
 #include "tests/sharding/support/communicator_cases.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "sharding/fake_communicator.h"
 #include "tests/sharding/support/communicator_cases.h"
 #include "tests/sharding/support/operands.h"
 

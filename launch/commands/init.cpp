@@ -2,11 +2,11 @@
 
 #include "base/console.h"
 #include "base/first_names.h"
-#include "launch/commands.h"
+#include "base/format.h"
+#include "launch/commands/commands.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 

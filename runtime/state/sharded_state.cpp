@@ -1,4 +1,4 @@
-#include "runtime/engine/sharded_state.h"
+#include "runtime/state/sharded_state.h"
 
 #include "base/error.h"
 
@@ -46,7 +46,7 @@ ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communic
       if (plan.has_backward)
         state.gradients =
             static_cast<float*>(buffer(num_bytes(state.gradients_whole ? g.full_elements() : g.shard_elements(), DType::F32)));
-      if (!g.dealt) state.optimizer_state = static_cast<float*>(buffer(options.optimizer_state_values * num_bytes(part, DType::F32)));
+      if (!g.assigned) state.optimizer_state = static_cast<float*>(buffer(options.optimizer_state_values * num_bytes(part, DType::F32)));
     }
     groups_.push_back(state);
 
@@ -102,7 +102,7 @@ float* ShardedState::gradient_at(int id, const Piece& piece) const {
 void* ShardedState::parameters_at(int id, const Piece& piece) const {
   const Group& g = group(id);
   const int64_t at = g.parameters_whole ? piece.full_offset : piece.part_offset;
-  return static_cast<std::byte*>(g.parameters) + num_bytes(at, layout_.groups[static_cast<size_t>(id)].type);
+  return static_cast<std::byte*>(g.parameters) + num_bytes(at, layout_.group(id).type);
 }
 
 }  // namespace zerostep

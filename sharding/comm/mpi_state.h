@@ -8,7 +8,7 @@
 #include <mutex>
 #include <string>
 
-#include "sharding/communicator.h"
+#include "sharding/mpi_session.h"
 
 namespace zerostep {
 

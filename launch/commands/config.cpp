@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/console.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 #include "launch/subject.h"
 #include "runtime/plan/check_patterns.h"
 

@@ -6,14 +6,14 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/format.h"
 #include "base/not_a_number.h"
 #include "launch/agreement.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 #include "launch/evaluation.h"
 #include "launch/machine.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
-#include "runtime/report/format.h"
 #include "runtime/report/plan_report.h"
 
 namespace zerostep {

@@ -5,14 +5,15 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/format.h"
 #include "launch/agreement.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
 #include "runtime/engine/training_plan.h"
-#include "runtime/report/format.h"
 #include "runtime/report/zo_log.h"
+#include "sharding/local_ranks.h"
 
 namespace zerostep {
 namespace {

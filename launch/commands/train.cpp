@@ -8,8 +8,9 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/format.h"
 #include "launch/agreement.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 #include "launch/machine.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
@@ -17,7 +18,6 @@
 #include "launch/train_run.h"
 #include "offload/host_optimizer.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace {

@@ -8,14 +8,14 @@ namespace zerostep {
 
 struct PlanOptions;
 
-// Matrix optimizers (Muon, MuDaMW) need a parameter whole. Each one is dealt to one rank, its owner, which keeps its optimizer state and
+// Matrix optimizers (Muon, MuDaMW) need a parameter whole. Each one is assigned to one rank, its owner, which keeps its optimizer state and
 // works out its update; what moves is the reduced gradient to the owner, where there is one, and the result to the ranks that hold the
 // weights.
-struct DealtParameter {
+struct AssignedParameter {
   int group = 0, parameter = 0;  // index within the group's layout
   int owner = 0;                 // rank
   int64_t rows = 0, columns = 0;
-  bool orthogonal = false;   // a matrix whose update is made orthogonal; else dealt because something is counted over all of it
+  bool orthogonal = false;   // a matrix whose update is made orthogonal; else assigned because something is counted over all of it
   int64_t state_offset = 0;  // elements: in each array of the owner's state
   int64_t work_offset = 0;   // elements: in the owner's workspace while its round lasts
   int64_t num_elements() const { return rows * columns; }
@@ -23,8 +23,8 @@ struct DealtParameter {
 
 // Who does what, balanced by cost, as data. Rounds bound the workspace: in each of them an owner works on about as many elements as the
 // largest parameter has. In a wave results move, as many as the space for them holds.
-struct MatrixDeal {
-  std::vector<DealtParameter> parameters;
+struct MatrixAssignment {
+  std::vector<AssignedParameter> parameters;
   struct Round {
     std::vector<int> parameters;          // indices, all owners'
     std::vector<std::vector<int>> waves;  // the same, in order
@@ -37,13 +37,13 @@ struct MatrixDeal {
   bool empty() const { return parameters.empty(); }
 };
 
-MatrixDeal deal_matrices(const ModelLayout& layout, const PlanOptions& options);
+MatrixAssignment assign_matrices(const ModelLayout& layout, const PlanOptions& options);
 
 // Elements that a rank receives in a round: reduced gradients on their way in, results on their way out.
-int64_t elements_received(const ModelLayout& layout, const PlanOptions& options, const MatrixDeal& deal, int round, int rank,
+int64_t elements_received(const ModelLayout& layout, const PlanOptions& options, const MatrixAssignment& assignment, int round, int rank,
                           bool gradients);
 
 // Multiply-adds, counted two, of the update of one parameter.
-double update_flops(const DealtParameter& parameter);
+double update_flops(const AssignedParameter& parameter);
 
 }  // namespace zerostep

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
-#include "launch/commands.h"
+#include "base/format.h"
+#include "launch/commands/commands.h"
 #include "runtime/checkpoint/checkpoint_reader.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 namespace {

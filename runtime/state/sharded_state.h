@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "base/device.h"
-#include "models/unit.h"
+#include "base/nth.h"
 #include "runtime/plan/plan.h"
 #include "sharding/communicator.h"
 
@@ -23,16 +23,16 @@ class ShardedState {
     float* masters = nullptr;    // of 16-bit parameters (unless they go without); else the parameters are their own masters
     float* gradients = nullptr;  // whole or shard; nullptr when frozen, or without backprop
     bool gradients_whole = false;
-    float* optimizer_state = nullptr;  // `optimizer_state_values` arrays one after the other; of dealt groups, matrices() has it
+    float* optimizer_state = nullptr;  // `optimizer_state_values` arrays one after the other; of assigned groups, matrices() has it
     bool update_whole = false;         // masters and state
   };
-  const Group& group(int id) const { return groups_[static_cast<size_t>(id)]; }
+  const Group& group(int id) const { return nth(groups_, id); }
   void* parameter_slot(int ring, int slot) const { return slot_of(parameter_slots_, ring, slot); }
   float* gradient_slot(int ring, int slot) const { return static_cast<float*>(slot_of(gradient_slots_, ring, slot)); }
   void* message() const { return message_; }
   std::byte* copies() const { return copies_; }  // of one visit's weights
 
-  // Of dealt parameters (MatrixDeal says where in them).
+  // Of assigned parameters (MatrixAssignment says where in them).
   struct Matrices {
     float* optimizer_state = nullptr;  // arrays of state_elements, one after the other
     float* work = nullptr;
@@ -48,9 +48,9 @@ class ShardedState {
     int64_t count;
   };
   // In layout order; the union over ranks covers every element (each rank all of them when updated whole).
-  const std::vector<Piece>& pieces(int id) const { return pieces_[static_cast<size_t>(id)]; }
+  const std::vector<Piece>& pieces(int id) const { return nth(pieces_, id); }
   // This rank's share of a group by the layout, whatever the stage: each element on one rank (norms, exports).
-  const std::vector<FlatLayout::Piece>& owned(int id) const { return owned_[static_cast<size_t>(id)]; }
+  const std::vector<FlatLayout::Piece>& owned(int id) const { return nth(owned_, id); }
 
   float* master_at(int id, const Piece& piece) const;     // fp32 values to update
   float* gradient_at(int id, const Piece& piece) const;   // reduced gradients

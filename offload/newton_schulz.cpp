@@ -1,4 +1,4 @@
-#include "runtime/optim/newton_schulz.h"
+#include "offload/newton_schulz.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>

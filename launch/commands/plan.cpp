@@ -7,7 +7,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 #include "launch/machine.h"
 #include "launch/subject.h"
 

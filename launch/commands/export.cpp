@@ -2,10 +2,10 @@
 
 #include "base/console.h"
 #include "base/error.h"
-#include "launch/commands.h"
+#include "base/format.h"
+#include "launch/commands/commands.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
-#include "runtime/report/format.h"
 
 namespace zerostep {
 

@@ -7,9 +7,9 @@
 
 #include "base/console.h"
 #include "base/error.h"
-#include "launch/commands.h"
+#include "base/format.h"
+#include "launch/commands/commands.h"
 #include "launch/subject.h"
-#include "runtime/report/format.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/step_kind.h"
 

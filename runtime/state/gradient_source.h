@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "models/unit.h"
+#include "models/parameter.h"
 
 namespace zerostep {
 

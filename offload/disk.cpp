@@ -1,4 +1,4 @@
-#include "runtime/checkpoint/disk.h"
+#include "offload/disk.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "models/unit.h"
+#include "models/parameter.h"
 
 namespace zerostep {
 

@@ -1,4 +1,4 @@
-#include "runtime/report/format.h"
+#include "base/format.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "runtime/report/trace.h"
+#include "base/trace.h"
 
 #include <cerrno>
 #include <cstring>

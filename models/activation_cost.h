@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+
+namespace zerostep {
+
+// Bytes of the tensors that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without
+// document ids, for the plan: the same on every machine, checked against measurement by the tests. Parameters and pre-assigned gradients
+// are the caller's and not counted, nor what LibTorch's kernels take beside their results, which depends on the machine
+// (runtime/memory/workspace.h).
+struct ActivationCost {
+  int64_t output_bytes = 0;               // the boundary activation that the unit hands on
+  int64_t saved_bytes = 0;                // held from forward to backward besides input and output
+  int64_t forward_transient_bytes = 0;    // highest extra during forward (beyond saved and output), graph recorded
+  int64_t inference_transient_bytes = 0;  // highest extra during forward without a graph (beyond output)
+  int64_t inference_product_bytes = 0;    // the same, of moments at which a product is made, with what it takes itself
+  // Highest extra during backward beyond input, saved and output (incoming and outgoing gradients counted), with fresh gradient buffers.
+  int64_t backward_transient_bytes = 0;
+  // The same when gradients add to earlier micro-batches': products pass through a temporary.
+  int64_t accumulating_backward_transient_bytes = 0;
+  double forward_flops = 0;  // multiply-adds count two
+};
+
+}  // namespace zerostep
