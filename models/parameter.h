@@ -21,7 +21,7 @@ struct ParameterInfo {
   ParameterInit init;
   bool trainable = true;
   bool out_by_in = false;  // a matrix [out, in], which products use transposed, instead of [in, out]
-  // Under FreshGradients (models/linear.h) the unit's backward writes every element of a pre-assigned gradient, once per backward: the
+  // The unit's backward writes every element of a fresh pre-assigned gradient (models/parameter_gradient.h), once per backward: the
   // buffer needs no zeroing. Otherwise the backward adds to what is there.
   bool overwritten_gradient = false;
   int64_t num_elements() const {

@@ -5,17 +5,25 @@
 #include <ATen/ops/sum.h>
 
 #include "models/gradient_kernels.h"
-#include "models/linear.h"
 
 namespace zerostep {
 
 namespace {
-thread_local bool fresh_gradients = false;
+// Fresh gradients carry it: a tensor may refer to an object of those who own its memory.
+const c10::intrusive_ptr<c10::BackendMeta>& fresh_mark() {
+  static const auto mark = c10::make_intrusive<c10::BackendMeta>();
+  return mark;
 }
 
-FreshGradients::FreshGradients(bool fresh) : outer_(fresh_gradients) { fresh_gradients = fresh; }
-FreshGradients::~FreshGradients() { fresh_gradients = outer_; }
-bool FreshGradients::active() { return fresh_gradients; }
+bool is_fresh(const at::Tensor& gradient) { return gradient.unsafeGetTensorImpl()->get_backend_meta() == fresh_mark().get(); }
+
+}  // namespace
+
+void mark_gradients(const std::vector<at::Tensor>& parameters, bool fresh) {
+  for (const at::Tensor& parameter : parameters)
+    if (const at::Tensor& gradient = parameter.grad(); gradient.defined() && fresh != is_fresh(gradient))
+      gradient.unsafeGetTensorImpl()->set_backend_meta(fresh ? fresh_mark() : nullptr);
+}
 
 ParameterGradient::ParameterGradient(const at::Tensor& parameter, bool add_always) {
   if (!parameter.defined() || !parameter.requires_grad()) return;
@@ -23,7 +31,7 @@ ParameterGradient::ParameterGradient(const at::Tensor& parameter, bool add_alway
   in_place_ = parameter.grad().defined();
   if (in_place_) {
     target_ = parameter.grad();
-    overwrite_ = FreshGradients::active() && !add_always;
+    overwrite_ = is_fresh(target_) && !add_always;
   } else {
     target_ = at::empty(parameter.sizes(), parameter.options().requires_grad(false));
   }

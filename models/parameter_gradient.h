@@ -1,10 +1,18 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace zerostep {
 
+// Says what the pre-assigned gradients of parameters hold: fresh (garbage, to be overwritten by the next backward) or the sums of earlier
+// micro-batches (to be added to, as those are of which nothing was said). The gradient's tensor carries it, so that a backward finds it in
+// whatever thread autograd runs it. Parameters without a pre-assigned gradient are left out.
+void mark_gradients(const std::vector<at::Tensor>& parameters, bool fresh);
+
 // Where a backward puts the gradient of one parameter: straight into a pre-assigned parameter.grad() (overwritten or added to, as
-// FreshGradients says), else into a tensor of the parameter's type that is handed to autograd. A frozen or undefined parameter wants none.
+// mark_gradients() said), else into a tensor of the parameter's type that is handed to autograd. A frozen or undefined parameter wants
+// none.
 class ParameterGradient {
  public:
   // add_always: adds to a pre-assigned gradient even when gradients are fresh (another use has written it before).

@@ -10,7 +10,6 @@
 #include "base/not_a_number.h"
 #include "base/nth.h"
 #include "models/error_text.h"
-#include "models/linear.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/strategy/first_order.h"
@@ -191,7 +190,7 @@ void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
       gradients.push_back(plan_.layout.group(g).trainable ? reducer_.gathered(*summed++) : nullptr);
     weights_.set_gradients(std::move(gradients));
   }
-  const FreshGradients fresh(backward && reducer_.bind(action.gradients, visit.unit));
+  if (backward) reducer_.bind(action.gradients, visit.unit);
   const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name);
   const bool trains = run.kind.backprop && !visit.probes;
   strategy_of(visit, run)

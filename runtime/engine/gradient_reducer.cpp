@@ -35,7 +35,7 @@ bool GradientReducer::overwrites(int unit, const FlatGroup& g, int parameter) co
   return false;
 }
 
-bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
+void GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
   // One flag serves the whole backward: it may overwrite only when nothing that it would overwrite holds earlier sums.
   bool overwrite = true;
   for (const GradientUse& use : uses) {
@@ -43,10 +43,9 @@ bool GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
     for (int p : g.parameters) overwrite &= use.fresh || !overwrites(unit, g, p);
   }
   for (const GradientUse& use : uses) {
-    if (use.slot >= 0) streamer_.bind_gradient(use.group, sums_at(use.group, use.slot));
+    streamer_.bind_gradient(use.group, sums_at(use.group, use.slot), overwrite);
     if (use.fresh) clear(use, unit, overwrite);
   }
-  return overwrite;
 }
 
 void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {

@@ -15,9 +15,9 @@ class GradientReducer {
   GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
                   Stream stream, double message_factor, Trace* trace);
 
-  // Before a backward: binds the unit's gradients. True: the backward may overwrite
-  // the gradients that its unit declares as overwritten (FreshGradients); false: all are sums or zeros to add to.
-  bool bind(const std::vector<GradientUse>& uses, int unit);
+  // Before a backward: binds the unit's gradients, and marks them as fresh where the backward may overwrite those that its unit declares
+  // as overwritten; else all are sums or zeros to add to.
+  void bind(const std::vector<GradientUse>& uses, int unit);
   // After the backward, where it made gradients of its own (contiguous_gradients false): adds them to their buffers and drops them.
   void collect(const std::vector<GradientUse>& uses);
   // Enqueues one reduction.

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "base/poison.h"
+#include "models/parameter_gradient.h"
 
 namespace zerostep {
 namespace {
@@ -150,7 +151,10 @@ Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, boo
   });
 }
 
-void UnitStreamer::bind_gradient(int group, float* target) { point(nth(groups_, group).flat_gradient, target); }
+void UnitStreamer::bind_gradient(int group, float* target, bool fresh) {
+  point(nth(groups_, group).flat_gradient, target);
+  mark_gradients(nth(groups_, group).parameters, fresh);
+}
 
 at::Tensor UnitStreamer::take_gradient(int group, int index) {
   at::Tensor& grad = nth(nth(groups_, group).parameters, index).mutable_grad();

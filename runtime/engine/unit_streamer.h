@@ -38,8 +38,8 @@ class UnitStreamer {
   void bind_copy(int group, void* values) const { point(nth(groups_, group).flat, values); }
   void bind_at_rest(int group) const;
 
-  // Points the gradient storage of a group at `target` (full_elements() fp32 values).
-  void bind_gradient(int group, float* target);
+  // Points the gradient storage of a group at `target` (full_elements() fp32 values); `fresh` as in mark_gradients().
+  void bind_gradient(int group, float* target, bool fresh);
   // contiguous_gradients false: what the backward left in the .grad of a parameter (`index` within the group; undefined: nothing).
   at::Tensor take_gradient(int group, int index);
 

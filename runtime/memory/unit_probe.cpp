@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/nth.h"
-#include "models/linear.h"
+#include "models/parameter_gradient.h"
 #include "runtime/memory/memory_meter.h"
 
 namespace zerostep {
@@ -68,9 +68,9 @@ class Counter {
 
 int64_t beyond(int64_t measured, int64_t tensors) { return std::max<int64_t>(0, measured - tensors); }
 
-// `inference` and `forward` make the output from `input`, without and with a graph.
-Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, at::Tensor& input, const std::function<at::Tensor()>& inference,
-                  const std::function<at::Tensor()>& forward) {
+// `inference` and `forward` make the output from `input` and `parameters`, without and with a graph.
+Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, const std::vector<at::Tensor>& parameters, at::Tensor& input,
+                  const std::function<at::Tensor()>& inference, const std::function<at::Tensor()>& forward) {
   Counter counter;
   Workspace out;
   at::Tensor output;
@@ -85,7 +85,7 @@ Workspace measure(const WorkspaceShape& shape, const ActivationCost& cost, at::T
   if (!shape.graph) return out;
   if (input.defined()) input.requires_grad_();
   for (const bool fresh : {true, false}) {
-    const FreshGradients scope(fresh);
+    mark_gradients(parameters, fresh);
     const int64_t forward_peak = counter.peak_of([&] { output = forward(); });
     out.forward_bytes =
         std::max(out.forward_bytes, beyond(forward_peak, cost.output_bytes + cost.saved_bytes + cost.forward_transient_bytes));
@@ -121,9 +121,10 @@ Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUni
       hidden = made_up_output(model, u, shape, cost);
       continue;
     }
-    const auto unit = model.make_unit(u, made_up_parameters(model, u, shape));
+    const std::vector<at::Tensor> parameters = made_up_parameters(model, u, shape);
+    const auto unit = model.make_unit(u, parameters);
     const auto run = [&] { return unit->forward(hidden.defined() ? TensorList{hidden} : TensorList{}, context).at(0); };
-    out.units.push_back(measure(shape, cost, hidden, run, run));
+    out.units.push_back(measure(shape, cost, parameters, hidden, run, run));
     const at::NoGradGuard no_grad;
     hidden = run();
   }
@@ -133,7 +134,7 @@ Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUni
     objective.value(batch, {hidden});
     return at::Tensor();
   };
-  out.objective = measure(shape, cost, hidden, value, [&] { return objective.sum(batch, {hidden}); });
+  out.objective = measure(shape, cost, {}, hidden, value, [&] { return objective.sum(batch, {hidden}); });
   return out;
 }
 

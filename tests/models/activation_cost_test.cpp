@@ -5,9 +5,9 @@
 
 #include <tuple>
 
-#include "models/linear.h"
 #include "models/model_options.h"
 #include "models/objective.h"
+#include "models/parameter_gradient.h"
 #include "tests/models/support/counting_allocator.h"
 #include "tests/models/support/whole_model.h"
 
@@ -98,7 +98,7 @@ TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
     const std::string unit = model.definition->units()[u].name;
     const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), c.samples, c.length, type_of(c.type), training);
     for (const bool fresh : {true, true, false}) {  // the first round warms up what libraries keep
-      const FreshGradients scope(fresh);
+      mark_gradients(model.all_parameters(), fresh);
       at::Tensor x, output;
       if (u > 0) x = at::randn({c.samples, c.length, c.width}).to(c.type).requires_grad_();
       const TensorList inputs = u > 0 ? TensorList{x} : TensorList{};

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "models/linear.h"
 #include "models/objective.h"
+#include "models/parameter_gradient.h"
 #include "tests/support/plain_gpt2.h"
 #include "tests/support/timing.h"
 
@@ -39,7 +39,7 @@ class Units {
     }
   }
   void step(const Batch& batch, bool fresh) {
-    FreshGradients scope(fresh);
+    for (const auto& parameters : parameters_) mark_gradients(parameters, fresh);
     const ForwardContext context{&batch, true};
     std::vector<at::Tensor> inputs(units_.size()), outputs(units_.size());
     for (size_t i = 0; i < units_.size(); ++i) {

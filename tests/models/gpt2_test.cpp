@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "models/linear.h"
+#include "models/parameter_gradient.h"
 #include "tests/models/support/gpt2_model.h"
 
 namespace zerostep {
@@ -73,7 +73,7 @@ TEST_P(Gpt2Tied, PreassignedGradientsAreOverwrittenWhenFreshAndAddedToOtherwise)
   // The declared flags decide what a buffer may hold before. The head of a tied model comes first and overwrites.
   set_gradients(model, NAN);
   const auto run = [&](bool fresh) {
-    const FreshGradients scope(fresh);
+    mark_gradients(parameters, fresh);
     make_cross_entropy()->sum(batch, model.forward({&batch, true})).backward();
   };
   run(true);
@@ -170,7 +170,7 @@ TEST(Gpt2, SixteenBitFollowsFp32WithFp32GradientBuffers) {
     const at::Tensor loss = make_cross_entropy()->sum(batch, outputs);
     EXPECT_EQ(loss.scalar_type(), at::kFloat);
     EXPECT_NEAR(loss.item<double>(), expected_loss.item<double>(), 0.01 * expected_loss.item<double>());
-    const FreshGradients fresh(true);
+    mark_gradients(model.all_parameters(), true);
     loss.backward();
     const auto parameters = model.all_parameters();
     for (size_t i = 0; i < expected.size(); ++i) {

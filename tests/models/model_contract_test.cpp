@@ -1,10 +1,14 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <functional>
+#include <thread>
 
 #include "base/error.h"
-#include "models/linear.h"
 #include "models/model_options.h"
+#include "models/parameter_gradient.h"
 #include "tests/models/support/whole_model.h"
 
 // What the engine relies on, for every architecture that has no longer test of its own.
@@ -54,6 +58,22 @@ std::vector<at::Tensor> gradients_in(const WholeModel& model) {
   return gradients;
 }
 
+struct GraphApart {
+  at::Tensor loss;
+};
+
+// The identity, whose backward has another thread run that of a graph apart, and waits for it.
+struct ElsewhereFunction : torch::autograd::Function<ElsewhereFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const GraphApart& other) {
+    context->saved_data["loss"] = other.loss;
+    return x.clone();
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& g) {
+    std::thread([&] { context->saved_data["loss"].toTensor().backward(g[0]); }).join();
+    return {g[0], at::Tensor()};
+  }
+};
+
 class ModelContract : public testing::TestWithParam<Case> {
  protected:
   WholeModel model(at::ScalarType type = at::kFloat) const { return make_random_model(make_model(GetParam().options), 1, type); }
@@ -88,10 +108,35 @@ TEST_P(ModelContract, PreassignedGradientsAreOverwrittenWhenFreshAndAddedToOther
   auto parameters = m.all_parameters();
   for (auto& p : parameters) p.mutable_grad() = at::full(p.sizes(), NAN);
   for (const bool fresh : {true, false}) {
-    const FreshGradients scope(fresh);
+    mark_gradients(parameters, fresh);
     run(m, b);
     for (size_t i = 0; i < expected.size(); ++i)
       EXPECT_LT(relative_distance(parameters[i].grad(), (fresh ? 1 : 2) * expected[i]), 1e-6) << fresh << " " << i;
+  }
+}
+
+// Autograd may run a backward in a thread of its own: when another thread asks for it, or for a device.
+TEST_P(ModelContract, AnyThreadsBackwardFindsWhatGradientsHold) {
+  const Batch b = batch(3, 20);
+  const auto gradients = [&](const std::function<void(const at::Tensor& loss)>& backward) {
+    WholeModel m = model();
+    std::vector<at::Tensor> parameters = m.all_parameters(), out;
+    for (auto& p : parameters) p.mutable_grad() = at::full(p.sizes(), NAN);
+    for (const bool fresh : {true, false, true}) {
+      mark_gradients(parameters, fresh);
+      backward(loss_of(m.forward({&b, true})[0]));
+      for (at::Tensor& g : gradients_in(m)) out.push_back(std::move(g));
+    }
+    return out;
+  };
+  const auto own = gradients([](const at::Tensor& loss) { loss.backward(); });
+  const auto other = gradients([](const at::Tensor& loss) { std::thread([&] { loss.backward(); }).join(); });
+  const auto within =
+      gradients([](const at::Tensor& loss) { ElsewhereFunction::apply(loss.detach().requires_grad_(), GraphApart{loss}).backward(); });
+  for (size_t i = 0; i < own.size(); ++i) {
+    EXPECT_FALSE(own[i].isnan().any().item<bool>()) << i;
+    EXPECT_TRUE(at::equal(other[i], own[i])) << i;
+    EXPECT_TRUE(at::equal(within[i], own[i])) << i;
   }
 }
 
@@ -127,7 +172,7 @@ TEST_P(ModelContract, SixteenBitFollowsFp32WithFp32GradientBuffers) {
     WholeModel m = model(type);
     auto parameters = m.all_parameters();
     for (auto& p : parameters) p.mutable_grad() = at::full(p.sizes(), NAN);
-    const FreshGradients fresh(true);
+    mark_gradients(parameters, true);
     const TensorList outputs = m.forward({&b, true});
     EXPECT_EQ(outputs[0].scalar_type(), type);
     loss_of(outputs[0]).backward();

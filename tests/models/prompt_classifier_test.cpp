@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "models/branches.h"
-#include "models/linear.h"
 #include "models/model_options.h"
 #include "models/objective.h"
+#include "models/parameter_gradient.h"
 #include "tests/models/support/counting_allocator.h"
 #include "tests/models/support/whole_model.h"
 
@@ -146,7 +146,7 @@ TEST_P(PromptClassifier, TakesTheMemoryThatIsPredicted) {
     EXPECT_NEAR(static_cast<double>(measured), static_cast<double>(predicted), 0.02 * static_cast<double>(predicted) + 6144) << what;
   };
   for (const bool fresh : {true, true, false}) {
-    const FreshGradients scope(fresh);
+    mark_gradients(model.all_parameters(), fresh);
     const at::Tensor x = at::randn({rows, kLength, width}).requires_grad_();
     AllocationMeter meter;
     const int64_t start = AllocationMeter::live();
