@@ -1,8 +1,7 @@
 #pragma once
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 
+#include "base/ieee.h"
 #include "base/noise.h"
 #include "base/philox.h"
 
@@ -34,33 +33,6 @@ ZEROSTEP_HOST_DEVICE inline PhiloxBlock noise_counter(const NoiseKey& key, uint6
 ZEROSTEP_HOST_DEVICE inline PhiloxBlock noise_block(const NoiseKey& key, uint64_t block) {
   return philox4x32(noise_counter(key, block), static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32));
 }
-
-// IEEE operations, each rounded once, that no compiler may fuse.
-#ifdef __CUDA_ARCH__
-__device__ inline float ieee_add(float a, float b) { return __fadd_rn(a, b); }
-__device__ inline float ieee_mul(float a, float b) { return __fmul_rn(a, b); }
-__device__ inline float ieee_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-__device__ inline float ieee_sqrt(float a) { return __fsqrt_rn(a); }
-__device__ inline float ieee_from_int(int32_t a) { return __int2float_rn(a); }
-__device__ inline float float_of_bits(uint32_t a) { return __uint_as_float(a); }
-__device__ inline uint32_t bits_of_float(float a) { return __float_as_uint(a); }
-#else
-inline float ieee_add(float a, float b) { return a + b; }
-inline float ieee_mul(float a, float b) { return a * b; }
-inline float ieee_fma(float a, float b, float c) { return std::fma(a, b, c); }
-inline float ieee_sqrt(float a) { return std::sqrt(a); }
-inline float ieee_from_int(int32_t a) { return static_cast<float>(a); }
-inline float float_of_bits(uint32_t a) {
-  float f;
-  std::memcpy(&f, &a, sizeof f);
-  return f;
-}
-inline uint32_t bits_of_float(float a) {
-  uint32_t u;
-  std::memcpy(&u, &a, sizeof u);
-  return u;
-}
-#endif
 
 // Polynomials, highest power first.
 struct NoiseCoefficients {

@@ -1,4 +1,5 @@
-// The noise of noise_math.h, a tile at a time. Included once for every dispatch target, as Highway's -inl headers are.
+// The noise of noise_math.h, a tile at a time, in vectors where they are fused (lanes-inl.h). Included once for every dispatch target, as
+// Highway's -inl headers are.
 #if defined(ZEROSTEP_BASE_NOISE_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ZEROSTEP_BASE_NOISE_SIMD_INL_H_
 #undef ZEROSTEP_BASE_NOISE_SIMD_INL_H_
@@ -10,16 +11,12 @@
 
 #include <type_traits>
 
+#include "base/lanes-inl.h"
 #include "base/noise_math.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// A target without a fused multiply-add (or without fixed-size vectors) uses the scalar definition, so that the bits agree.
-#undef ZEROSTEP_NOISE_VECTORS
-#define ZEROSTEP_NOISE_VECTORS (HWY_NATIVE_FMA && !HWY_HAVE_SCALABLE && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128)
 
 // What the blocks of one key have in common while the upper bits of the block index stay the same: everything but c0. Half of
 // the first two rounds does not depend on c0 either.
@@ -42,7 +39,7 @@ class NoiseTiles {
     round2_c3_ = static_cast<uint32_t>(product0);
   }
 
-#if ZEROSTEP_NOISE_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   using U = hn::CappedTag<uint32_t, kNoiseBlocksPerTile>;
   using I = hn::RebindToSigned<U>;
   using F = hn::RebindToFloat<U>;

@@ -1,12 +1,7 @@
 #pragma once
 #include <cstdint>
 
-// Functions that compile for the host and, under nvcc, for the device too.
-#ifdef __CUDACC__
-#define ZEROSTEP_HOST_DEVICE __host__ __device__
-#else
-#define ZEROSTEP_HOST_DEVICE
-#endif
+#include "base/ieee.h"
 
 namespace zerostep {
 

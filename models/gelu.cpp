@@ -18,7 +18,7 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
-#include "models/float_lanes-inl.h"
+#include "base/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {

@@ -1,8 +1,5 @@
 #include "models/gradient_kernels.h"
 
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
 #include <algorithm>
 
 #include "base/error.h"
@@ -14,18 +11,11 @@
 // The order matters: foreach_target comes first.
 #include <hwy/highway.h>
 
-#include "models/float_lanes-inl.h"
+#include "base/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
-
-template <typename T>
-float scalar_value(T value) {
-  return static_cast<float>(value);
-}
-float scalar_value(uint16_t bits) { return static_cast<float>(c10::BFloat16(bits, c10::BFloat16::from_bits())); }
-float scalar_value(hwy::float16_t half) { return static_cast<float>(c10::Half(half.bits, c10::Half::from_bits())); }
 
 // target (+)= the sum of up to 8 consecutive rows, as a tree.
 template <typename As>
@@ -47,7 +37,7 @@ void add_group(const typename As::T* rows, int64_t n, int64_t columns, float* ta
   }
   for (; c < columns; ++c) {
     float sum = 0;
-    const auto at = [&](int64_t r) { return scalar_value(row(r)[c]); };
+    const auto at = [&](int64_t r) { return As::value(row(r)[c]); };
     if (n == 8) {
       sum = ((at(0) + at(1)) + (at(2) + at(3))) + ((at(4) + at(5)) + (at(6) + at(7)));
     } else {

@@ -10,7 +10,7 @@
 
 #include <cstring>
 
-#include "models/float_lanes-inl.h"
+#include "base/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {

@@ -1,6 +1,5 @@
 #include "offload/host_optimizer.h"
 
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -42,14 +41,14 @@ HWY_INLINE void step_at(const OptimizerSlice& slice, int64_t i, float* state0, f
   } else {
     L::store(after, slice.master + i);
   }
-  Copy::template store<L>(after, slice.compute, i);
+  store_at<Copy, L>(after, slice.compute, i);
 }
 
 template <class Copy, class Optimizer>
 void step_slice(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
   const bool frozen = optimizer.frozen();
   int64_t i = 0;
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   constexpr int64_t kLanes = Vector::kLanes;
   constexpr int64_t kLineElements = kAlignmentBytes / static_cast<int64_t>(sizeof(float));
   for (; i + 2 * kLanes <= slice.count; i += 2 * kLanes) {
@@ -59,7 +58,7 @@ void step_slice(const OptimizerSlice& slice, float* state0, float* state1, const
       if constexpr (Optimizer::kStates > 0) prefetch(state0 + i + line);
       if constexpr (Optimizer::kStates > 1) prefetch(state1 + i + line);
     }
-    if constexpr (Copy::kBytes != 0) prefetch(static_cast<const std::byte*>(slice.compute) + i * Copy::kBytes);
+    prefetch_at<Copy>(slice.compute, i);
     step_at<Vector, Copy>(slice, i, state0, state1, frozen, optimizer);
     step_at<Vector, Copy>(slice, i + kLanes, state0, state1, frozen, optimizer);
   }
@@ -70,17 +69,8 @@ void step_slice(const OptimizerSlice& slice, float* state0, float* state1, const
 template <class Optimizer>
 void step_target(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
   if (slice.compute == nullptr) return step_slice<NoCopy>(slice, state0, state1, optimizer);
-  switch (slice.compute_type) {
-    case DType::F32:
-      return step_slice<CopyFp32>(slice, state0, state1, optimizer);
-    case DType::BF16:
-      return step_slice<CopyBf16>(slice, state0, state1, optimizer);
-    case DType::F16:
-      return step_slice<CopyFp16>(slice, state0, state1, optimizer);
-    case DType::F64:
-      break;
-  }
-  fail_protocol("host optimizer: masters cannot be copied to {}", name_of(slice.compute_type));
+  if (slice.compute_type == DType::F64) fail_protocol("host optimizer: masters cannot be copied to {}", name_of(slice.compute_type));
+  with_type(slice.compute_type, [&](auto as) HWY_ATTR { step_slice<decltype(as)>(slice, state0, state1, optimizer); });
 }
 
 void adam_target(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& p) {
@@ -117,7 +107,7 @@ double sum_of_squares_target(const float* values, int64_t count) {
   constexpr int64_t kLine = 16;
   const int64_t length = count / (kStreams * kLine) * kLine;
   alignas(64) double lane[kLanes] = {};
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   const hn::CappedTag<double, kGroupLanes> d;
   const hn::Rebind<float, decltype(d)> narrow;
   constexpr int kWidth = static_cast<int>(hn::MaxLanes(decltype(d)()));
@@ -162,7 +152,7 @@ double sum_of_squares_target(const float* values, int64_t count) {
 template <class F>
 HWY_INLINE void for_each_vector(int64_t count, const F& f) {
   int64_t i = 0;
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   constexpr int64_t kStreams = 4, kStep = 2 * Vector::kLanes;
   const int64_t length = count / (kStreams * kStep) * kStep;
   for (int64_t j = 0; j < length; j += kStep) {
@@ -178,41 +168,24 @@ HWY_INLINE void for_each_vector(int64_t count, const F& f) {
   for (; i < count; ++i) f(Scalar(), i);
 }
 
-template <class Copy>
-void cast_down(const float* source, uint16_t* target, int64_t count) {
+template <class From, class To>
+void cast_as(const void* source, void* target, int64_t count) {
   for_each_vector(count, [=](auto lanes, int64_t i) HWY_ATTR {
     using L = decltype(lanes);
-    prefetch(source + i);
-    prefetch(target + i);
-    Copy::template store<L>(L::load(source + i), target, i);
+    prefetch_at<From>(source, i);
+    prefetch_at<To>(target, i);
+    store_at<To, L>(load_at<From, L>(source, i), target, i);
   });
 }
-
-void cast_from_fp32_target(const float* source, uint16_t* target, DType type, int64_t count) {
-  if (type == DType::BF16) return cast_down<CopyBf16>(source, target, count);
-  cast_down<CopyFp16>(source, target, count);
-}
-
-void cast_to_fp32_target(const uint16_t* source, DType type, float* target, int64_t count) {
-  if (type == DType::BF16) {
-    for_each_vector(count, [=](auto lanes, int64_t i) HWY_ATTR {
-      using L = decltype(lanes);
-      prefetch(source + i);
-      prefetch(target + i);
-      L::store(L::load_bf16(source + i), target + i);
-    });
-  } else {
-    for_each_vector(count, [=](auto lanes, int64_t i) HWY_ATTR {
-      using L = decltype(lanes);
-      prefetch(source + i);
-      prefetch(target + i);
-      L::store(L::load_fp16(source + i), target + i);
-    });
-  }
+void cast_target(const void* source, DType source_type, void* target, DType target_type, int64_t count) {
+  if (source_type == DType::F32)
+    with_type(target_type, [&](auto to) HWY_ATTR { cast_as<AsFloat, decltype(to)>(source, target, count); });
+  else
+    with_type(source_type, [&](auto from) HWY_ATTR { cast_as<decltype(from), AsFloat>(source, target, count); });
 }
 
 const char* name_target() {
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   return hwy::TargetName(HWY_TARGET);
 #else
   return "SCALAR";
@@ -231,8 +204,7 @@ HWY_EXPORT(adam_target);
 HWY_EXPORT(sgd_target);
 HWY_EXPORT(lion_target);
 HWY_EXPORT(sum_of_squares_target);
-HWY_EXPORT(cast_from_fp32_target);
-HWY_EXPORT(cast_to_fp32_target);
+HWY_EXPORT(cast_target);
 HWY_EXPORT(name_target);
 
 }  // namespace
@@ -257,7 +229,7 @@ void cast_from_fp32(const float* source, void* target, DType target_type, int64_
     return;
   }
   if (!is_16bit(target_type)) fail_protocol("host optimizer: no cast from fp32 to {}", name_of(target_type));
-  HWY_DYNAMIC_DISPATCH(cast_from_fp32_target)(source, static_cast<uint16_t*>(target), target_type, count);
+  HWY_DYNAMIC_DISPATCH(cast_target)(source, DType::F32, target, target_type, count);
 }
 
 void cast_to_fp32(const void* source, DType source_type, float* target, int64_t count) {
@@ -266,7 +238,7 @@ void cast_to_fp32(const void* source, DType source_type, float* target, int64_t 
     return;
   }
   if (!is_16bit(source_type)) fail_protocol("host optimizer: no cast from {} to fp32", name_of(source_type));
-  HWY_DYNAMIC_DISPATCH(cast_to_fp32_target)(static_cast<const uint16_t*>(source), source_type, target, count);
+  HWY_DYNAMIC_DISPATCH(cast_target)(source, source_type, target, DType::F32, count);
 }
 
 const char* host_optimizer_target() { return HWY_DYNAMIC_DISPATCH(name_target)(); }

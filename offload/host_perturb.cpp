@@ -22,7 +22,7 @@ HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
 
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
 using Lanes = Vector;
 #else
 using Lanes = Scalar;
@@ -36,51 +36,25 @@ HWY_INLINE void for_lanes(int64_t count, const F& f) {
   for (; i < count; ++i) f(Scalar(), i);
 }
 
-template <DType kType>
-struct Typed {
-  template <class L>
-  static HWY_INLINE typename L::V load(const void* from, int64_t i) {
-    if constexpr (kType == DType::F32) return L::load(static_cast<const float*>(from) + i);
-    if constexpr (kType == DType::BF16) return L::load_bf16(static_cast<const uint16_t*>(from) + i);
-    if constexpr (kType == DType::F16) return L::load_fp16(static_cast<const uint16_t*>(from) + i);
-  }
-  template <class L>
-  static HWY_INLINE void store(typename L::V x, void* to, int64_t i) {
-    if constexpr (kType == DType::F32) CopyFp32::store<L>(x, to, i);
-    if constexpr (kType == DType::BF16) CopyBf16::store<L>(x, to, i);
-    if constexpr (kType == DType::F16) CopyFp16::store<L>(x, to, i);
-  }
-  template <class L>
-  static HWY_INLINE typename L::V round(typename L::V x) {
-    float rounded[L::kLanes];
-    store<L>(x, rounded, 0);
-    return load<L>(rounded, 0);
-  }
-  static HWY_INLINE void prefetch_at(const void* from, int64_t i) {
-    prefetch(static_cast<const char*>(from) + i * static_cast<int64_t>(size_of(kType)));
-  }
-};
-
-// Calls use(Types) with the types of the slice.
-template <DType kBase, DType kTarget>
-struct Types {};
-template <DType kBase, class Use>
-HWY_INLINE auto with_target(DType target, const Use& use) {
-  if (target == DType::F32) return use(Types<kBase, DType::F32>());
-  if (target == DType::BF16) return use(Types<kBase, DType::BF16>());
-  return use(Types<kBase, DType::F16>());
+template <class As, class L>
+HWY_INLINE typename L::V rounded(typename L::V x) {
+  typename As::T to[L::kLanes];
+  As::template store<L>(x, to);
+  return As::template load<L>(to);
 }
+
+// Calls use(Base, Target) with the types of the slice.
 template <class Use>
 HWY_INLINE auto with_types(const PerturbSlice& slice, const Use& use) {
-  if (slice.base_type == DType::F32) return with_target<DType::F32>(slice.target_type, use);
-  if (slice.base_type == DType::BF16) return with_target<DType::BF16>(slice.target_type, use);
-  return with_target<DType::F16>(slice.target_type, use);
+  return with_type(slice.base_type, [&](auto base) HWY_ATTR {
+    return with_type(slice.target_type, [&](auto target) HWY_ATTR { return use(base, target); });
+  });
 }
 
 // What is done to element i, or to a vector of elements from i on, with noise z.
-template <DType kBase, DType kTarget>
+template <class Base, class Target>
 struct PerturbOp {
-  static constexpr bool kFromRegisters = kTarget != DType::BF16;
+  static constexpr bool kFromRegisters = !std::is_same_v<Target, AsBFloat16>;
   const void* base;
   void *plus, *minus;
   float epsilon;
@@ -88,15 +62,15 @@ struct PerturbOp {
 
   template <class L>
   HWY_INLINE void at(int64_t i, typename L::V z) const {
-    Typed<kBase>::prefetch_at(base, i);
-    const auto value = Typed<kBase>::template load<L>(base, i);
+    prefetch_at<Base>(base, i);
+    const auto value = load_at<Base, L>(base, i);
     if (plus != nullptr) {
-      Typed<kTarget>::prefetch_at(plus, i);
-      Typed<kTarget>::template store<L>(L::fma(L::set(epsilon), z, value), plus, i);
+      prefetch_at<Target>(plus, i);
+      store_at<Target, L>(L::fma(L::set(epsilon), z, value), plus, i);
     }
     if (minus != nullptr) {
-      Typed<kTarget>::prefetch_at(minus, i);
-      Typed<kTarget>::template store<L>(L::fma(L::set(-epsilon), z, value), minus, i);
+      prefetch_at<Target>(minus, i);
+      store_at<Target, L>(L::fma(L::set(-epsilon), z, value), minus, i);
     }
   }
 };
@@ -175,8 +149,8 @@ void for_noise(NoiseKind kind, const NoiseKey& key, uint64_t first, int64_t coun
 }
 
 void perturb_target(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
-  with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>)
-                        HWY_ATTR { for_noise(kind, key, slice.first, slice.count, PerturbOp<kBase, kTarget>(slice)); });
+  with_types(slice, [&](auto base, auto target)
+                        HWY_ATTR { for_noise(kind, key, slice.first, slice.count, PerturbOp<decltype(base), decltype(target)>(slice)); });
 }
 // What lies ahead in memory is the next row.
 void perturb_tile_target(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key) {
@@ -190,8 +164,8 @@ void perturb_tile_target(const PerturbTile& tile, NoiseKind kind, const NoiseKey
   }
 }
 void perturb_with_target(const PerturbSlice& slice, const float* z) {
-  with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>)
-                        HWY_ATTR { for_values(PerturbOp<kBase, kTarget>(slice), 0, slice.count, z); });
+  with_types(slice,
+             [&](auto base, auto target) HWY_ATTR { for_values(PerturbOp<decltype(base), decltype(target)>(slice), 0, slice.count, z); });
 }
 void accumulate_target(float scalar, const float* z, int64_t count, float* acc) {
   for_values(AccumulateOp{acc, scalar, 1.0f, false, false}, 0, count, z);
@@ -199,13 +173,15 @@ void accumulate_target(float scalar, const float* z, int64_t count, float* acc) 
 
 // Of elements [at, at + count) with noise z[0..count).
 int64_t count_target(const PerturbSlice& slice, const float* z, int64_t at, int64_t count) {
-  return with_types(slice, [&]<DType kBase, DType kTarget>(Types<kBase, kTarget>) HWY_ATTR {
+  return with_types(slice, [&](auto base, auto target) HWY_ATTR {
+    using Base = decltype(base);
+    using Target = decltype(target);
     int64_t unchanged = 0;
     for_lanes(count, [=, &unchanged, &slice](auto lanes, int64_t i) HWY_ATTR {
       using L = decltype(lanes);
-      const auto value = Typed<kBase>::template load<L>(slice.base, at + i);
+      const auto value = load_at<Base, L>(slice.base, at + i);
       const auto moved = L::fma(L::set(slice.epsilon), L::load(z + i), value);
-      unchanged += L::count_equal(Typed<kTarget>::template round<L>(moved), Typed<kTarget>::template round<L>(value));
+      unchanged += L::count_equal(rounded<Target, L>(moved), rounded<Target, L>(value));
     });
     return unchanged;
   });
@@ -273,7 +249,7 @@ void low_rank_target(const float* u, int64_t rows, int64_t rank, const float* v,
 template <class Rounding>
 HWY_NOINLINE void round_block(const float* source, const uint32_t* random, int64_t count, uint16_t* target) {
   int64_t i = 0;
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   const hn::Rebind<uint16_t, Vector::D> narrow;
   for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
     prefetch(source + i);

@@ -9,21 +9,19 @@
 
 #include <hwy/highway.h>
 
-#include "offload/half.h"
-#include "offload/host_kernels-inl.h"
+#include "base/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 struct StochasticBf16 {
   static HWY_INLINE uint16_t round(float x, uint32_t random) {
-    const uint32_t bits = fp32_bits(x);
+    const uint32_t bits = bits_of_float(x);
     if (x != x) return static_cast<uint16_t>(bits >> 16 | 0x40);
     return static_cast<uint16_t>((bits + (random >> 16)) >> 16);
   }
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   static HWY_INLINE hn::Vec<Vector::U> round(Vector::V x, hn::Vec<Vector::U> random) {
     const Vector::U u;
     const auto bits = hn::BitCast(u, x);
@@ -40,16 +38,16 @@ struct StochasticFp16 {
   static constexpr uint32_t kInfinity = 0x7F800000;
 
   static HWY_INLINE uint16_t round(float x, uint32_t random) {
-    const uint32_t bits = fp32_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
+    const uint32_t bits = bits_of_float(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
     if (magnitude > kInfinity) return static_cast<uint16_t>(sign | 0x7E00 | (magnitude >> 13 & 0x3FF));
     if (magnitude >= kTooLarge) return static_cast<uint16_t>(sign | 0x7C00);
     if (magnitude >= kNormal) return static_cast<uint16_t>(sign | (magnitude - 0x38000000 + (random >> 19)) >> 13);
-    const float units = fp32_from_bits(magnitude) * 0x1p24f;
+    const float units = float_of_bits(magnitude) * 0x1p24f;
     const auto whole = static_cast<uint32_t>(units);
     const auto fraction = static_cast<uint32_t>((units - static_cast<float>(whole)) * 0x1p32f);
     return static_cast<uint16_t>(sign | (whole + (fraction + random < fraction)));
   }
-#if ZEROSTEP_HOST_VECTORS
+#if ZEROSTEP_FUSED_VECTORS
   static HWY_INLINE hn::Vec<Vector::U> round(Vector::V x, hn::Vec<Vector::U> random) {
     const Vector::U u;
     const Vector::I i;

@@ -15,90 +15,31 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "base/lanes-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
-using F = hn::ScalableTag<float>;
-using U = hn::RebindToUnsigned<F>;
-using H = hn::Rebind<uint16_t, F>;
-
-// Loads and stores of one element type as vectors of the type that sums are made in.
-struct Fp32 {
-  using Element = float;
-  using Tag = F;
-  static hn::Vec<F> load(const float* p) { return hn::LoadU(F(), p); }
-  static void store(hn::Vec<F> v, float* p) { hn::StoreU(v, F(), p); }
-  static void stream(hn::Vec<F> v, float* p) { hn::Stream(v, F(), p); }
+// Element types of sums, which are made in vectors of Tag: load() and store() as in lanes-inl.h, and stream() past the caches.
+struct Fp32 : AsFloat {
+  using Tag = F32;
+  static void stream(VF v, float* p) { hn::Stream(v, F32(), p); }
 };
-
+struct Bf16 : AsBFloat16 {
+  using Tag = F32;
+  static void stream(VF v, uint16_t* p) { hn::Stream(Vector::narrow_bf16(v), Vector::Narrow(), p); }
+};
+struct Fp16 : AsHalf {
+  using Tag = F32;
+  static void stream(VF v, uint16_t* p) { hn::Stream(Vector::narrow_fp16(v), Vector::Narrow(), p); }
+};
 struct Fp64 {
-  using Element = double;
+  using T = double;
   using Tag = hn::ScalableTag<double>;
   static hn::Vec<Tag> load(const double* p) { return hn::LoadU(Tag(), p); }
   static void store(hn::Vec<Tag> v, double* p) { hn::StoreU(v, Tag(), p); }
   static void stream(hn::Vec<Tag> v, double* p) { hn::Stream(v, Tag(), p); }
-};
-
-struct Bf16 {
-  using Element = uint16_t;
-  using Tag = F;
-  static hn::Vec<F> load(const uint16_t* p) { return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U(), hn::LoadU(H(), p)))); }
-  static void store(hn::Vec<F> v, uint16_t* p) { hn::StoreU(narrow(v), H(), p); }
-  static void stream(hn::Vec<F> v, uint16_t* p) { hn::Stream(narrow(v), H(), p); }
-
- private:
-  static hn::Vec<H> narrow(hn::Vec<F> v) {
-    const auto bits = hn::BitCast(U(), v);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(U(), 1));
-    const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(U(), 0x7fff)), odd));
-    const auto nan = hn::Or(hn::ShiftRight<16>(bits), hn::Set(U(), 0x40));
-    const auto result = hn::IfThenElse(hn::RebindMask(U(), hn::IsNaN(v)), nan, rounded);
-    const hn::Rebind<int32_t, F> i32;
-    return hn::DemoteTo(H(), hn::BitCast(i32, result));
-  }
-};
-
-struct Fp16 {
-  using Element = uint16_t;
-  using Tag = F;
-#if HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
-  using Half = hn::Rebind<hwy::float16_t, F>;
-  static hn::Vec<F> load(const uint16_t* p) { return hn::PromoteTo(F(), hn::BitCast(Half(), hn::LoadU(H(), p))); }
-  static hn::Vec<H> narrow(hn::Vec<F> v) { return hn::BitCast(H(), hn::DemoteTo(Half(), v)); }
-#else  // the same bits without F16C
-  using I = hn::RebindToSigned<F>;
-  static hn::Vec<I> bits_if(hn::Mask<I> mask, hn::Vec<I> yes, hn::Vec<I> no) { return hn::IfThenElse(mask, yes, no); }
-  static hn::Vec<F> load(const uint16_t* p) {
-    const auto half = hn::BitCast(I(), hn::PromoteTo(U(), hn::LoadU(H(), p)));
-    const auto sign = hn::ShiftLeft<16>(hn::And(half, hn::Set(I(), 0x8000)));
-    const auto rest = hn::And(half, hn::Set(I(), 0x7fff));
-    const auto moved = hn::ShiftLeft<13>(rest);
-    // Exponent and mantissa moved up and scaled by 2^112: exact, subnormals included.
-    auto result = hn::BitCast(I(), hn::Mul(hn::BitCast(F(), moved), hn::Set(F(), 5.192296858534828e33f)));
-    result = bits_if(hn::Gt(rest, hn::Set(I(), 0x7bff)), hn::Or(moved, hn::Set(I(), 0x7f800000)), result);
-    result = bits_if(hn::Gt(rest, hn::Set(I(), 0x7c00)), hn::Or(result, hn::Set(I(), 0x400000)), result);
-    return hn::BitCast(F(), hn::Or(result, sign));
-  }
-  static hn::Vec<H> narrow(hn::Vec<F> v) {
-    const auto bits = hn::BitCast(I(), v);
-    const auto sign = hn::BitCast(I(), hn::ShiftRight<16>(hn::And(hn::BitCast(U(), v), hn::Set(U(), 0x80000000u))));
-    const auto rest = hn::And(bits, hn::Set(I(), 0x7fffffff));
-    // Normal results: rebias the exponent and round to nearest even on the 13 bits that go.
-    const auto odd = hn::And(hn::ShiftRight<13>(rest), hn::Set(I(), 1));
-    const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(rest, hn::Set(I(), 0xfff - (112 << 23))), odd));
-    // Subnormal results: adding 0.5 makes the adder round at 2^-24.
-    const auto subnormal = hn::Sub(hn::BitCast(I(), hn::Add(hn::BitCast(F(), rest), hn::Set(F(), 0.5f))), hn::Set(I(), 0x3f000000));
-    auto result = bits_if(hn::Lt(rest, hn::Set(I(), 113 << 23)), subnormal, normal);
-    result = bits_if(hn::Gt(rest, hn::Set(I(), 0x477fefff)), hn::Set(I(), 0x7c00), result);  // 65520 and more
-    const auto nan = hn::Or(hn::And(hn::ShiftRight<13>(rest), hn::Set(I(), 0x3ff)), hn::Set(I(), 0x7e00));
-    result = hn::Or(bits_if(hn::Gt(rest, hn::Set(I(), 0x7f800000)), nan, result), sign);
-    return hn::DemoteTo(H(), result);
-  }
-#endif
-  static void store(hn::Vec<F> v, uint16_t* p) { hn::StoreU(narrow(v), H(), p); }
-  static void stream(hn::Vec<F> v, uint16_t* p) { hn::Stream(narrow(v), H(), p); }
 };
 
 struct Sum {
@@ -118,7 +59,7 @@ struct Max {
 // One vector of the result at element i. kSources: their number where it is known when compiling, else 0.
 template <class Source, class Op, int kSources = 0>
 HWY_INLINE hn::Vec<typename Source::Tag> reduced(const void* const* sources, int num_sources, int64_t i) {
-  const auto source = [&](int rank) { return static_cast<const typename Source::Element*>(sources[rank]) + i; };
+  const auto source = [&](int rank) { return static_cast<const typename Source::T*>(sources[rank]) + i; };
   auto x = Op::apply(Source::load(source(0)), Source::load(source(1)));
   for (int rank = 2; rank < (kSources ? kSources : num_sources); ++rank) x = Op::apply(x, Source::load(source(rank)));
   return x;
@@ -131,10 +72,10 @@ constexpr int kPieces = 4;
 
 // [begin, end) by kPieces pieces side by side, a cache line of the target at a time. end - begin is a multiple of kPieces * kPieceElements.
 template <class Source, class Target, class Op, bool kAccumulate, bool kPastCache, int kSources>
-HWY_INLINE void reduce_pieces(const void* const* sources, int num_sources, typename Target::Element* target, int64_t begin, int64_t end) {
+HWY_INLINE void reduce_pieces(const void* const* sources, int num_sources, typename Target::T* target, int64_t begin, int64_t end) {
   const typename Source::Tag d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t line = HWY_MAX(lanes, static_cast<int64_t>(64 / sizeof(typename Target::Element)));
+  const int64_t line = HWY_MAX(lanes, static_cast<int64_t>(64 / sizeof(typename Target::T)));
   for (int64_t block = begin; block < end; block += kPieces * kPieceElements) {
     for (int64_t offset = 0; offset < kPieceElements; offset += line) {
 #pragma GCC unroll 4
@@ -155,9 +96,9 @@ HWY_INLINE void reduce_pieces(const void* const* sources, int num_sources, typen
 
 // [i, end) one vector after the other, the last one through a copy of what is left.
 template <class Source, class Target, class Op, bool kAccumulate>
-HWY_INLINE void reduce_in_order(const void* const* sources, int num_sources, typename Target::Element* target, int64_t i, int64_t end) {
-  using S = typename Source::Element;
-  using T = typename Target::Element;
+HWY_INLINE void reduce_in_order(const void* const* sources, int num_sources, typename Target::T* target, int64_t i, int64_t end) {
+  using S = typename Source::T;
+  using T = typename Target::T;
   const typename Source::Tag d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto one_vector = [&](int64_t at) {
@@ -190,7 +131,7 @@ HWY_INLINE void reduce_in_order(const void* const* sources, int num_sources, typ
 
 // Sums of operands that are not in the caches.
 template <class Source, class Target, bool kAccumulate, int kSources>
-HWY_ATTR int64_t sum_past_cache(const void* const* sources, int num_sources, typename Target::Element* target, int64_t count) {
+HWY_ATTR int64_t sum_past_cache(const void* const* sources, int num_sources, typename Target::T* target, int64_t count) {
   const auto misaligned = reinterpret_cast<uintptr_t>(target) % static_cast<uintptr_t>(kAlignmentBytes);
   const auto head = static_cast<int64_t>((misaligned ? static_cast<uintptr_t>(kAlignmentBytes) - misaligned : 0) / sizeof(*target));
   if (misaligned % sizeof(*target) != 0 || head >= count) return 0;
@@ -211,7 +152,7 @@ HWY_ATTR int64_t sum_past_cache(const void* const* sources, int num_sources, typ
 
 template <class Source, class Target, class Op, bool kAccumulate>
 HWY_ATTR void reduce_all(const void* const* sources, int num_sources, void* target_bytes, int64_t count, bool past_cache) {
-  auto* target = static_cast<typename Target::Element*>(target_bytes);
+  auto* target = static_cast<typename Target::T*>(target_bytes);
   int64_t done = 0;
   if constexpr (std::is_same_v<Op, Sum>) {  // maxima are rare and small
     if (past_cache && num_sources == 2) done = sum_past_cache<Source, Target, kAccumulate, 2>(sources, num_sources, target, count);

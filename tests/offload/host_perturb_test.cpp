@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/noise_math.h"
-#include "offload/half.h"
 #include "offload/host_optimizer.h"
 
 namespace zerostep {
