@@ -265,7 +265,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
       job.together("folder of the checkpoints", [&] {
         writer.emplace(CheckpointWriter::Options{checkpoints_folder(config), job.rank(), job.size(), config.run.keep_checkpoints,
                                                  std::max(config.run.collective_timeout_seconds, 600.0)},
-                       engine->owned_state());
+                       owned_state(engine->plan(), job.rank()), [&](std::span<std::byte* const> targets) { engine->copy_state(targets); });
       });
     std::optional<ForcedEnd> forced_end;
     if (writer) forced_end.emplace([&](int signal) { wait_for_checkpoint(job, setup, *writer, signal); });

@@ -71,8 +71,8 @@ void remove_directory(Disk& disk, const fs::path& path) {
 
 std::string CheckpointWriter::file_of_rank(int rank) { return fmt::format("rank_{:05}.safetensors", rank); }
 
-CheckpointWriter::CheckpointWriter(Options options, std::vector<StateSlice> slices)
-    : options_(std::move(options)), image_(std::move(slices)) {
+CheckpointWriter::CheckpointWriter(Options options, const std::vector<StateSlice>& slices, CopyState copy)
+    : options_(std::move(options)), image_(slices), copy_(std::move(copy)) {
   if (options_.rank != 0) return;
   std::error_code error;
   fs::create_directories(options_.folder, error);
@@ -103,7 +103,7 @@ void CheckpointWriter::save(Manifest manifest) {
     error_.clear();
   }
   const auto start = Clock::now();
-  image_.stage();
+  image_.stage(copy_);
   {
     const std::lock_guard lock(mutex_);
     times_.waited_seconds += std::chrono::duration<double>(start - called).count();

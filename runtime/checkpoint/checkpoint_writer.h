@@ -26,7 +26,8 @@ class CheckpointWriter {
     Disk* disk = &Disk::real();
   };
   // Removes what an interrupted run left half done (rank 0; before the other ranks save anything). Holds memory for a copy of the slices.
-  CheckpointWriter(Options options, std::vector<StateSlice> slices);
+  // `copy` is called by save().
+  CheckpointWriter(Options options, const std::vector<StateSlice>& slices, CopyState copy);
   // Waits for this rank's own file, not for other ranks'; without finish() before it, a checkpoint under way may come to nothing.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
@@ -74,6 +75,7 @@ class CheckpointWriter {
 
   Options options_;
   ShardImage image_;
+  CopyState copy_;
   std::thread thread_;
   std::atomic<bool> abandoned_{false};
   std::mutex mutex_;                   // of what follows

@@ -1,10 +1,8 @@
 #include "runtime/checkpoint/shard_image.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -15,8 +13,6 @@
 
 namespace zerostep {
 namespace {
-
-constexpr int64_t kCopyBytes = int64_t{1} << 18;  // a thread's least work
 
 std::string header_of(const std::vector<StateSlice>& slices) {
   nlohmann::ordered_json header;
@@ -61,13 +57,11 @@ int64_t ShardImage::file_bytes(const std::vector<StateSlice>& slices) {
   return bytes;
 }
 
-ShardImage::ShardImage(std::vector<StateSlice> slices) : slices_(std::move(slices)) {
-  const std::string header = header_of(slices_);
-  size_ = 8 + header.size();
-  for (const StateSlice& s : slices_) {
-    offsets_.push_back(size_);
-    size_ += static_cast<size_t>(num_bytes(s.count, s.type));
-  }
+ShardImage::ShardImage(const std::vector<StateSlice>& slices) {
+  const std::string header = header_of(slices);
+  const size_t first = 8 + header.size();
+  size_ = first;
+  for (const StateSlice& s : slices) size_ += static_cast<size_t>(num_bytes(s.count, s.type));
   capacity_ = (size_ + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
   void* memory = ::mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED)
@@ -76,21 +70,15 @@ ShardImage::ShardImage(std::vector<StateSlice> slices) : slices_(std::move(slice
   data_ = static_cast<std::byte*>(memory);
   for (size_t i = 0; i < 8; ++i) data_[i] = static_cast<std::byte>(static_cast<uint64_t>(header.size()) >> (8 * i));
   std::memcpy(data_ + 8, header.data(), header.size());
+  std::byte* at = data_ + first;
+  for (const StateSlice& s : slices) {
+    slices_.push_back(at);
+    at += num_bytes(s.count, s.type);
+  }
 }
 
 ShardImage::~ShardImage() { ::munmap(data_, capacity_); }
 
-void ShardImage::stage() {
-  const size_t begin_of_all = offsets_.empty() ? size_ : offsets_.front();
-  at::parallel_for(0, static_cast<int64_t>(size_ - begin_of_all), kCopyBytes, [&](int64_t from, int64_t to) {
-    const size_t begin = begin_of_all + static_cast<size_t>(from), end = begin_of_all + static_cast<size_t>(to);
-    auto i = static_cast<size_t>(std::upper_bound(offsets_.begin(), offsets_.end(), begin) - offsets_.begin()) - 1;
-    for (size_t at = begin; at < end; ++i) {
-      const size_t slice_end = i + 1 < offsets_.size() ? offsets_[i + 1] : size_, stop = std::min(end, slice_end);
-      std::memcpy(data_ + at, static_cast<const std::byte*>(slices_[i].data) + (at - offsets_[i]), stop - at);
-      at = stop;
-    }
-  });
-}
+void ShardImage::stage(const CopyState& copy) { copy(slices_); }
 
 }  // namespace zerostep

@@ -12,21 +12,20 @@ namespace zerostep {
 // are named "values/PARAMETER@BEGIN" and "state.K/PARAMETER@BEGIN", one-dimensional.
 class ShardImage {
  public:
-  explicit ShardImage(std::vector<StateSlice> slices);
+  explicit ShardImage(const std::vector<StateSlice>& slices);
   ~ShardImage();
   ShardImage(const ShardImage&) = delete;
   ShardImage& operator=(const ShardImage&) = delete;
 
-  // Copies the state into the image, with LibTorch's threads.
-  void stage();
+  // Lets `copy` bring the state into the image.
+  void stage(const CopyState& copy);
   const std::byte* data() const { return data_; }  // aligned for direct writes, zeros behind size() up to the next multiple
   size_t size() const { return size_; }
   // Of the file that holds such slices.
   static int64_t file_bytes(const std::vector<StateSlice>& slices);
 
  private:
-  std::vector<StateSlice> slices_;
-  std::vector<size_t> offsets_;
+  std::vector<std::byte*> slices_;  // where each lies in the image
   std::byte* data_ = nullptr;
   size_t size_ = 0, capacity_ = 0;
 };

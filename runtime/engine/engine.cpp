@@ -58,12 +58,11 @@ Engine::~Engine() = default;
 void Engine::load(const ParameterReader& initial) {
   std::vector<float> values;  // before they are cast
   for (const FlatGroup& g : plan_.layout.groups) {
-    const ShardedState::Group& state = state_.group(g.id);
-    if (state.masters != nullptr)
+    if (state_.has_masters(g.id))
       for (const ShardedState::Piece& piece : state_.pieces(g.id))
-        initial(plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count, state.masters + piece.part_offset);
+        initial(plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count, state_.masters(g.id, piece));
     const auto put_parameters = [&](int parameter, int64_t parameter_offset, int64_t offset, int64_t count) {
-      std::byte* target = static_cast<std::byte*>(state.parameters) + num_bytes(offset, g.type);
+      std::byte* target = state_.parameters(g.id) + num_bytes(offset, g.type);
       if (g.type == DType::F32)
         return initial(plan_.layout.parameter(g, parameter), parameter_offset, count, reinterpret_cast<float*>(target));
       values.resize(static_cast<size_t>(std::min(kLoadElements, count)));
@@ -73,10 +72,10 @@ void Engine::load(const ParameterReader& initial) {
         cast_from_fp32(values.data(), target + num_bytes(at, g.type), g.type, n);
       }
     };
-    if (state.parameters_whole)
+    if (state_.has_whole_parameters(g.id))
       for (int i = 0; i < g.layout.num_parameters(); ++i) put_parameters(i, 0, g.layout.offset(i), g.layout.size(i));
     else
-      for (const FlatLayout::Piece& piece : state_.owned(g.id))
+      for (const ShardedState::Piece& piece : state_.owned(g.id))
         put_parameters(piece.parameter, piece.parameter_offset, piece.shard_offset, piece.count);
   }
 }
@@ -147,7 +146,7 @@ Event Engine::launch(const Plan& plan, const Action& action, StepRun& run) {
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot);
     case ActionKind::Release:
-      streamer_.release(action.group);
+      weights_.poison(action.group, action.slot);
       break;
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
@@ -179,10 +178,9 @@ Event Engine::launch(const Plan& plan, const Action& action, StepRun& run) {
 
 void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
   const Visit& visit = plan.visit(action.visit);
-  streamer_.acquire(action);
   const bool backward = visit.kind == VisitKind::Backward;
   const TimeInto time(backward ? timers_.backward : timers_.forward);
-  weights_.enter(visit, run.step);
+  weights_.enter(visit, action, run.step);
   if (!action.summed_gradients.empty()) {
     std::vector<const float*> gradients;
     auto summed = action.summed_gradients.begin();
@@ -386,25 +384,24 @@ void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
 void Engine::collect_parameter(int unit, int index, std::vector<float>& out) {
   const ModelLayout::Place place = plan_.layout.place(unit, index);
   const FlatGroup& g = plan_.layout.group(place.group);
-  const ShardedState::Group& state = state_.group(g.id);
+  const bool has_values = state_.has_masters(g.id) || g.type == DType::F32;
   // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
   out.assign(static_cast<size_t>(g.layout.size(place.index)), -0.0f);
-  if (state.masters != nullptr || !state.parameters_whole) {
+  if (state_.has_masters(g.id) || !state_.has_whole_parameters(g.id)) {
     for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
       if (piece.parameter != place.index) continue;
-      if (state.masters != nullptr || g.type == DType::F32)
-        std::copy_n(state_.master_at(g.id, piece), piece.count, out.data() + piece.parameter_offset);
+      if (has_values)
+        std::copy_n(state_.masters(g.id, piece), piece.count, out.data() + piece.parameter_offset);
       else
-        cast_to_fp32(static_cast<const std::byte*>(state.parameters) + num_bytes(piece.part_offset, g.type), g.type,
-                     out.data() + piece.parameter_offset, piece.count);
+        cast_to_fp32(state_.parameters(g.id, piece), g.type, out.data() + piece.parameter_offset, piece.count);
     }
-    if (!state.update_whole) {
+    if (!state_.updates_whole_groups()) {
       const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
       world_.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream_, "parameter").wait();
     }
     return;
   }
-  const std::byte* source = static_cast<const std::byte*>(state.parameters) + num_bytes(g.layout.offset(place.index), g.type);
+  const std::byte* source = state_.parameters(g.id) + num_bytes(g.layout.offset(place.index), g.type);
   if (g.type == DType::F32)
     std::copy_n(reinterpret_cast<const float*>(source), out.size(), out.data());
   else

@@ -118,8 +118,8 @@ class Engine {
     InstructSchedule::State instruct_schedule{};
   };
   Progress progress() const;
-  // The same of this rank, with where they lie in memory for as long as the engine lives; they change in train_step().
-  std::vector<StateSlice> owned_state() const;
+  // Copies the slices of owned_state(plan(), rank) as they are after the last step, slice i to targets[i], with LibTorch's threads.
+  void copy_state(std::span<std::byte* const> targets);
   // Before the first step: goes on where another engine was. `read` gives elements of the optimizer's arrays; this rank asks for those that
   // it updates, no others. (Parameters come with the constructor.)
   using StateReader = std::function<void(const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* out)>;
@@ -155,9 +155,6 @@ class Engine {
   auto guarded(const std::string& what, Body&& body);
   void load(const ParameterReader& initial);
   MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
-  template <typename Use>
-  void for_each_state(const Use& use);
-  float* matrix_state(const AssignedParameter& parameter, int array) const;
   StepResult run_step(int64_t step, const StepBatches& batches, bool stop);
   EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
                                   const OutputObserver& outputs);

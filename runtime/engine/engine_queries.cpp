@@ -75,11 +75,9 @@ std::vector<OwnedGradient> Engine::owned_gradients() const {
   std::vector<OwnedGradient> out;
   for (const FlatGroup& g : plan_.layout.groups) {
     if (!g.trainable) continue;
-    const ShardedState::Group& state = state_.group(g.id);
-    for (const FlatLayout::Piece& piece : state_.owned(g.id))
-      out.push_back(
-          {&plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count,
-           state.gradients == nullptr ? nullptr : state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset)});
+    for (const ShardedState::Piece& piece : state_.owned(g.id))
+      out.push_back({&plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count,
+                     state_.has_gradients(g.id) ? state_.gradients(g.id, piece) : nullptr});
   }
   return out;
 }
@@ -102,7 +100,7 @@ void Engine::measure_unchanged(int64_t step, StepResult& result) {
     if (!g.trainable || !is_16bit(g.compute_type)) continue;
     for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
       PerturbSlice slice;
-      slice.base = state_.parameters_at(g.id, piece);
+      slice.base = state_.parameters(g.id, piece);
       slice.base_type = g.type;
       slice.target_type = g.compute_type;
       slice.count = piece.count;

@@ -24,9 +24,7 @@ GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, Sh
   squares_.assign(layout.groups.size(), 0);
 }
 
-float* GradientReducer::sums_at(int group, int slot) const {
-  return slot < 0 ? state_.group(group).gradients : state_.gradient_slot(nth(plan_.gradient_ring_of, group), slot);
-}
+float* GradientReducer::sums_at(int group, int slot) const { return state_.gradient_sums(group, slot); }
 
 bool GradientReducer::overwrites(int unit, const FlatGroup& g, int parameter) const {
   if (g.unit == unit) return nth(layout_.unit(unit).parameters, parameter).overwritten_gradient;
@@ -101,7 +99,7 @@ void GradientReducer::reduce_fp32(const Action& action, const char* label) {
   for (const CollectivePart& part : action.parts) {
     const auto& slices = layout_.group(part.group).layout.slices();
     float* full = sums_at(part.group, part.slot);
-    float* shard = state_.group(part.group).gradients_whole ? nullptr : state_.group(part.group).gradients;
+    float* shard = state_.has_whole_gradients() ? nullptr : state_.gradients(part.group);
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = nth(slices, s);
       float* source = full + slice.full_begin;
@@ -129,7 +127,7 @@ void GradientReducer::add_own_part(const Action& action) {
       for (int s = part.slice_begin; s < part.slice_end; ++s) {
         const FlatLayout::Slice& slice = nth(slices, s);
         const float* source = full + slice.full_begin + rank * slice.per_rank;
-        float* target = state_.group(part.group).gradients + slice.shard_begin;
+        float* target = state_.gradients(part.group) + slice.shard_begin;
         if (accumulate)
           for (int64_t i = 0; i < slice.per_rank; ++i) target[i] += source[i];
         else
@@ -142,13 +140,13 @@ void GradientReducer::add_own_part(const Action& action) {
 void GradientReducer::reduce_16bit(const Action& action, const char* label) {
   const DType type = plan_.options.communication_type;
   const int rank = shard_group_.rank(), ranks = shard_group_.size();
-  std::byte* message = static_cast<std::byte*>(state_.message());
+  std::byte* message = state_.message();
   std::vector<Segment> sums, gathers;
   int64_t at = 0;
   for (const CollectivePart& part : action.parts) {
     const FlatGroup& g = layout_.group(part.group);
     float* full = sums_at(part.group, part.slot);
-    const bool whole = state_.group(part.group).gradients_whole;
+    const bool whole = state_.has_whole_gradients();
     const FlatLayout::Slice &first = g.layout.slice(part.slice_begin), &last = g.layout.slice(part.slice_end - 1);
     const int64_t begin = first.full_begin, count = last.full_begin + last.per_rank * ranks - begin;
     std::byte* target16 = message + num_bytes(at, type);
@@ -158,7 +156,7 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
     });
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = g.layout.slice(s);
-      float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.group(part.group).gradients + slice.shard_begin;
+      float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.gradients(part.group) + slice.shard_begin;
       sums.push_back({target16 + num_bytes(slice.full_begin - begin, type), own, slice.per_rank});
       gathers.push_back({own, full + slice.full_begin, slice.per_rank});
     }
@@ -169,10 +167,8 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
 }
 
 double GradientReducer::owned_sum_of_squares(int group) const {
-  const ShardedState::Group& g = state_.group(group);
   double sum = 0;
-  for (const FlatLayout::Piece& piece : state_.owned(group))
-    sum += sum_of_squares(g.gradients + (g.gradients_whole ? piece.full_offset : piece.shard_offset), piece.count);
+  for (const ShardedState::Piece& piece : state_.owned(group)) sum += sum_of_squares(state_.gradients(group, piece), piece.count);
   return sum;
 }
 
@@ -185,12 +181,11 @@ double GradientReducer::squared_norm() const {
 
 Event GradientReducer::gather(int group, int slot) {
   const FlatGroup& g = layout_.group(group);
-  const ShardedState::Group& state = state_.group(group);
   float* full = sums_at(group, slot);
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices()) {
     float* target = full + s.full_begin;
-    const float* own = state.gradients_whole ? target + shard_group_.rank() * s.per_rank : state.gradients + s.shard_begin;
+    const float* own = state_.has_whole_gradients() ? target + shard_group_.rank() * s.per_rank : state_.gradients(group) + s.shard_begin;
     segments.push_back({own, target, s.per_rank});
   }
   return Trace::on_stream(trace_, stream_, "communication", "gather gradient " + g.name,
@@ -200,11 +195,8 @@ Event GradientReducer::gather(int group, int slot) {
 std::string GradientReducer::first_non_finite() const {
   for (const FlatGroup& g : layout_.groups) {
     if (!g.trainable) continue;
-    const ShardedState::Group& state = state_.group(g.id);
-    for (const FlatLayout::Piece& piece : state_.owned(g.id)) {
-      const float* gradient = state.gradients + (state.gradients_whole ? piece.full_offset : piece.shard_offset);
-      if (!std::isfinite(sum_of_squares(gradient, piece.count))) return layout_.parameter(g, piece.parameter).name;
-    }
+    for (const ShardedState::Piece& piece : state_.owned(g.id))
+      if (!std::isfinite(sum_of_squares(state_.gradients(g.id, piece), piece.count))) return layout_.parameter(g, piece.parameter).name;
   }
   return "";
 }

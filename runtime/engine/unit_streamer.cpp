@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/nth.h"
-#include "base/poison.h"
 #include "models/parameter_gradient.h"
 
 namespace zerostep {
@@ -48,7 +47,6 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
     tensors.flat = empty_flat(g.compute_type, g.full_elements());
     const bool has_gradient = g.trainable && plan.has_backward;
     if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements());
-    const UnitInfo& unit = layout.unit(g.unit);
     for (size_t i = 0; i < g.parameters.size(); ++i) {
       const ParameterInfo& info = layout.parameter(g, static_cast<int>(i));
       const int64_t offset = g.layout.offset(static_cast<int>(i)), n = info.num_elements();
@@ -60,10 +58,7 @@ UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layo
       }
       tensors.parameters.push_back(std::move(parameter));
     }
-    if (!plan.slotted(g.id) && keeps_parameters_whole(g, plan.options)) tensors.at_rest = state.group(g.id).parameters;
-    if (has_gradient && state.group(g.id).gradients_whole) point(tensors.flat_gradient, state.group(g.id).gradients);
     groups_.push_back(std::move(tensors));
-    bind_at_rest(g.id);
   }
   for (size_t u = 0; u < layout.units.size(); ++u) {
     std::vector<at::Tensor> parameters;
@@ -83,46 +78,15 @@ void UnitStreamer::point(const at::Tensor& flat, void* data) const {
   flat.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(data, at::kCPU));
 }
 
-void* UnitStreamer::at_rest(int group) const {
-  const GroupTensors& tensors = nth(groups_, group);
-  if (tensors.at_rest == nullptr) fail_protocol("[streamer] {} is not gathered", layout_.group(group).name);
-  return tensors.at_rest;
-}
-
-void UnitStreamer::bind_at_rest(int group) const {
-  const FlatGroup& g = layout_.group(group);
-  point(nth(groups_, group).flat, g.type == g.compute_type ? nth(groups_, group).at_rest : nullptr);
-}
-
 Event UnitStreamer::gather(int group, int slot) {
   const FlatGroup& g = layout_.group(group);
-  GroupTensors& tensors = nth(groups_, group);
-  if (tensors.phase != GroupPhase::Released) fail_protocol("[streamer] {} is gathered twice", g.name);
-  std::byte* target = static_cast<std::byte*>(state_.parameter_slot(nth(plan_.parameter_ring_of, group), slot));
-  const std::byte* shard = static_cast<const std::byte*>(state_.group(group).parameters);
+  std::byte* target = state_.parameter_slot(group, slot);
+  const std::byte* shard = state_.parameters(group);
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices())
     segments.push_back({shard + num_bytes(s.shard_begin, g.type), target + num_bytes(s.full_begin, g.type), s.per_rank});
-  tensors.phase = GroupPhase::Gathered;
-  tensors.at_rest = target;
-  bind_at_rest(group);
   return Trace::on_stream(trace_, stream_, "communication", "gather " + g.name,
                           [&] { return shard_group_.all_gather(segments, g.type, stream_, g.name.c_str()); });
-}
-
-void UnitStreamer::acquire(const Action& visit) const {
-  for (const GroupSlot& p : visit.parameters)
-    if (p.slot >= 0 && nth(groups_, p.group).phase != GroupPhase::Gathered)
-      fail_protocol("[streamer] {} needs {}, which is not gathered", describe(layout_, plan_, visit), layout_.group(p.group).name);
-}
-
-void UnitStreamer::release(int group) {
-  GroupTensors& tensors = nth(groups_, group);
-  if (tensors.phase != GroupPhase::Gathered) fail_protocol("[streamer] {} is released without being gathered", layout_.group(group).name);
-  if constexpr (kPoisonsReleasedSlots) fill_with_nan(tensors.at_rest, layout_.group(group).type, layout_.group(group).full_elements());
-  tensors.phase = GroupPhase::Released;
-  tensors.at_rest = nullptr;
-  bind_at_rest(group);
 }
 
 Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {
@@ -133,7 +97,7 @@ Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, boo
     std::vector<Segment> segments;
     for (const CollectivePart& part : parts) {
       const auto& slices = layout_.group(part.group).layout.slices();
-      std::byte* whole = static_cast<std::byte*>(state_.group(part.group).parameters);
+      std::byte* whole = state_.parameters(part.group);
       for (int s = part.slice_begin; s < part.slice_end; ++s) {
         const FlatLayout::Slice& slice = nth(slices, s);
         std::byte* target = whole + num_bytes(slice.full_begin, type);

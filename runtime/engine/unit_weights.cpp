@@ -3,8 +3,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/nth.h"
+#include "base/poison.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/low_rank_branches.h"
 
@@ -44,35 +47,46 @@ UnitWeights::UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedSta
                          const Directions& directions)
     : layout_(layout), plan_(plan), state_(state), streamer_(streamer), directions_(directions) {}
 
-void UnitWeights::enter(const Visit& visit, int64_t step) {
+void UnitWeights::enter(const Visit& visit, const Action& action, int64_t step) {
   step_ = step;
   unit_ = visit.unit;
   groups_ = layout_.used_by(unit_);
+  values_.assign(groups_.size(), nullptr);
+  for (size_t i = 0; i < action.parameters.size(); ++i) {
+    const auto& [group, slot] = action.parameters[i];
+    values_[i] = slot < 0 ? state_.parameters(group) : state_.parameter_slot(group, slot);
+  }
   offsets_.clear();
   copy_bytes_ = zerostep::copy_bytes(layout_, unit_, &offsets_);
   if (visit.weight_copies * copy_bytes_ > plan_.copies_bytes)
     fail_protocol("[weights] {} copies of unit {} were not planned", visit.weight_copies, unit_);
-  if (reads_parameters(layout_, visit) && visit.weight_copies > 0) use_plain();
+  if (reads_parameters(layout_, visit)) use_plain();
 }
 
 void UnitWeights::leave() {
   gradients_.clear();
-  for (int g : groups_) streamer_.bind_at_rest(g);
+  values_.clear();
+  for (int g : groups_) streamer_.bind(g, nullptr);
+}
+
+void UnitWeights::poison(int group, int slot) const {
+  if constexpr (kPoisonsReleasedSlots)
+    fill_with_nan(state_.parameter_slot(group, slot), layout_.group(group).type, layout_.group(group).full_elements());
 }
 
 void UnitWeights::use_plain() {
   for (size_t i = 0; i < groups_.size(); ++i) {
     const FlatGroup& g = layout_.group(groups_[i]);
     if (g.type == g.compute_type) {
-      streamer_.bind_at_rest(g.id);
+      streamer_.bind(g.id, values_[i]);
       continue;
     }
-    const float* source = static_cast<const float*>(streamer_.at_rest(g.id));
-    std::byte* target = state_.copies() + offsets_[i];
+    const float* source = reinterpret_cast<const float*>(values_[i]);
+    std::byte* target = state_.weight_copies() + offsets_[i];
     at::parallel_for(0, g.full_elements(), kGrainElements, [&](int64_t begin, int64_t end) {
       cast_from_fp32(source + begin, target + num_bytes(begin, g.compute_type), g.compute_type, end - begin);
     });
-    streamer_.bind_copy(g.id, target);
+    streamer_.bind(g.id, target);
   }
 }
 
@@ -82,8 +96,8 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
   for (size_t i = 0; i < groups_.size(); ++i) {
     const FlatGroup& g = layout_.group(groups_[i]);
     if (!g.trainable) continue;
-    const std::byte* base = static_cast<const std::byte*>(streamer_.at_rest(g.id));
-    std::byte* copy = state_.copies() + offsets_[i];
+    const std::byte* base = values_[i];
+    std::byte* copy = state_.weight_copies() + offsets_[i];
     for (size_t p = 0; p < g.parameters.size(); ++p) {
       const int64_t offset = g.layout.offset(static_cast<int>(p));
       std::byte* target = copy + num_bytes(offset, g.compute_type);
@@ -100,9 +114,9 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
 }
 
 void UnitWeights::use(Sign sign) {
-  std::byte* copy = state_.copies() + (sign == Sign::Minus && minus_second_ ? copy_bytes_ : 0);
+  std::byte* copy = state_.weight_copies() + (sign == Sign::Minus && minus_second_ ? copy_bytes_ : 0);
   for (size_t i = 0; i < groups_.size(); ++i)
-    if (layout_.group(groups_[i]).trainable) streamer_.bind_copy(groups_[i], copy + offsets_[i]);
+    if (layout_.group(groups_[i]).trainable) streamer_.bind(groups_[i], copy + offsets_[i]);
 }
 
 template <typename Use>
@@ -110,8 +124,8 @@ void UnitWeights::for_each_parameter(const Use& use) const {
   const auto visit = [&](int unit, int parameter) {
     const ModelLayout::Place place = layout_.place(unit, parameter);
     const FlatGroup& g = layout_.group(place.group);
-    const float* values =
-        g.type == DType::F32 ? static_cast<const float*>(streamer_.at_rest(g.id)) + g.layout.offset(place.index) : nullptr;
+    const std::byte* group = nth(values_, std::find(groups_.begin(), groups_.end(), g.id) - groups_.begin());
+    const float* values = g.type == DType::F32 ? reinterpret_cast<const float*>(group) + g.layout.offset(place.index) : nullptr;
     use(nth(layout_.unit(unit).parameters, parameter), values, g.trainable);
   };
   const UnitInfo& unit = layout_.unit(unit_);

@@ -13,12 +13,14 @@ namespace zerostep {
 class UnitWeights final : public BranchWeights {
  public:
   UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, const Directions& directions);
-  // The unit is there and computes with its plain weights from here on.
-  void enter(const Visit& visit, int64_t step);
+  // The unit's parameters are where the action says; it computes with its plain weights from here on.
+  void enter(const Visit& visit, const Action& action, int64_t step);
   // Of an instructed step: the reduced gradient of each group of used_by(), while the unit is visited.
   void set_gradients(std::vector<const float*> gradients) { gradients_ = std::move(gradients); }
-  // The unit's tensors are at rest again.
+  // The unit's tensors point at nothing again.
   void leave();
+  // Of a slot that nobody reads any more: it is filled with NaNs, where the build asks for it.
+  void poison(int group, int slot) const;
 
   void use_plain() override;
   void perturb(int64_t direction, bool plus, bool minus) override;
@@ -39,6 +41,7 @@ class UnitWeights final : public BranchWeights {
   int64_t step_ = 0;
   int unit_ = -1;
   std::vector<int> groups_;
+  std::vector<std::byte*> values_;       // of each group, as they rest or were gathered; nullptr: the visit reads none
   std::vector<const float*> gradients_;  // empty: not instructed
   std::vector<int64_t> offsets_;         // of each group in a copy
   int64_t copy_bytes_ = 0;

@@ -77,11 +77,11 @@ void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
   std::vector<Transfer> transfers;
   for (int index : round.parameters) {
     const AssignedParameter& p = parameter(index);
-    const ShardedState::Group& state = state_.group(p.group);
-    float* whole = state_.matrices().work + p.work_offset;
+    float* whole = state_.matrix_work() + p.work_offset;
     for (const Share& share : nth(shares_, index)) {
-      const float* part =
-          share.rank != me ? nullptr : state.gradients + (state.gradients_whole ? share.piece.full_offset : share.piece.shard_offset);
+      const float* part = share.rank != me ? nullptr
+                                           : state_.gradients(p.group) +
+                                                 (state_.has_whole_gradients() ? share.piece.full_offset : share.piece.shard_offset);
       transfers.push_back({share.rank, p.owner, part, p.owner == me ? whole + share.piece.parameter_offset : nullptr, share.piece.count});
     }
   }
@@ -91,13 +91,12 @@ void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
 void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient) {
   const AssignedParameter& p = parameter(index);
   const Trace::Scope scope(trace_, "computation", trace_ == nullptr ? std::string() : "update " + info(p).name);
-  float* direction = state_.matrices().work + p.work_offset;
+  float* direction = state_.matrix_work() + p.work_offset;
   const float* reduced = nullptr;
   if (reads_gradient)
-    reduced =
-        updates_whole(plan_.options) ? state_.group(p.group).gradients + layout_.group(p.group).layout.offset(p.parameter) : direction;
+    reduced = updates_whole(plan_.options) ? state_.gradients(p.group) + layout_.group(p.group).layout.offset(p.parameter) : direction;
   const int64_t kept = advance_moments(p, scalars, reduced, source);
-  if (p.orthogonal) return newton_schulz(direction, p.rows, p.columns, state_.matrices().scratch);
+  if (p.orthogonal) return newton_schulz(direction, p.rows, p.columns, state_.matrix_scratch());
   if (!config_.cautious) return;
   // The larger the share left out, the longer the step along the rest.
   const float factor = static_cast<float>(1 / std::max(kLeastShare, static_cast<double>(kept) / static_cast<double>(p.num_elements())));
@@ -111,10 +110,10 @@ void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, Gr
 int64_t MatrixOptimizer::advance_moments(const AssignedParameter& p, const UpdateScalars& scalars, const float* reduced,
                                          GradientSource* source) {
   const bool muon = config_.type == OptimizerConfig::Type::Muon;
-  float* direction = state_.matrices().work + p.work_offset;
-  const int64_t stride = plan_.matrices.state_elements;
-  float* m = state_.matrices().optimizer_state + scalars.state_set * Optimizer::matrix_state_values(config_) * stride + p.state_offset;
-  float* v = muon ? nullptr : m + stride;
+  float* direction = state_.matrix_work() + p.work_offset;
+  const int first_array = scalars.state_set * Optimizer::matrix_state_values(config_);
+  float* m = state_.matrix_array(first_array) + p.state_offset;
+  float* v = muon ? nullptr : state_.matrix_array(first_array + 1) + p.state_offset;
   const ScheduledValues& now = scalars.scheduled;
   const double decay1 = muon ? config_.momentum : now.beta1;
   const float b1 = static_cast<float>(decay1), c1 = static_cast<float>(1 - decay1);
@@ -168,12 +167,12 @@ void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars
   std::vector<int64_t> arrived(static_cast<size_t>(shard_group_.size()), 0);
   for (int index : wave) {
     const AssignedParameter& p = parameter(index);
-    const float* made = state_.matrices().work + p.work_offset;
+    const float* made = state_.matrix_work() + p.work_offset;
     for (const Share& share : nth(shares_, index)) {
       const FlatLayout::Piece& piece = share.piece;
       const float* direction = made + piece.parameter_offset;
       if (share.rank != p.owner) {
-        float* target = state_.matrices().results + nth(arrived, share.rank);
+        float* target = state_.matrix_results() + nth(arrived, share.rank);
         nth(arrived, share.rank) += piece.count;
         transfers.push_back({p.owner, share.rank, p.owner == me ? direction : nullptr, share.rank == me ? target : nullptr, piece.count});
         direction = target;

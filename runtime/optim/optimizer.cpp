@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -58,6 +59,7 @@ int Optimizer::matrix_state_values(const OptimizerConfig& config) {
   return config.type == OptimizerConfig::Type::Muon ? 1 : 2;
 }
 
+// A piece, and where what its update reads and changes lies, from its first element on.
 struct Optimizer::Run {
   const FlatGroup& group;
   const ShardedState::Piece& piece;
@@ -65,35 +67,46 @@ struct Optimizer::Run {
   const Hyperparameters& hyperparameters;
   const UpdateScalars& scalars;
   const GradientSource* source;
-  float* state;    // of element 0 of the rank's part, in the set in use
-  int64_t stride;  // elements from one value's array to the next
+  const float* reduced;               // nullptr: there is no backprop
+  std::byte* parameters;              // in the group's type
+  float* masters;                     // nullptr: of 16-bit parameters that go without
+  std::array<float*, 2> arrays = {};  // the optimizer's, in the set in use
 };
 
 void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, GradientSource* source) {
   const FlatGroup& g = layout_.group(group);
-  const ShardedState::Group& state = state_.group(group);
-  const int64_t part = state.update_whole ? g.full_elements() : g.shard_elements();
-  float* values = state.optimizer_state == nullptr ? nullptr : state.optimizer_state + scalars.state_set * state_values(config_) * part;
+  const bool has_values = g.type == DType::F32 || state_.has_masters(group);
+  const int arrays = g.assigned ? 0 : state_values(config_);
   for (const ShardedState::Piece& piece : state_.pieces(group)) {
-    const int64_t from = std::max(begin, piece.part_offset), to = std::min(end, piece.part_offset + piece.count);
+    const int64_t from = std::max(begin, piece.part_offset) - piece.part_offset,
+                  to = std::min(end, piece.part_offset + piece.count) - piece.part_offset;
     if (from >= to) continue;
     const ParameterInfo& parameter = layout_.parameter(g, piece.parameter);
     if (source != nullptr) source->prepare(parameter);
-    const Run run{g, piece, parameter, nth(nth(hyperparameters_, group), piece.parameter), scalars, source, values, part};
+    Run run{g,
+            piece,
+            parameter,
+            nth(nth(hyperparameters_, group), piece.parameter),
+            scalars,
+            source,
+            state_.has_gradients(group) ? state_.gradients(group, piece) : nullptr,
+            state_.parameters(group, piece),
+            has_values ? state_.masters(group, piece) : nullptr};
+    for (int k = 0; k < arrays; ++k) nth(run.arrays, k) = state_.optimizer_array(group, piece, scalars.state_set * arrays + k);
     at::parallel_for(from, to, kGrainElements, [&](int64_t first, int64_t last) { step_blocks(run, first, last); });
   }
 }
 
-// Elements [first, last) of the rank's part: at once when gradient and masters lie in memory, else in blocks that stay in the first caches.
+// Elements [first, last) of the piece: at once when gradient and masters lie in memory, else in blocks that stay in the first caches.
 void Optimizer::step_blocks(const Run& run, int64_t first, int64_t last) const {
-  const ShardedState::Group& state = state_.group(run.group.id);
-  const bool rounded = is_16bit(run.group.type) && state.masters == nullptr;
+  const DType type = run.group.type;
+  const bool rounded = run.masters == nullptr;
   const int64_t block = run.source != nullptr || rounded ? kBlockElements : last - first;
   std::vector<float> gradient(static_cast<size_t>(run.source != nullptr ? block : 0)), master(static_cast<size_t>(rounded ? block : 0));
   for (int64_t at = first; at < last; at += block) {
-    const int64_t skip = at - run.piece.part_offset, offset = run.piece.parameter_offset + skip, count = std::min(block, last - at);
-    const float* reduced = state.gradients == nullptr ? nullptr : state_.gradient_at(run.group.id, run.piece) + skip;
-    std::byte* parameters = static_cast<std::byte*>(state_.parameters_at(run.group.id, run.piece)) + num_bytes(skip, run.group.type);
+    const int64_t offset = run.piece.parameter_offset + at, count = std::min(block, last - at);
+    const float* reduced = run.reduced == nullptr ? nullptr : run.reduced + at;
+    std::byte* parameters = run.parameters + num_bytes(at, type);
     OptimizerSlice slice;
     slice.gradient = reduced;
     slice.count = count;
@@ -102,17 +115,16 @@ void Optimizer::step_blocks(const Run& run, int64_t first, int64_t last) const {
       slice.gradient = gradient.data();
     }
     if (rounded) {
-      cast_to_fp32(parameters, run.group.type, master.data(), count);
+      cast_to_fp32(parameters, type, master.data(), count);
       slice.master = master.data();
     } else {
-      slice.master = state_.master_at(run.group.id, run.piece) + skip;
-      slice.compute = state.masters == nullptr ? nullptr : parameters;
-      slice.compute_type = run.group.type;
+      slice.master = run.masters + at;
+      slice.compute = type == DType::F32 ? nullptr : parameters;
+      slice.compute_type = type;
     }
-    step_slice(run, slice, run.state == nullptr ? nullptr : run.state + at);
+    step_slice(run, slice, at);
     if (rounded)
-      round_stochastically(master.data(), parameters, run.group.type,
-                           {seed_, NoiseTag::Rounding, static_cast<uint64_t>(run.scalars.step), 0},
+      round_stochastically(master.data(), parameters, type, {seed_, NoiseTag::Rounding, static_cast<uint64_t>(run.scalars.step), 0},
                            static_cast<uint64_t>(run.parameter.first + offset), count);
   }
 }
@@ -134,7 +146,8 @@ double Optimizer::direction_scale(const Run& run) const {
   return scale * std::sqrt(1 - std::pow(run.scalars.scheduled.beta2, step)) / (1 - std::pow(run.scalars.scheduled.beta1, step));
 }
 
-void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) const {
+void Optimizer::step_slice(const Run& run, OptimizerSlice slice, int64_t at) const {
+  const auto array = [&](size_t k) { return run.arrays[k] == nullptr ? nullptr : run.arrays[k] + at; };
   const ScheduledValues& now = run.scalars.scheduled;
   const double step = static_cast<double>(run.scalars.applied_steps + 1);
   const double correction1 = config_.bias_correction ? 1 - std::pow(now.beta1, step) : 1.0;
@@ -150,7 +163,7 @@ void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) c
   switch (config_.type) {
     case OptimizerConfig::Type::MuDaMW:
       // Its epsilon stands beside the uncorrected root; vectors are always corrected.
-      return adam_step(slice, state, state + run.stride,
+      return adam_step(slice, array(0), array(1),
                        {.beta1 = now.beta1,
                         .beta2 = now.beta2,
                         .eps = config_.eps,
@@ -160,7 +173,7 @@ void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) c
     case OptimizerConfig::Type::Adam:
     case OptimizerConfig::Type::AdamW:
     case OptimizerConfig::Type::Muon:
-      return adam_step(slice, state, state + run.stride,
+      return adam_step(slice, array(0), array(1),
                        {.beta1 = now.beta1,
                         .beta2 = now.beta2,
                         .eps = config_.eps,
@@ -168,13 +181,13 @@ void Optimizer::step_slice(const Run& run, OptimizerSlice slice, float* state) c
                         .inv_sqrt_bias_correction2 = 1 / std::sqrt(correction2),
                         .decoupled = config_.type != OptimizerConfig::Type::Adam || config_.adam_w_mode});
     case OptimizerConfig::Type::SGD:
-      return sgd_step(slice, state,
+      return sgd_step(slice, array(0),
                       {.momentum = now.momentum,
                        .dampening = config_.dampening,
                        .nesterov = config_.nesterov,
                        .first_step = run.scalars.applied_steps == 0});
     case OptimizerConfig::Type::Lion:
-      return lion_step(slice, state, {.beta1 = now.beta1, .beta2 = now.beta2});
+      return lion_step(slice, array(0), {.beta1 = now.beta1, .beta2 = now.beta2});
   }
 }
 

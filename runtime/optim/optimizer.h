@@ -36,7 +36,7 @@ class Optimizer {
     float lr_factor, weight_decay;
   };
   struct Run;  // contiguous elements of one parameter in one update
-  void step_slice(const Run& run, OptimizerSlice slice, float* state) const;
+  void step_slice(const Run& run, OptimizerSlice slice, int64_t at) const;
   double direction_scale(const Run& run) const;
   void step_blocks(const Run& run, int64_t first, int64_t last) const;
   OptimizerConfig config_;

@@ -64,25 +64,26 @@ const char* name_of(Lane lane);
 
 // What actions read and write. A buffer is all of it: two actions on different elements of one are ordered as if they shared them.
 enum class BufferKind : uint8_t {
-  Parameters,      // of a group at rest: whole, or this rank's shard
-  ParameterSlot,   // of a ring
-  Gradients,       // of a group: whole, or this rank's shard
-  GradientSlot,    // of a ring
-  SquaredNorm,     // of a group's reduced gradients, this rank's part
-  Masters,         // of a group
-  OptimizerState,  // of a group, or of matrices that are assigned to owners (group -1)
-  WholeMatrices,   // gradients and updates of a round of matrices
-  WeightCopies,    // of one visit
-  Message,         // of 16-bit reductions
-  Scalars,         // losses, and what the ranks agree on
-  Communicator,    // scalars are exchanged while no lane communicates
+  Parameters,     // of a group at rest: whole, or this rank's shard
+  ParameterSlot,  // of a ring
+  Gradients,      // of a group: whole, or this rank's shard
+  GradientSlot,   // of a ring
+  SquaredNorm,    // of a group's reduced gradients, this rank's part
+  UpdateState,    // of a group: fp32 masters and the optimizer's arrays, chunk by chunk (state_chunks.h)
+  MatrixState,    // the optimizer's arrays of the matrices that this rank owns
+  WholeMatrices,  // of a round of matrices: what is worked on, results that arrive (index 1), the iterations' scratch (index 2)
+  WeightCopies,   // of one visit
+  Message,        // of 16-bit reductions
+  Scalars,        // losses, and what the ranks agree on
+  Communicator,   // scalars are exchanged while no lane communicates
 };
 struct Buffer {
   BufferKind kind;
   int index = 0;  // group or ring
-  int slot = 0;   // of a ring
+  int chunk = 0;  // slot of a ring, chunk of update state
   auto operator<=>(const Buffer&) const = default;
 };
+const char* name_of(BufferKind kind);
 struct BufferUse {
   Buffer buffer;
   bool reads, writes;

@@ -3,6 +3,7 @@
 #include "base/dtype.h"
 #include "base/nth.h"
 #include "runtime/plan/plan.h"
+#include "runtime/plan/state_chunks.h"
 
 // On which lane each action of a plan runs, and what it reads and writes.
 
@@ -56,8 +57,7 @@ class Uses {
         break;
       case ActionKind::Update:
         read({BufferKind::Scalars});
-        update(a.group);
-        change({BufferKind::OptimizerState, a.group});
+        update(a.group, a.begin);
         break;
       case ActionKind::GatherUpdated:
         for (const CollectivePart& part : a.parts) change({BufferKind::Parameters, part.group});
@@ -120,17 +120,18 @@ class Uses {
     change({BufferKind::Communicator});
   }
 
-  // This rank's part of a group's parameters.
-  void update(int g) {
+  // This rank's part of a group's parameters, `first` on.
+  void update(int g, int64_t first) {
     if (plan_.options.gradient_in_update) read({BufferKind::Gradients, g});
-    if (has_masters(group(g), plan_.options)) change({BufferKind::Masters, g});
+    const StateChunks chunks = state_chunks(group(g), plan_);
+    if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.of(first)});
     change({BufferKind::Parameters, g});
   }
 
   void update_matrices(const Action& a) {
     read({BufferKind::Scalars});
-    for (int index : nth(plan_.matrices.rounds, a.round).parameters) update(nth(plan_.matrices.parameters, index).group);
-    change({BufferKind::OptimizerState, -1});
+    for (int index : nth(plan_.matrices.rounds, a.round).parameters) update(nth(plan_.matrices.parameters, index).group, 0);
+    change({BufferKind::MatrixState});
     write({BufferKind::WholeMatrices});
     communicate();
   }

@@ -72,6 +72,36 @@ const char* name_of(Agreement agreement) {
   return "?";
 }
 
+const char* name_of(BufferKind kind) {
+  switch (kind) {
+    case BufferKind::Parameters:
+      return "parameters";
+    case BufferKind::ParameterSlot:
+      return "slot of parameters";
+    case BufferKind::Gradients:
+      return "gradients";
+    case BufferKind::GradientSlot:
+      return "slot of gradients";
+    case BufferKind::SquaredNorm:
+      return "squared norm";
+    case BufferKind::UpdateState:
+      return "update state";
+    case BufferKind::MatrixState:
+      return "optimizer state of whole matrices";
+    case BufferKind::WholeMatrices:
+      return "whole matrices of a round";
+    case BufferKind::WeightCopies:
+      return "copies of weights";
+    case BufferKind::Message:
+      return "16-bit message";
+    case BufferKind::Scalars:
+      return "scalars";
+    case BufferKind::Communicator:
+      return "communicator";
+  }
+  return "?";
+}
+
 const char* name_of(Lane lane) {
   switch (lane) {
     case Lane::Compute:

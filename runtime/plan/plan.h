@@ -21,8 +21,11 @@ struct RingPlan {
 enum class Tier : uint8_t { Device, Host, File };
 
 struct PlannedBuffer {
+  Buffer id;  // of its first chunk
   std::string name;
-  int64_t bytes = 0;
+  int64_t bytes = 0;  // of all chunks
+  int num_chunks = 1;
+  int64_t chunk_bytes = 0;    // of every chunk but the last, which may have fewer
   bool communicated = false;  // an operand of collectives: lies in the communicator's memory
   Tier tier = Tier::Device;
 };

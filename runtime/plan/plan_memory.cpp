@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "runtime/plan/plan.h"
+#include "runtime/plan/state_chunks.h"
 
 namespace zerostep {
 
@@ -33,31 +33,60 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan) {
 void list_buffers(const ModelLayout& layout, Plan& plan) {
   const PlanOptions& o = plan.options;
   plan.buffers.clear();
-  const auto add = [&](const std::string& name, int64_t bytes, bool communicated) {
-    if (bytes > 0) plan.buffers.push_back({name, round_up(bytes, kAlignmentBytes), communicated && layout.options.shard_ranks > 1});
+  const auto add = [&](Buffer id, const std::string& name, int64_t bytes, bool communicated) -> PlannedBuffer& {
+    const int64_t rounded = round_up(bytes, kAlignmentBytes);
+    if (bytes > 0) plan.buffers.push_back({id, name, rounded, 1, rounded, communicated && layout.options.shard_ranks > 1});
+    return plan.buffers.back();
   };
   for (const FlatGroup& g : layout.groups) {
-    const int64_t part = updates_whole(o) ? g.full_elements() : g.shard_elements();
-    add("parameters " + g.name, num_bytes(keeps_parameters_whole(g, o) ? g.full_elements() : g.shard_elements(), g.type), true);
+    add({BufferKind::Parameters, g.id}, "parameters " + g.name,
+        num_bytes(keeps_parameters_whole(g, o) ? g.full_elements() : g.shard_elements(), g.type), true);
     if (!g.trainable || !o.update) continue;
-    if (has_masters(g, o)) add("masters " + g.name, num_bytes(part, DType::F32), false);
     if (plan.has_backward)
-      add("gradients " + g.name, num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32),
-          keeps_gradients_whole(o) || g.assigned);
-    if (!g.assigned) add("optimizer state " + g.name, o.optimizer_state_values * num_bytes(part, DType::F32), false);
+      add({BufferKind::Gradients, g.id}, "gradients " + g.name,
+          num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32), keeps_gradients_whole(o) || g.assigned);
+    const StateChunks chunks = state_chunks(g, plan);
+    if (chunks.count == 0) continue;
+    const char* what = !chunks.has_masters ? "optimizer state " : chunks.arrays > 1 ? "masters and optimizer state " : "masters ";
+    PlannedBuffer& state = add({BufferKind::UpdateState, g.id}, what + g.name, chunks.bytes(), false);
+    state.num_chunks = chunks.count;
+    state.chunk_bytes = chunks.chunk_bytes();
   }
-  for (const RingPlan& ring : plan.parameter_rings)
-    add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), false);
-  for (const RingPlan& ring : plan.gradient_rings)
-    add("slots of " + ring.name, ring.num_slots * round_up(ring.slot_bytes, kAlignmentBytes), true);
-  add("16-bit message", plan.message_bytes, true);
-  add("copies of weights", plan.copies_bytes, false);
-  add("optimizer state of whole matrices", o.matrix_state_values * num_bytes(plan.matrices.state_elements, DType::F32), false);
-  add("whole matrices of a round", num_bytes(plan.matrices.work_elements, DType::F32), true);
-  add("updates of matrices", num_bytes(plan.matrices.result_elements, DType::F32), false);
-  add("Newton-Schulz iterations", num_bytes(plan.matrices.scratch_elements, DType::F32), false);
+  const auto add_rings = [&](BufferKind kind, const std::vector<RingPlan>& rings, bool communicated) {
+    for (size_t r = 0; r < rings.size(); ++r) {
+      if (rings[r].num_slots == 0) continue;
+      const int64_t slot = round_up(rings[r].slot_bytes, kAlignmentBytes);
+      PlannedBuffer& ring = add({kind, static_cast<int>(r)}, "slots of " + rings[r].name, rings[r].num_slots * slot, communicated);
+      ring.num_chunks = rings[r].num_slots;
+      ring.chunk_bytes = slot;
+    }
+  };
+  add_rings(BufferKind::ParameterSlot, plan.parameter_rings, false);
+  add_rings(BufferKind::GradientSlot, plan.gradient_rings, true);
+  const auto add_floats = [&](Buffer id, const char* name, int64_t count, bool communicated) {
+    add(id, name, num_bytes(count, DType::F32), communicated);
+  };
+  add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
+  add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
+  add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false);
+  add_floats({BufferKind::WholeMatrices, 0}, "whole matrices of a round", plan.matrices.work_elements, true);
+  add_floats({BufferKind::WholeMatrices, 1}, "updates of matrices", plan.matrices.result_elements, false);
+  add_floats({BufferKind::WholeMatrices, 2}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
   plan.device_arena_bytes = 0;
   for (const PlannedBuffer& b : plan.buffers) plan.device_arena_bytes += b.bytes;
+}
+
+StateChunks state_chunks(const FlatGroup& group, const Plan& plan) {
+  const PlanOptions& o = plan.options;
+  StateChunks out;
+  if (!group.trainable || !o.update) return out;
+  out.has_masters = has_masters(group, o);
+  out.arrays = (out.has_masters ? 1 : 0) + (group.assigned ? 0 : o.optimizer_state_values);
+  out.part = updates_whole(o) ? group.full_elements() : group.shard_elements();
+  if (out.arrays == 0 || out.part == 0) return out;
+  out.elements = group.assigned ? out.part : std::min(out.part, plan.limits.sub_group);
+  out.count = static_cast<int>((out.part + out.elements - 1) / out.elements);
+  return out;
 }
 
 bool has_masters(const FlatGroup& group, const PlanOptions& options) { return is_16bit(group.type) && options.masters; }

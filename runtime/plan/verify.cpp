@@ -12,42 +12,24 @@ namespace zerostep {
 namespace {
 
 std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& buffer) {
-  const auto group = [&] { return buffer.index < 0 ? std::string("whole matrices") : layout.group(buffer.index).name; };
-  const auto slot = [&](const std::vector<RingPlan>& rings) {
-    return fmt::format("slot {} of {}", buffer.slot, nth(rings, buffer.index).name);
-  };
   switch (buffer.kind) {
-    case BufferKind::Parameters:
-      return "the parameters of " + group();
     case BufferKind::ParameterSlot:
-      return slot(plan.parameter_rings);
-    case BufferKind::Gradients:
-      return "the gradients of " + group();
+      return fmt::format("slot {} of {}", buffer.chunk, nth(plan.parameter_rings, buffer.index).name);
     case BufferKind::GradientSlot:
-      return slot(plan.gradient_rings);
+      return fmt::format("slot {} of {}", buffer.chunk, nth(plan.gradient_rings, buffer.index).name);
+    case BufferKind::Parameters:
+    case BufferKind::Gradients:
     case BufferKind::SquaredNorm:
-      return "the squared norm of " + group();
-    case BufferKind::Masters:
-      return "the masters of " + group();
-    case BufferKind::OptimizerState:
-      return "the optimizer state of " + group();
-    case BufferKind::WholeMatrices:
-      return "the whole matrices of a round";
-    case BufferKind::WeightCopies:
-      return "the copies of weights";
-    case BufferKind::Message:
-      return "the 16-bit message";
-    case BufferKind::Scalars:
-      return "the scalars";
-    case BufferKind::Communicator:
-      return "the communicator";
+    case BufferKind::UpdateState:
+      return fmt::format("the {} of {}", name_of(buffer.kind), layout.group(buffer.index).name);
+    default:
+      return fmt::format("the {}", name_of(buffer.kind));
   }
-  return "?";
 }
 
 // Whether a buffer has contents before the first action of a step.
 bool outlives_steps(BufferKind kind) {
-  return kind == BufferKind::Parameters || kind == BufferKind::Masters || kind == BufferKind::OptimizerState ||
+  return kind == BufferKind::Parameters || kind == BufferKind::UpdateState || kind == BufferKind::MatrixState ||
          kind == BufferKind::Scalars || kind == BufferKind::Communicator;
 }
 

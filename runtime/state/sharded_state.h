@@ -1,81 +1,83 @@
 #pragma once
-#include <memory>
 #include <vector>
 
-#include "base/device.h"
-#include "base/nth.h"
-#include "runtime/plan/plan.h"
-#include "sharding/communicator.h"
+#include "runtime/plan/state_chunks.h"
+#include "runtime/state/store.h"
 
 namespace zerostep {
 
-// Everything that outlives a step, in arenas of exactly the planned size: parameters or their shards, fp32 masters, gradients, optimizer
-// state, and the rings of slots. Owned by one rank; freed together.
+// What a rank keeps of each flat group from step to step, as elements: where parameters, reduced gradients, fp32 masters and the
+// optimizer's arrays of which elements lie in the store's buffers. It holds no address; every call asks the store.
 class ShardedState {
  public:
-  // Collective (operands of collectives lie in the communicator's memory, the rest in the device's). All zero.
+  // Collective, as Store. What is passed must outlive the object.
   ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device);
 
-  // How one group's buffers are addressed. "Whole" buffers hold full_elements() and are indexed by full_offset, shards by shard_offset.
-  struct Group {
-    void* parameters = nullptr;  // compute type; whole or shard
-    bool parameters_whole = false;
-    float* masters = nullptr;    // of 16-bit parameters (unless they go without); else the parameters are their own masters
-    float* gradients = nullptr;  // whole or shard; nullptr when frozen, or without backprop
-    bool gradients_whole = false;
-    float* optimizer_state = nullptr;  // `optimizer_state_values` arrays one after the other; of assigned groups, matrices() has it
-    bool update_whole = false;         // masters and state
-  };
-  const Group& group(int id) const { return nth(groups_, id); }
-  void* parameter_slot(int ring, int slot) const { return slot_of(parameter_slots_, ring, slot); }
-  float* gradient_slot(int ring, int slot) const { return static_cast<float*>(slot_of(gradient_slots_, ring, slot)); }
-  void* message() const { return message_; }
-  std::byte* copies() const { return copies_; }  // of one visit's weights
-
-  // Of assigned parameters (MatrixAssignment says where in them).
-  struct Matrices {
-    float* optimizer_state = nullptr;  // arrays of state_elements, one after the other
-    float* work = nullptr;
-    float* results = nullptr;
-    float* scratch = nullptr;
-  };
-  const Matrices& matrices() const { return matrices_; }
-
-  // A contiguous run of elements that this rank updates, in every addressing.
+  // Elements of one parameter that are contiguous in every addressing.
   struct Piece {
-    int parameter;                                       // index within the group
-    int64_t parameter_offset, full_offset, part_offset;  // part: masters, optimizer state (full_offset when updated whole)
+    int parameter;             // index within the group
+    int64_t parameter_offset;  // from the parameter's first element
+    int64_t full_offset;       // in whole buffers
+    int64_t shard_offset;      // in shards; of pieces that are updated whole: full_offset
+    int64_t part_offset;       // in what the rank updates: the shard, or the whole group
     int64_t count;
+    int chunk;  // of update state
   };
-  // In layout order; the union over ranks covers every element (each rank all of them when updated whole).
-  const std::vector<Piece>& pieces(int id) const { return nth(pieces_, id); }
-  // This rank's share of a group by the layout, whatever the stage: each element on one rank (norms, exports).
-  const std::vector<FlatLayout::Piece>& owned(int id) const { return nth(owned_, id); }
+  // What this rank updates, in layout order, each piece within one chunk of update state; the union over ranks covers every element (each
+  // rank all of them when updated whole).
+  const std::vector<Piece>& pieces(int group) const { return nth(updated_, group); }
+  // This rank's share by the layout, whatever the stage: each element on one rank. Sums over it do not depend on chunks.
+  const std::vector<Piece>& owned(int group) const { return nth(owned_, group); }
+  // The same, each piece within one chunk; and what a rank updates.
+  static std::vector<Piece> owned_in_chunks(const FlatGroup& group, const Plan& plan, int rank);
+  static std::vector<Piece> updated_in_chunks(const FlatGroup& group, const Plan& plan, int rank);
 
-  float* master_at(int id, const Piece& piece) const;     // fp32 values to update
-  float* gradient_at(int id, const Piece& piece) const;   // reduced gradients
-  void* parameters_at(int id, const Piece& piece) const;  // in the group's type
+  // Parameters at rest, in the group's type: whole, or this rank's shard.
+  std::byte* parameters(int group) const { return store_.view({BufferKind::Parameters, group}); }
+  std::byte* parameters(int group, const Piece& piece) const;
+  bool has_whole_parameters(int group) const { return keeps_parameters_whole(layout_.group(group), plan_.options); }
 
-  int64_t arena_bytes() const { return communicated_.used_bytes() + private_.used_bytes(); }
+  // Reduced gradients: whole, or this rank's shard.
+  bool has_gradients(int group) const { return store_.holds(BufferKind::Gradients, group); }
+  float* gradients(int group) const { return floats({BufferKind::Gradients, group}); }
+  float* gradients(int group, const Piece& piece) const;
+  bool has_whole_gradients() const { return keeps_gradients_whole(plan_.options); }
+  // What a backward adds to: a slot of the group's ring, or (-1) the group's own buffer.
+  float* gradient_sums(int group, int slot) const;
+
+  // The fp32 values that an update changes: masters where the group has them, else its fp32 parameters.
+  bool has_masters(int group) const { return nth(chunks_, group).has_masters; }
+  float* masters(int group, const Piece& piece) const;
+  // The optimizer's arrays of a group.
+  int num_arrays(int group) const { return nth(chunks_, group).arrays - (has_masters(group) ? 1 : 0); }
+  float* optimizer_array(int group, const Piece& piece, int array) const;
+  bool updates_whole_groups() const { return updates_whole(plan_.options); }
+
+  std::byte* parameter_slot(int group, int slot) const {
+    return store_.view({BufferKind::ParameterSlot, nth(plan_.parameter_ring_of, group), slot});
+  }
+  std::byte* message() const { return store_.view({BufferKind::Message}); }
+  std::byte* weight_copies() const { return store_.view({BufferKind::WeightCopies}); }
+
+  // Of matrices that are assigned to owners (MatrixAssignment says where in them): an array of this rank's, what is worked on, results that
+  // arrive, what the iterations need.
+  float* matrix_array(int array) const { return floats({BufferKind::MatrixState}) + array * plan_.matrices.state_elements; }
+  float* matrix_work() const { return floats({BufferKind::WholeMatrices, 0}); }
+  float* matrix_results() const { return floats({BufferKind::WholeMatrices, 1}); }
+  float* matrix_scratch() const { return floats({BufferKind::WholeMatrices, 2}); }
+
+  Store& store() { return store_; }
+  int64_t arena_bytes() const { return store_.arena_bytes(); }
 
  private:
-  struct Slots {
-    std::byte* data = nullptr;
-    int64_t stride = 0;
-    int count = 0;
-  };
-  static void* slot_of(const std::vector<Slots>& rings, int ring, int slot);
-  void* take(const PlannedBuffer& buffer);
+  float* floats(const Buffer& chunk) const { return reinterpret_cast<float*>(store_.view(chunk)); }
+  float* array_of_chunk(int group, const Piece& piece, int array) const;
 
   const ModelLayout& layout_;
-  Arena communicated_, private_;
-  std::vector<Group> groups_;
-  std::vector<Slots> parameter_slots_, gradient_slots_;
-  void* message_ = nullptr;
-  std::byte* copies_ = nullptr;
-  Matrices matrices_;
-  std::vector<std::vector<Piece>> pieces_;
-  std::vector<std::vector<FlatLayout::Piece>> owned_;
+  const Plan& plan_;
+  Store store_;
+  std::vector<StateChunks> chunks_;                  // per group
+  std::vector<std::vector<Piece>> updated_, owned_;  // likewise
 };
 
 }  // namespace zerostep

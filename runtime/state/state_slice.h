@@ -1,19 +1,23 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <span>
 
 #include "base/dtype.h"
 #include "models/parameter.h"
 
 namespace zerostep {
 
-// A run of elements of a parameter, or of one of the arrays that its optimizer keeps, in a rank's memory.
+// A run of elements of a parameter, or of one of the arrays that its optimizer keeps, which a rank owns.
 struct StateSlice {
   static constexpr int kValues = -1;
   const ParameterInfo* parameter = nullptr;
   int array = kValues;           // kValues: the parameter itself, in fp32 where it has masters; else the optimizer's k-th array
   int64_t begin = 0, count = 0;  // elements of the parameter
   DType type = DType::F32;
-  void* data = nullptr;
 };
+
+// Copies the values of a rank's slices, as they are now, slice i to targets[i].
+using CopyState = std::function<void(std::span<std::byte* const> targets)>;
 
 }  // namespace zerostep

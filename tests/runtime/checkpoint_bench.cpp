@@ -63,7 +63,8 @@ int run(const std::string& folder) {
       initial_values(info, 1, begin, count, out);
     };
     Engine engine(config, *model, *objective, plan, initial, world);
-    ShardImage image(engine.owned_state());
+    ShardImage image(owned_state(engine.plan(), 0));
+    const CopyState copy_state = [&](std::span<std::byte* const> targets) { engine.copy_state(targets); };
     const size_t bytes = image.size();
     fmt::print("GPT-2 8 x 512, 25.6 M parameters, AdamW: {:.0f} MB of state, 2 threads, medians of {} rounds\n",
                static_cast<double>(bytes) / 1e6, kRounds);
@@ -76,7 +77,7 @@ int run(const std::string& folder) {
       });
     };
     for (int i = -1; i < kRounds; ++i) {
-      const double c = seconds_of(copy), s = seconds_of([&] { image.stage(); });
+      const double c = seconds_of(copy), s = seconds_of([&] { image.stage(copy_state); });
       if (i < 0) continue;
       copies.push_back(c);
       stages.push_back(s);
@@ -96,7 +97,7 @@ int run(const std::string& folder) {
           fmt::format("{:.0f} MB/s over {:.0f} MB/s", rate(ours), rate(plain)));
     fs::remove(folder + "/plain");
     fs::remove(folder + "/ours");
-    CheckpointWriter writer({.folder = folder + "/checkpoints"}, engine.owned_state());
+    CheckpointWriter writer({.folder = folder + "/checkpoints"}, owned_state(engine.plan(), 0), copy_state);
     int64_t step = 0;
     const auto train = [&] { return seconds_of([&] { engine.train_step(step++, [&](int64_t) { return batch; }); }); };
     for (int i = -1; i < kRounds; ++i) {

@@ -6,7 +6,7 @@
 
 #include "base/poison.h"
 #include "models/objective.h"
-#include "runtime/engine/unit_streamer.h"
+#include "runtime/engine/unit_weights.h"
 #include "sharding/local_ranks.h"
 #include "tests/runtime/support/training_case.h"
 
@@ -30,11 +30,13 @@ void expect_released_slots(Communicator world, DType type) {
   Stream stream = Stream::inline_stream("communication");
   ShardedState state(plan.layout, plan.train, world, Device::cpu());
   UnitStreamer streamer(*model, plan.layout, plan.train, state, world, stream, nullptr);
+  const Directions directions(test.config.step, test.config.seed);
+  const UnitWeights weights(plan.layout, plan.train, state, streamer, directions);
   for (const FlatGroup& g : plan.layout.groups) {
     if (!plan.train.slotted(g.id)) continue;
     streamer.gather(g.id, 0);
-    streamer.release(g.id);
-    const void* slot = state.parameter_slot(plan.train.parameter_ring_of[static_cast<size_t>(g.id)], 0);
+    weights.poison(g.id, 0);
+    const void* slot = state.parameter_slot(g.id, 0);
     int64_t nans = 0;
     for (int64_t i = 0; i < g.full_elements(); ++i) nans += is_nan(slot, i, g.type) ? 1 : 0;
     EXPECT_EQ(nans, kPoisonsReleasedSlots ? g.full_elements() : 0) << g.name;

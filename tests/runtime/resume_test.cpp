@@ -66,7 +66,8 @@ Outcome run(ZerothOrderCase test, int ranks, int from, int to, const std::string
     }
     out.last = parameters_of(engine, *model);
     if (save.empty()) return;
-    CheckpointWriter writer({.folder = save, .rank = world.rank(), .ranks = world.size()}, engine.owned_state());
+    CheckpointWriter writer({.folder = save, .rank = world.rank(), .ranks = world.size()}, owned_state(plan, world.rank()),
+                            [&](std::span<std::byte* const> targets) { engine.copy_state(targets); });
     const auto meet = [&](const char* label) {
       double nothing = 0;
       world.all_reduce_scalars({&nothing, 1}, ReduceOp::Sum, label);

@@ -1,0 +1,136 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "runtime/state/sharded_state.h"
+#include "runtime/state/state_places.h"
+#include "sharding/local_ranks.h"
+#include "tests/runtime/support/training_case.h"
+
+namespace zerostep::testing {
+namespace {
+
+TrainingPlan plan_of(int stage, int ranks, int64_t sub_group, DType type) {
+  TrainingCase test = TrainingCase::tiny();
+  test.config.zero.stage = stage;
+  test.config.zero.sub_group_size = sub_group;
+  test.config.precision.compute = type;
+  test.set_micro_batch(2, ranks);
+  const auto model = make_gpt2(test.model);
+  return plan_training(test.config, *model, *make_cross_entropy(), ranks);
+}
+
+template <typename Body>
+std::string protocol_error(const Body& body) {
+  try {
+    body();
+  } catch (const ProtocolError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Store, ChunksAreAlignedAndApartAndFillTheirBuffers) {
+  const TrainingPlan plan = plan_of(3, 2, 1000, DType::BF16);
+  run_local_ranks(2, {}, [&](Communicator world) {
+    const Store store(plan.train.buffers, world, Device::cpu());
+    std::map<const std::byte*, int64_t> taken;  // address, bytes
+    int64_t total = 0;
+    for (const PlannedBuffer& b : plan.train.buffers) {
+      ASSERT_GT(b.num_chunks, 0) << b.name;
+      for (int c = 0; c < b.num_chunks; ++c) {
+        const std::byte* at = store.view({b.id.kind, b.id.index, c});
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(at) % 64, 0u) << b.name << c;
+        const int64_t bytes = c + 1 < b.num_chunks ? b.chunk_bytes : b.bytes - c * b.chunk_bytes;
+        EXPECT_GT(bytes, 0) << b.name;
+        EXPECT_LE(bytes, b.chunk_bytes) << b.name;
+        EXPECT_TRUE(taken.emplace(at, bytes).second) << b.name << c;
+        total += bytes;
+      }
+    }
+    const std::byte* end = nullptr;
+    for (const auto& [at, bytes] : taken) {
+      EXPECT_TRUE(end == nullptr || end <= at);
+      end = at + bytes;
+    }
+    EXPECT_EQ(total, plan.train.device_arena_bytes);
+    EXPECT_EQ(store.arena_bytes(), plan.train.device_arena_bytes);
+  });
+}
+
+TEST(Store, MisuseNamesTheBuffer) {
+  const TrainingPlan plan = plan_of(1, 1, 1000, DType::F32);
+  run_local_ranks(1, {}, [&](Communicator world) {
+    Store store(plan.train.buffers, world, Device::cpu());
+    Stream stream = Stream::inline_stream();
+    const PlannedBuffer* state = nullptr;
+    for (const PlannedBuffer& b : plan.train.buffers)
+      if (b.id.kind == BufferKind::UpdateState && b.num_chunks > 1) state = &b;
+    ASSERT_NE(state, nullptr);
+    const auto expect_named = [&](const std::string& error, const std::string& what) {
+      EXPECT_NE(error.find(what), std::string::npos) << error;
+    };
+    expect_named(protocol_error([&] { store.view({BufferKind::Message}); }), "view of 16-bit message 0, which the plan does not have");
+    expect_named(protocol_error([&] { store.fetch({BufferKind::Gradients, 1000}, stream); }), "fetch of gradients 1000");
+    expect_named(protocol_error([&] {
+                   store.view({state->id.kind, state->id.index, state->num_chunks});
+                 }),
+                 "of " + state->name + ", which has " + std::to_string(state->num_chunks));
+    const Buffer first{state->id.kind, state->id.index, 0}, second{state->id.kind, state->id.index, 1};
+    store.fetch(first, stream).wait();
+    store.fetch(first, stream).wait();
+    store.release(first, false, stream);
+    store.release(first, true, stream);
+    expect_named(protocol_error([&] { store.release(first, true, stream); }), "chunk 0 of " + state->name + ", which was not fetched");
+    expect_named(protocol_error([&] { store.release(second, true, stream); }), "chunk 1 of " + state->name + ", which was not fetched");
+    std::vector<PlannedBuffer> twice = plan.train.buffers;
+    twice.push_back(twice.front());
+    expect_named(protocol_error([&] { Store(twice, world, Device::cpu()); }), twice.front().name);
+  });
+}
+
+// Each element of each array on one rank, where no other array is, in masters where there are any.
+TEST(StatePlaces, HoldEveryElementOnceWhateverTheChunks) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const int ranks : {1, 2, 4})
+      for (const int64_t sub_group : {int64_t{100}, int64_t{1000}, int64_t{1} << 40})
+        for (const DType type : {DType::F32, DType::BF16}) {
+          const TrainingPlan plan = plan_of(stage, ranks, sub_group, type);
+          std::map<std::pair<std::string, int>, std::vector<int>> seen;
+          for (int rank = 0; rank < ranks; ++rank) {
+            std::map<Buffer, std::set<std::pair<int64_t, int64_t>>> taken;
+            for (const auto& [slice, chunk, offset] : state_places(plan.layout, plan.train, rank, Elements::Owned)) {
+              std::vector<int>& count = seen[{slice.parameter->name, slice.array}];
+              count.resize(static_cast<size_t>(slice.parameter->num_elements()));
+              for (int64_t i = slice.begin; i < slice.begin + slice.count; ++i) ++count[static_cast<size_t>(i)];
+              const bool in_state = chunk.kind == BufferKind::UpdateState;
+              EXPECT_EQ(in_state, slice.array != StateSlice::kValues || (type == DType::BF16 && slice.parameter->shape.size() > 1));
+              EXPECT_EQ(slice.type, DType::F32);
+              int64_t bytes = 0;
+              for (const PlannedBuffer& b : plan.train.buffers)
+                if (b.id.kind == chunk.kind && b.id.index == chunk.index)
+                  bytes = chunk.chunk + 1 < b.num_chunks ? b.chunk_bytes : b.bytes - chunk.chunk * b.chunk_bytes;
+              EXPECT_LE(offset + 4 * slice.count, bytes);
+              taken[chunk].insert({offset, offset + 4 * slice.count});
+            }
+            for (const auto& [chunk, ranges] : taken) {
+              int64_t end = 0;
+              for (const auto& [from, to] : ranges) {
+                EXPECT_LE(end, from);
+                end = to;
+              }
+            }
+          }
+          size_t arrays = 0;
+          for (const UnitInfo& unit : plan.layout.units) arrays += 3 * unit.parameters.size();
+          EXPECT_EQ(seen.size(), arrays);
+          for (const auto& [key, count] : seen)
+            EXPECT_EQ(std::count(count.begin(), count.end(), 1), std::ssize(count))
+                << key.first << " " << key.second << " stage " << stage << " ranks " << ranks << " sub_group " << sub_group;
+        }
+}
+
+}  // namespace
+}  // namespace zerostep::testing
