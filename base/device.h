@@ -9,26 +9,42 @@
 
 namespace zerostep {
 
+enum class MemoryKind : uint8_t {
+  Device,      // what the device computes on
+  PinnedHost,  // the host's, which the device copies from and to by itself
+};
+
 // What a rank computes on: where its work is queued and where its memory comes from. A value handle over one backend.
 class Device {
  public:
   class Impl {
    public:
     virtual ~Impl() = default;
+    virtual const std::string& name() const = 0;
     virtual Stream compute_stream() const = 0;
     virtual Stream stream(const std::string& name) const = 0;
-    virtual Arena memory(const std::string& name, int64_t num_bytes) const = 0;
+    virtual Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const = 0;
+    virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
+    virtual Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const = 0;
   };
   explicit Device(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   // This machine's processor. Its compute stream is the caller itself, so what is enqueued there is done when enqueue() returns; other
-  // streams are threads.
+  // streams are threads. Its memory is of one kind.
   static Device cpu();
 
+  // As LibTorch calls it ("cpu").
+  const std::string& name() const { return impl_->name(); }
+  // Where kernels run. Every call gives a stream of its own.
   Stream compute_stream() const { return impl_->compute_stream(); }
   // A stream of its own beside the compute stream; ends with its last handle.
   Stream stream(const std::string& name) const { return impl_->stream(name); }
-  // Zeroed memory of the device. RunError when there is not enough.
-  Arena memory(const std::string& name, int64_t num_bytes) const { return impl_->memory(name, num_bytes); }
+  // Zeroed memory. RunError when there is not enough.
+  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind = MemoryKind::Device) const {
+    return impl_->memory(name, num_bytes, kind);
+  }
+  // Enqueue a copy between memory of any kinds, or bytes of one value. The operands live until it is done.
+  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }
+  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const { return impl_->fill(stream, to, value, num_bytes); }
 
  private:
   std::shared_ptr<const Impl> impl_;

@@ -3,7 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_softmax.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
@@ -96,8 +95,8 @@ class CrossEntropy final : public Objective {
     if (!at::GradMode::is_enabled() || !logits.requires_grad()) return negative_log_likelihood(logits, batch.labels).to(at::kFloat);
     return CrossEntropyFunction::apply(logits, batch.labels);
   }
-  double value(const Batch& batch, const TensorList& outputs) const override {
-    return negative_log_likelihood(checked(labelled_, batch, outputs), batch.labels).item<double>();
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override {
+    return negative_log_likelihood(checked(labelled_, batch, outputs), batch.labels);
   }
   const char* name() const override { return "cross_entropy"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const override {
@@ -122,13 +121,10 @@ class CrossEntropy final : public Objective {
 class Accuracy final : public Objective {
  public:
   explicit Accuracy(Labelled labelled) : labelled_(labelled) {}
-  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
-    return at::full({}, value(batch, outputs), at::TensorOptions().dtype(at::kFloat));
-  }
-  double value(const Batch& batch, const TensorList& outputs) const override {
+  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override { return value(batch, outputs).to(at::kFloat); }
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override {
     const at::NoGradGuard no_grad;
-    return -static_cast<double>(
-        checked(labelled_, batch, outputs).argmax(-1).view_as(batch.labels).eq_(batch.labels).sum().item<int64_t>());
+    return checked(labelled_, batch, outputs).argmax(-1).view_as(batch.labels).eq_(batch.labels).sum().to(at::kDouble).neg_();
   }
   const char* name() const override { return "accuracy"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t, DType) const override {

@@ -11,9 +11,9 @@ class Objective {
   virtual ~Objective() = default;
   // A scalar fp32 tensor: the sum over the micro-batch's valid positions. Differentiable unless the objective says otherwise.
   virtual at::Tensor sum(const Batch& batch, const TensorList& outputs) const = 0;
-  // The same as a number, without a graph and without a last rounding to fp32: differences of two of them are what forward-only training
-  // lives on.
-  virtual double value(const Batch& batch, const TensorList& outputs) const = 0;
+  // The same as a scalar fp64 tensor, without a graph and without a last rounding to fp32: differences of two of them are what forward-only
+  // training lives on.
+  virtual at::Tensor value(const Batch& batch, const TensorList& outputs) const = 0;
   virtual int64_t count(const Batch& batch) const { return batch.valid_tokens; }
   virtual const char* name() const = 0;
   // For the plan: bytes held for backward and extra peak bytes, beyond the logits.

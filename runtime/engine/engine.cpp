@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/not_a_number.h"
@@ -31,11 +32,13 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
-      stream_(plan_.train.options.overlap ? device.stream("communication") : device.compute_stream()),
+      compute_(device.compute_stream()),
+      stream_(plan_.train.options.overlap ? device.stream("communication") : compute_),
+      scalars_(device, static_cast<int64_t>(plan_.layout.groups.size()), config.step.uses_queries() ? config.step.queries : 0),
       state_(plan_.layout, plan_.train, world_, device),
       streamer_(model, plan_.layout, plan_.train, state_, world_, stream_, trace_.get()),
       reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
-               trace_.get()),
+               scalars_.data(ScalarBlock::Part::SquaredNorms), trace_.get()),
       directions_(config.step, config.seed),
       weights_(plan_.layout, plan_.train, state_, streamer_, directions_),
       optimizer_(config.optimizer, plan_.layout, state_, config.seed),
@@ -193,9 +196,15 @@ void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
   const bool trains = run.kind.backprop && !visit.probes;
   strategy_of(visit, run)
       .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), run.batch,
-              ForwardContext{&run.batch, trains, config_.seed, run.step}, weights_, run.batches.queries});
+              ForwardContext{&run.batch, trains, config_.seed, run.step}, weights_, run.batches.queries, sums_of(visit, run)});
   reducer_.collect(action.gradients);
   weights_.leave();
+}
+
+at::Tensor Engine::sums_of(const Visit& visit, const StepRun& run) const {
+  using Part = ScalarBlock::Part;
+  if (!visit.probes && !run.kind.backprop && !run.counts) return at::Tensor();
+  return scalars_.tensor(visit.probes ? Part::QuerySums : run.kind.backprop ? Part::BackpropLoss : Part::EvaluationLoss);
 }
 
 StepStrategy& Engine::strategy_of(const Visit& visit, const StepRun& run) const {
@@ -229,6 +238,7 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   timers_ = {};
   StepRun run{.step = step, .kind = step_kind(config_.step, step), .batches = batches, .stop = stop};
   if (queries_) queries_->begin_step(1);
+  scalars_.clear(compute_);
   const bool applied = execute(plan_.step(run.kind), run);
   StepResult& result = run.result;
   result.skipped = !applied;
@@ -261,15 +271,16 @@ bool Engine::agree(Agreement agreement, StepRun& run) {
 
 bool Engine::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
-  double local_squares = 0;
   {
     const TimeInto time(timers_.reduce);
-    local_squares = reducer_.squared_norm();
+    compute_.enqueue([this] { reducer_.square_sums(); });
+    scalars_.read(compute_);
   }
   const TimeInto time(timers_.scalars);
-  const double local_loss = backprop_->loss_sum();
+  const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
   backprop_->reset();
-  double sums[kSummedScalars] = {local_loss, local_squares};
+  const auto squares = scalars_.values(ScalarBlock::Part::SquaredNorms);
+  double sums[kSummedScalars] = {local_loss, std::accumulate(squares.begin(), squares.end(), 0.0)};
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "loss and norm");
   agree_on_maxima(run.stop, result);
 
@@ -356,7 +367,8 @@ EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<Evalu
 EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
                                         const OutputObserver& outputs) {
   const MeterScope meter = metered();
-  double sums[2] = {0, 0};
+  double sums[2] = {0, 0};  // loss, tokens
+  scalars_.clear(compute_);
   for (int64_t i = 0; i < num_batches; ++i) {
     const EvaluationBatch own = batch(i);
     evaluation_->begin_step(1);
@@ -364,12 +376,12 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
       evaluation_->observe(outputs);
     else
       evaluation_->observe({});
-    StepRun run{.step = i, .batches = {[&](int64_t) { return own.batch; }, {}}};
+    StepRun run{.step = i, .batches = {[&](int64_t) { return own.batch; }, {}}, .counts = own.counts};
     execute(plan_.evaluate, run);
-    if (!own.counts) continue;
-    sums[0] += evaluation_->loss_sum();
-    sums[1] += static_cast<double>(own.batch.valid_tokens);
+    if (own.counts) sums[1] += static_cast<double>(own.batch.valid_tokens);
   }
+  scalars_.read(compute_);
+  sums[0] = scalars_.values(ScalarBlock::Part::EvaluationLoss)[0];
   evaluation_->reset();
   evaluation_->observe({});
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "evaluation");

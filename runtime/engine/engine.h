@@ -9,6 +9,7 @@
 #include "models/objective.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/gradient_reducer.h"
+#include "runtime/engine/scalar_block.h"
 #include "runtime/engine/step_timers.h"
 #include "runtime/engine/training_plan.h"
 #include "runtime/engine/unit_streamer.h"
@@ -166,6 +167,7 @@ class Engine {
     StepBatches batches = {};
     bool stop = false;
     StepResult result = {};
+    bool counts = true;         // of evaluation: its loss is added
     int64_t global_tokens = 0;  // of backprop
     int64_t micro_batch = -1;   // whose batch is held; -1: none
     Batch batch = {};
@@ -180,6 +182,7 @@ class Engine {
   void read_batch(const Visit& visit, StepRun& run);
   void visit(const Plan& plan, const Action& action, StepRun& run);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
+  at::Tensor sums_of(const Visit& visit, const StepRun& run) const;
   // What the agreements of a step do; each returns whether the step can still be applied.
   bool agree(Agreement agreement, StepRun& run);
   bool agree_on_gradient(StepRun& run);
@@ -208,7 +211,8 @@ class Engine {
   Communicator world_;
   MemoryMeter meter_;
   std::unique_ptr<Trace> trace_;
-  Stream stream_;  // collectives
+  Stream compute_, stream_;  // kernels, collectives
+  ScalarBlock scalars_;
   ShardedState state_;
   UnitStreamer streamer_;
   GradientReducer reducer_;

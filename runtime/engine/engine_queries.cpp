@@ -12,9 +12,12 @@ namespace zerostep {
 bool Engine::agree_on_losses(StepRun& run) {
   const TimeInto time(timers_.scalars);
   StepResult& result = run.result;
-  std::vector<ZerothOrder::Sums> sums = queries_->sums();
-  queries_->reset();
+  scalars_.read(compute_);
+  const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
+  std::vector<ZerothOrder::Sums> sums(values.size() / 3);
   static_assert(sizeof(ZerothOrder::Sums) == 3 * sizeof(double));
+  std::copy(values.begin(), values.end(), &sums.front().plus);
+  queries_->reset();
   world_.all_reduce_scalars({&sums.front().plus, 3 * sums.size()}, ReduceOp::Sum, "losses of the queries");
   agree_on_maxima(run.stop, result);
   const ProjectedGradients found = projected_gradients(config_.step, sums);

@@ -12,7 +12,7 @@
 namespace zerostep {
 
 GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
-                                 Communicator shard_group, Stream stream, double message_factor, Trace* trace)
+                                 Communicator shard_group, Stream stream, double message_factor, double* squared_norms, Trace* trace)
     : layout_(layout),
       plan_(plan),
       state_(state),
@@ -20,9 +20,8 @@ GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, Sh
       shard_group_(std::move(shard_group)),
       stream_(std::move(stream)),
       message_factor_(static_cast<float>(message_factor)),
-      trace_(trace) {
-  squares_.assign(layout.groups.size(), 0);
-}
+      squared_norms_(squared_norms),
+      trace_(trace) {}
 
 float* GradientReducer::sums_at(int group, int slot) const { return state_.gradient_sums(group, slot); }
 
@@ -87,7 +86,7 @@ Event GradientReducer::reduce(const Action& action) {
       if (!action.final_reduction) return;
       for (const CollectivePart& part : action.parts)
         if (part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size()))
-          nth(squares_, part.group) = owned_sum_of_squares(part.group);
+          squared_norms_[part.group] = owned_sum_of_squares(part.group);
     });
   });
 }
@@ -172,11 +171,9 @@ double GradientReducer::owned_sum_of_squares(int group) const {
   return sum;
 }
 
-double GradientReducer::squared_norm() const {
-  double sum = 0;
+void GradientReducer::square_sums() {
   for (const FlatGroup& g : layout_.groups)
-    if (g.trainable) sum += shard_group_.size() == 1 ? owned_sum_of_squares(g.id) : nth(squares_, g.id);
-  return sum;
+    if (g.trainable && shard_group_.size() == 1) squared_norms_[g.id] = owned_sum_of_squares(g.id);
 }
 
 Event GradientReducer::gather(int group, int slot) {

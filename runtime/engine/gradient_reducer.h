@@ -13,7 +13,7 @@ class GradientReducer {
  public:
   // `message_factor`: what gradients are multiplied by before they travel in 16 bits.
   GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
-                  Stream stream, double message_factor, Trace* trace);
+                  Stream stream, double message_factor, double* squared_norms, Trace* trace);
 
   // Before a backward: binds the unit's gradients, and marks them as fresh where the backward may overwrite those that its unit declares
   // as overwritten; else all are sums or zeros to add to.
@@ -26,8 +26,8 @@ class GradientReducer {
   Event gather(int group, int slot);
   // full_elements() values of a group as reduced, before averaging: what was gathered, or what every rank has whole already.
   const float* gathered(const GroupSlot& gradient) const { return sums_at(gradient.group, gradient.slot); }
-  // Once every reduction is done: this rank's sum of squares of the reduced gradients, in group order; each element counts on one rank.
-  double squared_norm() const;
+  // A single rank's sums need no reduction: takes their squared norms.
+  void square_sums();
   // Name of the first parameter with a gradient that is not finite in this rank's share, or "".
   std::string first_non_finite() const;
 
@@ -48,8 +48,8 @@ class GradientReducer {
   Communicator shard_group_;
   Stream stream_;
   float message_factor_;
+  double* squared_norms_;  // this rank's part of each group's reduced gradients; each element counts on one rank
   Trace* trace_;
-  std::vector<double> squares_;  // per group
 };
 
 }  // namespace zerostep

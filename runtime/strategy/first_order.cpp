@@ -21,7 +21,6 @@ std::vector<Visit> FirstOrder::visits(int micro_batches) const {
 void FirstOrder::begin_step(double seed) {
   reset();
   seed_ = seed;
-  loss_sum_ = 0;
 }
 
 void FirstOrder::reset() {
@@ -53,7 +52,7 @@ void FirstOrder::forward(const VisitContext& context, bool record) {
   if (!record) {
     const at::NoGradGuard no_grad;
     hidden_ = context.unit.forward(hidden_, context.forward);
-    if (context.last_unit) loss_sum_ += objective_.sum(context.batch, hidden_).item<double>();
+    if (context.last_unit) context.sums.add_(objective_.sum(context.batch, hidden_));
     return;
   }
   TensorList in;
@@ -62,7 +61,7 @@ void FirstOrder::forward(const VisitContext& context, bool record) {
   TensorList out = context.unit.forward(in, context.forward);
   if (context.last_unit) {
     loss_ = objective_.sum(context.batch, out);
-    loss_sum_ += loss_.item<double>();
+    context.sums.add_(loss_.detach());
     out.clear();  // the loss's graph holds what it needs of it
   } else {
     for (const at::Tensor& h : out) hidden_.push_back(h.detach());
@@ -97,16 +96,13 @@ void FirstOrder::backward(const VisitContext& context) {
 
 std::vector<Visit> Evaluate::visits(int) const { return evaluation_visits(num_units_); }
 
-void Evaluate::begin_step(double) {
-  hidden_.clear();
-  loss_sum_ = 0;
-}
+void Evaluate::begin_step(double) { hidden_.clear(); }
 
 void Evaluate::visit(const VisitContext& context) {
   const at::NoGradGuard no_grad;
   hidden_ = context.unit.forward(hidden_, context.forward);
   if (!context.last_unit) return;
-  loss_sum_ += objective_.sum(context.batch, hidden_).item<double>();
+  if (context.sums.defined()) context.sums.add_(objective_.sum(context.batch, hidden_));
   if (observer_) observer_(context.batch, hidden_);
   hidden_.clear();
 }

@@ -14,7 +14,6 @@ class FirstOrder final : public StepStrategy {
   std::vector<Visit> visits(int micro_batches) const override;
   void begin_step(double seed) override;
   void visit(const VisitContext& context) override;
-  double loss_sum() const override { return loss_sum_; }
   void reset() override;
 
  private:
@@ -24,7 +23,7 @@ class FirstOrder final : public StepStrategy {
   const Objective& objective_;
   int num_units_, first_trainable_;
   int64_t segments_;
-  double seed_ = 1, loss_sum_ = 0;
+  double seed_ = 1;
   TensorList hidden_;                         // output of the unit visited last
   std::vector<TensorList> inputs_, outputs_;  // per unit, between forward and backward
   at::Tensor loss_;
@@ -38,7 +37,6 @@ class Evaluate final : public StepStrategy {
   std::vector<Visit> visits(int micro_batches) const override;
   void begin_step(double seed) override;
   void visit(const VisitContext& context) override;
-  double loss_sum() const override { return loss_sum_; }
   void reset() override { hidden_.clear(); }
   // Sees what the last unit gives for each batch.
   using Observer = std::function<void(const Batch& batch, const TensorList& outputs)>;
@@ -47,7 +45,6 @@ class Evaluate final : public StepStrategy {
  private:
   const Objective& objective_;
   int num_units_;
-  double loss_sum_ = 0;
   TensorList hidden_;
   Observer observer_;
 };

@@ -46,6 +46,9 @@ struct VisitContext {
   ForwardContext forward;  // with `batch`
   BranchWeights& weights;
   const QueryBatches& queries;
+  // Where the visit adds what the last unit finds, fp64 on the device: the sum of the objective, [1] (undefined: it is not wanted); of
+  // queries ZerothOrder::Sums of all directions, end to end.
+  at::Tensor sums;
 };
 
 // Turns batches into an update. A strategy says before the step in which order it visits units and what it does there; the planner makes
@@ -59,8 +62,6 @@ class StepStrategy {
   // `seed`: gradient of the summed loss (loss scale, averaging and token count in one factor).
   virtual void begin_step(double seed) = 0;
   virtual void visit(const VisitContext& context) = 0;
-  // Sum of the objective over this rank's micro-batches since begin_step().
-  virtual double loss_sum() const = 0;
   // Drops what a failed or finished step still holds.
   virtual void reset() = 0;
 };

@@ -88,7 +88,6 @@ ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, c
     tile_bytes_.push_back(tiled_ ? tile_bytes_of(layout, u, both_signs() ? 2 : 1) : 0);
   }
   per_pass_ = config.queries_per_pass == 0 ? share.num_directions : std::min(config.queries_per_pass, share.num_directions);
-  sums_.resize(static_cast<size_t>(config.queries));
 }
 
 int64_t ZerothOrder::passes() const { return (share_.num_directions + per_pass_ - 1) / per_pass_; }
@@ -154,22 +153,13 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches, bool copies) const {
   return out;
 }
 
-void ZerothOrder::begin_step(double) {
-  reset();
-  std::fill(sums_.begin(), sums_.end(), Sums{});
-}
+void ZerothOrder::begin_step(double) { reset(); }
 
 void ZerothOrder::reset() {
   pass_ = -1;
   batches_.clear();
   shared_.clear();
   hidden_.clear();
-}
-
-double ZerothOrder::loss_sum() const {
-  double sum = 0;
-  for (const Sums& s : sums_) sum += s.plus + s.minus;
-  return sum;
 }
 
 size_t ZerothOrder::data_of(const ProbeBranch& branch) const {
@@ -255,7 +245,7 @@ void ZerothOrder::run_tiled(const VisitContext& context) {
       TensorList out = context.unit.forward_branches(tiled_input(context, begin, end, m), forward, perturbation);
       if (context.last_unit) {
         const TensorList of_branch = out[0].chunk(static_cast<int64_t>(end - begin));
-        for (size_t b = begin; b < end; ++b) record(branches_[b], objective_.value(batch, {of_branch[b - begin]}), batch);
+        for (size_t b = begin; b < end; ++b) record(context, branches_[b], objective_.value(batch, {of_branch[b - begin]}), batch);
         continue;
       }
       hidden_[m].resize(branches_.size());
@@ -298,7 +288,7 @@ void ZerothOrder::run_branch(const VisitContext& context, size_t branch) {
     forward.batch = &batch;
     TensorList out = context.unit.forward(input_of(context, branch, m), forward);
     if (context.last_unit) {
-      record(branches_[branch], objective_.value(batch, out), batch);
+      record(context, branches_[branch], objective_.value(batch, out), batch);
       continue;
     }
     hidden_[m].resize(branches_.size());
@@ -324,7 +314,7 @@ void ZerothOrder::run_joined(const VisitContext& context, size_t begin, size_t e
     }
     for (size_t b = begin; b < end; ++b) {
       const Batch& batch = batch_of(b, m);
-      record(branches_[b], objective_.value(batch, {samples_of(out[0], b - begin, 1, end - begin)}), batch);
+      record(context, branches_[b], objective_.value(batch, {samples_of(out[0], b - begin, 1, end - begin)}), batch);
     }
   }
 }
@@ -345,19 +335,19 @@ TensorList ZerothOrder::forward_joined(const VisitContext& context, const Tensor
   return context.unit.forward_branches(inputs, forward, *perturbation);
 }
 
-void ZerothOrder::record(const ProbeBranch& branch, double sum, const Batch& batch) {
+void ZerothOrder::record(const VisitContext& context, const ProbeBranch& branch, const at::Tensor& sum, const Batch& batch) const {
   const bool forward = config_.estimator == StepConfig::Estimator::Forward;
-  const double tokens = static_cast<double>(objective_.count(batch));
+  const at::Tensor sums = context.sums.view({-1, 3});  // plus, minus, tokens of each direction
   if (branch.weights != Weights::Plain) {
-    Sums& s = nth(sums_, branch.direction);
-    (branch.weights == Weights::Plus ? s.plus : s.minus) += sum;
+    const at::Tensor of_direction = sums[branch.direction];
+    of_direction[branch.weights == Weights::Plus ? 0 : 1].add_(sum);
     // Where the signs are on different ranks, one of them counts.
-    if (branch.weights == Weights::Plus) s.tokens += tokens;
+    if (branch.weights == Weights::Plus) of_direction[2].add_(static_cast<double>(objective_.count(batch)));
     return;
   }
+  if (!forward) return;
   const int64_t begin = config_.independent_data ? branch.direction : share_.first_direction;
-  const int64_t end = config_.independent_data ? begin + 1 : share_.first_direction + share_.num_directions;
-  for (int64_t d = begin; forward && d < end; ++d) nth(sums_, d).minus += sum;
+  sums.narrow(0, begin, config_.independent_data ? 1 : share_.num_directions).select(1, 1).add_(sum);
 }
 
 }  // namespace zerostep

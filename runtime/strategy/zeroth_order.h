@@ -23,8 +23,8 @@ QueryShare query_share(const StepConfig& config, int rank, int world);
 // otherwise each sign runs on a perturbed copy of the unit.
 class ZerothOrder final : public StepStrategy {
  public:
-  // Sums of the objective at one direction's probes over this rank's samples, and their valid tokens. `minus`: at the unperturbed weights,
-  // for one-sided differences.
+  // Sums of the objective at one direction's probes over this rank's samples, and their valid tokens; zeros for directions of other groups.
+  // `minus`: at the unperturbed weights, for one-sided differences.
   struct Sums {
     double plus = 0, minus = 0, tokens = 0;
   };
@@ -36,10 +36,7 @@ class ZerothOrder final : public StepStrategy {
   std::vector<Visit> instructed_visits(int micro_batches) const;
   void begin_step(double seed) override;
   void visit(const VisitContext& context) override;
-  double loss_sum() const override;
   void reset() override;
-  // One entry a direction of the step; zeros for those of other groups.
-  const std::vector<Sums>& sums() const { return sums_; }
 
  private:
   using Weights = ProbeBranch::Weights;
@@ -64,7 +61,7 @@ class ZerothOrder final : public StepStrategy {
   // What comes into the unit: of one branch, or of all one after the other; nothing for the first unit.
   TensorList input_of(const VisitContext& context, size_t branch, size_t micro_batch);
   TensorList joined_input(const VisitContext& context, size_t micro_batch);
-  void record(const ProbeBranch& branch, double sum, const Batch& batch);
+  void record(const VisitContext& context, const ProbeBranch& branch, const at::Tensor& sum, const Batch& batch) const;
   size_t data_of(const ProbeBranch& branch) const;  // index of its batch among those of the pass
   const Batch& batch_of(size_t branch, size_t micro_batch) const { return batches_[data_of(branches_[branch])][micro_batch]; }
 
@@ -77,7 +74,6 @@ class ZerothOrder final : public StepStrategy {
   std::vector<int64_t> tile_bytes_;            // per unit: scratch of its products, where tiled
   QueryShare share_;
   int64_t per_pass_, micro_batches_ = 1;
-  std::vector<Sums> sums_;
   // Of the pass under way.
   int pass_ = -1;
   std::vector<ProbeBranch> branches_;

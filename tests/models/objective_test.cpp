@@ -111,7 +111,7 @@ TEST(Accuracy, CountsLikeliestTokensThatAreTheLabel) {
   for (int64_t b = 0; b < 2; ++b)
     for (int64_t t = 0; t < 3; ++t) logits[b][t][likeliest[b][t]] = 1;
   const auto accuracy = make_accuracy();
-  EXPECT_EQ(accuracy->value(batch, {logits}), -3);
+  EXPECT_EQ(accuracy->value(batch, {logits}).item<double>(), -3);
   EXPECT_EQ(accuracy->sum(batch, {logits}).item<float>(), -3);
   EXPECT_EQ(accuracy->count(batch), 5);
 }
@@ -121,7 +121,7 @@ TEST(CrossEntropyEdges, ValueIsTheSumWithoutItsLastRounding) {
   batch.labels = at::randint(0, 7, {4, 9}, at::kLong);
   const at::Tensor logits = at::randn({4, 9, 7});
   const double exact = -at::log_softmax(logits.to(at::kDouble), -1).gather(2, batch.labels.unsqueeze(-1)).sum().item<double>();
-  const double value = make_cross_entropy()->value(batch, {logits});
+  const double value = make_cross_entropy()->value(batch, {logits}).item<double>();
   EXPECT_NEAR(value / exact, 1, 1e-6);  // log-softmax is fp32
   EXPECT_EQ(static_cast<float>(value), make_cross_entropy()->sum(batch, {logits}).item<float>());
 }
@@ -135,14 +135,14 @@ TEST(Objective, OfSamplesTakesALabelForEachSample) {
   const at::Tensor sum = objective->sum(batch, {logits});
   const at::Tensor expected = at::cross_entropy_loss(logits, batch.labels.flatten(), {}, at::Reduction::Sum);
   EXPECT_NEAR(sum.item<double>(), expected.item<double>(), 1e-6);
-  EXPECT_NEAR(objective->value(batch, {logits}), expected.item<double>(), 1e-6);
+  EXPECT_NEAR(objective->value(batch, {logits}).item<double>(), expected.item<double>(), 1e-6);
   sum.backward();
   const at::Tensor found = logits.grad().clone();
   logits.grad().zero_();
   expected.backward();
   EXPECT_LT((found - logits.grad()).abs().max().item<double>(), 1e-6);
   const auto correct = logits.argmax(1).eq(batch.labels.flatten()).sum().item<int64_t>();
-  EXPECT_EQ(make_accuracy(Labelled::Samples)->value(batch, {logits}), -static_cast<double>(correct));
+  EXPECT_EQ(make_accuracy(Labelled::Samples)->value(batch, {logits}).item<double>(), -static_cast<double>(correct));
   EXPECT_EQ(objective->activation_cost(4, 100, 3, DType::F32).forward_flops, objective->activation_cost(4, 1, 3, DType::F32).forward_flops);
   EXPECT_ANY_THROW(objective->sum(batch, {at::randn({4, 1, 3})}));
   EXPECT_ANY_THROW(objective->sum(batch, {at::randn({3, 3})}));

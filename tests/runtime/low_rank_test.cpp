@@ -105,7 +105,7 @@ std::pair<double, double> plain_loss(const TrainingCase& test, int64_t step, int
         of_unit.push_back(parameters[static_cast<size_t>(b.unit)][static_cast<size_t>(b.parameter)]);
       hidden = model->make_unit(static_cast<int>(u), std::move(of_unit))->forward(hidden, {&batch, false, test.config.seed, step});
     }
-    sum += objective->value(batch, hidden);
+    sum += objective->value(batch, hidden).item<double>();
     tokens += static_cast<double>(batch.valid_tokens);
   }
   return {sum, tokens};

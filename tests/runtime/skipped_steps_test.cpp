@@ -1,3 +1,4 @@
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -33,8 +34,8 @@ class Broken final : public Objective {
   Broken(std::set<int64_t> whole_steps, int64_t samples, double value)
       : whole_steps_(std::move(whole_steps)), samples_(samples), value_(value), inner_(make_cross_entropy()) {}
   at::Tensor sum(const Batch& batch, const TensorList& outputs) const override { return inner_->sum(batch, outputs); }
-  double value(const Batch& batch, const TensorList& outputs) const override {
-    return whole_steps_.contains(batch.sample_ids.at(0) / samples_) ? inner_->value(batch, outputs) : value_;
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override {
+    return whole_steps_.contains(batch.sample_ids.at(0) / samples_) ? inner_->value(batch, outputs) : at::full({}, value_, at::kDouble);
   }
   const char* name() const override { return "broken"; }
   ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType type) const override {

@@ -36,11 +36,17 @@ class SlowStream final : public Stream::Impl {
 
 class SlowDevice final : public Device::Impl {
  public:
-  Stream compute_stream() const override { return Device::cpu().compute_stream(); }
+  const std::string& name() const override { return cpu_.name(); }
+  Stream compute_stream() const override { return cpu_.compute_stream(); }
   Stream stream(const std::string& name) const override { return Stream(std::make_shared<SlowStream>(name, ++streams_)); }
-  Arena memory(const std::string& name, int64_t num_bytes) const override { return Device::cpu().memory(name, num_bytes); }
+  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override { return cpu_.memory(name, num_bytes, kind); }
+  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
+    return cpu_.copy(stream, to, from, num_bytes);
+  }
+  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
 
  private:
+  Device cpu_ = Device::cpu();
   mutable std::atomic<uint32_t> streams_ = 0;  // every rank's goes at another speed
 };
 

@@ -1,3 +1,4 @@
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -172,9 +173,9 @@ class BrokenObjective final : public Objective {
  public:
   BrokenObjective(int64_t sample, double value) : sample_(sample), value_(value), inner_(make_cross_entropy()) {}
   at::Tensor sum(const Batch& batch, const TensorList& outputs) const override { return inner_->sum(batch, outputs); }
-  double value(const Batch& batch, const TensorList& outputs) const override {
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override {
     for (const int64_t id : batch.sample_ids)
-      if (id == sample_) return value_;
+      if (id == sample_) return at::full({}, value_, at::kDouble);
     return inner_->value(batch, outputs);
   }
   const char* name() const override { return "broken"; }
