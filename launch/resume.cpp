@@ -103,8 +103,8 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
                  text_of(manifest.model, key), checkpoint.directory());
   check_holds(checkpoint, *setup.subject.model, &*setup.plan);
   const Json flat_before = manifest.configuration.flatten(), flat_now = Json::parse(setup.subject.loaded.resolved_json).flatten();
-  if (!setup.plan->train.options.update ||
-      setup.plan->train.options.optimizer_state_values + setup.plan->train.options.matrix_state_values > 0)
+  if (!setup.plan->any_step().options.update ||
+      setup.plan->any_step().options.optimizer_state_values + setup.plan->any_step().options.matrix_state_values > 0)
     for (const char* path : {"/optimizer/type", "/step/state"}) {
       const auto kind = [&](const Json& flat) {
         return text_of(flat, path) == "\"Adam\"" ? std::string("\"AdamW\"") : text_of(flat, path);

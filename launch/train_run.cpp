@@ -41,7 +41,6 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
       log_(setup.log),
       batches_(config_, *setup.train_data, setup.backprop_data.get(), job.rank(), job.size()),
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
-      flops_(step_flops(config_, *setup.plan, *setup.subject.model, *setup.subject.objective)),
       counters_before_(engine.comm_counters()) {
   outcome_.first_step = setup.first_step();
   const int64_t first = setup.continues ? setup.first_step() : 0;
@@ -190,7 +189,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   outcome_.skipped += result.skipped ? 1 : 0;
   outcome_.tokens += tokens;
   outcome_.seconds += seconds;
-  outcome_.flops += flops_.of(step_kind(kind, step)) * job_.size();
+  outcome_.flops += setup_.plan->step(step_kind(kind, step)).flops * job_.size();
   const std::optional<double> other_loss = kind.uses_queries() && !config_.reads_one_stream() ? result.bp_loss : std::nullopt;
   outcome_.loss.add(result.loss);
   outcome_.bp_loss.add(other_loss);
@@ -251,8 +250,7 @@ void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
   }
   if (step <= 1) memory_moment(fmt::format("step {} is done", step + 1));
   if (config_.monitor.flops_enabled && step + 1 == config_.monitor.flops_profile_step) {
-    const std::string profile =
-        flops_profile(config_, *setup_.plan, *setup_.subject.model, step_kind(config_.step, step), engine_.timers(), seconds);
+    const std::string profile = flops_profile(config_, *setup_.plan, step_kind(config_.step, step), engine_.timers(), seconds);
     if (config_.monitor.flops_output_file.empty()) {
       log_lines(log_, profile);
     } else {

@@ -84,7 +84,6 @@ class TrainRun {
   Progress progress_;
   StepBreakdown breakdown_;
   ClipWatch clipped_estimates_, clipped_gradients_;
-  StepFlops flops_;
   CommCounters counters_before_;
   RunOutcome outcome_;
   bool stopped_ = false;

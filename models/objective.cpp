@@ -110,7 +110,6 @@ class CrossEntropy final : public Objective {
     cost.inference_transient_bytes = cost.forward_transient_bytes;
     cost.backward_transient_bytes = logits + (is_16bit(compute_type) ? 2 * chunk : 0) + vectors;
     cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
-    cost.forward_flops = 5.0 * static_cast<double>(tokens) * static_cast<double>(vocabulary);
     return cost;
   }
 

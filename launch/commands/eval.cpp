@@ -14,6 +14,7 @@
 #include "launch/machine.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
+#include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
 
 namespace zerostep {
@@ -33,8 +34,6 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   // Nothing is updated: no optimizer state.
   config.optimizer.type = OptimizerConfig::Type::SGD;
   config.optimizer.momentum = 0;
-  config.run.checkpoint_interval = 0;
-  config.run.keep_best = false;
   // Before the data: a classifier's labels are numbered as its classes are.
   setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
   DataHooks hooks;

@@ -18,6 +18,7 @@
 #include "launch/train_run.h"
 #include "offload/host_optimizer.h"
 #include "runtime/checkpoint/run_state.h"
+#include "runtime/engine/training_cost.h"
 
 namespace zerostep {
 namespace {
@@ -85,6 +86,7 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
+  setup.cost.host_peak_bytes = staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, job.local_size());
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
 }

@@ -61,7 +61,7 @@ ParameterReader parameters_of(const CheckpointReader& checkpoint) {
 void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& model, const TrainingPlan* plan) {
   std::map<const ParameterInfo*, int> arrays;
   if (plan != nullptr)
-    for (int rank = 0; rank < plan->train.options.world; ++rank)
+    for (int rank = 0; rank < plan->any_step().options.world; ++rank)
       for (const StateSlice& s : owned_state(*plan, rank)) arrays[s.parameter] = std::max(arrays[s.parameter], s.array + 1);
   std::map<std::string, int> by_name;
   for (const auto& [parameter, count] : arrays) by_name[parameter->name] = count;
@@ -89,6 +89,14 @@ void restore(Engine& engine, const CheckpointReader& checkpoint) {
   });
 }
 
-int64_t checkpoint_bytes(const TrainingPlan& plan, int rank) { return ShardImage::file_bytes(owned_state(plan, rank)); }
+int64_t staging_bytes(const Config& config, const TrainingPlan& plan) {
+  if (config.run.checkpoint_interval == 0 && !config.run.keep_best) return 0;
+  const Plan& step = plan.any_step();
+  int64_t most = 0;
+  // Rank 0's share has no padding, but assigned matrices may give another rank more.
+  for (int rank = 0; rank < (step.matrices.empty() ? 1 : step.options.world); ++rank)
+    most = std::max(most, ShardImage::file_bytes(owned_state(plan, rank)));
+  return most;
+}
 
 }  // namespace zerostep

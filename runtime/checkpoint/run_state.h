@@ -19,7 +19,7 @@ void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& mode
 // The optimizer's arrays and the scalars, into an engine that began with parameters_of().
 void restore(Engine& engine, const CheckpointReader& checkpoint);
 
-// Bytes of the file that a rank writes, which it holds in host memory meanwhile.
-int64_t checkpoint_bytes(const TrainingPlan& plan, int rank);
+// Host memory in which a rank stages checkpoints, where the configuration makes some: the largest file of any rank.
+int64_t staging_bytes(const Config& config, const TrainingPlan& plan);
 
 }  // namespace zerostep

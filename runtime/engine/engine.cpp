@@ -13,6 +13,7 @@
 #include "models/error_text.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/averaging.h"
+#include "runtime/plan/cost.h"
 #include "runtime/strategy/first_order.h"
 #include "runtime/strategy/make_strategy.h"
 
@@ -28,21 +29,21 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(config),
       model_(model),
       objective_(objective),
-      query_objective_(config.step.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr),
+      query_objective_(make_query_objective(config.step, model)),
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
       compute_(device.compute_stream()),
-      stream_(plan_.train.options.overlap ? device.stream("communication") : compute_),
+      stream_(plan_.any_step().options.overlap ? device.stream("communication") : compute_),
       scalars_(device, static_cast<int64_t>(plan_.layout.groups.size()), config.step.uses_queries() ? config.step.queries : 0),
-      state_(plan_.layout, plan_.train, world_, device),
-      streamer_(model, plan_.layout, plan_.train, state_, world_, stream_, trace_.get()),
-      reducer_(plan_.layout, plan_.train, state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
+      state_(plan_.layout, plan_.any_step(), world_, device),
+      streamer_(model, plan_.layout, plan_.any_step(), state_, world_, stream_, trace_.get()),
+      reducer_(plan_.layout, plan_.any_step(), state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
                scalars_.data(ScalarBlock::Part::SquaredNorms), trace_.get()),
       directions_(config.step, config.seed),
-      weights_(plan_.layout, plan_.train, state_, streamer_, directions_),
+      weights_(plan_.layout, plan_.any_step(), state_, streamer_, directions_),
       optimizer_(config.optimizer, plan_.layout, state_, config.seed),
-      matrix_optimizer_(config.optimizer, plan_.layout, plan_.train, state_, world_, stream_, optimizer_, trace_.get()),
+      matrix_optimizer_(config.optimizer, plan_.layout, plan_.any_step(), state_, world_, stream_, optimizer_, trace_.get()),
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
       backprop_(make_backprop(config, plan_.layout, objective)),

@@ -65,7 +65,8 @@ void Engine::replay(const LoggedStep& logged) {
   run.scalars = scalars_of(logged.step, false);
   run.scalars.scheduled.lr = logged.lr;
   run.scalars.gradient_scale = static_cast<float>(logged.clip_scale);
-  execute(plan_.train, run, plan_.train.agreement + 1);
+  const Plan& plan = plan_.step(step_kind(config_.step, logged.step));
+  execute(plan, run, plan.agreement + 1);
   count_applied(false);
 }
 

@@ -10,12 +10,12 @@ namespace zerostep {
 
 std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank) {
   std::vector<StateSlice> out;
-  for (const StatePlace& place : state_places(plan.layout, plan.train, rank, Elements::Owned)) out.push_back(place.slice);
+  for (const StatePlace& place : state_places(plan.layout, plan.any_step(), rank, Elements::Owned)) out.push_back(place.slice);
   return out;
 }
 
 void Engine::copy_state(std::span<std::byte* const> targets) {
-  const std::vector<StatePlace> places = state_places(plan_.layout, plan_.train, world_.rank(), Elements::Owned);
+  const std::vector<StatePlace> places = state_places(plan_.layout, plan_.any_step(), world_.rank(), Elements::Owned);
   if (places.size() != targets.size()) fail_protocol("[engine] {} slices of state are copied to {} places", places.size(), targets.size());
   std::vector<CopiedRun> runs;
   for (size_t i = 0; i < places.size(); ++i) {
@@ -39,7 +39,7 @@ void Engine::restore(const Progress& progress, const StateReader& read) {
   for (int kind = 0; kind < 2; ++kind) applied_of_kind_[kind] = progress.applied_of_kind[kind];
   if (progress.precision == config_.precision.compute) scaler_.restore(progress.loss_scaler);
   instruct_schedule_.restore(progress.instruct_schedule);
-  for (const auto& [slice, chunk, byte_offset] : state_places(plan_.layout, plan_.train, world_.rank(), Elements::Updated)) {
+  for (const auto& [slice, chunk, byte_offset] : state_places(plan_.layout, plan_.any_step(), world_.rank(), Elements::Updated)) {
     if (slice.array == StateSlice::kValues) continue;
     state_.store().fetch(chunk, stream_).wait();
     std::byte* at = state_.store().view(chunk) + byte_offset;

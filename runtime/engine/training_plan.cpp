@@ -1,10 +1,12 @@
 #include "runtime/engine/training_plan.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "runtime/optim/optimizer.h"
 #include "runtime/plan/check_patterns.h"
+#include "runtime/plan/cost.h"
 #include "runtime/strategy/instruction.h"
 #include "runtime/strategy/make_strategy.h"
 
@@ -49,7 +51,7 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
 // Directions that share a gather, or large products where they are low-rank: as many as memory allows. Elsewhere one at a time costs the
 // same and holds least.
 int64_t choose_per_pass(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
-                        const PlanOptions& options, const TrainingPlan& out) {
+                        const PlanOptions& options, const ModelLayout& layout) {
   // Of run.device_memory. The rest is left to what the libraries take for themselves, which is not the same on every machine.
   constexpr double kShareOfLimit = 0.9;
   constexpr double kMoreMemory = 1.25;  // without a limit: than one direction a pass takes
@@ -57,10 +59,11 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
   const bool instructed = config.step.mode == StepConfig::Mode::Instruct;
   const bool gains = (world > 1 && (config.zero.stage == 3 || (instructed && config.zero.stage > 0))) ||
                      config.step.perturbation == StepConfig::Perturbation::LowRank;
+  const StepLoads loads(config, model, objective);
   int64_t chosen = 1, limit = static_cast<int64_t>(kShareOfLimit * static_cast<double>(config.run.device_memory));
   for (int64_t k = 1; gains && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
-    const Plan plan = plan_queries(config, out.layout, objective, world, k, options);
-    const int64_t peak = query_cost(config, out.layout, plan, model, objective).device_peak_bytes;
+    const Plan plan = plan_queries(config, layout, objective, world, k, options);
+    const int64_t peak = estimate_cost(plan, layout, model, loads).device_peak_bytes;
     if (k == 1 && limit == 0) limit = static_cast<int64_t>(kMoreMemory * static_cast<double>(peak));
     if (k > 1 && peak > limit) break;
     chosen = k;
@@ -68,34 +71,36 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
   return chosen;
 }
 
-void plan_steps(const Config& config, const ModelDefinition& model, const Objective& objective, int world, const PlanOptions& options,
-                TrainingPlan& out) {
-  const auto backprop = make_backprop(config, out.layout, objective);
-  const auto backprop_visits = [&] { return with_copies(out.layout, backprop->visits(static_cast<int>(config.batch.accumulation_steps))); };
-  if (!config.step.uses_queries()) {
-    out.train = make_plan(out.layout, backprop_visits(), options);
-    return;
+// The parts that steps are made of: the queries of random directions, backprop, and the queries whose directions are made of its gradient.
+struct StepParts {
+  std::optional<Plan> queries, backprop, instructed;
+};
+
+StepParts plan_parts(const Config& config, const Objective& objective, int world, const PlanOptions& options, const TrainingPlan& plan) {
+  StepParts parts;
+  if (const auto backprop = make_backprop(config, plan.layout, objective))
+    parts.backprop =
+        make_plan(plan.layout, with_copies(plan.layout, backprop->visits(static_cast<int>(config.batch.accumulation_steps))), options);
+  if (config.step.uses_queries()) {
+    parts.queries = plan_queries(config, plan.layout, objective, world, plan.queries_per_pass, options);
+    if (parts.backprop && config.step.mode == StepConfig::Mode::Instruct)
+      parts.instructed = plan_queries(config, plan.layout, objective, world, plan.queries_per_pass, options, true);
   }
-  out.queries_per_pass = choose_per_pass(config, model, objective, world, options, out);
-  out.train = plan_queries(config, out.layout, objective, world, out.queries_per_pass, options);
-  if (!backprop) return;
-  out.backprop = make_plan(out.layout, backprop_visits(), options);
-  std::vector<Plan*> plans{&out.train, &*out.backprop};
-  if (config.step.mode == StepConfig::Mode::Instruct) {
-    out.instructed = plan_queries(config, out.layout, objective, world, out.queries_per_pass, options, true);
-    plans.push_back(&*out.instructed);
-  }
-  share_memory(out.layout, plans);
+  std::vector<Plan*> plans;
+  for (std::optional<Plan>* part : {&parts.queries, &parts.backprop, &parts.instructed})
+    if (*part) plans.push_back(&**part);
+  share_memory(plan.layout, plans);
+  return parts;
 }
 
-Plan compose_step(const StepConfig& config, const TrainingPlan& plan, const StepKind& kind) {
-  const Plan* backprop = !kind.backprop ? nullptr : plan.backprop ? &*plan.backprop : &plan.train;
-  const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*plan.instructed : &plan.train;
+Plan compose_step(const StepConfig& config, const ModelLayout& layout, const StepParts& parts, const StepKind& kind) {
+  const Plan* backprop = kind.backprop ? &*parts.backprop : nullptr;
+  const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*parts.instructed : &*parts.queries;
   const bool by_gradient = kind.update == StepKind::Update::Gradient;
   // Products with each direction and the energy kept, and the histograms that its threshold is found with.
   const int64_t instruction = kind.instructed ? 2 * config.queries + 1 + (config.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
   const int64_t estimate = kind.backprop ? kCosineScalars : config.exact_norm ? 1 : 0;
-  return compose(plan.layout, backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate);
+  return compose(layout, backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate);
 }
 
 }  // namespace
@@ -104,13 +109,6 @@ const Plan& TrainingPlan::step(const StepKind& kind) const {
   for (const Step& s : steps)
     if (s.kind == kind) return s.plan;
   fail_protocol("[plan] a step of {} was not planned", name_of(kind));
-}
-
-PlanCost query_cost(const Config& config, const ModelLayout& layout, const Plan& plan, const ModelDefinition& model,
-                    const Objective& objective, WorkspaceMeter* meter) {
-  const auto accuracy = config.step.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
-  return estimate_cost(plan, layout, model, accuracy ? *accuracy : objective, config.step.query_batch.micro_batch_size,
-                       config.step.query_sequence_length, meter);
 }
 
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world) {
@@ -149,24 +147,29 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.reduce_scatter = zero.reduce_scatter;
   options.allgather_partitions = zero.allgather_partitions;
   options.contiguous_gradients = zero.contiguous_gradients;
-  options.optimizer_state_values = Optimizer::state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
-  options.matrix_state_values = Optimizer::matrix_state_values(config.optimizer) * (config.step.separate_state ? 2 : 1);
+  options.state_sets = config.step.separate_state ? 2 : 1;
+  options.optimizer_state_values = Optimizer::state_values(config.optimizer) * options.state_sets;
+  options.matrix_state_values = Optimizer::matrix_state_values(config.optimizer) * options.state_sets;
   options.masters = config.step.masters;
 
-  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}, {}, 0, {}};
-  plan_steps(config, model, objective, world, options, out);
-  for (const StepKind& kind : step_kinds(config.step)) out.steps.push_back({kind, compose_step(config.step, out, kind)});
+  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}};
+  if (config.step.uses_queries()) out.queries_per_pass = choose_per_pass(config, model, objective, world, options, out.layout);
+  const StepParts parts = plan_parts(config, objective, world, options, out);
+  for (const StepKind& kind : step_kinds(config.step)) out.steps.push_back({kind, compose_step(config.step, out.layout, parts, kind)});
 
   PlanOptions evaluation = options;
   evaluation.update = false;
   const std::vector<Visit> visits = with_copies(out.layout, evaluation_visits(static_cast<int>(out.layout.units.size())));
   out.evaluate = make_plan(out.layout, visits, evaluation);
-  if (!fits(out.evaluate, out.train)) {
+  if (!fits(out.evaluate, out.any_step())) {
     evaluation.prefetch_bucket = 0;
     evaluation.max_live_parameters = 0;
     out.evaluate = make_plan(out.layout, visits, evaluation);
-    if (!fits(out.evaluate, out.train)) fail_protocol("[plan] evaluation needs more slots than training");
+    if (!fits(out.evaluate, out.any_step())) fail_protocol("[plan] evaluation needs more slots than training");
   }
+  const StepLoads loads(config, model, objective);
+  for (TrainingPlan::Step& step : out.steps) count_work(out.layout, model, loads, step.plan);
+  count_work(out.layout, model, loads, out.evaluate);
   return out;
 }
 

@@ -125,6 +125,10 @@ struct Action {
   int round = -1;                                       // UpdateMatrices
   Agreement agreement = Agreement::Gradient;            // Agree
   int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
+  // Of a collective: what this rank receives. Of an update: what it reads and writes of gradients, state, masters and parameters.
+  int64_t bytes = 0;
+  // Multiply-adds count two. Of a visit: those of the unit, without the objective. Of a round of matrices: of the rank with most.
+  double flops = 0;
   Lane lane = Lane::Compute;
   std::vector<BufferUse> uses = {};
   std::vector<int> waits = {};  // earlier actions of other lanes that must be done before this one starts

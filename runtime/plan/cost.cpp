@@ -11,11 +11,12 @@ namespace {
 constexpr int64_t kBytesPerToken = 2 * 8;  // tokens and labels of the micro-batch, int64
 constexpr int64_t kMaskBytesPerToken = 1;  // where samples have lengths of their own
 
-// What the visits of a plan cost by themselves: each unit's, the objective's, and those of a visit that runs branches together.
+// What the visits of one load cost by themselves: each unit's, the objective's, and those of a visit that runs branches together.
 struct VisitCosts {
   std::vector<ActivationCost> units;
   ActivationCost objective;
   std::function<ActivationCost(const Visit&)> joined;
+  int64_t micro_batch_bytes = 0;
   bool with_workspace = false;
 };
 
@@ -27,25 +28,29 @@ ActivationCost with_workspace(ActivationCost cost, const Workspace& workspace) {
   return cost;
 }
 
-// What LibTorch holds, followed over the visits of a step.
+// What LibTorch holds, followed over a step's visits of one load. Those of another come before or after them, with an agreement between at
+// which a strategy holds nothing.
 class ActivationWalk {
  public:
-  ActivationWalk(const Plan& plan, const ModelLayout& layout, VisitCosts costs, int64_t micro_batch_bytes)
-      : plan_(plan), layout_(layout), micro_batch_bytes_(micro_batch_bytes), own_(std::move(costs)) {
+  ActivationWalk(const Plan& plan, const ModelLayout& layout, VisitCosts costs) : plan_(plan), layout_(layout), own_(std::move(costs)) {
     held_.assign(costs_.size(), false);
     checkpoint_.assign(costs_.size(), false);
   }
 
-  void run(PlanCost& out) {
+  void run(const StepLoads& loads, const StepLoads::Load& load, PlanCost& out) {
     out_ = &out;
-    std::vector<bool> fresh(plan_.visits.size(), true);
     for (const Action& a : plan_.actions)
-      for (const GradientUse& use : a.gradients)
-        if (!use.fresh && layout_.group(use.group).unit == plan_.visit(a.visit).unit) nth(fresh, a.visit) = false;
-    for (size_t v = 0; v < plan_.visits.size(); ++v) visit(plan_.visits[v], fresh[v]);
+      if (a.kind == ActionKind::Visit && &loads.of(plan_.visit(a.visit)) == &load) visit(plan_.visit(a.visit), writes_fresh(a));
   }
 
  private:
+  // Whether a backward is the first to write the gradients of its unit's own parameters.
+  bool writes_fresh(const Action& a) const {
+    const int unit = plan_.visit(a.visit).unit;
+    return std::all_of(a.gradients.begin(), a.gradients.end(),
+                       [&](const GradientUse& use) { return use.fresh || layout_.group(use.group).unit != unit; });
+  }
+
   void visit(const Visit& at, bool fresh) {
     const size_t u = static_cast<size_t>(at.unit);
     const ActivationCost& cost = costs_[u];
@@ -62,7 +67,6 @@ class ActivationWalk {
         kept_ += cost.saved_bytes + (last ? objective_.saved_bytes : 0);
         hidden_ = cost.output_bytes;
         if (last) hold_output(u);
-        out_->flops += cost.forward_flops + (last ? objective_.forward_flops : 0);
         break;
       case VisitKind::Backward: {
         if (hidden_ > 0) hold_output(u);
@@ -76,7 +80,6 @@ class ActivationWalk {
         drop_output(u);
         if (checkpoint_[u]) drop_output(u - 1);
         gradient_ = u > 0 ? costs_[u - 1].output_bytes : 0;
-        out_->flops += 2 * cost.forward_flops;
         break;
       }
     }
@@ -116,7 +119,6 @@ class ActivationWalk {
     }
     hidden_ = runs * output;
     hidden_count_ = last ? 0 : runs;
-    out_->flops += static_cast<double>(runs) * cost.forward_flops;
   }
 
   // Branches one after the other: each frees its input when its output is there, unless the input serves several. The parts of a joined
@@ -124,7 +126,7 @@ class ActivationWalk {
   void single_peak(const Visit& at, const ActivationCost& cost, int64_t output, bool last) {
     const int64_t runs = int64_t{at.branches} * at.micro_batches, input = hidden_count_ > 0 ? hidden_ / runs : 0;
     const int64_t one = cost.output_bytes + std::max(cost.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0) +
-                        (at.token_batches - 1) * micro_batch_bytes_;
+                        (at.token_batches - 1) * own_.micro_batch_bytes;
     const int64_t before = joined_ ? (runs - at.micro_batches) * output : (runs - 1) * (output - input);
     peak(at, one + std::max<int64_t>(0, before));
   }
@@ -138,7 +140,7 @@ class ActivationWalk {
     const int64_t one = joined.output_bytes + std::max({joined.inference_transient_bytes,
                                                         own_.with_workspace ? joined.inference_product_bytes + at.tile_bytes : 0,
                                                         last ? objective_.inference_transient_bytes : 0});
-    const int64_t each = (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes + copied + one, made = together * output;
+    const int64_t each = (at.token_batches - 1) * own_.micro_batch_bytes + at.perturbation_bytes + copied + one, made = together * output;
     if (!joined_) return peak(at, each + std::max<int64_t>(0, (groups - 1) * (made - (shared_input ? 0 : input))));
     // A tensor of all branches of a micro-batch goes when the last of them has been copied.
     const int64_t others = groups - at.micro_batches;
@@ -150,7 +152,7 @@ class ActivationWalk {
   void joined_peak(const Visit& at, int64_t output, bool last, bool shared_input) {
     const ActivationCost joined = own_.joined(at);
     const int64_t input = at.unit > 0 ? at.branches * costs_[static_cast<size_t>(at.unit) - 1].output_bytes : 0;
-    const int64_t apart = (at.token_batches - 1) * micro_batch_bytes_ + at.perturbation_bytes;
+    const int64_t apart = (at.token_batches - 1) * own_.micro_batch_bytes + at.perturbation_bytes;
     if (!shared_input && !joined_ && hidden_ > 0) peak(at, apart + input);
     const int64_t copied = shared_input ? input : 0;
     const int64_t one = joined.output_bytes + std::max(joined.inference_transient_bytes, last ? objective_.inference_transient_bytes : 0);
@@ -169,7 +171,7 @@ class ActivationWalk {
   }
 
   void peak(const Visit& at, int64_t extra) {
-    const int64_t bytes = micro_batch_bytes_ + kept_ + hidden_ + gradient_ + extra;
+    const int64_t bytes = own_.micro_batch_bytes + kept_ + hidden_ + gradient_ + extra;
     if (bytes <= out_->activation_peak_bytes) return;
     out_->activation_peak_bytes = bytes;
     out_->peak_at = std::string(name_of(at.kind)) + " " + layout_.unit(at.unit).name;
@@ -177,7 +179,6 @@ class ActivationWalk {
 
   const Plan& plan_;
   const ModelLayout& layout_;
-  int64_t micro_batch_bytes_;
   VisitCosts own_;
   const std::vector<ActivationCost>& costs_ = own_.units;
   const ActivationCost& objective_ = own_.objective;
@@ -189,50 +190,68 @@ class ActivationWalk {
   bool joined_ = false, tiled_ = false;  // those of a micro-batch, or of a direction, lie in one tensor
 };
 
-}  // namespace
-
-PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const Objective& objective, int64_t batch,
-                       int64_t sequence, WorkspaceMeter* meter) {
+// Adds what a plan's visits of one load hold.
+void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
+              const StepLoads::Load& load, WorkspaceMeter* meter, PlanCost& out) {
   const DType type = layout.options.compute_type;
+  const int num_units = static_cast<int>(layout.units.size());
   const auto any = [&](auto... kinds) {
-    return std::any_of(plan.visits.begin(), plan.visits.end(), [&](const Visit& at) { return ((at.kind == kinds) || ...); });
+    return std::any_of(plan.visits.begin(), plan.visits.end(),
+                       [&](const Visit& at) { return &loads.of(at) == &load && ((at.kind == kinds) || ...); });
   };
-  // Dropout is on where there is a backward.
-  const bool drops = plan.options.update && any(VisitKind::Backward);
   const bool graph = any(VisitKind::Forward, VisitKind::Recompute);
-  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
+  if (!graph && !any(VisitKind::ForwardOnly)) return;
+  // Dropout is on where there is a backward.
+  const bool drops = plan.options.update && any(VisitKind::Backward), classifies = model.num_classes() > 0;
   VisitCosts tensors;
-  for (int u = 0; u < static_cast<int>(layout.units.size()); ++u)
-    tensors.units.push_back(model.activation_cost(u, batch, sequence, type, drops));
-  tensors.objective = objective.activation_cost(batch, sequence, outputs, type);
-  tensors.joined = [&](const Visit& at) { return model.activation_cost(at.unit, batch * at.branches_together, sequence, type, false); };
-  const int64_t micro_batch_bytes = batch * sequence * (kBytesPerToken + (model.num_classes() > 0 ? kMaskBytesPerToken : 0));
+  for (int u = 0; u < num_units; ++u) tensors.units.push_back(model.activation_cost(u, load.batch, load.sequence, type, drops));
+  tensors.objective =
+      load.objective.activation_cost(load.batch, load.sequence, classifies ? model.num_classes() : model.vocabulary_size(), type);
+  tensors.joined = [&](const Visit& at) {
+    return model.activation_cost(at.unit, load.batch * at.branches_together, load.sequence, type, false);
+  };
+  tensors.micro_batch_bytes = load.batch * load.sequence * (kBytesPerToken + (classifies ? kMaskBytesPerToken : 0));
 
-  PlanCost out;
-  out.arena_bytes = plan.device_arena_bytes;
-  out.elements_gathered = plan.elements_gathered;
-  out.elements_reduced = plan.elements_reduced;
-  ActivationWalk(plan, layout, tensors, micro_batch_bytes).run(out);
-  out.tensor_peak_bytes = out.activation_peak_bytes;
+  PlanCost alone;
+  ActivationWalk(plan, layout, tensors).run(loads, load, alone);
+  out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, alone.activation_peak_bytes);
+  VisitCosts whole = tensors;
   if (meter != nullptr) {
-    const Workspaces& spaces = meter->of(model, objective, {batch, sequence, type, graph, drops});
+    const Workspaces& spaces = meter->of(model, load.objective, {load.batch, load.sequence, type, graph, drops});
     const auto space_of = [&out](const Workspaces& all, int unit) -> const Workspace& {
       const Workspace& found = nth(all.units, unit);
       if (!found.is_measured) out.unmeasured_units.insert(unit);
       return found;
     };
-    VisitCosts whole = tensors;
     whole.with_workspace = true;
-    for (size_t u = 0; u < whole.units.size(); ++u) whole.units[u] = with_workspace(whole.units[u], space_of(spaces, static_cast<int>(u)));
+    for (int u = 0; u < num_units; ++u) nth(whole.units, u) = with_workspace(nth(whole.units, u), space_of(spaces, u));
     whole.objective = with_workspace(whole.objective, spaces.objective);
-    whole.joined = [&](const Visit& at) {
-      const WorkspaceShape shape{batch * at.branches_together, sequence, type, false, false};
-      return with_workspace(tensors.joined(at), space_of(meter->of(model, objective, shape), at.unit));
+    whole.joined = [&, space_of](const Visit& at) {
+      const WorkspaceShape shape{load.batch * at.branches_together, load.sequence, type, false, false};
+      return with_workspace(tensors.joined(at), space_of(meter->of(model, load.objective, shape), at.unit));
     };
-    out.flops = 0;
-    ActivationWalk(plan, layout, whole, micro_batch_bytes).run(out);
-    out.workspace_estimated = meter->extrapolated();
   }
+  ActivationWalk(plan, layout, whole).run(loads, load, out);
+}
+
+}  // namespace
+
+std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const ModelDefinition& model) {
+  return config.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
+}
+
+StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective)
+    : query_objective_(make_query_objective(config.step, model)),
+      backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length},
+      queries_{query_objective_ ? *query_objective_ : objective, config.step.query_batch.micro_batch_size,
+               config.step.query_sequence_length} {}
+
+PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
+                       WorkspaceMeter* meter) {
+  PlanCost out;
+  out.arena_bytes = plan.device_arena_bytes;
+  for (const StepLoads::Load* load : loads.all()) add_load(plan, layout, model, loads, *load, meter, out);
+  out.workspace_estimated = meter != nullptr && meter->extrapolated();
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;
   return out;
 }

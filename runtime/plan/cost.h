@@ -1,17 +1,45 @@
 #pragma once
+#include <array>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "models/model.h"
 #include "models/objective.h"
+#include "runtime/config/config.h"
 #include "runtime/memory/workspace.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {
 
-// What one step of a plan costs one rank: the busiest, which at equal shards is every one. Worked out; only the workspace of libraries is
-// measured.
+// The objective that queries probe, where it is another one than backprop's; else nullptr.
+std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const ModelDefinition& model);
+
+// What the visits of a configuration's steps run on. `objective` must outlive it.
+class StepLoads {
+ public:
+  StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective);
+  // A micro-batch: samples of `sequence` tokens, and what is taken of their outputs.
+  struct Load {
+    const Objective& objective;
+    int64_t batch = 0, sequence = 0;
+  };
+  const Load& of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
+  std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
+  StepLoads(const StepLoads&) = delete;
+  StepLoads& operator=(const StepLoads&) = delete;
+
+ private:
+  std::unique_ptr<Objective> query_objective_;
+  Load backprop_;  // and of evaluations
+  Load queries_;
+};
+
+// Fills in the bytes and the floating-point operations of a plan's actions, and their sum.
+void count_work(const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads, Plan& plan);
+
+// What steps cost one rank: the busiest, which at equal shards is every one. Worked out; only the workspace of libraries is measured.
 struct PlanCost {
   int64_t device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
   int64_t arena_bytes = 0;            // of device_peak_bytes: the runtime's own arenas
@@ -23,12 +51,12 @@ struct PlanCost {
   std::string peak_at;             // the visit of that moment: "backward h.3"
   int64_t elements_gathered = 0, elements_reduced = 0;
   int64_t workspace_bytes() const { return activation_peak_bytes - tensor_peak_bytes; }
-  double flops = 0;  // forward, recomputation and backward of this rank's tokens
+  double flops = 0;  // Plan::flops
 };
 
-// `batch` samples of `sequence` tokens a micro-batch. `meter` measures the workspace of libraries where it is not known yet; without one
-// the cost is that of tensors alone, the same on every machine.
-PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const Objective& objective, int64_t batch,
-                       int64_t sequence, WorkspaceMeter* meter = nullptr);
+// The device memory of a plan. `meter` measures the workspace of libraries where it is not known yet; without one the cost is that of
+// tensors alone, the same on every machine.
+PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
+                       WorkspaceMeter* meter = nullptr);
 
 }  // namespace zerostep

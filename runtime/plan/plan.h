@@ -48,6 +48,7 @@ struct PlanOptions {
   bool update = true;                         // a training step; false: evaluation
   int optimizer_state_values = 0;             // fp32 values an element
   int matrix_state_values = 0;                // ... of assigned matrices
+  int state_sets = 1;                         // that these values are of: an update uses one set
   bool gradient_in_update = true;             // the update reads reduced gradients; false: an estimate made where it is used
   bool masters = true;                        // 16-bit parameters have fp32 masters
   Agreement agreement = Agreement::Gradient;  // that decides whether the step is applied
@@ -71,6 +72,7 @@ struct Plan {
   MatrixAssignment matrices;                             // of an optimizer that needs them whole
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
+  double flops = 0;                                      // sum over visits, recomputation included
   int64_t device_arena_bytes = 0;
 
   const Visit& visit(int index) const { return nth(visits, index); }

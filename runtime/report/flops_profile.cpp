@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/format.h"
+#include "base/nth.h"
 
 namespace zerostep {
 namespace {
@@ -50,28 +51,16 @@ std::string units_table(const Config& config, const TrainingPlan& plan, std::vec
 
 }  // namespace
 
-std::vector<UnitFlops> unit_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind) {
+std::vector<UnitFlops> unit_flops(const TrainingPlan& plan, const StepKind& kind) {
   std::vector<UnitFlops> out;
-  const std::vector<UnitInfo>& units = plan.layout.units;
-  const auto trained = [](const UnitInfo& u) {
-    return std::any_of(u.parameters.begin(), u.parameters.end(), [](const ParameterInfo& p) { return p.trainable; });
-  };
-  const auto first = static_cast<size_t>(std::find_if(units.begin(), units.end(), trained) - units.begin());
-  for (const UnitInfo& u : units) out.push_back({u.name, u.num_elements(), 0, 0});
-  const auto add = [&](const Plan& part, int64_t samples, int64_t sequence) {
-    for (const Visit& v : part.visits) {
-      const auto i = static_cast<size_t>(v.unit);
-      const double forward = v.branches * v.micro_batches *
-                             model.activation_cost(v.unit, samples, sequence, config.precision.compute, part.has_backward).forward_flops;
-      if (v.kind == VisitKind::Backward)
-        out[i].backward += (i == first ? 1 : 2) * forward;
-      else
-        out[i].forward += forward;
-    }
-  };
-  if (kind.backprop) add(plan.backprop ? *plan.backprop : plan.train, config.batch.micro_batch_size, config.data.sequence_length);
-  if (kind.queries)
-    add(kind.instructed ? *plan.instructed : plan.train, config.step.query_batch.micro_batch_size, config.step.query_sequence_length);
+  for (const UnitInfo& u : plan.layout.units) out.push_back({u.name, u.num_elements(), 0, 0});
+  const Plan& step = plan.step(kind);
+  for (const Action& a : step.actions) {
+    if (a.kind != ActionKind::Visit) continue;
+    const Visit& visit = step.visit(a.visit);
+    UnitFlops& unit = nth(out, visit.unit);
+    (visit.kind == VisitKind::Backward ? unit.backward : unit.forward) += a.flops;
+  }
   return out;
 }
 
@@ -83,15 +72,15 @@ bool may_hold_flops_profile(const std::string& path) {
   return std::getline(file, line) && line.starts_with(kFirstWords);
 }
 
-std::string flops_profile(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const StepKind& kind,
-                          const StepTimers& timers, double step_seconds) {
-  const std::vector<UnitFlops> units = unit_flops(config, plan, model, kind);
+std::string flops_profile(const Config& config, const TrainingPlan& plan, const StepKind& kind, const StepTimers& timers,
+                          double step_seconds) {
+  const std::vector<UnitFlops> units = unit_flops(plan, kind);
   double forward = 0, backward = 0;
   for (const UnitFlops& u : units) {
     forward += u.forward;
     backward += u.backward;
   }
-  const int world = plan.train.options.world;
+  const int world = plan.any_step().options.world;
   const BatchConfig& batch = kind.backprop ? config.batch : config.step.query_batch;
   const int64_t samples = batch.micro_batch_size * batch.accumulation_steps;
   std::string out = fmt::format("{}, step {} --------------------------\n", kFirstWords, config.monitor.flops_profile_step);

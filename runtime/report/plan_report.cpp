@@ -8,8 +8,6 @@
 
 #include "base/first_names.h"
 #include "base/format.h"
-#include "runtime/checkpoint/shard_image.h"
-#include "runtime/engine/engine.h"
 #include "runtime/plan/verify.h"
 #include "runtime/report/plan_tables.h"
 
@@ -47,7 +45,7 @@ std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", 
 
 ordered_json plan_json(const PlanReport& report) {
   const auto& [config, plan, cost, limit] = report;
-  const Plan& train = plan.train;
+  const Plan& train = plan.any_step();
   ordered_json out;
   out["world"] = train.options.world;
   out["stage"] = train.options.stage;
@@ -79,11 +77,12 @@ ordered_json plan_json(const PlanReport& report) {
   out["device_limit_source"] = limit.source;
   out["fits"] = report.fits();
   for (const NamedLimit& l : named_limits(train)) out["limits"][l.key] = limit_json(l.elements);
-  for (const StepKind& kind : step_kinds(config.step)) {
-    const StepTraffic traffic = traffic_of(plan, kind);
-    ordered_json step{
-        {"of", name_of(kind)}, {"elements_gathered", traffic.elements_gathered}, {"elements_reduced", traffic.elements_reduced}};
-    for (const CollectiveTotal& c : collectives_of(plan, kind))
+  for (const auto& [kind, plan_of_kind] : plan.steps) {
+    ordered_json step{{"of", name_of(kind)},
+                      {"elements_gathered", plan_of_kind.elements_gathered},
+                      {"elements_reduced", plan_of_kind.elements_reduced},
+                      {"flops", plan_of_kind.flops}};
+    for (const CollectiveTotal& c : collectives_of(plan_of_kind))
       step["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
     out["steps"].push_back(std::move(step));
   }
@@ -97,7 +96,7 @@ ordered_json plan_json(const PlanReport& report) {
 
 std::string plan_text(const PlanReport& report) {
   const auto& [config, plan, cost, limit] = report;
-  const Plan& train = plan.train;
+  const Plan& train = plan.any_step();
   const BatchConfig& batch = config.batch;
   std::string out = fmt::format("Plan of one step: stage {}, {} rank{}, {}\n", train.options.stage, train.options.world,
                                 train.options.world == 1 ? "" : "s", name_of(config.precision.compute));
@@ -139,15 +138,14 @@ std::string plan_text(const PlanReport& report) {
       out += line("ring", fmt::format("{}: {} slot{} of {}, for {} group{}", r.name, r.num_slots, r.num_slots == 1 ? "" : "s",
                                       human_bytes(r.slot_bytes), r.groups.size(), r.groups.size() == 1 ? "" : "s"));
 
-  const std::vector<StepKind> kinds = step_kinds(config.step);
-  for (const StepKind& kind : kinds) {
-    out += fmt::format("\nElements that a rank receives in a step{}\n", kinds.size() > 1 ? fmt::format(" of {}", name_of(kind)) : "");
-    for (const CollectiveTotal& c : collectives_of(plan, kind))
+  const bool several = plan.steps.size() > 1;
+  for (const auto& [kind, plan_of_kind] : plan.steps) {
+    out += fmt::format("\nElements that a rank receives in a step{}\n", several ? fmt::format(" of {}", name_of(kind)) : "");
+    for (const CollectiveTotal& c : collectives_of(plan_of_kind))
       out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
                   fmt::format("{:>16} in {} call{}", grouped(c.elements), c.calls, c.calls == 1 ? "" : "s"));
-    const StepTraffic traffic = traffic_of(plan, kind);
-    out += line("gathered", fmt::format("{:>16}", grouped(traffic.elements_gathered)));
-    out += line("reduced", fmt::format("{:>16}", grouped(traffic.elements_reduced)));
+    out += line("gathered", fmt::format("{:>16}", grouped(plan_of_kind.elements_gathered)));
+    out += line("reduced", fmt::format("{:>16}", grouped(plan_of_kind.elements_reduced)));
   }
 
   out += "\nLimits in force (elements; at least one unit)\n";
@@ -155,16 +153,16 @@ std::string plan_text(const PlanReport& report) {
   out += "\nWork\n";
   out += line("floating-point operations",
               fmt::format("{} a rank, {} in all{}", human_count(cost.flops), human_count(cost.flops * train.options.world),
-                          kinds.size() > 1 ? ", in the kind of step with most" : ""));
+                          several ? ", in the kind of step with most" : ""));
   if (const MatrixAssignment& assignment = train.matrices; !assignment.empty())
     out += line("updates of whole matrices",
                 fmt::format("{} of them in {} round{}; {} operations on the busiest rank of {} in all", assignment.parameters.size(),
                             assignment.rounds.size(), assignment.rounds.size() == 1 ? "" : "s", human_count(assignment.most_flops),
                             human_count(assignment.all_flops)));
-  for (const StepKind& kind : kinds) {
-    const std::vector<Action>& actions = plan.step(kind).actions;
+  for (const auto& [kind, plan_of_kind] : plan.steps) {
+    const std::vector<Action>& actions = plan_of_kind.actions;
     const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action& a) { return a.kind == ActionKind::Visit; });
-    out += line(kinds.size() > 1 ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
+    out += line(several ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
                 fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
   }
   return out;
@@ -192,8 +190,9 @@ std::string does_not_fit(const PlanReport& report) {
   const bool backprop = config.step.uses_backprop();
   std::string advice;
   const auto add = [&](const std::string& what) { advice += (advice.empty() ? "" : "; ") + what; };
-  if (config.zero.stage < 3 && plan.train.options.world > 1) add(fmt::format("zero_optimization.stage 3 instead of {}", config.zero.stage));
-  if (config.zero.stage == 3 && plan.train.limits.max_live_parameters > config.zero.stage3_param_persistence_threshold)
+  if (config.zero.stage < 3 && plan.any_step().options.world > 1)
+    add(fmt::format("zero_optimization.stage 3 instead of {}", config.zero.stage));
+  if (config.zero.stage == 3 && plan.any_step().limits.max_live_parameters > config.zero.stage3_param_persistence_threshold)
     add("lower zero_optimization.stage3_max_live_parameters and stage3_max_reuse_distance");
   if (config.batch.micro_batch_size > 1)
     add(fmt::format("train_micro_batch_size_per_gpu below {} with more gradient_accumulation_steps", config.batch.micro_batch_size));
@@ -207,57 +206,6 @@ std::string does_not_fit(const PlanReport& report) {
       "What helps: {}",
       config.file, human_bytes(report.needed_bytes()), cost.peak_at, human_bytes(cost.arena_bytes), human_bytes(cost.activation_peak_bytes),
       human_bytes(limit.device_bytes), limit.source, advice);
-}
-
-StepFlops step_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective) {
-  const auto backprop = [&](const Plan& p) {
-    return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length).flops;
-  };
-  if (!config.step.uses_queries()) return {0, backprop(plan.train)};
-  return {query_cost(config, plan.layout, plan.train, model, objective).flops, plan.backprop ? backprop(*plan.backprop) : 0};
-}
-
-PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
-                       WorkspaceMeter* meter) {
-  const auto cost_of = [&](const Plan& p) {
-    return estimate_cost(p, plan.layout, model, objective, config.batch.micro_batch_size, config.data.sequence_length, meter);
-  };
-  PlanCost cost = config.step.uses_queries() ? query_cost(config, plan.layout, plan.train, model, objective, meter) : cost_of(plan.train);
-  // The highest tensors are those of one kind of step, the highest of both together perhaps of another.
-  const auto take_estimates = [&](const PlanCost& other) {
-    cost.tensor_peak_bytes = std::max(cost.tensor_peak_bytes, other.tensor_peak_bytes);
-    cost.workspace_estimated |= other.workspace_estimated;
-    cost.unmeasured_units.insert(other.unmeasured_units.begin(), other.unmeasured_units.end());
-  };
-  // Checkpoints are staged in host memory. Rank 0's share has no padding, but assigned matrices may give another rank more.
-  if (config.run.checkpoint_interval > 0 || config.run.keep_best)
-    for (int rank = 0; rank < (plan.train.matrices.empty() ? 1 : plan.train.options.world); ++rank)
-      cost.host_peak_bytes = std::max(cost.host_peak_bytes, ShardImage::file_bytes(owned_state(plan, rank)));
-  if (plan.backprop) {
-    // The busiest kind of step.
-    const PlanCost backprop = cost_of(*plan.backprop);
-    take_estimates(backprop);
-    if (backprop.device_peak_bytes > cost.device_peak_bytes) {
-      cost.device_peak_bytes = backprop.device_peak_bytes;
-      cost.activation_peak_bytes = backprop.activation_peak_bytes;
-      cost.peak_at = backprop.peak_at;
-    }
-    const StepFlops flops{cost.flops, backprop.flops};
-    cost.flops = 0;
-    for (const StepKind& kind : step_kinds(config.step)) cost.flops = std::max(cost.flops, flops.of(kind));
-  }
-  const StepTraffic busiest = busiest_traffic(config, plan);
-  cost.elements_gathered = busiest.elements_gathered;
-  cost.elements_reduced = busiest.elements_reduced;
-  if (config.data.eval.empty()) return cost;
-  const PlanCost evaluation = cost_of(plan.evaluate);
-  take_estimates(evaluation);
-  if (evaluation.activation_peak_bytes > cost.activation_peak_bytes) {
-    cost.device_peak_bytes += evaluation.activation_peak_bytes - cost.activation_peak_bytes;
-    cost.activation_peak_bytes = evaluation.activation_peak_bytes;
-    cost.peak_at = evaluation.peak_at + " of evaluation";
-  }
-  return cost;
 }
 
 }  // namespace zerostep

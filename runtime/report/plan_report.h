@@ -4,7 +4,6 @@
 #include <string>
 
 #include "runtime/config/config.h"
-#include "runtime/engine/step_traffic.h"
 #include "runtime/engine/training_plan.h"
 #include "runtime/plan/cost.h"
 
@@ -42,16 +41,5 @@ struct ProofReport {
 ProofReport prove_plan(const TrainingPlan& plan);
 // For a plan that does not fit: the numbers and what would help.
 std::string does_not_fit(const PlanReport& report);
-
-// Floating-point operations of a rank in the parts of a step.
-struct StepFlops {
-  double queries = 0, backprop = 0;
-  double of(const StepKind& kind) const { return (kind.queries ? queries : 0) + (kind.backprop ? backprop : 0); }
-};
-StepFlops step_flops(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective);
-
-// The cost of training, and of evaluation where the configuration asks for it: the higher peak of both.
-PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
-                       WorkspaceMeter* meter = nullptr);
 
 }  // namespace zerostep

@@ -24,14 +24,16 @@ std::string action_text(const TrainingPlan& training, const Plan& plan, const Ac
   std::string text = fmt::format("{:<8} {}", name_of(a.lane), describe(training.layout, plan, a));
   if (a.elements_gathered > 0) text += fmt::format("; gathers {}", grouped(a.elements_gathered));
   if (a.elements_reduced > 0) text += fmt::format("; reduces {}", grouped(a.elements_reduced));
+  if (a.bytes > 0) text += fmt::format("; {} bytes", grouped(a.bytes));
+  if (a.flops > 0) text += fmt::format("; {} operations", human_count(a.flops));
   if (!a.waits.empty()) text += fmt::format("; waits for {}", fmt::join(a.waits, ", "));
   return text;
 }
 
 }  // namespace
 
-std::vector<CollectiveTotal> collectives_of(const TrainingPlan& training, const StepKind& kind) {
-  const PlanOptions& options = training.train.options;
+std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
+  const PlanOptions& options = plan.options;
   std::vector<CollectiveTotal> out;
   const auto add = [&](const char* operation, const char* what, int64_t elements) {
     if (elements == 0) return;
@@ -42,7 +44,7 @@ std::vector<CollectiveTotal> collectives_of(const TrainingPlan& training, const 
   };
   const bool whole_sums = all_reduces_gradients(options);
   const char* gather = options.allgather_partitions ? "all-gather" : "broadcast";
-  for (const Action& a : training.step(kind).actions) {
+  for (const Action& a : plan.actions) {
     switch (a.kind) {
       case ActionKind::Gather:
         add("all-gather", "parameters", a.elements_gathered);

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/engine/step_traffic.h"
+#include "runtime/engine/training_plan.h"
 
 namespace zerostep {
 
@@ -12,8 +12,7 @@ struct CollectiveTotal {
   std::string operation, what;  // "all-gather", "parameters"
   int64_t calls = 0, elements = 0;
 };
-// Of one kind of step.
-std::vector<CollectiveTotal> collectives_of(const TrainingPlan& plan, const StepKind& kind);
+std::vector<CollectiveTotal> collectives_of(const Plan& plan);
 
 struct BufferTotal {
   std::string kind;  // "optimizer state"

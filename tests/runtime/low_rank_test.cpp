@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "runtime/engine/engine.h"
+#include "runtime/engine/training_cost.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/strategy/joined_batch.h"
 #include "sharding/local_ranks.h"
@@ -54,7 +55,7 @@ Outcome run_engine(TrainingCase test) {
   TrainingPlan plan = plan_training(test.config, *model, *objective, 1);
   Outcome out;
   WorkspaceMeter workspaces;
-  out.planned = query_cost(test.config, plan.layout, plan.train, *model, *objective, &workspaces).device_peak_bytes;
+  out.planned = training_cost(test.config, plan, *model, *objective, &workspaces).device_peak_bytes;
   out.per_pass = plan.queries_per_pass;
   run_local_ranks(1, {.timeout_seconds = 60}, [&](Communicator world) {
     Engine engine(

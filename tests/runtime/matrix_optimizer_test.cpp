@@ -101,7 +101,7 @@ TEST(MatrixAssignment, EveryMatrixHasOneOwnerAndCostsAreEven) {
       TrainingCase test = matrix_case(Type::Muon, stage, ranks);
       test.config.data.sequence_length = 1024;
       const TrainingPlan plan = plan_training(test.config, *model, *objective, ranks);
-      const MatrixAssignment& assignment = plan.train.matrices;
+      const MatrixAssignment& assignment = plan.any_step().matrices;
       ASSERT_EQ(assignment.parameters.size(), 48u);  // four a block; embeddings and head are not among them
       EXPECT_LT(assignment.most_flops, 1.12 * assignment.all_flops / ranks) << ranks;
       std::set<int> seen;
@@ -140,9 +140,9 @@ TEST(MatrixAssignment, GradientsAndResultsMoveOnceEachWay) {
     const auto model = make_gpt2(test.model);
     const TrainingPlan plan = plan_training(test.config, *model, *objective, 2);
     int64_t moved = 0, owned = 0, matrices = 0;
-    for (const Action& a : plan.train.actions) moved += a.kind == ActionKind::UpdateMatrices ? a.elements_gathered : 0;
+    for (const Action& a : plan.any_step().actions) moved += a.kind == ActionKind::UpdateMatrices ? a.elements_gathered : 0;
     int64_t mine_of_all = 0, mine_of_owned = 0;
-    for (const AssignedParameter& p : plan.train.matrices.parameters) {
+    for (const AssignedParameter& p : plan.any_step().matrices.parameters) {
       matrices += p.num_elements();
       int64_t mine = 0;
       for (const FlatLayout::Piece& piece : plan.layout.groups[static_cast<size_t>(p.group)].layout.pieces(0))
@@ -242,11 +242,11 @@ TEST(MatrixOptimizer, StateOfMatricesIsSharedOutAtEveryStage) {
     const auto model = make_gpt2(test.model);
     const TrainingPlan plan = plan_training(test.config, *model, *objective, 4);
     int64_t matrices = 0, largest = 0, planned = 0;
-    for (const AssignedParameter& p : plan.train.matrices.parameters) {
+    for (const AssignedParameter& p : plan.any_step().matrices.parameters) {
       matrices += p.num_elements();
       largest = std::max(largest, p.num_elements());
     }
-    for (const PlannedBuffer& b : plan.train.buffers) planned += b.name == "optimizer state of whole matrices" ? b.bytes : 0;
+    for (const PlannedBuffer& b : plan.any_step().buffers) planned += b.name == "optimizer state of whole matrices" ? b.bytes : 0;
     EXPECT_LE(planned, 2 * 4 * (matrices / 4 + largest) + 64) << "stage " << stage;
     EXPECT_GE(planned, 2 * 4 * matrices / 4);
   }

@@ -42,7 +42,7 @@ TrainingPlan plan_of(std::vector<std::string> set, int stage, bool round_robin) 
 
 // Every element that this rank updates is in one range of one action, and every message is within its limit.
 void expect_sound(const TrainingPlan& plan, const std::string& what) {
-  const Plan& train = plan.train;
+  const Plan& train = plan.any_step();
   std::vector<int64_t> updated(plan.layout.groups.size(), 0);
   for (const Action& action : train.actions) {
     int64_t elements = 0;
@@ -123,8 +123,8 @@ TEST(PlanSizes, ABucketWithoutEffectAtAStageSlicesNothing) {
 TEST(PlanSizes, TheLimitsInForceAreThoseOfTheSlices) {
   // 2 ranks and 16 elements of 64 bytes: a slice of the tiny model is a multiple of 32.
   const TrainingPlan plan = plan_of({"zero_optimization.reduce_bucket_size=100", "zero_optimization.allgather_bucket_size=1000"}, 2, false);
-  EXPECT_EQ(plan.train.limits.reduce_bucket, 128);
-  EXPECT_EQ(plan.train.limits.allgather_bucket, 1000);
+  EXPECT_EQ(plan.any_step().limits.reduce_bucket, 128);
+  EXPECT_EQ(plan.any_step().limits.allgather_bucket, 1000);
 }
 
 }  // namespace

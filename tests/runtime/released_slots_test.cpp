@@ -28,12 +28,12 @@ void expect_released_slots(Communicator world, DType type) {
   const auto objective = make_cross_entropy();
   const TrainingPlan plan = plan_training(test.config, *model, *objective, world.size());
   Stream stream = Stream::inline_stream("communication");
-  ShardedState state(plan.layout, plan.train, world, Device::cpu());
-  UnitStreamer streamer(*model, plan.layout, plan.train, state, world, stream, nullptr);
+  ShardedState state(plan.layout, plan.any_step(), world, Device::cpu());
+  UnitStreamer streamer(*model, plan.layout, plan.any_step(), state, world, stream, nullptr);
   const Directions directions(test.config.step, test.config.seed);
-  const UnitWeights weights(plan.layout, plan.train, state, streamer, directions);
+  const UnitWeights weights(plan.layout, plan.any_step(), state, streamer, directions);
   for (const FlatGroup& g : plan.layout.groups) {
-    if (!plan.train.slotted(g.id)) continue;
+    if (!plan.any_step().slotted(g.id)) continue;
     streamer.gather(g.id, 0);
     weights.poison(g.id, 0);
     const void* slot = state.parameter_slot(g.id, 0);

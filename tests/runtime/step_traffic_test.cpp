@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "runtime/report/plan_report.h"
+#include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_tables.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
@@ -66,11 +66,10 @@ TEST_P(StepTraffics, WhatIsPlannedIsMeasured) {
       const PlanCost cost = training_cost(test.config, plan, *model, *objective);
       EXPECT_EQ(cost.elements_gathered, most.elements_gathered);
       EXPECT_EQ(cost.elements_reduced, most.elements_reduced);
-      for (const StepKind& kind : step_kinds(test.config.step)) {
+      for (const auto& [kind, step] : plan.steps) {
         int64_t listed = 0;
-        for (const CollectiveTotal& c : collectives_of(plan, kind)) listed += c.elements;
-        const StepTraffic traffic = traffic_of(plan, kind);
-        EXPECT_EQ(listed, traffic.elements_gathered + traffic.elements_reduced) << name_of(kind);
+        for (const CollectiveTotal& c : collectives_of(step)) listed += c.elements;
+        EXPECT_EQ(listed, step.elements_gathered + step.elements_reduced) << name_of(kind);
       }
     }
 }

@@ -35,10 +35,10 @@ std::string protocol_error(const Body& body) {
 TEST(Store, ChunksAreAlignedAndApartAndFillTheirBuffers) {
   const TrainingPlan plan = plan_of(3, 2, 1000, DType::BF16);
   run_local_ranks(2, {}, [&](Communicator world) {
-    const Store store(plan.train.buffers, world, Device::cpu());
+    const Store store(plan.any_step().buffers, world, Device::cpu());
     std::map<const std::byte*, int64_t> taken;  // address, bytes
     int64_t total = 0;
-    for (const PlannedBuffer& b : plan.train.buffers) {
+    for (const PlannedBuffer& b : plan.any_step().buffers) {
       ASSERT_GT(b.num_chunks, 0) << b.name;
       for (int c = 0; c < b.num_chunks; ++c) {
         const std::byte* at = store.view({b.id.kind, b.id.index, c});
@@ -55,18 +55,18 @@ TEST(Store, ChunksAreAlignedAndApartAndFillTheirBuffers) {
       EXPECT_TRUE(end == nullptr || end <= at);
       end = at + bytes;
     }
-    EXPECT_EQ(total, plan.train.device_arena_bytes);
-    EXPECT_EQ(store.arena_bytes(), plan.train.device_arena_bytes);
+    EXPECT_EQ(total, plan.any_step().device_arena_bytes);
+    EXPECT_EQ(store.arena_bytes(), plan.any_step().device_arena_bytes);
   });
 }
 
 TEST(Store, MisuseNamesTheBuffer) {
   const TrainingPlan plan = plan_of(1, 1, 1000, DType::F32);
   run_local_ranks(1, {}, [&](Communicator world) {
-    Store store(plan.train.buffers, world, Device::cpu());
+    Store store(plan.any_step().buffers, world, Device::cpu());
     Stream stream = Stream::inline_stream();
     const PlannedBuffer* state = nullptr;
-    for (const PlannedBuffer& b : plan.train.buffers)
+    for (const PlannedBuffer& b : plan.any_step().buffers)
       if (b.id.kind == BufferKind::UpdateState && b.num_chunks > 1) state = &b;
     ASSERT_NE(state, nullptr);
     const auto expect_named = [&](const std::string& error, const std::string& what) {
@@ -85,7 +85,7 @@ TEST(Store, MisuseNamesTheBuffer) {
     store.release(first, true, stream);
     expect_named(protocol_error([&] { store.release(first, true, stream); }), "chunk 0 of " + state->name + ", which was not fetched");
     expect_named(protocol_error([&] { store.release(second, true, stream); }), "chunk 1 of " + state->name + ", which was not fetched");
-    std::vector<PlannedBuffer> twice = plan.train.buffers;
+    std::vector<PlannedBuffer> twice = plan.any_step().buffers;
     twice.push_back(twice.front());
     expect_named(protocol_error([&] { Store(twice, world, Device::cpu()); }), twice.front().name);
   });
@@ -101,7 +101,7 @@ TEST(StatePlaces, HoldEveryElementOnceWhateverTheChunks) {
           std::map<std::pair<std::string, int>, std::vector<int>> seen;
           for (int rank = 0; rank < ranks; ++rank) {
             std::map<Buffer, std::set<std::pair<int64_t, int64_t>>> taken;
-            for (const auto& [slice, chunk, offset] : state_places(plan.layout, plan.train, rank, Elements::Owned)) {
+            for (const auto& [slice, chunk, offset] : state_places(plan.layout, plan.any_step(), rank, Elements::Owned)) {
               std::vector<int>& count = seen[{slice.parameter->name, slice.array}];
               count.resize(static_cast<size_t>(slice.parameter->num_elements()));
               for (int64_t i = slice.begin; i < slice.begin + slice.count; ++i) ++count[static_cast<size_t>(i)];
@@ -109,7 +109,7 @@ TEST(StatePlaces, HoldEveryElementOnceWhateverTheChunks) {
               EXPECT_EQ(in_state, slice.array != StateSlice::kValues || (type == DType::BF16 && slice.parameter->shape.size() > 1));
               EXPECT_EQ(slice.type, DType::F32);
               int64_t bytes = 0;
-              for (const PlannedBuffer& b : plan.train.buffers)
+              for (const PlannedBuffer& b : plan.any_step().buffers)
                 if (b.id.kind == chunk.kind && b.id.index == chunk.index)
                   bytes = chunk.chunk + 1 < b.num_chunks ? b.chunk_bytes : b.bytes - chunk.chunk * b.chunk_bytes;
               EXPECT_LE(offset + 4 * slice.count, bytes);

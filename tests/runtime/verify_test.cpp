@@ -132,14 +132,14 @@ TEST(Verify, AMissingWaitIsFound) {
 class FoundIn : public ::testing::Test {
  protected:
   FoundIn() : plan_(plan_of({Mode::FirstOrder, 3, 2, true, int64_t{1} << 40, 1000, 300, 1}, test_)) {}
-  Plan& train() { return plan_.train; }
+  Plan& train() { return plan_.steps.front().plan; }
   Action& first(ActionKind kind) {
     for (Action& a : train().actions)
       if (a.kind == kind) return a;
     throw std::logic_error("no such action");
   }
   std::string problem() {
-    const PlanProof proof = verify(plan_.layout, plan_.train);
+    const PlanProof proof = verify(plan_.layout, plan_.any_step());
     return proof.problems.empty() ? "" : proof.problems.front();
   }
   ZerothOrderCase test_;

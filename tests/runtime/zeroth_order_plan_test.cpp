@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "runtime/report/plan_report.h"
+#include "runtime/engine/training_cost.h"
 #include "runtime/strategy/make_strategy.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
@@ -86,7 +86,7 @@ TEST(ZerothOrderPlan, FrozenParametersHaveNoStateAndNoTrafficButTheGather) {
   for (const FlatGroup& g : plan_of(test, 2).plan.layout.groups) trained += g.trainable ? g.full_elements() : 0;
   EXPECT_EQ(run_zeroth_order_threads(test, 2).last.elements_gathered, trained / 2);
   for (const FlatGroup& g : plan_of(test, 2).plan.layout.groups)
-    for (const PlannedBuffer& b : plan_of(test, 2).plan.train.buffers)
+    for (const PlannedBuffer& b : plan_of(test, 2).plan.any_step().buffers)
       if (!g.trainable) {
         EXPECT_NE(b.name, "optimizer state " + g.name);
       }
@@ -110,29 +110,31 @@ TEST(ZerothOrderPlan, WhatComesBeforeTheFirstPerturbedUnitIsComputedOnce) {
   test.config.step.queries = 3;
   test.config.step.scope = {"transformer.h.2.*"};
   test.config.step.queries_per_pass = 1;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train),
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()),
             (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 2, 2}, {4, 2, 0}, {3, 2, 2}, {4, 2, 0}, {3, 2, 2}, {4, 2, 0}}));
   test.config.step.queries_per_pass = 2;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train), (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 4, 2}, {4, 4, 0}, {3, 2, 2}, {4, 2, 0}}));
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()),
+            (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 4, 2}, {4, 4, 0}, {3, 2, 2}, {4, 2, 0}}));
   test.config.step.queries_per_pass = 3;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train), (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 6, 2}, {4, 6, 0}}));
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()), (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 6, 2}, {4, 6, 0}}));
   // With a batch of its own each direction needs the first units' outputs on it.
   test.config.step.independent_data = true;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train), (Visits{{0, 3, 0}, {1, 3, 0}, {2, 3, 0}, {3, 6, 2}, {4, 6, 0}}));
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()), (Visits{{0, 3, 0}, {1, 3, 0}, {2, 3, 0}, {3, 6, 2}, {4, 6, 0}}));
   test.config.step.queries_per_pass = 2;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train),
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()),
             (Visits{{0, 2, 0}, {1, 2, 0}, {2, 2, 0}, {3, 4, 2}, {4, 4, 0}, {0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 2, 2}, {4, 2, 0}}));
   // One-sided: the unperturbed branch runs once a step, or once a direction with a batch of its own.
   test.config.step.estimator = Estimator::Forward;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train),
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()),
             (Visits{{0, 2, 0}, {1, 2, 0}, {2, 2, 0}, {3, 4, 1}, {4, 4, 0}, {0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 2, 1}, {4, 2, 0}}));
   test.config.step.independent_data = false;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train), (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 3, 1}, {4, 3, 0}, {3, 1, 1}, {4, 1, 0}}));
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()),
+            (Visits{{0, 1, 0}, {1, 1, 0}, {2, 1, 0}, {3, 3, 1}, {4, 3, 0}, {3, 1, 1}, {4, 1, 0}}));
   // A tied head is perturbed with the embedding.
   test.config.step.scope = {"full"};
   test.config.step.estimator = Estimator::Central;
   test.config.step.queries_per_pass = 3;
-  EXPECT_EQ(visits_of(plan_of(test, 1).plan.train), (Visits{{0, 6, 2}, {1, 6, 2}, {2, 6, 2}, {3, 6, 2}, {4, 6, 2}}));
+  EXPECT_EQ(visits_of(plan_of(test, 1).plan.any_step()), (Visits{{0, 6, 2}, {1, 6, 2}, {2, 6, 2}, {3, 6, 2}, {4, 6, 2}}));
 }
 
 TEST(ZerothOrderPlan, QueriesPerPassAreChosenByMemoryAndRecorded) {

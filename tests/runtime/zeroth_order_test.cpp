@@ -120,7 +120,7 @@ TEST(ZerothOrder, TilesAndCopiesProbeTheSameWeights) {
       for (const bool copies : {false, true}) {
         test.config.step.query_batch = copies ? BatchConfig{64, 64, 1} : BatchConfig{64, 2, 32};
         const TrainingPlan plan = plan_training(test.config, *make_gpt2(test.model), *make_cross_entropy(), 1);
-        for (const Visit& visit : plan.train.visits) {
+        for (const Visit& visit : plan.any_step().visits) {
           EXPECT_EQ(visit.tiled, !copies);
           EXPECT_EQ(visit.weight_copies, !copies ? 0 : estimator == Estimator::Central ? 2 : 1);
         }

@@ -8,8 +8,8 @@
 
 #include "base/noise.h"
 #include "offload/host_optimizer.h"
+#include "runtime/engine/training_cost.h"
 #include "runtime/memory/memory_meter.h"
-#include "runtime/plan/cost.h"
 #include "sharding/local_ranks.h"
 #include "tests/runtime/support/orthogonal_reference.h"
 
@@ -72,8 +72,9 @@ TrainingOutcome run_engine(const TrainingCase& test, Communicator world) {
   TrainingPlan plan = plan_training(test.config, *model, *objective, world.size());
   TrainingOutcome out;
   WorkspaceMeter workspaces;
-  const PlanCost cost =
-      estimate_cost(plan.train, plan.layout, *model, *objective, test.config.batch.micro_batch_size, test.sequence, &workspaces);
+  Config config = test.config;
+  config.data.sequence_length = test.sequence;
+  const PlanCost cost = training_cost(config, plan, *model, *objective, &workspaces);
   out.planned_peak = cost.device_peak_bytes;
   out.planned_gathered = cost.elements_gathered;
   out.planned_reduced = cost.elements_reduced;

@@ -8,8 +8,8 @@
 #include <cmath>
 
 #include "base/noise.h"
+#include "runtime/engine/training_cost.h"
 #include "runtime/memory/memory_meter.h"
-#include "runtime/report/plan_report.h"
 #include "sharding/local_ranks.h"
 
 namespace zerostep::testing {
@@ -95,7 +95,8 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   WorkspaceMeter workspaces;
   out.planned_peak = training_cost(test.config, plan, *model, objective, &workspaces).device_peak_bytes;
   const auto planned_of = [&](int64_t step) {
-    StepTraffic traffic = traffic_of(plan, step_kind(test.config.step, step));
+    const Plan& of_kind = plan.step(step_kind(test.config.step, step));
+    StepTraffic traffic{of_kind.elements_gathered, of_kind.elements_reduced};
     if (step == 0) traffic.elements_reduced += elements_of_unchanged_share(test.config, world.size());
     return traffic;
   };

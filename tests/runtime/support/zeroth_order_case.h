@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "runtime/engine/step_traffic.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep::testing {
@@ -23,6 +22,11 @@ struct ZerothOrderCase : TrainingCase {
   int64_t query_index(int64_t step, int64_t direction) const;
   StepBatches batches(int64_t step, int rank, int world) const;
   std::string name() const;
+};
+
+// Elements that a rank receives in a step.
+struct StepTraffic {
+  int64_t elements_gathered = 0, elements_reduced = 0;
 };
 
 struct ZerothOrderOutcome : TrainingOutcome {

@@ -1,0 +1,208 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/format.h"
+#include "base/nth.h"
+#include "runtime/engine/training_cost.h"
+#include "runtime/report/plan_report.h"
+#include "tests/runtime/support/zeroth_order_case.h"
+
+// What the actions of a plan say of their bytes and operations, against the model's sizes.
+namespace zerostep::testing {
+namespace {
+
+using Mode = StepConfig::Mode;
+
+TrainingPlan plan_of(ZerothOrderCase& test, int ranks) {
+  test.share_over(ranks);
+  return plan_training(test.config, *make_gpt2(test.model), *make_cross_entropy(), ranks);
+}
+
+ZerothOrderCase case_of(Mode mode, int stage, DType type = DType::F32) {
+  ZerothOrderCase test = ZerothOrderCase::tiny(mode);
+  test.config.zero.stage = stage;
+  test.config.precision.compute = type;
+  return test;
+}
+
+int64_t bytes_of(const Plan& plan, ActionKind kind) {
+  int64_t bytes = 0;
+  for (const Action& a : plan.actions) bytes += a.kind == kind ? a.bytes : 0;
+  return bytes;
+}
+
+// Of all elements, padded, as they move and are updated: of those of a 16-bit group, and of the others.
+int64_t sum_of(const TrainingPlan& plan, int64_t bytes_of_half, int64_t bytes_of_float) {
+  int64_t sum = 0;
+  for (const FlatGroup& g : plan.layout.groups) sum += g.full_elements() * (is_16bit(g.type) ? bytes_of_half : bytes_of_float);
+  return sum;
+}
+
+TEST(ActionWork, CollectivesCountTheBytesThatArrive) {
+  for (const DType type : {DType::F32, DType::BF16})
+    for (const DType message : {DType::F32, DType::BF16}) {
+      SCOPED_TRACE(fmt::format("{} parameters, {} messages", name_of(type), name_of(message)));
+      const auto plan_at = [&](int stage) {
+        ZerothOrderCase test = case_of(Mode::FirstOrder, stage, type);
+        test.config.communication_data_type = message;
+        return plan_of(test, 2);
+      };
+      const int64_t message_size = message == DType::F32 ? 4 : 2;
+      // Two ranks: half of everything arrives.
+      const TrainingPlan owned = plan_at(1), sharded = plan_at(3), whole = plan_at(0);
+      EXPECT_EQ(bytes_of(owned.any_step(), ActionKind::Reduce), sum_of(owned, message_size, message_size) / 2);
+      EXPECT_EQ(bytes_of(owned.any_step(), ActionKind::GatherUpdated), sum_of(owned, 2, 4) / 2);
+      int64_t gathered = 0;
+      for (const Action& a : sharded.any_step().actions) {
+        if (a.kind != ActionKind::Gather) continue;
+        const FlatGroup& group = sharded.layout.group(a.group);
+        gathered += group.shard_elements() * (is_16bit(group.type) ? 2 : 4);
+      }
+      EXPECT_EQ(bytes_of(sharded.any_step(), ActionKind::Gather), gathered);
+      // Sums that are whole everywhere: twice as much, and of 16-bit messages the sums travel in fp32.
+      EXPECT_EQ(bytes_of(whole.any_step(), ActionKind::Reduce), sum_of(whole, message_size + 4, message_size + 4) / 2);
+      EXPECT_EQ(bytes_of(whole.any_step(), ActionKind::Agree), 8 * (2 + 2));
+    }
+}
+
+// By hand, of an element that this rank updates: what its update reads and writes.
+TEST(ActionWork, UpdatesCountWhatTheyReadAndWrite) {
+  struct Case {
+    Mode mode;
+    DType type;
+    bool separate_state;
+    OptimizerConfig::Type optimizer;
+    int64_t gradient, state;
+  };
+  using Type = OptimizerConfig::Type;
+  const Case cases[] = {{Mode::FirstOrder, DType::F32, false, Type::AdamW, 4, 4 * 4},
+                        {Mode::FirstOrder, DType::BF16, false, Type::AdamW, 4, 4 * 4},
+                        {Mode::ZerothOrder, DType::F32, false, Type::AdamW, 0, 4 * 4},
+                        {Mode::ZerothOrder, DType::F32, false, Type::SGD, 0, 0},
+                        {Mode::Calibrate, DType::F32, true, Type::AdamW, 0, 4 * 4}};
+  for (const Case& c : cases)
+    for (const int stage : {0, 2, 3}) {
+      ZerothOrderCase test = case_of(c.mode, stage, c.type);
+      test.config.optimizer.type = c.optimizer;
+      test.config.optimizer.momentum = 0;
+      test.config.step.separate_state = c.separate_state;
+      const TrainingPlan plan = plan_of(test, 2);
+      // Masters are read and written, and 16-bit parameters written; others are read and written.
+      const int64_t all = sum_of(plan, c.gradient + c.state + 2 * 4 + 2, c.gradient + c.state + 2 * 4);
+      EXPECT_EQ(bytes_of(plan.any_step(), ActionKind::Update), all / (stage == 0 ? 1 : 2))
+          << name_of(plan.steps.front().kind) << " stage " << stage;
+    }
+}
+
+// Two operations a weight and token of a block's matrices, and those of causal attention.
+double block_flops(const ZerothOrderCase& test, double tokens) {
+  const double width = static_cast<double>(test.model.n_embd), inner = static_cast<double>(test.model.n_inner);
+  return 2 * tokens * width * (4 * width + 2 * inner) + 2 * tokens * width * static_cast<double>(test.sequence + 1);
+}
+
+TEST(ActionWork, VisitsCountForwardOnceAndBackwardTwice) {
+  ZerothOrderCase test = case_of(Mode::Calibrate, 0);
+  test.config.step.monitor_interval = 2;
+  const TrainingPlan plan = plan_of(test, 1);
+  const int64_t micro_batches = test.config.batch.accumulation_steps;
+  const double tokens = static_cast<double>(ZerothOrderCase::kMicroBatch * test.sequence), block = block_flops(test, tokens);
+  for (const auto& [kind, step] : plan.steps) {
+    std::map<int, double> forward, backward, queries;
+    double sum = 0;
+    for (const Action& a : step.actions) {
+      if (a.kind != ActionKind::Visit) {
+        EXPECT_EQ(a.flops, 0) << describe(plan.layout, step, a);
+        continue;
+      }
+      const Visit& visit = step.visit(a.visit);
+      (visit.probes ? queries : visit.kind == VisitKind::Backward ? backward : forward)[visit.unit] += a.flops;
+      sum += a.flops;
+    }
+    EXPECT_EQ(step.flops, sum);
+    for (int unit = 1; unit <= test.model.n_layer; ++unit) {
+      if (kind.backprop) {
+        EXPECT_EQ(forward[unit], static_cast<double>(micro_batches) * block);
+        EXPECT_EQ(backward[unit], 2 * forward[unit]);
+      }
+      // Both signs of two directions.
+      if (kind.queries) EXPECT_EQ(queries[unit], 4 * static_cast<double>(test.config.step.query_batch.accumulation_steps) * block);
+    }
+  }
+}
+
+// Where training begins at a block nothing asks for the gradient of its input, and the units before it have no backward.
+TEST(ActionWork, TheLastBackwardHasNoGradientOfItsInput) {
+  ZerothOrderCase test = case_of(Mode::FirstOrder, 0);
+  test.config.model.trainable = {"transformer.h.1.*", "transformer.h.2.*"};
+  const TrainingPlan plan = plan_of(test, 1);
+  const Plan& step = plan.any_step();
+  std::map<int, double> forward, backward;
+  for (const Action& a : step.actions)
+    if (a.kind == ActionKind::Visit)
+      (step.visit(a.visit).kind == VisitKind::Backward ? backward : forward)[step.visit(a.visit).unit] += a.flops;
+  EXPECT_EQ(backward.count(1), 0u);
+  EXPECT_EQ(backward[2], forward[2]);
+  EXPECT_EQ(backward[3], 2 * forward[3]);
+}
+
+// Five iterations of three products on the smaller side, and some work an element; each round waits for the rank with most.
+TEST(ActionWork, RoundsOfMatricesCountTheirProducts) {
+  for (const int ranks : {1, 2}) {
+    ZerothOrderCase test = case_of(Mode::FirstOrder, 0);
+    test.config.optimizer.type = OptimizerConfig::Type::Muon;
+    const TrainingPlan plan = plan_of(test, ranks);
+    const Plan& step = plan.any_step();
+    int rounds = 0;
+    for (const Action& a : step.actions) {
+      if (a.kind != ActionKind::UpdateMatrices) continue;
+      ++rounds;
+      std::vector<double> by_rank(static_cast<size_t>(ranks), 0.0);
+      for (const int index : nth(step.matrices.rounds, a.round).parameters) {
+        const AssignedParameter& p = nth(step.matrices.parameters, index);
+        const double small = static_cast<double>(std::min(p.rows, p.columns)), large = static_cast<double>(std::max(p.rows, p.columns));
+        nth(by_rank, p.owner) +=
+            5 * (2 * small * small * large + 2 * small * small * small + 2 * small * small * large) + 20 * small * large;
+      }
+      EXPECT_EQ(a.flops, *std::max_element(by_rank.begin(), by_rank.end())) << ranks;
+      EXPECT_EQ(a.bytes, 4 * a.elements_gathered) << ranks;
+      EXPECT_EQ(a.bytes > 0, ranks > 1);
+    }
+    EXPECT_GT(rounds, 0);
+  }
+}
+
+// The list that is printed says each action's numbers.
+TEST(ActionWork, IsPrintedWithTheActions) {
+  ZerothOrderCase test = case_of(Mode::FirstOrder, 1);
+  const TrainingPlan plan = plan_of(test, 2);
+  const std::string text = plan_actions_text(plan);
+  EXPECT_NE(text.find("agree on loss and gradient; reduces 4; 32 bytes"), std::string::npos) << text;
+  EXPECT_NE(text.find("forward h.0 (micro-batch 0); " + human_count(block_flops(test, 2.0 * 12)) + " operations"), std::string::npos)
+      << text;
+}
+
+// A step of two parts holds what the higher of them does: queries come when backprop holds nothing.
+TEST(ActionWork, AStepOfTwoPartsNeedsTheHigherOfThem) {
+  for (const auto& [sequence, query_sequence] : {std::pair{12, 4}, std::pair{3, 12}}) {
+    const auto peak_of = [&](Mode mode, int64_t bp_interval, int64_t monitor_interval) {
+      ZerothOrderCase test = case_of(mode, 0);
+      test.config.step.bp_interval = bp_interval;
+      test.config.step.monitor_interval = monitor_interval;
+      test.config.data.sequence_length = sequence;
+      test.config.step.query_sequence_length = query_sequence;
+      const TrainingPlan plan = plan_of(test, 1);
+      const PlanCost cost = training_cost(test.config, plan, *make_gpt2(test.model), *make_cross_entropy());
+      return std::pair{cost.activation_peak_bytes, cost.peak_at};
+    };
+    const auto queries = peak_of(Mode::ZerothOrder, 0, 0), backprop = peak_of(Mode::FirstOrder, 0, 0);
+    EXPECT_EQ(queries > backprop, query_sequence > sequence);
+    EXPECT_EQ(peak_of(Mode::Calibrate, 2, 0), std::max(queries, backprop));
+    EXPECT_EQ(peak_of(Mode::Calibrate, 1, 1), std::max(queries, backprop));
+    EXPECT_EQ(peak_of(Mode::Calibrate, 1, 0), backprop);
+  }
+}
+
+}  // namespace
+}  // namespace zerostep::testing
