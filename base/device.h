@@ -14,6 +14,10 @@ enum class MemoryKind : uint8_t {
   PinnedHost,  // the host's, which the device copies from and to by itself
 };
 
+struct MemoryInfo {
+  int64_t free_bytes, total_bytes;
+};
+
 // What a rank computes on: where its work is queued and where its memory comes from. A value handle over one backend.
 class Device {
  public:
@@ -24,6 +28,7 @@ class Device {
     virtual Stream compute_stream() const = 0;
     virtual Stream stream(const std::string& name) const = 0;
     virtual Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const = 0;
+    virtual MemoryInfo memory_info() const = 0;
     virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
     virtual Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const = 0;
   };
@@ -34,7 +39,7 @@ class Device {
 
   // As LibTorch calls it ("cpu").
   const std::string& name() const { return impl_->name(); }
-  // Where kernels run. Every call gives a stream of its own.
+  // Where kernels run.
   Stream compute_stream() const { return impl_->compute_stream(); }
   // A stream of its own beside the compute stream; ends with its last handle.
   Stream stream(const std::string& name) const { return impl_->stream(name); }
@@ -42,6 +47,8 @@ class Device {
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind = MemoryKind::Device) const {
     return impl_->memory(name, num_bytes, kind);
   }
+  // What this process may still take, and what there is. On a processor the memory limits of control groups count.
+  MemoryInfo memory_info() const { return impl_->memory_info(); }
   // Enqueue a copy between memory of any kinds, or bytes of one value. The operands live until it is done.
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }
   Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const { return impl_->fill(stream, to, value, num_bytes); }

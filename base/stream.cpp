@@ -217,6 +217,16 @@ class WorkerStream final : public Stream::Impl {
 
 }  // namespace
 
+bool Event::failed() const {
+  if (!ready()) return false;
+  try {
+    wait();
+  } catch (...) {
+    return true;
+  }
+  return false;
+}
+
 Stream Stream::inline_stream(std::string name) { return Stream(std::make_shared<InlineStream>(std::move(name))); }
 Stream Stream::worker(std::string name) { return Stream(std::make_shared<WorkerStream>(std::move(name))); }
 

@@ -19,6 +19,8 @@ class Event {
   explicit Event(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   // True when all work before the event is done (or has failed).
   bool ready() const { return !impl_ || impl_->ready(); }
+  // True when the work is known to have failed.
+  bool failed() const;
   // Blocks the calling thread until then. Rethrows what the work threw.
   void wait() const {
     if (impl_) impl_->wait();
@@ -36,11 +38,13 @@ class Stream {
   class Impl {
    public:
     virtual ~Impl() = default;
-    virtual Event enqueue(std::function<void()> work) = 0;
+    virtual Event enqueue(std::function<void()> task) = 0;
+    virtual Event launch(std::function<void()> launcher) { return enqueue(std::move(launcher)); }
     virtual void wait(const Event& event) = 0;
     virtual void synchronize() = 0;
     virtual void drain() noexcept = 0;
     virtual const std::string& name() const = 0;
+    virtual void* native_handle() const { return nullptr; }
   };
   // Runs work at once in the calling thread.
   static Stream inline_stream(std::string name = "inline");
@@ -48,8 +52,11 @@ class Stream {
   static Stream worker(std::string name);
 
   explicit Stream(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-  // Appends work; the event completes after it. Never blocks on a worker stream.
-  Event enqueue(std::function<void()> work) { return impl_->enqueue(std::move(work)); }
+  // A host task: runs at its place in the queue. The event completes after it. Never blocks on a worker stream.
+  Event enqueue(std::function<void()> task) { return impl_->enqueue(std::move(task)); }
+  // A launch: the queue gets what `launcher` computes. Where kernels are queued by themselves the caller runs it at once, with this stream
+  // as the current one; on a processor it is the kernel, and runs at its place as a host task does.
+  Event launch(std::function<void()> launcher) { return impl_->launch(std::move(launcher)); }
   // Work enqueued from now on starts only after the event. Does not block the caller of a worker stream.
   void wait(const Event& event) { impl_->wait(event); }
   // An event that completes after all work enqueued so far.
@@ -61,6 +68,8 @@ class Stream {
   // Blocks until the queue is empty, whatever has failed.
   void drain() noexcept { impl_->drain(); }
   const std::string& name() const { return impl_->name(); }
+  // What the backend's library calls the stream; nullptr on a processor.
+  void* native_handle() const { return impl_->native_handle(); }
 
  private:
   std::shared_ptr<Impl> impl_;

@@ -13,6 +13,7 @@
 #include "models/error_text.h"
 #include "offload/host_optimizer.h"
 #include "runtime/engine/averaging.h"
+#include "runtime/engine/device_batch.h"
 #include "runtime/plan/cost.h"
 #include "runtime/strategy/first_order.h"
 #include "runtime/strategy/make_strategy.h"
@@ -33,6 +34,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       plan_(std::move(plan)),
       world_(std::move(world)),
       trace_(config.run.trace ? std::make_unique<Trace>(world_.rank()) : nullptr),
+      device_(device),
       compute_(device.compute_stream()),
       stream_(plan_.any_step().options.overlap ? device.stream("communication") : compute_),
       scalars_(device, static_cast<int64_t>(plan_.layout.groups.size()), config.step.uses_queries() ? config.step.queries : 0),
@@ -43,7 +45,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       directions_(config.step, config.seed),
       weights_(plan_.layout, plan_.any_step(), state_, streamer_, directions_),
       optimizer_(config.optimizer, plan_.layout, state_, config.seed),
-      matrix_optimizer_(config.optimizer, plan_.layout, plan_.any_step(), state_, world_, stream_, optimizer_, trace_.get()),
+      matrix_optimizer_(config.optimizer, plan_.layout, plan_.any_step(), state_, world_, compute_, stream_, optimizer_, trace_.get()),
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
       backprop_(make_backprop(config, plan_.layout, objective)),
@@ -84,106 +86,133 @@ void Engine::load(const ParameterReader& initial) {
   }
 }
 
-bool Engine::execute(const Plan& plan, StepRun& run, int begin) {
+bool Engine::execute(const Plan& plan, const Running& run, int begin) {
   done_.assign(plan.actions.size(), Event());
-  for (size_t i = static_cast<size_t>(begin); i < plan.actions.size(); ++i) {
-    const Action& action = plan.actions[i];
-    if (action.kind == ActionKind::Visit) read_batch(plan.visit(action.visit), run);
-    try {
+  int i = begin;
+  try {
+    for (; i < static_cast<int>(plan.actions.size()); ++i) {
+      const Action& action = plan.action(i);
+      if (action.kind == ActionKind::Visit) read_batches(plan.visit(action.visit), run);
       wait_for(plan, action);
-      if (action.kind != ActionKind::Agree)
-        done_[i] = launch(plan, action, run);
-      else if (!agree(action.agreement, run))
-        return false;  // every lane was done before the ranks agreed
-    } catch (const PeerError&) {
-      throw;  // another rank says where
-    } catch (const std::exception& error) {
-      if (action.kind != ActionKind::Visit) throw;
+      Event& done = nth(done_, i) = launch(plan, action, run);
+      if (action.kind == ActionKind::Visit && done.ready()) done.wait();  // rethrows
+      if (action.kind != ActionKind::Agree) continue;
+      if (!agree(action.agreement, *run)) return false;  // every lane was done before the ranks agreed
+      run->batch = nullptr;
+      run->pass_batches->clear();
+    }
+  } catch (const PeerError&) {
+    throw;  // another rank says where
+  } catch (const std::exception& error) {
+    for (int failed = begin; failed <= i; ++failed) {
+      const Action& action = plan.action(failed);
+      if (action.kind != ActionKind::Visit || !nth(done_, failed).failed()) continue;
       const Visit& visit = plan.visit(action.visit);
-      const bool trains = run.kind.backprop || run.kind.queries;
-      fail_run("rank {}, {} {}, {} of unit {}: {}", world_.rank(), trains ? "step" : "evaluation batch", run.step, name_of(visit.kind),
+      const bool trains = run->kind.backprop || run->kind.queries;
+      fail_run("rank {}, {} {}, {} of unit {}: {}", world_.rank(), trains ? "step" : "evaluation batch", run->step, name_of(visit.kind),
                plan_.layout.unit(visit.unit).name, error_text(error));
     }
-    if (action.kind == ActionKind::Agree) run.batch = Batch();
+    throw;
   }
   return true;
 }
 
-void Engine::read_batch(const Visit& visit, StepRun& run) {
-  if (visit.probes || visit.micro_batch == run.micro_batch) return;
-  const TimeInto time(timers_.data);
-  run.batch = Batch();
-  run.batch = run.batches.backprop(visit.micro_batch);
-  run.micro_batch = visit.micro_batch;
-  if (!run.kind.backprop || run.micro_batch > 0) return;
-  run.global_tokens = run.batch.global_valid_tokens;
+void Engine::read_batches(const Visit& visit, const Running& run) {
+  if (visit.probes ? visit.pass == run->pass : visit.micro_batch == run->micro_batch) return;
+  const TimeInto time(host_timers_.data);
+  if (visit.probes) {
+    run->pass = visit.pass;
+    run->pass_batches = std::make_shared<PassBatches>(queries_->read_batches(visit, run->batches.queries));
+    compute([this, pass_batches = run->pass_batches] {
+      for (std::vector<Batch>& batches : *pass_batches)
+        for (Batch& batch : batches) bring_to_device(batch, device_);
+    });
+    return;
+  }
+  run->batch = nullptr;
+  run->batch = std::make_shared<Batch>(run->batches.backprop(visit.micro_batch));
+  run->micro_batch = visit.micro_batch;
+  const int64_t tokens = run->batch->global_valid_tokens;
+  compute([this, batch = run->batch] { bring_to_device(*batch, device_); });
+  if (!run->kind.backprop || run->micro_batch > 0) return;
+  run->global_tokens = tokens;
   const Averaging averaging = averaging_of(config_, world_.size());
-  backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, run.global_tokens)) *
-                        averaging.before_backward);
+  backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, tokens)) * averaging.before_backward);
 }
 
 void Engine::wait_for(const Plan& plan, const Action& action) {
   for (const int index : action.waits) {
     const Event& event = nth(done_, index);
-    if (event.ready()) {
-      event.wait();  // rethrows
+    Stream& stream = action.lane == Lane::Compute ? compute_ : stream_;
+    if (action.lane != Lane::Compute || event.ready()) {
+      stream.wait(event);
       continue;
     }
-    if (action.lane != Lane::Compute) {
-      stream_.wait(event);
-      continue;
-    }
-    const Trace::Scope scope(trace_.get(), "computation", trace_ ? "wait for " + describe(plan_.layout, plan, plan.action(index)) : "");
-    const TimeInto time(action.kind == ActionKind::Visit   ? timers_.wait
-                        : action.kind == ActionKind::Agree ? timers_.reduce
-                                                           : timers_.update);
-    event.wait();
+    const auto start = std::make_shared<std::optional<TimeInto>>();
+    double& seconds = action.kind == ActionKind::Visit   ? compute_timers_.wait
+                      : action.kind == ActionKind::Agree ? compute_timers_.reduce
+                                                         : compute_timers_.update;
+    const std::string what = trace_ ? "wait for " + describe(plan_.layout, plan, plan.action(index)) : "";
+    Trace::on_stream(trace_.get(), stream, "computation", what, [&] {
+      stream.enqueue([start, &seconds] { start->emplace(seconds); });
+      stream.wait(event);
+      return stream.enqueue([start] { start->reset(); });
+    });
   }
 }
 
-Event Engine::launch(const Plan& plan, const Action& action, StepRun& run) {
+Event Engine::compute(std::function<void()> work) {
+  return compute_.launch([this, work = std::move(work)] {
+    const MeterScope meter = metered();
+    work();
+  });
+}
+
+Event Engine::launch(const Plan& plan, const Action& action, const Running& run) {
   switch (action.kind) {
     case ActionKind::Begin:
     case ActionKind::Agree:
+      break;
     case ActionKind::End:
+      compute_.synchronize();
       break;
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot);
     case ActionKind::Release:
-      weights_.poison(action.group, action.slot);
-      break;
+      return compute([this, &action] { weights_.poison(action.group, action.slot); });
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
     case ActionKind::Visit:
-      visit(plan, action, run);
-      break;
+      return compute([this, &plan, &action, run, batch = run->batch, pass_batches = run->pass_batches] {
+        visit(plan, action, *run, batch ? *batch : Batch(), *pass_batches);
+      });
     case ActionKind::Reduce: {
-      const TimeInto time(timers_.reduce);
+      const TimeInto time(host_timers_.reduce);
       return reducer_.reduce(action);
     }
     case ActionKind::UpdateMatrices: {
-      const TimeInto time(timers_.update);
-      matrix_optimizer_.update(action.round, run.scalars, run.estimate ? &*run.estimate : nullptr, plan.options.gradient_in_update);
+      const TimeInto time(host_timers_.update);
+      matrix_optimizer_.update(action.round, run->scalars, run->estimate ? &*run->estimate : nullptr, plan.options.gradient_in_update);
       break;
     }
-    case ActionKind::Update: {
-      const TimeInto time(timers_.update);
-      const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.group(action.group).name);
-      optimizer_.update(action.group, action.begin, action.end, run.scalars, run.estimate ? &*run.estimate : nullptr);
-      break;
-    }
+    case ActionKind::Update:
+      return compute([this, &action, run] {
+        const TimeInto time(compute_timers_.update);
+        const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.group(action.group).name);
+        optimizer_.update(action.group, action.begin, action.end, run->scalars, run->estimate ? &*run->estimate : nullptr);
+      });
     case ActionKind::GatherUpdated: {
-      const TimeInto time(timers_.update);
+      const TimeInto time(host_timers_.update);
       return streamer_.gather_updated(action.parts, plan.options.allgather_partitions || plan.options.stage == 3);
     }
   }
-  return Event();
+  return compute_.record();
 }
 
-void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
+void Engine::visit(const Plan& plan, const Action& action, const StepRun& run, const Batch& batch, const PassBatches& pass_batches) {
   const Visit& visit = plan.visit(action.visit);
   const bool backward = visit.kind == VisitKind::Backward;
-  const TimeInto time(backward ? timers_.backward : timers_.forward);
+  const TimeInto time(backward ? compute_timers_.backward : compute_timers_.forward);
   weights_.enter(visit, action, run.step);
   if (!action.summed_gradients.empty()) {
     std::vector<const float*> gradients;
@@ -196,8 +225,8 @@ void Engine::visit(const Plan& plan, const Action& action, StepRun& run) {
   const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name);
   const bool trains = run.kind.backprop && !visit.probes;
   strategy_of(visit, run)
-      .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), run.batch,
-              ForwardContext{&run.batch, trains, config_.seed, run.step}, weights_, run.batches.queries, sums_of(visit, run)});
+      .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), batch,
+              ForwardContext{&batch, trains, config_.seed, run.step}, weights_, pass_batches, sums_of(visit, run)});
   reducer_.collect(action.gradients);
   weights_.leave();
 }
@@ -219,11 +248,13 @@ auto Engine::guarded(const std::string& what, Body&& body) {
   try {
     return body();
   } catch (const PeerError&) {
+    compute_.drain();
     throw;
   } catch (const std::exception& error) {
     const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;
     const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
     world_.abort(text);
+    compute_.drain();  // what it runs may use what the caller has lent
     if (says_where) throw;
     throw RunError(text);
   }
@@ -236,11 +267,16 @@ StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool sto
 StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop) {
   const MeterScope meter = metered();
   const CommCounters before = world_.counters();
-  timers_ = {};
-  StepRun run{.step = step, .kind = step_kind(config_.step, step), .batches = batches, .stop = stop};
+  host_timers_ = compute_timers_ = {};
+  const Running running = std::make_shared<StepRun>();
+  StepRun& run = *running;
+  run.step = step;
+  run.kind = step_kind(config_.step, step);
+  run.batches = batches;
+  run.stop = stop;
   if (queries_) queries_->begin_step(1);
   scalars_.clear(compute_);
-  const bool applied = execute(plan_.step(run.kind), run);
+  const bool applied = execute(plan_.step(run.kind), running);
   StepResult& result = run.result;
   result.skipped = !applied;
   if (applied) count_applied(run.kind.backprop);
@@ -273,11 +309,11 @@ bool Engine::agree(Agreement agreement, StepRun& run) {
 bool Engine::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
   {
-    const TimeInto time(timers_.reduce);
-    compute_.enqueue([this] { reducer_.square_sums(); });
+    const TimeInto time(host_timers_.reduce);
+    compute([this] { reducer_.square_sums(); });
     scalars_.read(compute_);
   }
-  const TimeInto time(timers_.scalars);
+  const TimeInto time(host_timers_.scalars);
   const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
   backprop_->reset();
   const auto squares = scalars_.values(ScalarBlock::Part::SquaredNorms);
@@ -377,7 +413,10 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
       evaluation_->observe(outputs);
     else
       evaluation_->observe({});
-    StepRun run{.step = i, .batches = {[&](int64_t) { return own.batch; }, {}}, .counts = own.counts};
+    const Running run = std::make_shared<StepRun>();
+    run->step = i;
+    run->batches.backprop = [&](int64_t) { return own.batch; };
+    run->counts = own.counts;
     execute(plan_.evaluate, run);
     if (own.counts) sums[1] += static_cast<double>(own.batch.valid_tokens);
   }

@@ -146,7 +146,7 @@ class Engine {
     return value;
   }
   void add_up(std::span<double> values, const char* label) { world_.all_reduce_scalars(values, ReduceOp::Sum, label); }
-  const StepTimers& timers() const { return timers_; }
+  StepTimers timers() const { return host_timers_ + compute_timers_; }
   const Trace* trace() const { return trace_.get(); }
   LossScaler& loss_scaler() { return scaler_; }
 
@@ -169,18 +169,25 @@ class Engine {
     StepResult result = {};
     bool counts = true;         // of evaluation: its loss is added
     int64_t global_tokens = 0;  // of backprop
-    int64_t micro_batch = -1;   // whose batch is held; -1: none
-    Batch batch = {};
+    // The batches that are held: of a micro-batch, of a pass of queries (-1: none). They change where the device computes.
+    int64_t micro_batch = -1;
+    std::shared_ptr<Batch> batch = {};
+    int pass = -1;
+    std::shared_ptr<PassBatches> pass_batches = std::make_shared<PassBatches>();
     UpdateScalars scalars = {};
     std::optional<Estimate> estimate = {};  // the gradient of the update, or a share of it; else it is the reduced one
   };
-  // Takes the actions from `begin` on in their order, lets each wait for those that the plan names, and launches it. False when the ranks
-  // agreed not to apply the step: what follows the agreement is left out. No collective is under way when it returns.
-  bool execute(const Plan& plan, StepRun& run, int begin = 0);
+  using Running = std::shared_ptr<StepRun>;  // with what is on the compute stream
+  // Takes the actions from `begin` on in their order, lets the stream of each wait for those that the plan names, and launches it. The host
+  // waits where the ranks agree, and at the end. False when they agreed not to apply the step: what follows is left out. No work is under
+  // way when it returns.
+  bool execute(const Plan& plan, const Running& run, int begin = 0);
   void wait_for(const Plan& plan, const Action& action);
-  Event launch(const Plan& plan, const Action& action, StepRun& run);
-  void read_batch(const Visit& visit, StepRun& run);
-  void visit(const Plan& plan, const Action& action, StepRun& run);
+  Event launch(const Plan& plan, const Action& action, const Running& run);
+  // Launches work on the compute stream, whose tensors count as this rank's.
+  Event compute(std::function<void()> work);
+  void read_batches(const Visit& visit, const Running& run);
+  void visit(const Plan& plan, const Action& action, const StepRun& run, const Batch& batch, const PassBatches& pass_batches);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
   at::Tensor sums_of(const Visit& visit, const StepRun& run) const;
   // What the agreements of a step do; each returns whether the step can still be applied.
@@ -211,6 +218,7 @@ class Engine {
   Communicator world_;
   MemoryMeter meter_;
   std::unique_ptr<Trace> trace_;
+  Device device_;
   Stream compute_, stream_;  // kernels, collectives
   ScalarBlock scalars_;
   ShardedState state_;
@@ -225,8 +233,8 @@ class Engine {
   std::unique_ptr<StepStrategy> backprop_;
   std::unique_ptr<Evaluate> evaluation_;
   std::unique_ptr<ZerothOrder> queries_;
-  std::vector<Event> done_;  // of the actions that are executed, by their index
-  StepTimers timers_;
+  std::vector<Event> done_;                  // of the actions that are executed, by their index
+  StepTimers host_timers_, compute_timers_;  // each written by one thread
   int64_t applied_steps_ = 0;
   int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient
   int64_t skipped_in_a_row_ = 0;
@@ -234,8 +242,8 @@ class Engine {
   InstructSchedule instruct_schedule_;
   std::optional<Instruction> instruction_;  // of the step under way
   double unscale_ = 1;                      // of the step's reduced gradients: averaging and loss scale
-  // Last, so that no collective runs on memory that is gone. A failure was told to the other ranks, so nothing is waited for in vain.
-  StreamDrain end_of_stream_{stream_};
+  // Last, so that no work runs on memory that is gone. A failure was told to the other ranks, so nothing is waited for in vain.
+  StreamDrain end_of_stream_{stream_}, end_of_compute_{compute_};
 };
 
 }  // namespace zerostep

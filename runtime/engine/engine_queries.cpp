@@ -10,7 +10,7 @@
 namespace zerostep {
 
 bool Engine::agree_on_losses(StepRun& run) {
-  const TimeInto time(timers_.scalars);
+  const TimeInto time(host_timers_.scalars);
   StepResult& result = run.result;
   scalars_.read(compute_);
   const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
@@ -34,7 +34,8 @@ bool Engine::agree_on_losses(StepRun& run) {
 }
 
 void Engine::agree_on_estimate(StepRun& run) {
-  const TimeInto time(timers_.update);
+  const TimeInto time(host_timers_.update);
+  compute_.synchronize();
   StepResult& result = run.result;
   const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
   run.estimate.emplace(directions_, run.step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
@@ -60,13 +61,15 @@ void Engine::settle_update(StepRun& run) {
 
 void Engine::replay(const LoggedStep& logged) {
   if (logged.skipped) return;
-  StepRun run{.step = logged.step};
+  const Running running = std::make_shared<StepRun>();
+  StepRun& run = *running;
+  run.step = logged.step;
   run.estimate.emplace(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
   run.scalars = scalars_of(logged.step, false);
   run.scalars.scheduled.lr = logged.lr;
   run.scalars.gradient_scale = static_cast<float>(logged.clip_scale);
   const Plan& plan = plan_.step(step_kind(config_.step, logged.step));
-  execute(plan, run, plan.agreement + 1);
+  execute(plan, running, plan.agreement + 1);
   count_applied(false);
 }
 
@@ -91,7 +94,8 @@ AddOverRanks Engine::adder() {
 }
 
 void Engine::agree_on_instruction(StepRun& run) {
-  const TimeInto time(timers_.scalars);
+  const TimeInto time(host_timers_.scalars);
+  compute_.synchronize();
   const double squares = std::pow(run.result.grad_norm / unscale_, 2);
   instruction_ = find_instruction(instruct_schedule_.now(), directions_, run.step, owned_gradients(), squares,
                                   plan_.layout.num_elements(true), adder());

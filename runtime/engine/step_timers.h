@@ -3,10 +3,15 @@
 
 namespace zerostep {
 
-// Seconds that a rank's own thread spent in each phase of a step: what DeepSpeed's wall_clock_breakdown prints.
+// Seconds that a rank's own thread and its compute stream (on a processor the same) spent in each phase of a step: what DeepSpeed's
+// wall_clock_breakdown prints.
 struct StepTimers {
   double data = 0, forward = 0, backward = 0, wait = 0, reduce = 0, scalars = 0, update = 0;
   double total() const { return data + forward + backward + wait + reduce + scalars + update; }
+  StepTimers operator+(const StepTimers& o) const {
+    return {data + o.data,     forward + o.forward, backward + o.backward, wait + o.wait,
+            reduce + o.reduce, scalars + o.scalars, update + o.update};
+  }
 };
 
 // Adds the time of its scope to one of them.

@@ -32,12 +32,13 @@ class FoundDirection final : public GradientSource {
 }  // namespace
 
 MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state,
-                                 Communicator shard_group, Stream stream, Optimizer& optimizer, Trace* trace)
+                                 Communicator shard_group, Stream compute, Stream stream, Optimizer& optimizer, Trace* trace)
     : config_(config),
       layout_(layout),
       plan_(plan),
       state_(state),
       shard_group_(std::move(shard_group)),
+      compute_(std::move(compute)),
       stream_(std::move(stream)),
       optimizer_(optimizer),
       trace_(trace) {
@@ -67,8 +68,10 @@ std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const AssignedPar
 void MatrixOptimizer::update(int round, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient) {
   const MatrixAssignment::Round& now = nth(plan_.matrices.rounds, round);
   if (reads_gradient && !updates_whole(plan_.options)) gather_gradients(now);
-  for (int index : now.parameters)
-    if (parameter(index).owner == shard_group_.rank()) make_direction(index, scalars, source, reads_gradient);
+  compute_.launch([this, &now, scalars, source, reads_gradient] {
+    for (int index : now.parameters)
+      if (parameter(index).owner == shard_group_.rank()) make_direction(index, scalars, source, reads_gradient);
+  });
   for (const std::vector<int>& wave : now.waves) hand_out(wave, scalars);
 }
 
@@ -181,17 +184,19 @@ void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars
     }
   }
   exchange(transfers, "updates of matrices");
-  for (const Step& step : steps) {
-    FoundDirection direction(step.direction, step.piece.parameter_offset);
-    optimizer_.update(step.group, step.piece.shard_offset, step.piece.shard_offset + step.piece.count, scalars, &direction);
-  }
+  compute_.launch([this, steps = std::move(steps), scalars] {
+    for (const Step& step : steps) {
+      FoundDirection direction(step.direction, step.piece.parameter_offset);
+      optimizer_.update(step.group, step.piece.shard_offset, step.piece.shard_offset + step.piece.count, scalars, &direction);
+    }
+  });
 }
 
 void MatrixOptimizer::exchange(const std::vector<Transfer>& transfers, const char* label) {
   if (shard_group_.size() == 1) return;
-  Trace::on_stream(trace_, stream_, "communication", label, [&] {
-    return shard_group_.exchange(transfers, DType::F32, stream_, label);
-  }).wait();
+  stream_.wait(compute_.record());
+  compute_.wait(Trace::on_stream(trace_, stream_, "communication", label,
+                                 [&] { return shard_group_.exchange(transfers, DType::F32, stream_, label); }));
 }
 
 }  // namespace zerostep

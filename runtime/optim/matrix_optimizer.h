@@ -19,9 +19,9 @@ class MatrixOptimizer {
  public:
   // What is passed must outlive the object. `optimizer` steps along the directions.
   MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
-                  Stream stream, Optimizer& optimizer, Trace* trace);
-  // One round. Collective; blocks. `source`: what makes the gradient; nullptr: it is the reduced one. `reads_gradient`: the reduced
-  // gradient is needed (of what `source` makes, too).
+                  Stream compute, Stream stream, Optimizer& optimizer, Trace* trace);
+  // One round. Collective; does not block, what is passed must live until the compute stream is done. `source`: what makes the gradient;
+  // nullptr: it is the reduced one. `reads_gradient`: the reduced gradient is needed (of what `source` makes, too).
   void update(int round, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient);
 
  private:
@@ -44,7 +44,7 @@ class MatrixOptimizer {
   const Plan& plan_;
   ShardedState& state_;
   Communicator shard_group_;
-  Stream stream_;
+  Stream compute_, stream_;
   Optimizer& optimizer_;
   Trace* trace_;
   std::vector<std::vector<Share>> shares_;  // per assigned parameter: on every rank, in rank order

@@ -36,6 +36,8 @@ class BranchWeights {
 
 // Micro-batch `micro_batch` of what a direction is probed on.
 using QueryBatches = std::function<Batch(int64_t direction, int64_t micro_batch)>;
+// [batch of the pass][micro-batch], on the device.
+using PassBatches = std::vector<std::vector<Batch>>;
 
 // What a strategy sees of one visit: the unit, gathered, and what it runs.
 struct VisitContext {
@@ -45,7 +47,7 @@ struct VisitContext {
   const Batch& batch;      // first order and evaluation: the micro-batch of the visit
   ForwardContext forward;  // with `batch`
   BranchWeights& weights;
-  const QueryBatches& queries;
+  const PassBatches& pass_batches;  // of queries: those of the visit's pass; none where the first pass's serve all
   // Where the visit adds what the last unit finds, fp64 on the device: the sum of the objective, [1] (undefined: it is not wanted); of
   // queries ZerothOrder::Sums of all directions, end to end.
   at::Tensor sums;

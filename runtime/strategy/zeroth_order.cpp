@@ -182,18 +182,25 @@ void ZerothOrder::visit(const VisitContext& context) {
   if (context.last_unit && config_.independent_data) shared_.clear();
 }
 
+PassBatches ZerothOrder::read_batches(const Visit& visit, const QueryBatches& queries) const {
+  if (!config_.independent_data && visit.pass > 0) return {};
+  PassBatches out(config_.independent_data ? static_cast<size_t>(visit.token_batches / visit.micro_batches) : 1);
+  int64_t direction = share_.first_direction + visit.pass * per_pass_;
+  for (std::vector<Batch>& batches : out) {
+    for (int m = 0; m < visit.micro_batches; ++m) batches.push_back(queries(direction, m));
+    ++direction;
+  }
+  return out;
+}
+
 void ZerothOrder::begin_pass(const VisitContext& context) {
   pass_ = context.visit.pass;
   micro_batches_ = context.visit.micro_batches;
   branches_ = branches_of(pass_);
   hidden_.assign(static_cast<size_t>(micro_batches_), {});
-  if (!config_.independent_data && !batches_.empty()) return;  // those of the first pass serve all
-  const size_t count = config_.independent_data ? static_cast<size_t>(context.visit.token_batches / micro_batches_) : 1;
-  batches_.assign(count, {});
-  shared_.assign(count, std::vector<TensorList>(static_cast<size_t>(micro_batches_)));
-  for (size_t b = 0; b < count; ++b)
-    for (int64_t m = 0; m < micro_batches_; ++m)
-      batches_[b].push_back(context.queries(share_.first_direction + pass_ * per_pass_ + static_cast<int64_t>(b), m));
+  if (context.pass_batches.empty()) return;
+  batches_ = context.pass_batches;
+  shared_.assign(batches_.size(), std::vector<TensorList>(static_cast<size_t>(micro_batches_)));
   // Directions that each have a batch of their own meet in one where a unit is the same, or nearly, for all of them.
   const bool meet = config_.perturbation == StepConfig::Perturbation::LowRank ||
                     std::find(perturbed_.begin(), perturbed_.end(), false) != perturbed_.end();

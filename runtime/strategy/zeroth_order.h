@@ -34,6 +34,8 @@ class ZerothOrder final : public StepStrategy {
   // Of a step whose directions are made of the backprop gradient, and so have full rank: perturbed units run on copies, from which the
   // gradient is read.
   std::vector<Visit> instructed_visits(int micro_batches) const;
+  // Asks for the batches of the pass that a visit belongs to, in their order; for none where the first pass's serve all.
+  PassBatches read_batches(const Visit& visit, const QueryBatches& queries) const;
   void begin_step(double seed) override;
   void visit(const VisitContext& context) override;
   void reset() override;
@@ -77,8 +79,8 @@ class ZerothOrder final : public StepStrategy {
   // Of the pass under way.
   int pass_ = -1;
   std::vector<ProbeBranch> branches_;
-  std::vector<std::vector<Batch>> batches_;      // [batch of the pass][micro-batch]
-  std::vector<std::vector<TensorList>> shared_;  // outputs of the units before the first perturbed one, likewise
+  PassBatches batches_;
+  std::vector<std::vector<TensorList>> shared_;  // outputs of the units before the first perturbed one, [batch of the pass][micro-batch]
   // [micro-batch]: one tensor a branch, or one of all branches; after tiled units both signs in the first one's place.
   std::vector<TensorList> hidden_;
 };

@@ -1,14 +1,21 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
+#include <mutex>
 #include <random>
+#include <set>
 #include <thread>
+#include <tuple>
+#include <vector>
 
 #include "base/error.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
 // Lanes of any speed: on a device whose streams stop for a random time before every piece of work, a step that waits for what its plan says
-// gives the same bits, and one that does not is found out.
+// gives the same bits, and one that does not is found out. Its compute stream is a thread as well: no action may rely on the host's order.
+// Under ThreadSanitizer: -DZEROSTEP_SANITIZE=thread, OMP_NUM_THREADS=1, --gtest_filter='*SlowStreams*' (README.md).
 namespace zerostep::testing {
 namespace {
 
@@ -34,21 +41,27 @@ class SlowStream final : public Stream::Impl {
   std::mt19937 random_;  // of the thread that enqueues
 };
 
+// Its collectives, and where it is asked for its kernels, run in threads of their own, as on an accelerator: the host is ahead of them.
 class SlowDevice final : public Device::Impl {
  public:
+  explicit SlowDevice(bool is_compute_slow) : is_compute_slow_(is_compute_slow) {}
   const std::string& name() const override { return cpu_.name(); }
-  Stream compute_stream() const override { return cpu_.compute_stream(); }
+  Stream compute_stream() const override { return is_compute_slow_ ? stream("compute") : cpu_.compute_stream(); }
   Stream stream(const std::string& name) const override { return Stream(std::make_shared<SlowStream>(name, ++streams_)); }
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override { return cpu_.memory(name, num_bytes, kind); }
+  MemoryInfo memory_info() const override { return cpu_.memory_info(); }
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
     return cpu_.copy(stream, to, from, num_bytes);
   }
   Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
 
  private:
+  bool is_compute_slow_;
   Device cpu_ = Device::cpu();
   mutable std::atomic<uint32_t> streams_ = 0;  // every rank's goes at another speed
 };
+
+Device slow_device(bool is_compute_slow) { return Device(std::make_shared<const SlowDevice>(is_compute_slow)); }
 
 ZerothOrderCase case_of(Mode mode, int stage) {
   ZerothOrderCase test = ZerothOrderCase::tiny(mode);
@@ -66,26 +79,86 @@ ZerothOrderCase case_of(Mode mode, int stage) {
 class SlowStreams : public ::testing::TestWithParam<Mode> {};
 
 TEST_P(SlowStreams, GiveTheSameBits) {
-  for (const int stage : {0, 1, 2, 3})
-    for (const int ranks : {2, 4}) {
-      if (ranks == 4 && stage < 3) continue;
-      SCOPED_TRACE(fmt::format("stage {}, {} ranks", stage, ranks));
-      const ZerothOrderCase test = case_of(GetParam(), stage);
-      const ZerothOrderOutcome expected = run_zeroth_order_threads(test, ranks);
-      const ZerothOrderOutcome found = run_zeroth_order_threads(test, ranks, {.device = Device(std::make_shared<const SlowDevice>())});
-      expect_same(found, expected);
-      EXPECT_EQ(found.norms, expected.norms);
-    }
+  for (const int ranks : {1, 2, 4})
+    for (const int stage : {0, 1, 2, 3})
+      for (const bool overlap : {true, false}) {
+        SCOPED_TRACE(fmt::format("stage {}, {} ranks, overlap {}", stage, ranks, overlap));
+        ZerothOrderCase test = case_of(GetParam(), stage);
+        test.config.zero.overlap_comm = overlap;
+        const ZerothOrderOutcome expected = run_zeroth_order_threads(test, ranks);
+        for (const bool is_compute_slow : {true, false}) {
+          if (!is_compute_slow && (!overlap || ranks == 1 || (ranks == 4 && stage < 3))) continue;
+          const ZerothOrderOutcome found = run_zeroth_order_threads(test, ranks, {.device = slow_device(is_compute_slow)});
+          expect_same(found, expected);
+          EXPECT_EQ(found.skipped, expected.skipped);
+        }
+      }
 }
-INSTANTIATE_TEST_SUITE_P(Modes, SlowStreams, ::testing::Values(Mode::FirstOrder, Mode::ZerothOrder, Mode::Calibrate, Mode::Instruct),
+INSTANTIATE_TEST_SUITE_P(Modes, SlowStreams,
+                         ::testing::Values(Mode::FirstOrder, Mode::ZerothOrder, Mode::Calibrate, Mode::Instruct, Mode::Alternating),
                          [](const ::testing::TestParamInfo<Mode>& info) { return fmt::format("mode{}", static_cast<int>(info.param)); });
 
+// What the modes above leave out: recomputed activations, 16-bit messages, gradients outside the flat buffer, matrices with owners, copies
+// of weights, batches of their own for directions, two passes.
+TEST(SlowStreams, GiveTheSameBitsInEveryVariant) {
+  const std::vector<std::pair<const char*, std::function<void(ZerothOrderCase&)>>> variants = {
+      {"recompute", [](ZerothOrderCase& c) { c.config.number_checkpoints = 2; }},
+      {"16 bits", [](ZerothOrderCase& c) { c.config.precision.compute = c.config.communication_data_type = DType::BF16; }},
+      {"gradients apart", [](ZerothOrderCase& c) { c.config.zero.contiguous_gradients = false; }},
+      {"matrices",
+       [](ZerothOrderCase& c) {
+         c.config.optimizer.type = OptimizerConfig::Type::Muon;
+         c.config.optimizer.type_name = "Muon";
+       }},
+      {"passes",
+       [](ZerothOrderCase& c) {
+         c.config.step.queries = 4;
+         c.config.step.queries_per_pass = 2;
+         c.config.step.independent_data = true;
+         c.config.step.estimator = StepConfig::Estimator::Forward;
+       }},
+      {"low rank", [](ZerothOrderCase& c) { c.config.step.perturbation = StepConfig::Perturbation::LowRank; }},
+  };
+  for (const auto& [name, change] : variants)
+    for (const int stage : {0, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{}, stage {}", name, stage));
+      ZerothOrderCase test = case_of(Mode::Calibrate, stage);
+      change(test);
+      expect_same(run_zeroth_order_threads(test, 2, {.device = slow_device(true)}), run_zeroth_order_threads(test, 2));
+    }
+}
+
+TEST(SlowStreams, AnEvaluationBetweenStepsIsTheSame) {
+  ZerothOrderCase test = case_of(Mode::Calibrate, 3);
+  const auto run = [&](const Device& device) {
+    std::mutex mutex;
+    std::set<double> found;  // of all ranks
+    const auto evaluate = [&](int64_t step, Engine& engine) {
+      const auto batch = [&](int64_t b) { return Engine::EvaluationBatch{test.batch(7, b, 0, 2), b != 1}; };
+      double outputs = 0;
+      const double loss =
+          engine.evaluate(3, batch, [&](const Batch&, const TensorList& out) { outputs += out.at(0).sum(at::kDouble).item<double>(); })
+              .loss;
+      const std::lock_guard lock(mutex);
+      found.insert({static_cast<double>(step), loss, outputs});
+    };
+    run_zeroth_order_threads(test, 2, {.before_step = evaluate, .device = device});
+    return found;
+  };
+  const std::set<double> expected = run(Device::cpu());
+  EXPECT_EQ(expected.size(), 3U * static_cast<size_t>(test.steps));  // every rank has the same
+  EXPECT_EQ(run(slow_device(true)), expected);
+}
+
 TEST(SlowStreams, FindAStepThatDoesNotWait) {
-  for (const auto& [mode, stage] : {std::pair{Mode::FirstOrder, 3}, {Mode::FirstOrder, 2}, {Mode::ZerothOrder, 3}}) {
-    SCOPED_TRACE(fmt::format("mode {}, stage {}", static_cast<int>(mode), stage));
+  using Case = std::tuple<Mode, int, bool>;
+  for (const auto& [mode, stage, is_compute_slow] :
+       {Case{Mode::FirstOrder, 3, false}, Case{Mode::FirstOrder, 2, false}, Case{Mode::ZerothOrder, 3, false},
+        Case{Mode::FirstOrder, 3, true}, Case{Mode::ZerothOrder, 3, true}}) {
+    SCOPED_TRACE(fmt::format("mode {}, stage {}, slow compute stream {}", static_cast<int>(mode), stage, is_compute_slow));
     const ZerothOrderCase test = case_of(mode, stage);
     const ZerothOrderOutcome expected = run_zeroth_order_threads(test, 2);
-    EngineSetup hasty{.device = Device(std::make_shared<const SlowDevice>())};
+    EngineSetup hasty{.device = slow_device(is_compute_slow)};
     hasty.change_plan = [](TrainingPlan& plan) {
       for (TrainingPlan::Step& step : plan.steps)
         for (Action& a : step.plan.actions)
@@ -98,6 +171,37 @@ TEST(SlowStreams, FindAStepThatDoesNotWait) {
       found = true;
     }
     EXPECT_TRUE(found);
+  }
+}
+
+// Cross-entropy until the first step.
+class FailingObjective final : public Objective {
+ public:
+  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
+    if (fails) throw std::runtime_error("no loss");
+    return inner_->sum(batch, outputs);
+  }
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override { return inner_->value(batch, outputs); }
+  const char* name() const override { return "failing"; }
+  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType type) const override {
+    return inner_->activation_cost(batch, sequence, vocabulary, type);
+  }
+  std::atomic<bool> fails = false;
+
+ private:
+  std::unique_ptr<Objective> inner_ = make_cross_entropy();
+};
+
+TEST(SlowStreams, AFailureOnTheComputeStreamSaysRankStepOperationAndUnit) {
+  FailingObjective objective;
+  try {
+    run_zeroth_order_threads(
+        case_of(Mode::FirstOrder, 3), 2,
+        {.objective = &objective, .before_step = [&](int64_t step, Engine&) { objective.fails = step == 1; }, .device = slow_device(true)});
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const RunError& error) {
+    const std::string said = error.what();
+    EXPECT_TRUE(said == "rank 0, step 1, forward of unit head: no loss" || said == "rank 1, step 1, forward of unit head: no loss") << said;
   }
 }
 

@@ -1,0 +1,64 @@
+#include "base/device.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+
+namespace zerostep {
+namespace {
+
+TEST(CpuDevice, ComputesInTheCallerAndNothingWaitsForIt) {
+  const Device cpu = Device::cpu();
+  EXPECT_EQ(cpu.name(), "cpu");
+  Stream compute = cpu.compute_stream(), other = cpu.stream("other");
+  EXPECT_EQ(compute.native_handle(), nullptr);
+  EXPECT_EQ(other.native_handle(), nullptr);
+  std::thread::id launched, task, elsewhere;
+  EXPECT_TRUE(compute.launch([&] { launched = std::this_thread::get_id(); }).ready());
+  EXPECT_TRUE(compute.enqueue([&] { task = std::this_thread::get_id(); }).ready());
+  other.launch([&] { elsewhere = std::this_thread::get_id(); }).wait();
+  EXPECT_EQ(launched, std::this_thread::get_id());
+  EXPECT_EQ(task, std::this_thread::get_id());
+  EXPECT_NE(elsewhere, std::this_thread::get_id());
+}
+
+TEST(CpuDevice, CopiesAndFillsInTheOrderOfTheStream) {
+  const Device cpu = Device::cpu();
+  for (Stream stream : {cpu.compute_stream(), cpu.stream("copies")}) {
+    Arena device = cpu.memory("device", 64), pinned = cpu.memory("pinned", 64, MemoryKind::PinnedHost);
+    auto* numbers = static_cast<uint8_t*>(device.allocate(64, "numbers"));
+    auto* found = static_cast<uint8_t*>(pinned.allocate(64, "found"));
+    EXPECT_EQ(numbers[63], 0);
+    cpu.fill(stream, numbers, 7, 48);
+    stream.launch([=] { numbers[1] = 9; });
+    const Event done = cpu.copy(stream, found, numbers + 1, 48);
+    cpu.fill(stream, numbers, 0, 64);
+    done.wait();
+    EXPECT_EQ(found[0], 9);
+    EXPECT_EQ(found[1], 7);
+    EXPECT_EQ(found[46], 7);
+    EXPECT_EQ(found[47], 0);
+    EXPECT_EQ(found[48], 0);
+    stream.synchronize();
+    EXPECT_EQ(numbers[1], 0);
+  }
+}
+
+TEST(CpuDevice, SaysWhatMemoryThereIs) {
+  const MemoryInfo info = Device::cpu().memory_info();
+  EXPECT_GT(info.free_bytes, 0);
+  EXPECT_LE(info.free_bytes, info.total_bytes);
+}
+
+TEST(Event, HasFailedWhenItsWorkIsKnownToHave) {
+  EXPECT_FALSE(Event().failed());
+  Stream stream = Stream::worker("worker");
+  const Event good = stream.enqueue([] {}), bad = stream.enqueue([] { throw std::runtime_error("no"); });
+  stream.drain();
+  EXPECT_FALSE(good.failed());
+  EXPECT_TRUE(bad.failed());
+}
+
+}  // namespace
+}  // namespace zerostep

@@ -1,0 +1,96 @@
+#include "runtime/engine/device_batch.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+
+#include "runtime/engine/scalar_block.h"
+
+namespace zerostep {
+namespace {
+
+// What LibTorch calls `meta`: tensors without values, of which each is told from those of the processor.
+class MetaDevice final : public Device::Impl {
+ public:
+  const std::string& name() const override { return name_; }
+  Stream compute_stream() const override { return cpu_.compute_stream(); }
+  Stream stream(const std::string& name) const override { return cpu_.stream(name); }
+  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override { return cpu_.memory(name, num_bytes, kind); }
+  MemoryInfo memory_info() const override { return cpu_.memory_info(); }
+  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
+    return cpu_.copy(stream, to, from, num_bytes);
+  }
+  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
+
+ private:
+  Device cpu_ = Device::cpu();
+  std::string name_ = "meta";
+};
+
+constexpr at::Tensor Batch::*kTensors[] = {&Batch::tokens,       &Batch::labels,      &Batch::mask,          &Batch::positions,
+                                           &Batch::document_ids, &Batch::token_types, &Batch::word_positions};
+
+Batch full_batch() {
+  Batch batch;
+  for (at::Tensor Batch::*tensor : kTensors) batch.*tensor = at::arange(6).view({2, 3});
+  batch.sample_ids = {4, 5};
+  batch.valid_tokens = 6;
+  return batch;
+}
+
+TEST(DeviceBatch, HasEveryTensorOnTheDevice) {
+  Batch batch = full_batch();
+  batch.positions = at::Tensor();
+  bring_to_device(batch, Device(std::make_shared<const MetaDevice>()));
+  for (at::Tensor Batch::*tensor : kTensors) {
+    if (tensor == &Batch::positions) {
+      EXPECT_FALSE(batch.positions.defined());
+      continue;
+    }
+    EXPECT_TRUE((batch.*tensor).is_meta());
+    EXPECT_EQ((batch.*tensor).sizes(), (at::IntArrayRef{2, 3}));
+  }
+  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{4, 5}));
+  EXPECT_EQ(batch.valid_tokens, 6);
+}
+
+TEST(DeviceBatch, OfAProcessorIsTheSameTensors) {
+  const Batch before = full_batch();
+  Batch batch = before;
+  bring_to_device(batch, Device::cpu());
+  for (at::Tensor Batch::*tensor : kTensors) EXPECT_TRUE((batch.*tensor).is_same(before.*tensor));
+}
+
+TEST(ScalarBlock, GathersWhatStreamsAddAndIsReadAtOnce) {
+  using Part = ScalarBlock::Part;
+  const Device cpu = Device::cpu();
+  Stream compute = cpu.stream("compute");
+  ScalarBlock block(cpu, 3, 2);
+  block.clear(compute);
+  compute.launch([&] {
+    for (int i = 0; i < 3; ++i) block.tensor(Part::BackpropLoss).add_(at::full({}, 0.1f));
+    block.tensor(Part::EvaluationLoss).add_(at::full({}, 1e-17, at::kDouble));
+    block.tensor(Part::QuerySums).view({2, 3})[1][2].add_(5.0);
+    block.data(Part::SquaredNorms)[2] = 3;
+  });
+  block.read(compute);
+  const double tenth = 0.1f;  // added in fp64
+  EXPECT_EQ(block.values(Part::BackpropLoss)[0], tenth + tenth + tenth);
+  EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 1e-17);
+  const auto norms = block.values(Part::SquaredNorms), sums = block.values(Part::QuerySums);
+  EXPECT_EQ(std::vector<double>(norms.begin(), norms.end()), (std::vector<double>{0, 0, 3}));
+  EXPECT_EQ(std::vector<double>(sums.begin(), sums.end()), (std::vector<double>{0, 0, 0, 0, 0, 5}));
+  // What was read stays until the next reading.
+  block.clear(compute);
+  compute.synchronize();
+  EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 1e-17);
+  block.read(compute);
+  EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 0);
+  compute.launch([] { throw std::runtime_error("broken"); });
+  EXPECT_THROW(block.read(compute), std::runtime_error);
+}
+
+}  // namespace
+}  // namespace zerostep
