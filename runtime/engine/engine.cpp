@@ -37,11 +37,11 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       device_(device),
       compute_(device.compute_stream()),
       stream_(plan_.any_step().options.overlap ? device.stream("communication") : compute_),
-      scalars_(device, static_cast<int64_t>(plan_.layout.groups.size()), config.step.uses_queries() ? config.step.queries : 0),
       state_(plan_.layout, plan_.any_step(), world_, device),
+      scalars_(state_.store(), device, std::ssize(plan_.layout.groups), config.step.uses_queries() ? config.step.queries : 0),
       streamer_(model, plan_.layout, plan_.any_step(), state_, world_, stream_, trace_.get()),
       reducer_(plan_.layout, plan_.any_step(), state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
-               scalars_.data(ScalarBlock::Part::SquaredNorms), trace_.get()),
+               scalars_, trace_.get()),
       directions_(config.step, config.seed),
       weights_(plan_.layout, plan_.any_step(), state_, streamer_, directions_),
       optimizer_(config.optimizer, plan_.layout, state_, config.seed),
@@ -98,8 +98,8 @@ bool Engine::execute(const Plan& plan, const Running& run, int begin) {
       if (action.kind == ActionKind::Visit && done.ready()) done.wait();  // rethrows
       if (action.kind != ActionKind::Agree) continue;
       if (!agree(action.agreement, *run)) return false;  // every lane was done before the ranks agreed
-      run->batch = nullptr;
-      run->pass_batches->clear();
+      run->held = -1;
+      run->held_batches = nullptr;
     }
   } catch (const PeerError&) {
     throw;  // another rank says where
@@ -118,26 +118,23 @@ bool Engine::execute(const Plan& plan, const Running& run, int begin) {
 }
 
 void Engine::read_batches(const Visit& visit, const Running& run) {
-  if (visit.probes ? visit.pass == run->pass : visit.micro_batch == run->micro_batch) return;
+  const int wanted = visit.probes ? visit.pass : visit.micro_batch;
+  if (run->held == wanted) return;
   const TimeInto time(host_timers_.data);
-  if (visit.probes) {
-    run->pass = visit.pass;
-    run->pass_batches = std::make_shared<PassBatches>(queries_->read_batches(visit, run->batches.queries));
-    compute([this, pass_batches = run->pass_batches] {
-      for (std::vector<Batch>& batches : *pass_batches)
-        for (Batch& batch : batches) bring_to_device(batch, device_);
-    });
-    return;
+  run->held = wanted;
+  run->held_batches = nullptr;
+  run->held_batches = std::make_shared<PassBatches>(visit.probes ? queries_->read_batches(visit, run->batches.queries)
+                                                                 : PassBatches{{run->batches.backprop(visit.micro_batch)}});
+  if (run->kind.backprop && !visit.probes && visit.micro_batch == 0) {
+    run->global_tokens = run->held_batches->front().front().global_valid_tokens;
+    const Averaging averaging = averaging_of(config_, world_.size());
+    backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, run->global_tokens)) *
+                          averaging.before_backward);
   }
-  run->batch = nullptr;
-  run->batch = std::make_shared<Batch>(run->batches.backprop(visit.micro_batch));
-  run->micro_batch = visit.micro_batch;
-  const int64_t tokens = run->batch->global_valid_tokens;
-  compute([this, batch = run->batch] { bring_to_device(*batch, device_); });
-  if (!run->kind.backprop || run->micro_batch > 0) return;
-  run->global_tokens = tokens;
-  const Averaging averaging = averaging_of(config_, world_.size());
-  backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, tokens)) * averaging.before_backward);
+  compute([this, held = run->held_batches] {
+    for (std::vector<Batch>& batches : *held)
+      for (Batch& batch : batches) bring_to_device(batch, device_);
+  });
 }
 
 void Engine::wait_for(const Plan& plan, const Action& action) {
@@ -183,9 +180,7 @@ Event Engine::launch(const Plan& plan, const Action& action, const Running& run)
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
     case ActionKind::Visit:
-      return compute([this, &plan, &action, run, batch = run->batch, pass_batches = run->pass_batches] {
-        visit(plan, action, *run, batch ? *batch : Batch(), *pass_batches);
-      });
+      return compute([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
     case ActionKind::Reduce: {
       const TimeInto time(host_timers_.reduce);
       return reducer_.reduce(action);
@@ -209,7 +204,7 @@ Event Engine::launch(const Plan& plan, const Action& action, const Running& run)
   return compute_.record();
 }
 
-void Engine::visit(const Plan& plan, const Action& action, const StepRun& run, const Batch& batch, const PassBatches& pass_batches) {
+void Engine::visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches) {
   const Visit& visit = plan.visit(action.visit);
   const bool backward = visit.kind == VisitKind::Backward;
   const TimeInto time(backward ? compute_timers_.backward : compute_timers_.forward);
@@ -224,9 +219,10 @@ void Engine::visit(const Plan& plan, const Action& action, const StepRun& run, c
   if (backward) reducer_.bind(action.gradients, visit.unit);
   const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name);
   const bool trains = run.kind.backprop && !visit.probes;
+  const Batch& batch = visit.probes ? Batch() : batches.front().front();
   strategy_of(visit, run)
       .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), batch,
-              ForwardContext{&batch, trains, config_.seed, run.step}, weights_, pass_batches, sums_of(visit, run)});
+              ForwardContext{&batch, trains, config_.seed, run.step}, weights_, batches, sums_of(visit, run)});
   reducer_.collect(action.gradients);
   weights_.leave();
 }

@@ -167,13 +167,10 @@ class Engine {
     StepBatches batches = {};
     bool stop = false;
     StepResult result = {};
-    bool counts = true;         // of evaluation: its loss is added
-    int64_t global_tokens = 0;  // of backprop
-    // The batches that are held: of a micro-batch, of a pass of queries (-1: none). They change where the device computes.
-    int64_t micro_batch = -1;
-    std::shared_ptr<Batch> batch = {};
-    int pass = -1;
-    std::shared_ptr<PassBatches> pass_batches = std::make_shared<PassBatches>();
+    bool counts = true;                           // of evaluation: its loss is added
+    int64_t global_tokens = 0;                    // of backprop
+    int held = -1;                                // the micro-batch or the pass of queries whose batches are held; -1: none
+    std::shared_ptr<PassBatches> held_batches{};  // one batch, or those of a pass; they come to the device on the compute stream
     UpdateScalars scalars = {};
     std::optional<Estimate> estimate = {};  // the gradient of the update, or a share of it; else it is the reduced one
   };
@@ -187,7 +184,7 @@ class Engine {
   // Launches work on the compute stream, whose tensors count as this rank's.
   Event compute(std::function<void()> work);
   void read_batches(const Visit& visit, const Running& run);
-  void visit(const Plan& plan, const Action& action, const StepRun& run, const Batch& batch, const PassBatches& pass_batches);
+  void visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
   at::Tensor sums_of(const Visit& visit, const StepRun& run) const;
   // What the agreements of a step do; each returns whether the step can still be applied.
@@ -220,8 +217,8 @@ class Engine {
   std::unique_ptr<Trace> trace_;
   Device device_;
   Stream compute_, stream_;  // kernels, collectives
-  ScalarBlock scalars_;
   ShardedState state_;
+  ScalarBlock scalars_;
   UnitStreamer streamer_;
   GradientReducer reducer_;
   Directions directions_;

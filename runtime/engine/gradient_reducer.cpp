@@ -12,7 +12,7 @@
 namespace zerostep {
 
 GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
-                                 Communicator shard_group, Stream stream, double message_factor, double* squared_norms, Trace* trace)
+                                 Communicator shard_group, Stream stream, double message_factor, const ScalarBlock& scalars, Trace* trace)
     : layout_(layout),
       plan_(plan),
       state_(state),
@@ -20,7 +20,7 @@ GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, Sh
       shard_group_(std::move(shard_group)),
       stream_(std::move(stream)),
       message_factor_(static_cast<float>(message_factor)),
-      squared_norms_(squared_norms),
+      scalars_(scalars),
       trace_(trace) {}
 
 float* GradientReducer::sums_at(int group, int slot) const { return state_.gradient_sums(group, slot); }
@@ -85,8 +85,7 @@ Event GradientReducer::reduce(const Action& action) {
     return stream_.enqueue([this, &action] {
       if (!action.final_reduction) return;
       for (const CollectivePart& part : action.parts)
-        if (part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size()))
-          squared_norms_[part.group] = owned_sum_of_squares(part.group);
+        if (part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size())) square(part.group);
     });
   });
 }
@@ -165,15 +164,15 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
   if (all_reduces_gradients(plan_.options)) shard_group_.all_gather(gathers, DType::F32, stream_, label);
 }
 
-double GradientReducer::owned_sum_of_squares(int group) const {
+void GradientReducer::square(int group) {
   double sum = 0;
   for (const ShardedState::Piece& piece : state_.owned(group)) sum += sum_of_squares(state_.gradients(group, piece), piece.count);
-  return sum;
+  scalars_.data(ScalarBlock::Part::SquaredNorms)[group] = sum;
 }
 
 void GradientReducer::square_sums() {
   for (const FlatGroup& g : layout_.groups)
-    if (g.trainable && shard_group_.size() == 1) squared_norms_[g.id] = owned_sum_of_squares(g.id);
+    if (g.trainable && shard_group_.size() == 1) square(g.id);
 }
 
 Event GradientReducer::gather(int group, int slot) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <vector>
 
+#include "runtime/engine/scalar_block.h"
 #include "runtime/engine/unit_streamer.h"
 #include "runtime/plan/plan.h"
 #include "runtime/state/sharded_state.h"
@@ -13,7 +14,7 @@ class GradientReducer {
  public:
   // `message_factor`: what gradients are multiplied by before they travel in 16 bits.
   GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
-                  Stream stream, double message_factor, double* squared_norms, Trace* trace);
+                  Stream stream, double message_factor, const ScalarBlock& scalars, Trace* trace);
 
   // Before a backward: binds the unit's gradients, and marks them as fresh where the backward may overwrite those that its unit declares
   // as overwritten; else all are sums or zeros to add to.
@@ -39,7 +40,7 @@ class GradientReducer {
   void reduce_fp32(const Action& action, const char* label);
   void reduce_16bit(const Action& action, const char* label);
   void add_own_part(const Action& action);
-  double owned_sum_of_squares(int group) const;
+  void square(int group);  // this rank's part, so that each element counts on one rank
 
   const ModelLayout& layout_;
   const Plan& plan_;
@@ -48,7 +49,7 @@ class GradientReducer {
   Communicator shard_group_;
   Stream stream_;
   float message_factor_;
-  double* squared_norms_;  // this rank's part of each group's reduced gradients; each element counts on one rank
+  const ScalarBlock& scalars_;
   Trace* trace_;
 };
 

@@ -4,22 +4,21 @@
 
 namespace zerostep {
 
-ScalarBlock::ScalarBlock(Device device, int64_t num_groups, int64_t num_queries)
-    : device_(std::move(device)),
+ScalarBlock::ScalarBlock(const Store& store, Device device, int64_t num_groups, int64_t num_queries)
+    : store_(store),
+      device_(std::move(device)),
       begins_{0, 1, 2, 2 + num_groups, 2 + num_groups + 3 * num_queries},
-      device_memory_(device_.memory("scalars", round_up(num_bytes(), kAlignmentBytes))),
       host_memory_(device_.memory("scalars on the host", round_up(num_bytes(), kAlignmentBytes), MemoryKind::PinnedHost)),
-      on_device_(static_cast<double*>(device_memory_.allocate(num_bytes(), "scalars"))),
       on_host_(static_cast<double*>(host_memory_.allocate(num_bytes(), "scalars"))) {}
 
 at::Tensor ScalarBlock::tensor(Part part) const {
   return at::from_blob(data(part), {count(part)}, at::TensorOptions().dtype(at::kDouble).device(at::Device(device_.name())));
 }
 
-void ScalarBlock::clear(Stream& stream) { device_.fill(stream, on_device_, 0, num_bytes()); }
+void ScalarBlock::clear(Stream& stream) { device_.fill(stream, data(Part::BackpropLoss), 0, num_bytes()); }
 
 void ScalarBlock::read(Stream& stream) {
-  device_.copy(stream, on_host_, on_device_, num_bytes());
+  device_.copy(stream, on_host_, data(Part::BackpropLoss), num_bytes());
   stream.synchronize();
 }
 

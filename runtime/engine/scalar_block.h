@@ -4,7 +4,7 @@
 #include <array>
 #include <span>
 
-#include "base/device.h"
+#include "runtime/state/store.h"
 
 namespace zerostep {
 
@@ -17,9 +17,10 @@ class ScalarBlock {
     SquaredNorms,    // of each group's reduced gradients, this rank's part
     QuerySums,       // ZerothOrder::Sums of each direction
   };
-  ScalarBlock(Device device, int64_t num_groups, int64_t num_queries);
+  // In the store's buffer. What is passed must outlive the object.
+  ScalarBlock(const Store& store, Device device, int64_t num_groups, int64_t num_queries);
 
-  double* data(Part part) const { return on_device_ + begin(part); }
+  double* data(Part part) const { return reinterpret_cast<double*>(store_.view({BufferKind::Scalars})) + begin(part); }
   // The same memory, one-dimensional.
   at::Tensor tensor(Part part) const;
   // Enqueues zeros.
@@ -34,10 +35,11 @@ class ScalarBlock {
   int64_t count(Part part) const { return begins_[static_cast<size_t>(part) + 1] - begin(part); }
   int64_t num_bytes() const { return begins_.back() * static_cast<int64_t>(sizeof(double)); }
 
+  const Store& store_;
   Device device_;
   std::array<int64_t, 5> begins_;
-  Arena device_memory_, host_memory_;
-  double *on_device_, *on_host_;
+  Arena host_memory_;
+  double* on_host_;
 };
 
 }  // namespace zerostep

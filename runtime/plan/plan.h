@@ -114,6 +114,9 @@ void order_actions(const ModelLayout& layout, Plan& plan);
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part);
 // Bytes of the 16-bit messages that a plan's largest reduction sends.
 int64_t message_bytes(const ModelLayout& layout, const Plan& plan);
+// Numbers that the actions of an engine's plans leave for the host: losses of backprop and of an evaluation, squared norms of the groups'
+// gradients, and the `summed` ones of a step (of the plan with most).
+int64_t num_scalars(const ModelLayout& layout, int64_t summed);
 // Fills in what the runtime's own arenas hold, from the options and the rings.
 void list_buffers(const ModelLayout& layout, Plan& plan);
 

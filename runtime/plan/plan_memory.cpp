@@ -72,9 +72,12 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   add_floats({BufferKind::WholeMatrices, 0}, "whole matrices of a round", plan.matrices.work_elements, true);
   add_floats({BufferKind::WholeMatrices, 1}, "updates of matrices", plan.matrices.result_elements, false);
   add_floats({BufferKind::WholeMatrices, 2}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
+  add({BufferKind::Scalars}, "scalars", num_bytes(num_scalars(layout, o.summed_scalars), DType::F64), false);
   plan.device_arena_bytes = 0;
   for (const PlannedBuffer& b : plan.buffers) plan.device_arena_bytes += b.bytes;
 }
+
+int64_t num_scalars(const ModelLayout& layout, int64_t summed) { return 2 + static_cast<int64_t>(layout.groups.size()) + summed; }
 
 StateChunks state_chunks(const FlatGroup& group, const Plan& plan) {
   const PlanOptions& o = plan.options;
@@ -119,6 +122,7 @@ void share_memory(const ModelLayout& layout, const std::vector<Plan*>& plans) {
     join(all.parameter_rings, all.parameter_ring_of, plan->parameter_rings, plan->parameter_ring_of);
     join(all.gradient_rings, all.gradient_ring_of, plan->gradient_rings, plan->gradient_ring_of);
     all.has_backward |= plan->has_backward;
+    all.options.summed_scalars = std::max(all.options.summed_scalars, plan->options.summed_scalars);
     all.copies_bytes = std::max(all.copies_bytes, plan->copies_bytes);
     all.message_bytes = std::max(all.message_bytes, plan->message_bytes);
   }

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "runtime/engine/scalar_block.h"
+#include "sharding/local_ranks.h"
 
 namespace zerostep {
 namespace {
@@ -67,29 +68,33 @@ TEST(ScalarBlock, GathersWhatStreamsAddAndIsReadAtOnce) {
   using Part = ScalarBlock::Part;
   const Device cpu = Device::cpu();
   Stream compute = cpu.stream("compute");
-  ScalarBlock block(cpu, 3, 2);
-  block.clear(compute);
-  compute.launch([&] {
-    for (int i = 0; i < 3; ++i) block.tensor(Part::BackpropLoss).add_(at::full({}, 0.1f));
-    block.tensor(Part::EvaluationLoss).add_(at::full({}, 1e-17, at::kDouble));
-    block.tensor(Part::QuerySums).view({2, 3})[1][2].add_(5.0);
-    block.data(Part::SquaredNorms)[2] = 3;
+  const std::vector<PlannedBuffer> buffers{{{BufferKind::Scalars}, "scalars", 128, 1, 128, false}};
+  run_local_ranks(1, {}, [&](Communicator world) {
+    const Store store(buffers, world, cpu);
+    ScalarBlock block(store, cpu, 3, 2);
+    block.clear(compute);
+    compute.launch([&] {
+      for (int i = 0; i < 3; ++i) block.tensor(Part::BackpropLoss).add_(at::full({}, 0.1f));
+      block.tensor(Part::EvaluationLoss).add_(at::full({}, 1e-17, at::kDouble));
+      block.tensor(Part::QuerySums).view({2, 3})[1][2].add_(5.0);
+      block.data(Part::SquaredNorms)[2] = 3;
+    });
+    block.read(compute);
+    const double tenth = 0.1f;  // added in fp64
+    EXPECT_EQ(block.values(Part::BackpropLoss)[0], tenth + tenth + tenth);
+    EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 1e-17);
+    const auto norms = block.values(Part::SquaredNorms), sums = block.values(Part::QuerySums);
+    EXPECT_EQ(std::vector<double>(norms.begin(), norms.end()), (std::vector<double>{0, 0, 3}));
+    EXPECT_EQ(std::vector<double>(sums.begin(), sums.end()), (std::vector<double>{0, 0, 0, 0, 0, 5}));
+    // What was read stays until the next reading.
+    block.clear(compute);
+    compute.synchronize();
+    EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 1e-17);
+    block.read(compute);
+    EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 0);
+    compute.launch([] { throw std::runtime_error("broken"); });
+    EXPECT_THROW(block.read(compute), std::runtime_error);
   });
-  block.read(compute);
-  const double tenth = 0.1f;  // added in fp64
-  EXPECT_EQ(block.values(Part::BackpropLoss)[0], tenth + tenth + tenth);
-  EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 1e-17);
-  const auto norms = block.values(Part::SquaredNorms), sums = block.values(Part::QuerySums);
-  EXPECT_EQ(std::vector<double>(norms.begin(), norms.end()), (std::vector<double>{0, 0, 3}));
-  EXPECT_EQ(std::vector<double>(sums.begin(), sums.end()), (std::vector<double>{0, 0, 0, 0, 0, 5}));
-  // What was read stays until the next reading.
-  block.clear(compute);
-  compute.synchronize();
-  EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 1e-17);
-  block.read(compute);
-  EXPECT_EQ(block.values(Part::EvaluationLoss)[0], 0);
-  compute.launch([] { throw std::runtime_error("broken"); });
-  EXPECT_THROW(block.read(compute), std::runtime_error);
 }
 
 }  // namespace
