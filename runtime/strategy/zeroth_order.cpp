@@ -1,7 +1,6 @@
 #include "runtime/strategy/zeroth_order.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 
 #include <algorithm>
 
@@ -158,12 +157,7 @@ void ZerothOrder::begin_step(double) { reset(); }
 void ZerothOrder::reset() {
   pass_ = -1;
   batches_.clear();
-  shared_.clear();
-  hidden_.clear();
-}
-
-size_t ZerothOrder::data_of(const ProbeBranch& branch) const {
-  return config_.independent_data ? static_cast<size_t>(branch.direction - share_.first_direction - pass_ * per_pass_) : 0;
+  states_.reset();
 }
 
 void ZerothOrder::visit(const VisitContext& context) {
@@ -178,8 +172,9 @@ void ZerothOrder::visit(const VisitContext& context) {
     const size_t together = static_cast<size_t>(context.visit.branches_together);
     for (size_t b = 0; b < branches_.size(); b += together) run_joined(context, b, std::min(b + together, branches_.size()));
   }
-  if (context.last_unit) hidden_.assign(hidden_.size(), {});
-  if (context.last_unit && config_.independent_data) shared_.clear();
+  if (!context.last_unit) return;
+  states_.end_branches();
+  if (config_.independent_data) states_.drop_shared();
 }
 
 PassBatches ZerothOrder::read_batches(const Visit& visit, const QueryBatches& queries) const {
@@ -195,12 +190,19 @@ PassBatches ZerothOrder::read_batches(const Visit& visit, const QueryBatches& qu
 
 void ZerothOrder::begin_pass(const VisitContext& context) {
   pass_ = context.visit.pass;
-  micro_batches_ = context.visit.micro_batches;
+  micro_batches_ = static_cast<size_t>(context.visit.micro_batches);
   branches_ = branches_of(pass_);
-  hidden_.assign(static_cast<size_t>(micro_batches_), {});
-  if (context.pass_batches.empty()) return;
-  batches_ = context.pass_batches;
-  shared_.assign(batches_.size(), std::vector<TensorList>(static_cast<size_t>(micro_batches_)));
+  if (!context.pass_batches.empty()) take_batches(context.pass_batches);
+  std::vector<size_t> batch_of_branch;
+  for (const ProbeBranch& branch : branches_)
+    batch_of_branch.push_back(config_.independent_data ? static_cast<size_t>(branch.direction - share_.first_direction - pass_ * per_pass_)
+                                                       : 0);
+  states_.begin_branches(std::move(batch_of_branch));
+}
+
+void ZerothOrder::take_batches(const PassBatches& batches) {
+  batches_ = batches;
+  states_.begin_batches(batches_.size(), micro_batches_);
   // Directions that each have a batch of their own meet in one where a unit is the same, or nearly, for all of them.
   const bool meet = config_.perturbation == StepConfig::Perturbation::LowRank ||
                     std::find(perturbed_.begin(), perturbed_.end(), false) != perturbed_.end();
@@ -217,7 +219,7 @@ void ZerothOrder::run_shared(const VisitContext& context) {
     for (size_t m = 0; m < batches_[b].size(); ++m) {
       ForwardContext forward = context.forward;
       forward.batch = &batches_[b][m];
-      shared_[b][m] = context.unit.forward(shared_[b][m], forward);
+      states_.shared(b, m) = context.unit.forward(states_.shared(b, m), forward);
     }
 }
 
@@ -245,61 +247,23 @@ void ZerothOrder::run_tiled(const VisitContext& context) {
     }
     if (both_signs()) ++end;
     const BranchPerturbation perturbation = context.weights.tiled(first.direction, share_.plus, share_.minus && central());
-    for (size_t m = 0; m < hidden_.size(); ++m) {
+    for (size_t m = 0; m < micro_batches_; ++m) {
       const Batch& batch = batch_of(begin, m);
       ForwardContext forward = context.forward;
       forward.batch = &batch;
-      TensorList out = context.unit.forward_branches(tiled_input(context, begin, end, m), forward, perturbation);
-      if (context.last_unit) {
-        const TensorList of_branch = out[0].chunk(static_cast<int64_t>(end - begin));
-        for (size_t b = begin; b < end; ++b) record(context, branches_[b], objective_.value(batch, {of_branch[b - begin]}), batch);
-        continue;
-      }
-      hidden_[m].resize(branches_.size());
-      hidden_[m][begin] = std::move(out.at(0));
+      TensorList out = context.unit.forward_branches(states_.take(begin, end, m), forward, perturbation);
+      hand_on(context, begin, end, m, std::move(out));  // what came in is gone
     }
   }
 }
 
-TensorList ZerothOrder::tiled_input(const VisitContext& context, size_t begin, size_t end, size_t micro_batch) {
-  if (context.first_unit) return {};
-  TensorList& hidden = hidden_[micro_batch];
-  const bool after_tiled = context.visit.unit > first_perturbed_ && hidden.size() > 1 && end - begin > 1 && !hidden[begin + 1].defined();
-  TensorList parts;
-  for (size_t b = begin; b < (after_tiled ? begin + 1 : end); ++b) parts.push_back(input_of(context, b, micro_batch).at(0));
-  return {parts.size() == 1 ? std::move(parts[0]) : at::cat(parts, 0)};
-}
-
-TensorList ZerothOrder::input_of(const VisitContext& context, size_t branch, size_t micro_batch) {
-  if (context.first_unit) return {};
-  if (context.visit.unit == first_perturbed_) return shared_[data_of(branches_[branch])][micro_batch];
-  TensorList& hidden = hidden_[micro_batch];
-  if (hidden.size() == 1 && branches_.size() > 1) hidden = hidden[0].chunk(static_cast<int64_t>(branches_.size()));
-  return {std::move(hidden[branch])};
-}
-
-TensorList ZerothOrder::joined_input(const VisitContext& context, size_t micro_batch) {
-  if (context.first_unit) return {};
-  TensorList& hidden = hidden_[micro_batch];
-  if (context.visit.unit == first_perturbed_ && hidden.empty())
-    for (const ProbeBranch& branch : branches_) hidden.push_back(shared_[data_of(branch)][micro_batch].at(0));
-  std::erase_if(hidden, [](const at::Tensor& t) { return !t.defined(); });
-  if (hidden.size() > 1) hidden = {at::cat(hidden, 0)};
-  return hidden;
-}
-
 void ZerothOrder::run_branch(const VisitContext& context, size_t branch) {
-  for (size_t m = 0; m < hidden_.size(); ++m) {
+  for (size_t m = 0; m < micro_batches_; ++m) {
     const Batch& batch = batch_of(branch, m);
     ForwardContext forward = context.forward;
     forward.batch = &batch;
-    TensorList out = context.unit.forward(input_of(context, branch, m), forward);
-    if (context.last_unit) {
-      record(context, branches_[branch], objective_.value(batch, out), batch);
-      continue;
-    }
-    hidden_[m].resize(branches_.size());
-    hidden_[m][branch] = std::move(out.at(0));
+    TensorList out = context.unit.forward(states_.take(branch, branch + 1, m), forward);
+    hand_on(context, branch, branch + 1, m, std::move(out));
   }
 }
 
@@ -307,23 +271,9 @@ void ZerothOrder::run_joined(const VisitContext& context, size_t begin, size_t e
   BranchPerturbation perturbation;
   const bool perturbed = nth(perturbed_, context.visit.unit);
   if (perturbed) perturbation = context.weights.low_rank({branches_.data() + begin, end - begin});
-  for (size_t m = 0; m < hidden_.size(); ++m) {
-    TensorList inputs = joined_input(context, m);
-    const auto samples_of = [&](const at::Tensor& all, size_t branch, size_t count, size_t branches) {
-      const int64_t samples = all.size(0) / static_cast<int64_t>(branches);
-      return all.narrow(0, static_cast<int64_t>(branch) * samples, static_cast<int64_t>(count) * samples);
-    };
-    if (!inputs.empty() && end - begin < branches_.size()) inputs[0] = samples_of(inputs[0], begin, end - begin, branches_.size());
-    TensorList out = forward_joined(context, inputs, begin, end, m, perturbed ? &perturbation : nullptr);
-    if (!context.last_unit) {
-      hidden_[m] = std::move(out);
-      continue;
-    }
-    for (size_t b = begin; b < end; ++b) {
-      const Batch& batch = batch_of(b, m);
-      record(context, branches_[b], objective_.value(batch, {samples_of(out[0], b - begin, 1, end - begin)}), batch);
-    }
-  }
+  for (size_t m = 0; m < micro_batches_; ++m)
+    hand_on(context, begin, end, m,
+            forward_joined(context, states_.view(begin, end, m), begin, end, m, perturbed ? &perturbation : nullptr));
 }
 
 TensorList ZerothOrder::forward_joined(const VisitContext& context, const TensorList& inputs, size_t begin, size_t end, size_t micro_batch,
@@ -340,6 +290,14 @@ TensorList ZerothOrder::forward_joined(const VisitContext& context, const Tensor
   if (perturbation == nullptr) return context.unit.forward(inputs, forward);
   perturbation->own_batches = true;
   return context.unit.forward_branches(inputs, forward, *perturbation);
+}
+
+void ZerothOrder::hand_on(const VisitContext& context, size_t begin, size_t end, size_t micro_batch, TensorList out) {
+  if (!context.last_unit) return states_.put(begin, end, micro_batch, std::move(out));
+  for (size_t b = begin; b < end; ++b) {
+    const Batch& batch = batch_of(b, micro_batch);
+    record(context, branches_[b], objective_.value(batch, {samples_of_branches(out[0], b - begin, 1, end - begin)}), batch);
+  }
 }
 
 void ZerothOrder::record(const VisitContext& context, const ProbeBranch& branch, const at::Tensor& sum, const Batch& batch) const {

@@ -4,6 +4,7 @@
 
 #include "runtime/config/config.h"
 #include "runtime/plan/model_layout.h"
+#include "runtime/strategy/branch_states.h"
 #include "runtime/strategy/strategy.h"
 
 namespace zerostep {
@@ -51,21 +52,19 @@ class ZerothOrder final : public StepStrategy {
   bool central() const { return config_.estimator == StepConfig::Estimator::Central; }
   bool both_signs() const { return central() && share_.plus && share_.minus; }
   void begin_pass(const VisitContext& context);
+  void take_batches(const PassBatches& batches);
   void run_shared(const VisitContext& context);
   void run_branches(const VisitContext& context);
   void run_branch(const VisitContext& context, size_t branch);
   void run_tiled(const VisitContext& context);
-  TensorList tiled_input(const VisitContext& context, size_t begin, size_t end, size_t micro_batch);
   // Branches [begin, end) as one batch.
   void run_joined(const VisitContext& context, size_t begin, size_t end);
   TensorList forward_joined(const VisitContext& context, const TensorList& inputs, size_t begin, size_t end, size_t micro_batch,
                             BranchPerturbation* perturbation);
-  // What comes into the unit: of one branch, or of all one after the other; nothing for the first unit.
-  TensorList input_of(const VisitContext& context, size_t branch, size_t micro_batch);
-  TensorList joined_input(const VisitContext& context, size_t micro_batch);
+  // What the unit made of branches [begin, end): to the next unit, or of the last one to the sums.
+  void hand_on(const VisitContext& context, size_t begin, size_t end, size_t micro_batch, TensorList out);
   void record(const VisitContext& context, const ProbeBranch& branch, const at::Tensor& sum, const Batch& batch) const;
-  size_t data_of(const ProbeBranch& branch) const;  // index of its batch among those of the pass
-  const Batch& batch_of(size_t branch, size_t micro_batch) const { return batches_[data_of(branches_[branch])][micro_batch]; }
+  const Batch& batch_of(size_t branch, size_t micro_batch) const { return batches_[states_.batch_of(branch)][micro_batch]; }
 
   StepConfig config_;
   const Objective& objective_;
@@ -75,14 +74,13 @@ class ZerothOrder final : public StepStrategy {
   std::vector<int64_t> elements_of_a_branch_;  // per unit: factors and vectors of a low-rank perturbation, vectors alone where tiled
   std::vector<int64_t> tile_bytes_;            // per unit: scratch of its products, where tiled
   QueryShare share_;
-  int64_t per_pass_, micro_batches_ = 1;
+  int64_t per_pass_;
   // Of the pass under way.
   int pass_ = -1;
+  size_t micro_batches_ = 1;
   std::vector<ProbeBranch> branches_;
   PassBatches batches_;
-  std::vector<std::vector<TensorList>> shared_;  // outputs of the units before the first perturbed one, [batch of the pass][micro-batch]
-  // [micro-batch]: one tensor a branch, or one of all branches; after tiled units both signs in the first one's place.
-  std::vector<TensorList> hidden_;
+  BranchStates states_;  // between two units; shared: those of the units before the first perturbed one
 };
 
 }  // namespace zerostep
