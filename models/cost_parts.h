@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "models/activation_cost.h"
 #include "models/memory_timeline.h"
 
 namespace zerostep {
@@ -15,15 +16,64 @@ inline int64_t gradient_temporary(DType compute_type, int64_t rows, int64_t colu
   return is_16bit(compute_type) || accumulating ? num_bytes(rows * columns, compute_type) : 0;
 }
 
-// The highest of what is live while a product is made: `tell` tells a MemoryTimeline what happens, with sizes whose `product` is in use
-// during each product.
-template <typename Sizes, typename Tell>
-int64_t products_peak(Sizes sizes, const Tell& tell) {
+// What the activation cost of a family's unit depends on.
+template <typename Options>
+struct CostShape {
+  const Options& options;
+  int64_t batch, sequence;
+  DType compute_type;
+  bool training;  // dropout on
+};
+template <typename Options>
+bool drops(const CostShape<Options>& shape, double p) {
+  return shape.training && p > 0;
+}
+
+// Sizes that every family has.
+struct ActivationSizes {
+  template <typename Options>
+  ActivationSizes(const CostShape<Options>& s, int64_t width, int64_t inner)
+      : element(static_cast<int64_t>(size_of(s.compute_type))),
+        tokens(s.batch * s.sequence),
+        width(width),
+        inner(inner),
+        hidden(element * tokens * width),
+        inner_hidden(element * tokens * inner) {}
+
+  int64_t element, tokens, width, inner;
+  int64_t hidden, inner_hidden;  // bytes of an activation [tokens, width] and [tokens, inner]
+  int64_t product = 0;           // bytes in use during each product, which layer_cost() sets to find the highest of these moments
+
+  // LayerNorm's mean and reciprocal deviation, fp32; its gradients of gain and offset.
+  int64_t statistics() const { return 2 * 4 * tokens; }
+  int64_t norm_gradients() const { return 4 * 2 * width; }
+};
+
+// `backward(accumulating)`: the highest extra during a backward.
+template <typename Backward>
+void set_backward(ActivationCost& cost, const Backward& backward) {
+  cost.backward_transient_bytes = backward(false);
+  cost.accumulating_backward_transient_bytes = backward(true);
+}
+
+// Of a unit that hands on an activation [tokens, width]. `forward(sizes, graph, timeline)` tells a MemoryTimeline what happens with or
+// without a graph, with sizes.product in use during each product.
+template <typename Sizes, typename Forward, typename Backward>
+ActivationCost layer_cost(Sizes sizes, const Forward& forward, const Backward& backward) {
+  MemoryTimeline graph, inference, products;
+  forward(sizes, true, graph);
+  forward(sizes, false, inference);
+  ActivationCost cost;
+  cost.output_bytes = sizes.hidden;
+  cost.saved_bytes = graph.live() - sizes.hidden;
+  cost.forward_transient_bytes = graph.peak() - graph.live();
+  cost.inference_transient_bytes = inference.peak() - sizes.hidden;
+  set_backward(cost, backward);
   constexpr int64_t kMarker = int64_t{1} << 60;
   sizes.product = kMarker;
-  MemoryTimeline timeline;
-  tell(sizes, timeline);
-  return timeline.peak() - kMarker;
+  forward(sizes, false, products);
+  cost.inference_product_bytes = products.peak() - kMarker - sizes.hidden;
+  return cost;
 }
 
 }  // namespace zerostep

@@ -12,6 +12,7 @@
 #include "base/nth.h"
 #include "models/branches.h"
 #include "models/memory_timeline.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep {
 
@@ -62,8 +63,7 @@ class PromptHead final : public Unit {
  private:
   // [samples * predictions, 1, width] of hidden states [repeats * rows, T, width].
   at::Tensor predictions(const TensorList& inputs, const Batch& batch, int64_t repeats) const {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
-    const at::Tensor& x = inputs[0];
+    const at::Tensor& x = only_input(inputs, "head");
     const int64_t length = x.size(1), rows_each = words_.rows_per_sample();
     if (!batch.word_positions.defined() || batch.word_positions.size(0) * rows_each * repeats != x.size(0)) {
       fail_protocol("[head] {} rows of prompts for {} samples of {} rows and {} branches", x.size(0),

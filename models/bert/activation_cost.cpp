@@ -1,6 +1,5 @@
 #include "models/bert/activation_cost.h"
 
-#include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
@@ -8,30 +7,14 @@ namespace zerostep::bert {
 
 namespace {
 
-struct Sizes {
+struct Sizes : ActivationSizes {
   explicit Sizes(const CostShape& s)
-      : element(static_cast<int64_t>(size_of(s.compute_type))),
-        tokens(s.batch * s.sequence),
-        width(s.options.hidden_size),
-        inner(s.options.intermediate_size),
+      : ActivationSizes(s, s.options.hidden_size, s.options.intermediate_size),
         heads(s.options.num_attention_heads),
-        hidden(element * tokens * width),
-        inner_hidden(element * tokens * inner),
-        statistics(2 * 4 * tokens),
         scores(element * heads * s.sequence * s.sequence) {}
-
-  int64_t element, tokens;
-  int64_t width, inner, heads;
-  int64_t hidden, inner_hidden;  // activations [tokens, width] and [tokens, inner]
-  int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
-  int64_t scores;                // of one sample
-  int64_t product = 0;           // bytes in use during each product, which products_peak sets to find its peaks
-
-  // LayerNorm's gradients of gain and offset.
-  int64_t norm_gradients() const { return 4 * 2 * width; }
+  int64_t heads;
+  int64_t scores;  // of one sample
 };
-
-bool drops(const CostShape& s, double p) { return s.training && p > 0; }
 
 void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   if (!drops(s, s.options.attention_probs_dropout_prob)) {
@@ -48,13 +31,13 @@ void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimelin
   m.take(3 * z.hidden).pass(z.product);  // queries, keys, values
   attention_forward(s, z, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).pass(z.product).take(z.hidden + z.statistics);  // the sum and its norm
-  if (!graph) m.give(2 * z.hidden + z.statistics);
+  m.take(z.hidden).pass(z.product).take(z.hidden + z.statistics());  // the sum and its norm
+  if (!graph) m.give(2 * z.hidden + z.statistics());
   m.take(z.inner_hidden).pass(z.product);
   if (graph) m.take(z.inner_hidden);  // GELU keeps its input
   m.take(z.hidden).pass(z.product).give(z.inner_hidden);
-  m.take(z.hidden + z.statistics);
-  if (!graph) m.give(2 * z.hidden + z.statistics);
+  m.take(z.hidden + z.statistics());
+  if (!graph) m.give(2 * z.hidden + z.statistics());
 }
 
 // Beyond input, saved and output; starts with the gradient that comes in.
@@ -68,11 +51,11 @@ int64_t layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   m.take(dropped).take(z.inner_hidden);
   m.take(z.inner_hidden).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden).give(dropped);
   m.pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(z.inner_hidden);
-  m.give(z.inner_hidden + 2 * z.hidden + z.statistics);  // saved: the MLP's inside, its sum and its input
+  m.give(z.inner_hidden + 2 * z.hidden + z.statistics());  // saved: the MLP's inside, its sum and its input
   // Projection.
   m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating));
   m.take(z.hidden).give(dropped);
-  m.give(2 * z.hidden + z.statistics);  // the gradient of the norm's output; saved: the sum
+  m.give(2 * z.hidden + z.statistics());  // the gradient of the norm's output; saved: the sum
   // Attention, then its saved tensors go.
   m.take(3 * z.hidden);
   if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
@@ -88,8 +71,8 @@ ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
   cost.output_bytes = z.hidden;
-  cost.saved_bytes = z.hidden + z.statistics;
-  cost.inference_transient_bytes = z.hidden + z.statistics;
+  cost.saved_bytes = z.hidden + z.statistics();
+  cost.inference_transient_bytes = z.hidden + z.statistics();
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
   cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens);
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
@@ -99,18 +82,9 @@ ActivationCost embedding_cost(const CostShape& s) {
 
 ActivationCost layer_cost(const CostShape& s) {
   const Sizes z(s);
-  ActivationCost cost;
-  cost.output_bytes = z.hidden;
-  MemoryTimeline graph, inference;
-  layer_forward(s, z, true, graph);
-  layer_forward(s, z, false, inference);
-  cost.saved_bytes = graph.live() - z.hidden;
-  cost.forward_transient_bytes = graph.peak() - graph.live();
-  cost.inference_transient_bytes = inference.peak() - z.hidden;
-  cost.inference_product_bytes =
-      products_peak(z, [&](const Sizes& sizes, MemoryTimeline& m) { layer_forward(s, sizes, false, m); }) - z.hidden;
-  cost.backward_transient_bytes = layer_backward(s, z, false);
-  cost.accumulating_backward_transient_bytes = layer_backward(s, z, true);
+  ActivationCost cost = zerostep::layer_cost(
+      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { layer_forward(s, sizes, graph, m); },
+      [&](bool accumulating) { return layer_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
   cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + 4 * n * c * static_cast<double>(s.sequence);
   return cost;
@@ -129,16 +103,14 @@ ActivationCost head_cost(const CostShape& s) {
   cost.forward_transient_bytes = std::max(dropped, shares);
   cost.inference_product_bytes = rows + hidden + dropped;
   cost.inference_transient_bytes = std::max(cost.inference_product_bytes, rows + shares);
-  const auto backward = [&](bool accumulating) {
+  set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m;
     m.take(logits).pass(dropped + gradient_temporary(s.compute_type, s.options.num_labels, z.width, accumulating));
     m.take(rows);
     if (!mean) m.pass(2 * rows).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(rows).give(rows);
     m.take(z.hidden).pass(shares);
     return m.peak();
-  };
-  cost.backward_transient_bytes = backward(false);
-  cost.accumulating_backward_transient_bytes = backward(true);
+  });
   const double width = static_cast<double>(z.width);
   cost.forward_flops = 2.0 * static_cast<double>(s.batch) * width * (static_cast<double>(s.options.num_labels) + (mean ? 0.0 : width));
   return cost;
@@ -149,20 +121,18 @@ ActivationCost word_prediction_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.saved_bytes = 2 * z.hidden + z.statistics;  // the dense layer's rows and the norm's
+  cost.saved_bytes = 2 * z.hidden + z.statistics();  // the dense layer's rows and the norm's
   // GELU's rows and the norm are made before there are logits.
   cost.forward_transient_bytes = std::max<int64_t>(z.hidden - logits, 0);
   cost.inference_product_bytes = z.hidden;
-  cost.inference_transient_bytes = std::max(2 * z.hidden + z.statistics - logits, cost.inference_product_bytes);
-  const auto backward = [&](bool accumulating) {
+  cost.inference_transient_bytes = std::max(2 * z.hidden + z.statistics() - logits, cost.inference_product_bytes);
+  set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m;
     m.take(logits).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating)).take(z.hidden);
     m.take(z.hidden).take(z.hidden).pass(z.norm_gradients()).give(z.hidden);
     m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
     return m.peak();
-  };
-  cost.backward_transient_bytes = backward(false);
-  cost.accumulating_backward_transient_bytes = backward(true);
+  });
   const double width = static_cast<double>(z.width);
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * width * (width + static_cast<double>(vocabulary));
   return cost;

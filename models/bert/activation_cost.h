@@ -1,14 +1,10 @@
 #pragma once
 #include "models/bert/bert.h"
+#include "models/cost_parts.h"
 
 namespace zerostep::bert {
 
-struct CostShape {
-  const BertOptions& options;
-  int64_t batch, sequence;
-  DType compute_type;
-  bool training;  // dropout on
-};
+using CostShape = zerostep::CostShape<BertOptions>;
 ActivationCost embedding_cost(const CostShape& shape);
 ActivationCost layer_cost(const CostShape& shape);
 ActivationCost head_cost(const CostShape& shape);

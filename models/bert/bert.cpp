@@ -1,42 +1,35 @@
 #include "models/bert/bert.h"
 
-#include "base/error.h"
 #include "models/bert/activation_cost.h"
 #include "models/bert/units.h"
 #include "models/definition_builder.h"
+#include "models/option_checks.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep {
 
 namespace {
 
-void check(const BertOptions& o, const std::string& key_prefix) {
-  const auto positive = [&](const char* name, int64_t value) {
-    if (value <= 0) fail_input("{}{} is {}; expected a positive number", key_prefix, name, value);
-  };
-  positive("hidden_size", o.hidden_size);
-  positive("intermediate_size", o.intermediate_size);
-  positive("num_hidden_layers", o.num_hidden_layers);
-  positive("num_attention_heads", o.num_attention_heads);
-  positive("max_position_embeddings", o.max_position_embeddings);
-  positive("type_vocab_size", o.type_vocab_size);
-  positive("vocab_size", o.vocab_size);
-  if (!o.predicts_tokens()) positive("num_labels", o.num_labels);
-  if (o.hidden_size % o.num_attention_heads != 0) {
-    fail_input("{}hidden_size {} does not divide by {}num_attention_heads {}: every head needs the same width", key_prefix, o.hidden_size,
-               key_prefix, o.num_attention_heads);
-  }
-  const auto probability = [&](const char* name, double p) {
-    if (!(p >= 0 && p <= 1)) fail_input("{}{} is {}; expected a probability from 0 to 1", key_prefix, name, p);
-  };
-  probability("hidden_dropout_prob", o.hidden_dropout_prob);
-  probability("attention_probs_dropout_prob", o.attention_probs_dropout_prob);
-  probability("classifier_dropout", o.head_dropout());
+void check_options(const BertOptions& o, const std::string& key_prefix) {
+  const OptionChecks check(key_prefix);
+  check.positive({{"hidden_size", o.hidden_size},
+                  {"intermediate_size", o.intermediate_size},
+                  {"num_hidden_layers", o.num_hidden_layers},
+                  {"num_attention_heads", o.num_attention_heads},
+                  {"max_position_embeddings", o.max_position_embeddings},
+                  {"type_vocab_size", o.type_vocab_size},
+                  {"vocab_size", o.vocab_size}});
+  if (!o.predicts_tokens()) check.positive({{"num_labels", o.num_labels}});
+  check.divides({"hidden_size", o.hidden_size}, {"num_attention_heads", o.num_attention_heads}, kEqualHeads);
+  check.probabilities({{"hidden_dropout_prob", o.hidden_dropout_prob},
+                       {"attention_probs_dropout_prob", o.attention_probs_dropout_prob},
+                       {"classifier_dropout", o.head_dropout()}});
 }
 
 class Bert final : public ModelDefinition {
  public:
   Bert(const BertOptions& options, const std::string& key_prefix) : options_(options) {
-    check(options, key_prefix);
+    check_options(options, key_prefix);
     const int64_t width = options.hidden_size, inner = options.intermediate_size;
     const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
         normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)};
@@ -80,9 +73,7 @@ class Bert final : public ModelDefinition {
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    const UnitInfo& unit = units_.at(static_cast<size_t>(index));
-    const size_t expected = unit.parameters.size() + unit.borrowed.size();
-    if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
+    check_parameters(units_.at(static_cast<size_t>(index)), parameters);
     if (index == 0) return bert::make_embedding(options_, std::move(parameters));
     if (index == static_cast<int>(units_.size()) - 1) {
       return options_.predicts_tokens() ? bert::make_word_prediction(options_, std::move(parameters))

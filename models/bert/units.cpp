@@ -8,6 +8,7 @@
 #include "models/bert/functions.h"
 #include "models/branch_functions.h"
 #include "models/branch_kernels.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep::bert {
 
@@ -58,13 +59,7 @@ class Embedding final : public Unit {
 
  private:
   const Batch& checked(const TensorList& inputs, const ForwardContext& context) const {
-    if (!inputs.empty()) fail_protocol("[embedding] expected no inputs, found {}", inputs.size());
-    const Batch& batch = *context.batch;
-    if (!batch.positions.defined() && batch.tokens.size(1) > options_.max_position_embeddings) {
-      fail_input("a sample of {} tokens is longer than the model's max_position_embeddings {}; choose a shorter data.sequence_length",
-                 batch.tokens.size(1), options_.max_position_embeddings);
-    }
-    return batch;
+    return embedding_batch(inputs, context, "max_position_embeddings", options_.max_position_embeddings);
   }
 
   BertOptions options_;
@@ -80,8 +75,7 @@ class Layer final : public Unit {
     norm_2_ = {p.at(14), p.at(15), options.layer_norm_eps};
   }
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
-    if (inputs.size() != 1) fail_protocol("[layer.{}] expected 1 input, found {}", index_, inputs.size());
-    const at::Tensor& x = inputs[0];
+    const at::Tensor& x = only_input(inputs, "layer", index_);
     const auto dropout = [&](double p, int site) { return Dropout(p, context, index_ + 1, site); };
     // Queries, keys and values are gone before the projection, what attention gives before the MLP starts, unless the graph keeps them.
     const auto attended = [&] {
@@ -93,9 +87,8 @@ class Layer final : public Unit {
     return {mlp(middle, up_, down_, norm_2_, dropout(options_.hidden_dropout_prob, kMlpSite))};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[layer.{}] expected 1 input, found {}", index_, inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("layer", p, 16, inputs[0]);
+    check_branches("layer", p, 16, only_input(inputs, "layer", index_));
     const at::Tensor x = inputs[0].contiguous(), rows = x.view({-1, x.size(2)});
     const auto attended = [&] {
       const auto heads = [&](const Affine& a, size_t place) {
@@ -135,14 +128,12 @@ class Head final : public Unit {
     weights_.classifier = {p.at(next), p.at(next + 1)};
   }
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const Dropout dropout(options_.head_dropout(), context, static_cast<int>(options_.num_hidden_layers) + 1, kClassifierSite);
-    return {classify(inputs[0], context.batch->mask, weights_, dropout)};
+    return {classify(only_input(inputs, "head"), context.batch->mask, weights_, dropout)};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("head", p, weights_.mean ? 2 : 4, inputs[0]);
+    check_branches("head", p, weights_.mean ? 2 : 4, only_input(inputs, "head"));
     at::Tensor rows = pool(inputs[0], for_branches(context.batch->mask, p), weights_.mean);
     if (!weights_.mean) rows = affine_branches(rows, weights_.pooler, 0, {}, p).tanh_();
     return {affine_branches(rows, weights_.classifier, weights_.mean ? 0 : 2, {}, p)};
@@ -158,13 +149,11 @@ class WordPrediction final : public Unit {
   WordPrediction(const BertOptions& options, const std::vector<at::Tensor>& p)
       : weights_{{p.at(1), p.at(2)}, {p.at(3), p.at(4), options.layer_norm_eps}, {p.at(5), p.at(0)}} {}
   TensorList forward(const TensorList& inputs, const ForwardContext&) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
-    return {predict_words(inputs[0], weights_)};
+    return {predict_words(only_input(inputs, "head"), weights_)};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("head", p, 6, inputs[0]);
+    check_branches("head", p, 6, only_input(inputs, "head"));
     const at::Tensor& x = inputs[0];
     const auto rows = [&] {
       at::Tensor inner = affine_branches(x.reshape({-1, x.size(2)}), weights_.dense, 1, {}, p);

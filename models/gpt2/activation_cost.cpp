@@ -1,6 +1,5 @@
 #include "models/gpt2/activation_cost.h"
 
-#include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
@@ -8,28 +7,11 @@ namespace zerostep::gpt2 {
 
 namespace {
 
-struct Sizes {
-  explicit Sizes(const CostShape& s)
-      : element(static_cast<int64_t>(size_of(s.compute_type))),
-        tokens(s.batch * s.sequence),
-        width(s.options.n_embd),
-        inner(s.options.inner_width()),
-        heads(s.options.n_head),
-        hidden(element * tokens * width),
-        inner_hidden(element * tokens * inner),
-        statistics(2 * 4 * tokens) {}
-
-  int64_t element;
-  int64_t tokens, width, inner, heads;
-  int64_t hidden, inner_hidden;  // an activation [tokens, width] and [tokens, inner]
-  int64_t statistics;            // LayerNorm's mean and reciprocal deviation, fp32
-  int64_t product = 0;           // bytes in use during each product, which products_peak sets to find its peaks
-
-  // LayerNorm's gradients of gain and offset.
-  int64_t norm_gradients() const { return 4 * 2 * width; }
+struct Sizes : ActivationSizes {
+  explicit Sizes(const CostShape& s) : ActivationSizes(s, s.options.n_embd, s.options.inner_width()), heads(s.options.n_head) {}
+  int64_t heads;
 };
 
-bool drops(const CostShape& s, double p) { return s.training && p > 0; }
 int64_t score_bytes(const CostShape& s) {
   return static_cast<int64_t>(size_of(s.compute_type)) * s.options.n_head * s.sequence * s.sequence;
 }
@@ -52,12 +34,12 @@ void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
 }
 
 void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(z.hidden + z.statistics).take(3 * z.hidden).pass(z.product).give(z.hidden + z.statistics);  // norm, queries, keys, values
+  m.take(z.hidden + z.statistics()).take(3 * z.hidden).pass(z.product).give(z.hidden + z.statistics());  // norm, queries, keys, values
   attention_forward(s, z, graph, m);
   if (!graph) m.give(3 * z.hidden);
   m.take(z.hidden).pass(z.product);  // after attention
   if (!graph) m.give(z.hidden);
-  m.take(z.hidden + z.statistics).take(z.inner_hidden).pass(z.product).give(z.hidden + z.statistics);
+  m.take(z.hidden + z.statistics()).take(z.inner_hidden).pass(z.product).give(z.hidden + z.statistics());
   if (graph) m.take(z.inner_hidden);  // GELU keeps its input
   m.take(z.hidden).pass(z.product).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
@@ -71,8 +53,8 @@ int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   m.take(z.hidden);
   // MLP.
   m.take(dropped).take(z.inner_hidden).pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(dropped);
-  m.take(z.hidden + z.statistics).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden);
-  m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics);
+  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden);
+  m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics());
   m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Projection.
   m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).give(dropped);
@@ -80,7 +62,7 @@ int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   attention_backward(s, z, m);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * score_bytes(s) : 4 * z.tokens * z.heads));
   // Queries, keys, values.
-  m.take(z.hidden + z.statistics).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
+  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
   m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
   return m.peak();
 }
@@ -99,18 +81,9 @@ ActivationCost embedding_cost(const CostShape& s) {
 
 ActivationCost block_cost(const CostShape& s) {
   const Sizes z(s);
-  ActivationCost cost;
-  cost.output_bytes = z.hidden;
-  MemoryTimeline graph, inference;
-  block_forward(s, z, true, graph);
-  block_forward(s, z, false, inference);
-  cost.saved_bytes = graph.live() - z.hidden;
-  cost.forward_transient_bytes = graph.peak() - graph.live();
-  cost.inference_transient_bytes = inference.peak() - z.hidden;
-  cost.inference_product_bytes =
-      products_peak(z, [&](const Sizes& sizes, MemoryTimeline& m) { block_forward(s, sizes, false, m); }) - z.hidden;
-  cost.backward_transient_bytes = block_backward(s, z, false);
-  cost.accumulating_backward_transient_bytes = block_backward(s, z, true);
+  ActivationCost cost = zerostep::layer_cost(
+      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { block_forward(s, sizes, graph, m); },
+      [&](bool accumulating) { return block_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
   cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + 2 * n * c * static_cast<double>(s.sequence + 1);
   return cost;
@@ -121,15 +94,13 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
   ActivationCost cost;
   cost.output_bytes = logits;
-  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.statistics;
-  const auto backward = [&](bool accumulating) {
+  cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.statistics();
+  set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m;
-    m.take(logits).take(z.hidden + z.statistics).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating));
+    m.take(logits).take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating));
     m.take(z.hidden).pass(z.norm_gradients());
     return m.peak();
-  };
-  cost.backward_transient_bytes = backward(false);
-  cost.accumulating_backward_transient_bytes = backward(true);
+  });
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
   return cost;
 }

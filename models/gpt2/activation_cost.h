@@ -1,14 +1,10 @@
 #pragma once
+#include "models/cost_parts.h"
 #include "models/gpt2/gpt2.h"
 
 namespace zerostep::gpt2 {
 
-struct CostShape {
-  const Gpt2Options& options;
-  int64_t batch, sequence;
-  DType compute_type;
-  bool training;  // dropout on
-};
+using CostShape = zerostep::CostShape<Gpt2Options>;
 ActivationCost embedding_cost(const CostShape& shape);
 ActivationCost block_cost(const CostShape& shape);
 ActivationCost head_cost(const CostShape& shape);

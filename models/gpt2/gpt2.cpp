@@ -6,36 +6,26 @@
 #include "models/definition_builder.h"
 #include "models/gpt2/activation_cost.h"
 #include "models/gpt2/units.h"
+#include "models/option_checks.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep {
 
 namespace {
 
-void check(const Gpt2Options& o, const std::string& key_prefix) {
-  const auto positive = [&](const char* name, int64_t value) {
-    if (value <= 0) fail_input("{}{} is {}; expected a positive number", key_prefix, name, value);
-  };
-  positive("n_layer", o.n_layer);
-  positive("n_embd", o.n_embd);
-  positive("n_head", o.n_head);
-  positive("n_positions", o.n_positions);
-  positive("vocab_size", o.vocab_size);
+void check_options(const Gpt2Options& o, const std::string& key_prefix) {
+  const OptionChecks check(key_prefix);
+  check.positive(
+      {{"n_layer", o.n_layer}, {"n_embd", o.n_embd}, {"n_head", o.n_head}, {"n_positions", o.n_positions}, {"vocab_size", o.vocab_size}});
   if (o.n_inner < 0) fail_input("{}n_inner is {}; expected a positive number, or 0 for 4 n_embd", key_prefix, o.n_inner);
-  if (o.n_embd % o.n_head != 0) {
-    fail_input("{}n_embd {} does not divide by {}n_head {}: every head needs the same width", key_prefix, o.n_embd, key_prefix, o.n_head);
-  }
-  const auto probability = [&](const char* name, double p) {
-    if (!(p >= 0 && p <= 1)) fail_input("{}{} is {}; expected a probability from 0 to 1", key_prefix, name, p);
-  };
-  probability("resid_pdrop", o.resid_pdrop);
-  probability("embd_pdrop", o.embd_pdrop);
-  probability("attn_pdrop", o.attn_pdrop);
+  check.divides({"n_embd", o.n_embd}, {"n_head", o.n_head}, kEqualHeads);
+  check.probabilities({{"resid_pdrop", o.resid_pdrop}, {"embd_pdrop", o.embd_pdrop}, {"attn_pdrop", o.attn_pdrop}});
 }
 
 class Gpt2 final : public ModelDefinition {
  public:
   Gpt2(const Gpt2Options& options, const std::string& key_prefix) : options_(options) {
-    check(options, key_prefix);
+    check_options(options, key_prefix);
     const int64_t width = options.n_embd, inner = options.inner_width(), vocabulary = options.vocab_size;
     const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
         normal{ParameterInit::Kind::Normal, static_cast<float>(options.initializer_range)},
@@ -78,9 +68,7 @@ class Gpt2 final : public ModelDefinition {
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    const UnitInfo& unit = units_.at(index);
-    const size_t expected = unit.parameters.size() + unit.borrowed.size();
-    if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
+    check_parameters(units_.at(static_cast<size_t>(index)), parameters);
     if (index == 0) return gpt2::make_embedding(options_, std::move(parameters));
     if (index == static_cast<int>(units_.size()) - 1) return gpt2::make_head(options_, std::move(parameters));
     return gpt2::make_block(options_, index - 1, std::move(parameters));

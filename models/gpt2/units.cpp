@@ -2,12 +2,12 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "base/error.h"
 #include "models/attention.h"
 #include "models/branch_functions.h"
 #include "models/branch_kernels.h"
 #include "models/gelu.h"
 #include "models/gpt2/functions.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep::gpt2 {
 
@@ -31,13 +31,7 @@ class Embedding final : public Unit {
 
  private:
   const Batch& checked(const TensorList& inputs, const ForwardContext& context) const {
-    if (!inputs.empty()) fail_protocol("[embedding] expected no inputs, found {}", inputs.size());
-    const Batch& batch = *context.batch;
-    if (!batch.positions.defined() && batch.tokens.size(1) > options_.n_positions) {
-      fail_input("a sample of {} tokens is longer than the model's n_positions {}; choose a shorter data.sequence_length",
-                 batch.tokens.size(1), options_.n_positions);
-    }
-    return batch;
+    return embedding_batch(inputs, context, "n_positions", options_.n_positions);
   }
 
   Gpt2Options options_;
@@ -53,8 +47,7 @@ class Block final : public Unit {
     mlp_ = {p[8], p[9], p[10], p[11]};
   }
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
-    if (inputs.size() != 1) fail_protocol("[h.{}] expected 1 input, found {}", index_, inputs.size());
-    const at::Tensor& x = inputs[0];
+    const at::Tensor& x = only_input(inputs, "h", index_);
     const auto dropout = [&](double p, int site) { return Dropout(p, context, index_ + 1, site); };
     // Queries, keys and values are gone before the projection, what attention gives before the MLP starts, unless the graph keeps them.
     const auto attended = [&] {
@@ -66,9 +59,8 @@ class Block final : public Unit {
     return {mlp(middle, norm_2_, mlp_, dropout(options_.resid_pdrop, kMlpSite))};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[h.{}] expected 1 input, found {}", index_, inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("block", p, 12, inputs[0]);
+    check_branches("block", p, 12, only_input(inputs, "h", index_));
     const at::Tensor middle = attend_branches(inputs[0].contiguous(), branch_allowed_pairs(*context.batch, p), p);
     const at::Tensor inner = branch_affine(normalise_branches(middle, norm_2_, p, 6), branch_matrix(mlp_.up, p.parameters[8]),
                                            branch_vector(mlp_.up_bias, p.parameters[9]), {}, p.branches);
@@ -110,13 +102,11 @@ class Head final : public Unit {
  public:
   Head(const Gpt2Options& options, std::vector<at::Tensor> p) : norm_{p[0], p[1], options.layer_norm_epsilon}, weight_(p[2]) {}
   TensorList forward(const TensorList& inputs, const ForwardContext&) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
-    return {logits(inputs[0], norm_, weight_)};
+    return {logits(only_input(inputs, "head"), norm_, weight_)};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("head", p, 3, inputs[0]);
+    check_branches("head", p, 3, only_input(inputs, "head"));
     const at::Tensor& x = inputs[0];
     const at::Tensor rows = branch_norm(x.reshape({-1, x.size(2)}), branch_vector(norm_.gain, p.parameters[0]),
                                         branch_vector(norm_.offset, p.parameters[1]), norm_.epsilon);

@@ -1,6 +1,5 @@
 #include "models/llama/activation_cost.h"
 
-#include "models/cost_parts.h"
 #include "models/memory_timeline.h"
 #include "models/rms_norm.h"
 
@@ -9,32 +8,24 @@ namespace zerostep::llama {
 
 namespace {
 
-struct Sizes {
+struct Sizes : ActivationSizes {
   explicit Sizes(const CostShape& s)
-      : type(s.compute_type),
-        element(static_cast<int64_t>(size_of(s.compute_type))),
-        tokens(s.batch * s.sequence),
-        width(s.options.hidden_size),
-        inner(s.options.intermediate_size),
+      : ActivationSizes(s, s.options.hidden_size, s.options.intermediate_size),
+        type(s.compute_type),
         groups(s.options.num_attention_heads / s.options.key_value_heads()),
         query_width(s.options.num_attention_heads * s.options.head_width()),
         key_width(s.options.key_value_heads() * s.options.head_width()),
-        hidden(element * tokens * width),
-        inner_hidden(element * tokens * inner),
         queries(element * tokens * query_width),
         keys(element * tokens * key_width),
         logsumexp(4 * tokens * s.options.num_attention_heads),
         angles(4 * s.sequence * s.options.head_width() / 2) {}
 
   DType type;
-  int64_t element, tokens;
-  int64_t width, inner;
   int64_t groups;  // query heads that share keys
   int64_t query_width, key_width;
-  int64_t hidden, inner_hidden, queries, keys;  // activations [tokens, width], [tokens, inner], [tokens, query_width], [tokens, key_width]
+  int64_t queries, keys;  // activations [tokens, query_width] and [tokens, key_width]
   int64_t logsumexp;
-  int64_t angles;       // one fp32 table [sequence, head_width / 2]
-  int64_t product = 0;  // bytes in use during each product, which products_peak sets to find its peaks
+  int64_t angles;  // one fp32 table [sequence, head_width / 2]
 
   // RMSNorm's gradient of the gain, and its partial sums.
   int64_t norm_gradient() const { return 4 * width + rms_norm_backward_bytes(tokens, width); }
@@ -98,17 +89,9 @@ ActivationCost embedding_cost(const CostShape& s) {
 
 ActivationCost layer_cost(const CostShape& s) {
   const Sizes z(s);
-  ActivationCost cost;
-  cost.output_bytes = z.hidden;
-  MemoryTimeline graph, inference;
-  layer_forward(z, true, graph);
-  layer_forward(z, false, inference);
-  cost.saved_bytes = graph.live() - z.hidden;
-  cost.forward_transient_bytes = graph.peak() - graph.live();
-  cost.inference_transient_bytes = inference.peak() - z.hidden;
-  cost.inference_product_bytes = products_peak(z, [](const Sizes& sizes, MemoryTimeline& m) { layer_forward(sizes, false, m); }) - z.hidden;
-  cost.backward_transient_bytes = layer_backward(z, false);
-  cost.accumulating_backward_transient_bytes = layer_backward(z, true);
+  ActivationCost cost = zerostep::layer_cost(
+      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { layer_forward(sizes, graph, m); },
+      [&](bool accumulating) { return layer_backward(z, accumulating); });
   const auto n = static_cast<double>(z.tokens), width = static_cast<double>(z.width), query_width = static_cast<double>(z.query_width);
   const double matrices = width * (2 * query_width + 2 * static_cast<double>(z.key_width) + 3 * static_cast<double>(z.inner));
   cost.forward_flops = 2 * n * matrices + 2 * n * query_width * static_cast<double>(s.sequence + 1);
@@ -121,14 +104,12 @@ ActivationCost head_cost(const CostShape& s) {
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden;
-  const auto backward = [&](bool accumulating) {
+  set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m;
     m.take(logits).take(z.hidden).pass(gradient_temporary(z.type, vocabulary, z.width, accumulating));
     m.pass(z.norm_gradient());
     return m.peak();
-  };
-  cost.backward_transient_bytes = backward(false);
-  cost.accumulating_backward_transient_bytes = backward(true);
+  });
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
   return cost;
 }

@@ -1,13 +1,10 @@
 #pragma once
+#include "models/cost_parts.h"
 #include "models/llama/llama.h"
 
 namespace zerostep::llama {
 
-struct CostShape {
-  const LlamaOptions& options;
-  int64_t batch, sequence;
-  DType compute_type;
-};
+using CostShape = zerostep::CostShape<LlamaOptions>;
 ActivationCost embedding_cost(const CostShape& shape);
 ActivationCost layer_cost(const CostShape& shape);
 ActivationCost head_cost(const CostShape& shape);

@@ -4,42 +4,34 @@
 #include "models/definition_builder.h"
 #include "models/llama/activation_cost.h"
 #include "models/llama/units.h"
+#include "models/option_checks.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep {
 
 namespace {
 
-void check(const LlamaOptions& o, const std::string& key_prefix) {
-  const auto positive = [&](const char* name, int64_t value) {
-    if (value <= 0) fail_input("{}{} is {}; expected a positive number", key_prefix, name, value);
-  };
-  positive("hidden_size", o.hidden_size);
-  positive("intermediate_size", o.intermediate_size);
-  positive("num_hidden_layers", o.num_hidden_layers);
-  positive("num_attention_heads", o.num_attention_heads);
-  positive("max_position_embeddings", o.max_position_embeddings);
-  positive("vocab_size", o.vocab_size);
+void check_options(const LlamaOptions& o, const std::string& key_prefix) {
+  const OptionChecks check(key_prefix);
+  check.positive({{"hidden_size", o.hidden_size},
+                  {"intermediate_size", o.intermediate_size},
+                  {"num_hidden_layers", o.num_hidden_layers},
+                  {"num_attention_heads", o.num_attention_heads},
+                  {"max_position_embeddings", o.max_position_embeddings},
+                  {"vocab_size", o.vocab_size}});
   if (o.num_key_value_heads < 0) fail_input("{}num_key_value_heads is {}; expected a positive number", key_prefix, o.num_key_value_heads);
-  if (o.num_attention_heads % o.key_value_heads() != 0) {
-    fail_input("{}num_attention_heads {} does not divide by {}num_key_value_heads {}: every head of keys serves as many of queries",
-               key_prefix, o.num_attention_heads, key_prefix, o.key_value_heads());
-  }
-  if (o.head_dim == 0 && o.hidden_size % o.num_attention_heads != 0) {
-    fail_input("{}hidden_size {} does not divide by {}num_attention_heads {}: every head needs the same width", key_prefix, o.hidden_size,
-               key_prefix, o.num_attention_heads);
-  }
+  check.divides({"num_attention_heads", o.num_attention_heads}, {"num_key_value_heads", o.key_value_heads()},
+                "every head of keys serves as many of queries");
+  if (o.head_dim == 0) check.divides({"hidden_size", o.hidden_size}, {"num_attention_heads", o.num_attention_heads}, kEqualHeads);
   if (o.head_width() <= 0 || o.head_width() % 2 != 0) {
     fail_input("{}head_dim is {}; expected an even positive number: rotary positions turn pairs of values", key_prefix, o.head_width());
   }
   const RotaryOptions& r = o.rope;
-  const auto above_zero = [&](const char* name, double value) {
-    if (!(value > 0)) fail_input("{}{} is {}; expected a number above 0", key_prefix, name, value);
-  };
-  above_zero("rope_theta", r.rope_theta);
-  above_zero("rope_scaling.factor", r.factor);
+  check.above_zero("rope_theta", r.rope_theta);
+  check.above_zero("rope_scaling.factor", r.factor);
   if (r.type != RotaryOptions::Type::Llama3) return;
-  above_zero("rope_scaling.low_freq_factor", r.low_freq_factor);
-  positive("rope_scaling.original_max_position_embeddings", r.original_max_position_embeddings);
+  check.above_zero("rope_scaling.low_freq_factor", r.low_freq_factor);
+  check.positive({{"rope_scaling.original_max_position_embeddings", r.original_max_position_embeddings}});
   if (!(r.high_freq_factor > r.low_freq_factor)) {
     fail_input("{}rope_scaling.high_freq_factor is {}; expected more than low_freq_factor {}", key_prefix, r.high_freq_factor,
                r.low_freq_factor);
@@ -49,7 +41,7 @@ void check(const LlamaOptions& o, const std::string& key_prefix) {
 class Llama final : public ModelDefinition {
  public:
   Llama(const LlamaOptions& options, const std::string& key_prefix) : options_(options) {
-    check(options, key_prefix);
+    check_options(options, key_prefix);
     const int64_t width = options.hidden_size, inner = options.intermediate_size, head = options.head_width();
     const int64_t queries = options.num_attention_heads * head, keys = options.key_value_heads() * head;
     const ParameterInit zeros, ones{ParameterInit::Kind::Ones},
@@ -90,16 +82,14 @@ class Llama final : public ModelDefinition {
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    const UnitInfo& unit = units_.at(static_cast<size_t>(index));
-    const size_t expected = unit.parameters.size() + unit.borrowed.size();
-    if (parameters.size() != expected) fail_protocol("[{}] expected {} parameters, found {}", unit.name, expected, parameters.size());
+    check_parameters(units_.at(static_cast<size_t>(index)), parameters);
     if (index == 0) return llama::make_embedding(options_, std::move(parameters));
     if (index == static_cast<int>(units_.size()) - 1) return llama::make_head(options_, std::move(parameters));
     return llama::make_layer(options_, index - 1, std::move(parameters));
   }
 
-  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool) const override {
-    const llama::CostShape shape{options_, batch, sequence, compute_type};
+  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
+    const llama::CostShape shape{options_, batch, sequence, compute_type, training};
     if (index == 0) return llama::embedding_cost(shape);
     if (index == static_cast<int>(units_.size()) - 1) return llama::head_cost(shape);
     return llama::layer_cost(shape);

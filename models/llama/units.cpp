@@ -3,12 +3,12 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 
-#include "base/error.h"
 #include "models/attention.h"
 #include "models/branch_functions.h"
 #include "models/llama/functions.h"
 #include "models/rms_norm.h"
 #include "models/swiglu.h"
+#include "models/unit_inputs.h"
 
 namespace zerostep::llama {
 
@@ -28,13 +28,7 @@ class Embedding final : public Unit {
 
  private:
   const Batch& checked(const TensorList& inputs, const ForwardContext& context) const {
-    if (!inputs.empty()) fail_protocol("[embedding] expected no inputs, found {}", inputs.size());
-    const Batch& batch = *context.batch;
-    if (!batch.positions.defined() && batch.tokens.size(1) > options_.max_position_embeddings) {
-      fail_input("a sample of {} tokens is longer than the model's max_position_embeddings {}; choose a shorter data.sequence_length",
-                 batch.tokens.size(1), options_.max_position_embeddings);
-    }
-    return batch;
+    return embedding_batch(inputs, context, "max_position_embeddings", options_.max_position_embeddings);
   }
 
   LlamaOptions options_;
@@ -69,16 +63,14 @@ class Layer final : public Unit {
   }
 
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
-    if (inputs.size() != 1) fail_protocol("[layers.{}] expected 1 input, found {}", index_, inputs.size());
     const Batch& batch = *context.batch;
-    const at::Tensor middle = attention(inputs[0], attention_, shape_, rotation(batch), allowed_pairs(batch));
+    const at::Tensor middle = attention(only_input(inputs, "layers", index_), attention_, shape_, rotation(batch), allowed_pairs(batch));
     return {mlp(middle, mlp_, shape_.epsilon)};
   }
 
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[layers.{}] expected 1 input, found {}", index_, inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("layer", p, num_parameters_, inputs[0]);
+    check_branches("layer", p, num_parameters_, only_input(inputs, "layers", index_));
     const at::Tensor middle = attend_branches(inputs[0].contiguous(), *context.batch, p);
     const auto inner = [&] {
       const at::Tensor rows = rms_norm(middle, branch_vector(mlp_.gain, p.parameters[norm_2_]), shape_.epsilon);
@@ -139,13 +131,11 @@ class Head final : public Unit {
  public:
   Head(const LlamaOptions& options, const std::vector<at::Tensor>& p) : epsilon_(options.rms_norm_eps), gain_(p.at(0)), weight_(p.at(1)) {}
   TensorList forward(const TensorList& inputs, const ForwardContext&) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
-    return {logits(inputs[0], gain_, weight_, epsilon_)};
+    return {logits(only_input(inputs, "head"), gain_, weight_, epsilon_)};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {
-    if (inputs.size() != 1) fail_protocol("[head] expected 1 input, found {}", inputs.size());
     const at::NoGradGuard no_grad;
-    check_branches("head", p, 2, inputs[0]);
+    check_branches("head", p, 2, only_input(inputs, "head"));
     const at::Tensor& x = inputs[0];
     const at::Tensor rows = rms_norm(x.reshape({-1, x.size(2)}), branch_vector(gain_, p.parameters[0]), epsilon_);
     const at::Tensor y = branch_affine(rows, transposed_branch_matrix(weight_, p.parameters[1]), {}, {}, p.branches);
