@@ -275,7 +275,7 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   const bool applied = execute(plan_.step(run.kind), running);
   StepResult& result = run.result;
   result.skipped = !applied;
-  if (applied) count_applied(run.kind.backprop);
+  if (applied) ++(run.kind.backprop ? applied_.by_gradient : applied_.by_estimate);
   directions_.instruct(nullptr);
   if (!result.loss && (!config_.step.uses_queries() || config_.reads_one_stream())) result.loss = result.bp_loss;
   if (applied && result.loss) instruct_schedule_.add(*result.loss);
@@ -351,9 +351,9 @@ double Engine::clipped(double norm) const {
 UpdateScalars Engine::scalars_of(int64_t step, bool gradient) const {
   UpdateScalars out;
   const bool separate = config_.step.separate_state;
-  out.scheduled = schedule_->at(applied_steps_);
+  out.scheduled = schedule_->at(applied_.all());
   if (gradient && config_.step.bp_lr) out.scheduled.lr = *config_.step.bp_lr;
-  out.applied_steps = separate ? applied_of_kind_[gradient ? 1 : 0] : applied_steps_;
+  out.applied_steps = !separate ? applied_.all() : gradient ? applied_.by_gradient : applied_.by_estimate;
   out.state_set = separate && gradient ? 1 : 0;
   out.step = step;
   return out;
@@ -375,8 +375,8 @@ void Engine::report_non_finite(int64_t step, double local_loss) {
 }
 
 std::string Engine::parameters_left() const {
-  if (applied_steps_ == 0) return "The parameters are the first values: no step was applied";
-  return fmt::format("The parameters are as the last of {} applied steps left them", applied_steps_);
+  if (applied_.all() == 0) return "The parameters are the first values: no step was applied";
+  return fmt::format("The parameters are as the last of {} applied steps left them", applied_.all());
 }
 
 void Engine::count_skipped(int64_t step, bool applied) {

@@ -61,6 +61,12 @@ struct StepBatches {
   QueryBatches queries;
 };
 
+// Steps that changed the parameters: with a gradient of backprop, or by an estimate alone.
+struct AppliedSteps {
+  int64_t by_estimate = 0, by_gradient = 0;
+  int64_t all() const { return by_estimate + by_gradient; }
+};
+
 struct EvaluationResult {
   double loss = 0;
   int64_t tokens = 0;
@@ -112,7 +118,7 @@ class Engine {
 
   // What the next step depends on beside the batches, the parameters and the optimizer's arrays; the same on every rank.
   struct Progress {
-    int64_t applied_steps = 0, applied_of_kind[2] = {0, 0};
+    AppliedSteps applied{};
     int64_t skipped_in_a_row = 0;
     DType precision = DType::F32;  // whose loss scale it is
     LossScaler::State loss_scaler{};
@@ -127,7 +133,7 @@ class Engine {
   void restore(const Progress& progress, const StateReader& read);
 
   const TrainingPlan& plan() const { return plan_; }
-  int64_t applied_steps() const { return applied_steps_; }
+  int64_t applied_steps() const { return applied_.all(); }
   // Steps skipped since the last applied one, without those whose overflow lowered a dynamic loss scale. train_step() ends the run with a
   // RunError after kMostSkipped of them.
   static constexpr int64_t kMostSkipped = 20;
@@ -200,7 +206,6 @@ class Engine {
   // Learning rate of a kind of step, and which state it updates.
   UpdateScalars scalars_of(int64_t step, bool gradient) const;
   double clipped(double norm) const;
-  void count_applied(bool gradient);
   // What of the trained parameters this rank owns, each element on one rank.
   std::vector<OwnedGradient> owned_gradients() const;
   AddOverRanks adder();
@@ -232,8 +237,7 @@ class Engine {
   std::unique_ptr<ZerothOrder> queries_;
   std::vector<Event> done_;                  // of the actions that are executed, by their index
   StepTimers host_timers_, compute_timers_;  // each written by one thread
-  int64_t applied_steps_ = 0;
-  int64_t applied_of_kind_[2] = {0, 0};  // steps by estimate, by gradient
+  AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;  // of the last skipped step; "": the loss scale falls
   InstructSchedule instruct_schedule_;

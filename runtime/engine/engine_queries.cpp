@@ -70,12 +70,7 @@ void Engine::replay(const LoggedStep& logged) {
   run.scalars.gradient_scale = static_cast<float>(logged.clip_scale);
   const Plan& plan = plan_.step(step_kind(config_.step, logged.step));
   execute(plan, running, plan.agreement + 1);
-  count_applied(false);
-}
-
-void Engine::count_applied(bool gradient) {
-  ++applied_steps_;
-  ++applied_of_kind_[gradient ? 1 : 0];
+  ++applied_.by_estimate;
 }
 
 std::vector<OwnedGradient> Engine::owned_gradients() const {

@@ -28,15 +28,12 @@ void Engine::copy_state(std::span<std::byte* const> targets) {
 }
 
 Engine::Progress Engine::progress() const {
-  return {applied_steps_,    {applied_of_kind_[0], applied_of_kind_[1]},
-          skipped_in_a_row_, config_.precision.compute,
-          scaler_.state(),   instruct_schedule_.state()};
+  return {applied_, skipped_in_a_row_, config_.precision.compute, scaler_.state(), instruct_schedule_.state()};
 }
 
 void Engine::restore(const Progress& progress, const StateReader& read) {
-  applied_steps_ = progress.applied_steps;
+  applied_ = progress.applied;
   skipped_in_a_row_ = progress.skipped_in_a_row;
-  for (int kind = 0; kind < 2; ++kind) applied_of_kind_[kind] = progress.applied_of_kind[kind];
   if (progress.precision == config_.precision.compute) scaler_.restore(progress.loss_scaler);
   instruct_schedule_.restore(progress.instruct_schedule);
   for (const auto& [slice, chunk, byte_offset] : state_places(plan_.layout, plan_.any_step(), world_.rank(), Elements::Updated)) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "models/gpt2/gpt2.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
@@ -149,6 +150,19 @@ TEST_F(Resume, KeepsStatesApartAndSixteenBitWeightsWithoutMasters) {
   ZerothOrderCase frozen = case_of(Mode::FirstOrder, 3);
   frozen.config.model.trainable = {"transformer.h.*"};
   expect_seamless(frozen, 2);
+}
+
+// The manifest counts the steps of each kind; calibrate's every second one is backprop's.
+TEST_F(Resume, CountsAppliedStepsByWhatMadeThem) {
+  run(case_of(Mode::Calibrate, 0), 1, 0, 3, "", folder_);
+  run(case_of(Mode::Calibrate, 0), 1, 3, 6, folder_, folder_);
+  const CheckpointReader reader(latest_checkpoint(folder_));
+  EXPECT_EQ(reader.manifest().engine.at("applied_steps").get<int64_t>(), 6);
+  EXPECT_EQ(reader.manifest().engine.at("applied_by_estimate").get<int64_t>(), 3);
+  EXPECT_EQ(reader.manifest().engine.at("applied_by_gradient").get<int64_t>(), 3);
+  const Engine::Progress progress = progress_of(reader);
+  EXPECT_EQ(progress.applied.by_estimate, 3);
+  EXPECT_EQ(progress.applied.by_gradient, 3);
 }
 
 TEST_F(Resume, AnyRanksAndStageGoOnFromAnyOther) {
