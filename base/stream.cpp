@@ -56,6 +56,7 @@ class InlineStream final : public Stream::Impl {
 
   void drain() noexcept override {}
   const std::string& name() const override { return name_; }
+  bool is_current() const override { return true; }
 
  private:
   static Event failed(std::exception_ptr failure) { return Event(std::make_shared<FailedEvent>(std::move(failure))); }
@@ -195,7 +196,7 @@ class WorkerStream final : public Stream::Impl {
   ~WorkerStream() override {
     queue_->stop();
     // The last handle may have lived in a task; the thread then ends by itself.
-    if (thread_.get_id() == std::this_thread::get_id())
+    if (is_current())
       thread_.detach();
     else
       thread_.join();
@@ -208,6 +209,7 @@ class WorkerStream final : public Stream::Impl {
   void synchronize() override { queue_->synchronize(); }
   void drain() noexcept override { queue_->wait_until_done(queue_->last_enqueued()); }
   const std::string& name() const override { return name_; }
+  bool is_current() const override { return thread_.get_id() == std::this_thread::get_id(); }
 
  private:
   std::string name_;

@@ -45,6 +45,7 @@ class Stream {
     virtual void drain() noexcept = 0;
     virtual const std::string& name() const = 0;
     virtual void* native_handle() const { return nullptr; }
+    virtual bool is_current() const { return false; }
   };
   // Runs work at once in the calling thread.
   static Stream inline_stream(std::string name = "inline");
@@ -70,6 +71,8 @@ class Stream {
   const std::string& name() const { return impl_->name(); }
   // What the backend's library calls the stream; nullptr on a processor.
   void* native_handle() const { return impl_->native_handle(); }
+  // Whether the calling thread is the one that runs the queue's work: what it does itself is then done in its place in the queue.
+  bool is_current() const { return impl_->is_current(); }
 
  private:
   std::shared_ptr<Impl> impl_;

@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "offload/flat_operands.h"
 
 namespace zerostep {
 
@@ -10,37 +11,8 @@ namespace zerostep {
 // thread. All pointers may be of any alignment; slices may have any length. Nothing is allocated; nothing blocks. With lr 0 the masters
 // keep their bits, whatever the gradient; moments are updated all the same.
 
-// What is common to every optimizer: masters in, masters out, and a copy in the compute type.
-struct OptimizerSlice {
-  float* master;            // count values, updated in place
-  const float* gradient;    // count values, read once
-  void* compute = nullptr;  // count values of compute_type written with round-to-nearest-even, or nullptr; must not alias master
-  DType compute_type = DType::F32;
-  int64_t count = 0;
-  float gradient_scale = 1.0f;  // folded in first: averaging, loss scale and clipping in one factor
-  float lr = 0;
-  float weight_decay = 0;
-};
-
-// torch.optim.Adam / AdamW's arithmetic. decoupled: AdamW (p *= 1 - lr wd); else L2 (g += wd p).
-// step_size = lr / bias_correction1 and inv_sqrt_bias_correction2 = 1 / sqrt(1 - beta2^t) are worked out in double by the caller.
-struct AdamParameters {
-  double beta1, beta2, eps, step_size, inv_sqrt_bias_correction2;  // 1 - beta is worked out in double, then rounded to fp32
-  bool decoupled;
-};
 void adam_step(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& parameters);
-
-// torch.optim.SGD: buf = first ? g : momentum * buf + (1 - dampening) * g; d = nesterov ? g + momentum * buf : buf. momentum 0: no buffer.
-struct SgdParameters {
-  double momentum, dampening;
-  bool nesterov, first_step;
-};
 void sgd_step(const OptimizerSlice& slice, float* momentum_buffer, const SgdParameters& parameters);
-
-// Lion (arXiv 2302.06675): u = sign(b1 m + (1-b1) g); p = p (1 - lr wd) - lr u; m = b2 m + (1-b2) g.
-struct LionParameters {
-  double beta1, beta2;
-};
 void lion_step(const OptimizerSlice& slice, float* exp_avg, const LionParameters& parameters);
 
 // Sum of squares, in at least 16 fp64 lanes folded in a fixed order: depends on the values and on count alone. Inf or NaN anywhere in

@@ -4,36 +4,16 @@
 
 #include "base/dtype.h"
 #include "base/noise.h"
+#include "offload/flat_operands.h"
 
 namespace zerostep {
 
 // What zeroth-order training does to a contiguous slice of parameters on the host. As in host_optimizer.h: one fixed IEEE sequence per
 // element, the same bits on every dispatch target, for any slice and any split; pointers of any alignment; nothing blocks.
-enum class NoiseKind : uint8_t { Gaussian, Rademacher };
-
-struct PerturbSlice {
-  const void* base = nullptr;  // count values of base_type: fp32 masters, or 16-bit weights
-  DType base_type = DType::F32;
-  void* plus = nullptr;  // count values of target_type each; either may be nullptr; neither may alias base
-  void* minus = nullptr;
-  DType target_type = DType::F32;
-  uint64_t first = 0;  // global element index of base[0]
-  int64_t count = 0;
-  float epsilon = 0;
-};
 
 // plus = round(fma(epsilon, z, base)), minus = round(fma(-epsilon, z, base)): fp32 arithmetic, then one rounding to nearest even to
 // target_type. The noise z stays in the first-level cache.
 void perturb(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key);
-
-// A tile of an fp32 matrix: `columns` elements of each of `rows` rows, which lie `stride` elements apart.
-struct PerturbTile {
-  const float* base = nullptr;  // the first row's first element
-  int64_t rows = 0, columns = 0, stride = 0;
-  float *plus = nullptr, *minus = nullptr;  // rows * columns each, rows close together; either may be nullptr
-  uint64_t first = 0;                       // global element index of base[0]
-  float epsilon = 0;
-};
 
 // As perturb() for fp32, bit by bit. For tiles that stay in a core's caches until they have been used.
 void perturb_tile(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key);

@@ -25,7 +25,7 @@ constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass throug
 }  // namespace
 
 Engine::Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan,
-               const ParameterReader& initial, Communicator world, const Device& device)
+               const ParameterReader& initial, Communicator world, const Device& device, const FlatKernels& kernels)
     : config_(config),
       model_(model),
       objective_(objective),
@@ -39,12 +39,13 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       state_(plan_.layout, plan_.any_step(), world_, device),
       scalars_(state_.store(), device, std::ssize(plan_.layout.groups), config.step.uses_queries() ? config.step.queries : 0),
       streamer_(model, plan_.layout, plan_.any_step(), state_, world_, stream_, trace_.get()),
-      reducer_(plan_.layout, plan_.any_step(), state_, streamer_, world_, stream_, averaging_of(config, world_.size()).before_message,
-               scalars_, trace_.get()),
-      directions_(config.step, config.seed),
+      reducer_(plan_.layout, plan_.any_step(), state_, streamer_, world_, stream_, kernels, compute_,
+               averaging_of(config, world_.size()).before_message, scalars_, trace_.get()),
+      directions_(config.step, config.seed, kernels, compute_),
       weights_(plan_.layout, plan_.any_step(), state_, streamer_, directions_),
-      optimizer_(config.optimizer, plan_.layout, state_, config.seed),
-      matrix_optimizer_(config.optimizer, plan_.layout, plan_.any_step(), state_, world_, compute_, stream_, optimizer_, trace_.get()),
+      optimizer_(config.optimizer, plan_.layout, state_, config.seed, kernels, compute_),
+      matrix_optimizer_(config.optimizer, plan_.layout, plan_.any_step(), state_, world_, compute_, stream_, optimizer_, kernels,
+                        trace_.get()),
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
       backprop_(make_backprop(config, plan_.layout, objective)),

@@ -81,9 +81,9 @@ std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank);
 // step did.
 class Engine {
  public:
-  // Collective. `model` and `objective` must outlive the engine.
+  // Collective. `model`, `objective` and `kernels`, which run on the device's streams, must outlive the engine.
   Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan, const ParameterReader& initial,
-         Communicator world, const Device& device = Device::cpu());
+         Communicator world, const Device& device = Device::cpu(), const FlatKernels& kernels = host_kernels());
   ~Engine();
 
   using MicroBatches = std::function<Batch(int64_t accumulation_step)>;

@@ -113,14 +113,14 @@ Event Engine::launch(const Plan& plan, const Action& action, const Running& run)
     }
     case ActionKind::UpdateMatrices: {
       const TimeInto time(host_timers_.update);
-      matrix_optimizer_.update(action.round, run->scalars, run->estimate ? &*run->estimate : nullptr, plan.options.gradient_in_update);
+      matrix_optimizer_.update(action.round, run->scalars, plan.options.gradient_in_update);
       break;
     }
     case ActionKind::Update:
       return compute([this, &action, run] {
         const TimeInto time(compute_timers_.update);
         const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.group(action.group).name);
-        optimizer_.update(action.group, action.begin, action.end, run->scalars, run->estimate ? &*run->estimate : nullptr);
+        optimizer_.update(action.group, action.begin, action.end, run->scalars);
       });
     case ActionKind::GatherUpdated: {
       const TimeInto time(host_timers_.update);

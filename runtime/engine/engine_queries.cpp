@@ -40,11 +40,11 @@ void Engine::agree_on_estimate(StepRun& run) {
   const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
   run.estimate.emplace(directions_, run.step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
   if (run.kind.backprop) {
-    const EstimateMeasures measures = measure_with_gradient(*run.estimate, owned_gradients(), adder());
+    const EstimateMeasures measures = measure_with_gradient(*run.estimate, directions_, owned_gradients(), adder());
     result.cosine = measures.cosine;
     if (!by_gradient) result.grad_norm = measures.norm;
   } else if (config_.step.exact_norm) {
-    result.grad_norm = measure_norm(*run.estimate, owned_gradients(), adder());
+    result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(), adder());
   }
   if (run.step == 0) measure_unchanged(run.step, result);
   if (by_gradient) run.estimate.reset();
@@ -56,6 +56,7 @@ void Engine::settle_update(StepRun& run) {
   run.scalars = scalars_of(run.step, run.kind.backprop);
   run.result.clip_scale = clipped(run.result.grad_norm);
   const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
+  if (run.estimate) run.scalars.gradient = run.estimate->gradient();
   run.scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
 }
 
@@ -67,6 +68,7 @@ void Engine::replay(const LoggedStep& logged) {
   run.estimate.emplace(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
   run.scalars = scalars_of(logged.step, false);
   run.scalars.scheduled.lr = logged.lr;
+  run.scalars.gradient = run.estimate->gradient();
   run.scalars.gradient_scale = static_cast<float>(logged.clip_scale);
   const Plan& plan = plan_.step(step_kind(config_.step, logged.step));
   execute(plan, running, plan.agreement + 1);

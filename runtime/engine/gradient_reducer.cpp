@@ -3,22 +3,23 @@
 #include <ATen/ops/from_blob.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 #include "base/nth.h"
-#include "offload/host_optimizer.h"
 
 namespace zerostep {
 
 GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
-                                 Communicator shard_group, Stream stream, double message_factor, const ScalarBlock& scalars, Trace* trace)
+                                 Communicator shard_group, Stream stream, const FlatKernels& kernels, Stream compute, double message_factor,
+                                 const ScalarBlock& scalars, Trace* trace)
     : layout_(layout),
       plan_(plan),
       state_(state),
       streamer_(streamer),
       shard_group_(std::move(shard_group)),
       stream_(std::move(stream)),
+      kernels_(kernels),
+      compute_(std::move(compute)),
       message_factor_(static_cast<float>(message_factor)),
       scalars_(scalars),
       trace_(trace) {}
@@ -48,9 +49,7 @@ void GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
 void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {
   const FlatGroup& g = layout_.group(use.group);
   float* gradient = sums_at(use.group, use.slot);
-  const auto zero = [&](int64_t begin, int64_t count) {
-    std::memset(gradient + begin, 0, static_cast<size_t>(num_bytes(count, DType::F32)));
-  };
+  const auto zero = [&](int64_t begin, int64_t count) { kernels_.zero(gradient + begin, DType::F32, count, compute_); };
   for (size_t i = 0; i < g.parameters.size() && plan_.options.contiguous_gradients; ++i)
     if (!overwrite || !overwrites(unit, g, g.parameters[i])) zero(g.layout.offset(static_cast<int>(i)), g.layout.size(static_cast<int>(i)));
   if (use.slot >= 0)  // another group's gradients may lie there
@@ -82,11 +81,10 @@ Event GradientReducer::reduce(const Action& action) {
       reduce_16bit(action, label);
     else
       reduce_fp32(action, label);
-    return stream_.enqueue([this, &action] {
-      if (!action.final_reduction) return;
-      for (const CollectivePart& part : action.parts)
-        if (part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size())) square(part.group);
-    });
+    for (const CollectivePart& part : action.parts)
+      if (action.final_reduction && part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size()))
+        square(part.group, stream_);
+    return stream_.record();
   });
 }
 
@@ -119,19 +117,15 @@ void GradientReducer::reduce_fp32(const Action& action, const char* label) {
 void GradientReducer::add_own_part(const Action& action) {
   for (const CollectivePart& part : action.parts) {
     const float* full = sums_at(part.group, part.slot);
-    stream_.enqueue([this, part, full, accumulate = action.accumulate] {
-      const int rank = shard_group_.rank();
-      const auto& slices = layout_.group(part.group).layout.slices();
-      for (int s = part.slice_begin; s < part.slice_end; ++s) {
-        const FlatLayout::Slice& slice = nth(slices, s);
-        const float* source = full + slice.full_begin + rank * slice.per_rank;
-        float* target = state_.gradients(part.group) + slice.shard_begin;
-        if (accumulate)
-          for (int64_t i = 0; i < slice.per_rank; ++i) target[i] += source[i];
-        else
-          std::memcpy(target, source, static_cast<size_t>(num_bytes(slice.per_rank, DType::F32)));
-      }
-    });
+    for (int s = part.slice_begin; s < part.slice_end; ++s) {
+      const FlatLayout::Slice& slice = layout_.group(part.group).layout.slice(s);
+      const float* source = full + slice.full_begin + shard_group_.rank() * slice.per_rank;
+      float* target = state_.gradients(part.group) + slice.shard_begin;
+      if (action.accumulate)
+        kernels_.add(source, target, slice.per_rank, stream_);
+      else
+        kernels_.cast(source, DType::F32, target, DType::F32, slice.per_rank, stream_);
+    }
   }
 }
 
@@ -148,10 +142,8 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
     const FlatLayout::Slice &first = g.layout.slice(part.slice_begin), &last = g.layout.slice(part.slice_end - 1);
     const int64_t begin = first.full_begin, count = last.full_begin + last.per_rank * ranks - begin;
     std::byte* target16 = message + num_bytes(at, type);
-    stream_.enqueue([full, begin, count, target16, type, factor = message_factor_] {
-      for (int64_t i = begin; factor != 1 && i < begin + count; ++i) full[i] *= factor;
-      cast_from_fp32(full + begin, target16, type, count);
-    });
+    if (message_factor_ != 1) kernels_.scale(message_factor_, full + begin, count, stream_);
+    kernels_.cast(full + begin, DType::F32, target16, type, count, stream_);
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = g.layout.slice(s);
       float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.gradients(part.group) + slice.shard_begin;
@@ -164,15 +156,16 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
   if (all_reduces_gradients(plan_.options)) shard_group_.all_gather(gathers, DType::F32, stream_, label);
 }
 
-void GradientReducer::square(int group) {
-  double sum = 0;
-  for (const ShardedState::Piece& piece : state_.owned(group)) sum += sum_of_squares(state_.gradients(group, piece), piece.count);
-  scalars_.data(ScalarBlock::Part::SquaredNorms)[group] = sum;
+void GradientReducer::square(int group, const Stream& stream) {
+  double* sum = scalars_.data(ScalarBlock::Part::SquaredNorms) + group;
+  kernels_.zero(sum, DType::F64, 1, stream);
+  for (const ShardedState::Piece& piece : state_.owned(group))
+    kernels_.add_squares(state_.gradients(group, piece), piece.count, sum, stream);
 }
 
 void GradientReducer::square_sums() {
   for (const FlatGroup& g : layout_.groups)
-    if (g.trainable && shard_group_.size() == 1) square(g.id);
+    if (g.trainable && shard_group_.size() == 1) square(g.id, compute_);
 }
 
 Event GradientReducer::gather(int group, int slot) {
@@ -188,11 +181,15 @@ Event GradientReducer::gather(int group, int slot) {
                           [&] { return shard_group_.all_gather(segments, DType::F32, stream_, g.name.c_str()); });
 }
 
-std::string GradientReducer::first_non_finite() const {
+std::string GradientReducer::first_non_finite() {
   for (const FlatGroup& g : layout_.groups) {
     if (!g.trainable) continue;
-    for (const ShardedState::Piece& piece : state_.owned(g.id))
-      if (!std::isfinite(sum_of_squares(state_.gradients(g.id, piece), piece.count))) return layout_.parameter(g, piece.parameter).name;
+    for (const ShardedState::Piece& piece : state_.owned(g.id)) {
+      double squares = 0;
+      kernels_.add_squares(state_.gradients(g.id, piece), piece.count, &squares, compute_);
+      compute_.synchronize();
+      if (!std::isfinite(squares)) return layout_.parameter(g, piece.parameter).name;
+    }
   }
   return "";
 }

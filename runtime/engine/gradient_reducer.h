@@ -1,6 +1,7 @@
 #pragma once
 #include <vector>
 
+#include "offload/flat_kernels.h"
 #include "runtime/engine/scalar_block.h"
 #include "runtime/engine/unit_streamer.h"
 #include "runtime/plan/plan.h"
@@ -12,9 +13,11 @@ namespace zerostep {
 // complete buckets on the communication stream, and takes this rank's share of the squared norm as soon as a bucket is reduced.
 class GradientReducer {
  public:
-  // `message_factor`: what gradients are multiplied by before they travel in 16 bits.
+  // `stream`: of collectives and what is done between them; `compute`: of the rest. `message_factor`: what gradients are multiplied by
+  // before they travel in 16 bits.
   GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
-                  Stream stream, double message_factor, const ScalarBlock& scalars, Trace* trace);
+                  Stream stream, const FlatKernels& kernels, Stream compute, double message_factor, const ScalarBlock& scalars,
+                  Trace* trace);
 
   // Before a backward: binds the unit's gradients, and marks them as fresh where the backward may overwrite those that its unit declares
   // as overwritten; else all are sums or zeros to add to.
@@ -27,10 +30,10 @@ class GradientReducer {
   Event gather(int group, int slot);
   // full_elements() values of a group as reduced, before averaging: what was gathered, or what every rank has whole already.
   const float* gathered(const GroupSlot& gradient) const { return sums_at(gradient.group, gradient.slot); }
-  // A single rank's sums need no reduction: takes their squared norms.
+  // A single rank's sums need no reduction: takes their squared norms, on the compute stream.
   void square_sums();
   // Name of the first parameter with a gradient that is not finite in this rank's share, or "".
-  std::string first_non_finite() const;
+  std::string first_non_finite();
 
  private:
   // Whether a backward of `unit` overwrites the fresh gradient of a parameter of `g` (its own, or one that it borrows).
@@ -40,7 +43,7 @@ class GradientReducer {
   void reduce_fp32(const Action& action, const char* label);
   void reduce_16bit(const Action& action, const char* label);
   void add_own_part(const Action& action);
-  void square(int group);  // this rank's part, so that each element counts on one rank
+  void square(int group, const Stream& stream);  // this rank's part, so that each element counts on one rank
 
   const ModelLayout& layout_;
   const Plan& plan_;
@@ -48,6 +51,8 @@ class GradientReducer {
   UnitStreamer& streamer_;
   Communicator shard_group_;
   Stream stream_;
+  const FlatKernels& kernels_;
+  Stream compute_;
   float message_factor_;
   const ScalarBlock& scalars_;
   Trace* trace_;

@@ -1,10 +1,6 @@
 #include "runtime/engine/low_rank_branches.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-
-#include <algorithm>
-#include <functional>
 
 namespace zerostep {
 namespace {
@@ -24,41 +20,36 @@ std::vector<Run> runs_of(std::span<const ProbeBranch> branches) {
   return out;
 }
 
-void fill_values(const Directions& directions, int64_t step, const ProbeBranch& branch, const BranchedParameter& parameter, size_t index) {
-  const int64_t n = parameter.info->num_elements();
-  float* out = parameter.out.values.data_ptr<float>() + static_cast<int64_t>(index) * n;
-  if (branch.weights == Weights::Plain) {
-    std::copy_n(parameter.values, n, out);
-    return;
-  }
-  PerturbSlice slice;
-  slice.base = parameter.values;
-  (branch.weights == Weights::Plus ? slice.plus : slice.minus) = out;
-  const Directions::Perturbed perturbed{parameter.info, slice};
-  directions.perturb(step, branch.direction, {&perturbed, 1});
+int sign_of(Weights weights) { return weights == Weights::Plus ? 1 : weights == Weights::Minus ? -1 : 0; }
+
+// Both signs of a direction share what is drawn of it.
+LowRankFactors factors_of(const Directions& directions, int64_t step, std::span<const ProbeBranch> branches, Run run,
+                          const BranchedParameter& parameter) {
+  const auto begin = static_cast<int64_t>(run.begin);
+  LowRankFactors out =
+      directions.factors(step, branches[run.begin].direction, *parameter.info, parameter.out.left.select(0, begin).data_ptr<float>(),
+                         parameter.out.right.select(0, begin).data_ptr<float>());
+  for (size_t b = run.begin; b < run.end; ++b) out.signs.push_back(sign_of(branches[b].weights));
+  return out;
 }
 
-// Both signs of a direction have its right factor, and left factors of opposite signs.
-void fill_factors(const Directions& directions, int64_t step, std::span<const ProbeBranch> branches, Run run,
-                  const BranchedParameter& parameter) {
-  const int64_t rank = parameter.out.right.size(1), left_size = rank * parameter.info->shape[0],
-                right_size = rank * parameter.info->shape[1];
-  std::vector<float> left(static_cast<size_t>(left_size)), right(static_cast<size_t>(right_size));
-  const auto perturbed = [](const ProbeBranch& b) { return b.weights != Weights::Plain; };
-  const auto of_run = branches.subspan(run.begin, run.end - run.begin);
-  if (std::any_of(of_run.begin(), of_run.end(), perturbed))
-    directions.factors(step, of_run.front().direction, *parameter.info, left.data(), right.data());
-  for (size_t b = run.begin; b < run.end; ++b) {
-    const auto index = static_cast<int64_t>(b);
-    float* left_out = parameter.out.left.data_ptr<float>() + index * left_size;
-    std::copy(right.begin(), right.end(), parameter.out.right.data_ptr<float>() + index * right_size);
-    if (branches[b].weights == Weights::Plus)
-      std::copy(left.begin(), left.end(), left_out);
-    else if (branches[b].weights == Weights::Minus)
-      std::transform(left.begin(), left.end(), left_out, std::negate<>());
+// The values of all vectors in one branch.
+void fill_values(const Directions& directions, int64_t step, const ProbeBranch& branch, size_t index,
+                 const std::vector<BranchedParameter>& parameters) {
+  std::vector<Directions::Perturbed> perturbed;
+  for (const BranchedParameter& p : parameters) {
+    if (p.values == nullptr) continue;
+    const int64_t n = p.info->num_elements();
+    float* out = p.out.values.data_ptr<float>() + static_cast<int64_t>(index) * n;
+    PerturbSlice slice;
+    slice.base = p.values;
+    (branch.weights == Weights::Minus ? slice.minus : slice.plus) = out;
+    if (branch.weights == Weights::Plain)
+      directions.kernels().cast(p.values, DType::F32, out, DType::F32, n, directions.stream());
     else
-      std::fill_n(left_out, left_size, 0.0f);
+      perturbed.push_back({p.info, slice});
   }
+  directions.perturb(step, branch.direction, perturbed);
 }
 
 }  // namespace
@@ -74,18 +65,12 @@ BranchPerturbation::Parameter empty_branches(const Directions& directions, const
 
 void fill_branches(const Directions& directions, int64_t step, std::span<const ProbeBranch> branches,
                    const std::vector<BranchedParameter>& parameters) {
-  const std::vector<Run> runs = runs_of(branches);
-  const size_t count = parameters.size();
-  at::parallel_for(0, static_cast<int64_t>(runs.size() * count), 1, [&](int64_t first, int64_t last) {
-    for (auto task = static_cast<size_t>(first); task < static_cast<size_t>(last); ++task) {
-      const Run run = runs[task / count];
-      const BranchedParameter& parameter = parameters[task % count];
-      if (parameter.values == nullptr)
-        fill_factors(directions, step, branches, run, parameter);
-      else
-        for (size_t b = run.begin; b < run.end; ++b) fill_values(directions, step, branches[b], parameter, b);
-    }
-  });
+  std::vector<LowRankFactors> factors;
+  for (const Run& run : runs_of(branches))
+    for (const BranchedParameter& parameter : parameters)
+      if (parameter.values == nullptr) factors.push_back(factors_of(directions, step, branches, run, parameter));
+  directions.kernels().low_rank_factors(factors, directions.stream());
+  for (size_t b = 0; b < branches.size(); ++b) fill_values(directions, step, branches[b], b, parameters);
 }
 
 }  // namespace zerostep

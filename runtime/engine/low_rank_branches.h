@@ -17,8 +17,8 @@ struct BranchedParameter {
 
 // Tensors for the factors, or the values of a vector, that so many branches need of a parameter. Nothing is written.
 BranchPerturbation::Parameter empty_branches(const Directions& directions, const ParameterInfo& info, int64_t branches);
-// Writes them: matrices get the direction's factors, zeros for a plain branch; vectors fma(+-epsilon, z, value) in fp32. Uses LibTorch's
-// threads.
+// Writes them: matrices get the direction's factors, zeros for a plain branch; vectors fma(+-epsilon, z, value) in fp32. Launches on
+// the stream of the directions.
 void fill_branches(const Directions& directions, int64_t step, std::span<const ProbeBranch> branches,
                    const std::vector<BranchedParameter>& parameters);
 

@@ -1,6 +1,5 @@
 #include "runtime/engine/unit_weights.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -8,13 +7,10 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "base/poison.h"
-#include "offload/host_optimizer.h"
 #include "runtime/engine/low_rank_branches.h"
 
 namespace zerostep {
 namespace {
-
-constexpr int64_t kGrainElements = int64_t{1} << 16;
 
 // A matrix perturbed along one direction, both signs or one of them.
 class TiledMatrix final : public PerturbedMatrix {
@@ -81,11 +77,8 @@ void UnitWeights::use_plain() {
       streamer_.bind(g.id, values_[i]);
       continue;
     }
-    const float* source = reinterpret_cast<const float*>(values_[i]);
     std::byte* target = state_.weight_copies() + offsets_[i];
-    at::parallel_for(0, g.full_elements(), kGrainElements, [&](int64_t begin, int64_t end) {
-      cast_from_fp32(source + begin, target + num_bytes(begin, g.compute_type), g.compute_type, end - begin);
-    });
+    directions_.kernels().cast(values_[i], g.type, target, g.compute_type, g.full_elements(), directions_.stream());
     streamer_.bind(g.id, target);
   }
 }

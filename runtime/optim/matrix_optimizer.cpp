@@ -1,38 +1,14 @@
 #include "runtime/optim/matrix_optimizer.h"
 
-#include <ATen/Parallel.h>
-
-#include <algorithm>
-#include <atomic>
-#include <cmath>
-
 #include "base/nth.h"
 #include "base/trace.h"
-#include "offload/newton_schulz.h"
+#include "runtime/state/parameter_piece.h"
 
 namespace zerostep {
-namespace {
-
-constexpr int64_t kMatrixGrainElements = int64_t{1} << 15;
-constexpr int64_t kGradientBlockElements = int64_t{1} << 12;
-constexpr double kLeastShare = 1e-3;  // of entries that a cautious update keeps, as its rescaling sees it
-
-// Part of a direction that lies in memory, as what the optimizer steps along.
-class FoundDirection final : public GradientSource {
- public:
-  FoundDirection(const float* values, int64_t first) : values_(values), first_(first) {}
-  void prepare(const ParameterInfo&) override {}
-  void read(int64_t begin, int64_t count, const float*, float* out) const override { std::copy_n(values_ + (begin - first_), count, out); }
-
- private:
-  const float* values_;
-  int64_t first_;  // element of the parameter that `values` begins with
-};
-
-}  // namespace
 
 MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state,
-                                 Communicator shard_group, Stream compute, Stream stream, Optimizer& optimizer, Trace* trace)
+                                 Communicator shard_group, Stream compute, Stream stream, Optimizer& optimizer, const FlatKernels& kernels,
+                                 Trace* trace)
     : config_(config),
       layout_(layout),
       plan_(plan),
@@ -41,6 +17,7 @@ MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config, const ModelLayou
       compute_(std::move(compute)),
       stream_(std::move(stream)),
       optimizer_(optimizer),
+      kernels_(kernels),
       trace_(trace) {
   for (const AssignedParameter& p : plan_.matrices.parameters) shares_.push_back(shares_of(p));
 }
@@ -65,12 +42,12 @@ std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const AssignedPar
   return out;
 }
 
-void MatrixOptimizer::update(int round, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient) {
+void MatrixOptimizer::update(int round, const UpdateScalars& scalars, bool reads_gradient) {
   const MatrixAssignment::Round& now = nth(plan_.matrices.rounds, round);
   if (reads_gradient && !updates_whole(plan_.options)) gather_gradients(now);
-  compute_.launch([this, &now, scalars, source, reads_gradient] {
+  compute_.launch([this, &now, scalars, reads_gradient] {
     for (int index : now.parameters)
-      if (parameter(index).owner == shard_group_.rank()) make_direction(index, scalars, source, reads_gradient);
+      if (parameter(index).owner == shard_group_.rank()) make_direction(index, scalars, reads_gradient);
   });
   for (const std::vector<int>& wave : now.waves) hand_out(wave, scalars);
 }
@@ -91,71 +68,36 @@ void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
   exchange(transfers, "gradients of matrices");
 }
 
-void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient) {
+void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, bool reads_gradient) {
   const AssignedParameter& p = parameter(index);
   const Trace::Scope scope(trace_, "computation", trace_ == nullptr ? std::string() : "update " + info(p).name);
   float* direction = state_.matrix_work() + p.work_offset;
   const float* reduced = nullptr;
   if (reads_gradient)
     reduced = updates_whole(plan_.options) ? state_.gradients(p.group) + layout_.group(p.group).layout.offset(p.parameter) : direction;
-  const int64_t kept = advance_moments(p, scalars, reduced, source);
-  if (p.orthogonal) return newton_schulz(direction, p.rows, p.columns, state_.matrix_scratch());
-  if (!config_.cautious) return;
-  // The larger the share left out, the longer the step along the rest.
-  const float factor = static_cast<float>(1 / std::max(kLeastShare, static_cast<double>(kept) / static_cast<double>(p.num_elements())));
-  at::parallel_for(0, p.num_elements(), kMatrixGrainElements, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) direction[i] *= factor;
-  });
-}
-
-// Momentum (and second moment) of an owned parameter, and the direction before it is made orthogonal. Returns the entries that a cautious
-// update keeps.
-int64_t MatrixOptimizer::advance_moments(const AssignedParameter& p, const UpdateScalars& scalars, const float* reduced,
-                                         GradientSource* source) {
   const bool muon = config_.type == OptimizerConfig::Type::Muon;
-  float* direction = state_.matrix_work() + p.work_offset;
   const int first_array = scalars.state_set * Optimizer::matrix_state_values(config_);
-  float* m = state_.matrix_array(first_array) + p.state_offset;
-  float* v = muon ? nullptr : state_.matrix_array(first_array + 1) + p.state_offset;
-  const ScheduledValues& now = scalars.scheduled;
-  const double decay1 = muon ? config_.momentum : now.beta1;
-  const float b1 = static_cast<float>(decay1), c1 = static_cast<float>(1 - decay1);
-  const float b2 = static_cast<float>(now.beta2), c2 = static_cast<float>(1 - now.beta2), eps = static_cast<float>(config_.eps);
-  std::atomic<int64_t> kept = 0;
-  if (source != nullptr) source->prepare(info(p));
-  at::parallel_for(0, p.num_elements(), kMatrixGrainElements, [&](int64_t first, int64_t last) {
-    std::vector<float> block(static_cast<size_t>(std::min(kGradientBlockElements, last - first)));
-    int64_t kept_here = 0;
-    for (int64_t at = first; at < last; at += kGradientBlockElements) {
-      const int64_t count = std::min(kGradientBlockElements, last - at);
-      if (source != nullptr)
-        source->read(at, count, reduced == nullptr ? nullptr : reduced + at, block.data());
-      else
-        std::copy_n(reduced + at, count, block.data());
-      float* const u = direction + at;
-      float* const first_moment = m + at;
-      for (int64_t i = 0; i < count; ++i) nth(block, i) *= scalars.gradient_scale;
-      const float* const g = block.data();
-      for (int64_t i = 0; i < count; ++i) first_moment[i] = b1 * first_moment[i] + c1 * g[i];
-      if (muon) {
-        for (int64_t i = 0; i < count; ++i) u[i] = config_.nesterov ? c1 * g[i] + b1 * first_moment[i] : first_moment[i];
-        continue;
-      }
-      float* const second_moment = v + at;
-      for (int64_t i = 0; i < count; ++i) {
-        second_moment[i] = b2 * second_moment[i] + c2 * (g[i] * g[i]);
-        u[i] = first_moment[i] / (std::sqrt(second_moment[i]) + eps);
-      }
-      if (!config_.cautious) continue;
-      for (int64_t i = 0; i < count; ++i) {
-        const bool keep = first_moment[i] * g[i] > 0;
-        kept_here += keep ? 1 : 0;
-        u[i] = keep ? u[i] : 0.0f;
-      }
-    }
-    kept += kept_here;
-  });
-  return kept;
+  MatrixMoments moments;
+  moments.gradient = reduced;
+  if (scalars.gradient.kind == Gradient::Kind::Estimate) {
+    Gradient estimate = scalars.gradient;
+    estimate.reduced = reduced;
+    kernels_.estimate(piece_of(info(p), 0, p.num_elements()), estimate, direction, compute_);
+    moments.gradient = direction;
+  }
+  moments.first_moment = state_.matrix_array(first_array) + p.state_offset;
+  if (!muon) moments.second_moment = state_.matrix_array(first_array + 1) + p.state_offset;
+  moments.direction = direction;
+  moments.count = p.num_elements();
+  moments.gradient_scale = scalars.gradient_scale;
+  moments.beta1 = muon ? config_.momentum : scalars.scheduled.beta1;
+  moments.beta2 = scalars.scheduled.beta2;
+  moments.eps = config_.eps;
+  moments.nesterov = config_.nesterov;
+  moments.cautious = config_.cautious;
+  moments.rescales = !p.orthogonal;
+  kernels_.matrix_direction(moments, compute_);
+  if (p.orthogonal) kernels_.newton_schulz(direction, p.rows, p.columns, state_.matrix_scratch(), compute_);
 }
 
 void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars& scalars) {
@@ -185,10 +127,8 @@ void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars
   }
   exchange(transfers, "updates of matrices");
   compute_.launch([this, steps = std::move(steps), scalars] {
-    for (const Step& step : steps) {
-      FoundDirection direction(step.direction, step.piece.parameter_offset);
-      optimizer_.update(step.group, step.piece.shard_offset, step.piece.shard_offset + step.piece.count, scalars, &direction);
-    }
+    for (const auto& [group, piece, direction] : steps)
+      optimizer_.update(group, piece.shard_offset, piece.shard_offset + piece.count, scalars, direction);
   });
 }
 

@@ -4,7 +4,6 @@
 #include "base/nth.h"
 #include "runtime/config/config.h"
 #include "runtime/optim/optimizer.h"
-#include "runtime/state/gradient_source.h"
 #include "runtime/state/sharded_state.h"
 #include "sharding/communicator.h"
 
@@ -19,10 +18,10 @@ class MatrixOptimizer {
  public:
   // What is passed must outlive the object. `optimizer` steps along the directions.
   MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
-                  Stream compute, Stream stream, Optimizer& optimizer, Trace* trace);
-  // One round. Collective; does not block, what is passed must live until the compute stream is done. `source`: what makes the gradient;
-  // nullptr: it is the reduced one. `reads_gradient`: the reduced gradient is needed (of what `source` makes, too).
-  void update(int round, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient);
+                  Stream compute, Stream stream, Optimizer& optimizer, const FlatKernels& kernels, Trace* trace);
+  // One round. Collective; does not block, what is passed must live until the compute stream is done. `reads_gradient`: the reduced
+  // gradient is needed (of an estimate that it is blended with, too).
+  void update(int round, const UpdateScalars& scalars, bool reads_gradient);
 
  private:
   // The part of a parameter that lies on a rank.
@@ -34,8 +33,7 @@ class MatrixOptimizer {
   const ParameterInfo& info(const AssignedParameter& p) const;
   std::vector<Share> shares_of(const AssignedParameter& p) const;
   void gather_gradients(const MatrixAssignment::Round& round);
-  void make_direction(int index, const UpdateScalars& scalars, GradientSource* source, bool reads_gradient);
-  int64_t advance_moments(const AssignedParameter& p, const UpdateScalars& scalars, const float* reduced, GradientSource* source);
+  void make_direction(int index, const UpdateScalars& scalars, bool reads_gradient);
   void hand_out(const std::vector<int>& wave, const UpdateScalars& scalars);
   void exchange(const std::vector<Transfer>& transfers, const char* label);
 
@@ -46,6 +44,7 @@ class MatrixOptimizer {
   Communicator shard_group_;
   Stream compute_, stream_;
   Optimizer& optimizer_;
+  const FlatKernels& kernels_;
   Trace* trace_;
   std::vector<std::vector<Share>> shares_;  // per assigned parameter: on every rank, in rank order
 };

@@ -1,12 +1,10 @@
 #pragma once
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
-#include "base/noise.h"
 #include "models/parameter.h"
-#include "offload/host_perturb.h"
+#include "offload/flat_kernels.h"
 #include "runtime/config/config.h"
 #include "runtime/strategy/instruction.h"
 
@@ -16,11 +14,13 @@ namespace zerostep {
 // adds up is the same noise, whoever asks for whichever part of it. No state is carried.
 class Directions {
  public:
-  Directions(const StepConfig& config, uint64_t seed) : config_(config), seed_(seed) {}
+  // What perturbs is launched on the stream. Without one: on the host, in the calling thread.
+  Directions(const StepConfig& config, uint64_t seed);
+  Directions(const StepConfig& config, uint64_t seed, const FlatKernels& kernels, Stream stream);
 
-  // Elements [begin, begin + count) of a parameter's z.
+  // Elements [begin, begin + count) of a parameter's z. Blocks.
   void values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const;
-  // Perturbs whole parameters, which LibTorch's threads share out among them.
+  // Perturbs whole parameters.
   struct Perturbed {
     const ParameterInfo* parameter;
     PerturbSlice slice;               // from where to where; first, count and epsilon are filled in
@@ -30,9 +30,9 @@ class Directions {
   // Perturbs a tile of a matrix of fp32 values along a random direction of full rank: `tile` without first and epsilon; row and column are
   // those of its first element. From any thread.
   void perturb_tile(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t row, int64_t column, PerturbTile tile) const;
-  // A low-rank direction of a matrix: epsilon z = left' right, left [rank, rows] (epsilon / sqrt(rank) times U') and right [rank, columns].
-  void factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const;
-  // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type.
+  // A low-rank direction of a matrix, without the branches that look along it.
+  LowRankFactors factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const;
+  // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type. Blocks.
   int64_t count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, PerturbSlice slice) const;
 
   // From here on directions are made of the gradient (nullptr: random again).
@@ -40,29 +40,18 @@ class Directions {
   const Instruction* instruction() const { return instruction_; }
 
   const StepConfig& config() const { return config_; }
-  uint64_t seed() const { return seed_; }
-  NoiseKey key(int64_t step, int64_t direction) const;
+  // What measures estimates and instructs directions launches there, too.
+  const FlatKernels& kernels() const { return *kernels_; }
+  Stream stream() const { return stream_; }
+  NoiseSource noise(int64_t step, int64_t direction) const;
   bool low_rank(const ParameterInfo& parameter) const;
-  LowRankDirection low_rank_direction(int64_t step, int64_t direction, const ParameterInfo& parameter) const;
-  NoiseKind kind() const;
 
  private:
   StepConfig config_;
   uint64_t seed_;
+  const FlatKernels* kernels_;
+  Stream stream_;
   const Instruction* instruction_ = nullptr;
-};
-
-// The values of one direction of one parameter, with whatever they need drawn once. Reads from any thread.
-class DirectionValues {
- public:
-  DirectionValues(const Directions& directions, int64_t step, int64_t direction, const ParameterInfo& parameter);
-  void read(int64_t begin, int64_t count, float* out) const;
-
- private:
-  NoiseKind kind_;
-  NoiseKey key_;
-  int64_t first_;
-  std::optional<LowRankDirection> low_rank_;
 };
 
 }  // namespace zerostep

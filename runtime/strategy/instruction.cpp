@@ -5,24 +5,10 @@
 #include <cmath>
 
 #include "base/nth.h"
-#include "runtime/strategy/block_sums.h"
+#include "runtime/state/parameter_piece.h"
 #include "runtime/strategy/directions.h"
 
 namespace zerostep {
-namespace {
-
-constexpr int kCoarseShift = 19, kFineShift = 7;
-
-}  // namespace
-
-void Instruction::apply(int64_t direction, const float* gradient, int64_t count, float* z) const {
-  const float a = nth(of_gradient, direction), b = nth(of_noise, direction);
-  if (energy)
-    for (int64_t i = 0; i < count; ++i) z[i] = keeps(gradient[i]) ? a * gradient[i] : b * z[i];
-  else
-    for (int64_t i = 0; i < count; ++i) z[i] = std::fma(a, gradient[i], b * z[i]);
-}
-
 Instruction make_instruction(const StepConfig::Instruct& config, std::span<const InstructionSums> sums, double gradient_squares,
                              double kept_squares, float threshold, int64_t elements) {
   Instruction out;
@@ -52,40 +38,9 @@ Instruction make_instruction(const StepConfig::Instruct& config, std::span<const
 
 void add_instruction_sums(const Directions& directions, const Instruction& instruction, int64_t step, const ParameterInfo& parameter,
                           int64_t first, int64_t count, const float* gradient, std::span<double> sums) {
-  std::vector<DirectionValues> values;
-  for (int64_t d = 0; d < directions.config().queries; ++d) values.emplace_back(directions, step, d, parameter);
-  add_block_sums(count, sums, [&](int64_t begin, int64_t n, std::span<double> partial) {
-    const float* g = gradient + begin;
-    const auto kept = [&](int64_t i) { return instruction.energy && instruction.keeps(g[i]); };
-    for (int64_t i = 0; i < n; ++i)
-      if (kept(i)) partial.back() += static_cast<double>(g[i]) * static_cast<double>(g[i]);
-    std::vector<float> z(static_cast<size_t>(n));
-    for (size_t d = 0; d < values.size(); ++d) {
-      values[d].read(first + begin, n, z.data());
-      double zg = 0, zz = 0;
-      for (int64_t i = 0; i < n; ++i) {
-        if (kept(i)) continue;
-        const double value = static_cast<double>(nth(z, i));
-        zg += value * static_cast<double>(g[i]);
-        zz += value * value;
-      }
-      partial[2 * d] += zg;
-      partial[2 * d + 1] += zz;
-    }
-  });
-}
-
-void EnergyHistogram::add(const float* values, int64_t count) {
-  add_block_sums(count, energy_, [&](int64_t begin, int64_t n, std::span<double> partial) {
-    for (int64_t i = begin; i < begin + n; ++i) {
-      const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;
-      const double square = static_cast<double>(values[i]) * static_cast<double>(values[i]);
-      if (coarse_ < 0)
-        partial[bits >> kCoarseShift] += square;
-      else if (static_cast<int>(bits >> kCoarseShift) == coarse_)
-        partial[bits >> kFineShift & (kBins - 1)] += square;
-    }
-  });
+  directions.kernels().add_direction_sums(piece_of(parameter, first, count), directions.noise(step, 0), directions.config().queries,
+                                          instruction.entries(), gradient, sums.data(), directions.stream());
+  directions.stream().synchronize();
 }
 
 int EnergyHistogram::find(double wanted, double& above) const {
@@ -98,15 +53,17 @@ int EnergyHistogram::find(double wanted, double& above) const {
 }
 
 float EnergyHistogram::magnitude_of(int fine_bin) const {
-  return std::bit_cast<float>(static_cast<uint32_t>(coarse_) << kCoarseShift | static_cast<uint32_t>(fine_bin) << kFineShift);
+  return std::bit_cast<float>(static_cast<uint32_t>(coarse_) << FlatKernels::kCoarseShift | static_cast<uint32_t>(fine_bin)
+                                                                                                << FlatKernels::kFineShift);
 }
 
 namespace {
 
 // The smallest |g| of the entries that hold the wanted share of the gradient's energy between them.
-float find_threshold(double wanted, std::span<const OwnedGradient> owned, const AddOverRanks& add) {
+float find_threshold(double wanted, const Directions& directions, std::span<const OwnedGradient> owned, const AddOverRanks& add) {
   const auto filled = [&](EnergyHistogram histogram) {
-    for (const OwnedGradient& part : owned) histogram.add(part.gradient, part.count);
+    for (const OwnedGradient& part : owned) histogram.add(part.gradient, part.count, directions.kernels(), directions.stream());
+    directions.stream().synchronize();
     add(histogram.energy(), "histogram of the gradient");
     return histogram;
   };
@@ -121,7 +78,7 @@ std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, 
                                             std::span<const OwnedGradient> owned, double gradient_squares, int64_t elements,
                                             const AddOverRanks& add) {
   if (gradient_squares == 0) return std::nullopt;
-  const float threshold = config.energy ? find_threshold(config.cosine * config.cosine * gradient_squares, owned, add) : 0;
+  const float threshold = config.energy ? find_threshold(config.cosine * config.cosine * gradient_squares, directions, owned, add) : 0;
   const Instruction kept{config.energy, threshold, {}, {}, {}};
   const int64_t queries = directions.config().queries;
   std::vector<double> sums(static_cast<size_t>(2 * queries + 1), 0.0);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/parameter.h"
+#include "offload/flat_kernels.h"
 #include "runtime/config/config.h"
 #include "runtime/strategy/owned_gradient.h"
 
@@ -21,9 +22,7 @@ struct Instruction {
   std::vector<float> of_gradient, of_noise;  // a_i, b_i
   std::vector<double> cosine;                // realised, of d_i and g
 
-  bool keeps(float g) const { return !(g < threshold && -g < threshold); }
-  // d from z and g, in place of z.
-  void apply(int64_t direction, const float* gradient, int64_t count, float* z) const;
+  GradientEntries entries() const { return {energy ? GradientEntries::Which::Largest : GradientEntries::Which::All, threshold}; }
 };
 
 // Sums over the whole model that an instruction is made of, per direction: over all entries (cosine) or those not kept (energy).
@@ -35,7 +34,7 @@ Instruction make_instruction(const StepConfig::Instruct& config, std::span<const
                              double kept_squares, float threshold, int64_t elements);
 
 // Adds the sums of `count` elements of a parameter, from `first` on, with their reduced gradient: <z, g> and <z, z> of each direction of a
-// step and, last, the energy kept. 2 sums a direction and one. Bitwise the same whatever the number of threads.
+// step and, last, the energy kept. 2 sums a direction and one. Blocks.
 void add_instruction_sums(const Directions& directions, const Instruction& instruction, int64_t step, const ParameterInfo& parameter,
                           int64_t first, int64_t count, const float* gradient, std::span<double> sums);
 
@@ -43,10 +42,12 @@ void add_instruction_sums(const Directions& directions, const Instruction& instr
 // the bin in which the share is reached, one for each value of the next 12.
 class EnergyHistogram {
  public:
-  static constexpr int kBins = 4096;
+  static constexpr int kBins = FlatKernels::kEnergyBins;
   explicit EnergyHistogram(int coarse_bin = -1) : coarse_(coarse_bin), energy_(kBins, 0) {}
-  // Bitwise the same whatever the number of threads.
-  void add(const float* values, int64_t count);
+  // Launches. The energy is there when the stream is.
+  void add(const float* values, int64_t count, const FlatKernels& kernels, const Stream& stream) {
+    kernels.add_energy(values, count, coarse_, energy_.data(), stream);
+  }
   std::span<double> energy() { return energy_; }
   // The bin in which the energy from the largest values down, `above` that of higher bins included, reaches `wanted`; `above` grows by what
   // lies in higher bins of this histogram.

@@ -112,6 +112,20 @@ TEST(WorkerStream, RunsInOrderInOneOtherThread) {
   EXPECT_NE(threads[0], std::this_thread::get_id());
 }
 
+TEST(Stream, IsCurrentWhereItsWorkIsDone) {
+  EXPECT_TRUE(Stream::inline_stream().is_current());
+  Stream worker = Stream::worker("worker"), other = Stream::worker("other");
+  bool is_own = false, is_others = true;
+  worker.enqueue([&] {
+    is_own = worker.is_current();
+    is_others = other.is_current();
+  });
+  worker.synchronize();
+  EXPECT_TRUE(is_own);
+  EXPECT_FALSE(is_others);
+  EXPECT_FALSE(worker.is_current());
+}
+
 TEST(WorkerStream, EnqueueDoesNotBlockAndEventsCompleteOneByOne) {
   Gate first, second;
   Stream stream = Stream::worker("worker");

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/noise.h"
-#include "runtime/strategy/block_sums.h"
+#include "offload/block_sums.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/instruction.h"
 
@@ -77,7 +77,7 @@ TEST_F(InstructionSumsTest, HistogramsToo) {
   for (const int threads : {1, 2, 3, 7}) {
     at::set_num_threads(threads);
     EnergyHistogram coarse;
-    coarse.add(gradient_.data(), kCount);
+    coarse.add(gradient_.data(), kCount, host_kernels(), Stream::inline_stream());
     const std::vector<double> found(coarse.energy().begin(), coarse.energy().end());
     if (first.empty()) first = found;
     EXPECT_EQ(found, first) << threads << " threads";

@@ -35,6 +35,7 @@ class SlowStream final : public Stream::Impl {
   void synchronize() override { stream_.synchronize(); }
   void drain() noexcept override { stream_.drain(); }
   const std::string& name() const override { return stream_.name(); }
+  bool is_current() const override { return stream_.is_current(); }
 
  private:
   Stream stream_;

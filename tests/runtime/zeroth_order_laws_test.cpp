@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "runtime/state/parameter_piece.h"
 #include "runtime/strategy/estimate.h"
 #include "runtime/strategy/projected_gradients.h"
 
@@ -36,6 +37,11 @@ Values direction(const Directions& directions, int64_t step, int64_t number, con
   Values z(static_cast<size_t>(parameter.num_elements()));
   directions.values(step, number, parameter, 0, parameter.num_elements(), z.data());
   return z;
+}
+
+void read(const Estimate& estimate, const Directions& directions, const ParameterInfo& parameter, int64_t begin, int64_t count,
+          Values& out) {
+  directions.kernels().estimate(piece_of(parameter, begin, count), estimate.gradient(), out.data(), directions.stream());
 }
 
 // Fixed values in [0.5, 1).
@@ -174,8 +180,7 @@ Statistics estimates(const StepConfig& config, const ParameterInfo& parameter, i
     std::vector<double> p;
     for (int64_t d = 0; d < config.queries; ++d) p.push_back(dot(g, direction(directions, step, d, parameter)));
     Estimate estimate(directions, step, p);
-    estimate.prepare(parameter);
-    estimate.read(0, parameter.num_elements(), nullptr, e.data());
+    read(estimate, directions, parameter, 0, parameter.num_elements(), e);
     const double along = dot(g, e), norm = dot(e, e);
     out.cosine_squared.add(along * along / (squares * norm));
     out.norm_squared.add(norm / squares);
@@ -255,15 +260,15 @@ TEST(ZerothOrderLaws, EachLowRankDirectionHasColumnsOfItsOwnUntilTheyAreDrawnAne
   config.refresh = 5;
   const Directions directions(config, kSeed);
   const ParameterInfo one = parameter_of({24, 40}, 0), next = parameter_of({24, 40}, 960);
-  const auto columns = [&](int64_t step, int64_t d, const ParameterInfo& p) {
-    return directions.low_rank_direction(step, d, p).v_transposed();
+  const auto factors = [&](int64_t step, int64_t d, const ParameterInfo& p) {
+    std::pair<Values, Values> out(Values(48), Values(80));
+    LowRankFactors factors = directions.factors(step, d, p, out.first.data(), out.second.data());
+    factors.signs = {1};
+    directions.kernels().low_rank_factors({&factors, 1}, directions.stream());
+    return out;
   };
-  const auto rows = [&](int64_t step, int64_t d) {
-    Values u(48);
-    directions.low_rank_direction(step, d, one).fill_u(u.data());
-    return u;
-  };
-  EXPECT_EQ(columns(0, 0, one).size(), 80u);
+  const auto columns = [&](int64_t step, int64_t d, const ParameterInfo& p) { return factors(step, d, p).second; };
+  const auto rows = [&](int64_t step, int64_t d) { return factors(step, d, one).first; };
   for (int64_t step = 1; step < 5; ++step) EXPECT_EQ(columns(step, 0, one), columns(0, 0, one));
   EXPECT_NE(columns(5, 0, one), columns(0, 0, one));
   EXPECT_NE(columns(0, 1, one), columns(0, 0, one));
@@ -278,9 +283,8 @@ TEST(ZerothOrderLaws, AnEstimateIsTheSumOfItsDirectionsWhereverItIsRead) {
     const Directions directions(config_of(perturbation, 3), kSeed);
     const std::vector<double> p = {0.3, -1.7, 0.05};
     Estimate estimate(directions, 9, p);
-    estimate.prepare(parameter);
     Values whole(6300);
-    estimate.read(0, 6300, nullptr, whole.data());
+    read(estimate, directions, parameter, 0, 6300, whole);
     std::vector<Values> z;
     for (int64_t d = 0; d < 3; ++d) z.push_back(direction(directions, 9, d, parameter));
     for (size_t i = 0; i < whole.size(); ++i) {
@@ -291,7 +295,7 @@ TEST(ZerothOrderLaws, AnEstimateIsTheSumOfItsDirectionsWhereverItIsRead) {
     }
     Values part(999);
     for (const int64_t begin : {1, 100, 4095, 4097, 5301}) {
-      estimate.read(begin, 999, nullptr, part.data());
+      read(estimate, directions, parameter, begin, 999, part);
       EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + begin)) << begin;
     }
   }

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "offload/host_optimizer.h"
 #include "runtime/strategy/zeroth_order.h"
 #include "sharding/local_ranks.h"
 #include "tests/runtime/support/zeroth_order_reference.h"

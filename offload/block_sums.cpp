@@ -1,4 +1,4 @@
-#include "runtime/strategy/block_sums.h"
+#include "offload/block_sums.h"
 
 #include <ATen/Parallel.h>
 

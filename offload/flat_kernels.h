@@ -1,0 +1,107 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "base/stream.h"
+#include "offload/flat_operands.h"
+
+namespace zerostep {
+
+// One parameter, or a piece of it, to be perturbed. `slice`: from where to where; first, count and epsilon are not read.
+struct Perturbation {
+  ParameterPiece piece;
+  PerturbSlice slice;
+  const float* gradient = nullptr;  // reduced, from the piece's first element on; read where the direction is instructed
+};
+
+// What branches along one low-rank direction add to a matrix: branch b gets left [rank, rows] and right [rank, columns], so that left'
+// right is signs[b] epsilon z. A sign is 1, -1, or 0 of a branch that is not perturbed.
+struct LowRankFactors {
+  ParameterPiece piece;  // the whole matrix
+  NoiseSource noise;
+  double epsilon = 0;
+  std::vector<int> signs;
+  float *left = nullptr, *right = nullptr;  // branch after branch
+};
+
+using OptimizerFormula = std::variant<AdamParameters, SgdParameters, LionParameters>;
+// One update of a piece; pointers are of its first element.
+struct UpdateSlice {
+  ParameterPiece piece;
+  Gradient gradient;
+  float* masters = nullptr;    // fp32, updated in place; nullptr: 16-bit parameters go without and are rounded stochastically
+  void* parameters = nullptr;  // of `type`: the masters rounded to nearest even; nullptr: the masters are the parameters
+  DType type = DType::F32;
+  std::array<float*, 2> states = {};  // fp32 arrays, as many as the formula has
+  float gradient_scale = 1, lr = 0, weight_decay = 0;
+  NoiseKey rounding = {};
+};
+
+// Moments of a matrix that is updated whole, and its direction before it is made orthogonal: momentum (Muon), or the quotient of both
+// moments (MuDaMW), in which a cautious update leaves out entries whose sign the gradient does not have; the larger the share that is left
+// out, the longer the step along the rest, where it rescales. `count` fp32 values each.
+struct MatrixMoments {
+  const float* gradient = nullptr;
+  float *first_moment = nullptr, *second_moment = nullptr;  // Muon has no second
+  float* direction = nullptr;                               // may be the gradient
+  int64_t count = 0;
+  float gradient_scale = 1;
+  double beta1 = 0, beta2 = 0, eps = 0;
+  bool nesterov = false, cautious = false, rescales = false;
+};
+
+// Arithmetic on flat runs of elements, where their memory is: one implementation a backend. Every operation is put on a stream and, where
+// the calling thread runs that stream's work (Stream::is_current()), done when the call returns; a host then shares it out among
+// LibTorch's threads. Memory, what pointers in operands point at, and results belong to the caller, who keeps them until the stream is
+// there. Results are read after Stream::synchronize(). One fixed IEEE sequence an element, and fixed orders of sums: bits depend neither on
+// backend, instruction set and threads nor on how a run is cut (but for add_squares()). Wrong types are a ProtocolError.
+class FlatKernels {
+ public:
+  virtual ~FlatKernels() = default;
+
+  // Between equal types (a copy), and fp32 and 16 bits: round to nearest even, NaN stays NaN.
+  virtual void cast(const void* source, DType source_type, void* target, DType target_type, int64_t count, const Stream& stream) const = 0;
+  virtual void zero(void* target, DType type, int64_t count, const Stream& stream) const = 0;
+  // target += source, and values *= factor, in fp32.
+  virtual void add(const float* source, float* target, int64_t count, const Stream& stream) const = 0;
+  virtual void scale(float factor, float* values, int64_t count, const Stream& stream) const = 0;
+  // Adds the sum of squares to *sum: not finite where a value is not.
+  virtual void add_squares(const float* values, int64_t count, double* sum, const Stream& stream) const = 0;
+
+  // z of a piece.
+  virtual void draw(const ParameterPiece& piece, const NoiseSource& noise, float* out, const Stream& stream) const = 0;
+  // plus = round(fma(epsilon, d, base)), minus = round(fma(-epsilon, d, base)).
+  virtual void perturb(std::span<const Perturbation> perturbations, const Direction& direction, float epsilon,
+                       const Stream& stream) const = 0;
+  // The same of a tile, along noise of full rank, by the calling thread: for products of the host that make their tiles as they go.
+  virtual void perturb_tile(const PerturbTile& tile, const NoiseSource& noise) const = 0;
+  virtual void low_rank_factors(std::span<const LowRankFactors> factors, const Stream& stream) const = 0;
+  // Adds to *unchanged how many elements keep their value: round(fma(epsilon, z, base)) == round(base), along noise of full rank.
+  virtual void count_unchanged(const PerturbSlice& slice, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const = 0;
+
+  // The values of a gradient. `out` may be where it was reduced to.
+  virtual void estimate(const ParameterPiece& piece, const Gradient& gradient, float* out, const Stream& stream) const = 0;
+  virtual void update(const UpdateSlice& slice, const OptimizerFormula& formula, const Stream& stream) const = 0;
+  virtual void matrix_direction(const MatrixMoments& moments, const Stream& stream) const = 0;
+  // newton_schulz.h says what, and how large the scratch is.
+  virtual void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, const Stream& stream) const = 0;
+
+  // Adds <g, e>, ||g||^2 and ||e||^2 of a gradient e and the reduced one g to sums[3]; without a reduced one, ||e||^2 alone.
+  virtual void add_gradient_sums(const ParameterPiece& piece, const Gradient& gradient, double* sums, const Stream& stream) const = 0;
+  // Adds <z, g> and <z, z> of directions 0, 1, ... over the entries that noise is left in, and last the squares of those kept (Largest):
+  // 2 sums a direction and one. g: reduced, from the piece's first element on.
+  virtual void add_direction_sums(const ParameterPiece& piece, const NoiseSource& noise, int64_t num_directions,
+                                  const GradientEntries& entries, const float* g, double* sums, const Stream& stream) const = 0;
+  // Adds squares by magnitude to kEnergyBins bins: one for every value of the 12 bits below the sign (coarse_bin -1), or, of values in that
+  // bin, one for every value of the next 12.
+  static constexpr int kEnergyBins = 4096, kCoarseShift = 19, kFineShift = 7;
+  virtual void add_energy(const float* values, int64_t count, int coarse_bin, double* bins, const Stream& stream) const = 0;
+};
+
+// In SIMD on this machine's processor. What another thread takes from its queue is not shared out among LibTorch's threads.
+const FlatKernels& host_kernels();
+
+}  // namespace zerostep
