@@ -28,11 +28,13 @@ class LazyStream final : public Stream::Impl {
     enqueue([event] { event.wait(); });
   }
   void synchronize() override {
+    if (is_running_) return;  // asked for by its own work: what came before is done
     ++synchronizations_;
     run();
     if (failure_) std::rethrow_exception(failure_);
   }
   void drain() noexcept override { run(); }
+  bool is_current() const override { return is_running_; }
   const std::string& name() const override { return name_; }
 
  private:
@@ -62,6 +64,7 @@ class LazyStream final : public Stream::Impl {
   };
 
   void run() {
+    is_running_ = true;
     for (; !tasks_.empty(); tasks_.pop_front()) {
       try {
         if (!failure_) tasks_.front()();
@@ -72,12 +75,14 @@ class LazyStream final : public Stream::Impl {
       ++progress_->done;
       progress_->changed.notify_all();
     }
+    is_running_ = false;
   }
 
   std::atomic<int64_t>& synchronizations_;
   std::string name_ = "lazy";
   std::deque<std::function<void()>> tasks_;
   int64_t enqueued_ = 0;
+  bool is_running_ = false;
   std::exception_ptr failure_;
   std::shared_ptr<Progress> progress_ = std::make_shared<Progress>();
 };
@@ -118,7 +123,11 @@ TEST(HostWaits, AreWhereRanksAgreeAndAtTheEndOfAStep) {
         };
         const ZerothOrderOutcome found = run_zeroth_order_threads(test, ranks, {.before_step = count, .device = Device(device)});
         EXPECT_GE(agreements, 2 * ranks * test.steps);
-        EXPECT_EQ(device->synchronizations, agreements);
+        // Agreements on an instruction or an estimate launch kernels of their own and wait for these too.
+        if (mode == Mode::FirstOrder || mode == Mode::ZerothOrder)
+          EXPECT_EQ(device->synchronizations, agreements);
+        else
+          EXPECT_GE(device->synchronizations, agreements);
         expect_same(found, run_zeroth_order_threads(test, ranks));
       }
 }
