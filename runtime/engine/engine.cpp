@@ -86,21 +86,14 @@ void Engine::load(const ParameterReader& initial) {
   }
 }
 
-template <typename Body>
-auto Engine::guarded(const std::string& what, Body&& body) {
-  try {
-    return body();
-  } catch (const PeerError&) {
-    compute_.drain();
-    throw;
-  } catch (const std::exception& error) {
-    const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;
-    const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
-    world_.abort(text);
-    compute_.drain();  // what it runs may use what the caller has lent
-    if (says_where) throw;
-    throw RunError(text);
-  }
+void Engine::fail_everywhere(const std::string& what, const std::exception& error) {
+  const bool is_echo = dynamic_cast<const PeerError*>(&error) != nullptr;
+  const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;
+  const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
+  if (!is_echo) world_.abort(text);
+  compute_.drain();       // what it runs may use what the caller has lent
+  if (says_where) throw;  // what is being handled
+  throw RunError(text);
 }
 
 StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool stop) {
@@ -119,7 +112,9 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   run.stop = stop;
   if (queries_) queries_->begin_step(1);
   scalars_.clear(compute_);
-  const bool applied = execute(plan_.step(run.kind), running);
+  const Plan& plan = plan_.step(run.kind);
+  const bool applied = execute(plan, running);
+  if (!plan.defers_update) pending_ = nullptr;
   StepResult& result = run.result;
   result.skipped = !applied;
   if (applied) ++(run.kind.backprop ? applied_.by_gradient : applied_.by_estimate);
@@ -134,6 +129,7 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
 }
 
 bool Engine::agree(Agreement agreement, StepRun& run) {
+  pending_ = nullptr;  // that of the step before: it stood before this
   switch (agreement) {
     case Agreement::Gradient:
       return agree_on_gradient(run);
@@ -241,7 +237,10 @@ void Engine::fail_skipped(int64_t step) const {
 
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
                                   const OutputObserver& outputs) {
-  return guarded("evaluation", [&] { return run_evaluation(num_batches, batch, outputs); });
+  return guarded("evaluation", [&] {
+    flush();
+    return run_evaluation(num_batches, batch, outputs);
+  });
 }
 
 EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
@@ -272,8 +271,10 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
 }
 
 void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
-  guarded(fmt::format("reading parameter {} of unit {}", index, plan_.layout.unit(unit).name),
-          [&] { collect_parameter(unit, index, out); });
+  guarded(fmt::format("reading parameter {} of unit {}", index, plan_.layout.unit(unit).name), [&] {
+    flush();
+    collect_parameter(unit, index, out);
+  });
 }
 
 void Engine::collect_parameter(int unit, int index, std::vector<float>& out) {

@@ -126,6 +126,7 @@ class Engine {
   };
   Progress progress() const;
   // Copies the slices of owned_state(plan(), rank) as they are after the last step, slice i to targets[i], with LibTorch's threads.
+  // Collective.
   void copy_state(std::span<std::byte* const> targets);
   // Before the first step: goes on where another engine was. `read` gives elements of the optimizer's arrays; this rank asks for those that
   // it updates, no others. (Parameters come with the constructor.)
@@ -133,6 +134,7 @@ class Engine {
   void restore(const Progress& progress, const StateReader& read);
 
   const TrainingPlan& plan() const { return plan_; }
+  int rank() const { return world_.rank(); }
   int64_t applied_steps() const { return applied_.all(); }
   // Steps skipped since the last applied one, without those whose overflow lowered a dynamic loss scale. train_step() ends the run with a
   // RunError after kMostSkipped of them.
@@ -159,7 +161,16 @@ class Engine {
  private:
   // Runs the body of a public method and tells the other ranks what it throws. An error that is none of ours gets rank and `what` as well.
   template <typename Body>
-  auto guarded(const std::string& what, Body&& body);
+  auto guarded(const std::string& what, Body&& body) {
+    try {
+      return body();
+    } catch (const PeerError&) {
+      throw;
+    } catch (const std::exception& error) {
+      fail_everywhere(what, error);
+    }
+  }
+  [[noreturn]] void fail_everywhere(const std::string& what, const std::exception& error);
   void load(const ParameterReader& initial);
   MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   StepResult run_step(int64_t step, const StepBatches& batches, bool stop);
@@ -177,14 +188,18 @@ class Engine {
     int64_t global_tokens = 0;                    // of backprop
     int held = -1;                                // the micro-batch or the pass of queries whose batches are held; -1: none
     std::shared_ptr<PassBatches> held_batches{};  // one batch, or those of a pass; they come to the device on the compute stream
-    UpdateScalars scalars = {};
-    std::optional<Estimate> estimate = {};  // the gradient of the update, or a share of it; else it is the reduced one
+    std::unique_ptr<Estimate> estimate{};         // the gradient of the update, or a share of it; nullptr: it is the reduced one
+  };
+  // What the update of a step is, once the ranks have agreed on it.
+  struct PendingUpdate {
+    UpdateScalars scalars;
+    std::unique_ptr<Estimate> estimate;  // to which they point
   };
   using Running = std::shared_ptr<StepRun>;  // with what is on the compute stream
-  // Takes the actions from `begin` on in their order, lets the stream of each wait for those that the plan names, and launches it. The host
+  // Takes the actions in their order, lets the stream of each wait for those that the plan names, and launches it. The host
   // waits where the ranks agree, and at the end. False when they agreed not to apply the step: what follows is left out. No work is under
   // way when it returns.
-  bool execute(const Plan& plan, const Running& run, int begin = 0);
+  bool execute(const Plan& plan, const Running& run);
   void wait_for(const Plan& plan, const Action& action);
   Event launch(const Plan& plan, const Action& action, const Running& run);
   // Launches work on the compute stream, whose tensors count as this rank's.
@@ -200,6 +215,8 @@ class Engine {
   void agree_on_instruction(StepRun& run);
   void agree_on_estimate(StepRun& run);
   void settle_update(StepRun& run);
+  // Applies what a step has left to the next one, for whoever needs the parameters before. Collective.
+  void flush();
   void agree_on_maxima(bool stop, StepResult& result);
   void count_skipped(int64_t step, bool applied);
   std::string parameters_left() const;
@@ -237,6 +254,7 @@ class Engine {
   std::unique_ptr<ZerothOrder> queries_;
   std::vector<Event> done_;                  // of the actions that are executed, by their index
   StepTimers host_timers_, compute_timers_;  // each written by one thread
+  std::shared_ptr<PendingUpdate> pending_;   // agreed on and not applied; nullptr: there is none
   AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;  // of the last skipped step; "": the loss scale falls

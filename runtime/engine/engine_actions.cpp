@@ -12,9 +12,9 @@
 
 namespace zerostep {
 
-bool Engine::execute(const Plan& plan, const Running& run, int begin) {
+bool Engine::execute(const Plan& plan, const Running& run) {
   done_.assign(plan.actions.size(), Event());
-  int i = begin;
+  int i = 0;
   try {
     for (; i < static_cast<int>(plan.actions.size()); ++i) {
       const Action& action = plan.action(i);
@@ -30,7 +30,7 @@ bool Engine::execute(const Plan& plan, const Running& run, int begin) {
   } catch (const PeerError&) {
     throw;  // another rank says where
   } catch (const std::exception& error) {
-    for (int failed = begin; failed <= i; ++failed) {
+    for (int failed = 0; failed <= i; ++failed) {
       const Action& action = plan.action(failed);
       if (action.kind != ActionKind::Visit || !nth(done_, failed).failed()) continue;
       const Visit& visit = plan.visit(action.visit);
@@ -113,16 +113,18 @@ Event Engine::launch(const Plan& plan, const Action& action, const Running& run)
     }
     case ActionKind::UpdateMatrices: {
       const TimeInto time(host_timers_.update);
-      matrix_optimizer_.update(action.round, run->scalars, plan.options.gradient_in_update);
+      matrix_optimizer_.update(action.round, pending_->scalars, plan.options.gradient_in_update);
       break;
     }
     case ActionKind::Update:
-      return compute([this, &action, run] {
+      return compute([this, &action, update = pending_] {
+        if (!update) return;
         const TimeInto time(compute_timers_.update);
         const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.group(action.group).name);
-        optimizer_.update(action.group, action.begin, action.end, run->scalars);
+        optimizer_.update(action.group, action.begin, action.end, update->scalars);
       });
     case ActionKind::GatherUpdated: {
+      if (!pending_) return stream_.record();  // what waits for it waits for what stands before it in its lane
       const TimeInto time(host_timers_.update);
       return streamer_.gather_updated(action.parts, plan.options.allgather_partitions || plan.options.stage == 3);
     }

@@ -38,7 +38,8 @@ void Engine::agree_on_estimate(StepRun& run) {
   compute_.synchronize();
   StepResult& result = run.result;
   const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
-  run.estimate.emplace(directions_, run.step, transform_scalars(config_.step.transform, result.scalars), config_.step.blend, unscale_);
+  run.estimate = std::make_unique<Estimate>(directions_, run.step, transform_scalars(config_.step.transform, result.scalars),
+                                            config_.step.blend, unscale_);
   if (run.kind.backprop) {
     const EstimateMeasures measures = measure_with_gradient(*run.estimate, directions_, owned_gradients(), adder());
     result.cosine = measures.cosine;
@@ -53,25 +54,30 @@ void Engine::agree_on_estimate(StepRun& run) {
 
 // Once everything that the update's scalars depend on is agreed on.
 void Engine::settle_update(StepRun& run) {
-  run.scalars = scalars_of(run.step, run.kind.backprop);
+  PendingUpdate update{scalars_of(run.step, run.kind.backprop), std::move(run.estimate)};
   run.result.clip_scale = clipped(run.result.grad_norm);
   const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
-  if (run.estimate) run.scalars.gradient = run.estimate->gradient();
-  run.scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
+  if (update.estimate) update.scalars.gradient = update.estimate->gradient();
+  update.scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
+  pending_ = std::make_shared<PendingUpdate>(std::move(update));
+}
+
+void Engine::flush() {
+  if (!pending_) return;
+  const MeterScope meter = metered();
+  execute(plan_.update, std::make_shared<StepRun>());
+  pending_ = nullptr;
 }
 
 void Engine::replay(const LoggedStep& logged) {
   if (logged.skipped) return;
-  const Running running = std::make_shared<StepRun>();
-  StepRun& run = *running;
-  run.step = logged.step;
-  run.estimate.emplace(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
-  run.scalars = scalars_of(logged.step, false);
-  run.scalars.scheduled.lr = logged.lr;
-  run.scalars.gradient = run.estimate->gradient();
-  run.scalars.gradient_scale = static_cast<float>(logged.clip_scale);
-  const Plan& plan = plan_.step(step_kind(config_.step, logged.step));
-  execute(plan, running, plan.agreement + 1);
+  pending_ = std::make_shared<PendingUpdate>();
+  pending_->estimate = std::make_unique<Estimate>(directions_, logged.step, transform_scalars(config_.step.transform, logged.scalars));
+  pending_->scalars = scalars_of(logged.step, false);
+  pending_->scalars.scheduled.lr = logged.lr;
+  pending_->scalars.gradient = pending_->estimate->gradient();
+  pending_->scalars.gradient_scale = static_cast<float>(logged.clip_scale);
+  flush();
   ++applied_.by_estimate;
 }
 

@@ -15,6 +15,7 @@ std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank) {
 }
 
 void Engine::copy_state(std::span<std::byte* const> targets) {
+  guarded("copying the state", [&] { flush(); });
   const std::vector<StatePlace> places = state_places(plan_.layout, plan_.any_step(), world_.rank(), Elements::Owned);
   if (places.size() != targets.size()) fail_protocol("[engine] {} slices of state are copied to {} places", places.size(), targets.size());
   std::vector<CopiedRun> runs;

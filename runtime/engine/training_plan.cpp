@@ -93,14 +93,29 @@ StepParts plan_parts(const Config& config, const Objective& objective, int world
   return parts;
 }
 
-Plan compose_step(const StepConfig& config, const ModelLayout& layout, const StepParts& parts, const StepKind& kind) {
-  const Plan* backprop = kind.backprop ? &*parts.backprop : nullptr;
-  const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*parts.instructed : &*parts.queries;
-  const bool by_gradient = kind.update == StepKind::Update::Gradient;
-  // Products with each direction and the energy kept, and the histograms that its threshold is found with.
-  const int64_t instruction = kind.instructed ? 2 * config.queries + 1 + (config.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
-  const int64_t estimate = kind.backprop ? kCosineScalars : config.exact_norm ? 1 : 0;
-  return compose(layout, backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate);
+// Whether a step's update may wait for the next one.
+bool may_defer(const Config& config, const StepParts& parts, const StepKind& kind) {
+  const bool clips_estimate = kind.update != StepKind::Update::Gradient && config.gradient_clipping > 0;
+  const Plan& any = parts.backprop ? *parts.backprop : *parts.queries;
+  return any.matrices.empty() && !clips_estimate;
+}
+
+void compose_steps(const Config& config, const StepParts& parts, Updates updates, TrainingPlan& plan) {
+  const std::vector<StepKind> kinds = step_kinds(config.step);
+  const auto defers = [&](const StepKind& kind) { return updates == Updates::Deferred && may_defer(config, parts, kind); };
+  const bool pends = std::any_of(kinds.begin(), kinds.end(), defers);
+  for (const StepKind& kind : kinds) {
+    const Plan* backprop = kind.backprop ? &*parts.backprop : nullptr;
+    const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*parts.instructed : &*parts.queries;
+    const bool by_gradient = kind.update == StepKind::Update::Gradient;
+    const StepConfig& step = config.step;
+    // Products with each direction and the energy kept, and the histograms that its threshold is found with.
+    const int64_t instruction = kind.instructed ? 2 * step.queries + 1 + (step.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
+    const int64_t estimate = kind.backprop ? kCosineScalars : step.exact_norm ? 1 : 0;
+    plan.steps.push_back(
+        {kind, compose(plan.layout, {backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate, pends, defers(kind)})});
+  }
+  plan.update = compose(plan.layout, {.updates = parts.queries ? *parts.queries : *parts.backprop});
 }
 
 }  // namespace
@@ -111,7 +126,7 @@ const Plan& TrainingPlan::step(const StepKind& kind) const {
   fail_protocol("[plan] a step of {} was not planned", name_of(kind));
 }
 
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world) {
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world, Updates updates) {
   const ZeroConfig& zero = config.zero;
   LayoutOptions layout_options;
   layout_options.stage = zero.stage;
@@ -152,10 +167,10 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.matrix_state_values = Optimizer::matrix_state_values(config.optimizer) * options.state_sets;
   options.masters = config.step.masters;
 
-  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}};
+  TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}};
   if (config.step.uses_queries()) out.queries_per_pass = choose_per_pass(config, model, objective, world, options, out.layout);
   const StepParts parts = plan_parts(config, objective, world, options, out);
-  for (const StepKind& kind : step_kinds(config.step)) out.steps.push_back({kind, compose_step(config.step, out.layout, parts, kind)});
+  compose_steps(config, parts, updates, out);
 
   PlanOptions evaluation = options;
   evaluation.update = false;
@@ -170,6 +185,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   const StepLoads loads(config, model, objective);
   for (TrainingPlan::Step& step : out.steps) count_work(out.layout, model, loads, step.plan);
   count_work(out.layout, model, loads, out.evaluate);
+  count_work(out.layout, model, loads, out.update);
   return out;
 }
 

@@ -19,12 +19,18 @@ struct TrainingPlan {
   };
   std::vector<Step> steps;
   Plan evaluate;                 // in the memory of the steps
+  Plan update;                   // the updates of a step alone: of a pending one, or of one that another run made
   int64_t queries_per_pass = 0;  // given, or chosen by memory
 
   const Plan& step(const StepKind& kind) const;
   // Any of the steps, for what they have in common: limits, rings, buffers, assigned matrices, and options but those of their agreement.
   const Plan& any_step() const { return steps.front().plan; }
 };
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world);
+
+// When parameters are updated: at the end of each step; or in the next one, of each group before its first use, where that is the same:
+// matrix optimizers and clipped estimates stay immediate.
+enum class Updates : uint8_t { Immediate, Deferred };
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
+                           Updates updates = Updates::Immediate);
 
 }  // namespace zerostep

@@ -63,7 +63,9 @@ struct Plan {
   EffectiveLimits limits;
   std::vector<Visit> visits;
   std::vector<Action> actions;
-  int agreement = -1;  // index of the last Agree action: updates follow, if the step is applied; -1: none
+  int agreement = -1;            // index of the last Agree action; -1: none
+  bool applies_pending = false;  // begins with the update that an earlier step has left, if there is one
+  bool defers_update = false;    // leaves its own to the next step, or to whoever needs the parameters before
   std::vector<RingPlan> parameter_rings, gradient_rings;
   std::vector<int> parameter_ring_of, gradient_ring_of;  // per group; -1: none (kept whole)
   bool has_backward = false;                             // gradients have buffers
@@ -120,11 +122,18 @@ int64_t num_scalars(const ModelLayout& layout, int64_t summed);
 // Fills in what the runtime's own arenas hold, from the options and the rings.
 void list_buffers(const ModelLayout& layout, Plan& plan);
 
-// A list of the actions of several plans of one engine, one after the other up to their agreements, that updates as `updates` does:
-// backprop first, `instruction` scalars that make the directions of it (0: they are random), queries, `estimate` scalars that measure what
-// they found. nullptr: no such part.
-Plan compose(const ModelLayout& layout, const Plan* backprop, const Plan* queries, const Plan& updates, int64_t instruction,
-             int64_t estimate);
+// A list of the actions of several plans of one engine, one after the other up to their agreements: backprop first, `instruction` scalars
+// that make the directions of it (0: they are random), queries, `estimate` scalars that measure what they found. nullptr: no such part.
+// It updates as `updates` does. `applies_pending`: the update of the step before is applied, of each group before the first action that
+// touches it; `defers_update`: its own is not.
+struct StepSpec {
+  const Plan* backprop = nullptr;
+  const Plan* queries = nullptr;
+  const Plan& updates;
+  int64_t instruction = 0, estimate = 0;
+  bool applies_pending = false, defers_update = false;
+};
+Plan compose(const ModelLayout& layout, const StepSpec& spec);
 // Throws InputError where limits cannot hold. Nothing is allocated.
 Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options);
 // Plans of one engine run in the same memory: the rings and buffers of each become what serves them all.

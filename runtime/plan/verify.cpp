@@ -27,10 +27,10 @@ std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& b
   }
 }
 
-// Whether a buffer has contents before the first action of a step.
-bool outlives_steps(BufferKind kind) {
-  return kind == BufferKind::Parameters || kind == BufferKind::UpdateState || kind == BufferKind::MatrixState ||
-         kind == BufferKind::Scalars || kind == BufferKind::Communicator;
+// Whether a buffer has contents before the first action of a step. A pending update reads the gradients of the step before.
+bool outlives_steps(BufferKind kind, const Plan& plan) {
+  return (kind == BufferKind::Gradients && plan.applies_pending) || kind == BufferKind::Parameters || kind == BufferKind::UpdateState ||
+         kind == BufferKind::MatrixState || kind == BufferKind::Scalars || kind == BufferKind::Communicator;
 }
 
 class Verifier {
@@ -41,7 +41,7 @@ class Verifier {
   void run() {
     first_ = static_cast<int>(events_.size());
     for (auto& [buffer, state] : states_)
-      if (!outlives_steps(buffer.kind)) state.is_written = false;
+      if (!outlives_steps(buffer.kind, plan_)) state.is_written = false;
     for (const Action& action : plan_.actions) {
       events_.push_back({&action, {}});
       order(action);
@@ -103,7 +103,7 @@ class Verifier {
     ordered(state.writer, true);
     if (use.writes)
       for (const int reader : state.readers) ordered(reader, false);
-    if (use.reads && !state.is_written && !outlives_steps(use.buffer.kind))
+    if (use.reads && !state.is_written && !outlives_steps(use.buffer.kind, plan_))
       problem(fmt::format("{} reads {}, which nothing has written in this step", text_of(now()), buffer(use)));
     check_slot(use, state);
   }

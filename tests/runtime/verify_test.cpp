@@ -14,9 +14,9 @@ namespace {
 using Mode = StepConfig::Mode;
 
 // What changes the actions beside mode, stage and limits.
-enum class Kind : uint8_t { Plain, SixteenBit, SixteenBitMessages, Muon, Recompute, LowRank, NoReduceScatter, OwnGradients };
-constexpr Kind kKinds[] = {Kind::Plain,     Kind::SixteenBit, Kind::SixteenBitMessages, Kind::Muon,
-                           Kind::Recompute, Kind::LowRank,    Kind::NoReduceScatter,    Kind::OwnGradients};
+enum class Kind : uint8_t { Plain, SixteenBit, SixteenBitMessages, Muon, Recompute, LowRank, NoReduceScatter, OwnGradients, Deferred };
+constexpr Kind kKinds[] = {Kind::Plain,   Kind::SixteenBit,      Kind::SixteenBitMessages, Kind::Muon,    Kind::Recompute,
+                           Kind::LowRank, Kind::NoReduceScatter, Kind::OwnGradients,       Kind::Deferred};
 
 struct PlanCase {
   Mode mode;
@@ -51,7 +51,7 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
   const auto model = make_gpt2(test.model);
   const auto objective = make_cross_entropy();
-  return plan_training(config, *model, *objective, c.world);
+  return plan_training(config, *model, *objective, c.world, c.kind == Kind::Deferred ? Updates::Deferred : Updates::Immediate);
 }
 
 std::vector<PlanCase> all_cases() {
@@ -78,7 +78,7 @@ TEST(Verify, EveryPlanIsFreeOfRaces) {
     ZerothOrderCase test;
     const TrainingPlan plan = plan_of(c, test);
     const auto start = std::chrono::steady_clock::now();
-    std::vector<const Plan*> steps{&plan.evaluate};
+    std::vector<const Plan*> steps{&plan.evaluate, &plan.update};
     for (const TrainingPlan::Step& step : plan.steps) steps.push_back(&step.plan);
     for (const Plan* step : steps) {
       const PlanProof proof = verify(plan.layout, *step);
@@ -107,7 +107,9 @@ TEST(Verify, AMissingWaitIsFound) {
                                    {Mode::FirstOrder, Kind::Recompute},
                                    {Mode::ZerothOrder, Kind::Plain},
                                    {Mode::Calibrate, Kind::Plain},
-                                   {Mode::Instruct, Kind::LowRank}})
+                                   {Mode::Instruct, Kind::LowRank},
+                                   {Mode::FirstOrder, Kind::Deferred},
+                                   {Mode::Alternating, Kind::Deferred}})
     for (const int stage : {0, 1, 2, 3}) {
       ZerothOrderCase test;
       const PlanCase c{mode, stage, 2, true, kAll, 1000, 300, 2, kind};

@@ -88,7 +88,7 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   const auto model = make_gpt2(test.model);
   const auto cross_entropy = make_cross_entropy();
   const Objective& objective = setup.objective == nullptr ? *cross_entropy : *setup.objective;
-  TrainingPlan plan = plan_training(test.config, *model, objective, world.size());
+  TrainingPlan plan = plan_training(test.config, *model, objective, world.size(), setup.updates);
   if (setup.change_plan) setup.change_plan(plan);
   ZerothOrderOutcome out;
   out.queries_per_pass = plan.queries_per_pass;

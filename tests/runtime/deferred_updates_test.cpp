@@ -1,0 +1,181 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "sharding/local_ranks.h"
+#include "tests/runtime/support/zeroth_order_case.h"
+
+// Updates that wait for the next step: applied before what touches their group, and before anybody else sees the parameters. Results are
+// those of immediate updates, to the bit.
+namespace zerostep::testing {
+namespace {
+
+using Mode = StepConfig::Mode;
+using Perturbation = StepConfig::Perturbation;
+
+struct DeferredCase {
+  Mode mode;
+  Perturbation perturbation = Perturbation::Gaussian;
+  double clipping = 0;
+  DType type = DType::F32;
+  bool separate_state = false;
+};
+
+ZerothOrderCase case_of(const DeferredCase& c, int stage) {
+  ZerothOrderCase test = ZerothOrderCase::tiny(c.mode);
+  Config& config = test.config;
+  config.zero.stage = stage;
+  config.zero.overlap_comm = true;
+  config.zero.stage3_prefetch_bucket_size = 2000;
+  config.zero.stage3_param_persistence_threshold = stage == 3 ? 40 : 0;  // some groups stay whole
+  config.zero.allgather_bucket_size = 1000;
+  config.zero.sub_group_size = 1000;
+  config.step.bp_interval = c.mode == Mode::Calibrate || c.mode == Mode::Instruct ? 2 : config.step.bp_interval;
+  config.step.perturbation = c.perturbation;
+  config.step.separate_state = c.separate_state;
+  config.gradient_clipping = c.clipping;
+  config.precision.compute = c.type;
+  test.steps = 5;
+  return test;
+}
+
+const DeferredCase kCases[] = {{Mode::FirstOrder},
+                               {.mode = Mode::FirstOrder, .clipping = 0.1},
+                               {.mode = Mode::FirstOrder, .type = DType::BF16},
+                               {Mode::ZerothOrder},
+                               {Mode::ZerothOrder, Perturbation::Rademacher},
+                               {Mode::ZerothOrder, Perturbation::LowRank},
+                               {.mode = Mode::ZerothOrder, .clipping = 0.1},
+                               {Mode::Calibrate},
+                               {Mode::Instruct},
+                               {.mode = Mode::Alternating, .separate_state = true},
+                               {.mode = Mode::Alternating, .clipping = 0.1, .separate_state = true}};
+
+class DeferredUpdates : public ::testing::TestWithParam<size_t> {
+ protected:
+  const DeferredCase& parameter() const { return kCases[GetParam()]; }
+};
+INSTANTIATE_TEST_SUITE_P(Kinds, DeferredUpdates, ::testing::Range(size_t{0}, std::size(kCases)));
+
+TEST_P(DeferredUpdates, GiveTheSameBits) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const int ranks : {1, 2, 4}) {
+      SCOPED_TRACE(fmt::format("stage {}, {} ranks", stage, ranks));
+      const ZerothOrderCase test = case_of(parameter(), stage);
+      const ZerothOrderOutcome expected = run_zeroth_order_threads(test, ranks);
+      const ZerothOrderOutcome found = run_zeroth_order_threads(test, ranks, {.updates = Updates::Deferred});
+      expect_same(found, expected);
+      EXPECT_EQ(found.norms, expected.norms);
+      EXPECT_EQ(found.cosines, expected.cosines);
+    }
+}
+
+std::vector<std::byte> state_of(Engine& engine, int rank) {
+  const std::vector<StateSlice> slices = owned_state(engine.plan(), rank);
+  int64_t bytes = 0;
+  for (const StateSlice& s : slices) bytes += num_bytes(s.count, s.type);
+  std::vector<std::byte> out(static_cast<size_t>(bytes));
+  std::vector<std::byte*> targets;
+  std::byte* at = out.data();
+  for (const StateSlice& s : slices) {
+    targets.push_back(at);
+    at += num_bytes(s.count, s.type);
+  }
+  engine.copy_state(targets);
+  return out;
+}
+
+// Whoever looks between two steps sees what an immediate update leaves, and changes nothing: what is read after each step, and the run.
+TEST_P(DeferredUpdates, AreAppliedBeforeAnybodyLooks) {
+  for (const int stage : {0, 1, 3})
+    for (const int looked_at : {1, 2, 4}) {
+      SCOPED_TRACE(fmt::format("stage {}, looked at before step {}", stage, looked_at));
+      const ZerothOrderCase test = case_of(parameter(), stage);
+      constexpr int kRanks = 2;
+      struct Seen {
+        std::vector<float> parameter;
+        std::vector<std::byte> state;
+        double loss = 0;
+      };
+      const auto run = [&](Updates updates, std::map<int, Seen>& seen) {
+        std::mutex mutex;
+        EngineSetup setup{.updates = updates};
+        setup.before_step = [&](int64_t step, Engine& engine) {
+          if (step != looked_at) return;
+          Seen out;
+          const int rank = engine.rank();
+          if (looked_at == 1) engine.read_parameter(2, 3, out.parameter);
+          if (looked_at == 2) out.state = state_of(engine, rank);
+          if (looked_at == 4)
+            out.loss = engine.evaluate(1, [&](int64_t) { return Engine::EvaluationBatch{test.batch(9, 0, rank, kRanks), true}; }).loss;
+          std::lock_guard lock(mutex);
+          seen[rank] = out;
+        };
+        return run_zeroth_order_threads(test, kRanks, setup);
+      };
+      std::map<int, Seen> immediate, deferred;
+      const ZerothOrderOutcome expected = run(Updates::Immediate, immediate), found = run(Updates::Deferred, deferred);
+      expect_same(found, expected);
+      for (int rank = 0; rank < kRanks; ++rank) {
+        EXPECT_EQ(deferred[rank].parameter, immediate[rank].parameter);
+        EXPECT_EQ(deferred[rank].state, immediate[rank].state);
+        EXPECT_EQ(deferred[rank].loss, immediate[rank].loss);
+      }
+    }
+}
+
+// A deferred list updates every trained group once, before anything else touches it and before the first agreement, and not at its end.
+TEST(DeferredUpdatesPlan, StandBeforeTheFirstUseOfTheirGroup) {
+  for (const DeferredCase& c : kCases)
+    for (const int stage : {0, 1, 2, 3})
+      for (const int ranks : {1, 2}) {
+        ZerothOrderCase test = case_of(c, stage);
+        test.share_over(ranks);
+        const auto model = make_gpt2(test.model);
+        const TrainingPlan plan = plan_training(test.config, *model, *make_cross_entropy(), ranks, Updates::Deferred);
+        for (const auto& [kind, step] : plan.steps) {
+          const bool clipped_estimate = c.clipping > 0 && kind.update != StepKind::Update::Gradient;
+          EXPECT_EQ(step.defers_update, !clipped_estimate);
+          std::map<int, int64_t> updated;
+          std::set<int> used;
+          bool agreed = false;
+          int64_t late = 0;
+          for (const Action& a : step.actions) {
+            agreed |= a.kind == ActionKind::Agree;
+            if (a.kind == ActionKind::Update) {
+              (agreed ? late : updated[a.group]) += a.end - a.begin;
+              EXPECT_TRUE(agreed || !used.contains(a.group)) << describe(plan.layout, step, a);
+            } else if (a.kind == ActionKind::GatherUpdated) {
+              for (const CollectivePart& part : a.parts) EXPECT_TRUE(agreed || !used.contains(part.group));
+            } else {
+              for (const BufferUse& use : a.uses) {
+                const bool of_group = use.buffer.kind == BufferKind::Parameters || use.buffer.kind == BufferKind::Gradients;
+                used.insert(of_group ? use.buffer.index : use.group);
+              }
+            }
+          }
+          int64_t elements = 0;
+          for (const FlatGroup& g : plan.layout.groups) {
+            const int64_t part = updates_whole(step.options) ? g.full_elements() : g.shard_elements();
+            elements += part;
+            EXPECT_EQ(updated[g.id], step.applies_pending ? part : 0) << g.name;
+          }
+          EXPECT_EQ(late, step.defers_update ? 0 : elements);
+        }
+      }
+}
+
+TEST(DeferredUpdatesPlan, MatrixOptimizersStayImmediate) {
+  ZerothOrderCase test = case_of({Mode::FirstOrder}, 1);
+  test.config.optimizer.type = OptimizerConfig::Type::Muon;
+  const auto model = make_gpt2(test.model);
+  for (const TrainingPlan::Step& step : plan_training(test.config, *model, *make_cross_entropy(), 2, Updates::Deferred).steps) {
+    EXPECT_FALSE(step.plan.defers_update);
+    EXPECT_FALSE(step.plan.applies_pending);
+  }
+}
+
+}  // namespace
+}  // namespace zerostep::testing
