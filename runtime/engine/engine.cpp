@@ -1,10 +1,7 @@
 #include "runtime/engine/engine.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -27,8 +24,6 @@ constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass throug
 Engine::Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan,
                const ParameterReader& initial, Communicator world, const Device& device, const FlatKernels& kernels)
     : config_(config),
-      model_(model),
-      objective_(objective),
       query_objective_(make_query_objective(config.step, model)),
       plan_(std::move(plan)),
       world_(std::move(world)),

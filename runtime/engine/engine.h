@@ -230,9 +230,7 @@ class Engine {
   [[noreturn]] void report_non_finite(int64_t step, double local_loss);
 
   Config config_;
-  const ModelDefinition& model_;
-  const Objective& objective_;
-  std::unique_ptr<Objective> query_objective_;  // nullptr: the same
+  std::unique_ptr<Objective> query_objective_;  // nullptr: the one that backprop has
   TrainingPlan plan_;
   Communicator world_;
   MemoryMeter meter_;
