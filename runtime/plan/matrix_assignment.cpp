@@ -83,8 +83,6 @@ void assign_to_owners(MatrixAssignment& assignment, int ranks) {
     assignment.rounds[round_of[owner]].parameters.push_back(index);
   }
   assignment.state_elements = *std::max_element(state.begin(), state.end());
-  assignment.most_flops = *std::max_element(load.begin(), load.end());
-  assignment.all_flops = std::accumulate(load.begin(), load.end(), 0.0);
 }
 
 void make_waves(MatrixAssignment& assignment, const Shares& shares, int ranks) {

@@ -32,7 +32,6 @@ struct MatrixAssignment {
   std::vector<Round> rounds;
   // Elements of the largest rank: state (of one value), workspace, results that arrive in one wave, what the iterations need besides.
   int64_t state_elements = 0, work_elements = 0, result_elements = 0, scratch_elements = 0;
-  double most_flops = 0, all_flops = 0;  // of the rank with most, and of all
 
   bool empty() const { return parameters.empty(); }
 };

@@ -154,11 +154,13 @@ std::string plan_text(const PlanReport& report) {
   out += line("floating-point operations",
               fmt::format("{} a rank, {} in all{}", human_count(cost.flops), human_count(cost.flops * train.options.world),
                           several ? ", in the kind of step with most" : ""));
-  if (const MatrixAssignment& assignment = train.matrices; !assignment.empty())
+  if (const MatrixAssignment& assignment = train.matrices; !assignment.empty()) {
+    double flops = 0;
+    for (const Action& a : train.actions) flops += a.kind == ActionKind::UpdateMatrices ? a.flops : 0;
     out += line("updates of whole matrices",
-                fmt::format("{} of them in {} round{}; {} operations on the busiest rank of {} in all", assignment.parameters.size(),
-                            assignment.rounds.size(), assignment.rounds.size() == 1 ? "" : "s", human_count(assignment.most_flops),
-                            human_count(assignment.all_flops)));
+                fmt::format("{} of them in {} round{}; {} operations, of the rank with most in each round", assignment.parameters.size(),
+                            assignment.rounds.size(), assignment.rounds.size() == 1 ? "" : "s", human_count(flops)));
+  }
   for (const auto& [kind, plan_of_kind] : plan.steps) {
     const std::vector<Action>& actions = plan_of_kind.actions;
     const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action& a) { return a.kind == ActionKind::Visit; });
