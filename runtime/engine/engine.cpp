@@ -8,19 +8,12 @@
 #include "base/not_a_number.h"
 #include "base/nth.h"
 #include "models/error_text.h"
-#include "offload/host_optimizer.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/plan/cost.h"
 #include "runtime/strategy/first_order.h"
 #include "runtime/strategy/make_strategy.h"
 
 namespace zerostep {
-namespace {
-
-constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass through a buffer of this size
-
-}  // namespace
-
 Engine::Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan,
                const ParameterReader& initial, Communicator world, const Device& device, const FlatKernels& kernels)
     : config_(config),
@@ -33,6 +26,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       stream_(plan_.any_step().options.overlap ? device.stream("communication") : compute_),
       state_(plan_.layout, plan_.any_step(), world_, device),
       scalars_(state_.store(), device, std::ssize(plan_.layout.groups), config.step.uses_queries() ? config.step.queries : 0),
+      access_(plan_.layout, plan_.any_step(), state_, world_, stream_, kernels),
       streamer_(model, plan_.layout, plan_.any_step(), state_, world_, stream_, trace_.get()),
       reducer_(plan_.layout, plan_.any_step(), state_, streamer_, world_, stream_, kernels, compute_,
                averaging_of(config, world_.size()).before_message, scalars_, trace_.get()),
@@ -49,37 +43,12 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
   config_.step.queries_per_pass = plan_.queries_per_pass;
   if (config.step.uses_queries())
     queries_ = make_queries(config_, plan_.layout, query_objective_ ? *query_objective_ : objective, world_.rank(), world_.size());
-  load(initial);
+  access_.load(initial);
   if (config.run.device_memory > 0) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   release_free_memory();  // of what planning and loading took
 }
 
 Engine::~Engine() = default;
-
-void Engine::load(const ParameterReader& initial) {
-  std::vector<float> values;  // before they are cast
-  for (const FlatGroup& g : plan_.layout.groups) {
-    if (state_.has_masters(g.id))
-      for (const ShardedState::Piece& piece : state_.pieces(g.id))
-        initial(plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, piece.count, state_.masters(g.id, piece));
-    const auto put_parameters = [&](int parameter, int64_t parameter_offset, int64_t offset, int64_t count) {
-      std::byte* target = state_.parameters(g.id) + num_bytes(offset, g.type);
-      if (g.type == DType::F32)
-        return initial(plan_.layout.parameter(g, parameter), parameter_offset, count, reinterpret_cast<float*>(target));
-      values.resize(static_cast<size_t>(std::min(kLoadElements, count)));
-      for (int64_t at = 0; at < count; at += kLoadElements) {
-        const int64_t n = std::min(kLoadElements, count - at);
-        initial(plan_.layout.parameter(g, parameter), parameter_offset + at, n, values.data());
-        cast_from_fp32(values.data(), target + num_bytes(at, g.type), g.type, n);
-      }
-    };
-    if (state_.has_whole_parameters(g.id))
-      for (int i = 0; i < g.layout.num_parameters(); ++i) put_parameters(i, 0, g.layout.offset(i), g.layout.size(i));
-    else
-      for (const ShardedState::Piece& piece : state_.owned(g.id))
-        put_parameters(piece.parameter, piece.parameter_offset, piece.shard_offset, piece.count);
-  }
-}
 
 void Engine::fail_everywhere(const std::string& what, const std::exception& error) {
   const bool is_echo = dynamic_cast<const PeerError*>(&error) != nullptr;
@@ -263,40 +232,6 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
   evaluation_->observe({});
   world_.all_reduce_scalars(sums, ReduceOp::Sum, "evaluation");
   return {without_sign_of_nan(sums[0] / std::max(1.0, sums[1])), static_cast<int64_t>(sums[1])};
-}
-
-void Engine::read_parameter(int unit, int index, std::vector<float>& out) {
-  guarded(fmt::format("reading parameter {} of unit {}", index, plan_.layout.unit(unit).name), [&] {
-    flush();
-    collect_parameter(unit, index, out);
-  });
-}
-
-void Engine::collect_parameter(int unit, int index, std::vector<float>& out) {
-  const ModelLayout::Place place = plan_.layout.place(unit, index);
-  const FlatGroup& g = plan_.layout.group(place.group);
-  const bool has_values = state_.has_masters(g.id) || g.type == DType::F32;
-  // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
-  out.assign(static_cast<size_t>(g.layout.size(place.index)), -0.0f);
-  if (state_.has_masters(g.id) || !state_.has_whole_parameters(g.id)) {
-    for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
-      if (piece.parameter != place.index) continue;
-      if (has_values)
-        std::copy_n(state_.masters(g.id, piece), piece.count, out.data() + piece.parameter_offset);
-      else
-        cast_to_fp32(state_.parameters(g.id, piece), g.type, out.data() + piece.parameter_offset, piece.count);
-    }
-    if (!state_.updates_whole_groups()) {
-      const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
-      world_.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream_, "parameter").wait();
-    }
-    return;
-  }
-  const std::byte* source = state_.parameters(g.id) + num_bytes(g.layout.offset(place.index), g.type);
-  if (g.type == DType::F32)
-    std::copy_n(reinterpret_cast<const float*>(source), out.size(), out.data());
-  else
-    cast_to_fp32(source, g.type, out.data(), static_cast<int64_t>(out.size()));
 }
 
 }  // namespace zerostep

@@ -10,6 +10,7 @@
 #include "runtime/config/config.h"
 #include "runtime/engine/gradient_reducer.h"
 #include "runtime/engine/scalar_block.h"
+#include "runtime/engine/state_access.h"
 #include "runtime/engine/step_timers.h"
 #include "runtime/engine/training_plan.h"
 #include "runtime/engine/unit_streamer.h"
@@ -32,9 +33,6 @@
 namespace zerostep {
 
 class Evaluate;
-
-// Values [begin, begin + count) of a parameter, as they are before the first step.
-using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
 
 struct StepResult {
   // Mean over the valid tokens of the global batch, at the parameters before the update (or see loss_of_pairs). Where the run makes queries
@@ -130,7 +128,6 @@ class Engine {
   void copy_state(std::span<std::byte* const> targets);
   // Before the first step: goes on where another engine was. `read` gives elements of the optimizer's arrays; this rank asks for those that
   // it updates, no others. (Parameters come with the constructor.)
-  using StateReader = std::function<void(const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* out)>;
   void restore(const Progress& progress, const StateReader& read);
 
   const TrainingPlan& plan() const { return plan_; }
@@ -171,12 +168,10 @@ class Engine {
     }
   }
   [[noreturn]] void fail_everywhere(const std::string& what, const std::exception& error);
-  void load(const ParameterReader& initial);
   MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   StepResult run_step(int64_t step, const StepBatches& batches, bool stop);
   EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
                                   const OutputObserver& outputs);
-  void collect_parameter(int unit, int index, std::vector<float>& out);
   // A step, or a batch of evaluation, while its actions run: what they are given, and what they find.
   struct StepRun {
     int64_t step = 0;
@@ -239,6 +234,7 @@ class Engine {
   Stream compute_, stream_;  // kernels, collectives
   ShardedState state_;
   ScalarBlock scalars_;
+  StateAccess access_;
   UnitStreamer streamer_;
   GradientReducer reducer_;
   Directions directions_;

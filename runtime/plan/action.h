@@ -73,13 +73,14 @@ enum class BufferKind : uint8_t {
   MatrixState,    // the optimizer's arrays of the matrices that this rank owns
   WholeMatrices,  // of a round of matrices: what is worked on, results that arrive (index 1), the iterations' scratch (index 2)
   WeightCopies,   // of one visit
+  Activation,     // what comes into a unit of backprop (index), kept for its recomputation or backward; LibTorch's memory
   Message,        // of 16-bit reductions
   Scalars,        // losses, and what the ranks agree on
   Communicator,   // scalars are exchanged while no lane communicates
 };
 struct Buffer {
   BufferKind kind;
-  int index = 0;  // group or ring
+  int index = 0;  // group, ring or unit
   int chunk = 0;  // slot of a ring, chunk of update state
   auto operator<=>(const Buffer&) const = default;
 };

@@ -13,6 +13,8 @@ namespace {
 class Uses {
  public:
   Uses(const ModelLayout& layout, const Plan& plan) : layout_(layout), plan_(plan) {
+    for (const Visit& visit : plan.visits)
+      if (visit.keep_input) kept_.insert(visit.unit);
     for (const Action& a : plan.actions)
       if (a.final_reduction)
         for (const CollectivePart& part : a.parts) reduced_.insert(part.group);
@@ -95,7 +97,15 @@ class Uses {
     for (const GroupSlot& g : a.summed_gradients) read(gradient_slot(g.group, g.slot), g.group);
     for (const GradientUse& use : a.gradients) add(gradient_slot(use.group, use.slot), !use.fresh, true, use.group);
     if (visit.weight_copies > 0) write({BufferKind::WeightCopies});
+    activation(visit);
     if (visit.unit + 1 == static_cast<int>(layout_.units.size()) && visit.kind != VisitKind::Backward) change({BufferKind::Scalars});
+  }
+
+  void activation(const Visit& visit) {
+    const Buffer input{BufferKind::Activation, visit.unit};
+    const bool begins_segment = visit.kind == VisitKind::Recompute && kept_.contains(visit.unit);
+    if (visit.kind == VisitKind::Backward || begins_segment) read(input);
+    if (visit.kind == VisitKind::Forward || visit.kind == VisitKind::Recompute || visit.keep_input) write(input);
   }
 
   void reduce(const Action& a) {
@@ -139,6 +149,7 @@ class Uses {
   const ModelLayout& layout_;
   const Plan& plan_;
   std::set<int> summed_, reduced_;  // groups
+  std::set<int> kept_;              // units whose input waits for their recomputation
   std::vector<BufferUse> out_;
 };
 

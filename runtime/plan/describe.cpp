@@ -92,6 +92,8 @@ const char* name_of(BufferKind kind) {
       return "whole matrices of a round";
     case BufferKind::WeightCopies:
       return "copies of weights";
+    case BufferKind::Activation:
+      return "kept input";
     case BufferKind::Message:
       return "16-bit message";
     case BufferKind::Scalars:

@@ -22,6 +22,8 @@ std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& b
     case BufferKind::SquaredNorm:
     case BufferKind::UpdateState:
       return fmt::format("the {} of {}", name_of(buffer.kind), layout.group(buffer.index).name);
+    case BufferKind::Activation:
+      return fmt::format("the {} of {}", name_of(buffer.kind), layout.unit(buffer.index).name);
     default:
       return fmt::format("the {}", name_of(buffer.kind));
   }

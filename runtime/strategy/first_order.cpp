@@ -4,13 +4,15 @@
 #include <ATen/ops/full.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <utility>
+
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep {
 
 FirstOrder::FirstOrder(const Objective& objective, int num_units, int64_t recompute_segments, int first_trainable)
-    : objective_(objective), num_units_(num_units), first_trainable_(first_trainable), segments_(recompute_segments) {
-  inputs_.resize(static_cast<size_t>(num_units));
+    : objective_(objective), num_units_(num_units), first_trainable_(first_trainable), segments_(recompute_segments), inputs_(num_units) {
   outputs_.resize(static_cast<size_t>(num_units));
 }
 
@@ -25,22 +27,22 @@ void FirstOrder::begin_step(double seed) {
 
 void FirstOrder::reset() {
   hidden_.clear();
-  for (auto& list : inputs_) list.clear();
+  inputs_.clear();
   for (auto& list : outputs_) list.clear();
   gradient_.clear();
   loss_ = at::Tensor();
 }
 
 void FirstOrder::visit(const VisitContext& context) {
-  const size_t u = static_cast<size_t>(context.visit.unit);
+  const int unit = context.visit.unit;
   switch (context.visit.kind) {
     case VisitKind::Forward:
       return forward(context, true);
     case VisitKind::ForwardOnly:
-      if (context.visit.keep_input) inputs_[u] = hidden_;
+      if (context.visit.keep_input) inputs_.put(unit, hidden_);
       return forward(context, false);
     case VisitKind::Recompute:
-      if (!inputs_[u].empty()) hidden_ = std::move(inputs_[u]);  // the first of its segment
+      if (inputs_.holds(unit)) hidden_ = inputs_.take(unit);  // the first of its segment
       return forward(context, true);
     case VisitKind::Backward:
       return backward(context);
@@ -48,7 +50,6 @@ void FirstOrder::visit(const VisitContext& context) {
 }
 
 void FirstOrder::forward(const VisitContext& context, bool record) {
-  const size_t u = static_cast<size_t>(context.visit.unit);
   if (!record) {
     const at::NoGradGuard no_grad;
     hidden_ = context.unit.forward(hidden_, context.forward);
@@ -66,12 +67,11 @@ void FirstOrder::forward(const VisitContext& context, bool record) {
   } else {
     for (const at::Tensor& h : out) hidden_.push_back(h.detach());
   }
-  inputs_[u] = std::move(in);
-  outputs_[u] = std::move(out);
+  inputs_.put(context.visit.unit, std::move(in));
+  nth(outputs_, context.visit.unit) = std::move(out);
 }
 
 void FirstOrder::backward(const VisitContext& context) {
-  const size_t u = static_cast<size_t>(context.visit.unit);
   hidden_.clear();
   if (context.last_unit) {
     if (!loss_.defined()) fail_protocol("[first order] backward of the last unit without a loss");
@@ -80,18 +80,12 @@ void FirstOrder::backward(const VisitContext& context) {
     loss.backward(at::full({}, seed_, loss.options()));
   } else {
     // The lists are emptied before autograd runs, so that it frees each tensor as soon as it is done with it.
-    std::vector<at::Tensor> roots = std::move(outputs_[u]), gradients = std::move(gradient_);
-    outputs_[u].clear();
-    gradient_.clear();
+    std::vector<at::Tensor> roots = std::exchange(nth(outputs_, context.visit.unit), {}), gradients = std::exchange(gradient_, {});
     torch::autograd::backward(roots, gradients);
   }
   gradient_.clear();
-  for (at::Tensor& in : inputs_[u])
-    if (in.requires_grad()) {
-      gradient_.push_back(in.grad());
-      in.mutable_grad() = at::Tensor();
-    }
-  inputs_[u].clear();
+  for (const at::Tensor& in : inputs_.take(context.visit.unit))
+    if (in.requires_grad()) gradient_.push_back(std::exchange(in.mutable_grad(), at::Tensor()));
 }
 
 std::vector<Visit> Evaluate::visits(int) const { return evaluation_visits(num_units_); }

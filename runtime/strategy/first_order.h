@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 
+#include "offload/activation_store.h"
 #include "runtime/strategy/strategy.h"
 
 namespace zerostep {
@@ -24,8 +25,9 @@ class FirstOrder final : public StepStrategy {
   int num_units_, first_trainable_;
   int64_t segments_;
   double seed_ = 1;
-  TensorList hidden_;                         // output of the unit visited last
-  std::vector<TensorList> inputs_, outputs_;  // per unit, between forward and backward
+  TensorList hidden_;                // output of the unit visited last
+  ActivationStore inputs_;           // between forward, recomputation and backward
+  std::vector<TensorList> outputs_;  // per unit, with their graph
   at::Tensor loss_;
   TensorList gradient_;  // of the output of the unit whose backward comes next
 };

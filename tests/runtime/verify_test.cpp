@@ -131,6 +131,27 @@ TEST(Verify, AMissingWaitIsFound) {
   EXPECT_GT(removed, 300);
 }
 
+TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
+  ZerothOrderCase test;
+  TrainingPlan plan = plan_of({Mode::FirstOrder, 1, 1, false, int64_t{1} << 40, 0, int64_t{1} << 40, 1, Kind::Recompute}, test);
+  Plan& step = plan.steps.front().plan;
+  int64_t kept = 0;
+  for (Action& a : step.actions) {
+    if (a.kind != ActionKind::Visit || !step.visit(a.visit).keep_input) continue;
+    ++kept;
+    const std::vector<BufferUse> all = a.uses;
+    std::erase_if(a.uses, [](const BufferUse& use) { return use.buffer.kind == BufferKind::Activation; });
+    const std::vector<std::string> problems = verify(plan.layout, step).problems;
+    ASSERT_FALSE(problems.empty());
+    const std::string& unit = plan.layout.unit(step.visit(a.visit).unit).name;
+    EXPECT_NE(problems.front().find("recompute " + unit), std::string::npos) << problems.front();
+    EXPECT_NE(problems.front().find("reads the kept input of " + unit + ", which nothing has written"), std::string::npos)
+        << problems.front();
+    a.uses = all;
+  }
+  EXPECT_EQ(kept, 2);
+}
+
 class FoundIn : public ::testing::Test {
  protected:
   FoundIn() : plan_(plan_of({Mode::FirstOrder, 3, 2, true, int64_t{1} << 40, 1000, 300, 1}, test_)) {}

@@ -1,0 +1,98 @@
+#include "runtime/engine/state_access.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "runtime/state/copy_runs.h"
+
+namespace zerostep {
+namespace {
+
+constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass through a buffer of this size
+
+}  // namespace
+
+StateAccess::StateAccess(const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator group, Stream stream,
+                         const FlatKernels& kernels)
+    : layout_(layout), plan_(plan), state_(state), group_(std::move(group)), stream_(std::move(stream)), kernels_(kernels) {}
+
+template <typename Use>
+void StateAccess::with_chunk(const Buffer& chunk, bool changes, const Use& use) {
+  state_.store().fetch(chunk, stream_).wait();
+  use(state_.store().view(chunk));
+  state_.store().release(chunk, changes, stream_);
+}
+
+void StateAccess::put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target,
+                      DType type) {
+  if (type == DType::F32) return read(parameter, begin, count, reinterpret_cast<float*>(target));
+  const Stream caller = Stream::inline_stream();
+  values_.resize(static_cast<size_t>(std::min(kLoadElements, count)));
+  for (int64_t at = 0; at < count; at += kLoadElements) {
+    const int64_t n = std::min(kLoadElements, count - at);
+    read(parameter, begin + at, n, values_.data());
+    kernels_.cast(values_.data(), DType::F32, target + num_bytes(at, type), type, n, caller);
+  }
+}
+
+void StateAccess::load(const ParameterReader& read) {
+  for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
+    if (slice.array == StateSlice::kValues && chunk.kind == BufferKind::UpdateState)
+      with_chunk(chunk, true, [&](std::byte* at) { put(read, *slice.parameter, slice.begin, slice.count, at + byte_offset, slice.type); });
+  for (const FlatGroup& g : layout_.groups)
+    with_chunk({BufferKind::Parameters, g.id}, true, [&](std::byte* at) {
+      const auto put_piece = [&](int index, int64_t begin, int64_t offset, int64_t count) {
+        put(read, layout_.parameter(g, index), begin, count, at + num_bytes(offset, g.type), g.type);
+      };
+      if (state_.has_whole_parameters(g.id))
+        for (int i = 0; i < g.layout.num_parameters(); ++i) put_piece(i, 0, g.layout.offset(i), g.layout.size(i));
+      else
+        for (const ShardedState::Piece& p : state_.owned(g.id)) put_piece(p.parameter, p.parameter_offset, p.shard_offset, p.count);
+    });
+  values_ = {};
+}
+
+void StateAccess::load_arrays(const StateReader& read) {
+  for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
+    if (slice.array != StateSlice::kValues)
+      with_chunk(chunk, true, [&](std::byte* at) {
+        read(*slice.parameter, slice.array, slice.begin, slice.count, reinterpret_cast<float*>(at + byte_offset));
+      });
+}
+
+void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
+  const ModelLayout::Place& place = layout_.place(unit, index);
+  const FlatGroup& g = layout_.group(place.group);
+  const ParameterInfo& parameter = layout_.parameter(g, place.index);
+  const auto copy = [&](const Buffer& chunk, int64_t byte_offset, DType type, int64_t begin, int64_t count) {
+    with_chunk(chunk, false, [&](const std::byte* at) {
+      kernels_.cast(at + byte_offset, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
+    });
+  };
+  // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
+  out.assign(static_cast<size_t>(parameter.num_elements()), -0.0f);
+  if (!state_.has_masters(g.id) && state_.has_whole_parameters(g.id))
+    return copy({BufferKind::Parameters, g.id}, num_bytes(g.layout.offset(place.index), g.type), g.type, 0, parameter.num_elements());
+  for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
+    if (slice.parameter == &parameter && slice.array == StateSlice::kValues) copy(chunk, byte_offset, slice.type, slice.begin, slice.count);
+  if (state_.updates_whole_groups()) return;
+  const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
+  group_.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream_, "parameter").wait();
+}
+
+void StateAccess::copy(std::span<std::byte* const> targets) {
+  const std::vector<StatePlace> owned = places(Elements::Owned);
+  if (owned.size() != targets.size()) fail_protocol("[state] {} slices are copied to {} places", owned.size(), targets.size());
+  std::vector<CopiedRun> runs;
+  for (size_t i = 0; i < owned.size(); ++i) {
+    state_.store().fetch(owned[i].chunk, stream_).wait();
+    runs.push_back(
+        {state_.store().view(owned[i].chunk) + owned[i].byte_offset, targets[i], num_bytes(owned[i].slice.count, owned[i].slice.type)});
+  }
+  copy_runs(runs);
+  for (const StatePlace& place : owned) state_.store().release(place.chunk, false, stream_);
+}
+
+}  // namespace zerostep

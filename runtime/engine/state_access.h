@@ -1,0 +1,51 @@
+#pragma once
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "models/parameter.h"
+#include "offload/flat_kernels.h"
+#include "runtime/state/sharded_state.h"
+#include "runtime/state/state_places.h"
+#include "sharding/communicator.h"
+
+namespace zerostep {
+
+// Values [begin, begin + count) of a parameter, as they are before the first step.
+using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
+// The same of the k-th array that its optimizer keeps.
+using StateReader = std::function<void(const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* out)>;
+
+// What goes into a rank's state and comes out of it between steps: every chunk is fetched for it and released again. Calls block; nothing
+// may be under way on the state meanwhile.
+class StateAccess {
+ public:
+  // What is passed must outlive the object. `stream`: of collectives, and on which chunks come and go.
+  StateAccess(const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator group, Stream stream,
+              const FlatKernels& kernels);
+  // First values of parameters and masters.
+  void load(const ParameterReader& read);
+  // The optimizer's arrays of what this rank updates.
+  void load_arrays(const StateReader& read);
+  // Collective: the fp32 values of one parameter, on every rank.
+  void read_parameter(int unit, int index, std::vector<float>& out);
+  // Copies the slices that this rank owns (state_places), slice i to targets[i], with LibTorch's threads.
+  void copy(std::span<std::byte* const> targets);
+
+ private:
+  // Calls use(where the chunk lies) while it is fetched.
+  template <typename Use>
+  void with_chunk(const Buffer& chunk, bool changes, const Use& use);
+  void put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target, DType type);
+  std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, plan_, group_.rank(), elements); }
+
+  const ModelLayout& layout_;
+  const Plan& plan_;
+  ShardedState& state_;
+  Communicator group_;
+  Stream stream_;
+  const FlatKernels& kernels_;
+  std::vector<float> values_;  // before they are cast
+};
+
+}  // namespace zerostep
