@@ -127,7 +127,9 @@ TEST(ActionWork, VisitsCountForwardOnceAndBackwardTwice) {
         EXPECT_EQ(backward[unit], 2 * forward[unit]);
       }
       // Both signs of two directions.
-      if (kind.queries) EXPECT_EQ(queries[unit], 4 * static_cast<double>(test.config.step.query_batch.accumulation_steps) * block);
+      if (kind.queries) {
+        EXPECT_EQ(queries[unit], 4 * static_cast<double>(test.config.step.query_batch.accumulation_steps) * block);
+      }
     }
   }
 }
