@@ -32,7 +32,7 @@ void take_prompt(Subject& subject) {
   const DataConfig& data = subject.config().data;
   std::vector<std::string> words = data.label_words;
   if (!data.labels.empty()) {
-    subject.labels = LabelNames::of_data(data.labels, static_cast<int64_t>(words.size()), "data.label_words");
+    subject.labels = LabelNames::found_in_data(data.labels, static_cast<int64_t>(words.size()), "data.label_words");
     for (size_t i = 0; i < words.size(); ++i) words.at(static_cast<size_t>(subject.labels->index(data.labels[i]))) = data.label_words[i];
   }
   subject.prompt = std::make_shared<const PromptTemplate>(data.prompt, words, !subject.model->predicts_next_token(), *subject.tokenizer);

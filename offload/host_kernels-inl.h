@@ -48,7 +48,7 @@ HWY_INLINE void prefetch_at(const void* from, int64_t i) {
 
 // Calls use(As) with the element type, which is fp32 or one of 16 bits.
 template <class Use>
-HWY_INLINE auto with_type(DType type, const Use& use) {
+HWY_INLINE auto dispatch_type(DType type, const Use& use) {
   if (type == DType::F32) return use(AsFloat());
   if (type == DType::BF16) return use(AsBFloat16());
   return use(AsHalf());

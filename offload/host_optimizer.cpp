@@ -70,7 +70,7 @@ template <class Optimizer>
 void step_target(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
   if (slice.compute == nullptr) return step_slice<NoCopy>(slice, state0, state1, optimizer);
   if (slice.compute_type == DType::F64) fail_protocol("host optimizer: masters cannot be copied to {}", name_of(slice.compute_type));
-  with_type(slice.compute_type, [&](auto as) HWY_ATTR { step_slice<decltype(as)>(slice, state0, state1, optimizer); });
+  dispatch_type(slice.compute_type, [&](auto as) HWY_ATTR { step_slice<decltype(as)>(slice, state0, state1, optimizer); });
 }
 
 void adam_target(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& p) {
@@ -179,9 +179,9 @@ void cast_as(const void* source, void* target, int64_t count) {
 }
 void cast_target(const void* source, DType source_type, void* target, DType target_type, int64_t count) {
   if (source_type == DType::F32)
-    with_type(target_type, [&](auto to) HWY_ATTR { cast_as<AsFloat, decltype(to)>(source, target, count); });
+    dispatch_type(target_type, [&](auto to) HWY_ATTR { cast_as<AsFloat, decltype(to)>(source, target, count); });
   else
-    with_type(source_type, [&](auto from) HWY_ATTR { cast_as<decltype(from), AsFloat>(source, target, count); });
+    dispatch_type(source_type, [&](auto from) HWY_ATTR { cast_as<decltype(from), AsFloat>(source, target, count); });
 }
 
 const char* name_target() {

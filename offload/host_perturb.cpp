@@ -46,8 +46,8 @@ HWY_INLINE typename L::V rounded(typename L::V x) {
 // Calls use(Base, Target) with the types of the slice.
 template <class Use>
 HWY_INLINE auto with_types(const PerturbSlice& slice, const Use& use) {
-  return with_type(slice.base_type, [&](auto base) HWY_ATTR {
-    return with_type(slice.target_type, [&](auto target) HWY_ATTR { return use(base, target); });
+  return dispatch_type(slice.base_type, [&](auto base) HWY_ATTR {
+    return dispatch_type(slice.target_type, [&](auto target) HWY_ATTR { return use(base, target); });
   });
 }
 

@@ -156,9 +156,9 @@ void begin(Job& job, TrainSetup& setup) {
 
 // Collective. The tokens were there before where every rank found them: one makes them, and the others wait for its file.
 DataFacts facts_of(Job& job, const DataStream& data) {
-  const std::vector<std::string> made = job.gather("token cache", data.from_cache() ? "" : "made");
-  const bool from_cache = std::all_of(made.begin(), made.end(), [](const std::string& text) { return text.empty(); });
-  return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), from_cache};
+  const std::vector<std::string> made = job.gather("token cache", data.is_from_cache() ? "" : "made");
+  const bool is_from_cache = std::all_of(made.begin(), made.end(), [](const std::string& text) { return text.empty(); });
+  return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), is_from_cache};
 }
 
 // Collective.

@@ -40,7 +40,7 @@ AddedTokens tokens_of(const std::vector<AddedToken>& all, bool normalized, bool 
   for (AddedToken token : all) {
     if (token.normalized != normalized) continue;
     std::string buffer;
-    if (normalized && nfc) token.content = std::string(with_nfc(token.content, buffer));
+    if (normalized && nfc) token.content = std::string(nfc_form(token.content, buffer));
     chosen.push_back(std::move(token));
   }
   return AddedTokens(std::move(chosen));
@@ -63,7 +63,7 @@ class BytePairTokenizer final : public Tokenizer {
     const auto lease = scratches_.borrow([&] { return std::make_unique<Scratch>(pre_tokenizer_); });
     Scratch& scratch = lease.get();
     verbatim_.split(text, out, [&](std::string_view part) {
-      const std::string_view normal = vocabulary_.nfc ? with_nfc(part, scratch.normal) : part;
+      const std::string_view normal = vocabulary_.nfc ? nfc_form(part, scratch.normal) : part;
       normalized_.split(normal, out, [&](std::string_view plain) { encode_plain(plain, scratch, out); });
     });
   }

@@ -124,7 +124,7 @@ void decompose(std::vector<uint32_t>& code_points) {
   code_points = std::move(out);
 }
 
-std::string_view with_nfc(std::string_view text, std::string& buffer) {
+std::string_view nfc_form(std::string_view text, std::string& buffer) {
   // What comes before the first mark, and the character that it may join, stays.
   size_t first = 0;
   while (first < text.size() && static_cast<unsigned char>(text[first]) < 0xCC) ++first;

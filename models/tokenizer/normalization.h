@@ -10,7 +10,7 @@ namespace zerostep {
 
 // Canonical composition of UTF-8: `text` itself where nothing changes, otherwise a view of `buffer`. Bytes that belong to no character
 // stay.
-std::string_view with_nfc(std::string_view text, std::string& buffer);
+std::string_view nfc_form(std::string_view text, std::string& buffer);
 // Canonical decomposition, in place.
 void decompose(std::vector<uint32_t>& code_points);
 

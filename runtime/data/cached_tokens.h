@@ -23,7 +23,7 @@ struct TokensRequest {
 
 struct CorpusTokens {
   CachedTokens content;
-  bool from_cache;
+  bool is_from_cache;
 };
 
 // From the cache folder or made now. The cache is keyed by the files' content and the rules; stamps of the files spare reading them again

@@ -26,7 +26,7 @@ class ClassificationSamples {
   // In the order in which they first occur; with the file and line where they do.
   const std::vector<std::string>& names() const { return names_; }
   const std::string& first_place(int32_t name) const { return nth(places_, name); }
-  bool from_cache() const { return tokens_.from_cache; }
+  bool is_from_cache() const { return tokens_.is_from_cache; }
   int64_t num_left_out() const { return tokens_.content.num_left_out; }
   int64_t num_tokens() const { return total_; }
   uint32_t largest_token() const { return largest_; }

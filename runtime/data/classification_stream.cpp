@@ -37,7 +37,7 @@ std::string correspondence(const std::vector<std::string>& found, const LabelNam
 LabelNames first_labels(const ClassificationSamples& samples, const ClassificationOptions& options) {
   const std::vector<std::string>& found = samples.names();
   if (!options.class_names.empty() && matches_all(LabelNames(options.class_names), found)) return LabelNames(options.class_names);
-  const LabelNames labels = LabelNames::of_data(found, options.num_labels, options.key);
+  const LabelNames labels = LabelNames::found_in_data(found, options.num_labels, options.key);
   const LabelNames filled = options.prompt ? labels : labels.filled_up(options.num_labels);
   if (!options.class_names.empty() && filled.size() == std::ssize(options.class_names))
     options.warn(fmt::format(
@@ -88,7 +88,7 @@ class MappedClassificationStream final : public ClassificationStream {
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return samples_.num_tokens(); }
   int64_t num_sample_tokens() const override { return num_sample_tokens_; }
-  bool from_cache() const override { return samples_.from_cache(); }
+  bool is_from_cache() const override { return samples_.is_from_cache(); }
   int64_t num_left_out() const override { return samples_.num_left_out(); }
   std::string fingerprint() const override {
     constexpr int64_t kSamples = 4096;

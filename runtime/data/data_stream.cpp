@@ -56,7 +56,7 @@ struct Corpus {
   int64_t num_text_bytes = 0;   // of .txt and .jsonl files
   int64_t num_file_tokens = 0;  // of .bin files
   int64_t num_left_out = 0;     // rows of .jsonl files
-  bool from_cache = true;
+  bool is_from_cache = true;
 };
 
 void check_tokenizer(const DataOptions& options, const Tokenizer& tokenizer) {
@@ -117,7 +117,7 @@ Corpus open_corpus(const std::vector<std::string>& files, const DataOptions& opt
     CorpusTokens text = tokens_of_text({file, end}, options, tokenizer);
     corpus.num_text_bytes += text.content.num_text_bytes;
     corpus.num_left_out += text.content.num_left_out;
-    corpus.from_cache = corpus.from_cache && text.from_cache;
+    corpus.is_from_cache = corpus.is_from_cache && text.is_from_cache;
     corpus.tokens.append(std::move(text.content.tokens));
     file = end;
   }
@@ -156,7 +156,7 @@ class MappedDataStream final : public DataStream {
   int64_t num_samples() const override { return num_samples_; }
   int64_t num_tokens() const override { return corpus_.tokens.num_tokens(); }
   int64_t num_sample_tokens() const override { return num_samples_ * options_.sequence_length; }
-  bool from_cache() const override { return corpus_.from_cache; }
+  bool is_from_cache() const override { return corpus_.is_from_cache; }
   int64_t num_left_out() const override { return corpus_.num_left_out; }
 
   std::string fingerprint() const override {

@@ -66,7 +66,7 @@ class DataStream {
   virtual int64_t num_tokens() const = 0;  // of the whole corpus, whatever max_samples
   // Of the samples, each once: what they predict, or (classification) read.
   virtual int64_t num_sample_tokens() const = 0;
-  virtual bool from_cache() const = 0;       // nothing had to be tokenized
+  virtual bool is_from_cache() const = 0;    // nothing had to be tokenized
   virtual int64_t num_left_out() const = 0;  // rows that lack a field (data.missing "skip")
   // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them, or samples). 32 hexadecimal digits.
   virtual std::string fingerprint() const = 0;

@@ -48,7 +48,7 @@ LabelNames::LabelNames(std::vector<std::string> names) : names_(std::move(names)
   }
 }
 
-LabelNames LabelNames::of_data(const std::vector<std::string>& found, int64_t num_labels, const std::string& key) {
+LabelNames LabelNames::found_in_data(const std::vector<std::string>& found, int64_t num_labels, const std::string& key) {
   std::vector<std::string> names = found;
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());

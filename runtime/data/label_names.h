@@ -14,7 +14,7 @@ class LabelNames {
   // From the names that occur in the data, in any order. Whole numbers that all lie in 0..num_labels-1 are their own indices (num_labels 0:
   // one more than the largest, where that is below 1000), and so are the numbers in LABEL_0, LABEL_1, ...; any others are sorted, whole
   // numbers by value, names by their bytes, and count from 0. InputError, beginning with `key`, when there are more names than labels.
-  static LabelNames of_data(const std::vector<std::string>& found, int64_t num_labels, const std::string& key);
+  static LabelNames found_in_data(const std::vector<std::string>& found, int64_t num_labels, const std::string& key);
 
   int64_t size() const { return static_cast<int64_t>(names_.size()); }
   const std::string& name(int64_t index) const { return names_.at(static_cast<size_t>(index)); }

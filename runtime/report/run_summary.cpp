@@ -47,7 +47,7 @@ std::string data_text(const Config& config, const DataFacts& facts, int64_t leng
                                  config.model.classifies ? "up to " : "", plural(length, "token"));
   // What is left over at the end of a corpus is less than a sample.
   if (facts.corpus_tokens > facts.sample_tokens + length) text += fmt::format(", out of {}", plural(facts.corpus_tokens, "token"));
-  return text + (facts.from_cache ? " (from the cache)" : "");
+  return text + (facts.is_from_cache ? " (from the cache)" : "");
 }
 
 // Where nothing keeps what is trained.

@@ -11,7 +11,7 @@ namespace zerostep {
 struct DataFacts {
   int64_t samples = 0;
   int64_t sample_tokens = 0, corpus_tokens = 0;  // of the samples, and of the files that they are taken from
-  bool from_cache = false;
+  bool is_from_cache = false;
 };
 
 // What is true of a corpus and a job before the first step.

@@ -34,7 +34,8 @@ void Directions::values(int64_t step, int64_t direction, const ParameterInfo& pa
 void Directions::perturb(int64_t step, int64_t direction, std::span<const Perturbed> parameters) const {
   Direction along{noise(step, direction), {}};
   if (instruction_ != nullptr)
-    along = {along.noise, instruction_->entries(), nth(instruction_->of_gradient, direction), nth(instruction_->of_noise, direction)};
+    along = {along.noise, instruction_->entries(), nth(instruction_->gradient_weights, direction),
+             nth(instruction_->noise_weights, direction)};
   std::vector<Perturbation> perturbations;
   for (const auto& [parameter, slice, gradient] : parameters)
     perturbations.push_back({piece_of(*parameter, 0, parameter->num_elements()), slice, gradient});

@@ -17,8 +17,8 @@ Estimate::Estimate(const Directions& directions, int64_t step, std::span<const d
       continue;
     }
     const double share = (1 - blend) * scalars[i] / (instruction->cosine[i] * instruction->cosine[i]);
-    scalars_.push_back(static_cast<float>(share * static_cast<double>(instruction->of_noise[i])));
-    gradient_weight += share * static_cast<double>(instruction->of_gradient[i]) / static_cast<double>(scalars.size());
+    scalars_.push_back(static_cast<float>(share * static_cast<double>(instruction->noise_weights[i])));
+    gradient_weight += share * static_cast<double>(instruction->gradient_weights[i]) / static_cast<double>(scalars.size());
   }
   gradient_ = {Gradient::Kind::Estimate,
                nullptr,

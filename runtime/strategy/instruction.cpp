@@ -29,8 +29,8 @@ Instruction make_instruction(const StepConfig::Instruct& config, std::span<const
       b = std::sqrt(1 - c * c) / rest;
       a = (c - b * along) / norm;
     }
-    out.of_gradient.push_back(static_cast<float>(a));
-    out.of_noise.push_back(static_cast<float>(b));
+    out.gradient_weights.push_back(static_cast<float>(a));
+    out.noise_weights.push_back(static_cast<float>(b));
     out.cosine.push_back(cosine);
   }
   return out;

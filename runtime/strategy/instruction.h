@@ -18,9 +18,9 @@ class Directions;
 // g is the reduced gradient before averaging: directions do not depend on its scale.
 struct Instruction {
   bool energy = false;
-  float threshold = 0;                       // energy: of |g|
-  std::vector<float> of_gradient, of_noise;  // a_i, b_i
-  std::vector<double> cosine;                // realised, of d_i and g
+  float threshold = 0;                                 // energy: of |g|
+  std::vector<float> gradient_weights, noise_weights;  // a_i, b_i
+  std::vector<double> cosine;                          // realised, of d_i and g
 
   GradientEntries entries() const { return {energy ? GradientEntries::Which::Largest : GradientEntries::Which::All, threshold}; }
 };

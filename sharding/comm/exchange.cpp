@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "base/nth.h"
 
 namespace zerostep {
@@ -19,7 +20,7 @@ Place place_of(const void* data, const Transfer& transfer, DType type) {
 }
 
 std::string describe(const Transfer& transfer) {
-  return fmt::format("{} elements from rank {} to rank {}", with_commas(transfer.count), transfer.from, transfer.to);
+  return fmt::format("{} elements from rank {} to rank {}", grouped(transfer.count), transfer.from, transfer.to);
 }
 
 bool stays_in_place(const Transfer& transfer) { return transfer.from == transfer.to && transfer.source == transfer.target; }

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/format.h"
 
 namespace zerostep {
 
@@ -65,8 +66,8 @@ const char* type_name(uint8_t type) { return type == Fingerprint::kBytes ? "byte
 std::string Fingerprint::describe() const {
   const auto what = static_cast<CollectiveKind>(kind);
   if (what == CollectiveKind::Barrier) return fmt::format("barrier '{}'", label);
-  if (source_type == kBytes) return fmt::format("{} of '{}' ({} bytes)", name_of(what), label, with_commas(total));
-  return fmt::format("{} of '{}' ({} elements of {})", name_of(what), label, with_commas(total), type_name(source_type));
+  if (source_type == kBytes) return fmt::format("{} of '{}' ({} bytes)", name_of(what), label, grouped(total));
+  return fmt::format("{} of '{}' ({} elements of {})", name_of(what), label, grouped(total), type_name(source_type));
 }
 
 std::string Fingerprint::describe_fully() const {
@@ -90,17 +91,6 @@ void fail_mismatch(int rank_a, const Fingerprint& a, int rank_b, const Fingerpri
       "the ranks have diverged: at operation {} of their group rank {} runs {}, but rank {} runs {}{}. Every rank must run the same "
       "collectives in the same order: check that all ranks were started with the same program, configuration and data.",
       operation_number, rank_a, a.describe_fully(), rank_b, b.describe_fully(), detail);
-}
-
-std::string with_commas(int64_t value) {
-  const std::string digits = fmt::format("{}", value);
-  std::string text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    text += digits[i];
-    const size_t left = digits.size() - 1 - i;
-    if (left > 0 && left % 3 == 0 && digits[i] != '-') text += ',';
-  }
-  return text;
 }
 
 }  // namespace zerostep

@@ -55,7 +55,4 @@ void check_fingerprints(int num_ranks, int64_t operation_number, const At& at) {
     if (!(at(rank) == at(0))) fail_mismatch(0, at(0), rank, at(rank), operation_number);
 }
 
-// 1234567 -> "1,234,567"
-std::string with_commas(int64_t value);
-
 }  // namespace zerostep

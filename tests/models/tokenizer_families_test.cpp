@@ -156,8 +156,8 @@ TEST_F(TokenizerFamilies, NormalFormsOfEveryCodePointEqualTheReference) {
   for_each_code_point([&](uint32_t c) {
     std::string character;
     append_utf8(c, character);
-    marks += with_nfc("a" + character + "\u0323\u0301", buffer);
-    between += with_nfc("e\u0345" + character + "\u0334", buffer);
+    marks += nfc_form("a" + character + "\u0323\u0301", buffer);
+    between += nfc_form("e\u0345" + character + "\u0334", buffer);
     clean += "a" + (is_bert_removed(c) ? "" : is_white_space(c) ? " " : character) + "b";
     ideographs += "a" + (is_bert_ideograph(c) ? " " + character + " " : character) + "b";
     characters = {'a', c, 'b'};
@@ -179,8 +179,8 @@ TEST_F(TokenizerFamilies, CompositionKeepsBytesThatAreNoCharacters) {
   const std::string ascii = "plain text", broken =
                                               "e\xCC\x81\x80 \xFF"
                                               "e\xCC\x81 \xE4\xB8";
-  EXPECT_EQ(with_nfc(ascii, buffer).data(), ascii.data());
-  EXPECT_EQ(with_nfc(broken, buffer), "\xC3\xA9\x80 \xFF\xC3\xA9 \xE4\xB8");
+  EXPECT_EQ(nfc_form(ascii, buffer).data(), ascii.data());
+  EXPECT_EQ(nfc_form(broken, buffer), "\xC3\xA9\x80 \xFF\xC3\xA9 \xE4\xB8");
   const auto qwen2 = family("qwen2");
   EXPECT_EQ(qwen2->decode(encode(*qwen2, broken)), "\xC3\xA9\x80 \xFF\xC3\xA9 \xE4\xB8");
 }

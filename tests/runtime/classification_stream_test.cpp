@@ -202,16 +202,16 @@ TEST_F(ClassificationStreamTest, TokensAreCached) {
   ClassificationOptions options = classification({write_old("x.tsv", "abc\t0\nde\t1\n")});
   options.cache = path("cache");
   const auto first = ClassificationStream::open(options, tokenizer);
-  EXPECT_FALSE(first->from_cache());
+  EXPECT_FALSE(first->is_from_cache());
   EXPECT_EQ(tokenizer.bytes, 5);
   const auto second = ClassificationStream::open(options, tokenizer);
-  EXPECT_TRUE(second->from_cache());
+  EXPECT_TRUE(second->is_from_cache());
   EXPECT_EQ(tokenizer.bytes, 5);
   EXPECT_EQ(values(second->ordered(0, 2).tokens), values(first->ordered(0, 2).tokens));
   EXPECT_EQ(second->labels().names(), first->labels().names());
   options.columns = {.text = "1", .label = "0"};
   options.num_labels = 0;
-  EXPECT_FALSE(ClassificationStream::open(options, tokenizer)->from_cache()) << "other columns";
+  EXPECT_FALSE(ClassificationStream::open(options, tokenizer)->is_from_cache()) << "other columns";
   EXPECT_EQ(tokenizer.bytes, 7);
   options = classification({path("x.tsv")}, 2);
   options.cache = path("cache");
@@ -219,7 +219,7 @@ TEST_F(ClassificationStreamTest, TokensAreCached) {
   EXPECT_EQ(tokenizer.bytes, 12) << "another length";
   const std::string copy = write_old("y.tsv", "abc\t0\nde\t1\n");
   options.paths = {copy};
-  EXPECT_TRUE(ClassificationStream::open(options, tokenizer)->from_cache()) << "the same content";
+  EXPECT_TRUE(ClassificationStream::open(options, tokenizer)->is_from_cache()) << "the same content";
 }
 
 TEST_F(ClassificationStreamTest, ThreadsAndManyRowsChangeNothing) {

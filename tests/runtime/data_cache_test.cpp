@@ -27,12 +27,12 @@ class DataCache : public DataTest {
     return found;
   }
   // Opens, expecting these tokens, and whether anything had to be tokenized.
-  void expect_open(const DataOptions& given, const std::vector<int32_t>& tokens, bool from_cache) {
+  void expect_open(const DataOptions& given, const std::vector<int32_t>& tokens, bool is_from_cache) {
     const int64_t before = tokenizer_.bytes;
     const auto stream = DataStream::open(given, tokenizer_);
     EXPECT_EQ(all_tokens(*stream), tokens);
-    EXPECT_EQ(stream->from_cache(), from_cache);
-    EXPECT_EQ(tokenizer_.bytes == before, from_cache);
+    EXPECT_EQ(stream->is_from_cache(), is_from_cache);
+    EXPECT_EQ(tokenizer_.bytes == before, is_from_cache);
   }
   CountingTokenizer tokenizer_;
 };
@@ -90,7 +90,7 @@ TEST_F(DataCache, TokenizerAndFieldsArePartOfTheKey) {
   DataOptions given = cached({lines});
   expect_open(given, documents({"x"}), false);
   const CountingTokenizer other("another fingerprint");
-  EXPECT_FALSE(DataStream::open(given, other)->from_cache());
+  EXPECT_FALSE(DataStream::open(given, other)->is_from_cache());
   given.text_field = "title";
   expect_open(given, documents({"y"}), false);
   given.join_fields = {"text"};
@@ -99,7 +99,7 @@ TEST_F(DataCache, TokenizerAndFieldsArePartOfTheKey) {
   given.sequence_length = 2;
   given.max_samples = 1;
   given.seed = 9;
-  EXPECT_TRUE(DataStream::open(given, tokenizer_)->from_cache());
+  EXPECT_TRUE(DataStream::open(given, tokenizer_)->is_from_cache());
   DataOptions text = cached({write_old("a.txt", "text")});
   expect_open(text, documents({"text"}), false);
   text.text_field = "title";
@@ -177,7 +177,7 @@ TEST_F(DataCache, OneTokenizesAndTheOthersWait) {
       for (int rank = 0; rank < 6; ++rank) {
         ranks.emplace_back([&] {
           const auto stream = DataStream::open(given, tokenizer_);
-          made += !stream->from_cache();
+          made += !stream->is_from_cache();
           EXPECT_EQ(stream->num_tokens(), static_cast<int64_t>(text.size()) + (old ? 1 : 2));
         });
       }
@@ -209,7 +209,7 @@ TEST_F(DataCache, AFullDiskIsAnErrorThatLeavesNothing) {
   std::signal(SIGXFSZ, handler);
   EXPECT_TRUE(files_ending(".tokens").empty());
   EXPECT_TRUE(files_ending(".tmp").empty());
-  EXPECT_FALSE(DataStream::open(given, tokenizer_)->from_cache());
+  EXPECT_FALSE(DataStream::open(given, tokenizer_)->is_from_cache());
 }
 
 TEST_F(DataCache, AFileThatChangesWhileItIsReadIsAnError) {
@@ -233,7 +233,7 @@ TEST_F(DataCache, TheLargestTokenOfATokenFileIsRemembered) {
   const std::string file = write_values("t.bin", tokens);
   age(file);
   const auto given = cached({file});
-  EXPECT_TRUE(DataStream::open(given, tokenizer_)->from_cache());
+  EXPECT_TRUE(DataStream::open(given, tokenizer_)->is_from_cache());
   ASSERT_EQ(files_ending(".index").size(), 1U);
   DataOptions small = given;
   small.vocabulary_size = 5;

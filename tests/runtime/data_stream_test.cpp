@@ -43,7 +43,7 @@ TEST_F(DataStreamTest, DocumentsAreJoinedInTheOrderOfTheirFiles) {
   EXPECT_EQ(stream->num_tokens(), static_cast<int64_t>(expected.size()));
   EXPECT_EQ(stream->num_samples(), static_cast<int64_t>(expected.size()) - 1);
   EXPECT_EQ(all_tokens(*stream), expected);
-  EXPECT_FALSE(stream->from_cache());
+  EXPECT_FALSE(stream->is_from_cache());
 }
 
 TEST_F(DataStreamTest, SamplesOverlapByOneTokenAndAPartialOneIsDropped) {
@@ -258,7 +258,7 @@ TEST_F(DataStreamTest, RowsThatLackAFieldAreLeftOutAndCounted) {
   lines.shuffle = false;
   for (const bool cached : {false, true}) {
     const auto stream = open(lines);
-    EXPECT_EQ(stream->from_cache(), cached);
+    EXPECT_EQ(stream->is_from_cache(), cached);
     EXPECT_EQ(stream->num_left_out(), 3);
     EXPECT_EQ(all_tokens(*stream), documents({"a\nb", "a\nb", "a\nb"}));
   }

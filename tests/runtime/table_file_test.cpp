@@ -133,7 +133,7 @@ TEST_F(TableFileTest, WholeNumbers) {
 
 TEST(LabelNames, NumbersStandForThemselvesAndNamesAreSorted) {
   const auto names = [](const std::vector<std::string>& found, int64_t num_labels) {
-    return LabelNames::of_data(found, num_labels, "data.train").names();
+    return LabelNames::found_in_data(found, num_labels, "data.train").names();
   };
   using Names = std::vector<std::string>;
   EXPECT_EQ(names({"1", "0", "1"}, 2), (Names{"0", "1"}));
