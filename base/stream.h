@@ -64,9 +64,9 @@ class Stream {
   Event record() {
     return impl_->enqueue([] {});
   }
-  // Blocks until the queue is empty; rethrows.
+  // Blocks until the queue is empty; rethrows. Not from work of this stream, which would wait for itself.
   void synchronize() { impl_->synchronize(); }
-  // Blocks until the queue is empty, whatever has failed.
+  // Blocks until the queue is empty, whatever has failed. Not from work of this stream.
   void drain() noexcept { impl_->drain(); }
   const std::string& name() const { return impl_->name(); }
   // What the backend's library calls the stream; nullptr on a processor.

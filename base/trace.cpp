@@ -9,9 +9,9 @@
 
 namespace zerostep {
 
-void Trace::add(const char* lane, std::string name, double begin, double end) {
+void Trace::add(const char* row, std::string name, double begin, double end) {
   const std::lock_guard lock(mutex_);
-  intervals_.push_back({lane, std::move(name), begin, end});
+  intervals_.push_back({row, std::move(name), begin, end});
 }
 
 std::vector<Trace::Interval> Trace::intervals() const {
@@ -27,7 +27,7 @@ void Trace::write(const std::string& path) const {
   for (const Interval& i : intervals_) {
     out << (first ? "\n" : ",\n")
         << nlohmann::json{{"name", i.name}, {"ph", "X"},           {"pid", rank_},
-                          {"tid", i.lane},  {"ts", i.begin * 1e6}, {"dur", (i.end - i.begin) * 1e6}}
+                          {"tid", i.row},   {"ts", i.begin * 1e6}, {"dur", (i.end - i.begin) * 1e6}}
                .dump();
     first = false;
   }

@@ -54,10 +54,10 @@ struct MatrixMoments {
 };
 
 // Arithmetic on flat runs of elements, where their memory is: one implementation a backend. Every operation is put on a stream and, where
-// the calling thread runs that stream's work (Stream::is_current()), done when the call returns; a host then shares it out among
-// LibTorch's threads. Memory, what pointers in operands point at, and results belong to the caller, who keeps them until the stream is
-// there. Results are read after Stream::synchronize(). One fixed IEEE sequence an element, and fixed orders of sums: bits depend neither on
-// backend, instruction set and threads nor on how a run is cut (but for add_squares()). Wrong types are a ProtocolError.
+// the calling thread runs that stream's work (Stream::is_current()), done when the call returns; a host then shares the longer ones out
+// among LibTorch's threads. Memory, what pointers in operands point at, and results belong to the caller, who keeps them until the stream
+// is there. Results are read after Stream::synchronize(). One fixed IEEE sequence an element, and fixed orders of sums: bits depend neither
+// on backend, instruction set and threads nor on how a run is cut (but for add_squares()). Wrong types are a ProtocolError.
 class FlatKernels {
  public:
   virtual ~FlatKernels() = default;
@@ -101,7 +101,8 @@ class FlatKernels {
   virtual void add_energy(const float* values, int64_t count, int coarse_bin, double* bins, const Stream& stream) const = 0;
 };
 
-// In SIMD on this machine's processor. What another thread takes from its queue is not shared out among LibTorch's threads.
+// In SIMD on this machine's processor. Updates, perturbations, estimates and casts that another thread takes from its queue run in that
+// thread alone.
 const FlatKernels& host_kernels();
 
 }  // namespace zerostep

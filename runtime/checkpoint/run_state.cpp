@@ -16,8 +16,8 @@ nlohmann::ordered_json progress_json(const Engine::Progress& p) {
   nlohmann::ordered_json lowest;  // null: no mean yet
   if (std::isfinite(schedule.lowest_mean)) lowest = schedule.lowest_mean;
   return {{"applied_steps", p.applied.all()},
-          {"applied_by_estimate", p.applied.by_estimate},
-          {"applied_by_gradient", p.applied.by_gradient},
+          {"applied_by_estimate", p.applied.estimate_steps},
+          {"applied_by_gradient", p.applied.gradient_steps},
           {"precision", name_of(p.precision)},
           {"loss_scaler",
            {{"scale", scaler.scale},
@@ -32,8 +32,8 @@ Engine::Progress progress_of(const CheckpointReader& checkpoint) {
   const nlohmann::ordered_json& j = checkpoint.manifest().engine;
   try {
     Engine::Progress p;
-    p.applied.by_estimate = j.at("applied_by_estimate").get<int64_t>();
-    p.applied.by_gradient = j.at("applied_by_gradient").get<int64_t>();
+    p.applied.estimate_steps = j.at("applied_by_estimate").get<int64_t>();
+    p.applied.gradient_steps = j.at("applied_by_gradient").get<int64_t>();
     const auto precision = j.at("precision").get<std::string>();
     for (const DType type : {DType::F32, DType::BF16, DType::F16})
       if (precision == name_of(type)) p.precision = type;

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/not_a_number.h"
-#include "base/nth.h"
 #include "models/error_text.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/plan/cost.h"
@@ -51,13 +50,18 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
 Engine::~Engine() = default;
 
 void Engine::fail_everywhere(const std::string& what, const std::exception& error) {
-  const bool is_echo = dynamic_cast<const PeerError*>(&error) != nullptr;
   const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;
   const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", world_.rank(), what, error_text(error));
-  if (!is_echo) world_.abort(text);
-  compute_.drain();       // what it runs may use what the caller has lent
+  world_.abort(text);
+  leave_step();
   if (says_where) throw;  // what is being handled
   throw RunError(text);
+}
+
+void Engine::leave_step() noexcept {
+  compute_.drain();  // what it runs may use what the caller has lent
+  has_lost_update_ |= pending_ != nullptr;
+  pending_ = nullptr;
 }
 
 StepResult Engine::train_step(int64_t step, const StepBatches& batches, bool stop) {
@@ -68,7 +72,7 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   const MeterScope meter = metered();
   const CommCounters before = world_.counters();
   host_timers_ = compute_timers_ = {};
-  const Running running = std::make_shared<StepRun>();
+  const SharedRun running = std::make_shared<StepRun>();
   StepRun& run = *running;
   run.step = step;
   run.kind = step_kind(config_.step, step);
@@ -81,7 +85,7 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
   if (!plan.defers_update) pending_ = nullptr;
   StepResult& result = run.result;
   result.skipped = !applied;
-  if (applied) ++(run.kind.backprop ? applied_.by_gradient : applied_.by_estimate);
+  if (applied) ++(run.kind.backprop ? applied_.gradient_steps : applied_.estimate_steps);
   directions_.instruct(nullptr);
   if (!result.loss && (!config_.step.uses_queries() || config_.reads_one_stream())) result.loss = result.bp_loss;
   if (applied && result.loss) instruct_schedule_.add(*result.loss);
@@ -93,7 +97,7 @@ StepResult Engine::run_step(int64_t step, const StepBatches& batches, bool stop)
 }
 
 bool Engine::agree(Agreement agreement, StepRun& run) {
-  pending_ = nullptr;  // that of the step before: it stood before this
+  pending_ = nullptr;  // the update of the step before was applied by actions that stand before this one
   switch (agreement) {
     case Agreement::Gradient:
       return agree_on_gradient(run);
@@ -113,7 +117,7 @@ bool Engine::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
   {
     const TimeInto time(host_timers_.reduce);
-    compute([this] { reducer_.square_sums(); });
+    launch_compute([this] { reducer_.square_sums(); });
     scalars_.read(compute_);
   }
   const TimeInto time(host_timers_.scalars);
@@ -160,7 +164,7 @@ UpdateScalars Engine::scalars_of(int64_t step, bool gradient) const {
   const bool separate = config_.step.separate_state;
   out.scheduled = schedule_->at(applied_.all());
   if (gradient && config_.step.bp_lr) out.scheduled.lr = *config_.step.bp_lr;
-  out.applied_steps = !separate ? applied_.all() : gradient ? applied_.by_gradient : applied_.by_estimate;
+  out.applied_steps = !separate ? applied_.all() : gradient ? applied_.gradient_steps : applied_.estimate_steps;
   out.state_set = separate && gradient ? 1 : 0;
   out.step = step;
   return out;
@@ -219,7 +223,7 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
       evaluation_->observe(outputs);
     else
       evaluation_->observe({});
-    const Running run = std::make_shared<StepRun>();
+    const SharedRun run = std::make_shared<StepRun>();
     run->step = i;
     run->batches.backprop = [&](int64_t) { return own.batch; };
     run->counts = own.counts;

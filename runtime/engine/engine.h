@@ -61,8 +61,8 @@ struct StepBatches {
 
 // Steps that changed the parameters: with a gradient of backprop, or by an estimate alone.
 struct AppliedSteps {
-  int64_t by_estimate = 0, by_gradient = 0;
-  int64_t all() const { return by_estimate + by_gradient; }
+  int64_t estimate_steps = 0, gradient_steps = 0;
+  int64_t all() const { return estimate_steps + gradient_steps; }
 };
 
 struct EvaluationResult {
@@ -76,7 +76,7 @@ std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank);
 
 // Trains one model on one rank of a job: owns its state, executes plans. Ranks call the same methods in the same order; every method
 // blocks. A failure names rank, step, unit and operation (RunError), tells the other ranks, and leaves the parameters as the last complete
-// step did.
+// step did; where it comes while an update is applied, they can no longer be read.
 class Engine {
  public:
   // Collective. `model`, `objective` and `kernels`, which run on the device's streams, must outlive the engine.
@@ -144,16 +144,15 @@ class Engine {
   int64_t device_peak_bytes() const { return state_.arena_bytes() + meter_.peak_bytes(); }
   const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return world_.counters(); }
-  // Sums over the ranks, in rank order. Collective.
   // The highest of the ranks' values. Collective.
   double highest(double value, const char* label) {
     world_.all_reduce_scalars({&value, 1}, ReduceOp::Max, label);
     return value;
   }
+  // Sums over the ranks, in rank order. Collective.
   void add_up(std::span<double> values, const char* label) { world_.all_reduce_scalars(values, ReduceOp::Sum, label); }
   StepTimers timers() const { return host_timers_ + compute_timers_; }
   const Trace* trace() const { return trace_.get(); }
-  LossScaler& loss_scaler() { return scaler_; }
 
  private:
   // Runs the body of a public method and tells the other ranks what it throws. An error that is none of ours gets rank and `what` as well.
@@ -162,12 +161,15 @@ class Engine {
     try {
       return body();
     } catch (const PeerError&) {
+      leave_step();
       throw;
     } catch (const std::exception& error) {
       fail_everywhere(what, error);
     }
   }
   [[noreturn]] void fail_everywhere(const std::string& what, const std::exception& error);
+  // After a failure: waits for what is on the compute stream. An update that was agreed on may have been applied in part.
+  void leave_step() noexcept;
   MeterScope metered() { return MeterScope(meter_, world_.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   StepResult run_step(int64_t step, const StepBatches& batches, bool stop);
   EvaluationResult run_evaluation(int64_t num_batches, const std::function<EvaluationBatch(int64_t index)>& batch,
@@ -190,16 +192,16 @@ class Engine {
     UpdateScalars scalars;
     std::unique_ptr<Estimate> estimate;  // to which they point
   };
-  using Running = std::shared_ptr<StepRun>;  // with what is on the compute stream
+  using SharedRun = std::shared_ptr<StepRun>;  // with what is on the compute stream
   // Takes the actions in their order, lets the stream of each wait for those that the plan names, and launches it. The host
   // waits where the ranks agree, and at the end. False when they agreed not to apply the step: what follows is left out. No work is under
   // way when it returns.
-  bool execute(const Plan& plan, const Running& run);
+  bool execute(const Plan& plan, const SharedRun& run);
   void wait_for(const Plan& plan, const Action& action);
-  Event launch(const Plan& plan, const Action& action, const Running& run);
+  Event launch(const Plan& plan, const Action& action, const SharedRun& run);
   // Launches work on the compute stream, whose tensors count as this rank's.
-  Event compute(std::function<void()> work);
-  void read_batches(const Visit& visit, const Running& run);
+  Event launch_compute(std::function<void()> work);
+  void read_batches(const Visit& visit, const SharedRun& run);
   void visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
   at::Tensor sums_of(const Visit& visit, const StepRun& run) const;
@@ -247,8 +249,9 @@ class Engine {
   std::unique_ptr<Evaluate> evaluation_;
   std::unique_ptr<ZerothOrder> queries_;
   std::vector<Event> done_;                  // of the actions that are executed, by their index
-  StepTimers host_timers_, compute_timers_;  // each written by one thread
+  StepTimers host_timers_, compute_timers_;  // each written by one thread while actions run
   std::shared_ptr<PendingUpdate> pending_;   // agreed on and not applied; nullptr: there is none
+  bool has_lost_update_ = false;             // a failure came while one was applied
   AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;  // of the last skipped step; "": the loss scale falls

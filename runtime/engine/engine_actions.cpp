@@ -12,7 +12,7 @@
 
 namespace zerostep {
 
-bool Engine::execute(const Plan& plan, const Running& run) {
+bool Engine::execute(const Plan& plan, const SharedRun& run) {
   done_.assign(plan.actions.size(), Event());
   int i = 0;
   try {
@@ -43,7 +43,7 @@ bool Engine::execute(const Plan& plan, const Running& run) {
   return true;
 }
 
-void Engine::read_batches(const Visit& visit, const Running& run) {
+void Engine::read_batches(const Visit& visit, const SharedRun& run) {
   const int wanted = visit.probes ? visit.pass : visit.micro_batch;
   if (run->held == wanted) return;
   const TimeInto time(host_timers_.data);
@@ -57,7 +57,7 @@ void Engine::read_batches(const Visit& visit, const Running& run) {
     backprop_->begin_step(scaler_.scale() * averaging.shares / static_cast<double>(std::max<int64_t>(1, run->global_tokens)) *
                           averaging.before_backward);
   }
-  compute([this, held = run->held_batches] {
+  launch_compute([this, held = run->held_batches] {
     for (std::vector<Batch>& batches : *held)
       for (Batch& batch : batches) bring_to_device(batch, device_);
   });
@@ -84,14 +84,14 @@ void Engine::wait_for(const Plan& plan, const Action& action) {
   }
 }
 
-Event Engine::compute(std::function<void()> work) {
+Event Engine::launch_compute(std::function<void()> work) {
   return compute_.launch([this, work = std::move(work)] {
     const MeterScope meter = metered();
     work();
   });
 }
 
-Event Engine::launch(const Plan& plan, const Action& action, const Running& run) {
+Event Engine::launch(const Plan& plan, const Action& action, const SharedRun& run) {
   switch (action.kind) {
     case ActionKind::Begin:
     case ActionKind::Agree:
@@ -102,25 +102,25 @@ Event Engine::launch(const Plan& plan, const Action& action, const Running& run)
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot);
     case ActionKind::Release:
-      return compute([this, &action] { weights_.poison(action.group, action.slot); });
+      return launch_compute([this, &action] { weights_.poison(action.group, action.slot); });
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
     case ActionKind::Visit:
-      return compute([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
+      return launch_compute([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
     case ActionKind::Reduce: {
       const TimeInto time(host_timers_.reduce);
       return reducer_.reduce(action);
     }
     case ActionKind::UpdateMatrices: {
       const TimeInto time(host_timers_.update);
-      matrix_optimizer_.update(action.round, pending_->scalars, plan.options.gradient_in_update);
+      matrix_optimizer_.update(action.round, pending_->scalars, action.reads_gradient);
       break;
     }
     case ActionKind::Update:
-      return compute([this, &action, update = pending_] {
+      return launch_compute([this, &action, update = pending_] {
         if (!update) return;
         const TimeInto time(compute_timers_.update);
-        const Trace::Scope scope(trace_.get(), "computation", "update " + plan_.layout.group(action.group).name);
+        const Trace::Scope scope(trace_.get(), "computation", trace_ ? "update " + plan_.layout.group(action.group).name : "");
         optimizer_.update(action.group, action.begin, action.end, update->scalars);
       });
     case ActionKind::GatherUpdated: {
@@ -145,11 +145,13 @@ void Engine::visit(const Plan& plan, const Action& action, const StepRun& run, c
     weights_.set_gradients(std::move(gradients));
   }
   if (backward) reducer_.bind(action.gradients, visit.unit);
-  const Trace::Scope scope(trace_.get(), "computation", std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name);
+  const Trace::Scope scope(trace_.get(), "computation",
+                           trace_ ? std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name : "");
   const bool trains = run.kind.backprop && !visit.probes;
-  const Batch& batch = visit.probes ? Batch() : batches.front().front();
+  static const Batch kNone;
+  const Batch& batch = visit.probes ? kNone : batches.front().front();
   strategy_of(visit, run)
-      .visit({visit, visit.unit == 0, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), batch,
+      .visit({visit, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), batch,
               ForwardContext{&batch, trains, config_.seed, run.step}, weights_, batches, sums_of(visit, run)});
   reducer_.collect(action.gradients);
   weights_.leave();

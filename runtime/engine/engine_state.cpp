@@ -31,11 +31,13 @@ Engine::Progress Engine::progress() const {
 }
 
 void Engine::restore(const Progress& progress, const StateReader& read) {
-  applied_ = progress.applied;
-  skipped_in_a_row_ = progress.skipped_in_a_row;
-  if (progress.precision == config_.precision.compute) scaler_.restore(progress.loss_scaler);
-  instruct_schedule_.restore(progress.instruct_schedule);
-  access_.load_arrays(read);
+  guarded("restoring the state", [&] {
+    applied_ = progress.applied;
+    skipped_in_a_row_ = progress.skipped_in_a_row;
+    if (progress.precision == config_.precision.compute) scaler_.restore(progress.loss_scaler);
+    instruct_schedule_.restore(progress.instruct_schedule);
+    access_.load_arrays(read);
+  });
 }
 
 }  // namespace zerostep

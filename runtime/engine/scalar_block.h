@@ -28,7 +28,7 @@ class ScalarBlock {
   // Enqueues the copy to the host and blocks until it is there; rethrows what the stream's work threw.
   void read(Stream& stream);
   // As read last.
-  std::span<const double> values(Part part) const { return {on_host_ + begin(part), static_cast<size_t>(count(part))}; }
+  std::span<const double> values(Part part) const { return {host_values_ + begin(part), static_cast<size_t>(count(part))}; }
 
  private:
   int64_t begin(Part part) const { return begins_[static_cast<size_t>(part)]; }
@@ -39,7 +39,7 @@ class ScalarBlock {
   Device device_;
   std::array<int64_t, 5> begins_;
   Arena host_memory_;
-  double* on_host_;
+  double* host_values_;
 };
 
 }  // namespace zerostep

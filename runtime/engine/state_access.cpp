@@ -1,7 +1,6 @@
 #include "runtime/engine/state_access.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -19,7 +18,7 @@ StateAccess::StateAccess(const ModelLayout& layout, const Plan& plan, ShardedSta
     : layout_(layout), plan_(plan), state_(state), group_(std::move(group)), stream_(std::move(stream)), kernels_(kernels) {}
 
 template <typename Use>
-void StateAccess::with_chunk(const Buffer& chunk, bool changes, const Use& use) {
+void StateAccess::visit_chunk(const Buffer& chunk, bool changes, const Use& use) {
   state_.store().fetch(chunk, stream_).wait();
   use(state_.store().view(chunk));
   state_.store().release(chunk, changes, stream_);
@@ -40,9 +39,9 @@ void StateAccess::put(const ParameterReader& read, const ParameterInfo& paramete
 void StateAccess::load(const ParameterReader& read) {
   for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
     if (slice.array == StateSlice::kValues && chunk.kind == BufferKind::UpdateState)
-      with_chunk(chunk, true, [&](std::byte* at) { put(read, *slice.parameter, slice.begin, slice.count, at + byte_offset, slice.type); });
+      visit_chunk(chunk, true, [&](std::byte* at) { put(read, *slice.parameter, slice.begin, slice.count, at + byte_offset, slice.type); });
   for (const FlatGroup& g : layout_.groups)
-    with_chunk({BufferKind::Parameters, g.id}, true, [&](std::byte* at) {
+    visit_chunk({BufferKind::Parameters, g.id}, true, [&](std::byte* at) {
       const auto put_piece = [&](int index, int64_t begin, int64_t offset, int64_t count) {
         put(read, layout_.parameter(g, index), begin, count, at + num_bytes(offset, g.type), g.type);
       };
@@ -57,7 +56,7 @@ void StateAccess::load(const ParameterReader& read) {
 void StateAccess::load_arrays(const StateReader& read) {
   for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
     if (slice.array != StateSlice::kValues)
-      with_chunk(chunk, true, [&](std::byte* at) {
+      visit_chunk(chunk, true, [&](std::byte* at) {
         read(*slice.parameter, slice.array, slice.begin, slice.count, reinterpret_cast<float*>(at + byte_offset));
       });
 }
@@ -67,7 +66,7 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
   const FlatGroup& g = layout_.group(place.group);
   const ParameterInfo& parameter = layout_.parameter(g, place.index);
   const auto copy = [&](const Buffer& chunk, int64_t byte_offset, DType type, int64_t begin, int64_t count) {
-    with_chunk(chunk, false, [&](const std::byte* at) {
+    visit_chunk(chunk, false, [&](const std::byte* at) {
       kernels_.cast(at + byte_offset, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
     });
   };

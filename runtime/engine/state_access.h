@@ -35,7 +35,7 @@ class StateAccess {
  private:
   // Calls use(where the chunk lies) while it is fetched.
   template <typename Use>
-  void with_chunk(const Buffer& chunk, bool changes, const Use& use);
+  void visit_chunk(const Buffer& chunk, bool changes, const Use& use);
   void put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target, DType type);
   std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, plan_, group_.rank(), elements); }
 

@@ -23,7 +23,7 @@ bool fits(const Plan& evaluate, const Plan& train) {
 }
 
 // Where weights rest in another type than the one that computes, each visit makes a copy of those of its unit.
-std::vector<Visit> with_copies(const ModelLayout& layout, std::vector<Visit> visits) {
+std::vector<Visit> add_weight_copies(const ModelLayout& layout, std::vector<Visit> visits) {
   for (Visit& visit : visits) {
     if (!reads_parameters(layout, visit)) continue;
     for (int g : layout.used_by(visit.unit)) {
@@ -38,14 +38,15 @@ Plan plan_queries(const Config& config, const ModelLayout& layout, const Objecti
                   const PlanOptions& options, bool instructed = false) {
   Config with = config;
   with.step.queries_per_pass = per_pass;
-  PlanOptions of_queries = options;
-  of_queries.agreement = Agreement::Losses;
-  of_queries.summed_scalars = 3 * config.step.queries;
-  of_queries.gradient_in_update = instructed;
+  PlanOptions query_options = options;
+  query_options.agreement = Agreement::Losses;
+  query_options.summed_scalars = 3 * config.step.queries;
+  query_options.gradient_in_update = instructed;
   const auto queries = make_queries(with, layout, objective, 0, world);
   const int micro_batches = static_cast<int>(config.step.query_batch.accumulation_steps);
-  return make_plan(layout, with_copies(layout, instructed ? queries->instructed_visits(micro_batches) : queries->visits(micro_batches)),
-                   of_queries);
+  return make_plan(layout,
+                   add_weight_copies(layout, instructed ? queries->instructed_visits(micro_batches) : queries->visits(micro_batches)),
+                   query_options);
 }
 
 // Directions that share a gather, or large products where they are low-rank: as many as memory allows. Elsewhere one at a time costs the
@@ -79,8 +80,8 @@ struct StepParts {
 StepParts plan_parts(const Config& config, const Objective& objective, int world, const PlanOptions& options, const TrainingPlan& plan) {
   StepParts parts;
   if (const auto backprop = make_backprop(config, plan.layout, objective))
-    parts.backprop =
-        make_plan(plan.layout, with_copies(plan.layout, backprop->visits(static_cast<int>(config.batch.accumulation_steps))), options);
+    parts.backprop = make_plan(
+        plan.layout, add_weight_copies(plan.layout, backprop->visits(static_cast<int>(config.batch.accumulation_steps))), options);
   if (config.step.uses_queries()) {
     parts.queries = plan_queries(config, plan.layout, objective, world, plan.queries_per_pass, options);
     if (parts.backprop && config.step.mode == StepConfig::Mode::Instruct)
@@ -104,6 +105,8 @@ void compose_steps(const Config& config, const StepParts& parts, Updates updates
   const std::vector<StepKind> kinds = step_kinds(config.step);
   const auto defers = [&](const StepKind& kind) { return updates == Updates::Deferred && may_defer(config, parts, kind); };
   const bool pends = std::any_of(kinds.begin(), kinds.end(), defers);
+  const auto reads_gradient = [](const StepKind& kind) { return kind.update == StepKind::Update::Gradient || kind.instructed; };
+  const bool pending_reads = std::any_of(kinds.begin(), kinds.end(), [&](const StepKind& k) { return defers(k) && reads_gradient(k); });
   for (const StepKind& kind : kinds) {
     const Plan* backprop = kind.backprop ? &*parts.backprop : nullptr;
     const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*parts.instructed : &*parts.queries;
@@ -112,10 +115,11 @@ void compose_steps(const Config& config, const StepParts& parts, Updates updates
     // Products with each direction and the energy kept, and the histograms that its threshold is found with.
     const int64_t instruction = kind.instructed ? 2 * step.queries + 1 + (step.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
     const int64_t estimate = kind.backprop ? kCosineScalars : step.exact_norm ? 1 : 0;
-    plan.steps.push_back(
-        {kind, compose(plan.layout, {backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate, pends, defers(kind)})});
+    plan.steps.push_back({kind, compose(plan.layout, {backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate, pends,
+                                                      defers(kind), pending_reads})});
   }
-  plan.update = compose(plan.layout, {.updates = parts.queries ? *parts.queries : *parts.backprop});
+  plan.update =
+      compose(plan.layout, {.updates = parts.queries ? *parts.queries : *parts.backprop, .pending_reads_gradient = pending_reads});
 }
 
 }  // namespace
@@ -174,7 +178,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
 
   PlanOptions evaluation = options;
   evaluation.update = false;
-  const std::vector<Visit> visits = with_copies(out.layout, evaluation_visits(static_cast<int>(out.layout.units.size())));
+  const std::vector<Visit> visits = add_weight_copies(out.layout, evaluation_visits(static_cast<int>(out.layout.units.size())));
   out.evaluate = make_plan(out.layout, visits, evaluation);
   if (!fits(out.evaluate, out.any_step())) {
     evaluation.prefetch_bucket = 0;

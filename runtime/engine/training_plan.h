@@ -27,8 +27,9 @@ struct TrainingPlan {
   const Plan& any_step() const { return steps.front().plan; }
 };
 
-// When parameters are updated: at the end of each step; or in the next one, of each group before its first use, where that is the same:
-// matrix optimizers and clipped estimates stay immediate.
+// When parameters are updated: at the end of each step, or in the next step, each group before its first use. Both give the same bits.
+// Matrix optimizers exchange whole matrices among the ranks, and a clipped estimate is measured over the whole model before it is used:
+// these are always immediate.
 enum class Updates : uint8_t { Immediate, Deferred };
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
                            Updates updates = Updates::Immediate);

@@ -68,7 +68,7 @@ enum class BufferKind : uint8_t {
   ParameterSlot,  // of a ring
   Gradients,      // of a group: whole, or this rank's shard
   GradientSlot,   // of a ring
-  SquaredNorm,    // of a group's reduced gradients, this rank's part
+  SquaredNorm,    // of a group's reduced gradients, this rank's part; lies in the memory of Scalars
   UpdateState,    // of a group: fp32 masters and the optimizer's arrays, chunk by chunk (state_chunks.h)
   MatrixState,    // the optimizer's arrays of the matrices that this rank owns
   WholeMatrices,  // of a round of matrices: what is worked on, results that arrive (index 1), the iterations' scratch (index 2)
@@ -124,6 +124,7 @@ struct Action {
   bool final_reduction = false;                         // Reduce: of the step's last micro-batch
   int64_t begin = 0, end = 0;                           // Update: range of the rank's part, elements
   int round = -1;                                       // UpdateMatrices
+  bool reads_gradient = false;                          // Update, UpdateMatrices: reduced gradients; else an estimate alone
   Agreement agreement = Agreement::Gradient;            // Agree
   int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
   // Of a collective: what this rank receives. Of an update: what it reads and writes of gradients, state, masters and parameters.

@@ -59,7 +59,7 @@ class Uses {
         break;
       case ActionKind::Update:
         read({BufferKind::Scalars});
-        update(a.group, a.begin);
+        update(a, a.group, a.begin);
         break;
       case ActionKind::GatherUpdated:
         for (const CollectivePart& part : a.parts) change({BufferKind::Parameters, part.group});
@@ -75,18 +75,18 @@ class Uses {
   Buffer gradient_slot(int g, int slot) const {
     return slot < 0 ? Buffer{BufferKind::Gradients, g} : Buffer{BufferKind::GradientSlot, nth(plan_.gradient_ring_of, g), slot};
   }
-  void add(const Buffer& buffer, bool reads, bool writes, int of_group) {
+  void add(const Buffer& buffer, bool reads, bool writes, int group_inside) {
     for (BufferUse& use : out_)
       if (use.buffer == buffer) {
         use.reads |= reads && !use.writes;  // of what this action has written itself
         use.writes |= writes;
         return;
       }
-    out_.push_back({buffer, reads, writes, of_group});
+    out_.push_back({buffer, reads, writes, group_inside});
   }
-  void read(const Buffer& buffer, int of_group = -1) { add(buffer, true, false, of_group); }
-  void write(const Buffer& buffer, int of_group = -1) { add(buffer, false, true, of_group); }
-  void change(const Buffer& buffer, int of_group = -1) { add(buffer, true, true, of_group); }
+  void read(const Buffer& buffer, int group_inside = -1) { add(buffer, true, false, group_inside); }
+  void write(const Buffer& buffer, int group_inside = -1) { add(buffer, false, true, group_inside); }
+  void change(const Buffer& buffer, int group_inside = -1) { add(buffer, true, true, group_inside); }
   // Beside other collectives, whose order is that of the communicator's stream, and not beside scalars.
   void communicate() { read({BufferKind::Communicator}); }
 
@@ -112,8 +112,8 @@ class Uses {
     const bool sixteen_bit = is_16bit(plan_.options.communication_type);
     for (const CollectivePart& part : a.parts) {
       // Sums that arrive in their source's place, or that are multiplied there before they travel.
-      const bool in_place = part.slot < 0 || sixteen_bit || all_reduces_gradients(plan_.options) || !plan_.options.reduce_scatter;
-      add(gradient_slot(part.group, part.slot), true, in_place, part.group);
+      const bool is_in_place = part.slot < 0 || sixteen_bit || all_reduces_gradients(plan_.options) || !plan_.options.reduce_scatter;
+      add(gradient_slot(part.group, part.slot), true, is_in_place, part.group);
       if (part.slot >= 0) add({BufferKind::Gradients, part.group}, a.accumulate, true, -1);
       if (a.final_reduction) write({BufferKind::SquaredNorm, part.group});
     }
@@ -131,8 +131,8 @@ class Uses {
   }
 
   // This rank's part of a group's parameters, `first` on.
-  void update(int g, int64_t first) {
-    if (plan_.options.gradient_in_update) read({BufferKind::Gradients, g});
+  void update(const Action& a, int g, int64_t first) {
+    if (a.reads_gradient) read({BufferKind::Gradients, g});
     const StateChunks chunks = state_chunks(group(g), plan_);
     if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.of(first)});
     change({BufferKind::Parameters, g});
@@ -140,7 +140,7 @@ class Uses {
 
   void update_matrices(const Action& a) {
     read({BufferKind::Scalars});
-    for (int index : nth(plan_.matrices.rounds, a.round).parameters) update(nth(plan_.matrices.parameters, index).group, 0);
+    for (int index : nth(plan_.matrices.rounds, a.round).parameters) update(a, nth(plan_.matrices.parameters, index).group, 0);
     change({BufferKind::MatrixState});
     write({BufferKind::WholeMatrices});
     communicate();

@@ -21,9 +21,10 @@ double round_flops(const MatrixAssignment& matrices, int round) {
   return most;
 }
 
-int64_t updated_bytes(const FlatGroup& group, const PlanOptions& o, int64_t elements) {
+int64_t updated_bytes(const FlatGroup& group, const PlanOptions& o, const Action& a) {
+  const int64_t elements = a.end - a.begin;
   const bool masters = has_masters(group, o);
-  const int64_t values = 2 * o.optimizer_state_values / o.state_sets + (o.gradient_in_update ? 1 : 0) + (masters ? 2 : 0);
+  const int64_t values = 2 * o.optimizer_state_values / o.state_sets + (a.reads_gradient ? 1 : 0) + (masters ? 2 : 0);
   return num_bytes(elements * values, DType::F32) + num_bytes(elements * (masters ? 1 : 2), group.type);
 }
 
@@ -41,7 +42,7 @@ int64_t bytes_of(const ModelLayout& layout, const PlanOptions& o, const Action& 
     case ActionKind::Agree:
       return a.elements_reduced * static_cast<int64_t>(sizeof(double));
     case ActionKind::Update:
-      return updated_bytes(layout.group(a.group), o, a.end - a.begin);
+      return updated_bytes(layout.group(a.group), o, a);
     default:
       return 0;
   }

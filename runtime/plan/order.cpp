@@ -18,7 +18,7 @@ int& at(Clock& clock, Lane lane) { return nth(clock, lane); }
 class Orderer {
  public:
   explicit Orderer(Plan& plan) : plan_(plan), clocks_(plan.actions.size()) {
-    for (Clock& clock : of_lane_) clock.fill(-1);
+    for (Clock& clock : lane_clocks_) clock.fill(-1);
   }
 
   void run() {
@@ -60,7 +60,7 @@ class Orderer {
 
   void order(int i, const Clock& needed) {
     Action& a = nth(plan_.actions, i);
-    Clock known = nth(of_lane_, a.lane);
+    Clock known = nth(lane_clocks_, a.lane);
     std::vector<int> others(needed.begin(), needed.end());
     std::sort(others.rbegin(), others.rend());
     for (const int other : others) {
@@ -71,7 +71,7 @@ class Orderer {
       for (size_t l = 0; l < known.size(); ++l) known[l] = std::max(known[l], nth(clocks_, other)[l]);
     }
     at(known, a.lane) = i;
-    nth(clocks_, i) = nth(of_lane_, a.lane) = known;
+    nth(clocks_, i) = nth(lane_clocks_, a.lane) = known;
   }
 
   void note(int i, const BufferUse& use) {
@@ -82,7 +82,7 @@ class Orderer {
 
   Plan& plan_;
   std::vector<Clock> clocks_;
-  std::array<Clock, kLanes> of_lane_;
+  std::array<Clock, kLanes> lane_clocks_;
   Clock last_ = History::none();
   std::map<Buffer, History> histories_;
 };

@@ -18,8 +18,6 @@ struct RingPlan {
   std::vector<int> groups;
 };
 
-enum class Tier : uint8_t { Device, Host, File };
-
 struct PlannedBuffer {
   Buffer id;  // of its first chunk
   std::string name;
@@ -27,7 +25,6 @@ struct PlannedBuffer {
   int num_chunks = 1;
   int64_t chunk_bytes = 0;    // of every chunk but the last, which may have fewer
   bool communicated = false;  // an operand of collectives: lies in the communicator's memory
-  Tier tier = Tier::Device;
 };
 
 // Limits as the planner obeys them, after rounding up to whole units.
@@ -53,8 +50,6 @@ struct PlanOptions {
   bool masters = true;                        // 16-bit parameters have fp32 masters
   Agreement agreement = Agreement::Gradient;  // that decides whether the step is applied
   int64_t summed_scalars = 2;                 // of it, in fp64: loss and norm, or the sums of the queries
-  // Where parameters rest between uses. Shards on the device of the only rank need no slot.
-  Tier parameter_tier = Tier::Device;
 };
 
 // The actions of one step, as data. Where ranks differ (assigned matrices) buffers are those of the rank with most, elements rank 0's.
@@ -122,6 +117,10 @@ int64_t num_scalars(const ModelLayout& layout, int64_t summed);
 // Fills in what the runtime's own arenas hold, from the options and the rings.
 void list_buffers(const ModelLayout& layout, Plan& plan);
 
+// The agreement of a step that sums `scalars` fp64 values over the ranks.
+Action agree_action(const PlanOptions& options, Agreement what, int64_t scalars);
+// Fills in the sums of elements over a plan's actions.
+void add_elements(Plan& plan);
 // A list of the actions of several plans of one engine, one after the other up to their agreements: backprop first, `instruction` scalars
 // that make the directions of it (0: they are random), queries, `estimate` scalars that measure what they found. nullptr: no such part.
 // It updates as `updates` does. `applies_pending`: the update of the step before is applied, of each group before the first action that
@@ -132,6 +131,7 @@ struct StepSpec {
   const Plan& updates;
   int64_t instruction = 0, estimate = 0;
   bool applies_pending = false, defers_update = false;
+  bool pending_reads_gradient = false;  // the update of the step before may follow the reduced gradient
 };
 Plan compose(const ModelLayout& layout, const StepSpec& spec);
 // Throws InputError where limits cannot hold. Nothing is allocated.

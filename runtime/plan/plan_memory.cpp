@@ -6,7 +6,7 @@
 namespace zerostep {
 
 bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options) {
-  return options.stage < 3 || group.persistent || (group.layout.ranks() == 1 && options.parameter_tier == Tier::Device);
+  return options.stage < 3 || group.persistent || group.layout.ranks() == 1;
 }
 bool keeps_gradients_whole(const PlanOptions& options) { return options.stage <= 1 || options.world == 1; }
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
@@ -33,10 +33,12 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan) {
 void list_buffers(const ModelLayout& layout, Plan& plan) {
   const PlanOptions& o = plan.options;
   plan.buffers.clear();
-  const auto add = [&](Buffer id, const std::string& name, int64_t bytes, bool communicated) -> PlannedBuffer& {
+  const auto add_chunks = [&](Buffer id, const std::string& name, int64_t bytes, int num_chunks, int64_t chunk_bytes, bool communicated) {
     const int64_t rounded = round_up(bytes, kAlignmentBytes);
-    if (bytes > 0) plan.buffers.push_back({id, name, rounded, 1, rounded, communicated && layout.options.shard_ranks > 1});
-    return plan.buffers.back();
+    if (bytes > 0) plan.buffers.push_back({id, name, rounded, num_chunks, chunk_bytes, communicated && layout.options.shard_ranks > 1});
+  };
+  const auto add = [&](Buffer id, const std::string& name, int64_t bytes, bool communicated) {
+    add_chunks(id, name, bytes, 1, round_up(bytes, kAlignmentBytes), communicated);
   };
   for (const FlatGroup& g : layout.groups) {
     add({BufferKind::Parameters, g.id}, "parameters " + g.name,
@@ -48,17 +50,13 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     const StateChunks chunks = state_chunks(g, plan);
     if (chunks.count == 0) continue;
     const char* what = !chunks.has_masters ? "optimizer state " : chunks.arrays > 1 ? "masters and optimizer state " : "masters ";
-    PlannedBuffer& state = add({BufferKind::UpdateState, g.id}, what + g.name, chunks.bytes(), false);
-    state.num_chunks = chunks.count;
-    state.chunk_bytes = chunks.chunk_bytes();
+    add_chunks({BufferKind::UpdateState, g.id}, what + g.name, chunks.bytes(), chunks.count, chunks.chunk_bytes(), false);
   }
   const auto add_rings = [&](BufferKind kind, const std::vector<RingPlan>& rings, bool communicated) {
     for (size_t r = 0; r < rings.size(); ++r) {
-      if (rings[r].num_slots == 0) continue;
       const int64_t slot = round_up(rings[r].slot_bytes, kAlignmentBytes);
-      PlannedBuffer& ring = add({kind, static_cast<int>(r)}, "slots of " + rings[r].name, rings[r].num_slots * slot, communicated);
-      ring.num_chunks = rings[r].num_slots;
-      ring.chunk_bytes = slot;
+      add_chunks({kind, static_cast<int>(r)}, "slots of " + rings[r].name, rings[r].num_slots * slot, rings[r].num_slots, slot,
+                 communicated);
     }
   };
   add_rings(BufferKind::ParameterSlot, plan.parameter_rings, false);

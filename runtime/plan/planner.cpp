@@ -1,8 +1,6 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
-#include <set>
-#include <utility>
 
 #include "base/error.h"
 #include "base/nth.h"
@@ -30,76 +28,6 @@ std::vector<int> ring_classes(const std::vector<int64_t>& bytes, const std::vect
     nth(ring_of, g) = static_cast<int>(rings.size()) - 1;
   }
   return ring_of;
-}
-
-Action agreement(const PlanOptions& options, Agreement what, int64_t scalars) {
-  Action a{.kind = ActionKind::Agree};
-  a.agreement = what;
-  a.elements_reduced = (options.world - 1) * scalars;
-  return a;
-}
-
-void add_elements(Plan& plan) {
-  for (const Action& a : plan.actions) {
-    plan.elements_gathered += a.elements_gathered;
-    plan.elements_reduced += a.elements_reduced;
-  }
-}
-
-// Updates that go together: of a group, or of groups that are gathered together when they are updated.
-struct UpdateBundle {
-  std::set<int> groups;
-  std::vector<Action> actions;
-};
-
-std::vector<UpdateBundle> bundles_of(const Plan& updates) {
-  const auto first = updates.actions.begin() + updates.agreement + 1;
-  std::set<int> gathered;
-  for (auto a = first; a != updates.actions.end(); ++a)
-    for (const CollectivePart& part : a->parts) gathered.insert(part.group);
-  std::vector<UpdateBundle> out;
-  UpdateBundle together;  // under way
-  for (auto a = first; a != updates.actions.end(); ++a) {
-    if (a->kind != ActionKind::Update && a->kind != ActionKind::GatherUpdated) continue;
-    const bool alone = a->kind == ActionKind::Update && !gathered.contains(a->group);
-    if (!together.actions.empty() && together.actions.back().kind == ActionKind::GatherUpdated && !alone && a->kind == ActionKind::Update)
-      out.push_back(std::exchange(together, {}));
-    if (alone && (out.empty() || out.back().groups != std::set{a->group})) out.push_back({{a->group}, {}});
-    UpdateBundle& bundle = alone ? out.back() : together;
-    if (a->kind == ActionKind::Update) bundle.groups.insert(a->group);
-    bundle.actions.push_back(*a);
-  }
-  if (!together.actions.empty()) out.push_back(std::move(together));
-  return out;
-}
-
-bool touches(const Action& action, const std::set<int>& groups) {
-  return std::any_of(action.uses.begin(), action.uses.end(), [&](const BufferUse& use) {
-    const BufferKind kind = use.buffer.kind;
-    const bool of_group = kind == BufferKind::Parameters || kind == BufferKind::Gradients;
-    return groups.contains(of_group ? use.buffer.index : use.group);
-  });
-}
-
-// Puts the updates of another step before what touches their groups, and all before the first agreement.
-void insert_pending_updates(const ModelLayout& layout, const Plan& updates, Plan& plan) {
-  find_uses(layout, plan);
-  std::vector<std::vector<UpdateBundle>> before(plan.actions.size() + 1);
-  for (UpdateBundle& bundle : bundles_of(updates)) {
-    const auto at = std::find_if(plan.actions.begin() + 1, plan.actions.end(),
-                                 [&](const Action& a) { return a.kind == ActionKind::Agree || touches(a, bundle.groups); });
-    nth(before, at - plan.actions.begin()).push_back(std::move(bundle));
-  }
-  std::vector<Action> actions;
-  for (size_t i = 0; i <= plan.actions.size(); ++i) {
-    for (UpdateBundle& bundle : before[i])
-      for (Action& a : bundle.actions) {
-        a.waits.clear();
-        actions.push_back(std::move(a));
-      }
-    if (i < plan.actions.size()) actions.push_back(std::move(plan.actions[i]));
-  }
-  plan.actions = std::move(actions);
 }
 
 class Planner {
@@ -346,7 +274,7 @@ class Planner {
     const int wanted = plan_.options.overlap && plan.groups.size() > 1 ? 2 : 1;
     int slot;
     if (plan.num_slots >= wanted && !slots.reducing.empty()) {
-      slot = slots.reducing.front();  // the executor waits for its reduction
+      slot = slots.reducing.front();  // the backward that writes it waits for its reduction
       slots.reducing.erase(slots.reducing.begin());
     } else {
       slot = plan.num_slots++;
@@ -431,7 +359,7 @@ class Planner {
 
   void agree() {
     plan_.agreement = static_cast<int>(plan_.actions.size());
-    plan_.actions.push_back(agreement(plan_.options, plan_.options.agreement, plan_.options.summed_scalars + kMaximumScalars));
+    plan_.actions.push_back(agree_action(plan_.options, plan_.options.agreement, plan_.options.summed_scalars + kMaximumScalars));
   }
 
   void update() {
@@ -439,6 +367,7 @@ class Planner {
     for (int round = 0; round < static_cast<int>(plan_.matrices.rounds.size()); ++round) {
       Action a{.kind = ActionKind::UpdateMatrices};
       a.round = round;
+      a.reads_gradient = plan_.options.gradient_in_update;
       a.elements_gathered = elements_received(layout_, plan_.options, plan_.matrices, round, 0, plan_.options.gradient_in_update);
       plan_.actions.push_back(std::move(a));
     }
@@ -461,6 +390,7 @@ class Planner {
       for (int64_t begin = 0; begin < part && !g.assigned; begin += std::min(plan_.limits.sub_group, part)) {
         Action a{.kind = ActionKind::Update};
         a.group = g.id;
+        a.reads_gradient = plan_.options.gradient_in_update;
         a.begin = begin;
         a.end = std::min(part, begin + std::min(plan_.limits.sub_group, part));
         plan_.actions.push_back(std::move(a));
@@ -482,7 +412,7 @@ class Planner {
   Plan plan_;
   std::vector<std::vector<int>> needs_;                // per visit: slotted groups it reads
   std::vector<std::vector<size_t>> uses_;              // per group: visits that read it
-  std::vector<std::vector<size_t>> gradient_touches_;  // per group: backward visits that write its gradient
+  std::vector<std::vector<size_t>> gradient_touches_;  // per group: visits that write its gradient, or read it reduced
   std::vector<int64_t> needed_before_;
   std::vector<std::vector<int>> free_slots_;  // per parameter ring
   std::vector<GradientRing> gradient_rings_;
@@ -505,39 +435,6 @@ int64_t counted_gather(int64_t full, int ranks) { return full / ranks * (ranks -
 
 Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanOptions& options) {
   return Planner(layout, std::move(visits), options).run();
-}
-
-Plan compose(const ModelLayout& layout, const StepSpec& spec) {
-  const auto& [backprop, queries, updates, instruction, estimate, applies_pending, defers_update] = spec;
-  Plan out = updates;
-  out.visits.clear();
-  out.actions.clear();
-  out.elements_gathered = out.elements_reduced = 0;
-  out.applies_pending = applies_pending || (backprop == nullptr && queries == nullptr);
-  out.defers_update = defers_update;
-  const auto add = [&](const Plan& part, int begin, int end) {
-    const int first = static_cast<int>(out.visits.size());
-    for (int i = begin; i < end; ++i) {
-      Action& a = out.actions.emplace_back(part.action(i));
-      a.waits.clear();
-      if (a.visit >= 0) a.visit += first;
-    }
-  };
-  out.actions.push_back({.kind = ActionKind::Begin});
-  for (const Plan* part : {backprop, queries}) {
-    if (part == nullptr) continue;
-    if (part == queries && instruction > 0) out.actions.push_back(agreement(out.options, Agreement::Instruction, instruction));
-    add(*part, 1, part->agreement + 1);
-    out.visits.insert(out.visits.end(), part->visits.begin(), part->visits.end());
-  }
-  if (queries != nullptr) out.actions.push_back(agreement(out.options, Agreement::Estimate, estimate));
-  if (applies_pending) insert_pending_updates(layout, updates, out);
-  out.agreement = out.actions.back().kind == ActionKind::Agree ? static_cast<int>(out.actions.size()) - 1 : -1;
-  const int end = static_cast<int>(updates.actions.size());
-  add(updates, defers_update ? end - 1 : updates.agreement + 1, end);
-  order_actions(layout, out);
-  add_elements(out);
-  return out;
 }
 
 }  // namespace zerostep

@@ -21,6 +21,8 @@ struct StateChunks {
   int64_t end(int chunk) const { return std::min(part, begin(chunk) + elements); }
   // From one array of a chunk to the next.
   int64_t stride(int chunk) const { return round_up(end(chunk) - begin(chunk), kAlignmentBytes / num_bytes(1, DType::F32)); }
+  // Element `part_offset` of an array, from the begin of its chunk.
+  int64_t offset(int chunk, int array, int64_t part_offset) const { return array * stride(chunk) + part_offset - begin(chunk); }
   // Of every chunk but the last, and of all.
   int64_t chunk_bytes() const { return arrays * num_bytes(stride(0), DType::F32); }
   int64_t bytes() const { return count == 0 ? 0 : (count - 1) * chunk_bytes() + arrays * num_bytes(stride(count - 1), DType::F32); }

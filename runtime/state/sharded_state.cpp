@@ -1,5 +1,7 @@
 #include "runtime/state/sharded_state.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace zerostep {
@@ -71,9 +73,7 @@ float* ShardedState::gradient_sums(int group, int slot) const {
 }
 
 float* ShardedState::array_of_chunk(int group, const Piece& piece, int array) const {
-  const StateChunks& chunks = nth(chunks_, group);
-  return floats({BufferKind::UpdateState, group, piece.chunk}) + array * chunks.stride(piece.chunk) + piece.part_offset -
-         chunks.begin(piece.chunk);
+  return floats({BufferKind::UpdateState, group, piece.chunk}) + nth(chunks_, group).offset(piece.chunk, array, piece.part_offset);
 }
 
 float* ShardedState::masters(int group, const Piece& piece) const {

@@ -13,11 +13,10 @@ std::vector<StatePlace> state_places(const ModelLayout& layout, const Plan& plan
     for (const ShardedState::Piece& p :
          elements == Elements::Owned ? ShardedState::owned_in_chunks(g, plan, rank) : ShardedState::updated_in_chunks(g, plan, rank)) {
       const ParameterInfo* parameter = &layout.parameter(g, p.parameter);
-      const auto add_array = [&](int array, int of_chunk) {
-        const int64_t offset = of_chunk * chunks.stride(p.chunk) + p.part_offset - chunks.begin(p.chunk);
+      const auto add_array = [&](int array, int chunk_array) {
         out.push_back({{parameter, array, p.parameter_offset, p.count, DType::F32},
                        {BufferKind::UpdateState, g.id, p.chunk},
-                       num_bytes(offset, DType::F32)});
+                       num_bytes(chunks.offset(p.chunk, chunk_array, p.part_offset), DType::F32)});
       };
       const int masters = chunks.has_masters ? 1 : 0;
       if (chunks.has_masters)

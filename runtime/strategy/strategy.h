@@ -42,7 +42,7 @@ using PassBatches = std::vector<std::vector<Batch>>;
 // What a strategy sees of one visit: the unit, gathered, and what it runs.
 struct VisitContext {
   const Visit& visit;
-  bool first_unit, last_unit;
+  bool last_unit;
   Unit& unit;
   const Batch& batch;      // first order and evaluation: the micro-batch of the visit
   ForwardContext forward;  // with `batch`
@@ -56,7 +56,8 @@ struct VisitContext {
 // Turns batches into an update. A strategy says before the step in which order it visits units and what it does there; the planner makes
 // the plan of it, and the engine gathers, calls visit() and releases. It never sees ranks, shards or slots. First order visits U0..Un,
 // Un..U0 with one branch; a forward-only strategy visits U0..Un once a pass and runs several branches through a unit while it is there. One
-// object serves one rank; calls come from that rank's thread in the order of visits().
+// object serves one rank: visit() runs on the compute stream in the order of visits(); begin_step(), reset() and visits() are called by
+// the rank's thread while nothing of the step is under way there.
 class StepStrategy {
  public:
   virtual ~StepStrategy() = default;

@@ -161,8 +161,8 @@ TEST_F(Resume, CountsAppliedStepsByWhatMadeThem) {
   EXPECT_EQ(reader.manifest().engine.at("applied_by_estimate").get<int64_t>(), 3);
   EXPECT_EQ(reader.manifest().engine.at("applied_by_gradient").get<int64_t>(), 3);
   const Engine::Progress progress = progress_of(reader);
-  EXPECT_EQ(progress.applied.by_estimate, 3);
-  EXPECT_EQ(progress.applied.by_gradient, 3);
+  EXPECT_EQ(progress.applied.estimate_steps, 3);
+  EXPECT_EQ(progress.applied.gradient_steps, 3);
 }
 
 TEST_F(Resume, AnyRanksAndStageGoOnFromAnyOther) {
