@@ -4,6 +4,7 @@
 #include <mutex>
 #include <set>
 
+#include "base/error.h"
 #include "sharding/local_ranks.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
@@ -165,6 +166,36 @@ TEST(DeferredUpdatesPlan, StandBeforeTheFirstUseOfTheirGroup) {
           EXPECT_EQ(late, step.defers_update ? 0 : elements);
         }
       }
+}
+
+// A step that fails before its forward leaves immediate updates as they were; of a deferred one a part may have been applied.
+TEST(DeferredUpdatesFailure, ParametersOfNoStepAreNotRead) {
+  for (const Updates updates : {Updates::Immediate, Updates::Deferred})
+    run_local_ranks(1, {}, [&](Communicator world) {
+      ZerothOrderCase test = case_of({Mode::FirstOrder}, 0);
+      test.share_over(1);
+      const auto model = make_gpt2(test.model);
+      const auto objective = make_cross_entropy();
+      const auto initial = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) {
+        initial_values(info, test.config.seed, begin, count, values);
+      };
+      Engine engine(test.config, *model, *objective, plan_training(test.config, *model, *objective, 1, updates), initial, world);
+      for (int step = 0; step < 2; ++step) engine.train_step(step, test.batches(step, 0, 1));
+      const auto fail = [](int64_t) -> Batch { throw std::runtime_error("no more data"); };
+      EXPECT_THROW(engine.train_step(2, Engine::MicroBatches(fail)), RunError);
+      std::vector<float> values;
+      if (updates == Updates::Immediate) {
+        EXPECT_NO_THROW(engine.read_parameter(2, 3, values));
+        EXPECT_FALSE(values.empty());
+        return;
+      }
+      try {
+        engine.read_parameter(2, 3, values);
+        FAIL() << "parameters of no step were read";
+      } catch (const RunError& error) {
+        EXPECT_NE(std::string(error.what()).find("the parameters are of no step"), std::string::npos) << error.what();
+      }
+    });
 }
 
 TEST(DeferredUpdatesPlan, MatrixOptimizersStayImmediate) {
