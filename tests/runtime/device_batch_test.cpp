@@ -8,25 +8,17 @@
 
 #include "runtime/engine/scalar_block.h"
 #include "sharding/local_ranks.h"
+#include "tests/runtime/support/cpu_like_device.h"
 
 namespace zerostep {
 namespace {
 
 // What LibTorch calls `meta`: tensors without values, of which each is told from those of the processor.
-class MetaDevice final : public Device::Impl {
+class MetaDevice final : public testing::CpuLikeDevice {
  public:
   const std::string& name() const override { return name_; }
-  Stream compute_stream() const override { return cpu_.compute_stream(); }
-  Stream stream(const std::string& name) const override { return cpu_.stream(name); }
-  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override { return cpu_.memory(name, num_bytes, kind); }
-  MemoryInfo memory_info() const override { return cpu_.memory_info(); }
-  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
-    return cpu_.copy(stream, to, from, num_bytes);
-  }
-  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
 
  private:
-  Device cpu_ = Device::cpu();
   std::string name_ = "meta";
 };
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "tests/runtime/support/cpu_like_device.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
 // Where the host waits: on a device whose compute stream does nothing until it does.
@@ -87,21 +88,10 @@ class LazyStream final : public Stream::Impl {
   std::shared_ptr<Progress> progress_ = std::make_shared<Progress>();
 };
 
-class LazyDevice final : public Device::Impl {
+class LazyDevice final : public CpuLikeDevice {
  public:
-  const std::string& name() const override { return cpu_.name(); }
   Stream compute_stream() const override { return Stream(std::make_shared<LazyStream>(synchronizations)); }
-  Stream stream(const std::string& name) const override { return cpu_.stream(name); }
-  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override { return cpu_.memory(name, num_bytes, kind); }
-  MemoryInfo memory_info() const override { return cpu_.memory_info(); }
-  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
-    return cpu_.copy(stream, to, from, num_bytes);
-  }
-  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
   mutable std::atomic<int64_t> synchronizations = 0;
-
- private:
-  Device cpu_ = Device::cpu();
 };
 
 TEST(HostWaits, AreWhereRanksAgreeAndAtTheEndOfAStep) {

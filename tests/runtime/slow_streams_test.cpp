@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/runtime/support/cpu_like_device.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
 // Lanes of any speed: on a device whose streams stop for a random time before every piece of work, a step that waits for what its plan says
@@ -43,22 +44,14 @@ class SlowStream final : public Stream::Impl {
 };
 
 // Its collectives, and where it is asked for its kernels, run in threads of their own, as on an accelerator: the host is ahead of them.
-class SlowDevice final : public Device::Impl {
+class SlowDevice final : public CpuLikeDevice {
  public:
   explicit SlowDevice(bool is_compute_slow) : is_compute_slow_(is_compute_slow) {}
-  const std::string& name() const override { return cpu_.name(); }
-  Stream compute_stream() const override { return is_compute_slow_ ? stream("compute") : cpu_.compute_stream(); }
+  Stream compute_stream() const override { return is_compute_slow_ ? stream("compute") : CpuLikeDevice::compute_stream(); }
   Stream stream(const std::string& name) const override { return Stream(std::make_shared<SlowStream>(name, ++streams_)); }
-  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override { return cpu_.memory(name, num_bytes, kind); }
-  MemoryInfo memory_info() const override { return cpu_.memory_info(); }
-  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
-    return cpu_.copy(stream, to, from, num_bytes);
-  }
-  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
 
  private:
   bool is_compute_slow_;
-  Device cpu_ = Device::cpu();
   mutable std::atomic<uint32_t> streams_ = 0;  // every rank's goes at another speed
 };
 
