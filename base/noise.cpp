@@ -18,7 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
 
-// Calls write(tiles, tile, out, number) for the whole tiles of the slice, and through a buffer for those at its ends.
+// Calls write(tiles, tile, out, number) for the whole tiles of the range, and through a buffer for those at its ends.
 template <uint64_t kTile, typename T, typename Write>
 void fill(const NoiseKey& key, uint64_t begin, int64_t count, T* out, const Write& write) {
   alignas(64) T buffer[kTile];
@@ -60,28 +60,28 @@ HWY_EXPORT(fill_bits_target);
 
 }  // namespace
 
-void check_noise_slice(const NoiseKey& key, uint64_t begin, int64_t count) {
+void check_noise_range(const NoiseKey& key, uint64_t begin, int64_t count) {
   if (key.step >= kNoiseMaxStep) fail_protocol("noise: step {} is not below 2^40", key.step);
   if (key.stream >= kNoiseMaxStream) fail_protocol("noise: stream {} is not below 2^24", key.stream);
   if (static_cast<uint32_t>(key.tag) > 255) fail_protocol("noise: tag {} is not below 256", static_cast<uint32_t>(key.tag));
-  if (count < 0) fail_protocol("noise: a slice of {} elements", count);
+  if (count < 0) fail_protocol("noise: a range of {} elements", count);
   if (begin > kNoiseMaxElements || static_cast<uint64_t>(count) > kNoiseMaxElements - begin) {
     fail_protocol("noise: elements [{}, {} + {}) reach beyond 2^58", begin, begin, count);
   }
 }
 
 void fill_normal(const NoiseKey& key, uint64_t begin, int64_t count, float* out) {
-  check_noise_slice(key, begin, count);
+  check_noise_range(key, begin, count);
   HWY_DYNAMIC_DISPATCH(fill_normal_target)(key, begin, count, out);
 }
 
 void fill_rademacher(const NoiseKey& key, uint64_t begin, int64_t count, float* out) {
-  check_noise_slice(key, begin, count);
+  check_noise_range(key, begin, count);
   HWY_DYNAMIC_DISPATCH(fill_rademacher_target)(key, begin, count, out);
 }
 
 void fill_bits(const NoiseKey& key, uint64_t begin, int64_t count, uint32_t* out) {
-  check_noise_slice(key, begin, count);
+  check_noise_range(key, begin, count);
   HWY_DYNAMIC_DISPATCH(fill_bits_target)(key, begin, count, out);
 }
 

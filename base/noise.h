@@ -23,9 +23,9 @@ struct NoiseKey {
 };
 
 // Throws ProtocolError where the counter cannot hold the key or elements [begin, begin + count).
-void check_noise_slice(const NoiseKey& key, uint64_t begin, int64_t count);
+void check_noise_range(const NoiseKey& key, uint64_t begin, int64_t count);
 
-// Elements [begin, begin + count) of the noise that belongs to a key. Bitwise the same on every instruction set, for any slice.
+// Elements [begin, begin + count) of the noise that belongs to a key. Bitwise the same on every instruction set, for any range.
 void fill_normal(const NoiseKey& key, uint64_t begin, int64_t count, float* out);
 void fill_rademacher(const NoiseKey& key, uint64_t begin, int64_t count, float* out);
 // 32 uniform bits an element.

@@ -10,10 +10,10 @@
 
 namespace zerostep {
 
-// One parameter, or a piece of it, to be perturbed. `slice`: from where to where; first, count and epsilon are not read.
+// One parameter, or a piece of it, to be perturbed. `values`: from where to where; first, count and epsilon are not read.
 struct Perturbation {
   ParameterPiece piece;
-  PerturbSlice slice;
+  PerturbedPiece values;
   const float* gradient = nullptr;  // reduced, from the piece's first element on; read where the direction is instructed
 };
 
@@ -29,7 +29,7 @@ struct LowRankFactors {
 
 using OptimizerFormula = std::variant<AdamParameters, SgdParameters, LionParameters>;
 // One update of a piece; pointers are of its first element.
-struct UpdateSlice {
+struct PieceUpdate {
   ParameterPiece piece;
   Gradient gradient;
   float* masters = nullptr;    // fp32, updated in place; nullptr: 16-bit parameters go without and are rounded stochastically
@@ -53,11 +53,11 @@ struct MatrixMoments {
   bool nesterov = false, cautious = false, rescales = false;
 };
 
-// Arithmetic on flat runs of elements, where their memory is: one implementation a backend. Every operation is put on a stream and, where
+// Arithmetic on flat arrays, where their memory is: one implementation a backend. Every operation is put on a stream and, where
 // the calling thread runs that stream's work (Stream::is_current()), done when the call returns; a host then shares the longer ones out
 // among LibTorch's threads. Memory, what pointers in operands point at, and results belong to the caller, who keeps them until the stream
 // is there. Results are read after Stream::synchronize(). One fixed IEEE sequence an element, and fixed orders of sums: bits depend neither
-// on backend, instruction set and threads nor on how a run is cut (but for add_squares()). Wrong types are a ProtocolError.
+// on backend, instruction set and threads nor on how an array is cut (but for add_squares()). Wrong types are a ProtocolError.
 class FlatKernels {
  public:
   virtual ~FlatKernels() = default;
@@ -77,14 +77,14 @@ class FlatKernels {
   virtual void perturb(std::span<const Perturbation> perturbations, const Direction& direction, float epsilon,
                        const Stream& stream) const = 0;
   // The same of a tile, along noise of full rank, by the calling thread: for products of the host that make their tiles as they go.
-  virtual void perturb_tile(const PerturbTile& tile, const NoiseSource& noise) const = 0;
+  virtual void perturb_tile(const PerturbedTile& tile, const NoiseSource& noise) const = 0;
   virtual void low_rank_factors(std::span<const LowRankFactors> factors, const Stream& stream) const = 0;
   // Adds to *unchanged how many elements keep their value: round(fma(epsilon, z, base)) == round(base), along noise of full rank.
-  virtual void count_unchanged(const PerturbSlice& slice, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const = 0;
+  virtual void count_unchanged(const PerturbedPiece& piece, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const = 0;
 
   // The values of a gradient. `out` may be where it was reduced to.
   virtual void estimate(const ParameterPiece& piece, const Gradient& gradient, float* out, const Stream& stream) const = 0;
-  virtual void update(const UpdateSlice& slice, const OptimizerFormula& formula, const Stream& stream) const = 0;
+  virtual void update(const PieceUpdate& given, const OptimizerFormula& formula, const Stream& stream) const = 0;
   virtual void matrix_direction(const MatrixMoments& moments, const Stream& stream) const = 0;
   // newton_schulz.h says what, and how large the scratch is.
   virtual void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, const Stream& stream) const = 0;

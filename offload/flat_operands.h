@@ -7,7 +7,7 @@
 
 namespace zerostep {
 
-// What kernels over flat runs of elements are given: values without behaviour, which a kernel can read on a device.
+// What kernels over flat arrays are given: values without behaviour, which a kernel can read on a device.
 
 // Elements [begin, begin + count) of one parameter, row-major.
 struct ParameterPiece {
@@ -62,7 +62,7 @@ struct Gradient {
   NoiseEstimate estimate = {};
 };
 
-struct PerturbSlice {
+struct PerturbedPiece {
   const void* base = nullptr;  // count values of base_type: fp32 masters, or 16-bit weights
   DType base_type = DType::F32;
   void* plus = nullptr;  // count values of target_type each; either may be nullptr; neither may alias base
@@ -74,7 +74,7 @@ struct PerturbSlice {
 };
 
 // A tile of an fp32 matrix: `columns` elements of each of `rows` rows, which lie `stride` elements apart.
-struct PerturbTile {
+struct PerturbedTile {
   const float* base = nullptr;  // the first row's first element
   int64_t rows = 0, columns = 0, stride = 0;
   float *plus = nullptr, *minus = nullptr;  // rows * columns each, rows close together; either may be nullptr
@@ -83,7 +83,7 @@ struct PerturbTile {
 };
 
 // What is common to every optimizer: masters in, masters out, and a copy in the compute type.
-struct OptimizerSlice {
+struct OptimizerPiece {
   float* master;            // count values, updated in place
   const float* gradient;    // count values, read once
   void* compute = nullptr;  // count values of compute_type written with round-to-nearest-even, or nullptr; must not alias master

@@ -57,13 +57,13 @@ void multiply(float factor, float* values, int64_t count, bool is_shared) {
 float* moved(float* data, int64_t elements) { return data == nullptr ? nullptr : data + elements; }
 const float* moved(const float* data, int64_t elements) { return data == nullptr ? nullptr : data + elements; }
 
-PerturbSlice part_of(PerturbSlice slice, int64_t begin, int64_t count) {
-  slice.base = moved(slice.base, begin, slice.base_type);
-  slice.plus = moved(slice.plus, begin, slice.target_type);
-  slice.minus = moved(slice.minus, begin, slice.target_type);
-  slice.first += static_cast<uint64_t>(begin);
-  slice.count = count;
-  return slice;
+PerturbedPiece part_of(PerturbedPiece piece, int64_t begin, int64_t count) {
+  piece.base = moved(piece.base, begin, piece.base_type);
+  piece.plus = moved(piece.plus, begin, piece.target_type);
+  piece.minus = moved(piece.minus, begin, piece.target_type);
+  piece.first += static_cast<uint64_t>(begin);
+  piece.count = count;
+  return piece;
 }
 
 // The threads share out the elements of all parameters.
@@ -78,16 +78,16 @@ void perturb_all(const std::vector<Perturbation>& perturbations, const Direction
   }
   const auto run = [&](size_t p, int64_t begin, int64_t end) {
     const Perturbation& given = perturbations[p];
-    PerturbSlice slice = given.slice;
-    slice.first = given.piece.first + static_cast<uint64_t>(given.piece.begin);
-    slice.epsilon = epsilon;
-    if (!readers[p]) return perturb(part_of(slice, begin, end - begin), direction.noise.kind, direction.noise.key);
+    PerturbedPiece values = given.values;
+    values.first = given.piece.first + static_cast<uint64_t>(given.piece.begin);
+    values.epsilon = epsilon;
+    if (!readers[p]) return perturb(part_of(values, begin, end - begin), direction.noise.kind, direction.noise.key);
     float z[kBlockElements];
     for (int64_t at = begin; at < end; at += kBlockElements) {
       const int64_t n = std::min(kBlockElements, end - at);
       readers[p]->read(given.piece.begin + at, n, z);
       if (instructed) instruct(direction, given.gradient + at, n, z);
-      perturb_with(part_of(slice, at, n), z);
+      perturb_with(part_of(values, at, n), z);
     }
   };
   share_out(is_shared, begins.back(), kNoiseGrain, [&](int64_t begin, int64_t end) {
@@ -126,14 +126,14 @@ void write_factors(const LowRankFactors& f) {
   }
 }
 
-void step(const OptimizerSlice& slice, float* state0, float* state1, const OptimizerFormula& formula) {
-  if (const auto* adam = std::get_if<AdamParameters>(&formula)) return adam_step(slice, state0, state1, *adam);
-  if (const auto* sgd = std::get_if<SgdParameters>(&formula)) return sgd_step(slice, state0, *sgd);
-  lion_step(slice, state0, std::get<LionParameters>(formula));
+void step(const OptimizerPiece& piece, float* state0, float* state1, const OptimizerFormula& formula) {
+  if (const auto* adam = std::get_if<AdamParameters>(&formula)) return adam_step(piece, state0, state1, *adam);
+  if (const auto* sgd = std::get_if<SgdParameters>(&formula)) return sgd_step(piece, state0, *sgd);
+  lion_step(piece, state0, std::get<LionParameters>(formula));
 }
 
 // At once when gradient and masters lie in memory, else in blocks that stay in the first caches.
-void update_all(const UpdateSlice& all, const OptimizerFormula& formula, bool is_shared) {
+void update_all(const PieceUpdate& all, const OptimizerFormula& formula, bool is_shared) {
   const bool rounded = all.masters == nullptr;
   std::optional<EstimateReader> estimate;
   if (all.gradient.kind == Gradient::Kind::Estimate) estimate.emplace(all.piece, all.gradient.estimate);
@@ -142,28 +142,28 @@ void update_all(const UpdateSlice& all, const OptimizerFormula& formula, bool is
     alignas(kAlignmentBytes) float gradient[kBlockElements], master[kBlockElements];
     for (int64_t at = first; at < last; at += block) {
       const int64_t begin = all.piece.begin + at;
-      OptimizerSlice slice;
-      slice.count = std::min(block, last - at);
-      slice.gradient = moved(all.gradient.reduced, at);
-      slice.gradient_scale = all.gradient_scale;
-      slice.lr = all.lr;
-      slice.weight_decay = all.weight_decay;
+      OptimizerPiece part;
+      part.count = std::min(block, last - at);
+      part.gradient = moved(all.gradient.reduced, at);
+      part.gradient_scale = all.gradient_scale;
+      part.lr = all.lr;
+      part.weight_decay = all.weight_decay;
       if (estimate) {
-        estimate->read(begin, slice.count, slice.gradient, gradient);
-        slice.gradient = gradient;
+        estimate->read(begin, part.count, part.gradient, gradient);
+        part.gradient = gradient;
       }
       void* parameters = moved(all.parameters, at, all.type);
       if (rounded) {
-        cast_to_fp32(parameters, all.type, master, slice.count);
-        slice.master = master;
+        cast_to_fp32(parameters, all.type, master, part.count);
+        part.master = master;
       } else {
-        slice.master = all.masters + at;
-        slice.compute = parameters;
-        slice.compute_type = all.type;
+        part.master = all.masters + at;
+        part.compute = parameters;
+        part.compute_type = all.type;
       }
-      step(slice, moved(all.states[0], at), moved(all.states[1], at), formula);
+      step(part, moved(all.states[0], at), moved(all.states[1], at), formula);
       if (rounded)
-        round_stochastically(master, parameters, all.type, all.rounding, all.piece.first + static_cast<uint64_t>(begin), slice.count);
+        round_stochastically(master, parameters, all.type, all.rounding, all.piece.first + static_cast<uint64_t>(begin), part.count);
     }
   });
 }
@@ -292,7 +292,7 @@ class HostKernels final : public FlatKernels {
       perturb_all(all, direction, epsilon, is_shared);
     });
   }
-  void perturb_tile(const PerturbTile& tile, const NoiseSource& noise) const override {
+  void perturb_tile(const PerturbedTile& tile, const NoiseSource& noise) const override {
     zerostep::perturb_tile(tile, noise.kind, noise.key);
   }
   void low_rank_factors(std::span<const LowRankFactors> factors, const Stream& stream) const override {
@@ -302,11 +302,11 @@ class HostKernels final : public FlatKernels {
       });
     });
   }
-  void count_unchanged(const PerturbSlice& slice, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const override {
+  void count_unchanged(const PerturbedPiece& piece, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const override {
     launch(stream, [=](bool is_shared) {
       std::atomic<int64_t> sum{0};
-      share_out(is_shared, slice.count, kNoiseGrain, [&](int64_t begin, int64_t end) {
-        sum += zerostep::count_unchanged(part_of(slice, begin, end - begin), noise.kind, noise.key);
+      share_out(is_shared, piece.count, kNoiseGrain, [&](int64_t begin, int64_t end) {
+        sum += zerostep::count_unchanged(part_of(piece, begin, end - begin), noise.kind, noise.key);
       });
       *unchanged += sum;
     });
@@ -321,8 +321,8 @@ class HostKernels final : public FlatKernels {
       });
     });
   }
-  void update(const UpdateSlice& slice, const OptimizerFormula& formula, const Stream& stream) const override {
-    launch(stream, [=](bool is_shared) { update_all(slice, formula, is_shared); });
+  void update(const PieceUpdate& given, const OptimizerFormula& formula, const Stream& stream) const override {
+    launch(stream, [=](bool is_shared) { update_all(given, formula, is_shared); });
   }
   void matrix_direction(const MatrixMoments& moments, const Stream& stream) const override {
     launch(stream, [=](bool is_shared) {

@@ -19,10 +19,10 @@ namespace zerostep {
 namespace HWY_NAMESPACE {
 
 template <class L, class Copy, class Optimizer>
-HWY_INLINE void step_at(const OptimizerSlice& slice, int64_t i, float* state0, float* state1, bool frozen, const Optimizer& optimizer) {
+HWY_INLINE void step_at(const OptimizerPiece& piece, int64_t i, float* state0, float* state1, bool frozen, const Optimizer& optimizer) {
   using V = typename L::V;
-  const V before = L::load(slice.master + i);
-  const V gradient = L::mul(L::load(slice.gradient + i), L::set(slice.gradient_scale));
+  const V before = L::load(piece.master + i);
+  const V gradient = L::mul(L::load(piece.gradient + i), L::set(piece.gradient_scale));
   V after;
   if constexpr (Optimizer::kStates == 0) {
     after = optimizer.template update<L>(before, gradient);
@@ -39,64 +39,64 @@ HWY_INLINE void step_at(const OptimizerSlice& slice, int64_t i, float* state0, f
   if (frozen) {
     after = before;
   } else {
-    L::store(after, slice.master + i);
+    L::store(after, piece.master + i);
   }
-  store_at<Copy, L>(after, slice.compute, i);
+  store_at<Copy, L>(after, piece.compute, i);
 }
 
 template <class Copy, class Optimizer>
-void step_slice(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
+void step_piece(const OptimizerPiece& piece, float* state0, float* state1, const Optimizer& optimizer) {
   const bool frozen = optimizer.frozen();
   int64_t i = 0;
 #if ZEROSTEP_FUSED_VECTORS
   constexpr int64_t kLanes = Vector::kLanes;
   constexpr int64_t kLineElements = kAlignmentBytes / static_cast<int64_t>(sizeof(float));
-  for (; i + 2 * kLanes <= slice.count; i += 2 * kLanes) {
+  for (; i + 2 * kLanes <= piece.count; i += 2 * kLanes) {
     for (int64_t line = 0; line < 2 * kLanes; line += kLineElements) {
-      prefetch(slice.master + i + line);
-      prefetch(slice.gradient + i + line);
+      prefetch(piece.master + i + line);
+      prefetch(piece.gradient + i + line);
       if constexpr (Optimizer::kStates > 0) prefetch(state0 + i + line);
       if constexpr (Optimizer::kStates > 1) prefetch(state1 + i + line);
     }
-    prefetch_at<Copy>(slice.compute, i);
-    step_at<Vector, Copy>(slice, i, state0, state1, frozen, optimizer);
-    step_at<Vector, Copy>(slice, i + kLanes, state0, state1, frozen, optimizer);
+    prefetch_at<Copy>(piece.compute, i);
+    step_at<Vector, Copy>(piece, i, state0, state1, frozen, optimizer);
+    step_at<Vector, Copy>(piece, i + kLanes, state0, state1, frozen, optimizer);
   }
 #endif
-  for (; i < slice.count; ++i) step_at<Scalar, Copy>(slice, i, state0, state1, frozen, optimizer);
+  for (; i < piece.count; ++i) step_at<Scalar, Copy>(piece, i, state0, state1, frozen, optimizer);
 }
 
 template <class Optimizer>
-void step_target(const OptimizerSlice& slice, float* state0, float* state1, const Optimizer& optimizer) {
-  if (slice.compute == nullptr) return step_slice<NoCopy>(slice, state0, state1, optimizer);
-  if (slice.compute_type == DType::F64) fail_protocol("host optimizer: masters cannot be copied to {}", name_of(slice.compute_type));
-  dispatch_type(slice.compute_type, [&](auto as) HWY_ATTR { step_slice<decltype(as)>(slice, state0, state1, optimizer); });
+void step_target(const OptimizerPiece& piece, float* state0, float* state1, const Optimizer& optimizer) {
+  if (piece.compute == nullptr) return step_piece<NoCopy>(piece, state0, state1, optimizer);
+  if (piece.compute_type == DType::F64) fail_protocol("host optimizer: masters cannot be copied to {}", name_of(piece.compute_type));
+  dispatch_type(piece.compute_type, [&](auto as) HWY_ATTR { step_piece<decltype(as)>(piece, state0, state1, optimizer); });
 }
 
-void adam_target(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& p) {
+void adam_target(const OptimizerPiece& piece, float* exp_avg, float* exp_avg_sq, const AdamParameters& p) {
   if (p.decoupled) {
-    step_target(slice, exp_avg, exp_avg_sq, Adam<true>(slice, p));
+    step_target(piece, exp_avg, exp_avg_sq, Adam<true>(piece, p));
   } else {
-    step_target(slice, exp_avg, exp_avg_sq, Adam<false>(slice, p));
+    step_target(piece, exp_avg, exp_avg_sq, Adam<false>(piece, p));
   }
 }
 
-void sgd_target(const OptimizerSlice& slice, float* buffer, const SgdParameters& p) {
+void sgd_target(const OptimizerPiece& piece, float* buffer, const SgdParameters& p) {
   if (p.momentum == 0) {
-    step_target(slice, nullptr, nullptr, Sgd(slice));
+    step_target(piece, nullptr, nullptr, Sgd(piece));
   } else if (p.first_step && p.nesterov) {
-    step_target(slice, buffer, nullptr, SgdMomentum<true, true>(slice, p));
+    step_target(piece, buffer, nullptr, SgdMomentum<true, true>(piece, p));
   } else if (p.first_step) {
-    step_target(slice, buffer, nullptr, SgdMomentum<true, false>(slice, p));
+    step_target(piece, buffer, nullptr, SgdMomentum<true, false>(piece, p));
   } else if (p.nesterov) {
-    step_target(slice, buffer, nullptr, SgdMomentum<false, true>(slice, p));
+    step_target(piece, buffer, nullptr, SgdMomentum<false, true>(piece, p));
   } else {
-    step_target(slice, buffer, nullptr, SgdMomentum<false, false>(slice, p));
+    step_target(piece, buffer, nullptr, SgdMomentum<false, false>(piece, p));
   }
 }
 
-void lion_target(const OptimizerSlice& slice, float* exp_avg, const LionParameters& p) {
-  step_target(slice, exp_avg, nullptr, Lion(slice, p));
+void lion_target(const OptimizerPiece& piece, float* exp_avg, const LionParameters& p) {
+  step_target(piece, exp_avg, nullptr, Lion(piece, p));
 }
 
 // Eight streams are read side by side, twice as fast on one core as one: with c = count / 128 * 16, stream s is [s c, (s + 1) c), and a
@@ -209,16 +209,16 @@ HWY_EXPORT(name_target);
 
 }  // namespace
 
-void adam_step(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& parameters) {
-  HWY_DYNAMIC_DISPATCH(adam_target)(slice, exp_avg, exp_avg_sq, parameters);
+void adam_step(const OptimizerPiece& piece, float* exp_avg, float* exp_avg_sq, const AdamParameters& parameters) {
+  HWY_DYNAMIC_DISPATCH(adam_target)(piece, exp_avg, exp_avg_sq, parameters);
 }
 
-void sgd_step(const OptimizerSlice& slice, float* momentum_buffer, const SgdParameters& parameters) {
-  HWY_DYNAMIC_DISPATCH(sgd_target)(slice, momentum_buffer, parameters);
+void sgd_step(const OptimizerPiece& piece, float* momentum_buffer, const SgdParameters& parameters) {
+  HWY_DYNAMIC_DISPATCH(sgd_target)(piece, momentum_buffer, parameters);
 }
 
-void lion_step(const OptimizerSlice& slice, float* exp_avg, const LionParameters& parameters) {
-  HWY_DYNAMIC_DISPATCH(lion_target)(slice, exp_avg, parameters);
+void lion_step(const OptimizerPiece& piece, float* exp_avg, const LionParameters& parameters) {
+  HWY_DYNAMIC_DISPATCH(lion_target)(piece, exp_avg, parameters);
 }
 
 double sum_of_squares(const float* values, int64_t count) { return HWY_DYNAMIC_DISPATCH(sum_of_squares_target)(values, count); }

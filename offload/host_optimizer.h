@@ -6,14 +6,14 @@
 
 namespace zerostep {
 
-// Fused optimizer steps over a contiguous slice of fp32 masters, on the host. One fixed IEEE sequence per element (explicit FMA, no
-// contraction): the same bits in the SIMD body, its tail, every dispatch target (AVX-512, AVX2, scalar), any split into slices and any
-// thread. All pointers may be of any alignment; slices may have any length. Nothing is allocated; nothing blocks. With lr 0 the masters
+// Fused optimizer steps over a contiguous piece of fp32 masters, on the host. One fixed IEEE sequence per element (explicit FMA, no
+// contraction): the same bits in the SIMD body, its tail, every dispatch target (AVX-512, AVX2, scalar), any split into pieces and any
+// thread. All pointers may be of any alignment; pieces may have any length. Nothing is allocated; nothing blocks. With lr 0 the masters
 // keep their bits, whatever the gradient; moments are updated all the same.
 
-void adam_step(const OptimizerSlice& slice, float* exp_avg, float* exp_avg_sq, const AdamParameters& parameters);
-void sgd_step(const OptimizerSlice& slice, float* momentum_buffer, const SgdParameters& parameters);
-void lion_step(const OptimizerSlice& slice, float* exp_avg, const LionParameters& parameters);
+void adam_step(const OptimizerPiece& piece, float* exp_avg, float* exp_avg_sq, const AdamParameters& parameters);
+void sgd_step(const OptimizerPiece& piece, float* momentum_buffer, const SgdParameters& parameters);
+void lion_step(const OptimizerPiece& piece, float* exp_avg, const LionParameters& parameters);
 
 // Sum of squares, in at least 16 fp64 lanes folded in a fixed order: depends on the values and on count alone. Inf or NaN anywhere in
 // the input gives a non-finite sum.

@@ -43,11 +43,11 @@ HWY_INLINE typename L::V rounded(typename L::V x) {
   return As::template load<L>(to);
 }
 
-// Calls use(Base, Target) with the types of the slice.
+// Calls use(Base, Target) with the types of the piece.
 template <class Use>
-HWY_INLINE auto with_types(const PerturbSlice& slice, const Use& use) {
-  return dispatch_type(slice.base_type, [&](auto base) HWY_ATTR {
-    return dispatch_type(slice.target_type, [&](auto target) HWY_ATTR { return use(base, target); });
+HWY_INLINE auto with_types(const PerturbedPiece& piece, const Use& use) {
+  return dispatch_type(piece.base_type, [&](auto base) HWY_ATTR {
+    return dispatch_type(piece.target_type, [&](auto target) HWY_ATTR { return use(base, target); });
   });
 }
 
@@ -58,7 +58,7 @@ struct PerturbOp {
   const void* base;
   void *plus, *minus;
   float epsilon;
-  explicit PerturbOp(const PerturbSlice& slice) : base(slice.base), plus(slice.plus), minus(slice.minus), epsilon(slice.epsilon) {}
+  explicit PerturbOp(const PerturbedPiece& piece) : base(piece.base), plus(piece.plus), minus(piece.minus), epsilon(piece.epsilon) {}
 
   template <class L>
   HWY_INLINE void at(int64_t i, typename L::V z) const {
@@ -148,12 +148,12 @@ void for_noise(NoiseKind kind, const NoiseKey& key, uint64_t first, int64_t coun
   for_signs(key, first, count, op);
 }
 
-void perturb_target(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
-  with_types(slice, [&](auto base, auto target)
-                        HWY_ATTR { for_noise(kind, key, slice.first, slice.count, PerturbOp<decltype(base), decltype(target)>(slice)); });
+void perturb_target(const PerturbedPiece& piece, NoiseKind kind, const NoiseKey& key) {
+  with_types(piece, [&](auto base, auto target)
+                        HWY_ATTR { for_noise(kind, key, piece.first, piece.count, PerturbOp<decltype(base), decltype(target)>(piece)); });
 }
 // What lies ahead in memory is the next row.
-void perturb_tile_target(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key) {
+void perturb_tile_target(const PerturbedTile& tile, NoiseKind kind, const NoiseKey& key) {
   constexpr int64_t kRowsAhead = 2, kLine = 16;
   for (int64_t r = 0; r < tile.rows; ++r) {
     const float* base = tile.base + r * tile.stride;
@@ -163,24 +163,24 @@ void perturb_tile_target(const PerturbTile& tile, NoiseKind kind, const NoiseKey
     for_noise(kind, key, tile.first + static_cast<uint64_t>(r * tile.stride), tile.columns, op);
   }
 }
-void perturb_with_target(const PerturbSlice& slice, const float* z) {
-  with_types(slice,
-             [&](auto base, auto target) HWY_ATTR { for_values(PerturbOp<decltype(base), decltype(target)>(slice), 0, slice.count, z); });
+void perturb_with_target(const PerturbedPiece& piece, const float* z) {
+  with_types(piece,
+             [&](auto base, auto target) HWY_ATTR { for_values(PerturbOp<decltype(base), decltype(target)>(piece), 0, piece.count, z); });
 }
 void accumulate_target(float scalar, const float* z, int64_t count, float* acc) {
   for_values(AccumulateOp{acc, scalar, 1.0f, false, false}, 0, count, z);
 }
 
 // Of elements [at, at + count) with noise z[0..count).
-int64_t count_target(const PerturbSlice& slice, const float* z, int64_t at, int64_t count) {
-  return with_types(slice, [&](auto base, auto target) HWY_ATTR {
+int64_t count_target(const PerturbedPiece& piece, const float* z, int64_t at, int64_t count) {
+  return with_types(piece, [&](auto base, auto target) HWY_ATTR {
     using Base = decltype(base);
     using Target = decltype(target);
     int64_t unchanged = 0;
-    for_lanes(count, [=, &unchanged, &slice](auto lanes, int64_t i) HWY_ATTR {
+    for_lanes(count, [=, &unchanged, &piece](auto lanes, int64_t i) HWY_ATTR {
       using L = decltype(lanes);
-      const auto value = load_at<Base, L>(slice.base, at + i);
-      const auto moved = L::fma(L::set(slice.epsilon), L::load(z + i), value);
+      const auto value = load_at<Base, L>(piece.base, at + i);
+      const auto moved = L::fma(L::set(piece.epsilon), L::load(z + i), value);
       unchanged += L::count_equal(rounded<Target, L>(moved), rounded<Target, L>(value));
     });
     return unchanged;
@@ -289,43 +289,43 @@ HWY_EXPORT(estimate_target);
 HWY_EXPORT(low_rank_target);
 HWY_EXPORT(round_target);
 
-void check_types(const PerturbSlice& slice) {
-  if (slice.base_type == DType::F64 || slice.target_type == DType::F64) {
-    fail_protocol("host perturb: no perturbing of {} to {}", name_of(slice.base_type), name_of(slice.target_type));
+void check_types(const PerturbedPiece& piece) {
+  if (piece.base_type == DType::F64 || piece.target_type == DType::F64) {
+    fail_protocol("host perturb: no perturbing of {} to {}", name_of(piece.base_type), name_of(piece.target_type));
   }
 }
 
 }  // namespace
 
-void perturb(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
-  check_types(slice);
-  check_noise_slice(key, slice.first, slice.count);
-  HWY_DYNAMIC_DISPATCH(perturb_target)(slice, kind, key);
+void perturb(const PerturbedPiece& piece, NoiseKind kind, const NoiseKey& key) {
+  check_types(piece);
+  check_noise_range(key, piece.first, piece.count);
+  HWY_DYNAMIC_DISPATCH(perturb_target)(piece, kind, key);
 }
 
-void perturb_tile(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key) {
+void perturb_tile(const PerturbedTile& tile, NoiseKind kind, const NoiseKey& key) {
   if (tile.columns > tile.stride) fail_protocol("host perturb: {} columns of rows of {}", tile.columns, tile.stride);
-  check_noise_slice(key, tile.first, tile.rows == 0 ? 0 : (tile.rows - 1) * tile.stride + tile.columns);
+  check_noise_range(key, tile.first, tile.rows == 0 ? 0 : (tile.rows - 1) * tile.stride + tile.columns);
   HWY_DYNAMIC_DISPATCH(perturb_tile_target)(tile, kind, key);
 }
 
-int64_t count_unchanged(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key) {
-  check_types(slice);
-  check_noise_slice(key, slice.first, slice.count);
+int64_t count_unchanged(const PerturbedPiece& piece, NoiseKind kind, const NoiseKey& key) {
+  check_types(piece);
+  check_noise_range(key, piece.first, piece.count);
   float z[2048];
   int64_t unchanged = 0;
-  for (int64_t at = 0; at < slice.count;) {
-    const int64_t n = std::min<int64_t>(slice.count - at, std::size(z));
-    (kind == NoiseKind::Gaussian ? fill_normal : fill_rademacher)(key, slice.first + static_cast<uint64_t>(at), n, z);
-    unchanged += HWY_DYNAMIC_DISPATCH(count_target)(slice, z, at, n);
+  for (int64_t at = 0; at < piece.count;) {
+    const int64_t n = std::min<int64_t>(piece.count - at, std::size(z));
+    (kind == NoiseKind::Gaussian ? fill_normal : fill_rademacher)(key, piece.first + static_cast<uint64_t>(at), n, z);
+    unchanged += HWY_DYNAMIC_DISPATCH(count_target)(piece, z, at, n);
     at += n;
   }
   return unchanged;
 }
 
-void perturb_with(const PerturbSlice& slice, const float* z) {
-  check_types(slice);
-  HWY_DYNAMIC_DISPATCH(perturb_with_target)(slice, z);
+void perturb_with(const PerturbedPiece& piece, const float* z) {
+  check_types(piece);
+  HWY_DYNAMIC_DISPATCH(perturb_with_target)(piece, z);
 }
 
 void accumulate_scaled(float scalar, const float* z, int64_t count, float* acc) {
@@ -336,7 +336,7 @@ void noise_estimate(NoiseKind kind, NoiseKey key, const uint32_t* directions, co
                     uint64_t first, int64_t count, float* out) {
   for (int64_t d = 0; d < num_directions; ++d) {
     key.stream = directions[d];
-    check_noise_slice(key, first, count);
+    check_noise_range(key, first, count);
   }
   if (num_directions == 0) std::fill_n(out, count, scale * 0.0f);
   HWY_DYNAMIC_DISPATCH(estimate_target)(kind, key, directions, scalars, num_directions, scale, first, count, out);
@@ -349,7 +349,7 @@ LowRankDirection::LowRankDirection(const Shape& shape, uint64_t seed, uint64_t s
     fail_protocol("low rank: rank {} of a [{}, {}] tensor, expected 1 to {}", rank, rows, columns, std::min(rows, columns));
   }
   if (refresh == 0) fail_protocol("low rank: V is refreshed every 0 steps");
-  check_noise_slice(u_key_, first, rows * columns);
+  check_noise_range(u_key_, first, rows * columns);
   inv_sqrt_rank_ = static_cast<float>(1 / std::sqrt(static_cast<double>(rank)));
   const NoiseKey v_key{.seed = seed, .tag = NoiseTag::LowRankV, .step = step / refresh, .stream = direction};
   std::vector<float> v(static_cast<size_t>(columns * rank));
@@ -386,7 +386,7 @@ void round_stochastically(const float* source, void* target, DType target_type, 
   if (!is_16bit(target_type)) fail_protocol("host perturb: no stochastic rounding to {}", name_of(target_type));
   NoiseKey rounding = key;
   rounding.tag = NoiseTag::Rounding;
-  check_noise_slice(rounding, first, count);
+  check_noise_range(rounding, first, count);
   HWY_DYNAMIC_DISPATCH(round_target)(source, static_cast<uint16_t*>(target), target_type, rounding, first, count);
 }
 

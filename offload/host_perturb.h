@@ -8,18 +8,18 @@
 
 namespace zerostep {
 
-// What zeroth-order training does to a contiguous slice of parameters on the host. As in host_optimizer.h: one fixed IEEE sequence per
-// element, the same bits on every dispatch target, for any slice and any split; pointers of any alignment; nothing blocks.
+// What zeroth-order training does to a contiguous piece of parameters on the host. As in host_optimizer.h: one fixed IEEE sequence per
+// element, the same bits on every dispatch target, for any piece and any split; pointers of any alignment; nothing blocks.
 
 // plus = round(fma(epsilon, z, base)), minus = round(fma(-epsilon, z, base)): fp32 arithmetic, then one rounding to nearest even to
 // target_type. The noise z stays in the first-level cache.
-void perturb(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key);
+void perturb(const PerturbedPiece& piece, NoiseKind kind, const NoiseKey& key);
 
 // As perturb() for fp32, bit by bit. For tiles that stay in a core's caches until they have been used.
-void perturb_tile(const PerturbTile& tile, NoiseKind kind, const NoiseKey& key);
+void perturb_tile(const PerturbedTile& tile, NoiseKind kind, const NoiseKey& key);
 
 // How many elements keep their value: round(fma(epsilon, z, base)) == round(base), where a NaN equals nothing. Writes nothing.
-int64_t count_unchanged(const PerturbSlice& slice, NoiseKind kind, const NoiseKey& key);
+int64_t count_unchanged(const PerturbedPiece& piece, NoiseKind kind, const NoiseKey& key);
 
 // out[i] = scale * sum over d of scalars[d] * z_d[i], summed by fma in fp32 in the order of d from 0. z_d is the noise of `key` with
 // directions[d] as its stream.
@@ -27,7 +27,7 @@ void noise_estimate(NoiseKind kind, NoiseKey key, const uint32_t* directions, co
                     uint64_t first, int64_t count, float* out);
 
 // The steps of perturb() and noise_estimate() for values z[count] that the caller has made. acc[i] = fma(scalar, z[i], acc[i]).
-void perturb_with(const PerturbSlice& slice, const float* z);
+void perturb_with(const PerturbedPiece& piece, const float* z);
 void accumulate_scaled(float scalar, const float* z, int64_t count, float* acc);
 
 // A direction Z = U V^T / sqrt(rank) of one [rows, columns] tensor (LOZO, arXiv 2410.07698), summed over k by fma in order from 0, then

@@ -13,9 +13,9 @@ struct Adam {
   static constexpr int kStates = 2;
   float weight_decay, decay, weight1, beta2, weight2, eps, inv_sqrt_correction, minus_step;
 
-  Adam(const OptimizerSlice& slice, const AdamParameters& p)
-      : weight_decay(slice.weight_decay),
-        decay(static_cast<float>(1.0 - double{slice.lr} * double{slice.weight_decay})),
+  Adam(const OptimizerPiece& piece, const AdamParameters& p)
+      : weight_decay(piece.weight_decay),
+        decay(static_cast<float>(1.0 - double{piece.lr} * double{piece.weight_decay})),
         weight1(static_cast<float>(1.0 - p.beta1)),
         beta2(static_cast<float>(p.beta2)),
         weight2(static_cast<float>(1.0 - p.beta2)),
@@ -39,7 +39,7 @@ struct Sgd {
   static constexpr int kStates = 0;
   float weight_decay, minus_lr;
 
-  explicit Sgd(const OptimizerSlice& slice) : weight_decay(slice.weight_decay), minus_lr(-slice.lr) {}
+  explicit Sgd(const OptimizerPiece& piece) : weight_decay(piece.weight_decay), minus_lr(-piece.lr) {}
   bool frozen() const { return minus_lr == 0; }
 
   template <class L, class V = typename L::V>
@@ -53,9 +53,9 @@ struct SgdMomentum {
   static constexpr int kStates = 1;
   float weight_decay, minus_lr, momentum, dampened;
 
-  SgdMomentum(const OptimizerSlice& slice, const SgdParameters& p)
-      : weight_decay(slice.weight_decay),
-        minus_lr(-slice.lr),
+  SgdMomentum(const OptimizerPiece& piece, const SgdParameters& p)
+      : weight_decay(piece.weight_decay),
+        minus_lr(-piece.lr),
         momentum(static_cast<float>(p.momentum)),
         dampened(static_cast<float>(1.0 - p.dampening)) {}
   bool frozen() const { return minus_lr == 0; }
@@ -73,9 +73,9 @@ struct Lion {
   static constexpr int kStates = 1;
   float decay, minus_lr, weight1, weight2;
 
-  Lion(const OptimizerSlice& slice, const LionParameters& p)
-      : decay(static_cast<float>(1.0 - double{slice.lr} * double{slice.weight_decay})),
-        minus_lr(-slice.lr),
+  Lion(const OptimizerPiece& piece, const LionParameters& p)
+      : decay(static_cast<float>(1.0 - double{piece.lr} * double{piece.weight_decay})),
+        minus_lr(-piece.lr),
         weight1(static_cast<float>(1.0 - p.beta1)),
         weight2(static_cast<float>(1.0 - p.beta2)) {}
   bool frozen() const { return minus_lr == 0; }

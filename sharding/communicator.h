@@ -26,7 +26,7 @@ struct Segment {
   int64_t count;
 };
 
-// A run of elements that one rank of the group gives to another, or keeps: from == to is a copy, of nothing where source == target.
+// Contiguous elements that one rank of the group gives to another, or keeps: from == to is a copy, of nothing where source == target.
 // Ranks are those of the group. Every rank lists the same transfers in the same order with the same from, to and count.
 struct Transfer {
   int from, to;

@@ -31,70 +31,70 @@ void CheckpointReader::open() {
     for (const auto& [name, tensor] : files_.back().tensors()) {
       TensorName parsed;
       if (!parse_tensor_name(name, parsed)) fail_input("{}: holds the tensor {}, which no checkpoint has", path, name);
-      Runs& runs = runs_[parsed.parameter][parsed.array];
+      Pieces& pieces = pieces_[parsed.parameter][parsed.array];
       const int64_t count = tensor.num_elements();
-      const auto next = runs.lower_bound(parsed.begin);
-      const bool overlaps = (next != runs.end() && next->first < parsed.begin + count) ||
-                            (next != runs.begin() && std::prev(next)->first + std::prev(next)->second.count > parsed.begin);
+      const auto next = pieces.lower_bound(parsed.begin);
+      const bool overlaps = (next != pieces.end() && next->first < parsed.begin + count) ||
+                            (next != pieces.begin() && std::prev(next)->first + std::prev(next)->second.count > parsed.begin);
       if (overlaps) fail_input("{}: the tensor {} holds elements that another one holds too", path, name);
-      runs.emplace(parsed.begin, Run{count, files_.size() - 1, name});
+      pieces.emplace(parsed.begin, Piece{count, files_.size() - 1, name});
     }
   }
 }
 
 void CheckpointReader::close() {
-  runs_.clear();
+  pieces_.clear();
   files_.clear();
 }
 
-const CheckpointReader::Runs* CheckpointReader::runs_of(const std::string& parameter, int array) const {
-  const auto of_parameter = runs_.find(parameter);
-  if (of_parameter == runs_.end()) return nullptr;
+const CheckpointReader::Pieces* CheckpointReader::pieces_of(const std::string& parameter, int array) const {
+  const auto of_parameter = pieces_.find(parameter);
+  if (of_parameter == pieces_.end()) return nullptr;
   const auto of_array = of_parameter->second.find(array);
   return of_array == of_parameter->second.end() ? nullptr : &of_array->second;
 }
 
 bool CheckpointReader::contains(const std::string& parameter, int array, int64_t count) const {
-  const Runs* runs = runs_of(parameter, array);
+  const Pieces* pieces = pieces_of(parameter, array);
   int64_t end = 0;
-  if (runs == nullptr) return count == 0;
-  for (const auto& [begin, run] : *runs) {
+  if (pieces == nullptr) return count == 0;
+  for (const auto& [begin, piece] : *pieces) {
     if (begin != end) return false;
-    end += run.count;
+    end += piece.count;
   }
   return end == count;
 }
 
 int CheckpointReader::arrays_of(const std::string& parameter) const {
-  const auto found = runs_.find(parameter);
-  if (found == runs_.end()) return 0;
-  return static_cast<int>(found->second.size() - found->second.count(StateSlice::kValues));
+  const auto found = pieces_.find(parameter);
+  if (found == pieces_.end()) return 0;
+  return static_cast<int>(found->second.size() - found->second.count(StatePiece::kValues));
 }
 
 std::vector<std::string> CheckpointReader::parameters() const {
   std::vector<std::string> names;
-  for (const auto& [name, arrays] : runs_) names.push_back(name);
+  for (const auto& [name, arrays] : pieces_) names.push_back(name);
   return names;
 }
 
 void CheckpointReader::read(const std::string& parameter, int array, int64_t begin, int64_t count, float* out) const {
-  const Runs* runs = runs_of(parameter, array);
+  const Pieces* pieces = pieces_of(parameter, array);
   const int64_t end = begin + count;
   for (int64_t at = begin; at < end;) {
-    const Run* run = nullptr;
+    const Piece* piece = nullptr;
     int64_t first = 0;
-    if (runs != nullptr) {
-      auto next = runs->upper_bound(at);
-      if (next != runs->begin() && (--next)->first + next->second.count > at) {
-        run = &next->second;
+    if (pieces != nullptr) {
+      auto next = pieces->upper_bound(at);
+      if (next != pieces->begin() && (--next)->first + next->second.count > at) {
+        piece = &next->second;
         first = next->first;
       }
     }
-    if (run == nullptr)
+    if (piece == nullptr)
       fail_input("{}: the checkpoint does not hold element {} of {}{}", directory_, at,
-                 array == StateSlice::kValues ? "" : "the optimizer's state of ", parameter);
-    const int64_t n = std::min(end, first + run->count) - at;
-    files_[run->file].read(run->tensor, at - first, n, out + (at - begin));
+                 array == StatePiece::kValues ? "" : "the optimizer's state of ", parameter);
+    const int64_t n = std::min(end, first + piece->count) - at;
+    files_[piece->file].read(piece->tensor, at - first, n, out + (at - begin));
     at += n;
   }
 }

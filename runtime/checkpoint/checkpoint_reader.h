@@ -6,12 +6,12 @@
 
 #include "models/safetensors.h"
 #include "runtime/checkpoint/manifest.h"
-#include "runtime/state/state_slice.h"
+#include "runtime/state/state_piece.h"
 
 namespace zerostep {
 
-// A checkpoint on the disk. Any rank of any number of ranks at any stage reads from it what it needs: runs of elements of a parameter, put
-// together from whichever files hold them. Files are mapped; reading is safe from several threads.
+// A checkpoint on the disk. Any rank of any number of ranks at any stage reads from it what it needs: pieces of a parameter,
+// put together from whichever files hold them. Files are mapped; reading is safe from several threads.
 class CheckpointReader {
  public:
   // Reads the manifest. InputError naming the file that is missing or damaged.
@@ -34,18 +34,18 @@ class CheckpointReader {
   std::vector<std::string> parameters() const;  // names
 
  private:
-  struct Run {
+  struct Piece {
     int64_t count;
     size_t file;
     std::string tensor;
   };
-  using Runs = std::map<int64_t, Run>;  // by first element
-  const Runs* runs_of(const std::string& parameter, int array) const;
+  using Pieces = std::map<int64_t, Piece>;  // by first element
+  const Pieces* pieces_of(const std::string& parameter, int array) const;
 
   std::string directory_;
   Manifest manifest_;
   std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::map<int, Runs>> runs_;
+  std::map<std::string, std::map<int, Pieces>> pieces_;
 };
 
 }  // namespace zerostep

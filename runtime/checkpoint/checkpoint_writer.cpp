@@ -71,8 +71,8 @@ void remove_directory(Disk& disk, const fs::path& path) {
 
 std::string CheckpointWriter::file_of_rank(int rank) { return fmt::format("rank_{:05}.safetensors", rank); }
 
-CheckpointWriter::CheckpointWriter(Options options, const std::vector<StateSlice>& slices, CopyState copy)
-    : options_(std::move(options)), image_(slices), copy_(std::move(copy)) {
+CheckpointWriter::CheckpointWriter(Options options, const std::vector<StatePiece>& pieces, CopyState copy)
+    : options_(std::move(options)), image_(pieces), copy_(std::move(copy)) {
   if (options_.rank != 0) return;
   std::error_code error;
   fs::create_directories(options_.folder, error);

@@ -25,9 +25,9 @@ class CheckpointWriter {
     double timeout_seconds = 600;  // for the other ranks' files
     Disk* disk = &Disk::real();
   };
-  // Removes what an interrupted run left half done (rank 0; before the other ranks save anything). Holds memory for a copy of the slices.
+  // Removes what an interrupted run left half done (rank 0; before the other ranks save anything). Holds memory for a copy of the pieces.
   // `copy` is called by save().
-  CheckpointWriter(Options options, const std::vector<StateSlice>& slices, CopyState copy);
+  CheckpointWriter(Options options, const std::vector<StatePiece>& pieces, CopyState copy);
   // Waits for this rank's own file, not for other ranks'; without finish() before it, a checkpoint under way may come to nothing.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;

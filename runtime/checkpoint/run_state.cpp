@@ -53,7 +53,7 @@ Engine::Progress progress_of(const CheckpointReader& checkpoint) {
 
 ParameterReader parameters_of(const CheckpointReader& checkpoint) {
   return [&checkpoint](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
-    checkpoint.read(parameter.name, StateSlice::kValues, begin, count, out);
+    checkpoint.read(parameter.name, StatePiece::kValues, begin, count, out);
   };
 }
 
@@ -61,12 +61,12 @@ void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& mode
   std::map<const ParameterInfo*, int> arrays;
   if (plan != nullptr)
     for (int rank = 0; rank < plan->any_step().options.world; ++rank)
-      for (const StateSlice& s : owned_state(*plan, rank)) arrays[s.parameter] = std::max(arrays[s.parameter], s.array + 1);
+      for (const StatePiece& s : owned_state(*plan, rank)) arrays[s.parameter] = std::max(arrays[s.parameter], s.array + 1);
   std::map<std::string, int> by_name;
   for (const auto& [parameter, count] : arrays) by_name[parameter->name] = count;
   for (const UnitInfo& unit : model.units())
     for (const ParameterInfo& p : unit.parameters) {
-      if (!checkpoint.contains(p.name, StateSlice::kValues, p.num_elements()))
+      if (!checkpoint.contains(p.name, StatePiece::kValues, p.num_elements()))
         fail_input("{}: the checkpoint does not hold the {} elements of {}: it is of another model", checkpoint.directory(),
                    p.num_elements(), p.name);
       if (plan == nullptr) continue;

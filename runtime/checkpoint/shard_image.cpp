@@ -14,11 +14,11 @@
 namespace zerostep {
 namespace {
 
-std::string header_of(const std::vector<StateSlice>& slices) {
+std::string header_of(const std::vector<StatePiece>& pieces) {
   nlohmann::ordered_json header;
   header["__metadata__"] = {{"format", "zerostep checkpoint"}};
   int64_t offset = 0;
-  for (const StateSlice& s : slices) {
+  for (const StatePiece& s : pieces) {
     const int64_t end = offset + num_bytes(s.count, s.type);
     const char* type = s.type == DType::F32 ? "F32" : s.type == DType::BF16 ? "BF16" : "F16";
     header[tensor_name(s)] = {{"dtype", type}, {"shape", {s.count}}, {"data_offsets", {offset, end}}};
@@ -32,9 +32,9 @@ std::string header_of(const std::vector<StateSlice>& slices) {
 
 }  // namespace
 
-std::string tensor_name(const StateSlice& slice) {
-  return slice.array == StateSlice::kValues ? fmt::format("values/{}@{}", slice.parameter->name, slice.begin)
-                                            : fmt::format("state.{}/{}@{}", slice.array, slice.parameter->name, slice.begin);
+std::string tensor_name(const StatePiece& piece) {
+  return piece.array == StatePiece::kValues ? fmt::format("values/{}@{}", piece.parameter->name, piece.begin)
+                                            : fmt::format("state.{}/{}@{}", piece.array, piece.parameter->name, piece.begin);
 }
 
 bool parse_tensor_name(const std::string& name, TensorName& out) {
@@ -45,23 +45,23 @@ bool parse_tensor_name(const std::string& name, TensorName& out) {
     return error == std::errc() && end == text.data() + text.size() && !text.empty() && value >= 0;
   };
   const std::string_view kind = std::string_view(name).substr(0, slash);
-  out.array = StateSlice::kValues;
+  out.array = StatePiece::kValues;
   if (kind != "values" && !(kind.starts_with("state.") && number(kind.substr(6), out.array))) return false;
   out.parameter = name.substr(slash + 1, at - slash - 1);
   return number(std::string_view(name).substr(at + 1), out.begin);
 }
 
-int64_t ShardImage::file_bytes(const std::vector<StateSlice>& slices) {
-  auto bytes = static_cast<int64_t>(8 + header_of(slices).size());
-  for (const StateSlice& s : slices) bytes += num_bytes(s.count, s.type);
+int64_t ShardImage::file_bytes(const std::vector<StatePiece>& pieces) {
+  auto bytes = static_cast<int64_t>(8 + header_of(pieces).size());
+  for (const StatePiece& s : pieces) bytes += num_bytes(s.count, s.type);
   return bytes;
 }
 
-ShardImage::ShardImage(const std::vector<StateSlice>& slices) {
-  const std::string header = header_of(slices);
+ShardImage::ShardImage(const std::vector<StatePiece>& pieces) {
+  const std::string header = header_of(pieces);
   const size_t first = 8 + header.size();
   size_ = first;
-  for (const StateSlice& s : slices) size_ += static_cast<size_t>(num_bytes(s.count, s.type));
+  for (const StatePiece& s : pieces) size_ += static_cast<size_t>(num_bytes(s.count, s.type));
   capacity_ = (size_ + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
   void* memory = ::mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED)
@@ -71,14 +71,14 @@ ShardImage::ShardImage(const std::vector<StateSlice>& slices) {
   for (size_t i = 0; i < 8; ++i) data_[i] = static_cast<std::byte>(static_cast<uint64_t>(header.size()) >> (8 * i));
   std::memcpy(data_ + 8, header.data(), header.size());
   std::byte* at = data_ + first;
-  for (const StateSlice& s : slices) {
-    slices_.push_back(at);
+  for (const StatePiece& s : pieces) {
+    pieces_.push_back(at);
     at += num_bytes(s.count, s.type);
   }
 }
 
 ShardImage::~ShardImage() { ::munmap(data_, capacity_); }
 
-void ShardImage::stage(const CopyState& copy) { copy(slices_); }
+void ShardImage::stage(const CopyState& copy) { copy(pieces_); }
 
 }  // namespace zerostep

@@ -21,7 +21,7 @@
 #include "runtime/optim/optimizer.h"
 #include "runtime/optim/schedule.h"
 #include "runtime/state/sharded_state.h"
-#include "runtime/state/state_slice.h"
+#include "runtime/state/state_piece.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/estimate.h"
 #include "runtime/strategy/instruct_schedule.h"
@@ -72,7 +72,7 @@ struct EvaluationResult {
 
 // A rank's part of the parameters and of the optimizer's arrays, as a checkpoint has them: each element on one rank, whatever the stage.
 // Without the data.
-std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank);
+std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank);
 
 // Trains one model on one rank of a job: owns its state, executes plans. Ranks call the same methods in the same order; every method
 // blocks. A failure names rank, step, unit and operation (RunError), tells the other ranks, and leaves the parameters as the last complete
@@ -123,7 +123,7 @@ class Engine {
     InstructSchedule::State instruct_schedule{};
   };
   Progress progress() const;
-  // Copies the slices of owned_state(plan(), rank) as they are after the last step, slice i to targets[i], with LibTorch's threads.
+  // Copies the pieces of owned_state(plan(), rank) as they are after the last step, piece i to targets[i], with LibTorch's threads.
   // Collective.
   void copy_state(std::span<std::byte* const> targets);
   // Before the first step: goes on where another engine was. `read` gives elements of the optimizer's arrays; this rank asks for those that

@@ -69,13 +69,13 @@ void Engine::measure_unchanged(int64_t step, StepResult& result) {
   for (const FlatGroup& g : plan_.layout.groups) {
     if (!g.trainable || !is_16bit(g.compute_type)) continue;
     for (const ShardedState::Piece& piece : state_.pieces(g.id)) {
-      PerturbSlice slice;
-      slice.base = state_.parameters(g.id, piece);
-      slice.base_type = g.type;
-      slice.target_type = g.compute_type;
-      slice.count = piece.count;
+      PerturbedPiece values;
+      values.base = state_.parameters(g.id, piece);
+      values.base_type = g.type;
+      values.target_type = g.compute_type;
+      values.count = piece.count;
       counts[0] += static_cast<double>(
-          directions_.count_unchanged(step, 0, plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, slice));
+          directions_.count_unchanged(step, 0, plan_.layout.parameter(g, piece.parameter), piece.parameter_offset, values));
       counts[1] += static_cast<double>(piece.count);
     }
   }

@@ -6,9 +6,9 @@
 
 namespace zerostep {
 
-std::vector<StateSlice> owned_state(const TrainingPlan& plan, int rank) {
-  std::vector<StateSlice> out;
-  for (const StatePlace& place : state_places(plan.layout, plan.any_step(), rank, Elements::Owned)) out.push_back(place.slice);
+std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank) {
+  std::vector<StatePiece> out;
+  for (const StatePlace& place : state_places(plan.layout, plan.any_step(), rank, Elements::Owned)) out.push_back(place.piece);
   return out;
 }
 

@@ -41,13 +41,13 @@ void fill_values(const Directions& directions, int64_t step, const ProbeBranch& 
     if (p.values == nullptr) continue;
     const int64_t n = p.info->num_elements();
     float* out = p.out.values.data_ptr<float>() + static_cast<int64_t>(index) * n;
-    PerturbSlice slice;
-    slice.base = p.values;
-    (branch.weights == Weights::Minus ? slice.minus : slice.plus) = out;
+    PerturbedPiece piece;
+    piece.base = p.values;
+    (branch.weights == Weights::Minus ? piece.minus : piece.plus) = out;
     if (branch.weights == Weights::Plain)
       directions.kernels().cast(p.values, DType::F32, out, DType::F32, n, directions.stream());
     else
-      perturbed.push_back({p.info, slice});
+      perturbed.push_back({p.info, piece});
   }
   directions.perturb(step, branch.direction, perturbed);
 }

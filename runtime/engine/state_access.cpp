@@ -37,9 +37,9 @@ void StateAccess::put(const ParameterReader& read, const ParameterInfo& paramete
 }
 
 void StateAccess::load(const ParameterReader& read) {
-  for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
-    if (slice.array == StateSlice::kValues && chunk.kind == BufferKind::UpdateState)
-      visit_chunk(chunk, true, [&](std::byte* at) { put(read, *slice.parameter, slice.begin, slice.count, at + byte_offset, slice.type); });
+  for (const auto& [piece, chunk, byte_offset] : places(Elements::Updated))
+    if (piece.array == StatePiece::kValues && chunk.kind == BufferKind::UpdateState)
+      visit_chunk(chunk, true, [&](std::byte* at) { put(read, *piece.parameter, piece.begin, piece.count, at + byte_offset, piece.type); });
   for (const FlatGroup& g : layout_.groups)
     visit_chunk({BufferKind::Parameters, g.id}, true, [&](std::byte* at) {
       const auto put_piece = [&](int index, int64_t begin, int64_t offset, int64_t count) {
@@ -54,10 +54,10 @@ void StateAccess::load(const ParameterReader& read) {
 }
 
 void StateAccess::load_arrays(const StateReader& read) {
-  for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
-    if (slice.array != StateSlice::kValues)
+  for (const auto& [piece, chunk, byte_offset] : places(Elements::Updated))
+    if (piece.array != StatePiece::kValues)
       visit_chunk(chunk, true, [&](std::byte* at) {
-        read(*slice.parameter, slice.array, slice.begin, slice.count, reinterpret_cast<float*>(at + byte_offset));
+        read(*piece.parameter, piece.array, piece.begin, piece.count, reinterpret_cast<float*>(at + byte_offset));
       });
 }
 
@@ -74,8 +74,8 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
   out.assign(static_cast<size_t>(parameter.num_elements()), -0.0f);
   if (!state_.has_masters(g.id) && state_.has_whole_parameters(g.id))
     return copy({BufferKind::Parameters, g.id}, num_bytes(g.layout.offset(place.index), g.type), g.type, 0, parameter.num_elements());
-  for (const auto& [slice, chunk, byte_offset] : places(Elements::Updated))
-    if (slice.parameter == &parameter && slice.array == StateSlice::kValues) copy(chunk, byte_offset, slice.type, slice.begin, slice.count);
+  for (const auto& [piece, chunk, byte_offset] : places(Elements::Updated))
+    if (piece.parameter == &parameter && piece.array == StatePiece::kValues) copy(chunk, byte_offset, piece.type, piece.begin, piece.count);
   if (state_.updates_whole_groups()) return;
   const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
   group_.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream_, "parameter").wait();
@@ -83,12 +83,12 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
 
 void StateAccess::copy(std::span<std::byte* const> targets) {
   const std::vector<StatePlace> owned = places(Elements::Owned);
-  if (owned.size() != targets.size()) fail_protocol("[state] {} slices are copied to {} places", owned.size(), targets.size());
+  if (owned.size() != targets.size()) fail_protocol("[state] {} pieces are copied to {} places", owned.size(), targets.size());
   std::vector<CopiedRun> runs;
   for (size_t i = 0; i < owned.size(); ++i) {
     state_.store().fetch(owned[i].chunk, stream_).wait();
     runs.push_back(
-        {state_.store().view(owned[i].chunk) + owned[i].byte_offset, targets[i], num_bytes(owned[i].slice.count, owned[i].slice.type)});
+        {state_.store().view(owned[i].chunk) + owned[i].byte_offset, targets[i], num_bytes(owned[i].piece.count, owned[i].piece.type)});
   }
   copy_runs(runs);
   for (const StatePlace& place : owned) state_.store().release(place.chunk, false, stream_);

@@ -29,7 +29,7 @@ class StateAccess {
   void load_arrays(const StateReader& read);
   // Collective: the fp32 values of one parameter, on every rank.
   void read_parameter(int unit, int index, std::vector<float>& out);
-  // Copies the slices that this rank owns (state_places), slice i to targets[i], with LibTorch's threads.
+  // Copies the pieces that this rank owns (state_places), piece i to targets[i], with LibTorch's threads.
   void copy(std::span<std::byte* const> targets);
 
  private:

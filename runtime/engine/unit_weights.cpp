@@ -19,7 +19,7 @@ class TiledMatrix final : public PerturbedMatrix {
               bool minus)
       : directions_(directions), step_(step), direction_(direction), info_(info), values_(values), plus_(plus), minus_(minus) {}
   void write(const Part& part, float* const* out) const override {
-    PerturbTile tile;
+    PerturbedTile tile;
     tile.stride = info_.shape[1];
     tile.base = values_ + part.row * tile.stride + part.column;
     tile.rows = part.rows;
@@ -94,13 +94,13 @@ void UnitWeights::perturb(int64_t direction, bool plus, bool minus) {
     for (size_t p = 0; p < g.parameters.size(); ++p) {
       const int64_t offset = g.layout.offset(static_cast<int>(p));
       std::byte* target = copy + num_bytes(offset, g.compute_type);
-      PerturbSlice slice;
-      slice.base = base + num_bytes(offset, g.type);
-      slice.base_type = g.type;
-      slice.plus = plus ? target : nullptr;
-      slice.minus = minus ? target + (plus ? copy_bytes_ : 0) : nullptr;
-      slice.target_type = g.compute_type;
-      perturbed.push_back({&layout_.parameter(g, static_cast<int>(p)), slice, gradients_.empty() ? nullptr : gradients_[i] + offset});
+      PerturbedPiece piece;
+      piece.base = base + num_bytes(offset, g.type);
+      piece.base_type = g.type;
+      piece.plus = plus ? target : nullptr;
+      piece.minus = minus ? target + (plus ? copy_bytes_ : 0) : nullptr;
+      piece.target_type = g.compute_type;
+      perturbed.push_back({&layout_.parameter(g, static_cast<int>(p)), piece, gradients_.empty() ? nullptr : gradients_[i] + offset});
     }
   }
   directions_.perturb(step_, direction, perturbed);
@@ -155,12 +155,12 @@ BranchPerturbation UnitWeights::tiled(int64_t direction, bool plus, bool minus) 
       return;
     }
     out.parameters.back().values = at::empty({out.branches, info.num_elements()}, at::kFloat);
-    PerturbSlice slice;
-    slice.base = values;
+    PerturbedPiece piece;
+    piece.base = values;
     float* target = out.parameters.back().values.data_ptr<float>();
-    slice.plus = plus ? target : nullptr;
-    slice.minus = minus ? target + (plus ? info.num_elements() : 0) : nullptr;
-    vectors.push_back({&info, slice});
+    piece.plus = plus ? target : nullptr;
+    piece.minus = minus ? target + (plus ? info.num_elements() : 0) : nullptr;
+    vectors.push_back({&info, piece});
   });
   directions_.perturb(step_, direction, vectors);
   return out;

@@ -61,25 +61,25 @@ void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalar
     const ParameterInfo& parameter = layout_.parameter(g, piece.parameter);
     const Hyperparameters& hyperparameters = nth(nth(hyperparameters_, group), piece.parameter);
     const double lr = scalars.scheduled.lr * hyperparameters.lr_factor;
-    UpdateSlice slice;
-    slice.piece = piece_of(parameter, piece.parameter_offset + skip, to - from);
-    slice.type = g.type;
-    if (g.type == DType::F32 || state_.has_masters(group)) slice.masters = state_.masters(group, piece) + skip;
-    if (g.type != DType::F32) slice.parameters = state_.parameters(group, piece) + num_bytes(skip, g.type);
-    for (int k = 0; k < arrays; ++k) nth(slice.states, k) = state_.optimizer_array(group, piece, scalars.state_set * arrays + k) + skip;
-    slice.lr = static_cast<float>(lr);
-    slice.weight_decay = hyperparameters.weight_decay;
-    slice.rounding = {seed_, NoiseTag::Rounding, static_cast<uint64_t>(scalars.step), 0};
+    PieceUpdate update;
+    update.piece = piece_of(parameter, piece.parameter_offset + skip, to - from);
+    update.type = g.type;
+    if (g.type == DType::F32 || state_.has_masters(group)) update.masters = state_.masters(group, piece) + skip;
+    if (g.type != DType::F32) update.parameters = state_.parameters(group, piece) + num_bytes(skip, g.type);
+    for (int k = 0; k < arrays; ++k) nth(update.states, k) = state_.optimizer_array(group, piece, scalars.state_set * arrays + k) + skip;
+    update.lr = static_cast<float>(lr);
+    update.weight_decay = hyperparameters.weight_decay;
+    update.rounding = {seed_, NoiseTag::Rounding, static_cast<uint64_t>(scalars.step), 0};
     if (direction != nullptr) {
-      slice.gradient.reduced = direction + (from - begin);
-      slice.gradient_scale = static_cast<float>(direction_scale(parameter, scalars));
-      kernels_.update(slice, SgdParameters{.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false}, stream_);
+      update.gradient.reduced = direction + (from - begin);
+      update.gradient_scale = static_cast<float>(direction_scale(parameter, scalars));
+      kernels_.update(update, SgdParameters{.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false}, stream_);
       continue;
     }
-    slice.gradient = scalars.gradient;
-    slice.gradient.reduced = state_.has_gradients(group) ? state_.gradients(group, piece) + skip : nullptr;
-    slice.gradient_scale = scalars.gradient_scale;
-    kernels_.update(slice, formula(lr, scalars), stream_);
+    update.gradient = scalars.gradient;
+    update.gradient.reduced = state_.has_gradients(group) ? state_.gradients(group, piece) + skip : nullptr;
+    update.gradient_scale = scalars.gradient_scale;
+    kernels_.update(update, formula(lr, scalars), stream_);
   }
 }
 

@@ -20,9 +20,9 @@ std::vector<StatePlace> state_places(const ModelLayout& layout, const Plan& plan
       };
       const int masters = chunks.has_masters ? 1 : 0;
       if (chunks.has_masters)
-        add_array(StateSlice::kValues, 0);
+        add_array(StatePiece::kValues, 0);
       else
-        out.push_back({{parameter, StateSlice::kValues, p.parameter_offset, p.count, g.type},
+        out.push_back({{parameter, StatePiece::kValues, p.parameter_offset, p.count, g.type},
                        {BufferKind::Parameters, g.id},
                        num_bytes(whole ? p.full_offset : p.shard_offset, g.type)});
       for (int k = 0; k < chunks.arrays - masters; ++k) add_array(k, masters + k);

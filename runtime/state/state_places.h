@@ -2,13 +2,13 @@
 #include <vector>
 
 #include "runtime/plan/plan.h"
-#include "runtime/state/state_slice.h"
+#include "runtime/state/state_piece.h"
 
 namespace zerostep {
 
-// A slice of a rank's state, and where in its buffers it lies.
+// A piece of a rank's state, and where in its buffers it lies.
 struct StatePlace {
-  StateSlice slice;
+  StatePiece piece;
   Buffer chunk;
   int64_t byte_offset;  // in the chunk
 };

@@ -37,13 +37,13 @@ void Directions::perturb(int64_t step, int64_t direction, std::span<const Pertur
     along = {along.noise, instruction_->entries(), nth(instruction_->gradient_weights, direction),
              nth(instruction_->noise_weights, direction)};
   std::vector<Perturbation> perturbations;
-  for (const auto& [parameter, slice, gradient] : parameters)
-    perturbations.push_back({piece_of(*parameter, 0, parameter->num_elements()), slice, gradient});
+  for (const auto& [parameter, values, gradient] : parameters)
+    perturbations.push_back({piece_of(*parameter, 0, parameter->num_elements()), values, gradient});
   kernels_->perturb(perturbations, along, static_cast<float>(config_.epsilon), stream_);
 }
 
 void Directions::perturb_tile(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t row, int64_t column,
-                              PerturbTile tile) const {
+                              PerturbedTile tile) const {
   if (instruction_ != nullptr || low_rank(parameter)) fail_protocol("[directions] {} is not made of noise alone", parameter.name);
   tile.first = static_cast<uint64_t>(parameter.first + row * tile.stride + column);
   tile.epsilon = static_cast<float>(config_.epsilon);
@@ -55,12 +55,12 @@ LowRankFactors Directions::factors(int64_t step, int64_t direction, const Parame
 }
 
 int64_t Directions::count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin,
-                                    PerturbSlice slice) const {
-  slice.first = static_cast<uint64_t>(parameter.first + begin);
-  slice.epsilon = static_cast<float>(config_.epsilon);
+                                    PerturbedPiece values) const {
+  values.first = static_cast<uint64_t>(parameter.first + begin);
+  values.epsilon = static_cast<float>(config_.epsilon);
   int64_t unchanged = 0;
   // Entries of a low-rank direction are distributed much as normals are.
-  kernels_->count_unchanged(slice, noise(step, direction), &unchanged, stream_);
+  kernels_->count_unchanged(values, noise(step, direction), &unchanged, stream_);
   stream().synchronize();
   return unchanged;
 }

@@ -23,17 +23,17 @@ class Directions {
   // Perturbs whole parameters.
   struct Perturbed {
     const ParameterInfo* parameter;
-    PerturbSlice slice;               // from where to where; first, count and epsilon are filled in
+    PerturbedPiece values;            // from where to where; first, count and epsilon are filled in
     const float* gradient = nullptr;  // the parameter's reduced gradient, of which an instructed step makes its directions
   };
   void perturb(int64_t step, int64_t direction, std::span<const Perturbed> parameters) const;
   // Perturbs a tile of a matrix of fp32 values along a random direction of full rank: `tile` without first and epsilon; row and column are
   // those of its first element. From any thread.
-  void perturb_tile(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t row, int64_t column, PerturbTile tile) const;
+  void perturb_tile(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t row, int64_t column, PerturbedTile tile) const;
   // A low-rank direction of a matrix, without the branches that look along it.
   LowRankFactors factors(int64_t step, int64_t direction, const ParameterInfo& parameter, float* left, float* right) const;
   // Elements of [begin, begin + count) that epsilon z leaves unchanged in the target type. Blocks.
-  int64_t count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, PerturbSlice slice) const;
+  int64_t count_unchanged(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, PerturbedPiece values) const;
 
   // From here on directions are made of the gradient (nullptr: random again).
   void instruct(const Instruction* instruction) { instruction_ = instruction; }

@@ -24,20 +24,20 @@ Part part_in_window(int64_t place, int64_t num_bytes, int64_t window) {
   return {begin, std::max<int64_t>(end - begin, 0)};
 }
 
-// What a rank gives that peers cannot read: its runs one after the other, as they pass through its bounce areas. A run that goes to many
-// passes once.
+// What a rank gives that peers cannot read: its operands one after the other, as they pass through its bounce areas. An operand that
+// goes to many passes once.
 class Passage {
  public:
   int64_t place_of(const void* source, int64_t num_bytes) {
-    const auto [run, is_new] = places_.try_emplace({source, num_bytes}, end_);
+    const auto [operand, is_new] = places_.try_emplace({source, num_bytes}, end_);
     if (is_new) end_ += round_up(num_bytes, kAlignmentBytes);
-    return run->second;
+    return operand->second;
   }
   void write(std::byte* bounce, int64_t window) const {
-    for (const auto& [run, place] : places_) {
-      const Part part = part_in_window(place, run.second, window);
+    for (const auto& [operand, place] : places_) {
+      const Part part = part_in_window(place, operand.second, window);
       if (part.num_bytes > 0)
-        std::memcpy(bounce + (place + part.begin - window), static_cast<const std::byte*>(run.first) + part.begin,
+        std::memcpy(bounce + (place + part.begin - window), static_cast<const std::byte*>(operand.first) + part.begin,
                     static_cast<size_t>(part.num_bytes));
     }
   }

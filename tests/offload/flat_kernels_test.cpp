@@ -153,9 +153,9 @@ TEST_F(FlatKernelsTest, PerturbsAlongItsDirections) {
         constexpr int64_t kCut = 100001;
         for (const int64_t begin : {int64_t{0}, kCut}) {
           Perturbation p{piece_of(begin, begin == 0 ? kCut : kCount - kCut), {}, gradient().data() + begin};
-          p.slice.base = base.data() + begin;
-          p.slice.plus = plus.data() + begin;
-          p.slice.minus = minus.data() + begin;
+          p.values.base = base.data() + begin;
+          p.values.plus = plus.data() + begin;
+          p.values.minus = minus.data() + begin;
           pieces.push_back(p);
         }
         kernels_.perturb(pieces, direction, 1e-2f, stream);
@@ -240,19 +240,19 @@ TEST_F(FlatKernelsTest, UpdatesFollowAnEstimateAsTheyFollowItsValues) {
           begins.push_back(kCount);
           for (size_t p = 0; p + 1 < begins.size(); ++p) {
             const int64_t begin = begins[p];
-            UpdateSlice slice;
-            slice.piece = piece_of(begin, begins[p + 1] - begin);
-            slice.gradient = from;
-            slice.gradient.reduced = reduced.data() + begin;
-            if (has_masters) slice.masters = state.masters.data() + begin;
-            slice.parameters = state.parameters.data() + begin;
-            slice.type = DType::BF16;
-            slice.states = {state.first.data() + begin, state.second.data() + begin};
-            slice.gradient_scale = 0.7f;
-            slice.lr = 1e-3f;
-            slice.weight_decay = 0.1f;
-            slice.rounding = {3, NoiseTag::Rounding, 17, 0};
-            kernels_.update(slice, formula, stream);
+            PieceUpdate update;
+            update.piece = piece_of(begin, begins[p + 1] - begin);
+            update.gradient = from;
+            update.gradient.reduced = reduced.data() + begin;
+            if (has_masters) update.masters = state.masters.data() + begin;
+            update.parameters = state.parameters.data() + begin;
+            update.type = DType::BF16;
+            update.states = {state.first.data() + begin, state.second.data() + begin};
+            update.gradient_scale = 0.7f;
+            update.lr = 1e-3f;
+            update.weight_decay = 0.1f;
+            update.rounding = {3, NoiseTag::Rounding, 17, 0};
+            kernels_.update(update, formula, stream);
           }
           stream.synchronize();
           return state;

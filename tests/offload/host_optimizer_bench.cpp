@@ -45,7 +45,7 @@ class Array {
   float* data_;
 };
 
-// Seconds that `threads` threads need together, each for its own contiguous slice [begin, end) of n elements.
+// Seconds that `threads` threads need together, each for its own contiguous piece [begin, end) of n elements.
 double seconds_of(int threads, int64_t n, const std::function<void(int64_t, int64_t)>& work) {
   std::barrier barrier(threads + 1);
   std::vector<std::thread> pool;
@@ -76,24 +76,24 @@ int run(int64_t n, int rounds) {
   const Array p(n), g(n), m(n), v(n), copy(n), half(n / 2 + 1);
   for (int64_t i = 0; i < n; ++i) g.data()[i] = 1e-3f * static_cast<float>(i % 1009 - 504);
   volatile double sink = 0;
-  const auto slice = [&](int64_t begin, int64_t end) {
-    return OptimizerSlice{
+  const auto piece = [&](int64_t begin, int64_t end) {
+    return OptimizerPiece{
         .master = p.data() + begin, .gradient = g.data() + begin, .count = end - begin, .lr = 1e-4f, .weight_decay = 0.01f};
   };
   const AdamParameters adam = {
       .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step_size = 1e-3, .inv_sqrt_bias_correction2 = 31.6, .decoupled = true};
   std::vector<Row> rows;
   rows.push_back({"memcpy", 8, [&](int64_t a, int64_t b) { std::memcpy(copy.data() + a, g.data() + a, static_cast<size_t>(b - a) * 4); }});
-  rows.push_back({"AdamW", 28, [&](int64_t a, int64_t b) { adam_step(slice(a, b), m.data() + a, v.data() + a, adam); }});
+  rows.push_back({"AdamW", 28, [&](int64_t a, int64_t b) { adam_step(piece(a, b), m.data() + a, v.data() + a, adam); }});
   rows.push_back({"AdamW + bf16 copy", 30, [&](int64_t a, int64_t b) {
-                    OptimizerSlice s = slice(a, b);
+                    OptimizerPiece s = piece(a, b);
                     s.compute = reinterpret_cast<uint16_t*>(half.data()) + a;
                     s.compute_type = DType::BF16;
                     adam_step(s, m.data() + a, v.data() + a, adam);
                   }});
-  rows.push_back({"Lion", 20, [&](int64_t a, int64_t b) { lion_step(slice(a, b), m.data() + a, {.beta1 = 0.9, .beta2 = 0.99}); }});
+  rows.push_back({"Lion", 20, [&](int64_t a, int64_t b) { lion_step(piece(a, b), m.data() + a, {.beta1 = 0.9, .beta2 = 0.99}); }});
   rows.push_back({"SGD, momentum", 20, [&](int64_t a, int64_t b) {
-                    sgd_step(slice(a, b), m.data() + a, {.momentum = 0.9, .dampening = 0, .nesterov = false, .first_step = false});
+                    sgd_step(piece(a, b), m.data() + a, {.momentum = 0.9, .dampening = 0, .nesterov = false, .first_step = false});
                   }});
   // Both arrays are equal by now, so that the comparison reads all of them.
   rows.push_back({"memcmp (reads)", 8,

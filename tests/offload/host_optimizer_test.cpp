@@ -47,7 +47,7 @@ struct Case {
   std::function<void(State&, size_t i)> plain;
 };
 
-OptimizerSlice slice_of(State& s, int64_t begin, int64_t end, DType compute, float scale, float lr, float wd) {
+OptimizerPiece piece_of(State& s, int64_t begin, int64_t end, DType compute, float scale, float lr, float wd) {
   return {.master = s.p.data() + begin,
           .gradient = s.g.data() + begin,
           .compute = is_16bit(compute) ? s.half.data() + begin : nullptr,
@@ -68,7 +68,7 @@ Case adam_case(bool decoupled, float wd, float scale, int t) {
                                      .decoupled = decoupled};
   return {std::string(decoupled ? "AdamW" : "Adam") + " wd " + std::to_string(wd) + " scale " + std::to_string(scale),
           [=](State& s, int64_t begin, int64_t end, DType compute) {
-            adam_step(slice_of(s, begin, end, compute, scale, static_cast<float>(lr), wd), s.s0.data() + begin, s.s1.data() + begin,
+            adam_step(piece_of(s, begin, end, compute, scale, static_cast<float>(lr), wd), s.s0.data() + begin, s.s1.data() + begin,
                       parameters);
           },
           [=](State& s, size_t i) {
@@ -88,7 +88,7 @@ Case sgd_case(double momentum, double dampening, bool nesterov, bool first, floa
   const SgdParameters parameters = {.momentum = momentum, .dampening = dampening, .nesterov = nesterov, .first_step = first};
   return {"SGD momentum " + std::to_string(momentum) + (nesterov ? " nesterov" : "") + (first ? " first" : ""),
           [=](State& s, int64_t begin, int64_t end, DType compute) {
-            sgd_step(slice_of(s, begin, end, compute, scale, lr, wd), momentum == 0 ? nullptr : s.s0.data() + begin, parameters);
+            sgd_step(piece_of(s, begin, end, compute, scale, lr, wd), momentum == 0 ? nullptr : s.s0.data() + begin, parameters);
           },
           [=](State& s, size_t i) {
             const float mu = static_cast<float>(momentum);
@@ -107,7 +107,7 @@ Case lion_case(float wd, float scale) {
   const LionParameters parameters = {.beta1 = 0.9, .beta2 = 0.99};
   return {"Lion wd " + std::to_string(wd),
           [=](State& s, int64_t begin, int64_t end, DType compute) {
-            lion_step(slice_of(s, begin, end, compute, scale, lr, wd), s.s0.data() + begin, parameters);
+            lion_step(piece_of(s, begin, end, compute, scale, lr, wd), s.s0.data() + begin, parameters);
           },
           [=](State& s, size_t i) {
             const float difference = s.g[i] * scale - s.s0[i];
@@ -199,18 +199,18 @@ TEST(HostOptimizer, ComputeCopyIsTheCastOfTheMaster) {
   }
   State state(40);
   Values copy(40);
-  OptimizerSlice slice = slice_of(state, 0, 40, DType::F32, 1, 0.1f, 0);
-  slice.compute = copy.data();
-  sgd_step(slice, nullptr, {});
+  OptimizerPiece piece = piece_of(state, 0, 40, DType::F32, 1, 0.1f, 0);
+  piece.compute = copy.data();
+  sgd_step(piece, nullptr, {});
   EXPECT_TRUE(same(copy, state.p));
-  slice.compute_type = DType::F64;
-  EXPECT_THROW(sgd_step(slice, nullptr, {}), ProtocolError);
+  piece.compute_type = DType::F64;
+  EXPECT_THROW(sgd_step(piece, nullptr, {}), ProtocolError);
 }
 
 // Parameters after six steps of torch.optim in fp64 (PyTorch 2.11), lr 1/16, weight decay 1/8, gradients as below.
 TEST(HostOptimizer, SixStepsEqualTorchOptim) {
   constexpr float lr = 0.0625f, wd = 0.125f;
-  const auto run = [&](const std::function<void(const OptimizerSlice&, Values&, Values&, int)>& step, const std::vector<double>& expected) {
+  const auto run = [&](const std::function<void(const OptimizerPiece&, Values&, Values&, int)>& step, const std::vector<double>& expected) {
     Values p = {0.5f, -1.25f, 2.0f, 0.0f}, g(4), s0(4), s1(4);
     for (int t = 0; t < 6; ++t) {
       for (int i = 0; i < 4; ++i) g[static_cast<size_t>(i)] = static_cast<float>((t * 7 + i * 3) % 11 - 5) / 8;
@@ -220,8 +220,8 @@ TEST(HostOptimizer, SixStepsEqualTorchOptim) {
   };
   for (const bool decoupled : {true, false}) {
     run(
-        [&](const OptimizerSlice& slice, Values& m, Values& v, int t) {
-          adam_step(slice, m.data(), v.data(),
+        [&](const OptimizerPiece& piece, Values& m, Values& v, int t) {
+          adam_step(piece, m.data(), v.data(),
                     {.beta1 = 0.9,
                      .beta2 = 0.999,
                      .eps = 1e-8,
@@ -234,9 +234,9 @@ TEST(HostOptimizer, SixStepsEqualTorchOptim) {
   }
   const auto sgd = [&](SgdParameters parameters, const std::vector<double>& expected) {
     run(
-        [&](const OptimizerSlice& slice, Values& buffer, Values&, int t) {
+        [&](const OptimizerPiece& piece, Values& buffer, Values&, int t) {
           parameters.first_step = t == 0;
-          sgd_step(slice, parameters.momentum == 0 ? nullptr : buffer.data(), parameters);
+          sgd_step(piece, parameters.momentum == 0 ? nullptr : buffer.data(), parameters);
         },
         expected);
   };
@@ -290,18 +290,18 @@ TEST(HostOptimizer, GradientScaleIsFoldedIntoTheGradient) {
 TEST(HostOptimizer, LearningRateZeroKeepsTheMastersBits) {
   State state(200, true);
   const State before = state;
-  OptimizerSlice slice = slice_of(state, 0, 200, DType::BF16, 1, 0, 0.1f);
+  OptimizerPiece piece = piece_of(state, 0, 200, DType::BF16, 1, 0, 0.1f);
   const auto unchanged = [&] {
     for (size_t i = 0; i < 200; ++i) ASSERT_EQ(bits(state.p[i]), bits(before.p[i])) << i;
   };
   for (int t = 0; t < 3; ++t) {
-    adam_step(slice, state.s0.data(), state.s1.data(),
+    adam_step(piece, state.s0.data(), state.s1.data(),
               {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step_size = 0, .inv_sqrt_bias_correction2 = 1, .decoupled = true});
     unchanged();
-    sgd_step(slice, nullptr, {.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false});
-    sgd_step(slice, state.s0.data(), {.momentum = 0.9, .dampening = 0, .nesterov = true, .first_step = false});
+    sgd_step(piece, nullptr, {.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false});
+    sgd_step(piece, state.s0.data(), {.momentum = 0.9, .dampening = 0, .nesterov = true, .first_step = false});
     unchanged();
-    lion_step(slice, state.s0.data(), {.beta1 = 0.9, .beta2 = 0.99});
+    lion_step(piece, state.s0.data(), {.beta1 = 0.9, .beta2 = 0.99});
     unchanged();
   }
   EXPECT_NE(state.s1[1], before.s1[1]);

@@ -91,14 +91,14 @@ class HostPerturbTargets : public testing::Test {
   }
 };
 
-// The slice's outputs behind one byte of padding, so that nothing is aligned, with a guard behind them.
+// The outputs behind one byte of padding, so that nothing is aligned, with a guard behind them.
 struct Pair {
   Bytes plus, minus;
-  PerturbSlice slice;
+  PerturbedPiece piece;
 
   Pair(const Bytes& base, DType base_type, DType target_type, uint64_t first, int64_t count, float epsilon)
       : plus(static_cast<size_t>(count) * size_of(target_type) + 2, 0x5A), minus(plus) {
-    slice = {.base = base.data(),
+    piece = {.base = base.data(),
              .base_type = base_type,
              .plus = plus.data() + 1,
              .minus = minus.data() + 1,
@@ -110,7 +110,7 @@ struct Pair {
 };
 
 void expect_pair(const Pair& pair, const Values& z) {
-  const PerturbSlice& s = pair.slice;
+  const PerturbedPiece& s = pair.piece;
   for (const float sign : {1.0f, -1.0f}) {
     Bytes expected(pair.plus.size(), 0x5A);
     Bytes values(z.size() * size_of(s.target_type));
@@ -132,11 +132,11 @@ TEST_F(HostPerturbTargets, PairsEqualThePlainLoop) {
             for (const int64_t count : kCounts) {
               const Bytes base = cast(weights(count), base_type);
               Pair pair(base, base_type, target_type, first, count, 1e-3f);
-              perturb(pair.slice, kind, kKey);
+              perturb(pair.piece, kind, kKey);
               const Values z = noise(kind, kKey, first, count);
               expect_pair(pair, z);
               Pair given(base, base_type, target_type, first, count, 1e-3f);
-              perturb_with(given.slice, z.data());
+              perturb_with(given.piece, z.data());
               EXPECT_TRUE(given.plus == pair.plus && given.minus == pair.minus);
             }
           }
@@ -161,14 +161,14 @@ TEST_F(HostPerturbTargets, TilesAreTilesOfTheWhole) {
                                                          {0, 2, 4199, 1},
                                                          {3, 4, 1900, 2200}}) {
           Values plus(static_cast<size_t>(rows * columns) + 1, 77.0f), minus(plus);
-          PerturbTile tile{.base = matrix.data() + row * kStride + column,
-                           .rows = rows,
-                           .columns = columns,
-                           .stride = kStride,
-                           .plus = plus.data(),
-                           .minus = minus.data(),
-                           .first = first + static_cast<uint64_t>(row * kStride + column),
-                           .epsilon = 1e-3f};
+          PerturbedTile tile{.base = matrix.data() + row * kStride + column,
+                             .rows = rows,
+                             .columns = columns,
+                             .stride = kStride,
+                             .plus = plus.data(),
+                             .minus = minus.data(),
+                             .first = first + static_cast<uint64_t>(row * kStride + column),
+                             .epsilon = 1e-3f};
           perturb_tile(tile, kind, kKey);
           for (int64_t r = 0; r < rows; ++r) {
             for (int64_t c = 0; c < columns; ++c) {
@@ -196,14 +196,14 @@ TEST(HostPerturb, EitherSideMayBeLeftOut) {
     for (const DType target : kTypes) {
       Pair both(base, DType::F32, target, 7, 3000, 0.1f), one(base, DType::F32, target, 7, 3000, 0.1f);
       const Bytes untouched = one.plus;
-      perturb(both.slice, kind, kKey);
-      one.slice.plus = nullptr;
-      perturb(one.slice, kind, kKey);
+      perturb(both.piece, kind, kKey);
+      one.piece.plus = nullptr;
+      perturb(one.piece, kind, kKey);
       EXPECT_EQ(one.minus, both.minus);
       EXPECT_EQ(one.plus, untouched);
-      one.slice.plus = one.plus.data() + 1;
-      one.slice.minus = nullptr;
-      perturb(one.slice, kind, kKey);
+      one.piece.plus = one.plus.data() + 1;
+      one.piece.minus = nullptr;
+      perturb(one.piece, kind, kKey);
       EXPECT_EQ(one.plus, both.plus);
     }
   }
@@ -223,7 +223,7 @@ TEST_F(HostPerturbTargets, CountUnchangedIsTheCount) {
               expected += rounded(std::fma(1e-4f, z[i], x), target_type) == rounded(x, target_type);
             }
             const Pair pair(base, base_type, target_type, 2049, count, 1e-4f);
-            EXPECT_EQ(count_unchanged(pair.slice, kind, kKey), expected);
+            EXPECT_EQ(count_unchanged(pair.piece, kind, kKey), expected);
           }
         }
       }
@@ -238,10 +238,10 @@ TEST(HostPerturb, ThirtyTwoPercentOfBf16WeightsIgnoreASmallEpsilon) {
   std::normal_distribution<float> normal(0.0f, 0.02f);
   Values v(n);
   for (float& x : v) x = normal(random);
-  PerturbSlice slice = {.base = v.data(), .target_type = DType::BF16, .count = n, .epsilon = 1e-4f};
-  EXPECT_NEAR(static_cast<double>(count_unchanged(slice, NoiseKind::Gaussian, kKey)) / n, 0.32, 0.02);
-  slice.epsilon = 1e-3f;
-  EXPECT_NEAR(static_cast<double>(count_unchanged(slice, NoiseKind::Gaussian, kKey)) / n, 0.036, 0.004);
+  PerturbedPiece piece = {.base = v.data(), .target_type = DType::BF16, .count = n, .epsilon = 1e-4f};
+  EXPECT_NEAR(static_cast<double>(count_unchanged(piece, NoiseKind::Gaussian, kKey)) / n, 0.32, 0.02);
+  piece.epsilon = 1e-3f;
+  EXPECT_NEAR(static_cast<double>(count_unchanged(piece, NoiseKind::Gaussian, kKey)) / n, 0.036, 0.004);
 }
 
 TEST_F(HostPerturbTargets, EstimateEqualsThePlainLoop) {

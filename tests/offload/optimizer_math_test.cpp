@@ -47,7 +47,7 @@ struct Operands {
     }
     for (float& x : v) x *= x;
   }
-  OptimizerSlice slice(float lr) {
+  OptimizerPiece piece(float lr) {
     return {.master = p.data(),
             .gradient = g.data(),
             .count = static_cast<int64_t>(p.size()),
@@ -74,14 +74,14 @@ Operands updated(const Formula& formula, float scale) {
 
 class OptimizerMath : public HostOptimizerTargets {
  protected:
-  // step(slice, m, v): the host's kernel.
+  // step(piece, m, v): the host's kernel.
   template <class Formula, class Step>
   static void expect_same(const std::string& name, float lr, const Formula& formula, const Step& step) {
-    const Operands expected = updated(formula, Operands().slice(lr).gradient_scale);
+    const Operands expected = updated(formula, Operands().piece(lr).gradient_scale);
     EXPECT_EQ(same(expected.p, Operands().p), lr == 0) << name;
     for_each_target([&](const char* target) {
       Operands found;
-      step(found.slice(lr), found.m.data(), found.v.data());
+      step(found.piece(lr), found.m.data(), found.v.data());
       EXPECT_TRUE(same(found.p, expected.p)) << name << " " << target << " masters";
       EXPECT_TRUE(same(found.m, expected.m)) << name << " " << target << " first state";
       EXPECT_TRUE(same(found.v, expected.v)) << name << " " << target << " second state";
@@ -90,15 +90,15 @@ class OptimizerMath : public HostOptimizerTargets {
   template <bool kDecoupled>
   static void adam(float lr) {
     const AdamParameters parameters{0.9, 0.999, 1e-8, lr / 0.19, 1 / std::sqrt(0.002), kDecoupled};
-    expect_same(kDecoupled ? "AdamW" : "Adam", lr, plain::Adam<kDecoupled>(Operands().slice(lr), parameters),
-                [&](const OptimizerSlice& slice, float* m, float* v) { adam_step(slice, m, v, parameters); });
+    expect_same(kDecoupled ? "AdamW" : "Adam", lr, plain::Adam<kDecoupled>(Operands().piece(lr), parameters),
+                [&](const OptimizerPiece& piece, float* m, float* v) { adam_step(piece, m, v, parameters); });
   }
   template <bool kFirst, bool kNesterov>
   static void momentum(float lr) {
     const SgdParameters parameters{0.9, 0.1, kNesterov, kFirst};
     expect_same(std::string("SGD with momentum") + (kFirst ? ", first" : "") + (kNesterov ? ", Nesterov" : ""), lr,
-                plain::SgdMomentum<kFirst, kNesterov>(Operands().slice(lr), parameters),
-                [&](const OptimizerSlice& slice, float* m, float*) { sgd_step(slice, m, parameters); });
+                plain::SgdMomentum<kFirst, kNesterov>(Operands().piece(lr), parameters),
+                [&](const OptimizerPiece& piece, float* m, float*) { sgd_step(piece, m, parameters); });
   }
 };
 
@@ -106,16 +106,16 @@ TEST_F(OptimizerMath, GivesTheBitsOfTheKernelsInAnyLane) {
   for (const float lr : {0.0f, 3e-4f}) {
     adam<true>(lr);
     adam<false>(lr);
-    expect_same("SGD", lr, plain::Sgd(Operands().slice(lr)), [&](const OptimizerSlice& slice, float*, float*) {
-      sgd_step(slice, nullptr, {0, 0, false, false});
+    expect_same("SGD", lr, plain::Sgd(Operands().piece(lr)), [&](const OptimizerPiece& piece, float*, float*) {
+      sgd_step(piece, nullptr, {0, 0, false, false});
     });
     momentum<false, false>(lr);
     momentum<false, true>(lr);
     momentum<true, false>(lr);
     momentum<true, true>(lr);
     const LionParameters lion{0.9, 0.99};
-    expect_same("Lion", lr, plain::Lion(Operands().slice(lr), lion),
-                [&](const OptimizerSlice& slice, float* m, float*) { lion_step(slice, m, lion); });
+    expect_same("Lion", lr, plain::Lion(Operands().piece(lr), lion),
+                [&](const OptimizerPiece& piece, float* m, float*) { lion_step(piece, m, lion); });
   }
 }
 

@@ -39,7 +39,7 @@ class Checkpoints : public ::testing::Test {
   // The memory of one of `ranks`: every rank has its part of each array.
   struct Rank {
     std::vector<std::vector<float>> arrays;
-    std::vector<StateSlice> slices;
+    std::vector<StatePiece> pieces;
     CopyState copy() const {
       return [this](std::span<std::byte* const> targets) {
         for (size_t i = 0; i < arrays.size(); ++i) std::memcpy(targets[i], arrays[i].data(), arrays[i].size() * sizeof(float));
@@ -53,14 +53,14 @@ class Checkpoints : public ::testing::Test {
         const int64_t n = p->num_elements(), begin = n * rank / ranks, end = n * (rank + 1) / ranks;
         std::vector<float>& values = out.arrays.emplace_back();
         for (int64_t i = begin; i < end; ++i) values.push_back(value(step, array, i));
-        out.slices.push_back({p, array, begin, end - begin, DType::F32});
+        out.pieces.push_back({p, array, begin, end - begin, DType::F32});
       }
     return out;
   }
   static void set_step(Rank& rank, int64_t step) {
     for (size_t a = 0; a < rank.arrays.size(); ++a)
       for (size_t i = 0; i < rank.arrays[a].size(); ++i)
-        rank.arrays[a][i] = value(step, rank.slices[a].array, rank.slices[a].begin + static_cast<int64_t>(i));
+        rank.arrays[a][i] = value(step, rank.pieces[a].array, rank.pieces[a].begin + static_cast<int64_t>(i));
   }
   static Manifest manifest_of(int64_t step) {
     Manifest m;
@@ -80,7 +80,7 @@ class Checkpoints : public ::testing::Test {
     std::vector<std::unique_ptr<CheckpointWriter>> writers;
     for (int r = 0; r < ranks; ++r) states.push_back(state_of(r, ranks, step));
     for (int r = 0; r < ranks; ++r)
-      writers.push_back(std::make_unique<CheckpointWriter>(options(r, ranks), states[static_cast<size_t>(r)].slices,
+      writers.push_back(std::make_unique<CheckpointWriter>(options(r, ranks), states[static_cast<size_t>(r)].pieces,
                                                            states[static_cast<size_t>(r)].copy()));
     for (auto& w : writers) w->save(manifest_of(step));
     for (auto& w : writers) w->finish();
@@ -139,14 +139,14 @@ TEST_F(Checkpoints, AnyRunOfElementsIsPutTogetherFromTheFilesOfAllRanks) {
 TEST_F(Checkpoints, SixteenBitValuesKeepTheirBits) {
   std::vector<uint16_t> bits(1200);
   std::iota(bits.begin(), bits.end(), uint16_t{0x3F00});
-  CheckpointWriter writer(options(), {{&matrix_, StateSlice::kValues, 0, 1200, DType::BF16}},
+  CheckpointWriter writer(options(), {{&matrix_, StatePiece::kValues, 0, 1200, DType::BF16}},
                           [&](std::span<std::byte* const> targets) { std::memcpy(targets[0], bits.data(), 2400); });
   writer.save(manifest_of(1));
   writer.finish();
   CheckpointReader reader(latest_checkpoint(folder()));
   reader.open();
   std::vector<float> found(1200);
-  reader.read("matrix", StateSlice::kValues, 0, 1200, found.data());
+  reader.read("matrix", StatePiece::kValues, 0, 1200, found.data());
   for (size_t i = 0; i < 1200; ++i) {
     uint32_t word = 0;
     std::memcpy(&word, &found[i], 4);
@@ -156,7 +156,7 @@ TEST_F(Checkpoints, SixteenBitValuesKeepTheirBits) {
 
 TEST_F(Checkpoints, TheStateMayChangeAsSoonAsSaveReturns) {
   Rank rank = state_of(0, 1, 1);
-  CheckpointWriter writer(options(), rank.slices, rank.copy());
+  CheckpointWriter writer(options(), rank.pieces, rank.copy());
   for (int64_t step = 1; step <= 5; ++step) {
     set_step(rank, step);
     writer.save(manifest_of(step));
@@ -176,7 +176,7 @@ TEST_F(Checkpoints, TheNewestStayAndLaterOnesOfAnotherBranchToo) {
     return out;
   };
   {
-    CheckpointWriter writer(options(), rank.slices, rank.copy());
+    CheckpointWriter writer(options(), rank.pieces, rank.copy());
     for (const int64_t step : {10, 20, 30, 40}) {
       set_step(rank, step);
       writer.save(manifest_of(step));
@@ -185,7 +185,7 @@ TEST_F(Checkpoints, TheNewestStayAndLaterOnesOfAnotherBranchToo) {
   }
   EXPECT_EQ(names(), (std::vector<std::string>{"latest", "step_00000030", "step_00000040"}));
   // From step 30 on again: 40 is not older.
-  CheckpointWriter writer(options(), rank.slices, rank.copy());
+  CheckpointWriter writer(options(), rank.pieces, rank.copy());
   for (const int64_t step : {32, 34}) {
     set_step(rank, step);
     writer.save(manifest_of(step));
@@ -289,7 +289,7 @@ TEST_F(Checkpoints, AFailedWriteIsSaidAndLeavesTheCheckpointBefore) {
         FailingDisk disk(at, fault, once);
         std::string error;
         {
-          CheckpointWriter writer(options(0, 1, &disk), rank.slices, rank.copy());
+          CheckpointWriter writer(options(0, 1, &disk), rank.pieces, rank.copy());
           writer.save(manifest_of(2));
           error = error_of([&] { writer.finish(); });
           EXPECT_EQ(error_of([&] { writer.check(); }), "") << "said twice";
@@ -306,7 +306,7 @@ TEST_F(Checkpoints, AFailedWriteIsSaidAndLeavesTheCheckpointBefore) {
         }
         expect_whole(latest_checkpoint(folder()));
         // With room again the next one is written.
-        CheckpointWriter again(options(), rank.slices, rank.copy());
+        CheckpointWriter again(options(), rank.pieces, rank.copy());
         again.save(manifest_of(2));
         again.finish();
         EXPECT_EQ(CheckpointReader(latest_checkpoint(folder())).manifest().step, 2);
@@ -319,7 +319,7 @@ TEST_F(Checkpoints, ShortWritesAreGoneOnWith) {
     fs::remove_all(folder());
     Rank rank = state_of(0, 1, 2);
     FailingDisk disk(at, FailingDisk::Fault::Short, true);
-    CheckpointWriter writer(options(0, 1, &disk), rank.slices, rank.copy());
+    CheckpointWriter writer(options(0, 1, &disk), rank.pieces, rank.copy());
     writer.save(manifest_of(2));
     if (error_of([&] { writer.finish(); }).empty()) expect_whole(latest_checkpoint(folder()));
   }
@@ -328,7 +328,7 @@ TEST_F(Checkpoints, ShortWritesAreGoneOnWith) {
 TEST_F(Checkpoints, AnotherRanksFailureEndsTheWaitForIt) {
   Rank first = state_of(0, 2, 1), second = state_of(1, 2, 1);
   FailingDisk disk(3, FailingDisk::Fault::NoSpace, true);
-  CheckpointWriter zero(options(0, 2), first.slices, first.copy()), one(options(1, 2, &disk), second.slices, second.copy());
+  CheckpointWriter zero(options(0, 2), first.pieces, first.copy()), one(options(1, 2, &disk), second.pieces, second.copy());
   zero.save(manifest_of(1));
   one.save(manifest_of(1));
   EXPECT_NE(error_of([&] { one.finish(); }).find("rank 1"), std::string::npos);
@@ -342,7 +342,7 @@ TEST_F(Checkpoints, ARankThatWritesNothingIsNamed) {
   Rank first = state_of(0, 2, 1);
   CheckpointWriter::Options given = options(0, 2);
   given.timeout_seconds = 0.2;
-  CheckpointWriter zero(given, first.slices, first.copy());
+  CheckpointWriter zero(given, first.pieces, first.copy());
   zero.save(manifest_of(1));
   EXPECT_NE(error_of([&] { zero.finish(); }).find("rank 1 has not written"), std::string::npos);
 }
@@ -360,7 +360,7 @@ class SlowDisk : public Disk {
 TEST_F(Checkpoints, WhoeverEndsTheRunCanWaitForTheOneThatIsBeingWritten) {
   Rank rank = state_of(0, 1, 7);
   SlowDisk disk;
-  CheckpointWriter writer(options(0, 1, &disk), rank.slices, rank.copy());
+  CheckpointWriter writer(options(0, 1, &disk), rank.pieces, rank.copy());
   EXPECT_EQ(writer.under_way(), -1);
   EXPECT_TRUE(writer.wait_until_written(0));
   writer.save(manifest_of(7));
@@ -376,7 +376,7 @@ TEST_F(Checkpoints, WhoeverEndsTheRunCanWaitForTheOneThatIsBeingWritten) {
 TEST_F(Checkpoints, ARankIsThroughWhenRankZeroHasCompletedTheCheckpoint) {
   Rank first = state_of(0, 2, 7), second = state_of(1, 2, 7);
   SlowDisk disk;
-  CheckpointWriter zero(options(0, 2, &disk), first.slices, first.copy()), one(options(1, 2), second.slices, second.copy());
+  CheckpointWriter zero(options(0, 2, &disk), first.pieces, first.copy()), one(options(1, 2), second.pieces, second.copy());
   one.save(manifest_of(7));
   one.finish();
   EXPECT_EQ(one.under_way(), -1);
@@ -389,7 +389,7 @@ TEST_F(Checkpoints, ARankIsThroughWhenRankZeroHasCompletedTheCheckpoint) {
   EXPECT_EQ(CheckpointReader(latest_checkpoint(folder())).manifest().step, 7);
   // One that came to nothing is not waited for.
   FailingDisk failing(3, FailingDisk::Fault::NoSpace, false);
-  CheckpointWriter broken(options(0, 2, &failing), first.slices, first.copy());
+  CheckpointWriter broken(options(0, 2, &failing), first.pieces, first.copy());
   one.save(manifest_of(8));
   one.finish();
   broken.save(manifest_of(8));
@@ -400,7 +400,7 @@ TEST_F(Checkpoints, ARankIsThroughWhenRankZeroHasCompletedTheCheckpoint) {
 // Rank 1 has failed before it came to its part.
 TEST_F(Checkpoints, ARunThatFailsWaitsForNoRankThatWillNotWrite) {
   Rank first = state_of(0, 2, 7);
-  CheckpointWriter zero(options(0, 2), first.slices, first.copy());
+  CheckpointWriter zero(options(0, 2), first.pieces, first.copy());
   EXPECT_EQ(zero.last_begun(), -1);
   zero.save(manifest_of(7));
   EXPECT_EQ(zero.last_begun(), 7);
@@ -417,7 +417,7 @@ TEST_F(Checkpoints, AFailureSaysWhichCheckpointThereIsBesideIt) {
     if (!is_first) save(1);
     Rank rank = state_of(0, 1, 2);
     FailingDisk disk(3, FailingDisk::Fault::NoSpace, false);
-    CheckpointWriter writer(options(0, 1, &disk), rank.slices, rank.copy());
+    CheckpointWriter writer(options(0, 1, &disk), rank.pieces, rank.copy());
     writer.save(manifest_of(2));
     const std::string error = error_of([&] { writer.finish(); });
     EXPECT_NE(error.find(is_first ? "The run has no checkpoint before it" : "The checkpoint before it, step_00000001, is untouched"),
@@ -460,7 +460,7 @@ TEST_F(Checkpoints, ADeathAtAnyCallLeavesAWholeCheckpoint) {
     if (child == 0) {
       Rank rank = state_of(0, 1, 3);
       DyingDisk disk(at);
-      CheckpointWriter writer(options(0, 1, &disk), rank.slices, rank.copy());
+      CheckpointWriter writer(options(0, 1, &disk), rank.pieces, rank.copy());
       writer.save(manifest_of(3));
       ::_exit(error_of([&] { writer.finish(); }).empty() ? 0 : 1);
     }
@@ -471,7 +471,7 @@ TEST_F(Checkpoints, ADeathAtAnyCallLeavesAWholeCheckpoint) {
     EXPECT_TRUE(step == 2 || step == 3);
     // The run that comes after cleans up and goes on.
     Rank rank = state_of(0, 1, 4);
-    CheckpointWriter writer(options(), rank.slices, rank.copy());
+    CheckpointWriter writer(options(), rank.pieces, rank.copy());
     for (const auto& entry : fs::directory_iterator(folder()))
       EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << entry.path() << " after call " << at;
     writer.save(manifest_of(4));

@@ -74,13 +74,13 @@ TEST_P(DeferredUpdates, GiveTheSameBits) {
 }
 
 std::vector<std::byte> state_of(Engine& engine, int rank) {
-  const std::vector<StateSlice> slices = owned_state(engine.plan(), rank);
+  const std::vector<StatePiece> pieces = owned_state(engine.plan(), rank);
   int64_t bytes = 0;
-  for (const StateSlice& s : slices) bytes += num_bytes(s.count, s.type);
+  for (const StatePiece& s : pieces) bytes += num_bytes(s.count, s.type);
   std::vector<std::byte> out(static_cast<size_t>(bytes));
   std::vector<std::byte*> targets;
   std::byte* at = out.data();
-  for (const StateSlice& s : slices) {
+  for (const StatePiece& s : pieces) {
     targets.push_back(at);
     at += num_bytes(s.count, s.type);
   }

@@ -101,19 +101,19 @@ TEST(StatePlaces, HoldEveryElementOnceWhateverTheChunks) {
           std::map<std::pair<std::string, int>, std::vector<int>> seen;
           for (int rank = 0; rank < ranks; ++rank) {
             std::map<Buffer, std::set<std::pair<int64_t, int64_t>>> taken;
-            for (const auto& [slice, chunk, offset] : state_places(plan.layout, plan.any_step(), rank, Elements::Owned)) {
-              std::vector<int>& count = seen[{slice.parameter->name, slice.array}];
-              count.resize(static_cast<size_t>(slice.parameter->num_elements()));
-              for (int64_t i = slice.begin; i < slice.begin + slice.count; ++i) ++count[static_cast<size_t>(i)];
+            for (const auto& [piece, chunk, offset] : state_places(plan.layout, plan.any_step(), rank, Elements::Owned)) {
+              std::vector<int>& count = seen[{piece.parameter->name, piece.array}];
+              count.resize(static_cast<size_t>(piece.parameter->num_elements()));
+              for (int64_t i = piece.begin; i < piece.begin + piece.count; ++i) ++count[static_cast<size_t>(i)];
               const bool in_state = chunk.kind == BufferKind::UpdateState;
-              EXPECT_EQ(in_state, slice.array != StateSlice::kValues || (type == DType::BF16 && slice.parameter->shape.size() > 1));
-              EXPECT_EQ(slice.type, DType::F32);
+              EXPECT_EQ(in_state, piece.array != StatePiece::kValues || (type == DType::BF16 && piece.parameter->shape.size() > 1));
+              EXPECT_EQ(piece.type, DType::F32);
               int64_t bytes = 0;
               for (const PlannedBuffer& b : plan.any_step().buffers)
                 if (b.id.kind == chunk.kind && b.id.index == chunk.index)
                   bytes = chunk.chunk + 1 < b.num_chunks ? b.chunk_bytes : b.bytes - chunk.chunk * b.chunk_bytes;
-              EXPECT_LE(offset + 4 * slice.count, bytes);
-              taken[chunk].insert({offset, offset + 4 * slice.count});
+              EXPECT_LE(offset + 4 * piece.count, bytes);
+              taken[chunk].insert({offset, offset + 4 * piece.count});
             }
             for (const auto& [chunk, ranges] : taken) {
               int64_t end = 0;

@@ -86,11 +86,11 @@ struct Probe {
 // One direction's projected gradient, from perturbed copies of the weights.
 Probe probe(const Directions& directions, int64_t number, const ParameterInfo& parameter, const Values& theta, const Power& loss) {
   Values plus(theta.size()), minus(theta.size());
-  PerturbSlice slice;
-  slice.base = theta.data();
-  slice.plus = plus.data();
-  slice.minus = minus.data();
-  const Directions::Perturbed perturbed{&parameter, slice};
+  PerturbedPiece piece;
+  piece.base = theta.data();
+  piece.plus = plus.data();
+  piece.minus = minus.data();
+  const Directions::Perturbed perturbed{&parameter, piece};
   directions.perturb(3, number, {&perturbed, 1});
   const bool forward = directions.config().estimator == Estimator::Forward;
   const ZerothOrder::Sums sums{loss.at(plus), loss.at(forward ? theta : minus), 1};

@@ -8,8 +8,8 @@
 
 namespace zerostep {
 
-// A run of elements of a parameter, or of one of the arrays that its optimizer keeps, which a rank owns.
-struct StateSlice {
+// Contiguous elements of a parameter, or of one of the arrays that its optimizer keeps, which a rank owns.
+struct StatePiece {
   static constexpr int kValues = -1;
   const ParameterInfo* parameter = nullptr;
   int array = kValues;           // kValues: the parameter itself, in fp32 where it has masters; else the optimizer's k-th array
@@ -17,7 +17,7 @@ struct StateSlice {
   DType type = DType::F32;
 };
 
-// Copies the values of a rank's slices, as they are now, slice i to targets[i].
+// Copies the values of a rank's pieces, as they are now, piece i to targets[i].
 using CopyState = std::function<void(std::span<std::byte* const> targets)>;
 
 }  // namespace zerostep
