@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
+#include <bit>
 
+#include "base/nth.h"
 #include "models/tokenizer/unicode_tables.h"
 #include "models/tokenizer/utf8.h"
 
@@ -18,24 +19,83 @@ constexpr uint32_t kByteBase = 0x110000;
 constexpr uint32_t kHangulBase = 0xAC00, kLeadBase = 0x1100, kVowelBase = 0x1161, kTailBase = 0x11A7;
 constexpr uint32_t kNumLeads = 19, kNumVowels = 21, kNumTails = 28, kNumHangul = kNumLeads * kNumVowels * kNumTails;
 
+struct Decomposition {
+  uint32_t composed, first, second;  // second 0: a single character
+  uint32_t composes;                 // 1: NFC puts first and second together again
+};
+struct CombiningClass {
+  uint32_t first, last;
+  uint32_t order;  // above 0
+};
+// Every `step`-th character from first to last has its lower case `difference` further on.
+struct CaseRun {
+  uint32_t first, last, step;
+  int32_t difference;
+};
+struct CodePointRange {
+  uint32_t first, last;
+};
+
+template <typename Row>
+std::vector<Row> unpacked(std::string_view table) {
+  std::array<uint32_t, sizeof(Row) / sizeof(uint32_t)> row{};
+  std::vector<Row> rows;
+  size_t field = 0;
+  uint32_t number = 0;
+  int shift = 0;
+  for (const char c : table) {
+    if (c == '\n') continue;
+    const uint32_t digit = static_cast<unsigned char>(c) - 63;
+    number |= (digit & 0x1F) << shift;
+    shift += 5;
+    if (digit >= 0x20) continue;  // more of this number follows
+    nth(row, field++) += (number & 1) != 0 ? ~(number >> 1) : number >> 1;
+    number = 0;
+    shift = 0;
+    if (field < row.size()) continue;
+    rows.push_back(std::bit_cast<Row>(row));
+    field = 0;
+  }
+  return rows;
+}
+
+struct Tables {
+  std::vector<Decomposition> decompositions = unpacked<Decomposition>(kDecompositions);
+  std::vector<CombiningClass> combining_classes = unpacked<CombiningClass>(kCombiningClasses);
+  std::vector<CaseRun> lower_case = unpacked<CaseRun>(kLowerCase);
+  std::vector<CodePointRange> accents = unpacked<CodePointRange>(kAccents), bert_removed = unpacked<CodePointRange>(kBertRemoved),
+                              bert_punctuation = unpacked<CodePointRange>(kBertPunctuation);
+  std::vector<Decomposition> compositions;  // sorted by their parts
+  Tables() {
+    std::copy_if(decompositions.begin(), decompositions.end(), std::back_inserter(compositions), [](const auto& d) { return d.composes; });
+    std::sort(compositions.begin(), compositions.end(),
+              [](const auto& a, const auto& b) { return std::pair(a.first, a.second) < std::pair(b.first, b.second); });
+  }
+};
+const Tables& tables() {
+  static const Tables all;
+  return all;
+}
+
 template <typename Range>
-const Range* find_range(std::span<const Range> ranges, uint32_t code_point) {
+const Range* find_range(const std::vector<Range>& ranges, uint32_t code_point) {
   const auto after = std::upper_bound(ranges.begin(), ranges.end(), code_point, [](uint32_t c, const Range& r) { return c < r.first; });
   if (after == ranges.begin() || code_point > (after - 1)->last) return nullptr;
   return &*(after - 1);
 }
 
-uint8_t combining_class(uint32_t code_point) {
+uint32_t combining_class(uint32_t code_point) {
   if (code_point < kFirstMark) return 0;
-  const CombiningClass* found = find_range(kCombiningClasses, code_point);
+  const CombiningClass* found = find_range(tables().combining_classes, code_point);
   return found ? found->order : 0;
 }
 
 const Decomposition* decomposition_of(uint32_t code_point) {
   if (code_point < 0xC0) return nullptr;
-  const auto found = std::lower_bound(kDecompositions.begin(), kDecompositions.end(), code_point,
-                                      [](const Decomposition& d, uint32_t c) { return d.composed < c; });
-  return found != kDecompositions.end() && found->composed == code_point ? &*found : nullptr;
+  const std::vector<Decomposition>& table = tables().decompositions;
+  const auto found =
+      std::lower_bound(table.begin(), table.end(), code_point, [](const Decomposition& d, uint32_t c) { return d.composed < c; });
+  return found != table.end() && found->composed == code_point ? &*found : nullptr;
 }
 
 void append_decomposed(uint32_t code_point, std::vector<uint32_t>& out) {
@@ -54,25 +114,13 @@ void append_decomposed(uint32_t code_point, std::vector<uint32_t>& out) {
   if (parts->second != 0) append_decomposed(parts->second, out);
 }
 
-// The compositions, sorted by their parts.
-const std::vector<Decomposition>& compositions() {
-  static const std::vector<Decomposition> sorted = [] {
-    std::vector<Decomposition> out;
-    std::copy_if(kDecompositions.begin(), kDecompositions.end(), std::back_inserter(out), [](const auto& d) { return d.composes; });
-    std::sort(out.begin(), out.end(),
-              [](const auto& a, const auto& b) { return std::pair(a.first, a.second) < std::pair(b.first, b.second); });
-    return out;
-  }();
-  return sorted;
-}
-
 // 0: the two do not compose.
 uint32_t composed(uint32_t first, uint32_t second) {
   const uint32_t lead = first - kLeadBase, vowel = second - kVowelBase, hangul = first - kHangulBase, tail = second - kTailBase;
   if (lead < kNumLeads && vowel < kNumVowels) return kHangulBase + (lead * kNumVowels + vowel) * kNumTails;
   if (hangul < kNumHangul && hangul % kNumTails == 0 && tail > 0 && tail < kNumTails) return first + tail;
   if (second < kFirstMark) return 0;
-  const auto& table = compositions();
+  const std::vector<Decomposition>& table = tables().compositions;
   const auto found = std::lower_bound(table.begin(), table.end(), std::pair(first, second),
                                       [](const Decomposition& d, const auto& parts) { return std::pair(d.first, d.second) < parts; });
   return found != table.end() && found->first == first && found->second == second ? found->composed : 0;
@@ -84,7 +132,7 @@ void compose(std::vector<uint32_t>& code_points) {
   bool has_starter = false;
   int last_class = -1;  // of what stands between the starter and the next character; -1: nothing
   for (uint32_t code_point : code_points) {
-    const int order = combining_class(code_point);
+    const auto order = static_cast<int>(combining_class(code_point));
     if (has_starter && last_class < order) {
       if (const uint32_t joined = composed(code_points[starter], code_point)) {
         code_points[starter] = joined;
@@ -161,19 +209,14 @@ bool is_white_space(uint32_t c) {
          c == 0x205F || c == 0x3000;
 }
 
-bool is_accent(uint32_t code_point) { return code_point >= kFirstMark && find_range(kAccents, code_point); }
-bool is_bert_removed(uint32_t code_point) { return find_range(kBertRemoved, code_point) != nullptr; }
-bool is_bert_punctuation(uint32_t code_point) { return find_range(kBertPunctuation, code_point) != nullptr; }
+bool is_accent(uint32_t code_point) { return code_point >= kFirstMark && find_range(tables().accents, code_point); }
+bool is_bert_removed(uint32_t code_point) { return find_range(tables().bert_removed, code_point) != nullptr; }
+bool is_bert_punctuation(uint32_t code_point) { return find_range(tables().bert_punctuation, code_point) != nullptr; }
 
 bool is_bert_ideograph(uint32_t code_point) {
-  static constexpr std::array<CodePointRange, 7> kRanges = {{{0x3400, 0x4DBF},
-                                                             {0x4E00, 0x9FFF},
-                                                             {0xF900, 0xFAFF},
-                                                             {0x20000, 0x2A6DF},
-                                                             {0x2A700, 0x2B81F},
-                                                             {0x2B920, 0x2CEAF},
-                                                             {0x2F800, 0x2FA1F}}};
-  return code_point >= 0x3400 && find_range(std::span<const CodePointRange>(kRanges), code_point);
+  static const std::vector<CodePointRange> ranges = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},  {0x20000, 0x2A6DF},
+                                                     {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
+  return code_point >= 0x3400 && find_range(ranges, code_point);
 }
 
 void append_lower_case(uint32_t code_point, std::vector<uint32_t>& out) {
@@ -182,7 +225,7 @@ void append_lower_case(uint32_t code_point, std::vector<uint32_t>& out) {
     out.push_back(0x307);
     return;
   }
-  const CaseRun* run = find_range(kLowerCase, code_point);
+  const CaseRun* run = find_range(tables().lower_case, code_point);
   const bool changes = run && (code_point - run->first) % run->step == 0;
   out.push_back(changes ? static_cast<uint32_t>(static_cast<int64_t>(code_point) + run->difference) : code_point);
 }

@@ -78,45 +78,36 @@ tables = {
 }
 
 
-def number(n):
-    return hex(n) if n > 9 else str(n)
-
-
-def table(kind, name, rows):
-    out = [f"constexpr {kind} {name}[] = {{"]
-    line = "   "
+def packed(rows):
+    """Rows of numbers as one text: each number less that of the row before, in Google's Encoded Polyline Algorithm Format."""
+    out, before = "", None
     for row in rows:
-        cell = " {" + ",".join(n if isinstance(n, str) else number(n) for n in row) + "},"
-        if len(line) + len(cell) > 138:
-            out.append(line)
-            line = "   "
-        line += cell
-    return "\n".join([*out, line, "};\n"])
+        for number, last in zip(row, before or [0] * len(row)):
+            left = (number - last) << 1
+            left = ~left if left < 0 else left
+            while left >= 0x20:
+                out += chr((0x20 | left & 0x1F) + 63)
+                left >>= 5
+            out += chr(left + 63)
+        before = row
+    return out
 
 
-text = f"""// Made by unicode_tables.py; not to be edited.
+def table(name, rows):
+    text, width = packed(rows), 138
+    lines = "\n".join(text[i : i + width] for i in range(0, len(text), width))
+    return f'extern const std::string_view {name} = R"(\n{lines})";\n'
+
+
+text = """// Made by unicode_tables.py; not to be edited.
 #include "models/tokenizer/unicode_tables.h"
 
 // clang-format off
-namespace zerostep {{
-namespace {{
+namespace zerostep {
 
-{table("Decomposition", "kTable", decompositions)}
-{table("CombiningClass", "kClassTable", classes)}
-{table("CaseRun", "kLowerTable", [(a, b, s, str(d)) for a, b, s, d in cases])}
 """
-for name, ranges in tables.items():
-    text += table("CodePointRange", name + "Table", ranges) + "\n"
-text += """}  // namespace
-
-const std::span<const Decomposition> kDecompositions = kTable;
-const std::span<const CombiningClass> kCombiningClasses = kClassTable;
-const std::span<const CaseRun> kLowerCase = kLowerTable;
-"""
-for name in tables:
-    text += f"const std::span<const CodePointRange> {name} = {name}Table;\n"
-text += "\n}  // namespace zerostep\n"
+tables = {"kDecompositions": decompositions, "kCombiningClasses": classes, "kLowerCase": cases, **tables}
+text += "\n".join(table(name, rows) for name, rows in tables.items()) + "\n}  // namespace zerostep\n"
 out = pathlib.Path(__file__).with_suffix(".cpp")
 out.write_text(text)
-print(f"{len(decompositions)} decompositions, {len(classes)} runs of classes, {len(cases)} of lower case, "
-      + ", ".join(f"{len(r)} {n}" for n, r in tables.items()) + f" -> {out}, {len(text)} bytes")
+print(", ".join(f"{len(rows)} {name}" for name, rows in tables.items()) + f" -> {out}, {len(text)} bytes")
