@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/branch_kernels.cpp"
@@ -134,15 +135,15 @@ void sum_rows(const SumRows& a) {
   for (; row < a.count; ++row) sum_some<As, 1>(a, row);
 }
 
-void norm_f32(const NormRows& a) { norm_rows<AsFloat>(a); }
-void norm_bf16(const NormRows& a) { norm_rows<AsBFloat16>(a); }
-void norm_f16(const NormRows& a) { norm_rows<AsHalf>(a); }
-void project_f32(const ProjectRows& a) { project_rows<AsFloat>(a); }
-void project_bf16(const ProjectRows& a) { project_rows<AsBFloat16>(a); }
-void project_f16(const ProjectRows& a) { project_rows<AsHalf>(a); }
-void sum_f32(const SumRows& a) { sum_rows<AsFloat>(a); }
-void sum_bf16(const SumRows& a) { sum_rows<AsBFloat16>(a); }
-void sum_f16(const SumRows& a) { sum_rows<AsHalf>(a); }
+void branch_norm_rows(at::ScalarType type, const NormRows& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { norm_rows<decltype(as)>(a); });
+}
+void branch_project_rows(at::ScalarType type, const ProjectRows& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { project_rows<decltype(as)>(a); });
+}
+void branch_sum_rows(at::ScalarType type, const SumRows& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { sum_rows<decltype(as)>(a); });
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace zerostep
@@ -152,23 +153,12 @@ HWY_AFTER_NAMESPACE();
 namespace zerostep {
 namespace {
 
-HWY_EXPORT(norm_f32);
-HWY_EXPORT(norm_bf16);
-HWY_EXPORT(norm_f16);
-HWY_EXPORT(project_f32);
-HWY_EXPORT(project_bf16);
-HWY_EXPORT(project_f16);
-HWY_EXPORT(sum_f32);
-HWY_EXPORT(sum_bf16);
-HWY_EXPORT(sum_f16);
-
-constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+HWY_EXPORT(branch_norm_rows);
+HWY_EXPORT(branch_project_rows);
+HWY_EXPORT(branch_sum_rows);
 
 void check_rows(const char* kernel, const at::Tensor& rows) {
-  const auto type = rows.scalar_type();
-  if (!rows.device().is_cpu() || !rows.is_contiguous() || (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
-    fail_protocol("[{}] expected contiguous rows of fp32, bf16 or fp16 on the CPU", kernel);
-  }
+  if (!has_lanes(rows)) fail_protocol("[{}] expected contiguous rows of fp32, bf16 or fp16 on the CPU", kernel);
 }
 
 // A vector or factor [branches or 1, ...] of fp32, by branch.
@@ -206,23 +196,17 @@ void for_branch_rows(int64_t rows, int64_t branches, int64_t width, const F& f) 
   });
 }
 
-template <typename Tensor>
-auto* at_row(const Tensor& rows, int64_t row) {
-  return static_cast<std::byte*>(rows.data_ptr()) + row * rows.size(-1) * static_cast<int64_t>(rows.element_size());
-}
-
 }  // namespace
 
 at::Tensor branch_norm(const at::Tensor& rows, const at::Tensor& gain, const at::Tensor& offset, double epsilon) {
   check_rows("branch norm", rows);
   const int64_t width = rows.size(1), branches = std::max(gain.size(0), offset.size(0));
   const OfBranch gains("branch norm", gain, branches, width), offsets("branch norm", offset, branches, width);
+  const auto added = static_cast<float>(epsilon);
   at::Tensor out = at::empty_like(rows);
   for_branch_rows(rows.size(0), branches, width, [&](int64_t branch, int64_t row, int64_t count) {
-    const NormRows a{at_row(rows, row), gains[branch], offsets[branch], at_row(out, row), count, width, static_cast<float>(epsilon)};
-    if (rows.scalar_type() == at::kFloat) return HWY_DYNAMIC_DISPATCH(norm_f32)(a);
-    if (rows.scalar_type() == at::kHalf) return HWY_DYNAMIC_DISPATCH(norm_f16)(a);
-    HWY_DYNAMIC_DISPATCH(norm_bf16)(a);
+    const NormRows a{element_of(rows, row * width), gains[branch], offsets[branch], element_of(out, row * width), count, width, added};
+    HWY_DYNAMIC_DISPATCH(branch_norm_rows)(rows.scalar_type(), a);
   });
   return out;
 }
@@ -233,10 +217,8 @@ at::Tensor branch_project(const at::Tensor& rows, const at::Tensor& factor) {
   const OfBranch factors("branch project", factor, branches, rank * width);
   at::Tensor out = at::empty({rows.size(0), rank}, rows.options().dtype(at::kFloat));
   for_branch_rows(rows.size(0), branches, width, [&](int64_t branch, int64_t row, int64_t count) {
-    const ProjectRows a{at_row(rows, row), factors[branch], out.data_ptr<float>() + row * rank, count, width, rank};
-    if (rows.scalar_type() == at::kFloat) return HWY_DYNAMIC_DISPATCH(project_f32)(a);
-    if (rows.scalar_type() == at::kHalf) return HWY_DYNAMIC_DISPATCH(project_f16)(a);
-    HWY_DYNAMIC_DISPATCH(project_bf16)(a);
+    const ProjectRows a{element_of(rows, row * width), factors[branch], out.data_ptr<float>() + row * rank, count, width, rank};
+    HWY_DYNAMIC_DISPATCH(branch_project_rows)(rows.scalar_type(), a);
   });
   return out;
 }
@@ -253,11 +235,9 @@ at::Tensor branch_sum(const BranchSum& sum, int64_t rows, int64_t width, int64_t
     fail_protocol("[branch sum] expected a base of {} or {} rows of {}, of the sum's type", each, rows, width);
   }
   for_branch_rows(rows, branches, width, [&](int64_t branch, int64_t row, int64_t count) {
-    const void* base = sum.base.defined() ? at_row(sum.base, shared ? row - branch * each : row) : nullptr;
-    const SumRows a{base, offsets[branch], coefficients[row], factors[branch], at_row(out, row), count, width, rank};
-    if (type == at::kFloat) return HWY_DYNAMIC_DISPATCH(sum_f32)(a);
-    if (type == at::kHalf) return HWY_DYNAMIC_DISPATCH(sum_f16)(a);
-    HWY_DYNAMIC_DISPATCH(sum_bf16)(a);
+    const void* base = sum.base.defined() ? element_of(sum.base, (shared ? row - branch * each : row) * width) : nullptr;
+    const SumRows a{base, offsets[branch], coefficients[row], factors[branch], element_of(out, row * width), count, width, rank};
+    HWY_DYNAMIC_DISPATCH(branch_sum_rows)(type, a);
   });
   return out;
 }

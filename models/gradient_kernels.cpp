@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/gradient_kernels.cpp"
@@ -11,73 +12,64 @@
 // The order matters: foreach_target comes first.
 #include <hwy/highway.h>
 
-#include "base/lanes-inl.h"
+#include "models/row_lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
 
-// target (+)= the sum of up to 8 consecutive rows, as a tree.
+// One vector of target, or the first `left` values of it, (+)= the sum of up to 8 consecutive rows, as a tree.
+template <typename As>
+HWY_INLINE void add_vector(const typename As::T* rows, int64_t n, int64_t columns, float* target, int64_t left, bool add) {
+  const auto row = [&](int64_t r) HWY_ATTR { return load_first<As>(rows + r * columns, left); };
+  VF sum;
+  if (n == 8) {
+    const VF a = hn::Add(hn::Add(row(0), row(1)), hn::Add(row(2), row(3))), b = hn::Add(hn::Add(row(4), row(5)), hn::Add(row(6), row(7)));
+    sum = hn::Add(a, b);
+  } else {
+    sum = row(0);
+    for (int64_t r = 1; r < n; ++r) sum = hn::Add(sum, row(r));
+  }
+  store_first<AsFloat>(add ? hn::Add(load_first<AsFloat>(target, left), sum) : sum, target, left);
+}
+
 template <typename As>
 void add_group(const typename As::T* rows, int64_t n, int64_t columns, float* target, bool add) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
-  const auto row = [&](int64_t r) { return rows + r * columns; };
   int64_t c = 0;
-  for (; c + lanes <= columns; c += lanes) {
-    VF sum;
-    if (n == 8) {
-      const VF a = hn::Add(hn::Add(As::load(row(0) + c), As::load(row(1) + c)), hn::Add(As::load(row(2) + c), As::load(row(3) + c)));
-      const VF b = hn::Add(hn::Add(As::load(row(4) + c), As::load(row(5) + c)), hn::Add(As::load(row(6) + c), As::load(row(7) + c)));
-      sum = hn::Add(a, b);
-    } else {
-      sum = As::load(row(0) + c);
-      for (int64_t r = 1; r < n; ++r) sum = hn::Add(sum, As::load(row(r) + c));
-    }
-    hn::StoreU(add ? hn::Add(hn::LoadU(F32(), target + c), sum) : sum, F32(), target + c);
-  }
-  for (; c < columns; ++c) {
-    float sum = 0;
-    const auto at = [&](int64_t r) { return As::value(row(r)[c]); };
-    if (n == 8) {
-      sum = ((at(0) + at(1)) + (at(2) + at(3))) + ((at(4) + at(5)) + (at(6) + at(7)));
-    } else {
-      sum = at(0);
-      for (int64_t r = 1; r < n; ++r) sum += at(r);
-    }
-    target[c] = add ? target[c] + sum : sum;
-  }
+  for (; c + lanes <= columns; c += lanes) add_vector<As>(rows + c, n, columns, target + c, lanes, add);
+  if (c < columns) add_vector<As>(rows + c, n, columns, target + c, columns - c, add);
 }
 
 template <typename As>
-void sum_rows(const void* rows, int64_t n, int64_t columns, float* target, bool add) {
-  const auto* from = static_cast<const typename As::T*>(rows);
+void sum_rows_as(const typename As::T* rows, int64_t n, int64_t columns, float* target, bool add) {
   if (n == 0 && !add) std::fill_n(target, columns, 0.0f);
-  for (int64_t r = 0; r < n; r += 8) {
-    add_group<As>(from + r * columns, std::min<int64_t>(8, n - r), columns, target, add || r > 0);
-  }
+  for (int64_t r = 0; r < n; r += 8) add_group<As>(rows + r * columns, std::min<int64_t>(8, n - r), columns, target, add || r > 0);
 }
 
-template <typename As>
-void add_rows(const void* rows, int64_t n, int64_t columns, const int64_t* indices, float* table) {
-  const auto* from = static_cast<const typename As::T*>(rows);
-  for (int64_t r = 0; r < n; ++r) add_group<As>(from + r * columns, 1, columns, table + indices[r] * columns, true);
+// Row r goes to target + place(r).
+template <typename As, typename Place>
+void add_each_row(const typename As::T* rows, int64_t n, int64_t columns, float* target, bool add, const Place& place) {
+  for (int64_t r = 0; r < n; ++r) add_group<As>(rows + r * columns, 1, columns, target + place(r), add);
 }
 
-template <typename As>
-void convert_rows(const void* values, int64_t n, int64_t columns, float* target, int64_t pitch, bool add) {
-  const auto* from = static_cast<const typename As::T*>(values);
-  for (int64_t r = 0; r < n; ++r) add_group<As>(from + r * columns, 1, columns, target + r * pitch, add);
+void sum_gradient_rows(at::ScalarType type, const void* rows, int64_t n, int64_t columns, float* target, bool add) {
+  with_element_type(type, [&](auto as) HWY_ATTR {
+    sum_rows_as<decltype(as)>(static_cast<const typename decltype(as)::T*>(rows), n, columns, target, add);
+  });
 }
-
-void sum_rows_f32(const void* r, int64_t n, int64_t c, float* t, bool a) { sum_rows<AsFloat>(r, n, c, t, a); }
-void sum_rows_bf16(const void* r, int64_t n, int64_t c, float* t, bool a) { sum_rows<AsBFloat16>(r, n, c, t, a); }
-void sum_rows_f16(const void* r, int64_t n, int64_t c, float* t, bool a) { sum_rows<AsHalf>(r, n, c, t, a); }
-void add_rows_f32(const void* r, int64_t n, int64_t c, const int64_t* i, float* t) { add_rows<AsFloat>(r, n, c, i, t); }
-void add_rows_bf16(const void* r, int64_t n, int64_t c, const int64_t* i, float* t) { add_rows<AsBFloat16>(r, n, c, i, t); }
-void add_rows_f16(const void* r, int64_t n, int64_t c, const int64_t* i, float* t) { add_rows<AsHalf>(r, n, c, i, t); }
-void convert_rows_f32(const void* v, int64_t n, int64_t c, float* t, int64_t p, bool a) { convert_rows<AsFloat>(v, n, c, t, p, a); }
-void convert_rows_bf16(const void* v, int64_t n, int64_t c, float* t, int64_t p, bool a) { convert_rows<AsBFloat16>(v, n, c, t, p, a); }
-void convert_rows_f16(const void* v, int64_t n, int64_t c, float* t, int64_t p, bool a) { convert_rows<AsHalf>(v, n, c, t, p, a); }
+void add_gradient_rows(at::ScalarType type, const void* rows, int64_t n, int64_t columns, const int64_t* indices, float* table) {
+  with_element_type(type, [&](auto as) HWY_ATTR {
+    add_each_row<decltype(as)>(static_cast<const typename decltype(as)::T*>(rows), n, columns, table, true,
+                               [&](int64_t r) HWY_ATTR { return indices[r] * columns; });
+  });
+}
+void convert_gradient_rows(at::ScalarType type, const void* values, int64_t n, int64_t columns, float* target, int64_t pitch, bool add) {
+  with_element_type(type, [&](auto as) HWY_ATTR {
+    add_each_row<decltype(as)>(static_cast<const typename decltype(as)::T*>(values), n, columns, target, add,
+                               [&](int64_t r) HWY_ATTR { return r * pitch; });
+  });
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace zerostep
@@ -87,21 +79,11 @@ HWY_AFTER_NAMESPACE();
 namespace zerostep {
 namespace {
 
-HWY_EXPORT(sum_rows_f32);
-HWY_EXPORT(sum_rows_bf16);
-HWY_EXPORT(sum_rows_f16);
-HWY_EXPORT(add_rows_f32);
-HWY_EXPORT(add_rows_bf16);
-HWY_EXPORT(add_rows_f16);
-HWY_EXPORT(convert_rows_f32);
-HWY_EXPORT(convert_rows_bf16);
-HWY_EXPORT(convert_rows_f16);
+HWY_EXPORT(sum_gradient_rows);
+HWY_EXPORT(add_gradient_rows);
+HWY_EXPORT(convert_gradient_rows);
 
-bool has_kernel(const at::Tensor& values, const at::Tensor& target) {
-  const auto type = values.scalar_type();
-  return values.device().is_cpu() && values.is_contiguous() && target.scalar_type() == at::kFloat &&
-         (type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
-}
+bool has_kernel(const at::Tensor& values, const at::Tensor& target) { return has_lanes(values) && target.scalar_type() == at::kFloat; }
 
 }  // namespace
 
@@ -113,19 +95,7 @@ void sum_rows(const at::Tensor& rows, const at::Tensor& target, bool add) {
     add ? target.add_(sum) : target.copy_(sum);
     return;
   }
-  const void* from = rows.const_data_ptr();
-  auto* to = target.data_ptr<float>();
-  switch (rows.scalar_type()) {
-    case at::kBFloat16:
-      HWY_DYNAMIC_DISPATCH(sum_rows_bf16)(from, n, columns, to, add);
-      return;
-    case at::kHalf:
-      HWY_DYNAMIC_DISPATCH(sum_rows_f16)(from, n, columns, to, add);
-      return;
-    default:
-      HWY_DYNAMIC_DISPATCH(sum_rows_f32)(from, n, columns, to, add);
-      return;
-  }
+  HWY_DYNAMIC_DISPATCH(sum_gradient_rows)(rows.scalar_type(), rows.const_data_ptr(), n, columns, target.data_ptr<float>(), add);
 }
 
 void convert_into(const at::Tensor& values, const at::Tensor& target, bool add) {
@@ -134,20 +104,8 @@ void convert_into(const at::Tensor& values, const at::Tensor& target, bool add) 
     add ? target.add_(values) : target.copy_(values);
     return;
   }
-  const void* from = values.const_data_ptr();
-  auto* to = target.data_ptr<float>();
-  const int64_t n = values.size(0), columns = values.size(1), pitch = target.stride(0);
-  switch (values.scalar_type()) {
-    case at::kBFloat16:
-      HWY_DYNAMIC_DISPATCH(convert_rows_bf16)(from, n, columns, to, pitch, add);
-      return;
-    case at::kHalf:
-      HWY_DYNAMIC_DISPATCH(convert_rows_f16)(from, n, columns, to, pitch, add);
-      return;
-    default:
-      HWY_DYNAMIC_DISPATCH(convert_rows_f32)(from, n, columns, to, pitch, add);
-      return;
-  }
+  HWY_DYNAMIC_DISPATCH(convert_gradient_rows)
+  (values.scalar_type(), values.const_data_ptr(), values.size(0), values.size(1), target.data_ptr<float>(), target.stride(0), add);
 }
 
 void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tensor& rows) {
@@ -164,20 +122,8 @@ void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tens
     if (places[i] < 0 || places[i] >= table.size(0))
       fail_protocol("[add_rows] index {} is outside a table of {} rows", places[i], table.size(0));
   }
-  const void* from = rows.const_data_ptr();
-  auto* to = table.data_ptr<float>();
-  const int64_t n = rows.size(0), columns = rows.size(1);
-  switch (rows.scalar_type()) {
-    case at::kBFloat16:
-      HWY_DYNAMIC_DISPATCH(add_rows_bf16)(from, n, columns, places, to);
-      return;
-    case at::kHalf:
-      HWY_DYNAMIC_DISPATCH(add_rows_f16)(from, n, columns, places, to);
-      return;
-    default:
-      HWY_DYNAMIC_DISPATCH(add_rows_f32)(from, n, columns, places, to);
-      return;
-  }
+  HWY_DYNAMIC_DISPATCH(add_gradient_rows)
+  (rows.scalar_type(), rows.const_data_ptr(), rows.size(0), rows.size(1), places, table.data_ptr<float>());
 }
 
 }  // namespace zerostep

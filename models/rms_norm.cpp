@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/simd_targets.h"
 #include "models/gradient_kernels.h"
+#include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/rms_norm.cpp"
@@ -51,7 +52,7 @@ HWY_INLINE float reciprocal_root(const typename As::T* x, int64_t width, float e
 }
 
 template <typename As>
-void rms_forward(const RmsRows& a) {
+void rms_forward_rows(const RmsRows& a) {
   using T = typename As::T;
   for (int64_t i = 0; i < a.count; ++i) {
     const T* x = static_cast<const T*>(a.rows) + i * a.width;
@@ -65,7 +66,7 @@ void rms_forward(const RmsRows& a) {
 
 // With r = 1 / sqrt(mean(x^2) + epsilon) and h = gain g: gradient r (h - x r^2 mean(h x)), of the gain the sum of g x r.
 template <typename As>
-void rms_backward(const RmsRows& a) {
+void rms_backward_rows(const RmsRows& a) {
   using T = typename As::T;
   const F32 d;
   if (a.gain_gradient != nullptr) std::fill_n(a.gain_gradient, a.width, 0.0f);
@@ -89,12 +90,12 @@ void rms_backward(const RmsRows& a) {
   }
 }
 
-void rms_forward_f32(const RmsRows& a) { rms_forward<AsFloat>(a); }
-void rms_forward_bf16(const RmsRows& a) { rms_forward<AsBFloat16>(a); }
-void rms_forward_f16(const RmsRows& a) { rms_forward<AsHalf>(a); }
-void rms_backward_f32(const RmsRows& a) { rms_backward<AsFloat>(a); }
-void rms_backward_bf16(const RmsRows& a) { rms_backward<AsBFloat16>(a); }
-void rms_backward_f16(const RmsRows& a) { rms_backward<AsHalf>(a); }
+void rms_forward(at::ScalarType type, const RmsRows& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { rms_forward_rows<decltype(as)>(a); });
+}
+void rms_backward(at::ScalarType type, const RmsRows& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { rms_backward_rows<decltype(as)>(a); });
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace zerostep
@@ -104,28 +105,15 @@ HWY_AFTER_NAMESPACE();
 namespace zerostep {
 namespace {
 
-HWY_EXPORT(rms_forward_f32);
-HWY_EXPORT(rms_forward_bf16);
-HWY_EXPORT(rms_forward_f16);
-HWY_EXPORT(rms_backward_f32);
-HWY_EXPORT(rms_backward_bf16);
-HWY_EXPORT(rms_backward_f16);
+HWY_EXPORT(rms_forward);
+HWY_EXPORT(rms_backward);
 
-constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
-constexpr int64_t kBlockRows = 64;                    // whose gain gradients are summed first
+constexpr int64_t kBlockRows = 64;  // whose gain gradients are summed first
 
 int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 void check_rows(const at::Tensor& rows) {
-  const auto type = rows.scalar_type();
-  if (!rows.device().is_cpu() || !rows.is_contiguous() || rows.dim() != 2 ||
-      (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
-    fail_protocol("[rms norm] expected contiguous rows of fp32, bf16 or fp16 on the CPU");
-  }
-}
-
-void* at_row(const at::Tensor& rows, int64_t row) {
-  return static_cast<std::byte*>(rows.data_ptr()) + row * rows.size(1) * static_cast<int64_t>(rows.element_size());
+  if (!has_lanes(rows) || rows.dim() != 2) fail_protocol("[rms norm] expected contiguous rows of fp32, bf16 or fp16 on the CPU");
 }
 
 }  // namespace
@@ -135,20 +123,15 @@ at::Tensor rms_norm(const at::Tensor& rows, const at::Tensor& gain, double epsil
   const int64_t n = rows.size(0), width = rows.size(1), branches = gain.dim() == 2 ? gain.size(0) : 1;
   if (gain.size(-1) != width || n % branches != 0)
     fail_protocol("[rms norm] gains of {} branches and {} columns do not fit {} rows of {}", branches, gain.size(-1), n, width);
+  const auto added = static_cast<float>(epsilon);
   const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
   at::Tensor out = at::empty(rows.sizes(), rows.options().requires_grad(false));
   at::parallel_for(0, n, std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t each = n / branches, branch = begin / each, count = std::min(end, (branch + 1) * each) - begin;
       const float* own = gains.const_data_ptr<float>() + branch * width;
-      const RmsRows a{at_row(rows, begin), own, at_row(out, begin), count, width, static_cast<float>(epsilon), nullptr};
-      if (rows.scalar_type() == at::kFloat) {
-        HWY_DYNAMIC_DISPATCH(rms_forward_f32)(a);
-      } else if (rows.scalar_type() == at::kHalf) {
-        HWY_DYNAMIC_DISPATCH(rms_forward_f16)(a);
-      } else {
-        HWY_DYNAMIC_DISPATCH(rms_forward_bf16)(a);
-      }
+      const RmsRows a{element_of(rows, begin * width), own, element_of(out, begin * width), count, width, added, nullptr};
+      HWY_DYNAMIC_DISPATCH(rms_forward)(rows.scalar_type(), a);
       begin += count;
     }
   });
@@ -165,6 +148,7 @@ void rms_norm_backward_(const at::Tensor& gradient, const at::Tensor& rows, cons
     fail_protocol("[rms norm] a gradient of {} elements and a gain of {} do not fit {} rows of {}", gradient.numel(), gain.numel(),
                   rows.size(0), rows.size(1));
   const int64_t n = rows.size(0), width = rows.size(1), blocks = num_blocks(n);
+  const auto added = static_cast<float>(epsilon);
   const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
   at::Tensor partial;
   if (gain_gradient.defined()) partial = at::empty({blocks, width}, gains.options());
@@ -173,14 +157,8 @@ void rms_norm_backward_(const at::Tensor& gradient, const at::Tensor& rows, cons
       const int64_t row = block * kBlockRows, count = std::min(kBlockRows, n - row);
       float* sums = partial.defined() ? partial.data_ptr<float>() + block * width : nullptr;
       const RmsRows a{
-          at_row(rows, row), gains.const_data_ptr<float>(), at_row(gradient, row), count, width, static_cast<float>(epsilon), sums};
-      if (rows.scalar_type() == at::kFloat) {
-        HWY_DYNAMIC_DISPATCH(rms_backward_f32)(a);
-      } else if (rows.scalar_type() == at::kHalf) {
-        HWY_DYNAMIC_DISPATCH(rms_backward_f16)(a);
-      } else {
-        HWY_DYNAMIC_DISPATCH(rms_backward_bf16)(a);
-      }
+          element_of(rows, row * width), gains.const_data_ptr<float>(), element_of(gradient, row * width), count, width, added, sums};
+      HWY_DYNAMIC_DISPATCH(rms_backward)(rows.scalar_type(), a);
     }
   });
   if (partial.defined()) sum_rows(partial, gain_gradient, false);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/rotary.cpp"
@@ -54,9 +55,9 @@ void rotate_row(const RotaryRow& a) {
   }
 }
 
-void rotate_f32(const RotaryRow& a) { rotate_row<AsFloat>(a); }
-void rotate_bf16(const RotaryRow& a) { rotate_row<AsBFloat16>(a); }
-void rotate_f16(const RotaryRow& a) { rotate_row<AsHalf>(a); }
+void rotate(at::ScalarType type, const RotaryRow& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { rotate_row<decltype(as)>(a); });
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace zerostep
@@ -66,11 +67,7 @@ HWY_AFTER_NAMESPACE();
 namespace zerostep {
 namespace {
 
-HWY_EXPORT(rotate_f32);
-HWY_EXPORT(rotate_bf16);
-HWY_EXPORT(rotate_f16);
-
-constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+HWY_EXPORT(rotate);
 
 }  // namespace
 
@@ -97,27 +94,17 @@ Rotation make_rotation(const RotaryOptions& options, int64_t head_width, const a
 }
 
 void rotate_(const at::Tensor& rows, const Rotation& rotation, bool backwards) {
-  const auto type = rows.scalar_type();
   const int64_t positions = rotation.cosine.size(0), half = rotation.cosine.size(1), width = rows.size(1);
-  if (!rows.device().is_cpu() || !rows.is_contiguous() || width % (2 * half) != 0 || rows.size(0) % positions != 0 ||
-      (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
+  if (!has_lanes(rows) || width % (2 * half) != 0 || rows.size(0) % positions != 0)
     fail_protocol(
         "[rotary] expected contiguous rows of fp32, bf16 or fp16 on the CPU, a multiple of {} positions and of {} values, found {} x {}",
         positions, 2 * half, rows.size(0), width);
-  }
   const auto *cosine = rotation.cosine.const_data_ptr<float>(), *sine = rotation.sine.const_data_ptr<float>();
   at::parallel_for(0, rows.size(0), std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      void* row = static_cast<std::byte*>(rows.data_ptr()) + r * width * static_cast<int64_t>(rows.element_size());
       const int64_t at = r % positions * half;
-      const RotaryRow a{row, cosine + at, sine + at, width / (2 * half), half, backwards ? -1.0f : 1.0f};
-      if (type == at::kFloat) {
-        HWY_DYNAMIC_DISPATCH(rotate_f32)(a);
-      } else if (type == at::kHalf) {
-        HWY_DYNAMIC_DISPATCH(rotate_f16)(a);
-      } else {
-        HWY_DYNAMIC_DISPATCH(rotate_bf16)(a);
-      }
+      const RotaryRow a{element_of(rows, r * width), cosine + at, sine + at, width / (2 * half), half, backwards ? -1.0f : 1.0f};
+      HWY_DYNAMIC_DISPATCH(rotate)(rows.scalar_type(), a);
     }
   });
 }

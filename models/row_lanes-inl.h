@@ -6,6 +6,7 @@
 #define ZEROSTEP_MODELS_ROW_LANES_INL_H_
 #endif
 
+#include <c10/core/ScalarType.h>
 #include <hwy/highway.h>
 
 #include <cstring>
@@ -42,6 +43,14 @@ template <class F>
 HWY_INLINE void for_columns(int64_t width, const F& f) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
   for (int64_t j = 0; j < width; j += lanes) f(j, width - j);
+}
+
+// Calls f with the element type (AsFloat and its like) of a kernel's operands.
+template <class F>
+HWY_INLINE void with_element_type(at::ScalarType type, const F& f) {
+  if (type == at::kFloat) return f(AsFloat());
+  if (type == at::kHalf) return f(AsHalf());
+  f(AsBFloat16());
 }
 
 }  // namespace HWY_NAMESPACE

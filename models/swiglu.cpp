@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "models/swiglu.cpp"
@@ -27,7 +28,7 @@ HWY_INLINE VF sigmoid(VF x) {
 }
 
 template <typename As>
-void swiglu_forward(const void* gate, const void* up, void* out, int64_t count) {
+void forward_rows(const void* gate, const void* up, void* out, int64_t count) {
   using T = typename As::T;
   const auto *g = static_cast<const T*>(gate), *u = static_cast<const T*>(up);
   auto* y = static_cast<T*>(out);
@@ -38,7 +39,7 @@ void swiglu_forward(const void* gate, const void* up, void* out, int64_t count) 
 }
 
 template <typename As>
-void swiglu_backward(void* gate, void* up, void* gradient, int64_t count) {
+void backward_rows(void* gate, void* up, void* gradient, int64_t count) {
   using T = typename As::T;
   auto *g = static_cast<T*>(gate), *u = static_cast<T*>(up), *d = static_cast<T*>(gradient);
   for_columns(count, [&](int64_t j, int64_t n) HWY_ATTR {
@@ -51,12 +52,12 @@ void swiglu_backward(void* gate, void* up, void* gradient, int64_t count) {
   });
 }
 
-void swiglu_forward_f32(const void* g, const void* u, void* y, int64_t n) { swiglu_forward<AsFloat>(g, u, y, n); }
-void swiglu_forward_bf16(const void* g, const void* u, void* y, int64_t n) { swiglu_forward<AsBFloat16>(g, u, y, n); }
-void swiglu_forward_f16(const void* g, const void* u, void* y, int64_t n) { swiglu_forward<AsHalf>(g, u, y, n); }
-void swiglu_backward_f32(void* g, void* u, void* d, int64_t n) { swiglu_backward<AsFloat>(g, u, d, n); }
-void swiglu_backward_bf16(void* g, void* u, void* d, int64_t n) { swiglu_backward<AsBFloat16>(g, u, d, n); }
-void swiglu_backward_f16(void* g, void* u, void* d, int64_t n) { swiglu_backward<AsHalf>(g, u, d, n); }
+void swiglu_forward(at::ScalarType type, const void* gate, const void* up, void* out, int64_t count) {
+  with_element_type(type, [&](auto as) HWY_ATTR { forward_rows<decltype(as)>(gate, up, out, count); });
+}
+void swiglu_backward(at::ScalarType type, void* gate, void* up, void* gradient, int64_t count) {
+  with_element_type(type, [&](auto as) HWY_ATTR { backward_rows<decltype(as)>(gate, up, gradient, count); });
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace zerostep
@@ -66,35 +67,19 @@ HWY_AFTER_NAMESPACE();
 namespace zerostep {
 namespace {
 
-HWY_EXPORT(swiglu_forward_f32);
-HWY_EXPORT(swiglu_forward_bf16);
-HWY_EXPORT(swiglu_forward_f16);
-HWY_EXPORT(swiglu_backward_f32);
-HWY_EXPORT(swiglu_backward_bf16);
-HWY_EXPORT(swiglu_backward_f16);
-
-constexpr int64_t kGrainElements = int64_t{1} << 14;  // a thread's least work
+HWY_EXPORT(swiglu_forward);
+HWY_EXPORT(swiglu_backward);
 
 void check(const at::Tensor& gate, const at::Tensor& other) {
-  const auto type = gate.scalar_type();
-  if (!gate.device().is_cpu() || !gate.is_contiguous() || !other.is_contiguous() || gate.sizes() != other.sizes() ||
-      other.scalar_type() != type || (type != at::kFloat && type != at::kBFloat16 && type != at::kHalf)) {
+  if (!has_lanes(gate) || !other.is_contiguous() || gate.sizes() != other.sizes() || other.scalar_type() != gate.scalar_type())
     fail_protocol("[swiglu] expected contiguous tensors of one shape and of fp32, bf16 or fp16 on the CPU");
-  }
-}
-
-std::byte* bytes_of(const at::Tensor& t, int64_t element) {
-  return static_cast<std::byte*>(t.data_ptr()) + element * static_cast<int64_t>(t.element_size());
 }
 
 void forward_into(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& out) {
   check(gate, up);
   at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
-    const std::byte *g = bytes_of(gate, begin), *u = bytes_of(up, begin);
-    std::byte* y = bytes_of(out, begin);
-    if (gate.scalar_type() == at::kFloat) return HWY_DYNAMIC_DISPATCH(swiglu_forward_f32)(g, u, y, end - begin);
-    if (gate.scalar_type() == at::kHalf) return HWY_DYNAMIC_DISPATCH(swiglu_forward_f16)(g, u, y, end - begin);
-    HWY_DYNAMIC_DISPATCH(swiglu_forward_bf16)(g, u, y, end - begin);
+    HWY_DYNAMIC_DISPATCH(swiglu_forward)
+    (gate.scalar_type(), element_of(gate, begin), element_of(up, begin), element_of(out, begin), end - begin);
   });
 }
 
@@ -112,10 +97,8 @@ void swiglu_backward_(const at::Tensor& gate, const at::Tensor& up, const at::Te
   check(gate, up);
   check(gate, gradient);
   at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
-    std::byte *g = bytes_of(gate, begin), *u = bytes_of(up, begin), *d = bytes_of(gradient, begin);
-    if (gate.scalar_type() == at::kFloat) return HWY_DYNAMIC_DISPATCH(swiglu_backward_f32)(g, u, d, end - begin);
-    if (gate.scalar_type() == at::kHalf) return HWY_DYNAMIC_DISPATCH(swiglu_backward_f16)(g, u, d, end - begin);
-    HWY_DYNAMIC_DISPATCH(swiglu_backward_bf16)(g, u, d, end - begin);
+    HWY_DYNAMIC_DISPATCH(swiglu_backward)
+    (gate.scalar_type(), element_of(gate, begin), element_of(up, begin), element_of(gradient, begin), end - begin);
   });
   gate.unsafeGetTensorImpl()->bump_version();
   up.unsafeGetTensorImpl()->bump_version();
