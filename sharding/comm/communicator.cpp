@@ -52,11 +52,7 @@ void check_operands(const Operation& operation, int rank, int size) {
 
 Event enqueue(const std::shared_ptr<Communicator::Impl>& impl, Operation operation, Stream& stream) {
   if (impl->moves_data()) check_operands(operation, impl->rank(), impl->size());
-  return stream.enqueue([impl, operation = std::move(operation)] {
-    const auto start = std::chrono::steady_clock::now();
-    impl->run(operation);
-    impl->count(operation, seconds_since(start));
-  });
+  return impl->launch(std::move(operation), stream);
 }
 
 std::vector<Segment> copy_of(std::span<const Segment> segments) { return {segments.begin(), segments.end()}; }
@@ -185,6 +181,14 @@ std::vector<std::string> Communicator::Impl::gather_text(const std::string& text
       if (begin < lengths[rank]) texts[rank] += all.substr(rank * chunk, std::min(chunk, lengths[rank] - begin));
   }
   return texts;
+}
+
+Event HostCommunicator::launch(Operation operation, Stream& stream) {
+  return stream.enqueue([self = shared_from_this(), operation = std::move(operation)] {
+    const auto start = std::chrono::steady_clock::now();
+    self->run(operation);
+    self->count(operation, seconds_since(start));
+  });
 }
 
 void Communicator::Impl::count(const Operation& operation, double seconds) {

@@ -16,13 +16,11 @@ class FakeBuffer final : public CommBuffer {
   size_t num_bytes_;
 };
 
-class FakeCommunicator final : public Communicator::Impl {
+class FakeCommunicator final : public HostCommunicator {
  public:
-  using Impl::Impl;
+  using HostCommunicator::HostCommunicator;
   const char* backend() const override { return "fake"; }
   bool moves_data() const override { return false; }
-
-  void run(const Operation&) override {}
 
   void gather_small(const Fingerprint&, const void* mine, size_t num_bytes, void* all) override {
     for (int i = 0; i < size() && num_bytes > 0; ++i)
@@ -52,6 +50,9 @@ class FakeCommunicator final : public Communicator::Impl {
   }
 
   void abort(const std::string&) override {}
+
+ private:
+  void run(const Operation&) override {}
 };
 
 }  // namespace

@@ -8,8 +8,8 @@
 
 namespace zerostep {
 
-// What a backend provides. Everything here blocks its caller; Communicator puts the operations on streams. Calls may come from several
-// threads: a backend runs one operation at a time.
+// What a backend provides. Everything but launch() blocks its caller. Calls may come from several threads: a backend runs one operation at
+// a time.
 class Communicator::Impl {
  public:
   // The most bytes a rank that gather_small moves.
@@ -27,7 +27,9 @@ class Communicator::Impl {
   // False when operands are only counted, so that null pointers are no mistake.
   virtual bool moves_data() const { return true; }
 
-  virtual void run(const Operation& operation) = 0;
+  // Puts an operation, whose operands have been checked, on the caller's stream, and gives the event after it. Never blocks. The backend
+  // count()s it there when it is done: one that queues kernels of its own does so on stream.native_handle(), with a host task behind them.
+  virtual Event launch(Operation operation, Stream& stream) = 0;
   // all = size() times `num_bytes` (at most kSmallBytes) in rank order; one handshake.
   virtual void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) = 0;
   virtual std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) = 0;
@@ -49,6 +51,16 @@ class Communicator::Impl {
   const int rank_, size_;
   mutable std::mutex counters_mutex_;
   CommCounters counters_;
+};
+
+// A backend whose operations are work of the host's: one task on the stream each.
+class HostCommunicator : public Communicator::Impl, public std::enable_shared_from_this<HostCommunicator> {
+ public:
+  using Impl::Impl;
+  Event launch(Operation operation, Stream& stream) final;
+
+ private:
+  virtual void run(const Operation& operation) = 0;  // blocks
 };
 
 // The ranks of a split's new group, as ranks of the old one, in the order of (key, rank); the caller's place among them is `rank`.

@@ -27,42 +27,16 @@ struct Header {
 };
 static_assert(sizeof(Header) <= 8192, "a header is one message");
 
-class PlainMpiCommunicator final : public Communicator::Impl {
+class PlainMpiCommunicator final : public HostCommunicator {
  public:
   PlainMpiCommunicator(std::shared_ptr<MpiJob> job, std::vector<int> members, int rank, int group, const PlainMpiOptions& plain)
-      : Impl(rank, static_cast<int>(members.size())),
+      : HostCommunicator(rank, static_cast<int>(members.size())),
         job_(std::move(job)),
         members_(std::move(members)),
         tags_(job_->tags(group)),
         plain_(plain) {}
 
   const char* backend() const override { return "mpi"; }
-
-  void run(const Operation& operation) override {
-    const Fingerprint fingerprint(operation);
-    guarded(fingerprint, [&] {
-      meet(fingerprint, nullptr, 0);
-      switch (operation.kind) {
-        case CollectiveKind::AllGather:
-          all_gather(operation, fingerprint);
-          break;
-        case CollectiveKind::ReduceScatter:
-          reduce_scatter(operation, fingerprint);
-          break;
-        case CollectiveKind::AllReduce:
-          all_reduce(operation, fingerprint);
-          break;
-        case CollectiveKind::Broadcast:
-          broadcast(operation, fingerprint);
-          break;
-        case CollectiveKind::Exchange:
-          exchange(operation, fingerprint);
-          break;
-        case CollectiveKind::Barrier:
-          break;
-      }
-    });
-  }
 
   void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) override {
     guarded(fingerprint, [&] {
@@ -91,6 +65,32 @@ class PlainMpiCommunicator final : public Communicator::Impl {
   void abort(const std::string& reason) override { job_->announce_failure(reason); }
 
  private:
+  void run(const Operation& operation) override {
+    const Fingerprint fingerprint(operation);
+    guarded(fingerprint, [&] {
+      meet(fingerprint, nullptr, 0);
+      switch (operation.kind) {
+        case CollectiveKind::AllGather:
+          all_gather(operation, fingerprint);
+          break;
+        case CollectiveKind::ReduceScatter:
+          reduce_scatter(operation, fingerprint);
+          break;
+        case CollectiveKind::AllReduce:
+          all_reduce(operation, fingerprint);
+          break;
+        case CollectiveKind::Broadcast:
+          broadcast(operation, fingerprint);
+          break;
+        case CollectiveKind::Exchange:
+          exchange(operation, fingerprint);
+          break;
+        case CollectiveKind::Barrier:
+          break;
+      }
+    });
+  }
+
   template <typename Body>
   void guarded(const Fingerprint& fingerprint, Body&& body) {
     std::lock_guard lock(mutex_);

@@ -32,7 +32,7 @@ Part part_of(int64_t count, int rank, int size) {
 }  // namespace
 
 PeerCommunicator::PeerCommunicator(std::shared_ptr<PeerMemory> memory)
-    : Impl(memory->rank(), memory->size()),
+    : HostCommunicator(memory->rank(), memory->size()),
       memory_(std::move(memory)),
       control_(memory_->control()),
       sources_(static_cast<size_t>(this->size())),

@@ -30,20 +30,20 @@ class PeerMemory {
 };
 
 // The algorithms, one for threads and processes alike: every rank publishes where its operands lie, and each reads the others' in place.
-class PeerCommunicator final : public Communicator::Impl {
+class PeerCommunicator final : public HostCommunicator {
  public:
   explicit PeerCommunicator(std::shared_ptr<PeerMemory> memory);
   ~PeerCommunicator() override;
 
   const char* backend() const override { return memory_->backend(); }
   bool shares_process() const override { return memory_->shares_process(); }
-  void run(const Operation& operation) override;
   void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) override;
   std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) override;
   std::shared_ptr<Impl> split(int color, int key) override;
   void abort(const std::string& reason) override;
 
  private:
+  void run(const Operation& operation) override;
   // Runs `body` alone, unless the group has failed; what it throws ends the group.
   template <typename Body>
   void guarded(const Fingerprint& fingerprint, Body&& body);
