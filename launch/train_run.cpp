@@ -66,7 +66,7 @@ void TrainRun::run() {
   int64_t next = first;
   while (next < config_.run.steps && !stopped_) step(next++);
   // A short run may end before the engine gives up.
-  if (!stopped_ && next > first && engine_.skipped_in_a_row() >= next - first) engine_.fail_skipped(next - 1);
+  if (!stopped_ && next > first && engine_.progress().skipped_in_a_row >= next - first) engine_.fail_skipped(next - 1);
 }
 
 void TrainRun::step(int64_t step) {

@@ -10,7 +10,7 @@
 
 namespace zerostep {
 
-nlohmann::ordered_json progress_json(const Engine::Progress& p) {
+nlohmann::ordered_json progress_json(const TrainingProgress& p) {
   const LossScaler::State& scaler = p.loss_scaler;
   const InstructSchedule::State& schedule = p.instruct_schedule;
   nlohmann::ordered_json lowest;  // null: no mean yet
@@ -28,10 +28,10 @@ nlohmann::ordered_json progress_json(const Engine::Progress& p) {
           {"instruct_schedule", {{"losses", schedule.losses}, {"next", schedule.next}, {"lowest_mean", lowest}}}};
 }
 
-Engine::Progress progress_of(const CheckpointReader& checkpoint) {
+TrainingProgress progress_of(const CheckpointReader& checkpoint) {
   const nlohmann::ordered_json& j = checkpoint.manifest().engine;
   try {
-    Engine::Progress p;
+    TrainingProgress p;
     p.applied.estimate_steps = j.at("applied_by_estimate").get<int64_t>();
     p.applied.gradient_steps = j.at("applied_by_gradient").get<int64_t>();
     const auto precision = j.at("precision").get<std::string>();

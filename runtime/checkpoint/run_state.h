@@ -7,9 +7,9 @@
 namespace zerostep {
 
 // Between an engine and a checkpoint.
-nlohmann::ordered_json progress_json(const Engine::Progress& progress);
+nlohmann::ordered_json progress_json(const TrainingProgress& progress);
 // InputError naming the checkpoint when something is missing or of another kind.
-Engine::Progress progress_of(const CheckpointReader& checkpoint);
+TrainingProgress progress_of(const CheckpointReader& checkpoint);
 
 // The values of a checkpoint, for an engine to begin with. The reader must outlive what is returned.
 ParameterReader parameters_of(const CheckpointReader& checkpoint);

@@ -2,26 +2,19 @@
 
 #include <ATen/ops/from_blob.h>
 
-#include <cmath>
-
 #include "base/nth.h"
 
 namespace zerostep {
 
-GradientReducer::GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
-                                 Communicator shard_group, Stream stream, const FlatKernels& kernels, Stream compute, double message_factor,
-                                 const ScalarBlock& scalars, Trace* trace)
-    : layout_(layout),
-      plan_(plan),
+GradientReducer::GradientReducer(const ShardedState& state, UnitStreamer& streamer, const ScalarBlock& scalars, double message_factor,
+                                 Lanes& lanes)
+    : layout_(state.layout()),
+      options_(state.plan().options),
       state_(state),
       streamer_(streamer),
-      shard_group_(std::move(shard_group)),
-      stream_(std::move(stream)),
-      kernels_(kernels),
-      compute_(std::move(compute)),
-      message_factor_(static_cast<float>(message_factor)),
       scalars_(scalars),
-      trace_(trace) {}
+      message_factor_(static_cast<float>(message_factor)),
+      lanes_(lanes) {}
 
 float* GradientReducer::sums_at(int group, int slot) const { return state_.gradient_sums(group, slot); }
 
@@ -48,15 +41,15 @@ void GradientReducer::bind(const std::vector<GradientUse>& uses, int unit) {
 void GradientReducer::clear(const GradientUse& use, int unit, bool overwrite) {
   const FlatGroup& g = layout_.group(use.group);
   float* gradient = sums_at(use.group, use.slot);
-  const auto zero = [&](int64_t begin, int64_t count) { kernels_.zero(gradient + begin, DType::F32, count, compute_); };
-  for (size_t i = 0; i < g.parameters.size() && plan_.options.contiguous_gradients; ++i)
+  const auto zero = [&](int64_t begin, int64_t count) { lanes_.kernels.zero(gradient + begin, DType::F32, count, lanes_.compute); };
+  for (size_t i = 0; i < g.parameters.size() && options_.contiguous_gradients; ++i)
     if (!overwrite || !overwrites(unit, g, g.parameters[i])) zero(g.layout.offset(static_cast<int>(i)), g.layout.size(static_cast<int>(i)));
   if (use.slot >= 0)  // another group's gradients may lie there
     for (const FlatLayout::Range& gap : g.layout.padding()) zero(gap.begin, gap.count);
 }
 
 void GradientReducer::collect(const std::vector<GradientUse>& uses) {
-  if (plan_.options.contiguous_gradients) return;
+  if (options_.contiguous_gradients) return;
   for (const GradientUse& use : uses) {
     const FlatLayout& layout = layout_.group(use.group).layout;
     for (int i = 0; i < layout.num_parameters(); ++i) {
@@ -75,21 +68,21 @@ void GradientReducer::collect(const std::vector<GradientUse>& uses) {
 
 Event GradientReducer::reduce(const Action& action) {
   const char* label = layout_.group(action.parts.front().group).name.c_str();
-  return Trace::on_stream(trace_, stream_, "communication", std::string("reduce ") + label, [&] {
-    if (is_16bit(plan_.options.communication_type))
+  return lanes_.communicate(std::string("reduce ") + label, [&] {
+    if (is_16bit(options_.communication_type))
       reduce_16bit(action, label);
     else
       reduce_fp32(action, label);
     for (const CollectivePart& part : action.parts)
       if (action.final_reduction && part.slice_end == static_cast<int>(layout_.group(part.group).layout.slices().size()))
-        square(part.group, stream_);
-    return stream_.record();
+        square(part.group, lanes_.communication);
+    return lanes_.communication.record();
   });
 }
 
 void GradientReducer::reduce_fp32(const Action& action, const char* label) {
-  const bool all_reduce = all_reduces_gradients(plan_.options);
-  const int rank = shard_group_.rank(), ranks = shard_group_.size();
+  const bool all_reduce = all_reduces_gradients(options_);
+  const int rank = lanes_.group.rank(), ranks = lanes_.group.size();
   std::vector<Segment> segments;
   for (const CollectivePart& part : action.parts) {
     const auto& slices = layout_.group(part.group).layout.slices();
@@ -105,11 +98,11 @@ void GradientReducer::reduce_fp32(const Action& action, const char* label) {
     }
   }
   if (!all_reduce) {
-    shard_group_.reduce_scatter(segments, DType::F32, DType::F32, action.accumulate, stream_, label);
+    lanes_.group.reduce_scatter(segments, DType::F32, DType::F32, action.accumulate, lanes_.communication, label);
     return;
   }
-  shard_group_.all_reduce(segments, DType::F32, ReduceOp::Sum, stream_, label);
-  if (!keeps_gradients_whole(plan_.options)) add_own_part(action);
+  lanes_.group.all_reduce(segments, DType::F32, ReduceOp::Sum, lanes_.communication, label);
+  if (!keeps_gradients_whole(options_)) add_own_part(action);
 }
 
 // reduce_scatter: false with sharded gradients: every rank has the whole sum in its slot and keeps its part.
@@ -118,19 +111,19 @@ void GradientReducer::add_own_part(const Action& action) {
     const float* full = sums_at(part.group, part.slot);
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = layout_.group(part.group).layout.slice(s);
-      const float* source = full + slice.full_begin + shard_group_.rank() * slice.per_rank;
+      const float* source = full + slice.full_begin + lanes_.group.rank() * slice.per_rank;
       float* target = state_.gradients(part.group) + slice.shard_begin;
       if (action.accumulate)
-        kernels_.add(source, target, slice.per_rank, stream_);
+        lanes_.kernels.add(source, target, slice.per_rank, lanes_.communication);
       else
-        kernels_.cast(source, DType::F32, target, DType::F32, slice.per_rank, stream_);
+        lanes_.kernels.cast(source, DType::F32, target, DType::F32, slice.per_rank, lanes_.communication);
     }
   }
 }
 
 void GradientReducer::reduce_16bit(const Action& action, const char* label) {
-  const DType type = plan_.options.communication_type;
-  const int rank = shard_group_.rank(), ranks = shard_group_.size();
+  const DType type = options_.communication_type;
+  const int rank = lanes_.group.rank(), ranks = lanes_.group.size();
   std::byte* message = state_.message();
   std::vector<Segment> sums, gathers;
   int64_t at = 0;
@@ -141,8 +134,8 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
     const FlatLayout::Slice &first = g.layout.slice(part.slice_begin), &last = g.layout.slice(part.slice_end - 1);
     const int64_t begin = first.full_begin, count = last.full_begin + last.per_rank * ranks - begin;
     std::byte* target16 = message + num_bytes(at, type);
-    if (message_factor_ != 1) kernels_.scale(message_factor_, full + begin, count, stream_);
-    kernels_.cast(full + begin, DType::F32, target16, type, count, stream_);
+    if (message_factor_ != 1) lanes_.kernels.scale(message_factor_, full + begin, count, lanes_.communication);
+    lanes_.kernels.cast(full + begin, DType::F32, target16, type, count, lanes_.communication);
     for (int s = part.slice_begin; s < part.slice_end; ++s) {
       const FlatLayout::Slice& slice = g.layout.slice(s);
       float* own = whole ? full + slice.full_begin + rank * slice.per_rank : state_.gradients(part.group) + slice.shard_begin;
@@ -151,20 +144,20 @@ void GradientReducer::reduce_16bit(const Action& action, const char* label) {
     }
     at += round_up(count, kAlignmentBytes / 2);
   }
-  shard_group_.reduce_scatter(sums, type, DType::F32, action.accumulate, stream_, label);
-  if (all_reduces_gradients(plan_.options)) shard_group_.all_gather(gathers, DType::F32, stream_, label);
+  lanes_.group.reduce_scatter(sums, type, DType::F32, action.accumulate, lanes_.communication, label);
+  if (all_reduces_gradients(options_)) lanes_.group.all_gather(gathers, DType::F32, lanes_.communication, label);
 }
 
 void GradientReducer::square(int group, const Stream& stream) {
   double* sum = scalars_.data(ScalarBlock::Part::SquaredNorms) + group;
-  kernels_.zero(sum, DType::F64, 1, stream);
+  lanes_.kernels.zero(sum, DType::F64, 1, stream);
   for (const ShardedState::Piece& piece : state_.owned(group))
-    kernels_.add_squares(state_.gradients(group, piece), piece.count, sum, stream);
+    lanes_.kernels.add_squares(state_.gradients(group, piece), piece.count, sum, stream);
 }
 
 void GradientReducer::square_sums() {
   for (const FlatGroup& g : layout_.groups)
-    if (g.trainable && shard_group_.size() == 1) square(g.id, compute_);
+    if (g.trainable && lanes_.group.size() == 1) square(g.id, lanes_.compute);
 }
 
 Event GradientReducer::gather(int group, int slot) {
@@ -173,24 +166,11 @@ Event GradientReducer::gather(int group, int slot) {
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices()) {
     float* target = full + s.full_begin;
-    const float* own = state_.has_whole_gradients() ? target + shard_group_.rank() * s.per_rank : state_.gradients(group) + s.shard_begin;
+    const float* own = state_.has_whole_gradients() ? target + lanes_.group.rank() * s.per_rank : state_.gradients(group) + s.shard_begin;
     segments.push_back({own, target, s.per_rank});
   }
-  return Trace::on_stream(trace_, stream_, "communication", "gather gradient " + g.name,
-                          [&] { return shard_group_.all_gather(segments, DType::F32, stream_, g.name.c_str()); });
-}
-
-std::string GradientReducer::first_non_finite() {
-  for (const FlatGroup& g : layout_.groups) {
-    if (!g.trainable) continue;
-    for (const ShardedState::Piece& piece : state_.owned(g.id)) {
-      double squares = 0;
-      kernels_.add_squares(state_.gradients(g.id, piece), piece.count, &squares, compute_);
-      compute_.synchronize();
-      if (!std::isfinite(squares)) return layout_.parameter(g, piece.parameter).name;
-    }
-  }
-  return "";
+  return lanes_.communicate("gather gradient " + g.name,
+                            [&] { return lanes_.group.all_gather(segments, DType::F32, lanes_.communication, g.name.c_str()); });
 }
 
 }  // namespace zerostep

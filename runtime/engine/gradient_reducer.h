@@ -1,10 +1,9 @@
 #pragma once
 #include <vector>
 
-#include "offload/flat_kernels.h"
 #include "runtime/engine/scalar_block.h"
 #include "runtime/engine/unit_streamer.h"
-#include "runtime/plan/plan.h"
+#include "runtime/state/lanes.h"
 #include "runtime/state/sharded_state.h"
 
 namespace zerostep {
@@ -13,11 +12,8 @@ namespace zerostep {
 // complete buckets on the communication stream, and takes this rank's share of the squared norm as soon as a bucket is reduced.
 class GradientReducer {
  public:
-  // `stream`: of collectives and what is done between them; `compute`: of the rest. `message_factor`: what gradients are multiplied by
-  // before they travel in 16 bits.
-  GradientReducer(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, Communicator shard_group,
-                  Stream stream, const FlatKernels& kernels, Stream compute, double message_factor, const ScalarBlock& scalars,
-                  Trace* trace);
+  // `message_factor`: what gradients are multiplied by before they travel in 16 bits. What is passed must outlive the object.
+  GradientReducer(const ShardedState& state, UnitStreamer& streamer, const ScalarBlock& scalars, double message_factor, Lanes& lanes);
 
   // Before a backward: binds the unit's gradients, and marks them as fresh where the backward may overwrite those that its unit declares
   // as overwritten; else all are sums or zeros to add to.
@@ -32,8 +28,6 @@ class GradientReducer {
   const float* gathered(const GroupSlot& gradient) const { return sums_at(gradient.group, gradient.slot); }
   // A single rank's sums need no reduction: takes their squared norms, on the compute stream.
   void square_sums();
-  // Name of the first parameter with a gradient that is not finite in this rank's share, or "".
-  std::string first_non_finite();
 
  private:
   // Whether a backward of `unit` overwrites the fresh gradient of a parameter of `g` (its own, or one that it borrows).
@@ -46,16 +40,12 @@ class GradientReducer {
   void square(int group, const Stream& stream);  // this rank's part, so that each element counts on one rank
 
   const ModelLayout& layout_;
-  const Plan& plan_;
-  ShardedState& state_;
+  const PlanOptions& options_;
+  const ShardedState& state_;
   UnitStreamer& streamer_;
-  Communicator shard_group_;
-  Stream stream_;
-  const FlatKernels& kernels_;
-  Stream compute_;
-  float message_factor_;
   const ScalarBlock& scalars_;
-  Trace* trace_;
+  float message_factor_;
+  Lanes& lanes_;
 };
 
 }  // namespace zerostep

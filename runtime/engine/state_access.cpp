@@ -1,7 +1,6 @@
 #include "runtime/engine/state_access.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "base/error.h"
 #include "runtime/state/copy_runs.h"
@@ -13,15 +12,11 @@ constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass throug
 
 }  // namespace
 
-StateAccess::StateAccess(const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator group, Stream stream,
-                         const FlatKernels& kernels)
-    : layout_(layout), plan_(plan), state_(state), group_(std::move(group)), stream_(std::move(stream)), kernels_(kernels) {}
-
 template <typename Use>
 void StateAccess::visit_chunk(const Buffer& chunk, bool changes, const Use& use) {
-  state_.store().fetch(chunk, stream_).wait();
+  state_.store().fetch(chunk, lanes_.communication).wait();
   use(state_.store().view(chunk));
-  state_.store().release(chunk, changes, stream_);
+  state_.store().release(chunk, changes, lanes_.communication);
 }
 
 void StateAccess::put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target,
@@ -32,7 +27,7 @@ void StateAccess::put(const ParameterReader& read, const ParameterInfo& paramete
   for (int64_t at = 0; at < count; at += kLoadElements) {
     const int64_t n = std::min(kLoadElements, count - at);
     read(parameter, begin + at, n, values_.data());
-    kernels_.cast(values_.data(), DType::F32, target + num_bytes(at, type), type, n, caller);
+    lanes_.kernels.cast(values_.data(), DType::F32, target + num_bytes(at, type), type, n, caller);
   }
 }
 
@@ -67,7 +62,7 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
   const ParameterInfo& parameter = layout_.parameter(g, place.index);
   const auto copy = [&](const Buffer& chunk, int64_t byte_offset, DType type, int64_t begin, int64_t count) {
     visit_chunk(chunk, false, [&](const std::byte* at) {
-      kernels_.cast(at + byte_offset, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
+      lanes_.kernels.cast(at + byte_offset, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
     });
   };
   // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
@@ -78,7 +73,7 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
     if (piece.parameter == &parameter && piece.array == StatePiece::kValues) copy(chunk, byte_offset, piece.type, piece.begin, piece.count);
   if (state_.updates_whole_groups()) return;
   const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
-  group_.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream_, "parameter").wait();
+  lanes_.group.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, lanes_.communication, "parameter").wait();
 }
 
 void StateAccess::copy(std::span<std::byte* const> targets) {
@@ -86,12 +81,12 @@ void StateAccess::copy(std::span<std::byte* const> targets) {
   if (owned.size() != targets.size()) fail_protocol("[state] {} pieces are copied to {} places", owned.size(), targets.size());
   std::vector<CopiedRun> runs;
   for (size_t i = 0; i < owned.size(); ++i) {
-    state_.store().fetch(owned[i].chunk, stream_).wait();
+    state_.store().fetch(owned[i].chunk, lanes_.communication).wait();
     runs.push_back(
         {state_.store().view(owned[i].chunk) + owned[i].byte_offset, targets[i], num_bytes(owned[i].piece.count, owned[i].piece.type)});
   }
   copy_runs(runs);
-  for (const StatePlace& place : owned) state_.store().release(place.chunk, false, stream_);
+  for (const StatePlace& place : owned) state_.store().release(place.chunk, false, lanes_.communication);
 }
 
 }  // namespace zerostep

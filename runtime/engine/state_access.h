@@ -4,10 +4,9 @@
 #include <vector>
 
 #include "models/parameter.h"
-#include "offload/flat_kernels.h"
+#include "runtime/state/lanes.h"
 #include "runtime/state/sharded_state.h"
 #include "runtime/state/state_places.h"
-#include "sharding/communicator.h"
 
 namespace zerostep {
 
@@ -20,9 +19,8 @@ using StateReader = std::function<void(const ParameterInfo& parameter, int array
 // may be under way on the state meanwhile.
 class StateAccess {
  public:
-  // What is passed must outlive the object. `stream`: of collectives, and on which chunks come and go.
-  StateAccess(const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator group, Stream stream,
-              const FlatKernels& kernels);
+  // What is passed must outlive the object. Chunks come and go on the communication stream.
+  StateAccess(ShardedState& state, Lanes& lanes) : layout_(state.layout()), state_(state), lanes_(lanes) {}
   // First values of parameters and masters.
   void load(const ParameterReader& read);
   // The optimizer's arrays of what this rank updates.
@@ -37,14 +35,11 @@ class StateAccess {
   template <typename Use>
   void visit_chunk(const Buffer& chunk, bool changes, const Use& use);
   void put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target, DType type);
-  std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, plan_, group_.rank(), elements); }
+  std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, state_.plan(), lanes_.group.rank(), elements); }
 
   const ModelLayout& layout_;
-  const Plan& plan_;
   ShardedState& state_;
-  Communicator group_;
-  Stream stream_;
-  const FlatKernels& kernels_;
+  Lanes& lanes_;
   std::vector<float> values_;  // before they are cast
 };
 

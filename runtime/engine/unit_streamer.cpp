@@ -38,33 +38,33 @@ at::Tensor empty_flat(DType type, int64_t elements) {
 
 }  // namespace
 
-UnitStreamer::UnitStreamer(const ModelDefinition& model, const ModelLayout& layout, const Plan& plan, ShardedState& state,
-                           Communicator shard_group, Stream stream, Trace* trace)
-    : layout_(layout), plan_(plan), state_(state), shard_group_(std::move(shard_group)), stream_(std::move(stream)), trace_(trace) {
+UnitStreamer::UnitStreamer(const ModelDefinition& model, const ShardedState& state, Lanes& lanes)
+    : layout_(state.layout()), state_(state), lanes_(lanes) {
+  const PlanOptions& options = state.plan().options;
   const at::NoGradGuard no_grad;
-  for (const FlatGroup& g : layout.groups) {
+  for (const FlatGroup& g : layout_.groups) {
     GroupTensors tensors;
     tensors.flat = empty_flat(g.compute_type, g.full_elements());
-    const bool has_gradient = g.trainable && plan.has_backward;
+    const bool has_gradient = g.trainable && state.plan().has_backward;
     if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements());
     for (size_t i = 0; i < g.parameters.size(); ++i) {
-      const ParameterInfo& info = layout.parameter(g, static_cast<int>(i));
+      const ParameterInfo& info = layout_.parameter(g, static_cast<int>(i));
       const int64_t offset = g.layout.offset(static_cast<int>(i)), n = info.num_elements();
       // variable_data(): a version counter of its own, so that a gather does not trip autograd while a real edit does.
       at::Tensor parameter = tensors.flat.narrow(0, offset, n).view(info.shape).variable_data();
       if (has_gradient) {
         parameter.requires_grad_(true);
-        if (plan.options.contiguous_gradients) parameter.mutable_grad() = tensors.flat_gradient.narrow(0, offset, n).view(info.shape);
+        if (options.contiguous_gradients) parameter.mutable_grad() = tensors.flat_gradient.narrow(0, offset, n).view(info.shape);
       }
       tensors.parameters.push_back(std::move(parameter));
     }
     groups_.push_back(std::move(tensors));
   }
-  for (size_t u = 0; u < layout.units.size(); ++u) {
+  for (size_t u = 0; u < layout_.units.size(); ++u) {
     std::vector<at::Tensor> parameters;
-    for (size_t p = 0; p < layout.units[u].parameters.size(); ++p)
+    for (size_t p = 0; p < layout_.units[u].parameters.size(); ++p)
       parameters.push_back(parameter(static_cast<int>(u), static_cast<int>(p)));
-    for (const BorrowedParameter& b : layout.units[u].borrowed) parameters.push_back(parameter(b.unit, b.parameter));
+    for (const BorrowedParameter& b : layout_.units[u].borrowed) parameters.push_back(parameter(b.unit, b.parameter));
     units_.push_back(model.make_unit(static_cast<int>(u), std::move(parameters)));
   }
 }
@@ -85,14 +85,14 @@ Event UnitStreamer::gather(int group, int slot) {
   std::vector<Segment> segments;
   for (const FlatLayout::Slice& s : g.layout.slices())
     segments.push_back({shard + num_bytes(s.shard_begin, g.type), target + num_bytes(s.full_begin, g.type), s.per_rank});
-  return Trace::on_stream(trace_, stream_, "communication", "gather " + g.name,
-                          [&] { return shard_group_.all_gather(segments, g.type, stream_, g.name.c_str()); });
+  return lanes_.communicate("gather " + g.name,
+                            [&] { return lanes_.group.all_gather(segments, g.type, lanes_.communication, g.name.c_str()); });
 }
 
 Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, bool all_gather) {
   const DType type = layout_.group(parts.front().group).type;
   const char* label = layout_.group(parts.front().group).name.c_str();
-  const int rank = shard_group_.rank(), ranks = shard_group_.size();
+  const int rank = lanes_.group.rank(), ranks = lanes_.group.size();
   const auto segments_of = [&](int root) {
     std::vector<Segment> segments;
     for (const CollectivePart& part : parts) {
@@ -107,10 +107,10 @@ Event UnitStreamer::gather_updated(const std::vector<CollectivePart>& parts, boo
     }
     return segments;
   };
-  return Trace::on_stream(trace_, stream_, "communication", std::string("gather updated ") + label, [&] {
-    if (all_gather) return shard_group_.all_gather(segments_of(-1), type, stream_, label);
+  return lanes_.communicate(std::string("gather updated ") + label, [&] {
+    if (all_gather) return lanes_.group.all_gather(segments_of(-1), type, lanes_.communication, label);
     Event last;
-    for (int root = 0; root < ranks; ++root) last = shard_group_.broadcast(segments_of(root), type, root, stream_, label);
+    for (int root = 0; root < ranks; ++root) last = lanes_.group.broadcast(segments_of(root), type, root, lanes_.communication, label);
     return last;
   });
 }

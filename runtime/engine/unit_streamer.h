@@ -2,15 +2,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "base/nth.h"
-#include "base/trace.h"
 #include "models/model.h"
-#include "runtime/plan/plan.h"
+#include "runtime/state/lanes.h"
 #include "runtime/state/sharded_state.h"
-#include "sharding/communicator.h"
 
 namespace zerostep {
 
@@ -20,8 +17,8 @@ namespace zerostep {
 // is false). Outside visits the storages are empty. The plan says which slot a visit reads, and who waits for whom.
 class UnitStreamer {
  public:
-  UnitStreamer(const ModelDefinition& model, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
-               Stream stream, Trace* trace);
+  // What is passed must outlive the object.
+  UnitStreamer(const ModelDefinition& model, const ShardedState& state, Lanes& lanes);
 
   // Enqueues the all-gather of a group's shards into a parameter slot.
   Event gather(int group, int slot);
@@ -47,11 +44,8 @@ class UnitStreamer {
   void point(const at::Tensor& flat, void* data) const;
 
   const ModelLayout& layout_;
-  const Plan& plan_;
-  ShardedState& state_;
-  Communicator shard_group_;
-  Stream stream_;
-  Trace* trace_;
+  const ShardedState& state_;
+  Lanes& lanes_;
   std::vector<GroupTensors> groups_;
   std::vector<std::unique_ptr<Unit>> units_;
 };

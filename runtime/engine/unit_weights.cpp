@@ -39,9 +39,8 @@ class TiledMatrix final : public PerturbedMatrix {
 
 }  // namespace
 
-UnitWeights::UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer,
-                         const Directions& directions)
-    : layout_(layout), plan_(plan), state_(state), streamer_(streamer), directions_(directions) {}
+UnitWeights::UnitWeights(const ShardedState& state, UnitStreamer& streamer, const Directions& directions)
+    : layout_(state.layout()), state_(state), streamer_(streamer), directions_(directions) {}
 
 void UnitWeights::enter(const Visit& visit, const Action& action, int64_t step) {
   step_ = step;
@@ -54,7 +53,7 @@ void UnitWeights::enter(const Visit& visit, const Action& action, int64_t step) 
   }
   offsets_.clear();
   copy_bytes_ = zerostep::copy_bytes(layout_, unit_, &offsets_);
-  if (visit.weight_copies * copy_bytes_ > plan_.copies_bytes)
+  if (visit.weight_copies * copy_bytes_ > state_.plan().copies_bytes)
     fail_protocol("[weights] {} copies of unit {} were not planned", visit.weight_copies, unit_);
   if (reads_parameters(layout_, visit)) use_plain();
 }

@@ -12,7 +12,8 @@ namespace zerostep {
 // weights at rest are never touched.
 class UnitWeights final : public BranchWeights {
  public:
-  UnitWeights(const ModelLayout& layout, const Plan& plan, ShardedState& state, UnitStreamer& streamer, const Directions& directions);
+  // What is passed must outlive the object.
+  UnitWeights(const ShardedState& state, UnitStreamer& streamer, const Directions& directions);
   // The unit's parameters are where the action says; it computes with its plain weights from here on.
   void enter(const Visit& visit, const Action& action, int64_t step);
   // Of an instructed step: the reduced gradient of each group of used_by(), while the unit is visited.
@@ -34,8 +35,7 @@ class UnitWeights final : public BranchWeights {
   template <typename Use>
   void for_each_parameter(const Use& use) const;
   const ModelLayout& layout_;
-  const Plan& plan_;
-  ShardedState& state_;
+  const ShardedState& state_;
   UnitStreamer& streamer_;
   const Directions& directions_;
   int64_t step_ = 0;

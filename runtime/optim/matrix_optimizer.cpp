@@ -1,24 +1,12 @@
 #include "runtime/optim/matrix_optimizer.h"
 
 #include "base/nth.h"
-#include "base/trace.h"
 #include "runtime/state/parameter_piece.h"
 
 namespace zerostep {
 
-MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state,
-                                 Communicator shard_group, Stream compute, Stream stream, Optimizer& optimizer, const FlatKernels& kernels,
-                                 Trace* trace)
-    : config_(config),
-      layout_(layout),
-      plan_(plan),
-      state_(state),
-      shard_group_(std::move(shard_group)),
-      compute_(std::move(compute)),
-      stream_(std::move(stream)),
-      optimizer_(optimizer),
-      kernels_(kernels),
-      trace_(trace) {
+MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config, ShardedState& state, Optimizer& optimizer, Lanes& lanes)
+    : config_(config), layout_(state.layout()), plan_(state.plan()), state_(state), optimizer_(optimizer), lanes_(lanes) {
   for (const AssignedParameter& p : plan_.matrices.parameters) shares_.push_back(shares_of(p));
 }
 
@@ -30,7 +18,7 @@ const ParameterInfo& MatrixOptimizer::info(const AssignedParameter& p) const {
 std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const AssignedParameter& p) const {
   const FlatLayout& layout = layout_.group(p.group).layout;
   std::vector<Share> out;
-  for (int rank = 0; rank < shard_group_.size(); ++rank) {
+  for (int rank = 0; rank < lanes_.group.size(); ++rank) {
     if (updates_whole(plan_.options)) {
       const int64_t at = layout.offset(p.parameter);
       out.push_back({rank, {p.parameter, 0, at, at, p.num_elements()}});
@@ -45,15 +33,15 @@ std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const AssignedPar
 void MatrixOptimizer::update(int round, const UpdateScalars& scalars, bool reads_gradient) {
   const MatrixAssignment::Round& now = nth(plan_.matrices.rounds, round);
   if (reads_gradient && !updates_whole(plan_.options)) gather_gradients(now);
-  compute_.launch([this, &now, scalars, reads_gradient] {
+  lanes_.compute.launch([this, &now, scalars, reads_gradient] {
     for (int index : now.parameters)
-      if (parameter(index).owner == shard_group_.rank()) make_direction(index, scalars, reads_gradient);
+      if (parameter(index).owner == lanes_.group.rank()) make_direction(index, scalars, reads_gradient);
   });
   for (const std::vector<int>& wave : now.waves) hand_out(wave, scalars);
 }
 
 void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
-  const int me = shard_group_.rank();
+  const int me = lanes_.group.rank();
   std::vector<Transfer> transfers;
   for (int index : round.parameters) {
     const AssignedParameter& p = parameter(index);
@@ -70,7 +58,7 @@ void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
 
 void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, bool reads_gradient) {
   const AssignedParameter& p = parameter(index);
-  const Trace::Scope scope(trace_, "computation", trace_ == nullptr ? std::string() : "update " + info(p).name);
+  const Trace::Scope scope(lanes_.trace, "computation", lanes_.trace == nullptr ? std::string() : "update " + info(p).name);
   float* direction = state_.matrix_work() + p.work_offset;
   const float* reduced = nullptr;
   if (reads_gradient)
@@ -82,7 +70,7 @@ void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, bo
   if (scalars.gradient.kind == Gradient::Kind::Estimate) {
     Gradient estimate = scalars.gradient;
     estimate.reduced = reduced;
-    kernels_.estimate(piece_of(info(p), 0, p.num_elements()), estimate, direction, compute_);
+    lanes_.kernels.estimate(piece_of(info(p), 0, p.num_elements()), estimate, direction, lanes_.compute);
     moments.gradient = direction;
   }
   moments.first_moment = state_.matrix_array(first_array) + p.state_offset;
@@ -96,12 +84,12 @@ void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, bo
   moments.nesterov = config_.nesterov;
   moments.cautious = config_.cautious;
   moments.rescales = !p.orthogonal;
-  kernels_.matrix_direction(moments, compute_);
-  if (p.orthogonal) kernels_.newton_schulz(direction, p.rows, p.columns, state_.matrix_scratch(), compute_);
+  lanes_.kernels.matrix_direction(moments, lanes_.compute);
+  if (p.orthogonal) lanes_.kernels.newton_schulz(direction, p.rows, p.columns, state_.matrix_scratch(), lanes_.compute);
 }
 
 void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars& scalars) {
-  const int me = shard_group_.rank();
+  const int me = lanes_.group.rank();
   std::vector<Transfer> transfers;
   struct Step {
     int group;
@@ -109,7 +97,7 @@ void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars
     const float* direction;
   };
   std::vector<Step> steps;
-  std::vector<int64_t> arrived(static_cast<size_t>(shard_group_.size()), 0);
+  std::vector<int64_t> arrived(static_cast<size_t>(lanes_.group.size()), 0);
   for (int index : wave) {
     const AssignedParameter& p = parameter(index);
     const float* made = state_.matrix_work() + p.work_offset;
@@ -126,17 +114,16 @@ void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars
     }
   }
   exchange(transfers, "updates of matrices");
-  compute_.launch([this, steps = std::move(steps), scalars] {
+  lanes_.compute.launch([this, steps = std::move(steps), scalars] {
     for (const auto& [group, piece, direction] : steps)
       optimizer_.update(group, piece.shard_offset, piece.shard_offset + piece.count, scalars, direction);
   });
 }
 
 void MatrixOptimizer::exchange(const std::vector<Transfer>& transfers, const char* label) {
-  if (shard_group_.size() == 1) return;
-  stream_.wait(compute_.record());
-  compute_.wait(Trace::on_stream(trace_, stream_, "communication", label,
-                                 [&] { return shard_group_.exchange(transfers, DType::F32, stream_, label); }));
+  if (lanes_.group.size() == 1) return;
+  lanes_.communication.wait(lanes_.compute.record());
+  lanes_.compute.wait(lanes_.communicate(label, [&] { return lanes_.group.exchange(transfers, DType::F32, lanes_.communication, label); }));
 }
 
 }  // namespace zerostep

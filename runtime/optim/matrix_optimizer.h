@@ -4,12 +4,10 @@
 #include "base/nth.h"
 #include "runtime/config/config.h"
 #include "runtime/optim/optimizer.h"
+#include "runtime/state/lanes.h"
 #include "runtime/state/sharded_state.h"
-#include "sharding/communicator.h"
 
 namespace zerostep {
-
-class Trace;
 
 // Muon and MuDaMW on parameters that are assigned to ranks whole (MatrixAssignment). The owner of one has its momentum, makes its direction
 // and gives it to the ranks that hold the weights; each steps along it on its own part. Reduced gradients travel to owners where they are
@@ -17,8 +15,7 @@ class Trace;
 class MatrixOptimizer {
  public:
   // What is passed must outlive the object. `optimizer` steps along the directions.
-  MatrixOptimizer(const OptimizerConfig& config, const ModelLayout& layout, const Plan& plan, ShardedState& state, Communicator shard_group,
-                  Stream compute, Stream stream, Optimizer& optimizer, const FlatKernels& kernels, Trace* trace);
+  MatrixOptimizer(const OptimizerConfig& config, ShardedState& state, Optimizer& optimizer, Lanes& lanes);
   // One round. Collective; does not block, what is passed must live until the compute stream is done. `reads_gradient`: the reduced
   // gradient is needed (of an estimate that it is blended with, too).
   void update(int round, const UpdateScalars& scalars, bool reads_gradient);
@@ -41,11 +38,8 @@ class MatrixOptimizer {
   const ModelLayout& layout_;
   const Plan& plan_;
   ShardedState& state_;
-  Communicator shard_group_;
-  Stream compute_, stream_;
   Optimizer& optimizer_;
-  const FlatKernels& kernels_;
-  Trace* trace_;
+  Lanes& lanes_;
   std::vector<std::vector<Share>> shares_;  // per assigned parameter: on every rank, in rank order
 };
 

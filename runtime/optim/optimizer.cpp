@@ -10,13 +10,12 @@
 
 namespace zerostep {
 
-Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed,
-                     const FlatKernels& kernels, Stream stream)
-    : config_(config), seed_(seed), layout_(layout), state_(state), kernels_(kernels), stream_(std::move(stream)) {
-  for (const FlatGroup& g : layout.groups) {
+Optimizer::Optimizer(const OptimizerConfig& config, ShardedState& state, uint64_t seed, const FlatKernels& kernels, Stream stream)
+    : config_(config), seed_(seed), layout_(state.layout()), state_(state), kernels_(kernels), stream_(std::move(stream)) {
+  for (const FlatGroup& g : layout_.groups) {
     auto& out = hyperparameters_.emplace_back();
     for (int p : g.parameters) {
-      const ParameterInfo& info = nth(layout.unit(g.unit).parameters, p);
+      const ParameterInfo& info = nth(layout_.unit(g.unit).parameters, p);
       const std::string& name = info.name;
       double factor = 1, decay = matches_any(name, config.no_decay) ? 0.0 : config.weight_decay;
       for (const auto& group : config.groups)
@@ -25,7 +24,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, const ModelLayout& layout, S
           decay = group.weight_decay.value_or(decay);
           break;
         }
-      factor *= layout.options.is_orthogonal(info) ? config.muon_lr_factor : config.adam_lr_factor;
+      factor *= layout_.options.is_orthogonal(info) ? config.muon_lr_factor : config.adam_lr_factor;
       out.push_back({static_cast<float>(factor), static_cast<float>(decay)});
     }
   }

@@ -23,8 +23,8 @@ struct UpdateScalars {
 // not depend on stage, slice or thread. Launches on a stream.
 class Optimizer {
  public:
-  Optimizer(const OptimizerConfig& config, const ModelLayout& layout, ShardedState& state, uint64_t seed, const FlatKernels& kernels,
-            Stream stream);
+  // What is passed must outlive the object.
+  Optimizer(const OptimizerConfig& config, ShardedState& state, uint64_t seed, const FlatKernels& kernels, Stream stream);
   // fp32 values that the optimizer keeps for each element.
   static int state_values(const OptimizerConfig& config);
   // ... for each element of a parameter that is assigned to a rank whole.

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "runtime/config/config.h"
-#include "runtime/engine/step_timers.h"
 #include "runtime/engine/training_plan.h"
+#include "runtime/state/step_timers.h"
 #include "runtime/strategy/step_kind.h"
 
 namespace zerostep {

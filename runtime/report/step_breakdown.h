@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "runtime/engine/step_timers.h"
+#include "runtime/state/step_timers.h"
 
 namespace zerostep {
 

@@ -13,6 +13,10 @@ class ShardedState {
   // Collective, as Store. What is passed must outlive the object.
   ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device);
 
+  const ModelLayout& layout() const { return layout_; }
+  // What it was made from: any of an engine's plans.
+  const Plan& plan() const { return plan_; }
+
   // Elements of one parameter that are contiguous in every addressing.
   struct Piece {
     int parameter;             // index within the group

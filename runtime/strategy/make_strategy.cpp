@@ -1,7 +1,7 @@
 #include "runtime/strategy/make_strategy.h"
 
 #include "base/error.h"
-#include "runtime/strategy/first_order.h"
+#include "runtime/plan/cost.h"
 
 namespace zerostep {
 namespace {
@@ -26,6 +26,16 @@ std::unique_ptr<ZerothOrder> make_queries(const Config& config, const ModelLayou
                                           int world) {
   if (!config.step.uses_queries()) return nullptr;
   return std::make_unique<ZerothOrder>(config.step, objective, layout, query_share(config.step, rank, world));
+}
+
+Strategies make_strategies(const Config& config, const ModelDefinition& model, const ModelLayout& layout, const Objective& objective,
+                           int rank, int world) {
+  Strategies out;
+  out.query_objective = make_query_objective(config.step, model);
+  out.backprop = make_backprop(config, layout, objective);
+  out.evaluation = std::make_unique<Evaluate>(objective, static_cast<int>(layout.units.size()));
+  out.queries = make_queries(config, layout, out.query_objective ? *out.query_objective : objective, rank, world);
+  return out;
 }
 
 }  // namespace zerostep

@@ -2,8 +2,11 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
+#include <vector>
 
-#include "models/parameter.h"
+#include "offload/flat_kernels.h"
+#include "runtime/state/sharded_state.h"
 
 namespace zerostep {
 
@@ -14,6 +17,10 @@ struct OwnedGradient {
   int64_t first, count;
   const float* gradient;
 };
+// Of what is trained, what this rank owns.
+std::vector<OwnedGradient> owned_gradients(const ShardedState& state);
+// Name of the first parameter with a gradient that is not finite in this rank's share, or "". Blocks.
+std::string first_non_finite(const ShardedState& state, const FlatKernels& kernels, Stream& stream);
 
 // Adds up values over the ranks that own the parameters between them. Collective.
 using AddOverRanks = std::function<void(std::span<double> values, const char* what)>;

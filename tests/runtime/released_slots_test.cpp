@@ -27,11 +27,12 @@ void expect_released_slots(Communicator world, DType type) {
   const auto model = make_gpt2(test.model);
   const auto objective = make_cross_entropy();
   const TrainingPlan plan = plan_training(test.config, *model, *objective, world.size());
-  Stream stream = Stream::inline_stream("communication");
+  MemoryMeter meter;
+  Lanes lanes(Device::cpu(), host_kernels(), world, false, meter, nullptr);
   ShardedState state(plan.layout, plan.any_step(), world, Device::cpu());
-  UnitStreamer streamer(*model, plan.layout, plan.any_step(), state, world, stream, nullptr);
+  UnitStreamer streamer(*model, state, lanes);
   const Directions directions(test.config.step, test.config.seed);
-  const UnitWeights weights(plan.layout, plan.any_step(), state, streamer, directions);
+  const UnitWeights weights(state, streamer, directions);
   for (const FlatGroup& g : plan.layout.groups) {
     if (!plan.any_step().slotted(g.id)) continue;
     streamer.gather(g.id, 0);

@@ -160,7 +160,7 @@ TEST_F(Resume, CountsAppliedStepsByWhatMadeThem) {
   EXPECT_EQ(reader.manifest().engine.at("applied_steps").get<int64_t>(), 6);
   EXPECT_EQ(reader.manifest().engine.at("applied_by_estimate").get<int64_t>(), 3);
   EXPECT_EQ(reader.manifest().engine.at("applied_by_gradient").get<int64_t>(), 3);
-  const Engine::Progress progress = progress_of(reader);
+  const TrainingProgress progress = progress_of(reader);
   EXPECT_EQ(progress.applied.estimate_steps, 3);
   EXPECT_EQ(progress.applied.gradient_steps, 3);
 }

@@ -81,7 +81,7 @@ TEST(SkippedSteps, AnAppliedStepStartsTheCountAnew) {
   const Broken objective({19, 39}, test.global_batch, std::nan(""));
   test.steps = 59;
   std::vector<int64_t> counts;
-  const auto look = [&](int64_t, Engine& engine) { counts.push_back(engine.skipped_in_a_row()); };
+  const auto look = [&](int64_t, Engine& engine) { counts.push_back(engine.progress().skipped_in_a_row); };
   const ZerothOrderOutcome run = run_zeroth_order_threads(test, 1, {.objective = &objective, .before_step = look, .initial = {}});
   EXPECT_EQ(run.skipped[19] || run.skipped[39], false);
   for (size_t s = 0; s < counts.size(); ++s) EXPECT_EQ(counts[s], static_cast<int64_t>(s) % 20) << s;
@@ -142,8 +142,8 @@ TEST(SkippedSteps, TheCountGoesOnWithTheRun) {
   test.share_over(1);
   const Broken objective({}, test.global_batch, std::nan(""));
   const auto model = make_gpt2(test.model);
-  const auto step_on = [&](const Engine::Progress& from, int64_t begin, int64_t end) {
-    Engine::Progress out;
+  const auto step_on = [&](const TrainingProgress& from, int64_t begin, int64_t end) {
+    TrainingProgress out;
     run_local_ranks(1, {}, [&](Communicator world) {
       const auto initial = [&](const ParameterInfo& info, int64_t first, int64_t count, float* values) {
         initial_values(info, test.config.seed, first, count, values);
@@ -155,7 +155,7 @@ TEST(SkippedSteps, TheCountGoesOnWithTheRun) {
     });
     return out;
   };
-  const Engine::Progress before = step_on({}, 0, 15);
+  const TrainingProgress before = step_on({}, 0, 15);
   EXPECT_EQ(before.skipped_in_a_row, 15);
   EXPECT_EQ(step_on(before, 15, 19).skipped_in_a_row, 19);
   EXPECT_EQ(error_of([&] { step_on(before, 15, 19); }), "nothing was thrown");

@@ -207,7 +207,7 @@ TEST(ZerothOrderUpdate, ALossThatIsNoNumberSkipsTheStepOnAllRanks) {
           for (int u = 0; u < 5; ++u)
             for (size_t p = 0; p < engine.plan().layout.units[static_cast<size_t>(u)].parameters.size(); ++p)
               engine.read_parameter(u, static_cast<int>(p), out.emplace_back());
-          EXPECT_EQ(engine.applied_steps(), 1);
+          EXPECT_EQ(engine.progress().applied.all(), 1);
         };
         const ZerothOrderOutcome engine =
             run_zeroth_order_threads(test, ranks, {.objective = &objective, .before_step = look, .initial = {}});
@@ -239,7 +239,7 @@ TEST(ZerothOrderUpdate, ReplayingALogMakesTheSameWeights) {
         for (size_t s = 0; s < trained.losses.size(); ++s)
           engine.replay(
               {static_cast<int64_t>(s), test.config.optimizer.lr, trained.clip_scales[s], trained.scalars[s], trained.skipped[s]});
-        EXPECT_EQ(engine.applied_steps(), 3);
+        EXPECT_EQ(engine.progress().applied.all(), 3);
       };
       EXPECT_EQ(run_zeroth_order_threads(again, 1, {.objective = nullptr, .before_step = replay, .initial = {}}).parameters,
                 trained.parameters);

@@ -1,0 +1,128 @@
+#include "runtime/engine/action_launcher.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "runtime/engine/device_batch.h"
+
+namespace zerostep {
+
+ActionLauncher::ActionLauncher(const Config& config, const ModelDefinition& model, const TrainingPlan& plan, ShardedState& state,
+                               const ScalarBlock& scalars, const Directions& directions, const Strategies& strategies, Lanes& lanes)
+    : config_(config),
+      plan_(plan),
+      scalars_(scalars),
+      strategies_(strategies),
+      lanes_(lanes),
+      averaging_(averaging_of(config, lanes.group.size())),
+      streamer_(model, state, lanes),
+      reducer_(state, streamer_, scalars, averaging_.before_message, lanes),
+      weights_(state, streamer_, directions),
+      optimizer_(config.optimizer, state, config.seed, lanes.kernels, lanes.compute),
+      matrix_optimizer_(config.optimizer, state, optimizer_, lanes) {}
+
+void ActionLauncher::read_batches(const Visit& visit, const SharedRun& run) {
+  const int wanted = visit.probes ? visit.pass : visit.micro_batch;
+  if (run->held == wanted) return;
+  const TimeInto time(lanes_.host_timers.data);
+  run->held = wanted;
+  run->held_batches = nullptr;
+  run->held_batches = std::make_shared<PassBatches>(visit.probes ? strategies_.queries->read_batches(visit, run->batches.queries)
+                                                                 : PassBatches{{run->batches.backprop(visit.micro_batch)}});
+  if (run->kind.backprop && !visit.probes && visit.micro_batch == 0) {
+    run->global_tokens = run->held_batches->front().front().global_valid_tokens;
+    strategies_.backprop->begin_step(run->loss_scale * averaging_.shares / static_cast<double>(std::max<int64_t>(1, run->global_tokens)) *
+                                     averaging_.before_backward);
+  }
+  lanes_.launch([this, held = run->held_batches] {
+    for (std::vector<Batch>& batches : *held)
+      for (Batch& batch : batches) bring_to_device(batch, lanes_.device);
+  });
+}
+
+Event ActionLauncher::launch(const Plan& plan, const Action& action, const SharedRun& run, const std::shared_ptr<PendingUpdate>& update) {
+  switch (action.kind) {
+    case ActionKind::Begin:
+      break;
+    case ActionKind::Agree:
+      if (action.agreement == Agreement::Gradient) {
+        const TimeInto time(lanes_.host_timers.reduce);
+        lanes_.launch([this] { reducer_.square_sums(); });
+      }
+      break;
+    case ActionKind::End:
+      lanes_.compute.synchronize();
+      break;
+    case ActionKind::Gather:
+      return streamer_.gather(action.group, action.slot);
+    case ActionKind::Release:
+      return lanes_.launch([this, &action] { weights_.poison(action.group, action.slot); });
+    case ActionKind::GatherGradient:
+      return reducer_.gather(action.group, action.slot);
+    case ActionKind::Visit:
+      return lanes_.launch([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
+    case ActionKind::Reduce: {
+      const TimeInto time(lanes_.host_timers.reduce);
+      return reducer_.reduce(action);
+    }
+    case ActionKind::UpdateMatrices: {
+      const TimeInto time(lanes_.host_timers.update);
+      matrix_optimizer_.update(action.round, update->scalars, action.reads_gradient);
+      break;
+    }
+    case ActionKind::Update:
+      return lanes_.launch([this, &action, update] {
+        if (!update) return;
+        const TimeInto time(lanes_.compute_timers.update);
+        const Trace::Scope scope(lanes_.trace, "computation",
+                                 lanes_.trace != nullptr ? "update " + plan_.layout.group(action.group).name : "");
+        optimizer_.update(action.group, action.begin, action.end, update->scalars);
+      });
+    case ActionKind::GatherUpdated: {
+      if (!update) return lanes_.communication.record();  // what waits for it waits for what stands before it in its lane
+      const TimeInto time(lanes_.host_timers.update);
+      return streamer_.gather_updated(action.parts, plan.options.allgather_partitions || plan.options.stage == 3);
+    }
+  }
+  return lanes_.compute.record();
+}
+
+void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches) {
+  const Visit& visit = plan.visit(action.visit);
+  const bool backward = visit.kind == VisitKind::Backward;
+  const TimeInto time(backward ? lanes_.compute_timers.backward : lanes_.compute_timers.forward);
+  weights_.enter(visit, action, run.step);
+  if (!action.summed_gradients.empty()) {
+    std::vector<const float*> gradients;
+    auto summed = action.summed_gradients.begin();
+    for (int g : plan_.layout.used_by(visit.unit))
+      gradients.push_back(plan_.layout.group(g).trainable ? reducer_.gathered(*summed++) : nullptr);
+    weights_.set_gradients(std::move(gradients));
+  }
+  if (backward) reducer_.bind(action.gradients, visit.unit);
+  const Trace::Scope scope(lanes_.trace, "computation",
+                           lanes_.trace != nullptr ? std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name : "");
+  const bool trains = run.kind.backprop && !visit.probes;
+  static const Batch kNone;
+  const Batch& batch = visit.probes ? kNone : batches.front().front();
+  strategy_of(visit, run)
+      .visit({visit, visit.unit + 1 == static_cast<int>(plan_.layout.units.size()), streamer_.unit(visit.unit), batch,
+              ForwardContext{&batch, trains, config_.seed, run.step}, weights_, batches, sums_of(visit, run)});
+  reducer_.collect(action.gradients);
+  weights_.leave();
+}
+
+at::Tensor ActionLauncher::sums_of(const Visit& visit, const StepRun& run) const {
+  using Part = ScalarBlock::Part;
+  if (!visit.probes && !run.kind.backprop && !run.counts) return at::Tensor();
+  return scalars_.tensor(visit.probes ? Part::QuerySums : run.kind.backprop ? Part::BackpropLoss : Part::EvaluationLoss);
+}
+
+StepStrategy& ActionLauncher::strategy_of(const Visit& visit, const StepRun& run) const {
+  if (visit.probes) return *strategies_.queries;
+  if (run.kind.backprop) return *strategies_.backprop;
+  return *strategies_.evaluation;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,50 @@
+#include "runtime/engine/executor.h"
+
+#include <memory>
+#include <optional>
+
+namespace zerostep {
+
+bool Executor::execute(const Plan& plan, ActionRunner& runner) {
+  done_.assign(plan.actions.size(), Event());
+  int i = 0;
+  try {
+    for (; i < static_cast<int>(plan.actions.size()); ++i) {
+      const Action& action = plan.action(i);
+      runner.prepare(plan, action);
+      wait_for(plan, action);
+      Event& done = nth(done_, i) = runner.launch(plan, action);
+      if (done.ready()) done.wait();  // rethrows
+      if (!runner.agree(plan, action)) return false;
+    }
+  } catch (const PeerError&) {
+    throw;  // another rank says where
+  } catch (const std::exception& error) {
+    for (int earlier = 0; earlier <= i; ++earlier)
+      if (nth(done_, earlier).failed()) runner.explain(plan, plan.action(earlier), error);
+    throw;
+  }
+  return true;
+}
+
+void Executor::wait_for(const Plan& plan, const Action& action) {
+  Stream& stream = lanes_.of(action.lane);
+  for (const int index : action.waits) {
+    const Event& event = nth(done_, index);
+    if (action.lane != Lane::Compute || event.ready()) {
+      stream.wait(event);
+      continue;
+    }
+    const auto start = std::make_shared<std::optional<TimeInto>>();
+    StepTimers& timers = lanes_.compute_timers;
+    double& seconds = action.kind == ActionKind::Visit ? timers.wait : action.kind == ActionKind::Agree ? timers.reduce : timers.update;
+    const std::string what = lanes_.trace != nullptr ? "wait for " + describe(layout_, plan, plan.action(index)) : "";
+    Trace::on_stream(lanes_.trace, stream, "computation", what, [&] {
+      stream.enqueue([start, &seconds] { start->emplace(seconds); });
+      stream.wait(event);
+      return stream.enqueue([start] { start->reset(); });
+    });
+  }
+}
+
+}  // namespace zerostep

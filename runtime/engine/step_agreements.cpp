@@ -1,0 +1,154 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/not_a_number.h"
+#include "runtime/engine/averaging.h"
+#include "runtime/engine/step_runner.h"
+#include "runtime/strategy/projected_gradients.h"
+#include "runtime/strategy/unchanged_weights.h"
+
+// What the ranks agree on within a step, and what follows from it.
+
+namespace zerostep {
+
+bool StepRunner::agree(const Plan&, const Action& action) {
+  if (action.kind != ActionKind::Agree) return true;
+  pending_ = nullptr;  // the update of the step before was applied by actions that stand before this one
+  StepRun& run = *run_;
+  bool goes_on = true;
+  switch (action.agreement) {
+    case Agreement::Gradient:
+      goes_on = agree_on_gradient(run);
+      break;
+    case Agreement::Losses:
+      goes_on = agree_on_losses(run);
+      break;
+    case Agreement::Instruction:
+      agree_on_instruction(run);
+      break;
+    case Agreement::Estimate:
+      agree_on_estimate(run);
+      break;
+  }
+  run.held = -1;  // batches of backprop and of queries are other ones
+  run.held_batches = nullptr;
+  return goes_on;
+}
+
+AddOverRanks StepRunner::adder() {
+  return [this](std::span<double> values, const char* what) { lanes_.group.all_reduce_scalars(values, ReduceOp::Sum, what); };
+}
+
+void StepRunner::agree_on_maxima(StepRun& run) {
+  double maxima[kMaximumScalars] = {static_cast<double>(state_.arena_bytes() + lanes_.meter.peak_bytes()), run.stop ? 1.0 : 0.0};
+  lanes_.group.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
+  run.result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
+  run.result.stop = maxima[1] > 0;
+}
+
+bool StepRunner::agree_on_gradient(StepRun& run) {
+  StepResult& result = run.result;
+  {
+    const TimeInto time(lanes_.host_timers.reduce);
+    scalars_.read(lanes_.compute);
+  }
+  const TimeInto time(lanes_.host_timers.scalars);
+  const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
+  strategies_.backprop->reset();
+  const auto squares = scalars_.values(ScalarBlock::Part::SquaredNorms);
+  double sums[kSummedScalars] = {local_loss, std::accumulate(squares.begin(), squares.end(), 0.0)};
+  adder()(sums, "loss and norm");
+  agree_on_maxima(run);
+
+  unscale_ = averaging_of(config_, lanes_.group.size()).after_sum / scaler_.scale();
+  result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, run.global_tokens)));
+  result.grad_norm = without_sign_of_nan(static_cast<float>(std::sqrt(sums[1]) * unscale_));
+  result.lr = scalars_of(run.step, true).scheduled.lr;
+  const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
+  if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(run.step, local_loss);
+  if (overflow)
+    skip_reason_ = scaler_.is_dynamic()
+                       ? ""
+                       : fmt::format("its {} gradients or its loss hold Inf or NaN{}", name_of(config_.precision.compute),
+                                     config_.precision.compute == DType::F16
+                                         ? fmt::format(" (static loss scale {}; fp16.loss_scale 0 is dynamic)", scaler_.scale())
+                                         : "");
+  scaler_.update(overflow);
+  result.loss_scale = scaler_.scale();
+  if (!overflow && !run.kind.queries) settle_update(run);
+  return !overflow;
+}
+
+bool StepRunner::agree_on_losses(StepRun& run) {
+  const TimeInto time(lanes_.host_timers.scalars);
+  StepResult& result = run.result;
+  scalars_.read(lanes_.compute);
+  const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
+  std::vector<ZerothOrder::Sums> sums(values.size() / 3);
+  static_assert(sizeof(ZerothOrder::Sums) == 3 * sizeof(double));
+  std::copy(values.begin(), values.end(), &sums.front().plus);
+  strategies_.queries->reset();
+  adder()({&sums.front().plus, 3 * sums.size()}, "losses of the queries");
+  agree_on_maxima(run);
+  const ProjectedGradients found = projected_gradients(config_.step, sums);
+  result.scalars = found.scalars;
+  result.loss = without_sign_of_nan(found.loss);
+  if (!found.finite) skip_reason_ = describe_non_finite(config_.step, sums);
+  result.loss_of_pairs = config_.step.estimator == StepConfig::Estimator::Central;
+  if (run.kind.backprop) return found.finite;
+  result.grad_norm =
+      without_sign_of_nan(expected_norm(transform_scalars(config_.step.transform, found.scalars), plan_.layout.num_elements(true)));
+  result.lr = scalars_of(run.step, false).scheduled.lr;
+  result.loss_scale = scaler_.scale();
+  return found.finite;
+}
+
+void StepRunner::agree_on_instruction(StepRun& run) {
+  const TimeInto time(lanes_.host_timers.scalars);
+  lanes_.compute.synchronize();
+  const double squares = std::pow(run.result.grad_norm / unscale_, 2);
+  instruction_ = find_instruction(instruct_schedule_.now(), directions_, run.step, owned_gradients(state_), squares,
+                                  plan_.layout.num_elements(true), adder());
+  directions_.instruct(instruction_ ? &*instruction_ : nullptr);
+}
+
+void StepRunner::agree_on_estimate(StepRun& run) {
+  const TimeInto time(lanes_.host_timers.update);
+  lanes_.compute.synchronize();
+  StepResult& result = run.result;
+  const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
+  run.estimate = std::make_unique<Estimate>(directions_, run.step, transform_scalars(config_.step.transform, result.scalars),
+                                            config_.step.blend, unscale_);
+  if (run.kind.backprop) {
+    const EstimateMeasures measures = measure_with_gradient(*run.estimate, directions_, owned_gradients(state_), adder());
+    result.cosine = measures.cosine;
+    if (!by_gradient) result.grad_norm = measures.norm;
+  } else if (config_.step.exact_norm) {
+    result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(state_), adder());
+  }
+  if (run.step == 0 && is_16bit(config_.precision.compute))
+    result.unchanged_share = unchanged_share(directions_, state_, run.step, adder());
+  if (by_gradient) run.estimate.reset();
+  settle_update(run);
+}
+
+void StepRunner::report_non_finite(int64_t step, double local_loss) {
+  std::string found;
+  const std::string parameter = first_non_finite(state_, lanes_.kernels, lanes_.compute);
+  const int rank = lanes_.group.rank();
+  if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", rank, without_sign_of_nan(local_loss));
+  if (!parameter.empty()) found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", rank, parameter);
+  std::string all;
+  for (const std::string& text : lanes_.group.all_gather_text(found, "non-finite values"))
+    if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
+  fail_run(
+      "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`zerostep inspect batches`) helps; "
+      "fp16 and bf16 runs skip such steps",
+      step, all.empty() ? "the gradient norm is not finite" : all, parameters_left());
+}
+
+}  // namespace zerostep

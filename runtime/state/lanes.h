@@ -1,0 +1,53 @@
+#pragma once
+#include <functional>
+#include <string>
+
+#include "base/device.h"
+#include "base/trace.h"
+#include "offload/flat_kernels.h"
+#include "runtime/memory/memory_meter.h"
+#include "runtime/plan/action.h"
+#include "runtime/state/step_timers.h"
+#include "sharding/communicator.h"
+
+namespace zerostep {
+
+// Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
+struct Lanes {
+  // `overlaps`: collectives have a stream of their own, else they share the compute stream. `kernels`, which run on the device's streams,
+  // meter and trace (nullptr: none) must outlive the object.
+  Lanes(const Device& on, const FlatKernels& with, Communicator among, bool overlaps, MemoryMeter& counts, Trace* records)
+      : device(on),
+        kernels(with),
+        group(std::move(among)),
+        compute(on.compute_stream()),
+        communication(overlaps ? on.stream("communication") : compute),
+        meter(counts),
+        trace(records) {}
+
+  Stream& of(Lane lane) { return lane == Lane::Compute ? compute : communication; }
+  // What this thread allocates while it lives counts as this rank's.
+  MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
+  // Launches work on the compute stream, whose tensors count as this rank's.
+  Event launch(std::function<void()> work) {
+    return compute.launch([this, work = std::move(work)] {
+      const MeterScope scope = metered();
+      work();
+    });
+  }
+  // Runs `enqueue`, which puts collectives on the communication stream, and records what they take there.
+  template <typename Enqueue>
+  Event communicate(const std::string& name, Enqueue enqueue) {
+    return Trace::on_stream(trace, communication, "communication", name, enqueue);
+  }
+
+  Device device;
+  const FlatKernels& kernels;
+  Communicator group;  // of the ranks among which state is sharded
+  Stream compute, communication;
+  MemoryMeter& meter;
+  Trace* trace;
+  StepTimers host_timers, compute_timers;  // each written by one thread while actions run
+};
+
+}  // namespace zerostep
