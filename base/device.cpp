@@ -37,9 +37,6 @@ class Cpu final : public Device::Impl {
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
     return stream.enqueue([=] { std::memcpy(to, from, static_cast<size_t>(num_bytes)); });
   }
-  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override {
-    return stream.enqueue([=] { std::memset(to, value, static_cast<size_t>(num_bytes)); });
-  }
 
  private:
   std::string name_ = "cpu";

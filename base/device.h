@@ -30,7 +30,6 @@ class Device {
     virtual Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const = 0;
     virtual MemoryInfo memory_info() const = 0;
     virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
-    virtual Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const = 0;
   };
   explicit Device(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   // This machine's processor. Its compute stream is the caller itself, so what is enqueued there is done when enqueue() returns; other
@@ -49,9 +48,8 @@ class Device {
   }
   // What this process may still take, and what there is. On a processor the memory limits of control groups count.
   MemoryInfo memory_info() const { return impl_->memory_info(); }
-  // Enqueue a copy between memory of any kinds, or bytes of one value. The operands live until it is done.
+  // Enqueues a copy between memory of any kinds. The operands live until it is done.
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }
-  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const { return impl_->fill(stream, to, value, num_bytes); }
 
  private:
   std::shared_ptr<const Impl> impl_;

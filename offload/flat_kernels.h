@@ -53,16 +53,21 @@ struct MatrixMoments {
   bool nesterov = false, cautious = false, rescales = false;
 };
 
-// Arithmetic on flat arrays, where their memory is: one implementation a backend. Every operation is put on a stream and, where
-// the calling thread runs that stream's work (Stream::is_current()), done when the call returns; a host then shares the longer ones out
-// among LibTorch's threads. Memory, what pointers in operands point at, and results belong to the caller, who keeps them until the stream
-// is there. Results are read after Stream::synchronize(). One fixed IEEE sequence an element, and fixed orders of sums: bits depend neither
-// on backend, instruction set and threads nor on how an array is cut (but for add_squares()). Wrong types are a ProtocolError.
+// Arithmetic on flat arrays, where their memory is: one implementation a backend. Every operation is put on a stream and, where the calling
+// thread runs that stream's work (Stream::is_current()), done when the call returns; a host shares the longer ones out among the threads
+// that LibTorch has for the stream's thread. Memory, what pointers in operands point at, and results belong to the caller, who keeps them
+// until the stream is there. Results are read after Stream::synchronize(). One fixed IEEE sequence an element, and fixed orders of sums:
+// bits depend neither on backend, instruction set and threads nor on how an array is cut (but for add_squares()). Wrong types are a
+// ProtocolError.
 class FlatKernels {
  public:
   virtual ~FlatKernels() = default;
 
-  // Between equal types (a copy), and fp32 and 16 bits: round to nearest even, NaN stays NaN.
+  // From here on the stream's thread does alone what it takes: it works beside the compute stream, whose threads the cores are for.
+  virtual void keep_to_one_thread(const Stream& stream) const = 0;
+
+  // Between equal types (a copy within the device's memory; Device::copy goes between memories), and fp32 and 16 bits: round to nearest
+  // even, NaN stays NaN.
   virtual void cast(const void* source, DType source_type, void* target, DType target_type, int64_t count, const Stream& stream) const = 0;
   virtual void zero(void* target, DType type, int64_t count, const Stream& stream) const = 0;
   // target += source, and values *= factor, in fp32.
@@ -101,8 +106,7 @@ class FlatKernels {
   virtual void add_energy(const float* values, int64_t count, int coarse_bin, double* bins, const Stream& stream) const = 0;
 };
 
-// In SIMD on this machine's processor. Updates, perturbations, estimates and casts that another thread takes from its queue run in that
-// thread alone.
+// In SIMD on this machine's processor.
 const FlatKernels& host_kernels();
 
 }  // namespace zerostep

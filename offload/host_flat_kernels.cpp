@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <atomic>
@@ -27,20 +28,10 @@ using Which = GradientEntries::Which;
 constexpr int64_t kPassGrain = int64_t{1} << 16, kNoiseGrain = int64_t{1} << 15;
 constexpr double kLeastShare = 1e-3;  // of entries that a cautious update keeps, as its rescaling sees it
 
-// Puts work(is_shared) on the stream. is_shared: the caller's threads share the work out; else the stream's thread does it alone.
 template <typename Work>
 void launch(const Stream& stream, Work work) {
-  if (stream.is_current()) return work(true);
-  Stream(stream).enqueue([work = std::move(work)] { work(false); });
-}
-
-// Calls use(begin, end) for ranges that make up [0, count).
-template <typename Use>
-void share_out(bool is_shared, int64_t count, int64_t grain, const Use& use) {
-  if (is_shared)
-    at::parallel_for(0, count, grain, use);
-  else if (count > 0)
-    use(0, count);
+  if (stream.is_current()) return work();
+  Stream(stream).enqueue(std::move(work));
 }
 
 template <typename T>
@@ -48,8 +39,8 @@ T* moved(T* data, int64_t elements, DType type) {
   using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
   return data == nullptr ? nullptr : static_cast<Byte*>(data) + num_bytes(elements, type);
 }
-void multiply(float factor, float* values, int64_t count, bool is_shared) {
-  share_out(is_shared, count, kPassGrain, [&](int64_t begin, int64_t end) {
+void multiply(float factor, float* values, int64_t count) {
+  at::parallel_for(0, count, kPassGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) values[i] *= factor;
   });
 }
@@ -67,7 +58,7 @@ PerturbedPiece part_of(PerturbedPiece piece, int64_t begin, int64_t count) {
 }
 
 // The threads share out the elements of all parameters.
-void perturb_all(const std::vector<Perturbation>& perturbations, const Direction& direction, float epsilon, bool is_shared) {
+void perturb_all(const std::vector<Perturbation>& perturbations, const Direction& direction, float epsilon) {
   const bool instructed = direction.entries.which != Which::None;
   std::vector<int64_t> begins{0};  // of each among the elements of all
   std::vector<std::optional<NoiseReader>> readers(perturbations.size());
@@ -90,7 +81,7 @@ void perturb_all(const std::vector<Perturbation>& perturbations, const Direction
       perturb_with(part_of(values, at, n), z);
     }
   };
-  share_out(is_shared, begins.back(), kNoiseGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, begins.back(), kNoiseGrain, [&](int64_t begin, int64_t end) {
     for (size_t p = 0; p < perturbations.size(); ++p) {
       const int64_t from = std::max(begin, begins[p]), to = std::min(end, begins[p + 1]);
       if (from < to) run(p, from - begins[p], to - begins[p]);
@@ -133,11 +124,11 @@ void step(const OptimizerPiece& piece, float* state0, float* state1, const Optim
 }
 
 // At once when gradient and masters lie in memory, else in blocks that stay in the first caches.
-void update_all(const PieceUpdate& all, const OptimizerFormula& formula, bool is_shared) {
+void update_all(const PieceUpdate& all, const OptimizerFormula& formula) {
   const bool rounded = all.masters == nullptr;
   std::optional<EstimateReader> estimate;
   if (all.gradient.kind == Gradient::Kind::Estimate) estimate.emplace(all.piece, all.gradient.estimate);
-  share_out(is_shared, all.piece.count, kPassGrain, [&](int64_t first, int64_t last) {
+  at::parallel_for(0, all.piece.count, kPassGrain, [&](int64_t first, int64_t last) {
     const int64_t block = estimate || rounded ? kBlockElements : last - first;
     alignas(kAlignmentBytes) float gradient[kBlockElements], master[kBlockElements];
     for (int64_t at = first; at < last; at += block) {
@@ -248,11 +239,19 @@ void sum_directions(const ParameterPiece& piece, NoiseSource noise, int64_t num_
 
 class HostKernels final : public FlatKernels {
  public:
+  void keep_to_one_thread(const Stream& stream) const override {
+    launch(stream, [] {
+      // This library and LibTorch each set the number of a new thread at its first use: that is done before.
+      at::internal::lazy_init_num_threads();
+      at::get_num_threads();
+      omp_set_num_threads(1);
+    });
+  }
   void cast(const void* source, DType source_type, void* target, DType target_type, int64_t count, const Stream& stream) const override {
     if (source_type != target_type && source_type != DType::F32 && target_type != DType::F32)
       fail_protocol("[kernels] no cast from {} to {}", name_of(source_type), name_of(target_type));
-    launch(stream, [=](bool is_shared) {
-      share_out(is_shared, count, kPassGrain, [&](int64_t begin, int64_t end) {
+    launch(stream, [=] {
+      at::parallel_for(0, count, kPassGrain, [&](int64_t begin, int64_t end) {
         const void* from = moved(source, begin, source_type);
         void* to = moved(target, begin, target_type);
         if (source_type == target_type)
@@ -265,47 +264,47 @@ class HostKernels final : public FlatKernels {
     });
   }
   void zero(void* target, DType type, int64_t count, const Stream& stream) const override {
-    launch(stream, [=](bool) {
-      if (count > 0) std::memset(target, 0, static_cast<size_t>(num_bytes(count, type)));
+    launch(stream, [=] {
+      at::parallel_for(0, count, kPassGrain, [&](int64_t begin, int64_t end) {
+        std::memset(moved(target, begin, type), 0, static_cast<size_t>(num_bytes(end - begin, type)));
+      });
     });
   }
   void add(const float* source, float* target, int64_t count, const Stream& stream) const override {
-    launch(stream, [=](bool is_shared) {
-      share_out(is_shared, count, kPassGrain, [&](int64_t begin, int64_t end) {
+    launch(stream, [=] {
+      at::parallel_for(0, count, kPassGrain, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) target[i] += source[i];
       });
     });
   }
   void scale(float factor, float* values, int64_t count, const Stream& stream) const override {
-    launch(stream, [=](bool is_shared) { multiply(factor, values, count, is_shared); });
+    launch(stream, [=] { multiply(factor, values, count); });
   }
   void add_squares(const float* values, int64_t count, double* sum, const Stream& stream) const override {
-    launch(stream, [=](bool) { *sum += sum_of_squares(values, count); });
+    launch(stream, [=] { *sum += sum_of_squares(values, count); });
   }
 
   void draw(const ParameterPiece& piece, const NoiseSource& noise, float* out, const Stream& stream) const override {
-    launch(stream, [=](bool) { NoiseReader(piece, noise).read(piece.begin, piece.count, out); });
+    launch(stream, [=] { NoiseReader(piece, noise).read(piece.begin, piece.count, out); });
   }
   void perturb(std::span<const Perturbation> perturbations, const Direction& direction, float epsilon,
                const Stream& stream) const override {
-    launch(stream, [=, all = std::vector(perturbations.begin(), perturbations.end())](bool is_shared) {
-      perturb_all(all, direction, epsilon, is_shared);
-    });
+    launch(stream, [=, all = std::vector(perturbations.begin(), perturbations.end())] { perturb_all(all, direction, epsilon); });
   }
   void perturb_tile(const PerturbedTile& tile, const NoiseSource& noise) const override {
     zerostep::perturb_tile(tile, noise.kind, noise.key);
   }
   void low_rank_factors(std::span<const LowRankFactors> factors, const Stream& stream) const override {
-    launch(stream, [all = std::vector(factors.begin(), factors.end())](bool is_shared) {
-      share_out(is_shared, static_cast<int64_t>(all.size()), 1, [&](int64_t first, int64_t last) {
+    launch(stream, [all = std::vector(factors.begin(), factors.end())] {
+      at::parallel_for(0, static_cast<int64_t>(all.size()), 1, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) write_factors(nth(all, i));
       });
     });
   }
   void count_unchanged(const PerturbedPiece& piece, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const override {
-    launch(stream, [=](bool is_shared) {
+    launch(stream, [=] {
       std::atomic<int64_t> sum{0};
-      share_out(is_shared, piece.count, kNoiseGrain, [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, piece.count, kNoiseGrain, [&](int64_t begin, int64_t end) {
         sum += zerostep::count_unchanged(part_of(piece, begin, end - begin), noise.kind, noise.key);
       });
       *unchanged += sum;
@@ -314,38 +313,38 @@ class HostKernels final : public FlatKernels {
 
   void estimate(const ParameterPiece& piece, const Gradient& gradient, float* out, const Stream& stream) const override {
     if (gradient.kind == Gradient::Kind::Reduced) return cast(gradient.reduced, DType::F32, out, DType::F32, piece.count, stream);
-    launch(stream, [=](bool is_shared) {
+    launch(stream, [=] {
       const EstimateReader estimate(piece, gradient.estimate);
-      share_out(is_shared, piece.count, kNoiseGrain, [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, piece.count, kNoiseGrain, [&](int64_t begin, int64_t end) {
         estimate.read(piece.begin + begin, end - begin, moved(gradient.reduced, begin), out + begin);
       });
     });
   }
   void update(const PieceUpdate& given, const OptimizerFormula& formula, const Stream& stream) const override {
-    launch(stream, [=](bool is_shared) { update_all(given, formula, is_shared); });
+    launch(stream, [=] { update_all(given, formula); });
   }
   void matrix_direction(const MatrixMoments& moments, const Stream& stream) const override {
-    launch(stream, [=](bool is_shared) {
+    launch(stream, [=] {
       std::atomic<int64_t> kept{0};
-      share_out(is_shared, moments.count, kNoiseGrain, [&](int64_t first, int64_t last) { kept += advance_moments(moments, first, last); });
+      at::parallel_for(0, moments.count, kNoiseGrain, [&](int64_t first, int64_t last) { kept += advance_moments(moments, first, last); });
       if (moments.second_moment == nullptr || !moments.cautious || !moments.rescales) return;
       const double share = static_cast<double>(kept) / static_cast<double>(moments.count);
-      multiply(static_cast<float>(1 / std::max(kLeastShare, share)), moments.direction, moments.count, is_shared);
+      multiply(static_cast<float>(1 / std::max(kLeastShare, share)), moments.direction, moments.count);
     });
   }
   void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, const Stream& stream) const override {
-    launch(stream, [=](bool) { zerostep::newton_schulz(matrix, rows, columns, scratch); });
+    launch(stream, [=] { zerostep::newton_schulz(matrix, rows, columns, scratch); });
   }
 
   void add_gradient_sums(const ParameterPiece& piece, const Gradient& gradient, double* sums, const Stream& stream) const override {
-    launch(stream, [=](bool) { sum_gradient(piece, gradient, sums); });
+    launch(stream, [=] { sum_gradient(piece, gradient, sums); });
   }
   void add_direction_sums(const ParameterPiece& piece, const NoiseSource& noise, int64_t num_directions, const GradientEntries& entries,
                           const float* g, double* sums, const Stream& stream) const override {
-    launch(stream, [=](bool) { sum_directions(piece, noise, num_directions, entries, g, sums); });
+    launch(stream, [=] { sum_directions(piece, noise, num_directions, entries, g, sums); });
   }
   void add_energy(const float* values, int64_t count, int coarse_bin, double* bins, const Stream& stream) const override {
-    launch(stream, [=](bool) {
+    launch(stream, [=] {
       add_block_sums(count, {bins, kEnergyBins}, [&](int64_t begin, int64_t n, std::span<double> partial) {
         for (int64_t i = begin; i < begin + n; ++i) {
           const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;

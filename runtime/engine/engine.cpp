@@ -32,7 +32,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
       lanes_(device, kernels, world, plan_.any_step().options.overlap, meter_, trace_.get()),
       state_(plan_.layout, plan_.any_step(), world, device),
-      scalars_(state_.store(), device, std::ssize(plan_.layout.groups), config.step.uses_queries() ? config.step.queries : 0),
+      scalars_(state_.store(), device, kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
       access_(state_, lanes_),
       directions_(config.step, config.seed, kernels, lanes_.compute),
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),

@@ -6,10 +6,11 @@
 
 namespace zerostep {
 
-ScalarBlock::ScalarBlock(const Store& store, Device device, int64_t num_groups, int64_t num_queries)
+ScalarBlock::ScalarBlock(const Store& store, Device device, const FlatKernels& kernels, const ModelLayout& layout, int64_t query_sums)
     : store_(store),
       device_(std::move(device)),
-      begins_{0, 1, 2, 2 + num_groups, 2 + num_groups + 3 * num_queries},
+      kernels_(kernels),
+      begins_(scalar_begins(layout, query_sums)),
       host_memory_(device_.memory("scalars on the host", round_up(num_bytes(), kAlignmentBytes), MemoryKind::PinnedHost)),
       host_values_(static_cast<double*>(host_memory_.allocate(num_bytes(), "scalars"))) {
   if (store_.bytes({BufferKind::Scalars}) < num_bytes())
@@ -19,8 +20,6 @@ ScalarBlock::ScalarBlock(const Store& store, Device device, int64_t num_groups, 
 at::Tensor ScalarBlock::tensor(Part part) const {
   return at::from_blob(data(part), {count(part)}, at::TensorOptions().dtype(at::kDouble).device(at::Device(device_.name())));
 }
-
-void ScalarBlock::clear(Stream& stream) { device_.fill(stream, data(Part::BackpropLoss), 0, num_bytes()); }
 
 void ScalarBlock::read(Stream& stream) {
   device_.copy(stream, host_values_, data(Part::BackpropLoss), num_bytes());

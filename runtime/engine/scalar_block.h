@@ -4,6 +4,8 @@
 #include <array>
 #include <span>
 
+#include "base/nth.h"
+#include "offload/flat_kernels.h"
 #include "runtime/state/store.h"
 
 namespace zerostep {
@@ -11,32 +13,28 @@ namespace zerostep {
 // The numbers that actions find where they compute, in fp64 on the device. The host reads all of them at once.
 class ScalarBlock {
  public:
-  enum class Part : uint8_t {
-    BackpropLoss,    // sum of the objective over this rank's micro-batches
-    EvaluationLoss,  // ... over its batches that count
-    SquaredNorms,    // of each group's reduced gradients, this rank's part
-    QuerySums,       // ZerothOrder::Sums of each direction
-  };
+  using Part = ScalarPart;
   // In the store's buffer. What is passed must outlive the object.
-  ScalarBlock(const Store& store, Device device, int64_t num_groups, int64_t num_queries);
+  ScalarBlock(const Store& store, Device device, const FlatKernels& kernels, const ModelLayout& layout, int64_t query_sums);
 
   double* data(Part part) const { return reinterpret_cast<double*>(store_.view({BufferKind::Scalars})) + begin(part); }
   // The same memory, one-dimensional.
   at::Tensor tensor(Part part) const;
   // Enqueues zeros.
-  void clear(Stream& stream);
+  void clear(const Stream& stream) { kernels_.zero(data(Part::BackpropLoss), DType::F64, begins_.back(), stream); }
   // Enqueues the copy to the host and blocks until it is there; rethrows what the stream's work threw.
   void read(Stream& stream);
   // As read last.
   std::span<const double> values(Part part) const { return {host_values_ + begin(part), static_cast<size_t>(count(part))}; }
 
  private:
-  int64_t begin(Part part) const { return begins_[static_cast<size_t>(part)]; }
-  int64_t count(Part part) const { return begins_[static_cast<size_t>(part) + 1] - begin(part); }
-  int64_t num_bytes() const { return begins_.back() * static_cast<int64_t>(sizeof(double)); }
+  int64_t begin(Part part) const { return nth(begins_, part); }
+  int64_t count(Part part) const { return nth(begins_, static_cast<int>(part) + 1) - begin(part); }
+  int64_t num_bytes() const { return zerostep::num_bytes(begins_.back(), DType::F64); }
 
   const Store& store_;
   Device device_;
+  const FlatKernels& kernels_;
   std::array<int64_t, 5> begins_;
   Arena host_memory_;
   double* host_values_;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "runtime/state/copy_runs.h"
 
 namespace zerostep {
 namespace {
@@ -79,14 +78,12 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
 void StateAccess::copy(std::span<std::byte* const> targets) {
   const std::vector<StatePlace> owned = places(Elements::Owned);
   if (owned.size() != targets.size()) fail_protocol("[state] {} pieces are copied to {} places", owned.size(), targets.size());
-  std::vector<CopiedRun> runs;
   for (size_t i = 0; i < owned.size(); ++i) {
-    state_.store().fetch(owned[i].chunk, lanes_.communication).wait();
-    runs.push_back(
-        {state_.store().view(owned[i].chunk) + owned[i].byte_offset, targets[i], num_bytes(owned[i].piece.count, owned[i].piece.type)});
+    const auto& [piece, chunk, byte_offset] = owned[i];
+    visit_chunk(chunk, false, [&](const std::byte* at) {
+      lanes_.kernels.cast(at + byte_offset, piece.type, targets[i], piece.type, piece.count, Stream::inline_stream());
+    });
   }
-  copy_runs(runs);
-  for (const StatePlace& place : owned) state_.store().release(place.chunk, false, lanes_.communication);
 }
 
 }  // namespace zerostep

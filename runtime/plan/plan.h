@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -111,9 +112,15 @@ void order_actions(const ModelLayout& layout, Plan& plan);
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part);
 // Bytes of the 16-bit messages that a plan's largest reduction sends.
 int64_t message_bytes(const ModelLayout& layout, const Plan& plan);
-// Numbers that the actions of an engine's plans leave for the host: losses of backprop and of an evaluation, squared norms of the groups'
-// gradients, and the `summed` ones of a step (of the plan with most).
-int64_t num_scalars(const ModelLayout& layout, int64_t summed);
+// The fp64 numbers that the actions of an engine's plans leave for the host, part by part.
+enum class ScalarPart : uint8_t {
+  BackpropLoss,    // sum of the objective over this rank's micro-batches
+  EvaluationLoss,  // ... over its batches that count
+  SquaredNorms,    // of each group's reduced gradients, this rank's part
+  QuerySums,       // ZerothOrder::Sums of each direction
+};
+// Where each part begins in their block; last, where the block ends.
+std::array<int64_t, 5> scalar_begins(const ModelLayout& layout, int64_t query_sums);
 // Fills in what the runtime's own arenas hold, from the options and the rings.
 void list_buffers(const ModelLayout& layout, Plan& plan);
 

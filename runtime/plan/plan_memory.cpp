@@ -70,12 +70,15 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   add_floats({BufferKind::WholeMatrices, 0}, "whole matrices of a round", plan.matrices.work_elements, true);
   add_floats({BufferKind::WholeMatrices, 1}, "updates of matrices", plan.matrices.result_elements, false);
   add_floats({BufferKind::WholeMatrices, 2}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
-  add({BufferKind::Scalars}, "scalars", num_bytes(num_scalars(layout, o.summed_scalars), DType::F64), false);
+  add({BufferKind::Scalars}, "scalars", num_bytes(scalar_begins(layout, o.summed_scalars).back(), DType::F64), false);
   plan.device_arena_bytes = 0;
   for (const PlannedBuffer& b : plan.buffers) plan.device_arena_bytes += b.bytes;
 }
 
-int64_t num_scalars(const ModelLayout& layout, int64_t summed) { return 2 + static_cast<int64_t>(layout.groups.size()) + summed; }
+std::array<int64_t, 5> scalar_begins(const ModelLayout& layout, int64_t query_sums) {
+  const int64_t norms = 2, queries = norms + std::ssize(layout.groups);
+  return {0, 1, norms, queries, queries + query_sums};
+}
 
 StateChunks state_chunks(const FlatGroup& group, const Plan& plan) {
   const PlanOptions& o = plan.options;

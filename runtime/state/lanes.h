@@ -23,7 +23,9 @@ struct Lanes {
         compute(on.compute_stream()),
         communication(overlaps ? on.stream("communication") : compute),
         meter(counts),
-        trace(records) {}
+        trace(records) {
+    if (overlaps) kernels.keep_to_one_thread(communication);
+  }
 
   Stream& of(Lane lane) { return lane == Lane::Compute ? compute : communication; }
   // What this thread allocates while it lives counts as this rank's.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <thread>
 
@@ -23,17 +24,19 @@ TEST(CpuDevice, ComputesInTheCallerAndNothingWaitsForIt) {
   EXPECT_NE(elsewhere, std::this_thread::get_id());
 }
 
-TEST(CpuDevice, CopiesAndFillsInTheOrderOfTheStream) {
+TEST(CpuDevice, CopiesInTheOrderOfTheStream) {
   const Device cpu = Device::cpu();
   for (Stream stream : {cpu.compute_stream(), cpu.stream("copies")}) {
     Arena device = cpu.memory("device", 64), pinned = cpu.memory("pinned", 64, MemoryKind::PinnedHost);
     auto* numbers = static_cast<uint8_t*>(device.allocate(64, "numbers"));
     auto* found = static_cast<uint8_t*>(pinned.allocate(64, "found"));
     EXPECT_EQ(numbers[63], 0);
-    cpu.fill(stream, numbers, 7, 48);
-    stream.launch([=] { numbers[1] = 9; });
+    stream.launch([=] {
+      std::fill_n(numbers, 48, uint8_t{7});
+      numbers[1] = 9;
+    });
     const Event done = cpu.copy(stream, found, numbers + 1, 48);
-    cpu.fill(stream, numbers, 0, 64);
+    stream.launch([=] { std::fill_n(numbers, 64, uint8_t{0}); });
     done.wait();
     EXPECT_EQ(found[0], 9);
     EXPECT_EQ(found[1], 7);

@@ -94,7 +94,10 @@ class FlatKernelsTest : public ::testing::Test {
       check(Stream::inline_stream());
     }
     SCOPED_TRACE("a worker's");
-    check(Stream::worker("kernels"));
+    const Stream worker = Stream::worker("kernels");
+    check(worker);
+    host_kernels().keep_to_one_thread(worker);
+    check(worker);
   }
   const FlatKernels& kernels_ = host_kernels();
 };
@@ -129,6 +132,23 @@ TEST_F(FlatKernelsTest, CastsCopiesAndArithmetic) {
     EXPECT_NEAR(squares / static_cast<double>(plain), 1, 1e-13);
   });
   EXPECT_THROW(kernels_.cast(source.data(), DType::BF16, nullptr, DType::F16, 1, Stream::inline_stream()), ProtocolError);
+}
+
+TEST_F(FlatKernelsTest, AStreamThatWorksAloneLeavesItsThreadsToOthers) {
+  at::set_num_threads(3);
+  Stream alone = Stream::worker("alone"), other = Stream::worker("other");
+  kernels_.keep_to_one_thread(alone);
+  const auto threads_of = [&](Stream& stream) {
+    int threads = 0;
+    Values values(kCount);
+    kernels_.zero(values.data(), DType::F32, kCount, stream);
+    stream.enqueue([&] { threads = at::get_num_threads(); });
+    stream.synchronize();
+    return threads;
+  };
+  EXPECT_EQ(threads_of(alone), 1);
+  EXPECT_EQ(threads_of(other), 3);
+  EXPECT_EQ(at::get_num_threads(), 3);
 }
 
 TEST_F(FlatKernelsTest, PerturbsAlongItsDirections) {

@@ -63,7 +63,9 @@ TEST(ScalarBlock, GathersWhatStreamsAddAndIsReadAtOnce) {
   const std::vector<PlannedBuffer> buffers{{{BufferKind::Scalars}, "scalars", 128, 1, 128, false}};
   run_local_ranks(1, {}, [&](Communicator world) {
     const Store store(buffers, world, cpu);
-    ScalarBlock block(store, cpu, 3, 2);
+    ModelLayout layout;
+    layout.groups.assign(3, {0, 0, "", {}, DType::F32, DType::F32, true, false, false, {}, FlatLayout({}, {})});
+    ScalarBlock block(store, cpu, host_kernels(), layout, 6);
     block.clear(compute);
     compute.launch([&] {
       for (int i = 0; i < 3; ++i) block.tensor(Part::BackpropLoss).add_(at::full({}, 0.1f));

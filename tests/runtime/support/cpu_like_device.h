@@ -16,7 +16,6 @@ class CpuLikeDevice : public Device::Impl {
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
     return cpu_.copy(stream, to, from, num_bytes);
   }
-  Event fill(Stream& stream, void* to, uint8_t value, int64_t num_bytes) const override { return cpu_.fill(stream, to, value, num_bytes); }
 
  private:
   Device cpu_ = Device::cpu();
