@@ -66,11 +66,17 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       const TimeInto time(lanes_.host_timers.reduce);
       return reducer_.reduce(action);
     }
-    case ActionKind::UpdateMatrices: {
+    case ActionKind::GatherMatrices:
+    case ActionKind::ScatterMatrixUpdates: {
       const TimeInto time(lanes_.host_timers.update);
-      matrix_optimizer_.update(action.round, update->scalars, action.reads_gradient);
-      break;
+      return matrix_optimizer_.exchange(action);
     }
+    case ActionKind::MakeMatrixUpdates:
+    case ActionKind::ApplyMatrixUpdates:
+      return lanes_.launch([this, &action, update] {
+        const TimeInto time(lanes_.compute_timers.update);
+        matrix_optimizer_.update(action, update->scalars);
+      });
     case ActionKind::Update:
       return lanes_.launch([this, &action, update] {
         if (!update) return;

@@ -30,20 +30,17 @@ std::vector<MatrixOptimizer::Share> MatrixOptimizer::shares_of(const AssignedPar
   return out;
 }
 
-void MatrixOptimizer::update(int round, const UpdateScalars& scalars, bool reads_gradient) {
-  const MatrixAssignment::Round& now = nth(plan_.matrices.rounds, round);
-  if (reads_gradient && !updates_whole(plan_.options)) gather_gradients(now);
-  lanes_.compute.launch([this, &now, scalars, reads_gradient] {
-    for (int index : now.parameters)
-      if (parameter(index).owner == lanes_.group.rank()) make_direction(index, scalars, reads_gradient);
-  });
-  for (const std::vector<int>& wave : now.waves) hand_out(wave, scalars);
+Event MatrixOptimizer::exchange(const Action& action) {
+  const bool gathers = action.kind == ActionKind::GatherMatrices;
+  const char* label = gathers ? "gradients of matrices" : "updates of matrices";
+  const std::vector<Transfer> transfers = gathers ? gradients_to_owners(action) : updates_to_holders(action);
+  return lanes_.communicate(label, [&] { return lanes_.group.exchange(transfers, DType::F32, lanes_.communication, label); });
 }
 
-void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
+std::vector<Transfer> MatrixOptimizer::gradients_to_owners(const Action& action) const {
   const int me = lanes_.group.rank();
   std::vector<Transfer> transfers;
-  for (int index : round.parameters) {
+  for (const int index : plan_.matrices.parameters_in(action.round)) {
     const AssignedParameter& p = parameter(index);
     float* whole = state_.matrix_work() + p.work_offset;
     for (const Share& share : nth(shares_, index)) {
@@ -53,10 +50,23 @@ void MatrixOptimizer::gather_gradients(const MatrixAssignment::Round& round) {
       transfers.push_back({share.rank, p.owner, part, p.owner == me ? whole + share.piece.parameter_offset : nullptr, share.piece.count});
     }
   }
-  exchange(transfers, "gradients of matrices");
+  return transfers;
 }
 
-void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, bool reads_gradient) {
+void MatrixOptimizer::update(const Action& action, const UpdateScalars& scalars) {
+  const int me = lanes_.group.rank();
+  if (action.kind == ActionKind::MakeMatrixUpdates) {
+    for (const int index : plan_.matrices.parameters_in(action.round))
+      if (parameter(index).owner == me) make_update(index, scalars, action.reads_gradient);
+    return;
+  }
+  for_each_share(action, [&](const AssignedParameter& p, const Share& share, const float* made, const float* arrived) {
+    const int64_t begin = share.piece.shard_offset;
+    if (share.rank == me) optimizer_.update(p.group, begin, begin + share.piece.count, scalars, p.owner == me ? made : arrived);
+  });
+}
+
+void MatrixOptimizer::make_update(int index, const UpdateScalars& scalars, bool reads_gradient) {
   const AssignedParameter& p = parameter(index);
   const Trace::Scope scope(lanes_.trace, "computation", lanes_.trace == nullptr ? std::string() : "update " + info(p).name);
   float* direction = state_.matrix_work() + p.work_offset;
@@ -88,42 +98,28 @@ void MatrixOptimizer::make_direction(int index, const UpdateScalars& scalars, bo
   if (p.orthogonal) lanes_.kernels.newton_schulz(direction, p.rows, p.columns, state_.matrix_scratch(), lanes_.compute);
 }
 
-void MatrixOptimizer::hand_out(const std::vector<int>& wave, const UpdateScalars& scalars) {
-  const int me = lanes_.group.rank();
-  std::vector<Transfer> transfers;
-  struct Step {
-    int group;
-    FlatLayout::Piece piece;
-    const float* direction;
-  };
-  std::vector<Step> steps;
+template <typename Use>
+void MatrixOptimizer::for_each_share(const Action& wave, const Use& use) const {
   std::vector<int64_t> arrived(static_cast<size_t>(lanes_.group.size()), 0);
-  for (int index : wave) {
+  for (const int index : plan_.matrices.parameters_in(wave.round, wave.wave)) {
     const AssignedParameter& p = parameter(index);
-    const float* made = state_.matrix_work() + p.work_offset;
     for (const Share& share : nth(shares_, index)) {
-      const FlatLayout::Piece& piece = share.piece;
-      const float* direction = made + piece.parameter_offset;
-      if (share.rank != p.owner) {
-        float* target = state_.matrix_results() + nth(arrived, share.rank);
-        nth(arrived, share.rank) += piece.count;
-        transfers.push_back({p.owner, share.rank, p.owner == me ? direction : nullptr, share.rank == me ? target : nullptr, piece.count});
-        direction = target;
-      }
-      if (share.rank == me) steps.push_back({p.group, piece, direction});
+      const bool travels = share.rank != p.owner;
+      use(p, share, state_.matrix_work() + p.work_offset + share.piece.parameter_offset,
+          travels ? state_.matrix_results() + nth(arrived, share.rank) : nullptr);
+      if (travels) nth(arrived, share.rank) += share.piece.count;
     }
   }
-  exchange(transfers, "updates of matrices");
-  lanes_.compute.launch([this, steps = std::move(steps), scalars] {
-    for (const auto& [group, piece, direction] : steps)
-      optimizer_.update(group, piece.shard_offset, piece.shard_offset + piece.count, scalars, direction);
-  });
 }
 
-void MatrixOptimizer::exchange(const std::vector<Transfer>& transfers, const char* label) {
-  if (lanes_.group.size() == 1) return;
-  lanes_.communication.wait(lanes_.compute.record());
-  lanes_.compute.wait(lanes_.communicate(label, [&] { return lanes_.group.exchange(transfers, DType::F32, lanes_.communication, label); }));
+std::vector<Transfer> MatrixOptimizer::updates_to_holders(const Action& action) const {
+  const int me = lanes_.group.rank();
+  std::vector<Transfer> transfers;
+  for_each_share(action, [&](const AssignedParameter& p, const Share& share, const float* made, float* arrives) {
+    if (share.rank != p.owner)
+      transfers.push_back({p.owner, share.rank, p.owner == me ? made : nullptr, share.rank == me ? arrives : nullptr, share.piece.count});
+  });
+  return transfers;
 }
 
 }  // namespace zerostep

@@ -16,9 +16,11 @@ class MatrixOptimizer {
  public:
   // What is passed must outlive the object. `optimizer` steps along the directions.
   MatrixOptimizer(const OptimizerConfig& config, ShardedState& state, Optimizer& optimizer, Lanes& lanes);
-  // One round. Collective; does not block, what is passed must live until the compute stream is done. `reads_gradient`: the reduced
-  // gradient is needed (of an estimate that it is blended with, too).
-  void update(int round, const UpdateScalars& scalars, bool reads_gradient);
+  // Of a round's GatherMatrices or a wave's ScatterMatrixUpdates: the exchange, on the communication stream. Collective; does not block.
+  Event exchange(const Action& action);
+  // Of a round's MakeMatrixUpdates or a wave's ApplyMatrixUpdates, within work of the compute stream. An action that reads_gradient needs
+  // the reduced one, of an estimate that it is blended with, too.
+  void update(const Action& action, const UpdateScalars& scalars);
 
  private:
   // The part of a parameter that lies on a rank.
@@ -29,10 +31,13 @@ class MatrixOptimizer {
   const AssignedParameter& parameter(int index) const { return nth(plan_.matrices.parameters, index); }
   const ParameterInfo& info(const AssignedParameter& p) const;
   std::vector<Share> shares_of(const AssignedParameter& p) const;
-  void gather_gradients(const MatrixAssignment::Round& round);
-  void make_direction(int index, const UpdateScalars& scalars, bool reads_gradient);
-  void hand_out(const std::vector<int>& wave, const UpdateScalars& scalars);
-  void exchange(const std::vector<Transfer>& transfers, const char* label);
+  std::vector<Transfer> gradients_to_owners(const Action& action) const;
+  std::vector<Transfer> updates_to_holders(const Action& action) const;
+  void make_update(int index, const UpdateScalars& scalars, bool reads_gradient);
+  // Calls use(parameter, share, where its owner makes it, where it arrives) for each share of a wave's matrices. nullptr: it is the
+  // owner's, and stays.
+  template <typename Use>
+  void for_each_share(const Action& wave, const Use& use) const;
 
   OptimizerConfig config_;
   const ModelLayout& layout_;

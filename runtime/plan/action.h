@@ -29,21 +29,25 @@ struct Visit {
   int64_t tile_bytes = 0;
   bool probes = false;          // a visit of queries; else of backprop or of an evaluation
   bool reads_gradient = false;  // queries whose directions are made of the backprop gradient: it is gathered for the unit
-  int weight_copies = 0;        // copies of the unit's trained weights that the visit makes, in the compute type
+  int weight_copies = 0;        // copies of the unit's trained weights that the visit holds, in the compute type
+  int copied_branches = 0;      // of the branches: those that run on perturbed copies
 };
 
 enum class ActionKind : uint8_t {
-  Begin,           // the step before is done
-  Gather,          // enqueue the all-gather of a group's shard into its slot
-  GatherGradient,  // enqueue the all-gather of a group's reduced gradient
-  Visit,           // wait for what the unit reads, run the strategy
-  Release,         // the group's slot is free once its readers are done
-  Reduce,          // enqueue the reduction of gradients
-  Agree,           // sums over the ranks that all of them go on from
-  UpdateMatrices,  // optimizer on whole matrices that are assigned to ranks, one round of them
-  Update,          // optimizer on this rank's part of a group
-  GatherUpdated,   // enqueue the all-gather of updated parameters that are kept whole
-  End,             // every lane is done
+  Begin,                 // the step before is done
+  Gather,                // enqueue the all-gather of a group's shard into its slot
+  GatherGradient,        // enqueue the all-gather of a group's reduced gradient
+  Visit,                 // wait for what the unit reads, run the strategy
+  Release,               // the group's slot is free once its readers are done
+  Reduce,                // enqueue the reduction of gradients
+  Agree,                 // sums over the ranks that all of them go on from
+  GatherMatrices,        // enqueue the exchange that brings the reduced gradients of a round's matrices whole to their owners
+  MakeMatrixUpdates,     // the owners work out the updates of a round's matrices
+  ScatterMatrixUpdates,  // enqueue the exchange that gives a wave of them to the ranks that hold the weights
+  ApplyMatrixUpdates,    // a wave of them, on this rank's parts
+  Update,                // optimizer on this rank's part of a group
+  GatherUpdated,         // enqueue the all-gather of updated parameters that are kept whole
+  End,                   // every lane is done
 };
 const char* name_of(ActionKind kind);
 
@@ -71,13 +75,14 @@ enum class BufferKind : uint8_t {
   SquaredNorm,    // of a group's reduced gradients, this rank's part; lies in the memory of Scalars
   UpdateState,    // of a group: fp32 masters and the optimizer's arrays, chunk by chunk (state_chunks.h)
   MatrixState,    // the optimizer's arrays of the matrices that this rank owns
-  WholeMatrices,  // of a round of matrices: what is worked on, results that arrive (index 1), the iterations' scratch (index 2)
+  WholeMatrices,  // of a round: gradients that become updates (kMatrixWork), updates that arrive (kMatrixResults), scratch of iterations
   WeightCopies,   // of one visit
   Activation,     // what comes into a unit of backprop (index), kept for its recomputation or backward; LibTorch's memory
   Message,        // of 16-bit reductions
   Scalars,        // losses, and what the ranks agree on
   Communicator,   // scalars are exchanged while no lane communicates
 };
+constexpr int kMatrixWork = 0, kMatrixResults = 1, kMatrixScratch = 2;  // indices of WholeMatrices
 struct Buffer {
   BufferKind kind;
   int index = 0;  // group, ring or unit
@@ -123,11 +128,18 @@ struct Action {
   bool accumulate = false;                              // Reduce: adds to earlier micro-batches' sums
   bool final_reduction = false;                         // Reduce: of the step's last micro-batch
   int64_t begin = 0, end = 0;                           // Update: range of the rank's part, elements
-  int round = -1;                                       // UpdateMatrices
-  bool reads_gradient = false;                          // Update, UpdateMatrices: reduced gradients; else an estimate alone
+  int round = -1, wave = -1;                            // of matrices; wave -1: of the round's waves all
+  bool reads_gradient = false;                          // Update, MakeMatrixUpdates: reduced gradients; else an estimate alone
   Agreement agreement = Agreement::Gradient;            // Agree
   int64_t elements_gathered = 0, elements_reduced = 0;  // as the communicator counts them, one rank
-  // Of a collective: what this rank receives. Of an update: what it reads and writes of gradients, state, masters and parameters.
+  // Of a collective: what this rank receives. Of an update: what it reads and writes of gradients, state, masters and parameters; of
+  // matrices those of the owner with most (MakeMatrixUpdates) or of rank 0. Of a visit: what it reads and writes of weights and flat
+  // gradients, which for each group that the unit computes with, R bytes as they rest and C in the compute type, is the sum of
+  //   C    for each forward (branches that run together have one), or for the backward where that reads them,
+  //   R+C  for each plain copy, where the types differ: one a visit, or one for each plain branch beside perturbed copies,
+  //   R    for each direction whose perturbed copies are made, and fp32 gradients where these instruct it,
+  //   C    for each perturbed copy,
+  //   of a backward the fp32 gradients, twice where they are added to.
   int64_t bytes = 0;
   // Multiply-adds count two. Of a visit: those of the unit, without the objective. Of a round of matrices: of the rank with most.
   double flops = 0;

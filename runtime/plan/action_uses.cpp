@@ -54,8 +54,24 @@ class Uses {
       case ActionKind::Agree:
         agree(a.agreement);
         break;
-      case ActionKind::UpdateMatrices:
-        update_matrices(a);
+      case ActionKind::GatherMatrices:
+        for (const int g : groups_of_matrices(a)) read({BufferKind::Gradients, g});
+        write({BufferKind::WholeMatrices, kMatrixWork});
+        communicate();
+        break;
+      case ActionKind::MakeMatrixUpdates:
+        make_matrix_updates(a);
+        break;
+      case ActionKind::ScatterMatrixUpdates:
+        read({BufferKind::WholeMatrices, kMatrixWork});
+        write({BufferKind::WholeMatrices, kMatrixResults});
+        communicate();
+        break;
+      case ActionKind::ApplyMatrixUpdates:
+        read({BufferKind::Scalars});
+        read({BufferKind::WholeMatrices, kMatrixWork});
+        if (layout_.options.shard_ranks > 1) read({BufferKind::WholeMatrices, kMatrixResults});
+        for (const int g : groups_of_matrices(a)) update(a, g, 0);
         break;
       case ActionKind::Update:
         read({BufferKind::Scalars});
@@ -138,12 +154,19 @@ class Uses {
     change({BufferKind::Parameters, g});
   }
 
-  void update_matrices(const Action& a) {
+  std::set<int> groups_of_matrices(const Action& a) const {
+    std::set<int> out;
+    for (const int index : plan_.matrices.parameters_in(a.round, a.wave)) out.insert(nth(plan_.matrices.parameters, index).group);
+    return out;
+  }
+
+  void make_matrix_updates(const Action& a) {
     read({BufferKind::Scalars});
-    for (int index : nth(plan_.matrices.rounds, a.round).parameters) update(a, nth(plan_.matrices.parameters, index).group, 0);
+    if (a.reads_gradient && updates_whole(plan_.options))
+      for (const int g : groups_of_matrices(a)) read({BufferKind::Gradients, g});
+    add({BufferKind::WholeMatrices, kMatrixWork}, a.reads_gradient && !updates_whole(plan_.options), true, -1);
+    write({BufferKind::WholeMatrices, kMatrixScratch});
     change({BufferKind::MatrixState});
-    write({BufferKind::WholeMatrices});
-    communicate();
   }
 
   const ModelLayout& layout_;
@@ -157,6 +180,8 @@ Lane lane_of(ActionKind kind) {
   switch (kind) {
     case ActionKind::Gather:
     case ActionKind::GatherGradient:
+    case ActionKind::GatherMatrices:
+    case ActionKind::ScatterMatrixUpdates:
     case ActionKind::GatherUpdated:
       return Lane::Gather;
     case ActionKind::Reduce:

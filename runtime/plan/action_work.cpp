@@ -10,39 +10,81 @@
 namespace zerostep {
 namespace {
 
-// Of the rank with most: the others wait for it.
-double round_flops(const MatrixAssignment& matrices, int round) {
+// Of a round's matrices, `work(matrix)` summed over those of the owner with most: the others wait for it.
+template <typename Work>
+double most_of_an_owner(const MatrixAssignment& matrices, int round, const Work& work) {
   std::map<int, double> by_owner;
   double most = 0;
-  for (const int index : nth(matrices.rounds, round).parameters) {
+  for (const int index : matrices.parameters_in(round)) {
     const AssignedParameter& p = nth(matrices.parameters, index);
-    most = std::max(most, by_owner[p.owner] += update_flops(p));
+    most = std::max(most, by_owner[p.owner] += static_cast<double>(work(p)));
   }
   return most;
 }
 
-int64_t updated_bytes(const FlatGroup& group, const PlanOptions& o, const Action& a) {
-  const int64_t elements = a.end - a.begin;
+// A step of `elements` along something: `values` fp32 numbers an element of it and of state, masters and parameters.
+int64_t updated_bytes(const FlatGroup& group, const PlanOptions& o, int64_t elements, int64_t values) {
   const bool masters = has_masters(group, o);
-  const int64_t values = 2 * o.optimizer_state_values / o.state_sets + (a.reads_gradient ? 1 : 0) + (masters ? 2 : 0);
-  return num_bytes(elements * values, DType::F32) + num_bytes(elements * (masters ? 1 : 2), group.type);
+  return num_bytes(elements * (values + (masters ? 2 : 0)), DType::F32) + num_bytes(elements * (masters ? 1 : 2), group.type);
 }
 
-int64_t bytes_of(const ModelLayout& layout, const PlanOptions& o, const Action& a) {
+int64_t applied_bytes(const ModelLayout& layout, const Plan& plan, const Action& a) {
+  int64_t bytes = 0;
+  for (const int index : plan.matrices.parameters_in(a.round, a.wave)) {
+    const AssignedParameter& p = nth(plan.matrices.parameters, index);
+    bytes += updated_bytes(layout.group(p.group), plan.options, held_elements(layout, plan.options, p, 0), 1);
+  }
+  return bytes;
+}
+
+int64_t visited_bytes(const ModelLayout& layout, const Plan& plan, const Action& a) {
+  const Visit& visit = plan.visit(a.visit);
+  const int64_t reads = visit.kind == VisitKind::Backward
+                            ? 1
+                            : int64_t{visit.branches + visit.branches_together - 1} / visit.branches_together * visit.micro_batches;
+  const int64_t copied = visit.copied_branches, directions = copied > 0 ? copied / visit.weight_copies : 0;
+  const int64_t plain = std::max<int64_t>(1, copied > 0 ? visit.branches - copied : 0);
+  int64_t bytes = 0;
+  for (const GroupSlot& p : a.parameters) {
+    const FlatGroup& g = layout.group(p.group);
+    const int64_t at_rest = num_bytes(g.full_elements(), g.type), computed = num_bytes(g.full_elements(), g.compute_type);
+    bytes += reads * computed;
+    if (g.type != g.compute_type) bytes += plain * (at_rest + computed);
+    if (g.trainable) bytes += directions * at_rest + copied * computed;
+  }
+  const auto gradient = [&](int g) { return num_bytes(layout.group(g).full_elements(), DType::F32); };
+  for (const GroupSlot& g : a.summed_gradients) bytes += directions * gradient(g.group);
+  for (const GradientUse& use : a.gradients) bytes += (use.fresh ? 1 : 2) * gradient(use.group);
+  return bytes;
+}
+
+int64_t bytes_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
+  const PlanOptions& o = plan.options;
   switch (a.kind) {
     case ActionKind::Gather:
       return num_bytes(a.elements_gathered, layout.group(a.group).type);
     case ActionKind::GatherUpdated:
       return num_bytes(a.elements_gathered, layout.group(a.parts.front().group).type);
     case ActionKind::GatherGradient:
-    case ActionKind::UpdateMatrices:
+    case ActionKind::GatherMatrices:
+    case ActionKind::ScatterMatrixUpdates:
       return num_bytes(a.elements_gathered, DType::F32);
     case ActionKind::Reduce:  // what is gathered are sums of 16-bit messages
       return num_bytes(a.elements_reduced, o.communication_type) + num_bytes(a.elements_gathered, DType::F32);
     case ActionKind::Agree:
       return a.elements_reduced * static_cast<int64_t>(sizeof(double));
+    case ActionKind::MakeMatrixUpdates: {  // the gradient, its moments, the update
+      const int64_t values = (a.reads_gradient ? 1 : 0) + 2 * o.matrix_state_values / o.state_sets + 1;
+      const double elements = most_of_an_owner(plan.matrices, a.round, [](const AssignedParameter& p) { return p.num_elements(); });
+      return num_bytes(static_cast<int64_t>(elements) * values, DType::F32);
+    }
+    case ActionKind::Visit:
+      return visited_bytes(layout, plan, a);
+    case ActionKind::ApplyMatrixUpdates:
+      return applied_bytes(layout, plan, a);
     case ActionKind::Update:
-      return updated_bytes(layout.group(a.group), o, a);
+      return updated_bytes(layout.group(a.group), o, a.end - a.begin,
+                           2 * o.optimizer_state_values / o.state_sets + (a.reads_gradient ? 1 : 0));
     default:
       return 0;
   }
@@ -66,8 +108,8 @@ void count_work(const ModelLayout& layout, const ModelDefinition& model, const S
   };
   plan.flops = 0;
   for (Action& a : plan.actions) {
-    a.bytes = bytes_of(layout, plan.options, a);
-    if (a.kind == ActionKind::UpdateMatrices) a.flops = round_flops(plan.matrices, a.round);
+    a.bytes = bytes_of(layout, plan, a);
+    if (a.kind == ActionKind::MakeMatrixUpdates) a.flops = most_of_an_owner(plan.matrices, a.round, update_flops);
     if (a.kind == ActionKind::Visit) plan.flops += a.flops = visit_flops(plan.visit(a.visit));
   }
 }

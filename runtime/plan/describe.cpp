@@ -46,8 +46,14 @@ const char* name_of(ActionKind kind) {
       return "reduce";
     case ActionKind::Agree:
       return "agree";
-    case ActionKind::UpdateMatrices:
-      return "update matrices";
+    case ActionKind::GatherMatrices:
+      return "gather matrices";
+    case ActionKind::MakeMatrixUpdates:
+      return "make matrix updates";
+    case ActionKind::ScatterMatrixUpdates:
+      return "scatter matrix updates";
+    case ActionKind::ApplyMatrixUpdates:
+      return "apply matrix updates";
     case ActionKind::Update:
       return "update";
     case ActionKind::GatherUpdated:
@@ -143,11 +149,13 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
     case ActionKind::GatherUpdated:
       text += " " + parts() + (a.accumulate ? " (accumulating)" : "");
       break;
-    case ActionKind::UpdateMatrices: {
-      const auto& round = nth(plan.matrices.rounds, a.round);
-      text += fmt::format(" of round {}, {} of them", a.round, round.parameters.size());
+    case ActionKind::GatherMatrices:
+    case ActionKind::MakeMatrixUpdates:
+    case ActionKind::ScatterMatrixUpdates:
+    case ActionKind::ApplyMatrixUpdates:
+      text += fmt::format(" of round {}{}, {} of them", a.round, a.wave < 0 ? "" : fmt::format(" wave {}", a.wave),
+                          plan.matrices.parameters_in(a.round, a.wave).size());
       break;
-    }
     case ActionKind::Update:
       text += fmt::format(" {} [{}, {})", group(a.group), a.begin, a.end);
       break;

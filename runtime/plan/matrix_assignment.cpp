@@ -128,23 +128,11 @@ MatrixAssignment assign_matrices(const ModelLayout& layout, const PlanOptions& o
   return assignment;
 }
 
-int64_t elements_received(const ModelLayout& layout, const PlanOptions& options, const MatrixAssignment& assignment, int round, int rank,
-                          bool gradients) {
-  const bool gradients_move = gradients && !updates_whole(options);
+int64_t held_elements(const ModelLayout& layout, const PlanOptions& options, const AssignedParameter& parameter, int rank) {
+  if (updates_whole(options)) return parameter.num_elements();
   int64_t elements = 0;
-  for (int index : nth(assignment.rounds, round).parameters) {
-    const AssignedParameter& p = nth(assignment.parameters, index);
-    int64_t own = p.num_elements();
-    if (!updates_whole(options)) {
-      own = 0;
-      for (const FlatLayout::Piece& piece : layout.group(p.group).layout.pieces(rank))
-        if (piece.parameter == p.parameter) own += piece.count;
-    }
-    if (p.owner == rank)
-      elements += gradients_move ? p.num_elements() - own : 0;
-    else
-      elements += own;
-  }
+  for (const FlatLayout::Piece& piece : layout.group(parameter.group).layout.pieces(rank))
+    if (piece.parameter == parameter.parameter) elements += piece.count;
   return elements;
 }
 

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/nth.h"
 #include "runtime/plan/model_layout.h"
 
 namespace zerostep {
@@ -30,6 +31,11 @@ struct MatrixAssignment {
     std::vector<std::vector<int>> waves;  // the same, in order
   };
   std::vector<Round> rounds;
+  // Of a round, or of one of its waves.
+  const std::vector<int>& parameters_in(int round, int wave = -1) const {
+    const Round& all = nth(rounds, round);
+    return wave < 0 ? all.parameters : nth(all.waves, wave);
+  }
   // Elements of the largest rank: state (of one value), workspace, results that arrive in one wave, what the iterations need besides.
   int64_t state_elements = 0, work_elements = 0, result_elements = 0, scratch_elements = 0;
 
@@ -38,9 +44,8 @@ struct MatrixAssignment {
 
 MatrixAssignment assign_matrices(const ModelLayout& layout, const PlanOptions& options);
 
-// Elements that a rank receives in a round: reduced gradients on their way in, results on their way out.
-int64_t elements_received(const ModelLayout& layout, const PlanOptions& options, const MatrixAssignment& assignment, int round, int rank,
-                          bool gradients);
+// Elements of a parameter that a rank holds and updates.
+int64_t held_elements(const ModelLayout& layout, const PlanOptions& options, const AssignedParameter& parameter, int rank);
 
 // Multiply-adds, counted two, of the update of one parameter.
 double update_flops(const AssignedParameter& parameter);

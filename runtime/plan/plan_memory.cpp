@@ -67,9 +67,9 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
   add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
   add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false);
-  add_floats({BufferKind::WholeMatrices, 0}, "whole matrices of a round", plan.matrices.work_elements, true);
-  add_floats({BufferKind::WholeMatrices, 1}, "updates of matrices", plan.matrices.result_elements, false);
-  add_floats({BufferKind::WholeMatrices, 2}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
+  add_floats({BufferKind::WholeMatrices, kMatrixWork}, "whole matrices of a round", plan.matrices.work_elements, true);
+  add_floats({BufferKind::WholeMatrices, kMatrixResults}, "updates of matrices", plan.matrices.result_elements, false);
+  add_floats({BufferKind::WholeMatrices, kMatrixScratch}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
   add({BufferKind::Scalars}, "scalars", num_bytes(scalar_begins(layout, o.summed_scalars).back(), DType::F64), false);
   plan.device_arena_bytes = 0;
   for (const PlannedBuffer& b : plan.buffers) plan.device_arena_bytes += b.bytes;

@@ -363,14 +363,7 @@ class Planner {
   }
 
   void update() {
-    plan_.matrices = assign_matrices(layout_, plan_.options);
-    for (int round = 0; round < static_cast<int>(plan_.matrices.rounds.size()); ++round) {
-      Action a{.kind = ActionKind::UpdateMatrices};
-      a.round = round;
-      a.reads_gradient = plan_.options.gradient_in_update;
-      a.elements_gathered = elements_received(layout_, plan_.options, plan_.matrices, round, 0, plan_.options.gradient_in_update);
-      plan_.actions.push_back(std::move(a));
-    }
+    update_matrices();
     // Groups that stay whole are gathered again as soon as their parts are updated; types do not mix in one collective.
     std::vector<int> bucket;
     int64_t elements = 0;
@@ -402,6 +395,31 @@ class Planner {
       if (elements >= std::min(kCoalesceElements, plan_.limits.allgather_bucket)) flush();
     }
     flush();
+  }
+
+  // Round by round: reduced gradients go to the owners, where they are in shards, and updates come back wave by wave.
+  void update_matrices() {
+    plan_.matrices = assign_matrices(layout_, plan_.options);
+    const auto add = [&](ActionKind kind, int round, int wave) -> Action& {
+      Action& a = plan_.actions.emplace_back(Action{.kind = kind});
+      a.round = round;
+      a.wave = wave;
+      for (const int index : plan_.matrices.parameters_in(round, wave)) {
+        const AssignedParameter& p = nth(plan_.matrices.parameters, index);
+        const int64_t held = held_elements(layout_, plan_.options, p, 0);
+        if (kind == ActionKind::GatherMatrices && p.owner == 0) a.elements_gathered += p.num_elements() - held;
+        if (kind == ActionKind::ScatterMatrixUpdates && p.owner != 0) a.elements_gathered += held;
+      }
+      return a;
+    };
+    for (int round = 0; round < std::ssize(plan_.matrices.rounds); ++round) {
+      if (plan_.options.gradient_in_update && !updates_whole(plan_.options)) add(ActionKind::GatherMatrices, round, -1);
+      add(ActionKind::MakeMatrixUpdates, round, -1).reads_gradient = plan_.options.gradient_in_update;
+      for (int wave = 0; wave < std::ssize(nth(plan_.matrices.rounds, round).waves); ++wave) {
+        if (ranks() > 1) add(ActionKind::ScatterMatrixUpdates, round, wave);
+        add(ActionKind::ApplyMatrixUpdates, round, wave);
+      }
+    }
   }
 
   struct GradientRing {

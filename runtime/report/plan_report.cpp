@@ -156,7 +156,7 @@ std::string plan_text(const PlanReport& report) {
                           several ? ", in the kind of step with most" : ""));
   if (const MatrixAssignment& assignment = train.matrices; !assignment.empty()) {
     double flops = 0;
-    for (const Action& a : train.actions) flops += a.kind == ActionKind::UpdateMatrices ? a.flops : 0;
+    for (const Action& a : train.actions) flops += a.kind == ActionKind::MakeMatrixUpdates ? a.flops : 0;
     out += line("updates of whole matrices",
                 fmt::format("{} of them in {} round{}; {} operations, of the rank with most in each round", assignment.parameters.size(),
                             assignment.rounds.size(), assignment.rounds.size() == 1 ? "" : "s", human_count(flops)));

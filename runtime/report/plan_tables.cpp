@@ -55,7 +55,8 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
       case ActionKind::GatherUpdated:
         add(gather, "updated parameters", a.elements_gathered);
         break;
-      case ActionKind::UpdateMatrices:
+      case ActionKind::GatherMatrices:
+      case ActionKind::ScatterMatrixUpdates:
         add("exchange", "whole matrices", a.elements_gathered);
         break;
       case ActionKind::Reduce:
@@ -68,6 +69,8 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
       case ActionKind::Begin:
       case ActionKind::Visit:
       case ActionKind::Release:
+      case ActionKind::MakeMatrixUpdates:
+      case ActionKind::ApplyMatrixUpdates:
       case ActionKind::Update:
       case ActionKind::End:
         break;

@@ -66,9 +66,9 @@ class ShardedState {
   // Of matrices that are assigned to owners (MatrixAssignment says where in them): an array of this rank's, what is worked on, results that
   // arrive, what the iterations need.
   float* matrix_array(int array) const { return floats({BufferKind::MatrixState}) + array * plan_.matrices.state_elements; }
-  float* matrix_work() const { return floats({BufferKind::WholeMatrices, 0}); }
-  float* matrix_results() const { return floats({BufferKind::WholeMatrices, 1}); }
-  float* matrix_scratch() const { return floats({BufferKind::WholeMatrices, 2}); }
+  float* matrix_work() const { return floats({BufferKind::WholeMatrices, kMatrixWork}); }
+  float* matrix_results() const { return floats({BufferKind::WholeMatrices, kMatrixResults}); }
+  float* matrix_scratch() const { return floats({BufferKind::WholeMatrices, kMatrixScratch}); }
 
   Store& store() { return store_; }
   int64_t arena_bytes() const { return store_.arena_bytes(); }

@@ -18,11 +18,11 @@ struct ProbeBranch {
   enum class Weights : uint8_t { Plain, Plus, Minus } weights;
 };
 
-// The weights of the unit that is being visited, as its branches see them.
+// The weights of the unit that is being visited, as its branches see them: at first as they are.
 class BranchWeights {
  public:
   virtual ~BranchWeights() = default;
-  // What the unit computes with from here on: the weights as they are.
+  // What the unit computes with from here on: the weights as they are, again.
   virtual void use_plain() = 0;
   // Makes perturbed copies along a direction of this step, theta + epsilon z and theta - epsilon z (z is drawn once for both), ...
   virtual void perturb(int64_t direction, bool plus, bool minus) = 0;

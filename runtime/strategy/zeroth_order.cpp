@@ -129,13 +129,15 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches, bool copies) const {
   for (int pass = 0; pass < passes(); ++pass) {
     const int64_t begin = pass * per_pass_, directions = std::min(per_pass_, share_.num_directions - begin);
     const int batches = config_.independent_data ? static_cast<int>(directions) : 1;
+    const std::vector<ProbeBranch> probes = branches_of(pass);
+    const auto moved = std::count_if(probes.begin(), probes.end(), [](const ProbeBranch& b) { return b.weights != Weights::Plain; });
     for (int u = 0; u < num_units_; ++u) {
       const bool shared = u < first_perturbed_;
       if (shared && pass > 0 && !config_.independent_data) continue;
       Visit visit{u, VisitKind::ForwardOnly};
       visit.probes = true;
       visit.pass = pass;
-      visit.branches = shared ? batches : static_cast<int>(branches_of(pass).size());
+      visit.branches = shared ? batches : static_cast<int>(probes.size());
       visit.micro_batches = micro_batches;
       visit.token_batches = batches * micro_batches;
       const bool perturbed = nth(perturbed_, u);
@@ -145,7 +147,10 @@ std::vector<Visit> ZerothOrder::visits(int micro_batches, bool copies) const {
       if (visit.tiled) visit.tile_bytes = nth(tile_bytes_, u);
       if (perturbed && !copies && (low_rank() || tiled_))
         visit.perturbation_bytes = num_bytes(visit.branches_together * nth(elements_of_a_branch_, u), DType::F32);
-      visit.weight_copies = perturbed && (copies || (!low_rank() && !tiled_)) ? signs : 0;
+      if (perturbed && (copies || (!low_rank() && !tiled_))) {
+        visit.weight_copies = signs;
+        visit.copied_branches = static_cast<int>(moved);
+      }
       out.push_back(visit);
     }
   }
@@ -214,7 +219,6 @@ void ZerothOrder::take_batches(const PassBatches& batches) {
 }
 
 void ZerothOrder::run_shared(const VisitContext& context) {
-  context.weights.use_plain();
   for (size_t b = 0; b < batches_.size(); ++b)
     for (size_t m = 0; m < batches_[b].size(); ++m) {
       ForwardContext forward = context.forward;
@@ -227,7 +231,7 @@ void ZerothOrder::run_branches(const VisitContext& context) {
   int64_t made = -1;
   for (size_t b = 0; b < branches_.size(); ++b) {
     const ProbeBranch& branch = branches_[b];
-    if (branch.weights == Weights::Plain) context.weights.use_plain();
+    if (branch.weights == Weights::Plain && made >= 0) context.weights.use_plain();
     if (branch.weights != Weights::Plain) {
       if (made != branch.direction) context.weights.perturb(branch.direction, share_.plus, share_.minus && central());
       made = branch.direction;

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "base/format.h"
@@ -149,29 +150,132 @@ TEST(ActionWork, TheLastBackwardHasNoGradientOfItsInput) {
   EXPECT_EQ(backward[3], 2 * forward[3]);
 }
 
-// Five iterations of three products on the smaller side, and some work an element; each round waits for the rank with most.
-TEST(ActionWork, RoundsOfMatricesCountTheirProducts) {
+// Five iterations of three products on the smaller side, and some work an element; each round waits for the rank with most. The owner reads
+// a gradient, reads and writes the momentum and writes the update; who holds fp32 weights reads it, and reads and writes them.
+TEST(ActionWork, RoundsOfMatricesCountTheirProductsAndBytes) {
   for (const int ranks : {1, 2}) {
     ZerothOrderCase test = case_of(Mode::FirstOrder, 0);
     test.config.optimizer.type = OptimizerConfig::Type::Muon;
     const TrainingPlan plan = plan_of(test, ranks);
     const Plan& step = plan.any_step();
     int rounds = 0;
+    int64_t scattered = 0, applied = 0;
     for (const Action& a : step.actions) {
-      if (a.kind != ActionKind::UpdateMatrices) continue;
+      if (a.kind == ActionKind::ScatterMatrixUpdates) {
+        EXPECT_EQ(a.bytes, 4 * a.elements_gathered);
+        scattered += a.bytes;
+      }
+      if (a.kind == ActionKind::ApplyMatrixUpdates) applied += a.bytes;
+      if (a.kind != ActionKind::MakeMatrixUpdates) continue;
       ++rounds;
       std::vector<double> by_rank(static_cast<size_t>(ranks), 0.0);
+      std::vector<int64_t> elements(static_cast<size_t>(ranks), 0);
       for (const int index : nth(step.matrices.rounds, a.round).parameters) {
         const AssignedParameter& p = nth(step.matrices.parameters, index);
         const double small = static_cast<double>(std::min(p.rows, p.columns)), large = static_cast<double>(std::max(p.rows, p.columns));
         nth(by_rank, p.owner) +=
             5 * (2 * small * small * large + 2 * small * small * small + 2 * small * small * large) + 20 * small * large;
+        nth(elements, p.owner) += p.num_elements();
       }
       EXPECT_EQ(a.flops, *std::max_element(by_rank.begin(), by_rank.end())) << ranks;
-      EXPECT_EQ(a.bytes, 4 * a.elements_gathered) << ranks;
-      EXPECT_EQ(a.bytes > 0, ranks > 1);
+      EXPECT_EQ(a.bytes, 4 * (1 + 2 + 1) * *std::max_element(elements.begin(), elements.end())) << ranks;
     }
     EXPECT_GT(rounds, 0);
+    int64_t all = 0, of_others = 0;
+    for (const AssignedParameter& p : step.matrices.parameters) {
+      all += p.num_elements();
+      of_others += p.owner == 0 ? 0 : p.num_elements();
+    }
+    EXPECT_EQ(applied, 4 * (1 + 2) * all);
+    EXPECT_EQ(scattered, 4 * of_others);
+  }
+}
+
+// By hand, of the visits of one block in a step of two micro-batches, for an element of `rest` bytes that computes with `compute` bytes; a
+// plain copy, where these differ, takes `plain`.
+TEST(ActionWork, VisitsCountTheBytesOfWeightsAndGradients) {
+  using Bytes = std::vector<int64_t>;
+  struct Case {
+    const char* name;
+    Mode mode;
+    DType type;
+    std::function<void(ZerothOrderCase&)> change;
+    std::function<Bytes(int64_t rest, int64_t compute, int64_t plain)> bytes;
+  };
+  const auto forward_estimator = [](ZerothOrderCase& c) {
+    c.config.step.queries_per_pass = 1;
+    c.config.step.estimator = StepConfig::Estimator::Forward;
+  };
+  const std::vector<Case> cases = {
+      // Forward and backward read the weights; the second micro-batch adds to the gradient.
+      {"backprop",
+       Mode::FirstOrder,
+       DType::F32,
+       {},
+       [](int64_t, int64_t, int64_t) {
+         return Bytes{4, 4 + 4, 4, 4 + 8};
+       }},
+      {"16 bits",
+       Mode::FirstOrder,
+       DType::BF16,
+       {},
+       [](int64_t, int64_t c, int64_t) {
+         return Bytes{c, c + 4, c, c + 8};
+       }},
+      {"recompute", Mode::FirstOrder, DType::F32, [](ZerothOrderCase& c) { c.config.number_checkpoints = 2; },
+       [](int64_t, int64_t, int64_t) { return Bytes{4, 4, 4 + 4, 4, 4, 4 + 8}; }},
+      // Both signs of two directions: each direction is one forward of tiles, or all of them are one of factors.
+      {"tiles", Mode::ZerothOrder, DType::F32, {}, [](int64_t, int64_t, int64_t) { return Bytes{2 * 2 * 4}; }},
+      {"low rank", Mode::ZerothOrder, DType::F32,
+       [](ZerothOrderCase& c) { c.config.step.perturbation = StepConfig::Perturbation::LowRank; },
+       [](int64_t, int64_t, int64_t) { return Bytes{2 * 4}; }},
+      // Weights that rest in fp32: a plain copy on the way in, two copies a direction, four forwards.
+      {"copies",
+       Mode::ZerothOrder,
+       DType::BF16,
+       {},
+       [](int64_t r, int64_t c, int64_t plain) { return Bytes{plain + 2 * (r + 2 * c) + 2 * 4 * c}; }},
+      // One-sided: the first pass probes the plain weights as well.
+      {"forward differences", Mode::ZerothOrder, DType::BF16, forward_estimator,
+       [](int64_t r, int64_t c, int64_t plain) {
+         return Bytes{plain + (r + c) + 2 * 2 * c, plain + (r + c) + 2 * c};
+       }},
+      {"batches of their own", Mode::ZerothOrder, DType::BF16,
+       [&](ZerothOrderCase& c) {
+         forward_estimator(c);
+         c.config.step.queries_per_pass = 2;
+         c.config.step.independent_data = true;
+       },
+       [](int64_t r, int64_t c, int64_t plain) { return Bytes{2 * plain + 2 * (r + c) + 2 * 4 * c}; }},
+      // Backprop, then copies that are made of its gradient.
+      {"instructed", Mode::Instruct, DType::F32, {}, [](int64_t, int64_t, int64_t) {
+         return Bytes{4, 4 + 4, 4, 4 + 8, 2 * (4 + 4 + 2 * 4) + 2 * 4 * 4};
+       }}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    ZerothOrderCase test = case_of(c.mode, 0, c.type);
+    test.global_batch = 2 * ZerothOrderCase::kMicroBatch;
+    test.config.step.queries_per_pass = 2;
+    if (c.change) c.change(test);
+    const TrainingPlan plan = plan_of(test, 1);
+    const auto of_kind = std::find_if(plan.steps.begin(), plan.steps.end(),
+                                      [&](const TrainingPlan::Step& s) { return s.kind.instructed == (c.mode == Mode::Instruct); });
+    ASSERT_NE(of_kind, plan.steps.end());
+    constexpr int kBlock = 1;
+    Bytes found, expected;
+    for (const Action& a : of_kind->plan.actions)
+      if (a.kind == ActionKind::Visit && of_kind->plan.visit(a.visit).unit == kBlock) found.push_back(a.bytes);
+    bool is_16bit_anywhere = false;
+    for (const int g : plan.layout.used_by(kBlock)) {
+      const FlatGroup& group = plan.layout.group(g);
+      const int64_t rest = is_16bit(group.type) ? 2 : 4, compute = is_16bit(group.compute_type) ? 2 : 4;
+      is_16bit_anywhere |= compute == 2;
+      Bytes of_element = c.bytes(rest, compute, rest == compute ? 0 : rest + compute);
+      expected.resize(of_element.size());
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += group.full_elements() * of_element[i];
+    }
+    EXPECT_EQ(found, expected);
+    EXPECT_EQ(is_16bit_anywhere, c.type == DType::BF16);
   }
 }
 
@@ -181,8 +285,11 @@ TEST(ActionWork, IsPrintedWithTheActions) {
   const TrainingPlan plan = plan_of(test, 2);
   const std::string text = plan_actions_text(plan);
   EXPECT_NE(text.find("agree on loss and gradient; reduces 4; 32 bytes"), std::string::npos) << text;
-  EXPECT_NE(text.find("forward h.0 (micro-batch 0); " + human_count(block_flops(test, 2.0 * 12)) + " operations"), std::string::npos)
-      << text;
+  int64_t elements = 0;
+  for (const int g : plan.layout.used_by(1)) elements += plan.layout.group(g).full_elements();
+  const std::string forward =
+      fmt::format("forward h.0 (micro-batch 0); {} bytes; {} operations", grouped(4 * elements), human_count(block_flops(test, 2.0 * 12)));
+  EXPECT_NE(text.find(forward), std::string::npos) << text;
 }
 
 // A step of two parts holds what the higher of them does: queries come when backprop holds nothing.

@@ -131,7 +131,10 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
       case ActionKind::GatherGradient:
         EXPECT_FALSE(seen_scalars);
         break;
-      case ActionKind::UpdateMatrices:
+      case ActionKind::GatherMatrices:
+      case ActionKind::MakeMatrixUpdates:
+      case ActionKind::ScatterMatrixUpdates:
+      case ActionKind::ApplyMatrixUpdates:
         EXPECT_TRUE(seen_scalars);
         break;
       case ActionKind::Update:

@@ -70,6 +70,11 @@ ZerothOrderCase case_of(Mode mode, int stage) {
   return test;
 }
 
+void use_muon(ZerothOrderCase& test) {
+  test.config.optimizer.type = OptimizerConfig::Type::Muon;
+  test.config.optimizer.type_name = "Muon";
+}
+
 class SlowStreams : public ::testing::TestWithParam<Mode> {};
 
 TEST_P(SlowStreams, GiveTheSameBits) {
@@ -95,28 +100,26 @@ INSTANTIATE_TEST_SUITE_P(Modes, SlowStreams,
 // What the modes above leave out: recomputed activations, 16-bit messages, gradients outside the flat buffer, matrices with owners, copies
 // of weights, batches of their own for directions, two passes.
 TEST(SlowStreams, GiveTheSameBitsInEveryVariant) {
-  const std::vector<std::pair<const char*, std::function<void(ZerothOrderCase&)>>> variants = {
-      {"recompute", [](ZerothOrderCase& c) { c.config.number_checkpoints = 2; }},
-      {"16 bits", [](ZerothOrderCase& c) { c.config.precision.compute = c.config.communication_data_type = DType::BF16; }},
-      {"gradients apart", [](ZerothOrderCase& c) { c.config.zero.contiguous_gradients = false; }},
-      {"matrices",
-       [](ZerothOrderCase& c) {
-         c.config.optimizer.type = OptimizerConfig::Type::Muon;
-         c.config.optimizer.type_name = "Muon";
-       }},
-      {"passes",
+  const std::vector<std::tuple<const char*, Mode, std::function<void(ZerothOrderCase&)>>> variants = {
+      {"recompute", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.number_checkpoints = 2; }},
+      {"16 bits", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.precision.compute = c.config.communication_data_type = DType::BF16; }},
+      {"gradients apart", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.zero.contiguous_gradients = false; }},
+      {"matrices of estimates", Mode::Calibrate, use_muon},
+      {"matrices of backprop", Mode::FirstOrder, use_muon},
+      {"matrices of blends", Mode::Instruct, use_muon},
+      {"passes", Mode::Calibrate,
        [](ZerothOrderCase& c) {
          c.config.step.queries = 4;
          c.config.step.queries_per_pass = 2;
          c.config.step.independent_data = true;
          c.config.step.estimator = StepConfig::Estimator::Forward;
        }},
-      {"low rank", [](ZerothOrderCase& c) { c.config.step.perturbation = StepConfig::Perturbation::LowRank; }},
+      {"low rank", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.step.perturbation = StepConfig::Perturbation::LowRank; }},
   };
-  for (const auto& [name, change] : variants)
+  for (const auto& [name, mode, change] : variants)
     for (const int stage : {0, 2, 3}) {
       SCOPED_TRACE(fmt::format("{}, stage {}", name, stage));
-      ZerothOrderCase test = case_of(Mode::Calibrate, stage);
+      ZerothOrderCase test = case_of(mode, stage);
       change(test);
       expect_same(run_zeroth_order_threads(test, 2, {.device = slow_device(true)}), run_zeroth_order_threads(test, 2));
     }
@@ -145,18 +148,23 @@ TEST(SlowStreams, AnEvaluationBetweenStepsIsTheSame) {
 }
 
 TEST(SlowStreams, FindAStepThatDoesNotWait) {
-  using Case = std::tuple<Mode, int, bool>;
-  for (const auto& [mode, stage, is_compute_slow] :
-       {Case{Mode::FirstOrder, 3, false}, Case{Mode::FirstOrder, 2, false}, Case{Mode::ZerothOrder, 3, false},
-        Case{Mode::FirstOrder, 3, true}, Case{Mode::ZerothOrder, 3, true}}) {
-    SCOPED_TRACE(fmt::format("mode {}, stage {}, slow compute stream {}", static_cast<int>(mode), stage, is_compute_slow));
-    const ZerothOrderCase test = case_of(mode, stage);
+  using Case = std::tuple<Mode, int, bool, ActionKind>;
+  constexpr ActionKind kVisit = ActionKind::Visit;
+  for (const auto& [mode, stage, is_compute_slow, kind] :
+       {Case{Mode::FirstOrder, 3, false, kVisit}, Case{Mode::FirstOrder, 2, false, kVisit}, Case{Mode::ZerothOrder, 3, false, kVisit},
+        Case{Mode::FirstOrder, 3, true, kVisit}, Case{Mode::ZerothOrder, 3, true, kVisit},
+        Case{Mode::FirstOrder, 2, true, ActionKind::MakeMatrixUpdates}, Case{Mode::FirstOrder, 2, true, ActionKind::ScatterMatrixUpdates},
+        Case{Mode::ZerothOrder, 2, true, ActionKind::ApplyMatrixUpdates}}) {
+    SCOPED_TRACE(
+        fmt::format("mode {}, stage {}, slow compute stream {}, {}", static_cast<int>(mode), stage, is_compute_slow, name_of(kind)));
+    ZerothOrderCase test = case_of(mode, stage);
+    if (kind != kVisit) use_muon(test);
     const ZerothOrderOutcome expected = run_zeroth_order_threads(test, 2);
     EngineSetup hasty{.device = slow_device(is_compute_slow)};
-    hasty.change_plan = [](TrainingPlan& plan) {
+    hasty.change_plan = [kind = kind](TrainingPlan& plan) {
       for (TrainingPlan::Step& step : plan.steps)
         for (Action& a : step.plan.actions)
-          if (a.kind == ActionKind::Visit) a.waits.clear();
+          if (a.kind == kind) a.waits.clear();
     };
     bool found = false;
     try {
