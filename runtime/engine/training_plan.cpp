@@ -1,5 +1,7 @@
 #include "runtime/engine/training_plan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -128,6 +130,14 @@ const Plan& TrainingPlan::step(const StepKind& kind) const {
   for (const Step& s : steps)
     if (s.kind == kind) return s.plan;
   fail_protocol("[plan] a step of {} was not planned", name_of(kind));
+}
+
+std::vector<NamedPlan> TrainingPlan::plans() const {
+  std::vector<NamedPlan> out;
+  for (const Step& step : steps) out.push_back({fmt::format("a step of {}", name_of(step.kind)), &step.plan});
+  out.push_back({"a batch of evaluation", &evaluate});
+  out.push_back({"an update alone", &update});
+  return out;
 }
 
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world, Updates updates) {

@@ -5,6 +5,7 @@
 #include "models/objective.h"
 #include "runtime/config/config.h"
 #include "runtime/plan/plan.h"
+#include "runtime/plan/verify.h"
 #include "runtime/strategy/step_kind.h"
 
 namespace zerostep {
@@ -23,6 +24,8 @@ struct TrainingPlan {
   int64_t queries_per_pass = 0;  // given, or chosen by memory
 
   const Plan& step(const StepKind& kind) const;
+  // All of them, named.
+  std::vector<NamedPlan> plans() const;
   // Any of the steps, for what they have in common: limits, rings, buffers, assigned matrices, and options but those of their agreement.
   const Plan& any_step() const { return steps.front().plan; }
 };

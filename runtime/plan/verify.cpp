@@ -35,32 +35,44 @@ bool outlives_steps(BufferKind kind, const Plan& plan) {
          kind == BufferKind::MatrixState || kind == BufferKind::Scalars || kind == BufferKind::Communicator;
 }
 
+// At its last action, and where the ranks agree: the rest of a step that is skipped is left out.
+bool may_end_at(const Plan& plan, size_t action) {
+  return action + 1 == plan.actions.size() || plan.actions[action].kind == ActionKind::Agree;
+}
+
 class Verifier {
  public:
-  Verifier(const ModelLayout& layout, const Plan& plan, size_t most) : layout_(layout), plan_(plan), most_(most) {}
+  Verifier(const ModelLayout& layout, size_t most, PlanProof& proof) : layout_(layout), most_(most), proof_(proof) {}
 
-  // One step, after those that came before.
-  void run() {
+  // The first `end` actions of a plan, after those that came before.
+  void run(const NamedPlan& plan, size_t end) {
+    plan_ = plan.plan;
     first_ = static_cast<int>(events_.size());
     for (auto& [buffer, state] : states_)
-      if (!outlives_steps(buffer.kind, plan_)) state.is_written = false;
-    for (const Action& action : plan_.actions) {
-      events_.push_back({&action, {}});
+      if (!outlives_steps(buffer.kind, *plan_)) state.is_written = false;
+    for (size_t i = 0; i < end; ++i) {
+      const Action& action = plan_->actions[i];
+      events_.push_back({&action, &plan, {}});
       order(action);
       for (const BufferUse& use : action.uses) check(use);
       for (const BufferUse& use : action.uses) note(use);
       nth(latest_, action.lane) = now();
       ++proof_.actions;
       proof_.waits += static_cast<int64_t>(action.waits.size());
+      // The first action is one of the compute lane, and each comes after it.
+      is_closed_ &= nth(events_.back().done, Lane::Compute) > 0 && (!may_end_at(*plan_, i) || leaves_nothing());
     }
   }
-  PlanProof take() { return std::move(proof_); }
+  // Of one plan: whether all of it comes after its first action and before each that it may end at, both of the compute lane, and leaves no
+  // slot in use. Of two such plans nothing meets.
+  bool is_closed() const { return is_closed_; }
 
  private:
   // Per lane the number of its first events that are known to be done, as the index of the last of them plus one.
   using Done = std::array<int, kLanes>;
   struct Event {
     const Action* action;
+    const NamedPlan* plan;
     Done done;  // when it starts, itself included
   };
   struct State {
@@ -91,6 +103,18 @@ class Verifier {
 
   bool is_done(int other) const { return events_.back().done[lane(*nth(events_, other).action)] > other; }
 
+  // Whether all that came so far is done when the compute lane goes on, and no slot is in use.
+  bool leaves_nothing() const {
+    const Event& last = events_.back();
+    for (size_t l = 0; l < last.done.size(); ++l)
+      if (last.done[l] <= latest_[l]) return false;
+    return last.action->lane == Lane::Compute && std::all_of(states_.begin(), states_.end(), [](const auto& of_buffer) {
+             const auto& [buffer, state] = of_buffer;
+             return (buffer.kind != BufferKind::ParameterSlot || state.holder < 0) &&
+                    (buffer.kind != BufferKind::GradientSlot || state.is_used);
+           });
+  }
+
   void check(const BufferUse& use) {
     State& state = states_[use.buffer];
     const auto ordered = [&](int other, bool other_writes) {
@@ -105,7 +129,7 @@ class Verifier {
     ordered(state.writer, true);
     if (use.writes)
       for (const int reader : state.readers) ordered(reader, false);
-    if (use.reads && !state.is_written && !outlives_steps(use.buffer.kind, plan_))
+    if (use.reads && !state.is_written && !outlives_steps(use.buffer.kind, *plan_))
       problem(fmt::format("{} reads {}, which nothing has written in this step", text_of(now()), buffer(use)));
     check_slot(use, state);
   }
@@ -139,28 +163,44 @@ class Verifier {
     if (all.size() < most_ && std::find(all.begin(), all.end(), text) == all.end()) all.push_back(std::move(text));
   }
   std::string name(int group) const { return group < 0 ? "nothing" : layout_.group(group).name; }
-  std::string buffer(const BufferUse& use) const { return zerostep::text_of(layout_, plan_, use.buffer); }
+  std::string buffer(const BufferUse& use) const { return zerostep::text_of(layout_, *plan_, use.buffer); }
   std::string text_of(int event) const {
-    const Action& action = *nth(events_, event).action;
-    return fmt::format("action {} ({}, {} lane)", &action - plan_.actions.data(), describe(layout_, plan_, action), name_of(action.lane));
+    const auto& [action, of, done] = nth(events_, event);
+    return fmt::format("action {}{} ({}, {} lane)", action - of->plan->actions.data(), of->name.empty() ? "" : " of " + of->name,
+                       describe(layout_, *of->plan, *action), name_of(action->lane));
   }
 
   const ModelLayout& layout_;
-  const Plan& plan_;
+  const Plan* plan_ = nullptr;
   size_t most_;
-  int first_ = 0;  // event of this step's first action
+  PlanProof& proof_;
+  int first_ = 0;  // event of the first action of plan_
   std::vector<Event> events_;
   std::array<int, kLanes> latest_{-1, -1, -1};
   std::map<Buffer, State> states_;
-  PlanProof proof_;
+  bool is_closed_ = true;
 };
 
 }  // namespace
 
-PlanProof verify(const ModelLayout& layout, const Plan& plan, size_t most) {
-  Verifier verifier(layout, plan, most);
-  for (int step = 0; step < 2; ++step) verifier.run();
-  return verifier.take();
+PlanProof verify(const ModelLayout& layout, const std::vector<NamedPlan>& plans, size_t most) {
+  PlanProof out;
+  std::vector<bool> is_closed;
+  for (const NamedPlan& plan : plans) {
+    Verifier alone(layout, most, out);
+    alone.run(plan, plan.plan->actions.size());
+    is_closed.push_back(alone.is_closed());
+  }
+  for (size_t first = 0; first < plans.size(); ++first)
+    for (size_t second = 0; second < plans.size(); ++second) {
+      for (size_t i = 0; !(is_closed[first] && is_closed[second]) && i < plans[first].plan->actions.size(); ++i) {
+        if (!may_end_at(*plans[first].plan, i)) continue;
+        Verifier pair(layout, most, out);
+        pair.run(plans[first], i + 1);
+        pair.run(plans[second], plans[second].plan->actions.size());
+      }
+    }
+  return out;
 }
 
 }  // namespace zerostep

@@ -8,7 +8,6 @@
 
 #include "base/first_names.h"
 #include "base/format.h"
-#include "runtime/plan/verify.h"
 #include "runtime/report/plan_tables.h"
 
 namespace zerostep {
@@ -172,9 +171,9 @@ std::string plan_text(const PlanReport& report) {
 
 ProofReport prove_plan(const TrainingPlan& plan) {
   ProofReport out;
-  const auto add = [&](const std::string& what, const Plan& step) {
+  const auto add = [&](const std::string& what, const std::vector<NamedPlan>& plans) {
     const auto start = std::chrono::steady_clock::now();
-    const PlanProof proof = verify(plan.layout, step);
+    const PlanProof proof = verify(plan.layout, plans);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     out.text += line(what.c_str(), fmt::format("{}: {} actions, {} waits between lanes, {} conflicts ordered, {:.1f} ms",
                                                proof.problems.empty() ? "free of races" : "NOT proved", grouped(proof.actions),
@@ -182,8 +181,8 @@ ProofReport prove_plan(const TrainingPlan& plan) {
     for (const std::string& problem : proof.problems) out.text += "    " + problem + "\n";
     out.holds &= proof.problems.empty();
   };
-  for (const TrainingPlan::Step& step : plan.steps) add(fmt::format("two steps of {}", name_of(step.kind)), step.plan);
-  add("two batches of evaluation", plan.evaluate);
+  for (const NamedPlan& one : plan.plans()) add(one.name, {one});
+  add("each after each of them", plan.plans());
   return out;
 }
 

@@ -33,7 +33,8 @@ nlohmann::ordered_json plan_json(const PlanReport& report);
 std::string plan_text(const PlanReport& report);
 // Every action of the training step, one a line.
 std::string plan_actions_text(const TrainingPlan& plan);
-// The proof of each kind of step, and of evaluation, that its lanes cannot race (runtime/plan/verify.h).
+// The proof that the lanes of each kind of step, of evaluation and of an update alone cannot race, whichever follows which
+// (runtime/plan/verify.h).
 struct ProofReport {
   std::string text;
   bool holds = true;

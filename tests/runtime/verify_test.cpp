@@ -78,18 +78,18 @@ TEST(Verify, EveryPlanIsFreeOfRaces) {
     ZerothOrderCase test;
     const TrainingPlan plan = plan_of(c, test);
     const auto start = std::chrono::steady_clock::now();
-    std::vector<const Plan*> steps{&plan.evaluate, &plan.update};
-    for (const TrainingPlan::Step& step : plan.steps) steps.push_back(&step.plan);
-    for (const Plan* step : steps) {
-      const PlanProof proof = verify(plan.layout, *step);
+    for (const NamedPlan& one : plan.plans()) {
+      const PlanProof proof = verify(plan.layout, *one.plan);
       ASSERT_EQ(proof.problems, std::vector<std::string>{}) << c.text();
-      EXPECT_GT(proof.conflicts, 0) << c.text();
-      const bool communicates =
-          std::any_of(step->actions.begin(), step->actions.end(), [](const Action& a) { return a.lane != Lane::Compute; });
+      const std::vector<Action>& all = one.plan->actions;
+      const bool communicates = std::any_of(all.begin(), all.end(), [](const Action& a) { return a.lane != Lane::Compute; });
       EXPECT_EQ(proof.waits > 0, communicates) << c.text();
       ++plans;
       actions += proof.actions;
     }
+    const PlanProof proof = verify(plan.layout, plan.plans());
+    ASSERT_EQ(proof.problems, std::vector<std::string>{}) << c.text();
+    EXPECT_GT(proof.conflicts, 0) << c.text();
     seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   RecordProperty("plans", static_cast<int>(plans));
@@ -100,12 +100,14 @@ TEST(Verify, EveryPlanIsFreeOfRaces) {
 // Every single wait of some plans is taken away in turn.
 TEST(Verify, AMissingWaitIsFound) {
   int64_t removed = 0;
+  std::set<ActionKind> kinds;  // of those that wait
   constexpr int64_t kAll = int64_t{1} << 40;
   for (const auto& [mode, kind] : {std::pair{Mode::FirstOrder, Kind::Plain},
                                    {Mode::FirstOrder, Kind::SixteenBitMessages},
                                    {Mode::FirstOrder, Kind::Muon},
                                    {Mode::FirstOrder, Kind::Recompute},
                                    {Mode::ZerothOrder, Kind::Plain},
+                                   {Mode::ZerothOrder, Kind::Muon},
                                    {Mode::Calibrate, Kind::Plain},
                                    {Mode::Instruct, Kind::LowRank},
                                    {Mode::FirstOrder, Kind::Deferred},
@@ -125,10 +127,14 @@ TEST(Verify, AMissingWaitIsFound) {
                 << all[w];
             waits = all;
             ++removed;
+            kinds.insert(step.plan.actions[i].kind);
           }
         }
     }
   EXPECT_GT(removed, 300);
+  using enum ActionKind;
+  EXPECT_EQ(kinds, (std::set{Gather, GatherGradient, Visit, Reduce, Agree, GatherMatrices, MakeMatrixUpdates, ScatterMatrixUpdates,
+                             ApplyMatrixUpdates, GatherUpdated, End}));
 }
 
 TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
@@ -150,6 +156,76 @@ TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
     a.uses = all;
   }
   EXPECT_EQ(kept, 1);  // the last of two segments keeps its graph
+}
+
+// Plans that follow one another. Each of them may be right for itself.
+class FoundBetween : public ::testing::Test {
+ protected:
+  FoundBetween() : plan_(plan_of({Mode::Alternating, 1, 2, true, int64_t{1} << 40, 0, 300, 1}, test_)) {}
+  std::vector<std::string> problems() { return verify(plan_.layout, plan_.plans(), 1000).problems; }
+  bool finds(const std::string& one, const std::string& other) {
+    const std::vector<std::string> all = problems();
+    return std::any_of(all.begin(), all.end(), [&](const std::string& p) {
+      const size_t at = p.find(one);
+      return at != std::string::npos && p.find(other, at) != std::string::npos;
+    });
+  }
+  ZerothOrderCase test_;
+  TrainingPlan plan_;
+};
+
+TEST_F(FoundBetween, AnEndThatDoesNotWait) {
+  EXPECT_EQ(problems(), std::vector<std::string>{});
+  const std::vector<NamedPlan> all = plan_.plans();
+  ASSERT_EQ(all.size(), 4u);  // two kinds of steps, an evaluation, an update
+  const std::string steps[] = {all[0].name, all[1].name};
+  ASSERT_NE(steps[0], steps[1]);
+  for (int i : {0, 1}) {
+    std::vector<int>& waits = plan_.steps[static_cast<size_t>(i)].plan.actions.back().waits;
+    const std::vector<int> before = std::exchange(waits, {});
+    ASSERT_FALSE(before.empty());
+    for (const std::string& next : {steps[0], steps[1], all[2].name, all[3].name})
+      EXPECT_TRUE(finds("of " + next + " (", "of " + steps[i] + " (gather updated")) << next << " after " << steps[i];
+    EXPECT_FALSE(finds("of " + steps[0] + " (", "of " + all[3].name + " ("));
+    waits = before;
+  }
+  plan_.update.actions.back().waits.clear();
+  EXPECT_TRUE(finds("of a batch of evaluation (forward", "of an update alone (gather updated"));
+}
+
+TEST_F(FoundBetween, ABeginThatIsNotWaitedFor) {
+  int64_t removed = 0;
+  for (Action& a : plan_.update.actions)
+    if (a.lane != Lane::Compute) removed += static_cast<int64_t>(std::exchange(a.waits, {}).size());
+  EXPECT_GT(removed, 0);
+  EXPECT_TRUE(finds("of an update alone (gather updated", "of " + plan_.plans()[0].name + " ("));
+}
+
+// A gather lane that changes what a compute lane reads: each plan follows itself without a race, and not the other.
+TEST_F(FoundBetween, WhatNoPlanShowsByItself) {
+  Plan changes = plan_.update, reads = plan_.evaluate;
+  const Buffer weights{BufferKind::Parameters, 0};
+  changes.actions = {{.kind = ActionKind::Begin}, {.kind = ActionKind::GatherUpdated}, {.kind = ActionKind::End}};
+  changes.actions[1].lane = Lane::Gather;
+  changes.actions[1].uses = {{weights, true, true}};
+  changes.actions[1].waits = {0};
+  reads.actions = {{.kind = ActionKind::Begin}, {.kind = ActionKind::Visit, .visit = 0}, {.kind = ActionKind::End}};
+  reads.actions[1].uses = {{weights, true, false}};
+  const auto problems_of = [&](const std::vector<NamedPlan>& plans) { return verify(plan_.layout, plans).problems; };
+  const NamedPlan one{"the change", &changes}, other{"the reader", &reads};
+  EXPECT_EQ(problems_of({one}), std::vector<std::string>{});
+  EXPECT_EQ(problems_of({other}), std::vector<std::string>{});
+  const std::vector<std::string> found = problems_of({one, other});
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].find("action 1 of the reader ("), 0u) << found[0];
+  EXPECT_NE(found[0].find("while action 1 of the change ("), std::string::npos) << found[0];
+  changes.actions[2].waits = {1};
+  EXPECT_EQ(problems_of({one, other}), std::vector<std::string>{});
+  // A skipped step ends where its ranks agree.
+  changes.actions.insert(changes.actions.begin() + 2, {.kind = ActionKind::Agree});
+  EXPECT_EQ(problems_of({one, other}), found);
+  changes.actions[2].waits = {1};
+  EXPECT_EQ(problems_of({one, other}), std::vector<std::string>{});
 }
 
 class FoundIn : public ::testing::Test {
