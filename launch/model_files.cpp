@@ -27,10 +27,6 @@ ModelOrigin origin_of(const Manifest& manifest) {
   return {text("/data/tokenizer", "byte"), text("/model/path", "")};
 }
 
-ParameterReader reader_of(std::shared_ptr<const ParameterSource> values) {
-  return [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) { values->read(parameter, begin, count, out); };
-}
-
 SavedModel open_model_of_checkpoint(const std::string& directory) {
   const auto checkpoint = std::make_shared<CheckpointReader>(directory);
   const Manifest& manifest = checkpoint->manifest();
@@ -106,15 +102,12 @@ void check_same_model(const std::string& directory, const Subject& subject, cons
 ModelValues starting_values(const Subject& subject) {
   const ModelConfig& model = subject.config().model;
   const uint64_t seed = subject.config().seed;
-  if (model.path.empty())
-    return {.read = [seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
-      initial_values(parameter, seed, begin, count, out);
-    }};
+  if (model.path.empty()) return {.read = make_initial_values(seed)};
   FreshHead head;
   // Words are predicted by a head that has learnt to.
   if (!subject.prompt) head = {make_initial_values(seed), model.fresh_classifier};
   HuggingFaceValues opened = open_hugging_face_values(model.path, *subject.model, std::move(head));
-  return {.read = reader_of(std::move(opened.values)), .untrained = std::move(opened.untrained), .notes = std::move(opened.notes)};
+  return {.read = std::move(opened.values), .untrained = std::move(opened.untrained), .notes = std::move(opened.notes)};
 }
 
 ModelOrigin origin_of(const Config& config) { return {config.data.tokenizer, config.model.path}; }
@@ -160,7 +153,7 @@ SavedModel open_model(const std::string& directory) {
   if (is_checkpoint(directory)) return open_model_of_checkpoint(directory);
   HuggingFaceModel opened = open_hugging_face_model(directory);
   return {.model = std::move(opened.model),
-          .read = reader_of(std::move(opened.values)),
+          .read = std::move(opened.values),
           .origin = {directory, directory},
           .notes = std::move(opened.notes)};
 }
@@ -173,7 +166,7 @@ ModelValues parameters_of_model(const std::string& directory, const Subject& sub
   if (subject.prompt && !is_checkpoint(directory)) {
     HuggingFaceValues opened = open_hugging_face_values(directory, *subject.model);
     notes.insert(notes.end(), opened.notes.begin(), opened.notes.end());
-    return {.read = reader_of(std::move(opened.values)), .notes = std::move(notes)};
+    return {.read = std::move(opened.values), .notes = std::move(notes)};
   }
   SavedModel saved = open_model(directory);
   check_same_model(directory, subject, *saved.model);

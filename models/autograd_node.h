@@ -1,14 +1,16 @@
 #pragma once
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <functional>
 #include <initializer_list>
 #include <utility>
+#include <vector>
+
+#include "models/parameter_gradient.h"
 
 namespace zerostep {
 
 // What the models' autograd nodes share.
-
-inline at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 inline bool any_requires_grad(std::initializer_list<at::Tensor> tensors) {
   for (const at::Tensor& t : tensors)
@@ -19,6 +21,15 @@ inline bool any_requires_grad(std::initializer_list<at::Tensor> tensors) {
 template <typename... Tensors>
 bool records(const Tensors&... tensors) {
   return at::GradMode::is_enabled() && any_requires_grad({tensors...});
+}
+
+// What a backward returns: gradients of inputs, those of parameters, and nothing for the `constants` behind them.
+inline torch::autograd::variable_list gradients_of(std::vector<at::Tensor> inputs,
+                                                   std::initializer_list<std::reference_wrapper<const ParameterGradient>> parameters,
+                                                   size_t constants) {
+  for (const ParameterGradient& parameter : parameters) inputs.push_back(parameter.for_autograd());
+  inputs.resize(inputs.size() + constants);
+  return inputs;
 }
 
 // What a node keeps beside tensors.

@@ -49,6 +49,20 @@ struct ActivationSizes {
   int64_t norm_gradients() const { return 4 * 2 * width; }
 };
 
+// Attention that keeps a logsumexp for each head and token; where it drops probabilities, those of every sample, one sample's at a time
+// beside them. `scores` and `mask`: bytes of the probabilities and the flags of one sample.
+inline void attention_forward(const ActivationSizes& z, int64_t batch, int64_t heads, bool has_dropout, int64_t scores, int64_t mask,
+                              bool graph, MemoryTimeline& m) {
+  m.take(z.hidden);
+  if (has_dropout) {
+    if (graph) m.take(batch * scores);
+    m.pass(mask + 2 * scores).pass(scores + z.hidden / batch);
+    return;
+  }
+  m.take(4 * z.tokens * heads);
+  if (!graph) m.give(4 * z.tokens * heads);
+}
+
 // `backward(accumulating)`: the highest extra during a backward.
 template <typename Backward>
 void set_backward(ActivationCost& cost, const Backward& backward) {

@@ -15,19 +15,6 @@ namespace {
 
 constexpr int64_t kChunkElements = 1 << 20;
 
-class InitialValues final : public ParameterSource {
- public:
-  explicit InitialValues(uint64_t seed) : seed_(seed) {}
-  void read(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const override {
-    initial_values(parameter, seed_, begin, count, out);
-  }
-
- private:
-  uint64_t seed_;
-};
-
-using ReadValues = std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>;
-
 // In the order of the model, as many as fit a file; one at least.
 std::vector<std::vector<const ParameterInfo*>> files_of(const ModelDefinition& model, int64_t file_bytes) {
   std::vector<std::vector<const ParameterInfo*>> files(1);
@@ -46,7 +33,7 @@ std::vector<std::vector<const ParameterInfo*>> files_of(const ModelDefinition& m
   return files;
 }
 
-void write_parameters(const std::string& path, const std::vector<const ParameterInfo*>& parameters, const ReadValues& read) {
+void write_parameters(const std::string& path, const std::vector<const ParameterInfo*>& parameters, const ParameterReader& read) {
   std::vector<SafetensorsWriter::Tensor> tensors;
   for (const ParameterInfo* p : parameters) tensors.push_back({p->name, DType::F32, p->shape});
   SafetensorsWriter writer(path, std::move(tensors));
@@ -74,10 +61,7 @@ void write_text(const fs::path& path, const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed) { return std::make_unique<InitialValues>(seed); }
-
-void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
-                              const std::function<void(const ParameterInfo&, int64_t, int64_t, float*)>& read, int64_t file_bytes) {
+void write_hugging_face_model(const std::string& directory, const ModelDefinition& model, const ParameterReader& read, int64_t file_bytes) {
   const fs::path folder(directory), single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
   const std::vector<std::vector<const ParameterInfo*>> files = files_of(model, file_bytes);
   const auto path_of = [&](size_t file) {

@@ -8,25 +8,15 @@
 
 namespace zerostep {
 
-// Where the first values of parameters come from. Const and safe to call from several threads.
-class ParameterSource {
- public:
-  virtual ~ParameterSource() = default;
-  // Values [begin, begin + count) of a parameter, row-major.
-  virtual void read(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const = 0;
-};
-// initial_values() of a seed.
-std::unique_ptr<ParameterSource> make_initial_values(uint64_t seed);
-
 // Where a classifier's head comes from as far as the files lack it, as those of a bare encoder do; or whatever they hold.
 struct FreshHead {
-  std::unique_ptr<ParameterSource> values = nullptr;  // nullptr: the files have to hold it
+  ParameterReader values = nullptr;  // nullptr: the files have to hold it
   bool replaces = false;
 };
 
 // The values of a model in a Hugging Face directory, and what its user has to know of them.
 struct HuggingFaceValues {
-  std::unique_ptr<ParameterSource> values;
+  ParameterReader values;              // holds the files open; safe to call from several threads
   std::vector<std::string> untrained;  // parameters of a classifier's head whose values are the fresh head's
   std::vector<std::string> notes;      // what the directory holds and the model does not use, a sentence each
 };
@@ -45,8 +35,7 @@ HuggingFaceModel open_hugging_face_model(const std::string& directory, FreshHead
 // Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Above `file_bytes` several files with
 // model.safetensors.index.json, as transformers does. Each file appears complete or not at all. The directory exists.
 inline constexpr int64_t kLargestFileBytes = 5'000'000'000;
-void write_hugging_face_model(const std::string& directory, const ModelDefinition& model,
-                              const std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>& read,
+void write_hugging_face_model(const std::string& directory, const ModelDefinition& model, const ParameterReader& read,
                               int64_t file_bytes = kLargestFileBytes);
 
 }  // namespace zerostep

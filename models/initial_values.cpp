@@ -26,6 +26,12 @@ void initial_values(const ParameterInfo& parameter, uint64_t seed, int64_t begin
   for (int64_t i = 0; i < count; ++i) out[i] *= std;
 }
 
+ParameterReader make_initial_values(uint64_t seed) {
+  return [seed](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+    initial_values(parameter, seed, begin, count, out);
+  };
+}
+
 int64_t ModelDefinition::num_elements() const {
   int64_t n = 0;
   for (const UnitInfo& unit : units_) n += unit.num_elements();

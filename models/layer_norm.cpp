@@ -3,11 +3,9 @@
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 
-namespace zerostep {
+#include "models/affine.h"
 
-namespace {
-at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
-}  // namespace
+namespace zerostep {
 
 Normalised normalise(const at::Tensor& x, const Norm& norm) {
   auto [y, mean, rstd] = at::native_layer_norm(rows_of(x), {x.size(-1)}, norm.gain, norm.offset, norm.epsilon);

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,13 @@ struct BorrowedParameter {
   const char* name = "";
 };
 
+// Gives values [begin, begin + count) of a parameter, row-major.
+using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
+
 // Values [begin, begin + count) of a parameter as the seed alone determines them (Philox, tag "initialisation", keyed by the global element
 // index).
 void initial_values(const ParameterInfo& parameter, uint64_t seed, int64_t begin, int64_t count, float* out);
+// The same of a seed.
+ParameterReader make_initial_values(uint64_t seed);
 
 }  // namespace zerostep

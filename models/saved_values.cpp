@@ -29,7 +29,7 @@ bool is_constant(std::string_view name) {
 bool is_of_classifier(const std::string& name) { return name.starts_with("classifier."); }
 
 // Tensors under Hugging Face's names, in one file or several.
-class SavedValues final : public ParameterSource {
+class SavedValues {
  public:
   SavedValues(const std::string& directory, FreshHead fresh_head) : directory_(directory), fresh_head_(std::move(fresh_head)) {
     const fs::path single = fs::path(directory) / "model.safetensors", index = fs::path(directory) / "model.safetensors.index.json";
@@ -85,8 +85,8 @@ class SavedValues final : public ParameterSource {
     return out;
   }
 
-  void read(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const override {
-    if (untrained_.contains(parameter.name)) return fresh_head_.values->read(parameter, begin, count, out);
+  void read(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const {
+    if (untrained_.contains(parameter.name)) return fresh_head_.values(parameter, begin, count, out);
     const auto found = look_up(parameter.name);
     if (found == places_.end()) fail_missing(parameter.name);
     found->second.first->read(found->second.second, begin, count, out);
@@ -228,11 +228,13 @@ void open_values(HuggingFaceValues& out, const std::string& directory, const nlo
                  FreshHead fresh_head) {
   const ModelOptions options = options_of(config, directory);
   const auto* bert = std::get_if<BertOptions>(&options);
-  auto values = std::make_unique<SavedValues>(directory, std::move(fresh_head));
+  const auto values = std::make_shared<SavedValues>(directory, std::move(fresh_head));
   values->check(model, bert != nullptr ? bert->num_labels : 0);
   out.untrained = values->untrained();
   out.notes = values->notes(config);
-  out.values = std::move(values);
+  out.values = [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* to) {
+    values->read(parameter, begin, count, to);
+  };
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
-#include "models/bert/activation_cost.h"
-
-#include "models/memory_timeline.h"
+#include "models/bert/units.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
 namespace zerostep::bert {
@@ -16,20 +14,9 @@ struct Sizes : ActivationSizes {
   int64_t scores;  // of one sample
 };
 
-void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  if (!drops(s, s.options.attention_probs_dropout_prob)) {
-    m.take(z.hidden + 4 * z.tokens * z.heads);
-    if (!graph) m.give(4 * z.tokens * z.heads);
-    return;
-  }
-  m.take(z.hidden);
-  if (graph) m.take(s.batch * z.scores);
-  m.pass(s.sequence + 2 * z.scores).pass(z.scores + z.hidden / s.batch);
-}
-
 void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(3 * z.hidden).pass(z.product);  // queries, keys, values
-  attention_forward(s, z, graph, m);
+  attention_forward(z, s.batch, z.heads, drops(s, s.options.attention_probs_dropout_prob), z.scores, s.sequence, graph, m);
   if (!graph) m.give(3 * z.hidden);
   m.take(z.hidden).pass(z.product).take(z.hidden + z.statistics());  // the sum and its norm
   if (!graph) m.give(2 * z.hidden + z.statistics());
@@ -65,8 +52,6 @@ int64_t layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   return m.peak();
 }
 
-}  // namespace
-
 ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
@@ -76,7 +61,6 @@ ActivationCost embedding_cost(const CostShape& s) {
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
   cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens);
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
-  cost.forward_flops = 0;
   return cost;
 }
 
@@ -136,6 +120,14 @@ ActivationCost word_prediction_cost(const CostShape& s) {
   const double width = static_cast<double>(z.width);
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * width * (width + static_cast<double>(vocabulary));
   return cost;
+}
+
+}  // namespace
+
+ActivationCost unit_cost(const CostShape& shape, int index) {
+  if (index == 0) return embedding_cost(shape);
+  if (index > shape.options.num_hidden_layers) return shape.options.predicts_tokens() ? word_prediction_cost(shape) : head_cost(shape);
+  return layer_cost(shape);
 }
 
 }  // namespace zerostep::bert

@@ -1,6 +1,5 @@
 #include "models/bert/bert.h"
 
-#include "models/bert/activation_cost.h"
 #include "models/bert/units.h"
 #include "models/definition_builder.h"
 #include "models/option_checks.h"
@@ -73,21 +72,12 @@ class Bert final : public ModelDefinition {
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    check_parameters(units_.at(static_cast<size_t>(index)), parameters);
-    if (index == 0) return bert::make_embedding(options_, std::move(parameters));
-    if (index == static_cast<int>(units_.size()) - 1) {
-      return options_.predicts_tokens() ? bert::make_word_prediction(options_, std::move(parameters))
-                                        : bert::make_head(options_, std::move(parameters));
-    }
-    return bert::make_layer(options_, index - 1, std::move(parameters));
+    check_parameters(unit(index), parameters);
+    return bert::make_unit(options_, index, parameters);
   }
 
   ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    const bert::CostShape shape{options_, batch, sequence, compute_type, training};
-    if (index == 0) return bert::embedding_cost(shape);
-    if (index == static_cast<int>(units_.size()) - 1)
-      return options_.predicts_tokens() ? bert::word_prediction_cost(shape) : bert::head_cost(shape);
-    return bert::layer_cost(shape);
+    return bert::unit_cost({options_, batch, sequence, compute_type, training}, index);
   }
 
   std::string hugging_face_config() const override { return bert_hugging_face_config(options_); }

@@ -1,6 +1,5 @@
 #include "models/bert/functions.h"
 
-#include <ATen/ops/add.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -13,42 +12,14 @@
 #include "models/autograd_node.h"
 #include "models/gpt2/functions.h"
 #include "models/parameter_gradient.h"
-#include "models/product.h"
 
 namespace zerostep::bert {
-
-at::Tensor affine(const at::Tensor& rows, const Affine& a) {
-  at::Tensor y = a.bias.detach().to(a.weight.scalar_type()).expand({rows.size(0), a.bias.size(0)}).clone(at::MemoryFormat::Contiguous);
-  add_product_(y, rows, a.weight.t());
-  return y;
-}
 
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-// residual + dropout(rows W' + b); without dropout in one pass and one product that adds.
-at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const Affine& a, const Dropout& dropout) {
-  if (dropout.active()) {
-    at::Tensor y = affine(rows, a).view(residual.sizes());
-    dropout.apply_(y);
-    return y.add_(residual);
-  }
-  at::Tensor y = at::add(residual, a.bias.to(residual.scalar_type()));
-  add_product_(y.view({-1, y.size(-1)}), rows, a.weight.t());
-  return y;
-}
-
-at::Tensor dropped(const at::Tensor& gradient, const Dropout& dropout) {
-  if (!dropout.active()) return gradient;
-  at::Tensor copy = gradient.clone(at::MemoryFormat::Contiguous);
-  dropout.apply_(copy);
-  return copy;
-}
-
-at::Tensor rows_of_heads(const at::Tensor& heads) { return heads.transpose(1, 2).reshape({heads.size(0) * heads.size(2), -1}); }
 
 at::Tensor sum_of_rows(const EmbeddingIndices& i, const EmbeddingWeights& w) {
   at::Tensor y = at::embedding(w.word, i.tokens);
@@ -96,7 +67,7 @@ struct Embed : Function<Embed> {
       const at::Tensor types = c.indices.types.defined() ? c.indices.types : at::zeros_like(c.indices.tokens);
       type.scattered_rows(types.flatten(), rows_of(g));
     }
-    return {word.for_autograd(), position.for_autograd(), type.for_autograd(), gain.for_autograd(), offset.for_autograd(), {}};
+    return gradients_of({}, {word, position, type, gain, offset}, 1);
   }
 };
 
@@ -145,7 +116,7 @@ struct NormContext {
 struct AttentionOutput : Function<AttentionOutput> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& residual, const at::Tensor& attended, const at::Tensor& w,
                             const at::Tensor& bias, const at::Tensor& gain, const at::Tensor& offset, const NormContext& c) {
-    const at::Tensor sum = add_affine(residual, rows_of_heads(attended), {w, bias}, c.dropout);
+    const at::Tensor sum = add_affine(residual, rows_of_heads(attended), w.t(), bias, c.dropout);
     const Normalised n = normalise(sum, {gain, offset, c.epsilon});
     context->save_for_backward({attended, w, bias, gain, offset, sum, n.mean, n.rstd});
     keep(context, c);
@@ -165,7 +136,7 @@ struct AttentionOutput : Function<AttentionOutput> {
     if (attended.requires_grad()) {
       of_attended = at::mm(g, w).view({attended.size(0), attended.size(2), attended.size(1), attended.size(3)}).transpose(1, 2);
     }
-    return {of_sum, of_attended, weight.for_autograd(), bias.for_autograd(), gain.for_autograd(), offset.for_autograd(), {}};
+    return gradients_of({of_sum, of_attended}, {weight, bias, gain, offset}, 1);
   }
 };
 
@@ -174,7 +145,7 @@ struct Mlp : Function<Mlp> {
                             const at::Tensor& down, const at::Tensor& down_bias, const at::Tensor& gain, const at::Tensor& offset,
                             const NormContext& c) {
     const at::Tensor inner = affine(rows_of(x), {up, up_bias});
-    const at::Tensor sum = add_affine(x, at::gelu(inner), {down, down_bias}, c.dropout);
+    const at::Tensor sum = add_affine(x, at::gelu(inner), down.t(), down_bias, c.dropout);
     const Normalised n = normalise(sum, {gain, offset, c.epsilon});
     context->save_for_backward({x, up, up_bias, down, down_bias, gain, offset, inner, sum, n.mean, n.rstd});
     keep(context, c);
@@ -202,14 +173,7 @@ struct Mlp : Function<Mlp> {
       x_gradient = of_sum;
       rows_of(x_gradient).addmm_(of_inner, w_up);
     }
-    return {x_gradient,
-            up.for_autograd(),
-            up_bias.for_autograd(),
-            down.for_autograd(),
-            down_bias.for_autograd(),
-            gain.for_autograd(),
-            offset.for_autograd(),
-            {}};
+    return gradients_of({x_gradient}, {up, up_bias, down, down_bias, gain, offset}, 1);
   }
 };
 
@@ -267,7 +231,7 @@ struct Classify : Function<Classify> {
         x_gradient.select(1, 0).copy_(g);
       }
     }
-    return {x_gradient, pooler.for_autograd(), pooler_bias.for_autograd(), classifier.for_autograd(), classifier_bias.for_autograd(), {}};
+    return gradients_of({x_gradient}, {pooler, pooler_bias, classifier, classifier_bias}, 1);
   }
 };
 
@@ -306,7 +270,7 @@ at::Tensor attention_output(const at::Tensor& residual, const at::Tensor& attend
   if (records(residual, attended, a.weight, a.bias, norm.gain, norm.offset)) {
     return AttentionOutput::apply(residual, attended, a.weight, a.bias, norm.gain, norm.offset, NormContext{norm.epsilon, dropout});
   }
-  return normalise(add_affine(residual, rows_of_heads(attended), a, dropout), norm).rows.view(residual.sizes());
+  return normalise(add_affine(residual, rows_of_heads(attended), a.weight.t(), a.bias, dropout), norm).rows.view(residual.sizes());
 }
 
 at::Tensor mlp(const at::Tensor& x, const Affine& up, const Affine& down, const Norm& norm, const Dropout& dropout) {
@@ -315,7 +279,7 @@ at::Tensor mlp(const at::Tensor& x, const Affine& up, const Affine& down, const 
   }
   const auto sum = [&] {
     at::Tensor inner = affine(rows_of(x), up);
-    return add_affine(x, at::gelu_(inner), down, dropout);
+    return add_affine(x, at::gelu_(inner), down.weight.t(), down.bias, dropout);
   };
   return normalise(sum(), norm).rows.view(x.sizes());
 }

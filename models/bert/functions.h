@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "models/dropout.h"
+#include "models/affine.h"
 #include "models/layer_norm.h"
 
 // The pieces of BERT as differentiable functions: few autograd nodes a layer, little saved between forward and backward, parameter
@@ -60,6 +60,6 @@ struct WordPredictionWeights {
 at::Tensor predict_words(const at::Tensor& x, const WordPredictionWeights& weights);
 
 // rows W' + b, without a graph.
-at::Tensor affine(const at::Tensor& rows, const Affine& a);
+inline at::Tensor affine(const at::Tensor& rows, const Affine& a) { return zerostep::affine(rows, a.weight.t(), a.bias); }
 
 }  // namespace zerostep::bert

@@ -170,17 +170,13 @@ class WordPrediction final : public Unit {
 
 }  // namespace
 
-std::unique_ptr<Unit> make_embedding(const BertOptions& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Embedding>(options, parameters);
-}
-std::unique_ptr<Unit> make_layer(const BertOptions& options, int index, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Layer>(options, index, parameters);
-}
-std::unique_ptr<Unit> make_head(const BertOptions& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Head>(options, parameters);
-}
-std::unique_ptr<Unit> make_word_prediction(const BertOptions& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<WordPrediction>(options, parameters);
+std::unique_ptr<Unit> make_unit(const BertOptions& options, int index, const std::vector<at::Tensor>& parameters) {
+  if (index == 0) return std::make_unique<Embedding>(options, parameters);
+  if (index > options.num_hidden_layers) {
+    if (options.predicts_tokens()) return std::make_unique<WordPrediction>(options, parameters);
+    return std::make_unique<Head>(options, parameters);
+  }
+  return std::make_unique<Layer>(options, index - 1, parameters);
 }
 
 }  // namespace zerostep::bert

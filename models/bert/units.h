@@ -1,12 +1,13 @@
 #pragma once
 #include "models/bert/bert.h"
+#include "models/cost_parts.h"
 
 namespace zerostep::bert {
 
-// The running units; parameters in the order that make_bert declares.
-std::unique_ptr<Unit> make_embedding(const BertOptions& options, std::vector<at::Tensor> parameters);
-std::unique_ptr<Unit> make_layer(const BertOptions& options, int index, std::vector<at::Tensor> parameters);
-std::unique_ptr<Unit> make_head(const BertOptions& options, std::vector<at::Tensor> parameters);
-std::unique_ptr<Unit> make_word_prediction(const BertOptions& options, std::vector<at::Tensor> parameters);
+// The running form of unit `index`; parameters in the order that make_bert declares.
+std::unique_ptr<Unit> make_unit(const BertOptions& options, int index, const std::vector<at::Tensor>& parameters);
+
+using CostShape = zerostep::CostShape<BertOptions>;
+ActivationCost unit_cost(const CostShape& shape, int index);
 
 }  // namespace zerostep::bert

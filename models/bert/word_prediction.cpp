@@ -41,14 +41,7 @@ struct PredictWords : torch::autograd::Function<PredictWords> {
     dense_bias.row_sum(of_inner);
     at::Tensor of_x;
     if (x.requires_grad()) of_x = at::mm(of_inner, w_dense).view(x.sizes());
-    return {of_x,
-            dense.for_autograd(),
-            dense_bias.for_autograd(),
-            gain.for_autograd(),
-            offset.for_autograd(),
-            words.for_autograd(),
-            words_bias.for_autograd(),
-            {}};
+    return gradients_of({of_x}, {dense, dense_bias, gain, offset, words, words_bias}, 1);
   }
 };
 

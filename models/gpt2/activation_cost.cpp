@@ -1,6 +1,4 @@
-#include "models/gpt2/activation_cost.h"
-
-#include "models/memory_timeline.h"
+#include "models/gpt2/units.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
 namespace zerostep::gpt2 {
@@ -8,34 +6,17 @@ namespace zerostep::gpt2 {
 namespace {
 
 struct Sizes : ActivationSizes {
-  explicit Sizes(const CostShape& s) : ActivationSizes(s, s.options.n_embd, s.options.inner_width()), heads(s.options.n_head) {}
+  explicit Sizes(const CostShape& s)
+      : ActivationSizes(s, s.options.n_embd, s.options.inner_width()),
+        heads(s.options.n_head),
+        scores(element * heads * s.sequence * s.sequence) {}
   int64_t heads;
+  int64_t scores;  // of one sample
 };
-
-int64_t score_bytes(const CostShape& s) {
-  return static_cast<int64_t>(size_of(s.compute_type)) * s.options.n_head * s.sequence * s.sequence;
-}
-
-void attention_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  if (!drops(s, s.options.attn_pdrop)) {
-    m.take(z.hidden + 4 * z.tokens * z.heads);
-    if (!graph) m.give(4 * z.tokens * z.heads);
-    return;
-  }
-  const int64_t scores = score_bytes(s), pairs = s.sequence * s.sequence;
-  m.take(z.hidden);
-  if (graph) m.take(s.batch * scores);
-  m.pass(pairs + 2 * scores).pass(scores + z.hidden / s.batch);
-}
-
-void attention_backward(const CostShape& s, const Sizes& z, MemoryTimeline& m) {
-  m.take(3 * z.hidden);
-  if (drops(s, s.options.attn_pdrop)) m.pass(2 * score_bytes(s) + z.hidden / s.batch);
-}
 
 void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(z.hidden + z.statistics()).take(3 * z.hidden).pass(z.product).give(z.hidden + z.statistics());  // norm, queries, keys, values
-  attention_forward(s, z, graph, m);
+  attention_forward(z, s.batch, z.heads, drops(s, s.options.attn_pdrop), z.scores, s.sequence * s.sequence, graph, m);
   if (!graph) m.give(3 * z.hidden);
   m.take(z.hidden).pass(z.product);  // after attention
   if (!graph) m.give(z.hidden);
@@ -59,15 +40,14 @@ int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   // Projection.
   m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).give(dropped);
   // Attention, then its saved tensors go.
-  attention_backward(s, z, m);
-  m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * score_bytes(s) : 4 * z.tokens * z.heads));
+  m.take(3 * z.hidden);
+  if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
+  m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
   // Queries, keys, values.
   m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
   m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
   return m.peak();
 }
-
-}  // namespace
 
 ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
@@ -75,7 +55,6 @@ ActivationCost embedding_cost(const CostShape& s) {
   cost.output_bytes = z.hidden;
   cost.backward_transient_bytes = z.hidden * (drops(s, s.options.embd_pdrop) ? 2 : 1);
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
-  cost.forward_flops = 0;
   return cost;
 }
 
@@ -103,6 +82,14 @@ ActivationCost head_cost(const CostShape& s) {
   });
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
   return cost;
+}
+
+}  // namespace
+
+ActivationCost unit_cost(const CostShape& shape, int index) {
+  if (index == 0) return embedding_cost(shape);
+  if (index > shape.options.n_layer) return head_cost(shape);
+  return block_cost(shape);
 }
 
 }  // namespace zerostep::gpt2

@@ -2,8 +2,6 @@
 
 #include <ATen/ops/_softmax.h>
 #include <ATen/ops/_softmax_backward_data.h>
-#include <ATen/ops/add.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
@@ -14,6 +12,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 
+#include "models/affine.h"
 #include "models/autograd_node.h"
 #include "models/gelu.h"
 #include "models/parameter_gradient.h"
@@ -26,32 +25,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-at::Tensor affine(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-  at::Tensor y = bias.to(weight.scalar_type()).expand({rows.size(0), bias.size(0)}).clone(at::MemoryFormat::Contiguous);
-  add_product_(y, rows, weight);
-  return y;
-}
-
-// residual + dropout(rows W + b); without dropout in one pass and one product that adds.
-at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias,
-                      const Dropout& dropout) {
-  if (dropout.active()) {
-    at::Tensor y = affine(rows, weight, bias).view(residual.sizes());
-    dropout.apply_(y);
-    return y.add_(residual);
-  }
-  at::Tensor y = at::add(residual, bias.to(residual.scalar_type()));
-  add_product_(y.view({-1, y.size(-1)}), rows, weight);
-  return y;
-}
-
-at::Tensor dropped(const at::Tensor& gradient, const Dropout& dropout) {
-  if (!dropout.active()) return gradient;
-  at::Tensor copy = gradient.clone(at::MemoryFormat::Contiguous);
-  dropout.apply_(copy);
-  return copy;
-}
 
 struct EmbedContext {
   at::Tensor tokens, positions;
@@ -84,7 +57,7 @@ struct Embed : Function<Embed> {
     } else {
       wpe.leading_rows(g);
     }
-    return {wte.for_autograd(), wpe.for_autograd(), {}};
+    return gradients_of({}, {wte, wpe}, 1);
   }
 };
 
@@ -121,7 +94,7 @@ struct AttentionInput : Function<AttentionInput> {
     }
     normalised.rows.reset();
     const at::Tensor x_gradient = normalise_backward(g, x, normalised, norm, gain, offset, x.requires_grad());
-    return {x_gradient, gain.for_autograd(), offset.for_autograd(), weight.for_autograd(), bias.for_autograd(), {}, {}};
+    return gradients_of({x_gradient}, {gain, offset, weight, bias}, 2);
   }
 };
 
@@ -130,20 +103,20 @@ struct AttentionOutput : Function<AttentionOutput> {
                             const at::Tensor& bias, const Dropout& dropout) {
     context->save_for_backward({attended, weight, bias});
     keep(context, dropout);
-    return add_affine(residual, attended.transpose(1, 2).reshape({-1, residual.size(2)}), weight, bias, dropout);
+    return add_affine(residual, rows_of_heads(attended), weight, bias, dropout);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &attended = saved[0], &w = saved[1];
     const at::Tensor g = rows_of(dropped(gradients[0], kept<Dropout>(context)));
     ParameterGradient weight(w), bias(saved[2]);
-    weight.product(attended.transpose(1, 2).reshape({-1, w.size(0)}).t(), g);
+    weight.product(rows_of_heads(attended).t(), g);
     bias.row_sum(g);
     at::Tensor attended_gradient;
     if (attended.requires_grad()) {
       attended_gradient = at::mm(g, w.t()).view({attended.size(0), attended.size(2), attended.size(1), attended.size(3)}).transpose(1, 2);
     }
-    return {gradients[0], attended_gradient, weight.for_autograd(), bias.for_autograd(), {}};
+    return gradients_of({gradients[0], attended_gradient}, {weight, bias}, 1);
   }
 };
 
@@ -178,15 +151,7 @@ struct Mlp : Function<Mlp> {
     g_inner.reset();
     at::Tensor x_gradient = normalise_backward(g_rows, x, normalised, norm, gain, offset, x.requires_grad());
     if (x_gradient.defined()) x_gradient.add_(gradients[0]);
-    return {x_gradient,
-            gain.for_autograd(),
-            offset.for_autograd(),
-            up.for_autograd(),
-            up_bias.for_autograd(),
-            down.for_autograd(),
-            down_bias.for_autograd(),
-            {},
-            {}};
+    return gradients_of({x_gradient}, {gain, offset, up, up_bias, down, down_bias}, 2);
   }
 };
 
@@ -207,7 +172,7 @@ struct Logits : Function<Logits> {
     weight.product(g.t(), normalised.rows);
     const at::Tensor g_rows = at::mm_out(normalised.rows, g, w);
     const at::Tensor x_gradient = normalise_backward(g_rows, x, normalised, norm, gain, offset, x.requires_grad());
-    return {x_gradient, gain.for_autograd(), offset.for_autograd(), weight.for_autograd(), {}};
+    return gradients_of({x_gradient}, {gain, offset, weight}, 1);
   }
 };
 
@@ -300,9 +265,7 @@ at::Tensor attention(const std::array<at::Tensor, 3>& qkv, const at::Tensor& all
 
 at::Tensor attention_output(const at::Tensor& residual, const at::Tensor& attended, const at::Tensor& weight, const at::Tensor& bias,
                             const Dropout& dropout) {
-  if (!records(residual, attended, weight, bias)) {
-    return add_affine(residual, attended.transpose(1, 2).reshape({-1, residual.size(2)}), weight, bias, dropout);
-  }
+  if (!records(residual, attended, weight, bias)) return add_affine(residual, rows_of_heads(attended), weight, bias, dropout);
   return AttentionOutput::apply(residual, attended, weight, bias, dropout);
 }
 

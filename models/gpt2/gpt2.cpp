@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "models/definition_builder.h"
-#include "models/gpt2/activation_cost.h"
 #include "models/gpt2/units.h"
 #include "models/option_checks.h"
 #include "models/unit_inputs.h"
@@ -68,17 +67,12 @@ class Gpt2 final : public ModelDefinition {
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    check_parameters(units_.at(static_cast<size_t>(index)), parameters);
-    if (index == 0) return gpt2::make_embedding(options_, std::move(parameters));
-    if (index == static_cast<int>(units_.size()) - 1) return gpt2::make_head(options_, std::move(parameters));
-    return gpt2::make_block(options_, index - 1, std::move(parameters));
+    check_parameters(unit(index), parameters);
+    return gpt2::make_unit(options_, index, parameters);
   }
 
   ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    const gpt2::CostShape shape{options_, batch, sequence, compute_type, training};
-    if (index == 0) return gpt2::embedding_cost(shape);
-    if (index == static_cast<int>(units_.size()) - 1) return gpt2::head_cost(shape);
-    return gpt2::block_cost(shape);
+    return gpt2::unit_cost({options_, batch, sequence, compute_type, training}, index);
   }
 
   std::string hugging_face_config() const override { return gpt2_hugging_face_config(options_); }

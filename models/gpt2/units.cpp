@@ -17,7 +17,7 @@ enum DropoutSite { kEmbeddingSite, kAttentionSite, kAttentionOutputSite, kMlpSit
 
 class Embedding final : public Unit {
  public:
-  Embedding(const Gpt2Options& options, std::vector<at::Tensor> parameters) : options_(options), parameters_(std::move(parameters)) {}
+  Embedding(const Gpt2Options& options, const std::vector<at::Tensor>& parameters) : options_(options), parameters_(parameters) {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
     const Batch& batch = checked(inputs, context);
     return {embed(batch.tokens, batch.positions, parameters_[0], parameters_[1], options_.tie_word_embeddings,
@@ -40,7 +40,7 @@ class Embedding final : public Unit {
 
 class Block final : public Unit {
  public:
-  Block(const Gpt2Options& options, int index, std::vector<at::Tensor> p) : options_(options), index_(index) {
+  Block(const Gpt2Options& options, int index, const std::vector<at::Tensor>& p) : options_(options), index_(index) {
     norm_1_ = {p[0], p[1], options.layer_norm_epsilon};
     qkv_ = p[2], qkv_bias_ = p[3], projection_ = p[4], projection_bias_ = p[5];
     norm_2_ = {p[6], p[7], options.layer_norm_epsilon};
@@ -100,7 +100,7 @@ class Block final : public Unit {
 
 class Head final : public Unit {
  public:
-  Head(const Gpt2Options& options, std::vector<at::Tensor> p) : norm_{p[0], p[1], options.layer_norm_epsilon}, weight_(p[2]) {}
+  Head(const Gpt2Options& options, const std::vector<at::Tensor>& p) : norm_{p[0], p[1], options.layer_norm_epsilon}, weight_(p[2]) {}
   TensorList forward(const TensorList& inputs, const ForwardContext&) override {
     return {logits(only_input(inputs, "head"), norm_, weight_)};
   }
@@ -121,14 +121,10 @@ class Head final : public Unit {
 
 }  // namespace
 
-std::unique_ptr<Unit> make_embedding(const Gpt2Options& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Embedding>(options, std::move(parameters));
-}
-std::unique_ptr<Unit> make_block(const Gpt2Options& options, int index, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Block>(options, index, std::move(parameters));
-}
-std::unique_ptr<Unit> make_head(const Gpt2Options& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Head>(options, std::move(parameters));
+std::unique_ptr<Unit> make_unit(const Gpt2Options& options, int index, const std::vector<at::Tensor>& parameters) {
+  if (index == 0) return std::make_unique<Embedding>(options, parameters);
+  if (index > options.n_layer) return std::make_unique<Head>(options, parameters);
+  return std::make_unique<Block>(options, index - 1, parameters);
 }
 
 }  // namespace zerostep::gpt2

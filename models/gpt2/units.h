@@ -1,11 +1,13 @@
 #pragma once
+#include "models/cost_parts.h"
 #include "models/gpt2/gpt2.h"
 
 namespace zerostep::gpt2 {
 
-// The running units; parameters in the order that make_gpt2 declares.
-std::unique_ptr<Unit> make_embedding(const Gpt2Options& options, std::vector<at::Tensor> parameters);
-std::unique_ptr<Unit> make_block(const Gpt2Options& options, int index, std::vector<at::Tensor> parameters);
-std::unique_ptr<Unit> make_head(const Gpt2Options& options, std::vector<at::Tensor> parameters);
+// The running form of unit `index`; parameters in the order that make_gpt2 declares.
+std::unique_ptr<Unit> make_unit(const Gpt2Options& options, int index, const std::vector<at::Tensor>& parameters);
+
+using CostShape = zerostep::CostShape<Gpt2Options>;
+ActivationCost unit_cost(const CostShape& shape, int index);
 
 }  // namespace zerostep::gpt2

@@ -1,6 +1,4 @@
-#include "models/llama/activation_cost.h"
-
-#include "models/memory_timeline.h"
+#include "models/llama/units.h"
 #include "models/rms_norm.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of gains and biases) are left out.
@@ -76,14 +74,11 @@ int64_t layer_backward(const Sizes& z, bool accumulating) {
   return m.peak();
 }
 
-}  // namespace
-
 ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
   cost.output_bytes = z.hidden;
   cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = z.hidden;
-  cost.forward_flops = 0;
   return cost;
 }
 
@@ -112,6 +107,14 @@ ActivationCost head_cost(const CostShape& s) {
   });
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
   return cost;
+}
+
+}  // namespace
+
+ActivationCost unit_cost(const CostShape& shape, int index) {
+  if (index == 0) return embedding_cost(shape);
+  if (index > shape.options.num_hidden_layers) return head_cost(shape);
+  return layer_cost(shape);
 }
 
 }  // namespace zerostep::llama

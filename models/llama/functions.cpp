@@ -1,10 +1,10 @@
 #include "models/llama/functions.h"
 
-#include <ATen/ops/add.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
+#include "models/affine.h"
 #include "models/attention.h"
 #include "models/autograd_node.h"
 #include "models/parameter_gradient.h"
@@ -20,25 +20,10 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-at::Tensor affine(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!bias.defined()) return product(rows, weight.t());
-  at::Tensor y = bias.detach().to(weight.scalar_type()).expand({rows.size(0), bias.size(0)}).clone(at::MemoryFormat::Contiguous);
-  add_product_(y, rows, weight.t());
-  return y;
-}
-
-// residual + rows W' + b.
-at::Tensor add_affine(const at::Tensor& residual, const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-  at::Tensor y = bias.defined() ? at::add(residual, bias.to(residual.scalar_type())) : residual.clone(at::MemoryFormat::Contiguous);
-  add_product_(y.view({-1, y.size(-1)}), rows, weight.t());
-  return y;
-}
-
-// Rows [B T, heads * width] as [B, heads, T, width], and back.
+// Rows [B T, heads * width] as [B, heads, T, width].
 at::Tensor heads_of(const at::Tensor& rows, const at::Tensor& x, int64_t width) {
   return rows.view({x.size(0), x.size(1), -1, width}).transpose(1, 2);
 }
-at::Tensor rows_of_heads(const at::Tensor& heads) { return heads.transpose(1, 2).reshape({heads.size(0) * heads.size(2), -1}); }
 
 // The gradient of x through its norm, over that of the norm's rows, which it overwrites; x's own is added. That of the gain goes where it
 // belongs.
@@ -67,7 +52,7 @@ struct Embed : Function<Embed> {
     const variable_list saved = context->get_saved_variables();
     ParameterGradient weight(saved[0], kept<bool>(context));
     weight.scattered_rows(saved[1].flatten(), rows_of(gradients[0].contiguous()));
-    return {weight.for_autograd(), {}, {}};
+    return gradients_of({}, {weight}, 2);
   }
 };
 
@@ -80,7 +65,8 @@ struct AttentionContext {
 
 AttentionInput attention_input(const at::Tensor& x, const AttentionWeights& w, const AttentionContext& c) {
   const at::Tensor rows = rms_norm(rows_of(x), w.gain, c.shape.epsilon);
-  at::Tensor q = affine(rows, w.q.weight, w.q.bias), k = affine(rows, w.k.weight, w.k.bias), v = affine(rows, w.v.weight, w.v.bias);
+  const auto times = [&](const Affine& a) { return affine(rows, a.weight.t(), a.bias); };
+  at::Tensor q = times(w.q), k = times(w.k), v = times(w.v);
   rotate_(q, c.rotation);
   rotate_(k, c.rotation);
   const auto heads = [&](const at::Tensor& t) { return heads_of(t, x, c.shape.head_width); };
@@ -100,7 +86,7 @@ struct Attention : Function<Attention> {
     context->save_for_backward(
         {x, gain, q, w.q.bias, k, w.k.bias, v, w.v.bias, output, w.output.bias, input.q, input.k, input.v, attended.output});
     keep(context, std::move(c));
-    return add_affine(x, rows_of_heads(attended.output), output, w.output.bias);
+    return add_affine(x, rows_of_heads(attended.output), output.t(), w.output.bias);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -131,17 +117,7 @@ struct Attention : Function<Attention> {
     v_bias.row_sum(of_v);
     const at::Tensor g_rows = at::mm(of_q, w_q).addmm_(of_k, w_k).addmm_(of_v, w_v);
     const at::Tensor x_gradient = normalise_backward(g_rows, x, saved[1], c.shape.epsilon, gain, gradients[0]);
-    return {x_gradient,
-            gain.for_autograd(),
-            q.for_autograd(),
-            q_bias.for_autograd(),
-            k.for_autograd(),
-            k_bias.for_autograd(),
-            v.for_autograd(),
-            v_bias.for_autograd(),
-            output.for_autograd(),
-            output_bias.for_autograd(),
-            {}};
+    return gradients_of({x_gradient}, {gain, q, q_bias, k, k_bias, v, v_bias, output, output_bias}, 1);
   }
 };
 
@@ -153,7 +129,7 @@ struct Mlp : Function<Mlp> {
     rows.reset();
     context->save_for_backward({x, gain, gate, up, down, gated, inner});
     keep(context, epsilon);
-    return add_affine(x, swiglu(gated, inner), down, {});
+    return add_affine(x, swiglu(gated, inner), down.t(), {});
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
@@ -170,7 +146,7 @@ struct Mlp : Function<Mlp> {
     up.product(of_up.t(), rows);
     at::mm_out(rows, of_gate, w_gate).addmm_(of_up, w_up);
     const at::Tensor x_gradient = normalise_backward(rows, x, saved[1], epsilon, gain, gradients[0]);
-    return {x_gradient, gain.for_autograd(), gate.for_autograd(), up.for_autograd(), down.for_autograd(), {}};
+    return gradients_of({x_gradient}, {gain, gate, up, down}, 1);
   }
 };
 
@@ -195,7 +171,7 @@ struct Logits : Function<Logits> {
     weight.product(g.t(), rows);
     at::mm_out(rows, g, w);
     const at::Tensor x_gradient = normalise_backward(rows, x, saved[1], epsilon, gain, {});
-    return {x_gradient, gain.for_autograd(), weight.for_autograd(), {}};
+    return gradients_of({x_gradient}, {gain, weight}, 1);
   }
 };
 
@@ -212,7 +188,7 @@ at::Tensor attention(const at::Tensor& x, const AttentionWeights& w, const Atten
   if (!records(x, w.gain, w.q.weight, w.q.bias, w.k.weight, w.k.bias, w.v.weight, w.v.bias, w.output.weight, w.output.bias)) {
     // Queries, keys and values are gone before the projection.
     const auto attended = [&] { return attend(attention_input(x, w, c)).output; };
-    return add_affine(x, rows_of_heads(attended()), w.output.weight, w.output.bias);
+    return add_affine(x, rows_of_heads(attended()), w.output.weight.t(), w.output.bias);
   }
   return Attention::apply(x, w.gain, w.q.weight, optional(w.q.bias), w.k.weight, optional(w.k.bias), w.v.weight, optional(w.v.bias),
                           w.output.weight, optional(w.output.bias), c);
@@ -226,7 +202,7 @@ at::Tensor mlp(const at::Tensor& x, const MlpWeights& w, double epsilon) {
     swiglu_(gated, product(rows, w.up.t()));
     return gated;
   };
-  return add_affine(x, inner(), w.down, {});
+  return add_affine(x, inner(), w.down.t(), {});
 }
 
 at::Tensor logits(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& weight, double epsilon) {

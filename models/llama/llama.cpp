@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "models/definition_builder.h"
-#include "models/llama/activation_cost.h"
 #include "models/llama/units.h"
 #include "models/option_checks.h"
 #include "models/unit_inputs.h"
@@ -82,17 +81,12 @@ class Llama final : public ModelDefinition {
   }
 
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    check_parameters(units_.at(static_cast<size_t>(index)), parameters);
-    if (index == 0) return llama::make_embedding(options_, std::move(parameters));
-    if (index == static_cast<int>(units_.size()) - 1) return llama::make_head(options_, std::move(parameters));
-    return llama::make_layer(options_, index - 1, std::move(parameters));
+    check_parameters(unit(index), parameters);
+    return llama::make_unit(options_, index, parameters);
   }
 
   ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    const llama::CostShape shape{options_, batch, sequence, compute_type, training};
-    if (index == 0) return llama::embedding_cost(shape);
-    if (index == static_cast<int>(units_.size()) - 1) return llama::head_cost(shape);
-    return llama::layer_cost(shape);
+    return llama::unit_cost({options_, batch, sequence, compute_type, training}, index);
   }
 
   std::string hugging_face_config() const override { return llama_hugging_face_config(options_); }

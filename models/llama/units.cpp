@@ -16,7 +16,7 @@ namespace {
 
 class Embedding final : public Unit {
  public:
-  Embedding(const LlamaOptions& options, std::vector<at::Tensor> parameters) : options_(options), weight_(parameters.at(0)) {}
+  Embedding(const LlamaOptions& options, const std::vector<at::Tensor>& parameters) : options_(options), weight_(parameters.at(0)) {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
     return {embed(checked(inputs, context).tokens, weight_, options_.tie_word_embeddings)};
   }
@@ -149,14 +149,10 @@ class Head final : public Unit {
 
 }  // namespace
 
-std::unique_ptr<Unit> make_embedding(const LlamaOptions& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Embedding>(options, std::move(parameters));
-}
-std::unique_ptr<Unit> make_layer(const LlamaOptions& options, int index, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Layer>(options, index, parameters);
-}
-std::unique_ptr<Unit> make_head(const LlamaOptions& options, std::vector<at::Tensor> parameters) {
-  return std::make_unique<Head>(options, parameters);
+std::unique_ptr<Unit> make_unit(const LlamaOptions& options, int index, const std::vector<at::Tensor>& parameters) {
+  if (index == 0) return std::make_unique<Embedding>(options, parameters);
+  if (index > options.num_hidden_layers) return std::make_unique<Head>(options, parameters);
+  return std::make_unique<Layer>(options, index - 1, parameters);
 }
 
 }  // namespace zerostep::llama

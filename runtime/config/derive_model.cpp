@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "models/gpt2/gpt2.h"
 #include "runtime/config/deriver.h"
 #include "runtime/config/model_block.h"
 
@@ -12,15 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-struct Preset {
-  std::string_view name;
-  int64_t n_layer, n_embd, n_head, n_positions;
-};
-constexpr Preset kPresets[] = {
-    {"gpt2-20M", 6, 256, 4, 512},      {"gpt2-200M", 12, 768, 12, 1024}, {"gpt2-500M", 24, 1024, 16, 1024},
-    {"gpt2-800M", 28, 1536, 24, 1024}, {"gpt2-1B", 32, 1600, 25, 1024},
-};
-constexpr int64_t kGpt2Vocabulary = 50257;
 constexpr int64_t kByteVocabulary = 257;
 
 }  // namespace
@@ -51,13 +43,13 @@ void Deriver::model_of_sizes() {
   if (v_.has("model.preset")) {
     const std::string name = v_.text("model.preset");
     if (family() != "gpt2") findings_.error("model.preset", fmt::format("is {}, and model.family is \"{}\"", shown(name), family()));
-    for (const Preset& preset : kPresets) {
+    for (const Gpt2Preset& preset : gpt2_presets()) {
       if (preset.name != name) continue;
       derived("model.n_layer", preset.n_layer);
       derived("model.n_embd", preset.n_embd);
       derived("model.n_head", preset.n_head);
       derived("model.n_positions", preset.n_positions);
-      derived("model.vocab_size", kGpt2Vocabulary);
+      derived("model.vocab_size", Gpt2Options().vocab_size);
     }
   }
   const bool gpt2 = family() == "gpt2", bert = family() == "bert";

@@ -10,9 +10,7 @@
 
 namespace zerostep {
 
-// Values [begin, begin + count) of a parameter, as they are before the first step.
-using ParameterReader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
-// The same of the k-th array that its optimizer keeps.
+// As ParameterReader: of the k-th array that a parameter's optimizer keeps.
 using StateReader = std::function<void(const ParameterInfo& parameter, int array, int64_t begin, int64_t count, float* out)>;
 
 // What goes into a rank's state and comes out of it between steps: every chunk is fetched for it and released again. Calls block; nothing

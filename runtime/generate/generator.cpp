@@ -14,7 +14,7 @@
 namespace zerostep {
 namespace {
 
-std::vector<at::Tensor> read_unit(const UnitInfo& unit, const Generator::Reader& read) {
+std::vector<at::Tensor> read_unit(const UnitInfo& unit, const ParameterReader& read) {
   std::vector<at::Tensor> out;
   for (const ParameterInfo& p : unit.parameters) {
     at::Tensor values = at::empty(p.shape, at::kFloat);
@@ -62,7 +62,7 @@ std::vector<double> next_token_probabilities(const float* logits, int64_t count,
   return out;
 }
 
-Generator::Generator(const ModelDefinition& model, const Reader& read) : model_(model) {
+Generator::Generator(const ModelDefinition& model, const ParameterReader& read) : model_(model) {
   std::vector<std::vector<at::Tensor>> parameters;
   for (const UnitInfo& unit : model.units()) parameters.push_back(read_unit(unit, read));
   for (size_t u = 0; u < parameters.size(); ++u) {

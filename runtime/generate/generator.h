@@ -26,8 +26,7 @@ std::vector<double> next_token_probabilities(const float* logits, int64_t count,
 // Text from a model on one device: plain forwards through its units, which hold fp32 parameters of their own.
 class Generator {
  public:
-  using Reader = std::function<void(const ParameterInfo& parameter, int64_t begin, int64_t count, float* out)>;
-  Generator(const ModelDefinition& model, const Reader& read);
+  Generator(const ModelDefinition& model, const ParameterReader& read);
   // Logits of the token after `tokens`, of which the last max_sequence_length() count.
   std::vector<float> logits(const std::vector<int32_t>& tokens) const;
   // Samples from the prompt on; an empty prompt is a document's beginning (`start`). `emit` gets each token as it comes.

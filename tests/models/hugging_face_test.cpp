@@ -26,8 +26,7 @@ Gpt2Options tiny() {
 
 void write_model(const std::string& directory, const Gpt2Options& options) {
   const auto values = make_initial_values(3);
-  write_hugging_face_model(directory, *make_gpt2(options),
-                           [&](const ParameterInfo& p, int64_t begin, int64_t count, float* out) { values->read(p, begin, count, out); });
+  write_hugging_face_model(directory, *make_gpt2(options), values);
 }
 
 TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
@@ -37,18 +36,14 @@ TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
   Gpt2Options options;
   options.n_layer = 2, options.n_embd = 8, options.n_head = 2, options.n_positions = 6, options.vocab_size = 11;
   const auto model = make_gpt2(options);
-  const auto write = [&](int64_t file_bytes) {
-    write_hugging_face_model(
-        directory, *model, [&](const ParameterInfo& p, int64_t begin, int64_t count, float* out) { values->read(p, begin, count, out); },
-        file_bytes);
-  };
+  const auto write = [&](int64_t file_bytes) { write_hugging_face_model(directory, *model, values, file_bytes); };
   const auto expect_readable = [&] {
     const HuggingFaceModel read = open_hugging_face_model(directory);
     for (const UnitInfo& unit : model->units())
       for (const ParameterInfo& p : unit.parameters) {
         std::vector<float> found(static_cast<size_t>(p.num_elements())), expected(found.size());
-        read.values->read(p, 0, p.num_elements(), found.data());
-        values->read(p, 0, p.num_elements(), expected.data());
+        read.values(p, 0, p.num_elements(), found.data());
+        values(p, 0, p.num_elements(), expected.data());
         EXPECT_EQ(found, expected) << p.name;
       }
   };
@@ -97,8 +92,8 @@ TEST_P(HuggingFace, AModelComesBackAsItWasWritten) {
     for (const ParameterInfo& p : unit.parameters) {
       const int64_t begin = p.num_elements() / 3, count = p.num_elements() - begin;
       std::vector<float> a(count), b(count);
-      read.values->read(p, begin, count, a.data());
-      expected->read(p, begin, count, b.data());
+      read.values(p, begin, count, a.data());
+      expected(p, begin, count, b.data());
       EXPECT_EQ(a, b) << p.name;
     }
   }
@@ -284,7 +279,7 @@ TEST(HuggingFaceDirectory, NamesMayLackThePrefixAndFilesMayBeSeveral) {
   const ParameterInfo& p = read.model->units()[1].parameters[8];
   EXPECT_EQ(p.name, "transformer.h.0.mlp.c_fc.weight");
   std::vector<float> values(2);
-  read.values->read(p, 5, 2, values.data());
+  read.values(p, 5, 2, values.data());
   EXPECT_EQ(values[0], static_cast<float>(p.first + 5));
   EXPECT_EQ(values[1], static_cast<float>(p.first + 6));
   const auto with = [&](const nlohmann::json& wte) {
@@ -333,7 +328,7 @@ TEST(HuggingFaceDirectory, ABareEncoderGetsAFreshHead) {
   for (const UnitInfo& unit : read.model->units()) {
     for (const ParameterInfo& p : unit.parameters) {
       std::vector<float> found(static_cast<size_t>(p.num_elements())), fresh(found.size());
-      read.values->read(p, 0, p.num_elements(), found.data());
+      read.values(p, 0, p.num_elements(), found.data());
       initial_values(p, 5, 0, p.num_elements(), fresh.data());
       if (p.name.starts_with("classifier.")) {
         EXPECT_EQ(found, fresh) << p.name;

@@ -65,7 +65,7 @@ class Directories : public testing::Test {
     for (const UnitInfo& unit : read.model->units())
       for (const ParameterInfo& p : unit.parameters) {
         std::vector<float> values(static_cast<size_t>(p.num_elements()));
-        read.values->read(p, 0, p.num_elements(), values.data());
+        read.values(p, 0, p.num_elements(), values.data());
         for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], static_cast<float>(p.first + static_cast<int64_t>(i))) << p.name;
       }
   }
@@ -212,7 +212,7 @@ TEST_F(Directories, AClassifierOfOtherClassesIsNamedAndCanBeReplaced) {
   for (const UnitInfo& unit : two->units())
     for (const ParameterInfo& p : unit.parameters) {
       std::vector<float> found(static_cast<size_t>(p.num_elements())), first(found.size());
-      fresh.values->read(p, 0, p.num_elements(), found.data());
+      fresh.values(p, 0, p.num_elements(), found.data());
       initial_values(p, 5, 0, p.num_elements(), first.data());
       if (&unit == &two->units().back())
         EXPECT_EQ(found, first) << p.name;

@@ -132,7 +132,7 @@ void run(const std::string& folder, DType type) {
       // As each process of a job opens the files for itself.
       const auto values = open_hugging_face_values(directory.string(), *model).values;
       const auto read = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* out) {
-        own.seconds += seconds_of([&] { values->read(info, begin, count, out); });
+        own.seconds += seconds_of([&] { values(info, begin, count, out); });
         own.pieces.push_back({info.first + begin, count, out});
         own.bytes += element * count;
         if (count > 0 && out[count - 1] != value_at(info.first + begin + count - 1, type)) fail_run("benchmark: wrong values were read");
