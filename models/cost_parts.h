@@ -4,11 +4,31 @@
 
 #include "base/dtype.h"
 #include "models/activation_cost.h"
-#include "models/memory_timeline.h"
 
 namespace zerostep {
 
 // Parts that the activation costs of all families share.
+
+// Allocations and releases of a piece of code told in their order: what is live, and the highest it ever was.
+class MemoryTimeline {
+ public:
+  MemoryTimeline& take(int64_t bytes) {
+    live_ += bytes;
+    peak_ = std::max(peak_, live_);
+    return *this;
+  }
+  MemoryTimeline& give(int64_t bytes) {
+    live_ -= bytes;
+    return *this;
+  }
+  // Taken and given back at once.
+  MemoryTimeline& pass(int64_t bytes) { return take(bytes).give(bytes); }
+  int64_t live() const { return live_; }
+  int64_t peak() const { return peak_; }
+
+ private:
+  int64_t live_ = 0, peak_ = 0;
+};
 
 // The temporary through which a matrix's gradient [rows, columns] passes: none when it is fresh and of the activations' type. (What
 // libraries take for themselves while they multiply is no tensor of ours: runtime/memory/workspace.h.)

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "models/branches.h"
-#include "models/memory_timeline.h"
+#include "models/cost_parts.h"
 #include "models/unit_inputs.h"
 
 namespace zerostep {

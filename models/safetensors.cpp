@@ -25,19 +25,7 @@ namespace {
 constexpr size_t kBufferBytes = 1 << 20;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 
-const char* file_type(DType type) {
-  switch (type) {
-    case DType::F32:
-      return "F32";
-    case DType::BF16:
-      return "BF16";
-    case DType::F16:
-      return "F16";
-    case DType::F64:
-      return "F64";
-  }
-  return "?";
-}
+const char* file_type(DType type) { return type == DType::F32 ? "F32" : type == DType::BF16 ? "BF16" : type == DType::F16 ? "F16" : "F64"; }
 
 // Bytes an element; 0 for a type that is not known.
 size_t size_of_file_type(const std::string& type) {
@@ -299,12 +287,8 @@ void SafetensorsFile::read(const std::string& name, int64_t begin, int64_t count
     const std::byte* from = file_.bytes().data() + place;
     if (t.type == "F32") {
       std::memcpy(out + at, from, static_cast<size_t>(n) * 4);
-    } else if (t.type == "BF16") {
-      convert(from, at::kBFloat16, n, out + at);
-    } else if (t.type == "F16") {
-      convert(from, at::kHalf, n, out + at);
     } else {
-      convert(from, at::kDouble, n, out + at);
+      convert(from, t.type == "BF16" ? at::kBFloat16 : t.type == "F16" ? at::kHalf : at::kDouble, n, out + at);
     }
   }
 }

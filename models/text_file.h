@@ -1,4 +1,6 @@
 #pragma once
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -6,6 +8,16 @@ namespace zerostep {
 
 // Some editors of Windows put it before a text.
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// Calls f(line without its end, number from 1) for each line of a text.
+template <typename F>
+void for_each_line(std::string_view text, const F& f) {
+  int64_t number = 0;
+  for (size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    f(text.substr(begin, end - begin), ++number);
+  }
+}
 
 // Checks of the text of a file; `where` comes first in messages ("data.train: ") and may be empty.
 

@@ -71,14 +71,11 @@ class VocabularyBuilder {
   // Added tokens stand for their text as it is.
   void add_added(const AddedToken& added) {
     checked_id(added.content, added.id);
-    const int32_t token = added.id;
-    const std::string& content = added.content;
-    const auto known = token_of_spelling_.find(content);
-    if (known != token_of_spelling_.end() && known->second != token) {
-      fail_input("'{}': added token '{}' has id {}, in the vocabulary it has {}", path_, content, token, known->second);
-    }
-    if (known == token_of_spelling_.end()) place(token, content, content);
-    token_of_spelling_.emplace(content, token);
+    const int32_t known = id_of(added.content);
+    if (known >= 0 && known != added.id)
+      fail_input("'{}': added token '{}' has id {}, in the vocabulary it has {}", path_, added.content, added.id, known);
+    if (known < 0) place(added.id, added.content, added.content);
+    token_of_spelling_.emplace(added.content, added.id);
     vocabulary_.added_tokens.push_back(added);
   }
 
@@ -87,8 +84,7 @@ class VocabularyBuilder {
     for (AddedToken token : specials.tokens) {
       const auto& added = vocabulary_.added_tokens;
       if (std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == token.content; })) continue;
-      const auto known = token_of_spelling_.find(token.content);
-      if (token.id < 0 && known != token_of_spelling_.end()) token.id = known->second;
+      if (token.id < 0) token.id = id_of(token.content);
       if (token.id >= 0) add_added(token);
     }
     end_names_.insert(end_names_.begin(), specials.role("eos_token", kEndOfDocumentNames[0]));
@@ -108,29 +104,25 @@ class VocabularyBuilder {
   // `where` names the rule in messages.
   void add_merge(std::string_view left, std::string_view right, const std::string& where) {
     const auto id = [&](const std::string& spelling) {
-      const auto found = token_of_spelling_.find(spelling);
-      if (found == token_of_spelling_.end()) {
+      const int32_t found = id_of(spelling);
+      if (found < 0)
         fail_input("{}: merge '{} {}' needs token '{}', which is not in the vocabulary '{}': the two files do not belong together", where,
                    left, right, spelling, path_);
-      }
-      return found->second;
+      return found;
     };
     vocabulary_.merges.push_back({id(std::string(left)), id(std::string(right)), id(std::string(left).append(right))});
   }
 
   std::unique_ptr<Tokenizer> finish() {
     for (size_t byte = 0; byte < 256; ++byte) {
-      const auto found = token_of_spelling_.find(characters_.spelling(byte));
-      if (found == token_of_spelling_.end()) {
+      vocabulary_.token_of_byte.push_back(id_of(characters_.spelling(byte)));
+      if (vocabulary_.token_of_byte.back() < 0)
         fail_input("'{}' has no token for byte 0x{:02X} ('{}'): a byte-level vocabulary with all 256 bytes is expected", path_, byte,
                    characters_.spelling(byte));
-      }
-      vocabulary_.token_of_byte.push_back(found->second);
     }
     for (const std::string& name : end_names_) {
-      const auto found = token_of_spelling_.find(name);
-      if (found == token_of_spelling_.end()) continue;
-      vocabulary_.end_of_document = found->second;
+      vocabulary_.end_of_document = id_of(name);
+      if (vocabulary_.end_of_document < 0) continue;
       return make_byte_pair_tokenizer(std::move(vocabulary_));
     }
     fail_input(
@@ -172,20 +164,14 @@ void read_merges(const std::string& path, VocabularyBuilder& builder) {
   require_utf8("", path, text);
   require_lines("", path, text);
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  int64_t line_number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++line_number;
-    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
+  for_each_line(text, [&](std::string_view line, int64_t line_number) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) return;
     const size_t space = line.find(' ');
-    if (space == 0 || space == std::string_view::npos || space + 1 == line.size() || line.find(' ', space + 1) != std::string_view::npos) {
+    if (space == 0 || space == std::string_view::npos || space + 1 == line.size() || line.find(' ', space + 1) != std::string_view::npos)
       fail_input("{}:{}: '{}' is not a merge: two tokens with one space between them are expected", path, line_number, line.substr(0, 80));
-    }
     builder.add_merge(line.substr(0, space), line.substr(space + 1), fmt::format("{}:{}", path, line_number));
-  }
+  });
 }
 
 // What a tokenizer.json says of texts before their encoding.

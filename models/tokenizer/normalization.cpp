@@ -21,7 +21,6 @@ constexpr uint32_t kNumLeads = 19, kNumVowels = 21, kNumTails = 28, kNumHangul =
 
 struct Decomposition {
   uint32_t composed, first, second;  // second 0: a single character
-  uint32_t composes;                 // 1: NFC puts first and second together again
 };
 struct CombiningClass {
   uint32_t first, last;
@@ -60,14 +59,15 @@ std::vector<Row> unpacked(std::string_view table) {
 }
 
 struct Tables {
+  std::vector<Decomposition> compositions = unpacked<Decomposition>(kCompositions);  // sorted by their parts
   std::vector<Decomposition> decompositions = unpacked<Decomposition>(kDecompositions);
   std::vector<CombiningClass> combining_classes = unpacked<CombiningClass>(kCombiningClasses);
   std::vector<CaseRun> lower_case = unpacked<CaseRun>(kLowerCase);
   std::vector<CodePointRange> accents = unpacked<CodePointRange>(kAccents), bert_removed = unpacked<CodePointRange>(kBertRemoved),
                               bert_punctuation = unpacked<CodePointRange>(kBertPunctuation);
-  std::vector<Decomposition> compositions;  // sorted by their parts
   Tables() {
-    std::copy_if(decompositions.begin(), decompositions.end(), std::back_inserter(compositions), [](const auto& d) { return d.composes; });
+    decompositions.insert(decompositions.end(), compositions.begin(), compositions.end());
+    std::sort(decompositions.begin(), decompositions.end(), [](const auto& a, const auto& b) { return a.composed < b.composed; });
     std::sort(compositions.begin(), compositions.end(),
               [](const auto& a, const auto& b) { return std::pair(a.first, a.second) < std::pair(b.first, b.second); });
   }

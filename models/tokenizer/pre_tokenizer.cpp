@@ -54,24 +54,6 @@ std::string pattern_text(PreTokenizer::Pattern pattern) {
 
 }  // namespace
 
-class PreTokenizer::Scratch {
- public:
-  Scratch() : match(pcre2_match_data_create(1, nullptr)) {
-    if (!match) throw std::bad_alloc();
-  }
-  ~Scratch() { pcre2_match_data_free(match); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  pcre2_match_data* match;
-};
-
-void PreTokenizer::ScratchDeleter::operator()(Scratch* scratch) const { delete scratch; }
-
-struct PreTokenizer::Code {
-  pcre2_code* pattern = nullptr;
-  bool jit = false;
-};
-
 std::optional<PreTokenizer::Pattern> PreTokenizer::known_pattern(std::string_view text) {
   for (const KnownPattern& known : kKnownPatterns) {
     if (text == known.text) return known.pattern;
@@ -79,32 +61,34 @@ std::optional<PreTokenizer::Pattern> PreTokenizer::known_pattern(std::string_vie
   return std::nullopt;
 }
 
-PreTokenizer::PreTokenizer(Pattern kind) : kind_(kind), code_(std::make_unique<Code>()) {
+PreTokenizer::PreTokenizer(Pattern kind) : kind_(kind), code_(nullptr, pcre2_code_free) {
   const std::string pattern = pattern_text(kind);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED,
-                                 &error, &offset, nullptr);
-  if (!code_->pattern) {
+  code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error,
+                            &offset, nullptr));
+  if (!code_) {
     std::array<PCRE2_UCHAR, 256> text{};
     pcre2_get_error_message(error, text.data(), text.size());
     fail_run("PCRE2 does not compile the pre-tokenizer's pattern: {} at offset {}; PCRE2 must be built with Unicode support",
              reinterpret_cast<const char*>(text.data()), offset);
   }
-  code_->jit = pcre2_jit_compile(code_->pattern, PCRE2_JIT_COMPLETE) == 0;
+  is_compiled_ = pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE) == 0;
 }
 
-PreTokenizer::~PreTokenizer() { pcre2_code_free(code_->pattern); }
-
-PreTokenizer::ScratchPointer PreTokenizer::make_scratch() const { return ScratchPointer(new Scratch()); }
+PreTokenizer::ScratchPointer PreTokenizer::make_scratch() const {
+  ScratchPointer scratch(pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
+  if (!scratch) throw std::bad_alloc();
+  return scratch;
+}
 
 size_t PreTokenizer::piece_end(std::string_view text, size_t begin, Scratch& scratch) const {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  const int matched = code_->jit ? pcre2_jit_match(code_->pattern, subject, text.size(), begin, PCRE2_NO_UTF_CHECK, scratch.match, nullptr)
-                                 : pcre2_match(code_->pattern, subject, text.size(), begin, PCRE2_NO_UTF_CHECK, scratch.match, nullptr);
+  const auto match = is_compiled_ ? pcre2_jit_match : pcre2_match;
+  const int matched = match(code_.get(), subject, text.size(), begin, PCRE2_NO_UTF_CHECK, &scratch, nullptr);
   // With one pair of offsets and no group, a match gives 1.
   if (matched != 1) fail_protocol("the pre-tokenizer finds no piece at byte {} of {}: PCRE2 returns {}", begin, text.size(), matched);
-  return pcre2_get_ovector_pointer(scratch.match)[1];
+  return pcre2_get_ovector_pointer(&scratch)[1];
 }
 
 size_t PreTokenizer::safe_cut(std::string_view text, size_t at) const {

@@ -5,6 +5,10 @@
 #include <optional>
 #include <string_view>
 
+// PCRE2's own names of a pattern and of what a match needs, for texts of 8-bit units.
+struct pcre2_real_code_8;
+struct pcre2_real_match_data_8;
+
 namespace zerostep {
 
 // Cuts text into the pieces that byte-pair encoding never merges across, by the pattern of GPT-2
@@ -16,20 +20,14 @@ namespace zerostep {
 class PreTokenizer {
  public:
   // Working memory of one thread.
-  class Scratch;
-  struct ScratchDeleter {
-    void operator()(Scratch* scratch) const;
-  };
-  using ScratchPointer = std::unique_ptr<Scratch, ScratchDeleter>;
+  using Scratch = pcre2_real_match_data_8;
+  using ScratchPointer = std::unique_ptr<Scratch, void (*)(Scratch*)>;
 
   enum class Pattern : uint8_t { Gpt2, Llama3, Qwen2 };
   // The pattern that a tokenizer.json writes so; nothing for any other.
   static std::optional<Pattern> known_pattern(std::string_view text);
 
   explicit PreTokenizer(Pattern kind);
-  ~PreTokenizer();
-  PreTokenizer(const PreTokenizer&) = delete;
-  PreTokenizer& operator=(const PreTokenizer&) = delete;
 
   ScratchPointer make_scratch() const;
   // End of the piece that begins at `begin`, itself the end of the piece before it (or 0) and below text.size(). The text is well-formed
@@ -42,9 +40,9 @@ class PreTokenizer {
   size_t safe_cut(std::string_view text, size_t at) const;
 
  private:
-  struct Code;
   Pattern kind_;
-  std::unique_ptr<Code> code_;
+  std::unique_ptr<pcre2_real_code_8, void (*)(pcre2_real_code_8*)> code_;
+  bool is_compiled_ = false;  // to the machine's instructions
 };
 
 }  // namespace zerostep

@@ -2,10 +2,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "base/mapped_file.h"
 #include "models/json_file.h"
 #include "models/tokenizer/tokenizer.h"
 

@@ -5,7 +5,8 @@ namespace zerostep {
 
 // Character tables as Hugging Face's tokenizers have them, made by unicode_tables.py: rows of numbers, sorted by the first of them, a code
 // point. Each number is written less that of the row before, in Google's Encoded Polyline Algorithm Format, with line ends anywhere.
-extern const std::string_view kDecompositions;    // Decomposition, one step each, Hangul aside
+extern const std::string_view kCompositions;      // Decomposition, one step each, Hangul aside, of what NFC puts together again
+extern const std::string_view kDecompositions;    // Decomposition: the others
 extern const std::string_view kCombiningClasses;  // CombiningClass
 extern const std::string_view kLowerCase;         // CaseRun, without U+0130, which becomes two characters
 extern const std::string_view kAccents;           // CodePointRange: dropped by strip_accents

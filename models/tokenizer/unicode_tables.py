@@ -32,7 +32,7 @@ def bert(**on):
 
 
 nfd, nfc = normalizers.NFD(), normalizers.NFC()
-decompositions = []
+compositions, decompositions = [], []  # what NFC puts together again, and the rest
 for c in CODE_POINTS:
     parts = unicodedata.decomposition(chr(c)).split()
     if c in HANGUL or not parts or parts[0].startswith("<"):
@@ -41,7 +41,7 @@ for c in CODE_POINTS:
         continue
     first, second = int(parts[0], 16), int(parts[1], 16) if len(parts) > 1 else 0
     composes = len(parts) > 1 and nfc.normalize_str(chr(first) + chr(second)) == chr(c)
-    decompositions.append((c, first, second, int(composes)))
+    (compositions if composes else decompositions).append((c, first, second))
 
 # A mark of class 240 moves behind one of class 1 unless a starter stands between them.
 classes = []
@@ -106,7 +106,7 @@ text = """// Made by unicode_tables.py; not to be edited.
 namespace zerostep {
 
 """
-tables = {"kDecompositions": decompositions, "kCombiningClasses": classes, "kLowerCase": cases, **tables}
+tables = {"kCompositions": compositions, "kDecompositions": decompositions, "kCombiningClasses": classes, "kLowerCase": cases, **tables}
 text += "\n".join(table(name, rows) for name, rows in tables.items()) + "\n}  // namespace zerostep\n"
 out = pathlib.Path(__file__).with_suffix(".cpp")
 out.write_text(text)

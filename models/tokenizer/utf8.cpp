@@ -57,21 +57,10 @@ std::string_view with_well_formed_utf8(std::string_view text, std::string& buffe
 
 void append_utf8(uint32_t code_point, std::string& out) {
   const auto put = [&](uint32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
-  if (code_point < 0x80) {
-    put(code_point);
-  } else if (code_point < 0x800) {
-    put(0xC0 | code_point >> 6);
-    put(0x80 | (code_point & 0x3F));
-  } else if (code_point < 0x10000) {
-    put(0xE0 | code_point >> 12);
-    put(0x80 | (code_point >> 6 & 0x3F));
-    put(0x80 | (code_point & 0x3F));
-  } else {
-    put(0xF0 | code_point >> 18);
-    put(0x80 | (code_point >> 12 & 0x3F));
-    put(0x80 | (code_point >> 6 & 0x3F));
-    put(0x80 | (code_point & 0x3F));
-  }
+  if (code_point < 0x80) return put(code_point);
+  const int more = code_point < 0x800 ? 1 : code_point < 0x10000 ? 2 : 3;
+  put((0xF0U << (3 - more) & 0xFF) | code_point >> 6 * more);
+  for (int i = more - 1; i >= 0; --i) put(0x80 | (code_point >> 6 * i & 0x3F));
 }
 
 uint32_t take_code_point(std::string_view& text) {

@@ -135,14 +135,10 @@ std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& path) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   WordPieceBuilder builder(path);
   WordPieceVocabulary& vocabulary = builder.vocabulary;
-  int64_t id = 0;
-  for (size_t begin = 0; begin < text.size(); ++id) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line = text.substr(begin, end - begin);
-    begin = end + 1;
+  for_each_line(text, [&](std::string_view line, int64_t number) {
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty()) builder.add(std::string(line), id);
-  }
+    if (!line.empty()) builder.add(std::string(line), number - 1);
+  });
   const SpecialTokens specials = special_tokens_beside(path);
   const json& config = specials.config;
   vocabulary.lower_case = flag(path, config, "do_lower_case", true);
