@@ -54,6 +54,10 @@ class PeerError : public RunError {
   using RunError::RunError;
 };
 
+struct CommOptions {
+  double timeout_seconds = 600;  // run.collective_timeout_seconds
+};
+
 // Of one handle and its copies; a split group counts for itself. An operation is counted when it is done.
 struct CommCounters {
   struct Entry {

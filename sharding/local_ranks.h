@@ -1,7 +1,6 @@
 #pragma once
 #include <functional>
 
-#include "sharding/comm_options.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {

@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <memory>
 
-#include "sharding/comm_options.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
@@ -28,7 +27,9 @@ class MpiSession {
  private:
   std::shared_ptr<State> state_;
 };
-enum class MpiPath : uint8_t { Auto, Plain };  // Plain: MPI calls even between ranks of one host (ZEROSTEP_COMM=mpi)
+// Whether the environment asks for MPI calls even between ranks of one host (ZEROSTEP_COMM=mpi). InputError for a value that is not known.
+bool messages_are_wanted();
+enum class MpiPath : uint8_t { Auto, Plain };  // Plain: MPI calls in any case
 Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path = MpiPath::Auto);
 
 }  // namespace zerostep

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <functional>
-#include <map>
 
 #include "sharding/comm/exchange.h"
 #include "sharding/comm/impl.h"
@@ -55,7 +53,9 @@ Event enqueue(const std::shared_ptr<Communicator::Impl>& impl, Operation operati
   return impl->launch(std::move(operation), stream);
 }
 
-std::vector<Segment> copy_of(std::span<const Segment> segments) { return {segments.begin(), segments.end()}; }
+Operation operation_of(CollectiveKind kind, DType type, std::span<const Segment> segments, const char* label) {
+  return {.kind = kind, .source_type = type, .target_type = type, .segments = {segments.begin(), segments.end()}, .label = label};
+}
 
 double combine(double a, double b, ReduceOp op) {
   if (op == ReduceOp::Sum) return a + b;
@@ -70,53 +70,33 @@ const char* Communicator::backend() const { return impl_->backend(); }
 bool Communicator::shares_process() const { return impl_->shares_process(); }
 
 Event Communicator::all_gather(std::span<const Segment> segments, DType type, Stream& stream, const char* label) {
-  return enqueue(
-      impl_, {.kind = CollectiveKind::AllGather, .source_type = type, .target_type = type, .segments = copy_of(segments), .label = label},
-      stream);
+  return enqueue(impl_, operation_of(CollectiveKind::AllGather, type, segments, label), stream);
 }
 
 Event Communicator::reduce_scatter(std::span<const Segment> segments, DType source_type, DType target_type, bool accumulate, Stream& stream,
                                    const char* label) {
-  return enqueue(impl_,
-                 {.kind = CollectiveKind::ReduceScatter,
-                  .source_type = source_type,
-                  .target_type = target_type,
-                  .accumulate = accumulate,
-                  .segments = copy_of(segments),
-                  .label = label},
-                 stream);
+  Operation operation = operation_of(CollectiveKind::ReduceScatter, source_type, segments, label);
+  operation.target_type = target_type;
+  operation.accumulate = accumulate;
+  return enqueue(impl_, std::move(operation), stream);
 }
 
 Event Communicator::all_reduce(std::span<const Segment> segments, DType type, ReduceOp op, Stream& stream, const char* label) {
-  return enqueue(impl_,
-                 {.kind = CollectiveKind::AllReduce,
-                  .source_type = type,
-                  .target_type = type,
-                  .op = op,
-                  .segments = copy_of(segments),
-                  .label = label},
-                 stream);
+  Operation operation = operation_of(CollectiveKind::AllReduce, type, segments, label);
+  operation.op = op;
+  return enqueue(impl_, std::move(operation), stream);
 }
 
 Event Communicator::broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream, const char* label) {
-  return enqueue(impl_,
-                 {.kind = CollectiveKind::Broadcast,
-                  .source_type = type,
-                  .target_type = type,
-                  .root = root,
-                  .segments = copy_of(segments),
-                  .label = label},
-                 stream);
+  Operation operation = operation_of(CollectiveKind::Broadcast, type, segments, label);
+  operation.root = root;
+  return enqueue(impl_, std::move(operation), stream);
 }
 
 Event Communicator::exchange(std::span<const Transfer> transfers, DType type, Stream& stream, const char* label) {
-  return enqueue(impl_,
-                 {.kind = CollectiveKind::Exchange,
-                  .source_type = type,
-                  .target_type = type,
-                  .transfers = {transfers.begin(), transfers.end()},
-                  .label = label},
-                 stream);
+  Operation operation = operation_of(CollectiveKind::Exchange, type, {}, label);
+  operation.transfers = {transfers.begin(), transfers.end()};
+  return enqueue(impl_, std::move(operation), stream);
 }
 
 Event Communicator::barrier(Stream& stream, const char* label) {
@@ -140,7 +120,7 @@ void Communicator::all_reduce_scalars(std::span<double> values, ReduceOp op, con
     }
   }
   const auto elements = static_cast<int64_t>(values.size() * (ranks - 1));
-  impl_->count_scalars(elements, num_bytes(elements, DType::F64), seconds_since(start));
+  impl_->count(&CommCounters::scalars, elements, num_bytes(elements, DType::F64), seconds_since(start));
 }
 
 std::vector<std::string> Communicator::all_gather_text(const std::string& text, const char* label) {
@@ -149,7 +129,7 @@ std::vector<std::string> Communicator::all_gather_text(const std::string& text, 
   int64_t bytes = 0;
   for (const std::string& other : texts) bytes += static_cast<int64_t>(other.size());
   bytes -= static_cast<int64_t>(text.size());
-  impl_->count_scalars(bytes, bytes, seconds_since(start));
+  impl_->count(&CommCounters::scalars, bytes, bytes, seconds_since(start));
   return texts;
 }
 
@@ -193,47 +173,36 @@ Event HostCommunicator::launch(Operation operation, Stream& stream) {
 
 void Communicator::Impl::count(const Operation& operation, double seconds) {
   const int64_t total = operation.total_count(), ranks = size_;
-  int64_t elements = 0;
-  CommCounters::Entry* entry = nullptr;
+  const auto add = [&](CommCounters::Entry CommCounters::*which, int64_t elements) {
+    count(which, elements, num_bytes(elements, operation.source_type), seconds);
+  };
   switch (operation.kind) {
     case CollectiveKind::AllGather:
-      entry = &counters_.all_gather;
-      elements = (ranks - 1) * total;
-      break;
+      return add(&CommCounters::all_gather, (ranks - 1) * total);
     case CollectiveKind::ReduceScatter:
-      entry = &counters_.reduce_scatter;
-      elements = (ranks - 1) * total;
-      break;
+      return add(&CommCounters::reduce_scatter, (ranks - 1) * total);
     case CollectiveKind::AllReduce:
-      entry = &counters_.all_reduce;
-      elements = (2 * (ranks - 1) * total + ranks - 1) / ranks;
-      break;
+      return add(&CommCounters::all_reduce, (2 * (ranks - 1) * total + ranks - 1) / ranks);
     case CollectiveKind::Broadcast:
-      entry = &counters_.broadcast;
-      elements = operation.root == rank_ ? 0 : total;
-      break;
-    case CollectiveKind::Exchange:
-      entry = &counters_.exchange;
+      return add(&CommCounters::broadcast, operation.root == rank_ ? 0 : total);
+    case CollectiveKind::Exchange: {
+      int64_t received = 0;
       for (const Transfer& transfer : operation.transfers)
-        if (transfer.to == rank_ && transfer.from != rank_) elements += transfer.count;
-      break;
+        if (transfer.to == rank_ && transfer.from != rank_) received += transfer.count;
+      return add(&CommCounters::exchange, received);
+    }
     case CollectiveKind::Barrier:
-      entry = &counters_.barrier;
-      break;
+      return add(&CommCounters::barrier, 0);
   }
-  std::lock_guard lock(counters_mutex_);
-  ++entry->calls;
-  entry->elements += elements;
-  entry->bytes += num_bytes(elements, operation.source_type);
-  entry->seconds += seconds;
 }
 
-void Communicator::Impl::count_scalars(int64_t elements, int64_t bytes, double seconds) {
+void Communicator::Impl::count(CommCounters::Entry CommCounters::*which, int64_t elements, int64_t bytes, double seconds) {
   std::lock_guard lock(counters_mutex_);
-  ++counters_.scalars.calls;
-  counters_.scalars.elements += elements;
-  counters_.scalars.bytes += bytes;
-  counters_.scalars.seconds += seconds;
+  CommCounters::Entry& entry = counters_.*which;
+  ++entry.calls;
+  entry.elements += elements;
+  entry.bytes += bytes;
+  entry.seconds += seconds;
 }
 
 CommCounters Communicator::Impl::counters() const {

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <vector>
 
+#include "sharding/comm/core_share.h"
+
 namespace zerostep {
 namespace {
 
@@ -27,12 +29,6 @@ void pause_cpu() {
 
 long futex(std::atomic<uint32_t>* word, int operation, bool between_processes, uint32_t value, const timespec* timeout) {
   return syscall(SYS_futex, word, operation | (between_processes ? 0 : FUTEX_PRIVATE_FLAG), value, timeout, nullptr, 0);
-}
-
-int usable_cores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
 
 std::string list_of_ranks(const std::vector<int>& ranks) {
@@ -69,7 +65,7 @@ GroupControl::GroupControl(void* memory, int rank, int size, Options options)
       bounce_(reinterpret_cast<std::byte*>(blocks_ + size)),
       rank_(rank),
       size_(size),
-      spins_(size <= usable_cores() ? kSpins : 0),
+      spins_(size <= share_of_cores({allowed_cores()}, 0) ? kSpins : 0),
       options_(std::move(options)) {}
 
 void GroupControl::barrier(const Fingerprint& what) {

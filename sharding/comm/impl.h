@@ -44,7 +44,7 @@ class Communicator::Impl {
   std::vector<std::string> gather_text(const std::string& text, const char* label);
 
   void count(const Operation& operation, double seconds);
-  void count_scalars(int64_t elements, int64_t bytes, double seconds);
+  void count(CommCounters::Entry CommCounters::*which, int64_t elements, int64_t bytes, double seconds);
   CommCounters counters() const;
 
  private:

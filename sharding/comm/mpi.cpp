@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
+#include <string>
 
 #include "sharding/comm/mpi_plain.h"
 #include "sharding/comm/peer_memory.h"
@@ -10,19 +10,16 @@
 #include "sharding/mpi_session.h"
 
 namespace zerostep {
-namespace {
 
-bool plain_is_wanted(MpiPath path) {
+bool messages_are_wanted() {
   const char* wish = std::getenv("ZEROSTEP_COMM");
-  if (wish && *wish && std::strcmp(wish, "mpi") != 0 && std::strcmp(wish, "auto") != 0)
-    fail_input("ZEROSTEP_COMM is '{}'; it may be 'mpi' (messages even between ranks of one host) or 'auto'", wish);
-  return path == MpiPath::Plain || (wish && std::strcmp(wish, "mpi") == 0);
+  if (wish == nullptr || *wish == '\0' || std::string(wish) == "auto") return false;
+  if (std::string(wish) == "mpi") return true;
+  fail_input("the environment variable ZEROSTEP_COMM is '{}': expected 'auto' or 'mpi' (MPI calls even between ranks of one host)", wish);
 }
 
-}  // namespace
-
 Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path) {
-  const bool plain = plain_is_wanted(path);
+  const bool plain = messages_are_wanted() || path == MpiPath::Plain;
   const auto& state = session.state();
   if (state->size == 1) return Communicator(make_lone_communicator(options));
   if (plain || state->local_size < state->size) return Communicator(make_plain_mpi_communicator(session, options));

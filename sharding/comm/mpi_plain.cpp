@@ -71,22 +71,17 @@ class PlainMpiCommunicator final : public HostCommunicator {
       meet(fingerprint, nullptr, 0);
       switch (operation.kind) {
         case CollectiveKind::AllGather:
-          all_gather(operation, fingerprint);
-          break;
+          return all_gather(operation, fingerprint);
         case CollectiveKind::ReduceScatter:
-          reduce_scatter(operation, fingerprint);
-          break;
+          return reduce_scatter(operation, fingerprint);
         case CollectiveKind::AllReduce:
-          all_reduce(operation, fingerprint);
-          break;
+          return all_reduce(operation, fingerprint);
         case CollectiveKind::Broadcast:
-          broadcast(operation, fingerprint);
-          break;
+          return broadcast(operation, fingerprint);
         case CollectiveKind::Exchange:
-          exchange(operation, fingerprint);
-          break;
+          return exchange(operation, fingerprint);
         case CollectiveKind::Barrier:
-          break;
+          return;
       }
     });
   }

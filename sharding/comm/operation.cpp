@@ -3,29 +3,18 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/nth.h"
 
 namespace zerostep {
 
 const char* name_of(CollectiveKind kind) {
-  switch (kind) {
-    case CollectiveKind::AllGather:
-      return "all-gather";
-    case CollectiveKind::ReduceScatter:
-      return "reduce-scatter";
-    case CollectiveKind::AllReduce:
-      return "all-reduce";
-    case CollectiveKind::Broadcast:
-      return "broadcast";
-    case CollectiveKind::Exchange:
-      return "exchange";
-    case CollectiveKind::Barrier:
-      return "barrier";
-  }
-  return "?";
+  constexpr std::array kNames{"all-gather", "reduce-scatter", "all-reduce", "broadcast", "exchange", "barrier"};
+  return nth(kNames, static_cast<int>(kind));
 }
 
 int64_t Operation::total_count() const {

@@ -44,11 +44,8 @@ struct Fingerprint {
 static_assert(sizeof(Fingerprint) == 128);
 bool operator==(const Fingerprint& a, const Fingerprint& b);
 
-// Throws RunError, with the same text on every rank, when two ranks are not in the same operation. at(rank) gives a rank's fingerprint.
-template <typename At>
-void check_fingerprints(int num_ranks, int64_t operation_number, const At& at);
 [[noreturn]] void fail_mismatch(int rank_a, const Fingerprint& a, int rank_b, const Fingerprint& b, int64_t operation_number);
-
+// Throws RunError, with the same text on every rank, when two ranks are not in the same operation. at(rank) gives a rank's fingerprint.
 template <typename At>
 void check_fingerprints(int num_ranks, int64_t operation_number, const At& at) {
   for (int rank = 1; rank < num_ranks; ++rank)

@@ -99,29 +99,9 @@ void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& 
   meet(fingerprint);
   at = 0;
   for (const Segment& segment : operation.segments) {
-    const int64_t bytes = segment.count * element;
-    for (int rank = 0; rank < size(); ++rank) nth(sources_, rank) = control_.slot(rank, operations_).payload + at;
-    if (bytes > 0) {
-      switch (operation.kind) {
-        case CollectiveKind::AllGather:
-          for (int rank = 0; rank < size(); ++rank)
-            std::memcpy(bytes_at(segment.target, rank * bytes), nth(sources_, rank), static_cast<size_t>(bytes));
-          break;
-        case CollectiveKind::ReduceScatter:
-          for (const void*& source : sources_) source = bytes_at(source, rank() * bytes);
-          [[fallthrough]];
-        case CollectiveKind::AllReduce:
-          reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
-                 operation.accumulate, false);
-          break;
-        case CollectiveKind::Broadcast:
-          if (!sends) std::memcpy(segment.target, nth(sources_, operation.root), static_cast<size_t>(bytes));
-          break;
-        case CollectiveKind::Exchange:
-        case CollectiveKind::Barrier:
-          break;
-      }
-    }
+    const int64_t own = operation.kind == CollectiveKind::ReduceScatter ? rank() * segment.count * element : 0;
+    for (int peer = 0; peer < size(); ++peer) nth(sources_, peer) = control_.slot(peer, operations_).payload + at + own;
+    if (segment.count > 0) take(operation, segment, 0, segment.count);
     at += source_elements(operation, segment, size()) * element;
   }
   ++operations_;
@@ -230,7 +210,6 @@ void PeerCommunicator::copy_direct(const Operation& operation, const Segment& se
 // Chunk by chunk through the bounce areas. Of the two areas of a rank, the one being written was read before the last barrier.
 void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
   const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
-  const int64_t target_element = static_cast<int64_t>(size_of(operation.target_type));
   const int64_t parts = operation.kind == CollectiveKind::ReduceScatter ? size() : 1;
   const int64_t chunk_elements = static_cast<int64_t>(GroupControl::kBounceBytes) / element / parts;
   const bool sends = operation.kind != CollectiveKind::Broadcast || operation.root == rank();
@@ -243,23 +222,30 @@ void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint&
     control_.barrier(fingerprint);
     const int64_t own_part = operation.kind == CollectiveKind::ReduceScatter ? rank() * count * element : 0;
     for (int peer = 0; peer < size(); ++peer) nth(sources_, peer) = control_.bounce(peer, chunks_) + own_part;
-    switch (operation.kind) {
-      case CollectiveKind::AllGather:
-        for (int peer = 0; peer < size(); ++peer)
-          std::memcpy(bytes_at(segment.target, (peer * segment.count + begin) * element), nth(sources_, peer), bytes);
-        break;
-      case CollectiveKind::ReduceScatter:
-      case CollectiveKind::AllReduce:
-        reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, begin * target_element), operation.target_type,
-               count, operation.op, operation.accumulate, false);
-        break;
-      case CollectiveKind::Broadcast:
-        if (!sends) std::memcpy(bytes_at(segment.target, begin * element), nth(sources_, operation.root), bytes);
-        break;
-      case CollectiveKind::Exchange:
-      case CollectiveKind::Barrier:
-        break;
-    }
+    take(operation, segment, begin, count);
+  }
+}
+
+// Elements [begin, begin + count) of a segment's result, of what sources_ holds of every rank.
+void PeerCommunicator::take(const Operation& operation, const Segment& segment, int64_t begin, int64_t count) {
+  const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+  const auto bytes = static_cast<size_t>(count * element);
+  switch (operation.kind) {
+    case CollectiveKind::AllGather:
+      for (int peer = 0; peer < size(); ++peer)
+        std::memcpy(bytes_at(segment.target, (peer * segment.count + begin) * element), nth(sources_, peer), bytes);
+      break;
+    case CollectiveKind::ReduceScatter:
+    case CollectiveKind::AllReduce:
+      reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, num_bytes(begin, operation.target_type)),
+             operation.target_type, count, operation.op, operation.accumulate, false);
+      break;
+    case CollectiveKind::Broadcast:
+      if (operation.root != rank()) std::memcpy(bytes_at(segment.target, begin * element), nth(sources_, operation.root), bytes);
+      break;
+    case CollectiveKind::Exchange:
+    case CollectiveKind::Barrier:
+      break;
   }
 }
 

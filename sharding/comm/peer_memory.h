@@ -3,7 +3,6 @@
 #include <string>
 
 #include "sharding/comm/group_control.h"
-#include "sharding/comm_options.h"
 
 namespace zerostep {
 
@@ -58,6 +57,7 @@ class PeerCommunicator final : public HostCommunicator {
                   std::span<const int> direct);
   void copy_direct(const Operation& operation, const Segment& segment, int i, bool past_cache);
   void run_staged(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment);
+  void take(const Operation& operation, const Segment& segment, int64_t begin, int64_t count);
   const std::byte* source_of(int rank, int segment);
 
   // In peer_exchange.cpp.

@@ -10,7 +10,6 @@
 #include "sharding/comm/peer_memory.h"
 #include "sharding/comm/peer_process.h"
 #include "sharding/comm/private_buffer.h"
-#include "sharding/comm_options.h"
 
 namespace zerostep {
 namespace {

@@ -5,7 +5,6 @@
 
 #include "sharding/comm/impl.h"
 #include "sharding/comm/shared_segment.h"
-#include "sharding/comm_options.h"
 
 namespace zerostep {
 

@@ -8,9 +8,9 @@
 #include <fstream>
 #include <thread>
 
-#include "sharding/fake_communicator.h"
 #include "sharding/local_ranks.h"
 #include "tests/sharding/support/communicator_cases.h"
+#include "tests/sharding/support/fake_communicator.h"
 
 namespace zerostep {
 namespace {

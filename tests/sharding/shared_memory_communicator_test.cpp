@@ -13,7 +13,6 @@
 #include <thread>
 
 #include "sharding/comm/shared_memory.h"
-#include "sharding/comm_options.h"
 #include "tests/sharding/support/communicator_cases.h"
 
 namespace zerostep {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <deque>
 
-#include "sharding/fake_communicator.h"
 #include "tests/sharding/support/communicator_cases.h"
+#include "tests/sharding/support/fake_communicator.h"
 #include "tests/sharding/support/operands.h"
 
 namespace zerostep::test {

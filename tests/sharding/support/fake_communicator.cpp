@@ -1,7 +1,8 @@
+#include "tests/sharding/support/fake_communicator.h"
+
 #include <cstring>
 
 #include "sharding/comm/impl.h"
-#include "sharding/fake_communicator.h"
 
 namespace zerostep {
 namespace {
