@@ -1,5 +1,3 @@
-#include "launch/command_line.h"
-
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -32,6 +30,8 @@ Examples:
 
 Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
+
+constexpr int64_t kMostRanks = 1 << 20;
 
 // Words that people try where there is no such command, and the nearest thing that exists.
 struct Elsewhere {
@@ -105,31 +105,20 @@ std::string unknown_options(const CLI::App& app, int argc, char** argv) {
   return text;
 }
 
-// Of options: decimal digits and nothing else.
-CLI::Validator whole_number(int64_t low, int64_t high) {
+// Of options: a number and nothing else; NaN is within nothing.
+template <typename Number>
+CLI::Validator number(Number low, Number high) {
+  constexpr bool kIsWhole = std::is_integral_v<Number>;
   return CLI::Validator(
       [low, high](std::string& text) {
-        int64_t value = 0;
+        Number value{};
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error != std::errc() || end != text.data() + text.size() || value < low || value > high)
-          return fmt::format("is '{}'; expected a whole number from {} to {}", text, low, high);
-        text = std::to_string(value);
+        if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high))
+          return fmt::format("is '{}'; expected a {} from {} to {}", text, kIsWhole ? "whole number" : "number", low, high);
+        if (kIsWhole) text = fmt::format("{}", value);
         return std::string();
       },
-      fmt::format("INT in [{} - {}]", low, high));
-}
-
-CLI::Validator number(double low, double high) {
-  return CLI::Validator(
-      [low, high](std::string& text) {
-        double value = 0;
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        const bool is_within = value >= low && value <= high;  // NaN is within nothing
-        if (error != std::errc() || end != text.data() + text.size() || !is_within)
-          return fmt::format("is '{}'; expected a number from {} to {}", text, low, high);
-        return std::string();
-      },
-      fmt::format("FLOAT in [{} - {}]", low, high));
+      fmt::format("{} in [{} - {}]", kIsWhole ? "INT" : "FLOAT", low, high));
 }
 
 // "" names nothing: most likely a variable of a script is not set. A prompt alone may be empty.
@@ -184,6 +173,13 @@ class CommandLine {
         ->allow_extra_args(false);
   }
 
+  // A whole number, whose default the help tells.
+  template <typename Number>
+  static void add_count(CLI::App* sub, const char* name, Number& value, const char* about, int64_t low = 0,
+                        int64_t high = int64_t{1} << 40) {
+    sub->add_option(name, value, about)->transform(number(low, high))->capture_default_str();
+  }
+
   // Of a command that writes a model.
   static void add_model_directory(CLI::App* sub, std::string& directory, bool& overwrite, const char* about) {
     sub->add_option("HF_DIR", directory, about)->required();
@@ -223,10 +219,10 @@ class CommandLine {
   void add_plan() {
     CLI::App* sub = app_.add_subcommand("plan", "the plan of one step and its cost, without training or allocating");
     add_file(sub, plan_);
-    sub->add_option("--world", plan_.world, "ranks to plan for")->transform(whole_number(1, 1 << 20))->capture_default_str();
+    add_count(sub, "--world", plan_.world, "ranks to plan for", 1, kMostRanks);
     sub->add_option("--ranks-per-node", plan_.ranks_per_node,
                     "ranks that share the memory of one machine; where it is missing as many as this machine has cores, --world at most")
-        ->transform(whole_number(1, 1 << 20));
+        ->transform(number<int64_t>(1, kMostRanks));
     sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
     sub->add_flag("--actions", plan_.actions, "every action of the step, in order, with its lane and what it waits for");
     sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
@@ -241,9 +237,7 @@ class CommandLine {
     add_file(sub, config_, false);
     sub->add_flag("--keys", config_.keys, "every known key: its list (honoured, accepted, refused), type, default and meaning");
     sub->add_flag("--json", config_.json, "the resolved configuration as plain JSON, a valid input");
-    sub->add_option("--world", config_.world, "ranks, for the batch arithmetic")
-        ->transform(whole_number(1, 1 << 20))
-        ->capture_default_str();
+    add_count(sub, "--world", config_.world, "ranks, for the batch arithmetic", 1, kMostRanks);
     sub->footer(
         "\nExample: zerostep config run.json --world 4 --set zero_optimization.stage=3\n         zerostep config --keys | grep preset");
     sub->callback([this] {
@@ -278,19 +272,13 @@ class CommandLine {
         ->required()
         ->type_name("CHECKPOINT|HF_DIR");
     sub->add_option("--prompt", generate_.prompt, "the text to continue; empty: a new document")->type_name("TEXT");
-    sub->add_option("--tokens", generate_.tokens, "at most so many tokens")
-        ->transform(whole_number(0, int64_t{1} << 40))
-        ->capture_default_str();
+    add_count(sub, "--tokens", generate_.tokens, "at most so many tokens");
     sub->add_option("--temperature", generate_.temperature,
                     "below 1 likelier, above 1 more varied text; 0 always takes the likeliest token")
-        ->check(number(0, 1e6))
+        ->check(number(0.0, 1e6))
         ->capture_default_str();
-    sub->add_option("--top-k", generate_.top_k, "sample among the K likeliest tokens; 0: all")
-        ->transform(whole_number(0, int64_t{1} << 40))
-        ->capture_default_str();
-    sub->add_option("--seed", generate_.seed, "the same seed gives the same text")
-        ->transform(whole_number(0, std::numeric_limits<int64_t>::max()))
-        ->capture_default_str();
+    add_count(sub, "--top-k", generate_.top_k, "sample among the K likeliest tokens; 0: all");
+    add_count(sub, "--seed", generate_.seed, "the same seed gives the same text", 0, std::numeric_limits<int64_t>::max());
     sub->add_option("--tokenizer", generate_.tokenizer, "'byte' or tokenizer files, where the directory of the model has none")
         ->type_name("PATH");
     sub->add_flag("--ignore-end", generate_.ignore_end, "go on after an end-of-document token");
@@ -319,13 +307,9 @@ class CommandLine {
     CLI::App* batches =
         sub->add_subcommand("batches", "JSON lines {step, samples, labels}: the global batches that `train` sees, steps from 0");
     add_file(batches, batches_);
-    batches->add_option("--steps", batches_.steps, "how many")->transform(whole_number(0, int64_t{1} << 40))->capture_default_str();
-    batches->add_option("--first", batches_.first_step, "from this step on")
-        ->transform(whole_number(0, int64_t{1} << 40))
-        ->capture_default_str();
-    batches->add_option("--world", batches_.world, "ranks, where the file gives only the micro-batch of one")
-        ->transform(whole_number(1, 1 << 20))
-        ->capture_default_str();
+    add_count(batches, "--steps", batches_.steps, "how many");
+    add_count(batches, "--first", batches_.first_step, "from this step on");
+    add_count(batches, "--world", batches_.world, "ranks, where the file gives only the micro-batch of one", 1, kMostRanks);
     on_one_rank(batches, [this] { return inspect_batches(batches_); });
     CLI::App* model = sub->add_subcommand("model", "units and parameters with shapes and first global element, and the number of elements");
     add_file(model, model_);
@@ -335,13 +319,10 @@ class CommandLine {
     on_one_rank(checkpoint, [this] { return inspect_checkpoint(checkpoint_); });
     CLI::App* noise = sub->add_subcommand("noise", "JSON array: elements of a direction z of a forward-only step");
     add_file(noise, noise_);
-    const auto number = [&](const char* name, int64_t& value, const char* about) {
-      noise->add_option(name, value, about)->transform(whole_number(0, int64_t{1} << 40))->capture_default_str();
-    };
-    number("--step", noise_.step, "of the run, from 0");
-    number("--direction", noise_.direction, "of the step, from 0");
-    number("--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
-    number("--count", noise_.count, "how many");
+    add_count(noise, "--step", noise_.step, "of the run, from 0");
+    add_count(noise, "--direction", noise_.direction, "of the step, from 0");
+    add_count(noise, "--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
+    add_count(noise, "--count", noise_.count, "how many");
     on_one_rank(noise, [this] { return inspect_noise(noise_); });
   }
 

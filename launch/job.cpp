@@ -45,13 +45,6 @@ void arm_forced_end(double seconds) {
   }
 }
 
-MpiPath path_from_environment() {
-  const char* value = std::getenv("ZEROSTEP_COMM");
-  if (value == nullptr || std::string(value).empty() || std::string(value) == "auto") return MpiPath::Auto;
-  if (std::string(value) == "mpi") return MpiPath::Plain;
-  fail_input("the environment variable ZEROSTEP_COMM is '{}': expected 'auto' or 'mpi' (MPI calls even between ranks of one host)", value);
-}
-
 }  // namespace
 
 void say_error(const std::string& text) {
@@ -66,7 +59,7 @@ Job::~Job() = default;
 
 std::vector<std::string> Job::gather(const char* what, const std::string& text) {
   if (size() == 1) return {text};
-  if (!start_up_) start_up_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kStartUpSeconds}, path_from_environment()));
+  if (!start_up_) start_up_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kStartUpSeconds}));
   return start_up_->all_gather_text(text, what);
 }
 
@@ -75,7 +68,7 @@ std::string Job::share(const char* what, const std::string& text) { return gathe
 void Job::together(const char* what, const std::function<void()>& prepare) {
   std::string text;  // status and message
   try {
-    path_from_environment();  // a wrong value is refused here, by every rank, though a single rank asks for the path only later
+    messages_are_wanted();  // a wrong value is refused here, by every rank, though a single rank asks for the path only later
     prepare();
   } catch (const std::exception& error) {
     text = fmt::format("{}{}", status_of(error), error_text(error));
@@ -100,9 +93,8 @@ void Job::require_equal(const char* what, const std::string& text,
 }
 
 Communicator& Job::start(double timeout_seconds) {
-  world_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {timeout_seconds}, path_from_environment()));
-  if (size() > 1)
-    last_words_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kLastWordsSeconds}, path_from_environment()));
+  world_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {timeout_seconds}));
+  if (size() > 1) last_words_ = std::make_unique<Communicator>(make_mpi_communicator(session_, {kLastWordsSeconds}));
   return *world_;
 }
 

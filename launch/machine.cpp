@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <string>
 
 #include "base/device.h"
 #include "sharding/comm/core_share.h"

@@ -4,7 +4,7 @@
 #include <exception>
 
 #include "base/console.h"
-#include "launch/command_line.h"
+#include "launch/commands/commands.h"
 #include "launch/job.h"
 #include "launch/signals.h"
 #include "models/error_text.h"

@@ -8,7 +8,6 @@
 
 #include "base/console.h"
 #include "base/error.h"
-#include "base/format.h"
 #include "base/nth.h"
 #include "launch/run_folder.h"
 #include "models/hugging_face.h"

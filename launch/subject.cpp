@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
 #include "base/console.h"
@@ -42,22 +41,12 @@ void take_prompt(Subject& subject) {
 // Labelled texts. The first set that is opened says which labels there are.
 std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOptions& given) {
   const DataConfig& data = subject.config().data;
-  ClassificationOptions options;
-  options.paths = given.paths;
-  options.key = given.key;
+  ClassificationOptions options{given};
   options.columns = {data.text_field, data.label_field, data.join_fields, data.skips_missing};
   options.num_labels = subject.model->num_classes();
   options.class_names = subject.model->class_names();
   options.labels = subject.labels;
   options.prompt = subject.prompt;
-  options.sequence_length = given.sequence_length;
-  options.max_samples = given.max_samples;
-  options.spread = given.spread;
-  options.shuffle = given.shuffle;
-  options.seed = given.seed;
-  options.cache = given.cache;
-  options.vocabulary_size = given.vocabulary_size;
-  options.warn = given.warn;
   auto out = ClassificationStream::open(options, *subject.tokenizer);
   if (!subject.labels) subject.labels = out->labels();
   // Numbers take no names away.

@@ -8,8 +8,10 @@
 
 #include "base/format.h"
 #include "launch/signals.h"
+#include "models/text_file.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/report/flops_profile.h"
+#include "runtime/strategy/zeroth_order.h"
 
 namespace zerostep {
 namespace {
@@ -23,11 +25,7 @@ class Stopwatch {
 };
 
 void log_lines(RunLog& log, const std::string& text) {
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    log.line(std::string_view(text).substr(at, end - at));
-    at = end + 1;
-  }
+  for_each_line(text, [&](std::string_view line, int64_t) { log.line(line); });
 }
 
 }  // namespace
@@ -39,9 +37,13 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
       engine_(engine),
       writer_(writer),
       log_(setup.log),
-      batches_(config_, *setup.train_data, setup.backprop_data.get(), job.rank(), job.size()),
+      backprop_shape_{config_.batch.train_batch_size, config_.batch.micro_batch_size, job.rank(), job.size()},
       progress_(config_.run.steps, config_.precision.compute == DType::F16),
       counters_before_(engine.comm_counters()) {
+  if (const BatchConfig& queries = config_.step.query_batch; config_.step.uses_queries()) {
+    const QueryShare share = query_share(config_.step, job.rank(), job.size());
+    query_shape_ = {queries.train_batch_size, queries.micro_batch_size, share.data_rank, share.data_ranks};
+  }
   outcome_.first_step = setup.first_step();
   const int64_t first = setup.continues ? setup.first_step() : 0;
   if (setup.continues) best_ = best_before_ = {setup.checkpoint->manifest().best_step, setup.checkpoint->manifest().best_loss};
@@ -69,9 +71,18 @@ void TrainRun::run() {
   if (!stopped_ && next > first && engine_.progress().skipped_in_a_row >= next - first) engine_.fail_skipped(next - 1);
 }
 
+StepBatches TrainRun::batches_of(int64_t step) const {
+  const DataStream *queries = setup_.train_data.get(), *backprop = setup_.backprop_data ? setup_.backprop_data.get() : queries;
+  return {[=, this](int64_t micro_batch) { return backprop->batch(step, micro_batch, backprop_shape_); },
+          [=, this](int64_t direction, int64_t micro_batch) {
+            const StepConfig& c = config_.step;
+            return queries->batch(c.independent_data ? step * c.queries + direction : step, micro_batch, query_shape_);
+          }};
+}
+
 void TrainRun::step(int64_t step) {
   const Stopwatch watch;
-  const StepResult result = engine_.train_step(step, batches_.at(step), pending_signal() != 0);
+  const StepResult result = engine_.train_step(step, batches_of(step), pending_signal() != 0);
   const double seconds = watch.seconds();
   stopped_ = result.stop;
   if (stopped_) outcome_.stopped_by = name_of_signal(pending_signal());

@@ -8,7 +8,6 @@
 #include "launch/model_files.h"
 #include "launch/resume.h"
 #include "launch/run_folder.h"
-#include "launch/step_batches.h"
 #include "launch/subject.h"
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/engine/engine.h"
@@ -61,6 +60,7 @@ class TrainRun {
 
  private:
   void step(int64_t step);
+  StepBatches batches_of(int64_t step) const;
   void save_checkpoint(int64_t steps_done);
   void check_checkpoints(bool wait);
   void record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation);
@@ -77,7 +77,7 @@ class TrainRun {
   Engine& engine_;
   CheckpointWriter* writer_;
   RunLog& log_;
-  StepBatchSource batches_;
+  BatchShape query_shape_{}, backprop_shape_;
   std::optional<MetricsFile> metrics_;
   std::optional<ZoLog> zo_log_;
   CsvMonitor csv_;

@@ -80,4 +80,7 @@ struct RebuildArguments {
 };
 int rebuild(const RebuildArguments& arguments);
 
+// Parses the arguments and runs the command that they name; gives its exit status.
+int run_command_line(Job& job, int argc, char** argv);
+
 }  // namespace zerostep

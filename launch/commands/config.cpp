@@ -1,7 +1,5 @@
 #include "runtime/config/config.h"
 
-#include <fmt/format.h>
-
 #include "base/console.h"
 #include "launch/commands/commands.h"
 #include "launch/subject.h"

@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 
 #include "base/console.h"
 #include "base/error.h"

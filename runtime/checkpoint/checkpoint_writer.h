@@ -1,6 +1,5 @@
 #pragma once
 #include <atomic>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>

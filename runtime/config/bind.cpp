@@ -1,5 +1,3 @@
-#include "base/error.h"
-#include "runtime/config/model_block.h"
 #include "runtime/config/values.h"
 
 namespace zerostep::schema {

@@ -326,56 +326,36 @@ bool Deriver::names_no_json_lines() const {
   return names_any;
 }
 
-bool Deriver::holds(Context context) const {
+std::map<Context, bool> Deriver::contexts_that_hold() const {
   const int64_t stage = v_.integer("zero_optimization.stage");
-  switch (context) {
-    case Context::StageBelow1:
-      return stage < 1;
-    case Context::StageBelow3:
-      return stage < 3;
-    case Context::StageNot1Or2:
-      return stage != 1 && stage != 2;
-    case Context::Fp16Off:
-      return !v_.boolean("fp16.enabled");
-    case Context::StaticLossScale:
-      return v_.boolean("fp16.enabled") && v_.number("fp16.loss_scale") != 0;
-    case Context::CsvMonitorOff:
-      return !v_.boolean("csv_monitor.enabled");
-    case Context::CommsLoggerOff:
-      return !v_.boolean("comms_logger.enabled");
-    case Context::FlopsProfilerOff:
-      return !v_.boolean("flops_profiler.enabled");
-    case Context::PrescaledGradients:
-      return v_.boolean("prescale_gradients");
-    case Context::AdamWGiven:
-      return v_.text("optimizer.type") == "AdamW";
-    case Context::SgdScheduled:
-      return v_.text("optimizer.type") == "SGD";
-    case Context::FirstOrderOnly:
-      return mode() == "fo";
-    case Context::NoIntervals:
-      return mode() != "calibrate" && mode() != "instruct";
-    case Context::NotAlternating:
-      return mode() != "alternating";
-    case Context::NotInstructed:
-      return mode() != "instruct";
-    case Context::NotLowRank:
-      return v_.text("step.perturbation") != "low_rank";
-    case Context::NotClipped:
-      return v_.text("step.scalar_transform") != "clip";
-    case Context::ForwardOnly:
-      return mode() == "zo";
-    case Context::Instructed:
-      return mode() == "instruct";
-    case Context::NoJsonLines:
-      return v_.text("data.missing") == "skip" && names_no_json_lines();
-  }
-  return false;
+  return {
+      {Context::StageBelow1, stage < 1},
+      {Context::StageBelow3, stage < 3},
+      {Context::StageNot1Or2, stage != 1 && stage != 2},
+      {Context::Fp16Off, !v_.boolean("fp16.enabled")},
+      {Context::StaticLossScale, v_.boolean("fp16.enabled") && v_.number("fp16.loss_scale") != 0},
+      {Context::CsvMonitorOff, !v_.boolean("csv_monitor.enabled")},
+      {Context::CommsLoggerOff, !v_.boolean("comms_logger.enabled")},
+      {Context::FlopsProfilerOff, !v_.boolean("flops_profiler.enabled")},
+      {Context::PrescaledGradients, v_.boolean("prescale_gradients")},
+      {Context::AdamWGiven, v_.text("optimizer.type") == "AdamW"},
+      {Context::SgdScheduled, v_.text("optimizer.type") == "SGD"},
+      {Context::FirstOrderOnly, mode() == "fo"},
+      {Context::NoIntervals, mode() != "calibrate" && mode() != "instruct"},
+      {Context::NotAlternating, mode() != "alternating"},
+      {Context::NotInstructed, mode() != "instruct"},
+      {Context::NotLowRank, v_.text("step.perturbation") != "low_rank"},
+      {Context::NotClipped, v_.text("step.scalar_transform") != "clip"},
+      {Context::ForwardOnly, mode() == "zo"},
+      {Context::Instructed, mode() == "instruct"},
+      {Context::NoJsonLines, v_.text("data.missing") == "skip" && names_no_json_lines()},
+  };
 }
 
 void Deriver::contexts() {
+  const std::map<Context, bool> holds = contexts_that_hold();
   for (const ContextRule& rule : context_rules()) {
-    if (!holds(rule.when)) continue;
+    if (!holds.at(rule.when)) continue;
     std::string given;
     for (std::string_view path : split_words(rule.keys)) {
       Value* value = v_.find(path);

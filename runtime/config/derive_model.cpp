@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
 #include "models/gpt2/gpt2.h"
 #include "runtime/config/deriver.h"
-#include "runtime/config/model_block.h"
 
 namespace zerostep::schema {
 namespace {
@@ -14,6 +14,12 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kByteVocabulary = 257;
+
+bool holds_tokenizer(const std::string& directory) {
+  for (const char* name : {"tokenizer.json", "vocab.json", "encoder.json", "vocab.txt", "tokenizer.model"})
+    if (std::filesystem::exists(std::filesystem::path(directory) / name)) return true;
+  return false;
+}
 
 }  // namespace
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -45,7 +46,7 @@ class Deriver {
   void sharding();
   // Files are named, and none of them can be one of JSON lines.
   bool names_no_json_lines() const;
-  bool holds(Context context) const;
+  std::map<Context, bool> contexts_that_hold() const;
   void contexts();
 
   // derive_model.cpp

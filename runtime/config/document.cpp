@@ -9,10 +9,13 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "models/text_file.h"
+#include "models/tokenizer/utf8.h"
 
 namespace zerostep::schema {
 namespace {
@@ -34,23 +37,6 @@ Position position_of(std::string_view text, size_t offset) {
   const size_t newline = before.rfind('\n');
   return {.line = static_cast<size_t>(std::count(before.begin(), before.end(), '\n')) + 1,
           .column = before.size() - (newline == std::string_view::npos ? 0 : newline + 1) + 1};
-}
-
-// Length of the UTF-8 sequence at the start of `text`; 0 when there is none.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto follows = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-  if (byte(0) < 0x80) return 1;
-  if (byte(0) >= 0xC2 && byte(0) <= 0xDF) return follows(1) ? 2 : 0;
-  if (byte(0) >= 0xE0 && byte(0) <= 0xEF) {
-    const bool overlong = byte(0) == 0xE0 && byte(1) < 0xA0, surrogate = byte(0) == 0xED && byte(1) >= 0xA0;
-    return follows(1) && follows(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (byte(0) >= 0xF0 && byte(0) <= 0xF4) {
-    const bool overlong = byte(0) == 0xF0 && byte(1) < 0x90, beyond = byte(0) == 0xF4 && byte(1) >= 0x90;
-    return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
-  }
-  return 0;
 }
 
 // At most `length` bytes, whole characters.
@@ -99,12 +85,8 @@ class Scanner {
   void check_encoding() const {
     if (text_.starts_with("\xEF\xBB\xBF")) fail(0, "the file starts with a byte-order mark: save it as plain UTF-8");
     if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF")) fail(0, "the file is UTF-16: save it as plain UTF-8");
-    for (size_t i = 0; i < text_.size();) {
-      const size_t length = utf8_length(text_.substr(i));
-      if (length == 0)
-        fail(i, fmt::format("byte 0x{:02x} is not UTF-8: save the file as plain UTF-8", static_cast<unsigned char>(text_[i])));
-      i += length;
-    }
+    if (const size_t at = first_ill_formed_byte(text_); at != std::string_view::npos)
+      fail(at, fmt::format("byte 0x{:02x} is not UTF-8: save the file as plain UTF-8", static_cast<unsigned char>(text_[at])));
   }
 
   void next() {
@@ -140,7 +122,7 @@ class Scanner {
       if (at_ < text_.size() && is_letter(text_[at_])) word(begin);
     } else {
       if (static_cast<unsigned char>(c) >= 0x80)
-        fail(at_, fmt::format("{} stands outside a string", text_.substr(at_, utf8_length(text_.substr(at_)))));
+        fail(at_, fmt::format("{} stands outside a string", text_.substr(at_, utf8_character_length(text_.substr(at_)))));
       bracket(c);
       ++at_;
     }
@@ -195,33 +177,11 @@ class Scanner {
   bool has_value_ = false, anything_ = false;
 };
 
-// Feeds the parser and knows how far it has read.
-class Reader {
- public:
-  using iterator_category = std::input_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = const char&;
-  Reader(const char* at, const char** furthest) : at_(at), furthest_(furthest) {}
-  reference operator*() const { return *at_; }
-  Reader& operator++() {
-    *furthest_ = ++at_;
-    return *this;
-  }
-  bool operator!=(const Reader& other) const { return at_ != other.at_; }
-  bool operator==(const Reader& other) const { return at_ == other.at_; }
-
- private:
-  const char* at_;
-  const char** furthest_;
-};
-
 // Builds the tree; a duplicate key is an error.
 class Builder : public nlohmann::json_sax<json> {
  public:
-  Builder(Document& document, std::string_view text) : document_(document), text_(text), furthest_(text.data()) {}
-  const char** furthest() { return &furthest_; }
+  // `in`: where the parser reads the text.
+  Builder(Document& document, std::string_view text, std::istream& in) : document_(document), text_(text), in_(in) {}
 
   bool null() override { return value(nullptr); }
   bool boolean(bool b) override { return value(b); }
@@ -275,7 +235,7 @@ class Builder : public nlohmann::json_sax<json> {
     std::string path;
   };
   size_t line() {
-    const auto offset = static_cast<size_t>(furthest_ - text_.data());
+    const auto offset = static_cast<size_t>(in_.rdbuf()->pubseekoff(0, std::ios::cur, std::ios::in));
     for (; counted_ < offset; ++counted_) line_ += text_[counted_] == '\n' ? 1 : 0;
     return line_;
   }
@@ -311,7 +271,7 @@ class Builder : public nlohmann::json_sax<json> {
 
   Document& document_;
   std::string_view text_;
-  const char* furthest_;
+  std::istream& in_;
   size_t counted_ = 0, line_ = 1, num_keys_ = 0;
   std::vector<Level> stack_;
   std::string key_;
@@ -337,10 +297,9 @@ Document parse_document(std::string_view text, const std::string& file) {
   Document document;
   document.file = file;
   const std::string plain = Scanner(text, file).plain();
-  Builder builder(document, plain);
-  if (!json::sax_parse(Reader(plain.data(), builder.furthest()), Reader(plain.data() + plain.size(), builder.furthest()), &builder)) {
-    fail_input("{}: not JSON", file);
-  }
+  std::istringstream in(plain);
+  Builder builder(document, plain, in);
+  if (!json::sax_parse(in, &builder)) fail_input("{}: not JSON", file);
   return document;
 }
 
@@ -363,16 +322,12 @@ Document read_document(const std::string& file) {
   return document;
 }
 
-bool is_utf8(std::string_view text) {
-  for (size_t length = 0; !text.empty(); text.remove_prefix(length))
-    if ((length = utf8_length(text)) == 0) return false;
-  return true;
-}
+bool is_utf8(std::string_view text) { return first_ill_formed_byte(text) == std::string_view::npos; }
 
 std::string printable(std::string_view text) {
   std::string kept;
   while (!text.empty()) {
-    const size_t length = utf8_length(text);
+    const size_t length = utf8_character_length(text);
     if (length > 1 || (length == 1 && static_cast<unsigned char>(text[0]) >= 0x20)) kept += text.substr(0, length);
     text.remove_prefix(std::max<size_t>(length, 1));
   }

@@ -1,6 +1,6 @@
-#include "runtime/config/model_block.h"
-
 #include <filesystem>
+
+#include "runtime/config/values.h"
 
 namespace zerostep::schema {
 
@@ -27,12 +27,6 @@ ModelOptions model_options_of(const Values& values) {
     if (values.has("model.fresh_classifier") && values.boolean("model.fresh_classifier")) bert->class_names.clear();
   }
   return options;
-}
-
-bool holds_tokenizer(const std::string& directory) {
-  for (const char* name : {"tokenizer.json", "vocab.json", "encoder.json", "vocab.txt", "tokenizer.model"})
-    if (fs::exists(fs::path(directory) / name)) return true;
-  return false;
 }
 
 }  // namespace zerostep::schema

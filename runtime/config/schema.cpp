@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
-#include <set>
+
+#include "base/nth.h"
 
 namespace zerostep::schema {
 namespace {
@@ -80,7 +82,6 @@ std::vector<Key> make_keys() {
   add_training_keys(all);
   add_zero_keys(all);
   add_own_keys(all);
-  add_step_keys(all);
   add_foreign_keys(all);
   return all;
 }
@@ -165,61 +166,35 @@ bool has_word(std::string_view words, std::string_view word) {
 }
 
 std::string_view name_of(List list) {
-  switch (list) {
-    case List::Honoured:
-      return "honoured";
-    case List::Accepted:
-      return "accepted";
-    case List::Refused:
-      return "refused";
-  }
-  return "?";
+  constexpr std::array<std::string_view, 3> kNames{"honoured", "accepted", "refused"};
+  return nth(kNames, static_cast<int>(list));
 }
 
 std::string_view name_of(Context context) {
-  switch (context) {
-    case Context::StageBelow1:
-      return "at zero_optimization.stage 0";
-    case Context::StageBelow3:
-      return "at zero_optimization.stage below 3";
-    case Context::StageNot1Or2:
-      return "at zero_optimization.stage 0 or 3";
-    case Context::Fp16Off:
-      return "while fp16.enabled is false";
-    case Context::StaticLossScale:
-      return "while fp16.loss_scale is not 0";
-    case Context::CsvMonitorOff:
-      return "while csv_monitor.enabled is false";
-    case Context::CommsLoggerOff:
-      return "while comms_logger.enabled is false";
-    case Context::FlopsProfilerOff:
-      return "while flops_profiler.enabled is false";
-    case Context::PrescaledGradients:
-      return "while prescale_gradients is true";
-    case Context::AdamWGiven:
-      return "with optimizer.type AdamW";
-    case Context::SgdScheduled:
-      return "with optimizer.type SGD";
-    case Context::FirstOrderOnly:
-      return "in step.mode fo";
-    case Context::NoIntervals:
-      return "in step.mode fo, zo and alternating";
-    case Context::NotAlternating:
-      return "unless step.mode is alternating";
-    case Context::NotInstructed:
-      return "unless step.mode is instruct";
-    case Context::NotLowRank:
-      return "unless step.perturbation is low_rank";
-    case Context::NotClipped:
-      return "unless step.scalar_transform is clip";
-    case Context::ForwardOnly:
-      return "in step.mode zo";
-    case Context::Instructed:
-      return "in step.mode instruct";
-    case Context::NoJsonLines:
-      return "while data names no .jsonl file";
-  }
-  return "?";
+  // In the order of Context.
+  constexpr std::array<std::string_view, static_cast<size_t>(Context::NoJsonLines) + 1> kNames{
+      "at zero_optimization.stage 0",
+      "at zero_optimization.stage below 3",
+      "at zero_optimization.stage 0 or 3",
+      "while fp16.enabled is false",
+      "while fp16.loss_scale is not 0",
+      "while csv_monitor.enabled is false",
+      "while comms_logger.enabled is false",
+      "while flops_profiler.enabled is false",
+      "while prescale_gradients is true",
+      "with optimizer.type AdamW",
+      "with optimizer.type SGD",
+      "in step.mode fo",
+      "in step.mode fo, zo and alternating",
+      "unless step.mode is alternating",
+      "unless step.mode is instruct",
+      "unless step.perturbation is low_rank",
+      "unless step.scalar_transform is clip",
+      "in step.mode zo",
+      "in step.mode instruct",
+      "while data names no .jsonl file",
+  };
+  return nth(kNames, static_cast<int>(context));
 }
 
 namespace {

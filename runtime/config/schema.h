@@ -97,10 +97,10 @@ std::span<const ContextRule> context_rules();
 void add_training_keys(std::vector<Key>& keys);
 void add_zero_keys(std::vector<Key>& keys);
 void add_own_keys(std::vector<Key>& keys);
-void add_step_keys(std::vector<Key>& keys);
 void add_foreign_keys(std::vector<Key>& keys);
 
-// Short names of types, for the tables.
+// Short names of lists and types, for the tables.
+constexpr List H = List::Honoured, A = List::Accepted, R = List::Refused;
 constexpr Type boolean() { return {.kind = Kind::Bool}; }
 constexpr Type integer(int64_t low, int64_t high = std::numeric_limits<int64_t>::max()) {
   return {.kind = Kind::Integer, .low = low, .high = high};

@@ -3,9 +3,6 @@
 namespace zerostep::schema {
 namespace {
 
-constexpr auto A = List::Accepted;
-constexpr auto R = List::Refused;
-
 constexpr std::string_view kRemoved = "DeepSpeed itself has dropped it, and there is nothing like it here: leave it out";
 constexpr std::string_view kNoMonitor = "this monitor is not in this version: use csv_monitor, or the run's metrics.csv";
 constexpr std::string_view kMonitorDetail = "a detail of a monitor that is not in this version";

@@ -3,10 +3,6 @@
 namespace zerostep::schema {
 namespace {
 
-constexpr auto H = List::Honoured;
-constexpr auto A = List::Accepted;
-constexpr auto R = List::Refused;
-
 constexpr std::string_view kNoState = "the optimizer's state is always fp32, sharded as the stage says";
 
 const Key kKeys[] = {

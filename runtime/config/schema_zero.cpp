@@ -3,10 +3,6 @@
 namespace zerostep::schema {
 namespace {
 
-constexpr auto H = List::Honoured;
-constexpr auto A = List::Accepted;
-constexpr auto R = List::Refused;
-
 constexpr std::string_view kNoOffload = "parameters and optimizer state stay where they compute: offload is not in this version";
 constexpr std::string_view kNoFiles = "nothing is kept in files: the NVMe tier is not in this version";
 constexpr std::string_view kNoQuantization = "quantized communication is not in this version: use communication_data_type";

@@ -2,22 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "base/error.h"
+#include "base/nth.h"
 
 namespace zerostep::schema {
 
 const char* name_of(Origin origin) {
-  switch (origin) {
-    case Origin::Given:
-      return "given";
-    case Origin::Default:
-      return "default";
-    case Origin::Derived:
-      return "derived";
-    case Origin::Auto:
-      return "auto";
-  }
-  return "?";
+  constexpr std::array kNames{"given", "default", "derived", "auto"};
+  return nth(kNames, static_cast<int>(origin));
 }
 
 const Value* Values::find(std::string_view path) const {

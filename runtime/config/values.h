@@ -76,6 +76,9 @@ void apply_aliases(Document& document, Findings& findings);
 Values check_tree(const Document& document, Findings& findings);
 // Defaults, "auto", derived values and whatever several keys decide together.
 void derive(Values& values, const ConfigRequest& request, Findings& findings);
+// The model that `model` describes: its sizes, or those of the config.json in model.path, with the dropout that is given. The vocabulary is
+// 0 where nothing says it. InputError.
+ModelOptions model_options_of(const Values& values);
 // What the update of a forward-only step depends on beside what zo_log.jsonl holds of the step: a JSON object of values by path.
 std::string update_values(const Values& values);
 // The typed form.

@@ -1,9 +1,10 @@
 #include "runtime/data/classification_stream.h"
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 #include "base/console.h"
@@ -14,7 +15,6 @@
 #include "runtime/data/classification_samples.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/length_buckets.h"
-#include "runtime/data/padded_rows.h"
 #include "runtime/data/permutation.h"
 #include "runtime/data/spread_samples.h"
 
@@ -61,6 +61,30 @@ LabelNames labels_of(const ClassificationSamples& samples, const ClassificationO
                samples.first_place(static_cast<int32_t>(i)), name, fmt::join(labels.names(), ", "));
   }
   return labels;
+}
+
+// Rows of tokens as one tensor [rows, longest], filled up with `padding` at the end; and the mask of what is no padding, undefined where
+// there is none.
+struct PaddedRows {
+  at::Tensor tokens, mask;
+};
+PaddedRows padded_rows(const std::vector<std::vector<int32_t>>& rows, int32_t padding) {
+  const auto count = std::ssize(rows);
+  size_t longest = 0, shortest = SIZE_MAX;
+  for (const auto& row : rows) {
+    longest = std::max(longest, row.size());
+    shortest = std::min(shortest, row.size());
+  }
+  PaddedRows out;
+  const auto length = static_cast<int64_t>(longest);
+  out.tokens = at::full({count, length}, padding, at::kLong);
+  auto* tokens = out.tokens.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < count; ++i) std::copy(nth(rows, i).begin(), nth(rows, i).end(), tokens + i * length);
+  if (shortest == longest) return out;
+  out.mask = at::zeros({count, length}, at::kBool);
+  auto* mask = out.mask.mutable_data_ptr<bool>();
+  for (int64_t i = 0; i < count; ++i) std::fill_n(mask + i * length, nth(rows, i).size(), true);
+  return out;
 }
 
 class MappedClassificationStream final : public ClassificationStream {
@@ -162,15 +186,10 @@ class MappedClassificationStream final : public ClassificationStream {
   }
 
   std::vector<Chosen> micro_batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const {
-    const int64_t micro = shape.micro_batch, first = (accumulation_step * shape.world + shape.rank) * micro;
-    if (step < 0 || accumulation_step < 0 || micro < 1 || shape.rank < 0 || shape.rank >= shape.world ||
-        shape.global_batch % (micro * shape.world) != 0 || first + micro > shape.global_batch) {
-      fail_protocol("micro-batch {} of step {} for rank {} of {}, micro-batch size {}, lies outside a global batch of {}",
-                    accumulation_step, step, shape.rank, shape.world, micro, shape.global_batch);
-    }
+    const int64_t first = shape.first_sample(step, accumulation_step);
     const std::vector<int64_t> all = global_batch(step, shape.global_batch);
     std::vector<Chosen> out;
-    for (int64_t i = first; i < first + micro; ++i) out.push_back({nth(all, i), step * shape.global_batch + i});
+    for (int64_t i = first; i < first + shape.micro_batch; ++i) out.push_back({nth(all, i), step * shape.global_batch + i});
     return out;
   }
 

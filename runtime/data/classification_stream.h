@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,24 +13,14 @@
 
 namespace zerostep {
 
-// The `data` block for one set of labelled texts.
-struct ClassificationOptions {
-  std::vector<std::string> paths;  // files or globs of .tsv, .csv, .jsonl; order kept, a glob's matches sorted
-  std::string key = "data.train";  // JSON path, for messages
+// The `data` block for one set of labelled texts: paths of .tsv, .csv, .jsonl, whose fields `columns` says. sequence_length: of the longest
+// sample, with what the tokenizer and the prompt put around it.
+struct ClassificationOptions : DataOptions {
   TableColumns columns;
   int64_t num_labels = 0;                        // 0: as many as the data has
   std::vector<std::string> class_names;          // of the model, by index: where all labels are among them they are numbered so
   std::optional<LabelNames> labels;              // given (an evaluation takes those of the training data): any other label is an InputError
   std::shared_ptr<const PromptTemplate> prompt;  // samples are prompts
-  int64_t sequence_length = 0;                   // longest sample, with what the tokenizer and the prompt put around it
-  int64_t max_samples = 0;                       // 0: all; otherwise so many, the first in file order
-  bool spread = false;                           // max_samples are spread evenly over all instead
-  bool shuffle = true;
-  uint64_t seed = 0;
-  std::string cache;                             // folder of token caches; "" = none
-  int64_t vocabulary_size = 0;                   // of the model
-  int num_threads = 0;                           // for tokenizing, 0: one a core; the tokens do not depend on it
-  std::function<void(const std::string&)> warn;  // takes one line; default: stderr
 };
 
 // Labelled texts as a stream of global batches: a pure function of (files, tokenizer, options, global batch size, step), the same for every

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <optional>
-#include <utility>
 
 #include "runtime/data/cache_folder.h"
 

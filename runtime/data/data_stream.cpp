@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <utility>
 
 #include "base/console.h"
@@ -184,12 +183,7 @@ class MappedDataStream final : public DataStream {
   std::vector<int32_t> sample(int64_t position) const override { return tokens_of(index_of(position)); }
 
   Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
-    const int64_t micro = shape.micro_batch, first = (accumulation_step * shape.world + shape.rank) * micro;
-    if (step < 0 || accumulation_step < 0 || micro < 1 || shape.rank < 0 || shape.rank >= shape.world ||
-        shape.global_batch % (micro * shape.world) != 0 || first + micro > shape.global_batch) {
-      fail_protocol("micro-batch {} of step {} for rank {} of {}, micro-batch size {}, lies outside a global batch of {}",
-                    accumulation_step, step, shape.rank, shape.world, micro, shape.global_batch);
-    }
+    const int64_t micro = shape.micro_batch, first = shape.first_sample(step, accumulation_step);
     Batch batch = assemble(step * shape.global_batch + first, micro, [this](int64_t position) { return index_of(position); });
     batch.global_valid_tokens = shape.global_batch * options_.sequence_length;
     return batch;
@@ -249,6 +243,15 @@ class MappedDataStream final : public DataStream {
 };
 
 }  // namespace
+
+int64_t BatchShape::first_sample(int64_t step, int64_t accumulation_step) const {
+  const int64_t first = (accumulation_step * world + rank) * micro_batch;
+  if (step < 0 || accumulation_step < 0 || micro_batch < 1 || rank < 0 || rank >= world || global_batch % (micro_batch * world) != 0 ||
+      first + micro_batch > global_batch)
+    fail_protocol("micro-batch {} of step {} for rank {} of {}, micro-batch size {}, lies outside a global batch of {}", accumulation_step,
+                  step, rank, world, micro_batch, global_batch);
+  return first;
+}
 
 std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tokenizer& tokenizer) {
   if (given.spread && given.part != DataOptions::Part::All) fail_protocol("{}: half of the samples, spread over all", given.key);

@@ -45,6 +45,8 @@ struct DataOptions {
 struct BatchShape {
   int64_t global_batch, micro_batch;
   int rank, world;  // among the data-parallel ranks
+  // Of micro-batch `accumulation_step` of global batch `step`: its first sample in the batch. ProtocolError where it lies outside.
+  int64_t first_sample(int64_t step, int64_t accumulation_step) const;
 };
 
 // The files that `paths` stand for: the order of the list is kept, a glob's matches (* ? [...] {a,b}) are sorted by their bytes. Each is a

@@ -252,19 +252,14 @@ std::vector<TableRow> read_objects(const std::string& path, std::string_view tex
                                    int64_t* num_left_out) {
   const ObjectReader reader(path, columns, key);
   std::vector<TableRow> rows;
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  for_each_line(text, [&](std::string_view line, int64_t number) {
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
     std::optional<TableRow> row = reader.read(line, number);
     if (row)
       rows.push_back(std::move(*row));
     else if (num_left_out != nullptr)
       ++*num_left_out;
-  }
+  });
   return rows;
 }
 

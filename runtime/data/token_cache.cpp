@@ -1,7 +1,6 @@
 #include "runtime/data/token_cache.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 

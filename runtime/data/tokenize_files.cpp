@@ -127,22 +127,18 @@ class LineReader {
 };
 
 void tokenize_lines(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer, ChunkResult& result) {
-  const std::string_view text = chunk.text();
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  for_each_line(chunk.text(), [&](std::string_view line, int64_t) {
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
     const std::optional<std::string> document = reader.read(chunk, line);
     if (!document) {
       ++result.num_left_out;
-      continue;
+      return;
     }
     tokenizer.encode(*document, result.tokens);
     result.tokens.push_back(tokenizer.end_of_document());
     ++result.num_documents;
     result.num_text_bytes += static_cast<int64_t>(document->size());
-  }
+  });
 }
 
 // Bytes of a text that are not UTF-8: InputError where the tokenizer loses them; gives their place where it keeps them all the same.
