@@ -4,9 +4,12 @@
 #include <memory>
 #include <string>
 
+#include "base/dtype.h"
+
 namespace zerostep {
 
-// Memory of one kind, taken once and handed out in pieces that live as long as the arena. Pieces are aligned to 64 bytes and zeroed.
+// Memory of one kind, taken once and handed out in pieces that live as long as the arena. Pieces are zeroed and aligned to 64 bytes,
+// or more where that is asked for and the memory itself is.
 class Arena {
  public:
   // Takes over `data`; `owner` keeps it alive.
@@ -15,7 +18,7 @@ class Arena {
   static Arena host_memory(std::string name, int64_t num_bytes);
 
   // ProtocolError when the arena is too small: what it holds was planned.
-  void* allocate(int64_t num_bytes, const std::string& what);
+  void* allocate(int64_t num_bytes, const std::string& what, int64_t alignment = kAlignmentBytes);
   int64_t used_bytes() const { return used_; }
   int64_t capacity_bytes() const { return capacity_; }
 

@@ -19,13 +19,8 @@ namespace {
 
 constexpr size_t kWriteBytes = size_t{8} << 20;
 
-std::string reason(int error) {
-  return error == ENOSPC || error == EDQUOT || error == EFBIG ? fmt::format("no space for it ({})", std::strerror(error))
-                                                              : std::strerror(error);
-}
-
 [[noreturn]] void fail_path(const char* what, const std::string& path, int error) {
-  fail_run("cannot {} {}: {}", what, path, reason(error));
+  fail_run("cannot {} {}: {}", what, path, disk_failure(error));
 }
 
 // Closed, and removed unless it was finished.
@@ -70,6 +65,11 @@ class NewFile {
 };
 
 }  // namespace
+
+std::string disk_failure(int error) {
+  return error == ENOSPC || error == EDQUOT || error == EFBIG ? fmt::format("no space for it ({})", std::strerror(error))
+                                                              : std::strerror(error);
+}
 
 int Disk::open(const std::string& path, int flags) { return ::open(path.c_str(), flags, 0666); }
 ssize_t Disk::write(int file, const void* data, size_t size) { return ::write(file, data, size); }

@@ -21,6 +21,9 @@ class Disk {
   static Disk& real();
 };
 
+// What errno says of a file that could not be read or written; of a full disk, whatever its file system calls that, "no space".
+std::string disk_failure(int error);
+
 // `path` with its content on the disk, or not at all: a file beside it, written, synchronised and renamed. RunError naming the path.
 void write_durably(Disk& disk, const std::string& path, std::string_view text);
 // The entries of a directory are on the disk.

@@ -1,0 +1,60 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace zerostep {
+
+// How files are read and written: DeepSpeed's `aio` block, whose defaults these are.
+struct AioOptions {
+  int64_t block_size = int64_t{1} << 20;  // bytes of one request, rounded up to kDirectAlignment; at most 1 GiB
+  int queue_depth = 8;                    // requests in flight for each part of a transfer...
+  int intra_op_parallelism = 1;           // ...and the number of parts that go on side by side
+  bool single_submit = false;             // each request is handed to the kernel by a call of its own (io_uring)
+  bool overlap_events = true;             // a completion makes room at once; otherwise all in flight are waited for before more start
+  double stall_seconds = 300;             // a request that is not completed within this time is a failure (ours)
+
+  int max_in_flight() const { return queue_depth * intra_op_parallelism; }
+};
+
+// One call of pread or pwrite. The memory stays until the request's completion is taken.
+struct IoRequest {
+  int file = -1;  // an open descriptor
+  bool is_write = false;
+  int64_t offset = 0;
+  std::byte* memory = nullptr;
+  int64_t num_bytes = 0;
+  int slot = 0;  // comes back with the completion
+};
+
+struct IoCompletion {
+  int slot = 0;
+  int64_t result = 0;  // bytes, which may be fewer than were asked for, or -errno
+};
+
+// Requests on their way to the operating system and back, at most AioOptions::max_in_flight() at a time. Used by one thread at a time.
+// What is in flight when a queue goes is abandoned: its memory may still be read or written. RunError where requests can neither be made
+// nor waited for any more. Tests put queues that err, dawdle and reorder around a real one.
+class IoQueue {
+ public:
+  virtual ~IoQueue() = default;
+  // As the log says it: the kind, and where it is the second choice the reason.
+  virtual std::string name() const = 0;
+  // Starts the requests, in any order.
+  virtual void submit(std::span<const IoRequest> requests) = 0;
+  // Blocks until at least one request in flight is done, but not longer than `seconds`. What is done, in any order; nothing when time is
+  // up.
+  virtual std::vector<IoCompletion> wait(double seconds) = 0;
+};
+
+// Through io_uring. RunError with the reason where this kernel or container has none for this process.
+std::unique_ptr<IoQueue> make_uring_queue(const AioOptions& options);
+// Through pread and pwrite in one thread for each request that may be in flight. `reason`: why not through io_uring, or "".
+std::unique_ptr<IoQueue> make_thread_queue(const AioOptions& options, std::string reason = "");
+// Through io_uring where that is possible.
+std::unique_ptr<IoQueue> make_io_queue(const AioOptions& options);
+
+}  // namespace zerostep
