@@ -32,7 +32,7 @@ int64_t applied_bytes(const ModelLayout& layout, const Plan& plan, const Action&
   int64_t bytes = 0;
   for (const int index : plan.matrices.parameters_in(a.round, a.wave)) {
     const AssignedParameter& p = nth(plan.matrices.parameters, index);
-    bytes += updated_bytes(layout.group(p.group), plan.options, held_elements(layout, plan.options, p, 0), 1);
+    bytes += updated_bytes(layout.group(p.group), plan.options, p.held, 1);
   }
   return bytes;
 }

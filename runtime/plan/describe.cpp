@@ -17,109 +17,58 @@ std::string visit_text(const ModelLayout& layout, const Visit& v) {
 }  // namespace
 
 const char* name_of(VisitKind kind) {
-  switch (kind) {
-    case VisitKind::Forward:
-      return "forward";
-    case VisitKind::ForwardOnly:
-      return "forward (no graph)";
-    case VisitKind::Recompute:
-      return "recompute";
-    case VisitKind::Backward:
-      return "backward";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"forward", "forward (no graph)", "recompute", "backward"};
+  static_assert(std::size(kNames) == static_cast<size_t>(VisitKind::Backward) + 1);
+  return nth(kNames, kind);
 }
 
 const char* name_of(ActionKind kind) {
-  switch (kind) {
-    case ActionKind::Begin:
-      return "begin";
-    case ActionKind::Gather:
-      return "gather";
-    case ActionKind::GatherGradient:
-      return "gather gradient";
-    case ActionKind::Visit:
-      return "visit";
-    case ActionKind::Release:
-      return "release";
-    case ActionKind::Reduce:
-      return "reduce";
-    case ActionKind::Agree:
-      return "agree";
-    case ActionKind::GatherMatrices:
-      return "gather matrices";
-    case ActionKind::MakeMatrixUpdates:
-      return "make matrix updates";
-    case ActionKind::ScatterMatrixUpdates:
-      return "scatter matrix updates";
-    case ActionKind::ApplyMatrixUpdates:
-      return "apply matrix updates";
-    case ActionKind::Update:
-      return "update";
-    case ActionKind::GatherUpdated:
-      return "gather updated";
-    case ActionKind::End:
-      return "end";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"begin",
+                                           "gather",
+                                           "gather gradient",
+                                           "visit",
+                                           "release",
+                                           "reduce",
+                                           "agree",
+                                           "gather matrices",
+                                           "make matrix updates",
+                                           "scatter matrix updates",
+                                           "apply matrix updates",
+                                           "update",
+                                           "gather updated",
+                                           "end"};
+  static_assert(std::size(kNames) == static_cast<size_t>(ActionKind::End) + 1);
+  return nth(kNames, kind);
 }
 
 const char* name_of(Agreement agreement) {
-  switch (agreement) {
-    case Agreement::Gradient:
-      return "loss and gradient";
-    case Agreement::Instruction:
-      return "instructed directions";
-    case Agreement::Losses:
-      return "losses of the queries";
-    case Agreement::Estimate:
-      return "the estimate";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"loss and gradient", "instructed directions", "losses of the queries", "the estimate"};
+  static_assert(std::size(kNames) == static_cast<size_t>(Agreement::Estimate) + 1);
+  return nth(kNames, agreement);
 }
 
 const char* name_of(BufferKind kind) {
-  switch (kind) {
-    case BufferKind::Parameters:
-      return "parameters";
-    case BufferKind::ParameterSlot:
-      return "slot of parameters";
-    case BufferKind::Gradients:
-      return "gradients";
-    case BufferKind::GradientSlot:
-      return "slot of gradients";
-    case BufferKind::SquaredNorm:
-      return "squared norm";
-    case BufferKind::UpdateState:
-      return "update state";
-    case BufferKind::MatrixState:
-      return "optimizer state of whole matrices";
-    case BufferKind::WholeMatrices:
-      return "whole matrices of a round";
-    case BufferKind::WeightCopies:
-      return "copies of weights";
-    case BufferKind::Activation:
-      return "kept input";
-    case BufferKind::Message:
-      return "16-bit message";
-    case BufferKind::Scalars:
-      return "scalars";
-    case BufferKind::Communicator:
-      return "communicator";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"parameters",
+                                           "slot of parameters",
+                                           "gradients",
+                                           "slot of gradients",
+                                           "squared norm",
+                                           "update state",
+                                           "optimizer state of whole matrices",
+                                           "whole matrices of a round",
+                                           "copies of weights",
+                                           "kept input",
+                                           "16-bit message",
+                                           "scalars",
+                                           "communicator"};
+  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::Communicator) + 1);
+  return nth(kNames, kind);
 }
 
 const char* name_of(Lane lane) {
-  switch (lane) {
-    case Lane::Compute:
-      return "compute";
-    case Lane::Gather:
-      return "gather";
-    case Lane::Reduce:
-      return "reduce";
-  }
-  return "?";
+  static constexpr const char* kNames[] = {"compute", "gather", "reduce"};
+  static_assert(std::size(kNames) == static_cast<size_t>(Lane::Reduce) + 1);
+  return nth(kNames, lane);
 }
 
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& a) {

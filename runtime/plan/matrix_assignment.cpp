@@ -121,19 +121,14 @@ MatrixAssignment assign_matrices(const ModelLayout& layout, const PlanOptions& o
   if (assignment.empty()) return assignment;
   const int ranks = layout.options.shard_ranks;
   assign_to_owners(assignment, ranks);
-  make_waves(assignment, shares_of(layout, options, assignment), ranks);
-  for (const AssignedParameter& p : assignment.parameters) {
+  const Shares shares = shares_of(layout, options, assignment);
+  make_waves(assignment, shares, ranks);
+  for (size_t i = 0; i < shares.size(); ++i) {
+    AssignedParameter& p = assignment.parameters[i];
+    p.held = shares[i].front();
     if (p.orthogonal) assignment.scratch_elements = std::max(assignment.scratch_elements, newton_schulz_scratch(p.rows, p.columns));
   }
   return assignment;
-}
-
-int64_t held_elements(const ModelLayout& layout, const PlanOptions& options, const AssignedParameter& parameter, int rank) {
-  if (updates_whole(options)) return parameter.num_elements();
-  int64_t elements = 0;
-  for (const FlatLayout::Piece& piece : layout.group(parameter.group).layout.pieces(rank))
-    if (piece.parameter == parameter.parameter) elements += piece.count;
-  return elements;
 }
 
 }  // namespace zerostep

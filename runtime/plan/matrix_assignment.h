@@ -19,6 +19,7 @@ struct AssignedParameter {
   bool orthogonal = false;   // a matrix whose update is made orthogonal; else assigned because something is counted over all of it
   int64_t state_offset = 0;  // elements: in each array of the owner's state
   int64_t work_offset = 0;   // elements: in the owner's workspace while its round lasts
+  int64_t held = 0;          // elements that rank 0 holds and updates
   int64_t num_elements() const { return rows * columns; }
 };
 
@@ -43,9 +44,6 @@ struct MatrixAssignment {
 };
 
 MatrixAssignment assign_matrices(const ModelLayout& layout, const PlanOptions& options);
-
-// Elements of a parameter that a rank holds and updates.
-int64_t held_elements(const ModelLayout& layout, const PlanOptions& options, const AssignedParameter& parameter, int rank);
 
 // Multiply-adds, counted two, of the update of one parameter.
 double update_flops(const AssignedParameter& parameter);

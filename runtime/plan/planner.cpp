@@ -406,9 +406,8 @@ class Planner {
       a.wave = wave;
       for (const int index : plan_.matrices.parameters_in(round, wave)) {
         const AssignedParameter& p = nth(plan_.matrices.parameters, index);
-        const int64_t held = held_elements(layout_, plan_.options, p, 0);
-        if (kind == ActionKind::GatherMatrices && p.owner == 0) a.elements_gathered += p.num_elements() - held;
-        if (kind == ActionKind::ScatterMatrixUpdates && p.owner != 0) a.elements_gathered += held;
+        if (kind == ActionKind::GatherMatrices && p.owner == 0) a.elements_gathered += p.num_elements() - p.held;
+        if (kind == ActionKind::ScatterMatrixUpdates && p.owner != 0) a.elements_gathered += p.held;
       }
       return a;
     };
