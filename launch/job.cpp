@@ -11,13 +11,11 @@
 #include <cstdlib>
 #include <system_error>
 #include <thread>
-#include <vector>
 
 #include "base/console.h"
 #include "base/error.h"
 #include "base/nth.h"
 #include "models/error_text.h"
-#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {

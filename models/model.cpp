@@ -15,15 +15,9 @@ void initial_values(const ParameterInfo& parameter, uint64_t seed, int64_t begin
     fail_protocol("[initial_values] {} has {} elements, asked for [{}, {})", parameter.name, parameter.num_elements(), begin,
                   begin + count);
   }
-  switch (parameter.init.kind) {
-    case ParameterInit::Kind::Zeros:
-      std::fill_n(out, count, 0.0f);
-      return;
-    case ParameterInit::Kind::Ones:
-      std::fill_n(out, count, 1.0f);
-      return;
-    case ParameterInit::Kind::Normal:
-      break;
+  if (parameter.init.kind != ParameterInit::Kind::Normal) {
+    std::fill_n(out, count, parameter.init.kind == ParameterInit::Kind::Ones ? 1.0f : 0.0f);
+    return;
   }
   fill_normal({seed, NoiseTag::Initialisation}, static_cast<uint64_t>(parameter.first + begin), count, out);
   const float std = parameter.init.std;

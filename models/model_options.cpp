@@ -316,12 +316,6 @@ ModelSizes sizes_of(const ModelOptions& options) {
   return s;
 }
 
-std::string hugging_face_config(const ModelOptions& options) {
-  if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) return gpt2_hugging_face_config(*gpt2);
-  if (const auto* bert = std::get_if<BertOptions>(&options)) return bert_hugging_face_config(*bert);
-  return llama_hugging_face_config(std::get<LlamaOptions>(options));
-}
-
 void set_vocabulary(ModelOptions& options, int64_t vocabulary) {
   std::visit([&](auto& o) { o.vocab_size = vocabulary; }, options);
 }

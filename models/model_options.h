@@ -30,9 +30,6 @@ nlohmann::json read_model_config(const std::string& directory);
 // Keys of a config.json that nothing here reads and that are not known to leave what the model computes as it is.
 std::vector<std::string> unread_keys(const nlohmann::json& config);
 
-// The config.json with which transformers loads the model.
-std::string hugging_face_config(const ModelOptions& options);
-
 // Sizes that every architecture has, and what its config.json calls them.
 struct ModelSizes {
   const char* family;

@@ -9,7 +9,6 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "base/dtype.h"
 #include "base/error.h"
 
 namespace zerostep {

@@ -1,7 +1,5 @@
 #include "models/text_file.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "models/tokenizer/utf8.h"
 

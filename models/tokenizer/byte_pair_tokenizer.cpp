@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "models/tokenizer/normalization.h"
-#include "models/tokenizer/pre_tokenizer.h"
 #include "models/tokenizer/scratch_pool.h"
 #include "models/tokenizer/utf8.h"
 #include "models/tokenizer/word_cache.h"

@@ -36,12 +36,6 @@ CacheFolder::CacheFolder(std::string path, std::function<void(const std::string&
   if (!std::filesystem::is_directory(path_, error)) fail_file("cannot use the token cache folder", path_, ENOTDIR);
 }
 
-CacheFolder::Lock::~Lock() {
-  if (file_ >= 0) ::close(file_);
-}
-
-CacheFolder::Lock::Lock(Lock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
-
 std::optional<CacheFolder::Lock> CacheFolder::lock(const std::string& name) const {
   const std::string path = file(name + ".lock");
   const int descriptor = ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "runtime/data/corpus_files.h"
 
 namespace zerostep {
@@ -19,17 +20,7 @@ class CacheFolder {
   const std::function<void(const std::string&)>& warn() const { return warn_; }
 
   // Held until destruction, or by the end of the process; also between threads of one process.
-  class Lock {
-   public:
-    explicit Lock(int file) : file_(file) {}
-    ~Lock();
-    Lock(Lock&& other) noexcept;
-    Lock& operator=(Lock&&) = delete;
-    Lock(const Lock&) = delete;
-
-   private:
-    int file_;
-  };
+  using Lock = FileDescriptor;
   // Waits until nobody else holds it. Nothing in a folder that may not be written.
   std::optional<Lock> lock(const std::string& name) const;
 

@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "base/helper_threads.h"
-#include "base/nth.h"
 
 namespace zerostep {
 namespace {

@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/format.h"
-#include "base/nth.h"
 
 namespace zerostep {
 namespace {

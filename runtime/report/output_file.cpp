@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <utility>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -28,30 +27,17 @@ namespace {
 
 OutputFile::OutputFile(const std::string& path, Mode mode) : path_(path) {
   // O_NONBLOCK: opening a FIFO must not wait for its reader.
-  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | O_NONBLOCK | (mode == Mode::Append ? 0 : O_TRUNC), 0666);
-  if (file_ < 0) fail_write(path_, errno);
+  const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | O_NONBLOCK | (mode == Mode::Append ? 0 : O_TRUNC);
+  file_ = FileDescriptor(::open(path.c_str(), flags, 0666));
+  if (!is_open()) fail_write(path_, errno);
   struct stat status {};
-  if (::fstat(file_, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
-  ::close(std::exchange(file_, -1));
-  fail_run("cannot write {}: it is a pipe; a file is expected", path_);
-}
-
-OutputFile::~OutputFile() {
-  if (file_ >= 0) ::close(file_);
-}
-
-OutputFile::OutputFile(OutputFile&& other) noexcept : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
-
-OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(file_, other.file_);
-  return *this;
+  if (::fstat(file_.get(), &status) == 0 && S_ISFIFO(status.st_mode)) fail_run("cannot write {}: it is a pipe; a file is expected", path_);
 }
 
 void OutputFile::write(std::string_view text) {
-  if (file_ < 0) return;
+  if (!is_open()) return;
   while (!text.empty()) {
-    const ssize_t written = ::write(file_, text.data(), text.size());
+    const ssize_t written = ::write(file_.get(), text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail_write(path_, errno);
     text.remove_prefix(static_cast<size_t>(written));
@@ -60,7 +46,7 @@ void OutputFile::write(std::string_view text) {
 
 bool OutputFile::empty() const {
   struct stat status {};
-  return file_ < 0 || ::fstat(file_, &status) != 0 || status.st_size == 0;
+  return !is_open() || ::fstat(file_.get(), &status) != 0 || status.st_size == 0;
 }
 
 int64_t keep_lines(const std::string& path, const std::function<bool(std::string_view line)>& keep) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/file_descriptor.h"
+
 namespace zerostep {
 
 // A file that grows, whoever else writes at its end too. Every write reaches the kernel before the call returns, or throws a RunError that
@@ -13,18 +15,15 @@ class OutputFile {
   enum class Mode { Truncate, Append };
   OutputFile() = default;  // writes nowhere
   OutputFile(const std::string& path, Mode mode);
-  ~OutputFile();
-  OutputFile(OutputFile&& other) noexcept;
-  OutputFile& operator=(OutputFile&& other) noexcept;
 
   void write(std::string_view text);
-  bool is_open() const { return file_ >= 0; }
+  bool is_open() const { return file_.is_open(); }
   bool empty() const;  // has no content yet
   const std::string& path() const { return path_; }
 
  private:
   std::string path_;
-  int file_ = -1;
+  FileDescriptor file_;
 };
 
 // Cuts a file of lines before the first line for which `keep` is false; a last line without an end is cut too. Gives how many stay. A file

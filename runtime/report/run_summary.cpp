@@ -10,7 +10,9 @@
 namespace zerostep {
 namespace {
 
-std::string summary_line(const char* what, const std::string& value) { return fmt::format("{:<15}{}", what, value); }
+void add_line(std::vector<std::string>& lines, const char* what, const std::string& value) {
+  lines.push_back(fmt::format("{:<15}{}", what, value));
+}
 std::string plural(int64_t n, const char* word) { return fmt::format("{} {}{}", grouped(n), word, n == 1 ? "" : "s"); }
 
 std::string model_text(const Config& config, const ModelLayout& layout) {
@@ -77,33 +79,32 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
   const int64_t step_tokens = batch.train_batch_size * config.data.sequence_length;
   const char* at_most = config.model.classifies ? "up to " : "";  // texts with labels have lengths of their own
   std::vector<std::string> out;
-  out.push_back(summary_line("model", model_text(config, report.plan.layout)));
-  out.push_back(summary_line(
-      "training", fmt::format("ZeRO stage {}, {}, {}{}, {}", config.zero.stage, name_of(config.precision.compute),
-                              config.optimizer.type_name, config.number_checkpoints != 0 ? ", recomputing activations" : "",
-                              config.run.epochs > 0 ? fmt::format("{} steps ({:g} epochs)", grouped(config.run.steps), config.run.epochs)
-                                                    : plural(config.run.steps, "step"))));
-  if (config.step.uses_queries()) out.push_back(summary_line("queries", queries_text(config, report.plan.queries_per_pass)));
-  out.push_back(
-      summary_line("ranks", fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
-                                        facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
-                                        plural(facts.threads, "thread"), facts.communication, facts.host_kernels)));
+  add_line(out, "model", model_text(config, report.plan.layout));
+  add_line(out, "training",
+           fmt::format("ZeRO stage {}, {}, {}{}, {}", config.zero.stage, name_of(config.precision.compute), config.optimizer.type_name,
+                       config.number_checkpoints != 0 ? ", recomputing activations" : "",
+                       config.run.epochs > 0 ? fmt::format("{} steps ({:g} epochs)", grouped(config.run.steps), config.run.epochs)
+                                             : plural(config.run.steps, "step")));
+  if (config.step.uses_queries()) add_line(out, "queries", queries_text(config, report.plan.queries_per_pass));
+  add_line(out, "ranks",
+           fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
+                       facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
+                       plural(facts.threads, "thread"), facts.communication, facts.host_kernels));
   const bool queried = config.step.uses_queries();
   const int64_t length = config.data.sequence_length;
-  out.push_back(summary_line("data", data_text(config, facts.train, queried ? config.step.query_sequence_length : length)));
-  if (facts.backprop.samples > 0) out.push_back(summary_line("bp data", data_text(config, facts.backprop, length)));
-  if (facts.evaluation.samples > 0) out.push_back(summary_line("evaluation", data_text(config, facts.evaluation, length)));
+  add_line(out, "data", data_text(config, facts.train, queried ? config.step.query_sequence_length : length));
+  if (facts.backprop.samples > 0) add_line(out, "bp data", data_text(config, facts.backprop, length));
+  if (facts.evaluation.samples > 0) add_line(out, "evaluation", data_text(config, facts.evaluation, length));
   if (config.step.uses_backprop())
-    out.push_back(summary_line("batch", fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {}{} tokens a step",
-                                                    grouped(batch.train_batch_size), batch.micro_batch_size, batch.accumulation_steps,
-                                                    plural(facts.ranks, "rank"), at_most, grouped(step_tokens))));
-  out.push_back(summary_line(
-      "memory", fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
-                            human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
-                            human_bytes(report.cost.file_peak_bytes))));
-  out.push_back(summary_line("folder", facts.folder));
-  if (config.run.checkpoint_interval == 0 && !config.run.keep_best && !facts.saves_model)
-    out.push_back(summary_line("weights", weights_text(config)));
+    add_line(out, "batch",
+             fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {}{} tokens a step", grouped(batch.train_batch_size),
+                         batch.micro_batch_size, batch.accumulation_steps, plural(facts.ranks, "rank"), at_most, grouped(step_tokens)));
+  add_line(out, "memory",
+           fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
+                       human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
+                       human_bytes(report.cost.file_peak_bytes)));
+  add_line(out, "folder", facts.folder);
+  if (config.run.checkpoint_interval == 0 && !config.run.keep_best && !facts.saves_model) add_line(out, "weights", weights_text(config));
   return out;
 }
 
@@ -126,16 +127,17 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
   out.push_back(done);
   if (steps_here > 0 && o.seconds > 0) {
     const double step_seconds = o.seconds / static_cast<double>(steps_here);
-    out.push_back(
-        summary_line("speed", fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
-                                          human_count(o.flops / o.seconds), step_seconds * 1e3)));
+    add_line(out, "speed",
+             fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
+                         human_count(o.flops / o.seconds), step_seconds * 1e3));
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
-    out.push_back(summary_line("memory", fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
-                                                     planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0)));
+    add_line(out, "memory",
+             fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
+                         planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0));
   }
-  out.push_back(summary_line("files", facts.folder + ": metrics.csv, config.json, plan.json, log.txt" +
-                                          (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
-                                          (report.config.run.trace ? ", trace_rank*.json" : "")));
+  add_line(out, "files",
+           facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
+               (report.config.run.trace ? ", trace_rank*.json" : ""));
   return out;
 }
 

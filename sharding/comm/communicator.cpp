@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <functional>
 
 #include "sharding/comm/exchange.h"
 #include "sharding/comm/impl.h"

@@ -45,12 +45,13 @@ class OfferedGroup {
 class LocalMemory final : public PeerMemory {
  public:
   LocalMemory(std::shared_ptr<LocalGroup> group, int rank, GroupControl::Options options)
-      : group_(std::move(group)), rank_(rank), options_(options), control_(group_->memory.data(), rank, group_->size, std::move(options)) {}
+      : PeerMemory(rank, group->size),
+        group_(std::move(group)),
+        options_(options),
+        control_(group_->memory.data(), rank, size(), std::move(options)) {}
 
   const char* backend() const override { return "local"; }
   bool shares_process() const override { return (group_->first ? group_->first : group_)->size > 1; }
-  int rank() const override { return rank_; }
-  int size() const override { return group_->size; }
   GroupControl& control() override { return control_; }
 
   Operand publish(const void* operand, size_t) override { return {.offset = reinterpret_cast<uint64_t>(operand)}; }
@@ -63,7 +64,7 @@ class LocalMemory final : public PeerMemory {
   std::shared_ptr<PeerMemory> split(PeerCommunicator& group, const SplitGroup& members) override {
     std::optional<OfferedGroup> offered;
     if (members.rank == 0)
-      offered.emplace(*group_, rank_,
+      offered.emplace(*group_, rank(),
                       std::make_shared<LocalGroup>(static_cast<int>(members.members.size()), group_->first ? group_->first : group_));
     const Fingerprint handshake(CollectiveKind::Barrier, Fingerprint::kBytes, 0, ReduceOp::Sum, "split");
     group.gather_small(handshake, nullptr, 0, nullptr);
@@ -73,7 +74,7 @@ class LocalMemory final : public PeerMemory {
       if (const auto found = group_->made.find(members.members[0]); found != group_->made.end()) mine = found->second;
     }
     group.gather_small(handshake, nullptr, 0, nullptr);  // the makers offer their group until everybody has it
-    if (!mine) fail_protocol("rank {} was offered no group by rank {}", rank_, members.members[0]);
+    if (!mine) fail_protocol("rank {} was offered no group by rank {}", rank(), members.members[0]);
     GroupControl::Options options = options_;
     options.job_failure = control_.job_failure();
     options.job_rank = control_.job_rank();
@@ -82,7 +83,6 @@ class LocalMemory final : public PeerMemory {
 
  private:
   std::shared_ptr<LocalGroup> group_;
-  int rank_;
   GroupControl::Options options_;
   GroupControl control_;
 };

@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "base/nth.h"
-#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {

@@ -8,7 +8,6 @@
 #include "sharding/comm/mpi_messages.h"
 #include "sharding/comm/private_buffer.h"
 #include "sharding/comm/reduce_kernels.h"
-#include "sharding/mpi_session.h"
 
 namespace zerostep {
 namespace {

@@ -11,11 +11,12 @@ class PeerCommunicator;
 // How the ranks of a group that can read each other's memory do so. One object a rank and group.
 class PeerMemory {
  public:
+  PeerMemory(int rank, int size) : rank_(rank), size_(size) {}
   virtual ~PeerMemory() = default;
   virtual const char* backend() const = 0;
   virtual bool shares_process() const { return false; }
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
   virtual GroupControl& control() = 0;
 
   // What peers need to find an operand of this rank; Operand::kStaged as its buffer when they cannot.
@@ -26,6 +27,9 @@ class PeerMemory {
   // Collective, through the operations of `group`, which uses this memory.
   virtual std::shared_ptr<CommBuffer> allocate(PeerCommunicator& group, size_t num_bytes, const char* label) = 0;
   virtual std::shared_ptr<PeerMemory> split(PeerCommunicator& group, const SplitGroup& members) = 0;
+
+ private:
+  const int rank_, size_;
 };
 
 // The algorithms, one for threads and processes alike: every rank publishes where its operands lie, and each reads the others' in place.

@@ -33,17 +33,13 @@ PeerProcess::PeerProcess(const std::string& introduction) {
   std::string space;
   in >> pid >> host_ >> space;
   if (pid <= 0 || host_ != host_name() || space != pid_space() || space == "unknown") return;
-  pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  has_ended_ = pidfd_ < 0 && errno == ESRCH;
-}
-
-PeerProcess::~PeerProcess() {
-  if (pidfd_ >= 0) close(pidfd_);
+  pidfd_ = FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  has_ended_ = !pidfd_.is_open() && errno == ESRCH;
 }
 
 bool PeerProcess::is_alive() const {
-  if (pidfd_ < 0) return !has_ended_;
-  pollfd watched{pidfd_, POLLIN, 0};
+  if (!pidfd_.is_open()) return !has_ended_;
+  pollfd watched{pidfd_.get(), POLLIN, 0};
   return poll(&watched, 1, 0) <= 0;
 }
 

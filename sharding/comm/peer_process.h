@@ -1,6 +1,7 @@
 #pragma once
 #include <string>
-#include <utility>
+
+#include "base/file_descriptor.h"
 
 namespace zerostep {
 
@@ -12,17 +13,13 @@ class PeerProcess {
   static std::string introduce_myself();
   // A process that cannot be watched (another host, another PID namespace) always counts as alive.
   explicit PeerProcess(const std::string& introduction);
-  ~PeerProcess();
-  PeerProcess(PeerProcess&& other) noexcept
-      : pidfd_(std::exchange(other.pidfd_, -1)), has_ended_(other.has_ended_), host_(std::move(other.host_)) {}
-  PeerProcess(const PeerProcess&) = delete;
 
   // False from the moment it has ended, a zombie included.
   bool is_alive() const;
   const std::string& host() const { return host_; }
 
  private:
-  int pidfd_ = -1;
+  FileDescriptor pidfd_;
   bool has_ended_ = false;  // before it could be watched
   std::string host_;
 };

@@ -108,18 +108,16 @@ class SharedBuffer final : public CommBuffer {
 class SharedMemory final : public PeerMemory {
  public:
   SharedMemory(std::shared_ptr<SharedJob> job, std::shared_ptr<SharedSegment> control, std::vector<int> members, int rank)
-      : job_(std::move(job)),
+      : PeerMemory(rank, static_cast<int>(members.size())),
+        job_(std::move(job)),
         segment_(std::move(control)),
         members_(std::move(members)),
-        rank_(rank),
-        control_(segment_->data(), rank, static_cast<int>(members_.size()), options()) {
+        control_(segment_->data(), rank, size(), options()) {
     sorted_members_ = members_;
     std::sort(sorted_members_.begin(), sorted_members_.end());
   }
 
   const char* backend() const override { return "mpi (shared memory)"; }
-  int rank() const override { return rank_; }
-  int size() const override { return static_cast<int>(members_.size()); }
   GroupControl& control() override { return control_; }
 
   Operand publish(const void* operand, size_t num_bytes) override {
@@ -141,7 +139,7 @@ class SharedMemory final : public PeerMemory {
     if (found == job_->readable.end())
       fail_protocol(
           "rank {} uses an operand in a buffer that rank {} has freed: every rank keeps its part of a buffer until the last operation",
-          rank, rank_);
+          rank, this->rank());
     return found->second.data + operand.offset;
   }
 
@@ -161,7 +159,7 @@ class SharedMemory final : public PeerMemory {
         const std::vector<std::string> announcements = exchange(fmt::format("{} {}", serial, mine.address()));
         failure = agree(exchange, [&] {
           for (int peer = 0; peer < size(); ++peer) {
-            if (peer == rank_) continue;
+            if (peer == rank()) continue;
             const std::string& announcement = nth(announcements, peer);
             const size_t space = announcement.find(' ');
             const auto peer_serial = static_cast<uint32_t>(std::stoul(announcement.substr(0, space)));
@@ -188,14 +186,12 @@ class SharedMemory final : public PeerMemory {
 
  private:
   GroupControl::Options options() {
-    GroupControl::Options options;
-    options.timeout_seconds = job_->timeout_seconds;
-    options.between_processes = true;
-    options.is_alive = [this](int rank) { return nth(job_->processes, nth(members_, rank)).is_alive(); };
-    options.on_lost_rank = job_->on_lost_rank;
-    options.job_failure = job_->failure;
-    options.job_rank = job_->rank;
-    return options;
+    return {.timeout_seconds = job_->timeout_seconds,
+            .between_processes = true,
+            .is_alive = [this](int rank) { return nth(job_->processes, nth(members_, rank)).is_alive(); },
+            .on_lost_rank = job_->on_lost_rank,
+            .job_failure = job_->failure,
+            .job_rank = job_->rank};
   }
 
   void warn_once(const char* label, size_t num_bytes, const std::string& reasons) {
@@ -211,7 +207,6 @@ class SharedMemory final : public PeerMemory {
   std::shared_ptr<SharedJob> job_;
   std::shared_ptr<SharedSegment> segment_;
   std::vector<int> members_, sorted_members_;  // ranks of the first group
-  int rank_;
   GroupControl control_;
 };
 

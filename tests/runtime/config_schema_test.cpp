@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "models/model.h"
 #include "runtime/config/schema.h"
 #include "tests/runtime/support/config_file.h"
 
@@ -56,7 +57,7 @@ std::string fingerprint(const Config& c) {
                    z.sub_group_size, z.stage3_max_live_parameters, z.stage3_max_reuse_distance, z.stage3_prefetch_bucket_size,
                    z.stage3_param_persistence_threshold, z.stage3_model_persistence_threshold, z.ignore_unused_parameters);
   const auto& m = c.model;
-  s += fmt::format("{} {} {} {} {} ", m.preset, m.path, m.classifies, hugging_face_config(m.options), m.trainable);
+  s += fmt::format("{} {} {} {} {} ", m.preset, m.path, m.classifies, make_model(m.options)->hugging_face_config(), m.trainable);
   const auto& d = c.data;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
                    d.label_field, d.max_samples, d.shuffle, d.cache, d.bp_train);
