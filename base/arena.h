@@ -8,7 +8,7 @@
 
 namespace zerostep {
 
-// Memory of one kind, taken once and handed out in pieces that live as long as the arena. Pieces are zeroed and aligned to 64 bytes,
+// Memory of one kind, taken once and handed out in parts that live as long as the arena. Parts are zeroed and aligned to 64 bytes,
 // or more where that is asked for and the memory itself is.
 class Arena {
  public:

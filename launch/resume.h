@@ -7,7 +7,6 @@
 #include "launch/job.h"
 #include "runtime/checkpoint/checkpoint_reader.h"
 #include "runtime/config/config.h"
-#include "runtime/engine/training_plan.h"
 
 namespace zerostep {
 

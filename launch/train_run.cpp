@@ -9,6 +9,7 @@
 #include "launch/signals.h"
 #include "models/text_file.h"
 #include "runtime/checkpoint/run_state.h"
+#include "runtime/report/comms_report.h"
 #include "runtime/report/flops_profile.h"
 #include "runtime/strategy/zeroth_order.h"
 

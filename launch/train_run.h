@@ -12,7 +12,6 @@
 #include "runtime/checkpoint/checkpoint_writer.h"
 #include "runtime/engine/engine.h"
 #include "runtime/report/clip_watch.h"
-#include "runtime/report/comms_report.h"
 #include "runtime/report/csv_monitor.h"
 #include "runtime/report/metrics.h"
 #include "runtime/report/plan_report.h"

@@ -1,5 +1,3 @@
-#include "runtime/config/config.h"
-
 #include "base/console.h"
 #include "launch/commands/commands.h"
 #include "launch/subject.h"

@@ -1,5 +1,3 @@
-#include "runtime/plan/plan.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <functional>
 
-#include "base/error.h"
 #include "base/nth.h"
 #include "models/parameter_gradient.h"
 #include "runtime/memory/memory_meter.h"

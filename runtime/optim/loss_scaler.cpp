@@ -1,7 +1,6 @@
 #include "runtime/optim/loss_scaler.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 

@@ -3,7 +3,6 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "models/model.h"
 #include "models/objective.h"

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include "base/nth.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {

@@ -75,7 +75,6 @@ struct Plan {
 
   const Visit& visit(int index) const { return nth(visits, index); }
   const Action& action(int index) const { return nth(actions, index); }
-  bool slotted(int group) const { return nth(parameter_ring_of, group) >= 0; }
 };
 
 // Whether a visit reads the parameters of its unit.

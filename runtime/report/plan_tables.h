@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/engine/training_plan.h"
+#include "runtime/plan/plan.h"
 
 namespace zerostep {
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <vector>
 
-#include "models/unit.h"
+#include "models/batch.h"
 
 namespace zerostep {
 

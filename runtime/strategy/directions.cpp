@@ -1,5 +1,7 @@
 #include "runtime/strategy/directions.h"
 
+#include <vector>
+
 #include "base/device.h"
 #include "base/error.h"
 #include "base/nth.h"

@@ -1,7 +1,6 @@
 #pragma once
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "models/parameter.h"
 #include "offload/flat_kernels.h"

@@ -1,7 +1,7 @@
 #pragma once
 #include <functional>
-#include <memory>
 
+#include "models/objective.h"
 #include "offload/activation_store.h"
 #include "runtime/strategy/strategy.h"
 

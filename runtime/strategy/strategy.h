@@ -1,11 +1,10 @@
 #pragma once
 #include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "models/branches.h"
-#include "models/objective.h"
+#include "models/unit.h"
 #include "runtime/plan/plan.h"
 
 namespace zerostep {

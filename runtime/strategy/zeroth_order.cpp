@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "base/nth.h"
 #include "models/product.h"
 #include "runtime/strategy/joined_batch.h"

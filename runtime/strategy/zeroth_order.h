@@ -1,7 +1,7 @@
 #pragma once
-#include <memory>
 #include <vector>
 
+#include "models/objective.h"
 #include "runtime/config/config.h"
 #include "runtime/plan/model_layout.h"
 #include "runtime/strategy/branch_states.h"

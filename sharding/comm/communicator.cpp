@@ -1,9 +1,11 @@
 #include "sharding/communicator.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 
+#include "base/nth.h"
 #include "sharding/comm/exchange.h"
 #include "sharding/comm/impl.h"
 
@@ -151,13 +153,13 @@ std::vector<std::string> Communicator::Impl::gather_text(const std::string& text
   std::vector<std::string> texts(ranks);
   const uint64_t longest = *std::max_element(lengths.begin(), lengths.end());
   for (uint64_t begin = 0; begin < longest; begin += kSmallBytes) {
-    const uint64_t chunk = std::min<uint64_t>(kSmallBytes, longest - begin);
-    std::string mine = begin < length ? text.substr(begin, chunk) : std::string();
-    mine.resize(chunk);
-    std::string all(chunk * ranks, '\0');
-    gather_small(fingerprint(chunk), mine.data(), chunk, all.data());
+    const uint64_t part = std::min<uint64_t>(kSmallBytes, longest - begin);
+    std::string mine = begin < length ? text.substr(begin, part) : std::string();
+    mine.resize(part);
+    std::string all(part * ranks, '\0');
+    gather_small(fingerprint(part), mine.data(), part, all.data());
     for (size_t rank = 0; rank < ranks; ++rank)
-      if (begin < lengths[rank]) texts[rank] += all.substr(rank * chunk, std::min(chunk, lengths[rank] - begin));
+      if (begin < lengths[rank]) texts[rank] += all.substr(rank * part, std::min(part, lengths[rank] - begin));
   }
   return texts;
 }
@@ -211,14 +213,13 @@ CommCounters Communicator::Impl::counters() const {
 
 SplitGroup agree_on_split(Communicator::Impl& parent, int color, int key) {
   const int64_t mine[2] = {color, key};
-  std::vector<int64_t> all(2 * static_cast<size_t>(parent.size()));
+  std::vector<std::array<int64_t, 2>> all(static_cast<size_t>(parent.size()));
   parent.gather_small(Fingerprint(CollectiveKind::AllGather, Fingerprint::kBytes, sizeof(mine), ReduceOp::Sum, "split"), mine, sizeof(mine),
                       all.data());
   SplitGroup group;
   for (int rank = 0; rank < parent.size(); ++rank)
-    if (all[2 * static_cast<size_t>(rank)] == color) group.members.push_back(rank);
-  std::stable_sort(group.members.begin(), group.members.end(),
-                   [&](int a, int b) { return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1]; });
+    if (nth(all, rank)[0] == color) group.members.push_back(rank);
+  std::stable_sort(group.members.begin(), group.members.end(), [&](int a, int b) { return nth(all, a)[1] < nth(all, b)[1]; });
   group.rank = static_cast<int>(std::find(group.members.begin(), group.members.end(), parent.rank()) - group.members.begin());
   return group;
 }

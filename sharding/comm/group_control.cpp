@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <vector>
@@ -18,7 +19,7 @@ namespace {
 
 // A peer that has a core of its own arrives within the spins, one that shares this core needs the yields.
 constexpr int kSpins = 200, kYields = 50;
-constexpr long kSliceNanoseconds = 50'000'000;     // between two looks around
+constexpr long kPauseNanoseconds = 50'000'000;     // between two checks of the peers
 constexpr double kGraceForALastWordSeconds = 0.3;  // a rank that leaves in distress says so first
 
 void pause_cpu() {
@@ -99,8 +100,8 @@ void GroupControl::wait_for_generation(uint32_t old_generation, const Fingerprin
   const auto start = std::chrono::steady_clock::now();
   double left_since = -1;
   while (!passed(old_generation)) {
-    const timespec slice{0, kSliceNanoseconds};
-    futex(&header_->generation, FUTEX_WAIT, options_.between_processes, old_generation, &slice);
+    const timespec pause{0, kPauseNanoseconds};
+    futex(&header_->generation, FUTEX_WAIT, options_.between_processes, old_generation, &pause);
     if (passed(old_generation)) return;
     check_peers(old_generation, what, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), left_since);
   }

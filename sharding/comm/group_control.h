@@ -1,7 +1,5 @@
 #pragma once
-#include <array>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <string>
@@ -66,7 +64,7 @@ class GroupControl {
   GroupControl(void* memory, int rank, int size, Options options);
 
   Slot& slot(int rank, int64_t operation) { return blocks_[rank].slots[operation & 1]; }
-  std::byte* bounce(int rank, int64_t chunk) { return bounce_ + (2 * static_cast<size_t>(rank) + (chunk & 1)) * kBounceBytes; }
+  std::byte* bounce(int rank, int64_t window) { return bounce_ + (2 * static_cast<size_t>(rank) + (window & 1)) * kBounceBytes; }
 
   // Waits for every rank; `what` is the operation, for messages. Throws RunError or PeerError.
   void barrier(const Fingerprint& what);

@@ -3,7 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstring>
+#include <chrono>
 #include <set>
 #include <thread>
 

@@ -42,7 +42,7 @@ class PlainMpiCommunicator final : public HostCommunicator {
       if (num_bytes > kSmallBytes) fail_protocol("{}: more than {} bytes in one handshake", fingerprint.describe(), kSmallBytes);
       const std::shared_ptr<std::vector<Header>> headers = meet(fingerprint, mine, num_bytes);
       for (int peer = 0; peer < size() && num_bytes > 0; ++peer)
-        std::memcpy(bytes_at(all, peer * static_cast<int64_t>(num_bytes)), (*headers)[static_cast<size_t>(peer)].payload, num_bytes);
+        std::memcpy(bytes_at(all, peer * static_cast<int64_t>(num_bytes)), nth(*headers, peer).payload, num_bytes);
     });
   }
 
@@ -102,7 +102,7 @@ class PlainMpiCommunicator final : public HostCommunicator {
 
   std::shared_ptr<std::vector<Header>> meet(const Fingerprint& fingerprint, const void* payload, size_t num_bytes) {
     auto headers = std::make_shared<std::vector<Header>>(static_cast<size_t>(size()));
-    Header& mine = (*headers)[static_cast<size_t>(rank())];
+    Header& mine = nth(*headers, rank());
     mine.fingerprint = fingerprint;
     mine.operation = operations_;
     if (num_bytes > 0) std::memcpy(mine.payload, payload, num_bytes);
@@ -111,12 +111,11 @@ class PlainMpiCommunicator final : public HostCommunicator {
     exchange.keep(headers);
     for (int step = 1; step < size(); ++step) {
       const int peer = (rank() + step) % size();
-      exchange.receive(peer, tags_.header, &(*headers)[static_cast<size_t>(peer)], sizeof(Header));
+      exchange.receive(peer, tags_.header, &nth(*headers, peer), sizeof(Header));
       exchange.send(peer, tags_.header, &mine, bytes);
     }
     exchange.wait(fingerprint);
-    check_fingerprints(size(), operations_,
-                       [&](int peer) -> const Fingerprint& { return (*headers)[static_cast<size_t>(peer)].fingerprint; });
+    check_fingerprints(size(), operations_, [&](int peer) -> const Fingerprint& { return nth(*headers, peer).fingerprint; });
     ++operations_;
     return headers;
   }
@@ -147,7 +146,7 @@ class PlainMpiCommunicator final : public HostCommunicator {
   }
 
   // Elements [at, at + count) of every rank's part of a segment; fewer where a part ends before.
-  struct Piece {
+  struct Window {
     const Segment* segment;
     int64_t at, count;
     int64_t held_at;  // where the other ranks' values wait, rank after rank, in bytes
@@ -158,7 +157,7 @@ class PlainMpiCommunicator final : public HostCommunicator {
   void reduce_parts(const Operation& operation, const Fingerprint& fingerprint, const Target& target) {
     const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
     const int64_t most = std::max<int64_t>(1, plain_.reduce_bytes / element / size());  // elements of a part in one round
-    std::vector<Piece> round;
+    std::vector<Window> round;
     int64_t held = 0;
     const auto flush = [&] {
       if (!round.empty()) reduce_round(operation, fingerprint, round, held, target);
@@ -178,33 +177,34 @@ class PlainMpiCommunicator final : public HostCommunicator {
   }
 
   template <typename Target>
-  void reduce_round(const Operation& operation, const Fingerprint& fingerprint, const std::vector<Piece>& round, int64_t held,
+  void reduce_round(const Operation& operation, const Fingerprint& fingerprint, const std::vector<Window>& round, int64_t held,
                     const Target& target) {
     const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
-    const auto count_for = [&](const Piece& piece, int peer) {
-      return std::clamp<int64_t>(part_of(operation, *piece.segment, peer).count - piece.at, 0, piece.count);
+    const auto count_for = [&](const Window& window, int peer) {
+      return std::clamp<int64_t>(part_of(operation, *window.segment, peer).count - window.at, 0, window.count);
     };
-    const auto mine_at = [&](const Piece& piece, int peer) {
-      return bytes_at(piece.segment->source, (part_of(operation, *piece.segment, peer).begin + piece.at) * element);
+    const auto mine_at = [&](const Window& window, int peer) {
+      return bytes_at(window.segment->source, (part_of(operation, *window.segment, peer).begin + window.at) * element);
     };
     auto values = std::make_shared<PrivateBuffer>(static_cast<size_t>(held));
     MpiMessages exchange = messages();
     exchange.keep(values);
-    for (const Piece& piece : round) {
+    for (const Window& window : round) {
       for (int step = 1; step < size(); ++step) {
         const int to = (rank() + step) % size(), from = (rank() - step + size()) % size();
-        exchange.receive(from, tags_.data, bytes_at(values->data(), piece.held_at + from * piece.count * element),
-                         count_for(piece, rank()) * element);
-        exchange.send(to, tags_.data, mine_at(piece, to), count_for(piece, to) * element);
+        exchange.receive(from, tags_.data, bytes_at(values->data(), window.held_at + from * window.count * element),
+                         count_for(window, rank()) * element);
+        exchange.send(to, tags_.data, mine_at(window, to), count_for(window, to) * element);
       }
     }
     exchange.wait(fingerprint);
     std::vector<const void*> sources(static_cast<size_t>(size()));
-    for (const Piece& piece : round) {
-      for (int peer = 0; peer < size(); ++peer) nth(sources, peer) = bytes_at(values->data(), piece.held_at + peer * piece.count * element);
-      nth(sources, rank()) = mine_at(piece, rank());
-      reduce(sources.data(), size(), operation.source_type, bytes_at(target(*piece.segment), num_bytes(piece.at, operation.target_type)),
-             operation.target_type, count_for(piece, rank()), operation.op, operation.accumulate, false);
+    for (const Window& window : round) {
+      for (int peer = 0; peer < size(); ++peer)
+        nth(sources, peer) = bytes_at(values->data(), window.held_at + peer * window.count * element);
+      nth(sources, rank()) = mine_at(window, rank());
+      reduce(sources.data(), size(), operation.source_type, bytes_at(target(*window.segment), num_bytes(window.at, operation.target_type)),
+             operation.target_type, count_for(window, rank()), operation.op, operation.accumulate, false);
     }
   }
 

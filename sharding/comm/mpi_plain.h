@@ -6,7 +6,7 @@
 namespace zerostep {
 
 struct PlainMpiOptions {
-  int64_t max_message_bytes = int64_t{1} << 29;  // longer ones go in pieces: MPI's counts are ints; at least 8 KiB
+  int64_t max_message_bytes = int64_t{1} << 29;  // longer ones go in parts: MPI's counts are ints; at least 8 KiB
   int64_t reduce_bytes = int64_t{32} << 20;      // what a reduce-scatter holds of the other ranks' values at once
 };
 

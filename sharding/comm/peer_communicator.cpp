@@ -207,21 +207,21 @@ void PeerCommunicator::copy_direct(const Operation& operation, const Segment& se
   }
 }
 
-// Chunk by chunk through the bounce areas. Of the two areas of a rank, the one being written was read before the last barrier.
+// Window by window through the bounce areas. Of the two areas of a rank, the one being written was read before the last barrier.
 void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint& fingerprint, const Segment& segment) {
   const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
   const int64_t parts = operation.kind == CollectiveKind::ReduceScatter ? size() : 1;
-  const int64_t chunk_elements = static_cast<int64_t>(GroupControl::kBounceBytes) / element / parts;
+  const int64_t window_elements = static_cast<int64_t>(GroupControl::kBounceBytes) / element / parts;
   const bool sends = operation.kind != CollectiveKind::Broadcast || operation.root == rank();
-  for (int64_t begin = 0; begin < segment.count; begin += chunk_elements, ++chunks_) {
-    const int64_t count = std::min(chunk_elements, segment.count - begin);
+  for (int64_t begin = 0; begin < segment.count; begin += window_elements, ++windows_) {
+    const int64_t count = std::min(window_elements, segment.count - begin);
     const auto bytes = static_cast<size_t>(count * element);
     for (int64_t part = 0; sends && part < parts; ++part)
-      std::memcpy(control_.bounce(rank(), chunks_) + part * count * element,
+      std::memcpy(control_.bounce(rank(), windows_) + part * count * element,
                   bytes_at(source_operand(operation, segment), (part * segment.count + begin) * element), bytes);
     control_.barrier(fingerprint);
     const int64_t own_part = operation.kind == CollectiveKind::ReduceScatter ? rank() * count * element : 0;
-    for (int peer = 0; peer < size(); ++peer) nth(sources_, peer) = control_.bounce(peer, chunks_) + own_part;
+    for (int peer = 0; peer < size(); ++peer) nth(sources_, peer) = control_.bounce(peer, windows_) + own_part;
     take(operation, segment, begin, count);
   }
 }

@@ -134,14 +134,14 @@ bool PeerCommunicator::exchange_batch(const Operation& operation, const Fingerpr
   }
   reading.reset();
   // Window by window, all ranks at once. Of the two areas of a rank, the one being written was read before the last barrier.
-  for (int64_t window = 0; window < longest_passage; window += kBounceBytes, ++chunks_) {
-    passage.write(control_.bounce(rank(), chunks_), window);
+  for (int64_t window = 0; window < longest_passage; window += kBounceBytes, ++windows_) {
+    passage.write(control_.bounce(rank(), windows_), window);
     control_.barrier(fingerprint);
     for (const auto& [transfer, place] : arrivals) {
       const Part part = part_in_window(place, bytes_of(*transfer, type), window);
       if (part.num_bytes > 0)
         std::memcpy(static_cast<std::byte*>(transfer->target) + part.begin,
-                    control_.bounce(transfer->from, chunks_) + (place + part.begin - window), static_cast<size_t>(part.num_bytes));
+                    control_.bounce(transfer->from, windows_) + (place + part.begin - window), static_cast<size_t>(part.num_bytes));
     }
   }
   ++operations_;

@@ -74,7 +74,7 @@ class PeerCommunicator final : public HostCommunicator {
   GroupControl& control_;
   std::mutex mutex_;  // one operation at a time
   int64_t operations_ = 0;
-  int64_t chunks_ = 0;                // staged, by all operations so far
+  int64_t windows_ = 0;               // staged, by all operations so far
   std::vector<const void*> sources_;  // of all ranks, for one segment
   const size_t past_cache_bytes_;
 };

@@ -65,22 +65,22 @@ HWY_INLINE hn::Vec<typename Source::Tag> reduced(const void* const* sources, int
   return x;
 }
 
-// Elements of a source that go through in one piece, and pieces that go through side by side: several pages at once keep more of the
+// Elements of a source that go through in one strip, and strips that go through side by side: several pages at once keep more of the
 // memory's prefetchers busy, which is worth a factor of 1.3 to 1.8 on what is not in the cache.
-constexpr int64_t kPieceElements = 1024;
-constexpr int kPieces = 4;
+constexpr int64_t kStripElements = 1024;
+constexpr int kStrips = 4;
 
-// [begin, end) by kPieces pieces side by side, a cache line of the target at a time. end - begin is a multiple of kPieces * kPieceElements.
+// [begin, end) by kStrips strips side by side, a cache line of the target at a time. end - begin is a multiple of kStrips * kStripElements.
 template <class Source, class Target, class Op, bool kAccumulate, bool kPastCache, int kSources>
-HWY_INLINE void reduce_pieces(const void* const* sources, int num_sources, typename Target::T* target, int64_t begin, int64_t end) {
+HWY_INLINE void reduce_strips(const void* const* sources, int num_sources, typename Target::T* target, int64_t begin, int64_t end) {
   const typename Source::Tag d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const int64_t line = HWY_MAX(lanes, static_cast<int64_t>(64 / sizeof(typename Target::T)));
-  for (int64_t block = begin; block < end; block += kPieces * kPieceElements) {
-    for (int64_t offset = 0; offset < kPieceElements; offset += line) {
+  for (int64_t block = begin; block < end; block += kStrips * kStripElements) {
+    for (int64_t offset = 0; offset < kStripElements; offset += line) {
 #pragma GCC unroll 4
-      for (int piece = 0; piece < kPieces; ++piece) {
-        const int64_t first = block + piece * kPieceElements + offset;
+      for (int strip = 0; strip < kStrips; ++strip) {
+        const int64_t first = block + strip * kStripElements + offset;
         for (int64_t i = first; i < first + line; i += lanes) {
           auto x = reduced<Source, Op, kSources>(sources, num_sources, i);
           if constexpr (kAccumulate) x = hn::Add(Target::load(target + i), x);
@@ -136,15 +136,15 @@ HWY_ATTR int64_t sum_past_cache(const void* const* sources, int num_sources, typ
   const auto head = static_cast<int64_t>((misaligned ? static_cast<uintptr_t>(kAlignmentBytes) - misaligned : 0) / sizeof(*target));
   if (misaligned % sizeof(*target) != 0 || head >= count) return 0;
   reduce_in_order<Source, Target, Sum, kAccumulate>(sources, num_sources, target, 0, head);
-  constexpr int64_t kBlock = kPieces * kPieceElements;
+  constexpr int64_t kBlock = kStrips * kStripElements;
   const int64_t end = head + (count - head) / kBlock * kBlock;
   // What is read anyway is not worth going around the cache for.
   bool reads_target = kAccumulate;
   for (int rank = 0; rank < num_sources; ++rank) reads_target |= sources[rank] == target;
   if (reads_target) {
-    reduce_pieces<Source, Target, Sum, kAccumulate, false, kSources>(sources, num_sources, target, head, end);
+    reduce_strips<Source, Target, Sum, kAccumulate, false, kSources>(sources, num_sources, target, head, end);
   } else if constexpr (!kAccumulate) {
-    reduce_pieces<Source, Target, Sum, false, true, kSources>(sources, num_sources, target, head, end);
+    reduce_strips<Source, Target, Sum, false, true, kSources>(sources, num_sources, target, head, end);
     hwy::FlushStream();
   }
   return end;
@@ -193,9 +193,9 @@ HWY_ATTR void CopyPastCache(uint8_t* HWY_RESTRICT target, const uint8_t* HWY_RES
   const hn::ScalableTag<uint8_t> d;
   const size_t lanes = hn::Lanes(d), line = HWY_MAX(lanes, size_t{64});
   for (size_t block = 0; block < num_bytes; block += kCopyBlock)
-    for (size_t offset = 0; offset < kCopyBlock / kPieces; offset += line)
-      for (size_t piece = 0; piece < kPieces; ++piece)
-        for (size_t i = block + piece * (kCopyBlock / kPieces) + offset, end = i + line; i < end; i += lanes)
+    for (size_t offset = 0; offset < kCopyBlock / kStrips; offset += line)
+      for (size_t strip = 0; strip < kStrips; ++strip)
+        for (size_t i = block + strip * (kCopyBlock / kStrips) + offset, end = i + line; i < end; i += lanes)
           hn::Stream(hn::LoadU(d, source + i), d, target + i);
   hwy::FlushStream();
 }

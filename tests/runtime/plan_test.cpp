@@ -101,7 +101,7 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
         const Visit& visit = plan.visits[static_cast<size_t>(a.visit)];
         if (visit.kind != VisitKind::Backward || layout.units[static_cast<size_t>(visit.unit)].backward_needs_parameters)
           for (int g : layout.used_by(visit.unit))
-            if (plan.slotted(g)) {
+            if (plan.parameter_ring_of[static_cast<size_t>(g)] >= 0) {
               EXPECT_TRUE(live.contains(g)) << "visit " << a.visit << " reads a group that is not gathered";
             }
         for (const GradientUse& use : a.gradients) {
