@@ -41,7 +41,8 @@ void take_prompt(Subject& subject) {
 // Labelled texts. The first set that is opened says which labels there are.
 std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOptions& given) {
   const DataConfig& data = subject.config().data;
-  ClassificationOptions options{given};
+  ClassificationOptions options;
+  static_cast<DataOptions&>(options) = given;
   options.columns = {data.text_field, data.label_field, data.join_fields, data.skips_missing};
   options.num_labels = subject.model->num_classes();
   options.class_names = subject.model->class_names();

@@ -47,11 +47,14 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
   outcome_.first_step = setup.first_step();
   const int64_t first = setup.continues ? setup.first_step() : 0;
   if (setup.continues) best_ = best_before_ = {setup.checkpoint->manifest().best_step, setup.checkpoint->manifest().best_loss};
-  if (writer_ != nullptr) {
-    identity_ = identity_of(setup);
-    host_bytes_ = engine.highest(static_cast<double>(writer_->image_bytes()), "staging of checkpoints");
-  }
+  if (writer_ != nullptr) identity_ = identity_of(setup);
+  const int64_t staged = writer_ != nullptr ? writer_->image_bytes() : 0;
+  if (const int64_t host = staged + engine.arena_bytes(Tier::Host); host > 0)
+    host_bytes_ = engine.highest(static_cast<double>(host), "memory of the host");
+  if (engine.file_bytes() > 0) file_bytes_ = engine.highest(static_cast<double>(engine.file_bytes()), "bytes in files");
   if (!job.speaks()) return;
+  if (!engine.describe_files().empty())
+    log_.line(fmt::format("files          {} a rank, {}", human_bytes(static_cast<int64_t>(file_bytes_)), engine.describe_files()));
   metrics_.emplace(setup.folder.file("metrics.csv"), first);
   if (metrics_->rows_kept() != first)
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
@@ -190,6 +193,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   row.skipped = result.skipped;
   row.device_peak_bytes = result.device_peak_bytes;
   row.host_peak_bytes = static_cast<int64_t>(host_bytes_);
+  row.file_peak_bytes = static_cast<int64_t>(file_bytes_);
   row.elements_gathered = result.elements_gathered;
   row.elements_reduced = result.elements_reduced;
   metrics_->append(row);

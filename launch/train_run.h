@@ -93,7 +93,7 @@ class TrainRun {
   };
   Best best_, best_before_;
   nlohmann::ordered_json identity_;
-  double host_bytes_ = 0;  // of the busiest rank
+  double host_bytes_ = 0, file_bytes_ = 0;  // of the busiest rank
 };
 
 }  // namespace zerostep

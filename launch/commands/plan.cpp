@@ -25,7 +25,7 @@ int plan(const PlanArguments& arguments) {
   set_threads(std::max(1, num_cores() / ranks_of_host));  // as each of them would
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, &workspaces);
-  cost.host_peak_bytes = staging_bytes(config, training);
+  cost.host_peak_bytes += staging_bytes(config, training);
   cost.workspace_estimated |= arguments.world > num_cores();  // so many ranks run elsewhere
   const PlanReport report{config, training, cost, memory_limit(config, ranks_of_host)};
   if (arguments.json)

@@ -84,7 +84,7 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
-  setup.cost.host_peak_bytes = staging_bytes(config, *setup.plan);
+  setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, job.local_size());
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
 }

@@ -105,6 +105,32 @@ PrecisionConfig precision_of(const Values& v) {
   return c;
 }
 
+OffloadConfig offload_of(const Values& v, const std::string& block) {
+  OffloadConfig c;
+  const std::string p = "zero_optimization.offload_" + block + ".";
+  const std::string device = v.has(p + "device") ? v.text(p + "device") : "none";
+  c.tier = device == "cpu" ? Tier::Host : device == "nvme" ? Tier::File : Tier::Device;
+  take(v, p + "pin_memory", c.pin_memory);
+  take(v, p + "nvme_path", c.nvme_paths);
+  take(v, p + "buffer_count", c.buffer_count);
+  take(v, p + "max_in_cpu", c.max_in_cpu);
+  take(v, p + "pipeline_read", c.pipeline_read);
+  take(v, p + "pipeline_write", c.pipeline_write);
+  take(v, p + "ratio", c.ratio);
+  return c;
+}
+
+AioConfig aio_of(const Values& v) {
+  AioConfig c;
+  take(v, "aio.block_size", c.options.block_size);
+  take(v, "aio.queue_depth", c.options.queue_depth);
+  take(v, "aio.single_submit", c.options.single_submit);
+  take(v, "aio.overlap_events", c.options.overlap_events);
+  take(v, "aio.intra_op_parallelism", c.options.intra_op_parallelism);
+  take(v, "aio.verify", c.verify);
+  return c;
+}
+
 ZeroConfig zero_of(const Values& v) {
   ZeroConfig c;
   const std::string p = "zero_optimization.";
@@ -123,6 +149,8 @@ ZeroConfig zero_of(const Values& v) {
   take(v, p + "stage3_param_persistence_threshold", c.stage3_param_persistence_threshold);
   take(v, p + "stage3_model_persistence_threshold", c.stage3_model_persistence_threshold);
   take(v, p + "ignore_unused_parameters", c.ignore_unused_parameters);
+  c.offload_param = offload_of(v, "param");
+  c.offload_optimizer = offload_of(v, "optimizer");
   return c;
 }
 
@@ -284,6 +312,7 @@ Config bind(const Values& v, int world) {
   if (c.step.uses_backprop() && c.step.uses_queries()) c.batch = batch_of(v.integer("step.bp_batch_size"), c.batch.micro_batch_size, world);
   c.run = run_of(v);
   c.monitor = monitor_of(v);
+  c.aio = aio_of(v);
   take(v, "gradient_clipping", c.gradient_clipping);
   take(v, "prescale_gradients", c.prescale_gradients);
   take(v, "gradient_predivide_factor", c.gradient_predivide_factor);

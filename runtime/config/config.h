@@ -7,6 +7,8 @@
 
 #include "base/dtype.h"
 #include "models/model_options.h"
+#include "offload/io/io_queue.h"
+#include "offload/tier.h"
 
 namespace zerostep {
 
@@ -71,6 +73,22 @@ struct PrecisionConfig {
   double min_loss_scale = 1;
 };
 
+// What rests elsewhere than where it is computed on.
+struct OffloadConfig {
+  Tier tier = Tier::Device;
+  bool pin_memory = true;
+  std::vector<std::string> nvme_paths;               // of the file tier
+  int64_t buffer_count = 4;                          // of the file tier: chunks of one kind in memory at once
+  double ratio = 1;                                  // of state: share of the elements that are offloaded
+  int64_t max_in_cpu = 0;                            // parameters of the file tier: elements of a rank that rest in memory all the same
+  bool pipeline_read = true, pipeline_write = true;  // state of the file tier
+};
+
+struct AioConfig {
+  AioOptions options;
+  bool verify = false;  // checksums of chunks
+};
+
 struct ZeroConfig {
   int stage = 0;
   bool reduce_scatter = true, allgather_partitions = true, overlap_comm = false, round_robin_gradients = false, contiguous_gradients = true;
@@ -79,6 +97,7 @@ struct ZeroConfig {
   int64_t stage3_max_live_parameters = 1000000000, stage3_max_reuse_distance = 1000000000, stage3_prefetch_bucket_size = 50000000,
           stage3_param_persistence_threshold = 100000, stage3_model_persistence_threshold = INT64_MAX;
   bool ignore_unused_parameters = true;
+  OffloadConfig offload_param, offload_optimizer;
 };
 
 struct ModelConfig {
@@ -197,6 +216,7 @@ struct Config {
   StepConfig step;
   RunConfig run;
   MonitorConfig monitor;
+  AioConfig aio;
   double gradient_clipping = 1.0;
   bool prescale_gradients = false;
   double gradient_predivide_factor = 1.0;

@@ -303,11 +303,40 @@ void Deriver::precision() {
 void Deriver::sharding() {
   const int64_t stage = v_.integer("zero_optimization.stage");
   derived("zero_optimization.overlap_comm", stage == 3);
+  offload();
   bool any = false;
   for (const auto& [path, value] : v_.all()) {
     any = any || (path.starts_with("activation_checkpointing.") && value.value == json(true));
   }
   derived("activation_checkpointing.number_checkpoints", any ? -1 : 0);
+}
+
+std::string Deriver::offload_device(const std::string& what) const {
+  const std::string path = "zero_optimization.offload_" + what + ".device";
+  return v_.has(path) ? v_.text(path) : "none";
+}
+
+void Deriver::offload() {
+  const int64_t stage = v_.integer("zero_optimization.stage");
+  const std::string p = "zero_optimization.offload_";
+  for (const std::string what : {"param", "optimizer"}) {
+    const std::string device = offload_device(what), path = p + what + ".device";
+    const int64_t lowest = what == "param" ? 3 : 1;
+    if (device == "none") continue;
+    if (stage < lowest)
+      findings_.error(path, fmt::format("is \"{}\", which needs zero_optimization.stage {}{}: at stage {} {}", device, lowest,
+                                        lowest < 3 ? " or more" : "", stage,
+                                        what == "param" ? "every rank computes on whole parameters" : "every rank updates everything"));
+    const bool has_path = v_.has(p + what + ".nvme_path") && !v_.at(p + what + ".nvme_path").empty();
+    if (device == "nvme" && !has_path)
+      findings_.error(p + what + ".nvme_path",
+                      fmt::format("is missing: {} is \"nvme\", so name a folder on the disk that is to hold it", path));
+  }
+  const std::string optimizer = v_.text("optimizer.type");
+  if (offload_device("param") == "nvme" && (optimizer == "Muon" || optimizer == "MuDaMW"))
+    findings_.error(
+        p + "param.device",
+        fmt::format("is \"nvme\": {} updates matrices of several units together, which must be in memory: use \"cpu\"", optimizer));
 }
 
 bool Deriver::names_no_json_lines() const {
@@ -347,6 +376,11 @@ std::map<Context, bool> Deriver::contexts_that_hold() const {
       {Context::NotClipped, v_.text("step.scalar_transform") != "clip"},
       {Context::ForwardOnly, mode() == "zo"},
       {Context::Instructed, mode() == "instruct"},
+      {Context::ParametersNotOffloaded, offload_device("param") == "none"},
+      {Context::ParametersNotInFiles, offload_device("param") != "nvme"},
+      {Context::StateNotOffloaded, offload_device("optimizer") == "none"},
+      {Context::StateNotInFiles, offload_device("optimizer") != "nvme"},
+      {Context::NothingInFiles, offload_device("param") != "nvme" && offload_device("optimizer") != "nvme"},
       {Context::NoJsonLines, v_.text("data.missing") == "skip" && names_no_json_lines()},
   };
 }

@@ -44,6 +44,8 @@ class Deriver {
   void warn_of_early_end(const std::string& scheduler);
   void precision();
   void sharding();
+  void offload();
+  std::string offload_device(const std::string& what) const;  // "none", "cpu", "nvme"
   // Files are named, and none of them can be one of JSON lines.
   bool names_no_json_lines() const;
   std::map<Context, bool> contexts_that_hold() const;

@@ -74,6 +74,16 @@ constexpr ContextRule kContextRules[] = {
     {"flops_profiler.profile_step|flops_profiler.module_depth|flops_profiler.top_modules|flops_profiler.detailed|flops_profiler.output_"
      "file",
      Context::FlopsProfilerOff, "the profiler is off"},
+    {"zero_optimization.offload_param.pin_memory", Context::ParametersNotOffloaded, "parameters rest on the device"},
+    {"zero_optimization.offload_param.nvme_path|zero_optimization.offload_param.buffer_count|zero_optimization.offload_param.max_in_cpu",
+     Context::ParametersNotInFiles, "parameters rest in memory"},
+    {"zero_optimization.offload_optimizer.pin_memory|zero_optimization.offload_optimizer.ratio", Context::StateNotOffloaded,
+     "the optimizer's state rests on the device"},
+    {"zero_optimization.offload_optimizer.nvme_path|zero_optimization.offload_optimizer.buffer_count|zero_optimization.offload_optimizer."
+     "pipeline_read|zero_optimization.offload_optimizer.pipeline_write",
+     Context::StateNotInFiles, "the optimizer's state rests in memory"},
+    {"aio.block_size|aio.queue_depth|aio.single_submit|aio.overlap_events|aio.intra_op_parallelism|aio.verify", Context::NothingInFiles,
+     "nothing rests in files"},
     {"data.missing", Context::NoJsonLines, "only rows of such files can lack a field"},
 };
 
@@ -192,6 +202,11 @@ std::string_view name_of(Context context) {
       "unless step.scalar_transform is clip",
       "in step.mode zo",
       "in step.mode instruct",
+      "while zero_optimization.offload_param.device is none",
+      "unless zero_optimization.offload_param.device is nvme",
+      "while zero_optimization.offload_optimizer.device is none",
+      "unless zero_optimization.offload_optimizer.device is nvme",
+      "unless an offload block's device is nvme",
       "while data names no .jsonl file",
   };
   return nth(kNames, static_cast<int>(context));

@@ -83,6 +83,11 @@ enum class Context : uint8_t {
   NotClipped,
   ForwardOnly,  // a value that asks for nothing, or the default, is not warned of
   Instructed,
+  ParametersNotOffloaded,
+  ParametersNotInFiles,
+  StateNotOffloaded,
+  StateNotInFiles,
+  NothingInFiles,
   NoJsonLines  // rows are to be skipped, and no file has rows that can lack a field
 };
 std::string_view name_of(Context context);

@@ -12,6 +12,7 @@ ActionLauncher::ActionLauncher(const Config& config, const ModelDefinition& mode
                                const ScalarBlock& scalars, const Directions& directions, const Strategies& strategies, Lanes& lanes)
     : config_(config),
       plan_(plan),
+      state_(state),
       scalars_(scalars),
       strategies_(strategies),
       lanes_(lanes),
@@ -60,6 +61,10 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       return lanes_.launch([this, &action] { weights_.poison(action.group, action.slot); });
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
+    case ActionKind::Load:
+      return state_.store().load(action.chunk, lanes_.of(action.lane));
+    case ActionKind::Store:
+      return state_.store().save(action.chunk, lanes_.of(action.lane));
     case ActionKind::Visit:
       return lanes_.launch([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
     case ActionKind::Reduce: {

@@ -35,6 +35,7 @@ class ActionLauncher {
 
   const Config& config_;
   const TrainingPlan& plan_;
+  ShardedState& state_;
   const ScalarBlock& scalars_;
   const Strategies& strategies_;
   Lanes& lanes_;

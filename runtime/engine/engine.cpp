@@ -17,6 +17,24 @@ Config planned_config(Config config, const TrainingPlan& plan) {
   return config;
 }
 
+TierOptions tier_options(const Config& config, int rank) {
+  TierOptions out;
+  const auto files = [&](const OffloadConfig& offload) {
+    ScratchOptions options;
+    options.folders = offload.nvme_paths;
+    options.rank = rank;
+    options.verify = config.aio.verify;
+    options.aio = config.aio.options;
+    if (rank > 0) options.warn = [](const std::string&) {};  // one rank speaks for all
+    return options;
+  };
+  out.parameters = files(config.zero.offload_param);
+  out.state = files(config.zero.offload_optimizer);
+  if (rank > 0) out.pinned.warn = [](const std::string&) {};
+  out.pinned.pin_memory = config.zero.offload_param.pin_memory && config.zero.offload_optimizer.pin_memory;
+  return out;
+}
+
 }  // namespace
 
 std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank) {
@@ -30,8 +48,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(planned_config(config, plan)),
       plan_(std::move(plan)),
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
-      lanes_(device, kernels, world, plan_.any_step().options.overlap, meter_, trace_.get()),
-      state_(plan_.layout, plan_.any_step(), world, device),
+      lanes_(device, kernels, world, plan_.any_step().options.overlap, !plan_.any_step().staging_rings.empty(), meter_, trace_.get()),
+      state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank())),
       scalars_(state_.store(), device, kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
       access_(state_, lanes_),
       directions_(config.step, config.seed, kernels, lanes_.compute),

@@ -66,7 +66,11 @@ class Engine {
   // The end of a run whose last steps, up to `step`, were skipped. RunError, the same on every rank.
   [[noreturn]] void fail_skipped(int64_t step) const { runner_.fail_skipped(step); }
   // Bytes on this rank's device now in arenas, and the highest so far with what LibTorch held.
-  int64_t arena_bytes() const { return state_.arena_bytes(); }
+  int64_t arena_bytes(Tier tier = Tier::Device) const { return state_.arena_bytes(tier); }
+  // In files.
+  int64_t file_bytes() const { return state_.store().file_bytes(); }
+  // How they are read and written, for the log; "": there are none.
+  std::string describe_files() const { return state_.store().describe_files(); }
   int64_t device_peak_bytes() const { return state_.arena_bytes() + meter_.peak_bytes(); }
   const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return lanes_.group.counters(); }

@@ -15,7 +15,9 @@ bool Executor::execute(const Plan& plan, ActionRunner& runner) {
       wait_for(plan, action);
       Event& done = nth(done_, i) = runner.launch(plan, action);
       if (done.ready()) done.wait();  // rethrows
-      if (!runner.agree(plan, action)) return false;
+      if (runner.agree(plan, action)) continue;
+      for (Stream* stream : lanes_.streams()) stream->synchronize();
+      return false;
     }
   } catch (const PeerError&) {
     throw;  // another rank says where

@@ -27,7 +27,7 @@ class Executor {
  public:
   // What is passed must outlive the object.
   Executor(const ModelLayout& layout, Lanes& lanes) : layout_(layout), lanes_(lanes) {}
-  // False when the runner left out the rest. A PeerError comes through as it is.
+  // False when the runner left out the rest; every lane is done then. A PeerError comes through as it is.
   bool execute(const Plan& plan, ActionRunner& runner);
 
  private:

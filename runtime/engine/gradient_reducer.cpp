@@ -157,7 +157,7 @@ void GradientReducer::square(int group, const Stream& stream) {
 
 void GradientReducer::square_sums() {
   for (const FlatGroup& g : layout_.groups)
-    if (g.trainable && lanes_.group.size() == 1) square(g.id, lanes_.compute);
+    if (g.trainable && lanes_.group.size() == 1 && keeps_gradients_whole(options_)) square(g.id, lanes_.compute);
 }
 
 Event GradientReducer::gather(int group, int slot) {

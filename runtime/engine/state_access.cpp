@@ -15,7 +15,21 @@ template <typename Use>
 void StateAccess::visit_chunk(const Buffer& chunk, bool changes, const Use& use) {
   state_.store().fetch(chunk, lanes_.communication).wait();
   use(state_.store().view(chunk));
-  state_.store().release(chunk, changes, lanes_.communication);
+  state_.store().release(chunk, changes, lanes_.communication).wait();
+}
+
+template <typename Wants, typename Use>
+void StateAccess::visit_places(std::span<const StatePlace> places, bool changes, const Wants& wants, const Use& use) {
+  std::vector<const StatePlace*> by_chunk;
+  for (const StatePlace& place : places)
+    if (wants(place)) by_chunk.push_back(&place);
+  std::stable_sort(by_chunk.begin(), by_chunk.end(), [](const auto* a, const auto* b) { return a->chunk < b->chunk; });
+  for (auto at = by_chunk.begin(); at != by_chunk.end();) {
+    const Buffer chunk = (*at)->chunk;
+    visit_chunk(chunk, changes, [&](std::byte* data) {
+      for (; at != by_chunk.end() && (*at)->chunk == chunk; ++at) use(**at, data + (*at)->byte_offset);
+    });
+  }
 }
 
 void StateAccess::put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target,
@@ -31,9 +45,10 @@ void StateAccess::put(const ParameterReader& read, const ParameterInfo& paramete
 }
 
 void StateAccess::load(const ParameterReader& read) {
-  for (const auto& [piece, chunk, byte_offset] : places(Elements::Updated))
-    if (piece.array == StatePiece::kValues && chunk.kind == BufferKind::UpdateState)
-      visit_chunk(chunk, true, [&](std::byte* at) { put(read, *piece.parameter, piece.begin, piece.count, at + byte_offset, piece.type); });
+  visit_places(
+      places(Elements::Updated), true,
+      [](const StatePlace& p) { return p.piece.array == StatePiece::kValues && p.chunk.kind == BufferKind::UpdateState; },
+      [&](const StatePlace& p, std::byte* at) { put(read, *p.piece.parameter, p.piece.begin, p.piece.count, at, p.piece.type); });
   for (const FlatGroup& g : layout_.groups)
     visit_chunk({BufferKind::Parameters, g.id}, true, [&](std::byte* at) {
       const auto put_piece = [&](int index, int64_t begin, int64_t offset, int64_t count) {
@@ -48,10 +63,10 @@ void StateAccess::load(const ParameterReader& read) {
 }
 
 void StateAccess::load_arrays(const StateReader& read) {
-  for (const auto& [piece, chunk, byte_offset] : places(Elements::Updated))
-    if (piece.array != StatePiece::kValues)
-      visit_chunk(chunk, true, [&](std::byte* at) {
-        read(*piece.parameter, piece.array, piece.begin, piece.count, reinterpret_cast<float*>(at + byte_offset));
+  visit_places(
+      places(Elements::Updated), true, [](const StatePlace& p) { return p.piece.array != StatePiece::kValues; },
+      [&](const StatePlace& p, std::byte* at) {
+        read(*p.piece.parameter, p.piece.array, p.piece.begin, p.piece.count, reinterpret_cast<float*>(at));
       });
 }
 
@@ -78,12 +93,11 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
 void StateAccess::copy(std::span<std::byte* const> targets) {
   const std::vector<StatePlace> owned = places(Elements::Owned);
   if (owned.size() != targets.size()) fail_protocol("[state] {} pieces are copied to {} places", owned.size(), targets.size());
-  for (size_t i = 0; i < owned.size(); ++i) {
-    const auto& [piece, chunk, byte_offset] = owned[i];
-    visit_chunk(chunk, false, [&](const std::byte* at) {
-      lanes_.kernels.cast(at + byte_offset, piece.type, targets[i], piece.type, piece.count, Stream::inline_stream());
-    });
-  }
+  visit_places(
+      owned, false, [](const StatePlace&) { return true; },
+      [&](const StatePlace& p, const std::byte* at) {
+        lanes_.kernels.cast(at, p.piece.type, nth(targets, &p - owned.data()), p.piece.type, p.piece.count, Stream::inline_stream());
+      });
 }
 
 }  // namespace zerostep

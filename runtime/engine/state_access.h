@@ -32,6 +32,9 @@ class StateAccess {
   // Calls use(where the chunk lies) while it is fetched.
   template <typename Use>
   void visit_chunk(const Buffer& chunk, bool changes, const Use& use);
+  // Calls use(place, where it lies) for the places that wants(place) is true of, and fetches each chunk once for all of them.
+  template <typename Wants, typename Use>
+  void visit_places(std::span<const StatePlace> places, bool changes, const Wants& wants, const Use& use);
   void put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target, DType type);
   std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, state_.plan(), lanes_.group.rank(), elements); }
 

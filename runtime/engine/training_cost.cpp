@@ -12,7 +12,9 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
                        WorkspaceMeter* meter) {
   const StepLoads loads(config, model, objective);
   PlanCost out;
-  out.arena_bytes = plan.any_step().device_arena_bytes;
+  out.arena_bytes = plan.any_step().device_arena_bytes();
+  out.host_peak_bytes = nth(plan.any_step().arena_bytes, Tier::Host);
+  out.file_peak_bytes = nth(plan.any_step().arena_bytes, Tier::File);
   const auto add_memory = [&](const PlanCost& cost, const char* where) {
     // The highest tensors are those of one kind of step, the highest of both together perhaps of another.
     out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, cost.tensor_peak_bytes);

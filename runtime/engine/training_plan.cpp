@@ -152,6 +152,10 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   const bool gathers_updated = zero.stage == 1 || zero.stage == 2;
   const int64_t allgather_bucket = gathers_updated ? zero.allgather_bucket_size : PlanOptions().allgather_bucket;
   layout_options.max_slice_elements = std::min(zero.reduce_bucket_size, allgather_bucket);
+  layout_options.parameter_tier = zero.offload_param.tier;
+  layout_options.state_tier = zero.offload_optimizer.tier;
+  layout_options.offloaded_share = zero.offload_optimizer.ratio;
+  layout_options.max_host_elements = zero.offload_param.max_in_cpu;
   layout_options.round_robin = zero.round_robin_gradients;
   layout_options.trainable = config.model.trainable;
   layout_options.scope = scope_patterns(config.step, model);
@@ -165,13 +169,23 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   PlanOptions options;
   options.stage = zero.stage;
   options.world = world;
-  options.overlap = zero.overlap_comm && world > 1;
+  options.gradient_tier = zero.offload_optimizer.tier;
+  // Directions that are made of the gradient, and its cosine with an estimate, look at all of it at once.
+  if (options.gradient_tier == Tier::File && config.step.uses_queries()) options.gradient_tier = Tier::Host;
+  options.parameter_buffers = zero.offload_param.buffer_count;
+  options.state_buffers = zero.offload_optimizer.buffer_count;
+  options.loads_early = zero.offload_optimizer.pipeline_read;
+  options.stores_aside = zero.offload_optimizer.pipeline_write;
+  options.overlap =
+      zero.overlap_comm && (world > 1 || zero.offload_param.tier != Tier::Device || zero.offload_optimizer.tier != Tier::Device);
   options.max_live_parameters = zero.stage3_max_live_parameters;
   options.max_reuse_distance = zero.stage3_max_reuse_distance;
   options.prefetch_bucket = zero.stage3_prefetch_bucket_size;
   options.reduce_bucket = zero.reduce_bucket_size;
   options.allgather_bucket = allgather_bucket;
-  options.sub_group = zero.sub_group_size;
+  // A chunk in a file is what one update covers: large enough for the disk, small enough that several are in memory at once.
+  constexpr int64_t kFileChunkElements = int64_t{1} << 22;
+  options.sub_group = zero.offload_optimizer.tier == Tier::File ? std::min(zero.sub_group_size, kFileChunkElements) : zero.sub_group_size;
   options.communication_type = world > 1 ? config.communication_data_type : DType::F32;
   options.reduce_scatter = zero.reduce_scatter;
   options.allgather_partitions = zero.allgather_partitions;
@@ -189,11 +203,16 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   PlanOptions evaluation = options;
   evaluation.update = false;
   const std::vector<Visit> visits = add_weight_copies(out.layout, evaluation_visits(static_cast<int>(out.layout.units.size())));
-  out.evaluate = make_plan(out.layout, visits, evaluation);
+  const auto make_evaluation = [&] {
+    out.evaluate = make_plan(out.layout, visits, evaluation);
+    add_transfers(out.layout, out.evaluate);
+    order_actions(out.layout, out.evaluate);
+  };
+  make_evaluation();
   if (!fits(out.evaluate, out.any_step())) {
     evaluation.prefetch_bucket = 0;
     evaluation.max_live_parameters = 0;
-    out.evaluate = make_plan(out.layout, visits, evaluation);
+    make_evaluation();
     if (!fits(out.evaluate, out.any_step())) fail_protocol("[plan] evaluation needs more slots than training");
   }
   const StepLoads loads(config, model, objective);

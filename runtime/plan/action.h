@@ -47,6 +47,8 @@ enum class ActionKind : uint8_t {
   ApplyMatrixUpdates,    // a wave of them, on this rank's parts
   Update,                // optimizer on this rank's part of a group
   GatherUpdated,         // enqueue the all-gather of updated parameters that are kept whole
+  Load,                  // enqueue the read of a chunk from its file into its staging slot
+  Store,                 // enqueue the write of a changed chunk from there into its file
   End,                   // every lane is done
 };
 const char* name_of(ActionKind kind);
@@ -62,8 +64,8 @@ const char* name_of(Agreement agreement);
 
 // Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
 // compute lane is the rank's own thread; the others share the communicator's stream, which is more order than a plan may rely on.
-enum class Lane : uint8_t { Compute, Gather, Reduce };
-constexpr int kLanes = 3;
+enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite };
+constexpr int kLanes = 5;
 const char* name_of(Lane lane);
 
 // What actions read and write. A buffer is all of it: two actions on different elements of one are ordered as if they shared them.
@@ -81,10 +83,11 @@ enum class BufferKind : uint8_t {
   Message,        // of 16-bit reductions
   Scalars,        // losses, and what the ranks agree on
   Communicator,   // scalars are exchanged while no lane communicates
+  StagingSlot,    // of a staging ring: where a chunk that rests in a file is read and written
 };
 constexpr int kMatrixWork = 0, kMatrixResults = 1, kMatrixScratch = 2;  // indices of WholeMatrices
 struct Buffer {
-  BufferKind kind;
+  BufferKind kind = BufferKind::Parameters;
   int index = 0;  // group, ring or unit
   int chunk = 0;  // slot of a ring, chunk of update state
   auto operator<=>(const Buffer&) const = default;
@@ -94,6 +97,7 @@ struct BufferUse {
   Buffer buffer;
   bool reads, writes;
   int group = -1;  // slots: whose contents are read or written; -1: none, the slot is free from here on
+  int chunk = 0;   // staging slots: which chunk of the group's
 };
 
 // Slices [slice_begin, slice_end) of a group's layout.
@@ -143,6 +147,7 @@ struct Action {
   int64_t bytes = 0;
   // Multiply-adds count two. Of a visit: those of the unit, without the objective. Of a round of matrices: of the rank with most.
   double flops = 0;
+  Buffer chunk = {};  // Load, Store: as it rests
   Lane lane = Lane::Compute;
   std::vector<BufferUse> uses = {};
   std::vector<int> waits = {};  // earlier actions of other lanes that must be done before this one starts

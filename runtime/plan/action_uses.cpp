@@ -1,3 +1,4 @@
+#include <map>
 #include <set>
 
 #include "base/dtype.h"
@@ -15,6 +16,8 @@ class Uses {
   Uses(const ModelLayout& layout, const Plan& plan) : layout_(layout), plan_(plan) {
     for (const Visit& visit : plan.visits)
       if (visit.keep_input) kept_.insert(visit.unit);
+    for (const PlannedBuffer& b : plan.buffers)
+      if (b.staging_ring >= 0) staged_[{b.id.kind, b.id.index}] = &b;
     for (const Action& a : plan.actions)
       if (a.final_reduction)
         for (const CollectivePart& part : a.parts) reduced_.insert(part.group);
@@ -81,6 +84,14 @@ class Uses {
         for (const CollectivePart& part : a.parts) change({BufferKind::Parameters, part.group});
         communicate();
         break;
+      case ActionKind::Load:
+        out_.push_back({a.chunk, true, false});
+        write(a.chunk);
+        break;
+      case ActionKind::Store:
+        read(a.chunk);
+        out_.push_back({a.chunk, false, true});
+        break;
     }
     return std::move(out_);
   }
@@ -91,14 +102,20 @@ class Uses {
   Buffer gradient_slot(int g, int slot) const {
     return slot < 0 ? Buffer{BufferKind::Gradients, g} : Buffer{BufferKind::GradientSlot, nth(plan_.gradient_ring_of, g), slot};
   }
-  void add(const Buffer& buffer, bool reads, bool writes, int group_inside) {
+  void add(const Buffer& chunk, bool reads, bool writes, int group_inside) {
+    Buffer buffer = chunk;
+    if (const auto staged = staged_.find({chunk.kind, chunk.index}); staged != staged_.end()) {
+      const PlannedBuffer& b = *staged->second;
+      group_inside = chunk.index;
+      buffer = {BufferKind::StagingSlot, b.staging_ring, (b.first_slot + chunk.chunk) % nth(plan_.staging_rings, b.staging_ring).num_slots};
+    }
     for (BufferUse& use : out_)
       if (use.buffer == buffer) {
         use.reads |= reads && !use.writes;  // of what this action has written itself
         use.writes |= writes;
         return;
       }
-    out_.push_back({buffer, reads, writes, group_inside});
+    out_.push_back({buffer, reads, writes, group_inside, buffer.kind == BufferKind::StagingSlot ? chunk.chunk : 0});
   }
   void read(const Buffer& buffer, int group_inside = -1) { add(buffer, true, false, group_inside); }
   void write(const Buffer& buffer, int group_inside = -1) { add(buffer, false, true, group_inside); }
@@ -171,8 +188,9 @@ class Uses {
 
   const ModelLayout& layout_;
   const Plan& plan_;
-  std::set<int> summed_, reduced_;  // groups
-  std::set<int> kept_;              // units whose input waits for their recomputation
+  std::set<int> summed_, reduced_;                                     // groups
+  std::set<int> kept_;                                                 // units whose input waits for their recomputation
+  std::map<std::pair<BufferKind, int>, const PlannedBuffer*> staged_;  // what rests in files, by kind and index
   std::vector<BufferUse> out_;
 };
 
@@ -186,6 +204,10 @@ Lane lane_of(ActionKind kind) {
       return Lane::Gather;
     case ActionKind::Reduce:
       return Lane::Reduce;
+    case ActionKind::Load:
+      return Lane::FileRead;
+    case ActionKind::Store:
+      return Lane::FileWrite;
     default:
       return Lane::Compute;
   }
@@ -201,6 +223,7 @@ void find_uses(const ModelLayout& layout, Plan& plan) {
   Uses uses(layout, plan);
   for (Action& a : plan.actions) {
     a.lane = lane_of(a.kind);
+    if (a.kind == ActionKind::Store && !plan.options.stores_aside && a.chunk.kind != BufferKind::Parameters) a.lane = Lane::FileRead;
     a.uses = uses.of(a);
   }
 }

@@ -61,6 +61,11 @@ int64_t visited_bytes(const ModelLayout& layout, const Plan& plan, const Action&
 int64_t bytes_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
   const PlanOptions& o = plan.options;
   switch (a.kind) {
+    case ActionKind::Load:
+    case ActionKind::Store:
+      for (const PlannedBuffer& b : plan.buffers)
+        if (b.id.kind == a.chunk.kind && b.id.index == a.chunk.index) return b.chunk_bytes;
+      return 0;
     case ActionKind::Gather:
       return num_bytes(a.elements_gathered, layout.group(a.group).type);
     case ActionKind::GatherUpdated:

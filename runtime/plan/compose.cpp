@@ -58,7 +58,6 @@ void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Pla
   for (size_t i = 0; i <= plan.actions.size(); ++i) {
     for (UpdateBundle& bundle : before[i])
       for (Action& a : bundle.actions) {
-        a.waits.clear();
         a.reads_gradient = spec.pending_reads_gradient && a.kind == ActionKind::Update;
         actions.push_back(std::move(a));
       }
@@ -95,7 +94,6 @@ Plan compose(const ModelLayout& layout, const StepSpec& spec) {
     const int first = static_cast<int>(out.visits.size());
     for (int i = begin; i < end; ++i) {
       Action& a = out.actions.emplace_back(part.action(i));
-      a.waits.clear();
       if (a.visit >= 0) a.visit += first;
     }
   };
@@ -108,11 +106,14 @@ Plan compose(const ModelLayout& layout, const StepSpec& spec) {
   }
   if (queries != nullptr) out.actions.push_back(agree_action(out.options, Agreement::Estimate, estimate));
   if (applies_pending) insert_pending_updates(layout, spec, out);
-  out.agreement = out.actions.back().kind == ActionKind::Agree ? static_cast<int>(out.actions.size()) - 1 : -1;
   const int end = static_cast<int>(updates.actions.size());
   add(updates, defers_update ? end - 1 : updates.agreement + 1, end);
   if (backprop == nullptr && queries == nullptr)
     for (Action& a : out.actions) a.reads_gradient |= pending_reads_gradient && a.kind == ActionKind::Update;
+  add_transfers(layout, out);
+  out.agreement = -1;
+  for (int i = 0; i < std::ssize(out.actions); ++i)
+    if (out.action(i).kind == ActionKind::Agree) out.agreement = i;
   order_actions(layout, out);
   add_elements(out);
   return out;

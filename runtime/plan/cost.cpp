@@ -250,7 +250,7 @@ StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const O
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
                        WorkspaceMeter* meter) {
   PlanCost out;
-  out.arena_bytes = plan.device_arena_bytes;
+  out.arena_bytes = plan.device_arena_bytes();
   for (const StepLoads::Load* load : loads.all()) add_load(plan, layout, model, loads, *load, meter, out);
   out.workspace_estimated = meter != nullptr && meter->extrapolated();
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;

@@ -35,6 +35,8 @@ const char* name_of(ActionKind kind) {
                                            "apply matrix updates",
                                            "update",
                                            "gather updated",
+                                           "load",
+                                           "store",
                                            "end"};
   static_assert(std::size(kNames) == static_cast<size_t>(ActionKind::End) + 1);
   return nth(kNames, kind);
@@ -59,14 +61,15 @@ const char* name_of(BufferKind kind) {
                                            "kept input",
                                            "16-bit message",
                                            "scalars",
-                                           "communicator"};
-  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::Communicator) + 1);
+                                           "communicator",
+                                           "staging slot"};
+  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::StagingSlot) + 1);
   return nth(kNames, kind);
 }
 
 const char* name_of(Lane lane) {
-  static constexpr const char* kNames[] = {"compute", "gather", "reduce"};
-  static_assert(std::size(kNames) == static_cast<size_t>(Lane::Reduce) + 1);
+  static constexpr const char* kNames[] = {"compute", "gather", "reduce", "read", "write"};
+  static_assert(std::size(kNames) == static_cast<size_t>(Lane::FileWrite) + 1);
   return nth(kNames, lane);
 }
 
@@ -109,6 +112,11 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
       break;
     case ActionKind::Agree:
       text += fmt::format(" on {}", name_of(a.agreement));
+      break;
+    case ActionKind::Load:
+    case ActionKind::Store:
+      text += fmt::format(" {} of {}", name_of(a.chunk.kind), group(a.chunk.index));
+      if (a.chunk.kind == BufferKind::UpdateState) text += fmt::format(", chunk {}", a.chunk.chunk);
       break;
     case ActionKind::Begin:
     case ActionKind::End:

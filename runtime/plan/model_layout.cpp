@@ -37,7 +37,7 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
     max_slice_elements = options.max_slice_elements;
     for (const UnitInfo& unit : units) max_slice_elements = std::max(max_slice_elements, smallest_part(unit.num_elements()));
   }
-  int64_t persistent_elements = 0;
+  int64_t persistent_elements = 0, host_elements = 0;
   out.own.resize(units.size());
   out.borrowed.resize(units.size());
   out.places.resize(units.size());
@@ -48,8 +48,8 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
     for (size_t p = 0; p < out.units[u].parameters.size(); ++p) {
       const ParameterInfo& info = out.units[u].parameters[p];
       const int64_t n = info.num_elements();
-      const bool persistent = options.stage == 3 && options.shard_ranks > 1 && n <= options.persistence_threshold &&
-                              n <= options.model_persistence_threshold - persistent_elements;
+      const bool persistent = options.stage == 3 && (options.shard_ranks > 1 || options.parameter_tier != Tier::Device) &&
+                              n <= options.persistence_threshold && n <= options.model_persistence_threshold - persistent_elements;
       if (persistent) persistent_elements += n;
       const auto used = borrowers.find({static_cast<int>(u), static_cast<int>(p)});
       const DType compute = info.type(options.compute_type);
@@ -81,10 +81,23 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
       FlatLayout::Options layout{options.shard_ranks, kAlignmentBytes / static_cast<int64_t>(size_of(type)), max_slice_elements,
                                  options.round_robin && options.shard_ranks > 1};
       out.groups.push_back({id, static_cast<int>(u), std::move(name), parameters, type, compute_type, trainable, persistent, assigned,
-                            users, FlatLayout(sizes, layout)});
+                            Tier::Device, Tier::Device, users, FlatLayout(sizes, layout)});
+      FlatGroup& added = out.groups.back();
+      if (options.stage == 3 && !persistent) added.tier = options.parameter_tier;
+      if (added.tier == Tier::File && added.shard_elements() <= options.max_host_elements - host_elements) {
+        added.tier = Tier::Host;
+        host_elements += added.shard_elements();
+      }
       out.own[u].push_back(id);
       for (int user : users) nth(out.borrowed, user).push_back(id);
     }
+  }
+  const auto offloaded = static_cast<int64_t>(options.offloaded_share * static_cast<double>(out.num_elements(true)));
+  int64_t before = 0;
+  for (FlatGroup& g : out.groups) {
+    if (!g.trainable) continue;
+    if (before < offloaded) g.state_tier = options.state_tier;
+    before += g.full_elements();
   }
   if (out.num_elements(true) == 0)
     fail_input("model.trainable{} no parameter to train", options.scope.empty() ? " leaves" : " and step.scope leave");

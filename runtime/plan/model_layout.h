@@ -4,6 +4,7 @@
 
 #include "base/nth.h"
 #include "models/unit.h"
+#include "offload/tier.h"
 #include "sharding/flat_layout.h"
 
 namespace zerostep {
@@ -20,8 +21,9 @@ struct FlatGroup {
   bool trainable = true;
   // Kept whole on every rank at stage 3 (a small one); gathered once after each update.
   bool persistent = false;
-  bool assigned = false;       // its parameters are updated whole, each by one rank
-  std::vector<int> borrowers;  // units that use a parameter of this group besides `unit`
+  bool assigned = false;                                // its parameters are updated whole, each by one rank
+  Tier tier = Tier::Device, state_tier = Tier::Device;  // where its parameters rest, and masters and the optimizer's arrays
+  std::vector<int> borrowers;                           // units that use a parameter of this group besides `unit`
   FlatLayout layout;
   int64_t full_elements() const { return layout.full_elements(); }
   int64_t shard_elements() const { return layout.shard_elements(); }
@@ -37,6 +39,11 @@ struct LayoutOptions {
   int stage = 0;
   int shard_ranks = 1;
   DType compute_type = DType::F32;
+  // Where shards of what is not persistent rest at stage 3; of the file tier a rank's first `max_host_elements` do in memory.
+  Tier parameter_tier = Tier::Device;
+  int64_t max_host_elements = 0;
+  Tier state_tier = Tier::Device;  // of masters and the optimizer's arrays, of the first `offloaded_share` of what is trained
+  double offloaded_share = 1;
   bool rest_in_fp32 = false;          // what is trained rests in fp32, whatever the compute type: forward-only steps perturb it in fp32
   int64_t persistence_threshold = 0;  // elements; stage 3 only
   int64_t model_persistence_threshold = INT64_MAX;

@@ -60,6 +60,7 @@ class Orderer {
 
   void order(int i, const Clock& needed) {
     Action& a = nth(plan_.actions, i);
+    a.waits.clear();
     Clock known = nth(lane_clocks_, a.lane);
     std::vector<int> others(needed.begin(), needed.end());
     std::sort(others.rbegin(), others.rend());

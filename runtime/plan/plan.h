@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/nth.h"
+#include "offload/tier.h"
 #include "runtime/plan/action.h"
 #include "runtime/plan/matrix_assignment.h"
 #include "runtime/plan/model_layout.h"
@@ -26,6 +27,17 @@ struct PlannedBuffer {
   int num_chunks = 1;
   int64_t chunk_bytes = 0;    // of every chunk but the last, which may have fewer
   bool communicated = false;  // an operand of collectives: lies in the communicator's memory
+  Tier tier = Tier::Device;
+  // Of the file tier: where its chunks are in memory while they are used, chunk c in slot (first_slot + c) mod the ring's number of them.
+  int staging_ring = -1, first_slot = 0;
+};
+
+// Slots in memory of the host for chunks that rest in files, of buffers of one kind and similar size.
+struct StagingRing {
+  BufferKind of;
+  std::string name;
+  int64_t slot_bytes = 0;
+  int num_slots = 0;
 };
 
 // Limits as the planner obeys them, after rounding up to whole units.
@@ -40,17 +52,21 @@ struct PlanOptions {
   int64_t max_live_parameters = INT64_MAX, max_reuse_distance = INT64_MAX, prefetch_bucket = 0, reduce_bucket = INT64_MAX,
           allgather_bucket = INT64_MAX, sub_group = INT64_MAX;  // elements
   DType communication_type = DType::F32;
-  bool reduce_scatter = true;                 // false: stages 1 and 2 all-reduce and keep their part
-  bool allgather_partitions = true;           // false: one broadcast a rank instead of an all-gather
-  bool contiguous_gradients = true;           // false: a backward makes gradients of its own, which are then added to the flat buffer
-  bool update = true;                         // a training step; false: evaluation
-  int optimizer_state_values = 0;             // fp32 values an element
-  int matrix_state_values = 0;                // ... of assigned matrices
-  int state_sets = 1;                         // that these values are of: an update uses one set
-  bool gradient_in_update = true;             // the update reads reduced gradients; false: an estimate made where it is used
-  bool masters = true;                        // 16-bit parameters have fp32 masters
-  Agreement agreement = Agreement::Gradient;  // that decides whether the step is applied
-  int64_t summed_scalars = 2;                 // of it, in fp64: loss and norm, or the sums of the queries
+  bool reduce_scatter = true;         // false: stages 1 and 2 all-reduce and keep their part
+  bool allgather_partitions = true;   // false: one broadcast a rank instead of an all-gather
+  bool contiguous_gradients = true;   // false: a backward makes gradients of its own, which are then added to the flat buffer
+  bool update = true;                 // a training step; false: evaluation
+  int optimizer_state_values = 0;     // fp32 values an element
+  int matrix_state_values = 0;        // ... of assigned matrices
+  int state_sets = 1;                 // that these values are of: an update uses one set
+  bool gradient_in_update = true;     // the update reads reduced gradients; false: an estimate made where it is used
+  bool masters = true;                // 16-bit parameters have fp32 masters
+  Tier gradient_tier = Tier::Device;  // of gradient shards
+  int64_t parameter_buffers = 5, state_buffers = 4;  // slots of a staging ring, at most
+  bool loads_early = true;                           // state is read as soon as its slot is free; false: when it is needed
+  bool stores_aside = true;                          // ... and written beside later reads; false: before them
+  Agreement agreement = Agreement::Gradient;         // that decides whether the step is applied
+  int64_t summed_scalars = 2;                        // of it, in fp64: loss and norm, or the sums of the queries
 };
 
 // The actions of one step, as data. Where ranks differ (assigned matrices) buffers are those of the rank with most, elements rank 0's.
@@ -63,6 +79,7 @@ struct Plan {
   bool applies_pending = false;  // begins with the update that an earlier step has left, if there is one
   bool defers_update = false;    // leaves its own to the next step, or to whoever needs the parameters before
   std::vector<RingPlan> parameter_rings, gradient_rings;
+  std::vector<StagingRing> staging_rings;
   std::vector<int> parameter_ring_of, gradient_ring_of;  // per group; -1: none (kept whole)
   bool has_backward = false;                             // gradients have buffers
   int64_t copies_bytes = 0;                              // of one visit's copies of weights
@@ -71,18 +88,19 @@ struct Plan {
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
   double flops = 0;                                      // sum over visits, recomputation included
-  int64_t device_arena_bytes = 0;
+  std::array<int64_t, kTiers> arena_bytes = {};          // of the buffers, by tier
 
   const Visit& visit(int index) const { return nth(visits, index); }
   const Action& action(int index) const { return nth(actions, index); }
+  int64_t device_arena_bytes() const { return nth(arena_bytes, Tier::Device); }
 };
 
 // Whether a visit reads the parameters of its unit.
 bool reads_parameters(const ModelLayout& layout, const Visit& visit);
 
-// Whether a group's parameters are kept whole on every rank (stages 0-2, persistent ones, a single rank).
+// Whether a group's parameters are kept whole on every rank's device (stages 0-2, persistent ones, a single rank that has them there).
 bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options);
-// Whether gradients are kept whole between micro-batches (stages 0 and 1, a single rank).
+// Whether gradients are kept whole between micro-batches (stages 0 and 1, a single rank that has them on its device).
 bool keeps_gradients_whole(const PlanOptions& options);
 // Whether every rank updates every element (stage 0) or its own part.
 bool updates_whole(const PlanOptions& options);
@@ -102,6 +120,8 @@ constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 
 // What an action does, for people: "gather h.0 -> slot 1".
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& action);
+// Adds to a whole list of actions the loads and stores of chunks that rest in files: each as soon as its slot is free.
+void add_transfers(const ModelLayout& layout, Plan& plan);
 // Fills in the lanes of a plan's actions, and what they read and write.
 void find_uses(const ModelLayout& layout, Plan& plan);
 // Does that too, and fills in the waits that order the actions.

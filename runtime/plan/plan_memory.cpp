@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -6,9 +8,11 @@
 namespace zerostep {
 
 bool keeps_parameters_whole(const FlatGroup& group, const PlanOptions& options) {
-  return options.stage < 3 || group.persistent || group.layout.ranks() == 1;
+  return options.stage < 3 || group.persistent || (group.layout.ranks() == 1 && group.tier == Tier::Device);
 }
-bool keeps_gradients_whole(const PlanOptions& options) { return options.stage <= 1 || options.world == 1; }
+bool keeps_gradients_whole(const PlanOptions& options) {
+  return options.stage <= 1 || (options.world == 1 && options.gradient_tier == Tier::Device);
+}
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
 
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part) {
@@ -30,49 +34,98 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan) {
   return most;
 }
 
+namespace {
+
+// Slots for what rests in files. Buffers of similar size share a ring, and their chunks take its slots in turn.
+void add_staging(const ModelLayout& layout, Plan& plan) {
+  plan.staging_rings.clear();
+  for (const BufferKind kind : {BufferKind::Parameters, BufferKind::Gradients, BufferKind::UpdateState}) {
+    std::vector<int64_t> sizes;
+    for (const PlannedBuffer& b : plan.buffers)
+      if (b.id.kind == kind && b.tier == Tier::File) sizes.push_back(b.chunk_bytes);
+    std::sort(sizes.rbegin(), sizes.rend());
+    const int64_t most = kind == BufferKind::Parameters ? plan.options.parameter_buffers : plan.options.state_buffers;
+    while (!sizes.empty()) {
+      const int ring = static_cast<int>(plan.staging_rings.size());
+      const int64_t largest = sizes.front(), smallest = largest - largest / 8;
+      StagingRing& added = plan.staging_rings.emplace_back(StagingRing{kind, fmt::format("staging of {}", name_of(kind)), largest, 0});
+      int chunks = 0;
+      for (PlannedBuffer& b : plan.buffers) {
+        if (b.id.kind != kind || b.tier != Tier::File || b.chunk_bytes > largest || b.chunk_bytes < smallest) continue;
+        b.staging_ring = ring;
+        b.first_slot = chunks;
+        chunks += b.num_chunks;
+      }
+      added.num_slots = static_cast<int>(std::min<int64_t>(most, chunks));
+      std::erase_if(sizes, [&](int64_t size) { return size >= smallest; });
+    }
+  }
+  for (int r = 0; r < std::ssize(plan.staging_rings); ++r) {
+    const StagingRing& ring = nth(plan.staging_rings, r);
+    plan.buffers.push_back({{BufferKind::StagingSlot, r},
+                            ring.name,
+                            ring.num_slots * ring.slot_bytes,
+                            ring.num_slots,
+                            ring.slot_bytes,
+                            ring.of == BufferKind::Parameters && layout.options.shard_ranks > 1,
+                            Tier::Host});
+  }
+}
+
+}  // namespace
+
 void list_buffers(const ModelLayout& layout, Plan& plan) {
   const PlanOptions& o = plan.options;
   plan.buffers.clear();
-  const auto add_chunks = [&](Buffer id, const std::string& name, int64_t bytes, int num_chunks, int64_t chunk_bytes, bool communicated) {
-    const int64_t rounded = round_up(bytes, kAlignmentBytes);
-    if (bytes > 0) plan.buffers.push_back({id, name, rounded, num_chunks, chunk_bytes, communicated && layout.options.shard_ranks > 1});
+  const auto add_chunks = [&](Buffer id, const std::string& name, int64_t bytes, int num_chunks, int64_t chunk_bytes, bool communicated,
+                              Tier tier) {
+    if (bytes == 0) return;
+    const bool shared = communicated && layout.options.shard_ranks > 1;
+    if (tier != Tier::File)
+      return plan.buffers.push_back({id, name, round_up(bytes, kAlignmentBytes), num_chunks, chunk_bytes, shared, tier});
+    const int64_t chunk = round_up(chunk_bytes, kFileAlignmentBytes);
+    plan.buffers.push_back({id, name, num_chunks * chunk, num_chunks, chunk, shared, tier});
   };
-  const auto add = [&](Buffer id, const std::string& name, int64_t bytes, bool communicated) {
-    add_chunks(id, name, bytes, 1, round_up(bytes, kAlignmentBytes), communicated);
+  const auto add = [&](Buffer id, const std::string& name, int64_t bytes, bool communicated, Tier tier = Tier::Device) {
+    add_chunks(id, name, bytes, 1, round_up(bytes, kAlignmentBytes), communicated, tier);
   };
   for (const FlatGroup& g : layout.groups) {
-    add({BufferKind::Parameters, g.id}, "parameters " + g.name,
-        num_bytes(keeps_parameters_whole(g, o) ? g.full_elements() : g.shard_elements(), g.type), true);
+    const bool whole = keeps_parameters_whole(g, o), whole_gradients = keeps_gradients_whole(o);
+    add({BufferKind::Parameters, g.id}, "parameters " + g.name, num_bytes(whole ? g.full_elements() : g.shard_elements(), g.type), true,
+        g.tier);
     if (!g.trainable || !o.update) continue;
     if (plan.has_backward)
       add({BufferKind::Gradients, g.id}, "gradients " + g.name,
-          num_bytes(keeps_gradients_whole(o) ? g.full_elements() : g.shard_elements(), DType::F32), keeps_gradients_whole(o) || g.assigned);
+          num_bytes(whole_gradients ? g.full_elements() : g.shard_elements(), DType::F32), whole_gradients || g.assigned,
+          whole_gradients ? Tier::Device : o.gradient_tier);
     const StateChunks chunks = state_chunks(g, plan);
     if (chunks.count == 0) continue;
     const char* what = !chunks.has_masters ? "optimizer state " : chunks.arrays > 1 ? "masters and optimizer state " : "masters ";
-    add_chunks({BufferKind::UpdateState, g.id}, what + g.name, chunks.bytes(), chunks.count, chunks.chunk_bytes(), false);
+    add_chunks({BufferKind::UpdateState, g.id}, what + g.name, chunks.bytes(), chunks.count, chunks.chunk_bytes(), false, g.state_tier);
   }
   const auto add_rings = [&](BufferKind kind, const std::vector<RingPlan>& rings, bool communicated) {
     for (size_t r = 0; r < rings.size(); ++r) {
       const int64_t slot = round_up(rings[r].slot_bytes, kAlignmentBytes);
       add_chunks({kind, static_cast<int>(r)}, "slots of " + rings[r].name, rings[r].num_slots * slot, rings[r].num_slots, slot,
-                 communicated);
+                 communicated, Tier::Device);
     }
   };
   add_rings(BufferKind::ParameterSlot, plan.parameter_rings, false);
   add_rings(BufferKind::GradientSlot, plan.gradient_rings, true);
-  const auto add_floats = [&](Buffer id, const char* name, int64_t count, bool communicated) {
-    add(id, name, num_bytes(count, DType::F32), communicated);
+  const auto add_floats = [&](Buffer id, const char* name, int64_t count, bool communicated, Tier tier = Tier::Device) {
+    add(id, name, num_bytes(count, DType::F32), communicated, tier);
   };
   add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
   add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
-  add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false);
+  add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false,
+             layout.options.state_tier == Tier::Device ? Tier::Device : Tier::Host);
   add_floats({BufferKind::WholeMatrices, kMatrixWork}, "whole matrices of a round", plan.matrices.work_elements, true);
   add_floats({BufferKind::WholeMatrices, kMatrixResults}, "updates of matrices", plan.matrices.result_elements, false);
   add_floats({BufferKind::WholeMatrices, kMatrixScratch}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
   add({BufferKind::Scalars}, "scalars", num_bytes(scalar_begins(layout, o.summed_scalars).back(), DType::F64), false);
-  plan.device_arena_bytes = 0;
-  for (const PlannedBuffer& b : plan.buffers) plan.device_arena_bytes += b.bytes;
+  add_staging(layout, plan);
+  plan.arena_bytes = {};
+  for (const PlannedBuffer& b : plan.buffers) nth(plan.arena_bytes, b.tier) += b.bytes;
 }
 
 std::array<int64_t, 5> scalar_begins(const ModelLayout& layout, int64_t query_sums) {
@@ -137,7 +190,8 @@ void share_memory(const ModelLayout& layout, const std::vector<Plan*>& plans) {
     plan->copies_bytes = all.copies_bytes;
     plan->message_bytes = all.message_bytes;
     plan->buffers = all.buffers;
-    plan->device_arena_bytes = all.device_arena_bytes;
+    plan->staging_rings = all.staging_rings;
+    plan->arena_bytes = all.arena_bytes;
   }
 }
 

@@ -56,9 +56,9 @@ class Planner {
       update();
     }
     plan_.actions.push_back({.kind = ActionKind::End});
-    order_actions(layout_, plan_);
     plan_.message_bytes = message_bytes(layout_, plan_);
     list_buffers(layout_, plan_);
+    order_actions(layout_, plan_);
     add_elements(plan_);
     return std::move(plan_);
   }
@@ -232,7 +232,7 @@ class Planner {
     for (int g : layout_.used_by(visit_at(v).unit)) {
       if (!group(g).trainable) continue;
       summed_gradients_.push_back({g, -1});
-      if (ranks() == 1 || plan_.options.stage == 0) continue;
+      if ((ranks() == 1 && keeps_gradients_whole(plan_.options)) || plan_.options.stage == 0) continue;
       const int ring = nth(plan_.gradient_ring_of, g);
       Action a{.kind = ActionKind::GatherGradient};
       a.group = g;
@@ -255,12 +255,14 @@ class Planner {
     a.summed_gradients = summed_gradients_;
     if (visit_at(v).kind == VisitKind::Backward)
       for (int g : layout_.used_by(visit_at(v).unit))
-        if (group(g).trainable) a.gradients.push_back(use_gradient(g));
+        if (group(g).trainable) a.gradients.push_back(use_gradient(g, visit_at(v).micro_batch > 0));
     for (int g : needs_[v]) nth(gathered_unused_, g) = false;
     plan_.actions.push_back(std::move(a));
   }
 
-  GradientUse use_gradient(int g) {
+  // Gradients of one rank are added up by the backward itself, whatever the tier: where they rest elsewhere, the sums of earlier
+  // micro-batches come to the slot first.
+  GradientUse use_gradient(int g, bool has_sums) {
     const size_t i = static_cast<size_t>(g);
     if (plan_.gradient_ring_of[i] < 0) {
       const bool fresh = !whole_gradient_written_[i];
@@ -280,7 +282,12 @@ class Planner {
       slot = plan.num_slots++;
     }
     gradient_slot_of_[i] = slot;
-    return {g, slot, true};
+    if (ranks() > 1 || !has_sums) return {g, slot, true};
+    Action a{.kind = ActionKind::GatherGradient};
+    a.group = g;
+    a.slot = slot;
+    plan_.actions.push_back(std::move(a));
+    return {g, slot, false};
   }
 
   void release_after(size_t v) {
@@ -300,12 +307,14 @@ class Planner {
       const auto& touches = nth(gradient_touches_, g);
       const auto after = std::upper_bound(touches.begin(), touches.end(), v);
       const bool complete = group(g).trainable && (after == touches.end() || visit_at(*after).micro_batch != micro);
-      if (!complete || ranks() == 1 || (keeps_gradients_whole(plan_.options) && !last_micro)) continue;
+      if (!complete || (keeps_gradients_whole(plan_.options) && (ranks() == 1 || !last_micro))) continue;
       bucket_.push_back(g);
       bucket_elements_ += group(g).full_elements();
     }
     const bool end_of_micro = v + 1 == plan_.visits.size() || visit_at(v + 1).micro_batch != micro;
-    if (end_of_micro || bucket_elements_ >= std::min(kCoalesceElements, plan_.limits.reduce_bucket))
+    // Of what rests in files one group at a time has its place in memory.
+    const bool is_staged = plan_.options.gradient_tier == Tier::File && !keeps_gradients_whole(plan_.options);
+    if (end_of_micro || is_staged || bucket_elements_ >= std::min(kCoalesceElements, plan_.limits.reduce_bucket))
       flush_reductions(micro > 0, last_micro);
   }
 
@@ -322,7 +331,7 @@ class Planner {
         if (all_reduce && !is_16bit(plan_.options.communication_type)) a.elements_reduced += 2 * counted_gather(full, ranks());
       }
       a.parts = std::move(parts);
-      a.accumulate = accumulate && !keeps_gradients_whole(plan_.options);
+      a.accumulate = accumulate && !keeps_gradients_whole(plan_.options) && ranks() > 1;
       a.final_reduction = last_micro;
       plan_.actions.push_back(std::move(a));
     }
@@ -445,7 +454,8 @@ class Planner {
 }  // namespace
 
 bool all_reduces_gradients(const PlanOptions& options) {
-  return updates_whole(options) || (!options.reduce_scatter && options.stage <= 2 && !is_16bit(options.communication_type));
+  return (updates_whole(options) && keeps_gradients_whole(options)) ||
+         (!options.reduce_scatter && options.stage <= 2 && !is_16bit(options.communication_type));
 }
 
 int64_t counted_gather(int64_t full, int ranks) { return full / ranks * (ranks - 1); }

@@ -17,6 +17,8 @@ std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& b
       return fmt::format("slot {} of {}", buffer.chunk, nth(plan.parameter_rings, buffer.index).name);
     case BufferKind::GradientSlot:
       return fmt::format("slot {} of {}", buffer.chunk, nth(plan.gradient_rings, buffer.index).name);
+    case BufferKind::StagingSlot:
+      return fmt::format("slot {} of {}", buffer.chunk, nth(plan.staging_rings, buffer.index).name);
     case BufferKind::Parameters:
     case BufferKind::Gradients:
     case BufferKind::SquaredNorm:
@@ -48,6 +50,7 @@ class Verifier {
   void run(const NamedPlan& plan, size_t end) {
     plan_ = plan.plan;
     first_ = static_cast<int>(events_.size());
+    if (ended_early_) std::copy(latest_.begin(), latest_.end(), before_.begin());
     for (auto& [buffer, state] : states_)
       if (!outlives_steps(buffer.kind, *plan_)) state.is_written = false;
     for (size_t i = 0; i < end; ++i) {
@@ -60,11 +63,18 @@ class Verifier {
       ++proof_.actions;
       proof_.waits += static_cast<int64_t>(action.waits.size());
       // The first action is one of the compute lane, and each comes after it.
-      is_closed_ &= nth(events_.back().done, Lane::Compute) > 0 && (!may_end_at(*plan_, i) || leaves_nothing());
+      is_closed_ &= nth(events_.back().done, Lane::Compute) > 0 && (!may_end_at(*plan_, i) || leaves_no_slot());
     }
+    ended_early_ = end < plan_->actions.size();
+    if (ended_early_) return;
+    is_closed_ &= is_all_done();
+    for (const auto& [buffer, state] : states_)
+      if (buffer.kind == BufferKind::StagingSlot && state.is_changed)
+        problem(fmt::format("{} comes, and what was changed of {} in {} is not stored", text_of(now()), name(state.holder),
+                            zerostep::text_of(layout_, *plan_, buffer)));
   }
-  // Of one plan: whether all of it comes after its first action and before each that it may end at, both of the compute lane, and leaves no
-  // slot in use. Of two such plans nothing meets.
+  // Of one plan: whether all of it comes after its first action, one of the compute lane, and before its last, and leaves no slot in use
+  // wherever it may end. (Where the ranks end it before, every lane is waited for.) Of two such plans nothing meets.
   bool is_closed() const { return is_closed_; }
 
  private:
@@ -79,7 +89,8 @@ class Verifier {
     int writer = -1;
     std::vector<int> readers;  // since it was written
     bool is_written = false;
-    int holder = -1;  // slots: the group whose contents it has
+    int holder = -1, chunk = 0;  // slots: the group whose contents it has, and which of its chunks
+    bool is_changed = false;     // staging slots: the file has something else
     bool is_used = true;
   };
 
@@ -88,6 +99,7 @@ class Verifier {
 
   void order(const Action& action) {
     Event& event = events_.back();
+    for (size_t l = 0; l < event.done.size(); ++l) event.done[l] = before_[l] + 1;
     const auto after = [&](int other) {
       for (size_t l = 0; l < event.done.size(); ++l) event.done[l] = std::max(event.done[l], nth(events_, other).done[l]);
     };
@@ -103,16 +115,19 @@ class Verifier {
 
   bool is_done(int other) const { return events_.back().done[lane(*nth(events_, other).action)] > other; }
 
-  // Whether all that came so far is done when the compute lane goes on, and no slot is in use.
-  bool leaves_nothing() const {
+  // Whether all that came so far is done when the compute lane goes on.
+  bool is_all_done() const {
     const Event& last = events_.back();
     for (size_t l = 0; l < last.done.size(); ++l)
       if (last.done[l] <= latest_[l]) return false;
-    return last.action->lane == Lane::Compute && std::all_of(states_.begin(), states_.end(), [](const auto& of_buffer) {
-             const auto& [buffer, state] = of_buffer;
-             return (buffer.kind != BufferKind::ParameterSlot || state.holder < 0) &&
-                    (buffer.kind != BufferKind::GradientSlot || state.is_used);
-           });
+    return last.action->lane == Lane::Compute;
+  }
+  bool leaves_no_slot() const {
+    return std::all_of(states_.begin(), states_.end(), [](const auto& of_buffer) {
+      const auto& [buffer, state] = of_buffer;
+      return (buffer.kind != BufferKind::ParameterSlot || state.holder < 0) && (buffer.kind != BufferKind::GradientSlot || state.is_used) &&
+             (buffer.kind != BufferKind::StagingSlot || !state.is_changed);
+    });
   }
 
   void check(const BufferUse& use) {
@@ -134,7 +149,16 @@ class Verifier {
     check_slot(use, state);
   }
 
+  void check_staging(const BufferUse& use, const State& state) {
+    const bool holds = state.holder == use.group && state.chunk == use.chunk;
+    if (use.reads && !holds)
+      problem(fmt::format("{} reads {} for {}, and it holds {}", text_of(now()), buffer(use), name(use.group), name(state.holder)));
+    if (use.writes && state.is_changed && (!holds || events_.back().action->kind == ActionKind::Load))
+      problem(fmt::format("{} writes {}, and what was changed of {} in it is not stored", text_of(now()), buffer(use), name(state.holder)));
+  }
+
   void check_slot(const BufferUse& use, const State& state) {
+    if (use.buffer.kind == BufferKind::StagingSlot) return check_staging(use, state);
     const bool of_parameters = use.buffer.kind == BufferKind::ParameterSlot;
     if (!of_parameters && use.buffer.kind != BufferKind::GradientSlot) return;
     if (use.reads && state.holder != use.group)
@@ -153,7 +177,13 @@ class Verifier {
       state.readers.clear();
       state.is_written = true;
       state.holder = use.group;
+      state.chunk = use.chunk;
     }
+    const ActionKind kind = events_.back().action->kind;
+    if (kind == ActionKind::Load || kind == ActionKind::Store)
+      state.is_changed = false;
+    else if (use.writes)
+      state.is_changed = true;
     state.is_used = !use.writes || events_.back().action->kind == ActionKind::Reduce;
     if (!use.writes) state.readers.push_back(now());
   }
@@ -176,9 +206,10 @@ class Verifier {
   PlanProof& proof_;
   int first_ = 0;  // event of the first action of plan_
   std::vector<Event> events_;
-  std::array<int, kLanes> latest_{-1, -1, -1};
+  std::array<int, kLanes> latest_{-1, -1, -1, -1, -1};
   std::map<Buffer, State> states_;
-  bool is_closed_ = true;
+  Done before_ = {-1, -1, -1, -1, -1};  // the last events of what ended early
+  bool ended_early_ = false, is_closed_ = true;
 };
 
 }  // namespace

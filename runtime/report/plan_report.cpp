@@ -85,7 +85,8 @@ ordered_json plan_json(const PlanReport& report) {
       step["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
     out["steps"].push_back(std::move(step));
   }
-  for (const BufferTotal& b : buffers_of(train)) out["buffers"].push_back({{"kind", b.kind}, {"count", b.count}, {"bytes", b.bytes}});
+  for (const BufferTotal& b : buffers_of(train))
+    out["buffers"].push_back({{"kind", b.kind}, {"tier", name_of(b.tier)}, {"count", b.count}, {"bytes", b.bytes}});
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
       out["rings"].push_back({{"name", r.name}, {"slots", r.num_slots}, {"slot_bytes", r.slot_bytes}, {"groups", r.groups.size()}});
@@ -131,7 +132,8 @@ std::string plan_text(const PlanReport& report) {
 
   out += "\nArenas\n";
   for (const BufferTotal& b : buffers_of(train))
-    out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {} buffer{}", grouped(b.bytes), b.count, b.count == 1 ? "" : "s"));
+    out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {} buffer{}{}", grouped(b.bytes), b.count, b.count == 1 ? "" : "s",
+                                            b.tier == Tier::Device ? "" : fmt::format(" ({})", name_of(b.tier))));
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
       out += line("ring", fmt::format("{}: {} slot{} of {}, for {} group{}", r.name, r.num_slots, r.num_slots == 1 ? "" : "s",
@@ -200,6 +202,8 @@ std::string does_not_fit(const PlanReport& report) {
   if (backprop && config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
   if (plan.queries_per_pass > 1) add(fmt::format("step.queries_per_pass below {}", plan.queries_per_pass));
   if (!is_16bit(config.precision.compute)) add("bf16.enabled");
+  if (config.zero.stage > 0 && config.zero.offload_optimizer.tier == Tier::Device) add("zero_optimization.offload_optimizer.device");
+  if (config.zero.stage == 3 && config.zero.offload_param.tier == Tier::Device) add("zero_optimization.offload_param.device");
   if (limit.includes_host && cost.host_peak_bytes > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
   add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
   return fmt::format(

@@ -77,8 +77,8 @@ std::vector<BufferTotal> buffers_of(const Plan& plan) {
   std::vector<BufferTotal> out;
   for (const PlannedBuffer& b : plan.buffers) {
     const std::string kind = kind_of(b.name);
-    auto it = std::find_if(out.begin(), out.end(), [&](const BufferTotal& t) { return t.kind == kind; });
-    if (it == out.end()) it = out.insert(out.end(), {kind, 0, 0});
+    auto it = std::find_if(out.begin(), out.end(), [&](const BufferTotal& t) { return t.kind == kind && t.tier == b.tier; });
+    if (it == out.end()) it = out.insert(out.end(), {kind, b.tier, 0, 0});
     ++it->count;
     it->bytes += b.bytes;
   }

@@ -16,6 +16,7 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan);
 
 struct BufferTotal {
   std::string kind;  // "optimizer state"
+  Tier tier = Tier::Device;
   int64_t count = 0, bytes = 0;
 };
 std::vector<BufferTotal> buffers_of(const Plan& plan);

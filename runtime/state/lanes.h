@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <functional>
 #include <string>
 
@@ -14,20 +15,37 @@ namespace zerostep {
 
 // Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
 struct Lanes {
-  // `overlaps`: collectives have a stream of their own, else they share the compute stream. `kernels`, which run on the device's streams,
+  // `overlaps`: collectives have a stream of their own, else they share the compute stream. `files`: there are actions that read and write
+  // them, which have streams of their own. `kernels`, which run on the device's streams,
   // meter and trace (nullptr: none) must outlive the object.
-  Lanes(const Device& on, const FlatKernels& with, Communicator among, bool overlaps, MemoryMeter& counts, Trace* records)
+  Lanes(const Device& on, const FlatKernels& with, Communicator among, bool overlaps, bool files, MemoryMeter& counts, Trace* records)
       : device(on),
         kernels(with),
         group(std::move(among)),
         compute(on.compute_stream()),
         communication(overlaps ? on.stream("communication") : compute),
+        file_read(files ? Stream::worker("file read") : compute),
+        file_write(files ? Stream::worker("file write") : compute),
         meter(counts),
         trace(records) {
     if (overlaps) kernels.keep_to_one_thread(communication);
   }
 
-  Stream& of(Lane lane) { return lane == Lane::Compute ? compute : communication; }
+  Stream& of(Lane lane) {
+    switch (lane) {
+      case Lane::Compute:
+        return compute;
+      case Lane::Gather:
+      case Lane::Reduce:
+        return communication;
+      case Lane::FileRead:
+        return file_read;
+      case Lane::FileWrite:
+        return file_write;
+    }
+    return compute;
+  }
+  std::array<Stream*, 4> streams() { return {&compute, &communication, &file_read, &file_write}; }
   // What this thread allocates while it lives counts as this rank's.
   MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   // Launches work on the compute stream, whose tensors count as this rank's.
@@ -46,7 +64,7 @@ struct Lanes {
   Device device;
   const FlatKernels& kernels;
   Communicator group;  // of the ranks among which state is sharded
-  Stream compute, communication;
+  Stream compute, communication, file_read, file_write;
   MemoryMeter& meter;
   Trace* trace;
   StepTimers host_timers, compute_timers;  // each written by one thread while actions run

@@ -51,8 +51,9 @@ std::vector<Piece> ShardedState::updated_in_chunks(const FlatGroup& group, const
   return updates_whole(plan.options) ? cut_at_chunks(whole_pieces(group), state_chunks(group, plan)) : owned_in_chunks(group, plan, rank);
 }
 
-ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device)
-    : layout_(layout), plan_(plan), store_(plan.buffers, shard_group, device) {
+ShardedState::ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device,
+                           const TierOptions& tiers)
+    : layout_(layout), plan_(plan), store_(plan.buffers, shard_group, device, tiers) {
   for (const FlatGroup& g : layout.groups) {
     chunks_.push_back(state_chunks(g, plan));
     owned_.push_back(owned_pieces(g, plan, shard_group.rank()));

@@ -11,7 +11,7 @@ namespace zerostep {
 class ShardedState {
  public:
   // Collective, as Store. What is passed must outlive the object.
-  ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device);
+  ShardedState(const ModelLayout& layout, const Plan& plan, Communicator shard_group, const Device& device, const TierOptions& tiers = {});
 
   const ModelLayout& layout() const { return layout_; }
   // What it was made from: any of an engine's plans.
@@ -71,7 +71,8 @@ class ShardedState {
   float* matrix_scratch() const { return floats({BufferKind::WholeMatrices, kMatrixScratch}); }
 
   Store& store() { return store_; }
-  int64_t arena_bytes() const { return store_.arena_bytes(); }
+  const Store& store() const { return store_; }
+  int64_t arena_bytes(Tier tier = Tier::Device) const { return store_.arena_bytes(tier); }
 
  private:
   float* floats(const Buffer& chunk) const { return reinterpret_cast<float*>(store_.view(chunk)); }

@@ -6,9 +6,9 @@
 namespace zerostep {
 namespace {
 
-int64_t total(const std::vector<PlannedBuffer>& buffers, bool communicated) {
+int64_t total(const std::vector<PlannedBuffer>& buffers, Tier tier, bool communicated) {
   int64_t n = 0;
-  for (const PlannedBuffer& b : buffers) n += b.communicated == communicated ? b.bytes : 0;
+  for (const PlannedBuffer& b : buffers) n += b.tier == tier && b.communicated == communicated ? b.bytes : 0;
   return n;
 }
 
@@ -21,19 +21,62 @@ Arena communicated_arena(int64_t size, Communicator& group) {
 
 }  // namespace
 
-Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device)
-    : communicated_(communicated_arena(total(buffers, true), group)), private_(device.memory("private", total(buffers, false))) {
+Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device, const TierOptions& options)
+    : pinned_(options.pinned) {
+  arenas_.push_back(
+      {communicated_arena(total(buffers, Tier::Device, true), group), device.memory("device", total(buffers, Tier::Device, false))});
+  arenas_.push_back(
+      {communicated_arena(total(buffers, Tier::Host, true), group), pinned_.memory("host", total(buffers, Tier::Host, false))});
+  for (const bool is_staging : {true, false})  // whose slots begin at pages then
+    for (const PlannedBuffer& b : buffers) {
+      if ((b.id.kind == BufferKind::StagingSlot) != is_staging) continue;
+      const auto kind = static_cast<size_t>(b.id.kind), index = static_cast<size_t>(b.id.index);
+      if (entries_.size() <= kind) entries_.resize(kind + 1);
+      if (entries_[kind].size() <= index) entries_[kind].resize(index + 1);
+      Entry& entry = entries_[kind][index];
+      if (!entry.fetched.empty()) fail_protocol("[store] {} and {} have one id", entry.name, b.name);
+      entry.name = b.name;
+      entry.chunk_bytes = b.chunk_bytes;
+      entry.staging_ring = b.staging_ring;
+      entry.first_slot = b.first_slot;
+      if (b.tier != Tier::File) {
+        Arenas& arenas = nth(arenas_, b.tier);
+        entry.data = static_cast<std::byte*>((b.communicated ? arenas.communicated : arenas.alone).allocate(b.bytes, b.name));
+      }
+      entry.fetched.assign(static_cast<size_t>(b.num_chunks), 0);
+    }
+  files_.push_back(make_files(buffers, true, options.parameters));
+  files_.push_back(make_files(buffers, false, options.state));
+}
+
+std::unique_ptr<ScratchFiles> Store::make_files(const std::vector<PlannedBuffer>& buffers, bool of_parameters,
+                                                const ScratchOptions& options) {
+  std::vector<FileBuffer> in_files;
+  std::vector<Entry*> entries;
   for (const PlannedBuffer& b : buffers) {
-    const auto kind = static_cast<size_t>(b.id.kind), index = static_cast<size_t>(b.id.index);
-    if (entries_.size() <= kind) entries_.resize(kind + 1);
-    if (entries_[kind].size() <= index) entries_[kind].resize(index + 1);
-    Entry& entry = entries_[kind][index];
-    if (!entry.fetched.empty()) fail_protocol("[store] {} and {} have one id", entry.name, b.name);
-    entry.name = b.name;
-    entry.chunk_bytes = b.chunk_bytes;
-    entry.data = static_cast<std::byte*>((b.communicated ? communicated_ : private_).allocate(b.bytes, b.name));
-    entry.fetched.assign(static_cast<size_t>(b.num_chunks), 0);
+    if (b.tier != Tier::File || (b.id.kind == BufferKind::Parameters) != of_parameters) continue;
+    entries.push_back(&nth(nth(entries_, b.id.kind), b.id.index));
+    in_files.push_back({b.name, b.bytes, b.chunk_bytes});
   }
+  if (entries.empty()) return nullptr;
+  auto files = std::make_unique<ScratchFiles>(options, std::move(in_files));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    entries[i]->files = files.get();
+    entries[i]->file_buffer = static_cast<int>(i);
+  }
+  return files;
+}
+
+int64_t Store::file_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& files : files_) bytes += files ? files->num_bytes() : 0;
+  return bytes;
+}
+
+std::string Store::describe_files() const {
+  for (const auto& files : files_)
+    if (files) return files->description();
+  return "";
 }
 
 const Store::Entry* Store::find(BufferKind kind, int index) const {
@@ -55,20 +98,33 @@ int& Store::fetched(const Buffer& chunk, const char* what) {
   return nth(nth(nth(entries_, chunk.kind), chunk.index).fetched, chunk.chunk);
 }
 
-Event Store::fetch(const Buffer& chunk, Stream&) {
-  ++fetched(chunk, "fetch");
-  return Event();
+Event Store::load(const Buffer& chunk, Stream& lane) const {
+  const Entry& found = entry(chunk, "load");
+  return found.files == nullptr ? Event() : found.files->read(lane, found.file_buffer, chunk.chunk, view(chunk));
 }
 
-void Store::release(const Buffer& chunk, bool, Stream&) {
+Event Store::save(const Buffer& chunk, Stream& lane) const {
+  const Entry& found = entry(chunk, "save");
+  return found.files == nullptr ? Event() : found.files->write(lane, found.file_buffer, chunk.chunk, view(chunk));
+}
+
+Event Store::fetch(const Buffer& chunk, Stream& stream) {
+  ++fetched(chunk, "fetch");
+  return load(chunk, stream);
+}
+
+Event Store::release(const Buffer& chunk, bool is_changed, Stream& stream) {
   int& times = fetched(chunk, "release");
   if (times == 0) fail_protocol("[store] release of chunk {} of {}, which was not fetched", chunk.chunk, entry(chunk, "release").name);
   --times;
+  return is_changed ? save(chunk, stream) : Event();
 }
 
 std::byte* Store::view(const Buffer& chunk) const {
   const Entry& found = entry(chunk, "view");
-  return found.data + chunk.chunk * found.chunk_bytes;
+  if (found.staging_ring < 0) return found.data + chunk.chunk * found.chunk_bytes;
+  const Entry& ring = nth(nth(entries_, BufferKind::StagingSlot), found.staging_ring);
+  return ring.data + (found.first_slot + chunk.chunk) % std::ssize(ring.fetched) * ring.chunk_bytes;
 }
 
 }  // namespace zerostep

@@ -1,33 +1,54 @@
 #pragma once
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/device.h"
+#include "offload/pinned_memory.h"
+#include "offload/scratch_files.h"
 #include "runtime/plan/plan.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
 
-// The memory of one rank: every buffer that a plan lists, by its id, in arenas of exactly the planned size. What is needed of a chunk is
-// asked for where it is needed and not kept: fetch() brings it to the device, view() says where it lies there, release() lets it rest
-// again. Every buffer rests on the device: fetch() and release() count, and view() does not ask for them. Between steps each chunk is
-// fetched (StateAccess); the actions of a step view what their plan says is there. A mistake throws ProtocolError and names the buffer.
+// How tiers other than the device are used.
+struct TierOptions {
+  PinnedOptions pinned;
+  ScratchOptions parameters, state;  // of what rests in files; state: gradient shards and the optimizer's
+};
+
+// The memory of one rank: every buffer that a plan lists, by its id, in arenas of exactly the planned size and in files. What is needed of
+// a chunk is asked for where it is needed and not kept. view() says where a chunk lies: where it rests or, of the file tier, in its staging
+// slot, where it is while the plan says so (load(), save()) or, between steps, from fetch() to release(). A mistake throws ProtocolError
+// and names the buffer.
 class Store {
  public:
-  // Collective (operands of collectives lie in the communicator's memory, the rest in the device's). All zero.
-  Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device);
+  // Collective (operands of collectives lie in the communicator's memory, the rest in that of the device or, by their tier, of its host).
+  // All zero.
+  Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device, const TierOptions& options = {});
 
   bool holds(BufferKind kind, int index = 0) const { return find(kind, index) != nullptr; }
-  // The event is when the chunk is there; each fetch() has its release(). What rests on the device is there at once.
+  // Enqueue the read of a chunk from its file, or its write; what rests in memory is there at once. Which slot it is in, and that nobody
+  // uses that meanwhile, is the plan's to say.
+  Event load(const Buffer& chunk, Stream& lane) const;
+  Event save(const Buffer& chunk, Stream& lane) const;
+  // Between steps. The event is when the chunk is there; each fetch() has its release().
   Event fetch(const Buffer& chunk, Stream& stream);
-  // The chunk may rest again once the stream has done what it holds so far. `is_changed`: its contents are kept.
-  void release(const Buffer& chunk, bool is_changed, Stream& stream);
-  // Where a chunk lies on the device, 64-byte aligned, until it is released.
+  // The chunk may rest again; the event is when it does. `is_changed`: its contents are kept.
+  Event release(const Buffer& chunk, bool is_changed, Stream& stream);
+  // Where a chunk lies, 64-byte aligned.
   std::byte* view(const Buffer& chunk) const;
 
   // Of a chunk; the last one of a buffer may have fewer.
   int64_t bytes(const Buffer& chunk) const { return entry(chunk, "size").chunk_bytes; }
-  int64_t arena_bytes() const { return communicated_.used_bytes() + private_.used_bytes(); }
+  bool is_in_file(const Buffer& chunk) const { return entry(chunk, "tier").staging_ring >= 0; }
+  // Of the arenas of one tier.
+  int64_t arena_bytes(Tier tier = Tier::Device) const {
+    return nth(arenas_, tier).communicated.used_bytes() + nth(arenas_, tier).alone.used_bytes();
+  }
+  int64_t file_bytes() const;
+  // How files are read and written, for the log; "": there are none.
+  std::string describe_files() const;
 
  private:
   struct Entry {
@@ -35,13 +56,22 @@ class Store {
     int64_t chunk_bytes = 0;
     std::byte* data = nullptr;
     std::vector<int> fetched;  // per chunk: times without a release
+    // Of the file tier.
+    int staging_ring = -1, first_slot = 0, file_buffer = 0;
+    ScratchFiles* files = nullptr;
   };
+  struct Arenas {
+    Arena communicated, alone;
+  };
+  std::unique_ptr<ScratchFiles> make_files(const std::vector<PlannedBuffer>& buffers, bool of_parameters, const ScratchOptions& options);
   const Entry* find(BufferKind kind, int index) const;
   const Entry& entry(const Buffer& chunk, const char* what) const;
   int& fetched(const Buffer& chunk, const char* what);
 
-  Arena communicated_, private_;
-  std::vector<std::vector<Entry>> entries_;  // per kind and index; without chunks: none
+  PinnedMemory pinned_;
+  std::vector<Arenas> arenas_;                        // of device and host
+  std::vector<std::vector<Entry>> entries_;           // per kind and index; without chunks: none
+  std::vector<std::unique_ptr<ScratchFiles>> files_;  // of parameters, of state
 };
 
 }  // namespace zerostep

@@ -107,7 +107,23 @@ void PeerCommunicator::run_small(const Operation& operation, const Fingerprint& 
   ++operations_;
 }
 
+// Of a group of one: from one place to another.
+void PeerCommunicator::run_alone(const Operation& operation, std::span<const Segment> segments) {
+  const int64_t element = static_cast<int64_t>(size_of(operation.source_type));
+  for (const Segment& segment : segments) {
+    const size_t bytes = static_cast<size_t>(segment.count * element);
+    if (operation.kind == CollectiveKind::Broadcast || (segment.source == segment.target && !operation.accumulate)) continue;
+    if (operation.kind == CollectiveKind::AllGather) {
+      copy_bytes(segment.target, segment.source, bytes, bytes > past_cache_bytes_);
+    } else {
+      reduce(&segment.source, 1, operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
+             operation.accumulate, bytes > past_cache_bytes_);
+    }
+  }
+}
+
 void PeerCommunicator::run_segments(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments) {
+  if (size() == 1) return run_alone(operation, segments);
   const bool all_reduce = operation.kind == CollectiveKind::AllReduce;
   GroupControl::Slot& slot = my_slot();
   for (size_t i = 0; i < segments.size(); ++i) {

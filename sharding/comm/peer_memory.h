@@ -55,6 +55,7 @@ class PeerCommunicator final : public HostCommunicator {
   GroupControl::Slot& my_slot() { return control_.slot(rank(), operations_); }
 
   void run_small(const Operation& operation, const Fingerprint& fingerprint);
+  void run_alone(const Operation& operation, std::span<const Segment> segments);
   void run_segments(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments);
   // `direct`: the segments whose operands every rank can read in place.
   void run_direct(const Operation& operation, const Fingerprint& fingerprint, std::span<const Segment> segments,

@@ -56,6 +56,12 @@ std::string fingerprint(const Config& c) {
                    z.allgather_partitions, z.overlap_comm, z.round_robin_gradients, z.reduce_bucket_size, z.allgather_bucket_size,
                    z.sub_group_size, z.stage3_max_live_parameters, z.stage3_max_reuse_distance, z.stage3_prefetch_bucket_size,
                    z.stage3_param_persistence_threshold, z.stage3_model_persistence_threshold, z.ignore_unused_parameters);
+  for (const OffloadConfig& offload : {z.offload_param, z.offload_optimizer})
+    s += fmt::format("{} {} {} {} {} {} {} {} ", name_of(offload.tier), offload.pin_memory, offload.nvme_paths, offload.buffer_count,
+                     offload.ratio, offload.max_in_cpu, offload.pipeline_read, offload.pipeline_write);
+  const AioOptions& aio = c.aio.options;
+  s += fmt::format("{} {} {} {} {} {} ", aio.block_size, aio.queue_depth, aio.intra_op_parallelism, aio.single_submit, aio.overlap_events,
+                   c.aio.verify);
   const auto& m = c.model;
   s += fmt::format("{} {} {} {} {} ", m.preset, m.path, m.classifies, make_model(m.options)->hugging_face_config(), m.trainable);
   const auto& d = c.data;
@@ -129,6 +135,11 @@ std::vector<std::string> setting_of(const Key& key) {
   if (key.path == "run.eval_interval" || key.path == "run.keep_best") set.push_back("data.eval=eval.txt");
   if (key.path == "run.keep_best") set.push_back("run.eval_interval=1");
   if (key.path == "gradient_accumulation_steps") set.push_back("train_batch_size=null");
+  if (const size_t at = key.path.find(".offload_"); at != std::string_view::npos || key.path.starts_with("aio.")) {
+    const std::string block(at == std::string_view::npos ? "offload_optimizer" : key.path.substr(at + 1, key.path.rfind('.') - at - 1));
+    set.push_back(fmt::format(R"(zero_optimization={{"stage": 3, "{}": {{"device": "{}", "nvme_path": "files"}}}})", block,
+                              key.path.ends_with(".device") ? "none" : "nvme"));
+  }
   for (const std::string& more : setting_of_step(key.path)) set.push_back(more);
   return set;
 }
@@ -149,6 +160,7 @@ std::string other_value(const Key& key, const json& now) {
       {"model.hidden_size", "128"},
       {"model.num_attention_heads", "8"},
       {"model.num_key_value_heads", "2"},
+      {"model.head_dim", "32"},
       {"model.rope_scaling", R"({"rope_type": "linear", "factor": 4})"},
       {"model.rope_parameters", R"({"rope_type": "linear", "rope_theta": 50, "factor": 2})"},
       {"model.preset", "gpt2-20M"},

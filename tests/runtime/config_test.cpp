@@ -160,7 +160,7 @@ TEST(Config, OldForms) {
   config["zero_optimization"] = {{"stage", 2}, {"cpu_offload", false}};
   expect_words(warnings_of(load_text(config.dump())), {"cpu_offload is deprecated", "offload_optimizer"});
   config["zero_optimization"] = {{"stage", 2}, {"cpu_offload", true}};
-  expect_words(refusal_of(config.dump()), {"offload_optimizer.device", "\"cpu\"", "not in this version", "none"});
+  EXPECT_EQ(load_text(config.dump()).config.zero.offload_optimizer.tier, Tier::Host);
   config["zero_optimization"] = {{"stage", 2}, {"cpu_offload", false}, {"offload_optimizer", {{"device", "none"}}}};
   expect_words(refusal_of(config.dump()), {"cpu_offload", "offload_optimizer", "both are given"});
   config["zero_optimization"] = {{"stage", 2}, {"cpu_offload", "yes"}};
@@ -254,7 +254,7 @@ TEST(Config, RecomputationInSegments) {
   EXPECT_EQ(load_tiny({"activation_checkpointing={\"number_checkpoints\": null, \"profile\": true}"}).config.number_checkpoints, -1);
 }
 
-// The ds_config.json of a real distillation project: in this version only what it offloads is refused.
+// The ds_config.json of a real distillation project: in this version only activations in host memory are refused.
 TEST(Config, ARealFileIsUnderstood) {
   json config = json::parse(R"({ "train_batch_size": 16, "gradient_accumulation_steps": 1,
   "zero_optimization": { "stage": 3,
@@ -266,21 +266,46 @@ TEST(Config, ARealFileIsUnderstood) {
   "memory_efficient_linear": true, "aio": { "block_size": 1048576, "queue_depth": 8, "single_submit": false, "overlap_events": true },
   "use_dynamic_tiling": true, "model": {"preset": "gpt2-200M"}, "data": {"train": "corpus.txt"} })");
   const std::string refusal = refusal_of(config.dump());
-  expect_words(refusal, {"activation_checkpointing.cpu_checkpointing is true", "offload_optimizer.device is \"cpu\"",
-                         "offload_param.device is \"cpu\"", "not in this version"});
-  for (const char* fine : {"use_dynamic_tiling", "aio", "memory_efficient_linear", "pin_memory", "stage3_", "round_robin"}) {
+  expect_words(refusal, {"activation_checkpointing.cpu_checkpointing is true", "not in this version"});
+  for (const char* fine : {"offload_", "use_dynamic_tiling", "aio", "memory_efficient_linear", "pin_memory", "stage3_", "round_robin"}) {
     EXPECT_EQ(refusal.find(fine), std::string::npos) << fine << " in: " << refusal;
   }
-  const LoadedConfig loaded = load_text(config.dump(),
-                                        {"zero_optimization.offload_optimizer.device=none", "zero_optimization.offload_param.device=none",
-                                         "activation_checkpointing.cpu_checkpointing=false"},
-                                        2);
+  const LoadedConfig loaded = load_text(config.dump(), {"activation_checkpointing.cpu_checkpointing=false"}, 2);
+  EXPECT_EQ(loaded.config.zero.offload_optimizer.tier, Tier::Host);
+  EXPECT_EQ(loaded.config.zero.offload_param.tier, Tier::Host);
+  EXPECT_EQ(loaded.config.zero.offload_param.buffer_count, 5);
   EXPECT_EQ(loaded.config.zero.stage3_prefetch_bucket_size, 10000000);
   EXPECT_EQ(loaded.config.zero.stage3_max_live_parameters, 500000000);
   EXPECT_EQ(loaded.config.number_checkpoints, 8);
   EXPECT_EQ(loaded.config.batch.micro_batch_size, 8);
-  expect_words(warnings_of(loaded), {"use_dynamic_tiling has no effect", "memory_efficient_linear has no effect",
-                                     "partition_activations has no effect", "aio.block_size"});
+  expect_words(warnings_of(loaded),
+               {"use_dynamic_tiling has no effect", "memory_efficient_linear has no effect", "partition_activations has no effect",
+                "aio.block_size", "fast_init has no effect", "buffer_size has no effect"});
+}
+
+TEST(Config, OffloadThatCannotBeIsRefused) {
+  const auto refused = [](const std::string& block, const std::vector<std::string>& words) {
+    expect_words(tiny_refusal({"zero_optimization=" + block}), words);
+  };
+  refused(R"({"stage": 2, "offload_param": {"device": "cpu"}})", {"offload_param.device is \"cpu\"", "stage 3"});
+  refused(R"({"stage": 0, "offload_optimizer": {"device": "cpu"}})", {"offload_optimizer.device is \"cpu\"", "stage 1 or more"});
+  refused(R"({"stage": 3, "offload_param": {"device": "nvme"}})", {"offload_param.nvme_path is missing", "folder"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": []}})", {"offload_optimizer.nvme_path is missing"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "disk"}})", {"\"disk\"", "none", "cpu", "nvme"});
+  expect_words(
+      tiny_refusal({R"(zero_optimization={"stage": 3, "offload_param": {"device": "nvme", "nvme_path": "x"}})", "optimizer.type=Muon"}),
+      {"offload_param.device is \"nvme\"", "Muon", "\"cpu\""});
+  const ZeroConfig zero =
+      load_tiny(
+          {R"(zero_optimization={"stage": 3, "offload_param": {"device": "nvme", "nvme_path": "x", "max_in_cpu": 1e3}, "offload_optimizer": {"device": "nvme", "nvme_path": ["y", "z"], "ratio": 0.5, "pipeline_read": false}})",
+           "aio.queue_depth=3", "aio.verify=true"})
+          .config.zero;
+  EXPECT_EQ(zero.offload_param.nvme_paths, std::vector<std::string>{"x"});
+  EXPECT_EQ(zero.offload_optimizer.nvme_paths, (std::vector<std::string>{"y", "z"}));
+  EXPECT_EQ(zero.offload_param.max_in_cpu, 1000);
+  EXPECT_EQ(zero.offload_optimizer.ratio, 0.5);
+  EXPECT_FALSE(zero.offload_optimizer.pipeline_read);
+  EXPECT_TRUE(zero.offload_optimizer.pipeline_write);
 }
 
 TEST(Config, TheResolvedFormIsAFixedPoint) {

@@ -64,7 +64,9 @@ TEST(ScalarBlock, GathersWhatStreamsAddAndIsReadAtOnce) {
   run_local_ranks(1, {}, [&](Communicator world) {
     const Store store(buffers, world, cpu);
     ModelLayout layout;
-    layout.groups.assign(3, {0, 0, "", {}, DType::F32, DType::F32, true, false, false, {}, FlatLayout({}, {})});
+    for (int id = 0; id < 3; ++id)
+      layout.groups.push_back(
+          FlatGroup{id, 0, "", {}, DType::F32, DType::F32, true, false, false, Tier::Device, Tier::Device, {}, FlatLayout({}, {})});
     ScalarBlock block(store, cpu, host_kernels(), layout, 6);
     block.clear(compute);
     compute.launch([&] {

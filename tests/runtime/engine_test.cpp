@@ -368,7 +368,7 @@ TEST(Engine, AllocatesNothingAfterTheSecondStep) {
         test.config, *model, *objective, plan_training(test.config, *model, *objective, 2),
         [&](const ParameterInfo& info, int64_t begin, int64_t count, float* out) { initial_values(info, 7, begin, count, out); }, world);
     const int64_t arenas = engine.arena_bytes();
-    EXPECT_EQ(arenas, engine.plan().any_step().device_arena_bytes);
+    EXPECT_EQ(arenas, engine.plan().any_step().device_arena_bytes());
     int64_t peak = 0;
     for (int step = 0; step < 6; ++step) {
       engine.train_step(step, [&](int64_t m) { return test.batch(step, m, world.rank(), 2); });

@@ -106,9 +106,9 @@ TEST(PlanSizes, AnEmptyBucketIsRefusedByItsName) {
   std::vector<std::string_view> with_zero;
   for (const Key& key : size_keys())
     if (key.type.low == 0) with_zero.push_back(key.path.substr(key.path.find('.') + 1));
-  EXPECT_EQ(with_zero,
-            (std::vector<std::string_view>{"stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size",
-                                           "stage3_param_persistence_threshold", "stage3_model_persistence_threshold"}));
+  EXPECT_EQ(with_zero, (std::vector<std::string_view>{"stage3_max_live_parameters", "stage3_max_reuse_distance",
+                                                      "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold",
+                                                      "stage3_model_persistence_threshold", "offload_param.max_in_cpu"}));
 }
 
 TEST(PlanSizes, ABucketWithoutEffectAtAStageSlicesNothing) {

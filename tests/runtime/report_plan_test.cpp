@@ -45,7 +45,7 @@ TEST_P(PlanReports, TablesAddUpToThePlan) {
   for (const CollectiveTotal& c : collectives_of(planned.plan->any_step())) moved += c.elements;
   for (const BufferTotal& b : buffers_of(planned.plan->any_step())) bytes += b.bytes;
   EXPECT_EQ(moved, planned.cost.elements_gathered + planned.cost.elements_reduced);
-  EXPECT_EQ(bytes, planned.plan->any_step().device_arena_bytes);
+  EXPECT_EQ(bytes, planned.plan->any_step().device_arena_bytes());
   EXPECT_EQ(planned.cost.device_peak_bytes, planned.cost.arena_bytes + planned.cost.activation_peak_bytes);
 
   const auto json = plan_json(planned.report());

@@ -55,8 +55,8 @@ TEST(Store, ChunksAreAlignedAndApartAndFillTheirBuffers) {
       EXPECT_TRUE(end == nullptr || end <= at);
       end = at + bytes;
     }
-    EXPECT_EQ(total, plan.any_step().device_arena_bytes);
-    EXPECT_EQ(store.arena_bytes(), plan.any_step().device_arena_bytes);
+    EXPECT_EQ(total, plan.any_step().device_arena_bytes());
+    EXPECT_EQ(store.arena_bytes(), plan.any_step().device_arena_bytes());
   });
 }
 

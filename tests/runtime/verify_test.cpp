@@ -193,14 +193,6 @@ TEST_F(FoundBetween, AnEndThatDoesNotWait) {
   EXPECT_TRUE(finds("of a batch of evaluation (forward", "of an update alone (gather updated"));
 }
 
-TEST_F(FoundBetween, ABeginThatIsNotWaitedFor) {
-  int64_t removed = 0;
-  for (Action& a : plan_.update.actions)
-    if (a.lane != Lane::Compute) removed += static_cast<int64_t>(std::exchange(a.waits, {}).size());
-  EXPECT_GT(removed, 0);
-  EXPECT_TRUE(finds("of an update alone (gather updated", "of " + plan_.plans()[0].name + " ("));
-}
-
 // A gather lane that changes what a compute lane reads: each plan follows itself without a race, and not the other.
 TEST_F(FoundBetween, WhatNoPlanShowsByItself) {
   Plan changes = plan_.update, reads = plan_.evaluate;
@@ -221,11 +213,12 @@ TEST_F(FoundBetween, WhatNoPlanShowsByItself) {
   EXPECT_NE(found[0].find("while action 1 of the change ("), std::string::npos) << found[0];
   changes.actions[2].waits = {1};
   EXPECT_EQ(problems_of({one, other}), std::vector<std::string>{});
-  // A skipped step ends where its ranks agree.
+  // A skipped step ends where its ranks agree, and every lane is waited for.
   changes.actions.insert(changes.actions.begin() + 2, {.kind = ActionKind::Agree});
-  EXPECT_EQ(problems_of({one, other}), found);
-  changes.actions[2].waits = {1};
+  changes.actions[3].waits = {1};
   EXPECT_EQ(problems_of({one, other}), std::vector<std::string>{});
+  changes.actions[3].waits = {};
+  EXPECT_EQ(problems_of({one, other}), found);
 }
 
 class FoundIn : public ::testing::Test {

@@ -94,7 +94,10 @@ TEST(ZerothOrder, RanksAndLimitsChangeScalarsInTheLastDigitsOnly) {
   for (const int ranks : {2, 4})
     for (const int stage : {0, 1, 2, 3})
       for (const bool tight : {false, true}) {
-        test.config.zero = {.stage = stage, .overlap_comm = stage == 3 && tight, .stage3_param_persistence_threshold = tight ? 100 : 0};
+        test.config.zero = {};
+        test.config.zero.stage = stage;
+        test.config.zero.overlap_comm = stage == 3 && tight;
+        test.config.zero.stage3_param_persistence_threshold = tight ? 100 : 0;
         if (tight) test.config.zero.stage3_max_live_parameters = test.config.zero.sub_group_size = 500;
         if (tight) test.config.zero.allgather_bucket_size = 700;
         const ZerothOrderOutcome other = run_zeroth_order_threads(test, ranks);

@@ -92,7 +92,7 @@ TEST(MpiMemory, ARankBeyondItsLimitEndsAll) {
     test.set_micro_batch(test.global_batch / world.size(), world.size());
     // Enough for the batch of rank 1, not for the first unit's output.
     const auto model = make_gpt2(test.model);
-    const int64_t arenas = plan_training(test.config, *model, *make_cross_entropy(), world.size()).any_step().device_arena_bytes;
+    const int64_t arenas = plan_training(test.config, *model, *make_cross_entropy(), world.size()).any_step().device_arena_bytes();
     const int64_t limit = arenas + test.config.batch.micro_batch_size * test.sequence * 2 * 8 + 256;
     if (world.rank() == 1) test.config.run.device_memory = limit;
     const auto start = std::chrono::steady_clock::now();
