@@ -1,6 +1,7 @@
 #include "offload/scratch_files.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -49,6 +50,12 @@ int64_t free_bytes(const std::string& folder) {
 // Whose files a process may remove: machines may share a folder.
 std::string prefix() { return fmt::format("zerostep_scratch_{}_", host_name()); }
 
+// Whether a file's name begins with the number of a process that lives: it is about to take the name away by itself.
+bool is_of_living_process(const std::string& name_behind_prefix) {
+  const auto process = static_cast<pid_t>(std::strtol(name_behind_prefix.c_str(), nullptr, 10));
+  return process > 0 && (::kill(process, 0) == 0 || errno == EPERM);
+}
+
 std::string checksum(const std::byte* memory, int64_t num_bytes) {
   return ContentHash().add(std::string_view(reinterpret_cast<const char*>(memory), static_cast<size_t>(num_bytes))).hex();
 }
@@ -83,7 +90,8 @@ class ScratchFiles::Folder {
     std::error_code error;
     int count = 0;
     for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
-      if (!entry.path().filename().string().starts_with(prefix())) continue;
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with(prefix()) || is_of_living_process(name.substr(prefix().size()))) continue;
       if (std::filesystem::remove(entry.path(), error))
         ++count;
       else if (error)
@@ -95,7 +103,7 @@ class ScratchFiles::Folder {
   }
 
   void open_without_name(int rank) {
-    file_.path = fmt::format("{}/{}{}_XXXXXX", folder_, prefix(), rank);
+    file_.path = fmt::format("{}/{}{}_{}_XXXXXX", folder_, prefix(), ::getpid(), rank);
     file_.descriptor = ::mkostemp(file_.path.data(), O_CLOEXEC);
     if (file_.descriptor < 0) fail_run("[file tier] cannot make the file {}: {}", file_.path, disk_failure(errno));
     has_name_ = ::unlink(file_.path.c_str()) != 0 && errno != ENOENT;

@@ -14,4 +14,7 @@ constexpr int kTiers = 3;
 constexpr int64_t kFileAlignmentBytes = 4096;
 constexpr const char* name_of(Tier tier) { return tier == Tier::Device ? "device" : tier == Tier::Host ? "host" : "file"; }
 
+// Of what is used together with others, which may have no room side by side in the slots of the file tier.
+constexpr Tier at_most_host(Tier tier) { return tier == Tier::File ? Tier::Host : tier; }
+
 }  // namespace zerostep

@@ -1,4 +1,3 @@
-
 #include "base/console.h"
 #include "base/error.h"
 #include "base/format.h"

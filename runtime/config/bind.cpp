@@ -324,6 +324,7 @@ Config bind(const Values& v, int world) {
   if (c.step.uses_backprop()) {
     take(v, "activation_checkpointing.number_checkpoints", c.number_checkpoints);
     take(v, "activation_checkpointing.profile", c.profile_checkpointing);
+    take(v, "activation_checkpointing.cpu_checkpointing", c.cpu_checkpointing);
   }
   return c;
 }

@@ -225,7 +225,8 @@ struct Config {
   bool wall_clock_breakdown = false, memory_breakdown = false, dump_state = false;
   int64_t number_checkpoints = 0;  // activation_checkpointing: segments; 0: no recomputation; -1: one per unit
   bool profile_checkpointing = false;
-  std::string file;  // where it came from, for messages
+  bool cpu_checkpointing = false;  // what is kept for recomputation rests in memory of the host
+  std::string file;                // where it came from, for messages
 
   // Of a mode that mixes both: queries and backprop read samples of the same data, cut alike, so that their losses can stand in one series.
   bool reads_one_stream() const {

@@ -60,8 +60,8 @@ constexpr ContextRule kContextRules[] = {
     {"step.rank|step.refresh", Context::NotLowRank, "the directions have full rank"},
     {"step.clip_deviations", Context::NotClipped, "the scalar transform does not clip"},
     {"step.monitor_interval", Context::Instructed, "every backprop step makes queries and measures their cosine"},
-    {"activation_checkpointing.number_checkpoints|activation_checkpointing.profile", Context::ForwardOnly,
-     "forward passes keep no activations, so there are none to recompute"},
+    {"activation_checkpointing.number_checkpoints|activation_checkpointing.profile|activation_checkpointing.cpu_checkpointing",
+     Context::ForwardOnly, "forward passes keep no activations, so there are none to recompute"},
     {"prescale_gradients|gradient_predivide_factor|communication_data_type|zero_optimization.reduce_scatter|"
      "zero_optimization.contiguous_gradients",
      Context::ForwardOnly, "no gradient is made"},

@@ -129,8 +129,7 @@ const Key kKeys[] = {
      "one boundary activation a segment is kept, and it is contiguous"},
     {"activation_checkpointing.synchronize_checkpoint_boundary", A, boolean(), "",
      "segments are ordered by events; a synchronisation would only wait"},
-    {"activation_checkpointing.cpu_checkpointing", R, boolean(), "",
-     "activations in host memory are not in this version: leave it out, or lower the micro-batch", "[false]"},
+    {"activation_checkpointing.cpu_checkpointing", H, boolean(), "false", "keep what recomputation begins with in memory of the host"},
     {"activation_checkpointing.profile", H, boolean(), "false", "log the time of recomputation"},
 
     {"csv_monitor.enabled", H, boolean(), "false", "write each series of a run to a CSV file of its own"},

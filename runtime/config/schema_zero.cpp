@@ -89,10 +89,10 @@ const Key kKeys[] = {
     {"zero_optimization.offload_optimizer.cpuadam_cores_perc", A, number(0, 1), "", "the optimizer runs in the threads of its rank"},
 
     {"aio.block_size", H, integer(1, int64_t{1} << 30), "1048576", "bytes of one request to a file"},
-    {"aio.queue_depth", H, integer(1, 4096), "8", "requests in flight"},
+    {"aio.queue_depth", H, integer(1, 1024), "8", "requests in flight"},
     {"aio.single_submit", H, boolean(), "false", "hand each request to the system by a call of its own"},
     {"aio.overlap_events", H, boolean(), "true", "a request that is done makes room for the next; false: for all of them at once"},
-    {"aio.intra_op_parallelism", H, integer(1, 256), "1", "parts of a transfer that go on side by side, each with queue_depth requests"},
+    {"aio.intra_op_parallelism", H, integer(1, 64), "1", "parts of a transfer that go on side by side, each with queue_depth requests"},
     {"aio.use_gds", R, boolean(), "", "GPUDirect storage is not in this version: leave it out", "[false]"},
     {"aio.verify", H, boolean(), "false", "checksums of what rests in files, compared when it is read"},
 };

@@ -31,7 +31,8 @@ TierOptions tier_options(const Config& config, int rank) {
   out.parameters = files(config.zero.offload_param);
   out.state = files(config.zero.offload_optimizer);
   if (rank > 0) out.pinned.warn = [](const std::string&) {};
-  out.pinned.pin_memory = config.zero.offload_param.pin_memory && config.zero.offload_optimizer.pin_memory;
+  const auto pins = [](const OffloadConfig& offload) { return offload.tier == Tier::Device || offload.pin_memory; };
+  out.pinned.pin_memory = pins(config.zero.offload_param) && pins(config.zero.offload_optimizer);
   return out;
 }
 
@@ -56,6 +57,9 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
+  for (const PlannedBuffer& b : plan_.any_step().buffers)
+    if (b.id.kind == BufferKind::Activation)
+      strategies_.backprop->keep_checkpoint_in(b.id.index, {state_.store().view(b.id), static_cast<size_t>(b.bytes)});
   access_.load(initial);
   if (config.run.device_memory > 0) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   release_free_memory();  // of what planning and loading took

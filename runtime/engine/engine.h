@@ -65,12 +65,13 @@ class Engine {
   int rank() const { return lanes_.group.rank(); }
   // The end of a run whose last steps, up to `step`, were skipped. RunError, the same on every rank.
   [[noreturn]] void fail_skipped(int64_t step) const { runner_.fail_skipped(step); }
-  // Bytes on this rank's device now in arenas, and the highest so far with what LibTorch held.
+  // Bytes that this rank's arenas of a tier hold.
   int64_t arena_bytes(Tier tier = Tier::Device) const { return state_.arena_bytes(tier); }
-  // In files.
+  // Bytes that this rank has in files.
   int64_t file_bytes() const { return state_.store().file_bytes(); }
-  // How they are read and written, for the log; "": there are none.
+  // How files are read and written, for the log; "": there are none.
   std::string describe_files() const { return state_.store().describe_files(); }
+  // The highest so far of what arenas and LibTorch hold on this rank's device.
   int64_t device_peak_bytes() const { return state_.arena_bytes() + meter_.peak_bytes(); }
   const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return lanes_.group.counters(); }
@@ -114,7 +115,8 @@ class Engine {
   ActionLauncher launcher_;
   StepRunner runner_;
   // Last, so that no work runs on memory that is gone. A failure was told to the other ranks, so nothing is waited for in vain.
-  StreamDrain end_of_communication_{lanes_.communication}, end_of_compute_{lanes_.compute};
+  StreamDrain end_of_reads_{lanes_.file_read}, end_of_writes_{lanes_.file_write}, end_of_communication_{lanes_.communication},
+      end_of_compute_{lanes_.compute};
 };
 
 }  // namespace zerostep

@@ -9,7 +9,6 @@
 #include "runtime/engine/averaging.h"
 #include "runtime/engine/step_runner.h"
 #include "runtime/strategy/projected_gradients.h"
-#include "runtime/strategy/unchanged_weights.h"
 
 // What the ranks agree on within a step, and what follows from it.
 
@@ -130,14 +129,13 @@ void StepRunner::agree_on_estimate(StepRun& run) {
   } else if (config_.step.exact_norm) {
     result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(state_), adder());
   }
-  if (run.step == 0 && is_16bit(config_.precision.compute))
-    result.unchanged_share = unchanged_share(directions_, state_, run.step, adder());
   if (by_gradient) run.estimate.reset();
   settle_update(run);
 }
 
 void StepRunner::report_non_finite(int64_t step, double local_loss) {
   std::string found;
+  for (Stream* stream : lanes_.streams()) stream->synchronize();  // the run ends: what was read ahead is of no use
   const std::string parameter = first_non_finite(state_, lanes_.kernels, lanes_.compute);
   const int rank = lanes_.group.rank();
   if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", rank, without_sign_of_nan(local_loss));

@@ -8,11 +8,12 @@
 #include "base/error.h"
 #include "models/error_text.h"
 #include "runtime/strategy/projected_gradients.h"
+#include "runtime/strategy/unchanged_weights.h"
 
 namespace zerostep {
 
-StepRunner::StepRunner(const Config& config, const TrainingPlan& plan, const ShardedState& state, ScalarBlock& scalars,
-                       Directions& directions, const Strategies& strategies, ActionLauncher& launcher, Lanes& lanes)
+StepRunner::StepRunner(const Config& config, const TrainingPlan& plan, ShardedState& state, ScalarBlock& scalars, Directions& directions,
+                       const Strategies& strategies, ActionLauncher& launcher, Lanes& lanes)
     : config_(config),
       plan_(plan),
       state_(state),
@@ -37,6 +38,8 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
   run->loss_scale = scaler_.scale();
   run->stop = stop;
   if (strategies_.queries) strategies_.queries->begin_step(1);
+  if (step == 0 && run->kind.queries && is_16bit(config_.precision.compute))
+    run->result.unchanged_share = unchanged_share(directions_, state_, step, adder());
   scalars_.clear(lanes_.compute);
   const Plan& plan = plan_.step(run->kind);
   const bool applied = execute(plan, run);
@@ -64,7 +67,9 @@ void StepRunner::evaluate_batch(int64_t index, const Batch& batch, bool counts) 
 
 bool StepRunner::execute(const Plan& plan, const SharedRun& run) {
   run_ = run;
+  is_applying_ = pending_ != nullptr && plan.applies_pending;
   const bool applied = executor_.execute(plan, *this);
+  is_applying_ = false;
   run_ = nullptr;
   return applied;
 }
@@ -128,9 +133,10 @@ void StepRunner::replay(const LoggedStep& logged) {
 }
 
 void StepRunner::leave_step() noexcept {
-  lanes_.compute.drain();  // what it runs may use what the caller has lent
+  // What they run may use what the caller has lent, and slots that whoever reads the state next needs.
+  for (Stream* stream : {&lanes_.compute, &lanes_.file_read, &lanes_.file_write}) stream->drain();
   run_ = nullptr;
-  has_lost_update_ |= pending_ != nullptr;
+  has_lost_update_ |= pending_ != nullptr || is_applying_;
   pending_ = nullptr;
 }
 

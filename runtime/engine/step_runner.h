@@ -43,7 +43,7 @@ struct LoggedStep {
 class StepRunner final : private ActionRunner {
  public:
   // What is passed must outlive the object.
-  StepRunner(const Config& config, const TrainingPlan& plan, const ShardedState& state, ScalarBlock& scalars, Directions& directions,
+  StepRunner(const Config& config, const TrainingPlan& plan, ShardedState& state, ScalarBlock& scalars, Directions& directions,
              const Strategies& strategies, ActionLauncher& launcher, Lanes& lanes);
 
   // One optimizer step.
@@ -56,7 +56,8 @@ class StepRunner final : private ActionRunner {
 
   TrainingProgress progress() const;
   void restore(const TrainingProgress& progress);
-  // After a failure: waits for what is on the compute stream. An update that was agreed on may have been applied in part.
+  // After a failure: waits for what is on the streams but that of communication, which may wait for ranks that are gone. An update that was
+  // agreed on may have been applied in part.
   void leave_step() noexcept;
 
   // Steps skipped since the last applied one, without those whose overflow lowered a dynamic loss scale; kMostSkipped of them end the run.
@@ -89,7 +90,7 @@ class StepRunner final : private ActionRunner {
 
   const Config& config_;
   const TrainingPlan& plan_;
-  const ShardedState& state_;
+  ShardedState& state_;
   ScalarBlock& scalars_;
   Directions& directions_;
   const Strategies& strategies_;
@@ -101,6 +102,7 @@ class StepRunner final : private ActionRunner {
   InstructSchedule instruct_schedule_;
   SharedRun run_;                           // under way
   std::shared_ptr<PendingUpdate> pending_;  // agreed on and not applied; nullptr: there is none
+  bool is_applying_ = false;                // the plan under way applies one of the step before
   bool has_lost_update_ = false;            // a failure came while one was applied
   AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;

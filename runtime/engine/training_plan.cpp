@@ -74,6 +74,22 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
   return chosen;
 }
 
+// Bytes of each unit's input that waits for its recomputation in memory of the host; none: all wait on the device.
+std::vector<int64_t> host_checkpoints(const Config& config, const ModelDefinition& model, const Objective& objective,
+                                      const ModelLayout& layout) {
+  constexpr int64_t kMostTensors = 4;  // of an input: each begins at an alignment boundary
+  const auto backprop = make_backprop(config, layout, objective);
+  if (!config.cpu_checkpointing || !backprop) return {};
+  std::vector<int64_t> out(layout.units.size(), 0);
+  for (const Visit& visit : backprop->visits(1))
+    if (visit.keep_input && visit.unit > 0)
+      nth(out, visit.unit) =
+          model.activation_cost(visit.unit - 1, config.batch.micro_batch_size, config.data.sequence_length, config.precision.compute, true)
+              .output_bytes +
+          kMostTensors * kAlignmentBytes;
+  return out;
+}
+
 // The parts that steps are made of: the queries of random directions, backprop, and the queries whose directions are made of its gradient.
 struct StepParts {
   std::optional<Plan> queries, backprop, instructed;
@@ -140,6 +156,11 @@ std::vector<NamedPlan> TrainingPlan::plans() const {
   return out;
 }
 
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world) {
+  const bool defers = !config.step.uses_backprop() && config.zero.offload_param.tier == Tier::File;
+  return plan_training(config, model, objective, world, defers ? Updates::Deferred : Updates::Immediate);
+}
+
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world, Updates updates) {
   const ZeroConfig& zero = config.zero;
   LayoutOptions layout_options;
@@ -196,6 +217,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.masters = config.step.masters;
 
   TrainingPlan out{ModelLayout::make(model.units(), layout_options), {}, {}, {}};
+  options.host_checkpoints = host_checkpoints(config, model, objective, out.layout);
   if (config.step.uses_queries()) out.queries_per_pass = choose_per_pass(config, model, objective, world, options, out.layout);
   const StepParts parts = plan_parts(config, objective, world, options, out);
   compose_steps(config, parts, updates, out);

@@ -34,7 +34,9 @@ struct TrainingPlan {
 // Matrix optimizers exchange whole matrices among the ranks, and a clipped estimate is measured over the whole model before it is used:
 // these are always immediate.
 enum class Updates : uint8_t { Immediate, Deferred };
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
-                           Updates updates = Updates::Immediate);
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world, Updates updates);
+// Deferred where steps are of queries alone and parameters rest in files, so that each byte of them is read and written once a step; else
+// immediate.
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world);
 
 }  // namespace zerostep

@@ -63,7 +63,8 @@ enum class Agreement : uint8_t {
 const char* name_of(Agreement agreement);
 
 // Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
-// compute lane is the rank's own thread; the others share the communicator's stream, which is more order than a plan may rely on.
+// compute lane is the rank's own thread; gathers and reductions share the communicator's stream, which is more order than a plan may rely
+// on; reads and writes of files have a thread each.
 enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite };
 constexpr int kLanes = 5;
 const char* name_of(Lane lane);

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/dtype.h"
+#include "base/error.h"
 #include "base/nth.h"
 #include "runtime/plan/plan.h"
 #include "runtime/plan/state_chunks.h"
@@ -111,6 +112,8 @@ class Uses {
     }
     for (BufferUse& use : out_)
       if (use.buffer == buffer) {
+        if (buffer.kind == BufferKind::StagingSlot && (use.group != group_inside || use.chunk != chunk.chunk))
+          fail_protocol("[plan] an action uses two chunks of {} in one slot", nth(plan_.staging_rings, buffer.index).name);
         use.reads |= reads && !use.writes;  // of what this action has written itself
         use.writes |= writes;
         return;

@@ -92,12 +92,12 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
       for (int user : users) nth(out.borrowed, user).push_back(id);
     }
   }
-  const auto offloaded = static_cast<int64_t>(options.offloaded_share * static_cast<double>(out.num_elements(true)));
-  int64_t before = 0;
+  double trained = 0, before = 0;
+  for (const FlatGroup& g : out.groups) trained += g.trainable ? static_cast<double>(g.full_elements()) : 0;
   for (FlatGroup& g : out.groups) {
     if (!g.trainable) continue;
-    if (before < offloaded) g.state_tier = options.state_tier;
-    before += g.full_elements();
+    if (before < options.offloaded_share * trained) g.state_tier = g.assigned ? at_most_host(options.state_tier) : options.state_tier;
+    before += static_cast<double>(g.full_elements());
   }
   if (out.num_elements(true) == 0)
     fail_input("model.trainable{} no parameter to train", options.scope.empty() ? " leaves" : " and step.scope leave");

@@ -52,16 +52,17 @@ struct PlanOptions {
   int64_t max_live_parameters = INT64_MAX, max_reuse_distance = INT64_MAX, prefetch_bucket = 0, reduce_bucket = INT64_MAX,
           allgather_bucket = INT64_MAX, sub_group = INT64_MAX;  // elements
   DType communication_type = DType::F32;
-  bool reduce_scatter = true;         // false: stages 1 and 2 all-reduce and keep their part
-  bool allgather_partitions = true;   // false: one broadcast a rank instead of an all-gather
-  bool contiguous_gradients = true;   // false: a backward makes gradients of its own, which are then added to the flat buffer
-  bool update = true;                 // a training step; false: evaluation
-  int optimizer_state_values = 0;     // fp32 values an element
-  int matrix_state_values = 0;        // ... of assigned matrices
-  int state_sets = 1;                 // that these values are of: an update uses one set
-  bool gradient_in_update = true;     // the update reads reduced gradients; false: an estimate made where it is used
-  bool masters = true;                // 16-bit parameters have fp32 masters
-  Tier gradient_tier = Tier::Device;  // of gradient shards
+  bool reduce_scatter = true;                  // false: stages 1 and 2 all-reduce and keep their part
+  bool allgather_partitions = true;            // false: one broadcast a rank instead of an all-gather
+  bool contiguous_gradients = true;            // false: a backward makes gradients of its own, which are then added to the flat buffer
+  bool update = true;                          // a training step; false: evaluation
+  int optimizer_state_values = 0;              // fp32 values an element
+  int matrix_state_values = 0;                 // ... of assigned matrices
+  int state_sets = 1;                          // that these values are of: an update uses one set
+  bool gradient_in_update = true;              // the update reads reduced gradients; false: an estimate made where it is used
+  bool masters = true;                         // 16-bit parameters have fp32 masters
+  std::vector<int64_t> host_checkpoints = {};  // per unit: bytes of its input, where that waits for recomputation in memory of the host
+  Tier gradient_tier = Tier::Device;           // of gradient shards
   int64_t parameter_buffers = 5, state_buffers = 4;  // slots of a staging ring, at most
   bool loads_early = true;                           // state is read as soon as its slot is free; false: when it is needed
   bool stores_aside = true;                          // ... and written beside later reads; false: before them

@@ -83,8 +83,9 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     const bool shared = communicated && layout.options.shard_ranks > 1;
     if (tier != Tier::File)
       return plan.buffers.push_back({id, name, round_up(bytes, kAlignmentBytes), num_chunks, chunk_bytes, shared, tier});
-    const int64_t chunk = round_up(chunk_bytes, kFileAlignmentBytes);
-    plan.buffers.push_back({id, name, num_chunks * chunk, num_chunks, chunk, shared, tier});
+    const int64_t chunk = round_up(chunk_bytes, kFileAlignmentBytes),
+                  last = round_up(bytes - (num_chunks - 1) * chunk_bytes, kFileAlignmentBytes);
+    plan.buffers.push_back({id, name, (num_chunks - 1) * chunk + last, num_chunks, chunk, shared, tier});
   };
   const auto add = [&](Buffer id, const std::string& name, int64_t bytes, bool communicated, Tier tier = Tier::Device) {
     add_chunks(id, name, bytes, 1, round_up(bytes, kAlignmentBytes), communicated, tier);
@@ -97,7 +98,9 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     if (plan.has_backward)
       add({BufferKind::Gradients, g.id}, "gradients " + g.name,
           num_bytes(whole_gradients ? g.full_elements() : g.shard_elements(), DType::F32), whole_gradients || g.assigned,
-          whole_gradients ? Tier::Device : o.gradient_tier);
+          whole_gradients ? Tier::Device
+          : g.assigned    ? at_most_host(o.gradient_tier)
+                          : o.gradient_tier);
     const StateChunks chunks = state_chunks(g, plan);
     if (chunks.count == 0) continue;
     const char* what = !chunks.has_masters ? "optimizer state " : chunks.arrays > 1 ? "masters and optimizer state " : "masters ";
@@ -115,10 +118,13 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   const auto add_floats = [&](Buffer id, const char* name, int64_t count, bool communicated, Tier tier = Tier::Device) {
     add(id, name, num_bytes(count, DType::F32), communicated, tier);
   };
+  for (int u = 0; u < std::ssize(o.host_checkpoints); ++u)
+    if (plan.has_backward)
+      add({BufferKind::Activation, u}, "kept input of " + layout.unit(u).name, nth(o.host_checkpoints, u), false, Tier::Host);
   add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
   add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
   add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false,
-             layout.options.state_tier == Tier::Device ? Tier::Device : Tier::Host);
+             at_most_host(layout.options.state_tier));
   add_floats({BufferKind::WholeMatrices, kMatrixWork}, "whole matrices of a round", plan.matrices.work_elements, true);
   add_floats({BufferKind::WholeMatrices, kMatrixResults}, "updates of matrices", plan.matrices.result_elements, false);
   add_floats({BufferKind::WholeMatrices, kMatrixScratch}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);

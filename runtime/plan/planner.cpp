@@ -310,11 +310,11 @@ class Planner {
       if (!complete || (keeps_gradients_whole(plan_.options) && (ranks() == 1 || !last_micro))) continue;
       bucket_.push_back(g);
       bucket_elements_ += group(g).full_elements();
+      // Of what rests in files one group at a time has its place in memory.
+      if (plan_.options.gradient_tier == Tier::File && !keeps_gradients_whole(plan_.options)) flush_reductions(micro > 0, last_micro);
     }
     const bool end_of_micro = v + 1 == plan_.visits.size() || visit_at(v + 1).micro_batch != micro;
-    // Of what rests in files one group at a time has its place in memory.
-    const bool is_staged = plan_.options.gradient_tier == Tier::File && !keeps_gradients_whole(plan_.options);
-    if (end_of_micro || is_staged || bucket_elements_ >= std::min(kCoalesceElements, plan_.limits.reduce_bucket))
+    if (end_of_micro || bucket_elements_ >= std::min(kCoalesceElements, plan_.limits.reduce_bucket))
       flush_reductions(micro > 0, last_micro);
   }
 

@@ -17,10 +17,13 @@ class Transfers {
   explicit Transfers(Plan& plan) : plan_(plan), after_(plan.actions.size()) {}
 
   void run() {
-    for (int i = 0; i < std::ssize(plan_.actions); ++i)
+    for (int i = 0; i < std::ssize(plan_.actions); ++i) {
       for (const BufferUse& use : plan_.action(i).uses)
         if (use.buffer.kind == BufferKind::StagingSlot) take(i, use);
-    for (auto& [buffer, slot] : slots_) store(slot);
+      // Where the ranks agree a step may end.
+      if (plan_.action(i).kind == ActionKind::Agree || plan_.action(i).kind == ActionKind::End)
+        for (auto& [buffer, slot] : slots_) store(slot);
+    }
     std::vector<Action> actions;
     for (int i = 0; i < std::ssize(plan_.actions); ++i) {
       actions.push_back(std::move(nth(plan_.actions, i)));
@@ -59,7 +62,6 @@ class Transfers {
   void add(int after, ActionKind kind, const Buffer& chunk) {
     Action a{.kind = kind};
     a.chunk = chunk;
-    a.group = chunk.index;
     nth(after_, after).push_back(std::move(a));
   }
 

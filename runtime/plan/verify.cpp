@@ -80,6 +80,11 @@ class Verifier {
  private:
   // Per lane the number of its first events that are known to be done, as the index of the last of them plus one.
   using Done = std::array<int, kLanes>;
+  static Done none() {
+    Done out;
+    out.fill(-1);
+    return out;
+  }
   struct Event {
     const Action* action;
     const NamedPlan* plan;
@@ -206,9 +211,9 @@ class Verifier {
   PlanProof& proof_;
   int first_ = 0;  // event of the first action of plan_
   std::vector<Event> events_;
-  std::array<int, kLanes> latest_{-1, -1, -1, -1, -1};
+  std::array<int, kLanes> latest_ = none();
   std::map<Buffer, State> states_;
-  Done before_ = {-1, -1, -1, -1, -1};  // the last events of what ended early
+  Done before_ = none();  // the last events of what ended early
   bool ended_early_ = false, is_closed_ = true;
 };
 

@@ -204,7 +204,7 @@ std::string does_not_fit(const PlanReport& report) {
   if (!is_16bit(config.precision.compute)) add("bf16.enabled");
   if (config.zero.stage > 0 && config.zero.offload_optimizer.tier == Tier::Device) add("zero_optimization.offload_optimizer.device");
   if (config.zero.stage == 3 && config.zero.offload_param.tier == Tier::Device) add("zero_optimization.offload_param.device");
-  if (limit.includes_host && cost.host_peak_bytes > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
+  if (limit.includes_host && config.run.checkpoint_interval > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
   add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
   return fmt::format(
       "{}: a rank needs {} at the peak ({}), {} of it parameters, gradients, optimizer state and slots, {} activations; there are {} ({}). "

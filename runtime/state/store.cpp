@@ -74,9 +74,10 @@ int64_t Store::file_bytes() const {
 }
 
 std::string Store::describe_files() const {
+  std::string out;
   for (const auto& files : files_)
-    if (files) return files->description();
-  return "";
+    if (files && out.find(files->description()) == std::string::npos) out += (out.empty() ? "" : "; ") + files->description();
+  return out;
 }
 
 const Store::Entry* Store::find(BufferKind kind, int index) const {
@@ -109,7 +110,12 @@ Event Store::save(const Buffer& chunk, Stream& lane) const {
 }
 
 Event Store::fetch(const Buffer& chunk, Stream& stream) {
-  ++fetched(chunk, "fetch");
+  int& times = fetched(chunk, "fetch");
+  if (int* in_slot = slot_fetched(chunk); in_slot != nullptr && ++*in_slot > times + 1) {
+    --*in_slot;
+    fail_protocol("[store] fetch of chunk {} of {}, whose slot holds another", chunk.chunk, entry(chunk, "fetch").name);
+  }
+  ++times;
   return load(chunk, stream);
 }
 
@@ -117,7 +123,15 @@ Event Store::release(const Buffer& chunk, bool is_changed, Stream& stream) {
   int& times = fetched(chunk, "release");
   if (times == 0) fail_protocol("[store] release of chunk {} of {}, which was not fetched", chunk.chunk, entry(chunk, "release").name);
   --times;
+  if (int* in_slot = slot_fetched(chunk); in_slot != nullptr) --*in_slot;
   return is_changed ? save(chunk, stream) : Event();
+}
+
+int* Store::slot_fetched(const Buffer& chunk) {
+  const Entry& found = entry(chunk, "slot");
+  if (found.staging_ring < 0) return nullptr;
+  std::vector<int>& slots = nth(nth(entries_, BufferKind::StagingSlot), found.staging_ring).fetched;
+  return &nth(slots, (found.first_slot + chunk.chunk) % std::ssize(slots));
 }
 
 std::byte* Store::view(const Buffer& chunk) const {

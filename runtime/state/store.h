@@ -67,6 +67,8 @@ class Store {
   const Entry* find(BufferKind kind, int index) const;
   const Entry& entry(const Buffer& chunk, const char* what) const;
   int& fetched(const Buffer& chunk, const char* what);
+  // Fetches without a release of what shares the chunk's slot; nullptr: it rests in memory.
+  int* slot_fetched(const Buffer& chunk);
 
   PinnedMemory pinned_;
   std::vector<Arenas> arenas_;                        // of device and host

@@ -16,7 +16,7 @@ int first_trainable_unit(const ModelLayout& layout) {
 
 }  // namespace
 
-std::unique_ptr<StepStrategy> make_backprop(const Config& config, const ModelLayout& layout, const Objective& objective) {
+std::unique_ptr<FirstOrder> make_backprop(const Config& config, const ModelLayout& layout, const Objective& objective) {
   if (!config.step.uses_backprop()) return nullptr;
   return std::make_unique<FirstOrder>(objective, static_cast<int>(layout.units.size()), config.number_checkpoints,
                                       first_trainable_unit(layout));

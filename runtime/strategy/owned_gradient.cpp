@@ -15,14 +15,21 @@ std::vector<OwnedGradient> owned_gradients(const ShardedState& state) {
   return out;
 }
 
-std::string first_non_finite(const ShardedState& state, const FlatKernels& kernels, Stream& stream) {
-  for (const OwnedGradient& owned : owned_gradients(state)) {
-    double squares = 0;
-    kernels.add_squares(owned.gradient, owned.count, &squares, stream);
-    stream.synchronize();
-    if (!std::isfinite(squares)) return owned.parameter->name;
+std::string first_non_finite(ShardedState& state, const FlatKernels& kernels, Stream& stream) {
+  std::string found;
+  for (const FlatGroup& g : state.layout().groups) {
+    if (!g.trainable || !found.empty()) continue;
+    const Buffer gradients{BufferKind::Gradients, g.id};
+    state.store().fetch(gradients, stream).wait();
+    for (const ShardedState::Piece& piece : state.owned(g.id)) {
+      double squares = 0;
+      kernels.add_squares(state.gradients(g.id, piece), piece.count, &squares, stream);
+      stream.synchronize();
+      if (found.empty() && !std::isfinite(squares)) found = state.layout().parameter(g, piece.parameter).name;
+    }
+    state.store().release(gradients, false, stream);
   }
-  return "";
+  return found;
 }
 
 }  // namespace zerostep

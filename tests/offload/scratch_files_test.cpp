@@ -207,13 +207,17 @@ TEST_F(ScratchFilesTest, AKilledRunLeavesNothing) {
 TEST_F(ScratchFilesTest, NamesThatAreLeftAreRemovedAndNothingElse) {
   std::filesystem::create_directories(folder(0));
   const std::string left = fmt::format("zerostep_scratch_{}_0_abcdef", host_name());
-  for (const std::string& name : {left, std::string("zerostep_scratch_another-host_0_abcdef"), std::string("data.bin")})
+  // Of a process that lives and has not come to take the name away.
+  const std::string about_to_go = fmt::format("zerostep_scratch_{}_{}_0_abcdef", host_name(), ::getppid());
+  for (const std::string& name : {left, std::string("zerostep_scratch_another-host_0_abcdef"), std::string("data.bin"), about_to_go})
     std::ofstream(folder(0) + "/" + name) << "x";
   // A run that lives and has a name: this one is removed, its contents are not.
   const int living = ::open((folder(0) + "/" + left + "2").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_EQ(::pwrite(living, "alive", 5, 0), 5);
   ScratchFiles files(options(), {{"state", 8192, 8192}});
-  EXPECT_EQ(names(folder(0)), (std::vector<std::string>{"data.bin", "zerostep_scratch_another-host_0_abcdef"}));
+  std::vector<std::string> expected{"data.bin", "zerostep_scratch_another-host_0_abcdef", about_to_go};
+  std::sort(expected.begin(), expected.end());
+  EXPECT_EQ(names(folder(0)), expected);
   ASSERT_EQ(warnings_.size(), 1u);
   EXPECT_EQ(warnings_[0], "2 scratch files of runs that were killed were removed from " + folder(0));
   char found[6] = {};
@@ -243,8 +247,12 @@ TEST_F(ScratchFilesTest, ANameThatCannotBeRemovedGoesAtTheEnd) {
     EXPECT_EQ(names(folder(0)).size(), 1u);
     during = names(folder(0)).at(0);
   });
-  EXPECT_TRUE(during.starts_with(fmt::format("zerostep_scratch_{}_3_", host_name()))) << during;
+  EXPECT_TRUE(during.starts_with(fmt::format("zerostep_scratch_{}_{}_3_", host_name(), ::getpid()))) << during;
   EXPECT_EQ(names(folder(0)).size(), 1u);  // that thread could not remove it at the end either
+  const pid_t gone = ::fork();
+  if (gone == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+  std::filesystem::rename(folder(0) + "/" + during, fmt::format("{}/zerostep_scratch_{}_{}_3_abcdef", folder(0), host_name(), gone));
   ScratchFiles next(options(), {{"state", 8192, 8192}});
   EXPECT_EQ(names(folder(0)).size(), 0u);
 }

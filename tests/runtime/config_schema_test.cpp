@@ -62,6 +62,7 @@ std::string fingerprint(const Config& c) {
   const AioOptions& aio = c.aio.options;
   s += fmt::format("{} {} {} {} {} {} ", aio.block_size, aio.queue_depth, aio.intra_op_parallelism, aio.single_submit, aio.overlap_events,
                    c.aio.verify);
+  s += fmt::format("{} ", c.cpu_checkpointing);
   const auto& m = c.model;
   s += fmt::format("{} {} {} {} {} ", m.preset, m.path, m.classifies, make_model(m.options)->hugging_face_config(), m.trainable);
   const auto& d = c.data;

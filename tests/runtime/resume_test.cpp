@@ -139,6 +139,30 @@ TEST_F(Resume, IsSeamlessForEveryOptimizerAndPrecision) {
       }
 }
 
+TEST_F(Resume, AnyTierGoesOnFromAnyOther) {
+  const std::string files = folder_ + "-files";
+  const auto put = [&](ZerothOrderCase test, Tier tier) {
+    test.config.zero.offload_param.tier = test.config.zero.offload_optimizer.tier = tier;
+    test.config.zero.offload_param.nvme_paths = test.config.zero.offload_optimizer.nvme_paths = {files};
+    return test;
+  };
+  for (const StepConfig::Mode mode : {StepConfig::Mode::FirstOrder, StepConfig::Mode::ZerothOrder}) {
+    ZerothOrderCase test = ZerothOrderCase::tiny(mode);
+    test.config.zero.stage = 3;
+    test.config.precision.compute = DType::BF16;
+    const Outcome whole = run(test, 2, 0, 6, "", "");
+    for (const auto& [first, then] : {std::pair{Tier::File, Tier::Device}, {Tier::Device, Tier::File}, {Tier::Host, Tier::File}}) {
+      SCOPED_TRACE(fmt::format("mode {}: {} to {}", static_cast<int>(mode), name_of(first), name_of(then)));
+      fs::remove_all(folder_);
+      const Outcome head = run(put(test, first), 2, 0, 3, "", folder_);
+      const Outcome tail = run(put(test, then), 2, 3, 6, folder_, "");
+      EXPECT_EQ(tail.first, head.last);
+      EXPECT_EQ(tail.last, whole.last);
+    }
+  }
+  fs::remove_all(files);
+}
+
 TEST_F(Resume, KeepsStatesApartAndSixteenBitWeightsWithoutMasters) {
   ZerothOrderCase apart = case_of(Mode::Alternating, 2);
   apart.config.step.separate_state = true;

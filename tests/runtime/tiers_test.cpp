@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "tests/runtime/support/zeroth_order_case.h"
 
@@ -66,6 +67,132 @@ TEST(Tiers, BackpropGivesTheSameBits) {
             EXPECT_LT(found.measured_peak, resident.measured_peak);
           }
         }
+}
+
+// What else says how state rests: each against the same run with everything on the device.
+TEST(Tiers, EveryOptionGivesTheSameBits) {
+  using Change = std::function<void(Config&)>;
+  const std::vector<std::pair<const char*, Change>> changes = {
+      {"one buffer, nothing ahead",
+       [](Config& c) {
+         c.zero.offload_param.buffer_count = c.zero.offload_optimizer.buffer_count = 1;
+         c.zero.offload_optimizer.pipeline_read = c.zero.offload_optimizer.pipeline_write = false;
+       }},
+      {"some parameters in memory", [](Config& c) { c.zero.offload_param.max_in_cpu = 3000; }},
+      {"half of the state", [](Config& c) { c.zero.offload_optimizer.ratio = 0.5; }},
+      {"many chunks",
+       [](Config& c) {
+         c.zero.sub_group_size = 100;
+         c.zero.offload_optimizer.buffer_count = 3;
+       }},
+      {"small requests, compared",
+       [](Config& c) {
+         c.aio.options.block_size = 4096;
+         c.aio.options.queue_depth = 2;
+         c.aio.verify = true;
+       }},
+      {"pageable", [](Config& c) { c.zero.offload_param.pin_memory = false; }},
+      {"small buckets", [](Config& c) { c.zero.reduce_bucket_size = 500; }},
+      {"round robin", [](Config& c) { c.zero.round_robin_gradients = true; }},
+      {"16-bit messages", [](Config& c) { c.communication_data_type = DType::BF16; }},
+      {"frozen", [](Config& c) { c.model.trainable = {"*h.1*"}; }},
+      {"gradients of their own", [](Config& c) { c.zero.contiguous_gradients = false; }}};
+  for (const auto& [name, change] : changes)
+    for (const int ranks : {1, 2})
+      for (const DType type : {DType::F32, DType::BF16}) {
+        SCOPED_TRACE(fmt::format("{}, {} ranks, {}", name, ranks, name_of(type)));
+        TrainingCase test = TrainingCase::tiny();
+        test.config.zero.stage = 3;
+        test.config.zero.overlap_comm = true;
+        test.config.zero.stage3_prefetch_bucket_size = 2000;
+        test.config.precision.compute = type;
+        test.set_micro_batch(2, ranks);
+        change(test.config);
+        const TrainingOutcome resident = run_engine_threads(test, ranks);
+        const Folder folder;
+        put(test.config, {Tier::File, Tier::File}, folder);
+        expect_same_outcome(run_engine_threads(test, ranks), resident);
+      }
+}
+
+// Matrices that are updated whole, several units together.
+TEST(Tiers, WholeMatricesGiveTheSameBits) {
+  for (const OptimizerConfig::Type type : {OptimizerConfig::Type::Muon, OptimizerConfig::Type::MuDaMW})
+    for (const int stage : {1, 2, 3})
+      for (const int ranks : {1, 2})
+        for (const DType precision : {DType::F32, DType::BF16}) {
+          SCOPED_TRACE(fmt::format("optimizer {}, stage {}, {} ranks, {}", static_cast<int>(type), stage, ranks, name_of(precision)));
+          TrainingCase test = TrainingCase::tiny();
+          test.config.optimizer.type = type;
+          test.config.optimizer.cautious = type == OptimizerConfig::Type::MuDaMW;
+          test.config.zero.stage = stage;
+          test.config.precision.compute = precision;
+          test.set_micro_batch(2, ranks);
+          const TrainingOutcome resident = run_engine_threads(test, ranks);
+          const Folder folder;
+          test.config.zero.offload_optimizer.buffer_count = 2;
+          put(test.config, {stage == 3 ? Tier::Host : Tier::Device, Tier::File}, folder);
+          expect_same_outcome(run_engine_threads(test, ranks), resident);
+        }
+}
+
+// Updates that wait for the next step, and an evaluation that cannot wait.
+TEST(Tiers, DeferredUpdatesInFilesGiveTheSameBits) {
+  for (const bool masters : {true, false})
+    for (const DType type : {DType::F32, DType::BF16})
+      for (const int ranks : {1, 2}) {
+        if (!masters && type == DType::F32) continue;
+        SCOPED_TRACE(fmt::format("masters {}, {}, {} ranks", masters, name_of(type), ranks));
+        ZerothOrderCase test = ZerothOrderCase::tiny(Mode::ZerothOrder);
+        test.config.zero.stage = 3;
+        test.config.zero.overlap_comm = true;
+        test.config.precision.compute = type;
+        test.config.step.masters = masters;
+        test.config.gradient_clipping = 0;
+        const auto run = [&](Updates updates) {
+          std::vector<double> losses(static_cast<size_t>(ranks));
+          const auto evaluate = [&](int64_t step, Engine& engine) {
+            if (step != 2) return;
+            const Batch batch = test.batch(9, 0, engine.rank(), ranks);
+            losses[static_cast<size_t>(engine.rank())] = engine.evaluate(1,
+                                                                         [&](int64_t) {
+                                                                           return Engine::EvaluationBatch{batch, true};
+                                                                         })
+                                                             .loss;
+          };
+          return std::pair{run_zeroth_order_threads(test, ranks, {.before_step = evaluate, .updates = updates}), losses};
+        };
+        const auto resident = run(Updates::Immediate);
+        const Folder folder;
+        put(test.config, {Tier::File, Tier::File}, folder);
+        const auto deferred = run(Updates::Deferred);
+        expect_same(deferred.first, resident.first);
+        EXPECT_EQ(deferred.second, resident.second);
+      }
+}
+
+TEST(Tiers, CheckpointsOfActivationsOnTheHostGiveTheSameBits) {
+  for (const int64_t segments : {int64_t{-1}, int64_t{2}})
+    for (const int ranks : {1, 2})
+      for (const DType type : {DType::F32, DType::BF16}) {
+        SCOPED_TRACE(fmt::format("{} segments, {} ranks, {}", segments, ranks, name_of(type)));
+        TrainingCase test = TrainingCase::tiny();
+        test.config.zero.stage = 2;
+        test.config.precision.compute = type;
+        test.config.number_checkpoints = segments;
+        test.set_micro_batch(2, ranks);
+        test.config.data.sequence_length = test.sequence;
+        const TrainingOutcome on_device = run_engine_threads(test, ranks);
+        test.config.cpu_checkpointing = true;
+        const TrainingOutcome on_host = run_engine_threads(test, ranks);
+        expect_same_outcome(on_host, on_device);
+        // Of two segments the first begins with the batch, and the last keeps its graph.
+        if (segments < 0) {
+          EXPECT_LT(on_host.measured_peak, on_device.measured_peak);
+          EXPECT_LT(on_host.planned_peak, on_device.planned_peak);
+        }
+        EXPECT_LE(on_host.measured_peak, on_host.planned_peak);
+      }
 }
 
 TEST(Tiers, QueriesGiveTheSameBits) {

@@ -14,9 +14,21 @@ namespace {
 using Mode = StepConfig::Mode;
 
 // What changes the actions beside mode, stage and limits.
-enum class Kind : uint8_t { Plain, SixteenBit, SixteenBitMessages, Muon, Recompute, LowRank, NoReduceScatter, OwnGradients, Deferred };
-constexpr Kind kKinds[] = {Kind::Plain,   Kind::SixteenBit,      Kind::SixteenBitMessages, Kind::Muon,    Kind::Recompute,
-                           Kind::LowRank, Kind::NoReduceScatter, Kind::OwnGradients,       Kind::Deferred};
+enum class Kind : uint8_t {
+  Plain,
+  SixteenBit,
+  SixteenBitMessages,
+  Muon,
+  Recompute,
+  LowRank,
+  NoReduceScatter,
+  OwnGradients,
+  Deferred,
+  Files,
+  OneBuffer
+};
+constexpr Kind kKinds[] = {Kind::Plain,           Kind::SixteenBit,   Kind::SixteenBitMessages, Kind::Muon,  Kind::Recompute, Kind::LowRank,
+                           Kind::NoReduceScatter, Kind::OwnGradients, Kind::Deferred,           Kind::Files, Kind::OneBuffer};
 
 struct PlanCase {
   Mode mode;
@@ -49,9 +61,20 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   if (c.kind == Kind::LowRank) config.step.perturbation = StepConfig::Perturbation::LowRank;
   if (c.kind == Kind::NoReduceScatter) config.zero.reduce_scatter = false;
   if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
+  if (c.kind == Kind::Files || c.kind == Kind::OneBuffer) {
+    if (c.stage == 3) config.zero.offload_param.tier = Tier::File;
+    if (c.stage > 0) config.zero.offload_optimizer.tier = Tier::File;
+  }
+  if (c.kind == Kind::OneBuffer) {
+    config.zero.offload_param.buffer_count = config.zero.offload_optimizer.buffer_count = 1;
+    config.zero.offload_optimizer.pipeline_read = config.zero.offload_optimizer.pipeline_write = false;
+    config.zero.offload_param.max_in_cpu = 1000;
+    config.zero.offload_optimizer.ratio = 0.5;
+  }
   const auto model = make_gpt2(test.model);
   const auto objective = make_cross_entropy();
-  return plan_training(config, *model, *objective, c.world, c.kind == Kind::Deferred ? Updates::Deferred : Updates::Immediate);
+  const bool defers = c.kind == Kind::Deferred || c.kind == Kind::Files;
+  return plan_training(config, *model, *objective, c.world, defers ? Updates::Deferred : Updates::Immediate);
 }
 
 std::vector<PlanCase> all_cases() {
@@ -111,7 +134,9 @@ TEST(Verify, AMissingWaitIsFound) {
                                    {Mode::Calibrate, Kind::Plain},
                                    {Mode::Instruct, Kind::LowRank},
                                    {Mode::FirstOrder, Kind::Deferred},
-                                   {Mode::Alternating, Kind::Deferred}})
+                                   {Mode::Alternating, Kind::Deferred},
+                                   {Mode::FirstOrder, Kind::Files},
+                                   {Mode::ZerothOrder, Kind::Files}})
     for (const int stage : {0, 1, 2, 3}) {
       ZerothOrderCase test;
       const PlanCase c{mode, stage, 2, true, kAll, 1000, 300, 2, kind};
@@ -134,7 +159,28 @@ TEST(Verify, AMissingWaitIsFound) {
   EXPECT_GT(removed, 300);
   using enum ActionKind;
   EXPECT_EQ(kinds, (std::set{Gather, GatherGradient, Visit, Reduce, Agree, GatherMatrices, MakeMatrixUpdates, ScatterMatrixUpdates,
-                             ApplyMatrixUpdates, GatherUpdated, End}));
+                             ApplyMatrixUpdates, Update, GatherUpdated, Load, Store, End}));
+}
+
+// Without a load a slot holds something else, or nothing; without a store its chunk is lost.
+TEST(Verify, AMissingTransferIsFound) {
+  int64_t removed = 0;
+  for (const Mode mode : {Mode::FirstOrder, Mode::ZerothOrder})
+    for (const Kind kind : {Kind::Files, Kind::OneBuffer})
+      for (const int ranks : {1, 2}) {
+        ZerothOrderCase test;
+        const PlanCase c{mode, 3, ranks, true, int64_t{1} << 40, 1000, 300, 2, kind};
+        TrainingPlan plan = plan_of(c, test);
+        Plan& step = plan.steps.front().plan;
+        for (Action& a : step.actions) {
+          if (a.kind != ActionKind::Load && a.kind != ActionKind::Store) continue;
+          const std::vector<BufferUse> uses = std::exchange(a.uses, {});
+          EXPECT_FALSE(verify(plan.layout, step).problems.empty()) << c.text() << ": " << describe(plan.layout, step, a);
+          a.uses = uses;
+          ++removed;
+        }
+      }
+  EXPECT_GT(removed, 100);
 }
 
 TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
