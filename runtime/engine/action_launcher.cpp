@@ -62,9 +62,14 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
     case ActionKind::Load:
-      return state_.store().load(action.chunk, lanes_.of(action.lane));
-    case ActionKind::Store:
-      return state_.store().save(action.chunk, lanes_.of(action.lane));
+    case ActionKind::Store: {
+      Stream& lane = lanes_.of(action.lane);
+      return Trace::on_stream(lanes_.trace, lane, action.kind == ActionKind::Load ? "file read" : "file write",
+                              lanes_.trace != nullptr ? describe(plan_.layout, plan, action) : "", [&] {
+                                return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane)
+                                                                       : state_.store().save(action.chunk, lane);
+                              });
+    }
     case ActionKind::Visit:
       return lanes_.launch([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
     case ActionKind::Reduce: {

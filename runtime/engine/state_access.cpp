@@ -13,9 +13,15 @@ constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass throug
 
 template <typename Use>
 void StateAccess::visit_chunk(const Buffer& chunk, bool changes, const Use& use) {
-  state_.store().fetch(chunk, lanes_.communication).wait();
-  use(state_.store().view(chunk));
-  state_.store().release(chunk, changes, lanes_.communication).wait();
+  Store& store = state_.store();
+  store.fetch(chunk, lanes_.communication).wait();
+  try {
+    use(store.view(chunk));
+  } catch (...) {
+    store.release(chunk, false, lanes_.communication);
+    throw;
+  }
+  store.release(chunk, changes, lanes_.communication).wait();
 }
 
 template <typename Wants, typename Use>

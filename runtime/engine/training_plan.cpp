@@ -227,7 +227,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   const std::vector<Visit> visits = add_weight_copies(out.layout, evaluation_visits(static_cast<int>(out.layout.units.size())));
   const auto make_evaluation = [&] {
     out.evaluate = make_plan(out.layout, visits, evaluation);
-    add_transfers(out.layout, out.evaluate);
+    add_loads_and_stores(out.layout, out.evaluate);
     order_actions(out.layout, out.evaluate);
   };
   make_evaluation();

@@ -110,7 +110,7 @@ Plan compose(const ModelLayout& layout, const StepSpec& spec) {
   add(updates, defers_update ? end - 1 : updates.agreement + 1, end);
   if (backprop == nullptr && queries == nullptr)
     for (Action& a : out.actions) a.reads_gradient |= pending_reads_gradient && a.kind == ActionKind::Update;
-  add_transfers(layout, out);
+  add_loads_and_stores(layout, out);
   out.agreement = -1;
   for (int i = 0; i < std::ssize(out.actions); ++i)
     if (out.action(i).kind == ActionKind::Agree) out.agreement = i;

@@ -122,7 +122,7 @@ constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 // What an action does, for people: "gather h.0 -> slot 1".
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& action);
 // Adds to a whole list of actions the loads and stores of chunks that rest in files: each as soon as its slot is free.
-void add_transfers(const ModelLayout& layout, Plan& plan);
+void add_loads_and_stores(const ModelLayout& layout, Plan& plan);
 // Fills in the lanes of a plan's actions, and what they read and write.
 void find_uses(const ModelLayout& layout, Plan& plan);
 // Does that too, and fills in the waits that order the actions.

@@ -77,6 +77,14 @@ void use_muon(ZerothOrderCase& test) {
   test.config.optimizer.type_name = "Muon";
 }
 
+void rest_in_files(ZerothOrderCase& test) {
+  ZeroConfig& zero = test.config.zero;
+  if (zero.stage == 3) zero.offload_param.tier = Tier::File;
+  if (zero.stage > 0) zero.offload_optimizer.tier = Tier::File;
+  zero.offload_param.buffer_count = zero.offload_optimizer.buffer_count = 2;
+  zero.offload_param.nvme_paths = zero.offload_optimizer.nvme_paths = {::testing::TempDir() + "/slow-streams"};
+}
+
 class SlowStreams : public ::testing::TestWithParam<Mode> {};
 
 TEST_P(SlowStreams, GiveTheSameBits) {
@@ -116,6 +124,8 @@ TEST(SlowStreams, GiveTheSameBitsInEveryVariant) {
          c.config.step.independent_data = true;
          c.config.step.estimator = StepConfig::Estimator::Forward;
        }},
+      {"files", Mode::FirstOrder, rest_in_files},
+      {"files, queries", Mode::ZerothOrder, rest_in_files},
       {"low rank", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.step.perturbation = StepConfig::Perturbation::LowRank; }},
   };
   for (const auto& [name, mode, change] : variants)

@@ -11,10 +11,10 @@
 namespace zerostep {
 namespace {
 
-// Goes through a list once, follows what is in each staging slot, and notes after which of its actions a transfer can begin.
-class Transfers {
+// Goes through a list once, follows what is in each staging slot, and notes after which of its actions a load or a store can begin.
+class LoadsAndStores {
  public:
-  explicit Transfers(Plan& plan) : plan_(plan), after_(plan.actions.size()) {}
+  explicit LoadsAndStores(Plan& plan) : plan_(plan), after_(plan.actions.size()) {}
 
   void run() {
     for (int i = 0; i < std::ssize(plan_.actions); ++i) {
@@ -27,7 +27,7 @@ class Transfers {
     std::vector<Action> actions;
     for (int i = 0; i < std::ssize(plan_.actions); ++i) {
       actions.push_back(std::move(nth(plan_.actions, i)));
-      for (Action& transfer : nth(after_, i)) actions.push_back(std::move(transfer));
+      for (Action& added : nth(after_, i)) actions.push_back(std::move(added));
     }
     plan_.actions = std::move(actions);
   }
@@ -72,10 +72,10 @@ class Transfers {
 
 }  // namespace
 
-void add_transfers(const ModelLayout& layout, Plan& plan) {
+void add_loads_and_stores(const ModelLayout& layout, Plan& plan) {
   if (plan.staging_rings.empty()) return;
   find_uses(layout, plan);
-  Transfers(plan).run();
+  LoadsAndStores(plan).run();
 }
 
 }  // namespace zerostep
