@@ -177,7 +177,7 @@ int64_t ScratchFiles::num_bytes(const std::vector<FileBuffer>& buffers, const Sc
   int64_t sum = 0;
   for (const FileBuffer& buffer : buffers) sum += aligned_bytes(buffer);
   const int64_t folders = std::ssize(options.folders);
-  return folders == 1 ? sum : round_up(sum, round_up(options.stripe_bytes, kAlignment) * folders);
+  return folders <= 1 ? sum : round_up(sum, round_up(options.stripe_bytes, kAlignment) * folders);
 }
 
 Event ScratchFiles::read(Stream& lane, int buffer, int chunk, void* memory) {

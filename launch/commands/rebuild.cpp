@@ -19,12 +19,14 @@ namespace zerostep {
 namespace {
 
 // The run's configuration, on one rank and unsharded: the update of an element depends on neither. What a rank of the run might use is no
-// limit for a rank that holds everything.
+// limit for a rank that holds everything in its memory.
 Subject subject_of_run(const std::string& log) {
   const std::string file = (std::filesystem::path(log).parent_path() / "config.json").string();
   if (!std::filesystem::exists(file))
     fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
-  return load_subject_on_one_rank({file, {"zero_optimization.stage=0", "run.device_memory=0"}});
+  return load_subject_on_one_rank({file,
+                                   {"zero_optimization.stage=0", "zero_optimization.offload_param=null",
+                                    "zero_optimization.offload_optimizer=null", "aio=null", "run.device_memory=0"}});
 }
 
 // "step.scope is "reduced" and was "full"" of each key whose values differ.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <set>
 
 #include "base/error.h"
 #include "runtime/config/deriver.h"
@@ -328,6 +330,12 @@ void Deriver::offload() {
                                         lowest < 3 ? " or more" : "", stage,
                                         what == "param" ? "every rank computes on whole parameters" : "every rank updates everything"));
     const bool has_path = v_.has(p + what + ".nvme_path") && !v_.at(p + what + ".nvme_path").empty();
+    if (has_path) {
+      std::set<std::string> folders;
+      for (const json& folder : v_.at(p + what + ".nvme_path"))
+        if (!folders.insert(std::filesystem::path(folder.get<std::string>()).lexically_normal().string()).second)
+          findings_.error(p + what + ".nvme_path", fmt::format("names {} twice: name each folder once", folder.dump()));
+    }
     if (device == "nvme" && !has_path)
       findings_.error(p + what + ".nvme_path",
                       fmt::format("is missing: {} is \"nvme\", so name a folder on the disk that is to hold it", path));

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/not_a_number.h"
 #include "models/error_text.h"
+#include "runtime/engine/tier_options.h"
 
 namespace zerostep {
 namespace {
@@ -15,25 +16,6 @@ namespace {
 Config planned_config(Config config, const TrainingPlan& plan) {
   config.step.queries_per_pass = plan.queries_per_pass;
   return config;
-}
-
-TierOptions tier_options(const Config& config, int rank) {
-  TierOptions out;
-  const auto files = [&](const OffloadConfig& offload) {
-    ScratchOptions options;
-    options.folders = offload.nvme_paths;
-    options.rank = rank;
-    options.verify = config.aio.verify;
-    options.aio = config.aio.options;
-    if (rank > 0) options.warn = [](const std::string&) {};  // one rank speaks for all
-    return options;
-  };
-  out.parameters = files(config.zero.offload_param);
-  out.state = files(config.zero.offload_optimizer);
-  if (rank > 0) out.pinned.warn = [](const std::string&) {};
-  const auto pins = [](const OffloadConfig& offload) { return offload.tier == Tier::Device || offload.pin_memory; };
-  out.pinned.pin_memory = pins(config.zero.offload_param) && pins(config.zero.offload_optimizer);
-  return out;
 }
 
 }  // namespace

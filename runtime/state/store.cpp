@@ -12,6 +12,11 @@ int64_t total(const std::vector<PlannedBuffer>& buffers, Tier tier, bool communi
   return n;
 }
 
+// What rests in files of one set: parameters, or the rest.
+bool is_in(const PlannedBuffer& b, bool of_parameters) {
+  return b.tier == Tier::File && (b.id.kind == BufferKind::Parameters) == of_parameters;
+}
+
 Arena communicated_arena(int64_t size, Communicator& group) {
   if (size == 0) return Arena("communicated", nullptr, nullptr, 0);
   auto buffer = group.allocate(static_cast<size_t>(size), "arena");
@@ -20,6 +25,17 @@ Arena communicated_arena(int64_t size, Communicator& group) {
 }
 
 }  // namespace
+
+int64_t file_bytes(const std::vector<PlannedBuffer>& buffers, const TierOptions& options) {
+  int64_t bytes = 0;
+  for (const bool of_parameters : {true, false}) {
+    std::vector<FileBuffer> in_files;
+    for (const PlannedBuffer& b : buffers)
+      if (is_in(b, of_parameters)) in_files.push_back({b.name, b.bytes, b.chunk_bytes});
+    if (!in_files.empty()) bytes += ScratchFiles::num_bytes(in_files, of_parameters ? options.parameters : options.state);
+  }
+  return bytes;
+}
 
 Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device, const TierOptions& options)
     : pinned_(options.pinned) {
@@ -54,7 +70,7 @@ std::unique_ptr<ScratchFiles> Store::make_files(const std::vector<PlannedBuffer>
   std::vector<FileBuffer> in_files;
   std::vector<Entry*> entries;
   for (const PlannedBuffer& b : buffers) {
-    if (b.tier != Tier::File || (b.id.kind == BufferKind::Parameters) != of_parameters) continue;
+    if (!is_in(b, of_parameters)) continue;
     entries.push_back(&nth(nth(entries_, b.id.kind), b.id.index));
     in_files.push_back({b.name, b.bytes, b.chunk_bytes});
   }

@@ -17,6 +17,9 @@ struct TierOptions {
   ScratchOptions parameters, state;  // of what rests in files; state: gradient shards and the optimizer's
 };
 
+// Bytes of files that the buffers of the file tier take.
+int64_t file_bytes(const std::vector<PlannedBuffer>& buffers, const TierOptions& options);
+
 // The memory of one rank: every buffer that a plan lists, by its id, in arenas of exactly the planned size and in files. What is needed of
 // a chunk is asked for where it is needed and not kept. view() says where a chunk lies: where it rests or, of the file tier, in its staging
 // slot, where it is while the plan says so (load(), save()) or, between steps, from fetch() to release(). A mistake throws ProtocolError

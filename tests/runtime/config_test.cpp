@@ -287,6 +287,7 @@ TEST(Config, OffloadThatCannotBeIsRefused) {
   refused(R"({"stage": 0, "offload_optimizer": {"device": "cpu"}})", {"offload_optimizer.device is \"cpu\"", "stage 1 or more"});
   refused(R"({"stage": 3, "offload_param": {"device": "nvme"}})", {"offload_param.nvme_path is missing", "folder"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": []}})", {"offload_optimizer.nvme_path is missing"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", "b", "./a"]}})", {"nvme_path names \"./a\" twice"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "disk"}})", {"\"disk\"", "none", "cpu", "nvme"});
   expect_words(
       tiny_refusal({R"(zero_optimization={"stage": 3, "offload_param": {"device": "nvme", "nvme_path": "x"}})", "optimizer.type=Muon"}),
