@@ -161,7 +161,7 @@ class CommandLine {
  private:
   // Commands that need one process run on rank 0 alone.
   template <typename Command>
-  void on_one_rank(CLI::App* sub, Command command) {
+  void run_on_one_rank(CLI::App* sub, Command command) {
     sub->callback([this, command] { run_ = [this, command] { return job_.speaks() ? command() : kDone; }; });
   }
 
@@ -229,7 +229,7 @@ class CommandLine {
     sub->footer(
         "\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
         "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
-    on_one_rank(sub, [this] { return plan(plan_); });
+    run_on_one_rank(sub, [this] { return plan(plan_); });
   }
 
   void add_config() {
@@ -252,7 +252,7 @@ class CommandLine {
     add_file(sub, init_);
     add_model_directory(sub, init_.directory, init_.overwrite, "the directory to write: config.json, model.safetensors, tokenizer files");
     sub->footer("\nExample: zerostep init run.json untrained/");
-    on_one_rank(sub, [this] { return init(init_); });
+    run_on_one_rank(sub, [this] { return init(init_); });
   }
 
   void add_eval() {
@@ -284,7 +284,7 @@ class CommandLine {
     sub->add_flag("--ignore-end", generate_.ignore_end, "go on after an end-of-document token");
     sub->add_flag("--only-new", generate_.only_new, "do not print the prompt");
     sub->footer("\nExample: zerostep generate --model model/ --prompt 'namespace ' --tokens 200 --temperature 0.8 --top-k 40 --seed 1");
-    on_one_rank(sub, [this] { return generate(generate_); });
+    run_on_one_rank(sub, [this] { return generate(generate_); });
   }
 
   void add_rebuild() {
@@ -295,7 +295,7 @@ class CommandLine {
     sub->add_option("--log", rebuild_.log, "zo_log.jsonl in the run's folder, beside its config.json")->required()->type_name("ZO_LOG");
     add_model_directory(sub, rebuild_.directory, rebuild_.overwrite, "the directory to write");
     sub->footer("\nExample: zerostep init run.json base/ && zerostep rebuild --base base/ --log runs/first/zo_log.jsonl rebuilt/");
-    on_one_rank(sub, [this] { return rebuild(rebuild_); });
+    run_on_one_rank(sub, [this] { return rebuild(rebuild_); });
   }
 
   void add_inspect() {
@@ -310,20 +310,20 @@ class CommandLine {
     add_count(batches, "--steps", batches_.steps, "how many");
     add_count(batches, "--first", batches_.first_step, "from this step on");
     add_count(batches, "--world", batches_.world, "ranks, where the file gives only the micro-batch of one", 1, kMostRanks);
-    on_one_rank(batches, [this] { return inspect_batches(batches_); });
+    run_on_one_rank(batches, [this] { return inspect_batches(batches_); });
     CLI::App* model = sub->add_subcommand("model", "units and parameters with shapes and first global element, and the number of elements");
     add_file(model, model_);
-    on_one_rank(model, [this] { return inspect_model(model_); });
+    run_on_one_rank(model, [this] { return inspect_model(model_); });
     CLI::App* checkpoint = sub->add_subcommand("checkpoint", "a checkpoint's manifest in words, every checksum verified");
     checkpoint->add_option("DIR", checkpoint_, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
-    on_one_rank(checkpoint, [this] { return inspect_checkpoint(checkpoint_); });
+    run_on_one_rank(checkpoint, [this] { return inspect_checkpoint(checkpoint_); });
     CLI::App* noise = sub->add_subcommand("noise", "JSON array: elements of a direction z of a forward-only step");
     add_file(noise, noise_);
     add_count(noise, "--step", noise_.step, "of the run, from 0");
     add_count(noise, "--direction", noise_.direction, "of the step, from 0");
     add_count(noise, "--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
     add_count(noise, "--count", noise_.count, "how many");
-    on_one_rank(noise, [this] { return inspect_noise(noise_); });
+    run_on_one_rank(noise, [this] { return inspect_noise(noise_); });
   }
 
   void add_export() {
@@ -332,7 +332,7 @@ class CommandLine {
     add_model_directory(sub, export_.directory, export_.overwrite,
                         "the directory to write: config.json, model.safetensors (fp32), tokenizer files");
     sub->footer("\nExample: zerostep export runs/first/checkpoints/step_00001000 model/");
-    on_one_rank(sub, [this] { return export_checkpoint(export_); });
+    run_on_one_rank(sub, [this] { return export_checkpoint(export_); });
   }
 
   Job& job_;

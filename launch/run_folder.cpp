@@ -28,8 +28,8 @@ std::vector<fs::path> leavings_of_run(const fs::path& folder) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    const bool of_run = std::find(kFilesOfARun.begin(), kFilesOfARun.end(), name) != kFilesOfARun.end() || is_trace(name);
-    if (of_run && entry.is_regular_file(error)) found.push_back(entry.path());
+    const bool belongs_to_run = std::find(kFilesOfARun.begin(), kFilesOfARun.end(), name) != kFilesOfARun.end() || is_trace(name);
+    if (belongs_to_run && entry.is_regular_file(error)) found.push_back(entry.path());
   }
   if (found.empty() && holds_checkpoints((folder / "checkpoints").string())) found.push_back(folder / "checkpoints");
   return found;

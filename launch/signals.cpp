@@ -66,7 +66,7 @@ int status_without_reader(int status) {
 int pending_signal() { return pending.load(); }
 int status_of_signal(int signal) { return signal == 0 || signal == SIGUSR1 ? 0 : 128 + signal; }
 
-ForcedEnd::ForcedEnd(std::function<void(int signal)> before_end) : before_end_(std::move(before_end)) {
+ForcedEnd::ForcedEnd(std::function<void(int signal)> last_call) : last_call_(std::move(last_call)) {
   sem_init(&wake, 0, 0);
   forced.store(0);
   thread_ = std::thread([this] {
@@ -74,7 +74,7 @@ ForcedEnd::ForcedEnd(std::function<void(int signal)> before_end) : before_end_(s
     }
     const int signal = forced.load();
     if (signal == 0) return;
-    before_end_(signal);
+    last_call_(signal);
     _exit(128 + signal);
   });
   waits.store(true);

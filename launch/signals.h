@@ -19,17 +19,17 @@ int pending_signal();
 int status_of_signal(int signal);
 const char* name_of_signal(int signal);
 
-// As long as one lives, a second SIGINT or SIGTERM first calls `before_end` with the signal, on a thread of its own, and ends the process
+// As long as one lives, a second SIGINT or SIGTERM first calls `last_call` with the signal, on a thread of its own, and ends the process
 // (exit status 128 + signal) when that returns; a third ends it at once. One at a time.
 class ForcedEnd {
  public:
-  explicit ForcedEnd(std::function<void(int signal)> before_end);
+  explicit ForcedEnd(std::function<void(int signal)> last_call);
   ~ForcedEnd();
   ForcedEnd(const ForcedEnd&) = delete;
   ForcedEnd& operator=(const ForcedEnd&) = delete;
 
  private:
-  std::function<void(int signal)> before_end_;
+  std::function<void(int signal)> last_call_;
   std::thread thread_;
 };
 

@@ -241,10 +241,10 @@ void TrainRun::log_queries(int64_t step, const StepResult& result) {
 
 void TrainRun::watch_clipping(int64_t step, const StepResult& result) {
   if (config_.gradient_clipping <= 0 || result.skipped) return;
-  const bool by_gradient = step_kind(config_.step, step).update == StepKind::Update::Gradient;
-  ClipWatch& watch = by_gradient ? clipped_gradients_ : clipped_estimates_;
+  const bool follows_gradient = step_kind(config_.step, step).update == StepKind::Update::Gradient;
+  ClipWatch& watch = follows_gradient ? clipped_gradients_ : clipped_estimates_;
   if (const auto cut = watch.add(result.grad_norm, result.clip_scale))
-    log_.warn(clip_warning(*cut, config_.gradient_clipping, by_gradient));
+    log_.warn(clip_warning(*cut, config_.gradient_clipping, follows_gradient));
 }
 
 void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {

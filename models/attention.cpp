@@ -16,7 +16,7 @@ namespace zerostep {
 namespace {
 
 // LibTorch's flash attention knows as many heads of keys as of queries: it takes one query head of every group at a time.
-at::Tensor of_group(const at::Tensor& queries, int64_t shared_heads, int64_t index) {
+at::Tensor group_part(const at::Tensor& queries, int64_t shared_heads, int64_t index) {
   const int64_t group = queries.size(1) / shared_heads;
   return queries.unflatten(1, {shared_heads, group}).select(2, index);
 }
@@ -47,13 +47,13 @@ Attended attend(const AttentionInput& in) {
   Attended result;
   if (group > 1) result.output = like_rows(in.q);
   for (int64_t i = 0; i < group; ++i) {
-    const at::Tensor q = group > 1 ? of_group(in.q, shared, i) : in.q;
+    const at::Tensor q = group > 1 ? group_part(in.q, shared, i) : in.q;
     auto [y, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(q, in.k, in.v, 0.0, is_causal(in), mask);
     result.logsumexp.push_back(logsumexp);
     if (group == 1) {
       result.output = y;
     } else {
-      of_group(result.output, shared, i).copy_(y);
+      group_part(result.output, shared, i).copy_(y);
     }
   }
   return result;
@@ -65,7 +65,7 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
   std::array<at::Tensor, 3> result;
   if (group > 1) result[0] = like_rows(in.q);
   for (int64_t i = 0; i < group; ++i) {
-    const auto part = [&](const at::Tensor& t) { return group > 1 ? of_group(t, shared, i) : t; };
+    const auto part = [&](const at::Tensor& t) { return group > 1 ? group_part(t, shared, i) : t; };
     auto [gq, gk, gv] =
         at::_scaled_dot_product_flash_attention_for_cpu_backward(part(gradient), part(in.q), in.k, in.v, part(attended.output),
                                                                  attended.logsumexp.at(static_cast<size_t>(i)), 0.0, is_causal(in), mask);

@@ -27,7 +27,7 @@ bool records(const Tensors&... tensors) {
 inline torch::autograd::variable_list gradients_of(std::vector<at::Tensor> inputs,
                                                    std::initializer_list<std::reference_wrapper<const ParameterGradient>> parameters,
                                                    size_t constants) {
-  for (const ParameterGradient& parameter : parameters) inputs.push_back(parameter.for_autograd());
+  for (const ParameterGradient& parameter : parameters) inputs.push_back(parameter.autograd_value());
   inputs.resize(inputs.size() + constants);
   return inputs;
 }

@@ -51,8 +51,8 @@ at::Tensor tiled_rows(const at::Tensor& table, const BranchPerturbation::Paramet
 at::Tensor tiled_embed(const Batch& batch, const at::Tensor& positions, const at::Tensor& wte, const at::Tensor& wpe,
                        const BranchPerturbation& p) {
   const int64_t samples = batch.tokens.size(0), length = batch.tokens.size(1), width = wte.size(1);
-  const at::Tensor of_tokens = tiled_rows(wte, p.parameters[0], batch.tokens.flatten(), p.branches);
-  at::Tensor y = of_tokens.view({-1, samples, length, width});
+  const at::Tensor token_rows = tiled_rows(wte, p.parameters[0], batch.tokens.flatten(), p.branches);
+  at::Tensor y = token_rows.view({-1, samples, length, width});
   if (y.size(0) < p.branches) y = y.expand({p.branches, samples, length, width}).contiguous();
   // Samples share their positions unless the batch says which they are.
   const bool own = batch.positions.defined();

@@ -82,8 +82,8 @@ HWY_INLINE void project_tile(const ProjectRows& a, int64_t row, int64_t k) {
   const auto* x = static_cast<const typename As::T*>(a.rows) + row * a.width;
   const float* factor = a.factor + k * a.width;
   VF sum[kRows][kRanks];
-  for (auto& of_row : sum) {
-    for (VF& s : of_row) s = hn::Zero(F32());
+  for (auto& row_sums : sum) {
+    for (VF& s : row_sums) s = hn::Zero(F32());
   }
   for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
     VF f[kRanks];

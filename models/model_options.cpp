@@ -216,7 +216,7 @@ ModelOptions read_options(const Reader& reader, const json& config, const std::s
   json carried = json::object();
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
     if (reader.has(key)) carried[key] = config[key];
-  const auto with_carried = [&](auto options) {
+  const auto carry = [&](auto options) {
     // A default of transformers that the vocabulary does not have stays behind.
     for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
       if (carried.contains(key) && carried[key].is_number_integer() && carried[key].template get<int64_t>() >= options.vocab_size)
@@ -229,10 +229,10 @@ ModelOptions read_options(const Reader& reader, const json& config, const std::s
     fail_input(
         "{}: quantization_config is given: the weights are quantized, and F32, BF16 and F16 are known; use the model as it was before",
         where);
-  if (type == "gpt2") return with_carried(read_gpt2(reader));
-  if (type == "llama") return with_carried(read_llama(reader, LlamaOptions::Kind::Llama));
-  if (type == "qwen2") return with_carried(read_llama(reader, LlamaOptions::Kind::Qwen2));
-  if (type == "bert") return with_carried(read_bert(reader));
+  if (type == "gpt2") return carry(read_gpt2(reader));
+  if (type == "llama") return carry(read_llama(reader, LlamaOptions::Kind::Llama));
+  if (type == "qwen2") return carry(read_llama(reader, LlamaOptions::Kind::Qwen2));
+  if (type == "bert") return carry(read_bert(reader));
   constexpr const char* kTypes = "\"gpt2\", \"llama\", \"qwen2\" or \"bert\"";
   if (type.empty()) {
     const json& architectures = reader.has("architectures") ? config["architectures"] : json();

@@ -29,7 +29,7 @@ class ParameterGradient {
   void scattered_rows(const at::Tensor& indices, const at::Tensor& rows);
 
   // What the backward returns to autograd: undefined when nothing is wanted or all is written in place.
-  at::Tensor for_autograd() const { return in_place_ ? at::Tensor() : target_; }
+  at::Tensor autograd_value() const { return in_place_ ? at::Tensor() : target_; }
 
  private:
   at::Tensor part(int64_t first_column, int64_t num_columns) const;

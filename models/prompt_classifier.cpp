@@ -34,16 +34,16 @@ struct WordPlan {
           rows.push_back(row);
           offsets.push_back(j);
         }
-        of_class.push_back(static_cast<int64_t>(c));
+        token_classes.push_back(static_cast<int64_t>(c));
         tokens.push_back(nth(words.tokens[c], j));
       }
     }
   }
   int64_t num_predictions() const { return static_cast<int64_t>(rows.size()); }
 
-  std::vector<int64_t> rows, offsets;           // of each prediction of a sample
-  std::vector<int64_t> read, of_class, tokens;  // of each token of a word
-  bool single;                                  // one prediction, of which each class reads one token
+  std::vector<int64_t> rows, offsets;                // of each prediction of a sample
+  std::vector<int64_t> read, token_classes, tokens;  // of each token of a word
+  bool single;                                       // one prediction, of which each class reads one token
 };
 
 at::Tensor on(const at::Tensor& like, const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(like.device()); }
@@ -91,9 +91,9 @@ class PromptHead final : public Unit {
     };
     if (plan_.single) return at::index_select(rows, 1, columns()).to(at::kFloat);
     const at::Tensor likely = at::log_softmax(logits.reshape({-1, vocabulary}), 1, at::kFloat).view({samples, -1});
-    const at::Tensor of_tokens = at::index_select(likely, 1, columns());
-    return at::zeros({samples, words_.num_classes()}, of_tokens.options().requires_grad(false))
-        .index_add(1, on(logits, plan_.of_class), of_tokens);
+    const at::Tensor word_values = at::index_select(likely, 1, columns());
+    return at::zeros({samples, words_.num_classes()}, word_values.options().requires_grad(false))
+        .index_add(1, on(logits, plan_.token_classes), word_values);
   }
 
   std::unique_ptr<Unit> head_;
@@ -136,10 +136,10 @@ class PromptClassifier final : public ModelDefinition {
     cost.forward_transient_bytes = forward(head.saved_bytes, head.forward_transient_bytes) - cost.saved_bytes;
     cost.inference_transient_bytes = forward(0, head.inference_transient_bytes);
     cost.inference_product_bytes = selected + places + head.output_bytes + head.inference_product_bytes - cost.output_bytes;
-    const auto backward = [&](int64_t of_head) {
+    const auto backward = [&](int64_t head_bytes) {
       MemoryTimeline m;
       m.take(cost.output_bytes).take(picked).take(likely).give(picked);
-      m.take(head.output_bytes).give(2 * likely).pass(of_head - head.output_bytes);
+      m.take(head.output_bytes).give(2 * likely).pass(head_bytes - head.output_bytes);
       m.give(head.output_bytes + head.saved_bytes).take(hidden);
       return m.peak();
     };

@@ -76,10 +76,10 @@ void rms_backward_rows(const RmsRows& a) {
     const VF scale = hn::Set(d, r);
     VF products = hn::Zero(d);
     for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
-      const VF of_x = hn::Mul(load_first<As>(g + j, n), load_first<As>(x + j, n));
-      products = hn::MulAdd(of_x, load_first<AsFloat>(a.gain + j, n), products);
+      const VF weighted = hn::Mul(load_first<As>(g + j, n), load_first<As>(x + j, n));
+      products = hn::MulAdd(weighted, load_first<AsFloat>(a.gain + j, n), products);
       if (a.gain_gradient == nullptr) return;
-      store_first<AsFloat>(hn::MulAdd(of_x, scale, load_first<AsFloat>(a.gain_gradient + j, n)), a.gain_gradient + j, n);
+      store_first<AsFloat>(hn::MulAdd(weighted, scale, load_first<AsFloat>(a.gain_gradient + j, n)), a.gain_gradient + j, n);
     });
     const VF along = hn::Set(d, total(products) / static_cast<float>(a.width) * r * r);
     for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {

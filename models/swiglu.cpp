@@ -43,12 +43,12 @@ void backward_rows(void* gate, void* up, void* gradient, int64_t count) {
   using T = typename As::T;
   auto *g = static_cast<T*>(gate), *u = static_cast<T*>(up), *d = static_cast<T*>(gradient);
   for_columns(count, [&](int64_t j, int64_t n) HWY_ATTR {
-    const VF x = load_first<As>(g + j, n), y = load_first<As>(u + j, n), of_out = load_first<As>(d + j, n);
+    const VF x = load_first<As>(g + j, n), y = load_first<As>(u + j, n), out_gradient = load_first<As>(d + j, n);
     const VF s = sigmoid(x), silu = hn::Mul(x, s);
     const VF slope = hn::MulAdd(silu, hn::Sub(hn::Set(F32(), 1.0f), s), s);
     store_first<As>(hn::Mul(silu, y), g + j, n);
-    store_first<As>(hn::Mul(of_out, silu), u + j, n);
-    store_first<As>(hn::Mul(hn::Mul(of_out, y), slope), d + j, n);
+    store_first<As>(hn::Mul(out_gradient, silu), u + j, n);
+    store_first<As>(hn::Mul(hn::Mul(out_gradient, y), slope), d + j, n);
   });
 }
 

@@ -45,7 +45,7 @@ HWY_INLINE typename L::V rounded(typename L::V x) {
 
 // Calls use(Base, Target) with the types of the piece.
 template <class Use>
-HWY_INLINE auto with_types(const PerturbedPiece& piece, const Use& use) {
+HWY_INLINE auto dispatch_types(const PerturbedPiece& piece, const Use& use) {
   return dispatch_type(piece.base_type, [&](auto base) HWY_ATTR {
     return dispatch_type(piece.target_type, [&](auto target) HWY_ATTR { return use(base, target); });
   });
@@ -149,8 +149,9 @@ void for_noise(NoiseKind kind, const NoiseKey& key, uint64_t first, int64_t coun
 }
 
 void perturb_target(const PerturbedPiece& piece, NoiseKind kind, const NoiseKey& key) {
-  with_types(piece, [&](auto base, auto target)
-                        HWY_ATTR { for_noise(kind, key, piece.first, piece.count, PerturbOp<decltype(base), decltype(target)>(piece)); });
+  dispatch_types(piece, [&](auto base, auto target) HWY_ATTR {
+    for_noise(kind, key, piece.first, piece.count, PerturbOp<decltype(base), decltype(target)>(piece));
+  });
 }
 // What lies ahead in memory is the next row.
 void perturb_tile_target(const PerturbedTile& tile, NoiseKind kind, const NoiseKey& key) {
@@ -158,14 +159,14 @@ void perturb_tile_target(const PerturbedTile& tile, NoiseKind kind, const NoiseK
   for (int64_t r = 0; r < tile.rows; ++r) {
     const float* base = tile.base + r * tile.stride;
     for (int64_t i = 0; i < tile.columns && r + kRowsAhead < tile.rows; i += kLine) hwy::Prefetch(base + kRowsAhead * tile.stride + i);
-    const auto target = [&](float* of_tile) { return of_tile == nullptr ? nullptr : of_tile + r * tile.columns; };
+    const auto target = [&](float* tile_target) { return tile_target == nullptr ? nullptr : tile_target + r * tile.columns; };
     const PerturbRowOp op{base, target(tile.plus), target(tile.minus), tile.epsilon};
     for_noise(kind, key, tile.first + static_cast<uint64_t>(r * tile.stride), tile.columns, op);
   }
 }
 void perturb_with_target(const PerturbedPiece& piece, const float* z) {
-  with_types(piece,
-             [&](auto base, auto target) HWY_ATTR { for_values(PerturbOp<decltype(base), decltype(target)>(piece), 0, piece.count, z); });
+  dispatch_types(
+      piece, [&](auto base, auto target) HWY_ATTR { for_values(PerturbOp<decltype(base), decltype(target)>(piece), 0, piece.count, z); });
 }
 void accumulate_target(float scalar, const float* z, int64_t count, float* acc) {
   for_values(AccumulateOp{acc, scalar, 1.0f, false, false}, 0, count, z);
@@ -173,7 +174,7 @@ void accumulate_target(float scalar, const float* z, int64_t count, float* acc) 
 
 // Of elements [at, at + count) with noise z[0..count).
 int64_t count_target(const PerturbedPiece& piece, const float* z, int64_t at, int64_t count) {
-  return with_types(piece, [&](auto base, auto target) HWY_ATTR {
+  return dispatch_types(piece, [&](auto base, auto target) HWY_ATTR {
     using Base = decltype(base);
     using Target = decltype(target);
     int64_t unchanged = 0;

@@ -36,10 +36,10 @@ int inspect_checkpoint(const std::string& directory) {
   say("written by", fmt::format("zerostep {}, {} rank{} at stage {}", m.program, m.ranks, m.ranks == 1 ? "" : "s", m.stage));
   if (m.best_step >= 0) say("best", fmt::format("evaluation loss {} after step {}", round_trip(m.best_loss), m.best_step));
   say("model", listed(m.model));
-  std::map<int, int64_t> by_arrays;  // of optimizer state: parameters
-  for (const std::string& name : checkpoint.parameters()) ++by_arrays[checkpoint.arrays_of(name)];
+  std::map<int, int64_t> counts;  // of optimizer state: parameters
+  for (const std::string& name : checkpoint.parameters()) ++counts[checkpoint.arrays_of(name)];
   std::string parameters;
-  for (const auto& [arrays, count] : by_arrays)
+  for (const auto& [arrays, count] : counts)
     parameters += fmt::format("{}{} with {} value{} of optimizer state an element", parameters.empty() ? "" : ", ", grouped(count), arrays,
                               arrays == 1 ? "" : "s");
   say("parameters", parameters);

@@ -53,8 +53,8 @@ struct Embed : Function<Embed> {
     const Norm norm{saved[3], saved[4], c.epsilon};
     at::Tensor g;
     {
-      const at::Tensor of_output = dropped(gradients[0].contiguous(), c.dropout);
-      g = normalise_backward(of_output, sum, {{}, saved[6], saved[7]}, norm, gain, offset,
+      const at::Tensor output_gradient = dropped(gradients[0].contiguous(), c.dropout);
+      g = normalise_backward(output_gradient, sum, {{}, saved[6], saved[7]}, norm, gain, offset,
                              word.wanted() || position.wanted() || type.wanted());
     }
     if (g.defined()) {
@@ -100,8 +100,8 @@ struct AttentionInput : Function<AttentionInput> {
       weight.product(part.t(), rows);
       bias.row_sum(part);
       if (x.requires_grad()) g = i == 0 ? at::mm(part, w) : g.addmm_(part, w);
-      result[1 + 2 * i] = weight.for_autograd();
-      result[2 + 2 * i] = bias.for_autograd();
+      result[1 + 2 * i] = weight.autograd_value();
+      result[2 + 2 * i] = bias.autograd_value();
     }
     if (g.defined()) result[0] = g.view(x.sizes());
     return result;
@@ -127,16 +127,16 @@ struct AttentionOutput : Function<AttentionOutput> {
     const auto c = kept<NormContext>(context);
     const at::Tensor &attended = saved[0], &w = saved[1];
     ParameterGradient weight(w), bias(saved[2]), gain(saved[3]), offset(saved[4]);
-    const at::Tensor of_sum =
+    const at::Tensor sum_gradient =
         normalise_backward(gradients[0], saved[5], {{}, saved[6], saved[7]}, {saved[3], saved[4], c.epsilon}, gain, offset, true);
-    const at::Tensor g = rows_of(dropped(of_sum, c.dropout));
+    const at::Tensor g = rows_of(dropped(sum_gradient, c.dropout));
     if (weight.wanted()) weight.product(g.t(), rows_of_heads(attended));
     bias.row_sum(g);
-    at::Tensor of_attended;
+    at::Tensor attended_gradient;
     if (attended.requires_grad()) {
-      of_attended = at::mm(g, w).view({attended.size(0), attended.size(2), attended.size(1), attended.size(3)}).transpose(1, 2);
+      attended_gradient = at::mm(g, w).view({attended.size(0), attended.size(2), attended.size(1), attended.size(3)}).transpose(1, 2);
     }
-    return gradients_of({of_sum, of_attended}, {weight, bias, gain, offset}, 1);
+    return gradients_of({sum_gradient, attended_gradient}, {weight, bias, gain, offset}, 1);
   }
 };
 
@@ -156,22 +156,22 @@ struct Mlp : Function<Mlp> {
     const auto c = kept<NormContext>(context);
     const at::Tensor &x = saved[0], &w_up = saved[1], &w_down = saved[3], &inner = saved[7];
     ParameterGradient up(w_up), up_bias(saved[2]), down(w_down), down_bias(saved[4]), gain(saved[5]), offset(saved[6]);
-    const at::Tensor of_sum =
+    const at::Tensor sum_gradient =
         normalise_backward(gradients[0], saved[8], {{}, saved[9], saved[10]}, {saved[5], saved[6], c.epsilon}, gain, offset, true);
-    at::Tensor of_inner;
+    at::Tensor inner_gradient;
     {
-      const at::Tensor g = rows_of(dropped(of_sum, c.dropout));
-      of_inner = at::mm(g, w_down);
+      const at::Tensor g = rows_of(dropped(sum_gradient, c.dropout));
+      inner_gradient = at::mm(g, w_down);
       if (down.wanted()) down.product(g.t(), at::gelu(inner));
       down_bias.row_sum(g);
     }
-    at::gelu_backward_out(of_inner, of_inner, inner);
-    up.product(of_inner.t(), rows_of(x));
-    up_bias.row_sum(of_inner);
+    at::gelu_backward_out(inner_gradient, inner_gradient, inner);
+    up.product(inner_gradient.t(), rows_of(x));
+    up_bias.row_sum(inner_gradient);
     at::Tensor x_gradient;
     if (x.requires_grad()) {
-      x_gradient = of_sum;
-      rows_of(x_gradient).addmm_(of_inner, w_up);
+      x_gradient = sum_gradient;
+      rows_of(x_gradient).addmm_(inner_gradient, w_up);
     }
     return gradients_of({x_gradient}, {up, up_bias, down, down_bias, gain, offset}, 1);
   }

@@ -20,11 +20,11 @@ at::Tensor allowed_tokens(const Batch& batch) {
   if (batch.document_ids.defined()) fail_protocol("[bert] expected one document a sample: every token sees the whole sample");
   return batch.mask.defined() ? batch.mask.view({batch.mask.size(0), 1, 1, batch.mask.size(1)}) : at::Tensor();
 }
-at::Tensor for_branches(const at::Tensor& of_samples, const BranchPerturbation& p) {
-  if (!of_samples.defined() || p.own_batches) return of_samples;
-  std::vector<int64_t> repeats(static_cast<size_t>(of_samples.dim()), 1);
+at::Tensor repeat_for_branches(const at::Tensor& samples, const BranchPerturbation& p) {
+  if (!samples.defined() || p.own_batches) return samples;
+  std::vector<int64_t> repeats(static_cast<size_t>(samples.dim()), 1);
   repeats[0] = p.branches;
-  return of_samples.repeat(repeats);
+  return samples.repeat(repeats);
 }
 
 // Parameters `place` (a matrix [out, in]) and the one behind it (its bias) as the branches see them.
@@ -50,8 +50,8 @@ class Embedding final : public Unit {
     const at::NoGradGuard no_grad;
     check_branches("embedding", p, 5, {});
     const Batch& batch = checked(inputs, context);
-    const BranchPerturbation of_tables{p.branches, p.own_batches, {p.parameters[0], p.parameters[1]}};
-    at::Tensor sum = branch_embed(batch, weights_.word, weights_.position, of_tables);
+    const BranchPerturbation tables{p.branches, p.own_batches, {p.parameters[0], p.parameters[1]}};
+    at::Tensor sum = branch_embed(batch, weights_.word, weights_.position, tables);
     const at::Tensor types = batch.token_types.defined() ? batch.token_types : at::zeros_like(batch.tokens);
     sum.add_(branch_lookup(types, weights_.type, p.parameters[2], p));
     return {norm_branches(sum.view({-1, sum.size(2)}), weights_.norm, 3, p).view(sum.sizes())};
@@ -96,7 +96,7 @@ class Layer final : public Unit {
             .view({x.size(0), x.size(1), options_.num_attention_heads, x.size(2) / options_.num_attention_heads})
             .transpose(1, 2);
       };
-      return attention({heads(q_, 0), heads(k_, 2), heads(v_, 4)}, for_branches(allowed_tokens(*context.batch), p), Dropout())
+      return attention({heads(q_, 0), heads(k_, 2), heads(v_, 4)}, repeat_for_branches(allowed_tokens(*context.batch), p), Dropout())
           .transpose(1, 2)
           .reshape(rows.sizes());
     };
@@ -134,7 +134,7 @@ class Head final : public Unit {
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     const at::NoGradGuard no_grad;
     check_branches("head", p, weights_.mean ? 2 : 4, only_input(inputs, "head"));
-    at::Tensor rows = pool(inputs[0], for_branches(context.batch->mask, p), weights_.mean);
+    at::Tensor rows = pool(inputs[0], repeat_for_branches(context.batch->mask, p), weights_.mean);
     if (!weights_.mean) rows = affine_branches(rows, weights_.pooler, 0, {}, p).tanh_();
     return {affine_branches(rows, weights_.classifier, weights_.mean ? 0 : 2, {}, p)};
   }

@@ -29,19 +29,19 @@ struct PredictWords : torch::autograd::Function<PredictWords> {
     ParameterGradient dense(w_dense), dense_bias(saved[2]), gain(saved[3]), offset(saved[4]), words(w_words), words_bias(saved[6]);
     at::Tensor g;
     {
-      const at::Tensor of_logits = gradients[0].reshape({-1, w_words.size(0)});
-      words.product(of_logits.t(), saved[10]);
-      words_bias.row_sum(of_logits);
-      g = at::mm(of_logits, w_words);
+      const at::Tensor logits_gradient = gradients[0].reshape({-1, w_words.size(0)});
+      words.product(logits_gradient.t(), saved[10]);
+      words_bias.row_sum(logits_gradient);
+      g = at::mm(logits_gradient, w_words);
     }
     const Norm norm{saved[3], saved[4], context->saved_data["epsilon"].toDouble()};
-    at::Tensor of_inner = normalise_backward(g, at::gelu(inner), {{}, saved[8], saved[9]}, norm, gain, offset, true);
-    at::gelu_backward_out(of_inner, of_inner, inner);
-    dense.product(of_inner.t(), rows_of(x));
-    dense_bias.row_sum(of_inner);
-    at::Tensor of_x;
-    if (x.requires_grad()) of_x = at::mm(of_inner, w_dense).view(x.sizes());
-    return gradients_of({of_x}, {dense, dense_bias, gain, offset, words, words_bias}, 1);
+    at::Tensor inner_gradient = normalise_backward(g, at::gelu(inner), {{}, saved[8], saved[9]}, norm, gain, offset, true);
+    at::gelu_backward_out(inner_gradient, inner_gradient, inner);
+    dense.product(inner_gradient.t(), rows_of(x));
+    dense_bias.row_sum(inner_gradient);
+    at::Tensor x_gradient;
+    if (x.requires_grad()) x_gradient = at::mm(inner_gradient, w_dense).view(x.sizes());
+    return gradients_of({x_gradient}, {dense, dense_bias, gain, offset, words, words_bias}, 1);
   }
 };
 

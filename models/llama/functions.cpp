@@ -28,11 +28,11 @@ at::Tensor heads_of(const at::Tensor& rows, const at::Tensor& x, int64_t width) 
 // The gradient of x through its norm, over that of the norm's rows, which it overwrites; x's own is added. That of the gain goes where it
 // belongs.
 at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& gain, double epsilon,
-                              ParameterGradient& of_gain, const at::Tensor& added) {
+                              ParameterGradient& gain_target, const at::Tensor& added) {
   at::Tensor gain_gradient;
-  if (of_gain.wanted()) gain_gradient = at::empty({x.size(-1)}, gradient.options().dtype(at::kFloat));
+  if (gain_target.wanted()) gain_gradient = at::empty({x.size(-1)}, gradient.options().dtype(at::kFloat));
   rms_norm_backward_(gradient, rows_of(x), gain, epsilon, gain_gradient);
-  of_gain.value(gain_gradient);
+  gain_target.value(gain_gradient);
   if (!x.requires_grad()) return {};
   const at::Tensor result = gradient.view(x.sizes());
   if (added.defined()) result.add_(added);
@@ -95,27 +95,29 @@ struct Attention : Function<Attention> {
     const at::Tensor &x = saved[0], &w_q = saved[2], &w_k = saved[4], &w_v = saved[6], &w_output = saved[8];
     ParameterGradient gain(saved[1]), q(w_q), q_bias(saved[3]), k(w_k), k_bias(saved[5]), v(w_v), v_bias(saved[7]), output(w_output),
         output_bias(saved[9]);
-    at::Tensor of_q, of_k, of_v;
+    at::Tensor q_gradient, k_gradient, v_gradient;
     {
       const at::Tensor g = rows_of(gradients[0]);
       if (output.wanted()) output.product(g.t(), rows_of_heads(saved[13]));
       output_bias.row_sum(g);
-      const at::Tensor of_attended = heads_of(at::mm(g, w_output), x, c.shape.head_width);
-      const auto of_heads = attend_backward(of_attended, {saved[10], saved[11], saved[12], c.allowed, true}, {saved[13], c.logsumexp});
-      of_q = rows_of_heads(of_heads[0]), of_k = rows_of_heads(of_heads[1]), of_v = rows_of_heads(of_heads[2]);
+      const at::Tensor attended_gradient = heads_of(at::mm(g, w_output), x, c.shape.head_width);
+      const auto head_gradients =
+          attend_backward(attended_gradient, {saved[10], saved[11], saved[12], c.allowed, true}, {saved[13], c.logsumexp});
+      q_gradient = rows_of_heads(head_gradients[0]), k_gradient = rows_of_heads(head_gradients[1]),
+      v_gradient = rows_of_heads(head_gradients[2]);
     }
-    rotate_(of_q, c.rotation, true);
-    rotate_(of_k, c.rotation, true);
+    rotate_(q_gradient, c.rotation, true);
+    rotate_(k_gradient, c.rotation, true);
     {
       const at::Tensor rows = rms_norm(rows_of(x), saved[1], c.shape.epsilon);
-      q.product(of_q.t(), rows);
-      k.product(of_k.t(), rows);
-      v.product(of_v.t(), rows);
+      q.product(q_gradient.t(), rows);
+      k.product(k_gradient.t(), rows);
+      v.product(v_gradient.t(), rows);
     }
-    q_bias.row_sum(of_q);
-    k_bias.row_sum(of_k);
-    v_bias.row_sum(of_v);
-    const at::Tensor g_rows = at::mm(of_q, w_q).addmm_(of_k, w_k).addmm_(of_v, w_v);
+    q_bias.row_sum(q_gradient);
+    k_bias.row_sum(k_gradient);
+    v_bias.row_sum(v_gradient);
+    const at::Tensor g_rows = at::mm(q_gradient, w_q).addmm_(k_gradient, w_k).addmm_(v_gradient, w_v);
     const at::Tensor x_gradient = normalise_backward(g_rows, x, saved[1], c.shape.epsilon, gain, gradients[0]);
     return gradients_of({x_gradient}, {gain, q, q_bias, k, k_bias, v, v_bias, output, output_bias}, 1);
   }
@@ -134,17 +136,17 @@ struct Mlp : Function<Mlp> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     const auto epsilon = kept<double>(context);
-    const at::Tensor &x = saved[0], &w_gate = saved[2], &w_up = saved[3], &w_down = saved[4], &gated = saved[5], &of_up = saved[6];
+    const at::Tensor &x = saved[0], &w_gate = saved[2], &w_up = saved[3], &w_down = saved[4], &gated = saved[5], &up_gradient = saved[6];
     ParameterGradient gain(saved[1]), gate(w_gate), up(w_up), down(w_down);
     const at::Tensor g = rows_of(gradients[0]);
-    const at::Tensor of_gate = at::mm(g, w_down);
-    // `gated` and `of_up` are this node's own: from here on they hold the activations and the gradient that goes up.
-    swiglu_backward_(gated, of_up, of_gate);
+    const at::Tensor gate_gradient = at::mm(g, w_down);
+    // `gated` and `up_gradient` are this node's own: from here on they hold the activations and the gradient that goes up.
+    swiglu_backward_(gated, up_gradient, gate_gradient);
     down.product(g.t(), gated);
     at::Tensor rows = rms_norm(rows_of(x), saved[1], epsilon);
-    gate.product(of_gate.t(), rows);
-    up.product(of_up.t(), rows);
-    at::mm_out(rows, of_gate, w_gate).addmm_(of_up, w_up);
+    gate.product(gate_gradient.t(), rows);
+    up.product(up_gradient.t(), rows);
+    at::mm_out(rows, gate_gradient, w_gate).addmm_(up_gradient, w_up);
     const at::Tensor x_gradient = normalise_backward(rows, x, saved[1], epsilon, gain, gradients[0]);
     return gradients_of({x_gradient}, {gain, gate, up, down}, 1);
   }

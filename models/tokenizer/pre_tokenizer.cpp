@@ -93,7 +93,7 @@ size_t PreTokenizer::piece_end(std::string_view text, size_t begin, Scratch& scr
 
 size_t PreTokenizer::safe_cut(std::string_view text, size_t at) const {
   // Every white space character beyond ASCII, by its last bytes.
-  const auto after_space = [&](size_t p) {
+  const auto follows_space = [&](size_t p) {
     const auto byte = [&](size_t back) -> unsigned { return p >= back ? static_cast<unsigned char>(text[p - back]) : 0; };
     const unsigned last = byte(1), second = byte(2), third = byte(3);
     if (last < 0x80) return last == ' ' || (last >= '\t' && last <= '\r');
@@ -108,7 +108,7 @@ size_t PreTokenizer::safe_cut(std::string_view text, size_t at) const {
     if (c != ' ' && (c < '\t' || c > '\r')) continue;
     // All patterns but GPT-2's draw line ends to the punctuation before them.
     if (kind_ != Pattern::Gpt2 && (c == '\n' || c == '\r') && !is_ascii_alphanumeric(text[p - 1])) continue;
-    if (!after_space(p)) return p;
+    if (!follows_space(p)) return p;
   }
   return text.size();
 }

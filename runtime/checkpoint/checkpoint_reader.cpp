@@ -48,10 +48,10 @@ void CheckpointReader::close() {
 }
 
 const CheckpointReader::Pieces* CheckpointReader::pieces_of(const std::string& parameter, int array) const {
-  const auto of_parameter = pieces_.find(parameter);
-  if (of_parameter == pieces_.end()) return nullptr;
-  const auto of_array = of_parameter->second.find(array);
-  return of_array == of_parameter->second.end() ? nullptr : &of_array->second;
+  const auto parameter_entry = pieces_.find(parameter);
+  if (parameter_entry == pieces_.end()) return nullptr;
+  const auto array_entry = parameter_entry->second.find(array);
+  return array_entry == parameter_entry->second.end() ? nullptr : &array_entry->second;
 }
 
 bool CheckpointReader::contains(const std::string& parameter, int array, int64_t count) const {

@@ -62,15 +62,15 @@ void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& mode
   if (plan != nullptr)
     for (int rank = 0; rank < plan->any_step().options.world; ++rank)
       for (const StatePiece& s : owned_state(*plan, rank)) arrays[s.parameter] = std::max(arrays[s.parameter], s.array + 1);
-  std::map<std::string, int> by_name;
-  for (const auto& [parameter, count] : arrays) by_name[parameter->name] = count;
+  std::map<std::string, int> named_counts;
+  for (const auto& [parameter, count] : arrays) named_counts[parameter->name] = count;
   for (const UnitInfo& unit : model.units())
     for (const ParameterInfo& p : unit.parameters) {
       if (!checkpoint.contains(p.name, StatePiece::kValues, p.num_elements()))
         fail_input("{}: the checkpoint does not hold the {} elements of {}: it is of another model", checkpoint.directory(),
                    p.num_elements(), p.name);
       if (plan == nullptr) continue;
-      const int found = checkpoint.arrays_of(p.name), expected = by_name[p.name];
+      const int found = checkpoint.arrays_of(p.name), expected = named_counts[p.name];
       if (found != expected)
         fail_input(
             "{}: the optimizer kept {} values for each element of {}, this run's keeps {}: resume with the optimizer, model.trainable and "

@@ -122,7 +122,7 @@ class Checker {
 
   Values run() {
     block(document_.root, "", "");
-    for (const auto& [reason, names] : without_effect_) {
+    for (const auto& [reason, names] : ineffective_) {
       findings_.warn(
           fmt::format("{}: {} {} no effect: {}", document_.file, listed(names, names.size()), names.size() == 1 ? "has" : "have", reason));
     }
@@ -255,10 +255,10 @@ class Checker {
       return findings_.error(path, fmt::format("is {}: {}", shown(value), key.meaning));
     }
     if (!read) return findings_.error(path, wrong(key.type, value));
-    if (key.list == List::Accepted) without_effect_[std::string(key.meaning)].push_back(document_.spelling(path));
+    if (key.list == List::Accepted) ineffective_[std::string(key.meaning)].push_back(document_.spelling(path));
     // What a block says beside that it is off is not refused, and not passed over in silence.
     if (key.list == List::Refused && key.harmless == "off" && value.is_object())
-      without_effect_["the block is not enabled"].push_back(document_.spelling(path));
+      ineffective_["the block is not enabled"].push_back(document_.spelling(path));
     if (in_list) return;
     values_.set(path, *read, Origin::Given);
     if (key.list != List::Honoured) values_.find(path)->effective = false;
@@ -324,7 +324,7 @@ class Checker {
   Values values_;
   bool strict_ = true;
   std::string optimizer_, scheduler_, family_;
-  std::map<std::string, std::vector<std::string>> without_effect_;  // reason -> keys
+  std::map<std::string, std::vector<std::string>> ineffective_;  // reason -> keys
 };
 
 }  // namespace

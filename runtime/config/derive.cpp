@@ -70,10 +70,10 @@ void Deriver::defaults() {
   if (v_.has("scheduler.type")) scheduler = v_.text("scheduler.type");
   for (const Key& key : keys()) {
     if (key.list != List::Honoured || key.value.empty() || v_.has(key.path) || key.path.find("[]") != std::string_view::npos) continue;
-    const bool of_scheduler = key.path.starts_with("scheduler.params.");
-    if (of_scheduler && scheduler.empty()) continue;
+    const bool is_scheduler_key = key.path.starts_with("scheduler.params.");
+    if (is_scheduler_key && scheduler.empty()) continue;
     if (key.path.starts_with("model.") && v_.has("model.path") && !is_beside_path(key.path)) continue;
-    const std::string of = of_scheduler ? scheduler : key.path.starts_with("model.") ? family() : optimizer;
+    const std::string of = is_scheduler_key ? scheduler : key.path.starts_with("model.") ? family() : optimizer;
     if (!key.of.empty() && !has_word(key.of, of)) continue;
     v_.set(key.path, json::parse(key.value), Origin::Default);
   }

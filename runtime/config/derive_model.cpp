@@ -41,8 +41,8 @@ void Deriver::model_of_directory() {
   } catch (const InputError&) {  // said below
   }
   const std::string directory = v_.text("model.path");
-  const bool of_tokenizer = v_.find("data.tokenizer")->origin == Origin::Default && holds_tokenizer(directory);
-  if (of_tokenizer) v_.set("data.tokenizer", directory, Origin::Derived);
+  const bool takes_tokenizer = v_.find("data.tokenizer")->origin == Origin::Default && holds_tokenizer(directory);
+  if (takes_tokenizer) v_.set("data.tokenizer", directory, Origin::Derived);
 }
 
 void Deriver::model_of_sizes() {
@@ -136,12 +136,12 @@ void Deriver::model() {
   if (from_directory) tokenizer_of_directory();
   const int64_t width = sizes_->width;
   const double hidden = static_cast<double>(width) * static_cast<double>(width);
-  const auto from_model = [&](std::string_view path, double elements) {
+  const auto derive_size = [&](std::string_view path, double elements) {
     if (is_auto(path)) v_.set(path, static_cast<int64_t>(elements), Origin::Auto);
   };
-  from_model("zero_optimization.reduce_bucket_size", hidden);
-  from_model("zero_optimization.stage3_prefetch_bucket_size", 0.9 * hidden);
-  from_model("zero_optimization.stage3_param_persistence_threshold", 10.0 * static_cast<double>(width));
+  derive_size("zero_optimization.reduce_bucket_size", hidden);
+  derive_size("zero_optimization.stage3_prefetch_bucket_size", 0.9 * hidden);
+  derive_size("zero_optimization.stage3_param_persistence_threshold", 10.0 * static_cast<double>(width));
 }
 
 void Deriver::label_words() {

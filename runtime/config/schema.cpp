@@ -97,11 +97,11 @@ std::vector<Key> make_keys() {
 }
 
 struct Index {
-  std::map<std::string_view, const Key*> by_path;
+  std::map<std::string_view, const Key*> paths;
   std::map<std::string_view, std::vector<std::string_view>> names;  // block -> names in it
   Index() {
     for (const Key& key : keys()) {
-      by_path.emplace(key.path, &key);
+      paths.emplace(key.path, &key);
       add(key.path);
     }
     for (const Alias& alias : aliases()) add(alias.from);
@@ -133,8 +133,8 @@ std::span<const Alias> aliases() { return kAliases; }
 std::span<const ContextRule> context_rules() { return kContextRules; }
 
 const Key* find(std::string_view path) {
-  const auto found = index().by_path.find(path);
-  return found == index().by_path.end() ? nullptr : found->second;
+  const auto found = index().paths.find(path);
+  return found == index().paths.end() ? nullptr : found->second;
 }
 
 bool is_block(std::string_view path) { return index().names.contains(path); }

@@ -40,10 +40,10 @@ PromptTemplate::PromptTemplate(const std::string& text, const std::vector<std::s
     : masked_(masked) {
   const size_t text_at = only(text, kText), label_at = only(text, kLabel);
   if (text_at > label_at) fail_input("data.template is '{}'; {} is expected before {}", text, kText, kLabel);
-  before_text_ = text.substr(0, text_at);
-  before_label_ = text.substr(text_at + kText.size(), label_at - text_at - kText.size());
-  const bool space = before_label_.ends_with(' ');
-  if (space) before_label_.pop_back();
+  prefix_ = text.substr(0, text_at);
+  infix_ = text.substr(text_at + kText.size(), label_at - text_at - kText.size());
+  const bool space = infix_.ends_with(' ');
+  if (space) infix_.pop_back();
   if (masked) {
     tokenizer.encode(std::string_view(text).substr(label_at + kLabel.size()), after_);
     const std::vector<int32_t> suffix = tokenizer.suffix();
@@ -90,7 +90,7 @@ std::vector<std::vector<int32_t>> PromptTemplate::rows(const EncodedText& prompt
 
 std::vector<int32_t> PromptTemplate::head_of(const Tokenizer& tokenizer, std::string_view text) const {
   std::vector<int32_t> head = tokenizer.prefix();
-  tokenizer.encode(before_text_ + std::string(text) + before_label_, head);
+  tokenizer.encode(prefix_ + std::string(text) + infix_, head);
   return head;
 }
 
@@ -105,16 +105,16 @@ EncodedText PromptTemplate::encode(const Tokenizer& tokenizer, std::string_view 
                  max_tokens, least + max_tokens - room);
     }
     out.truncated = true;
-    std::vector<int32_t> of_text;
-    tokenizer.encode(text, of_text);
+    std::vector<int32_t> text_tokens;
+    tokenizer.encode(text, text_tokens);
     // The joints may cost or save a token.
-    for (int64_t keep = std::min<int64_t>(std::ssize(of_text), room - least); std::ssize(out.tokens) > room; --keep) {
+    for (int64_t keep = std::min<int64_t>(std::ssize(text_tokens), room - least); std::ssize(out.tokens) > room; --keep) {
       if (keep <= 0) {
         out.tokens = head_of(tokenizer, "");
         break;
       }
-      of_text.resize(static_cast<size_t>(keep));
-      out.tokens = head_of(tokenizer, tokenizer.decode(of_text));
+      text_tokens.resize(static_cast<size_t>(keep));
+      out.tokens = head_of(tokenizer, tokenizer.decode(text_tokens));
     }
   }
   out.label_position = std::ssize(out.tokens);

@@ -52,7 +52,7 @@ class PromptTemplate {
  private:
   std::vector<int32_t> head_of(const Tokenizer& tokenizer, std::string_view text) const;
 
-  std::string before_text_, before_label_;  // around {text}; before_label_ ends where {label} begins, but for a space
+  std::string prefix_, infix_;  // around {text}; infix_ ends where {label} begins, but for a space
   std::vector<int32_t> after_;
   LabelWords words_;
   int64_t longest_word_ = 0;

@@ -140,8 +140,8 @@ Positions positions_of(const std::string& path, const Record& first, const Table
   Positions positions;
   positions.header = std::any_of(wanted.begin(), wanted.end(), named);
   const TableColumns defaults;
-  const bool by_default = columns.text == defaults.text && columns.label == defaults.label && columns.join.empty();
-  if (!positions.header && by_default) {
+  const bool is_default = columns.text == defaults.text && columns.label == defaults.label && columns.join.empty();
+  if (!positions.header && is_default) {
     if (names.size() == 2) return positions;
     fail_input(
         "{}: {}:{}: the first row has {} columns ({}) and no header with '{}' and '{}': name the columns with data.text_field and "

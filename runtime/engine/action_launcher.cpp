@@ -18,7 +18,7 @@ ActionLauncher::ActionLauncher(const Config& config, const ModelDefinition& mode
       lanes_(lanes),
       averaging_(averaging_of(config, lanes.group.size())),
       streamer_(model, state, lanes),
-      reducer_(state, streamer_, scalars, averaging_.before_message, lanes),
+      reducer_(state, streamer_, scalars, averaging_.message_factor, lanes),
       weights_(state, streamer_, directions),
       optimizer_(config.optimizer, state, config.seed, lanes.kernels, lanes.compute),
       matrix_optimizer_(config.optimizer, state, optimizer_, lanes) {}
@@ -34,7 +34,7 @@ void ActionLauncher::read_batches(const Visit& visit, const SharedRun& run) {
   if (run->kind.backprop && !visit.probes && visit.micro_batch == 0) {
     run->global_tokens = run->held_batches->front().front().global_valid_tokens;
     strategies_.backprop->begin_step(run->loss_scale * averaging_.shares / static_cast<double>(std::max<int64_t>(1, run->global_tokens)) *
-                                     averaging_.before_backward);
+                                     averaging_.backward_factor);
   }
   lanes_.launch([this, held = run->held_batches] {
     for (std::vector<Batch>& batches : *held)
@@ -63,7 +63,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       return reducer_.gather(action.group, action.slot);
     case ActionKind::Load:
     case ActionKind::Store: {
-      Stream& lane = lanes_.of(action.lane);
+      Stream& lane = lanes_.stream_of(action.lane);
       return Trace::on_stream(lanes_.trace, lane, action.kind == ActionKind::Load ? "file read" : "file write",
                               lanes_.trace != nullptr ? describe(plan_.layout, plan, action) : "", [&] {
                                 return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane)

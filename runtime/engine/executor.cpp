@@ -30,7 +30,7 @@ bool Executor::execute(const Plan& plan, ActionRunner& runner) {
 }
 
 void Executor::wait_for(const Plan& plan, const Action& action) {
-  Stream& stream = lanes_.of(action.lane);
+  Stream& stream = lanes_.stream_of(action.lane);
   for (const int index : action.waits) {
     const Event& event = nth(done_, index);
     if (action.lane != Lane::Compute || event.ready()) {

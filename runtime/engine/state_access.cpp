@@ -26,14 +26,14 @@ void StateAccess::visit_chunk(const Buffer& chunk, bool changes, const Use& use)
 
 template <typename Wants, typename Use>
 void StateAccess::visit_places(std::span<const StatePlace> places, bool changes, const Wants& wants, const Use& use) {
-  std::vector<const StatePlace*> by_chunk;
+  std::vector<const StatePlace*> sorted;
   for (const StatePlace& place : places)
-    if (wants(place)) by_chunk.push_back(&place);
-  std::stable_sort(by_chunk.begin(), by_chunk.end(), [](const auto* a, const auto* b) { return a->chunk < b->chunk; });
-  for (auto at = by_chunk.begin(); at != by_chunk.end();) {
+    if (wants(place)) sorted.push_back(&place);
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return a->chunk < b->chunk; });
+  for (auto at = sorted.begin(); at != sorted.end();) {
     const Buffer chunk = (*at)->chunk;
     visit_chunk(chunk, changes, [&](std::byte* data) {
-      for (; at != by_chunk.end() && (*at)->chunk == chunk; ++at) use(**at, data + (*at)->byte_offset);
+      for (; at != sorted.end() && (*at)->chunk == chunk; ++at) use(**at, data + (*at)->byte_offset);
     });
   }
 }

@@ -63,7 +63,7 @@ bool StepRunner::agree_on_gradient(StepRun& run) {
   adder()(sums, "loss and norm");
   agree_on_maxima(run);
 
-  unscale_ = averaging_of(config_, lanes_.group.size()).after_sum / scaler_.scale();
+  unscale_ = averaging_of(config_, lanes_.group.size()).sum_factor / scaler_.scale();
   result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, run.global_tokens)));
   result.grad_norm = without_sign_of_nan(static_cast<float>(std::sqrt(sums[1]) * unscale_));
   result.lr = scalars_of(run.step, true).scheduled.lr;
@@ -119,17 +119,17 @@ void StepRunner::agree_on_estimate(StepRun& run) {
   const TimeInto time(lanes_.host_timers.update);
   lanes_.compute.synchronize();
   StepResult& result = run.result;
-  const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
+  const bool follows_gradient = run.kind.update == StepKind::Update::Gradient;
   run.estimate = std::make_unique<Estimate>(directions_, run.step, transform_scalars(config_.step.transform, result.scalars),
                                             config_.step.blend, unscale_);
   if (run.kind.backprop) {
     const EstimateMeasures measures = measure_with_gradient(*run.estimate, directions_, owned_gradients(state_), adder());
     result.cosine = measures.cosine;
-    if (!by_gradient) result.grad_norm = measures.norm;
+    if (!follows_gradient) result.grad_norm = measures.norm;
   } else if (config_.step.exact_norm) {
     result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(state_), adder());
   }
-  if (by_gradient) run.estimate.reset();
+  if (follows_gradient) run.estimate.reset();
   settle_update(run);
 }
 

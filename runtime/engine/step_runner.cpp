@@ -106,9 +106,9 @@ double StepRunner::clipped(double norm) const {
 void StepRunner::settle_update(StepRun& run) {
   PendingUpdate update{scalars_of(run.step, run.kind.backprop), std::move(run.estimate)};
   run.result.clip_scale = clipped(run.result.grad_norm);
-  const bool by_gradient = run.kind.update == StepKind::Update::Gradient;
+  const bool follows_gradient = run.kind.update == StepKind::Update::Gradient;
   if (update.estimate) update.scalars.gradient = update.estimate->gradient();
-  update.scalars.gradient_scale = static_cast<float>(by_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
+  update.scalars.gradient_scale = static_cast<float>(follows_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
   pending_ = std::make_shared<PendingUpdate>(std::move(update));
 }
 

@@ -128,13 +128,13 @@ void compose_steps(const Config& config, const StepParts& parts, Updates updates
   for (const StepKind& kind : kinds) {
     const Plan* backprop = kind.backprop ? &*parts.backprop : nullptr;
     const Plan* queries = !kind.queries ? nullptr : kind.instructed ? &*parts.instructed : &*parts.queries;
-    const bool by_gradient = kind.update == StepKind::Update::Gradient;
+    const bool follows_gradient = kind.update == StepKind::Update::Gradient;
     const StepConfig& step = config.step;
     // Products with each direction and the energy kept, and the histograms that its threshold is found with.
     const int64_t instruction = kind.instructed ? 2 * step.queries + 1 + (step.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
     const int64_t estimate = kind.backprop ? kCosineScalars : step.exact_norm ? 1 : 0;
-    plan.steps.push_back({kind, compose(plan.layout, {backprop, queries, by_gradient ? *backprop : *queries, instruction, estimate, pends,
-                                                      defers(kind), pending_reads})});
+    plan.steps.push_back({kind, compose(plan.layout, {backprop, queries, follows_gradient ? *backprop : *queries, instruction, estimate,
+                                                      pends, defers(kind), pending_reads})});
   }
   plan.update =
       compose(plan.layout, {.updates = parts.queries ? *parts.queries : *parts.backprop, .pending_reads_gradient = pending_reads});

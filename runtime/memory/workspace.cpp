@@ -148,7 +148,7 @@ Workspaces measured(const ModelDefinition& model, const std::vector<int>& repres
 
 WorkspaceMeter::WorkspaceMeter(std::string file) : file_(std::move(file)) {}
 
-const Workspaces& WorkspaceMeter::of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape) {
+const Workspaces& WorkspaceMeter::workspaces_of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape) {
   const UnitKinds kinds(model, objective, shape);
   ContentHash hash;
   hash.add(machine_key()).add(kinds.key);
@@ -156,14 +156,14 @@ const Workspaces& WorkspaceMeter::of(const ModelDefinition& model, const Objecti
   hash.add(static_cast<uint64_t>(shape.graph)).add(static_cast<uint64_t>(shape.training));
   const std::string key = hash.hex();
   if (const auto at = known_.find(key); at != known_.end()) return at->second;
-  Workspaces by_kind;
-  if (file_.empty() || !recall(file_, key, kinds.representatives.size(), by_kind)) {
-    by_kind = measured(model, kinds.representatives, objective, shape);
-    if (!file_.empty()) remember(file_, key, by_kind);
+  Workspaces kind_workspaces;
+  if (file_.empty() || !recall(file_, key, kinds.representatives.size(), kind_workspaces)) {
+    kind_workspaces = measured(model, kinds.representatives, objective, shape);
+    if (!file_.empty()) remember(file_, key, kind_workspaces);
   }
-  Workspaces out = by_kind;
+  Workspaces out = kind_workspaces;
   out.units.clear();
-  for (const size_t kind : kinds.kind_of) out.units.push_back(by_kind.units[kind]);
+  for (const size_t kind : kinds.kind_of) out.units.push_back(kind_workspaces.units[kind]);
   extrapolated_ |= out.extrapolated;
   return known_.emplace(key, std::move(out)).first->second;
 }

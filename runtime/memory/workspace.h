@@ -50,7 +50,7 @@ class WorkspaceMeter {
 
   // Blocks while it measures: up to about a second on one core, more where 16-bit numbers are emulated. Replaces LibTorch's allocator by
   // the metered one (install_metered_allocator).
-  const Workspaces& of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape);
+  const Workspaces& workspaces_of(const ModelDefinition& model, const Objective& objective, const WorkspaceShape& shape);
   // Whether any result so far was extrapolated.
   bool extrapolated() const { return extrapolated_; }
 

@@ -60,9 +60,9 @@ class Warmup : public Constant {
  protected:
   double lr_at(int64_t iteration) const override {
     if (iteration < 0) return min_lr_;
-    return min_lr_ + (max_lr_ - min_lr_) * (ramp_.done(iteration) ? after_warmup(iteration) : ramp_.at(iteration));
+    return min_lr_ + (max_lr_ - min_lr_) * (ramp_.done(iteration) ? warm_factor(iteration) : ramp_.at(iteration));
   }
-  virtual double after_warmup(int64_t) const { return 1.0; }
+  virtual double warm_factor(int64_t) const { return 1.0; }
   WarmupRamp ramp_;
 
  private:
@@ -75,7 +75,7 @@ class WarmupDecay : public Warmup {
       : Warmup(scheduler, optimizer), total_(known_total(scheduler, "WarmupDecayLR")) {}
 
  protected:
-  double after_warmup(int64_t iteration) const override {
+  double warm_factor(int64_t iteration) const override {
     const double remaining = static_cast<double>(total_ - iteration);
     return std::max(0.0, remaining / std::max(1.0, static_cast<double>(total_ - ramp_.num_steps())));
   }

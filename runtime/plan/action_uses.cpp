@@ -26,7 +26,7 @@ class Uses {
         for (const GradientUse& use : a.gradients) summed_.insert(use.group);
   }
 
-  std::vector<BufferUse> of(const Action& a) {
+  std::vector<BufferUse> uses_of(const Action& a) {
     out_.clear();
     switch (a.kind) {
       case ActionKind::Begin:
@@ -158,10 +158,10 @@ class Uses {
   }
 
   void agree(Agreement agreement) {
-    const bool on_gradient = agreement == Agreement::Gradient;
+    const bool sums_gradient = agreement == Agreement::Gradient;
     // A single rank's sums need no reduction: their norm is taken here. The other agreements read the gradients themselves, if there are
     // any.
-    for (const int g : summed_) read({on_gradient && reduced_.contains(g) ? BufferKind::SquaredNorm : BufferKind::Gradients, g});
+    for (const int g : summed_) read({sums_gradient && reduced_.contains(g) ? BufferKind::SquaredNorm : BufferKind::Gradients, g});
     change({BufferKind::Scalars});
     change({BufferKind::Communicator});
   }
@@ -170,7 +170,7 @@ class Uses {
   void update(const Action& a, int g, int64_t first) {
     if (a.reads_gradient) read({BufferKind::Gradients, g});
     const StateChunks chunks = state_chunks(group(g), plan_);
-    if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.of(first)});
+    if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.chunk_of(first)});
     change({BufferKind::Parameters, g});
   }
 
@@ -227,7 +227,7 @@ void find_uses(const ModelLayout& layout, Plan& plan) {
   for (Action& a : plan.actions) {
     a.lane = lane_of(a.kind);
     if (a.kind == ActionKind::Store && !plan.options.stores_aside && a.chunk.kind != BufferKind::Parameters) a.lane = Lane::FileRead;
-    a.uses = uses.of(a);
+    a.uses = uses.uses_of(a);
   }
 }
 

@@ -13,11 +13,11 @@ namespace {
 // Of a round's matrices, `work(matrix)` summed over those of the owner with most: the others wait for it.
 template <typename Work>
 double most_of_an_owner(const MatrixAssignment& matrices, int round, const Work& work) {
-  std::map<int, double> by_owner;
+  std::map<int, double> owner_totals;
   double most = 0;
   for (const int index : matrices.parameters_in(round)) {
     const AssignedParameter& p = nth(matrices.parameters, index);
-    most = std::max(most, by_owner[p.owner] += static_cast<double>(work(p)));
+    most = std::max(most, owner_totals[p.owner] += static_cast<double>(work(p)));
   }
   return most;
 }
@@ -104,7 +104,7 @@ void count_work(const ModelLayout& layout, const ModelDefinition& model, const S
     if (visit.kind == VisitKind::Backward) last_backward = std::min(last_backward, visit.unit);
   std::map<std::pair<const StepLoads::Load*, int>, double> known;  // of a forward
   const auto visit_flops = [&](const Visit& visit) {
-    const StepLoads::Load& load = loads.of(visit);
+    const StepLoads::Load& load = loads.load_of(visit);
     const auto [forward, is_new] = known.try_emplace({&load, visit.unit}, 0.0);
     if (is_new)
       forward->second = model.activation_cost(visit.unit, load.batch, load.sequence, layout.options.compute_type, false).forward_flops;

@@ -41,7 +41,7 @@ class ActivationWalk {
   void run(const StepLoads& loads, const StepLoads::Load& load, PlanCost& out) {
     out_ = &out;
     for (const Action& a : plan_.actions)
-      if (a.kind == ActionKind::Visit && &loads.of(plan_.visit(a.visit)) == &load) visit(plan_.visit(a.visit), writes_fresh(a));
+      if (a.kind == ActionKind::Visit && &loads.load_of(plan_.visit(a.visit)) == &load) visit(plan_.visit(a.visit), writes_fresh(a));
   }
 
  private:
@@ -202,7 +202,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   const int num_units = static_cast<int>(layout.units.size());
   const auto any = [&](auto... kinds) {
     return std::any_of(plan.visits.begin(), plan.visits.end(),
-                       [&](const Visit& at) { return &loads.of(at) == &load && ((at.kind == kinds) || ...); });
+                       [&](const Visit& at) { return &loads.load_of(at) == &load && ((at.kind == kinds) || ...); });
   };
   const bool graph = any(VisitKind::Forward, VisitKind::Recompute);
   if (!graph && !any(VisitKind::ForwardOnly)) return;
@@ -222,7 +222,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, alone.activation_peak_bytes);
   VisitCosts whole = tensors;
   if (meter != nullptr) {
-    const Workspaces& spaces = meter->of(model, load.objective, {load.batch, load.sequence, type, graph, drops});
+    const Workspaces& spaces = meter->workspaces_of(model, load.objective, {load.batch, load.sequence, type, graph, drops});
     const auto space_of = [&out](const Workspaces& all, int unit) -> const Workspace& {
       const Workspace& found = nth(all.units, unit);
       if (!found.is_measured) out.unmeasured_units.insert(unit);
@@ -233,7 +233,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
     whole.objective = with_workspace(whole.objective, spaces.objective);
     whole.joined = [&, space_of](const Visit& at) {
       const WorkspaceShape shape{load.batch * at.branches_together, load.sequence, type, false, false};
-      return with_workspace(tensors.joined(at), space_of(meter->of(model, load.objective, shape), at.unit));
+      return with_workspace(tensors.joined(at), space_of(meter->workspaces_of(model, load.objective, shape), at.unit));
     };
   }
   ActivationWalk(plan, layout, whole).run(loads, load, out);

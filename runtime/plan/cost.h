@@ -24,7 +24,7 @@ class StepLoads {
     const Objective& objective;
     int64_t batch = 0, sequence = 0;
   };
-  const Load& of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
+  const Load& load_of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
   std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
   StepLoads(const StepLoads&) = delete;
   StepLoads& operator=(const StepLoads&) = delete;

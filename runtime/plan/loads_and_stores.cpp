@@ -41,7 +41,7 @@ class LoadsAndStores {
 
   void take(int i, const BufferUse& use) {
     Slot& slot = slots_[use.buffer];
-    const Buffer content{nth(plan_.staging_rings, use.buffer.index).of, use.group, use.chunk};
+    const Buffer content{nth(plan_.staging_rings, use.buffer.index).kind, use.group, use.chunk};
     if (slot.content != content) {
       store(slot);
       slot.content = content;

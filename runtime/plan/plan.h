@@ -34,7 +34,7 @@ struct PlannedBuffer {
 
 // Slots in memory of the host for chunks that rest in files, of buffers of one kind and similar size.
 struct StagingRing {
-  BufferKind of;
+  BufferKind kind;
   std::string name;
   int64_t slot_bytes = 0;
   int num_slots = 0;

@@ -67,7 +67,7 @@ void add_staging(const ModelLayout& layout, Plan& plan) {
                             ring.num_slots * ring.slot_bytes,
                             ring.num_slots,
                             ring.slot_bytes,
-                            ring.of == BufferKind::Parameters && layout.options.shard_ranks > 1,
+                            ring.kind == BufferKind::Parameters && layout.options.shard_ranks > 1,
                             Tier::Host});
   }
 }

@@ -16,7 +16,7 @@ struct StateChunks {
   int arrays = 0;
   bool has_masters = false;
 
-  int of(int64_t element) const { return static_cast<int>(element / elements); }
+  int chunk_of(int64_t element) const { return static_cast<int>(element / elements); }
   int64_t begin(int chunk) const { return chunk * elements; }
   int64_t end(int chunk) const { return std::min(part, begin(chunk) + elements); }
   // From one array of a chunk to the next.

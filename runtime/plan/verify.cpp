@@ -128,8 +128,8 @@ class Verifier {
     return last.action->lane == Lane::Compute;
   }
   bool leaves_no_slot() const {
-    return std::all_of(states_.begin(), states_.end(), [](const auto& of_buffer) {
-      const auto& [buffer, state] = of_buffer;
+    return std::all_of(states_.begin(), states_.end(), [](const auto& entry) {
+      const auto& [buffer, state] = entry;
       return (buffer.kind != BufferKind::ParameterSlot || state.holder < 0) && (buffer.kind != BufferKind::GradientSlot || state.is_used) &&
              (buffer.kind != BufferKind::StagingSlot || !state.is_changed);
     });
@@ -164,14 +164,14 @@ class Verifier {
 
   void check_slot(const BufferUse& use, const State& state) {
     if (use.buffer.kind == BufferKind::StagingSlot) return check_staging(use, state);
-    const bool of_parameters = use.buffer.kind == BufferKind::ParameterSlot;
-    if (!of_parameters && use.buffer.kind != BufferKind::GradientSlot) return;
+    const bool has_parameters = use.buffer.kind == BufferKind::ParameterSlot;
+    if (!has_parameters && use.buffer.kind != BufferKind::GradientSlot) return;
     if (use.reads && state.holder != use.group)
       problem(fmt::format("{} reads {} for {}, and it holds {}", text_of(now()), buffer(use), name(use.group), name(state.holder)));
     if (!use.writes || use.reads || state.holder < 0) return;
-    if (of_parameters && use.group >= 0)
+    if (has_parameters && use.group >= 0)
       problem(fmt::format("{} writes {}, and {} in it is not released", text_of(now()), buffer(use), name(state.holder)));
-    if (!of_parameters && !state.is_used)
+    if (!has_parameters && !state.is_used)
       problem(fmt::format("{} writes {}, and nothing has read the gradients of {} in it", text_of(now()), buffer(use), name(state.holder)));
   }
 

@@ -15,12 +15,12 @@ std::optional<ClipWatch::Cut> ClipWatch::add(double norm, double scale) {
   return cut_;
 }
 
-std::string clip_warning(const ClipWatch::Cut& cut, double clipping, bool by_gradient) {
+std::string clip_warning(const ClipWatch::Cut& cut, double clipping, bool follows_gradient) {
   return fmt::format(
       "gradient_clipping {} cut the first {} {} to between {:.2g} and {:.2g} of themselves (norms {:.3g} to {:.3g}){}. A larger "
       "gradient_clipping, or 0, leaves them as they are",
-      clipping, ClipWatch::kSteps, by_gradient ? "gradients" : "estimates", cut.smallest_scale, cut.largest_scale, cut.smallest_norm,
-      cut.largest_norm, by_gradient ? "" : ": an estimate is about sqrt(parameters) times as long as a gradient");
+      clipping, ClipWatch::kSteps, follows_gradient ? "gradients" : "estimates", cut.smallest_scale, cut.largest_scale, cut.smallest_norm,
+      cut.largest_norm, follows_gradient ? "" : ": an estimate is about sqrt(parameters) times as long as a gradient");
 }
 
 }  // namespace zerostep

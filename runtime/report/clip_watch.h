@@ -23,7 +23,7 @@ class ClipWatch {
   Cut cut_{};
 };
 
-// by_gradient: the steps follow gradients of backprop, else estimates.
-std::string clip_warning(const ClipWatch::Cut& cut, double clipping, bool by_gradient);
+// follows_gradient: the steps follow gradients of backprop, else estimates.
+std::string clip_warning(const ClipWatch::Cut& cut, double clipping, bool follows_gradient);
 
 }  // namespace zerostep

@@ -15,23 +15,23 @@ namespace zerostep {
 
 // Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
 struct Lanes {
-  // `overlaps`: collectives have a stream of their own, else they share the compute stream. `files`: there are actions that read and write
-  // them, which have streams of their own. `kernels`, which run on the device's streams,
-  // meter and trace (nullptr: none) must outlive the object.
-  Lanes(const Device& on, const FlatKernels& with, Communicator among, bool overlaps, bool files, MemoryMeter& counts, Trace* records)
-      : device(on),
-        kernels(with),
-        group(std::move(among)),
-        compute(on.compute_stream()),
-        communication(overlaps ? on.stream("communication") : compute),
-        file_read(files ? Stream::worker("file read") : compute),
-        file_write(files ? Stream::worker("file write") : compute),
-        meter(counts),
+  // `overlaps`: collectives have a stream of their own, else they share the compute stream. `has_files`: so do reads and writes of files.
+  // The kernels, which run on the device's streams, the meter and the trace (nullptr: none) must outlive the object.
+  Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, bool overlaps, bool has_files, MemoryMeter& memory_meter,
+        Trace* records)
+      : device(target),
+        kernels(flat_kernels),
+        group(std::move(ranks)),
+        compute(device.compute_stream()),
+        communication(overlaps ? device.stream("communication") : compute),
+        file_read(has_files ? Stream::worker("file read") : compute),
+        file_write(has_files ? Stream::worker("file write") : compute),
+        meter(memory_meter),
         trace(records) {
     if (overlaps) kernels.keep_to_one_thread(communication);
   }
 
-  Stream& of(Lane lane) {
+  Stream& stream_of(Lane lane) {
     switch (lane) {
       case Lane::Compute:
         return compute;

@@ -15,7 +15,7 @@ std::vector<Piece> cut_at_chunks(const std::vector<Piece>& pieces, const StateCh
   std::vector<Piece> out;
   for (Piece piece : pieces) {
     for (int64_t left = piece.count; left > 0; left -= piece.count) {
-      piece.chunk = chunks.of(piece.part_offset);
+      piece.chunk = chunks.chunk_of(piece.part_offset);
       piece.count = std::min(left, chunks.end(piece.chunk) - piece.part_offset);
       out.push_back(piece);
       for (int64_t* offset : {&piece.parameter_offset, &piece.full_offset, &piece.shard_offset, &piece.part_offset}) *offset += piece.count;

@@ -13,8 +13,8 @@ int64_t total(const std::vector<PlannedBuffer>& buffers, Tier tier, bool communi
 }
 
 // What rests in files of one set: parameters, or the rest.
-bool is_in(const PlannedBuffer& b, bool of_parameters) {
-  return b.tier == Tier::File && (b.id.kind == BufferKind::Parameters) == of_parameters;
+bool is_in(const PlannedBuffer& b, bool is_parameters) {
+  return b.tier == Tier::File && (b.id.kind == BufferKind::Parameters) == is_parameters;
 }
 
 Arena communicated_arena(int64_t size, Communicator& group) {
@@ -28,11 +28,11 @@ Arena communicated_arena(int64_t size, Communicator& group) {
 
 int64_t file_bytes(const std::vector<PlannedBuffer>& buffers, const TierOptions& options) {
   int64_t bytes = 0;
-  for (const bool of_parameters : {true, false}) {
+  for (const bool is_parameters : {true, false}) {
     std::vector<FileBuffer> in_files;
     for (const PlannedBuffer& b : buffers)
-      if (is_in(b, of_parameters)) in_files.push_back({b.name, b.bytes, b.chunk_bytes});
-    if (!in_files.empty()) bytes += ScratchFiles::num_bytes(in_files, of_parameters ? options.parameters : options.state);
+      if (is_in(b, is_parameters)) in_files.push_back({b.name, b.bytes, b.chunk_bytes});
+    if (!in_files.empty()) bytes += ScratchFiles::num_bytes(in_files, is_parameters ? options.parameters : options.state);
   }
   return bytes;
 }
@@ -65,12 +65,12 @@ Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, cons
   files_.push_back(make_files(buffers, false, options.state));
 }
 
-std::unique_ptr<ScratchFiles> Store::make_files(const std::vector<PlannedBuffer>& buffers, bool of_parameters,
+std::unique_ptr<ScratchFiles> Store::make_files(const std::vector<PlannedBuffer>& buffers, bool is_parameters,
                                                 const ScratchOptions& options) {
   std::vector<FileBuffer> in_files;
   std::vector<Entry*> entries;
   for (const PlannedBuffer& b : buffers) {
-    if (!is_in(b, of_parameters)) continue;
+    if (!is_in(b, is_parameters)) continue;
     entries.push_back(&nth(nth(entries_, b.id.kind), b.id.index));
     in_files.push_back({b.name, b.bytes, b.chunk_bytes});
   }

@@ -66,7 +66,7 @@ class Store {
   struct Arenas {
     Arena communicated, alone;
   };
-  std::unique_ptr<ScratchFiles> make_files(const std::vector<PlannedBuffer>& buffers, bool of_parameters, const ScratchOptions& options);
+  std::unique_ptr<ScratchFiles> make_files(const std::vector<PlannedBuffer>& buffers, bool is_parameters, const ScratchOptions& options);
   const Entry* find(BufferKind kind, int index) const;
   const Entry& entry(const Buffer& chunk, const char* what) const;
   int& fetched(const Buffer& chunk, const char* what);

@@ -85,9 +85,9 @@ std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, 
   for (const OwnedGradient& part : owned)
     add_instruction_sums(directions, kept, step, *part.parameter, part.first, part.count, part.gradient, sums);
   add(sums, "instruction");
-  std::vector<InstructionSums> of_direction;
-  for (int64_t d = 0; d < queries; ++d) of_direction.push_back({nth(sums, 2 * d), nth(sums, 2 * d + 1)});
-  return make_instruction(config, of_direction, gradient_squares, sums.back(), threshold, elements);
+  std::vector<InstructionSums> direction_sums;
+  for (int64_t d = 0; d < queries; ++d) direction_sums.push_back({nth(sums, 2 * d), nth(sums, 2 * d + 1)});
+  return make_instruction(config, direction_sums, gradient_squares, sums.back(), threshold, elements);
 }
 
 }  // namespace zerostep

@@ -307,10 +307,10 @@ void ZerothOrder::record(const VisitContext& context, const ProbeBranch& branch,
   const bool forward = config_.estimator == StepConfig::Estimator::Forward;
   const at::Tensor sums = context.sums.view({-1, 3});  // plus, minus, tokens of each direction
   if (branch.weights != Weights::Plain) {
-    const at::Tensor of_direction = sums[branch.direction];
-    of_direction[branch.weights == Weights::Plus ? 0 : 1].add_(sum);
+    const at::Tensor direction_sums = sums[branch.direction];
+    direction_sums[branch.weights == Weights::Plus ? 0 : 1].add_(sum);
     // Where the signs are on different ranks, one of them counts.
-    if (branch.weights == Weights::Plus) of_direction[2].add_(static_cast<double>(objective_.count(batch)));
+    if (branch.weights == Weights::Plus) direction_sums[2].add_(static_cast<double>(objective_.count(batch)));
     return;
   }
   if (!forward) return;

@@ -40,15 +40,15 @@ std::string list_of_ranks(const std::vector<int>& ranks) {
 
 }  // namespace
 
-bool GroupControl::FailureRecord::set(int by_rank, const std::string& what) { return write(kNone, kBeingWritten, by_rank, what); }
+bool GroupControl::FailureRecord::set(int failed_rank, const std::string& what) { return write(kNone, kBeingWritten, failed_rank, what); }
 
-bool GroupControl::FailureRecord::take_over(int by_rank, const std::string& what) {
-  return write(kBeingWritten, kTakenOver, by_rank, what);
+bool GroupControl::FailureRecord::take_over(int failed_rank, const std::string& what) {
+  return write(kBeingWritten, kTakenOver, failed_rank, what);
 }
 
-bool GroupControl::FailureRecord::write(uint32_t from, uint32_t meanwhile, int by_rank, const std::string& what) {
+bool GroupControl::FailureRecord::write(uint32_t from, uint32_t meanwhile, int failed_rank, const std::string& what) {
   if (!state.compare_exchange_strong(from, meanwhile, std::memory_order_acq_rel)) return false;
-  rank = by_rank;
+  rank = failed_rank;
   const size_t length = std::min(what.size(), sizeof(text) - 1);
   std::memcpy(text, what.data(), length);
   text[length] = 0;

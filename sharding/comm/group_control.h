@@ -42,12 +42,12 @@ class GroupControl {
     int32_t rank;
     char text[1016];
     // Each tells whether it has written the record. A second one may take over from a process that was killed while it wrote.
-    bool set(int by_rank, const std::string& what);
-    bool take_over(int by_rank, const std::string& what);
+    bool set(int failed_rank, const std::string& what);
+    bool take_over(int failed_rank, const std::string& what);
     bool is_set() const { return state.load(std::memory_order_seq_cst) == kComplete; }
 
    private:
-    bool write(uint32_t from, uint32_t meanwhile, int by_rank, const std::string& what);
+    bool write(uint32_t from, uint32_t meanwhile, int failed_rank, const std::string& what);
   };
 
   // How a rank looks at its peers and what it shares with the group that this one was split from.

@@ -24,7 +24,7 @@ struct Affine : torch::autograd::Function<Affine> {
     EXPECT_EQ(weight.wanted(), saved[1].requires_grad());
     weight.product(saved[0].t(), gradients[0]);
     bias.row_sum(gradients[0]);
-    return {gradients[0].mm(saved[1].t()), weight.for_autograd(), bias.for_autograd()};
+    return {gradients[0].mm(saved[1].t()), weight.autograd_value(), bias.autograd_value()};
   }
 };
 

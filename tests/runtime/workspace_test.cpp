@@ -43,7 +43,7 @@ class WorkspaceMeters : public ::testing::Test {
 
 TEST_F(WorkspaceMeters, UnitsOfOneKindAreMeasuredOnce) {
   WorkspaceMeter meter(file_);
-  const Workspaces found = meter.of(*model_, *objective_, {2, 16, DType::F32, true, false});
+  const Workspaces found = meter.workspaces_of(*model_, *objective_, {2, 16, DType::F32, true, false});
   EXPECT_EQ(found.units.size(), 5u);
   EXPECT_FALSE(found.extrapolated);
   ASSERT_EQ(lines_of(file_).size(), 1u);
@@ -55,7 +55,7 @@ TEST_F(WorkspaceMeters, UnitsOfOneKindAreMeasuredOnce) {
 TEST_F(WorkspaceMeters, AttentionTakesItsBlocksOfScores) {
   WorkspaceMeter meter;
   const auto narrow = model_of(1, 4);  // so narrow that scores outweigh tensors
-  const Workspaces found = meter.of(*narrow, *objective_, {1, 256, DType::F32, false, false});
+  const Workspaces found = meter.workspaces_of(*narrow, *objective_, {1, 256, DType::F32, false, false});
   const int64_t scores = 4 * (64 * 256 + 2 * 64 + 64 * 2);
   // At the peak of the tensors the block's MLP is live: 6 widths of 4 bytes for 256 tokens, and statistics; in attention 5 widths.
   EXPECT_LE(found.units[1].inference_bytes, scores + 4096);
@@ -64,13 +64,13 @@ TEST_F(WorkspaceMeters, AttentionTakesItsBlocksOfScores) {
 
 TEST_F(WorkspaceMeters, ResultsAreKeptForLaterProcesses) {
   const WorkspaceShape shape{2, 16, DType::BF16, true, false};
-  WorkspaceMeter(file_).of(*model_, *objective_, shape);
+  WorkspaceMeter(file_).workspaces_of(*model_, *objective_, shape);
   const std::string line = lines_of(file_).at(0);
   auto entry = nlohmann::json::parse(line);
   entry["units"][1] = {1, 2, 3, 4};
   // Half a line, as a killed process leaves it, hides nothing.
   std::ofstream(file_) << line.substr(0, 30) << "\n" << entry.dump() << "\n";
-  const Workspaces found = WorkspaceMeter(file_).of(*model_, *objective_, shape);
+  const Workspaces found = WorkspaceMeter(file_).workspaces_of(*model_, *objective_, shape);
   EXPECT_EQ(found.units[1].inference_bytes, 1);
   EXPECT_EQ(found.units[3].accumulating_backward_bytes, 4);
   EXPECT_EQ(lines_of(file_).size(), 2u) << "nothing was measured again";
@@ -78,20 +78,20 @@ TEST_F(WorkspaceMeters, ResultsAreKeptForLaterProcesses) {
 
 TEST_F(WorkspaceMeters, WhatChangesTheResultChangesTheKey) {
   const WorkspaceShape shape{2, 16, DType::F32, false, false};
-  WorkspaceMeter(file_).of(*model_, *objective_, shape);
-  WorkspaceMeter(file_).of(*model_, *objective_, {2, 16, DType::BF16, false, false});
-  WorkspaceMeter(file_).of(*model_, *objective_, {1, 16, DType::F32, false, false});
-  WorkspaceMeter(file_).of(*model_of(3, 36), *objective_, shape);
+  WorkspaceMeter(file_).workspaces_of(*model_, *objective_, shape);
+  WorkspaceMeter(file_).workspaces_of(*model_, *objective_, {2, 16, DType::BF16, false, false});
+  WorkspaceMeter(file_).workspaces_of(*model_, *objective_, {1, 16, DType::F32, false, false});
+  WorkspaceMeter(file_).workspaces_of(*model_of(3, 36), *objective_, shape);
   at::set_num_threads(2);
-  WorkspaceMeter(file_).of(*model_, *objective_, shape);
+  WorkspaceMeter(file_).workspaces_of(*model_, *objective_, shape);
   EXPECT_EQ(lines_of(file_).size(), 5u);
-  WorkspaceMeter(file_).of(*model_, *objective_, shape);
+  WorkspaceMeter(file_).workspaces_of(*model_, *objective_, shape);
   EXPECT_EQ(lines_of(file_).size(), 5u);
 }
 
 TEST_F(WorkspaceMeters, AFileThatCannotBeWrittenIsDoneWithout) {
   WorkspaceMeter meter("/proc/no/where/workspaces.jsonl");
-  EXPECT_EQ(meter.of(*model_, *objective_, {2, 16, DType::F32, false, false}).units.size(), 5u);
+  EXPECT_EQ(meter.workspaces_of(*model_, *objective_, {2, 16, DType::F32, false, false}).units.size(), 5u);
 }
 
 // A shape of some teraflops is measured on fewer samples. What does not depend on their number stays: scores by thread.
@@ -99,9 +99,9 @@ TEST_F(WorkspaceMeters, LargeShapesAreCarriedOnFromSmallerOnes) {
   const auto wide = model_of(1, 256);
   const WorkspaceShape small{8, 64, DType::F32, false, false}, large{1 << 15, 64, DType::F32, false, false};
   WorkspaceMeter meter;
-  const Workspaces few = meter.of(*wide, *objective_, small);
+  const Workspaces few = meter.workspaces_of(*wide, *objective_, small);
   EXPECT_FALSE(meter.extrapolated());
-  const Workspaces many = meter.of(*wide, *objective_, large);
+  const Workspaces many = meter.workspaces_of(*wide, *objective_, large);
   EXPECT_TRUE(meter.extrapolated());
   EXPECT_TRUE(many.extrapolated);
   EXPECT_NEAR(static_cast<double>(many.units[1].inference_bytes), static_cast<double>(few.units[1].inference_bytes), 4096);
@@ -125,11 +125,11 @@ TEST_F(WorkspaceMeters, UnitsThatAreTooLargeAreTheOnlyOnesThatAreNotMeasured) {
   for (const bool graph : {false, true}) {
     const WorkspaceShape shape{2, 64, DType::F32, graph, false};
     WorkspaceMeter whole;
-    const Workspaces expected = whole.of(*small, *objective_, shape);
+    const Workspaces expected = whole.workspaces_of(*small, *objective_, shape);
     EXPECT_FALSE(whole.extrapolated());
     for (int round = 0; round < 2; ++round) {  // measured, and read from the file
       WorkspaceMeter meter(file_);
-      const Workspaces found = meter.of(*large, *objective_, shape);
+      const Workspaces found = meter.workspaces_of(*large, *objective_, shape);
       EXPECT_TRUE(meter.extrapolated());
       ASSERT_EQ(found.units.size(), 4u);
       EXPECT_TRUE(found.units[0] == expected.units[0]);
