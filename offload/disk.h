@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "offload/tier.h"
+
 namespace zerostep {
 
 // The calls to the operating system by which a checkpoint reaches the disk, one by one, so that tests can let any of them fail. As the
@@ -34,7 +36,7 @@ void rename_durably(Disk& disk, const std::string& from, const std::string& to);
 // Writes `size` bytes from memory to a new file at the speed of the disk: past the page cache where the file system lets it, in which case
 // `data` is best aligned to kDirectAlignment and readable up to a multiple of it. On the disk when the call returns. RunError naming the
 // path; what was written is removed.
-inline constexpr size_t kDirectAlignment = 4096;
+inline constexpr size_t kDirectAlignment = static_cast<size_t>(kFileAlignmentBytes);
 void write_file_directly(Disk& disk, const std::string& path, const std::byte* data, size_t size);
 
 }  // namespace zerostep

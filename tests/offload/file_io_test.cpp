@@ -24,6 +24,7 @@
 #include "tests/offload/support/denied_call.h"
 #include "tests/offload/support/faulty_queue.h"
 #include "tests/offload/support/file_queues.h"
+#include "tests/offload/support/random_text.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
 
@@ -43,16 +44,10 @@ namespace {
 using testing::Faults;
 using testing::FaultyQueue;
 using testing::QueueKind;
+using testing::random_text;
 
 constexpr int64_t kBlock = 8192;
 constexpr int64_t kPage = kDirectAlignment;
-
-std::string random_text(int64_t size, uint32_t seed) {
-  std::mt19937 bits(seed);
-  std::string text(static_cast<size_t>(size), '\0');
-  for (char& c : text) c = static_cast<char>(bits());
-  return text;
-}
 
 std::string content(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

@@ -12,7 +12,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -23,20 +22,16 @@
 #include "base/nth.h"
 #include "tests/offload/support/denied_call.h"
 #include "tests/offload/support/faulty_queue.h"
+#include "tests/offload/support/random_text.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
 
-constexpr int64_t kPage = kDirectAlignment;
+using testing::random_text;
 
-std::string random_text(int64_t size, uint32_t seed) {
-  std::mt19937 bits(seed);
-  std::string text(static_cast<size_t>(size), '\0');
-  for (char& c : text) c = static_cast<char>(bits());
-  return text;
-}
+constexpr int64_t kPage = kDirectAlignment;
 
 // The nameless files below a folder that this process has open, as paths that open them again.
 std::vector<std::string> open_files(const std::string& folder) {
