@@ -18,6 +18,7 @@ declare -A allowed=(
 layers=(
   "config data memory"
   "plan"
+  "timing"
   "state"
   "optim strategy"
   "engine"

@@ -1,0 +1,64 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/half.h"
+
+namespace zerostep {
+
+// What one rank of a machine does in a second while all ranks of its host are at work: measured (`zerostep bench machine`) or described in
+// a JSON file (`zerostep plan --machine FILE`). Of all figures bytes are bytes, and seconds are seconds of wall clock.
+
+// Floating-point operations a second of a product of [rows, width] and [width, width] matrices, multiply-adds counting two.
+struct GemmRate {
+  DType type = DType::F32;
+  int64_t rows = 0, width = 0;
+  double flops_per_second = 0;
+};
+
+// What moves bytes: a transfer takes latency_seconds and its bytes at bytes_per_second.
+struct Link {
+  double latency_seconds = 0, bytes_per_second = 0;
+  double seconds(double bytes) const { return latency_seconds + bytes / bytes_per_second; }
+};
+
+// What LibTorch's operations other than products write a second of one type: norms, activations, sums, softmax; in the cache or not.
+struct ElementwiseRate {
+  DType type = DType::F32;
+  double bytes_per_second = 0;
+};
+
+struct Machine {
+  std::string name;               // of the processor or the accelerator, for people
+  int ranks_per_host = 1;         // that the figures were measured with, or that a described host has
+  int threads_per_rank = 1;       // of LibTorch
+  bool lanes_share_cores = true;  // a processor: collectives take cores that computation would use; false: an accelerator
+  double cores_per_rank = 1;      // where lanes share them
+
+  // Of one rank; 0: unknown. Where host_is_device, device memory is the host's, and both draw on host_bytes.
+  int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;
+  bool host_is_device = true;
+
+  std::vector<GemmRate> gemm;                // of each type at least one
+  std::vector<ElementwiseRate> elementwise;  // of each type that gemm has
+  double operation_seconds = 0;              // what an operation of LibTorch takes besides its work
+  double memory_bytes_per_second = 0;        // of the device: bytes read and written by flat kernels (fills, casts, copies)
+  double host_memory_bytes_per_second = 0;   // the same of the host
+  double noise_elements_per_second = 0;      // of the device: normal random numbers made where they are used
+  double update_bytes_per_second = 0;        // of AdamW where its state is on the device: bytes read and written
+  double host_update_bytes_per_second = 0;   // ... where it is in memory of the host
+
+  Link host_to_device, device_to_host;  // where host_is_device neither copies anything
+  Link file_read, file_write;           // of one rank
+  // Collectives, by the bytes that a rank receives (as Action::bytes counts them), within a host and between hosts.
+  Link gather_in_host, reduce_in_host, gather_across_hosts, reduce_across_hosts;
+  double agreement_seconds = 0;  // of a sum of a few numbers over the ranks of a host
+};
+
+// Reads a described or measured machine. InputError names the file and the entry that is missing or wrong.
+Machine read_machine(const std::string& file);
+// Writes it whole, then renames; RunError names the file.
+void write_machine(const std::string& file, const Machine& machine);
+
+}  // namespace zerostep

@@ -1,0 +1,34 @@
+#pragma once
+#include <array>
+#include <string>
+#include <vector>
+
+#include "runtime/plan/cost.h"
+#include "runtime/plan/plan.h"
+#include "runtime/timing/machine.h"
+
+namespace zerostep {
+
+// What an action of a simulated step did, seconds from the beginning of the step.
+struct SimulatedAction {
+  int action = 0;  // index into the plan
+  double begin = 0, end = 0;
+};
+
+struct Simulation {
+  double seconds = 0;                            // of the step
+  std::array<double, kLanes> lane_seconds = {};  // that each lane is at work
+  std::array<double, kLanes> bound_seconds =
+      {};                                // of the longest chain of actions that wait for one another, by lane: they add up to seconds
+  Lane bound_by = Lane::Compute;         // the lane with most of that chain
+  std::vector<SimulatedAction> actions;  // in the order of the plan
+};
+
+// Seconds that each action of a plan takes when nothing else runs, from its bytes and operations.
+std::vector<double> action_seconds(const Config& config, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
+                                   const Plan& plan, const Machine& machine);
+// Runs a plan's lanes: each takes its actions in order, an action starts when what it waits for is done. Where lanes share cores, those at
+// work at one time have as many of them as there are.
+Simulation simulate(const Plan& plan, const std::vector<double>& seconds, const Machine& machine);
+
+}  // namespace zerostep
