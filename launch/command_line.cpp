@@ -44,7 +44,8 @@ constexpr Elsewhere kElsewhere[] = {
     {"runs", "each folder below run.output_dir is a run: its config.json, metrics.csv and log.txt tell of it"},
     {"doctor", "`zerostep plan FILE` checks a file and says whether it fits this machine"},
     {"probe", "`zerostep train FILE --set run.steps=20` shows in grad_norm and unchanged_share what a rate and an epsilon do"},
-    {"bench", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
+    {"bench train", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
+    {"bench step", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},
     {"data", "`zerostep inspect batches FILE` prints what `train` sees"},
     {"inspect data", "`zerostep inspect batches FILE` prints what `train` sees"},
@@ -146,6 +147,7 @@ class CommandLine {
     app_.get_formatter()->column_width(34);
     add_train();
     add_plan();
+    add_bench();
     add_config();
     add_init();
     add_eval();
@@ -230,6 +232,31 @@ class CommandLine {
         "\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
         "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
     run_on_one_rank(sub, [this] { return plan(plan_); });
+  }
+
+  void add_bench() {
+    CLI::App* sub = app_.add_subcommand("bench", "measures this machine, so that plans have times");
+    sub->require_subcommand(1);
+    sub->footer("\nExample: zerostep bench machine --out this.json");
+    CLI::App* machine = sub->add_subcommand(
+        "machine",
+        "products, memory, noise, updates, files and collectives, in about a minute; mpirun -np N zerostep bench machine: of N ranks");
+    machine->add_option("--out", bench_.file, "write the figures as a machine file too (of several numbers of ranks: of the most)")
+        ->type_name("FILE");
+    machine->add_option("--scratch", bench_.scratch, "a folder on the disk to measure; that of temporary files where it is missing")
+        ->type_name("DIR");
+    machine
+        ->add_option("--ranks", bench_.ranks,
+                     "ranks that work at once, as threads of this process; where it is missing one, and then as many as there are cores")
+        ->transform(number<int64_t>(1, 4096));
+    machine->add_option("--seconds", bench_.seconds, "about how long it takes; figures of less than half a minute are rougher")
+        ->check(number(0.1, 3600.0))
+        ->capture_default_str();
+    machine->footer(
+        "\nKeeps the figures in $XDG_CACHE_HOME/zerostep/machines (~/.cache), where plans find them by processor, ranks and threads.\n"
+        "Measure while nothing else runs. docs/planning.md says what is measured and what is in the file.\n"
+        "Example: zerostep bench machine --scratch /nvme");
+    machine->callback([this] { run_ = [this] { return bench_machine(job_, bench_); }; });
   }
 
   void add_config() {
@@ -343,6 +370,7 @@ class CommandLine {
   bool overwrite_ = false;
   ExportArguments export_;
   PlanArguments plan_;
+  BenchMachineArguments bench_;
   ShowConfigArguments config_;
   InitArguments init_;
   EvalArguments eval_;

@@ -25,6 +25,7 @@ class Job {
   int rank() const { return session_.rank(); }
   int size() const { return session_.size(); }
   int local_size() const { return session_.local_size(); }
+  int first_of_host() const { return session_.first_of_host(); }
   int cores() const { return session_.cores(); }
   bool speaks() const { return rank() == 0; }
 

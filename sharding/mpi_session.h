@@ -19,7 +19,8 @@ class MpiSession {
   int size() const;
   int local_rank() const;  // among the ranks of this host
   int local_size() const;
-  int cores() const;  // of this host that fall to this rank (sharding/comm/core_share.h)
+  int first_of_host() const;  // the lowest rank of this host
+  int cores() const;          // of this host that fall to this rank (sharding/comm/core_share.h)
 
   class State;
   const std::shared_ptr<State>& state() const { return state_; }

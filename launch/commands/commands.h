@@ -27,6 +27,13 @@ struct PlanArguments : ConfigArguments {
 };
 int plan(const PlanArguments& arguments);
 
+struct BenchMachineArguments {
+  std::string file, scratch;  // to write, "": none; a folder on the disk to measure, "": that of temporary files
+  int ranks = 0;              // without mpirun; 0: one, and as many as there are cores
+  double seconds = 50;
+};
+int bench_machine(Job& job, const BenchMachineArguments& arguments);
+
 struct ShowConfigArguments : ConfigArguments {
   bool keys = false, json = false;
   int world = 1;

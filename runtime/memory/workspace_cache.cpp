@@ -1,14 +1,14 @@
 #include "runtime/memory/workspace_cache.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "runtime/memory/machine_description.h"
 
 namespace zerostep {
 namespace {
@@ -16,18 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr uintmax_t kMostFileBytes = 4 << 20;
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name")) return line;
-  return {};
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 // null: not measured.
 json to_json(const Workspace& w) {
@@ -44,11 +32,8 @@ Workspace from_json(const json& j) {
 std::string machine_key() {
   struct stat program {};
   ::stat("/proc/self/exe", &program);
-  std::string out = fmt::format("{}|{}|{} threads|{}|{} {}.{}", processor_name(), at::get_cpu_capability(), at::get_num_threads(),
-                                at::show_config(), program.st_size, program.st_mtim.tv_sec, program.st_mtim.tv_nsec);
-  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"})
-    out += fmt::format("|{}={}", name, environment(name));
-  return out;
+  return fmt::format("{}|{} threads|{} {}.{}", machine_description(), at::get_num_threads(), program.st_size, program.st_mtim.tv_sec,
+                     program.st_mtim.tv_nsec);
 }
 
 bool recall(const std::string& file, const std::string& key, size_t num_units, Workspaces& out) {
@@ -85,9 +70,8 @@ void remember(const std::string& file, const std::string& key, const Workspaces&
 }
 
 std::string WorkspaceMeter::default_file() {
-  std::string folder = environment("XDG_CACHE_HOME");
-  if (folder.empty() && !environment("HOME").empty()) folder = environment("HOME") + "/.cache";
-  return folder.empty() ? "" : folder + "/zerostep/workspaces.jsonl";
+  const std::string folder = user_cache_folder();
+  return folder.empty() ? "" : folder + "/workspaces.jsonl";
 }
 
 }  // namespace zerostep

@@ -1,9 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "base/half.h"
+#include "base/dtype.h"
 
 namespace zerostep {
 
@@ -17,9 +18,10 @@ struct GemmRate {
   double flops_per_second = 0;
 };
 
-// What moves bytes: a transfer takes latency_seconds and its bytes at bytes_per_second.
+// What moves bytes: a transfer takes latency_seconds and its bytes at bytes_per_second. All 0: unknown.
 struct Link {
   double latency_seconds = 0, bytes_per_second = 0;
+  bool is_known() const { return bytes_per_second > 0; }
   double seconds(double bytes) const { return latency_seconds + bytes / bytes_per_second; }
 };
 
@@ -40,7 +42,7 @@ struct Machine {
   int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;
   bool host_is_device = true;
 
-  std::vector<GemmRate> gemm;                // of each type at least one
+  std::vector<GemmRate> gemm;                // of fp32 at least one
   std::vector<ElementwiseRate> elementwise;  // of each type that gemm has
   double operation_seconds = 0;              // what an operation of LibTorch takes besides its work
   double memory_bytes_per_second = 0;        // of the device: bytes read and written by flat kernels (fills, casts, copies)
@@ -56,9 +58,23 @@ struct Machine {
   double agreement_seconds = 0;  // of a sum of a few numbers over the ranks of a host
 };
 
-// Reads a described or measured machine. InputError names the file and the entry that is missing or wrong.
+// Operations a second of such products of any size: between measured sizes a power law of the rows and of the width, beyond them that of
+// the nearest. A 16-bit type that the machine does not have counts as the other one, or else as fp32.
+double gemm_flops_per_second(const Machine& machine, DType type, double rows, double width);
+// The same types count.
+double elementwise_bytes_per_second(const Machine& machine, DType type);
+
+// Reads a described or measured machine: JSON with comments (docs/planning.md). InputError names the file and the entry that is missing or
+// wrong.
 Machine read_machine(const std::string& file);
-// Writes it whole, then renames; RunError names the file.
+// Writes it whole, five digits a figure, then renames; RunError names the file.
 void write_machine(const std::string& file, const Machine& machine);
+
+// This machine as `zerostep bench machine` has measured it before, with so many ranks and threads, or where it has not with the numbers
+// nearest to these, which the result names. Nothing where it was never measured.
+std::optional<Machine> measured_machine(int ranks_per_host, int threads);
+// Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Gives the file; "": there is no cache,
+// or it cannot be written.
+std::string keep_measured_machine(const Machine& machine);
 
 }  // namespace zerostep

@@ -58,6 +58,8 @@ MpiSession::MpiSession(int* argc, char*** argv) : state_(std::make_shared<State>
   check_mpi(MPI_Comm_split_type(state_->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host), "finding the ranks of this host");
   MPI_Comm_rank(host, &state_->local_rank);
   MPI_Comm_size(host, &state_->local_size);
+  state_->first_of_host = state_->rank;
+  check_mpi(MPI_Bcast(&state_->first_of_host, 1, MPI_INT, 0, host), "finding the ranks of this host");
   std::vector<cpu_set_t> allowed(static_cast<size_t>(state_->local_size));
   check_mpi(MPI_Allgather(&mine, sizeof(mine), MPI_BYTE, allowed.data(), sizeof(mine), MPI_BYTE, host), "finding the cores of this host");
   state_->cores = share_of_cores(allowed, state_->local_rank);
@@ -77,6 +79,7 @@ int MpiSession::rank() const { return state_->rank; }
 int MpiSession::size() const { return state_->size; }
 int MpiSession::local_rank() const { return state_->local_rank; }
 int MpiSession::local_size() const { return state_->local_size; }
+int MpiSession::first_of_host() const { return state_->first_of_host; }
 int MpiSession::cores() const { return state_->cores; }
 
 }  // namespace zerostep

@@ -18,7 +18,7 @@ class CommandLine : public ::testing::Test {
 TEST_F(CommandLine, HelpOfEveryCommandIsEnoughToWorkWith) {
   const Outcome all = place_.run({"--help"});
   EXPECT_EQ(all.status, 0);
-  for (const char* command : {"train", "plan", "config", "init", "eval", "generate", "export", "rebuild", "inspect"}) {
+  for (const char* command : {"train", "plan", "bench", "config", "init", "eval", "generate", "export", "rebuild", "inspect"}) {
     EXPECT_SAYS(all.out, std::string("  ") + command);
     const Outcome one = place_.run({command, "--help"});
     EXPECT_EQ(one.status, 0) << command;

@@ -1,0 +1,50 @@
+#include "runtime/timing/call_meter.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <vector>
+
+#include "base/nth.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kShortestRepetition = 50e-6;  // shorter ones would measure the clock
+constexpr int kWarmUps = 2, kLeastRepetitions = 3, kMostRepetitions = 300;
+
+double seconds_of_calls(int64_t count, const std::function<void()>& call) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < count; ++i) call();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+int64_t CallMeter::least(int64_t value) {
+  auto highest = -static_cast<double>(value);
+  ranks_.all_reduce_scalars({&highest, 1}, ReduceOp::Max, "measurement");
+  return -static_cast<int64_t>(highest);
+}
+
+double CallMeter::seconds_of(const std::string& figure, double budget, const std::function<void()>& call) {
+  for (int i = 0; i < kWarmUps; ++i) call();
+  double once = seconds_of_calls(1, call);
+  once = std::max(1e-9, std::min(once, seconds_of_calls(1, call)));
+  ranks_.all_reduce_scalars({&once, 1}, ReduceOp::Max, "measurement");  // all ranks repeat as often; and begin together
+  const auto calls = static_cast<int64_t>(std::ceil(kShortestRepetition / once));
+  const int repetitions =
+      std::clamp(static_cast<int>(std::min(budget / (once * static_cast<double>(calls)), 1e6)), kLeastRepetitions, kMostRepetitions);
+  std::vector<double> seconds;
+  for (int i = 0; i < repetitions; ++i) seconds.push_back(seconds_of_calls(calls, call) / static_cast<double>(calls));
+  std::sort(seconds.begin(), seconds.end());
+  const double median = nth(seconds, repetitions / 2);
+  std::array<double, 2> values{median, (nth(seconds, repetitions * 3 / 4) - nth(seconds, repetitions / 4)) / median};
+  ranks_.all_reduce_scalars(values, ReduceOp::Sum, "measurement");
+  double& spread = spreads_[figure];
+  spread = std::max(spread, values[1] / ranks_.size());
+  return values[0] / ranks_.size();
+}
+
+}  // namespace zerostep

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "sharding/communicator.h"
+
+namespace zerostep {
+
+// Times calls that all ranks of a group make at once. Every method is collective, blocks, and gives the same on every rank.
+class CallMeter {
+ public:
+  explicit CallMeter(Communicator ranks) : ranks_(std::move(ranks)) {}
+
+  // Seconds of a call: the median of repetitions that take about `budget` seconds, three at least, after calls that warm up; the mean over
+  // the ranks. `figure` names what it becomes, for spreads(). Calls that are short are repeated within a repetition.
+  double seconds_of(const std::string& figure, double budget, const std::function<void()>& call);
+
+  // By figure: how far the middle half of the repetitions lies apart, as a share of the median; the largest of those of one name.
+  const std::map<std::string, double>& spreads() const { return spreads_; }
+
+  // Whether it is so on any rank, and the least of the ranks' values.
+  bool any(bool is_so) { return least(is_so ? 0 : 1) == 0; }
+  int64_t least(int64_t value);
+  const Communicator& ranks() const { return ranks_; }
+
+ private:
+  Communicator ranks_;
+  std::map<std::string, double> spreads_;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,65 @@
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "base/content_hash.h"
+#include "base/error.h"
+#include "runtime/memory/machine_description.h"
+#include "runtime/timing/machine.h"
+
+// One file for each machine, number of ranks and number of threads: "HASH_2x1.json".
+
+namespace zerostep {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string folder() {
+  const std::string cache = user_cache_folder();
+  return cache.empty() ? "" : cache + "/machines";
+}
+
+// Of the files of this machine. Fewer cores of the same kind do other work together.
+std::string prefix() {
+  const auto cores = static_cast<uint64_t>(sysconf(_SC_NPROCESSORS_ONLN));
+  return ContentHash().add(machine_description()).add(cores).hex().substr(0, 16) + "_";
+}
+
+}  // namespace
+
+std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
+  const std::string begin = prefix();
+  std::optional<Machine> nearest;
+  double least = std::numeric_limits<double>::infinity();
+  std::error_code none;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder(), none)) {
+    if (!entry.path().filename().string().starts_with(begin) || entry.path().extension() != ".json") continue;
+    try {
+      Machine machine = read_machine(entry.path().string());
+      const double distance = std::abs(std::log(static_cast<double>(machine.ranks_per_host) / ranks_per_host)) +
+                              std::abs(std::log(static_cast<double>(machine.threads_per_rank) / threads));
+      if (distance >= least) continue;
+      least = distance;
+      nearest = std::move(machine);
+    } catch (const InputError&) {  // of another version, or damaged: as if it were not there
+    }
+  }
+  return nearest;
+}
+
+std::string keep_measured_machine(const Machine& machine) {
+  if (folder().empty()) return "";
+  const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
+  try {
+    std::error_code ignored;
+    fs::create_directories(folder(), ignored);
+    write_machine(file, machine);
+    return file;
+  } catch (const RunError&) {
+    return "";
+  }
+}
+
+}  // namespace zerostep

@@ -1,0 +1,276 @@
+#include "runtime/timing/measure_machine.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/softmax.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "base/nth.h"
+#include "models/affine.h"
+#include "models/gelu.h"
+#include "models/layer_norm.h"
+#include "offload/scratch_files.h"
+#include "runtime/timing/call_meter.h"
+
+namespace zerostep {
+namespace {
+
+constexpr std::array kMeasuredTypes{DType::F32, DType::BF16, DType::F16};
+constexpr std::array<int64_t, 5> kRows{16, 64, 256, 1024, 4096}, kWidths{256, 512, 1024, 2048, 4096};  // rows: at most kWidths.back()
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr double kWholeSeconds = 20;  // of a measurement that takes all the memory it would
+constexpr double kLeastLatency = 10e-9;
+
+// Shares of the time.
+constexpr double kProductShare = 0.42, kElementwiseShare = 0.12, kFlatShare = 0.06, kNoiseShare = 0.03, kUpdateShare = 0.08,
+                 kFileShare = 0.14, kCollectiveShare = 0.12;
+
+at::ScalarType scalar_type(DType type) { return type == DType::F32 ? at::kFloat : type == DType::BF16 ? at::kBFloat16 : at::kHalf; }
+
+// What two sizes take gives what every size takes.
+Link link_of(double small_bytes, double small_seconds, double large_bytes, double large_seconds) {
+  const double seconds_per_byte = std::max(large_seconds - small_seconds, 0.1 * large_seconds) / (large_bytes - small_bytes);
+  return {std::max(kLeastLatency, small_seconds - small_bytes * seconds_per_byte), 1 / seconds_per_byte};
+}
+
+class Measurement {
+ public:
+  Measurement(const Communicator& ranks, const MeasureOptions& options, const Device& device, const FlatKernels& kernels)
+      : options_(options), device_(device), kernels_(kernels), stream_(device.compute_stream()), meter_(ranks) {
+    machine_.ranks_per_host = options.ranks_per_host;
+    machine_.threads_per_rank = at::get_num_threads();
+    machine_.cores_per_rank = options.cores;
+    const int64_t share = meter_.least(device.memory_info().free_bytes / options.ranks_per_host);
+    machine_.device_bytes = machine_.host_bytes = share;
+    // Larger than the caches, of which ranks that run alone have most for themselves.
+    const double least = std::min({1.0, options.seconds / kWholeSeconds, static_cast<double>(share) / static_cast<double>(16 * 64 * kMiB)});
+    array_bytes_ = round_up(std::max(kMiB, static_cast<int64_t>(least * 64 * static_cast<double>(kMiB))), kMiB);
+  }
+
+  MeasuredMachine run() {
+    const at::NoGradGuard no_graph;
+    for (const DType type : kMeasuredTypes) measure_products(type);
+    begins("other operations of LibTorch");
+    for (const DType type : kMeasuredTypes) measure_elementwise(type);
+    const at::Tensor few = at::ones({16});
+    machine_.operation_seconds =
+        meter_.seconds_of("an operation of LibTorch", 0.01 * options_.seconds, [&] { return static_cast<void>(at::add(few, few)); });
+    begins("memory, noise and updates");
+    measure_flat_kernels();
+    begins("files");
+    measure_files();
+    measure_collectives();
+    return {machine_, meter_.spreads(), disk_};
+  }
+
+ private:
+  void begins(const std::string& what) const { options_.begins(what); }
+
+  // Every product has weights that are in no cache, as a model has more of them than a cache holds.
+  void measure_products(DType type) {
+    begins(fmt::format("products in {}", name_of(type)));
+    const at::Tensor weights = at::randn({kWidths.back() * kWidths.back()}).to(scalar_type(type));
+    const double budget = kProductShare * options_.seconds / (kMeasuredTypes.size() * kRows.size() * kWidths.size());
+    double narrower = 0;  // seconds of an operation of the narrower products of fewest rows
+    for (const int64_t width : kWidths) {
+      double known = narrower;
+      for (const int64_t rows : kRows) {
+        const double flops = 2.0 * static_cast<double>(rows * width * width);
+        // More rows are as fast as those that fill the time already.
+        if (known * flops > budget && rows > kRows.front()) break;
+        if (known * flops > 4 * budget) return;
+        const at::Tensor x = weights.narrow(0, 0, rows * width).view({rows, width});
+        const int64_t count = weights.numel() / (width * width);
+        int64_t next = 0;
+        const double seconds = meter_.seconds_of(fmt::format("products, {}", name_of(type)), budget, [&] {
+          affine(x, weights.narrow(0, next++ % count * width * width, width * width).view({width, width}), {});
+        });
+        machine_.gemm.push_back({type, rows, width, flops / seconds});
+        known = seconds / flops;
+        if (rows == kRows.front()) narrower = known;
+      }
+    }
+  }
+
+  // What a block of GPT-2 does beside products, forward and backward, in tensors as large as its own.
+  void measure_elementwise(DType type) {
+    constexpr int64_t kWidth = 768;
+    const auto numbers = at::TensorOptions(scalar_type(type));
+    double bytes = 0, seconds = 0;
+    for (const int64_t rows : {128, 1024}) {
+      const at::Tensor x = at::randn({rows, kWidth}).to(numbers), wide = at::randn({rows, 4 * kWidth}).to(numbers),
+                       bias = at::ones({kWidth}, numbers), wide_bias = at::ones({4 * kWidth}, numbers);
+      const Norm norm{bias, bias};
+      constexpr int64_t kWritten = 1 + 1 + 1 + 4 + 4 + 8 + 8;  // widths of a row
+      const double budget = kElementwiseShare * options_.seconds / (2 * kMeasuredTypes.size());
+      seconds += meter_.seconds_of(fmt::format("other operations, {}", name_of(type)), budget, [&] {
+        normalise(x, norm);
+        at::add(x, bias);
+        at::softmax(x, -1);
+        const at::Tensor hidden = wide_bias.expand({rows, 4 * kWidth}).clone();
+        tanh_gelu(hidden);
+        const at::Tensor input = wide.clone(), gradient = wide.clone();
+        tanh_gelu_backward_(input, gradient);
+      });
+      bytes += static_cast<double>(rows * kWidth * kWritten) * static_cast<double>(size_of(type));
+    }
+    machine_.elementwise.push_back({type, bytes / seconds});
+  }
+
+  void measure_flat_kernels() {
+    Arena memory = device_.memory("measurement", 4 * array_bytes_);
+    std::array<float*, 4> arrays{};
+    for (float*& array : arrays) array = static_cast<float*>(memory.allocate(array_bytes_, "array"));
+    const auto count = array_bytes_ / static_cast<int64_t>(sizeof(float));
+    const auto bytes = static_cast<double>(array_bytes_);
+    const double passes = meter_.seconds_of("memory", kFlatShare * options_.seconds, [&] {
+      kernels_.cast(arrays[0], DType::F32, arrays[1], DType::BF16, count, stream_);
+      kernels_.cast(arrays[2], DType::F32, arrays[3], DType::F32, count, stream_);
+      kernels_.zero(arrays[1], DType::F32, count, stream_);
+      stream_.synchronize();
+    });
+    machine_.memory_bytes_per_second = machine_.host_memory_bytes_per_second = 4.5 * bytes / passes;
+
+    const int64_t drawn = std::min(count, kMiB);
+    const ParameterPiece piece{.count = drawn};
+    const Perturbation perturbation{.piece = piece, .values = {.base = arrays[0], .plus = arrays[1]}};
+    const double perturbing = meter_.seconds_of("noise", kNoiseShare * options_.seconds, [&] {
+      kernels_.perturb({&perturbation, 1}, {}, 1e-3f, stream_);
+      stream_.synchronize();
+    });
+    machine_.noise_elements_per_second = static_cast<double>(drawn) / perturbing;
+
+    PieceUpdate update;
+    update.piece.count = count;
+    update.gradient.reduced = arrays[1];
+    update.masters = arrays[0];
+    update.states = {arrays[2], arrays[3]};  // both are zeros so far
+    update.lr = 1e-3f;
+    kernels_.draw(update.piece, {}, arrays[1], stream_);
+    const AdamParameters adam{
+        .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step_size = 1e-3, .inv_sqrt_bias_correction2 = 1, .decoupled = true};
+    const double updating = meter_.seconds_of("updates", kUpdateShare * options_.seconds, [&] {
+      kernels_.update(update, adam, stream_);
+      stream_.synchronize();
+    });
+    machine_.update_bytes_per_second = machine_.host_update_bytes_per_second = 7 * bytes / updating;
+  }
+
+  // In chunks as a plan has them, one after the other as its lanes do.
+  void measure_files() {
+    constexpr int64_t kChunk = 16 * kMiB, kSmallChunk = 64 << 10;
+    const int64_t chunks = std::max<int64_t>(2, array_bytes_ / (4 * kMiB));
+    std::string failure;
+    const auto guarded = [&](const auto& work) {
+      try {
+        if (failure.empty()) work();
+      } catch (const std::exception& error) {
+        failure = error.what();
+      }
+    };
+    Arena memory = device_.memory("measurement", kChunk, MemoryKind::PinnedHost);
+    auto* const chunk = static_cast<std::byte*>(memory.allocate(kChunk, "chunk", kFileAlignmentBytes));
+    std::unique_ptr<ScratchFiles> files;
+    std::error_code unknown;
+    const auto available = static_cast<int64_t>(std::filesystem::space(options_.scratch_folder, unknown).available);
+    machine_.file_bytes = std::max<int64_t>(0, meter_.least(unknown ? 0 : available / options_.ranks_per_host));
+    guarded([&] {
+      ScratchOptions options;
+      options.folders = {options_.scratch_folder};
+      options.rank = meter_.ranks().rank();
+      options.warn = [](const std::string&) {};
+      files = std::make_unique<ScratchFiles>(
+          options, std::vector<FileBuffer>{{"large", chunks * kChunk, kChunk}, {"small", chunks * kSmallChunk, kSmallChunk}});
+    });
+    if (meter_.any(!failure.empty())) return leave_out_files(failure);
+    Stream lane = Stream::inline_stream();
+    const auto seconds_of = [&](bool is_write, int buffer) {
+      int next = 0;
+      return meter_.seconds_of(is_write ? "file writes" : "file reads", kFileShare * options_.seconds * (buffer == 0 ? 0.4 : 0.1), [&] {
+        const int at = static_cast<int>(next++ % chunks);
+        guarded([&] { (is_write ? files->write(lane, buffer, at, chunk) : files->read(lane, buffer, at, chunk)).wait(); });
+      });
+    };
+    // The first write of a place in a new file takes longer than those that follow, which are what training waits for.
+    for (int at = 0; at < chunks; ++at) guarded([&] { files->write(lane, 0, at, chunk).wait(); });
+    for (const bool is_write : {true, false}) {
+      const double large = seconds_of(is_write, 0), small = seconds_of(is_write, 1);
+      (is_write ? machine_.file_write : machine_.file_read) =
+          link_of(static_cast<double>(kSmallChunk), small, static_cast<double>(kChunk), large);
+    }
+    if (meter_.any(!failure.empty())) return leave_out_files(failure);
+    disk_ = fmt::format("{}: {}", options_.scratch_folder, files->description());
+  }
+  void leave_out_files(const std::string& failure) {
+    machine_.file_read = machine_.file_write = {};
+    disk_ = fmt::format("left out, so that plans with files have no times: {}", failure.empty() ? "another rank has failed" : failure);
+  }
+
+  void measure_collectives() {
+    Communicator ranks = meter_.ranks();
+    const bool has_hosts = ranks.size() > options_.ranks_per_host;
+    if (has_hosts) {
+      begins("collectives between hosts");
+      measure_links(ranks, machine_.gather_across_hosts, machine_.reduce_across_hosts, " between hosts");
+    }
+    if (options_.ranks_per_host == 1) return;
+    begins("collectives within a host");
+    Communicator host = has_hosts ? ranks.split(options_.first_of_host, ranks.rank()) : ranks;
+    measure_links(host, machine_.gather_in_host, machine_.reduce_in_host, " in a host");
+    machine_.agreement_seconds = meter_.seconds_of("agreements", 0.1 * kCollectiveShare * options_.seconds, [&] {
+      std::array<double, 4> values{};
+      host.all_reduce_scalars(values, ReduceOp::Sum, "measurement");
+    });
+  }
+
+  // Messages of memory that is not in a cache.
+  void measure_links(Communicator& group, Link& gather, Link& reduce, const std::string& where) {
+    const int64_t size = group.size(), large = round_up(array_bytes_ / (4 * (size - 1)), kAlignmentBytes), small = kAlignmentBytes;
+    const auto buffer = group.allocate(static_cast<size_t>(2 * size * large), "measurement");
+    auto* const whole = static_cast<std::byte*>(buffer->data());
+    Stream stream = Stream::inline_stream();
+    int64_t half = 0;
+    const auto seconds_of = [&](bool gathers, int64_t bytes) {
+      return meter_.seconds_of((gathers ? "gathers" : "reductions") + where, 0.2 * kCollectiveShare * options_.seconds, [&] {
+        std::byte* const all = whole + (half ^= 1) * size * large;
+        std::byte* const own = all + group.rank() * bytes;
+        const Segment segment = gathers ? Segment{own, all, bytes / 4} : Segment{all, own, bytes / 4};
+        (gathers ? group.all_gather({&segment, 1}, DType::F32, stream, "measurement")
+                 : group.reduce_scatter({&segment, 1}, DType::F32, DType::F32, false, stream, "measurement"))
+            .wait();
+      });
+    };
+    const auto received = [&](int64_t bytes) { return static_cast<double>((size - 1) * bytes); };
+    for (const bool gathers : {true, false}) {
+      const double large_seconds = seconds_of(gathers, large);
+      (gathers ? gather : reduce) = link_of(received(small), seconds_of(gathers, small), received(large), large_seconds);
+    }
+  }
+
+  const MeasureOptions& options_;
+  const Device& device_;
+  const FlatKernels& kernels_;
+  Stream stream_;
+  CallMeter meter_;
+  Machine machine_;
+  std::string disk_;
+  int64_t array_bytes_ = 0;  // of the larger things measured
+};
+
+}  // namespace
+
+MeasuredMachine measure_machine(const Communicator& ranks, const MeasureOptions& options, const Device& device,
+                                const FlatKernels& kernels) {
+  return Measurement(ranks, options, device, kernels).run();
+}
+
+}  // namespace zerostep

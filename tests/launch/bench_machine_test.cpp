@@ -1,0 +1,91 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "runtime/timing/machine.h"
+#include "tests/launch/support/run_binary.h"
+
+namespace zerostep::testing {
+namespace {
+
+class BenchMachine : public ::testing::Test {
+ protected:
+  BenchMachine() { std::filesystem::create_directories(place_.path("disk")); }
+  Outcome measure(std::vector<std::string> more, int ranks = 1) const {
+    std::vector<std::string> arguments{"bench", "machine", "--seconds", "1", "--scratch", place_.path("disk")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return place_.run(arguments, {.ranks = ranks, .environment = {{"XDG_CACHE_HOME", place_.path("cache")}}, .timeout_seconds = 120});
+  }
+  std::vector<std::string> kept() const {
+    std::vector<std::string> out;
+    for (const auto& entry : std::filesystem::directory_iterator(place_.path("cache/zerostep/machines"))) out.push_back(entry.path());
+    return out;
+  }
+  // Positive figures of everything that so many ranks have.
+  void expect_machine(const std::string& file, int ranks) const {
+    const Machine m = read_machine(file);
+    EXPECT_EQ(m.ranks_per_host, ranks);
+    EXPECT_EQ(m.threads_per_rank, 1);
+    EXPECT_FALSE(m.name.empty());
+    EXPECT_TRUE(m.file_read.is_known() && m.file_write.is_known());
+    EXPECT_EQ(m.gather_in_host.is_known(), ranks > 1);
+    EXPECT_EQ(m.reduce_in_host.is_known(), ranks > 1);
+    EXPECT_EQ(m.agreement_seconds > 0, ranks > 1);
+    EXPECT_GE(m.gemm.size(), 3u);
+    EXPECT_TRUE(std::filesystem::is_empty(place_.path("disk"))) << "scratch files are left";
+  }
+  Workplace place_;
+};
+
+TEST_F(BenchMachine, MeasuresPrintsKeepsAndWrites) {
+  const Outcome done = measure({"--ranks", "1", "--out", place_.path("this.json")});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, "1 rank a host, 1 thread each");
+  for (const char* part : {"GFLOP/s of products", "  bf16", "other operations, fp32", "an operation of LibTorch", "memory", "noise",
+                           "AdamW", "file reads", "file writes", "middle half within", "kept "})
+    EXPECT_SAYS(done.out, part);
+  EXPECT_SAYS(done.err, "measuring products in fp32");
+  EXPECT_SAYS(done.err, " left)");
+  expect_machine(place_.path("this.json"), 1);
+  ASSERT_EQ(kept().size(), 1u);
+  EXPECT_SAYS(done.out, kept()[0]);
+  expect_machine(kept()[0], 1);
+}
+
+TEST_F(BenchMachine, RanksOfMpirunAndThreadsAsRanksMeasureTheSameThings) {
+  for (const int processes : {1, 2}) {
+    std::vector<std::string> more{"--out", place_.path("this.json")};
+    if (processes == 1) more.insert(more.end(), {"--ranks", "2"});
+    const Outcome done = measure(more, processes);
+    ASSERT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ(count(done.out, "2 ranks a host, 1 thread each"), 1u) << done.out;
+    EXPECT_EQ(count(done.err, "measuring products in fp32"), 1u) << done.err;
+    EXPECT_SAYS(done.out, "gathers in a host");
+    expect_machine(place_.path("this.json"), 2);
+    EXPECT_EQ(kept().size(), 1u) << "the later measurement replaces the earlier one";
+  }
+}
+
+TEST_F(BenchMachine, WrongArgumentsAreRefusedBeforeAMinuteIsSpent) {
+  struct Case {
+    std::vector<std::string> more;
+    int ranks;
+    std::string says;
+  };
+  for (const Case& c : {Case{{"--scratch", place_.path("nowhere")}, 1, "nowhere is no folder"},
+                        Case{{"--out", place_.path("nowhere/this.json")}, 1, "nowhere is no folder"}, Case{{"--ranks", "0"}, 1, "--ranks"},
+                        Case{{"--seconds", "x"}, 1, "--seconds"}, Case{{"--ranks", "2"}, 2, "mpirun has started 2"}}) {
+    std::vector<std::string> arguments{"bench", "machine"};
+    arguments.insert(arguments.end(), c.more.begin(), c.more.end());
+    const Outcome done = place_.run(arguments, {.ranks = c.ranks});
+    EXPECT_EQ(done.status, 2) << done.err;
+    EXPECT_EQ(count(done.err, c.says), 1u) << done.err;
+    EXPECT_EQ(done.out, "");
+  }
+  const Outcome guessed = place_.run({"bench", "step"});
+  EXPECT_EQ(guessed.status, 2);
+  EXPECT_SAYS(guessed.err, "wall_clock_breakdown");
+}
+
+}  // namespace
+}  // namespace zerostep::testing

@@ -1,0 +1,276 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "runtime/timing/machine.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::ordered_json;
+
+// Every figure is another one.
+ordered_json described() {
+  return ordered_json::parse(R"({
+    "name": "a card", "ranks_per_host": 2, "threads_per_rank": 3, "lanes_share_cores": false, "cores_per_rank": 1.5,
+    "host_is_device": false,
+    "capacity": {"device_bytes": 24000000001, "host_bytes": 48000000002, "file_bytes": 96000000003},
+    "gemm": [{"type": "fp32", "rows": 16, "width": 256, "tflops": 0.5}, {"type": "bf16", "rows": 64, "width": 512, "tflops": 1.25}],
+    "elementwise": [{"type": "fp32", "gb_per_s": 10}, {"type": "bf16", "gb_per_s": 11}],
+    "operation_us": 4, "memory": {"device_gb_per_s": 12, "host_gb_per_s": 13}, "noise_gelements_per_s": 14,
+    "update": {"device_gb_per_s": 15, "host_gb_per_s": 16},
+    "links": {
+      "host_to_device": {"latency_us": 1, "gb_per_s": 21}, "device_to_host": {"latency_us": 2, "gb_per_s": 22},
+      "file_read": {"latency_us": 3, "gb_per_s": 23}, "file_write": {"latency_us": 4, "gb_per_s": 24},
+      "gather_in_host": {"latency_us": 5, "gb_per_s": 25}, "reduce_in_host": {"latency_us": 6, "gb_per_s": 26},
+      "gather_across_hosts": {"latency_us": 7, "gb_per_s": 27}, "reduce_across_hosts": {"latency_us": 8, "gb_per_s": 28}},
+    "agreement_us": 9})");
+}
+
+class MachineFile : public ::testing::Test {
+ protected:
+  Machine read(const ordered_json& j) const { return read_text(j.dump()); }
+  Machine read_text(const std::string& text) const {
+    std::ofstream(file_) << text;
+    return read_machine(file_);
+  }
+  std::string error_of(const ordered_json& j) const {
+    try {
+      read(j);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+  std::string text() const {
+    std::ifstream in(file_);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  ScratchFolder scratch_;
+  const std::string file_ = scratch_.path("machine.json");
+};
+
+TEST_F(MachineFile, EveryKeyIsAFigureInUnitsOfOne) {
+  const Machine m = read(described());
+  EXPECT_EQ(m.name, "a card");
+  EXPECT_EQ(m.ranks_per_host, 2);
+  EXPECT_EQ(m.threads_per_rank, 3);
+  EXPECT_FALSE(m.lanes_share_cores);
+  EXPECT_FALSE(m.host_is_device);
+  EXPECT_DOUBLE_EQ(m.cores_per_rank, 1.5);
+  EXPECT_EQ(m.device_bytes, 24000000001);
+  EXPECT_EQ(m.host_bytes, 48000000002);
+  EXPECT_EQ(m.file_bytes, 96000000003);
+  ASSERT_EQ(m.gemm.size(), 2u);
+  EXPECT_EQ(m.gemm[1].type, DType::BF16);
+  EXPECT_EQ(m.gemm[1].rows, 64);
+  EXPECT_EQ(m.gemm[1].width, 512);
+  EXPECT_DOUBLE_EQ(m.gemm[1].flops_per_second, 1.25e12);
+  ASSERT_EQ(m.elementwise.size(), 2u);
+  EXPECT_DOUBLE_EQ(m.elementwise[0].bytes_per_second, 10e9);
+  EXPECT_DOUBLE_EQ(m.operation_seconds, 4e-6);
+  EXPECT_DOUBLE_EQ(m.memory_bytes_per_second, 12e9);
+  EXPECT_DOUBLE_EQ(m.host_memory_bytes_per_second, 13e9);
+  EXPECT_DOUBLE_EQ(m.noise_elements_per_second, 14e9);
+  EXPECT_DOUBLE_EQ(m.update_bytes_per_second, 15e9);
+  EXPECT_DOUBLE_EQ(m.host_update_bytes_per_second, 16e9);
+  double latency = 1e-6, speed = 21e9;
+  for (const Link* link : {&m.host_to_device, &m.device_to_host, &m.file_read, &m.file_write, &m.gather_in_host, &m.reduce_in_host,
+                           &m.gather_across_hosts, &m.reduce_across_hosts}) {
+    EXPECT_DOUBLE_EQ(link->latency_seconds, latency);
+    EXPECT_DOUBLE_EQ(link->bytes_per_second, speed);
+    latency += 1e-6;
+    speed += 1e9;
+  }
+  EXPECT_DOUBLE_EQ(m.agreement_seconds, 9e-6);
+  EXPECT_DOUBLE_EQ(m.file_read.seconds(46e9), 3e-6 + 2);
+}
+
+TEST_F(MachineFile, WhatIsWrittenReadsBack) {
+  write_machine(file_, read(described()));
+  EXPECT_EQ(ordered_json::parse(text()), described());
+  EXPECT_SAYS(text(), "\n    {\"type\": \"bf16\", \"rows\": 64, \"width\": 512, \"tflops\": 1.25}\n");
+
+  Machine processor = read(described());  // what a processor alone has
+  processor.ranks_per_host = 1;
+  processor.host_is_device = processor.lanes_share_cores = true;
+  processor.file_bytes = 0;
+  processor.agreement_seconds = 0;
+  processor.operation_seconds = 1.23456789e-6;
+  processor.host_to_device = processor.device_to_host = processor.file_read = processor.file_write = processor.gather_in_host =
+      processor.reduce_in_host = processor.gather_across_hosts = processor.reduce_across_hosts = {};
+  write_machine(file_, processor);
+  const std::string first = text();
+  const Machine again = read_machine(file_);
+  EXPECT_EQ(again.file_bytes, 0);
+  EXPECT_FALSE(again.file_read.is_known());
+  EXPECT_DOUBLE_EQ(again.operation_seconds, 1.2346e-6);
+  write_machine(file_, again);
+  EXPECT_EQ(text(), first);
+  EXPECT_EQ(ordered_json::parse(first).count("links"), 0u);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(scratch_.folder()), {}), 1) << "something lies beside the file";
+}
+
+TEST_F(MachineFile, CommentsAndTrailingCommasArePermitted) {
+  std::string text = "// a machine\n" + described().dump(1);
+  text.insert(text.rfind('}'), ",");
+  EXPECT_EQ(read_text(text).name, "a card");
+}
+
+TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
+  const auto changed = [](const std::string& pointer, const ordered_json& value) {
+    ordered_json j = described();
+    j[ordered_json::json_pointer(pointer)] = value;
+    return j;
+  };
+  struct Case {
+    ordered_json file;
+    std::string says;
+  };
+  std::vector<Case> cases{{changed("/gem", 1), "gem is no key of a machine; the nearest is gemm"},
+                          {changed("/links/file_reed", 1), "links.file_reed is no key of a machine; the nearest is file_read"},
+                          {changed("/gemm/1/flops", 1), "gemm[1].flops is no key of a machine; the nearest is tflops"},
+                          {changed("/memory/xyz", 1), "memory.xyz is no key of a machine; known here: device_gb_per_s, host_gb_per_s"},
+                          {changed("/operation_us", 0), "operation_us is 0: expected a number above 0"},
+                          {changed("/links/file_read/latency_us", -3), "links.file_read.latency_us is -3: expected a number above 0"},
+                          {changed("/links/file_read/gb_per_s", "6"), "links.file_read.gb_per_s is \"6\": expected a number above 0"},
+                          {changed("/gemm/0/tflops", -1), "gemm[0].tflops is -1: expected a number above 0"},
+                          {changed("/gemm/0/rows", 1.5), "gemm[0].rows is 1.5: expected a whole number above 0"},
+                          {changed("/gemm/0/type", "int8"), "gemm[0].type is \"int8\": expected \"fp32\", \"bf16\" or \"fp16\""},
+                          {changed("/gemm", 3), "gemm is 3: expected a list"},
+                          {changed("/memory", 3), "memory is 3: expected an object"},
+                          {changed("/ranks_per_host", 0), "ranks_per_host is 0: expected a whole number above 0"},
+                          {changed("/capacity/host_bytes", 1e30), "capacity.host_bytes is 1e+30: expected a whole number above 0"},
+                          {changed("/lanes_share_cores", 1), "lanes_share_cores is 1: expected true or false"},
+                          {changed("/name", ""), "name is \"\": expected a text"},
+                          {changed("/gemm/0/type", "bf16"), "gemm has no entry of type fp32"},
+                          {changed("/elementwise/1/type", "fp16"), "gemm has entries of type bf16, elementwise has none"},
+                          {changed("/gemm/1", described()["gemm"][0]), "gemm[0] and gemm[1] are of one type and shape"}};
+  // Without each of the keys that a card with peers needs.
+  for (const char* key : {"/name", "/ranks_per_host", "/gemm/0/tflops", "/elementwise/1/gb_per_s", "/memory/host_gb_per_s", "/update",
+                          "/links/host_to_device", "/links/gather_in_host", "/links/file_read/latency_us", "/agreement_us"}) {
+    ordered_json j = described();
+    const ordered_json::json_pointer at(key);
+    j[at.parent_pointer()].erase(at.back());
+    std::string path = std::string(key).substr(1);
+    for (const auto& [from, to] : {std::pair("/0/", "[0]."), std::pair("/1/", "[1]."), std::pair("/", ".")})
+      for (size_t p = 0; (p = path.find(from)) != std::string::npos;) path.replace(p, std::string(from).size(), to);
+    cases.push_back({j, path + " is missing"});
+  }
+  for (const Case& c : cases) {
+    const std::string error = error_of(c.file);
+    EXPECT_SAYS(error, c.says);
+    EXPECT_SAYS(error, file_);
+  }
+  ordered_json two = described();
+  two.erase("name");
+  two.erase("update");
+  EXPECT_SAYS(error_of(two), "name, update are missing");
+}
+
+TEST_F(MachineFile, ExamplesAreMachines) {
+  const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(source) + "/configs/machines")) {
+    const Machine m = read_machine(entry.path().string());
+    EXPECT_FALSE(m.lanes_share_cores) << entry.path();
+    EXPECT_GE(m.device_bytes, 20'000'000'000) << entry.path();
+    EXPECT_GT(gemm_flops_per_second(m, DType::BF16, 4096, 4096), 2 * gemm_flops_per_second(m, DType::F32, 4096, 4096)) << entry.path();
+    EXPECT_TRUE(m.file_read.is_known() && m.host_to_device.is_known()) << entry.path();
+    EXPECT_EQ(m.ranks_per_host > 1, m.gather_across_hosts.is_known()) << entry.path();
+    ++count;
+  }
+  EXPECT_EQ(count, 3);
+}
+
+TEST(MachineRates, ArePowerLawsBetweenMeasuredSizes) {
+  Machine m;
+  m.gemm = {{DType::F32, 16, 256, 1e9},   {DType::F32, 64, 256, 4e9},   {DType::F32, 256, 256, 9e9},
+            {DType::F32, 16, 1024, 16e9}, {DType::F32, 64, 1024, 36e9},  // wider products have fewer sizes
+            {DType::BF16, 16, 256, 5e9}};
+  m.elementwise = {{DType::F32, 1e9}, {DType::BF16, 2e9}};
+  const auto f32 = [&](double rows, double width) { return gemm_flops_per_second(m, DType::F32, rows, width); };
+  EXPECT_DOUBLE_EQ(f32(64, 256), 4e9);
+  EXPECT_NEAR(f32(32, 256), 2e9, 1);  // halfway in the logarithm of the rows: the geometric mean
+  EXPECT_NEAR(f32(128, 256), 6e9, 1);
+  EXPECT_NEAR(f32(16, 512), 4e9, 1);  // ... of the width
+  EXPECT_NEAR(f32(32, 512), std::sqrt(2e9 * 24e9), 1);
+  EXPECT_NEAR(f32(64, 256 * std::sqrt(2)), 4e9 * std::pow(9, 0.25), 10);
+  EXPECT_DOUBLE_EQ(f32(1, 1), 1e9);  // beyond what is known: the nearest
+  EXPECT_DOUBLE_EQ(f32(1e6, 256), 9e9);
+  EXPECT_DOUBLE_EQ(f32(1e6, 1e6), 36e9);
+  EXPECT_NEAR(f32(1e6, 512), 18e9, 1);
+  EXPECT_DOUBLE_EQ(gemm_flops_per_second(m, DType::BF16, 999, 999), 5e9);
+  EXPECT_DOUBLE_EQ(gemm_flops_per_second(m, DType::F16, 999, 999), 5e9) << "fp16 counts as bf16";
+  EXPECT_DOUBLE_EQ(elementwise_bytes_per_second(m, DType::F16), 2e9);
+  m.gemm.pop_back();
+  m.elementwise.pop_back();
+  EXPECT_DOUBLE_EQ(gemm_flops_per_second(m, DType::F16, 16, 256), 1e9) << "16 bits count as fp32";
+  EXPECT_DOUBLE_EQ(elementwise_bytes_per_second(m, DType::BF16), 1e9);
+  m.gemm.clear();
+  EXPECT_THROW(gemm_flops_per_second(m, DType::F32, 16, 256), ProtocolError);
+}
+
+// Environment variables as the test sets them, until it ends.
+class Environment {
+ public:
+  ~Environment() {
+    for (const auto& [name, value] : before_) value ? setenv(name.c_str(), value->c_str(), 1) : unsetenv(name.c_str());
+  }
+  void set(const std::string& name, const std::string& value) {
+    const char* old = std::getenv(name.c_str());
+    before_.emplace_back(name, old == nullptr ? std::nullopt : std::optional<std::string>(old));
+    setenv(name.c_str(), value.c_str(), 1);
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::optional<std::string>>> before_;
+};
+
+TEST_F(MachineFile, MeasuredMachinesAreFoundByRanksAndThreads) {
+  Environment environment;
+  environment.set("XDG_CACHE_HOME", scratch_.path("cache"));
+  EXPECT_FALSE(measured_machine(1, 1)) << "nothing was measured";
+  Machine machine = read(described());
+  for (const auto& [ranks, threads] : {std::pair(1, 4), std::pair(4, 1), std::pair(2, 2)}) {
+    machine.ranks_per_host = ranks;
+    machine.threads_per_rank = threads;
+    machine.operation_seconds = 1e-6 * ranks;
+    const std::string file = keep_measured_machine(machine);
+    EXPECT_SAYS(file, scratch_.path("cache") + "/zerostep/machines/");
+    EXPECT_TRUE(std::filesystem::exists(file)) << file;
+  }
+  const auto found = [](int ranks, int threads) {
+    const std::optional<Machine> nearest = measured_machine(ranks, threads);
+    return nearest ? std::pair(nearest->ranks_per_host, nearest->threads_per_rank) : std::pair(0, 0);
+  };
+  EXPECT_EQ(found(4, 1), std::pair(4, 1));
+  EXPECT_EQ(found(2, 2), std::pair(2, 2));
+  EXPECT_DOUBLE_EQ(measured_machine(2, 2)->operation_seconds, 2e-6);
+  EXPECT_EQ(found(1, 3), std::pair(1, 4)) << "the nearest";
+  EXPECT_EQ(found(64, 1), std::pair(4, 1));
+  EXPECT_EQ(found(2, 3), std::pair(2, 2));
+  std::ofstream(keep_measured_machine(machine)) << "{ damaged";
+  EXPECT_NE(found(2, 2), std::pair(2, 2)) << "a file that cannot be read is as if it were not there";
+  environment.set("ONEDNN_MAX_CPU_ISA", "SSE41");
+  EXPECT_EQ(found(4, 1), std::pair(0, 0)) << "another machine";
+}
+
+TEST_F(MachineFile, WithoutACacheNothingIsKept) {
+  Environment environment;
+  std::ofstream(scratch_.path("file")) << "no folder";
+  environment.set("XDG_CACHE_HOME", scratch_.path("file"));
+  EXPECT_EQ(keep_measured_machine(read(described())), "");
+  EXPECT_FALSE(measured_machine(1, 1));
+}
+
+}  // namespace
+}  // namespace zerostep
