@@ -221,15 +221,23 @@ class CommandLine {
   void add_plan() {
     CLI::App* sub = app_.add_subcommand("plan", "the plan of one step and its cost, without training or allocating");
     add_file(sub, plan_);
-    add_count(sub, "--world", plan_.world, "ranks to plan for", 1, kMostRanks);
-    sub->add_option("--ranks-per-node", plan_.ranks_per_node,
-                    "ranks that share the memory of one machine; where it is missing as many as this machine has cores, --world at most")
+    sub->add_option("--world", plan_.world, "ranks to plan for; where it is missing 1, or one host of --machine")
         ->transform(number<int64_t>(1, kMostRanks));
+    sub->add_option(
+           "--ranks-per-node", plan_.ranks_per_node,
+           "ranks that share the memory of one machine; where it is missing as many as this machine has cores, or as --machine says, "
+           "--world at most")
+        ->transform(number<int64_t>(1, kMostRanks));
+    sub->add_option("--machine", plan_.machine,
+                    "predict the time of a step, and whether it fits, for the machine that a JSON file describes")
+        ->type_name("FILE");
+    sub->add_option("--trace", plan_.trace, "write the predicted lanes of the step as a Chrome trace")->type_name("FILE");
     sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
     sub->add_flag("--actions", plan_.actions, "every action of the step, in order, with its lane and what it waits for");
     sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
     sub->footer(
-        "\nExample: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
+        "\nThe time of a step is predicted where `zerostep bench machine` has measured this machine, or --machine describes another.\n"
+        "Example: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
         "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
     run_on_one_rank(sub, [this] { return plan(plan_); });
   }

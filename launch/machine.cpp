@@ -27,4 +27,11 @@ MemoryLimit memory_limit(const Config& config, int ranks_of_host) {
       true};
 }
 
+MemoryLimit memory_limit(const Config& config, const Machine& machine, const std::string& file) {
+  if (config.run.device_memory > 0) return {config.run.device_memory, "run.device_memory"};
+  const int64_t bytes = machine.host_is_device ? machine.host_bytes : machine.device_bytes;
+  if (bytes == 0) return {INT64_MAX, file + " does not say how much there is"};
+  return {bytes, "of a rank in " + file, machine.host_is_device};
+}
+
 }  // namespace zerostep

@@ -1,6 +1,7 @@
 #pragma once
 #include "runtime/config/config.h"
 #include "runtime/report/plan_report.h"
+#include "runtime/timing/machine.h"
 
 namespace zerostep {
 
@@ -11,5 +12,7 @@ int set_threads(int cores);
 // What a rank may use of device memory: run.device_memory, else the memory of this machine (or of its control groups) that is free now,
 // shared by the ranks of the host.
 MemoryLimit memory_limit(const Config& config, int ranks_of_host);
+// The same of a described machine, whose file is named.
+MemoryLimit memory_limit(const Config& config, const Machine& machine, const std::string& file);
 
 }  // namespace zerostep

@@ -30,6 +30,7 @@ struct TrainSetup {
   std::unique_ptr<DataStream> backprop_data;          // nullptr: backprop reads train_data
   std::optional<TrainingPlan> plan;
   PlanCost cost;
+  std::optional<Prediction> prediction;  // on rank 0, where this machine was measured
   MemoryLimit limit;
   std::unique_ptr<CheckpointReader> checkpoint;  // what the run goes on from; nullptr: it starts anew
   RunFacts facts;
@@ -41,7 +42,7 @@ struct TrainSetup {
   std::string first_values_fingerprint;  // of a run that starts anew and that its log can rebuild, on rank 0; else ""
   bool continues = false;                // it lies in the folder of the run, whose files go on
   int64_t first_step() const { return checkpoint ? checkpoint->manifest().step : 0; }
-  PlanReport report() const { return {config(), *plan, cost, limit}; }
+  PlanReport report() const { return {config(), *plan, cost, limit, prediction ? &*prediction : nullptr}; }
 };
 
 // The steps of a run, and what they leave behind.

@@ -18,6 +18,12 @@ struct ActivationCost {
   // The same when gradients add to earlier micro-batches': products pass through a temporary.
   int64_t accumulating_backward_transient_bytes = 0;
   double forward_flops = 0;  // multiply-adds count two
+  // What the operations other than products write, in place or not, and how many operations there are, those of products included: what a
+  // forward and a backward take beside their products.
+  struct Work {
+    int64_t written_bytes = 0, operations = 0;
+  };
+  Work forward_work, backward_work;
 };
 
 }  // namespace zerostep

@@ -1,5 +1,7 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "base/dtype.h"
 #include "models/activation_cost.h"
@@ -8,13 +10,16 @@ namespace zerostep {
 
 // Parts that the activation costs of all families share.
 
-// Allocations and releases of a piece of code told in their order: what is live, and the highest it ever was.
+// Allocations and releases of a piece of code told in their order: what is live, the highest it ever was, and what the operations write.
 class MemoryTimeline {
  public:
+  // `live`: bytes that are there at the beginning.
+  explicit MemoryTimeline(int64_t live = 0) : live_(live), peak_(live) {}
+  // An operation makes a tensor.
   MemoryTimeline& take(int64_t bytes) {
     live_ += bytes;
     peak_ = std::max(peak_, live_);
-    return *this;
+    return write(bytes);
   }
   MemoryTimeline& give(int64_t bytes) {
     live_ -= bytes;
@@ -22,11 +27,26 @@ class MemoryTimeline {
   }
   // Taken and given back at once.
   MemoryTimeline& pass(int64_t bytes) { return take(bytes).give(bytes); }
+  // What was taken last is a product's result, during which `bytes` more are in use; writing it is part of the product.
+  MemoryTimeline& product(int64_t bytes = 0) {
+    work_.written_bytes -= std::exchange(last_, 0);
+    peak_ = std::max(peak_, live_ + bytes);
+    return *this;
+  }
+  // An operation writes in place, or reads so many bytes and writes few.
+  MemoryTimeline& write(int64_t bytes) {
+    last_ = bytes;
+    work_.written_bytes += bytes;
+    work_.operations += bytes > 0 ? 1 : 0;
+    return *this;
+  }
   int64_t live() const { return live_; }
   int64_t peak() const { return peak_; }
+  const ActivationCost::Work& work() const { return work_; }
 
  private:
-  int64_t live_ = 0, peak_ = 0;
+  int64_t live_ = 0, peak_ = 0, last_ = 0;
+  ActivationCost::Work work_;
 };
 
 // The temporary through which a matrix's gradient [rows, columns] passes: none when it is fresh and of the activations' type. (What
@@ -72,7 +92,7 @@ struct ActivationSizes {
 // beside them. `scores` and `mask`: bytes of the probabilities and the flags of one sample.
 inline void attention_forward(const ActivationSizes& z, int64_t batch, int64_t heads, bool has_dropout, int64_t scores, int64_t mask,
                               bool graph, MemoryTimeline& m) {
-  m.take(z.hidden);
+  m.take(z.hidden).write(batch * scores);
   if (has_dropout) {
     if (graph) m.take(batch * scores);
     m.pass(mask + 2 * scores).pass(scores + z.hidden / batch);
@@ -82,11 +102,13 @@ inline void attention_forward(const ActivationSizes& z, int64_t batch, int64_t h
   if (!graph) m.give(4 * z.tokens * heads);
 }
 
-// `backward(accumulating)`: the highest extra during a backward.
+// `backward(accumulating)`: what happens during a backward, as a MemoryTimeline.
 template <typename Backward>
 void set_backward(ActivationCost& cost, const Backward& backward) {
-  cost.backward_transient_bytes = backward(false);
-  cost.accumulating_backward_transient_bytes = backward(true);
+  const MemoryTimeline fresh = backward(false);
+  cost.backward_transient_bytes = fresh.peak();
+  cost.backward_work = fresh.work();
+  cost.accumulating_backward_transient_bytes = backward(true).peak();
 }
 
 // Of a unit that hands on an activation [tokens, width]. `forward(sizes, graph, timeline)` tells a MemoryTimeline what happens with or
@@ -101,6 +123,7 @@ ActivationCost layer_cost(Sizes sizes, const Forward& forward, const Backward& b
   cost.saved_bytes = graph.live() - sizes.hidden;
   cost.forward_transient_bytes = graph.peak() - graph.live();
   cost.inference_transient_bytes = inference.peak() - sizes.hidden;
+  cost.forward_work = graph.work();
   set_backward(cost, backward);
   constexpr int64_t kMarker = int64_t{1} << 60;
   sizes.product = kMarker;

@@ -109,6 +109,10 @@ class CrossEntropy final : public Objective {
     cost.inference_transient_bytes = cost.forward_transient_bytes;
     cost.backward_transient_bytes = logits + (is_16bit(compute_type) ? 2 * chunk : 0) + vectors;
     cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
+    // Log-probabilities; probabilities, weighed, and in 16 bit cast.
+    const int64_t chunks = (tokens + rows_per_chunk(vocabulary) - 1) / rows_per_chunk(vocabulary), values = 4 * tokens * vocabulary;
+    cost.forward_work = {(is_16bit(compute_type) ? 2 : 1) * values, 8 * chunks};
+    cost.backward_work = {2 * values + (is_16bit(compute_type) ? logits : 0), 8 * chunks};
     return cost;
   }
 
@@ -131,6 +135,7 @@ class Accuracy final : public Objective {
     cost.inference_transient_bytes = batch * (labelled_ == Labelled::Samples ? 1 : sequence) * 8;  // predictions
     cost.forward_transient_bytes = cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes =
         cost.inference_transient_bytes;
+    cost.forward_work = {cost.inference_transient_bytes, 5};
     return cost;
   }
 

@@ -143,6 +143,9 @@ class PromptClassifier final : public ModelDefinition {
       m.give(head.output_bytes + head.saved_bytes).take(hidden);
       return m.peak();
     };
+    // What is picked, weighed and spread; the head's own.
+    cost.forward_work = {head.forward_work.written_bytes + selected + likely + 2 * picked, head.forward_work.operations + 6};
+    cost.backward_work = {head.backward_work.written_bytes + likely + picked + hidden, head.backward_work.operations + 6};
     cost.backward_transient_bytes = backward(head.backward_transient_bytes);
     cost.accumulating_backward_transient_bytes = backward(head.accumulating_backward_transient_bytes);
     return cost;

@@ -22,7 +22,10 @@ struct TrainArguments : ConfigArguments {
 int train(Job& job, const TrainArguments& arguments);
 
 struct PlanArguments : ConfigArguments {
-  int world = 1, ranks_per_node = 0;  // 0: all on this machine
+  // 0: of the machine's file, one host of it; without one 1 rank, and all ranks on this machine.
+  int world = 0, ranks_per_node = 0;
+  std::string machine;  // a described or measured machine; "": this one
+  std::string trace;    // a file for the simulated lanes; "": none
   bool json = false, actions = false, verify = false;
 };
 int plan(const PlanArguments& arguments);

@@ -87,6 +87,9 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, job.local_size());
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
+  if (!job.speaks() || job.size() > job.local_size()) return;
+  if (const auto machine = measured_machine(job.local_size(), setup.facts.threads))
+    setup.prediction = predict_training(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *machine);
 }
 
 // Whatever the run reads, and where it writes outside its folder.

@@ -15,41 +15,40 @@ struct Sizes : ActivationSizes {
 };
 
 void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(3 * z.hidden).pass(z.product);  // queries, keys, values
+  m.take(3 * z.hidden).product(z.product);  // queries, keys, values
   attention_forward(z, s.batch, z.heads, drops(s, s.options.attention_probs_dropout_prob), z.scores, s.sequence, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).pass(z.product).take(z.hidden + z.statistics());  // the sum and its norm
+  m.take(z.hidden).product(z.product).take(z.hidden + z.statistics());  // the sum and its norm
   if (!graph) m.give(2 * z.hidden + z.statistics());
-  m.take(z.inner_hidden).pass(z.product);
-  if (graph) m.take(z.inner_hidden);  // GELU keeps its input
-  m.take(z.hidden).pass(z.product).give(z.inner_hidden);
+  m.take(z.inner_hidden).product(z.product);
+  graph ? m.take(z.inner_hidden) : m.write(z.inner_hidden);  // GELU keeps its input
+  m.take(z.hidden).product(z.product).give(z.inner_hidden);
   m.take(z.hidden + z.statistics());
   if (!graph) m.give(2 * z.hidden + z.statistics());
 }
 
 // Beyond input, saved and output; starts with the gradient that comes in.
-int64_t layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
+MemoryTimeline layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   const bool attention_drops = drops(s, s.options.attention_probs_dropout_prob);
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
-  MemoryTimeline m;
-  m.take(z.hidden);
+  MemoryTimeline m(z.hidden);
   // MLP; its sum's gradient becomes that of its input.
   m.take(z.hidden).pass(z.norm_gradients());
-  m.take(dropped).take(z.inner_hidden);
+  m.take(dropped).take(z.inner_hidden).product().write(z.inner_hidden);
   m.take(z.inner_hidden).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden).give(dropped);
   m.pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(z.inner_hidden);
   m.give(z.inner_hidden + 2 * z.hidden + z.statistics());  // saved: the MLP's inside, its sum and its input
   // Projection.
   m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating));
-  m.take(z.hidden).give(dropped);
+  m.take(z.hidden).product().give(dropped);
   m.give(2 * z.hidden + z.statistics());  // the gradient of the norm's output; saved: the sum
   // Attention, then its saved tensors go.
-  m.take(3 * z.hidden);
+  m.take(3 * z.hidden).write(2 * s.batch * z.scores);
   if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
   // Queries, keys, values; the sum with the gradient that passed by.
-  m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).pass(z.hidden);
-  return m.peak();
+  m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).product().pass(z.hidden);
+  return m;
 }
 
 ActivationCost embedding_cost(const CostShape& s) {
@@ -61,6 +60,8 @@ ActivationCost embedding_cost(const CostShape& s) {
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
   cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens);
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
+  cost.forward_work = {3 * z.hidden + z.statistics(), 4};
+  cost.backward_work = {3 * z.hidden + dropped, 5};
   return cost;
 }
 
@@ -87,13 +88,14 @@ ActivationCost head_cost(const CostShape& s) {
   cost.forward_transient_bytes = std::max(dropped, shares);
   cost.inference_product_bytes = rows + hidden + dropped;
   cost.inference_transient_bytes = std::max(cost.inference_product_bytes, rows + shares);
+  cost.forward_work = {rows + 2 * hidden + dropped + shares, 4};
   set_backward(cost, [&](bool accumulating) {
-    MemoryTimeline m;
-    m.take(logits).pass(dropped + gradient_temporary(s.compute_type, s.options.num_labels, z.width, accumulating));
+    MemoryTimeline m(logits);
+    m.pass(dropped + gradient_temporary(s.compute_type, s.options.num_labels, z.width, accumulating));
     m.take(rows);
     if (!mean) m.pass(2 * rows).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(rows).give(rows);
     m.take(z.hidden).pass(shares);
-    return m.peak();
+    return m;
   });
   const double width = static_cast<double>(z.width);
   cost.forward_flops = 2.0 * static_cast<double>(s.batch) * width * (static_cast<double>(s.options.num_labels) + (mean ? 0.0 : width));
@@ -110,12 +112,13 @@ ActivationCost word_prediction_cost(const CostShape& s) {
   cost.forward_transient_bytes = std::max<int64_t>(z.hidden - logits, 0);
   cost.inference_product_bytes = z.hidden;
   cost.inference_transient_bytes = std::max(2 * z.hidden + z.statistics() - logits, cost.inference_product_bytes);
+  cost.forward_work = {2 * z.hidden + z.statistics(), 4};
   set_backward(cost, [&](bool accumulating) {
-    MemoryTimeline m;
-    m.take(logits).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating)).take(z.hidden);
+    MemoryTimeline m(logits);
+    m.pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating)).take(z.hidden).product();
     m.take(z.hidden).take(z.hidden).pass(z.norm_gradients()).give(z.hidden);
-    m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
-    return m.peak();
+    m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).product();
+    return m;
   });
   const double width = static_cast<double>(z.width);
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * width * (width + static_cast<double>(vocabulary));

@@ -15,38 +15,41 @@ struct Sizes : ActivationSizes {
 };
 
 void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(z.hidden + z.statistics()).take(3 * z.hidden).pass(z.product).give(z.hidden + z.statistics());  // norm, queries, keys, values
+  m.take(z.hidden + z.statistics()).take(3 * z.hidden).product(z.product).give(z.hidden + z.statistics());  // norm, queries, keys, values
   attention_forward(z, s.batch, z.heads, drops(s, s.options.attn_pdrop), z.scores, s.sequence * s.sequence, graph, m);
   if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).pass(z.product);  // after attention
+  m.take(z.hidden).product(z.product);  // after attention
   if (!graph) m.give(z.hidden);
-  m.take(z.hidden + z.statistics()).take(z.inner_hidden).pass(z.product).give(z.hidden + z.statistics());
-  if (graph) m.take(z.inner_hidden);  // GELU keeps its input
-  m.take(z.hidden).pass(z.product).give(z.inner_hidden);
+  m.take(z.hidden + z.statistics()).take(z.inner_hidden).product(z.product).give(z.hidden + z.statistics());
+  graph ? m.take(z.inner_hidden) : m.write(z.inner_hidden);  // GELU keeps its input
+  m.take(z.hidden).product(z.product).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
 }
 
 // Beyond input, saved and output; starts with the gradient that comes in.
-int64_t block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
+MemoryTimeline block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   const bool attention_drops = drops(s, s.options.attn_pdrop);
   const int64_t dropped = drops(s, s.options.resid_pdrop) ? z.hidden : 0;
-  MemoryTimeline m;
-  m.take(z.hidden);
-  // MLP.
-  m.take(dropped).take(z.inner_hidden).pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(dropped);
-  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).give(z.inner_hidden);
-  m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics());
+  MemoryTimeline m(z.hidden);
+  // MLP: GELU's backward overwrites its input and its gradient.
+  m.take(dropped).take(z.inner_hidden).product().write(2 * z.inner_hidden);
+  m.pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).write(z.hidden).give(dropped);
+  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.inner, accumulating)).write(z.inner_hidden);
+  m.give(z.inner_hidden);
+  m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics()).write(z.hidden);
   m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Projection.
-  m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).give(dropped);
+  m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).write(z.hidden);
+  m.take(z.hidden).product().give(dropped);
   // Attention, then its saved tensors go.
-  m.take(3 * z.hidden);
+  m.take(3 * z.hidden).write(2 * s.batch * z.scores);
   if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
-  // Queries, keys, values.
-  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden);
-  m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).give(z.hidden).take(z.hidden).pass(z.norm_gradients());
-  return m.peak();
+  // Queries, keys, values; the sum with the gradient that passed by.
+  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).write(3 * z.hidden);
+  m.take(z.hidden).product().pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating));
+  m.give(z.hidden).take(z.hidden).pass(z.norm_gradients()).write(z.hidden);
+  return m;
 }
 
 ActivationCost embedding_cost(const CostShape& s) {
@@ -55,6 +58,8 @@ ActivationCost embedding_cost(const CostShape& s) {
   cost.output_bytes = z.hidden;
   cost.backward_transient_bytes = z.hidden * (drops(s, s.options.embd_pdrop) ? 2 : 1);
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
+  cost.forward_work = {2 * z.hidden, 2};
+  cost.backward_work = {2 * z.hidden, 3};  // the rows of tokens and of positions
   return cost;
 }
 
@@ -74,11 +79,12 @@ ActivationCost head_cost(const CostShape& s) {
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.statistics();
+  cost.forward_work = {z.hidden + z.statistics(), 2};
   set_backward(cost, [&](bool accumulating) {
-    MemoryTimeline m;
-    m.take(logits).take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating));
+    MemoryTimeline m(logits);
+    m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating));
     m.take(z.hidden).pass(z.norm_gradients());
-    return m.peak();
+    return m;
   });
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
   return cost;

@@ -15,6 +15,7 @@ struct Sizes : ActivationSizes {
         key_width(s.options.key_value_heads() * s.options.head_width()),
         queries(element * tokens * query_width),
         keys(element * tokens * key_width),
+        scores(element * s.options.num_attention_heads * tokens * s.sequence),
         logsumexp(4 * tokens * s.options.num_attention_heads),
         angles(4 * s.sequence * s.options.head_width() / 2) {}
 
@@ -22,6 +23,7 @@ struct Sizes : ActivationSizes {
   int64_t groups;  // query heads that share keys
   int64_t query_width, key_width;
   int64_t queries, keys;  // activations [tokens, query_width] and [tokens, key_width]
+  int64_t scores;         // of all samples
   int64_t logsumexp;
   int64_t angles;  // one fp32 table [sequence, head_width / 2]
 
@@ -31,47 +33,43 @@ struct Sizes : ActivationSizes {
 
 void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(2 * z.angles).pass(z.angles);
-  m.take(z.hidden).take(z.queries + 2 * z.keys).pass(z.product).give(z.hidden);
+  m.take(z.hidden).take(z.queries + 2 * z.keys).product(z.product).give(z.hidden);
+  m.write(z.queries + z.keys);  // turned by their positions
   // Attention: with groups, each group's output passes on its way.
-  m.take(z.queries);
+  m.take(z.queries).write(z.scores);
   const int64_t part = z.groups > 1 ? z.queries / z.groups : 0;
   m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups).take(z.logsumexp / z.groups);
   if (!graph) m.give(z.queries + 2 * z.keys + z.logsumexp);
-  m.take(z.hidden).pass(z.product);  // after attention
+  m.take(z.hidden).product(z.product);  // after attention
   if (!graph) m.give(z.queries);
   if (!graph) m.give(2 * z.angles);
-  m.take(z.hidden).take(2 * z.inner_hidden).pass(z.product).give(z.hidden);
-  if (graph) {
-    m.take(z.inner_hidden);  // SwiGLU keeps its inputs
-  } else {
-    m.give(z.inner_hidden);
-  }
-  m.take(z.hidden).pass(z.product).give(z.inner_hidden);
+  m.take(z.hidden).take(2 * z.inner_hidden).product(z.product).give(z.hidden);
+  graph ? m.take(z.inner_hidden) : m.write(z.inner_hidden).give(z.inner_hidden);  // SwiGLU keeps its inputs
+  m.take(z.hidden).product(z.product).give(z.inner_hidden);
   if (!graph) m.give(z.hidden);
 }
 
 // Beyond input, saved and output; starts with the gradient that comes in.
-int64_t layer_backward(const Sizes& z, bool accumulating) {
-  MemoryTimeline m;
-  m.take(z.hidden);
-  // MLP.
-  m.take(z.inner_hidden).pass(gradient_temporary(z.type, z.width, z.inner, accumulating));
-  m.take(z.hidden).pass(gradient_temporary(z.type, z.inner, z.width, accumulating)).pass(z.norm_gradient());
+MemoryTimeline layer_backward(const Sizes& z, bool accumulating) {
+  MemoryTimeline m(z.hidden);
+  // MLP: SwiGLU's backward overwrites its inputs and their gradient.
+  m.take(z.inner_hidden).product().write(3 * z.inner_hidden).pass(gradient_temporary(z.type, z.width, z.inner, accumulating));
+  m.take(z.hidden).pass(gradient_temporary(z.type, z.inner, z.width, accumulating)).pass(z.norm_gradient()).write(2 * z.hidden);
   m.give(z.inner_hidden);
   m.give(2 * z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Attention.
   m.pass(gradient_temporary(z.type, z.width, z.query_width, accumulating));
-  m.take(z.queries);
+  m.take(z.queries).product();
   if (z.groups > 1) {
     // A group's gradients on their way, and a copy of its output.
     m.take(z.queries + 2 * z.keys).pass(2 * z.queries / z.groups + 2 * z.keys);
   } else {
     m.take(z.queries + 2 * z.keys);
   }
-  m.give(z.queries);
+  m.write(2 * z.scores).give(z.queries).write(z.queries + z.keys);
   m.take(z.hidden).pass(gradient_temporary(z.type, z.query_width, z.width, accumulating)).give(z.hidden);
-  m.take(z.hidden).pass(z.norm_gradient());
-  return m.peak();
+  m.take(z.hidden).product().pass(z.norm_gradient()).write(2 * z.hidden);
+  return m;
 }
 
 ActivationCost embedding_cost(const CostShape& s) {
@@ -79,6 +77,7 @@ ActivationCost embedding_cost(const CostShape& s) {
   ActivationCost cost;
   cost.output_bytes = z.hidden;
   cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = z.hidden;
+  cost.forward_work = cost.backward_work = {z.hidden, 1};
   return cost;
 }
 
@@ -99,11 +98,12 @@ ActivationCost head_cost(const CostShape& s) {
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden;
+  cost.forward_work = {z.hidden, 2};
   set_backward(cost, [&](bool accumulating) {
-    MemoryTimeline m;
-    m.take(logits).take(z.hidden).pass(gradient_temporary(z.type, vocabulary, z.width, accumulating));
-    m.pass(z.norm_gradient());
-    return m.peak();
+    MemoryTimeline m(logits);
+    m.take(z.hidden).pass(gradient_temporary(z.type, vocabulary, z.width, accumulating));
+    m.pass(z.norm_gradient()).write(z.hidden);
+    return m;
   });
   cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
   return cost;

@@ -64,11 +64,9 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Load:
     case ActionKind::Store: {
       Stream& lane = lanes_.stream_of(action.lane);
-      return Trace::on_stream(lanes_.trace, lane, action.kind == ActionKind::Load ? "file read" : "file write",
-                              lanes_.trace != nullptr ? describe(plan_.layout, plan, action) : "", [&] {
-                                return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane)
-                                                                       : state_.store().save(action.chunk, lane);
-                              });
+      return Trace::on_stream(lanes_.trace, lane, trace_row(action.lane), name_in_trace(plan, action), [&] {
+        return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane) : state_.store().save(action.chunk, lane);
+      });
     }
     case ActionKind::Visit:
       return lanes_.launch([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
@@ -88,11 +86,10 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
         matrix_optimizer_.update(action, update->scalars);
       });
     case ActionKind::Update:
-      return lanes_.launch([this, &action, update] {
+      return lanes_.launch([this, &plan, &action, update] {
         if (!update) return;
         const TimeInto time(lanes_.compute_timers.update);
-        const Trace::Scope scope(lanes_.trace, "computation",
-                                 lanes_.trace != nullptr ? "update " + plan_.layout.group(action.group).name : "");
+        const Trace::Scope scope(lanes_.trace, trace_row(action.lane), name_in_trace(plan, action));
         optimizer_.update(action.group, action.begin, action.end, update->scalars);
       });
     case ActionKind::GatherUpdated: {
@@ -117,8 +114,7 @@ void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun
     weights_.set_gradients(std::move(gradients));
   }
   if (backward) reducer_.bind(action.gradients, visit.unit);
-  const Trace::Scope scope(lanes_.trace, "computation",
-                           lanes_.trace != nullptr ? std::string(name_of(visit.kind)) + " " + plan_.layout.unit(visit.unit).name : "");
+  const Trace::Scope scope(lanes_.trace, trace_row(action.lane), name_in_trace(plan, action));
   const bool trains = run.kind.backprop && !visit.probes;
   static const Batch kNone;
   const Batch& batch = visit.probes ? kNone : batches.front().front();
@@ -127,6 +123,10 @@ void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun
               ForwardContext{&batch, trains, config_.seed, run.step}, weights_, batches, sums_of(visit, run)});
   reducer_.collect(action.gradients);
   weights_.leave();
+}
+
+std::string ActionLauncher::name_in_trace(const Plan& plan, const Action& action) const {
+  return lanes_.trace != nullptr ? trace_name(plan_.layout, plan, action) : "";
 }
 
 at::Tensor ActionLauncher::sums_of(const Visit& visit, const StepRun& run) const {

@@ -31,6 +31,7 @@ class ActionLauncher {
  private:
   void visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
+  std::string name_in_trace(const Plan& plan, const Action& action) const;  // "": there is no trace
   at::Tensor sums_of(const Visit& visit, const StepRun& run) const;
 
   const Config& config_;

@@ -39,9 +39,7 @@ int64_t applied_bytes(const ModelLayout& layout, const Plan& plan, const Action&
 
 int64_t visited_bytes(const ModelLayout& layout, const Plan& plan, const Action& a) {
   const Visit& visit = plan.visit(a.visit);
-  const int64_t reads = visit.kind == VisitKind::Backward
-                            ? 1
-                            : int64_t{visit.branches + visit.branches_together - 1} / visit.branches_together * visit.micro_batches;
+  const int64_t reads = forwards_of(visit);
   const int64_t copied = visit.copied_branches, directions = copied > 0 ? copied / visit.weight_copies : 0;
   const int64_t plain = std::max<int64_t>(1, copied > 0 ? visit.branches - copied : 0);
   int64_t bytes = 0;
@@ -96,6 +94,11 @@ int64_t bytes_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
 }
 
 }  // namespace
+
+int64_t forwards_of(const Visit& visit) {
+  if (visit.kind == VisitKind::Backward) return 1;
+  return int64_t{visit.branches + visit.branches_together - 1} / visit.branches_together * visit.micro_batches;
+}
 
 void count_work(const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads, Plan& plan) {
   // A backward works out gradients of its weights and of its input; nothing asks for the latter in the last one.

@@ -210,8 +210,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   const bool drops = plan.options.update && any(VisitKind::Backward), classifies = model.num_classes() > 0;
   VisitCosts tensors;
   for (int u = 0; u < num_units; ++u) tensors.units.push_back(model.activation_cost(u, load.batch, load.sequence, type, drops));
-  tensors.objective =
-      load.objective.activation_cost(load.batch, load.sequence, classifies ? model.num_classes() : model.vocabulary_size(), type);
+  tensors.objective = objective_cost(load, model, type);
   tensors.joined = [&](const Visit& at) {
     return model.activation_cost(at.unit, load.batch * at.branches_together, load.sequence, type, false);
   };
@@ -250,6 +249,11 @@ StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const O
       backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length},
       queries_{query_objective_ ? *query_objective_ : objective, config.step.query_batch.micro_batch_size,
                config.step.query_sequence_length} {}
+
+ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type) {
+  const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
+  return load.objective.activation_cost(load.batch, load.sequence, outputs, compute_type);
+}
 
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
                        WorkspaceMeter* meter) {

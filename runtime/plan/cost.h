@@ -35,6 +35,12 @@ class StepLoads {
   Load queries_;
 };
 
+// What the objective costs beside the logits, of a micro-batch.
+ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type);
+
+// Runs of a visit's unit: branches that run together have one forward for each micro-batch; a backward is one.
+int64_t forwards_of(const Visit& visit);
+
 // Fills in the bytes and the floating-point operations of a plan's actions, and their sum.
 void count_work(const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads, Plan& plan);
 

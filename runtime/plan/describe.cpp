@@ -73,6 +73,34 @@ const char* name_of(Lane lane) {
   return nth(kNames, lane);
 }
 
+const char* trace_row(Lane lane) {
+  static constexpr const char* kNames[] = {"computation", "communication", "communication", "file read", "file write"};
+  static_assert(std::size(kNames) == kLanes);
+  return nth(kNames, lane);
+}
+
+std::string trace_name(const ModelLayout& layout, const Plan& plan, const Action& a) {
+  switch (a.kind) {
+    case ActionKind::Visit: {
+      const Visit& visit = plan.visit(a.visit);
+      return fmt::format("{} {}", name_of(visit.kind), layout.unit(visit.unit).name);
+    }
+    case ActionKind::Gather:
+    case ActionKind::GatherGradient:
+    case ActionKind::Update:
+      return fmt::format("{} {}", name_of(a.kind), layout.group(a.group).name);
+    case ActionKind::Reduce:
+    case ActionKind::GatherUpdated:  // groups that travel together go by the first
+      return fmt::format("{} {}", name_of(a.kind), layout.group(a.parts.front().group).name);
+    case ActionKind::GatherMatrices:
+      return "gradients of matrices";
+    case ActionKind::ScatterMatrixUpdates:
+      return "updates of matrices";
+    default:
+      return describe(layout, plan, a);
+  }
+}
+
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& a) {
   const auto group = [&](int id) { return layout.group(id).name; };
   const auto parts = [&] {

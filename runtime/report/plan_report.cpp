@@ -9,6 +9,7 @@
 #include "base/first_names.h"
 #include "base/format.h"
 #include "runtime/report/plan_tables.h"
+#include "runtime/report/prediction_report.h"
 
 namespace zerostep {
 namespace {
@@ -43,7 +44,7 @@ std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", 
 }  // namespace
 
 ordered_json plan_json(const PlanReport& report) {
-  const auto& [config, plan, cost, limit] = report;
+  const auto& [config, plan, cost, limit, prediction] = report;
   const Plan& train = plan.any_step();
   ordered_json out;
   out["world"] = train.options.world;
@@ -75,14 +76,17 @@ ordered_json plan_json(const PlanReport& report) {
   out["device_limit_bytes"] = limit.device_bytes;
   out["device_limit_source"] = limit.source;
   out["fits"] = report.fits();
+  if (prediction != nullptr) add_prediction(*prediction, out);
   for (const NamedLimit& l : named_limits(train)) out["limits"][l.key] = limit_json(l.elements);
-  for (const auto& [kind, plan_of_kind] : plan.steps) {
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    const auto& [kind, plan_of_kind] = plan.steps[i];
     ordered_json step{{"of", name_of(kind)},
                       {"elements_gathered", plan_of_kind.elements_gathered},
                       {"elements_reduced", plan_of_kind.elements_reduced},
                       {"flops", plan_of_kind.flops}};
     for (const CollectiveTotal& c : collectives_of(plan_of_kind))
       step["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
+    if (prediction != nullptr) add_prediction(prediction->steps[i].simulation, step);
     out["steps"].push_back(std::move(step));
   }
   for (const BufferTotal& b : buffers_of(train))
@@ -95,7 +99,7 @@ ordered_json plan_json(const PlanReport& report) {
 }
 
 std::string plan_text(const PlanReport& report) {
-  const auto& [config, plan, cost, limit] = report;
+  const auto& [config, plan, cost, limit, prediction] = report;
   const Plan& train = plan.any_step();
   const BatchConfig& batch = config.batch;
   std::string out = fmt::format("Plan of one step: stage {}, {} rank{}, {}\n", train.options.stage, train.options.world,
@@ -168,7 +172,10 @@ std::string plan_text(const PlanReport& report) {
     out += line(several ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
                 fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
   }
-  return out;
+  return out + (prediction != nullptr
+                    ? prediction_text(plan, *prediction)
+                    : "\nTime of a step: `zerostep bench machine` measures what a prediction needs, --machine FILE describes "
+                      "another machine\n");
 }
 
 ProofReport prove_plan(const TrainingPlan& plan) {
@@ -189,7 +196,7 @@ ProofReport prove_plan(const TrainingPlan& plan) {
 }
 
 std::string does_not_fit(const PlanReport& report) {
-  const auto& [config, plan, cost, limit] = report;
+  const auto& [config, plan, cost, limit, prediction] = report;
   const bool backprop = config.step.uses_backprop();
   std::string advice;
   const auto add = [&](const std::string& what) { advice += (advice.empty() ? "" : "; ") + what; };

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "runtime/config/config.h"
+#include "runtime/engine/prediction.h"
 #include "runtime/engine/training_plan.h"
 #include "runtime/plan/cost.h"
 
@@ -22,6 +23,7 @@ struct PlanReport {
   const TrainingPlan& plan;
   const PlanCost& cost;
   MemoryLimit limit;
+  const Prediction* prediction = nullptr;  // nullptr: the machine's figures are not known
 
   int64_t needed_bytes() const { return cost.device_peak_bytes + (limit.includes_host ? cost.host_peak_bytes : 0); }
   bool fits() const { return needed_bytes() <= limit.device_bytes; }

@@ -130,6 +130,13 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
     add_line(out, "speed",
              fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
                          human_count(o.flops / o.seconds), step_seconds * 1e3));
+    if (report.prediction != nullptr) {
+      const double predicted = report.prediction->step_seconds;
+      add_line(
+          out, "predicted",
+          fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured", predicted * 1e3, name_of(report.prediction->bound_by),
+                      100 * std::abs(predicted / step_seconds - 1), predicted < step_seconds ? "less" : "more"));
+    }
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
     add_line(out, "memory",
              fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),

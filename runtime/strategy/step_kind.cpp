@@ -43,6 +43,14 @@ std::vector<StepKind> step_kinds(const StepConfig& config) {
   return out;
 }
 
+double share_of(const StepConfig& config, const StepKind& kind) {
+  double backprop = config.uses_queries() ? 0 : 1, monitored = 0;
+  if (config.mode == Mode::Alternating) backprop = 1 / (1 + static_cast<double>(config.zo_steps));
+  if (config.bp_interval > 0) backprop = 1 / static_cast<double>(config.bp_interval);
+  if (config.mode == Mode::Calibrate && config.monitor_interval > 0) monitored = backprop / static_cast<double>(config.monitor_interval);
+  return kind == kMonitored ? monitored : kind.backprop ? backprop - monitored : 1 - backprop;
+}
+
 const char* name_of(const StepKind& kind) {
   return kind.backprop && kind.queries ? "backprop and queries" : kind.backprop ? "backprop" : "queries";
 }

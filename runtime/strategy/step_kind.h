@@ -15,6 +15,8 @@ struct StepKind {
 StepKind step_kind(const StepConfig& config, int64_t step);
 // Every kind that a run of enough steps has.
 std::vector<StepKind> step_kinds(const StepConfig& config);
+// The share of a long run's steps that are of this kind, one of step_kinds().
+double share_of(const StepConfig& config, const StepKind& kind);
 // "queries", "backprop", "backprop and queries".
 const char* name_of(const StepKind& kind);
 

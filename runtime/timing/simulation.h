@@ -1,6 +1,5 @@
 #pragma once
 #include <array>
-#include <string>
 #include <vector>
 
 #include "runtime/plan/cost.h"
@@ -13,13 +12,14 @@ namespace zerostep {
 struct SimulatedAction {
   int action = 0;  // index into the plan
   double begin = 0, end = 0;
+  int after = -1;  // the action whose end it waited for; -1: none
 };
 
 struct Simulation {
   double seconds = 0;                            // of the step
   std::array<double, kLanes> lane_seconds = {};  // that each lane is at work
-  std::array<double, kLanes> bound_seconds =
-      {};                                // of the longest chain of actions that wait for one another, by lane: they add up to seconds
+  // Of the longest chain of actions that wait for one another, by lane: they add up to `seconds`.
+  std::array<double, kLanes> bound_seconds = {};
   Lane bound_by = Lane::Compute;         // the lane with most of that chain
   std::vector<SimulatedAction> actions;  // in the order of the plan
 };
@@ -27,8 +27,10 @@ struct Simulation {
 // Seconds that each action of a plan takes when nothing else runs, from its bytes and operations.
 std::vector<double> action_seconds(const Config& config, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
                                    const Plan& plan, const Machine& machine);
-// Runs a plan's lanes: each takes its actions in order, an action starts when what it waits for is done. Where lanes share cores, those at
-// work at one time have as many of them as there are.
+// Runs a plan's lanes as the engine does (runtime/engine/executor.h): each takes its actions in order, the host launches them in the order
+// of the plan, and an action starts when what it waits for is done. Where lanes share cores, those at work at one time have as many of them
+// as there are; files need none. `seconds`: of each action, alone.
 Simulation simulate(const Plan& plan, const std::vector<double>& seconds, const Machine& machine);
+Lane lane_with_most(const std::array<double, kLanes>& seconds);
 
 }  // namespace zerostep

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/launch/support/run_binary.h"
+#include "tests/runtime/support/machines.h"
 
 // The plan against the run, on what this processor can be made to be: LibTorch's and oneDNN's instruction sets can be limited.
 namespace zerostep::testing {
@@ -122,6 +123,50 @@ TEST_F(PlanCommand, WorkspaceOfOtherMachinesIsAnEstimate) {
   EXPECT_EQ(wide.status, 0) << wide.err;
   EXPECT_SAYS(wide.out, "an estimate from this machine");
   EXPECT_TRUE(place_.exists("cache/zerostep/workspaces.jsonl"));
+}
+
+// A described machine's ranks and memory, and nothing that is measured here.
+TEST_F(PlanCommand, PredictsForADescribedMachine) {
+  const std::string file = config(""), machine = place_.path("small machine.json");
+  write_machine(machine, small_machine());
+  const std::vector<std::string> described{"plan", file, "--machine", machine, "--set", "train_batch_size=8"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), described.begin(), described.end());
+    return place_.run(more, how({}));
+  };
+  const Outcome planned = with({"--json", "--trace", place_.path("lanes.json")});
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  const json plan = json::parse(planned.out);
+  EXPECT_EQ(plan["world"], 2);
+  EXPECT_EQ(plan["device_limit_bytes"].get<int64_t>(), int64_t{8} << 30);
+  EXPECT_EQ(plan["workspace_bytes"], 0);
+  EXPECT_TRUE(plan["workspace_estimated"].get<bool>());
+  const double seconds = plan["step_seconds"];
+  EXPECT_GT(seconds, 0);
+  EXPECT_DOUBLE_EQ(plan["tokens_per_second"].get<double>(), 8 * 64 / seconds);
+  EXPECT_TRUE(plan["lane_seconds"].contains("compute"));
+  EXPECT_FALSE(place_.exists("cache"));
+  double end = 0;
+  const json lanes = json::parse(place_.read("lanes.json"));
+  for (const json& event : lanes["traceEvents"]) end = std::max(end, event["ts"].get<double>() + event["dur"].get<double>());
+  EXPECT_NEAR(end, 1e6 * seconds, 1);
+
+  const Outcome text = with({"--world", "1", "--set", "train_batch_size=4"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  for (const char* part : {"predicted for small", "bound by", "compute |", "an estimate"}) EXPECT_SAYS(text.out, part);
+  EXPECT_EQ(with({"--set", "run.device_memory=1000"}).status, 2);
+}
+
+TEST_F(PlanCommand, SaysHowToGetAPrediction) {
+  const std::string file = config("");
+  const Outcome text = place_.run({"plan", file}, how({}));
+  EXPECT_SAYS(text.out, "zerostep bench machine");
+  EXPECT_SAYS(text.out, "--machine");
+  EXPECT_FALSE(json::parse(place_.run({"plan", file, "--json"}, how({})).out).contains("step_seconds"));
+  const Outcome refused = place_.run({"plan", file, "--trace", place_.path("lanes.json")}, how({}));
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "zerostep bench machine");
+  EXPECT_FALSE(place_.exists("lanes.json"));
 }
 
 TEST_F(PlanCommand, ReadsTablesOfClassification) {

@@ -103,6 +103,27 @@ TEST(PlanReport, UnitsThatCouldNotBeMeasuredAreNamed) {
   EXPECT_TRUE(plan_json(planned.report())["workspace_estimated"].get<bool>());
 }
 
+// What was predicted stands beside what was measured.
+TEST(RunFooter, ComparesThePredictionWithTheRun) {
+  const Planned planned(0, 1, int64_t{1} << 40);
+  Prediction prediction;
+  prediction.step_seconds = 0.15;
+  PlanReport report = planned.report();
+  RunOutcome outcome;
+  outcome.steps = 10;
+  outcome.seconds = 2;
+  const auto text = [&] {
+    std::string out;
+    for (const std::string& line : run_footer(report, {}, outcome)) out += line + "\n";
+    return out;
+  };
+  EXPECT_EQ(text().find("predicted"), std::string::npos) << text();
+  report.prediction = &prediction;
+  EXPECT_NE(text().find("predicted      150.0 ms a step, bound by compute: 25 % less than measured"), std::string::npos) << text();
+  outcome.seconds = 1;
+  EXPECT_NE(text().find("50 % more than measured"), std::string::npos) << text();
+}
+
 TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
   const Planned planned(0, 1, 1);
   const auto& config = planned.test.config;

@@ -1,0 +1,28 @@
+#pragma once
+#include <array>
+#include <string>
+#include <vector>
+
+#include "runtime/engine/training_plan.h"
+#include "runtime/timing/simulation.h"
+
+namespace zerostep {
+
+// How long the steps of a configuration take on a machine, from their plans alone.
+struct Prediction {
+  struct Step {
+    StepKind kind;
+    double share = 1;  // of a long run's steps
+    Simulation simulation;
+  };
+  std::string machine;           // its name
+  std::vector<Step> steps;       // in the order of TrainingPlan::steps
+  double step_seconds = 0;       // on average over the mode's steps, as the lanes' below
+  double tokens_per_second = 0;  // of all ranks
+  std::array<double, kLanes> lane_seconds = {}, bound_seconds = {};
+  Lane bound_by = Lane::Compute;
+};
+Prediction predict_training(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
+                            const Machine& machine);
+
+}  // namespace zerostep
