@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -13,7 +14,6 @@
 #include "base/format.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
-#include "runtime/memory/machine_description.h"
 #include "runtime/timing/measure_machine.h"
 #include "sharding/local_ranks.h"
 
@@ -21,6 +21,9 @@ namespace zerostep {
 namespace {
 
 constexpr double kTimeoutSeconds = 600;
+// What takes the same time again and again on a machine with nothing else to do, and how far its repetitions may lie apart.
+constexpr std::array kSteadyFigures{"noise", "memory", "updates"};
+constexpr double kSteadySpread = 0.25;
 
 // A line to stderr for each part, with the time that is left of all.
 class Progress {
@@ -108,9 +111,11 @@ std::string text_of(const MeasuredMachine& measured) {
 }
 
 // Prints and keeps what was measured.
-void publish(MeasuredMachine measured, const std::string& file) {
-  measured.machine.name = processor_name().empty() ? "this machine" : processor_name();
+void publish(const MeasuredMachine& measured, const std::string& file) {
   print_out("{}", text_of(measured));
+  if (std::any_of(kSteadyFigures.begin(), kSteadyFigures.end(),
+                  [&](const char* name) { return measured.spreads.at(name) > kSteadySpread; }))
+    print_err("warning: the figures scatter, as they do where something else runs meanwhile: measure again while nothing does\n");
   const std::string kept = keep_measured_machine(measured.machine);
   print_out("{:<27}{}\n\n", "kept", kept.empty() ? "nowhere: $XDG_CACHE_HOME or ~/.cache cannot be written" : kept);
   flush_out();

@@ -12,7 +12,7 @@ namespace zerostep {
 namespace {
 
 constexpr double kShortestRepetition = 50e-6;  // shorter ones would measure the clock
-constexpr int kWarmUps = 2, kLeastRepetitions = 3, kMostRepetitions = 300;
+constexpr int kLeastRepetitions = 3, kMostRepetitions = 300;
 
 double seconds_of_calls(int64_t count, const std::function<void()>& call) {
   const auto start = std::chrono::steady_clock::now();
@@ -22,17 +22,21 @@ double seconds_of_calls(int64_t count, const std::function<void()>& call) {
 
 }  // namespace
 
-int64_t CallMeter::least(int64_t value) {
-  auto highest = -static_cast<double>(value);
-  ranks_.all_reduce_scalars({&highest, 1}, ReduceOp::Max, "measurement");
-  return -static_cast<int64_t>(highest);
+double CallMeter::least_of(double value) {
+  value = -value;
+  ranks_.all_reduce_scalars({&value, 1}, ReduceOp::Max, "measurement");
+  return -value;
 }
 
 double CallMeter::seconds_of(const std::string& figure, double budget, const std::function<void()>& call) {
-  for (int i = 0; i < kWarmUps; ++i) call();
-  double once = seconds_of_calls(1, call);
-  once = std::max(1e-9, std::min(once, seconds_of_calls(1, call)));
-  ranks_.all_reduce_scalars({&once, 1}, ReduceOp::Max, "measurement");  // all ranks repeat as often; and begin together
+  call();
+  // The slowest rank's: all repeat as often, and begin together.
+  const auto once_more = [&] { return -least_of(-std::max(1e-9, seconds_of_calls(1, call))); };
+  double once = once_more();
+  if (once < budget / 10) {
+    call();
+    once = std::min(once, once_more());
+  }
   const auto calls = static_cast<int64_t>(std::ceil(kShortestRepetition / once));
   const int repetitions =
       std::clamp(static_cast<int>(std::min(budget / (once * static_cast<double>(calls)), 1e6)), kLeastRepetitions, kMostRepetitions);

@@ -1,5 +1,4 @@
 #pragma once
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -22,8 +21,8 @@ class CallMeter {
   const std::map<std::string, double>& spreads() const { return spreads_; }
 
   // Whether it is so on any rank, and the least of the ranks' values.
-  bool any(bool is_so) { return least(is_so ? 0 : 1) == 0; }
-  int64_t least(int64_t value);
+  bool any(bool is_so) { return least_of(is_so ? 0 : 1) == 0; }
+  double least_of(double value);
   const Communicator& ranks() const { return ranks_; }
 
  private:

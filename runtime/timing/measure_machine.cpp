@@ -19,6 +19,7 @@
 #include "models/gelu.h"
 #include "models/layer_norm.h"
 #include "offload/scratch_files.h"
+#include "runtime/memory/machine_description.h"
 #include "runtime/timing/call_meter.h"
 
 namespace zerostep {
@@ -46,10 +47,11 @@ class Measurement {
  public:
   Measurement(const Communicator& ranks, const MeasureOptions& options, const Device& device, const FlatKernels& kernels)
       : options_(options), device_(device), kernels_(kernels), stream_(device.compute_stream()), meter_(ranks) {
+    machine_.name = processor_name().empty() ? "this machine" : processor_name();
     machine_.ranks_per_host = options.ranks_per_host;
     machine_.threads_per_rank = at::get_num_threads();
     machine_.cores_per_rank = options.cores;
-    const int64_t share = meter_.least(device.memory_info().free_bytes / options.ranks_per_host);
+    const auto share = static_cast<int64_t>(meter_.least_of(static_cast<double>(device.memory_info().free_bytes / options.ranks_per_host)));
     machine_.device_bytes = machine_.host_bytes = share;
     // Larger than the caches, of which ranks that run alone have most for themselves.
     const double least = std::min({1.0, options.seconds / kWholeSeconds, static_cast<double>(share) / static_cast<double>(16 * 64 * kMiB)});
@@ -86,8 +88,8 @@ class Measurement {
       for (const int64_t rows : kRows) {
         const double flops = 2.0 * static_cast<double>(rows * width * width);
         // More rows are as fast as those that fill the time already.
-        if (known * flops > budget && rows > kRows.front()) break;
-        if (known * flops > 4 * budget) return;
+        if (known * flops > budget / 2 && rows > kRows.front()) break;
+        if (known * flops > 2 * budget) return;
         const at::Tensor x = weights.narrow(0, 0, rows * width).view({rows, width});
         const int64_t count = weights.numel() / (width * width);
         int64_t next = 0;
@@ -182,7 +184,7 @@ class Measurement {
     std::unique_ptr<ScratchFiles> files;
     std::error_code unknown;
     const auto available = static_cast<int64_t>(std::filesystem::space(options_.scratch_folder, unknown).available);
-    machine_.file_bytes = std::max<int64_t>(0, meter_.least(unknown ? 0 : available / options_.ranks_per_host));
+    machine_.file_bytes = static_cast<int64_t>(meter_.least_of(unknown ? 0 : static_cast<double>(available / options_.ranks_per_host)));
     guarded([&] {
       ScratchOptions options;
       options.folders = {options_.scratch_folder};

@@ -20,7 +20,7 @@ struct MeasureOptions {
 };
 
 struct MeasuredMachine {
-  Machine machine;                        // without a name
+  Machine machine;
   std::map<std::string, double> spreads;  // CallMeter::spreads()
   std::string disk;                       // how files are read and written, or why they were not
 };
