@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "runtime/timing/machine.h"
 #include "tests/launch/support/run_binary.h"
 
 namespace zerostep::testing {
@@ -101,6 +102,22 @@ TEST_F(Hosts, RanksTrainAndGoOnAsOnOneHostAtTenMegabits) {
     for (const char* column : {"loss", "elements_gathered", "elements_reduced"})
       EXPECT_EQ(place_.column("test", column), place_.column("one", column)) << mode;
     std::filesystem::remove_all(place_.path("runs"));
+  }
+}
+
+TEST_F(Hosts, BenchMeasuresTheLinkBetweenThem) {
+  const Outcome done =
+      place_.run_command({script(), "100mbit", "--",
+                          "$MPI -np 2 -x OMP_NUM_THREADS=1 -x XDG_CACHE_HOME " + std::string(std::getenv("ZEROSTEP_BINARY")) +
+                              " bench machine --seconds 1 --out " + place_.path("this.json")});
+  ASSERT_EQ(done.status, 0) << done.err;
+  const Machine machine = read_machine(place_.path("this.json"));
+  EXPECT_EQ(machine.ranks_per_host, 1);
+  EXPECT_FALSE(machine.gather_in_host.is_known());
+  for (const Link& link : {machine.gather_across_hosts, machine.reduce_across_hosts}) {
+    EXPECT_GT(link.bytes_per_second, 4e6);
+    EXPECT_LT(link.bytes_per_second, 13e6) << "the cable carries 12.5e6";
+    EXPECT_LT(link.latency_seconds, 0.1);
   }
 }
 
