@@ -235,11 +235,20 @@ class CommandLine {
     sub->add_flag("--json", plan_.json, "one JSON object with the names of the metrics columns, for the busiest rank");
     sub->add_flag("--actions", plan_.actions, "every action of the step, in order, with its lane and what it waits for");
     sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
+    CLI::Option* fit = sub->add_flag(
+        "--fit", plan_.fit,
+        "search the stage, tiers, micro-batch, recomputation, queries a pass and limits of stage 3 that the file leaves out or calls "
+        "\"auto\" for the fastest step that fits, and write them as a file for `train`");
+    sub->add_option("--out", plan_.out, "of --fit: the file to write; FILE with .fit.json where it is missing")
+        ->type_name("FILE")
+        ->needs(fit);
+    for (const char* other : {"--trace", "--actions", "--verify"}) fit->excludes(sub->get_option(other));
     sub->footer(
         "\nThe time of a step is predicted where `zerostep bench machine` has measured this machine, or --machine describes another.\n"
-        "Example: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
+        "Examples: zerostep plan run.json --world 1024 --ranks-per-node 8 --set run.device_memory=80000000000\n"
+        "          zerostep plan run.json --fit --machine configs/machines/8xh100.json --world 8\n"
         "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
-    run_on_one_rank(sub, [this] { return plan(plan_); });
+    run_on_one_rank(sub, [this] { return plan_.fit ? zerostep::fit(plan_) : plan(plan_); });
   }
 
   void add_bench() {

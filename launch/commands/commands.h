@@ -26,9 +26,12 @@ struct PlanArguments : ConfigArguments {
   int world = 0, ranks_per_node = 0;
   std::string machine;  // a described or measured machine; "": this one
   std::string trace;    // a file for the simulated lanes; "": none
-  bool json = false, actions = false, verify = false;
+  std::string out;      // of fit(): the file to write; "": FILE with .fit.json
+  bool json = false, actions = false, verify = false, fit = false;
 };
 int plan(const PlanArguments& arguments);
+// plan --fit: the settings of a file with which its steps are fastest, as a file for train().
+int fit(const PlanArguments& arguments);
 
 struct BenchMachineArguments {
   std::string file, scratch;  // to write, "": none; a folder on the disk to measure, "": that of temporary files

@@ -1,45 +1,18 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
 #include "base/error.h"
 #include "launch/commands/commands.h"
-#include "launch/machine.h"
 #include "launch/subject.h"
+#include "launch/target.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
 #include "runtime/report/prediction_report.h"
 
 namespace zerostep {
-namespace {
-
-// The machine that a plan is predicted for, and on how many of its ranks.
-struct Target {
-  std::optional<Machine> machine;  // none: nothing is known of its speed
-  bool is_here = true;
-  int world = 1, ranks_of_host = 1;
-};
-
-Target target_of(const PlanArguments& arguments) {
-  Target out;
-  out.is_here = arguments.machine.empty();
-  if (!out.is_here) out.machine = read_machine(arguments.machine);
-  const int ranks_of_host = arguments.ranks_per_node > 0 ? arguments.ranks_per_node
-                            : out.machine                ? out.machine->ranks_per_host
-                                                         : num_cores();
-  out.world = arguments.world > 0 ? arguments.world : out.machine ? ranks_of_host : 1;
-  out.ranks_of_host = std::min(ranks_of_host, out.world);
-  const int threads = set_threads(std::max(1, num_cores() / out.ranks_of_host));  // as each of them would
-  if (out.is_here && out.world <= num_cores()) out.machine = measured_machine(out.world, threads);
-  if (out.machine) out.machine->ranks_per_host = ranks_of_host;
-  return out;
-}
-
-}  // namespace
-
 int plan(const PlanArguments& arguments) {
   const Target target = target_of(arguments);
   const Subject subject = load_subject(arguments, {.world = target.world});
@@ -54,9 +27,7 @@ int plan(const PlanArguments& arguments) {
   cost.workspace_estimated |= !target.is_here || target.world > num_cores();  // so many ranks run elsewhere
   std::optional<Prediction> prediction;
   if (target.machine) prediction = predict_training(config, training, *subject.model, *subject.objective, *target.machine);
-  const MemoryLimit limit =
-      target.is_here ? memory_limit(config, target.ranks_of_host) : memory_limit(config, *target.machine, arguments.machine);
-  const PlanReport report{config, training, cost, limit, prediction ? &*prediction : nullptr};
+  const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
   if (arguments.json)
     print_out("{}\n", plan_json(report).dump(2));
   else

@@ -1,0 +1,227 @@
+#include "launch/fit.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/console.h"
+#include "base/error.h"
+#include "base/format.h"
+#include "base/nth.h"
+#include "launch/commands/commands.h"
+#include "launch/target.h"
+#include "offload/disk.h"
+#include "runtime/config/values.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr const char* kMadeBy = "// Made by `zerostep plan --fit`";
+
+std::string speed_text(const FitCandidate& c) {
+  return fmt::format("{:.3g} s a step, {} tokens/s, bound by {}", c.step_seconds, human_count(c.tokens_per_second), c.bound_by);
+}
+
+// What the search chose of each dimension that it had a choice in.
+std::string options_text(const FitResult& result, const FitCandidate& candidate) {
+  std::string out = result.option(candidate, FitDimension::Placement).name;
+  for (const FitDimension d :
+       {FitDimension::Recomputation, FitDimension::QueriesPerPass, FitDimension::MicroBatch, FitDimension::Residency})
+    if (nth(result.dimensions, d).size() > 1 && has_effect(result, candidate, d)) out += ", " + result.option(candidate, d).name;
+  return out;
+}
+
+// Why a candidate is not the best.
+std::string reason(const FitResult& result, const FitCandidate& c) {
+  if (!c.fits) return lacking_text(c, result.capacity);
+  const FitCandidate& best = nth(result.candidates, result.best);
+  if (&c == &best) return "the best";
+  const double less = 100 * (1 - c.tokens_per_second / best.tokens_per_second);
+  return less < 1 ? "as fast within 1 %, and less simple" : fmt::format("{:.0f} % fewer tokens a second, bound by {}", less, c.bound_by);
+}
+
+// A fit, and what it was made of.
+struct Report {
+  const PlanArguments& arguments;
+  const Target& target;
+  const MemoryLimit& limit;
+  const FitResult& result;
+};
+
+std::string capacity_text(const Report& report) {
+  const auto bytes = [](int64_t n) { return n == INT64_MAX ? std::string("any number of bytes") : human_bytes(n); };
+  const TierBytes& capacity = report.result.capacity;
+  std::string out = fmt::format("{} of device memory ({})", bytes(capacity.device), report.limit.source);
+  if (report.limit.includes_host)
+    out += ", which what rests on the host shares";
+  else
+    out += fmt::format(", {} of the host's", bytes(capacity.host));
+  return report.result.files_left_out.empty() ? out + fmt::format(", {} in files", bytes(capacity.file)) : out;
+}
+
+std::string fit_text(const Report& report) {
+  const FitResult& result = report.result;
+  std::string out =
+      fmt::format("Fit of {} to {} rank{} of {}: {} combinations planned\n  a rank has {}\n", report.arguments.file, report.target.world,
+                  report.target.world == 1 ? "" : "s", report.target.machine->name, result.candidates.size(), capacity_text(report));
+  if (!result.kept.empty()) out += fmt::format("  kept as the file gives them (\"auto\" frees them): {}\n", fmt::join(result.kept, ", "));
+  if (!result.files_left_out.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.files_left_out);
+  if (result.best >= 0) {
+    const FitCandidate& best = nth(result.candidates, result.best);
+    out += fmt::format("\nThe best: {}\n  predicted {}\n", options_text(result, best), speed_text(best));
+    for (const FitSetting& setting : result.settings(best)) out += fmt::format("  {} = {}\n", setting.path, setting.value.dump());
+  }
+  out += "\nThe best of each stage with its tiers: tokens a second, device memory, why it is not the best\n";
+  for (const FitCandidate* c : result.placements())
+    out += fmt::format("  {:>9}  {:>10}  {}\n                          {}\n", c->fits ? human_count(c->tokens_per_second) : "-",
+                       human_bytes(c->needed.device), options_text(result, *c), reason(result, *c));
+  if (result.best < 0) return out;
+  std::string others;
+  for (const FitDimension d :
+       {FitDimension::Recomputation, FitDimension::QueriesPerPass, FitDimension::MicroBatch, FitDimension::Residency})
+    for (const FitCandidate* c : result.neighbours(d)) others += fmt::format("  {}: {}\n", result.option(*c, d).name, reason(result, *c));
+  return others.empty() ? out : out + "\nThe best with one thing changed\n" + others;
+}
+
+ordered_json bytes_json(const TierBytes& bytes) { return {{"device", bytes.device}, {"host", bytes.host}, {"file", bytes.file}}; }
+
+ordered_json candidate_json(const FitResult& result, const FitCandidate& c) {
+  ordered_json out{{"settings", ordered_json::object()}};
+  for (const FitSetting& setting : result.settings(c)) out["settings"][setting.path] = setting.value;
+  out["fits"] = c.fits;
+  out["needed_bytes"] = bytes_json(c.needed);
+  out["lacking_bytes"] = bytes_json(lacking(c, result.capacity));
+  if (c.fits) {
+    out["step_seconds"] = c.step_seconds;
+    out["tokens_per_second"] = c.tokens_per_second;
+    out["bound_by"] = c.bound_by;
+  }
+  return out;
+}
+
+ordered_json fit_json(const Report& report) {
+  const FitResult& result = report.result;
+  ordered_json out{
+      {"world", report.target.world}, {"machine", report.target.machine->name}, {"capacity_bytes", bytes_json(result.capacity)}};
+  out["kept"] = result.kept;
+  out["planned"] = result.candidates.size();
+  out["best"] = result.best < 0 ? ordered_json(nullptr) : candidate_json(result, nth(result.candidates, result.best));
+  for (const FitCandidate* c : result.placements()) out["placements"].push_back(candidate_json(result, *c));
+  return out;
+}
+
+// Of the candidate that lacks least: what of each tier.
+std::string nowhere_text(const Report& report) {
+  const FitResult& result = report.result;
+  const FitCandidate& nearest = *result.placements().front();
+  const TierBytes lacks = lacking(nearest, result.capacity);
+  std::vector<std::string> missing;
+  for (const auto& [tier, bytes] : {std::pair("device memory", lacks.device), {"host memory", lacks.host}, {"files", lacks.file}})
+    if (bytes > 0) missing.push_back(fmt::format("{} bytes of {} ({})", grouped(bytes), tier, human_bytes(bytes)));
+  std::string out =
+      fmt::format("{} fits on {} rank{} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
+                  report.arguments.file, report.target.world, report.target.world == 1 ? "" : "s", report.target.machine->name,
+                  options_text(result, nearest), fmt::join(missing, ", "));
+  if (!result.files_left_out.empty()) out += fmt::format("; files ({})", result.files_left_out);
+  if (!result.kept.empty()) out += fmt::format("; \"auto\" for what the file gives ({})", fmt::join(result.kept, ", "));
+  return out;
+}
+
+// The file as it is with the settings of the best, and where they are from.
+std::string file_text(const Report& report) {
+  const PlanArguments& arguments = report.arguments;
+  schema::Document document = schema::read_document(arguments.file);
+  for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
+  const FitCandidate& best = nth(report.result.candidates, report.result.best);
+  for (const FitSetting& setting : report.result.settings(best)) schema::apply_setting(document, setting.path + "=" + setting.value.dump());
+  return fmt::format("{} from {} for {} rank{} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file), report.target.world,
+                     report.target.world == 1 ? "" : "s", schema::printable(report.target.machine->name), speed_text(best),
+                     document.root.dump(2));
+}
+
+// What this command wrote before may go; anything else is somebody's.
+void check_replaceable(const std::string& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return;
+  std::ifstream file(path);
+  std::string first;
+  std::getline(file, first);
+  if (!first.starts_with(kMadeBy)) fail_input("{} exists and was not made by `zerostep plan --fit`: give another name with --out", path);
+}
+
+// Room for scratch files, for each rank of the host.
+int64_t room_in_files(const std::vector<std::string>& folders, int ranks) {
+  uintmax_t room = 0;
+  for (fs::path folder : folders) {
+    std::error_code error;
+    while (!fs::exists(folder, error) && folder.has_parent_path() && folder != folder.parent_path()) folder = folder.parent_path();
+    const fs::space_info space = fs::space(folder.empty() ? fs::path(".") : folder, error);
+    if (!error) room += space.available;
+  }
+  return static_cast<int64_t>(room / static_cast<uintmax_t>(ranks));
+}
+
+TierBytes capacity(const Config& config, const Target& target, const MemoryLimit& limit) {
+  const auto or_any = [](int64_t bytes) { return bytes > 0 ? bytes : INT64_MAX; };
+  const Machine& machine = *target.machine;
+  TierBytes out{limit.device_bytes, INT64_MAX, or_any(machine.file_bytes)};
+  if (!target.is_here) {
+    out.host = or_any(machine.host_bytes);
+    return out;
+  }
+  Config without_limit = config;
+  without_limit.run.device_memory = 0;
+  out.host = memory_limit(without_limit, target.ranks_of_host).device_bytes - (limit.includes_host ? 0 : limit.device_bytes);
+  const ZeroConfig& zero = config.zero;
+  out.file = room_in_files(zero.offload_optimizer.nvme_paths.empty() ? zero.offload_param.nvme_paths : zero.offload_optimizer.nvme_paths,
+                           target.ranks_of_host);
+  return out;
+}
+
+}  // namespace
+
+int fit(const PlanArguments& arguments) {
+  const Target target = target_of(arguments);
+  if (!target.machine)
+    fail_input("--fit: the time of a step is not known: `zerostep bench machine` measures this machine, --machine FILE describes another");
+  const Subject subject = load_subject(arguments, {.world = target.world});
+  const Config& config = subject.config();
+  print_warnings(subject.loaded);
+  data_files(config);
+  const std::string path = arguments.out.empty() ? fs::path(arguments.file).replace_extension(".fit.json").string() : arguments.out;
+  check_replaceable(path);
+  const MemoryLimit limit = memory_limit(config, target, arguments);
+  WorkspaceMeter workspaces(WorkspaceMeter::default_file());
+  const bool shows_progress = ::isatty(STDERR_FILENO) != 0;
+  std::function<void(int)> progress;
+  if (shows_progress) progress = [](int planned) { print_err("\r{} combinations planned", planned); };
+  const FitRequest request{.arguments = arguments,
+                           .world = target.world,
+                           .machine = *target.machine,
+                           .capacity = capacity(config, target, limit),
+                           .includes_host = limit.includes_host,
+                           .meter = target.is_here ? &workspaces : nullptr,
+                           .progress = progress};
+  const FitResult result = find_fit(subject, request);
+  if (shows_progress) print_err("\r\x1b[K");
+  const Report report{arguments, target, limit, result};
+  if (arguments.json)
+    print_out("{}\n", fit_json(report).dump(2));
+  else
+    print_out(fit_text(report));
+  if (result.best < 0) throw InputError(nowhere_text(report));
+  write_durably(Disk::real(), path, file_text(report));
+  const std::string done = fmt::format("\nwrote {}: mpirun -np {} zerostep train {}\n", path, target.world, path);
+  arguments.json ? print_err(done) : print_out(done);
+  return kDone;
+}
+
+}  // namespace zerostep

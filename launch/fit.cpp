@@ -1,0 +1,366 @@
+#include "launch/fit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "base/format.h"
+#include "base/nth.h"
+#include "runtime/checkpoint/run_state.h"
+#include "runtime/config/values.h"
+#include "runtime/engine/prediction.h"
+#include "runtime/engine/training_cost.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+using schema::Origin;
+using schema::Value;
+
+constexpr const char* kStage = "zero_optimization.stage";
+constexpr const char* kParameters = "zero_optimization.offload_param";
+constexpr const char* kState = "zero_optimization.offload_optimizer";
+constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
+constexpr const char* kSegments = "activation_checkpointing.number_checkpoints";
+constexpr const char* kHostCheckpoints = "activation_checkpointing.cpu_checkpointing";
+constexpr const char* kPerPass = "step.queries_per_pass";
+
+// What the file says of keys, and what stays free.
+class Free {
+ public:
+  Free(const Subject& subject, FitResult& result) : values_(*subject.loaded.values), result_(result) {}
+
+  bool is_given(const std::string& path) const {
+    const Value* value = values_.find(path);
+    return value != nullptr && value->origin == Origin::Given;
+  }
+  // Whether a key is the search's to choose; else it is told that the file's value is kept.
+  bool is_free(const std::string& path) {
+    if (!is_given(path)) return true;
+    const std::string text = fmt::format("{} {}", path, values_.find(path)->value.dump());
+    if (std::find(result_.kept.begin(), result_.kept.end(), text) == result_.kept.end()) result_.kept.push_back(text);
+    return false;
+  }
+  json value(const std::string& path, const json& other) const {
+    const Value* value = values_.find(path);
+    return value == nullptr ? other : value->value;
+  }
+
+ private:
+  const schema::Values& values_;
+  FitResult& result_;
+};
+
+std::string placement_name(int64_t stage, const std::string& parameters, const std::string& state) {
+  const auto tier = [](const std::string& device) { return device == "cpu" ? "on the host" : "in files"; };
+  std::string out = fmt::format("stage {}", stage);
+  if (parameters != "none") out += fmt::format(", parameters {}", tier(parameters));
+  if (state != "none") out += fmt::format(", state {}", tier(state));
+  return out;
+}
+
+// Stages with the tiers that each may have, from the simplest to what needs least of the device.
+std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult& result) {
+  const auto devices = [&](const std::string& block) -> std::vector<std::string> {
+    if (!free.is_free(block + ".device")) return {free.value(block + ".device", "none")};
+    return {"none", "cpu", "nvme"};
+  };
+  std::vector<int64_t> stages = {0, 1, 2, 3};
+  if (!free.is_free(kStage)) stages = {free.value(kStage, 0)};
+  const json folders = free.is_given(std::string(kState) + ".nvme_path")
+                           ? free.value(std::string(kState) + ".nvme_path", json::array())
+                           : free.value(std::string(kParameters) + ".nvme_path", json::array());
+  std::vector<FitOption> out;
+  for (const int64_t stage : stages)
+    for (const std::string& parameters : devices(kParameters))
+      for (const std::string& state : devices(kState)) {
+        const bool any_files = parameters == "nvme" || state == "nvme";
+        if ((parameters != "none" && stage < 3) || (state != "none" && stage < 1)) continue;
+        if (any_files && (folders.empty() || !machine.file_read.is_known())) {
+          result.files_left_out = folders.empty() ? "no nvme_path is given (--set zero_optimization.offload_optimizer.nvme_path=FOLDER)"
+                                                  : "the machine's figures tell nothing of its disk";
+          continue;
+        }
+        FitOption option{placement_name(stage, parameters, state), {{kStage, stage}}};
+        for (const auto& [block, device] : {std::pair(std::string(kParameters), &parameters), std::pair(std::string(kState), &state)}) {
+          if (*device != "none" || free.is_given(block + ".device") || free.is_given(block + ".nvme_path"))
+            option.settings.push_back({block + ".device", *device});
+          if (*device == "nvme" && !free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", folders});
+        }
+        out.push_back(std::move(option));
+      }
+  return out;
+}
+
+std::vector<FitOption> recomputations(Free& free, const Config& config, int num_units) {
+  const bool free_segments = free.is_free(kSegments), free_host = free.is_free(kHostCheckpoints);
+  if (!config.step.uses_backprop() || !free_segments) return {{"as given", {}}};
+  const auto segments = static_cast<int64_t>(std::lround(std::sqrt(num_units)));
+  std::vector<FitOption> out = {{"nothing recomputed", {{kSegments, 0}}}};
+  if (segments > 1) out.push_back({fmt::format("recomputation in {} segments", segments), {{kSegments, segments}}});
+  out.push_back({"recomputation of every unit", {{kSegments, -1}}});
+  if (free_host) out.push_back({"recomputation of every unit from the host", {{kSegments, -1}, {kHostCheckpoints, true}}});
+  return out;
+}
+
+std::vector<FitOption> queries_per_pass(Free& free, const Config& config) {
+  if (!config.step.uses_queries() || config.step.queries == 1 || !free.is_free(kPerPass)) return {{"as given", {}}};
+  std::vector<FitOption> out;
+  for (int64_t k = 1;; k = std::min(2 * k, config.step.queries)) {
+    out.push_back({fmt::format("{} quer{} a pass", k, k == 1 ? "y" : "ies"), {{kPerPass, k}}});
+    if (k == config.step.queries) return out;
+  }
+}
+
+// Ascending. Where the global batch is not given it follows.
+std::vector<FitOption> micro_batches(Free& free, const Config& config, int world) {
+  constexpr int64_t kMostFree = 256;
+  if (!config.step.uses_backprop() || !free.is_free(kMicroBatch)) return {{"as given", {}}};
+  const int64_t samples = free.is_given("train_batch_size") ? config.batch.train_batch_size / world : 0;
+  const int64_t accumulation = free.is_given("gradient_accumulation_steps") ? config.batch.accumulation_steps : 0;
+  std::vector<FitOption> out;
+  for (int64_t m = 1; m <= (samples > 0 ? samples : kMostFree); m = samples > 0 ? m + 1 : 2 * m) {
+    if (samples > 0 && (samples % m != 0 || (accumulation > 0 && samples / m != accumulation))) continue;
+    out.push_back({fmt::format("micro-batch {}", m), {{kMicroBatch, m}}});
+  }
+  return out;
+}
+
+// Limits of stage 3, from what keeps most on the device to what keeps least.
+std::vector<FitOption> residencies(Free& free, int64_t elements) {
+  const std::string zero = "zero_optimization.";
+  const std::vector<std::string> keys = {zero + "stage3_max_live_parameters", zero + "stage3_max_reuse_distance",
+                                         zero + "stage3_prefetch_bucket_size"};
+  if (!std::all_of(keys.begin(), keys.end(), [&](const std::string& key) { return free.is_free(key); })) return {{"as given", {}}};
+  const auto limits = [&](int64_t live, int64_t prefetch) {
+    return std::vector<FitSetting>{{keys[0], live}, {keys[1], live}, {keys[2], prefetch}};
+  };
+  constexpr int64_t kPrefetch = 50000000;  // the default: a unit or two ahead
+  return {{"every unit kept between forward and backward", limits(elements, kPrefetch)},
+          {"half of the units kept", limits(elements / 2, kPrefetch)},
+          {"one unit and the next", limits(0, kPrefetch)},
+          {"one unit at a time", limits(0, 0)}};
+}
+
+int64_t stage_of(const FitOption& placement) { return placement.settings.front().value.get<int64_t>(); }
+
+std::string setting_text(const FitSetting& setting) { return setting.path + "=" + setting.value.dump(); }
+
+// Plans candidates one by one.
+class Search {
+ public:
+  Search(const Subject& subject, const FitRequest& request, FitResult& result) : subject_(subject), request_(request), result_(result) {}
+
+  void run() {
+    const auto count = [&](FitDimension d) { return static_cast<int>(nth(result_.dimensions, d).size()); };
+    std::array<int, kFitDimensions> at = {};
+    for (at[0] = 0; at[0] < count(FitDimension::Placement); ++at[0])
+      for (at[1] = 0; at[1] < count(FitDimension::Recomputation); ++at[1])
+        for (at[2] = 0; at[2] < count(FitDimension::QueriesPerPass); ++at[2])
+          for (at[3] = 0; at[3] < count(FitDimension::MicroBatch); ++at[3])
+            if (!fits_somehow(at)) break;  // nor do larger ones
+    if (result_.candidates.empty()) std::rethrow_exception(reason_);
+  }
+
+  // Whether a candidate still fits with what libraries take on this machine.
+  bool is_confirmed(FitCandidate& candidate) {
+    if (request_.meter == nullptr) return true;
+    const Config config = config_of(candidate);
+    measure(config, plan_training(config, *subject_.model, *subject_.objective, request_.world), request_.capacity, request_.meter,
+            candidate);
+    return candidate.fits;
+  }
+
+ private:
+  Config config_of(const FitCandidate& candidate) const {
+    ConfigRequest asked{request_.arguments.file, request_.arguments.set, request_.world, {}};
+    for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back(setting_text(setting));
+    return load_config(asked).config;
+  }
+
+  // nullptr: the settings contradict the file.
+  const FitCandidate* plan(const std::array<int, kFitDimensions>& options) {
+    FitCandidate candidate;
+    candidate.options = options;
+    try {
+      const Config config = config_of(candidate);
+      const TrainingPlan training = plan_training(config, *subject_.model, *subject_.objective, request_.world);
+      measure(config, training, result_.capacity, nullptr, candidate);
+      if (candidate.fits) predict(config, training, candidate);
+    } catch (const InputError&) {
+      reason_ = std::current_exception();
+      return nullptr;
+    }
+    result_.candidates.push_back(std::move(candidate));
+    if (request_.progress) request_.progress(static_cast<int>(result_.candidates.size()));
+    return &result_.candidates.back();
+  }
+
+  // The first residency that fits is the fastest: what stays on the device is not brought there again.
+  bool fits_somehow(std::array<int, kFitDimensions>& at) {
+    FitCandidate placed;
+    placed.options = at;
+    const bool gathers = has_effect(result_, placed, FitDimension::Residency);
+    const auto last = gathers ? static_cast<int>(nth(result_.dimensions, FitDimension::Residency).size()) : 1;
+    for (at[4] = 0; at[4] < last; ++at[4]) {
+      const FitCandidate* candidate = plan(at);
+      if (candidate == nullptr) return true;  // a larger micro-batch may divide
+      if (candidate->fits) return true;
+    }
+    return false;
+  }
+
+  void measure(const Config& config, const TrainingPlan& training, const TierBytes& capacity, WorkspaceMeter* meter,
+               FitCandidate& candidate) const {
+    const PlanCost cost = training_cost(config, training, *subject_.model, *subject_.objective, meter);
+    const int64_t host = cost.host_peak_bytes + staging_bytes(config, training);
+    const bool shared = request_.includes_host;
+    candidate.needed = {cost.device_peak_bytes + (shared ? host : 0), shared ? 0 : host, cost.file_peak_bytes};
+    candidate.fits = lacking(candidate, capacity).sum() == 0;
+  }
+
+  void predict(const Config& config, const TrainingPlan& training, FitCandidate& candidate) const {
+    const Prediction prediction = predict_training(config, training, *subject_.model, *subject_.objective, request_.machine);
+    candidate.step_seconds = prediction.step_seconds;
+    candidate.tokens_per_second = prediction.tokens_per_second;
+    candidate.bound_by = name_of(prediction.bound_by);
+  }
+
+  const Subject& subject_;
+  const FitRequest& request_;
+  FitResult& result_;
+  std::exception_ptr reason_;
+};
+
+// Of those that fit the fastest, or the simplest that is as good.
+int best_of(const std::vector<FitCandidate>& candidates) {
+  constexpr double kAsGood = 0.99;
+  double most = 0;
+  for (const FitCandidate& c : candidates)
+    if (c.fits) most = std::max(most, c.tokens_per_second);
+  int best = -1;
+  for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
+    const FitCandidate& c = nth(candidates, i);
+    if (c.fits && c.tokens_per_second >= kAsGood * most && (best < 0 || c.options < nth(candidates, best).options)) best = i;
+  }
+  return best;
+}
+
+}  // namespace
+
+const char* name_of(FitDimension dimension) {
+  switch (dimension) {
+    case FitDimension::Placement:
+      return "stage and tiers";
+    case FitDimension::Recomputation:
+      return "recomputation";
+    case FitDimension::QueriesPerPass:
+      return "queries a pass";
+    case FitDimension::MicroBatch:
+      return "micro-batch";
+    case FitDimension::Residency:
+      return "units kept";
+  }
+  return "";
+}
+
+const FitOption& FitResult::option(const FitCandidate& candidate, FitDimension dimension) const {
+  return nth(nth(dimensions, dimension), nth(candidate.options, dimension));
+}
+
+std::vector<FitSetting> FitResult::settings(const FitCandidate& candidate) const {
+  std::vector<FitSetting> out;
+  for (int d = 0; d < kFitDimensions; ++d) {
+    const auto dimension = static_cast<FitDimension>(d);
+    if (!has_effect(*this, candidate, dimension)) continue;
+    const std::vector<FitSetting>& more = option(candidate, dimension).settings;
+    out.insert(out.end(), more.begin(), more.end());
+  }
+  return out;
+}
+
+std::vector<const FitCandidate*> FitResult::placements() const {
+  std::map<int, const FitCandidate*> found;
+  const auto lacks = [&](const FitCandidate& c) { return lacking(c, capacity).sum(); };
+  for (const FitCandidate& c : candidates) {
+    const FitCandidate*& kept = found[nth(c.options, FitDimension::Placement)];
+    if (kept == nullptr || (c.fits && c.tokens_per_second > kept->tokens_per_second) || (!c.fits && !kept->fits && lacks(c) < lacks(*kept)))
+      kept = &c;
+  }
+  if (best >= 0) found[nth(nth(candidates, best).options, FitDimension::Placement)] = &nth(candidates, best);
+  std::vector<const FitCandidate*> out;
+  for (const auto& [placement, candidate] : found) out.push_back(candidate);
+  std::stable_sort(out.begin(), out.end(), [&](const FitCandidate* a, const FitCandidate* b) {
+    if (a->fits != b->fits) return a->fits;
+    return a->fits ? a->tokens_per_second > b->tokens_per_second : lacks(*a) < lacks(*b);
+  });
+  return out;
+}
+
+std::vector<const FitCandidate*> FitResult::neighbours(FitDimension dimension) const {
+  const FitCandidate& winner = nth(candidates, best);
+  std::map<int, const FitCandidate*> found;
+  for (const FitCandidate& c : candidates) {
+    bool same = true;
+    for (int d = 0; d < kFitDimensions; ++d) {
+      const auto which = static_cast<FitDimension>(d);
+      if (which != dimension && which != FitDimension::Residency) same = same && nth(c.options, d) == nth(winner.options, d);
+    }
+    if (!same || nth(c.options, dimension) == nth(winner.options, dimension)) continue;
+    const FitCandidate*& kept = found[nth(c.options, dimension)];
+    if (kept == nullptr || c.fits || !kept->fits) kept = &c;
+  }
+  std::vector<const FitCandidate*> out;
+  for (const auto& [value, candidate] : found) out.push_back(candidate);
+  return out;
+}
+
+bool has_effect(const FitResult& result, const FitCandidate& candidate, FitDimension dimension) {
+  return dimension != FitDimension::Residency || stage_of(result.option(candidate, FitDimension::Placement)) == 3;
+}
+
+TierBytes lacking(const FitCandidate& candidate, const TierBytes& capacity) {
+  const TierBytes& needed = candidate.needed;
+  return {std::max<int64_t>(0, needed.device - capacity.device), std::max<int64_t>(0, needed.host - capacity.host),
+          std::max<int64_t>(0, needed.file - capacity.file)};
+}
+
+std::string lacking_text(const FitCandidate& candidate, const TierBytes& capacity) {
+  const TierBytes lacks = lacking(candidate, capacity);
+  std::string out;
+  const auto add = [&](const char* tier, int64_t needed, int64_t lacked) {
+    if (lacked > 0)
+      out +=
+          fmt::format("{}{} of {}, {} more than there is", out.empty() ? "needs " : "; ", human_bytes(needed), tier, human_bytes(lacked));
+  };
+  add("device memory", candidate.needed.device, lacks.device);
+  add("host memory", candidate.needed.host, lacks.host);
+  add("room in files", candidate.needed.file, lacks.file);
+  return out;
+}
+
+FitResult find_fit(const Subject& subject, const FitRequest& request) {
+  FitResult result;
+  const Config& config = subject.config();
+  Free free(subject, result);
+  const auto units = subject.model->units();
+  int64_t elements = 0;
+  for (const UnitInfo& unit : units) elements += unit.num_elements();
+  result.dimensions = {placements(free, request.machine, result), recomputations(free, config, static_cast<int>(units.size())),
+                       queries_per_pass(free, config), micro_batches(free, config, request.world), residencies(free, elements)};
+  // What libraries take for themselves is measured of the best alone.
+  constexpr double kSpareShare = 0.05;
+  result.capacity = request.capacity;
+  result.capacity.device -= static_cast<int64_t>(kSpareShare * static_cast<double>(request.capacity.device));
+  Search search(subject, request, result);
+  search.run();
+  while ((result.best = best_of(result.candidates)) >= 0 && !search.is_confirmed(nth(result.candidates, result.best))) {
+  }
+  return result;
+}
+
+}  // namespace zerostep

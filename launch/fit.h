@@ -1,0 +1,88 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "launch/subject.h"
+#include "runtime/memory/workspace.h"
+#include "runtime/timing/machine.h"
+
+namespace zerostep {
+
+// The settings of a file that decide where and how a step runs but not what it computes: each is a dimension of the search where the file
+// leaves it out or says "auto", and keeps the file's value elsewhere.
+enum class FitDimension : uint8_t { Placement, Recomputation, QueriesPerPass, MicroBatch, Residency };
+constexpr int kFitDimensions = 5;
+const char* name_of(FitDimension dimension);
+
+struct FitSetting {
+  std::string path;  // of the key
+  nlohmann::json value;
+};
+
+// One value of a dimension. `name` is for people: "stage 3, parameters in files, state on the host".
+struct FitOption {
+  std::string name;
+  std::vector<FitSetting> settings;
+};
+
+// Bytes that a rank needs or may use of each tier.
+struct TierBytes {
+  int64_t device = 0, host = 0, file = 0;
+  int64_t sum() const { return device + host + file; }
+};
+
+// One combination of options, planned.
+struct FitCandidate {
+  std::array<int, kFitDimensions> options = {};  // of each dimension, which
+  TierBytes needed;
+  bool fits = false;
+  double step_seconds = 0, tokens_per_second = 0;  // where it fits
+  std::string bound_by;
+};
+
+struct FitRequest {
+  const ConfigArguments& arguments;
+  int world = 1;
+  const Machine& machine;
+  TierBytes capacity;
+  bool includes_host = false;  // what rests on the host comes out of the device's capacity, and needs no other
+  // Measures what libraries take for themselves, of the candidates that are best; nullptr: the machine is another one.
+  WorkspaceMeter* meter = nullptr;
+  std::function<void(int planned)> progress = {};
+};
+
+struct FitResult {
+  std::array<std::vector<FitOption>, kFitDimensions> dimensions;
+  std::vector<std::string> kept;         // "zero_optimization.stage 3": what the file gives and the search would have chosen
+  std::string files_left_out;            // why no option rests in files; "": some do, or the file says where everything rests
+  std::vector<FitCandidate> candidates;  // that were planned
+  int best = -1;                         // index into candidates; -1: none fits
+  TierBytes capacity;
+
+  const FitOption& option(const FitCandidate& candidate, FitDimension dimension) const;
+  // What the file is to say for a candidate.
+  std::vector<FitSetting> settings(const FitCandidate& candidate) const;
+  // The fastest of each placement that fits, the fastest first; then of each other one the candidate that lacks least.
+  std::vector<const FitCandidate*> placements() const;
+  // Of each other value of a dimension, all other options as the best has them (residency as it must be): the candidate that was planned.
+  std::vector<const FitCandidate*> neighbours(FitDimension dimension) const;
+};
+
+// Plans every combination of free settings that a rank could hold, the small ones first, and predicts its step's time. Of candidates within
+// one part in a hundred of the fastest the simplest is best: the lowest stage, nothing elsewhere, nothing computed twice. InputError where
+// the file is wrong whatever the settings.
+FitResult find_fit(const Subject& subject, const FitRequest& request);
+
+// Whether a dimension's options differ for a candidate: only stage 3 gathers units to keep.
+bool has_effect(const FitResult& result, const FitCandidate& candidate, FitDimension dimension);
+// Bytes that a candidate lacks of each tier.
+TierBytes lacking(const FitCandidate& candidate, const TierBytes& capacity);
+// For people: "needs 93.1 GiB of device memory, 13.1 GiB more than there is"; "" where it fits.
+std::string lacking_text(const FitCandidate& candidate, const TierBytes& capacity);
+
+}  // namespace zerostep

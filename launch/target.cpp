@@ -1,0 +1,26 @@
+#include "launch/target.h"
+
+#include <algorithm>
+
+namespace zerostep {
+
+Target target_of(const PlanArguments& arguments) {
+  Target out;
+  out.is_here = arguments.machine.empty();
+  if (!out.is_here) out.machine = read_machine(arguments.machine);
+  const int ranks_of_host = arguments.ranks_per_node > 0 ? arguments.ranks_per_node
+                            : out.machine                ? out.machine->ranks_per_host
+                                                         : num_cores();
+  out.world = arguments.world > 0 ? arguments.world : out.machine ? ranks_of_host : 1;
+  out.ranks_of_host = std::min(ranks_of_host, out.world);
+  const int threads = set_threads(std::max(1, num_cores() / out.ranks_of_host));  // as each of them would
+  if (out.is_here && out.world <= num_cores()) out.machine = measured_machine(out.world, threads);
+  if (out.machine) out.machine->ranks_per_host = ranks_of_host;
+  return out;
+}
+
+MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments) {
+  return target.is_here ? memory_limit(config, target.ranks_of_host) : memory_limit(config, *target.machine, arguments.machine);
+}
+
+}  // namespace zerostep

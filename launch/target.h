@@ -1,0 +1,21 @@
+#pragma once
+#include <optional>
+
+#include "launch/commands/commands.h"
+#include "launch/machine.h"
+#include "runtime/timing/machine.h"
+
+namespace zerostep {
+
+// The machine that `zerostep plan` plans for, and on how many of its ranks.
+struct Target {
+  std::optional<Machine> machine;  // none: nothing is known of its speed
+  bool is_here = true;             // false: --machine describes it
+  int world = 1, ranks_of_host = 1;
+};
+// Gives LibTorch as many threads as a rank would have here.
+Target target_of(const PlanArguments& arguments);
+// What a rank of it may use.
+MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments);
+
+}  // namespace zerostep

@@ -1,0 +1,185 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tests/launch/support/run_binary.h"
+
+// `plan --fit` against `plan` of the same settings one by one.
+namespace zerostep::testing {
+namespace {
+
+using nlohmann::json;
+
+class Fit : public ::testing::Test {
+ protected:
+  Fit() {
+    // An accelerator whose links are slow beside it, so that what rests elsewhere costs time.
+    place_.write("machine.json",
+                 R"({"name": "made up", "ranks_per_host": 2, "threads_per_rank": 1, "lanes_share_cores": false, "cores_per_rank": 1,
+      "host_is_device": false, "capacity": {"device_bytes": 100000000, "host_bytes": 100000000, "file_bytes": 1000000000},
+      "gemm": [{"type": "fp32", "rows": 64, "width": 256, "tflops": 0.1}], "elementwise": [{"type": "fp32", "gb_per_s": 10}],
+      "operation_us": 1, "memory": {"device_gb_per_s": 50, "host_gb_per_s": 10}, "noise_gelements_per_s": 1,
+      "update": {"device_gb_per_s": 50, "host_gb_per_s": 10},
+      "links": {"host_to_device": {"latency_us": 5, "gb_per_s": 1}, "device_to_host": {"latency_us": 5, "gb_per_s": 1},
+                "file_read": {"latency_us": 50, "gb_per_s": 0.2}, "file_write": {"latency_us": 50, "gb_per_s": 0.1},
+                "gather_in_host": {"latency_us": 5, "gb_per_s": 0.5}, "reduce_in_host": {"latency_us": 5, "gb_per_s": 0.5}},
+      "agreement_us": 5})");
+    place_.write("run.json", file("\"auto\"", ""));
+  }
+  std::string file(const std::string& stage, const std::string& more) const {
+    return R"({"train_batch_size": 16, "zero_optimization": {"stage": )" + stage +
+           R"(, "stage3_param_persistence_threshold": 0,
+      "offload_optimizer": {"device": "auto", "nvme_path": ")" +
+           place_.path("disk") + R"("}}, )" + more + R"( "optimizer": {"type": "AdamW"},
+      "model": {"family": "gpt2", "n_layer": 3, "n_embd": 64, "n_head": 4, "n_positions": 64, "vocab_size": 257},
+      "data": {"tokenizer": "byte", "sequence_length": 64}, "run": {"name": "fitted", "output_dir": ")" +
+           place_.path("runs") + R"(", "steps": 2}})";
+  }
+  static std::vector<std::string> settings(const json& candidate) {
+    std::vector<std::string> out;
+    for (const auto& [path, value] : candidate["settings"].items()) {
+      out.emplace_back("--set");
+      out.push_back(path + "=" + value.dump());
+    }
+    return out;
+  }
+  Outcome plan(const std::string& name, std::vector<std::string> more) const {
+    std::vector<std::string> arguments{"plan", place_.path(name), "--machine", place_.path("machine.json"), "--world", "2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return place_.run(arguments);
+  }
+  static std::string limit(double bytes) { return "run.device_memory=" + std::to_string(static_cast<int64_t>(bytes)); }
+  Workplace place_;
+};
+
+TEST_F(Fit, NothingThatFitsIsFaster) {
+  constexpr double kBytes = 2.5e6;  // little more than a unit
+  const Outcome fitted = plan("run.json", {"--fit", "--json", "--set", limit(kBytes)});
+  ASSERT_EQ(fitted.status, 0) << fitted.err;
+  const json best = json::parse(fitted.out)["best"];
+  double most = 0;
+  // The space, planned by the other command.
+  for (const std::string stage : {"0", "1", "2", "3"})
+    for (const std::string parameters : {"none", "cpu", "nvme"})
+      for (const std::string state : {"none", "cpu", "nvme"})
+        for (const std::string micro_batch : {"1", "2"}) {
+          if ((stage < "3" && parameters != "none") || (stage < "1" && state != "none")) continue;
+          std::vector<std::string> more{"--json"};
+          for (const std::string& set :
+               {limit(0.95 * kBytes), "zero_optimization.stage=" + stage, "zero_optimization.offload_param.device=" + parameters,
+                "zero_optimization.offload_param.nvme_path=" + place_.path("disk"), "zero_optimization.offload_optimizer.device=" + state,
+                "train_micro_batch_size_per_gpu=" + micro_batch})
+            more.insert(more.end(), {"--set", set});
+          const Outcome planned = plan("run.json", more);
+          if (planned.status == 0) most = std::max(most, json::parse(planned.out)["tokens_per_second"].get<double>());
+        }
+  EXPECT_GT(most, 0);
+  EXPECT_GE(best["tokens_per_second"].get<double>(), 0.99 * most);
+  // The written file says the same of itself.
+  const Outcome again = plan("run.fit.json", {"--json", "--set", limit(kBytes)});
+  ASSERT_EQ(again.status, 0) << again.err;
+  const json written = json::parse(again.out);
+  EXPECT_EQ(written["tokens_per_second"], best["tokens_per_second"]);
+  EXPECT_EQ(written["device_peak_bytes"], best["needed_bytes"]["device"]);
+  EXPECT_EQ(written["host_peak_bytes"], best["needed_bytes"]["host"]);
+  EXPECT_EQ(written["file_peak_bytes"], best["needed_bytes"]["file"]);
+  EXPECT_LE(best["needed_bytes"]["device"].get<double>(), kBytes);
+}
+
+TEST_F(Fit, EveryCandidateIsWhatPlanSaysOfIt) {
+  const json fit = json::parse(plan("run.json", {"--fit", "--json", "--set", limit(3e6)}).out);
+  int fitting = 0, lacking = 0;
+  for (const json& candidate : fit["placements"]) {
+    std::vector<std::string> more = settings(candidate);
+    more.insert(more.end(), {"--json", "--set", limit(3e6)});
+    const json planned = json::parse(plan("run.json", more).out);
+    EXPECT_EQ(planned["device_peak_bytes"], candidate["needed_bytes"]["device"]) << candidate;
+    EXPECT_EQ(planned["file_peak_bytes"], candidate["needed_bytes"]["file"]) << candidate;
+    if (candidate["fits"].get<bool>()) {
+      ++fitting;
+      EXPECT_EQ(planned["tokens_per_second"], candidate["tokens_per_second"]) << candidate;
+      EXPECT_LE(planned["device_peak_bytes"].get<double>(), 0.95 * 3e6);
+    } else {
+      ++lacking;
+      EXPECT_EQ(candidate["lacking_bytes"]["device"].get<int64_t>(),
+                candidate["needed_bytes"]["device"].get<int64_t>() - fit["capacity_bytes"]["device"].get<int64_t>());
+    }
+  }
+  EXPECT_GT(fitting, 0);
+  EXPECT_GT(lacking, 0);
+}
+
+TEST_F(Fit, SaysWhatIsMissingWhereNothingFits) {
+  const Outcome none = plan("run.json", {"--fit", "--json", "--set", limit(1e5)});
+  EXPECT_EQ(none.status, 2);
+  const json fit = json::parse(none.out);
+  EXPECT_TRUE(fit["best"].is_null());
+  const json& nearest = fit["placements"][0];
+  std::string bytes = std::to_string(nearest["lacking_bytes"]["device"].get<int64_t>());
+  for (int i = static_cast<int>(bytes.size()) - 3; i > 0; i -= 3) bytes.insert(static_cast<size_t>(i), ",");
+  EXPECT_SAYS(none.err, "a rank lacks " + bytes + " bytes of device memory");
+  EXPECT_SAYS(none.err, "more ranks");
+  for (const json& candidate : fit["placements"]) {
+    EXPECT_FALSE(candidate["fits"].get<bool>());
+    EXPECT_GE(candidate["lacking_bytes"]["device"].get<int64_t>(), nearest["lacking_bytes"]["device"].get<int64_t>());
+  }
+  EXPECT_FALSE(place_.exists("run.fit.json"));
+}
+
+TEST_F(Fit, KeepsWhatTheFileGives) {
+  place_.write("given.json", file("2", R"("train_micro_batch_size_per_gpu": 4,)"));
+  const Outcome text = plan("given.json", {"--fit"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_SAYS(text.out, "kept as the file gives them (\"auto\" frees them): zero_optimization.stage 2");
+  EXPECT_SAYS(text.out, "train_micro_batch_size_per_gpu 4");
+  const json written = json::parse(place_.read("given.fit.json"), nullptr, true, true);
+  EXPECT_EQ(written["zero_optimization"]["stage"], 2);
+  EXPECT_EQ(written["train_micro_batch_size_per_gpu"], 4);
+  EXPECT_EQ(written["train_batch_size"], 16);
+  EXPECT_EQ(written["model"]["n_layer"], 3);
+  EXPECT_EQ(plan("given.json", {"--fit"}).status, 0) << "its own file may be written again";
+  place_.write("given.fit.json", "{}");
+  const Outcome refused = plan("given.json", {"--fit"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "was not made by");
+  EXPECT_EQ(place_.read("given.fit.json"), "{}");
+  EXPECT_EQ(plan("given.json", {"--fit", "--out", place_.path("other.json")}).status, 0);
+  EXPECT_TRUE(place_.exists("other.json"));
+}
+
+TEST_F(Fit, QueriesShareAGatherWhereMemoryAllows) {
+  const std::string queries = R"("step": {"mode": "zo", "queries": 8},)";
+  place_.write("zo.json", file("3", queries));
+  const auto best = [&](double bytes) {
+    const Outcome fitted = plan("zo.json", {"--fit", "--json", "--set", limit(bytes)});
+    EXPECT_EQ(fitted.status, 0) << fitted.err;
+    return json::parse(fitted.out)["best"];
+  };
+  // Half of the units stay; the others are gathered once a pass.
+  const json narrow = best(2.3e6), wide = best(2.6e6);
+  EXPECT_EQ(narrow["settings"]["step.queries_per_pass"], 1);
+  EXPECT_EQ(wide["settings"]["step.queries_per_pass"], 2);
+  EXPECT_GT(wide["tokens_per_second"].get<double>(), narrow["tokens_per_second"].get<double>());
+  // Where all of them stay, one pass after the other is as fast, and simpler.
+  EXPECT_EQ(best(1e8)["settings"]["step.queries_per_pass"], 1);
+}
+
+TEST_F(Fit, NeedsTheFiguresOfAMachine) {
+  const Outcome unknown =
+      place_.run({"plan", place_.path("run.json"), "--fit"}, {.environment = {{"XDG_CACHE_HOME", place_.path("none")}}});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_SAYS(unknown.err, "zerostep bench machine");
+}
+
+TEST_F(Fit, TrainTakesTheFile) {
+  place_.write("corpus.txt", std::string(40000, 'a'));
+  place_.write("run.json", file("\"auto\"", ""));
+  ASSERT_EQ(plan("run.json", {"--fit", "--set", "data.train=" + place_.path("corpus.txt"), "--set", limit(3e6)}).status, 0);
+  const Outcome trained = place_.run({"train", place_.path("run.fit.json")}, {.ranks = 2});
+  EXPECT_EQ(trained.status, 0) << trained.err;
+  EXPECT_EQ(place_.column("fitted", "loss").size(), 2u);
+}
+
+}  // namespace
+}  // namespace zerostep::testing
