@@ -92,7 +92,7 @@ struct ActivationSizes {
 // beside them. `scores` and `mask`: bytes of the probabilities and the flags of one sample.
 inline void attention_forward(const ActivationSizes& z, int64_t batch, int64_t heads, bool has_dropout, int64_t scores, int64_t mask,
                               bool graph, MemoryTimeline& m) {
-  m.take(z.hidden).write(batch * scores);
+  m.take(z.hidden);
   if (has_dropout) {
     if (graph) m.take(batch * scores);
     m.pass(mask + 2 * scores).pass(scores + z.hidden / batch);

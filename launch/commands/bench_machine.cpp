@@ -89,6 +89,7 @@ std::string text_of(const MeasuredMachine& measured) {
   for (const ElementwiseRate& rate : m.elementwise) {
     const std::string name = fmt::format("other operations, {}", name_of(rate.type));
     add(name, gigabytes(rate.bytes_per_second) + " written", "");
+    add(fmt::format("attention, {}", name_of(rate.type)), fmt::format("{:.3g} GFLOP/s", 1e-9 * rate.attention_flops_per_second), "");
   }
   add("an operation of LibTorch", microseconds(m.operation_seconds), "");
   add("memory", gigabytes(m.memory_bytes_per_second), "");

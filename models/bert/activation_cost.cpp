@@ -43,8 +43,8 @@ MemoryTimeline layer_backward(const CostShape& s, const Sizes& z, bool accumulat
   m.take(z.hidden).product().give(dropped);
   m.give(2 * z.hidden + z.statistics());  // the gradient of the norm's output; saved: the sum
   // Attention, then its saved tensors go.
-  m.take(3 * z.hidden).write(2 * s.batch * z.scores);
-  if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
+  m.take(3 * z.hidden);
+  if (attention_drops) m.write(2 * s.batch * z.scores).pass(2 * z.scores + z.hidden / s.batch);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
   // Queries, keys, values; the sum with the gradient that passed by.
   m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).product().pass(z.hidden);
@@ -71,7 +71,8 @@ ActivationCost layer_cost(const CostShape& s) {
       z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { layer_forward(s, sizes, graph, m); },
       [&](bool accumulating) { return layer_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
-  cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + 4 * n * c * static_cast<double>(s.sequence);
+  cost.attention_flops = 4 * n * c * static_cast<double>(s.sequence);
+  cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + cost.attention_flops;
   return cost;
 }
 

@@ -42,8 +42,8 @@ MemoryTimeline block_backward(const CostShape& s, const Sizes& z, bool accumulat
   m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).write(z.hidden);
   m.take(z.hidden).product().give(dropped);
   // Attention, then its saved tensors go.
-  m.take(3 * z.hidden).write(2 * s.batch * z.scores);
-  if (attention_drops) m.pass(2 * z.scores + z.hidden / s.batch);
+  m.take(3 * z.hidden);
+  if (attention_drops) m.write(2 * s.batch * z.scores).pass(2 * z.scores + z.hidden / s.batch);
   m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
   // Queries, keys, values; the sum with the gradient that passed by.
   m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).write(3 * z.hidden);
@@ -69,7 +69,8 @@ ActivationCost block_cost(const CostShape& s) {
       z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { block_forward(s, sizes, graph, m); },
       [&](bool accumulating) { return block_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
-  cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + 2 * n * c * static_cast<double>(s.sequence + 1);
+  cost.attention_flops = 2 * n * c * static_cast<double>(s.sequence + 1);
+  cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + cost.attention_flops;
   return cost;
 }
 

@@ -15,7 +15,6 @@ struct Sizes : ActivationSizes {
         key_width(s.options.key_value_heads() * s.options.head_width()),
         queries(element * tokens * query_width),
         keys(element * tokens * key_width),
-        scores(element * s.options.num_attention_heads * tokens * s.sequence),
         logsumexp(4 * tokens * s.options.num_attention_heads),
         angles(4 * s.sequence * s.options.head_width() / 2) {}
 
@@ -23,7 +22,6 @@ struct Sizes : ActivationSizes {
   int64_t groups;  // query heads that share keys
   int64_t query_width, key_width;
   int64_t queries, keys;  // activations [tokens, query_width] and [tokens, key_width]
-  int64_t scores;         // of all samples
   int64_t logsumexp;
   int64_t angles;  // one fp32 table [sequence, head_width / 2]
 
@@ -36,7 +34,7 @@ void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(z.hidden).take(z.queries + 2 * z.keys).product(z.product).give(z.hidden);
   m.write(z.queries + z.keys);  // turned by their positions
   // Attention: with groups, each group's output passes on its way.
-  m.take(z.queries).write(z.scores);
+  m.take(z.queries);
   const int64_t part = z.groups > 1 ? z.queries / z.groups : 0;
   m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups).take(z.logsumexp / z.groups);
   if (!graph) m.give(z.queries + 2 * z.keys + z.logsumexp);
@@ -66,7 +64,7 @@ MemoryTimeline layer_backward(const Sizes& z, bool accumulating) {
   } else {
     m.take(z.queries + 2 * z.keys);
   }
-  m.write(2 * z.scores).give(z.queries).write(z.queries + z.keys);
+  m.give(z.queries).write(z.queries + z.keys);
   m.take(z.hidden).pass(gradient_temporary(z.type, z.query_width, z.width, accumulating)).give(z.hidden);
   m.take(z.hidden).product().pass(z.norm_gradient()).write(2 * z.hidden);
   return m;
@@ -88,7 +86,8 @@ ActivationCost layer_cost(const CostShape& s) {
       [&](bool accumulating) { return layer_backward(z, accumulating); });
   const auto n = static_cast<double>(z.tokens), width = static_cast<double>(z.width), query_width = static_cast<double>(z.query_width);
   const double matrices = width * (2 * query_width + 2 * static_cast<double>(z.key_width) + 3 * static_cast<double>(z.inner));
-  cost.forward_flops = 2 * n * matrices + 2 * n * query_width * static_cast<double>(s.sequence + 1);
+  cost.attention_flops = 2 * n * query_width * static_cast<double>(s.sequence + 1);
+  cost.forward_flops = 2 * n * matrices + cost.attention_flops;
   return cost;
 }
 

@@ -16,6 +16,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr int kColumns = 60;
+constexpr double kLeastShown = 0.02;  // of a column
 
 std::string percent(double part, double whole) { return fmt::format("{:.0f} %", whole > 0 ? 100 * part / whole : 0.0); }
 
@@ -63,7 +64,7 @@ std::string picture_of(const Plan& plan, const Simulation& simulation) {
   if (simulation.seconds <= 0) return "";
   const double column = simulation.seconds / kColumns;
   std::map<Lane, std::vector<std::map<char, double>>> lanes;  // seconds by column and letter
-  std::map<char, const char*> meanings;
+  std::map<char, const char*> meanings, shown;
   for (const SimulatedAction& at : simulation.actions) {
     if (at.end <= at.begin) continue;
     const Action& action = plan.action(at.action);
@@ -85,12 +86,13 @@ std::string picture_of(const Plan& plan, const Simulation& simulation) {
         if (most == ' ' || seconds > letters.at(most)) most = letter;
         busy += seconds;
       }
-      row += busy > 0.5 * column ? most : busy > 0.02 * column ? static_cast<char>(std::tolower(most)) : ' ';
+      if (busy > kLeastShown * column) shown[most] = meanings[most];
+      row += busy > 0.5 * column ? most : busy > kLeastShown * column ? static_cast<char>(std::tolower(most)) : ' ';
     }
     out += fmt::format("  {:<8}|{}| {:>5}\n", name_of(lane), row, percent(nth(simulation.lane_seconds, lane), simulation.seconds));
   }
   std::string legend;
-  for (const auto& [letter, meaning] : meanings) legend += fmt::format("{}{} {}", legend.empty() ? "" : ", ", letter, meaning);
+  for (const auto& [letter, meaning] : shown) legend += fmt::format("{}{} {}", legend.empty() ? "" : ", ", letter, meaning);
   return out + fmt::format("  {}; small: at work less than half of the time\n", legend);
 }
 

@@ -85,14 +85,21 @@ class ActionTimes {
     return up ? over(machine_.host_to_device, "host_to_device", bytes) : over(machine_.device_to_host, "device_to_host", bytes);
   }
 
-  ActivationCost::Work unit_work(const Visit& v) {
+  // Of a run of a unit.
+  struct UnitWork {
+    ActivationCost::Work other;  // than products
+    double attention_share = 0;  // of its operations
+  };
+  const UnitWork& unit_work(const Visit& v) {
     const StepLoads::Load& load = loads_.load_of(v);
     const bool backward = v.kind == VisitKind::Backward;
     const auto [work, is_new] = unit_works_.try_emplace({&load, v.unit, v.branches_together, backward});
     if (!is_new) return work->second;
     const ActivationCost cost =
         model_.activation_cost(v.unit, load.batch * v.branches_together, load.sequence, layout_.options.compute_type, drops_ && !v.probes);
-    return work->second = backward ? cost.backward_work : cost.forward_work;
+    work->second.other = backward ? cost.backward_work : cost.forward_work;
+    if (cost.forward_flops > 0) work->second.attention_share = cost.attention_flops / cost.forward_flops;
+    return work->second;
   }
 
   // Of one micro-batch of one branch.
@@ -144,8 +151,12 @@ class ActionTimes {
     }
     // Products read their weights while they multiply. Where these are made in tiles each branch has products of its own.
     const int64_t rows = load.batch * load.sequence * (v.tiled ? 1 : v.branches_together);
-    double out = forwards * elementwise(unit_work(v));
-    if (a.flops > 0) out += std::max(a.flops / product_rate(v, rows), moved(forwards * weights));  // an embedding reads rows alone
+    const UnitWork& work = unit_work(v);
+    double out = forwards * elementwise(work.other);
+    const double rate = product_rate(v, rows), attention_rate = attention_flops_per_second(machine_, layout_.options.compute_type);
+    const double attention = a.flops * work.attention_share;
+    if (a.flops > 0) out += std::max((a.flops - attention) / rate, moved(forwards * weights));  // an embedding reads rows alone
+    out += attention / (attention_rate > 0 ? attention_rate : rate);
     if (is_last) out += (backward ? 1 : v.branches * v.micro_batches) * elementwise(objective_work(v));
     // Copies are written as their random numbers are drawn.
     const double drawn = noise(noise_elements(v, trained)), rest = moved(static_cast<double>(a.bytes) - forwards * weights);
@@ -230,7 +241,7 @@ class ActionTimes {
   const Machine& machine_;
   const int world_;
   bool drops_ = false, follows_estimate_ = false;
-  std::map<std::tuple<const StepLoads::Load*, int, int, bool>, ActivationCost::Work> unit_works_;
+  std::map<std::tuple<const StepLoads::Load*, int, int, bool>, UnitWork> unit_works_;
   std::map<std::pair<int, int64_t>, double> rates_;  // of products, by unit and rows
 };
 

@@ -32,6 +32,12 @@ DType known_type(const std::vector<Rate>& rates, DType type) {
   fail_protocol("a machine without figures of {}", name_of(type));
 }
 
+const ElementwiseRate& elementwise_rate(const Machine& machine, DType type) {
+  const DType known = known_type(machine.elementwise, type);
+  return *std::find_if(machine.elementwise.begin(), machine.elementwise.end(),
+                       [&](const ElementwiseRate& rate) { return rate.type == known; });
+}
+
 }  // namespace
 
 double gemm_flops_per_second(const Machine& machine, DType type, double rows, double width) {
@@ -44,11 +50,8 @@ double gemm_flops_per_second(const Machine& machine, DType type, double rows, do
   return value_at(at_rows, width);
 }
 
-double elementwise_bytes_per_second(const Machine& machine, DType type) {
-  const DType known = known_type(machine.elementwise, type);
-  return std::find_if(machine.elementwise.begin(), machine.elementwise.end(),
-                      [&](const ElementwiseRate& rate) { return rate.type == known; })
-      ->bytes_per_second;
-}
+double elementwise_bytes_per_second(const Machine& machine, DType type) { return elementwise_rate(machine, type).bytes_per_second; }
+
+double attention_flops_per_second(const Machine& machine, DType type) { return elementwise_rate(machine, type).attention_flops_per_second; }
 
 }  // namespace zerostep

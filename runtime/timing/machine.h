@@ -29,6 +29,7 @@ struct Link {
 struct ElementwiseRate {
   DType type = DType::F32;
   double bytes_per_second = 0;
+  double attention_flops_per_second = 0;  // of attention's products, with the softmax between them; 0: as other products
 };
 
 struct Machine {
@@ -63,6 +64,7 @@ struct Machine {
 double gemm_flops_per_second(const Machine& machine, DType type, double rows, double width);
 // The same types count.
 double elementwise_bytes_per_second(const Machine& machine, DType type);
+double attention_flops_per_second(const Machine& machine, DType type);
 
 // Reads a described or measured machine: JSON with comments (docs/planning.md). InputError names the file and the entry that is missing or
 // wrong.

@@ -51,6 +51,7 @@ void machine_fields(Fields& fields, AnyMachine& m) {
   fields.list("elementwise", m.elementwise, [](auto& f, auto& rate) {
     f.type("type", rate.type);
     f.figure("gb_per_s", rate.bytes_per_second, 1e9);
+    f.figure("attention_tflops", rate.attention_flops_per_second, 1e12, false);
   });
   fields.figure("operation_us", m.operation_seconds, 1e-6);
   fields.block("memory", true, true, [&](auto& f) {

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "models/affine.h"
+#include "models/attention.h"
 #include "models/gelu.h"
 #include "models/layer_norm.h"
 #include "offload/scratch_files.h"
@@ -32,8 +33,8 @@ constexpr double kWholeSeconds = 20;  // of a measurement that takes all the mem
 constexpr double kLeastLatency = 10e-9;
 
 // Shares of the time.
-constexpr double kProductShare = 0.42, kElementwiseShare = 0.12, kFlatShare = 0.06, kNoiseShare = 0.03, kUpdateShare = 0.08,
-                 kFileShare = 0.14, kCollectiveShare = 0.12;
+constexpr double kProductShare = 0.39, kElementwiseShare = 0.12, kAttentionShare = 0.03, kFlatShare = 0.06, kNoiseShare = 0.03,
+                 kUpdateShare = 0.08, kFileShare = 0.14, kCollectiveShare = 0.12;
 
 at::ScalarType scalar_type(DType type) { return type == DType::F32 ? at::kFloat : type == DType::BF16 ? at::kBFloat16 : at::kHalf; }
 
@@ -125,7 +126,21 @@ class Measurement {
       });
       bytes += static_cast<double>(rows * kWidth * kWritten) * static_cast<double>(size_of(type));
     }
-    machine_.elementwise.push_back({type, bytes / seconds});
+    machine_.elementwise.push_back({type, bytes / seconds, attention_rate(type)});
+  }
+
+  // Heads 64 wide, each token attending to itself and those before it: a forward, and a backward of twice its operations.
+  double attention_rate(DType type) {
+    constexpr int64_t kSamples = 2, kLength = 256, kHeads = 8, kHeadWidth = 64;
+    const auto heads = [&] {
+      return at::randn({kSamples, kLength, kHeads, kHeadWidth}).to(at::TensorOptions(scalar_type(type))).transpose(1, 2);
+    };
+    const AttentionInput input{heads(), heads(), heads(), {}, true};
+    const at::Tensor gradient = heads();
+    const double seconds =
+        meter_.seconds_of(fmt::format("attention, {}", name_of(type)), kAttentionShare * options_.seconds / kMeasuredTypes.size(),
+                          [&] { attend_backward(gradient, input, attend(input)); });
+    return 3.0 * 2 * kSamples * kHeads * kLength * (kLength + 1) * kHeadWidth / seconds;
   }
 
   void measure_flat_kernels() {

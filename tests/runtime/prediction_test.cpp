@@ -104,6 +104,17 @@ TEST(ActionSeconds, ProductsGoAtTheRateOfTheirRowsAndWidth) {
   expect_near(tiled.seconds_of(m, ActionKind::Visit), tiled.plan->any_step().flops / rows);
 }
 
+// Attention has a rate of its own, where the machine says it.
+TEST(ActionSeconds, AttentionGoesAtItsOwnRate) {
+  const Planned p(Mode::FirstOrder, 1);
+  Machine m = instant_machine();
+  m.elementwise = {{DType::F32, 1e300, 1e3}};
+  // Scores of each token with itself and those before, and what they weigh: a forward, and a backward of twice its operations.
+  const auto width = static_cast<double>(p.test.model.n_embd), length = static_cast<double>(p.test.sequence);
+  const double pairs = static_cast<double>(p.test.global_batch) * length * (length + 1) / 2;
+  expect_near(p.seconds_of(m, ActionKind::Visit), p.test.model.n_layer * 3 * 2 * 2 * width * pairs / 1e3);
+}
+
 // Products wait for their weights or for their operations, whichever takes longer; gradients come on top.
 TEST(ActionSeconds, VisitsMoveTheirWeightsAndGradients) {
   const Planned p(Mode::FirstOrder, 1, [](ZerothOrderCase& c) { c.model.tie_word_embeddings = false; });
@@ -126,16 +137,16 @@ TEST(ActionSeconds, ABlockWritesWhatItsOperationsSay) {
   const Planned p(Mode::FirstOrder, 1);
   const int64_t samples = ZerothOrderCase::kMicroBatch, length = p.test.sequence, width = p.test.model.n_embd, inner = p.test.model.n_inner,
                 heads = p.test.model.n_head;
-  const int64_t rows = samples * length * width * 4, wide = samples * length * inner * 4, scores = samples * heads * length * length * 4,
-                statistics = samples * length * 2 * 4, gain_and_offset = 2 * width * 4;
+  const int64_t rows = samples * length * width * 4, wide = samples * length * inner * 4, statistics = samples * length * 2 * 4,
+                gain_and_offset = 2 * width * 4;
   const ActivationCost cost = p.model->activation_cost(1, samples, length, DType::F32, false);
-  // Forward: two norms, what attention gives with its scores and their sums, GELU.
-  EXPECT_EQ(cost.forward_work.written_bytes, 2 * (rows + statistics) + rows + scores + samples * length * heads * 4 + wide);
-  EXPECT_EQ(cost.forward_work.operations, 2 + 3 + 1 + 4);
+  // Forward: two norms, what attention gives and its sums, GELU.
+  EXPECT_EQ(cost.forward_work.written_bytes, 2 * (rows + statistics) + rows + samples * length * heads * 4 + wide);
+  EXPECT_EQ(cost.forward_work.operations, 2 + 2 + 1 + 4);
   // Backward: GELU's overwrites two; the sums of four biases read what they sum; both norms again, their gradients, and the sums where
-  // two ways meet; attention gives three gradients and makes its scores again, twice.
+  // two ways meet; attention gives three gradients.
   const int64_t biases = rows + wide + rows + 3 * rows, norms = 2 * (rows + statistics + rows + gain_and_offset), sums = 2 * rows;
-  EXPECT_EQ(cost.backward_work.written_bytes, 2 * wide + biases + norms + sums + 3 * rows + 2 * scores);
+  EXPECT_EQ(cost.backward_work.written_bytes, 2 * wide + biases + norms + sums + 3 * rows);
   Machine m = instant_machine();
   m.elementwise = {{DType::F32, 1e6}};
   m.operation_seconds = 1;
