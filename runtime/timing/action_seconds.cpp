@@ -158,9 +158,7 @@ class ActionTimes {
     if (a.flops > 0) out += std::max((a.flops - attention) / rate, moved(forwards * weights));  // an embedding reads rows alone
     out += attention / (attention_rate > 0 ? attention_rate : rate);
     if (is_last) out += (backward ? 1 : v.branches * v.micro_batches) * elementwise(objective_work(v));
-    // Copies are written as their random numbers are drawn.
-    const double drawn = noise(noise_elements(v, trained)), rest = moved(static_cast<double>(a.bytes) - forwards * weights);
-    return out + (v.copied_branches > 0 ? std::max(drawn, rest) : drawn + rest) + host_checkpoint(v);
+    return out + noise(noise_elements(v, trained)) + moved(static_cast<double>(a.bytes) - forwards * weights) + host_checkpoint(v);
   }
 
   // Random numbers of a visit of queries. Each serves both signs of its direction.

@@ -121,7 +121,11 @@ class LaneSimulation {
       if (nth(streams_, s).is_busy) wanted += cores(s);
     return machine_.lanes_share_cores && wanted > machine_.cores_per_rank ? machine_.cores_per_rank / wanted : 1;
   }
-  double speed(int stream) const { return cores(stream) > 0 ? speed() : 1; }
+  // Reads and writes share the disk.
+  double speed(int stream) const {
+    if (stream == kCompute || stream == kCommunication) return speed();
+    return streams_[kFileRead].is_busy && streams_[kFileWrite].is_busy ? 0.5 : 1;
+  }
 
   double next_end() const {
     double out = std::numeric_limits<double>::infinity();

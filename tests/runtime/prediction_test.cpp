@@ -326,7 +326,7 @@ TEST(Prediction, LanesAndChainsAddUp) {
       }
 }
 
-// More of anything is never slower, where lanes do not take cores from one another.
+// More of anything is never slower, where lanes do not take cores or the disk from one another.
 TEST(Prediction, AFasterMachineIsNeverSlower) {
   const ScratchFolder folder;
   Machine slow = small_machine();

@@ -112,16 +112,19 @@ TEST(Simulation, GathersAndReductionsShareAStream) {
   EXPECT_EQ(of(s.bound_seconds, Lane::Gather), 3);
 }
 
-TEST(Simulation, FilesNeedNoCore) {
+// They share the disk: the load is done at 6, when the store has done 3 of 5.
+TEST(Simulation, FilesNeedNoCoreAndShareTheDisk) {
   HandMadePlan plan(false);
   const int load = plan.add(Lane::FileRead, 3);
   plan.add(Lane::FileWrite, 5);
   plan.add(Lane::Compute, 4);
   plan.add(Lane::Compute, 1, {load});
   const Simulation s = plan.on(machine_of(1));
-  EXPECT_EQ(span(s, 1), Span(0, 5));
+  EXPECT_EQ(span(s, 0), Span(0, 6));
+  EXPECT_EQ(span(s, 1), Span(0, 8));
   EXPECT_EQ(span(s, 2), Span(0, 4));
-  EXPECT_EQ(s.seconds, 5);
+  EXPECT_EQ(span(s, 3), Span(6, 7));
+  EXPECT_EQ(s.seconds, 8);
 }
 
 // A processor computes in the thread that launches: what stands behind a visit is launched after it. An accelerator's host runs ahead, up
