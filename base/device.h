@@ -27,6 +27,7 @@ class Device {
     virtual const std::string& name() const = 0;
     virtual Stream compute_stream() const = 0;
     virtual Stream stream(const std::string& name) const = 0;
+    virtual Stream host_stream(const std::string& name) const { return Stream::worker(name); }
     virtual Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const = 0;
     virtual MemoryInfo memory_info() const = 0;
     virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
@@ -42,6 +43,8 @@ class Device {
   Stream compute_stream() const { return impl_->compute_stream(); }
   // A stream of its own beside the compute stream; ends with its last handle.
   Stream stream(const std::string& name) const { return impl_->stream(name); }
+  // A thread of the host beside the caller, for what the host does in memory and files of its own.
+  Stream host_stream(const std::string& name) const { return impl_->host_stream(name); }
   // Zeroed memory. RunError when there is not enough.
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind = MemoryKind::Device) const {
     return impl_->memory(name, num_bytes, kind);

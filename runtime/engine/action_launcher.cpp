@@ -20,7 +20,7 @@ ActionLauncher::ActionLauncher(const Config& config, const ModelDefinition& mode
       streamer_(model, state, lanes),
       reducer_(state, streamer_, scalars, averaging_.message_factor, lanes),
       weights_(state, streamer_, directions),
-      optimizer_(config.optimizer, state, config.seed, lanes.kernels, lanes.compute),
+      optimizer_(config.optimizer, state, config.seed),
       matrix_optimizer_(config.optimizer, state, optimizer_, lanes) {}
 
 void ActionLauncher::read_batches(const Visit& visit, const SharedRun& run) {
@@ -85,13 +85,18 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
         const TimeInto time(lanes_.compute_timers.update);
         matrix_optimizer_.update(action, update->scalars);
       });
-    case ActionKind::Update:
-      return lanes_.launch([this, &plan, &action, update] {
+    case ActionKind::Update: {
+      const bool is_on_host = action.lane == Lane::HostCompute;
+      const auto work = [this, &plan, &action, update, is_on_host] {
         if (!update) return;
-        const TimeInto time(lanes_.compute_timers.update);
+        const bool is_beside = is_on_host && lanes_.is_apart.host_compute;
+        const TimeInto time(is_beside ? lanes_.compute_timers.host_update : lanes_.compute_timers.update);
         const Trace::Scope scope(lanes_.trace, trace_row(action.lane), name_in_trace(plan, action));
-        optimizer_.update(action.group, action.begin, action.end, update->scalars);
-      });
+        optimizer_.update(action.group, action.begin, action.end, update->scalars, is_on_host ? host_kernels() : lanes_.kernels,
+                          lanes_.stream_of(action.lane));
+      };
+      return is_on_host ? lanes_.launch_on_host(work) : lanes_.launch(work);
+    }
     case ActionKind::GatherUpdated: {
       if (!update) return lanes_.communication.record();  // what waits for it waits for what stands before it in its lane
       const TimeInto time(lanes_.host_timers.update);

@@ -38,6 +38,11 @@ bool StepRunner::agree(const Plan&, const Action& action) {
   return goes_on;
 }
 
+void StepRunner::read_scalars() {
+  scalars_.read(lanes_.compute);
+  is_applying_ = false;
+}
+
 AddOverRanks StepRunner::adder() {
   return [this](std::span<double> values, const char* what) { lanes_.group.all_reduce_scalars(values, ReduceOp::Sum, what); };
 }
@@ -53,7 +58,7 @@ bool StepRunner::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
   {
     const TimeInto time(lanes_.host_timers.reduce);
-    scalars_.read(lanes_.compute);
+    read_scalars();
   }
   const TimeInto time(lanes_.host_timers.scalars);
   const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
@@ -85,7 +90,7 @@ bool StepRunner::agree_on_gradient(StepRun& run) {
 bool StepRunner::agree_on_losses(StepRun& run) {
   const TimeInto time(lanes_.host_timers.scalars);
   StepResult& result = run.result;
-  scalars_.read(lanes_.compute);
+  read_scalars();
   const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
   std::vector<ZerothOrder::Sums> sums(values.size() / 3);
   static_assert(sizeof(ZerothOrder::Sums) == 3 * sizeof(double));

@@ -78,6 +78,8 @@ class StepRunner final : private ActionRunner {
   void agree_on_instruction(StepRun& run);
   void agree_on_estimate(StepRun& run);
   void agree_on_maxima(StepRun& run);
+  // Waits for all that stands before the agreement, the update of the step before too.
+  void read_scalars();
   AddOverRanks adder();
   // Makes the pending update. Called once all that its scalars depend on is agreed on.
   void settle_update(StepRun& run);
@@ -102,7 +104,7 @@ class StepRunner final : private ActionRunner {
   InstructSchedule instruct_schedule_;
   SharedRun run_;                           // under way
   std::shared_ptr<PendingUpdate> pending_;  // agreed on and not applied; nullptr: there is none
-  bool is_applying_ = false;                // the plan under way applies one of the step before
+  bool is_applying_ = false;                // the plan under way applies one of the step before, and may not be done with it
   bool has_lost_update_ = false;            // a failure came while one was applied
   AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;

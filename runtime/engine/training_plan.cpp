@@ -112,16 +112,24 @@ StepParts plan_parts(const Config& config, const Objective& objective, int world
   return parts;
 }
 
-// Whether a step's update may wait for the next one.
+// Whether a step gains when its update waits for the next one.
+bool gains_by_deferral(const Config& config, const StepKind& kind) {
+  if (kind.update == StepKind::Update::Gradient) return config.zero.offload_optimizer.tier != Tier::Device;
+  return !config.step.uses_backprop() && config.zero.offload_param.tier == Tier::File;
+}
+
+// Whether it may.
 bool may_defer(const Config& config, const StepParts& parts, const StepKind& kind) {
   const bool clips_estimate = kind.update != StepKind::Update::Gradient && config.gradient_clipping > 0;
   const Plan& any = parts.backprop ? *parts.backprop : *parts.queries;
   return any.matrices.empty() && !clips_estimate;
 }
 
-void compose_steps(const Config& config, const StepParts& parts, Updates updates, TrainingPlan& plan) {
+void compose_steps(const Config& config, const StepParts& parts, std::optional<Updates> updates, TrainingPlan& plan) {
   const std::vector<StepKind> kinds = step_kinds(config.step);
-  const auto defers = [&](const StepKind& kind) { return updates == Updates::Deferred && may_defer(config, parts, kind); };
+  const auto defers = [&](const StepKind& kind) {
+    return may_defer(config, parts, kind) && (updates ? *updates == Updates::Deferred : gains_by_deferral(config, kind));
+  };
   const bool pends = std::any_of(kinds.begin(), kinds.end(), defers);
   const auto reads_gradient = [](const StepKind& kind) { return kind.update == StepKind::Update::Gradient || kind.instructed; };
   const bool pending_reads = std::any_of(kinds.begin(), kinds.end(), [&](const StepKind& k) { return defers(k) && reads_gradient(k); });
@@ -156,12 +164,8 @@ std::vector<NamedPlan> TrainingPlan::plans() const {
   return out;
 }
 
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world) {
-  const bool defers = !config.step.uses_backprop() && config.zero.offload_param.tier == Tier::File;
-  return plan_training(config, model, objective, world, defers ? Updates::Deferred : Updates::Immediate);
-}
-
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world, Updates updates) {
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
+                           std::optional<Updates> updates) {
   const ZeroConfig& zero = config.zero;
   LayoutOptions layout_options;
   layout_options.stage = zero.stage;
@@ -192,7 +196,9 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   options.world = world;
   options.gradient_tier = zero.offload_optimizer.tier;
   // Directions that are made of the gradient, and its cosine with an estimate, look at all of it at once.
-  if (options.gradient_tier == Tier::File && config.step.uses_queries()) options.gradient_tier = Tier::Host;
+  const std::vector<StepKind> kinds = step_kinds(config.step);
+  if (std::any_of(kinds.begin(), kinds.end(), [](const StepKind& kind) { return kind.backprop && kind.queries; }))
+    options.gradient_tier = at_most_host(options.gradient_tier);
   options.parameter_buffers = zero.offload_param.buffer_count;
   options.state_buffers = zero.offload_optimizer.buffer_count;
   options.loads_early = zero.offload_optimizer.pipeline_read;

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "models/model.h"
@@ -34,9 +35,10 @@ struct TrainingPlan {
 // Matrix optimizers exchange whole matrices among the ranks, and a clipped estimate is measured over the whole model before it is used:
 // these are always immediate.
 enum class Updates : uint8_t { Immediate, Deferred };
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world, Updates updates);
-// Deferred where steps are of queries alone and parameters rest in files, so that each byte of them is read and written once a step; else
-// immediate.
-TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world);
+// Where `updates` is not given, those that follow a backprop gradient are deferred where the optimizer's state rests on the host or in
+// files, which the host then works on under the next forward, and those of a run of queries alone where parameters rest in files, so that
+// each byte of them is read and written once a step.
+TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
+                           std::optional<Updates> updates = {});
 
 }  // namespace zerostep

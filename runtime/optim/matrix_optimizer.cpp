@@ -62,7 +62,8 @@ void MatrixOptimizer::update(const Action& action, const UpdateScalars& scalars)
   }
   for_each_share(action, [&](const AssignedParameter& p, const Share& share, const float* made, const float* arrived) {
     const int64_t begin = share.piece.shard_offset;
-    if (share.rank == me) optimizer_.update(p.group, begin, begin + share.piece.count, scalars, p.owner == me ? made : arrived);
+    if (share.rank == me)
+      optimizer_.update(p.group, begin, begin + share.piece.count, scalars, lanes_.kernels, lanes_.compute, p.owner == me ? made : arrived);
   });
 }
 

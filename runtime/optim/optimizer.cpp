@@ -10,8 +10,8 @@
 
 namespace zerostep {
 
-Optimizer::Optimizer(const OptimizerConfig& config, ShardedState& state, uint64_t seed, const FlatKernels& kernels, Stream stream)
-    : config_(config), seed_(seed), layout_(state.layout()), state_(state), kernels_(kernels), stream_(std::move(stream)) {
+Optimizer::Optimizer(const OptimizerConfig& config, ShardedState& state, uint64_t seed)
+    : config_(config), seed_(seed), layout_(state.layout()), state_(state) {
   for (const FlatGroup& g : layout_.groups) {
     auto& out = hyperparameters_.emplace_back();
     for (int p : g.parameters) {
@@ -50,7 +50,8 @@ int Optimizer::matrix_state_values(const OptimizerConfig& config) {
   return config.type == OptimizerConfig::Type::Muon ? 1 : 2;
 }
 
-void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const float* direction) {
+void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const FlatKernels& kernels,
+                       const Stream& stream, const float* direction) {
   const FlatGroup& g = layout_.group(group);
   const int arrays = g.assigned ? 0 : state_values(config_);
   for (const ShardedState::Piece& piece : state_.pieces(group)) {
@@ -72,13 +73,13 @@ void Optimizer::update(int group, int64_t begin, int64_t end, const UpdateScalar
     if (direction != nullptr) {
       update.gradient.reduced = direction + (from - begin);
       update.gradient_scale = static_cast<float>(direction_scale(parameter, scalars));
-      kernels_.update(update, SgdParameters{.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false}, stream_);
+      kernels.update(update, SgdParameters{.momentum = 0, .dampening = 0, .nesterov = false, .first_step = false}, stream);
       continue;
     }
     update.gradient = scalars.gradient;
     update.gradient.reduced = state_.has_gradients(group) ? state_.gradients(group, piece) + skip : nullptr;
     update.gradient_scale = scalars.gradient_scale;
-    kernels_.update(update, formula(lr, scalars), stream_);
+    kernels.update(update, formula(lr, scalars), stream);
   }
 }
 

@@ -20,18 +20,20 @@ struct UpdateScalars {
 };
 
 // Element-wise optimizers over the pieces that a rank owns: fused kernels, one fixed sequence of operations an element, so results do
-// not depend on stage, slice or thread. Launches on a stream.
+// not depend on stage, slice or thread.
 class Optimizer {
  public:
   // What is passed must outlive the object.
-  Optimizer(const OptimizerConfig& config, ShardedState& state, uint64_t seed, const FlatKernels& kernels, Stream stream);
+  Optimizer(const OptimizerConfig& config, ShardedState& state, uint64_t seed);
   // fp32 values that the optimizer keeps for each element.
   static int state_values(const OptimizerConfig& config);
   // ... for each element of a parameter that is assigned to a rank whole.
   static int matrix_state_values(const OptimizerConfig& config);
-  // Updates the elements [begin, end) of this rank's part of a group. 16-bit parameters without masters are rounded stochastically.
+  // Updates the elements [begin, end) of this rank's part of a group, with the kernels of `stream`. 16-bit parameters without masters are
+  // rounded stochastically.
   // `direction`: of an assigned group, along which it steps; its values for these elements.
-  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const float* direction = nullptr);
+  void update(int group, int64_t begin, int64_t end, const UpdateScalars& scalars, const FlatKernels& kernels, const Stream& stream,
+              const float* direction = nullptr);
 
  private:
   struct Hyperparameters {
@@ -43,8 +45,6 @@ class Optimizer {
   uint64_t seed_;
   const ModelLayout& layout_;
   ShardedState& state_;
-  const FlatKernels& kernels_;
-  Stream stream_;
   std::vector<std::vector<Hyperparameters>> hyperparameters_;  // per group and parameter
 };
 

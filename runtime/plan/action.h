@@ -64,9 +64,9 @@ const char* name_of(Agreement agreement);
 
 // Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
 // compute lane is the rank's own thread; gathers and reductions share the communicator's stream, which is more order than a plan may rely
-// on; reads and writes of files have a thread each.
-enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite };
-constexpr int kLanes = 5;
+// on; reads and writes of files have a thread each. HostCompute: updates of what has its state in memory of the host or in files.
+enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite, HostCompute };
+constexpr int kLanes = 6;
 const char* name_of(Lane lane);
 
 // What actions read and write. A buffer is all of it: two actions on different elements of one are ordered as if they shared them.

@@ -197,8 +197,8 @@ class Uses {
   std::vector<BufferUse> out_;
 };
 
-Lane lane_of(ActionKind kind) {
-  switch (kind) {
+Lane lane_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
+  switch (a.kind) {
     case ActionKind::Gather:
     case ActionKind::GatherGradient:
     case ActionKind::GatherMatrices:
@@ -210,7 +210,11 @@ Lane lane_of(ActionKind kind) {
     case ActionKind::Load:
       return Lane::FileRead;
     case ActionKind::Store:
-      return Lane::FileWrite;
+      return plan.options.stores_aside || a.chunk.kind == BufferKind::Parameters ? Lane::FileWrite : Lane::FileRead;
+    case ActionKind::Update: {
+      const FlatGroup& group = layout.group(a.group);
+      return group.state_tier != Tier::Device && state_chunks(group, plan).count > 0 ? Lane::HostCompute : Lane::Compute;
+    }
     default:
       return Lane::Compute;
   }
@@ -225,8 +229,7 @@ bool reads_parameters(const ModelLayout& layout, const Visit& visit) {
 void find_uses(const ModelLayout& layout, Plan& plan) {
   Uses uses(layout, plan);
   for (Action& a : plan.actions) {
-    a.lane = lane_of(a.kind);
-    if (a.kind == ActionKind::Store && !plan.options.stores_aside && a.chunk.kind != BufferKind::Parameters) a.lane = Lane::FileRead;
+    a.lane = lane_of(layout, plan, a);
     a.uses = uses.uses_of(a);
   }
 }

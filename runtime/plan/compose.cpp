@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace {
 struct UpdateBundle {
   std::set<int> groups;
   std::vector<Action> actions;
+  std::ptrdiff_t first_use = 0;  // of one of the groups, in another list
 };
 
 std::vector<UpdateBundle> bundles_of(const Plan& updates) {
@@ -28,7 +30,7 @@ std::vector<UpdateBundle> bundles_of(const Plan& updates) {
     const bool alone = a->kind == ActionKind::Update && !gathered.contains(a->group);
     if (!together.actions.empty() && together.actions.back().kind == ActionKind::GatherUpdated && !alone && a->kind == ActionKind::Update)
       out.push_back(std::exchange(together, {}));
-    if (alone && (out.empty() || out.back().groups != std::set{a->group})) out.push_back({{a->group}, {}});
+    if (alone && (out.empty() || out.back().groups != std::set{a->group})) out.push_back({{a->group}, {}, 0});
     UpdateBundle& bundle = alone ? out.back() : together;
     if (a->kind == ActionKind::Update) bundle.groups.insert(a->group);
     bundle.actions.push_back(*a);
@@ -45,25 +47,56 @@ bool touches(const Action& action, const std::set<int>& groups) {
   });
 }
 
-// Puts the updates of another step before what touches their groups, and all before the first agreement.
+// The first place of a list between `begin` and `end` where an action can stand: behind what uses its staging slots for something else.
+std::ptrdiff_t free_from(const std::vector<Action>& list, const Action& action, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  const auto uses = [](const Action& a, const Buffer& slot) {
+    return std::any_of(a.uses.begin(), a.uses.end(), [&](const BufferUse& use) { return use.buffer == slot; });
+  };
+  for (const BufferUse& use : action.uses)
+    for (std::ptrdiff_t i = end; use.buffer.kind == BufferKind::StagingSlot && i > begin; --i)
+      if (uses(nth(list, i - 1), use.buffer)) begin = i;
+  return begin;
+}
+
+// Puts the updates of another step before what touches their groups, in the order of these first uses, and all before the first agreement.
+// Those of the host's lane stand as early as the slots of what rests in files are free: the lane works on them while earlier units are
+// visited.
 void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Plan& plan) {
+  std::vector<UpdateBundle> bundles = bundles_of(spec.updates);
   find_uses(layout, plan);
-  std::vector<std::vector<UpdateBundle>> before(plan.actions.size() + 1);
-  for (UpdateBundle& bundle : bundles_of(spec.updates)) {
-    const auto at = std::find_if(plan.actions.begin() + 1, plan.actions.end(),
-                                 [&](const Action& a) { return a.kind == ActionKind::Agree || touches(a, bundle.groups); });
-    nth(before, at - plan.actions.begin()).push_back(std::move(bundle));
+  const std::vector<Action> others = std::exchange(plan.actions, {});
+  for (UpdateBundle& bundle : bundles) {
+    for (Action& a : bundle.actions) a.reads_gradient = spec.pending_reads_gradient && a.kind == ActionKind::Update;
+    const auto first = std::find_if(others.begin() + 1, others.end(),
+                                    [&](const Action& a) { return a.kind == ActionKind::Agree || touches(a, bundle.groups); });
+    bundle.first_use = first - others.begin();
+    plan.actions = std::move(bundle.actions);
+    find_uses(layout, plan);
+    bundle.actions = std::move(plan.actions);
   }
-  std::vector<Action> actions;
-  for (size_t i = 0; i <= plan.actions.size(); ++i) {
-    for (UpdateBundle& bundle : before[i])
-      for (Action& a : bundle.actions) {
-        a.reads_gradient = spec.pending_reads_gradient && a.kind == ActionKind::Update;
-        actions.push_back(std::move(a));
+  std::stable_sort(bundles.begin(), bundles.end(), [](const auto& a, const auto& b) { return a.first_use < b.first_use; });
+
+  std::vector<std::vector<Action>> before(others.size() + 1);
+  std::ptrdiff_t earliest = 1, former_use = 1;  // of the lane's next update; of the bundle before
+  for (UpdateBundle& bundle : bundles) {
+    std::ptrdiff_t updated = 1;  // where the bundle's updates stand
+    for (Action& a : bundle.actions) {
+      std::ptrdiff_t at = bundle.first_use;
+      if (a.lane == Lane::HostCompute) {
+        at = earliest = free_from(others, a, earliest, bundle.first_use);
+      } else if (a.kind == ActionKind::GatherUpdated && plan.options.overlap) {
+        at = std::max(updated, former_use);
       }
-    if (i < plan.actions.size()) actions.push_back(std::move(plan.actions[i]));
+      if (a.kind == ActionKind::Update) updated = std::max(updated, at);
+      nth(before, at).push_back(std::move(a));
+    }
+    former_use = bundle.first_use;
   }
-  plan.actions = std::move(actions);
+  plan.actions.clear();
+  for (size_t i = 0; i <= others.size(); ++i) {
+    std::move(before[i].begin(), before[i].end(), std::back_inserter(plan.actions));
+    if (i < others.size()) plan.actions.push_back(others[i]);
+  }
 }
 
 }  // namespace

@@ -68,13 +68,13 @@ const char* name_of(BufferKind kind) {
 }
 
 const char* name_of(Lane lane) {
-  static constexpr const char* kNames[] = {"compute", "gather", "reduce", "read", "write"};
-  static_assert(std::size(kNames) == static_cast<size_t>(Lane::FileWrite) + 1);
+  static constexpr const char* kNames[] = {"compute", "gather", "reduce", "read", "write", "host"};
+  static_assert(std::size(kNames) == kLanes);
   return nth(kNames, lane);
 }
 
 const char* trace_row(Lane lane) {
-  static constexpr const char* kNames[] = {"computation", "communication", "communication", "file read", "file write"};
+  static constexpr const char* kNames[] = {"computation", "communication", "communication", "file read", "file write", "host computation"};
   static_assert(std::size(kNames) == kLanes);
   return nth(kNames, lane);
 }

@@ -389,6 +389,8 @@ class Planner {
     for (const FlatGroup& g : layout_.groups) {
       if (!g.trainable) continue;
       const int64_t part = updated_elements(g);
+      const bool is_gathered = keeps_parameters_whole(g, plan_.options) && !updates_whole(plan_.options) && ranks() > 1;
+      if (is_gathered && !bucket.empty() && group(bucket.back()).type != g.type) flush();
       for (int64_t begin = 0; begin < part && !g.assigned; begin += std::min(plan_.limits.sub_group, part)) {
         Action a{.kind = ActionKind::Update};
         a.group = g.id;
@@ -397,8 +399,7 @@ class Planner {
         a.end = std::min(part, begin + std::min(plan_.limits.sub_group, part));
         plan_.actions.push_back(std::move(a));
       }
-      if (!keeps_parameters_whole(g, plan_.options) || updates_whole(plan_.options) || ranks() == 1) continue;
-      if (!bucket.empty() && group(bucket.back()).type != g.type) flush();
+      if (!is_gathered) continue;
       bucket.push_back(g.id);
       elements += g.full_elements();
       if (elements >= std::min(kCoalesceElements, plan_.limits.allgather_bucket)) flush();

@@ -27,6 +27,7 @@ void StepBreakdown::add(const StepTimers& t, double step_seconds) {
   sum_.reduce += t.reduce;
   sum_.scalars += t.scalars;
   sum_.update += t.update;
+  sum_.host_update += t.host_update;
   seconds_ += step_seconds;
   ++steps_;
 }
@@ -38,6 +39,7 @@ std::string StepBreakdown::take() {
       "{:.2f}",
       sum_.data * per_step, sum_.forward * per_step, sum_.backward * per_step, sum_.wait * per_step, sum_.reduce * per_step,
       sum_.scalars * per_step, sum_.update * per_step, seconds_ * per_step);
+  if (sum_.host_update > 0) out += fmt::format(" | beside it host update {:.2f}", sum_.host_update * per_step);
   *this = {};
   return out;
 }

@@ -15,20 +15,25 @@ namespace zerostep {
 
 // Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
 struct Lanes {
-  // `overlaps`: collectives have a stream of their own, else they share the compute stream. `has_files`: so do reads and writes of files.
+  // What has streams of its own, and does not share the compute stream: collectives, reads and writes of files, the host's updates.
+  struct Apart {
+    bool communication = false, files = false, host_compute = false;
+  };
   // The kernels, which run on the device's streams, the meter and the trace (nullptr: none) must outlive the object.
-  Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, bool overlaps, bool has_files, MemoryMeter& memory_meter,
+  Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, const Apart& apart, MemoryMeter& memory_meter,
         Trace* records)
       : device(target),
         kernels(flat_kernels),
         group(std::move(ranks)),
         compute(device.compute_stream()),
-        communication(overlaps ? device.stream("communication") : compute),
-        file_read(has_files ? Stream::worker("file read") : compute),
-        file_write(has_files ? Stream::worker("file write") : compute),
+        communication(apart.communication ? device.stream("communication") : compute),
+        file_read(apart.files ? device.host_stream("file read") : compute),
+        file_write(apart.files ? device.host_stream("file write") : compute),
+        host_compute(apart.host_compute ? device.host_stream("host compute") : compute),
         meter(memory_meter),
-        trace(records) {
-    if (overlaps) kernels.keep_to_one_thread(communication);
+        trace(records),
+        is_apart(apart) {
+    if (apart.communication) kernels.keep_to_one_thread(communication);
   }
 
   Stream& stream_of(Lane lane) {
@@ -42,16 +47,25 @@ struct Lanes {
         return file_read;
       case Lane::FileWrite:
         return file_write;
+      case Lane::HostCompute:
+        return host_compute;
     }
     return compute;
   }
-  std::array<Stream*, 4> streams() { return {&compute, &communication, &file_read, &file_write}; }
+  std::array<Stream*, 5> streams() { return {&compute, &communication, &file_read, &file_write, &host_compute}; }
   // What this thread allocates while it lives counts as this rank's.
   MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   // Launches work on the compute stream, whose tensors count as this rank's.
   Event launch(std::function<void()> work) {
     return compute.launch([this, work = std::move(work)] {
       const MeterScope scope = metered();
+      work();
+    });
+  }
+  // Launches work of the host on the stream of its lane; likewise.
+  Event launch_on_host(std::function<void()> work) {
+    return host_compute.launch([this, work = std::move(work)] {
+      const MeterScope scope(meter);
       work();
     });
   }
@@ -64,9 +78,10 @@ struct Lanes {
   Device device;
   const FlatKernels& kernels;
   Communicator group;  // of the ranks among which state is sharded
-  Stream compute, communication, file_read, file_write;
+  Stream compute, communication, file_read, file_write, host_compute;
   MemoryMeter& meter;
   Trace* trace;
+  const Apart is_apart;
   StepTimers host_timers, compute_timers;  // each written by one thread while actions run
 };
 

@@ -7,10 +7,11 @@ namespace zerostep {
 // wall_clock_breakdown prints.
 struct StepTimers {
   double data = 0, forward = 0, backward = 0, wait = 0, reduce = 0, scalars = 0, update = 0;
+  double host_update = 0;  // in a thread of its own beside the others: no part of the total
   double total() const { return data + forward + backward + wait + reduce + scalars + update; }
   StepTimers operator+(const StepTimers& o) const {
     return {data + o.data,     forward + o.forward, backward + o.backward, wait + o.wait,
-            reduce + o.reduce, scalars + o.scalars, update + o.update};
+            reduce + o.reduce, scalars + o.scalars, update + o.update,     host_update + o.host_update};
   }
 };
 

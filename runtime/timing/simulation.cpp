@@ -9,20 +9,23 @@
 namespace zerostep {
 namespace {
 
-// What lanes run on: collectives share the communicator's stream, and without overlap the compute stream (runtime/state/lanes.h).
-enum Stream { kCompute, kCommunication, kFileRead, kFileWrite, kStreams };
+// What lanes run on: collectives share the communicator's stream, and without overlap the compute stream, as do the host's updates where
+// they do not wait for the next step (runtime/state/lanes.h).
+enum Stream { kCompute, kCommunication, kFileRead, kFileWrite, kHostCompute, kStreams };
 
-Stream stream_of(Lane lane, bool overlaps) {
+Stream stream_of(Lane lane, const Plan& plan) {
   switch (lane) {
     case Lane::Compute:
       return kCompute;
     case Lane::Gather:
     case Lane::Reduce:
-      return overlaps ? kCommunication : kCompute;
+      return plan.options.overlap ? kCommunication : kCompute;
     case Lane::FileRead:
       return kFileRead;
     case Lane::FileWrite:
       return kFileWrite;
+    case Lane::HostCompute:
+      return plan.applies_pending ? kHostCompute : kCompute;
   }
   return kCompute;
 }
@@ -63,7 +66,7 @@ class LaneSimulation {
     int launched_after = -1;
     for (int i = 0; i < std::ssize(plan_.actions); ++i) {
       const Action& a = plan_.action(i);
-      const Stream stream = stream_of(a.lane, plan_.options.overlap);
+      const Stream stream = stream_of(a.lane, plan_);
       nth(streams_, stream).actions.push_back(i);
       nth(after_, i) = launched_after;
       if (machine_.host_is_device ? stream == kCompute : a.kind == ActionKind::Agree) launched_after = i;
@@ -113,7 +116,10 @@ class LaneSimulation {
   }
 
   // Cores that a stream would use.
-  double cores(int stream) const { return stream == kCompute ? machine_.threads_per_rank : stream == kCommunication ? 1 : 0; }
+  double cores(int stream) const {
+    const bool computes = stream == kCompute || stream == kHostCompute;
+    return computes ? machine_.threads_per_rank : stream == kCommunication ? 1 : 0;
+  }
   // How fast those that use cores go.
   double speed() const {
     double wanted = 0;

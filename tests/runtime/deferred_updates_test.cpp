@@ -22,16 +22,17 @@ struct DeferredCase {
   double clipping = 0;
   DType type = DType::F32;
   bool separate_state = false;
+  bool overlaps = true;  // collectives visits, in small buckets; false: nothing, in large ones
 };
 
 ZerothOrderCase case_of(const DeferredCase& c, int stage) {
   ZerothOrderCase test = ZerothOrderCase::tiny(c.mode);
   Config& config = test.config;
   config.zero.stage = stage;
-  config.zero.overlap_comm = true;
+  config.zero.overlap_comm = c.overlaps;
   config.zero.stage3_prefetch_bucket_size = 2000;
   config.zero.stage3_param_persistence_threshold = stage == 3 ? 40 : 0;  // some groups stay whole
-  config.zero.allgather_bucket_size = 1000;
+  if (c.overlaps) config.zero.allgather_bucket_size = 1000;
   config.zero.sub_group_size = 1000;
   config.step.bp_interval = c.mode == Mode::Calibrate || c.mode == Mode::Instruct ? 2 : config.step.bp_interval;
   config.step.perturbation = c.perturbation;
@@ -45,6 +46,7 @@ ZerothOrderCase case_of(const DeferredCase& c, int stage) {
 const DeferredCase kCases[] = {{Mode::FirstOrder},
                                {.mode = Mode::FirstOrder, .clipping = 0.1},
                                {.mode = Mode::FirstOrder, .type = DType::BF16},
+                               {.mode = Mode::FirstOrder, .type = DType::BF16, .overlaps = false},
                                {Mode::ZerothOrder},
                                {Mode::ZerothOrder, Perturbation::Rademacher},
                                {Mode::ZerothOrder, Perturbation::LowRank},

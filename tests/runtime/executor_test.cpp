@@ -112,14 +112,15 @@ TEST(Executor, WaitsAndLaunchesAsThePlanSays) {
               Log log;
               MemoryMeter meter;
               run_local_ranks(1, {}, [&](Communicator world) {
-                Lanes lanes(Device(std::make_shared<const RecordingDevice>(log)), host_kernels(), world, overlap, false, meter, nullptr);
+                Lanes lanes(Device(std::make_shared<const RecordingDevice>(log)), host_kernels(), world, {.communication = overlap}, meter,
+                            nullptr);
                 RecordingRunner runner(log, rejects ? step.plan.agreement : -1);
                 EXPECT_EQ(Executor(plan.layout, lanes).execute(step.plan, runner), !rejects);
               });
               const int last = rejects ? step.plan.agreement : static_cast<int>(step.plan.actions.size()) - 1;
               std::vector<std::string> expected = expected_lines(step.plan, overlap, last);
-              // What is left out early leaves no lane at work; those of files share the compute stream here.
-              for (const char* stream : {"compute", overlap ? "communication" : "compute", "compute", "compute"})
+              // What is left out early leaves no lane at work; those of the host share the compute stream here.
+              for (const char* stream : {"compute", overlap ? "communication" : "compute", "compute", "compute", "compute"})
                 if (rejects) expected.push_back(fmt::format("host synchronizes {}", stream));
               ASSERT_EQ(log.lines, expected);
               for (const Action& action : step.plan.actions) waits += std::ssize(action.waits);
@@ -163,7 +164,7 @@ TEST(Executor, AFailedActionIsExplained) {
     MemoryMeter meter;
     std::string text;
     run_local_ranks(1, {}, [&](Communicator world) {
-      Lanes lanes(Device::cpu(), host_kernels(), world, false, false, meter, nullptr);
+      Lanes lanes(Device::cpu(), host_kernels(), world, {}, meter, nullptr);
       try {
         Executor(plan.layout, lanes).execute(step, runner);
       } catch (const std::exception& error) {

@@ -28,7 +28,7 @@ void expect_released_slots(Communicator world, DType type) {
   const auto objective = make_cross_entropy();
   const TrainingPlan plan = plan_training(test.config, *model, *objective, world.size());
   MemoryMeter meter;
-  Lanes lanes(Device::cpu(), host_kernels(), world, false, false, meter, nullptr);
+  Lanes lanes(Device::cpu(), host_kernels(), world, {}, meter, nullptr);
   ShardedState state(plan.layout, plan.any_step(), world, Device::cpu());
   UnitStreamer streamer(*model, state, lanes);
   const Directions directions(test.config.step, test.config.seed);

@@ -15,7 +15,10 @@ using testing::instant_machine;
 // A plan in which each action has a lane, a time and what it waits for.
 class HandMadePlan {
  public:
-  explicit HandMadePlan(bool overlaps) { plan_.options.overlap = overlaps; }
+  explicit HandMadePlan(bool overlaps, bool applies_pending = false) {
+    plan_.options.overlap = overlaps;
+    plan_.applies_pending = applies_pending;
+  }
   int add(Lane lane, double seconds, std::vector<int> waits = {}, ActionKind kind = ActionKind::Visit) {
     Action a{.kind = kind};
     a.lane = lane;
@@ -125,6 +128,26 @@ TEST(Simulation, FilesNeedNoCoreAndShareTheDisk) {
   EXPECT_EQ(span(s, 2), Span(0, 4));
   EXPECT_EQ(span(s, 3), Span(6, 7));
   EXPECT_EQ(s.seconds, 8);
+}
+
+// The host's updates: beside visits where they wait for the next step, and there they take cores; else in the compute stream.
+TEST(Simulation, UpdatesOfTheHostWorkBesideVisitsWhereTheyWait) {
+  const auto simulated = [](bool applies_pending, double cores) {
+    HandMadePlan plan(false, applies_pending);
+    plan.add(Lane::HostCompute, 1);
+    const int update = plan.add(Lane::HostCompute, 3);
+    plan.add(Lane::Compute, 2);
+    plan.add(Lane::Compute, 1, {update});
+    return plan.on(machine_of(cores));
+  };
+  const Simulation beside = simulated(true, 2);
+  EXPECT_EQ(span(beside, 2), Span(0, 2));
+  EXPECT_EQ(beside.seconds, 5);
+  EXPECT_EQ(of(beside.bound_seconds, Lane::HostCompute), 4);
+  EXPECT_EQ(simulated(true, 1).seconds, 7);
+  EXPECT_EQ(span(simulated(true, 1), 2), Span(0, 4));
+  EXPECT_EQ(span(simulated(false, 2), 2), Span(4, 6));
+  EXPECT_EQ(simulated(false, 2).seconds, 7);
 }
 
 // A processor computes in the thread that launches: what stands behind a visit is launched after it. An accelerator's host runs ahead, up

@@ -51,6 +51,7 @@ class SlowDevice final : public CpuLikeDevice {
   explicit SlowDevice(bool is_compute_slow) : is_compute_slow_(is_compute_slow) {}
   Stream compute_stream() const override { return is_compute_slow_ ? stream("compute") : CpuLikeDevice::compute_stream(); }
   Stream stream(const std::string& name) const override { return Stream(std::make_shared<SlowStream>(name, ++streams_)); }
+  Stream host_stream(const std::string& name) const override { return stream(name); }
 
  private:
   bool is_compute_slow_;
@@ -75,6 +76,11 @@ ZerothOrderCase case_of(Mode mode, int stage) {
 void use_muon(ZerothOrderCase& test) {
   test.config.optimizer.type = OptimizerConfig::Type::Muon;
   test.config.optimizer.type_name = "Muon";
+}
+
+void rest_on_host(ZerothOrderCase& test) {
+  if (test.config.zero.stage == 3) test.config.zero.offload_param.tier = Tier::Host;
+  if (test.config.zero.stage > 0) test.config.zero.offload_optimizer.tier = Tier::Host;
 }
 
 void rest_in_files(ZerothOrderCase& test) {
@@ -124,7 +130,10 @@ TEST(SlowStreams, GiveTheSameBitsInEveryVariant) {
          c.config.step.independent_data = true;
          c.config.step.estimator = StepConfig::Estimator::Forward;
        }},
+      {"memory of the host", Mode::FirstOrder, rest_on_host},
+      {"memory of the host, mixed", Mode::Alternating, rest_on_host},
       {"files", Mode::FirstOrder, rest_in_files},
+      {"files, mixed", Mode::Calibrate, rest_in_files},
       {"files, queries", Mode::ZerothOrder, rest_in_files},
       {"low rank", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.step.perturbation = StepConfig::Perturbation::LowRank; }},
   };
@@ -133,7 +142,8 @@ TEST(SlowStreams, GiveTheSameBitsInEveryVariant) {
       SCOPED_TRACE(fmt::format("{}, stage {}", name, stage));
       ZerothOrderCase test = case_of(mode, stage);
       change(test);
-      expect_same(run_zeroth_order_threads(test, 2, {.device = slow_device(true)}), run_zeroth_order_threads(test, 2));
+      const ZerothOrderOutcome expected = run_zeroth_order_threads(test, 2);
+      expect_same(run_zeroth_order_threads(test, 2, {.device = slow_device(true), .updates = std::nullopt}), expected);
     }
 }
 
@@ -166,13 +176,18 @@ TEST(SlowStreams, FindAStepThatDoesNotWait) {
        {Case{Mode::FirstOrder, 3, false, kVisit}, Case{Mode::FirstOrder, 2, false, kVisit}, Case{Mode::ZerothOrder, 3, false, kVisit},
         Case{Mode::FirstOrder, 3, true, kVisit}, Case{Mode::ZerothOrder, 3, true, kVisit},
         Case{Mode::FirstOrder, 2, true, ActionKind::MakeMatrixUpdates}, Case{Mode::FirstOrder, 2, true, ActionKind::ScatterMatrixUpdates},
-        Case{Mode::ZerothOrder, 2, true, ActionKind::ApplyMatrixUpdates}}) {
+        Case{Mode::ZerothOrder, 2, true, ActionKind::ApplyMatrixUpdates}, Case{Mode::FirstOrder, 3, true, ActionKind::Gather},
+        Case{Mode::FirstOrder, 2, true, ActionKind::GatherUpdated}}) {
     SCOPED_TRACE(
         fmt::format("mode {}, stage {}, slow compute stream {}, {}", static_cast<int>(mode), stage, is_compute_slow, name_of(kind)));
     ZerothOrderCase test = case_of(mode, stage);
-    if (kind != kVisit) use_muon(test);
+    const bool updates_on_host = kind == ActionKind::Gather || kind == ActionKind::GatherUpdated;
+    if (updates_on_host)
+      rest_on_host(test);
+    else if (kind != kVisit)
+      use_muon(test);
     const ZerothOrderOutcome expected = run_zeroth_order_threads(test, 2);
-    EngineSetup hasty{.device = slow_device(is_compute_slow)};
+    EngineSetup hasty{.device = slow_device(is_compute_slow), .updates = std::nullopt};
     hasty.change_plan = [kind = kind](TrainingPlan& plan) {
       for (TrainingPlan::Step& step : plan.steps)
         for (Action& a : step.plan.actions)

@@ -24,11 +24,13 @@ enum class Kind : uint8_t {
   NoReduceScatter,
   OwnGradients,
   Deferred,
+  Host,
   Files,
   OneBuffer
 };
-constexpr Kind kKinds[] = {Kind::Plain,           Kind::SixteenBit,   Kind::SixteenBitMessages, Kind::Muon,  Kind::Recompute, Kind::LowRank,
-                           Kind::NoReduceScatter, Kind::OwnGradients, Kind::Deferred,           Kind::Files, Kind::OneBuffer};
+constexpr Kind kKinds[] = {Kind::Plain,   Kind::SixteenBit,      Kind::SixteenBitMessages, Kind::Muon,     Kind::Recompute,
+                           Kind::LowRank, Kind::NoReduceScatter, Kind::OwnGradients,       Kind::Deferred, Kind::Host,
+                           Kind::Files,   Kind::OneBuffer};
 
 struct PlanCase {
   Mode mode;
@@ -61,9 +63,10 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   if (c.kind == Kind::LowRank) config.step.perturbation = StepConfig::Perturbation::LowRank;
   if (c.kind == Kind::NoReduceScatter) config.zero.reduce_scatter = false;
   if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
-  if (c.kind == Kind::Files || c.kind == Kind::OneBuffer) {
-    if (c.stage == 3) config.zero.offload_param.tier = Tier::File;
-    if (c.stage > 0) config.zero.offload_optimizer.tier = Tier::File;
+  if (c.kind == Kind::Host || c.kind == Kind::Files || c.kind == Kind::OneBuffer) {
+    const Tier tier = c.kind == Kind::Host ? Tier::Host : Tier::File;
+    if (c.stage == 3) config.zero.offload_param.tier = tier;
+    if (c.stage > 0) config.zero.offload_optimizer.tier = tier;
   }
   if (c.kind == Kind::OneBuffer) {
     config.zero.offload_param.buffer_count = config.zero.offload_optimizer.buffer_count = 1;
@@ -73,7 +76,7 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   }
   const auto model = make_gpt2(test.model);
   const auto objective = make_cross_entropy();
-  const bool defers = c.kind == Kind::Deferred || c.kind == Kind::Files;
+  const bool defers = c.kind == Kind::Deferred || c.kind == Kind::Host || c.kind == Kind::Files;
   return plan_training(config, *model, *objective, c.world, defers ? Updates::Deferred : Updates::Immediate);
 }
 
@@ -120,10 +123,11 @@ TEST(Verify, EveryPlanIsFreeOfRaces) {
               1e6 * seconds / static_cast<double>(plans));
 }
 
-// Every single wait of some plans is taken away in turn.
+// Every single wait of some plans is taken away in turn. What follows a step may be any of the plans.
 TEST(Verify, AMissingWaitIsFound) {
   int64_t removed = 0;
-  std::set<ActionKind> kinds;  // of those that wait
+  std::set<ActionKind> kinds;               // of those that wait
+  std::set<std::pair<Lane, Lane>> of_host;  // which waits for which, where one is the host's
   constexpr int64_t kAll = int64_t{1} << 40;
   for (const auto& [mode, kind] : {std::pair{Mode::FirstOrder, Kind::Plain},
                                    {Mode::FirstOrder, Kind::SixteenBitMessages},
@@ -135,6 +139,8 @@ TEST(Verify, AMissingWaitIsFound) {
                                    {Mode::Instruct, Kind::LowRank},
                                    {Mode::FirstOrder, Kind::Deferred},
                                    {Mode::Alternating, Kind::Deferred},
+                                   {Mode::FirstOrder, Kind::Host},
+                                   {Mode::Alternating, Kind::Host},
                                    {Mode::FirstOrder, Kind::Files},
                                    {Mode::ZerothOrder, Kind::Files}})
     for (const int stage : {0, 1, 2, 3}) {
@@ -147,12 +153,14 @@ TEST(Verify, AMissingWaitIsFound) {
           for (size_t w = 0; w < waits.size(); ++w) {
             const std::vector<int> all = waits;
             waits.erase(waits.begin() + static_cast<std::ptrdiff_t>(w));
-            EXPECT_FALSE(verify(plan.layout, step.plan).problems.empty())
+            EXPECT_FALSE(verify(plan.layout, plan.plans(), 1).problems.empty())
                 << c.text() << ": action " << i << " (" << describe(plan.layout, step.plan, step.plan.actions[i]) << ") does not wait for "
                 << all[w];
             waits = all;
             ++removed;
             kinds.insert(step.plan.actions[i].kind);
+            const Lane waits_in = step.plan.actions[i].lane, for_what = step.plan.action(all[w]).lane;
+            if (waits_in == Lane::HostCompute || for_what == Lane::HostCompute) of_host.insert({waits_in, for_what});
           }
         }
     }
@@ -160,6 +168,14 @@ TEST(Verify, AMissingWaitIsFound) {
   using enum ActionKind;
   EXPECT_EQ(kinds, (std::set{Gather, GatherGradient, Visit, Reduce, Agree, GatherMatrices, MakeMatrixUpdates, ScatterMatrixUpdates,
                              ApplyMatrixUpdates, Update, GatherUpdated, Load, Store, End}));
+  // The host's updates wait for the beginning and for what is read from files; gathers, visits and files wait for them.
+  constexpr std::pair<Lane, Lane> kNeeded[] = {{Lane::HostCompute, Lane::Compute},
+                                               {Lane::HostCompute, Lane::FileRead},
+                                               {Lane::Gather, Lane::HostCompute},
+                                               {Lane::FileWrite, Lane::HostCompute},
+                                               {Lane::Compute, Lane::HostCompute}};
+  for (const auto& [waits_in, for_what] : kNeeded)
+    EXPECT_TRUE(of_host.contains({waits_in, for_what})) << name_of(waits_in) << " for " << name_of(for_what);
 }
 
 // Without a load a slot holds something else, or nothing; without a store its chunk is lost.
