@@ -129,7 +129,7 @@ class LaneSimulation {
   }
   // Reads and writes share the disk.
   double speed(int stream) const {
-    if (stream == kCompute || stream == kCommunication) return speed();
+    if (cores(stream) > 0) return speed();
     return streams_[kFileRead].is_busy && streams_[kFileWrite].is_busy ? 0.5 : 1;
   }
 
