@@ -10,23 +10,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
 
 namespace zerostep {
 namespace {
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 // What a repository holds instead of a large file until Git LFS brings it.
 bool is_lfs_pointer(std::string_view text) {
@@ -53,7 +40,7 @@ void require_regular_file(const std::string& path) {
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer.
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) fail_input("cannot open '{}' for reading: {}; give the path of a readable file", path, std::strerror(errno));
+  if (!file.is_open()) fail_input("cannot open '{}' for reading: {}; give the path of a readable file", path, std::strerror(errno));
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0) fail_run("cannot read the size of '{}': {}", path, std::strerror(errno));
   require_regular(path, status.st_mode);

@@ -147,8 +147,8 @@ SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<Tensor> tenso
   }
   std::string text = header.empty() ? "{}" : header.dump();
   text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()), 8)), ' ');  // the data starts aligned
-  descriptor_ = ::open(partial_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail_run("cannot make the file {}: {}", partial_path_, std::strerror(errno));
+  file_ = FileDescriptor(::open(partial_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!file_.is_open()) fail_run("cannot make the file {}: {}", partial_path_, std::strerror(errno));
   std::array<unsigned char, 8> size{};
   for (size_t i = 0; i < 8; ++i) size[i] = static_cast<unsigned char>(static_cast<uint64_t>(text.size()) >> (8 * i));
   buffer_.reserve(kBufferBytes);
@@ -157,9 +157,7 @@ SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<Tensor> tenso
 }
 
 SafetensorsWriter::~SafetensorsWriter() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  ::unlink(partial_path_.c_str());
+  if (file_.is_open()) ::unlink(partial_path_.c_str());
 }
 
 void SafetensorsWriter::write(const void* data, size_t size) {
@@ -176,7 +174,7 @@ void SafetensorsWriter::write(const void* data, size_t size) {
 void SafetensorsWriter::flush() {
   size_t done = 0;
   while (done < buffer_.size()) {
-    const ssize_t n = ::write(descriptor_, buffer_.data() + done, buffer_.size() - done);
+    const ssize_t n = ::write(file_.get(), buffer_.data() + done, buffer_.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail_run("cannot write {}: {}", partial_path_, errno == ENOSPC ? "no space left on the device" : std::strerror(errno));
     done += static_cast<size_t>(n);
@@ -222,8 +220,8 @@ void SafetensorsWriter::finish() {
                   shape_text(tensors_[tensor_].shape));
   }
   flush();
-  if (::fsync(descriptor_) != 0) fail_run("cannot write {} to its device: {}", partial_path_, std::strerror(errno));
-  ::close(std::exchange(descriptor_, -1));
+  if (::fsync(file_.get()) != 0) fail_run("cannot write {} to its device: {}", partial_path_, std::strerror(errno));
+  file_ = FileDescriptor();
   std::error_code error;
   std::filesystem::rename(partial_path_, path_, error);
   if (error) fail_run("cannot rename {} to {}: {}", partial_path_, path_, error.message());

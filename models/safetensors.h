@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/file_descriptor.h"
 #include "base/mapped_file.h"
 
 namespace zerostep {
@@ -39,7 +40,7 @@ class SafetensorsWriter {
   std::vector<Tensor> tensors_;
   size_t tensor_ = 0;     // being written
   int64_t position_ = 0;  // in it, elements
-  int descriptor_ = -1;
+  FileDescriptor file_;
   std::vector<std::byte> buffer_;
 };
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
 
 namespace zerostep {
 namespace {
@@ -29,19 +30,17 @@ class NewFile {
   NewFile(Disk& disk, std::string path, int flags)
       : disk_(disk), path_(std::move(path)), file_(disk.open(path_, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | flags)), error_(errno) {}
   ~NewFile() {
-    if (file_ < 0) return;
-    ::close(file_);
-    if (!finished_) ::unlink(path_.c_str());
+    if (file_.is_open() && !finished_) ::unlink(path_.c_str());
   }
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
 
-  bool opened() const { return file_ >= 0; }
+  bool opened() const { return file_.is_open(); }
   int error() const { return error_; }
   // 0, or errno.
   int write(const std::byte* data, size_t size) {
     while (size > 0) {
-      const ssize_t n = disk_.write(file_, data, std::min(size, kWriteBytes));
+      const ssize_t n = disk_.write(file_.get(), data, std::min(size, kWriteBytes));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return errno;
       if (n == 0) return ENOSPC;
@@ -50,9 +49,9 @@ class NewFile {
     }
     return 0;
   }
-  int truncate(size_t size) { return disk_.truncate(file_, static_cast<off_t>(size)) < 0 ? errno : 0; }
+  int truncate(size_t size) { return disk_.truncate(file_.get(), static_cast<off_t>(size)) < 0 ? errno : 0; }
   int finish() {
-    if (disk_.sync(file_) < 0) return errno;
+    if (disk_.sync(file_.get()) < 0) return errno;
     finished_ = true;
     return 0;
   }
@@ -60,15 +59,17 @@ class NewFile {
  private:
   Disk& disk_;
   std::string path_;
-  int file_, error_;
+  FileDescriptor file_;
+  int error_;
   bool finished_ = false;
 };
 
 }  // namespace
 
 std::string disk_failure(int error) {
-  return error == ENOSPC || error == EDQUOT || error == EFBIG ? fmt::format("no space for it ({})", std::strerror(error))
-                                                              : std::strerror(error);
+  if (error == EMFILE) return fmt::format("{} (raise `ulimit -n`)", std::strerror(error));
+  if (error != ENOSPC && error != EDQUOT && error != EFBIG) return std::strerror(error);
+  return fmt::format("no space for it ({}{})", std::strerror(error), error == EFBIG ? "; `ulimit -f` limits a file's size" : "");
 }
 
 int Disk::open(const std::string& path, int flags) { return ::open(path.c_str(), flags, 0666); }
@@ -88,10 +89,9 @@ void rename_durably(Disk& disk, const std::string& from, const std::string& to) 
 }
 
 void sync_directory(Disk& disk, const std::string& path) {
-  const int file = disk.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) fail_path("open the folder", path, errno);
-  const int error = disk.sync(file) < 0 ? errno : 0;
-  ::close(file);
+  const FileDescriptor file(disk.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!file.is_open()) fail_path("open the folder", path, errno);
+  const int error = disk.sync(file.get()) < 0 ? errno : 0;
   // Some file systems know no fsync of folders.
   if (error != 0 && error != EINVAL && error != ENOTSUP) fail_path("synchronise the folder", path, error);
 }

@@ -81,13 +81,10 @@ void CacheFolder::remember(const std::string& stamp_hash, const std::vector<File
 void CacheFolder::publish(const std::string& temporary, const std::string& name) const {
   const std::string path = file(name);
   if (std::rename(temporary.c_str(), path.c_str()) != 0) fail_file("cannot rename the token cache to", path, errno);
-  const int folder = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) fail_file("cannot open the token cache folder", path_, errno);
-  const int status = ::fsync(folder);
-  const int error = errno;
-  ::close(folder);
+  const FileDescriptor folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.is_open()) fail_file("cannot open the token cache folder", path_, errno);
   // Some network file systems know no fsync of folders.
-  if (status != 0 && error != EINVAL) fail_file("cannot write the token cache folder", path_, error);
+  if (::fsync(folder.get()) != 0 && errno != EINVAL) fail_file("cannot write the token cache folder", path_, errno);
 }
 
 }  // namespace zerostep

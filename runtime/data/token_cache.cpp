@@ -59,13 +59,12 @@ std::optional<CachedTokens> open_token_cache(const std::string& path, const std:
 
 TokenCacheWriter::TokenCacheWriter(std::string path, std::string key, int64_t vocabulary_size)
     : path_(std::move(path)), key_(std::move(key)), bytes_per_token_(vocabulary_size <= 65536 ? 2 : 4), written_(sizeof(Header)) {
-  file_ = ::open(path_.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0644);
-  if (file_ < 0) fail_file("cannot create the token cache", path_, errno);
+  file_ = FileDescriptor(::open(path_.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0644));
+  if (!file_.is_open()) fail_file("cannot create the token cache", path_, errno);
   buffer_.reserve(kBufferBytes);
 }
 
 TokenCacheWriter::~TokenCacheWriter() {
-  if (file_ >= 0) ::close(file_);
   if (!finished_) ::unlink(path_.c_str());
 }
 
@@ -103,7 +102,7 @@ void TokenCacheWriter::flush() {
 void TokenCacheWriter::write(const void* data, size_t num_bytes, int64_t at) {
   const auto* bytes = static_cast<const std::byte*>(data);
   while (num_bytes > 0) {
-    const ssize_t done = ::pwrite(file_, bytes, num_bytes, at);
+    const ssize_t done = ::pwrite(file_.get(), bytes, num_bytes, at);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) fail_file("cannot write the token cache", path_, done < 0 ? errno : ENOSPC);
     bytes += done;
@@ -114,7 +113,7 @@ void TokenCacheWriter::write(const void* data, size_t num_bytes, int64_t at) {
 
 void TokenCacheWriter::finish(const TokenizeResult& counts) {
   flush();
-  if (::fsync(file_) != 0) fail_file("cannot write the token cache", path_, errno);
+  if (::fsync(file_.get()) != 0) fail_file("cannot write the token cache", path_, errno);
   Header header;
   header.bytes_per_token = static_cast<uint32_t>(bytes_per_token_);
   header.num_tokens = static_cast<uint64_t>(num_tokens_);
@@ -125,7 +124,7 @@ void TokenCacheWriter::finish(const TokenizeResult& counts) {
   header.num_left_out = static_cast<uint32_t>(std::min<int64_t>(counts.num_left_out, UINT32_MAX));
   header.checksum = checksum_of(header);
   write(&header, sizeof(header), 0);
-  if (::fsync(file_) != 0) fail_file("cannot write the token cache", path_, errno);
+  if (::fsync(file_.get()) != 0) fail_file("cannot write the token cache", path_, errno);
   finished_ = true;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "runtime/data/token_file.h"
 #include "runtime/data/tokenize_files.h"
 
@@ -45,7 +46,7 @@ class TokenCacheWriter {
   void write(const void* data, size_t num_bytes, int64_t at);
 
   std::string path_, key_;
-  int file_ = -1;
+  FileDescriptor file_;
   int bytes_per_token_;
   int64_t num_tokens_ = 0, written_;
   uint32_t largest_token_ = 0;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "base/console.h"
+#include "base/file_descriptor.h"
 
 namespace zerostep {
 namespace {
@@ -85,11 +86,9 @@ void RunLog::clear_status() {
 RunLog::Terminal stdout_terminal() {
   if (::isatty(STDOUT_FILENO) == 0) return {};
   if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return {true, columns_of(STDOUT_FILENO)};
-  const int parent = ::open(fmt::format("/proc/{}/fd/1", ::getppid()).c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-  if (parent < 0) return {};
-  const RunLog::Terminal terminal{::isatty(parent) != 0, columns_of(parent)};
-  ::close(parent);
-  return terminal;
+  const FileDescriptor parent(::open(fmt::format("/proc/{}/fd/1", ::getppid()).c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
+  if (!parent.is_open()) return {};
+  return {::isatty(parent.get()) != 0, columns_of(parent.get())};
 }
 
 }  // namespace zerostep
