@@ -108,10 +108,10 @@ PrecisionConfig precision_of(const Values& v) {
 OffloadConfig offload_of(const Values& v, const std::string& block) {
   OffloadConfig c;
   const std::string p = "zero_optimization.offload_" + block + ".";
-  const std::string device = v.has(p + "device") ? v.text(p + "device") : "none";
-  c.tier = device == "cpu" ? Tier::Host : device == "nvme" ? Tier::File : Tier::Device;
+  c.tier = offload_tier(v, block);
   take(v, p + "pin_memory", c.pin_memory);
   take(v, p + "nvme_path", c.nvme_paths);
+  for (std::string& path : c.nvme_paths) path = with_home(path).value_or(path);
   take(v, p + "buffer_count", c.buffer_count);
   take(v, p + "max_in_cpu", c.max_in_cpu);
   take(v, p + "pipeline_read", c.pipeline_read);

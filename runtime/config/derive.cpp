@@ -313,38 +313,40 @@ void Deriver::sharding() {
   derived("activation_checkpointing.number_checkpoints", any ? -1 : 0);
 }
 
-std::string Deriver::offload_device(const std::string& what) const {
-  const std::string path = "zero_optimization.offload_" + what + ".device";
-  return v_.has(path) ? v_.text(path) : "none";
-}
-
 void Deriver::offload() {
   const int64_t stage = v_.integer("zero_optimization.stage");
   const std::string p = "zero_optimization.offload_";
   for (const std::string what : {"param", "optimizer"}) {
-    const std::string device = offload_device(what), path = p + what + ".device";
+    const Tier tier = offload_tier(v_, what);
+    if (tier == Tier::Device) continue;
+    const std::string path = p + what + ".device", folders = p + what + ".nvme_path";
     const int64_t lowest = what == "param" ? 3 : 1;
-    if (device == "none") continue;
     if (stage < lowest)
-      findings_.error(path, fmt::format("is \"{}\", which needs zero_optimization.stage {}{}: at stage {} {}", device, lowest,
+      findings_.error(path, fmt::format("is \"{}\", which needs zero_optimization.stage {}{}: at stage {} {}", v_.text(path), lowest,
                                         lowest < 3 ? " or more" : "", stage,
                                         what == "param" ? "every rank computes on whole parameters" : "every rank updates everything"));
-    const bool has_path = v_.has(p + what + ".nvme_path") && !v_.at(p + what + ".nvme_path").empty();
-    if (has_path) {
-      std::set<std::string> folders;
-      for (const json& folder : v_.at(p + what + ".nvme_path"))
-        if (!folders.insert(std::filesystem::path(folder.get<std::string>()).lexically_normal().string()).second)
-          findings_.error(p + what + ".nvme_path", fmt::format("names {} twice: name each folder once", folder.dump()));
-    }
-    if (device == "nvme" && !has_path)
-      findings_.error(p + what + ".nvme_path",
-                      fmt::format("is missing: {} is \"nvme\", so name a folder on the disk that is to hold it", path));
+    if (v_.has(folders) && !v_.at(folders).empty())
+      nvme_path(folders);
+    else if (tier == Tier::File)
+      findings_.error(folders, fmt::format("is missing: {} is \"nvme\", so name a folder on the disk that is to hold it", path));
   }
   const std::string optimizer = v_.text("optimizer.type");
-  if (offload_device("param") == "nvme" && (optimizer == "Muon" || optimizer == "MuDaMW"))
+  if (offload_tier(v_, "param") == Tier::File && (optimizer == "Muon" || optimizer == "MuDaMW"))
     findings_.error(
         p + "param.device",
         fmt::format("is \"nvme\": {} updates matrices of several units together, which must be in memory: use \"cpu\"", optimizer));
+}
+
+void Deriver::nvme_path(const std::string& path) {
+  std::set<std::string> folders;
+  for (const std::string& folder : v_.texts(path)) {
+    const std::optional<std::string> name = with_home(folder);
+    if (!name)
+      findings_.error(path,
+                      fmt::format("is {}: only a \"~\" of its own stands for a folder, that of this user ($HOME)", json(folder).dump()));
+    else if (!folders.insert(std::filesystem::path(*name).lexically_normal().string()).second)
+      findings_.error(path, fmt::format("names {} twice: name each folder once", json(folder).dump()));
+  }
 }
 
 bool Deriver::names_no_json_lines() const {
@@ -363,6 +365,7 @@ bool Deriver::names_no_json_lines() const {
 }
 
 std::map<Context, bool> Deriver::contexts_that_hold() const {
+  const Tier param = offload_tier(v_, "param"), state = offload_tier(v_, "optimizer");
   const int64_t stage = v_.integer("zero_optimization.stage");
   return {
       {Context::StageBelow1, stage < 1},
@@ -384,11 +387,11 @@ std::map<Context, bool> Deriver::contexts_that_hold() const {
       {Context::NotClipped, v_.text("step.scalar_transform") != "clip"},
       {Context::ForwardOnly, mode() == "zo"},
       {Context::Instructed, mode() == "instruct"},
-      {Context::ParametersNotOffloaded, offload_device("param") == "none"},
-      {Context::ParametersNotInFiles, offload_device("param") != "nvme"},
-      {Context::StateNotOffloaded, offload_device("optimizer") == "none"},
-      {Context::StateNotInFiles, offload_device("optimizer") != "nvme"},
-      {Context::NothingInFiles, offload_device("param") != "nvme" && offload_device("optimizer") != "nvme"},
+      {Context::ParametersNotOffloaded, param == Tier::Device},
+      {Context::ParametersNotInFiles, param != Tier::File},
+      {Context::StateNotOffloaded, state == Tier::Device},
+      {Context::StateNotInFiles, state != Tier::File},
+      {Context::NothingInFiles, param != Tier::File && state != Tier::File},
       {Context::NoJsonLines, v_.text("data.missing") == "skip" && names_no_json_lines()},
   };
 }

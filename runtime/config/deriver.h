@@ -45,7 +45,7 @@ class Deriver {
   void precision();
   void sharding();
   void offload();
-  std::string offload_device(const std::string& what) const;  // "none", "cpu", "nvme"
+  void nvme_path(const std::string& path);
   // Files are named, and none of them can be one of JSON lines.
   bool names_no_json_lines() const;
   std::map<Context, bool> contexts_that_hold() const;

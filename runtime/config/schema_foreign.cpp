@@ -38,6 +38,7 @@ const Key kKeys[] = {
     {"sparse_attention", R, or_null(anything()), "", kRemoved, "[{}]"},
     {"pipeline", R, or_null(anything()), "", kNoModelParallel, "[{}]"},
     {"tensor_parallel", R, or_null(anything()), "", kNoModelParallel, "[{}, {\"autotp_size\": 0}, {\"autotp_size\": 1}]"},
+    {"sequence_parallel", R, or_null(anything()), "", kNoModelParallel, "off"},
     {"sequence_parallel_size", R, integer(1), "", kNoModelParallel, "[1]"},
     {"expert_parallel", R, or_null(anything()), "", kNoModelParallel, "off"},
     {"use_data_before_expert_parallelism", A, boolean(), "", "there are no experts"},

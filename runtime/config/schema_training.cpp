@@ -3,6 +3,7 @@
 namespace zerostep::schema {
 namespace {
 
+constexpr std::string_view kNoScale = "bf16 has the range of fp32: losses are not scaled";
 constexpr std::string_view kNoState = "the optimizer's state is always fp32, sharded as the stage says";
 
 const Key kKeys[] = {
@@ -118,6 +119,12 @@ const Key kKeys[] = {
     {"bf16.check_grad_overflow", R, boolean(), "", "overflow is checked in every stage: leave it out", "[true]"},
     {"bf16.immediate_grad_update", A, boolean(), "", "gradients accumulate where they are made"},
     {"bf16.bf16_master_weights_and_grads", R, boolean(), "", "masters are fp32 whenever compute is 16 bit: leave it out", "[false]"},
+    {"bf16.auto_cast", A, boolean(), "", "inputs are token numbers: nothing is cast"},
+    {"bf16.loss_scale", A, any_number(), "", kNoScale},
+    {"bf16.initial_scale_power", A, any_number(), "", kNoScale},
+    {"bf16.loss_scale_window", A, any_number(), "", kNoScale},
+    {"bf16.hysteresis", A, any_number(), "", kNoScale},
+    {"bf16.min_loss_scale", A, any_number(), "", kNoScale},
     {"bf16.bf16_optimizer_states", R, boolean(), "", kNoState, "[false]"},
 
     {"activation_checkpointing.number_checkpoints", H, or_null(integer(-1)), "",

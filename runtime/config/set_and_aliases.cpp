@@ -116,6 +116,7 @@ void apply_aliases(Document& document, Findings& findings) {
     if (!old) continue;
     if (find_node(root, to)) {
       findings.error(alias.from, fmt::format("and {} are two names of one key, and both are given: keep {}", alias.to, alias.to));
+      erase_node(root, from);
       continue;
     }
     json value = *old;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/nth.h"
@@ -32,6 +33,19 @@ const nlohmann::json& Values::at(std::string_view path) const {
   const Value* value = find(path);
   if (!value) fail_protocol("[config] no value for {}", path);
   return value->value;
+}
+
+Tier offload_tier(const Values& values, std::string_view block) {
+  const Value* device = values.find(fmt::format("zero_optimization.offload_{}.device", block));
+  if (device == nullptr || device->value == "none") return Tier::Device;
+  return device->value == "cpu" ? Tier::Host : Tier::File;
+}
+
+std::optional<std::string> with_home(const std::string& path) {
+  if (!path.starts_with('~')) return path;
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || *home == '\0' || (path.size() > 1 && path[1] != '/')) return std::nullopt;
+  return home + path.substr(1);
 }
 
 void Findings::error(std::string_view path, const std::string& text) {

@@ -1,10 +1,12 @@
 #pragma once
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "offload/tier.h"
 #include "runtime/config/config.h"
 #include "runtime/config/document.h"
 #include "runtime/config/load_config.h"
@@ -81,6 +83,10 @@ void derive(Values& values, const ConfigRequest& request, Findings& findings);
 ModelOptions model_options_of(const Values& values);
 // What the update of a forward-only step depends on beside what zo_log.jsonl holds of the step: a JSON object of values by path.
 std::string update_values(const Values& values);
+// Where what an offload block ("param", "optimizer") speaks of rests.
+Tier offload_tier(const Values& values, std::string_view block);
+// With this user's folder in the place of a leading "~", as a shell has it; nothing where the name begins with another user's.
+std::optional<std::string> with_home(const std::string& path);
 // The typed form.
 Config bind(const Values& values, int world);
 

@@ -176,7 +176,7 @@ TrainingPlan plan_training(const Config& config, const ModelDefinition& model, c
   // Updated parameters are gathered in buckets where they are kept whole and updated in shards.
   const bool gathers_updated = zero.stage == 1 || zero.stage == 2;
   const int64_t allgather_bucket = gathers_updated ? zero.allgather_bucket_size : PlanOptions().allgather_bucket;
-  layout_options.max_slice_elements = std::min(zero.reduce_bucket_size, allgather_bucket);
+  layout_options.max_slice_elements = std::max<int64_t>(1, std::min(zero.reduce_bucket_size, allgather_bucket));
   layout_options.parameter_tier = zero.offload_param.tier;
   layout_options.state_tier = zero.offload_optimizer.tier;
   layout_options.offloaded_share = zero.offload_optimizer.ratio;

@@ -125,13 +125,13 @@ TEST(Config, LenienciesOfRealFiles) {
 }
 
 TEST(Config, IntegersAsFloatsAndStrings) {
-  const char* key = "zero_optimization.reduce_bucket_size=";
+  const char* key = "zero_optimization.allgather_bucket_size=";
   for (const char* form : {"500", "500.0", "5e2", "\"500\"", "\"5e2\"", "\"500.0\""}) {
-    EXPECT_EQ(load_tiny({key + std::string(form)}).config.zero.reduce_bucket_size, 500) << form;
+    EXPECT_EQ(load_tiny({key + std::string(form)}).config.zero.allgather_bucket_size, 500) << form;
   }
   for (const char* form : {"0.5", "true", "null0", "\"\"", "\"5x\"", "\" 5\"", "\"nan\"", "\"inf\"", "[]", "{}", "1e30",
                            "99999999999999999999", "-1", "0", "\"0x10\""}) {
-    expect_words(tiny_refusal({key + std::string(form)}), {"zero_optimization.reduce_bucket_size is", "an integer from 1"});
+    expect_words(tiny_refusal({key + std::string(form)}), {"zero_optimization.allgather_bucket_size is", "an integer from 1"});
   }
   EXPECT_EQ(load_tiny({"zero_optimization.stage3_model_persistence_threshold=9223372036854775807"})
                 .config.zero.stage3_model_persistence_threshold,
@@ -288,6 +288,10 @@ TEST(Config, OffloadThatCannotBeIsRefused) {
   refused(R"({"stage": 3, "offload_param": {"device": "nvme"}})", {"offload_param.nvme_path is missing", "folder"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": []}})", {"offload_optimizer.nvme_path is missing"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", "b", "./a"]}})", {"nvme_path names \"./a\" twice"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": "~root/x"}})", {"nvme_path is \"~root/x\"", "$HOME"});
+  const std::string both = tiny_refusal({R"(aio={"thread_count": 2, "intra_op_parallelism": 2})"});
+  expect_words(both, {"aio.thread_count and aio.intra_op_parallelism are two names of one key", "keep aio.intra_op_parallelism"});
+  EXPECT_EQ(both.find("Also"), std::string::npos) << both;
   refused(R"({"stage": 1, "offload_optimizer": {"device": "disk"}})", {"\"disk\"", "none", "cpu", "nvme"});
   expect_words(
       tiny_refusal({R"(zero_optimization={"stage": 3, "offload_param": {"device": "nvme", "nvme_path": "x"}})", "optimizer.type=Muon"}),
@@ -300,6 +304,11 @@ TEST(Config, OffloadThatCannotBeIsRefused) {
   EXPECT_EQ(zero.offload_param.nvme_paths, std::vector<std::string>{"x"});
   EXPECT_EQ(zero.offload_optimizer.nvme_paths, (std::vector<std::string>{"y", "z"}));
   EXPECT_EQ(zero.offload_param.max_in_cpu, 1000);
+  const char* home = std::getenv("HOME");
+  ASSERT_NE(home, nullptr);
+  EXPECT_EQ(load_tiny({R"(zero_optimization={"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["~", "~/x", "a~"]}})"})
+                .config.zero.offload_optimizer.nvme_paths,
+            (std::vector<std::string>{home, home + std::string("/x"), "a~"}));
   EXPECT_EQ(zero.offload_optimizer.ratio, 0.5);
   EXPECT_FALSE(zero.offload_optimizer.pipeline_read);
   EXPECT_TRUE(zero.offload_optimizer.pipeline_write);
