@@ -21,12 +21,12 @@ Arena Arena::host_memory(std::string name, int64_t num_bytes) {
   return Arena(std::move(name), std::shared_ptr<void>(data, [size](void* p) { munmap(p, size); }), data, num_bytes);
 }
 
-void* Arena::allocate(int64_t num_bytes, const std::string& what, int64_t alignment) {
-  const int64_t size = round_up(num_bytes, kAlignmentBytes), begin = round_up(used_, alignment);
-  if (size > capacity_ - begin)
+void* Arena::allocate(int64_t num_bytes, const std::string& what) {
+  const int64_t size = round_up(num_bytes, kAlignmentBytes);
+  if (size > capacity_ - used_)
     fail_protocol("[arena {}] {} needs {} bytes, {} of {} are left", name_, what, size, capacity_ - used_, capacity_);
-  void* out = data_ == nullptr ? nullptr : data_ + begin;
-  used_ = begin + size;
+  void* out = data_ == nullptr ? nullptr : data_ + used_;
+  used_ += size;
   return out;
 }
 

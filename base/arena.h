@@ -8,8 +8,7 @@
 
 namespace zerostep {
 
-// Memory of one kind, taken once and handed out in parts that live as long as the arena. Parts are zeroed and aligned to 64 bytes,
-// or more where that is asked for and the memory itself is.
+// Memory of one kind, taken once and handed out in parts that live as long as the arena. Parts are zeroed and aligned to 64 bytes.
 class Arena {
  public:
   // Takes over `data`; `owner` keeps it alive.
@@ -18,7 +17,7 @@ class Arena {
   static Arena host_memory(std::string name, int64_t num_bytes);
 
   // ProtocolError when the arena is too small: what it holds was planned.
-  void* allocate(int64_t num_bytes, const std::string& what, int64_t alignment = kAlignmentBytes);
+  void* allocate(int64_t num_bytes, const std::string& what);
   int64_t used_bytes() const { return used_; }
   int64_t capacity_bytes() const { return capacity_; }
 

@@ -7,6 +7,8 @@
 #include <cstdlib>
 
 #include "base/device.h"
+#include "base/error.h"
+#include "base/format.h"
 #include "sharding/comm/core_share.h"
 
 namespace zerostep {
@@ -32,6 +34,17 @@ MemoryLimit memory_limit(const Config& config, const Machine& machine, const std
   const int64_t bytes = machine.host_is_device ? machine.host_bytes : machine.device_bytes;
   if (bytes == 0) return {INT64_MAX, file + " does not say how much there is"};
   return {bytes, "of a rank in " + file, machine.host_is_device};
+}
+
+void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, int ranks_of_host) {
+  const int64_t free = Device::cpu().memory_info().free_bytes / std::max(1, ranks_of_host);
+  if (limit.includes_host || cost.device_peak_bytes + cost.host_peak_bytes <= free) return;
+  fail_input(
+      "{}: a rank needs {} of this machine's memory, {} for the device and {} for the host, and {} are free for each of {}. What helps: "
+      "\"nvme\" for zero_optimization.offload_param.device and offload_optimizer.device, a lower buffer_count, run.checkpoint_interval 0 "
+      "(checkpoints are staged in memory), fewer ranks on this host",
+      config.file, human_bytes(cost.device_peak_bytes + cost.host_peak_bytes), human_bytes(cost.device_peak_bytes),
+      human_bytes(cost.host_peak_bytes), human_bytes(free), ranks_of_host);
 }
 
 }  // namespace zerostep

@@ -14,5 +14,7 @@ int set_threads(int cores);
 MemoryLimit memory_limit(const Config& config, int ranks_of_host);
 // The same of a described machine, whose file is named.
 MemoryLimit memory_limit(const Config& config, const Machine& machine, const std::string& file);
+// Where run.device_memory limits the device: this machine's memory holds it and what rests on the host besides. InputError.
+void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, int ranks_of_host);
 
 }  // namespace zerostep

@@ -11,6 +11,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/keep_for_ever.h"
 #include "base/nth.h"
 #include "offload/disk.h"
 
@@ -29,6 +30,7 @@ AioOptions checked(AioOptions options) {
   require("queue_depth", options.queue_depth, 4096);
   require("intra_op_parallelism", options.intra_op_parallelism, 1024);
   options.block_size = round_up(options.block_size, kAlignment);
+  if (!options.make_queue) options.make_queue = io_queues();
   return options;
 }
 
@@ -62,10 +64,18 @@ class Blocks {
 
 }  // namespace
 
-FileIo::FileIo(const AioOptions& options, std::unique_ptr<IoQueue> queue)
-    : options_(checked(options)), slots_(static_cast<size_t>(options_.max_in_flight())), queue_(std::move(queue)) {
-  if (!queue_) queue_ = make_io_queue(options_);
+FileIo::FileIo(const AioOptions& options)
+    : options_(checked(options)), slots_(static_cast<size_t>(options_.max_in_flight())), queue_(options_.make_queue(options_)) {
   for (int slot = options_.max_in_flight(); slot > 0;) idle_.push_back(--slot);
+}
+
+FileIo::~FileIo() {
+  if (has_abandoned_) keep_for_ever(std::move(slots_));
+}
+
+bool FileIo::has_abandoned() const {
+  std::lock_guard lock(mutex_);
+  return has_abandoned_;
 }
 
 FileIoCounts FileIo::counts() const {
@@ -97,7 +107,7 @@ void FileIo::run(bool is_write, std::span<const FileTransfer> transfers) {
       requests.clear();
       if (num_in_flight == 0) break;
       const auto completions = queue_->wait(options_.stall_seconds);
-      if (completions.empty()) fail_stalled(is_write);
+      if (completions.empty()) fail_run("no answer of the disk within {} seconds ({})", options_.stall_seconds, queue_->name());
       for (const IoCompletion& completion : completions) {
         --num_in_flight;
         if (is_unfinished(is_write, completion, failure))
@@ -107,8 +117,7 @@ void FileIo::run(bool is_write, std::span<const FileTransfer> transfers) {
       }
     }
   } catch (const std::exception& error) {
-    end_ = error.what();
-    throw;
+    give_up(is_write, num_in_flight, error);
   }
   if (!failure.empty()) throw RunError(failure);
 }
@@ -170,9 +179,11 @@ bool FileIo::is_unfinished(bool is_write, const IoCompletion& completion, std::s
   return failure.empty();
 }
 
-void FileIo::fail_stalled(bool is_write) {
+void FileIo::give_up(bool is_write, int num_in_flight, const std::exception& error) {
   const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.is_busy; });
-  fail_run("cannot {}: no answer of the disk within {} seconds ({})", text(is_write, slot->block), options_.stall_seconds, queue_->name());
+  end_ = slot == slots_.end() ? error.what() : fmt::format("cannot {}: {}", text(is_write, slot->block), error.what());
+  has_abandoned_ = num_in_flight > 0;
+  throw RunError(end_);
 }
 
 }  // namespace zerostep

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -43,15 +44,19 @@ struct FileIoCounts {
 class FileIo {
  public:
   // InputError where an option is out of range.
-  explicit FileIo(const AioOptions& options) : FileIo(options, nullptr) {}
-  FileIo(const AioOptions& options, std::unique_ptr<IoQueue> queue);  // nullptr: make_io_queue()
+  explicit FileIo(const AioOptions& options);
+  ~FileIo();
+  FileIo(const FileIo&) = delete;
+  FileIo& operator=(const FileIo&) = delete;
 
   // Block the caller until all is done. RunError naming the operation, the file, offset, size and what the system says, when nothing is in
   // flight any more; where that cannot be waited for (the queue fails, or a request takes longer than AioOptions::stall_seconds), this and
-  // every later call fails, and the memory may still be used.
+  // every later call fails, and what is in flight is abandoned.
   void read(std::span<const FileTransfer> transfers) { run(false, transfers); }
   void write(std::span<const FileTransfer> transfers) { run(true, transfers); }
 
+  // Whether the system may still read or write memory and files of a transfer that has failed: neither may be given back then.
+  bool has_abandoned() const;
   FileIoCounts counts() const;
   // "io_uring, 8 requests of 1.00 MiB in flight"
   std::string description() const;
@@ -75,7 +80,8 @@ class FileIo {
   IoRequest request(bool is_write, int slot);
   // Whether the rest is to be asked for. `failure` becomes what ends the transfer, if it was empty.
   bool is_unfinished(bool is_write, const IoCompletion& completion, std::string& failure);
-  [[noreturn]] void fail_stalled(bool is_write);
+  // What is in flight is abandoned.
+  [[noreturn]] void give_up(bool is_write, int num_in_flight, const std::exception& error);
 
   AioOptions options_;
   mutable std::mutex mutex_;
@@ -83,6 +89,7 @@ class FileIo {
   std::vector<int> idle_;
   FileIoCounts counts_;
   std::string end_;  // why nothing can be transferred any more
+  bool has_abandoned_ = false;
   std::unique_ptr<IoQueue> queue_;
 };
 

@@ -60,7 +60,14 @@ Arena PinnedMemory::memory(const std::string& name, int64_t num_bytes) {
   // A block of a file is then a few pieces for its disk instead of hundreds: on a virtual disk more than twice as fast.
   ::madvise(data, size, MADV_HUGEPAGE);
   prefer_this_node(data, num_bytes);
+  std::shared_ptr<void> owner(data, [size, pinned = pin(name, data, num_bytes)](void* p) mutable {
+    pinned = nullptr;
+    ::munmap(p, size);
+  });
+  return Arena(name, std::move(owner), data, num_bytes);
+}
 
+std::shared_ptr<void> PinnedMemory::pin(const std::string& name, void* data, int64_t num_bytes) {
   int64_t pinned = 0;
   int error = 0;
   while (options_.pin_memory && pinned < num_bytes) {
@@ -70,10 +77,9 @@ Arena PinnedMemory::memory(const std::string& name, int64_t num_bytes) {
     pinned += slab;
   }
   bytes_->pinned += pinned, bytes_->pageable += num_bytes - pinned;
-  std::shared_ptr<void> owner(data, [num_bytes, pinned, bytes = bytes_, locker = options_.locker, slab = options_.slab_bytes](void* p) {
+  std::shared_ptr<void> lock(data, [num_bytes, pinned, bytes = bytes_, locker = options_.locker, slab = options_.slab_bytes](void* p) {
     for (int64_t begin = 0; begin < pinned; begin += slab)
       locker->unlock(static_cast<std::byte*>(p) + begin, std::min(slab, pinned - begin));
-    ::munmap(p, static_cast<size_t>(num_bytes));
     bytes->pinned -= pinned, bytes->pageable -= num_bytes - pinned;
   });
   if (error != 0 && !std::exchange(has_warned_, true))
@@ -81,7 +87,7 @@ Arena PinnedMemory::memory(const std::string& name, int64_t num_bytes) {
         "{} of '{}' cannot be pinned and stay pageable, so copies are slower ({}): {} are pinned, and this process may lock {} "
         "(RLIMIT_MEMLOCK). Raise that (`ulimit -l unlimited`, or memlock in /etc/security/limits.conf), or set \"pin_memory\": false",
         human_bytes(num_bytes - pinned), name, std::strerror(error), human_bytes(bytes_->pinned), lock_limit()));
-  return Arena(name, std::move(owner), data, num_bytes);
+  return lock;
 }
 
 }  // namespace zerostep

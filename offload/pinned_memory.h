@@ -34,8 +34,10 @@ class PinnedMemory {
   // Zeroed memory of the NUMA node that the caller runs on, aligned to pages; locked slab by slab from its begin, so a device copies at
   // once what lies within one slab. RunError when there is not enough.
   Arena memory(const std::string& name, int64_t num_bytes);
+  // Locks memory that others have made, slab by slab from its begin, until the result goes.
+  std::shared_ptr<void> pin(const std::string& name, void* data, int64_t num_bytes);
 
-  // Of the arenas that live.
+  // Of what lives.
   int64_t pinned_bytes() const { return bytes_->pinned; }
   int64_t pageable_bytes() const { return bytes_->pageable; }
 

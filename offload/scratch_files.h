@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/stream.h"
-#include "offload/disk.h"
 #include "offload/file_io.h"
+#include "offload/scratch_folder.h"
 
 namespace zerostep {
 
@@ -23,32 +23,30 @@ struct FileBuffer {
 };
 
 struct ScratchOptions {
-  std::vector<std::string> folders;         // `nvme_path`: one for each disk that the bytes are spread over
+  std::string key = "nvme_path";            // of the configuration, in messages
+  std::vector<std::string> folders;         // its value: one for each disk that the bytes are spread over
   int64_t stripe_bytes = int64_t{1} << 20;  // that lie in one folder before the next has its turn; rounded up to kDirectAlignment
   int rank = 0;                             // for names and messages
   bool verify = false;                      // `aio.verify`: checksums of chunks, kept in memory
   AioOptions aio;
-  std::function<std::unique_ptr<IoQueue>(const AioOptions&)> make_queue = make_io_queue;
   std::function<void(const std::string&)> warn = nullptr;  // once for each thing; nullptr: the log
 };
 
-// A rank's buffers in files, one in each folder. Their space is taken from the disks when the object is made, so that a full disk shows
-// before the first step; contents are zeros until they are written. The files lose their names as soon as they are open: whatever ends the
-// process, the disk has its space back at once. A name that remains (the process was killed within those microseconds, or the file system
-// does not let the name of an open file go) is removed with the object or by the next one with this folder on this host. Removing the
-// name of a file that is open costs its owner nothing, so no lock is needed to tell runs that live from those that are dead.
+// A rank's buffers in files, one in each folder (ScratchFile). Their space is taken from the disks when the object is made, so that a full
+// disk shows before the first step; contents are zeros until they are written.
 class ScratchFiles {
  public:
-  // Makes folders that are not there. InputError where that fails; RunError naming the folder, the bytes needed and the bytes free where
-  // the disk is full, or what else the system says.
+  // Makes folders that are not there. InputError where that fails, or no file can be made there; RunError naming the folder, the bytes
+  // needed and the bytes free where the disk is full, or what else the system says.
   ScratchFiles(ScratchOptions options, std::vector<FileBuffer> buffers);
   ~ScratchFiles();
   ScratchFiles(const ScratchFiles&) = delete;
   ScratchFiles& operator=(const ScratchFiles&) = delete;
 
-  // Bytes of files that the buffers take.
-  static int64_t num_bytes(const std::vector<FileBuffer>& buffers, const ScratchOptions& options);
-  int64_t num_bytes() const { return num_bytes(buffers_, options_); }
+  // What the buffers take of each folder.
+  static std::vector<ScratchDemand> demands(const std::vector<FileBuffer>& buffers, const ScratchOptions& options);
+  // Bytes of all files.
+  int64_t num_bytes() const;
 
   // Enqueue the transfer of a chunk between its file and bytes_of(chunk) bytes of memory, at best aligned to kDirectAlignment. The event is
   // when memory or file have it; its failure names the chunk too. Memory and object outlive that. A chunk is used by one transfer at a
@@ -56,14 +54,15 @@ class ScratchFiles {
   Event read(Stream& lane, int buffer, int chunk, void* memory);
   Event write(Stream& lane, int buffer, int chunk, const void* memory);
 
+  // Whether the system may still use memory and files of a transfer that has failed; the files are then never closed, and the memory must
+  // not be given back.
+  bool has_abandoned() const { return reader_.has_abandoned() || writer_.has_abandoned(); }
   FileIoCounts read_counts() const { return reader_.counts(); }
   FileIoCounts write_counts() const { return writer_.counts(); }
   // How files are read and written here, for the log: "io_uring, 8 requests of 1.00 MiB in flight, direct".
   std::string description() const;
 
  private:
-  class Folder;
-
   std::vector<FileTransfer> transfers(int buffer, int chunk, std::byte* memory) const;
   void transfer(bool is_write, int buffer, int chunk, std::byte* memory);
 
@@ -71,7 +70,7 @@ class ScratchFiles {
   std::vector<FileBuffer> buffers_;
   std::vector<std::vector<std::string>> checksums_;  // per buffer and chunk; "": never written
   std::vector<int64_t> begins_;                      // of buffers, in the bytes that are spread over the folders
-  std::vector<std::unique_ptr<Folder>> folders_;
+  std::vector<std::unique_ptr<ScratchFile>> files_;  // one in each folder
   FileIo reader_, writer_;
 };
 

@@ -8,6 +8,7 @@
 #include "launch/subject.h"
 #include "launch/target.h"
 #include "runtime/checkpoint/run_state.h"
+#include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
 #include "runtime/report/prediction_report.h"
@@ -28,6 +29,9 @@ int plan(const PlanArguments& arguments) {
   std::optional<Prediction> prediction;
   if (target.machine) prediction = predict_training(config, training, *subject.model, *subject.objective, *target.machine);
   const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
+  const std::vector<ScratchDemand> demands = scratch_demands(training.any_step().buffers, tier_options(config, 0));
+  if (const std::string lack = lack_of_room(demands, target.ranks_of_host); target.is_here && !lack.empty())
+    print_err("warning: {}\n", lack);
   if (arguments.json)
     print_out("{}\n", plan_json(report).dump(2));
   else

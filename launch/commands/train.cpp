@@ -16,6 +16,7 @@
 #include "launch/train_run.h"
 #include "offload/host_optimizer.h"
 #include "runtime/checkpoint/run_state.h"
+#include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
 
 namespace zerostep {
@@ -87,6 +88,8 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, job.local_size());
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
+  require_host_memory(config, setup.cost, setup.limit, job.local_size());
+  require_scratch_folders(scratch_demands(setup.plan->any_step().buffers, tier_options(config, job.rank())), job.local_size());
   if (!job.speaks() || job.size() > job.local_size()) return;
   if (const auto machine = measured_machine(job.local_size(), setup.facts.threads))
     setup.prediction = predict_training(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *machine);

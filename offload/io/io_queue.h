@@ -1,12 +1,18 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace zerostep {
+
+class IoQueue;
+struct AioOptions;
+// Makes queues. The threads of those that come from one maker, or from copies of it, are the same.
+using IoQueueMaker = std::function<std::unique_ptr<IoQueue>(const AioOptions&)>;
 
 // How files are read and written: DeepSpeed's `aio` block, whose defaults these are.
 struct AioOptions {
@@ -16,6 +22,7 @@ struct AioOptions {
   bool single_submit = false;             // each request is handed to the kernel by a call of its own (io_uring)
   bool overlap_events = true;             // a completion makes room at once; otherwise all in flight are waited for before more start
   double stall_seconds = 300;             // a request that is not completed within this time is a failure (ours)
+  IoQueueMaker make_queue = nullptr;      // nullptr: io_queues()
 
   int max_in_flight() const { return queue_depth * intra_op_parallelism; }
 };
@@ -36,8 +43,8 @@ struct IoCompletion {
 };
 
 // Requests on their way to the operating system and back, at most AioOptions::max_in_flight() at a time. Used by one thread at a time.
-// What is in flight when a queue goes is abandoned: its memory may still be read or written. RunError where requests can neither be made
-// nor waited for any more. Tests put queues that err, dawdle and reorder around a real one.
+// What is in flight when a queue goes is abandoned: its memory may still be read or written, its file too. RunError where requests can
+// neither be made nor waited for any more. Tests put queues that err, dawdle and reorder around a real one.
 class IoQueue {
  public:
   virtual ~IoQueue() = default;
@@ -52,9 +59,11 @@ class IoQueue {
 
 // Through io_uring. RunError with the reason where this kernel or container has none for this process.
 std::unique_ptr<IoQueue> make_uring_queue(const AioOptions& options);
-// Through pread and pwrite in one thread for each request that may be in flight. `reason`: why not through io_uring, or "".
-std::unique_ptr<IoQueue> make_thread_queue(const AioOptions& options, std::string reason = "");
-// Through io_uring where that is possible.
-std::unique_ptr<IoQueue> make_io_queue(const AioOptions& options);
+// Through pread and pwrite in threads: as many as a queue may have requests in flight, kMostIoThreads at most. `reason`: why not through
+// io_uring, or "".
+inline constexpr int kMostIoThreads = 64;
+IoQueueMaker thread_queues(std::string reason = "");
+// Through io_uring where that is possible, else through threads.
+IoQueueMaker io_queues();
 
 }  // namespace zerostep

@@ -102,12 +102,15 @@ class UringQueue final : public IoQueue {
 
 std::unique_ptr<IoQueue> make_uring_queue(const AioOptions& options) { return std::make_unique<UringQueue>(options); }
 
-std::unique_ptr<IoQueue> make_io_queue(const AioOptions& options) {
-  try {
-    return make_uring_queue(options);
-  } catch (const RunError& refusal) {
-    return make_thread_queue(options, refusal.what());
-  }
+IoQueueMaker io_queues() {
+  return [threads = std::make_shared<IoQueueMaker>()](const AioOptions& options) {
+    try {
+      if (!*threads) return make_uring_queue(options);
+    } catch (const RunError& refusal) {
+      *threads = thread_queues(refusal.what());
+    }
+    return (*threads)(options);
+  };
 }
 
 }  // namespace zerostep

@@ -80,17 +80,19 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
   const ModelLayout::Place& place = layout_.place(unit, index);
   const FlatGroup& g = layout_.group(place.group);
   const ParameterInfo& parameter = layout_.parameter(g, place.index);
-  const auto copy = [&](const Buffer& chunk, int64_t byte_offset, DType type, int64_t begin, int64_t count) {
-    visit_chunk(chunk, false, [&](const std::byte* at) {
-      lanes_.kernels.cast(at + byte_offset, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
-    });
+  const auto copy = [&](const std::byte* from, DType type, int64_t begin, int64_t count) {
+    lanes_.kernels.cast(from, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
   };
   // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
   out.assign(static_cast<size_t>(parameter.num_elements()), -0.0f);
   if (!state_.has_masters(g.id) && state_.has_whole_parameters(g.id))
-    return copy({BufferKind::Parameters, g.id}, num_bytes(g.layout.offset(place.index), g.type), g.type, 0, parameter.num_elements());
-  for (const auto& [piece, chunk, byte_offset] : places(Elements::Updated))
-    if (piece.parameter == &parameter && piece.array == StatePiece::kValues) copy(chunk, byte_offset, piece.type, piece.begin, piece.count);
+    return visit_chunk({BufferKind::Parameters, g.id}, false, [&](const std::byte* at) {
+      copy(at + num_bytes(g.layout.offset(place.index), g.type), g.type, 0, parameter.num_elements());
+    });
+  visit_places(
+      places(Elements::Updated), false,
+      [&](const StatePlace& p) { return p.piece.parameter == &parameter && p.piece.array == StatePiece::kValues; },
+      [&](const StatePlace& p, const std::byte* at) { copy(at, p.piece.type, p.piece.begin, p.piece.count); });
   if (state_.updates_whole_groups()) return;
   const Segment segment{out.data(), out.data(), static_cast<int64_t>(out.size())};
   lanes_.group.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, lanes_.communication, "parameter").wait();

@@ -81,7 +81,11 @@ void StepRunner::prepare(const Plan& plan, const Action& action) {
 Event StepRunner::launch(const Plan& plan, const Action& action) { return launcher_.launch(plan, action, run_, pending_); }
 
 void StepRunner::explain(const Plan& plan, const Action& action, const std::exception& error) {
-  if (action.visit < 0) return;
+  if (action.visit < 0) {
+    if (run_->trains() && (action.kind == ActionKind::Load || action.kind == ActionKind::Store))
+      fail_run("step {}: {}", run_->step, error.what());
+    return;
+  }
   const Visit& visit = plan.visit(action.visit);
   fail_run("rank {}, {} {}, {} of unit {}: {}", lanes_.group.rank(), run_->trains() ? "step" : "evaluation batch", run_->step,
            name_of(visit.kind), plan_.layout.unit(visit.unit).name, error_text(error));

@@ -16,7 +16,8 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   PlanCost out;
   out.arena_bytes = plan.any_step().device_arena_bytes();
   out.host_peak_bytes = nth(plan.any_step().arena_bytes, Tier::Host);
-  out.file_peak_bytes = file_bytes(plan.any_step().buffers, tier_options(config, 0));
+  for (const ScratchDemand& demand : scratch_demands(plan.any_step().buffers, tier_options(config, 0)))
+    out.file_peak_bytes += demand.num_bytes;
   const auto add_memory = [&](const PlanCost& cost, const char* where) {
     // The highest tensors are those of one kind of step, the highest of both together perhaps of another.
     out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, cost.tensor_peak_bytes);

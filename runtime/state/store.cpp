@@ -1,6 +1,7 @@
 #include "runtime/state/store.h"
 
 #include "base/error.h"
+#include "base/keep_for_ever.h"
 #include "base/nth.h"
 
 namespace zerostep {
@@ -17,32 +18,40 @@ bool is_in(const PlannedBuffer& b, bool is_parameters) {
   return b.tier == Tier::File && (b.id.kind == BufferKind::Parameters) == is_parameters;
 }
 
-Arena communicated_arena(int64_t size, Communicator& group) {
+// `pinned`: locks it; nullptr: memory of the device.
+Arena communicated_arena(int64_t size, Communicator& group, PinnedMemory* pinned) {
   if (size == 0) return Arena("communicated", nullptr, nullptr, 0);
-  auto buffer = group.allocate(static_cast<size_t>(size), "arena");
-  void* data = buffer->data();
-  return Arena("communicated", std::move(buffer), data, size);
+  struct Owner {
+    std::shared_ptr<CommBuffer> buffer;
+    std::shared_ptr<void> lock;  // goes first
+  };
+  const auto owner = std::make_shared<Owner>(Owner{group.allocate(static_cast<size_t>(size), "arena"), nullptr});
+  void* data = owner->buffer->data();
+  if (pinned != nullptr && data != nullptr) owner->lock = pinned->pin("host, communicated", data, size);
+  return Arena("communicated", owner, data, size);
 }
 
 }  // namespace
 
-int64_t file_bytes(const std::vector<PlannedBuffer>& buffers, const TierOptions& options) {
-  int64_t bytes = 0;
+std::vector<ScratchDemand> scratch_demands(const std::vector<PlannedBuffer>& buffers, const TierOptions& options) {
+  std::vector<ScratchDemand> out;
   for (const bool is_parameters : {true, false}) {
     std::vector<FileBuffer> in_files;
     for (const PlannedBuffer& b : buffers)
       if (is_in(b, is_parameters)) in_files.push_back({b.name, b.bytes, b.chunk_bytes});
-    if (!in_files.empty()) bytes += ScratchFiles::num_bytes(in_files, is_parameters ? options.parameters : options.state);
+    if (in_files.empty()) continue;
+    for (ScratchDemand& demand : ScratchFiles::demands(in_files, is_parameters ? options.parameters : options.state))
+      out.push_back(std::move(demand));
   }
-  return bytes;
+  return out;
 }
 
 Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device, const TierOptions& options)
     : pinned_(options.pinned) {
+  arenas_.push_back({communicated_arena(total(buffers, Tier::Device, true), group, nullptr),
+                     device.memory("device", total(buffers, Tier::Device, false))});
   arenas_.push_back(
-      {communicated_arena(total(buffers, Tier::Device, true), group), device.memory("device", total(buffers, Tier::Device, false))});
-  arenas_.push_back(
-      {communicated_arena(total(buffers, Tier::Host, true), group), pinned_.memory("host", total(buffers, Tier::Host, false))});
+      {communicated_arena(total(buffers, Tier::Host, true), group, &pinned_), pinned_.memory("host", total(buffers, Tier::Host, false))});
   for (const bool is_staging : {true, false})  // whose slots begin at pages then
     for (const PlannedBuffer& b : buffers) {
       if ((b.id.kind == BufferKind::StagingSlot) != is_staging) continue;
@@ -63,6 +72,14 @@ Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, cons
     }
   files_.push_back(make_files(buffers, true, options.parameters));
   files_.push_back(make_files(buffers, false, options.state));
+}
+
+Store::~Store() {
+  for (const auto& files : files_)
+    if (files && files->has_abandoned()) {
+      keep_for_ever(std::move(arenas_));
+      return;
+    }
 }
 
 std::unique_ptr<ScratchFiles> Store::make_files(const std::vector<PlannedBuffer>& buffers, bool is_parameters,

@@ -17,8 +17,8 @@ struct TierOptions {
   ScratchOptions parameters, state;  // of what rests in files; state: gradient shards and the optimizer's
 };
 
-// Bytes of files that the buffers of the file tier take.
-int64_t file_bytes(const std::vector<PlannedBuffer>& buffers, const TierOptions& options);
+// What the buffers of the file tier take of each folder.
+std::vector<ScratchDemand> scratch_demands(const std::vector<PlannedBuffer>& buffers, const TierOptions& options);
 
 // The memory of one rank: every buffer that a plan lists, by its id, in arenas of exactly the planned size and in files. What is needed of
 // a chunk is asked for where it is needed and not kept. view() says where a chunk lies: where it rests or, of the file tier, in its staging
@@ -29,6 +29,10 @@ class Store {
   // Collective (operands of collectives lie in the communicator's memory, the rest in that of the device or, by their tier, of its host).
   // All zero.
   Store(const std::vector<PlannedBuffer>& buffers, Communicator group, const Device& device, const TierOptions& options = {});
+  // Memory that the system may still use for a read or write that was given up is never given back.
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
 
   bool holds(BufferKind kind, int index = 0) const { return find(kind, index) != nullptr; }
   // Enqueue the read of a chunk from its file, or its write; what rests in memory is there at once. Which slot it is in, and that nobody

@@ -199,7 +199,7 @@ class Measurement {
       }
     };
     Arena memory = device_.memory("measurement", kChunk, MemoryKind::PinnedHost);
-    auto* const chunk = static_cast<std::byte*>(memory.allocate(kChunk, "chunk", kFileAlignmentBytes));
+    auto* const chunk = static_cast<std::byte*>(memory.allocate(kChunk, "chunk"));
     std::unique_ptr<ScratchFiles> files;
     std::error_code unknown;
     const auto available = static_cast<int64_t>(std::filesystem::space(options_.scratch_folder, unknown).available);

@@ -41,7 +41,7 @@ class PlainLoop {
     if (file_ < 0) fail_run("{} cannot be opened past the page cache", path);
     ::unlink(path.c_str());
     if (::posix_fallocate(file_, 0, num_bytes) != 0) fail_run("no space for {} bytes in {}", num_bytes, folder);
-    data_ = static_cast<std::byte*>(memory_.allocate(kMemory, "blocks", 4096));
+    data_ = static_cast<std::byte*>(memory_.allocate(kMemory, "blocks"));
     run(true, 4);
   }
   ~PlainLoop() { ::close(file_); }
@@ -111,13 +111,13 @@ void main_program(const std::string& folder, int64_t num_bytes, int rounds, cons
   constexpr std::array<int64_t, 4> kChunks{kMiB, 4 * kMiB, 16 * kMiB, 64 * kMiB};
   PlainLoop plain(folder, num_bytes, aio.block_size);
   Arena arena = Arena::host_memory("chunk", kChunks.back());
-  auto* memory = static_cast<std::byte*>(arena.allocate(kChunks.back(), "chunk", 4096));
+  auto* memory = static_cast<std::byte*>(arena.allocate(kChunks.back(), "chunk"));
   Stream lane = Stream::worker("lane");
   std::vector<Contender> contenders;
   for (const bool is_uring : {true, false})
     for (const int64_t chunk : kChunks) {
       ScratchOptions options{.folders = {folder}, .aio = aio};
-      if (!is_uring) options.make_queue = [](const AioOptions& aio) { return make_thread_queue(aio); };
+      if (!is_uring) options.aio.make_queue = thread_queues();
       contenders.push_back({"", chunk, std::make_unique<ScratchFiles>(options, std::vector<FileBuffer>{{"bench", num_bytes, chunk}})});
       contenders.back().name = fmt::format("{:3} MiB chunks, {}", chunk / kMiB, contenders.back().files->description());
       run(contenders.back(), true, num_bytes, lane, memory);

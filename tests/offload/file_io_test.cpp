@@ -104,8 +104,9 @@ std::string message(const std::function<void()>& work) {
 class FileIoTest : public ::testing::TestWithParam<QueueKind> {
  protected:
   static AioOptions options(int depth = 4) { return {.block_size = kBlock, .queue_depth = depth, .stall_seconds = 30}; }
-  FileIo make(const AioOptions& options = FileIoTest::options()) const {
-    return FileIo(options, std::make_unique<FaultyQueue>(faults_, testing::make(GetParam(), options)));
+  FileIo make(AioOptions options = FileIoTest::options()) const {
+    options.make_queue = [this](const AioOptions& o) { return std::make_unique<FaultyQueue>(faults_, testing::make(GetParam(), o)); };
+    return FileIo(options);
   }
   // 37 blocks and a part, read back through faults.
   void expect_right_in_spite_of_faults() {
@@ -139,7 +140,7 @@ class FileIoTest : public ::testing::TestWithParam<QueueKind> {
 TEST(FileIoChoice, IsIoUringWhereTheKernelPermitsIt) {
   const int error = testing::io_uring_error();
   std::cout << "io_uring on this machine: " << (error == 0 ? "permitted; both kinds of queues are tested" : std::strerror(error)) << "\n";
-  const std::string name = make_io_queue({})->name();
+  const std::string name = io_queues()({})->name();
   if (error == 0) {
     EXPECT_EQ(name, "io_uring");
     EXPECT_EQ(FileIo({}).description(), "io_uring, 8 requests of 1.00 MiB in flight");
@@ -274,7 +275,11 @@ TEST_P(FileIoTest, RequestsAreBlocksAndTheOptionsSayHowManyAreInFlightWhen) {
     std::unique_ptr<IoQueue> queue_;
     std::vector<IoCompletion> ready_;
   };
-  FileIo io(options(4), std::make_unique<FaultyQueue>(faults_, std::make_unique<OneByOne>(testing::make(GetParam(), options(4)))));
+  AioOptions one_by_one = options(4);
+  one_by_one.make_queue = [&](const AioOptions& o) {
+    return std::make_unique<FaultyQueue>(faults_, std::make_unique<OneByOne>(testing::make(GetParam(), o)));
+  };
+  FileIo io(one_by_one);
   io.read({{{file.get(), 0, memory.at(), 12 * kBlock}}});
   EXPECT_EQ(faults_->submitted, (std::vector<int>{4, 1, 1, 1, 1, 1, 1, 1, 1}));
   EXPECT_EQ(faults_->in_flight_before, (std::vector<int>{0, 3, 3, 3, 3, 3, 3, 3, 3}));
@@ -282,7 +287,7 @@ TEST_P(FileIoTest, RequestsAreBlocksAndTheOptionsSayHowManyAreInFlightWhen) {
 
 TEST_P(FileIoTest, SingleSubmitMakesACallForEachRequest) {
   if (GetParam() == QueueKind::Threads) {
-    EXPECT_EQ(FileIo(options(3), make_thread_queue(options(3))).description(), "3 threads, 3 requests of 8.00 KiB in flight");
+    EXPECT_EQ(make(options(3)).description(), "3 threads, 3 requests of 8.00 KiB in flight");
     return;
   }
   OpenFile file(true, random_text(12 * kBlock, 1));
@@ -430,6 +435,7 @@ TEST_P(FileIoTest, ADiskThatDoesNotAnswerIsAnErrorNow) {
   const int before = faults_->num_requests;
   EXPECT_EQ(message([&] { io.read({{{file.get(), 0, memory.at(), kBlock}}}); }), said);
   EXPECT_EQ(faults_->num_requests, before);
+  EXPECT_TRUE(io.has_abandoned());
 }
 
 TEST_P(FileIoTest, ARequestThatIsNeverDoneDoesNotKeepTheQueue) {
@@ -438,9 +444,10 @@ TEST_P(FileIoTest, ARequestThatIsNeverDoneDoesNotKeepTheQueue) {
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   AioOptions quick = options(1);
   quick.stall_seconds = 0.2;
+  quick.make_queue = [](const AioOptions& o) { return testing::make(GetParam(), o); };
   {
     Memory memory(kBlock);
-    FileIo io(quick, testing::make(GetParam(), quick));
+    FileIo io(quick);
     IoFile pipe{"a pipe", ends[0], false};
     EXPECT_SAYS(message([&] {
                   io.read({{{&pipe, 0, memory.at(), kBlock}}});
@@ -456,7 +463,37 @@ TEST_P(FileIoTest, AQueueThatFailsIsAnErrorNowAndLater) {
   faults_->num_refused_after = 5;
   FileIo io = make();
   for (int i = 0; i < 2; ++i)
-    EXPECT_EQ(message([&] { io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}}); }), "this queue takes no more");
+    EXPECT_SAYS(message([&] { io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}}); }), file.path() + ": this queue takes no more");
+}
+
+// Readers and writers of one maker have threads together.
+TEST(FileIoThreads, AreThoseOfAllQueuesAndNotMoreThanTheMost) {
+  const auto num_threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  const auto before = num_threads();
+  {
+    const IoQueueMaker maker = thread_queues(), copy = maker;
+    const auto first = maker({.queue_depth = 3}), second = copy({.queue_depth = 3});
+    EXPECT_EQ(num_threads() - before, 3);
+    EXPECT_EQ(second->name(), "3 threads");
+    // Each has its own completions.
+    OpenFile file(false, std::string(kBlock, 'x'));
+    Memory memory(2 * kBlock);
+    for (int slot = 0; slot < 2; ++slot)
+      (slot == 0 ? first : second)->submit({{{file.get()->descriptor, false, 0, memory.at(slot * kBlock), kBlock, slot}}});
+    for (int slot = 0; slot < 2; ++slot) {
+      const auto done = (slot == 0 ? first : second)->wait(30);
+      ASSERT_EQ(done.size(), 1u);
+      EXPECT_EQ(done[0].slot, slot);
+      EXPECT_EQ(done[0].result, kBlock);
+    }
+    const auto third = maker({.queue_depth = 100, .intra_op_parallelism = 2});
+    EXPECT_EQ(third->name(), fmt::format("{} threads", kMostIoThreads));
+    EXPECT_EQ(num_threads() - before, kMostIoThreads);
+  }
+  EXPECT_EQ(num_threads(), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Queues, FileIoTest, ::testing::ValuesIn(testing::queue_kinds()),

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "tests/offload/support/denied_call.h"
+#include "tests/offload/support/recording_locker.h"
 #include "tests/support/expect_says.h"
 
 namespace zerostep {
@@ -46,24 +47,7 @@ bool mlock_locks() {
   return out;
 }
 
-// Locks nothing; refuses from a number of slabs on.
-class RecordingLocker final : public PageLocker {
- public:
-  explicit RecordingLocker(size_t max_slabs = 1000) : max_slabs_(max_slabs) {}
-  int lock(void* data, int64_t num_bytes) override {
-    if (locked.size() == max_slabs_) return ENOMEM;
-    locked[static_cast<std::byte*>(data)] = num_bytes;
-    return 0;
-  }
-  void unlock(void* data, int64_t num_bytes) noexcept override {
-    const auto found = locked.find(static_cast<std::byte*>(data));
-    if (found != locked.end() && found->second == num_bytes) locked.erase(found);
-  }
-  std::map<std::byte*, int64_t> locked;
-
- private:
-  size_t max_slabs_;
-};
+using testing::RecordingLocker;
 
 TEST(PinnedMemory, IsLockedSlabBySlabUntilItGoes) {
   const auto locker = std::make_shared<RecordingLocker>();
@@ -75,9 +59,8 @@ TEST(PinnedMemory, IsLockedSlabBySlabUntilItGoes) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % kPage, 0u);
     EXPECT_TRUE(std::all_of(data, data + 5 * kPage, [](std::byte b) { return b == std::byte{0}; }));
     EXPECT_EQ(arena.allocate(10, "second"), data + 64);
-    EXPECT_EQ(arena.allocate(kPage, "third", kPage), data + kPage);
-    EXPECT_THROW(arena.allocate(3 * kPage + 1, "fourth", kPage), ProtocolError);
-    EXPECT_EQ(arena.allocate(3 * kPage, "fourth", kPage), data + 2 * kPage);
+    EXPECT_THROW(arena.allocate(5 * kPage - 127, "third"), ProtocolError);
+    EXPECT_EQ(arena.allocate(5 * kPage - 128, "third"), data + 128);
     EXPECT_EQ(arena.used_bytes(), 5 * kPage);
     Arena other = pinned.memory("other", 100);
     EXPECT_EQ(pinned.pinned_bytes(), 5 * kPage + 100);
@@ -106,6 +89,19 @@ TEST(PinnedMemory, StaysPageableWhereLockingFailsAndSaysSoOnce) {
   }
   EXPECT_TRUE(locker->locked.empty());
   EXPECT_EQ(pinned.pageable_bytes(), 0);
+}
+
+TEST(PinnedMemory, LocksWhatOthersHaveMade) {
+  const auto locker = std::make_shared<RecordingLocker>();
+  PinnedMemory pinned({.slab_bytes = 2 * kPage, .locker = locker});
+  alignas(kPage) static std::array<std::byte, 3 * kPage> memory;
+  {
+    const std::shared_ptr<void> lock = pinned.pin("shared", memory.data(), 3 * kPage);
+    EXPECT_EQ(locker->locked, (std::map<std::byte*, int64_t>{{memory.data(), 2 * kPage}, {memory.data() + 2 * kPage, kPage}}));
+    EXPECT_EQ(pinned.pinned_bytes(), 3 * kPage);
+  }
+  EXPECT_TRUE(locker->locked.empty());
+  EXPECT_EQ(pinned.pinned_bytes(), 0);
 }
 
 TEST(PinnedMemory, IsNotLockedWherePinMemoryIsFalse) {

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/host_name.h"
 #include "base/nth.h"
+#include "offload/tier.h"
 #include "tests/offload/support/denied_call.h"
 #include "tests/offload/support/faulty_queue.h"
 #include "tests/offload/support/random_text.h"
@@ -31,7 +32,7 @@ namespace {
 
 using testing::random_text;
 
-constexpr int64_t kPage = kDirectAlignment;
+constexpr int64_t kPage = kFileAlignmentBytes;
 
 // The nameless files below a folder that this process has open, as paths that open them again.
 std::vector<std::string> open_files(const std::string& folder) {
@@ -82,7 +83,7 @@ class ScratchFilesTest : public ::testing::Test {
     return options;
   }
   std::string folder(int i) const { return scratch_.path("disk" + std::to_string(i)); }
-  std::byte* memory(int64_t num_bytes) { return static_cast<std::byte*>(arena_.allocate(num_bytes, "memory", kPage)); }
+  std::byte* memory(int64_t num_bytes) { return static_cast<std::byte*>(arena_.allocate(round_up(num_bytes, kPage), "memory")); }
   std::byte* memory(const std::string& text) {
     std::byte* out = memory(std::ssize(text));
     std::memcpy(out, text.data(), text.size());
@@ -140,7 +141,9 @@ TEST_F(ScratchFilesTest, ChunksAreZeroThenWhatWasWritten) {
       sizes += file_size(path);
     }
     EXPECT_EQ(sizes, files.num_bytes());
-    EXPECT_EQ(sizes, ScratchFiles::num_bytes(buffers, o));
+    int64_t demanded = 0;
+    for (const ScratchDemand& demand : ScratchFiles::demands(buffers, o)) demanded += demand.num_bytes;
+    EXPECT_EQ(sizes, demanded);
     EXPECT_EQ(files.write_counts().bytes_written, 100000 + 50 + 5 * 65536);
     EXPECT_EQ(files.read_counts().bytes_read, 2 * (100000 + 50 + 5 * 65536));
     EXPECT_EQ(files.read_counts().bytes_written, 0);
@@ -272,8 +275,8 @@ TEST_F(ScratchFilesTest, AFullDiskIsAnErrorBeforeAnythingIsTaken) {
     const rlimit limit{1 << 20, 1 << 20};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(2);
     const std::string refused = message([&] { ScratchFiles(options(), {{"state", 2 << 20, 1 << 20}}); });
-    const bool is_right = refused.find("no space in " + folder(0)) != std::string::npos &&
-                          refused.find("2097152 bytes") != std::string::npos && refused.find("File too large") != std::string::npos &&
+    const bool is_right = refused.find(folder(0)) != std::string::npos && refused.find("2097152 bytes") != std::string::npos &&
+                          refused.find("files of at most 1048576 bytes: raise that (`ulimit -f`)") != std::string::npos &&
                           names(folder(0)).empty() && open_files(folder(0)).empty();
     if (!is_right) fmt::print(stderr, "{}\n", refused);
     ::_exit(is_right ? 0 : 1);
@@ -281,6 +284,31 @@ TEST_F(ScratchFilesTest, AFullDiskIsAnErrorBeforeAnythingIsTaken) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
+// Two folders on one disk need its room together, and so do the ranks of the host; what is not there yet lies where its parent does.
+TEST_F(ScratchFilesTest, RoomIsThatOfADiskForAllRanks) {
+  struct statvfs disk = {};
+  ASSERT_EQ(::statvfs(scratch_.path(".").c_str(), &disk), 0);
+  const int64_t free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize), half = free / 2 + (int64_t{1} << 30);
+  EXPECT_EQ(lack_of_room({{{"key", folder(0), half / 2}}}, 2), "");
+  const std::string together = lack_of_room({{{"first", folder(0) + "/deeper", half}, {"second", folder(1), half}}}, 1);
+  EXPECT_SAYS(together, fmt::format("first: no space in {}/deeper: 1 rank of this host needs ", folder(0)));
+  EXPECT_SAYS(together, fmt::format("({} bytes) on that disk, ", 2 * half));
+  EXPECT_SAYS(together, " are free. Make space, or name a folder on another disk");
+  EXPECT_EQ(together.find("second"), std::string::npos);
+  EXPECT_SAYS(lack_of_room({{{"key", folder(0), half}}}, 2), "2 ranks of this host need ");
+  EXPECT_FALSE(std::filesystem::exists(folder(0)));
+  // Before a run the folders are made and tried.
+  require_scratch_folders({{{"key", folder(0), 8192}}}, 2);
+  EXPECT_EQ(names(folder(0)), std::vector<std::string>());
+  EXPECT_SAYS(message([&] { require_scratch_folders({{{"key", folder(0), half}}}, 2); }), "key: no space in ");
+  testing::run_without(SYS_openat, EMFILE, [&] {
+    EXPECT_SAYS(message([&] {
+                  require_scratch_folders({{{"key", folder(0), 8192}}}, 1);
+                }),
+                "key: no file can be made in " + folder(0) + ": Too many open files (raise `ulimit -n`)");
+  });
 }
 
 TEST_F(ScratchFilesTest, FoldersThatCannotBeMadeAreNamed) {
@@ -353,7 +381,7 @@ TEST_F(ScratchFilesTest, ADamagedChunkIsFoundWhereVerifyIsOn) {
 TEST_F(ScratchFilesTest, AFailedTransferNamesItsChunkAndEndsItsLane) {
   const auto faults = std::make_shared<testing::Faults>();
   ScratchOptions o = options();
-  o.make_queue = [&](const AioOptions& aio) { return std::make_unique<testing::FaultyQueue>(faults, make_io_queue(aio)); };
+  o.aio.make_queue = [&](const AioOptions& aio) { return std::make_unique<testing::FaultyQueue>(faults, io_queues()(aio)); };
   ScratchFiles files(o, {{"moments", 40000, 10000}});
   faults->answer = [](int n, const IoRequest&) { return n == 3 ? std::optional<int64_t>(-ENOSPC) : std::nullopt; };
   std::byte* data = memory(10000);

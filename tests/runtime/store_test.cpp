@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -7,6 +9,8 @@
 #include "runtime/state/sharded_state.h"
 #include "runtime/state/state_places.h"
 #include "sharding/local_ranks.h"
+#include "tests/offload/support/recording_locker.h"
+#include "tests/runtime/support/file_faults.h"
 #include "tests/runtime/support/training_case.h"
 
 namespace zerostep::testing {
@@ -89,6 +93,63 @@ TEST(Store, MisuseNamesTheBuffer) {
     twice.push_back(twice.front());
     expect_named(protocol_error([&] { Store(twice, world, Device::cpu()); }), twice.front().name);
   });
+}
+
+TrainingPlan plan_in_files(int ranks) {
+  TrainingCase test = TrainingCase::tiny();
+  test.config.zero.stage = 3;
+  test.config.zero.offload_param.tier = Tier::File;
+  test.config.zero.offload_optimizer.tier = Tier::Host;
+  test.set_micro_batch(2, ranks);
+  return plan_training(test.config, *make_gpt2(test.model), *make_cross_entropy(), ranks);
+}
+
+// What ranks share to gather from, too.
+TEST(Store, LocksAllMemoryOfTheHostOrNone) {
+  const TrainingPlan plan = plan_in_files(2);
+  const TierFolder folder;
+  for (const bool pins : {true, false})
+    run_local_ranks(2, {}, [&](Communicator world) {
+      const auto locker = std::make_shared<RecordingLocker>();
+      TierOptions options{{.pin_memory = pins, .locker = locker}, {}, {}};
+      options.parameters.folders = {folder.path};
+      {
+        const Store store(plan.any_step().buffers, world, Device::cpu(), options);
+        int64_t shared = 0;
+        for (const PlannedBuffer& b : plan.any_step().buffers) shared += b.tier == Tier::Host && b.communicated ? b.bytes : 0;
+        EXPECT_GT(shared, 0);
+        EXPECT_EQ(locker->num_bytes(), pins ? store.arena_bytes(Tier::Host) : 0);
+      }
+      EXPECT_EQ(locker->num_bytes(), 0);
+    });
+}
+
+// Else a read that nobody could wait for would write into memory that is another's by then.
+TEST(Store, KeepsMemoryAndFilesOfAnAbandonedRead) {
+  const TrainingPlan plan = plan_in_files(1);
+  const TierFolder folder;
+  const auto num_open = [] {
+    const std::filesystem::directory_iterator files("/proc/self/fd");
+    return std::distance(begin(files), end(files));
+  };
+  for (const bool is_lost : {false, true})
+    run_local_ranks(1, {}, [&](Communicator world) {
+      const auto locker = std::make_shared<RecordingLocker>();
+      TierOptions options{{.locker = locker}, {}, {}};
+      options.parameters.folders = {folder.path};
+      options.parameters.aio.stall_seconds = 0.1;
+      options.parameters.aio.make_queue = faulty_queues(QueueKind::Threads, [&](Faults& f) { f.num_lost_after = is_lost ? 0 : -1; });
+      const auto before = num_open();
+      {
+        Store store(plan.any_step().buffers, world, Device::cpu(), options);
+        Stream lane = Stream::inline_stream();
+        int group = 0;
+        while (!store.is_in_file({BufferKind::Parameters, group})) ++group;
+        EXPECT_EQ(store.load({BufferKind::Parameters, group}, lane).failed(), is_lost);
+      }
+      EXPECT_EQ(num_open() - before, is_lost ? 1 : 0);
+      EXPECT_EQ(locker->num_bytes() > 0, is_lost);
+    });
 }
 
 // Each element of each array on one rank, where no other array is, in masters where there are any.

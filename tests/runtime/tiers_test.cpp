@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
+#include <atomic>
 #include <functional>
 
+#include "runtime/plan/state_chunks.h"
+#include "sharding/local_ranks.h"
+#include "tests/runtime/support/file_faults.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
 // Where state rests changes where memory is taken, and no bit.
@@ -12,28 +14,8 @@ namespace {
 
 using Mode = StepConfig::Mode;
 
-struct Tiers {
-  Tier parameters, state;
-};
 constexpr Tiers kPlaces[] = {{Tier::Host, Tier::Device}, {Tier::Device, Tier::Host}, {Tier::Host, Tier::Host}, {Tier::File, Tier::Device},
                              {Tier::Device, Tier::File}, {Tier::File, Tier::File},   {Tier::Host, Tier::File}, {Tier::File, Tier::Host}};
-
-// A folder of its own, which must be empty again in the end.
-class Folder {
- public:
-  Folder() { std::filesystem::create_directories(path); }
-  ~Folder() {
-    EXPECT_TRUE(std::filesystem::is_empty(path));
-    std::filesystem::remove_all(path);
-  }
-  const std::string path = fmt::format("{}/tiers-{}", ::testing::TempDir(), getpid());
-};
-
-void put(Config& config, const Tiers& tiers, const Folder& folder) {
-  config.zero.offload_param.tier = tiers.parameters;
-  config.zero.offload_optimizer.tier = tiers.state;
-  config.zero.offload_param.nvme_paths = config.zero.offload_optimizer.nvme_paths = {folder.path};
-}
 
 void expect_same_outcome(const TrainingOutcome& found, const TrainingOutcome& resident) {
   EXPECT_EQ(found.losses, resident.losses);
@@ -56,7 +38,7 @@ TEST(Tiers, BackpropGivesTheSameBits) {
           test.config.precision.compute = type;
           test.set_micro_batch(accumulates ? 1 : 8 / ranks, ranks);
           const TrainingOutcome resident = run_engine_threads(test, ranks);
-          const Folder folder;
+          const TierFolder folder;
           for (const Tiers& tiers : kPlaces) {
             if (stage < 3 && tiers.parameters != Tier::Device) continue;
             SCOPED_TRACE(fmt::format("stage {} ranks {} accumulates {} {} parameters on {} state on {}", stage, ranks, accumulates,
@@ -92,7 +74,7 @@ TEST(Tiers, EveryOptionGivesTheSameBits) {
          c.aio.verify = true;
        }},
       {"pageable", [](Config& c) { c.zero.offload_param.pin_memory = false; }},
-      {"small buckets", [](Config& c) { c.zero.reduce_bucket_size = 500; }},
+      {"the smallest buckets", [](Config& c) { c.zero.reduce_bucket_size = 0; }},
       {"round robin", [](Config& c) { c.zero.round_robin_gradients = true; }},
       {"16-bit messages", [](Config& c) { c.communication_data_type = DType::BF16; }},
       {"frozen", [](Config& c) { c.model.trainable = {"*h.1*"}; }},
@@ -109,7 +91,7 @@ TEST(Tiers, EveryOptionGivesTheSameBits) {
         test.set_micro_batch(2, ranks);
         change(test.config);
         const TrainingOutcome resident = run_engine_threads(test, ranks);
-        const Folder folder;
+        const TierFolder folder;
         put(test.config, {Tier::File, Tier::File}, folder);
         expect_same_outcome(run_engine_threads(test, ranks), resident);
       }
@@ -129,7 +111,7 @@ TEST(Tiers, WholeMatricesGiveTheSameBits) {
           test.config.precision.compute = precision;
           test.set_micro_batch(2, ranks);
           const TrainingOutcome resident = run_engine_threads(test, ranks);
-          const Folder folder;
+          const TierFolder folder;
           test.config.zero.offload_optimizer.buffer_count = 2;
           put(test.config, {stage == 3 ? Tier::Host : Tier::Device, Tier::File}, folder);
           expect_same_outcome(run_engine_threads(test, ranks), resident);
@@ -163,7 +145,7 @@ TEST(Tiers, DeferredUpdatesInFilesGiveTheSameBits) {
           return std::pair{run_zeroth_order_threads(test, ranks, {.before_step = evaluate, .updates = updates}), losses};
         };
         const auto resident = run(Updates::Immediate);
-        const Folder folder;
+        const TierFolder folder;
         put(test.config, {Tier::File, Tier::File}, folder);
         const auto deferred = run(Updates::Deferred);
         expect_same(deferred.first, resident.first);
@@ -205,7 +187,7 @@ TEST(Tiers, QueriesGiveTheSameBits) {
           test.config.zero.overlap_comm = true;
           test.config.precision.compute = type;
           const ZerothOrderOutcome resident = run_zeroth_order_threads(test, ranks);
-          const Folder folder;
+          const TierFolder folder;
           for (const Tiers& tiers : kPlaces) {
             if (stage < 3 && tiers.parameters != Tier::Device) continue;
             SCOPED_TRACE(fmt::format("mode {} stage {} ranks {} {} parameters on {} state on {}", static_cast<int>(mode), stage, ranks,
@@ -214,6 +196,41 @@ TEST(Tiers, QueriesGiveTheSameBits) {
             expect_same(run_zeroth_order_threads(test, ranks), resident);
           }
         }
+}
+
+// Between steps, too, a chunk is read once for all that is wanted of it, however many slices a parameter lies in.
+TEST(Tiers, ReadingAParameterReadsEachChunkOnce) {
+  ZerothOrderCase test = case_in_files(Mode::FirstOrder);
+  test.config.precision.compute = DType::BF16;
+  test.config.zero.reduce_bucket_size = 0;
+  test.config.aio.options.block_size = int64_t{1} << 20;
+  const TierFolder folder;
+  put(test.config, {Tier::File, Tier::File}, folder);
+  test.share_over(2);
+  run_local_ranks(2, {.timeout_seconds = 60}, [&](Communicator world) {
+    std::atomic<int> reads = 0;
+    ZerothOrderCase own = test;
+    own.config.aio.options.make_queue = faulty_queues(QueueKind::Threads, [&](Faults& f) {
+      f.answer = [&](int, const IoRequest& request) {
+        reads += request.is_write ? 0 : 1;
+        return std::nullopt;
+      };
+    });
+    run_zeroth_order(own, world, {.before_step = [&](int64_t, Engine& engine) {
+                       const ModelLayout& layout = engine.plan().layout;
+                       const Plan& plan = engine.plan().any_step();
+                       for (int u = 0; u < std::ssize(layout.units); ++u)
+                         for (int p = 0; p < std::ssize(layout.unit(u).parameters); ++p) {
+                           std::vector<float> values;
+                           reads = 0;
+                           engine.read_parameter(u, p, values);
+                           const FlatGroup& group = layout.group(layout.place(u, p).group);
+                           const StateChunks chunks = state_chunks(group, plan);
+                           EXPECT_LE(reads, chunks.has_masters ? chunks.count : 1)
+                               << layout.unit(u).parameters[static_cast<size_t>(p)].name;
+                         }
+                     }});
+  });
 }
 
 }  // namespace

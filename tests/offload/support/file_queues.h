@@ -16,7 +16,7 @@ enum class QueueKind { IoUring, Threads };
 inline void PrintTo(QueueKind kind, std::ostream* out) { *out << (kind == QueueKind::IoUring ? "io_uring" : "threads"); }
 
 inline std::unique_ptr<IoQueue> make(QueueKind kind, const AioOptions& options) {
-  return kind == QueueKind::IoUring ? make_uring_queue(options) : make_thread_queue(options);
+  return kind == QueueKind::IoUring ? make_uring_queue(options) : thread_queues()(options);
 }
 
 // 0, or why this machine makes no io_uring for this process, asked of the kernel itself.

@@ -1,0 +1,195 @@
+#include "offload/scratch_folder.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+#include "base/format.h"
+#include "base/host_name.h"
+#include "offload/disk.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+// The folder, or what is there of the way to it.
+fs::path existing_part(const std::string& folder) {
+  std::error_code error;
+  fs::path path = fs::absolute(folder, error);
+  while (!fs::exists(path, error) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+int64_t free_bytes(const fs::path& folder) {
+  struct statvfs status = {};
+  if (::statvfs(folder.c_str(), &status) != 0) return INT64_MAX;
+  return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+}
+
+// Whose files a process may remove: machines may share a folder.
+std::string prefix() { return fmt::format("zerostep_scratch_{}_", host_name()); }
+
+// Whether a file's name begins with the number of a process that lives: it is about to take the name away by itself.
+bool is_of_living_process(const std::string& name_behind_prefix) {
+  const auto process = static_cast<pid_t>(std::strtol(name_behind_prefix.c_str(), nullptr, 10));
+  return process > 0 && (::kill(process, 0) == 0 || errno == EPERM);
+}
+
+void make_folder(const ScratchDemand& demand) {
+  const std::string& folder = demand.folder;
+  std::error_code error, ignored;
+  fs::create_directories(folder, error);
+  if (fs::is_directory(folder, ignored)) return;
+  // The library has no error where a part of the path is a file.
+  if (!error && ::mkdir(folder.c_str(), 0777) != 0) error.assign(errno, std::generic_category());
+  fail_input("{}: {} {}. Name a folder, there or to be made, on the disk that is to hold what rests in files", demand.key, folder,
+             fs::exists(folder, ignored) ? "is a file" : fmt::format("cannot be made: {}", error.message()));
+}
+
+// A new file of this process; path becomes its name.
+FileDescriptor open_new_file(const ScratchDemand& demand, int rank, std::string& path) {
+  path = fmt::format("{}/{}{}_{}_XXXXXX", demand.folder, prefix(), ::getpid(), rank);
+  FileDescriptor file(::mkostemp(path.data(), O_CLOEXEC));
+  if (!file.is_open())
+    fail_input("{}: no file can be made in {}: {}. Name a folder that this user may write into", demand.key, demand.folder,
+               disk_failure(errno));
+  return file;
+}
+
+void require_permitted_size(const ScratchDemand& demand) {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || demand.num_bytes <= static_cast<int64_t>(limit.rlim_cur))
+    return;
+  fail_input("{}: a file of {} ({} bytes) is needed in {}, and this process may make files of at most {} bytes: raise that (`ulimit -f`)",
+             demand.key, human_bytes(demand.num_bytes), demand.num_bytes, demand.folder, limit.rlim_cur);
+}
+
+void remove_what_the_dead_left(const std::string& folder, const std::function<void(const std::string&)>& warn) {
+  std::error_code error;
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix()) || is_of_living_process(name.substr(prefix().size()))) continue;
+    if (fs::remove(entry.path(), error))
+      ++count;
+    else if (error)
+      warn(fmt::format("{} is left of a run that has ended and cannot be removed: {}", entry.path().string(), error.message()));
+  }
+  if (count > 0)
+    warn(fmt::format("{} scratch file{} of runs that were killed {} removed from {}", count, count == 1 ? "" : "s",
+                     count == 1 ? "was" : "were", folder));
+}
+
+}  // namespace
+
+std::string what_helps_a_disk(const std::string& key) {
+  return fmt::format("Look at that disk and its file system (`dmesg`, `df`), or set {} to a folder on another", key);
+}
+
+std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks) {
+  struct Disk {
+    int64_t needed = 0, free = 0;
+    std::string folder, key;
+  };
+  std::map<dev_t, Disk> disks;
+  for (const ScratchDemand& demand : demands) {
+    const fs::path there = existing_part(demand.folder);
+    struct stat status = {};
+    if (::stat(there.c_str(), &status) != 0) continue;
+    Disk& disk = disks[status.st_dev];
+    if (disk.folder.empty()) disk = {0, free_bytes(there), demand.folder, demand.key};
+    disk.needed += demand.num_bytes * ranks;
+  }
+  std::string out;
+  for (const auto& [number, disk] : disks)
+    if (disk.needed > disk.free)
+      out += fmt::format("{}{}: no space in {}: {} rank{} of this host need{} {} ({} bytes) on that disk, {} are free",
+                         out.empty() ? "" : "; ", disk.key, disk.folder, ranks, ranks == 1 ? "" : "s", ranks == 1 ? "s" : "",
+                         human_bytes(disk.needed), disk.needed, human_bytes(disk.free));
+  if (!out.empty()) out += ". Make space, or name a folder on another disk";
+  return out;
+}
+
+void require_scratch_folders(std::span<const ScratchDemand> demands, int ranks) {
+  for (const ScratchDemand& demand : demands) {
+    make_folder(demand);
+    std::string path;
+    open_new_file(demand, 0, path);
+    ::unlink(path.c_str());
+    require_permitted_size(demand);
+  }
+  if (const std::string lack = lack_of_room(demands, ranks); !lack.empty()) throw InputError(lack);
+}
+
+ScratchFile::ScratchFile(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn) {
+  make_folder(demand);
+  remove_what_the_dead_left(demand.folder, warn);
+  descriptor_ = open_new_file(demand, rank, file_.path);
+  file_.descriptor = descriptor_.get();
+  has_name_ = ::unlink(file_.path.c_str()) != 0 && errno != ENOENT;
+  try {
+    take_space(demand, rank);
+    go_direct(demand, rank, warn);
+  } catch (...) {
+    remove_name();
+    throw;
+  }
+}
+
+void ScratchFile::remove_name() {
+  if (std::exchange(has_name_, false)) ::unlink(file_.path.c_str());
+}
+
+void ScratchFile::take_space(const ScratchDemand& demand, int rank) const {
+  const auto fail_full = [&](int64_t free, int error) {
+    fail_run("[file tier] no space in {}: rank {} needs {} ({} bytes), {} are free ({}). Make space or set another nvme_path",
+             demand.folder, rank, human_bytes(demand.num_bytes), demand.num_bytes, human_bytes(free), std::strerror(error));
+  };
+  require_permitted_size(demand);
+  const int64_t free = free_bytes(demand.folder);
+  if (demand.num_bytes > free) fail_full(free, ENOSPC);
+  int error = 0;
+  do error = demand.num_bytes == 0 ? 0 : ::posix_fallocate(file_.descriptor, 0, demand.num_bytes);
+  while (error == EINTR);
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) fail_full(free, error);
+  if (error != 0)
+    fail_run("[file tier] rank {}: cannot take {} bytes for {}: {}. {}", rank, demand.num_bytes, file_.path, std::strerror(error),
+             what_helps_a_disk(demand.key));
+}
+
+// Some file systems refuse direct access when it is asked for, others when it is tried.
+void ScratchFile::go_direct(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn) {
+  const int flags = ::fcntl(file_.descriptor, F_GETFL);
+  if (demand.num_bytes == 0 || flags < 0) return;
+  int error = ::fcntl(file_.descriptor, F_SETFL, flags | O_DIRECT) != 0 ? errno : 0;
+  if (error == 0) {
+    const std::unique_ptr<void, decltype(&std::free)> zeros(std::aligned_alloc(kDirectAlignment, kDirectAlignment), &std::free);
+    if (!zeros) throw std::bad_alloc();
+    std::memset(zeros.get(), 0, kDirectAlignment);
+    file_.is_direct = ::pwrite(file_.descriptor, zeros.get(), kDirectAlignment, 0) >= 0;
+    if (file_.is_direct) return;
+    error = errno;
+    ::fcntl(file_.descriptor, F_SETFL, flags);
+  }
+  if (error != EINVAL)
+    fail_run("[file tier] rank {}: cannot write {}: {}. {}", rank, file_.path, disk_failure(error), what_helps_a_disk(demand.key));
+  warn(fmt::format(
+      "the file system of {} has no direct access (O_DIRECT): what rests there goes through the page cache, slower and in memory besides",
+      demand.folder));
+}
+
+}  // namespace zerostep

@@ -1,0 +1,53 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "base/file_descriptor.h"
+#include "offload/file_io.h"
+
+namespace zerostep {
+
+// What a rank puts into a folder.
+struct ScratchDemand {
+  std::string key;  // of the configuration that names the folder, for messages
+  std::string folder;
+  int64_t num_bytes = 0;
+};
+
+// The end of a message of a disk that fails.
+std::string what_helps_a_disk(const std::string& key);
+// Why the disks have no room for so many ranks, disk by disk, since several folders may lie on one; "": they have it. Folders need not be
+// there yet.
+std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks);
+// Before a run: makes the folders and sees that files of this size can be made there, by so many ranks. InputError naming the key, the
+// folder and the way out.
+void require_scratch_folders(std::span<const ScratchDemand> demands, int ranks);
+
+// A file of one rank in a folder, whose space is taken when it is made. It loses its name as soon as it is open: whatever ends the process,
+// the disk has its space back at once. A name that remains (the process was killed within those microseconds, or the file system does not
+// let the name of an open file go) is removed with the object or by the next one in this folder on this host. Removing the name of a file
+// that is open costs its owner nothing, so no lock is needed to tell runs that live from those that are dead.
+class ScratchFile {
+ public:
+  // `warn`: once for each thing. InputError and RunError as ScratchFiles.
+  ScratchFile(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn);
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  ~ScratchFile() { remove_name(); }
+
+  const IoFile& file() const { return file_; }
+  // The file stays as it is.
+  void remove_name();
+
+ private:
+  void take_space(const ScratchDemand& demand, int rank) const;
+  void go_direct(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn);
+
+  FileDescriptor descriptor_;
+  IoFile file_;
+  bool has_name_ = false;
+};
+
+}  // namespace zerostep
