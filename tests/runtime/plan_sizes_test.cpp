@@ -106,9 +106,21 @@ TEST(PlanSizes, AnEmptyBucketIsRefusedByItsName) {
   std::vector<std::string_view> with_zero;
   for (const Key& key : size_keys())
     if (key.type.low == 0) with_zero.push_back(key.path.substr(key.path.find('.') + 1));
-  EXPECT_EQ(with_zero, (std::vector<std::string_view>{"stage3_max_live_parameters", "stage3_max_reuse_distance",
-                                                      "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold",
-                                                      "stage3_model_persistence_threshold", "offload_param.max_in_cpu"}));
+  EXPECT_EQ(with_zero,
+            (std::vector<std::string_view>{"reduce_bucket_size", "sub_group_size", "stage3_max_live_parameters",
+                                           "stage3_max_reuse_distance", "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold",
+                                           "stage3_model_persistence_threshold", "offload_param.max_in_cpu"}));
+}
+
+TEST(PlanSizes, AnEmptyBucketOrPieceIsTheSmallest) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const std::string name : {"reduce_bucket_size", "sub_group_size"}) {
+      const auto plan = [&](const char* value) {
+        return plan_actions_text(plan_of({"zero_optimization." + name + "=" + value}, stage, false));
+      };
+      EXPECT_EQ(plan("0"), plan("1")) << name << " at stage " << stage;
+      EXPECT_NE(plan("0"), plan("1000000")) << name << " at stage " << stage;
+    }
 }
 
 TEST(PlanSizes, ABucketWithoutEffectAtAStageSlicesNothing) {
