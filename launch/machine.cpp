@@ -30,10 +30,16 @@ MemoryLimit memory_limit(const Config& config, int ranks_of_host) {
 }
 
 MemoryLimit memory_limit(const Config& config, const Machine& machine, const std::string& file) {
-  if (config.run.device_memory > 0) return {config.run.device_memory, "run.device_memory"};
-  const int64_t bytes = machine.host_is_device ? machine.host_bytes : machine.device_bytes;
-  if (bytes == 0) return {INT64_MAX, file + " does not say how much there is"};
-  return {bytes, "of a rank in " + file, machine.host_is_device};
+  const auto or_any = [](int64_t bytes) { return bytes > 0 ? bytes : INT64_MAX; };
+  MemoryLimit out{or_any(machine.host_is_device ? machine.host_bytes : machine.device_bytes), "of a rank in " + file,
+                  machine.host_is_device, or_any(machine.host_bytes), or_any(machine.file_bytes)};
+  if (out.device_bytes == INT64_MAX) out.source = file + " does not say how much there is";
+  if (config.run.device_memory > 0) {
+    out.device_bytes = config.run.device_memory;
+    out.source = "run.device_memory";
+    out.includes_host = false;
+  }
+  return out;
 }
 
 void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, int ranks_of_host) {

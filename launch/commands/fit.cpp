@@ -170,20 +170,14 @@ int64_t room_in_files(const std::vector<std::string>& folders, int ranks) {
 }
 
 TierBytes capacity(const Config& config, const Target& target, const MemoryLimit& limit) {
-  const auto or_any = [](int64_t bytes) { return bytes > 0 ? bytes : INT64_MAX; };
-  const Machine& machine = *target.machine;
-  TierBytes out{limit.device_bytes, INT64_MAX, or_any(machine.file_bytes)};
-  if (!target.is_here) {
-    out.host = or_any(machine.host_bytes);
-    return out;
-  }
+  if (!target.is_here) return {limit.device_bytes, limit.host_bytes, limit.file_bytes};
   Config without_limit = config;
   without_limit.run.device_memory = 0;
-  out.host = memory_limit(without_limit, target.ranks_of_host).device_bytes - (limit.includes_host ? 0 : limit.device_bytes);
+  const int64_t free = memory_limit(without_limit, target.ranks_of_host).device_bytes;
   const ZeroConfig& zero = config.zero;
-  out.file = room_in_files(zero.offload_optimizer.nvme_paths.empty() ? zero.offload_param.nvme_paths : zero.offload_optimizer.nvme_paths,
-                           target.ranks_of_host);
-  return out;
+  return {limit.device_bytes, free - (limit.includes_host ? 0 : limit.device_bytes),
+          room_in_files(zero.offload_optimizer.nvme_paths.empty() ? zero.offload_param.nvme_paths : zero.offload_optimizer.nvme_paths,
+                        target.ranks_of_host)};
 }
 
 }  // namespace

@@ -131,7 +131,13 @@ std::string plan_text(const PlanReport& report) {
   }
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
-  out += line(report.fits() ? "fits" : "does NOT fit",
+  const auto is_short = [&](const char* tier, int64_t needed, int64_t limit_bytes) {
+    if (needed > limit_bytes)
+      out += line("does NOT fit", fmt::format("{} of {} {}: {}", human_bytes(needed), human_bytes(limit_bytes), tier, limit.source));
+  };
+  if (!limit.includes_host) is_short("of host memory", cost.host_peak_bytes, limit.host_bytes);
+  is_short("in files", cost.file_peak_bytes, limit.file_bytes);
+  out += line(report.fits_device() ? "fits" : "does NOT fit",
               fmt::format("{} of {}: {}", human_bytes(report.needed_bytes()), human_bytes(limit.device_bytes), limit.source));
 
   out += "\nArenas\n";
@@ -213,6 +219,14 @@ std::string does_not_fit(const PlanReport& report) {
   if (config.zero.stage == 3 && config.zero.offload_param.tier == Tier::Device) add("zero_optimization.offload_param.device");
   if (limit.includes_host && config.run.checkpoint_interval > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
   add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
+  if (report.fits_device()) {
+    const bool files = cost.file_peak_bytes > limit.file_bytes;
+    return fmt::format("{}: a rank needs {} {}; there are {} ({}). What helps: {}", config.file,
+                       human_bytes(files ? cost.file_peak_bytes : cost.host_peak_bytes), files ? "in files" : "of host memory",
+                       human_bytes(files ? limit.file_bytes : limit.host_bytes), limit.source,
+                       files ? "more ranks, or less in files (offload_param.device, offload_optimizer.device and ratio)"
+                             : "\"nvme\" for offload_param.device and offload_optimizer.device, a lower buffer_count, more ranks");
+  }
   return fmt::format(
       "{}: a rank needs {} at the peak ({}), {} of it parameters, gradients, optimizer state and slots, {} activations; there are {} ({}). "
       "What helps: {}",

@@ -15,6 +15,8 @@ struct MemoryLimit {
   int64_t device_bytes = 0;
   std::string source;
   bool includes_host = false;  // host memory comes out of the same
+  // Of a described machine; INT64_MAX: not known, or looked at where memory and files are taken.
+  int64_t host_bytes = INT64_MAX, file_bytes = INT64_MAX;
 };
 
 // A plan with what it costs and where it would run. Refers to its parts; they must outlive it.
@@ -26,7 +28,10 @@ struct PlanReport {
   const Prediction* prediction = nullptr;  // nullptr: the machine's figures are not known
 
   int64_t needed_bytes() const { return cost.device_peak_bytes + (limit.includes_host ? cost.host_peak_bytes : 0); }
-  bool fits() const { return needed_bytes() <= limit.device_bytes; }
+  bool fits_device() const { return needed_bytes() <= limit.device_bytes; }
+  bool fits() const {
+    return fits_device() && (limit.includes_host || cost.host_peak_bytes <= limit.host_bytes) && cost.file_peak_bytes <= limit.file_bytes;
+  }
 };
 
 // What `zerostep plan --json` prints: the metrics' names for the busiest rank; nothing nested under one of those names exceeds it.

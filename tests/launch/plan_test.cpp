@@ -155,6 +155,25 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
   ASSERT_EQ(text.status, 0) << text.err;
   for (const char* part : {"predicted for small", "bound by", "compute |", "an estimate"}) EXPECT_SAYS(text.out, part);
   EXPECT_EQ(with({"--set", "run.device_memory=1000"}).status, 2);
+
+  // Each tier has its limit.
+  Machine narrow = small_machine();
+  narrow.host_is_device = false;
+  narrow.device_bytes = int64_t{8} << 30;
+  narrow.host_bytes = narrow.file_bytes = 1000;
+  narrow.host_to_device = narrow.device_to_host = narrow.file_read = narrow.file_write = {1e-5, 1e9};
+  write_machine(machine, narrow);
+  const std::string state = "zero_optimization.offload_optimizer.";
+  EXPECT_EQ(with({}).status, 0);
+  const Outcome host = with({"--set", "zero_optimization.stage=1", "--set", state + "device=cpu"});
+  EXPECT_EQ(host.status, 2);
+  EXPECT_SAYS(host.err, "of host memory; there are 1000 B");
+  narrow.host_bytes = int64_t{1} << 30;
+  write_machine(machine, narrow);
+  const Outcome files =
+      with({"--set", "zero_optimization.stage=1", "--set", state + "device=nvme", "--set", state + "nvme_path=" + place_.path("disk")});
+  EXPECT_EQ(files.status, 2);
+  EXPECT_SAYS(files.err, "in files; there are 1000 B");
 }
 
 TEST_F(PlanCommand, SaysHowToGetAPrediction) {
