@@ -9,27 +9,40 @@
 #include "base/nth.h"
 
 namespace zerostep {
+namespace {
+
+// Copies of tensors, one after the other in `memory`, which has room for them.
+std::vector<at::Tensor> copies_in(std::byte* memory, const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> out;
+  for (const at::Tensor& tensor : tensors) {
+    out.push_back(at::from_blob(memory, tensor.sizes(), tensor.options()));
+    out.back().copy_(tensor, /*non_blocking=*/true);
+    memory += round_up(static_cast<int64_t>(tensor.nbytes()), kAlignmentBytes);
+  }
+  return out;
+}
+
+}  // namespace
 
 void ActivationStore::put(int unit, std::vector<at::Tensor> tensors) {
   if (holds(unit)) fail_protocol("[activations] the input of unit {} is put twice", unit);
-  nth(kept_, unit) = {std::move(tensors), false};
+  nth(kept_, unit) = Kept{std::move(tensors), {}, {}};
 }
 
-void ActivationStore::put_checkpoint(int unit, std::vector<at::Tensor> tensors) {
-  put(unit, std::move(tensors));
-  const std::span<std::byte> memory = nth(memory_, unit);
-  if (memory.empty()) return;
-  Kept& kept = *nth(kept_, unit);
-  kept.is_copy = true;
-  size_t at = 0;
-  for (at::Tensor& tensor : kept.tensors) {
-    if (at + tensor.nbytes() > memory.size())
-      fail_protocol("[activations] the input of unit {} takes more than {} bytes", unit, memory.size());
-    at::Tensor place = at::from_blob(memory.data() + at, tensor.sizes(), tensor.options());
-    place.copy_(tensor);
-    at += static_cast<size_t>(round_up(static_cast<int64_t>(tensor.nbytes()), kAlignmentBytes));
-    tensor = std::move(place);
-  }
+void ActivationStore::store(int unit, std::span<std::byte> memory) {
+  Kept& kept = this->kept(unit, "stored");
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : kept.tensors) bytes += round_up(static_cast<int64_t>(tensor.nbytes()), kAlignmentBytes);
+  if (bytes > std::ssize(memory)) fail_protocol("[activations] the input of unit {} takes more than {} bytes", unit, memory.size());
+  kept.stored = copies_in(memory.data(), kept.tensors);
+}
+
+void ActivationStore::drop(int unit) { kept(unit, "dropped").tensors.clear(); }
+
+void ActivationStore::load(int unit, std::byte* slot) {
+  Kept& kept = this->kept(unit, "loaded");
+  if (kept.stored.empty()) fail_protocol("[activations] the input of unit {} is loaded, which was not stored", unit);
+  kept.loaded = copies_in(slot, kept.stored);
 }
 
 bool ActivationStore::holds(int unit) const {
@@ -38,11 +51,16 @@ bool ActivationStore::holds(int unit) const {
 }
 
 std::vector<at::Tensor> ActivationStore::take(int unit) {
-  if (!holds(unit)) fail_protocol("[activations] the input of unit {} is taken, which was not put", unit);
-  Kept kept = *std::exchange(nth(kept_, unit), std::nullopt);
-  for (at::Tensor& tensor : kept.tensors)
-    if (kept.is_copy) tensor = tensor.clone();
-  return std::move(kept.tensors);
+  Kept taken = std::move(kept(unit, "taken"));
+  nth(kept_, unit).reset();
+  if (taken.stored.empty()) return std::move(taken.tensors);
+  if (taken.loaded.empty()) fail_protocol("[activations] the input of unit {} is taken, which is stored and was not loaded", unit);
+  return std::move(taken.loaded);
+}
+
+ActivationStore::Kept& ActivationStore::kept(int unit, const char* what) {
+  if (!holds(unit)) fail_protocol("[activations] the input of unit {} is {}, which was not put", unit, what);
+  return *nth(kept_, unit);
 }
 
 void ActivationStore::clear() {

@@ -65,9 +65,12 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Store: {
       Stream& lane = lanes_.stream_of(action.lane);
       return Trace::on_stream(lanes_.trace, lane, trace_row(action.lane), name_in_trace(plan, action), [&] {
+        if (action.chunk.kind == BufferKind::Checkpoint) return lane.launch([this, &plan, &action] { copy_checkpoint(plan, action); });
         return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane) : state_.store().save(action.chunk, lane);
       });
     }
+    case ActionKind::Drop:
+      return lanes_.launch([this, &action] { strategies_.backprop->inputs().drop(action.chunk.index); });
     case ActionKind::Visit:
       return lanes_.launch([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
     case ActionKind::Reduce: {
@@ -104,6 +107,16 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     }
   }
   return lanes_.compute.record();
+}
+
+void ActionLauncher::copy_checkpoint(const Plan& plan, const Action& action) {
+  const int unit = action.chunk.index;
+  ActivationStore& inputs = strategies_.backprop->inputs();
+  const Store& store = state_.store();
+  if (action.kind == ActionKind::Store)
+    inputs.store(unit, {store.view(action.chunk), static_cast<size_t>(store.bytes(action.chunk))});
+  else
+    inputs.load(unit, store.view({BufferKind::CheckpointSlot, 0, checkpoint_slot(plan.options, unit)}));
 }
 
 void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches) {

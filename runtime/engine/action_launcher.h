@@ -29,6 +29,7 @@ class ActionLauncher {
   Event launch(const Plan& plan, const Action& action, const SharedRun& run, const std::shared_ptr<PendingUpdate>& update);
 
  private:
+  void copy_checkpoint(const Plan& plan, const Action& action);
   void visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches);
   StepStrategy& strategy_of(const Visit& visit, const StepRun& run) const;
   std::string name_in_trace(const Plan& plan, const Action& action) const;  // "": there is no trace

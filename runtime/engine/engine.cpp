@@ -18,6 +18,12 @@ Config planned_config(Config config, const TrainingPlan& plan) {
   return config;
 }
 
+bool has_checkpoint_copies(const TrainingPlan& plan) {
+  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const TrainingPlan::Step& step) {
+    return std::any_of(step.plan.actions.begin(), step.plan.actions.end(), [](const Action& a) { return a.lane == Lane::DeviceToHost; });
+  });
+}
+
 // A processor has the same cores for both: the host's updates have a thread of their own where they work beside visits.
 bool has_host_compute(const TrainingPlan& plan) {
   return std::any_of(plan.steps.begin(), plan.steps.end(), [](const TrainingPlan::Step& step) {
@@ -39,7 +45,9 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(planned_config(config, plan)),
       plan_(std::move(plan)),
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
-      lanes_(device, kernels, world, {plan_.any_step().options.overlap, !plan_.any_step().staging_rings.empty(), has_host_compute(plan_)},
+      lanes_(device, kernels, world,
+             {plan_.any_step().options.overlap, !plan_.any_step().staging_rings.empty(), has_host_compute(plan_),
+              has_checkpoint_copies(plan_)},
              meter_, trace_.get()),
       state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank())),
       scalars_(state_.store(), device, kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
@@ -48,9 +56,6 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
-  for (const PlannedBuffer& b : plan_.any_step().buffers)
-    if (b.id.kind == BufferKind::Activation)
-      strategies_.backprop->keep_checkpoint_in(b.id.index, {state_.store().view(b.id), static_cast<size_t>(b.bytes)});
   access_.load(initial);
   if (config.run.device_memory > 0) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   release_free_memory();  // of what planning and loading took

@@ -116,7 +116,7 @@ class Engine {
   StepRunner runner_;
   // Last, so that no work runs on memory that is gone. A failure was told to the other ranks, so nothing is waited for in vain.
   StreamDrain end_of_reads_{lanes_.file_read}, end_of_writes_{lanes_.file_write}, end_of_communication_{lanes_.communication},
-      end_of_compute_{lanes_.compute};
+      end_of_stores_{lanes_.device_to_host}, end_of_loads_{lanes_.host_to_device}, end_of_compute_{lanes_.compute};
 };
 
 }  // namespace zerostep

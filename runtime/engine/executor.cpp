@@ -39,7 +39,9 @@ void Executor::wait_for(const Plan& plan, const Action& action) {
     }
     const auto start = std::make_shared<std::optional<TimeInto>>();
     StepTimers& timers = lanes_.compute_timers;
-    double& seconds = action.kind == ActionKind::Visit ? timers.wait : action.kind == ActionKind::Agree ? timers.reduce : timers.update;
+    double& seconds = action.kind == ActionKind::Visit || action.kind == ActionKind::Drop ? timers.wait
+                      : action.kind == ActionKind::Agree                                  ? timers.reduce
+                                                                                          : timers.update;
     const std::string what = lanes_.trace != nullptr ? "wait for " + describe(layout_, plan, plan.action(index)) : "";
     Trace::on_stream(lanes_.trace, stream, "computation", what, [&] {
       stream.enqueue([start, &seconds] { start->emplace(seconds); });

@@ -138,7 +138,8 @@ void StepRunner::replay(const LoggedStep& logged) {
 
 void StepRunner::leave_step() noexcept {
   // What they run may use what the caller has lent, and slots that whoever reads the state next needs.
-  for (Stream* stream : {&lanes_.compute, &lanes_.file_read, &lanes_.file_write, &lanes_.host_compute}) stream->drain();
+  for (Stream* stream : lanes_.streams())
+    if (stream != &lanes_.communication) stream->drain();
   run_ = nullptr;
   has_lost_update_ |= pending_ != nullptr || is_applying_;
   pending_ = nullptr;

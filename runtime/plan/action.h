@@ -47,8 +47,9 @@ enum class ActionKind : uint8_t {
   ApplyMatrixUpdates,    // a wave of them, on this rank's parts
   Update,                // optimizer on this rank's part of a group
   GatherUpdated,         // enqueue the all-gather of updated parameters that are kept whole
-  Load,                  // enqueue the read of a chunk from its file into its staging slot
-  Store,                 // enqueue the write of a changed chunk from there into its file
+  Load,                  // enqueue the read of a chunk from its file into its staging slot, or of a checkpoint into its slot on the device
+  Store,                 // enqueue the write of a changed chunk from there into its file, or of a kept input into its checkpoint
+  Drop,                  // the kept input that was stored is no longer on the device
   End,                   // every lane is done
 };
 const char* name_of(ActionKind kind);
@@ -64,27 +65,30 @@ const char* name_of(Agreement agreement);
 
 // Where an action runs. Actions of one lane run in the order of the plan; those of two lanes are ordered by waits alone. On the CPU the
 // compute lane is the rank's own thread; gathers and reductions share the communicator's stream, which is more order than a plan may rely
-// on; reads and writes of files have a thread each. HostCompute: updates of what has its state in memory of the host or in files.
-enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite, HostCompute };
-constexpr int kLanes = 6;
+// on; reads and writes of files have a thread each, and so have copies of checkpoints to memory of the host and from there. HostCompute:
+// updates of what has its state in memory of the host or in files.
+enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite, HostCompute, DeviceToHost, HostToDevice };
+constexpr int kLanes = 8;
 const char* name_of(Lane lane);
 
 // What actions read and write. A buffer is all of it: two actions on different elements of one are ordered as if they shared them.
 enum class BufferKind : uint8_t {
-  Parameters,     // of a group at rest: whole, or this rank's shard
-  ParameterSlot,  // of a ring
-  Gradients,      // of a group: whole, or this rank's shard
-  GradientSlot,   // of a ring
-  SquaredNorm,    // of a group's reduced gradients, this rank's part; lies in the memory of Scalars
-  UpdateState,    // of a group: fp32 masters and the optimizer's arrays, chunk by chunk (state_chunks.h)
-  MatrixState,    // the optimizer's arrays of the matrices that this rank owns
-  WholeMatrices,  // of a round: gradients that become updates (kMatrixWork), updates that arrive (kMatrixResults), scratch of iterations
-  WeightCopies,   // of one visit
-  Activation,     // what comes into a unit of backprop (index), kept for its recomputation or backward; LibTorch's memory
-  Message,        // of 16-bit reductions
-  Scalars,        // losses, and what the ranks agree on
-  Communicator,   // scalars are exchanged while no lane communicates
-  StagingSlot,    // of a staging ring: where a chunk that rests in a file is read and written
+  Parameters,      // of a group at rest: whole, or this rank's shard
+  ParameterSlot,   // of a ring
+  Gradients,       // of a group: whole, or this rank's shard
+  GradientSlot,    // of a ring
+  SquaredNorm,     // of a group's reduced gradients, this rank's part; lies in the memory of Scalars
+  UpdateState,     // of a group: fp32 masters and the optimizer's arrays, chunk by chunk (state_chunks.h)
+  MatrixState,     // the optimizer's arrays of the matrices that this rank owns
+  WholeMatrices,   // of a round: gradients that become updates (kMatrixWork), updates that arrive (kMatrixResults), scratch of iterations
+  WeightCopies,    // of one visit
+  Activation,      // what comes into a unit of backprop (index), kept for its recomputation or backward; LibTorch's memory
+  Message,         // of 16-bit reductions
+  Scalars,         // losses, and what the ranks agree on
+  Communicator,    // scalars are exchanged while no lane communicates
+  StagingSlot,     // of a staging ring: where a chunk that rests in a file is read and written
+  Checkpoint,      // of a unit: what comes into it, in memory of the host until its recomputation
+  CheckpointSlot,  // on the device, of one ring: a loaded checkpoint, from before its recomputation to the end of the unit's backward
 };
 constexpr int kMatrixWork = 0, kMatrixResults = 1, kMatrixScratch = 2;  // indices of WholeMatrices
 struct Buffer {
@@ -98,7 +102,7 @@ struct BufferUse {
   Buffer buffer;
   bool reads, writes;
   int group = -1;  // slots: whose contents are read or written; -1: none, the slot is free from here on
-  int chunk = 0;   // staging slots: which chunk of the group's
+  int chunk = 0;   // staging slots: which chunk of the group's; slots of checkpoints: which unit's
 };
 
 // Slices [slice_begin, slice_end) of a group's layout.
@@ -148,7 +152,7 @@ struct Action {
   int64_t bytes = 0;
   // Multiply-adds count two. Of a visit: those of the unit, without the objective. Of a round of matrices: of the rank with most.
   double flops = 0;
-  Buffer chunk = {};  // Load, Store: as it rests
+  Buffer chunk = {};  // Load, Store, Drop: as it rests
   Lane lane = Lane::Compute;
   std::vector<BufferUse> uses = {};
   std::vector<int> waits = {};  // earlier actions of other lanes that must be done before this one starts

@@ -86,12 +86,25 @@ class Uses {
         communicate();
         break;
       case ActionKind::Load:
+        if (a.chunk.kind == BufferKind::Checkpoint) {
+          read(a.chunk);
+          use_checkpoint_slot(a.chunk.index, false);
+          break;
+        }
         out_.push_back({a.chunk, true, false});
         write(a.chunk);
         break;
       case ActionKind::Store:
+        if (a.chunk.kind == BufferKind::Checkpoint) {
+          read({BufferKind::Activation, a.chunk.index});
+          write(a.chunk);
+          break;
+        }
         read(a.chunk);
         out_.push_back({a.chunk, false, true});
+        break;
+      case ActionKind::Drop:
+        write({BufferKind::Activation, a.chunk.index});
         break;
     }
     return std::move(out_);
@@ -102,6 +115,9 @@ class Uses {
   Buffer parameter_slot(int g, int slot) const { return {BufferKind::ParameterSlot, nth(plan_.parameter_ring_of, g), slot}; }
   Buffer gradient_slot(int g, int slot) const {
     return slot < 0 ? Buffer{BufferKind::Gradients, g} : Buffer{BufferKind::GradientSlot, nth(plan_.gradient_ring_of, g), slot};
+  }
+  void use_checkpoint_slot(int unit, bool reads) {
+    out_.push_back({{BufferKind::CheckpointSlot, 0, checkpoint_slot(plan_.options, unit)}, reads, !reads, -1, unit});
   }
   void add(const Buffer& chunk, bool reads, bool writes, int group_inside) {
     Buffer buffer = chunk;
@@ -140,7 +156,9 @@ class Uses {
   void activation(const Visit& visit) {
     const Buffer input{BufferKind::Activation, visit.unit};
     const bool begins_segment = visit.kind == VisitKind::Recompute && kept_.contains(visit.unit);
-    if (visit.kind == VisitKind::Backward || begins_segment) read(input);
+    const bool is_loaded = checkpoint_slot(plan_.options, visit.unit) >= 0;
+    if (visit.kind == VisitKind::Backward || (begins_segment && !is_loaded)) read(input);
+    if (is_loaded && (visit.kind == VisitKind::Backward || begins_segment)) use_checkpoint_slot(visit.unit, true);
     if (visit.kind == VisitKind::Forward || visit.kind == VisitKind::Recompute || visit.keep_input) write(input);
   }
 
@@ -208,8 +226,10 @@ Lane lane_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
     case ActionKind::Reduce:
       return Lane::Reduce;
     case ActionKind::Load:
+      if (a.chunk.kind == BufferKind::Checkpoint) return Lane::HostToDevice;
       return Lane::FileRead;
     case ActionKind::Store:
+      if (a.chunk.kind == BufferKind::Checkpoint) return Lane::DeviceToHost;
       return plan.options.stores_aside || a.chunk.kind == BufferKind::Parameters ? Lane::FileWrite : Lane::FileRead;
     case ActionKind::Update: {
       const FlatGroup& group = layout.group(a.group);

@@ -40,8 +40,10 @@ class ActivationWalk {
 
   void run(const StepLoads& loads, const StepLoads::Load& load, PlanCost& out) {
     out_ = &out;
-    for (const Action& a : plan_.actions)
+    for (const Action& a : plan_.actions) {
       if (a.kind == ActionKind::Visit && &loads.load_of(plan_.visit(a.visit)) == &load) visit(plan_.visit(a.visit), writes_fresh(a));
+      if (a.kind == ActionKind::Drop) drop_output(static_cast<size_t>(a.chunk.index) - 1);
+    }
   }
 
  private:
@@ -62,7 +64,7 @@ class ActivationWalk {
         break;
       case VisitKind::Forward:
       case VisitKind::Recompute:
-        if (hidden_ > 0 || (at.kind == VisitKind::Recompute && rests_on_host(at.unit))) hold_output(u - 1);  // the graph has it now
+        if (hidden_ > 0) hold_output(u - 1);  // the graph has it now
         peak(at,
              cost.saved_bytes + cost.output_bytes + std::max(cost.forward_transient_bytes, last ? objective_.forward_transient_bytes : 0));
         kept_ += cost.saved_bytes + (last ? objective_.saved_bytes : 0);
@@ -115,7 +117,7 @@ class ActivationWalk {
     joined_ = at.branches_together > 1 && !at.tiled && !last;
     tiled_ = at.tiled;
     if (at.keep_input) {
-      if (!rests_on_host(at.unit)) hold_output(static_cast<size_t>(at.unit) - 1);
+      hold_output(static_cast<size_t>(at.unit) - 1);
       nth(checkpoint_, at.unit) = true;
     }
     hidden_ = runs * output;
@@ -161,10 +163,6 @@ class ActivationWalk {
     peak(at, apart + copied + one + std::max<int64_t>(0, more));
   }
 
-  bool rests_on_host(int unit) const {
-    const std::vector<int64_t>& bytes = plan_.options.host_checkpoints;
-    return !bytes.empty() && nth(bytes, unit) > 0;
-  }
   void hold_output(size_t u) {
     kept_ += costs_[u].output_bytes;
     held_[u] = true;

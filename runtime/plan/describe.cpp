@@ -37,6 +37,7 @@ const char* name_of(ActionKind kind) {
                                            "gather updated",
                                            "load",
                                            "store",
+                                           "drop",
                                            "end"};
   static_assert(std::size(kNames) == static_cast<size_t>(ActionKind::End) + 1);
   return nth(kNames, kind);
@@ -62,19 +63,22 @@ const char* name_of(BufferKind kind) {
                                            "16-bit message",
                                            "scalars",
                                            "communicator",
-                                           "staging slot"};
-  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::StagingSlot) + 1);
+                                           "staging slot",
+                                           "checkpoint",
+                                           "slot of checkpoints"};
+  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::CheckpointSlot) + 1);
   return nth(kNames, kind);
 }
 
 const char* name_of(Lane lane) {
-  static constexpr const char* kNames[] = {"compute", "gather", "reduce", "read", "write", "host"};
+  static constexpr const char* kNames[] = {"compute", "gather", "reduce", "read", "write", "host", "to host", "to device"};
   static_assert(std::size(kNames) == kLanes);
   return nth(kNames, lane);
 }
 
 const char* trace_row(Lane lane) {
-  static constexpr const char* kNames[] = {"computation", "communication", "communication", "file read", "file write", "host computation"};
+  static constexpr const char* kNames[] = {"computation", "communication",    "communication",  "file read",
+                                           "file write",  "host computation", "device to host", "host to device"};
   static_assert(std::size(kNames) == kLanes);
   return nth(kNames, lane);
 }
@@ -143,7 +147,9 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
       break;
     case ActionKind::Load:
     case ActionKind::Store:
-      text += fmt::format(" {} of {}", name_of(a.chunk.kind), group(a.chunk.index));
+    case ActionKind::Drop:
+      text += fmt::format(" {} of {}", name_of(a.chunk.kind),
+                          a.chunk.kind == BufferKind::Checkpoint ? layout.unit(a.chunk.index).name : group(a.chunk.index));
       if (a.chunk.kind == BufferKind::UpdateState) text += fmt::format(", chunk {}", a.chunk.chunk);
       break;
     case ActionKind::Begin:

@@ -96,6 +96,12 @@ struct Plan {
   int64_t device_arena_bytes() const { return nth(arena_bytes, Tier::Device); }
 };
 
+// The slot of the device that the checkpoint of a unit is loaded into, of checkpoint_slots(): the last unit's is needed first and has the
+// first. -1: it does not rest in memory of the host.
+int checkpoint_slot(const PlanOptions& options, int unit);
+// While one segment runs backward the input of the next one comes.
+int checkpoint_slots(const PlanOptions& options);
+
 // Whether a visit reads the parameters of its unit.
 bool reads_parameters(const ModelLayout& layout, const Visit& visit);
 

@@ -15,6 +15,19 @@ bool keeps_gradients_whole(const PlanOptions& options) {
 }
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
 
+int checkpoint_slots(const PlanOptions& options) {
+  constexpr std::ptrdiff_t kMostSlots = 2;
+  const std::vector<int64_t>& bytes = options.host_checkpoints;
+  return static_cast<int>(std::min(kMostSlots, std::count_if(bytes.begin(), bytes.end(), [](int64_t n) { return n > 0; })));
+}
+
+int checkpoint_slot(const PlanOptions& options, int unit) {
+  const std::vector<int64_t>& bytes = options.host_checkpoints;
+  if (bytes.empty() || nth(bytes, unit) == 0) return -1;
+  return static_cast<int>(std::count_if(bytes.begin() + unit + 1, bytes.end(), [](int64_t n) { return n > 0; })) %
+         checkpoint_slots(options);
+}
+
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part) {
   int64_t n = 0;
   for (int s = part.slice_begin; s < part.slice_end; ++s)
@@ -118,9 +131,12 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   const auto add_floats = [&](Buffer id, const char* name, int64_t count, bool communicated, Tier tier = Tier::Device) {
     add(id, name, num_bytes(count, DType::F32), communicated, tier);
   };
-  for (int u = 0; u < std::ssize(o.host_checkpoints); ++u)
-    if (plan.has_backward)
-      add({BufferKind::Activation, u}, "kept input of " + layout.unit(u).name, nth(o.host_checkpoints, u), false, Tier::Host);
+  if (const int slots = checkpoint_slots(o); slots > 0 && plan.has_backward) {
+    for (int u = 0; u < std::ssize(o.host_checkpoints); ++u)
+      add({BufferKind::Checkpoint, u}, "checkpoint " + layout.unit(u).name, nth(o.host_checkpoints, u), false, Tier::Host);
+    const int64_t slot = round_up(*std::max_element(o.host_checkpoints.begin(), o.host_checkpoints.end()), kAlignmentBytes);
+    add_chunks({BufferKind::CheckpointSlot}, "slots of checkpoints", slots * slot, slots, slot, false, Tier::Device);
+  }
   add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
   add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
   add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false,

@@ -47,6 +47,7 @@ class Planner {
       prefetch_after(v);
       gather_gradients(v);
       visit(v);
+      move_checkpoints_after(v);
       release_after(v);
       reduce_after(v);
     }
@@ -260,6 +261,32 @@ class Planner {
     plan_.actions.push_back(std::move(a));
   }
 
+  // An input is stored beside the visit after the one that keeps it, and dropped after that. It is loaded as soon as its slot is free: the
+  // first ones when all are stored, each other when the backward that had its slot is done.
+  void move_checkpoints_after(size_t v) {
+    const PlanOptions& o = plan_.options;
+    const Visit& at = visit_at(v);
+    const auto add = [&](ActionKind kind, int unit) {
+      Action a{.kind = kind};
+      a.chunk = {BufferKind::Checkpoint, unit};
+      plan_.actions.push_back(std::move(a));
+    };
+    // The `count`-th before a unit, of those that rest in memory of the host.
+    const auto load_before = [&](int unit, int count) {
+      while (unit > 0 && count > 0)
+        if (checkpoint_slot(o, --unit) >= 0) --count;
+      if (count == 0) add(ActionKind::Load, unit);
+    };
+    if (stored_ >= 0) add(ActionKind::Drop, std::exchange(stored_, -1));
+    if (checkpoint_slot(o, at.unit) < 0) return;
+    if (at.kind == VisitKind::Backward) load_before(at.unit, checkpoint_slots(o));
+    if (!at.keep_input) return;
+    add(ActionKind::Store, stored_ = at.unit);
+    const auto& bytes = o.host_checkpoints;
+    const bool is_last = std::all_of(bytes.begin() + at.unit + 1, bytes.end(), [](int64_t n) { return n == 0; });
+    for (int i = 0; is_last && i < checkpoint_slots(o); ++i) load_before(at.unit, i);
+  }
+
   // Gradients of one rank are added up by the backward itself, whatever the tier: where they rest elsewhere, the sums of earlier
   // micro-batches come to the slot first.
   GradientUse use_gradient(int g, bool has_sums) {
@@ -447,6 +474,7 @@ class Planner {
   std::vector<bool> gathered_unused_, whole_gradient_written_;
   std::vector<int> live_order_;
   int64_t live_elements_ = 0;
+  int stored_ = -1;                          // unit whose input is being stored; -1: none
   std::vector<GroupSlot> summed_gradients_;  // of the next visit
   std::vector<int> bucket_;
   int64_t bucket_elements_ = 0;

@@ -24,7 +24,10 @@ std::string text_of(const ModelLayout& layout, const Plan& plan, const Buffer& b
     case BufferKind::SquaredNorm:
     case BufferKind::UpdateState:
       return fmt::format("the {} of {}", name_of(buffer.kind), layout.group(buffer.index).name);
+    case BufferKind::CheckpointSlot:
+      return fmt::format("slot {} of checkpoints", buffer.chunk);
     case BufferKind::Activation:
+    case BufferKind::Checkpoint:
       return fmt::format("the {} of {}", name_of(buffer.kind), layout.unit(buffer.index).name);
     default:
       return fmt::format("the {}", name_of(buffer.kind));
@@ -164,6 +167,9 @@ class Verifier {
 
   void check_slot(const BufferUse& use, const State& state) {
     if (use.buffer.kind == BufferKind::StagingSlot) return check_staging(use, state);
+    if (use.buffer.kind == BufferKind::CheckpointSlot && use.reads && state.is_written && state.chunk != use.chunk)
+      problem(fmt::format("{} reads {} for {}, and it holds {}", text_of(now()), buffer(use), layout_.unit(use.chunk).name,
+                          layout_.unit(state.chunk).name));
     const bool has_parameters = use.buffer.kind == BufferKind::ParameterSlot;
     if (!has_parameters && use.buffer.kind != BufferKind::GradientSlot) return;
     if (use.reads && state.holder != use.group)

@@ -13,8 +13,8 @@ namespace {
 
 // Buffers are named after their kind and the group they belong to.
 std::string kind_of(const std::string& name) {
-  constexpr std::array kKinds{"parameters",      "masters and optimizer state", "masters",           "gradients",
-                              "optimizer state", "slots of parameters",         "slots of gradients"};
+  constexpr std::array kKinds{"parameters",          "masters and optimizer state", "masters",   "gradients", "optimizer state",
+                              "slots of parameters", "slots of gradients",          "checkpoint"};
   for (const char* kind : kKinds)
     if (name.starts_with(kind)) return kind;
   return name;

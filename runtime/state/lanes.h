@@ -15,9 +15,10 @@ namespace zerostep {
 
 // Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
 struct Lanes {
-  // What has streams of its own, and does not share the compute stream: collectives, reads and writes of files, the host's updates.
+  // What has streams of its own, and does not share the compute stream: collectives, reads and writes of files, the host's updates, copies
+  // of checkpoints.
   struct Apart {
-    bool communication = false, files = false, host_compute = false;
+    bool communication = false, files = false, host_compute = false, checkpoints = false;
   };
   // The kernels, which run on the device's streams, the meter and the trace (nullptr: none) must outlive the object.
   Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, const Apart& apart, MemoryMeter& memory_meter,
@@ -30,10 +31,14 @@ struct Lanes {
         file_read(apart.files ? device.host_stream("file read") : compute),
         file_write(apart.files ? device.host_stream("file write") : compute),
         host_compute(apart.host_compute ? device.host_stream("host compute") : compute),
+        device_to_host(apart.checkpoints ? device.stream("device to host") : compute),
+        host_to_device(apart.checkpoints ? device.stream("host to device") : compute),
         meter(memory_meter),
         trace(records),
         is_apart(apart) {
     if (apart.communication) kernels.keep_to_one_thread(communication);
+    if (apart.checkpoints)
+      for (const Stream& copies : {device_to_host, host_to_device}) kernels.keep_to_one_thread(copies);
   }
 
   Stream& stream_of(Lane lane) {
@@ -49,10 +54,16 @@ struct Lanes {
         return file_write;
       case Lane::HostCompute:
         return host_compute;
+      case Lane::DeviceToHost:
+        return device_to_host;
+      case Lane::HostToDevice:
+        return host_to_device;
     }
     return compute;
   }
-  std::array<Stream*, 5> streams() { return {&compute, &communication, &file_read, &file_write, &host_compute}; }
+  std::array<Stream*, 7> streams() {
+    return {&compute, &communication, &file_read, &file_write, &host_compute, &device_to_host, &host_to_device};
+  }
   // What this thread allocates while it lives counts as this rank's.
   MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
   // Launches work on the compute stream, whose tensors count as this rank's.
@@ -78,7 +89,7 @@ struct Lanes {
   Device device;
   const FlatKernels& kernels;
   Communicator group;  // of the ranks among which state is sharded
-  Stream compute, communication, file_read, file_write, host_compute;
+  Stream compute, communication, file_read, file_write, host_compute, device_to_host, host_to_device;
   MemoryMeter& meter;
   Trace* trace;
   const Apart is_apart;

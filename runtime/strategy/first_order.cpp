@@ -39,7 +39,7 @@ void FirstOrder::visit(const VisitContext& context) {
     case VisitKind::Forward:
       return forward(context, true);
     case VisitKind::ForwardOnly:
-      if (context.visit.keep_input) inputs_.put_checkpoint(unit, hidden_);
+      if (context.visit.keep_input) inputs_.put(unit, hidden_);
       return forward(context, false);
     case VisitKind::Recompute:
       if (inputs_.holds(unit)) hidden_ = inputs_.take(unit);  // the first of its segment

@@ -16,8 +16,8 @@ class FirstOrder final : public StepStrategy {
   void begin_step(double seed) override;
   void visit(const VisitContext& context) override;
   void reset() override;
-  // Inputs that wait for a unit's recomputation do so in this memory of the host (ActivationStore::keep_in).
-  void keep_checkpoint_in(int unit, std::span<std::byte> memory) { inputs_.keep_in(unit, memory); }
+  // What the plan stores, drops and loads between visits.
+  ActivationStore& inputs() { return inputs_; }
 
  private:
   void forward(const VisitContext& context, bool record);

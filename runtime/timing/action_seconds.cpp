@@ -31,6 +31,7 @@ class ActionTimes {
     switch (a.kind) {
       case ActionKind::Begin:
       case ActionKind::Release:
+      case ActionKind::Drop:
       case ActionKind::End:
         return 0;
       case ActionKind::Visit:
@@ -55,8 +56,10 @@ class ActionTimes {
       case ActionKind::Update:
         return update(a);
       case ActionKind::Load:
+        if (a.lane == Lane::HostToDevice) return checkpoint(true, static_cast<double>(a.bytes));
         return over(machine_.file_read, "file_read", static_cast<double>(a.bytes));
       case ActionKind::Store:
+        if (a.lane == Lane::DeviceToHost) return checkpoint(false, static_cast<double>(a.bytes));
         return over(machine_.file_write, "file_write", static_cast<double>(a.bytes));
     }
     return 0;
@@ -158,7 +161,7 @@ class ActionTimes {
     if (a.flops > 0) out += std::max((a.flops - attention) / rate, moved(forwards * weights));  // an embedding reads rows alone
     out += attention / (attention_rate > 0 ? attention_rate : rate);
     if (is_last) out += (backward ? 1 : v.branches * v.micro_batches) * elementwise(objective_work(v));
-    return out + noise(noise_elements(v, trained)) + moved(static_cast<double>(a.bytes) - forwards * weights) + host_checkpoint(v);
+    return out + noise(noise_elements(v, trained)) + moved(static_cast<double>(a.bytes) - forwards * weights);
   }
 
   // Random numbers of a visit of queries. Each serves both signs of its direction.
@@ -177,13 +180,8 @@ class ActionTimes {
     return v.pass == 0 ? 1 : 0;
   }
 
-  // An input that waits for its recomputation in memory of the host is copied there, and back.
-  double host_checkpoint(const Visit& v) const {
-    const std::vector<int64_t>& bytes = plan_.options.host_checkpoints;
-    if (bytes.empty() || v.probes || !(v.keep_input || v.kind == VisitKind::Recompute)) return 0;
-    const auto moves = static_cast<double>(nth(bytes, v.unit));
-    return machine_.host_is_device ? moved(2 * moves) : crossed(!v.keep_input, moves);
-  }
+  // Where host and device are one it is a copy.
+  double checkpoint(bool up, double bytes) const { return machine_.host_is_device ? moved(2 * bytes) : crossed(up, bytes); }
 
   // This rank's part of what is gathered may lie on the host; a rank alone copies it.
   double gather(const FlatGroup& g, int64_t bytes, DType type, Tier tier) const {

@@ -11,7 +11,7 @@ namespace {
 
 // What lanes run on: collectives share the communicator's stream, and without overlap the compute stream, as do the host's updates where
 // they do not wait for the next step (runtime/state/lanes.h).
-enum Stream { kCompute, kCommunication, kFileRead, kFileWrite, kHostCompute, kStreams };
+enum Stream { kCompute, kCommunication, kFileRead, kFileWrite, kHostCompute, kDeviceToHost, kHostToDevice, kStreams };
 
 Stream stream_of(Lane lane, const Plan& plan) {
   switch (lane) {
@@ -26,6 +26,10 @@ Stream stream_of(Lane lane, const Plan& plan) {
       return kFileWrite;
     case Lane::HostCompute:
       return plan.applies_pending ? kHostCompute : kCompute;
+    case Lane::DeviceToHost:
+      return kDeviceToHost;
+    case Lane::HostToDevice:
+      return kHostToDevice;
   }
   return kCompute;
 }
@@ -118,7 +122,8 @@ class LaneSimulation {
   // Cores that a stream would use.
   double cores(int stream) const {
     const bool computes = stream == kCompute || stream == kHostCompute;
-    return computes ? machine_.threads_per_rank : stream == kCommunication ? 1 : 0;
+    const bool copies = stream == kCommunication || stream == kDeviceToHost || stream == kHostToDevice;
+    return computes ? machine_.threads_per_rank : copies ? 1 : 0;
   }
   // How fast those that use cores go.
   double speed() const {

@@ -51,30 +51,30 @@ TEST(ActivationStore, KeepsNoTensorThatWasTakenOrDropped) {
   EXPECT_FALSE(store.holds(1));
 }
 
-TEST(ActivationStore, CopiesCheckpointsWhereAUnitHasMemoryForThem) {
+TEST(ActivationStore, WhatIsStoredIsDroppedAndLoaded) {
   ActivationStore store(2);
-  std::vector<std::byte> memory(256, std::byte{0xff});
-  store.keep_in(1, memory);
-  at::Tensor first = at::arange(6, at::kFloat).view({2, 3}), second = at::arange(4);
-  const at::Tensor first_values = first.clone(), second_values = second.clone();
+  std::vector<std::byte> memory(128), slot(128);
+  const at::Tensor first_values = at::arange(6, at::kFloat).view({2, 3}), second_values = at::arange(4);
   for (int round = 0; round < 2; ++round) {
-    store.put_checkpoint(1, {first, second});
+    const at::Tensor first = first_values.clone(), second = second_values.clone();
+    store.put(1, {first, second});
+    store.store(1, memory);
+    EXPECT_EQ(first.use_count(), 2u);
+    store.drop(1);
     EXPECT_EQ(first.use_count(), 1u);
     EXPECT_EQ(reinterpret_cast<const float*>(memory.data())[5], 5.0f);
     EXPECT_EQ(reinterpret_cast<const int64_t*>(memory.data() + 64)[3], 3);
-    const std::vector<at::Tensor> taken = store.take(1);
-    ASSERT_EQ(taken.size(), 2u);
+    EXPECT_TRUE(store.holds(1));
+    store.load(1, slot.data());
     std::fill(memory.begin(), memory.end(), std::byte{0xff});
+    const std::vector<at::Tensor> taken = store.take(1);
+    EXPECT_FALSE(store.holds(1));
+    ASSERT_EQ(taken.size(), 2u);
+    EXPECT_EQ(taken[0].data_ptr(), slot.data());
+    EXPECT_EQ(taken[1].data_ptr(), slot.data() + 64);
     EXPECT_TRUE(taken[0].equal(first_values));
     EXPECT_TRUE(taken[1].equal(second_values));
   }
-  // What a graph has is kept as it is, and so is a checkpoint of a unit without memory.
-  store.put(1, {first});
-  store.put_checkpoint(0, {first});
-  EXPECT_TRUE(store.take(1)[0].is_same(first));
-  EXPECT_TRUE(store.take(0)[0].is_same(first));
-  EXPECT_NE(error_of([&] { store.put_checkpoint(1, {at::arange(33)}); }).find("input of unit 1 takes more than 256 bytes"),
-            std::string::npos);
 }
 
 TEST(ActivationStore, MisuseNamesTheUnit) {
@@ -82,7 +82,15 @@ TEST(ActivationStore, MisuseNamesTheUnit) {
   store.put(1, {});
   EXPECT_NE(error_of([&] { store.put(1, {}); }).find("input of unit 1 is put twice"), std::string::npos);
   EXPECT_NE(error_of([&] { store.take(0); }).find("input of unit 0 is taken, which was not put"), std::string::npos);
+  EXPECT_NE(error_of([&] { store.drop(0); }).find("input of unit 0 is dropped, which was not put"), std::string::npos);
   EXPECT_NE(error_of([&] { store.put(2, {}); }).find("unit 2 of 2"), std::string::npos);
+  std::vector<std::byte> memory(128);
+  store.put(0, {at::arange(17)});
+  EXPECT_NE(error_of([&] { store.load(0, memory.data()); }).find("input of unit 0 is loaded, which was not stored"), std::string::npos);
+  EXPECT_NE(error_of([&] { store.store(0, memory); }).find("input of unit 0 takes more than 128 bytes"), std::string::npos);
+  memory.resize(192);
+  store.store(0, memory);
+  EXPECT_NE(error_of([&] { store.take(0); }).find("input of unit 0 is taken, which is stored and was not loaded"), std::string::npos);
 }
 
 }  // namespace

@@ -336,8 +336,12 @@ TrainingCase case_of_memory(DType type, int64_t width, int64_t sequence) {
 TEST(Engine, PlannedPeaksAreMeasuredPeaks) {
   for (const int stage : {0, 1, 2, 3})
     for (const DType type : {DType::F32, DType::BF16})
-      for (const int64_t segments : {int64_t{0}, int64_t{2}}) {
+      for (const int64_t segments : {int64_t{0}, int64_t{2}, int64_t{-1}}) {
         TrainingCase test = case_of_memory(type, 64, 32);
+        if (segments < 0) {
+          test.config.cpu_checkpointing = true;
+          test.config.data.sequence_length = test.sequence;
+        }
         test.set_micro_batch(2, 2);
         test.config.zero.stage = stage;
         test.config.number_checkpoints = segments;

@@ -85,7 +85,10 @@ std::vector<std::string> expected_lines(const Plan& plan, bool overlap, int last
   for (int i = 0; i <= last; ++i) {
     const Action& action = plan.action(i);
     if (action.kind == ActionKind::Visit) out.push_back(fmt::format("host prepares {}", i));
-    const char* stream = overlap && action.lane != Lane::Compute ? "communication" : "compute";
+    const char* stream = action.lane == Lane::DeviceToHost         ? "device to host"
+                         : action.lane == Lane::HostToDevice       ? "host to device"
+                         : overlap && action.lane != Lane::Compute ? "communication"
+                                                                   : "compute";
     for (const int other : action.waits) out.push_back(fmt::format("{} waits for {}", stream, other));
     out.push_back(fmt::format("launch {}", i));
   }
@@ -101,6 +104,8 @@ TEST(Executor, WaitsAndLaunchesAsThePlanSays) {
           ZerothOrderCase test = ZerothOrderCase::tiny(mode);
           test.config.zero.stage = stage;
           test.config.zero.overlap_comm = overlap;
+          test.config.number_checkpoints = -1;
+          test.config.cpu_checkpointing = overlap;
           test.config.batch = test.config.step.query_batch = {2 * ZerothOrderCase::kMicroBatch, ZerothOrderCase::kMicroBatch, 1};
           const auto model = make_gpt2(test.model);
           const auto objective = make_cross_entropy();
@@ -112,15 +117,16 @@ TEST(Executor, WaitsAndLaunchesAsThePlanSays) {
               Log log;
               MemoryMeter meter;
               run_local_ranks(1, {}, [&](Communicator world) {
-                Lanes lanes(Device(std::make_shared<const RecordingDevice>(log)), host_kernels(), world, {.communication = overlap}, meter,
-                            nullptr);
+                Lanes lanes(Device(std::make_shared<const RecordingDevice>(log)), host_kernels(), world,
+                            {.communication = overlap, .checkpoints = overlap}, meter, nullptr);
                 RecordingRunner runner(log, rejects ? step.plan.agreement : -1);
                 EXPECT_EQ(Executor(plan.layout, lanes).execute(step.plan, runner), !rejects);
               });
               const int last = rejects ? step.plan.agreement : static_cast<int>(step.plan.actions.size()) - 1;
               std::vector<std::string> expected = expected_lines(step.plan, overlap, last);
               // What is left out early leaves no lane at work; those of the host share the compute stream here.
-              for (const char* stream : {"compute", overlap ? "communication" : "compute", "compute", "compute", "compute"})
+              for (const char* stream : {"compute", overlap ? "communication" : "compute", "compute", "compute", "compute",
+                                         overlap ? "device to host" : "compute", overlap ? "host to device" : "compute"})
                 if (rejects) expected.push_back(fmt::format("host synchronizes {}", stream));
               ASSERT_EQ(log.lines, expected);
               for (const Action& action : step.plan.actions) waits += std::ssize(action.waits);

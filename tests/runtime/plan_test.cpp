@@ -78,6 +78,7 @@ int64_t replay(const Plan& plan, const ModelLayout& layout) {
       case ActionKind::Begin:
       case ActionKind::Load:
       case ActionKind::Store:
+      case ActionKind::Drop:
       case ActionKind::End:
         break;
       case ActionKind::Gather: {

@@ -264,6 +264,31 @@ TEST(ActionSeconds, FilesTakeTheirLink) {
   expect_near(p.seconds_of(m, ActionKind::Store), 0.25 * p.calls(ActionKind::Store) + p.bytes(ActionKind::Store) / 2e6);
 }
 
+TEST(ActionSeconds, CheckpointsAreCopiedOrTakeTheirLink) {
+  const Planned p(Mode::FirstOrder, 1, [](ZerothOrderCase& c) {
+    c.config.number_checkpoints = -1;
+    c.config.cpu_checkpointing = true;
+  });
+  Machine m = instant_machine();
+  m.memory_bytes_per_second = 1e6;
+  // Of the blocks all but the last begin with one. Each of up to four tensors begins at a boundary.
+  const ZerothOrderCase& c = p.test;
+  const int64_t input = num_bytes(ZerothOrderCase::kMicroBatch * c.sequence * c.model.n_embd, DType::F32),
+                planned = input + 4 * kAlignmentBytes;
+  const double bytes = static_cast<double>((c.model.n_layer - 1) * c.config.batch.accumulation_steps * planned);
+  EXPECT_EQ(input % kAlignmentBytes, 0);
+  for (const ActionKind kind : {ActionKind::Store, ActionKind::Load}) {
+    EXPECT_EQ(p.bytes(kind), bytes);
+    expect_near(p.seconds_of(m, kind), 2 * bytes / 1e6);
+  }
+  m = instant_machine();
+  m.host_is_device = m.lanes_share_cores = false;
+  m.device_to_host = {0.5, 1e6};
+  m.host_to_device = {0.25, 2e6};
+  expect_near(p.seconds_of(m, ActionKind::Store), 0.5 * p.calls(ActionKind::Store) + bytes / 1e6);
+  expect_near(p.seconds_of(m, ActionKind::Load), 0.25 * p.calls(ActionKind::Load) + bytes / 2e6);
+}
+
 // A rank alone gathers by copying, and takes the norm of its gradient where the ranks would agree.
 TEST(ActionSeconds, ARankAloneCopies) {
   const Planned p(Mode::FirstOrder, 1, [](ZerothOrderCase& c) {
@@ -437,6 +462,8 @@ TEST(PredictionReport, TheTraceHasTheRowsAndNamesOfARun) {
   const Planned p(Mode::FirstOrder, 1, [&](ZerothOrderCase& c) {
     at_stage(c, 3);
     c.config.run.trace = true;
+    c.config.number_checkpoints = -1;
+    c.config.cpu_checkpointing = true;
     c.config.zero.offload_param.tier = c.config.zero.offload_optimizer.tier = Tier::File;
     c.config.zero.offload_param.nvme_paths = c.config.zero.offload_optimizer.nvme_paths = {folder.folder().string()};
   });
@@ -453,7 +480,7 @@ TEST(PredictionReport, TheTraceHasTheRowsAndNamesOfARun) {
     ends[row] = event["ts"].get<double>() + event["dur"].get<double>();
     if (!name.starts_with("agree")) simulated.insert(row + ": " + name);
   }
-  EXPECT_EQ(ends.size(), 5u);
+  EXPECT_EQ(ends.size(), 7u);
 
   ZerothOrderCase test = p.test;
   test.steps = 3;

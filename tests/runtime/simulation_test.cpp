@@ -130,6 +130,31 @@ TEST(Simulation, FilesNeedNoCoreAndShareTheDisk) {
   EXPECT_EQ(s.seconds, 8);
 }
 
+// A checkpoint is stored beside the visit after its own, which makes room for it, and comes back beside the first backward. Copies take a
+// core.
+TEST(Simulation, CheckpointsTravelBesideVisits) {
+  const auto simulated = [](double cores) {
+    HandMadePlan plan(false);
+    const int kept = plan.add(Lane::Compute, 2);
+    const int stored = plan.add(Lane::DeviceToHost, 1, {kept}, ActionKind::Store);
+    plan.add(Lane::HostToDevice, 3, {stored}, ActionKind::Load);
+    plan.add(Lane::Compute, 2);
+    plan.add(Lane::Compute, 0, {stored}, ActionKind::Drop);
+    plan.add(Lane::Compute, 1);
+    plan.add(Lane::Compute, 2, {2});
+    return plan.on(machine_of(cores));
+  };
+  const Simulation beside = simulated(2);
+  EXPECT_EQ(span(beside, 1), Span(2, 3));
+  EXPECT_EQ(span(beside, 2), Span(3, 6));
+  EXPECT_EQ(span(beside, 4), Span(4, 4));
+  EXPECT_EQ(span(beside, 5), Span(4, 5));
+  EXPECT_EQ(beside.seconds, 8);
+  EXPECT_EQ(of(beside.bound_seconds, Lane::DeviceToHost), 1);
+  EXPECT_EQ(of(beside.bound_seconds, Lane::HostToDevice), 3);
+  EXPECT_EQ(simulated(1).seconds, 11);
+}
+
 // The host's updates: beside visits where they wait for the next step, and there they take cores; else in the compute stream.
 TEST(Simulation, UpdatesOfTheHostWorkBesideVisitsWhereTheyWait) {
   const auto simulated = [](bool applies_pending, double cores) {

@@ -78,6 +78,12 @@ void use_muon(ZerothOrderCase& test) {
   test.config.optimizer.type_name = "Muon";
 }
 
+void keep_checkpoints_on_host(ZerothOrderCase& test) {
+  test.model.n_layer = 5;  // four checkpoints for two slots
+  test.config.number_checkpoints = -1;
+  test.config.cpu_checkpointing = true;
+}
+
 void rest_on_host(ZerothOrderCase& test) {
   if (test.config.zero.stage == 3) test.config.zero.offload_param.tier = Tier::Host;
   if (test.config.zero.stage > 0) test.config.zero.offload_optimizer.tier = Tier::Host;
@@ -118,6 +124,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, SlowStreams,
 TEST(SlowStreams, GiveTheSameBitsInEveryVariant) {
   const std::vector<std::tuple<const char*, Mode, std::function<void(ZerothOrderCase&)>>> variants = {
       {"recompute", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.number_checkpoints = 2; }},
+      {"checkpoints on the host", Mode::FirstOrder, keep_checkpoints_on_host},
       {"16 bits", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.precision.compute = c.config.communication_data_type = DType::BF16; }},
       {"gradients apart", Mode::Calibrate, [](ZerothOrderCase& c) { c.config.zero.contiguous_gradients = false; }},
       {"matrices of estimates", Mode::Calibrate, use_muon},
@@ -177,13 +184,16 @@ TEST(SlowStreams, FindAStepThatDoesNotWait) {
         Case{Mode::FirstOrder, 3, true, kVisit}, Case{Mode::ZerothOrder, 3, true, kVisit},
         Case{Mode::FirstOrder, 2, true, ActionKind::MakeMatrixUpdates}, Case{Mode::FirstOrder, 2, true, ActionKind::ScatterMatrixUpdates},
         Case{Mode::ZerothOrder, 2, true, ActionKind::ApplyMatrixUpdates}, Case{Mode::FirstOrder, 3, true, ActionKind::Gather},
-        Case{Mode::FirstOrder, 2, true, ActionKind::GatherUpdated}}) {
+        Case{Mode::FirstOrder, 2, true, ActionKind::GatherUpdated}, Case{Mode::FirstOrder, 2, true, ActionKind::Store},
+        Case{Mode::FirstOrder, 2, false, ActionKind::Load}}) {
     SCOPED_TRACE(
         fmt::format("mode {}, stage {}, slow compute stream {}, {}", static_cast<int>(mode), stage, is_compute_slow, name_of(kind)));
     ZerothOrderCase test = case_of(mode, stage);
     const bool updates_on_host = kind == ActionKind::Gather || kind == ActionKind::GatherUpdated;
     if (updates_on_host)
       rest_on_host(test);
+    else if (kind == ActionKind::Store || kind == ActionKind::Load)
+      keep_checkpoints_on_host(test);
     else if (kind != kVisit)
       use_muon(test);
     const ZerothOrderOutcome expected = run_zeroth_order_threads(test, 2);

@@ -154,26 +154,28 @@ TEST(Tiers, DeferredUpdatesInFilesGiveTheSameBits) {
 }
 
 TEST(Tiers, CheckpointsOfActivationsOnTheHostGiveTheSameBits) {
-  for (const int64_t segments : {int64_t{-1}, int64_t{2}})
-    for (const int ranks : {1, 2})
+  for (const int64_t segments : {int64_t{-1}, int64_t{2}, int64_t{1}})
+    for (const int stage : {0, 2, 3})
       for (const DType type : {DType::F32, DType::BF16}) {
-        SCOPED_TRACE(fmt::format("{} segments, {} ranks, {}", segments, ranks, name_of(type)));
+        const int ranks = stage == 0 ? 1 : 2, micro_batch = stage == 2 ? 4 : 2;
+        SCOPED_TRACE(fmt::format("{} segments, stage {}, {}", segments, stage, name_of(type)));
         TrainingCase test = TrainingCase::tiny();
-        test.config.zero.stage = 2;
+        test.model.n_layer = 6;
+        test.config.zero.stage = stage;
         test.config.precision.compute = type;
         test.config.number_checkpoints = segments;
-        test.set_micro_batch(2, ranks);
+        test.set_micro_batch(micro_batch, ranks);
         test.config.data.sequence_length = test.sequence;
         const TrainingOutcome on_device = run_engine_threads(test, ranks);
         test.config.cpu_checkpointing = true;
         const TrainingOutcome on_host = run_engine_threads(test, ranks);
         expect_same_outcome(on_host, on_device);
-        // Of two segments the first begins with the batch, and the last keeps its graph.
+        // The last segment keeps its graph. Of the five others two have a slot on the device.
         if (segments < 0) {
           EXPECT_LT(on_host.measured_peak, on_device.measured_peak);
           EXPECT_LT(on_host.planned_peak, on_device.planned_peak);
         }
-        EXPECT_LE(on_host.measured_peak, on_host.planned_peak);
+        EXPECT_LE(static_cast<double>(on_host.measured_peak), 1.02 * static_cast<double>(on_host.planned_peak));
       }
 }
 

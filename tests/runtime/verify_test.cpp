@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 
 #include "runtime/report/plan_report.h"
 #include "tests/runtime/support/zeroth_order_case.h"
@@ -20,6 +21,7 @@ enum class Kind : uint8_t {
   SixteenBitMessages,
   Muon,
   Recompute,
+  HostCheckpoints,
   LowRank,
   NoReduceScatter,
   OwnGradients,
@@ -28,9 +30,9 @@ enum class Kind : uint8_t {
   Files,
   OneBuffer
 };
-constexpr Kind kKinds[] = {Kind::Plain,   Kind::SixteenBit,      Kind::SixteenBitMessages, Kind::Muon,     Kind::Recompute,
-                           Kind::LowRank, Kind::NoReduceScatter, Kind::OwnGradients,       Kind::Deferred, Kind::Host,
-                           Kind::Files,   Kind::OneBuffer};
+constexpr Kind kKinds[] = {
+    Kind::Plain,           Kind::SixteenBit,   Kind::SixteenBitMessages, Kind::Muon, Kind::Recompute, Kind::HostCheckpoints, Kind::LowRank,
+    Kind::NoReduceScatter, Kind::OwnGradients, Kind::Deferred,           Kind::Host, Kind::Files,     Kind::OneBuffer};
 
 struct PlanCase {
   Mode mode;
@@ -60,6 +62,11 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   if (c.kind == Kind::SixteenBitMessages) config.communication_data_type = DType::BF16;
   if (c.kind == Kind::Muon) config.optimizer.type = OptimizerConfig::Type::Muon;
   if (c.kind == Kind::Recompute) config.number_checkpoints = 2;
+  if (c.kind == Kind::HostCheckpoints) {
+    test.model.n_layer = 5;
+    config.number_checkpoints = -1;
+    config.cpu_checkpointing = true;
+  }
   if (c.kind == Kind::LowRank) config.step.perturbation = StepConfig::Perturbation::LowRank;
   if (c.kind == Kind::NoReduceScatter) config.zero.reduce_scatter = false;
   if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
@@ -133,6 +140,7 @@ TEST(Verify, AMissingWaitIsFound) {
                                    {Mode::FirstOrder, Kind::SixteenBitMessages},
                                    {Mode::FirstOrder, Kind::Muon},
                                    {Mode::FirstOrder, Kind::Recompute},
+                                   {Mode::FirstOrder, Kind::HostCheckpoints},
                                    {Mode::ZerothOrder, Kind::Plain},
                                    {Mode::ZerothOrder, Kind::Muon},
                                    {Mode::Calibrate, Kind::Plain},
@@ -167,7 +175,7 @@ TEST(Verify, AMissingWaitIsFound) {
   EXPECT_GT(removed, 300);
   using enum ActionKind;
   EXPECT_EQ(kinds, (std::set{Gather, GatherGradient, Visit, Reduce, Agree, GatherMatrices, MakeMatrixUpdates, ScatterMatrixUpdates,
-                             ApplyMatrixUpdates, Update, GatherUpdated, Load, Store, End}));
+                             ApplyMatrixUpdates, Update, GatherUpdated, Load, Store, Drop, End}));
   // The host's updates wait for the beginning and for what is read from files; gathers, visits and files wait for them.
   constexpr std::pair<Lane, Lane> kNeeded[] = {{Lane::HostCompute, Lane::Compute},
                                                {Lane::HostCompute, Lane::FileRead},
@@ -197,6 +205,24 @@ TEST(Verify, AMissingTransferIsFound) {
         }
       }
   EXPECT_GT(removed, 100);
+}
+
+TEST(Verify, AMissingTransferOfACheckpointIsFound) {
+  ZerothOrderCase test;
+  TrainingPlan plan = plan_of({Mode::FirstOrder, 1, 1, false, int64_t{1} << 40, 0, int64_t{1} << 40, 1, Kind::HostCheckpoints}, test);
+  Plan& step = plan.steps.front().plan;
+  std::map<ActionKind, std::vector<int>> moved;  // units
+  for (Action& a : step.actions) {
+    if (a.chunk.kind != BufferKind::Checkpoint) continue;
+    moved[a.kind].push_back(a.chunk.index);
+    if (a.kind == ActionKind::Drop) continue;
+    const std::vector<BufferUse> uses = std::exchange(a.uses, {});
+    EXPECT_FALSE(verify(plan.layout, step).problems.empty()) << describe(plan.layout, step, a);
+    a.uses = uses;
+  }
+  EXPECT_EQ(moved[ActionKind::Store], (std::vector{1, 2, 3, 4}));
+  EXPECT_EQ(moved[ActionKind::Drop], (std::vector{1, 2, 3, 4}));
+  EXPECT_EQ(moved[ActionKind::Load], (std::vector{4, 3, 2, 1}));
 }
 
 TEST(Verify, AKeptInputIsPutBeforeItIsRead) {
