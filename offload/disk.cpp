@@ -105,7 +105,8 @@ void write_durably(Disk& disk, const std::string& path, std::string_view text) {
     if (const int error = file.finish()) fail_path("synchronise", path, error);
   }
   rename_durably(disk, partial, path);
-  sync_directory(disk, std::filesystem::path(path).parent_path().string());
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  sync_directory(disk, folder.empty() ? "." : folder);
 }
 
 void write_file_directly(Disk& disk, const std::string& path, const std::byte* data, size_t size) {

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -246,7 +245,7 @@ Machine read_machine(const std::string& file) {
 void write_machine(const std::string& file, const Machine& machine) {
   Writer fields;
   machine_fields(fields, machine);
-  write_durably(Disk::real(), std::filesystem::absolute(file).string(), text_of(fields.out, "") + "\n");
+  write_durably(Disk::real(), file, text_of(fields.out, "") + "\n");
 }
 
 }  // namespace zerostep
