@@ -23,6 +23,8 @@ std::string grouped(int64_t value) {
   return digits;
 }
 
+std::string counted(int64_t count, const char* what) { return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s"); }
+
 std::string human_count(double value) {
   if (!std::isfinite(value)) return round_trip(value);
   constexpr std::array kPrefixes{"", " k", " M", " G", " T", " P", " E"};

@@ -44,7 +44,6 @@ void require_folder(const char* option, const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder, error)) fail_input("{}: {} is no folder: expected one that is there", option, folder.string());
 }
 
-std::string counted(int count, const char* what) { return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s"); }
 std::string gigabytes(double bytes_per_second) { return fmt::format("{:.3g} GB/s", 1e-9 * bytes_per_second); }
 std::string microseconds(double seconds) { return fmt::format("{:.3g} us", 1e6 * seconds); }
 std::string text_of(const Link& link) {

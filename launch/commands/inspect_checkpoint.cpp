@@ -33,15 +33,15 @@ int inspect_checkpoint(const std::string& directory) {
   for (const Manifest::File& f : m.files) bytes += f.bytes;
   say("checkpoint", directory);
   say("step", fmt::format("{} steps done", grouped(m.step)));
-  say("written by", fmt::format("zerostep {}, {} rank{} at stage {}", m.program, m.ranks, m.ranks == 1 ? "" : "s", m.stage));
+  say("written by", fmt::format("zerostep {}, {} at stage {}", m.program, counted(m.ranks, "rank"), m.stage));
   if (m.best_step >= 0) say("best", fmt::format("evaluation loss {} after step {}", round_trip(m.best_loss), m.best_step));
   say("model", listed(m.model));
   std::map<int, int64_t> counts;  // of optimizer state: parameters
   for (const std::string& name : checkpoint.parameters()) ++counts[checkpoint.arrays_of(name)];
   std::string parameters;
   for (const auto& [arrays, count] : counts)
-    parameters += fmt::format("{}{} with {} value{} of optimizer state an element", parameters.empty() ? "" : ", ", grouped(count), arrays,
-                              arrays == 1 ? "" : "s");
+    parameters +=
+        fmt::format("{}{} with {} of optimizer state an element", parameters.empty() ? "" : ", ", grouped(count), counted(arrays, "value"));
   say("parameters", parameters);
   say("run", listed(m.identity));
   say("engine", listed(m.engine) + ", loss scaler: " + listed(m.engine.value("loss_scaler", nlohmann::ordered_json::object())));

@@ -21,7 +21,7 @@ double gigabytes_per_second(const CommCounters::Entry& e) { return e.seconds > 0
 }  // namespace
 
 std::string comms_summary(const CommCounters& counters, int world) {
-  std::string out = fmt::format("communication of this rank, {} rank{}\n", world, world == 1 ? "" : "s");
+  std::string out = fmt::format("communication of this rank, {}\n", counted(world, "rank"));
   out += fmt::format("{:<20}{:>8}{:>18}{:>12}{:>14}{:>14}{:>14}{:>10}\n", "operation", "calls", "elements", "received", "a call",
                      "total ms", "average ms", "GB/s");
   for (const auto& [name, member] : kOperations) {

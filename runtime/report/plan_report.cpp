@@ -38,7 +38,6 @@ std::vector<NamedLimit> named_limits(const Plan& plan) {
 }
 
 std::string line(const char* what, const std::string& value) { return fmt::format("  {:<30} {}\n", what, value); }
-std::string ranks_text(int ranks) { return fmt::format("{} rank{}", ranks, ranks == 1 ? "" : "s"); }
 std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", grouped(num_bytes), human_bytes(num_bytes)); }
 
 }  // namespace
@@ -102,8 +101,8 @@ std::string plan_text(const PlanReport& report) {
   const auto& [config, plan, cost, limit, prediction] = report;
   const Plan& train = plan.any_step();
   const BatchConfig& batch = config.batch;
-  std::string out = fmt::format("Plan of one step: stage {}, {} rank{}, {}\n", train.options.stage, train.options.world,
-                                train.options.world == 1 ? "" : "s", name_of(config.precision.compute));
+  std::string out = fmt::format("Plan of one step: stage {}, {}, {}\n", train.options.stage, counted(train.options.world, "rank"),
+                                name_of(config.precision.compute));
   const int64_t trainable = plan.layout.num_elements(true);
   out += line("parameters",
               fmt::format("{} ({})", grouped(plan.layout.num_elements()), human_count(static_cast<double>(plan.layout.num_elements()))) +
@@ -115,7 +114,7 @@ std::string plan_text(const PlanReport& report) {
   if (config.step.uses_backprop())
     out += line("batch",
                 fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}; {}{} tokens each", grouped(batch.train_batch_size),
-                            batch.micro_batch_size, batch.accumulation_steps, ranks_text(train.options.world),
+                            batch.micro_batch_size, batch.accumulation_steps, counted(train.options.world, "rank"),
                             config.model.classifies ? "up to " : "", grouped(config.data.sequence_length)));
   out += "\nMemory of a rank at its peak\n";
   out += line("device", bytes_text(cost.device_peak_bytes));
@@ -142,19 +141,19 @@ std::string plan_text(const PlanReport& report) {
 
   out += "\nArenas\n";
   for (const BufferTotal& b : buffers_of(train))
-    out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {} buffer{}{}", grouped(b.bytes), b.count, b.count == 1 ? "" : "s",
+    out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {}{}", grouped(b.bytes), counted(b.count, "buffer"),
                                             b.tier == Tier::Device ? "" : fmt::format(" ({})", name_of(b.tier))));
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
-      out += line("ring", fmt::format("{}: {} slot{} of {}, for {} group{}", r.name, r.num_slots, r.num_slots == 1 ? "" : "s",
-                                      human_bytes(r.slot_bytes), r.groups.size(), r.groups.size() == 1 ? "" : "s"));
+      out += line("ring", fmt::format("{}: {} of {}, for {}", r.name, counted(r.num_slots, "slot"), human_bytes(r.slot_bytes),
+                                      counted(std::ssize(r.groups), "group")));
 
   const bool several = plan.steps.size() > 1;
   for (const auto& [kind, plan_of_kind] : plan.steps) {
     out += fmt::format("\nElements that a rank receives in a step{}\n", several ? fmt::format(" of {}", name_of(kind)) : "");
     for (const CollectiveTotal& c : collectives_of(plan_of_kind))
       out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
-                  fmt::format("{:>16} in {} call{}", grouped(c.elements), c.calls, c.calls == 1 ? "" : "s"));
+                  fmt::format("{:>16} in {}", grouped(c.elements), counted(c.calls, "call")));
     out += line("gathered", fmt::format("{:>16}", grouped(plan_of_kind.elements_gathered)));
     out += line("reduced", fmt::format("{:>16}", grouped(plan_of_kind.elements_reduced)));
   }
@@ -169,8 +168,8 @@ std::string plan_text(const PlanReport& report) {
     double flops = 0;
     for (const Action& a : train.actions) flops += a.kind == ActionKind::MakeMatrixUpdates ? a.flops : 0;
     out += line("updates of whole matrices",
-                fmt::format("{} of them in {} round{}; {} operations, of the rank with most in each round", assignment.parameters.size(),
-                            assignment.rounds.size(), assignment.rounds.size() == 1 ? "" : "s", human_count(flops)));
+                fmt::format("{} of them in {}; {} operations, of the rank with most in each round", assignment.parameters.size(),
+                            counted(std::ssize(assignment.rounds), "round"), human_count(flops)));
   }
   for (const auto& [kind, plan_of_kind] : plan.steps) {
     const std::vector<Action>& actions = plan_of_kind.actions;
