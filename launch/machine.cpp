@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "base/device.h"
@@ -18,6 +19,13 @@ int set_threads(int cores) {
   const char* given = std::getenv("OMP_NUM_THREADS");
   if (given == nullptr || *given == '\0') at::set_num_threads(cores);
   return at::get_num_threads();
+}
+
+std::optional<Machine> machine_here(int ranks, int threads) {
+  std::optional<Machine> out = measured_machine(ranks, threads);
+  if (!out || std::lround(out->ranks_per_host * out->cores_per_rank) < ranks) return std::nullopt;
+  out->ranks_per_host = ranks;
+  return out;
 }
 
 MemoryLimit memory_limit(const Config& config, int ranks_of_host) {

@@ -1,4 +1,6 @@
 #pragma once
+#include <optional>
+
 #include "runtime/config/config.h"
 #include "runtime/report/plan_report.h"
 #include "runtime/timing/machine.h"
@@ -9,6 +11,9 @@ namespace zerostep {
 int num_cores();
 // Threads of LibTorch in this rank: OMP_NUM_THREADS where it is set, else `cores`. Gives the number.
 int set_threads(int cores);
+// This machine as it was measured, with so many ranks of so many threads on it; nothing where it was never measured, or has fewer cores
+// than ranks.
+std::optional<Machine> machine_here(int ranks, int threads);
 // What a rank may use of device memory: run.device_memory, else the memory of this machine (or of its control groups) that is free now,
 // shared by the ranks of the host.
 MemoryLimit memory_limit(const Config& config, int ranks_of_host);

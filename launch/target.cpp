@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace zerostep {
 
 Target target_of(const PlanArguments& arguments) {
@@ -14,9 +16,14 @@ Target target_of(const PlanArguments& arguments) {
   out.world = arguments.world > 0 ? arguments.world : out.machine ? ranks_of_host : 1;
   out.ranks_of_host = std::min(ranks_of_host, out.world);
   const int threads = set_threads(std::max(1, num_cores() / out.ranks_of_host));  // as each of them would
-  if (out.is_here && out.world <= num_cores()) out.machine = measured_machine(out.world, threads);
+  if (out.is_here && out.world <= num_cores()) out.machine = machine_here(out.world, threads);
   if (out.machine) out.machine->ranks_per_host = ranks_of_host;
   return out;
+}
+
+void fail_without_times(const char* option) {
+  fail_input("{}: the time of a step is not known: `zerostep bench machine` measures this machine, --machine FILE describes another",
+             option);
 }
 
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments) {

@@ -15,6 +15,8 @@ struct Target {
 };
 // Gives LibTorch as many threads as a rank would have here.
 Target target_of(const PlanArguments& arguments);
+// Of an option that needs the time of a step where that is not known: InputError.
+[[noreturn]] void fail_without_times(const char* option);
 // What a rank of it may use.
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments);
 

@@ -27,7 +27,9 @@ int plan(const PlanArguments& arguments) {
   cost.host_peak_bytes += staging_bytes(config, training);
   cost.workspace_estimated |= !target.is_here || target.world > num_cores();  // so many ranks run elsewhere
   std::optional<Prediction> prediction;
-  if (target.machine) prediction = predict_training(config, training, *subject.model, *subject.objective, *target.machine);
+  if (target.machine)
+    prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine,
+                                     [](const std::string& text) { print_err("warning: {}\n", text); });
   const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
   const std::vector<ScratchDemand> demands = scratch_demands(training.any_step().buffers, tier_options(config, 0));
   if (const std::string lack = lack_of_room(demands, target.ranks_of_host); target.is_here && !lack.empty())
@@ -37,9 +39,7 @@ int plan(const PlanArguments& arguments) {
   else
     print_out(plan_text(report));
   if (!arguments.trace.empty()) {
-    if (!prediction)
-      fail_input(
-          "--trace: the time of a step is not known: `zerostep bench machine` measures this machine, --machine FILE describes another");
+    if (!prediction) fail_without_times("--trace");
     write_simulated_trace(arguments.trace, training, *prediction);
   }
   if (arguments.actions && !arguments.json) print_out("\nActions of a step\n{}", plan_actions_text(training));

@@ -91,8 +91,9 @@ void prepare(Job& job, TrainSetup& setup) {
   require_host_memory(config, setup.cost, setup.limit, job.local_size());
   require_scratch_folders(scratch_demands(setup.plan->any_step().buffers, tier_options(config, job.rank())), job.local_size());
   if (!job.speaks() || job.size() > job.local_size()) return;
-  if (const auto machine = measured_machine(job.local_size(), setup.facts.threads))
-    setup.prediction = predict_training(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *machine);
+  if (const auto machine = machine_here(job.local_size(), setup.facts.threads))
+    setup.prediction = prediction_if_known(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *machine,
+                                           [&](const std::string& text) { setup.log.warn(text); });
 }
 
 // Whatever the run reads, and where it writes outside its folder.
@@ -179,9 +180,8 @@ void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   facts.saves_model = !arguments.save_model.empty();
   RunLog& log = setup.log;
   if (setup.checkpoint)
-    log.line(fmt::format("goes on after step {} from {}, written by {} rank{} at stage {}", setup.first_step(),
-                         setup.checkpoint->directory(), setup.checkpoint->manifest().ranks,
-                         setup.checkpoint->manifest().ranks == 1 ? "" : "s", setup.checkpoint->manifest().stage));
+    log.line(fmt::format("goes on after step {} from {}, written by {} at stage {}", setup.first_step(), setup.checkpoint->directory(),
+                         counted(setup.checkpoint->manifest().ranks, "rank"), setup.checkpoint->manifest().stage));
   for (const FolderLock* lock : std::initializer_list<const FolderLock*>{&setup.folder.lock(), &setup.monitor_lock})
     if (!lock->unlocked_because().empty())
       log.warn(fmt::format("{}. Nothing keeps a second run out of the folder: start none there", lock->unlocked_because()));

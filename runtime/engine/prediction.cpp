@@ -1,5 +1,7 @@
 #include "runtime/engine/prediction.h"
 
+#include "base/error.h"
+
 namespace zerostep {
 namespace {
 
@@ -31,6 +33,17 @@ Prediction predict_training(const Config& config, const TrainingPlan& plan, cons
   if (out.step_seconds > 0) out.tokens_per_second = tokens / out.step_seconds;
   out.bound_by = lane_with_most(out.bound_seconds);
   return out;
+}
+
+std::optional<Prediction> prediction_if_known(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
+                                              const Objective& objective, const Machine& machine,
+                                              const std::function<void(const std::string&)>& warn) {
+  try {
+    return predict_training(config, plan, model, objective, machine);
+  } catch (const InputError& missing) {
+    warn(fmt::format("the time of a step is not predicted: {}", missing.what()));
+    return std::nullopt;
+  }
 }
 
 }  // namespace zerostep

@@ -1,5 +1,7 @@
 #pragma once
 #include <array>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +24,12 @@ struct Prediction {
   std::array<double, kLanes> lane_seconds = {}, bound_seconds = {};
   Lane bound_by = Lane::Compute;
 };
+// InputError where the machine has no figure of what a plan uses: of files, or of ranks beside the one that was measured.
 Prediction predict_training(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
                             const Machine& machine);
+// The same where a run goes on without a prediction: nothing where a figure is missing, which `warn` is told.
+std::optional<Prediction> prediction_if_known(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
+                                              const Objective& objective, const Machine& machine,
+                                              const std::function<void(const std::string&)>& warn);
 
 }  // namespace zerostep

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 
 #include "runtime/timing/machine.h"
 #include "tests/launch/support/run_binary.h"
@@ -64,6 +65,21 @@ TEST_F(BenchMachine, RanksOfMpirunAndThreadsAsRanksMeasureTheSameThings) {
     expect_machine(place_.path("this.json"), 2);
     EXPECT_EQ(kept().size(), 1u) << "the later measurement replaces the earlier one";
   }
+}
+
+// One rank tells nothing of collectives: others go on without a prediction.
+TEST_F(BenchMachine, WhatWasNotMeasuredHasNoTimes) {
+  ASSERT_EQ(measure({"--ranks", "1"}).status, 0);
+  const std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", place_.path("cache")}};
+  const std::string file = place_.config();
+  const Outcome alone = place_.run({"plan", file}, {.environment = environment});
+  EXPECT_SAYS(alone.out, "Time of a step, predicted for");
+  const Outcome planned = place_.run({"plan", file, "--world", "2"}, {.environment = environment});
+  EXPECT_EQ(planned.status, 0) << planned.err;
+  EXPECT_EQ(planned.out.find("Time of a step, predicted for"), std::string::npos);
+  const Outcome trained = place_.run({"train", file, "--set", "run.name=unpredicted"}, {.ranks = 2, .environment = environment});
+  EXPECT_EQ(trained.status, 0) << trained.err;
+  EXPECT_FALSE(place_.column("unpredicted", "loss").empty());
 }
 
 TEST_F(BenchMachine, WrongArgumentsAreRefusedBeforeAMinuteIsSpent) {

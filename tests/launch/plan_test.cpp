@@ -174,6 +174,15 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
       with({"--set", "zero_optimization.stage=1", "--set", state + "device=nvme", "--set", state + "nvme_path=" + place_.path("disk")});
   EXPECT_EQ(files.status, 2);
   EXPECT_SAYS(files.err, "in files; there are 1000 B");
+  // A disk of unknown speed: the plan has no time, and says why.
+  narrow.file_bytes = int64_t{1} << 30;
+  narrow.file_read = narrow.file_write = {};
+  write_machine(machine, narrow);
+  const Outcome untimed = with({"--json", "--set", "zero_optimization.stage=1", "--set", state + "device=nvme", "--set",
+                                state + "nvme_path=" + place_.path("disk")});
+  ASSERT_EQ(untimed.status, 0) << untimed.err;
+  EXPECT_FALSE(json::parse(untimed.out).contains("step_seconds"));
+  EXPECT_SAYS(untimed.err, "has no file_");
 }
 
 TEST_F(PlanCommand, SaysHowToGetAPrediction) {
