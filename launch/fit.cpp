@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <exception>
+#include <map>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -116,7 +117,7 @@ std::vector<FitOption> queries_per_pass(Free& free, const Config& config) {
   }
 }
 
-// Ascending. Where the global batch is not given it follows.
+// In ascending order. Where the file does not give the global batch it follows from the micro-batch.
 std::vector<FitOption> micro_batches(Free& free, const Config& config, int world) {
   constexpr int64_t kMostFree = 256;
   if (!config.step.uses_backprop() || !free.is_free(kMicroBatch)) return {{"as given", {}}};
@@ -139,10 +140,10 @@ std::vector<FitOption> residencies(Free& free, int64_t elements) {
   const auto limits = [&](int64_t live, int64_t prefetch) {
     return std::vector<FitSetting>{{keys[0], live}, {keys[1], live}, {keys[2], prefetch}};
   };
-  constexpr int64_t kPrefetch = 50000000;  // the default: a unit or two ahead
-  return {{"every unit kept between forward and backward", limits(elements, kPrefetch)},
-          {"half of the units kept", limits(elements / 2, kPrefetch)},
-          {"one unit and the next", limits(0, kPrefetch)},
+  const int64_t ahead = ZeroConfig().stage3_prefetch_bucket_size;
+  return {{"every unit kept between forward and backward", limits(elements, ahead)},
+          {"half of the units kept", limits(elements / 2, ahead)},
+          {"one unit and the next", limits(0, ahead)},
           {"one unit at a time", limits(0, 0)}};
 }
 
@@ -182,7 +183,7 @@ class Search {
     return load_config(asked).config;
   }
 
-  // nullptr: the settings contradict the file.
+  // Gives nullptr where the settings contradict the file.
   const FitCandidate* plan(const std::array<int, kFitDimensions>& options) {
     FitCandidate candidate;
     candidate.options = options;
@@ -236,7 +237,7 @@ class Search {
   std::exception_ptr reason_;
 };
 
-// Of those that fit the fastest, or the simplest that is as good.
+// The simplest candidate of those that fit and are as fast as the fastest, but for one part in a hundred; -1: none fits.
 int best_of(const std::vector<FitCandidate>& candidates) {
   constexpr double kAsGood = 0.99;
   double most = 0;
@@ -251,22 +252,6 @@ int best_of(const std::vector<FitCandidate>& candidates) {
 }
 
 }  // namespace
-
-const char* name_of(FitDimension dimension) {
-  switch (dimension) {
-    case FitDimension::Placement:
-      return "stage and tiers";
-    case FitDimension::Recomputation:
-      return "recomputation";
-    case FitDimension::QueriesPerPass:
-      return "queries a pass";
-    case FitDimension::MicroBatch:
-      return "micro-batch";
-    case FitDimension::Residency:
-      return "units kept";
-  }
-  return "";
-}
 
 const FitOption& FitResult::option(const FitCandidate& candidate, FitDimension dimension) const {
   return nth(nth(dimensions, dimension), nth(candidate.options, dimension));
@@ -352,7 +337,7 @@ FitResult find_fit(const Subject& subject, const FitRequest& request) {
   for (const UnitInfo& unit : units) elements += unit.num_elements();
   result.dimensions = {placements(free, request.machine, result), recomputations(free, config, static_cast<int>(units.size())),
                        queries_per_pass(free, config), micro_batches(free, config, request.world), residencies(free, elements)};
-  // What libraries take for themselves is measured of the best alone.
+  // What libraries take for themselves is measured for the best alone; the search leaves them this share of device memory.
   constexpr double kSpareShare = 0.05;
   result.capacity = request.capacity;
   result.capacity.device -= static_cast<int64_t>(kSpareShare * static_cast<double>(request.capacity.device));

@@ -2,7 +2,6 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -17,7 +16,6 @@ namespace zerostep {
 // leaves it out or says "auto", and keeps the file's value elsewhere.
 enum class FitDimension : uint8_t { Placement, Recomputation, QueriesPerPass, MicroBatch, Residency };
 constexpr int kFitDimensions = 5;
-const char* name_of(FitDimension dimension);
 
 struct FitSetting {
   std::string path;  // of the key

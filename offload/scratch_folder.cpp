@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -38,6 +40,13 @@ int64_t free_bytes(const fs::path& folder) {
   struct statvfs status = {};
   if (::statvfs(folder.c_str(), &status) != 0) return INT64_MAX;
   return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+}
+
+// The disk that a folder is on; nothing where the system does not say.
+std::optional<dev_t> disk_of(const fs::path& folder) {
+  struct stat status = {};
+  if (::stat(folder.c_str(), &status) != 0) return std::nullopt;
+  return status.st_dev;
 }
 
 // Whose files a process may remove: machines may share a folder.
@@ -108,9 +117,9 @@ std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks) {
   std::map<dev_t, Disk> disks;
   for (const ScratchDemand& demand : demands) {
     const fs::path there = existing_part(demand.folder);
-    struct stat status = {};
-    if (::stat(there.c_str(), &status) != 0) continue;
-    Disk& disk = disks[status.st_dev];
+    const std::optional<dev_t> number = disk_of(there);
+    if (!number) continue;
+    Disk& disk = disks[*number];
     if (disk.folder.empty()) disk = {0, free_bytes(there), demand.folder, demand.key};
     disk.needed += demand.num_bytes * ranks;
   }
@@ -122,6 +131,26 @@ std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks) {
                          human_bytes(disk.needed), disk.needed, human_bytes(disk.free));
   if (!out.empty()) out += ". Make space, or name a folder on another disk";
   return out;
+}
+
+int64_t free_room(std::span<const std::string> folders) {
+  struct Disk {
+    int64_t num_folders = 0, free = 0;
+  };
+  std::map<dev_t, Disk> disks;
+  for (const std::string& folder : folders) {
+    const fs::path there = existing_part(folder);
+    const std::optional<dev_t> number = disk_of(there);
+    if (!number) continue;
+    Disk& disk = disks[*number];
+    ++disk.num_folders, disk.free = free_bytes(there);
+  }
+  const auto total = static_cast<int64_t>(folders.size());
+  if (total == 0) return 0;
+  int64_t least = INT64_MAX;  // of one folder
+  for (const auto& [number, disk] : disks)
+    if (disk.free < INT64_MAX) least = std::min(least, disk.free / disk.num_folders);
+  return least == INT64_MAX ? least : total * least;
 }
 
 void require_scratch_folders(std::span<const ScratchDemand> demands, int ranks) {

@@ -21,6 +21,8 @@ std::string what_helps_a_disk(const std::string& key);
 // Why the disks have no room for so many ranks, disk by disk, since several folders may lie on one; "": they have it. Folders need not be
 // there yet.
 std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks);
+// Bytes that have room in folders when they are spread evenly over them; INT64_MAX: the system does not say. Folders need not be there yet.
+int64_t free_room(std::span<const std::string> folders);
 // Before a run: makes the folders and sees that files of this size can be made there, by so many ranks. InputError naming the key, the
 // folder and the way out.
 void require_scratch_folders(std::span<const ScratchDemand> demands, int ranks);

@@ -16,6 +16,7 @@
 #include "launch/commands/commands.h"
 #include "launch/target.h"
 #include "offload/disk.h"
+#include "offload/scratch_folder.h"
 #include "runtime/config/values.h"
 
 namespace zerostep {
@@ -30,7 +31,7 @@ std::string speed_text(const FitCandidate& c) {
   return fmt::format("{:.3g} s a step, {} tokens/s, bound by {}", c.step_seconds, human_count(c.tokens_per_second), c.bound_by);
 }
 
-// What the search chose of each dimension that it had a choice in.
+// Names a candidate's options in the dimensions where the search had a choice.
 std::string options_text(const FitResult& result, const FitCandidate& candidate) {
   std::string out = result.option(candidate, FitDimension::Placement).name;
   for (const FitDimension d :
@@ -39,7 +40,7 @@ std::string options_text(const FitResult& result, const FitCandidate& candidate)
   return out;
 }
 
-// Why a candidate is not the best.
+// Says why a candidate is not the best.
 std::string reason(const FitResult& result, const FitCandidate& c) {
   if (!c.fits) return lacking_text(c, result.capacity);
   const FitCandidate& best = nth(result.candidates, result.best);
@@ -70,8 +71,8 @@ std::string capacity_text(const Report& report) {
 std::string fit_text(const Report& report) {
   const FitResult& result = report.result;
   std::string out =
-      fmt::format("Fit of {} to {} rank{} of {}: {} combinations planned\n  a rank has {}\n", report.arguments.file, report.target.world,
-                  report.target.world == 1 ? "" : "s", report.target.machine->name, result.candidates.size(), capacity_text(report));
+      fmt::format("Fit of {} to {} of {}: {} combinations planned\n  a rank has {}\n", report.arguments.file,
+                  counted(report.target.world, "rank"), report.target.machine->name, result.candidates.size(), capacity_text(report));
   if (!result.kept.empty()) out += fmt::format("  kept as the file gives them (\"auto\" frees them): {}\n", fmt::join(result.kept, ", "));
   if (!result.files_left_out.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.files_left_out);
   if (result.best >= 0) {
@@ -118,7 +119,7 @@ ordered_json fit_json(const Report& report) {
   return out;
 }
 
-// Of the candidate that lacks least: what of each tier.
+// Says that nothing fits, what the candidate that lacks least goes without, and what helps.
 std::string nowhere_text(const Report& report) {
   const FitResult& result = report.result;
   const FitCandidate& nearest = *result.placements().front();
@@ -126,28 +127,27 @@ std::string nowhere_text(const Report& report) {
   std::vector<std::string> missing;
   for (const auto& [tier, bytes] : {std::pair("device memory", lacks.device), {"host memory", lacks.host}, {"files", lacks.file}})
     if (bytes > 0) missing.push_back(fmt::format("{} bytes of {} ({})", grouped(bytes), tier, human_bytes(bytes)));
-  std::string out =
-      fmt::format("{} fits on {} rank{} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
-                  report.arguments.file, report.target.world, report.target.world == 1 ? "" : "s", report.target.machine->name,
-                  options_text(result, nearest), fmt::join(missing, ", "));
+  std::string out = fmt::format("{} fits on {} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
+                                report.arguments.file, counted(report.target.world, "rank"), report.target.machine->name,
+                                options_text(result, nearest), fmt::join(missing, ", "));
   if (!result.files_left_out.empty()) out += fmt::format("; files ({})", result.files_left_out);
   if (!result.kept.empty()) out += fmt::format("; \"auto\" for what the file gives ({})", fmt::join(result.kept, ", "));
   return out;
 }
 
-// The file as it is with the settings of the best, and where they are from.
+// The text of the file with the settings of the best, below a line that says where they are from.
 std::string file_text(const Report& report) {
   const PlanArguments& arguments = report.arguments;
   schema::Document document = schema::read_document(arguments.file);
   for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
   const FitCandidate& best = nth(report.result.candidates, report.result.best);
   for (const FitSetting& setting : report.result.settings(best)) schema::apply_setting(document, setting.path + "=" + setting.value.dump());
-  return fmt::format("{} from {} for {} rank{} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file), report.target.world,
-                     report.target.world == 1 ? "" : "s", schema::printable(report.target.machine->name), speed_text(best),
+  return fmt::format("{} from {} for {} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file),
+                     counted(report.target.world, "rank"), schema::printable(report.target.machine->name), speed_text(best),
                      document.root.dump(2));
 }
 
-// What this command wrote before may go; anything else is somebody's.
+// What this command wrote before may be written over, anything else not: InputError.
 void check_replaceable(const std::string& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return;
@@ -158,34 +158,28 @@ void check_replaceable(const std::string& path) {
 }
 
 // Room for scratch files, for each rank of the host.
-int64_t room_in_files(const std::vector<std::string>& folders, int ranks) {
-  uintmax_t room = 0;
-  for (fs::path folder : folders) {
-    std::error_code error;
-    while (!fs::exists(folder, error) && folder.has_parent_path() && folder != folder.parent_path()) folder = folder.parent_path();
-    const fs::space_info space = fs::space(folder.empty() ? fs::path(".") : folder, error);
-    if (!error) room += space.available;
-  }
-  return static_cast<int64_t>(room / static_cast<uintmax_t>(ranks));
+int64_t room_in_files(const ZeroConfig& zero, int ranks) {
+  std::vector<std::string> folders = zero.offload_optimizer.nvme_paths;
+  for (const std::string& folder : zero.offload_param.nvme_paths)
+    if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
+  const int64_t room = free_room(folders);
+  return room == INT64_MAX ? room : room / ranks;
 }
 
+// What a rank may use of each tier. On this machine the device's limit and what rests on the host are parts of one memory.
 TierBytes capacity(const Config& config, const Target& target, const MemoryLimit& limit) {
   if (!target.is_here) return {limit.device_bytes, limit.host_bytes, limit.file_bytes};
   Config without_limit = config;
   without_limit.run.device_memory = 0;
-  const int64_t free = memory_limit(without_limit, target.ranks_of_host).device_bytes;
-  const ZeroConfig& zero = config.zero;
-  return {limit.device_bytes, free - (limit.includes_host ? 0 : limit.device_bytes),
-          room_in_files(zero.offload_optimizer.nvme_paths.empty() ? zero.offload_param.nvme_paths : zero.offload_optimizer.nvme_paths,
-                        target.ranks_of_host)};
+  const int64_t free = memory_limit(without_limit, target.ranks_of_host).device_bytes, device = std::min(limit.device_bytes, free);
+  return {device, limit.includes_host ? free : free - device, room_in_files(config.zero, target.ranks_of_host)};
 }
 
 }  // namespace
 
 int fit(const PlanArguments& arguments) {
   const Target target = target_of(arguments);
-  if (!target.machine)
-    fail_input("--fit: the time of a step is not known: `zerostep bench machine` measures this machine, --machine FILE describes another");
+  if (!target.machine) fail_without_times("--fit");
   const Subject subject = load_subject(arguments, {.world = target.world});
   const Config& config = subject.config();
   print_warnings(subject.loaded);

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -201,9 +200,9 @@ class Measurement {
     Arena memory = device_.memory("measurement", kChunk, MemoryKind::PinnedHost);
     auto* const chunk = static_cast<std::byte*>(memory.allocate(kChunk, "chunk"));
     std::unique_ptr<ScratchFiles> files;
-    std::error_code unknown;
-    const auto available = static_cast<int64_t>(std::filesystem::space(options_.scratch_folder, unknown).available);
-    machine_.file_bytes = static_cast<int64_t>(meter_.least_of(unknown ? 0 : static_cast<double>(available / options_.ranks_per_host)));
+    const int64_t room = free_room({&options_.scratch_folder, 1});
+    machine_.file_bytes =
+        static_cast<int64_t>(meter_.least_of(room == INT64_MAX ? 0 : static_cast<double>(room / options_.ranks_per_host)));
     guarded([&] {
       ScratchOptions options;
       options.folders = {options_.scratch_folder};

@@ -291,6 +291,9 @@ TEST_F(ScratchFilesTest, RoomIsThatOfADiskForAllRanks) {
   struct statvfs disk = {};
   ASSERT_EQ(::statvfs(scratch_.path(".").c_str(), &disk), 0);
   const int64_t free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize), half = free / 2 + (int64_t{1} << 30);
+  const std::vector<std::string> folders{folder(0) + "/deeper", folder(1)};
+  EXPECT_NEAR(static_cast<double>(free_room(folders)), static_cast<double>(free), 0x1p30);
+  EXPECT_EQ(free_room({}), 0);
   EXPECT_EQ(lack_of_room({{{"key", folder(0), half / 2}}}, 2), "");
   const std::string together = lack_of_room({{{"first", folder(0) + "/deeper", half}, {"second", folder(1), half}}}, 1);
   EXPECT_SAYS(together, fmt::format("first: no space in {}/deeper: 1 rank of this host needs ", folder(0)));
