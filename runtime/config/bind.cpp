@@ -111,7 +111,7 @@ OffloadConfig offload_of(const Values& v, const std::string& block) {
   c.tier = offload_tier(v, block);
   take(v, p + "pin_memory", c.pin_memory);
   take(v, p + "nvme_path", c.nvme_paths);
-  for (std::string& path : c.nvme_paths) path = with_home(path).value_or(path);
+  for (std::string& path : c.nvme_paths) path = expand_home(path).value_or(path);
   take(v, p + "buffer_count", c.buffer_count);
   take(v, p + "max_in_cpu", c.max_in_cpu);
   take(v, p + "pipeline_read", c.pipeline_read);

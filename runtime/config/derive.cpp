@@ -340,7 +340,7 @@ void Deriver::offload() {
 void Deriver::nvme_path(const std::string& path) {
   std::set<std::string> folders;
   for (const std::string& folder : v_.texts(path)) {
-    const std::optional<std::string> name = with_home(folder);
+    const std::optional<std::string> name = expand_home(folder);
     if (!name)
       findings_.error(path,
                       fmt::format("is {}: only a \"~\" of its own stands for a folder, that of this user ($HOME)", json(folder).dump()));

@@ -41,7 +41,7 @@ Tier offload_tier(const Values& values, std::string_view block) {
   return device->value == "cpu" ? Tier::Host : Tier::File;
 }
 
-std::optional<std::string> with_home(const std::string& path) {
+std::optional<std::string> expand_home(const std::string& path) {
   if (!path.starts_with('~')) return path;
   const char* home = std::getenv("HOME");
   if (home == nullptr || *home == '\0' || (path.size() > 1 && path[1] != '/')) return std::nullopt;

@@ -86,7 +86,7 @@ std::string update_values(const Values& values);
 // Where what an offload block ("param", "optimizer") speaks of rests.
 Tier offload_tier(const Values& values, std::string_view block);
 // With this user's folder in the place of a leading "~", as a shell has it; nothing where the name begins with another user's.
-std::optional<std::string> with_home(const std::string& path);
+std::optional<std::string> expand_home(const std::string& path);
 // The typed form.
 Config bind(const Values& values, int world);
 

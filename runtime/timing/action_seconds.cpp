@@ -57,35 +57,36 @@ class ActionTimes {
         return update(a);
       case ActionKind::Load:
         if (a.lane == Lane::HostToDevice) return checkpoint(true, static_cast<double>(a.bytes));
-        return over(machine_.file_read, "file_read", static_cast<double>(a.bytes));
+        return transferred(machine_.file_read, "file_read", static_cast<double>(a.bytes));
       case ActionKind::Store:
         if (a.lane == Lane::DeviceToHost) return checkpoint(false, static_cast<double>(a.bytes));
-        return over(machine_.file_write, "file_write", static_cast<double>(a.bytes));
+        return transferred(machine_.file_write, "file_write", static_cast<double>(a.bytes));
     }
     return 0;
   }
 
  private:
   bool crosses_hosts() const { return world_ > machine_.ranks_per_host; }
-  double over(const Link& link, const char* name, double bytes) const {
+  double transferred(const Link& link, const char* name, double bytes) const {
     if (!link.is_known()) fail_input("the machine {} has no {}, which this plan uses", machine_.name, name);
     return link.seconds(bytes);
   }
   double gathered(double bytes) const {
     if (bytes <= 0) return 0;
-    return crosses_hosts() ? over(machine_.gather_across_hosts, "gather_across_hosts", bytes)
-                           : over(machine_.gather_in_host, "gather_in_host", bytes);
+    return crosses_hosts() ? transferred(machine_.gather_across_hosts, "gather_across_hosts", bytes)
+                           : transferred(machine_.gather_in_host, "gather_in_host", bytes);
   }
   double reduced(double bytes) const {
-    return crosses_hosts() ? over(machine_.reduce_across_hosts, "reduce_across_hosts", bytes)
-                           : over(machine_.reduce_in_host, "reduce_in_host", bytes);
+    return crosses_hosts() ? transferred(machine_.reduce_across_hosts, "reduce_across_hosts", bytes)
+                           : transferred(machine_.reduce_in_host, "reduce_in_host", bytes);
   }
   double moved(double bytes) const { return bytes / machine_.memory_bytes_per_second; }
   double noise(double elements) const { return elements / machine_.noise_elements_per_second; }
   // Between host and device, where these are two.
   double crossed(bool up, double bytes) const {
     if (machine_.host_is_device || bytes <= 0) return 0;
-    return up ? over(machine_.host_to_device, "host_to_device", bytes) : over(machine_.device_to_host, "device_to_host", bytes);
+    return up ? transferred(machine_.host_to_device, "host_to_device", bytes)
+              : transferred(machine_.device_to_host, "device_to_host", bytes);
   }
 
   // Of a run of a unit.

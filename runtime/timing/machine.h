@@ -62,7 +62,7 @@ struct Machine {
 // Operations a second of such products of any size: between measured sizes a power law of the rows and of the width, beyond them that of
 // the nearest. A 16-bit type that the machine does not have counts as the other one, or else as fp32.
 double gemm_flops_per_second(const Machine& machine, DType type, double rows, double width);
-// The same types count.
+// Rates of what is no product; types count as above. Operations of attention have 0 where they have no rate of their own.
 double elementwise_bytes_per_second(const Machine& machine, DType type);
 double attention_flops_per_second(const Machine& machine, DType type);
 
