@@ -1,11 +1,13 @@
 #include "launch/fit.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <exception>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -79,9 +81,9 @@ std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult&
   for (const int64_t stage : stages)
     for (const std::string& parameters : devices(kParameters))
       for (const std::string& state : devices(kState)) {
-        const bool any_files = parameters == "nvme" || state == "nvme";
+        const bool has_files = parameters == "nvme" || state == "nvme";
         if ((parameters != "none" && stage < 3) || (state != "none" && stage < 1)) continue;
-        if (any_files && (folders.empty() || !machine.file_read.is_known())) {
+        if (has_files && (folders.empty() || !machine.file_read.is_known() || !machine.file_write.is_known())) {
           result.files_left_out = folders.empty() ? "no nvme_path is given (--set zero_optimization.offload_optimizer.nvme_path=FOLDER)"
                                                   : "the machine's figures tell nothing of its disk";
           continue;
@@ -164,7 +166,10 @@ class Search {
         for (at[2] = 0; at[2] < count(FitDimension::QueriesPerPass); ++at[2])
           for (at[3] = 0; at[3] < count(FitDimension::MicroBatch); ++at[3])
             if (!fits_somehow(at)) break;  // nor do larger ones
-    if (result_.candidates.empty()) std::rethrow_exception(reason_);
+    if (!result_.candidates.empty()) return;
+    if (reason_) std::rethrow_exception(reason_);
+    fail_input("--fit: what {} gives leaves nothing to try: {}", request_.arguments.file,
+               result_.files_left_out.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.files_left_out);
   }
 
   // Whether a candidate still fits with what libraries take on this machine.
@@ -183,19 +188,21 @@ class Search {
     return load_config(asked).config;
   }
 
-  // Gives nullptr where the settings contradict the file.
+  // Gives nullptr where the settings contradict the file. InputError where the machine has no figure of what all plans use.
   const FitCandidate* plan(const std::array<int, kFitDimensions>& options) {
     FitCandidate candidate;
     candidate.options = options;
+    std::optional<Config> config;
+    std::optional<TrainingPlan> training;
     try {
-      const Config config = config_of(candidate);
-      const TrainingPlan training = plan_training(config, *subject_.model, *subject_.objective, request_.world);
-      measure(config, training, result_.capacity, nullptr, candidate);
-      if (candidate.fits) predict(config, training, candidate);
+      config.emplace(config_of(candidate));
+      training.emplace(plan_training(*config, *subject_.model, *subject_.objective, request_.world));
+      measure(*config, *training, result_.capacity, nullptr, candidate);
     } catch (const InputError&) {
       reason_ = std::current_exception();
       return nullptr;
     }
+    if (candidate.fits) predict(*config, *training, candidate);
     result_.candidates.push_back(std::move(candidate));
     if (request_.progress) request_.progress(static_cast<int>(result_.candidates.size()));
     return &result_.candidates.back();

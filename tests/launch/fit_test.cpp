@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/launch/support/run_binary.h"
+#include "tests/runtime/support/machines.h"
 
 // `plan --fit` against `plan` of the same settings one by one.
 namespace zerostep::testing {
@@ -170,6 +171,19 @@ TEST_F(Fit, NeedsTheFiguresOfAMachine) {
       place_.run({"plan", place_.path("run.json"), "--fit"}, {.environment = {{"XDG_CACHE_HOME", place_.path("none")}}});
   EXPECT_EQ(unknown.status, 2);
   EXPECT_SAYS(unknown.err, "zerostep bench machine");
+}
+
+TEST_F(Fit, SaysWhichFiguresAreMissing) {
+  Machine machine = small_machine();
+  machine.file_read = machine.file_write = machine.gather_across_hosts = machine.reduce_across_hosts = {};
+  write_machine(place_.path("machine.json"), machine);
+  const Outcome files = plan("run.json", {"--fit", "--set", "zero_optimization.offload_optimizer.device=nvme"});
+  EXPECT_EQ(files.status, 2) << files.err;
+  EXPECT_SAYS(files.err, "leaves nothing to try: the machine's figures tell nothing of its disk");
+  // Combinations that fit have no time either: none of them is called too large.
+  const Outcome hosts = plan("run.json", {"--fit", "--ranks-per-node", "1"});
+  EXPECT_EQ(hosts.status, 2) << hosts.err;
+  EXPECT_SAYS(hosts.err, "_across_hosts, which this plan uses");
 }
 
 TEST_F(Fit, TrainTakesTheFile) {
