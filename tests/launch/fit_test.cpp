@@ -177,7 +177,8 @@ TEST_F(Fit, SaysWhichFiguresAreMissing) {
   Machine machine = small_machine();
   machine.file_read = machine.file_write = machine.gather_across_hosts = machine.reduce_across_hosts = {};
   write_machine(place_.path("machine.json"), machine);
-  const Outcome files = plan("run.json", {"--fit", "--set", "zero_optimization.offload_optimizer.device=nvme"});
+  const Outcome files =
+      plan("run.json", {"--fit", "--set", "zero_optimization.stage=1", "--set", "zero_optimization.offload_optimizer.device=nvme"});
   EXPECT_EQ(files.status, 2) << files.err;
   EXPECT_SAYS(files.err, "leaves nothing to try: the machine's figures tell nothing of its disk");
   // Combinations that fit have no time either: none of them is called too large.
