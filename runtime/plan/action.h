@@ -152,7 +152,7 @@ struct Action {
   int64_t bytes = 0;
   // Multiply-adds count two. Of a visit: those of the unit, without the objective. Of a round of matrices: of the rank with most.
   double flops = 0;
-  Buffer chunk = {};  // Load, Store, Drop: as it rests
+  Buffer chunk = {};  // Load, Store: as it rests; Drop: what goes
   Lane lane = Lane::Compute;
   std::vector<BufferUse> uses = {};
   std::vector<int> waits = {};  // earlier actions of other lanes that must be done before this one starts

@@ -104,7 +104,7 @@ class Uses {
         out_.push_back({a.chunk, false, true});
         break;
       case ActionKind::Drop:
-        write({BufferKind::Activation, a.chunk.index});
+        write(a.chunk);
         break;
     }
     return std::move(out_);

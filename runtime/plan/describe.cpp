@@ -116,6 +116,7 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
     }
     return names;
   };
+  const bool is_of_unit = a.chunk.kind == BufferKind::Checkpoint || a.chunk.kind == BufferKind::Activation;
   std::string text = name_of(a.kind);
   switch (a.kind) {
     case ActionKind::Gather:
@@ -148,8 +149,7 @@ std::string describe(const ModelLayout& layout, const Plan& plan, const Action& 
     case ActionKind::Load:
     case ActionKind::Store:
     case ActionKind::Drop:
-      text += fmt::format(" {} of {}", name_of(a.chunk.kind),
-                          a.chunk.kind == BufferKind::Checkpoint ? layout.unit(a.chunk.index).name : group(a.chunk.index));
+      text += fmt::format(" {} of {}", name_of(a.chunk.kind), is_of_unit ? layout.unit(a.chunk.index).name : group(a.chunk.index));
       if (a.chunk.kind == BufferKind::UpdateState) text += fmt::format(", chunk {}", a.chunk.chunk);
       break;
     case ActionKind::Begin:

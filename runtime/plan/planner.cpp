@@ -266,9 +266,9 @@ class Planner {
   void move_checkpoints_after(size_t v) {
     const PlanOptions& o = plan_.options;
     const Visit& at = visit_at(v);
-    const auto add = [&](ActionKind kind, int unit) {
+    const auto add = [&](ActionKind kind, int unit, BufferKind what = BufferKind::Checkpoint) {
       Action a{.kind = kind};
-      a.chunk = {BufferKind::Checkpoint, unit};
+      a.chunk = {what, unit};
       plan_.actions.push_back(std::move(a));
     };
     // The `count`-th before a unit, of those that rest in memory of the host.
@@ -277,7 +277,7 @@ class Planner {
         if (checkpoint_slot(o, --unit) >= 0) --count;
       if (count == 0) add(ActionKind::Load, unit);
     };
-    if (stored_ >= 0) add(ActionKind::Drop, std::exchange(stored_, -1));
+    if (stored_ >= 0) add(ActionKind::Drop, std::exchange(stored_, -1), BufferKind::Activation);
     if (checkpoint_slot(o, at.unit) < 0) return;
     if (at.kind == VisitKind::Backward) load_before(at.unit, checkpoint_slots(o));
     if (!at.keep_input) return;

@@ -213,7 +213,7 @@ TEST(Verify, AMissingTransferOfACheckpointIsFound) {
   Plan& step = plan.steps.front().plan;
   std::map<ActionKind, std::vector<int>> moved;  // units
   for (Action& a : step.actions) {
-    if (a.chunk.kind != BufferKind::Checkpoint) continue;
+    if (a.kind != ActionKind::Store && a.kind != ActionKind::Load && a.kind != ActionKind::Drop) continue;
     moved[a.kind].push_back(a.chunk.index);
     if (a.kind == ActionKind::Drop) continue;
     const std::vector<BufferUse> uses = std::exchange(a.uses, {});
