@@ -35,11 +35,12 @@ constexpr const char* kPerPass = "step.queries_per_pass";
 // What the file says of keys, and what stays free.
 class Free {
  public:
-  Free(const Subject& subject, FitResult& result) : values_(*subject.loaded.values), result_(result) {}
+  Free(const Subject& subject, bool stage_is_free, FitResult& result)
+      : values_(*subject.loaded.values), stage_is_free_(stage_is_free), result_(result) {}
 
   bool is_given(const std::string& path) const {
     const Value* value = values_.find(path);
-    return value != nullptr && value->origin == Origin::Given;
+    return value != nullptr && value->origin == Origin::Given && !(stage_is_free_ && path == kStage);
   }
   // Whether a key is the search's to choose; else it is told that the file's value is kept.
   bool is_free(const std::string& path) {
@@ -55,6 +56,7 @@ class Free {
 
  private:
   const schema::Values& values_;
+  bool stage_is_free_;
   FitResult& result_;
 };
 
@@ -338,7 +340,7 @@ std::string lacking_text(const FitCandidate& candidate, const TierBytes& capacit
 FitResult find_fit(const Subject& subject, const FitRequest& request) {
   FitResult result;
   const Config& config = subject.config();
-  Free free(subject, result);
+  Free free(subject, request.stage_is_free, result);
   const auto units = subject.model->units();
   int64_t elements = 0;
   for (const UnitInfo& unit : units) elements += unit.num_elements();

@@ -46,6 +46,7 @@ struct FitCandidate {
 struct FitRequest {
   const ConfigArguments& arguments;
   int world = 1;
+  bool stage_is_free = false;  // whatever the subject says: the file leaves it out
   const Machine& machine;
   TierBytes capacity;
   bool includes_host = false;  // what rests on the host comes out of the device's capacity, and needs no other

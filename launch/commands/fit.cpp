@@ -175,12 +175,25 @@ TierBytes capacity(const Config& config, const Target& target, const MemoryLimit
   return {device, limit.includes_host ? free : free - device, room_in_files(config.zero, target.ranks_of_host)};
 }
 
+// Whether the file leaves the stage to the search.
+bool leaves_stage(const PlanArguments& arguments) {
+  schema::Document document = schema::read_document(arguments.file);
+  for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
+  if (!document.root.is_object() || !document.root.contains("zero_optimization")) return true;
+  const nlohmann::json& zero = document.root["zero_optimization"];
+  return zero.is_object() && (!zero.contains("stage") || zero["stage"].is_null() || zero["stage"] == "auto");
+}
+
 }  // namespace
 
 int fit(const PlanArguments& arguments) {
   const Target target = target_of(arguments);
   if (!target.machine) fail_without_times("--fit");
-  const Subject subject = load_subject(arguments, {.world = target.world});
+  // Everything may rest anywhere at stage 3 alone: there the file is read where the stage is yet to be chosen.
+  const bool stage_is_free = leaves_stage(arguments);
+  ConfigArguments loaded = arguments;
+  if (stage_is_free) loaded.set.emplace_back("zero_optimization.stage=3");
+  const Subject subject = load_subject(loaded, {.world = target.world});
   const Config& config = subject.config();
   print_warnings(subject.loaded);
   data_files(config);
@@ -193,6 +206,7 @@ int fit(const PlanArguments& arguments) {
   if (shows_progress) progress = [](int planned) { print_err("\r{} combinations planned", planned); };
   const FitRequest request{.arguments = arguments,
                            .world = target.world,
+                           .stage_is_free = stage_is_free,
                            .machine = *target.machine,
                            .capacity = capacity(config, target, limit),
                            .includes_host = limit.includes_host,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/launch/support/run_binary.h"
 #include "tests/runtime/support/machines.h"
@@ -147,6 +148,21 @@ TEST_F(Fit, KeepsWhatTheFileGives) {
   EXPECT_EQ(place_.read("given.fit.json"), "{}");
   EXPECT_EQ(plan("given.json", {"--fit", "--out", place_.path("other.json")}).status, 0);
   EXPECT_TRUE(place_.exists("other.json"));
+}
+
+// What stage 0 cannot have is no contradiction while the stage is yet to be chosen.
+TEST_F(Fit, ChoosesAStageForTheTiersThatAreGiven) {
+  for (const char* stage : {"\"auto\"", "null"}) {
+    place_.write("given.json", file(stage, ""));
+    const Outcome fitted = plan(
+        "given.json", {"--fit", "--json", "--set", "zero_optimization.offload_optimizer.device=cpu", "--out", place_.path("out.json")});
+    ASSERT_EQ(fitted.status, 0) << fitted.err;
+    const json fit = json::parse(fitted.out);
+    EXPECT_EQ(fit["kept"], json({"zero_optimization.offload_optimizer.device \"cpu\""}));
+    std::set<int> stages;
+    for (const json& candidate : fit["placements"]) stages.insert(candidate["settings"]["zero_optimization.stage"].get<int>());
+    EXPECT_EQ(stages, (std::set<int>{1, 2, 3}));
+  }
 }
 
 TEST_F(Fit, QueriesShareAGatherWhereMemoryAllows) {
