@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up, builds and runs every test: about 22 minutes from nothing on 2 cores, 9 of them tests. Needs no GPU.
+# Sets up, builds and runs every test: about 22 minutes from nothing on 2 cores, 10 of them tests. Needs no GPU.
 # --cpus runs the tests of base, offload, models and runtime over the kinds of processors instead (launch/test_cpus.sh says how to run a part).
 # JOBS=N sets the number of parallel compile jobs (the number of cores by default).
 set -euo pipefail

@@ -47,7 +47,6 @@ struct Machine {
   std::vector<ElementwiseRate> elementwise;  // of each type that gemm has
   double operation_seconds = 0;              // what an operation of LibTorch takes besides its work
   double memory_bytes_per_second = 0;        // of the device: bytes read and written by flat kernels (fills, casts, copies)
-  double host_memory_bytes_per_second = 0;   // the same of the host
   double noise_elements_per_second = 0;      // of the device: normal random numbers made where they are used
   double update_bytes_per_second = 0;        // of AdamW where its state is on the device: bytes read and written
   double host_update_bytes_per_second = 0;   // ... where it is in memory of the host

@@ -53,10 +53,7 @@ void machine_fields(Fields& fields, AnyMachine& m) {
     f.figure("attention_tflops", rate.attention_flops_per_second, 1e12, false);
   });
   fields.figure("operation_us", m.operation_seconds, 1e-6);
-  fields.block("memory", true, true, [&](auto& f) {
-    f.figure("device_gb_per_s", m.memory_bytes_per_second, 1e9);
-    f.figure("host_gb_per_s", m.host_memory_bytes_per_second, 1e9);
-  });
+  fields.block("memory", true, true, [&](auto& f) { f.figure("device_gb_per_s", m.memory_bytes_per_second, 1e9); });
   fields.figure("noise_gelements_per_s", m.noise_elements_per_second, 1e9);
   fields.block("update", true, true, [&](auto& f) {
     f.figure("device_gb_per_s", m.update_bytes_per_second, 1e9);

@@ -158,7 +158,7 @@ class Measurement {
       kernels_.zero(arrays[1], DType::F32, count, stream_);
       stream_.synchronize();
     });
-    machine_.memory_bytes_per_second = machine_.host_memory_bytes_per_second = 4.5 * bytes / passes;
+    machine_.memory_bytes_per_second = 4.5 * bytes / passes;
 
     const int64_t drawn = std::min(count, kMiB);
     const ParameterPiece piece{.count = drawn};

@@ -21,7 +21,7 @@ class Fit : public ::testing::Test {
                  R"({"name": "made up", "ranks_per_host": 2, "threads_per_rank": 1, "lanes_share_cores": false, "cores_per_rank": 1,
       "host_is_device": false, "capacity": {"device_bytes": 100000000, "host_bytes": 100000000, "file_bytes": 1000000000},
       "gemm": [{"type": "fp32", "rows": 64, "width": 256, "tflops": 0.1}], "elementwise": [{"type": "fp32", "gb_per_s": 10}],
-      "operation_us": 1, "memory": {"device_gb_per_s": 50, "host_gb_per_s": 10}, "noise_gelements_per_s": 1,
+      "operation_us": 1, "memory": {"device_gb_per_s": 50}, "noise_gelements_per_s": 1,
       "update": {"device_gb_per_s": 50, "host_gb_per_s": 10},
       "links": {"host_to_device": {"latency_us": 5, "gb_per_s": 1}, "device_to_host": {"latency_us": 5, "gb_per_s": 1},
                 "file_read": {"latency_us": 50, "gb_per_s": 0.2}, "file_write": {"latency_us": 50, "gb_per_s": 0.1},

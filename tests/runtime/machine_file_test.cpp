@@ -24,7 +24,7 @@ ordered_json described() {
     "capacity": {"device_bytes": 24000000001, "host_bytes": 48000000002, "file_bytes": 96000000003},
     "gemm": [{"type": "fp32", "rows": 16, "width": 256, "tflops": 0.5}, {"type": "bf16", "rows": 64, "width": 512, "tflops": 1.25}],
     "elementwise": [{"type": "fp32", "gb_per_s": 10, "attention_tflops": 0.75}, {"type": "bf16", "gb_per_s": 11}],
-    "operation_us": 4, "memory": {"device_gb_per_s": 12, "host_gb_per_s": 13}, "noise_gelements_per_s": 14,
+    "operation_us": 4, "memory": {"device_gb_per_s": 12}, "noise_gelements_per_s": 14,
     "update": {"device_gb_per_s": 15, "host_gb_per_s": 16},
     "links": {
       "host_to_device": {"latency_us": 1, "gb_per_s": 21}, "device_to_host": {"latency_us": 2, "gb_per_s": 22},
@@ -79,7 +79,6 @@ TEST_F(MachineFile, EveryKeyIsAFigureInUnitsOfOne) {
   EXPECT_EQ(attention_flops_per_second(m, DType::BF16), 0) << "not said";
   EXPECT_DOUBLE_EQ(m.operation_seconds, 4e-6);
   EXPECT_DOUBLE_EQ(m.memory_bytes_per_second, 12e9);
-  EXPECT_DOUBLE_EQ(m.host_memory_bytes_per_second, 13e9);
   EXPECT_DOUBLE_EQ(m.noise_elements_per_second, 14e9);
   EXPECT_DOUBLE_EQ(m.update_bytes_per_second, 15e9);
   EXPECT_DOUBLE_EQ(m.host_update_bytes_per_second, 16e9);
@@ -139,7 +138,7 @@ TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
   std::vector<Case> cases{{changed("/gem", 1), "gem is no key of a machine; the nearest is gemm"},
                           {changed("/links/file_reed", 1), "links.file_reed is no key of a machine; the nearest is file_read"},
                           {changed("/gemm/1/flops", 1), "gemm[1].flops is no key of a machine; the nearest is tflops"},
-                          {changed("/memory/xyz", 1), "memory.xyz is no key of a machine; known here: device_gb_per_s, host_gb_per_s"},
+                          {changed("/memory/xyz", 1), "memory.xyz is no key of a machine; known here: device_gb_per_s"},
                           {changed("/operation_us", 0), "operation_us is 0: expected a number above 0"},
                           {changed("/links/file_read/latency_us", -3), "links.file_read.latency_us is -3: expected a number above 0"},
                           {changed("/links/file_read/gb_per_s", "6"), "links.file_read.gb_per_s is \"6\": expected a number above 0"},
@@ -156,7 +155,7 @@ TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
                           {changed("/elementwise/1/type", "fp16"), "gemm has entries of type bf16, elementwise has none"},
                           {changed("/gemm/1", described()["gemm"][0]), "gemm[0] and gemm[1] are of one type and shape"}};
   // Without each of the keys that a card with peers needs.
-  for (const char* key : {"/name", "/ranks_per_host", "/gemm/0/tflops", "/elementwise/1/gb_per_s", "/memory/host_gb_per_s", "/update",
+  for (const char* key : {"/name", "/ranks_per_host", "/gemm/0/tflops", "/elementwise/1/gb_per_s", "/memory/device_gb_per_s", "/update",
                           "/links/host_to_device", "/links/gather_in_host", "/links/file_read/latency_us", "/agreement_us"}) {
     ordered_json j = described();
     const ordered_json::json_pointer at(key);

@@ -14,7 +14,7 @@ inline Machine instant_machine() {
     m.gemm.push_back({type, 1, 1, kInstant});
     m.elementwise.push_back({type, kInstant});
   }
-  m.memory_bytes_per_second = m.host_memory_bytes_per_second = m.noise_elements_per_second = kInstant;
+  m.memory_bytes_per_second = m.noise_elements_per_second = kInstant;
   m.update_bytes_per_second = m.host_update_bytes_per_second = kInstant;
   for (Link* link : {&m.host_to_device, &m.device_to_host, &m.file_read, &m.file_write, &m.gather_in_host, &m.reduce_in_host,
                      &m.gather_across_hosts, &m.reduce_across_hosts})
@@ -33,7 +33,7 @@ inline Machine small_machine() {
   m.gemm = {{DType::F32, 64, 512, 50e9}, {DType::F32, 1024, 512, 80e9}, {DType::BF16, 64, 512, 40e9}, {DType::BF16, 1024, 512, 120e9}};
   m.elementwise = {{DType::F32, 4e9}, {DType::BF16, 2e9}};
   m.operation_seconds = 4e-6;
-  m.memory_bytes_per_second = m.host_memory_bytes_per_second = 10e9;
+  m.memory_bytes_per_second = 10e9;
   m.noise_elements_per_second = 300e6;
   m.update_bytes_per_second = m.host_update_bytes_per_second = 8e9;
   m.host_to_device = m.device_to_host = {10e-6, 10e9};
