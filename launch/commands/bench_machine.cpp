@@ -14,6 +14,7 @@
 #include "base/format.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
+#include "launch/replaceable.h"
 #include "runtime/timing/measure_machine.h"
 #include "sharding/local_ranks.h"
 
@@ -174,6 +175,7 @@ int bench_machine(Job& job, const BenchMachineArguments& arguments) {
     const char* temporary = std::getenv("TMPDIR");
     options.scratch_folder = !arguments.scratch.empty() ? arguments.scratch : temporary != nullptr ? temporary : "/tmp";
     require_folder("--scratch", options.scratch_folder);
+    if (!arguments.file.empty()) check_replaceable("--out", arguments.file, "{\n  \"name\"");
     if (!arguments.file.empty()) require_folder("--out", std::filesystem::absolute(arguments.file).parent_path());
     if (job.size() > 1 && arguments.ranks > 0) fail_input("--ranks is for threads of one process: here mpirun has started {}", job.size());
   });

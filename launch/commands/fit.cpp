@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
@@ -14,6 +13,7 @@
 #include "base/format.h"
 #include "base/nth.h"
 #include "launch/commands/commands.h"
+#include "launch/replaceable.h"
 #include "launch/target.h"
 #include "offload/disk.h"
 #include "offload/scratch_folder.h"
@@ -147,16 +147,6 @@ std::string file_text(const Report& report) {
                      document.root.dump(2));
 }
 
-// What this command wrote before may be written over, anything else not: InputError.
-void check_replaceable(const std::string& path) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return;
-  std::ifstream file(path);
-  std::string first;
-  std::getline(file, first);
-  if (!first.starts_with(kMadeBy)) fail_input("{} exists and was not made by `zerostep plan --fit`: give another name with --out", path);
-}
-
 // Room for scratch files, for each rank of the host.
 int64_t room_in_files(const ZeroConfig& zero, int ranks) {
   std::vector<std::string> folders = zero.offload_optimizer.nvme_paths;
@@ -198,7 +188,7 @@ int fit(const PlanArguments& arguments) {
   print_warnings(subject.loaded);
   data_files(config);
   const std::string path = arguments.out.empty() ? fs::path(arguments.file).replace_extension(".fit.json").string() : arguments.out;
-  check_replaceable(path);
+  check_replaceable("--out", path, kMadeBy);
   const MemoryLimit limit = memory_limit(config, target, arguments);
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   const bool shows_progress = ::isatty(STDERR_FILENO) != 0;

@@ -5,6 +5,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "launch/commands/commands.h"
+#include "launch/replaceable.h"
 #include "launch/subject.h"
 #include "launch/target.h"
 #include "runtime/checkpoint/run_state.h"
@@ -15,6 +16,8 @@
 
 namespace zerostep {
 int plan(const PlanArguments& arguments) {
+  constexpr const char* kTraceBegins = R"({"displayTimeUnit":"ms","traceEvents":[)";
+  if (!arguments.trace.empty()) check_replaceable("--trace", arguments.trace, kTraceBegins);
   const Target target = target_of(arguments);
   const Subject subject = load_subject(arguments, {.world = target.world});
   const Config& config = subject.config();

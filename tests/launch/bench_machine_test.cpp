@@ -39,6 +39,11 @@ class BenchMachine : public ::testing::Test {
 };
 
 TEST_F(BenchMachine, MeasuresPrintsKeepsAndWrites) {
+  place_.write("mine.json", "{}");
+  const Outcome refused = measure({"--out", place_.path("mine.json")});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "mine.json: that exists and is nothing that --out wrote before");
+  EXPECT_EQ(place_.read("mine.json"), "{}");
   const Outcome done = measure({"--ranks", "1", "--out", place_.path("this.json")});
   ASSERT_EQ(done.status, 0) << done.err;
   EXPECT_SAYS(done.out, "1 rank a host, 1 thread each");

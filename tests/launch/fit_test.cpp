@@ -144,7 +144,7 @@ TEST_F(Fit, KeepsWhatTheFileGives) {
   place_.write("given.fit.json", "{}");
   const Outcome refused = plan("given.json", {"--fit"});
   EXPECT_EQ(refused.status, 2);
-  EXPECT_SAYS(refused.err, "was not made by");
+  EXPECT_SAYS(refused.err, "given.fit.json: that exists and is nothing that --out wrote before");
   EXPECT_EQ(place_.read("given.fit.json"), "{}");
   EXPECT_EQ(plan("given.json", {"--fit", "--out", place_.path("other.json")}).status, 0);
   EXPECT_TRUE(place_.exists("other.json"));

@@ -151,6 +151,16 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
   for (const json& event : lanes["traceEvents"]) end = std::max(end, event["ts"].get<double>() + event["dur"].get<double>());
   EXPECT_NEAR(end, 1e6 * seconds, 1);
 
+  // A trace is written over, nothing else is: not even the file that is planned.
+  EXPECT_EQ(with({"--trace", place_.path("lanes.json")}).status, 0);
+  const std::string before = place_.read("wide.json");
+  const Outcome refused = with({"--trace", file});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "that exists and is nothing that --trace wrote before");
+  EXPECT_EQ(place_.read("wide.json"), before);
+  for (const std::string nowhere : {place_.path("none/lanes.json"), place_.path(""), std::string("/dev/full")})
+    EXPECT_EQ(with({"--trace", nowhere}).status, 2) << nowhere;
+
   const Outcome text = with({"--world", "1", "--set", "train_batch_size=4"});
   ASSERT_EQ(text.status, 0) << text.err;
   for (const char* part : {"predicted for small", "bound by", "compute |", "an estimate"}) EXPECT_SAYS(text.out, part);
