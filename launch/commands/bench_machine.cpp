@@ -176,7 +176,6 @@ int bench_machine(Job& job, const BenchMachineArguments& arguments) {
     options.scratch_folder = !arguments.scratch.empty() ? arguments.scratch : temporary != nullptr ? temporary : "/tmp";
     require_folder("--scratch", options.scratch_folder);
     if (!arguments.file.empty()) check_replaceable("--out", arguments.file, "{\n  \"name\"");
-    if (!arguments.file.empty()) require_folder("--out", std::filesystem::absolute(arguments.file).parent_path());
     if (job.size() > 1 && arguments.ranks > 0) fail_input("--ranks is for threads of one process: here mpirun has started {}", job.size());
   });
   return job.size() > 1 ? measure_ranks_of_mpi(job, arguments, options) : measure_threads_as_ranks(arguments, options);

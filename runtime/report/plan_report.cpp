@@ -121,10 +121,8 @@ std::string plan_text(const PlanReport& report) {
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
-  const char* workspace = !cost.workspace_estimated    ? ", measured on this machine"
-                          : cost.workspace_bytes() > 0 ? ", an estimate from this machine"
-                                                       : ", an estimate: what they take there is not known";
-  out += line("    workspace of libraries", bytes_text(cost.workspace_bytes()) + workspace);
+  out += line("    workspace of libraries",
+              bytes_text(cost.workspace_bytes()) + (cost.workspace_estimated ? ", an estimate from" : ", measured on") + " this machine");
   if (!cost.unmeasured_units.empty()) {
     std::vector<std::string> names;
     for (const int u : cost.unmeasured_units) names.push_back(plan.layout.unit(u).name);
