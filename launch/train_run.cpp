@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/format.h"
+#include "base/process_memory.h"
 #include "launch/signals.h"
 #include "models/text_file.h"
 #include "runtime/checkpoint/run_state.h"
@@ -204,7 +205,10 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   outcome_.skipped += result.skipped ? 1 : 0;
   outcome_.tokens += tokens;
   outcome_.seconds += seconds;
-  outcome_.flops += setup_.plan->step(step_kind(kind, step)).flops * job_.size();
+  const Plan& plan = setup_.plan->step(step_kind(kind, step));
+  outcome_.flops += plan.flops * job_.size();
+  outcome_.file_bytes_read += static_cast<double>(plan.file_bytes_read);
+  outcome_.file_bytes_written += static_cast<double>(plan.file_bytes_written);
   const std::optional<double> other_loss = kind.uses_queries() && !config_.reads_one_stream() ? result.bp_loss : std::nullopt;
   outcome_.loss.add(result.loss);
   outcome_.bp_loss.add(other_loss);
@@ -286,6 +290,7 @@ void TrainRun::finish() {
   log_.clear_status();
   if (config_.monitor.comms_enabled) log_lines(log_, comms_summary(engine_.comm_counters(), job_.size()));
   memory_moment("the run is done");
+  outcome_.resident_peak_bytes = resident_memory().peak;
   for (const std::string& line : run_footer(setup_.report(), setup_.facts, outcome_)) log_.line(line);
 }
 

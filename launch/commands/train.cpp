@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/format.h"
+#include "base/process_memory.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
@@ -178,6 +179,7 @@ void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (setup.eval_data) facts.evaluation = facts_of(job, *setup.eval_data);
   facts.folder = setup.folder.path();
   facts.saves_model = !arguments.save_model.empty();
+  facts.resident_bytes = resident_memory().now;
   RunLog& log = setup.log;
   if (setup.checkpoint)
     log.line(fmt::format("goes on after step {} from {}, written by {} at stage {}", setup.first_step(), setup.checkpoint->directory(),

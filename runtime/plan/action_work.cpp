@@ -115,10 +115,14 @@ void count_work(const ModelLayout& layout, const ModelDefinition& model, const S
            (visit.kind == VisitKind::Backward && visit.unit != last_backward ? 2 : 1);
   };
   plan.flops = 0;
+  plan.file_bytes_read = plan.file_bytes_written = 0;
   for (Action& a : plan.actions) {
     a.bytes = bytes_of(layout, plan, a);
     if (a.kind == ActionKind::MakeMatrixUpdates) a.flops = most_of_an_owner(plan.matrices, a.round, update_flops);
     if (a.kind == ActionKind::Visit) plan.flops += a.flops = visit_flops(plan.visit(a.visit));
+    if (a.chunk.kind == BufferKind::Checkpoint) continue;
+    if (a.kind == ActionKind::Load) plan.file_bytes_read += a.bytes;
+    if (a.kind == ActionKind::Store) plan.file_bytes_written += a.bytes;
   }
 }
 

@@ -89,6 +89,7 @@ struct Plan {
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
   double flops = 0;                                      // sum over visits, recomputation included
+  int64_t file_bytes_read = 0, file_bytes_written = 0;   // sums over actions
   std::array<int64_t, kTiers> arena_bytes = {};          // of the buffers, by tier
 
   const Visit& visit(int index) const { return nth(visits, index); }

@@ -82,7 +82,9 @@ ordered_json plan_json(const PlanReport& report) {
     ordered_json step{{"of", name_of(kind)},
                       {"elements_gathered", plan_of_kind.elements_gathered},
                       {"elements_reduced", plan_of_kind.elements_reduced},
-                      {"flops", plan_of_kind.flops}};
+                      {"flops", plan_of_kind.flops},
+                      {"file_bytes_read", plan_of_kind.file_bytes_read},
+                      {"file_bytes_written", plan_of_kind.file_bytes_written}};
     for (const CollectiveTotal& c : collectives_of(plan_of_kind))
       step["collectives"].push_back({{"operation", c.operation}, {"of", c.what}, {"calls", c.calls}, {"elements", c.elements}});
     if (prediction != nullptr) add_prediction(prediction->steps[i].simulation, step);

@@ -62,6 +62,12 @@ std::string weights_text(const Config& config) {
       kHow);
 }
 
+// What the process needed in all, beside what it had before the model and what the plan adds.
+std::string resident_text(int64_t before, int64_t planned, int64_t peak) {
+  return fmt::format("peak {} of this process: {:.1f} % of the {} planned and the {} that it had before", human_bytes(peak),
+                     100 * static_cast<double>(peak) / static_cast<double>(before + planned), human_bytes(planned), human_bytes(before));
+}
+
 // The steps that are done, and those of them that this process has done.
 std::string steps_text(const RunOutcome& o, int64_t planned) {
   const std::string here =
@@ -141,6 +147,15 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
     add_line(out, "memory",
              fmt::format("peak {} a rank, {:.1f} % of the plan", human_bytes(o.device_peak_bytes),
                          planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0));
+    if (o.file_bytes_read + o.file_bytes_written > 0)
+      add_line(out, "disk",
+               fmt::format("{} read and {} written a step and rank: {:.3g} GB/s of a rank",
+                           human_bytes(static_cast<int64_t>(o.file_bytes_read / static_cast<double>(steps_here))),
+                           human_bytes(static_cast<int64_t>(o.file_bytes_written / static_cast<double>(steps_here))),
+                           1e-9 * (o.file_bytes_read + o.file_bytes_written) / o.seconds));
+    if (facts.resident_bytes > 0)
+      add_line(out, "resident",
+               resident_text(facts.resident_bytes, report.cost.device_peak_bytes + report.cost.host_peak_bytes, o.resident_peak_bytes));
   }
   add_line(out, "files",
            facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +

@@ -1,23 +1,11 @@
 #include "runtime/report/step_breakdown.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <fstream>
 
 #include "base/format.h"
+#include "base/process_memory.h"
 
 namespace zerostep {
-namespace {
-
-int64_t resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * ::sysconf(_SC_PAGESIZE);
-}
-
-}  // namespace
 
 void StepBreakdown::add(const StepTimers& t, double step_seconds) {
   sum_.data += t.data;
@@ -46,7 +34,7 @@ std::string StepBreakdown::take() {
 
 std::string memory_line(const MemoryMoment& m) {
   return fmt::format("memory | {} | arenas {} | LibTorch {} now, {} at most | process {}", m.when, human_bytes(m.arena_bytes),
-                     human_bytes(m.live_bytes), human_bytes(m.peak_bytes), human_bytes(resident_bytes()));
+                     human_bytes(m.live_bytes), human_bytes(m.peak_bytes), human_bytes(resident_memory().now));
 }
 
 }  // namespace zerostep

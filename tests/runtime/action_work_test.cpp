@@ -41,6 +41,22 @@ int64_t sum_of(const TrainingPlan& plan, int64_t bytes_of_half, int64_t bytes_of
   return sum;
 }
 
+// Queries and an optimizer without state: what rests in files is read once for the step and, updated, written once, in blocks of the disk.
+TEST(ActionWork, FilesMoveOnceEachWayInAStepOfQueries) {
+  ZerothOrderCase test = case_of(Mode::ZerothOrder, 3);
+  test.config.optimizer.type = OptimizerConfig::Type::SGD;
+  test.config.zero.stage3_param_persistence_threshold = 0;
+  const TrainingPlan resident = plan_of(test, 2);
+  EXPECT_EQ(resident.any_step().file_bytes_read + resident.any_step().file_bytes_written, 0);
+  test.config.zero.offload_param.tier = Tier::File;
+  const TrainingPlan plan = plan_of(test, 2);
+  constexpr int64_t kBlock = 4096;
+  int64_t rests = 0;
+  for (const FlatGroup& g : plan.layout.groups) rests += round_up(num_bytes(g.shard_elements(), g.type), kBlock);
+  EXPECT_EQ(plan.any_step().file_bytes_written, rests);
+  EXPECT_EQ(plan.any_step().file_bytes_read, rests);
+}
+
 TEST(ActionWork, CollectivesCountTheBytesThatArrive) {
   for (const DType type : {DType::F32, DType::BF16})
     for (const DType message : {DType::F32, DType::BF16}) {

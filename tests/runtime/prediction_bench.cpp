@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/nth.h"
 #include "base/trace.h"
@@ -92,6 +93,19 @@ struct Result {
   Breakdown predicted_parts, measured_parts;
 };
 
+// Whether the prediction says which of two configurations is the faster one, over all pairs that were measured 5 % apart or more.
+void print_order(const std::vector<Result>& results) {
+  int pairs = 0, right = 0;
+  for (size_t i = 0; i < results.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      const Result &a = results[i], &b = results[j];
+      if (std::max(a.measured, b.measured) < 1.05 * std::min(a.measured, b.measured)) continue;
+      ++pairs;
+      right += (a.measured < b.measured) == (a.predicted < b.predicted) ? 1 : 0;
+    }
+  std::printf("order: %d of %d pairs that lie 5 %% apart or more are predicted in their order\n", right, pairs);
+}
+
 Result run(const Case& c, const Communicator& world, const Machine& machine, int rounds, const std::string& folder) {
   const auto model = model_of(c);
   const auto objective = make_cross_entropy();
@@ -159,10 +173,12 @@ int main(int argc, char** argv) {
   if (world.rank() == 0)
     std::printf("%s, %d ranks x %d threads, best of %d steps\n%-42s %12s %12s %18s\n", machine->name.c_str(), world.size(),
                 at::get_num_threads(), rounds, "", "predicted ms", "measured ms", "predicted/measured");
+  std::vector<Result> results;
   for (const Case& c : cases()) {
     if (c.name.find(only) == std::string::npos) continue;
     const Result result = run(c, world, *machine, rounds, folder);
     if (world.rank() != 0) continue;
+    results.push_back(result);
     std::printf("%-42s %12.1f %12.1f %18.2f\n", c.name.c_str(), 1e3 * result.predicted, 1e3 * result.measured,
                 result.predicted / result.measured);
     if (!detail) continue;
@@ -172,5 +188,6 @@ int main(int argc, char** argv) {
     for (const auto& [name, seconds] : names)
       std::printf("    %-38s %12.1f %12.1f\n", name.c_str(), ms_of(result.predicted_parts, name), ms_of(result.measured_parts, name));
   }
+  if (world.rank() == 0) print_order(results);
   return 0;
 }

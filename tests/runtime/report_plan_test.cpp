@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "models/objective.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/flops_profile.h"
@@ -122,6 +123,31 @@ TEST(RunFooter, ComparesThePredictionWithTheRun) {
   EXPECT_NE(text().find("predicted      150.0 ms a step, bound by compute: 25 % less than measured"), std::string::npos) << text();
   outcome.seconds = 1;
   EXPECT_NE(text().find("50 % more than measured"), std::string::npos) << text();
+}
+
+// What the whole process held at its peak stands beside what was planned and what it had before.
+TEST(RunFooter, ComparesTheProcessWithThePlan) {
+  const Planned planned(0, 1, int64_t{1} << 40);
+  PlanReport report = planned.report();
+  RunFacts facts;
+  RunOutcome outcome;
+  outcome.steps = 1, outcome.seconds = 1;
+  const auto text = [&] {
+    std::string out;
+    for (const std::string& line : run_footer(report, facts, outcome)) out += line + "\n";
+    return out;
+  };
+  EXPECT_EQ(text().find("resident"), std::string::npos) << text();
+  EXPECT_EQ(text().find("disk"), std::string::npos) << text();
+  outcome.steps = 2, outcome.file_bytes_read = 3e9, outcome.file_bytes_written = 1e9;
+  EXPECT_NE(text().find("disk           1.40 GiB read and 477 MiB written a step and rank: 4 GB/s of a rank"), std::string::npos) << text();
+  const int64_t all = report.cost.device_peak_bytes + report.cost.host_peak_bytes;
+  facts.resident_bytes = 3 * all;
+  outcome.resident_peak_bytes = 5 * all;
+  EXPECT_NE(text().find("resident       peak " + human_bytes(5 * all) + " of this process: 125.0 % of the " + human_bytes(all) +
+                        " planned and the " + human_bytes(3 * all) + " that it had before"),
+            std::string::npos)
+      << text();
 }
 
 TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
