@@ -2,8 +2,14 @@
 # Installs what zerostep is built from: Debian packages (system wide) and LibTorch from PyPI (into .deps/).
 # Needs Debian 12 or Ubuntu 24.04, root or sudo, 3 GB of disk; takes about 2 minutes the first time, nothing after that.
 # LIBTORCH=/path to an unpacked LibTorch 2.11 (the folder that holds lib/ and include/) is used instead of PyPI's.
+# Where nvcc is found, it also brings the libraries that LibTorch needs for CUDA beside a toolkit (231 MB). --cuda brings a whole CUDA 13.0
+# toolkit from PyPI (a minute and 3 GB of disk more), for machines without one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case "${1:-}" in
+  "" | --cuda) ;;
+  *) echo "usage: launch/setup.sh [--cuda]"; exit 2 ;;
+esac
 
 torch_version=2.11.0
 cuda_runtime=13.0.96
@@ -62,6 +68,31 @@ else
   # libtorch_cpu.so of PyPI's wheel loads these two; its own RPATH finds them beside torch/.
   fetch "nvidia-cuda-runtime==$cuda_runtime" .deps/site
   fetch "nvidia-cuda-cupti==$cuda_cupti" .deps/site
+fi
+if [ "${1:-}" = --cuda ]; then
+  # The versions that LibTorch 2.11 names as its own.
+  fetch "nvidia-cuda-nvcc==13.0.88" .deps/site
+  fetch "nvidia-nvvm==13.0.88" .deps/site
+  fetch "nvidia-cuda-crt==13.0.88" .deps/site
+  fetch "nvidia-cuda-cccl==13.0.85" .deps/site
+  fetch "nvidia-cuda-runtime==$cuda_runtime" .deps/site
+  fetch "nvidia-cuda-cupti==$cuda_cupti" .deps/site
+  fetch "nvidia-cuda-nvrtc==13.0.88" .deps/site
+  fetch "nvidia-nvjitlink==13.0.88" .deps/site
+  fetch "nvidia-cublas==13.1.0.3" .deps/site
+  fetch "nvidia-cudnn-cu13==9.19.0.56" .deps/site
+  fetch "nvidia-nccl-cu13==2.28.9" .deps/site
+  fetch "nvidia-cufft==12.0.0.61" .deps/site
+  fetch "nvidia-curand==10.4.0.35" .deps/site
+  fetch "nvidia-cusparse==12.6.3.3" .deps/site
+  fetch "nvidia-cusolver==12.0.4.66" .deps/site
+  chmod -R u+x .deps/site/nvidia/cu13/bin .deps/site/nvidia/cu13/nvvm/bin
+  ln -sf libcudart.so.13 .deps/site/nvidia/cu13/lib/libcudart.so  # the linker's name, which the wheel lacks
+fi
+if [ -z "${LIBTORCH:-}" ] && { command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -x .deps/site/nvidia/cu13/bin/nvcc ]; } >/dev/null; then
+  fetch "nvidia-cufile==1.15.1.6" .deps/site
+  fetch "nvidia-cusparselt-cu13==0.8.0" .deps/site
+  fetch "nvidia-nvshmem-cu13==3.4.5" .deps/site
 fi
 fetch "$gpt_tokenizer" .deps/gpt_tokenizer
 # A pretrained encoder (MiniLM: 6 layers, 384 wide, 22 M parameters) for configs/sst2-minilm-*.json.
