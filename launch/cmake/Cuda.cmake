@@ -58,9 +58,11 @@ if(lacking)
 endif()
 
 set(CMAKE_CUDA_COMPILER ${ZEROSTEP_NVCC})
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
 set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)  # code for sm_80 and sm_90, code and PTX for sm_100 and what comes after
 enable_language(CUDA)
 # CMake 3.25 does not know C++20 of nvcc 13, hence the option. As on a CPU nothing may be contracted.
+set(CMAKE_CUDA_STANDARD_REQUIRED OFF)
 add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-std=c++20> $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false>
                     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fPIC>")
 add_library(LibTorch::cuda INTERFACE IMPORTED)

@@ -1,0 +1,37 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+// A CUDA runtime on the processor: libfake_gpu.so defines the runtime's functions, and comes before libcudart.so where a program is linked
+// to it or started with LD_PRELOAD. Streams are threads, so what is not ordered by streams, events and host waits runs in any order.
+// Kernels run where base/cuda/launch.cuh launched them, with the body that is host code too.
+//
+// It is stricter than CUDA where CUDA leaves something open: host functions of all streams run one at a time and may call nothing of CUDA,
+// fresh memory is filled with 0xff, an operand that leaves its allocation is an error, and so is a stream of another device. It refuses
+// what it does not model: blocking streams (those without cudaStreamNonBlocking) and the per-thread default stream. What it does not define
+// at all is left to libcudart.so, which finds no driver where libcuda.so.1 is this folder's (driver_stub.cpp).
+namespace fake_gpu {
+
+struct Settings {
+  int num_devices = 1;
+  int64_t memory_bytes = int64_t{8} << 30;  // of each device
+  bool is_strict = false;                   // device memory is unreadable for all but device work: the host's access ends in SIGSEGV
+  int jitter_microseconds = 0;              // each item of a stream starts after a random delay of up to this
+  uint64_t seed = 1;                        // of the delays
+};
+
+// What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_STRICT, FAKE_GPU_JITTER and FAKE_GPU_SEED say, which hold until configure().
+Settings environment_settings();
+// Begins anew, with counters at 0. std::logic_error while device memory is allocated.
+void configure(const Settings& settings);
+
+// Calls of a function of the runtime since configure(), by its name; all of them where a kernel was launched, as "cudaLaunchKernel".
+int64_t num_calls(const std::string& function);
+// Calls that let the host wait for the device: synchronisations of streams, events and devices, copies and fills that are not asynchronous,
+// and cudaFree.
+int64_t num_host_waits();
+// Asynchronous copies from or to memory of the host that is not pinned, which wait as well.
+int64_t num_pageable_copies();
+int64_t num_launches();
+
+}  // namespace fake_gpu

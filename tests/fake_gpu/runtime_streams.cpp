@@ -1,0 +1,210 @@
+#include <cuda.h>
+
+#include <atomic>
+#include <cstring>
+#include <string_view>
+#include <thread>
+
+#include "fake_gpu/machine.h"
+
+// The runtime's functions that put work on streams and wait for it.
+
+using fake_gpu::enter;
+using fake_gpu::EventState;
+using fake_gpu::fail;
+using fake_gpu::Machine;
+using fake_gpu::Mark;
+
+namespace {
+
+using Queue = std::shared_ptr<fake_gpu::WorkQueue>;
+using Operand = fake_gpu::DeviceMemory::Operand;
+
+cudaError_t push_copy(const Queue& queue, void* to, const void* from, size_t num_bytes, bool waits) {
+  Machine& machine = Machine::instance();
+  if (!queue) return fail(cudaErrorInvalidResourceHandle);
+  if (num_bytes == 0) return cudaSuccess;
+  const Operand target = machine.memory().operand(to, num_bytes), source = machine.memory().operand(from, num_bytes);
+  if (target.bytes == nullptr || source.bytes == nullptr) return fail(cudaErrorInvalidValue);
+  queue->push([target, source, num_bytes] { std::memcpy(target.bytes, source.bytes, num_bytes); });
+  const bool is_pageable = target.type == cudaMemoryTypeUnregistered || source.type == cudaMemoryTypeUnregistered;
+  if (is_pageable && !waits) machine.count("pageable copies");
+  if (is_pageable || waits) queue->synchronize();
+  return cudaSuccess;
+}
+
+cudaError_t push_fill(const Queue& queue, void* to, int value, size_t num_bytes) {
+  if (!queue) return fail(cudaErrorInvalidResourceHandle);
+  if (num_bytes == 0) return cudaSuccess;
+  const Operand target = Machine::instance().memory().operand(to, num_bytes);
+  if (target.bytes == nullptr || target.type == cudaMemoryTypeUnregistered) return fail(cudaErrorInvalidValue);
+  queue->push([target, value, num_bytes] { std::memset(target.bytes, value, num_bytes); });
+  return cudaSuccess;
+}
+
+// The driver's function that cudaGetDriverEntryPointByVersion() gives; the host writes the word.
+CUresult wait_for_value(CUstream stream, CUdeviceptr address, cuuint32_t value, unsigned flags) {
+  if (enter("cuStreamWaitValue32") != cudaSuccess) return CUDA_ERROR_NOT_PERMITTED;
+  const Queue queue = Machine::instance().queue(stream);
+  const Operand word = Machine::instance().memory().operand(reinterpret_cast<const void*>(address), sizeof value);
+  if (!queue || word.bytes == nullptr || word.type == cudaMemoryTypeUnregistered || flags != CU_STREAM_WAIT_VALUE_GEQ)
+    return CUDA_ERROR_INVALID_VALUE;
+  queue->push([word, value] {
+    const std::atomic_ref<cuuint32_t> now(*reinterpret_cast<cuuint32_t*>(word.bytes));
+    while (static_cast<int32_t>(now.load() - value) < 0) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  });
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+FAKE_GPU_API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  if (flags != cudaStreamNonBlocking) return fail(cudaErrorNotSupported);
+  *stream = Machine::instance().add_queue(fake_gpu::current_device());
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  return cudaStreamCreateWithPriority(stream, flags, 0);
+}
+
+FAKE_GPU_API cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithPriority(stream, cudaStreamDefault, 0); }
+
+FAKE_GPU_API cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  return Machine::instance().remove_queue(stream) ? cudaSuccess : fail(cudaErrorInvalidResourceHandle);
+}
+
+FAKE_GPU_API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const Queue queue = Machine::instance().queue(stream);
+  if (!queue) return fail(cudaErrorInvalidResourceHandle);
+  queue->synchronize();
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const Queue queue = Machine::instance().queue(stream);
+  if (!queue) return fail(cudaErrorInvalidResourceHandle);
+  return queue->is_idle() ? cudaSuccess : fail(cudaErrorNotReady);
+}
+
+FAKE_GPU_API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const Queue queue = Machine::instance().queue(stream);
+  const EventState state = Machine::instance().event(event);
+  if (!queue || state.device < 0) return fail(cudaErrorInvalidResourceHandle);
+  if (state.last) queue->push([mark = state.last] { mark->wait(); });
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t*,
+                                                  const cudaGraphNode_t**, const cudaGraphEdgeData**, size_t*) {
+  *status = cudaStreamCaptureStatusNone;
+  if (id != nullptr) *id = 0;
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+
+FAKE_GPU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  *event = Machine::instance().add_event(
+      {.last = nullptr, .device = fake_gpu::current_device(), .has_timing = (flags & cudaEventDisableTiming) == 0});
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+
+FAKE_GPU_API cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  return Machine::instance().remove_event(event) ? cudaSuccess : fail(cudaErrorInvalidResourceHandle);
+}
+
+FAKE_GPU_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const Queue queue = Machine::instance().queue(stream);
+  if (!queue || Machine::instance().event(event).device != queue->device()) return fail(cudaErrorInvalidResourceHandle);
+  auto mark = std::make_shared<Mark>();
+  Machine::instance().record(event, mark);
+  queue->push([mark] { mark->set(); });
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
+  return cudaEventRecord(event, stream);
+}
+
+FAKE_GPU_API cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const EventState state = Machine::instance().event(event);
+  if (state.device < 0) return fail(cudaErrorInvalidResourceHandle);
+  return !state.last || state.last->is_set() ? cudaSuccess : fail(cudaErrorNotReady);
+}
+
+FAKE_GPU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const EventState state = Machine::instance().event(event);
+  if (state.device < 0) return fail(cudaErrorInvalidResourceHandle);
+  if (state.last) state.last->wait();
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  const EventState first = Machine::instance().event(begin), second = Machine::instance().event(end);
+  if (!first.last || !second.last || !first.has_timing || !second.has_timing) return fail(cudaErrorInvalidResourceHandle);
+  if (!first.last->is_set() || !second.last->is_set()) return fail(cudaErrorNotReady);
+  *milliseconds = std::chrono::duration<float, std::milli>(second.last->time() - first.last->time()).count();
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t num_bytes, cudaMemcpyKind, cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  return push_copy(Machine::instance().queue(stream), to, from, num_bytes, false);
+}
+
+FAKE_GPU_API cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t num_bytes, cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  return push_copy(Machine::instance().queue(stream), to, from, num_bytes, false);
+}
+
+FAKE_GPU_API cudaError_t cudaMemcpy(void* to, const void* from, size_t num_bytes, cudaMemcpyKind) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  return push_copy(Machine::instance().queue(nullptr), to, from, num_bytes, true);
+}
+
+FAKE_GPU_API cudaError_t cudaMemsetAsync(void* to, int value, size_t num_bytes, cudaStream_t stream) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  return push_fill(Machine::instance().queue(stream), to, value, num_bytes);
+}
+
+FAKE_GPU_API cudaError_t cudaMemset(void* to, int value, size_t num_bytes) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const Queue queue = Machine::instance().queue(nullptr);
+  const cudaError_t error = push_fill(queue, to, value, num_bytes);
+  if (error == cudaSuccess) queue->synchronize();
+  return error;
+}
+
+FAKE_GPU_API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const Queue queue = Machine::instance().queue(stream);
+  if (!queue) return fail(cudaErrorInvalidResourceHandle);
+  queue->push([function, data] { fake_gpu::run_host_function(function, data); });
+  return cudaSuccess;
+}
+
+FAKE_GPU_API cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                                          cudaDriverEntryPointQueryResult* result) {
+  const bool is_known = std::string_view(symbol) == "cuStreamWaitValue32";
+  *function = is_known ? reinterpret_cast<void*>(&wait_for_value) : nullptr;
+  if (result != nullptr) *result = is_known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
