@@ -64,7 +64,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Load:
     case ActionKind::Store: {
       Stream& lane = lanes_.stream_of(action.lane);
-      return Trace::on_stream(lanes_.trace, lane, trace_row(action.lane), name_in_trace(plan, action), [&] {
+      return Trace::on_stream(lanes_.trace, lane, stream_name(action.lane), name_in_trace(plan, action), [&] {
         if (action.chunk.kind == BufferKind::Checkpoint) return lane.launch([this, &plan, &action] { copy_checkpoint(plan, action); });
         return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane) : state_.store().save(action.chunk, lane);
       });
@@ -94,7 +94,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
         if (!update) return;
         const bool is_beside = is_on_host && lanes_.is_apart.host_compute;
         const TimeInto time(is_beside ? lanes_.compute_timers.host_update : lanes_.compute_timers.update);
-        const Trace::Scope scope(lanes_.trace, trace_row(action.lane), name_in_trace(plan, action));
+        const Trace::Scope scope(lanes_.trace, stream_name(action.lane), name_in_trace(plan, action));
         optimizer_.update(action.group, action.begin, action.end, update->scalars, is_on_host ? host_kernels() : lanes_.kernels,
                           lanes_.stream_of(action.lane));
       };
@@ -132,7 +132,7 @@ void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun
     weights_.set_gradients(std::move(gradients));
   }
   if (backward) reducer_.bind(action.gradients, visit.unit);
-  const Trace::Scope scope(lanes_.trace, trace_row(action.lane), name_in_trace(plan, action));
+  const Trace::Scope scope(lanes_.trace, stream_name(action.lane), name_in_trace(plan, action));
   const bool trains = run.kind.backprop && !visit.probes;
   static const Batch kNone;
   const Batch& batch = visit.probes ? kNone : batches.front().front();

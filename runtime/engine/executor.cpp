@@ -43,7 +43,7 @@ void Executor::wait_for(const Plan& plan, const Action& action) {
                       : action.kind == ActionKind::Agree                                  ? timers.reduce
                                                                                           : timers.update;
     const std::string what = lanes_.trace != nullptr ? "wait for " + describe(layout_, plan, plan.action(index)) : "";
-    Trace::on_stream(lanes_.trace, stream, "computation", what, [&] {
+    Trace::on_stream(lanes_.trace, stream, stream_name(Lane::Compute), what, [&] {
       stream.enqueue([start, &seconds] { start->emplace(seconds); });
       stream.wait(event);
       return stream.enqueue([start] { start->reset(); });

@@ -70,6 +70,8 @@ const char* name_of(Agreement agreement);
 enum class Lane : uint8_t { Compute, Gather, Reduce, FileRead, FileWrite, HostCompute, DeviceToHost, HostToDevice };
 constexpr int kLanes = 8;
 const char* name_of(Lane lane);
+// What the stream of a lane is called where the lane has one of its own, and so the row of a trace.
+const char* stream_name(Lane lane);
 
 // What actions read and write. A buffer is all of it: two actions on different elements of one are ordered as if they shared them.
 enum class BufferKind : uint8_t {

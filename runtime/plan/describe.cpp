@@ -5,6 +5,14 @@
 namespace zerostep {
 namespace {
 
+struct LaneName {
+  const char *lane, *stream;
+};
+constexpr LaneName kLaneNames[] = {{"compute", "computation"},    {"gather", "communication"},    {"reduce", "communication"},
+                                   {"read", "file read"},         {"write", "file write"},        {"host", "host computation"},
+                                   {"to host", "device to host"}, {"to device", "host to device"}};
+static_assert(std::size(kLaneNames) == kLanes);
+
 std::string visit_text(const ModelLayout& layout, const Visit& v) {
   const std::string& unit = layout.unit(v.unit).name;
   if (v.kind != VisitKind::ForwardOnly || v.branches * v.micro_batches == 1)
@@ -70,18 +78,9 @@ const char* name_of(BufferKind kind) {
   return nth(kNames, kind);
 }
 
-const char* name_of(Lane lane) {
-  static constexpr const char* kNames[] = {"compute", "gather", "reduce", "read", "write", "host", "to host", "to device"};
-  static_assert(std::size(kNames) == kLanes);
-  return nth(kNames, lane);
-}
+const char* name_of(Lane lane) { return nth(kLaneNames, lane).lane; }
 
-const char* trace_row(Lane lane) {
-  static constexpr const char* kNames[] = {"computation", "communication",    "communication",  "file read",
-                                           "file write",  "host computation", "device to host", "host to device"};
-  static_assert(std::size(kNames) == kLanes);
-  return nth(kNames, lane);
-}
+const char* stream_name(Lane lane) { return nth(kLaneNames, lane).stream; }
 
 std::string trace_name(const ModelLayout& layout, const Plan& plan, const Action& a) {
   switch (a.kind) {

@@ -128,9 +128,8 @@ constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 
 // What an action does, for people: "gather h.0 -> slot 1".
 std::string describe(const ModelLayout& layout, const Plan& plan, const Action& action);
-// What a trace calls an action, "gather h.0", and the row of its lane.
+// What a trace calls an action: "gather h.0".
 std::string trace_name(const ModelLayout& layout, const Plan& plan, const Action& action);
-const char* trace_row(Lane lane);
 // Adds to a whole list of actions the loads and stores of chunks that rest in files: each as soon as its slot is free.
 void add_loads_and_stores(const ModelLayout& layout, Plan& plan);
 // Fills in the lanes of a plan's actions, and what they read and write.

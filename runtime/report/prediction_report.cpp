@@ -65,9 +65,10 @@ std::string picture_of(const Plan& plan, const Simulation& simulation) {
   const double column = simulation.seconds / kColumns;
   std::map<Lane, std::vector<std::map<char, double>>> lanes;  // seconds by column and letter
   std::map<char, const char*> meanings, shown;
-  for (const SimulatedAction& at : simulation.actions) {
+  for (int i = 0; i < std::ssize(simulation.actions); ++i) {
+    const SimulatedAction& at = nth(simulation.actions, i);
     if (at.end <= at.begin) continue;
-    const Action& action = plan.action(at.action);
+    const Action& action = plan.action(i);
     const Letter letter = letter_of(plan, action);
     meanings[letter.letter] = letter.meaning;
     auto& columns = lanes.try_emplace(action.lane, kColumns).first->second;
@@ -150,11 +151,13 @@ void write_simulated_trace(const std::string& path, const TrainingPlan& plan, co
   double begin = 0;
   for (size_t i = 0; i < prediction.steps.size(); ++i) {
     const Plan& step = plan.steps[i].plan;
-    for (const SimulatedAction& at : prediction.steps[i].simulation.actions) {
-      const Action& action = step.action(at.action);
-      if (at.end > at.begin) trace.add(trace_row(action.lane), trace_name(plan.layout, step, action), begin + at.begin, begin + at.end);
+    const Simulation& simulation = prediction.steps[i].simulation;
+    for (int a = 0; a < std::ssize(simulation.actions); ++a) {
+      const Action& action = step.action(a);
+      const SimulatedAction& at = nth(simulation.actions, a);
+      if (at.end > at.begin) trace.add(stream_name(action.lane), trace_name(plan.layout, step, action), begin + at.begin, begin + at.end);
     }
-    begin += prediction.steps[i].simulation.seconds;
+    begin += simulation.seconds;
   }
   trace.write(path);
 }

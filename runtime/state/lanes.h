@@ -27,12 +27,12 @@ struct Lanes {
         kernels(flat_kernels),
         group(std::move(ranks)),
         compute(device.compute_stream()),
-        communication(apart.communication ? device.stream("communication") : compute),
-        file_read(apart.files ? device.host_stream("file read") : compute),
-        file_write(apart.files ? device.host_stream("file write") : compute),
-        host_compute(apart.host_compute ? device.host_stream("host compute") : compute),
-        device_to_host(apart.checkpoints ? device.stream("device to host") : compute),
-        host_to_device(apart.checkpoints ? device.stream("host to device") : compute),
+        communication(apart.communication ? device.stream(stream_name(Lane::Gather)) : compute),
+        file_read(apart.files ? device.host_stream(stream_name(Lane::FileRead)) : compute),
+        file_write(apart.files ? device.host_stream(stream_name(Lane::FileWrite)) : compute),
+        host_compute(apart.host_compute ? device.host_stream(stream_name(Lane::HostCompute)) : compute),
+        device_to_host(apart.checkpoints ? device.stream(stream_name(Lane::DeviceToHost)) : compute),
+        host_to_device(apart.checkpoints ? device.stream(stream_name(Lane::HostToDevice)) : compute),
         meter(memory_meter),
         trace(records),
         is_apart(apart) {
@@ -83,7 +83,7 @@ struct Lanes {
   // Runs `enqueue`, which puts collectives on the communication stream, and records what they take there.
   template <typename Enqueue>
   Event communicate(const std::string& name, Enqueue enqueue) {
-    return Trace::on_stream(trace, communication, "communication", name, enqueue);
+    return Trace::on_stream(trace, communication, stream_name(Lane::Gather), name, enqueue);
   }
 
   Device device;

@@ -74,7 +74,6 @@ class LaneSimulation {
       nth(streams_, stream).actions.push_back(i);
       nth(after_, i) = launched_after;
       if (machine_.host_is_device ? stream == kCompute : a.kind == ActionKind::Agree) launched_after = i;
-      out_.actions[static_cast<size_t>(i)].action = i;
     }
   }
 
@@ -161,9 +160,10 @@ class LaneSimulation {
 
   void sum_up() {
     int last = -1;
-    for (const SimulatedAction& a : out_.actions) {
-      nth(out_.lane_seconds, plan_.action(a.action).lane) += a.end - a.begin;
-      if (last < 0 || a.end > nth(out_.actions, last).end) last = a.action;
+    for (int i = 0; i < std::ssize(out_.actions); ++i) {
+      const SimulatedAction& a = nth(out_.actions, i);
+      nth(out_.lane_seconds, plan_.action(i).lane) += a.end - a.begin;
+      if (last < 0 || a.end > nth(out_.actions, last).end) last = i;
     }
     for (int i = last; i >= 0; i = nth(out_.actions, i).after) {
       const SimulatedAction& a = nth(out_.actions, i);

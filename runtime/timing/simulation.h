@@ -10,7 +10,6 @@ namespace zerostep {
 
 // What an action of a simulated step did, seconds from the beginning of the step.
 struct SimulatedAction {
-  int action = 0;  // index into the plan
   double begin = 0, end = 0;
   int after = -1;  // the action whose end it waited for; -1: none
 };

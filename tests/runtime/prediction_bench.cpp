@@ -115,9 +115,11 @@ Result run(const Case& c, const Communicator& world, const Machine& machine, int
   Result out;
   out.predicted = prediction.step_seconds;
   const Plan step_plan = plan.any_step();
-  for (const SimulatedAction& at : prediction.steps.front().simulation.actions) {
-    const Action& a = step_plan.action(at.action);
-    if (at.end > at.begin) add_to(out.predicted_parts, trace_row(a.lane), trace_name(plan.layout, step_plan, a), at.end - at.begin);
+  const std::vector<SimulatedAction>& simulated = prediction.steps.front().simulation.actions;
+  for (int i = 0; i < std::ssize(simulated); ++i) {
+    const Action& a = step_plan.action(i);
+    const SimulatedAction& at = nth(simulated, i);
+    if (at.end > at.begin) add_to(out.predicted_parts, stream_name(a.lane), trace_name(plan.layout, step_plan, a), at.end - at.begin);
   }
   Batch batch;
   batch.tokens = at::randint(257, {c.samples, c.tokens}, at::kLong);

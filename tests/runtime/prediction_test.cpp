@@ -340,7 +340,8 @@ TEST(Prediction, LanesAndChainsAddUp) {
           double chain = 0;
           std::array<double, kLanes> busy = {};
           for (const double seconds : s.bound_seconds) chain += seconds;
-          for (const SimulatedAction& a : s.actions) nth(busy, p.plan->steps[i].plan.action(a.action).lane) += a.end - a.begin;
+          for (int a = 0; a < std::ssize(s.actions); ++a)
+            nth(busy, p.plan->steps[i].plan.action(a).lane) += nth(s.actions, a).end - nth(s.actions, a).begin;
           expect_near(chain, s.seconds);
           for (int lane = 0; lane < kLanes; ++lane) {
             EXPECT_DOUBLE_EQ(nth(s.lane_seconds, lane), nth(busy, lane));
