@@ -257,7 +257,7 @@ class CommandLine {
     sub->footer("\nExample: zerostep bench machine --out this.json");
     CLI::App* machine = sub->add_subcommand(
         "machine",
-        "products, memory, noise, updates, files and collectives, in about a minute; mpirun -np N zerostep bench machine: of N ranks");
+        "products, memory, noise, updates, files and collectives, in less than a minute; mpirun -np N zerostep bench machine: of N ranks");
     machine->add_option("--out", bench_.file, "write the figures as a machine file too (of several numbers of ranks: of the most)")
         ->type_name("FILE");
     machine->add_option("--scratch", bench_.scratch, "a folder on the disk to measure; that of temporary files where it is missing")
@@ -266,12 +266,19 @@ class CommandLine {
         ->add_option("--ranks", bench_.ranks,
                      "ranks that work at once, as threads of this process; where it is missing one, and then as many as there are cores")
         ->transform(number<int64_t>(1, 4096));
-    machine->add_option("--seconds", bench_.seconds, "about how long it takes; figures of less than half a minute are rougher")
+    machine
+        ->add_option(
+            "--seconds", bench_.seconds,
+            "about how long it takes at most, two thirds of it where nothing has to be measured again; figures of less than 20 for each "
+            "number of ranks are rougher")
         ->check(number(0.1, 3600.0))
         ->capture_default_str();
+    machine->add_flag("--force", bench_.force,
+                      "keep the figures even where steadier ones are kept, or those of a measurement that took longer");
     machine->footer(
         "\nKeeps the figures in $XDG_CACHE_HOME/zerostep/machines (~/.cache), where plans find them by processor, ranks and threads.\n"
-        "Measure while nothing else runs. docs/planning.md says what is measured and what is in the file.\n"
+        "Measure while nothing else runs: what was disturbed is measured again, and otherwise the figures are marked as unsteady.\n"
+        "docs/planning.md says what is measured and what is in the file.\n"
         "Example: zerostep bench machine --scratch /nvme");
     machine->callback([this] { run_ = [this] { return bench_machine(job_, bench_); }; });
   }

@@ -11,9 +11,14 @@ namespace zerostep {
 int num_cores();
 // Threads of LibTorch in this rank: OMP_NUM_THREADS where it is set, else `cores`. Gives the number.
 int set_threads(int cores);
-// This machine as it was measured, with so many ranks of so many threads on it; nothing where it was never measured, or has fewer cores
-// than ranks.
-std::optional<Machine> machine_here(int ranks, int threads);
+// This machine as it was measured, or why its figures tell nothing of what was asked, and what helps.
+struct MachineHere {
+  std::optional<Machine> machine;
+  bool is_measured = false;  // with any number of ranks
+  std::string why_not;       // "": there is a machine
+};
+// Of `world` ranks, so many on each host, with so many threads each.
+MachineHere machine_here(int world, int ranks_of_host, int threads);
 // What a rank may use of device memory: run.device_memory, else the memory of this machine (or of its control groups) that is free now,
 // shared by the ranks of the host.
 MemoryLimit memory_limit(const Config& config, int ranks_of_host);

@@ -16,15 +16,16 @@ Target target_of(const PlanArguments& arguments) {
   out.world = arguments.world > 0 ? arguments.world : out.machine ? ranks_of_host : 1;
   out.ranks_of_host = std::min(ranks_of_host, out.world);
   const int threads = set_threads(std::max(1, num_cores() / out.ranks_of_host));  // as each of them would
-  if (out.is_here && out.world <= num_cores()) out.machine = machine_here(out.world, threads);
+  if (out.is_here) {
+    MachineHere here = machine_here(out.world, out.ranks_of_host, threads);
+    out.machine = std::move(here.machine);
+    out.why_untimed = std::move(here.why_not);
+  }
   if (out.machine) out.machine->ranks_per_host = ranks_of_host;
   return out;
 }
 
-void fail_without_times(const char* option) {
-  fail_input("{}: the time of a step is not known: `zerostep bench machine` measures this machine, --machine FILE describes another",
-             option);
-}
+void fail_without_times(const char* option, const std::string& why) { fail_input("{}: the time of a step is not known: {}", option, why); }
 
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments) {
   return target.is_here ? memory_limit(config, target.ranks_of_host) : memory_limit(config, *target.machine, arguments.machine);

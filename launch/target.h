@@ -10,13 +10,14 @@ namespace zerostep {
 // The machine that `zerostep plan` plans for, and on how many of its ranks.
 struct Target {
   std::optional<Machine> machine;  // none: nothing is known of its speed
+  std::string why_untimed;         // says why not, and what helps
   bool is_here = true;             // false: --machine describes it
   int world = 1, ranks_of_host = 1;
 };
 // Gives LibTorch as many threads as a rank would have here.
 Target target_of(const PlanArguments& arguments);
 // Of an option that needs the time of a step where that is not known: InputError.
-[[noreturn]] void fail_without_times(const char* option);
+[[noreturn]] void fail_without_times(const char* option, const std::string& why);
 // What a rank of it may use.
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments);
 

@@ -73,6 +73,7 @@ std::string fit_text(const Report& report) {
   std::string out =
       fmt::format("Fit of {} to {} of {}: {} combinations planned\n  a rank has {}\n", report.arguments.file,
                   counted(report.target.world, "rank"), report.target.machine->name, result.candidates.size(), capacity_text(report));
+  if (report.target.machine->is_unsteady) out += fmt::format("  its figures were {}\n", kUnsteadyFigures);
   if (!result.kept.empty()) out += fmt::format("  kept as the file gives them (\"auto\" frees them): {}\n", fmt::join(result.kept, ", "));
   if (!result.files_left_out.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.files_left_out);
   if (result.best >= 0) {
@@ -178,7 +179,7 @@ bool leaves_stage(const PlanArguments& arguments) {
 
 int fit(const PlanArguments& arguments) {
   const Target target = target_of(arguments);
-  if (!target.machine) fail_without_times("--fit");
+  if (!target.machine) fail_without_times("--fit", target.why_untimed);
   // Everything may rest anywhere at stage 3 alone: there the file is read where the stage is yet to be chosen.
   const bool stage_is_free = leaves_stage(arguments);
   ConfigArguments loaded = arguments;

@@ -29,10 +29,14 @@ int plan(const PlanArguments& arguments) {
   PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, target.is_here ? &workspaces : nullptr);
   cost.host_peak_bytes += staging_bytes(config, training);
   cost.workspace_estimated |= !target.is_here || target.world > num_cores();  // so many ranks run elsewhere
+  cost.workspace_known = target.is_here;
   std::optional<Prediction> prediction;
+  std::string why_untimed = target.why_untimed;
   if (target.machine)
-    prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine,
-                                     [](const std::string& text) { print_err("warning: {}\n", text); });
+    prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, [&](const std::string& text) {
+      why_untimed = text;
+      print_err("warning: {}\n", text);
+    });
   const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
   const std::vector<ScratchDemand> demands = scratch_demands(training.any_step().buffers, tier_options(config, 0));
   if (const std::string lack = lack_of_room(demands, target.ranks_of_host); target.is_here && !lack.empty())
@@ -40,9 +44,9 @@ int plan(const PlanArguments& arguments) {
   if (arguments.json)
     print_out("{}\n", plan_json(report).dump(2));
   else
-    print_out(plan_text(report));
+    print_out("{}{}", plan_text(report), prediction ? "" : fmt::format("\nTime of a step: {}\n", why_untimed));
   if (!arguments.trace.empty()) {
-    if (!prediction) fail_without_times("--trace");
+    if (!prediction) fail_without_times("--trace", why_untimed);
     write_simulated_trace(arguments.trace, training, *prediction);
   }
   if (arguments.actions && !arguments.json) print_out("\nActions of a step\n{}", plan_actions_text(training));

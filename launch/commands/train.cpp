@@ -92,9 +92,12 @@ void prepare(Job& job, TrainSetup& setup) {
   require_host_memory(config, setup.cost, setup.limit, job.local_size());
   require_scratch_folders(scratch_demands(setup.plan->any_step().buffers, tier_options(config, job.rank())), job.local_size());
   if (!job.speaks() || job.size() > job.local_size()) return;
-  if (const auto machine = machine_here(job.local_size(), setup.facts.threads))
-    setup.prediction = prediction_if_known(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *machine,
+  const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads);
+  if (here.machine)
+    setup.prediction = prediction_if_known(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *here.machine,
                                            [&](const std::string& text) { setup.log.warn(text); });
+  else if (here.is_measured)
+    setup.log.warn("the time of a step is not predicted: " + here.why_not);
 }
 
 // Whatever the run reads, and where it writes outside its folder.

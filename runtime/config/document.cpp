@@ -63,12 +63,12 @@ std::string_view literal_of(std::string_view word) {
 // Blanks comments and trailing commas, so that offsets stay, and refuses what a JSON parser would say little about.
 class Scanner {
  public:
-  Scanner(std::string_view text, const std::string& file) : text_(text), file_(file), plain_(text) {}
+  Scanner(std::string_view text, const Document& document) : text_(text), file_(document.file), kind_(document.kind), plain_(text) {}
 
   std::string plain() {
     check_encoding();
     while (at_ < text_.size()) next();
-    if (!anything_) fail_input("{} holds no JSON: expected one object, {{ ... }}", file_);
+    if (!anything_) fail_input("{} holds no JSON: expected a {}, one object, {{ ... }}", file_, kind_);
     if (!open_.empty()) {
       fail(text_.size(), fmt::format("the file ends while the '{}' of line {} is still open: is it truncated?", text_[open_.back()],
                                      position_of(text_, open_.back()).line));
@@ -169,7 +169,7 @@ class Scanner {
   }
 
   std::string_view text_;
-  const std::string& file_;
+  const std::string &file_, &kind_;
   std::string plain_;
   size_t at_ = 0;
   std::vector<size_t> open_;     // offsets of the open brackets
@@ -199,9 +199,9 @@ class Builder : public nlohmann::json_sax<json> {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     if (++num_keys_ > kMaxKeys)
-      fail_input("{}, line {}: more than {} keys: that is no configuration file", document_.file, line(), kMaxKeys);
+      fail_input("{}, line {}: more than {} keys: that is no {}", document_.file, line(), kMaxKeys, document_.kind);
     if (name.size() > kMaxKeyLength)
-      fail_input("{}, line {}: a key of {} bytes: that is no configuration file", document_.file, line(), name.size());
+      fail_input("{}, line {}: a key of {} bytes: that is no {}", document_.file, line(), name.size(), document_.kind);
     for (char c : name) {
       if (static_cast<unsigned char>(c) < 0x20) fail_input("{}, line {}: a key holds a control character", document_.file, line());
     }
@@ -293,32 +293,33 @@ std::string Document::spelling(std::string_view path) const {
   return found == written_as.end() ? std::string(path) : found->second;
 }
 
-Document parse_document(std::string_view text, const std::string& file) {
+Document parse_document(std::string_view text, const std::string& file, const std::string& kind) {
   Document document;
   document.file = file;
-  const std::string plain = Scanner(text, file).plain();
+  document.kind = kind;
+  const std::string plain = Scanner(text, document).plain();
   std::istringstream in(plain);
   Builder builder(document, plain, in);
   if (!json::sax_parse(in, &builder)) fail_input("{}: not JSON", file);
   return document;
 }
 
-Document read_document(const std::string& file) {
+Document read_document(const std::string& file, const std::string& kind) {
   namespace fs = std::filesystem;
   std::error_code error;
   const fs::file_status status = fs::status(file, error);
-  if (!fs::exists(status)) fail_input("{} does not exist: expected a configuration file (JSON)", file);
-  if (fs::is_directory(status)) fail_input("{} is a directory: expected a configuration file (JSON)", file);
+  if (!fs::exists(status)) fail_input("{} does not exist: expected a {} (JSON)", file, kind);
+  if (fs::is_directory(status)) fail_input("{} is a directory: expected a {} (JSON)", file, kind);
   std::ifstream in(file, std::ios::binary);
   if (!in) fail_input("{} cannot be read: {}", file, std::strerror(errno));
   std::string text(kMaxBytes + 1, '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (in.bad()) fail_input("{} cannot be read: {}", file, std::strerror(errno));
   text.resize(static_cast<size_t>(in.gcount()));
-  if (text.size() > kMaxBytes) fail_input("{} is larger than {} bytes: that is no configuration file", file, kMaxBytes);
-  if (text.empty()) fail_input("{} is empty: expected one JSON object, {{ ... }}", file);
-  Document document = parse_document(text, file);
-  if (!document.root.is_object()) fail_input("{} holds {}: expected one JSON object, {{ ... }}", file, shown(document.root));
+  if (text.size() > kMaxBytes) fail_input("{} is larger than {} bytes: that is no {}", file, kMaxBytes, kind);
+  if (text.empty()) fail_input("{} is empty: expected a {}, one JSON object, {{ ... }}", file, kind);
+  Document document = parse_document(text, file, kind);
+  if (!document.root.is_object()) fail_input("{} holds {}: expected a {}, one JSON object, {{ ... }}", file, shown(document.root), kind);
   return document;
 }
 

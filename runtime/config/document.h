@@ -6,9 +6,9 @@
 
 namespace zerostep::schema {
 
-// A configuration file as a tree, and where each value stands.
+// A file of JSON as a tree, and where each value stands.
 struct Document {
-  std::string file;
+  std::string file, kind;  // kind: what it is read as, "configuration file"
   nlohmann::json root;
   std::map<std::string, std::string, std::less<>> where;       // JSON path -> "line 12" or "--set a.b=c"
   std::map<std::string, std::string, std::less<>> written_as;  // JSON path -> the other spelling that the file has
@@ -21,9 +21,9 @@ struct Document {
 
 // JSON with // and /* */ comments and trailing commas. InputError for everything else: duplicate keys, NaN and Infinity, numbers beyond
 // double, more than 64 levels, bytes that are not UTF-8, an empty, truncated or huge text; each with line and column or path.
-Document parse_document(std::string_view text, const std::string& file);
+Document parse_document(std::string_view text, const std::string& file, const std::string& kind = "configuration file");
 // The same from a file; InputError when it is missing, a directory, unreadable or larger than 1 MiB.
-Document read_document(const std::string& file);
+Document read_document(const std::string& file, const std::string& kind = "configuration file");
 
 bool is_utf8(std::string_view text);
 // Without what is not UTF-8 or a control character: fit for a terminal.

@@ -18,6 +18,7 @@ Prediction predict_training(const Config& config, const TrainingPlan& plan, cons
   const StepLoads loads(config, model, objective);
   Prediction out;
   out.machine = machine.name;
+  out.is_unsteady = machine.is_unsteady;
   double tokens = 0;
   for (const TrainingPlan::Step& step : plan.steps) {
     const double share = share_of(config.step, step.kind);

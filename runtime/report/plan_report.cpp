@@ -123,8 +123,10 @@ std::string plan_text(const PlanReport& report) {
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
-  out += line("    workspace of libraries",
-              bytes_text(cost.workspace_bytes()) + (cost.workspace_estimated ? ", an estimate from" : ", measured on") + " this machine");
+  const char* workspace = !cost.workspace_known      ? ", an estimate: what they take on the described machine is not known"
+                          : cost.workspace_estimated ? ", an estimate from this machine"
+                                                     : ", measured on this machine";
+  out += line("    workspace of libraries", bytes_text(cost.workspace_bytes()) + workspace);
   if (!cost.unmeasured_units.empty()) {
     std::vector<std::string> names;
     for (const int u : cost.unmeasured_units) names.push_back(plan.layout.unit(u).name);
@@ -179,10 +181,7 @@ std::string plan_text(const PlanReport& report) {
     out += line(several ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
                 fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
   }
-  return out + (prediction != nullptr
-                    ? prediction_text(plan, *prediction)
-                    : "\nTime of a step: `zerostep bench machine` measures what a prediction needs, --machine FILE describes "
-                      "another machine\n");
+  return out + (prediction != nullptr ? prediction_text(plan, *prediction) : "");
 }
 
 ProofReport prove_plan(const TrainingPlan& plan) {

@@ -118,7 +118,8 @@ std::string chain_text(const std::array<double, kLanes>& bound, double seconds) 
 }  // namespace
 
 std::string prediction_text(const TrainingPlan& plan, const Prediction& prediction) {
-  std::string out = fmt::format("\nTime of a step, predicted for {}\n", prediction.machine);
+  std::string out = fmt::format("\nTime of a step, predicted for {}{}\n", prediction.machine,
+                                prediction.is_unsteady ? fmt::format(", {}", kUnsteadyFigures) : "");
   const bool several = plan.steps.size() > 1;
   out += fmt::format("  {:<30} {}{}, {} tokens/s\n", "step", time_text(prediction.step_seconds), several ? " on average" : "",
                      grouped(static_cast<int64_t>(prediction.tokens_per_second + 0.5)));
@@ -137,6 +138,7 @@ void add_prediction(const Prediction& prediction, ordered_json& plan) {
   plan["step_seconds"] = prediction.step_seconds;
   plan["tokens_per_second"] = prediction.tokens_per_second;
   plan["bound_by"] = name_of(prediction.bound_by);
+  plan["machine_is_unsteady"] = prediction.is_unsteady;
   plan["lane_seconds"] = lanes_json(prediction.lane_seconds);
 }
 

@@ -8,7 +8,7 @@ namespace zerostep {
 
 // For people: the time of a step, what bounds it, and a picture of the lanes of each kind of step.
 std::string prediction_text(const TrainingPlan& plan, const Prediction& prediction);
-// Adds "step_seconds", "tokens_per_second", "bound_by" and "lane_seconds" to what `plan --json` prints of all steps.
+// Adds "step_seconds", "tokens_per_second", "bound_by", "lane_seconds" and "machine_is_unsteady" to what `plan --json` prints of all steps.
 void add_prediction(const Prediction& prediction, nlohmann::ordered_json& plan);
 // The same of one kind of step.
 void add_prediction(const Simulation& simulation, nlohmann::ordered_json& step);

@@ -140,8 +140,9 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
       const double predicted = report.prediction->step_seconds;
       add_line(
           out, "predicted",
-          fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured", predicted * 1e3, name_of(report.prediction->bound_by),
-                      100 * std::abs(predicted / step_seconds - 1), predicted < step_seconds ? "less" : "more"));
+          fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured{}", predicted * 1e3, name_of(report.prediction->bound_by),
+                      100 * std::abs(predicted / step_seconds - 1), predicted < step_seconds ? "less" : "more",
+                      report.prediction->is_unsteady ? fmt::format("; from figures {}", kUnsteadyFigures) : ""));
     }
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
     add_line(out, "memory",

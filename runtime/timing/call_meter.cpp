@@ -22,16 +22,18 @@ double seconds_of_calls(int64_t count, const std::function<void()>& call) {
 
 }  // namespace
 
-double CallMeter::least_of(double value) {
-  value = -value;
+double CallMeter::most_of(double value) {
   ranks_.all_reduce_scalars({&value, 1}, ReduceOp::Max, "measurement");
-  return -value;
+  return value;
 }
 
 double CallMeter::seconds_of(const std::string& figure, double budget, const std::function<void()>& call) {
+  // Where other programs hold this one up, or a call takes long, fewer repetitions do.
+  const auto start = std::chrono::steady_clock::now();
+  const auto is_late = [&] { return any(std::chrono::steady_clock::now() - start > std::chrono::duration<double>(2 * budget)); };
   call();
   // The slowest rank's: all repeat as often, and begin together.
-  const auto once_more = [&] { return -least_of(-std::max(1e-9, seconds_of_calls(1, call))); };
+  const auto once_more = [&] { return most_of(std::max(1e-9, seconds_of_calls(1, call))); };
   double once = once_more();
   if (once < budget / 10) {
     call();
@@ -41,10 +43,13 @@ double CallMeter::seconds_of(const std::string& figure, double budget, const std
   const int repetitions =
       std::clamp(static_cast<int>(std::min(budget / (once * static_cast<double>(calls)), 1e6)), kLeastRepetitions, kMostRepetitions);
   std::vector<double> seconds;
-  for (int i = 0; i < repetitions; ++i) seconds.push_back(seconds_of_calls(calls, call) / static_cast<double>(calls));
+  if (is_late()) seconds.push_back(once);
+  while (std::ssize(seconds) < repetitions && !is_late())
+    for (int i = 0; i < (repetitions + 3) / 4; ++i) seconds.push_back(seconds_of_calls(calls, call) / static_cast<double>(calls));
   std::sort(seconds.begin(), seconds.end());
-  const double median = nth(seconds, repetitions / 2);
-  std::array<double, 2> values{median, (nth(seconds, repetitions * 3 / 4) - nth(seconds, repetitions / 4)) / median};
+  const auto count = std::ssize(seconds);
+  const double median = nth(seconds, count / 2);
+  std::array<double, 2> values{median, (nth(seconds, count * 3 / 4) - nth(seconds, count / 4)) / median};
   ranks_.all_reduce_scalars(values, ReduceOp::Sum, "measurement");
   double& spread = spreads_[figure];
   spread = std::max(spread, values[1] / ranks_.size());

@@ -13,16 +13,19 @@ class CallMeter {
  public:
   explicit CallMeter(Communicator ranks) : ranks_(std::move(ranks)) {}
 
-  // Seconds of a call: the median of repetitions that take about `budget` seconds, three at least, after calls that warm up; the mean over
-  // the ranks. `figure` names what it becomes, for spreads(). Calls that are short are repeated within a repetition.
+  // Seconds of a call: the median of repetitions that take about `budget` seconds, three at least where these take no more than twice the
+  // budget, after calls that warm up; the mean over the ranks. `figure` names what it becomes, for take_spreads(). Calls that are short
+  // are repeated within a repetition.
   double seconds_of(const std::string& figure, double budget, const std::function<void()>& call);
 
-  // By figure: how far the middle half of the repetitions lies apart, as a share of the median; the largest of those of one name.
-  const std::map<std::string, double>& spreads() const { return spreads_; }
+  // By figure: how far the middle half of the repetitions lies apart, as a share of the median; the largest of those of one name since the
+  // last call.
+  std::map<std::string, double> take_spreads() { return std::exchange(spreads_, {}); }
 
-  // Whether it is so on any rank, and the least of the ranks' values.
-  bool any(bool is_so) { return least_of(is_so ? 0 : 1) == 0; }
-  double least_of(double value);
+  // Whether it is so on any rank, and the least and the most of the ranks' values.
+  bool any(bool is_so) { return most_of(is_so ? 1 : 0) == 1; }
+  double least_of(double value) { return -most_of(-value); }
+  double most_of(double value);
   const Communicator& ranks() const { return ranks_; }
 
  private:

@@ -8,6 +8,9 @@
 
 namespace zerostep {
 
+// What a prediction from unsteady figures says of them.
+inline constexpr const char* kUnsteadyFigures = "measured on a busy machine: run `zerostep bench machine` again";
+
 // What one rank of a machine does in a second while all ranks of its host are at work: measured (`zerostep bench machine`) or described in
 // a JSON file (`zerostep plan --machine FILE`). Of all figures bytes are bytes, and seconds are seconds of wall clock.
 
@@ -38,6 +41,8 @@ struct Machine {
   int threads_per_rank = 1;       // of LibTorch
   bool lanes_share_cores = true;  // a processor: collectives take cores that computation would use; false: an accelerator
   double cores_per_rank = 1;      // where lanes share them
+  double measured_seconds = 0;    // that the measurement was given; 0: described
+  bool is_unsteady = false;       // something else ran meanwhile: predictions say so, and better figures are not replaced by these
 
   // Of one rank; 0: unknown. Where host_is_device, device memory is the host's, and both draw on host_bytes.
   int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;
@@ -74,8 +79,13 @@ void write_machine(const std::string& file, const Machine& machine);
 // This machine as `zerostep bench machine` has measured it before, with so many ranks and threads, or where it has not with the numbers
 // nearest to these, which the result names. Nothing where it was never measured.
 std::optional<Machine> measured_machine(int ranks_per_host, int threads);
-// Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Gives the file; "": there is no cache,
-// or it cannot be written.
-std::string keep_measured_machine(const Machine& machine);
+// What became of figures that were to be kept.
+struct Keeping {
+  std::string file;    // "": there is no cache, or it cannot be written
+  std::string better;  // says what the figures are better by that the file had before, and therefore still has; "": these are kept
+};
+// Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Steady figures that were kept before
+// are not replaced by unsteady ones, and of either kind those of a longer measurement not by those of a shorter one, unless `replaces_any`.
+Keeping keep_measured_machine(const Machine& machine, bool replaces_any = false);
 
 }  // namespace zerostep

@@ -16,9 +16,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr double kLonger = 1.01;  // files have five digits
+
 std::string folder() {
   const std::string cache = user_cache_folder();
   return cache.empty() ? "" : cache + "/machines";
+}
+
+// Nothing where the file is missing, damaged or of another version.
+std::optional<Machine> machine_of(const std::string& file) {
+  try {
+    return read_machine(file);
+  } catch (const InputError&) {
+    return std::nullopt;
+  }
 }
 
 // Of the files of this machine. Fewer cores of the same kind do other work together.
@@ -36,29 +47,32 @@ std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
   std::error_code none;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder(), none)) {
     if (!entry.path().filename().string().starts_with(begin) || entry.path().extension() != ".json") continue;
-    try {
-      Machine machine = read_machine(entry.path().string());
-      const double distance = std::abs(std::log(static_cast<double>(machine.ranks_per_host) / ranks_per_host)) +
-                              std::abs(std::log(static_cast<double>(machine.threads_per_rank) / threads));
-      if (distance >= least) continue;
-      least = distance;
-      nearest = std::move(machine);
-    } catch (const InputError&) {  // of another version, or damaged: as if it were not there
-    }
+    std::optional<Machine> machine = machine_of(entry.path().string());
+    if (!machine) continue;
+    const double distance = std::abs(std::log(static_cast<double>(machine->ranks_per_host) / ranks_per_host)) +
+                            std::abs(std::log(static_cast<double>(machine->threads_per_rank) / threads));
+    if (distance >= least) continue;
+    least = distance;
+    nearest = std::move(machine);
   }
   return nearest;
 }
 
-std::string keep_measured_machine(const Machine& machine) {
-  if (folder().empty()) return "";
+Keeping keep_measured_machine(const Machine& machine, bool replaces_any) {
+  if (folder().empty()) return {};
   const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
+  if (const std::optional<Machine> kept = replaces_any ? std::nullopt : machine_of(file)) {
+    if (!kept->is_unsteady && machine.is_unsteady) return {file, "steady"};
+    if (kept->is_unsteady == machine.is_unsteady && kept->measured_seconds > kLonger * machine.measured_seconds)
+      return {file, fmt::format("of a longer measurement, {:.4g} s", kept->measured_seconds)};
+  }
   try {
     std::error_code ignored;
     fs::create_directories(folder(), ignored);
     write_machine(file, machine);
-    return file;
+    return {file, ""};
   } catch (const RunError&) {
-    return "";
+    return {};
   }
 }
 

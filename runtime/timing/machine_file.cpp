@@ -2,7 +2,6 @@
 #include <array>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -19,11 +18,35 @@ using nlohmann::ordered_json;
 
 constexpr std::array kTypes{DType::F32, DType::BF16, DType::F16};
 
+// What a key counts, and the bounds within which a value can be meant: what lies beyond them is a mistake, most often of the unit.
+struct Quantity {
+  const char* unit;
+  double per_unit;  // of what Machine counts
+  double low;
+  const char* least;
+  double high;
+  const char* most;
+  const char* other = nullptr;  // a unit that is given by mistake
+  double per_other = 0;         // of `unit`
+};
+constexpr Quantity kSpeed{"GB a second",    1e9, 1e-6, "a telephone line", 1e6, "a hundred times the fastest memory of an accelerator",
+                          "bytes a second", 1e-9};
+constexpr Quantity kWork{"TFLOP/s", 1e12, 1e-6, "a processor of 1980", 1e6, "a hundred times the fastest accelerator", "FLOP/s", 1e-12};
+constexpr Quantity kNoise{"1e9 numbers a second", 1e9, 1e-6, "a processor of 1980", 1e6, "one for each byte of a hundred such memories",
+                          "numbers a second",     1e-9};
+constexpr Quantity kDuration{"microseconds", 1e-6, 5e-3, "light's way of 1.5 m", 1e7, "light's way beyond the moon", "seconds", 1e6};
+constexpr Quantity kCores{"cores", 1, 1e-4, "ten thousand ranks on one", 65536, "more than hosts have"};
+constexpr Quantity kMemory{"bytes", 1, 1e6, "less than any step takes", 1e15, "more than hosts have in ten years", "GB", 1e9};
+constexpr Quantity kDisk{"bytes", 1, 1e6, "less than any step takes", 1e18, "a million drives", "GB", 1e9};
+constexpr Quantity kPlaces{"them", 1, 1, "one", 65536, "more than hosts have cores"};
+constexpr Quantity kSize{"elements", 1, 1, "one", 1e9, "longer than a matrix of any model"};
+constexpr Quantity kMeasured{"seconds", 1, 0.01, "the shortest", 3600, "the longest that is measured"};
+
 template <typename Fields, typename AnyLink>
 void link_fields(Fields& fields, const char* key, AnyLink& link, bool needed) {
   fields.block(key, needed, link.bytes_per_second > 0, [&](auto& f) {
-    f.figure("latency_us", link.latency_seconds, 1e-6);
-    f.figure("gb_per_s", link.bytes_per_second, 1e9);
+    f.figure("latency_us", link.latency_seconds, kDuration);
+    f.figure("gb_per_s", link.bytes_per_second, kSpeed);
   });
 }
 
@@ -31,33 +54,35 @@ void link_fields(Fields& fields, const char* key, AnyLink& link, bool needed) {
 template <typename Fields, typename AnyMachine>
 void machine_fields(Fields& fields, AnyMachine& m) {
   fields.text("name", m.name);
-  fields.count("ranks_per_host", m.ranks_per_host);
-  fields.count("threads_per_rank", m.threads_per_rank);
+  fields.figure("measured_seconds", m.measured_seconds, kMeasured, false);
+  fields.flag("unsteady", m.is_unsteady, false);
+  fields.count("ranks_per_host", m.ranks_per_host, kPlaces);
+  fields.count("threads_per_rank", m.threads_per_rank, kPlaces);
   fields.flag("lanes_share_cores", m.lanes_share_cores);
-  fields.figure("cores_per_rank", m.cores_per_rank, 1);
+  fields.figure("cores_per_rank", m.cores_per_rank, kCores);
   fields.flag("host_is_device", m.host_is_device);
   fields.block("capacity", false, true, [&](auto& f) {
-    f.count("device_bytes", m.device_bytes, false);
-    f.count("host_bytes", m.host_bytes, false);
-    f.count("file_bytes", m.file_bytes, false);
+    f.count("device_bytes", m.device_bytes, kMemory, false);
+    f.count("host_bytes", m.host_bytes, kMemory, false);
+    f.count("file_bytes", m.file_bytes, kDisk, false);
   });
   fields.list("gemm", m.gemm, [](auto& f, auto& rate) {
     f.type("type", rate.type);
-    f.count("rows", rate.rows);
-    f.count("width", rate.width);
-    f.figure("tflops", rate.flops_per_second, 1e12);
+    f.count("rows", rate.rows, kSize);
+    f.count("width", rate.width, kSize);
+    f.figure("tflops", rate.flops_per_second, kWork);
   });
   fields.list("elementwise", m.elementwise, [](auto& f, auto& rate) {
     f.type("type", rate.type);
-    f.figure("gb_per_s", rate.bytes_per_second, 1e9);
-    f.figure("attention_tflops", rate.attention_flops_per_second, 1e12, false);
+    f.figure("gb_per_s", rate.bytes_per_second, kSpeed);
+    f.figure("attention_tflops", rate.attention_flops_per_second, kWork, false);
   });
-  fields.figure("operation_us", m.operation_seconds, 1e-6);
-  fields.block("memory", true, true, [&](auto& f) { f.figure("device_gb_per_s", m.memory_bytes_per_second, 1e9); });
-  fields.figure("noise_gelements_per_s", m.noise_elements_per_second, 1e9);
+  fields.figure("operation_us", m.operation_seconds, kDuration);
+  fields.block("memory", true, true, [&](auto& f) { f.figure("device_gb_per_s", m.memory_bytes_per_second, kSpeed); });
+  fields.figure("noise_gelements_per_s", m.noise_elements_per_second, kNoise);
   fields.block("update", true, true, [&](auto& f) {
-    f.figure("device_gb_per_s", m.update_bytes_per_second, 1e9);
-    f.figure("host_gb_per_s", m.host_update_bytes_per_second, 1e9);
+    f.figure("device_gb_per_s", m.update_bytes_per_second, kSpeed);
+    f.figure("host_gb_per_s", m.host_update_bytes_per_second, kSpeed);
   });
   const bool has_peers = m.ranks_per_host > 1, copies = !m.host_is_device;
   fields.block("links", has_peers || copies, true, [&](auto& f) {
@@ -70,7 +95,7 @@ void machine_fields(Fields& fields, AnyMachine& m) {
     link_fields(f, "gather_across_hosts", m.gather_across_hosts, false);
     link_fields(f, "reduce_across_hosts", m.reduce_across_hosts, false);
   });
-  fields.figure("agreement_us", m.agreement_seconds, 1e-6, has_peers);
+  fields.figure("agreement_us", m.agreement_seconds, kDuration, has_peers);
 }
 
 // Reads the keys of one object and refuses those that it does not know.
@@ -87,26 +112,18 @@ class Reader {
     if (found->is_string()) value = found->get<std::string>();
     if (!found->is_string() || value.empty()) fail(at(key), *found, "a text");
   }
-  void flag(const char* key, bool& value) {
-    const json* found = find(key, true);
+  void flag(const char* key, bool& value, bool needed = true) {
+    const json* found = find(key, needed);
     if (found == nullptr) return;
     if (!found->is_boolean()) fail(at(key), *found, "true or false");
     value = found->get<bool>();
   }
   template <typename Integer>
-  void count(const char* key, Integer& value, bool needed = true) {
-    const json* found = find(key, needed);
-    if (found == nullptr) return;
-    const double number = found->is_number() ? found->get<double>() : 0;
-    if (number < 1 || number != std::floor(number) || number > static_cast<double>(std::numeric_limits<Integer>::max()) / 2)
-      fail(at(key), *found, "a whole number above 0");
-    value = static_cast<Integer>(number);
+  void count(const char* key, Integer& value, const Quantity& quantity, bool needed = true) {
+    if (const json* found = find(key, needed)) value = static_cast<Integer>(number(at(key), *found, quantity, true));
   }
-  void figure(const char* key, double& value, double unit, bool needed = true) {
-    const json* found = find(key, needed);
-    if (found == nullptr) return;
-    if (!found->is_number() || found->get<double>() <= 0) fail(at(key), *found, "a number above 0");
-    value = found->get<double>() * unit;
+  void figure(const char* key, double& value, const Quantity& quantity, bool needed = true) {
+    if (const json* found = find(key, needed)) value = number(at(key), *found, quantity, false) * quantity.per_unit;
   }
   void type(const char* key, DType& value) {
     const json* found = find(key, true);
@@ -157,7 +174,16 @@ class Reader {
     if (needed) missing_.push_back(at(key));
     return nullptr;
   }
-  [[noreturn]] void fail(const std::string& path, const json& found, const char* expected) const {
+  double number(const std::string& path, const json& found, const Quantity& q, bool is_whole) const {
+    const double value = found.is_number() ? found.get<double>() : 0, converted = value * q.per_other;
+    if (value >= q.low && value <= q.high && (!is_whole || value == std::floor(value))) return value;
+    std::string expected =
+        fmt::format("a {} of {} from {:g} ({}) to {:g} ({})", is_whole ? "whole number" : "number", q.unit, q.low, q.least, q.high, q.most);
+    if (converted >= q.low && converted <= q.high)
+      expected += fmt::format("; if it is meant as {}, that is {:.12g} here", q.other, converted);
+    fail(path, found, expected);
+  }
+  [[noreturn]] void fail(const std::string& path, const json& found, const std::string& expected) const {
     fail_input("{}: {} is {}: expected {}", document_.place(path), path, schema::shown(found), expected);
   }
 
@@ -170,12 +196,14 @@ class Reader {
 class Writer {
  public:
   void text(const char* key, const std::string& value) { out[key] = value; }
-  void flag(const char* key, bool value) { out[key] = value; }
-  void count(const char* key, int64_t value, bool needed = true) {
+  void flag(const char* key, bool value, bool needed = true) {
+    if (needed || value) out[key] = value;
+  }
+  void count(const char* key, int64_t value, const Quantity&, bool needed = true) {
     if (needed || value > 0) out[key] = value;
   }
-  void figure(const char* key, double value, double unit, bool needed = true) {
-    if (needed || value > 0) out[key] = std::stod(fmt::format("{:.5g}", value / unit));
+  void figure(const char* key, double value, const Quantity& quantity, bool needed = true) {
+    if (needed || value > 0) out[key] = std::stod(fmt::format("{:.5g}", value / quantity.per_unit));
   }
   void type(const char* key, DType value) { out[key] = name_of(value); }
   void block(const char* key, bool needed, bool is_known, const std::function<void(Writer&)>& write) {
@@ -230,7 +258,7 @@ void check_types(const std::string& file, const Machine& m) {
 }  // namespace
 
 Machine read_machine(const std::string& file) {
-  const schema::Document document = schema::read_document(file);
+  const schema::Document document = schema::read_document(file, "machine file");
   Machine machine;
   Reader fields(document, document.root, "");
   machine_fields(fields, machine);

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -22,6 +24,7 @@
 #include "offload/scratch_files.h"
 #include "runtime/memory/machine_description.h"
 #include "runtime/timing/call_meter.h"
+#include "runtime/timing/measured_parts.h"
 
 namespace zerostep {
 namespace {
@@ -32,9 +35,14 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr double kWholeSeconds = 20;  // of a measurement that takes all the memory it would
 constexpr double kLeastLatency = 10e-9;
 
-// Shares of the time.
-constexpr double kProductShare = 0.39, kElementwiseShare = 0.12, kAttentionShare = 0.03, kFlatShare = 0.06, kNoiseShare = 0.03,
-                 kUpdateShare = 0.08, kFileShare = 0.14, kCollectiveShare = 0.12;
+// Shares of the time. Where nothing is disturbed some 70 % of it are taken, and the rest is for what was.
+constexpr double kProductShare = 0.13, kElementwiseShare = 0.12, kAttentionShare = 0.03, kOperationShare = 0.01, kFlatShare = 0.06,
+                 kNoiseShare = 0.03, kUpdateShare = 0.08, kFileShare = 0.14, kCollectiveShare = 0.12;
+// What takes the same time again and again on a machine with nothing else to do.
+constexpr std::array kSteadyFigures{"noise", "memory", "updates"};
+// Of work that is done between parts: longer than the slices of time that programs take turns in.
+constexpr double kProbeShare = 0.004, kLeastProbeSeconds = 0.015;
+constexpr int64_t kProbeElements = int64_t{1} << 17;  // a thread
 
 at::ScalarType scalar_type(DType type) { return type == DType::F32 ? at::kFloat : type == DType::BF16 ? at::kBFloat16 : at::kHalf; }
 
@@ -52,40 +60,97 @@ class Measurement {
     machine_.ranks_per_host = options.ranks_per_host;
     machine_.threads_per_rank = at::get_num_threads();
     machine_.cores_per_rank = options.cores;
+    machine_.measured_seconds = options.seconds;
     const auto share = static_cast<int64_t>(meter_.least_of(static_cast<double>(device.memory_info().free_bytes / options.ranks_per_host)));
     machine_.device_bytes = machine_.host_bytes = share;
     // Larger than the caches, of which ranks that run alone have most for themselves.
     const double least = std::min({1.0, options.seconds / kWholeSeconds, static_cast<double>(share) / static_cast<double>(16 * 64 * kMiB)});
     array_bytes_ = round_up(std::max(kMiB, static_cast<int64_t>(least * 64 * static_cast<double>(kMiB))), kMiB);
+    probe_elements_ = kProbeElements * at::get_num_threads();
+    probe_memory_.emplace(device.memory("measurement", 2 * num_bytes(probe_elements_, DType::F32)));
+    for (float*& array : probe_arrays_) {
+      array = static_cast<float*>(probe_memory_->allocate(num_bytes(probe_elements_, DType::F32), "probe"));
+      kernels.zero(array, DType::F32, probe_elements_, stream_);
+    }
   }
 
   MeasuredMachine run() {
     const at::NoGradGuard no_graph;
-    for (const DType type : kMeasuredTypes) measure_products(type);
-    begins("other operations of LibTorch");
-    for (const DType type : kMeasuredTypes) measure_elementwise(type);
-    const at::Tensor few = at::ones({16});
-    machine_.operation_seconds =
-        meter_.seconds_of("an operation of LibTorch", 0.01 * options_.seconds, [&] { return static_cast<void>(at::add(few, few)); });
-    begins("memory, noise and updates");
-    measure_flat_kernels();
-    begins("files");
-    measure_files();
-    measure_collectives();
-    return {machine_, meter_.spreads(), disk_};
+    MeasuredParts all{.parts = parts(),
+                      .seconds = options_.seconds,
+                      .elapsed = [this] { return meter_.most_of(seconds_since(start_)); },
+                      .disturbance = [this] { return disturbance(); },
+                      .keep = [this] { kept_ = measured_; },
+                      .restore = [this] { measured_ = kept_; },
+                      .begins = options_.begins};
+    std::vector<std::string> disturbed = measure_parts(all);
+    machine_.is_unsteady = !disturbed.empty();
+    measured_.disturbed = std::move(disturbed);
+    return measured_;
   }
 
  private:
-  void begins(const std::string& what) const { options_.begins(what); }
+  using Clock = std::chrono::steady_clock;
+  static double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+  std::vector<MeasuredPart> parts() {
+    std::vector<MeasuredPart> out;
+    const auto add = [&](const std::string& what, double share, const std::function<void()>& measure) {
+      out.push_back({what, share, [this, share, measure](double seconds) {
+                       whole_seconds_ = seconds / share;
+                       measure();
+                       return take_spreads();
+                     }});
+    };
+    for (const DType type : kMeasuredTypes)
+      add(fmt::format("products in {}", name_of(type)), kProductShare, [=, this] { measure_products(type); });
+    add("other operations of LibTorch", kElementwiseShare + kAttentionShare + kOperationShare, [this] { measure_operations(); });
+    add("memory, noise and updates", kFlatShare + kNoiseShare + kUpdateShare, [this] { measure_flat_kernels(); });
+    add("files", kFileShare, [this] { measure_files(); });
+    if (has_hosts()) add("collectives between hosts", kCollectiveShare, [this] { measure_between_hosts(); });
+    if (options_.ranks_per_host > 1) add("collectives within a host", kCollectiveShare, [this] { measure_within_host(); });
+    return out;
+  }
+
+  // Of what was measured since the last call; gives the largest of the steady figures.
+  double take_spreads() {
+    double out = 0;
+    for (const auto& [figure, spread] : meter_.take_spreads()) {
+      measured_.spreads[figure] = spread;
+      if (std::find(kSteadyFigures.begin(), kSteadyFigures.end(), figure) != kSteadyFigures.end()) out = std::max(out, spread);
+    }
+    return out;
+  }
+
+  // How much longer the same work takes now than it can, as a share: on average, since programs that take turns with this one hold up some
+  // of its calls and leave others as they are.
+  double disturbance() {
+    const auto [base, plus] = probe_arrays_;
+    const ParameterPiece piece{.count = probe_elements_};
+    const Perturbation perturbation{.piece = piece, .values = {.base = base, .plus = plus}};
+    const double enough = std::max(kLeastProbeSeconds, kProbeShare * options_.seconds);
+    double sum = 0;
+    int calls = 0;
+    while (sum < enough) {
+      const auto start = Clock::now();
+      kernels_.perturb({&perturbation, 1}, {}, 1e-3f, stream_);
+      stream_.synchronize();
+      const double seconds = seconds_since(start);
+      least_probe_ = std::min(least_probe_, seconds);
+      sum += seconds;
+      ++calls;
+    }
+    return meter_.most_of(sum / (calls * least_probe_) - 1);
+  }
 
   // Every product has weights that are in no cache, as a model has more of them than a cache holds.
   void measure_products(DType type) {
-    begins(fmt::format("products in {}", name_of(type)));
+    std::erase_if(machine_.gemm, [&](const GemmRate& rate) { return rate.type == type; });
     const at::Tensor weights = at::randn({kWidths.back() * kWidths.back()}).to(scalar_type(type));
-    const double share = kProductShare * options_.seconds / kMeasuredTypes.size(), budget = share / (kRows.size() * kWidths.size());
-    const auto start = std::chrono::steady_clock::now();
+    const double share = kProductShare * whole_seconds_, budget = share / (kRows.size() * kWidths.size());
+    const auto start = Clock::now();
     // Where other programs hold this one up, wide products are left out.
-    const auto is_late = [&] { return meter_.any(std::chrono::steady_clock::now() - start > std::chrono::duration<double>(2 * share)); };
+    const auto is_late = [&] { return meter_.any(seconds_since(start) > 1.5 * share); };
     double narrower = 0;  // seconds of an operation of the narrower products of fewest rows
     for (const int64_t width : kWidths) {
       double known = narrower;
@@ -107,6 +172,14 @@ class Measurement {
     }
   }
 
+  void measure_operations() {
+    machine_.elementwise.clear();
+    for (const DType type : kMeasuredTypes) measure_elementwise(type);
+    const at::Tensor few = at::ones({16});
+    machine_.operation_seconds = meter_.seconds_of("an operation of LibTorch", kOperationShare * whole_seconds_,
+                                                   [&] { return static_cast<void>(at::add(few, few)); });
+  }
+
   // What a block of GPT-2 does beside products, forward and backward, in tensors as large as its own.
   void measure_elementwise(DType type) {
     constexpr int64_t kWidth = 768;
@@ -117,7 +190,7 @@ class Measurement {
                        bias = at::ones({kWidth}, numbers), wide_bias = at::ones({4 * kWidth}, numbers);
       const Norm norm{bias, bias};
       constexpr int64_t kWritten = 1 + 1 + 1 + 4 + 4 + 8 + 8;  // widths of a row
-      const double budget = kElementwiseShare * options_.seconds / (2 * kMeasuredTypes.size());
+      const double budget = kElementwiseShare * whole_seconds_ / (2 * kMeasuredTypes.size());
       seconds += meter_.seconds_of(fmt::format("other operations, {}", name_of(type)), budget, [&] {
         normalise(x, norm);
         at::add(x, bias);
@@ -141,7 +214,7 @@ class Measurement {
     const AttentionInput input{heads(), heads(), heads(), {}, true};
     const at::Tensor gradient = heads();
     const double seconds =
-        meter_.seconds_of(fmt::format("attention, {}", name_of(type)), kAttentionShare * options_.seconds / kMeasuredTypes.size(),
+        meter_.seconds_of(fmt::format("attention, {}", name_of(type)), kAttentionShare * whole_seconds_ / kMeasuredTypes.size(),
                           [&] { attend_backward(gradient, input, attend(input)); });
     return 3.0 * 2 * kSamples * kHeads * kLength * (kLength + 1) * kHeadWidth / seconds;
   }
@@ -152,7 +225,7 @@ class Measurement {
     for (float*& array : arrays) array = static_cast<float*>(memory.allocate(array_bytes_, "array"));
     const auto count = array_bytes_ / static_cast<int64_t>(sizeof(float));
     const auto bytes = static_cast<double>(array_bytes_);
-    const double passes = meter_.seconds_of("memory", kFlatShare * options_.seconds, [&] {
+    const double passes = meter_.seconds_of("memory", kFlatShare * whole_seconds_, [&] {
       kernels_.cast(arrays[0], DType::F32, arrays[1], DType::BF16, count, stream_);
       kernels_.cast(arrays[2], DType::F32, arrays[3], DType::F32, count, stream_);
       kernels_.zero(arrays[1], DType::F32, count, stream_);
@@ -163,7 +236,7 @@ class Measurement {
     const int64_t drawn = std::min(count, kMiB);
     const ParameterPiece piece{.count = drawn};
     const Perturbation perturbation{.piece = piece, .values = {.base = arrays[0], .plus = arrays[1]}};
-    const double perturbing = meter_.seconds_of("noise", kNoiseShare * options_.seconds, [&] {
+    const double perturbing = meter_.seconds_of("noise", kNoiseShare * whole_seconds_, [&] {
       kernels_.perturb({&perturbation, 1}, {}, 1e-3f, stream_);
       stream_.synchronize();
     });
@@ -178,7 +251,7 @@ class Measurement {
     kernels_.draw(update.piece, {}, arrays[1], stream_);
     const AdamParameters adam{
         .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step_size = 1e-3, .inv_sqrt_bias_correction2 = 1, .decoupled = true};
-    const double updating = meter_.seconds_of("updates", kUpdateShare * options_.seconds, [&] {
+    const double updating = meter_.seconds_of("updates", kUpdateShare * whole_seconds_, [&] {
       kernels_.update(update, adam, stream_);
       stream_.synchronize();
     });
@@ -213,40 +286,43 @@ class Measurement {
     });
     if (meter_.any(!failure.empty())) return leave_out_files(failure);
     Stream lane = Stream::inline_stream();
+    // The first write of a place in a new file takes longer than those that follow, which are what training waits for. A slow disk has
+    // fewer places.
+    const auto start = Clock::now();
+    int places = 0;
+    do guarded([&] { files->write(lane, 0, places, chunk).wait(); });
+    while (++places < chunks && seconds_since(start) < 0.2 * kFileShare * whole_seconds_);
     const auto seconds_of = [&](bool is_write, int buffer) {
       int next = 0;
-      return meter_.seconds_of(is_write ? "file writes" : "file reads", kFileShare * options_.seconds * (buffer == 0 ? 0.4 : 0.1), [&] {
-        const int at = static_cast<int>(next++ % chunks);
+      return meter_.seconds_of(is_write ? "file writes" : "file reads", kFileShare * whole_seconds_ * (buffer == 0 ? 0.4 : 0.1), [&] {
+        const int at = next++ % places;
         guarded([&] { (is_write ? files->write(lane, buffer, at, chunk) : files->read(lane, buffer, at, chunk)).wait(); });
       });
     };
-    // The first write of a place in a new file takes longer than those that follow, which are what training waits for.
-    for (int at = 0; at < chunks; ++at) guarded([&] { files->write(lane, 0, at, chunk).wait(); });
     for (const bool is_write : {true, false}) {
       const double large = seconds_of(is_write, 0), small = seconds_of(is_write, 1);
       (is_write ? machine_.file_write : machine_.file_read) =
           link_of(static_cast<double>(kSmallChunk), small, static_cast<double>(kChunk), large);
     }
     if (meter_.any(!failure.empty())) return leave_out_files(failure);
-    disk_ = fmt::format("{}: {}", options_.scratch_folder, files->description());
+    measured_.disk = fmt::format("{}: {}", options_.scratch_folder, files->description());
   }
   void leave_out_files(const std::string& failure) {
     machine_.file_read = machine_.file_write = {};
-    disk_ = fmt::format("left out, so that plans with files have no times: {}", failure.empty() ? "another rank has failed" : failure);
+    measured_.disk =
+        fmt::format("left out, so that plans with files have no times: {}", failure.empty() ? "another rank has failed" : failure);
   }
 
-  void measure_collectives() {
+  bool has_hosts() const { return meter_.ranks().size() > options_.ranks_per_host; }
+  void measure_between_hosts() {
     Communicator ranks = meter_.ranks();
-    const bool has_hosts = ranks.size() > options_.ranks_per_host;
-    if (has_hosts) {
-      begins("collectives between hosts");
-      measure_links(ranks, machine_.gather_across_hosts, machine_.reduce_across_hosts, " between hosts");
-    }
-    if (options_.ranks_per_host == 1) return;
-    begins("collectives within a host");
-    Communicator host = has_hosts ? ranks.split(options_.first_of_host, ranks.rank()) : ranks;
+    measure_links(ranks, machine_.gather_across_hosts, machine_.reduce_across_hosts, " between hosts");
+  }
+  void measure_within_host() {
+    Communicator ranks = meter_.ranks();
+    Communicator host = has_hosts() ? ranks.split(options_.first_of_host, ranks.rank()) : ranks;
     measure_links(host, machine_.gather_in_host, machine_.reduce_in_host, " in a host");
-    machine_.agreement_seconds = meter_.seconds_of("agreements", 0.1 * kCollectiveShare * options_.seconds, [&] {
+    machine_.agreement_seconds = meter_.seconds_of("agreements", 0.1 * kCollectiveShare * whole_seconds_, [&] {
       std::array<double, 4> values{};
       host.all_reduce_scalars(values, ReduceOp::Sum, "measurement");
     });
@@ -260,7 +336,7 @@ class Measurement {
     Stream stream = Stream::inline_stream();
     int64_t half = 0;
     const auto seconds_of = [&](bool gathers, int64_t bytes) {
-      return meter_.seconds_of((gathers ? "gathers" : "reductions") + where, 0.2 * kCollectiveShare * options_.seconds, [&] {
+      return meter_.seconds_of((gathers ? "gathers" : "reductions") + where, 0.2 * kCollectiveShare * whole_seconds_, [&] {
         std::byte* const all = whole + (half ^= 1) * size * large;
         std::byte* const own = all + group.rank() * bytes;
         const Segment segment = gathers ? Segment{own, all, bytes / 4} : Segment{all, own, bytes / 4};
@@ -281,9 +357,15 @@ class Measurement {
   const FlatKernels& kernels_;
   Stream stream_;
   CallMeter meter_;
-  Machine machine_;
-  std::string disk_;
-  int64_t array_bytes_ = 0;  // of the larger things measured
+  const Clock::time_point start_ = Clock::now();
+  MeasuredMachine measured_, kept_;
+  Machine& machine_ = measured_.machine;
+  double whole_seconds_ = 0;  // of which parts take their shares
+  int64_t array_bytes_ = 0;   // of the larger things measured
+  std::optional<Arena> probe_memory_;
+  std::array<float*, 2> probe_arrays_{};
+  int64_t probe_elements_ = 0;
+  double least_probe_ = std::numeric_limits<double>::infinity();  // seconds
 };
 
 }  // namespace

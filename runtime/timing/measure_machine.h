@@ -2,6 +2,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/device.h"
 #include "offload/flat_kernels.h"
@@ -11,22 +12,24 @@
 namespace zerostep {
 
 struct MeasureOptions {
-  int ranks_per_host = 1, first_of_host = 0;        // first_of_host: the lowest rank on the caller's host
-  double cores = 1;                                 // that fall to a rank
-  double seconds = 25;                              // about, in all; below 20 fewer repetitions on less memory
-  std::string scratch_folder;                       // on the disk to measure
-  std::function<void(const std::string&)> begins =  // what is measured from now on
-      [](const std::string&) {};
+  int ranks_per_host = 1, first_of_host = 0;  // first_of_host: the lowest rank on the caller's host
+  double cores = 1;                           // that fall to a rank
+  double seconds = 25;                        // at most, about; below 20 fewer repetitions on less memory
+  std::string scratch_folder;                 // on the disk to measure
+  // What is measured from now on, and about how many seconds all that is left takes.
+  std::function<void(const std::string&, double)> begins = [](const std::string&, double) {};
 };
 
 struct MeasuredMachine {
   Machine machine;
-  std::map<std::string, double> spreads;  // CallMeter::spreads()
+  std::map<std::string, double> spreads;  // CallMeter::take_spreads()
   std::string disk;                       // how files are read and written, or why they were not
+  std::vector<std::string> disturbed;     // what was measured while something else ran; where there is any, the machine is unsteady
 };
 
 // Measures what a plan is timed with, on every rank of `ranks` at once, with the threads that LibTorch has. Links between hosts are
 // measured where there are several, those of files where the disk has room for a quarter of a gigabyte a rank, whose space is given back.
+// What was measured while something else ran is measured again while time is left (measured_parts.h).
 // Collective; blocks. Gives the same on every rank. RunError where a rank has no memory.
 MeasuredMachine measure_machine(const Communicator& ranks, const MeasureOptions& options, const Device& device, const FlatKernels& kernels);
 

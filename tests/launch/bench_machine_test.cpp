@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <map>
+#include <thread>
 
+#include "base/format.h"
 #include "runtime/timing/machine.h"
 #include "tests/launch/support/run_binary.h"
 
@@ -51,7 +56,7 @@ TEST_F(BenchMachine, MeasuresPrintsKeepsAndWrites) {
                            "AdamW", "file reads", "file writes", "middle half within", "kept "})
     EXPECT_SAYS(done.out, part);
   EXPECT_SAYS(done.err, "measuring products in fp32");
-  EXPECT_SAYS(done.err, " left)");
+  EXPECT_SAYS(done.err, " s left");
   expect_machine(place_.path("this.json"), 1);
   ASSERT_EQ(kept().size(), 1u);
   EXPECT_SAYS(done.out, kept()[0]);
@@ -72,18 +77,90 @@ TEST_F(BenchMachine, RanksOfMpirunAndThreadsAsRanksMeasureTheSameThings) {
   }
 }
 
+// Programs that take the cores from others while the object lives.
+class BusyMachine {
+ public:
+  BusyMachine() {
+    for (unsigned i = 0; i < 3 * std::max(1u, std::thread::hardware_concurrency()); ++i)
+      threads_.emplace_back([this] {
+        while (!ends_.load(std::memory_order_relaxed)) {
+        }
+      });
+  }
+  ~BusyMachine() {
+    ends_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+ private:
+  std::atomic<bool> ends_ = false;
+  std::vector<std::thread> threads_;
+};
+
+TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
+  const std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", place_.path("cache")}};
+  const std::string file = place_.config();
+  ASSERT_EQ(measure({"--ranks", "1"}).status, 0);
+  ASSERT_EQ(kept().size(), 1u);
+  Machine machine = read_machine(kept()[0]);
+  EXPECT_EQ(machine.measured_seconds, 1);
+  machine.is_unsteady = false;
+  machine.name = "steady";
+  write_machine(kept()[0], machine);
+  EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, "predicted for steady\n");
+  const auto measure_while_busy = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--ranks", "1"});
+    const BusyMachine busy;
+    const Outcome done = measure(more);
+    EXPECT_EQ(done.status, 0) << done.err;
+    EXPECT_SAYS(done.err, "warning: something else ran while ");
+    EXPECT_EQ(count(done.err, "measuring "), count(done.err, " s left")) << done.err;
+    return done;
+  };
+  const Outcome refused = measure_while_busy({"--out", place_.path("busy.json")});
+  EXPECT_SAYS(refused.out, "not: the figures in " + kept()[0] + " are steady; --force replaces them");
+  EXPECT_EQ(read_machine(kept()[0]).name, "steady");
+  EXPECT_TRUE(read_machine(place_.path("busy.json")).is_unsteady);
+  const Outcome forced = measure_while_busy({"--force"});
+  EXPECT_SAYS(forced.out, "kept                       " + kept()[0]);
+  EXPECT_TRUE(read_machine(kept()[0]).is_unsteady);
+  const std::string says = "measured on a busy machine: run `zerostep bench machine` again";
+  EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, says);
+  EXPECT_SAYS(place_.run({"plan", file, "--machine", place_.path("busy.json")}, {.environment = environment}).out, says);
+  EXPECT_SAYS(place_.run({"train", file, "--set", "run.name=busy"}, {.environment = environment}).out, says);
+}
+
 // One rank tells nothing of collectives: others go on without a prediction.
 TEST_F(BenchMachine, WhatWasNotMeasuredHasNoTimes) {
   ASSERT_EQ(measure({"--ranks", "1"}).status, 0);
   const std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", place_.path("cache")}};
   const std::string file = place_.config();
+  const int cores = static_cast<int>(std::lround(read_machine(kept()[0]).cores_per_rank));
   const Outcome alone = place_.run({"plan", file}, {.environment = environment});
   EXPECT_SAYS(alone.out, "Time of a step, predicted for");
-  const Outcome planned = place_.run({"plan", file, "--world", "2"}, {.environment = environment});
+  const Outcome planned = place_.run({"plan", file, "--world", "2", "--ranks-per-node", "2"}, {.environment = environment});
   EXPECT_EQ(planned.status, 0) << planned.err;
   EXPECT_EQ(planned.out.find("Time of a step, predicted for"), std::string::npos);
+  // Each says what is the case, and what helps there.
+  const std::string measured = "Time of a step: this machine was measured with 1 rank on its " + counted(cores, "core") + ", and ";
+  EXPECT_SAYS(planned.out,
+              measured + "2 ranks are asked for: " + (cores < 2 ? "`zerostep plan --machine FILE`" : "`zerostep bench machine --ranks 2`"));
+  const std::string many = std::to_string(2 * cores);
+  const Outcome crowded = place_.run({"plan", file, "--world", many, "--ranks-per-node", many, "--set", "train_batch_size=" + many},
+                                     {.environment = environment});
+  EXPECT_SAYS(crowded.out,
+              measured + many + " ranks are asked for: `zerostep plan --machine FILE` plans for a machine that has a core for each");
+  const Outcome hosts =
+      place_.run({"plan", file, "--world", many, "--ranks-per-node", std::to_string(cores), "--set", "train_batch_size=" + many},
+                 {.environment = environment});
+  EXPECT_SAYS(hosts.out, measured + many + " ranks on 2 hosts are asked for: `zerostep plan --machine FILE` plans for such hosts");
+  const Outcome fitted = place_.run({"plan", file, "--fit", "--world", many, "--ranks-per-node", many, "--set", "train_batch_size=" + many},
+                                    {.environment = environment});
+  EXPECT_EQ(fitted.status, 2);
+  EXPECT_SAYS(fitted.err, many + " ranks are asked for: ");
   const Outcome trained = place_.run({"train", file, "--set", "run.name=unpredicted"}, {.ranks = 2, .environment = environment});
   EXPECT_EQ(trained.status, 0) << trained.err;
+  EXPECT_SAYS(trained.err, "the time of a step is not predicted: this machine was measured with 1 rank on its ");
   EXPECT_FALSE(place_.column("unpredicted", "loss").empty());
 }
 

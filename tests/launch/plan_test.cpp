@@ -122,6 +122,8 @@ TEST_F(PlanCommand, WorkspaceOfOtherMachinesIsAnEstimate) {
   const Outcome wide = place_.run({"plan", file, "--world", "4096", "--set", "train_batch_size=16384"}, how({}));
   EXPECT_EQ(wide.status, 0) << wide.err;
   EXPECT_SAYS(wide.out, "an estimate from this machine");
+  EXPECT_SAYS(wide.out, "Time of a step: 4096 ranks on ");
+  EXPECT_SAYS(wide.out, " hosts are asked for: `zerostep plan --machine FILE`");
   EXPECT_TRUE(place_.exists("cache/zerostep/workspaces.jsonl"));
 }
 
@@ -163,27 +165,30 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
 
   const Outcome text = with({"--world", "1", "--set", "train_batch_size=4"});
   ASSERT_EQ(text.status, 0) << text.err;
-  for (const char* part : {"predicted for small", "bound by", "compute |", "an estimate"}) EXPECT_SAYS(text.out, part);
+  for (const char* part :
+       {"predicted for small", "bound by", "compute |", "(0 B), an estimate: what they take on the described machine is not known"})
+    EXPECT_SAYS(text.out, part);
+  EXPECT_EQ(text.out.find("this machine"), std::string::npos) << text.out;
   EXPECT_EQ(with({"--set", "run.device_memory=1000"}).status, 2);
 
   // Each tier has its limit.
   Machine narrow = small_machine();
   narrow.host_is_device = false;
   narrow.device_bytes = int64_t{8} << 30;
-  narrow.host_bytes = narrow.file_bytes = 1000;
+  narrow.host_bytes = narrow.file_bytes = int64_t{1} << 20;
   narrow.host_to_device = narrow.device_to_host = narrow.file_read = narrow.file_write = {1e-5, 1e9};
   write_machine(machine, narrow);
   const std::string state = "zero_optimization.offload_optimizer.";
   EXPECT_EQ(with({}).status, 0);
   const Outcome host = with({"--set", "zero_optimization.stage=1", "--set", state + "device=cpu"});
   EXPECT_EQ(host.status, 2);
-  EXPECT_SAYS(host.err, "of host memory; there are 1000 B");
+  EXPECT_SAYS(host.err, "of host memory; there are 1.00 MiB");
   narrow.host_bytes = int64_t{1} << 30;
   write_machine(machine, narrow);
   const Outcome files =
       with({"--set", "zero_optimization.stage=1", "--set", state + "device=nvme", "--set", state + "nvme_path=" + place_.path("disk")});
   EXPECT_EQ(files.status, 2);
-  EXPECT_SAYS(files.err, "in files; there are 1000 B");
+  EXPECT_SAYS(files.err, "in files; there are 1.00 MiB");
   // A disk of unknown speed: the plan has no time, and says why.
   narrow.file_bytes = int64_t{1} << 30;
   narrow.file_read = narrow.file_write = {};

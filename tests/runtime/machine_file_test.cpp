@@ -97,6 +97,16 @@ TEST_F(MachineFile, EveryKeyIsAFigureInUnitsOfOne) {
 TEST_F(MachineFile, WhatIsWrittenReadsBack) {
   write_machine(file_, read(described()));
   EXPECT_EQ(ordered_json::parse(text()), described());
+  ordered_json measured = described();
+  measured["measured_seconds"] = 25;
+  measured["unsteady"] = true;
+  const Machine unsteady = read(measured);
+  EXPECT_EQ(unsteady.measured_seconds, 25);
+  EXPECT_TRUE(unsteady.is_unsteady);
+  EXPECT_FALSE(read(described()).is_unsteady);
+  write_machine(file_, unsteady);
+  EXPECT_EQ(nlohmann::json::parse(text()), nlohmann::json::parse(measured.dump()));
+  write_machine(file_, read(described()));
   EXPECT_SAYS(text(), "\n    {\"type\": \"bf16\", \"rows\": 64, \"width\": 512, \"tflops\": 1.25}\n");
 
   Machine processor = read(described());  // what a processor alone has
@@ -135,25 +145,55 @@ TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
     ordered_json file;
     std::string says;
   };
-  std::vector<Case> cases{{changed("/gem", 1), "gem is no key of a machine; the nearest is gemm"},
-                          {changed("/links/file_reed", 1), "links.file_reed is no key of a machine; the nearest is file_read"},
-                          {changed("/gemm/1/flops", 1), "gemm[1].flops is no key of a machine; the nearest is tflops"},
-                          {changed("/memory/xyz", 1), "memory.xyz is no key of a machine; known here: device_gb_per_s"},
-                          {changed("/operation_us", 0), "operation_us is 0: expected a number above 0"},
-                          {changed("/links/file_read/latency_us", -3), "links.file_read.latency_us is -3: expected a number above 0"},
-                          {changed("/links/file_read/gb_per_s", "6"), "links.file_read.gb_per_s is \"6\": expected a number above 0"},
-                          {changed("/gemm/0/tflops", -1), "gemm[0].tflops is -1: expected a number above 0"},
-                          {changed("/gemm/0/rows", 1.5), "gemm[0].rows is 1.5: expected a whole number above 0"},
-                          {changed("/gemm/0/type", "int8"), "gemm[0].type is \"int8\": expected \"fp32\", \"bf16\" or \"fp16\""},
-                          {changed("/gemm", 3), "gemm is 3: expected a list"},
-                          {changed("/memory", 3), "memory is 3: expected an object"},
-                          {changed("/ranks_per_host", 0), "ranks_per_host is 0: expected a whole number above 0"},
-                          {changed("/capacity/host_bytes", 1e30), "capacity.host_bytes is 1e+30: expected a whole number above 0"},
-                          {changed("/lanes_share_cores", 1), "lanes_share_cores is 1: expected true or false"},
-                          {changed("/name", ""), "name is \"\": expected a text"},
-                          {changed("/gemm/0/type", "bf16"), "gemm has no entry of type fp32"},
-                          {changed("/elementwise/1/type", "fp16"), "gemm has entries of type bf16, elementwise has none"},
-                          {changed("/gemm/1", described()["gemm"][0]), "gemm[0] and gemm[1] are of one type and shape"}};
+  std::vector<Case> cases{
+      {changed("/gem", 1), "gem is no key of a machine; the nearest is gemm"},
+      {changed("/links/file_reed", 1), "links.file_reed is no key of a machine; the nearest is file_read"},
+      {changed("/gemm/1/flops", 1), "gemm[1].flops is no key of a machine; the nearest is tflops"},
+      {changed("/memory/xyz", 1), "memory.xyz is no key of a machine; known here: device_gb_per_s"},
+      {changed("/operation_us", 0), "operation_us is 0: expected a number of microseconds from 0.005 (light's way of 1.5 m) to 1e+07 ("},
+      {changed("/links/file_read/latency_us", -3), "links.file_read.latency_us is -3: expected a number of microseconds from"},
+      {changed("/links/file_read/gb_per_s", "6"),
+       "links.file_read.gb_per_s is \"6\": expected a number of GB a second from 1e-06 (a telephone line) to 1e+06 ("},
+      {changed("/gemm/0/tflops", -1), "gemm[0].tflops is -1: expected a number of TFLOP/s from 1e-06 (a processor of 1980) to 1e+06 ("},
+      {changed("/gemm/0/rows", 1.5), "gemm[0].rows is 1.5: expected a whole number of elements from 1 (one) to 1e+09 ("},
+      {changed("/gemm/0/type", "int8"), "gemm[0].type is \"int8\": expected \"fp32\", \"bf16\" or \"fp16\""},
+      {changed("/gemm", 3), "gemm is 3: expected a list"},
+      {changed("/memory", 3), "memory is 3: expected an object"},
+      {changed("/ranks_per_host", 0), "ranks_per_host is 0: expected a whole number of them from 1 (one) to 65536 ("},
+      {changed("/capacity/host_bytes", 1e30), "capacity.host_bytes is 1e+30: expected a whole number of bytes from 1e+06 ("},
+      // Positive, and absurd.
+      {changed("/memory/device_gb_per_s", 1e30), "memory.device_gb_per_s is 1e+30: expected a number of GB a second"},
+      {changed("/memory/device_gb_per_s", 1e-30), "memory.device_gb_per_s is 1e-30: expected a number of GB a second"},
+      {changed("/elementwise/0/gb_per_s", 1.1e6), "elementwise[0].gb_per_s is 1100000.0: expected"},
+      {changed("/elementwise/0/attention_tflops", 1e300), "elementwise[0].attention_tflops is 1e+300: expected"},
+      {changed("/gemm/0/tflops", 1e300), "gemm[0].tflops is 1e+300: expected"},
+      {changed("/noise_gelements_per_s", 1e30), "noise_gelements_per_s is 1e+30: expected"},
+      {changed("/update/host_gb_per_s", 1e30), "update.host_gb_per_s is 1e+30: expected"},
+      {changed("/operation_us", 1e-30), "operation_us is 1e-30: expected"},
+      {changed("/agreement_us", 1e15), "agreement_us is 1e+15: expected"},
+      {changed("/links/gather_in_host/latency_us", 1e15), "links.gather_in_host.latency_us is 1e+15: expected"},
+      {changed("/cores_per_rank", 1e9), "cores_per_rank is 1000000000.0: expected"},
+      {changed("/cores_per_rank", 1e-9), "cores_per_rank is 1e-09: expected"},
+      {changed("/threads_per_rank", 1000000), "threads_per_rank is 1000000: expected"},
+      {changed("/gemm/1/width", 2000000000), "gemm[1].width is 2000000000: expected"},
+      {changed("/capacity/file_bytes", 2e18), "capacity.file_bytes is 2e+18: expected"},
+      {changed("/measured_seconds", 1e9), "measured_seconds is 1000000000.0: expected"},
+      {changed("/unsteady", 1), "unsteady is 1: expected true or false"},
+      {changed("/operation_us", "NaN"), "operation_us is \"NaN\": expected a number"},
+      {changed("/operation_us", nullptr), "operation_us is null: expected a number"},
+      // In another unit.
+      {changed("/memory/device_gb_per_s", 3e11), "if it is meant as bytes a second, that is 300 here"},
+      {changed("/links/file_write/gb_per_s", 2500000000), "if it is meant as bytes a second, that is 2.5 here"},
+      {changed("/gemm/1/tflops", 6.5e14), "if it is meant as FLOP/s, that is 650 here"},
+      {changed("/noise_gelements_per_s", 3e8), "if it is meant as numbers a second, that is 0.3 here"},
+      {changed("/links/file_read/latency_us", 1e-4), "if it is meant as seconds, that is 100 here"},
+      {changed("/operation_us", 4e-6), "if it is meant as seconds, that is 4 here"},
+      {changed("/capacity/device_bytes", 80), "if it is meant as GB, that is 80000000000 here"},
+      {changed("/lanes_share_cores", 1), "lanes_share_cores is 1: expected true or false"},
+      {changed("/name", ""), "name is \"\": expected a text"},
+      {changed("/gemm/0/type", "bf16"), "gemm has no entry of type fp32"},
+      {changed("/elementwise/1/type", "fp16"), "gemm has entries of type bf16, elementwise has none"},
+      {changed("/gemm/1", described()["gemm"][0]), "gemm[0] and gemm[1] are of one type and shape"}};
   // Without each of the keys that a card with peers needs.
   for (const char* key : {"/name", "/ranks_per_host", "/gemm/0/tflops", "/elementwise/1/gb_per_s", "/memory/device_gb_per_s", "/update",
                           "/links/host_to_device", "/links/gather_in_host", "/links/file_read/latency_us", "/agreement_us"}) {
@@ -170,10 +210,39 @@ TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
     EXPECT_SAYS(error, c.says);
     EXPECT_SAYS(error, file_);
   }
+  // No other unit makes sense of a value that is absurd in any.
+  for (const char* key : {"/memory/device_gb_per_s", "/operation_us", "/gemm/0/tflops", "/capacity/file_bytes"})
+    for (const double value : {1e300, 1e-300, -1.0, 0.0})
+      EXPECT_EQ(error_of(changed(key, value)).find("if it is meant"), std::string::npos) << key << value;
   ordered_json two = described();
   two.erase("name");
   two.erase("update");
   EXPECT_SAYS(error_of(two), "name, update are missing");
+}
+
+TEST_F(MachineFile, WhatIsNoFileOfAMachineIsCalledSo) {
+  const auto error_of_file = [](const std::string& file) -> std::string {
+    try {
+      read_machine(file);
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  std::ofstream(scratch_.path("empty"));
+  std::ofstream(scratch_.path("blank")) << " // nothing\n";
+  std::ofstream(scratch_.path("list")) << "[1]";
+  std::ofstream(scratch_.path("large")) << std::string(2 << 20, ' ');
+  std::string keys = "{";
+  for (int i = 0; i < 10001; ++i) keys += "\"" + std::to_string(i) + "\": 1,";
+  std::ofstream(scratch_.path("keys")) << keys << "}";
+  std::ofstream(scratch_.path("key")) << "{\"" + std::string(300, 'k') + "\": 1}";
+  for (const char* name : {"missing", "", "empty", "blank", "list", "large", "keys", "key"}) {
+    const std::string error = error_of_file(scratch_.path(name));
+    EXPECT_SAYS(error, "machine file");
+    EXPECT_EQ(error.find("configuration"), std::string::npos) << error;
+    EXPECT_SAYS(error, scratch_.path(name));
+  }
 }
 
 TEST_F(MachineFile, ExamplesAreMachines) {
@@ -245,7 +314,7 @@ TEST_F(MachineFile, MeasuredMachinesAreFoundByRanksAndThreads) {
     machine.ranks_per_host = ranks;
     machine.threads_per_rank = threads;
     machine.operation_seconds = 1e-6 * ranks;
-    const std::string file = keep_measured_machine(machine);
+    const std::string file = keep_measured_machine(machine).file;
     EXPECT_SAYS(file, scratch_.path("cache") + "/zerostep/machines/");
     EXPECT_TRUE(std::filesystem::exists(file)) << file;
   }
@@ -259,17 +328,59 @@ TEST_F(MachineFile, MeasuredMachinesAreFoundByRanksAndThreads) {
   EXPECT_EQ(found(1, 3), std::pair(1, 4)) << "the nearest";
   EXPECT_EQ(found(64, 1), std::pair(4, 1));
   EXPECT_EQ(found(2, 3), std::pair(2, 2));
-  std::ofstream(keep_measured_machine(machine)) << "{ damaged";
+  std::ofstream(keep_measured_machine(machine).file) << "{ damaged";
   EXPECT_NE(found(2, 2), std::pair(2, 2)) << "a file that cannot be read is as if it were not there";
   environment.set("ONEDNN_MAX_CPU_ISA", "SSE41");
   EXPECT_EQ(found(4, 1), std::pair(0, 0)) << "another machine";
+}
+
+TEST_F(MachineFile, BetterFiguresAreNotReplacedUnasked) {
+  Environment environment;
+  environment.set("XDG_CACHE_HOME", scratch_.path("cache"));
+  // Each kind of figures by its seconds.
+  const auto of = [&](double seconds, bool is_unsteady) {
+    Machine machine = read(described());
+    machine.measured_seconds = seconds;
+    machine.is_unsteady = is_unsteady;
+    return machine;
+  };
+  const auto now = [] {
+    const Machine machine = *measured_machine(2, 3);
+    return std::pair(machine.measured_seconds, machine.is_unsteady);
+  };
+  struct Case {
+    std::pair<double, bool> before, later;
+    std::string better;  // "": the later are kept
+  };
+  for (const Case& c : {Case{{10, false}, {10, false}, ""}, Case{{10, false}, {25, false}, ""},
+                        Case{{25, false}, {10, false}, "of a longer measurement, 25 s"}, Case{{10, false}, {25, true}, "steady"},
+                        Case{{25, true}, {10, false}, ""}, Case{{10, true}, {10, true}, ""},
+                        Case{{25, true}, {10, true}, "of a longer measurement, 25 s"}, Case{{50.0 / 3, false}, {50.0 / 3, false}, ""}}) {
+    EXPECT_EQ(keep_measured_machine(of(c.before.first, c.before.second), true).better, "");
+    const Keeping keeping = keep_measured_machine(of(c.later.first, c.later.second));
+    EXPECT_EQ(keeping.better, c.better);
+    EXPECT_TRUE(std::filesystem::exists(keeping.file));
+    const std::pair<double, bool>& expected = c.better.empty() ? c.later : c.before;
+    EXPECT_NEAR(now().first, expected.first, 1e-3);
+    EXPECT_EQ(now().second, expected.second);
+    EXPECT_EQ(keep_measured_machine(of(c.later.first, c.later.second), true).better, "") << "they are asked for";
+    EXPECT_NEAR(now().first, c.later.first, 1e-3);
+    EXPECT_EQ(now().second, c.later.second);
+  }
+  // Of another number of threads, or another machine, nothing was kept before.
+  Machine other = of(1, true);
+  other.threads_per_rank = 8;
+  EXPECT_EQ(keep_measured_machine(other).better, "");
+  environment.set("ONEDNN_MAX_CPU_ISA", "SSE41");
+  EXPECT_EQ(keep_measured_machine(of(1, true)).better, "");
+  EXPECT_EQ(now(), std::pair(1.0, true));
 }
 
 TEST_F(MachineFile, WithoutACacheNothingIsKept) {
   Environment environment;
   std::ofstream(scratch_.path("file")) << "no folder";
   environment.set("XDG_CACHE_HOME", scratch_.path("file"));
-  EXPECT_EQ(keep_measured_machine(read(described())), "");
+  EXPECT_EQ(keep_measured_machine(read(described())).file, "");
   EXPECT_FALSE(measured_machine(1, 1));
 }
 

@@ -61,6 +61,9 @@ TEST(MeasureMachine, EveryRankHasTheFiguresOfAll) {
   EXPECT_FALSE(m.gather_across_hosts.is_known());
   EXPECT_GT(m.agreement_seconds, 0);
   EXPECT_GT(m.file_bytes, 0);
+  EXPECT_EQ(m.measured_seconds, 0.5);
+  EXPECT_EQ(m.is_unsteady, !found[0].disturbed.empty());
+  EXPECT_EQ(found[0].disturbed, found[1].disturbed);
   EXPECT_TRUE(std::filesystem::is_empty(scratch.folder())) << "scratch files are left";
   for (const auto& [name, spread] : found[0].spreads) EXPECT_GE(spread, 0) << name;
 
@@ -95,13 +98,34 @@ TEST(CallMeters, GiveTheMeanOfTheRanksMedians) {
     });
     EXPECT_GE(seconds, 0.004);
     EXPECT_LT(seconds, 0.012);
-    EXPECT_EQ(meter.spreads().count("naps"), 1u);
+    EXPECT_EQ(meter.take_spreads().count("naps"), 1u);
+    EXPECT_EQ(meter.take_spreads().count("naps"), 0u);
     EXPECT_TRUE(meter.any(group.rank() == 1));
     EXPECT_FALSE(meter.any(false));
     EXPECT_EQ(meter.least_of(group.rank() == 0 ? 7.5 : 5.5), 5.5);
+    EXPECT_EQ(meter.most_of(group.rank() == 0 ? 7.5 : 5.5), 7.5);
     int64_t short_calls = 0;
     meter.seconds_of("short", 0.01, [&] { ++short_calls; });
     EXPECT_GT(short_calls, 1000) << "calls that are shorter than the clock are repeated";
+  });
+}
+
+// On one rank alone, which all of them wait for.
+TEST(CallMeters, StopWhatTakesLongerThanItIsGiven) {
+  run_local_ranks(2, {}, [](const Communicator& group) {
+    CallMeter meter(group);
+    int calls = 0;
+    const auto nap = [&](int milliseconds) {
+      ++calls;
+      if (group.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    };
+    EXPECT_GE(meter.seconds_of("longer than all of the time", 0.01, [&] { nap(50); }), 0.02);
+    EXPECT_EQ(calls, 2);
+    // The first calls are fast, as where another program begins to run after them.
+    calls = 0;
+    meter.seconds_of("slower later", 0.1, [&] { nap(calls < 3 ? 2 : 40); });
+    EXPECT_LE(calls, 4 + 13) << "of 50 repetitions, of which 13 take 0.5 s";
+    EXPECT_GE(calls, 4);
   });
 }
 

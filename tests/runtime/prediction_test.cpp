@@ -429,7 +429,7 @@ TEST(PredictionReport, SaysTimeBoundAndLanes) {
   const Prediction prediction = p.on(small_machine());
   const PlanCost cost;
   const PlanReport without{p.test.config, *p.plan, cost, {1, "the test"}};
-  EXPECT_NE(plan_text(without).find("zerostep bench machine"), std::string::npos);
+  EXPECT_EQ(plan_text(without).find("Time of a step"), std::string::npos);
   for (const char* key : {"step_seconds", "tokens_per_second", "bound_by", "lane_seconds"}) EXPECT_FALSE(plan_json(without).contains(key));
 
   const PlanReport report{p.test.config, *p.plan, cost, {1, "the test"}, &prediction};
@@ -442,6 +442,15 @@ TEST(PredictionReport, SaysTimeBoundAndLanes) {
   EXPECT_EQ(json["steps"][0]["step_seconds"].get<double>(), prediction.step_seconds);
   const std::string text = plan_text(report);
   EXPECT_EQ(text.find("zerostep bench machine"), std::string::npos);
+  EXPECT_FALSE(json["machine_is_unsteady"].get<bool>());
+  Machine busy = small_machine();
+  busy.is_unsteady = true;
+  const Prediction unsteady = p.on(busy);
+  const PlanReport doubtful{p.test.config, *p.plan, cost, {1, "the test"}, &unsteady};
+  EXPECT_NE(plan_text(doubtful).find("predicted for small, measured on a busy machine: run `zerostep bench machine` again\n"),
+            std::string::npos)
+      << plan_text(doubtful);
+  EXPECT_TRUE(plan_json(doubtful)["machine_is_unsteady"].get<bool>());
   EXPECT_NE(text.find("predicted for small"), std::string::npos) << text;
   // Each used lane is a line of the same width.
   std::vector<std::string> rows;

@@ -1,0 +1,82 @@
+#include "launch/measured_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "base/format.h"
+
+namespace zerostep {
+namespace {
+
+std::string gigabytes(double bytes_per_second) { return fmt::format("{:.3g} GB/s", 1e-9 * bytes_per_second); }
+std::string microseconds(double seconds) { return fmt::format("{:.3g} us", 1e6 * seconds); }
+std::string text_of(const Link& link) {
+  return link.is_known() ? fmt::format("{} + {}", microseconds(link.latency_seconds), gigabytes(link.bytes_per_second)) : "not measured";
+}
+
+std::string products_text(const Machine& m) {
+  std::set<int64_t> widths, rows;
+  std::vector<DType> types;
+  for (const GemmRate& rate : m.gemm) {
+    widths.insert(rate.width);
+    rows.insert(rate.rows);
+    if (std::find(types.begin(), types.end(), rate.type) == types.end()) types.push_back(rate.type);
+  }
+  std::string text = fmt::format("{:<20}{:>6}", "GFLOP/s of products", "rows");
+  for (const int64_t width : widths) text += fmt::format("{:>8}", width);
+  text += " wide\n";
+  for (const DType type : types)
+    for (const int64_t row : rows) {
+      text += fmt::format("{:<20}{:>6}", row == *rows.begin() ? fmt::format("  {}", name_of(type)) : "", row);
+      for (const int64_t width : widths) {
+        const auto is_it = [&](const GemmRate& rate) { return rate.type == type && rate.rows == row && rate.width == width; };
+        const auto found = std::find_if(m.gemm.begin(), m.gemm.end(), is_it);
+        text += fmt::format("{:>8}", found == m.gemm.end() ? "-" : fmt::format("{:.3g}", 1e-9 * found->flops_per_second));
+      }
+      text += "\n";
+    }
+  return text;
+}
+
+}  // namespace
+
+std::string text_of(const MeasuredMachine& measured) {
+  const Machine& m = measured.machine;
+  std::string text =
+      fmt::format("{}, {} a host, {} each\n", m.name, counted(m.ranks_per_host, "rank"), counted(m.threads_per_rank, "thread"));
+  text += products_text(m);
+  // `spread`: of which of the measurements.
+  const auto add = [&](const std::string& name, const std::string& figure, const std::string& spread) {
+    const auto found = measured.spreads.find(spread.empty() ? name : spread);
+    const std::string within = found == measured.spreads.end() ? "" : fmt::format("middle half within {:.0f} %", 100 * found->second);
+    text += fmt::format("{:<27}{:<26}{}\n", name, figure, within);
+  };
+  for (const ElementwiseRate& rate : m.elementwise) {
+    const std::string name = fmt::format("other operations, {}", name_of(rate.type));
+    add(name, gigabytes(rate.bytes_per_second) + " written", "");
+    add(fmt::format("attention, {}", name_of(rate.type)), fmt::format("{:.3g} GFLOP/s", 1e-9 * rate.attention_flops_per_second), "");
+  }
+  add("an operation of LibTorch", microseconds(m.operation_seconds), "");
+  add("memory", gigabytes(m.memory_bytes_per_second), "");
+  add("noise", fmt::format("{:.3g} M normals/s", 1e-6 * m.noise_elements_per_second), "");
+  add("AdamW", gigabytes(m.update_bytes_per_second), "updates");
+  add("file reads", text_of(m.file_read), "");
+  add("file writes", text_of(m.file_write), "");
+  if (m.gather_in_host.is_known()) {
+    add("gathers in a host", text_of(m.gather_in_host), "");
+    add("reductions in a host", text_of(m.reduce_in_host), "");
+    add("an agreement", microseconds(m.agreement_seconds), "agreements");
+  }
+  if (m.gather_across_hosts.is_known()) {
+    add("gathers between hosts", text_of(m.gather_across_hosts), "");
+    add("reductions between hosts", text_of(m.reduce_across_hosts), "");
+  }
+  text += fmt::format("{:<27}{}\n", "files", measured.disk);
+  text += fmt::format("{:<27}memory {}, disk {}\n", "free, a rank", human_bytes(m.host_bytes), human_bytes(m.file_bytes));
+  return text;
+}
+
+}  // namespace zerostep
