@@ -13,6 +13,7 @@
 
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "base/file_descriptor.h"
 #include "base/host_name.h"
 
 namespace zerostep {
@@ -43,9 +44,7 @@ class Probe {
     std::error_code ignored;
     fs::create_directories(folder, ignored);
     path_ = (fs::absolute(folder, ignored) / ".shared-XXXXXX").string();
-    const int file = ::mkstemp(path_.data());
-    if (file < 0) path_.clear();
-    if (file >= 0) ::close(file);
+    if (!FileDescriptor(::mkstemp(path_.data())).is_open()) path_.clear();
   }
   ~Probe() {
     if (!path_.empty()) ::unlink(path_.c_str());

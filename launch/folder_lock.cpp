@@ -39,40 +39,32 @@ bool is_at(const std::string& path, int file) {
 
 FolderLock::FolderLock(const std::string& folder, const std::string& key) : path_(folder + "/" + kFile) {
   for (;;) {
-    file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (file_ < 0) fail_run("cannot make {}: {}", path_, std::strerror(errno));
+    file_ = FileDescriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+    if (!file_.is_open()) fail_run("cannot make {}: {}", path_, std::strerror(errno));
     int status = 0;
-    while ((status = ::flock(file_, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) {
+    while ((status = ::flock(file_.get(), LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) {
     }
     if (status != 0 && errno == EWOULDBLOCK) {
-      const std::string owner = owner_of(file_);
-      ::close(std::exchange(file_, -1));
-      fail_input("the folder {} belongs to a run that is going on: {}. Wait for its end, or set another {}", folder, owner, key);
+      fail_input("the folder {} belongs to a run that is going on: {}. Wait for its end, or set another {}", folder, owner_of(file_.get()),
+                 key);
     }
     if (status != 0) {
       unlocked_because_ = fmt::format("{} cannot be locked: {}", path_, std::strerror(errno));
       return;
     }
-    if (is_at(path_, file_)) break;
-    ::close(std::exchange(file_, -1));
+    if (is_at(path_, file_.get())) break;
   }
   const std::string owner = fmt::format("process {} on {}, since {}", ::getpid(), host_name(), timestamp_now());
-  if (::ftruncate(file_, 0) != 0 || ::pwrite(file_, owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {
+  if (::ftruncate(file_.get(), 0) != 0 || ::pwrite(file_.get(), owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {
     const int reason = errno;
     ::unlink(path_.c_str());
-    ::close(std::exchange(file_, -1));
     fail_run("cannot write {}: {}", path_, std::strerror(reason));
   }
 }
 
 FolderLock::~FolderLock() {
-  if (file_ < 0) return;
-  ::unlink(path_.c_str());
-  ::close(file_);
+  if (file_.is_open()) ::unlink(path_.c_str());
 }
-
-FolderLock::FolderLock(FolderLock&& other) noexcept
-    : path_(std::move(other.path_)), unlocked_because_(std::move(other.unlocked_because_)), file_(std::exchange(other.file_, -1)) {}
 
 FolderLock& FolderLock::operator=(FolderLock&& other) noexcept {
   std::swap(path_, other.path_);

@@ -1,6 +1,8 @@
 #pragma once
 #include <string>
 
+#include "base/file_descriptor.h"
+
 namespace zerostep {
 
 // A folder belongs to one process as long as the process lives, however it ends: a file lock on `owner.lock` in it, whose text says which
@@ -14,7 +16,7 @@ class FolderLock {
   // where it has one; RunError where the file cannot be made.
   FolderLock(const std::string& folder, const std::string& key);
   ~FolderLock();
-  FolderLock(FolderLock&& other) noexcept;
+  FolderLock(FolderLock&& other) noexcept = default;
   FolderLock& operator=(FolderLock&& other) noexcept;
 
   // Why the folder could not be locked, in words: its file system has no locks. "": it is.
@@ -22,7 +24,7 @@ class FolderLock {
 
  private:
   std::string path_, unlocked_because_;
-  int file_ = -1;
+  FileDescriptor file_;
 };
 
 }  // namespace zerostep

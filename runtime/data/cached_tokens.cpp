@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
 #include "base/mapped_file.h"
 #include "runtime/data/cache_folder.h"
 #include "runtime/data/file_errors.h"
@@ -63,9 +64,7 @@ CorpusTokens tokens_without_cache(const TokensRequest& request) {
   const auto temporary = std::filesystem::temp_directory_path(error);
   if (error) fail_input("there is no folder for temporary files ({}): set TMPDIR to one that exists, or data.cache", error.message());
   std::string path = (temporary / "zerostep_tokens_XXXXXX").string();
-  const int file = ::mkstemp(path.data());
-  if (file < 0) fail_file("cannot create the temporary file", path, errno);
-  ::close(file);
+  if (!FileDescriptor(::mkstemp(path.data())).is_open()) fail_file("cannot create the temporary file", path, errno);
   // The name goes once the tokens are mapped, or fail to be; the space with the mapping.
   const struct Unlinked {
     const std::string& path;

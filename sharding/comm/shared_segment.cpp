@@ -62,21 +62,21 @@ SharedSegment SharedSegment::create(size_t num_bytes, const std::string& place, 
   const uint64_t id = (static_cast<uint64_t>(std::random_device{}()) << 32) | std::random_device{}();
   std::string where;
   if (place == kMemfd) {
-    segment.fd_ = memfd_create("zerostep", MFD_CLOEXEC);
-    if (segment.fd_ < 0) fail_run("anonymous shared memory (memfd_create): {}", std::strerror(errno));
-    where = fmt::format("/proc/{}/fd/{}", getpid(), segment.fd_);
+    segment.file_ = FileDescriptor(memfd_create("zerostep", MFD_CLOEXEC));
+    if (!segment.file_.is_open()) fail_run("anonymous shared memory (memfd_create): {}", std::strerror(errno));
+    where = fmt::format("/proc/{}/fd/{}", getpid(), segment.file_.get());
   } else {
     check_free_space(place, segment.mapped_bytes_, places.max_free_bytes);
     where = fmt::format("{}/zerostep-{}-{:016x}", place, getpid(), id);
-    segment.fd_ = ::open(where.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (segment.fd_ < 0) fail_run("shared memory in {}: {}", where, std::strerror(errno));
+    segment.file_ = FileDescriptor(::open(where.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!segment.file_.is_open()) fail_run("shared memory in {}: {}", where, std::strerror(errno));
     segment.path_ = where;
   }
   // Takes the pages now; a place that is full says so here.
   int error = EINTR;
-  while (error == EINTR) error = posix_fallocate(segment.fd_, 0, static_cast<off_t>(segment.mapped_bytes_));
+  while (error == EINTR) error = posix_fallocate(segment.file_.get(), 0, static_cast<off_t>(segment.mapped_bytes_));
   if (error != 0) fail_run("{} bytes of shared memory in {}: {}", num_bytes, place, std::strerror(error));
-  segment.map(segment.fd_, true);
+  segment.map(segment.file_.get(), true);
   madvise(segment.data_, segment.mapped_bytes_, MADV_HUGEPAGE);                                    // a hint
   if (madvise(segment.data_, segment.mapped_bytes_, MADV_POPULATE_WRITE) != 0 && errno != EINVAL)  // EINVAL: before Linux 5.14
     fail_run("{} bytes of shared memory in {}: {}", num_bytes, place, std::strerror(errno));
@@ -93,9 +93,9 @@ SharedSegment SharedSegment::open(const std::string& address, bool writable) {
   in >> segment.num_bytes_ >> id >> std::ws;
   std::getline(in, where);
   segment.mapped_bytes_ = mapped_size(segment.num_bytes_);
-  const int fd = ::open(where.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  segment.file_ = FileDescriptor(::open(where.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+  const int fd = segment.file_.get();
   if (fd < 0) fail_run("shared memory of another rank, {}: {}", where, std::strerror(errno));
-  segment.fd_ = fd;
   struct stat info {};
   // Another PID namespace may hold some other file under that name.
   const bool right_size = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && static_cast<size_t>(info.st_size) == segment.mapped_bytes_;
@@ -116,8 +116,7 @@ void SharedSegment::map(int fd, bool writable) {
 void SharedSegment::unlink_name() {
   if (!path_.empty()) unlink(path_.c_str());
   path_.clear();
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
+  file_ = {};
 }
 
 void SharedSegment::release() {
@@ -130,7 +129,7 @@ void SharedSegment::swap(SharedSegment& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(num_bytes_, other.num_bytes_);
   std::swap(mapped_bytes_, other.mapped_bytes_);
-  std::swap(fd_, other.fd_);
+  std::swap(file_, other.file_);
   std::swap(path_, other.path_);
   std::swap(address_, other.address_);
 }

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "base/file_descriptor.h"
+
 namespace zerostep {
 
 // Where shared memory may come from, in the order of preference: "memfd" (anonymous, bounded by memory alone, gone with its last
@@ -45,7 +47,7 @@ class SharedSegment {
 
   void* data_ = nullptr;
   size_t num_bytes_ = 0, mapped_bytes_ = 0;
-  int fd_ = -1;
+  FileDescriptor file_;
   std::string path_, address_;
 };
 
