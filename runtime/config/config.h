@@ -7,7 +7,7 @@
 
 #include "base/dtype.h"
 #include "models/model_options.h"
-#include "offload/io/io_queue.h"
+#include "offload/io/aio_options.h"
 #include "offload/tier.h"
 
 namespace zerostep {
