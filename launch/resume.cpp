@@ -42,14 +42,18 @@ bool changes_steps(const std::string& path) {
   return false;
 }
 
+// The checkpoint that --resume means; "": the latest of the run.
+std::string checkpoint_to_resume(const std::string& where, const Config& config) {
+  return where.empty() ? latest_checkpoint(checkpoints_folder(config)) : checkpoint_named_by(where);
+}
+
 }  // namespace
 
 std::string checkpoints_folder(const Config& config) { return (std::filesystem::path(run_folder_path(config)) / "checkpoints").string(); }
 
 std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config) {
   std::unique_ptr<CheckpointReader> out;
-  job.together("manifest of the checkpoint",
-               [&] { out = std::make_unique<CheckpointReader>(where.empty() ? latest_checkpoint(checkpoints_folder(config)) : where); });
+  job.together("manifest of the checkpoint", [&] { out = std::make_unique<CheckpointReader>(checkpoint_to_resume(where, config)); });
   require_same_inputs(job, {{out->directory(), ContentHash().add(manifest_text(out->manifest())).hex()}});
   job.together("files of the checkpoint", [&] {
     for (size_t file = 0; file < out->manifest().files.size(); ++file)
@@ -66,7 +70,7 @@ bool settle_resumed_run(const std::string& where, Config& config) {
         "checkpoint, as in --resume {}",
         config.file, (fs::path(config.run.output_dir) / "NAME/checkpoints/step_00001000").string());
   std::error_code error;
-  const fs::path directory = fs::canonical(where.empty() ? latest_checkpoint(checkpoints_folder(config)) : where, error);
+  const fs::path directory = fs::canonical(checkpoint_to_resume(where, config), error);
   const auto no_checkpoint = [&](const std::string& why) {
     fail_input("--resume {}: {}. Name a checkpoint, as runs/NAME/checkpoints/step_00001000; --resume alone takes the latest of the run",
                where, why);

@@ -15,8 +15,8 @@ struct TrainSetup;
 // <folder of the run>/checkpoints.
 std::string checkpoints_folder(const Config& config);
 
-// Opens the checkpoint that `where` names: a folder, or "" for the latest of the run. Collective: the ranks share the checking of its
-// files. InputError in whatever is missing or damaged.
+// Opens the checkpoint that `where` names: a folder, its `latest` or `best`, or "" for the latest of the run. Collective: the ranks share
+// the checking of its files. InputError in whatever is missing or damaged.
 std::unique_ptr<CheckpointReader> open_checkpoint(Job& job, const std::string& where, const Config& config);
 
 // Of a run that goes on from the checkpoint that `where` names: whether that lies in the run's own folder. A run without a name goes on in

@@ -86,7 +86,7 @@ struct ExportArguments {
   bool overwrite = false;  // a model that lies in the directory
 };
 int export_checkpoint(const ExportArguments& arguments);
-int inspect_checkpoint(const std::string& directory);
+int inspect_checkpoint(const std::string& path);
 
 struct RebuildArguments {
   std::string base, log, directory;

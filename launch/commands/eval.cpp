@@ -13,6 +13,7 @@
 #include "launch/machine.h"
 #include "launch/model_files.h"
 #include "launch/subject.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
 
@@ -34,7 +35,8 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   config.optimizer.type = OptimizerConfig::Type::SGD;
   config.optimizer.momentum = 0;
   // Before the data: a classifier's labels are numbered as its classes are.
-  setup.parameters = arguments.model.empty() ? starting_values(setup.subject) : parameters_of_model(arguments.model, setup.subject);
+  const std::string model = checkpoint_named_by(arguments.model);
+  setup.parameters = model.empty() ? starting_values(setup.subject) : parameters_of_model(model, setup.subject);
   DataHooks hooks;
   if (job.speaks()) hooks = notes_to_stderr();
   hooks.warn = [&job](const std::string& text) {
@@ -48,7 +50,7 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   if (!report.fits()) throw InputError(does_not_fit(report));
   if (job.size() == 1) return;
   setup.inputs.push_back({"data.eval", setup.data->fingerprint()});
-  if (const std::string& path = arguments.model.empty() ? config.model.path : arguments.model; !path.empty())
+  if (const std::string& path = model.empty() ? config.model.path : model; !path.empty())
     setup.inputs.push_back({path, fingerprint_of_values(*setup.subject.model, setup.parameters.read)});
 }
 

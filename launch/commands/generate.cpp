@@ -10,6 +10,7 @@
 #include "launch/machine.h"
 #include "launch/model_files.h"
 #include "models/json_file.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/generate/generator.h"
 
 namespace zerostep {
@@ -50,13 +51,13 @@ void say_unused_generation_config(const std::string& directory) {
 
 int generate(const GenerateArguments& arguments) {
   set_threads(num_cores());
-  const SavedModel saved = open_model(arguments.model);
+  const std::string model = checkpoint_named_by(arguments.model);
+  const SavedModel saved = open_model(model);
   if (!saved.model->predicts_next_token())
-    fail_input("{}: holds a model that predicts no next token, so it writes no text: `zerostep eval` says what it predicts",
-               arguments.model);
+    fail_input("{}: holds a model that predicts no next token, so it writes no text: `zerostep eval` says what it predicts", model);
   for (const std::string& note : saved.notes) say(note);
   say_unused_generation_config(saved.origin.directory);
-  const auto tokenizer = arguments.tokenizer.empty()     ? tokenizer_of_model(arguments.model, *saved.model)
+  const auto tokenizer = arguments.tokenizer.empty()     ? tokenizer_of_model(model, *saved.model)
                          : arguments.tokenizer == "byte" ? make_byte_tokenizer()
                                                          : load_tokenizer(arguments.tokenizer);
   const std::vector<int32_t> tokens = tokens_of_prompt(arguments.prompt, *tokenizer);
@@ -65,7 +66,7 @@ int generate(const GenerateArguments& arguments) {
       fail_input(
           "the prompt has token {}, and the model in {} has a vocabulary of {}: this is another tokenizer than the model was trained with; "
           "name its own with --tokenizer",
-          token, arguments.model, saved.model->vocabulary_size());
+          token, model, saved.model->vocabulary_size());
   const int64_t longest = saved.model->max_sequence_length();
   if (std::ssize(tokens) > longest)
     say(fmt::format("the prompt has {} tokens, and the model sees {}: the first {} are not seen", tokens.size(), longest,

@@ -24,7 +24,8 @@ std::string listed(const nlohmann::ordered_json& object) {
 
 }  // namespace
 
-int inspect_checkpoint(const std::string& directory) {
+int inspect_checkpoint(const std::string& path) {
+  const std::string directory = checkpoint_named_by(path);
   CheckpointReader checkpoint(directory);
   const Manifest& m = checkpoint.manifest();
   for (size_t file = 0; file < m.files.size(); ++file) checkpoint.verify(file);

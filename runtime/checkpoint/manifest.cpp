@@ -132,6 +132,22 @@ void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
   }
 }
 
+std::string checkpoint_named_by(const std::string& path) {
+  const fs::path pointer(path);
+  std::error_code error;
+  if ((pointer.filename() != kLatestFile && pointer.filename() != kBestFile) || !fs::is_regular_file(pointer, error)) return path;
+  std::string name(MappedFile(path).text());
+  name.resize(std::min(name.find('\n'), name.size()));
+  while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
+  const bool plain = !name.empty() && name.find('/') == std::string::npos && name != "." && name != ".." &&
+                     std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 32 && c < 127; });
+  if (!plain)
+    fail_input("{}: is damaged: it does not name a checkpoint. Name one, as {}", path, (pointer.parent_path() / "step_...").string());
+  const fs::path directory = pointer.parent_path() / name;
+  if (!fs::is_directory(directory, error)) fail_input("{}: names {}, and there is no such folder", path, directory.string());
+  return directory.string();
+}
+
 std::string latest_checkpoint(const std::string& checkpoints) {
   const fs::path pointer = fs::path(checkpoints) / kLatestFile;
   std::error_code error;
@@ -141,17 +157,7 @@ std::string latest_checkpoint(const std::string& checkpoints) {
         "is set. Name another run's checkpoint, or start anew with run.checkpoint_interval set: without --resume, and with another "
         "run.name or --overwrite where the folder holds a run",
         pointer.string());
-  std::string name(MappedFile(pointer.string()).text());
-  name.resize(std::min(name.find('\n'), name.size()));
-  while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
-  const bool plain = !name.empty() && name.find('/') == std::string::npos && name != "." && name != ".." &&
-                     std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 32 && c < 127; });
-  if (!plain)
-    fail_input("{}: is damaged: it does not name a checkpoint. Name one: --resume {}", pointer.string(),
-               (fs::path(checkpoints) / "step_...").string());
-  const fs::path directory = fs::path(checkpoints) / name;
-  if (!fs::is_directory(directory, error)) fail_input("{}: names {}, and there is no such folder", pointer.string(), directory.string());
-  return directory.string();
+  return checkpoint_named_by(pointer.string());
 }
 
 }  // namespace zerostep

@@ -42,6 +42,9 @@ inline constexpr const char* kLatestFile = "latest";
 inline constexpr const char* kBestFile = "best";
 // The directory that <checkpoints>/latest names. InputError: there is none, or it names nothing that could be one.
 std::string latest_checkpoint(const std::string& checkpoints);
+// The directory of the checkpoint that a user names: `path` itself, or what it names where it is a file `latest` or `best`. InputError: it
+// is such a file, and names nothing that could be one.
+std::string checkpoint_named_by(const std::string& path);
 // Whether a run has left checkpoints there.
 bool holds_checkpoints(const std::string& checkpoints);
 // Before a run goes on from a checkpoint of its own folder: makes it the latest, `best` what the manifest says, and sets later ones aside

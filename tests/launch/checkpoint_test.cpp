@@ -238,7 +238,17 @@ TEST_F(CheckpointRun, InspectExportEvalAndGenerateReadIt) {
   const Outcome exported = place_.run({"export", checkpoint, place_.path("model")});
   ASSERT_EQ(exported.status, 0) << exported.err;
   const double trained = std::stod(place_.metrics("test").back().at("eval_loss"));
-  for (const std::string& from : {checkpoint, place_.path("model")}) {
+  // The file that names the newest stands for it, wherever a checkpoint is named.
+  const std::string newest = place_.path("runs/test/checkpoints/latest");
+  EXPECT_EQ(place_.run({"inspect", "checkpoint", newest}).out, shown.out);
+  const Outcome exported_newest = place_.run({"export", newest, place_.path("newest")});
+  ASSERT_EQ(exported_newest.status, 0) << exported_newest.err;
+  EXPECT_SAYS(exported_newest.out, "step_00000004");
+  EXPECT_EQ(place_.read("newest/model.safetensors"), place_.read("model/model.safetensors"));
+  const Outcome resumed = place_.run({"train", place_.path("config.json"), "--resume", newest}, {.ranks = 2});
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_SAYS(resumed.out, "step_00000004 has 4 of 4 steps");
+  for (const std::string& from : {checkpoint, newest, place_.path("model")}) {
     const Outcome evaluated = place_.run({"eval", place_.path("config.json"), "--set", eval_data, "--checkpoint", from, "--json"});
     ASSERT_EQ(evaluated.status, 0) << evaluated.err;
     EXPECT_NEAR(json::parse(evaluated.out)["loss"].get<double>() / trained, 1, 1e-6);

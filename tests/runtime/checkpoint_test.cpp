@@ -245,7 +245,19 @@ TEST_F(Checkpoints, APointerThatNamesNothingIsRefused) {
   for (const char* text : {"", "\n", "../checkpoints/step_00000001\n", "step_00000002\n", "..\n", "\x01\x02\n"}) {
     std::ofstream(fs::path(folder()) / "latest") << text;
     EXPECT_NE(error_of([&] { latest_checkpoint(folder()); }).find("latest"), std::string::npos) << text;
+    EXPECT_NE(error_of([&] { checkpoint_named_by(folder() + "/latest"); }).find("latest"), std::string::npos) << text;
   }
+}
+
+TEST_F(Checkpoints, LatestAndBestStandForTheCheckpointsThatTheyName) {
+  save(1);
+  const std::string checkpoint = folder() + "/step_00000001";
+  std::ofstream(folder() + "/best") << "step_00000001\n";
+  for (const char* name : {"/latest", "/best", "/step_00000001"}) EXPECT_EQ(checkpoint_named_by(folder() + name), checkpoint) << name;
+  // A model's directory may have any name.
+  std::filesystem::create_directories(folder() + "/models/latest");
+  EXPECT_EQ(checkpoint_named_by(folder() + "/models/latest"), folder() + "/models/latest");
+  EXPECT_EQ(checkpoint_named_by(""), "");
 }
 
 // Lets the n-th call fail, or all from the n-th on.
