@@ -133,7 +133,7 @@ const Key kKeys[] = {
     {"activation_checkpointing.partition_activations", A, boolean(), "",
      "it slices activations across model-parallel ranks, and there is one"},
     {"activation_checkpointing.contiguous_memory_optimization", A, boolean(), "",
-     "one boundary activation a segment is kept, and it is contiguous"},
+     "kept inputs leave no gaps: on the host they lie end to end in memory that is taken once, on the device their pages serve any tensor"},
     {"activation_checkpointing.synchronize_checkpoint_boundary", A, boolean(), "",
      "segments are ordered by events; a synchronisation would only wait"},
     {"activation_checkpointing.cpu_checkpointing", H, boolean(), "false", "keep what recomputation begins with in memory of the host"},

@@ -187,12 +187,22 @@ TEST(MemoryMeter, DeviceMemoryIsALimitOfTheRun) {
 
 // Batches of 13 lengths, each of which has been seen before, so that the libraries hold what they keep for a shape: the process grows by
 // what is reported, and an eighth and 4 MiB, the free pages that are kept. Blocks that are kept for each length by itself would be several
-// times the peak.
-TEST(MemoryMeter, TheProcessHoldsWhatIsReportedOnBatchesOfManyLengths) {
+// times the peak. Inputs that wait for recomputation among what comes and goes take nothing more.
+class ManyLengths : public ::testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Segments, ManyLengths, ::testing::Values(0, 3));
+
+TEST_P(ManyLengths, TheProcessHoldsWhatIsReported) {
   install_metered_allocator();
   auto test = testing::TrainingCase::tiny();
-  test.model = {
-      .n_layer = 2, .n_embd = 64, .n_head = 4, .n_positions = 256, .vocab_size = 1031, .resid_pdrop = 0, .embd_pdrop = 0, .attn_pdrop = 0};
+  test.config.number_checkpoints = GetParam();
+  test.model = {.n_layer = GetParam() == 0 ? 2 : 3,
+                .n_embd = 64,
+                .n_head = 4,
+                .n_positions = 256,
+                .vocab_size = 1031,
+                .resid_pdrop = 0,
+                .embd_pdrop = 0,
+                .attn_pdrop = 0};
   test.global_batch = 32;
   test.set_micro_batch(32, 1);
   test.with_ignored_labels = false;

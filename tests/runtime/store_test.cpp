@@ -124,6 +124,34 @@ TEST(Store, LocksAllMemoryOfTheHostOrNone) {
     });
 }
 
+// Inputs that wait for recomputation on the host lie end to end in memory that is taken once, and so do the slots that they come back into.
+TEST(Store, CheckpointsOfActivationsLieEndToEnd) {
+  TrainingCase test = TrainingCase::tiny();
+  test.model.n_layer = 6;
+  test.config.number_checkpoints = -1;
+  test.config.cpu_checkpointing = true;
+  test.set_micro_batch(2, 1);
+  const auto model = make_gpt2(test.model);
+  const TrainingPlan plan = plan_training(test.config, *model, *make_cross_entropy(), 1);
+  run_local_ranks(1, {}, [&](Communicator world) {
+    const Store store(plan.any_step().buffers, world, Device::cpu());
+    const std::byte* end = nullptr;
+    int inputs = 0, slots = 0;
+    for (const PlannedBuffer& b : plan.any_step().buffers) {
+      if (b.id.kind == BufferKind::CheckpointSlot)
+        for (; slots + 1 < b.num_chunks; ++slots)
+          EXPECT_EQ(store.view({b.id.kind, 0, slots + 1}), store.view({b.id.kind, 0, slots}) + b.chunk_bytes);
+      if (b.id.kind != BufferKind::Checkpoint) continue;
+      EXPECT_EQ(b.tier, Tier::Host);
+      EXPECT_TRUE(end == nullptr || end == store.view(b.id)) << b.name;
+      end = store.view(b.id) + b.bytes;
+      ++inputs;
+    }
+    EXPECT_EQ(inputs, 5);
+    EXPECT_EQ(slots, 1);
+  });
+}
+
 // Else a read that nobody could wait for would write into memory that is another's by then.
 TEST(Store, KeepsMemoryAndFilesOfAnAbandonedRead) {
   const TrainingPlan plan = plan_in_files(1);
