@@ -55,7 +55,7 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
   if (engine.file_bytes() > 0) file_bytes_ = engine.highest(static_cast<double>(engine.file_bytes()), "bytes in files");
   if (!job.speaks()) return;
   if (!engine.describe_files().empty())
-    log_.line(fmt::format("files          {} a rank, {}", human_bytes(static_cast<int64_t>(file_bytes_)), engine.describe_files()));
+    log_.line(fmt::format("scratch        {} a rank: {}", human_bytes(static_cast<int64_t>(file_bytes_)), engine.describe_files()));
   metrics_.emplace(setup.folder.file("metrics.csv"), first);
   if (metrics_->rows_kept() != first)
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));

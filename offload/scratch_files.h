@@ -61,6 +61,8 @@ class ScratchFiles {
   FileIoCounts write_counts() const { return writer_.counts(); }
   // How files are read and written here, for the log: "io_uring, 8 requests of 1.00 MiB in flight, direct".
   std::string description() const;
+  // As the options name them.
+  const std::vector<std::string>& folders() const { return options_.folders; }
 
  private:
   std::vector<FileTransfer> transfers(int buffer, int chunk, std::byte* memory) const;

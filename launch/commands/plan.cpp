@@ -12,6 +12,7 @@
 #include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
+#include "runtime/report/plan_warnings.h"
 #include "runtime/report/prediction_report.h"
 
 namespace zerostep {
@@ -41,6 +42,8 @@ int plan(const PlanArguments& arguments) {
   const std::vector<ScratchDemand> demands = scratch_demands(training.any_step().buffers, tier_options(config, 0));
   if (const std::string lack = lack_of_room(demands, target.ranks_of_host); target.is_here && !lack.empty())
     print_err("warning: {}\n", lack);
+  for (const std::string& warning : plan_warnings(config, training, *subject.model, *subject.objective))
+    print_err("warning: {}\n", warning);
   if (arguments.json)
     print_out("{}\n", plan_json(report).dump(2));
   else

@@ -19,6 +19,7 @@
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
+#include "runtime/report/plan_warnings.h"
 
 namespace zerostep {
 namespace {
@@ -88,6 +89,9 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, job.local_size());
+  if (job.speaks())
+    for (const std::string& warning : plan_warnings(config, *setup.plan, *setup.subject.model, *setup.subject.objective))
+      setup.log.warn(warning);
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
   require_host_memory(config, setup.cost, setup.limit, job.local_size());
   require_scratch_folders(scratch_demands(setup.plan->any_step().buffers, tier_options(config, job.rank())), job.local_size());

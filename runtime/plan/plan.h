@@ -101,6 +101,7 @@ struct Plan {
 // first. -1: it does not rest in memory of the host.
 int checkpoint_slot(const PlanOptions& options, int unit);
 // While one segment runs backward the input of the next one comes.
+constexpr int kMostCheckpointSlots = 2;
 int checkpoint_slots(const PlanOptions& options);
 
 // Whether a visit reads the parameters of its unit.

@@ -16,9 +16,9 @@ bool keeps_gradients_whole(const PlanOptions& options) {
 bool updates_whole(const PlanOptions& options) { return options.stage == 0 || options.world == 1; }
 
 int checkpoint_slots(const PlanOptions& options) {
-  constexpr std::ptrdiff_t kMostSlots = 2;
   const std::vector<int64_t>& bytes = options.host_checkpoints;
-  return static_cast<int>(std::min(kMostSlots, std::count_if(bytes.begin(), bytes.end(), [](int64_t n) { return n > 0; })));
+  return static_cast<int>(
+      std::min<std::ptrdiff_t>(kMostCheckpointSlots, std::count_if(bytes.begin(), bytes.end(), [](int64_t n) { return n > 0; })));
 }
 
 int checkpoint_slot(const PlanOptions& options, int unit) {

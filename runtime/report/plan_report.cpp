@@ -37,6 +37,14 @@ std::vector<NamedLimit> named_limits(const Plan& plan) {
   return out;
 }
 
+// Of parameters that the step before has left to update.
+int64_t gathered_of_waiting_update(const Plan& plan) {
+  int64_t out = 0;
+  for (int i = 0; plan.applies_pending && i < plan.agreement; ++i)
+    if (plan.action(i).kind == ActionKind::GatherUpdated) out += plan.action(i).elements_gathered;
+  return out;
+}
+
 std::string line(const char* what, const std::string& value) { return fmt::format("  {:<30} {}\n", what, value); }
 std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", grouped(num_bytes), human_bytes(num_bytes)); }
 
@@ -134,6 +142,7 @@ std::string plan_text(const PlanReport& report) {
   }
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
+  if (const std::string rests = rests_text(train); !rests.empty()) out += line("at rest", rests);
   const auto is_short = [&](const char* tier, int64_t needed, int64_t limit_bytes) {
     if (needed > limit_bytes)
       out += line("does NOT fit", fmt::format("{} of {} {}: {}", human_bytes(needed), human_bytes(limit_bytes), tier, limit.source));
@@ -159,6 +168,11 @@ std::string plan_text(const PlanReport& report) {
       out += line(fmt::format("{} of {}", c.operation, c.what).c_str(),
                   fmt::format("{:>16} in {}", grouped(c.elements), counted(c.calls, "call")));
     out += line("gathered", fmt::format("{:>16}", grouped(plan_of_kind.elements_gathered)));
+    if (const int64_t waited = gathered_of_waiting_update(plan_of_kind); waited > 0)
+      out += line("  of it updated before",
+                  fmt::format("{:>16}, of the update that waited for this step: the first step has none, nor one after an evaluation or a "
+                              "checkpoint",
+                              grouped(waited)));
     out += line("reduced", fmt::format("{:>16}", grouped(plan_of_kind.elements_reduced)));
   }
 

@@ -85,6 +85,27 @@ std::vector<BufferTotal> buffers_of(const Plan& plan) {
   return out;
 }
 
+std::string rests_text(const Plan& plan) {
+  std::string out;
+  bool is_elsewhere = false;
+  const auto add = [&](const char* what, std::initializer_list<BufferKind> kinds) {
+    std::string places;
+    for (const Tier tier : {Tier::Device, Tier::Host, Tier::File}) {
+      int64_t bytes = 0;
+      for (const PlannedBuffer& b : plan.buffers)
+        if (b.tier == tier && std::find(kinds.begin(), kinds.end(), b.id.kind) != kinds.end()) bytes += b.bytes;
+      if (bytes == 0) continue;
+      places += fmt::format("{}{} {}", places.empty() ? "" : ", ", name_of(tier), human_bytes(bytes));
+      is_elsewhere |= tier != Tier::Device;
+    }
+    if (!places.empty()) out += fmt::format("{}{}: {}", out.empty() ? "" : "; ", what, places);
+  };
+  add("parameters", {BufferKind::Parameters});
+  add("gradients", {BufferKind::Gradients});
+  add("optimizer state", {BufferKind::UpdateState, BufferKind::MatrixState});
+  return is_elsewhere ? out : "";
+}
+
 std::string plan_actions_text(const TrainingPlan& plan) {
   std::string out;
   for (const TrainingPlan::Step& step : plan.steps) {

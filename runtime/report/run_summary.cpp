@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/format.h"
+#include "runtime/report/plan_tables.h"
 
 namespace zerostep {
 namespace {
@@ -109,6 +110,7 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
            fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
                        human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
                        human_bytes(report.cost.file_peak_bytes)));
+  if (const std::string rests = rests_text(report.plan.any_step()); !rests.empty()) add_line(out, "at rest", "a rank: " + rests);
   add_line(out, "folder", facts.folder);
   if (config.run.checkpoint_interval == 0 && !config.run.keep_best && !facts.saves_model) add_line(out, "weights", weights_text(config));
   return out;

@@ -1,5 +1,9 @@
 #include "runtime/state/store.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/keep_for_ever.h"
 #include "base/nth.h"
@@ -107,10 +111,11 @@ int64_t Store::file_bytes() const {
 }
 
 std::string Store::describe_files() const {
-  std::string out;
+  std::vector<std::string> texts;
   for (const auto& files : files_)
-    if (files && out.find(files->description()) == std::string::npos) out += (out.empty() ? "" : "; ") + files->description();
-  return out;
+    if (files) texts.push_back(fmt::format("{}, in {}", files->description(), fmt::join(files->folders(), ", ")));
+  texts.erase(std::unique(texts.begin(), texts.end()), texts.end());
+  return fmt::format("{}", fmt::join(texts, "; "));
 }
 
 const Store::Entry* Store::find(BufferKind kind, int index) const {

@@ -88,6 +88,28 @@ TEST_F(OffloadRun, LimitsOfTheProcessAreNamed) {
   EXPECT_EQ(limited("ulimit -f unlimited").status, 0);
 }
 
+TEST_F(OffloadRun, WhatMovesAndWhatDoesNotIsSaid) {
+  const Outcome moved = train(set("nvme", "nvme", disk()), {}, {.ranks = 2});
+  ASSERT_EQ(moved.status, 0) << moved.err;
+  EXPECT_SAYS(moved.out, "\nat rest        a rank: parameters: file ");
+  EXPECT_SAYS(moved.out, "; gradients: file ");
+  EXPECT_SAYS(moved.out, "; optimizer state: file ");
+  EXPECT_SAYS(moved.out, "\nscratch        ");
+  EXPECT_SAYS(moved.out, ", in " + disk() + "\n");
+  EXPECT_EQ(count(moved.out, "\nfiles "), 1u) << moved.out;
+  EXPECT_EQ(count(moved.err, "on the device"), 0u) << moved.err;
+  // Nothing of the small model is as large as the threshold is by default.
+  const std::vector<std::string> more{"zero_optimization.stage3_param_persistence_threshold=100000", "run.name=still"};
+  const Outcome still = train(set("cpu", "none", disk()), more, {.ranks = 2});
+  ASSERT_EQ(still.status, 0) << still.err;
+  const std::string warning = "all parameters stay on the device: none is larger than stage3_param_persistence_threshold 100000";
+  EXPECT_EQ(count(still.err, warning), 1u) << still.err;
+  EXPECT_SAYS(place_.read("runs/still/log.txt"), warning);
+  std::vector<std::string> plan = arguments(set("cpu", "none", disk()), more);
+  plan.front() = "plan";
+  EXPECT_SAYS(place_.run(plan).err, "warning: zero_optimization.offload_param.device is \"cpu\", and " + warning);
+}
+
 // More than any machine has.
 TEST_F(OffloadRun, TiersWithoutRoomAreNamed) {
   const std::vector<std::string> large{R"(model={"family": "gpt2", "n_layer": 400, "n_embd": 16384, "n_head": 128, "n_positions": 32})"};

@@ -86,6 +86,45 @@ TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
   EXPECT_NE(plan_text(planned.report()).find("does NOT fit"), std::string::npos);
 }
 
+// In one line, with the same words in the plan and before a run: shards of a group are padded, nothing else is.
+TEST(PlanReport, SaysWhatRestsWhere) {
+  Planned planned(3, 2, int64_t{1} << 40);
+  const auto lines = [&] {
+    planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
+    std::string header;
+    for (const std::string& line : run_header(planned.report(), {})) header += line + "\n";
+    return std::pair(plan_text(planned.report()), header);
+  };
+  const auto [none, no_header] = lines();
+  EXPECT_EQ(none.find("at rest"), std::string::npos) << none;
+  EXPECT_EQ(no_header.find("at rest"), std::string::npos) << no_header;
+  planned.test.config.zero.stage3_param_persistence_threshold = 0;
+  planned.test.config.zero.offload_param.tier = Tier::Host;
+  planned.test.config.zero.offload_optimizer = {.tier = Tier::File, .nvme_paths = {"/tmp"}};
+  const auto [text, header] = lines();
+  int64_t shard = 0, in_files = 0;
+  for (const FlatGroup& group : planned.plan->layout.groups) {
+    shard += 4 * group.full_elements() / 2;
+    in_files += round_up(4 * group.full_elements() / 2, 4096);
+  }
+  const std::string expected =
+      fmt::format("parameters: host {}; gradients: file {}; optimizer state: file ", human_bytes(shard), human_bytes(in_files));
+  EXPECT_NE(text.find("  at rest                        " + expected), std::string::npos) << text;
+  EXPECT_NE(header.find("at rest        a rank: " + expected), std::string::npos) << header;
+}
+
+// What waits for the next step is named, where it moves something.
+TEST(PlanReport, NamesWhatAnUpdateThatWaitsGathers) {
+  Planned planned(2, 2, int64_t{1} << 40);
+  EXPECT_EQ(plan_text(planned.report()).find("updated before"), std::string::npos);
+  planned.test.config.zero.offload_optimizer.tier = Tier::Host;
+  planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
+  int64_t padded = 0;
+  for (const FlatGroup& group : planned.plan->layout.groups) padded += group.full_elements();
+  const std::string text = plan_text(planned.report());
+  EXPECT_NE(text.find(fmt::format(" {}, of the update that waited", grouped(padded / 2))), std::string::npos) << text;
+}
+
 // Units of which no token can be run: their workspace is named as not measured, and the rest is an estimate.
 TEST(PlanReport, UnitsThatCouldNotBeMeasuredAreNamed) {
   Planned planned(0, 1, int64_t{1} << 40);

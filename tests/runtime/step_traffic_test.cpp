@@ -76,5 +76,29 @@ TEST_P(StepTraffics, WhatIsPlannedIsMeasured) {
 INSTANTIATE_TEST_SUITE_P(All, StepTraffics, ::testing::ValuesIn(kCases),
                          [](const ::testing::TestParamInfo<TrafficCase>& info) { return std::string(info.param.name); });
 
+// An update that waits for the next step counts there: not in the first step, nor in one before which someone has looked at the parameters.
+TEST(StepTraffic, AnUpdateThatWaitsCountsInTheStepThatAppliesIt) {
+  ZerothOrderCase test = ZerothOrderCase::tiny(Mode::FirstOrder);
+  test.config.zero.stage = 1;
+  test.config.zero.offload_optimizer.tier = Tier::Host;
+  test.steps = 4;
+  EngineSetup setup{.updates = std::nullopt};
+  setup.before_step = [&](int64_t step, Engine& engine) {
+    std::vector<float> values;
+    if (step == 2) engine.read_parameter(0, 0, values);
+  };
+  const ZerothOrderOutcome run = run_zeroth_order_threads(test, 2, setup);
+  const auto model = make_gpt2(test.model);
+  int64_t padded = 0;
+  test.share_over(2);
+  const TrainingPlan plan = plan_training(test.config, *model, *make_cross_entropy(), 2);
+  for (const FlatGroup& group : plan.layout.groups) padded += group.full_elements();
+  for (size_t s = 0; s < 4; ++s) {
+    EXPECT_EQ(run.planned_traffic[s].elements_gathered, padded / 2);
+    EXPECT_EQ(run.traffic[s].elements_gathered, s == 1 || s == 3 ? padded / 2 : 0) << s;
+    EXPECT_EQ(run.traffic[s].elements_reduced, run.planned_traffic[s].elements_reduced) << s;
+  }
+}
+
 }  // namespace
 }  // namespace zerostep::testing
