@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "tests/runtime/support/config_file.h"
 
@@ -379,6 +380,38 @@ TEST(Config, TheExamplesLoad) {
   }
   std::filesystem::current_path(before);
   EXPECT_GE(examples, 5u);
+}
+
+// Those of the documents mean something as they stand: the README's is a whole file, for as many ranks as its commands name; the others are
+// blocks of one.
+TEST(Config, TheDocumentsExamplesLoad) {
+  const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr) << "ctest sets ZEROSTEP_SOURCE_DIR";
+  const auto blocks_of = [&](const std::string& document) {
+    std::ifstream in(std::string(source) + "/" + document);
+    std::vector<std::string> out;
+    bool is_inside = false;
+    for (std::string line; std::getline(in, line);) {
+      if (is_inside && line != "```") out.back() += line + "\n";
+      if (line == "```json") out.emplace_back();
+      is_inside = line == "```json" || (is_inside && line != "```");
+    }
+    return out;
+  };
+  const std::vector<std::string> readme = blocks_of("README.md");
+  ASSERT_EQ(readme.size(), 1u);
+  for (const int world : {1, 2, 4, 8}) EXPECT_EQ(warnings_of(load_text(readme[0], {}, world)), "") << world;
+  EXPECT_EQ(load_text(readme[0], {"step.mode=zo"}).config.gradient_clipping, 0) << "what is made for gradients cuts estimates to nothing";
+  const std::vector<std::string> blocks = blocks_of("docs/offload.md");
+  ASSERT_EQ(blocks.size(), 2u);
+  for (const std::string& block : blocks) {
+    json whole = tiny_config();
+    whole.update(json::parse(block));
+    const LoadedConfig loaded = load_text(whole.dump(), {}, 2);
+    EXPECT_EQ(warnings_of(loaded), "") << block;
+    EXPECT_NE(loaded.config.zero.offload_param.tier, Tier::Device);
+    EXPECT_NE(loaded.config.zero.offload_optimizer.tier, Tier::Device);
+  }
 }
 
 TEST(Config, TheEnvironmentIsReported) {
