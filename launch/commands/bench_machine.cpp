@@ -57,10 +57,9 @@ void publish(const MeasuredMachine& measured, const std::string& file, bool repl
   flush_out();
   if (measured.machine.is_unsteady)
     print_err(
-        "warning: something else ran while {} {} measured: these figures are not to be relied on{}. Run `zerostep bench machine` again "
-        "while nothing else runs\n",
-        fmt::join(measured.disturbed, ", "), measured.disturbed.size() == 1 ? "was" : "were",
-        is_kept ? ", and predictions that use them will say so" : "");
+        "warning: something else ran meanwhile: the figures of {} are not to be relied on{}. Run `zerostep bench machine` again while "
+        "nothing else runs\n",
+        fmt::join(measured.disturbed, "; "), is_kept ? ", and predictions that use them will say so" : "");
   if (!file.empty()) write_machine(file, measured.machine);
 }
 

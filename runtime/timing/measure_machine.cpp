@@ -129,13 +129,17 @@ class Measurement {
     const ParameterPiece piece{.count = probe_elements_};
     const Perturbation perturbation{.piece = piece, .values = {.base = base, .plus = plus}};
     const double enough = std::max(kLeastProbeSeconds, kProbeShare * options_.seconds);
-    double sum = 0;
-    int calls = 0;
-    while (sum < enough) {
+    const auto seconds_of_call = [&] {
       const auto start = Clock::now();
       kernels_.perturb({&perturbation, 1}, {}, 1e-3f, stream_);
       stream_.synchronize();
-      const double seconds = seconds_since(start);
+      return seconds_since(start);
+    };
+    seconds_of_call();  // warms up
+    double sum = 0;
+    int calls = 0;
+    while (sum < enough) {
+      const double seconds = seconds_of_call();
       least_probe_ = std::min(least_probe_, seconds);
       sum += seconds;
       ++calls;

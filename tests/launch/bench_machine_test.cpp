@@ -113,7 +113,7 @@ TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
     const BusyMachine busy;
     const Outcome done = measure(more);
     EXPECT_EQ(done.status, 0) << done.err;
-    EXPECT_SAYS(done.err, "warning: something else ran while ");
+    EXPECT_SAYS(done.err, "warning: something else ran meanwhile: the figures of ");
     EXPECT_EQ(count(done.err, "measuring "), count(done.err, " s left")) << done.err;
     return done;
   };
@@ -127,6 +127,8 @@ TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
   const std::string says = "measured on a busy machine: run `zerostep bench machine` again";
   EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, says);
   EXPECT_SAYS(place_.run({"plan", file, "--machine", place_.path("busy.json")}, {.environment = environment}).out, says);
+  EXPECT_SAYS(place_.run({"plan", file, "--fit", "--machine", place_.path("busy.json"), "--out", place_.path("fit.json")}).out,
+              "its figures were " + says);
   EXPECT_SAYS(place_.run({"train", file, "--set", "run.name=busy"}, {.environment = environment}).out, says);
 }
 
