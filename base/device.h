@@ -36,8 +36,12 @@ class Device {
   // This machine's processor. Its compute stream is the caller itself, so what is enqueued there is done when enqueue() returns; other
   // streams are threads. Its memory is of one kind.
   static Device cpu();
+  // A GPU of this machine by its number. Opens libzerostep_cuda.so, which lies beside the program. Its compute stream is a stream of CUDA's
+  // like the others, and work launched there finds it as LibTorch's current one. What is called makes the GPU the calling thread's.
+  // RunError that says what to do where the library or what it loads is not there, no driver answers, or there are fewer GPUs.
+  static Device cuda(int index);
 
-  // As LibTorch calls it ("cpu").
+  // As LibTorch calls it ("cpu", "cuda:0").
   const std::string& name() const { return impl_->name(); }
   // Where kernels run.
   Stream compute_stream() const { return impl_->compute_stream(); }
@@ -51,7 +55,8 @@ class Device {
   }
   // What this process may still take, and what there is. On a processor the memory limits of control groups count.
   MemoryInfo memory_info() const { return impl_->memory_info(); }
-  // Enqueues a copy between memory of any kinds. The operands live until it is done.
+  // Enqueues a copy between memory of any kinds, on a stream of this device. The operands live until it is done. Of pageable memory of the
+  // host a GPU copies while the caller waits.
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }
 
  private:

@@ -25,6 +25,8 @@ class Event {
   void wait() const {
     if (impl_) impl_->wait();
   }
+  // For backends, which know their own events; nullptr where the event is complete from the start.
+  const std::shared_ptr<Impl>& impl() const { return impl_; }
 
  private:
   std::shared_ptr<Impl> impl_;
@@ -32,7 +34,8 @@ class Event {
 
 // An in-order queue of work: on the CPU a worker thread, or the caller itself (`inline_stream`); on CUDA a stream.
 // A value handle: copies name the same queue. Work that throws poisons the stream: what follows is skipped, and every later
-// wait on it rethrows the first exception.
+// wait on it rethrows the first exception. On CUDA a failure holds for what any stream of the device queues later, and kernels that are
+// queued before it is known still run.
 class Stream {
  public:
   class Impl {
@@ -40,6 +43,9 @@ class Stream {
     virtual ~Impl() = default;
     virtual Event enqueue(std::function<void()> task) = 0;
     virtual Event launch(std::function<void()> launcher) { return enqueue(std::move(launcher)); }
+    virtual Event record() {
+      return enqueue([] {});
+    }
     virtual void wait(const Event& event) = 0;
     virtual void synchronize() = 0;
     virtual void drain() noexcept = 0;
@@ -61,9 +67,7 @@ class Stream {
   // Work enqueued from now on starts only after the event. Does not block the caller of a worker stream.
   void wait(const Event& event) { impl_->wait(event); }
   // An event that completes after all work enqueued so far.
-  Event record() {
-    return impl_->enqueue([] {});
-  }
+  Event record() { return impl_->record(); }
   // Blocks until the queue is empty; rethrows. Not from work of this stream, which would wait for itself.
   void synchronize() { impl_->synchronize(); }
   // Blocks until the queue is empty, whatever has failed. Not from work of this stream.

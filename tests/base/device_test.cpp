@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 #include <thread>
+
+#include "tests/base/message_of.h"
 
 namespace zerostep {
 namespace {
@@ -48,10 +51,10 @@ TEST(CpuDevice, CopiesInTheOrderOfTheStream) {
   }
 }
 
-TEST(CpuDevice, SaysWhatMemoryThereIs) {
-  const MemoryInfo info = Device::cpu().memory_info();
-  EXPECT_GT(info.free_bytes, 0);
-  EXPECT_LE(info.free_bytes, info.total_bytes);
+TEST(CudaDevice, SaysHowToGetItWhereItsLibraryIsNotThere) {
+  const std::string text = testing::message_of([] { Device::cuda(0); });  // this program is in another folder than the library
+  for (const char* part : {"libzerostep_cuda.so", "No such file", "launch/setup.sh --cuda", "ZEROSTEP_CUDA=ON", "--device cpu"})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
 TEST(Event, HasFailedWhenItsWorkIsKnownToHave) {

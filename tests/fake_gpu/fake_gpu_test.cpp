@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <thread>
@@ -120,12 +121,14 @@ TEST(FakeGpuDeathTest, HostAccessToDeviceMemoryEndsInStrictMode) {
     EXPECT_EXIT(
         {
           configure({.is_strict = true});
-          volatile float* data = on_device(8).data;
+          const Floats device = on_device(8);
+          volatile float* data = device.data;
           volatile float value = 1;
           if (writes)
             *data = value;
           else
             value = *data;
+          std::exit(0);
         },
         ::testing::KilledBySignal(SIGSEGV), "");
 }
