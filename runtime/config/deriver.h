@@ -37,11 +37,6 @@ class Deriver {
   // Of data.sequence_length, which the model gives where the file does not; the queries' length follows from it.
   void sequence_length();
   void data_and_run();
-  // Parameters that several optimizers have, each with a default of its own.
-  void defaults_of_optimizer();
-  void optimizer_and_scheduler();
-  void warn_of_unused_rates(const std::string& scheduler);
-  void warn_of_early_end(const std::string& scheduler);
   void precision();
   void sharding();
   void offload();
@@ -50,6 +45,13 @@ class Deriver {
   bool names_no_json_lines() const;
   std::map<Context, bool> contexts_that_hold() const;
   void contexts();
+
+  // derive_optimizer.cpp
+  // Parameters that several optimizers have, each with a default of its own.
+  void defaults_of_optimizer();
+  void optimizer_and_scheduler();
+  void warn_of_unused_rates(const std::string& scheduler);
+  void warn_of_early_end(const std::string& scheduler);
 
   // derive_model.cpp
   static bool is_beside_path(std::string_view path);
