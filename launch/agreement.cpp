@@ -126,7 +126,7 @@ void require_shared_output(Job& job, const Config& config) {
     fail_input(
         "{}: run.output_dir: host {} does not find {}, which rank 0 has written on host {}: every rank writes its part of a checkpoint "
         "(and of a trace) into the folder of the run. Set run.output_dir to a folder on a file system that all hosts share",
-        config.file, host_name(), path.string(), writer);
+        config.source("run.output_dir"), host_name(), path.string(), writer);
   });
 }
 

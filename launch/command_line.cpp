@@ -9,14 +9,15 @@
 
 #include "base/console.h"
 #include "base/error.h"
-#include "base/nearest_name.h"
+#include "base/program_name.h"
 #include "launch/commands/commands.h"
+#include "launch/mistyped.h"
 
 namespace zerostep {
 namespace {
 
 constexpr const char* kAbout =
-    "zerostep trains neural networks whose parameters, gradients and optimizer state are sharded over MPI ranks, from one DeepSpeed-style "
+    "Trains neural networks whose parameters, gradients and optimizer state are sharded over MPI ranks, from one DeepSpeed-style "
     "JSON file.";
 
 constexpr const char* kFooter = R"(
@@ -32,79 +33,6 @@ Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run fai
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
 
 constexpr int64_t kMostRanks = 1 << 20;
-
-// Words that people try where there is no such command, and the nearest thing that exists.
-struct Elsewhere {
-  std::string_view words, nearest;
-};
-constexpr Elsewhere kElsewhere[] = {
-    {"sweep", "`zerostep train FILE --set PATH=VALUE --set run.name=NAME` makes one run of many; a loop of the shell makes them all"},
-    {"plot", "runs/NAME/metrics.csv holds a run's figures, a row a step, for any program that draws"},
-    {"watch", "`tail -f runs/NAME/log.txt` follows a run"},
-    {"runs", "each folder below run.output_dir is a run: its config.json, metrics.csv and log.txt tell of it"},
-    {"doctor", "`zerostep plan FILE` checks a file and says whether it fits this machine"},
-    {"probe", "`zerostep train FILE --set run.steps=20` shows in grad_norm and unchanged_share what a rate and an epsilon do"},
-    {"bench train", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
-    {"bench step", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
-    {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},
-    {"data", "`zerostep inspect batches FILE` prints what `train` sees"},
-    {"inspect data", "`zerostep inspect batches FILE` prints what `train` sees"},
-    {"inspect batch", "`zerostep inspect batches FILE` prints what `train` sees"},
-    {"inspect config", "`zerostep config FILE` prints the resolved configuration"},
-    {"inspect plan", "`zerostep plan FILE` prints the plan of a step"},
-    {"evaluate", "`zerostep eval FILE` evaluates"},
-    {"test", "`zerostep eval FILE` evaluates"},
-    {"resume", "`zerostep train FILE --resume` goes on"},
-    {"finetune", "`zerostep train FILE` with model.path in the file goes on from a model"},
-    {"convert", "`zerostep export CHECKPOINT HF_DIR` makes a Hugging Face directory of a checkpoint"},
-    {"save", "`zerostep export CHECKPOINT HF_DIR` makes a Hugging Face directory of a checkpoint"},
-    {"sample", "`zerostep generate --model MODEL --prompt TEXT` writes text"},
-    {"help", "`zerostep --help` lists the commands"},
-    {"version", "`zerostep --version` prints it; a checkpoint's manifest.json names the program that wrote it"},
-};
-
-std::vector<std::string> names_of_commands(const CLI::App& app) {
-  std::vector<std::string> out;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) out.push_back(sub->get_name());
-  return out;
-}
-
-std::vector<std::string> names_of_options(const CLI::App& app) {
-  std::vector<std::string> out;
-  for (const CLI::Option* option : app.get_options())
-    for (const std::string& name : option->get_lnames()) out.push_back("--" + name);
-  return out;
-}
-
-std::string nearest_of(const std::string& name, const std::vector<std::string>& names) {
-  const std::vector<std::string_view> views(names.begin(), names.end());
-  return std::string(nearest_name(name, views));
-}
-
-// Of a command, or of a sub-command of `app` ("inspect"): there is none of this name.
-std::string no_command(const CLI::App& app, const std::string& name) {
-  const std::string before = app.get_parent() == nullptr ? "" : app.get_name() + " ";
-  const std::vector<std::string> names = names_of_commands(app);
-  std::string text = fmt::format("there is no command '{}{}'", before, name);
-  for (const Elsewhere& known : kElsewhere)
-    if (known.words == before + name) return text + fmt::format(" in this version: {}", known.nearest);
-  if (const std::string nearest = nearest_of(name, names); !nearest.empty())
-    return text + fmt::format(": is '{}{}' meant?", before, nearest);
-  return text + fmt::format("; {} {}", before.empty() ? "the commands are" : before + "has", fmt::join(names, ", "));
-}
-
-// "there is no option --worlds; the nearest is --world" for each that the command has not.
-std::string unknown_options(const CLI::App& app, int argc, char** argv) {
-  const std::vector<std::string> names = names_of_options(app);
-  std::string text;
-  for (int i = 1; i < argc; ++i) {
-    const std::string given = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
-    if (!given.starts_with("--") || std::find(names.begin(), names.end(), given) != names.end()) continue;
-    text += fmt::format("{}there is no option {}", text.empty() ? "" : "; ", given);
-    if (const std::string nearest = nearest_of(given, names); !nearest.empty()) text += fmt::format("; the nearest is {}", nearest);
-  }
-  return text;
-}
 
 // Of options: a number and nothing else; NaN is within nothing.
 template <typename Number>
@@ -237,8 +165,9 @@ class CommandLine {
     sub->add_flag("--verify", plan_.verify, "proves that the step's lanes cannot race; exit status 1 where they could");
     CLI::Option* fit = sub->add_flag(
         "--fit", plan_.fit,
-        "search the stage, tiers, micro-batch, recomputation, queries a pass and limits of stage 3 that the file leaves out or calls "
-        "\"auto\" for the fastest step that fits, and write them as a file for `train`");
+        "search the stage, tiers, micro-batch, recomputation, queries a pass and limits of stage 3 for the fastest step that fits, and "
+        "write "
+        "them as a file for `train`: the keys that the file leaves out or calls \"auto\" are chosen, those that it gives are kept");
     sub->add_option("--out", plan_.out, "of --fit: the file to write; FILE with .fit.json where it is missing")
         ->type_name("FILE")
         ->needs(fit);
@@ -292,7 +221,7 @@ class CommandLine {
     sub->footer(
         "\nExample: zerostep config run.json --world 4 --set zero_optimization.stage=3\n         zerostep config --keys | grep preset");
     sub->callback([this] {
-      if (config_.file.empty() && !config_.keys) fail_input("config: expected a FILE, or --keys; see `zerostep config --help`");
+      if (config_.file.empty() && !config_.keys) fail_input("config: expected a FILE, or --keys; see `{} config --help`", program_name());
       run_ = [this] { return job_.speaks() ? show_config(config_) : kDone; };
     });
   }
@@ -412,29 +341,13 @@ int run_command_line(Job& job, int argc, char** argv) {
   refuse_empty_arguments(argc, argv);
   try {
     line.app().parse(argc, argv);
-  } catch (const CLI::Success& help) {
+  } catch (const CLI::Success& asked) {
     std::ostringstream text;
-    if (job.speaks()) line.app().exit(help, text, text);
-    print_out(text.str());
+    if (job.speaks()) line.app().exit(asked, text, text);
+    print_out(dynamic_cast<const CLI::CallForVersion*>(&asked) != nullptr ? text.str() : as_called(text.str()));
     return kDone;
   } catch (const CLI::ParseError& error) {
-    // The command as far as it is known, and the word behind it.
-    const CLI::App* app = &line.app();
-    std::string command;
-    int at = 1;
-    for (; !app->get_subcommands().empty(); ++at) {
-      app = app->get_subcommands().front();
-      command += " " + app->get_name();
-    }
-    std::string text = error.what();
-    const bool expects_command = !names_of_commands(*app).empty();
-    if (expects_command && at < argc && argv[at][0] != '-')
-      text = no_command(*app, argv[at]);
-    else if (expects_command && at == argc)
-      text = fmt::format("zerostep{} needs a command: {}", command, fmt::join(names_of_commands(*app), ", "));
-    else if (const std::string unknown = unknown_options(*app, argc, argv); !unknown.empty())
-      text = unknown;
-    throw InputError(fmt::format("{} (`zerostep{} --help` says more)", text, command));
+    throw InputError(what_is_wrong(line.app(), error.what(), argc, argv));
   }
   return line.run();
 }

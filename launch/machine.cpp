@@ -10,6 +10,7 @@
 #include "base/device.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/program_name.h"
 #include "sharding/comm/core_share.h"
 
 namespace zerostep {
@@ -46,6 +47,7 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
                               counted(world, "rank"), has_hosts ? fmt::format(" on {}", counted(hosts, "host")) : "",
                               world == 1 ? "is" : "are", out.why_not);
   }
+  out.why_not = as_called(out.why_not);
   return out;
 }
 

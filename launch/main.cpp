@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "base/console.h"
+#include "base/program_name.h"
 #include "launch/commands/commands.h"
 #include "launch/job.h"
 #include "launch/signals.h"
@@ -42,6 +43,7 @@ int run(Job& job, int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace zerostep;
   open_missing_streams();
+  if (argc > 0) set_program_name(argv[0]);
   install_signal_handlers();
   send_warnings_to_stderr();
   install_metered_allocator();

@@ -68,8 +68,8 @@ std::string steps_of_run(const fs::path& folder) {
 }
 
 [[noreturn]] void fail_making(const Config& config, const fs::path& folder, const std::string& reason) {
-  fail_input("{}: run.output_dir: cannot make the folder {} of the run: {}. Set run.output_dir to one that can be written", config.file,
-             folder.string(), reason);
+  fail_input("{}: run.output_dir: cannot make the folder {} of the run: {}. Set run.output_dir to one that can be written",
+             config.source("run.output_dir"), folder.string(), reason);
 }
 
 // Makes a folder and those above it; gives those that were missing.
@@ -87,9 +87,9 @@ std::vector<fs::path> make_folders(const Config& config, const fs::path& folder)
 void check_writable_file(const Config& config, const char* key, const fs::path& path) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   std::error_code error;
-  if (fs::is_directory(path, error)) fail_input("{}: {}: {} is a folder: name a file", config.file, key, path.string());
+  if (fs::is_directory(path, error)) fail_input("{}: {}: {} is a folder: name a file", config.source(key), key, path.string());
   if (::access(fs::exists(path, error) ? path.c_str() : folder.c_str(), W_OK) != 0)
-    fail_input("{}: {}: cannot write {}: {}", config.file, key, path.string(), std::strerror(errno));
+    fail_input("{}: {}: cannot write {}: {}", config.source(key), key, path.string(), std::strerror(errno));
 }
 
 // Folders of runs whose files give no name: the first free one, made here so that no other run takes it.
@@ -128,15 +128,15 @@ FolderLock claim_other_files(const Config& config, const RunFolder& folder) {
     check_writable_file(config, "flops_profiler.output_file", profile);
     if (!may_hold_flops_profile(profile))
       fail_input("{}: flops_profiler.output_file: {} is a file of another kind, which the profile would replace: name another file",
-                 config.file, profile);
+                 config.source("flops_profiler.output_file"), profile);
   }
   if (!config.monitor.csv_enabled || config.monitor.csv_output_path.empty()) return {};
   const std::string monitor = monitor_folder(config, folder);
   std::error_code error;
   fs::create_directories(monitor, error);
   if (error || ::access(monitor.c_str(), W_OK | X_OK) != 0)
-    fail_input("{}: csv_monitor.output_path: cannot write into the folder {}: {}. Set it to one that can be written", config.file, monitor,
-               error ? error.message() : std::strerror(errno));
+    fail_input("{}: csv_monitor.output_path: cannot write into the folder {}: {}. Set it to one that can be written",
+               config.source("csv_monitor.output_path"), monitor, error ? error.message() : std::strerror(errno));
   return {monitor, "csv_monitor.output_path or csv_monitor.job_name"};
 }
 
@@ -148,7 +148,8 @@ RunFolder RunFolder::claim(Config& config, bool continues) {
   folder.made_ = is_new ? make_new_folder(config) : make_folders(config, run_folder_path(config));
   folder.path_ = run_folder_path(config);
   if (::access(folder.path_.c_str(), W_OK | X_OK) != 0)
-    fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.file, folder.path_, std::strerror(errno));
+    fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.source("run.output_dir"), folder.path_,
+               std::strerror(errno));
   folder.lock_ = FolderLock(folder.path_, "run.name");
   check_files_of_run(config, folder.path_);
   if (continues) return folder;
@@ -171,7 +172,7 @@ void RunFolder::check_spares(const Config& config, const std::vector<NamedPath>&
         fail_input(
             "{}: {}: {} lies where --overwrite (or run.overwrite) removes {} of the former run: move it out of {}, or choose another "
             "run.name",
-            config.file, name, path, former.string(), path_);
+            config.source(name), name, path, former.string(), path_);
     }
   }
 }

@@ -65,7 +65,7 @@ std::vector<std::string> texts_of_row(const DataConfig& data) {
 std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, const DataHooks& hooks) {
   const Config& config = subject.config();
   if (options.paths.empty())
-    fail_input("{}: {} is missing: give a path, a glob or a list of them ({})", config.file, options.key,
+    fail_input("{}: {} is missing: give a path, a glob or a list of them ({})", config.source(options.key), options.key,
                config.model.classifies ? ".tsv, .csv, .jsonl" : ".txt, .jsonl, .bin");
   options.text_field = config.data.text_field;
   options.join_fields = config.data.join_fields;
@@ -154,7 +154,7 @@ std::vector<NamedPath> data_files(const Config& config) {
   const DataConfig& data = config.data;
   for (const auto& [key, paths] :
        {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval), std::pair("data.bp_train", &data.bp_train)}) {
-    const std::string where = config.file + ": " + key;
+    const std::string where = config.source(key) + ": " + key;
     if (paths->empty()) continue;
     for (const std::string& path : config.model.classifies ? expand_table_paths(*paths, where) : expand_paths(*paths, where))
       out.push_back({key, path});

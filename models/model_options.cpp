@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/hugging_face_keys.h"
@@ -258,7 +259,7 @@ nlohmann::json read_model_config(const std::string& directory) {
         directory);
   const fs::path path = fs::path(directory) / "config.json";
   if (!fs::exists(path, ignored) && fs::exists(fs::path(directory) / "manifest.json", ignored))
-    fail_input("'{}' is a checkpoint; expected a Hugging Face directory: `zerostep export {} HF_DIR` makes one of it", directory,
+    fail_input("'{}' is a checkpoint; expected a Hugging Face directory: `{} export {} HF_DIR` makes one of it", directory, program_name(),
                directory);
   if (!fs::exists(path, ignored))
     fail_input("{}: is missing; a Hugging Face directory holds config.json and model.safetensors", path.string());

@@ -11,6 +11,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/program_name.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
 #include "launch/measured_text.h"
@@ -57,9 +58,9 @@ void publish(const MeasuredMachine& measured, const std::string& file, bool repl
   flush_out();
   if (measured.machine.is_unsteady)
     print_err(
-        "warning: something else ran meanwhile: the figures of {} are not to be relied on{}. Run `zerostep bench machine` again while "
+        "warning: something else ran meanwhile: the figures of {} are not to be relied on{}. Run `{} bench machine` again while "
         "nothing else runs\n",
-        fmt::join(measured.disturbed, "; "), is_kept ? ", and predictions that use them will say so" : "");
+        fmt::join(measured.disturbed, "; "), is_kept ? ", and predictions that use them will say so" : "", program_name());
   if (!file.empty()) write_machine(file, measured.machine);
 }
 

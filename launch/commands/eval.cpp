@@ -7,6 +7,7 @@
 #include "base/first_names.h"
 #include "base/format.h"
 #include "base/not_a_number.h"
+#include "base/program_name.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/evaluation.h"
@@ -86,7 +87,7 @@ int eval(Job& job, const EvalArguments& arguments) {
                 config.model.fresh_classifier ? "model.fresh_classifier replaces" : config.model.path + " holds no",
                 first_names(setup.parameters.untrained), config.seed);
     if (arguments.model.empty() && config.model.path.empty())
-      print_err("no --checkpoint is given: this is the untrained model that `zerostep train` would start from\n");
+      print_err("no --checkpoint is given: this is the untrained model that `{} train` would start from\n", program_name());
   }
   try {
     Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read,

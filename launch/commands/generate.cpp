@@ -6,6 +6,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/program_name.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
 #include "launch/model_files.h"
@@ -54,7 +55,8 @@ int generate(const GenerateArguments& arguments) {
   const std::string model = checkpoint_named_by(arguments.model);
   const SavedModel saved = open_model(model);
   if (!saved.model->predicts_next_token())
-    fail_input("{}: holds a model that predicts no next token, so it writes no text: `zerostep eval` says what it predicts", model);
+    fail_input("{}: holds a model that predicts no next token, so it writes no text: `{} eval` says what it predicts", model,
+               program_name());
   for (const std::string& note : saved.notes) say(note);
   say_unused_generation_config(saved.origin.directory);
   const auto tokenizer = arguments.tokenizer.empty()     ? tokenizer_of_model(model, *saved.model)

@@ -6,6 +6,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/program_name.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/model_directory.h"
@@ -52,9 +53,9 @@ void check_values(const LoadedConfig& loaded, const std::string& log, const std:
     if (values.empty()) values = line.update_values;
     if (const std::string found = differences(values, line.update_values); !found.empty())
       fail_input(
-          "{}: from step {} on {}: the run went on with other values, and rebuilding takes one set of them for all steps. `zerostep "
+          "{}: from step {} on {}: the run went on with other values, and rebuilding takes one set of them for all steps. `{} "
           "export` makes a model of a checkpoint of the run",
-          log, line.step, found);
+          log, line.step, found, program_name());
   }
   const std::string found = values.empty() ? "" : differences(values, loaded.update_values);
   if (!found.empty())
@@ -92,9 +93,9 @@ void check_base(const RebuildArguments& arguments, const std::string& first, con
   else if (first != base)
     fail_input(
         "{}: the run began with values of fingerprint {}, and {} holds values of fingerprint {}: from another base its log leads to other "
-        "weights. Give --base the model that the run began with: what `zerostep init` writes for the run's file, or the directory that its "
+        "weights. Give --base the model that the run began with: what `{} init` writes for the run's file, or the directory that its "
         "model.path names, as it was then",
-        arguments.log, first, arguments.base, base);
+        arguments.log, first, arguments.base, base, program_name());
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "base/first_names.h"
 #include "base/format.h"
 #include "base/process_memory.h"
+#include "base/program_name.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
@@ -80,7 +81,7 @@ void prepare(Job& job, TrainSetup& setup) {
   if (!config.data.eval.empty()) setup.eval_data = open_evaluation_data(setup.subject, hooks);
   if (config.run.eval_interval > 0 && !setup.eval_data)
     fail_input("{}: run.eval_interval is {}, and data.eval is missing: name the files to evaluate on, or set run.eval_interval to 0",
-               config.file, config.run.eval_interval);
+               config.source("run.eval_interval"), config.run.eval_interval);
   settle_steps(config, setup.train_data->num_samples());
   if (!setup.checkpoint && job.speaks() && config.step.uses_queries() && !config.step.uses_backprop())
     setup.first_values_fingerprint = fingerprint_of_values(*setup.subject.model, setup.first_values.read);
@@ -318,7 +319,8 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
 int finished_before(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   const bool saves = !arguments.save_model.empty();
   setup.log.line(fmt::format("{} has {} of {} steps: the run is finished. A larger run.steps goes on{}", setup.checkpoint->directory(),
-                             setup.first_step(), setup.config().run.steps, saves ? "" : "; `zerostep export` makes a model of it"));
+                             setup.first_step(), setup.config().run.steps,
+                             saves ? "" : fmt::format("; `{} export` makes a model of it", program_name())));
   job.together("model of the finished run", [&] {
     if (!saves || !job.speaks()) return;
     claim_model_directory(arguments, setup);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/nearest_name.h"
+#include "base/program_name.h"
 #include "runtime/config/values.h"
 
 namespace zerostep::schema {
@@ -122,9 +123,10 @@ class Checker {
 
   Values run() {
     block(document_.root, "", "");
-    for (const auto& [reason, names] : ineffective_) {
-      findings_.warn(
-          fmt::format("{}: {} {} no effect: {}", document_.file, listed(names, names.size()), names.size() == 1 ? "has" : "have", reason));
+    for (const auto& [source, names] : ineffective_) {
+      const auto& [reason, setting] = source;
+      findings_.warn(fmt::format("{}: {} {} no effect: {}", setting.empty() ? document_.file : setting, listed(names, names.size()),
+                                 names.size() == 1 ? "has" : "have", reason));
     }
     return std::move(values_);
   }
@@ -237,7 +239,7 @@ class Checker {
   static std::string listed(const std::vector<Name>& names, size_t most) {
     std::string text;
     for (size_t i = 0; i < names.size() && i < most; ++i) text += (i == 0 ? "" : ", ") + std::string(names[i]);
-    return names.size() > most ? text + ", ... (zerostep config --keys lists all)" : text;
+    return names.size() > most ? fmt::format("{}, ... ({} config --keys lists all)", text, program_name()) : text;
   }
 
   void check(const Key& key, const json& value, const std::string& path) {
@@ -252,13 +254,13 @@ class Checker {
     if (value.is_null() && key.type.nullable) return;
     const auto read = normalised(key.type, value);
     if (key.list == List::Refused && !is_harmless(key, read.value_or(value))) {
-      return findings_.error(path, fmt::format("is {}: {}", shown(value), key.meaning));
+      return findings_.error(path, fmt::format("is {}: {}", shown(value), as_called(key.meaning)));
     }
     if (!read) return findings_.error(path, wrong(key.type, value));
-    if (key.list == List::Accepted) ineffective_[std::string(key.meaning)].push_back(document_.spelling(path));
+    if (key.list == List::Accepted) ineffective_[{std::string(key.meaning), document_.setting(path)}].push_back(document_.spelling(path));
     // What a block says beside that it is off is not refused, and not passed over in silence.
     if (key.list == List::Refused && key.harmless == "off" && value.is_object())
-      ineffective_["the block is not enabled"].push_back(document_.spelling(path));
+      ineffective_[{"the block is not enabled", document_.setting(path)}].push_back(document_.spelling(path));
     if (in_list) return;
     values_.set(path, *read, Origin::Given);
     if (key.list != List::Honoured) values_.find(path)->effective = false;
@@ -324,7 +326,7 @@ class Checker {
   Values values_;
   bool strict_ = true;
   std::string optimizer_, scheduler_, family_;
-  std::map<std::string, std::vector<std::string>> ineffective_;  // reason -> keys
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> ineffective_;  // reason, and --set or "" -> keys
 };
 
 }  // namespace

@@ -279,13 +279,30 @@ class Builder : public nlohmann::json_sax<json> {
 
 }  // namespace
 
-std::string Document::place(std::string_view path) const {
-  for (std::string_view at = path; !at.empty(); at = at.substr(0, std::min(at.rfind('.'), at.size()))) {
-    const auto found = where.find(at);
-    if (found != where.end()) return fmt::format("{}, {}", file, found->second);
-    if (at.find('.') == std::string_view::npos) break;
+namespace {
+
+constexpr std::string_view kSetting = "--set ";
+
+// Of a path, or of the nearest block or list above it that stands somewhere; "": none does.
+std::string_view written_at(const Document& document, std::string_view path) {
+  for (;; path = path.substr(0, path.find_last_of(".["))) {
+    const auto found = document.where.find(path);
+    if (found != document.where.end()) return found->second;
+    if (path.find_last_of(".[") == std::string_view::npos) return {};
   }
-  return file;
+}
+
+}  // namespace
+
+std::string Document::setting(std::string_view path) const {
+  const std::string_view at = written_at(*this, path);
+  return at.starts_with(kSetting) ? std::string(at) : "";
+}
+
+std::string Document::place(std::string_view path) const {
+  const std::string_view at = written_at(*this, path);
+  if (at.empty()) return file;
+  return at.starts_with(kSetting) ? std::string(at) : fmt::format("{}, {}", file, at);
 }
 
 std::string Document::spelling(std::string_view path) const {

@@ -13,7 +13,9 @@ struct Document {
   std::map<std::string, std::string, std::less<>> where;       // JSON path -> "line 12" or "--set a.b=c"
   std::map<std::string, std::string, std::less<>> written_as;  // JSON path -> the other spelling that the file has
 
-  // "FILE, line 12": for the start of a message about a path.
+  // "--set a.b=c": what has given the value of a path, or a block that holds it; "": none has, or it is the file's.
+  std::string setting(std::string_view path) const;
+  // "FILE, line 12", or what setting() gives: for the start of a message about a path.
   std::string place(std::string_view path) const;
   // The path as the file spells it.
   std::string spelling(std::string_view path) const;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "runtime/config/values.h"
 
 namespace zerostep {
@@ -69,6 +70,11 @@ void tell(LoadedConfig& loaded, Values values) {
 
 }  // namespace
 
+std::string Config::source(std::string_view key) const {
+  const auto found = std::find_if(set.rbegin(), set.rend(), [&](std::string_view one) { return one.substr(0, one.find('=')) == key; });
+  return found == set.rend() ? file : "--set " + *found;
+}
+
 LoadedConfig load_config(const ConfigRequest& request) {
   if (request.world < 1) fail_protocol("[load_config] expected a world of at least one rank, got {}", request.world);
   Document document = schema::read_document(request.file);
@@ -82,6 +88,7 @@ LoadedConfig load_config(const ConfigRequest& request) {
   LoadedConfig loaded;
   loaded.config = bind(values, request.world);
   loaded.config.file = request.file;
+  loaded.config.set = request.set;
   loaded.update_values = update_values(values);
   tell(loaded, std::move(values));
   loaded.warnings = findings.take_warnings();
@@ -104,7 +111,7 @@ std::string describe_keys() {
     if (!key.type.later.empty()) type += fmt::format(" (not in this version: {})", fmt::join(schema::split_words(key.type.later), ", "));
     const std::string_view value = !key.value.empty() ? key.value : key.list == schema::List::Honoured ? "none or derived" : "-";
     const std::string of = key.of.empty() ? "" : fmt::format(" [{}]", fmt::join(schema::split_words(key.of), ", "));
-    std::string meaning(key.meaning);
+    std::string meaning = as_called(key.meaning);
     if (key.list == schema::List::Refused && key.harmless == "off") meaning += "; a block that is not enabled is accepted";
     if (key.list == schema::List::Refused && key.harmless.starts_with('['))
       meaning += fmt::format("; accepted: {}", key.harmless.substr(1, key.harmless.size() - 2));

@@ -34,6 +34,16 @@ void erase_node(json& root, std::vector<std::string> names) {
   if (parent && parent->is_object()) parent->erase(last);
 }
 
+// `zero_optimization` was once a switch, and the tiers have one each in older files: the blocks that these stand for.
+json stage_block(bool is_on) { return json::object({{"stage", is_on ? 1 : 0}}); }
+json offload_block(bool is_on) { return json::object({{"device", is_on ? "cpu" : "none"}}); }
+
+// A block that is left to defaults as one, "auto" or null, or stands in its old form becomes one in which a key can be set.
+void open_block(const std::string& path, json& node) {
+  if (is_block(path) && (node.is_null() || node == json("auto"))) node = json::object();
+  if (path == "zero_optimization" && node.is_boolean()) node = stage_block(node.get<bool>());
+}
+
 // What `where` knows of a path and of all below it moves with it.
 void move_places(Document& document, const std::string& from, const std::string& to) {
   std::map<std::string, std::string> moved;
@@ -45,6 +55,15 @@ void move_places(Document& document, const std::string& from, const std::string&
     document.where[now] = place;
     document.written_as[now] = path;
   }
+}
+
+// The node of a key, given as `value` under another name of it, goes under its own name.
+void rename_node(Document& document, std::string_view from, std::string_view to, json value) {
+  erase_node(document.root, split_path(from));
+  json* node = &document.root;
+  for (const std::string& name : split_path(to)) node = &(*node)[name];
+  *node = std::move(value);
+  move_places(document, std::string(from), std::string(to));
 }
 
 // VALUE is JSON, else a string; 2024 and true are strings where the key takes nothing but texts.
@@ -80,6 +99,9 @@ void apply_setting(Document& document, const std::string& setting) {
   for (const Alias& alias : aliases()) {
     for (const auto& [mine, other] : {std::pair(alias.from, alias.to), std::pair(alias.to, alias.from)}) {
       if (path == mine) erase_node(document.root, split_path(other));
+      json* old = path.starts_with(std::string(mine) + ".") ? find_node(document.root, split_path(other)) : nullptr;
+      if (old == nullptr || (alias.is_switch && !old->is_boolean())) continue;
+      rename_node(document, other, mine, alias.is_switch ? offload_block(old->get<bool>()) : *old);
     }
   }
   if (value.is_null()) {
@@ -96,9 +118,12 @@ void apply_setting(Document& document, const std::string& setting) {
     }
     if (!node->contains(names[i])) (*node)[names[i]] = json::object();
     node = &(*node)[names[i]];
+    open_block(walked, *node);
   }
   *node = value;
-  std::erase_if(document.where, [&](const auto& entry) { return entry.first == path || entry.first.starts_with(path + "."); });
+  std::erase_if(document.where, [&](const auto& entry) {
+    return entry.first == path || entry.first.starts_with(path + ".") || entry.first.starts_with(path + "[");
+  });
   document.where[path] = "--set " + setting;
 }
 
@@ -108,7 +133,7 @@ void apply_aliases(Document& document, Findings& findings) {
     const bool on = root["zero_optimization"].get<bool>();
     findings.warn(fmt::format("{}: zero_optimization: {} is an old form; it is read as {{\"stage\": {}}}",
                               document.place("zero_optimization"), on, on ? 1 : 0));
-    root["zero_optimization"] = {{"stage", on ? 1 : 0}};
+    root["zero_optimization"] = stage_block(on);
   }
   for (const Alias& alias : aliases()) {
     const auto from = split_path(alias.from), to = split_path(alias.to);
@@ -125,14 +150,10 @@ void apply_aliases(Document& document, Findings& findings) {
         findings.error(alias.from, fmt::format("is {}; expected true or false", shown(value)));
         continue;
       }
-      value = {{"device", value == json(true) ? "cpu" : "none"}};
+      value = offload_block(value == json(true));
     }
     if (alias.deprecated) findings.warn(fmt::format("{}: {} is deprecated: use {}", document.place(alias.from), alias.from, alias.to));
-    erase_node(root, from);
-    json* parent = &root;
-    for (size_t i = 0; i + 1 < to.size(); ++i) parent = &(*parent)[to[i]];
-    (*parent)[to.back()] = std::move(value);
-    move_places(document, std::string(alias.from), std::string(alias.to));
+    rename_node(document, alias.from, alias.to, std::move(value));
   }
 }
 

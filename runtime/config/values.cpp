@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cctype>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -48,12 +49,36 @@ std::optional<std::string> expand_home(const std::string& path) {
   return home + path.substr(1);
 }
 
+namespace {
+
+// Whether a text holds the path of a key as a word. Paths that are a word of English too do not count.
+bool names_key(std::string_view text, std::string_view path) {
+  const auto is_of_name = [&](size_t at) {
+    return at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '_');
+  };
+  for (size_t at = text.find(path); at != std::string_view::npos; at = text.find(path, at + 1))
+    if ((at == 0 || !is_of_name(at - 1)) && !is_of_name(at + path.size())) return path.find_first_of("._") != std::string_view::npos;
+  return false;
+}
+
+}  // namespace
+
 void Findings::error(std::string_view path, const std::string& text) {
-  errors_.push_back(fmt::format("{}: {} {}", document_.place(path), document_.spelling(path), text));
+  std::string place = document_.place(path), others;
+  for (const Key& key : keys()) {
+    const std::string setting = document_.setting(key.path);
+    if (setting.empty() || setting == place || !names_key(text, key.path)) continue;
+    // What is missing stands nowhere, and is missed because of the setting.
+    if (!document_.where.contains(path) && !place.starts_with("--set "))
+      place = setting;
+    else
+      others += fmt::format("; {} is that of {}", key.path, setting);
+  }
+  errors_.push_back(fmt::format("{}: {} {}{}", place, document_.spelling(path), text, others));
 }
 
 void Findings::unknown(std::string_view path, const std::string& text) {
-  error(path, text);
+  errors_.push_back(fmt::format("{}: {} {}", document_.place(path), document_.spelling(path), text));
   ++num_unknown_;
 }
 

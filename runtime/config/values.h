@@ -55,7 +55,7 @@ class Values {
 class Findings {
  public:
   explicit Findings(const Document& document) : document_(document) {}
-  // "FILE, line 3: PATH TEXT."
+  // "FILE, line 3: PATH TEXT." A value of the command line that the text names is said to be from there.
   void error(std::string_view path, const std::string& text);
   void unknown(std::string_view path, const std::string& text);
   void warn(const std::string& text) { warnings_.push_back(text); }

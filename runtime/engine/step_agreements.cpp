@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/not_a_number.h"
+#include "base/program_name.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/engine/step_runner.h"
 #include "runtime/strategy/projected_gradients.h"
@@ -149,9 +150,9 @@ void StepRunner::report_non_finite(int64_t step, double local_loss) {
   for (const std::string& text : lanes_.group.all_gather_text(found, "non-finite values"))
     if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
   fail_run(
-      "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`zerostep inspect batches`) helps; "
+      "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`{} inspect batches`) helps; "
       "fp16 and bf16 runs skip such steps",
-      step, all.empty() ? "the gradient norm is not finite" : all, parameters_left());
+      step, all.empty() ? "the gradient norm is not finite" : all, parameters_left(), program_name());
 }
 
 }  // namespace zerostep

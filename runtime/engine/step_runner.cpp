@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "models/error_text.h"
 #include "runtime/strategy/projected_gradients.h"
 #include "runtime/strategy/unchanged_weights.h"
@@ -170,8 +171,8 @@ void StepRunner::count_skipped(int64_t step, bool applied) {
 void StepRunner::fail_skipped(int64_t step) const {
   fail_run(
       "step {}: {} steps in a row were skipped, the last because {}. {}. A lower learning rate, a smaller step.epsilon where there are "
-      "queries, or a look at the weights and the data (`zerostep inspect batches`) helps",
-      step, skipped_in_a_row_, skip_reason_, parameters_left());
+      "queries, or a look at the weights and the data (`{} inspect batches`) helps",
+      step, skipped_in_a_row_, skip_reason_, parameters_left(), program_name());
 }
 
 }  // namespace zerostep

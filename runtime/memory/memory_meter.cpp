@@ -12,6 +12,7 @@
 
 #include "base/dtype.h"
 #include "base/format.h"
+#include "base/program_name.h"
 #include "runtime/memory/page_heap.h"
 
 namespace zerostep {
@@ -42,9 +43,9 @@ void add(MemoryMeter::Counts& meter, int64_t num_bytes) {
     meter.live.fetch_sub(num_bytes, std::memory_order_relaxed);
     throw MemoryError(
         fmt::format("needs {} bytes ({}), {} of them in arenas, {} in tensors that are there and {} for one more, and run.device_memory is "
-                    "{} bytes ({}): raise it, or take what `zerostep plan` says needs less",
+                    "{} bytes ({}): raise it, or take what `{} plan` says needs less",
                     grouped(arenas + live), human_bytes(arenas + live), grouped(arenas), grouped(live - num_bytes), grouped(num_bytes),
-                    grouped(limit), human_bytes(limit)));
+                    grouped(limit), human_bytes(limit), program_name()));
   }
   int64_t peak = meter.peak.load(std::memory_order_relaxed);
   while (live > peak && !meter.peak.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {

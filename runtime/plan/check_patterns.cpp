@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "runtime/plan/name_pattern.h"
 
 namespace zerostep {
@@ -11,7 +12,7 @@ namespace {
 
 class PatternChecker {
  public:
-  PatternChecker(const std::string& file, const std::vector<UnitInfo>& units) : file_(file) {
+  PatternChecker(const Config& config, const std::vector<UnitInfo>& units) : config_(config) {
     for (const UnitInfo& unit : units)
       for (const ParameterInfo& parameter : unit.parameters) names_.push_back(parameter.name);
   }
@@ -20,9 +21,9 @@ class PatternChecker {
     for (const std::string& pattern : patterns) {
       if (num_matches(pattern) > 0) continue;
       fail_input(
-          "{}: {}: the pattern \"{}\" matches no parameter: patterns are globs of whole names, and names look like \"{}\"{} (`zerostep "
-          "inspect model FILE` lists them)",
-          file_, key, pattern, names_.back(), wider(pattern));
+          "{}: {}: the pattern \"{}\" matches no parameter: patterns are globs of whole names, and names look like \"{}\"{} (`{} inspect "
+          "model FILE` lists them)",
+          config_.source(key), key, pattern, names_.back(), wider(pattern), program_name());
     }
   }
 
@@ -46,7 +47,7 @@ class PatternChecker {
     return "";
   }
 
-  const std::string& file_;
+  const Config& config_;
   std::vector<std::string> names_;
 };
 
@@ -59,7 +60,7 @@ std::vector<std::string> scope_patterns(const StepConfig& step, const ModelDefin
 }
 
 void check_patterns(const Config& config, const ModelDefinition& model) {
-  const PatternChecker checker(config.file, model.units());
+  const PatternChecker checker(config, model.units());
   const std::vector<std::string> scope = scope_patterns(config.step, model);
   checker.check(config.model.trainable, "model.trainable");
   checker.check(scope, "step.scope");

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/format.h"
+#include "base/program_name.h"
 #include "base/trace.h"
 
 namespace zerostep {
@@ -119,7 +120,7 @@ std::string chain_text(const std::array<double, kLanes>& bound, double seconds) 
 
 std::string prediction_text(const TrainingPlan& plan, const Prediction& prediction) {
   std::string out = fmt::format("\nTime of a step, predicted for {}{}\n", prediction.machine,
-                                prediction.is_unsteady ? fmt::format(", {}", kUnsteadyFigures) : "");
+                                prediction.is_unsteady ? ", " + as_called(kUnsteadyFigures) : "");
   const bool several = plan.steps.size() > 1;
   out += fmt::format("  {:<30} {}{}, {} tokens/s\n", "step", time_text(prediction.step_seconds), several ? " on average" : "",
                      grouped(static_cast<int64_t>(prediction.tokens_per_second + 0.5)));

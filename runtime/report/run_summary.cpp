@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/format.h"
+#include "base/program_name.h"
 #include "runtime/report/plan_tables.h"
 
 namespace zerostep {
@@ -58,9 +59,9 @@ std::string weights_text(const Config& config) {
   constexpr const char* kHow = "run.checkpoint_interval N writes checkpoints, train --save-model DIR the trained model";
   if (config.step.uses_backprop() || config.optimizer.orthogonal()) return fmt::format("are not kept when the run ends: {}", kHow);
   return fmt::format(
-      "are not kept when the run ends, but `zerostep rebuild` makes them again from zo_log.jsonl and the first weights "
-      "(`zerostep init`); {}",
-      kHow);
+      "are not kept when the run ends, but `{} rebuild` makes them again from zo_log.jsonl and the first weights "
+      "(`{} init`); {}",
+      program_name(), program_name(), kHow);
 }
 
 // What the process needed in all, beside what it had before the model and what the plan adds.
@@ -144,7 +145,7 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
           out, "predicted",
           fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured{}", predicted * 1e3, name_of(report.prediction->bound_by),
                       100 * std::abs(predicted / step_seconds - 1), predicted < step_seconds ? "less" : "more",
-                      report.prediction->is_unsteady ? fmt::format("; from figures {}", kUnsteadyFigures) : ""));
+                      report.prediction->is_unsteady ? "; from figures " + as_called(kUnsteadyFigures) : ""));
     }
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
     add_line(out, "memory",

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <regex>
 
@@ -43,7 +45,7 @@ TEST_F(CommandLine, TheVersionIsTheOneThatCheckpointsName) {
   }
   const Outcome guessed = place_.run({"version"});
   EXPECT_EQ(guessed.status, 2);
-  EXPECT_SAYS(guessed.err, "`zerostep --version` prints it");
+  EXPECT_SAYS(guessed.err, "zerostep --version` prints it");
 }
 
 TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
@@ -85,20 +87,42 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
     std::vector<std::string> arguments;
     std::string says;
   };
-  for (const Case& c : {Case{{"sweep", file}, "there is no command 'sweep' in this version: `zerostep train FILE --set"},
-                        Case{{"plot", "a"}, "metrics.csv holds"}, Case{{"evla", file}, "is 'eval' meant?"},
-                        Case{{"evaluate", file}, "`zerostep eval FILE`"}, Case{{"nonsense"}, "the commands are train, plan"},
-                        Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
-                        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
-                        Case{{"inspect", "data", file}, "`zerostep inspect batches FILE`"},
-                        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
-                        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
-                        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
-                        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
+  for (const Case& c :
+       {Case{{"sweep", file}, "zerostep train FILE --set"}, Case{{"plot", "a"}, "metrics.csv holds"},
+        Case{{"evla", file}, "is 'eval' meant?"}, Case{{"evaluate", file}, "zerostep eval FILE`"},
+        Case{{"nonsense"}, "the commands are train, plan"}, Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
+        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
+        Case{{"inspect", "data", file}, "zerostep inspect batches FILE`"},
+        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
+        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
+        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
+        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
     const Outcome done = place_.run(c.arguments);
     EXPECT_EQ(done.status, 2) << done.err;
     EXPECT_SAYS(done.err, c.says);
     EXPECT_EQ(done.out, "");
+  }
+}
+
+// Commands in messages can be typed as they stand.
+TEST_F(CommandLine, TheProgramHasTheNameThatItWasCalledBy) {
+  std::filesystem::create_symlink(std::getenv("ZEROSTEP_BINARY"), place_.path("zs"));
+  place_.config();
+  const auto said = [&](const std::string& arguments) {
+    const Outcome done = place_.run_command({"sh", "-c", "cd '" + place_.path("") + "' && ./zs " + arguments});
+    return done.out + done.err;
+  };
+  EXPECT_SAYS(said("sweep"), "there is no command 'sweep' in this version: `./zs train FILE --set PATH=VALUE");
+  EXPECT_SAYS(said("sweep"), "(`./zs --help` says more)");
+  EXPECT_SAYS(said("inspect"), "zerostep: ./zs inspect needs a command");
+  EXPECT_SAYS(said("eval config.json --set data.eval=corpus.txt"), "the untrained model that `./zs train` would start from");
+  EXPECT_SAYS(said("plan config.json --set 'optimizer.params.no_decay=nothing'"), "(`./zs inspect model FILE` lists them)");
+  EXPECT_SAYS(said("config config.json --set 'autotuning={\"enabled\": true}'"), "`./zs plan FILE --fit` chooses");
+  for (const std::string command :
+       {"", "train", "plan", "bench machine", "config", "init", "eval", "generate", "export", "rebuild", "inspect"}) {
+    const std::string help = said(command + " --help");
+    EXPECT_SAYS(help, "./zs " + command);
+    EXPECT_EQ(count(help, "zerostep "), 0u) << help;
   }
 }
 

@@ -1,0 +1,114 @@
+#include <gtest/gtest.h>
+
+#include "tests/runtime/support/config_file.h"
+
+// What `--set` changes, and what errors say of it.
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+// A block that is left as a whole, or stands in an old form, takes single values like one that is written out.
+TEST(Settings, OpenBlocksThatAreLeftAsAWhole) {
+  const auto with = [](const char* block, const json& value) {
+    json config = tiny_config();
+    config[json::json_pointer(block)] = value;
+    return config.dump(1);
+  };
+  for (const json& whole : {json("auto"), json(nullptr), json(true), json(false), json::object()}) {
+    const LoadedConfig loaded = load_text(with("/zero_optimization", whole), {"zero_optimization.sub_group_size=77"});
+    EXPECT_EQ(loaded.config.zero.sub_group_size, 77) << whole;
+    EXPECT_EQ(loaded.config.zero.stage, whole == json(true) ? 1 : 0) << whole;
+  }
+  for (const json& whole : {json("auto"), json(nullptr)}) {
+    EXPECT_EQ(
+        load_text(with("/activation_checkpointing", whole), {"activation_checkpointing.number_checkpoints=2"}).config.number_checkpoints,
+        2);
+    for (const char* name : {"param", "optimizer"}) {
+      const std::string block = std::string("zero_optimization.offload_") + name;
+      const Config config = load_text(with(("/zero_optimization/offload_" + std::string(name)).c_str(), whole),
+                                      {"zero_optimization.stage=3", block + ".device=cpu"})
+                                .config;
+      EXPECT_EQ(config.zero.offload_param.tier == Tier::Host, name == std::string("param"));
+      EXPECT_EQ(config.zero.offload_optimizer.tier == Tier::Host, name == std::string("optimizer"));
+    }
+  }
+  // Without a setting the block has its defaults, whatever it is left by.
+  json without = tiny_config();
+  without.erase("zero_optimization");
+  for (const json& whole : {json("auto"), json(nullptr)})
+    EXPECT_EQ(load_text(with("/zero_optimization", whole)).resolved_json, load_text(without.dump()).resolved_json);
+  expect_words(refusal_of(with("/zero_optimization", 3), {"zero_optimization.stage=2"}), {"zero_optimization is 3", "not a block"});
+}
+
+TEST(Settings, MeetOtherNamesOfABlock) {
+  json config = tiny_config();
+  config["zero_optimization"] = {{"stage", 3}, {"cpu_offload", true}, {"cpu_offload_param", false}};
+  config["bfloat16"] = {{"enabled", true}};
+  const Config loaded = load_text(config.dump(), {"zero_optimization.offload_optimizer.buffer_count=7",
+                                                  "zero_optimization.offload_param.pin_memory=false", "bf16.enabled=false"})
+                            .config;
+  EXPECT_EQ(loaded.zero.offload_optimizer.tier, Tier::Host);
+  EXPECT_EQ(loaded.zero.offload_optimizer.buffer_count, 7);
+  EXPECT_EQ(loaded.zero.offload_param.tier, Tier::Device);
+  EXPECT_EQ(loaded.precision.compute, DType::F32);
+}
+
+// The line of a file is none of a value that the command line gives.
+TEST(Settings, ErrorsNameTheSettingThatIsWrong) {
+  json config = tiny_config();
+  config["optimizer"]["groups"] = {{{"patterns", "*"}, {"lr_factor", 0.5}}};
+  config["zero_optimization"]["offload_optimizer"] = {{"device", "none"}};
+  struct Case {
+    std::vector<std::string> set;
+    std::string begins, says;
+  };
+  for (const Case& c : {
+           // Of its own value, of one within it, of one that is unknown.
+           Case{{"zero_optimization.stage=9"}, "--set zero_optimization.stage=9: zero_optimization.stage is 9", ""},
+           Case{{"zero_optimization={\"stage\": 9}"}, "--set zero_optimization={\"stage\": 9}: zero_optimization.stage is 9", ""},
+           Case{{"zero_optimization.stge=2"}, "--set zero_optimization.stge=2: zero_optimization.stge is not a known key", "stage"},
+           Case{{"optimizer.groups=[{\"patterns\": \"*\", \"weight_decay\": \"no\"}]"}, "--set optimizer.groups=[", "weight_decay"},
+           Case{{"amp={\"enabled\": true}"}, "--set amp={\"enabled\": true}: amp is", ""},
+           // What is missing because of it.
+           Case{{"zero_optimization.stage=1", "zero_optimization.offload_optimizer.device=nvme"},
+                "--set zero_optimization.offload_optimizer.device=nvme: zero_optimization.offload_optimizer.nvme_path is missing",
+                ""},
+           // What it contradicts.
+           Case{{"zero_optimization.offload_param.device=cpu"},
+                "--set zero_optimization.offload_param.device=cpu: zero_optimization.offload_param.device is \"cpu\"",
+                ""},
+           Case{{"model.n_positions=32"}, "", "; model.n_positions is that of --set model.n_positions=32."},
+           Case{{"train_micro_batch_size_per_gpu=3"},
+                "",
+                "; train_micro_batch_size_per_gpu is that of --set train_micro_batch_size_per_gpu=3."},
+       }) {
+    const std::string error = refusal_of(config.dump(1), c.set);
+    EXPECT_TRUE(error.starts_with(c.begins)) << error;
+    expect_words(error, {c.says});
+    EXPECT_TRUE(c.begins.empty() || error.find(", line ") == std::string::npos) << error;
+  }
+  // A line stands where the file's own value is wrong, whatever else is set.
+  config["train_micro_batch_size_per_gpu"] = -1;
+  expect_words(refusal_of(config.dump(1), {"zero_optimization.stage=2"}), {".json, line ", "train_micro_batch_size_per_gpu is -1"});
+}
+
+TEST(Settings, WarningsNameTheSettingToo) {
+  const auto warnings = [](const std::vector<std::string>& set) { return warnings_of(load_tiny(set)); };
+  expect_words(warnings({"strict=false", "zero_optimization.stge=2"}), {"--set zero_optimization.stge=2: zero_optimization.stge is not a"});
+  expect_words(warnings({"zero_optimization.legacy_stage1=true"}),
+               {"--set zero_optimization.legacy_stage1=true: zero_optimization.legacy_stage1 has no effect"});
+  expect_words(warnings({"zero_optimization.stage=1", "zero_optimization.cpu_offload=true"}),
+               {"--set zero_optimization.cpu_offload=true: zero_optimization.cpu_offload is deprecated"});
+}
+
+// Of what is found out after the file is read.
+TEST(Settings, TheSourceOfAValueIsKnown) {
+  const Config config = load_tiny({"data.train=a.txt", "run.output_dir=x", "data.train=b.txt"}).config;
+  EXPECT_EQ(config.source("data.train"), "--set data.train=b.txt");
+  EXPECT_EQ(config.source("run.output_dir"), "--set run.output_dir=x");
+  EXPECT_EQ(config.source("run.name"), config.file);
+}
+
+}  // namespace
+}  // namespace zerostep
