@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 #include <map>
 #include <optional>
+#include <set>
 
+#include "base/content_hash.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
@@ -86,7 +87,8 @@ std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult&
         const bool has_files = parameters == "nvme" || state == "nvme";
         if ((parameters != "none" && stage < 3) || (state != "none" && stage < 1)) continue;
         if (has_files && (folders.empty() || !machine.file_read.is_known() || !machine.file_write.is_known())) {
-          result.files_left_out = folders.empty() ? "no nvme_path is given (--set zero_optimization.offload_optimizer.nvme_path=FOLDER)"
+          result.files_left_out = folders.empty() ? fmt::format("no nvme_path is given (--set {}.nvme_path=FOLDER)",
+                                                                free.is_given(fmt::format("{}.device", kState)) ? kParameters : kState)
                                                   : "the machine's figures tell nothing of its disk";
           continue;
         }
@@ -95,6 +97,8 @@ std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult&
           if (*device != "none" || free.is_given(block + ".device") || free.is_given(block + ".nvme_path"))
             option.settings.push_back({block + ".device", *device});
           if (*device == "nvme" && !free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", folders});
+          // Folders that nothing rests in would only be warned of.
+          if (*device != "nvme" && free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", nullptr});
         }
         out.push_back(std::move(option));
       }
@@ -102,8 +106,11 @@ std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult&
 }
 
 std::vector<FitOption> recomputations(Free& free, const Config& config, int num_units) {
+  if (!config.step.uses_backprop()) return {{"as given", {}}};
   const bool free_segments = free.is_free(kSegments), free_host = free.is_free(kHostCheckpoints);
-  if (!config.step.uses_backprop() || !free_segments) return {{"as given", {}}};
+  if (!free_segments && free_host && config.number_checkpoints != 0)
+    return {{"recomputation from the device", {}}, {"recomputation from the host", {{kHostCheckpoints, true}}}};
+  if (!free_segments) return {{"as given", {}}};
   const auto segments = static_cast<int64_t>(std::lround(std::sqrt(num_units)));
   std::vector<FitOption> out = {{"nothing recomputed", {{kSegments, 0}}}};
   if (segments > 1) out.push_back({fmt::format("recomputation in {} segments", segments), {{kSegments, segments}}});
@@ -138,20 +145,67 @@ std::vector<FitOption> micro_batches(Free& free, const Config& config, int world
 // Limits of stage 3, from what keeps most on the device to what keeps least.
 std::vector<FitOption> residencies(Free& free, int64_t elements) {
   const std::string zero = "zero_optimization.";
-  const std::vector<std::string> keys = {zero + "stage3_max_live_parameters", zero + "stage3_max_reuse_distance",
-                                         zero + "stage3_prefetch_bucket_size"};
-  if (!std::all_of(keys.begin(), keys.end(), [&](const std::string& key) { return free.is_free(key); })) return {{"as given", {}}};
-  const auto limits = [&](int64_t live, int64_t prefetch) {
-    return std::vector<FitSetting>{{keys[0], live}, {keys[1], live}, {keys[2], prefetch}};
-  };
+  std::vector<std::string> keys;
+  for (const char* name : {"stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"})
+    if (free.is_free(zero + name)) keys.push_back(zero + name);
   const int64_t ahead = ZeroConfig().stage3_prefetch_bucket_size;
-  return {{"every unit kept between forward and backward", limits(elements, ahead)},
-          {"half of the units kept", limits(elements / 2, ahead)},
-          {"one unit and the next", limits(0, ahead)},
-          {"one unit at a time", limits(0, 0)}};
+  struct Limits {
+    const char* name;
+    int64_t live, prefetch;
+  };
+  std::vector<FitOption> out;
+  for (const Limits& limits : {Limits{"every unit kept between forward and backward", elements, ahead},
+                               {"half of the units kept", elements / 2, ahead},
+                               {"one unit and the next", 0, ahead},
+                               {"one unit at a time", 0, 0}}) {
+    FitOption option{limits.name, {}};
+    for (const std::string& key : keys) option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch : limits.live});
+    // Beside what the file gives of them the names would not hold.
+    if (keys.size() < 3) option.name = "as given";
+    for (const FitSetting& setting : keys.size() < 3 ? option.settings : std::vector<FitSetting>())
+      option.name += ", " + setting.path.substr(zero.size()) + " " + setting.value.dump();
+    if (out.empty() || out.back().settings != option.settings) out.push_back(std::move(option));
+  }
+  return out;
 }
 
 int64_t stage_of(const FitOption& placement) { return placement.settings.front().value.get<int64_t>(); }
+
+// Every action of a plan and where everything rests, whatever it is called.
+std::string fingerprint(const TrainingPlan& training) {
+  ContentHash hash;
+  const auto add = [&](std::initializer_list<int64_t> numbers) {
+    for (const int64_t n : numbers) hash.add(static_cast<uint64_t>(n));
+  };
+  const auto add_buffer = [&](const Buffer& b) { add({static_cast<int64_t>(b.kind), b.index, b.chunk}); };
+  for (const NamedPlan& plan : training.plans()) {
+    for (const Action& a : plan.plan->actions) {
+      add({static_cast<int64_t>(a.kind), static_cast<int64_t>(a.lane), a.visit, a.group, a.slot, a.begin, a.end, a.round, a.wave, a.bytes});
+      add_buffer(a.chunk);
+      for (const CollectivePart& part : a.parts) add({part.group, part.slice_begin, part.slice_end, part.slot});
+      for (const BufferUse& use : a.uses) add_buffer(use.buffer);
+    }
+    for (const PlannedBuffer& b : plan.plan->buffers) {
+      add_buffer(b.id);
+      add({b.bytes, static_cast<int64_t>(b.tier)});
+    }
+    for (const Visit& v : plan.plan->visits)
+      add({v.unit, static_cast<int64_t>(v.kind), v.micro_batch, v.branches, v.keep_input, v.micro_batches, v.token_batches,
+           v.branches_together});
+  }
+  return hash.hex();
+}
+
+// The keys that options of a dimension differ in, but what the file gives.
+std::vector<std::string> chosen_keys(const FitResult& result, const Free& free) {
+  std::vector<std::string> out;
+  for (const std::vector<FitOption>& options : result.dimensions)
+    for (const FitOption& option : options)
+      for (const FitSetting& setting : option.settings)
+        if (options.size() > 1 && !free.is_given(setting.path) && std::find(out.begin(), out.end(), setting.path) == out.end())
+          out.push_back(setting.path);
+  return out;
+}
 
 std::string setting_text(const FitSetting& setting) { return setting.path + "=" + setting.value.dump(); }
 
@@ -169,7 +223,9 @@ class Search {
           for (at[3] = 0; at[3] < count(FitDimension::MicroBatch); ++at[3])
             if (!fits_somehow(at)) break;  // nor do larger ones
     if (!result_.candidates.empty()) return;
-    if (reason_) std::rethrow_exception(reason_);
+    if (!reason_.empty())
+      fail_input("--fit: no combination with what {} gives can be planned; of the last that was tried: {}", request_.arguments.file,
+                 reason_);
     fail_input("--fit: what {} gives leaves nothing to try: {}", request_.arguments.file,
                result_.files_left_out.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.files_left_out);
   }
@@ -199,9 +255,10 @@ class Search {
     try {
       config.emplace(config_of(candidate));
       training.emplace(plan_training(*config, *subject_.model, *subject_.objective, request_.world));
+      candidate.plan = fingerprint(*training);
       measure(*config, *training, result_.capacity, nullptr, candidate);
-    } catch (const InputError&) {
-      reason_ = std::current_exception();
+    } catch (const InputError& error) {
+      reason_ = error.what();
       return nullptr;
     }
     if (candidate.fits) predict(*config, *training, candidate);
@@ -243,7 +300,7 @@ class Search {
   const Subject& subject_;
   const FitRequest& request_;
   FitResult& result_;
-  std::exception_ptr reason_;
+  std::string reason_;  // why the last combination could not be planned
 };
 
 // The simplest candidate of those that fit and are as fast as the fastest, but for one part in a hundred; -1: none fits.
@@ -287,7 +344,10 @@ std::vector<const FitCandidate*> FitResult::placements() const {
   }
   if (best >= 0) found[nth(nth(candidates, best).options, FitDimension::Placement)] = &nth(candidates, best);
   std::vector<const FitCandidate*> out;
-  for (const auto& [placement, candidate] : found) out.push_back(candidate);
+  std::set<std::string> plans;
+  if (best >= 0) plans.insert(nth(candidates, best).plan);
+  for (const auto& [placement, candidate] : found)
+    if (plans.insert(candidate->plan).second || (best >= 0 && candidate == &nth(candidates, best))) out.push_back(candidate);
   std::stable_sort(out.begin(), out.end(), [&](const FitCandidate* a, const FitCandidate* b) {
     if (a->fits != b->fits) return a->fits;
     return a->fits ? a->tokens_per_second > b->tokens_per_second : lacks(*a) < lacks(*b);
@@ -309,7 +369,9 @@ std::vector<const FitCandidate*> FitResult::neighbours(FitDimension dimension) c
     if (kept == nullptr || c.fits || !kept->fits) kept = &c;
   }
   std::vector<const FitCandidate*> out;
-  for (const auto& [value, candidate] : found) out.push_back(candidate);
+  std::set<std::string> plans = {winner.plan};
+  for (const auto& [value, candidate] : found)
+    if (plans.insert(candidate->plan).second) out.push_back(candidate);
   return out;
 }
 
@@ -344,8 +406,15 @@ FitResult find_fit(const Subject& subject, const FitRequest& request) {
   const auto units = subject.model->units();
   int64_t elements = 0;
   for (const UnitInfo& unit : units) elements += unit.num_elements();
-  result.dimensions = {placements(free, request.machine, result), recomputations(free, config, static_cast<int>(units.size())),
-                       queries_per_pass(free, config), micro_batches(free, config, request.world), residencies(free, elements)};
+  result.dimensions = {placements(free, request.machine, result),
+                       recomputations(free, config, static_cast<int>(units.size())),
+                       queries_per_pass(free, config),
+                       micro_batches(free, config, request.world),
+                       {{"as given", {}}}};
+  const std::vector<FitOption>& placed = nth(result.dimensions, FitDimension::Placement);
+  if (std::any_of(placed.begin(), placed.end(), [](const FitOption& option) { return stage_of(option) == 3; }))
+    nth(result.dimensions, FitDimension::Residency) = residencies(free, elements);
+  result.chosen = chosen_keys(result, free);
   // What libraries take for themselves is measured for the best alone; the search leaves them this share of device memory.
   constexpr double kSpareShare = 0.05;
   result.capacity = request.capacity;

@@ -18,8 +18,9 @@ enum class FitDimension : uint8_t { Placement, Recomputation, QueriesPerPass, Mi
 constexpr int kFitDimensions = 5;
 
 struct FitSetting {
-  std::string path;  // of the key
-  nlohmann::json value;
+  std::string path;      // of the key
+  nlohmann::json value;  // null: the key is taken out
+  bool operator==(const FitSetting&) const = default;
 };
 
 // One value of a dimension. `name` is for people: "stage 3, parameters in files, state on the host".
@@ -37,6 +38,7 @@ struct TierBytes {
 // One combination of options, planned.
 struct FitCandidate {
   std::array<int, kFitDimensions> options = {};  // of each dimension, which
+  std::string plan;                              // a fingerprint: candidates of one plan move the same bytes in the same order
   TierBytes needed;
   bool fits = false;
   double step_seconds = 0, tokens_per_second = 0;  // where it fits
@@ -57,6 +59,7 @@ struct FitRequest {
 
 struct FitResult {
   std::array<std::vector<FitOption>, kFitDimensions> dimensions;
+  std::vector<std::string> chosen;       // keys that the file leaves to the search
   std::vector<std::string> kept;         // "zero_optimization.stage 3": what the file gives and the search would have chosen
   std::string files_left_out;            // why no option rests in files; "": some do, or the file says where everything rests
   std::vector<FitCandidate> candidates;  // that were planned
@@ -66,9 +69,11 @@ struct FitResult {
   const FitOption& option(const FitCandidate& candidate, FitDimension dimension) const;
   // What the file is to say for a candidate.
   std::vector<FitSetting> settings(const FitCandidate& candidate) const;
-  // The fastest of each placement that fits, the fastest first; then of each other one the candidate that lacks least.
+  // The fastest of each placement that fits, the fastest first; then of each other one the candidate that lacks least. Placements that are
+  // one plan (the parameters of a model whose units all stay on the device rest nowhere else) are there once, as the simplest of them.
   std::vector<const FitCandidate*> placements() const;
-  // Of each other value of a dimension, all other options as the best has them (residency as it must be): the candidate that was planned.
+  // Of each other value of a dimension that makes another plan, all other options as the best has them (residency as it must be): the
+  // candidate that was planned.
   std::vector<const FitCandidate*> neighbours(FitDimension dimension) const;
 };
 

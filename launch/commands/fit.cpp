@@ -12,8 +12,10 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
+#include "base/program_name.h"
 #include "launch/commands/commands.h"
 #include "launch/replaceable.h"
+#include "launch/run_folder.h"
 #include "launch/target.h"
 #include "offload/disk.h"
 #include "offload/scratch_folder.h"
@@ -73,13 +75,17 @@ std::string fit_text(const Report& report) {
   std::string out =
       fmt::format("Fit of {} to {} of {}: {} combinations planned\n  a rank has {}\n", report.arguments.file,
                   counted(report.target.world, "rank"), report.target.machine->name, result.candidates.size(), capacity_text(report));
-  if (report.target.machine->is_unsteady) out += fmt::format("  its figures were {}\n", kUnsteadyFigures);
+  if (report.target.machine->is_unsteady) out += fmt::format("  its figures were {}\n", as_called(kUnsteadyFigures));
+  out += fmt::format("  chooses what the file leaves out or calls \"auto\": {}\n", result.chosen.empty()
+                                                                                       ? "of the keys that it can choose there is none"
+                                                                                       : fmt::format("{}", fmt::join(result.chosen, ", ")));
   if (!result.kept.empty()) out += fmt::format("  kept as the file gives them (\"auto\" frees them): {}\n", fmt::join(result.kept, ", "));
   if (!result.files_left_out.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.files_left_out);
   if (result.best >= 0) {
     const FitCandidate& best = nth(result.candidates, result.best);
     out += fmt::format("\nThe best: {}\n  predicted {}\n", options_text(result, best), speed_text(best));
-    for (const FitSetting& setting : result.settings(best)) out += fmt::format("  {} = {}\n", setting.path, setting.value.dump());
+    for (const FitSetting& setting : result.settings(best))
+      out += fmt::format("  {} {}\n", setting.path, setting.value.is_null() ? "is left out" : "= " + setting.value.dump());
   }
   out += "\nThe best of each stage with its tiers: tokens a second, device memory, why it is not the best\n";
   for (const FitCandidate* c : result.placements())
@@ -113,6 +119,7 @@ ordered_json fit_json(const Report& report) {
   const FitResult& result = report.result;
   ordered_json out{
       {"world", report.target.world}, {"machine", report.target.machine->name}, {"capacity_bytes", bytes_json(result.capacity)}};
+  out["chosen"] = result.chosen;
   out["kept"] = result.kept;
   out["planned"] = result.candidates.size();
   out["best"] = result.best < 0 ? ordered_json(nullptr) : candidate_json(result, nth(result.candidates, result.best));
@@ -136,13 +143,24 @@ std::string nowhere_text(const Report& report) {
   return out;
 }
 
-// The text of the file with the settings of the best, below a line that says where they are from.
-std::string file_text(const Report& report) {
+// A name for the run of the written file where another run lies in the folder of the name that was given; "": that one is free.
+std::string free_name(const Config& config) {
+  if (!config.run.is_named || config.run.overwrite || !is_folder_of_run(run_folder_path(config))) return "";
+  Config renamed = config;
+  for (int number = 1;; ++number) {
+    renamed.run.name = config.run.name + (number == 1 ? "-fit" : fmt::format("-fit-{}", number));
+    if (!fs::exists(run_folder_path(renamed))) return renamed.run.name;
+  }
+}
+
+// The text of the file with the settings of the best and the name of its run ("": as it is), below a line that says where they are from.
+std::string file_text(const Report& report, const std::string& name) {
   const PlanArguments& arguments = report.arguments;
   schema::Document document = schema::read_document(arguments.file);
   for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
   const FitCandidate& best = nth(report.result.candidates, report.result.best);
   for (const FitSetting& setting : report.result.settings(best)) schema::apply_setting(document, setting.path + "=" + setting.value.dump());
+  if (!name.empty()) schema::apply_setting(document, "run.name=" + name);
   return fmt::format("{} from {} for {} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file),
                      counted(report.target.world, "rank"), schema::printable(report.target.machine->name), speed_text(best),
                      document.root.dump(2));
@@ -168,11 +186,20 @@ TierBytes capacity(const Config& config, const Target& target, const MemoryLimit
 
 // Whether the file leaves the stage to the search.
 bool leaves_stage(const PlanArguments& arguments) {
+  const auto is_left = [](const nlohmann::json& block, const char* name) {
+    return !block.contains(name) || block[name].is_null() || block[name] == "auto";
+  };
   schema::Document document = schema::read_document(arguments.file);
   for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
-  if (!document.root.is_object() || !document.root.contains("zero_optimization")) return true;
+  if (is_left(document.root, "zero_optimization")) return true;
   const nlohmann::json& zero = document.root["zero_optimization"];
-  return zero.is_object() && (!zero.contains("stage") || zero["stage"].is_null() || zero["stage"] == "auto");
+  return zero.is_object() && is_left(zero, "stage");
+}
+
+// Warnings of the configuration that the search has come to: what has an effect depends on what it chose.
+void print_warnings_of(const FitCandidate& candidate, const FitResult& result, ConfigArguments arguments, int world) {
+  for (const FitSetting& setting : result.settings(candidate)) arguments.set.push_back(setting.path + "=" + setting.value.dump());
+  print_warnings(load_subject(arguments, {.world = world}).loaded);
 }
 
 }  // namespace
@@ -186,7 +213,6 @@ int fit(const PlanArguments& arguments) {
   if (stage_is_free) loaded.set.emplace_back("zero_optimization.stage=3");
   const Subject subject = load_subject(loaded, {.world = target.world});
   const Config& config = subject.config();
-  print_warnings(subject.loaded);
   data_files(config);
   const std::string path = arguments.out.empty() ? fs::path(arguments.file).replace_extension(".fit.json").string() : arguments.out;
   check_replaceable("--out", path, kMadeBy);
@@ -205,14 +231,18 @@ int fit(const PlanArguments& arguments) {
                            .progress = progress};
   const FitResult result = find_fit(subject, request);
   if (shows_progress) print_err("\r\x1b[K");
+  print_warnings_of(result.best < 0 ? *result.placements().front() : nth(result.candidates, result.best), result, arguments, target.world);
   const Report report{arguments, target, limit, result};
   if (arguments.json)
     print_out("{}\n", fit_json(report).dump(2));
   else
     print_out(fit_text(report));
   if (result.best < 0) throw InputError(nowhere_text(report));
-  write_durably(Disk::real(), path, file_text(report));
-  const std::string done = fmt::format("\nwrote {}: mpirun -np {} zerostep train {}\n", path, target.world, path);
+  const std::string name = free_name(config);
+  write_durably(Disk::real(), path, file_text(report, name));
+  std::string done = name.empty() ? "\n" : fmt::format("\n{} holds a run: the next one is named {}\n", run_folder_path(config), name);
+  done += fmt::format("wrote {}: {}{} train {}\n", path, target.world > 1 ? fmt::format("mpirun -np {} ", target.world) : "",
+                      program_name(), shell_word(path));
   arguments.json ? print_err(done) : print_out(done);
   return kDone;
 }

@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 
 #include "tests/launch/support/run_binary.h"
@@ -201,6 +204,114 @@ TEST_F(Fit, SaysWhichFiguresAreMissing) {
   const Outcome hosts = plan("run.json", {"--fit", "--ranks-per-node", "1"});
   EXPECT_EQ(hosts.status, 2) << hosts.err;
   EXPECT_SAYS(hosts.err, "_across_hosts, which this plan uses");
+}
+
+// A block that is left as a whole leaves every key in it, as a missing one does; an old form gives what it stands for.
+TEST_F(Fit, BlocksThatAreLeftAsAWholeAreChosen) {
+  const json whole = json::parse(file("3", ""));
+  const auto fitted = [&](const std::string& at, const json& value) {
+    json config = whole;
+    config["zero_optimization"] = {{"stage", "auto"}, {"stage3_param_persistence_threshold", 0}};
+    config[json::json_pointer(at)] = value;
+    place_.write("block.json", config.dump());
+    const Outcome done = plan("block.json", {"--fit", "--json", "--set", limit(3e6)});
+    EXPECT_EQ(done.status, 0) << at << " " << value << done.err;
+    const json fit = json::parse(done.out);
+    const Outcome again = plan("block.fit.json", {"--json", "--set", limit(3e6)});
+    EXPECT_EQ(again.status, 0) << again.err;
+    EXPECT_EQ(json::parse(again.out)["tokens_per_second"], fit["best"]["tokens_per_second"]) << at << " " << value;
+    return fit;
+  };
+  const json missing = fitted("/zero_optimization/offload_param", nullptr);
+  EXPECT_EQ(missing["kept"], json::array());
+  for (const char* at : {"/zero_optimization/offload_param", "/zero_optimization/offload_optimizer", "/activation_checkpointing"})
+    EXPECT_EQ(fitted(at, "auto"), missing) << at;
+  const json defaults = fitted("/zero_optimization", nullptr);
+  EXPECT_EQ(fitted("/zero_optimization", "auto"), defaults);
+  EXPECT_EQ(fitted("/zero_optimization", json::object()), defaults);
+  EXPECT_EQ(fitted("/zero_optimization", true)["kept"], json({"zero_optimization.stage 1"}));
+  EXPECT_EQ(fitted("/zero_optimization/cpu_offload", true)["kept"], json({"zero_optimization.offload_optimizer.device \"cpu\""}));
+}
+
+TEST_F(Fit, SaysWhatItChoosesAndWhatItLeavesAlone) {
+  const Outcome text = plan("run.json", {"--fit", "--set", "zero_optimization.stage3_max_live_parameters=50000", "--set",
+                                         "zero_optimization.stage=3", "--set", "activation_checkpointing.number_checkpoints=0"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_SAYS(text.out,
+              "  chooses what the file leaves out or calls \"auto\": zero_optimization.offload_optimizer.device, "
+              "zero_optimization.offload_param.device, zero_optimization.offload_param.nvme_path, train_micro_batch_size_per_gpu, "
+              "zero_optimization.stage3_max_reuse_distance, zero_optimization.stage3_prefetch_bucket_size\n");
+  EXPECT_SAYS(
+      text.out,
+      "  kept as the file gives them (\"auto\" frees them): zero_optimization.stage 3, activation_checkpointing.number_checkpoints 0, "
+      "zero_optimization.stage3_max_live_parameters 50000\n");
+  const json written = json::parse(place_.read("run.fit.json"), nullptr, true, true)["zero_optimization"];
+  EXPECT_EQ(written["stage3_max_live_parameters"], 50000);
+  EXPECT_TRUE(written.contains("stage3_prefetch_bucket_size"));
+  EXPECT_SAYS(place_.run({"plan", "--help"}).out, "those that it gives are kept");
+}
+
+// Parameters that all stay gathered rest nowhere else, whatever the tier of the others is called, and may be those of stage 2.
+TEST_F(Fit, ShowsEachPlanOnceByItsSimplestName) {
+  const std::string persistent = "zero_optimization.stage3_param_persistence_threshold=1000000000";
+  const Outcome fitted = plan("run.json", {"--fit", "--json", "--set", persistent, "--set", "optimizer.type=SGD"});
+  ASSERT_EQ(fitted.status, 0) << fitted.err;
+  const json fit = json::parse(fitted.out);
+  std::set<std::string> plans;
+  for (const json& candidate : fit["placements"]) {
+    std::vector<std::string> more = settings(candidate);
+    more.insert(more.end(), {"--actions", "--set", persistent, "--set", "optimizer.type=SGD"});
+    std::string text = plan("run.json", more).out;
+    // Every action, without the labels of groups, and what is needed.
+    text = std::regex_replace(text.substr(text.find("\nActions of a step")), std::regex(" \\(persistent\\)"), "");
+    EXPECT_TRUE(plans.insert(text + candidate["needed_bytes"].dump()).second) << candidate["settings"] << " is shown already";
+    EXPECT_EQ(candidate["settings"].value("zero_optimization.offload_param.device", "none"), "none");
+  }
+  EXPECT_GT(plans.size(), 3u);
+}
+
+TEST_F(Fit, ItsHintIsNotWarnedOf) {
+  json config = json::parse(file("\"auto\"", ""));
+  config["zero_optimization"].erase("offload_optimizer");
+  place_.write("bare.json", config.dump());
+  const auto warning_after = [&](const std::vector<std::string>& given, const std::string& key) {
+    std::vector<std::string> more{"--fit"};
+    for (const std::string& set : given) more.insert(more.end(), {"--set", set});
+    EXPECT_SAYS(plan("bare.json", more).out, "nothing was tried in files: no nvme_path is given (--set " + key + "=FOLDER)");
+    more.insert(more.end(), {"--set", key + "=" + place_.path("disk")});
+    const Outcome done = plan("bare.json", more);
+    EXPECT_EQ(done.status, 0) << done.err;
+    EXPECT_FALSE(done.out.find("nothing was tried in files") != std::string::npos) << done.out;
+    return done.err + plan("bare.fit.json", {}).err;
+  };
+  EXPECT_EQ(warning_after({}, "zero_optimization.offload_optimizer.nvme_path").find("nvme_path"), std::string::npos);
+  EXPECT_EQ(
+      warning_after({"zero_optimization.offload_optimizer.device=cpu"}, "zero_optimization.offload_param.nvme_path").find("nvme_path"),
+      std::string::npos);
+}
+
+// The command is printed as it has to be typed, and the run that it starts is not in the way of an earlier one.
+TEST_F(Fit, TheCommandThatItPrintsTrains) {
+  json config = json::parse(file("\"auto\"", ""));
+  config["data"]["train"] = place_.path("corpus.txt");
+  place_.write("my run.json", config.dump());
+  std::filesystem::create_symlink(std::getenv("ZEROSTEP_BINARY"), place_.path("zs"));
+  const How how{.environment = {
+                    {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}, {"OMPI_MCA_rmaps_base_oversubscribe", "1"}}};
+  const auto shell = [&](const std::string& command) {
+    return place_.run_command({"sh", "-c", "cd '" + place_.path("") + "' && " + command}, how);
+  };
+  for (const std::string name : {"fitted", "fitted-fit", "fitted-fit-2"}) {
+    const Outcome fitted = shell("./zs plan 'my run.json' --fit --world 2 --machine machine.json");
+    ASSERT_EQ(fitted.status, 0) << fitted.err;
+    const std::string wrote = "\nwrote my run.fit.json: mpirun -np 2 ./zs train 'my run.fit.json'\n";
+    EXPECT_SAYS(fitted.out, (name == "fitted" ? "" : "fitted holds a run: the next one is named " + name) + wrote);
+    const Outcome trained = shell(fitted.out.substr(fitted.out.rfind(": mpirun") + 2));
+    ASSERT_EQ(trained.status, 0) << trained.err;
+    EXPECT_EQ(place_.column(name, "loss").size(), 2u);
+  }
+  const Outcome alone = shell("./zs plan 'my run.json' --fit --world 1 --machine machine.json --out one.json");
+  EXPECT_SAYS(alone.out, "\nwrote one.json: ./zs train one.json\n");
 }
 
 TEST_F(Fit, TrainTakesTheFile) {
