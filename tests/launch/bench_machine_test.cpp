@@ -124,7 +124,7 @@ TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
   const Outcome forced = measure_while_busy({"--force"});
   EXPECT_SAYS(forced.out, "kept                       " + kept()[0]);
   EXPECT_TRUE(read_machine(kept()[0]).is_unsteady);
-  const std::string says = "measured on a busy machine: run `zerostep bench machine` again";
+  const std::string says = "measured on a busy machine: run `" + program() + " bench machine` again";
   EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, says);
   EXPECT_SAYS(place_.run({"plan", file, "--machine", place_.path("busy.json")}, {.environment = environment}).out, says);
   EXPECT_SAYS(place_.run({"plan", file, "--fit", "--machine", place_.path("busy.json"), "--out", place_.path("fit.json")}).out,
@@ -145,17 +145,17 @@ TEST_F(BenchMachine, WhatWasNotMeasuredHasNoTimes) {
   EXPECT_EQ(planned.out.find("Time of a step, predicted for"), std::string::npos);
   // Each says what is the case, and what helps there.
   const std::string measured = "Time of a step: this machine was measured with 1 rank on its " + counted(cores, "core") + ", and ";
-  EXPECT_SAYS(planned.out,
-              measured + "2 ranks are asked for: " + (cores < 2 ? "`zerostep plan --machine FILE`" : "`zerostep bench machine --ranks 2`"));
+  EXPECT_SAYS(planned.out, measured + "2 ranks are asked for: " +
+                               (cores < 2 ? "`" + program() + " plan --machine FILE`" : "`" + program() + " bench machine --ranks 2`"));
   const std::string many = std::to_string(2 * cores);
   const Outcome crowded = place_.run({"plan", file, "--world", many, "--ranks-per-node", many, "--set", "train_batch_size=" + many},
                                      {.environment = environment});
-  EXPECT_SAYS(crowded.out,
-              measured + many + " ranks are asked for: `zerostep plan --machine FILE` plans for a machine that has a core for each");
+  EXPECT_SAYS(crowded.out, measured + many + " ranks are asked for: `" + program() +
+                               " plan --machine FILE` plans for a machine that has a core for each");
   const Outcome hosts =
       place_.run({"plan", file, "--world", many, "--ranks-per-node", std::to_string(cores), "--set", "train_batch_size=" + many},
                  {.environment = environment});
-  EXPECT_SAYS(hosts.out, measured + many + " ranks on 2 hosts are asked for: `zerostep plan --machine FILE` plans for such hosts");
+  EXPECT_SAYS(hosts.out, measured + many + " ranks on 2 hosts are asked for: `" + program() + " plan --machine FILE` plans for such hosts");
   const Outcome fitted = place_.run({"plan", file, "--fit", "--world", many, "--ranks-per-node", many, "--set", "train_batch_size=" + many},
                                     {.environment = environment});
   EXPECT_EQ(fitted.status, 2);

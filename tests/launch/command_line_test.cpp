@@ -1,6 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -45,7 +44,7 @@ TEST_F(CommandLine, TheVersionIsTheOneThatCheckpointsName) {
   }
   const Outcome guessed = place_.run({"version"});
   EXPECT_EQ(guessed.status, 2);
-  EXPECT_SAYS(guessed.err, "zerostep --version` prints it");
+  EXPECT_SAYS(guessed.err, "`" + program() + " --version` prints it");
 }
 
 TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
@@ -87,16 +86,16 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
     std::vector<std::string> arguments;
     std::string says;
   };
-  for (const Case& c :
-       {Case{{"sweep", file}, "zerostep train FILE --set"}, Case{{"plot", "a"}, "metrics.csv holds"},
-        Case{{"evla", file}, "is 'eval' meant?"}, Case{{"evaluate", file}, "zerostep eval FILE`"},
-        Case{{"nonsense"}, "the commands are train, plan"}, Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
-        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
-        Case{{"inspect", "data", file}, "zerostep inspect batches FILE`"},
-        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
-        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
-        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
-        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
+  for (const Case& c : {Case{{"sweep", file}, "there is no command 'sweep' in this version: `" + program() + " train FILE --set"},
+                        Case{{"plot", "a"}, "metrics.csv holds"}, Case{{"evla", file}, "is 'eval' meant?"},
+                        Case{{"evaluate", file}, "`" + program() + " eval FILE`"}, Case{{"nonsense"}, "the commands are train, plan"},
+                        Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
+                        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
+                        Case{{"inspect", "data", file}, "`" + program() + " inspect batches FILE`"},
+                        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
+                        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
+                        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
+                        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
     const Outcome done = place_.run(c.arguments);
     EXPECT_EQ(done.status, 2) << done.err;
     EXPECT_SAYS(done.err, c.says);
@@ -106,7 +105,7 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
 
 // Commands in messages can be typed as they stand.
 TEST_F(CommandLine, TheProgramHasTheNameThatItWasCalledBy) {
-  std::filesystem::create_symlink(std::getenv("ZEROSTEP_BINARY"), place_.path("zs"));
+  std::filesystem::create_symlink(program(), place_.path("zs"));
   place_.config();
   const auto said = [&](const std::string& arguments) {
     const Outcome done = place_.run_command({"sh", "-c", "cd '" + place_.path("") + "' && ./zs " + arguments});

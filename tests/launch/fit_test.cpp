@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -295,7 +294,7 @@ TEST_F(Fit, TheCommandThatItPrintsTrains) {
   json config = json::parse(file("\"auto\"", ""));
   config["data"]["train"] = place_.path("corpus.txt");
   place_.write("my run.json", config.dump());
-  std::filesystem::create_symlink(std::getenv("ZEROSTEP_BINARY"), place_.path("zs"));
+  std::filesystem::create_symlink(program(), place_.path("zs"));
   const How how{.environment = {
                     {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}, {"OMPI_MCA_rmaps_base_oversubscribe", "1"}}};
   const auto shell = [&](const std::string& command) {

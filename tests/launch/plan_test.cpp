@@ -123,7 +123,7 @@ TEST_F(PlanCommand, WorkspaceOfOtherMachinesIsAnEstimate) {
   EXPECT_EQ(wide.status, 0) << wide.err;
   EXPECT_SAYS(wide.out, "an estimate from this machine");
   EXPECT_SAYS(wide.out, "Time of a step: 4096 ranks on ");
-  EXPECT_SAYS(wide.out, " hosts are asked for: `zerostep plan --machine FILE`");
+  EXPECT_SAYS(wide.out, " hosts are asked for: `" + program() + " plan --machine FILE`");
   EXPECT_TRUE(place_.exists("cache/zerostep/workspaces.jsonl"));
 }
 

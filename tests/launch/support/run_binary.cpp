@@ -39,6 +39,12 @@ std::string text_of_our_own() {
 
 }  // namespace
 
+std::string program() {
+  const char* binary = std::getenv("ZEROSTEP_BINARY");
+  if (binary == nullptr) throw std::runtime_error("the environment variable ZEROSTEP_BINARY must name the program under test");
+  return binary;
+}
+
 Workplace::Workplace() { write("corpus.txt", text_of_our_own()); }
 
 void Workplace::write(const std::string& name, const std::string& text) const { std::ofstream(path(name)) << text; }
@@ -56,11 +62,9 @@ std::string Workplace::config(const std::string& more) const {
 }
 
 std::vector<std::string> Workplace::command(const std::vector<std::string>& arguments, int ranks) const {
-  const char* binary = std::getenv("ZEROSTEP_BINARY");
-  if (binary == nullptr) throw std::runtime_error("the environment variable ZEROSTEP_BINARY must name the program under test");
   std::vector<std::string> out;
   if (ranks > 1) out = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", std::to_string(ranks)};
-  out.emplace_back(binary);
+  out.push_back(program());
   out.insert(out.end(), arguments.begin(), arguments.end());
   return out;
 }

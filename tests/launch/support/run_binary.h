@@ -11,6 +11,9 @@
 
 namespace zerostep::testing {
 
+// The program under test (environment ZEROSTEP_BINARY), as its messages call it.
+std::string program();
+
 struct Outcome {
   int status = -1;  // exit status, or 128 + signal where a signal ended it
   std::string out, err;
@@ -25,7 +28,7 @@ struct How {
   double timeout_seconds = 60;
 };
 
-// The program under test (environment ZEROSTEP_BINARY) as a user runs it, in a folder of its own that goes with the object. It has one
+// The program under test as a user runs it, in a folder of its own that goes with the object. It has one
 // thread, and what it measures of this machine is kept for the other programs of this process alone ($XDG_CACHE_HOME), unless the case's
 // environment says otherwise.
 class Workplace {
