@@ -43,9 +43,13 @@ double CallMeter::seconds_of(const std::string& figure, double budget, const std
   const int repetitions =
       std::clamp(static_cast<int>(std::min(budget / (once * static_cast<double>(calls)), 1e6)), kLeastRepetitions, kMostRepetitions);
   std::vector<double> seconds;
-  if (is_late()) seconds.push_back(once);
-  while (std::ssize(seconds) < repetitions && !is_late())
-    for (int i = 0; i < (repetitions + 3) / 4; ++i) seconds.push_back(seconds_of_calls(calls, call) / static_cast<double>(calls));
+  if (is_late()) {
+    seconds.push_back(once);
+  } else {
+    do {
+      for (int i = 0; i < (repetitions + 3) / 4; ++i) seconds.push_back(seconds_of_calls(calls, call) / static_cast<double>(calls));
+    } while (std::ssize(seconds) < repetitions && !is_late());
+  }
   std::sort(seconds.begin(), seconds.end());
   const auto count = std::ssize(seconds);
   const double median = nth(seconds, count / 2);

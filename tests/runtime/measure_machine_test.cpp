@@ -129,5 +129,14 @@ TEST(CallMeters, StopWhatTakesLongerThanItIsGiven) {
   });
 }
 
+// Wherever the time runs out between two looks at the clock, there is a call that was timed.
+TEST(CallMeters, GiveATimeForAnyBudget) {
+  run_local_ranks(1, {}, [](const Communicator& group) {
+    CallMeter meter(group);
+    for (int nanoseconds = 0; nanoseconds < 20000; nanoseconds += 5)
+      ASSERT_GT(meter.seconds_of("a short call", 1e-9 * nanoseconds, [] { std::this_thread::yield(); }), 0) << nanoseconds;
+  });
+}
+
 }  // namespace
 }  // namespace zerostep
