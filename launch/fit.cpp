@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
@@ -13,163 +12,13 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
+#include "launch/fit_options.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/config/values.h"
 #include "runtime/engine/prediction.h"
 #include "runtime/engine/training_cost.h"
 
 namespace zerostep {
 namespace {
-
-using nlohmann::json;
-using schema::Origin;
-using schema::Value;
-
-constexpr const char* kStage = "zero_optimization.stage";
-constexpr const char* kParameters = "zero_optimization.offload_param";
-constexpr const char* kState = "zero_optimization.offload_optimizer";
-constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
-constexpr const char* kSegments = "activation_checkpointing.number_checkpoints";
-constexpr const char* kHostCheckpoints = "activation_checkpointing.cpu_checkpointing";
-constexpr const char* kPerPass = "step.queries_per_pass";
-
-// What the file says of keys, and what stays free.
-class Free {
- public:
-  Free(const Subject& subject, bool stage_is_free, FitResult& result)
-      : values_(*subject.loaded.values), stage_is_free_(stage_is_free), result_(result) {}
-
-  bool is_given(const std::string& path) const {
-    const Value* value = values_.find(path);
-    return value != nullptr && value->origin == Origin::Given && !(stage_is_free_ && path == kStage);
-  }
-  // Whether a key is the search's to choose; else it is told that the file's value is kept.
-  bool is_free(const std::string& path) {
-    if (!is_given(path)) return true;
-    const std::string text = fmt::format("{} {}", path, values_.find(path)->value.dump());
-    if (std::find(result_.kept.begin(), result_.kept.end(), text) == result_.kept.end()) result_.kept.push_back(text);
-    return false;
-  }
-  json value(const std::string& path, const json& other) const {
-    const Value* value = values_.find(path);
-    return value == nullptr ? other : value->value;
-  }
-
- private:
-  const schema::Values& values_;
-  bool stage_is_free_;
-  FitResult& result_;
-};
-
-std::string placement_name(int64_t stage, const std::string& parameters, const std::string& state) {
-  const auto tier = [](const std::string& device) { return device == "cpu" ? "on the host" : "in files"; };
-  std::string out = fmt::format("stage {}", stage);
-  if (parameters != "none") out += fmt::format(", parameters {}", tier(parameters));
-  if (state != "none") out += fmt::format(", state {}", tier(state));
-  return out;
-}
-
-// Stages with the tiers that each may have, from the simplest to what needs least of the device.
-std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult& result) {
-  const auto devices = [&](const std::string& block) -> std::vector<std::string> {
-    if (!free.is_free(block + ".device")) return {free.value(block + ".device", "none")};
-    return {"none", "cpu", "nvme"};
-  };
-  std::vector<int64_t> stages = {0, 1, 2, 3};
-  if (!free.is_free(kStage)) stages = {free.value(kStage, 0)};
-  const json folders = free.is_given(std::string(kState) + ".nvme_path")
-                           ? free.value(std::string(kState) + ".nvme_path", json::array())
-                           : free.value(std::string(kParameters) + ".nvme_path", json::array());
-  std::vector<FitOption> out;
-  for (const int64_t stage : stages)
-    for (const std::string& parameters : devices(kParameters))
-      for (const std::string& state : devices(kState)) {
-        const bool has_files = parameters == "nvme" || state == "nvme";
-        if ((parameters != "none" && stage < 3) || (state != "none" && stage < 1)) continue;
-        if (has_files && (folders.empty() || !machine.file_read.is_known() || !machine.file_write.is_known())) {
-          result.files_left_out = folders.empty() ? fmt::format("no nvme_path is given (--set {}.nvme_path=FOLDER)",
-                                                                free.is_given(fmt::format("{}.device", kState)) ? kParameters : kState)
-                                                  : "the machine's figures tell nothing of its disk";
-          continue;
-        }
-        FitOption option{placement_name(stage, parameters, state), {{kStage, stage}}};
-        for (const auto& [block, device] : {std::pair(std::string(kParameters), &parameters), std::pair(std::string(kState), &state)}) {
-          if (*device != "none" || free.is_given(block + ".device") || free.is_given(block + ".nvme_path"))
-            option.settings.push_back({block + ".device", *device});
-          if (*device == "nvme" && !free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", folders});
-          // Folders that nothing rests in would only be warned of.
-          if (*device != "nvme" && free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", nullptr});
-        }
-        out.push_back(std::move(option));
-      }
-  return out;
-}
-
-std::vector<FitOption> recomputations(Free& free, const Config& config, int num_units) {
-  if (!config.step.uses_backprop()) return {{"as given", {}}};
-  const bool free_segments = free.is_free(kSegments), free_host = free.is_free(kHostCheckpoints);
-  if (!free_segments && free_host && config.number_checkpoints != 0)
-    return {{"recomputation from the device", {}}, {"recomputation from the host", {{kHostCheckpoints, true}}}};
-  if (!free_segments) return {{"as given", {}}};
-  const auto segments = static_cast<int64_t>(std::lround(std::sqrt(num_units)));
-  std::vector<FitOption> out = {{"nothing recomputed", {{kSegments, 0}}}};
-  if (segments > 1) out.push_back({fmt::format("recomputation in {} segments", segments), {{kSegments, segments}}});
-  out.push_back({"recomputation of every unit", {{kSegments, -1}}});
-  if (free_host) out.push_back({"recomputation of every unit from the host", {{kSegments, -1}, {kHostCheckpoints, true}}});
-  return out;
-}
-
-std::vector<FitOption> queries_per_pass(Free& free, const Config& config) {
-  if (!config.step.uses_queries() || config.step.queries == 1 || !free.is_free(kPerPass)) return {{"as given", {}}};
-  std::vector<FitOption> out;
-  for (int64_t k = 1;; k = std::min(2 * k, config.step.queries)) {
-    out.push_back({fmt::format("{} quer{} a pass", k, k == 1 ? "y" : "ies"), {{kPerPass, k}}});
-    if (k == config.step.queries) return out;
-  }
-}
-
-// In ascending order. Where the file does not give the global batch it follows from the micro-batch.
-std::vector<FitOption> micro_batches(Free& free, const Config& config, int world) {
-  constexpr int64_t kMostFree = 256;
-  if (!config.step.uses_backprop() || !free.is_free(kMicroBatch)) return {{"as given", {}}};
-  const int64_t samples = free.is_given("train_batch_size") ? config.batch.train_batch_size / world : 0;
-  const int64_t accumulation = free.is_given("gradient_accumulation_steps") ? config.batch.accumulation_steps : 0;
-  std::vector<FitOption> out;
-  for (int64_t m = 1; m <= (samples > 0 ? samples : kMostFree); m = samples > 0 ? m + 1 : 2 * m) {
-    if (samples > 0 && (samples % m != 0 || (accumulation > 0 && samples / m != accumulation))) continue;
-    out.push_back({fmt::format("micro-batch {}", m), {{kMicroBatch, m}}});
-  }
-  return out;
-}
-
-// Limits of stage 3, from what keeps most on the device to what keeps least.
-std::vector<FitOption> residencies(Free& free, int64_t elements) {
-  const std::string zero = "zero_optimization.";
-  std::vector<std::string> keys;
-  for (const char* name : {"stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"})
-    if (free.is_free(zero + name)) keys.push_back(zero + name);
-  const int64_t ahead = ZeroConfig().stage3_prefetch_bucket_size;
-  struct Limits {
-    const char* name;
-    int64_t live, prefetch;
-  };
-  std::vector<FitOption> out;
-  for (const Limits& limits : {Limits{"every unit kept between forward and backward", elements, ahead},
-                               {"half of the units kept", elements / 2, ahead},
-                               {"one unit and the next", 0, ahead},
-                               {"one unit at a time", 0, 0}}) {
-    FitOption option{limits.name, {}};
-    for (const std::string& key : keys) option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch : limits.live});
-    // Beside what the file gives of them the names would not hold.
-    if (keys.size() < 3) option.name = "as given";
-    for (const FitSetting& setting : keys.size() < 3 ? option.settings : std::vector<FitSetting>())
-      option.name += ", " + setting.path.substr(zero.size()) + " " + setting.value.dump();
-    if (out.empty() || out.back().settings != option.settings) out.push_back(std::move(option));
-  }
-  return out;
-}
-
-int64_t stage_of(const FitOption& placement) { return placement.settings.front().value.get<int64_t>(); }
 
 // Every action of a plan and where everything rests, whatever it is called.
 std::string fingerprint(const TrainingPlan& training) {
@@ -194,17 +43,6 @@ std::string fingerprint(const TrainingPlan& training) {
            v.branches_together});
   }
   return hash.hex();
-}
-
-// The keys that options of a dimension differ in, but what the file gives.
-std::vector<std::string> chosen_keys(const FitResult& result, const Free& free) {
-  std::vector<std::string> out;
-  for (const std::vector<FitOption>& options : result.dimensions)
-    for (const FitOption& option : options)
-      for (const FitSetting& setting : option.settings)
-        if (options.size() > 1 && !free.is_given(setting.path) && std::find(out.begin(), out.end(), setting.path) == out.end())
-          out.push_back(setting.path);
-  return out;
 }
 
 std::string setting_text(const FitSetting& setting) { return setting.path + "=" + setting.value.dump(); }
@@ -401,20 +239,7 @@ std::string lacking_text(const FitCandidate& candidate, const TierBytes& capacit
 
 FitResult find_fit(const Subject& subject, const FitRequest& request) {
   FitResult result;
-  const Config& config = subject.config();
-  Free free(subject, request.stage_is_free, result);
-  const auto units = subject.model->units();
-  int64_t elements = 0;
-  for (const UnitInfo& unit : units) elements += unit.num_elements();
-  result.dimensions = {placements(free, request.machine, result),
-                       recomputations(free, config, static_cast<int>(units.size())),
-                       queries_per_pass(free, config),
-                       micro_batches(free, config, request.world),
-                       {{"as given", {}}}};
-  const std::vector<FitOption>& placed = nth(result.dimensions, FitDimension::Placement);
-  if (std::any_of(placed.begin(), placed.end(), [](const FitOption& option) { return stage_of(option) == 3; }))
-    nth(result.dimensions, FitDimension::Residency) = residencies(free, elements);
-  result.chosen = chosen_keys(result, free);
+  find_options(subject, request, result);
   // What libraries take for themselves is measured for the best alone; the search leaves them this share of device memory.
   constexpr double kSpareShare = 0.05;
   result.capacity = request.capacity;
