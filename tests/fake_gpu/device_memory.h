@@ -9,7 +9,7 @@
 namespace fake_gpu {
 
 // The memory of all devices, and which of the host's is pinned. In strict mode an address of a device is mapped without access: copies and
-// fills reach the bytes at another address, kernels while a KernelAccess lives. Any thread.
+// fills reach the bytes at another address, kernels while change_access() opens it. Any thread.
 class DeviceMemory {
  public:
   // Of the next allocations. False while some live.
@@ -33,16 +33,8 @@ class DeviceMemory {
   };
   Operand operand(const void* data, size_t num_bytes);
 
-  class KernelAccess {
-   public:
-    explicit KernelAccess(DeviceMemory& memory) : memory_(memory) { memory_.change_access(1); }
-    ~KernelAccess() { memory_.change_access(-1); }
-    KernelAccess(const KernelAccess&) = delete;
-    KernelAccess& operator=(const KernelAccess&) = delete;
-
-   private:
-    DeviceMemory& memory_;
-  };
+  // Kernels run, one more or one less: while some do, device addresses are open.
+  void change_access(int kernels);
 
  private:
   struct Block {
@@ -50,7 +42,6 @@ class DeviceMemory {
     std::byte* bytes;  // where device work reaches it
     int device;
   };
-  void change_access(int kernels);
 
   std::mutex mutex_;
   int64_t bytes_of_device_ = 0;

@@ -1,5 +1,11 @@
-// libcuda.so.1 of a machine without a GPU: the driver's functions for which LibTorch's CUDA libraries ask when they are loaded, each of
-// which says that it is not supported (801).
+// libcuda.so.1 of a machine without a GPU: the driver's functions for which LibTorch's CUDA libraries ask when they are loaded. LibTorch
+// calls one of them, before it makes a device the current one; each of the others says that it is not supported (801).
+extern "C" __attribute__((visibility("default"))) int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* is_active) {
+  *flags = 0;
+  *is_active = 1;
+  return 0;
+}
+
 #define NOT_SUPPORTED(function) \
   extern "C" __attribute__((visibility("default"))) int function() { return 801; }
 
@@ -7,7 +13,6 @@ NOT_SUPPORTED(cuCtxGetCurrent)
 NOT_SUPPORTED(cuCtxSetCurrent)
 NOT_SUPPORTED(cuDeviceGet)
 NOT_SUPPORTED(cuDeviceGetAttribute)
-NOT_SUPPORTED(cuDevicePrimaryCtxGetState)
 NOT_SUPPORTED(cuDevicePrimaryCtxRetain)
 NOT_SUPPORTED(cuFuncGetAttribute)
 NOT_SUPPORTED(cuFuncSetAttribute)

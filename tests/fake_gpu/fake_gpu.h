@@ -1,4 +1,6 @@
 #pragma once
+#include <cuda_runtime_api.h>
+
 #include <cstdint>
 #include <string>
 
@@ -33,5 +35,15 @@ int64_t num_host_waits();
 // Asynchronous copies from or to memory of the host that is not pinned, which wait as well.
 int64_t num_pageable_copies();
 int64_t num_launches();
+
+// Lets the caller stand in for a kernel of a stream: waits until what is queued there is done, which counts as no wait of the host, and
+// opens device memory to the host's code until it goes.
+class StandIn {
+ public:
+  explicit StandIn(cudaStream_t stream);
+  ~StandIn();
+  StandIn(const StandIn&) = delete;
+  StandIn& operator=(const StandIn&) = delete;
+};
 
 }  // namespace fake_gpu

@@ -44,6 +44,15 @@ int64_t num_host_waits() {
   return sum;
 }
 
+StandIn::StandIn(cudaStream_t stream) {
+  const std::shared_ptr<WorkQueue> queue = Machine::instance().queue(stream);
+  if (!queue) throw std::logic_error("a stream that does not live");
+  queue->synchronize();
+  Machine::instance().memory().change_access(1);
+}
+
+StandIn::~StandIn() { Machine::instance().memory().change_access(-1); }
+
 Machine& Machine::instance() {
   static auto* const machine = new Machine;
   return *machine;

@@ -56,8 +56,9 @@ FAKE_GPU_API cudaError_t cudaLaunchKernel(const void* function, dim3 blocks, dim
   const auto* begin = static_cast<const std::byte*>(arguments[0]);
   auto argument = std::make_shared<std::vector<std::byte>>(begin, begin + kernel.argument_bytes);
   queue->push([=] {
-    const fake_gpu::DeviceMemory::KernelAccess access(Machine::instance().memory());
+    Machine::instance().memory().change_access(1);
     kernel.body(blocks, threads, argument->data());
+    Machine::instance().memory().change_access(-1);
   });
   return cudaSuccess;
 }
