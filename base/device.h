@@ -37,8 +37,9 @@ class Device {
   // streams are threads. Its memory is of one kind.
   static Device cpu();
   // A GPU of this machine by its number. Opens libzerostep_cuda.so, which lies beside the program. Its compute stream is a stream of CUDA's
-  // like the others, and work launched there finds it as LibTorch's current one. What is called makes the GPU the calling thread's.
-  // RunError that says what to do where the library or what it loads is not there, no driver answers, or there are fewer GPUs.
+  // like the others, and work launched there finds it as LibTorch's current one. Calls that allocate or launch leave the GPU the calling
+  // thread's current device. RunError that says what is missing: the library or what it loads, a driver that answers, or a GPU of this
+  // number. What to do about it depends on the program, so the caller adds it.
   static Device cuda(int index);
 
   // As LibTorch calls it ("cpu", "cuda:0").

@@ -33,11 +33,11 @@ class InlineStream final : public Stream::Impl {
   explicit InlineStream(std::string name) : name_(std::move(name)) {}
 
   Event enqueue(std::function<void()> work) override {
-    if (std::exception_ptr failure = this->failure()) return failed(failure);
+    if (std::exception_ptr failure = this->failure()) return failed_event(failure);
     try {
       work();
     } catch (...) {
-      return failed(poison(std::current_exception()));
+      return failed_event(poison(std::current_exception()));
     }
     return {};
   }
@@ -59,8 +59,6 @@ class InlineStream final : public Stream::Impl {
   bool is_current() const override { return true; }
 
  private:
-  static Event failed(std::exception_ptr failure) { return Event(std::make_shared<FailedEvent>(std::move(failure))); }
-
   std::exception_ptr failure() {
     std::lock_guard lock(mutex_);
     return failure_;
@@ -228,6 +226,8 @@ bool Event::failed() const {
   }
   return false;
 }
+
+Event failed_event(std::exception_ptr failure) { return Event(std::make_shared<FailedEvent>(std::move(failure))); }
 
 Stream Stream::inline_stream(std::string name) { return Stream(std::make_shared<InlineStream>(std::move(name))); }
 Stream Stream::worker(std::string name) { return Stream(std::make_shared<WorkerStream>(std::move(name))); }

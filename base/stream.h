@@ -1,4 +1,5 @@
 #pragma once
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -32,10 +33,13 @@ class Event {
   std::shared_ptr<Impl> impl_;
 };
 
+// A complete event of work that is known to have failed; wait() rethrows.
+Event failed_event(std::exception_ptr failure);
+
 // An in-order queue of work: on the CPU a worker thread, or the caller itself (`inline_stream`); on CUDA a stream.
-// A value handle: copies name the same queue. Work that throws poisons the stream: what follows is skipped, and every later
-// wait on it rethrows the first exception. On CUDA a failure holds for what any stream of the device queues later, and kernels that are
-// queued before it is known still run.
+// A value handle: copies name the same queue, in which any thread may enqueue. Work that throws poisons the stream: what follows is
+// skipped, and every later wait on it rethrows the first exception. On CUDA a failure holds for what any stream of the device queues later,
+// and kernels that are queued before it is known still run.
 class Stream {
  public:
   class Impl {

@@ -42,16 +42,6 @@ class CudaEvent final : public Event::Impl {
   uint64_t number_;
 };
 
-class FailedCudaEvent final : public Event::Impl {
- public:
-  explicit FailedCudaEvent(std::exception_ptr failure) : failure_(std::move(failure)) {}
-  bool ready() const override { return true; }
-  void wait() const override { std::rethrow_exception(failure_); }
-
- private:
-  std::exception_ptr failure_;
-};
-
 // Makes a stream LibTorch's current one, until it goes. (LibTorch's own guard asks libtorch_cuda.so, which need not be loaded.)
 class CurrentStream {
  public:
@@ -183,7 +173,7 @@ class CudaStream final : public Stream::Impl {
       return Event(std::move(event));
     } catch (...) {
       context_->fail(number, std::current_exception());
-      return Event(std::make_shared<FailedCudaEvent>(std::current_exception()));
+      return failed_event(std::current_exception());
     }
   }
 
