@@ -13,16 +13,16 @@
 
 namespace zerostep {
 
-// Runs what ends a thing of CUDA's: now, or, in a host function, from which nothing of CUDA may be called, in a thread of its own.
+// Runs `end`, which destroys something of CUDA's: at once, or, called from a host function, in a thread of its own.
 void end_outside_host_functions(std::function<void()> end);
 // ProtocolError in a host function, which would wait for itself.
 void require_no_host_function();
 
 // What the streams, events and memory of one Device share. Thread-safe.
 //
-// Work is numbered in the order in which it is queued, over all streams of the device. A failure has the number of the work that failed and
-// holds for all work with that number or a later one: CUDA's own errors end a device as a whole, and so failures travel along events
-// without a host function at each wait.
+// Work of all streams of the device is numbered: that of one stream in the order in which it is queued, and what waits for an event with a
+// higher number than the event. A failure has the number of the work that failed and holds for all work with that number or a higher one:
+// CUDA's own errors end a device as a whole, and so failures travel along events without a host function at each wait.
 class CudaContext {
  public:
   explicit CudaContext(int index) : index_(index), name_("cuda:" + std::to_string(index)) {}
@@ -33,7 +33,7 @@ class CudaContext {
   int index() const { return index_; }
   const std::string& name() const { return name_; }
 
-  // RunError, naming the device and what was tried, unless it is a success.
+  // RunError, naming the device and what cannot be done, unless it is a success.
   void check(cudaError_t error, const char* what) const;
 
   uint64_t next_number() { return ++last_number_; }

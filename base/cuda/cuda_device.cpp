@@ -1,9 +1,11 @@
+#include <cuda_runtime_api.h>
+
 #include <cstring>
 #include <utility>
 
 #include "base/cuda/cuda_context.h"
+#include "base/cuda/cuda_library.h"
 #include "base/cuda/cuda_stream.h"
-#include "base/cuda/library.h"
 #include "base/error.h"
 #include "base/format.h"
 
@@ -26,7 +28,7 @@ class CudaDevice final : public Device::Impl {
   MemoryInfo memory_info() const override {
     context_->make_current();
     size_t free = 0, total = 0;
-    context_->check(cudaMemGetInfo(&free, &total), "its memory is not known");
+    context_->check(cudaMemGetInfo(&free, &total), "its free memory cannot be read");
     return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
   }
 
@@ -47,8 +49,8 @@ class CudaDevice final : public Device::Impl {
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       const MemoryInfo memory = memory_info();
-      fail_run("[{}] '{}' needs {} of device memory, and {} of {} are free", context_->name(), name, human_bytes(num_bytes),
-               human_bytes(memory.free_bytes), human_bytes(memory.total_bytes));
+      fail_run("[{}] '{}' needs {} of device memory, and {} of {} are free: use less, or end programs that `nvidia-smi` shows there",
+               context_->name(), name, human_bytes(num_bytes), human_bytes(memory.free_bytes), human_bytes(memory.total_bytes));
     }
     context_->check(error, "device memory cannot be allocated");
     std::shared_ptr<void> owner(data, [context = context_](void* p) { end_outside_host_functions([context, p] { cudaFree(p); }); });
@@ -64,7 +66,9 @@ class CudaDevice final : public Device::Impl {
     const cudaError_t error = cudaHostAlloc(&data, size, cudaHostAllocPortable);
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      fail_run("[{}] '{}' needs {} of pinned memory of the host, which CUDA does not get", context_->name(), name, human_bytes(num_bytes));
+      const MemoryInfo host = Device::cpu().memory_info();
+      fail_run("[{}] '{}' needs {} of pinned memory, which CUDA refuses; the host has {} of {} free: use less, or end other programs",
+               context_->name(), name, human_bytes(num_bytes), human_bytes(host.free_bytes), human_bytes(host.total_bytes));
     }
     context_->check(error, "pinned memory of the host cannot be allocated");
     std::memset(data, 0, size);
@@ -79,16 +83,13 @@ class CudaDevice final : public Device::Impl {
 }  // namespace
 }  // namespace zerostep
 
-extern "C" __attribute__((visibility("default"))) void zerostep_open_cuda_device(int index,
-                                                                                 std::shared_ptr<const zerostep::Device::Impl>& device) {
+void zerostep_open_cuda_device_1(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {
     cudaGetLastError();
-    zerostep::fail_run(
-        "no GPU answers: {} ({}). `nvidia-smi` shows GPUs and their driver, which must be one for CUDA 13; --device cpu computes without "
-        "one",
-        cudaGetErrorString(error), cudaGetErrorName(error));
+    zerostep::fail_run("no GPU answers: {} ({}). `nvidia-smi` shows GPUs and their driver, which must be one for CUDA {} or later",
+                       cudaGetErrorString(error), cudaGetErrorName(error), CUDART_VERSION / 1000);
   }
   if (index < 0 || index >= count)
     zerostep::fail_run("GPU {} is asked for, and this process sees {}, numbered from 0 (CUDA_VISIBLE_DEVICES may hide others)", index,

@@ -4,6 +4,7 @@
 #include <cuda.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -63,7 +64,7 @@ class HostWaits {
       : context_(std::move(context)), waiter_(Stream::worker(stream_name + " waits")) {
     void *word = nullptr, *function = nullptr;
     context_->check(cudaHostAlloc(&word, sizeof(uint32_t), cudaHostAllocPortable), "no word of pinned memory is left");
-    word_ = static_cast<uint32_t*>(word);
+    word_.reset(static_cast<uint32_t*>(word));
     *word_ = 0;
     cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
     context_->check(cudaGetDriverEntryPointByVersion("cuStreamWaitValue32", &function, 12000, cudaEnableDefault, &found),
@@ -72,10 +73,6 @@ class HostWaits {
       fail_run("[{}] the driver has no cuStreamWaitValue32, so its streams cannot wait for the host: a driver for CUDA 13 has it",
                context_->name());
     wait_for_value_ = reinterpret_cast<decltype(&cuStreamWaitValue32)>(function);
-  }
-  ~HostWaits() {
-    waiter_.drain();
-    cudaFreeHost(word_);
   }
 
   void wait(cudaStream_t stream, const Event& event, uint64_t number) {
@@ -88,15 +85,19 @@ class HostWaits {
       }
       std::atomic_ref<uint32_t>(*word_).store(value);
     });
-    const CUresult result = wait_for_value_(stream, reinterpret_cast<CUdeviceptr>(word_), value, CU_STREAM_WAIT_VALUE_GEQ);
+    const CUresult result = wait_for_value_(stream, reinterpret_cast<CUdeviceptr>(word_.get()), value, CU_STREAM_WAIT_VALUE_GEQ);
     if (result != CUDA_SUCCESS)
       fail_run("[{}] a wait for the host cannot be queued: error {} of the driver", context_->name(), static_cast<int>(result));
   }
 
  private:
+  struct FreePinned {
+    void operator()(void* data) const { cudaFreeHost(data); }
+  };
+
   std::shared_ptr<CudaContext> context_;
-  Stream waiter_;
-  uint32_t* word_ = nullptr;
+  std::unique_ptr<uint32_t, FreePinned> word_;
+  Stream waiter_;  // ends before the word into which it writes
   uint32_t last_value_ = 0;
   decltype(&cuStreamWaitValue32) wait_for_value_ = nullptr;
 };
@@ -117,22 +118,35 @@ class CudaStream final : public Stream::Impl {
   }
 
   Event enqueue(std::function<void()> task) override {
-    return record_behind(attempt([&](uint64_t number) { CudaContext::queue_host_task(context_, stream_, number, std::move(task)); }));
+    std::lock_guard lock(mutex_);
+    const uint64_t number = next_number();
+    attempt(number, [&] { CudaContext::queue_host_task(context_, stream_, number, std::move(task)); });
+    return record_behind_all();
   }
 
+  // The launcher may itself use streams, this one too, and so runs without the lock.
   Event launch(std::function<void()> launcher) override {
-    return record_behind(attempt([&](uint64_t number) {
+    std::unique_lock lock(mutex_);
+    const uint64_t number = next_number();
+    lock.unlock();
+    attempt(number, [&] {
       if (context_->failure_of(number)) return;
       context_->make_current();
       const CurrentStream current(static_cast<c10::DeviceIndex>(context_->index()), stream_);
       launcher();
-    }));
+    });
+    return record();
   }
 
-  Event record() override { return record_behind(last_number_); }
+  Event record() override {
+    std::lock_guard lock(mutex_);
+    return record_behind_all();
+  }
 
   void wait(const Event& event) override {
-    attempt([&](uint64_t number) {
+    std::lock_guard lock(mutex_);
+    const uint64_t number = next_number();
+    attempt(number, [&] {
       const auto* of_cuda = dynamic_cast<const CudaEvent*>(event.impl().get());
       if (of_cuda == nullptr) return wait_for_host(event, number);
       context_->check(cudaStreamWaitEvent(stream_, of_cuda->handle(), 0), "a wait for an event cannot be queued");
@@ -145,6 +159,7 @@ class CudaStream final : public Stream::Impl {
   void synchronize() override {
     require_no_host_function();
     context_->check(cudaStreamSynchronize(stream_), "the work of a stream has failed");
+    std::lock_guard lock(mutex_);
     if (const std::exception_ptr failure = context_->failure_of(last_number_)) std::rethrow_exception(failure);
   }
 
@@ -153,33 +168,33 @@ class CudaStream final : public Stream::Impl {
   void* native_handle() const override { return stream_; }
 
  private:
-  // Queues work; what that throws is the failure of its number, which is the result.
+  // Under the lock, as is what is then queued with the number.
+  uint64_t next_number() { return last_number_ = context_->next_number(); }
+
+  // Queues work; what that throws is the failure of its number.
   template <typename Work>
-  uint64_t attempt(const Work& work) {
-    const uint64_t number = context_->next_number();
-    last_number_ = number;
+  void attempt(uint64_t number, const Work& work) {
     try {
-      work(number);
+      work();
     } catch (...) {
       context_->fail(number, std::current_exception());
     }
-    return number;
   }
 
-  Event record_behind(uint64_t number) {
+  // Under the lock: no number of what is queued before the event is higher than the event's.
+  Event record_behind_all() {
     try {
-      auto event = std::make_shared<CudaEvent>(context_, context_->take_event(), number);
+      auto event = std::make_shared<CudaEvent>(context_, context_->take_event(), last_number_);
       context_->check(cudaEventRecord(event->handle(), stream_), "an event cannot be recorded");
       return Event(std::move(event));
     } catch (...) {
-      context_->fail(number, std::current_exception());
+      context_->fail(last_number_, std::current_exception());
       return failed_event(std::current_exception());
     }
   }
 
   void wait_for_host(const Event& event, uint64_t number) {
     if (event.ready()) return event.wait();
-    std::lock_guard lock(host_waits_mutex_);
     if (!host_waits_) host_waits_ = std::make_shared<HostWaits>(context_, name_);
     host_waits_->wait(stream_, event, number);
   }
@@ -189,8 +204,8 @@ class CudaStream final : public Stream::Impl {
   std::shared_ptr<CudaContext> context_;
   const std::string name_;
   cudaStream_t stream_ = nullptr;
-  std::atomic<uint64_t> last_number_ = 0;
-  std::mutex host_waits_mutex_;
+  std::mutex mutex_;
+  uint64_t last_number_ = 0;
   std::shared_ptr<HostWaits> host_waits_;
 };
 

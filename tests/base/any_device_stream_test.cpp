@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "base/stream.h"
 #include "tests/base/any_device.h"
-#include "tests/base/gate.h"
-#include "tests/base/message_of.h"
+#include "tests/support/gate.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
@@ -103,6 +103,27 @@ TEST_P(AnyDeviceStream, ManyThreadsWaitForOneEvent) {
   gate.open();
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(passed, 4);
+}
+
+TEST_P(AnyDeviceStream, SeveralThreadsEnqueueAndAFailureSkipsWhatIsQueuedBehindIt) {
+  constexpr int kThreads = 4, kTasks = 50, kFailingTask = kThreads * kTasks / 2;
+  for (int round = 0; round < 20; ++round) {
+    const Device device = GetParam().make();  // a failure may end it
+    Stream stream = device.stream("worker");
+    int ran = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i)
+      threads.emplace_back([&] {
+        for (int task = 0; task < kTasks; ++task)
+          stream.enqueue([&] {
+            if (++ran == kFailingTask) throw RunError("in the middle");
+          });
+      });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(message_of([&] { stream.synchronize(); }), "in the middle");
+    EXPECT_EQ(message_of([&] { stream.record().wait(); }), "in the middle");
+    EXPECT_EQ(ran, kFailingTask);
+  }
 }
 
 TEST_P(AnyDeviceStream, LastHandleFinishesWhatIsQueued) {

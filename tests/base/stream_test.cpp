@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/helper_threads.h"
-#include "tests/base/message_of.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {

@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/test_kernels.h"
-#include "tests/base/gate.h"
-#include "tests/base/message_of.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/gate.h"
+#include "tests/support/message_of.h"
 
 // What a Device of a GPU does that only the fake GPU shows: which calls it makes, and what it does with two GPUs, or none. LibTorch counts
 // the GPUs once in a process, so where something is launched there are two.
@@ -99,10 +99,22 @@ TEST(CudaDeviceOnFakeGpu, TwoGpusExchangeDataAndFailures) {
   EXPECT_FALSE(ran);
 }
 
-TEST(CudaDeviceOnFakeGpu, SaysWhatToDoWhereNoGpuAnswers) {
+TEST(CudaDeviceOnFakeGpu, LeavesNothingPinnedWhereTheDriverCannotWaitForTheHost) {
+  configure({.num_devices = 2, .has_wait_for_value = false});
+  Gate gate;
+  const Device gpu = Device::cuda(0);
+  Stream stream = gpu.stream("stream"), host = gpu.host_stream("host");
+  stream.wait(host.enqueue([&] { gate.pass(); }));
+  EXPECT_SAYS(message_of([&] { stream.synchronize(); }), "has no cuStreamWaitValue32");
+  EXPECT_EQ(num_calls("cudaHostAlloc"), 1);
+  EXPECT_EQ(num_calls("cudaFreeHost"), 1);
+  gate.open();
+}
+
+TEST(CudaDeviceOnFakeGpu, SaysWhatIsMissingWhereNoGpuAnswers) {
   configure({.num_devices = 0});
   const std::string text = message_of([] { Device::cuda(0); });
-  for (const char* part : {"no GPU answers", "cudaErrorNoDevice", "nvidia-smi", "--device cpu"}) EXPECT_SAYS(text, part);
+  for (const char* part : {"no GPU answers", "cudaErrorNoDevice", "nvidia-smi", "driver"}) EXPECT_SAYS(text, part);
 }
 
 TEST(CudaDeviceOnFakeGpu, MemoryIsNamedWithWhatIsFree) {

@@ -6,20 +6,23 @@
 
 // A CUDA runtime on the processor: libfake_gpu.so defines the runtime's functions, and comes before libcudart.so where a program is linked
 // to it or started with LD_PRELOAD. Streams are threads, so what is not ordered by streams, events and host waits runs in any order.
-// Kernels run where base/cuda/launch.cuh launched them, with the body that is host code too.
+// Kernels run where launch.cuh launched them, with the body that is host code too.
 //
-// It is stricter than CUDA where CUDA leaves something open: host functions of all streams run one at a time and may call nothing of CUDA,
-// fresh memory is filled with 0xff, an operand that leaves its allocation is an error, and so is a stream of another device. It refuses
-// what it does not model: blocking streams (those without cudaStreamNonBlocking) and the per-thread default stream. What it does not define
-// at all is left to libcudart.so, which finds no driver where libcuda.so.1 is this folder's (driver_stub.cpp).
+// It is stricter than CUDA where CUDA leaves something open: host functions of all streams run one at a time and may call nothing of CUDA
+// but cudaGetLastError() and cudaPeekAtLastError(), fresh memory is filled with 0xff, an operand that leaves its allocation is an error,
+// and so is a stream of another device. It refuses what it does not model: blocking streams (those without cudaStreamNonBlocking) and the
+// per-thread default stream. What it does not define at all is left to libcudart.so, which finds no driver where libcuda.so.1 is this
+// folder's (driver_stub.cpp).
 namespace fake_gpu {
 
 struct Settings {
   int num_devices = 1;
   int64_t memory_bytes = int64_t{8} << 30;  // of each device
-  bool is_strict = false;                   // device memory is unreadable for all but device work: the host's access ends in SIGSEGV
-  int jitter_microseconds = 0;              // each item of a stream starts after a random delay of up to this
-  uint64_t seed = 1;                        // of the delays
+  // Device memory is unreadable for the host, whose access ends in SIGSEGV; while a kernel runs it is open to every thread.
+  bool is_strict = false;
+  bool has_wait_for_value = true;  // whether the driver has cuStreamWaitValue32
+  int jitter_microseconds = 0;     // each item of a stream starts after a random delay of up to this
+  uint64_t seed = 1;               // of the delays
 };
 
 // What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_STRICT, FAKE_GPU_JITTER and FAKE_GPU_SEED say, which hold until configure().

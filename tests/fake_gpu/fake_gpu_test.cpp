@@ -9,15 +9,17 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <numeric>
 #include <thread>
 #include <vector>
 
 #include "fake_gpu/test_kernels.h"
+#include "tests/support/gate.h"
 
 namespace fake_gpu {
 namespace {
+
+using zerostep::testing::Gate;
 
 #define EXPECT_CUDA(call) EXPECT_EQ(call, cudaSuccess)
 
@@ -57,13 +59,11 @@ cudaError_t copy(float* to, const float* from, int64_t count, cudaStream_t strea
   return cudaMemcpyAsync(to, from, sizeof(float) * static_cast<size_t>(count), cudaMemcpyDefault, stream);
 }
 
-// Waits until it is opened, as a host function of a stream.
-struct Gate {
-  static void pass(void* gate) {
-    while (!static_cast<Gate*>(gate)->is_open) std::this_thread::sleep_for(std::chrono::microseconds(50));
-  }
-  std::atomic<bool> is_open = false;
-};
+// A host function: holds its stream back until the gate is opened.
+cudaError_t hold_back(cudaStream_t stream, Gate& gate) {
+  return cudaLaunchHostFunc(
+      stream, [](void* data) { static_cast<Gate*>(data)->pass(); }, &gate);
+}
 
 constexpr int64_t kCount = 4096;
 
@@ -112,7 +112,7 @@ int rounds_that_are_wrong(bool waits) {
 TEST(FakeGpu, DelaysShowAMissingWait) {
   configure({.jitter_microseconds = 400});
   EXPECT_EQ(rounds_that_are_wrong(true), 0);
-  EXPECT_GE(rounds_that_are_wrong(false), 3);
+  EXPECT_GT(rounds_that_are_wrong(false), 0) << "each round is wrong with a probability of about a half";
 }
 
 TEST(FakeGpuDeathTest, HostAccessToDeviceMemoryEndsInStrictMode) {
@@ -247,14 +247,14 @@ TEST(FakeGpu, KernelsTakeTheirArgumentWhenTheyAreLaunched) {
   Gate gate;
   const Floats device = on_device(1000), host = pinned(1000);
   EXPECT_CUDA(cudaMemsetAsync(device.data, 0, 4000, stream));
-  EXPECT_CUDA(cudaLaunchHostFunc(stream, Gate::pass, &gate));
+  EXPECT_CUDA(hold_back(stream, gate));
   float factor = 1;
   EXPECT_CUDA(scale_and_number(stream, device.data, 1000, factor, 2));
   factor = 100;
   EXPECT_CUDA(scale_and_number(stream, device.data, 999, factor, 1));
   EXPECT_CUDA(copy(host.data, device.data, 1000, stream));
   EXPECT_EQ(cudaStreamQuery(stream), cudaErrorNotReady);
-  gate.is_open = true;
+  gate.open();
   EXPECT_CUDA(cudaStreamSynchronize(stream));
   EXPECT_EQ(host.data[7], 707);
   EXPECT_EQ(host.data[999], 999);
@@ -269,13 +269,13 @@ TEST(FakeGpu, EventsMarkAPointOfAStream) {
   EXPECT_CUDA(cudaEventQuery(after)) << "never recorded";
   EXPECT_CUDA(cudaEventRecord(before, stream));
   EXPECT_CUDA(cudaEventSynchronize(before));
-  EXPECT_CUDA(cudaLaunchHostFunc(stream, Gate::pass, &gate));
+  EXPECT_CUDA(hold_back(stream, gate));
   EXPECT_CUDA(cudaEventRecord(after, stream));
   EXPECT_CUDA(cudaStreamWaitEvent(other, after, 0));
   EXPECT_EQ(cudaEventQuery(after), cudaErrorNotReady);
   EXPECT_EQ(cudaStreamQuery(other), cudaErrorNotReady);
   std::this_thread::sleep_for(std::chrono::milliseconds(3));
-  gate.is_open = true;
+  gate.open();
   EXPECT_CUDA(cudaStreamSynchronize(other));
   EXPECT_CUDA(cudaEventQuery(after));
   float milliseconds = 0;
@@ -291,13 +291,20 @@ TEST(FakeGpu, HostFunctionsRunOneAtATimeAndCallNothingOfCuda) {
   Stream first, second;
   struct Seen {
     std::atomic<int> now = 0, most = 0;
-    std::atomic<cudaError_t> answer = cudaSuccess;
+    std::atomic<int> num_refused = 0;
   } seen;
   const cudaHostFn_t work = [](void* data) {
     auto& all = *static_cast<Seen*>(data);
     all.most = std::max(all.most.load(), ++all.now);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    all.answer = cudaDeviceSynchronize();
+    int number = 0;
+    float milliseconds = 0;
+    cudaDeviceProp properties;
+    cudaPointerAttributes attributes;
+    for (const cudaError_t answer : {cudaDeviceSynchronize(), cudaGetDeviceCount(&number), cudaGetDevice(&number), cudaSetDevice(0),
+                                     cudaGetDeviceProperties(&properties, 0), cudaPointerGetAttributes(&attributes, data),
+                                     cudaEventElapsedTime(&milliseconds, nullptr, nullptr)})
+      all.num_refused += answer == cudaErrorNotPermitted;
     --all.now;
   };
   for (int i = 0; i < 5; ++i)
@@ -305,7 +312,7 @@ TEST(FakeGpu, HostFunctionsRunOneAtATimeAndCallNothingOfCuda) {
   EXPECT_CUDA(cudaStreamSynchronize(first));
   EXPECT_CUDA(cudaStreamSynchronize(second));
   EXPECT_EQ(seen.most, 1);
-  EXPECT_EQ(seen.answer, cudaErrorNotPermitted);
+  EXPECT_EQ(seen.num_refused, 10 * 7);
 }
 
 TEST(FakeGpu, AStreamWaitsForAWordThatTheHostWrites) {
@@ -354,27 +361,26 @@ TEST(FakeGpu, FreeingWaitsForWorkAndADestroyedStreamFinishesIts) {
   const Floats host = pinned(1);
   void* data = nullptr;
   EXPECT_CUDA(cudaMalloc(&data, 4));
-  Gate gate;
+  Gate gate, second_gate;
   std::atomic<bool> is_finished = false;
   {
     Stream stream;
     EXPECT_CUDA(cudaMemsetAsync(data, 0, 4, stream));
-    EXPECT_CUDA(cudaLaunchHostFunc(stream, Gate::pass, &gate));
+    EXPECT_CUDA(hold_back(stream, gate));
     EXPECT_CUDA(copy(host.data, static_cast<float*>(data), 1, stream));
     std::thread opener([&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      gate.is_open = true;
+      gate.open();
     });
     EXPECT_CUDA(cudaFree(data));
     EXPECT_EQ(*host.data, 0);
     opener.join();
-    gate.is_open = false;
-    EXPECT_CUDA(cudaLaunchHostFunc(stream, Gate::pass, &gate));
+    EXPECT_CUDA(hold_back(stream, second_gate));
     EXPECT_CUDA(cudaLaunchHostFunc(
         stream, [](void* flag) { *static_cast<std::atomic<bool>*>(flag) = true; }, &is_finished));
   }
   EXPECT_FALSE(is_finished);
-  gate.is_open = true;
+  second_gate.open();
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!is_finished && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   EXPECT_TRUE(is_finished);

@@ -25,6 +25,12 @@ using zerostep::Stream;
 
 const at::Device kGpu(at::kCUDA, 0);
 
+at::Tensor product_in_given_tensor(const at::Tensor& a, const at::Tensor& b) {
+  at::Tensor out = at::empty({0}, a.options());
+  at::mul_out(out, a, b);
+  return out;
+}
+
 at::Tensor random(at::IntArrayRef sizes, at::ScalarType type = at::kFloat) { return (at::rand(sizes) - 0.5).to(type); }
 
 // LibTorch keeps the memory that it has taken, so strict mode comes from the environment.
@@ -66,12 +72,8 @@ TEST(LibTorchOnFakeGpu, OperatorsGiveTheBitsOfTheProcessor) {
           Case{"where", [](const Operands& o) { return at::where(o[0].gt(0), o[0], o[0].neg()); }},
           Case{"topk", [](const Operands& o) { return std::get<1>(o[0].topk(3)); }},
           Case{"attention", [](const Operands& o) { return at::scaled_dot_product_attention(o[2], o[2], o[2]); }},
-          Case{"in place", [](const Operands& o) { return o[0].clone().mul_(2).add_(o[3]); }}, Case{"out", [](const Operands& o) {
-                                                                                                      at::Tensor out =
-                                                                                                          at::empty({0}, o[0].options());
-                                                                                                      at::mul_out(out, o[0], o[3]);
-                                                                                                      return out;
-                                                                                                    }}}) {
+          Case{"in place", [](const Operands& o) { return o[0].clone().mul_(2).add_(o[3]); }},
+          Case{"out", [](const Operands& o) { return product_in_given_tensor(o[0], o[3]); }}}) {
       Operands moved;
       for (const at::Tensor& operand : operands) moved.push_back(operand.to(kGpu));
       const at::Tensor found = c.run(moved), expected = c.run(operands);

@@ -1,7 +1,6 @@
 #include "fake_gpu/machine.h"
 
 #include <cstdlib>
-#include <set>
 #include <stdexcept>
 #include <utility>
 

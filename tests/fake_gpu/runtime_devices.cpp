@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "fake_gpu/machine.h"
@@ -18,26 +19,30 @@ bool is_device(int device) { return device >= 0 && device < Machine::instance().
 
 FAKE_GPU_API cudaError_t cudaGetDeviceCount(int* count) {
   *count = Machine::instance().settings().num_devices;
-  return *count > 0 ? cudaSuccess : fail(cudaErrorNoDevice);
+  return enter(__func__);
 }
 
 FAKE_GPU_API cudaError_t cudaGetDevice(int* device) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *device = current_device();
   return cudaSuccess;
 }
 
 FAKE_GPU_API cudaError_t cudaSetDevice(int device) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   if (!is_device(device)) return fail(cudaErrorInvalidDevice);
   current_device() = device;
   return cudaSuccess;
 }
 
 FAKE_GPU_API cudaError_t cudaDriverGetVersion(int* version) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *version = CUDART_VERSION;
   return cudaSuccess;
 }
 
 FAKE_GPU_API cudaError_t cudaRuntimeGetVersion(int* version) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *version = CUDART_VERSION;
   return cudaSuccess;
 }
@@ -46,6 +51,7 @@ FAKE_GPU_API cudaError_t cudaGetLastError() { return fake_gpu::take_last_error()
 FAKE_GPU_API cudaError_t cudaPeekAtLastError() { return fake_gpu::last_error(); }
 
 FAKE_GPU_API cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   if (!is_device(device)) return fail(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "Fake GPU");
@@ -62,6 +68,7 @@ FAKE_GPU_API cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int
 }
 
 FAKE_GPU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   cudaDeviceProp properties;
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, device); error != cudaSuccess) return error;
   switch (attribute) {
@@ -81,16 +88,19 @@ FAKE_GPU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attri
 }
 
 FAKE_GPU_API cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *least = *greatest = 0;
   return cudaSuccess;
 }
 
 FAKE_GPU_API cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *can = device != peer;
   return is_device(device) && is_device(peer) ? cudaSuccess : fail(cudaErrorInvalidDevice);
 }
 
 FAKE_GPU_API cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   return is_device(peer) ? cudaSuccess : fail(cudaErrorInvalidDevice);
 }
 
@@ -126,7 +136,9 @@ FAKE_GPU_API cudaError_t cudaFree(void* data) {
 
 FAKE_GPU_API cudaError_t cudaHostAlloc(void** data, size_t num_bytes, unsigned) {
   if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
-  constexpr size_t kPageBytes = 4096;
+  constexpr size_t kPageBytes = 4096, kMostBytes = size_t{1} << 40;  // more than any machine pins
+  *data = nullptr;
+  if (num_bytes > kMostBytes) return fail(cudaErrorMemoryAllocation);
   *data = std::aligned_alloc(kPageBytes, (num_bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
   if (*data == nullptr) return fail(cudaErrorMemoryAllocation);
   std::memset(*data, 0xff, num_bytes);
@@ -152,6 +164,7 @@ FAKE_GPU_API cudaError_t cudaHostUnregister(void* data) {
 }
 
 FAKE_GPU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* data) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   const auto found = Machine::instance().memory().operand(data, 1);
   *attributes = {};
   attributes->type = found.type;

@@ -1,4 +1,4 @@
-#include <cstring>
+#include <cstddef>
 
 #include "fake_gpu/machine.h"
 
@@ -36,7 +36,7 @@ thread_local Configuration configuration;
 
 }  // namespace
 
-// The weak symbol of base/cuda/launch.cuh: a kernel of one argument, and its body on the host.
+// The weak symbol of launch.cuh: a kernel of one argument, and its body on the host.
 FAKE_GPU_API void fake_gpu_register_kernel(const void* kernel, size_t argument_bytes, Body body) {
   std::lock_guard lock(kernels().mutex);
   kernels().known[kernel] = {argument_bytes, body};

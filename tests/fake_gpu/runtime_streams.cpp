@@ -101,18 +101,20 @@ FAKE_GPU_API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t ev
 }
 
 FAKE_GPU_API cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *status = cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 
 FAKE_GPU_API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t*,
                                                   const cudaGraphNode_t**, const cudaGraphEdgeData**, size_t*) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   *status = cudaStreamCaptureStatusNone;
   if (id != nullptr) *id = 0;
   return cudaSuccess;
 }
 
-FAKE_GPU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+FAKE_GPU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return enter(__func__); }
 
 FAKE_GPU_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
@@ -158,6 +160,7 @@ FAKE_GPU_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 
 FAKE_GPU_API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
   const EventState first = Machine::instance().event(begin), second = Machine::instance().event(end);
   if (!first.last || !second.last || !first.has_timing || !second.has_timing) return fail(cudaErrorInvalidResourceHandle);
   if (!first.last->is_set() || !second.last->is_set()) return fail(cudaErrorNotReady);
@@ -203,7 +206,8 @@ FAKE_GPU_API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t fu
 
 FAKE_GPU_API cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
                                                           cudaDriverEntryPointQueryResult* result) {
-  const bool is_known = std::string_view(symbol) == "cuStreamWaitValue32";
+  if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  const bool is_known = Machine::instance().settings().has_wait_for_value && std::string_view(symbol) == "cuStreamWaitValue32";
   *function = is_known ? reinterpret_cast<void*>(&wait_for_value) : nullptr;
   if (result != nullptr) *result = is_known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;

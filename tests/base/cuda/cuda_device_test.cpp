@@ -8,9 +8,9 @@
 
 #include "base/device.h"
 #include "base/error.h"
-#include "tests/base/gate.h"
-#include "tests/base/message_of.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/gate.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
@@ -77,6 +77,12 @@ TEST(CudaDevice, AnEarlierFailureIsNotHiddenByALaterOneThatIsKnownBefore) {
   EXPECT_EQ(message_of([&] { slow.synchronize(); }), "the first");
 }
 
+TEST(CudaDevice, TheEventOfALaunchKnowsTheFailureOfWhatTheLauncherEnqueues) {
+  Stream stream = Device::cuda(0).stream("stream");
+  const Event event = stream.launch([&] { stream.enqueue([] { throw RunError("within"); }); });
+  EXPECT_EQ(message_of([&] { event.wait(); }), "within");
+}
+
 TEST(CudaDevice, AHostTaskMayNotAskForCuda) {
   Stream stream = Device::cuda(0).stream("stream");
   const Event event = stream.record();
@@ -117,6 +123,8 @@ TEST(CudaDevice, SaysWhatMemoryLacks) {
   const MemoryInfo info = gpu.memory_info();
   const std::string text = message_of([&] { gpu.memory("weights", info.total_bytes + 1); });
   for (const char* part : {"[cuda:0]", "'weights'", "device memory", "are free"}) EXPECT_SAYS(text, part);
+  const std::string pinned = message_of([&] { gpu.memory("gradients", int64_t{1} << 50, MemoryKind::PinnedHost); });
+  for (const char* part : {"[cuda:0]", "'gradients'", "1.00 PiB of pinned memory", "are free"}) EXPECT_SAYS(pinned, part);
   EXPECT_EQ(gpu.memory("less", 1 << 20).capacity_bytes(), 1 << 20);
 }
 

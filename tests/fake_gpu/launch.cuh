@@ -31,9 +31,8 @@ void run_body_on_host(dim3 blocks, dim3 threads, const void* argument) {
 }
 
 // Queues body(ThreadIndex) for every thread of `num_blocks` blocks on the stream, whose device is the current one. The body is a functor
-// with
-// `__host__ __device__ void operator()(ThreadIndex) const`, whose threads do not wait for each other; it is copied. Returns what kept it
-// from being queued.
+// with a `__host__ __device__ void operator()(ThreadIndex) const`, whose threads do not wait for each other; it is copied. Returns what
+// kept it from being queued.
 template <typename Body>
 cudaError_t launch(cudaStream_t stream, unsigned num_blocks, const Body& body) {
   static_assert(std::is_trivially_copyable_v<Body>, "a kernel's argument is copied byte by byte");

@@ -1,0 +1,18 @@
+#pragma once
+#include <memory>
+
+#include "base/device.h"
+
+namespace zerostep {
+
+// What libzerostep_cuda.so is opened for: makes a Device of a GPU, as Device::cuda() describes it.
+using OpenCudaDevice = void(int index, std::shared_ptr<const Device::Impl>& device);
+constexpr const char* kCudaLibrary = "libzerostep_cuda.so";
+
+// The function's name ends with the version of what the program and the library share. It changes with Device::Impl, Stream::Impl,
+// Event::Impl and Arena, so that a library of another version has no function of this name.
+constexpr const char* kOpenCudaDevice = "zerostep_open_cuda_device_1";
+
+}  // namespace zerostep
+
+extern "C" __attribute__((visibility("default"))) zerostep::OpenCudaDevice zerostep_open_cuda_device_1;
