@@ -98,7 +98,12 @@ class CommandLine {
   static void add_file(CLI::App* sub, ConfigArguments& arguments, bool required = true) {
     CLI::Option* file = sub->add_option("FILE", arguments.file, "the configuration file (JSON with comments)");
     if (required) file->required();
-    sub->add_option("--set", arguments.set, "change one value of the file; VALUE is JSON, else a string; may be given several times")
+    sub->add_option_function<std::vector<std::string>>(
+           "--set",
+           [&arguments](const std::vector<std::string>& texts) {
+             for (const std::string& text : texts) arguments.set.push_back({text, "--set " + text});
+           },
+           "change one value of the file; VALUE is JSON, else a string; may be given several times")
         ->type_name("PATH=VALUE")
         ->allow_extra_args(false);
   }
@@ -140,8 +145,8 @@ class CommandLine {
         "Exit status: 0 done, 2 wrong input (nothing was started), 1 the run failed, 130/143 after SIGINT/SIGTERM, 0 after SIGUSR1.");
     sub->callback([this, resume] {
       if (resume->count() > 0) train_.resume = resume_;
-      if (overwrite_) train_.set.emplace_back("run.overwrite=true");
-      if (!device_.empty()) train_.set.push_back("run.device=\"" + device_ + "\"");
+      if (overwrite_) train_.set.push_back({"run.overwrite=true", "--overwrite"});
+      if (!device_.empty()) train_.set.push_back({"run.device=\"" + device_ + "\"", "--device " + device_});
       run_ = [this] { return train(job_, train_); };
     });
   }

@@ -45,21 +45,30 @@ std::string fingerprint(const TrainingPlan& training) {
   return hash.hex();
 }
 
-std::string setting_text(const FitSetting& setting) { return setting.path + "=" + setting.value.dump(); }
+// What `needed` goes beyond `capacity`.
+TierBytes beyond(const TierBytes& needed, const TierBytes& capacity) {
+  return {std::max<int64_t>(0, needed.device - capacity.device), std::max<int64_t>(0, needed.host - capacity.host),
+          std::max<int64_t>(0, needed.file - capacity.file)};
+}
 
 // Plans candidates one by one.
 class Search {
  public:
-  Search(const Subject& subject, const FitRequest& request, FitResult& result) : subject_(subject), request_(request), result_(result) {}
+  Search(const Subject& subject, const FitRequest& request, FitResult& result)
+      : subject_(subject), request_(request), result_(result), budget_(request.capacity) {
+    budget_.device -= static_cast<int64_t>(kShareOfLibraries * static_cast<double>(budget_.device));
+  }
 
   void run() {
     const auto count = [&](FitDimension d) { return static_cast<int>(nth(result_.dimensions, d).size()); };
     std::array<int, kFitDimensions> at = {};
-    for (at[0] = 0; at[0] < count(FitDimension::Placement); ++at[0])
-      for (at[1] = 0; at[1] < count(FitDimension::Recomputation); ++at[1])
-        for (at[2] = 0; at[2] < count(FitDimension::QueriesPerPass); ++at[2])
-          for (at[3] = 0; at[3] < count(FitDimension::MicroBatch); ++at[3])
-            if (!fits_somehow(at)) break;  // nor do larger ones
+    int &placement = nth(at, FitDimension::Placement), &recomputation = nth(at, FitDimension::Recomputation);
+    int &queries = nth(at, FitDimension::QueriesPerPass), &micro_batch = nth(at, FitDimension::MicroBatch);
+    for (placement = 0; placement < count(FitDimension::Placement); ++placement)
+      for (recomputation = 0; recomputation < count(FitDimension::Recomputation); ++recomputation)
+        for (queries = 0; queries < count(FitDimension::QueriesPerPass); ++queries)
+          for (micro_batch = 0; micro_batch < count(FitDimension::MicroBatch); ++micro_batch)
+            if (!plan_residencies(at, 0)) break;  // nor do larger ones
     if (!result_.candidates.empty()) return;
     if (!reason_.empty())
       fail_input("--fit: no combination with what {} gives can be planned; of the last that was tried: {}", request_.arguments.file,
@@ -68,19 +77,24 @@ class Search {
                result_.files_left_out.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.files_left_out);
   }
 
-  // Whether a candidate still fits with what libraries take on this machine.
-  bool is_confirmed(FitCandidate& candidate) {
+  // Judges a candidate again, with what libraries take on this machine, and gives whether it still fits. Where it does not, the residencies
+  // that keep less are planned, which there was no need for before.
+  bool confirm(int index) {
     if (request_.meter == nullptr) return true;
+    FitCandidate& candidate = nth(result_.candidates, index);
     const Config config = config_of(candidate);
-    measure(config, plan_training(config, *subject_.model, *subject_.objective, request_.world), request_.capacity, request_.meter,
-            candidate);
-    return candidate.fits;
+    judge(config, plan_training(config, *subject_.model, *subject_.objective, request_.world), request_.capacity, request_.meter,
+          candidate);
+    if (candidate.fits()) return true;
+    const std::array<int, kFitDimensions> options = candidate.options;  // the candidate moves as others are added
+    plan_residencies(options, nth(options, FitDimension::Residency) + 1);
+    return false;
   }
 
  private:
   Config config_of(const FitCandidate& candidate) const {
     ConfigRequest asked{request_.arguments.file, request_.arguments.set, request_.world, {}};
-    for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back(setting_text(setting));
+    for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back({setting.text(), kFromFit});
     return load_config(asked).config;
   }
 
@@ -94,38 +108,38 @@ class Search {
       config.emplace(config_of(candidate));
       training.emplace(plan_training(*config, *subject_.model, *subject_.objective, request_.world));
       candidate.plan = fingerprint(*training);
-      measure(*config, *training, result_.capacity, nullptr, candidate);
+      judge(*config, *training, budget_, nullptr, candidate);
     } catch (const InputError& error) {
       reason_ = error.what();
       return nullptr;
     }
-    if (candidate.fits) predict(*config, *training, candidate);
+    if (candidate.fits()) predict(*config, *training, candidate);
     result_.candidates.push_back(std::move(candidate));
     if (request_.progress) request_.progress(static_cast<int>(result_.candidates.size()));
     return &result_.candidates.back();
   }
 
-  // The first residency that fits is the fastest: what stays on the device is not brought there again.
-  bool fits_somehow(std::array<int, kFitDimensions>& at) {
+  // Plans the residencies from `first` on up to one that fits: it is the fastest, what stays on the device is not brought there again.
+  // Gives whether larger micro-batches are worth a try: one fits, or a contradiction that they may not have was met.
+  bool plan_residencies(std::array<int, kFitDimensions> at, int first) {
     FitCandidate placed;
     placed.options = at;
     const bool gathers = has_effect(result_, placed, FitDimension::Residency);
     const auto last = gathers ? static_cast<int>(nth(result_.dimensions, FitDimension::Residency).size()) : 1;
-    for (at[4] = 0; at[4] < last; ++at[4]) {
+    for (int& residency = nth(at, FitDimension::Residency) = first; residency < last; ++residency) {
       const FitCandidate* candidate = plan(at);
-      if (candidate == nullptr) return true;  // a larger micro-batch may divide
-      if (candidate->fits) return true;
+      if (candidate == nullptr || candidate->fits()) return true;
     }
     return false;
   }
 
-  void measure(const Config& config, const TrainingPlan& training, const TierBytes& capacity, WorkspaceMeter* meter,
-               FitCandidate& candidate) const {
+  void judge(const Config& config, const TrainingPlan& training, const TierBytes& capacity, WorkspaceMeter* meter,
+             FitCandidate& candidate) const {
     const PlanCost cost = training_cost(config, training, *subject_.model, *subject_.objective, meter);
     const int64_t host = cost.host_peak_bytes + staging_bytes(config, training);
     const bool shared = request_.includes_host;
     candidate.needed = {cost.device_peak_bytes + (shared ? host : 0), shared ? 0 : host, cost.file_peak_bytes};
-    candidate.fits = lacking(candidate, capacity).sum() == 0;
+    candidate.lacks = beyond(candidate.needed, capacity);
   }
 
   void predict(const Config& config, const TrainingPlan& training, FitCandidate& candidate) const {
@@ -138,21 +152,29 @@ class Search {
   const Subject& subject_;
   const FitRequest& request_;
   FitResult& result_;
+  TierBytes budget_;    // of candidates that nothing was measured for
   std::string reason_;  // why the last combination could not be planned
 };
 
-// The simplest candidate of those that fit and are as fast as the fastest, but for one part in a hundred; -1: none fits.
+// The simplest candidate of those that fit and are as fast as the fastest, but for one part in a hundred: predictions are no closer than
+// that to what is measured. -1: none fits.
 int best_of(const std::vector<FitCandidate>& candidates) {
   constexpr double kAsGood = 0.99;
   double most = 0;
   for (const FitCandidate& c : candidates)
-    if (c.fits) most = std::max(most, c.tokens_per_second);
+    if (c.fits()) most = std::max(most, c.tokens_per_second);
   int best = -1;
   for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
     const FitCandidate& c = nth(candidates, i);
-    if (c.fits && c.tokens_per_second >= kAsGood * most && (best < 0 || c.options < nth(candidates, best).options)) best = i;
+    if (c.fits() && c.tokens_per_second >= kAsGood * most && (best < 0 || c.options < nth(candidates, best).options)) best = i;
   }
   return best;
+}
+
+// Whether a candidate is rather shown than another: it alone fits, is faster, or lacks less.
+bool is_ahead(const FitCandidate& a, const FitCandidate& b) {
+  if (a.fits() != b.fits()) return a.fits();
+  return a.fits() ? a.tokens_per_second > b.tokens_per_second : a.lacks.sum() < b.lacks.sum();
 }
 
 }  // namespace
@@ -174,11 +196,9 @@ std::vector<FitSetting> FitResult::settings(const FitCandidate& candidate) const
 
 std::vector<const FitCandidate*> FitResult::placements() const {
   std::map<int, const FitCandidate*> found;
-  const auto lacks = [&](const FitCandidate& c) { return lacking(c, capacity).sum(); };
   for (const FitCandidate& c : candidates) {
     const FitCandidate*& kept = found[nth(c.options, FitDimension::Placement)];
-    if (kept == nullptr || (c.fits && c.tokens_per_second > kept->tokens_per_second) || (!c.fits && !kept->fits && lacks(c) < lacks(*kept)))
-      kept = &c;
+    if (kept == nullptr || is_ahead(c, *kept)) kept = &c;
   }
   if (best >= 0) found[nth(nth(candidates, best).options, FitDimension::Placement)] = &nth(candidates, best);
   std::vector<const FitCandidate*> out;
@@ -186,10 +206,7 @@ std::vector<const FitCandidate*> FitResult::placements() const {
   if (best >= 0) plans.insert(nth(candidates, best).plan);
   for (const auto& [placement, candidate] : found)
     if (plans.insert(candidate->plan).second || (best >= 0 && candidate == &nth(candidates, best))) out.push_back(candidate);
-  std::stable_sort(out.begin(), out.end(), [&](const FitCandidate* a, const FitCandidate* b) {
-    if (a->fits != b->fits) return a->fits;
-    return a->fits ? a->tokens_per_second > b->tokens_per_second : lacks(*a) < lacks(*b);
-  });
+  std::stable_sort(out.begin(), out.end(), [](const FitCandidate* a, const FitCandidate* b) { return is_ahead(*a, *b); });
   return out;
 }
 
@@ -204,7 +221,7 @@ std::vector<const FitCandidate*> FitResult::neighbours(FitDimension dimension) c
     }
     if (!same || nth(c.options, dimension) == nth(winner.options, dimension)) continue;
     const FitCandidate*& kept = found[nth(c.options, dimension)];
-    if (kept == nullptr || c.fits || !kept->fits) kept = &c;
+    if (kept == nullptr || c.fits() || !kept->fits()) kept = &c;
   }
   std::vector<const FitCandidate*> out;
   std::set<std::string> plans = {winner.plan};
@@ -217,38 +234,29 @@ bool has_effect(const FitResult& result, const FitCandidate& candidate, FitDimen
   return dimension != FitDimension::Residency || stage_of(result.option(candidate, FitDimension::Placement)) == 3;
 }
 
-TierBytes lacking(const FitCandidate& candidate, const TierBytes& capacity) {
-  const TierBytes& needed = candidate.needed;
-  return {std::max<int64_t>(0, needed.device - capacity.device), std::max<int64_t>(0, needed.host - capacity.host),
-          std::max<int64_t>(0, needed.file - capacity.file)};
-}
-
-std::string lacking_text(const FitCandidate& candidate, const TierBytes& capacity) {
-  const TierBytes lacks = lacking(candidate, capacity);
+std::string lacking_text(const FitCandidate& candidate) {
   std::string out;
   const auto add = [&](const char* tier, int64_t needed, int64_t lacked) {
     if (lacked > 0)
-      out +=
-          fmt::format("{}{} of {}, {} more than there is", out.empty() ? "needs " : "; ", human_bytes(needed), tier, human_bytes(lacked));
+      out += fmt::format("{}{} of {}, {} more than there is for it", out.empty() ? "needs " : "; ", human_bytes(needed), tier,
+                         human_bytes(lacked));
   };
-  add("device memory", candidate.needed.device, lacks.device);
-  add("host memory", candidate.needed.host, lacks.host);
-  add("room in files", candidate.needed.file, lacks.file);
+  add("device memory", candidate.needed.device, candidate.lacks.device);
+  add("host memory", candidate.needed.host, candidate.lacks.host);
+  add("room in files", candidate.needed.file, candidate.lacks.file);
   return out;
 }
 
 FitResult find_fit(const Subject& subject, const FitRequest& request) {
   FitResult result;
   find_options(subject, request, result);
-  // What libraries take for themselves is measured for the best alone; the search leaves them this share of device memory.
-  constexpr double kSpareShare = 0.05;
   result.capacity = request.capacity;
-  result.capacity.device -= static_cast<int64_t>(kSpareShare * static_cast<double>(request.capacity.device));
   Search search(subject, request, result);
   search.run();
-  while ((result.best = best_of(result.candidates)) >= 0 && !search.is_confirmed(nth(result.candidates, result.best))) {
+  for (;;) {
+    result.best = best_of(result.candidates);
+    if (result.best < 0 || search.confirm(result.best)) return result;
   }
-  return result;
 }
 
 }  // namespace zerostep

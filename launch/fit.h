@@ -21,7 +21,11 @@ struct FitSetting {
   std::string path;      // of the key
   nlohmann::json value;  // null: the key is taken out
   bool operator==(const FitSetting&) const = default;
+  std::string text() const { return path + "=" + value.dump(); }  // as Setting::text
 };
+
+// Setting::from of what the search chooses.
+constexpr const char* kFromFit = "--fit";
 
 // One value of a dimension. `name` is for people: "stage 3, parameters in files, state on the host".
 struct FitOption {
@@ -35,20 +39,24 @@ struct TierBytes {
   int64_t sum() const { return device + host + file; }
 };
 
+// What libraries take for themselves is measured for the best candidates alone; every other one leaves them this share of the device's
+// memory. An assumption: a plan beside which they take less is passed over for one that needs less.
+constexpr double kShareOfLibraries = 0.05;
+
 // One combination of options, planned.
 struct FitCandidate {
-  std::array<int, kFitDimensions> options = {};  // of each dimension, which
-  std::string plan;                              // a fingerprint: candidates of one plan move the same bytes in the same order
-  TierBytes needed;
-  bool fits = false;
-  double step_seconds = 0, tokens_per_second = 0;  // where it fits
+  std::array<int, kFitDimensions> options = {};    // of each dimension, which
+  std::string plan;                                // a fingerprint: candidates of one plan move the same bytes in the same order
+  TierBytes needed, lacks;                         // what it goes without, of what it was judged by; nothing: it fits
+  double step_seconds = 0, tokens_per_second = 0;  // where it fits, but for what libraries take
   std::string bound_by;
+  bool fits() const { return lacks.sum() == 0; }
 };
 
 struct FitRequest {
   const ConfigArguments& arguments;
   int world = 1;
-  bool stage_is_free = false;  // whatever the subject says: the file leaves it out
+  bool stage_is_free = false;  // the file leaves the stage to the search; the subject was loaded at stage 3
   const Machine& machine;
   TierBytes capacity;
   bool includes_host = false;  // what rests on the host comes out of the device's capacity, and needs no other
@@ -64,7 +72,7 @@ struct FitResult {
   std::string files_left_out;            // why no option rests in files; "": some do, or the file says where everything rests
   std::vector<FitCandidate> candidates;  // that were planned
   int best = -1;                         // index into candidates; -1: none fits
-  TierBytes capacity;
+  TierBytes capacity;                    // of the request
 
   const FitOption& option(const FitCandidate& candidate, FitDimension dimension) const;
   // What the file is to say for a candidate.
@@ -72,8 +80,8 @@ struct FitResult {
   // The fastest of each placement that fits, the fastest first; then of each other one the candidate that lacks least. Placements that are
   // one plan (the parameters of a model whose units all stay on the device rest nowhere else) are there once, as the simplest of them.
   std::vector<const FitCandidate*> placements() const;
-  // Of each other value of a dimension that makes another plan, all other options as the best has them (residency as it must be): the
-  // candidate that was planned.
+  // best >= 0. Of each other value of a dimension that makes another plan, all other options as the best has them (residency as it must
+  // be): the candidate that was planned.
   std::vector<const FitCandidate*> neighbours(FitDimension dimension) const;
 };
 
@@ -84,9 +92,7 @@ FitResult find_fit(const Subject& subject, const FitRequest& request);
 
 // Whether a dimension's options differ for a candidate: only stage 3 gathers units to keep.
 bool has_effect(const FitResult& result, const FitCandidate& candidate, FitDimension dimension);
-// Bytes that a candidate lacks of each tier.
-TierBytes lacking(const FitCandidate& candidate, const TierBytes& capacity);
-// For people: "needs 93.1 GiB of device memory, 13.1 GiB more than there is"; "" where it fits.
-std::string lacking_text(const FitCandidate& candidate, const TierBytes& capacity);
+// For people: "needs 93.1 GiB of device memory, 13.1 GiB more than there is for it"; "" where it fits.
+std::string lacking_text(const FitCandidate& candidate);
 
 }  // namespace zerostep

@@ -135,7 +135,7 @@ Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
 }
 
 Subject load_subject_on_one_rank(ConfigArguments arguments, bool checks_patterns) {
-  arguments.set.insert(arguments.set.end(), {"step.direction_parallel=null", "gradient_accumulation_steps=null"});
+  arguments.set.insert(arguments.set.end(), {{"step.direction_parallel=null", ""}, {"gradient_accumulation_steps=null", ""}});
   return load_subject(arguments, {.checks_patterns = checks_patterns});
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "launch/job.h"
+#include "runtime/config/load_config.h"
 
 namespace zerostep {
 
@@ -12,7 +13,7 @@ namespace zerostep {
 
 struct ConfigArguments {
   std::string file;
-  std::vector<std::string> set;
+  std::vector<Setting> set;
 };
 
 struct TrainArguments : ConfigArguments {

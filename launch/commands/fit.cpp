@@ -44,7 +44,7 @@ std::string options_text(const FitResult& result, const FitCandidate& candidate)
 
 // Says why a candidate is not the best.
 std::string reason(const FitResult& result, const FitCandidate& c) {
-  if (!c.fits) return lacking_text(c, result.capacity);
+  if (!c.fits()) return lacking_text(c);
   const FitCandidate& best = nth(result.candidates, result.best);
   if (&c == &best) return "the best";
   const double less = 100 * (1 - c.tokens_per_second / best.tokens_per_second);
@@ -67,7 +67,9 @@ std::string capacity_text(const Report& report) {
     out += ", which what rests on the host shares";
   else
     out += fmt::format(", {} of the host's", bytes(capacity.host));
-  return report.result.files_left_out.empty() ? out + fmt::format(", {} in files", bytes(capacity.file)) : out;
+  if (report.result.files_left_out.empty()) out += fmt::format(", {} in files", bytes(capacity.file));
+  return out + fmt::format("; {:.0f} % of device memory are left to libraries{}", 100 * kShareOfLibraries,
+                           report.target.is_here ? ", but beside the best, where what they take is measured" : "");
 }
 
 std::string fit_text(const Report& report) {
@@ -89,7 +91,7 @@ std::string fit_text(const Report& report) {
   }
   out += "\nThe best of each stage with its tiers: tokens a second, device memory, why it is not the best\n";
   for (const FitCandidate* c : result.placements())
-    out += fmt::format("  {:>9}  {:>10}  {}\n                          {}\n", c->fits ? human_count(c->tokens_per_second) : "-",
+    out += fmt::format("  {:>9}  {:>10}  {}\n                          {}\n", c->fits() ? human_count(c->tokens_per_second) : "-",
                        human_bytes(c->needed.device), options_text(result, *c), reason(result, *c));
   if (result.best < 0) return out;
   std::string others;
@@ -104,10 +106,10 @@ ordered_json bytes_json(const TierBytes& bytes) { return {{"device", bytes.devic
 ordered_json candidate_json(const FitResult& result, const FitCandidate& c) {
   ordered_json out{{"settings", ordered_json::object()}};
   for (const FitSetting& setting : result.settings(c)) out["settings"][setting.path] = setting.value;
-  out["fits"] = c.fits;
+  out["fits"] = c.fits();
   out["needed_bytes"] = bytes_json(c.needed);
-  out["lacking_bytes"] = bytes_json(lacking(c, result.capacity));
-  if (c.fits) {
+  out["lacking_bytes"] = bytes_json(c.lacks);
+  if (c.fits()) {
     out["step_seconds"] = c.step_seconds;
     out["tokens_per_second"] = c.tokens_per_second;
     out["bound_by"] = c.bound_by;
@@ -131,9 +133,9 @@ ordered_json fit_json(const Report& report) {
 std::string nowhere_text(const Report& report) {
   const FitResult& result = report.result;
   const FitCandidate& nearest = *result.placements().front();
-  const TierBytes lacks = lacking(nearest, result.capacity);
   std::vector<std::string> missing;
-  for (const auto& [tier, bytes] : {std::pair("device memory", lacks.device), {"host memory", lacks.host}, {"files", lacks.file}})
+  for (const auto& [tier, bytes] :
+       {std::pair("device memory", nearest.lacks.device), {"host memory", nearest.lacks.host}, {"files", nearest.lacks.file}})
     if (bytes > 0) missing.push_back(fmt::format("{} bytes of {} ({})", grouped(bytes), tier, human_bytes(bytes)));
   std::string out = fmt::format("{} fits on {} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
                                 report.arguments.file, counted(report.target.world, "rank"), report.target.machine->name,
@@ -156,11 +158,10 @@ std::string free_name(const Config& config) {
 // The text of the file with the settings of the best and the name of its run ("": as it is), below a line that says where they are from.
 std::string file_text(const Report& report, const std::string& name) {
   const PlanArguments& arguments = report.arguments;
-  schema::Document document = schema::read_document(arguments.file);
-  for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
+  schema::Document document = schema::read_document(arguments.file, arguments.set);
   const FitCandidate& best = nth(report.result.candidates, report.result.best);
-  for (const FitSetting& setting : report.result.settings(best)) schema::apply_setting(document, setting.path + "=" + setting.value.dump());
-  if (!name.empty()) schema::apply_setting(document, "run.name=" + name);
+  for (const FitSetting& setting : report.result.settings(best)) schema::apply_setting(document, {setting.text(), kFromFit});
+  if (!name.empty()) schema::apply_setting(document, {"run.name=" + name, kFromFit});
   return fmt::format("{} from {} for {} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file),
                      counted(report.target.world, "rank"), schema::printable(report.target.machine->name), speed_text(best),
                      document.root.dump(2));
@@ -189,8 +190,7 @@ bool leaves_stage(const PlanArguments& arguments) {
   const auto is_left = [](const nlohmann::json& block, const char* name) {
     return !block.contains(name) || block[name].is_null() || block[name] == "auto";
   };
-  schema::Document document = schema::read_document(arguments.file);
-  for (const std::string& setting : arguments.set) schema::apply_setting(document, setting);
+  schema::Document document = schema::read_document(arguments.file, arguments.set);
   if (is_left(document.root, "zero_optimization")) return true;
   const nlohmann::json& zero = document.root["zero_optimization"];
   return zero.is_object() && is_left(zero, "stage");
@@ -198,7 +198,7 @@ bool leaves_stage(const PlanArguments& arguments) {
 
 // Warnings of the configuration that the search has come to: what has an effect depends on what it chose.
 void print_warnings_of(const FitCandidate& candidate, const FitResult& result, ConfigArguments arguments, int world) {
-  for (const FitSetting& setting : result.settings(candidate)) arguments.set.push_back(setting.path + "=" + setting.value.dump());
+  for (const FitSetting& setting : result.settings(candidate)) arguments.set.push_back({setting.text(), kFromFit});
   print_warnings(load_subject(arguments, {.world = world}).loaded);
 }
 
@@ -210,7 +210,7 @@ int fit(const PlanArguments& arguments) {
   // Everything may rest anywhere at stage 3 alone: there the file is read where the stage is yet to be chosen.
   const bool stage_is_free = leaves_stage(arguments);
   ConfigArguments loaded = arguments;
-  if (stage_is_free) loaded.set.emplace_back("zero_optimization.stage=3");
+  if (stage_is_free) loaded.set.push_back({"zero_optimization.stage=3", kFromFit});
   const Subject subject = load_subject(loaded, {.world = target.world});
   const Config& config = subject.config();
   data_files(config);
@@ -243,7 +243,10 @@ int fit(const PlanArguments& arguments) {
   std::string done = name.empty() ? "\n" : fmt::format("\n{} holds a run: the next one is named {}\n", run_folder_path(config), name);
   done += fmt::format("wrote {}: {}{} train {}\n", path, target.world > 1 ? fmt::format("mpirun -np {} ", target.world) : "",
                       program_name(), shell_word(path));
-  arguments.json ? print_err(done) : print_out(done);
+  if (arguments.json)
+    print_err(done);
+  else
+    print_out(done);
   return kDone;
 }
 

@@ -25,9 +25,11 @@ Subject subject_of_run(const std::string& log) {
   const std::string file = (std::filesystem::path(log).parent_path() / "config.json").string();
   if (!std::filesystem::exists(file))
     fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
-  return load_subject_on_one_rank({file,
-                                   {"zero_optimization.stage=0", "zero_optimization.offload_param=null",
-                                    "zero_optimization.offload_optimizer=null", "aio=null", "run.device_memory=0"}});
+  ConfigArguments unsharded{file, {}};
+  for (const char* text : {"zero_optimization.stage=0", "zero_optimization.offload_param=null", "zero_optimization.offload_optimizer=null",
+                           "aio=null", "run.device_memory=0"})
+    unsharded.set.push_back({text, ""});
+  return load_subject_on_one_rank(std::move(unsharded));
 }
 
 // "step.scope is "reduced" and was "full"" of each key whose values differ.

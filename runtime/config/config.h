@@ -1,8 +1,11 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -227,8 +230,9 @@ struct Config {
   bool profile_checkpointing = false;
   bool cpu_checkpointing = false;  // what is kept for recomputation rests in memory of the host
   std::string file;                // where it came from, for messages
-  std::vector<std::string> set;    // ... and what `--set` has changed of it, PATH=VALUE
-  // Where the value of a key is from: "--set data.train=corpus.txt", or the file.
+  // ... and which keys the command line has changed, each with what was typed there: "--set data.train=corpus.txt".
+  std::map<std::string, std::string, std::less<>> sources;
+  // Where the value of a key is from: what was typed, or the file.
   std::string source(std::string_view key) const;
 
   // Of a mode that mixes both: queries and backprop read samples of the same data, cut alike, so that their losses can stand in one series.

@@ -277,12 +277,6 @@ class Builder : public nlohmann::json_sax<json> {
   std::string key_;
 };
 
-}  // namespace
-
-namespace {
-
-constexpr std::string_view kSetting = "--set ";
-
 // Of a path, or of the nearest block or list above it that stands somewhere; "": none does.
 std::string_view written_at(const Document& document, std::string_view path) {
   for (;; path = path.substr(0, path.find_last_of(".["))) {
@@ -292,17 +286,19 @@ std::string_view written_at(const Document& document, std::string_view path) {
   }
 }
 
+bool is_of_command_line(std::string_view place) { return place.starts_with("--"); }
+
 }  // namespace
 
 std::string Document::setting(std::string_view path) const {
   const std::string_view at = written_at(*this, path);
-  return at.starts_with(kSetting) ? std::string(at) : "";
+  return is_of_command_line(at) ? std::string(at) : "";
 }
 
 std::string Document::place(std::string_view path) const {
   const std::string_view at = written_at(*this, path);
   if (at.empty()) return file;
-  return at.starts_with(kSetting) ? std::string(at) : fmt::format("{}, {}", file, at);
+  return is_of_command_line(at) ? std::string(at) : fmt::format("{}, {}", file, at);
 }
 
 std::string Document::spelling(std::string_view path) const {

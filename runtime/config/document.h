@@ -10,10 +10,10 @@ namespace zerostep::schema {
 struct Document {
   std::string file, kind;  // kind: what it is read as, "configuration file"
   nlohmann::json root;
-  std::map<std::string, std::string, std::less<>> where;       // JSON path -> "line 12" or "--set a.b=c"
+  std::map<std::string, std::string, std::less<>> where;       // JSON path -> "line 12" or as Setting::from
   std::map<std::string, std::string, std::less<>> written_as;  // JSON path -> the other spelling that the file has
 
-  // "--set a.b=c": what has given the value of a path, or a block that holds it; "": none has, or it is the file's.
+  // As Setting::from, "--set a.b=c": what has given or taken out the value of a path, or a block that holds it; "": it is the file's.
   std::string setting(std::string_view path) const;
   // "FILE, line 12", or what setting() gives: for the start of a message about a path.
   std::string place(std::string_view path) const;

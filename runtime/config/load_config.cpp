@@ -71,14 +71,13 @@ void tell(LoadedConfig& loaded, Values values) {
 }  // namespace
 
 std::string Config::source(std::string_view key) const {
-  const auto found = std::find_if(set.rbegin(), set.rend(), [&](std::string_view one) { return one.substr(0, one.find('=')) == key; });
-  return found == set.rend() ? file : "--set " + *found;
+  const auto found = sources.find(key);
+  return found == sources.end() ? file : found->second;
 }
 
 LoadedConfig load_config(const ConfigRequest& request) {
   if (request.world < 1) fail_protocol("[load_config] expected a world of at least one rank, got {}", request.world);
-  Document document = schema::read_document(request.file);
-  for (const std::string& setting : request.set) apply_setting(document, setting);
+  Document document = schema::read_document(request.file, request.set);
   Findings findings(document);
   apply_aliases(document, findings);
   Values values = check_tree(document, findings);
@@ -88,7 +87,8 @@ LoadedConfig load_config(const ConfigRequest& request) {
   LoadedConfig loaded;
   loaded.config = bind(values, request.world);
   loaded.config.file = request.file;
-  loaded.config.set = request.set;
+  for (const schema::Key& key : schema::keys())
+    if (std::string typed = document.setting(key.path); !typed.empty()) loaded.config.sources.emplace(key.path, std::move(typed));
   loaded.update_values = update_values(values);
   tell(loaded, std::move(values));
   loaded.warnings = findings.take_warnings();

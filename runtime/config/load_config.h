@@ -7,11 +7,17 @@
 
 namespace zerostep {
 
+// What the command line changes of a file.
+struct Setting {
+  std::string text;  // "PATH=VALUE": VALUE is JSON, else a string; null takes the key out
+  std::string from;  // as it was typed, for messages: "--set run.steps=2", "--device cuda"; "": nobody did, it counts as the file's
+};
+
 struct ConfigRequest {
   std::string file;
-  std::vector<std::string> set;  // "PATH=VALUE": VALUE is JSON, else a string; null takes the key out
-  int world = 1;                 // data-parallel ranks, for the batch arithmetic
-  std::string started = {};      // date and time in the name of a run whose file gives none; "": no run starts, and none is written
+  std::vector<Setting> set;
+  int world = 1;             // data-parallel ranks, for the batch arithmetic
+  std::string started = {};  // date and time in the name of a run whose file gives none; "": no run starts, and none is written
 };
 
 namespace schema {

@@ -44,11 +44,24 @@ void open_block(const std::string& path, json& node) {
   if (path == "zero_optimization" && node.is_boolean()) node = stage_block(node.get<bool>());
 }
 
+// Whether one path is another or lies below it.
+bool is_within(std::string_view path, std::string_view whole) {
+  return path.starts_with(whole) && (path.size() == whole.size() || path[whole.size()] == '.' || path[whole.size()] == '[');
+}
+
+// Nothing is known any more of where a path and what is below it stand.
+void forget_places(Document& document, std::string_view whole) {
+  std::erase_if(document.where, [&](const auto& entry) { return is_within(entry.first, whole); });
+  std::erase_if(document.written_as, [&](const auto& entry) { return is_within(entry.first, whole); });
+}
+
 // What `where` knows of a path and of all below it moves with it.
 void move_places(Document& document, const std::string& from, const std::string& to) {
+  forget_places(document, to);
+  document.written_as[to] = from;
   std::map<std::string, std::string> moved;
   for (const auto& [path, place] : document.where) {
-    if (path == from || path.starts_with(from + ".")) moved[path] = place;
+    if (is_within(path, from)) moved[path] = place;
   }
   for (const auto& [path, place] : moved) {
     const std::string now = to + path.substr(from.size());
@@ -81,19 +94,18 @@ json parse_value(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-void apply_setting(Document& document, const std::string& setting) {
-  if (!is_utf8(setting)) fail_input("--set {}: holds bytes that are not UTF-8, in which names and values are written", printable(setting));
-  const size_t equals = setting.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    fail_input("--set {}: expected PATH=VALUE, as in --set zero_optimization.stage=2", setting);
-  }
-  const std::string path = setting.substr(0, equals);
-  const json value = parse_value(path, setting.substr(equals + 1));
+void apply_setting(Document& document, const Setting& setting) {
+  const auto& [text, from] = setting;
+  if (!is_utf8(text)) fail_input("{}: holds bytes that are not UTF-8, in which names and values are written", printable(from));
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) fail_input("{}: expected PATH=VALUE, as in --set zero_optimization.stage=2", from);
+  const std::string path = text.substr(0, equals);
+  const json value = parse_value(path, text.substr(equals + 1));
   const std::vector<std::string> names = split_path(path);
   constexpr size_t kMostNames = 32;
-  if (names.size() > kMostNames) fail_input("--set {}: {} names in a path; no key lies deeper than 4", setting, names.size());
+  if (names.size() > kMostNames) fail_input("{}: {} names in a path; no key lies deeper than 4", from, names.size());
   for (const std::string& name : names) {
-    if (name.empty()) fail_input("--set {}: the path {} holds an empty name; expected names joined by dots", setting, path);
+    if (name.empty()) fail_input("{}: the path {} holds an empty name; expected names joined by dots", from, path);
   }
   // The other spellings of the key go, or the setting would contradict the file.
   for (const Alias& alias : aliases()) {
@@ -101,9 +113,12 @@ void apply_setting(Document& document, const std::string& setting) {
       if (path == mine) erase_node(document.root, split_path(other));
       json* old = path.starts_with(std::string(mine) + ".") ? find_node(document.root, split_path(other)) : nullptr;
       if (old == nullptr || (alias.is_switch && !old->is_boolean())) continue;
+      if (find_node(document.root, split_path(mine)) != nullptr) continue;  // the file contradicts itself, which is told later
       rename_node(document, other, mine, alias.is_switch ? offload_block(old->get<bool>()) : *old);
     }
   }
+  forget_places(document, path);
+  if (!from.empty()) document.where[path] = from;
   if (value.is_null()) {
     erase_node(document.root, names);
     return;
@@ -113,7 +128,7 @@ void apply_setting(Document& document, const std::string& setting) {
   for (size_t i = 0; i < names.size(); ++i) {
     walked += (i == 0 ? "" : ".") + names[i];
     if (!node->is_object()) {
-      fail_input("--set {}: {} is {} in {}, not a block that could hold {}", setting, walked.substr(0, walked.rfind('.')), shown(*node),
+      fail_input("{}: {} is {} in {}, not a block that could hold {}", from, walked.substr(0, walked.rfind('.')), shown(*node),
                  document.file, names[i]);
     }
     if (!node->contains(names[i])) (*node)[names[i]] = json::object();
@@ -121,10 +136,12 @@ void apply_setting(Document& document, const std::string& setting) {
     open_block(walked, *node);
   }
   *node = value;
-  std::erase_if(document.where, [&](const auto& entry) {
-    return entry.first == path || entry.first.starts_with(path + ".") || entry.first.starts_with(path + "[");
-  });
-  document.where[path] = "--set " + setting;
+}
+
+Document read_document(const std::string& file, const std::vector<Setting>& set) {
+  Document document = read_document(file);
+  for (const Setting& setting : set) apply_setting(document, setting);
+  return document;
 }
 
 void apply_aliases(Document& document, Findings& findings) {
@@ -137,8 +154,14 @@ void apply_aliases(Document& document, Findings& findings) {
   }
   for (const Alias& alias : aliases()) {
     const auto from = split_path(alias.from), to = split_path(alias.to);
+    const auto warn = [&] {
+      if (alias.deprecated) findings.warn(fmt::format("{}: {} is deprecated: use {}", document.place(alias.from), alias.from, alias.to));
+    };
     json* old = find_node(root, from);
-    if (!old) continue;
+    if (!old) {
+      if (document.spelling(alias.to) == alias.from) warn();  // a setting within it has moved it already
+      continue;
+    }
     if (find_node(root, to)) {
       findings.error(alias.from, fmt::format("and {} are two names of one key, and both are given: keep {}", alias.to, alias.to));
       erase_node(root, from);
@@ -152,7 +175,7 @@ void apply_aliases(Document& document, Findings& findings) {
       }
       value = offload_block(value == json(true));
     }
-    if (alias.deprecated) findings.warn(fmt::format("{}: {} is deprecated: use {}", document.place(alias.from), alias.from, alias.to));
+    warn();
     rename_node(document, alias.from, alias.to, std::move(value));
   }
 }

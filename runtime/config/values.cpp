@@ -10,6 +10,19 @@
 #include "base/nth.h"
 
 namespace zerostep::schema {
+namespace {
+
+// Whether a text holds the path of a key as a word. Paths that are a word of English too do not count.
+bool names_key(std::string_view text, std::string_view path) {
+  const auto is_of_name = [&](size_t at) {
+    return at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '_');
+  };
+  for (size_t at = text.find(path); at != std::string_view::npos; at = text.find(path, at + 1))
+    if ((at == 0 || !is_of_name(at - 1)) && !is_of_name(at + path.size())) return path.find_first_of("._") != std::string_view::npos;
+  return false;
+}
+
+}  // namespace
 
 const char* name_of(Origin origin) {
   constexpr std::array kNames{"given", "default", "derived", "auto"};
@@ -49,30 +62,19 @@ std::optional<std::string> expand_home(const std::string& path) {
   return home + path.substr(1);
 }
 
-namespace {
-
-// Whether a text holds the path of a key as a word. Paths that are a word of English too do not count.
-bool names_key(std::string_view text, std::string_view path) {
-  const auto is_of_name = [&](size_t at) {
-    return at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '_');
-  };
-  for (size_t at = text.find(path); at != std::string_view::npos; at = text.find(path, at + 1))
-    if ((at == 0 || !is_of_name(at - 1)) && !is_of_name(at + path.size())) return path.find_first_of("._") != std::string_view::npos;
-  return false;
-}
-
-}  // namespace
-
 void Findings::error(std::string_view path, const std::string& text) {
   std::string place = document_.place(path), others;
+  bool is_typed = !document_.setting(path).empty();
   for (const Key& key : keys()) {
     const std::string setting = document_.setting(key.path);
     if (setting.empty() || setting == place || !names_key(text, key.path)) continue;
     // What is missing stands nowhere, and is missed because of the setting.
-    if (!document_.where.contains(path) && !place.starts_with("--set "))
+    if (!document_.where.contains(path) && !is_typed) {
       place = setting;
-    else
+      is_typed = true;
+    } else {
       others += fmt::format("; {} is that of {}", key.path, setting);
+    }
   }
   errors_.push_back(fmt::format("{}: {} {}{}", place, document_.spelling(path), text, others));
 }

@@ -70,8 +70,10 @@ class Findings {
   size_t num_unknown_ = 0;
 };
 
-// `--set PATH=VALUE` into the tree: blocks are made where they are missing; null takes the key out.
-void apply_setting(Document& document, const std::string& setting);
+// A file with settings in it. InputError.
+Document read_document(const std::string& file, const std::vector<Setting>& set);
+// A setting into the tree: blocks are made where they are missing. InputError.
+void apply_setting(Document& document, const Setting& setting);
 // Other spellings and deprecated names to the schema's own.
 void apply_aliases(Document& document, Findings& findings);
 // Every key and value of the tree against the schema. "auto" stays, with Origin::Auto.

@@ -70,6 +70,7 @@ TEST_F(CommandLine, WrongArgumentsAreTheUsersFault) {
                         {{"export", place_.path("nowhere"), place_.path("out")}, "nowhere"},
                         {{"inspect", "checkpoint", place_.path("nowhere")}, "nowhere"},
                         {{"train", file, "--resume"}, "latest"},
+                        {{"train", file, "--device", "gpu"}, "--device gpu: run.device is \"gpu\""},
                         {{"train", file, "--device", "cuda"}, "cuda"}};
   for (const Case& c : cases) {
     const Outcome done = place_.run(c.arguments);

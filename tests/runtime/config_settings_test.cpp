@@ -54,6 +54,18 @@ TEST(Settings, MeetOtherNamesOfABlock) {
   EXPECT_EQ(loaded.precision.compute, DType::F32);
 }
 
+// A value within a block that the file has under its deprecated name changes nothing of what is said of that name.
+TEST(Settings, LeaveWhatIsSaidOfDeprecatedNames) {
+  const std::string set = "zero_optimization.offload_optimizer.pin_memory=false";
+  json config = tiny_config();
+  config["zero_optimization"] = {{"stage", 1}, {"cpu_offload", true}};
+  expect_words(warnings_of(load_text(config.dump(1), {set})), {"zero_optimization.cpu_offload is deprecated", ".json, line "});
+  // The file's own block is not replaced by the switch.
+  config["zero_optimization"]["offload_optimizer"] = {{"device", "none"}};
+  expect_words(refusal_of(config.dump(1), {set}),
+               {"zero_optimization.cpu_offload and zero_optimization.offload_optimizer are two names of one key, and both are given"});
+}
+
 // The line of a file is none of a value that the command line gives.
 TEST(Settings, ErrorsNameTheSettingThatIsWrong) {
   json config = tiny_config();
@@ -108,6 +120,19 @@ TEST(Settings, TheSourceOfAValueIsKnown) {
   EXPECT_EQ(config.source("data.train"), "--set data.train=b.txt");
   EXPECT_EQ(config.source("run.output_dir"), "--set run.output_dir=x");
   EXPECT_EQ(config.source("run.name"), config.file);
+  // Of a value within what is given, of one under another name, of one that is taken out.
+  const std::string block = R"(data={"train": "a.txt", "tokenizer": "byte", "sequence_length": 48})";
+  EXPECT_EQ(load_tiny({block}).config.source("data.train"), "--set " + block);
+  const Config tiers = load_tiny({"zero_optimization.stage=1", "zero_optimization.cpu_offload=true"}).config;
+  EXPECT_EQ(tiers.source("zero_optimization.offload_optimizer.device"), "--set zero_optimization.cpu_offload=true");
+  EXPECT_EQ(load_tiny({"data.train=null"}).config.source("data.train"), "--set data.train=null");
+  // As it was typed; what nobody did is the file's.
+  const ConfigFile file(tiny_config().dump(1));
+  const Config typed =
+      load_config({.file = file.path(), .set = {{R"(run.device="cpu")", "--device cpu"}, {"run.steps=3", ""}}, .world = 1}).config;
+  EXPECT_EQ(typed.source("run.device"), "--device cpu");
+  EXPECT_EQ(typed.source("run.steps"), file.path());
+  EXPECT_EQ(typed.run.steps, 3);
 }
 
 }  // namespace

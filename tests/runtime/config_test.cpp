@@ -230,7 +230,7 @@ TEST(Config, ARunWithoutANameIsNamedByItsModeAndStart) {
   const std::string text = load_tiny({"run.name=null"}).resolved_json;
   EXPECT_FALSE(json::parse(text)["run"].contains("name")) << "no run starts";
   const ConfigFile file(text);
-  LoadedConfig loaded = load_config({.file = file.path(), .set = {"step.mode=zo"}, .started = "20260131-235959"});
+  LoadedConfig loaded = load_config({.file = file.path(), .set = {{"step.mode=zo", ""}}, .started = "20260131-235959"});
   EXPECT_EQ(loaded.config.run.name, "zo-20260131-235959");
   EXPECT_FALSE(loaded.config.run.is_named);
   EXPECT_EQ(resolved(loaded)["run"]["name"], "zo-20260131-235959");

@@ -47,7 +47,9 @@ inline nlohmann::json tiny_config() {
 
 inline LoadedConfig load_text(const std::string& text, const std::vector<std::string>& set = {}, int world = 1) {
   const ConfigFile file(text);
-  return load_config({.file = file.path(), .set = set, .world = world});
+  std::vector<Setting> settings;
+  for (const std::string& setting : set) settings.push_back({setting, "--set " + setting});
+  return load_config({.file = file.path(), .set = settings, .world = world});
 }
 // The tiny configuration with some values changed, each as "PATH=VALUE".
 inline LoadedConfig load_tiny(const std::vector<std::string>& set = {}, int world = 1) {
