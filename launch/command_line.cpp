@@ -128,9 +128,12 @@ class CommandLine {
            "--save-model", train_.save_model,
            "write the trained weights at the end as a Hugging Face directory; one that holds a model is refused without --overwrite")
         ->type_name("HF_DIR");
-    CLI::Option* resume = sub->add_option("--resume", resume_, "go on from a checkpoint; alone: from the latest of the run")
-                              ->expected(0, 1)
-                              ->type_name("[CHECKPOINT]");
+    CLI::Option* resume =
+        sub->add_option(
+               "--resume", resume_,
+               "go on from a checkpoint (runs/NAME/checkpoints/step_..., or .../latest, the newest); alone: from the latest of the run")
+            ->expected(0, 1)
+            ->type_name("[CHECKPOINT]");
     sub->add_flag("--overwrite", overwrite_,
                   "begin anew in a folder that holds a run, whose files go, and write over a model in --save-model; as run.overwrite")
         ->excludes(resume);
@@ -171,8 +174,7 @@ class CommandLine {
     CLI::Option* fit = sub->add_flag(
         "--fit", plan_.fit,
         "search the stage, tiers, micro-batch, recomputation, queries a pass and limits of stage 3 for the fastest step that fits, and "
-        "write "
-        "them as a file for `train`: the keys that the file leaves out or calls \"auto\" are chosen, those that it gives are kept");
+        "write them as a file for `train`: the keys that the file leaves out or calls \"auto\" are chosen, those that it gives are kept");
     sub->add_option("--out", plan_.out, "of --fit: the file to write; FILE with .fit.json where it is missing")
         ->type_name("FILE")
         ->needs(fit);
@@ -207,7 +209,7 @@ class CommandLine {
             "number of ranks are rougher")
         ->check(number(0.1, 3600.0))
         ->capture_default_str();
-    machine->add_flag("--force", bench_.force,
+    machine->add_flag("--force", bench_.replaces_any,
                       "keep the figures even where steadier ones are kept, or those of a measurement that took longer");
     machine->footer(
         "\nKeeps the figures in $XDG_CACHE_HOME/zerostep/machines (~/.cache), where plans find them by processor, ranks and threads.\n"
@@ -300,7 +302,8 @@ class CommandLine {
     add_file(model, model_);
     run_on_one_rank(model, [this] { return inspect_model(model_); });
     CLI::App* checkpoint = sub->add_subcommand("checkpoint", "a checkpoint's manifest in words, every checksum verified");
-    checkpoint->add_option("DIR", checkpoint_, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
+    checkpoint->add_option("DIR", checkpoint_, "the checkpoint: runs/NAME/checkpoints/step_..., or .../latest, which stands for the newest")
+        ->required();
     run_on_one_rank(checkpoint, [this] { return inspect_checkpoint(checkpoint_); });
     CLI::App* noise = sub->add_subcommand("noise", "JSON array: elements of a direction z of a forward-only step");
     add_file(noise, noise_);
@@ -313,7 +316,9 @@ class CommandLine {
 
   void add_export() {
     CLI::App* sub = app_.add_subcommand("export", "a checkpoint as a Hugging Face directory");
-    sub->add_option("CHECKPOINT", export_.checkpoint, "the checkpoint: runs/NAME/checkpoints/step_...")->required();
+    sub->add_option("CHECKPOINT", export_.checkpoint,
+                    "the checkpoint: runs/NAME/checkpoints/step_..., or .../latest, which stands for the newest")
+        ->required();
     add_model_directory(sub, export_.directory, export_.overwrite,
                         "the directory to write: config.json, model.safetensors (fp32), tokenizer files");
     sub->footer("\nExample: zerostep export runs/first/checkpoints/step_00001000 model/");
@@ -352,7 +357,7 @@ int run_command_line(Job& job, int argc, char** argv) {
     print_out(dynamic_cast<const CLI::CallForVersion*>(&asked) != nullptr ? text.str() : as_called(text.str()));
     return kDone;
   } catch (const CLI::ParseError& error) {
-    throw InputError(what_is_wrong(line.app(), error.what(), argc, argv));
+    throw InputError(argument_error(line.app(), error.what(), argc, argv));
   }
   return line.run();
 }

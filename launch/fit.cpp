@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 
-#include "base/content_hash.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
@@ -16,34 +15,10 @@
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/engine/prediction.h"
 #include "runtime/engine/training_cost.h"
+#include "runtime/plan/plan_hash.h"
 
 namespace zerostep {
 namespace {
-
-// Every action of a plan and where everything rests, whatever it is called.
-std::string fingerprint(const TrainingPlan& training) {
-  ContentHash hash;
-  const auto add = [&](std::initializer_list<int64_t> numbers) {
-    for (const int64_t n : numbers) hash.add(static_cast<uint64_t>(n));
-  };
-  const auto add_buffer = [&](const Buffer& b) { add({static_cast<int64_t>(b.kind), b.index, b.chunk}); };
-  for (const NamedPlan& plan : training.plans()) {
-    for (const Action& a : plan.plan->actions) {
-      add({static_cast<int64_t>(a.kind), static_cast<int64_t>(a.lane), a.visit, a.group, a.slot, a.begin, a.end, a.round, a.wave, a.bytes});
-      add_buffer(a.chunk);
-      for (const CollectivePart& part : a.parts) add({part.group, part.slice_begin, part.slice_end, part.slot});
-      for (const BufferUse& use : a.uses) add_buffer(use.buffer);
-    }
-    for (const PlannedBuffer& b : plan.plan->buffers) {
-      add_buffer(b.id);
-      add({b.bytes, static_cast<int64_t>(b.tier)});
-    }
-    for (const Visit& v : plan.plan->visits)
-      add({v.unit, static_cast<int64_t>(v.kind), v.micro_batch, v.branches, v.keep_input, v.micro_batches, v.token_batches,
-           v.branches_together});
-  }
-  return hash.hex();
-}
 
 // What `needed` goes beyond `capacity`.
 TierBytes beyond(const TierBytes& needed, const TierBytes& capacity) {
@@ -74,7 +49,7 @@ class Search {
       fail_input("--fit: no combination with what {} gives can be planned; of the last that was tried: {}", request_.arguments.file,
                  reason_);
     fail_input("--fit: what {} gives leaves nothing to try: {}", request_.arguments.file,
-               result_.files_left_out.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.files_left_out);
+               result_.why_no_files.empty() ? fmt::format("{}", fmt::join(result_.kept, ", ")) : result_.why_no_files);
   }
 
   // Judges a candidate again, with what libraries take on this machine, and gives whether it still fits. Where it does not, the residencies
@@ -107,7 +82,7 @@ class Search {
     try {
       config.emplace(config_of(candidate));
       training.emplace(plan_training(*config, *subject_.model, *subject_.objective, request_.world));
-      candidate.plan = fingerprint(*training);
+      for (const NamedPlan& named : training->plans()) candidate.plan_hash += plan_hash(*named.plan);
       judge(*config, *training, budget_, nullptr, candidate);
     } catch (const InputError& error) {
       reason_ = error.what();
@@ -203,9 +178,9 @@ std::vector<const FitCandidate*> FitResult::placements() const {
   if (best >= 0) found[nth(nth(candidates, best).options, FitDimension::Placement)] = &nth(candidates, best);
   std::vector<const FitCandidate*> out;
   std::set<std::string> plans;
-  if (best >= 0) plans.insert(nth(candidates, best).plan);
+  if (best >= 0) plans.insert(nth(candidates, best).plan_hash);
   for (const auto& [placement, candidate] : found)
-    if (plans.insert(candidate->plan).second || (best >= 0 && candidate == &nth(candidates, best))) out.push_back(candidate);
+    if (plans.insert(candidate->plan_hash).second || (best >= 0 && candidate == &nth(candidates, best))) out.push_back(candidate);
   std::stable_sort(out.begin(), out.end(), [](const FitCandidate* a, const FitCandidate* b) { return is_ahead(*a, *b); });
   return out;
 }
@@ -224,9 +199,9 @@ std::vector<const FitCandidate*> FitResult::neighbours(FitDimension dimension) c
     if (kept == nullptr || c.fits() || !kept->fits()) kept = &c;
   }
   std::vector<const FitCandidate*> out;
-  std::set<std::string> plans = {winner.plan};
+  std::set<std::string> plans = {winner.plan_hash};
   for (const auto& [value, candidate] : found)
-    if (plans.insert(candidate->plan).second) out.push_back(candidate);
+    if (plans.insert(candidate->plan_hash).second) out.push_back(candidate);
   return out;
 }
 

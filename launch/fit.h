@@ -46,7 +46,7 @@ constexpr double kShareOfLibraries = 0.05;
 // One combination of options, planned.
 struct FitCandidate {
   std::array<int, kFitDimensions> options = {};    // of each dimension, which
-  std::string plan;                                // a fingerprint: candidates of one plan move the same bytes in the same order
+  std::string plan_hash;                           // of the plans of a step, one after the other; the same: the same is done
   TierBytes needed, lacks;                         // what it goes without, of what it was judged by; nothing: it fits
   double step_seconds = 0, tokens_per_second = 0;  // where it fits, but for what libraries take
   std::string bound_by;
@@ -69,7 +69,7 @@ struct FitResult {
   std::array<std::vector<FitOption>, kFitDimensions> dimensions;
   std::vector<std::string> chosen;       // keys that the file leaves to the search
   std::vector<std::string> kept;         // "zero_optimization.stage 3": what the file gives and the search would have chosen
-  std::string files_left_out;            // why no option rests in files; "": some do, or the file says where everything rests
+  std::string why_no_files;              // why no option rests in files; "": some do, or the file says where everything rests
   std::vector<FitCandidate> candidates;  // that were planned
   int best = -1;                         // index into candidates; -1: none fits
   TierBytes capacity;                    // of the request

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/nth.h"
@@ -22,23 +23,17 @@ constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
 constexpr const char* kSegments = "activation_checkpointing.number_checkpoints";
 constexpr const char* kHostCheckpoints = "activation_checkpointing.cpu_checkpointing";
 constexpr const char* kPerPass = "step.queries_per_pass";
+constexpr std::array kLimits{"zero_optimization.stage3_max_live_parameters", "zero_optimization.stage3_max_reuse_distance",
+                             "zero_optimization.stage3_prefetch_bucket_size"};
 
-// What the file says of keys, and what stays free.
-class Free {
+// What the file says of keys; what it does not give is the search's to choose.
+class FileKeys {
  public:
-  Free(const Subject& subject, bool stage_is_free, FitResult& result)
-      : values_(*subject.loaded.values), stage_is_free_(stage_is_free), result_(result) {}
+  FileKeys(const Subject& subject, bool stage_is_free) : values_(*subject.loaded.values), stage_is_free_(stage_is_free) {}
 
   bool is_given(const std::string& path) const {
     const Value* value = values_.find(path);
     return value != nullptr && value->origin == Origin::Given && !(stage_is_free_ && path == kStage);
-  }
-  // Whether a key is the search's to choose; else it is told that the file's value is kept.
-  bool is_free(const std::string& path) {
-    if (!is_given(path)) return true;
-    const std::string text = fmt::format("{} {}", path, values_.find(path)->value.dump());
-    if (std::find(result_.kept.begin(), result_.kept.end(), text) == result_.kept.end()) result_.kept.push_back(text);
-    return false;
   }
   json value(const std::string& path, const json& other) const {
     const Value* value = values_.find(path);
@@ -48,7 +43,6 @@ class Free {
  private:
   const schema::Values& values_;
   bool stage_is_free_;
-  FitResult& result_;
 };
 
 std::string placement_name(int64_t stage, const std::string& parameters, const std::string& state) {
@@ -60,16 +54,16 @@ std::string placement_name(int64_t stage, const std::string& parameters, const s
 }
 
 // Stages with the tiers that each may have, from the simplest to what needs least of the device.
-std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult& result) {
+std::vector<FitOption> placements(const FileKeys& keys, const Machine& machine, FitResult& result) {
   const auto devices = [&](const std::string& block) -> std::vector<std::string> {
-    if (!free.is_free(block + ".device")) return {free.value(block + ".device", "none")};
+    if (keys.is_given(block + ".device")) return {keys.value(block + ".device", "none")};
     return {"none", "cpu", "nvme"};
   };
   std::vector<int64_t> stages = {0, 1, 2, 3};
-  if (!free.is_free(kStage)) stages = {free.value(kStage, 0)};
-  const json folders = free.is_given(std::string(kState) + ".nvme_path")
-                           ? free.value(std::string(kState) + ".nvme_path", json::array())
-                           : free.value(std::string(kParameters) + ".nvme_path", json::array());
+  if (keys.is_given(kStage)) stages = {keys.value(kStage, 0)};
+  const json folders = keys.is_given(std::string(kState) + ".nvme_path")
+                           ? keys.value(std::string(kState) + ".nvme_path", json::array())
+                           : keys.value(std::string(kParameters) + ".nvme_path", json::array());
   std::vector<FitOption> out;
   for (const int64_t stage : stages)
     for (const std::string& parameters : devices(kParameters))
@@ -77,40 +71,40 @@ std::vector<FitOption> placements(Free& free, const Machine& machine, FitResult&
         const bool has_files = parameters == "nvme" || state == "nvme";
         if ((parameters != "none" && stage < 3) || (state != "none" && stage < 1)) continue;
         if (has_files && (folders.empty() || !machine.file_read.is_known() || !machine.file_write.is_known())) {
-          result.files_left_out = folders.empty() ? fmt::format("no nvme_path is given (--set {}.nvme_path=FOLDER)",
-                                                                free.is_given(fmt::format("{}.device", kState)) ? kParameters : kState)
-                                                  : "the machine's figures tell nothing of its disk";
+          result.why_no_files = folders.empty() ? fmt::format("no nvme_path is given (--set {}.nvme_path=FOLDER)",
+                                                              keys.is_given(fmt::format("{}.device", kState)) ? kParameters : kState)
+                                                : "the machine's figures tell nothing of its disk";
           continue;
         }
         FitOption option{placement_name(stage, parameters, state), {{kStage, stage}}};
         for (const auto& [block, device] : {std::pair(std::string(kParameters), &parameters), std::pair(std::string(kState), &state)}) {
-          if (*device != "none" || free.is_given(block + ".device") || free.is_given(block + ".nvme_path"))
+          if (*device != "none" || keys.is_given(block + ".device") || keys.is_given(block + ".nvme_path"))
             option.settings.push_back({block + ".device", *device});
-          if (*device == "nvme" && !free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", folders});
+          if (*device == "nvme" && !keys.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", folders});
           // Folders that nothing rests in would only be warned of.
-          if (*device != "nvme" && free.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", nullptr});
+          if (*device != "nvme" && keys.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", nullptr});
         }
         out.push_back(std::move(option));
       }
   return out;
 }
 
-std::vector<FitOption> recomputations(Free& free, const Config& config, int num_units) {
+std::vector<FitOption> recomputations(const FileKeys& keys, const Config& config, int num_units) {
   if (!config.step.uses_backprop()) return {{"as given", {}}};
-  const bool free_segments = free.is_free(kSegments), free_host = free.is_free(kHostCheckpoints);
-  if (!free_segments && free_host && config.number_checkpoints != 0)
+  const bool has_segments = keys.is_given(kSegments), has_host = keys.is_given(kHostCheckpoints);
+  if (has_segments && !has_host && config.number_checkpoints != 0)
     return {{"recomputation from the device", {}}, {"recomputation from the host", {{kHostCheckpoints, true}}}};
-  if (!free_segments) return {{"as given", {}}};
+  if (has_segments) return {{"as given", {}}};
   const auto segments = static_cast<int64_t>(std::lround(std::sqrt(num_units)));
   std::vector<FitOption> out = {{"nothing recomputed", {{kSegments, 0}}}};
   if (segments > 1) out.push_back({fmt::format("recomputation in {} segments", segments), {{kSegments, segments}}});
   out.push_back({"recomputation of every unit", {{kSegments, -1}}});
-  if (free_host) out.push_back({"recomputation of every unit from the host", {{kSegments, -1}, {kHostCheckpoints, true}}});
+  if (!has_host) out.push_back({"recomputation of every unit from the host", {{kSegments, -1}, {kHostCheckpoints, true}}});
   return out;
 }
 
-std::vector<FitOption> queries_per_pass(Free& free, const Config& config) {
-  if (!config.step.uses_queries() || config.step.queries == 1 || !free.is_free(kPerPass)) return {{"as given", {}}};
+std::vector<FitOption> queries_per_pass(const FileKeys& keys, const Config& config) {
+  if (!config.step.uses_queries() || config.step.queries == 1 || keys.is_given(kPerPass)) return {{"as given", {}}};
   std::vector<FitOption> out;
   for (int64_t k = 1;; k = std::min(2 * k, config.step.queries)) {
     out.push_back({fmt::format("{} quer{} a pass", k, k == 1 ? "y" : "ies"), {{kPerPass, k}}});
@@ -119,11 +113,11 @@ std::vector<FitOption> queries_per_pass(Free& free, const Config& config) {
 }
 
 // In ascending order. Where the file does not give the global batch it follows from the micro-batch.
-std::vector<FitOption> micro_batches(Free& free, const Config& config, int world) {
-  constexpr int64_t kMostFree = 256;
-  if (!config.step.uses_backprop() || !free.is_free(kMicroBatch)) return {{"as given", {}}};
-  const int64_t samples = free.is_given("train_batch_size") ? config.batch.train_batch_size / world : 0;
-  const int64_t accumulation = free.is_given("gradient_accumulation_steps") ? config.batch.accumulation_steps : 0;
+std::vector<FitOption> micro_batches(const FileKeys& keys, const Config& config, int world) {
+  constexpr int64_t kMostFree = 256;  // products of so many samples have long reached their full speed, and the search has an end
+  if (!config.step.uses_backprop() || keys.is_given(kMicroBatch)) return {{"as given", {}}};
+  const int64_t samples = keys.is_given("train_batch_size") ? config.batch.train_batch_size / world : 0;
+  const int64_t accumulation = keys.is_given("gradient_accumulation_steps") ? config.batch.accumulation_steps : 0;
   std::vector<FitOption> out;
   for (int64_t m = 1; m <= (samples > 0 ? samples : kMostFree); m = samples > 0 ? m + 1 : 2 * m) {
     if (samples > 0 && (samples % m != 0 || (accumulation > 0 && samples / m != accumulation))) continue;
@@ -133,11 +127,10 @@ std::vector<FitOption> micro_batches(Free& free, const Config& config, int world
 }
 
 // Limits of stage 3, from what keeps most on the device to what keeps least.
-std::vector<FitOption> residencies(Free& free, int64_t elements) {
-  const std::string zero = "zero_optimization.";
-  std::vector<std::string> keys;
-  for (const char* name : {"stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"})
-    if (free.is_free(zero + name)) keys.push_back(zero + name);
+std::vector<FitOption> residencies(const FileKeys& keys, int64_t elements) {
+  std::vector<std::string> chosen;
+  for (const char* path : kLimits)
+    if (!keys.is_given(path)) chosen.emplace_back(path);
   const int64_t ahead = ZeroConfig().stage3_prefetch_bucket_size;
   struct Limits {
     const char* name;
@@ -149,24 +142,39 @@ std::vector<FitOption> residencies(Free& free, int64_t elements) {
                                {"one unit and the next", 0, ahead},
                                {"one unit at a time", 0, 0}}) {
     FitOption option{limits.name, {}};
-    for (const std::string& key : keys) option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch : limits.live});
+    for (const std::string& key : chosen) option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch : limits.live});
     // Beside what the file gives of them the names would not hold.
-    if (keys.size() < 3) option.name = "as given";
-    for (const FitSetting& setting : keys.size() < 3 ? option.settings : std::vector<FitSetting>())
-      option.name += ", " + setting.path.substr(zero.size()) + " " + setting.value.dump();
+    if (chosen.size() < kLimits.size()) {
+      option.name = "as given";
+      for (const FitSetting& setting : option.settings)
+        option.name += ", " + setting.path.substr(setting.path.find('.') + 1) + " " + setting.value.dump();
+    }
     if (out.empty() || out.back().settings != option.settings) out.push_back(std::move(option));
   }
   return out;
 }
 
 // The keys that options of a dimension differ in, but what the file gives.
-std::vector<std::string> chosen_keys(const FitResult& result, const Free& free) {
+std::vector<std::string> chosen_keys(const FitResult& result, const FileKeys& keys) {
   std::vector<std::string> out;
   for (const std::vector<FitOption>& options : result.dimensions)
     for (const FitOption& option : options)
       for (const FitSetting& setting : option.settings)
-        if (options.size() > 1 && !free.is_given(setting.path) && std::find(out.begin(), out.end(), setting.path) == out.end())
+        if (options.size() > 1 && !keys.is_given(setting.path) && std::find(out.begin(), out.end(), setting.path) == out.end())
           out.push_back(setting.path);
+  return out;
+}
+
+// "KEY VALUE" of each key that the search would choose had the file not given it.
+std::vector<std::string> kept_keys(const FileKeys& keys, const Config& config, bool gathers) {
+  std::vector<std::string> paths{kStage, std::string(kParameters) + ".device", std::string(kState) + ".device"};
+  if (config.step.uses_backprop()) paths.insert(paths.end(), {kSegments, kHostCheckpoints});
+  if (config.step.uses_queries() && config.step.queries > 1) paths.emplace_back(kPerPass);
+  if (config.step.uses_backprop()) paths.emplace_back(kMicroBatch);
+  if (gathers) paths.insert(paths.end(), kLimits.begin(), kLimits.end());
+  std::vector<std::string> out;
+  for (const std::string& path : paths)
+    if (keys.is_given(path)) out.push_back(fmt::format("{} {}", path, keys.value(path, nullptr).dump()));
   return out;
 }
 
@@ -176,19 +184,20 @@ int64_t stage_of(const FitOption& placement) { return placement.settings.front()
 
 void find_options(const Subject& subject, const FitRequest& request, FitResult& result) {
   const Config& config = subject.config();
-  Free free(subject, request.stage_is_free, result);
+  const FileKeys keys(subject, request.stage_is_free);
   const auto units = subject.model->units();
   int64_t elements = 0;
   for (const UnitInfo& unit : units) elements += unit.num_elements();
-  result.dimensions = {placements(free, request.machine, result),
-                       recomputations(free, config, static_cast<int>(units.size())),
-                       queries_per_pass(free, config),
-                       micro_batches(free, config, request.world),
+  result.dimensions = {placements(keys, request.machine, result),
+                       recomputations(keys, config, static_cast<int>(units.size())),
+                       queries_per_pass(keys, config),
+                       micro_batches(keys, config, request.world),
                        {{"as given", {}}}};
   const std::vector<FitOption>& placed = nth(result.dimensions, FitDimension::Placement);
-  if (std::any_of(placed.begin(), placed.end(), [](const FitOption& option) { return stage_of(option) == 3; }))
-    nth(result.dimensions, FitDimension::Residency) = residencies(free, elements);
-  result.chosen = chosen_keys(result, free);
+  const bool gathers = std::any_of(placed.begin(), placed.end(), [](const FitOption& option) { return stage_of(option) == 3; });
+  if (gathers) nth(result.dimensions, FitDimension::Residency) = residencies(keys, elements);
+  result.chosen = chosen_keys(result, keys);
+  result.kept = kept_keys(keys, config, gathers);
 }
 
 }  // namespace zerostep

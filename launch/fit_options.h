@@ -4,9 +4,10 @@
 namespace zerostep {
 
 // Fills in the dimensions of a search with their options, and what the file leaves to it and keeps: FitResult::dimensions, chosen, kept and
-// files_left_out. Each dimension has one option at least, and its simplest stands first.
+// why_no_files. Of each dimension the simplest option stands first. There may be no placement (files are asked for, and none can be used);
+// every other dimension has one option at least.
 void find_options(const Subject& subject, const FitRequest& request, FitResult& result);
-// Of an option of FitDimension::Placement.
+// The stage of a placement: its first setting.
 int64_t stage_of(const FitOption& placement);
 
 }  // namespace zerostep

@@ -13,10 +13,10 @@ namespace zerostep {
 namespace {
 
 // Words that people try where there is no such command, and the nearest thing that exists.
-struct Elsewhere {
+struct MeantInstead {
   std::string_view words, nearest;
 };
-constexpr Elsewhere kElsewhere[] = {
+constexpr MeantInstead kMeantInstead[] = {
     {"sweep", "`zerostep train FILE --set PATH=VALUE --set run.name=NAME` makes one run of many; a loop of the shell makes them all"},
     {"plot", "runs/NAME/metrics.csv holds a run's figures, a row a step, for any program that draws"},
     {"watch", "`tail -f runs/NAME/log.txt` follows a run"},
@@ -61,11 +61,11 @@ std::string nearest_of(const std::string& name, const std::vector<std::string>& 
 }
 
 // Of a command, or of a sub-command of `app` ("inspect"): there is none of this name.
-std::string no_command(const CLI::App& app, const std::string& name) {
+std::string unknown_command(const CLI::App& app, const std::string& name) {
   const std::string before = app.get_parent() == nullptr ? "" : app.get_name() + " ";
   const std::vector<std::string> names = names_of_commands(app);
   std::string text = fmt::format("there is no command '{}{}'", before, name);
-  for (const Elsewhere& known : kElsewhere)
+  for (const MeantInstead& known : kMeantInstead)
     if (known.words == before + name) return text + fmt::format(" in this version: {}", as_called(known.nearest));
   if (const std::string nearest = nearest_of(name, names); !nearest.empty())
     return text + fmt::format(": is '{}{}' meant?", before, nearest);
@@ -87,7 +87,7 @@ std::string unknown_options(const CLI::App& app, int argc, char** argv) {
 
 }  // namespace
 
-std::string what_is_wrong(const CLI::App& commands, std::string text, int argc, char** argv) {
+std::string argument_error(const CLI::App& commands, std::string text, int argc, char** argv) {
   // The command as far as it is known, and the word behind it.
   const CLI::App* app = &commands;
   std::string command;
@@ -98,7 +98,7 @@ std::string what_is_wrong(const CLI::App& commands, std::string text, int argc, 
   }
   const bool expects_command = !names_of_commands(*app).empty();
   if (expects_command && at < argc && argv[at][0] != '-')
-    text = no_command(*app, argv[at]);
+    text = unknown_command(*app, argv[at]);
   else if (expects_command && at == argc)
     text = fmt::format("{}{} needs a command: {}", program_name(), command, fmt::join(names_of_commands(*app), ", "));
   else if (const std::string unknown = unknown_options(*app, argc, argv); !unknown.empty())

@@ -74,7 +74,7 @@ int measure_ranks_of_mpi(Job& job, const BenchMachineArguments& arguments, Measu
   if (job.speaks()) options.begins = [&](const std::string& what, double left) { progress.begins(what, left); };
   try {
     const MeasuredMachine measured = measure_machine(job.start(kTimeoutSeconds), options, Device::cpu(), host_kernels());
-    if (job.speaks()) publish(measured, arguments.file, arguments.force);
+    if (job.speaks()) publish(measured, arguments.file, arguments.replaces_any);
     return kDone;
   } catch (const std::exception& error) {
     return job.failed(error);
@@ -104,7 +104,7 @@ int measure_threads_as_ranks(const BenchMachineArguments& arguments, MeasureOpti
       MeasuredMachine result = measure_machine(ranks, own, Device::cpu(), host_kernels());
       if (ranks.rank() == 0) measured = std::move(result);
     });
-    publish(measured, count == counts.back() ? arguments.file : "", arguments.force);
+    publish(measured, count == counts.back() ? arguments.file : "", arguments.replaces_any);
   }
   return kDone;
 }

@@ -38,7 +38,7 @@ struct BenchMachineArguments {
   std::string file, scratch;  // to write, "": none; a folder on the disk to measure, "": that of temporary files
   int ranks = 0;              // without mpirun; 0: one, and as many as there are cores
   double seconds = 50;
-  bool force = false;  // keep the figures even where better ones are kept
+  bool replaces_any = false;  // keep the figures even where better ones are kept
 };
 int bench_machine(Job& job, const BenchMachineArguments& arguments);
 

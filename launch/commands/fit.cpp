@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -28,6 +29,9 @@ using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr const char* kMadeBy = "// Made by `zerostep plan --fit`";
+// What candidates of one placement differ in.
+constexpr std::array kWithinPlacements{FitDimension::Recomputation, FitDimension::QueriesPerPass, FitDimension::MicroBatch,
+                                       FitDimension::Residency};
 
 std::string speed_text(const FitCandidate& c) {
   return fmt::format("{:.3g} s a step, {} tokens/s, bound by {}", c.step_seconds, human_count(c.tokens_per_second), c.bound_by);
@@ -36,8 +40,7 @@ std::string speed_text(const FitCandidate& c) {
 // Names a candidate's options in the dimensions where the search had a choice.
 std::string options_text(const FitResult& result, const FitCandidate& candidate) {
   std::string out = result.option(candidate, FitDimension::Placement).name;
-  for (const FitDimension d :
-       {FitDimension::Recomputation, FitDimension::QueriesPerPass, FitDimension::MicroBatch, FitDimension::Residency})
+  for (const FitDimension d : kWithinPlacements)
     if (nth(result.dimensions, d).size() > 1 && has_effect(result, candidate, d)) out += ", " + result.option(candidate, d).name;
   return out;
 }
@@ -67,7 +70,7 @@ std::string capacity_text(const Report& report) {
     out += ", which what rests on the host shares";
   else
     out += fmt::format(", {} of the host's", bytes(capacity.host));
-  if (report.result.files_left_out.empty()) out += fmt::format(", {} in files", bytes(capacity.file));
+  if (report.result.why_no_files.empty()) out += fmt::format(", {} in files", bytes(capacity.file));
   return out + fmt::format("; {:.0f} % of device memory are left to libraries{}", 100 * kShareOfLibraries,
                            report.target.is_here ? ", but beside the best, where what they take is measured" : "");
 }
@@ -82,7 +85,7 @@ std::string fit_text(const Report& report) {
                                                                                        ? "of the keys that it can choose there is none"
                                                                                        : fmt::format("{}", fmt::join(result.chosen, ", ")));
   if (!result.kept.empty()) out += fmt::format("  kept as the file gives them (\"auto\" frees them): {}\n", fmt::join(result.kept, ", "));
-  if (!result.files_left_out.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.files_left_out);
+  if (!result.why_no_files.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.why_no_files);
   if (result.best >= 0) {
     const FitCandidate& best = nth(result.candidates, result.best);
     out += fmt::format("\nThe best: {}\n  predicted {}\n", options_text(result, best), speed_text(best));
@@ -95,8 +98,7 @@ std::string fit_text(const Report& report) {
                        human_bytes(c->needed.device), options_text(result, *c), reason(result, *c));
   if (result.best < 0) return out;
   std::string others;
-  for (const FitDimension d :
-       {FitDimension::Recomputation, FitDimension::QueriesPerPass, FitDimension::MicroBatch, FitDimension::Residency})
+  for (const FitDimension d : kWithinPlacements)
     for (const FitCandidate* c : result.neighbours(d)) others += fmt::format("  {}: {}\n", result.option(*c, d).name, reason(result, *c));
   return others.empty() ? out : out + "\nThe best with one thing changed\n" + others;
 }
@@ -140,7 +142,7 @@ std::string nowhere_text(const Report& report) {
   std::string out = fmt::format("{} fits on {} of {} in no way that was tried. Nearest is {}: a rank lacks {}. What helps: more ranks",
                                 report.arguments.file, counted(report.target.world, "rank"), report.target.machine->name,
                                 options_text(result, nearest), fmt::join(missing, ", "));
-  if (!result.files_left_out.empty()) out += fmt::format("; files ({})", result.files_left_out);
+  if (!result.why_no_files.empty()) out += fmt::format("; files ({})", result.why_no_files);
   if (!result.kept.empty()) out += fmt::format("; \"auto\" for what the file gives ({})", fmt::join(result.kept, ", "));
   return out;
 }

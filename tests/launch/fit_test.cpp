@@ -194,7 +194,7 @@ TEST_F(Fit, ShowsTheFastestOfAPlacementThatFits) {
     FitCandidate out;
     nth(out.options, FitDimension::Placement) = placement;
     nth(out.options, FitDimension::MicroBatch) = micro_batch;
-    out.plan = plan;
+    out.plan_hash = plan;
     out.tokens_per_second = speed;
     out.lacks.device = lacks;
     return out;
@@ -208,7 +208,7 @@ TEST_F(Fit, ShowsTheFastestOfAPlacementThatFits) {
     result.candidates = order;
     result.best = 0;
     std::vector<std::string> shown;
-    for (const FitCandidate* c : result.placements()) shown.push_back(c->plan);
+    for (const FitCandidate* c : result.placements()) shown.push_back(c->plan_hash);
     EXPECT_EQ(shown, (std::vector<std::string>{"best", "slow", "near"}));
   }
 }
