@@ -135,7 +135,9 @@ void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
 std::string checkpoint_named_by(const std::string& path) {
   const fs::path pointer(path);
   std::error_code error;
-  if ((pointer.filename() != kLatestFile && pointer.filename() != kBestFile) || !fs::is_regular_file(pointer, error)) return path;
+  if (pointer.filename() != kLatestFile && pointer.filename() != kBestFile) return path;
+  const fs::file_type type = fs::status(pointer, error).type();
+  if (type == fs::file_type::not_found || type == fs::file_type::directory) return path;
   std::string name(MappedFile(path).text());
   name.resize(std::min(name.find('\n'), name.size()));
   while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
