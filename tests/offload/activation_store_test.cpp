@@ -5,23 +5,17 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
 
-std::string error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const ProtocolError& error) {
-    return error.what();
-  }
-  return "";
-}
+using testing::message_of;
 
 TEST(ActivationStore, GivesBackWhatWasPutOnce) {
   ActivationStore store(3);
@@ -80,17 +74,17 @@ TEST(ActivationStore, WhatIsStoredIsDroppedAndLoaded) {
 TEST(ActivationStore, MisuseNamesTheUnit) {
   ActivationStore store(2);
   store.put(1, {});
-  EXPECT_NE(error_of([&] { store.put(1, {}); }).find("input of unit 1 is put twice"), std::string::npos);
-  EXPECT_NE(error_of([&] { store.take(0); }).find("input of unit 0 is taken, which was not put"), std::string::npos);
-  EXPECT_NE(error_of([&] { store.drop(0); }).find("input of unit 0 is dropped, which was not put"), std::string::npos);
-  EXPECT_NE(error_of([&] { store.put(2, {}); }).find("unit 2 of 2"), std::string::npos);
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.put(1, {}); }), "input of unit 1 is put twice");
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.take(0); }), "input of unit 0 is taken, which was not put");
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.drop(0); }), "input of unit 0 is dropped, which was not put");
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.put(2, {}); }), "unit 2 of 2");
   std::vector<std::byte> memory(128);
   store.put(0, {at::arange(17)});
-  EXPECT_NE(error_of([&] { store.load(0, memory.data()); }).find("input of unit 0 is loaded, which was not stored"), std::string::npos);
-  EXPECT_NE(error_of([&] { store.store(0, memory); }).find("input of unit 0 takes more than 128 bytes"), std::string::npos);
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.load(0, memory.data()); }), "input of unit 0 is loaded, which was not stored");
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.store(0, memory); }), "input of unit 0 takes more than 128 bytes");
   memory.resize(192);
   store.store(0, memory);
-  EXPECT_NE(error_of([&] { store.take(0); }).find("input of unit 0 is taken, which is stored and was not loaded"), std::string::npos);
+  EXPECT_SAYS(message_of<ProtocolError>([&] { store.take(0); }), "input of unit 0 is taken, which is stored and was not loaded");
 }
 
 }  // namespace

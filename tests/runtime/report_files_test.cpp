@@ -12,6 +12,7 @@
 #include "runtime/report/csv_monitor.h"
 #include "runtime/report/metrics.h"
 #include "runtime/report/run_log.h"
+#include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
 
 namespace zerostep {
@@ -30,15 +31,6 @@ class ReportFiles : public ::testing::Test {
   ScratchFolder scratch_;
   const fs::path& folder_ = scratch_.folder();
 };
-
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const RunError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST_F(ReportFiles, MetricsHaveTheirColumnsInOrder) {
   EXPECT_EQ(
@@ -81,7 +73,7 @@ TEST_F(ReportFiles, MetricsQuoteWhatWouldBreakARow) {
 
 TEST_F(ReportFiles, AFullDiskNamesPathAndSpace) {
   fs::create_symlink("/dev/full", path("metrics.csv"));
-  const std::string text = message_of([&] { MetricsFile file(path("metrics.csv")); });
+  const std::string text = testing::message_of<RunError>([&] { MetricsFile file(path("metrics.csv")); });
   EXPECT_NE(text.find(path("metrics.csv")), std::string::npos) << text;
   EXPECT_NE(text.find("space"), std::string::npos) << text;
 }
@@ -93,7 +85,7 @@ TEST_F(ReportFiles, AFileSizeLimitIsAnErrorAndLeavesNoHalfFile) {
   rlimit small = before;
   small.rlim_cur = 1000;
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-  const std::string text = message_of([&] { write_file(path("plan.json"), std::string(5000, 'x')); });
+  const std::string text = testing::message_of<RunError>([&] { write_file(path("plan.json"), std::string(5000, 'x')); });
   setrlimit(RLIMIT_FSIZE, &before);
   EXPECT_NE(text.find("space"), std::string::npos) << text;
   EXPECT_TRUE(fs::is_empty(folder_));

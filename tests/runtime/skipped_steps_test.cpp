@@ -9,20 +9,12 @@
 #include "sharding/local_ranks.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep::testing {
 namespace {
 
 using Mode = StepConfig::Mode;
-
-std::string error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const RunError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 void expect_all(const std::string& text, const std::vector<std::string>& parts) {
   for (const std::string& part : parts) EXPECT_SAYS(text, part);
@@ -67,7 +59,7 @@ TEST(SkippedSteps, TwentyInARowEndARunOfQueries) {
         test.steps = 20;
         EXPECT_EQ(run_zeroth_order_threads(test, ranks, setup).skipped.back(), true);
         test.steps = 21;
-        const std::string said = error_of([&] { run_zeroth_order_threads(test, ranks, setup); });
+        const std::string said = message_of<RunError>([&] { run_zeroth_order_threads(test, ranks, setup); });
         expect_all(said,
                    {"step 20: 20 steps in a row were skipped",
                     "the losses of 2 of its 2 directions are not finite (direction 0: " + std::string(std::isnan(value) ? "nan" : "inf"),
@@ -91,7 +83,7 @@ TEST(SkippedSteps, TheFirstStepsOfARunLeaveItsFirstValues) {
   ZerothOrderCase test = small(Mode::ZerothOrder);
   const Broken objective({}, test.global_batch, std::nan(""));
   test.steps = 20;
-  expect_all(error_of([&] { run_zeroth_order_threads(test, 1, {.objective = &objective, .before_step = {}, .initial = {}}); }),
+  expect_all(message_of<RunError>([&] { run_zeroth_order_threads(test, 1, {.objective = &objective, .before_step = {}, .initial = {}}); }),
              {"step 19: 20 steps", "The parameters are the first values"});
 }
 
@@ -117,7 +109,7 @@ TEST(SkippedSteps, TwentyInARowEndBackpropInSixteenBits) {
       };
       EXPECT_TRUE(run());
       test.steps = 20;
-      expect_all(error_of([&] { run(); }),
+      expect_all(message_of<RunError>([&] { run(); }),
                  {"step 19: 20 steps in a row were skipped", std::string(name_of(type)) + " gradients or its loss hold Inf or NaN",
                   type == DType::F16 ? "static loss scale 128" : "The parameters are the first values"});
     }
@@ -158,8 +150,8 @@ TEST(SkippedSteps, TheCountGoesOnWithTheRun) {
   const TrainingProgress before = step_on({}, 0, 15);
   EXPECT_EQ(before.skipped_in_a_row, 15);
   EXPECT_EQ(step_on(before, 15, 19).skipped_in_a_row, 19);
-  EXPECT_EQ(error_of([&] { step_on(before, 15, 19); }), "nothing was thrown");
-  expect_all(error_of([&] { step_on(before, 15, 20); }), {"step 19: 20 steps in a row"});
+  EXPECT_EQ(message_of<RunError>([&] { step_on(before, 15, 19); }), "nothing thrown");
+  expect_all(message_of<RunError>([&] { step_on(before, 15, 20); }), {"step 19: 20 steps in a row"});
 }
 
 }  // namespace

@@ -5,11 +5,12 @@
 
 namespace zerostep::testing {
 
-// What a call throws says.
-inline std::string message_of(const std::function<void()>& call) {
+// What the Error that a call throws says; one of another type goes on.
+template <typename Error = std::exception>
+std::string message_of(const std::function<void()>& call) {
   try {
     call();
-  } catch (const std::exception& error) {
+  } catch (const Error& error) {
     return error.what();
   }
   return "nothing thrown";
