@@ -145,7 +145,10 @@ std::vector<std::string> save_model(const std::string& directory, const ModelDef
   return notes;
 }
 
-bool is_checkpoint(const std::string& directory) { return fs::exists(fs::path(directory) / Manifest::kFile); }
+bool is_checkpoint(const std::string& directory) {
+  std::error_code error;
+  return fs::exists(fs::path(directory) / Manifest::kFile, error);
+}
 
 SavedModel open_model(const std::string& directory) {
   check_no_run_folder(directory);

@@ -1,5 +1,6 @@
 #include "launch/resume.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -32,6 +33,13 @@ std::vector<std::string> different_keys(const Json& a, const Json& b) {
     if (text_of(a, key) != text_of(b, key)) out.push_back(key);
   for (const auto& [key, value] : b.items())
     if (!a.contains(key)) out.push_back(key);
+  return out;
+}
+
+// A key as people write it: "/step/mode" is step.mode.
+std::string dotted(const std::string& path) {
+  std::string out = path.substr(1);
+  std::replace(out.begin(), out.end(), '/', '.');
   return out;
 }
 
@@ -70,10 +78,11 @@ bool settle_resumed_run(const std::string& where, Config& config) {
         "checkpoint, as in --resume {}",
         config.file, (fs::path(config.run.output_dir) / "NAME/checkpoints/step_00001000").string());
   std::error_code error;
-  const fs::path directory = fs::canonical(checkpoint_to_resume(where, config), error);
+  const std::string named = checkpoint_to_resume(where, config);
+  const fs::path directory = fs::canonical(named, error);
   const auto no_checkpoint = [&](const std::string& why) {
     fail_input("--resume {}: {}. Name a checkpoint, as runs/NAME/checkpoints/step_00001000; --resume alone takes the latest of the run",
-               where, why);
+               named, why);
   };
   if (error) no_checkpoint("there is no such checkpoint: " + error.message());
   if (fs::status(directory / Manifest::kFile, error).type() == fs::file_type::not_found)
@@ -114,16 +123,22 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
         return text_of(flat, path) == "\"Adam\"" ? std::string("\"AdamW\"") : text_of(flat, path);
       };
       if (kind(flat_before) != kind(flat_now))
-        fail_input("{}: {} is {} here and {} in the checkpoint {}: the optimizer's state is of another kind", config.file, path + 1,
+        fail_input("{}: {} is {} here and {} in the checkpoint {}: the optimizer's state is of another kind", config.file, dotted(path),
                    text_of(flat_now, path), text_of(flat_before, path), checkpoint.directory());
     }
 
   std::vector<std::string> notes;
   const Json identity = identity_of(setup);
+  const auto change = [&](const std::string& path) {
+    return fmt::format("{} is {} here and {} in the checkpoint", dotted(path), text_of(flat_now, path), text_of(flat_before, path));
+  };
   std::string differences;
   for (const std::string& key : different_keys(manifest.identity, identity))
     differences += fmt::format("{}{} is {} here and {} in the checkpoint", differences.empty() ? "" : "; ", key, text_of(identity, key),
                                text_of(manifest.identity, key));
+  // Sizes of batches that only one of two modes has would hide what was changed.
+  if (!differences.empty() && text_of(flat_before, "/step/mode") != text_of(flat_now, "/step/mode"))
+    differences = change("/step/mode") + "; " + differences;
   if (!differences.empty() && !config.run.resume_anyway)
     fail_input(
         "{}: {}: {}. Going on would not be the same run; --set run.resume_anyway=true does it all the same (for tokenizer, data, seed, "
@@ -132,7 +147,7 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
   if (!differences.empty()) notes.push_back("resumed anyway: " + differences);
   for (const std::string& path : different_keys(flat_before, flat_now))
     if (changes_steps(path) || is_dropout(path))
-      notes.push_back(fmt::format("goes on with {} {}; it was {} in the checkpoint", path.substr(1), text_of(flat_now, path),
+      notes.push_back(fmt::format("goes on with {} {}; it was {} in the checkpoint", dotted(path), text_of(flat_now, path),
                                   text_of(flat_before, path)));
   const auto keeps = [](const Json& flat) {
     return flat.value("/run/checkpoint_interval", int64_t{0}) > 0 || flat.value("/run/keep_best", false);

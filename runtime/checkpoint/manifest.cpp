@@ -153,12 +153,16 @@ std::string checkpoint_named_by(const std::string& path) {
 std::string latest_checkpoint(const std::string& checkpoints) {
   const fs::path pointer = fs::path(checkpoints) / kLatestFile;
   std::error_code error;
-  if (fs::status(pointer, error).type() == fs::file_type::not_found)
+  const fs::file_type type = fs::status(pointer, error).type();
+  if (type == fs::file_type::not_found)
     fail_input(
         "{}: there is no latest checkpoint to resume from: a run writes checkpoints only where run.checkpoint_interval (or run.keep_best) "
         "is set. Name another run's checkpoint, or start anew with run.checkpoint_interval set: without --resume, and with another "
         "run.name or --overwrite where the folder holds a run",
         pointer.string());
+  if (type != fs::file_type::regular)
+    fail_input("{}: is no file that names a checkpoint. Remove it, and name a checkpoint, as --resume {}", pointer.string(),
+               (fs::path(checkpoints) / "step_...").string());
   return checkpoint_named_by(pointer.string());
 }
 

@@ -48,8 +48,9 @@ ModelLayout ModelLayout::make(const std::vector<UnitInfo>& units, const LayoutOp
     for (size_t p = 0; p < out.units[u].parameters.size(); ++p) {
       const ParameterInfo& info = out.units[u].parameters[p];
       const int64_t n = info.num_elements();
-      const bool persistent = options.stage == 3 && (options.shard_ranks > 1 || options.parameter_tier != Tier::Device) &&
-                              n <= options.persistence_threshold && n <= options.model_persistence_threshold - persistent_elements;
+      // On one rank, too, wherever the others rest: sums over groups are rounded as the groups are cut.
+      const bool persistent =
+          options.stage == 3 && n <= options.persistence_threshold && n <= options.model_persistence_threshold - persistent_elements;
       if (persistent) persistent_elements += n;
       const auto used = borrowers.find({static_cast<int>(u), static_cast<int>(p)});
       const DType compute = info.type(options.compute_type);

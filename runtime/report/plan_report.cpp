@@ -169,10 +169,11 @@ std::string plan_text(const PlanReport& report) {
                   fmt::format("{:>16} in {}", grouped(c.elements), counted(c.calls, "call")));
     out += line("gathered", fmt::format("{:>16}", grouped(plan_of_kind.elements_gathered)));
     if (const int64_t waited = gathered_of_waiting_update(plan_of_kind); waited > 0)
-      out += line("  of it updated before",
-                  fmt::format("{:>16}, of the update that waited for this step: the first step has none, nor one after an evaluation or a "
-                              "checkpoint",
-                              grouped(waited)));
+      out +=
+          line("  of it updated before",
+               fmt::format("{:>16}, of the update that waited for this step: none in the first step, nor after an evaluation, a checkpoint "
+                           "or a step of queries",
+                           grouped(waited)));
     out += line("reduced", fmt::format("{:>16}", grouped(plan_of_kind.elements_reduced)));
   }
 
@@ -213,39 +214,6 @@ ProofReport prove_plan(const TrainingPlan& plan) {
   for (const NamedPlan& one : plan.plans()) add(one.name, {one});
   add("each after each of them", plan.plans());
   return out;
-}
-
-std::string does_not_fit(const PlanReport& report) {
-  const auto& [config, plan, cost, limit, prediction] = report;
-  const bool backprop = config.step.uses_backprop();
-  std::string advice;
-  const auto add = [&](const std::string& what) { advice += (advice.empty() ? "" : "; ") + what; };
-  if (config.zero.stage < 3 && plan.any_step().options.world > 1)
-    add(fmt::format("zero_optimization.stage 3 instead of {}", config.zero.stage));
-  if (config.zero.stage == 3 && plan.any_step().limits.max_live_parameters > config.zero.stage3_param_persistence_threshold)
-    add("lower zero_optimization.stage3_max_live_parameters and stage3_max_reuse_distance");
-  if (config.batch.micro_batch_size > 1)
-    add(fmt::format("train_micro_batch_size_per_gpu below {} with more gradient_accumulation_steps", config.batch.micro_batch_size));
-  if (backprop && config.number_checkpoints == 0) add("activation_checkpointing.number_checkpoints");
-  if (plan.queries_per_pass > 1) add(fmt::format("step.queries_per_pass below {}", plan.queries_per_pass));
-  if (!is_16bit(config.precision.compute)) add("bf16.enabled");
-  if (config.zero.stage > 0 && config.zero.offload_optimizer.tier == Tier::Device) add("zero_optimization.offload_optimizer.device");
-  if (config.zero.stage == 3 && config.zero.offload_param.tier == Tier::Device) add("zero_optimization.offload_param.device");
-  if (limit.includes_host && config.run.checkpoint_interval > 0) add("run.checkpoint_interval 0 (checkpoints are staged in memory)");
-  add(config.zero.stage > 0 ? "more ranks" : "a smaller model");
-  if (report.fits_device()) {
-    const bool files = cost.file_peak_bytes > limit.file_bytes;
-    return fmt::format("{}: a rank needs {} {}; there are {} ({}). What helps: {}", config.file,
-                       human_bytes(files ? cost.file_peak_bytes : cost.host_peak_bytes), files ? "in files" : "of host memory",
-                       human_bytes(files ? limit.file_bytes : limit.host_bytes), limit.source,
-                       files ? "more ranks, or less in files (offload_param.device, offload_optimizer.device and ratio)"
-                             : "\"nvme\" for offload_param.device and offload_optimizer.device, a lower buffer_count, more ranks");
-  }
-  return fmt::format(
-      "{}: a rank needs {} at the peak ({}), {} of it parameters, gradients, optimizer state and slots, {} activations; there are {} ({}). "
-      "What helps: {}",
-      config.file, human_bytes(report.needed_bytes()), cost.peak_at, human_bytes(cost.arena_bytes), human_bytes(cost.activation_peak_bytes),
-      human_bytes(limit.device_bytes), limit.source, advice);
 }
 
 }  // namespace zerostep

@@ -194,8 +194,9 @@ TEST_F(CheckpointRun, WhatHasChangedIsNamed) {
   };
   for (const Case& c :
        {Case{"model.n_embd=48", "n_embd is 48 here and 32 in the checkpoint", false}, Case{"model.n_layer=3", "n_layer", false},
-        Case{"optimizer.type=Lion", "kept 2 values", false}, Case{"optimizer.type=MuDaMW", "optimizer/type is", false},
-        Case{"seed=11", "seed is 11", true}, Case{"data.train=\"" + place_.path("other.txt") + "\"", "data.train", true},
+        Case{"optimizer.type=Lion", "kept 2 values", false}, Case{"optimizer.type=MuDaMW", "optimizer.type is", false},
+        Case{"seed=11", "seed is 11", true}, Case{"step.mode=zo", "step.mode is \"zo\" here and \"fo\" in the checkpoint; ", true},
+        Case{"data.train=\"" + place_.path("other.txt") + "\"", "data.train", true},
         Case{"train_batch_size=8", "train_batch_size is 8", true}}) {
     const Outcome refused = resume({c.set});
     EXPECT_EQ(refused.status, 2) << c.set;
@@ -210,7 +211,7 @@ TEST_F(CheckpointRun, WhatHasChangedIsNamed) {
   const Outcome anyway = resume({"seed=11", "run.resume_anyway=true", "optimizer.params.lr=0.002"});
   ASSERT_EQ(anyway.status, 0) << anyway.err;
   EXPECT_SAYS(anyway.out, "resumed anyway: seed is 11 here and");
-  EXPECT_SAYS(anyway.out, "goes on with optimizer/params/lr 0.002");
+  EXPECT_SAYS(anyway.out, "goes on with optimizer.params.lr 0.002");
   EXPECT_EQ(column("test", "step").size(), 4u);
 }
 
@@ -244,6 +245,10 @@ TEST_F(CheckpointRun, InspectExportEvalAndGenerateReadIt) {
   const Outcome exported_newest = place_.run({"export", newest, place_.path("newest")});
   ASSERT_EQ(exported_newest.status, 0) << exported_newest.err;
   EXPECT_SAYS(exported_newest.out, "step_00000004");
+  std::filesystem::create_symlink("loop", place_.path("loop"));
+  const Outcome loop = place_.run({"export", place_.path("loop"), place_.path("none")});
+  EXPECT_EQ(loop.status, 2);
+  EXPECT_SAYS(loop.err, "loop: is no checkpoint");
   EXPECT_EQ(place_.read("newest/model.safetensors"), place_.read("model/model.safetensors"));
   const Outcome resumed = place_.run({"train", place_.path("config.json"), "--resume", newest}, {.ranks = 2});
   EXPECT_EQ(resumed.status, 0) << resumed.err;

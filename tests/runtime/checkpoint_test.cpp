@@ -258,6 +258,21 @@ TEST_F(Checkpoints, LatestAndBestStandForTheCheckpointsThatTheyName) {
   std::filesystem::create_directories(folder() + "/models/latest");
   EXPECT_EQ(checkpoint_named_by(folder() + "/models/latest"), folder() + "/models/latest");
   EXPECT_EQ(checkpoint_named_by(""), "");
+  // What is no file names nothing.
+  std::filesystem::remove(folder() + "/latest");
+  std::filesystem::create_symlink("latest", folder() + "/latest");
+  const auto message = [&] {
+    try {
+      latest_checkpoint(folder());
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(message().find(folder() + "/latest: is no file"), 0u) << message();
+  std::filesystem::remove(folder() + "/latest");
+  std::filesystem::create_directory(folder() + "/latest");
+  EXPECT_EQ(message().find(folder() + "/latest: is no file"), 0u) << message();
 }
 
 // Lets the n-th call fail, or all from the n-th on.

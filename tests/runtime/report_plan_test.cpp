@@ -86,6 +86,53 @@ TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
   EXPECT_NE(plan_text(planned.report()).find("does NOT fit"), std::string::npos);
 }
 
+// Each tier that is short is named, and only what takes less of it is advised.
+TEST(PlanReport, AdviceFollowsWhatIsShort) {
+  struct Case {
+    Tier tier;
+    MemoryLimit limit;
+    std::vector<const char*> said, unsaid;
+  };
+  constexpr int64_t kMuch = int64_t{1} << 40;
+  const auto limits = [](int64_t device, bool includes_host, int64_t host, int64_t files) {
+    return MemoryLimit{device, "the test", includes_host, host, files};
+  };
+  const std::vector<Case> cases = {
+      {Tier::File,
+       limits(kMuch, false, 1000, kMuch),
+       {"of host memory; there are 1000 B", "buffer_count", "run.checkpoint_interval 0"},
+       {"nvme", "at the peak", "number_checkpoints"}},
+      {Tier::Host,
+       limits(1000, true, 0, kMuch),
+       {"what rests on the host", "offload_optimizer.device \"nvme\"", "offload_param.device \"nvme\"", "run.checkpoint_interval 0"},
+       {"of host memory;", "buffer_count"}},
+      {Tier::Host, limits(kMuch, false, 1000, kMuch), {"of host memory", "offload_param.device \"nvme\""}, {"at the peak", "buffer_count"}},
+      {Tier::File,
+       limits(1000, false, kMuch, 2000),
+       {"at the peak", "there are 1000 B", "in files; there are 2000 B", "less in files"},
+       {"nvme"}},
+      {Tier::Device,
+       limits(1000, false, kMuch, kMuch),
+       {"offload_param.device;", "offload_optimizer.device;"},
+       {"nvme", "checkpoint_interval"}}};
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const Case& c = cases[i];
+    Planned planned(3, 2, 1);
+    ZeroConfig& zero = planned.test.config.zero;
+    zero.offload_param.tier = zero.offload_optimizer.tier = c.tier;
+    zero.offload_param.nvme_paths = zero.offload_optimizer.nvme_paths = {"."};
+    zero.stage3_param_persistence_threshold = 0;
+    planned.test.config.run.checkpoint_interval = 1;
+    planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
+    planned.cost = training_cost(planned.test.config, *planned.plan, *planned.model, *planned.objective);
+    planned.limit = c.limit;
+    ASSERT_FALSE(planned.report().fits()) << i;
+    const std::string text = does_not_fit(planned.report());
+    for (const char* part : c.said) EXPECT_NE(text.find(part), std::string::npos) << i << ": " << text;
+    for (const char* part : c.unsaid) EXPECT_EQ(text.find(part), std::string::npos) << i << ": " << text;
+  }
+}
+
 // In one line, with the same words in the plan and before a run: shards of a group are padded, nothing else is.
 TEST(PlanReport, SaysWhatRestsWhere) {
   Planned planned(3, 2, int64_t{1} << 40);

@@ -187,7 +187,9 @@ TEST(Tiers, QueriesGiveTheSameBits) {
           ZerothOrderCase test = ZerothOrderCase::tiny(mode);
           test.config.zero.stage = stage;
           test.config.zero.overlap_comm = true;
+          test.config.zero.stage3_param_persistence_threshold = 40;
           test.config.precision.compute = type;
+          test.config.step.exact_norm = mode == Mode::ZerothOrder;
           const ZerothOrderOutcome resident = run_zeroth_order_threads(test, ranks);
           const TierFolder folder;
           for (const Tiers& tiers : kPlaces) {
