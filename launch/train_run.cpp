@@ -205,10 +205,9 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   outcome_.skipped += result.skipped ? 1 : 0;
   outcome_.tokens += tokens;
   outcome_.seconds += seconds;
-  const Plan& plan = setup_.plan->step(step_kind(kind, step));
-  outcome_.flops += plan.flops * job_.size();
-  outcome_.file_bytes_read += static_cast<double>(plan.file_bytes_read);
-  outcome_.file_bytes_written += static_cast<double>(plan.file_bytes_written);
+  outcome_.flops += setup_.plan->step(step_kind(kind, step)).flops * job_.size();
+  outcome_.file_bytes_read += result.file_bytes_read;
+  outcome_.file_bytes_written += result.file_bytes_written;
   const std::optional<double> other_loss = kind.uses_queries() && !config_.reads_one_stream() ? result.bp_loss : std::nullopt;
   outcome_.loss.add(result.loss);
   outcome_.bp_loss.add(other_loss);

@@ -21,6 +21,7 @@
 #include "offload/disk.h"
 #include "offload/scratch_folder.h"
 #include "runtime/config/values.h"
+#include "runtime/report/prediction_report.h"
 
 namespace zerostep {
 namespace {
@@ -80,7 +81,7 @@ std::string fit_text(const Report& report) {
   std::string out =
       fmt::format("Fit of {} to {} of {}: {} combinations planned\n  a rank has {}\n", report.arguments.file,
                   counted(report.target.world, "rank"), report.target.machine->name, result.candidates.size(), capacity_text(report));
-  if (report.target.machine->is_unsteady) out += fmt::format("  its figures were {}\n", as_called(kUnsteadyFigures));
+  if (report.target.machine->is_unsteady) out += fmt::format("  its figures were {}\n", unsteady_note());
   out += fmt::format("  chooses what the file leaves out or calls \"auto\": {}\n", result.chosen.empty()
                                                                                        ? "of the keys that it can choose there is none"
                                                                                        : fmt::format("{}", fmt::join(result.chosen, ", ")));

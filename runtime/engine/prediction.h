@@ -18,7 +18,7 @@ struct Prediction {
     Simulation simulation;
   };
   std::string machine;           // its name
-  bool is_unsteady = false;      // the machine's figures are
+  bool is_unsteady = false;      // its figures were measured on a busy machine
   std::vector<Step> steps;       // in the order of TrainingPlan::steps
   double step_seconds = 0;       // on average over the mode's steps, as the lanes' below
   double tokens_per_second = 0;  // of all ranks

@@ -23,9 +23,10 @@ struct StepResult {
   bool skipped = false;
   bool stop = false;  // some rank asked for it
   int64_t elements_gathered = 0, elements_reduced = 0;
-  int64_t device_peak_bytes = 0;  // highest so far on any rank
-  bool loss_of_pairs = false;     // no unperturbed forward was made: the mean over both signs of all directions
-  std::vector<double> scalars;    // projected gradients in direction order, when queries were made
+  int64_t file_bytes_read = 0, file_bytes_written = 0;  // of this rank's files, within the step
+  int64_t device_peak_bytes = 0;                        // highest so far on any rank
+  bool loss_of_pairs = false;                           // no unperturbed forward was made: the mean over both signs of all directions
+  std::vector<double> scalars;                          // projected gradients in direction order, when queries were made
   double clip_scale = 1;
   std::optional<double> cosine;           // of the estimate and the backprop gradient, where both were there
   std::optional<double> unchanged_share;  // 16-bit weights that epsilon leaves unchanged, where it was measured

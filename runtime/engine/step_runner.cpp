@@ -31,6 +31,7 @@ StepRunner::StepRunner(const Config& config, const TrainingPlan& plan, ShardedSt
 StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool stop) {
   const MeterScope meter = lanes_.metered();
   const CommCounters before = lanes_.group.counters();
+  const FileTraffic files_before = state_.store().file_traffic();
   lanes_.host_timers = lanes_.compute_timers = {};
   const SharedRun run = std::make_shared<StepRun>();
   run->step = step;
@@ -55,6 +56,9 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
   const CommCounters after = lanes_.group.counters();
   result.elements_gathered = after.elements_gathered() - before.elements_gathered();
   result.elements_reduced = after.elements_reduced() - before.elements_reduced();
+  const FileTraffic files = state_.store().file_traffic();
+  result.file_bytes_read = files.bytes_read - files_before.bytes_read;
+  result.file_bytes_written = files.bytes_written - files_before.bytes_written;
   return result;
 }
 

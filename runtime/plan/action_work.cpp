@@ -62,7 +62,8 @@ int64_t bytes_of(const ModelLayout& layout, const Plan& plan, const Action& a) {
     case ActionKind::Load:
     case ActionKind::Store:
       for (const PlannedBuffer& b : plan.buffers)
-        if (b.id.kind == a.chunk.kind && b.id.index == a.chunk.index) return b.chunk_bytes;
+        if (b.id.kind == a.chunk.kind && b.id.index == a.chunk.index)
+          return std::min(b.chunk_bytes, b.bytes - a.chunk.chunk * b.chunk_bytes);  // the last chunk may be shorter
       return 0;
     case ActionKind::Gather:
       return num_bytes(a.elements_gathered, layout.group(a.group).type);

@@ -118,9 +118,11 @@ std::string chain_text(const std::array<double, kLanes>& bound, double seconds) 
 
 }  // namespace
 
+std::string unsteady_note() { return as_called("measured on a busy machine: run `zerostep bench machine` again"); }
+
 std::string prediction_text(const TrainingPlan& plan, const Prediction& prediction) {
-  std::string out = fmt::format("\nTime of a step, predicted for {}{}\n", prediction.machine,
-                                prediction.is_unsteady ? ", " + as_called(kUnsteadyFigures) : "");
+  std::string out =
+      fmt::format("\nTime of a step, predicted for {}{}\n", prediction.machine, prediction.is_unsteady ? ", " + unsteady_note() : "");
   const bool several = plan.steps.size() > 1;
   out += fmt::format("  {:<30} {}{}, {} tokens/s\n", "step", time_text(prediction.step_seconds), several ? " on average" : "",
                      grouped(static_cast<int64_t>(prediction.tokens_per_second + 0.5)));

@@ -6,6 +6,8 @@
 
 namespace zerostep {
 
+// What is said of figures that are unsteady, "measured on a busy machine", and what helps, in the words of the command line.
+std::string unsteady_note();
 // For people: the time of a step, what bounds it, and a picture of the lanes of each kind of step.
 std::string prediction_text(const TrainingPlan& plan, const Prediction& prediction);
 // Adds "step_seconds", "tokens_per_second", "bound_by", "lane_seconds" and "machine_is_unsteady" to what `plan --json` prints of all steps.

@@ -8,6 +8,7 @@
 #include "base/format.h"
 #include "base/program_name.h"
 #include "runtime/report/plan_tables.h"
+#include "runtime/report/prediction_report.h"
 
 namespace zerostep {
 namespace {
@@ -145,7 +146,7 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
           out, "predicted",
           fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured{}", predicted * 1e3, name_of(report.prediction->bound_by),
                       100 * std::abs(predicted / step_seconds - 1), predicted < step_seconds ? "less" : "more",
-                      report.prediction->is_unsteady ? "; from figures " + as_called(kUnsteadyFigures) : ""));
+                      report.prediction->is_unsteady ? "; from figures " + unsteady_note() : ""));
     }
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
     add_line(out, "memory",
@@ -153,10 +154,9 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
                          planned > 0 ? 100 * static_cast<double>(o.device_peak_bytes) / planned : 0.0));
     if (o.file_bytes_read + o.file_bytes_written > 0)
       add_line(out, "disk",
-               fmt::format("{} read and {} written a step and rank: {:.3g} GB/s of a rank",
-                           human_bytes(static_cast<int64_t>(o.file_bytes_read / static_cast<double>(steps_here))),
-                           human_bytes(static_cast<int64_t>(o.file_bytes_written / static_cast<double>(steps_here))),
-                           1e-9 * (o.file_bytes_read + o.file_bytes_written) / o.seconds));
+               fmt::format("{} read and {} written a step by rank 0: {:.3g} GB/s", human_bytes(o.file_bytes_read / steps_here),
+                           human_bytes(o.file_bytes_written / steps_here),
+                           1e-9 * static_cast<double>(o.file_bytes_read + o.file_bytes_written) / o.seconds));
     if (facts.resident_bytes > 0)
       add_line(out, "resident",
                resident_text(facts.resident_bytes, report.cost.device_peak_bytes + report.cost.host_peak_bytes, o.resident_peak_bytes));

@@ -21,7 +21,7 @@ struct RunFacts {
   DataFacts train, backprop, evaluation;  // backprop: where it reads other data than the queries
   std::string folder;
   bool saves_model = false;    // at its end
-  int64_t resident_bytes = 0;  // of the process that tells, before it holds the model; 0: not known, or the device has memory of its own
+  int64_t resident_bytes = 0;  // of the process that tells, before it holds the model; 0: not known
 };
 // The lines before the first step.
 std::vector<std::string> run_header(const PlanReport& report, const RunFacts& facts);
@@ -45,9 +45,9 @@ struct RunOutcome {
   double eval_loss = 0;
   std::optional<double> eval_accuracy;  // of a classifier
   int64_t device_peak_bytes = 0;
-  double file_bytes_read = 0, file_bytes_written = 0;  // of a rank in these steps
-  int64_t resident_peak_bytes = 0;                     // of the process that tells
-  std::string stopped_by;                              // "SIGTERM"; "": it ran to its end
+  int64_t file_bytes_read = 0, file_bytes_written = 0;  // counted in these steps, of the files of the rank that tells
+  int64_t resident_peak_bytes = 0;                      // of the process that tells
+  std::string stopped_by;                               // "SIGTERM"; "": it ran to its end
 };
 std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& facts, const RunOutcome& outcome);
 

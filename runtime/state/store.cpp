@@ -110,6 +110,15 @@ int64_t Store::file_bytes() const {
   return bytes;
 }
 
+FileTraffic Store::file_traffic() const {
+  FileTraffic out;
+  for (const auto& files : files_) {
+    out.bytes_read += files ? files->read_counts().bytes_read : 0;
+    out.bytes_written += files ? files->write_counts().bytes_written : 0;
+  }
+  return out;
+}
+
 std::string Store::describe_files() const {
   std::vector<std::string> texts;
   for (const auto& files : files_)

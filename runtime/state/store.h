@@ -11,6 +11,11 @@
 
 namespace zerostep {
 
+// Bytes that a rank has read from its files, and written to them.
+struct FileTraffic {
+  int64_t bytes_read = 0, bytes_written = 0;
+};
+
 // How tiers other than the device are used.
 struct TierOptions {
   PinnedOptions pinned;
@@ -54,6 +59,8 @@ class Store {
     return nth(arenas_, tier).communicated.used_bytes() + nth(arenas_, tier).alone.used_bytes();
   }
   int64_t file_bytes() const;
+  // Of all transfers that are done.
+  FileTraffic file_traffic() const;
   // How files are read and written, for the log; "": there are none.
   std::string describe_files() const;
 

@@ -8,9 +8,6 @@
 
 namespace zerostep {
 
-// What a prediction from unsteady figures says of them.
-inline constexpr const char* kUnsteadyFigures = "measured on a busy machine: run `zerostep bench machine` again";
-
 // What one rank of a machine does in a second while all ranks of its host are at work: measured (`zerostep bench machine`) or described in
 // a JSON file (`zerostep plan --machine FILE`). Of all figures bytes are bytes, and seconds are seconds of wall clock.
 
@@ -44,7 +41,7 @@ struct Machine {
   double measured_seconds = 0;    // that the measurement was given; 0: described
   bool is_unsteady = false;       // something else ran meanwhile: predictions say so, and better figures are not replaced by these
 
-  // Of one rank; 0: unknown. Where host_is_device, device memory is the host's, and both draw on host_bytes.
+  // Of one rank, from 1e6; 0: unknown. Where host_is_device, device memory is the host's, and both draw on host_bytes.
   int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;
   bool host_is_device = true;
 
@@ -69,6 +66,10 @@ double gemm_flops_per_second(const Machine& machine, DType type, double rows, do
 // Rates of what is no product; types count as above. Operations of attention have 0 where they have no rate of their own.
 double elementwise_bytes_per_second(const Machine& machine, DType type);
 double attention_flops_per_second(const Machine& machine, DType type);
+
+// A rank's share of so many bytes of memory or of a disk, as a machine has it: 0, unknown, where it is less than a megabyte, and a petabyte
+// at most, the bounds of machine files.
+int64_t capacity_of(int64_t bytes, int ranks);
 
 // Reads a described or measured machine: JSON with comments (docs/planning.md). InputError names the file and the entry that is missing or
 // wrong.

@@ -16,7 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kLonger = 1.01;  // files have five digits
+// Files have five digits, so that one measurement's seconds as it was given and as it was read may differ by 1e-4; what differs by more
+// than 1 % was asked for.
+constexpr double kLonger = 1.01;
 
 std::string folder() {
   const std::string cache = user_cache_folder();

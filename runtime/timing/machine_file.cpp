@@ -18,29 +18,32 @@ using nlohmann::ordered_json;
 
 constexpr std::array kTypes{DType::F32, DType::BF16, DType::F16};
 
-// What a key counts, and the bounds within which a value can be meant: what lies beyond them is a mistake, most often of the unit.
+// What a key counts, and the bounds within which a value can be meant, each with what it is: what lies beyond them is a mistake, most often
+// of the unit.
 struct Quantity {
   const char* unit;
   double per_unit;  // of what Machine counts
   double low;
-  const char* least;
+  const char* low_is;
   double high;
-  const char* most;
+  const char* high_is;
   const char* other = nullptr;  // a unit that is given by mistake
   double per_other = 0;         // of `unit`
 };
 constexpr Quantity kSpeed{"GB a second",    1e9, 1e-6, "a telephone line", 1e6, "a hundred times the fastest memory of an accelerator",
                           "bytes a second", 1e-9};
 constexpr Quantity kWork{"TFLOP/s", 1e12, 1e-6, "a processor of 1980", 1e6, "a hundred times the fastest accelerator", "FLOP/s", 1e-12};
-constexpr Quantity kNoise{"1e9 numbers a second", 1e9, 1e-6, "a processor of 1980", 1e6, "one for each byte of a hundred such memories",
+constexpr Quantity kNoise{"1e9 numbers a second", 1e9, 1e-6,
+                          "a processor of 1980",  1e6, "a number for each byte of a hundred times the fastest memory",
                           "numbers a second",     1e-9};
 constexpr Quantity kDuration{"microseconds", 1e-6, 5e-3, "light's way of 1.5 m", 1e7, "light's way beyond the moon", "seconds", 1e6};
 constexpr Quantity kCores{"cores", 1, 1e-4, "ten thousand ranks on one", 65536, "more than hosts have"};
 constexpr Quantity kMemory{"bytes", 1, 1e6, "less than any step takes", 1e15, "more than hosts have in ten years", "GB", 1e9};
 constexpr Quantity kDisk{"bytes", 1, 1e6, "less than any step takes", 1e18, "a million drives", "GB", 1e9};
-constexpr Quantity kPlaces{"them", 1, 1, "one", 65536, "more than hosts have cores"};
+constexpr Quantity kRanks{"ranks", 1, 1, "one alone", 65536, "more than hosts have cores"};
+constexpr Quantity kThreads{"threads", 1, 1, "one alone", 65536, "more than hosts have cores"};
 constexpr Quantity kSize{"elements", 1, 1, "one", 1e9, "longer than a matrix of any model"};
-constexpr Quantity kMeasured{"seconds", 1, 0.01, "the shortest", 3600, "the longest that is measured"};
+constexpr Quantity kMeasured{"seconds", 1, 0.01, "the shortest measurement", 3600, "the longest measurement"};
 
 template <typename Fields, typename AnyLink>
 void link_fields(Fields& fields, const char* key, AnyLink& link, bool needed) {
@@ -56,8 +59,8 @@ void machine_fields(Fields& fields, AnyMachine& m) {
   fields.text("name", m.name);
   fields.figure("measured_seconds", m.measured_seconds, kMeasured, false);
   fields.flag("unsteady", m.is_unsteady, false);
-  fields.count("ranks_per_host", m.ranks_per_host, kPlaces);
-  fields.count("threads_per_rank", m.threads_per_rank, kPlaces);
+  fields.count("ranks_per_host", m.ranks_per_host, kRanks);
+  fields.count("threads_per_rank", m.threads_per_rank, kThreads);
   fields.flag("lanes_share_cores", m.lanes_share_cores);
   fields.figure("cores_per_rank", m.cores_per_rank, kCores);
   fields.flag("host_is_device", m.host_is_device);
@@ -177,8 +180,8 @@ class Reader {
   double number(const std::string& path, const json& found, const Quantity& q, bool is_whole) const {
     const double value = found.is_number() ? found.get<double>() : 0, converted = value * q.per_other;
     if (value >= q.low && value <= q.high && (!is_whole || value == std::floor(value))) return value;
-    std::string expected =
-        fmt::format("a {} of {} from {:g} ({}) to {:g} ({})", is_whole ? "whole number" : "number", q.unit, q.low, q.least, q.high, q.most);
+    std::string expected = fmt::format("a {} of {} from {:g} ({}) to {:g} ({})", is_whole ? "whole number" : "number", q.unit, q.low,
+                                       q.low_is, q.high, q.high_is);
     if (converted >= q.low && converted <= q.high)
       expected += fmt::format("; if it is meant as {}, that is {:.12g} here", q.other, converted);
     fail(path, found, expected);
@@ -256,6 +259,11 @@ void check_types(const std::string& file, const Machine& m) {
 }
 
 }  // namespace
+
+int64_t capacity_of(int64_t bytes, int ranks) {
+  const int64_t share = bytes / ranks;
+  return share < static_cast<int64_t>(kMemory.low) ? 0 : std::min(share, static_cast<int64_t>(kMemory.high));
+}
 
 Machine read_machine(const std::string& file) {
   const schema::Document document = schema::read_document(file, "machine file");

@@ -184,6 +184,7 @@ TEST_F(OffloadRun, NamesThatAKilledRunLeavesAreRemovedByTheNext) {
   EXPECT_GE(num_left, 2);  // of parameters and of state
   const Outcome next = train(in_files, {"run.name=next"});
   ASSERT_EQ(next.status, 0) << next.err;
+  EXPECT_SAYS(next.out, " written a step by rank 0: ");
   EXPECT_SAYS(next.err, std::to_string(num_left) + " scratch files of runs that were killed were removed from " + disk());
   EXPECT_TRUE(fs::is_empty(disk()));
 }

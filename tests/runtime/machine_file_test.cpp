@@ -159,7 +159,7 @@ TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
       {changed("/gemm/0/type", "int8"), "gemm[0].type is \"int8\": expected \"fp32\", \"bf16\" or \"fp16\""},
       {changed("/gemm", 3), "gemm is 3: expected a list"},
       {changed("/memory", 3), "memory is 3: expected an object"},
-      {changed("/ranks_per_host", 0), "ranks_per_host is 0: expected a whole number of them from 1 (one) to 65536 ("},
+      {changed("/ranks_per_host", 0), "ranks_per_host is 0: expected a whole number of ranks from 1 (one alone) to 65536 ("},
       {changed("/capacity/host_bytes", 1e30), "capacity.host_bytes is 1e+30: expected a whole number of bytes from 1e+06 ("},
       // Positive, and absurd.
       {changed("/memory/device_gb_per_s", 1e30), "memory.device_gb_per_s is 1e+30: expected a number of GB a second"},
@@ -287,6 +287,28 @@ TEST(MachineRates, ArePowerLawsBetweenMeasuredSizes) {
   EXPECT_DOUBLE_EQ(elementwise_bytes_per_second(m, DType::BF16), 1e9);
   m.gemm.clear();
   EXPECT_THROW(gemm_flops_per_second(m, DType::F32, 16, 256), ProtocolError);
+}
+
+// Whatever room there is, a file that says it can be read: what is less than files can say is unknown.
+TEST_F(MachineFile, EveryMeasuredCapacityReadsBack) {
+  for (const auto& [room, share] : {std::pair<int64_t, int64_t>{0, 0},
+                                    {1, 0},
+                                    {1'000'000, 0},
+                                    {1'999'999, 0},
+                                    {2'000'000, 1'000'000},
+                                    {3'000'001, 1'500'000},
+                                    {int64_t{1} << 40, int64_t{1} << 39},
+                                    {INT64_MAX, 1'000'000'000'000'000}}) {
+    SCOPED_TRACE(room);
+    Machine machine = read(described());
+    machine.device_bytes = machine.host_bytes = machine.file_bytes = capacity_of(room, 2);
+    EXPECT_EQ(machine.file_bytes, share);
+    write_machine(file_, machine);
+    const Machine again = read_machine(file_);
+    EXPECT_EQ(again.device_bytes, share);
+    EXPECT_EQ(again.host_bytes, share);
+    EXPECT_EQ(again.file_bytes, share);
+  }
 }
 
 // Environment variables as the test sets them, until it ends.

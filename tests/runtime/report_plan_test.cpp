@@ -229,8 +229,8 @@ TEST(RunFooter, ComparesTheProcessWithThePlan) {
   };
   EXPECT_EQ(text().find("resident"), std::string::npos) << text();
   EXPECT_EQ(text().find("disk"), std::string::npos) << text();
-  outcome.steps = 2, outcome.file_bytes_read = 3e9, outcome.file_bytes_written = 1e9;
-  EXPECT_NE(text().find("disk           1.40 GiB read and 477 MiB written a step and rank: 4 GB/s of a rank"), std::string::npos) << text();
+  outcome.steps = 2, outcome.file_bytes_read = 3'000'000'000, outcome.file_bytes_written = 1'000'000'000;
+  EXPECT_NE(text().find("disk           1.40 GiB read and 477 MiB written a step by rank 0: 4 GB/s\n"), std::string::npos) << text();
   const int64_t all = report.cost.device_peak_bytes + report.cost.host_peak_bytes;
   facts.resident_bytes = 3 * all;
   outcome.resident_peak_bytes = 5 * all;

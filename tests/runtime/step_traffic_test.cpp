@@ -4,6 +4,7 @@
 
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_tables.h"
+#include "tests/runtime/support/tier_folder.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
 namespace zerostep::testing {
@@ -97,6 +98,33 @@ TEST(StepTraffic, AnUpdateThatWaitsCountsInTheStepThatAppliesIt) {
     EXPECT_EQ(run.planned_traffic[s].elements_gathered, padded / 2);
     EXPECT_EQ(run.traffic[s].elements_gathered, s == 1 || s == 3 ? padded / 2 : 0) << s;
     EXPECT_EQ(run.traffic[s].elements_reduced, run.planned_traffic[s].elements_reduced) << s;
+  }
+}
+
+// What the files of a rank count in a step is what its plan sums up, where the last chunk of a group's state is shorter than the others and
+// where updates wait for the next step, too.
+TEST(StepTraffic, FilesMoveThePlannedBytesInEachStep) {
+  const TierFolder folder;
+  for (const auto& [mode, updates] : {std::pair{Mode::FirstOrder, Updates::Immediate},
+                                      {Mode::FirstOrder, Updates::Deferred},
+                                      {Mode::ZerothOrder, Updates::Immediate},
+                                      {Mode::ZerothOrder, Updates::Deferred},
+                                      {Mode::Calibrate, Updates::Immediate}}) {
+    SCOPED_TRACE(fmt::format("mode {}, updates {}", static_cast<int>(mode), static_cast<int>(updates)));
+    ZerothOrderCase test = ZerothOrderCase::tiny(mode);
+    test.config.zero.stage = 3;
+    test.config.zero.stage3_param_persistence_threshold = 0;
+    test.config.zero.sub_group_size = 1000;
+    test.config.step.bp_interval = mode == Mode::Calibrate ? 2 : 0;
+    test.steps = 4;
+    put(test.config, {Tier::File, Tier::File}, folder);
+    const ZerothOrderOutcome run = run_zeroth_order_threads(test, 2, {.updates = updates});
+    ASSERT_EQ(run.traffic.size(), 4u);
+    for (size_t s = 0; s < 4; ++s) {
+      EXPECT_GT(run.traffic[s].file_bytes_read, 0) << s;
+      EXPECT_EQ(run.traffic[s].file_bytes_read, run.planned_traffic[s].file_bytes_read) << s;
+      EXPECT_EQ(run.traffic[s].file_bytes_written, run.planned_traffic[s].file_bytes_written) << s;
+    }
   }
 }
 

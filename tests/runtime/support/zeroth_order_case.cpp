@@ -96,7 +96,7 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   out.planned_peak = training_cost(test.config, plan, *model, objective, &workspaces).device_peak_bytes;
   const auto planned_of = [&](int64_t step) {
     const Plan& of_kind = plan.step(step_kind(test.config.step, step));
-    StepTraffic traffic{of_kind.elements_gathered, of_kind.elements_reduced};
+    StepTraffic traffic{of_kind.elements_gathered, of_kind.elements_reduced, of_kind.file_bytes_read, of_kind.file_bytes_written};
     if (step == 0) traffic.elements_reduced += elements_of_unchanged_share(test.config, world.size());
     return traffic;
   };
@@ -116,7 +116,7 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
     out.bp_losses.push_back(out.last.bp_loss);
     out.norms.push_back(out.last.grad_norm);
     out.skipped.push_back(out.last.skipped);
-    out.traffic.push_back({out.last.elements_gathered, out.last.elements_reduced});
+    out.traffic.push_back({out.last.elements_gathered, out.last.elements_reduced, out.last.file_bytes_read, out.last.file_bytes_written});
     out.planned_traffic.push_back(planned_of(step));
     out.scalars.push_back(out.last.scalars);
     out.clip_scales.push_back(out.last.clip_scale);

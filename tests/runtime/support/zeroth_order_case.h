@@ -24,9 +24,9 @@ struct ZerothOrderCase : TrainingCase {
   std::string name() const;
 };
 
-// Elements that a rank receives in a step.
+// Elements that a rank receives in a step, and bytes that it reads from its files and writes to them.
 struct StepTraffic {
-  int64_t elements_gathered = 0, elements_reduced = 0;
+  int64_t elements_gathered = 0, elements_reduced = 0, file_bytes_read = 0, file_bytes_written = 0;
 };
 
 struct ZerothOrderOutcome : TrainingOutcome {
