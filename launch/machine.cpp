@@ -27,27 +27,30 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
   const int64_t cores = found ? std::lround(found->ranks_per_host * found->cores_per_rank) : 0;
   const bool has_hosts = world > ranks_of_host;
   MachineHere out{.is_measured = found.has_value()};
+  std::string help;  // "": the figures serve
   if (!found && !has_hosts)
-    out.why_not = "`zerostep bench machine` measures what a prediction needs, --machine FILE describes another machine";
+    help = "`zerostep bench machine` measures what a prediction needs, --machine FILE describes another machine";
   else if (has_hosts)
-    out.why_not = "`zerostep plan --machine FILE` plans for such hosts; `zerostep bench machine --out FILE` under mpirun measures them";
+    help = "`zerostep plan --machine FILE` plans for such hosts; `zerostep bench machine --out FILE` under mpirun measures them";
   else if (cores < ranks_of_host)
-    out.why_not = "`zerostep plan --machine FILE` plans for a machine that has a core for each";
+    help = "`zerostep plan --machine FILE` plans for a machine that has a core for each";
   else if (ranks_of_host > 1 && !found->gather_in_host.is_known())
-    out.why_not = fmt::format("`zerostep bench machine --ranks {}` measures so many", ranks_of_host);
-  if (out.why_not.empty()) {
+    help = fmt::format("`zerostep bench machine --ranks {}` measures so many", ranks_of_host);
+  if (help.empty()) {
     found->ranks_per_host = ranks_of_host;
     out.machine = std::move(found);
-  } else if (found || has_hosts) {
-    const int hosts = (world + ranks_of_host - 1) / ranks_of_host;
-    out.why_not = fmt::format("{}{}{} {} asked for: {}",
-                              found ? fmt::format("this machine was measured with {} on its {}, and ",
-                                                  counted(found->ranks_per_host, "rank"), counted(cores, "core"))
-                                    : "",
-                              counted(world, "rank"), has_hosts ? fmt::format(" on {}", counted(hosts, "host")) : "",
-                              world == 1 ? "is" : "are", out.why_not);
+    return out;
   }
-  out.why_not = as_called(out.why_not);
+  std::string measured, asked;
+  if (found)
+    measured =
+        fmt::format("this machine was measured with {} on its {}, and ", counted(found->ranks_per_host, "rank"), counted(cores, "core"));
+  if (found || has_hosts) {
+    const int hosts = (world + ranks_of_host - 1) / ranks_of_host;
+    asked = fmt::format("{}{} {} asked for: ", counted(world, "rank"), has_hosts ? " on " + counted(hosts, "host") : "",
+                        world == 1 ? "is" : "are");
+  }
+  out.why_not = as_called(measured + asked + help);
   return out;
 }
 

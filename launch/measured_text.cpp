@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <vector>
 
@@ -48,31 +49,33 @@ std::string text_of(const MeasuredMachine& measured) {
   std::string text =
       fmt::format("{}, {} a host, {} each\n", m.name, counted(m.ranks_per_host, "rank"), counted(m.threads_per_rank, "thread"));
   text += products_text(m);
-  // `spread`: of which of the measurements.
+  // `spread`: the name that it has in MeasuredMachine::spreads.
   const auto add = [&](const std::string& name, const std::string& figure, const std::string& spread) {
-    const auto found = measured.spreads.find(spread.empty() ? name : spread);
-    const std::string within = found == measured.spreads.end() ? "" : fmt::format("middle half within {:.0f} %", 100 * found->second);
+    const auto found = measured.spreads.find(spread);
+    const std::string within = found == measured.spreads.end() ? ""
+                               : std::isinf(found->second)     ? "fewer than three repetitions"
+                                                               : fmt::format("middle half within {:.0f} %", 100 * found->second);
     text += fmt::format("{:<27}{:<26}{}\n", name, figure, within);
   };
   for (const ElementwiseRate& rate : m.elementwise) {
-    const std::string name = fmt::format("other operations, {}", name_of(rate.type));
-    add(name, gigabytes(rate.bytes_per_second) + " written", "");
-    add(fmt::format("attention, {}", name_of(rate.type)), fmt::format("{:.3g} GFLOP/s", 1e-9 * rate.attention_flops_per_second), "");
+    const std::string operations = figure_of(figures::kOperations, rate.type), attention = figure_of(figures::kAttention, rate.type);
+    add(operations, gigabytes(rate.bytes_per_second) + " written", operations);
+    add(attention, fmt::format("{:.3g} GFLOP/s", 1e-9 * rate.attention_flops_per_second), attention);
   }
-  add("an operation of LibTorch", microseconds(m.operation_seconds), "");
-  add("memory", gigabytes(m.memory_bytes_per_second), "");
-  add("noise", fmt::format("{:.3g} M normals/s", 1e-6 * m.noise_elements_per_second), "");
-  add("AdamW", gigabytes(m.update_bytes_per_second), "updates");
-  add("file reads", text_of(m.file_read), "");
-  add("file writes", text_of(m.file_write), "");
+  add("an operation of LibTorch", microseconds(m.operation_seconds), figures::kOperation);
+  add("memory", gigabytes(m.memory_bytes_per_second), figures::kMemory);
+  add("noise", fmt::format("{:.3g} M normals/s", 1e-6 * m.noise_elements_per_second), figures::kNoise);
+  add("AdamW", gigabytes(m.update_bytes_per_second), figures::kUpdates);
+  add("file reads", text_of(m.file_read), figures::kFileReads);
+  add("file writes", text_of(m.file_write), figures::kFileWrites);
   if (m.gather_in_host.is_known()) {
-    add("gathers in a host", text_of(m.gather_in_host), "");
-    add("reductions in a host", text_of(m.reduce_in_host), "");
-    add("an agreement", microseconds(m.agreement_seconds), "agreements");
+    add("gathers in a host", text_of(m.gather_in_host), figures::kGathersInHost);
+    add("reductions in a host", text_of(m.reduce_in_host), figures::kReductionsInHost);
+    add("an agreement", microseconds(m.agreement_seconds), figures::kAgreements);
   }
   if (m.gather_across_hosts.is_known()) {
-    add("gathers between hosts", text_of(m.gather_across_hosts), "");
-    add("reductions between hosts", text_of(m.reduce_across_hosts), "");
+    add("gathers between hosts", text_of(m.gather_across_hosts), figures::kGathersBetweenHosts);
+    add("reductions between hosts", text_of(m.reduce_across_hosts), figures::kReductionsBetweenHosts);
   }
   text += fmt::format("{:<27}{}\n", "files", measured.disk);
   text += fmt::format("{:<27}memory {}, disk {}\n", "free, a rank", human_bytes(m.host_bytes), human_bytes(m.file_bytes));

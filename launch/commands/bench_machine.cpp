@@ -22,6 +22,7 @@
 namespace zerostep {
 namespace {
 
+// Of a collective, beside the seconds that are asked for: a rank may wait for one that measures what another has left out.
 constexpr double kTimeoutSeconds = 600;
 
 // A line to stderr for each part, with about how long everything that is left takes.
@@ -31,6 +32,7 @@ class Progress {
   // `left`: seconds from now on.
   void begins(const std::string& what, double left) const {
     const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    // How long everything takes is an estimate: a tenth more than was given is within it, and nothing to tell.
     const double over = passed + left - seconds_;
     print_err("measuring {} ({:.{}f} s left{})\n", what, left, left < 10 ? 1 : 0,
               over > 0.1 * seconds_ ? fmt::format(", {:.0f} s more than the {:.4g} s given", std::ceil(over), seconds_) : "");
@@ -73,7 +75,8 @@ int measure_ranks_of_mpi(Job& job, const BenchMachineArguments& arguments, Measu
   const Progress progress(arguments.seconds);
   if (job.speaks()) options.begins = [&](const std::string& what, double left) { progress.begins(what, left); };
   try {
-    const MeasuredMachine measured = measure_machine(job.start(kTimeoutSeconds), options, Device::cpu(), host_kernels());
+    const MeasuredMachine measured =
+        measure_machine(job.start(kTimeoutSeconds + arguments.seconds), options, Device::cpu(), host_kernels());
     if (job.speaks()) publish(measured, arguments.file, arguments.replaces_any);
     return kDone;
   } catch (const std::exception& error) {
@@ -94,7 +97,7 @@ int measure_threads_as_ranks(const BenchMachineArguments& arguments, MeasureOpti
     options.seconds = arguments.seconds / static_cast<double>(counts.size());
     const int threads = set_threads(std::max(1, num_cores() / count));
     MeasuredMachine measured;
-    run_local_ranks(count, {kTimeoutSeconds}, [&](const Communicator& ranks) {
+    run_local_ranks(count, {kTimeoutSeconds + arguments.seconds}, [&](const Communicator& ranks) {
       MeasureOptions own = options;
       if (ranks.rank() == 0)
         own.begins = [&](const std::string& what, double left) {

@@ -36,7 +36,7 @@ int plan(const PlanArguments& arguments) {
   if (target.machine)
     prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, [&](const std::string& text) {
       why_untimed = text;
-      print_err("warning: {}\n", text);
+      if (arguments.json) print_err("warning: {}\n", text);  // else the plan's text says it
     });
   const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
   const std::vector<ScratchDemand> demands = scratch_demands(training.any_step().buffers, tier_options(config, 0));

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/nth.h"
@@ -53,7 +54,9 @@ double CallMeter::seconds_of(const std::string& figure, double budget, const std
   std::sort(seconds.begin(), seconds.end());
   const auto count = std::ssize(seconds);
   const double median = nth(seconds, count / 2);
-  std::array<double, 2> values{median, (nth(seconds, count * 3 / 4) - nth(seconds, count / 4)) / median};
+  const double apart = count < kLeastRepetitions ? std::numeric_limits<double>::infinity()
+                                                 : (nth(seconds, count * 3 / 4) - nth(seconds, count / 4)) / median;
+  std::array<double, 2> values{median, apart};
   ranks_.all_reduce_scalars(values, ReduceOp::Sum, "measurement");
   double& spread = spreads_[figure];
   spread = std::max(spread, values[1] / ranks_.size());

@@ -19,7 +19,7 @@ class CallMeter {
   double seconds_of(const std::string& figure, double budget, const std::function<void()>& call);
 
   // By figure: how far the middle half of the repetitions lies apart, as a share of the median; the largest of those of one name since the
-  // last call.
+  // last call. Fewer than three repetitions tell nothing of that: it is infinite, so that they count as not steady.
   std::map<std::string, double> take_spreads() { return std::exchange(spreads_, {}); }
 
   // Whether it is so on any rank, and the least and the most of the ranks' values.

@@ -35,11 +35,11 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr double kWholeSeconds = 20;  // of a measurement that takes all the memory it would
 constexpr double kLeastLatency = 10e-9;
 
-// Shares of the time. Where nothing is disturbed some 70 % of it are taken, and the rest is for what was.
+// Shares of the time. Where nothing is disturbed two thirds of it are taken, and the rest is for what was.
 constexpr double kProductShare = 0.13, kElementwiseShare = 0.12, kAttentionShare = 0.03, kOperationShare = 0.01, kFlatShare = 0.06,
                  kNoiseShare = 0.03, kUpdateShare = 0.08, kFileShare = 0.14, kCollectiveShare = 0.12;
 // What takes the same time again and again on a machine with nothing else to do.
-constexpr std::array kSteadyFigures{"noise", "memory", "updates"};
+constexpr std::array kSteadyFigures{figures::kNoise, figures::kMemory, figures::kUpdates};
 // Of work that is done between parts: longer than the slices of time that programs take turns in.
 constexpr double kProbeShare = 0.004, kLeastProbeSeconds = 0.015;
 constexpr int64_t kProbeElements = int64_t{1} << 17;  // a thread
@@ -61,7 +61,7 @@ class Measurement {
     machine_.threads_per_rank = at::get_num_threads();
     machine_.cores_per_rank = options.cores;
     machine_.measured_seconds = options.seconds;
-    const auto share = static_cast<int64_t>(meter_.least_of(static_cast<double>(device.memory_info().free_bytes / options.ranks_per_host)));
+    const auto share = least_capacity(device.memory_info().free_bytes);
     machine_.device_bytes = machine_.host_bytes = share;
     // Larger than the caches, of which ranks that run alone have most for themselves.
     const double least = std::min({1.0, options.seconds / kWholeSeconds, static_cast<double>(share) / static_cast<double>(16 * 64 * kMiB)});
@@ -92,6 +92,11 @@ class Measurement {
  private:
   using Clock = std::chrono::steady_clock;
   static double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+  // Of so many bytes of a host, a rank's share on the host with least.
+  int64_t least_capacity(int64_t bytes) {
+    return static_cast<int64_t>(meter_.least_of(static_cast<double>(capacity_of(bytes, options_.ranks_per_host))));
+  }
 
   std::vector<MeasuredPart> parts() {
     std::vector<MeasuredPart> out;
@@ -166,7 +171,7 @@ class Measurement {
         const at::Tensor x = weights.narrow(0, 0, rows * width).view({rows, width});
         const int64_t count = weights.numel() / (width * width);
         int64_t next = 0;
-        const double seconds = meter_.seconds_of(fmt::format("products, {}", name_of(type)), budget, [&] {
+        const double seconds = meter_.seconds_of(figure_of(figures::kProducts, type), budget, [&] {
           affine(x, weights.narrow(0, next++ % count * width * width, width * width).view({width, width}), {});
         });
         machine_.gemm.push_back({type, rows, width, flops / seconds});
@@ -180,8 +185,8 @@ class Measurement {
     machine_.elementwise.clear();
     for (const DType type : kMeasuredTypes) measure_elementwise(type);
     const at::Tensor few = at::ones({16});
-    machine_.operation_seconds = meter_.seconds_of("an operation of LibTorch", kOperationShare * whole_seconds_,
-                                                   [&] { return static_cast<void>(at::add(few, few)); });
+    machine_.operation_seconds =
+        meter_.seconds_of(figures::kOperation, kOperationShare * whole_seconds_, [&] { return static_cast<void>(at::add(few, few)); });
   }
 
   // What a block of GPT-2 does beside products, forward and backward, in tensors as large as its own.
@@ -195,7 +200,7 @@ class Measurement {
       const Norm norm{bias, bias};
       constexpr int64_t kWritten = 1 + 1 + 1 + 4 + 4 + 8 + 8;  // widths of a row
       const double budget = kElementwiseShare * whole_seconds_ / (2 * kMeasuredTypes.size());
-      seconds += meter_.seconds_of(fmt::format("other operations, {}", name_of(type)), budget, [&] {
+      seconds += meter_.seconds_of(figure_of(figures::kOperations, type), budget, [&] {
         normalise(x, norm);
         at::add(x, bias);
         at::softmax(x, -1);
@@ -217,9 +222,8 @@ class Measurement {
     };
     const AttentionInput input{heads(), heads(), heads(), {}, true};
     const at::Tensor gradient = heads();
-    const double seconds =
-        meter_.seconds_of(fmt::format("attention, {}", name_of(type)), kAttentionShare * whole_seconds_ / kMeasuredTypes.size(),
-                          [&] { attend_backward(gradient, input, attend(input)); });
+    const double seconds = meter_.seconds_of(figure_of(figures::kAttention, type), kAttentionShare * whole_seconds_ / kMeasuredTypes.size(),
+                                             [&] { attend_backward(gradient, input, attend(input)); });
     return 3.0 * 2 * kSamples * kHeads * kLength * (kLength + 1) * kHeadWidth / seconds;
   }
 
@@ -229,7 +233,7 @@ class Measurement {
     for (float*& array : arrays) array = static_cast<float*>(memory.allocate(array_bytes_, "array"));
     const auto count = array_bytes_ / static_cast<int64_t>(sizeof(float));
     const auto bytes = static_cast<double>(array_bytes_);
-    const double passes = meter_.seconds_of("memory", kFlatShare * whole_seconds_, [&] {
+    const double passes = meter_.seconds_of(figures::kMemory, kFlatShare * whole_seconds_, [&] {
       kernels_.cast(arrays[0], DType::F32, arrays[1], DType::BF16, count, stream_);
       kernels_.cast(arrays[2], DType::F32, arrays[3], DType::F32, count, stream_);
       kernels_.zero(arrays[1], DType::F32, count, stream_);
@@ -240,7 +244,7 @@ class Measurement {
     const int64_t drawn = std::min(count, kMiB);
     const ParameterPiece piece{.count = drawn};
     const Perturbation perturbation{.piece = piece, .values = {.base = arrays[0], .plus = arrays[1]}};
-    const double perturbing = meter_.seconds_of("noise", kNoiseShare * whole_seconds_, [&] {
+    const double perturbing = meter_.seconds_of(figures::kNoise, kNoiseShare * whole_seconds_, [&] {
       kernels_.perturb({&perturbation, 1}, {}, 1e-3f, stream_);
       stream_.synchronize();
     });
@@ -255,7 +259,7 @@ class Measurement {
     kernels_.draw(update.piece, {}, arrays[1], stream_);
     const AdamParameters adam{
         .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step_size = 1e-3, .inv_sqrt_bias_correction2 = 1, .decoupled = true};
-    const double updating = meter_.seconds_of("updates", kUpdateShare * whole_seconds_, [&] {
+    const double updating = meter_.seconds_of(figures::kUpdates, kUpdateShare * whole_seconds_, [&] {
       kernels_.update(update, adam, stream_);
       stream_.synchronize();
     });
@@ -278,8 +282,7 @@ class Measurement {
     auto* const chunk = static_cast<std::byte*>(memory.allocate(kChunk, "chunk"));
     std::unique_ptr<ScratchFiles> files;
     const int64_t room = free_room({&options_.scratch_folder, 1});
-    machine_.file_bytes =
-        static_cast<int64_t>(meter_.least_of(room == INT64_MAX ? 0 : static_cast<double>(room / options_.ranks_per_host)));
+    machine_.file_bytes = least_capacity(room == INT64_MAX ? 0 : room);
     guarded([&] {
       ScratchOptions options;
       options.folders = {options_.scratch_folder};
@@ -298,10 +301,11 @@ class Measurement {
     while (++places < chunks && seconds_since(start) < 0.2 * kFileShare * whole_seconds_);
     const auto seconds_of = [&](bool is_write, int buffer) {
       int next = 0;
-      return meter_.seconds_of(is_write ? "file writes" : "file reads", kFileShare * whole_seconds_ * (buffer == 0 ? 0.4 : 0.1), [&] {
-        const int at = next++ % places;
-        guarded([&] { (is_write ? files->write(lane, buffer, at, chunk) : files->read(lane, buffer, at, chunk)).wait(); });
-      });
+      return meter_.seconds_of(
+          is_write ? figures::kFileWrites : figures::kFileReads, kFileShare * whole_seconds_ * (buffer == 0 ? 0.4 : 0.1), [&] {
+            const int at = next++ % places;
+            guarded([&] { (is_write ? files->write(lane, buffer, at, chunk) : files->read(lane, buffer, at, chunk)).wait(); });
+          });
     };
     for (const bool is_write : {true, false}) {
       const double large = seconds_of(is_write, 0), small = seconds_of(is_write, 1);
@@ -320,27 +324,28 @@ class Measurement {
   bool has_hosts() const { return meter_.ranks().size() > options_.ranks_per_host; }
   void measure_between_hosts() {
     Communicator ranks = meter_.ranks();
-    measure_links(ranks, machine_.gather_across_hosts, machine_.reduce_across_hosts, " between hosts");
+    measure_links(ranks, machine_.gather_across_hosts, figures::kGathersBetweenHosts, machine_.reduce_across_hosts,
+                  figures::kReductionsBetweenHosts);
   }
   void measure_within_host() {
     Communicator ranks = meter_.ranks();
     Communicator host = has_hosts() ? ranks.split(options_.first_of_host, ranks.rank()) : ranks;
-    measure_links(host, machine_.gather_in_host, machine_.reduce_in_host, " in a host");
-    machine_.agreement_seconds = meter_.seconds_of("agreements", 0.1 * kCollectiveShare * whole_seconds_, [&] {
+    measure_links(host, machine_.gather_in_host, figures::kGathersInHost, machine_.reduce_in_host, figures::kReductionsInHost);
+    machine_.agreement_seconds = meter_.seconds_of(figures::kAgreements, 0.1 * kCollectiveShare * whole_seconds_, [&] {
       std::array<double, 4> values{};
       host.all_reduce_scalars(values, ReduceOp::Sum, "measurement");
     });
   }
 
   // Messages of memory that is not in a cache.
-  void measure_links(Communicator& group, Link& gather, Link& reduce, const std::string& where) {
+  void measure_links(Communicator& group, Link& gather, const char* gathers_figure, Link& reduce, const char* reductions_figure) {
     const int64_t size = group.size(), large = round_up(array_bytes_ / (4 * (size - 1)), kAlignmentBytes), small = kAlignmentBytes;
     const auto buffer = group.allocate(static_cast<size_t>(2 * size * large), "measurement");
     auto* const whole = static_cast<std::byte*>(buffer->data());
     Stream stream = Stream::inline_stream();
     int64_t half = 0;
     const auto seconds_of = [&](bool gathers, int64_t bytes) {
-      return meter_.seconds_of((gathers ? "gathers" : "reductions") + where, 0.2 * kCollectiveShare * whole_seconds_, [&] {
+      return meter_.seconds_of(gathers ? gathers_figure : reductions_figure, 0.2 * kCollectiveShare * whole_seconds_, [&] {
         std::byte* const all = whole + (half ^= 1) * size * large;
         std::byte* const own = all + group.rank() * bytes;
         const Segment segment = gathers ? Segment{own, all, bytes / 4} : Segment{all, own, bytes / 4};
@@ -373,6 +378,8 @@ class Measurement {
 };
 
 }  // namespace
+
+std::string figure_of(const char* figure, DType type) { return fmt::format("{}, {}", figure, name_of(type)); }
 
 MeasuredMachine measure_machine(const Communicator& ranks, const MeasureOptions& options, const Device& device,
                                 const FlatKernels& kernels) {

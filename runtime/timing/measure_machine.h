@@ -20,9 +20,21 @@ struct MeasureOptions {
   std::function<void(const std::string&, double)> begins = [](const std::string&, double) {};
 };
 
+// What MeasuredMachine::spreads has the spread of.
+namespace figures {
+// With the type: figure_of().
+inline constexpr const char *kProducts = "products", *kOperations = "other operations", *kAttention = "attention";
+inline constexpr const char *kOperation = "an operation of LibTorch", *kMemory = "memory", *kNoise = "noise", *kUpdates = "updates",
+                            *kFileReads = "file reads", *kFileWrites = "file writes", *kGathersInHost = "gathers in a host",
+                            *kReductionsInHost = "reductions in a host", *kGathersBetweenHosts = "gathers between hosts",
+                            *kReductionsBetweenHosts = "reductions between hosts", *kAgreements = "agreements";
+}  // namespace figures
+// "attention, bf16".
+std::string figure_of(const char* figure, DType type);
+
 struct MeasuredMachine {
   Machine machine;
-  std::map<std::string, double> spreads;  // CallMeter::take_spreads()
+  std::map<std::string, double> spreads;  // CallMeter::take_spreads(), by the names in figures
   std::string disk;                       // how files are read and written, or why they were not
   std::vector<std::string> disturbed;     // what was measured while something else ran; where there is any, the machine is unsteady
 };

@@ -7,11 +7,12 @@
 namespace zerostep {
 namespace {
 
-constexpr double kLeastPace = 0.2;  // of its share a part has at least so much, however late it begins
+// Of its share a part has at least so much, however late it begins: what is left then takes at most a fifth of the whole time longer.
+constexpr double kLeastPace = 0.2;
 
 class PartsRun {
  public:
-  explicit PartsRun(const MeasuredParts& all) : all_(all), took_(all.parts.size()), scatter_(all.parts.size()) {
+  explicit PartsRun(const MeasuredParts& all) : all_(all), took_(all.parts.size()), unsteadiness_(all.parts.size()) {
     double shares = 0;
     for (const MeasuredPart& part : all.parts) shares += part.share;
     planned_ = all.seconds / std::max(1.0, shares);
@@ -22,13 +23,10 @@ class PartsRun {
     for (int i = 0; i < count(); ++i) planned += planned_of(i);
     disturbance_ = all_.disturbance();
     for (int i = 0; i < count(); ++i) {
-      const double elapsed = all_.elapsed(), pace = std::clamp((all_.seconds - elapsed) / planned, kLeastPace, 1.0);
-      // At the speed of the parts before, but that late parts have less time.
-      const double slowness = given > 0 ? elapsed / given : 1;
-      all_.begins(part(i).what,
-                  slowness <= 1 ? slowness * pace * planned
-                                : std::min(slowness * pace * planned, std::max(all_.seconds - elapsed, slowness * kLeastPace * planned)));
-      nth(scatter_, i) = measured(i, pace * planned_of(i));
+      const double elapsed = all_.elapsed();
+      const double pace = std::clamp((all_.seconds - elapsed) / planned, kLeastPace, 1.0);
+      all_.begins(part(i).what, seconds_left(elapsed, given > 0 ? elapsed / given : 1, pace, planned));
+      nth(unsteadiness_, i) = measured(i, pace * planned_of(i));
       given += pace * planned_of(i);
       planned -= planned_of(i);
     }
@@ -43,11 +41,22 @@ class PartsRun {
   int count() const { return static_cast<int>(all_.parts.size()); }
   const MeasuredPart& part(int i) const { return nth(all_.parts, i); }
   double planned_of(int i) const { return part(i).share * planned_; }
-  bool is_disturbed(int i) const { return nth(scatter_, i) > kSteadySpread; }
+  bool is_disturbed(int i) const { return nth(unsteadiness_, i) > kSteadySpread; }
+
+  // That parts of so many planned seconds take at the speed of those before, which took `slowness` times what they were given; where that
+  // is more than there is, late parts have less.
+  double seconds_left(double elapsed, double slowness, double pace, double planned) const {
+    const double at_pace = slowness * pace * planned;
+    if (slowness <= 1) return at_pace;
+    const double at_most = std::max(all_.seconds - elapsed, slowness * kLeastPace * planned);
+    return std::min(at_pace, at_most);
+  }
 
   // How far what was measured of a part is from steady.
   double measured(int i, double seconds) {
-    const double begin = all_.elapsed(), spread = part(i).measure(seconds), before = disturbance_;
+    const double before = disturbance_;
+    const double begin = all_.elapsed();
+    const double spread = part(i).measure(seconds);
     nth(took_, i) = all_.elapsed() - begin;
     disturbance_ = all_.disturbance();
     return std::max({spread, before, disturbance_});
@@ -69,9 +78,9 @@ class PartsRun {
       } while (disturbance_ > kSteadySpread && all_.seconds - all_.elapsed() >= nth(took_, i));
       if (disturbance_ > kSteadySpread) continue;
       all_.keep();
-      const double scatter = measured(i, planned_of(i));
-      if (scatter < nth(scatter_, i))
-        nth(scatter_, i) = scatter;
+      const double unsteadiness = measured(i, planned_of(i));
+      if (unsteadiness < nth(unsteadiness_, i))
+        nth(unsteadiness_, i) = unsteadiness;
       else
         all_.restore();
     }
@@ -79,7 +88,7 @@ class PartsRun {
 
   const MeasuredParts& all_;
   double planned_ = 0;  // seconds of a share of 1
-  std::vector<double> took_, scatter_;
+  std::vector<double> took_, unsteadiness_;
   double disturbance_ = 0;  // when it was last looked at
 };
 

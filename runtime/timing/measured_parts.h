@@ -5,7 +5,8 @@
 
 namespace zerostep {
 
-// How far apart the times of steady work may lie, as a share, on a machine that does nothing else.
+// How far apart the times of steady work may lie, as a share, on a machine that does nothing else: less than by another program that never
+// rests, which makes all that four cores do take a quarter longer, and more of fewer.
 constexpr double kSteadySpread = 0.25;
 
 // Something to measure.
@@ -16,11 +17,12 @@ struct MeasuredPart {
   std::function<double(double seconds)> measure;
 };
 
+// Every function is needed.
 struct MeasuredParts {
   std::vector<MeasuredPart> parts;
   double seconds = 0;  // for all of them
-  // Every rank gives the same: the seconds since the measurement began, and how much longer the same work takes now than it can, as a
-  // share.
+  // Both collective, so that every rank gives the same: the seconds since the measurement began, and how much longer the same work takes
+  // now than it can, as a share.
   std::function<double()> elapsed, disturbance;
   std::function<void()> keep, restore;  // the figures measured so far: as they are now, and as they were then
   // Told what is measured from now on, and about how many seconds all that is left takes.

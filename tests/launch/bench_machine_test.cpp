@@ -17,8 +17,8 @@ namespace {
 class BenchMachine : public ::testing::Test {
  protected:
   BenchMachine() { std::filesystem::create_directories(place_.path("disk")); }
-  Outcome measure(std::vector<std::string> more, int ranks = 1) const {
-    std::vector<std::string> arguments{"bench", "machine", "--seconds", "1", "--scratch", place_.path("disk")};
+  Outcome measure(std::vector<std::string> more, int ranks = 1, const std::string& seconds = "1") const {
+    std::vector<std::string> arguments{"bench", "machine", "--seconds", seconds, "--scratch", place_.path("disk")};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return place_.run(arguments, {.ranks = ranks, .environment = {{"XDG_CACHE_HOME", place_.path("cache")}}, .timeout_seconds = 120});
   }
@@ -100,10 +100,10 @@ class BusyMachine {
 TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
   const std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", place_.path("cache")}};
   const std::string file = place_.config();
-  ASSERT_EQ(measure({"--ranks", "1"}).status, 0);
+  ASSERT_EQ(measure({"--ranks", "1"}, 1, "0.1").status, 0);
   ASSERT_EQ(kept().size(), 1u);
   Machine machine = read_machine(kept()[0]);
-  EXPECT_EQ(machine.measured_seconds, 1);
+  EXPECT_EQ(machine.measured_seconds, 0.1);
   machine.is_unsteady = false;
   machine.name = "steady";
   write_machine(kept()[0], machine);
@@ -111,7 +111,7 @@ TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
   const auto measure_while_busy = [&](std::vector<std::string> more) {
     more.insert(more.end(), {"--ranks", "1"});
     const BusyMachine busy;
-    const Outcome done = measure(more);
+    const Outcome done = measure(more, 1, "0.1");
     EXPECT_EQ(done.status, 0) << done.err;
     EXPECT_SAYS(done.err, "warning: something else ran meanwhile: the figures of ");
     EXPECT_EQ(count(done.err, "measuring "), count(done.err, " s left")) << done.err;

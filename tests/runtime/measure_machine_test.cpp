@@ -10,6 +10,7 @@
 
 #include "base/nth.h"
 #include "runtime/timing/call_meter.h"
+#include "runtime/timing/measured_parts.h"
 #include "sharding/local_ranks.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
@@ -62,7 +63,7 @@ TEST(MeasureMachine, EveryRankHasTheFiguresOfAll) {
   EXPECT_GT(m.agreement_seconds, 0);
   EXPECT_GT(m.file_bytes, 0);
   EXPECT_EQ(m.measured_seconds, 0.5);
-  EXPECT_EQ(m.is_unsteady, !found[0].disturbed.empty());
+  EXPECT_EQ(m.is_unsteady, found[1].machine.is_unsteady);
   EXPECT_EQ(found[0].disturbed, found[1].disturbed);
   EXPECT_TRUE(std::filesystem::is_empty(scratch.folder())) << "scratch files are left";
   for (const auto& [name, spread] : found[0].spreads) EXPECT_GE(spread, 0) << name;
@@ -121,6 +122,7 @@ TEST(CallMeters, StopWhatTakesLongerThanItIsGiven) {
     };
     EXPECT_GE(meter.seconds_of("longer than all of the time", 0.01, [&] { nap(50); }), 0.02);
     EXPECT_EQ(calls, 2);
+    EXPECT_GT(meter.take_spreads().at("longer than all of the time"), kSteadySpread) << "one repetition tells nothing of steadiness";
     // The first calls are fast, as where another program begins to run after them.
     calls = 0;
     meter.seconds_of("slower later", 0.1, [&] { nap(calls < 3 ? 2 : 40); });
