@@ -1,172 +1,55 @@
 #pragma once
-#include <algorithm>
-#include <numeric>
 #include <optional>
 #include <vector>
 
-#include "base/error.h"
-#include "runtime/plan/buckets.h"
+#include "base/nth.h"
+#include "runtime/plan/plan.h"
 
 namespace zerostep {
 
-// Adds to a plan the gathers of parameters that are not whole on the device, before their use and ahead of it, and their releases.
+// Adds to a plan the gathers of parameters that are not whole on the device, before their use and ahead of it, and their releases. The
+// order of calls: largest_visit() -> the plan's limits -> make_rings() -> for each visit gather_for, prefetch_after, (the visit),
+// release_after -> release_all.
 class ParameterCoordinator {
  public:
-  // Of a plan whose visits and options are known.
-  ParameterCoordinator(const ModelLayout& layout, Plan& plan) : layout_(layout), plan_(plan) {
-    const size_t n = plan_.visits.size();
-    needs_.resize(n);
-    uses_.resize(layout_.groups.size());
-    for (size_t v = 0; v < n; ++v) {
-      if (!reads_parameters(layout_, plan_.visits[v])) continue;
-      for (int g : layout_.used_by(plan_.visits[v].unit))
-        if (!keeps_parameters_whole(group(g), plan_.options)) {
-          needs_[v].push_back(g);
-          nth(uses_, g).push_back(v);
-        }
-    }
-    needed_before_.assign(n + 1, 0);
-    for (size_t v = 0; v < n; ++v) needed_before_[v + 1] = needed_before_[v] + elements_of(needs_[v]);
-  }
+  // Of a plan whose visits and options are known. Both must outlive the object.
+  ParameterCoordinator(const ModelLayout& layout, Plan& plan);
 
   // Elements that the visit which gathers most needs at once.
-  int64_t largest_visit() const {
-    int64_t largest = 0;
-    for (const auto& needed : needs_) largest = std::max(largest, elements_of(needed));
-    return largest;
-  }
+  int64_t largest_visit() const;
+  void make_rings();
 
-  void make_rings() {
-    std::vector<int64_t> bytes;
-    std::vector<bool> has_slot;
-    for (const FlatGroup& g : layout_.groups) {
-      bytes.push_back(num_bytes(g.full_elements(), g.type));
-      has_slot.push_back(!keeps_parameters_whole(g, plan_.options) && !nth(uses_, g.id).empty());
-    }
-    plan_.parameter_ring_of = ring_classes(bytes, has_slot, plan_.parameter_rings, "parameters", layout_.groups);
-    free_slots_.resize(plan_.parameter_rings.size());
-    slot_of_.assign(layout_.groups.size(), -1);
-    gathered_unused_.assign(layout_.groups.size(), false);
-  }
-
-  // Where a group is gathered; -1: it is whole in its own buffer.
+  // The slot that a group is gathered in. -1: not gathered now, or whole in its own buffer.
   int slot_of(int g) const { return nth(slot_of_, g); }
-
-  // What a visit needs and is not there.
-  void gather_for(size_t v) {
-    int64_t missing = 0;
-    for (int g : needs_[v]) missing += is_live(g) ? 0 : group(g).full_elements();
-    if (missing > 0 && !make_room(missing, v, v))
-      fail_protocol("[plan] no room for unit {} within {} live elements", plan_.visits[v].unit, plan_.limits.max_live_parameters);
-    for (int g : needs_[v])
-      if (!is_live(g)) gather(g);
-  }
-
-  // What later visits need, as far as the limits allow.
-  void prefetch_after(size_t v) {
-    if (plan_.limits.prefetch_bucket == 0) return;
-    for (int g : needs_[v]) nth(gathered_unused_, g) = false;
-    int64_t ahead = 0;
-    for (int g : live_order_) ahead += nth(gathered_unused_, g) ? group(g).full_elements() : 0;
-    for (size_t later = v + 1; later < plan_.visits.size(); ++later)
-      for (int g : needs_[later]) {
-        if (is_live(g)) continue;
-        const int64_t size = group(g).full_elements();
-        if (ahead + size > plan_.limits.prefetch_bucket || !make_room(size, v, later)) return;
-        gather(g);
-        ahead += size;
-      }
-  }
-
-  // What is not used again, or not soon.
-  void release_after(size_t v) {
-    for (int g : needs_[v]) {
-      const auto next = next_use(g, v + 1);
-      const int64_t distance = next ? needed_before_[*next] - needed_before_[v + 1] : INT64_MAX;
-      if (!next || distance > plan_.limits.max_reuse_distance) release(g);
-    }
-  }
-
-  void release_all() {
-    while (!live_order_.empty()) release(live_order_.front());
-  }
+  // Gathers what the visit needs and the device does not hold. ProtocolError where max_live_parameters leaves no room.
+  void gather_for(size_t v);
+  // Gathers ahead what later visits need, within prefetch_bucket.
+  void prefetch_after(size_t v);
+  // Releases what no later visit needs within max_reuse_distance.
+  void release_after(size_t v);
+  void release_all();
 
  private:
   const FlatGroup& group(int g) const { return layout_.group(g); }
-  int64_t elements_of(const std::vector<int>& groups) const {
-    return std::accumulate(groups.begin(), groups.end(), int64_t{0}, [&](int64_t sum, int g) { return sum + group(g).full_elements(); });
-  }
-
+  bool is_live(int g) const { return nth(slot_of_, g) >= 0; }
+  int64_t elements_of(const std::vector<int>& groups) const;
   // Index of the first use of a group at or after a visit; nullopt: none in this step.
-  std::optional<size_t> next_use(int g, size_t v) const {
-    const auto& uses = nth(uses_, g);
-    const auto it = std::lower_bound(uses.begin(), uses.end(), v);
-    return it == uses.end() ? std::nullopt : std::optional(*it);
-  }
-
-  void release(int g) {
-    nth(free_slots_, nth(plan_.parameter_ring_of, g)).push_back(nth(slot_of_, g));
-    Action a{.kind = ActionKind::Release};
-    a.group = g;
-    a.slot = nth(slot_of_, g);
-    plan_.actions.push_back(std::move(a));
-    nth(slot_of_, g) = -1;
-    live_elements_ -= group(g).full_elements();
-    std::erase(live_order_, g);
-  }
-
+  std::optional<size_t> next_use(int g, size_t v) const;
+  void gather(int g);
+  void release(int g);
   // Evicts the groups whose next use is farthest, later than `needed_at`, until `elements` more fit. False (and nothing done) when they
   // cannot.
-  bool make_room(int64_t elements, size_t now, size_t needed_at) {
-    std::vector<std::pair<size_t, int>> candidates;
-    for (int g : live_order_) {
-      const auto next = next_use(g, now);
-      const size_t at = next ? *next : SIZE_MAX;
-      if (at > needed_at) candidates.emplace_back(at, g);
-    }
-    std::sort(candidates.rbegin(), candidates.rend());
-    int64_t freed = 0;
-    size_t count = 0;
-    while (live_elements_ - freed + elements > plan_.limits.max_live_parameters) {
-      if (count == candidates.size()) return false;
-      freed += group(candidates[count++].second).full_elements();
-    }
-    for (size_t i = 0; i < count; ++i) release(candidates[i].second);
-    return true;
-  }
-
-  void gather(int g) {
-    const size_t ring = static_cast<size_t>(nth(plan_.parameter_ring_of, g));
-    auto& free = free_slots_[ring];
-    int slot;
-    if (free.empty()) {
-      slot = plan_.parameter_rings[ring].num_slots++;
-    } else {
-      slot = free.front();  // the one released longest ago
-      free.erase(free.begin());
-    }
-    nth(slot_of_, g) = slot;
-    nth(gathered_unused_, g) = true;
-    live_elements_ += group(g).full_elements();
-    live_order_.push_back(g);
-    Action a{.kind = ActionKind::Gather};
-    a.group = g;
-    a.slot = slot;
-    a.elements_gathered = counted_gather(group(g).full_elements(), layout_.options.shard_ranks);
-    plan_.actions.push_back(std::move(a));
-  }
-
-  bool is_live(int g) const { return nth(slot_of_, g) >= 0; }
+  bool make_room(int64_t elements, size_t now, size_t needed_at);
 
   const ModelLayout& layout_;
   Plan& plan_;
-  std::vector<std::vector<int>> needs_;    // per visit: slotted groups it reads
-  std::vector<std::vector<size_t>> uses_;  // per group: visits that read it
-  std::vector<int64_t> needed_before_;
-  std::vector<std::vector<int>> free_slots_;  // per parameter ring
-  std::vector<int> slot_of_;
-  std::vector<bool> gathered_unused_;
-  std::vector<int> live_order_;
+  std::vector<std::vector<int>> needs_;       // per visit: groups in slots that it reads
+  std::vector<std::vector<size_t>> uses_;     // per group: visits that read it
+  std::vector<int64_t> needed_before_;        // per visit: elements that those before it need
+  std::vector<std::vector<int>> free_slots_;  // per parameter ring: the one released longest ago first
+  std::vector<int> slot_of_;                  // per group
+  std::vector<bool> gathered_unused_;         // per group: gathered ahead, and no visit has read it since
+  std::vector<int> live_order_;               // groups in slots, the one gathered longest ago first
   int64_t live_elements_ = 0;
 };
 

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/nth.h"
+#include "runtime/plan/buckets.h"
 #include "runtime/plan/gradient_buckets.h"
 #include "runtime/plan/parameter_coordinator.h"
 
@@ -185,6 +186,7 @@ Plan make_plan(const ModelLayout& layout, std::vector<Visit> visits, const PlanO
   Plan plan;
   plan.options = options;
   plan.visits = std::move(visits);
+  plan.has_backward = std::any_of(plan.visits.begin(), plan.visits.end(), [](const Visit& v) { return v.kind == VisitKind::Backward; });
   Planner(layout, plan).run();
   return plan;
 }
