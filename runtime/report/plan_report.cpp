@@ -37,7 +37,7 @@ std::vector<NamedLimit> named_limits(const Plan& plan) {
   return out;
 }
 
-// Of parameters that the step before has left to update.
+// Elements gathered by the update that the step before has left waiting.
 int64_t gathered_of_waiting_update(const Plan& plan) {
   int64_t out = 0;
   for (int i = 0; plan.applies_pending && i < plan.agreement; ++i)

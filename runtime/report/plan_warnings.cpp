@@ -18,15 +18,14 @@ bool has_buffer(const Plan& plan, Tier tier, std::initializer_list<BufferKind> k
   });
 }
 
-std::string of_parameters(const ZeroConfig& zero, const TrainingPlan& plan) {
+std::string parameters_warning(const ZeroConfig& zero, const TrainingPlan& plan) {
   const Tier tier = zero.offload_param.tier;
   if (tier == Tier::Device || has_buffer(plan.any_step(), tier, {BufferKind::Parameters})) return "";
   const std::string key = fmt::format("zero_optimization.offload_param.device is \"{}\"", key_of(tier));
   if (has_buffer(plan.any_step(), Tier::Host, {BufferKind::Parameters}))
     return fmt::format(
         "{}, and nothing rests in files: offload_param.max_in_cpu {} keeps so many elements of a rank in memory of the host. A lower one, "
-        "or "
-        "none, lets the rest go to files",
+        "or none, lets the rest go to files",
         key, zero.offload_param.max_in_cpu);
   const ParameterInfo* largest = nullptr;
   for (const UnitInfo& unit : plan.layout.units)
@@ -38,7 +37,7 @@ std::string of_parameters(const ZeroConfig& zero, const TrainingPlan& plan) {
       key, zero.stage3_param_persistence_threshold, largest->name, grouped(largest->num_elements()));
 }
 
-std::string of_state(const ZeroConfig& zero, const TrainingPlan& plan) {
+std::string state_warning(const ZeroConfig& zero, const TrainingPlan& plan) {
   const Tier tier = zero.offload_optimizer.tier;
   const auto kinds = {BufferKind::Gradients, BufferKind::UpdateState, BufferKind::MatrixState};
   if (tier == Tier::Device || has_buffer(plan.any_step(), tier, kinds) || has_buffer(plan.any_step(), Tier::Host, kinds)) return "";
@@ -49,12 +48,12 @@ std::string of_state(const ZeroConfig& zero, const TrainingPlan& plan) {
           : "this optimizer keeps no state and no fp32 masters in this precision, and no shards of gradients at this stage and mode");
 }
 
-// Of the first micro-batch.
+// Inputs that the first micro-batch keeps for recomputation.
 int64_t kept_inputs(const Plan& plan) {
   return std::count_if(plan.visits.begin(), plan.visits.end(), [](const Visit& at) { return at.keep_input && at.micro_batch == 0; });
 }
 
-std::string of_recomputation(const Config& config, const Plan& backprop) {
+std::string recomputation_warning(const Config& config, const Plan& backprop) {
   const bool is_asked_for = config.number_checkpoints != 0 || config.cpu_checkpointing || config.profile_checkpointing;
   if (!is_asked_for || kept_inputs(backprop) > 0) return "";
   return fmt::format(
@@ -63,8 +62,8 @@ std::string of_recomputation(const Config& config, const Plan& backprop) {
       config.number_checkpoints < 0 ? "at most one block is trained" : fmt::format("number_checkpoints is {}", config.number_checkpoints));
 }
 
-std::string of_checkpoints(const Config& config, const TrainingPlan& plan, const Plan& backprop, const ModelDefinition& model,
-                           const Objective& objective) {
+std::string checkpoints_warning(const Config& config, const TrainingPlan& plan, const Plan& backprop, const ModelDefinition& model,
+                                const Objective& objective) {
   if (!config.cpu_checkpointing || kept_inputs(backprop) == 0) return "";
   Config kept = config;
   kept.cpu_checkpointing = false;
@@ -85,11 +84,11 @@ std::string of_checkpoints(const Config& config, const TrainingPlan& plan, const
 
 std::vector<std::string> plan_warnings(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
                                        const Objective& objective) {
-  std::vector<std::string> out{of_parameters(config.zero, plan), of_state(config.zero, plan)};
+  std::vector<std::string> out{parameters_warning(config.zero, plan), state_warning(config.zero, plan)};
   const auto step = std::find_if(plan.steps.begin(), plan.steps.end(), [](const TrainingPlan::Step& s) { return s.kind.backprop; });
   if (step != plan.steps.end()) {
-    out.push_back(of_recomputation(config, step->plan));
-    out.push_back(of_checkpoints(config, plan, step->plan, model, objective));
+    out.push_back(recomputation_warning(config, step->plan));
+    out.push_back(checkpoints_warning(config, plan, step->plan, model, objective));
   }
   std::erase(out, "");
   return out;
