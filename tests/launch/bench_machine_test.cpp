@@ -108,22 +108,24 @@ TEST_F(BenchMachine, FiguresOfABusyMachineAreCalledSoAndReplaceNoSteadyOnes) {
   machine.name = "steady";
   write_machine(kept()[0], machine);
   EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, "predicted for steady\n");
-  const auto measure_while_busy = [&](std::vector<std::string> more) {
-    more.insert(more.end(), {"--ranks", "1"});
+  {
     const BusyMachine busy;
-    const Outcome done = measure(more, 1, "0.1");
-    EXPECT_EQ(done.status, 0) << done.err;
-    EXPECT_SAYS(done.err, "warning: something else ran meanwhile: the figures of ");
-    EXPECT_EQ(count(done.err, "measuring "), count(done.err, " s left")) << done.err;
-    return done;
-  };
-  const Outcome refused = measure_while_busy({"--out", place_.path("busy.json")});
-  EXPECT_SAYS(refused.out, "not: the figures in " + kept()[0] + " are steady; --force replaces them");
+    const Outcome refused = measure({"--ranks", "1", "--out", place_.path("busy.json")}, 1, "0.1");
+    EXPECT_EQ(refused.status, 0) << refused.err;
+    EXPECT_SAYS(refused.err, "warning: something else ran meanwhile: the figures of ");
+    EXPECT_EQ(count(refused.err, "measuring "), count(refused.err, " s left")) << refused.err;
+    EXPECT_SAYS(refused.out, "not: the figures in " + kept()[0] + " are steady; --force replaces them");
+  }
   EXPECT_EQ(read_machine(kept()[0]).name, "steady");
-  EXPECT_TRUE(read_machine(place_.path("busy.json")).is_unsteady);
-  const Outcome forced = measure_while_busy({"--force"});
+  const Machine unsteady = read_machine(place_.path("busy.json"));
+  EXPECT_TRUE(unsteady.is_unsteady);
+  // Whatever the machine does now, --force replaces what nothing else would: steady figures of a longer measurement.
+  machine.measured_seconds = 100;
+  write_machine(kept()[0], machine);
+  const Outcome forced = measure({"--ranks", "1", "--force"}, 1, "0.1");
   EXPECT_SAYS(forced.out, "kept                       " + kept()[0]);
-  EXPECT_TRUE(read_machine(kept()[0]).is_unsteady);
+  EXPECT_EQ(read_machine(kept()[0]).measured_seconds, 0.1);
+  write_machine(kept()[0], unsteady);
   const std::string says = "measured on a busy machine: run `" + program() + " bench machine` again";
   EXPECT_SAYS(place_.run({"plan", file}, {.environment = environment}).out, says);
   EXPECT_SAYS(place_.run({"plan", file, "--machine", place_.path("busy.json")}, {.environment = environment}).out, says);

@@ -198,10 +198,10 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
   ASSERT_EQ(untimed.status, 0) << untimed.err;
   EXPECT_FALSE(json::parse(untimed.out).contains("step_seconds"));
   EXPECT_SAYS(untimed.err, "has no file_");
-  const Outcome text =
+  const Outcome said =
       with({"--set", "zero_optimization.stage=1", "--set", state + "device=nvme", "--set", state + "nvme_path=" + place_.path("disk")});
-  EXPECT_EQ(count(text.out, "has no file_"), 1u) << text.out;
-  EXPECT_EQ(count(text.err, "has no file_"), 0u) << "it is said once";
+  EXPECT_EQ(count(said.out, "has no file_"), 1u) << said.out;
+  EXPECT_EQ(count(said.err, "has no file_"), 0u) << "it is said once";
 }
 
 TEST_F(PlanCommand, SaysHowToGetAPrediction) {

@@ -114,11 +114,18 @@ TEST(StepTraffic, FilesMoveThePlannedBytesInEachStep) {
     ZerothOrderCase test = ZerothOrderCase::tiny(mode);
     test.config.zero.stage = 3;
     test.config.zero.stage3_param_persistence_threshold = 0;
-    test.config.zero.sub_group_size = 1000;
+    test.config.zero.sub_group_size = 600;
     test.config.step.bp_interval = mode == Mode::Calibrate ? 2 : 0;
     test.steps = 4;
     put(test.config, {Tier::File, Tier::File}, folder);
     const ZerothOrderOutcome run = run_zeroth_order_threads(test, 2, {.updates = updates});
+    test.share_over(2);
+    const auto model = make_gpt2(test.model);
+    const TrainingPlan plan = plan_training(test.config, *model, *make_cross_entropy(), 2, updates);
+    const std::vector<PlannedBuffer>& buffers = plan.any_step().buffers;
+    EXPECT_TRUE(std::any_of(buffers.begin(), buffers.end(), [](const PlannedBuffer& b) {
+      return b.tier == Tier::File && b.bytes < b.num_chunks * b.chunk_bytes;
+    })) << "no chunk is shorter than the others";
     ASSERT_EQ(run.traffic.size(), 4u);
     for (size_t s = 0; s < 4; ++s) {
       EXPECT_GT(run.traffic[s].file_bytes_read, 0) << s;
