@@ -86,7 +86,8 @@ struct Keeping {
   std::string better;  // says what the figures are better by that the file had before, and therefore still has; "": these are kept
 };
 // Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Steady figures that were kept before
-// are not replaced by unsteady ones, and of either kind those of a longer measurement not by those of a shorter one, unless `replaces_any`.
+// are not replaced by unsteady ones, those with a link not by those without it, and those of a longer measurement not by those of a shorter
+// one that is as steady, unless `replaces_any`.
 Keeping keep_measured_machine(const Machine& machine, bool replaces_any = false);
 
 }  // namespace zerostep

@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -40,6 +42,13 @@ std::string prefix() {
   return ContentHash().add(machine_description()).add(cores).hex().substr(0, 16) + "_";
 }
 
+// Whether one measurement has a link that the other left out: files where the disk had no room, other hosts where there was one.
+bool has_more_links(const Machine& a, const Machine& b) {
+  constexpr std::array kLinks{&Machine::file_read,      &Machine::file_write,          &Machine::gather_in_host,
+                              &Machine::reduce_in_host, &Machine::gather_across_hosts, &Machine::reduce_across_hosts};
+  return std::any_of(kLinks.begin(), kLinks.end(), [&](auto link) { return (a.*link).is_known() && !(b.*link).is_known(); });
+}
+
 }  // namespace
 
 std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
@@ -65,6 +74,7 @@ Keeping keep_measured_machine(const Machine& machine, bool replaces_any) {
   const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
   if (const std::optional<Machine> kept = replaces_any ? std::nullopt : machine_of(file)) {
     if (!kept->is_unsteady && machine.is_unsteady) return {file, "steady"};
+    if (has_more_links(*kept, machine)) return {file, "more: they have files or hosts that this measurement left out"};
     if (kept->is_unsteady == machine.is_unsteady && kept->measured_seconds > kLonger * machine.measured_seconds)
       return {file, fmt::format("of a longer measurement, {:.4g} s", kept->measured_seconds)};
   }

@@ -248,6 +248,10 @@ void check_types(const std::string& file, const Machine& m) {
   const auto has = [](const auto& rates, DType type) {
     return std::any_of(rates.begin(), rates.end(), [&](const auto& rate) { return rate.type == type; });
   };
+  for (size_t i = 0; i < m.elementwise.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      if (m.elementwise[i].type == m.elementwise[j].type)
+        fail_input("{}: elementwise[{}] and elementwise[{}] are of one type: one of the two has to go", file, j, i);
   if (!has(m.gemm, DType::F32)) fail_input("{}: gemm has no entry of type fp32, which types without an entry count as", file);
   for (const GemmRate& rate : m.gemm)
     if (!has(m.elementwise, rate.type))

@@ -193,7 +193,8 @@ TEST_F(MachineFile, EveryErrorNamesFileAndEntry) {
       {changed("/name", ""), "name is \"\": expected a text"},
       {changed("/gemm/0/type", "bf16"), "gemm has no entry of type fp32"},
       {changed("/elementwise/1/type", "fp16"), "gemm has entries of type bf16, elementwise has none"},
-      {changed("/gemm/1", described()["gemm"][0]), "gemm[0] and gemm[1] are of one type and shape"}};
+      {changed("/gemm/1", described()["gemm"][0]), "gemm[0] and gemm[1] are of one type and shape"},
+      {changed("/elementwise/1", described()["elementwise"][0]), "elementwise[0] and elementwise[1] are of one type"}};
   // Without each of the keys that a card with peers needs.
   for (const char* key : {"/name", "/ranks_per_host", "/gemm/0/tflops", "/elementwise/1/gb_per_s", "/memory/device_gb_per_s", "/update",
                           "/links/host_to_device", "/links/gather_in_host", "/links/file_read/latency_us", "/agreement_us"}) {
@@ -389,6 +390,12 @@ TEST_F(MachineFile, BetterFiguresAreNotReplacedUnasked) {
     EXPECT_NEAR(now().first, c.later.first, 1e-3);
     EXPECT_EQ(now().second, c.later.second);
   }
+  // A measurement that had no room for files leaves theirs.
+  Machine partial = of(50, false);
+  partial.file_read = partial.file_write = {};
+  EXPECT_EQ(keep_measured_machine(of(10, false), true).better, "");
+  EXPECT_EQ(keep_measured_machine(partial).better, "more: they have files or hosts that this measurement left out");
+  EXPECT_NEAR(now().first, 10, 1e-3);
   // Of another number of threads, or another machine, nothing was kept before.
   Machine other = of(1, true);
   other.threads_per_rank = 8;
