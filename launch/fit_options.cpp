@@ -23,6 +23,7 @@ constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
 constexpr const char* kSegments = "activation_checkpointing.number_checkpoints";
 constexpr const char* kHostCheckpoints = "activation_checkpointing.cpu_checkpointing";
 constexpr const char* kPerPass = "step.queries_per_pass";
+constexpr const char* kPersistence = "zero_optimization.stage3_param_persistence_threshold";
 constexpr std::array kLimits{"zero_optimization.stage3_max_live_parameters", "zero_optimization.stage3_max_reuse_distance",
                              "zero_optimization.stage3_prefetch_bucket_size"};
 
@@ -150,6 +151,12 @@ std::vector<FitOption> residencies(const FileKeys& keys, int64_t elements) {
         option.name += ", " + setting.path.substr(setting.path.find('.') + 1) + " " + setting.value.dump();
     }
     if (out.empty() || out.back().settings != option.settings) out.push_back(std::move(option));
+  }
+  if (!keys.is_given(kPersistence)) {
+    FitOption option = out.back();
+    option.name += ", no small parameter kept";
+    option.settings.push_back({kPersistence, 0});
+    out.push_back(std::move(option));
   }
   return out;
 }

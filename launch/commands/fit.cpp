@@ -164,6 +164,15 @@ std::string file_text(const Report& report, const std::string& name) {
   schema::Document document = schema::read_document(arguments.file, arguments.set);
   const FitCandidate& best = nth(report.result.candidates, report.result.best);
   for (const FitSetting& setting : report.result.settings(best)) schema::apply_setting(document, {setting.text(), kFromFit});
+  // What the file leaves to the search as "auto" and the best does not set has its default.
+  for (const std::string& path : report.result.chosen)
+    for (size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) {
+      std::string block = "/" + path.substr(0, dot);
+      std::replace(block.begin(), block.end(), '.', '/');
+      const nlohmann::json::json_pointer at(block);
+      if (document.root.contains(at) && document.root[at] == "auto")
+        schema::apply_setting(document, {path.substr(0, dot) + "=null", kFromFit});
+    }
   if (!name.empty()) schema::apply_setting(document, {"run.name=" + name, kFromFit});
   return fmt::format("{} from {} for {} of {}: predicted {}.\n{}\n", kMadeBy, schema::printable(arguments.file),
                      counted(report.target.world, "rank"), schema::printable(report.target.machine->name), speed_text(best),

@@ -160,7 +160,7 @@ std::string latest_checkpoint(const std::string& checkpoints) {
         "is set. Name another run's checkpoint, or start anew with run.checkpoint_interval set: without --resume, and with another "
         "run.name or --overwrite where the folder holds a run",
         pointer.string());
-  if (type != fs::file_type::regular)
+  if (type == fs::file_type::directory || type == fs::file_type::none)  // none: a loop of links
     fail_input("{}: is no file that names a checkpoint. Remove it, and name a checkpoint, as --resume {}", pointer.string(),
                (fs::path(checkpoints) / "step_...").string());
   return checkpoint_named_by(pointer.string());

@@ -135,6 +135,22 @@ TEST_F(Fit, SaysWhatIsMissingWhereNothingFits) {
   EXPECT_FALSE(place_.exists("run.fit.json"));
 }
 
+// Small parameters stay on the device unless that is what does not fit; a threshold that the file gives stands.
+TEST_F(Fit, LetsSmallParametersGoWhereNothingElseFits) {
+  json config = json::parse(file("\"auto\"", ""));
+  config["zero_optimization"].erase("stage3_param_persistence_threshold");
+  place_.write("small.json", config.dump());
+  const std::string key = "zero_optimization.stage3_param_persistence_threshold";
+  EXPECT_EQ(plan("small.json", {"--fit", "--json", "--set", limit(1.4e6), "--set", key + "=100000"}).status, 2);
+  const Outcome done = plan("small.json", {"--fit", "--json", "--set", limit(1.4e6)});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(json::parse(done.out)["best"]["settings"][key], 0);
+  EXPECT_EQ(plan("small.fit.json", {"--set", limit(1.4e6)}).status, 0);
+  const Outcome roomy = plan("small.json", {"--fit", "--json", "--set", limit(5e7)});
+  ASSERT_EQ(roomy.status, 0) << roomy.err;
+  EXPECT_FALSE(json::parse(roomy.out)["best"]["settings"].contains(key));
+}
+
 TEST_F(Fit, KeepsWhatTheFileGives) {
   place_.write("given.json", file("2", R"("train_micro_batch_size_per_gpu": 4,)"));
   const Outcome text = plan("given.json", {"--fit"});
@@ -282,6 +298,7 @@ TEST_F(Fit, BlocksThatAreLeftAsAWholeAreChosen) {
     const Outcome done = plan("block.json", {"--fit", "--json", "--set", limit(3e6)});
     EXPECT_EQ(done.status, 0) << at << " " << value << done.err;
     const json fit = json::parse(done.out);
+    EXPECT_EQ(place_.read("block.fit.json").find("\"auto\""), std::string::npos) << place_.read("block.fit.json");
     const Outcome again = plan("block.fit.json", {"--json", "--set", limit(3e6)});
     EXPECT_EQ(again.status, 0) << again.err;
     EXPECT_EQ(json::parse(again.out)["tokens_per_second"], fit["best"]["tokens_per_second"]) << at << " " << value;

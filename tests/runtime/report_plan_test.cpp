@@ -109,7 +109,7 @@ TEST(PlanReport, AdviceFollowsWhatIsShort) {
       {Tier::Host, limits(kMuch, false, 1000, kMuch), {"of host memory", "offload_param.device \"nvme\""}, {"at the peak", "buffer_count"}},
       {Tier::File,
        limits(1000, false, kMuch, 2000),
-       {"at the peak", "there are 1000 B", "in files; there are 2000 B", "less in files"},
+       {"at the peak", "there are 1000 B", "in files; there are 1.95 KiB", "less in files"},
        {"nvme"}},
       {Tier::Device,
        limits(1000, false, kMuch, kMuch),
