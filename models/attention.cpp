@@ -1,15 +1,20 @@
 #include "models/attention.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <limits>
 
 #include "base/error.h"
+#include "base/nth.h"
+#include "models/kernel_rows.h"
 
 namespace zerostep {
 
@@ -35,8 +40,21 @@ std::optional<at::Tensor> additive(const AttentionInput& in) {
 
 bool is_causal(const AttentionInput& in) { return in.causal && !in.allowed.defined(); }
 
+// [B, heads, T, d] over memory [B, T, heads, d]; itself where it is so already.
+at::Tensor as_rows(const at::Tensor& heads) { return heads.transpose(1, 2).contiguous().transpose(1, 2); }
+
 at::Tensor like_rows(const at::Tensor& heads) {
   return at::empty({heads.size(0), heads.size(2), heads.size(1), heads.size(3)}, heads.options().requires_grad(false)).transpose(1, 2);
+}
+
+// Gradients through the attention that LibTorch chooses for a device, which is run once more for them.
+std::array<at::Tensor, 3> gradients_of_operations(const at::Tensor& gradient, TensorList qkv, bool causal,
+                                                  const std::optional<at::Tensor>& mask) {
+  const at::AutoGradMode with_graph(true);
+  for (at::Tensor& t : qkv) t = t.detach().requires_grad_();
+  const at::Tensor y = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], mask, 0.0, causal);
+  const TensorList gradients = torch::autograd::grad({y}, qkv, {gradient});
+  return {as_rows(gradients[0]), as_rows(gradients[1]), as_rows(gradients[2])};
 }
 
 }  // namespace
@@ -48,10 +66,17 @@ Attended attend(const AttentionInput& in) {
   if (group > 1) result.output = like_rows(in.q);
   for (int64_t i = 0; i < group; ++i) {
     const at::Tensor q = group > 1 ? group_part(in.q, shared, i) : in.q;
-    auto [y, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(q, in.k, in.v, 0.0, is_causal(in), mask);
-    result.logsumexp.push_back(logsumexp);
+    at::Tensor y;
+    if (has_kernels(q)) {
+      auto [output, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(q, in.k, in.v, 0.0, is_causal(in), mask);
+      y = output;
+      result.logsumexp.push_back(logsumexp);
+    } else {
+      const at::NoGradGuard no_grad;
+      y = at::scaled_dot_product_attention(q, in.k, in.v, mask, 0.0, is_causal(in));
+    }
     if (group == 1) {
-      result.output = y;
+      result.output = as_rows(y);
     } else {
       group_part(result.output, shared, i).copy_(y);
     }
@@ -66,9 +91,12 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
   if (group > 1) result[0] = like_rows(in.q);
   for (int64_t i = 0; i < group; ++i) {
     const auto part = [&](const at::Tensor& t) { return group > 1 ? group_part(t, shared, i) : t; };
-    auto [gq, gk, gv] =
-        at::_scaled_dot_product_flash_attention_for_cpu_backward(part(gradient), part(in.q), in.k, in.v, part(attended.output),
-                                                                 attended.logsumexp.at(static_cast<size_t>(i)), 0.0, is_causal(in), mask);
+    const auto [gq, gk, gv] = [&]() -> std::array<at::Tensor, 3> {
+      if (!has_kernels(in.q)) return gradients_of_operations(part(gradient), {part(in.q), in.k, in.v}, is_causal(in), mask);
+      auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          part(gradient), part(in.q), in.k, in.v, part(attended.output), nth(attended.logsumexp, i), 0.0, is_causal(in), mask);
+      return {q, k, v};
+    }();
     if (group == 1) return {gq, gk, gv};
     part(result[0]).copy_(gq);
     if (i == 0) {

@@ -10,15 +10,16 @@ namespace zerostep {
 
 // softmax(q k' / sqrt(d)) v without a graph and without dropout, with as many heads of keys and values as of queries, or fewer, each shared
 // by a group of consecutive query heads (arXiv 2305.13245) and not copied for them. Queries are [B, heads, T, d], keys and values
-// [B, shared heads, T, d], all over memory [B, T, heads, d], fp32, bf16 or fp16 on the CPU.
+// [B, shared heads, T, d], all over memory [B, T, heads, d], fp32, bf16 or fp16.
 struct AttentionInput {
   at::Tensor q, k, v;
   at::Tensor allowed;   // bool, [B, 1, T, T] or [B, 1, 1, T]; undefined: all, or with `causal` those that are not later
   bool causal = false;  // looked at where `allowed` is undefined
 };
 struct Attended {
-  at::Tensor output;                  // [B, heads, T, d] over memory [B, T, heads, d]
-  std::vector<at::Tensor> logsumexp;  // fp32 [B, shared heads, T] of the first head of each group, of the second...: for the backward
+  at::Tensor output;  // [B, heads, T, d] over memory [B, T, heads, d]
+  // fp32 [B, shared heads, T] of the first head of each group, of the second...: for the backward; none: it works them out again.
+  std::vector<at::Tensor> logsumexp;
 };
 Attended attend(const AttentionInput& input);
 // Gradients of q, k and v, over memory like theirs.

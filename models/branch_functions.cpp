@@ -1,18 +1,22 @@
 #include "models/branch_functions.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
 #include "base/nth.h"
 #include "models/attention.h"
 #include "models/branch_kernels.h"
+#include "models/kernel_rows.h"
 #include "models/product.h"
 
 namespace zerostep {
@@ -28,11 +32,28 @@ void add_rows(const BranchPerturbation::Parameter& parameter, const at::Tensor& 
   factors.push_back(parameter.right);
 }
 
+// Rows of a table whose numbers the host cannot see: all of it is written in parts, and each row is taken from the part that has it.
+at::Tensor tiled_rows_from_parts(const at::Tensor& table, const PerturbedMatrix& matrix, const at::Tensor& rows, int64_t branches) {
+  const int64_t n = rows.size(0), width = table.size(1), most = std::clamp<int64_t>(kPartElements / (branches * width), 1, table.size(0));
+  const auto options = table.options().requires_grad(false);
+  at::Tensor out = at::zeros({branches, n, width}, options), scratch = at::empty({branches, most, width}, options);
+  std::array<float*, kMostTiledBranches> targets{};
+  for (int64_t b = 0; b < branches; ++b) nth(targets, b) = scratch[b].data_ptr<float>();
+  for (int64_t first = 0; first < table.size(0); first += most) {
+    const int64_t count = std::min(most, table.size(0) - first);
+    matrix.write({first, count, 0, width}, targets.data());
+    const at::Tensor places = rows - first, is_here = places.ge(0).logical_and_(places.lt(count));
+    out.add_(at::index_select(scratch, 1, places.clamp_(0, count - 1)).masked_fill_(is_here.logical_not().view({1, n, 1}), 0));
+  }
+  return out;
+}
+
 // Rows `indices` [n] of a table as the branches see it: [branches, n, width]; [1, n, width] where all see the plain one.
 at::Tensor tiled_rows(const at::Tensor& table, const BranchPerturbation::Parameter& parameter, const at::Tensor& indices,
                       int64_t branches) {
   const int64_t n = indices.size(0), width = table.size(1);
   if (!parameter.tiled) return at::embedding(table, indices).unsqueeze(0);
+  if (!has_kernels(table)) return tiled_rows_from_parts(table, *parameter.tiled, indices, branches);
   const at::Tensor out = at::empty({branches, n, width}, table.options().requires_grad(false)), rows = indices.contiguous();
   const int64_t* row = rows.data_ptr<int64_t>();
   for (int64_t i = 0; i < n; ++i)

@@ -1,8 +1,12 @@
 #include "models/branch_kernels.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/native_layer_norm.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -157,8 +161,9 @@ HWY_EXPORT(branch_norm_rows);
 HWY_EXPORT(branch_project_rows);
 HWY_EXPORT(branch_sum_rows);
 
-void check_rows(const char* kernel, const at::Tensor& rows) {
-  if (!has_lanes(rows)) fail_protocol("[{}] expected contiguous rows of fp32, bf16 or fp16 on the CPU", kernel);
+void check_rows(const char* kernel, const at::Tensor& rows, int64_t branches) {
+  if (!has_plain_rows(rows)) fail_protocol("[{}] expected contiguous rows of fp32, bf16 or fp16", kernel);
+  if (rows.size(0) % branches != 0) fail_protocol("[{}] {} rows do not divide by {} branches", kernel, rows.size(0), branches);
 }
 
 // A vector or factor [branches or 1, ...] of fp32, by branch.
@@ -185,7 +190,6 @@ class OfBranch {
 // Calls f(branch, first row, count) over all rows, in parallel; no call spans two branches.
 template <class F>
 void for_branch_rows(int64_t rows, int64_t branches, int64_t width, const F& f) {
-  if (rows % branches != 0) fail_protocol("[branches] {} rows do not divide by {} branches", rows, branches);
   const int64_t each = rows / branches;
   at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
     while (begin < end) {
@@ -196,14 +200,33 @@ void for_branch_rows(int64_t rows, int64_t branches, int64_t width, const F& f) 
   });
 }
 
+at::Tensor by_branch(const at::Tensor& rows, int64_t branches) { return rows.view({branches, rows.size(0) / branches, rows.size(1)}); }
+
+// Where LibTorch's operations do a kernel's work on rows of this width: calls f(rows [branches, count, ...] of `out`, first row of each
+// branch, count).
+template <class F>
+void for_branch_parts(const at::Tensor& out, int64_t branches, int64_t width, const F& f) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor rows = by_branch(out, branches);
+  for_parts(rows.size(1), branches * width, [&](int64_t first, int64_t count) { f(rows.narrow(1, first, count), first, count); });
+}
+
 }  // namespace
 
 at::Tensor branch_norm(const at::Tensor& rows, const at::Tensor& gain, const at::Tensor& offset, double epsilon) {
-  check_rows("branch norm", rows);
   const int64_t width = rows.size(1), branches = std::max(gain.size(0), offset.size(0));
+  check_rows("branch norm", rows, branches);
   const OfBranch gains("branch norm", gain, branches, width), offsets("branch norm", offset, branches, width);
   const auto added = static_cast<float>(epsilon);
   at::Tensor out = at::empty_like(rows);
+  if (!has_kernels(rows)) {
+    for_branch_parts(out, branches, width, [&](const at::Tensor& part, int64_t first, int64_t count) {
+      const at::Tensor x = by_branch(rows, branches).narrow(1, first, count).to(at::kFloat);
+      at::Tensor y = std::get<0>(at::native_layer_norm(x, {width}, {}, {}, epsilon));
+      part.copy_(y.mul_(gain.unsqueeze(1)).add_(offset.unsqueeze(1)));
+    });
+    return out;
+  }
   for_branch_rows(rows.size(0), branches, width, [&](int64_t branch, int64_t row, int64_t count) {
     const NormRows a{element_of(rows, row * width), gains[branch], offsets[branch], element_of(out, row * width), count, width, added};
     HWY_DYNAMIC_DISPATCH(branch_norm_rows)(rows.scalar_type(), a);
@@ -212,10 +235,16 @@ at::Tensor branch_norm(const at::Tensor& rows, const at::Tensor& gain, const at:
 }
 
 at::Tensor branch_project(const at::Tensor& rows, const at::Tensor& factor) {
-  check_rows("branch project", rows);
   const int64_t width = rows.size(1), branches = factor.size(0), rank = factor.size(1);
+  check_rows("branch project", rows, branches);
   const OfBranch factors("branch project", factor, branches, rank * width);
   at::Tensor out = at::empty({rows.size(0), rank}, rows.options().dtype(at::kFloat));
+  if (!has_kernels(rows)) {
+    for_branch_parts(out, branches, width, [&](const at::Tensor& part, int64_t first, int64_t count) {
+      part.copy_(at::bmm(by_branch(rows, branches).narrow(1, first, count).to(at::kFloat), factor.transpose(1, 2)));
+    });
+    return out;
+  }
   for_branch_rows(rows.size(0), branches, width, [&](int64_t branch, int64_t row, int64_t count) {
     const ProjectRows a{element_of(rows, row * width), factors[branch], out.data_ptr<float>() + row * rank, count, width, rank};
     HWY_DYNAMIC_DISPATCH(branch_project_rows)(rows.scalar_type(), a);
@@ -227,12 +256,25 @@ at::Tensor branch_sum(const BranchSum& sum, int64_t rows, int64_t width, int64_t
   const int64_t rank = sum.factor.defined() ? sum.factor.size(1) : 0, each = rows / branches;
   const OfBranch offsets("branch sum", sum.offset, branches, width), factors("branch sum", sum.factor, branches, rank * width),
       coefficients("branch sum", sum.coefficients, rows, rank);
-  at::Tensor out = at::empty({rows, width}, at::TensorOptions().dtype(type));
-  check_rows("branch sum", out);
+  const at::Tensor& any = sum.base.defined() ? sum.base : sum.offset.defined() ? sum.offset : sum.coefficients;
+  if (!any.defined()) fail_protocol("[branch sum] expected a base, an offset or factors, found none of them");
+  at::Tensor out = at::empty({rows, width}, any.options().dtype(type));
+  check_rows("branch sum", out, branches);
   const bool shared = sum.base.defined() && sum.base.size(0) == each;
   if (sum.base.defined() &&
       (sum.base.scalar_type() != type || !sum.base.is_contiguous() || sum.base.size(1) != width || (!shared && sum.base.size(0) != rows))) {
     fail_protocol("[branch sum] expected a base of {} or {} rows of {}, of the sum's type", each, rows, width);
+  }
+  if (!has_kernels(out)) {
+    for_branch_parts(out, branches, width, [&](const at::Tensor& part, int64_t first, int64_t count) {
+      const auto rows_of_part = [&](const at::Tensor& t, int64_t owners) { return by_branch(t, owners).narrow(1, first, count); };
+      at::Tensor total = sum.factor.defined() ? at::bmm(rows_of_part(sum.coefficients, branches), sum.factor)
+                                              : at::zeros(part.sizes(), out.options().dtype(at::kFloat));
+      if (sum.offset.defined()) total.add_(sum.offset.unsqueeze(1));
+      if (sum.base.defined()) total.add_(rows_of_part(sum.base, shared ? 1 : branches));
+      part.copy_(total);
+    });
+    return out;
   }
   for_branch_rows(rows, branches, width, [&](int64_t branch, int64_t row, int64_t count) {
     const void* base = sum.base.defined() ? element_of(sum.base, (shared ? row - branch * each : row) * width) : nullptr;

@@ -15,7 +15,8 @@ class PerturbedMatrix {
     int64_t row, rows, column, columns;
   };
   virtual ~PerturbedMatrix() = default;
-  // Writes the part as branch b sees it to out[b], rows close together. From any thread.
+  // Writes the part as branch b sees it to out[b], rows close together: memory of the device that the unit computes on. On the CPU it is
+  // called from any thread and has written when it returns; on another device it queues its work on LibTorch's current stream.
   virtual void write(const Part& part, float* const* out) const = 0;
 };
 

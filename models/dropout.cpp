@@ -1,12 +1,18 @@
 #include "models/dropout.h"
 
 #include <ATen/Dispatch.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/stack.h>
 
 #include <array>
 #include <cmath>
 
 #include "base/error.h"
-#include "base/noise.h"
+#include "base/noise_math.h"
+#include "models/device_kernels.h"
+#include "models/kernel_rows.h"
 
 namespace zerostep {
 
@@ -21,6 +27,54 @@ void mask_chunk(T* __restrict values, const uint32_t* __restrict bits, int64_t c
   for (int64_t i = 0; i < count; ++i) {
     values[i] = static_cast<T>(static_cast<float>(values[i]) * (bits[i] >= threshold ? scale : 0.0f));
   }
+}
+
+void drop_on_cpu(const at::Tensor& values, const DropoutMask& mask, uint64_t first) {
+  std::array<uint32_t, kChunk> bits;
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, values.scalar_type(), "dropout", [&] {
+    scalar_t* data = values.data_ptr<scalar_t>();
+    const int64_t n = values.numel();
+    for (int64_t i = 0; i < n; i += kChunk) {
+      const int64_t count = std::min(kChunk, n - i);
+      fill_bits(mask.key, first + static_cast<uint64_t>(i), count, bits.data());
+      mask_chunk(data + i, bits.data(), count, mask.threshold, mask.scale);
+    }
+  });
+}
+
+// Bits of elements [first, first + count) of a key, int64 [count] on a device: Philox's words in LibTorch's integer operations, 64 bits
+// each. The layout of counters and elements is noise_math.h's.
+at::Tensor bits_by_operations(const NoiseKey& key, uint64_t first, int64_t count, at::Device device) {
+  check_noise_range(key, first, count);
+  constexpr int64_t kWord = 0xFFFFFFFF;
+  const uint64_t begin = first / kNoiseTile, end = (first + static_cast<uint64_t>(count) + kNoiseTile - 1) / kNoiseTile;
+  const auto block = [](uint64_t tile) { return static_cast<int64_t>(tile * kNoiseBlocksPerTile); };
+  const at::Tensor blocks = at::arange(block(begin), block(end), at::TensorOptions().dtype(at::kLong).device(device));
+  const PhiloxBlock start = noise_counter(key, 0);
+  const auto filled = [&](uint32_t word) { return at::full_like(blocks, int64_t{word}); };
+  std::array<at::Tensor, 4> c{blocks.bitwise_and(kWord), blocks.bitwise_right_shift(32).bitwise_or_(int64_t{start.word[1]}),
+                              filled(start.word[2]), filled(start.word[3])};
+  auto key0 = static_cast<uint32_t>(key.seed), key1 = static_cast<uint32_t>(key.seed >> 32);
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    // A product's upper word is right although its 64 bits are those of a signed number.
+    const at::Tensor product0 = c[0].mul_(int64_t{kPhiloxM0}), product1 = c[2].mul_(int64_t{kPhiloxM1});
+    const auto upper = [&](const at::Tensor& product) { return product.bitwise_right_shift(32).bitwise_and_(kWord); };
+    c = {upper(product1).bitwise_xor_(c[1]).bitwise_xor_(int64_t{key0}), product1.bitwise_and(kWord),
+         upper(product0).bitwise_xor_(c[3]).bitwise_xor_(int64_t{key1}), product0.bitwise_and(kWord)};
+    key0 += kPhiloxW0;
+    key1 += kPhiloxW1;
+  }
+  const int64_t tiles = static_cast<int64_t>(end - begin);
+  const at::Tensor words = at::stack(c).view({4, tiles, kNoiseBlocksPerTile}).transpose(0, 1).reshape(-1);
+  return words.narrow(0, static_cast<int64_t>(first % kNoiseTile), count);
+}
+
+void drop_by_operations(const at::Tensor& values, const DropoutMask& mask, uint64_t first) {
+  const at::NoGradGuard no_grad;
+  for_parts(values.numel(), 1, [&](int64_t begin, int64_t count) {
+    const at::Tensor bits = bits_by_operations(mask.key, first + static_cast<uint64_t>(begin), count, values.device());
+    values.view(-1).narrow(0, begin, count).mul_(bits.ge(int64_t{mask.threshold}).to(at::kFloat).mul_(mask.scale));
+  });
 }
 
 }  // namespace
@@ -46,25 +100,22 @@ void Dropout::apply_(const at::Tensor& values) const {
 
 void Dropout::apply_to_sample_(const at::Tensor& values, int64_t sample) const {
   if (!active()) return;
-  if (!values.device().is_cpu() || !values.is_contiguous()) fail_protocol("[dropout] expected contiguous values on the CPU");
+  if (!has_plain_rows(values)) fail_protocol("[dropout] expected contiguous values of fp32, bf16 or fp16");
   if (p_ >= 1) {
     values.zero_();
     return;
   }
-  const auto threshold = static_cast<uint32_t>(std::min(std::llround(p_ * 4294967296.0), 4294967295LL));
-  const auto scale = static_cast<float>(1.0 / (1.0 - p_));
-  const NoiseKey key{seed_, NoiseTag::Dropout, step_, stream_};
-  const int64_t n = values.numel();
-  const uint64_t first = static_cast<uint64_t>(sample_ids_.at(sample)) * static_cast<uint64_t>(n);
-  std::array<uint32_t, kChunk> bits;
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, values.scalar_type(), "dropout", [&] {
-    scalar_t* data = values.data_ptr<scalar_t>();
-    for (int64_t i = 0; i < n; i += kChunk) {
-      const int64_t count = std::min(kChunk, n - i);
-      fill_bits(key, first + static_cast<uint64_t>(i), count, bits.data());
-      mask_chunk(data + i, bits.data(), count, threshold, scale);
-    }
-  });
+  const DropoutMask mask{{seed_, NoiseTag::Dropout, step_, stream_},
+                         static_cast<uint32_t>(std::min(std::llround(p_ * 4294967296.0), 4294967295LL)),
+                         static_cast<float>(1.0 / (1.0 - p_))};
+  const uint64_t first = static_cast<uint64_t>(sample_ids_.at(sample)) * static_cast<uint64_t>(values.numel());
+  if (has_kernels(values)) {
+    drop_on_cpu(values, mask, first);
+  } else if (const DeviceKernels* kernels = device_kernels(values.device().type()); kernels != nullptr) {
+    kernels->drop(values, mask, first);
+  } else {
+    drop_by_operations(values, mask, first);
+  }
 }
 
 }  // namespace zerostep

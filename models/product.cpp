@@ -1,6 +1,7 @@
 #include "models/product.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <c10/core/InferenceMode.h>
@@ -9,6 +10,7 @@
 #include <array>
 
 #include "base/nth.h"
+#include "models/kernel_rows.h"
 
 namespace zerostep {
 
@@ -24,8 +26,8 @@ int64_t threads_here() { return at::in_parallel_region() ? 1 : at::get_num_threa
 int64_t columns_of_a_thread(const at::Tensor& rows, const at::Tensor& matrix) {
   const int64_t columns = matrix.size(1), threads = threads_here();
   const int64_t each = (columns / kAlignedColumns + threads - 1) / threads * kAlignedColumns;
-  const bool divided = rows.scalar_type() == at::kFloat && each >= kColumnsOfAThread && columns / threads >= kColumnsOfAThread &&
-                       rows.size(0) * rows.size(1) * each >= kWorkOfAThread;
+  const bool divided = has_kernels(rows) && rows.scalar_type() == at::kFloat && each >= kColumnsOfAThread &&
+                       columns / threads >= kColumnsOfAThread && rows.size(0) * rows.size(1) * each >= kWorkOfAThread;
   return divided ? each : columns;
 }
 
@@ -53,6 +55,27 @@ int64_t columns_of_a_tile(int64_t out) {
   return std::min(out, (columns + kAlignedColumns - 1) / kAlignedColumns * kAlignedColumns);
 }
 
+// multiply_tiles() on a device that divides a product by itself: as wide a part of the matrix as may be is written for all branches, then
+// multiplied.
+void multiply_parts(const TiledProduct& p, const at::Tensor& rows, const at::Tensor& y, bool add) {
+  const at::NoGradGuard no_grad;
+  const int64_t n = rows.size(0) / p.branches;
+  const int64_t width = std::min(p.out, std::max<int64_t>(1, kPartElements / (p.branches * p.in) / kAlignedColumns) * kAlignedColumns);
+  const at::Tensor scratch = at::empty({p.branches, p.in * width}, rows.options());
+  std::array<float*, kMostTiledBranches> targets{};
+  for (int64_t b = 0; b < p.branches; ++b) nth(targets, b) = scratch[b].data_ptr<float>();
+  for (int64_t column = 0; column < p.out; column += width) {
+    const int64_t columns = std::min(width, p.out - column);
+    using Part = PerturbedMatrix::Part;
+    p.matrix.write(p.transposed ? Part{column, columns, 0, p.in} : Part{0, p.in, column, columns}, targets.data());
+    for (int64_t b = 0; b < p.branches; ++b) {
+      const at::Tensor written = scratch[b].narrow(0, 0, p.in * columns);
+      const at::Tensor part = p.transposed ? written.view({columns, p.in}).t() : written.view({p.in, columns});
+      y.narrow(0, b * n, n).narrow(1, column, columns).addmm_(rows.narrow(0, b * n, n), part, add ? 1 : 0);
+    }
+  }
+}
+
 }  // namespace
 
 int64_t tile_bytes(int64_t in, int64_t out, int64_t branches) {
@@ -60,6 +83,7 @@ int64_t tile_bytes(int64_t in, int64_t out, int64_t branches) {
 }
 
 void multiply_tiles(const TiledProduct& p, const at::Tensor& rows, const at::Tensor& y, bool add) {
+  if (!has_kernels(rows)) return multiply_parts(p, rows, y, add);
   const int64_t n = rows.size(0) / p.branches, width = columns_of_a_tile(p.out), depth = std::min(p.in, kTileIn);
   const at::Tensor scratch = at::empty({threads_here(), p.branches, depth * width}, rows.options());
   at::parallel_for(0, (p.out + width - 1) / width, 1, [&](int64_t begin, int64_t end) {

@@ -12,8 +12,8 @@ at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix);
 void add_product_(const at::Tensor& y, const at::Tensor& rows, const at::Tensor& matrix);
 
 // y [branches * n, out] = start + rows [branches * n, in] times each branch's form of a matrix, fp32, contiguous, branch-major; start is
-// what y holds (`add`) or zero. The matrix is [in, out], transposed: [out, in]. Each thread has a part of the matrix written for all
-// branches and multiplies it at once. Parts of the sum over `in` are added in order; they depend on the shape alone.
+// what y holds (`add`) or zero. The matrix is [in, out], transposed: [out, in]. On the CPU each thread has a part of the matrix written for
+// all branches and multiplies it at once. Parts of the sum over `in` are added in order; they depend on the shape alone.
 struct TiledProduct {
   const PerturbedMatrix& matrix;
   int64_t in, out;
@@ -21,7 +21,7 @@ struct TiledProduct {
   bool transposed = false;
 };
 void multiply_tiles(const TiledProduct& product, const at::Tensor& rows, const at::Tensor& y, bool add);
-// What multiply_tiles() takes of LibTorch's allocator while it runs, with the threads that there are now.
+// What multiply_tiles() takes of LibTorch's allocator on the CPU while it runs, with the threads that there are now.
 int64_t tile_bytes(int64_t in, int64_t out, int64_t branches);
 
 }  // namespace zerostep

@@ -1,5 +1,7 @@
 #include "models/prompt_classifier.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones.h>
@@ -46,11 +48,20 @@ struct WordPlan {
   bool single;                                       // one prediction, of which each class reads one token
 };
 
-at::Tensor on(const at::Tensor& like, const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(like.device()); }
+// A plan's numbers as tensors on a unit's device, made once: nothing is copied there within a visit.
+struct WordPlaces {
+  WordPlaces(const WordPlan& plan, at::Device device) {
+    const auto on_device = [&](const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(device); };
+    rows = on_device(plan.rows), offsets = on_device(plan.offsets);
+    read = on_device(plan.read), token_classes = on_device(plan.token_classes), tokens = on_device(plan.tokens);
+  }
+  at::Tensor rows, offsets, read, token_classes, tokens;
+};
 
 class PromptHead final : public Unit {
  public:
-  PromptHead(std::unique_ptr<Unit> head, const LabelWords& words) : head_(std::move(head)), words_(words), plan_(words) {}
+  PromptHead(std::unique_ptr<Unit> head, const LabelWords& words, at::Device device)
+      : head_(std::move(head)), words_(words), plan_(words), places_(plan_, device) {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
     const at::Tensor selected = predictions(inputs, *context.batch, 1);
     return {scores(head_->forward({selected}, context).at(0))};
@@ -69,36 +80,30 @@ class PromptHead final : public Unit {
       fail_protocol("[head] {} rows of prompts for {} samples of {} rows and {} branches", x.size(0),
                     batch.word_positions.defined() ? batch.word_positions.size(0) : 0, rows_each, repeats);
     }
-    const at::Tensor positions = batch.word_positions.to(at::kCPU).contiguous();
-    const auto samples = positions.size(0), *first = positions.const_data_ptr<int64_t>();
-    std::vector<int64_t> places;
-    for (int64_t i = 0; i < repeats * samples; ++i)
-      for (size_t k = 0; k < plan_.rows.size(); ++k) {
-        const int64_t position = first[i % samples] + plan_.offsets[k];
-        if (position < 0 || position >= length) fail_protocol("[head] a word at token {} of prompts of {} tokens", position, length);
-        places.push_back((i * rows_each + plan_.rows[k]) * length + position);
-      }
-    return at::index_select(x.reshape({-1, x.size(2)}), 0, on(x, places)).unsqueeze(1);
+    const at::Tensor positions = batch.word_positions.unsqueeze(1) + places_.offsets;
+    if (positions.is_cpu() && (positions.lt(0).logical_or_(positions.ge(length))).any().item<bool>())
+      fail_protocol("[head] a word outside prompts of {} tokens", length);
+    const int64_t samples = positions.size(0) * repeats;
+    at::Tensor places = at::arange(samples, positions.options()).mul_(rows_each).unsqueeze(1) + places_.rows;
+    places.mul_(length).view({repeats, -1}).add_(positions.view({1, -1}));
+    return at::index_select(x.reshape({-1, x.size(2)}), 0, places.view(-1)).unsqueeze(1);
   }
   // [samples, classes] fp32 of logits [samples * predictions, 1, vocabulary].
   at::Tensor scores(const at::Tensor& logits) const {
     const int64_t vocabulary = logits.size(2), samples = logits.size(0) / plan_.num_predictions();
     const at::Tensor rows = logits.reshape({samples, -1});
-    const auto columns = [&] {
-      std::vector<int64_t> out;
-      for (size_t t = 0; t < plan_.tokens.size(); ++t) out.push_back(plan_.read[t] * vocabulary + plan_.tokens[t]);
-      return on(logits, out);
-    };
-    if (plan_.single) return at::index_select(rows, 1, columns()).to(at::kFloat);
+    const at::Tensor columns = places_.read * vocabulary + places_.tokens;
+    if (plan_.single) return at::index_select(rows, 1, columns).to(at::kFloat);
     const at::Tensor likely = at::log_softmax(logits.reshape({-1, vocabulary}), 1, at::kFloat).view({samples, -1});
-    const at::Tensor word_values = at::index_select(likely, 1, columns());
+    const at::Tensor word_values = at::index_select(likely, 1, columns);
     return at::zeros({samples, words_.num_classes()}, word_values.options().requires_grad(false))
-        .index_add(1, on(logits, plan_.token_classes), word_values);
+        .index_add(1, places_.token_classes, word_values);
   }
 
   std::unique_ptr<Unit> head_;
   LabelWords words_;
   WordPlan plan_;
+  WordPlaces places_;
 };
 
 class PromptClassifier final : public ModelDefinition {
@@ -110,9 +115,9 @@ class PromptClassifier final : public ModelDefinition {
     units_ = model_->units();
   }
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
-    auto unit = model_->make_unit(index, std::move(parameters));
+    auto unit = model_->make_unit(index, parameters);
     if (!is_head(index)) return unit;
-    return std::make_unique<PromptHead>(std::move(unit), words_);
+    return std::make_unique<PromptHead>(std::move(unit), words_, parameters.at(0).device());
   }
   ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
     const int64_t rows = batch * words_.rows_per_sample();

@@ -1,7 +1,10 @@
 #include "models/rms_norm.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/mul.h>
 
 #include <algorithm>
 #include <cmath>
@@ -112,7 +115,36 @@ constexpr int64_t kBlockRows = 64;  // whose gain gradients are summed first
 int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 void check_rows(const at::Tensor& rows) {
-  if (!has_lanes(rows) || rows.dim() != 2) fail_protocol("[rms norm] expected contiguous rows of fp32, bf16 or fp16 on the CPU");
+  if (!has_plain_rows(rows) || rows.dim() != 2) fail_protocol("[rms norm] expected contiguous rows of fp32, bf16 or fp16");
+}
+
+// 1 / sqrt(mean(x^2) + epsilon) of each row x of fp32, in a last dimension of its own.
+at::Tensor reciprocal_roots(const at::Tensor& x, double epsilon) {
+  at::Tensor norm = at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, true);
+  return norm.square_().div_(x.size(-1)).add_(epsilon).rsqrt_();
+}
+
+// The kernels' mathematics in LibTorch's operations. Rows and out [branches, n, width], gains fp32 [branches, width].
+void rms_forward_by_operations(const at::Tensor& rows, const at::Tensor& gains, double epsilon, const at::Tensor& out) {
+  for_parts(rows.size(1), rows.size(0) * rows.size(2), [&](int64_t first, int64_t count) {
+    const at::Tensor x = rows.narrow(1, first, count).to(at::kFloat);
+    out.narrow(1, first, count).copy_(at::mul(x, reciprocal_roots(x, epsilon)).mul_(gains.unsqueeze(1)));
+  });
+}
+
+void rms_backward_by_operations(const at::Tensor& gradient, const at::Tensor& rows, const at::Tensor& gain, double epsilon,
+                                at::Tensor gain_gradient) {
+  if (gain_gradient.defined()) gain_gradient.zero_();
+  for_parts(rows.size(0), rows.size(1), [&](int64_t first, int64_t count) {
+    const at::Tensor x = rows.narrow(0, first, count).to(at::kFloat), g = gradient.narrow(0, first, count);
+    const at::Tensor r = reciprocal_roots(x, epsilon);
+    at::Tensor products = at::mul(x, g);
+    if (gain_gradient.defined()) gain_gradient.add_(at::mul(products, r).sum(0));
+    const at::Tensor along = products.mul_(gain).sum(-1, true).div_(x.size(1)).mul_(r).mul_(r);
+    at::Tensor result = at::mul(gain, g);
+    at::mul_out(products, x, along);
+    g.copy_(result.sub_(products).mul_(r));
+  });
 }
 
 }  // namespace
@@ -125,6 +157,12 @@ at::Tensor rms_norm(const at::Tensor& rows, const at::Tensor& gain, double epsil
   const auto added = static_cast<float>(epsilon);
   const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
   at::Tensor out = at::empty(rows.sizes(), rows.options().requires_grad(false));
+  if (!has_kernels(rows)) {
+    const at::NoGradGuard no_grad;
+    const auto by_branch = [&](const at::Tensor& t) { return t.view({branches, n / branches, width}); };
+    rms_forward_by_operations(by_branch(rows), gains.view({branches, width}), epsilon, by_branch(out));
+    return out;
+  }
   at::parallel_for(0, n, std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t each = n / branches, branch = begin / each, count = std::min(end, (branch + 1) * each) - begin;
@@ -149,6 +187,10 @@ void rms_norm_backward_(const at::Tensor& gradient, const at::Tensor& rows, cons
   const int64_t n = rows.size(0), width = rows.size(1), blocks = num_blocks(n);
   const auto added = static_cast<float>(epsilon);
   const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
+  if (!has_kernels(rows)) {
+    const at::NoGradGuard no_grad;
+    return rms_backward_by_operations(gradient, rows, gains, epsilon, gain_gradient);
+  }
   at::Tensor partial;
   if (gain_gradient.defined()) partial = at::empty({blocks, width}, gains.options());
   at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {

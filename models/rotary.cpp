@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/where.h>
@@ -69,6 +71,21 @@ namespace {
 
 HWY_EXPORT(rotate);
 
+// The kernel's mathematics in LibTorch's operations: rows [m, positions, heads, 2, half].
+void rotate_by_operations(const at::Tensor& rows, const Rotation& rotation, bool backwards) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = rows.select(3, 0), y = rows.select(3, 1);
+  for_parts(rows.size(1), rows.numel() / rows.size(1), [&](int64_t first, int64_t count) {
+    const at::Tensor a = x.narrow(1, first, count), b = y.narrow(1, first, count);
+    const at::Tensor cosine = rotation.cosine.narrow(0, first, count).unsqueeze(1);
+    at::Tensor sine = rotation.sine.narrow(0, first, count).unsqueeze(1);
+    if (backwards) sine = sine.neg();
+    const at::Tensor turned = at::mul(a, cosine).sub_(at::mul(b, sine));
+    b.copy_(at::mul(b, cosine).add_(at::mul(a, sine)));
+    a.copy_(turned);
+  });
+}
+
 }  // namespace
 
 // In fp32 and in transformers' order of operations: at far positions an angle shows every rounding of its frequency.
@@ -87,18 +104,21 @@ at::Tensor rotary_frequencies(const RotaryOptions& o, int64_t head_width) {
   return at::where((wavelength < shortest).logical_or(wavelength > longest), stretched, between);
 }
 
-Rotation make_rotation(const RotaryOptions& options, int64_t head_width, const at::Tensor& positions) {
-  at::Tensor angles = at::outer(positions.to(at::kFloat), rotary_frequencies(options, head_width));
+Rotation make_rotation(const at::Tensor& frequencies, const at::Tensor& positions) {
+  at::Tensor angles = at::outer(positions.to(at::kFloat), frequencies);
   at::Tensor cosine = angles.cos();
   return {cosine, angles.sin_()};
 }
 
 void rotate_(const at::Tensor& rows, const Rotation& rotation, bool backwards) {
   const int64_t positions = rotation.cosine.size(0), half = rotation.cosine.size(1), width = rows.size(1);
-  if (!has_lanes(rows) || width % (2 * half) != 0 || rows.size(0) % positions != 0)
-    fail_protocol(
-        "[rotary] expected contiguous rows of fp32, bf16 or fp16 on the CPU, a multiple of {} positions and of {} values, found {} x {}",
-        positions, 2 * half, rows.size(0), width);
+  if (!has_plain_rows(rows) || width % (2 * half) != 0 || rows.size(0) % positions != 0)
+    fail_protocol("[rotary] expected contiguous rows of fp32, bf16 or fp16, a multiple of {} positions and of {} values, found {} x {}",
+                  positions, 2 * half, rows.size(0), width);
+  if (!has_kernels(rows)) {
+    rotate_by_operations(rows.view({-1, positions, width / (2 * half), 2, half}), rotation, backwards);
+    return;
+  }
   const auto *cosine = rotation.cosine.const_data_ptr<float>(), *sine = rotation.sine.const_data_ptr<float>();
   at::parallel_for(0, rows.size(0), std::max<int64_t>(1, kGrainElements / width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {

@@ -1,7 +1,11 @@
 #include "models/swiglu.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/silu_backward.h>
 
 #include "base/error.h"
 #include "base/simd_targets.h"
@@ -71,12 +75,20 @@ HWY_EXPORT(swiglu_forward);
 HWY_EXPORT(swiglu_backward);
 
 void check(const at::Tensor& gate, const at::Tensor& other) {
-  if (!has_lanes(gate) || !other.is_contiguous() || gate.sizes() != other.sizes() || other.scalar_type() != gate.scalar_type())
-    fail_protocol("[swiglu] expected contiguous tensors of one shape and of fp32, bf16 or fp16 on the CPU");
+  if (!has_plain_rows(gate) || !other.is_contiguous() || other.device() != gate.device() || gate.sizes() != other.sizes() ||
+      other.scalar_type() != gate.scalar_type())
+    fail_protocol("[swiglu] expected contiguous tensors of one shape and of fp32, bf16 or fp16 on one device");
 }
 
 void forward_into(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& out) {
   check(gate, up);
+  if (!has_kernels(gate)) {
+    const at::NoGradGuard no_grad;
+    return for_parts(gate.numel(), 1, [&](int64_t first, int64_t count) {
+      const auto part = [&](const at::Tensor& t) { return t.view(-1).narrow(0, first, count); };
+      part(out).copy_(at::silu(part(gate).to(at::kFloat)).mul_(part(up)));
+    });
+  }
   at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(swiglu_forward)
     (gate.scalar_type(), element_of(gate, begin), element_of(up, begin), element_of(out, begin), end - begin);
@@ -96,6 +108,19 @@ void swiglu_(const at::Tensor& gate, const at::Tensor& up) { forward_into(gate, 
 void swiglu_backward_(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& gradient) {
   check(gate, up);
   check(gate, gradient);
+  if (!has_kernels(gate)) {
+    const at::NoGradGuard no_grad;
+    return for_parts(gate.numel(), 1, [&](int64_t first, int64_t count) {
+      const auto part = [&](const at::Tensor& t) { return t.view(-1).narrow(0, first, count); };
+      const at::Tensor x = part(gate).to(at::kFloat), y = part(up).to(at::kFloat), g = part(gradient).to(at::kFloat);
+      at::Tensor silu = at::silu(x);
+      // In fp32 these are the operands themselves, so all is worked out before any is written.
+      const at::Tensor of_gate = at::silu_backward(at::mul(g, y), x), value = at::mul(silu, y);
+      part(up).copy_(silu.mul_(g));
+      part(gate).copy_(value);
+      part(gradient).copy_(of_gate);
+    });
+  }
   at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(swiglu_backward)
     (gate.scalar_type(), element_of(gate, begin), element_of(up, begin), element_of(gradient, begin), end - begin);

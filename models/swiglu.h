@@ -4,7 +4,7 @@
 namespace zerostep {
 
 // silu(gate) up with silu(x) = x / (1 + exp(-x)) (arXiv 2002.05202). Tensors are contiguous, of one shape, fp32, bf16 or fp16 (rounded
-// once), on the CPU. Nothing records a graph.
+// once). Nothing records a graph.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 // Into `gate`.
 void swiglu_(const at::Tensor& gate, const at::Tensor& up);

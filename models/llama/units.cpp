@@ -41,7 +41,8 @@ class Layer final : public Unit {
       : options_(options),
         index_(index),
         num_parameters_(parameters.size()),
-        shape_{options.num_attention_heads, options.key_value_heads(), options.head_width(), options.rms_norm_eps} {
+        shape_{options.num_attention_heads, options.key_value_heads(), options.head_width(), options.rms_norm_eps},
+        frequencies_(rotary_frequencies(options.rope, options.head_width()).to(parameters.at(0).device())) {
     size_t next = 0;
     const auto take = [&](at::Tensor& tensor, size_t& place) {
       place = next;
@@ -94,7 +95,7 @@ class Layer final : public Unit {
   Rotation rotation(const Batch& batch) const {
     const at::Tensor positions =
         batch.positions.defined() ? batch.positions.flatten() : at::arange(batch.tokens.size(1), batch.tokens.options());
-    return make_rotation(options_.rope, shape_.head_width, positions);
+    return make_rotation(frequencies_, positions);
   }
   static at::Tensor affine_branches(const at::Tensor& rows, const Affine& weights, const Places& places, const at::Tensor& base,
                                     const BranchPerturbation& p) {
@@ -121,6 +122,7 @@ class Layer final : public Unit {
   int index_;
   size_t num_parameters_;
   AttentionShape shape_;
+  at::Tensor frequencies_;  // of the rotation, on the unit's device
   AttentionWeights attention_;
   MlpWeights mlp_;
   Places q_, k_, v_, output_;

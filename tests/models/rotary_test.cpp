@@ -17,7 +17,7 @@ TEST(Rotary, TurnsEachPairByItsAngle) {
   for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const at::Tensor rows = at::randn({2 * positions, heads * width}).to(type), at = at::tensor({0, 3, 1, 7, 1000}, at::kLong);
     at::Tensor turned = rows.clone();
-    const Rotation rotation = make_rotation({.rope_theta = 500}, width, at);
+    const Rotation rotation = make_rotation(rotary_frequencies({.rope_theta = 500}, width), at);
     rotate_(turned, rotation);
     at::Tensor expected = at::empty(rows.sizes(), at::kDouble);
     for (int64_t r = 0; r < rows.size(0); ++r) {
@@ -63,7 +63,7 @@ TEST(Rotary, Llama3StretchesLongWavesAlone) {
 }
 
 TEST(Rotary, MisuseIsNamed) {
-  const Rotation rotation = make_rotation({}, 8, at::arange(3));
+  const Rotation rotation = make_rotation(rotary_frequencies({}, 8), at::arange(3));
   EXPECT_ANY_THROW(rotate_(at::zeros({4, 8}), rotation));
   EXPECT_ANY_THROW(rotate_(at::zeros({3, 12}), rotation));
   EXPECT_ANY_THROW(rotate_(at::zeros({8, 3}).t(), rotation));

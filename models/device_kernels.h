@@ -1,0 +1,32 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "base/noise.h"
+
+namespace zerostep {
+
+// Multiplies by `scale` what it keeps and by 0 what it drops: element i is kept where bits i of the key (base/noise.h) are at least
+// `threshold`.
+struct DropoutMask {
+  NoiseKey key;
+  uint32_t threshold;
+  float scale;
+};
+
+// Kernels of the models for devices other than the CPU. Where a device has none, LibTorch's operations do the work. Kernels queue it on
+// LibTorch's current stream and do not wait for it.
+class DeviceKernels {
+ public:
+  virtual ~DeviceKernels() = default;
+  // `values`, contiguous, fp32, bf16 or fp16, are elements [first, first + n) of the mask, and are changed in place: as fp32, rounded once.
+  virtual void drop(const at::Tensor& values, const DropoutMask& mask, uint64_t first) const = 0;
+};
+
+// Those of a type of device; nullptr: none.
+const DeviceKernels* device_kernels(at::DeviceType type);
+// Lets units find `kernels`, which the caller keeps until it takes them back with nullptr. Not while units run.
+void set_device_kernels(at::DeviceType type, const DeviceKernels* kernels);
+
+}  // namespace zerostep
