@@ -112,8 +112,8 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
   const Json model = Json::parse(setup.subject.model->hugging_face_config());
   for (const std::string& key : different_keys(manifest.model, model))
     if (!is_dropout(key) && !is_carried(key))
-      fail_input("{}: model: {} is {} here and {} in the checkpoint {}: it is another model", config.file, key, text_of(model, key),
-                 text_of(manifest.model, key), checkpoint.directory());
+      fail_input("{}: model: {} is {} here and {} in the checkpoint {}: it is another model", config.source("model." + key), key,
+                 text_of(model, key), text_of(manifest.model, key), checkpoint.directory());
   check_holds(checkpoint, *setup.subject.model, &*setup.plan);
   const Json flat_before = manifest.configuration.flatten(), flat_now = Json::parse(setup.subject.loaded.resolved_json).flatten();
   if (!setup.plan->any_step().options.update ||
@@ -123,8 +123,8 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
         return text_of(flat, path) == "\"Adam\"" ? std::string("\"AdamW\"") : text_of(flat, path);
       };
       if (kind(flat_before) != kind(flat_now))
-        fail_input("{}: {} is {} here and {} in the checkpoint {}: the optimizer's state is of another kind", config.file, dotted(path),
-                   text_of(flat_now, path), text_of(flat_before, path), checkpoint.directory());
+        fail_input("{}: {} is {} here and {} in the checkpoint {}: the optimizer's state is of another kind", config.source(dotted(path)),
+                   dotted(path), text_of(flat_now, path), text_of(flat_before, path), checkpoint.directory());
     }
 
   std::vector<std::string> notes;

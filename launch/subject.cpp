@@ -65,7 +65,7 @@ std::vector<std::string> texts_of_row(const DataConfig& data) {
 std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, const DataHooks& hooks) {
   const Config& config = subject.config();
   if (options.paths.empty())
-    fail_input("{}: {} is missing: give a path, a glob or a list of them ({})", config.source(options.key), options.key,
+    fail_input("{}: {} names no file: give a path, a glob or a list of them ({})", config.source(options.key), options.key,
                config.model.classifies ? ".tsv, .csv, .jsonl" : ".txt, .jsonl, .bin");
   options.text_field = config.data.text_field;
   options.join_fields = config.data.join_fields;

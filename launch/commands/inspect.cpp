@@ -69,7 +69,8 @@ int inspect_batches(const InspectBatchesArguments& arguments) {
 int inspect_noise(const InspectNoiseArguments& arguments) {
   const Subject subject = load_subject_on_one_rank(arguments);
   if (!subject.config().step.uses_queries())
-    fail_input("{}: step.mode is \"fo\", which makes no directions: choose zo, calibrate, instruct or alternating", subject.config().file);
+    fail_input("{}: step.mode is \"fo\", which makes no directions: choose zo, calibrate, instruct or alternating",
+               subject.config().source("step.mode"));
   if (const int64_t queries = subject.config().step.queries; arguments.direction >= queries)
     fail_input("inspect noise: --direction {} is none of the {} of a step (step.queries of {}): expected 0 to {}", arguments.direction,
                queries, subject.config().file, queries - 1);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -256,7 +257,7 @@ class Checker {
     if (key.list == List::Refused && !is_harmless(key, read.value_or(value))) {
       return findings_.error(path, fmt::format("is {}: {}", shown(value), as_called(key.meaning)));
     }
-    if (!read) return findings_.error(path, wrong(key.type, value));
+    if (!read) return findings_.error(path, wrong(key.type, value) + (key.path == "optimizer.type" ? what_it_is_here(value) : ""));
     if (key.list == List::Accepted) ineffective_[{std::string(key.meaning), document_.setting(path)}].push_back(document_.spelling(path));
     // What a block says beside that it is off is not refused, and not passed over in silence.
     if (key.list == List::Refused && key.harmless == "off" && value.is_object())
@@ -302,6 +303,8 @@ class Checker {
 
   static std::string wrong(const Type& type, const json& value) {
     std::string text = fmt::format("is {}; ", shown(value));
+    if (type.is_path && (value.is_number() || value.is_boolean()))
+      return fmt::format("{}expected {}: a path of that name is \"./{}\"", text, describe(type), value.dump());
     if (type.kind != Kind::Choice || !value.is_string()) return text + "expected " + describe(type);
     const auto& name = value.get_ref<const std::string&>();
     for (const auto& [names, why] : {std::pair(type.later, "which is not in this version"), std::pair(type.others, "which there is not")}) {
@@ -319,6 +322,16 @@ class Checker {
       text += fmt::format(" ({} {} not in this version)", names, names.find(',') == std::string::npos ? "is" : "are");
     }
     return text;
+  }
+
+  // Of an optimizer by the name of a class or a variant of it (DeepSpeedCPUAdam, adamw_torch_fused).
+  static std::string what_it_is_here(const json& value) {
+    std::string name = value.is_string() ? value.get<std::string>() : "";
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    for (const auto& [part, type] : {std::pair("adam", "AdamW"), std::pair("lion", "Lion")})
+      if (name.find(part) != std::string::npos)
+        return fmt::format("; \"{}\" is one fused kernel here, and with zero_optimization.offload_optimizer the host runs it", type);
+    return "";
   }
 
   const Document& document_;

@@ -232,7 +232,7 @@ struct Config {
   std::string file;                // where it came from, for messages
   // ... and which keys the command line has changed, each with what was typed there: "--set data.train=corpus.txt".
   std::map<std::string, std::string, std::less<>> sources;
-  // Where the value of a key is from: what was typed, or the file.
+  // Where the value of a key ("run.name", "optimizer.groups[0].patterns") is from: what was typed, or the file.
   std::string source(std::string_view key) const;
 
   // Of a mode that mixes both: queries and backprop read samples of the same data, cut alike, so that their losses can stand in one series.

@@ -71,7 +71,9 @@ void tell(LoadedConfig& loaded, Values values) {
 }  // namespace
 
 std::string Config::source(std::string_view key) const {
-  const auto found = sources.find(key);
+  std::string name(key);
+  if (const size_t at = name.find('['); at != std::string::npos) name.replace(at, name.find(']') + 1 - at, "[]");
+  const auto found = sources.find(name);
   return found == sources.end() ? file : found->second;
 }
 

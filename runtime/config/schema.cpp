@@ -139,6 +139,15 @@ const Key* find(std::string_view path) {
 
 bool is_block(std::string_view path) { return index().names.contains(path); }
 
+bool is_known(std::string_view path) {
+  if (find(path) != nullptr || is_block(path) || is_block(fmt::format("{}[]", path))) return true;
+  return std::any_of(aliases().begin(), aliases().end(), [&](const Alias& alias) {
+    if (!path.starts_with(alias.from)) return false;
+    const std::string_view rest = path.substr(alias.from.size());
+    return rest.empty() || (rest.front() == '.' && is_known(fmt::format("{}{}", alias.to, rest)));
+  });
+}
+
 std::vector<std::string_view> names_in(std::string_view block) {
   const auto found = index().names.find(block);
   return found == index().names.end() ? std::vector<std::string_view>{} : found->second;

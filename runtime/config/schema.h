@@ -29,6 +29,7 @@ struct Type {
   std::string_view later{};   // Choice: known, but not in this version
   std::string_view others{};  // Choice: known of other tools, never here
   bool nullable = false;      // null means "not given"
+  bool is_path = false;       // Text, Texts: of files or folders
 };
 
 // Every known key, as data.
@@ -47,6 +48,8 @@ std::span<const Key> keys();
 const Key* find(std::string_view path);
 // Is it a block: does any key lie below it?
 bool is_block(std::string_view path);
+// Is it a key, a block or a list of blocks, by its own name or by another spelling?
+bool is_known(std::string_view path);
 // Names that may stand in a block ("" is the top level), aliases included.
 std::vector<std::string_view> names_in(std::string_view block);
 // Where a name stands anywhere in the schema ("" when nowhere).
@@ -127,6 +130,8 @@ constexpr Type or_null(Type type) {
   type.nullable = true;
   return type;
 }
+constexpr Type file_name() { return {.kind = Kind::Text, .is_path = true}; }
+constexpr Type file_names() { return {.kind = Kind::Texts, .is_path = true}; }
 
 // "an integer from 0 to 3", "true or false", "one of a, b"...
 std::string describe(const Type& type);

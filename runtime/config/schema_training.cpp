@@ -32,7 +32,9 @@ const Key kKeys[] = {
     {"dump_state", H, boolean(), "false", "log the resolved configuration at start"},
 
     {"optimizer.type", H,
-     choice("AdamW|Adam|SGD|Lion|Muon|MuDaMW", "", "Adagrad|Lamb|MuAdam|MuAdamW|MuSGD|OneBitAdam|ZeroOneAdam|OneBitLamb|FusedAdam|CPUAdam"),
+     choice("AdamW|Adam|SGD|Lion|Muon|MuDaMW", "",
+            "Adagrad|Lamb|MuAdam|MuAdamW|MuSGD|OneBitAdam|ZeroOneAdam|OneBitLamb|FusedAdam|CPUAdam|FusedLion|FusedLamb|DeepSpeedCPUAdam|"
+            "DeepSpeedCPULion|DeepSpeedCPUAdagrad"),
      "\"AdamW\"", "the rule that makes an update of a gradient (Adam decays as AdamW does unless adam_w_mode is false)"},
     {"optimizer.params.lr", H, number(0), "0.001", "learning rate, before the scheduler"},
     {"optimizer.params.betas", H, pair(0, 1), "[0.9, 0.999]", "decay of the two moments", "", "Adam|AdamW|Lion|Muon|MuDaMW"},
@@ -140,7 +142,7 @@ const Key kKeys[] = {
     {"activation_checkpointing.profile", H, boolean(), "false", "log the time of recomputation"},
 
     {"csv_monitor.enabled", H, boolean(), "false", "write each series of a run to a CSV file of its own"},
-    {"csv_monitor.output_path", H, text(), "\"\"", "folder of the files; empty: csv_monitor below the run's folder"},
+    {"csv_monitor.output_path", H, file_name(), "\"\"", "folder of the files; empty: csv_monitor below the run's folder"},
     {"csv_monitor.job_name", H, text(), "\"DeepSpeedJobName\"", "folder below output_path"},
     {"comms_logger.enabled", H, boolean(), "false", "log calls, bytes and bandwidth of each collective"},
     {"comms_logger.verbose", H, boolean(), "false", "log every call"},
@@ -152,7 +154,7 @@ const Key kKeys[] = {
     {"flops_profiler.module_depth", H, integer(-1, 1000000), "-1", "depth down to which modules are printed; -1 prints all"},
     {"flops_profiler.top_modules", H, integer(0, 1000000), "1", "number of the most expensive modules to print"},
     {"flops_profiler.detailed", H, boolean(), "true", "print every unit"},
-    {"flops_profiler.output_file", H, or_null(text()), "\"\"", "file to write to; empty: the log"},
+    {"flops_profiler.output_file", H, or_null(file_name()), "\"\"", "file to write to; empty: the log"},
     {"flops_profiler.recompute_fwd_factor", A, number(0), "", "recomputation is counted as the plan says"},
 };
 

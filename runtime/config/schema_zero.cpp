@@ -64,7 +64,7 @@ const Key kKeys[] = {
 
     {"zero_optimization.offload_param.device", H, or_null(choice("none|cpu|nvme")), "\"none\"",
      "where shards of parameters rest at stage 3: with their rank's device, in memory of its host, or in files"},
-    {"zero_optimization.offload_param.nvme_path", H, or_null(texts()), "",
+    {"zero_optimization.offload_param.nvme_path", H, or_null(file_names()), "",
      "folders of the files, over which they are spread; made where they are not there"},
     {"zero_optimization.offload_param.pin_memory", H, boolean(), "true",
      "lock memory of the host in place, as far as the system permits it"},
@@ -75,7 +75,7 @@ const Key kKeys[] = {
     {"zero_optimization.offload_optimizer.device", H, or_null(choice("none|cpu|nvme")), "\"none\"",
      "where shards of gradients, fp32 masters and the optimizer's arrays rest: with their rank's device, in memory of its host, or in "
      "files"},
-    {"zero_optimization.offload_optimizer.nvme_path", H, or_null(texts()), "",
+    {"zero_optimization.offload_optimizer.nvme_path", H, or_null(file_names()), "",
      "folders of the files, over which they are spread; made where they are not there"},
     {"zero_optimization.offload_optimizer.pin_memory", H, boolean(), "true",
      "lock memory of the host in place, as far as the system permits it"},

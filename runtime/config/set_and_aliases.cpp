@@ -79,17 +79,20 @@ void rename_node(Document& document, std::string_view from, std::string_view to,
   move_places(document, std::string(from), std::string(to));
 }
 
-// VALUE is JSON, else a string; 2024 and true are strings where the key takes nothing but texts.
-json parse_value(const std::string& path, const std::string& text) {
-  json value;
-  try {
-    value = parse_document(text, "--set").root;
-  } catch (const InputError&) {
-    return text;
-  }
+// VALUE is JSON, else a string; 2024 and true are strings where the key takes nothing but texts that are no paths.
+json parse_value(const std::string& path, const std::string& text, const std::string& from) {
   const Key* key = find(path);
   const bool takes_texts = key != nullptr && (key->type.kind == Kind::Text || key->type.kind == Kind::Texts);
-  return takes_texts && (value.is_number() || value.is_boolean()) ? json(text) : value;
+  json value;
+  try {
+    value = parse_document(text, from).root;
+  } catch (const InputError&) {
+    // Patterns and templates begin with brackets too.
+    const bool is_meant_as_json = is_known(path) && !takes_texts && text.find_first_of("{[") == 0;
+    if (is_meant_as_json || json::accept(text)) throw;
+    return text;
+  }
+  return takes_texts && !key->type.is_path && (value.is_number() || value.is_boolean()) ? json(text) : value;
 }
 
 }  // namespace
@@ -100,7 +103,7 @@ void apply_setting(Document& document, const Setting& setting) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) fail_input("{}: expected PATH=VALUE, as in --set zero_optimization.stage=2", from);
   const std::string path = text.substr(0, equals);
-  const json value = parse_value(path, text.substr(equals + 1));
+  const json value = parse_value(path, text.substr(equals + 1), from);
   const std::vector<std::string> names = split_path(path);
   constexpr size_t kMostNames = 32;
   if (names.size() > kMostNames) fail_input("{}: {} names in a path; no key lies deeper than 4", from, names.size());
@@ -119,7 +122,8 @@ void apply_setting(Document& document, const Setting& setting) {
   }
   forget_places(document, path);
   if (!from.empty()) document.where[path] = from;
-  if (value.is_null()) {
+  // What the schema and the file both do not know is told as any unknown key is.
+  if (value.is_null() && (is_known(path) || find_node(document.root, names) != nullptr)) {
     erase_node(document.root, names);
     return;
   }
@@ -128,10 +132,13 @@ void apply_setting(Document& document, const Setting& setting) {
   for (size_t i = 0; i < names.size(); ++i) {
     walked += (i == 0 ? "" : ".") + names[i];
     if (!node->is_object()) {
-      fail_input("{}: {} is {} in {}, not a block that could hold {}", from, walked.substr(0, walked.rfind('.')), shown(*node),
-                 document.file, names[i]);
+      const std::string whole = walked.substr(0, walked.rfind('.'));
+      fail_input("{}: {} is {} in {}, not a block that could hold {}", from, whole, shown(*node), document.place(whole), names[i]);
     }
-    if (!node->contains(names[i])) (*node)[names[i]] = json::object();
+    if (!node->contains(names[i])) {
+      (*node)[names[i]] = json::object();
+      if (!from.empty() && !is_known(walked)) document.where[walked] = from;
+    }
     node = &(*node)[names[i]];
     open_block(walked, *node);
   }
@@ -171,6 +178,7 @@ void apply_aliases(Document& document, Findings& findings) {
     if (alias.is_switch) {
       if (!value.is_boolean() && !value.is_null()) {
         findings.error(alias.from, fmt::format("is {}; expected true or false", shown(value)));
+        erase_node(root, from);
         continue;
       }
       value = offload_block(value == json(true));

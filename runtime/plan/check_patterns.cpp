@@ -69,7 +69,8 @@ void check_patterns(const Config& config, const ModelDefinition& model) {
     checker.check(config.optimizer.groups[i].patterns, fmt::format("optimizer.groups[{}].patterns", i));
   if (config.optimizer.no_muon) checker.check(*config.optimizer.no_muon, "optimizer.params.no_muon");
   if (!checker.any_matches(config.model.trainable, scope))
-    fail_input("{}: model.trainable and step.scope leave no parameter to train: no name matches a pattern of both", config.file);
+    fail_input("{}: model.trainable and step.scope leave no parameter to train: no name matches a pattern of both",
+               config.source(config.sources.contains("step.scope") ? "step.scope" : "model.trainable"));
 }
 
 }  // namespace zerostep

@@ -1,5 +1,7 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "runtime/config/schema.h"
 #include "tests/runtime/support/config_file.h"
 
 // What `--set` changes, and what errors say of it.
@@ -82,6 +84,14 @@ TEST(Settings, ErrorsNameTheSettingThatIsWrong) {
            Case{{"zero_optimization.stge=2"}, "--set zero_optimization.stge=2: zero_optimization.stge is not a known key", "stage"},
            Case{{"optimizer.groups=[{\"patterns\": \"*\", \"weight_decay\": \"no\"}]"}, "--set optimizer.groups=[", "weight_decay"},
            Case{{"amp={\"enabled\": true}"}, "--set amp={\"enabled\": true}: amp is", ""},
+           // Of a block that there is not, of one within a list, of blocks that are taken out, of a key under a scalar.
+           Case{{"optimizer.typo.x=3"}, "--set optimizer.typo.x=3: optimizer.typo is not a known key", ""},
+           Case{{"optimizer.groups[0].patterns=3"}, "--set optimizer.groups[0].patterns=3: optimizer.groups[0] is not a known key", ""},
+           Case{{"optimizer.groups=[null]"}, "--set optimizer.groups=[null]: optimizer.groups[0] is null; expected a block", ""},
+           Case{{"model=null"}, "--set model=null: model names no preset", ""},
+           Case{{"zero_optimization.stage=2", "zero_optimization.stage.x=3"},
+                "--set zero_optimization.stage.x=3: zero_optimization.stage is 2 in --set zero_optimization.stage=2, not a block",
+                ""},
            // What is missing because of it.
            Case{{"zero_optimization.stage=1", "zero_optimization.offload_optimizer.device=nvme"},
                 "--set zero_optimization.offload_optimizer.device=nvme: zero_optimization.offload_optimizer.nvme_path is missing",
@@ -105,6 +115,59 @@ TEST(Settings, ErrorsNameTheSettingThatIsWrong) {
   expect_words(refusal_of(config.dump(1), {"zero_optimization.stage=2"}), {".json, line ", "train_micro_batch_size_per_gpu is -1"});
 }
 
+// Null takes a key out, of those that there are: in the schema, or else in the file.
+TEST(Settings, NullIsNoWayRoundTheNamesOfKeys) {
+  for (const char* name : {"typo", "optimizer.typo", "optimizer.typo.x", "optimizer.params.lr2", "data.train2"}) {
+    const std::string set = name + std::string("=null"), error = tiny_refusal({set});
+    EXPECT_TRUE(error.starts_with("--set " + set + ": ")) << error;
+    expect_words(error, {"is not a known key"});
+    expect_words(warnings_of(load_tiny({"strict=false", set})), {"--set " + set + ": ", "it is not used"});
+  }
+  json config = tiny_config();
+  config["_comment"] = {{"of", "mine"}};
+  EXPECT_EQ(load_text(config.dump(), {"_comment=null"}).resolved_json, load_tiny().resolved_json);
+  for (const char* set : {"optimizer.groups=null", "zero_optimization=null", "scheduler.type=null", "bfloat16=null",
+                          "bfloat16.enabled=null", "zero_optimization.cpu_offload=null", "zero_optimization.prefetch_bucket_size=null"})
+    EXPECT_NO_THROW(load_tiny({set})) << set;
+}
+
+// 3 and true are no names of files: who means such a name says that it is a path.
+TEST(Settings, NumbersAreNoPaths) {
+  int count = 0;
+  for (const schema::Key& key : schema::keys()) {
+    if (!key.type.is_path) continue;
+    ++count;
+    for (const char* value : {"3", "true", "1.5"}) {
+      const std::string set = fmt::format("{}={}", key.path, value), error = tiny_refusal({set});
+      EXPECT_TRUE(error.starts_with(fmt::format("--set {}: {} is {}; expected a string", set, key.path, value))) << error;
+      expect_words(error, {fmt::format("a path of that name is \"./{}\"", value)});
+    }
+  }
+  EXPECT_EQ(count, 11);
+  EXPECT_EQ(load_tiny({"data.train=./3", "run.output_dir=\"3\""}).config.data.train[0], "./3");
+  EXPECT_EQ(load_tiny({"data.label_field=1"}).config.data.label_field, "1");
+}
+
+// What is no JSON is a text, but where the key takes none: there it is said what is wrong with it.
+TEST(Settings, WhatIsWrongWithAValueIsSaid) {
+  const std::string twice = R"(zero_optimization={"stage": 1, "stage": 2})";
+  expect_words(tiny_refusal({twice}), {"--set " + twice + ", line 1: the key stage stands twice"});
+  const std::string deeper = R"(optimizer={"type": "SGD", "params": {"lr": 1, "lr": 2}})";
+  expect_words(tiny_refusal({deeper}), {"--set " + deeper + ", line 1: the key params.lr stands twice"});
+  expect_words(tiny_refusal({R"(data.train=["a", {"b": 1, "b": 2}])"}), {"the key [1].b stands twice"});
+  expect_words(tiny_refusal({R"(zero_optimization={"stage": 1,)"}), {"--set zero_optimization={", "still open"});
+  expect_words(tiny_refusal({"zero_optimization={stage: 1}"}), {"column 2: stage is no JSON value: strings and keys need quotation marks"});
+  EXPECT_EQ(load_tiny({"data.train=[ab]*.txt"}).config.data.train[0], "[ab]*.txt");
+  EXPECT_EQ(load_tiny({"data.eval={a,b}.txt"}).config.data.eval[0], "{a,b}.txt");
+}
+
+TEST(Settings, ASwitchOfAnotherFormIsOneError) {
+  for (const char* name : {"cpu_offload", "cpu_offload_param"}) {
+    const std::string key = fmt::format("zero_optimization.{}", name), set = key + "=5";
+    EXPECT_EQ(tiny_refusal({set}), fmt::format("--set {}: {} is 5; expected true or false.", set, key));
+  }
+}
+
 TEST(Settings, WarningsNameTheSettingToo) {
   const auto warnings = [](const std::vector<std::string>& set) { return warnings_of(load_tiny(set)); };
   expect_words(warnings({"strict=false", "zero_optimization.stge=2"}), {"--set zero_optimization.stge=2: zero_optimization.stge is not a"});
@@ -120,6 +183,8 @@ TEST(Settings, TheSourceOfAValueIsKnown) {
   EXPECT_EQ(config.source("data.train"), "--set data.train=b.txt");
   EXPECT_EQ(config.source("run.output_dir"), "--set run.output_dir=x");
   EXPECT_EQ(config.source("run.name"), config.file);
+  const std::string groups = R"(optimizer.groups=[{"patterns": "*"}, {"patterns": "x"}])";
+  EXPECT_EQ(load_tiny({groups}).config.source("optimizer.groups[1].patterns"), "--set " + groups);
   // Of a value within what is given, of one under another name, of one that is taken out.
   const std::string block = R"(data={"train": "a.txt", "tokenizer": "byte", "sequence_length": 48})";
   EXPECT_EQ(load_tiny({block}).config.source("data.train"), "--set " + block);

@@ -348,7 +348,6 @@ TEST(Config, SettingsChangeOneValue) {
   EXPECT_EQ(load_tiny({"run.name=2024"}).config.run.name, "2024");
   EXPECT_EQ(load_tiny({"run.name=1.50"}).config.run.name, "1.50");
   EXPECT_EQ(load_tiny({"run.name=true"}).config.run.name, "true");
-  EXPECT_EQ(load_tiny({"data.train=2024"}).config.data.train, std::vector<std::string>{"2024"});
   EXPECT_TRUE(load_tiny({"comms_logger.enabled=true"}).config.monitor.comms_enabled);  // makes the block
   EXPECT_EQ(load_tiny({"data.train=[\"a\",\"b\"]"}).config.data.train.size(), 2u);
   EXPECT_EQ(load_tiny({"data.train=a=b.txt"}).config.data.train[0], "a=b.txt");

@@ -146,6 +146,13 @@ TEST(ConfigTraining, Optimizers) {
   expect_words(tiny_refusal({R"(optimizer={"type": "Muon", "params": {"lr": 0, "muon_lr": 0.1}})"}), {"muon_lr", "lr 0"});
   expect_words(tiny_refusal({R"(optimizer={"type": "Muon", "params": {"adjust_lr_fn": "rms"}})"}), {"adjust_lr_fn", "original"});
   expect_words(tiny_refusal({"optimizer={\"type\": \"Adagrad\"}"}), {"Adagrad", "AdamW"});
+  // Names of classes and of variants, as other programs write them.
+  for (const char* name : {"DeepSpeedCPUAdam", "FusedAdam", "CPUAdam", "adamw_torch_fused", "paged_adamw_8bit"})
+    expect_words(tiny_refusal({"optimizer.type=" + std::string(name)}),
+                 {"optimizer.type is \"" + std::string(name) + "\"", "one of \"AdamW\"",
+                  "\"AdamW\" is one fused kernel here, and with zero_optimization.offload_optimizer the host runs it"});
+  expect_words(tiny_refusal({"optimizer.type=DeepSpeedCPULion"}), {"\"Lion\" is one fused kernel here"});
+  EXPECT_EQ(tiny_refusal({"optimizer.type=Adagrad"}).find("fused"), std::string::npos);
   expect_words(tiny_refusal({"optimizer.params.max_grad_norm=1.0"}), {"max_grad_norm", "gradient_clipping"});
   const OptimizerConfig groups =
       load_tiny({R"(optimizer.groups=[{"patterns": "ln*", "lr_factor": "0.5"}, {"patterns": ["a", "b"], "weight_decay": 0}])"})
