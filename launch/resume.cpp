@@ -76,7 +76,7 @@ bool settle_resumed_run(const std::string& where, Config& config) {
     fail_input(
         "{}: --resume alone takes the latest checkpoint of the run that run.name names, and it names none: set run.name, or name the "
         "checkpoint, as in --resume {}",
-        config.file, (fs::path(config.run.output_dir) / "NAME/checkpoints/step_00001000").string());
+        config.source("run.name"), (fs::path(config.run.output_dir) / "NAME/checkpoints/step_00001000").string());
   std::error_code error;
   const std::string named = checkpoint_to_resume(where, config);
   const fs::path directory = fs::canonical(named, error);

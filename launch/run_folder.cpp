@@ -35,14 +35,23 @@ std::vector<fs::path> leavings_of_run(const fs::path& folder) {
   return found;
 }
 
+// What the folder of a run is from.
+std::string source_of_folder(const Config& config) {
+  return config.source(config.sources.contains("run.name") ? "run.name" : "run.output_dir");
+}
+
 // What a run writes or cuts there is a file, or is made anew. A device keeps what is written to it.
-void check_files_of_run(const Config& config, const fs::path& folder) {
+void check_files_of_run(const Config& config, const fs::path& folder, bool continues) {
+  std::vector<fs::path> files;
+  for (const char* name : kFilesOfARun) files.push_back(folder / name);
+  if (continues || !config.run.overwrite)  // else they go
+    for (const char* name : {kLatestFile, kBestFile}) files.push_back(folder / "checkpoints" / name);
   std::error_code error;
-  for (const char* name : kFilesOfARun) {
-    const fs::file_status status = fs::status(folder / name, error);
+  for (const fs::path& file : files) {
+    const fs::file_status status = fs::status(file, error);
     if (fs::is_directory(status) || fs::is_fifo(status) || fs::is_socket(status))
       fail_input("{}: '{}' is {}; a regular file is expected, which the run would write: remove it, or choose another run.name",
-                 config.file, (folder / name).string(), fs::is_directory(status) ? "a directory" : "a pipe or socket");
+                 source_of_folder(config), file.string(), fs::is_directory(status) ? "a directory" : "a pipe or socket");
   }
 }
 
@@ -62,26 +71,18 @@ std::string steps_of_run(const fs::path& folder) {
   fail_input(
       "{}: the folder {} holds {}, which a new one would replace. {}; another run.name keeps both; --overwrite (or run.overwrite) removes "
       "it and begins anew",
-      config.file, folder.string(), steps_of_run(folder),
+      source_of_folder(config), folder.string(), steps_of_run(folder),
       has_checkpoints ? "--resume goes on with it"
                       : "--resume cannot go on with it: it has no checkpoint (run.checkpoint_interval writes some)");
 }
 
-[[noreturn]] void fail_making(const Config& config, const fs::path& folder, const std::string& reason) {
-  fail_input("{}: run.output_dir: cannot make the folder {} of the run: {}. Set run.output_dir to one that can be written",
-             config.source("run.output_dir"), folder.string(), reason);
-}
-
-// Makes a folder and those above it; gives those that were missing.
-std::vector<fs::path> make_folders(const Config& config, const fs::path& folder) {
-  std::vector<fs::path> missing;
-  std::error_code error;
-  for (fs::path at = fs::absolute(folder); !at.empty() && !fs::exists(at, error) && at != at.parent_path(); at = at.parent_path())
-    missing.insert(missing.begin(), at);
-  for (const fs::path& one : missing)
-    if (!fs::create_directory(one, error) && error) fail_making(config, folder, error.message());
-  if (!fs::is_directory(folder, error)) fail_making(config, folder, std::strerror(ENOTDIR));
-  return missing;
+// Makes it where it is missing.
+void make_folder(const Config& config, const std::string& folder, NewFolders& new_folders) {
+  std::string why = new_folders.make(folder);
+  if (why.empty() && ::access(folder.c_str(), W_OK | X_OK) != 0) why = fmt::format("cannot be written into: {}", std::strerror(errno));
+  if (!why.empty())
+    fail_input("{}: run.output_dir: the folder {} of the run {}. Set run.output_dir to one that can be written",
+               config.source("run.output_dir"), folder, why);
 }
 
 void check_writable_file(const Config& config, const char* key, const fs::path& path) {
@@ -92,18 +93,13 @@ void check_writable_file(const Config& config, const char* key, const fs::path& 
     fail_input("{}: {}: cannot write {}: {}", config.source(key), key, path.string(), std::strerror(errno));
 }
 
-// Folders of runs whose files give no name: the first free one, made here so that no other run takes it.
-std::vector<fs::path> make_new_folder(Config& config) {
-  std::vector<fs::path> made = make_folders(config, config.run.output_dir);
+// Of a run whose file gives no name: the first free one, made here so that no other run takes it.
+void make_new_folder(Config& config, NewFolders& new_folders) {
+  make_folder(config, config.run.output_dir, new_folders);
   const std::string name = config.run.name;
-  for (int number = 2;; ++number) {
-    const fs::path folder = run_folder_path(config);
-    std::error_code error;
-    if (fs::create_directory(folder, error)) {
-      made.push_back(folder);
-      return made;
-    }
-    if (error) fail_making(config, folder, error.message());
+  std::error_code error;
+  for (int number = 2; !new_folders.make_one(run_folder_path(config), error); ++number) {
+    if (error) return make_folder(config, run_folder_path(config), new_folders);  // which says why not
     config.run.name = fmt::format("{}-{}", name, number);
   }
 }
@@ -122,7 +118,7 @@ std::string monitor_folder(const Config& config, const RunFolder& folder) {
   return (fs::path(path.empty() ? folder.file(CsvMonitor::kFolder) : path) / config.monitor.csv_job_name).string();
 }
 
-FolderLock claim_other_files(const Config& config, const RunFolder& folder) {
+FolderLock claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders) {
   const std::string& profile = config.monitor.flops_output_file;
   if (config.monitor.flops_enabled && !profile.empty()) {
     check_writable_file(config, "flops_profiler.output_file", profile);
@@ -132,26 +128,28 @@ FolderLock claim_other_files(const Config& config, const RunFolder& folder) {
   }
   if (!config.monitor.csv_enabled || config.monitor.csv_output_path.empty()) return {};
   const std::string monitor = monitor_folder(config, folder);
-  std::error_code error;
-  fs::create_directories(monitor, error);
-  if (error || ::access(monitor.c_str(), W_OK | X_OK) != 0)
-    fail_input("{}: csv_monitor.output_path: cannot write into the folder {}: {}. Set it to one that can be written",
-               config.source("csv_monitor.output_path"), monitor, error ? error.message() : std::strerror(errno));
+  std::string why = new_folders.make(monitor);
+  if (why.empty() && ::access(monitor.c_str(), W_OK | X_OK) != 0) why = fmt::format("cannot be written into: {}", std::strerror(errno));
+  if (!why.empty())
+    fail_input("{}: csv_monitor.output_path: the folder {} {}. Set it to one that can be written", config.source("csv_monitor.output_path"),
+               monitor, why);
   return {monitor, "csv_monitor.output_path or csv_monitor.job_name"};
 }
 
 std::string run_folder_path(const Config& config) { return (fs::path(config.run.output_dir) / config.run.name).string(); }
 
+void check_run_folder(const Config& config) {
+  NewFolders new_folders;
+  make_folder(config, config.run.is_named ? run_folder_path(config) : config.run.output_dir, new_folders);
+}
+
 RunFolder RunFolder::claim(Config& config, bool continues) {
   RunFolder folder;
   const bool is_new = !config.run.is_named && !continues;
-  folder.made_ = is_new ? make_new_folder(config) : make_folders(config, run_folder_path(config));
+  is_new ? make_new_folder(config, folder.new_folders_) : make_folder(config, run_folder_path(config), folder.new_folders_);
   folder.path_ = run_folder_path(config);
-  if (::access(folder.path_.c_str(), W_OK | X_OK) != 0)
-    fail_input("{}: run.output_dir: cannot write into the folder {} of the run: {}", config.source("run.output_dir"), folder.path_,
-               std::strerror(errno));
   folder.lock_ = FolderLock(folder.path_, "run.name");
-  check_files_of_run(config, folder.path_);
+  check_files_of_run(config, folder.path_, continues);
   if (continues) return folder;
   folder.former_ = leavings_of_run(folder.path_);
   if (folder.replaces() && !config.run.overwrite) refuse(config, folder.path_);
@@ -178,7 +176,7 @@ void RunFolder::check_spares(const Config& config, const std::vector<NamedPath>&
 }
 
 void RunFolder::begin() {
-  made_.clear();
+  new_folders_.keep();
   for (const fs::path& path : former_) {
     std::error_code error;
     fs::remove_all(path, error);
@@ -188,8 +186,7 @@ void RunFolder::begin() {
 
 void RunFolder::leave() {
   lock_ = FolderLock();
-  std::error_code ignored;
-  for (; !made_.empty(); made_.pop_back()) fs::remove(made_.back(), ignored);  // a folder with something in it stays
+  new_folders_.remove();
 }
 
 RunFolder::~RunFolder() { leave(); }
@@ -197,7 +194,7 @@ RunFolder::~RunFolder() { leave(); }
 RunFolder& RunFolder::operator=(RunFolder&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(lock_, other.lock_);
-  std::swap(made_, other.made_);
+  std::swap(new_folders_, other.new_folders_);
   std::swap(former_, other.former_);
   return *this;
 }

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/new_folders.h"
 #include "launch/folder_lock.h"
 #include "launch/subject.h"
 #include "runtime/config/config.h"
@@ -14,6 +15,9 @@ bool is_folder_of_run(const std::filesystem::path& folder);
 
 // <run.output_dir>/<run.name>
 std::string run_folder_path(const Config& config);
+
+// InputError as RunFolder::claim gives where the folder of a run cannot be made or written. Leaves nothing.
+void check_run_folder(const Config& config);
 
 // The folder of a run, and what one run may do in it. A claimed folder has this process as its owner until the object goes. Until begin()
 // nothing in it has changed, and what claim() has made goes with the object.
@@ -46,14 +50,14 @@ class RunFolder {
 
   std::string path_;
   FolderLock lock_;
-  std::vector<std::filesystem::path> made_;    // folders, the deepest last, that go again unless the run begins
+  NewFolders new_folders_;                     // that go again unless the run begins
   std::vector<std::filesystem::path> former_;  // what a former run has left
 };
 
 // Where csv_monitor writes: <csv_monitor.output_path>/<csv_monitor.job_name>, below the run's folder where the file names no path.
 std::string monitor_folder(const Config& config, const RunFolder& folder);
-// Checks the files that a run writes outside its folder, makes that of csv_monitor.output_path and becomes its owner. InputError naming the
-// key.
-FolderLock claim_other_files(const Config& config, const RunFolder& folder);
+// Checks the files that a run writes outside its folder, makes that of csv_monitor.output_path, as one of `new_folders`, and becomes its
+// owner. InputError naming the key.
+FolderLock claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders);
 
 }  // namespace zerostep

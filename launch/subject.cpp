@@ -97,7 +97,8 @@ std::unique_ptr<Tokenizer> tokenizer_or_reason(LoadedConfig& loaded) {
   try {
     return tokenizer_of(config);
   } catch (const InputError& error) {
-    if (config.data.tokenizer != config.model.path || !config.data.prompt.empty()) throw;
+    if (config.data.tokenizer != config.model.path || !config.data.prompt.empty())
+      fail_input("{}: data.tokenizer: {}", config.source("data.tokenizer"), error.what());
     loaded.warnings.push_back(
         fmt::format("{}; token files (.bin) need no tokenizer, texts and `generate` do: data.tokenizer names another", error.what()));
     return std::make_unique<UnreadTokenizer>(error.what(), sizes_of(config.model.options).vocabulary);

@@ -34,6 +34,7 @@ struct TrainSetup {
   MemoryLimit limit;
   std::unique_ptr<CheckpointReader> checkpoint;  // what the run goes on from; nullptr: it starts anew
   RunFacts facts;
+  NewFolders scratch_folders, other_folders;  // that go again unless the run begins
   RunFolder folder;
   FolderLock monitor_lock;  // of csv_monitor.output_path
   RunLog log;

@@ -58,15 +58,10 @@ bool is_of_living_process(const std::string& name_behind_prefix) {
   return process > 0 && (::kill(process, 0) == 0 || errno == EPERM);
 }
 
-void make_folder(const ScratchDemand& demand) {
-  const std::string& folder = demand.folder;
-  std::error_code error, ignored;
-  fs::create_directories(folder, error);
-  if (fs::is_directory(folder, ignored)) return;
-  // The library has no error where a part of the path is a file.
-  if (!error && ::mkdir(folder.c_str(), 0777) != 0) error.assign(errno, std::generic_category());
-  fail_input("{}: {} {}. Name a folder, there or to be made, on the disk that is to hold what rests in files", demand.key, folder,
-             fs::exists(folder, ignored) ? "is a file" : fmt::format("cannot be made: {}", error.message()));
+void make_folder(const ScratchDemand& demand, NewFolders& folders) {
+  if (const std::string why = folders.make(demand.folder); !why.empty())
+    fail_input("{}: {} {}. Name a folder, there or to be made, on the disk that is to hold what rests in files", demand.key, demand.folder,
+               why);
 }
 
 // A new file of this process; path becomes its name.
@@ -153,19 +148,23 @@ int64_t free_room(std::span<const std::string> folders) {
   return least == INT64_MAX ? least : total * least;
 }
 
-void require_scratch_folders(std::span<const ScratchDemand> demands, int ranks) {
+NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int ranks) {
+  NewFolders folders;
   for (const ScratchDemand& demand : demands) {
-    make_folder(demand);
+    make_folder(demand, folders);
     std::string path;
     open_new_file(demand, 0, path);
     ::unlink(path.c_str());
     require_permitted_size(demand);
   }
   if (const std::string lack = lack_of_room(demands, ranks); !lack.empty()) throw InputError(lack);
+  return folders;
 }
 
 ScratchFile::ScratchFile(const ScratchDemand& demand, int rank, const std::function<void(const std::string&)>& warn) {
-  make_folder(demand);
+  NewFolders folders;
+  make_folder(demand, folders);
+  folders.keep();
   remove_what_the_dead_left(demand.folder, warn);
   descriptor_ = open_new_file(demand, rank, file_.path);
   file_.descriptor = descriptor_.get();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/file_descriptor.h"
+#include "base/new_folders.h"
 #include "offload/file_io.h"
 
 namespace zerostep {
@@ -23,9 +24,9 @@ std::string what_helps_a_disk(const std::string& key);
 std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks);
 // Bytes that have room in folders when they are spread evenly over them; INT64_MAX: the system does not say. Folders need not be there yet.
 int64_t free_room(std::span<const std::string> folders);
-// Before a run: makes the folders and sees that files of this size can be made there, by so many ranks. InputError naming the key, the
-// folder and the way out.
-void require_scratch_folders(std::span<const ScratchDemand> demands, int ranks);
+// Before a run: makes the folders, which go with what it gives unless they are kept, and sees that files of this size can be made there, by
+// so many ranks. InputError naming the key, the folder and the way out.
+NewFolders require_scratch_folders(std::span<const ScratchDemand> demands, int ranks);
 
 // A file of one rank in a folder, whose space is taken when it is made. It loses its name as soon as it is open: whatever ends the process,
 // the disk has its space back at once. A name that remains (the process was killed within those microseconds, or the file system does not

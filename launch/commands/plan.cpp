@@ -5,11 +5,11 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "launch/commands/commands.h"
+#include "launch/needed_folders.h"
 #include "launch/replaceable.h"
 #include "launch/subject.h"
 #include "launch/target.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
 #include "runtime/report/plan_warnings.h"
@@ -39,9 +39,8 @@ int plan(const PlanArguments& arguments) {
       if (arguments.json) print_err("warning: {}\n", text);  // else the plan's text says it
     });
   const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
-  const std::vector<ScratchDemand> demands = scratch_demands(training.any_step().buffers, tier_options(config, 0));
-  if (const std::string lack = lack_of_room(demands, target.ranks_of_host); target.is_here && !lack.empty())
-    print_err("warning: {}\n", lack);
+  if (target.is_here)
+    for (const std::string& refusal : refusals_of_folders(config, training, target.ranks_of_host)) print_err("warning: {}\n", refusal);
   for (const std::string& warning : plan_warnings(config, training, *subject.model, *subject.objective))
     print_err("warning: {}\n", warning);
   if (arguments.json)

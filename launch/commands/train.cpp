@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/format.h"
+#include "base/process_limits.h"
 #include "base/process_memory.h"
 #include "base/program_name.h"
 #include "launch/agreement.h"
@@ -14,11 +15,11 @@
 #include "launch/machine.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
+#include "launch/needed_folders.h"
 #include "launch/signals.h"
 #include "launch/train_run.h"
 #include "offload/host_optimizer.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_warnings.h"
 
@@ -95,7 +96,7 @@ void prepare(Job& job, TrainSetup& setup) {
       setup.log.warn(warning);
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
   require_host_memory(config, setup.cost, setup.limit, job.local_size());
-  require_scratch_folders(scratch_demands(setup.plan->any_step().buffers, tier_options(config, job.rank())), job.local_size());
+  setup.scratch_folders = make_scratch_folders(config, *setup.plan, job.local_size());
   if (!job.speaks() || job.size() > job.local_size()) return;
   const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads);
   if (here.machine)
@@ -103,6 +104,15 @@ void prepare(Job& job, TrainSetup& setup) {
                                            [&](const std::string& text) { setup.log.warn(text); });
   else if (here.is_measured)
     setup.log.warn("the time of a step is not predicted: " + here.why_not);
+}
+
+// Files of a rank that are open at once: of the tiers, of the run's folder, connections to ranks of other hosts. InputError.
+void require_open_files(const Config& config, int other_hosts_ranks) {
+  constexpr int64_t kOthers = 16;
+  int64_t files = kOthers + other_hosts_ranks;
+  for (const OffloadConfig& offload : {config.zero.offload_param, config.zero.offload_optimizer})
+    if (offload.tier == Tier::File) files += std::ssize(offload.nvme_paths) + int64_t{2} * config.aio.options.intra_op_parallelism;
+  if (const std::string why = allow_open_files(files); !why.empty()) throw InputError(why);
 }
 
 // Whatever the run reads, and where it writes outside its folder.
@@ -152,12 +162,14 @@ void claim_model_directory(const TrainArguments& arguments, const TrainSetup& se
 
 void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (!job.speaks()) return;
-  setup.monitor_lock = claim_other_files(setup.config(), setup.folder);
+  setup.monitor_lock = claim_other_files(setup.config(), setup.folder, setup.other_folders);
   claim_model_directory(arguments, setup);
 }
 
 // From here on the folder holds this run.
 void begin(Job& job, TrainSetup& setup) {
+  setup.scratch_folders.keep();
+  setup.other_folders.keep();
   if (!job.speaks()) return;
   setup.folder.begin();
   if (setup.folder.replaces())
@@ -197,6 +209,11 @@ void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
       log.warn(fmt::format("{}. Nothing keeps a second run out of the folder: start none there", lock->unlocked_because()));
   for (const std::string& line : describe_environment()) log.line(line);
   for (const std::string& line : run_header(setup.report(), facts)) log.line(line);
+  // A mistyped name is not there either.
+  const std::vector<std::string> made =
+      job.gather("folders that were made", fmt::format("{}", fmt::join(setup.scratch_folders.made(), ", ")));
+  for (const std::string& folders : made)
+    if (!folders.empty()) log.line(fmt::format("made           {}: not there before, for what rests in files", folders));
   if (!setup.first_values.untrained.empty())
     log.line(fmt::format("first values   {} (seed {}): {} {}", first_names(setup.first_values.untrained), setup.config().seed,
                          setup.config().model.path,
@@ -342,6 +359,7 @@ int train(Job& job, const TrainArguments& arguments) {
   const std::string started = job.share("time of the start", time_for_names());
   job.together("configuration", [&] { setup.subject = load_subject(arguments, {.world = job.size(), .started = started}); });
   require_same_configuration(job, setup.subject);
+  job.together("limits of the process", [&] { require_open_files(setup.config(), job.size() - job.local_size()); });
   claim_folder(job, arguments, setup);
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);
   if (arguments.resume) setup.checkpoint = open_checkpoint(job, *arguments.resume, setup.config());

@@ -139,12 +139,14 @@ std::string checkpoint_named_by(const std::string& path) {
   const fs::file_type type = fs::status(pointer, error).type();
   if (type == fs::file_type::not_found || type == fs::file_type::directory) return path;
   std::string name(MappedFile(path).text());
-  name.resize(std::min(name.find('\n'), name.size()));
   while (!name.empty() && std::isspace(static_cast<unsigned char>(name.back()))) name.pop_back();
   const bool plain = !name.empty() && name.find('/') == std::string::npos && name != "." && name != ".." &&
                      std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 32 && c < 127; });
   if (!plain)
-    fail_input("{}: is damaged: it does not name a checkpoint. Name one, as {}", path, (pointer.parent_path() / "step_...").string());
+    fail_input(
+        "{}: is damaged: {}. Name a checkpoint, as {}", path,
+        name.find('\n') == std::string::npos ? "it does not name one" : "it has several lines, and one that names a checkpoint is expected",
+        (pointer.parent_path() / "step_...").string());
   const fs::path directory = pointer.parent_path() / name;
   if (!fs::is_directory(directory, error)) fail_input("{}: names {}, and there is no such folder", path, directory.string());
   return directory.string();

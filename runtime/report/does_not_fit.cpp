@@ -79,8 +79,8 @@ std::vector<std::string> advice(const PlanReport& report, const Shortage& shorta
 
 std::string does_not_fit(const PlanReport& report) {
   const Shortage shortage(report);
-  return fmt::format("{}: a rank needs {}. What helps: {}", report.config.file, fmt::join(needs(report, shortage), "; and "),
-                     fmt::join(advice(report, shortage), "; "));
+  return fmt::format("{}: a rank needs {}. What helps: {}", report.config.source("run.device_memory"),
+                     fmt::join(needs(report, shortage), "; and "), fmt::join(advice(report, shortage), "; "));
 }
 
 }  // namespace zerostep

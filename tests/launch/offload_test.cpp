@@ -64,12 +64,29 @@ TEST_F(OffloadRun, AFolderThatCannotHoldFilesIsRefusedBeforeTheRun) {
     words.push_back(key);
     expect_refused(train(set("nvme", "nvme", path)), words);
   }
+  // `plan` warns of the same in the same words, and of the folder of the run, and leaves nothing.
+  fs::create_symlink("nowhere", place_.path("link"));
+  for (const std::string& folder : {place_.path("link"), std::string("/proc/none"), disk() + "/new"}) {
+    const std::vector<std::string> in_files = set("nvme", "nvme", folder);
+    const std::vector<std::string> runs{"run.output_dir=" + (folder == disk() + "/new" ? place_.path("file") : disk() + "/runs")};
+    std::vector<std::string> line = arguments(in_files, runs);
+    line.front() = "plan";
+    const Outcome planned = place_.run(line), refused = train(in_files, runs);
+    EXPECT_EQ(planned.status, 0) << planned.err;
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    const std::string said = refused.err.substr(std::string("zerostep: ").size());
+    EXPECT_EQ(count(planned.err, "warning: " + said), 1u) << planned.err << said;
+    EXPECT_TRUE(said.starts_with("--set ")) << said;
+    EXPECT_EQ(count(planned.err, "Make space"), 0u) << planned.err;
+    EXPECT_TRUE(fs::is_empty(disk()));
+  }
   expect_refused(train(set("nvme", "nvme", place_.path("file")), {}, {.ranks = 2}), {key});
 }
 
 TEST_F(OffloadRun, AFolderOfThisUserAndARelativeOneAreAsAShellHasThem) {
   const Outcome home = train(set("nvme", "none", "~/made/here"), {}, {.environment = {{"HOME", disk()}}});
   EXPECT_EQ(home.status, 0) << home.err;
+  EXPECT_SAYS(home.out, "\nmade           " + disk() + "/made/here: not there before");
   EXPECT_TRUE(fs::is_empty(disk() + "/made/here"));
   std::vector<std::string> command = place_.command(arguments(set("nvme", "none", "relative/folder"), {"run.name=other"}), 1);
   command.insert(command.begin(), {"sh", "-c", "cd " + disk() + R"( && exec "$0" "$@")"});
@@ -85,7 +102,8 @@ TEST_F(OffloadRun, LimitsOfTheProcessAreNamed) {
     return place_.run_command(command);
   };
   expect_refused(limited("ulimit -f 200"), {"zero_optimization.offload_optimizer.nvme_path", "may make files of at most ", "`ulimit -f`"});
-  EXPECT_EQ(limited("ulimit -f unlimited").status, 0);
+  expect_refused(limited("ulimit -n 16"), {"this process may have 16 files open", "`ulimit -n "});
+  EXPECT_EQ(limited("ulimit -f unlimited && ulimit -Sn 16").status, 0);
 }
 
 TEST_F(OffloadRun, WhatMovesAndWhatDoesNotIsSaid) {
@@ -117,8 +135,9 @@ TEST_F(OffloadRun, TiersWithoutRoomAreNamed) {
   plan.front() = "plan";
   plan.insert(plan.end(), {"--world", "4", "--ranks-per-node", "2"});
   const Outcome planned = place_.run(plan);
-  for (const char* word : {"warning: zero_optimization.offload_optimizer.nvme_path: no space in ", "2 ranks of this host need ",
-                           " on that disk, ", " are free. Make space, or name a folder on another disk"})
+  for (const char* word :
+       {"warning: --set zero_optimization.offload_optimizer={", ": zero_optimization.offload_optimizer.nvme_path: no space in ",
+        "2 ranks of this host need ", " on that disk, ", " are free. Make space, or name a folder on another disk"})
     EXPECT_SAYS(planned.err, word);
   EXPECT_TRUE(fs::is_empty(disk()));
   std::vector<std::string> unlimited = large;

@@ -224,11 +224,16 @@ TEST_F(RunFolderOf, ARunThatCannotStartLeavesNoFolder) {
   const Case cases[] = {
       Case{{"data.train=/nowhere/at_all.txt"}, {}, "data.train"},
       Case{{"run.device_memory=100000"}, {}, "run.device_memory"},
-      Case{{"csv_monitor={\"enabled\": true, \"output_path\": \"" + place_.path("file") + "\"}"}, {}, "csv_monitor.output_path"},
+      Case{{"csv_monitor={\"enabled\": true, \"output_path\": \"" + place_.path("file") + "\"}", "zero_optimization.stage=1",
+            "zero_optimization.offload_optimizer={\"device\": \"nvme\", \"nvme_path\": \"" + place_.path("scratch/new") + "\"}"},
+           {},
+           "csv_monitor.output_path"},
       Case{{"flops_profiler={\"enabled\": true, \"output_file\": \"" + place_.path("nowhere/profile.txt") + "\"}"},
            {},
            "flops_profiler.output_file"},
-      Case{{}, {"--save-model", place_.path("file")}, place_.path("file")},
+      Case{{"csv_monitor={\"enabled\": true, \"output_path\": \"" + place_.path("monitor") + "\"}"},
+           {"--save-model", place_.path("file")},
+           place_.path("file")},
       Case{{"run.steps=0"}, {}, "run.steps is 0"},
       Case{{"run.steps=null", "run.epochs=0"}, {}, "run.epochs is 0"}};
   // Half of them on two ranks: what one rank finds before the ranks have met, and what they find together.
@@ -237,7 +242,13 @@ TEST_F(RunFolderOf, ARunThatCannotStartLeavesNoFolder) {
     EXPECT_EQ(refused.status, 2) << refused.err;
     EXPECT_SAYS(refused.err, cases[i].says);
     EXPECT_EQ(runs(), std::vector<std::string>{}) << cases[i].says;
+    EXPECT_FALSE(place_.exists("scratch") || place_.exists("monitor")) << cases[i].says;
   }
+  // What stands where a checkpoint is named later is found before, and is that of the name that was typed.
+  fs::create_directories(place_.path("runs/typed/checkpoints/best"));
+  const Outcome occupied = train({"run.name=typed", "run.checkpoint_interval=1"});
+  EXPECT_EQ(occupied.status, 2);
+  EXPECT_SAYS(occupied.err, "zerostep: --set run.name=typed: '" + place_.path("runs/typed/checkpoints/best") + "' is a directory");
   // The folder that cannot be made is named as that of runs, though the token cache would lie there too.
   const Outcome nowhere = train({"run.output_dir=" + place_.path("file/runs")});
   EXPECT_EQ(nowhere.status, 2);

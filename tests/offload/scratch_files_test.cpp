@@ -303,7 +303,8 @@ TEST_F(ScratchFilesTest, RoomIsThatOfADiskForAllRanks) {
   EXPECT_SAYS(lack_of_room({{{"key", folder(0), half}}}, 2), "2 ranks of this host need ");
   EXPECT_FALSE(std::filesystem::exists(folder(0)));
   // Before a run the folders are made and tried.
-  require_scratch_folders({{{"key", folder(0), 8192}}}, 2);
+  const NewFolders made = require_scratch_folders({{{"key", folder(0), 8192}}}, 2);
+  EXPECT_EQ(made.made(), std::vector<std::string>{folder(0)});
   EXPECT_EQ(names(folder(0)), std::vector<std::string>());
   EXPECT_SAYS(message([&] { require_scratch_folders({{{"key", folder(0), half}}}, 2); }), "key: no space in ");
   testing::run_without(SYS_openat, EMFILE, [&] {

@@ -247,6 +247,8 @@ TEST_F(Checkpoints, APointerThatNamesNothingIsRefused) {
     EXPECT_NE(error_of([&] { latest_checkpoint(folder()); }).find("latest"), std::string::npos) << text;
     EXPECT_NE(error_of([&] { checkpoint_named_by(folder() + "/latest"); }).find("latest"), std::string::npos) << text;
   }
+  std::ofstream(fs::path(folder()) / "latest") << "step_00000001\nstep_00000001\n";
+  EXPECT_NE(error_of([&] { latest_checkpoint(folder()); }).find("latest: is damaged: it has several lines"), std::string::npos);
 }
 
 TEST_F(Checkpoints, LatestAndBestStandForTheCheckpointsThatTheyName) {

@@ -1,5 +1,6 @@
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <bit>
 #include <chrono>
@@ -202,6 +203,17 @@ TEST(ErrorText, LeavesTheStackOfLibTorchOut) {
     EXPECT_NE(std::string(error.what()), "two words") << "the library's own text has more; else this test shows nothing";
   }
   EXPECT_EQ(error_text(RunError("ours")), "ours");
+  // Memory that could not be had, where addresses are limited.
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit limited{rlim_t{1} << 50, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &limited), 0);
+  const std::string mapped = error_text(RunError("cannot map 8 bytes: Cannot allocate memory")), exhausted = error_text(std::bad_alloc()),
+                    other = error_text(RunError("ours"));
+  ::setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(mapped, "cannot map 8 bytes: Cannot allocate memory. This process may have 1.00 PiB of addresses: raise that (`ulimit -v`)");
+  EXPECT_NE(exhausted.find("`ulimit -v`"), std::string::npos) << exhausted;
+  EXPECT_EQ(other, "ours");
 }
 
 // Every rank reads the first values bit for bit, zeros of both signs among them, at every stage and world size.
