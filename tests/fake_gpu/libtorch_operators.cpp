@@ -70,6 +70,22 @@ void change_tensors(at::ArrayRef<c10::IValue> values, const Change& change) {
   }
 }
 
+// A GPU's softmax makes fp32 of fp16 by itself, and its backward the reverse; the processor's have one type. Where that is asked for the
+// call becomes one of fp32, and the type that its result is to have is returned.
+std::optional<at::ScalarType> widen_softmax(const c10::OperatorHandle& op, at::ArrayRef<c10::IValue> arguments) {
+  const std::string& name = op.operator_name().name;
+  const auto set = [&](size_t i, c10::IValue value) { const_cast<c10::IValue&>(arguments[i]) = std::move(value); };
+  if ((name == "aten::_softmax" || name == "aten::_log_softmax") && arguments[2].toBool()) {
+    set(0, arguments[0].toTensor().to(at::kFloat));
+    set(2, false);
+  }
+  if (name != "aten::_softmax_backward_data" && name != "aten::_log_softmax_backward_data") return std::nullopt;
+  const at::ScalarType type = arguments[3].toScalarType();
+  if (type == arguments[0].toTensor().scalar_type()) return std::nullopt;
+  set(3, arguments[0].toTensor().scalar_type());
+  return type;
+}
+
 void run_on_processor(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const StandIn access(c10::cuda::getCurrentCUDAStream());
   std::vector<Alias> aliases;
@@ -86,7 +102,9 @@ void run_on_processor(const c10::OperatorHandle& op, c10::DispatchKeySet, torch:
     device = given.toDevice();
     const_cast<c10::IValue&>(given) = at::Device(at::kCPU);
   }
+  const std::optional<at::ScalarType> result_type = widen_softmax(op, arguments);
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
+  if (result_type) stack->back() = stack->back().toTensor().to(*result_type);
   for (Alias& alias : aliases) {
     if (alias.processor.sizes() == alias.device.sizes()) continue;
     alias.device.resize_(alias.processor.sizes());

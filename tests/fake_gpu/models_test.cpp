@@ -1,0 +1,269 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/AutogradState.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "fake_gpu/fake_gpu.h"
+#include "models/branches.h"
+#include "models/kernel_rows.h"
+#include "models/model_options.h"
+#include "models/objective.h"
+#include "models/parameter_gradient.h"
+#include "models/prompt_classifier.h"
+#include "tests/models/support/whole_model.h"
+
+// Units of every family on the fake GPU, whose memory is unreadable for the host throughout, against the same operations on the processor:
+// bit for bit, and without a wait of the host or a pageable copy within a visit.
+namespace zerostep {
+namespace {
+
+const at::Device kGpu(at::kCUDA, 0);
+constexpr int64_t kSamples = 2, kLength = 6, kVocabulary = 61, kWidth = 24, kBranches = 2;
+
+struct Case {
+  const char* name;
+  std::function<std::unique_ptr<ModelDefinition>()> make;
+  at::ScalarType type = at::kFloat;
+  bool documents = false;
+  int64_t rows_per_sample = 0;  // of prompts
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+std::unique_ptr<ModelDefinition> gpt2() {
+  Gpt2Options o;
+  o.n_layer = 1, o.n_embd = kWidth, o.n_head = 2, o.n_positions = 12, o.n_inner = 52, o.vocab_size = kVocabulary;
+  o.resid_pdrop = o.embd_pdrop = o.attn_pdrop = 0.2;
+  return make_model(o);
+}
+std::unique_ptr<ModelDefinition> llama(LlamaOptions::Kind kind, bool tied) {
+  LlamaOptions o;
+  o.kind = kind;
+  o.num_hidden_layers = 1, o.hidden_size = kWidth, o.num_attention_heads = 6, o.num_key_value_heads = 2, o.max_position_embeddings = 12;
+  o.intermediate_size = 52, o.vocab_size = kVocabulary, o.tie_word_embeddings = tied;
+  return make_model(o);
+}
+std::unique_ptr<ModelDefinition> bert(bool predicts_words, BertOptions::Pooling pooling = BertOptions::Pooling::First) {
+  BertOptions o;
+  if (predicts_words) o.head = BertOptions::Head::MaskedLanguageModel;
+  o.pooling = pooling;
+  o.num_hidden_layers = 1, o.hidden_size = kWidth, o.num_attention_heads = 3, o.max_position_embeddings = 12;
+  o.intermediate_size = 52, o.vocab_size = kVocabulary, o.num_labels = 3;
+  o.hidden_dropout_prob = o.attention_probs_dropout_prob = 0.2;
+  return make_model(o);
+}
+std::unique_ptr<ModelDefinition> prompts(std::unique_ptr<ModelDefinition> model, std::vector<std::vector<int32_t>> words, bool share_row) {
+  return make_prompt_classifier(std::move(model), {std::move(words), share_row});
+}
+
+at::Tensor on_gpu(const at::Tensor& t) { return t.defined() ? t.to(kGpu) : t; }
+
+Batch batch_of(const Case& c, int64_t samples) {
+  const bool prompted = c.rows_per_sample > 0;
+  Batch batch = make_batch(samples * (prompted ? c.rows_per_sample : 1), kLength, kVocabulary, 5);
+  if (c.documents) {
+    batch.mask = batch.tokens > 3;
+    batch.positions = at::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
+    if (std::string(c.name).find("bert") == std::string::npos) {
+      batch.document_ids = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
+    } else {
+      batch.token_types = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
+    }
+  }
+  if (prompted) batch.word_positions = at::arange(1, 1 + samples).remainder(3);
+  return batch;
+}
+Batch on_gpu(Batch batch) {
+  for (at::Tensor* t :
+       {&batch.tokens, &batch.labels, &batch.mask, &batch.positions, &batch.document_ids, &batch.token_types, &batch.word_positions})
+    *t = on_gpu(*t);
+  return batch;
+}
+
+// Parameters of unit u, own ones then borrowed ones, with fp32 buffers for their gradients, as the engine holds them.
+std::vector<at::Tensor> parameters_of(const WholeModel& model, size_t u, at::Device device) {
+  std::vector<at::Tensor> out = model.parameters[u];
+  for (const BorrowedParameter& b : model.definition->units()[u].borrowed)
+    out.push_back(model.parameters[static_cast<size_t>(b.unit)][static_cast<size_t>(b.parameter)]);
+  for (at::Tensor& p : out) {
+    p = p.detach().clone().to(device).requires_grad_();
+    p.mutable_grad() = at::full(p.sizes(), 0.25, at::TensorOptions().dtype(at::kFloat)).to(device);
+  }
+  mark_gradients(out, true);
+  return out;
+}
+
+// matrix + b in branch b, written where it is asked for.
+class Raised final : public PerturbedMatrix {
+ public:
+  explicit Raised(at::Tensor matrix) : matrix_(std::move(matrix)) {}
+  void write(const Part& part, float* const* out) const override {
+    const at::Tensor values = matrix_.narrow(0, part.row, part.rows).narrow(1, part.column, part.columns);
+    for (int64_t b = 0; b < kBranches; ++b) at::from_blob(out[b], values.sizes(), matrix_.options()).copy_(values).add_(0.1 * b);
+  }
+
+ private:
+  at::Tensor matrix_;
+};
+
+enum class Kind : uint8_t { Plain, LowRank, Tiled };
+
+BranchPerturbation perturbation_of(const std::vector<at::Tensor>& parameters, Kind kind, bool own_batches) {
+  at::manual_seed(9);
+  BranchPerturbation out{kBranches, own_batches, {}};
+  for (const at::Tensor& given : parameters) {
+    const at::Tensor p = given.detach();
+    BranchPerturbation::Parameter own;
+    if (kind != Kind::Plain && p.dim() == 1) {
+      own.values = (p.cpu().to(at::kFloat) + 0.03 * at::randn({kBranches, p.size(0)})).to(p.device());
+    } else if (kind == Kind::LowRank) {
+      own.left = at::randn({kBranches, 2, p.size(0)}).to(p.device()).transpose(1, 2);
+      own.right = (0.03 * at::randn({kBranches, 2, p.size(1)})).to(p.device());
+    } else if (kind == Kind::Tiled) {
+      own.tiled = std::make_shared<Raised>(p);
+    }
+    out.parameters.push_back(std::move(own));
+  }
+  return out;
+}
+
+class Models : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override { c10::AutogradState::get_tls_state().set_multithreading_enabled(false); }
+  void TearDown() override { c10::AutogradState::get_tls_state().set_multithreading_enabled(true); }
+
+  // Runs `visit` on the GPU, and on the processor as without kernels; compares what they give.
+  static void expect_same(const std::string& what, const std::function<TensorList(at::Device)>& prepare_and_visit) {
+    const WithoutKernels without;
+    const TensorList found = prepare_and_visit(kGpu), expected = prepare_and_visit(at::kCPU);
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_EQ(found[i].defined(), expected[i].defined());
+      if (!found[i].defined()) continue;
+      EXPECT_EQ(found[i].device(), kGpu) << what << " " << i;
+      EXPECT_EQ(found[i].scalar_type(), expected[i].scalar_type()) << what << " " << i;
+      EXPECT_TRUE(at::equal(found[i].cpu(), expected[i])) << what << " " << i;
+      EXPECT_FALSE(expected[i].isnan().any().item<bool>()) << what << " " << i;
+    }
+  }
+  // Within a visit the host neither waits nor copies from memory of its own.
+  template <typename F>
+  static void visit(const std::string& what, const F& f) {
+    const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_pageable_copies();
+    f();
+    EXPECT_EQ(fake_gpu::num_host_waits(), waits) << what;
+    EXPECT_EQ(fake_gpu::num_pageable_copies(), copies) << what;
+  }
+};
+
+TEST_P(Models, ForwardAndBackward) {
+  const Case& c = GetParam();
+  const WholeModel model = make_random_model(c.make(), 1, c.type);
+  const Batch batch = batch_of(c, kSamples), moved = on_gpu(batch);
+  for (size_t u = 0; u < model.units.size(); ++u) {
+    const at::Tensor hidden = at::randn({batch.tokens.size(0), kLength, kWidth}).to(c.type);
+    expect_same(model.definition->units()[u].name, [&](at::Device device) {
+      std::vector<at::Tensor> parameters = parameters_of(model, u, device);
+      const auto unit = model.definition->make_unit(static_cast<int>(u), parameters);
+      const TensorList inputs = u == 0 ? TensorList{} : TensorList{hidden.to(device).clone().requires_grad_()};
+      const ForwardContext context{device == kGpu ? &moved : &batch, true, 7, 3};
+      TensorList results;
+      at::Tensor weights;
+      visit("forward", [&] { results = unit->forward(inputs, context); });
+      weights = at::cos(0.7 * at::arange(results[0].numel())).view(results[0].sizes()).to(results[0].scalar_type()).to(device);
+      visit("backward", [&] { results[0].backward(weights); });
+      if (u > 0) results.push_back(inputs[0].grad());
+      for (const at::Tensor& p : parameters) results.push_back(p.grad());
+      // Without a graph, in evaluation.
+      const at::NoGradGuard no_grad;
+      visit("evaluation", [&] { results.push_back(unit->forward(inputs, {context.batch, false, 7, 3})[0]); });
+      return results;
+    });
+  }
+}
+
+TEST_P(Models, Branches) {
+  const Case& c = GetParam();
+  const at::NoGradGuard no_grad;
+  const WholeModel model = make_random_model(c.make(), 1, c.type);
+  for (const bool own : {false, true}) {
+    const Batch batch = batch_of(c, kSamples * (own ? kBranches : 1)), moved = on_gpu(batch);
+    const int64_t rows = batch.tokens.size(0) * (own ? 1 : kBranches);
+    for (const Kind kind : {Kind::Plain, Kind::LowRank, Kind::Tiled}) {
+      if (kind == Kind::Tiled && (own || c.type != at::kFloat)) continue;
+      for (size_t u = 0; u < model.units.size(); ++u) {
+        const at::Tensor hidden = at::randn({rows, kLength, kWidth}).to(c.type);
+        expect_same(model.definition->units()[u].name, [&](at::Device device) {
+          const std::vector<at::Tensor> parameters = parameters_of(model, u, device);
+          const auto unit = model.definition->make_unit(static_cast<int>(u), parameters);
+          const BranchPerturbation perturbation = perturbation_of(parameters, kind, own);
+          const TensorList inputs = u == 0 ? TensorList{} : TensorList{hidden.to(device)};
+          const ForwardContext context{device == kGpu ? &moved : &batch, false, 7, 3};
+          TensorList results;
+          visit("branches", [&] { results = unit->forward_branches(inputs, context, perturbation); });
+          return results;
+        });
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, Models,
+    testing::Values(Case{"gpt2", gpt2}, Case{"gpt2_documents_bf16", gpt2, at::kBFloat16, true},
+                    Case{"llama", [] { return llama(LlamaOptions::Kind::Llama, true); }},
+                    Case{"llama_documents_bf16", [] { return llama(LlamaOptions::Kind::Llama, false); }, at::kBFloat16, true},
+                    Case{"qwen2_fp16", [] { return llama(LlamaOptions::Kind::Qwen2, false); }, at::kHalf},
+                    Case{"bert_padded", [] { return bert(false); }, at::kFloat, true},
+                    Case{"bert_mean_bf16", [] { return bert(false, BertOptions::Pooling::Mean); }, at::kBFloat16, true},
+                    Case{"bert_words", [] { return bert(true); }},
+                    Case{"prompts_of_gpt2",
+                         [] {
+                           return prompts(gpt2(), {{7, 2}, {9, 4, 5}}, false);
+                         },
+                         at::kFloat, false, 2},
+                    Case{"prompts_of_gpt2_fp16",
+                         [] {
+                           return prompts(gpt2(), {{7, 2}, {9, 4}}, true);
+                         },
+                         at::kHalf, false, 1},
+                    Case{"prompts_of_bert_words",
+                         [] {
+                           return prompts(bert(true), {{7}, {9}, {3}}, true);
+                         },
+                         at::kFloat, false, 1}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(ModelsOnFakeGpu, ObjectivesAndTheirGradients) {
+  const WithoutKernels without;
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
+  Batch batch = make_batch(kSamples, 700, kVocabulary, 3);
+  batch.labels.select(0, 1).slice(0, 2, 50).fill_(-100);
+  const Batch moved = on_gpu(batch);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const at::Tensor logits = at::randn({kSamples, 700, kVocabulary}).to(type);
+    for (const bool counts : {false, true}) {
+      const auto objective = counts ? make_accuracy() : make_cross_entropy();
+      const auto run = [&](const Batch& b, const at::Tensor& given) {
+        const at::Tensor x = given.clone().requires_grad_(!counts), one = at::full({}, 0.5).to(given.device());
+        const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_pageable_copies();
+        TensorList results{objective->sum(b, {x}), objective->value(b, {x.detach()})};
+        if (!counts) results[0].backward(one);
+        EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+        EXPECT_EQ(fake_gpu::num_pageable_copies(), copies);
+        if (!counts) results.push_back(x.grad());
+        return results;
+      };
+      const TensorList found = run(moved, logits.to(kGpu)), expected = run(batch, logits);
+      for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(at::equal(found[i].cpu(), expected[i])) << objective->name() << " " << i;
+    }
+  }
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(true);
+}
+
+}  // namespace
+}  // namespace zerostep
