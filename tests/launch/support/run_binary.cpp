@@ -4,13 +4,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
+
+#include "launch/program.h"
 
 namespace zerostep::testing {
 namespace fs = std::filesystem;
@@ -43,6 +47,15 @@ std::string program() {
   const char* binary = std::getenv("ZEROSTEP_BINARY");
   if (binary == nullptr) throw std::runtime_error("the environment variable ZEROSTEP_BINARY must name the program under test");
   return binary;
+}
+
+// Whether a fork of this process can run the program, which takes a tenth of the time that loading it anew does: alone, and with nothing in
+// the environment that libraries read when they are loaded.
+static bool suits_this_process(const std::vector<std::string>& command, const How& how) {
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  const auto is_read_late = [](const auto& variable) { return variable.first == "XDG_CACHE_HOME" || variable.first == "HOME"; };
+  return command.front() == program() && threads != nullptr && std::string(threads) == "1" && how.without.empty() &&
+         std::all_of(how.environment.begin(), how.environment.end(), is_read_late);
 }
 
 Workplace::Workplace() { write("corpus.txt", text_of_our_own()); }
@@ -78,6 +91,8 @@ Outcome Workplace::run_command(const std::vector<std::string>& command, const Ho
 
 pid_t Workplace::start(const std::vector<std::string>& command, const How& how) const {
   const std::string cache = cache_of_this_process();
+  const bool is_loaded = suits_this_process(command, how);
+  std::fflush(nullptr);  // what is buffered here is not the program's
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   const auto redirect = [](const std::string& path, int flags, int target) { ::dup2(::open(path.c_str(), flags, 0600), target); };
@@ -92,6 +107,12 @@ pid_t Workplace::start(const std::vector<std::string>& command, const How& how) 
   std::vector<char*> argv;
   for (const std::string& a : command) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
+  if (is_loaded) {
+    ::close_range(STDERR_FILENO + 1, ~0U, 0);
+    const int status = run_program(static_cast<int>(command.size()), argv.data());
+    std::fflush(nullptr);
+    ::_exit(status);
+  }
   ::execvp(argv[0], argv.data());
   ::_exit(127);
 }

@@ -28,9 +28,9 @@ struct How {
   double timeout_seconds = 60;
 };
 
-// The program under test as a user runs it, in a folder of its own that goes with the object. It has one
-// thread, and what it measures of this machine is kept for the other programs of this process alone ($XDG_CACHE_HOME), unless the case's
-// environment says otherwise.
+// The program under test as a user runs it, in a folder of its own that goes with the object. A fork of this process runs it where that
+// makes no difference, or the binary does. It has one thread, and what it measures of this machine is kept for the other programs of this
+// process alone ($XDG_CACHE_HOME), unless the case's environment says otherwise.
 class Workplace {
  public:
   Workplace();
