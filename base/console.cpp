@@ -21,6 +21,11 @@ std::atomic<int> failed_with{0};  // errno of the first write to the standard ou
   fail_run("cannot write to the standard output: {}", std::strerror(reason));
 }
 
+void write_err(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 }  // namespace
 
 void open_missing_streams() {
@@ -45,9 +50,24 @@ void flush_out() {
   if (failed_with.load() != 0) fail_output();
 }
 
-void print_err(std::string_view text) noexcept {
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fflush(stderr);
+std::string visible(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F, which UTF-8 writes as C2 80 to C2 9F, are control characters too.
+    const bool is_wide = c == 0xC2 && i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) & 0xE0) == 0x80;
+    if (is_wide)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+    else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7F)
+      out += fmt::format("\\x{:02x}", c);
+    else
+      out += text[i];
+  }
+  return out;
 }
+
+void print_err(std::string_view text) { write_err(visible(text)); }
+
+void show_status(std::string_view text) { write_err(fmt::format("\r\x1b[K{}", text)); }
 
 }  // namespace zerostep

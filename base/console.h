@@ -1,6 +1,7 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
 
 // The standard output, which holds results, and the standard error, which holds what is said beside them.
@@ -24,11 +25,16 @@ void flush_out();
 // A write to the standard output has failed, with errno `reason`, and whoever wrote goes on.
 void remember_failed_output(int reason);
 
-// Text to the standard error, at once. Where it cannot be written it is lost, and nothing else changes.
-void print_err(std::string_view text) noexcept;
+// The text as a terminal may show it: control characters but newlines and tabs are written out, "\x1b".
+std::string visible(std::string_view text);
+
+// Visible text to the standard error, at once. Where it cannot be written it is lost, and nothing else changes.
+void print_err(std::string_view text);
 template <typename... Args>
 void print_err(fmt::format_string<Args...> text, Args&&... args) {
   print_err(std::string_view(fmt::format(text, std::forward<Args>(args)...)));
 }
+// Text in place of what stood in the last line of a terminal that the standard error is.
+void show_status(std::string_view text);
 
 }  // namespace zerostep

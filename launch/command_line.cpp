@@ -12,6 +12,7 @@
 #include "base/program_name.h"
 #include "launch/commands/commands.h"
 #include "launch/mistyped.h"
+#include "runtime/timing/measure_machine.h"
 
 namespace zerostep {
 namespace {
@@ -206,8 +207,8 @@ class CommandLine {
         ->add_option(
             "--seconds", bench_.seconds,
             "about how long it takes at most, two thirds of it where nothing has to be measured again; figures of less than 20 for each "
-            "number of ranks are rougher")
-        ->check(number(0.1, 3600.0))
+            "number of ranks are rougher, and each rank needs half a second of a core")
+        ->check(number(kLeastMeasureSeconds, 3600.0))
         ->capture_default_str();
     machine->add_flag("--force", bench_.replaces_any,
                       "keep the figures even where steadier ones are kept, or those of a measurement that took longer");

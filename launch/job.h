@@ -27,6 +27,7 @@ class Job {
   int local_size() const { return session_.local_size(); }
   int first_of_host() const { return session_.first_of_host(); }
   int cores() const { return session_.cores(); }
+  double core_share() const { return session_.core_share(); }
   bool speaks() const { return rank() == 0; }
 
   // Collective. Runs `prepare` on every rank; where it throws on any, the first of these ranks says why and every rank throws Exit.

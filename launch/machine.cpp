@@ -26,12 +26,15 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
   std::optional<Machine> found = measured_machine(ranks_of_host, threads);
   const int64_t cores = found ? std::lround(found->ranks_per_host * found->cores_per_rank) : 0;
   const bool has_hosts = world > ranks_of_host;
-  MachineHere out{.is_measured = found.has_value()};
+  MachineHere out;
+  out.is_measured = found.has_value();
   std::string help;  // "": the figures serve
   if (!found && !has_hosts)
     help = "`zerostep bench machine` measures what a prediction needs, --machine FILE describes another machine";
   else if (has_hosts)
-    help = "`zerostep plan --machine FILE` plans for such hosts; `zerostep bench machine --out FILE` under mpirun measures them";
+    help =
+        "`zerostep plan --machine FILE` plans for such hosts; `zerostep bench machine --out FILE` under mpirun measures them; "
+        "--ranks-per-node says how many ranks share a host";
   else if (cores < ranks_of_host)
     help = "`zerostep plan --machine FILE` plans for a machine that has a core for each";
   else if (ranks_of_host > 1 && !found->gather_in_host.is_known())

@@ -184,8 +184,8 @@ void ScratchFile::remove_name() {
 
 void ScratchFile::take_space(const ScratchDemand& demand, int rank) const {
   const auto fail_full = [&](int64_t free, int error) {
-    fail_run("[file tier] no space in {}: rank {} needs {} ({} bytes), {} are free ({}). Make space or set another nvme_path",
-             demand.folder, rank, human_bytes(demand.num_bytes), demand.num_bytes, human_bytes(free), std::strerror(error));
+    fail_run("[file tier] no space in {}: rank {} needs {} ({} bytes), {} are free ({}). Make space or set another {}", demand.folder, rank,
+             human_bytes(demand.num_bytes), demand.num_bytes, human_bytes(free), std::strerror(error), demand.key);
   };
   require_permitted_size(demand);
   const int64_t free = free_bytes(demand.folder);

@@ -20,7 +20,9 @@ class MpiSession {
   int local_rank() const;  // among the ranks of this host
   int local_size() const;
   int first_of_host() const;  // the lowest rank of this host
-  int cores() const;          // of this host that fall to this rank (sharding/comm/core_share.h)
+  // Cores of this host that fall to this rank (sharding/comm/core_share.h): whole ones, at least 1, and exactly.
+  int cores() const;
+  double core_share() const;
 
   class State;
   const std::shared_ptr<State>& state() const { return state_; }

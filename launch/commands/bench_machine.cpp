@@ -16,6 +16,7 @@
 #include "launch/machine.h"
 #include "launch/measured_text.h"
 #include "launch/replaceable.h"
+#include "offload/scratch_folder.h"
 #include "runtime/timing/measure_machine.h"
 #include "sharding/local_ranks.h"
 
@@ -48,15 +49,21 @@ void require_folder(const char* option, const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder, error)) fail_input("{}: {} is no folder: expected one that is there", option, folder.string());
 }
 
+// Everything is measured once at least, whatever time is given: that it would take longer is said before.
+void require_time(double seconds, const std::vector<int>& counts, double cores) {
+  const double least = kLeastMeasureSeconds * static_cast<double>(counts.size()) * std::max(1.0, counts.back() / cores);
+  if (seconds < least)
+    fail_input("--seconds is {:g}: {} on {} take {:.2g} s at least", seconds,
+               counts.size() > 1 ? fmt::format("1 rank and then {}", counts.back()) : counted(counts.back(), "rank"),
+               counted(std::max<int64_t>(1, std::lround(cores)), "core"), least);
+}
+
 // Prints and keeps what was measured, and writes it to `file`; "": nowhere else.
 void publish(const MeasuredMachine& measured, const std::string& file, bool replaces_any) {
   print_out("{}", text_of(measured));
   const Keeping keeping = keep_measured_machine(measured.machine, replaces_any);
-  const bool is_kept = !keeping.file.empty() && keeping.better.empty();
-  print_out("{:<27}{}\n\n", "kept",
-            keeping.file.empty() ? "nowhere: $XDG_CACHE_HOME or ~/.cache cannot be written"
-            : is_kept            ? keeping.file
-                                 : fmt::format("not: the figures in {} are {}; --force replaces them", keeping.file, keeping.better));
+  const bool is_kept = keeping.why_not.empty();
+  print_out("{:<27}{}\n\n", "kept", is_kept ? keeping.file : "not: " + keeping.why_not);
   flush_out();
   if (measured.machine.is_unsteady)
     print_err(
@@ -69,7 +76,7 @@ void publish(const MeasuredMachine& measured, const std::string& file, bool repl
 int measure_ranks_of_mpi(Job& job, const BenchMachineArguments& arguments, MeasureOptions options) {
   options.ranks_per_host = job.local_size();
   options.first_of_host = job.first_of_host();
-  options.cores = job.cores();
+  options.cores = job.core_share();
   options.seconds = arguments.seconds;
   set_threads(job.cores());
   const Progress progress(arguments.seconds);
@@ -84,12 +91,7 @@ int measure_ranks_of_mpi(Job& job, const BenchMachineArguments& arguments, Measu
   }
 }
 
-int measure_threads_as_ranks(const BenchMachineArguments& arguments, MeasureOptions options) {
-  std::vector<int> counts{1};
-  if (arguments.ranks > 0)
-    counts = {arguments.ranks};
-  else if (num_cores() > 1)
-    counts.push_back(num_cores());
+int measure_threads_as_ranks(const std::vector<int>& counts, const BenchMachineArguments& arguments, MeasureOptions options) {
   const Progress progress(arguments.seconds);
   for (const int count : counts) {
     options.ranks_per_host = count;
@@ -116,14 +118,30 @@ int measure_threads_as_ranks(const BenchMachineArguments& arguments, MeasureOpti
 
 int bench_machine(Job& job, const BenchMachineArguments& arguments) {
   MeasureOptions options;
+  std::vector<int> counts{1};  // of ranks of a host, one after the other
+  if (job.size() > 1)
+    counts = {job.local_size()};
+  else if (arguments.ranks > 0)
+    counts = {arguments.ranks};
+  else if (num_cores() > 1)
+    counts.push_back(num_cores());
+  const double ranks = counts.back(), cores = job.size() > 1 ? ranks * job.core_share() : num_cores();
   job.together("arguments", [&] {
     const char* temporary = std::getenv("TMPDIR");
     options.scratch_folder = !arguments.scratch.empty() ? arguments.scratch : temporary != nullptr ? temporary : "/tmp";
     require_folder("--scratch", options.scratch_folder);
-    if (!arguments.file.empty()) check_replaceable("--out", arguments.file, "{\n  \"name\"");
+    if (!arguments.scratch.empty()) require_scratch_folders(std::vector<ScratchDemand>{{"--scratch", arguments.scratch, 0}}, 1);
+    if (job.speaks() && !arguments.file.empty()) check_replaceable("--out", arguments.file, "{\n  \"name\"");
     if (job.size() > 1 && arguments.ranks > 0) fail_input("--ranks is for threads of one process: here mpirun has started {}", job.size());
+    require_time(arguments.seconds, counts, cores);
   });
-  return job.size() > 1 ? measure_ranks_of_mpi(job, arguments, options) : measure_threads_as_ranks(arguments, options);
+  if (job.speaks() && ranks > std::ceil(cores))
+    print_err(
+        "warning: {} share {} here: `{} plan` and `{} train` have no times for ranks without a core each, so that they use these figures "
+        "only from --machine FILE. At most {} have one\n",
+        counted(counts.back(), "rank"), counted(std::lround(cores), "core"), program_name(), program_name(),
+        counted(std::lround(cores), "rank"));
+  return job.size() > 1 ? measure_ranks_of_mpi(job, arguments, options) : measure_threads_as_ranks(counts, arguments, options);
 }
 
 }  // namespace zerostep

@@ -232,7 +232,7 @@ int fit(const PlanArguments& arguments) {
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   const bool shows_progress = ::isatty(STDERR_FILENO) != 0;
   std::function<void(int)> progress;
-  if (shows_progress) progress = [](int planned) { print_err("\r{} combinations planned", planned); };
+  if (shows_progress) progress = [](int planned) { show_status(fmt::format("{} combinations planned", planned)); };
   const FitRequest request{.arguments = arguments,
                            .world = target.world,
                            .stage_is_free = stage_is_free,
@@ -242,13 +242,13 @@ int fit(const PlanArguments& arguments) {
                            .meter = target.is_here ? &workspaces : nullptr,
                            .progress = progress};
   const FitResult result = find_fit(subject, request);
-  if (shows_progress) print_err("\r\x1b[K");
+  if (shows_progress) show_status("");
   print_warnings_of(result.best < 0 ? *result.placements().front() : nth(result.candidates, result.best), result, arguments, target.world);
   const Report report{arguments, target, limit, result};
   if (arguments.json)
     print_out("{}\n", fit_json(report).dump(2));
   else
-    print_out(fit_text(report));
+    print_out(visible(fit_text(report)));
   if (result.best < 0) throw InputError(nowhere_text(report));
   const std::string name = free_name(config);
   write_durably(Disk::real(), path, file_text(report, name));
@@ -258,7 +258,7 @@ int fit(const PlanArguments& arguments) {
   if (arguments.json)
     print_err(done);
   else
-    print_out(done);
+    print_out(visible(done));
   return kDone;
 }
 

@@ -33,11 +33,9 @@ int plan(const PlanArguments& arguments) {
   cost.workspace_known = target.is_here;
   std::optional<Prediction> prediction;
   std::string why_untimed = target.why_untimed;
-  if (target.machine)
-    prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, [&](const std::string& text) {
-      why_untimed = text;
-      if (arguments.json) print_err("warning: {}\n", text);  // else the plan's text says it
-    });
+  if (target.machine) prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, why_untimed);
+  if (arguments.json && target.machine && !prediction)  // else the plan's text says it
+    print_err("warning: the time of a step is not predicted: {}\n", why_untimed);
   const PlanReport report{config, training, cost, memory_limit(config, target, arguments), prediction ? &*prediction : nullptr};
   if (target.is_here)
     for (const std::string& refusal : refusals_of_folders(config, training, target.ranks_of_host)) print_err("warning: {}\n", refusal);
@@ -46,12 +44,12 @@ int plan(const PlanArguments& arguments) {
   if (arguments.json)
     print_out("{}\n", plan_json(report).dump(2));
   else
-    print_out("{}{}", plan_text(report), prediction ? "" : fmt::format("\nTime of a step: {}\n", why_untimed));
+    print_out(visible(plan_text(report) + (prediction ? "" : fmt::format("\nTime of a step: {}\n", why_untimed))));
   if (!arguments.trace.empty()) {
     if (!prediction) fail_without_times("--trace", why_untimed);
     write_simulated_trace(arguments.trace, training, *prediction);
   }
-  if (arguments.actions && !arguments.json) print_out("\nActions of a step\n{}", plan_actions_text(training));
+  if (arguments.actions && !arguments.json) print_out(visible("\nActions of a step\n" + plan_actions_text(training)));
   if (!arguments.verify && !report.fits()) throw InputError(does_not_fit(report));
   if (!arguments.verify) return kDone;
   const ProofReport proof = prove_plan(training);

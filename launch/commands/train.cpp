@@ -99,11 +99,10 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.scratch_folders = make_scratch_folders(config, *setup.plan, job.local_size());
   if (!job.speaks() || job.size() > job.local_size()) return;
   const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads);
+  std::string why_not = here.is_measured ? here.why_not : "";
   if (here.machine)
-    setup.prediction = prediction_if_known(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *here.machine,
-                                           [&](const std::string& text) { setup.log.warn(text); });
-  else if (here.is_measured)
-    setup.log.warn("the time of a step is not predicted: " + here.why_not);
+    setup.prediction = prediction_if_known(config, *setup.plan, *setup.subject.model, *setup.subject.objective, *here.machine, why_not);
+  if (!why_not.empty()) setup.log.warn("the time of a step is not predicted: " + why_not);
 }
 
 // Files of a rank that are open at once: of the tiers, of the run's folder, connections to ranks of other hosts. InputError.

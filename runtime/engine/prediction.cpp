@@ -37,12 +37,11 @@ Prediction predict_training(const Config& config, const TrainingPlan& plan, cons
 }
 
 std::optional<Prediction> prediction_if_known(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
-                                              const Objective& objective, const Machine& machine,
-                                              const std::function<void(const std::string&)>& warn) {
+                                              const Objective& objective, const Machine& machine, std::string& why_not) {
   try {
     return predict_training(config, plan, model, objective, machine);
   } catch (const InputError& missing) {
-    warn(fmt::format("the time of a step is not predicted: {}", missing.what()));
+    why_not = missing.what();
     return std::nullopt;
   }
 }

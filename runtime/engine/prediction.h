@@ -28,9 +28,8 @@ struct Prediction {
 // InputError where the machine has no figure of what a plan uses: of files, or of ranks beside the one that was measured.
 Prediction predict_training(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
                             const Machine& machine);
-// The same where a run goes on without a prediction: nothing where a figure is missing, which `warn` is told.
+// The same where something goes on without a prediction: nothing where a figure is missing, and `why_not` says which.
 std::optional<Prediction> prediction_if_known(const Config& config, const TrainingPlan& plan, const ModelDefinition& model,
-                                              const Objective& objective, const Machine& machine,
-                                              const std::function<void(const std::string&)>& warn);
+                                              const Objective& objective, const Machine& machine, std::string& why_not);
 
 }  // namespace zerostep

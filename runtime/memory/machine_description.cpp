@@ -32,6 +32,7 @@ std::string machine_description() {
 
 std::string user_cache_folder() {
   std::string folder = environment("XDG_CACHE_HOME");
+  if (!folder.starts_with('/')) folder.clear();  // as the XDG base directory specification has it
   if (folder.empty() && !environment("HOME").empty()) folder = environment("HOME") + "/.cache";
   return folder.empty() ? "" : folder + "/zerostep";
 }

@@ -54,8 +54,9 @@ void RunLog::show(const std::string& text) {
 void RunLog::line(std::string_view text) {
   if (out_ == nullptr) return;
   clear_status();
-  show(std::string(text) + "\n");
-  keep(text);
+  const std::string said = visible(text);
+  show(said + "\n");
+  keep(said);
 }
 
 void RunLog::warn(std::string_view text) {

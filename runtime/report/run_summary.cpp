@@ -65,10 +65,13 @@ std::string weights_text(const Config& config) {
       program_name(), program_name(), kHow);
 }
 
-// What the process needed in all, beside what it had before the model and what the plan adds.
+// What the process held at its peak: what it had before the model, what the plan counts, and what lies beside the plan or was never held
+// at once.
 std::string resident_text(int64_t before, int64_t planned, int64_t peak) {
-  return fmt::format("peak {} of this process: {:.1f} % of the {} planned and the {} that it had before", human_bytes(peak),
-                     100 * static_cast<double>(peak) / static_cast<double>(before + planned), human_bytes(planned), human_bytes(before));
+  const int64_t rest = peak - before - planned;
+  return fmt::format("peak {} of this process = {} before the model + {} planned {} {} {}", human_bytes(peak), human_bytes(before),
+                     human_bytes(planned), rest < 0 ? "-" : "+", human_bytes(std::abs(rest)),
+                     rest < 0 ? "never held at once" : "beside the plan");
 }
 
 // The steps that are done, and those of them that this process has done.

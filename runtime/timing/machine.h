@@ -82,12 +82,12 @@ void write_machine(const std::string& file, const Machine& machine);
 std::optional<Machine> measured_machine(int ranks_per_host, int threads);
 // What became of figures that were to be kept.
 struct Keeping {
-  std::string file;    // "": there is no cache, or it cannot be written
-  std::string better;  // says what the figures are better by that the file had before, and therefore still has; "": these are kept
+  std::string file;     // that they belong into; "": there is no cache
+  std::string why_not;  // "": they are in it
 };
 // Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Steady figures that were kept before
-// are not replaced by unsteady ones, those with a link not by those without it, and those of a longer measurement not by those of a shorter
-// one that is as steady, unless `replaces_any`.
+// are not replaced by unsteady ones, those with files not by those without, and those of a longer measurement not by those of a shorter one
+// that is as steady, unless `replaces_any`. Links between hosts are no reason: who plans for several hosts names a machine file.
 Keeping keep_measured_machine(const Machine& machine, bool replaces_any = false);
 
 }  // namespace zerostep

@@ -1,7 +1,5 @@
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -27,8 +25,10 @@ std::string folder() {
   return cache.empty() ? "" : cache + "/machines";
 }
 
-// Nothing where the file is missing, damaged or of another version.
+// Nothing where the file is missing, damaged or of another version, or is none: a pipe would be waited for.
 std::optional<Machine> machine_of(const std::string& file) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
   try {
     return read_machine(file);
   } catch (const InputError&) {
@@ -40,13 +40,6 @@ std::optional<Machine> machine_of(const std::string& file) {
 std::string prefix() {
   const auto cores = static_cast<uint64_t>(sysconf(_SC_NPROCESSORS_ONLN));
   return ContentHash().add(machine_description()).add(cores).hex().substr(0, 16) + "_";
-}
-
-// Whether one measurement has a link that the other left out: files where the disk had no room, other hosts where there was one.
-bool has_more_links(const Machine& a, const Machine& b) {
-  constexpr std::array kLinks{&Machine::file_read,      &Machine::file_write,          &Machine::gather_in_host,
-                              &Machine::reduce_in_host, &Machine::gather_across_hosts, &Machine::reduce_across_hosts};
-  return std::any_of(kLinks.begin(), kLinks.end(), [&](auto link) { return (a.*link).is_known() && !(b.*link).is_known(); });
 }
 
 }  // namespace
@@ -70,21 +63,26 @@ std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
 }
 
 Keeping keep_measured_machine(const Machine& machine, bool replaces_any) {
-  if (folder().empty()) return {};
+  if (folder().empty()) return {"", "neither $XDG_CACHE_HOME nor $HOME is set"};
   const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
+  const auto stays = [&](const std::string& better) {
+    return Keeping{file, fmt::format("the figures in {} are {}; --force replaces them", file, better)};
+  };
   if (const std::optional<Machine> kept = replaces_any ? std::nullopt : machine_of(file)) {
-    if (!kept->is_unsteady && machine.is_unsteady) return {file, "steady"};
-    if (has_more_links(*kept, machine)) return {file, "more: they have files or hosts that this measurement left out"};
+    if (!kept->is_unsteady && machine.is_unsteady) return stays("steady");
+    if (kept->file_read.is_known() && !machine.file_read.is_known()) return stays("more: they have files, which this measurement left out");
     if (kept->is_unsteady == machine.is_unsteady && kept->measured_seconds > kLonger * machine.measured_seconds)
-      return {file, fmt::format("of a longer measurement, {:.4g} s", kept->measured_seconds)};
+      return stays(fmt::format("of a longer measurement, {:.4g} s", kept->measured_seconds));
   }
+  std::error_code ignored;
+  for (const std::string& path : {file, file + ".partial"})  // a pipe would be waited for
+    if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) return {file, path + " is there and no file"};
   try {
-    std::error_code ignored;
     fs::create_directories(folder(), ignored);
     write_machine(file, machine);
     return {file, ""};
-  } catch (const RunError&) {
-    return {};
+  } catch (const RunError& error) {
+    return {file, error.what()};
   }
 }
 

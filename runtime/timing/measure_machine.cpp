@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -34,6 +35,7 @@ constexpr std::array<int64_t, 5> kRows{16, 64, 256, 1024, 4096}, kWidths{256, 51
 constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr double kWholeSeconds = 20;  // of a measurement that takes all the memory it would
 constexpr double kLeastLatency = 10e-9;
+constexpr int64_t kWeightBlock = kMiB, kWeightBlocks = kWidths.back() * kWidths.back() / kWeightBlock;  // elements, and blocks of them
 
 // Shares of the time. Where nothing is disturbed two thirds of it are taken, and the rest is for what was.
 constexpr double kProductShare = 0.13, kElementwiseShare = 0.12, kAttentionShare = 0.03, kOperationShare = 0.01, kFlatShare = 0.06,
@@ -64,8 +66,10 @@ class Measurement {
     const auto share = least_capacity(device.memory_info().free_bytes);
     machine_.device_bytes = machine_.host_bytes = share;
     // Larger than the caches, of which ranks that run alone have most for themselves.
-    const double least = std::min({1.0, options.seconds / kWholeSeconds, static_cast<double>(share) / static_cast<double>(16 * 64 * kMiB)});
-    array_bytes_ = round_up(std::max(kMiB, static_cast<int64_t>(least * 64 * static_cast<double>(kMiB))), kMiB);
+    least_ = std::min({1.0, options.seconds * std::min(1.0, options.cores) / kWholeSeconds,
+                       static_cast<double>(share) / static_cast<double>(16 * 64 * kMiB)});
+    weight_blocks_ = static_cast<int64_t>(std::ceil(least_ * kWeightBlocks));
+    array_bytes_ = round_up(std::max(kMiB, static_cast<int64_t>(least_ * 64 * static_cast<double>(kMiB))), kMiB);
     probe_elements_ = kProbeElements * at::get_num_threads();
     probe_memory_.emplace(device.memory("measurement", 2 * num_bytes(probe_elements_, DType::F32)));
     for (float*& array : probe_arrays_) {
@@ -155,7 +159,8 @@ class Measurement {
   // Every product has weights that are in no cache, as a model has more of them than a cache holds.
   void measure_products(DType type) {
     std::erase_if(machine_.gemm, [&](const GemmRate& rate) { return rate.type == type; });
-    const at::Tensor weights = at::randn({kWidths.back() * kWidths.back()}).to(scalar_type(type));
+    const at::Tensor block = at::randn({kWeightBlock}).to(scalar_type(type));
+    at::Tensor weights = block.repeat({weight_blocks_});
     const double share = kProductShare * whole_seconds_, budget = share / (kRows.size() * kWidths.size());
     const auto start = Clock::now();
     // Where other programs hold this one up, wide products are left out.
@@ -168,6 +173,7 @@ class Measurement {
         // More rows are as fast as those that fill the time already.
         if (known * flops > budget / 2 && rows > kRows.front()) break;
         if (known > 0 && (known * flops > 2 * budget || is_late())) return;
+        if (const int64_t needed = std::max(rows, width) * width; weights.numel() < needed) weights = block.repeat({needed / kWeightBlock});
         const at::Tensor x = weights.narrow(0, 0, rows * width).view({rows, width});
         const int64_t count = weights.numel() / (width * width);
         int64_t next = 0;
@@ -191,16 +197,19 @@ class Measurement {
 
   // What a block of GPT-2 does beside products, forward and backward, in tensors as large as its own.
   void measure_elementwise(DType type) {
-    constexpr int64_t kWidth = 768;
+    constexpr int64_t kWidth = 768, kRowsOfFew = 128;
     const auto numbers = at::TensorOptions(scalar_type(type));
+    const double share = kElementwiseShare * whole_seconds_ / kMeasuredTypes.size();
+    const auto start = Clock::now();
+    const at::Tensor few = at::randn({kRowsOfFew, 4 * kWidth}).to(numbers);
     double bytes = 0, seconds = 0;
-    for (const int64_t rows : {128, 1024}) {
-      const at::Tensor x = at::randn({rows, kWidth}).to(numbers), wide = at::randn({rows, 4 * kWidth}).to(numbers),
+    for (const int64_t rows : {kRowsOfFew, 8 * kRowsOfFew}) {
+      if (seconds > 0 && meter_.any(seconds_since(start) > share)) break;
+      const at::Tensor wide = few.repeat({rows / kRowsOfFew, 1}), x = wide.narrow(1, 0, kWidth).contiguous(),
                        bias = at::ones({kWidth}, numbers), wide_bias = at::ones({4 * kWidth}, numbers);
       const Norm norm{bias, bias};
       constexpr int64_t kWritten = 1 + 1 + 1 + 4 + 4 + 8 + 8;  // widths of a row
-      const double budget = kElementwiseShare * whole_seconds_ / (2 * kMeasuredTypes.size());
-      seconds += meter_.seconds_of(figure_of(figures::kOperations, type), budget, [&] {
+      seconds += meter_.seconds_of(figure_of(figures::kOperations, type), share / 2, [&] {
         normalise(x, norm);
         at::add(x, bias);
         at::softmax(x, -1);
@@ -216,15 +225,17 @@ class Measurement {
 
   // Heads 64 wide, each token attending to itself and those before it: a forward, and a backward of twice its operations.
   double attention_rate(DType type) {
-    constexpr int64_t kSamples = 2, kLength = 256, kHeads = 8, kHeadWidth = 64;
+    constexpr int64_t kLength = 256, kHeads = 8, kHeadWidth = 64;
+    const int64_t samples = least_ < 0.25 ? 1 : 2, few = std::min<int64_t>(kHeads, std::max(2, at::get_num_threads()));
+    const int64_t num_heads = samples == 1 ? few : kHeads;
     const auto heads = [&] {
-      return at::randn({kSamples, kLength, kHeads, kHeadWidth}).to(at::TensorOptions(scalar_type(type))).transpose(1, 2);
+      return at::randn({samples, kLength, num_heads, kHeadWidth}).to(at::TensorOptions(scalar_type(type))).transpose(1, 2);
     };
     const AttentionInput input{heads(), heads(), heads(), {}, true};
     const at::Tensor gradient = heads();
     const double seconds = meter_.seconds_of(figure_of(figures::kAttention, type), kAttentionShare * whole_seconds_ / kMeasuredTypes.size(),
                                              [&] { attend_backward(gradient, input, attend(input)); });
-    return 3.0 * 2 * kSamples * kHeads * kLength * (kLength + 1) * kHeadWidth / seconds;
+    return 3.0 * 2 * static_cast<double>(samples * num_heads * kLength * (kLength + 1) * kHeadWidth) / seconds;
   }
 
   void measure_flat_kernels() {
@@ -285,6 +296,7 @@ class Measurement {
     machine_.file_bytes = least_capacity(room == INT64_MAX ? 0 : room);
     guarded([&] {
       ScratchOptions options;
+      options.key = "--scratch";
       options.folders = {options_.scratch_folder};
       options.rank = meter_.ranks().rank();
       options.warn = [](const std::string&) {};
@@ -369,8 +381,10 @@ class Measurement {
   const Clock::time_point start_ = Clock::now();
   MeasuredMachine measured_, kept_;
   Machine& machine_ = measured_.machine;
-  double whole_seconds_ = 0;  // of which parts take their shares
-  int64_t array_bytes_ = 0;   // of the larger things measured
+  double whole_seconds_ = 0;   // of which parts take their shares
+  double least_ = 1;           // share of the whole work that is done at a time where there is less time or memory
+  int64_t array_bytes_ = 0;    // of the larger things measured
+  int64_t weight_blocks_ = 1;  // that products have at least
   std::optional<Arena> probe_memory_;
   std::array<float*, 2> probe_arrays_{};
   int64_t probe_elements_ = 0;

@@ -11,6 +11,9 @@
 
 namespace zerostep {
 
+// Of a rank that has a core of its own, about: everything once or twice. Ranks that share a core need so much each.
+constexpr double kLeastMeasureSeconds = 0.5;
+
 struct MeasureOptions {
   int ranks_per_host = 1, first_of_host = 0;  // first_of_host: the lowest rank on the caller's host
   double cores = 1;                           // that fall to a rank

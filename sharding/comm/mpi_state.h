@@ -17,6 +17,7 @@ class MpiSession::State {
  public:
   bool started = false;  // false: this process is alone, and MPI is not used
   int rank = 0, size = 1, local_rank = 0, local_size = 1, first_of_host = 0, cores = 1;
+  double core_share = 1;
   MPI_Comm comm = MPI_COMM_NULL;  // all ranks; MPI_ERRORS_RETURN
   std::mutex mutex;
   std::atomic<bool> lost_a_rank = false;  // MPI_Finalize would wait for it

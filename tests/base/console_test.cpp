@@ -33,6 +33,15 @@ TEST(Console, StreamsThatAreMissingAreTheNullDevice) {
       ::testing::ExitedWithCode(7), "");
 }
 
+TEST(Console, ControlCharactersAreWrittenOut) {
+  EXPECT_EQ(visible("\x1b[31mred\r\x07\x7f"), R"(\x1b[31mred\x0d\x07\x7f)");
+  EXPECT_EQ(visible("\xc2\x9b"
+                    "31m"),
+            R"(\x9b31m)")
+      << "the control characters of eight bits";
+  EXPECT_EQ(visible("lines\n\tand \xc3\xa9, \xc2\xa0, \xe2\x82\xac"), "lines\n\tand \xc3\xa9, \xc2\xa0, \xe2\x82\xac");
+}
+
 TEST(Console, AWriteThatFailedIsSaidWhenTheOutputIsFlushed) {
   EXPECT_EXIT(
       {

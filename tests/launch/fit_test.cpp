@@ -168,6 +168,12 @@ TEST_F(Fit, KeepsWhatTheFileGives) {
   EXPECT_EQ(refused.status, 2);
   EXPECT_SAYS(refused.err, "given.fit.json: that exists and is nothing that --out wrote before");
   EXPECT_EQ(place_.read("given.fit.json"), "{}");
+  for (const std::string& nowhere : {std::string("/proc/other.json"), place_.path(std::string(250, 'o'))}) {
+    const Outcome done = plan("given.json", {"--fit", "--out", nowhere});
+    EXPECT_EQ(done.status, 2);
+    EXPECT_EQ(count(done.err, nowhere + ": no file can be made there: "), 1u) << done.err;
+    EXPECT_EQ(done.out, "") << "it is refused before the search";
+  }
   EXPECT_EQ(plan("given.json", {"--fit", "--out", place_.path("other.json")}).status, 0);
   EXPECT_TRUE(place_.exists("other.json"));
 }

@@ -160,8 +160,12 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
   EXPECT_EQ(refused.status, 2);
   EXPECT_SAYS(refused.err, "that exists and is nothing that --trace wrote before");
   EXPECT_EQ(place_.read("wide.json"), before);
-  for (const std::string nowhere : {place_.path("none/lanes.json"), place_.path(""), std::string("/dev/full")})
-    EXPECT_EQ(with({"--trace", nowhere}).status, 2) << nowhere;
+  for (const std::string& nowhere : {place_.path("none/lanes.json"), place_.path(""), std::string("/dev/full"),
+                                     std::string("/proc/lanes.json"), place_.path(std::string(300, 'l'))}) {
+    const Outcome done = with({"--trace", nowhere});
+    EXPECT_EQ(done.status, 2) << nowhere;
+    EXPECT_EQ(done.out, "") << "it is refused before anything is planned";
+  }
 
   const Outcome text = with({"--world", "1", "--set", "train_batch_size=4"});
   ASSERT_EQ(text.status, 0) << text.err;
@@ -173,13 +177,19 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
 
   // Each tier has its limit.
   Machine narrow = small_machine();
+  narrow.name = "narrow\x1b[31m";
   narrow.host_is_device = false;
   narrow.device_bytes = int64_t{8} << 30;
   narrow.host_bytes = narrow.file_bytes = int64_t{1} << 20;
   narrow.host_to_device = narrow.device_to_host = narrow.file_read = narrow.file_write = {1e-5, 1e9};
   write_machine(machine, narrow);
   const std::string state = "zero_optimization.offload_optimizer.";
-  EXPECT_EQ(with({}).status, 0);
+  const Outcome escaped = with({"--set", "run.device_memory=100000000"});
+  EXPECT_EQ(escaped.status, 0);
+  EXPECT_SAYS(escaped.out, "predicted for narrow\\x1b[31m\n");
+  const Outcome typed = with({"--set", "optimizer.type=A\x1b[31mdam"});
+  EXPECT_EQ(typed.status, 2);
+  EXPECT_EQ(typed.err.find('\x1b'), std::string::npos) << typed.err;
   const Outcome host = with({"--set", "zero_optimization.stage=1", "--set", state + "device=cpu"});
   EXPECT_EQ(host.status, 2);
   EXPECT_SAYS(host.err, "of host memory; there are 1.00 MiB");
@@ -201,6 +211,7 @@ TEST_F(PlanCommand, PredictsForADescribedMachine) {
   const Outcome said =
       with({"--set", "zero_optimization.stage=1", "--set", state + "device=nvme", "--set", state + "nvme_path=" + place_.path("disk")});
   EXPECT_EQ(count(said.out, "has no file_"), 1u) << said.out;
+  EXPECT_EQ(count(said.out, "ime of a step"), 1u) << said.out;
   EXPECT_EQ(count(said.err, "has no file_"), 0u) << "it is said once";
 }
 

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -7,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "runtime/memory/machine_description.h"
 #include "runtime/timing/machine.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
@@ -379,29 +381,38 @@ TEST_F(MachineFile, BetterFiguresAreNotReplacedUnasked) {
                         Case{{25, false}, {10, false}, "of a longer measurement, 25 s"}, Case{{10, false}, {25, true}, "steady"},
                         Case{{25, true}, {10, false}, ""}, Case{{10, true}, {10, true}, ""},
                         Case{{25, true}, {10, true}, "of a longer measurement, 25 s"}, Case{{50.0 / 3, false}, {50.0 / 3, false}, ""}}) {
-    EXPECT_EQ(keep_measured_machine(of(c.before.first, c.before.second), true).better, "");
+    EXPECT_EQ(keep_measured_machine(of(c.before.first, c.before.second), true).why_not, "");
     const Keeping keeping = keep_measured_machine(of(c.later.first, c.later.second));
-    EXPECT_EQ(keeping.better, c.better);
+    EXPECT_EQ(keeping.why_not, c.better.empty() ? "" : "the figures in " + keeping.file + " are " + c.better + "; --force replaces them");
     EXPECT_TRUE(std::filesystem::exists(keeping.file));
     const std::pair<double, bool>& expected = c.better.empty() ? c.later : c.before;
     EXPECT_NEAR(now().first, expected.first, 1e-3);
     EXPECT_EQ(now().second, expected.second);
-    EXPECT_EQ(keep_measured_machine(of(c.later.first, c.later.second), true).better, "") << "they are asked for";
+    EXPECT_EQ(keep_measured_machine(of(c.later.first, c.later.second), true).why_not, "") << "they are asked for";
     EXPECT_NEAR(now().first, c.later.first, 1e-3);
     EXPECT_EQ(now().second, c.later.second);
   }
   // A measurement that had no room for files leaves theirs.
   Machine partial = of(50, false);
   partial.file_read = partial.file_write = {};
-  EXPECT_EQ(keep_measured_machine(of(10, false), true).better, "");
-  EXPECT_EQ(keep_measured_machine(partial).better, "more: they have files or hosts that this measurement left out");
+  EXPECT_EQ(keep_measured_machine(of(10, false), true).why_not, "");
+  EXPECT_SAYS(keep_measured_machine(partial).why_not, "more: they have files, which this measurement left out");
   EXPECT_NEAR(now().first, 10, 1e-3);
+  // Nothing reads links between hosts from there: a measurement with them and one without replace one another.
+  Machine hosts = of(10, false);
+  hosts.gather_across_hosts = hosts.reduce_across_hosts = {1e-5, 1e9};
+  EXPECT_EQ(keep_measured_machine(hosts, true).why_not, "");
+  EXPECT_EQ(keep_measured_machine(of(12, false)).why_not, "");
+  EXPECT_NEAR(now().first, 12, 1e-3);
+  hosts.measured_seconds = 15;
+  EXPECT_EQ(keep_measured_machine(hosts).why_not, "");
+  EXPECT_TRUE(measured_machine(2, 3)->gather_in_host.is_known());
   // Of another number of threads, or another machine, nothing was kept before.
   Machine other = of(1, true);
   other.threads_per_rank = 8;
-  EXPECT_EQ(keep_measured_machine(other).better, "");
+  EXPECT_EQ(keep_measured_machine(other).why_not, "");
   environment.set("ONEDNN_MAX_CPU_ISA", "SSE41");
-  EXPECT_EQ(keep_measured_machine(of(1, true)).better, "");
+  EXPECT_EQ(keep_measured_machine(of(1, true)).why_not, "");
   EXPECT_EQ(now(), std::pair(1.0, true));
 }
 
@@ -409,8 +420,36 @@ TEST_F(MachineFile, WithoutACacheNothingIsKept) {
   Environment environment;
   std::ofstream(scratch_.path("file")) << "no folder";
   environment.set("XDG_CACHE_HOME", scratch_.path("file"));
-  EXPECT_EQ(keep_measured_machine(read(described())).file, "");
+  EXPECT_SAYS(keep_measured_machine(read(described())).why_not, "cannot make the file " + scratch_.path("file"));
   EXPECT_FALSE(measured_machine(1, 1));
+}
+
+// A pipe would be waited for.
+TEST_F(MachineFile, WhatIsNoFileIsNotRead) {
+  Environment environment;
+  environment.set("XDG_CACHE_HOME", scratch_.path("cache"));
+  const Machine machine = read(described());
+  const std::string file = keep_measured_machine(machine).file;
+  for (const std::string& odd : {file, file + ".partial"})
+    for (const bool is_pipe : {true, false}) {
+      std::filesystem::remove(file);
+      ASSERT_EQ(is_pipe ? ::mkfifo(odd.c_str(), 0600) : ::mkdir(odd.c_str(), 0700), 0);
+      EXPECT_FALSE(measured_machine(2, 3));
+      for (const bool replaces_any : {false, true})
+        EXPECT_EQ(keep_measured_machine(machine, replaces_any).why_not, odd + " is there and no file");
+      std::filesystem::remove(odd);
+    }
+  EXPECT_EQ(keep_measured_machine(machine).why_not, "");
+  EXPECT_TRUE(measured_machine(2, 3));
+}
+
+TEST_F(MachineFile, ARelativeCacheFolderIsIgnored) {
+  Environment environment;
+  environment.set("HOME", scratch_.path("home"));
+  for (const char* relative : {"cache", "./cache", "~/cache"}) {
+    environment.set("XDG_CACHE_HOME", relative);
+    EXPECT_EQ(user_cache_folder(), scratch_.path("home") + "/.cache/zerostep") << relative;
+  }
 }
 
 }  // namespace

@@ -24,6 +24,12 @@ TEST(CoreShare, FreeProcessesShareEqually) {
   EXPECT_EQ(shares(std::vector<cpu_set_t>(3, cores(0, 2))), std::vector<int>(3, 1));
 }
 
+TEST(CoreShare, MoreProcessesThanCoresHavePartsOfThem) {
+  const std::vector<cpu_set_t> three(3, cores(0, 2));
+  EXPECT_DOUBLE_EQ(core_share(three, 1), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(core_share({cores(0, 2), cores(0, 2), cores(1, 2)}, 0), 1.0 / 2 + 1.0 / 3);
+}
+
 TEST(CoreShare, BoundProcessesKeepWhatIsTheirs) {
   EXPECT_EQ(shares({cores(0, 8), cores(8, 16)}), (std::vector<int>{8, 8}));
   // Two on one socket, one on the other.
