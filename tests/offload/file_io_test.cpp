@@ -26,11 +26,12 @@
 #include "tests/offload/support/file_queues.h"
 #include "tests/offload/support/random_text.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
 
 namespace {
 std::atomic<int> num_submits = 0;
-}
+}  // namespace
 // The library's own, counted.
 extern "C" int io_uring_submit(io_uring* ring) {
   static const auto real = reinterpret_cast<int (*)(io_uring*)>(::dlsym(RTLD_NEXT, "io_uring_submit"));
@@ -43,6 +44,7 @@ namespace {
 
 using testing::Faults;
 using testing::FaultyQueue;
+using testing::message_of;
 using testing::QueueKind;
 using testing::random_text;
 
@@ -91,15 +93,6 @@ class OpenFile {
   ScratchFolder folder_;
   IoFile file_;
 };
-
-std::string message(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const RunError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 class FileIoTest : public ::testing::TestWithParam<QueueKind> {
  protected:
@@ -205,7 +198,7 @@ TEST_P(FileIoTest, ReadsUpToTheEndOfAFileOfAnySize) {
   FileIo io = make();
   io.read({{{file.get(), 0, memory.at(), kBlock + 100}}});
   EXPECT_EQ(memory.text(0, kBlock + 100), text);
-  const std::string said = message([&] { io.read({{{file.get(), 0, memory.at(), 4 * kBlock}}}); });
+  const std::string said = message_of<RunError>([&] { io.read({{{file.get(), 0, memory.at(), 4 * kBlock}}}); });
   EXPECT_SAYS(said, "cannot read 8192 bytes at offset");
   EXPECT_SAYS(said, file.path());
   EXPECT_SAYS(said, "the file ends");
@@ -379,7 +372,7 @@ TEST_P(FileIoTest, AnErrorNamesFileOffsetSizeAndReasonWhenNothingIsInFlight) {
     *faults_ = {};
     faults_->answer = [](int n, const IoRequest&) { return n == 6 ? std::optional<int64_t>(-EIO) : std::nullopt; };
     const std::vector<FileTransfer> transfer{{file.get(), 0, memory.at(), 20 * kBlock}};
-    const std::string said = message([&] { is_write ? io.write(transfer) : io.read(transfer); });
+    const std::string said = message_of<RunError>([&] { is_write ? io.write(transfer) : io.read(transfer); });
     EXPECT_SAYS(said, fmt::format("cannot {} 8192 bytes at offset {} of {}: Input/output error", is_write ? "write" : "read", 6 * kBlock,
                                   file.path()));
     EXPECT_EQ(faults_->num_in_flight, 0);
@@ -395,7 +388,7 @@ TEST_P(FileIoTest, AFullDiskIsNamed) {
   ASSERT_GE(full.descriptor, 0);
   Memory memory(3 * kBlock);
   FileIo io = make();
-  const std::string said = message([&] { io.write({{{&full, 0, memory.at(), 3 * kBlock}}}); });
+  const std::string said = message_of<RunError>([&] { io.write({{{&full, 0, memory.at(), 3 * kBlock}}}); });
   EXPECT_SAYS(said, "cannot write 8192 bytes at offset");
   EXPECT_SAYS(said, "/dev/full: no space for it (No space left on device)");
   ::close(full.descriptor);
@@ -405,7 +398,7 @@ TEST_P(FileIoTest, AnErrorOfTheCallItselfIsNamed) {
   IoFile closed{"/nowhere", -1, false};
   Memory memory(kBlock);
   FileIo io = make();
-  EXPECT_SAYS(message([&] { io.read({{{&closed, 0, memory.at(), kBlock}}}); }), "/nowhere: Bad file descriptor");
+  EXPECT_SAYS(message_of<RunError>([&] { io.read({{{&closed, 0, memory.at(), kBlock}}}); }), "/nowhere: Bad file descriptor");
   OpenFile file;
   EXPECT_THROW(io.read({{{file.get(), 100, memory.at(), kBlock}}}), ProtocolError);
 }
@@ -415,7 +408,7 @@ TEST_P(FileIoTest, EndlessInterruptionIsAnError) {
   Memory memory(kBlock);
   for (const int64_t result : {int64_t{-EAGAIN}, int64_t{0}}) {
     faults_->answer = [=](int, const IoRequest&) { return std::optional<int64_t>(result); };
-    EXPECT_SAYS(message([&] { make().write({{{file.get(), 0, memory.at(), kBlock}}}); }), "1000 attempts without progress");
+    EXPECT_SAYS(message_of<RunError>([&] { make().write({{{file.get(), 0, memory.at(), kBlock}}}); }), "1000 attempts without progress");
   }
 }
 
@@ -427,13 +420,13 @@ TEST_P(FileIoTest, ADiskThatDoesNotAnswerIsAnErrorNow) {
   quick.stall_seconds = 0.2;
   FileIo io = make(quick);
   const auto start = std::chrono::steady_clock::now();
-  const std::string said = message([&] { io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}}); });
+  const std::string said = message_of<RunError>([&] { io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}}); });
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
   EXPECT_SAYS(said, "no answer of the disk within 0.2 seconds");
   EXPECT_SAYS(said, "cannot read 8192 bytes at offset");
   EXPECT_SAYS(said, file.path());
   const int before = faults_->num_requests;
-  EXPECT_EQ(message([&] { io.read({{{file.get(), 0, memory.at(), kBlock}}}); }), said);
+  EXPECT_EQ(message_of<RunError>([&] { io.read({{{file.get(), 0, memory.at(), kBlock}}}); }), said);
   EXPECT_EQ(faults_->num_requests, before);
   EXPECT_TRUE(io.has_abandoned());
 }
@@ -449,7 +442,7 @@ TEST_P(FileIoTest, ARequestThatIsNeverDoneDoesNotKeepTheQueue) {
     Memory memory(kBlock);
     FileIo io(quick);
     IoFile pipe{"a pipe", ends[0], false};
-    EXPECT_SAYS(message([&] {
+    EXPECT_SAYS(message_of<RunError>([&] {
                   io.read({{{&pipe, 0, memory.at(), kBlock}}});
                 }),
                 GetParam() == QueueKind::IoUring ? "a pipe: no answer of the disk" : "a pipe: Illegal seek");
@@ -463,7 +456,10 @@ TEST_P(FileIoTest, AQueueThatFailsIsAnErrorNowAndLater) {
   faults_->num_refused_after = 5;
   FileIo io = make();
   for (int i = 0; i < 2; ++i)
-    EXPECT_SAYS(message([&] { io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}}); }), file.path() + ": this queue takes no more");
+    EXPECT_SAYS(message_of<RunError>([&] {
+                  io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}});
+                }),
+                file.path() + ": this queue takes no more");
 }
 
 // Readers and writers of one maker have threads together.

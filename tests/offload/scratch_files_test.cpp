@@ -25,11 +25,13 @@
 #include "tests/offload/support/faulty_queue.h"
 #include "tests/offload/support/random_text.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
 
+using testing::message_of;
 using testing::random_text;
 
 constexpr int64_t kPage = kFileAlignmentBytes;
@@ -61,15 +63,6 @@ std::vector<std::string> names(const std::string& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) out.push_back(entry.path().filename().string());
   std::sort(out.begin(), out.end());
   return out;
-}
-
-std::string message(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class ScratchFilesTest : public ::testing::Test {
@@ -262,7 +255,7 @@ TEST_F(ScratchFilesTest, AFullDiskIsAnErrorBeforeAnythingIsTaken) {
   const int64_t much = static_cast<int64_t>(disk.f_blocks) * static_cast<int64_t>(disk.f_frsize) / kPage * kPage + (int64_t{1} << 30);
   // The disk is not even asked.
   std::string said;
-  testing::run_without(SYS_fallocate, EIO, [&] { said = message([&] { ScratchFiles(options(), {{"state", much, 1 << 20}}); }); });
+  testing::run_without(SYS_fallocate, EIO, [&] { said = message_of([&] { ScratchFiles(options(), {{"state", much, 1 << 20}}); }); });
   EXPECT_SAYS(said, fmt::format("no space in {}: rank 3 needs", folder(0)));
   EXPECT_SAYS(said, fmt::format("({} bytes)", much));
   EXPECT_SAYS(said, "are free (No space left on device)");
@@ -274,7 +267,7 @@ TEST_F(ScratchFilesTest, AFullDiskIsAnErrorBeforeAnythingIsTaken) {
     ::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{1 << 20, 1 << 20};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(2);
-    const std::string refused = message([&] { ScratchFiles(options(), {{"state", 2 << 20, 1 << 20}}); });
+    const std::string refused = message_of([&] { ScratchFiles(options(), {{"state", 2 << 20, 1 << 20}}); });
     const bool is_right = refused.find(folder(0)) != std::string::npos && refused.find("2097152 bytes") != std::string::npos &&
                           refused.find("files of at most 1048576 bytes: raise that (`ulimit -f`)") != std::string::npos &&
                           names(folder(0)).empty() && open_files(folder(0)).empty();
@@ -306,9 +299,9 @@ TEST_F(ScratchFilesTest, RoomIsThatOfADiskForAllRanks) {
   const NewFolders made = require_scratch_folders({{{"key", folder(0), 8192}}}, 2);
   EXPECT_EQ(made.made(), std::vector<std::string>{folder(0)});
   EXPECT_EQ(names(folder(0)), std::vector<std::string>());
-  EXPECT_SAYS(message([&] { require_scratch_folders({{{"key", folder(0), half}}}, 2); }), "key: no space in ");
+  EXPECT_SAYS(message_of([&] { require_scratch_folders({{{"key", folder(0), half}}}, 2); }), "key: no space in ");
   testing::run_without(SYS_openat, EMFILE, [&] {
-    EXPECT_SAYS(message([&] {
+    EXPECT_SAYS(message_of([&] {
                   require_scratch_folders({{{"key", folder(0), 8192}}}, 1);
                 }),
                 "key: no file can be made in " + folder(0) + ": Too many open files (raise `ulimit -n`)");
@@ -320,9 +313,9 @@ TEST_F(ScratchFilesTest, FoldersThatCannotBeMadeAreNamed) {
   o.folders = {scratch_.path("file") + "/below"};
   std::ofstream(scratch_.path("file")) << "x";
   EXPECT_THROW(ScratchFiles(o, {{"state", 8192, 8192}}), InputError);
-  EXPECT_SAYS(message([&] { ScratchFiles(o, {{"state", 8192, 8192}}); }), o.folders[0]);
+  EXPECT_SAYS(message_of([&] { ScratchFiles(o, {{"state", 8192, 8192}}); }), o.folders[0]);
   o.folders = {};
-  EXPECT_SAYS(message([&] { ScratchFiles(o, {}); }), "nvme_path");
+  EXPECT_SAYS(message_of([&] { ScratchFiles(o, {}); }), "nvme_path");
 }
 
 TEST_F(ScratchFilesTest, BufferedWhereDirectAccessIsRefused) {
@@ -349,7 +342,7 @@ TEST_F(ScratchFilesTest, BufferedWhereDirectAccessIsRefused) {
   });
   EXPECT_EQ(warnings_.size(), 1u);
   testing::run_without(SYS_pwrite64, EIO, [&] {
-    EXPECT_SAYS(message([&] { ScratchFiles(options(), {{"state", 20000, 8000}}); }), "Input/output error");
+    EXPECT_SAYS(message_of([&] { ScratchFiles(options(), {{"state", 20000, 8000}}); }), "Input/output error");
   });
   EXPECT_EQ(warnings_.size(), 1u);
 }
@@ -367,18 +360,18 @@ TEST_F(ScratchFilesTest, ADamagedChunkIsFoundWhereVerifyIsOn) {
     byte = static_cast<char>(byte ^ 1);
     ASSERT_EQ(::pwrite(file, &byte, 1, 2 * 12288 + 9999), 1);
     ::fsync(file), ::close(file);
-    for (const int c : {0, 1, 3}) EXPECT_EQ(message([&] { files.read(reads_, 0, c, memory(10000)).wait(); }), "no error");
+    for (const int c : {0, 1, 3}) EXPECT_EQ(message_of([&] { files.read(reads_, 0, c, memory(10000)).wait(); }), "nothing thrown");
     Stream lane = Stream::inline_stream();
-    const std::string said = message([&] { files.read(lane, 0, 2, memory(10000)).wait(); });
+    const std::string said = message_of([&] { files.read(lane, 0, 2, memory(10000)).wait(); });
     if (!verify) {
-      EXPECT_EQ(said, "no error");
+      EXPECT_EQ(said, "nothing thrown");
       continue;
     }
     EXPECT_SAYS(said, "rank 3: chunk 2 of masters of block 2: the 10000 bytes at offset 24576 of " + folder(0));
     EXPECT_SAYS(said, "checksum ");
     // Written anew it is right again.
     files.write(writes_, 0, 2, memory(random_text(10000, 9))).wait();
-    EXPECT_EQ(message([&] { files.read(reads_, 0, 2, memory(10000)).wait(); }), "no error");
+    EXPECT_EQ(message_of([&] { files.read(reads_, 0, 2, memory(10000)).wait(); }), "nothing thrown");
   }
 }
 
@@ -390,13 +383,13 @@ TEST_F(ScratchFilesTest, AFailedTransferNamesItsChunkAndEndsItsLane) {
   faults->answer = [](int n, const IoRequest&) { return n == 3 ? std::optional<int64_t>(-ENOSPC) : std::nullopt; };
   std::byte* data = memory(10000);
   const Event good = files.write(writes_, 0, 0, data), bad = files.write(writes_, 0, 1, data), after = files.write(writes_, 0, 2, data);
-  EXPECT_EQ(message([&] { good.wait(); }), "no error");
-  const std::string said = message([&] { bad.wait(); });
+  EXPECT_EQ(message_of([&] { good.wait(); }), "nothing thrown");
+  const std::string said = message_of([&] { bad.wait(); });
   EXPECT_SAYS(said, "[file tier] rank 3: chunk 1 of moments: cannot write 1808 bytes at offset 20480 of " + folder(0));
   EXPECT_SAYS(said, "no space for it (No space left on device)");
-  EXPECT_EQ(message([&] { after.wait(); }), said);
+  EXPECT_EQ(message_of([&] { after.wait(); }), said);
   EXPECT_EQ(files.write_counts().bytes_written, 10000 + 8192);
-  EXPECT_SAYS(message([&] { files.read(reads_, 0, 4, data).wait(); }), "chunk 4 of buffer 0 does not exist");
+  EXPECT_SAYS(message_of([&] { files.read(reads_, 0, 4, data).wait(); }), "chunk 4 of buffer 0 does not exist");
 }
 
 }  // namespace

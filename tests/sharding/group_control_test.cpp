@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "sharding/comm/private_buffer.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
@@ -17,7 +18,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 Fingerprint operation() { return Fingerprint(CollectiveKind::AllGather, static_cast<uint8_t>(DType::F32), 1000, ReduceOp::Sum, "h.1"); }
 
-class GroupControls : public testing::Test {
+class GroupControls : public ::testing::Test {
  protected:
   static constexpr int kRanks = 3;
   GroupControl control(int rank, GroupControl::Options options = {}) { return {memory_.data(), rank, kRanks, std::move(options)}; }
@@ -34,18 +35,11 @@ TEST_F(GroupControls, ARecordThatAKilledRankLeavesHalfWrittenHoldsNobodyUp) {
   GroupControl dead = control(0, options), first = control(1, options), second = control(2, options);
   dead.failure().state = GroupControl::FailureRecord::kBeingWritten;
   is_rank_0_alive = false;
-  const auto message_of = [](GroupControl& own) -> std::string {
-    try {
-      own.barrier(operation());
-    } catch (const RunError& error) {
-      return error.what();
-    }
-    return "the barrier opened";
-  };
+  const auto said_by = [](GroupControl& own) { return testing::message_of<RunError>([&] { own.barrier(operation()); }); };
   const auto start = Clock::now();
   std::string said[2];
-  std::thread other([&] { said[1] = message_of(second); });
-  said[0] = message_of(first);
+  std::thread other([&] { said[1] = said_by(second); });
+  said[0] = said_by(first);
   other.join();
   EXPECT_LT(seconds_since(start), 10);
   for (const std::string& text : said) {

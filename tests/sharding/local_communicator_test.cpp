@@ -11,12 +11,13 @@
 #include "sharding/local_ranks.h"
 #include "tests/sharding/support/communicator_cases.h"
 #include "tests/sharding/support/fake_communicator.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
 
 using test::CommunicatorCase;
-using test::run_error_of;
+using testing::message_of;
 
 double seconds_of(const std::function<void()>& call) {
   const auto start = std::chrono::steady_clock::now();
@@ -24,7 +25,7 @@ double seconds_of(const std::function<void()>& call) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-class LocalCommunicator : public testing::TestWithParam<std::tuple<CommunicatorCase, int>> {};
+class LocalCommunicator : public ::testing::TestWithParam<std::tuple<CommunicatorCase, int>> {};
 
 TEST_P(LocalCommunicator, Does) {
   const auto& [test_case, size] = GetParam();
@@ -37,7 +38,7 @@ TEST_P(LocalCommunicator, Does) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, LocalCommunicator,
-                         testing::Combine(testing::ValuesIn(test::communicator_cases()), testing::Values(1, 2, 3, 4, 7)),
+                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()), ::testing::Values(1, 2, 3, 4, 7)),
                          [](const auto& info) { return fmt::format("{}{}", std::get<0>(info.param).name, std::get<1>(info.param)); });
 
 TEST(LocalRanks, RethrowTheFirstFailureThatIsNotAnEcho) {
@@ -54,7 +55,7 @@ TEST(LocalRanks, RethrowTheFirstFailureThatIsNotAnEcho) {
       }
     });
   };
-  const double seconds = seconds_of([&] { EXPECT_EQ(run_error_of(run), "rank 2: unit 'h.1' is broken"); });
+  const double seconds = seconds_of([&] { EXPECT_EQ(message_of<RunError>(run), "rank 2: unit 'h.1' is broken"); });
   EXPECT_EQ(woken, 3);
   EXPECT_LT(seconds, 5);
 }
@@ -90,7 +91,7 @@ TEST(LocalRanks, AThreadThatCannotBeStartedEndsTheOthersWithTheReason) {
   std::string said;
   const double seconds = seconds_of([&] {
     const RoomForStacks room(size_t{1} << 30, 2.5);
-    said = run_error_of([&] {
+    said = message_of<RunError>([&] {
       run_local_ranks(4, {.timeout_seconds = 30}, [&](Communicator world) {
         ++started;
         Stream stream = Stream::inline_stream();
@@ -127,7 +128,7 @@ TEST(LocalRanks, ARankThatFailsFreesItsMemoryAfterItsReaders) {
         last.wait();
       });
     };
-    EXPECT_EQ(run_error_of(run), "a unit is broken");
+    EXPECT_EQ(message_of<RunError>(run), "a unit is broken");
   }
 }
 
@@ -151,12 +152,12 @@ TEST(LocalRanks, FailureReachesAGroupThatDoesNotHoldTheFailingRank) {
       half.barrier(stream, "never met").wait();
     });
   };
-  EXPECT_EQ(run_error_of(run), "the original");
+  EXPECT_EQ(message_of<RunError>(run), "the original");
 }
 
 // What two of three ranks say of an operation in which rank 1 never arrives.
 std::string error_of_silence(const std::function<void(Communicator&, Stream&)>& operation) {
-  return run_error_of([&] {
+  return message_of<RunError>([&] {
     run_local_ranks(3, {.timeout_seconds = 0.3}, [&](Communicator world) {
       if (world.rank() == 1) {
         std::this_thread::sleep_for(std::chrono::milliseconds(900));
@@ -196,20 +197,20 @@ TEST(LocalRanks, ALateRankLearnsThatTheOthersHaveGivenUp) {
       Stream stream = Stream::inline_stream();
       if (world.rank() == 1) {
         std::this_thread::sleep_for(std::chrono::milliseconds(500));
-        late = run_error_of([&] { world.barrier(stream, "late").wait(); });
+        late = message_of<RunError>([&] { world.barrier(stream, "late").wait(); });
         return;
       }
       world.barrier(stream, "late").wait();
     });
   };
-  EXPECT_NE(run_error_of(run).find("rank 1 has not arrived"), std::string::npos);
+  EXPECT_NE(message_of<RunError>(run).find("rank 1 has not arrived"), std::string::npos);
   EXPECT_NE(late.find("rank 1 has not arrived"), std::string::npos) << late;
 }
 
 TEST(LocalRanks, ARankThatLeavesIsNoticedLongBeforeTheTimeOut) {
   std::string error;
   const double seconds = seconds_of([&] {
-    error = run_error_of([&] {
+    error = message_of<RunError>([&] {
       run_local_ranks(3, {.timeout_seconds = 30}, [&](Communicator world) {
         if (world.rank() == 2) return;
         Stream stream = Stream::inline_stream();

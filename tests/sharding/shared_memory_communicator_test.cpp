@@ -14,11 +14,12 @@
 
 #include "sharding/comm/shared_memory.h"
 #include "tests/sharding/support/communicator_cases.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
 
-using test::run_error_of;
+using testing::message_of;
 
 // Lets forked processes exchange texts before they share anything else.
 struct Meeting {
@@ -59,7 +60,7 @@ std::vector<int> run_processes(int size, const CommOptions& options, const Segme
         ADD_FAILURE() << "rank " << rank << ": " << error.what();
       }
       std::cout.flush();
-      _exit(testing::Test::HasFailure() ? 1 : 0);
+      _exit(::testing::Test::HasFailure() ? 1 : 0);
     }
     pids.push_back(pid);
   }
@@ -91,7 +92,7 @@ class Directory {
   std::string path_ = "/dev/shm/zerostep-test-XXXXXX";
 };
 
-class SharedMemoryCommunicator : public testing::TestWithParam<std::tuple<test::CommunicatorCase, int>> {};
+class SharedMemoryCommunicator : public ::testing::TestWithParam<std::tuple<test::CommunicatorCase, int>> {};
 
 TEST_P(SharedMemoryCommunicator, Does) {
   const auto& [test_case, size] = GetParam();
@@ -102,7 +103,7 @@ TEST_P(SharedMemoryCommunicator, Does) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, SharedMemoryCommunicator,
-                         testing::Combine(testing::ValuesIn(test::communicator_cases()), testing::Values(1, 3)),
+                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()), ::testing::Values(1, 3)),
                          [](const auto& info) { return fmt::format("{}{}", std::get<0>(info.param).name, std::get<1>(info.param)); });
 
 void sum_in_shared_memory(Communicator world) {
@@ -151,9 +152,13 @@ TEST(SharedMemory, NoPlaceAtAllIsTheSameErrorOnEveryRank) {
   Meeting* meeting = Meeting::create();
   std::string errors[2];
   std::thread other([&] {
-    errors[1] = run_error_of([&] { make_shared_memory_communicator(meeting->bootstrap(1, 2), {}, {{"/dev/shm"}, 1 << 20}, nullptr); });
+    errors[1] = message_of<RunError>([&] {
+      make_shared_memory_communicator(meeting->bootstrap(1, 2), {}, {{"/dev/shm"}, 1 << 20}, nullptr);
+    });
   });
-  errors[0] = run_error_of([&] { make_shared_memory_communicator(meeting->bootstrap(0, 2), {}, {{"/dev/shm"}, 1 << 20}, nullptr); });
+  errors[0] = message_of<RunError>([&] {
+    make_shared_memory_communicator(meeting->bootstrap(0, 2), {}, {{"/dev/shm"}, 1 << 20}, nullptr);
+  });
   other.join();
   EXPECT_EQ(errors[0], errors[1]);
   for (const char* part : {"/dev/shm", "1048576 are free", "ZEROSTEP_SHM_DIR"})
@@ -173,7 +178,9 @@ TEST(SharedMemory, ARankThatIsKilledIsNoticedWithinASecond) {
     }
     const auto start = std::chrono::steady_clock::now();
     const Segment large{data, data + 100000, 12345};
-    const std::string error = run_error_of([&] { world.reduce_scatter({&large, 1}, DType::F32, DType::F32, false, stream, "h.7").wait(); });
+    const std::string error = message_of<RunError>([&] {
+      world.reduce_scatter({&large, 1}, DType::F32, DType::F32, false, stream, "h.7").wait();
+    });
     for (const char* part : {"rank 1 has died", "reduce-scatter of 'h.7' (12,345 elements of fp32)"})
       EXPECT_NE(error.find(part), std::string::npos) << error;
     EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 1.2);
@@ -196,7 +203,7 @@ TEST(SharedMemory, ARankThatIsKilledDuringAnExchangeIsNoticed) {
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
         raise(SIGKILL);
       });
-    const std::string error = run_error_of([&] {
+    const std::string error = message_of<RunError>([&] {
       for (;;) world.exchange({&transfer, 1}, DType::F32, stream, "h.7").wait();
     });
     EXPECT_NE(error.find("rank 1 has died"), std::string::npos) << error;
@@ -213,7 +220,7 @@ TEST(SharedMemory, ASilentRankIsNamedAfterTheTimeOut) {
       return;
     }
     Stream stream = Stream::inline_stream();
-    const std::string error = run_error_of([&] { world.barrier(stream, "epoch").wait(); });
+    const std::string error = message_of<RunError>([&] { world.barrier(stream, "epoch").wait(); });
     EXPECT_NE(error.find("rank 1 has not arrived at barrier 'epoch' for 0.3"), std::string::npos) << error;
   });
   EXPECT_EQ(statuses, std::vector<int>(2));

@@ -10,12 +10,13 @@
 #include "sharding/mpi_session.h"
 #include "tests/mpi_main.h"
 #include "tests/sharding/support/communicator_cases.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
 
 using test::mpi_session;
-using test::run_error_of;
+using testing::message_of;
 
 // How the ranks of this program meet: shared memory, messages, and messages in small pieces.
 enum class Way { Shared, Messages, SmallMessages };
@@ -28,7 +29,7 @@ Communicator world_of(Way way, double timeout_seconds = 60) {
   return make_mpi_communicator(mpi_session(), {.timeout_seconds = timeout_seconds}, way == Way::Shared ? MpiPath::Auto : MpiPath::Plain);
 }
 
-class MpiCommunicator : public testing::TestWithParam<std::tuple<test::CommunicatorCase, Way>> {};
+class MpiCommunicator : public ::testing::TestWithParam<std::tuple<test::CommunicatorCase, Way>> {};
 
 TEST_P(MpiCommunicator, Does) {
   const auto& [test_case, way] = GetParam();
@@ -43,12 +44,12 @@ TEST_P(MpiCommunicator, Does) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, MpiCommunicator,
-                         testing::Combine(testing::ValuesIn(test::communicator_cases()),
-                                          testing::Values(Way::Shared, Way::Messages, Way::SmallMessages)),
+                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()),
+                                            ::testing::Values(Way::Shared, Way::Messages, Way::SmallMessages)),
                          [](const auto& info) { return std::get<0>(info.param).name + name_of(std::get<1>(info.param)); });
 
-class MpiFailure : public testing::TestWithParam<Way> {};
-INSTANTIATE_TEST_SUITE_P(Ways, MpiFailure, testing::Values(Way::Shared, Way::Messages),
+class MpiFailure : public ::testing::TestWithParam<Way> {};
+INSTANTIATE_TEST_SUITE_P(Ways, MpiFailure, ::testing::Values(Way::Shared, Way::Messages),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST_P(MpiFailure, ASilentRankIsNamedAfterTheTimeOut) {
@@ -59,7 +60,9 @@ TEST_P(MpiFailure, ASilentRankIsNamedAfterTheTimeOut) {
   if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1000));
   std::vector<float> data(3000 * static_cast<size_t>(world.size()));
   const Segment segment{data.data(), data.data() + 3000 * world.rank(), 3000};
-  const std::string error = run_error_of([&] { world.reduce_scatter({&segment, 1}, DType::F32, DType::F32, false, stream, "h.3").wait(); });
+  const std::string error = message_of<RunError>([&] {
+    world.reduce_scatter({&segment, 1}, DType::F32, DType::F32, false, stream, "h.3").wait();
+  });
   // Rank 1 learns what the others have said.
   EXPECT_NE(error.find("rank 1 has not arrived at reduce-scatter of 'h.3' (3,000 elements of fp32) for 0."), std::string::npos) << error;
   end.barrier(other, "end of test").wait();
@@ -73,7 +76,7 @@ TEST_P(MpiFailure, ASilentRankIsNamedInAnExchange) {
   if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(700));
   std::vector<float> source(3000), target(3000);
   const Transfer transfer{0, 1, source.data(), target.data(), 3000};
-  const std::string error = run_error_of([&] { world.exchange({&transfer, 1}, DType::F32, stream, "h.3").wait(); });
+  const std::string error = message_of<RunError>([&] { world.exchange({&transfer, 1}, DType::F32, stream, "h.3").wait(); });
   EXPECT_NE(error.find("rank 1 has not arrived at exchange of 'h.3' (3,000 elements of fp32) for 0."), std::string::npos) << error;
   end.barrier(other, "end of test").wait();
 }

@@ -2,15 +2,6 @@
 
 namespace zerostep::test {
 
-std::string run_error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const RunError& error) {
-    return error.what();
-  }
-  return "";
-}
-
 const std::vector<CommunicatorCase>& communicator_cases() {
   static const std::vector<CommunicatorCase> cases = [] {
     std::vector<CommunicatorCase> all;

@@ -21,7 +21,4 @@ std::vector<CommunicatorCase> mixed_cases();  // several operations, segments or
 std::vector<CommunicatorCase> group_cases();
 std::vector<CommunicatorCase> failure_cases();
 
-// What the call throws as a RunError; "" when it throws nothing.
-std::string run_error_of(const std::function<void()>& call);
-
 }  // namespace zerostep::test

@@ -2,22 +2,25 @@
 
 #include "tests/sharding/support/communicator_cases.h"
 #include "tests/sharding/support/operands.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep::test {
 namespace {
+
+using testing::message_of;
 
 // A rank that runs another collective than the others: an error on every rank that names both sides.
 template <typename Diverge>
 void expect_mismatch(Communicator& world, const std::string& usual, const std::string& other, Diverge&& diverge) {
   if (world.size() == 1) return;
   Communicator group = world.split(0, world.rank());
-  const std::string error = run_error_of([&] { diverge(group, group.rank() == group.size() - 1); });
+  const std::string error = message_of<RunError>([&] { diverge(group, group.rank() == group.size() - 1); });
   EXPECT_NE(error.find("diverged"), std::string::npos) << error;
   EXPECT_NE(error.find(fmt::format("rank 0 runs {}", usual)), std::string::npos) << error;
   EXPECT_NE(error.find(fmt::format("rank {} runs {}", group.size() - 1, other)), std::string::npos) << error;
   // The group stays failed; the one it was split from goes on.
   Stream stream = Stream::inline_stream();
-  EXPECT_NE(run_error_of([&] { group.barrier(stream, "after").wait(); }), "");
+  EXPECT_NE(message_of<RunError>([&] { group.barrier(stream, "after").wait(); }), "nothing thrown");
   Stream next = Stream::inline_stream();
   world.barrier(next, "world goes on").wait();
 }
@@ -163,7 +166,7 @@ void abort_reaches_every_group(Communicator world) {
     operation = "barrier 'optimizer'";
     if (world.rank() == world.size() - 1) {
       world.abort("the disk is full");
-      expect_parts(run_error_of([&] { other.barrier(stream, "after").wait(); }), {"the disk is full"});
+      expect_parts(message_of<RunError>([&] { other.barrier(stream, "after").wait(); }), {"the disk is full"});
       return;
     }
     Communicator& group = world.rank() == 0 ? world : other;
