@@ -13,6 +13,7 @@
 #include <climits>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -60,34 +61,47 @@ Arena PinnedMemory::memory(const std::string& name, int64_t num_bytes) {
   // A block of a file is then a few pieces for its disk instead of hundreds: on a virtual disk more than twice as fast.
   ::madvise(data, size, MADV_HUGEPAGE);
   prefer_this_node(data, num_bytes);
-  std::shared_ptr<void> owner(data, [size, pinned = pin(name, data, num_bytes)](void* p) mutable {
+  std::shared_ptr<void> owner(data, [size, pinned = pin(data, num_bytes)](void* p) mutable {
     pinned = nullptr;
     ::munmap(p, size);
   });
   return Arena(name, std::move(owner), data, num_bytes);
 }
 
-std::shared_ptr<void> PinnedMemory::pin(const std::string& name, void* data, int64_t num_bytes) {
+std::shared_ptr<void> PinnedMemory::pin(void* data, int64_t num_bytes) {
+  std::vector<int64_t> slabs;
   int64_t pinned = 0;
-  int error = 0;
-  while (options_.pin_memory && pinned < num_bytes) {
-    const int64_t slab = std::min(options_.slab_bytes, num_bytes - pinned);
-    error = options_.locker->lock(static_cast<std::byte*>(data) + pinned, slab);
-    if (error != 0) break;
-    pinned += slab;
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  // Half of what is refused may be permitted.
+  for (int64_t size = options_.pin_memory ? std::min(options_.slab_bytes, num_bytes) : 0; size > 0 && pinned < num_bytes;) {
+    size = std::min(size, num_bytes - pinned);
+    if (const int error = options_.locker->lock(static_cast<std::byte*>(data) + pinned, size); error != 0) {
+      error_ = error;
+      size = size / 2 / page * page;
+      continue;
+    }
+    slabs.push_back(size);
+    pinned += size;
   }
   bytes_->pinned += pinned, bytes_->pageable += num_bytes - pinned;
-  std::shared_ptr<void> lock(data, [num_bytes, pinned, bytes = bytes_, locker = options_.locker, slab = options_.slab_bytes](void* p) {
-    for (int64_t begin = 0; begin < pinned; begin += slab)
-      locker->unlock(static_cast<std::byte*>(p) + begin, std::min(slab, pinned - begin));
-    bytes->pinned -= pinned, bytes->pageable -= num_bytes - pinned;
-  });
-  if (error != 0 && !std::exchange(has_warned_, true))
-    options_.warn(fmt::format(
-        "{} of '{}' cannot be pinned and stay pageable, so copies are slower ({}): {} are pinned, and this process may lock {} "
-        "(RLIMIT_MEMLOCK). Raise that (`ulimit -l unlimited`, or memlock in /etc/security/limits.conf), or set \"pin_memory\": false",
-        human_bytes(num_bytes - pinned), name, std::strerror(error), human_bytes(bytes_->pinned), lock_limit()));
-  return lock;
+  return {data, [num_bytes, pinned, slabs = std::move(slabs), bytes = bytes_, locker = options_.locker](void* p) {
+            auto* at = static_cast<std::byte*>(p);
+            for (const int64_t slab : slabs) {
+              locker->unlock(at, slab);
+              at += slab;
+            }
+            bytes->pinned -= pinned, bytes->pageable -= num_bytes - pinned;
+          }};
+}
+
+void PinnedMemory::warn_of_pageable() const {
+  if (!options_.pin_memory || pageable_bytes() == 0) return;
+  options_.warn(fmt::format(
+      "{} of a rank's {} of host memory are pinned; the rest stays pageable, may be swapped, and copies of it are slower ({}). This "
+      "process may "
+      "lock "
+      "{} (RLIMIT_MEMLOCK). Raise that (`ulimit -l unlimited`, or memlock in /etc/security/limits.conf), or set \"pin_memory\": false",
+      human_bytes(pinned_bytes()), human_bytes(pinned_bytes() + pageable_bytes()), std::strerror(error_), lock_limit()));
 }
 
 }  // namespace zerostep

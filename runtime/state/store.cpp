@@ -31,7 +31,7 @@ Arena communicated_arena(int64_t size, Communicator& group, PinnedMemory* pinned
   };
   const auto owner = std::make_shared<Owner>(Owner{group.allocate(static_cast<size_t>(size), "arena"), nullptr});
   void* data = owner->buffer->data();
-  if (pinned != nullptr && data != nullptr) owner->lock = pinned->pin("host, communicated", data, size);
+  if (pinned != nullptr && data != nullptr) owner->lock = pinned->pin(data, size);
   return Arena("communicated", owner, data, size);
 }
 
@@ -56,6 +56,7 @@ Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, cons
                      device.memory("device", total(buffers, Tier::Device, false))});
   arenas_.push_back(
       {communicated_arena(total(buffers, Tier::Host, true), group, &pinned_), pinned_.memory("host", total(buffers, Tier::Host, false))});
+  pinned_.warn_of_pageable();
   for (const bool is_staging : {true, false})  // whose slots begin at pages then
     for (const PlannedBuffer& b : buffers) {
       if ((b.id.kind == BufferKind::StagingSlot) != is_staging) continue;

@@ -71,7 +71,7 @@ TEST(PinnedMemory, IsLockedSlabBySlabUntilItGoes) {
   EXPECT_EQ(pinned.memory("nothing", 0).capacity_bytes(), 0);
 }
 
-TEST(PinnedMemory, StaysPageableWhereLockingFailsAndSaysSoOnce) {
+TEST(PinnedMemory, StaysPageableWhereLockingFailsAndSaysSo) {
   std::vector<std::string> warnings;
   const auto locker = std::make_shared<RecordingLocker>(2);
   PinnedMemory pinned({.slab_bytes = kPage, .locker = locker, .warn = [&](const std::string& text) { warnings.push_back(text); }});
@@ -80,10 +80,11 @@ TEST(PinnedMemory, StaysPageableWhereLockingFailsAndSaysSoOnce) {
     static_cast<std::byte*>(second.allocate(3 * kPage, "all"))[3 * kPage - 1] = std::byte{1};
     EXPECT_EQ(pinned.pinned_bytes(), 2 * kPage);
     EXPECT_EQ(pinned.pageable_bytes(), 6 * kPage);
+    EXPECT_TRUE(warnings.empty());
+    pinned.warn_of_pageable();
     ASSERT_EQ(warnings.size(), 1u);
-    EXPECT_SAYS(warnings[0], "12.0 KiB of 'ring of parameters' cannot be pinned and stay pageable");
+    EXPECT_SAYS(warnings[0], "8.00 KiB of a rank's 32.0 KiB of host memory are pinned; the rest stays pageable");
     EXPECT_SAYS(warnings[0], "Cannot allocate memory");
-    EXPECT_SAYS(warnings[0], "8.00 KiB are pinned");
     EXPECT_SAYS(warnings[0], "RLIMIT_MEMLOCK");
     EXPECT_SAYS(warnings[0], "ulimit -l");
   }
@@ -91,12 +92,36 @@ TEST(PinnedMemory, StaysPageableWhereLockingFailsAndSaysSoOnce) {
   EXPECT_EQ(pinned.pageable_bytes(), 0);
 }
 
+// Whatever the slabs, and however little of the last one is permitted.
+TEST(PinnedMemory, IsLockedToThePageWhereTheLimitEnds) {
+  for (const int64_t limit : {0, 1, 2, 3, 7, 12, 13, 29, 30})
+    for (const int64_t slab : {1, 8, 10, 1000}) {
+      const auto locker = std::make_shared<RecordingLocker>(1000, limit * kPage);
+      int warnings = 0;
+      PinnedMemory pinned({.slab_bytes = slab * kPage, .locker = locker, .warn = [&](const std::string&) { ++warnings; }});
+      {
+        Arena first = pinned.memory("first", 13 * kPage), second = pinned.memory("second", 17 * kPage - 100);
+        auto* data = static_cast<std::byte*>(first.allocate(1, "first"));
+        const int64_t in_second = std::min(std::max<int64_t>(0, limit - 13) * kPage, 17 * kPage - 100);
+        EXPECT_EQ(pinned.pinned_bytes(), std::min<int64_t>(limit, 13) * kPage + in_second) << limit << " in slabs of " << slab;
+        EXPECT_EQ(pinned.pageable_bytes(), 30 * kPage - 100 - pinned.pinned_bytes());
+        // From its begin, without a gap.
+        int64_t end = 0;
+        for (auto at = locker->locked.find(data); at != locker->locked.end(); at = locker->locked.find(data + end)) end += at->second;
+        EXPECT_EQ(end, std::min<int64_t>(limit, 13) * kPage);
+        pinned.warn_of_pageable();
+        EXPECT_EQ(warnings, limit < 30 ? 1 : 0);
+      }
+      EXPECT_TRUE(locker->locked.empty());
+    }
+}
+
 TEST(PinnedMemory, LocksWhatOthersHaveMade) {
   const auto locker = std::make_shared<RecordingLocker>();
   PinnedMemory pinned({.slab_bytes = 2 * kPage, .locker = locker});
   alignas(kPage) static std::array<std::byte, 3 * kPage> memory;
   {
-    const std::shared_ptr<void> lock = pinned.pin("shared", memory.data(), 3 * kPage);
+    const std::shared_ptr<void> lock = pinned.pin(memory.data(), 3 * kPage);
     EXPECT_EQ(locker->locked, (std::map<std::byte*, int64_t>{{memory.data(), 2 * kPage}, {memory.data() + 2 * kPage, kPage}}));
     EXPECT_EQ(pinned.pinned_bytes(), 3 * kPage);
   }
@@ -109,6 +134,7 @@ TEST(PinnedMemory, IsNotLockedWherePinMemoryIsFalse) {
   PinnedMemory pinned({.pin_memory = false, .locker = locker, .warn = [](const std::string& text) { ADD_FAILURE() << text; }});
   Arena arena = pinned.memory("ring", 3 * kPage);
   static_cast<std::byte*>(arena.allocate(3 * kPage, "all"))[kPage] = std::byte{1};
+  pinned.warn_of_pageable();
   EXPECT_TRUE(locker->locked.empty());
   EXPECT_EQ(pinned.pageable_bytes(), 3 * kPage);
 }
@@ -122,6 +148,7 @@ TEST(PinnedMemory, IsLockedByTheSystemAsFarAsTheLimitGoes) {
     std::cout << "pinned on this machine: " << pinned.pinned_bytes() << " of " << 200 * kPage << " bytes\n";
     EXPECT_EQ(locked_bytes() - before, mlock_locks() ? pinned.pinned_bytes() : 0);
     EXPECT_EQ(pinned.pinned_bytes() + pinned.pageable_bytes(), 200 * kPage);
+    pinned.warn_of_pageable();
     EXPECT_EQ(warnings.empty(), pinned.pageable_bytes() == 0);
   }
   EXPECT_EQ(locked_bytes(), before);
@@ -136,8 +163,10 @@ TEST(PinnedMemory, GoesOnWhereTheLimitIsSmall) {
     PinnedMemory pinned({.slab_bytes = 10 * kPage, .warn = [&](const std::string& text) { warning += text; }});
     Arena arena = pinned.memory("ring", 30 * kPage);
     std::fill_n(static_cast<std::byte*>(arena.allocate(30 * kPage, "all")), 30 * kPage, std::byte{1});
-    const bool is_right = !mlock_locks() || (pinned.pinned_bytes() == 10 * kPage && pinned.pageable_bytes() == 20 * kPage &&
-                                             warning.find("this process may lock 64.0 KiB (RLIMIT_MEMLOCK)") != std::string::npos);
+    pinned.warn_of_pageable();
+    const bool is_right = !mlock_locks() || (pinned.pinned_bytes() == 16 * kPage && pinned.pageable_bytes() == 14 * kPage &&
+                                             warning.find("64.0 KiB of a rank's 120 KiB of host memory are pinned") != std::string::npos &&
+                                             warning.find("This process may lock 64.0 KiB (RLIMIT_MEMLOCK)") != std::string::npos);
     if (!is_right) fmt::print(stderr, "{} {} {}\n", pinned.pinned_bytes(), pinned.pageable_bytes(), warning);
     ::_exit(is_right ? 0 : 1);
   }

@@ -6,12 +6,14 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "runtime/state/sharded_state.h"
 #include "runtime/state/state_places.h"
 #include "sharding/local_ranks.h"
 #include "tests/offload/support/recording_locker.h"
 #include "tests/runtime/support/file_faults.h"
 #include "tests/runtime/support/training_case.h"
+#include "tests/support/expect_says.h"
 
 namespace zerostep::testing {
 namespace {
@@ -124,6 +126,27 @@ TEST(Store, LocksAllMemoryOfTheHostOrNone) {
     });
 }
 
+// Both arenas are made before anything is said: of all memory of the host, once.
+TEST(Store, SaysOnceHowMuchOfTheHostsMemoryIsLocked) {
+  const TrainingPlan plan = plan_in_files(2);
+  const TierFolder folder;
+  const int64_t host = nth(plan.any_step().arena_bytes, Tier::Host);
+  for (const bool is_limited : {true, false})
+    run_local_ranks(2, {}, [&](Communicator world) {
+      std::vector<std::string> warnings;
+      TierOptions options{{.locker = std::make_shared<RecordingLocker>(1000, is_limited ? 4096 : host),
+                           .warn = [&](const std::string& text) { warnings.push_back(text); }},
+                          {},
+                          {}};
+      options.parameters.folders = {folder.path};
+      const Store store(plan.any_step().buffers, world, Device::cpu(), options);
+      ASSERT_EQ(warnings.size(), is_limited ? 1u : 0u);
+      if (is_limited) {
+        EXPECT_SAYS(warnings[0], fmt::format("4.00 KiB of a rank's {} of host memory are pinned", human_bytes(host)));
+      }
+    });
+}
+
 // Inputs that wait for recomputation on the host lie end to end in memory that is taken once, and so do the slots that they come back into.
 TEST(Store, CheckpointsOfActivationsLieEndToEnd) {
   TrainingCase test = TrainingCase::tiny();
@@ -138,9 +161,10 @@ TEST(Store, CheckpointsOfActivationsLieEndToEnd) {
     const std::byte* end = nullptr;
     int inputs = 0, slots = 0;
     for (const PlannedBuffer& b : plan.any_step().buffers) {
-      if (b.id.kind == BufferKind::CheckpointSlot)
+      if (b.id.kind == BufferKind::CheckpointSlot) {
         for (; slots + 1 < b.num_chunks; ++slots)
           EXPECT_EQ(store.view({b.id.kind, 0, slots + 1}), store.view({b.id.kind, 0, slots}) + b.chunk_bytes);
+      }
       if (b.id.kind != BufferKind::Checkpoint) continue;
       EXPECT_EQ(b.tier, Tier::Host);
       EXPECT_TRUE(end == nullptr || end == store.view(b.id)) << b.name;

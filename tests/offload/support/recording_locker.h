@@ -9,13 +9,13 @@
 
 namespace zerostep::testing {
 
-// Locks nothing and knows what it should have; refuses from a number of slabs on. Any thread.
+// Locks nothing and knows what it should have; refuses from a number of slabs on, and what would be more bytes than a limit. Any thread.
 class RecordingLocker final : public PageLocker {
  public:
-  explicit RecordingLocker(size_t max_slabs = 1000) : max_slabs_(max_slabs) {}
+  explicit RecordingLocker(size_t max_slabs = 1000, int64_t max_bytes = INT64_MAX) : max_slabs_(max_slabs), max_bytes_(max_bytes) {}
   int lock(void* data, int64_t num_bytes) override {
     const std::lock_guard guard(mutex_);
-    if (locked.size() == max_slabs_) return ENOMEM;
+    if (locked.size() == max_slabs_ || num_bytes > max_bytes_ - this->num_bytes()) return ENOMEM;
     locked[static_cast<std::byte*>(data)] = num_bytes;
     return 0;
   }
@@ -34,6 +34,7 @@ class RecordingLocker final : public PageLocker {
  private:
   std::mutex mutex_;
   size_t max_slabs_;
+  int64_t max_bytes_;
 };
 
 }  // namespace zerostep::testing
