@@ -88,12 +88,12 @@ void restore(Engine& engine, const CheckpointReader& checkpoint) {
   });
 }
 
-int64_t staging_bytes(const Config& config, const TrainingPlan& plan) {
+int64_t staging_bytes(const Config& config, const TrainingPlan& plan, bool is_exact) {
   if (config.run.checkpoint_interval == 0 && !config.run.keep_best) return 0;
   const Plan& step = plan.any_step();
   int64_t most = 0;
-  // Rank 0's share has no padding, but assigned matrices may give another rank more.
-  for (int rank = 0; rank < (step.matrices.empty() ? 1 : step.options.world); ++rank)
+  // Rank 0's share has no padding, but another rank may own larger matrices, or more pieces, which the header names.
+  for (int rank = 0; rank < (is_exact || !step.matrices.empty() ? step.options.world : 1); ++rank)
     most = std::max(most, ShardImage::file_bytes(owned_state(plan, rank)));
   return most;
 }

@@ -19,7 +19,9 @@ void check_holds(const CheckpointReader& checkpoint, const ModelDefinition& mode
 // The optimizer's arrays and the scalars, into an engine that began with parameters_of().
 void restore(Engine& engine, const CheckpointReader& checkpoint);
 
-// Host memory in which a rank stages checkpoints, where the configuration makes some: the largest file of any rank.
-int64_t staging_bytes(const Config& config, const TrainingPlan& plan);
+// Host memory in which a rank stages checkpoints, where the configuration makes some: the largest file of any rank. `is_exact`: every
+// rank's header is made; false: not where ranks own equal shares, so that a longer one may be missed by its pages, which is quick for many
+// ranks.
+int64_t staging_bytes(const Config& config, const TrainingPlan& plan, bool is_exact = true);
 
 }  // namespace zerostep

@@ -15,16 +15,16 @@ namespace zerostep {
 namespace {
 
 std::string header_of(const std::vector<StatePiece>& pieces) {
-  nlohmann::ordered_json header;
-  header["__metadata__"] = {{"format", "zerostep checkpoint"}};
+  std::string text = R"({"__metadata__":{"format":"zerostep checkpoint"})";
   int64_t offset = 0;
   for (const StatePiece& s : pieces) {
     const int64_t end = offset + num_bytes(s.count, s.type);
     const char* type = s.type == DType::F32 ? "F32" : s.type == DType::BF16 ? "BF16" : "F16";
-    header[tensor_name(s)] = {{"dtype", type}, {"shape", {s.count}}, {"data_offsets", {offset, end}}};
+    text += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", nlohmann::json(tensor_name(s)).dump(), type, s.count,
+                        offset, end);
     offset = end;
   }
-  std::string text = header.dump();
+  text += '}';
   // The tensors begin where direct writes may.
   text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()) + 8, static_cast<int64_t>(kDirectAlignment))) - 8, ' ');
   return text;

@@ -98,7 +98,7 @@ ordered_json plan_json(const PlanReport& report) {
     if (prediction != nullptr) add_prediction(prediction->steps[i].simulation, step);
     out["steps"].push_back(std::move(step));
   }
-  for (const BufferTotal& b : buffers_of(train))
+  for (const BufferTotal& b : buffers_of(train, report.staging_bytes()))
     out["buffers"].push_back({{"kind", b.kind}, {"tier", name_of(b.tier)}, {"count", b.count}, {"bytes", b.bytes}});
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
@@ -153,7 +153,7 @@ std::string plan_text(const PlanReport& report) {
               fmt::format("{} of {}: {}", human_bytes(report.needed_bytes()), human_bytes(limit.device_bytes), limit.source));
 
   out += "\nArenas\n";
-  for (const BufferTotal& b : buffers_of(train))
+  for (const BufferTotal& b : buffers_of(train, report.staging_bytes()))
     out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {}{}", grouped(b.bytes), counted(b.count, "buffer"),
                                             b.tier == Tier::Device ? "" : fmt::format(" ({})", name_of(b.tier))));
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})

@@ -73,7 +73,7 @@ std::vector<CollectiveTotal> collectives_of(const Plan& plan) {
   return out;
 }
 
-std::vector<BufferTotal> buffers_of(const Plan& plan) {
+std::vector<BufferTotal> buffers_of(const Plan& plan, int64_t staging_bytes) {
   std::vector<BufferTotal> out;
   for (const PlannedBuffer& b : plan.buffers) {
     const std::string kind = kind_of(b.name);
@@ -82,7 +82,15 @@ std::vector<BufferTotal> buffers_of(const Plan& plan) {
     ++it->count;
     it->bytes += b.bytes;
   }
+  if (staging_bytes > 0) out.push_back({"state staged for checkpoints", Tier::Host, 1, staging_bytes});
   return out;
+}
+
+int64_t bytes_in(const Plan& plan, Tier tier, std::initializer_list<BufferKind> kinds) {
+  int64_t bytes = 0;
+  for (const PlannedBuffer& b : plan.buffers)
+    if (b.tier == tier && std::find(kinds.begin(), kinds.end(), b.id.kind) != kinds.end()) bytes += b.bytes;
+  return bytes;
 }
 
 std::string rests_text(const Plan& plan) {
@@ -91,9 +99,7 @@ std::string rests_text(const Plan& plan) {
   const auto add = [&](const char* what, std::initializer_list<BufferKind> kinds) {
     std::string places;
     for (const Tier tier : {Tier::Device, Tier::Host, Tier::File}) {
-      int64_t bytes = 0;
-      for (const PlannedBuffer& b : plan.buffers)
-        if (b.tier == tier && std::find(kinds.begin(), kinds.end(), b.id.kind) != kinds.end()) bytes += b.bytes;
+      const int64_t bytes = bytes_in(plan, tier, kinds);
       if (bytes == 0) continue;
       places += fmt::format("{}{} {}", places.empty() ? "" : ", ", name_of(tier), human_bytes(bytes));
       is_elsewhere |= tier != Tier::Device;

@@ -6,23 +6,18 @@
 
 #include "base/format.h"
 #include "runtime/engine/training_cost.h"
+#include "runtime/report/plan_tables.h"
 
 namespace zerostep {
 namespace {
 
 const char* key_of(Tier tier) { return tier == Tier::Host ? "cpu" : "nvme"; }
 
-bool has_buffer(const Plan& plan, Tier tier, std::initializer_list<BufferKind> kinds) {
-  return std::any_of(plan.buffers.begin(), plan.buffers.end(), [&](const PlannedBuffer& b) {
-    return b.tier == tier && std::find(kinds.begin(), kinds.end(), b.id.kind) != kinds.end();
-  });
-}
-
 std::string parameters_warning(const ZeroConfig& zero, const TrainingPlan& plan) {
   const Tier tier = zero.offload_param.tier;
-  if (tier == Tier::Device || has_buffer(plan.any_step(), tier, {BufferKind::Parameters})) return "";
+  if (tier == Tier::Device || bytes_in(plan.any_step(), tier, {BufferKind::Parameters}) > 0) return "";
   const std::string key = fmt::format("zero_optimization.offload_param.device is \"{}\"", key_of(tier));
-  if (has_buffer(plan.any_step(), Tier::Host, {BufferKind::Parameters}))
+  if (bytes_in(plan.any_step(), Tier::Host, {BufferKind::Parameters}) > 0)
     return fmt::format(
         "{}, and nothing rests in files: offload_param.max_in_cpu {} keeps so many elements of a rank in memory of the host. A lower one, "
         "or none, lets the rest go to files",
@@ -40,7 +35,7 @@ std::string parameters_warning(const ZeroConfig& zero, const TrainingPlan& plan)
 std::string state_warning(const ZeroConfig& zero, const TrainingPlan& plan) {
   const Tier tier = zero.offload_optimizer.tier;
   const auto kinds = {BufferKind::Gradients, BufferKind::UpdateState, BufferKind::MatrixState};
-  if (tier == Tier::Device || has_buffer(plan.any_step(), tier, kinds) || has_buffer(plan.any_step(), Tier::Host, kinds)) return "";
+  if (tier == Tier::Device || bytes_in(plan.any_step(), tier, kinds) + bytes_in(plan.any_step(), Tier::Host, kinds) > 0) return "";
   return fmt::format(
       "zero_optimization.offload_optimizer.device is \"{}\", and nothing rests there: {}", key_of(tier),
       zero.offload_optimizer.ratio == 0

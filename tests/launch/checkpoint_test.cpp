@@ -87,6 +87,18 @@ TEST_F(CheckpointRun, GoesOnWhereItStoppedWithoutGapOrRepeat) {
   }
 }
 
+// Of three ranks the first has the fewest pieces here, and so not the longest file.
+TEST_F(CheckpointRun, HostMemoryIsPlannedForTheRankWithTheLargestFile) {
+  for (const char* stage : {"1", "3"}) {
+    place_.config(std::string("\"zero_optimization\": {\"stage\": ") + stage + "}");
+    std::filesystem::remove_all(place_.path("runs"));
+    const Outcome done = train({"run.checkpoint_interval=1", "run.steps=1", "train_batch_size=6"}, 3);
+    ASSERT_EQ(done.status, 0) << done.err;
+    const json plan = json::parse(place_.read("runs/test/plan.json"));
+    EXPECT_EQ(plan["host_peak_bytes"].get<int64_t>(), std::stoll(place_.metrics("test").back().at("host_peak_bytes"))) << stage;
+  }
+}
+
 TEST_F(CheckpointRun, ARunThatKeepsNothingSaysSoAndHowToKeepIt) {
   place_.config();
   const Outcome forgetful = train({}, 1);

@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/format.h"
 #include "models/objective.h"
+#include "runtime/checkpoint/run_state.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/flops_profile.h"
 #include "runtime/report/plan_report.h"
@@ -87,50 +90,166 @@ TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
   EXPECT_NE(plan_text(planned.report()).find("does NOT fit"), std::string::npos);
 }
 
-// Each tier that is short is named, and only what takes less of it is advised.
+// Each tier that is short is named, and only what takes less of it is advised. What is advised is done, and the plan made again.
 TEST(PlanReport, AdviceFollowsWhatIsShort) {
+  using Change = std::function<void(Config&)>;
   struct Case {
-    Tier tier;
+    Tier parameters, state;
     MemoryLimit limit;
     std::vector<const char*> said, unsaid;
+    Change change = nullptr;
+    int stage = 3, world = 2;
   };
   constexpr int64_t kMuch = int64_t{1} << 40;
   const auto limits = [](int64_t device, bool includes_host, int64_t host, int64_t files) {
     return MemoryLimit{device, "the test", includes_host, host, files};
   };
+  const MemoryLimit device = limits(1000, false, kMuch, kMuch), host = limits(kMuch, false, 1000, kMuch),
+                    both_in_one = limits(1000, true, 0, kMuch);
+  constexpr const char *kParametersToFiles = "offload_param.device \"nvme\"", *kStateToFiles = "offload_optimizer.device \"nvme\"",
+                       *kParameters = "offload_param.device;", *kState = "offload_optimizer.device;",
+                       *kLessLive = "lower zero_optimization.stage3_max_live_parameters", *kSegments = "number_checkpoints;",
+                       *kBf16 = "bf16.enabled", *kThreshold = "stage3_param_persistence_threshold below", *kFewerBuffers = "buffer_count",
+                       *kNoCheckpoints = "run.checkpoint_interval 0", *kInCpu = "offload_param.max_in_cpu below",
+                       *kReduce = "zero_optimization.reduce_bucket_size below",
+                       *kLiveHost = "offload_param.device with a lower stage3_max_live_parameters",
+                       *kInputsStay = "cpu_checkpointing false", *kStage = "zero_optimization.stage 3 instead of";
+  const auto less_live = [](Config& c) { c.zero.stage3_max_live_parameters = c.zero.stage3_max_reuse_distance = 0; };
+  // One unit at a time.
+  const auto small_messages = [](Config& c) { c.zero.reduce_bucket_size = 6000; };
+  const std::vector<std::pair<const char*, Change>> remedies = {
+      {kParametersToFiles, [](Config& c) { c.zero.offload_param.tier = Tier::File; }},
+      {kStateToFiles, [](Config& c) { c.zero.offload_optimizer.tier = Tier::File; }},
+      {kParameters, [](Config& c) { c.zero.offload_param.tier = Tier::Host; }},
+      {kState, [](Config& c) { c.zero.offload_optimizer.tier = Tier::Host; }},
+      {kLessLive, less_live},
+      {kLiveHost,
+       [=](Config& c) {
+         c.zero.offload_param.tier = Tier::Host;
+         less_live(c);
+       }},
+      {kSegments, [](Config& c) { c.number_checkpoints = -1; }},
+      {kBf16, [](Config& c) { c.precision.compute = DType::BF16; }},
+      {kThreshold,
+       [=](Config& c) {
+         c.zero.stage3_param_persistence_threshold = 0;
+         less_live(c);
+       }},
+      {kFewerBuffers, [](Config& c) { c.zero.offload_param.buffer_count = c.zero.offload_optimizer.buffer_count = 1; }},
+      {kNoCheckpoints, [](Config& c) { c.run.checkpoint_interval = 0; }},
+      {kInCpu, [](Config& c) { c.zero.offload_param.max_in_cpu = 0; }},
+      {kInputsStay, [](Config& c) { c.cpu_checkpointing = false; }},
+      {kReduce, small_messages},
+      {kStage, [=](Config& c) {
+         c.zero.stage = 3;
+         less_live(c);
+         small_messages(c);
+       }}};
   const std::vector<Case> cases = {
-      {Tier::File,
-       limits(kMuch, false, 1000, kMuch),
-       {"of host memory; there are 1000 B", "buffer_count", "run.checkpoint_interval 0"},
-       {"nvme", "at the peak", "number_checkpoints"}},
+      {Tier::File, Tier::File, host, {"of host memory; there are 1000 B", kFewerBuffers, kNoCheckpoints}, {"at the peak", kInCpu}},
       {Tier::Host,
-       limits(1000, true, 0, kMuch),
-       {"what rests on the host", "offload_optimizer.device \"nvme\"", "offload_param.device \"nvme\"", "run.checkpoint_interval 0"},
-       {"of host memory;", "buffer_count"}},
-      {Tier::Host, limits(kMuch, false, 1000, kMuch), {"of host memory", "offload_param.device \"nvme\""}, {"at the peak", "buffer_count"}},
+       Tier::Host,
+       both_in_one,
+       {"what rests on the host", kParametersToFiles, kStateToFiles, kNoCheckpoints},
+       {"of host memory;"}},
+      {Tier::Host, Tier::Host, host, {"of host memory", kParametersToFiles, kStateToFiles}, {"at the peak", kLessLive}},
       {Tier::File,
+       Tier::File,
        limits(1000, false, kMuch, 2000),
        {"at the peak", "there are 1000 B", "in files; there are 1.95 KiB", "less in files"},
-       {"nvme"}},
+       {}},
+      {Tier::Device, Tier::Device, device, {kParameters, kState, kLessLive, kReduce, kSegments}, {kStage}},
+      // No other tier than the device is short, and what has left it already cannot again.
+      {Tier::Host, Tier::Host, device, {"at the peak", kLessLive, kSegments, kBf16}, {"of host memory"}},
+      {Tier::Device, Tier::Host, device, {kParameters}, {kState}},
+      {Tier::Host, Tier::Device, device, {kState}, {kParameters}},
+      {Tier::Device, Tier::Device, both_in_one, {kParametersToFiles, kStateToFiles}, {kParameters, kState}},
+      // Nothing is gathered where one rank keeps all of it; what would be takes as much, unless little of it is kept.
+      {Tier::Device, Tier::Device, device, {kLiveHost, kState}, {kLessLive, kThreshold, kParameters}, nullptr, 3, 1},
+      {Tier::Device, Tier::Device, device, {kParameters}, {kLiveHost}, [=](Config& c) { less_live(c); }, 3, 1},
+      // All parameters are small ones.
+      {Tier::Host,
+       Tier::Host,
+       device,
+       {kThreshold},
+       {kParameters, kState, kLessLive},
+       [](Config& c) { c.zero.stage3_param_persistence_threshold = 1000000; }},
+      // No state and whole gradients.
       {Tier::Device,
-       limits(1000, false, kMuch, kMuch),
-       {"offload_param.device;", "offload_optimizer.device;"},
-       {"nvme", "checkpoint_interval"}}};
+       Tier::Device,
+       device,
+       {kStage},
+       {kState, kParameters},
+       [](Config& c) {
+         c.optimizer.type = OptimizerConfig::Type::SGD;
+         c.optimizer.momentum = 0;
+       },
+       1},
+      // fp32 masters would come beside the state.
+      {Tier::Device, Tier::Host, host, {kStateToFiles}, {kBf16}},
+      {Tier::Host, Tier::Host, host, {kStateToFiles}, {kNoCheckpoints}, [](Config& c) { c.run.checkpoint_interval = 0; }},
+      {Tier::File, Tier::File, host, {kInCpu}, {}, [](Config& c) { c.zero.offload_param.max_in_cpu = 1000000; }},
+      {Tier::Host, Tier::Host, host, {kInputsStay}, {}, [](Config& c) {
+         c.number_checkpoints = -1;
+         c.cpu_checkpointing = true;
+       }}};
   for (size_t i = 0; i < cases.size(); ++i) {
     const Case& c = cases[i];
-    Planned planned(3, 2, 1);
-    ZeroConfig& zero = planned.test.config.zero;
-    zero.offload_param.tier = zero.offload_optimizer.tier = c.tier;
-    zero.offload_param.nvme_paths = zero.offload_optimizer.nvme_paths = {"."};
-    zero.stage3_param_persistence_threshold = 0;
-    planned.test.config.run.checkpoint_interval = 1;
-    planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
-    planned.cost = training_cost(planned.test.config, *planned.plan, *planned.model, *planned.objective);
-    planned.limit = c.limit;
+    const auto planned_with = [&](const Change& change) {
+      Planned planned(c.stage, c.world, 1);
+      planned.test.model.n_layer = 24;  // what rests is more than the slots of a unit
+      planned.model = make_gpt2(planned.test.model);
+      Config& config = planned.test.config;
+      config.zero.offload_param.tier = c.parameters, config.zero.offload_optimizer.tier = c.state;
+      config.zero.offload_param.nvme_paths = config.zero.offload_optimizer.nvme_paths = {"."};
+      config.zero.offload_param.buffer_count = config.zero.offload_optimizer.buffer_count = 2;
+      config.zero.stage3_param_persistence_threshold = 0;
+      config.run.checkpoint_interval = 1;
+      for (const Change* now : {&c.change, &change})
+        if (*now) (*now)(config);
+      planned.plan.emplace(plan_training(config, *planned.model, *planned.objective, c.world));
+      planned.cost = training_cost(config, *planned.plan, *planned.model, *planned.objective);
+      planned.cost.host_peak_bytes += staging_bytes(config, *planned.plan);
+      planned.limit = c.limit;
+      return planned;
+    };
+    const auto lacking = [&](const PlanReport& report) {
+      return std::max<int64_t>(0, report.needed_bytes() - c.limit.device_bytes) +
+             (c.limit.includes_host ? 0 : std::max<int64_t>(0, report.cost.host_peak_bytes - c.limit.host_bytes)) +
+             std::max<int64_t>(0, report.cost.file_peak_bytes - c.limit.file_bytes);
+    };
+    const Planned planned = planned_with(nullptr);
     ASSERT_FALSE(planned.report().fits()) << i;
     const std::string text = does_not_fit(planned.report());
-    for (const char* part : c.said) EXPECT_NE(text.find(part), std::string::npos) << i << ": " << text;
-    for (const char* part : c.unsaid) EXPECT_EQ(text.find(part), std::string::npos) << i << ": " << text;
+    for (const char* part : c.said) EXPECT_NE(text.find(part), std::string::npos) << i << ", " << part << ": " << text;
+    for (const char* part : c.unsaid) EXPECT_EQ(text.find(part), std::string::npos) << i << ", " << part << ": " << text;
+    for (const auto& [remedy, change] : remedies)
+      if (text.find(remedy) != std::string::npos) {
+        EXPECT_LT(lacking(planned_with(change).report()), lacking(planned.report())) << i << ", " << remedy << ": " << text;
+      }
+  }
+}
+
+// What the state is copied to for a checkpoint is a line of its own, and buffers of the host add up to its peak.
+TEST(PlanReport, ListsWhatCheckpointsAreStagedIn) {
+  Planned planned(2, 4, int64_t{1} << 40);
+  planned.test.config.zero.offload_optimizer.tier = Tier::Host;
+  for (const int64_t interval : {0, 5}) {
+    planned.test.config.run.checkpoint_interval = interval;
+    planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 4));
+    planned.cost = training_cost(planned.test.config, *planned.plan, *planned.model, *planned.objective);
+    planned.cost.host_peak_bytes += staging_bytes(planned.test.config, *planned.plan);
+    int64_t host = 0, staged = 0;
+    const nlohmann::ordered_json json = plan_json(planned.report());
+    for (const auto& buffer : json["buffers"]) {
+      if (buffer["tier"] == "host") host += buffer["bytes"].get<int64_t>();
+      if (buffer["kind"] == "state staged for checkpoints") staged += buffer["bytes"].get<int64_t>();
+    }
+    EXPECT_EQ(host, planned.cost.host_peak_bytes);
+    EXPECT_EQ(staged, staging_bytes(planned.test.config, *planned.plan));
+    EXPECT_EQ(staged > 0, interval > 0);
+    const std::string text = plan_text(planned.report()), line = fmt::format("{:>16} bytes in 1 buffer (host)", grouped(staged));
+    EXPECT_EQ(text.find("  state staged for checkpoints   " + line) != std::string::npos, interval > 0) << text;
   }
 }
 

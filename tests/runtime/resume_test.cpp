@@ -86,6 +86,29 @@ Outcome run(ZerothOrderCase test, int ranks, int from, int to, const std::string
   return outcomes[0];
 }
 
+// Ranks have headers of several lengths: more pieces, longer numbers. The longest file is planned, whoever has it.
+TEST(Staging, IsThatOfTheRankWithTheLargestFile) {
+  int others = 0;
+  for (const int stage : {0, 1, 2, 3})
+    for (int ranks = 1; ranks <= 9; ++ranks) {
+      ZerothOrderCase test = ZerothOrderCase::tiny(Mode::FirstOrder);
+      test.config.zero.stage = stage;
+      test.config.run.checkpoint_interval = 1;
+      test.config.batch = {ranks, 1, 1};
+      const auto model = make_gpt2(test.model);
+      const TrainingPlan plan = plan_training(test.config, *model, *make_cross_entropy(), ranks);
+      size_t largest = 0, first = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const ShardImage image(owned_state(plan, rank));
+        largest = std::max(largest, image.size());
+        if (rank == 0) first = image.size();
+      }
+      EXPECT_EQ(staging_bytes(test.config, plan), static_cast<int64_t>(largest)) << "stage " << stage << " on " << ranks;
+      others += largest > first ? 1 : 0;
+    }
+  EXPECT_GT(others, 0);
+}
+
 class Resume : public ::testing::Test {
  protected:
   // 3 steps and 3 more are 6, to the bit.
