@@ -18,20 +18,6 @@ Config planned_config(Config config, const TrainingPlan& plan) {
   return config;
 }
 
-bool has_checkpoint_copies(const TrainingPlan& plan) {
-  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const TrainingPlan::Step& step) {
-    return std::any_of(step.plan.actions.begin(), step.plan.actions.end(), [](const Action& a) { return a.lane == Lane::DeviceToHost; });
-  });
-}
-
-// A processor has the same cores for both: the host's updates have a thread of their own where they work beside visits.
-bool has_host_compute(const TrainingPlan& plan) {
-  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const TrainingPlan::Step& step) {
-    const std::vector<Action>& all = step.plan.actions;
-    return step.plan.applies_pending && std::any_of(all.begin(), all.end(), [](const Action& a) { return a.lane == Lane::HostCompute; });
-  });
-}
-
 }  // namespace
 
 std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank) {
@@ -45,10 +31,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(planned_config(config, plan)),
       plan_(std::move(plan)),
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
-      lanes_(device, kernels, world,
-             {plan_.any_step().options.overlap, !plan_.any_step().staging_rings.empty(), has_host_compute(plan_),
-              has_checkpoint_copies(plan_)},
-             meter_, trace_.get()),
+      lanes_(device, kernels, world, plan_.streams_apart(), meter_, trace_.get()),
       state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank())),
       scalars_(state_.store(), device, kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
       access_(state_, lanes_),

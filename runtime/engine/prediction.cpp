@@ -22,7 +22,8 @@ Prediction predict_training(const Config& config, const TrainingPlan& plan, cons
   double tokens = 0;
   for (const TrainingPlan::Step& step : plan.steps) {
     const double share = share_of(config.step, step.kind);
-    Simulation simulation = simulate(step.plan, action_seconds(config, plan.layout, model, loads, step.plan, machine), machine);
+    const std::vector<double> seconds = action_seconds(config, plan.layout, model, loads, step.plan, machine);
+    Simulation simulation = simulate(step.plan, plan.streams_apart(), seconds, machine);
     tokens += share * tokens_of(config, step.kind);
     out.step_seconds += share * simulation.seconds;
     for (size_t lane = 0; lane < out.lane_seconds.size(); ++lane) {

@@ -156,6 +156,16 @@ const Plan& TrainingPlan::step(const StepKind& kind) const {
   fail_protocol("[plan] a step of {} was not planned", name_of(kind));
 }
 
+StreamsApart TrainingPlan::streams_apart() const {
+  StreamsApart out{.communication = any_step().options.overlap, .files = !any_step().staging_rings.empty()};
+  for (const Step& step : steps)
+    for (const Action& a : step.plan.actions) {
+      out.host_compute |= step.plan.applies_pending && a.lane == Lane::HostCompute;
+      out.checkpoints |= a.lane == Lane::DeviceToHost;
+    }
+  return out;
+}
+
 std::vector<NamedPlan> TrainingPlan::plans() const {
   std::vector<NamedPlan> out;
   for (const Step& step : steps) out.push_back({fmt::format("a step of {}", name_of(step.kind)), &step.plan});

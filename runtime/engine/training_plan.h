@@ -5,6 +5,7 @@
 #include "models/model.h"
 #include "models/objective.h"
 #include "runtime/config/config.h"
+#include "runtime/plan/lane_streams.h"
 #include "runtime/plan/plan.h"
 #include "runtime/plan/verify.h"
 #include "runtime/strategy/step_kind.h"
@@ -29,6 +30,8 @@ struct TrainingPlan {
   std::vector<NamedPlan> plans() const;
   // Any of the steps, for what they have in common: limits, rings, buffers, assigned matrices, and options but those of their agreement.
   const Plan& any_step() const { return steps.front().plan; }
+  // What runs beside the compute stream. A processor has the same cores for both: the host's updates do where they work beside visits.
+  StreamsApart streams_apart() const;
 };
 
 // When parameters are updated: at the end of each step, or in the next step, each group before its first use. Both give the same bits.

@@ -4,10 +4,11 @@
 #include <string>
 
 #include "base/device.h"
+#include "base/nth.h"
 #include "base/trace.h"
 #include "offload/flat_kernels.h"
 #include "runtime/memory/memory_meter.h"
-#include "runtime/plan/action.h"
+#include "runtime/plan/lane_streams.h"
 #include "runtime/state/step_timers.h"
 #include "sharding/communicator.h"
 
@@ -15,24 +16,13 @@ namespace zerostep {
 
 // Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
 struct Lanes {
-  // What has streams of its own, and does not share the compute stream: collectives, reads and writes of files, the host's updates, copies
-  // of checkpoints.
-  struct Apart {
-    bool communication = false, files = false, host_compute = false, checkpoints = false;
-  };
   // The kernels, which run on the device's streams, the meter and the trace (nullptr: none) must outlive the object.
-  Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, const Apart& apart, MemoryMeter& memory_meter,
+  Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, const StreamsApart& apart, MemoryMeter& memory_meter,
         Trace* records)
       : device(target),
         kernels(flat_kernels),
         group(std::move(ranks)),
-        compute(device.compute_stream()),
-        communication(apart.communication ? device.stream(stream_name(Lane::Gather)) : compute),
-        file_read(apart.files ? device.host_stream(stream_name(Lane::FileRead)) : compute),
-        file_write(apart.files ? device.host_stream(stream_name(Lane::FileWrite)) : compute),
-        host_compute(apart.host_compute ? device.host_stream(stream_name(Lane::HostCompute)) : compute),
-        device_to_host(apart.checkpoints ? device.stream(stream_name(Lane::DeviceToHost)) : compute),
-        host_to_device(apart.checkpoints ? device.stream(stream_name(Lane::HostToDevice)) : compute),
+        by_lane(streams_of(device, apart)),
         meter(memory_meter),
         trace(records),
         is_apart(apart) {
@@ -40,27 +30,10 @@ struct Lanes {
     if (apart.checkpoints)
       for (const Stream& copies : {device_to_host, host_to_device}) kernels.keep_to_one_thread(copies);
   }
+  Lanes(const Lanes&) = delete;
+  Lanes& operator=(const Lanes&) = delete;
 
-  Stream& stream_of(Lane lane) {
-    switch (lane) {
-      case Lane::Compute:
-        return compute;
-      case Lane::Gather:
-      case Lane::Reduce:
-        return communication;
-      case Lane::FileRead:
-        return file_read;
-      case Lane::FileWrite:
-        return file_write;
-      case Lane::HostCompute:
-        return host_compute;
-      case Lane::DeviceToHost:
-        return device_to_host;
-      case Lane::HostToDevice:
-        return host_to_device;
-    }
-    return compute;
-  }
+  Stream& stream_of(Lane lane) { return nth(by_lane, lane); }
   std::array<Stream*, 7> streams() {
     return {&compute, &communication, &file_read, &file_write, &host_compute, &device_to_host, &host_to_device};
   }
@@ -89,11 +62,29 @@ struct Lanes {
   Device device;
   const FlatKernels& kernels;
   Communicator group;  // of the ranks among which state is sharded
-  Stream compute, communication, file_read, file_write, host_compute, device_to_host, host_to_device;
+  std::array<Stream, kLanes> by_lane;
+  Stream &compute = stream_of(Lane::Compute), &communication = stream_of(Lane::Gather), &file_read = stream_of(Lane::FileRead),
+         &file_write = stream_of(Lane::FileWrite), &host_compute = stream_of(Lane::HostCompute),
+         &device_to_host = stream_of(Lane::DeviceToHost), &host_to_device = stream_of(Lane::HostToDevice);
   MemoryMeter& meter;
   Trace* trace;
-  const Apart is_apart;
+  const StreamsApart is_apart;
   StepTimers host_timers, compute_timers;  // each written by one thread while actions run
+
+ private:
+  static std::array<Stream, kLanes> streams_of(const Device& device, const StreamsApart& apart) {
+    const Stream compute = device.compute_stream();
+    std::array<Stream, kLanes> out{compute, compute, compute, compute, compute, compute, compute, compute};
+    for (int i = 0; i < kLanes; ++i) {
+      const auto lane = static_cast<Lane>(i), named = stream_lane(lane, apart);
+      const bool is_of_host = lane == Lane::FileRead || lane == Lane::FileWrite || lane == Lane::HostCompute;
+      if (named != lane)
+        nth(out, lane) = nth(out, named);
+      else if (lane != Lane::Compute)
+        nth(out, lane) = is_of_host ? device.host_stream(stream_name(lane)) : device.stream(stream_name(lane));
+    }
+    return out;
+  }
 };
 
 }  // namespace zerostep

@@ -9,35 +9,10 @@
 namespace zerostep {
 namespace {
 
-// What lanes run on: collectives share the communicator's stream, and without overlap the compute stream, as do the host's updates where
-// they do not wait for the next step (runtime/state/lanes.h).
-enum Stream { kCompute, kCommunication, kFileRead, kFileWrite, kHostCompute, kDeviceToHost, kHostToDevice, kStreams };
-
-Stream stream_of(Lane lane, const Plan& plan) {
-  switch (lane) {
-    case Lane::Compute:
-      return kCompute;
-    case Lane::Gather:
-    case Lane::Reduce:
-      return plan.options.overlap ? kCommunication : kCompute;
-    case Lane::FileRead:
-      return kFileRead;
-    case Lane::FileWrite:
-      return kFileWrite;
-    case Lane::HostCompute:
-      return plan.applies_pending ? kHostCompute : kCompute;
-    case Lane::DeviceToHost:
-      return kDeviceToHost;
-    case Lane::HostToDevice:
-      return kHostToDevice;
-  }
-  return kCompute;
-}
-
 class LaneSimulation {
  public:
-  LaneSimulation(const Plan& plan, const std::vector<double>& seconds, const Machine& machine)
-      : plan_(plan), seconds_(seconds), machine_(machine), done_(plan.actions.size()), after_(plan.actions.size(), -1) {
+  LaneSimulation(const Plan& plan, const StreamsApart& apart, const std::vector<double>& seconds, const Machine& machine)
+      : plan_(plan), apart_(apart), seconds_(seconds), machine_(machine), done_(plan.actions.size()), after_(plan.actions.size(), -1) {
     if (seconds.size() != plan.actions.size()) fail_protocol("[simulate] {} times of {} actions", seconds.size(), plan.actions.size());
     out_.actions.resize(plan.actions.size());
   }
@@ -70,10 +45,10 @@ class LaneSimulation {
     int launched_after = -1;
     for (int i = 0; i < std::ssize(plan_.actions); ++i) {
       const Action& a = plan_.action(i);
-      const Stream stream = stream_of(a.lane, plan_);
+      const Lane stream = stream_lane(a.lane, apart_);
       nth(streams_, stream).actions.push_back(i);
       nth(after_, i) = launched_after;
-      if (machine_.host_is_device ? stream == kCompute : a.kind == ActionKind::Agree) launched_after = i;
+      if (machine_.host_is_device ? stream == Lane::Compute : a.kind == ActionKind::Agree) launched_after = i;
     }
   }
 
@@ -120,34 +95,35 @@ class LaneSimulation {
 
   // Cores that a stream would use.
   double cores(int stream) const {
-    const bool computes = stream == kCompute || stream == kHostCompute;
-    const bool copies = stream == kCommunication || stream == kDeviceToHost || stream == kHostToDevice;
+    const auto lane = static_cast<Lane>(stream);
+    const bool computes = lane == Lane::Compute || lane == Lane::HostCompute;
+    const bool copies = lane == Lane::Gather || lane == Lane::DeviceToHost || lane == Lane::HostToDevice;
     return computes ? machine_.threads_per_rank : copies ? 1 : 0;
   }
   // How fast those that use cores go.
   double speed() const {
     double wanted = 0;
-    for (int s = 0; s < kStreams; ++s)
+    for (int s = 0; s < kLanes; ++s)
       if (nth(streams_, s).is_busy) wanted += cores(s);
     return machine_.lanes_share_cores && wanted > machine_.cores_per_rank ? machine_.cores_per_rank / wanted : 1;
   }
   // Reads and writes share the disk.
   double speed(int stream) const {
     if (cores(stream) > 0) return speed();
-    return streams_[kFileRead].is_busy && streams_[kFileWrite].is_busy ? 0.5 : 1;
+    return nth(streams_, Lane::FileRead).is_busy && nth(streams_, Lane::FileWrite).is_busy ? 0.5 : 1;
   }
 
   double next_end() const {
     double out = std::numeric_limits<double>::infinity();
-    for (int s = 0; s < kStreams; ++s)
+    for (int s = 0; s < kLanes; ++s)
       if (nth(streams_, s).is_busy) out = std::min(out, nth(streams_, s).left / speed(s));
     return out;
   }
 
   void advance(double step, double now) {
-    std::array<double, kStreams> worked = {};
-    for (int s = 0; s < kStreams; ++s) nth(worked, s) = step * speed(s);
-    for (int s = 0; s < kStreams; ++s) {
+    std::array<double, kLanes> worked = {};
+    for (int s = 0; s < kLanes; ++s) nth(worked, s) = step * speed(s);
+    for (int s = 0; s < kLanes; ++s) {
       StreamState& stream = nth(streams_, s);
       if (!stream.is_busy) continue;
       const int i = stream.actions[stream.next - 1];
@@ -173,9 +149,10 @@ class LaneSimulation {
   }
 
   const Plan& plan_;
+  const StreamsApart& apart_;
   const std::vector<double>& seconds_;
   const Machine& machine_;
-  std::array<StreamState, kStreams> streams_;
+  std::array<StreamState, kLanes> streams_;  // by the lane that each is called after
   std::vector<bool> done_;
   std::vector<int> after_;  // of each action the last one that the host waits for before it launches it; -1: none
   Simulation out_;
@@ -187,8 +164,8 @@ Lane lane_with_most(const std::array<double, kLanes>& seconds) {
   return static_cast<Lane>(std::max_element(seconds.begin(), seconds.end()) - seconds.begin());
 }
 
-Simulation simulate(const Plan& plan, const std::vector<double>& seconds, const Machine& machine) {
-  return LaneSimulation(plan, seconds, machine).run();
+Simulation simulate(const Plan& plan, const StreamsApart& apart, const std::vector<double>& seconds, const Machine& machine) {
+  return LaneSimulation(plan, apart, seconds, machine).run();
 }
 
 }  // namespace zerostep

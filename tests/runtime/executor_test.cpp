@@ -183,5 +183,26 @@ TEST(Executor, AFailedActionIsExplained) {
   }
 }
 
+// A lane has its own stream, or runs on that of collectives or on the compute stream.
+TEST(Lanes, RunOnTheStreamsThatAreApart) {
+  for (int bits = 0; bits < 16; ++bits) {
+    const bool communication = (bits & 1) != 0, files = (bits & 2) != 0, host = (bits & 4) != 0, checkpoints = (bits & 8) != 0;
+    Log log;
+    MemoryMeter meter;
+    run_local_ranks(1, {}, [&](Communicator world) {
+      Lanes lanes(Device(std::make_shared<const RecordingDevice>(log)), host_kernels(), world, {communication, files, host, checkpoints},
+                  meter, nullptr);
+      const auto name = [&](Lane lane) { return lanes.stream_of(lane).name(); };
+      EXPECT_EQ(name(Lane::Compute), "compute");
+      for (const Lane lane : {Lane::Gather, Lane::Reduce}) EXPECT_EQ(name(lane), communication ? "communication" : "compute");
+      EXPECT_EQ(name(Lane::FileRead), files ? "file read" : "compute");
+      EXPECT_EQ(name(Lane::FileWrite), files ? "file write" : "compute");
+      EXPECT_EQ(name(Lane::HostCompute), host ? "host computation" : "compute");
+      EXPECT_EQ(name(Lane::DeviceToHost), checkpoints ? "device to host" : "compute");
+      EXPECT_EQ(name(Lane::HostToDevice), checkpoints ? "host to device" : "compute");
+    });
+  }
+}
+
 }  // namespace
 }  // namespace zerostep::testing

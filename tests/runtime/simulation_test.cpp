@@ -15,10 +15,8 @@ using testing::instant_machine;
 // A plan in which each action has a lane, a time and what it waits for.
 class HandMadePlan {
  public:
-  explicit HandMadePlan(bool overlaps, bool applies_pending = false) {
-    plan_.options.overlap = overlaps;
-    plan_.applies_pending = applies_pending;
-  }
+  explicit HandMadePlan(bool overlaps, bool has_host_compute = false)
+      : apart_{.communication = overlaps, .files = true, .host_compute = has_host_compute, .checkpoints = true} {}
   int add(Lane lane, double seconds, std::vector<int> waits = {}, ActionKind kind = ActionKind::Visit) {
     Action a{.kind = kind};
     a.lane = lane;
@@ -27,10 +25,11 @@ class HandMadePlan {
     seconds_.push_back(seconds);
     return static_cast<int>(plan_.actions.size()) - 1;
   }
-  Simulation on(const Machine& machine) const { return simulate(plan_, seconds_, machine); }
+  Simulation on(const Machine& machine) const { return simulate(plan_, apart_, seconds_, machine); }
 
  private:
   Plan plan_;
+  StreamsApart apart_;
   std::vector<double> seconds_;
 };
 
@@ -201,7 +200,7 @@ TEST(Simulation, PlansThatCannotRunAreErrors) {
   plan.add(Lane::Gather, 1, {1});
   plan.add(Lane::Compute, 1, {0});
   EXPECT_THROW(plan.on(machine_of(1)), ProtocolError);
-  EXPECT_THROW(simulate(Plan(), {1.0}, machine_of(1)), ProtocolError);
+  EXPECT_THROW(simulate(Plan(), {}, {1.0}, machine_of(1)), ProtocolError);
 }
 
 }  // namespace
