@@ -47,6 +47,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Begin:
       break;
     case ActionKind::Agree:
+      if (Trace* trace = lanes_.trace; trace != nullptr) lanes_.compute.enqueue([run, trace] { run->agreement_begin = trace->now(); });
       if (action.agreement == Agreement::Gradient) {
         const TimeInto time(lanes_.host_timers.reduce);
         lanes_.launch([this] { reducer_.square_sums(); });

@@ -15,7 +15,7 @@
 
 namespace zerostep {
 
-bool StepRunner::agree(const Plan&, const Action& action) {
+bool StepRunner::agree(const Plan& plan, const Action& action) {
   if (action.kind != ActionKind::Agree) return true;
   pending_ = nullptr;  // the update of the step before was applied by actions that stand before this one
   StepRun& run = *run_;
@@ -34,6 +34,8 @@ bool StepRunner::agree(const Plan&, const Action& action) {
       agree_on_estimate(run);
       break;
   }
+  if (lanes_.trace != nullptr)  // what the ranks agree on was read when the compute stream had come here
+    lanes_.trace->add(stream_name(action.lane), trace_name(plan_.layout, plan, action), run.agreement_begin, lanes_.trace->now());
   run.held = -1;  // batches of backprop and of queries are other ones
   run.held_batches = nullptr;
   return goes_on;

@@ -160,7 +160,9 @@ void write_simulated_trace(const std::string& path, const TrainingPlan& plan, co
     for (int a = 0; a < std::ssize(simulation.actions); ++a) {
       const Action& action = step.action(a);
       const SimulatedAction& at = nth(simulation.actions, a);
-      if (at.end > at.begin) trace.add(stream_name(action.lane), trace_name(plan.layout, step, action), begin + at.begin, begin + at.end);
+      // Ranks agree even where that takes no time.
+      if (at.end > at.begin || action.kind == ActionKind::Agree)
+        trace.add(stream_name(action.lane), trace_name(plan.layout, step, action), begin + at.begin, begin + at.end);
     }
     begin += simulation.seconds;
   }

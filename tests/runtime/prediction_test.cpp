@@ -466,7 +466,50 @@ TEST(PredictionReport, SaysTimeBoundAndLanes) {
   for (const char letter : {'B', 'U'}) EXPECT_NE(rows[0].find(letter), std::string::npos) << text;
 }
 
-// A simulated trace looks like a measured one: its rows and names, in order, none over another of its row.
+// Rows, names and the ends of a row's last event.
+struct TraceContent {
+  std::set<std::string> names;
+  std::map<std::string, double> ends;
+  // In order, none over another of its row.
+  void add(const std::string& row, const std::string& name, double begin, double end) {
+    EXPECT_GE(begin, ends[row] - 1e-9) << name;
+    ends[row] = end;
+    names.insert(row + ": " + name);
+  }
+};
+
+TraceContent simulated_trace(const Planned& p, const Machine& machine) {
+  const ScratchFolder traces;
+  const std::string file = traces.path("trace.json");
+  write_simulated_trace(file, *p.plan, p.on(machine));
+  std::ifstream in(file);
+  TraceContent out;
+  const nlohmann::json written = nlohmann::json::parse(in);
+  for (const auto& event : written["traceEvents"]) {
+    const double begin = 1e-6 * event["ts"].get<double>();
+    out.add(event["tid"], event["name"], begin, begin + 1e-6 * event["dur"].get<double>());
+  }
+  return out;
+}
+
+// Of the steps before the last one, without what waits.
+TraceContent measured_trace(ZerothOrderCase test, int ranks, int steps) {
+  test.steps = steps;
+  TraceContent out;
+  EngineSetup setup;
+  setup.updates = std::nullopt;
+  setup.before_step = [&](int64_t step, Engine& engine) {
+    if (step + 1 < steps || engine.rank() != 0) return;
+    std::vector<Trace::Interval> all = engine.trace()->intervals();
+    std::stable_sort(all.begin(), all.end(), [](const Trace::Interval& a, const Trace::Interval& b) { return a.begin < b.begin; });
+    for (const Trace::Interval& at : all)
+      if (!at.name.starts_with("wait for")) out.add(at.row, at.name, at.begin, at.end);
+  };
+  run_zeroth_order_threads(test, ranks, setup);
+  return out;
+}
+
+// A simulated trace looks like a measured one.
 TEST(PredictionReport, TheTraceHasTheRowsAndNamesOfARun) {
   const ScratchFolder folder;
   const Planned p(Mode::FirstOrder, 1, [&](ZerothOrderCase& c) {
@@ -477,32 +520,30 @@ TEST(PredictionReport, TheTraceHasTheRowsAndNamesOfARun) {
     c.config.zero.offload_param.tier = c.config.zero.offload_optimizer.tier = Tier::File;
     c.config.zero.offload_param.nvme_paths = c.config.zero.offload_optimizer.nvme_paths = {folder.folder().string()};
   });
-  const ScratchFolder traces;
-  const std::string file = traces.path("trace.json");
-  write_simulated_trace(file, *p.plan, p.on(small_machine()));
-  std::ifstream in(file);
-  std::map<std::string, double> ends;
-  std::set<std::string> simulated, measured;
-  const nlohmann::json written = nlohmann::json::parse(in);
-  for (const auto& event : written["traceEvents"]) {
-    const std::string row = event["tid"], name = event["name"];
-    EXPECT_GE(event["ts"].get<double>(), ends[row] - 1e-3) << name;
-    ends[row] = event["ts"].get<double>() + event["dur"].get<double>();
-    if (!name.starts_with("agree")) simulated.insert(row + ": " + name);
-  }
-  EXPECT_EQ(ends.size(), 7u);
+  const TraceContent simulated = simulated_trace(p, small_machine());
+  EXPECT_EQ(simulated.ends.size(), 7u);
+  EXPECT_TRUE(simulated.names.contains("computation: agree on loss and gradient"));
+  EXPECT_EQ(simulated.names, measured_trace(p.test, 1, 3).names);
+}
 
-  ZerothOrderCase test = p.test;
-  test.steps = 3;
-  EngineSetup setup;
-  setup.updates = std::nullopt;
-  setup.before_step = [&](int64_t step, Engine& engine) {
-    if (step < 2) return;
-    for (const Trace::Interval& at : engine.trace()->intervals())
-      if (!at.name.starts_with("wait for")) measured.insert(std::string(at.row) + ": " + at.name);
-  };
-  run_zeroth_order_threads(test, 1, setup);
-  EXPECT_EQ(simulated, measured);
+// Whatever the ranks agree on, and where one rank agrees with itself.
+TEST(PredictionReport, TheTraceHasTheAgreementsOfARun) {
+  std::set<std::string> all;
+  for (const Mode mode : {Mode::ZerothOrder, Mode::Calibrate, Mode::Instruct})
+    for (const int ranks : {1, 2}) {
+      const Planned p(mode, ranks, [](ZerothOrderCase& c) { c.config.run.trace = true; });
+      const auto agreements = [](const TraceContent& trace) {
+        std::set<std::string> out;
+        for (const std::string& name : trace.names)
+          if (name.find(": agree on ") != std::string::npos) out.insert(name);
+        return out;
+      };
+      const std::set<std::string> simulated = agreements(simulated_trace(p, small_machine()));
+      EXPECT_FALSE(simulated.empty());
+      EXPECT_EQ(simulated, agreements(measured_trace(p.test, ranks, 7))) << static_cast<int>(mode) << " on " << ranks;
+      all.insert(simulated.begin(), simulated.end());
+    }
+  EXPECT_EQ(all.size(), 4u);  // each Agreement
 }
 
 }  // namespace
