@@ -59,6 +59,8 @@ class Device {
   // Enqueues a copy between memory of any kinds, on a stream of this device. The operands live until it is done. Of pageable memory of the
   // host a GPU copies while the caller waits.
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }
+  // For backends, which know their own devices.
+  const std::shared_ptr<const Impl>& impl() const { return impl_; }
 
  private:
   std::shared_ptr<const Impl> impl_;

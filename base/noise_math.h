@@ -65,33 +65,39 @@ ZEROSTEP_HOST_DEVICE inline NormalPair normal_pair(uint32_t radius, uint32_t ang
   const float f = ieee_add(float_of_bits((shifted & 0x007FFFFFu) + kNoiseSqrtHalfBits), -1.0f);
   float log = k.log[0];
   for (int i = 1; i < 8; ++i) log = ieee_fma(log, f, k.log[i]);
-  const float r = ieee_sqrt(ieee_fma(exponent, kNoiseMinus2Ln2, ieee_mul(log, f)));
+  const float r = ieee_sqrt_between(ieee_fma(exponent, kNoiseMinus2Ln2, ieee_mul(log, f)));
 
   const float v = ieee_mul(ieee_from_int(static_cast<int32_t>(angle << 2)), kNoiseTwoToMinus31);
   const float z = ieee_mul(v, v);
   const float s = ieee_mul(v, ieee_fma(ieee_fma(ieee_fma(k.sin[0], z, k.sin[1]), z, k.sin[2]), z, k.sin[3]));
   float c = ieee_fma(ieee_fma(ieee_fma(k.cos[0], z, k.cos[1]), z, k.cos[2]), z, 1.0f);
   c = float_of_bits(bits_of_float(c) ^ (angle & 0x80000000u));
-  const bool exchange = (angle & 0x40000000u) != 0;
+  const bool exchange = static_cast<int32_t>(angle << 1) < 0;
   return {ieee_mul(r, exchange ? s : c), ieee_mul(r, exchange ? c : s)};
+}
+
+// Word i: a choice, since an array with indices that are not constant lies in a GPU's memory.
+ZEROSTEP_HOST_DEVICE inline uint32_t noise_word(const PhiloxBlock& block, uint64_t i) {
+  const uint32_t lower = i % 2 == 0 ? block.word[0] : block.word[1], upper = i % 2 == 0 ? block.word[2] : block.word[3];
+  return i < 2 ? lower : upper;
 }
 
 ZEROSTEP_HOST_DEVICE inline uint32_t noise_bits(const NoiseKey& key, uint64_t element) {
   const uint64_t r = element % kNoiseTile;
-  return noise_block(key, element / kNoiseTile * kNoiseBlocksPerTile + r % 16).word[r / 16];
+  return noise_word(noise_block(key, element / kNoiseTile * kNoiseBlocksPerTile + r % 16), r / 16);
 }
 
 ZEROSTEP_HOST_DEVICE inline float noise_normal(const NoiseKey& key, uint64_t element) {
   const uint64_t r = element % kNoiseTile;
   const PhiloxBlock block = noise_block(key, element / kNoiseTile * kNoiseBlocksPerTile + r % 16);
-  const bool upper = r >= 32;
-  const NormalPair pair = normal_pair(block.word[upper ? 2 : 0], block.word[upper ? 3 : 1]);
+  const uint64_t word = r / 32 * 2;
+  const NormalPair pair = normal_pair(noise_word(block, word), noise_word(block, word + 1));
   return r / 16 % 2 == 0 ? pair.first : pair.second;
 }
 
 ZEROSTEP_HOST_DEVICE inline float noise_rademacher(const NoiseKey& key, uint64_t element) {
   const uint64_t r = element % kNoiseSignTile;
-  const uint32_t word = noise_block(key, element / kNoiseSignTile * kNoiseBlocksPerTile + r % 16).word[r / 512];
+  const uint32_t word = noise_word(noise_block(key, element / kNoiseSignTile * kNoiseBlocksPerTile + r % 16), r / 512);
   return float_of_bits((word << (r / 16 % 32) & 0x80000000u) | 0x3F800000u);
 }
 

@@ -18,13 +18,17 @@ std::string path_of_library() {
 
 }  // namespace
 
-Device Device::cuda(int index) {
-  // Never closed: what it makes outlives this call.
+void* function_of_cuda_library(const char* name) {
   void* library = dlopen(path_of_library().c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     fail_run("a GPU needs {}, which a build for CUDA puts beside the program and which cannot be opened: {}", kCudaLibrary, dlerror());
-  auto* const open = reinterpret_cast<decltype(&zerostep_open_cuda_device_1)>(dlsym(library, kOpenCudaDevice));
-  if (open == nullptr) fail_run("{} is of another version than the program: {}", kCudaLibrary, dlerror());
+  void* const function = dlsym(library, name);
+  if (function == nullptr) fail_run("{} is of another version than the program: {}", kCudaLibrary, dlerror());
+  return function;
+}
+
+Device Device::cuda(int index) {
+  auto* const open = reinterpret_cast<OpenCudaDevice*>(function_of_cuda_library(kOpenCudaDevice));
   std::shared_ptr<const Impl> device;
   open(index, device);
   return Device(std::move(device));

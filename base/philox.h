@@ -17,8 +17,8 @@ struct PhiloxBlock {
 
 ZEROSTEP_HOST_DEVICE constexpr PhiloxBlock philox4x32(PhiloxBlock c, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const uint64_t product0 = uint64_t{kPhiloxM0} * c.word[0];
-    const uint64_t product1 = uint64_t{kPhiloxM1} * c.word[2];
+    const uint64_t product0 = wide_product(kPhiloxM0, c.word[0]);
+    const uint64_t product1 = wide_product(kPhiloxM1, c.word[2]);
     c = {{static_cast<uint32_t>(product1 >> 32) ^ c.word[1] ^ key0, static_cast<uint32_t>(product1),
           static_cast<uint32_t>(product0 >> 32) ^ c.word[3] ^ key1, static_cast<uint32_t>(product0)}};
     key0 += kPhiloxW0;

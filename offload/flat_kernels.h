@@ -1,57 +1,12 @@
 #pragma once
-#include <array>
 #include <cstdint>
 #include <span>
-#include <variant>
-#include <vector>
 
+#include "base/device.h"
 #include "base/stream.h"
 #include "offload/flat_operands.h"
 
 namespace zerostep {
-
-// One parameter, or a piece of it, to be perturbed. `values`: from where to where; first, count and epsilon are not read.
-struct Perturbation {
-  ParameterPiece piece;
-  PerturbedPiece values;
-  const float* gradient = nullptr;  // reduced, from the piece's first element on; read where the direction is instructed
-};
-
-// What branches along one low-rank direction add to a matrix: branch b gets left [rank, rows] and right [rank, columns], so that left'
-// right is signs[b] epsilon z. A sign is 1, -1, or 0 of a branch that is not perturbed.
-struct LowRankFactors {
-  ParameterPiece piece;  // the whole matrix
-  NoiseSource noise;
-  double epsilon = 0;
-  std::vector<int> signs;
-  float *left = nullptr, *right = nullptr;  // branch after branch
-};
-
-using OptimizerFormula = std::variant<AdamParameters, SgdParameters, LionParameters>;
-// One update of a piece; pointers are of its first element.
-struct PieceUpdate {
-  ParameterPiece piece;
-  Gradient gradient;
-  float* masters = nullptr;    // fp32, updated in place; nullptr: 16-bit parameters go without and are rounded stochastically
-  void* parameters = nullptr;  // of `type`: the masters rounded to nearest even; nullptr: the masters are the parameters
-  DType type = DType::F32;
-  std::array<float*, 2> states = {};  // fp32 arrays, as many as the formula has
-  float gradient_scale = 1, lr = 0, weight_decay = 0;
-  NoiseKey rounding = {};
-};
-
-// Moments of a matrix that is updated whole, and its direction before it is made orthogonal: momentum (Muon), or the quotient of both
-// moments (MuDaMW), in which a cautious update leaves out entries whose sign the gradient does not have; the larger the share that is left
-// out, the longer the step along the rest, where it rescales. `count` fp32 values each.
-struct MatrixMoments {
-  const float* gradient = nullptr;
-  float *first_moment = nullptr, *second_moment = nullptr;  // Muon has no second
-  float* direction = nullptr;                               // may be the gradient
-  int64_t count = 0;
-  float gradient_scale = 1;
-  double beta1 = 0, beta2 = 0, eps = 0;
-  bool nesterov = false, cautious = false, rescales = false;
-};
 
 // Arithmetic on flat arrays, where their memory is: one implementation a backend. Every operation is put on a stream and, where the calling
 // thread runs that stream's work (Stream::is_current()), done when the call returns; a host shares the longer ones out among the threads
@@ -102,11 +57,14 @@ class FlatKernels {
                                   const GradientEntries& entries, const float* g, double* sums, const Stream& stream) const = 0;
   // Adds squares by magnitude to kEnergyBins bins: one for every value of the 12 bits below the sign (coarse_bin -1), or, of values in that
   // bin, one for every value of the next 12.
-  static constexpr int kEnergyBins = 4096, kCoarseShift = 19, kFineShift = 7;
   virtual void add_energy(const float* values, int64_t count, int coarse_bin, double* bins, const Stream& stream) const = 0;
 };
 
 // In SIMD on this machine's processor.
 const FlatKernels& host_kernels();
+// Those of a device, which live as long as it does: on a GPU kernels, which are queued at once on the stream of CUDA's (RunError where they
+// cannot be), whatever has failed before; they make no tiles. Rows and columns of directions of low rank are drawn into memory that each
+// stream gets at the first call that needs it, where partial sums lie too: no call is split into host work.
+const FlatKernels& kernels_of(const Device& device);
 
 }  // namespace zerostep

@@ -1,5 +1,8 @@
 #pragma once
+#include <array>
 #include <cstdint>
+#include <variant>
+#include <vector>
 
 #include "base/dtype.h"
 #include "base/ieee.h"
@@ -7,7 +10,7 @@
 
 namespace zerostep {
 
-// What kernels over flat arrays are given: values without behaviour, which a kernel can read on a device.
+// What kernels over flat arrays are given: values without behaviour.
 
 // Elements [begin, begin + count) of one parameter, row-major.
 struct ParameterPiece {
@@ -82,6 +85,23 @@ struct PerturbedTile {
   float epsilon = 0;
 };
 
+// One parameter, or a piece of it, to be perturbed. `values`: from where to where; first, count and epsilon are not read.
+struct Perturbation {
+  ParameterPiece piece;
+  PerturbedPiece values;
+  const float* gradient = nullptr;  // reduced, from the piece's first element on; read where the direction is instructed
+};
+
+// What branches along one low-rank direction add to a matrix: branch b gets left [rank, rows] and right [rank, columns], so that left'
+// right is signs[b] epsilon z. A sign is 1, -1, or 0 of a branch that is not perturbed.
+struct LowRankFactors {
+  ParameterPiece piece;  // the whole matrix
+  NoiseSource noise;
+  double epsilon = 0;
+  std::vector<int> signs;
+  float *left = nullptr, *right = nullptr;  // branch after branch
+};
+
 // What is common to every optimizer: masters in, masters out, and a copy in the compute type.
 struct OptimizerPiece {
   float* master;            // count values, updated in place
@@ -111,5 +131,34 @@ struct SgdParameters {
 struct LionParameters {
   double beta1, beta2;
 };
+
+using OptimizerFormula = std::variant<AdamParameters, SgdParameters, LionParameters>;
+// One update of a piece; pointers are of its first element.
+struct PieceUpdate {
+  ParameterPiece piece;
+  Gradient gradient;
+  float* masters = nullptr;    // fp32, updated in place; nullptr: 16-bit parameters go without and are rounded stochastically
+  void* parameters = nullptr;  // of `type`: the masters rounded to nearest even; nullptr: the masters are the parameters
+  DType type = DType::F32;
+  std::array<float*, 2> states = {};  // fp32 arrays, as many as the formula has
+  float gradient_scale = 1, lr = 0, weight_decay = 0;
+  NoiseKey rounding = {};
+};
+
+// Moments of a matrix that is updated whole, and its direction before it is made orthogonal: momentum (Muon), or the quotient of both
+// moments (MuDaMW), in which a cautious update leaves out entries whose sign the gradient does not have; the larger the share that is left
+// out, the longer the step along the rest, where it rescales. `count` fp32 values each.
+struct MatrixMoments {
+  const float* gradient = nullptr;
+  float *first_moment = nullptr, *second_moment = nullptr;  // Muon has no second
+  float* direction = nullptr;                               // may be the gradient
+  int64_t count = 0;
+  float gradient_scale = 1;
+  double beta1 = 0, beta2 = 0, eps = 0;
+  bool nesterov = false, cautious = false, rescales = false;
+};
+
+// Bins of squares by magnitude, and by how many bits a value's lie above bit 0 in the coarse ones and in the fine ones.
+constexpr int kEnergyBins = 4096, kCoarseShift = 19, kFineShift = 7;
 
 }  // namespace zerostep

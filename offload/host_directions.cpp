@@ -1,9 +1,9 @@
 #include "offload/host_directions.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/nth.h"
+#include "offload/flat_math.h"
 
 namespace zerostep {
 namespace {
@@ -32,9 +32,9 @@ void NoiseReader::read(int64_t begin, int64_t count, float* out) const {
 void instruct(const Direction& direction, const float* gradient, int64_t count, float* z) {
   const float a = direction.gradient_weight, b = direction.noise_weight;
   if (direction.entries.which == Which::Largest)
-    for (int64_t i = 0; i < count; ++i) z[i] = direction.entries.keeps(gradient[i]) ? a * gradient[i] : b * z[i];
+    for (int64_t i = 0; i < count; ++i) z[i] = split_direction(direction.entries, a, b, gradient[i], z[i]);
   else
-    for (int64_t i = 0; i < count; ++i) z[i] = std::fma(a, gradient[i], b * z[i]);
+    for (int64_t i = 0; i < count; ++i) z[i] = mixed_direction(a, b, gradient[i], z[i]);
 }
 
 EstimateReader::EstimateReader(const ParameterPiece& piece, const NoiseEstimate& estimate) : first_(piece.first), estimate_(estimate) {
@@ -44,17 +44,12 @@ EstimateReader::EstimateReader(const ParameterPiece& piece, const NoiseEstimate&
 
 void EstimateReader::read(int64_t begin, int64_t count, const float* reduced, float* out) const {
   if (estimate_.entries.which == Which::None) return read_noise(begin, count, out);
-  const bool mixed = estimate_.entries.which == Which::All;
-  const float blended = estimate_.blended_weight, whole = estimate_.gradient_weight + blended;
   float noise[kBlockElements];
   for (int64_t at = 0; at < count; at += kBlockElements) {
     const int64_t n = std::min(kBlockElements, count - at);
     read_noise(begin + at, n, noise);
-    for (int64_t i = 0; i < n; ++i) {
-      const float g = reduced[at + i];
-      const bool kept = estimate_.entries.keeps(g);
-      out[at + i] = std::fma(mixed || kept ? whole : blended, g, mixed || !kept ? noise[i] : 0.0f);
-    }
+    for (int64_t i = 0; i < n; ++i)
+      out[at + i] = instructed_estimate(estimate_.entries, estimate_.gradient_weight, estimate_.blended_weight, reduced[at + i], noise[i]);
   }
 }
 

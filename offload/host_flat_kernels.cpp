@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -14,6 +13,7 @@
 #include "base/nth.h"
 #include "offload/block_sums.h"
 #include "offload/flat_kernels.h"
+#include "offload/flat_math.h"
 #include "offload/host_directions.h"
 #include "offload/host_optimizer.h"
 #include "offload/host_perturb.h"
@@ -26,7 +26,6 @@ using Which = GradientEntries::Which;
 
 // A thread's least work, in elements: of what passes over memory once, and of what draws noise.
 constexpr int64_t kPassGrain = int64_t{1} << 16, kNoiseGrain = int64_t{1} << 15;
-constexpr double kLeastShare = 1e-3;  // of entries that a cautious update keeps, as its rescaling sees it
 
 template <typename Work>
 void launch(const Stream& stream, Work work) {
@@ -161,8 +160,7 @@ void update_all(const PieceUpdate& all, const OptimizerFormula& formula) {
 
 // Entries that a cautious update leaves in.
 int64_t advance_moments(const MatrixMoments& all, int64_t first, int64_t last) {
-  const float b1 = static_cast<float>(all.beta1), c1 = static_cast<float>(1 - all.beta1);
-  const float b2 = static_cast<float>(all.beta2), c2 = static_cast<float>(1 - all.beta2), eps = static_cast<float>(all.eps);
+  const MatrixMath math(all);
   float g[kBlockElements];
   int64_t kept = 0;
   for (int64_t at = first; at < last; at += kBlockElements) {
@@ -170,19 +168,19 @@ int64_t advance_moments(const MatrixMoments& all, int64_t first, int64_t last) {
     for (int64_t i = 0; i < count; ++i) g[i] = all.gradient[at + i] * all.gradient_scale;
     float* const u = all.direction + at;
     float* const m = all.first_moment + at;
-    for (int64_t i = 0; i < count; ++i) m[i] = b1 * m[i] + c1 * g[i];
+    for (int64_t i = 0; i < count; ++i) m[i] = math.momentum(m[i], g[i]);
     if (all.second_moment == nullptr) {
-      for (int64_t i = 0; i < count; ++i) u[i] = all.nesterov ? c1 * g[i] + b1 * m[i] : m[i];
+      for (int64_t i = 0; i < count; ++i) u[i] = all.nesterov ? math.nesterov(m[i], g[i]) : m[i];
       continue;
     }
     float* const v = all.second_moment + at;
     for (int64_t i = 0; i < count; ++i) {
-      v[i] = b2 * v[i] + c2 * (g[i] * g[i]);
-      u[i] = m[i] / (std::sqrt(v[i]) + eps);
+      v[i] = math.second_moment(v[i], g[i]);
+      u[i] = math.quotient(m[i], v[i]);
     }
     if (!all.cautious) continue;
     for (int64_t i = 0; i < count; ++i) {
-      const bool keep = m[i] * g[i] > 0;
+      const bool keep = MatrixMath::keeps(m[i], g[i]);
       kept += keep ? 1 : 0;
       u[i] = keep ? u[i] : 0.0f;
     }
@@ -328,8 +326,7 @@ class HostKernels final : public FlatKernels {
       std::atomic<int64_t> kept{0};
       at::parallel_for(0, moments.count, kNoiseGrain, [&](int64_t first, int64_t last) { kept += advance_moments(moments, first, last); });
       if (moments.second_moment == nullptr || !moments.cautious || !moments.rescales) return;
-      const double share = static_cast<double>(kept) / static_cast<double>(moments.count);
-      multiply(static_cast<float>(1 / std::max(kLeastShare, share)), moments.direction, moments.count);
+      multiply(MatrixMath::rescaling(static_cast<double>(kept), static_cast<double>(moments.count)), moments.direction, moments.count);
     });
   }
   void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, const Stream& stream) const override {
@@ -347,12 +344,8 @@ class HostKernels final : public FlatKernels {
     launch(stream, [=] {
       add_block_sums(count, {bins, kEnergyBins}, [&](int64_t begin, int64_t n, std::span<double> partial) {
         for (int64_t i = begin; i < begin + n; ++i) {
-          const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;
-          const double square = static_cast<double>(values[i]) * static_cast<double>(values[i]);
-          if (coarse_bin < 0)
-            partial[bits >> kCoarseShift] += square;
-          else if (static_cast<int>(bits >> kCoarseShift) == coarse_bin)
-            partial[bits >> kFineShift & (kEnergyBins - 1)] += square;
+          const int bin = energy_bin(values[i], coarse_bin);
+          if (bin >= 0) nth(partial, bin) += static_cast<double>(values[i]) * static_cast<double>(values[i]);
         }
       });
     });

@@ -84,14 +84,8 @@ void adam_target(const OptimizerPiece& piece, float* exp_avg, float* exp_avg_sq,
 void sgd_target(const OptimizerPiece& piece, float* buffer, const SgdParameters& p) {
   if (p.momentum == 0) {
     step_target(piece, nullptr, nullptr, Sgd(piece));
-  } else if (p.first_step && p.nesterov) {
-    step_target(piece, buffer, nullptr, SgdMomentum<true, true>(piece, p));
-  } else if (p.first_step) {
-    step_target(piece, buffer, nullptr, SgdMomentum<true, false>(piece, p));
-  } else if (p.nesterov) {
-    step_target(piece, buffer, nullptr, SgdMomentum<false, true>(piece, p));
   } else {
-    step_target(piece, buffer, nullptr, SgdMomentum<false, false>(piece, p));
+    step_target(piece, buffer, nullptr, SgdMomentum(piece, p));
   }
 }
 

@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "base/simd_targets.h"
+#include "offload/flat_math.h"
+#include "offload/low_rank.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "offload/host_perturb.cpp"
@@ -343,16 +345,13 @@ void noise_estimate(NoiseKind kind, NoiseKey key, const uint32_t* directions, co
   HWY_DYNAMIC_DISPATCH(estimate_target)(kind, key, directions, scalars, num_directions, scale, first, count, out);
 }
 
-LowRankDirection::LowRankDirection(const Shape& shape, uint64_t seed, uint64_t step, uint64_t refresh, uint32_t direction)
-    : shape_(shape), u_key_{.seed = seed, .tag = NoiseTag::LowRankU, .step = step, .stream = direction} {
+LowRankDirection::LowRankDirection(const Shape& shape, uint64_t seed, uint64_t step, uint64_t refresh, uint32_t direction) : shape_(shape) {
   const auto [first, rows, columns, rank] = shape;
-  if (rank < 1 || rank > std::min(rows, columns)) {
-    fail_protocol("low rank: rank {} of a [{}, {}] tensor, expected 1 to {}", rank, rows, columns, std::min(rows, columns));
-  }
-  if (refresh == 0) fail_protocol("low rank: V is refreshed every 0 steps");
-  check_noise_range(u_key_, first, rows * columns);
+  const NoiseSource noise{NoiseKind::Gaussian, {.seed = seed, .step = step, .stream = direction}, rank, refresh};
+  check_low_rank({first, rows, columns}, noise);
+  u_key_ = low_rank_u_key(noise, direction);
   inv_sqrt_rank_ = static_cast<float>(1 / std::sqrt(static_cast<double>(rank)));
-  const NoiseKey v_key{.seed = seed, .tag = NoiseTag::LowRankV, .step = step / refresh, .stream = direction};
+  const NoiseKey v_key = low_rank_v_key(noise, direction);
   std::vector<float> v(static_cast<size_t>(columns * rank));
   fill_normal(v_key, first, columns * rank, v.data());
   v_transposed_.resize(v.size());

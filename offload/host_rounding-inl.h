@@ -1,5 +1,5 @@
-// Stochastic rounding of one float, or a vector of them, with 32 random bits each: the discarded bits plus as many random ones carry into
-// the result. Included once for every dispatch target, as Highway's -inl headers are.
+// The stochastic rounding of rounding_math.h, for one float or a vector of them. Included once for every dispatch target, as Highway's -inl
+// headers are.
 #if defined(ZEROSTEP_OFFLOAD_HOST_ROUNDING_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ZEROSTEP_OFFLOAD_HOST_ROUNDING_INL_H_
 #undef ZEROSTEP_OFFLOAD_HOST_ROUNDING_INL_H_
@@ -10,17 +10,14 @@
 #include <hwy/highway.h>
 
 #include "base/lanes-inl.h"
+#include "offload/rounding_math.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace zerostep {
 namespace HWY_NAMESPACE {
 
 struct StochasticBf16 {
-  static HWY_INLINE uint16_t round(float x, uint32_t random) {
-    const uint32_t bits = bits_of_float(x);
-    if (x != x) return static_cast<uint16_t>(bits >> 16 | 0x40);
-    return static_cast<uint16_t>((bits + (random >> 16)) >> 16);
-  }
+  static HWY_INLINE uint16_t round(float x, uint32_t random) { return bf16_stochastically(x, random); }
 #if ZEROSTEP_FUSED_VECTORS
   static HWY_INLINE hn::Vec<Vector::U> round(Vector::V x, hn::Vec<Vector::U> random) {
     const Vector::U u;
@@ -37,16 +34,7 @@ struct StochasticFp16 {
   static constexpr uint32_t kTooLarge = 0x47800000;  // 2^16
   static constexpr uint32_t kInfinity = 0x7F800000;
 
-  static HWY_INLINE uint16_t round(float x, uint32_t random) {
-    const uint32_t bits = bits_of_float(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
-    if (magnitude > kInfinity) return static_cast<uint16_t>(sign | 0x7E00 | (magnitude >> 13 & 0x3FF));
-    if (magnitude >= kTooLarge) return static_cast<uint16_t>(sign | 0x7C00);
-    if (magnitude >= kNormal) return static_cast<uint16_t>(sign | (magnitude - 0x38000000 + (random >> 19)) >> 13);
-    const float units = float_of_bits(magnitude) * 0x1p24f;
-    const auto whole = static_cast<uint32_t>(units);
-    const auto fraction = static_cast<uint32_t>((units - static_cast<float>(whole)) * 0x1p32f);
-    return static_cast<uint16_t>(sign | (whole + (fraction + random < fraction)));
-  }
+  static HWY_INLINE uint16_t round(float x, uint32_t random) { return fp16_stochastically(x, random); }
 #if ZEROSTEP_FUSED_VECTORS
   static HWY_INLINE hn::Vec<Vector::U> round(Vector::V x, hn::Vec<Vector::U> random) {
     const Vector::U u;

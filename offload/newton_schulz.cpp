@@ -16,7 +16,7 @@
 namespace zerostep {
 namespace {
 
-constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315, kEpsilon = 1e-7;
+constexpr double kA = 3.4445, kB = -4.7750, kC = 2.0315;
 static_assert(kNewtonSchulzSteps % 2 == 1);  // the last iteration ends where the first values lay
 
 }  // namespace
@@ -28,11 +28,22 @@ int64_t newton_schulz_scratch(int64_t rows, int64_t columns) {
 
 void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch) {
   const at::NoGradGuard no_grad;
+  const int64_t elements = rows * columns;
+  at::Tensor divided = at::from_blob(scratch, {elements});
+  at::mul_out(divided, at::from_blob(matrix, {elements}),
+              at::Scalar(1 / (std::sqrt(sum_of_squares(matrix, elements)) + kNewtonSchulzEpsilon)));
+  iterate_newton_schulz(matrix, rows, columns, scratch, c10::kCPU);
+}
+
+void iterate_newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, c10::Device device) {
+  const at::NoGradGuard no_grad;
   const int64_t small = std::min(rows, columns), elements = rows * columns;
-  at::Tensor to = at::from_blob(matrix, {rows, columns}), from = at::from_blob(scratch, {rows, columns});
-  at::Tensor gram = at::from_blob(scratch + elements, {small, small}),
-             polynomial = at::from_blob(scratch + elements + small * small, {small, small});
-  at::mul_out(from, to, at::Scalar(1 / (std::sqrt(sum_of_squares(matrix, elements)) + kEpsilon)));
+  const auto tensor = [&](float* data, int64_t height, int64_t width) {
+    const auto options = at::TensorOptions(at::kFloat).device(device);
+    return at::for_blob(data, {height, width}).options(options).target_device(device).make_tensor();
+  };
+  at::Tensor to = tensor(matrix, rows, columns), from = tensor(scratch, rows, columns);
+  at::Tensor gram = tensor(scratch + elements, small, small), polynomial = tensor(scratch + elements + small * small, small, small);
   for (int i = 0; i < kNewtonSchulzSteps; ++i) {
     const bool wide = rows <= columns;
     wide ? at::mm_out(gram, from, from.t()) : at::mm_out(gram, from.t(), from);

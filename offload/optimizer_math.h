@@ -48,23 +48,25 @@ struct Sgd {
   }
 };
 
-template <bool kFirst, bool kNesterov>
 struct SgdMomentum {
   static constexpr int kStates = 1;
   float weight_decay, minus_lr, momentum, dampened;
+  bool is_first, is_nesterov;
 
   SgdMomentum(const OptimizerPiece& piece, const SgdParameters& p)
       : weight_decay(piece.weight_decay),
         minus_lr(-piece.lr),
         momentum(static_cast<float>(p.momentum)),
-        dampened(static_cast<float>(1.0 - p.dampening)) {}
+        dampened(static_cast<float>(1.0 - p.dampening)),
+        is_first(p.first_step),
+        is_nesterov(p.nesterov) {}
   bool frozen() const { return minus_lr == 0; }
 
   template <class L, class V = typename L::V>
   ZEROSTEP_LANE_FUNCTION V update(V p, V g, V& buffer) const {
     g = L::fma(L::set(weight_decay), p, g);
-    buffer = kFirst ? g : L::fma(L::set(momentum), buffer, L::mul(L::set(dampened), g));
-    const V direction = kNesterov ? L::fma(L::set(momentum), buffer, g) : buffer;
+    buffer = is_first ? g : L::fma(L::set(momentum), buffer, L::mul(L::set(dampened), g));
+    const V direction = is_nesterov ? L::fma(L::set(momentum), buffer, g) : buffer;
     return L::fma(L::set(minus_lr), direction, p);
   }
 };

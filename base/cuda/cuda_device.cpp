@@ -1,86 +1,81 @@
+#include "base/cuda/cuda_device.h"
+
 #include <cuda_runtime_api.h>
 
 #include <cstring>
 #include <utility>
 
-#include "base/cuda/cuda_context.h"
 #include "base/cuda/cuda_library.h"
 #include "base/cuda/cuda_stream.h"
 #include "base/error.h"
 #include "base/format.h"
 
 namespace zerostep {
-namespace {
 
-class CudaDevice final : public Device::Impl {
- public:
-  explicit CudaDevice(int index) : context_(std::make_shared<CudaContext>(index)), compute_(make_cuda_stream(context_, "compute")) {}
+CudaDevice::CudaDevice(int index) : context_(std::make_shared<CudaContext>(index)), compute_(make_cuda_stream(context_, "compute")) {}
 
-  const std::string& name() const override { return context_->name(); }
-  Stream compute_stream() const override { return compute_; }
-  Stream stream(const std::string& name) const override { return make_cuda_stream(context_, name); }
+Stream CudaDevice::stream(const std::string& name) const { return make_cuda_stream(context_, name); }
 
-  Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override {
-    if (num_bytes == 0) return Arena(name, nullptr, nullptr, 0);
-    return kind == MemoryKind::Device ? device_memory(name, num_bytes) : pinned_memory(name, num_bytes);
+Arena CudaDevice::memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const {
+  if (num_bytes == 0) return Arena(name, nullptr, nullptr, 0);
+  return kind == MemoryKind::Device ? device_memory(name, num_bytes) : pinned_memory(name, num_bytes);
+}
+
+const void* CudaDevice::kept(const std::function<std::shared_ptr<const void>()>& make) const {
+  std::call_once(is_made_, [&] { kept_ = make(); });
+  return kept_.get();
+}
+
+MemoryInfo CudaDevice::memory_info() const {
+  context_->make_current();
+  size_t free = 0, total = 0;
+  context_->check(cudaMemGetInfo(&free, &total), "its free memory cannot be read");
+  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
+Event CudaDevice::copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const {
+  const auto handle = static_cast<cudaStream_t>(stream.native_handle());
+  if (handle == nullptr) fail_protocol("[{}] a copy is queued on stream '{}', which is none of CUDA's", name(), stream.name());
+  return stream.launch([=, this] {
+    context_->check(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, handle), "a copy cannot be queued");
+  });
+}
+
+Arena CudaDevice::device_memory(const std::string& name, int64_t num_bytes) const {
+  context_->make_current();
+  const auto size = static_cast<size_t>(num_bytes);
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, size);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    const MemoryInfo memory = memory_info();
+    fail_run("[{}] '{}' needs {} of device memory, and {} of {} are free: use less, or end programs that `nvidia-smi` shows there",
+             context_->name(), name, human_bytes(num_bytes), human_bytes(memory.free_bytes), human_bytes(memory.total_bytes));
   }
+  context_->check(error, "device memory cannot be allocated");
+  std::shared_ptr<void> owner(data, [context = context_](void* p) { end_outside_host_functions([context, p] { cudaFree(p); }); });
+  context_->check(cudaMemset(data, 0, size), "device memory cannot be zeroed");
+  context_->check(cudaStreamSynchronize(cudaStreamLegacy), "device memory cannot be zeroed");
+  return Arena(name, std::move(owner), data, num_bytes);
+}
 
-  MemoryInfo memory_info() const override {
-    context_->make_current();
-    size_t free = 0, total = 0;
-    context_->check(cudaMemGetInfo(&free, &total), "its free memory cannot be read");
-    return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) const {
+  context_->make_current();
+  const auto size = static_cast<size_t>(num_bytes);
+  void* data = nullptr;
+  const cudaError_t error = cudaHostAlloc(&data, size, cudaHostAllocPortable);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    const MemoryInfo host = Device::cpu().memory_info();
+    fail_run("[{}] '{}' needs {} of pinned memory, which CUDA refuses; the host has {} of {} free: use less, or end other programs",
+             context_->name(), name, human_bytes(num_bytes), human_bytes(host.free_bytes), human_bytes(host.total_bytes));
   }
+  context_->check(error, "pinned memory of the host cannot be allocated");
+  std::memset(data, 0, size);
+  std::shared_ptr<void> owner(data, [](void* p) { end_outside_host_functions([p] { cudaFreeHost(p); }); });
+  return Arena(name, std::move(owner), data, num_bytes);
+}
 
-  Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override {
-    const auto handle = static_cast<cudaStream_t>(stream.native_handle());
-    if (handle == nullptr) fail_protocol("[{}] a copy is queued on stream '{}', which is none of CUDA's", name(), stream.name());
-    return stream.launch([=, this] {
-      context_->check(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, handle), "a copy cannot be queued");
-    });
-  }
-
- private:
-  Arena device_memory(const std::string& name, int64_t num_bytes) const {
-    context_->make_current();
-    const auto size = static_cast<size_t>(num_bytes);
-    void* data = nullptr;
-    const cudaError_t error = cudaMalloc(&data, size);
-    if (error == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      const MemoryInfo memory = memory_info();
-      fail_run("[{}] '{}' needs {} of device memory, and {} of {} are free: use less, or end programs that `nvidia-smi` shows there",
-               context_->name(), name, human_bytes(num_bytes), human_bytes(memory.free_bytes), human_bytes(memory.total_bytes));
-    }
-    context_->check(error, "device memory cannot be allocated");
-    std::shared_ptr<void> owner(data, [context = context_](void* p) { end_outside_host_functions([context, p] { cudaFree(p); }); });
-    context_->check(cudaMemset(data, 0, size), "device memory cannot be zeroed");
-    context_->check(cudaStreamSynchronize(cudaStreamLegacy), "device memory cannot be zeroed");
-    return Arena(name, std::move(owner), data, num_bytes);
-  }
-
-  Arena pinned_memory(const std::string& name, int64_t num_bytes) const {
-    context_->make_current();
-    const auto size = static_cast<size_t>(num_bytes);
-    void* data = nullptr;
-    const cudaError_t error = cudaHostAlloc(&data, size, cudaHostAllocPortable);
-    if (error == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      const MemoryInfo host = Device::cpu().memory_info();
-      fail_run("[{}] '{}' needs {} of pinned memory, which CUDA refuses; the host has {} of {} free: use less, or end other programs",
-               context_->name(), name, human_bytes(num_bytes), human_bytes(host.free_bytes), human_bytes(host.total_bytes));
-    }
-    context_->check(error, "pinned memory of the host cannot be allocated");
-    std::memset(data, 0, size);
-    std::shared_ptr<void> owner(data, [](void* p) { end_outside_host_functions([p] { cudaFreeHost(p); }); });
-    return Arena(name, std::move(owner), data, num_bytes);
-  }
-
-  std::shared_ptr<CudaContext> context_;
-  Stream compute_;
-};
-
-}  // namespace
 }  // namespace zerostep
 
 void zerostep_open_cuda_device_1(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {

@@ -13,6 +13,9 @@ constexpr const char* kCudaLibrary = "libzerostep_cuda.so";
 // Event::Impl and Arena, so that a library of another version has no function of this name.
 constexpr const char* kOpenCudaDevice = "zerostep_open_cuda_device_1";
 
+// A function of the library, which it opens and never closes: what it makes outlives the call. RunError that says what is missing.
+void* function_of_cuda_library(const char* name);
+
 }  // namespace zerostep
 
 extern "C" __attribute__((visibility("default"))) zerostep::OpenCudaDevice zerostep_open_cuda_device_1;

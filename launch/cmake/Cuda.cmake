@@ -69,10 +69,10 @@ endif()
 set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
 set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)  # code for sm_80 and sm_90, code and PTX for sm_100 and what comes after
 enable_language(CUDA)
-# CMake 3.25 does not know C++20 of nvcc 13, hence the option. As on a CPU nothing may be contracted.
+# CMake 3.25 does not know C++20 of nvcc 13, hence the option. As on a CPU nothing may be contracted. The host's compiler unrolls as it likes.
 set(CMAKE_CUDA_STANDARD_REQUIRED OFF)
 add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-std=c++20> $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false>
-                    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fPIC>")
+                    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-unknown-pragmas,-ffp-contract=off,-fPIC>")
 add_library(LibTorch::cuda INTERFACE IMPORTED)
 target_include_directories(LibTorch::cuda SYSTEM INTERFACE ${cuda_headers} ${LIBTORCH_ROOT}/include)
 target_link_libraries(LibTorch::cuda INTERFACE ${LibTorch_c10_cuda_LIBRARY} ${LibTorch_C10_LIBRARY} ${cudart})

@@ -53,8 +53,7 @@ int EnergyHistogram::find(double wanted, double& above) const {
 }
 
 float EnergyHistogram::magnitude_of(int fine_bin) const {
-  return std::bit_cast<float>(static_cast<uint32_t>(coarse_) << FlatKernels::kCoarseShift | static_cast<uint32_t>(fine_bin)
-                                                                                                << FlatKernels::kFineShift);
+  return std::bit_cast<float>(static_cast<uint32_t>(coarse_) << kCoarseShift | static_cast<uint32_t>(fine_bin) << kFineShift);
 }
 
 namespace {

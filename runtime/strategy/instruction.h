@@ -42,7 +42,7 @@ void add_instruction_sums(const Directions& directions, const Instruction& instr
 // the bin in which the share is reached, one for each value of the next 12.
 class EnergyHistogram {
  public:
-  static constexpr int kBins = FlatKernels::kEnergyBins;
+  static constexpr int kBins = kEnergyBins;
   explicit EnergyHistogram(int coarse_bin = -1) : coarse_(coarse_bin), energy_(kBins, 0) {}
   // Launches. The energy is there when the stream is.
   void add(const float* values, int64_t count, const FlatKernels& kernels, const Stream& stream) {

@@ -1,4 +1,4 @@
-#include "fake_gpu/launch.cuh"
+#include "base/cuda/launch.cuh"
 #include "fake_gpu/test_kernels.h"
 
 namespace fake_gpu {

@@ -93,11 +93,10 @@ class OptimizerMath : public HostOptimizerTargets {
     expect_same(kDecoupled ? "AdamW" : "Adam", lr, plain::Adam<kDecoupled>(Operands().piece(lr), parameters),
                 [&](const OptimizerPiece& piece, float* m, float* v) { adam_step(piece, m, v, parameters); });
   }
-  template <bool kFirst, bool kNesterov>
-  static void momentum(float lr) {
-    const SgdParameters parameters{0.9, 0.1, kNesterov, kFirst};
-    expect_same(std::string("SGD with momentum") + (kFirst ? ", first" : "") + (kNesterov ? ", Nesterov" : ""), lr,
-                plain::SgdMomentum<kFirst, kNesterov>(Operands().piece(lr), parameters),
+  static void momentum(float lr, bool is_first, bool is_nesterov) {
+    const SgdParameters parameters{0.9, 0.1, is_nesterov, is_first};
+    expect_same(std::string("SGD with momentum") + (is_first ? ", first" : "") + (is_nesterov ? ", Nesterov" : ""), lr,
+                plain::SgdMomentum(Operands().piece(lr), parameters),
                 [&](const OptimizerPiece& piece, float* m, float*) { sgd_step(piece, m, parameters); });
   }
 };
@@ -109,10 +108,8 @@ TEST_F(OptimizerMath, GivesTheBitsOfTheKernelsInAnyLane) {
     expect_same("SGD", lr, plain::Sgd(Operands().piece(lr)), [&](const OptimizerPiece& piece, float*, float*) {
       sgd_step(piece, nullptr, {0, 0, false, false});
     });
-    momentum<false, false>(lr);
-    momentum<false, true>(lr);
-    momentum<true, false>(lr);
-    momentum<true, true>(lr);
+    for (const bool is_first : {false, true})
+      for (const bool is_nesterov : {false, true}) momentum(lr, is_first, is_nesterov);
     const LionParameters lion{0.9, 0.99};
     expect_same("Lion", lr, plain::Lion(Operands().piece(lr), lion),
                 [&](const OptimizerPiece& piece, float* m, float*) { lion_step(piece, m, lion); });

@@ -19,7 +19,7 @@ struct ThreadIndex {
 };
 
 template <typename Body>
-__global__ void __launch_bounds__(kThreadsPerBlock) run_body(const Body body) {
+__global__ void __launch_bounds__(kThreadsPerBlock, 2) run_body(const Body body) {
   body(ThreadIndex{blockIdx.x * uint64_t{blockDim.x} + threadIdx.x, gridDim.x * uint64_t{blockDim.x}});
 }
 
