@@ -2,13 +2,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 
 #include "base/noise.h"
 
 namespace zerostep {
 
-// Multiplies by `scale` what it keeps and by 0 what it drops: element i is kept where bits i of the key (base/noise.h) are at least
-// `threshold`.
+// Multiplies by `scale` what it keeps and by 0 what it drops: an element is kept where its bits of the key (base/noise.h) are at least
+// `threshold`. Element i of a sample of n has bits id * n + i, id being the sample's.
 struct DropoutMask {
   NoiseKey key;
   uint32_t threshold;
@@ -20,8 +21,9 @@ struct DropoutMask {
 class DeviceKernels {
  public:
   virtual ~DeviceKernels() = default;
-  // `values`, contiguous, fp32, bf16 or fp16, are elements [first, first + n) of the mask, and are changed in place: as fp32, rounded once.
-  virtual void drop(const at::Tensor& values, const DropoutMask& mask, uint64_t first) const = 0;
+  // values [samples, ...], contiguous, fp32, bf16 or fp16, are masked in place: as fp32, rounded once. An id for each sample, which are
+  // read before it returns.
+  virtual void drop(const at::Tensor& values, const DropoutMask& mask, std::span<const int64_t> sample_ids) const = 0;
 };
 
 // Those of a type of device; nullptr: none.

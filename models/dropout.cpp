@@ -95,11 +95,16 @@ Dropout::Dropout(double p, const ForwardContext& context, int unit, int site) {
 
 void Dropout::apply_(const at::Tensor& values) const {
   if (!active()) return;
-  for (int64_t sample = 0; sample < values.size(0); ++sample) apply_to_sample_(values[sample], sample);
+  const std::span<const int64_t> ids(sample_ids_);
+  if (values.size(0) > static_cast<int64_t>(ids.size())) fail_protocol("[dropout] {} samples of a batch of {}", values.size(0), ids.size());
+  apply_to_samples_(values, ids.first(static_cast<size_t>(values.size(0))));
 }
 
 void Dropout::apply_to_sample_(const at::Tensor& values, int64_t sample) const {
-  if (!active()) return;
+  if (active()) apply_to_samples_(values.unsqueeze(0), {&sample_ids_.at(sample), 1});
+}
+
+void Dropout::apply_to_samples_(const at::Tensor& values, std::span<const int64_t> ids) const {
   if (!has_plain_rows(values)) fail_protocol("[dropout] expected contiguous values of fp32, bf16 or fp16");
   if (p_ >= 1) {
     values.zero_();
@@ -108,13 +113,12 @@ void Dropout::apply_to_sample_(const at::Tensor& values, int64_t sample) const {
   const DropoutMask mask{{seed_, NoiseTag::Dropout, step_, stream_},
                          static_cast<uint32_t>(std::min(std::llround(p_ * 4294967296.0), 4294967295LL)),
                          static_cast<float>(1.0 / (1.0 - p_))};
-  const uint64_t first = static_cast<uint64_t>(sample_ids_.at(sample)) * static_cast<uint64_t>(values.numel());
-  if (has_kernels(values)) {
-    drop_on_cpu(values, mask, first);
-  } else if (const DeviceKernels* kernels = device_kernels(values.device().type()); kernels != nullptr) {
-    kernels->drop(values, mask, first);
-  } else {
-    drop_by_operations(values, mask, first);
+  const DeviceKernels* kernels = has_kernels(values) ? nullptr : device_kernels(values.device().type());
+  if (kernels != nullptr) return kernels->drop(values, mask, ids);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const at::Tensor of_sample = values.select(0, static_cast<int64_t>(i));
+    const uint64_t first = static_cast<uint64_t>(ids[i]) * static_cast<uint64_t>(of_sample.numel());
+    has_kernels(values) ? drop_on_cpu(of_sample, mask, first) : drop_by_operations(of_sample, mask, first);
   }
 }
 

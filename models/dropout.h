@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <span>
 #include <vector>
 
 #include "models/batch.h"
@@ -22,6 +23,8 @@ class Dropout {
   void apply_to_sample_(const at::Tensor& values, int64_t sample) const;
 
  private:
+  void apply_to_samples_(const at::Tensor& values, std::span<const int64_t> ids) const;
+
   double p_ = 0;
   uint64_t seed_ = 0, step_ = 0;
   uint32_t stream_ = 0;

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -55,7 +56,7 @@ at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& l
   at::Tensor total = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
   for_each_chunk(logits, labels, [&](const at::Tensor& chunk, const at::Tensor& targets, const at::Tensor& valid, int64_t) {
     const at::Tensor log_probabilities = at::log_softmax(chunk, -1, at::kFloat).gather(1, targets);
-    total.sub_(log_probabilities.masked_fill_(valid.logical_not(), 0).sum(at::kDouble));
+    total.sub_(at::where(valid, log_probabilities, 0.0).sum(at::kDouble));
   });
   return total;
 }

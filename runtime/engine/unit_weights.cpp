@@ -153,7 +153,8 @@ BranchPerturbation UnitWeights::tiled(int64_t direction, bool plus, bool minus) 
       out.parameters.back().tiled = std::make_shared<TiledMatrix>(directions_, step_, direction, info, values, plus, minus);
       return;
     }
-    out.parameters.back().values = at::empty({out.branches, info.num_elements()}, at::kFloat);
+    out.parameters.back().values =
+        at::empty({out.branches, info.num_elements()}, streamer_.parameter(unit_, 0).options().dtype(at::kFloat).requires_grad(false));
     PerturbedPiece piece;
     piece.base = values;
     float* target = out.parameters.back().values.data_ptr<float>();

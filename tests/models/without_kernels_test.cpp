@@ -166,14 +166,14 @@ TEST(WithoutKernels, PerturbedMatricesAreWrittenInParts) {
 }
 
 struct Recorded final : DeviceKernels {
-  void drop(const at::Tensor& values, const DropoutMask& mask, uint64_t first) const override {
+  void drop(const at::Tensor& values, const DropoutMask& mask, std::span<const int64_t> sample_ids) const override {
     EXPECT_EQ(mask.threshold, 0x40000000u);
     EXPECT_EQ(mask.scale, static_cast<float>(1 / 0.75));
     EXPECT_EQ(mask.key.stream, 3u * 16 + 2);
-    firsts.push_back(first);
+    ids.insert(ids.end(), sample_ids.begin(), sample_ids.end());
     values.neg_();
   }
-  mutable std::vector<uint64_t> firsts;
+  mutable std::vector<int64_t> ids;
 };
 
 TEST(WithoutKernels, ADevicesOwnKernelsComeFirst) {
@@ -188,10 +188,11 @@ TEST(WithoutKernels, ADevicesOwnKernelsComeFirst) {
   {
     const WithoutKernels without;
     dropout.apply_(values);
+    dropout.apply_to_sample_(values[1], 1);
   }
   set_device_kernels(at::kCPU, nullptr);
-  EXPECT_EQ(kernels.firsts, (std::vector<uint64_t>{63, 28}));
-  EXPECT_TRUE(at::equal(values, -at::ones({2, 7})));
+  EXPECT_EQ(kernels.ids, (std::vector<int64_t>{9, 4, 4}));
+  EXPECT_TRUE(at::equal(values[0], -at::ones({7})) && at::equal(values[1], at::ones({7})));
 }
 
 }  // namespace
