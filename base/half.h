@@ -23,6 +23,16 @@ __device__ inline float fp32_from_fp16(uint16_t value) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value));
   return result;
 }
+__device__ inline uint32_t bf16_pair_from_fp32(float lower, float upper) {
+  uint32_t result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(upper), "f"(lower));
+  return result;
+}
+__device__ inline uint32_t fp16_pair_from_fp32(float lower, float upper) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(upper), "f"(lower));
+  return result;
+}
 #else
 inline uint16_t bf16_from_fp32(float value) {
   const uint32_t bits = bits_of_float(value);
@@ -48,6 +58,9 @@ inline float fp32_from_fp16(uint16_t value) {
   if (magnitude >= 0x0400) return float_of_bits(sign | ((magnitude << 13) + 0x38000000));
   return float_of_bits(sign | bits_of_float(ieee_mul(static_cast<float>(magnitude), 0x1p-24f)));
 }
+// Two that lie one after the other.
+inline uint32_t bf16_pair_from_fp32(float lower, float upper) { return bf16_from_fp32(lower) | uint32_t{bf16_from_fp32(upper)} << 16; }
+inline uint32_t fp16_pair_from_fp32(float lower, float upper) { return fp16_from_fp32(lower) | uint32_t{fp16_from_fp32(upper)} << 16; }
 #endif
 ZEROSTEP_HOST_DEVICE inline float fp32_from_bf16(uint16_t value) { return float_of_bits(uint32_t{value} << 16); }
 

@@ -62,9 +62,9 @@ class FlatKernels {
 
 // In SIMD on this machine's processor.
 const FlatKernels& host_kernels();
-// Those of a device, which live as long as it does: on a GPU kernels, which are queued at once on the stream of CUDA's (RunError where they
-// cannot be), whatever has failed before; they make no tiles. Rows and columns of directions of low rank are drawn into memory that each
-// stream gets at the first call that needs it, where partial sums lie too: no call is split into host work.
+// Those of a device, which live as long as it does. A GPU's are queued at once, within a launch of the stream or outside (RunError where
+// they cannot be), whatever has failed before; host pointers in operands (numbers, scalars and signs) are read during the call. They make
+// no tiles. A stream gets memory for partial sums, and for rows and columns of directions of low rank, at the first call that needs it.
 const FlatKernels& kernels_of(const Device& device);
 
 }  // namespace zerostep

@@ -88,34 +88,52 @@ struct Rectangle {
 // Whether vectors of four lie where one access reaches them. nullptr is an array that is not there.
 template <class Cells>
 bool are_vectors_aligned(const Cells& cells, const void* data, DType type) {
-  if (data == nullptr) return true;
+  if (data == nullptr || Cells::kWidth == 1) return true;
   const auto size = static_cast<int64_t>(size_of(type));
   return (reinterpret_cast<intptr_t>(data) + cells.first_aligned() * size) % (4 * size) == 0;
 }
 
+// Elements of a type, and four neighbours.
 struct AsF32 {
   using T = float;
   using Four = float4;
   ZEROSTEP_HOST_DEVICE static float value(T x) { return x; }
   ZEROSTEP_HOST_DEVICE static T rounded(float x) { return x; }
+  ZEROSTEP_HOST_DEVICE static void values(Four four, float* out) {
+    out[0] = four.x;
+    out[1] = four.y;
+    out[2] = four.z;
+    out[3] = four.w;
+  }
+  ZEROSTEP_HOST_DEVICE static Four four(const float* x) { return {x[0], x[1], x[2], x[3]}; }
 };
-struct AsBf16 {
+template <class As>
+struct As16Bits {
   using T = uint16_t;
-  using Four = ushort4;
+  using Four = uint2;
+  ZEROSTEP_HOST_DEVICE static void values(Four four, float* out) {
+    out[0] = As::value(static_cast<uint16_t>(four.x));
+    out[1] = As::value(static_cast<uint16_t>(four.x >> 16));
+    out[2] = As::value(static_cast<uint16_t>(four.y));
+    out[3] = As::value(static_cast<uint16_t>(four.y >> 16));
+  }
+};
+struct AsBf16 : As16Bits<AsBf16> {
   ZEROSTEP_HOST_DEVICE static float value(T x) { return fp32_from_bf16(x); }
   ZEROSTEP_HOST_DEVICE static T rounded(float x) { return bf16_from_fp32(x); }
+  ZEROSTEP_HOST_DEVICE static Four four(const float* x) { return {bf16_pair_from_fp32(x[0], x[1]), bf16_pair_from_fp32(x[2], x[3])}; }
 };
-struct AsF16 {
-  using T = uint16_t;
-  using Four = ushort4;
+struct AsF16 : As16Bits<AsF16> {
   ZEROSTEP_HOST_DEVICE static float value(T x) { return fp32_from_fp16(x); }
   ZEROSTEP_HOST_DEVICE static T rounded(float x) { return fp16_from_fp32(x); }
+  ZEROSTEP_HOST_DEVICE static Four four(const float* x) { return {fp16_pair_from_fp32(x[0], x[1]), fp16_pair_from_fp32(x[2], x[3])}; }
 };
 // Bits as they are.
 struct AsBits16 {
   using T = uint16_t;
   using Four = ushort4;
   ZEROSTEP_HOST_DEVICE static T rounded(T x) { return x; }
+  ZEROSTEP_HOST_DEVICE static Four four(const T* x) { return {x[0], x[1], x[2], x[3]}; }
 };
 
 // Vectors [v, v + kNumber) of a job whose first element is `first`, one after the other. kWhole: all of its elements are within [0, count),
@@ -128,15 +146,11 @@ ZEROSTEP_HOST_DEVICE inline void load_as(const Cells& cells, int64_t first, int 
     const int64_t i = first + (v + n) * cells.stride();
     float* const to = out + n * Cells::kWidth;
     if constexpr (kWhole && Cells::kWidth == 4) {
-      const auto four = *reinterpret_cast<const typename As::Four*>(data + i);
-      to[0] = As::value(four.x);
-      to[1] = As::value(four.y);
-      to[2] = As::value(four.z);
-      to[3] = As::value(four.w);
+      As::values(*reinterpret_cast<const typename As::Four*>(data + i), to);
     } else {
 #pragma unroll
       for (int k = 0; k < Cells::kWidth; ++k)
-        to[k] = static_cast<uint64_t>(i + k) < static_cast<uint64_t>(cells.count) ? As::value(data[i + k]) : 0.0f;
+        to[k] = kWhole || static_cast<uint64_t>(i + k) < static_cast<uint64_t>(cells.count) ? As::value(data[i + k]) : 0.0f;
     }
   }
 }
@@ -148,11 +162,11 @@ ZEROSTEP_HOST_DEVICE inline void store_as(const Cells& cells, int64_t first, int
     const int64_t i = first + (v + n) * cells.stride();
     const Value* const x = values + n * Cells::kWidth;
     if constexpr (kWhole && Cells::kWidth == 4) {
-      *reinterpret_cast<typename As::Four*>(data + i) = {As::rounded(x[0]), As::rounded(x[1]), As::rounded(x[2]), As::rounded(x[3])};
+      *reinterpret_cast<typename As::Four*>(data + i) = As::four(x);
     } else {
 #pragma unroll
       for (int k = 0; k < Cells::kWidth; ++k)
-        if (static_cast<uint64_t>(i + k) < static_cast<uint64_t>(cells.count)) data[i + k] = As::rounded(x[k]);
+        if (kWhole || static_cast<uint64_t>(i + k) < static_cast<uint64_t>(cells.count)) data[i + k] = As::rounded(x[k]);
     }
   }
 }
@@ -191,9 +205,8 @@ struct Is {
 template <class Cells, class Use>
 ZEROSTEP_HOST_DEVICE inline void with_wholeness(const Cells& cells, int64_t job, bool is_aligned, const Use& use) {
   const int64_t first = cells.first(job);
-  if constexpr (Cells::kWidth == 4) {
-    if (is_aligned && first >= 0 && first + (Cells::kVectors - 1) * cells.stride() + 4 <= cells.count) return use(Is<true>(), first);
-  }
+  if (is_aligned && first >= 0 && first + (Cells::kVectors - 1) * cells.stride() + Cells::kWidth <= cells.count)
+    return use(Is<true>(), first);
   use(Is<false>(), first);
 }
 
