@@ -1,21 +1,28 @@
 #include "models/device_kernels.h"
 
-#include <array>
+#include <map>
 
-#include "base/nth.h"
+#include "base/cuda/cuda_library.h"
+#include "models/cuda/cuda_model_kernels.h"
 
 namespace zerostep {
 
 namespace {
 
-std::array<const DeviceKernels*, at::COMPILE_TIME_MAX_DEVICE_TYPES>& all_kernels() {
-  static std::array<const DeviceKernels*, at::COMPILE_TIME_MAX_DEVICE_TYPES> kernels{};
+std::map<at::DeviceType, const DeviceKernels*>& chosen_kernels() {
+  static std::map<at::DeviceType, const DeviceKernels*> kernels;
   return kernels;
 }
 
 }  // namespace
 
-const DeviceKernels* device_kernels(at::DeviceType type) { return nth(all_kernels(), static_cast<int64_t>(type)); }
-void set_device_kernels(at::DeviceType type, const DeviceKernels* kernels) { nth(all_kernels(), static_cast<int64_t>(type)) = kernels; }
+const DeviceKernels* device_kernels(at::DeviceType type) {
+  if (const auto chosen = chosen_kernels().find(type); chosen != chosen_kernels().end()) return chosen->second;
+  if (type != at::kCUDA) return nullptr;
+  static const DeviceKernels& of_library = reinterpret_cast<CudaModelKernels*>(function_of_cuda_library(kCudaModelKernels))();
+  return &of_library;
+}
+
+void set_device_kernels(at::DeviceType type, const DeviceKernels* kernels) { chosen_kernels()[type] = kernels; }
 
 }  // namespace zerostep

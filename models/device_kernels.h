@@ -4,17 +4,9 @@
 #include <cstdint>
 #include <span>
 
-#include "base/noise.h"
+#include "models/dropout_mask.h"
 
 namespace zerostep {
-
-// Multiplies by `scale` what it keeps and by 0 what it drops: an element is kept where its bits of the key (base/noise.h) are at least
-// `threshold`. Element i of a sample of n has bits id * n + i, id being the sample's.
-struct DropoutMask {
-  NoiseKey key;
-  uint32_t threshold;
-  float scale;
-};
 
 // Kernels of the models for devices other than the CPU. Where a device has none, LibTorch's operations do the work. Kernels queue it on
 // LibTorch's current stream and do not wait for it.
@@ -26,9 +18,9 @@ class DeviceKernels {
   virtual void drop(const at::Tensor& values, const DropoutMask& mask, std::span<const int64_t> sample_ids) const = 0;
 };
 
-// Those of a type of device; nullptr: none.
+// Those of a type of device; nullptr: none. CUDA's are in libzerostep_cuda.so, which is opened for them: RunError where it cannot be.
 const DeviceKernels* device_kernels(at::DeviceType type);
-// Lets units find `kernels`, which the caller keeps until it takes them back with nullptr. Not while units run.
+// Lets units find `kernels`, which the caller keeps, or nullptr, instead. Not while units run.
 void set_device_kernels(at::DeviceType type, const DeviceKernels* kernels);
 
 }  // namespace zerostep
