@@ -1,5 +1,7 @@
 #include "models/gradient_kernels.h"
 
+#include <ATen/ops/index_put.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -113,8 +115,9 @@ void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tens
     fail_protocol("[add_rows] {} indices and {} values do not fit a table of {}", indices.numel(), rows.numel(), table.numel());
   }
   if (!has_kernel(rows, table) || !table.is_contiguous() || !indices.is_contiguous() || indices.scalar_type() != at::kLong) {
+    // Unlike index_add_() it has one order of sums on a GPU.
     at::Tensor to = table;
-    to.index_add_(0, indices, rows.to(table.scalar_type()));
+    at::index_put_(to, {indices}, rows.to(table.scalar_type()), /*accumulate=*/true);
     return;
   }
   const auto* places = indices.const_data_ptr<int64_t>();

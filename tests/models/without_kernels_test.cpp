@@ -14,8 +14,8 @@
 #include "models/swiglu.h"
 #include "tests/models/support/whole_model.h"
 
-// What LibTorch's operations do in the kernels' place, over operands that pass through fp32 copies in several parts. (The tests of the
-// functions themselves run without kernels too, with ZEROSTEP_TEST_WITHOUT_KERNELS.)
+// What LibTorch's operations do in the kernels' place, over operands that pass through in several parts. (The tests of the functions
+// themselves, of all types, run without kernels too, with ZEROSTEP_TEST_WITHOUT_KERNELS.)
 namespace zerostep {
 namespace {
 
@@ -40,22 +40,21 @@ void expect_same(const F& f, double tolerance) {
   }
 }
 
-// fp32 sums of up to kRows values differ in their order; a value of bf16 is rounded to one of two neighbours, 2^-8 apart.
+// fp32 sums differ in their order, by up to 10 kFloat where they have kRows values; a value of bf16 is rounded to one of two neighbours,
+// 2^-8 apart.
 constexpr double kFloat = 1e-6, kSixteen = 4e-3;
 
 TEST(WithoutKernels, RmsNormIsTheSameInParts) {
   const at::Tensor gain = at::rand({kWidth}) + 0.5;
-  for (const auto type : {at::kFloat, at::kBFloat16}) {
-    const at::Tensor rows = at::randn({kRows, kWidth}).to(type), gradient = at::randn({kRows, kWidth}).to(type);
-    expect_same(
-        [&] {
-          at::Tensor of_rows = gradient.clone(), of_gain = at::full({kWidth}, NAN);
-          rms_norm_backward_(of_rows, rows, gain, 1e-3, of_gain);
-          EXPECT_FALSE(of_gain.isnan().any().item<bool>());
-          return TensorList{rms_norm(rows, gain, 1e-3), of_rows, of_gain};
-        },
-        type == at::kFloat ? 10 * kFloat : kSixteen);
-  }
+  const at::Tensor rows = at::randn({kRows, kWidth}), gradient = at::randn({kRows, kWidth});
+  expect_same(
+      [&] {
+        at::Tensor of_rows = gradient.clone(), of_gain = at::full({kWidth}, NAN);
+        rms_norm_backward_(of_rows, rows, gain, 1e-3, of_gain);
+        EXPECT_FALSE(of_gain.isnan().any().item<bool>());
+        return TensorList{rms_norm(rows, gain, 1e-3), of_rows, of_gain};
+      },
+      10 * kFloat);
 }
 
 // Against fp64: LibTorch's kernel for the CPU sums the gradients of gains in 16 bit.
@@ -79,36 +78,31 @@ TEST(WithoutKernels, LayerNormOfSixteenBitRowsHasFp32Gains) {
 }
 
 TEST(WithoutKernels, SwigluAndRotationAreTheSameInParts) {
-  for (const auto type : {at::kFloat, at::kHalf}) {
-    const at::Tensor gate = at::randn({kRows, kWidth}).to(type), up = at::randn({kRows, kWidth}).to(type),
-                     gradient = at::randn({kRows, kWidth}).to(type);
-    const Rotation rotation = make_rotation(rotary_frequencies({}, kWidth / 4), at::arange(kRows));
-    expect_same(
-        [&] {
-          const at::Tensor value = gate.clone(), of_up = up.clone(), of_gate = gradient.clone(), turned = gate.clone();
-          swiglu_backward_(value, of_up, of_gate);
-          rotate_(turned, rotation);
-          return TensorList{swiglu(gate, up), value, of_up, of_gate, turned};
-        },
-        type == at::kFloat ? kFloat : kSixteen);
-  }
+  const at::Tensor gate = at::randn({kRows, kWidth}), up = at::randn({kRows, kWidth}), gradient = at::randn({kRows, kWidth});
+  const Rotation rotation = make_rotation(rotary_frequencies({}, kWidth / 4), at::arange(kRows));
+  expect_same(
+      [&] {
+        const at::Tensor value = gate.clone(), of_up = up.clone(), of_gate = gradient.clone(), turned = gate.clone();
+        swiglu_backward_(value, of_up, of_gate);
+        rotate_(turned, rotation);
+        return TensorList{swiglu(gate, up), value, of_up, of_gate, turned};
+      },
+      kFloat);
 }
 
 TEST(WithoutKernels, BranchesAreTheSameInParts) {
   const int64_t branches = 3, rank = 2, n = branches * (kRows / branches);
   const at::Tensor gain = at::rand({branches, kWidth}), offset = at::randn({1, kWidth}), factor = at::randn({branches, rank, kWidth}),
                    coefficients = at::randn({n, rank});
-  for (const auto type : {at::kFloat, at::kBFloat16}) {
-    const at::Tensor rows = at::randn({n, kWidth}).to(type), shared = rows.narrow(0, 0, n / branches);
-    expect_same(
-        [&] {
-          return TensorList{branch_norm(rows, gain, offset, 1e-5), branch_project(rows, factor),
-                            branch_sum({rows, offset, coefficients, factor}, n, kWidth, branches, type),
-                            branch_sum({shared, {}, coefficients, factor}, n, kWidth, branches, type),
-                            branch_sum({{}, gain, {}, {}}, n, kWidth, branches, type)};
-        },
-        type == at::kFloat ? kFloat : kSixteen);
-  }
+  const at::Tensor rows = at::randn({n, kWidth}), shared = rows.narrow(0, 0, n / branches);
+  expect_same(
+      [&] {
+        return TensorList{branch_norm(rows, gain, offset, 1e-5), branch_project(rows, factor),
+                          branch_sum({rows, offset, coefficients, factor}, n, kWidth, branches, at::kFloat),
+                          branch_sum({shared, {}, coefficients, factor}, n, kWidth, branches, at::kFloat),
+                          branch_sum({{}, gain, {}, {}}, n, kWidth, branches, at::kFloat)};
+      },
+      kFloat);
 }
 
 TEST(WithoutKernels, DropoutKeepsTheSameElements) {
