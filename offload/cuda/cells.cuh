@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "base/dtype.h"
 #include "base/half.h"
@@ -197,17 +198,13 @@ constexpr int kTogether = Cells::kVectors* Cells::kWidth < 8 ? Cells::kVectors :
 template <class Cells>
 constexpr int kNumElements = Cells::kVectors* Cells::kWidth;
 
-// Calls use(whole, first), where whole is an integral constant: true where all of the job is there and vectors of four are aligned.
-template <bool kValue>
-struct Is {
-  static constexpr bool value = kValue;
-};
+// Calls use(whole, first), where whole is std::true_type if all of the job is there and vectors of four are aligned.
 template <class Cells, class Use>
 ZEROSTEP_HOST_DEVICE inline void with_wholeness(const Cells& cells, int64_t job, bool is_aligned, const Use& use) {
   const int64_t first = cells.first(job);
   if (is_aligned && first >= 0 && first + (Cells::kVectors - 1) * cells.stride() + Cells::kWidth <= cells.count)
-    return use(Is<true>(), first);
-  use(Is<false>(), first);
+    return use(std::true_type(), first);
+  use(std::false_type(), first);
 }
 
 }  // namespace zerostep::cuda

@@ -96,6 +96,7 @@ class CudaKernels final : public FlatKernels {
     const bool is_rounded = given.masters == nullptr;
     if (is_rounded ? !is_16bit(given.type) : given.parameters != nullptr && given.type == DType::F64)
       fail_protocol("[kernels] no update of parameters in {} {} masters", name_of(given.type), is_rounded ? "without" : "with");
+    if (is_rounded) check_noise_range(given.rounding, given.piece.first + static_cast<uint64_t>(given.piece.begin), given.piece.count);
     const auto put = [&](cuda::Queue& queue) { cuda::update(queue, given, formula); };
     given.gradient.kind == Gradient::Kind::Reduced ? run(stream, put) : run_with_scratch(stream, put);
   }

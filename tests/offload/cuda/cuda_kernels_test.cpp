@@ -433,6 +433,31 @@ TEST_F(CudaKernels, EnergyByMagnitude) {
       });
 }
 
+// Partial sums of streams that run beside each other, of one device or of two that are the same GPU, lie in memory of each stream's own.
+TEST_F(CudaKernels, StreamsSumBesideEachOther) {
+  constexpr int64_t kCount = 20000;
+  const Device same_gpu = Device::cuda(0);
+  const Device* const devices[] = {&device_, &device_, &same_gpu};
+  Arena memory = device_.memory("memory", 1 << 20), pinned = device_.memory("pinned", 1 << 20, MemoryKind::PinnedHost);
+  auto* const values = static_cast<float*>(memory.allocate(4 * kCount * 3, "values"));
+  auto* const sums = static_cast<double*>(memory.allocate(64, "sums"));
+  auto* const given = static_cast<float*>(pinned.allocate(4 * kCount * 3, "given"));
+  auto* const found = static_cast<double*>(pinned.allocate(64, "found"));
+  for (int64_t i = 0; i < 3 * kCount; ++i) given[i] = static_cast<float>(1 << (i / kCount));
+  Stream copies = device_.stream("copies");
+  const Event copied = device_.copy(copies, values, given, 4 * kCount * 3);
+  std::vector<Stream> streams;
+  for (const Device* device : devices) streams.push_back(device->stream("sums"));
+  for (Stream& stream : streams) stream.wait(copied);
+  constexpr int kTimes = 50;
+  for (int i = 0; i < kTimes; ++i)
+    for (size_t s = 0; s < 3; ++s)
+      kernels_of(*devices[s]).add_squares(values + static_cast<int64_t>(s) * kCount, kCount, sums + s, streams[s]);
+  for (Stream& stream : streams) copies.wait(stream.record());
+  device_.copy(copies, found, sums, 64).wait();
+  for (int s = 0; s < 3; ++s) EXPECT_EQ(found[s], kTimes * double{kCount} * (1 << (2 * s)));
+}
+
 TEST_F(CudaKernels, RunInTheOrderOfAStreamAndWithinALauncher) {
   twin_.clear();
   const int64_t x = place(std::vector<float>(5000, 1.0f), true), y = place(std::vector<float>(5000, 0.0f), true);
