@@ -18,6 +18,11 @@ struct MemoryInfo {
   int64_t free_bytes, total_bytes;
 };
 
+// Of LibTorch's tensors on a device, in this process.
+struct TensorMemory {
+  int64_t live_bytes = 0, peak_bytes = 0;
+};
+
 // What a rank computes on: where its work is queued and where its memory comes from. A value handle over one backend.
 class Device {
  public:
@@ -30,6 +35,12 @@ class Device {
     virtual Stream host_stream(const std::string& name) const { return Stream::worker(name); }
     virtual Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const = 0;
     virtual MemoryInfo memory_info() const = 0;
+    virtual bool is_host() const { return true; }
+    virtual bool holds(const void*) const { return false; }
+    virtual std::shared_ptr<void> pin(void*, int64_t) const { return nullptr; }
+    virtual void load_operators() const {}
+    virtual TensorMemory tensor_memory() const { return {}; }
+    virtual void limit_tensor_memory(int64_t) const {}
     virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
   };
   explicit Device(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -41,6 +52,9 @@ class Device {
   // thread's current device. RunError that says what is missing: the library or what it loads, a driver that answers, or a GPU of this
   // number. What to do about it depends on the program, so the caller adds it.
   static Device cuda(int index);
+  // How many GPUs answer here; 0 without libzerostep_cuda.so or a driver, neither of which is looked for further. Quick where there are
+  // none.
+  static int num_gpus();
 
   // As LibTorch calls it ("cpu", "cuda:0").
   const std::string& name() const { return impl_->name(); }
@@ -56,6 +70,20 @@ class Device {
   }
   // What this process may still take, and what there is. On a processor the memory limits of control groups count.
   MemoryInfo memory_info() const { return impl_->memory_info(); }
+  // Whether it is this machine's processor, whose memory is the host's.
+  bool is_host() const { return impl_->is_host(); }
+  // Whether this is memory of the device's own, which the host reaches by copies alone. Nothing is on a processor.
+  bool holds(const void* data) const { return impl_->holds(data); }
+  // Tells the device of memory of the host, which it then copies from and to by itself, until the result goes. A processor need not know.
+  // RunError where that cannot be.
+  std::shared_ptr<void> pin(void* data, int64_t num_bytes) const { return impl_->pin(data, num_bytes); }
+  // Of a GPU: opens the library of LibTorch's operators for it, once in a process, and before the first tensor there. RunError that says
+  // what is missing.
+  void load_operators() const { impl_->load_operators(); }
+  // Of a GPU; a processor's tensors are counted by rank (runtime/memory/memory_meter.h). The peak is that since the limit was set.
+  TensorMemory tensor_memory() const { return impl_->tensor_memory(); }
+  // From now on tensors with which this process takes more are an error of LibTorch's. Of a GPU.
+  void limit_tensor_memory(int64_t num_bytes) const { impl_->limit_tensor_memory(num_bytes); }
   // Enqueues a copy between memory of any kinds, on a stream of this device. The operands live until it is done. Of pageable memory of the
   // host a GPU copies while the caller waits.
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }

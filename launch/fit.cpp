@@ -70,7 +70,9 @@ class Search {
   Config config_of(const FitCandidate& candidate) const {
     ConfigRequest asked{request_.arguments.file, request_.arguments.set, request_.world, {}};
     for (const FitSetting& setting : result_.settings(candidate)) asked.set.push_back({setting.text(), kFromFit});
-    return load_config(asked).config;
+    Config out = load_config(asked).config;
+    out.run.device = subject_.config().run.device;
+    return out;
   }
 
   // Gives nullptr where the settings contradict the file. InputError where the machine has no figure of what all plans use.

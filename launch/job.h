@@ -24,6 +24,7 @@ class Job {
   ~Job();
   int rank() const { return session_.rank(); }
   int size() const { return session_.size(); }
+  int local_rank() const { return session_.local_rank(); }
   int local_size() const { return session_.local_size(); }
   int first_of_host() const { return session_.first_of_host(); }
   int cores() const { return session_.cores(); }

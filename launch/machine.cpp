@@ -57,8 +57,13 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
   return out;
 }
 
-MemoryLimit memory_limit(const Config& config, int ranks_of_host) {
+MemoryLimit memory_limit(const Config& config, const Device& device, int ranks_of_host) {
   if (config.run.device_memory > 0) return {config.run.device_memory, "run.device_memory"};
+  if (!device.is_host()) {
+    const int ranks = (ranks_of_host + Device::num_gpus() - 1) / Device::num_gpus();
+    return {device.memory_info().free_bytes / ranks,
+            ranks > 1 ? fmt::format("free memory of {} for each of {} ranks", device.name(), ranks) : "free memory of " + device.name()};
+  }
   const int64_t free = Device::cpu().memory_info().free_bytes;
   return {
       free / std::max(1, ranks_of_host),
@@ -79,15 +84,19 @@ MemoryLimit memory_limit(const Config& config, const Machine& machine, const std
   return out;
 }
 
-void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, int ranks_of_host) {
+void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, const Device& device, int ranks_of_host) {
   const int64_t free = Device::cpu().memory_info().free_bytes / std::max(1, ranks_of_host);
-  if (limit.includes_host || cost.device_peak_bytes + cost.host_peak_bytes <= free) return;
+  const int64_t device_bytes = device.is_host() ? cost.device_peak_bytes : 0, bytes = device_bytes + cost.host_peak_bytes;
+  if (limit.includes_host || bytes <= free) return;
   fail_input(
-      "{}: a rank needs {} of this machine's memory, {} for the device and {} for the host, and {} are free for each of {}. What helps: "
+      "{}: a rank needs {} of this machine's memory{}, and {} are free for each of {}. What helps: "
       "\"nvme\" for zero_optimization.offload_param.device and offload_optimizer.device, a lower buffer_count, run.checkpoint_interval 0 "
       "(checkpoints are staged in memory), fewer ranks on this host",
-      config.file, human_bytes(cost.device_peak_bytes + cost.host_peak_bytes), human_bytes(cost.device_peak_bytes),
-      human_bytes(cost.host_peak_bytes), human_bytes(free), ranks_of_host);
+      config.file, human_bytes(bytes),
+      device.is_host()
+          ? fmt::format(", {} for the device and {} for the host", human_bytes(device_bytes), human_bytes(cost.host_peak_bytes))
+          : "",
+      human_bytes(free), ranks_of_host);
 }
 
 }  // namespace zerostep

@@ -21,10 +21,10 @@ struct MachineHere {
 MachineHere machine_here(int world, int ranks_of_host, int threads);
 // What a rank may use of device memory: run.device_memory, else the memory of this machine (or of its control groups) that is free now,
 // shared by the ranks of the host.
-MemoryLimit memory_limit(const Config& config, int ranks_of_host);
+MemoryLimit memory_limit(const Config& config, const Device& device, int ranks_of_host);
 // The same of a described machine, whose file is named.
 MemoryLimit memory_limit(const Config& config, const Machine& machine, const std::string& file);
-// Where run.device_memory limits the device: this machine's memory holds it and what rests on the host besides. InputError.
-void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, int ranks_of_host);
+// Where run.device_memory limits the device, or that has memory of its own: this machine's memory holds it, or all but it. InputError.
+void require_host_memory(const Config& config, const PlanCost& cost, const MemoryLimit& limit, const Device& device, int ranks_of_host);
 
 }  // namespace zerostep

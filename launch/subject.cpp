@@ -7,6 +7,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "launch/device.h"
 #include "models/model_options.h"
 #include "models/tokenizer/unread_tokenizer.h"
 #include "runtime/data/classification_stream.h"
@@ -125,6 +126,7 @@ Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
   Subject subject;
   subject.loaded = load_config({arguments.file, arguments.set, loading.world, loading.started});
   Config& config = subject.loaded.config;
+  settle_device(config, loading.has_gpu);
   subject.tokenizer = tokenizer_or_reason(subject.loaded);
   if (sizes_of(config.model.options).vocabulary == 0) set_vocabulary(config.model.options, subject.tokenizer->vocabulary_size());
   if (config.model.path.empty()) name_special_tokens(config.model.options, *subject.tokenizer);

@@ -31,9 +31,10 @@ struct Subject {
   const Config& config() const { return loaded.config; }
 };
 struct Loading {
-  int world = 1;                // ranks
-  std::string started = {};     // as ConfigRequest::started
-  bool checks_patterns = true;  // false: for whoever lists the names that patterns may match
+  int world = 1;                     // ranks
+  std::string started = {};          // as ConfigRequest::started
+  bool checks_patterns = true;       // false: for whoever lists the names that patterns may match
+  std::optional<bool> has_gpu = {};  // that run.device "auto" takes; nothing: whether one answers here
 };
 // vocab_size of the model is the tokenizer's where the file gives none. InputError.
 Subject load_subject(const ConfigArguments& arguments, const Loading& loading);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "launch/device.h"
 
 namespace zerostep {
 
@@ -28,7 +29,10 @@ Target target_of(const PlanArguments& arguments) {
 void fail_without_times(const char* option, const std::string& why) { fail_input("{}: the time of a step is not known: {}", option, why); }
 
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments) {
-  return target.is_here ? memory_limit(config, target.ranks_of_host) : memory_limit(config, *target.machine, arguments.machine);
+  if (!target.is_here) return memory_limit(config, *target.machine, arguments.machine);
+  if (config.run.device == "cuda" && Device::num_gpus() == 0 && config.run.device_memory == 0)
+    return {INT64_MAX, "no GPU answers here, and run.device_memory does not say how much one has"};
+  return memory_limit(config, config.run.device_memory > 0 ? Device::cpu() : open_device(config, 0), target.ranks_of_host);
 }
 
 }  // namespace zerostep

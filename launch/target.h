@@ -13,6 +13,8 @@ struct Target {
   std::string why_untimed;         // says why not, and what helps
   bool is_here = true;             // false: --machine describes it
   int world = 1, ranks_of_host = 1;
+  // Of a described machine whether it computes on GPUs; nothing: as it is here.
+  std::optional<bool> has_gpu() const { return is_here ? std::optional<bool>() : !machine->host_is_device; }
 };
 // Gives LibTorch as many threads as a rank would have here.
 Target target_of(const PlanArguments& arguments);

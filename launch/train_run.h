@@ -29,6 +29,7 @@ struct TrainSetup {
   std::unique_ptr<DataStream> train_data, eval_data;  // eval_data: nullptr when the file names none
   std::unique_ptr<DataStream> backprop_data;          // nullptr: backprop reads train_data
   std::optional<TrainingPlan> plan;
+  Device device = Device::cpu();
   PlanCost cost;
   std::optional<Prediction> prediction;  // on rank 0, where this machine was measured
   MemoryLimit limit;

@@ -11,11 +11,11 @@
 namespace zerostep {
 namespace {
 
-// Copies of tensors, one after the other in `memory`, which has room for them.
-std::vector<at::Tensor> copies_in(std::byte* memory, const std::vector<at::Tensor>& tensors) {
+// Copies of tensors, one after the other in `memory` of a device, which has room for them.
+std::vector<at::Tensor> copies_in(std::byte* memory, at::Device device, const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> out;
   for (const at::Tensor& tensor : tensors) {
-    out.push_back(at::from_blob(memory, tensor.sizes(), tensor.options()));
+    out.push_back(at::from_blob(memory, tensor.sizes(), tensor.options().device(device)));
     out.back().copy_(tensor, /*non_blocking=*/true);
     memory += round_up(static_cast<int64_t>(tensor.nbytes()), kAlignmentBytes);
   }
@@ -26,7 +26,8 @@ std::vector<at::Tensor> copies_in(std::byte* memory, const std::vector<at::Tenso
 
 void ActivationStore::put(int unit, std::vector<at::Tensor> tensors) {
   if (holds(unit)) fail_protocol("[activations] the input of unit {} is put twice", unit);
-  nth(kept_, unit) = Kept{std::move(tensors), {}, {}};
+  const at::Device device = tensors.empty() ? at::Device(at::kCPU) : tensors.front().device();
+  nth(kept_, unit) = Kept{std::move(tensors), {}, {}, device};
 }
 
 void ActivationStore::store(int unit, std::span<std::byte> memory) {
@@ -34,7 +35,7 @@ void ActivationStore::store(int unit, std::span<std::byte> memory) {
   int64_t bytes = 0;
   for (const at::Tensor& tensor : kept.tensors) bytes += round_up(static_cast<int64_t>(tensor.nbytes()), kAlignmentBytes);
   if (bytes > std::ssize(memory)) fail_protocol("[activations] the input of unit {} takes more than {} bytes", unit, memory.size());
-  kept.stored = copies_in(memory.data(), kept.tensors);
+  kept.stored = copies_in(memory.data(), at::kCPU, kept.tensors);
 }
 
 void ActivationStore::drop(int unit) { kept(unit, "dropped").tensors.clear(); }
@@ -42,7 +43,7 @@ void ActivationStore::drop(int unit) { kept(unit, "dropped").tensors.clear(); }
 void ActivationStore::load(int unit, std::byte* slot) {
   Kept& kept = this->kept(unit, "loaded");
   if (kept.stored.empty()) fail_protocol("[activations] the input of unit {} is loaded, which was not stored", unit);
-  kept.loaded = copies_in(slot, kept.stored);
+  kept.loaded = copies_in(slot, kept.device, kept.stored);
 }
 
 bool ActivationStore::holds(int unit) const {

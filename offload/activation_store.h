@@ -31,6 +31,7 @@ class ActivationStore {
  private:
   struct Kept {
     std::vector<at::Tensor> tensors, stored, loaded;  // the latter two own no memory
+    at::Device device = at::kCPU;                     // of the former and the last
   };
   Kept& kept(int unit, const char* what);
   std::vector<std::optional<Kept>> kept_;  // per unit

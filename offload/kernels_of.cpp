@@ -5,7 +5,7 @@
 namespace zerostep {
 
 const FlatKernels& kernels_of(const Device& device) {
-  if (device.compute_stream().native_handle() == nullptr) return host_kernels();
+  if (device.is_host()) return host_kernels();
   return reinterpret_cast<CudaKernelsOf*>(function_of_cuda_library(kCudaKernelsOf))(*device.impl());
 }
 

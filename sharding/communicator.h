@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/stream.h"
@@ -112,8 +113,9 @@ class Communicator {
   std::vector<std::string> all_gather_text(const std::string& text, const char* label);
 
   // Collective; sizes may differ between ranks. Memory for operands of the operations above: those inside it move without a copy in
-  // between, in this group and in those split from it. (Fake: no memory, data() is null.)
-  std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label);
+  // between, in this group and in those split from it. Of the device where the group's operations take its memory, or of the host; on a
+  // processor they are one. (Fake: no memory, data() is null.)
+  std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label, MemoryKind kind = MemoryKind::Device);
 
   // Collective: the ranks that give one color form a group, ordered by (key, rank). A Fake cannot know what the other ranks give: it takes
   // only the second form, where the function says (color, key) of any rank of this group.
@@ -125,6 +127,9 @@ class Communicator {
   void abort(const std::string& reason) noexcept;
 
   CommCounters counters() const;
+
+  // For backends over another one.
+  const std::shared_ptr<Impl>& impl() const { return impl_; }
 
  private:
   std::shared_ptr<Impl> impl_;

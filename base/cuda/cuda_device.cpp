@@ -1,7 +1,10 @@
 #include "base/cuda/cuda_device.h"
 
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -31,6 +34,36 @@ MemoryInfo CudaDevice::memory_info() const {
   size_t free = 0, total = 0;
   context_->check(cudaMemGetInfo(&free, &total), "its free memory cannot be read");
   return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
+bool CudaDevice::holds(const void* data) const {
+  cudaPointerAttributes attributes = {};
+  context_->check(cudaPointerGetAttributes(&attributes, data), "memory is of an unknown kind");
+  return attributes.type == cudaMemoryTypeDevice;
+}
+
+std::shared_ptr<void> CudaDevice::pin(void* data, int64_t num_bytes) const {
+  context_->make_current();
+  context_->check(cudaHostRegister(data, static_cast<size_t>(num_bytes), cudaHostRegisterPortable), "memory of the host cannot be pinned");
+  return {data, [](void* p) { end_outside_host_functions([p] { cudaHostUnregister(p); }); }};
+}
+
+void CudaDevice::load_operators() const {
+  // Never closed: LibTorch's registries point into it.
+  if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr)
+    fail_run("LibTorch's operators for GPUs cannot be opened: {}", dlerror());
+}
+
+TensorMemory CudaDevice::tensor_memory() const {
+  const auto bytes = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(context_->index())).allocated_bytes[0];
+  return {bytes.current, bytes.peak};
+}
+
+void CudaDevice::limit_tensor_memory(int64_t num_bytes) const {
+  const auto index = static_cast<c10::DeviceIndex>(context_->index());
+  const auto total = static_cast<double>(memory_info().total_bytes);
+  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::clamp(static_cast<double>(num_bytes) / total, 0.0, 1.0), index);
+  c10::cuda::CUDACachingAllocator::resetPeakStats(index);
 }
 
 Event CudaDevice::copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const {
@@ -78,7 +111,14 @@ Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) cons
 
 }  // namespace zerostep
 
-void zerostep_open_cuda_device_1(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
+int zerostep_count_cuda_devices_2() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();  // the next call does not tell it again
+  return 0;
+}
+
+void zerostep_open_cuda_device_2(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {

@@ -19,6 +19,12 @@ class CudaDevice final : public Device::Impl {
   Stream stream(const std::string& name) const override;
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override;
   MemoryInfo memory_info() const override;
+  bool is_host() const override { return false; }
+  bool holds(const void* data) const override;
+  std::shared_ptr<void> pin(void* data, int64_t num_bytes) const override;
+  void load_operators() const override;
+  TensorMemory tensor_memory() const override;
+  void limit_tensor_memory(int64_t num_bytes) const override;
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override;
 
   CudaContext& context() const { return *context_; }

@@ -27,7 +27,12 @@ class CudaEvent final : public Event::Impl {
   }
   void wait() const override {
     require_no_host_function();
-    context_->check(cudaEventSynchronize(handle_), "the work before an event has failed");
+    cudaError_t state = cudaEventQuery(handle_);
+    if (state == cudaErrorNotReady) {
+      cudaGetLastError();  // the next call does not tell it again
+      state = cudaEventSynchronize(handle_);
+    }
+    context_->check(state, "the work before an event has failed");
     rethrow_failure();
   }
   // Of work that is done.

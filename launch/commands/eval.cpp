@@ -10,6 +10,7 @@
 #include "base/program_name.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/evaluation.h"
 #include "launch/machine.h"
 #include "launch/model_files.h"
@@ -27,6 +28,7 @@ struct EvalSetup {
   ModelValues parameters;
   std::vector<SharedInput> inputs;
   std::optional<TrainingPlan> plan;
+  Device device = Device::cpu();
 };
 
 void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
@@ -44,10 +46,11 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
     if (job.speaks()) print_err("warning: {}\n", text);
   };
   setup.data = open_evaluation_data(setup.subject, hooks);
+  setup.device = open_device(config, job.local_rank());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
-  const PlanReport report{config, *setup.plan, cost, memory_limit(config, job.local_size())};
+  const PlanReport report{config, *setup.plan, cost, memory_limit(config, setup.device, job.local_size())};
   if (!report.fits()) throw InputError(does_not_fit(report));
   if (job.size() == 1) return;
   setup.inputs.push_back({"data.eval", setup.data->fingerprint()});
@@ -91,7 +94,7 @@ int eval(Job& job, const EvalArguments& arguments) {
   }
   try {
     Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read,
-                  job.start(config.run.collective_timeout_seconds));
+                  communicator_of(job.start(config.run.collective_timeout_seconds), setup.device), setup.device);
     const Evaluation result =
         evaluate(engine, *setup.data, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());
     if (!std::isfinite(result.loss))

@@ -193,7 +193,8 @@ TierBytes capacity(const Config& config, const Target& target, const MemoryLimit
   if (!target.is_here) return {limit.device_bytes, limit.host_bytes, limit.file_bytes};
   Config without_limit = config;
   without_limit.run.device_memory = 0;
-  const int64_t free = memory_limit(without_limit, target.ranks_of_host).device_bytes, device = std::min(limit.device_bytes, free);
+  const int64_t free = memory_limit(without_limit, Device::cpu(), target.ranks_of_host).device_bytes,
+                device = std::min(limit.device_bytes, free);
   return {device, limit.includes_host ? free : free - device, room_in_files(config.zero, target.ranks_of_host)};
 }
 
@@ -223,7 +224,7 @@ int fit(const PlanArguments& arguments) {
   const bool stage_is_free = leaves_stage(arguments);
   ConfigArguments loaded = arguments;
   if (stage_is_free) loaded.set.push_back({"zero_optimization.stage=3", kFromFit});
-  const Subject subject = load_subject(loaded, {.world = target.world});
+  const Subject subject = load_subject(loaded, {.world = target.world, .has_gpu = target.has_gpu()});
   const Config& config = subject.config();
   data_files(config);
   const std::string path = arguments.out.empty() ? fs::path(arguments.file).replace_extension(".fit.json").string() : arguments.out;

@@ -20,7 +20,7 @@ int plan(const PlanArguments& arguments) {
   constexpr const char* kTraceBegins = R"({"displayTimeUnit":"ms","traceEvents":[)";
   if (!arguments.trace.empty()) check_replaceable("--trace", arguments.trace, kTraceBegins);
   const Target target = target_of(arguments);
-  const Subject subject = load_subject(arguments, {.world = target.world});
+  const Subject subject = load_subject(arguments, {.world = target.world, .has_gpu = target.has_gpu()});
   const Config& config = subject.config();
   print_warnings(subject.loaded);
   data_files(config);

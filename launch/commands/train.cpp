@@ -12,6 +12,7 @@
 #include "base/program_name.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
+#include "launch/device.h"
 #include "launch/machine.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
@@ -86,18 +87,21 @@ void prepare(Job& job, TrainSetup& setup) {
   settle_steps(config, setup.train_data->num_samples());
   if (!setup.checkpoint && job.speaks() && config.step.uses_queries() && !config.step.uses_backprop())
     setup.first_values_fingerprint = fingerprint_of_values(*setup.subject.model, setup.first_values.read);
+  setup.device = open_device(config, job.local_rank());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
-  setup.limit = memory_limit(config, job.local_size());
+  setup.limit = memory_limit(config, setup.device, job.local_size());
+  const std::string slow = device_warning(config, job.size(), job.local_size());
+  if (job.speaks() && !slow.empty()) setup.log.warn(slow);
   if (job.speaks())
     for (const std::string& warning : plan_warnings(config, *setup.plan, *setup.subject.model, *setup.subject.objective))
       setup.log.warn(warning);
   if (!setup.report().fits()) throw InputError(does_not_fit(setup.report()));
-  require_host_memory(config, setup.cost, setup.limit, job.local_size());
+  require_host_memory(config, setup.cost, setup.limit, setup.device, job.local_size());
   setup.scratch_folders = make_scratch_folders(config, *setup.plan, job.local_size());
-  if (!job.speaks() || job.size() > job.local_size()) return;
+  if (!job.speaks() || job.size() > job.local_size() || !setup.device.is_host()) return;
   const MachineHere here = machine_here(job.size(), job.local_size(), setup.facts.threads);
   std::string why_not = here.is_measured ? here.why_not : "";
   if (here.machine)
@@ -189,6 +193,7 @@ DataFacts facts_of(Job& job, const DataStream& data) {
 // Collective.
 void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   RunFacts& facts = setup.facts;
+  facts.device = setup.device.name();
   facts.communication = job.world().backend();
   facts.host_kernels = host_optimizer_target();
   facts.ranks = job.size();
@@ -289,7 +294,8 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   try {
     const Config& config = setup.config();
     const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : setup.first_values.read;
-    engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, job.world());
+    engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first,
+                                      communicator_of(job.world(), setup.device), setup.device);
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
     if (setup.checkpoint) setup.checkpoint->close();
     job.together("start of the run", [&] { begin(job, setup); });

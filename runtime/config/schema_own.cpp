@@ -100,7 +100,7 @@ const Key kKeys[] = {
     {"run.eval_interval", H, integer(0), "0",
      "evaluate every so many steps; 0 only at the end; with data.eval a run ends with an evaluation in any case"},
     {"run.eval_samples", H, integer(0), "0", "samples of an evaluation, spread evenly over data.eval; 0 takes all"},
-    {"run.device", H, choice("auto|cpu", "cuda"), "\"auto\"", "where ranks compute"},
+    {"run.device", H, choice("auto|cpu|cuda"), "\"auto\"", "where ranks compute"},
     {"run.device_memory", H, integer(0), "0", "bytes that a rank may use, planned and while it runs; 0 is what the machine has"},
     {"run.trace", H, boolean(), "false", "write a Chrome trace of every action of the plan"},
     {"run.collective_timeout_seconds", H, number_above(0), "600.0", "longest wait for the other ranks"},

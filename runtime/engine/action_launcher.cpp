@@ -37,8 +37,10 @@ void ActionLauncher::read_batches(const Visit& visit, const SharedRun& run) {
                                      averaging_.backward_factor);
   }
   lanes_.launch([this, held = run->held_batches] {
-    for (std::vector<Batch>& batches : *held)
-      for (Batch& batch : batches) bring_to_device(batch, lanes_.device);
+    std::vector<Batch*> batches;
+    for (std::vector<Batch>& of_direction : *held)
+      for (Batch& batch : of_direction) batches.push_back(&batch);
+    bring_to_device(std::move(batches), lanes_.device);
   });
 }
 
@@ -54,7 +56,12 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       }
       break;
     case ActionKind::End:
-      lanes_.compute.synchronize();
+      if (lanes_.device.is_host() || lanes_.group.size() > 1) {
+        lanes_.compute.synchronize();
+        break;
+      }
+      // Whatever comes next waits on the device, and the host goes on.
+      for (Stream* lane : lanes_.streams()) lane->wait(lanes_.compute.record());
       break;
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot);

@@ -1,5 +1,6 @@
 #include "runtime/engine/engine.h"
 
+#include <ATen/Context.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,6 +19,14 @@ Config planned_config(Config config, const TrainingPlan& plan) {
   return config;
 }
 
+const Device& with_operators(const Device& device) {
+  if (!device.is_host()) {
+    device.load_operators();
+    at::globalContext().lazyInitDevice(at::Device(device.name()).type());
+  }
+  return device;
+}
+
 }  // namespace
 
 std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank) {
@@ -27,20 +36,22 @@ std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank) {
 }
 
 Engine::Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan,
-               const ParameterReader& initial, Communicator world, const Device& device, const FlatKernels& kernels)
+               const ParameterReader& initial, Communicator world, const Device& device)
     : config_(planned_config(config, plan)),
       plan_(std::move(plan)),
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
-      lanes_(device, kernels, world, plan_.streams_apart(), meter_, trace_.get()),
-      state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank())),
-      scalars_(state_.store(), device, kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
+      lanes_(with_operators(device), kernels_of(device), world, plan_.streams_apart(device.is_host()), meter_, trace_.get()),
+      state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank(), device)),
+      scalars_(state_.store(), device, lanes_.kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
       access_(state_, lanes_),
-      directions_(config.step, config.seed, kernels, lanes_.compute),
+      directions_(config.step, config.seed, device, lanes_.kernels, lanes_.compute),
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
   access_.load(initial);
-  if (config.run.device_memory > 0) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
+  if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
+  if (!device.is_host())
+    device.limit_tensor_memory((config.run.device_memory > 0 ? config.run.device_memory : INT64_MAX) - state_.arena_bytes());
   release_free_memory();  // of what planning and loading took
 }
 

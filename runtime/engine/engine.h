@@ -25,9 +25,9 @@ std::vector<StatePiece> owned_state(const TrainingPlan& plan, int rank);
 // step did; where it comes while an update is applied, they can no longer be read.
 class Engine {
  public:
-  // Collective. `model`, `objective` and `kernels`, which run on the device's streams, must outlive the engine.
+  // Collective. `world` moves what lies in the device's memory. `model` and `objective` must outlive the engine.
   Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan, const ParameterReader& initial,
-         Communicator world, const Device& device = Device::cpu(), const FlatKernels& kernels = host_kernels());
+         Communicator world, const Device& device = Device::cpu());
 
   using MicroBatches = std::function<Batch(int64_t accumulation_step)>;
   // One optimizer step. `stop`: asks all ranks to stop after it.
@@ -72,7 +72,7 @@ class Engine {
   // How files are read and written, for the log; "": there are none.
   std::string describe_files() const { return state_.store().describe_files(); }
   // The highest so far of what arenas and LibTorch hold on this rank's device.
-  int64_t device_peak_bytes() const { return state_.arena_bytes() + meter_.peak_bytes(); }
+  int64_t device_peak_bytes() const { return state_.arena_bytes() + lanes_.tensor_peak_bytes(); }
   const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return lanes_.group.counters(); }
   // The highest of the ranks' values. Collective.

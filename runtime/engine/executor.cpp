@@ -33,7 +33,7 @@ void Executor::wait_for(const Plan& plan, const Action& action) {
   Stream& stream = lanes_.stream_of(action.lane);
   for (const int index : action.waits) {
     const Event& event = nth(done_, index);
-    if (action.lane != Lane::Compute || event.ready()) {
+    if (action.lane != Lane::Compute || !lanes_.device.is_host() || event.ready()) {
       stream.wait(event);
       continue;
     }

@@ -54,7 +54,8 @@ void GradientReducer::collect(const std::vector<GradientUse>& uses) {
     const FlatLayout& layout = layout_.group(use.group).layout;
     for (int i = 0; i < layout.num_parameters(); ++i) {
       const at::Tensor gradient = streamer_.take_gradient(use.group, i);
-      at::Tensor target = at::from_blob(sums_at(use.group, use.slot) + layout.offset(i), {layout.size(i)}, at::kFloat);
+      at::Tensor target = at::from_blob(sums_at(use.group, use.slot) + layout.offset(i), {layout.size(i)},
+                                        at::TensorOptions().dtype(at::kFloat).device(at::Device(lanes_.device.name())));
       if (!gradient.defined()) {
         if (use.fresh) target.zero_();
       } else if (use.fresh) {

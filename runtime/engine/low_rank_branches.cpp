@@ -55,12 +55,10 @@ void fill_values(const Directions& directions, int64_t step, const ProbeBranch& 
 }  // namespace
 
 BranchPerturbation::Parameter empty_branches(const Directions& directions, const ParameterInfo& info, int64_t branches) {
-  if (!directions.low_rank(info)) return {at::empty({branches, info.num_elements()}, at::kFloat), {}, {}, {}};
+  const auto floats = at::TensorOptions().dtype(at::kFloat).device(at::Device(directions.device_name()));
+  if (!directions.low_rank(info)) return {at::empty({branches, info.num_elements()}, floats), {}, {}, {}};
   const int64_t rank = directions.config().rank;
-  return {{},
-          at::empty({branches, rank, info.shape[0]}, at::kFloat).transpose(1, 2),
-          at::empty({branches, rank, info.shape[1]}, at::kFloat),
-          {}};
+  return {{}, at::empty({branches, rank, info.shape[0]}, floats).transpose(1, 2), at::empty({branches, rank, info.shape[1]}, floats), {}};
 }
 
 void fill_branches(const Directions& directions, int64_t step, std::span<const ProbeBranch> branches,

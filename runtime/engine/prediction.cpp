@@ -23,7 +23,7 @@ Prediction predict_training(const Config& config, const TrainingPlan& plan, cons
   for (const TrainingPlan::Step& step : plan.steps) {
     const double share = share_of(config.step, step.kind);
     const std::vector<double> seconds = action_seconds(config, plan.layout, model, loads, step.plan, machine);
-    Simulation simulation = simulate(step.plan, plan.streams_apart(), seconds, machine);
+    Simulation simulation = simulate(step.plan, plan.streams_apart(machine.host_is_device), seconds, machine);
     tokens += share * tokens_of(config, step.kind);
     out.step_seconds += share * simulation.seconds;
     for (size_t lane = 0; lane < out.lane_seconds.size(); ++lane) {

@@ -7,7 +7,8 @@
 namespace zerostep {
 namespace {
 
-constexpr int64_t kLoadElements = int64_t{1} << 20;  // first values pass through a buffer of this size
+constexpr int64_t kPartElements =
+    int64_t{1} << 20;  // what is cast, or goes to a device of its own memory, passes through buffers of this size
 
 }  // namespace
 
@@ -38,16 +39,44 @@ void StateAccess::visit_places(std::span<const StatePlace> places, bool changes,
   }
 }
 
+void StateAccess::copy_and_wait(void* to, const void* from, int64_t num_bytes) {
+  lanes_.device.copy(lanes_.communication, to, from, num_bytes).wait();
+}
+
+template <typename Read>
+void StateAccess::write(const Read& read, int64_t count, std::byte* target, DType type) {
+  const bool is_far = lanes_.device.holds(target);
+  if (type == DType::F32 && !is_far) return read(0, count, reinterpret_cast<float*>(target));
+  values_.resize(static_cast<size_t>(std::min(kPartElements, count)));
+  for (int64_t at = 0; at < count; at += kPartElements) {
+    const int64_t n = std::min(kPartElements, count - at), bytes = num_bytes(n, type);
+    read(at, n, values_.data());
+    std::byte* place = target + num_bytes(at, type);
+    const void* values = values_.data();
+    if (type != DType::F32) {
+      if (is_far) staged_.resize(static_cast<size_t>(bytes));
+      std::byte* cast = is_far ? staged_.data() : place;
+      host_kernels().cast(values_.data(), DType::F32, cast, type, n, Stream::inline_stream());
+      values = cast;
+    }
+    if (is_far) copy_and_wait(place, values, bytes);
+  }
+}
+
+void StateAccess::read_values(const std::byte* from, DType type, int64_t count, float* out) {
+  const Stream caller = Stream::inline_stream();
+  if (!lanes_.device.holds(from)) return host_kernels().cast(from, type, out, DType::F32, count, caller);
+  for (int64_t at = 0; at < count; at += kPartElements) {
+    const int64_t n = std::min(kPartElements, count - at), bytes = num_bytes(n, type);
+    staged_.resize(static_cast<size_t>(bytes));
+    copy_and_wait(staged_.data(), from + num_bytes(at, type), bytes);
+    host_kernels().cast(staged_.data(), type, out + at, DType::F32, n, caller);
+  }
+}
+
 void StateAccess::put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target,
                       DType type) {
-  if (type == DType::F32) return read(parameter, begin, count, reinterpret_cast<float*>(target));
-  const Stream caller = Stream::inline_stream();
-  values_.resize(static_cast<size_t>(std::min(kLoadElements, count)));
-  for (int64_t at = 0; at < count; at += kLoadElements) {
-    const int64_t n = std::min(kLoadElements, count - at);
-    read(parameter, begin + at, n, values_.data());
-    lanes_.kernels.cast(values_.data(), DType::F32, target + num_bytes(at, type), type, n, caller);
-  }
+  write([&](int64_t at, int64_t n, float* out) { read(parameter, begin + at, n, out); }, count, target, type);
 }
 
 void StateAccess::load(const ParameterReader& read) {
@@ -72,7 +101,8 @@ void StateAccess::load_arrays(const StateReader& read) {
   visit_places(
       places(Elements::Updated), true, [](const StatePlace& p) { return p.piece.array != StatePiece::kValues; },
       [&](const StatePlace& p, std::byte* at) {
-        read(*p.piece.parameter, p.piece.array, p.piece.begin, p.piece.count, reinterpret_cast<float*>(at));
+        write([&](int64_t begin, int64_t n, float* out) { read(*p.piece.parameter, p.piece.array, p.piece.begin + begin, n, out); },
+              p.piece.count, at, DType::F32);
       });
 }
 
@@ -81,7 +111,7 @@ void StateAccess::read_parameter(int unit, int index, std::vector<float>& out) {
   const FlatGroup& g = layout_.group(place.group);
   const ParameterInfo& parameter = layout_.parameter(g, place.index);
   const auto copy = [&](const std::byte* from, DType type, int64_t begin, int64_t count) {
-    lanes_.kernels.cast(from, type, out.data() + begin, DType::F32, count, Stream::inline_stream());
+    read_values(from, type, count, out.data() + begin);
   };
   // Each element comes from the one rank that owns it; the others add -0, which changes no bit of it (+0 would, of -0).
   out.assign(static_cast<size_t>(parameter.num_elements()), -0.0f);
@@ -104,7 +134,9 @@ void StateAccess::copy(std::span<std::byte* const> targets) {
   visit_places(
       owned, false, [](const StatePlace&) { return true; },
       [&](const StatePlace& p, const std::byte* at) {
-        lanes_.kernels.cast(at, p.piece.type, nth(targets, &p - owned.data()), p.piece.type, p.piece.count, Stream::inline_stream());
+        std::byte* target = nth(targets, &p - owned.data());
+        if (lanes_.device.holds(at)) return copy_and_wait(target, at, num_bytes(p.piece.count, p.piece.type));
+        host_kernels().cast(at, p.piece.type, target, p.piece.type, p.piece.count, Stream::inline_stream());
       });
 }
 

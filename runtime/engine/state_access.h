@@ -36,12 +36,20 @@ class StateAccess {
   template <typename Wants, typename Use>
   void visit_places(std::span<const StatePlace> places, bool changes, const Wants& wants, const Use& use);
   void put(const ParameterReader& read, const ParameterInfo& parameter, int64_t begin, int64_t count, std::byte* target, DType type);
+  // Writes `count` fp32 values, as `read(begin, count, out)` gives them, to where they lie as `type`: at once where the host can, or part
+  // by part.
+  template <typename Read>
+  void write(const Read& read, int64_t count, std::byte* target, DType type);
+  // `count` values of `type` at `from`, as fp32.
+  void read_values(const std::byte* from, DType type, int64_t count, float* out);
+  void copy_and_wait(void* to, const void* from, int64_t num_bytes);
   std::vector<StatePlace> places(Elements elements) const { return state_places(layout_, state_.plan(), lanes_.group.rank(), elements); }
 
   const ModelLayout& layout_;
   ShardedState& state_;
   Lanes& lanes_;
-  std::vector<float> values_;  // before they are cast
+  std::vector<float> values_;      // before they are cast
+  std::vector<std::byte> staged_;  // as they lie on the device
 };
 
 }  // namespace zerostep

@@ -51,7 +51,7 @@ AddOverRanks StepRunner::adder() {
 }
 
 void StepRunner::agree_on_maxima(StepRun& run) {
-  double maxima[kMaximumScalars] = {static_cast<double>(state_.arena_bytes() + lanes_.meter.peak_bytes()), run.stop ? 1.0 : 0.0};
+  double maxima[kMaximumScalars] = {static_cast<double>(state_.arena_bytes() + lanes_.tensor_peak_bytes()), run.stop ? 1.0 : 0.0};
   lanes_.group.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
   run.result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
   run.result.stop = maxima[1] > 0;
@@ -116,7 +116,6 @@ bool StepRunner::agree_on_losses(StepRun& run) {
 
 void StepRunner::agree_on_instruction(StepRun& run) {
   const TimeInto time(lanes_.host_timers.scalars);
-  lanes_.compute.synchronize();
   const double squares = std::pow(run.result.grad_norm / unscale_, 2);
   instruction_ = find_instruction(instruct_schedule_.now(), directions_, run.step, owned_gradients(state_), squares,
                                   plan_.layout.num_elements(true), adder());
@@ -125,7 +124,6 @@ void StepRunner::agree_on_instruction(StepRun& run) {
 
 void StepRunner::agree_on_estimate(StepRun& run) {
   const TimeInto time(lanes_.host_timers.update);
-  lanes_.compute.synchronize();
   StepResult& result = run.result;
   const bool follows_gradient = run.kind.update == StepKind::Update::Gradient;
   run.estimate = std::make_unique<Estimate>(directions_, run.step, transform_scalars(config_.step.transform, result.scalars),
@@ -144,7 +142,7 @@ void StepRunner::agree_on_estimate(StepRun& run) {
 void StepRunner::report_non_finite(int64_t step, double local_loss) {
   std::string found;
   for (Stream* stream : lanes_.streams()) stream->synchronize();  // the run ends: what was read ahead is of no use
-  const std::string parameter = first_non_finite(state_, lanes_.kernels, lanes_.compute);
+  const std::string parameter = first_non_finite(state_, lanes_.device, lanes_.kernels, lanes_.compute);
   const int rank = lanes_.group.rank();
   if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", rank, without_sign_of_nan(local_loss));
   if (!parameter.empty()) found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", rank, parameter);

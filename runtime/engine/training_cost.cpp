@@ -12,6 +12,7 @@ int64_t elements_of_unchanged_share(const Config& config, int world) {
 
 PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
                        WorkspaceMeter* meter) {
+  if (config.run.device == "cuda") meter = nullptr;  // which measures what libraries take on the processor
   const StepLoads loads(config, model, objective);
   PlanCost out;
   out.arena_bytes = plan.any_step().device_arena_bytes();

@@ -156,11 +156,11 @@ const Plan& TrainingPlan::step(const StepKind& kind) const {
   fail_protocol("[plan] a step of {} was not planned", name_of(kind));
 }
 
-StreamsApart TrainingPlan::streams_apart() const {
+StreamsApart TrainingPlan::streams_apart(bool host_is_device) const {
   StreamsApart out{.communication = any_step().options.overlap, .files = !any_step().staging_rings.empty()};
   for (const Step& step : steps)
     for (const Action& a : step.plan.actions) {
-      out.host_compute |= step.plan.applies_pending && a.lane == Lane::HostCompute;
+      out.host_compute |= (step.plan.applies_pending || !host_is_device) && a.lane == Lane::HostCompute;
       out.checkpoints |= a.lane == Lane::DeviceToHost;
     }
   return out;

@@ -30,8 +30,9 @@ struct TrainingPlan {
   std::vector<NamedPlan> plans() const;
   // Any of the steps, for what they have in common: limits, rings, buffers, assigned matrices, and options but those of their agreement.
   const Plan& any_step() const { return steps.front().plan; }
-  // What runs beside the compute stream. A processor has the same cores for both: the host's updates do where they work beside visits.
-  StreamsApart streams_apart() const;
+  // What runs beside the compute stream. The host's updates always do beside a GPU; a processor has the same cores for both, and they do
+  // where they work beside visits.
+  StreamsApart streams_apart(bool host_is_device) const;
 };
 
 // When parameters are updated: at the end of each step, or in the next step, each group before its first use. Both give the same bits.

@@ -26,10 +26,10 @@ at::ScalarType scalar_type(DType type) {
   fail_protocol("[streamer] unknown type");
 }
 
-// A flat tensor whose storage owns nothing and points nowhere yet.
-at::Tensor empty_flat(DType type, int64_t elements) {
-  const auto options = at::TensorOptions().dtype(scalar_type(type));
-  c10::Storage storage(c10::Storage::use_byte_size_t(), static_cast<size_t>(num_bytes(elements, type)), at::DataPtr(nullptr, at::kCPU),
+// A flat tensor of a device whose storage owns nothing and points nowhere yet.
+at::Tensor empty_flat(DType type, int64_t elements, at::Device device) {
+  const auto options = at::TensorOptions().dtype(scalar_type(type)).device(device);
+  c10::Storage storage(c10::Storage::use_byte_size_t(), static_cast<size_t>(num_bytes(elements, type)), at::DataPtr(nullptr, device),
                        nullptr, false);
   at::Tensor flat = at::empty({0}, options);
   flat.set_(std::move(storage), 0, {elements}, {1});
@@ -41,12 +41,13 @@ at::Tensor empty_flat(DType type, int64_t elements) {
 UnitStreamer::UnitStreamer(const ModelDefinition& model, const ShardedState& state, Lanes& lanes)
     : layout_(state.layout()), state_(state), lanes_(lanes) {
   const PlanOptions& options = state.plan().options;
+  const at::Device device(lanes.device.name());
   const at::NoGradGuard no_grad;
   for (const FlatGroup& g : layout_.groups) {
     GroupTensors tensors;
-    tensors.flat = empty_flat(g.compute_type, g.full_elements());
+    tensors.flat = empty_flat(g.compute_type, g.full_elements(), device);
     const bool has_gradient = g.trainable && state.plan().has_backward;
-    if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements());
+    if (has_gradient) tensors.flat_gradient = empty_flat(DType::F32, g.full_elements(), device);
     for (size_t i = 0; i < g.parameters.size(); ++i) {
       const ParameterInfo& info = layout_.parameter(g, static_cast<int>(i));
       const int64_t offset = g.layout.offset(static_cast<int>(i)), n = info.num_elements();
@@ -75,7 +76,7 @@ const at::Tensor& UnitStreamer::parameter(int unit, int index) const {
 }
 
 void UnitStreamer::point(const at::Tensor& flat, void* data) const {
-  flat.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(data, at::kCPU));
+  flat.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(data, flat.device()));
 }
 
 Event UnitStreamer::gather(int group, int slot) {

@@ -99,8 +99,8 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
                                              : plural(config.run.steps, "step")));
   if (config.step.uses_queries()) add_line(out, "queries", queries_text(config, report.plan.queries_per_pass));
   add_line(out, "ranks",
-           fmt::format("{}{}, {} each; communication: {}; host kernels: {}", facts.ranks,
-                       facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "",
+           fmt::format("{}{} on {}, {} each; communication: {}; host kernels: {}", facts.ranks,
+                       facts.local_ranks < facts.ranks ? fmt::format(" ({} on this host)", facts.local_ranks) : "", facts.device,
                        plural(facts.threads, "thread"), facts.communication, facts.host_kernels));
   const bool queried = config.step.uses_queries();
   const int64_t length = config.data.sequence_length;

@@ -16,7 +16,7 @@ struct DataFacts {
 
 // What is true of a corpus and a job before the first step.
 struct RunFacts {
-  std::string communication, host_kernels;
+  std::string device = "cpu", communication, host_kernels;
   int ranks = 1, local_ranks = 1, threads = 1;
   DataFacts train, backprop, evaluation;  // backprop: where it reads other data than the queries
   std::string folder;

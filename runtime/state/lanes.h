@@ -39,6 +39,8 @@ struct Lanes {
   }
   // What this thread allocates while it lives counts as this rank's.
   MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
+  // The most that this rank's tensors took on the device.
+  int64_t tensor_peak_bytes() const { return device.is_host() ? meter.peak_bytes() : device.tensor_memory().peak_bytes; }
   // Launches work on the compute stream, whose tensors count as this rank's.
   Event launch(std::function<void()> work) {
     return compute.launch([this, work = std::move(work)] {

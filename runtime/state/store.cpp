@@ -24,12 +24,13 @@ bool is_in(const PlannedBuffer& b, bool is_parameters) {
 
 // `pinned`: locks it; nullptr: memory of the device.
 Arena communicated_arena(int64_t size, Communicator& group, PinnedMemory* pinned) {
+  const MemoryKind kind = pinned == nullptr ? MemoryKind::Device : MemoryKind::PinnedHost;
   if (size == 0) return Arena("communicated", nullptr, nullptr, 0);
   struct Owner {
     std::shared_ptr<CommBuffer> buffer;
     std::shared_ptr<void> lock;  // goes first
   };
-  const auto owner = std::make_shared<Owner>(Owner{group.allocate(static_cast<size_t>(size), "arena"), nullptr});
+  const auto owner = std::make_shared<Owner>(Owner{group.allocate(static_cast<size_t>(size), "arena", kind), nullptr});
   void* data = owner->buffer->data();
   if (pinned != nullptr && data != nullptr) owner->lock = pinned->pin(data, size);
   return Arena("communicated", owner, data, size);

@@ -1,5 +1,6 @@
 #include "runtime/strategy/directions.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/device.h"
@@ -8,12 +9,33 @@
 #include "runtime/state/parameter_piece.h"
 
 namespace zerostep {
+namespace {
+
+// A histogram, or what an instruction is made of.
+int64_t most_sums(const StepConfig& config) {
+  return round_up(std::max<int64_t>(int64_t{kEnergyBins}, 2 * config.queries + 1), kAlignmentBytes / 8);
+}
+
+}  // namespace
 
 Directions::Directions(const StepConfig& config, uint64_t seed)
-    : Directions(config, seed, host_kernels(), Device::cpu().compute_stream()) {}
+    : Directions(config, seed, Device::cpu(), host_kernels(), Device::cpu().compute_stream()) {}
 
-Directions::Directions(const StepConfig& config, uint64_t seed, const FlatKernels& kernels, Stream stream)
-    : config_(config), seed_(seed), kernels_(&kernels), stream_(std::move(stream)) {}
+Directions::Directions(const StepConfig& config, uint64_t seed, const Device& device, const FlatKernels& kernels, Stream stream)
+    : config_(config),
+      seed_(seed),
+      device_name_(device.name()),
+      kernels_(&kernels),
+      stream_(std::move(stream)),
+      sum_memory_(device.memory("sums of directions", num_bytes(most_sums(config), DType::F64), MemoryKind::PinnedHost)),
+      sums_(static_cast<double*>(sum_memory_.allocate(num_bytes(most_sums(config), DType::F64), "sums"))) {}
+
+std::span<double> Directions::sums(int64_t count) const {
+  if (count > most_sums(config_)) fail_protocol("[directions] {} sums", count);
+  const std::span<double> out(sums_, static_cast<size_t>(count));
+  std::fill(out.begin(), out.end(), 0.0);
+  return out;
+}
 
 NoiseSource Directions::noise(int64_t step, int64_t direction) const {
   const bool is_rademacher = config_.perturbation == StepConfig::Perturbation::Rademacher,
@@ -60,11 +82,12 @@ int64_t Directions::count_unchanged(int64_t step, int64_t direction, const Param
                                     PerturbedPiece values) const {
   values.first = static_cast<uint64_t>(parameter.first + begin);
   values.epsilon = static_cast<float>(config_.epsilon);
-  int64_t unchanged = 0;
+  auto* const unchanged = reinterpret_cast<int64_t*>(sums(1).data());
+  *unchanged = 0;
   // Entries of a low-rank direction are distributed much as normals are.
-  kernels_->count_unchanged(values, noise(step, direction), &unchanged, stream_);
+  kernels_->count_unchanged(values, noise(step, direction), unchanged, stream_);
   stream().synchronize();
-  return unchanged;
+  return *unchanged;
 }
 
 }  // namespace zerostep

@@ -1,7 +1,9 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 
+#include "base/device.h"
 #include "models/parameter.h"
 #include "offload/flat_kernels.h"
 #include "runtime/config/config.h"
@@ -15,7 +17,7 @@ class Directions {
  public:
   // What perturbs is launched on the stream. Without one: on the host, in the calling thread.
   Directions(const StepConfig& config, uint64_t seed);
-  Directions(const StepConfig& config, uint64_t seed, const FlatKernels& kernels, Stream stream);
+  Directions(const StepConfig& config, uint64_t seed, const Device& device, const FlatKernels& kernels, Stream stream);
 
   // Elements [begin, begin + count) of a parameter's z. Blocks.
   void values(int64_t step, int64_t direction, const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) const;
@@ -42,14 +44,21 @@ class Directions {
   // What measures estimates and instructs directions launches there, too.
   const FlatKernels& kernels() const { return *kernels_; }
   Stream stream() const { return stream_; }
+  // Where what they perturb lies, as LibTorch calls it.
+  const std::string& device_name() const { return device_name_; }
+  // Zeros that kernels of the stream add to, for the host to read once the stream is there; until the next call.
+  std::span<double> sums(int64_t count) const;
   NoiseSource noise(int64_t step, int64_t direction) const;
   bool low_rank(const ParameterInfo& parameter) const;
 
  private:
   StepConfig config_;
   uint64_t seed_;
+  std::string device_name_;
   const FlatKernels* kernels_;
   Stream stream_;
+  Arena sum_memory_;  // that the host and the device reach
+  double* sums_;
   const Instruction* instruction_ = nullptr;
 };
 

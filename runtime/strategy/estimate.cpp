@@ -32,14 +32,14 @@ namespace {
 // <g, e>, <g, g> and <e, e> of what this rank owns.
 std::array<double, 3> sums_of(const Estimate& estimate, const Directions& directions, std::span<const OwnedGradient> owned,
                               bool has_gradient) {
-  std::array<double, 3> sums = {0, 0, 0};
+  const std::span<double> sums = directions.sums(3);
   for (const OwnedGradient& part : owned) {
     Gradient gradient = estimate.gradient();
     if (has_gradient) gradient.reduced = part.gradient;
     directions.kernels().add_gradient_sums(piece_of(*part.parameter, part.first, part.count), gradient, sums.data(), directions.stream());
   }
   directions.stream().synchronize();
-  return sums;
+  return {sums[0], sums[1], sums[2]};
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
+#include <c10/core/AutogradState.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <utility>
@@ -10,6 +11,23 @@
 #include "base/nth.h"
 
 namespace zerostep {
+namespace {
+
+// Autograd runs nodes of a GPU in a thread of its own, which knows nothing of the caller's thread-locals. While this lives it runs them in
+// the caller, as it does on a processor.
+class BackwardInCaller {
+ public:
+  BackwardInCaller() : before_(state().get_multithreading_enabled()) { state().set_multithreading_enabled(false); }
+  ~BackwardInCaller() { state().set_multithreading_enabled(before_); }
+  BackwardInCaller(const BackwardInCaller&) = delete;
+  BackwardInCaller& operator=(const BackwardInCaller&) = delete;
+
+ private:
+  static c10::AutogradState& state() { return c10::AutogradState::get_tls_state(); }
+  bool before_;
+};
+
+}  // namespace
 
 FirstOrder::FirstOrder(const Objective& objective, int num_units, int64_t recompute_segments, int first_trainable)
     : objective_(objective), num_units_(num_units), first_trainable_(first_trainable), segments_(recompute_segments), inputs_(num_units) {
@@ -72,6 +90,7 @@ void FirstOrder::forward(const VisitContext& context, bool record) {
 }
 
 void FirstOrder::backward(const VisitContext& context) {
+  const BackwardInCaller here;
   hidden_.clear();
   if (context.last_unit) {
     if (!loss_.defined()) fail_protocol("[first order] backward of the last unit without a loss");

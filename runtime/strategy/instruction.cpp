@@ -40,7 +40,6 @@ void add_instruction_sums(const Directions& directions, const Instruction& instr
                           int64_t first, int64_t count, const float* gradient, std::span<double> sums) {
   directions.kernels().add_direction_sums(piece_of(parameter, first, count), directions.noise(step, 0), directions.config().queries,
                                           instruction.entries(), gradient, sums.data(), directions.stream());
-  directions.stream().synchronize();
 }
 
 int EnergyHistogram::find(double wanted, double& above) const {
@@ -60,14 +59,16 @@ namespace {
 
 // The smallest |g| of the entries that hold the wanted share of the gradient's energy between them.
 float find_threshold(double wanted, const Directions& directions, std::span<const OwnedGradient> owned, const AddOverRanks& add) {
-  const auto filled = [&](EnergyHistogram histogram) {
+  const auto filled = [&](int coarse_bin) {
+    EnergyHistogram histogram(directions.sums(EnergyHistogram::kBins), coarse_bin);
     for (const OwnedGradient& part : owned) histogram.add(part.gradient, part.count, directions.kernels(), directions.stream());
     directions.stream().synchronize();
     add(histogram.energy(), "histogram of the gradient");
     return histogram;
   };
   double above = 0;
-  const EnergyHistogram fine = filled(EnergyHistogram(filled(EnergyHistogram()).find(wanted, above)));
+  const int coarse_bin = filled(-1).find(wanted, above);
+  const EnergyHistogram fine = filled(coarse_bin);
   return fine.magnitude_of(fine.find(wanted, above));
 }
 
@@ -80,9 +81,10 @@ std::optional<Instruction> find_instruction(const StepConfig::Instruct& config, 
   const float threshold = config.energy ? find_threshold(config.cosine * config.cosine * gradient_squares, directions, owned, add) : 0;
   const Instruction kept{config.energy, threshold, {}, {}, {}};
   const int64_t queries = directions.config().queries;
-  std::vector<double> sums(static_cast<size_t>(2 * queries + 1), 0.0);
+  const std::span<double> sums = directions.sums(2 * queries + 1);
   for (const OwnedGradient& part : owned)
     add_instruction_sums(directions, kept, step, *part.parameter, part.first, part.count, part.gradient, sums);
+  directions.stream().synchronize();
   add(sums, "instruction");
   std::vector<InstructionSums> direction_sums;
   for (int64_t d = 0; d < queries; ++d) direction_sums.push_back({nth(sums, 2 * d), nth(sums, 2 * d + 1)});

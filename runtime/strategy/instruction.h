@@ -34,7 +34,7 @@ Instruction make_instruction(const StepConfig::Instruct& config, std::span<const
                              double kept_squares, float threshold, int64_t elements);
 
 // Adds the sums of `count` elements of a parameter, from `first` on, with their reduced gradient: <z, g> and <z, z> of each direction of a
-// step and, last, the energy kept. 2 sums a direction and one. Blocks.
+// step and, last, the energy kept. 2 sums a direction and one, which are there when the directions' stream is.
 void add_instruction_sums(const Directions& directions, const Instruction& instruction, int64_t step, const ParameterInfo& parameter,
                           int64_t first, int64_t count, const float* gradient, std::span<double> sums);
 
@@ -43,7 +43,8 @@ void add_instruction_sums(const Directions& directions, const Instruction& instr
 class EnergyHistogram {
  public:
   static constexpr int kBins = kEnergyBins;
-  explicit EnergyHistogram(int coarse_bin = -1) : coarse_(coarse_bin), energy_(kBins, 0) {}
+  // Of kBins zeros, which must outlive it where the kernels' stream and the host reach them. coarse_bin -1: the first of both.
+  explicit EnergyHistogram(std::span<double> bins, int coarse_bin = -1) : coarse_(coarse_bin), energy_(bins) {}
   // Launches. The energy is there when the stream is.
   void add(const float* values, int64_t count, const FlatKernels& kernels, const Stream& stream) {
     kernels.add_energy(values, count, coarse_, energy_.data(), stream);
@@ -57,7 +58,7 @@ class EnergyHistogram {
 
  private:
   int coarse_;
-  std::vector<double> energy_;
+  std::span<double> energy_;
 };
 
 // What a step's directions become, from the reduced gradient; `gradient_squares`: ||g||^2; `elements`: of all parameters trained. Nothing

@@ -25,7 +25,7 @@ std::unique_ptr<FirstOrder> make_backprop(const Config& config, const ModelLayou
 std::unique_ptr<ZerothOrder> make_queries(const Config& config, const ModelLayout& layout, const Objective& objective, int rank,
                                           int world) {
   if (!config.step.uses_queries()) return nullptr;
-  return std::make_unique<ZerothOrder>(config.step, objective, layout, query_share(config.step, rank, world));
+  return std::make_unique<ZerothOrder>(config.step, objective, layout, query_share(config.step, rank, world), config.run.device != "cuda");
 }
 
 Strategies make_strategies(const Config& config, const ModelDefinition& model, const ModelLayout& layout, const Objective& objective,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/device.h"
 #include "offload/flat_kernels.h"
 #include "runtime/state/sharded_state.h"
 
@@ -20,7 +21,7 @@ struct OwnedGradient {
 // Of what is trained, what this rank owns.
 std::vector<OwnedGradient> owned_gradients(const ShardedState& state);
 // Name of the first parameter with a gradient that is not finite in this rank's share, or "". Blocks; no action may be under way.
-std::string first_non_finite(ShardedState& state, const FlatKernels& kernels, Stream& stream);
+std::string first_non_finite(ShardedState& state, const Device& device, const FlatKernels& kernels, Stream& stream);
 
 // Adds up values over the ranks that own the parameters between them. Collective.
 using AddOverRanks = std::function<void(std::span<double> values, const char* what)>;

@@ -70,12 +70,14 @@ QueryShare query_share(const StepConfig& config, int rank, int world) {
   return share;
 }
 
-ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, const ModelLayout& layout, const QueryShare& share)
+ZerothOrder::ZerothOrder(const StepConfig& config, const Objective& objective, const ModelLayout& layout, const QueryShare& share,
+                         bool makes_tiles)
     : config_(config),
       objective_(objective),
       num_units_(static_cast<int>(layout.units.size())),
       first_perturbed_(num_units_),
-      tiled_(!low_rank() && computes_in_fp32(layout) && config.query_batch.micro_batch_size * config.query_sequence_length <= kTiledRows),
+      tiled_(makes_tiles && !low_rank() && computes_in_fp32(layout) &&
+             config.query_batch.micro_batch_size * config.query_sequence_length <= kTiledRows),
       share_(share) {
   for (int u = 0; u < num_units_; ++u) {
     bool any = false;

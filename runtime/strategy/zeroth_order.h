@@ -20,8 +20,8 @@ QueryShare query_share(const StepConfig& config, int rank, int world);
 // Forward passes alone: probes the loss along random directions. A unit is gathered once a pass, and all branches of the pass (both signs
 // of its directions, every micro-batch) go through it. Units before the first perturbed one run once for all branches that share their
 // batch. Branches that share their weights run as one batch: those of units without perturbed weights, and, with low-rank directions, all.
-// In fp32 and with few rows, perturbed matrices of full rank are made in tiles as their products go, both signs of a direction together;
-// otherwise each sign runs on a perturbed copy of the unit.
+// In fp32, with few rows and on a processor, perturbed matrices of full rank are made in tiles as their products go, both signs of a
+// direction together; otherwise each sign runs on a perturbed copy of the unit.
 class ZerothOrder final : public StepStrategy {
  public:
   // Sums of the objective at one direction's probes over this rank's samples, and their valid tokens; zeros for directions of other groups.
@@ -30,7 +30,8 @@ class ZerothOrder final : public StepStrategy {
     double plus = 0, minus = 0, tokens = 0;
   };
 
-  ZerothOrder(const StepConfig& config, const Objective& objective, const ModelLayout& layout, const QueryShare& share);
+  ZerothOrder(const StepConfig& config, const Objective& objective, const ModelLayout& layout, const QueryShare& share,
+              bool makes_tiles = true);
   std::vector<Visit> visits(int micro_batches) const override;
   // Of a step whose directions are made of the backprop gradient, and so have full rank: perturbed units run on copies, from which the
   // gradient is read.

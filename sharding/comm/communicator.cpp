@@ -134,7 +134,9 @@ std::vector<std::string> Communicator::all_gather_text(const std::string& text, 
   return texts;
 }
 
-std::shared_ptr<CommBuffer> Communicator::allocate(size_t num_bytes, const char* label) { return impl_->allocate(num_bytes, label); }
+std::shared_ptr<CommBuffer> Communicator::allocate(size_t num_bytes, const char* label, MemoryKind kind) {
+  return kind == MemoryKind::Device ? impl_->allocate_on_device(num_bytes, label) : impl_->allocate(num_bytes, label);
+}
 Communicator Communicator::split(int color, int key) { return Communicator(impl_->split(color, key)); }
 Communicator Communicator::split(const std::function<std::pair<int, int>(int)>& color_and_key) {
   return Communicator(impl_->split(color_and_key));

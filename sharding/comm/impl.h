@@ -33,6 +33,7 @@ class Communicator::Impl {
   // all = size() times `num_bytes` (at most kSmallBytes) in rank order; one handshake.
   virtual void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) = 0;
   virtual std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) = 0;
+  virtual std::shared_ptr<CommBuffer> allocate_on_device(size_t num_bytes, const char* label) { return allocate(num_bytes, label); }
   virtual std::shared_ptr<Impl> split(int color, int key) = 0;
   virtual std::shared_ptr<Impl> split(const std::function<std::pair<int, int>(int)>& color_and_key) {
     const auto [color, key] = color_and_key(rank_);

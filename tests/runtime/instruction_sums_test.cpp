@@ -76,7 +76,8 @@ TEST_F(InstructionSumsTest, HistogramsToo) {
   std::vector<double> first;
   for (const int threads : {1, 2, 3, 7}) {
     at::set_num_threads(threads);
-    EnergyHistogram coarse;
+    std::vector<double> bins(EnergyHistogram::kBins, 0.0);
+    EnergyHistogram coarse(bins);
     coarse.add(gradient_.data(), kCount, host_kernels(), Stream::inline_stream());
     const std::vector<double> found(coarse.energy().begin(), coarse.energy().end());
     if (first.empty()) first = found;

@@ -11,6 +11,7 @@
 #include "runtime/engine/training_cost.h"
 #include "runtime/memory/memory_meter.h"
 #include "sharding/local_ranks.h"
+#include "sharding/staged_communicator.h"
 
 namespace zerostep::testing {
 
@@ -85,6 +86,7 @@ std::string ZerothOrderCase::name() const {
 ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator world, const EngineSetup& setup) {
   install_metered_allocator();
   at::set_num_threads(1);
+  const Device device = setup.device_of_rank ? setup.device_of_rank(world.rank()) : setup.device;
   const auto model = make_gpt2(test.model);
   const auto cross_entropy = make_cross_entropy();
   const Objective& objective = setup.objective == nullptr ? *cross_entropy : *setup.objective;
@@ -108,7 +110,8 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
   const auto by_seed = [&](const ParameterInfo& info, int64_t begin, int64_t count, float* values) {
     initial_values(info, test.config.seed, begin, count, values);
   };
-  Engine engine(test.config, *model, objective, plan, setup.initial ? setup.initial : ParameterReader(by_seed), world, setup.device);
+  Engine engine(test.config, *model, objective, plan, setup.initial ? setup.initial : ParameterReader(by_seed),
+                device.is_host() ? world : make_staged_communicator(world, device), device);
   for (int step = 0; step < test.steps; ++step) {
     if (setup.before_step) setup.before_step(step, engine);
     out.last = engine.train_step(step, test.batches(step, world.rank(), world.size()));

@@ -44,6 +44,7 @@ struct EngineSetup {
   std::function<void(int64_t step, Engine&)> before_step = {};
   ParameterReader initial = {};  // empty: initial_values of the seed
   Device device = Device::cpu();
+  std::function<Device(int rank)> device_of_rank = {};  // instead
   std::optional<Updates> updates = Updates::Immediate;  // nothing: as plan_training decides
   std::function<void(TrainingPlan&)> change_plan = {};  // before the engine gets it
 };

@@ -1,0 +1,41 @@
+#include "launch/device.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/format.h"
+#include "base/program_name.h"
+#include "sharding/staged_communicator.h"
+
+namespace zerostep {
+
+void settle_device(Config& config, std::optional<bool> has_gpu) {
+  if (config.run.device != "auto") return;
+  config.run.device = has_gpu.value_or(false) || (!has_gpu && Device::num_gpus() > 0) ? "cuda" : "cpu";
+}
+
+Device open_device(const Config& config, int local_rank) {
+  if (config.run.device != "cuda") return Device::cpu();
+  const int gpus = Device::num_gpus();
+  try {
+    return Device::cuda(local_rank % std::max(1, gpus));
+  } catch (const RunError& error) {
+    fail_input(
+        "{}: run.device is \"cuda\": {}. A build for GPUs needs CUDA 13 (`launch/setup.sh --cuda` brings it, then build again; "
+        "-DZEROSTEP_CUDA=ON says what lacks); \"cpu\", or --device cpu, computes on the processor",
+        config.source("run.device"), error.what());
+  }
+}
+
+Communicator communicator_of(const Communicator& world, const Device& device) {
+  return device.is_host() ? world : make_staged_communicator(world, device);
+}
+
+std::string device_warning(const Config& config, int ranks, int local_ranks) {
+  if (config.run.device != "cuda" || ranks == 1) return "";
+  const int gpus = Device::num_gpus();
+  return fmt::format("collectives of {} pass through pinned memory of the host{}: slower than between GPUs", counted(ranks, "rank"),
+                     local_ranks > gpus ? fmt::format(", and {} share {}", counted(local_ranks, "rank"), counted(gpus, "GPU")) : "");
+}
+
+}  // namespace zerostep
