@@ -132,10 +132,25 @@ struct AsF16 : As16Bits<AsF16> {
 // Bits as they are.
 struct AsBits16 {
   using T = uint16_t;
-  using Four = ushort4;
+  using Four = uint2;
   ZEROSTEP_HOST_DEVICE static T rounded(T x) { return x; }
-  ZEROSTEP_HOST_DEVICE static Four four(const T* x) { return {x[0], x[1], x[2], x[3]}; }
+  ZEROSTEP_HOST_DEVICE static Four four(const T* x) { return {x[0] | uint32_t{x[1]} << 16, x[2] | uint32_t{x[3]} << 16}; }
 };
+
+// Stores in one access; the compiler takes plain stores of vectors apart.
+#ifdef __CUDA_ARCH__
+__device__ inline void store_four(float4 four, float4* to) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(four.x), "f"(four.y), "f"(four.z), "f"(four.w) : "memory");
+}
+__device__ inline void store_four(uint2 four, uint2* to) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(four.x), "r"(four.y) : "memory");
+}
+#else
+template <class Four>
+void store_four(Four four, Four* to) {
+  *to = four;
+}
+#endif
 
 // Vectors [v, v + kNumber) of a job whose first element is `first`, one after the other. kWhole: all of its elements are within [0, count),
 // and vectors of four are aligned. What is not within is read as 0 and not written.
@@ -163,7 +178,7 @@ ZEROSTEP_HOST_DEVICE inline void store_as(const Cells& cells, int64_t first, int
     const int64_t i = first + (v + n) * cells.stride();
     const Value* const x = values + n * Cells::kWidth;
     if constexpr (kWhole && Cells::kWidth == 4) {
-      *reinterpret_cast<typename As::Four*>(data + i) = As::four(x);
+      store_four(As::four(x), reinterpret_cast<typename As::Four*>(data + i));
     } else {
 #pragma unroll
       for (int k = 0; k < Cells::kWidth; ++k)
