@@ -213,6 +213,13 @@ constexpr int kTogether = Cells::kVectors* Cells::kWidth < 8 ? Cells::kVectors :
 template <class Cells>
 constexpr int kNumElements = Cells::kVectors* Cells::kWidth;
 
+// Whether element n of those from vector v on is there.
+template <class Cells>
+ZEROSTEP_HOST_DEVICE inline bool is_within(const Cells& cells, int64_t first, int v, int n) {
+  const int64_t i = first + (v + n / Cells::kWidth) * cells.stride() + n % Cells::kWidth;
+  return static_cast<uint64_t>(i) < static_cast<uint64_t>(cells.count);
+}
+
 // Calls use(whole, first), where whole is std::true_type if all of the job is there and vectors of four are aligned.
 template <class Cells, class Use>
 ZEROSTEP_HOST_DEVICE inline void with_wholeness(const Cells& cells, int64_t job, bool is_aligned, const Use& use) {

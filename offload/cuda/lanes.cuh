@@ -16,7 +16,6 @@ struct LanesBody {
   Term term;
   double* partial;
   int64_t lanes;
-  bool is_added;  // to the partial sums that are there
 
   ZEROSTEP_HOST_DEVICE void operator()(const ThreadIndex& index) const {
     const int64_t num_jobs = term.num_jobs();
@@ -24,10 +23,7 @@ struct LanesBody {
       const int64_t repeat = place / lanes, lane = place % lanes;
       double sums[Term::kSums] = {};
       for (int64_t job = lane; job < num_jobs; job += lanes) term.add(job, static_cast<int>(repeat), sums);
-      for (int s = 0; s < Term::kSums; ++s) {
-        double& to = partial[(repeat * Term::kSums + s) * lanes + lane];
-        to = is_added ? to + sums[s] : sums[s];
-      }
+      for (int s = 0; s < Term::kSums; ++s) partial[(repeat * Term::kSums + s) * lanes + lane] = sums[s];
     });
   }
 };
@@ -46,7 +42,7 @@ template <class Term>
 const double* add_sums(Queue& queue, const Term& term, const Totals& totals) {
   const int64_t rows = Term::kSums * term.num_repeats(), lanes = lanes_of(term.num_jobs(), rows);
   if (lanes == 0) return nullptr;
-  put(queue, lanes * term.num_repeats(), LanesBody<Term>{term, queue.sums, lanes, false});
+  put(queue, lanes * term.num_repeats(), LanesBody<Term>{term, queue.sums, lanes});
   return fold(queue, rows, lanes, totals);
 }
 

@@ -2,8 +2,8 @@
 #include <array>
 #include <variant>
 
+#include "offload/cuda/gradient.cuh"
 #include "offload/cuda/lane.cuh"
-#include "offload/cuda/put.cuh"
 #include "offload/rounding_math.h"
 
 namespace zerostep::cuda {
@@ -34,19 +34,6 @@ struct Step {
   NoiseKey rounding;
 };
 
-// The gradient: the reduced one, or the sum over some of the directions of an estimate, to which those before have been added.
-struct Sum {
-  bool is_estimate = false, is_last = true;
-  const float* reduced = nullptr;
-  const float* before = nullptr;  // nullptr: 0
-  float scale = 1;
-  GradientEntries entries;
-  float gradient_weight = 0, blended_weight = 0;
-  int num_directions = 0;
-  uint32_t numbers[kMaxDirections];
-  float scalars[kMaxDirections];
-};
-
 // The words with which kNumber vectors of a job, from vector v on, are rounded.
 template <int kNumber>
 ZEROSTEP_HOST_DEVICE inline void fill_rounding(const NormalTiles& cells, int64_t job, int v, const NoiseKey& key, uint32_t* words) {
@@ -75,19 +62,17 @@ struct StepBody {
   using Cells = typename Source::Cells;
   static constexpr int kTaken = kTogether<Cells>, kElements = kTaken * Cells::kWidth;
 
-  Source source;
-  Cells cells;
+  GradientValues<Source> given;
   uint64_t element;  // of the noise, the array's element 0
   Step step;
-  Sum sum;
 
   ZEROSTEP_HOST_DEVICE void operator()(const ThreadIndex& index) const {
+    const Cells& cells = given.cells;
     for_jobs(index, cells.num_jobs(), [&](int64_t job) {
       with_wholeness(cells, job, step.is_aligned, [&](auto whole, int64_t first) {
         constexpr bool kWhole = decltype(whole)::value;
         float total[kNumElements<Cells>] = {};
-        if constexpr (!std::is_same_v<Source, NoNoise>)
-          if (sum.is_estimate) add_directions<kWhole>(job, first, total);
+        given.template add_directions<kWhole>(job, first, total);
 #pragma unroll
         for (int v = 0; v < Cells::kVectors; v += kTaken) take<kWhole>(job, first, v, total + v * Cells::kWidth);
       });
@@ -96,36 +81,16 @@ struct StepBody {
 
  private:
   template <bool kWhole>
-  ZEROSTEP_HOST_DEVICE void add_directions(int64_t job, int64_t first, float* total) const {
-    if (sum.before != nullptr) load_as<AsF32, kWhole, Cells::kVectors>(cells, first, 0, sum.before, total);
-    for (int d = 0; d < sum.num_directions; ++d) {
-      float z[kNumElements<Cells>];
-      source.fill(cells, job, d, sum.numbers[d], z);
-#pragma unroll
-      for (int n = 0; n < kNumElements<Cells>; ++n) total[n] = ieee_fma(sum.scalars[d], z[n], total[n]);
-    }
-  }
-
-  template <bool kWhole>
   ZEROSTEP_HOST_DEVICE void take(int64_t job, int64_t first, int v, const float* total) const {
     float gradient[kElements] = {};
-    const bool is_instructed = sum.entries.which != GradientEntries::Which::None;
-    if (!sum.is_estimate || (is_instructed && sum.is_last)) load_as<AsF32, kWhole, kTaken>(cells, first, v, sum.reduced, gradient);
-    if (sum.is_estimate) {
-#pragma unroll
-      for (int n = 0; n < kElements; ++n) {
-        const float noise = sum.is_last ? ieee_mul(total[n], sum.scale) : total[n];
-        gradient[n] = is_instructed && sum.is_last
-                          ? instructed_estimate(sum.entries, sum.gradient_weight, sum.blended_weight, gradient[n], noise)
-                          : noise;
-      }
-    }
-    if (step.formula == Formula::Write) return store_as<AsF32, kWhole, kTaken>(cells, first, v, gradient, step.parameters);
+    given.template fill<kWhole, kTaken>(first, v, total, gradient);
+    if (step.formula == Formula::Write) return store_as<AsF32, kWhole, kTaken>(given.cells, first, v, gradient, step.parameters);
     advance<kWhole>(job, first, v, gradient);
   }
 
   template <bool kWhole>
   ZEROSTEP_HOST_DEVICE void advance(int64_t job, int64_t first, int v, float* gradient) const {
+    const Cells& cells = given.cells;
     float p[kElements], s0[kElements] = {}, s1[kElements] = {};
     if (step.is_rounded)
       load<kWhole, kTaken>(cells, first, v, step.parameters, step.type, p);
@@ -170,6 +135,7 @@ struct StepBody {
   template <bool kWhole>
   ZEROSTEP_HOST_DEVICE void round(int64_t job, int64_t first, int v, const float* p) const {
     if constexpr (!std::is_same_v<Source, NoNoise>) {
+      const Cells& cells = given.cells;
       uint32_t words[kElements];
       if constexpr (std::is_same_v<Source, LowRank>) {
 #pragma unroll
@@ -191,8 +157,8 @@ template <class Source, class Cells>
 void put_step(Queue& queue, const Source& source, const Cells& cells, const ParameterPiece& piece, Step step, const Sum& sum) {
   step.is_aligned = are_vectors_aligned(cells, step.masters, DType::F32) && are_vectors_aligned(cells, step.parameters, step.type) &&
                     are_vectors_aligned(cells, step.state0, DType::F32) && are_vectors_aligned(cells, step.state1, DType::F32) &&
-                    are_vectors_aligned(cells, sum.reduced, DType::F32) && are_vectors_aligned(cells, sum.before, DType::F32);
-  put(queue, cells.num_jobs(), StepBody<Source>{source, cells, piece.first + static_cast<uint64_t>(piece.begin), step, sum});
+                    is_aligned(sum, cells);
+  put(queue, cells.num_jobs(), StepBody<Source>{{source, cells, sum}, piece.first + static_cast<uint64_t>(piece.begin), step});
 }
 
 Step moved(Step step, int64_t elements) {
@@ -209,32 +175,21 @@ void step_along(Queue& queue, const ParameterPiece& piece, const NoiseEstimate& 
   const int64_t together = directions_together(piece, estimate.noise);
   for (int64_t begin = 0; begin == 0 || begin < estimate.num_directions; begin += together) {
     const int64_t n = std::min(together, estimate.num_directions - begin);
-    Sum sum;
-    sum.is_estimate = true;
-    sum.is_last = begin + n == estimate.num_directions;
-    sum.reduced = reduced;
-    sum.before = begin == 0 ? nullptr : queue.partial_estimate;
-    sum.scale = estimate.scale;
-    sum.entries = estimate.entries;
-    sum.gradient_weight = estimate.gradient_weight;
-    sum.blended_weight = estimate.blended_weight;
-    sum.num_directions = static_cast<int>(n);
-    std::copy_n(estimate.numbers + begin, n, sum.numbers);
-    std::copy_n(estimate.scalars + begin, n, sum.scalars);
+    Sum sum(estimate, reduced, begin, n);
+    if (begin > 0) sum.before = queue.partial_estimate;
     Step here = step;
     if (!sum.is_last) {
       here = Step();
       here.parameters = queue.partial_estimate;
     }
-    with_noise(queue, piece, estimate.noise, {sum.numbers, static_cast<size_t>(n)},
+    with_noise(queue, piece, estimate.noise, sum.numbers_of_all(),
                [&](const auto& source, const auto& cells) { put_step(queue, source, cells, piece, here, sum); });
   }
 }
 
 void put_steps(Queue& queue, const ParameterPiece& piece, const Gradient& gradient, const Step& step) {
   if (gradient.kind == Gradient::Kind::Reduced) {
-    Sum sum;
-    sum.reduced = gradient.reduced;
+    const Sum sum(gradient.reduced);
     if (step.is_rounded)
       return put_step(queue, Normals(), NormalTiles(piece.first + static_cast<uint64_t>(piece.begin), piece.count), piece, step, sum);
     return put_step(queue, NoNoise(), Neighbours(piece.count), piece, step, sum);

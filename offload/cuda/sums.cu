@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "offload/cuda/gradient.cuh"
 #include "offload/cuda/lanes.cuh"
 
 namespace zerostep::cuda {
@@ -28,26 +29,36 @@ struct FoldBody {
   }
 };
 
-// Products of a reduced gradient and an estimate, as FlatKernels::add_gradient_sums() says. `e` may be `g`, and `g` be nullptr.
+// Products of a reduced gradient, where there is one, and what is taken for the gradient, as FlatKernels::add_gradient_sums() says.
+template <class Source>
 struct ProductTerm {
-  static constexpr int kSums = 3;
-  Neighbours cells;
-  const float *g, *e;
+  using Cells = typename Source::Cells;
+  static constexpr int kSums = 3, kTaken = kTogether<Cells>, kElements = kTaken * Cells::kWidth;
+  GradientValues<Source> given;
+  const float* g;
   bool is_aligned;
 
-  ZEROSTEP_HOST_DEVICE int64_t num_jobs() const { return cells.num_jobs(); }
+  ZEROSTEP_HOST_DEVICE int64_t num_jobs() const { return given.cells.num_jobs(); }
   ZEROSTEP_HOST_DEVICE static int64_t num_repeats() { return 1; }
   ZEROSTEP_HOST_DEVICE void add(int64_t job, int, double* sums) const {
+    const Cells& cells = given.cells;
     with_wholeness(cells, job, is_aligned, [&](auto whole, int64_t first) {
-      float x[8] = {}, y[8];
-      if (g != nullptr) load_as<AsF32, decltype(whole)::value, 2>(cells, first, 0, g, x);
-      load_as<AsF32, decltype(whole)::value, 2>(cells, first, 0, e, y);
+      constexpr bool kWhole = decltype(whole)::value;
+      float total[kNumElements<Cells>] = {};
+      given.template add_directions<kWhole>(job, first, total);
 #pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        const double of_g = x[n], of_e = y[n];
-        sums[0] += of_g * of_e;
-        sums[1] += of_g * of_g;
-        sums[2] += of_e * of_e;
+      for (int v = 0; v < Cells::kVectors; v += kTaken) {
+        float x[kElements] = {}, y[kElements] = {};
+        if (g != nullptr) load_as<AsF32, kWhole, kTaken>(cells, first, v, g, x);
+        given.template fill<kWhole, kTaken>(first, v, total + v * Cells::kWidth, y);
+#pragma unroll
+        for (int n = 0; n < kElements; ++n) {
+          if (!kWhole && !is_within(cells, first, v, n)) continue;
+          const double of_g = x[n], of_e = y[n];
+          sums[0] += of_g * of_e;
+          sums[1] += of_g * of_g;
+          sums[2] += of_e * of_e;
+        }
       }
     });
   }
@@ -119,8 +130,7 @@ struct DirectionTerm {
 #pragma unroll
         for (int n = 0; n < kElements; ++n) {
           const bool is_left = !(entries.which == GradientEntries::Which::Largest && entries.keeps(x[n]));
-          const int64_t i = first + (v + n / Cells::kWidth) * cells.stride() + n % Cells::kWidth;
-          if (!is_left || !(kWhole || static_cast<uint64_t>(i) < static_cast<uint64_t>(cells.count))) continue;
+          if (!is_left || (!kWhole && !is_within(cells, first, v, n))) continue;
           const double value = z[v * Cells::kWidth + n];
           sums[0] += value * double{x[n]};
           sums[1] += value * value;
@@ -152,8 +162,7 @@ struct UnchangedTerm {
       load<false, kTaken>(cells, first, v, piece.base, piece.base_type, base);
 #pragma unroll
       for (int n = 0; n < kElements; ++n) {
-        const int64_t i = first + (v + n / Cells::kWidth) * cells.stride() + n % Cells::kWidth;
-        if (static_cast<uint64_t>(i) >= static_cast<uint64_t>(cells.count)) continue;
+        if (!is_within(cells, first, v, n)) continue;
         const float moved = ieee_fma(piece.epsilon, z[v * Cells::kWidth + n], base[n]);
         unchanged += rounded(moved) == rounded(base[n]) ? 1 : 0;
       }
@@ -167,11 +176,6 @@ struct UnchangedTerm {
     return piece.target_type == DType::BF16 ? fp32_from_bf16(bf16_from_fp32(x)) : fp32_from_fp16(fp16_from_fp32(x));
   }
 };
-
-ProductTerm product_term(const float* g, const float* e, int64_t count) {
-  const Neighbours cells(count);
-  return {cells, g, e, are_vectors_aligned(cells, g, DType::F32) && are_vectors_aligned(cells, e, DType::F32)};
-}
 
 }  // namespace
 
@@ -193,23 +197,29 @@ void add_squares(Queue& queue, const float* values, int64_t count, double* sum) 
 }
 
 void add_gradient_sums(Queue& queue, const ParameterPiece& piece, const Gradient& gradient, double* sums) {
-  if (gradient.kind == Gradient::Kind::Reduced) {
-    add_sums(queue, product_term(gradient.reduced, gradient.reduced, piece.count), {.sums = sums});
-    return;
+  const float* const g = gradient.reduced;
+  const auto add = [&](const float* reduced, const auto& source, const auto& cells, const Sum& sum) {
+    using Source = std::decay_t<decltype(source)>;
+    add_sums(queue,
+             ProductTerm<Source>{{source, cells, sum}, reduced, is_aligned(sum, cells) && are_vectors_aligned(cells, reduced, DType::F32)},
+             {.sums = sums});
+  };
+  if (gradient.kind == Gradient::Kind::Reduced) return add(g, NoNoise(), Neighbours(piece.count), Sum(g));
+  const NoiseEstimate& e = gradient.estimate;
+  if (e.num_directions <= directions_together(piece, e.noise)) {
+    const Sum sum(e, g, 0, e.num_directions);
+    return with_noise(queue, piece, e.noise, sum.numbers_of_all(),
+                      [&](const auto& source, const auto& cells) { add(g, source, cells, sum); });
   }
-  if (piece.count == 0) return;
-  // The values of an estimate are written to a part of the scratch memory that has room for them and for factors, and summed there.
-  const int64_t lanes = lanes_of(Neighbours(std::min(kScratchPart, piece.count)).num_jobs(), ProductTerm::kSums);
   for (int64_t begin = 0; begin < piece.count; begin += kScratchPart) {
+    Gradient of_part = gradient;
+    if (g != nullptr) of_part.reduced += begin;
     ParameterPiece part = piece;
     part.begin += begin;
     part.count = std::min(kScratchPart, piece.count - begin);
-    Gradient of_part = gradient;
-    if (gradient.reduced != nullptr) of_part.reduced += begin;
     estimate(queue, part, of_part, queue.estimate);
-    put(queue, lanes, LanesBody<ProductTerm>{product_term(of_part.reduced, queue.estimate, part.count), queue.sums, lanes, begin > 0});
+    add(of_part.reduced, NoNoise(), Neighbours(part.count), Sum(queue.estimate));
   }
-  fold(queue, ProductTerm::kSums, lanes, {.sums = sums});
 }
 
 void add_direction_sums(Queue& queue, const ParameterPiece& piece, const NoiseSource& noise, int64_t num_directions,

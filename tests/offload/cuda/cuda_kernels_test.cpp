@@ -252,11 +252,13 @@ TEST_F(CudaKernels, EstimatesOfManyDirections) {
     source.rank = c.rank;
     ParameterPiece p = piece(false, c.count);
     if (c.rank > 0) p.rows = 100, p.columns = 110;
-    const int64_t reduced = place(values(c.count, 0.5f), false), out = place(values(c.count, 1), false);
+    const int64_t reduced = place(values(c.count, 0.5f), false), out = place(values(c.count, 1), false),
+                  sums = twin_.place_sums({1, 2, 3}, 1e-12);
     EXPECT_TRUE(twin_.is_same_after([&](const FlatKernels& kernels, const At& at, const Stream& stream) {
       const Gradient gradient{Gradient::Kind::Estimate,
                               as<float>(at(reduced)),
                               {source, numbers.data(), scalars.data(), c.num_directions, 0.1f, {Which::Largest, 0.4f}, 0.21f, 0.13f}};
+      kernels.add_gradient_sums(p, gradient, as<double>(at(sums)), stream);
       kernels.estimate(p, gradient, as<float>(at(out)), stream);
       kernels.estimate(p, gradient, as<float>(at(reduced)), stream);
     })) << c.count
