@@ -66,14 +66,14 @@ void norm_rows(const NormRows& a) {
     const T* x = static_cast<const T*>(a.rows) + i * a.width;
     T* y = static_cast<T*>(a.out) + i * a.width;
     VF sum = hn::Zero(d), squares = hn::Zero(d);
-    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR { sum = hn::Add(sum, load_first<As>(x + j, n)); });
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED { sum = hn::Add(sum, load_first<As>(x + j, n)); });
     const VF mean = hn::Set(d, total(sum) / width);
-    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF centred = first_lanes(hn::Sub(load_first<As>(x + j, n), mean), n);
       squares = hn::MulAdd(centred, centred, squares);
     });
     const VF scale = hn::Set(d, 1.0f / std::sqrt(total(squares) / width + a.epsilon));
-    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF normal = hn::Mul(hn::Sub(load_first<As>(x + j, n), mean), scale);
       store_first<As>(hn::MulAdd(normal, load_first<AsFloat>(a.gain + j, n), load_first<AsFloat>(a.offset + j, n)), y + j, n);
     });
@@ -89,7 +89,7 @@ HWY_INLINE void project_tile(const ProjectRows& a, int64_t row, int64_t k) {
   for (auto& row_sums : sum) {
     for (VF& s : row_sums) s = hn::Zero(F32());
   }
-  for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+  for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
     VF f[kRanks];
     for (int c = 0; c < kRanks; ++c) f[c] = load_first<AsFloat>(factor + c * a.width + j, n);
     for (int r = 0; r < kRows; ++r) {
@@ -121,7 +121,7 @@ HWY_INLINE void sum_some(const SumRows& a, int64_t row) {
   const T* base = a.base == nullptr ? nullptr : static_cast<const T*>(a.base) + row * a.width;
   const float* coefficients = a.coefficients + row * a.rank;
   T* out = static_cast<T*>(a.out) + row * a.width;
-  for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+  for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
     VF sum[kRows];
     const VF start = a.offset == nullptr ? hn::Zero(d) : load_first<AsFloat>(a.offset + j, n);
     for (int r = 0; r < kRows; ++r) sum[r] = base == nullptr ? start : hn::Add(start, load_first<As>(base + r * a.width + j, n));

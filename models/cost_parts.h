@@ -5,6 +5,7 @@
 
 #include "base/dtype.h"
 #include "models/activation_cost.h"
+#include "models/layer_norm.h"
 
 namespace zerostep {
 
@@ -83,9 +84,9 @@ struct ActivationSizes {
   int64_t hidden, inner_hidden;  // bytes of an activation [tokens, width] and [tokens, inner]
   int64_t product = 0;           // bytes in use during each product, which layer_cost() sets to find the highest of these moments
 
-  // LayerNorm's mean and reciprocal deviation, fp32; its gradients of gain and offset.
+  // LayerNorm's mean and reciprocal deviation, fp32; what its gradients of gain and offset take.
   int64_t statistics() const { return 2 * 4 * tokens; }
-  int64_t norm_gradients() const { return 4 * 2 * width; }
+  int64_t norm_gradients() const { return normalise_backward_bytes(element == 2, tokens, width); }
 };
 
 // Attention that keeps a logsumexp for each head and token; where it drops probabilities, those of every sample, one sample's at a time

@@ -3,6 +3,8 @@
 #include <ATen/ops/index_put.h>
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "base/error.h"
 #include "base/simd_targets.h"
@@ -55,6 +57,20 @@ void add_each_row(const typename As::T* rows, int64_t n, int64_t columns, float*
   for (int64_t r = 0; r < n; ++r) add_group<As>(rows + r * columns, 1, columns, target + place(r), add);
 }
 
+// Rows in `order`, in which equal indices are neighbours, added to a table of their type: each of its rows is rounded once. sums [columns].
+template <typename As>
+void add_runs(const typename As::T* rows, int64_t n, int64_t columns, const int64_t* indices, const int64_t* order, float* sums,
+              typename As::T* table) {
+  for (int64_t i = 0; i < n;) {
+    const int64_t first = i, index = indices[order[i]];
+    for (; i < n && indices[order[i]] == index; ++i) add_group<As>(rows + order[i] * columns, 1, columns, sums, i > first);
+    typename As::T* row = table + index * columns;
+    for_columns(columns, [&](int64_t j, int64_t left) ZEROSTEP_INLINED {
+      store_first<As>(hn::Add(load_first<As>(row + j, left), load_first<AsFloat>(sums + j, left)), row + j, left);
+    });
+  }
+}
+
 void sum_gradient_rows(at::ScalarType type, const void* rows, int64_t n, int64_t columns, float* target, bool add) {
   with_element_type(type, [&](auto as) HWY_ATTR {
     sum_rows_as<decltype(as)>(static_cast<const typename decltype(as)::T*>(rows), n, columns, target, add);
@@ -64,6 +80,13 @@ void add_gradient_rows(at::ScalarType type, const void* rows, int64_t n, int64_t
   with_element_type(type, [&](auto as) HWY_ATTR {
     add_each_row<decltype(as)>(static_cast<const typename decltype(as)::T*>(rows), n, columns, table, true,
                                [&](int64_t r) HWY_ATTR { return indices[r] * columns; });
+  });
+}
+void add_gradient_runs(at::ScalarType type, const void* rows, int64_t n, int64_t columns, const int64_t* indices, const int64_t* order,
+                       float* sums, void* table) {
+  with_element_type(type, [&](auto as) HWY_ATTR {
+    using T = typename decltype(as)::T;
+    add_runs<decltype(as)>(static_cast<const T*>(rows), n, columns, indices, order, sums, static_cast<T*>(table));
   });
 }
 void convert_gradient_rows(at::ScalarType type, const void* values, int64_t n, int64_t columns, float* target, int64_t pitch, bool add) {
@@ -83,6 +106,7 @@ namespace {
 
 HWY_EXPORT(sum_gradient_rows);
 HWY_EXPORT(add_gradient_rows);
+HWY_EXPORT(add_gradient_runs);
 HWY_EXPORT(convert_gradient_rows);
 
 bool has_kernel(const at::Tensor& values, const at::Tensor& target) { return has_lanes(values) && target.scalar_type() == at::kFloat; }
@@ -114,7 +138,8 @@ void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tens
   if (rows.dim() != 2 || table.dim() != 2 || rows.size(1) != table.size(1) || indices.numel() != rows.size(0)) {
     fail_protocol("[add_rows] {} indices and {} values do not fit a table of {}", indices.numel(), rows.numel(), table.numel());
   }
-  if (!has_kernel(rows, table) || !table.is_contiguous() || !indices.is_contiguous() || indices.scalar_type() != at::kLong) {
+  const bool narrow = has_lanes(rows) && table.scalar_type() == rows.scalar_type() && rows.scalar_type() != at::kFloat;
+  if (!(narrow || has_kernel(rows, table)) || !table.is_contiguous() || !indices.is_contiguous() || indices.scalar_type() != at::kLong) {
     // Unlike index_add_() it has one order of sums on a GPU.
     at::Tensor to = table;
     at::index_put_(to, {indices}, rows.to(table.scalar_type()), /*accumulate=*/true);
@@ -124,6 +149,15 @@ void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tens
   for (int64_t i = 0; i < indices.numel(); ++i) {
     if (places[i] < 0 || places[i] >= table.size(0))
       fail_protocol("[add_rows] index {} is outside a table of {} rows", places[i], table.size(0));
+  }
+  if (narrow) {
+    std::vector<int64_t> order(static_cast<size_t>(indices.numel()));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return places[a] < places[b]; });
+    std::vector<float> sums(static_cast<size_t>(rows.size(1)));
+    HWY_DYNAMIC_DISPATCH(add_gradient_runs)
+    (rows.scalar_type(), rows.const_data_ptr(), rows.size(0), rows.size(1), places, order.data(), sums.data(), table.data_ptr());
+    return;
   }
   HWY_DYNAMIC_DISPATCH(add_gradient_rows)
   (rows.scalar_type(), rows.const_data_ptr(), rows.size(0), rows.size(1), places, table.data_ptr<float>());

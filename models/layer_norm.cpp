@@ -1,16 +1,100 @@
 #include "models/layer_norm.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 
+#include <algorithm>
+
+#include "base/simd_targets.h"
 #include "models/affine.h"
+#include "models/gradient_kernels.h"
 #include "models/kernel_rows.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "models/layer_norm.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target comes first.
+#include <hwy/highway.h>
+
+#include "models/row_lanes-inl.h"
+
+#ifndef ZEROSTEP_MODELS_LAYER_NORM_
+#define ZEROSTEP_MODELS_LAYER_NORM_
 namespace zerostep {
 
+// Consecutive rows, the gradients of what their norm gives and the statistics that it took.
+struct LayerNormRows {
+  const void *gradient, *rows;
+  const float *mean, *rstd, *gain;
+  int64_t count, width;
+  void* out;    // the rows' gradient; nullptr: not wanted
+  float* sums;  // the gradients of gain and offset [2, width], of these rows alone; nullptr: not wanted
+};
+
+}  // namespace zerostep
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace zerostep {
+namespace HWY_NAMESPACE {
+
+// With r = rstd, n = (x - mean) r and h = gain g: gradient r (h - mean(h) - n mean(h n)), of the gain the sum of g n, of the offset that
+// of g.
+template <typename As>
+void layer_norm_backward_rows(const LayerNormRows& a) {
+  using T = typename As::T;
+  const F32 d;
+  if (a.sums != nullptr) std::fill_n(a.sums, 2 * a.width, 0.0f);
+  for (int64_t i = 0; i < a.count; ++i) {
+    const T *g = static_cast<const T*>(a.gradient) + i * a.width, *x = static_cast<const T*>(a.rows) + i * a.width;
+    const VF mean = hn::Set(d, a.mean[i]), rstd = hn::Set(d, a.rstd[i]);
+    VF total_h = hn::Zero(d), total_hn = hn::Zero(d);
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
+      const VF gradient = load_first<As>(g + j, n), product = hn::Mul(hn::Mul(hn::Sub(load_first<As>(x + j, n), mean), rstd), gradient);
+      const VF gain = load_first<AsFloat>(a.gain + j, n);
+      total_h = hn::MulAdd(gradient, gain, total_h);
+      total_hn = hn::MulAdd(product, gain, total_hn);
+      if (a.sums == nullptr) return;
+      float *of_gain = a.sums + j, *of_offset = a.sums + a.width + j;
+      store_first<AsFloat>(hn::Add(load_first<AsFloat>(of_gain, n), product), of_gain, n);
+      store_first<AsFloat>(hn::Add(load_first<AsFloat>(of_offset, n), gradient), of_offset, n);
+    });
+    if (a.out == nullptr) continue;
+    T* out = static_cast<T*>(a.out) + i * a.width;
+    const auto width = static_cast<float>(a.width);
+    const VF shift = hn::Set(d, total(total_h) / width), along = hn::Set(d, total(total_hn) / width * a.rstd[i]);
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
+      const VF h = hn::MulSub(load_first<As>(g + j, n), load_first<AsFloat>(a.gain + j, n), shift);
+      store_first<As>(hn::Mul(hn::NegMulAdd(hn::Sub(load_first<As>(x + j, n), mean), along, h), rstd), out + j, n);
+    });
+  }
+}
+
+void layer_norm_backward(at::ScalarType type, const LayerNormRows& a) {
+  with_element_type(type, [&](auto as) HWY_ATTR { layer_norm_backward_rows<decltype(as)>(a); });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace zerostep
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace zerostep {
 namespace {
+
+HWY_EXPORT(layer_norm_backward);
+
+constexpr int64_t kBlockRows = 64;  // whose gradients of gain and offset are summed first
+
+int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
+
+// 16-bit rows with gains of fp32. LibTorch's operation for them would sum the gradients of gain and offset in 16 bit.
+bool has_kernel(const at::Tensor& rows, const Norm& norm) {
+  return has_lanes(rows) && rows.scalar_type() != at::kFloat && norm.gain.scalar_type() == at::kFloat;
+}
 
 // LibTorch's kernels for other devices take gains of the rows' type alone: there 16-bit rows pass through fp32.
 bool passes_through_fp32(const at::Tensor& rows, const Norm& norm) {
@@ -49,7 +133,39 @@ std::array<at::Tensor, 3> backward_in_fp32(const at::Tensor& gradient, const at:
   return out;
 }
 
+// The same as a kernel.
+std::array<at::Tensor, 3> backward_of_kernel(const at::Tensor& gradient, const at::Tensor& rows, const Normalised& normalised,
+                                             const at::Tensor& gain, std::array<bool, 3> wanted) {
+  const int64_t n = rows.size(0), width = rows.size(1), blocks = num_blocks(n);
+  at::Tensor out, partial;
+  if (wanted[0]) out = at::empty(rows.sizes(), rows.options().requires_grad(false));
+  if (wanted[1] || wanted[2]) partial = at::empty({blocks, 2 * width}, normalised.mean.options());
+  at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t row = block * kBlockRows, count = std::min(kBlockRows, n - row);
+      const LayerNormRows a{element_of(gradient, row * width),
+                            element_of(rows, row * width),
+                            normalised.mean.const_data_ptr<float>() + row,
+                            normalised.rstd.const_data_ptr<float>() + row,
+                            gain.const_data_ptr<float>(),
+                            count,
+                            width,
+                            out.defined() ? element_of(out, row * width) : nullptr,
+                            partial.defined() ? partial.data_ptr<float>() + block * 2 * width : nullptr};
+      HWY_DYNAMIC_DISPATCH(layer_norm_backward)(rows.scalar_type(), a);
+    }
+  });
+  if (!partial.defined()) return {out, {}, {}};
+  const at::Tensor sums = at::empty({2, width}, partial.options());
+  sum_rows(partial, sums, false);
+  return {out, sums[0], sums[1]};
+}
+
 }  // namespace
+
+int64_t normalise_backward_bytes(bool is_16bit, int64_t num_rows, int64_t width) {
+  return 4 * 2 * width * (1 + (is_16bit ? num_blocks(num_rows) : 0));
+}
 
 Normalised normalise(const at::Tensor& x, const Norm& norm) {
   const at::Tensor rows = rows_of(x);
@@ -60,9 +176,10 @@ Normalised normalise(const at::Tensor& x, const Norm& norm) {
 
 at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, const Normalised& normalised, const Norm& norm,
                               ParameterGradient& gain, ParameterGradient& offset, bool wanted) {
-  const at::Tensor g = rows_of(gradient), rows = rows_of(x);
+  const at::Tensor g = rows_of(gradient).contiguous(), rows = rows_of(x).contiguous();
   const std::array<bool, 3> all{wanted, gain.wanted(), offset.wanted()};
   const auto [x_gradient, gain_gradient, offset_gradient] = [&]() -> std::array<at::Tensor, 3> {
+    if (has_kernel(rows, norm)) return backward_of_kernel(g, rows, normalised, norm.gain.contiguous(), all);
     if (passes_through_fp32(rows, norm)) return backward_in_fp32(g, rows, normalised, norm, all);
     auto [of_rows, of_gain, of_offset] =
         at::native_layer_norm_backward(g, rows, {x.size(-1)}, normalised.mean, normalised.rstd, norm.gain, norm.offset, all);
@@ -74,3 +191,4 @@ at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, c
 }
 
 }  // namespace zerostep
+#endif

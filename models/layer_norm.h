@@ -16,8 +16,12 @@ struct Normalised {
 };
 Normalised normalise(const at::Tensor& x, const Norm& norm);
 
-// The gradient of x, undefined unless wanted; those of gain and offset go where they belong. The rows of `normalised` are not read.
+// The gradient of x, undefined unless wanted; those of gain and offset go where they belong. The rows of `normalised` are not read. Of
+// 16-bit rows with gains of fp32 the sums are fp32, on the CPU over blocks of rows in a fixed order, whatever the number of threads.
 at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, const Normalised& normalised, const Norm& norm,
                               ParameterGradient& gain, ParameterGradient& offset, bool wanted);
+
+// Bytes that normalise_backward() takes for a while on the CPU beside the gradient of x.
+int64_t normalise_backward_bytes(bool is_16bit, int64_t num_rows, int64_t width);
 
 }  // namespace zerostep

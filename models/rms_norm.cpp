@@ -46,7 +46,7 @@ namespace HWY_NAMESPACE {
 template <typename As>
 HWY_INLINE float reciprocal_root(const typename As::T* x, int64_t width, float epsilon) {
   VF squares = hn::Zero(F32());
-  for_columns(width, [&](int64_t j, int64_t n) HWY_ATTR {
+  for_columns(width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
     const VF v = load_first<As>(x + j, n);
     squares = hn::MulAdd(v, v, squares);
   });
@@ -60,7 +60,7 @@ void rms_forward_rows(const RmsRows& a) {
     const T* x = static_cast<const T*>(a.rows) + i * a.width;
     T* y = static_cast<T*>(a.out) + i * a.width;
     const VF scale = hn::Set(F32(), reciprocal_root<As>(x, a.width, a.epsilon));
-    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       store_first<As>(hn::Mul(hn::Mul(load_first<As>(x + j, n), scale), load_first<AsFloat>(a.gain + j, n)), y + j, n);
     });
   }
@@ -78,14 +78,14 @@ void rms_backward_rows(const RmsRows& a) {
     const float r = reciprocal_root<As>(x, a.width, a.epsilon);
     const VF scale = hn::Set(d, r);
     VF products = hn::Zero(d);
-    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF weighted = hn::Mul(load_first<As>(g + j, n), load_first<As>(x + j, n));
       products = hn::MulAdd(weighted, load_first<AsFloat>(a.gain + j, n), products);
       if (a.gain_gradient == nullptr) return;
       store_first<AsFloat>(hn::MulAdd(weighted, scale, load_first<AsFloat>(a.gain_gradient + j, n)), a.gain_gradient + j, n);
     });
     const VF along = hn::Set(d, total(products) / static_cast<float>(a.width) * r * r);
-    for_columns(a.width, [&](int64_t j, int64_t n) HWY_ATTR {
+    for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF h = hn::Mul(load_first<As>(g + j, n), load_first<AsFloat>(a.gain + j, n));
       store_first<As>(hn::Mul(hn::NegMulAdd(load_first<As>(x + j, n), along, h), scale), g + j, n);
     });

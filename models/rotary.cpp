@@ -48,7 +48,7 @@ void rotate_row(const RotaryRow& a) {
   for (int64_t h = 0; h < a.heads; ++h) {
     auto* first = static_cast<typename As::T*>(a.row) + 2 * h * a.half;
     auto* second = first + a.half;
-    for_columns(a.half, [&](int64_t j, int64_t n) HWY_ATTR {
+    for_columns(a.half, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF c = load_first<AsFloat>(a.cosine + j, n), s = hn::Mul(direction, load_first<AsFloat>(a.sine + j, n));
       const VF x = load_first<As>(first + j, n), y = load_first<As>(second + j, n);
       store_first<As>(hn::NegMulAdd(y, s, hn::Mul(x, c)), first + j, n);

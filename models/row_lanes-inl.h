@@ -38,11 +38,16 @@ HWY_INLINE VF first_lanes(VF v, int64_t n) {
 }
 HWY_INLINE float total(VF v) { return hn::GetLane(hn::SumOfLanes(F32(), v)); }
 
-// Calls f(j, values left from j on) for every vector of columns.
+// Calls f(j, number of values) for every vector of columns. The lambda has ZEROSTEP_INLINED: it is called at two places, of which the first
+// knows that the vector is whole.
+#undef ZEROSTEP_INLINED
+#define ZEROSTEP_INLINED HWY_ATTR __attribute__((always_inline))
 template <class F>
 HWY_INLINE void for_columns(int64_t width, const F& f) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(F32()));
-  for (int64_t j = 0; j < width; j += lanes) f(j, width - j);
+  int64_t j = 0;
+  for (; j + lanes <= width; j += lanes) f(j, lanes);
+  if (j < width) f(j, width - j);
 }
 
 // Calls f with the element type (AsFloat and its like) of a kernel's operands.

@@ -36,7 +36,7 @@ void forward_rows(const void* gate, const void* up, void* out, int64_t count) {
   using T = typename As::T;
   const auto *g = static_cast<const T*>(gate), *u = static_cast<const T*>(up);
   auto* y = static_cast<T*>(out);
-  for_columns(count, [&](int64_t j, int64_t n) HWY_ATTR {
+  for_columns(count, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
     const VF x = load_first<As>(g + j, n);
     store_first<As>(hn::Mul(hn::Mul(x, sigmoid(x)), load_first<As>(u + j, n)), y + j, n);
   });
@@ -46,7 +46,7 @@ template <typename As>
 void backward_rows(void* gate, void* up, void* gradient, int64_t count) {
   using T = typename As::T;
   auto *g = static_cast<T*>(gate), *u = static_cast<T*>(up), *d = static_cast<T*>(gradient);
-  for_columns(count, [&](int64_t j, int64_t n) HWY_ATTR {
+  for_columns(count, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
     const VF x = load_first<As>(g + j, n), y = load_first<As>(u + j, n), out_gradient = load_first<As>(d + j, n);
     const VF s = sigmoid(x), silu = hn::Mul(x, s);
     const VF slope = hn::MulAdd(silu, hn::Sub(hn::Set(F32(), 1.0f), s), s);
