@@ -1,3 +1,4 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +9,7 @@
 
 #include "fake_gpu/fake_gpu.h"
 #include "models/kernel_rows.h"
+#include "runtime/engine/device_batch.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 
 // Training on the fake GPU, a device a rank, against the same runs on the processor, whose units run as on a device without kernels.
@@ -113,10 +115,38 @@ TEST_P(CudaEngine, WaitsOnceAStep) {
                               .device = Device::cuda(0)});
     for (size_t step = 2; step + 1 < calls.size(); ++step) {
       const bool looks_at_gradient = GetParam().mode == Mode::Instruct && step % 2 == 1;
-      if (!looks_at_gradient) EXPECT_EQ(calls[step + 1][0] - calls[step][0], 1) << "step " << step;
+      EXPECT_EQ(calls[step + 1][0] - calls[step][0] == 1, !looks_at_gradient) << "step " << step;
       for (size_t kind : {1, 2, 3}) EXPECT_EQ(calls[step + 1][kind], calls[step][kind]) << "step " << step << ", kind " << kind;
     }
   }
+}
+
+TEST(CudaBatch, TensorsComeInOneCopyAndNobodyWaits) {
+  const Device gpu = Device::cuda(0);
+  gpu.load_operators();
+  std::vector<Batch> batches(2);
+  for (Batch& batch : batches) {
+    batch.tokens = at::arange(6).view({2, 3});
+    batch.labels = at::arange(10, 12).view({2, 1});
+    batch.mask = batch.tokens.gt(2);
+    batch.word_positions = at::arange(20, 22);
+    batch.sample_ids = {4, 5};
+  }
+  bring_to_device({&batches[0]}, gpu);  // the pinned block and the device's are there from now on
+  const std::vector<Batch> before = {batches[1]};
+  Stream stream = gpu.compute_stream();
+  const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_calls("cudaMemcpyAsync");
+  stream.launch([&] { bring_to_device({&batches[1]}, gpu); });
+  EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+  EXPECT_EQ(fake_gpu::num_calls("cudaMemcpyAsync"), copies + 1);
+  EXPECT_EQ(fake_gpu::num_pageable_copies(), 0);
+  stream.synchronize();
+  for (at::Tensor Batch::*tensor : {&Batch::tokens, &Batch::labels, &Batch::mask, &Batch::word_positions}) {
+    EXPECT_TRUE((batches[1].*tensor).is_cuda());
+    EXPECT_TRUE((batches[1].*tensor).cpu().equal(before[0].*tensor));
+  }
+  EXPECT_FALSE(batches[1].positions.defined());
+  EXPECT_EQ(batches[1].sample_ids, before[0].sample_ids);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, CudaEngine, ::testing::ValuesIn(kKinds), [](const auto& info) { return info.param.name; });

@@ -8,19 +8,9 @@
 
 #include "runtime/engine/scalar_block.h"
 #include "sharding/local_ranks.h"
-#include "tests/runtime/support/cpu_like_device.h"
 
 namespace zerostep {
 namespace {
-
-// What LibTorch calls `meta`: tensors without values, of which each is told from those of the processor.
-class MetaDevice final : public testing::CpuLikeDevice {
- public:
-  const std::string& name() const override { return name_; }
-
- private:
-  std::string name_ = "meta";
-};
 
 constexpr at::Tensor Batch::*kTensors[] = {&Batch::tokens,       &Batch::labels,      &Batch::mask,          &Batch::positions,
                                            &Batch::document_ids, &Batch::token_types, &Batch::word_positions};
@@ -33,26 +23,10 @@ Batch full_batch() {
   return batch;
 }
 
-TEST(DeviceBatch, HasEveryTensorOnTheDevice) {
-  Batch batch = full_batch();
-  batch.positions = at::Tensor();
-  bring_to_device(batch, Device(std::make_shared<const MetaDevice>()));
-  for (at::Tensor Batch::*tensor : kTensors) {
-    if (tensor == &Batch::positions) {
-      EXPECT_FALSE(batch.positions.defined());
-      continue;
-    }
-    EXPECT_TRUE((batch.*tensor).is_meta());
-    EXPECT_EQ((batch.*tensor).sizes(), (at::IntArrayRef{2, 3}));
-  }
-  EXPECT_EQ(batch.sample_ids, (std::vector<int64_t>{4, 5}));
-  EXPECT_EQ(batch.valid_tokens, 6);
-}
-
 TEST(DeviceBatch, OfAProcessorIsTheSameTensors) {
   const Batch before = full_batch();
   Batch batch = before;
-  bring_to_device(batch, Device::cpu());
+  bring_to_device({&batch}, Device::cpu());
   for (at::Tensor Batch::*tensor : kTensors) EXPECT_TRUE((batch.*tensor).is_same(before.*tensor));
 }
 
