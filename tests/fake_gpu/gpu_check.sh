@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The bundle for machines with a GPU (launch/gpu_bundle.sh), checked on the GPU of the tests as it would be elsewhere: in an empty environment, from a
+# folder of its own. Fails where a stage fails, where a part that must run has not, or where a failure would go unseen.
+# usage: gpu_check.sh SOURCE_DIR BUILD_DIR LIBTORCH_DIR
+set -euo pipefail
+source=${1:?source folder} build=${2:?build folder} libtorch=${3:?folder of LibTorch}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bash "$source/launch/gpu_bundle.sh" --build "$build" --out "$work/bundle"
+
+if grep -rlF -e "$source" -e "$build" "$work/bundle"; then echo "the bundle names folders of this machine" && exit 1; fi
+check() {  # STAGES ARGUMENTS...
+  local stages=$1 && shift
+  (cd / && env -i PATH=/usr/bin:/bin LIBTORCH="$libtorch" STAGES="$stages" "$@" bash "$work/bundle/gpu_check.sh" --fake --short --out "$work/out")
+}
+check "probe equality" || { cat "$work/out/gpu_check.txt" && exit 1; }
+check "ranks bandwidth" || { cat "$work/out/gpu_check.txt" && exit 1; }
+cat "$work/out/gpu_check.txt"
+
+# Stages of an earlier call are kept, each part has run, and what has no meaning there says so.
+python3 - "$work/out/gpu_check.json" <<'PYTHON'
+import json, sys
+stages = json.load(open(sys.argv[1]))["stages"]
+results = {name: stage["result"] for name, stage in stages.items()}
+assert results == {"probe": "pass", "equality": "pass", "ranks": "pass", "bandwidth": "not run"}, results
+assert stages["bandwidth"]["not_run"] == ["cuda_bench: the GPU of the tests has no speed"], stages["bandwidth"]
+for case in ("gpt2 fo fp32", "gpt2 zo fp32"):
+    figures = stages["equality"]["figures"]
+    assert 0 <= figures[f"{case}: losses differ by"] <= 1e-5, figures
+    assert figures[f"{case}: twice the same bits"] == "yes", figures
+for case in ("2 ranks, stage 3, fo", "4 ranks, stage 3, fo"):
+    assert 0 <= stages["ranks"]["figures"][f"{case}: losses differ by"] <= 1e-5, stages["ranks"]
+PYTHON
+
+# Bounds fail where they should, on figures of which none are made here.
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/launch/gpu_check python3 - <<'PYTHON'
+import array, math
+from check import Stage
+from stages import gradient_difference, read_bench, relative
+assert relative([1.0, 2.1], [1.0, 2.0]) - 0.05 < 1e-12
+assert relative([1.0], [1.0, 2.0]) == relative([math.nan], [1.0]) == relative([], []) == math.inf
+large, small, other = (array.array("f", values) for values in ([3, 4], [0.001], [0.002]))
+whole, worst, name = gradient_difference({"a": large, "b": other}, {"a": large, "b": small})
+assert abs(whole - 0.001 / 5) < 1e-8 and abs(worst - 0.001 / 0.05) < 1e-6 and name == "b", (whole, worst, name)
+assert gradient_difference({"a": large}, {"b": large})[0] == math.inf
+stage = Stage("bandwidth", 40, {}, "")
+read_bench(stage, """128 elements; medians of 9 rounds
+                                         ms     GB/s    / copy   / bound   floor
+copy                                  0.300     3579      1.00      1.00
+AdamW                                 1.200     3355      0.94      0.94    0.85
+SGD gaussian, q = 8                   1.900      706      0.20      0.71    0.80 !
+""")
+assert stage.figures["copy: GB/s"] == 3579 and stage.figures["AdamW: share of its bound"] == 0.94, stage.figures
+assert stage.failures == ["SGD gaussian, q = 8: share of its bound: 0.71, at least 0.8 is expected"], stage.failures
+stage.figure("loss", math.nan, most=1e-5)
+assert len(stage.failures) == 2 and stage.report()["result"] == "fail", stage.failures
+PYTHON
+
+# A program that cannot start fails the probe, whose report says which library lacks and what kernel_check.cu says; what follows is not run.
+for library in "$work"/bundle/lib/libspdlog.so.*; do : >"$library"; done
+if check "probe equality" >/dev/null; then echo "a program that cannot start passes" && exit 1; fi
+for said in 'FAILED   the program does not start: .*libspdlog' 'FAILED   kernel_check.cu: cudaMalloc: ' 'not run  everything: the program does not start'; do
+  grep -q "$said" "$work/out/gpu_check.txt" || { echo "'$said' is not said" && cat "$work/out/gpu_check.txt" && exit 1; }
+done
