@@ -34,8 +34,13 @@ def probe(stage, programs):
         stage.fail(f"LibTorch is {torch.group(1)}; the program is built for 2.11")
     if cuda and not cuda.group(1).startswith("13."):
         stage.fail(f"LibTorch is for CUDA {cuda.group(1)}; the program is built for CUDA 13")
-    for name in ("zerostep", "libzerostep_cuda.so", "cuda_tests", "cuda_bench"):
-        linked = programs.run(f"ldd {name}", ["ldd", programs.path(name)], 10)
+    # LibTorch's operators for GPUs are opened when a run takes one.
+    operators = os.path.join(programs.torch, "lib", "libtorch_cuda.so")
+    if not os.path.exists(operators):
+        stage.fail(f"there is no {operators}: this PyTorch is one without CUDA")
+    for path in [*map(programs.path, ("zerostep", "libzerostep_cuda.so", "cuda_tests", "cuda_bench")), operators]:
+        name = os.path.basename(path)
+        linked = programs.run(f"ldd {name}", ["ldd", path], 10)
         missing = sorted({line.strip() for line in linked.text.splitlines() if "not found" in line})
         stage.figure(f"libraries that {name} does not find", len(missing))
         for line in missing:
@@ -283,6 +288,7 @@ def first_order(stage, programs):
         if peak:
             stage.figure("MFU, of the data sheet's dense bf16", run.plan["flops"] / seconds / peak)
         memory_ratio(stage, "1B", run)
+        stage.figure("highest bytes of the device", int(max(run.column("device_peak_bytes"))))
     if not stage.has_time("the peer (eager PyTorch)", 10):
         return
     peer, why = programs.python("peer_first_order", "peer_first_order.py", shape_arguments(batch, length), stage.left())
@@ -290,6 +296,7 @@ def first_order(stage, programs):
         return stage.skip("the peer (eager PyTorch)", why)
     stage.figure("peer: tokens/s", peer["tokens_per_second"])
     stage.figure("peer: seconds of the products alone", peer["product_seconds"])
+    stage.figure("peer: highest bytes of its tensors", peer["peak_bytes"])
     if run.is_done:
         stage.figure("tokens/s over the peer's", batch * length / seconds / peer["tokens_per_second"], least=1.1)
         stage.figure("a step over its products alone", seconds / peer["product_seconds"], most=1.45)
