@@ -21,6 +21,12 @@ struct MemoryInfo {
 // Of LibTorch's tensors on a device, in this process.
 struct TensorMemory {
   int64_t live_bytes = 0, peak_bytes = 0;
+  int64_t held_bytes = 0;  // live ones, and what LibTorch keeps to give to the next ones
+};
+
+// A tensor for which there was no memory, and what there was of others then.
+struct RefusedTensor {
+  int64_t num_bytes = 0, live_bytes = 0, held_bytes = 0;
 };
 
 // What a rank computes on: where its work is queued and where its memory comes from. A value handle over one backend.
@@ -30,6 +36,7 @@ class Device {
    public:
     virtual ~Impl() = default;
     virtual const std::string& name() const = 0;
+    virtual std::string description() const { return name(); }
     virtual Stream compute_stream() const = 0;
     virtual Stream stream(const std::string& name) const = 0;
     virtual Stream host_stream(const std::string& name) const { return Stream::worker(name); }
@@ -41,6 +48,7 @@ class Device {
     virtual void load_operators() const {}
     virtual TensorMemory tensor_memory() const { return {}; }
     virtual void limit_tensor_memory(int64_t) const {}
+    virtual RefusedTensor refused_tensor() const { return {}; }
     virtual Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const = 0;
   };
   explicit Device(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -58,6 +66,8 @@ class Device {
 
   // As LibTorch calls it ("cpu", "cuda:0").
   const std::string& name() const { return impl_->name(); }
+  // For people: a GPU with its model ("cuda:0 (NVIDIA H200)").
+  std::string description() const { return impl_->description(); }
   // Where kernels run.
   Stream compute_stream() const { return impl_->compute_stream(); }
   // A stream of its own beside the compute stream; ends with its last handle.
@@ -84,6 +94,8 @@ class Device {
   TensorMemory tensor_memory() const { return impl_->tensor_memory(); }
   // From now on tensors with which this process takes more are an error of LibTorch's. Of a GPU.
   void limit_tensor_memory(int64_t num_bytes) const { impl_->limit_tensor_memory(num_bytes); }
+  // The last one that the calling thread was refused since a limit was set. Of a GPU.
+  RefusedTensor refused_tensor() const { return impl_->refused_tensor(); }
   // Enqueues a copy between memory of any kinds, on a stream of this device. The operands live until it is done. Of pageable memory of the
   // host a GPU copies while the caller waits.
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const { return impl_->copy(stream, to, from, num_bytes); }

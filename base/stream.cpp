@@ -217,6 +217,13 @@ class WorkerStream final : public Stream::Impl {
 
 }  // namespace
 
+double Event::Impl::seconds_since(const Impl&) const { fail_protocol("[event] a time is asked of an event that is no mark of a GPU"); }
+
+double Event::seconds_since(const Event& mark) const {
+  if (!impl_ || !mark.impl_) fail_protocol("[event] a time is asked of an event that is no mark of a GPU");
+  return impl_->seconds_since(*mark.impl_);
+}
+
 bool Event::failed() const {
   if (!ready()) return false;
   try {

@@ -15,6 +15,7 @@ class Event {
     virtual ~Impl() = default;
     virtual bool ready() const = 0;
     virtual void wait() const = 0;
+    virtual double seconds_since(const Impl& mark) const;
   };
   Event() = default;
   explicit Event(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -26,6 +27,9 @@ class Event {
   void wait() const {
     if (impl_) impl_->wait();
   }
+  // Of marks of a GPU's streams (Stream::mark) that are complete: the time from `mark` to this one on the device, to about a microsecond;
+  // negative where `mark` came later. ProtocolError of other events.
+  double seconds_since(const Event& mark) const;
   // For backends, which know their own events; nullptr where the event is complete from the start.
   const std::shared_ptr<Impl>& impl() const { return impl_; }
 
@@ -50,6 +54,7 @@ class Stream {
     virtual Event record() {
       return enqueue([] {});
     }
+    virtual Event mark() { return record(); }
     virtual void wait(const Event& event) = 0;
     virtual void synchronize() = 0;
     virtual void drain() noexcept = 0;
@@ -72,6 +77,8 @@ class Stream {
   void wait(const Event& event) { impl_->wait(event); }
   // An event that completes after all work enqueued so far.
   Event record() { return impl_->record(); }
+  // Of a GPU: as record(), an event that knows when it completed. What runs on a processor looks at the clock.
+  Event mark() { return impl_->mark(); }
   // Blocks until the queue is empty; rethrows. Not from work of this stream, which would wait for itself.
   void synchronize() { impl_->synchronize(); }
   // Blocks until the queue is empty, whatever has failed. Not from work of this stream.

@@ -58,12 +58,15 @@ MachineHere machine_here(int world, int ranks_of_host, int threads) {
 }
 
 MemoryLimit memory_limit(const Config& config, const Device& device, int ranks_of_host) {
-  if (config.run.device_memory > 0) return {config.run.device_memory, "run.device_memory"};
+  const MemoryLimit given{config.run.device_memory, "run.device_memory"};
   if (!device.is_host()) {
     const int ranks = (ranks_of_host + Device::num_gpus() - 1) / Device::num_gpus();
-    return {device.memory_info().free_bytes / ranks,
+    const int64_t free = device.memory_info().free_bytes / ranks;
+    if (given.device_bytes > 0 && given.device_bytes <= free) return given;
+    return {free,
             ranks > 1 ? fmt::format("free memory of {} for each of {} ranks", device.name(), ranks) : "free memory of " + device.name()};
   }
+  if (given.device_bytes > 0) return given;
   const int64_t free = Device::cpu().memory_info().free_bytes;
   return {
       free / std::max(1, ranks_of_host),

@@ -26,6 +26,12 @@ Target target_of(const PlanArguments& arguments) {
   return out;
 }
 
+void settle_target(Target& target, const Config& config) {
+  if (!target.is_here || config.run.device != "cuda") return;
+  target.machine.reset();
+  target.why_untimed = "run.device is \"cuda\", and what is measured of a machine is its processor: --machine FILE describes one with GPUs";
+}
+
 void fail_without_times(const char* option, const std::string& why) { fail_input("{}: the time of a step is not known: {}", option, why); }
 
 MemoryLimit memory_limit(const Config& config, const Target& target, const PlanArguments& arguments) {

@@ -18,6 +18,8 @@ struct Target {
 };
 // Gives LibTorch as many threads as a rank would have here.
 Target target_of(const PlanArguments& arguments);
+// Of this machine the processor alone is measured: for a run on a GPU nothing is known of its speed.
+void settle_target(Target& target, const Config& config);
 // Of an option that needs the time of a step where that is not known: InputError.
 [[noreturn]] void fail_without_times(const char* option, const std::string& why);
 // What a rank of it may use.

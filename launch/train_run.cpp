@@ -268,6 +268,7 @@ void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
   }
   if (step <= 1) memory_moment(fmt::format("step {} is done", step + 1));
   if (config_.monitor.flops_enabled && step + 1 == config_.monitor.flops_profile_step) {
+    engine_.settle_times();
     const std::string profile = flops_profile(config_, *setup_.plan, step_kind(config_.step, step), engine_.timers(), seconds);
     if (config_.monitor.flops_output_file.empty()) {
       log_lines(log_, profile);
@@ -280,10 +281,12 @@ void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
 
 void TrainRun::memory_moment(const std::string& when) {
   if (!config_.memory_breakdown) return;
-  log_.line(memory_line({when, engine_.arena_bytes(), engine_.meter().live_bytes(), engine_.meter().peak_bytes()}));
+  const TensorMemory tensors = engine_.tensor_memory();
+  log_.line(memory_line({when, engine_.arena_bytes(), tensors.live_bytes, tensors.peak_bytes}));
 }
 
 void TrainRun::finish() {
+  engine_.settle_times();
   if (const Trace* trace = engine_.trace()) trace->write(setup_.folder.file(fmt::format("trace_rank{}.json", job_.rank())));
   if (!job_.speaks()) return;
   log_.clear_status();

@@ -50,6 +50,7 @@ void require_no_host_function() {
 }
 
 CudaContext::~CudaContext() {
+  events_.insert(events_.end(), timed_events_.begin(), timed_events_.end());
   end_outside_host_functions([events = std::move(events_)] {
     for (const cudaEvent_t event : events) cudaEventDestroy(event);
   });
@@ -74,24 +75,25 @@ std::exception_ptr CudaContext::failure_of(uint64_t number) {
   return failure_;
 }
 
-cudaEvent_t CudaContext::take_event() {
+cudaEvent_t CudaContext::take_event(bool is_timed) {
   {
     std::lock_guard lock(mutex_);
-    if (!events_.empty()) {
-      const cudaEvent_t event = events_.back();
-      events_.pop_back();
+    std::vector<cudaEvent_t>& events = is_timed ? timed_events_ : events_;
+    if (!events.empty()) {
+      const cudaEvent_t event = events.back();
+      events.pop_back();
       return event;
     }
   }
   make_current();
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "an event cannot be made");
+  check(cudaEventCreateWithFlags(&event, is_timed ? cudaEventDefault : cudaEventDisableTiming), "an event cannot be made");
   return event;
 }
 
-void CudaContext::give_back(cudaEvent_t event) {
+void CudaContext::give_back(cudaEvent_t event, bool is_timed) {
   std::lock_guard lock(mutex_);
-  events_.push_back(event);
+  (is_timed ? timed_events_ : events_).push_back(event);
 }
 
 void CudaContext::make_current() const {

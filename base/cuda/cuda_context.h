@@ -42,9 +42,9 @@ class CudaContext {
   // nullptr: work with this number has not failed.
   std::exception_ptr failure_of(uint64_t number);
 
-  // Events without times, made once and used again: a wait for one holds for the recording that it found.
-  cudaEvent_t take_event();
-  void give_back(cudaEvent_t event);
+  // Events, with times or without, made once and used again: a wait for one holds for the recording that it found.
+  cudaEvent_t take_event(bool is_timed);
+  void give_back(cudaEvent_t event, bool is_timed);
 
   // Makes the device the calling thread's. It stays so: to go back to another one would make that one's context, which takes memory there.
   void make_current() const;
@@ -60,7 +60,7 @@ class CudaContext {
   std::atomic<uint64_t> failed_number_ = std::numeric_limits<uint64_t>::max();
   std::mutex mutex_;
   std::exception_ptr failure_;
-  std::vector<cudaEvent_t> events_;
+  std::vector<cudaEvent_t> events_, timed_events_;
 };
 
 }  // namespace zerostep

@@ -14,8 +14,36 @@
 #include "base/format.h"
 
 namespace zerostep {
+namespace {
+
+thread_local RefusedTensor last_refused;
+
+TensorMemory tensor_memory_of(int device) {
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device));
+  return {stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak, stats.reserved_bytes[0].current};
+}
+
+// Of every device, once: LibTorch forgets no observer.
+void observe_refusals() {
+  static const bool is_attached = [] {
+    c10::cuda::CUDACachingAllocator::attachOutOfMemoryObserver([](int64_t device, size_t num_bytes, size_t, size_t) {
+      const TensorMemory now = tensor_memory_of(static_cast<int>(device));
+      last_refused = {static_cast<int64_t>(num_bytes), now.live_bytes, now.held_bytes};
+    });
+    return true;
+  }();
+  static_cast<void>(is_attached);
+}
+
+}  // namespace
 
 CudaDevice::CudaDevice(int index) : context_(std::make_shared<CudaContext>(index)), compute_(make_cuda_stream(context_, "compute")) {}
+
+std::string CudaDevice::description() const {
+  cudaDeviceProp properties = {};
+  context_->check(cudaGetDeviceProperties(&properties, context_->index()), "its model is not known");
+  return fmt::format("{} ({})", name(), properties.name);
+}
 
 Stream CudaDevice::stream(const std::string& name) const { return make_cuda_stream(context_, name); }
 
@@ -54,16 +82,16 @@ void CudaDevice::load_operators() const {
     fail_run("LibTorch's operators for GPUs cannot be opened: {}", dlerror());
 }
 
-TensorMemory CudaDevice::tensor_memory() const {
-  const auto bytes = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(context_->index())).allocated_bytes[0];
-  return {bytes.current, bytes.peak};
-}
+TensorMemory CudaDevice::tensor_memory() const { return tensor_memory_of(context_->index()); }
+
+RefusedTensor CudaDevice::refused_tensor() const { return last_refused; }
 
 void CudaDevice::limit_tensor_memory(int64_t num_bytes) const {
   const auto index = static_cast<c10::DeviceIndex>(context_->index());
   const auto total = static_cast<double>(memory_info().total_bytes);
   c10::cuda::CUDACachingAllocator::setMemoryFraction(std::clamp(static_cast<double>(num_bytes) / total, 0.0, 1.0), index);
   c10::cuda::CUDACachingAllocator::resetPeakStats(index);
+  observe_refusals();
 }
 
 Event CudaDevice::copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const {
@@ -111,14 +139,14 @@ Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) cons
 
 }  // namespace zerostep
 
-int zerostep_count_cuda_devices_2() {
+int zerostep_count_cuda_devices_3() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   cudaGetLastError();  // the next call does not tell it again
   return 0;
 }
 
-void zerostep_open_cuda_device_2(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
+void zerostep_open_cuda_device_3(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {

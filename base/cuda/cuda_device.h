@@ -15,6 +15,7 @@ class CudaDevice final : public Device::Impl {
   explicit CudaDevice(int index);
 
   const std::string& name() const override { return context_->name(); }
+  std::string description() const override;
   Stream compute_stream() const override { return compute_; }
   Stream stream(const std::string& name) const override;
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override;
@@ -25,6 +26,7 @@ class CudaDevice final : public Device::Impl {
   void load_operators() const override;
   TensorMemory tensor_memory() const override;
   void limit_tensor_memory(int64_t num_bytes) const override;
+  RefusedTensor refused_tensor() const override;
   Event copy(Stream& stream, void* to, const void* from, int64_t num_bytes) const override;
 
   CudaContext& context() const { return *context_; }

@@ -15,9 +15,9 @@ namespace {
 
 class CudaEvent final : public Event::Impl {
  public:
-  CudaEvent(std::shared_ptr<CudaContext> context, cudaEvent_t handle, uint64_t number)
-      : context_(std::move(context)), handle_(handle), number_(number) {}
-  ~CudaEvent() override { context_->give_back(handle_); }
+  CudaEvent(std::shared_ptr<CudaContext> context, bool is_timed, uint64_t number)
+      : context_(std::move(context)), is_timed_(is_timed), handle_(context_->take_event(is_timed)), number_(number) {}
+  ~CudaEvent() override { context_->give_back(handle_, is_timed_); }
 
   bool ready() const override {
     require_no_host_function();
@@ -35,6 +35,13 @@ class CudaEvent final : public Event::Impl {
     context_->check(state, "the work before an event has failed");
     rethrow_failure();
   }
+  double seconds_since(const Impl& mark) const override {
+    const auto* earlier = dynamic_cast<const CudaEvent*>(&mark);
+    if (earlier == nullptr || !earlier->is_timed_ || !is_timed_) return Impl::seconds_since(mark);
+    float milliseconds = 0;
+    context_->check(cudaEventElapsedTime(&milliseconds, earlier->handle_, handle_), "the time between two events is not known");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
   // Of work that is done.
   void rethrow_failure() const {
     if (const std::exception_ptr failure = context_->failure_of(number_)) std::rethrow_exception(failure);
@@ -44,6 +51,7 @@ class CudaEvent final : public Event::Impl {
 
  private:
   std::shared_ptr<CudaContext> context_;
+  const bool is_timed_;
   cudaEvent_t handle_;
   uint64_t number_;
 };
@@ -148,6 +156,11 @@ class CudaStream final : public Stream::Impl {
     return record_behind_all();
   }
 
+  Event mark() override {
+    std::lock_guard lock(mutex_);
+    return record_behind_all(true);
+  }
+
   void wait(const Event& event) override {
     std::lock_guard lock(mutex_);
     const uint64_t number = next_number();
@@ -187,9 +200,9 @@ class CudaStream final : public Stream::Impl {
   }
 
   // Under the lock: no number of what is queued before the event is higher than the event's.
-  Event record_behind_all() {
+  Event record_behind_all(bool is_timed = false) {
     try {
-      auto event = std::make_shared<CudaEvent>(context_, context_->take_event(), last_number_);
+      auto event = std::make_shared<CudaEvent>(context_, is_timed, last_number_);
       context_->check(cudaEventRecord(event->handle(), stream_), "an event cannot be recorded");
       return Event(std::move(event));
     } catch (...) {

@@ -50,6 +50,7 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   const PlanCost cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
+  setup.plan->device_peak_bytes = cost.device_peak_bytes;
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, setup.device, job.local_size())};
   if (!report.fits()) throw InputError(does_not_fit(report));
   if (job.size() == 1) return;

@@ -218,7 +218,7 @@ void print_warnings_of(const FitCandidate& candidate, const FitResult& result, C
 }  // namespace
 
 int fit(const PlanArguments& arguments) {
-  const Target target = target_of(arguments);
+  Target target = target_of(arguments);
   if (!target.machine) fail_without_times("--fit", target.why_untimed);
   // Everything may rest anywhere at stage 3 alone: there the file is read where the stage is yet to be chosen.
   const bool stage_is_free = leaves_stage(arguments);
@@ -226,6 +226,8 @@ int fit(const PlanArguments& arguments) {
   if (stage_is_free) loaded.set.push_back({"zero_optimization.stage=3", kFromFit});
   const Subject subject = load_subject(loaded, {.world = target.world, .has_gpu = target.has_gpu()});
   const Config& config = subject.config();
+  settle_target(target, config);
+  if (!target.machine) fail_without_times("--fit", target.why_untimed);
   data_files(config);
   const std::string path = arguments.out.empty() ? fs::path(arguments.file).replace_extension(".fit.json").string() : arguments.out;
   check_replaceable("--out", path, kMadeBy);

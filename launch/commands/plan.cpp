@@ -19,9 +19,10 @@ namespace zerostep {
 int plan(const PlanArguments& arguments) {
   constexpr const char* kTraceBegins = R"({"displayTimeUnit":"ms","traceEvents":[)";
   if (!arguments.trace.empty()) check_replaceable("--trace", arguments.trace, kTraceBegins);
-  const Target target = target_of(arguments);
+  Target target = target_of(arguments);
   const Subject subject = load_subject(arguments, {.world = target.world, .has_gpu = target.has_gpu()});
   const Config& config = subject.config();
+  settle_target(target, config);
   print_warnings(subject.loaded);
   data_files(config);
   const TrainingPlan training = plan_training(config, *subject.model, *subject.objective, target.world);
@@ -30,7 +31,7 @@ int plan(const PlanArguments& arguments) {
   PlanCost cost = training_cost(config, training, *subject.model, *subject.objective, target.is_here ? &workspaces : nullptr);
   cost.host_peak_bytes += staging_bytes(config, training);
   cost.workspace_estimated |= !target.is_here || target.world > num_cores();  // so many ranks run elsewhere
-  cost.workspace_known = target.is_here;
+  cost.workspace_known &= target.is_here;
   std::optional<Prediction> prediction;
   std::string why_untimed = target.why_untimed;
   if (target.machine) prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, why_untimed);

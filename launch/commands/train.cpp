@@ -91,6 +91,7 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
   setup.cost = training_cost(config, *setup.plan, *setup.subject.model, *setup.subject.objective, &workspaces);
+  setup.plan->device_peak_bytes = setup.cost.device_peak_bytes;
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, setup.device, job.local_size());
   const std::string slow = device_warning(config, job.size(), job.local_size());
@@ -193,7 +194,8 @@ DataFacts facts_of(Job& job, const DataStream& data) {
 // Collective.
 void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   RunFacts& facts = setup.facts;
-  facts.device = setup.device.name();
+  facts.device = setup.device.description();
+  facts.host_is_device = setup.device.is_host();
   facts.communication = job.world().backend();
   facts.host_kernels = host_optimizer_target();
   facts.ranks = job.size();

@@ -49,9 +49,10 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Begin:
       break;
     case ActionKind::Agree:
-      if (Trace* trace = lanes_.trace; trace != nullptr) lanes_.compute.enqueue([run, trace] { run->agreement_begin = trace->now(); });
+      if (Trace* trace = lanes_.trace; trace != nullptr && lanes_.device.is_host())
+        lanes_.compute.enqueue([run, trace] { run->agreement_begin = trace->now(); });
       if (action.agreement == Agreement::Gradient) {
-        const TimeInto time(lanes_.host_timers.reduce);
+        const auto time = lanes_.timed(lanes_.host_timers, &StepTimers::reduce);
         lanes_.launch([this] { reducer_.square_sums(); });
       }
       break;
@@ -72,7 +73,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Load:
     case ActionKind::Store: {
       Stream& lane = lanes_.stream_of(action.lane);
-      return Trace::on_stream(lanes_.trace, lane, stream_name(action.lane), name_in_trace(plan, action), [&] {
+      return lanes_.traced(action.lane, name_in_trace(plan, action), [&] {
         if (action.chunk.kind == BufferKind::Checkpoint) return lane.launch([this, &plan, &action] { copy_checkpoint(plan, action); });
         return action.kind == ActionKind::Load ? state_.store().load(action.chunk, lane) : state_.store().save(action.chunk, lane);
       });
@@ -82,18 +83,18 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     case ActionKind::Visit:
       return lanes_.launch([this, &plan, &action, run, batches = run->held_batches] { visit(plan, action, *run, *batches); });
     case ActionKind::Reduce: {
-      const TimeInto time(lanes_.host_timers.reduce);
+      const auto time = lanes_.timed(lanes_.host_timers, &StepTimers::reduce);
       return reducer_.reduce(action);
     }
     case ActionKind::GatherMatrices:
     case ActionKind::ScatterMatrixUpdates: {
-      const TimeInto time(lanes_.host_timers.update);
+      const auto time = lanes_.timed(lanes_.host_timers, &StepTimers::update);
       return matrix_optimizer_.exchange(action);
     }
     case ActionKind::MakeMatrixUpdates:
     case ActionKind::ApplyMatrixUpdates:
       return lanes_.launch([this, &action, update] {
-        const TimeInto time(lanes_.compute_timers.update);
+        const auto time = lanes_.timed(lanes_.compute_timers, &StepTimers::update);
         matrix_optimizer_.update(action, update->scalars);
       });
     case ActionKind::Update: {
@@ -101,8 +102,8 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       const auto work = [this, &plan, &action, update, is_on_host] {
         if (!update) return;
         const bool is_beside = is_on_host && lanes_.is_apart.host_compute;
-        const TimeInto time(is_beside ? lanes_.compute_timers.host_update : lanes_.compute_timers.update);
-        const Trace::Scope scope(lanes_.trace, stream_name(action.lane), name_in_trace(plan, action));
+        const auto time = lanes_.timed(lanes_.compute_timers, is_beside ? &StepTimers::host_update : &StepTimers::update, action.lane);
+        const auto scope = lanes_.traced(action.lane, name_in_trace(plan, action));
         optimizer_.update(action.group, action.begin, action.end, update->scalars, is_on_host ? host_kernels() : lanes_.kernels,
                           lanes_.stream_of(action.lane));
       };
@@ -110,7 +111,7 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
     }
     case ActionKind::GatherUpdated: {
       if (!update) return lanes_.communication.record();  // what waits for it waits for what stands before it in its lane
-      const TimeInto time(lanes_.host_timers.update);
+      const auto time = lanes_.timed(lanes_.host_timers, &StepTimers::update);
       return streamer_.gather_updated(action.parts, plan.options.allgather_partitions || plan.options.stage == 3);
     }
   }
@@ -130,7 +131,7 @@ void ActionLauncher::copy_checkpoint(const Plan& plan, const Action& action) {
 void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun& run, const PassBatches& batches) {
   const Visit& visit = plan.visit(action.visit);
   const bool backward = visit.kind == VisitKind::Backward;
-  const TimeInto time(backward ? lanes_.compute_timers.backward : lanes_.compute_timers.forward);
+  const auto time = lanes_.timed(lanes_.compute_timers, backward ? &StepTimers::backward : &StepTimers::forward);
   weights_.enter(visit, action, run.step);
   if (!action.summed_gradients.empty()) {
     std::vector<const float*> gradients;
@@ -140,7 +141,7 @@ void ActionLauncher::visit(const Plan& plan, const Action& action, const StepRun
     weights_.set_gradients(std::move(gradients));
   }
   if (backward) reducer_.bind(action.gradients, visit.unit);
-  const Trace::Scope scope(lanes_.trace, stream_name(action.lane), name_in_trace(plan, action));
+  const auto scope = lanes_.traced(action.lane, name_in_trace(plan, action));
   const bool trains = run.kind.backprop && !visit.probes;
   static const Batch kNone;
   const Batch& batch = visit.probes ? kNone : batches.front().front();

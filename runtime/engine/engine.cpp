@@ -7,8 +7,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "base/not_a_number.h"
-#include "models/error_text.h"
+#include "base/nth.h"
+#include "base/program_name.h"
 #include "runtime/engine/tier_options.h"
 
 namespace zerostep {
@@ -19,11 +21,19 @@ Config planned_config(Config config, const TrainingPlan& plan) {
   return config;
 }
 
-const Device& with_operators(const Device& device) {
-  if (!device.is_host()) {
-    device.load_operators();
-    at::globalContext().lazyInitDevice(at::Device(device.name()).type());
-  }
+// A GPU with LibTorch's operators and with memory for the plan.
+const Device& ready_for(const TrainingPlan& plan, const Device& device) {
+  if (device.is_host()) return device;
+  device.load_operators();
+  at::globalContext().lazyInitDevice(at::Device(device.name()).type());
+  const int64_t arenas = nth(plan.any_step().arena_bytes, Tier::Device);
+  const MemoryInfo memory = device.memory_info();
+  if (arenas > memory.free_bytes)
+    fail_run(
+        "{} has {} of {} free, and the plan takes {} for the runtime's arenas{}: end other programs there, or take what `{} plan` says "
+        "needs less",
+        device.description(), human_bytes(memory.free_bytes), human_bytes(memory.total_bytes), human_bytes(arenas),
+        plan.device_peak_bytes > 0 ? fmt::format(" and {} at its peak", human_bytes(plan.device_peak_bytes)) : "", program_name());
   return device;
 }
 
@@ -40,7 +50,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(planned_config(config, plan)),
       plan_(std::move(plan)),
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
-      lanes_(with_operators(device), kernels_of(device), world, plan_.streams_apart(device.is_host()), meter_, trace_.get()),
+      lanes_(ready_for(plan_, device), kernels_of(device), world, plan_.streams_apart(device.is_host()), meter_, trace_.get(),
+             config.wall_clock_breakdown || config.monitor.flops_enabled),
       state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank(), device)),
       scalars_(state_.store(), device, lanes_.kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
       access_(state_, lanes_),
@@ -57,7 +68,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
 
 void Engine::fail_everywhere(const std::string& what, const std::exception& error) {
   const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;
-  const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", rank(), what, error_text(error));
+  const std::string text = says_where ? error.what() : fmt::format("rank {}, {}: {}", rank(), what, runner_.text_of(error));
   lanes_.group.abort(text);
   runner_.leave_step();
   if (says_where) throw;  // what is being handled
@@ -94,6 +105,12 @@ void Engine::restore(const TrainingProgress& progress, const StateReader& read) 
   });
 }
 
+void Engine::settle_times() {
+  if (!lanes_.device_times) return;
+  for (Stream* stream : lanes_.streams()) stream->synchronize();
+  lanes_.device_times->read();
+}
+
 EvaluationResult Engine::evaluate(int64_t num_batches, const std::function<EvaluationBatch(int64_t)>& batch,
                                   const OutputObserver& outputs) {
   return guarded("evaluation", [&] {
@@ -121,6 +138,7 @@ EvaluationResult Engine::run_evaluation(int64_t num_batches, const std::function
   sums[0] = scalars_.values(ScalarBlock::Part::EvaluationLoss)[0];
   strategies_.evaluation->reset();
   strategies_.evaluation->observe({});
+  if (lanes_.device_times) lanes_.device_times->read();
   lanes_.group.all_reduce_scalars(sums, ReduceOp::Sum, "evaluation");
   return {without_sign_of_nan(sums[0] / std::max(1.0, sums[1])), static_cast<int64_t>(sums[1])};
 }

@@ -72,8 +72,8 @@ class Engine {
   // How files are read and written, for the log; "": there are none.
   std::string describe_files() const { return state_.store().describe_files(); }
   // The highest so far of what arenas and LibTorch hold on this rank's device.
-  int64_t device_peak_bytes() const { return state_.arena_bytes() + lanes_.tensor_peak_bytes(); }
-  const MemoryMeter& meter() const { return meter_; }
+  int64_t device_peak_bytes() const { return state_.arena_bytes() + tensor_memory().peak_bytes; }
+  TensorMemory tensor_memory() const { return lanes_.tensor_memory(); }
   CommCounters comm_counters() const { return lanes_.group.counters(); }
   // The highest of the ranks' values. Collective.
   double highest(double value, const char* label) {
@@ -82,7 +82,11 @@ class Engine {
   }
   // Sums over the ranks, in rank order. Collective.
   void add_up(std::span<double> values, const char* label) { lanes_.group.all_reduce_scalars(values, ReduceOp::Sum, label); }
-  StepTimers timers() const { return lanes_.host_timers + lanes_.compute_timers; }
+  // Of the last step. On a GPU where the configuration asks for a breakdown or a profile, and what was not done when the step returned
+  // counts for the next one.
+  StepTimers timers() const { return lanes_.timers(); }
+  // Between two steps: waits for a GPU whose work is timed, so that timers() and trace() tell all of it.
+  void settle_times();
   const Trace* trace() const { return trace_.get(); }
 
  private:

@@ -33,16 +33,22 @@ void Executor::wait_for(const Plan& plan, const Action& action) {
   Stream& stream = lanes_.stream_of(action.lane);
   for (const int index : action.waits) {
     const Event& event = nth(done_, index);
-    if (action.lane != Lane::Compute || !lanes_.device.is_host() || event.ready()) {
+    const bool is_host = lanes_.device.is_host();
+    if (action.lane != Lane::Compute || (!is_host && !lanes_.device_times) || event.ready()) {
+      stream.wait(event);
+      continue;
+    }
+    const DeviceTimes::Phase phase = action.kind == ActionKind::Visit || action.kind == ActionKind::Drop ? &StepTimers::wait
+                                     : action.kind == ActionKind::Agree                                  ? &StepTimers::reduce
+                                                                                                         : &StepTimers::update;
+    const std::string what = lanes_.trace != nullptr ? "wait for " + describe(layout_, plan, plan.action(index)) : "";
+    if (!is_host) {
+      const DeviceTimes::Scope scope(lanes_.device_times.get(), stream, phase, stream_name(Lane::Compute), what);
       stream.wait(event);
       continue;
     }
     const auto start = std::make_shared<std::optional<TimeInto>>();
-    StepTimers& timers = lanes_.compute_timers;
-    double& seconds = action.kind == ActionKind::Visit || action.kind == ActionKind::Drop ? timers.wait
-                      : action.kind == ActionKind::Agree                                  ? timers.reduce
-                                                                                          : timers.update;
-    const std::string what = lanes_.trace != nullptr ? "wait for " + describe(layout_, plan, plan.action(index)) : "";
+    double& seconds = lanes_.compute_timers.*phase;
     Trace::on_stream(lanes_.trace, stream, stream_name(Lane::Compute), what, [&] {
       stream.enqueue([start, &seconds] { start->emplace(seconds); });
       stream.wait(event);

@@ -19,6 +19,10 @@ bool StepRunner::agree(const Plan& plan, const Action& action) {
   if (action.kind != ActionKind::Agree) return true;
   pending_ = nullptr;  // the update of the step before was applied by actions that stand before this one
   StepRun& run = *run_;
+  const bool is_host = lanes_.device.is_host();
+  const std::string name = lanes_.trace != nullptr ? trace_name(plan_.layout, plan, action) : "";
+  // On a GPU it is what the compute stream has nothing to do for.
+  const DeviceTimes::Scope scope(lanes_.device_times.get(), lanes_.compute, nullptr, stream_name(action.lane), name);
   bool goes_on = true;
   switch (action.agreement) {
     case Agreement::Gradient:
@@ -34,14 +38,15 @@ bool StepRunner::agree(const Plan& plan, const Action& action) {
       agree_on_estimate(run);
       break;
   }
-  if (lanes_.trace != nullptr)  // what the ranks agree on was read when the compute stream had come here
-    lanes_.trace->add(stream_name(action.lane), trace_name(plan_.layout, plan, action), run.agreement_begin, lanes_.trace->now());
+  if (lanes_.trace != nullptr && is_host)  // what the ranks agree on was read when the compute stream had come here
+    lanes_.trace->add(stream_name(action.lane), name, run.agreement_begin, lanes_.trace->now());
   run.held = -1;  // batches of backprop and of queries are other ones
   run.held_batches = nullptr;
   return goes_on;
 }
 
 void StepRunner::read_scalars() {
+  const TimeInto time(lanes_.host_timers.reduce);
   scalars_.read(lanes_.compute);
   is_applying_ = false;
 }
@@ -51,7 +56,7 @@ AddOverRanks StepRunner::adder() {
 }
 
 void StepRunner::agree_on_maxima(StepRun& run) {
-  double maxima[kMaximumScalars] = {static_cast<double>(state_.arena_bytes() + lanes_.tensor_peak_bytes()), run.stop ? 1.0 : 0.0};
+  double maxima[kMaximumScalars] = {static_cast<double>(state_.arena_bytes() + lanes_.tensor_memory().peak_bytes), run.stop ? 1.0 : 0.0};
   lanes_.group.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
   run.result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
   run.result.stop = maxima[1] > 0;
@@ -59,10 +64,7 @@ void StepRunner::agree_on_maxima(StepRun& run) {
 
 bool StepRunner::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
-  {
-    const TimeInto time(lanes_.host_timers.reduce);
-    read_scalars();
-  }
+  read_scalars();
   const TimeInto time(lanes_.host_timers.scalars);
   const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
   strategies_.backprop->reset();
@@ -91,9 +93,9 @@ bool StepRunner::agree_on_gradient(StepRun& run) {
 }
 
 bool StepRunner::agree_on_losses(StepRun& run) {
-  const TimeInto time(lanes_.host_timers.scalars);
   StepResult& result = run.result;
   read_scalars();
+  const TimeInto time(lanes_.host_timers.scalars);
   const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
   std::vector<ZerothOrder::Sums> sums(values.size() / 3);
   static_assert(sizeof(ZerothOrder::Sums) == 3 * sizeof(double));
@@ -123,7 +125,7 @@ void StepRunner::agree_on_instruction(StepRun& run) {
 }
 
 void StepRunner::agree_on_estimate(StepRun& run) {
-  const TimeInto time(lanes_.host_timers.update);
+  const auto time = lanes_.timed(lanes_.host_timers, &StepTimers::update);
   StepResult& result = run.result;
   const bool follows_gradient = run.kind.update == StepKind::Update::Gradient;
   run.estimate = std::make_unique<Estimate>(directions_, run.step, transform_scalars(config_.step.transform, result.scalars),

@@ -1,11 +1,13 @@
 #include "runtime/engine/step_runner.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "base/program_name.h"
 #include "models/error_text.h"
 #include "runtime/strategy/projected_gradients.h"
@@ -33,6 +35,7 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
   const CommCounters before = lanes_.group.counters();
   const FileTraffic files_before = state_.store().file_traffic();
   lanes_.host_timers = lanes_.compute_timers = {};
+  if (lanes_.device_times) lanes_.device_times->begin_step();
   const SharedRun run = std::make_shared<StepRun>();
   run->step = step;
   run->kind = step_kind(config_.step, step);
@@ -59,6 +62,7 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
   const FileTraffic files = state_.store().file_traffic();
   result.file_bytes_read = files.bytes_read - files_before.bytes_read;
   result.file_bytes_written = files.bytes_written - files_before.bytes_written;
+  if (lanes_.device_times) lanes_.device_times->end_step();
   return result;
 }
 
@@ -93,7 +97,23 @@ void StepRunner::explain(const Plan& plan, const Action& action, const std::exce
   }
   const Visit& visit = plan.visit(action.visit);
   fail_run("rank {}, {} {}, {} of unit {}: {}", lanes_.group.rank(), run_->trains() ? "step" : "evaluation batch", run_->step,
-           name_of(visit.kind), plan_.layout.unit(visit.unit).name, error_text(error));
+           name_of(visit.kind), plan_.layout.unit(visit.unit).name, text_of(error));
+}
+
+std::string StepRunner::text_of(const std::exception& error) const {
+  if (lanes_.device.is_host() || dynamic_cast<const c10::OutOfMemoryError*>(&error) == nullptr) return error_text(error);
+  const RefusedTensor refused = lanes_.device.refused_tensor();
+  const MemoryInfo memory = lanes_.device.memory_info();
+  const int64_t limit = config_.run.device_memory, planned = plan_.device_peak_bytes;
+  return fmt::format(
+      "{}; LibTorch, which takes memory in pieces of 2 MiB and more, holds {} bytes for tensors{}. {} has {} bytes ({}), {} of them "
+      "free{}, or take what `{} plan` says needs less",
+      needed_text(state_.arena_bytes(), refused.live_bytes, refused.num_bytes), grouped(refused.held_bytes),
+      planned > 0 ? fmt::format(", and {} bytes ({}) were planned in all", grouped(planned), human_bytes(planned)) : "",
+      lanes_.device.name(), grouped(memory.total_bytes), human_bytes(memory.total_bytes), grouped(memory.free_bytes),
+      limit > 0 ? fmt::format(", and run.device_memory is {} bytes ({}): raise it", grouped(limit), human_bytes(limit))
+                : ": end other programs there",
+      program_name());
 }
 
 UpdateScalars StepRunner::scalars_of(int64_t step, bool gradient) const {

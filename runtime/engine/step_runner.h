@@ -59,6 +59,8 @@ class StepRunner final : private ActionRunner {
   // After a failure: waits for what is on the streams but that of communication, which may wait for ranks that are gone. An update that was
   // agreed on may have been applied in part.
   void leave_step() noexcept;
+  // What an error of the work says; of memory of a GPU that ends, what was needed, planned and there.
+  std::string text_of(const std::exception& error) const;
 
   // Steps skipped since the last applied one, without those whose overflow lowered a dynamic loss scale; kMostSkipped of them end the run.
   static constexpr int64_t kMostSkipped = 20;

@@ -21,9 +21,10 @@ struct TrainingPlan {
     Plan plan;
   };
   std::vector<Step> steps;
-  Plan evaluate;                 // in the memory of the steps
-  Plan update;                   // the updates of a step alone: of a pending one, or of one that another run made
-  int64_t queries_per_pass = 0;  // given, or chosen by memory
+  Plan evaluate;                  // in the memory of the steps
+  Plan update;                    // the updates of a step alone: of a pending one, or of one that another run made
+  int64_t queries_per_pass = 0;   // given, or chosen by memory
+  int64_t device_peak_bytes = 0;  // of a rank, as training_cost() says, for errors that tell it; 0: not worked out
 
   const Plan& step(const StepKind& kind) const;
   // All of them, named.

@@ -41,11 +41,8 @@ void add(MemoryMeter::Counts& meter, int64_t num_bytes) {
   const int64_t arenas = meter.arenas.load(std::memory_order_relaxed), limit = meter.device_limit.load(std::memory_order_relaxed);
   if (live > limit - arenas) {
     meter.live.fetch_sub(num_bytes, std::memory_order_relaxed);
-    throw MemoryError(
-        fmt::format("needs {} bytes ({}), {} of them in arenas, {} in tensors that are there and {} for one more, and run.device_memory is "
-                    "{} bytes ({}): raise it, or take what `{} plan` says needs less",
-                    grouped(arenas + live), human_bytes(arenas + live), grouped(arenas), grouped(live - num_bytes), grouped(num_bytes),
-                    grouped(limit), human_bytes(limit), program_name()));
+    throw MemoryError(fmt::format("{}, and run.device_memory is {} bytes ({}): raise it, or take what `{} plan` says needs less",
+                                  needed_text(arenas, live - num_bytes, num_bytes), grouped(limit), human_bytes(limit), program_name()));
   }
   int64_t peak = meter.peak.load(std::memory_order_relaxed);
   while (live > peak && !meter.peak.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
@@ -132,6 +129,12 @@ class MeteredAllocator final : public c10::Allocator {
   PageHeap heap_{kPageBytes};
   size_t live_ = 0, most_ = 0;  // bytes of blocks of the heap, and the most of them
 };
+
+std::string needed_text(int64_t arena_bytes, int64_t tensor_bytes, int64_t one_more) {
+  const int64_t all = arena_bytes + tensor_bytes + one_more;
+  return fmt::format("needs {} bytes ({}), {} of them in arenas, {} in tensors that are there and {} for one more", grouped(all),
+                     human_bytes(all), grouped(arena_bytes), grouped(tensor_bytes), grouped(one_more));
+}
 
 void install_metered_allocator() {
   static std::once_flag once;

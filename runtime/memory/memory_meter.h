@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 namespace zerostep {
 
@@ -11,6 +12,9 @@ class MemoryError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+// "needs N bytes (N MiB), ..." in arenas, in tensors that are there and in one more.
+std::string needed_text(int64_t arena_bytes, int64_t tensor_bytes, int64_t one_more);
 
 // Counts what LibTorch holds for one rank: bytes of live tensors and their peak. Ranks that are threads have one each.
 class MemoryMeter {

@@ -69,7 +69,7 @@ void MatrixOptimizer::update(const Action& action, const UpdateScalars& scalars)
 
 void MatrixOptimizer::make_update(int index, const UpdateScalars& scalars, bool reads_gradient) {
   const AssignedParameter& p = parameter(index);
-  const Trace::Scope scope(lanes_.trace, stream_name(Lane::Compute), lanes_.trace == nullptr ? std::string() : "update " + info(p).name);
+  const auto scope = lanes_.traced(Lane::Compute, lanes_.trace == nullptr ? std::string() : "update " + info(p).name);
   float* direction = state_.matrix_work() + p.work_offset;
   const float* reduced = nullptr;
   if (reads_gradient)

@@ -52,7 +52,7 @@ struct PlanCost {
   int64_t tensor_peak_bytes = 0;      // the same without what libraries take for themselves
   // The workspace was not measured at the shapes of this plan, or not on its machine.
   bool workspace_estimated = false;
-  bool workspace_known = true;     // false: of a described machine, where nothing was measured, so that it counts 0
+  bool workspace_known = true;     // false: of a GPU or of a described machine, where nothing was measured, so that it counts 0
   std::set<int> unmeasured_units;  // whose workspace could not be measured and counts nothing here (Workspace::is_measured)
   std::string peak_at;             // the visit of that moment: "backward h.3"
   int64_t elements_gathered = 0, elements_reduced = 0;

@@ -162,7 +162,9 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
                            1e-9 * static_cast<double>(o.file_bytes_read + o.file_bytes_written) / o.seconds));
     if (facts.resident_bytes > 0)
       add_line(out, "resident",
-               resident_text(facts.resident_bytes, report.cost.device_peak_bytes + report.cost.host_peak_bytes, o.resident_peak_bytes));
+               resident_text(facts.resident_bytes, report.cost.host_peak_bytes + (facts.host_is_device ? report.cost.device_peak_bytes : 0),
+                             o.resident_peak_bytes) +
+                   (facts.host_is_device ? "" : ", CUDA's libraries among it"));
   }
   add_line(out, "files",
            facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +

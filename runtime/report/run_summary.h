@@ -21,6 +21,7 @@ struct RunFacts {
   DataFacts train, backprop, evaluation;  // backprop: where it reads other data than the queries
   std::string folder;
   bool saves_model = false;    // at its end
+  bool host_is_device = true;  // what is planned for the device is in the host's memory too
   int64_t resident_bytes = 0;  // of the process that tells, before it holds the model; 0: not known
 };
 // The lines before the first step.

@@ -5,7 +5,7 @@
 
 namespace zerostep {
 
-// DeepSpeed's wall_clock_breakdown: where the mean step since the last report went, in milliseconds of this rank's own thread.
+// DeepSpeed's wall_clock_breakdown: where the mean step since the last report went, in milliseconds (StepTimers).
 class StepBreakdown {
  public:
   void add(const StepTimers& timers, double step_seconds);

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/device.h"
@@ -9,16 +10,17 @@
 #include "offload/flat_kernels.h"
 #include "runtime/memory/memory_meter.h"
 #include "runtime/plan/lane_streams.h"
-#include "runtime/state/step_timers.h"
+#include "runtime/state/device_times.h"
 #include "sharding/communicator.h"
 
 namespace zerostep {
 
 // Where a rank's actions run: the streams of their lanes, what is launched there, and what watches it.
 struct Lanes {
-  // The kernels, which run on the device's streams, the meter and the trace (nullptr: none) must outlive the object.
+  // The kernels, which run on the device's streams, the meter and the trace (nullptr: none) must outlive the object. `times_phases`:
+  // whether someone reads timers(); the work of a GPU is timed only then.
   Lanes(const Device& target, const FlatKernels& flat_kernels, Communicator ranks, const StreamsApart& apart, MemoryMeter& memory_meter,
-        Trace* records)
+        Trace* records, bool times_phases = true)
       : device(target),
         kernels(flat_kernels),
         group(std::move(ranks)),
@@ -26,6 +28,7 @@ struct Lanes {
         meter(memory_meter),
         trace(records),
         is_apart(apart) {
+    if (!device.is_host() && (trace != nullptr || times_phases)) device_times = std::make_unique<DeviceTimes>(compute, trace);
     if (apart.communication) kernels.keep_to_one_thread(communication);
     if (apart.checkpoints)
       for (const Stream& copies : {device_to_host, host_to_device}) kernels.keep_to_one_thread(copies);
@@ -39,8 +42,10 @@ struct Lanes {
   }
   // What this thread allocates while it lives counts as this rank's.
   MeterScope metered() { return MeterScope(meter, group.shares_process() ? MeterScope::Threads::Own : MeterScope::Threads::All); }
-  // The most that this rank's tensors took on the device.
-  int64_t tensor_peak_bytes() const { return device.is_host() ? meter.peak_bytes() : device.tensor_memory().peak_bytes; }
+  // What this rank's tensors take on the device.
+  TensorMemory tensor_memory() const {
+    return device.is_host() ? TensorMemory{meter.live_bytes(), meter.peak_bytes(), meter.live_bytes()} : device.tensor_memory();
+  }
   // Launches work on the compute stream, whose tensors count as this rank's.
   Event launch(std::function<void()> work) {
     return compute.launch([this, work = std::move(work)] {
@@ -55,10 +60,44 @@ struct Lanes {
       work();
     });
   }
-  // Runs `enqueue`, which puts collectives on the communication stream, and records what they take there.
+  // Runs `enqueue`, which puts work on the stream of a lane, and records in the trace what it takes there.
+  template <typename Enqueue>
+  Event traced(Lane lane, const std::string& name, Enqueue enqueue) {
+    Stream& stream = stream_of(lane);
+    if (stream.native_handle() == nullptr) return Trace::on_stream(trace, stream, stream_name(lane), name, enqueue);
+    const DeviceTimes::Scope scope(device_times.get(), stream, nullptr, stream_name(lane), name);
+    return enqueue();
+  }
+  // The same of collectives.
   template <typename Enqueue>
   Event communicate(const std::string& name, Enqueue enqueue) {
-    return Trace::on_stream(trace, communication, stream_name(Lane::Gather), name, enqueue);
+    return traced(Lane::Gather, name, enqueue);
+  }
+
+  // What times work while it lives: the clock of the host, and, where the lane is a stream of a GPU, marks there.
+  template <typename OfHost>
+  struct Timed {
+    OfHost of_host;
+    DeviceTimes::Scope of_device;
+  };
+  // A phase of the step, of those that the calling thread writes.
+  Timed<TimeInto> timed(StepTimers& timers, DeviceTimes::Phase phase, Lane lane = Lane::Compute) {
+    return {TimeInto(timers.*phase), DeviceTimes::Scope(times_on(lane), stream_of(lane), phase)};
+  }
+  // Work of the calling thread, for the trace.
+  Timed<Trace::Scope> traced(Lane lane, const std::string& name) {
+    DeviceTimes* times = times_on(lane);
+    return {Trace::Scope(times == nullptr ? trace : nullptr, stream_name(lane), name),
+            DeviceTimes::Scope(times, stream_of(lane), nullptr, stream_name(lane), name)};
+  }
+  // Seconds of the step's phases. On a GPU the rank's thread takes those in which it reads data and works on what the ranks agree on.
+  StepTimers timers() const {
+    if (!device_times) return host_timers + compute_timers;
+    StepTimers out = device_times->timers();
+    out.data = host_timers.data;
+    out.scalars = host_timers.scalars;
+    out.host_update = compute_timers.host_update;
+    return out;
   }
 
   Device device;
@@ -71,9 +110,11 @@ struct Lanes {
   MemoryMeter& meter;
   Trace* trace;
   const StreamsApart is_apart;
-  StepTimers host_timers, compute_timers;  // each written by one thread while actions run
+  StepTimers host_timers, compute_timers;     // each written by one thread while actions run
+  std::unique_ptr<DeviceTimes> device_times;  // nullptr: a processor's, or nobody asks
 
  private:
+  DeviceTimes* times_on(Lane lane) { return stream_of(lane).native_handle() != nullptr ? device_times.get() : nullptr; }
   static std::array<Stream, kLanes> streams_of(const Device& device, const StreamsApart& apart) {
     const Stream compute = device.compute_stream();
     std::array<Stream, kLanes> out{compute, compute, compute, compute, compute, compute, compute, compute};

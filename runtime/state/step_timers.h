@@ -4,7 +4,7 @@
 namespace zerostep {
 
 // Seconds that a rank's own thread and its compute stream (on a processor the same) spent in each phase of a step: what DeepSpeed's
-// wall_clock_breakdown prints.
+// wall_clock_breakdown prints. On a GPU data and scalars are the thread's, beside what the stream does, and the others the stream's.
 struct StepTimers {
   double data = 0, forward = 0, backward = 0, wait = 0, reduce = 0, scalars = 0, update = 0;
   double host_update = 0;  // in a thread of its own beside the others: no part of the total

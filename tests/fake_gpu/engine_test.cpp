@@ -1,16 +1,24 @@
 #include <ATen/ATen.h>
+#include <c10/cuda/CUDAStream.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/profiler/stubs/base.h>
 
+#include <chrono>
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "base/error.h"
+#include "base/format.h"
 #include "fake_gpu/fake_gpu.h"
 #include "models/kernel_rows.h"
 #include "runtime/engine/device_batch.h"
 #include "tests/runtime/support/zeroth_order_case.h"
+#include "tests/support/expect_says.h"
 
 // Training on the fake GPU, a device a rank, against the same runs on the processor, whose units run as on a device without kernels.
 namespace zerostep::testing {
@@ -99,25 +107,30 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
 }
 
 // A step of one rank waits for its device once, where its scalars are read, and copies nothing that blocks; after the first two steps it
-// takes no memory of CUDA's.
+// takes no memory of CUDA's. A trace and a breakdown change nothing of that, and without them nothing is timed.
 TEST_P(CudaEngine, WaitsOnceAStep) {
-  for (const Shape& shape : {Shape{0, 1, DType::F32, 2, 0.1}, Shape{3, 1, DType::BF16, 2, 0.1}}) {
-    SCOPED_TRACE(fmt::format("stage {}", shape.stage));
+  for (const Shape& shape : {Shape{0, 1, DType::F32, 2, 0.1}, Shape{3, 1, DType::BF16, 2, 0.1}, Shape{3, 1, DType::F32, 1, 0.0}}) {
+    const bool is_timed = shape.accumulation == 1;
+    SCOPED_TRACE(fmt::format("stage {}, timed {}", shape.stage, is_timed));
     ZerothOrderCase test = case_of(GetParam(), shape);
     test.steps = 5;
+    test.config.run.trace = test.config.wall_clock_breakdown = is_timed;
+    const int64_t times = fake_gpu::num_calls("cudaEventElapsedTime");
     std::vector<std::vector<int64_t>> calls;
-    run_zeroth_order_threads(test, 1,
-                             {.before_step =
-                                  [&](int64_t, Engine&) {
-                                    calls.push_back({fake_gpu::num_host_waits(), fake_gpu::num_pageable_copies(),
-                                                     fake_gpu::num_calls("cudaMalloc"), fake_gpu::num_calls("cudaHostAlloc")});
-                                  },
-                              .device = Device::cuda(0)});
+    run_zeroth_order_threads(
+        test, 1,
+        {.before_step =
+             [&](int64_t, Engine&) {
+               calls.push_back({fake_gpu::num_host_waits(), fake_gpu::num_pageable_copies(), fake_gpu::num_calls("cudaMalloc"),
+                                fake_gpu::num_calls("cudaHostAlloc"), fake_gpu::num_calls("cudaLaunchHostFunc")});
+             },
+         .device = Device::cuda(0)});
     for (size_t step = 2; step + 1 < calls.size(); ++step) {
       const bool looks_at_gradient = GetParam().mode == Mode::Instruct && step % 2 == 1;
       EXPECT_EQ(calls[step + 1][0] - calls[step][0] == 1, !looks_at_gradient) << "step " << step;
-      for (size_t kind : {1, 2, 3}) EXPECT_EQ(calls[step + 1][kind], calls[step][kind]) << "step " << step << ", kind " << kind;
+      for (size_t kind : {1, 2, 3, 4}) EXPECT_EQ(calls[step + 1][kind], calls[step][kind]) << "step " << step << ", kind " << kind;
     }
+    EXPECT_EQ(fake_gpu::num_calls("cudaEventElapsedTime") > times, is_timed);
   }
 }
 
@@ -147,6 +160,172 @@ TEST(CudaBatch, TensorsComeInOneCopyAndNobodyWaits) {
   }
   EXPECT_FALSE(batches[1].positions.defined());
   EXPECT_EQ(batches[1].sample_ids, before[0].sample_ids);
+}
+
+constexpr double kSlowSeconds = 0.03;
+
+// Leaves work to the device that takes so long there, and whose launch does not.
+class SlowOnDevice final : public Objective {
+ public:
+  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
+    const auto sleep = [](void*) { std::this_thread::sleep_for(std::chrono::duration<double>(kSlowSeconds)); };
+    EXPECT_EQ(cudaLaunchHostFunc(c10::cuda::getCurrentCUDAStream(0).stream(), sleep, nullptr), cudaSuccess);
+    return inner_->sum(batch, outputs);
+  }
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override { return inner_->value(batch, outputs); }
+  const char* name() const override { return inner_->name(); }
+  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType type) const override {
+    return inner_->activation_cost(batch, sequence, vocabulary, type);
+  }
+
+ private:
+  std::unique_ptr<Objective> inner_ = make_cross_entropy();
+};
+
+// The trace and the breakdown say when the device works and how long, not the host that launches.
+TEST(CudaEngineTimes, AreThoseOfTheDevice) {
+  ZerothOrderCase test = case_of(kKinds[0], {0, 1, DType::F32, 1, 0.0});
+  test.config.run.trace = test.config.wall_clock_breakdown = true;
+  test.steps = 4;
+  const SlowOnDevice objective;
+  std::vector<double> begins;  // of the steps
+  std::vector<StepTimers> timers;
+  std::vector<Trace::Interval> slow, all;
+  run_zeroth_order_threads(test, 1,
+                           {.objective = &objective,
+                            .before_step =
+                                [&](int64_t step, Engine& engine) {
+                                  begins.push_back(engine.trace()->now());
+                                  if (step > 0) timers.push_back(engine.timers());
+                                  if (step != 3) return;
+                                  engine.settle_times();
+                                  all = engine.trace()->intervals();
+                                },
+                            .device = Device::cuda(0)});
+  for (const Trace::Interval& at : all) {
+    EXPECT_GE(at.end, at.begin) << at.name;
+    EXPECT_GE(at.begin, 0) << at.name;
+    if (at.end - at.begin > 0.9 * kSlowSeconds) slow.push_back(at);
+  }
+  ASSERT_EQ(slow.size(), 3U);
+  double in_phases = 0;
+  for (size_t step = 0; step < 3; ++step) {
+    EXPECT_EQ(slow[step].row, std::string("computation"));
+    EXPECT_EQ(slow[step].name, "forward head");
+    EXPECT_GT(slow[step].begin, begins[step]);
+    EXPECT_LT(slow[step].begin, begins[step + 1]);
+    EXPECT_GT(timers[step].forward, 0.9 * kSlowSeconds);
+    EXPECT_GT(timers[step].backward, 0);
+    in_phases += timers[step].total() - timers[step].data;
+  }
+  EXPECT_LT(in_phases, begins.back() - begins.front()) << "no time counts twice";
+  EXPECT_GT(timers[1].update, 0);
+}
+
+// Rows and names of what is traced, but for waits.
+std::multiset<std::string> traced(ZerothOrderCase test, int world, bool on_gpu) {
+  test.config.run.trace = true;
+  std::multiset<std::string> out;
+  const auto look = [&](int64_t step, Engine& engine) {
+    if (step != 2 || engine.rank() != 0) return;
+    engine.settle_times();
+    for (const Trace::Interval& at : engine.trace()->intervals())
+      if (!at.name.starts_with("wait for")) out.insert(fmt::format("{}: {}", at.row, at.name));
+  };
+  run_zeroth_order_threads(test, world,
+                           {.before_step = look, .device_of_rank = [&](int rank) { return on_gpu ? Device::cuda(rank) : Device::cpu(); }});
+  return out;
+}
+
+TEST(CudaEngineTimes, HaveTheRowsAndNamesOfAProcessor) {
+  for (const Kind& kind : {kKinds[1], kKinds[5]})
+    for (const int world : {1, 2}) {
+      SCOPED_TRACE(fmt::format("{}, {} ranks", kind.name, world));
+      const ZerothOrderCase test = case_of(kind, {3, world, DType::F32, 2, 0.0});
+      const auto found = traced(test, world, true);
+      EXPECT_GT(found.size(), 50U);
+      EXPECT_EQ(found, traced(test, world, false));
+    }
+}
+
+struct Ranges final : torch::profiler::impl::ProfilerStubs {
+  void record(c10::DeviceIndex*, torch::profiler::impl::ProfilerVoidEventStub*, int64_t*) const override {}
+  float elapsed(const torch::profiler::impl::ProfilerVoidEventStub*, const torch::profiler::impl::ProfilerVoidEventStub*) const override {
+    return 0;
+  }
+  void mark(const char*) const override {}
+  void rangePush(const char* name) const override {
+    ++depth;
+    names.insert(name);
+  }
+  void rangePop() const override { --depth; }
+  void onEachDevice(std::function<void(int)>) const override {}
+  void synchronize() const override {}
+  mutable int depth = 0;
+  mutable std::multiset<std::string> names;
+};
+
+// What is in the trace of a run of one rank is launched in ranges of NVTX of the same names.
+TEST(CudaEngineTimes, AreInRangesOfNvtx) {
+  auto* const before = const_cast<torch::profiler::impl::ProfilerStubs*>(torch::profiler::impl::cudaStubs());
+  Ranges ranges;
+  torch::profiler::impl::registerCUDAMethods(&ranges);
+  ZerothOrderCase test = case_of(kKinds[0], {3, 1, DType::F32, 2, 0.0});
+  for (const bool has_trace : {false, true}) {
+    test.config.wall_clock_breakdown = true;
+    test.config.run.trace = has_trace;
+    std::multiset<std::string> in_trace;
+    const auto look = [&](int64_t step, Engine& engine) {
+      engine.settle_times();
+      if (step != 2) return;
+      EXPECT_EQ(ranges.depth, 0);
+      if (has_trace)
+        for (const Trace::Interval& at : engine.trace()->intervals()) in_trace.insert(at.name);
+      EXPECT_EQ(in_trace, ranges.names);
+    };
+    run_zeroth_order_threads(test, 1, {.before_step = look, .device = Device::cuda(0)});
+    EXPECT_EQ(in_trace.contains("forward h.1"), has_trace);
+  }
+  torch::profiler::impl::registerCUDAMethods(before);
+}
+
+// On a GPU of 32 MiB (FAKE_GPU_MEMORY): what other programs take there, and a run that needs more than they leave.
+std::string refused_beside(int64_t left_bytes, int64_t device_memory, int64_t* planned_bytes = nullptr) {
+  const Device gpu = Device::cuda(0);
+  Arena others = gpu.memory("others", gpu.memory_info().free_bytes - left_bytes);
+  ZerothOrderCase test = case_of(kKinds[0], {0, 1, DType::F32, 1, 0.0});
+  test.config.run.device_memory = device_memory;
+  std::string text;
+  try {
+    run_zeroth_order_threads(test, 1, {.device = gpu, .change_plan = [&](TrainingPlan& plan) {
+                                         plan.device_peak_bytes = 1234567;
+                                         if (planned_bytes != nullptr) *planned_bytes = plan.any_step().device_arena_bytes();
+                                       }});
+  } catch (const RunError& error) {
+    text = error.what();
+  }
+  return text;
+}
+
+TEST(CudaEngineMemory, ATensorThatDoesNotFitIsToldWithItsUnitAndThePlan) {
+  for (const int64_t limit : {int64_t{0}, int64_t{1500000}}) {
+    int64_t arenas = 0;
+    const std::string text = refused_beside(limit > 0 ? 16 << 20 : 1 << 20, limit, &arenas);
+    for (const std::string& part :
+         {std::string("rank 0, step 0, forward of unit embedding: needs "), fmt::format("{} of them in arenas", grouped(arenas)),
+          std::string("in tensors that are there and "), std::string("1,234,567 bytes (1.18 MiB) were planned in all"),
+          std::string("cuda:0 has 33,554,432 bytes (32.0 MiB)"),
+          std::string(limit > 0 ? "run.device_memory is 1,500,000 bytes (1.43 MiB): raise it" : "end other programs there")})
+      EXPECT_SAYS(text, part);
+  }
+}
+
+TEST(CudaEngineMemory, ArenasThatDoNotFitAreToldWithThePlan) {
+  int64_t arenas = 0;
+  const std::string text = refused_beside(64 << 10, 0, &arenas);
+  EXPECT_SAYS(text, fmt::format("cuda:0 (Fake GPU) has 64.0 KiB of 32.0 MiB free, and the plan takes {} for the runtime's arenas and "
+                                "1.18 MiB at its peak",
+                                human_bytes(arenas)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, CudaEngine, ::testing::ValuesIn(kKinds), [](const auto& info) { return info.param.name; });

@@ -1,0 +1,96 @@
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tests/launch/support/run_binary.h"
+
+// The program on the fake GPU (ZEROSTEP_BINARY is the script that starts it there), and without one.
+namespace zerostep::testing {
+namespace {
+
+using nlohmann::json;
+
+class CudaRun : public ::testing::Test {
+ protected:
+  Outcome run(std::vector<std::string> arguments) const { return place_.run(arguments, {.environment = {{"FAKE_GPU_DEVICES", "1"}}}); }
+  Outcome without_gpu(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), std::string(std::getenv("ZEROSTEP_BUILD")) + "/zerostep");
+    return place_.run_command(arguments);
+  }
+  Workplace place_;
+};
+
+// The number before a unit, in bytes.
+double bytes_after(const std::string& text, const std::string& words) {
+  const size_t at = text.find(words);
+  if (at == std::string::npos) return -1;
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str() + at + words.size(), &end);
+  const std::string unit(end, end + 3);
+  return value * (unit == " Ki" ? 1 << 10 : unit == " Mi" ? 1 << 20 : unit == " Gi" ? 1 << 30 : 1);
+}
+
+TEST_F(CudaRun, TellsOfTheDeviceAndOfTheHostApart) {
+  const std::string file =
+      place_.config(R"("memory_breakdown": true, "wall_clock_breakdown": true, "flops_profiler": {"enabled": true, "profile_step": 1})");
+  const Outcome done = run({"train", file, "--set", "run.trace=true"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, "1 on cuda:0 (Fake GPU)");
+  EXPECT_SAYS(done.out, "before the model + 0 B planned + ");
+  EXPECT_SAYS(done.out, "beside the plan, CUDA's libraries among it");
+  // What rests on the device, and not what the process holds of the host's memory.
+  const std::string moment = done.out.substr(done.out.find("memory | step 1 is done"));
+  const double peak = place_.column("test", "device_peak_bytes").back();
+  EXPECT_GT(bytes_after(moment, "arenas "), 0);
+  EXPECT_NEAR(bytes_after(moment, "arenas ") + bytes_after(moment, "now, "), peak, 0.02 * peak);
+  // The update of the profiled step is waited for.
+  const std::string update = done.out.substr(done.out.find("update time"));
+  EXPECT_GT(std::strtod(update.substr(11).c_str(), nullptr), 0);
+  const json trace = json::parse(place_.read("runs/test/trace_rank0.json"));
+  EXPECT_EQ(std::count_if(trace["traceEvents"].begin(), trace["traceEvents"].end(),
+                          [](const json& event) { return event["name"] == "forward h.0"; }),
+            16);
+}
+
+// LibTorch takes memory of the device in pieces of 2 MiB, which this plan is less than.
+TEST_F(CudaRun, AnErrorNamesWhatWasPlannedNeededAndThere) {
+  const std::string file = place_.config();
+  const Outcome planned = run({"plan", file, "--json"});
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  const json plan = json::parse(planned.out);
+  const auto bytes = plan["device_peak_bytes"].get<int64_t>();
+  ASSERT_LT(bytes, 2 << 20);
+  const Outcome refused = run({"train", file, "--set", "run.device_memory=" + std::to_string(bytes)});
+  EXPECT_EQ(refused.status, 1);
+  for (const std::string& part : {std::string("of unit embedding: needs "), std::string("were planned in all"),
+                                  std::string("run.device_memory is "), std::string(" of them in arenas")})
+    EXPECT_SAYS(refused.err, part);
+  const Outcome small = run({"train", file, "--set", "run.name=small", "--set", "run.device_memory=" + std::to_string(bytes - 1)});
+  EXPECT_EQ(small.status, 2);
+  EXPECT_SAYS(small.err, "run.device_memory");
+  const Outcome beyond = place_.run({"train", file, "--set", "run.name=beyond", "--set", "run.device_memory=" + std::to_string(bytes)},
+                                    {.environment = {{"FAKE_GPU_MEMORY", std::to_string(bytes / 2)}}});
+  EXPECT_EQ(beyond.status, 2);
+  EXPECT_SAYS(beyond.err, "free memory of cuda:0");
+}
+
+// Nothing that is measured of this machine's processor is said of a GPU.
+TEST_F(CudaRun, IsPlannedWithoutAGpu) {
+  const std::string file = place_.config();
+  const Outcome done = without_gpu({"plan", file, "--set", "run.device=\"cuda\""});
+  ASSERT_EQ(done.status, 0) << done.err;
+  for (const char* part : {"(0 B), an estimate: what they take on a GPU is not measured",
+                           "no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes one with GPUs"})
+    EXPECT_SAYS(done.out, part);
+  EXPECT_EQ(done.out.find("this machine"), std::string::npos) << done.out;
+  const std::string described = std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json";
+  const Outcome there = without_gpu({"plan", file, "--machine", described});
+  ASSERT_EQ(there.status, 0) << there.err;
+  for (const char* part : {"what they take on a GPU is not measured", "of 22.8 GiB: of a rank in ", "predicted for RTX 4090 24 GB"})
+    EXPECT_SAYS(there.out, part);
+}
+
+}  // namespace
+}  // namespace zerostep::testing
