@@ -74,6 +74,7 @@ class Engine {
   // The highest so far of what arenas and LibTorch hold on this rank's device.
   int64_t device_peak_bytes() const { return state_.arena_bytes() + tensor_memory().peak_bytes; }
   TensorMemory tensor_memory() const { return lanes_.tensor_memory(); }
+  const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return lanes_.group.counters(); }
   // The highest of the ranks' values. Collective.
   double highest(double value, const char* label) {
