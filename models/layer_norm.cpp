@@ -7,6 +7,7 @@
 #include <ATen/ops/native_layer_norm_backward.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/simd_targets.h"
 #include "models/affine.h"
@@ -50,7 +51,9 @@ void layer_norm_backward_rows(const LayerNormRows& a) {
   if (a.sums != nullptr) std::fill_n(a.sums, 2 * a.width, 0.0f);
   for (int64_t i = 0; i < a.count; ++i) {
     const T *g = static_cast<const T*>(a.gradient) + i * a.width, *x = static_cast<const T*>(a.rows) + i * a.width;
-    const VF mean = hn::Set(d, a.mean[i]), rstd = hn::Set(d, a.rstd[i]);
+    // 0 is what a variance beyond fp32 leaves: such a row has no gradient, and says so.
+    const float root = a.rstd[i] == 0 ? std::numeric_limits<float>::quiet_NaN() : a.rstd[i];
+    const VF mean = hn::Set(d, a.mean[i]), rstd = hn::Set(d, root);
     VF total_h = hn::Zero(d), total_hn = hn::Zero(d);
     for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF gradient = load_first<As>(g + j, n), product = hn::Mul(hn::Mul(hn::Sub(load_first<As>(x + j, n), mean), rstd), gradient);
@@ -65,7 +68,7 @@ void layer_norm_backward_rows(const LayerNormRows& a) {
     if (a.out == nullptr) continue;
     T* out = static_cast<T*>(a.out) + i * a.width;
     const auto width = static_cast<float>(a.width);
-    const VF shift = hn::Set(d, total(total_h) / width), along = hn::Set(d, total(total_hn) / width * a.rstd[i]);
+    const VF shift = hn::Set(d, total(total_h) / width), along = hn::Set(d, total(total_hn) / width * root);
     for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {
       const VF h = hn::MulSub(load_first<As>(g + j, n), load_first<AsFloat>(a.gain + j, n), shift);
       store_first<As>(hn::Mul(hn::NegMulAdd(hn::Sub(load_first<As>(x + j, n), mean), along, h), rstd), out + j, n);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "base/simd_targets.h"
@@ -75,7 +76,8 @@ void rms_backward_rows(const RmsRows& a) {
   for (int64_t i = 0; i < a.count; ++i) {
     const T* x = static_cast<const T*>(a.rows) + i * a.width;
     T* g = static_cast<T*>(a.out) + i * a.width;
-    const float r = reciprocal_root<As>(x, a.width, a.epsilon);
+    // 0 is what squares beyond fp32 leave: such a row has no gradient, and says so.
+    const float root = reciprocal_root<As>(x, a.width, a.epsilon), r = root == 0 ? std::numeric_limits<float>::quiet_NaN() : root;
     const VF scale = hn::Set(d, r);
     VF products = hn::Zero(d);
     for_columns(a.width, [&](int64_t j, int64_t n) ZEROSTEP_INLINED {

@@ -117,6 +117,27 @@ TEST(LayerNorm, GradientsOfSixteenBitRowsComeAlone) {
   }
 }
 
+// A step of such rows is to be skipped, not made of zeros.
+TEST(LayerNorm, RowsWhoseSquaresAreBeyondFp32HaveNoGradient) {
+  if (WithoutKernels::is_alive()) GTEST_SKIP() << "LibTorch's operations say so by themselves, or have zeros";
+  const at::Tensor gain = at::ones({40}).requires_grad_(), offset = at::zeros({40}).requires_grad_();
+  at::Tensor rows = at::randn({2, 40});
+  rows[1].mul_(1e20);
+  rows = rows.to(at::kBFloat16);
+  const at::NoGradGuard no_grad;
+  const Norm norm{gain, offset, 1e-5};
+  const Normalised normalised = normalise(rows, norm);
+  ParameterGradient of_gain(gain), of_offset(offset);
+  const at::Tensor of_rows = normalise_backward(at::ones_like(rows), rows, normalised, norm, of_gain, of_offset, true);
+  EXPECT_TRUE(of_rows[0].isfinite().all().item<bool>());
+  EXPECT_TRUE(of_rows[1].isnan().all().item<bool>());
+  EXPECT_TRUE(of_gain.autograd_value().isnan().all().item<bool>());
+  const at::Tensor of_rms = at::ones_like(rows);
+  rms_norm_backward_(of_rms, rows, gain, 1e-5, {});
+  EXPECT_TRUE(of_rms[0].isfinite().all().item<bool>());
+  EXPECT_TRUE(of_rms[1].isnan().all().item<bool>());
+}
+
 TEST_P(RowFunctions, SwigluAndItsGradientsAreRight) {
   const at::Tensor gate = random({7, 13}, 3), up = random({7, 13}), gradient = random({7, 13});
   at::Tensor at_ends = gate.clone();
