@@ -14,7 +14,7 @@ DeviceTimes::DeviceTimes(Stream stream, Trace* trace) : trace_(trace) {
   anchor_seconds_ = trace->now();
 }
 
-DeviceTimes::Scope::Scope(DeviceTimes* times, const Stream& stream, Phase phase, const char* row, std::string name)
+DeviceTimes::Scope::Scope(DeviceTimes* times, Stream& stream, Phase phase, const char* row, std::string name)
     : times_(times), stream_(stream), phase_(phase), row_(row), name_(std::move(name)) {
   if (times_ == nullptr) return;
   if (!times_->is_in_step_) phase_ = nullptr;

@@ -20,14 +20,15 @@ class DeviceTimes {
   // trace. What is launched meanwhile is in a range of NVTX with that name, which Nsight Systems shows. Nothing where `times` is nullptr.
   class Scope {
    public:
-    Scope(DeviceTimes* times, const Stream& stream, Phase phase, const char* row = nullptr, std::string name = {});
+    // The stream must outlive the object.
+    Scope(DeviceTimes* times, Stream& stream, Phase phase, const char* row = nullptr, std::string name = {});
     ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
     DeviceTimes* times_;
-    Stream stream_;
+    Stream& stream_;
     Event begin_;
     Phase phase_;
     const char* row_;

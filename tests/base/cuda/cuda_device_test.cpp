@@ -83,6 +83,27 @@ TEST(CudaDevice, TheEventOfALaunchKnowsTheFailureOfWhatTheLauncherEnqueues) {
   EXPECT_EQ(message_of([&] { event.wait(); }), "within");
 }
 
+TEST(CudaDevice, MarksTellWhenTheDeviceCameToThem) {
+  static constexpr double kSeconds = 0.05;
+  const Device gpu = Device::cuda(0);
+  Stream stream = gpu.stream("stream"), other = gpu.stream("other");
+  const Event before = stream.mark();
+  stream.enqueue([] { std::this_thread::sleep_for(std::chrono::duration<double>(kSeconds)); });
+  const Event after = stream.mark();
+  other.wait(after);
+  const Event elsewhere = other.mark(), plain = stream.record();
+  EXPECT_FALSE(after.ready());
+  EXPECT_THROW(after.seconds_since(before), RunError) << "not before it is known";
+  elsewhere.wait();
+  plain.wait();
+  EXPECT_GT(after.seconds_since(before), 0.99 * kSeconds);
+  EXPECT_NEAR(before.seconds_since(after), -after.seconds_since(before), 1e-6);
+  EXPECT_GE(elsewhere.seconds_since(before), after.seconds_since(before));
+  EXPECT_THROW(plain.seconds_since(before), ProtocolError);
+  EXPECT_THROW(after.seconds_since(plain), ProtocolError);
+  EXPECT_THROW(after.seconds_since(Event()), ProtocolError);
+}
+
 TEST(CudaDevice, AHostTaskMayNotAskForCuda) {
   Stream stream = Device::cuda(0).stream("stream");
   const Event event = stream.record();
