@@ -151,7 +151,8 @@ std::string plan_text(const PlanReport& report) {
   if (!limit.includes_host) is_short("of host memory", cost.host_peak_bytes, limit.host_bytes);
   is_short("in files", cost.file_peak_bytes, limit.file_bytes);
   out += line(report.fits_device() ? "fits" : "does NOT fit",
-              fmt::format("{} of {}: {}", human_bytes(report.needed_bytes()), human_bytes(limit.device_bytes), limit.source));
+              fmt::format("{}{}: {}", human_bytes(report.needed_bytes()),
+                          limit.device_bytes == INT64_MAX ? "" : " of " + human_bytes(limit.device_bytes), limit.source));
 
   out += "\nArenas\n";
   for (const BufferTotal& b : buffers_of(train, report.staging_bytes()))

@@ -81,10 +81,11 @@ TEST_F(CudaRun, IsPlannedWithoutAGpu) {
   const std::string file = place_.config();
   const Outcome done = without_gpu({"plan", file, "--set", "run.device=\"cuda\""});
   ASSERT_EQ(done.status, 0) << done.err;
-  for (const char* part : {"(0 B), an estimate: what they take on a GPU is not measured",
-                           "no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes one with GPUs"})
+  for (const char* part :
+       {"(0 B), an estimate: what they take on a GPU is not measured",
+        "iB: no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes one with GPUs"})
     EXPECT_SAYS(done.out, part);
-  EXPECT_EQ(done.out.find("this machine"), std::string::npos) << done.out;
+  for (const char* part : {"this machine", "EiB"}) EXPECT_EQ(done.out.find(part), std::string::npos) << done.out;
   const std::string described = std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json";
   const Outcome there = without_gpu({"plan", file, "--machine", described});
   ASSERT_EQ(there.status, 0) << there.err;
