@@ -57,16 +57,17 @@ Event ActionLauncher::launch(const Plan& plan, const Action& action, const Share
       }
       break;
     case ActionKind::End:
-      if (lanes_.device.is_host() || lanes_.group.size() > 1) {
+      if (lanes_.device.is_host() || lanes_.group.size() > 1 || lanes_.is_apart.host_compute || lanes_.is_apart.files) {
         lanes_.compute.synchronize();
         break;
       }
-      // Whatever comes next waits on the device, and the host goes on.
+      // Nothing of the host's works on the step: whatever comes next waits on the device, and the host goes on.
       for (Stream* lane : lanes_.streams()) lane->wait(lanes_.compute.record());
       break;
     case ActionKind::Gather:
       return streamer_.gather(action.group, action.slot);
     case ActionKind::Release:
+      if (!lanes_.device.is_host()) break;  // whose memory the host cannot fill
       return lanes_.launch([this, &action] { weights_.poison(action.group, action.slot); });
     case ActionKind::GatherGradient:
       return reducer_.gather(action.group, action.slot);
