@@ -140,9 +140,12 @@ void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tens
   }
   const bool narrow = has_lanes(rows) && table.scalar_type() == rows.scalar_type() && rows.scalar_type() != at::kFloat;
   if (!(narrow || has_kernel(rows, table)) || !table.is_contiguous() || !indices.is_contiguous() || indices.scalar_type() != at::kLong) {
-    // Unlike index_add_() it has one order of sums on a GPU.
-    at::Tensor to = table;
-    at::index_put_(to, {indices}, rows.to(table.scalar_type()), /*accumulate=*/true);
+    // Unlike index_add_() it has one order of sums on a GPU. It adds in the table's type: sums of 16 bit are made in fp32.
+    const at::Tensor to = table;
+    const bool is_wide = table.scalar_type() == at::kFloat || table.scalar_type() == at::kDouble;
+    at::Tensor sums = is_wide ? to : to.to(at::kFloat);
+    at::index_put_(sums, {indices}, rows.to(sums.scalar_type()), /*accumulate=*/true);
+    if (!is_wide) to.copy_(sums);
     return;
   }
   const auto* places = indices.const_data_ptr<int64_t>();

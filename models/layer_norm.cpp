@@ -124,11 +124,12 @@ std::array<at::Tensor, 3> backward_in_fp32(const at::Tensor& gradient, const at:
                                            const Norm& norm, std::array<bool, 3> wanted) {
   std::array<at::Tensor, 3> out;
   if (wanted[0]) out[0] = at::empty(rows.sizes(), rows.options().requires_grad(false));
+  const at::Tensor roots = normalised.rstd.masked_fill(normalised.rstd.eq(0), std::numeric_limits<float>::quiet_NaN());
   for_parts(rows.size(0), rows.size(1), [&](int64_t first, int64_t count) {
     const auto part = [&](const at::Tensor& t) { return t.narrow(0, first, count); };
     const auto [of_rows, of_gain, of_offset] =
         at::native_layer_norm_backward(part(gradient).to(at::kFloat), part(rows).to(at::kFloat), {rows.size(1)}, part(normalised.mean),
-                                       part(normalised.rstd), norm.gain, norm.offset, wanted);
+                                       part(roots), norm.gain, norm.offset, wanted);
     if (wanted[0]) part(out[0]).copy_(of_rows);
     if (wanted[1]) out[1] = first == 0 ? of_gain : out[1].add_(of_gain);
     if (wanted[2]) out[2] = first == 0 ? of_offset : out[2].add_(of_offset);

@@ -139,7 +139,8 @@ void rms_backward_by_operations(const at::Tensor& gradient, const at::Tensor& ro
   if (gain_gradient.defined()) gain_gradient.zero_();
   for_parts(rows.size(0), rows.size(1), [&](int64_t first, int64_t count) {
     const at::Tensor x = rows.narrow(0, first, count).to(at::kFloat), g = gradient.narrow(0, first, count);
-    const at::Tensor r = reciprocal_roots(x, epsilon);
+    at::Tensor r = reciprocal_roots(x, epsilon);
+    r.masked_fill_(r.eq(0), std::numeric_limits<float>::quiet_NaN());
     at::Tensor products = at::mul(x, g);
     if (gain_gradient.defined()) gain_gradient.add_(at::mul(products, r).sum(0));
     const at::Tensor along = products.mul_(gain).sum(-1, true).div_(x.size(1)).mul_(r).mul_(r);

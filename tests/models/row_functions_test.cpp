@@ -119,7 +119,6 @@ TEST(LayerNorm, GradientsOfSixteenBitRowsComeAlone) {
 
 // A step of such rows is to be skipped, not made of zeros.
 TEST(LayerNorm, RowsWhoseSquaresAreBeyondFp32HaveNoGradient) {
-  if (WithoutKernels::is_alive()) GTEST_SKIP() << "LibTorch's operations say so by themselves, or have zeros";
   const at::Tensor gain = at::ones({40}).requires_grad_(), offset = at::zeros({40}).requires_grad_();
   at::Tensor rows = at::randn({2, 40});
   rows[1].mul_(1e20);
