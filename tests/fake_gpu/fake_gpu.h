@@ -20,12 +20,14 @@ struct Settings {
   int64_t memory_bytes = int64_t{8} << 30;  // of each device
   // Device memory is unreadable for the host, whose access ends in SIGSEGV; while a kernel runs it is open to every thread.
   bool is_strict = false;
+  bool has_nccl = true;            // whether NCCL starts: its ranks are threads of one process
   bool has_wait_for_value = true;  // whether the driver has cuStreamWaitValue32
   int jitter_microseconds = 0;     // each item of a stream starts after a random delay of up to this
   uint64_t seed = 1;               // of the delays
 };
 
-// What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_STRICT, FAKE_GPU_JITTER and FAKE_GPU_SEED say, which hold until configure().
+// What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_NCCL, FAKE_GPU_STRICT, FAKE_GPU_JITTER and FAKE_GPU_SEED say, which hold until
+// configure().
 Settings environment_settings();
 // Begins anew, with counters at 0. std::logic_error while device memory is allocated.
 void configure(const Settings& settings);
@@ -38,6 +40,14 @@ int64_t num_host_waits();
 // Asynchronous copies from or to memory of the host that is not pinned, which wait as well.
 int64_t num_pageable_copies();
 int64_t num_launches();
+
+// NCCL is here too, for ranks that are threads of this process: the functions that are called, of communicators that do not block, without
+// algorithms. What it does for one is queued on its stream only when ncclCommGetAsyncError() has told of it, as NCCL may do it; its own
+// sums go round a ring; counts that differ are an error; operands that a GPU could not reach, two ranks of one GPU, and calls before the
+// one before has ended are refused. From now on ranks on this device take part in nothing that they have not begun, until configure(): the
+// device is lost, of which the other ranks of its communicators are told (ncclRemoteError), or it falls silent, of which nobody is.
+void lose_nccl_device(int device);
+void silence_nccl_device(int device);
 
 // Lets the caller stand in for a kernel of a stream: waits until what is queued there is done, which counts as no wait of the host, and
 // opens device memory to the host's code until it goes.

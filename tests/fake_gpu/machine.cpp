@@ -25,13 +25,17 @@ Settings environment_settings() {
   Settings settings;
   settings.num_devices = static_cast<int>(number_in("FAKE_GPU_DEVICES", settings.num_devices));
   settings.memory_bytes = number_in("FAKE_GPU_MEMORY", settings.memory_bytes);
+  settings.has_nccl = number_in("FAKE_GPU_NCCL", 1) != 0;
   settings.is_strict = number_in("FAKE_GPU_STRICT", 0) != 0;
   settings.jitter_microseconds = static_cast<int>(number_in("FAKE_GPU_JITTER", 0));
   settings.seed = static_cast<uint64_t>(number_in("FAKE_GPU_SEED", 1));
   return settings;
 }
 
-void configure(const Settings& settings) { Machine::instance().configure(settings); }
+void configure(const Settings& settings) {
+  Machine::instance().configure(settings);
+  find_nccl_devices();
+}
 int64_t num_calls(const std::string& function) { return Machine::instance().num_counted(function); }
 int64_t num_pageable_copies() { return num_calls("pageable copies"); }
 int64_t num_launches() { return num_calls("cudaLaunchKernel"); }

@@ -71,6 +71,8 @@ cudaError_t take_last_error();
 cudaError_t last_error();
 // Counts a call of the runtime. An error in a host function, from which nothing of CUDA may be called.
 cudaError_t enter(const char* function);
+// Forgets which devices NCCL has lost.
+void find_nccl_devices();
 // Runs a host function: one at a time, as CUDA may do it.
 void run_host_function(cudaHostFn_t function, void* data);
 

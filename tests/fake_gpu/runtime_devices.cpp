@@ -55,6 +55,7 @@ FAKE_GPU_API cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int
   if (!is_device(device)) return fail(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "Fake GPU");
+  properties->uuid.bytes[0] = static_cast<char>(device + 1);
   properties->major = 9;
   properties->totalGlobalMem = static_cast<size_t>(Machine::instance().settings().memory_bytes);
   properties->multiProcessorCount = 4;
