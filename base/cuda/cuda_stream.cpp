@@ -48,6 +48,7 @@ class CudaEvent final : public Event::Impl {
   }
   cudaEvent_t handle() const { return handle_; }
   const CudaContext* context() const { return context_.get(); }
+  void fail(std::exception_ptr failure) const { context_->fail(number_, std::move(failure)); }
 
  private:
   std::shared_ptr<CudaContext> context_;
@@ -231,6 +232,10 @@ class CudaStream final : public Stream::Impl {
 
 Stream make_cuda_stream(std::shared_ptr<CudaContext> context, std::string name) {
   return Stream(std::make_shared<CudaStream>(std::move(context), std::move(name)));
+}
+
+void fail_work_before(const Event& event, std::exception_ptr failure) {
+  if (const auto* of_cuda = dynamic_cast<const CudaEvent*>(event.impl().get())) of_cuda->fail(std::move(failure));
 }
 
 }  // namespace zerostep

@@ -1,4 +1,5 @@
 #pragma once
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -12,5 +13,8 @@ namespace zerostep {
 // nor a host function: a thread beside the stream waits for it and writes a word for which the device waits (cuStreamWaitValue32). RunError
 // when there are no more streams.
 Stream make_cuda_stream(std::shared_ptr<CudaContext> context, std::string name);
+
+// Work before an event of a stream of CUDA's has failed: whoever waits for the event, and what follows on its device, learns why.
+void fail_work_before(const Event& event, std::exception_ptr failure);
 
 }  // namespace zerostep

@@ -142,6 +142,7 @@ Communicator Communicator::split(const std::function<std::pair<int, int>(int)>& 
   return Communicator(impl_->split(color_and_key));
 }
 void Communicator::abort(const std::string& reason) noexcept { impl_->abort(reason); }
+void Communicator::lend_staging(std::span<std::byte> memory) { impl_->lend_staging(memory); }
 CommCounters Communicator::counters() const { return impl_->counters(); }
 
 std::vector<std::string> Communicator::Impl::gather_text(const std::string& text, const char* label) {
@@ -208,7 +209,7 @@ void Communicator::Impl::count(CommCounters::Entry CommCounters::*which, int64_t
   entry.seconds += seconds;
 }
 
-CommCounters Communicator::Impl::counters() const {
+CommCounters Communicator::Impl::counters() {
   std::lock_guard lock(counters_mutex_);
   return counters_;
 }

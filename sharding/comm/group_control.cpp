@@ -103,7 +103,7 @@ void GroupControl::wait_for_generation(uint32_t old_generation, const Fingerprin
     const timespec pause{0, kPauseNanoseconds};
     futex(&header_->generation, FUTEX_WAIT, options_.between_processes, old_generation, &pause);
     if (passed(old_generation)) return;
-    check_peers(old_generation, what, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), left_since);
+    check_wait(old_generation, what, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), left_since);
   }
 }
 
@@ -117,28 +117,46 @@ void GroupControl::check(const Fingerprint& what) {
   }
 }
 
-void GroupControl::check_peers(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since) {
+void GroupControl::check_peers(const Fingerprint& what) {
+  check(what);
+  if (const std::vector<int> dead = dead_peers(); !dead.empty()) {
+    if (options_.on_lost_rank) options_.on_lost_rank();
+    give_up_on_dead(dead, what);
+  }
+}
+
+std::vector<int> GroupControl::dead_peers() const {
+  std::vector<int> dead;
+  for (int rank = 0; rank < size_ && options_.is_alive; ++rank)
+    if (rank != rank_ && !blocks_[rank].left.load(std::memory_order_acquire) && !options_.is_alive(rank)) dead.push_back(rank);
+  return dead;
+}
+
+void GroupControl::give_up_on_dead(const std::vector<int>& dead, const Fingerprint& what) {
+  give_up(
+      fmt::format("{} {} died: the process ended while rank {} was waiting for it in {}. Look for its own message or a signal (an "
+                  "out-of-memory kill leaves only a line in the system's log).",
+                  list_of_ranks(dead), dead.size() == 1 ? "has" : "have", rank_, what.describe()));
+}
+
+void GroupControl::check_wait(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since) {
   // A peer may fail, leave or die after it has met this rank: what is seen of it counts only while the barrier is still closed.
   if (failed()) {
     if (passed(old_generation)) return;
     check(what);
   }
-  std::vector<int> silent, dead, left;
+  const std::vector<int> dead = dead_peers();
+  std::vector<int> silent, left;
   for (int rank = 0; rank < size_; ++rank) {
     const bool arrived = blocks_[rank].arrivals.load(std::memory_order_acquire) >= arrivals_;
     const bool has_left = blocks_[rank].left.load(std::memory_order_acquire);
     if (!arrived) silent.push_back(rank);
     if (!arrived && has_left) left.push_back(rank);
-    if (!has_left && rank != rank_ && options_.is_alive && !options_.is_alive(rank)) dead.push_back(rank);
   }
   if (passed(old_generation)) return;
   const bool late = waited_seconds > options_.timeout_seconds && !silent.empty();
   if ((late || !dead.empty()) && options_.on_lost_rank) options_.on_lost_rank();
-  if (!dead.empty())
-    give_up(
-        fmt::format("{} {} died: the process ended while rank {} was waiting for it in {}. Look for its own message or a signal (an "
-                    "out-of-memory kill leaves only a line in the system's log).",
-                    list_of_ranks(dead), dead.size() == 1 ? "has" : "have", rank_, what.describe()));
+  if (!dead.empty()) give_up_on_dead(dead, what);
   if (!left.empty()) {
     if (left_since < 0) left_since = waited_seconds;
     if (waited_seconds - left_since > kGraceForALastWordSeconds)

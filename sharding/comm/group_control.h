@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "sharding/comm/impl.h"
 
@@ -70,6 +71,8 @@ class GroupControl {
   void barrier(const Fingerprint& what);
   // Throws PeerError when the group or the job has failed.
   void check(const Fingerprint& what);
+  // Likewise, and RunError, which ends the group, when a peer has died. Never blocks.
+  void check_peers(const Fingerprint& what);
   // This rank reads the memory of its peers for as long as the object lives. Throws PeerError, like check(), when the group has failed:
   // then peers may have taken their memory back.
   class Reading {
@@ -113,8 +116,10 @@ class GroupControl {
   void end_reading() noexcept { blocks_[rank_].reading.store(0, std::memory_order_release); }
   void wait_for_generation(uint32_t old_generation, const Fingerprint& what);
   bool passed(uint32_t old_generation) const { return header_->generation.load(std::memory_order_seq_cst) != old_generation; }
+  std::vector<int> dead_peers() const;
+  [[noreturn]] void give_up_on_dead(const std::vector<int>& dead, const Fingerprint& what);
   // Looks for a reason to give up the wait for the generation; throws if there is one.
-  void check_peers(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since);
+  void check_wait(uint32_t old_generation, const Fingerprint& what, double waited_seconds, double& left_since);
   [[noreturn]] void give_up(const std::string& why);
   void wake_all() noexcept;
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -40,13 +41,16 @@ class Communicator::Impl {
     return split(color, key);
   }
   virtual void abort(const std::string& reason) = 0;
+  // Throws as an operation that waits for the others would when one of them has failed or died. Never blocks.
+  virtual void check_peers(const Fingerprint&) {}
+  virtual void lend_staging(std::span<std::byte>) {}
 
   // Texts of any length, in rank order.
   std::vector<std::string> gather_text(const std::string& text, const char* label);
 
   void count(const Operation& operation, double seconds);
   void count(CommCounters::Entry CommCounters::*which, int64_t elements, int64_t bytes, double seconds);
-  CommCounters counters() const;
+  virtual CommCounters counters();
 
  private:
   const int rank_, size_;

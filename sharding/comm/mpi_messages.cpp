@@ -77,6 +77,22 @@ void MpiJob::check(const Fingerprint& what) {
   throw PeerError(fmt::format("rank {} gives up {}: rank {} has failed: {}", session->rank, what.describe(), news_.rank, news_.text));
 }
 
+void MpiJob::check_peers(const Fingerprint& what, const std::vector<int>& ranks, int me) {
+  check(what);
+  for (const int rank : ranks) {
+    const auto process = static_cast<size_t>(rank);
+    if (rank != me && process < processes.size() && !processes[process].is_alive())
+      lose(fmt::format("{} has died: its process ended while {} was waiting for it in {}. Look for its own message or a signal.",
+                       name_of(rank), name_of(me), what.describe()));
+  }
+}
+
+void MpiJob::lose(const std::string& why) {
+  session->lost_a_rank = true;
+  announce_failure(why);
+  fail_run("{}", why);
+}
+
 void MpiJob::keep_forever(std::vector<std::shared_ptr<void>> buffers) {
   std::lock_guard lock(mutex_);
   for (auto& buffer : buffers) kept_.push_back(std::move(buffer));
@@ -148,31 +164,17 @@ void MpiMessages::wait(const Fingerprint& what) {
 }
 
 void MpiMessages::check_peers(const Fingerprint& what, double waited_seconds) {
-  job_.check(what);
   std::set<int> silent;  // ranks of the session
   for (size_t i = 0; i < requests_.size(); ++i)
     if (requests_[i] != MPI_REQUEST_NULL) silent.insert(nth(members_, peers_[i]));
   const int me = nth(members_, my_rank_);
-  std::string why;
-  for (const int rank : silent) {
-    const auto process = static_cast<size_t>(rank);
-    if (process < job_.processes.size() && !job_.processes[process].is_alive()) {
-      why = fmt::format("{} has died: its process ended while {} was waiting for it in {}. Look for its own message or a signal.",
-                        job_.name_of(rank), job_.name_of(me), what.describe());
-      break;
-    }
-  }
-  if (why.empty() && waited_seconds > job_.timeout_seconds) {
-    std::vector<std::string> names;
-    for (const int rank : silent) names.push_back(job_.name_of(rank));
-    why = fmt::format(
-        "{} {} not arrived at {} for {:.3g} s, seen from {}. If a step may take that long, raise run.collective_timeout_seconds.",
-        fmt::join(names, ", "), names.size() == 1 ? "has" : "have", what.describe(), waited_seconds, job_.name_of(me));
-  }
-  if (why.empty()) return;
-  job_.session->lost_a_rank = true;
-  job_.announce_failure(why);
-  fail_run("{}", why);
+  job_.check_peers(what, {silent.begin(), silent.end()}, me);
+  if (waited_seconds <= job_.timeout_seconds) return;
+  std::vector<std::string> names;
+  for (const int rank : silent) names.push_back(job_.name_of(rank));
+  job_.lose(
+      fmt::format("{} {} not arrived at {} for {:.3g} s, seen from {}. If a step may take that long, raise run.collective_timeout_seconds.",
+                  fmt::join(names, ", "), names.size() == 1 ? "has" : "have", what.describe(), waited_seconds, job_.name_of(me)));
 }
 
 MpiMessages::~MpiMessages() {

@@ -31,6 +31,11 @@ class MpiJob {
   // Throws when a rank of the job has failed.
   void check(const Fingerprint& what);
 
+  // Likewise, and when one of `ranks`, for which `me` waits, has died, which ends the job. Ranks of the session. Never blocks.
+  void check_peers(const Fingerprint& what, const std::vector<int>& ranks, int me);
+  // Ends the job with a reason that this rank has found.
+  [[noreturn]] void lose(const std::string& why);
+
   // Buffers of messages that could not be called back.
   void keep_forever(std::vector<std::shared_ptr<void>> buffers);
 

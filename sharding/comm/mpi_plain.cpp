@@ -62,6 +62,7 @@ class PlainMpiCommunicator final : public HostCommunicator {
   }
 
   void abort(const std::string& reason) override { job_->announce_failure(reason); }
+  void check_peers(const Fingerprint& what) override { job_->check_peers(what, members_, nth(members_, rank())); }
 
  private:
   void run(const Operation& operation) override {

@@ -44,6 +44,7 @@ class PeerCommunicator final : public HostCommunicator {
   std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) override;
   std::shared_ptr<Impl> split(int color, int key) override;
   void abort(const std::string& reason) override;
+  void check_peers(const Fingerprint& what) override { control_.check_peers(what); }
 
  private:
   void run(const Operation& operation) override;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/nth.h"
+#include "sharding/comm/device_buffer.h"
 #include "sharding/comm/impl.h"
 #include "sharding/staged_communicator.h"
 
@@ -20,21 +21,6 @@ struct Piece {
 using Part = std::vector<Piece>;
 
 std::byte* at(const void* data, int64_t bytes) { return static_cast<std::byte*>(const_cast<void*>(data)) + bytes; }
-
-class DeviceBuffer final : public CommBuffer {
- public:
-  DeviceBuffer(const Device& device, size_t num_bytes, const char* label)
-      : num_bytes_(num_bytes), arena_(device.memory(label, round_up(static_cast<int64_t>(num_bytes), kAlignmentBytes))) {
-    if (num_bytes > 0) data_ = arena_.allocate(static_cast<int64_t>(num_bytes), label);
-  }
-  void* data() const override { return data_; }
-  size_t num_bytes() const override { return num_bytes_; }
-
- private:
-  size_t num_bytes_;
-  Arena arena_;
-  void* data_ = nullptr;
-};
 
 class StagedCommunicator final : public Communicator::Impl {
  public:
@@ -101,8 +87,10 @@ class StagedCommunicator final : public Communicator::Impl {
     const std::vector<Part> parts = cut(operation);
     std::vector<Event> done(parts.size());
     // Of parts the group knows their own sizes alone.
-    if (parts.size() > 1)
+    if (parts.size() > 1) {
+      host_stream_.wait(stream.record());
       host_stream_.enqueue([host = host_.impl(), whole = Fingerprint(operation)] { host->gather_small(whole, nullptr, 0, nullptr); });
+    }
     const auto finish = [&](size_t part) {
       stream.wait(done[part]);
       take_back(operation, parts[part], staged(part), stream);

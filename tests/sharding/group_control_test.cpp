@@ -74,5 +74,22 @@ TEST_F(GroupControls, NobodyBeginsToReadInAGroupThatHasFailed) {
   owner.wait_for_readers();  // returns: the one that was refused reads nothing
 }
 
+// A look at the others, for operations that are under way elsewhere: a rank that left in order is no loss, one whose process ended is.
+TEST_F(GroupControls, ALookAtThePeersFindsWhoDied) {
+  bool is_rank_2_alive = true, was_told = false;
+  GroupControl::Options options;
+  options.is_alive = [&](int rank) { return rank == 0 || (rank == 2 && is_rank_2_alive); };
+  options.on_lost_rank = [&] { was_told = true; };
+  GroupControl own = control(0, options), left = control(1);
+  left.leave();
+  own.check_peers(operation());
+  is_rank_2_alive = false;
+  const std::string text = testing::message_of<RunError>([&] { own.check_peers(operation()); });
+  EXPECT_NE(text.find("rank 2 has died: the process ended while rank 0 was waiting for it in all-gather of 'h.1'"), std::string::npos)
+      << text;
+  EXPECT_TRUE(was_told);
+  EXPECT_THROW(left.check_peers(operation()), PeerError);
+}
+
 }  // namespace
 }  // namespace zerostep

@@ -1,0 +1,211 @@
+#include "sharding/cuda/nccl_transport.h"
+
+#include <chrono>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "base/cuda/cuda_device.h"
+#include "base/cuda/cuda_stream.h"
+#include "base/error.h"
+#include "sharding/cuda/nccl_library.h"
+#include "sharding/cuda/sum.h"
+
+namespace zerostep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kPoll = std::chrono::microseconds(20);      // a call of NCCL that has not ended
+constexpr auto kStartPoll = std::chrono::milliseconds(1);  // NCCL that has not started
+constexpr double kEndSeconds = 5;                          // for the other ranks to end as well
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string hexadecimal(const void* data, size_t num_bytes) {
+  std::string out;
+  for (size_t i = 0; i < num_bytes; ++i) out += fmt::format("{:02x}", static_cast<const unsigned char*>(data)[i]);
+  return out;
+}
+
+ncclUniqueId id_of(const std::string& text) {
+  ncclUniqueId id;
+  if (text.size() != 2 * sizeof id.internal) fail_protocol("[nccl] an id of {} characters", text.size());
+  for (size_t i = 0; i < sizeof id.internal; ++i) id.internal[i] = static_cast<char>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+  return id;
+}
+
+// A communicator of NCCL that does not block: a call has ended when NCCL says so, and until then nothing is known to be on the stream.
+class NcclTransport final : public DeviceTransport {
+ public:
+  NcclTransport(const CudaDevice& device, const NcclStart& start) : device_(device), size_(start.size) {
+    int processors = 0;
+    device_.context().make_current();
+    device_.context().check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device_.context().index()),
+                            "its number of processors cannot be read");
+    max_blocks_ = static_cast<unsigned>(processors) * 32;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    try {
+      check(nccl_.init_rank(&comm_, start.size, id_of(start.id), start.rank, &config), "start");
+      const auto begin = Clock::now();
+      while (state() == ncclInProgress) {
+        start.check_peers();
+        if (seconds_since(begin) > start.timeout_seconds)
+          fail_run("rank {}: NCCL has not started among {} ranks for {:.3g} s. NCCL_DEBUG=INFO tells what it waits for", start.rank,
+                   start.size, start.timeout_seconds);
+        std::this_thread::sleep_for(kStartPoll);
+      }
+      check(state(), "start");
+    } catch (...) {
+      abort(std::current_exception());
+      throw;
+    }
+  }
+
+  // The ranks end together, unless one of them does not come.
+  ~NcclTransport() override {
+    std::lock_guard lock(mutex_);
+    if (comm_ == nullptr) return;
+    nccl_.finalize(comm_);
+    const auto begin = Clock::now();
+    while (state() == ncclInProgress && seconds_since(begin) < kEndSeconds) std::this_thread::sleep_for(kPoll);
+    state() == ncclSuccess ? nccl_.destroy(comm_) : nccl_.abort(comm_);
+  }
+
+  bool reaches(const void* data) const override {
+    cudaPointerAttributes attributes = {};
+    device_.context().check(cudaPointerGetAttributes(&attributes, data), "memory is of an unknown kind");
+    return attributes.type != cudaMemoryTypeUnregistered;
+  }
+
+  void exchange(std::span<const Message> messages, Stream& stream) override {
+    call(stream, [&](cudaStream_t on) {
+      for (const Message& m : messages) {
+        const auto size = static_cast<size_t>(m.num_bytes);
+        check(
+            m.is_taken ? nccl_.receive(m.data, size, ncclUint8, m.peer, comm_, on) : nccl_.send(m.data, size, ncclUint8, m.peer, comm_, on),
+            "exchange");
+      }
+    });
+  }
+  void all_gather(std::span<const Segment> segments, DType type, Stream& stream) override {
+    call(stream, [&](cudaStream_t on) {
+      for (const Segment& s : segments)
+        if (s.count > 0)
+          check(nccl_.all_gather(s.source, s.target, static_cast<size_t>(num_bytes(s.count, type)), ncclUint8, comm_, on), "all-gather");
+    });
+  }
+  void broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream) override {
+    call(stream, [&](cudaStream_t on) {
+      for (const Segment& s : segments)
+        if (s.count > 0)
+          check(nccl_.broadcast(s.target, s.target, static_cast<size_t>(num_bytes(s.count, type)), ncclUint8, root, comm_, on),
+                "broadcast");
+    });
+  }
+  void reduce_scatter(std::span<const Segment> segments, Stream& stream) override {
+    call(stream, [&](cudaStream_t on) {
+      for (const Segment& s : segments)
+        if (s.count > 0)
+          check(nccl_.reduce_scatter(s.source, s.target, static_cast<size_t>(s.count), ncclFloat32, ncclSum, comm_, on), "reduce-scatter");
+    });
+  }
+  void all_reduce(std::span<const Segment> segments, Stream& stream) override {
+    call(stream, [&](cudaStream_t on) {
+      for (const Segment& s : segments)
+        if (s.count > 0)
+          check(nccl_.all_reduce(s.source, s.target, static_cast<size_t>(s.count), ncclFloat32, ncclSum, comm_, on), "all-reduce");
+    });
+  }
+
+  void sum(const RankSum& sum, Stream& stream) override {
+    if (sum.count == 0) return;
+    stream.launch([&] {
+      device_.context().check(cuda::sum(static_cast<cudaStream_t>(stream.native_handle()), max_blocks_, sum), "a sum cannot be queued");
+    });
+  }
+
+  std::string failure() override {
+    std::lock_guard lock(mutex_);
+    if (comm_ == nullptr) return "the communicator was aborted";
+    const ncclResult_t now = state();
+    return now == ncclSuccess || now == ncclInProgress ? "" : nccl_.error_string(now);
+  }
+  void fail(const Event& event, std::exception_ptr failure) override { fail_work_before(event, std::move(failure)); }
+  void abort(std::exception_ptr reason) noexcept override {
+    std::lock_guard lock(mutex_);
+    if (comm_ != nullptr) nccl_.abort(comm_);
+    comm_ = nullptr;
+    reason_ = std::move(reason);
+  }
+
+ private:
+  // Calls functions of NCCL as one group, and waits until they are on the stream.
+  template <typename Body>
+  void call(Stream& stream, const Body& body) {
+    stream.launch([&] {
+      std::unique_lock lock(mutex_);
+      require_communicator();
+      check(nccl_.group_start(), "group");
+      try {
+        body(static_cast<cudaStream_t>(stream.native_handle()));
+      } catch (...) {
+        nccl_.group_end();
+        throw;
+      }
+      check(nccl_.group_end(), "group");
+      for (ncclResult_t now = state(); now != ncclSuccess; now = state()) {
+        check(now, "group");
+        lock.unlock();
+        std::this_thread::sleep_for(kPoll);
+        lock.lock();
+        require_communicator();
+      }
+    });
+  }
+  void require_communicator() const {
+    if (comm_ == nullptr) std::rethrow_exception(reason_);
+  }
+  ncclResult_t state() const {
+    ncclResult_t now = ncclSuccess;
+    const ncclResult_t error = nccl_.async_error(comm_, &now);
+    return error == ncclSuccess ? now : error;
+  }
+  void check(ncclResult_t result, const char* what) const {
+    if (result != ncclSuccess && result != ncclInProgress)
+      fail_run("[{}] NCCL refuses a {} among {} ranks: {}", device_.name(), what, size_, nccl_.error_string(result));
+  }
+
+  const NcclLibrary& nccl_ = NcclLibrary::instance();
+  const CudaDevice& device_;
+  const int size_;
+  unsigned max_blocks_ = 1;
+  std::mutex mutex_;  // of comm_, which another thread may abort
+  ncclComm_t comm_ = nullptr;
+  std::exception_ptr reason_;  // for which it was
+};
+
+}  // namespace
+}  // namespace zerostep
+
+void zerostep_greet_for_nccl_1(const zerostep::Device::Impl& device, int rank, zerostep::NcclGreeting& greeting) {
+  const auto& gpu = static_cast<const zerostep::CudaDevice&>(device);
+  cudaDeviceProp properties = {};
+  gpu.context().check(cudaGetDeviceProperties(&properties, gpu.context().index()), "its model is not known");
+  greeting.gpu = zerostep::hexadecimal(&properties.uuid, sizeof properties.uuid);
+  gpu.load_operators();  // libnccl.so.2 is found beside LibTorch's
+  const zerostep::NcclLibrary& nccl = zerostep::NcclLibrary::instance();
+  greeting.why_not = nccl.why_not;
+  if (rank != 0 || !greeting.why_not.empty()) return;
+  ncclUniqueId id;
+  gpu.context().make_current();
+  if (const ncclResult_t error = nccl.get_unique_id(&id); error != ncclSuccess)
+    greeting.why_not = fmt::format("NCCL does not start: {}", nccl.error_string(error));
+  else
+    greeting.id = zerostep::hexadecimal(id.internal, sizeof id.internal);
+}
+
+void zerostep_start_nccl_1(const zerostep::Device::Impl& device, const zerostep::NcclStart& start,
+                           std::unique_ptr<zerostep::DeviceTransport>& transport) {
+  transport = std::make_unique<zerostep::NcclTransport>(static_cast<const zerostep::CudaDevice&>(device), start);
+}

@@ -1,0 +1,46 @@
+#pragma once
+#include <exception>
+#include <span>
+#include <string>
+
+#include "sharding/communicator.h"
+#include "sharding/rank_sum.h"
+
+namespace zerostep {
+
+// How the GPUs of a group's ranks move values to each other, one object a rank and group. Ranks are those of the group, which has two or
+// more. Work is put on streams of this rank's device, in one order on every rank; a call may block until the GPUs are connected. What
+// cannot be put there is a failure of the stream. Operands are where reaches() says. From any thread, one call at a time but for failure(),
+// fail() and abort().
+class DeviceTransport {
+ public:
+  virtual ~DeviceTransport() = default;
+  // Whether the device reaches memory by itself: its own, and the host's where that is pinned.
+  virtual bool reaches(const void* data) const = 0;
+
+  // Bytes that this rank gives to another one, or takes from it.
+  struct Message {
+    int peer;
+    void* data;
+    int64_t num_bytes;
+    bool is_taken;
+  };
+  // All of them at once. Those from one rank to another go in order.
+  virtual void exchange(std::span<const Message> messages, Stream& stream) = 0;
+  virtual void all_gather(std::span<const Segment> segments, DType type, Stream& stream) = 0;
+  virtual void broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream) = 0;
+  // Sums of fp32 in an order of the transport's own.
+  virtual void reduce_scatter(std::span<const Segment> segments, Stream& stream) = 0;
+  virtual void all_reduce(std::span<const Segment> segments, Stream& stream) = 0;
+
+  virtual void sum(const RankSum& sum, Stream& stream) = 0;
+
+  // What the transport says has gone wrong; "": nothing that it knows of.
+  virtual std::string failure() = 0;
+  // The work before the event has failed: what waits for it, and all that comes after it on the device, learns why.
+  virtual void fail(const Event& event, std::exception_ptr failure) = 0;
+  // Ends what is under way; what is put afterwards fails with the reason.
+  virtual void abort(std::exception_ptr reason) noexcept = 0;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,243 @@
+#include <gtest/gtest.h>
+
+#include <barrier>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "fake_gpu/fake_gpu.h"
+#include "fake_gpu/on_gpu.h"
+#include "sharding/local_ranks.h"
+#include "sharding/nccl_communicator.h"
+#include "sharding/staged_communicator.h"
+#include "tests/sharding/support/communicator_cases.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/gate.h"
+#include "tests/support/message_of.h"
+
+// Communicators of ranks that are threads and have a GPU of the fake each.
+namespace zerostep::testing {
+namespace {
+
+using test::CommunicatorCase;
+
+constexpr int kGpus = 4;  // LibTorch counts them once in a process
+
+Communicator nccl_of(const Communicator& world, const Device& gpu, const NcclOptions& options = {30, true}) {
+  std::string why_not;
+  const auto made = make_nccl_communicator(world, gpu, options, why_not);
+  if (!made) throw RunError(why_not);
+  return *made;
+}
+
+class GpuCommunicator : public ::testing::TestWithParam<std::tuple<CommunicatorCase, int>> {
+ protected:
+  void SetUp() override { fake_gpu::configure({.num_devices = kGpus, .is_strict = true}); }
+};
+
+// What every backend must do: through NCCL, with so little memory for sums that they come in rounds, and of one rank.
+TEST_P(GpuCommunicator, Does) {
+  const auto& [test_case, size] = GetParam();
+  run_local_ranks(size, {.timeout_seconds = 30}, [&](Communicator world) {
+    const Device gpu = Device::cuda(world.rank());
+    const Communicator group = world.size() == 1 ? make_staged_communicator(world, gpu) : nccl_of(world, gpu);
+    EXPECT_STREQ(group.backend(), size == 1 ? "copies" : "nccl");
+    test_case.body(on_gpu(group, world.rank(), 16 << 10));
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, GpuCommunicator,
+                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()), ::testing::Values(1, 2, 4)),
+                         [](const auto& info) { return fmt::format("{}{}", std::get<0>(info.param).name, std::get<1>(info.param)); });
+
+// A rank with one operand of `count` floats on its GPU, each of them `value`.
+struct OnOneGpu {
+  OnOneGpu(const Communicator& world, const NcclOptions& options, int64_t count, float value)
+      : gpu(Device::cuda(world.rank())),
+        group(nccl_of(world, gpu, options)),
+        stream(gpu.stream("communication")),
+        memory(gpu.memory("values", 2 << 20)),
+        pinned(gpu.memory("pinned", 2 << 20, MemoryKind::PinnedHost)),
+        values(static_cast<float*>(memory.allocate(num_bytes(count, DType::F32), "values"))),
+        staging(static_cast<std::byte*>(memory.allocate(1 << 20, "staging"))),
+        host(static_cast<float*>(pinned.allocate(num_bytes(count, DType::F32), "host"))),
+        num(count) {
+    group.lend_staging({staging, 1 << 20});
+    std::fill_n(host, count, value);
+    gpu.copy(stream, values, host, num_bytes(count, DType::F32));
+  }
+  Event all_reduce(const char* label) {
+    const Segment segment{values, values, num};
+    return group.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, stream, label);
+  }
+  // What the GPU has, when that is done.
+  float first() {
+    gpu.copy(stream, host, values, num_bytes(num, DType::F32)).wait();
+    return host[0];
+  }
+
+  Device gpu;
+  Communicator group;
+  Stream stream;
+  Arena memory, pinned;
+  float* values;
+  std::byte* staging;
+  float* host;
+  int64_t num;
+};
+
+// Keeps a stream from going on until it is opened, or goes.
+class GateOfStream {
+ public:
+  explicit GateOfStream(const Device& gpu) : host_(gpu.host_stream("gate")) {}
+  ~GateOfStream() { open(); }
+  void stop(Stream& stream) {
+    stream.wait(host_.enqueue([this] { gate_.pass(); }));
+  }
+  void open() { gate_.open(); }
+
+ private:
+  Gate gate_;
+  Stream host_;
+};
+
+// Of 1, 2^24 and -2^24, in the order of ranks, 0 is left; round NCCL's ring 1 is, where it begins behind rank 0.
+TEST(NcclCommunicator, SumsInTheOrderOfRanksUnlessNcclMay) {
+  for (const bool is_deterministic : {true, false}) {
+    fake_gpu::configure({.num_devices = kGpus, .is_strict = true, .jitter_microseconds = 50});
+    run_local_ranks(3, {.timeout_seconds = 30}, [&](Communicator world) {
+      OnOneGpu rank(world, {30, is_deterministic}, 3, world.rank() == 0 ? 1.0f : world.rank() == 1 ? 0x1p24f : -0x1p24f);
+      rank.all_reduce("sum").wait();
+      EXPECT_EQ(rank.first(), is_deterministic ? 0 : 1);
+    });
+    EXPECT_EQ(fake_gpu::num_calls("ncclAllReduce") > 0, !is_deterministic);
+  }
+}
+
+// No rank's host waits for a GPU, but one that is asked to.
+TEST(NcclCommunicator, QueuesWithoutWaiting) {
+  fake_gpu::configure({.num_devices = kGpus, .is_strict = true});
+  std::barrier<> both(2);
+  run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
+    OnOneGpu rank(world, {30, true}, 1000, 1);
+    rank.all_reduce("first").wait();
+    both.arrive_and_wait();
+    const int64_t waits = fake_gpu::num_host_waits(), functions = fake_gpu::num_calls("cudaLaunchHostFunc");
+    GateOfStream gate(rank.gpu);
+    if (world.rank() == 1) gate.stop(rank.stream);
+    Event last;
+    for (int i = 0; i < 3; ++i) last = rank.all_reduce("next");
+    EXPECT_FALSE(last.ready());
+    EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+    EXPECT_EQ(fake_gpu::num_calls("cudaLaunchHostFunc"), functions);
+    both.arrive_and_wait();
+    gate.open();
+    last.wait();
+    EXPECT_EQ(rank.first(), 16);
+    EXPECT_EQ(rank.group.counters().all_reduce.calls, 4);
+    EXPECT_GT(rank.group.counters().all_reduce.seconds, 0);
+  });
+}
+
+struct Failed {
+  std::string of_first, of_rank_0;
+  double seconds = 0;
+};
+
+// What is said where rank 1 of three ranks breaks at an operation that all of them have come to, and within which time.
+template <typename Break>
+Failed break_rank_1(double timeout_seconds, const Break& breaks) {
+  fake_gpu::configure({.num_devices = kGpus, .is_strict = true});
+  Failed out;
+  std::chrono::steady_clock::time_point broken;
+  std::barrier<> all(3);
+  out.of_first = message_of<RunError>([&] {
+    run_local_ranks(3, {.timeout_seconds = 30}, [&](Communicator world) {
+      OnOneGpu rank(world, {timeout_seconds, true}, 1000, 1);
+      rank.all_reduce("first").wait();
+      GateOfStream gate(rank.gpu);
+      all.arrive_and_wait();
+      if (world.rank() == 1) {
+        broken = std::chrono::steady_clock::now();
+        gate.stop(rank.stream);
+      }
+      const Event event = rank.all_reduce("h.3");
+      all.arrive_and_wait();
+      if (world.rank() == 1) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        breaks(world);
+        gate.open();
+      }
+      try {
+        event.wait();
+        ADD_FAILURE() << "rank " << world.rank() << " has a sum";
+      } catch (const RunError& error) {
+        if (world.rank() == 0) {
+          out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - broken).count();
+          out.of_rank_0 = error.what();
+        }
+        EXPECT_NE(message_of<RunError>([&] { rank.all_reduce("after").wait(); }), "nothing thrown");
+        throw;
+      }
+    });
+  });
+  return out;
+}
+
+TEST(NcclCommunicator, ARankThatFailsInAnOperationEndsItForTheOthers) {
+  const Failed failed = break_rank_1(30, [](Communicator& world) {
+    world.abort("the disk is full");
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // before the gate opens
+    throw RunError("the disk is full");
+  });
+  EXPECT_EQ(failed.of_first, "the disk is full");
+  for (const char* part : {"rank 0 gives up all-reduce of 'h.3' (1,000 elements of fp32)", "rank 1 has failed", "the disk is full"})
+    EXPECT_SAYS(failed.of_rank_0, part);
+  EXPECT_LT(failed.seconds, 5);
+}
+
+TEST(NcclCommunicator, ALostGpuIsNamedWithTheOperation) {
+  const Failed failed = break_rank_1(30, [](Communicator&) { fake_gpu::lose_nccl_device(1); });
+  for (const char* part : {"rank ", ": all-reduce of 'h.3' (1,000 elements of fp32) has failed: NCCL says: remote process exited"})
+    EXPECT_SAYS(failed.of_first, part);
+  EXPECT_SAYS(failed.of_rank_0, "all-reduce of 'h.3'");
+  EXPECT_LT(failed.seconds, 5);
+}
+
+TEST(NcclCommunicator, ASilentGpuEndsInATimeOut) {
+  const Failed failed = break_rank_1(0.4, [](Communicator&) { fake_gpu::silence_nccl_device(1); });
+  for (const char* part : {"every rank has arrived at all-reduce of 'h.3' (1,000 elements of fp32), which has not ended for 0.4 s",
+                           "run.collective_timeout_seconds"})
+    EXPECT_SAYS(failed.of_first, part);
+  EXPECT_LT(failed.seconds, 5);
+}
+
+TEST(NcclCommunicator, ARankThatDoesNotComeIsNamed) {
+  fake_gpu::configure({.num_devices = kGpus});
+  const std::string text = message_of<RunError>([&] {
+    run_local_ranks(2, {.timeout_seconds = 0.3}, [&](Communicator world) {
+      OnOneGpu rank(world, {30, true}, 10, 1);
+      if (world.rank() == 1) return std::this_thread::sleep_for(std::chrono::milliseconds(900));
+      rank.all_reduce("h.3").wait();
+    });
+  });
+  EXPECT_SAYS(text, "rank 1 has not arrived at all-reduce of 'h.3' (10 elements of fp32) for 0.3");
+}
+
+TEST(NcclCommunicator, SaysWhatKeepsItFromStarting) {
+  const auto refused = [](int num_devices, const NcclOptions& options) {
+    return message_of<RunError>([&] {
+      run_local_ranks(2, {.timeout_seconds = 30},
+                      [&](Communicator world) { nccl_of(world, Device::cuda(world.rank() % num_devices), options); });
+    });
+  };
+  fake_gpu::configure({.num_devices = kGpus});
+  EXPECT_EQ(refused(1, {30, true}), "ranks 0 and 1 share a GPU");
+  fake_gpu::silence_nccl_device(1);
+  EXPECT_SAYS(refused(2, {0.3, true}), "NCCL has not started among 2 ranks for 0.3 s");
+  fake_gpu::configure({.num_devices = kGpus, .has_nccl = false});
+  EXPECT_EQ(refused(2, {30, true}), "NCCL does not start: unhandled system error");
+}
+
+}  // namespace
+}  // namespace zerostep::testing
