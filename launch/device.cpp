@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/program_name.h"
+#include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
 
 namespace zerostep {
@@ -27,15 +28,15 @@ Device open_device(const Config& config, int local_rank) {
   }
 }
 
-Communicator communicator_of(const Communicator& world, const Device& device) {
-  return device.is_host() ? world : make_staged_communicator(world, device);
-}
-
-std::string device_warning(const Config& config, int ranks, int local_ranks) {
-  if (config.run.device != "cuda" || ranks == 1) return "";
-  const int gpus = Device::num_gpus();
-  return fmt::format("collectives of {} pass through pinned memory of the host{}: slower than between GPUs", counted(ranks, "rank"),
-                     local_ranks > gpus ? fmt::format(", and {} share {}", counted(local_ranks, "rank"), counted(gpus, "GPU")) : "");
+DeviceGroup group_on(const Device& device, const Communicator& world, const Config& config) {
+  if (device.is_host()) return {world, ""};
+  if (world.size() == 1) return {make_staged_communicator(world, device), ""};
+  std::string why_not;
+  const NcclOptions options{config.run.collective_timeout_seconds, config.run.deterministic};
+  if (const auto made = make_nccl_communicator(world, device, options, why_not)) return {*made, ""};
+  return {make_staged_communicator(world, device),
+          fmt::format("collectives of {} pass through pinned memory of the host, slower than between GPUs: {}",
+                      counted(world.size(), "rank"), why_not)};
 }
 
 }  // namespace zerostep

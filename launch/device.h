@@ -13,9 +13,12 @@ void settle_device(Config& config, std::optional<bool> has_gpu = {});
 // What a rank computes on, as the settled run.device says: of the GPUs the one with the rank's number on its host, or, where there are
 // fewer, one that it shares. InputError with the way out where there is none.
 Device open_device(const Config& config, int local_rank);
-// How ranks reach each other's values there, over the group of the host.
-Communicator communicator_of(const Communicator& world, const Device& device);
-// What a user should know of how `local_ranks` ranks of a host use its GPUs; "": nothing.
-std::string device_warning(const Config& config, int ranks, int local_ranks);
+// How ranks reach each other's values there, over the group of the host; and what a user should know of it ("": nothing).
+struct DeviceGroup {
+  Communicator ranks;
+  std::string warning;
+};
+// From GPU to GPU where every rank has one of its own and NCCL is there. Collective.
+DeviceGroup group_on(const Device& device, const Communicator& world, const Config& config);
 
 }  // namespace zerostep

@@ -94,8 +94,9 @@ int eval(Job& job, const EvalArguments& arguments) {
       print_err("no --checkpoint is given: this is the untrained model that `{} train` would start from\n", program_name());
   }
   try {
-    Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read,
-                  communicator_of(job.start(config.run.collective_timeout_seconds), setup.device), setup.device);
+    const DeviceGroup group = group_on(setup.device, job.start(config.run.collective_timeout_seconds), config);
+    if (job.speaks() && !group.warning.empty()) print_err("warning: {}\n", group.warning);
+    Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read, group.ranks, setup.device);
     const Evaluation result =
         evaluate(engine, *setup.data, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());
     if (!std::isfinite(result.loss))

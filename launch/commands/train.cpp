@@ -94,8 +94,6 @@ void prepare(Job& job, TrainSetup& setup) {
   setup.plan->device_peak_bytes = setup.cost.device_peak_bytes;
   setup.cost.host_peak_bytes += staging_bytes(config, *setup.plan);
   setup.limit = memory_limit(config, setup.device, job.local_size());
-  const std::string slow = device_warning(config, job.size(), job.local_size());
-  if (job.speaks() && !slow.empty()) setup.log.warn(slow);
   if (job.speaks())
     for (const std::string& warning : plan_warnings(config, *setup.plan, *setup.subject.model, *setup.subject.objective))
       setup.log.warn(warning);
@@ -296,8 +294,10 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   try {
     const Config& config = setup.config();
     const ParameterReader first = setup.checkpoint ? parameters_of(*setup.checkpoint) : setup.first_values.read;
-    engine = std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first,
-                                      communicator_of(job.world(), setup.device), setup.device);
+    const DeviceGroup group = group_on(setup.device, job.world(), config);
+    if (job.speaks() && !group.warning.empty()) setup.log.warn(group.warning);
+    engine =
+        std::make_unique<Engine>(config, *setup.subject.model, *setup.subject.objective, *setup.plan, first, group.ranks, setup.device);
     if (setup.checkpoint) restore(*engine, *setup.checkpoint);
     if (setup.checkpoint) setup.checkpoint->close();
     job.together("start of the run", [&] { begin(job, setup); });

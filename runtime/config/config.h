@@ -187,6 +187,7 @@ struct RunConfig {
   int64_t eval_interval = 0, eval_samples = 0;  // 0: none / all
   std::string device = "auto";
   int64_t device_memory = 0;  // bytes a rank; 0: what the machine has
+  bool deterministic = true;  // false: NCCL's own sums between GPUs
   bool trace = false;
   double collective_timeout_seconds = 600;
   int64_t checkpoint_interval = 0;  // steps; 0: none

@@ -102,6 +102,9 @@ const Key kKeys[] = {
     {"run.eval_samples", H, integer(0), "0", "samples of an evaluation, spread evenly over data.eval; 0 takes all"},
     {"run.device", H, choice("auto|cpu|cuda"), "\"auto\"", "where ranks compute"},
     {"run.device_memory", H, integer(0), "0", "bytes that a rank may use, planned and while it runs; 0 is what the machine has"},
+    {"run.deterministic", H, boolean(), "true",
+     "sums over ranks in the order of ranks, with the same bits everywhere; false takes NCCL's own sums between GPUs, in an order of its "
+     "own"},
     {"run.trace", H, boolean(), "false", "write a Chrome trace of every action of the plan"},
     {"run.collective_timeout_seconds", H, number_above(0), "600.0", "longest wait for the other ranks"},
     {"run.checkpoint_interval", H, integer(0), "0", "write a checkpoint every so many steps, and at the end; 0 writes none"},

@@ -59,6 +59,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
+  lanes_.group.lend_staging(state_.rank_values());
   access_.load(initial);
   if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   if (!device.is_host())

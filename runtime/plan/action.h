@@ -91,6 +91,7 @@ enum class BufferKind : uint8_t {
   StagingSlot,     // of a staging ring: where a chunk that rests in a file is read and written
   Checkpoint,      // of a unit: what comes into it, in memory of the host until its recomputation
   CheckpointSlot,  // on the device, of one ring: a loaded checkpoint, from before its recomputation to the end of the unit's backward
+  RankValues,      // of other ranks, while a GPU sums
 };
 constexpr int kMatrixWork = 0, kMatrixResults = 1, kMatrixScratch = 2;  // indices of WholeMatrices
 struct Buffer {

@@ -172,6 +172,7 @@ class Uses {
       if (a.final_reduction) write({BufferKind::SquaredNorm, part.group});
     }
     if (sixteen_bit) write({BufferKind::Message});
+    if (plan_.rank_values_bytes > 0) write({BufferKind::RankValues});
     communicate();
   }
 

@@ -73,8 +73,9 @@ const char* name_of(BufferKind kind) {
                                            "communicator",
                                            "staging slot",
                                            "checkpoint",
-                                           "slot of checkpoints"};
-  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::CheckpointSlot) + 1);
+                                           "slot of checkpoints",
+                                           "values of other ranks"};
+  static_assert(std::size(kNames) == static_cast<size_t>(BufferKind::RankValues) + 1);
   return nth(kNames, kind);
 }
 

@@ -52,6 +52,7 @@ struct PlanOptions {
   int64_t max_live_parameters = INT64_MAX, max_reuse_distance = INT64_MAX, prefetch_bucket = 0, reduce_bucket = INT64_MAX,
           allgather_bucket = INT64_MAX, sub_group = INT64_MAX;  // elements
   DType communication_type = DType::F32;
+  bool sums_on_device = false;                 // of gradients over ranks: GPUs do, with memory of theirs for the others' values
   bool reduce_scatter = true;                  // false: stages 1 and 2 all-reduce and keep their part
   bool allgather_partitions = true;            // false: one broadcast a rank instead of an all-gather
   bool contiguous_gradients = true;            // false: a backward makes gradients of its own, which are then added to the flat buffer
@@ -85,6 +86,7 @@ struct Plan {
   bool has_backward = false;                             // gradients have buffers
   int64_t copies_bytes = 0;                              // of one visit's copies of weights
   int64_t message_bytes = 0;                             // of 16-bit reductions
+  int64_t rank_values_bytes = 0;                         // of other ranks, for one round of a sum on the device
   MatrixAssignment matrices;                             // of an optimizer that needs them whole
   std::vector<PlannedBuffer> buffers;                    // everything that the runtime's own arenas hold
   int64_t elements_gathered = 0, elements_reduced = 0;   // sums over actions
@@ -142,6 +144,10 @@ void order_actions(const ModelLayout& layout, Plan& plan);
 int64_t elements_of_part(const ModelLayout& layout, const CollectivePart& part);
 // Bytes of the 16-bit messages that a plan's largest reduction sends.
 int64_t message_bytes(const ModelLayout& layout, const Plan& plan);
+// Bytes of the other ranks' values that a GPU holds at once while it sums: those of the plan's largest reduction, at most
+// kMostRankValueBytes, above which a sum is made in rounds.
+constexpr int64_t kMostRankValueBytes = int64_t{64} << 20;
+int64_t rank_values_bytes(const ModelLayout& layout, const Plan& plan);
 // The fp64 numbers that the actions of an engine's plans leave for the host, part by part.
 enum class ScalarPart : uint8_t {
   BackpropLoss,    // sum of the objective over this rank's micro-batches

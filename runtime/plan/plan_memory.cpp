@@ -47,6 +47,24 @@ int64_t message_bytes(const ModelLayout& layout, const Plan& plan) {
   return most;
 }
 
+int64_t rank_values_bytes(const ModelLayout& layout, const Plan& plan) {
+  const int64_t ranks = plan.options.world;
+  int64_t most = 0;
+  if (!plan.options.sums_on_device || ranks == 1) return 0;
+  for (const Action& a : plan.actions) {
+    if (a.kind != ActionKind::Reduce) continue;
+    int64_t bytes = kAlignmentBytes;
+    for (const CollectivePart& part : a.parts)
+      for (int s = part.slice_begin; s < part.slice_end; ++s) {
+        // A rank's part begins at a multiple of 16 elements.
+        const int64_t part_elements = round_up(layout.group(part.group).layout.slice(s).per_rank, 16);
+        bytes += round_up((ranks - 1) * num_bytes(part_elements, plan.options.communication_type), kAlignmentBytes);
+      }
+    most = std::max(most, bytes);
+  }
+  return std::min(most, kMostRankValueBytes);
+}
+
 namespace {
 
 // Slots for what rests in files. Buffers of similar size share a ring, and their chunks take its slots in turn.
@@ -138,6 +156,7 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
     add_chunks({BufferKind::CheckpointSlot}, "slots of checkpoints", slots * slot, slots, slot, false, Tier::Device);
   }
   add({BufferKind::Message}, "16-bit message", plan.message_bytes, true);
+  add({BufferKind::RankValues}, "values of other ranks", plan.rank_values_bytes, false);
   add({BufferKind::WeightCopies}, "copies of weights", plan.copies_bytes, false);
   add_floats({BufferKind::MatrixState}, "optimizer state of whole matrices", o.matrix_state_values * plan.matrices.state_elements, false,
              at_most_host(layout.options.state_tier));
@@ -201,6 +220,7 @@ void share_memory(const ModelLayout& layout, const std::vector<Plan*>& plans) {
     all.options.summed_scalars = std::max(all.options.summed_scalars, plan->options.summed_scalars);
     all.copies_bytes = std::max(all.copies_bytes, plan->copies_bytes);
     all.message_bytes = std::max(all.message_bytes, plan->message_bytes);
+    all.rank_values_bytes = std::max(all.rank_values_bytes, plan->rank_values_bytes);
   }
   list_buffers(layout, all);
   for (Plan* plan : plans) {
@@ -211,6 +231,7 @@ void share_memory(const ModelLayout& layout, const std::vector<Plan*>& plans) {
     plan->has_backward = all.has_backward;
     plan->copies_bytes = all.copies_bytes;
     plan->message_bytes = all.message_bytes;
+    plan->rank_values_bytes = all.rank_values_bytes;
     plan->buffers = all.buffers;
     plan->staging_rings = all.staging_rings;
     plan->arena_bytes = all.arena_bytes;

@@ -36,6 +36,7 @@ class Planner {
     }
     plan_.actions.push_back({.kind = ActionKind::End});
     plan_.message_bytes = message_bytes(layout_, plan_);
+    plan_.rank_values_bytes = rank_values_bytes(layout_, plan_);
     list_buffers(layout_, plan_);
     order_actions(layout_, plan_);
     add_elements(plan_);

@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <vector>
 
 #include "runtime/plan/state_chunks.h"
@@ -61,6 +62,11 @@ class ShardedState {
     return store_.view({BufferKind::ParameterSlot, nth(plan_.parameter_ring_of, group), slot});
   }
   std::byte* message() const { return store_.view({BufferKind::Message}); }
+  // For the communicator of GPUs (Communicator::lend_staging); empty where the plan has none.
+  std::span<std::byte> rank_values() const {
+    if (plan_.rank_values_bytes == 0) return {};
+    return {store_.view({BufferKind::RankValues}), static_cast<size_t>(plan_.rank_values_bytes)};
+  }
   std::byte* weight_copies() const { return store_.view({BufferKind::WeightCopies}); }
 
   // Of matrices that are assigned to owners (MatrixAssignment says where in them): an array of this rank's, what is worked on, results that

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -70,8 +71,8 @@ ZerothOrderOutcome on_processor(const ZerothOrderCase& test, int world) {
   return run_zeroth_order_threads(test, world);
 }
 
-ZerothOrderOutcome on_gpus(const ZerothOrderCase& test, int world) {
-  return run_zeroth_order_threads(test, world, {.device_of_rank = [](int rank) { return Device::cuda(rank); }});
+ZerothOrderOutcome on_gpus(const ZerothOrderCase& test, int world, bool is_staged) {
+  return run_zeroth_order_threads(test, world, {.device_of_rank = [](int rank) { return Device::cuda(rank); }, .is_staged = is_staged});
 }
 
 // The norm of a gradient is summed in fp64 in another order: 1e-6 of it is more than a rounding to fp32.
@@ -89,10 +90,10 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
       for (const DType compute : {DType::F32, DType::BF16}) {
         if (++index % 4 == 2 || index % 4 == 3) continue;  // every stage and every number of ranks has both types
         const Shape shape{stage, world, compute, index % 8 < 4 ? 2 : 1, index % 5 < 2 ? 0.1 : 0.0};
-        SCOPED_TRACE(fmt::format("stage {}, {} ranks, {}, {} micro-batches, dropout {}", stage, world, name_of(compute), shape.accumulation,
-                                 shape.dropout));
+        SCOPED_TRACE(fmt::format("stage {}, {} ranks, {}, {} micro-batches, dropout {}, {}", stage, world, name_of(compute),
+                                 shape.accumulation, shape.dropout, index % 12 == 0 ? "staged" : "NCCL"));
         const ZerothOrderCase test = case_of(GetParam(), shape);
-        const ZerothOrderOutcome expected = on_processor(test, world), found = on_gpus(test, world);
+        const ZerothOrderOutcome expected = on_processor(test, world), found = on_gpus(test, world, index % 12 == 0);
         expect_near(found.norms, expected.norms, 1e-6);
         // Directions that are made of the gradient depend on its norm, and with it on that order.
         const bool is_bitwise = GetParam().mode != Mode::Instruct;
@@ -104,6 +105,68 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
           EXPECT_LT(relative_difference(found.parameters, expected.parameters, first_values(test)), 1e-3);
         }
       }
+}
+
+// With NCCL's own sums a run is another one in its last bits.
+TEST(CudaEngineSums, AreOfNcclWhereTheyMayBe) {
+  for (const int stage : {0, 2}) {
+    ZerothOrderCase test = case_of(kKinds[0], {stage, 4, DType::F32, 1, 0.0});
+    const ZerothOrderOutcome expected = on_gpus(test, 4, false);
+    const char* call = stage == 0 ? "ncclAllReduce" : "ncclReduceScatter";
+    EXPECT_EQ(fake_gpu::num_calls(call), 0);
+    test.config.run.deterministic = false;
+    const ZerothOrderOutcome found = on_gpus(test, 4, false);
+    EXPECT_GT(fake_gpu::num_calls(call), 0);
+    EXPECT_NE(found.parameters, expected.parameters);
+    expect_like(found, expected, test);
+  }
+}
+
+// In the plan of a GPU is memory for the values of the other ranks, which its sums take, and nothing else that a processor's has not.
+TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const int world : {1, 2, 4}) {
+      SCOPED_TRACE(fmt::format("stage {}, {} ranks", stage, world));
+      ZerothOrderCase test = case_of(kKinds[0], {stage, world, DType::F32, 1, 0.0});
+      test.steps = 1;
+      int64_t planned = 0, largest = 0, on_host = 0, taken = 0;
+      const auto count = [&](const TrainingPlan& plan, int64_t* values) {
+        for (const PlannedBuffer& b : plan.any_step().buffers)
+          if (b.name == "values of other ranks") *values += b.bytes;
+        return plan.any_step().device_arena_bytes();
+      };
+      int64_t of_gpu = 0;
+      run_zeroth_order_threads(test, world,
+                               {.before_step =
+                                    [&](int64_t, Engine& engine) {
+                                      if (engine.rank() == 0) taken = engine.arena_bytes(Tier::Device);
+                                    },
+                                .device_of_rank = [](int rank) { return Device::cuda(rank); },
+                                .change_plan =
+                                    [&](TrainingPlan& plan) {
+                                      static std::mutex mutex;
+                                      const std::lock_guard lock(mutex);
+                                      planned = largest = 0;
+                                      of_gpu = count(plan, &planned);
+                                      for (const Action& a : plan.any_step().actions) {
+                                        int64_t elements = 0;
+                                        for (const CollectivePart& part : a.parts)
+                                          if (a.kind == ActionKind::Reduce) elements += elements_of_part(plan.layout, part);
+                                        largest = std::max(largest, elements);
+                                      }
+                                    }});
+      test.config.run.device = "cpu";
+      int64_t none = 0;
+      run_zeroth_order_threads(test, world, {.change_plan = [&](TrainingPlan& plan) {
+                                 static std::mutex mutex;
+                                 const std::lock_guard lock(mutex);
+                                 on_host = count(plan, &none);
+                               }});
+      EXPECT_EQ(none, 0);
+      EXPECT_EQ(planned, world == 1 ? 0 : largest / world * (world - 1) * 4 + kAlignmentBytes);
+      EXPECT_EQ(of_gpu - on_host, planned);
+      EXPECT_EQ(taken, of_gpu);
+    }
 }
 
 // A step of one rank waits for its device once, where its scalars are read, and copies nothing that blocks; after the first two steps it
@@ -148,11 +211,12 @@ TEST(CudaBatch, TensorsComeInOneCopyAndNobodyWaits) {
   bring_to_device({&batches[0]}, gpu);  // the pinned block and the device's are there from now on
   const std::vector<Batch> before = {batches[1]};
   Stream stream = gpu.compute_stream();
-  const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_calls("cudaMemcpyAsync");
+  const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_calls("cudaMemcpyAsync"),
+                pageable = fake_gpu::num_pageable_copies();
   stream.launch([&] { bring_to_device({&batches[1]}, gpu); });
   EXPECT_EQ(fake_gpu::num_host_waits(), waits);
   EXPECT_EQ(fake_gpu::num_calls("cudaMemcpyAsync"), copies + 1);
-  EXPECT_EQ(fake_gpu::num_pageable_copies(), 0);
+  EXPECT_EQ(fake_gpu::num_pageable_copies(), pageable);
   stream.synchronize();
   for (at::Tensor Batch::*tensor : {&Batch::tokens, &Batch::labels, &Batch::mask, &Batch::word_positions}) {
     EXPECT_TRUE((batches[1].*tensor).is_cuda());

@@ -54,6 +54,19 @@ TEST_F(CudaRun, TellsOfTheDeviceAndOfTheHostApart) {
             16);
 }
 
+// Ranks that cannot have NCCL train all the same, and say why they are slower.
+TEST_F(CudaRun, SaysWhyCollectivesPassThroughTheHost) {
+  const std::string file = place_.config();
+  for (const auto& [gpus, reason] :
+       {std::pair("1", "ranks 0 and 1 share a GPU"), std::pair("2", "NCCL does not start: unhandled system")}) {
+    const Outcome done =
+        place_.run({"train", file, "--set", "run.overwrite=true"}, {.ranks = 2, .environment = {{"FAKE_GPU_DEVICES", gpus}}});
+    ASSERT_EQ(done.status, 0) << done.err;
+    EXPECT_SAYS(done.out + done.err,
+                std::string("collectives of 2 ranks pass through pinned memory of the host, slower than between GPUs: ") + reason);
+  }
+}
+
 // LibTorch takes memory of the device in pieces of 2 MiB, which this plan is less than.
 TEST_F(CudaRun, AnErrorNamesWhatWasPlannedNeededAndThere) {
   const std::string file = place_.config();

@@ -141,11 +141,11 @@ TEST_F(Fit, LetsSmallParametersGoWhereNothingElseFits) {
   config["zero_optimization"].erase("stage3_param_persistence_threshold");
   place_.write("small.json", config.dump());
   const std::string key = "zero_optimization.stage3_param_persistence_threshold";
-  EXPECT_EQ(plan("small.json", {"--fit", "--json", "--set", limit(1.4e6), "--set", key + "=100000"}).status, 2);
-  const Outcome done = plan("small.json", {"--fit", "--json", "--set", limit(1.4e6)});
+  EXPECT_EQ(plan("small.json", {"--fit", "--json", "--set", limit(1.42e6), "--set", key + "=100000"}).status, 2);
+  const Outcome done = plan("small.json", {"--fit", "--json", "--set", limit(1.42e6)});
   ASSERT_EQ(done.status, 0) << done.err;
   EXPECT_EQ(json::parse(done.out)["best"]["settings"][key], 0);
-  EXPECT_EQ(plan("small.fit.json", {"--set", limit(1.4e6)}).status, 0);
+  EXPECT_EQ(plan("small.fit.json", {"--set", limit(1.42e6)}).status, 0);
   const Outcome roomy = plan("small.json", {"--fit", "--json", "--set", limit(5e7)});
   ASSERT_EQ(roomy.status, 0) << roomy.err;
   EXPECT_FALSE(json::parse(roomy.out)["best"]["settings"].contains(key));

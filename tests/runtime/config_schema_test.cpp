@@ -71,8 +71,8 @@ std::string fingerprint(const Config& c) {
   s += fmt::format("{}|{}|{}|{}", d.prompt, d.label_words, d.labels, d.skips_missing);
   const auto& r = c.run;
   s += fingerprint_of_step(c.step);
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
-                   r.device_memory, r.trace, r.collective_timeout_seconds);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
+                   r.device_memory, r.deterministic, r.trace, r.collective_timeout_seconds);
   s += fmt::format("{} ", r.overwrite);
   s += fmt::format("{} {} {} {} {} ", r.checkpoint_interval, r.keep_checkpoints, r.keep_best, r.resume_anyway, r.end_on_checkpoint_error);
   const auto& n = c.monitor;
@@ -441,7 +441,8 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "data.tokenizer data.sequence_length "
       "data.bp_train data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
       "run.eval_interval run.eval_samples "
-      "run.checkpoint_interval run.keep_checkpoints run.keep_best run.device run.device_memory run.trace run.collective_timeout_seconds "
+      "run.checkpoint_interval run.keep_checkpoints run.keep_best run.device run.device_memory run.deterministic run.trace "
+      "run.collective_timeout_seconds "
       "run.resume_anyway run.overwrite data.missing environment env local_rank";
   for (const auto& [prefix, names] :
        {std::pair("", top), std::pair("zero_optimization.", zero), std::pair("step.", step), std::pair("", rest)}) {

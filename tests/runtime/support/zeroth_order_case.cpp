@@ -11,6 +11,7 @@
 #include "runtime/engine/training_cost.h"
 #include "runtime/memory/memory_meter.h"
 #include "sharding/local_ranks.h"
+#include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
 
 namespace zerostep::testing {
@@ -83,6 +84,19 @@ std::string ZerothOrderCase::name() const {
                      distributions[static_cast<int>(step.perturbation)], config.optimizer.type_name, name_of(config.precision.compute));
 }
 
+namespace {
+
+Communicator group_on(const Device& device, const Communicator& world, const Config& config, const EngineSetup& setup) {
+  if (device.is_host()) return world;
+  if (world.size() == 1 || setup.is_staged) return make_staged_communicator(world, device);
+  std::string why_not;
+  const auto made = make_nccl_communicator(world, device, {60, config.run.deterministic}, why_not);
+  if (!made) throw RunError(why_not);
+  return *made;
+}
+
+}  // namespace
+
 ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator world, const EngineSetup& setup) {
   install_metered_allocator();
   at::set_num_threads(1);
@@ -111,7 +125,7 @@ ZerothOrderOutcome run_zeroth_order(const ZerothOrderCase& test, Communicator wo
     initial_values(info, test.config.seed, begin, count, values);
   };
   Engine engine(test.config, *model, objective, plan, setup.initial ? setup.initial : ParameterReader(by_seed),
-                device.is_host() ? world : make_staged_communicator(world, device), device);
+                group_on(device, world, test.config, setup), device);
   for (int step = 0; step < test.steps; ++step) {
     if (setup.before_step) setup.before_step(step, engine);
     out.last = engine.train_step(step, test.batches(step, world.rank(), world.size()));

@@ -45,6 +45,7 @@ struct EngineSetup {
   ParameterReader initial = {};  // empty: initial_values of the seed
   Device device = Device::cpu();
   std::function<Device(int rank)> device_of_rank = {};  // instead
+  bool is_staged = false;                               // GPUs of several ranks have no NCCL
   std::optional<Updates> updates = Updates::Immediate;  // nothing: as plan_training decides
   std::function<void(TrainingPlan&)> change_plan = {};  // before the engine gets it
 };
