@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/program_name.h"
+#include "sharding/mpi_session.h"
 #include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
 
@@ -32,7 +33,8 @@ DeviceGroup group_on(const Device& device, const Communicator& world, const Conf
   if (device.is_host()) return {world, ""};
   if (world.size() == 1) return {make_staged_communicator(world, device), ""};
   std::string why_not;
-  const NcclOptions options{config.run.collective_timeout_seconds, config.run.deterministic};
+  const NcclOptions options{config.run.collective_timeout_seconds, config.run.deterministic,
+                            communication_wish() == CommunicationWish::Staged ? "ZEROSTEP_COMM is 'staged'" : ""};
   if (const auto made = make_nccl_communicator(world, device, options, why_not)) return {*made, ""};
   return {make_staged_communicator(world, device),
           fmt::format("collectives of {} pass through pinned memory of the host, slower than between GPUs: {}",

@@ -66,7 +66,7 @@ std::string Job::share(const char* what, const std::string& text) { return gathe
 void Job::together(const char* what, const std::function<void()>& prepare) {
   std::string text;  // status and message
   try {
-    messages_are_wanted();  // a wrong value is refused here, by every rank, though a single rank asks for the path only later
+    communication_wish();  // a wrong value is refused here, by every rank, though a single rank asks for the path only later
     prepare();
   } catch (const std::exception& error) {
     text = fmt::format("{}{}", status_of(error), error_text(error));

@@ -30,8 +30,10 @@ class MpiSession {
  private:
   std::shared_ptr<State> state_;
 };
-// Whether the environment asks for MPI calls even between ranks of one host (ZEROSTEP_COMM=mpi). InputError for a value that is not known.
-bool messages_are_wanted();
+// What the environment asks for (ZEROSTEP_COMM): MPI calls even between ranks of one host ("mpi"), or that collectives of GPUs pass through
+// the host ("staged"). InputError for a value that is not known.
+enum class CommunicationWish : uint8_t { Auto, Messages, Staged };
+CommunicationWish communication_wish();
 enum class MpiPath : uint8_t { Auto, Plain };  // Plain: MPI calls in any case
 Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path = MpiPath::Auto);
 

@@ -12,6 +12,7 @@ struct NcclOptions {
   // run.deterministic: sums are made here, in rank order, with the bits of every other backend. False: fp32 sums into targets that are not
   // added to are NCCL's, whose order is its own.
   bool is_deterministic = true;
+  std::string why_not = {};  // why a rank does not want it; then no rank has it
 };
 
 // The operations of a group whose ranks have a GPU each, from GPU to GPU: NCCL moves the values, and a kernel sums them. Scalars, texts and

@@ -11,15 +11,20 @@
 
 namespace zerostep {
 
-bool messages_are_wanted() {
+CommunicationWish communication_wish() {
   const char* wish = std::getenv("ZEROSTEP_COMM");
-  if (wish == nullptr || *wish == '\0' || std::string(wish) == "auto") return false;
-  if (std::string(wish) == "mpi") return true;
-  fail_input("the environment variable ZEROSTEP_COMM is '{}': expected 'auto' or 'mpi' (MPI calls even between ranks of one host)", wish);
+  const std::string text = wish == nullptr || *wish == '\0' ? "auto" : wish;
+  if (text == "auto") return CommunicationWish::Auto;
+  if (text == "mpi") return CommunicationWish::Messages;
+  if (text == "staged") return CommunicationWish::Staged;
+  fail_input(
+      "the environment variable ZEROSTEP_COMM is '{}': expected 'auto', 'mpi' (MPI calls even between ranks of one host) or 'staged' "
+      "(between GPUs by way of the host, without NCCL)",
+      wish);
 }
 
 Communicator make_mpi_communicator(const MpiSession& session, const CommOptions& options, MpiPath path) {
-  const bool plain = messages_are_wanted() || path == MpiPath::Plain;
+  const bool plain = communication_wish() == CommunicationWish::Messages || path == MpiPath::Plain;
   const auto& state = session.state();
   if (state->size == 1) return Communicator(make_lone_communicator(options));
   if (plain || state->local_size < state->size) return Communicator(make_plain_mpi_communicator(session, options));

@@ -323,9 +323,10 @@ class NcclCommunicator final : public Communicator::Impl {
 std::optional<Communicator> make_nccl_communicator(const Communicator& host, const Device& device, const NcclOptions& options,
                                                    std::string& why_not) {
   NcclGreeting mine;
+  mine.why_not = options.why_not;
   why_not.clear();
   try {
-    reinterpret_cast<GreetForNccl*>(function_of_cuda_library(kGreetForNccl))(*device.impl(), host.rank(), mine);
+    if (mine.why_not.empty()) reinterpret_cast<GreetForNccl*>(function_of_cuda_library(kGreetForNccl))(*device.impl(), host.rank(), mine);
   } catch (const RunError& error) {
     mine.why_not = error.what();
   }

@@ -57,10 +57,13 @@ TEST_F(CudaRun, TellsOfTheDeviceAndOfTheHostApart) {
 // Ranks that cannot have NCCL train all the same, and say why they are slower.
 TEST_F(CudaRun, SaysWhyCollectivesPassThroughTheHost) {
   const std::string file = place_.config();
-  for (const auto& [gpus, reason] :
-       {std::pair("1", "ranks 0 and 1 share a GPU"), std::pair("2", "NCCL does not start: unhandled system")}) {
-    const Outcome done =
-        place_.run({"train", file, "--set", "run.overwrite=true"}, {.ranks = 2, .environment = {{"FAKE_GPU_DEVICES", gpus}}});
+  using Environment = std::map<std::string, std::string>;
+  const std::pair<Environment, const char*> cases[] = {
+      {{{"FAKE_GPU_DEVICES", "1"}}, "ranks 0 and 1 share a GPU"},
+      {{{"FAKE_GPU_DEVICES", "2"}}, "NCCL does not start: unhandled system error"},
+      {{{"FAKE_GPU_DEVICES", "2"}, {"FAKE_GPU_NCCL", "1"}, {"ZEROSTEP_COMM", "staged"}}, "ZEROSTEP_COMM is 'staged'"}};
+  for (const auto& [environment, reason] : cases) {
+    const Outcome done = place_.run({"train", file, "--set", "run.overwrite=true"}, {.ranks = 2, .environment = environment});
     ASSERT_EQ(done.status, 0) << done.err;
     EXPECT_SAYS(done.out + done.err,
                 std::string("collectives of 2 ranks pass through pinned memory of the host, slower than between GPUs: ") + reason);
