@@ -113,8 +113,7 @@ void Dropout::apply_to_samples_(const at::Tensor& values, std::span<const int64_
   const DropoutMask mask{{seed_, NoiseTag::Dropout, step_, stream_},
                          static_cast<uint32_t>(std::min(std::llround(p_ * 4294967296.0), 4294967295LL)),
                          static_cast<float>(1.0 / (1.0 - p_))};
-  const DeviceKernels* kernels = has_kernels(values) ? nullptr : device_kernels(values.device().type());
-  if (kernels != nullptr) return kernels->drop(values, mask, ids);
+  if (const DeviceKernels* kernels = device_kernels_of(values)) return kernels->drop(values, mask, ids);
   for (size_t i = 0; i < ids.size(); ++i) {
     const at::Tensor of_sample = values.select(0, static_cast<int64_t>(i));
     const uint64_t first = static_cast<uint64_t>(ids[i]) * static_cast<uint64_t>(of_sample.numel());

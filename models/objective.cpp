@@ -10,6 +10,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "base/error.h"
+#include "models/cross_entropy.h"
+#include "models/cross_entropy_math.h"
+#include "models/device_kernels.h"
 
 namespace zerostep {
 
@@ -18,7 +21,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kIgnored = -100;
 // Rows go through in chunks of about this many logits, which stay in the cache and keep the temporaries small.
 constexpr int64_t kChunkElements = 1 << 18;
 
@@ -31,7 +33,7 @@ void for_each_chunk(const at::Tensor& logits, const at::Tensor& labels, const Bo
   const at::Tensor rows = logits.reshape({-1, vocabulary}), targets = labels.reshape({-1, 1});
   for (int64_t first = 0; first < rows.size(0); first += step) {
     const int64_t count = std::min(step, rows.size(0) - first);
-    const at::Tensor chunk_labels = targets.narrow(0, first, count), ignored = chunk_labels.eq(kIgnored);
+    const at::Tensor chunk_labels = targets.narrow(0, first, count), ignored = chunk_labels.eq(kIgnoredLabel);
     body(rows.narrow(0, first, count), chunk_labels.masked_fill(ignored, 0), ignored.logical_not(), first);
   }
 }
@@ -52,7 +54,21 @@ const at::Tensor& checked(Labelled labelled, const Batch& batch, const TensorLis
   return logits;
 }
 
-at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& labels) {
+// All logits as one part, which the kernels of a device take at once.
+LogitsOfRows rows_of_logits(const at::Tensor& logits, const at::Tensor& labels) {
+  return {logits.reshape({-1, logits.size(-1)}).contiguous(), labels.reshape(-1).contiguous()};
+}
+
+// `statistics` becomes what the backward needs of them, where the device has kernels.
+at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& labels, at::Tensor* statistics = nullptr) {
+  if (device_kernels_of(logits) != nullptr) {
+    const at::NoGradGuard no_grad;
+    const LogitsOfRows rows = rows_of_logits(logits, labels);
+    const at::Tensor found = logit_statistics(rows.logits);
+    add_logits(rows, found);
+    if (statistics != nullptr) *statistics = found;
+    return sum_losses(found, rows.labels);
+  }
   at::Tensor total = at::zeros({}, logits.options().dtype(at::kDouble).requires_grad(false));
   for_each_chunk(logits, labels, [&](const at::Tensor& chunk, const at::Tensor& targets, const at::Tensor& valid, int64_t) {
     const at::Tensor log_probabilities = at::log_softmax(chunk, -1, at::kFloat).gather(1, targets);
@@ -61,16 +77,23 @@ at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& l
   return total;
 }
 
-// Keeps nothing but the logits: the backward works out the probabilities again, straight into the logits' gradient.
+// Keeps nothing but the logits and, of a device with kernels, three numbers a row: the backward works out the probabilities again, straight
+// into the logits' gradient.
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& logits, const at::Tensor& labels) {
-    context->save_for_backward({logits, labels});
-    return negative_log_likelihood(logits, labels).to(at::kFloat);
+    at::Tensor statistics;
+    const at::Tensor total = negative_log_likelihood(logits, labels, &statistics);
+    context->save_for_backward({logits, labels, statistics});
+    return total.to(at::kFloat);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     at::Tensor gradient = at::empty_like(saved[0], at::MemoryFormat::Contiguous);
     const at::Tensor rows = gradient.view({-1, gradient.size(-1)});
+    if (saved[2].defined()) {
+      logits_gradient(rows_of_logits(saved[0], saved[1]), saved[2], gradients[0], rows);
+      return {gradient, {}};
+    }
     for_each_chunk(saved[0], saved[1], [&](const at::Tensor& chunk, const at::Tensor& targets, const at::Tensor& valid, int64_t first) {
       at::Tensor to = rows.narrow(0, first, chunk.size(0)), p = to;
       if (to.scalar_type() == at::kFloat) {

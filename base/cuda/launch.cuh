@@ -30,17 +30,23 @@ void run_body_on_host(dim3 blocks, dim3 threads, const void* argument) {
   for (uint64_t thread = 0; thread < num_threads; ++thread) body(ThreadIndex{thread, num_threads});
 }
 
-// Queues body(ThreadIndex) for every thread of `num_blocks` blocks on the stream, whose device is the current one. The body is a functor
-// with a `__host__ __device__ void operator()(ThreadIndex) const`, whose threads do not wait for each other; it is copied. Returns what
-// kept it from being queued.
+// Queues a kernel of one argument, which is copied, on the stream, whose device is the current one; `on_host` is what it does there.
+// Returns what kept it from being queued.
+template <typename Argument>
+cudaError_t launch_kernel(const void* kernel, void (*on_host)(dim3, dim3, const void*), cudaStream_t stream, unsigned num_blocks,
+                          const Argument& argument) {
+  static_assert(std::is_trivially_copyable_v<Argument>, "a kernel's argument is copied byte by byte");
+  if (fake_gpu_register_kernel != nullptr) fake_gpu_register_kernel(kernel, sizeof(Argument), on_host);
+  const void* arguments = &argument;
+  // Unlike <<<>>> with cudaGetLastError() this tells no error of an earlier call.
+  return cudaLaunchKernel(kernel, dim3(num_blocks), dim3(kThreadsPerBlock), const_cast<void**>(&arguments), 0, stream);
+}
+
+// Queues body(ThreadIndex) for every thread of `num_blocks` blocks. The body is a functor with a `__host__ __device__ void
+// operator()(ThreadIndex) const`, whose threads do not wait for each other.
 template <typename Body>
 cudaError_t launch(cudaStream_t stream, unsigned num_blocks, const Body& body) {
-  static_assert(std::is_trivially_copyable_v<Body>, "a kernel's argument is copied byte by byte");
-  const auto* kernel = reinterpret_cast<const void*>(&run_body<Body>);
-  if (fake_gpu_register_kernel != nullptr) fake_gpu_register_kernel(kernel, sizeof(Body), &run_body_on_host<Body>);
-  const void* argument = &body;
-  // Unlike <<<>>> with cudaGetLastError() this tells no error of an earlier call.
-  return cudaLaunchKernel(kernel, dim3(num_blocks), dim3(kThreadsPerBlock), const_cast<void**>(&argument), 0, stream);
+  return launch_kernel(reinterpret_cast<const void*>(&run_body<Body>), &run_body_on_host<Body>, stream, num_blocks, body);
 }
 
 }  // namespace zerostep::cuda

@@ -1,7 +1,7 @@
 #include <algorithm>
 
+#include "base/cuda/elements.cuh"
 #include "base/cuda/launch.cuh"
-#include "base/half.h"
 #include "base/noise_math.h"
 #include "models/cuda/dropout.h"
 
@@ -10,22 +10,6 @@ namespace {
 
 // Samples of one launch, whose ids are arguments of the kernel.
 constexpr int kMaxSamples = 128;
-
-struct AsF32 {
-  using T = float;
-  ZEROSTEP_HOST_DEVICE static float widen(float x) { return x; }
-  ZEROSTEP_HOST_DEVICE static float narrow(float x) { return x; }
-};
-struct AsBf16 {
-  using T = uint16_t;
-  ZEROSTEP_HOST_DEVICE static float widen(uint16_t x) { return fp32_from_bf16(x); }
-  ZEROSTEP_HOST_DEVICE static uint16_t narrow(float x) { return bf16_from_fp32(x); }
-};
-struct AsF16 {
-  using T = uint16_t;
-  ZEROSTEP_HOST_DEVICE static float widen(uint16_t x) { return fp32_from_fp16(x); }
-  ZEROSTEP_HOST_DEVICE static uint16_t narrow(float x) { return fp16_from_fp32(x); }
-};
 
 // A thread takes blocks of noise, each with four elements of a tile; neighbours take neighbouring elements.
 template <typename As>
@@ -49,15 +33,14 @@ struct DropBody {
         const uint64_t at = element + w * kNoiseBlocksPerTile;
         if (at >= elements) continue;
         const float factor = bits.word[w] >= mask.threshold ? mask.scale : 0.0f;
-        of_sample[at] = As::narrow(ieee_mul(As::widen(of_sample[at]), factor));
+        of_sample[at] = As::rounded(ieee_mul(As::value(of_sample[at]), factor));
       }
     }
   }
 };
 
 template <typename As>
-cudaError_t drop_as(cudaStream_t stream, void* values, int64_t elements, const DropoutMask& mask, std::span<const int64_t> ids,
-                    unsigned max_blocks) {
+cudaError_t drop_as(const RowsQueue& queue, void* values, int64_t elements, const DropoutMask& mask, std::span<const int64_t> ids) {
   auto* begin = static_cast<typename As::T*>(values);
   for (size_t done = 0; done < ids.size(); done += kMaxSamples) {
     const auto part = ids.subspan(done, std::min<size_t>(kMaxSamples, ids.size() - done));
@@ -65,7 +48,7 @@ cudaError_t drop_as(cudaStream_t stream, void* values, int64_t elements, const D
     DropBody<As> body{begin + done * n, n, (n / kNoiseTile + 2) * kNoiseBlocksPerTile, part.size(), mask, {}};
     for (size_t i = 0; i < part.size(); ++i) body.firsts[i] = static_cast<uint64_t>(part[i]) * n;
     const uint64_t wanted = (body.blocks * body.num_samples + kThreadsPerBlock - 1) / kThreadsPerBlock;
-    const cudaError_t error = launch(stream, static_cast<unsigned>(std::min<uint64_t>(wanted, max_blocks)), body);
+    const cudaError_t error = launch(queue.stream, static_cast<unsigned>(std::min<uint64_t>(wanted, queue.max_blocks)), body);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -73,15 +56,9 @@ cudaError_t drop_as(cudaStream_t stream, void* values, int64_t elements, const D
 
 }  // namespace
 
-cudaError_t drop(cudaStream_t stream, void* values, DType type, int64_t elements, const DropoutMask& mask,
+cudaError_t drop(const RowsQueue& queue, void* values, DType type, int64_t elements, const DropoutMask& mask,
                  std::span<const int64_t> sample_ids) {
-  int device = 0, processors = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  if (error != cudaSuccess) return error;
-  // Several rounds of blocks end more evenly than one.
-  const unsigned max_blocks = static_cast<unsigned>(processors) * 32;
-  const auto as = [&](auto element) { return drop_as<decltype(element)>(stream, values, elements, mask, sample_ids, max_blocks); };
+  const auto as = [&](auto element) { return drop_as<decltype(element)>(queue, values, elements, mask, sample_ids); };
   return type == DType::F32 ? as(AsF32()) : type == DType::BF16 ? as(AsBf16()) : as(AsF16());
 }
 

@@ -16,12 +16,12 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "fake_gpu/fake_gpu.h"
-#include "models/kernel_rows.h"
+#include "fake_gpu/kernels_on_processor.h"
 #include "runtime/engine/device_batch.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/expect_says.h"
 
-// Training on the fake GPU, a device a rank, against the same runs on the processor, whose units run as on a device without kernels.
+// Training on the fake GPU, a device a rank, against the same runs on the processor, whose units run as there.
 namespace zerostep::testing {
 namespace {
 
@@ -67,7 +67,7 @@ ZerothOrderCase case_of(const Kind& kind, const Shape& shape) {
 }
 
 ZerothOrderOutcome on_processor(const ZerothOrderCase& test, int world) {
-  const WithoutKernels as_there;
+  const AsOnGpu as_there;
   return run_zeroth_order_threads(test, world);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fake_gpu/fake_gpu.h"
+#include "fake_gpu/kernels_on_processor.h"
 #include "models/branches.h"
 #include "models/device_kernels.h"
 #include "models/dropout.h"
@@ -19,8 +20,8 @@
 #include "models/prompt_classifier.h"
 #include "tests/models/support/whole_model.h"
 
-// Units of every family on the fake GPU, whose memory is unreadable for the host throughout, against the same operations on the processor:
-// bit for bit, and without a wait of the host or a pageable copy within a visit.
+// Units of every family on the fake GPU, whose memory is unreadable for the host throughout, against the same operations and kernels on the
+// processor: bit for bit, and without a wait of the host or a pageable copy within a visit.
 namespace zerostep {
 namespace {
 
@@ -138,9 +139,9 @@ class Models : public testing::TestWithParam<Case> {
   void SetUp() override { c10::AutogradState::get_tls_state().set_multithreading_enabled(false); }
   void TearDown() override { c10::AutogradState::get_tls_state().set_multithreading_enabled(true); }
 
-  // Runs `visit` on the GPU, and on the processor as without kernels; compares what they give.
+  // Runs `visit` on the GPU, and on the processor as there; compares what they give.
   static void expect_same(const std::string& what, const std::function<TensorList(at::Device)>& prepare_and_visit) {
-    const WithoutKernels without;
+    const AsOnGpu as_there;
     const TensorList found = prepare_and_visit(kGpu), expected = prepare_and_visit(at::kCPU);
     ASSERT_EQ(found.size(), expected.size());
     for (size_t i = 0; i < found.size(); ++i) {
@@ -273,7 +274,7 @@ TEST(ModelsOnFakeGpu, DropoutMasksAreTheProcessors) {
 }
 
 TEST(ModelsOnFakeGpu, ObjectivesAndTheirGradients) {
-  const WithoutKernels without;
+  const AsOnGpu as_there;
   c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
   Batch batch = make_batch(kSamples, 700, kVocabulary, 3);
   batch.labels.select(0, 1).slice(0, 2, 50).fill_(-100);

@@ -8,6 +8,7 @@
 #include "models/dropout.h"
 #include "models/kernel_rows.h"
 #include "models/layer_norm.h"
+#include "models/objective.h"
 #include "models/product.h"
 #include "models/rms_norm.h"
 #include "models/rotary.h"
@@ -167,6 +168,13 @@ struct Recorded final : DeviceKernels {
     ids.insert(ids.end(), sample_ids.begin(), sample_ids.end());
     values.neg_();
   }
+  void add_logits(const LogitsPart&, const at::Tensor& statistics) const override { statistics.fill_(2); }
+  void sum_losses(const at::Tensor& statistics, const at::Tensor&, const at::Tensor& total) const override {
+    total.copy_(statistics.sum());
+  }
+  void logits_gradient(const LogitsPart&, const at::Tensor&, const at::Tensor& factor, const at::Tensor& gradient) const override {
+    gradient.copy_(factor.expand_as(gradient));
+  }
   mutable std::vector<int64_t> ids;
 };
 
@@ -183,6 +191,13 @@ TEST(WithoutKernels, ADevicesOwnKernelsComeFirst) {
     const WithoutKernels without;
     dropout.apply_(values);
     dropout.apply_to_sample_(values[1], 1);
+    const at::Tensor logits = at::zeros({2, 3, 5}).requires_grad_();
+    Batch labelled;
+    labelled.labels = at::zeros({2, 3}, at::kLong);
+    const at::Tensor sum = make_cross_entropy()->sum(labelled, {logits});
+    EXPECT_EQ(sum.item<float>(), 2 * 3 * 6);
+    sum.backward(at::full({}, 3.0f));
+    EXPECT_TRUE(at::equal(logits.grad(), at::full({2, 3, 5}, 3.0f)));
   }
   set_device_kernels(at::kCPU, nullptr);
   EXPECT_EQ(kernels.ids, (std::vector<int64_t>{9, 4, 4}));
