@@ -133,7 +133,10 @@ Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
   subject.model = model_of(config);
   if (loading.checks_patterns) check_patterns(config, *subject.model);
   if (!config.data.prompt.empty()) take_prompt(subject);
-  subject.objective = make_cross_entropy(config.model.classifies ? Labelled::Samples : Labelled::Tokens);
+  // A GPU makes the logits of many rows part by part; a processor has them in its caches part by part, and works out none of them again.
+  const bool factors = config.run.device == "cuda" && !config.model.classifies;
+  subject.objective =
+      factors ? make_factored_cross_entropy() : make_cross_entropy(config.model.classifies ? Labelled::Samples : Labelled::Tokens);
   return subject;
 }
 

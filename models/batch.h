@@ -31,6 +31,8 @@ struct ForwardContext {
   bool training = false;  // dropout on
   uint64_t seed = 0;
   int64_t step = 0;
+  // The last unit may hand on the factors of the logits instead of them: {rows [B, T, width], matrix [vocabulary, width]}.
+  bool takes_factors = false;
 };
 
 }  // namespace zerostep

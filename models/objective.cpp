@@ -109,7 +109,7 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   }
 };
 
-class CrossEntropy final : public Objective {
+class CrossEntropy : public Objective {
  public:
   explicit CrossEntropy(Labelled labelled) : labelled_(labelled) {}
   at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
@@ -143,6 +143,26 @@ class CrossEntropy final : public Objective {
   Labelled labelled_;
 };
 
+class FactoredCrossEntropy final : public CrossEntropy {
+ public:
+  explicit FactoredCrossEntropy(int64_t logits_together) : CrossEntropy(Labelled::Tokens), logits_together_(logits_together) {}
+  at::Tensor sum(const Batch& batch, const TensorList& outputs) const override {
+    if (outputs.size() == 1) return CrossEntropy::sum(batch, outputs);
+    return factored_cross_entropy_sum({outputs[0], outputs.at(1)}, batch.labels, logits_together_);
+  }
+  at::Tensor value(const Batch& batch, const TensorList& outputs) const override {
+    if (outputs.size() == 1) return CrossEntropy::value(batch, outputs);
+    return factored_cross_entropy({outputs[0], outputs.at(1)}, batch.labels, logits_together_);
+  }
+  bool takes_factors() const override { return true; }
+  ActivationCost factors_cost(int64_t tokens, int64_t width, int64_t vocabulary, DType compute_type) const override {
+    return factored_cross_entropy_cost(tokens, width, vocabulary, compute_type, logits_together_);
+  }
+
+ private:
+  int64_t logits_together_;
+};
+
 class Accuracy final : public Objective {
  public:
   explicit Accuracy(Labelled labelled) : labelled_(labelled) {}
@@ -169,6 +189,9 @@ class Accuracy final : public Objective {
 }  // namespace
 
 std::unique_ptr<Objective> make_cross_entropy(Labelled labelled) { return std::make_unique<CrossEntropy>(labelled); }
+std::unique_ptr<Objective> make_factored_cross_entropy(int64_t logits_together) {
+  return std::make_unique<FactoredCrossEntropy>(logits_together);
+}
 std::unique_ptr<Objective> make_accuracy(Labelled labelled) { return std::make_unique<Accuracy>(labelled); }
 
 }  // namespace zerostep

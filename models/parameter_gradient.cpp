@@ -44,8 +44,14 @@ at::Tensor ParameterGradient::part(int64_t first_column, int64_t num_columns) co
 }
 
 void ParameterGradient::product(const at::Tensor& left, const at::Tensor& right, int64_t first_column) {
-  if (!wanted_) return;
-  at::Tensor to = part(first_column, right.size(1));
+  if (wanted_) put_product(part(first_column, right.size(1)), left, right);
+}
+
+void ParameterGradient::product_of_rows(const at::Tensor& left, const at::Tensor& right, int64_t first_row) {
+  if (wanted_) put_product(target_.narrow(0, first_row, left.size(0)), left, right);
+}
+
+void ParameterGradient::put_product(at::Tensor to, const at::Tensor& left, const at::Tensor& right) const {
   if (overwrite_ && to.scalar_type() == left.scalar_type()) {
     at::mm_out(to, left, right);
   } else if (to.scalar_type() == left.scalar_type()) {

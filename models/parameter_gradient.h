@@ -21,7 +21,9 @@ class ParameterGradient {
 
   // Each writes the gradient, or the part of it from column `first_column` on; a part may be written once.
   void product(const at::Tensor& left, const at::Tensor& right, int64_t first_column = 0);  // left @ right
-  void row_sum(const at::Tensor& rows, int64_t first_column = 0);                           // [n, out] -> [out]
+  // The same for the part of as many rows as `left` has, from row `first_row` on.
+  void product_of_rows(const at::Tensor& left, const at::Tensor& right, int64_t first_row);
+  void row_sum(const at::Tensor& rows, int64_t first_column = 0);  // [n, out] -> [out]
   void value(const at::Tensor& gradient);
   // [B, n, width] summed over B is the gradient of the first n rows; the others are zero.
   void leading_rows(const at::Tensor& gradient);
@@ -33,6 +35,7 @@ class ParameterGradient {
 
  private:
   at::Tensor part(int64_t first_column, int64_t num_columns) const;
+  void put_product(at::Tensor to, const at::Tensor& left, const at::Tensor& right) const;
   at::Tensor target_;
   bool wanted_ = false, in_place_ = false, overwrite_ = true;
 };

@@ -28,8 +28,8 @@ struct UnitInfo {
 class Unit {
  public:
   virtual ~Unit() = default;
-  // First unit: inputs = {} (it reads context.batch). Others: {hidden [B, T, width]}. Last unit: {logits [B, T, vocabulary]}, or of a
-  // classifier {logits [B, classes]}.
+  // First unit: inputs = {} (it reads context.batch). Others: {hidden [B, T, width]}. Last unit: {logits [B, T, vocabulary]}, or their
+  // factors where the context takes them, or of a classifier {logits [B, classes]}.
   virtual TensorList forward(const TensorList& inputs, const ForwardContext& context) = 0;
   // The same for the branches of a perturbation (models/branches.h) as one batch, without a graph or dropout. First unit: inputs = {}.
   // Others: {hidden [branches * B, T, width]}, branch-major. Last unit: {logits [branches * B, T, vocabulary]}, or {[branches * B,

@@ -93,6 +93,20 @@ ActivationCost head_cost(const CostShape& s) {
 
 }  // namespace
 
+ActivationCost final_norm_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  cost.saved_bytes = cost.inference_transient_bytes = z.statistics();
+  cost.forward_work = {z.hidden + z.statistics(), 1};
+  set_backward(cost, [&](bool) {
+    MemoryTimeline m(z.hidden);
+    m.take(z.hidden).pass(z.norm_gradients());
+    return m;
+  });
+  return cost;
+}
+
 ActivationCost unit_cost(const CostShape& shape, int index) {
   if (index == 0) return embedding_cost(shape);
   if (index > shape.options.n_layer) return head_cost(shape);

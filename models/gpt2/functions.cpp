@@ -173,6 +173,24 @@ struct Logits : Function<Logits> {
   }
 };
 
+struct FinalNorm : Function<FinalNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain, const at::Tensor& offset,
+                            double epsilon) {
+    const Normalised normalised = normalise(x, {gain, offset, epsilon});
+    context->save_for_backward({x, gain, offset, normalised.mean, normalised.rstd});
+    keep(context, epsilon);
+    return normalised.rows.view(x.sizes());
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const Norm norm{saved[1], saved[2], kept<double>(context)};
+    ParameterGradient gain(norm.gain), offset(norm.offset);
+    const at::Tensor x_gradient =
+        normalise_backward(gradients[0], saved[0], {{}, saved[3], saved[4]}, norm, gain, offset, saved[0].requires_grad());
+    return gradients_of({x_gradient}, {gain, offset}, 1);
+  }
+};
+
 // One sample's softmax(q k' / sqrt(d)): q, k [heads, T, d] -> [heads, T, T].
 at::Tensor probabilities(const at::Tensor& q, const at::Tensor& k, const at::Tensor& forbidden) {
   at::Tensor scores = at::bmm(q, k.transpose(1, 2)).mul_(1.0 / std::sqrt(static_cast<double>(q.size(2))));
@@ -280,6 +298,11 @@ at::Tensor logits(const at::Tensor& x, const Norm& norm, const at::Tensor& weigh
     return product(normalise(x, norm).rows, weight.t()).view({x.size(0), x.size(1), weight.size(0)});
   }
   return Logits::apply(x, norm.gain, norm.offset, weight, norm.epsilon);
+}
+
+at::Tensor final_norm(const at::Tensor& x, const Norm& norm) {
+  if (!records(x, norm.gain, norm.offset)) return normalise(x, norm).rows.view(x.sizes());
+  return FinalNorm::apply(x, norm.gain, norm.offset, norm.epsilon);
 }
 
 }  // namespace zerostep::gpt2

@@ -36,5 +36,7 @@ at::Tensor mlp(const at::Tensor& x, const Norm& norm, const MlpWeights& weights,
 
 // LayerNorm(x) W', W [vocabulary, width].
 at::Tensor logits(const at::Tensor& x, const Norm& norm, const at::Tensor& weight);
+// LayerNorm(x), the first factor of the logits.
+at::Tensor final_norm(const at::Tensor& x, const Norm& norm);
 
 }  // namespace zerostep::gpt2

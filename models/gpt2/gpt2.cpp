@@ -75,6 +75,10 @@ class Gpt2 final : public ModelDefinition {
     return gpt2::unit_cost({options_, batch, sequence, compute_type, training}, index);
   }
 
+  std::optional<ActivationCost> factors_cost(int64_t batch, int64_t sequence, DType compute_type) const override {
+    return gpt2::final_norm_cost({options_, batch, sequence, compute_type, false});
+  }
+
   std::string hugging_face_config() const override { return gpt2_hugging_face_config(options_); }
   std::vector<std::string> reduced_scope() const override {
     const std::string last = fmt::format("transformer.h.{}.", options_.n_layer - 1);

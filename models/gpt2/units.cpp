@@ -101,7 +101,8 @@ class Block final : public Unit {
 class Head final : public Unit {
  public:
   Head(const Gpt2Options& options, const std::vector<at::Tensor>& p) : norm_{p[0], p[1], options.layer_norm_epsilon}, weight_(p[2]) {}
-  TensorList forward(const TensorList& inputs, const ForwardContext&) override {
+  TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
+    if (context.takes_factors) return {final_norm(only_input(inputs, "head"), norm_), weight_};
     return {logits(only_input(inputs, "head"), norm_, weight_)};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {

@@ -9,5 +9,7 @@ std::unique_ptr<Unit> make_unit(const Gpt2Options& options, int index, const std
 
 using CostShape = zerostep::CostShape<Gpt2Options>;
 ActivationCost unit_cost(const CostShape& shape, int index);
+// Of the last unit where it hands on factors of the logits.
+ActivationCost final_norm_cost(const CostShape& shape);
 
 }  // namespace zerostep::gpt2

@@ -110,6 +110,19 @@ ActivationCost head_cost(const CostShape& s) {
 
 }  // namespace
 
+ActivationCost final_norm_cost(const CostShape& s) {
+  const Sizes z(s);
+  ActivationCost cost;
+  cost.output_bytes = z.hidden;
+  cost.forward_work = {z.hidden, 1};
+  set_backward(cost, [&](bool) {
+    MemoryTimeline m(z.hidden);
+    m.take(z.hidden).pass(z.norm_gradient()).write(z.hidden);
+    return m;
+  });
+  return cost;
+}
+
 ActivationCost unit_cost(const CostShape& shape, int index) {
   if (index == 0) return embedding_cost(shape);
   if (index > shape.options.num_hidden_layers) return head_cost(shape);

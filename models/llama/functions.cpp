@@ -177,6 +177,21 @@ struct Logits : Function<Logits> {
   }
 };
 
+struct FinalNorm : Function<FinalNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gain, double epsilon) {
+    context->save_for_backward({x, gain});
+    keep(context, epsilon);
+    return rms_norm(rows_of(x), gain, epsilon).view(x.sizes());
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    ParameterGradient gain(saved[1]);
+    const at::Tensor rows = rows_of(gradients[0]).clone();  // which becomes the gradient of x
+    const at::Tensor x_gradient = normalise_backward(rows, saved[0], saved[1], kept<double>(context), gain, {});
+    return gradients_of({x_gradient}, {gain}, 1);
+  }
+};
+
 }  // namespace
 
 at::Tensor embed(const at::Tensor& tokens, const at::Tensor& weight, bool tied) {
@@ -210,6 +225,11 @@ at::Tensor mlp(const at::Tensor& x, const MlpWeights& w, double epsilon) {
 at::Tensor logits(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& weight, double epsilon) {
   if (!records(x, gain, weight)) return logits_forward(x, gain, weight, epsilon);
   return Logits::apply(x, gain, weight, epsilon);
+}
+
+at::Tensor final_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon) {
+  if (!records(x, gain)) return rms_norm(rows_of(x), gain, epsilon).view(x.sizes());
+  return FinalNorm::apply(x, gain, epsilon);
 }
 
 }  // namespace zerostep::llama

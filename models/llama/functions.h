@@ -36,5 +36,7 @@ at::Tensor mlp(const at::Tensor& x, const MlpWeights& weights, double epsilon);
 
 // RMSNorm(x) W', W [vocabulary, width].
 at::Tensor logits(const at::Tensor& x, const at::Tensor& gain, const at::Tensor& weight, double epsilon);
+// RMSNorm(x), the first factor of the logits.
+at::Tensor final_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
 
 }  // namespace zerostep::llama

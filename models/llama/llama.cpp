@@ -89,6 +89,10 @@ class Llama final : public ModelDefinition {
     return llama::unit_cost({options_, batch, sequence, compute_type, training}, index);
   }
 
+  std::optional<ActivationCost> factors_cost(int64_t batch, int64_t sequence, DType compute_type) const override {
+    return llama::final_norm_cost({options_, batch, sequence, compute_type, false});
+  }
+
   std::string hugging_face_config() const override { return llama_hugging_face_config(options_); }
   std::vector<std::string> reduced_scope() const override {
     const std::string last = layer_prefix(options_.num_hidden_layers - 1);

@@ -132,7 +132,8 @@ class Layer final : public Unit {
 class Head final : public Unit {
  public:
   Head(const LlamaOptions& options, const std::vector<at::Tensor>& p) : epsilon_(options.rms_norm_eps), gain_(p.at(0)), weight_(p.at(1)) {}
-  TensorList forward(const TensorList& inputs, const ForwardContext&) override {
+  TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
+    if (context.takes_factors) return {final_norm(only_input(inputs, "head"), gain_, epsilon_), weight_};
     return {logits(only_input(inputs, "head"), gain_, weight_, epsilon_)};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext&, const BranchPerturbation& p) override {

@@ -9,5 +9,7 @@ std::unique_ptr<Unit> make_unit(const LlamaOptions& options, int index, const st
 
 using CostShape = zerostep::CostShape<LlamaOptions>;
 ActivationCost unit_cost(const CostShape& shape, int index);
+// Of the last unit where it hands on factors of the logits.
+ActivationCost final_norm_cost(const CostShape& shape);
 
 }  // namespace zerostep::llama

@@ -208,6 +208,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   const bool drops = plan.options.update && any(VisitKind::Backward), classifies = model.num_classes() > 0;
   VisitCosts tensors;
   for (int u = 0; u < num_units; ++u) tensors.units.push_back(model.activation_cost(u, load.batch, load.sequence, type, drops));
+  if (load.takes_factors) tensors.units.back() = model.factors_cost(load.batch, load.sequence, type).value();
   tensors.objective = objective_cost(load, model, type);
   tensors.joined = [&](const Visit& at) {
     return model.activation_cost(at.unit, load.batch * at.branches_together, load.sequence, type, false);
@@ -244,11 +245,17 @@ std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const 
 
 StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective)
     : query_objective_(make_query_objective(config.step, model)),
-      backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length},
+      backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length,
+                objective.takes_factors() && model.factors_cost(1, 1, DType::F32).has_value()},
       queries_{query_objective_ ? *query_objective_ : objective, config.step.query_batch.micro_batch_size,
                config.step.query_sequence_length} {}
 
 ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type) {
+  if (load.takes_factors) {
+    const int64_t tokens = load.batch * load.sequence, rows = model.factors_cost(load.batch, load.sequence, compute_type)->output_bytes;
+    const int64_t width = rows / (tokens * static_cast<int64_t>(size_of(compute_type)));
+    return load.objective.factors_cost(tokens, width, model.vocabulary_size(), compute_type);
+  }
   const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
   return load.objective.activation_cost(load.batch, load.sequence, outputs, compute_type);
 }

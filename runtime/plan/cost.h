@@ -23,6 +23,7 @@ class StepLoads {
   struct Load {
     const Objective& objective;
     int64_t batch = 0, sequence = 0;
+    bool takes_factors = false;  // the last unit hands on factors of the logits
   };
   const Load& load_of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
   std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
@@ -35,7 +36,7 @@ class StepLoads {
   Load queries_;
 };
 
-// What the objective costs beside the logits, of a micro-batch.
+// What the objective costs beside the last unit's outputs, of a micro-batch.
 ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type);
 
 // Runs of a visit's unit: branches that run together have one forward for each micro-batch; a backward is one.

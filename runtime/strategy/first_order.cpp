@@ -27,6 +27,13 @@ class BackwardInCaller {
   bool before_;
 };
 
+// What a unit is told: of the last one what the objective takes.
+ForwardContext forward_context(const VisitContext& context, const Objective& objective) {
+  ForwardContext out = context.forward;
+  out.takes_factors = context.last_unit && objective.takes_factors();
+  return out;
+}
+
 }  // namespace
 
 FirstOrder::FirstOrder(const Objective& objective, int num_units, int64_t recompute_segments, int first_trainable)
@@ -70,14 +77,14 @@ void FirstOrder::visit(const VisitContext& context) {
 void FirstOrder::forward(const VisitContext& context, bool record) {
   if (!record) {
     const at::NoGradGuard no_grad;
-    hidden_ = context.unit.forward(hidden_, context.forward);
+    hidden_ = context.unit.forward(hidden_, forward_context(context, objective_));
     if (context.last_unit) context.sums.add_(objective_.sum(context.batch, hidden_));
     return;
   }
   TensorList in;
   for (const at::Tensor& h : hidden_) in.push_back(context.visit.unit > first_trainable_ ? h.detach().requires_grad_() : h.detach());
   hidden_.clear();
-  TensorList out = context.unit.forward(in, context.forward);
+  TensorList out = context.unit.forward(in, forward_context(context, objective_));
   if (context.last_unit) {
     loss_ = objective_.sum(context.batch, out);
     context.sums.add_(loss_.detach());
@@ -113,7 +120,7 @@ void Evaluate::begin_step(double) { hidden_.clear(); }
 
 void Evaluate::visit(const VisitContext& context) {
   const at::NoGradGuard no_grad;
-  hidden_ = context.unit.forward(hidden_, context.forward);
+  hidden_ = context.unit.forward(hidden_, forward_context(context, objective_));
   if (!context.last_unit) return;
   if (context.sums.defined()) context.sums.add_(objective_.sum(context.batch, hidden_));
   if (observer_) observer_(context.batch, hidden_);

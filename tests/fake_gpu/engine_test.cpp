@@ -66,13 +66,15 @@ ZerothOrderCase case_of(const Kind& kind, const Shape& shape) {
   return test;
 }
 
-ZerothOrderOutcome on_processor(const ZerothOrderCase& test, int world) {
+// `objective`: nullptr: cross-entropy.
+ZerothOrderOutcome on_processor(const ZerothOrderCase& test, int world, const Objective* objective) {
   const AsOnGpu as_there;
-  return run_zeroth_order_threads(test, world);
+  return run_zeroth_order_threads(test, world, {.objective = objective});
 }
 
-ZerothOrderOutcome on_gpus(const ZerothOrderCase& test, int world, bool is_staged) {
-  return run_zeroth_order_threads(test, world, {.device_of_rank = [](int rank) { return Device::cuda(rank); }, .is_staged = is_staged});
+ZerothOrderOutcome on_gpus(const ZerothOrderCase& test, int world, const Objective* objective, bool is_staged) {
+  return run_zeroth_order_threads(
+      test, world, {.objective = objective, .device_of_rank = [](int rank) { return Device::cuda(rank); }, .is_staged = is_staged});
 }
 
 // The norm of a gradient is summed in fp64 in another order: 1e-6 of it is more than a rounding to fp32.
@@ -84,6 +86,7 @@ void expect_near(const std::vector<double>& found, const std::vector<double>& ex
 class CudaEngine : public ::testing::TestWithParam<Kind> {};
 
 TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
+  const auto factored = make_factored_cross_entropy(1);  // in parts of 64 words
   int index = 0;
   for (const int stage : {0, 1, 2, 3})
     for (const int world : {1, 2, 4})
@@ -92,8 +95,10 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
         const Shape shape{stage, world, compute, index % 8 < 4 ? 2 : 1, index % 5 < 2 ? 0.1 : 0.0};
         SCOPED_TRACE(fmt::format("stage {}, {} ranks, {}, {} micro-batches, dropout {}, {}", stage, world, name_of(compute),
                                  shape.accumulation, shape.dropout, index % 12 == 0 ? "staged" : "NCCL"));
-        const ZerothOrderCase test = case_of(GetParam(), shape);
-        const ZerothOrderOutcome expected = on_processor(test, world), found = on_gpus(test, world, index % 12 == 0);
+        ZerothOrderCase test = case_of(GetParam(), shape);
+        const Objective* objective = index % 8 < 4 ? factored.get() : nullptr;
+        if (objective != nullptr) test.model.vocab_size = 150;
+        const ZerothOrderOutcome expected = on_processor(test, world, objective), found = on_gpus(test, world, objective, index % 12 == 0);
         expect_near(found.norms, expected.norms, 1e-6);
         // Directions that are made of the gradient depend on its norm, and with it on that order.
         const bool is_bitwise = GetParam().mode != Mode::Instruct;
@@ -111,11 +116,11 @@ TEST_P(CudaEngine, GivesTheBitsOfTheProcessor) {
 TEST(CudaEngineSums, AreOfNcclWhereTheyMayBe) {
   for (const int stage : {0, 2}) {
     ZerothOrderCase test = case_of(kKinds[0], {stage, 4, DType::F32, 1, 0.0});
-    const ZerothOrderOutcome expected = on_gpus(test, 4, false);
+    const ZerothOrderOutcome expected = on_gpus(test, 4, nullptr, false);
     const char* call = stage == 0 ? "ncclAllReduce" : "ncclReduceScatter";
     EXPECT_EQ(fake_gpu::num_calls(call), 0);
     test.config.run.deterministic = false;
-    const ZerothOrderOutcome found = on_gpus(test, 4, false);
+    const ZerothOrderOutcome found = on_gpus(test, 4, nullptr, false);
     EXPECT_GT(fake_gpu::num_calls(call), 0);
     EXPECT_NE(found.parameters, expected.parameters);
     expect_like(found, expected, test);

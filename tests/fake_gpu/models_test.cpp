@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/AutogradState.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -187,6 +188,114 @@ TEST_P(Models, ForwardAndBackward) {
       return results;
     });
   }
+}
+
+// Without logits, whose parts have 64 columns at least, on a GPU and on the processor as there; and with them, within their rounding.
+TEST(ModelsOnFakeGpu, FactoredLossesAndTheirGradients) {
+  const AsOnGpu as_there;
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
+  constexpr int64_t kWords = 300;
+  const Batch batch = [] {
+    Batch out = make_batch(kSamples, kLength, kWords, 3);
+    out.labels.select(0, 1).slice(0, 2, 4).fill_(-100);
+    return out;
+  }();
+  const Batch moved = on_gpu(batch);
+  for (const bool is_llama : {false, true})
+    for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      Gpt2Options gpt2_options;
+      gpt2_options.n_layer = 1, gpt2_options.n_embd = kWidth, gpt2_options.n_head = 2, gpt2_options.n_positions = 12;
+      gpt2_options.vocab_size = kWords;
+      LlamaOptions llama_options;
+      llama_options.num_hidden_layers = 1, llama_options.hidden_size = kWidth, llama_options.num_attention_heads = 6;
+      llama_options.num_key_value_heads = 2, llama_options.vocab_size = kWords;
+      const WholeModel model = make_random_model(is_llama ? make_model(llama_options) : make_model(gpt2_options), 1, type);
+      const at::Tensor hidden = at::randn({kSamples, kLength, kWidth}).to(type);
+      const auto run = [&](at::Device device, int64_t logits_together) {
+        std::vector<at::Tensor> parameters = parameters_of(model, 2, device);
+        if (logits_together == 0) mark_gradients(parameters, false);
+        const auto unit = model.definition->make_unit(2, parameters);
+        const auto objective = logits_together > 0 ? make_factored_cross_entropy(logits_together) : make_cross_entropy();
+        const Batch& given = device == kGpu ? moved : batch;
+        const ForwardContext context{&given, true, 7, 3, objective->takes_factors()};
+        const TensorList inputs = {hidden.to(device).clone().requires_grad_()};
+        const at::Tensor factor = at::full({}, 0.5).to(device);
+        TensorList results;
+        const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_pageable_copies();
+        const auto forward = [&] { return unit->forward(inputs, context); };
+        EXPECT_EQ(forward().size(), logits_together > 0 ? 2U : 1U);
+        results.push_back(objective->sum(given, forward()));
+        results[0].backward(factor);
+        const at::NoGradGuard no_grad;
+        results.push_back(objective->value(given, forward()));
+        if (device == kGpu) {
+          EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+          EXPECT_EQ(fake_gpu::num_pageable_copies(), copies);
+        }
+        results.push_back(inputs[0].grad());
+        for (const at::Tensor& p : parameters) results.push_back(logits_together == 0 ? p.grad() - 0.25 : p.grad());
+        return results;
+      };
+      const TensorList whole = run(at::kCPU, 0);
+      for (const int64_t logits_together : {int64_t{1}, int64_t{128} * kSamples * kLength, kLogitsTogether}) {
+        SCOPED_TRACE(std::string(is_llama ? "llama " : "gpt2 ") + toString(type) + " of " + std::to_string(logits_together));
+        const TensorList found = run(kGpu, logits_together), expected = run(at::kCPU, logits_together);
+        for (size_t i = 0; i < found.size(); ++i) {
+          EXPECT_EQ(found[i].scalar_type(), whole[i].scalar_type());
+          EXPECT_TRUE(at::equal(found[i].cpu(), expected[i])) << i;
+          // Both round logits and their gradients once to the type, and each product once; fp32 sums differ in their order.
+          const double bound = type == at::kFloat ? 1e-5 : type == at::kBFloat16 ? 2e-2 : 2e-3;
+          EXPECT_LT(relative_distance(found[i].cpu(), whole[i]), bound) << i;
+        }
+      }
+    }
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(true);
+}
+
+// Bytes that LibTorch's allocator of the device hands out for the last unit and the objective, against what the plan counts. It rounds each
+// up to 512.
+TEST(ModelsOnFakeGpu, FactoredLossesTakeWhatIsPredicted) {
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
+  constexpr int64_t kWords = 5003, kWide = 64, kLong = 128;
+  using Allocator = c10::cuda::CUDACachingAllocator::CUDAAllocator;
+  Allocator& allocator = *c10::cuda::CUDACachingAllocator::get();
+  const auto total = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const auto live = [&] { return allocator.getDeviceStats(0).allocated_bytes[total].current; };
+  const auto peak = [&] { return allocator.getDeviceStats(0).allocated_bytes[total].peak; };
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16})
+    for (const int64_t logits_together : {int64_t{1} << 16, kLogitsTogether}) {
+      SCOPED_TRACE(std::string(toString(type)) + " of " + std::to_string(logits_together));
+      const DType compute = type == at::kFloat ? DType::F32 : DType::BF16;
+      Gpt2Options options;
+      options.n_layer = 1, options.n_embd = kWide, options.n_head = 2, options.n_positions = kLong, options.vocab_size = kWords;
+      const WholeModel model = make_random_model(make_model(options), 1, type);
+      std::vector<at::Tensor> parameters = parameters_of(model, 2, kGpu);
+      mark_gradients(parameters, false);
+      const auto unit = model.definition->make_unit(2, parameters);
+      const auto objective = make_factored_cross_entropy(logits_together);
+      const Batch batch = on_gpu(make_batch(1, kLong, kWords, 3));
+      const ForwardContext context{&batch, true, 7, 3, true};
+      const at::Tensor x = at::randn({1, kLong, kWide}).to(type).to(kGpu).requires_grad_();
+      const ActivationCost rows = model.definition->factors_cost(1, kLong, compute).value(),
+                           loss = objective->factors_cost(kLong, kWide, kWords, compute);
+      const auto expect_near = [&](int64_t found, int64_t expected, const char* what) {
+        EXPECT_NEAR(static_cast<double>(found), static_cast<double>(expected), 0.02 * static_cast<double>(expected) + 8192) << what;
+      };
+      const int64_t start = live();
+      allocator.resetPeakStats(0);
+      {
+        const at::NoGradGuard no_grad;
+        objective->value(batch, unit->forward({x}, context));
+      }
+      expect_near(peak() - start, rows.output_bytes + loss.inference_transient_bytes, "inference");
+      at::Tensor sum = objective->sum(batch, unit->forward({x}, context));
+      const int64_t held = rows.output_bytes + rows.saved_bytes + loss.saved_bytes;
+      expect_near(live() - start, held, "saved");
+      allocator.resetPeakStats(0);
+      sum.backward();
+      expect_near(peak() - start, held + loss.accumulating_backward_transient_bytes, "backward");
+    }
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(true);
 }
 
 TEST_P(Models, Branches) {
