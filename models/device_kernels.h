@@ -30,6 +30,11 @@ class DeviceKernels {
   // gradient [n, columns], of the logits' type, which may be the logits themselves, becomes the loss's times *factor, an fp32 scalar.
   virtual void logits_gradient(const LogitsPart& part, const at::Tensor& statistics, const at::Tensor& factor,
                                const at::Tensor& gradient) const = 0;
+
+  // table[indices[i]] += rows[i]: the fp32 sum of the rows of each index, in an order that the indices set, rounded once. table [k, m] fp32
+  // or of the rows' type, rows [n, m] fp32, bf16 or fp16, all contiguous. The indices come sorted, with what sorts them stably (at::sort),
+  // and have been looked up in the table before: none is outside.
+  virtual void add_rows(const at::Tensor& table, const at::Tensor& sorted, const at::Tensor& order, const at::Tensor& rows) const = 0;
 };
 
 // Those of a type of device; nullptr: none. CUDA's are in libzerostep_cuda.so, which is opened for them: RunError where it cannot be.

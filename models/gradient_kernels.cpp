@@ -1,6 +1,7 @@
 #include "models/gradient_kernels.h"
 
 #include <ATen/ops/index_put.h>
+#include <ATen/ops/sort.h>
 
 #include <algorithm>
 #include <numeric>
@@ -8,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/device_kernels.h"
 #include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -138,8 +140,14 @@ void add_rows(const at::Tensor& table, const at::Tensor& indices, const at::Tens
   if (rows.dim() != 2 || table.dim() != 2 || rows.size(1) != table.size(1) || indices.numel() != rows.size(0)) {
     fail_protocol("[add_rows] {} indices and {} values do not fit a table of {}", indices.numel(), rows.numel(), table.numel());
   }
+  const bool fits = table.is_contiguous() && indices.is_contiguous() && indices.scalar_type() == at::kLong &&
+                    (table.scalar_type() == at::kFloat || table.scalar_type() == rows.scalar_type());
+  if (const DeviceKernels* kernels = device_kernels_of(rows); kernels != nullptr && fits && has_plain_rows(rows)) {
+    const auto [sorted, order] = at::sort(indices, /*stable=*/true, 0, /*descending=*/false);
+    return kernels->add_rows(table, sorted, order, rows);
+  }
   const bool narrow = has_lanes(rows) && table.scalar_type() == rows.scalar_type() && rows.scalar_type() != at::kFloat;
-  if (!(narrow || has_kernel(rows, table)) || !table.is_contiguous() || !indices.is_contiguous() || indices.scalar_type() != at::kLong) {
+  if (!(narrow || has_kernel(rows, table)) || !fits) {
     // Unlike index_add_() it has one order of sums on a GPU. It adds in the table's type: sums of 16 bit are made in fp32.
     const at::Tensor to = table;
     const bool is_wide = table.scalar_type() == at::kFloat || table.scalar_type() == at::kDouble;

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/index.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones.h>
@@ -37,15 +38,16 @@ struct WordPlan {
           offsets.push_back(j);
         }
         token_classes.push_back(static_cast<int64_t>(c));
+        token_places.push_back(j);
         tokens.push_back(nth(words.tokens[c], j));
       }
     }
   }
   int64_t num_predictions() const { return static_cast<int64_t>(rows.size()); }
 
-  std::vector<int64_t> rows, offsets;                // of each prediction of a sample
-  std::vector<int64_t> read, token_classes, tokens;  // of each token of a word
-  bool single;                                       // one prediction, of which each class reads one token
+  std::vector<int64_t> rows, offsets;                              // of each prediction of a sample
+  std::vector<int64_t> read, token_classes, token_places, tokens;  // of each token of a word
+  bool single;                                                     // one prediction, of which each class reads one token
 };
 
 // A plan's numbers as tensors on a unit's device, made once: nothing is copied there within a visit.
@@ -53,9 +55,24 @@ struct WordPlaces {
   WordPlaces(const WordPlan& plan, at::Device device) {
     const auto on_device = [&](const std::vector<int64_t>& values) { return at::tensor(values, at::kLong).to(device); };
     rows = on_device(plan.rows), offsets = on_device(plan.offsets);
-    read = on_device(plan.read), token_classes = on_device(plan.token_classes), tokens = on_device(plan.tokens);
+    read = on_device(plan.read), tokens = on_device(plan.tokens);
+    for (int64_t place = 0;; ++place) {
+      std::vector<int64_t> of_place, classes;
+      for (size_t t = 0; t < plan.token_places.size(); ++t) {
+        if (plan.token_places[t] != place) continue;
+        of_place.push_back(static_cast<int64_t>(t));
+        classes.push_back(plan.token_classes[t]);
+      }
+      if (of_place.empty()) break;
+      turns.push_back({on_device(of_place), on_device(classes)});
+    }
   }
-  at::Tensor rows, offsets, read, token_classes, tokens;
+  at::Tensor rows, offsets, read, tokens;
+  // The first tokens of all words, the second ones and so on, and the classes of these words.
+  struct Turn {
+    at::Tensor tokens, classes;
+  };
+  std::vector<Turn> turns;
 };
 
 class PromptHead final : public Unit {
@@ -95,9 +112,13 @@ class PromptHead final : public Unit {
     const at::Tensor columns = places_.read * vocabulary + places_.tokens;
     if (plan_.single) return at::index_select(rows, 1, columns).to(at::kFloat);
     const at::Tensor likely = at::log_softmax(logits.reshape({-1, vocabulary}), 1, at::kFloat).view({samples, -1});
-    const at::Tensor word_values = at::index_select(likely, 1, columns);
-    return at::zeros({samples, words_.num_classes()}, word_values.options().requires_grad(false))
-        .index_add(1, places_.token_classes, word_values);
+    // Words may share a column: unlike index_select()'s, this gradient has one order of sums on a GPU.
+    const at::Tensor word_values = at::index(likely, {std::nullopt, columns});
+    at::Tensor sums = at::zeros({samples, words_.num_classes()}, word_values.options().requires_grad(false));
+    // A class gets one of its tokens at a time: the order of its sum is theirs.
+    for (const WordPlaces::Turn& turn : places_.turns)
+      sums = sums.index_add(1, turn.classes, places_.turns.size() == 1 ? word_values : at::index_select(word_values, 1, turn.tokens));
+    return sums;
   }
 
   std::unique_ptr<Unit> head_;

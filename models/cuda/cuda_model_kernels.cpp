@@ -1,11 +1,13 @@
 #include "models/cuda/cuda_model_kernels.h"
 
+#include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include "base/error.h"
 #include "models/cuda/cross_entropy.h"
 #include "models/cuda/dropout.h"
+#include "models/cuda/table_rows.h"
 
 namespace zerostep {
 namespace {
@@ -64,6 +66,20 @@ class Kernels final : public DeviceKernels {
     run(kCrossEntropy, part.logits, [&](const cuda::RowsQueue& queue) {
       return cuda::logits_gradient(queue, given, statistics.const_data_ptr<float>(), factor.const_data_ptr<float>(), gradient.data_ptr());
     });
+  }
+  void add_rows(const at::Tensor& table, const at::Tensor& sorted, const at::Tensor& order, const at::Tensor& rows) const override {
+    const int64_t count = rows.size(0), columns = rows.size(1);
+    if (count == 0) return;
+    const cuda::TableRows given{rows.const_data_ptr(),
+                                element_type("table's rows", rows),
+                                count,
+                                columns,
+                                sorted.const_data_ptr<int64_t>(),
+                                order.const_data_ptr<int64_t>(),
+                                table.data_ptr(),
+                                element_type("table's rows", table)};
+    const at::Tensor scratch = at::empty({cuda::table_scratch_elements(count, columns)}, rows.options().dtype(at::kFloat));
+    run("table's rows", rows, [&](const cuda::RowsQueue& queue) { return cuda::add_table_rows(queue, given, scratch.data_ptr<float>()); });
   }
 
  private:

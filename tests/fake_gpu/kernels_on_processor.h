@@ -28,6 +28,9 @@ class KernelsOnProcessor final : public DeviceKernels {
       gpu.logits_gradient({there(part.logits), there(part.labels), part.first}, there(statistics), there(factor), there(gradient));
     });
   }
+  void add_rows(const at::Tensor& table, const at::Tensor& sorted, const at::Tensor& order, const at::Tensor& rows) const override {
+    run([&](const DeviceKernels& gpu) { gpu.add_rows(there(table), there(sorted), there(order), there(rows)); });
+  }
 
  private:
   // The same memory as a tensor of the GPU.

@@ -9,6 +9,7 @@
 #include "fake_gpu/fake_gpu.h"
 #include "models/cross_entropy.h"
 #include "models/cross_entropy_math.h"
+#include "models/gradient_kernels.h"
 #include "tests/models/support/whole_model.h"
 
 // The kernels of models, whose bodies the fake GPU runs, against what they stand for in fp64: over sizes and types, and places of memory.
@@ -112,6 +113,34 @@ TEST_F(ModelKernels, CrossEntropyOfExtremeRows) {
   EXPECT_TRUE(std::isnan(loss({kNone, kNone, kNone, 1})));
   EXPECT_EQ(loss({kNone, kNone, kNone, kNone}), 0);
   for (const int64_t absent : {3, -1}) EXPECT_TRUE(std::isnan(loss({absent, kNone, kNone, kNone})));
+}
+
+// Sums of n numbers in fp32 in any order are off by at most n u of the sum of their sizes; a 16-bit table's rows are rounded once more.
+TEST_F(ModelKernels, RowsOfATableAreSumsOfSegments) {
+  at::manual_seed(5);
+  for (const at::ScalarType type : kTypes)
+    for (const at::ScalarType table_type : {at::kFloat, type})
+      for (const int64_t count : {1, 31, 32, 33, 64, 200, 1000}) {
+        // Many different ones, a few, and one that fills whole segments.
+        const int64_t rows_of_table = std::vector<int64_t>{500, 3, 1}[static_cast<size_t>(below(3))], columns = 1 + below(40);
+        SCOPED_TRACE(std::to_string(count) + " rows of " + toString(type) + " into " + std::to_string(rows_of_table) + " of " +
+                     toString(table_type));
+        const at::Tensor rows = at::randn({count, columns}).to(type), indices = at::randint(rows_of_table, {count}, at::kLong);
+        const at::Tensor before = at::randn({rows_of_table, columns}).to(table_type);
+        const at::Tensor expected = before.to(at::kDouble).index_add_(0, indices, rows.to(at::kDouble));
+        const at::Tensor sizes = before.to(at::kDouble).abs().index_add_(0, indices, rows.to(at::kDouble).abs());
+        const at::Tensor table = on_gpu(before), given = on_gpu(rows), places = on_gpu(indices);
+        const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
+        add_rows(table, places, given);
+        EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+        EXPECT_EQ(fake_gpu::num_launches() - launches, count > 32 ? 2 : 1);
+        const at::Tensor errors = (table.cpu().to(at::kDouble) - expected).abs();
+        const at::Tensor bounds = sizes * (0x1p-24 * static_cast<double>(count + 1)) +
+                                  (table_type == at::kFloat ? at::zeros_like(expected) : expected.abs() * rounding(table_type) + 0x1p-24);
+        EXPECT_TRUE(errors.le(bounds).all().item<bool>());
+        EXPECT_TRUE(
+            at::equal(table.cpu().index({sizes.eq(before.to(at::kDouble).abs())}), before.index({sizes.eq(before.to(at::kDouble).abs())})));
+      }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "models/branch_kernels.h"
 #include "models/device_kernels.h"
 #include "models/dropout.h"
+#include "models/gradient_kernels.h"
 #include "models/kernel_rows.h"
 #include "models/layer_norm.h"
 #include "models/objective.h"
@@ -175,6 +176,9 @@ struct Recorded final : DeviceKernels {
   void logits_gradient(const LogitsPart&, const at::Tensor&, const at::Tensor& factor, const at::Tensor& gradient) const override {
     gradient.copy_(factor.expand_as(gradient));
   }
+  void add_rows(const at::Tensor& table, const at::Tensor& sorted, const at::Tensor& order, const at::Tensor& rows) const override {
+    for (int64_t i = 0; i < rows.size(0); ++i) table[sorted[i].item<int64_t>()].add_(rows[order[i].item<int64_t>()], 2);
+  }
   mutable std::vector<int64_t> ids;
 };
 
@@ -191,6 +195,9 @@ TEST(WithoutKernels, ADevicesOwnKernelsComeFirst) {
     const WithoutKernels without;
     dropout.apply_(values);
     dropout.apply_to_sample_(values[1], 1);
+    const at::Tensor table = at::zeros({3, 2});
+    add_rows(table, at::tensor({2, 0, 2}, at::kLong), at::arange(6).view({3, 2}).to(at::kFloat));
+    EXPECT_TRUE(at::equal(table, at::tensor({4.0f, 6.0f, 0.0f, 0.0f, 8.0f, 12.0f}).view({3, 2})));
     const at::Tensor logits = at::zeros({2, 3, 5}).requires_grad_();
     Batch labelled;
     labelled.labels = at::zeros({2, 3}, at::kLong);
