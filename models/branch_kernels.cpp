@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/device_kernels.h"
 #include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -219,6 +220,10 @@ at::Tensor branch_norm(const at::Tensor& rows, const at::Tensor& gain, const at:
   const OfBranch gains("branch norm", gain, branches, width), offsets("branch norm", offset, branches, width);
   const auto added = static_cast<float>(epsilon);
   at::Tensor out = at::empty_like(rows);
+  if (const DeviceKernels* kernels = device_kernels_of(rows)) {
+    kernels->layer_norm(rows, gain, offset, epsilon, out, {}, {});
+    return out;
+  }
   if (!has_kernels(rows)) {
     for_branch_parts(out, branches, width, [&](const at::Tensor& part, int64_t first, int64_t count) {
       const at::Tensor x = by_branch(rows, branches).narrow(1, first, count).to(at::kFloat);
@@ -239,6 +244,10 @@ at::Tensor branch_project(const at::Tensor& rows, const at::Tensor& factor) {
   check_rows("branch project", rows, branches);
   const OfBranch factors("branch project", factor, branches, rank * width);
   at::Tensor out = at::empty({rows.size(0), rank}, rows.options().dtype(at::kFloat));
+  if (const DeviceKernels* kernels = device_kernels_of(rows)) {
+    kernels->branch_project(rows, factor, out);
+    return out;
+  }
   if (!has_kernels(rows)) {
     for_branch_parts(out, branches, width, [&](const at::Tensor& part, int64_t first, int64_t count) {
       part.copy_(at::bmm(by_branch(rows, branches).narrow(1, first, count).to(at::kFloat), factor.transpose(1, 2)));
@@ -264,6 +273,10 @@ at::Tensor branch_sum(const BranchSum& sum, int64_t rows, int64_t width, int64_t
   if (sum.base.defined() &&
       (sum.base.scalar_type() != type || !sum.base.is_contiguous() || sum.base.size(1) != width || (!shared && sum.base.size(0) != rows))) {
     fail_protocol("[branch sum] expected a base of {} or {} rows of {}, of the sum's type", each, rows, width);
+  }
+  if (const DeviceKernels* kernels = device_kernels_of(out)) {
+    kernels->branch_sum(sum, branches, out);
+    return out;
   }
   if (!has_kernels(out)) {
     for_branch_parts(out, branches, width, [&](const at::Tensor& part, int64_t first, int64_t count) {

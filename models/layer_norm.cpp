@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 
@@ -11,6 +12,7 @@
 
 #include "base/simd_targets.h"
 #include "models/affine.h"
+#include "models/device_kernels.h"
 #include "models/gradient_kernels.h"
 #include "models/kernel_rows.h"
 
@@ -104,11 +106,21 @@ bool passes_through_fp32(const at::Tensor& rows, const Norm& norm) {
   return !has_kernels(rows) && rows.scalar_type() != norm.gain.scalar_type();
 }
 
+// A device's own, which take gains of fp32.
+const DeviceKernels* device_kernels_for(const at::Tensor& rows, const Norm& norm) {
+  return norm.gain.scalar_type() == at::kFloat ? device_kernels_of(rows) : nullptr;
+}
+
+Normalised empty_normalised(const at::Tensor& rows) {
+  const auto floats = rows.options().dtype(at::kFloat).requires_grad(false);
+  const int64_t n = rows.size(0);
+  return {at::empty({n, rows.size(1)}, rows.options().requires_grad(false)), at::empty({n, 1}, floats), at::empty({n, 1}, floats)};
+}
+
 Normalised normalise_in_fp32(const at::Tensor& rows, const Norm& norm) {
   const at::NoGradGuard no_grad;
   const int64_t n = rows.size(0), width = rows.size(1);
-  const auto floats = rows.options().dtype(at::kFloat).requires_grad(false);
-  const Normalised out{at::empty({n, width}, rows.options().requires_grad(false)), at::empty({n, 1}, floats), at::empty({n, 1}, floats)};
+  const Normalised out = empty_normalised(rows);
   for_parts(n, width, [&](int64_t first, int64_t count) {
     const auto [y, mean, rstd] =
         at::native_layer_norm(rows.narrow(0, first, count).to(at::kFloat), {width}, norm.gain, norm.offset, norm.epsilon);
@@ -173,6 +185,13 @@ int64_t normalise_backward_bytes(bool is_16bit, int64_t num_rows, int64_t width)
 
 Normalised normalise(const at::Tensor& x, const Norm& norm) {
   const at::Tensor rows = rows_of(x);
+  if (const DeviceKernels* kernels = device_kernels_for(rows, norm)) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor given = rows.contiguous();
+    const Normalised out = empty_normalised(given);
+    kernels->layer_norm(given, norm.gain.contiguous(), norm.offset.contiguous(), norm.epsilon, out.rows, out.mean, out.rstd);
+    return out;
+  }
   if (passes_through_fp32(rows, norm)) return normalise_in_fp32(rows, norm);
   auto [y, mean, rstd] = at::native_layer_norm(rows, {x.size(-1)}, norm.gain, norm.offset, norm.epsilon);
   return {y, mean, rstd};
@@ -183,6 +202,13 @@ at::Tensor normalise_backward(const at::Tensor& gradient, const at::Tensor& x, c
   const at::Tensor g = rows_of(gradient).contiguous(), rows = rows_of(x).contiguous();
   const std::array<bool, 3> all{wanted, gain.wanted(), offset.wanted()};
   const auto [x_gradient, gain_gradient, offset_gradient] = [&]() -> std::array<at::Tensor, 3> {
+    if (const DeviceKernels* kernels = device_kernels_for(rows, norm)) {
+      const at::NoGradGuard no_grad;
+      const at::Tensor out = wanted ? at::empty_like(rows) : at::Tensor();
+      const at::Tensor sums = all[1] || all[2] ? at::empty({2, rows.size(1)}, normalised.mean.options()) : at::Tensor();
+      kernels->layer_norm_backward(g, rows, normalised.mean, normalised.rstd, norm.gain.contiguous(), out, sums);
+      return {out, sums.defined() ? sums[0] : at::Tensor(), sums.defined() ? sums[1] : at::Tensor()};
+    }
     if (has_kernel(rows, norm)) return backward_of_kernel(g, rows, normalised, norm.gain.contiguous(), all);
     if (passes_through_fp32(rows, norm)) return backward_in_fp32(g, rows, normalised, norm, all);
     auto [of_rows, of_gain, of_offset] =

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/device_kernels.h"
 #include "models/gradient_kernels.h"
 #include "models/kernel_rows.h"
 
@@ -160,6 +161,10 @@ at::Tensor rms_norm(const at::Tensor& rows, const at::Tensor& gain, double epsil
   const auto added = static_cast<float>(epsilon);
   const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
   at::Tensor out = at::empty(rows.sizes(), rows.options().requires_grad(false));
+  if (const DeviceKernels* kernels = device_kernels_of(rows)) {
+    kernels->rms_norm(rows, gains, epsilon, out);
+    return out;
+  }
   if (!has_kernels(rows)) {
     const at::NoGradGuard no_grad;
     const auto by_branch = [&](const at::Tensor& t) { return t.view({branches, n / branches, width}); };
@@ -190,6 +195,10 @@ void rms_norm_backward_(const at::Tensor& gradient, const at::Tensor& rows, cons
   const int64_t n = rows.size(0), width = rows.size(1), blocks = num_blocks(n);
   const auto added = static_cast<float>(epsilon);
   const at::Tensor gains = gain.detach().to(at::kFloat).contiguous();
+  if (const DeviceKernels* kernels = device_kernels_of(rows)) {
+    const at::NoGradGuard no_grad;
+    return kernels->rms_norm_backward(gradient, rows, gains, epsilon, gain_gradient);
+  }
   if (!has_kernels(rows)) {
     const at::NoGradGuard no_grad;
     return rms_backward_by_operations(gradient, rows, gains, epsilon, gain_gradient);

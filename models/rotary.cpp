@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/device_kernels.h"
 #include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -115,6 +116,7 @@ void rotate_(const at::Tensor& rows, const Rotation& rotation, bool backwards) {
   if (!has_plain_rows(rows) || width % (2 * half) != 0 || rows.size(0) % positions != 0)
     fail_protocol("[rotary] expected contiguous rows of fp32, bf16 or fp16, a multiple of {} positions and of {} values, found {} x {}",
                   positions, 2 * half, rows.size(0), width);
+  if (const DeviceKernels* kernels = device_kernels_of(rows)) return kernels->rotate(rows, rotation.cosine, rotation.sine, backwards);
   if (!has_kernels(rows)) {
     rotate_by_operations(rows.view({-1, positions, width / (2 * half), 2, half}), rotation, backwards);
     return;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/simd_targets.h"
+#include "models/device_kernels.h"
 #include "models/kernel_rows.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -82,6 +83,7 @@ void check(const at::Tensor& gate, const at::Tensor& other) {
 
 void forward_into(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& out) {
   check(gate, up);
+  if (const DeviceKernels* kernels = device_kernels_of(gate)) return kernels->swiglu(gate, up, out);
   if (!has_kernels(gate)) {
     const at::NoGradGuard no_grad;
     return for_parts(gate.numel(), 1, [&](int64_t first, int64_t count) {
@@ -108,9 +110,11 @@ void swiglu_(const at::Tensor& gate, const at::Tensor& up) { forward_into(gate, 
 void swiglu_backward_(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& gradient) {
   check(gate, up);
   check(gate, gradient);
-  if (!has_kernels(gate)) {
+  if (const DeviceKernels* kernels = device_kernels_of(gate)) {
+    kernels->swiglu_backward(gate, up, gradient);
+  } else if (!has_kernels(gate)) {
     const at::NoGradGuard no_grad;
-    return for_parts(gate.numel(), 1, [&](int64_t first, int64_t count) {
+    for_parts(gate.numel(), 1, [&](int64_t first, int64_t count) {
       const auto part = [&](const at::Tensor& t) { return t.view(-1).narrow(0, first, count); };
       const at::Tensor x = part(gate).to(at::kFloat), y = part(up).to(at::kFloat), g = part(gradient).to(at::kFloat);
       at::Tensor silu = at::silu(x);
@@ -120,11 +124,12 @@ void swiglu_backward_(const at::Tensor& gate, const at::Tensor& up, const at::Te
       part(gate).copy_(value);
       part(gradient).copy_(of_gate);
     });
+  } else {
+    at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
+      HWY_DYNAMIC_DISPATCH(swiglu_backward)
+      (gate.scalar_type(), element_of(gate, begin), element_of(up, begin), element_of(gradient, begin), end - begin);
+    });
   }
-  at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(swiglu_backward)
-    (gate.scalar_type(), element_of(gate, begin), element_of(up, begin), element_of(gradient, begin), end - begin);
-  });
   gate.unsafeGetTensorImpl()->bump_version();
   up.unsafeGetTensorImpl()->bump_version();
 }

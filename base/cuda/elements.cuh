@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/dtype.h"
 #include "base/half.h"
 
 namespace zerostep::cuda {
@@ -42,6 +43,11 @@ struct AsF16 : As16Bits<AsF16> {
   ZEROSTEP_HOST_DEVICE static T rounded(float x) { return fp16_from_fp32(x); }
   ZEROSTEP_HOST_DEVICE static Four four(const float* x) { return {fp16_pair_from_fp32(x[0], x[1]), fp16_pair_from_fp32(x[2], x[3])}; }
 };
+// Calls use(As) with the elements of a type, fp32 or one of 16 bits.
+template <class Use>
+auto with_elements(DType type, const Use& use) {
+  return type == DType::F32 ? use(AsF32()) : type == DType::BF16 ? use(AsBf16()) : use(AsF16());
+}
 // Bits as they are.
 struct AsBits16 {
   using T = uint16_t;

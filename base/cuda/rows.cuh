@@ -15,6 +15,8 @@ namespace zerostep::cuda {
 //   Sums sums(row, lane): what a lane has of it
 //   static void add(Sums& sums, const Sums& others): the same bits in either order of the two
 //   void finish(row, lane, const Sums& all): what a lane does when the row's sums are there
+// and, where it has one,
+//   kRowsTogether: how many consecutive rows, from a multiple of it on, are done one after the other by the same lanes
 // whose functions run on the host and on a GPU. Lanes' sums are added as a tree, so that they depend on the row alone.
 constexpr unsigned kWarp = 32;
 
@@ -32,6 +34,14 @@ __device__ inline Sums sums_of_lane(const Sums& own, unsigned distance) {
 }
 #endif
 
+template <class Body>
+ZEROSTEP_HOST_DEVICE constexpr int64_t rows_together() {
+  if constexpr (requires { Body::kRowsTogether; })
+    return Body::kRowsTogether;
+  else
+    return 1;
+}
+
 // A body and its number of rows.
 template <class Body>
 struct RowsArgument {
@@ -39,13 +49,23 @@ struct RowsArgument {
   int64_t rows;
 };
 
+// The row after `row` of those that a warp or a block takes: the next one of those together, or the first of the next `stride` times as
+// many.
+template <int64_t kTogether>
+ZEROSTEP_HOST_DEVICE inline int64_t next_row(int64_t row, int64_t rows, int64_t stride) {
+  const int64_t next = row + 1;
+  return next % kTogether != 0 && next < rows ? next : (row / kTogether + stride) * kTogether;
+}
+
 template <class Body>
 __global__ void __launch_bounds__(kThreadsPerBlock, 2) run_rows(const RowsArgument<Body> argument) {
   using Sums = typename Body::Sums;
   const Body& body = argument.body;
   constexpr unsigned kLanes = Body::kLanes, kRows = kThreadsPerBlock / kLanes;
   const unsigned lane = threadIdx.x % kLanes;
-  for (int64_t row = blockIdx.x * int64_t{kRows} + threadIdx.x / kLanes; row < argument.rows; row += gridDim.x * int64_t{kRows}) {
+  constexpr int64_t kTogether = rows_together<Body>();
+  int64_t row = (blockIdx.x * int64_t{kRows} + threadIdx.x / kLanes) * kTogether;
+  for (; row < argument.rows; row = next_row<kTogether>(row, argument.rows, gridDim.x * int64_t{kRows})) {
     Sums sums = body.sums(row, lane);
     if constexpr (!std::is_empty_v<Sums>) {
 #pragma unroll
@@ -121,12 +141,20 @@ ZEROSTEP_HOST_DEVICE inline float sum_of_eight(const float* x) {
   return ieee_add(ieee_add(ieee_add(x[0], x[1]), ieee_add(x[2], x[3])), ieee_add(ieee_add(x[4], x[5]), ieee_add(x[6], x[7])));
 }
 
+// Queues a body as launch() does, for `num_threads` threads or for fewer that take several places each.
+template <class Body>
+cudaError_t launch_threads(const RowsQueue& queue, int64_t num_threads, const Body& body) {
+  if (num_threads <= 0) return cudaSuccess;
+  const int64_t blocks = (num_threads + kThreadsPerBlock - 1) / kThreadsPerBlock;
+  return launch(queue.stream, static_cast<unsigned>(std::min<int64_t>(blocks, queue.max_blocks)), body);
+}
+
 // Queues a body for `rows` rows. Returns what kept it from being queued.
 template <class Body>
 cudaError_t launch_rows(const RowsQueue& queue, int64_t rows, const Body& body) {
   static_assert(Body::kLanes == kWarp || Body::kLanes == kThreadsPerBlock, "a warp or a block has a row");
   if (rows <= 0) return cudaSuccess;
-  constexpr int64_t kRows = kThreadsPerBlock / Body::kLanes;
+  constexpr int64_t kRows = kThreadsPerBlock / Body::kLanes * rows_together<Body>();
   const auto blocks = static_cast<unsigned>(std::min<int64_t>((rows + kRows - 1) / kRows, queue.max_blocks));
   return launch_kernel(reinterpret_cast<const void*>(&run_rows<Body>), &run_rows_on_host<Body>, queue.stream, blocks,
                        RowsArgument<Body>{body, rows});

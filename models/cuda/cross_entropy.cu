@@ -103,15 +103,10 @@ struct LogitsGradientBody {
   }
 };
 
-template <class Use>
-cudaError_t with_type(DType type, const Use& use) {
-  return type == DType::F32 ? use(AsF32()) : type == DType::BF16 ? use(AsBf16()) : use(AsF16());
-}
-
 }  // namespace
 
 cudaError_t add_logits(const RowsQueue& queue, const LogitsPart& p, float* statistics) {
-  return with_type(p.type, [&](auto as) {
+  return with_elements(p.type, [&](auto as) {
     using As = decltype(as);
     const auto* logits = static_cast<const typename As::T*>(p.logits);
     return launch_rows(queue, p.rows, AddLogitsBody<As>{logits, p.labels, p.columns, p.first, statistics});
@@ -123,7 +118,7 @@ cudaError_t sum_losses(const RowsQueue& queue, const float* statistics, const in
 }
 
 cudaError_t logits_gradient(const RowsQueue& queue, const LogitsPart& p, const float* statistics, const float* factor, void* gradient) {
-  return with_type(p.type, [&](auto as) {
+  return with_elements(p.type, [&](auto as) {
     using As = decltype(as);
     using T = typename As::T;
     return launch_rows(queue, p.rows,

@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include "base/cuda/elements.cuh"
-#include "base/cuda/launch.cuh"
+#include "base/cuda/rows.cuh"
 #include "base/noise_math.h"
 #include "models/cuda/dropout.h"
 
@@ -47,8 +46,7 @@ cudaError_t drop_as(const RowsQueue& queue, void* values, int64_t elements, cons
     const auto n = static_cast<uint64_t>(elements);
     DropBody<As> body{begin + done * n, n, (n / kNoiseTile + 2) * kNoiseBlocksPerTile, part.size(), mask, {}};
     for (size_t i = 0; i < part.size(); ++i) body.firsts[i] = static_cast<uint64_t>(part[i]) * n;
-    const uint64_t wanted = (body.blocks * body.num_samples + kThreadsPerBlock - 1) / kThreadsPerBlock;
-    const cudaError_t error = launch(queue.stream, static_cast<unsigned>(std::min<uint64_t>(wanted, queue.max_blocks)), body);
+    const cudaError_t error = launch_threads(queue, static_cast<int64_t>(body.blocks * body.num_samples), body);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -58,8 +56,7 @@ cudaError_t drop_as(const RowsQueue& queue, void* values, int64_t elements, cons
 
 cudaError_t drop(const RowsQueue& queue, void* values, DType type, int64_t elements, const DropoutMask& mask,
                  std::span<const int64_t> sample_ids) {
-  const auto as = [&](auto element) { return drop_as<decltype(element)>(queue, values, elements, mask, sample_ids); };
-  return type == DType::F32 ? as(AsF32()) : type == DType::BF16 ? as(AsBf16()) : as(AsF16());
+  return with_elements(type, [&](auto as) { return drop_as<decltype(as)>(queue, values, elements, mask, sample_ids); });
 }
 
 }  // namespace zerostep::cuda

@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include "base/cuda/elements.cuh"
-#include "base/cuda/launch.cuh"
+#include "base/cuda/rows.cuh"
 #include "models/cuda/table_rows.h"
 
 namespace zerostep::cuda {
@@ -80,23 +79,16 @@ struct LongRunsBody {
   }
 };
 
-template <class Body>
-cudaError_t put(const RowsQueue& queue, int64_t num_threads, const Body& body) {
-  if (num_threads <= 0) return cudaSuccess;
-  const int64_t blocks = (num_threads + kThreadsPerBlock - 1) / kThreadsPerBlock;
-  return launch(queue.stream, static_cast<unsigned>(std::min<int64_t>(blocks, queue.max_blocks)), body);
-}
-
 template <class Rows, class Table>
 cudaError_t add_as(const RowsQueue& queue, const TableRows& r, float* scratch) {
   const int64_t segments = num_segments(r.count);
   auto* const table = static_cast<typename Table::T*>(r.table);
   float *const heads = scratch, *const tails = scratch + segments * r.columns;
-  const cudaError_t error = put(
+  const cudaError_t error = launch_threads(
       queue, segments * r.columns,
       SegmentsBody<Rows, Table>{static_cast<const typename Rows::T*>(r.rows), r.count, r.columns, r.sorted, r.order, table, heads, tails});
   if (error != cudaSuccess) return error;
-  return put(queue, (segments - 1) * r.columns, LongRunsBody<Table>{r.count, r.columns, r.sorted, table, heads, tails});
+  return launch_threads(queue, (segments - 1) * r.columns, LongRunsBody<Table>{r.count, r.columns, r.sorted, table, heads, tails});
 }
 
 }  // namespace

@@ -31,6 +31,41 @@ class KernelsOnProcessor final : public DeviceKernels {
   void add_rows(const at::Tensor& table, const at::Tensor& sorted, const at::Tensor& order, const at::Tensor& rows) const override {
     run([&](const DeviceKernels& gpu) { gpu.add_rows(there(table), there(sorted), there(order), there(rows)); });
   }
+  void layer_norm(const at::Tensor& rows, const at::Tensor& gain, const at::Tensor& offset, double epsilon, const at::Tensor& out,
+                  const at::Tensor& mean, const at::Tensor& rstd) const override {
+    run([&](const DeviceKernels& gpu) {
+      gpu.layer_norm(there(rows), there(gain), there(offset), epsilon, there(out), there(mean), there(rstd));
+    });
+  }
+  void layer_norm_backward(const at::Tensor& gradient, const at::Tensor& rows, const at::Tensor& mean, const at::Tensor& rstd,
+                           const at::Tensor& gain, const at::Tensor& out, const at::Tensor& sums) const override {
+    run([&](const DeviceKernels& gpu) {
+      gpu.layer_norm_backward(there(gradient), there(rows), there(mean), there(rstd), there(gain), there(out), there(sums));
+    });
+  }
+  void rms_norm(const at::Tensor& rows, const at::Tensor& gain, double epsilon, const at::Tensor& out) const override {
+    run([&](const DeviceKernels& gpu) { gpu.rms_norm(there(rows), there(gain), epsilon, there(out)); });
+  }
+  void rms_norm_backward(const at::Tensor& gradient, const at::Tensor& rows, const at::Tensor& gain, double epsilon,
+                         const at::Tensor& gain_gradient) const override {
+    run([&](const DeviceKernels& gpu) { gpu.rms_norm_backward(there(gradient), there(rows), there(gain), epsilon, there(gain_gradient)); });
+  }
+  void swiglu(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& out) const override {
+    run([&](const DeviceKernels& gpu) { gpu.swiglu(there(gate), there(up), there(out)); });
+  }
+  void swiglu_backward(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& gradient) const override {
+    run([&](const DeviceKernels& gpu) { gpu.swiglu_backward(there(gate), there(up), there(gradient)); });
+  }
+  void rotate(const at::Tensor& rows, const at::Tensor& cosine, const at::Tensor& sine, bool backwards) const override {
+    run([&](const DeviceKernels& gpu) { gpu.rotate(there(rows), there(cosine), there(sine), backwards); });
+  }
+  void branch_project(const at::Tensor& rows, const at::Tensor& factor, const at::Tensor& out) const override {
+    run([&](const DeviceKernels& gpu) { gpu.branch_project(there(rows), there(factor), there(out)); });
+  }
+  void branch_sum(const BranchSum& sum, int64_t branches, const at::Tensor& out) const override {
+    const BranchSum given{there(sum.base), there(sum.offset), there(sum.coefficients), there(sum.factor)};
+    run([&](const DeviceKernels& gpu) { gpu.branch_sum(given, branches, there(out)); });
+  }
 
  private:
   // The same memory as a tensor of the GPU.

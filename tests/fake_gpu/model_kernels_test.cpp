@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,9 +8,14 @@
 #include <vector>
 
 #include "fake_gpu/fake_gpu.h"
+#include "models/branch_kernels.h"
 #include "models/cross_entropy.h"
 #include "models/cross_entropy_math.h"
 #include "models/gradient_kernels.h"
+#include "models/layer_norm.h"
+#include "models/rms_norm.h"
+#include "models/rotary.h"
+#include "models/swiglu.h"
 #include "tests/models/support/whole_model.h"
 
 // The kernels of models, whose bodies the fake GPU runs, against what they stand for in fp64: over sizes and types, and places of memory.
@@ -140,6 +146,148 @@ TEST_F(ModelKernels, RowsOfATableAreSumsOfSegments) {
         EXPECT_TRUE(errors.le(bounds).all().item<bool>());
         EXPECT_TRUE(
             at::equal(table.cpu().index({sizes.eq(before.to(at::kDouble).abs())}), before.index({sizes.eq(before.to(at::kDouble).abs())})));
+      }
+}
+
+// Of values of a size around 1 whose mean is no larger than a few deviations: each operation and each sum of eight, of 13 levels of lanes
+// and of a lane's up to nine vectors adds at most a unit of 2^-24, and the sums over 32 rows and over groups of them a few more.
+constexpr double kNormBound = 4e-6;
+
+TEST_F(ModelKernels, NormsAndTheirGradientsAreThoseOfFp64) {
+  at::manual_seed(6);
+  for (const at::ScalarType type : kTypes)
+    for (const int64_t width : {1, 7, 24, 96, 1025, 2056})
+      for (const int64_t n : {int64_t{1}, int64_t{32}, int64_t{75}}) {
+        if (width > 1000 && n > 32) continue;
+        SCOPED_TRACE(std::to_string(n) + " x " + std::to_string(width) + " of " + toString(type));
+        const double bound = kNormBound + 2 * rounding(type);
+        const at::Tensor rows = (at::randn({n, width}) * 2 + 1).to(type), gradient = at::randn({n, width}).to(type);
+        const at::Tensor gain = at::rand({width}) + 0.5, offset = at::randn({width});
+        const auto wide = [](const at::Tensor& t) { return t.to(at::kDouble).requires_grad_(); };
+        const auto expect_near = [&](const at::Tensor& found, const at::Tensor& expected, double largest, const char* what) {
+          // Of one column, all of a LayerNorm's gradient is rounding: it is compared with what went in.
+          const double size = expected.norm().item<double>() + gradient.to(at::kDouble).norm().item<double>();
+          EXPECT_LT((found.cpu().to(at::kDouble) - expected).norm().item<double>(), largest * size) << what;
+        };
+        const at::Tensor x = wide(rows), g = wide(gain), o = wide(offset), expected = at::layer_norm(x, {width}, g, o, 1e-2);
+        expected.backward(gradient.to(at::kDouble));
+        const at::Tensor there = on_gpu(rows), of_there = on_gpu(gradient);
+        const at::Tensor gain_there = on_gpu(gain).requires_grad_(), offset_there = on_gpu(offset).requires_grad_();
+        const at::NoGradGuard no_grad;
+        const Norm norm{gain_there, offset_there, 1e-2};
+        ParameterGradient of_gain(gain_there), of_offset(offset_there), frozen(on_gpu(gain)), alone(on_gpu(offset));
+        const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
+        const Normalised normalised = normalise(there, norm);
+        const at::Tensor of_rows = normalise_backward(of_there, there, normalised, norm, of_gain, of_offset, true);
+        const at::Tensor by_itself = normalise_backward(of_there, there, normalised, norm, frozen, alone, true);
+        EXPECT_EQ(fake_gpu::num_host_waits(), waits);
+        EXPECT_EQ(fake_gpu::num_launches() - launches, 3);
+        EXPECT_TRUE(at::equal(by_itself.cpu(), of_rows.cpu()));
+        expect_near(normalised.rows, expected, bound, "rows");
+        expect_near(of_rows, x.grad(), bound, "gradient");
+        expect_near(of_gain.autograd_value(), g.grad(), kNormBound, "gain");
+        expect_near(of_offset.autograd_value(), o.grad(), kNormBound, "offset");
+
+        const at::Tensor y = wide(rows), h = wide(gain);
+        const at::Tensor root = [&] {
+          const at::AutoGradMode graph(true);
+          const at::Tensor out = y * (y.pow(2).mean(-1, true) + 1e-3).rsqrt() * h;
+          out.backward(gradient.to(at::kDouble));
+          return out;
+        }();
+        const at::Tensor replaced = on_gpu(gradient), of_rms = at::full({width}, NAN).to(kGpu), kept = on_gpu(gradient);
+        expect_near(rms_norm(there, gain_there, 1e-3), root, bound, "rms rows");
+        rms_norm_backward_(replaced, there, gain_there, 1e-3, of_rms);
+        rms_norm_backward_(kept, there, gain_there, 1e-3, {});
+        EXPECT_TRUE(at::equal(kept.cpu(), replaced.cpu()));
+        expect_near(replaced, y.grad(), bound, "rms gradient");
+        expect_near(of_rms, h.grad(), kNormBound, "rms gain");
+      }
+}
+
+// As on the processor, squares beyond fp32 leave a gradient that is no number.
+TEST_F(ModelKernels, RowsBeyondFp32HaveNoGradientOfNorms) {
+  const at::Tensor rows = at::tensor({1e25f, -1e25f, 1.0f, 2.0f}).view({2, 2}).to(kGpu), gain = at::ones({2}).to(kGpu);
+  const at::Tensor gradient = at::ones({2, 2}).to(kGpu);
+  const Norm norm{gain, at::zeros({2}).to(kGpu)};
+  ParameterGradient of_gain(gain), of_offset(norm.offset);
+  const at::Tensor of_rows = normalise_backward(gradient, rows, normalise(rows, norm), norm, of_gain, of_offset, true).cpu();
+  rms_norm_backward_(gradient, rows, gain, 1e-5, {});
+  for (const at::Tensor& found : {of_rows, gradient.cpu()}) {
+    EXPECT_TRUE(found[0].isnan().all().item<bool>());
+    EXPECT_TRUE(found[1].isfinite().all().item<bool>());
+  }
+}
+
+TEST_F(ModelKernels, SwigluIsThatOfFp64AndRotationsAreTheProcessors) {
+  at::manual_seed(7);
+  for (const at::ScalarType type : kTypes)
+    for (const int64_t count : {1, 7, 8, 3000}) {
+      SCOPED_TRACE(std::to_string(count) + " of " + toString(type));
+      at::Tensor gate = (at::randn({count}) * 4).to(type);
+      if (count > 8) gate[0] = -200, gate[1] = 200, gate[2] = -87.5, gate[3] = 0;
+      const at::Tensor up = at::randn({count}).to(type), gradient = at::randn({count}).to(type);
+      const at::Tensor x = gate.to(at::kDouble).requires_grad_(), y = up.to(at::kDouble).requires_grad_(), expected = at::silu(x) * y;
+      expected.backward(gradient.to(at::kDouble));
+      const at::Tensor found = swiglu(on_gpu(gate), on_gpu(up)), value = on_gpu(gate), of_up = on_gpu(up), of_gate = on_gpu(gradient);
+      swiglu_backward_(value, of_up, of_gate);
+      // An exponential, a sum and a quotient, then products: 8 units; the slope is a sum of two numbers of a size up to |x| / 4. Below -87
+      // the exponential stays what it is there, so that a value of a size of |x| e^-87 is left.
+      const auto is_near = [&](const at::Tensor& f, const at::Tensor& e, const at::Tensor& size) {
+        const at::Tensor errors = (f.cpu().to(at::kDouble) - e).abs();
+        return errors.le(e.abs() * rounding(type) + size.abs() * 0x1p-21 + (type == at::kHalf ? 0x1p-25 : 1e-34)).all().item<bool>();
+      };
+      EXPECT_TRUE(is_near(found, expected, expected));
+      EXPECT_TRUE(at::equal(value.cpu(), found.cpu()));
+      EXPECT_TRUE(is_near(of_up, y.grad(), y.grad()));
+      EXPECT_TRUE(is_near(of_gate, x.grad(), gradient.to(at::kDouble) * y * (1 + x.abs() / 4)));
+    }
+  for (const at::ScalarType type : kTypes)
+    for (const int64_t half : {1, 4, 12, 33})
+      for (const bool backwards : {false, true}) {
+        const at::Tensor rows = at::randn({15, 3 * 2 * half}).to(type), there = on_gpu(rows);
+        const Rotation rotation = make_rotation(at::rand({half}), at::arange(5) * 7);
+        rotate_(there, {on_gpu(rotation.cosine), on_gpu(rotation.sine)}, backwards);
+        rotate_(rows, rotation, backwards);
+        EXPECT_TRUE(at::equal(there.cpu(), rows)) << half << " of " << toString(type);
+      }
+}
+
+TEST_F(ModelKernels, RowsOfBranches) {
+  at::manual_seed(8);
+  constexpr int64_t kBranches = 3, kEach = 5, kAll = kBranches * kEach;
+  for (const at::ScalarType type : kTypes)
+    for (const int64_t width : {1, 7, 24, 100, 1030})
+      for (const int64_t rank : {1, 4, 7}) {
+        SCOPED_TRACE(std::to_string(width) + " of rank " + std::to_string(rank) + " of " + toString(type));
+        const at::Tensor rows = at::randn({kAll, width}).to(type), shared = rows.narrow(0, 0, kEach);
+        const at::Tensor factor = at::randn({kBranches, rank, width}), coefficients = at::randn({kAll, rank});
+        const at::Tensor offset = at::randn({kBranches, width}), one = at::randn({1, width}), gain = at::rand({kBranches, width}) + 0.5;
+        const auto there = [&](const BranchSum& s) {
+          const auto moved = [&](const at::Tensor& t) { return t.defined() ? on_gpu(t) : t; };
+          return BranchSum{moved(s.base), moved(s.offset), moved(s.coefficients), moved(s.factor)};
+        };
+        for (const BranchSum& sum : {BranchSum{rows, offset, coefficients, factor}, BranchSum{shared, one, coefficients, factor},
+                                     BranchSum{{}, {}, coefficients, factor}, BranchSum{rows, {}, {}, {}}, BranchSum{{}, one, {}, {}}})
+          EXPECT_TRUE(at::equal(branch_sum(there(sum), kAll, width, kBranches, type).cpu(), branch_sum(sum, kAll, width, kBranches, type)));
+        const at::Tensor wide = rows.to(at::kDouble), by_branch = wide.view({kBranches, kEach, width});
+        const at::Tensor projected = at::bmm(by_branch, factor.to(at::kDouble).transpose(1, 2)).view({kAll, rank});
+        const at::Tensor sizes = at::bmm(by_branch.abs(), factor.to(at::kDouble).abs().transpose(1, 2)).view({kAll, rank});
+        const at::Tensor errors = (branch_project(on_gpu(rows), on_gpu(factor)).cpu().to(at::kDouble) - projected).abs();
+        // A product, three sums of eight, up to five vectors and five levels of lanes.
+        EXPECT_TRUE(errors.le(sizes * 0x1p-24 * 14).all().item<bool>());
+        for (const at::Tensor& given : {offset, one}) {
+          const at::Tensor expected =
+              (at::layer_norm(by_branch, {width}, {}, {}, 1e-2) * gain.to(at::kDouble).unsqueeze(1) + given.to(at::kDouble).unsqueeze(1))
+                  .view({kAll, width});
+          const at::Tensor found = branch_norm(on_gpu(rows), on_gpu(gain), on_gpu(given), 1e-2).cpu();
+          EXPECT_LT((found.to(at::kDouble) - expected).norm().item<double>(),
+                    (kNormBound + rounding(type)) * (expected.norm().item<double>() + 1));
+        }
+        const at::Tensor roots = (wide.pow(2).mean(-1, true) + 1e-2).rsqrt();
+        const at::Tensor expected =
+            ((wide * roots).view({kBranches, kEach, width}) * gain.to(at::kDouble).unsqueeze(1)).view({kAll, width});
+        EXPECT_LT(relative_distance(rms_norm(on_gpu(rows), on_gpu(gain), 1e-2).cpu(), expected), kNormBound + rounding(type));
       }
 }
 

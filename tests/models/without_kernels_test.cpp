@@ -179,6 +179,34 @@ struct Recorded final : DeviceKernels {
   void add_rows(const at::Tensor& table, const at::Tensor& sorted, const at::Tensor& order, const at::Tensor& rows) const override {
     for (int64_t i = 0; i < rows.size(0); ++i) table[sorted[i].item<int64_t>()].add_(rows[order[i].item<int64_t>()], 2);
   }
+  void layer_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const at::Tensor& out, const at::Tensor& mean,
+                  const at::Tensor& rstd) const override {
+    out.fill_(1);
+    if (mean.defined()) mean.fill_(2), rstd.fill_(3);
+  }
+  void layer_norm_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                           const at::Tensor& out, const at::Tensor& sums) const override {
+    out.fill_(4);
+    sums[0].fill_(5);
+    sums[1].fill_(6);
+  }
+  void rms_norm(const at::Tensor&, const at::Tensor&, double, const at::Tensor& out) const override { out.fill_(7); }
+  void rms_norm_backward(const at::Tensor& gradient, const at::Tensor&, const at::Tensor&, double,
+                         const at::Tensor& gain_gradient) const override {
+    gradient.fill_(8);
+    gain_gradient.fill_(9);
+  }
+  void swiglu(const at::Tensor&, const at::Tensor&, const at::Tensor& out) const override { out.fill_(10); }
+  void swiglu_backward(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& gradient) const override {
+    gate.fill_(11);
+    up.fill_(12);
+    gradient.fill_(13);
+  }
+  void rotate(const at::Tensor& rows, const at::Tensor&, const at::Tensor&, bool backwards) const override {
+    rows.fill_(backwards ? 14 : 15);
+  }
+  void branch_project(const at::Tensor&, const at::Tensor&, const at::Tensor& out) const override { out.fill_(16); }
+  void branch_sum(const BranchSum&, int64_t branches, const at::Tensor& out) const override { out.fill_(15 + branches); }
   mutable std::vector<int64_t> ids;
 };
 
@@ -198,6 +226,31 @@ TEST(WithoutKernels, ADevicesOwnKernelsComeFirst) {
     const at::Tensor table = at::zeros({3, 2});
     add_rows(table, at::tensor({2, 0, 2}, at::kLong), at::arange(6).view({3, 2}).to(at::kFloat));
     EXPECT_TRUE(at::equal(table, at::tensor({4.0f, 6.0f, 0.0f, 0.0f, 8.0f, 12.0f}).view({3, 2})));
+    const at::NoGradGuard no_grad;
+    const auto is = [](const at::Tensor& t, double value) { return t.eq(value).all().item<bool>(); };
+    const at::Tensor rows = at::zeros({4, 6}), gain = at::ones({6}).requires_grad_(), offset = at::zeros({6}).requires_grad_();
+    const Norm norm{gain, offset};
+    const Normalised normalised = normalise(rows, norm);
+    EXPECT_TRUE(is(normalised.rows, 1) && is(normalised.mean, 2) && is(normalised.rstd, 3));
+    ParameterGradient of_gain(gain), of_offset(offset);
+    EXPECT_TRUE(is(normalise_backward(rows, rows, normalised, norm, of_gain, of_offset, true), 4));
+    EXPECT_TRUE(is(of_gain.autograd_value(), 5) && is(of_offset.autograd_value(), 6));
+    EXPECT_TRUE(is(branch_norm(rows, at::ones({2, 6}), at::ones({1, 6}), 1e-5), 1));
+    EXPECT_TRUE(is(rms_norm(rows, gain, 1e-5), 7));
+    const at::Tensor gradient = rows.clone(), of_rms = at::zeros({6});
+    rms_norm_backward_(gradient, rows, gain, 1e-5, of_rms);
+    EXPECT_TRUE(is(gradient, 8) && is(of_rms, 9));
+    EXPECT_TRUE(is(swiglu(rows, rows), 10));
+    const at::Tensor gate = rows.clone(), up = rows.clone();
+    swiglu_backward_(gate, up, gradient);
+    EXPECT_TRUE(is(gate, 11) && is(up, 12) && is(gradient, 13));
+    rotate_(gate, make_rotation(at::ones({3}), at::arange(2)), true);
+    EXPECT_TRUE(is(gate, 14));
+    EXPECT_TRUE(is(branch_project(rows, at::zeros({2, 3, 6})), 16));
+    EXPECT_TRUE(is(branch_sum({rows, {}, {}, {}}, 4, 6, 2, at::kFloat), 17));
+  }
+  {
+    const WithoutKernels without;
     const at::Tensor logits = at::zeros({2, 3, 5}).requires_grad_();
     Batch labelled;
     labelled.labels = at::zeros({2, 3}, at::kLong);
