@@ -127,6 +127,25 @@ TEST(CudaEngineSums, AreOfNcclWhereTheyMayBe) {
   }
 }
 
+// The logits of a batch and their gradient are in no plan where the loss takes factors, and in no run.
+TEST(CudaEngineFactors, TakeWhatIsPlanned) {
+  for (const DType type : {DType::F32, DType::BF16}) {
+    SCOPED_TRACE(name_of(type));
+    ZerothOrderCase test = case_of(kKinds[0], {0, 1, type, 1, 0.0});
+    test.model.vocab_size = 5000;
+    const auto factored = make_factored_cross_entropy(1);
+    const auto run = [&](const Objective* objective) {
+      return run_zeroth_order_threads(test, 1, {.objective = objective, .device = Device::cuda(0)});
+    };
+    const ZerothOrderOutcome parts = run(factored.get()), whole = run(nullptr);
+    const int64_t logits = num_bytes(ZerothOrderCase::kMicroBatch * test.config.data.sequence_length * test.model.vocab_size, type);
+    EXPECT_LT(parts.planned_peak, whole.planned_peak - logits);
+    EXPECT_LT(parts.measured_peak, whole.measured_peak - logits);
+    EXPECT_NEAR(static_cast<double>(parts.measured_peak), static_cast<double>(parts.planned_peak),
+                0.05 * static_cast<double>(parts.planned_peak));
+  }
+}
+
 // In the plan of a GPU is memory for the values of the other ranks, which its sums take, and nothing else that a processor's has not.
 TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
   for (const int stage : {0, 1, 2, 3})
