@@ -1,6 +1,7 @@
 #include "offload/pinned_memory.h"
 
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "tests/offload/support/denied_call.h"
 #include "tests/offload/support/recording_locker.h"
 #include "tests/support/expect_says.h"
@@ -155,18 +157,25 @@ TEST(PinnedMemory, IsLockedByTheSystemAsFarAsTheLimitGoes) {
 }
 
 TEST(PinnedMemory, GoesOnWhereTheLimitIsSmall) {
-  const pid_t child = ::fork();  // a user without privileges and with a small limit
+  rlimit limit = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+  const int64_t pages = static_cast<int64_t>(std::min<rlim_t>(limit.rlim_max, 16 * kPage)) / kPage;
+  limit.rlim_cur = static_cast<rlim_t>(pages * kPage);
+  const pid_t child = ::fork();  // without privileges and with a small limit
   if (child == 0) {
-    const rlimit limit{16 * kPage, 16 * kPage};
-    if (::setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || (::getuid() == 0 && ::setresuid(65534, 65534, 65534) != 0)) ::_exit(2);
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    const __user_cap_data_struct none[2] = {};
+    if (::setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || ::syscall(SYS_capset, &header, none) != 0) ::_exit(2);
     std::string warning;
     PinnedMemory pinned({.slab_bytes = 10 * kPage, .warn = [&](const std::string& text) { warning += text; }});
     Arena arena = pinned.memory("ring", 30 * kPage);
     std::fill_n(static_cast<std::byte*>(arena.allocate(30 * kPage, "all")), 30 * kPage, std::byte{1});
     pinned.warn_of_pageable();
-    const bool is_right = !mlock_locks() || (pinned.pinned_bytes() == 16 * kPage && pinned.pageable_bytes() == 14 * kPage &&
-                                             warning.find("64.0 KiB of a rank's 120 KiB of host memory are pinned") != std::string::npos &&
-                                             warning.find("This process may lock 64.0 KiB (RLIMIT_MEMLOCK)") != std::string::npos);
+    const bool is_right =
+        !mlock_locks() ||
+        (pinned.pinned_bytes() == pages * kPage && pinned.pageable_bytes() == (30 - pages) * kPage &&
+         warning.find(human_bytes(pages * kPage) + " of a rank's 120 KiB of host memory are pinned") != std::string::npos &&
+         warning.find("This process may lock " + human_bytes(pages * kPage) + " (RLIMIT_MEMLOCK)") != std::string::npos);
     if (!is_right) fmt::print(stderr, "{} {} {}\n", pinned.pinned_bytes(), pinned.pageable_bytes(), warning);
     ::_exit(is_right ? 0 : 1);
   }
