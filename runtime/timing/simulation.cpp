@@ -107,10 +107,12 @@ class LaneSimulation {
       if (nth(streams_, s).is_busy) wanted += cores(s);
     return machine_.lanes_share_cores && wanted > machine_.cores_per_rank ? machine_.cores_per_rank / wanted : 1;
   }
-  // Reads and writes share the disk.
+  // The disk serves reads and writes in turn, so that both move as many bytes.
   double speed(int stream) const {
     if (cores(stream) > 0) return speed();
-    return nth(streams_, Lane::FileRead).is_busy && nth(streams_, Lane::FileWrite).is_busy ? 0.5 : 1;
+    if (!nth(streams_, Lane::FileRead).is_busy || !nth(streams_, Lane::FileWrite).is_busy) return 1;
+    const double reads = machine_.file_read.bytes_per_second, writes = machine_.file_write.bytes_per_second;
+    return (static_cast<Lane>(stream) == Lane::FileRead ? writes : reads) / (reads + writes);
   }
 
   double next_end() const {

@@ -29,8 +29,8 @@ std::vector<double> action_seconds(const Config& config, const ModelLayout& layo
                                    const Plan& plan, const Machine& machine);
 // Runs a plan's lanes as the engine does (runtime/engine/executor.h): each takes its actions in order, the host launches them in the order
 // of the plan, and an action starts when what it waits for is done. Where lanes share cores, those at work at one time have as many of them
-// as there are; files need none, and reads and writes at one time share the disk. `apart`: which lanes have streams of their own;
-// `seconds`: of each action, alone.
+// as there are; files need none, and reads and writes at one time share the disk, in which both move as many bytes. `apart`: which lanes
+// have streams of their own; `seconds`: of each action, alone.
 Simulation simulate(const Plan& plan, const StreamsApart& apart, const std::vector<double>& seconds, const Machine& machine);
 Lane lane_with_most(const std::array<double, kLanes>& seconds);
 

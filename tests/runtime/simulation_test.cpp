@@ -114,13 +114,20 @@ TEST(Simulation, GathersAndReductionsShareAStream) {
   EXPECT_EQ(of(s.bound_seconds, Lane::Gather), 3);
 }
 
-// They share the disk: the load is done at 6, when the store has done 3 of 5.
+// They share the disk: the load is done at 6, when the store has done 3 of 5, or where writes are three times as fast at 4, when it has
+// moved as many bytes, 1 of 5.
 TEST(Simulation, FilesNeedNoCoreAndShareTheDisk) {
   HandMadePlan plan(false);
   const int load = plan.add(Lane::FileRead, 3);
   plan.add(Lane::FileWrite, 5);
   plan.add(Lane::Compute, 4);
   plan.add(Lane::Compute, 1, {load});
+  Machine machine = machine_of(1);
+  machine.file_read = {0, 1e9}, machine.file_write = {0, 3e9};
+  const Simulation uneven = plan.on(machine);
+  EXPECT_EQ(span(uneven, 0), Span(0, 4));
+  EXPECT_EQ(span(uneven, 1), Span(0, 8));
+  EXPECT_EQ(span(uneven, 3), Span(4, 5));
   const Simulation s = plan.on(machine_of(1));
   EXPECT_EQ(span(s, 0), Span(0, 6));
   EXPECT_EQ(span(s, 1), Span(0, 8));
