@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "base/nth.h"
@@ -15,7 +16,9 @@ namespace {
 struct UpdateBundle {
   std::set<int> groups;
   std::vector<Action> actions;
-  std::ptrdiff_t first_use = 0;  // of one of the groups, in another list
+  std::ptrdiff_t first_use = 0;    // of one of the groups, in another list
+  std::ptrdiff_t first_visit = 0;  // that needs one of them, there
+  std::ptrdiff_t last_place = 0;   // of its updates there
 };
 
 std::vector<UpdateBundle> bundles_of(const Plan& updates) {
@@ -58,23 +61,31 @@ std::ptrdiff_t free_from(const std::vector<Action>& list, const Action& action, 
   return begin;
 }
 
-// Puts the updates of another step before what touches their groups, in the order of these first uses, and all before the first agreement.
-// Those of the host's lane stand as early as the slots of what rests in files are free: the lane works on them while earlier units are
-// visited.
+// Puts the updates of another step before what touches their groups, in the order of the visits that need them, and all before the first
+// agreement: units gathered far ahead of their visits do not keep the first visits waiting. Of what one visit needs, groups that stay whole
+// come first: they are small. Updates of the host's lane stand as early as the slots of what rests in files are free: the lane works on
+// them while earlier units are visited.
 void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Plan& plan) {
   std::vector<UpdateBundle> bundles = bundles_of(spec.updates);
   find_uses(layout, plan);
   const std::vector<Action> others = std::exchange(plan.actions, {});
   for (UpdateBundle& bundle : bundles) {
     for (Action& a : bundle.actions) a.reads_gradient = spec.pending_reads_gradient && a.kind == ActionKind::Update;
-    const auto first = std::find_if(others.begin() + 1, others.end(),
-                                    [&](const Action& a) { return a.kind == ActionKind::Agree || touches(a, bundle.groups); });
+    const auto is_use = [&](const Action& a) { return a.kind == ActionKind::Agree || touches(a, bundle.groups); };
+    const auto first = std::find_if(others.begin() + 1, others.end(), is_use);
     bundle.first_use = first - others.begin();
+    bundle.first_visit =
+        std::find_if(first, others.end(), [&](const Action& a) { return a.kind != ActionKind::Gather && is_use(a); }) - others.begin();
     plan.actions = std::move(bundle.actions);
     find_uses(layout, plan);
     bundle.actions = std::move(plan.actions);
   }
-  std::stable_sort(bundles.begin(), bundles.end(), [](const auto& a, const auto& b) { return a.first_use < b.first_use; });
+  const auto place = [](const UpdateBundle& b) { return std::tuple(b.first_visit, b.first_use < b.first_visit, b.first_use); };
+  std::stable_sort(bundles.begin(), bundles.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  // The lane takes them in this order, each before its own use and before the uses of those behind it.
+  std::ptrdiff_t last_place = std::ssize(others);
+  for (auto bundle = bundles.rbegin(); bundle != bundles.rend(); ++bundle)
+    bundle->last_place = last_place = std::min(last_place, bundle->first_use);
 
   std::vector<std::vector<Action>> before(others.size() + 1);
   std::ptrdiff_t earliest = 1, former_use = 1;  // of the lane's next update; of the bundle before
@@ -83,7 +94,7 @@ void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Pla
     for (Action& a : bundle.actions) {
       std::ptrdiff_t at = bundle.first_use;
       if (a.lane == Lane::HostCompute) {
-        at = earliest = free_from(others, a, earliest, bundle.first_use);
+        at = earliest = free_from(others, a, earliest, bundle.last_place);
       } else if (a.kind == ActionKind::GatherUpdated && plan.options.overlap) {
         at = std::max(updated, former_use);
       }

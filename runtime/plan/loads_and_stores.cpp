@@ -46,7 +46,11 @@ class LoadsAndStores {
       store(slot);
       slot.content = content;
       const bool is_state = content.kind != BufferKind::Parameters;
-      if (use.reads) add(is_state && !plan_.options.loads_early ? i - 1 : slot.last_use, ActionKind::Load, content);
+      // What is needed first is loaded first, even if its slot is the last to be free.
+      if (use.reads) {
+        last_load_ = std::max(last_load_, is_state && !plan_.options.loads_early ? i - 1 : slot.last_use);
+        add(last_load_, ActionKind::Load, content);
+      }
     }
     slot.last_use = i;
     if (!use.writes) return;
@@ -68,6 +72,7 @@ class LoadsAndStores {
   Plan& plan_;
   std::vector<std::vector<Action>> after_;  // what follows each action
   std::map<Buffer, Slot> slots_;
+  int last_load_ = 0;  // the action that the latest load follows
 };
 
 }  // namespace

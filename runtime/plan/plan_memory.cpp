@@ -68,7 +68,7 @@ int64_t rank_values_bytes(const ModelLayout& layout, const Plan& plan) {
 namespace {
 
 // Slots for what rests in files. Buffers of similar size share a ring, and their chunks take its slots in turn.
-void add_staging(const ModelLayout& layout, Plan& plan) {
+void add_staging(Plan& plan) {
   plan.staging_rings.clear();
   for (const BufferKind kind : {BufferKind::Parameters, BufferKind::Gradients, BufferKind::UpdateState}) {
     std::vector<int64_t> sizes;
@@ -91,15 +91,12 @@ void add_staging(const ModelLayout& layout, Plan& plan) {
       std::erase_if(sizes, [&](int64_t size) { return size >= smallest; });
     }
   }
+  // They are no memory that ranks share, from which a gather would take less: such memory has small pages, and of large ones a disk takes a
+  // block in few pieces.
   for (int r = 0; r < std::ssize(plan.staging_rings); ++r) {
     const StagingRing& ring = nth(plan.staging_rings, r);
-    plan.buffers.push_back({{BufferKind::StagingSlot, r},
-                            ring.name,
-                            ring.num_slots * ring.slot_bytes,
-                            ring.num_slots,
-                            ring.slot_bytes,
-                            ring.kind == BufferKind::Parameters && layout.options.shard_ranks > 1,
-                            Tier::Host});
+    plan.buffers.push_back(
+        {{BufferKind::StagingSlot, r}, ring.name, ring.num_slots * ring.slot_bytes, ring.num_slots, ring.slot_bytes, false, Tier::Host});
   }
 }
 
@@ -164,7 +161,7 @@ void list_buffers(const ModelLayout& layout, Plan& plan) {
   add_floats({BufferKind::WholeMatrices, kMatrixResults}, "updates of matrices", plan.matrices.result_elements, false);
   add_floats({BufferKind::WholeMatrices, kMatrixScratch}, "Newton-Schulz iterations", plan.matrices.scratch_elements, false);
   add({BufferKind::Scalars}, "scalars", num_bytes(scalar_begins(layout, o.summed_scalars).back(), DType::F64), false);
-  add_staging(layout, plan);
+  add_staging(plan);
   plan.arena_bytes = {};
   for (const PlannedBuffer& b : plan.buffers) nth(plan.arena_bytes, b.tier) += b.bytes;
 }

@@ -170,6 +170,61 @@ TEST(DeferredUpdatesPlan, StandBeforeTheFirstUseOfTheirGroup) {
       }
 }
 
+// Actions that are done before one begins: those it waits for, those before it in its lane, and what these needed.
+std::set<int> done_before(const Plan& plan, int action) {
+  std::set<int> out;
+  std::vector<int> left{action};
+  while (!left.empty()) {
+    const int i = left.back();
+    left.pop_back();
+    std::vector<int> needed = plan.action(i).waits;
+    for (int former = i - 1; former >= 0; --former)
+      if (plan.action(former).lane == plan.action(i).lane) {
+        needed.push_back(former);
+        break;
+      }
+    for (const int other : needed)
+      if (out.insert(other).second) left.push_back(other);
+  }
+  return out;
+}
+
+// Also where all units are gathered ahead of their visits and some groups stay whole, whose update is gathered for all units at once: a
+// unit is visited while those behind it are still loaded and updated.
+TEST(DeferredUpdatesPlan, AVisitWaitsForNoUpdateOfLaterUnits) {
+  for (const StepConfig::Mode mode : {Mode::FirstOrder, Mode::ZerothOrder})
+    for (const Tier tier : {Tier::Host, Tier::File}) {
+      SCOPED_TRACE(fmt::format("{}, {}", mode == Mode::FirstOrder ? "backprop" : "queries", name_of(tier)));
+      ZerothOrderCase test = case_of({.mode = mode}, 3);
+      test.model.n_layer = 8;
+      test.config.zero.stage3_prefetch_bucket_size = 1'000'000'000;
+      test.config.zero.allgather_bucket_size = 500'000'000;
+      test.config.zero.offload_param.tier = test.config.zero.offload_optimizer.tier = tier;
+      test.config.zero.offload_param.nvme_paths = test.config.zero.offload_optimizer.nvme_paths = {"/tmp"};
+      test.share_over(2);
+      const auto model = make_gpt2(test.model);
+      const TrainingPlan plan = plan_training(test.config, *model, *make_cross_entropy(), 2);
+      const Plan& step = plan.any_step();
+      std::map<int, int> first_visit, gather;  // of units; of groups
+      for (int i = std::ssize(step.actions); i-- > 0;) {
+        const Action& a = step.action(i);
+        if (a.kind == ActionKind::Visit) first_visit[nth(step.visits, a.visit).unit] = i;
+        if (a.kind == ActionKind::Gather) gather[a.group] = i;
+      }
+      for (const auto& [unit, visit] : first_visit) {
+        std::set<int> later;  // groups that no unit so far needs, and that were to be gathered ahead
+        for (const FlatGroup& g : plan.layout.groups)
+          if (gather.contains(g.id)) later.insert(g.id);
+        for (int u = 0; u <= unit; ++u)
+          for (const int g : plan.layout.used_by(u)) later.erase(g);
+        EXPECT_TRUE(unit > 8 || later.size() >= size_t(8 - unit)) << unit;
+        for (const int i : done_before(step, visit))
+          EXPECT_FALSE(step.action(i).kind == ActionKind::Update && later.contains(step.action(i).group))
+              << describe(plan.layout, step, step.action(visit)) << " after " << describe(plan.layout, step, step.action(i));
+      }
+    }
+}
+
 // A step that fails before its forward leaves immediate updates as they were; of a deferred one a part may have been applied.
 TEST(DeferredUpdatesFailure, ParametersOfNoStepAreNotRead) {
   for (const Updates updates : {Updates::Immediate, Updates::Deferred})

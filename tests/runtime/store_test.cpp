@@ -97,24 +97,33 @@ TEST(Store, MisuseNamesTheBuffer) {
   });
 }
 
-TrainingPlan plan_in_files(int ranks) {
+TrainingPlan plan_in(Tier parameters, int ranks) {
   TrainingCase test = TrainingCase::tiny();
   test.config.zero.stage = 3;
-  test.config.zero.offload_param.tier = Tier::File;
+  test.config.zero.offload_param.tier = parameters;
   test.config.zero.offload_optimizer.tier = Tier::Host;
   test.set_micro_batch(2, ranks);
   return plan_training(test.config, *make_gpt2(test.model), *make_cross_entropy(), ranks);
 }
 
+// What ranks share has small pages.
+TEST(Store, FilesAreReadIntoMemoryThatRanksDoNotShare) {
+  int staging = 0;
+  for (const PlannedBuffer& b : plan_in(Tier::File, 2).any_step().buffers) {
+    if (b.id.kind != BufferKind::StagingSlot) continue;
+    ++staging;
+    EXPECT_FALSE(b.communicated) << b.name;
+  }
+  EXPECT_GT(staging, 0);
+}
+
 // What ranks share to gather from, too.
 TEST(Store, LocksAllMemoryOfTheHostOrNone) {
-  const TrainingPlan plan = plan_in_files(2);
-  const TierFolder folder;
+  const TrainingPlan plan = plan_in(Tier::Host, 2);
   for (const bool pins : {true, false})
     run_local_ranks(2, {}, [&](Communicator world) {
       const auto locker = std::make_shared<RecordingLocker>();
       TierOptions options{{.pin_memory = pins, .locker = locker}, {}, {}};
-      options.parameters.folders = {folder.path};
       {
         const Store store(plan.any_step().buffers, world, Device::cpu(), options);
         int64_t shared = 0;
@@ -128,8 +137,7 @@ TEST(Store, LocksAllMemoryOfTheHostOrNone) {
 
 // Both arenas are made before anything is said: of all memory of the host, once.
 TEST(Store, SaysOnceHowMuchOfTheHostsMemoryIsLocked) {
-  const TrainingPlan plan = plan_in_files(2);
-  const TierFolder folder;
+  const TrainingPlan plan = plan_in(Tier::Host, 2);
   const int64_t host = nth(plan.any_step().arena_bytes, Tier::Host);
   for (const bool is_limited : {true, false})
     run_local_ranks(2, {}, [&](Communicator world) {
@@ -138,7 +146,6 @@ TEST(Store, SaysOnceHowMuchOfTheHostsMemoryIsLocked) {
                            .warn = [&](const std::string& text) { warnings.push_back(text); }},
                           {},
                           {}};
-      options.parameters.folders = {folder.path};
       const Store store(plan.any_step().buffers, world, Device::cpu(), options);
       ASSERT_EQ(warnings.size(), is_limited ? 1u : 0u);
       if (is_limited) {
@@ -178,7 +185,7 @@ TEST(Store, CheckpointsOfActivationsLieEndToEnd) {
 
 // Else a read that nobody could wait for would write into memory that is another's by then.
 TEST(Store, KeepsMemoryAndFilesOfAnAbandonedRead) {
-  const TrainingPlan plan = plan_in_files(1);
+  const TrainingPlan plan = plan_in(Tier::File, 1);
   const TierFolder folder;
   const auto num_open = [] {
     const std::filesystem::directory_iterator files("/proc/self/fd");
