@@ -92,7 +92,8 @@ class Device {
   void load_operators() const { impl_->load_operators(); }
   // Of a GPU; a processor's tensors are counted by rank (runtime/memory/memory_meter.h). The peak is that since the limit was set.
   TensorMemory tensor_memory() const { return impl_->tensor_memory(); }
-  // From now on tensors with which this process takes more are an error of LibTorch's. Of a GPU.
+  // From now on tensors with which this process takes more are an error of LibTorch's, which takes memory in pieces of 2 MiB, and of 20 MiB
+  // for tensors of more than one: those that it holds count, but for the last of either kind. Of a GPU.
   void limit_tensor_memory(int64_t num_bytes) const { impl_->limit_tensor_memory(num_bytes); }
   // The last one that the calling thread was refused since a limit was set. Of a GPU.
   RefusedTensor refused_tensor() const { return impl_->refused_tensor(); }

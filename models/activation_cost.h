@@ -1,7 +1,20 @@
 #pragma once
 #include <cstdint>
 
+#include "base/dtype.h"
+
 namespace zerostep {
+
+// Whose code runs a unit: kernels for the CPU, or for CUDA.
+enum class Backend : uint8_t { Cpu, Cuda };
+
+// What a unit runs on.
+struct ActivationShape {
+  int64_t batch = 0, sequence = 0;
+  DType compute_type = DType::F32;
+  bool training = false;  // dropout is on
+  Backend backend = Backend::Cpu;
+};
 
 // Bytes of the tensors that LibTorch's allocator holds for one unit and one micro-batch whose mask, if any, hides ends alone, without
 // document ids, for the plan: the same on every machine, checked against measurement by the tests. Parameters and pre-assigned gradients
@@ -20,7 +33,7 @@ struct ActivationCost {
   double forward_flops = 0;    // multiply-adds count two
   double attention_flops = 0;  // of forward_flops: of attention's scores and of what they weigh
   // What the operations other than products write, in place or not, and how many operations there are, those of products included: what a
-  // forward and a backward take beside their products.
+  // forward and a backward take beside their products. On the CPU.
   struct Work {
     int64_t written_bytes = 0, operations = 0;
   };

@@ -1,5 +1,6 @@
 #include "models/attention.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
@@ -108,6 +109,13 @@ std::array<at::Tensor, 3> attend_backward(const at::Tensor& gradient, const Atte
     }
   }
   return result;
+}
+
+bool has_fused_attention(DType type, int64_t head_width, bool masked) {
+  constexpr int64_t kWidestFlashHead = 256, kAlignedBytes = 16;
+  const at::Context& context = at::globalContext();
+  const bool flash = context.userEnabledFlashSDP() && is_16bit(type) && !masked && head_width <= kWidestFlashHead;
+  return flash || (context.userEnabledMemEfficientSDP() && num_bytes(head_width, type) % kAlignedBytes == 0);
 }
 
 at::Tensor allowed_pairs(const Batch& batch) {

@@ -58,11 +58,8 @@ inline int64_t gradient_temporary(DType compute_type, int64_t rows, int64_t colu
 
 // What the activation cost of a family's unit depends on.
 template <typename Options>
-struct CostShape {
+struct CostShape : ActivationShape {
   const Options& options;
-  int64_t batch, sequence;
-  DType compute_type;
-  bool training;  // dropout on
 };
 template <typename Options>
 bool drops(const CostShape<Options>& shape, double p) {
@@ -73,35 +70,33 @@ bool drops(const CostShape<Options>& shape, double p) {
 struct ActivationSizes {
   template <typename Options>
   ActivationSizes(const CostShape<Options>& s, int64_t width, int64_t inner)
-      : element(static_cast<int64_t>(size_of(s.compute_type))),
+      : shape(s),
+        element(static_cast<int64_t>(size_of(s.compute_type))),
         tokens(s.batch * s.sequence),
         width(width),
         inner(inner),
         hidden(element * tokens * width),
         inner_hidden(element * tokens * inner) {}
 
+  ActivationShape shape;
   int64_t element, tokens, width, inner;
   int64_t hidden, inner_hidden;  // bytes of an activation [tokens, width] and [tokens, inner]
   int64_t product = 0;           // bytes in use during each product, which layer_cost() sets to find the highest of these moments
 
   // LayerNorm's mean and reciprocal deviation, fp32; what its gradients of gain and offset take.
   int64_t statistics() const { return 2 * 4 * tokens; }
-  int64_t norm_gradients() const { return normalise_backward_bytes(element == 2, tokens, width); }
-};
-
-// Attention that keeps a logsumexp for each head and token; where it drops probabilities, those of every sample, one sample's at a time
-// beside them. `scores` and `mask`: bytes of the probabilities and the flags of one sample.
-inline void attention_forward(const ActivationSizes& z, int64_t batch, int64_t heads, bool has_dropout, int64_t scores, int64_t mask,
-                              bool graph, MemoryTimeline& m) {
-  m.take(z.hidden);
-  if (has_dropout) {
-    if (graph) m.take(batch * scores);
-    m.pass(mask + 2 * scores).pass(scores + z.hidden / batch);
-    return;
+  int64_t norm_gradients() const {
+    return shape.backend == Backend::Cpu ? normalise_backward_bytes(element == 2, tokens, width) : 4 * 2 * width * (1 + cuda_groups());
   }
-  m.take(4 * z.tokens * heads);
-  if (!graph) m.give(4 * z.tokens * heads);
-}
+  // What gradients of looked up rows take on CUDA: sorted tokens and where they stood, and two rows of sums for a group of them. Where
+  // positions are looked up, their sums over samples.
+  int64_t lookup_gradients(bool positions) const {
+    if (shape.backend == Backend::Cpu) return 0;
+    return std::max(2 * 8 * tokens + 2 * 4 * width * cuda_groups(), positions ? 4 * width * shape.sequence : 0);
+  }
+  // Groups of rows that models/cuda/ sums first.
+  int64_t cuda_groups() const { return (tokens + 31) / 32; }
+};
 
 // `backward(accumulating)`: what happens during a backward, as a MemoryTimeline.
 template <typename Backward>

@@ -21,9 +21,9 @@ class ModelDefinition {
   // `parameters`: one tensor per entry of units()[index].parameters, then one per borrowed parameter, shapes as declared. The unit keeps
   // them.
   virtual std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const = 0;
-  virtual ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const = 0;
+  virtual ActivationCost activation_cost(int index, const ActivationShape& shape) const = 0;
   // The cost of the last unit where it hands on factors of the logits (ForwardContext::takes_factors); nothing: it never does.
-  virtual std::optional<ActivationCost> factors_cost(int64_t /*batch*/, int64_t /*sequence*/, DType /*compute_type*/) const { return {}; }
+  virtual std::optional<ActivationCost> factors_cost(const ActivationShape& /*shape*/) const { return {}; }
   // A micro-batch of these sizes with made-up content, such as the units and the objective of the model take, for measurements: every
   // sample of a classifier is padded by one token.
   virtual Batch example_batch(int64_t batch, int64_t sequence) const;

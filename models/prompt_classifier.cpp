@@ -140,13 +140,16 @@ class PromptClassifier final : public ModelDefinition {
     if (!is_head(index)) return unit;
     return std::make_unique<PromptHead>(std::move(unit), words_, parameters.at(0).device());
   }
-  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    const int64_t rows = batch * words_.rows_per_sample();
-    if (!is_head(index)) return model_->activation_cost(index, rows, sequence, compute_type, training);
+  ActivationCost activation_cost(int index, const ActivationShape& shape) const override {
+    const int64_t batch = shape.batch, sequence = shape.sequence, rows = batch * words_.rows_per_sample();
+    ActivationShape of_rows = shape, of_predictions = shape;
+    of_rows.batch = rows;
+    if (!is_head(index)) return model_->activation_cost(index, of_rows);
     const int64_t predictions = batch * plan_.num_predictions();
-    const ActivationCost head = model_->activation_cost(index, predictions, 1, compute_type, training);
+    of_predictions.batch = predictions, of_predictions.sequence = 1;
+    const ActivationCost head = model_->activation_cost(index, of_predictions);
     // The hidden states that come in are the block's before it; of those that predict words, copies go through the head.
-    const int64_t hidden = model_->activation_cost(index - 1, rows, sequence, compute_type, training).output_bytes;
+    const int64_t hidden = model_->activation_cost(index - 1, of_rows).output_bytes;
     const int64_t selected = hidden / (rows * sequence) * predictions, places = 8 * predictions;
     const int64_t likely = plan_.single ? 0 : 4 * predictions * model_->vocabulary_size();
     const int64_t picked = 4 * batch * static_cast<int64_t>(plan_.tokens.size());

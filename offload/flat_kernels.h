@@ -16,7 +16,14 @@ namespace zerostep {
 // ProtocolError.
 class FlatKernels {
  public:
+  // What a GPU's kernels keep for a stream that sums, and for one that draws directions of low rank, adds up more directions than these or
+  // makes matrices orthogonal. Of a rank's streams that is the compute stream.
+  static constexpr int64_t kSumScratchBytes = 4325376, kPartScratchBytes = 8388608, kMostDirectionsTogether = 384;
+
   virtual ~FlatKernels() = default;
+
+  // Memory of the device that these kernels keep by now.
+  virtual int64_t scratch_bytes() const { return 0; }
 
   // From here on the stream's thread does alone what it takes: it works beside the compute stream, whose threads the cores are for.
   virtual void keep_to_one_thread(const Stream& stream) const = 0;

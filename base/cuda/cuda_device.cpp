@@ -89,7 +89,9 @@ RefusedTensor CudaDevice::refused_tensor() const { return last_refused; }
 void CudaDevice::limit_tensor_memory(int64_t num_bytes) const {
   const auto index = static_cast<c10::DeviceIndex>(context_->index());
   const auto total = static_cast<double>(memory_info().total_bytes);
-  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::clamp(static_cast<double>(num_bytes) / total, 0.0, 1.0), index);
+  constexpr int64_t kLastPieces = (2 + 20) << 20;
+  const double held = num_bytes <= 0 ? 0 : static_cast<double>(num_bytes) + kLastPieces;
+  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::clamp(held / total, 0.0, 1.0), index);
   c10::cuda::CUDACachingAllocator::resetPeakStats(index);
   observe_refusals();
 }

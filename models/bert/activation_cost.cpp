@@ -1,3 +1,4 @@
+#include "models/attention_cost.h"
 #include "models/bert/units.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
@@ -8,17 +9,17 @@ namespace {
 struct Sizes : ActivationSizes {
   explicit Sizes(const CostShape& s)
       : ActivationSizes(s, s.options.hidden_size, s.options.intermediate_size),
-        heads(s.options.num_attention_heads),
-        scores(element * heads * s.sequence * s.sequence) {}
-  int64_t heads;
-  int64_t scores;  // of one sample
+        attention(s, s.options.num_attention_heads, s.options.hidden_size / s.options.num_attention_heads, true,
+                  drops(s, s.options.attention_probs_dropout_prob)) {}
+  AttentionCost attention;
 };
 
-void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
+void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(3 * z.hidden).product(z.product);  // queries, keys, values
-  attention_forward(z, s.batch, z.heads, drops(s, s.options.attention_probs_dropout_prob), z.scores, s.sequence, graph, m);
-  if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).product(z.product).take(z.hidden + z.statistics());  // the sum and its norm
+  z.attention.forward(graph, m);
+  if (!graph || z.attention.keeps_copies()) m.give(3 * z.hidden);
+  m.take(z.attention.turned()).take(z.hidden).product(z.product).give(z.attention.turned());
+  m.take(z.hidden + z.statistics());  // of the sum
   if (!graph) m.give(2 * z.hidden + z.statistics());
   m.take(z.inner_hidden).product(z.product);
   graph ? m.take(z.inner_hidden) : m.write(z.inner_hidden);  // GELU keeps its input
@@ -29,7 +30,6 @@ void layer_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimelin
 
 // Beyond input, saved and output; starts with the gradient that comes in.
 MemoryTimeline layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
-  const bool attention_drops = drops(s, s.options.attention_probs_dropout_prob);
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
   MemoryTimeline m(z.hidden);
   // MLP; its sum's gradient becomes that of its input.
@@ -39,15 +39,14 @@ MemoryTimeline layer_backward(const CostShape& s, const Sizes& z, bool accumulat
   m.pass(gradient_temporary(s.compute_type, z.inner, z.width, accumulating)).give(z.inner_hidden);
   m.give(z.inner_hidden + 2 * z.hidden + z.statistics());  // saved: the MLP's inside, its sum and its input
   // Projection.
-  m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating));
+  const int64_t square = z.attention.turned() + gradient_temporary(s.compute_type, z.width, z.width, accumulating);
+  m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(square);
   m.take(z.hidden).product().give(dropped);
   m.give(2 * z.hidden + z.statistics());  // the gradient of the norm's output; saved: the sum
   // Attention, then its saved tensors go.
-  m.take(3 * z.hidden);
-  if (attention_drops) m.write(2 * s.batch * z.scores).pass(2 * z.scores + z.hidden / s.batch);
-  m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
+  z.attention.last_backward(m);
   // Queries, keys, values; the sum with the gradient that passed by.
-  m.pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).take(z.hidden).product().pass(z.hidden);
+  m.pass(square).take(z.hidden).product().pass(z.hidden);
   return m;
 }
 
@@ -58,7 +57,7 @@ ActivationCost embedding_cost(const CostShape& s) {
   cost.saved_bytes = z.hidden + z.statistics();
   cost.inference_transient_bytes = z.hidden + z.statistics();
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
-  cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens);
+  cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens + z.lookup_gradients(true));
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
   cost.forward_work = {3 * z.hidden + z.statistics(), 4};
   cost.backward_work = {3 * z.hidden + dropped, 5};
@@ -68,7 +67,7 @@ ActivationCost embedding_cost(const CostShape& s) {
 ActivationCost layer_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost = zerostep::layer_cost(
-      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { layer_forward(s, sizes, graph, m); },
+      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { layer_forward(sizes, graph, m); },
       [&](bool accumulating) { return layer_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
   cost.attention_flops = 4 * n * c * static_cast<double>(s.sequence);

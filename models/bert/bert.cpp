@@ -76,8 +76,8 @@ class Bert final : public ModelDefinition {
     return bert::make_unit(options_, index, parameters);
   }
 
-  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    return bert::unit_cost({options_, batch, sequence, compute_type, training}, index);
+  ActivationCost activation_cost(int index, const ActivationShape& shape) const override {
+    return bert::unit_cost({shape, options_}, index);
   }
 
   std::string hugging_face_config() const override { return bert_hugging_face_config(options_); }

@@ -1,3 +1,4 @@
+#include "models/attention_cost.h"
 #include "models/gpt2/units.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
@@ -8,17 +9,15 @@ namespace {
 struct Sizes : ActivationSizes {
   explicit Sizes(const CostShape& s)
       : ActivationSizes(s, s.options.n_embd, s.options.inner_width()),
-        heads(s.options.n_head),
-        scores(element * heads * s.sequence * s.sequence) {}
-  int64_t heads;
-  int64_t scores;  // of one sample
+        attention(s, s.options.n_head, s.options.n_embd / s.options.n_head, false, drops(s, s.options.attn_pdrop)) {}
+  AttentionCost attention;
 };
 
-void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimeline& m) {
-  m.take(z.hidden + z.statistics()).take(3 * z.hidden).product(z.product).give(z.hidden + z.statistics());  // norm, queries, keys, values
-  attention_forward(z, s.batch, z.heads, drops(s, s.options.attn_pdrop), z.scores, s.sequence * s.sequence, graph, m);
-  if (!graph) m.give(3 * z.hidden);
-  m.take(z.hidden).product(z.product);  // after attention
+void block_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
+  m.take(z.hidden + z.statistics()).take(3 * z.hidden).product(z.product).give(z.hidden + z.statistics());  // queries, keys, values
+  z.attention.forward(graph, m);
+  if (!graph || z.attention.keeps_copies()) m.give(3 * z.hidden);
+  m.take(z.attention.turned()).take(z.hidden).product(z.product).give(z.attention.turned());  // after attention
   if (!graph) m.give(z.hidden);
   m.take(z.hidden + z.statistics()).take(z.inner_hidden).product(z.product).give(z.hidden + z.statistics());
   graph ? m.take(z.inner_hidden) : m.write(z.inner_hidden);  // GELU keeps its input
@@ -28,7 +27,6 @@ void block_forward(const CostShape& s, const Sizes& z, bool graph, MemoryTimelin
 
 // Beyond input, saved and output; starts with the gradient that comes in.
 MemoryTimeline block_backward(const CostShape& s, const Sizes& z, bool accumulating) {
-  const bool attention_drops = drops(s, s.options.attn_pdrop);
   const int64_t dropped = drops(s, s.options.resid_pdrop) ? z.hidden : 0;
   MemoryTimeline m(z.hidden);
   // MLP: GELU's backward overwrites its input and its gradient.
@@ -39,15 +37,14 @@ MemoryTimeline block_backward(const CostShape& s, const Sizes& z, bool accumulat
   m.take(z.hidden).pass(z.norm_gradients()).give(z.hidden + z.statistics()).write(z.hidden);
   m.give(z.inner_hidden + z.hidden);  // saved: the MLP's inside and input
   // Projection.
-  m.take(dropped).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).write(z.hidden);
+  const int64_t square = z.attention.turned() + gradient_temporary(s.compute_type, z.width, z.width, accumulating);
+  m.take(dropped).pass(square).write(z.hidden);
   m.take(z.hidden).product().give(dropped);
   // Attention, then its saved tensors go.
-  m.take(3 * z.hidden);
-  if (attention_drops) m.write(2 * s.batch * z.scores).pass(2 * z.scores + z.hidden / s.batch);
-  m.give(z.hidden).give(4 * z.hidden + (attention_drops ? s.batch * z.scores : 4 * z.tokens * z.heads));
+  z.attention.last_backward(m);
   // Queries, keys, values; the sum with the gradient that passed by.
-  m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating)).write(3 * z.hidden);
-  m.take(z.hidden).product().pass(gradient_temporary(s.compute_type, z.width, z.width, accumulating));
+  m.take(z.hidden + z.statistics()).pass(square).write(3 * z.hidden);
+  m.take(z.hidden).product().pass(square);
   m.give(z.hidden).take(z.hidden).pass(z.norm_gradients()).write(z.hidden);
   return m;
 }
@@ -56,7 +53,7 @@ ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
   cost.output_bytes = z.hidden;
-  cost.backward_transient_bytes = z.hidden * (drops(s, s.options.embd_pdrop) ? 2 : 1);
+  cost.backward_transient_bytes = z.hidden * (drops(s, s.options.embd_pdrop) ? 2 : 1) + z.lookup_gradients(true);
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
   cost.forward_work = {2 * z.hidden, 2};
   cost.backward_work = {2 * z.hidden, 3};  // the rows of tokens and of positions
@@ -66,7 +63,7 @@ ActivationCost embedding_cost(const CostShape& s) {
 ActivationCost block_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost = zerostep::layer_cost(
-      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { block_forward(s, sizes, graph, m); },
+      z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { block_forward(sizes, graph, m); },
       [&](bool accumulating) { return block_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
   cost.attention_flops = 2 * n * c * static_cast<double>(s.sequence + 1);

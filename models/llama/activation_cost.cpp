@@ -1,3 +1,4 @@
+#include "models/attention_cost.h"
 #include "models/llama/units.h"
 #include "models/rms_norm.h"
 
@@ -16,28 +17,60 @@ struct Sizes : ActivationSizes {
         queries(element * tokens * query_width),
         keys(element * tokens * key_width),
         logsumexp(4 * tokens * s.options.num_attention_heads),
-        angles(4 * s.sequence * s.options.head_width() / 2) {}
+        angles(4 * s.sequence * s.options.head_width() / 2),
+        part(s, s.options.key_value_heads(), s.options.head_width(), false, false) {}
 
   DType type;
   int64_t groups;  // query heads that share keys
   int64_t query_width, key_width;
   int64_t queries, keys;  // activations [tokens, query_width] and [tokens, key_width]
   int64_t logsumexp;
-  int64_t angles;  // one fp32 table [sequence, head_width / 2]
+  int64_t angles;      // one fp32 table [sequence, head_width / 2]
+  AttentionCost part;  // of a query head of each group
 
   // RMSNorm's gradient of the gain, and its partial sums.
-  int64_t norm_gradient() const { return 4 * width + rms_norm_backward_bytes(tokens, width); }
+  int64_t norm_gradient() const {
+    return 4 * width + (shape.backend == Backend::Cpu ? rms_norm_backward_bytes(tokens, width) : 4 * width * cuda_groups());
+  }
 };
+
+// On CUDA; queries, keys and values are there. With groups each one's output passes on its way.
+void cuda_attention(const Sizes& z, MemoryTimeline& m) {
+  if (z.groups == 1) {
+    z.part.forward(false, m);
+    m.pass(z.part.turned());
+  } else {
+    m.take(z.queries);
+    z.part.forward(false, m);
+    m.give(z.part.rows());
+  }
+}
+
+// Attention is run once more with a graph, for each group, and its gradients are added up.
+void cuda_attention_backward(const Sizes& z, MemoryTimeline& m) {
+  const int64_t results = z.queries + 2 * z.keys, part = z.part.rows();
+  if (z.groups > 1) m.take(results);
+  z.part.forward(true, m);
+  m.take(part);  // the gradient that backward() gives stays
+  z.part.backward(m);
+  m.pass(3 * z.part.turned()).give(4 * part);
+  if (z.groups == 1) m.take(results);
+}
 
 void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
   m.take(2 * z.angles).pass(z.angles);
   m.take(z.hidden).take(z.queries + 2 * z.keys).product(z.product).give(z.hidden);
   m.write(z.queries + z.keys);  // turned by their positions
   // Attention: with groups, each group's output passes on its way.
-  m.take(z.queries);
-  const int64_t part = z.groups > 1 ? z.queries / z.groups : 0;
-  m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups).take(z.logsumexp / z.groups);
-  if (!graph) m.give(z.queries + 2 * z.keys + z.logsumexp);
+  if (z.shape.backend == Backend::Cpu) {
+    m.take(z.queries);
+    const int64_t part = z.groups > 1 ? z.queries / z.groups : 0;
+    m.take(z.logsumexp / z.groups * (z.groups - 1)).pass(part + z.logsumexp / z.groups).take(z.logsumexp / z.groups);
+    if (!graph) m.give(z.logsumexp);
+  } else {
+    cuda_attention(z, m);
+  }
+  if (!graph) m.give(z.queries + 2 * z.keys);
   m.take(z.hidden).product(z.product);  // after attention
   if (!graph) m.give(z.queries);
   if (!graph) m.give(2 * z.angles);
@@ -58,7 +91,9 @@ MemoryTimeline layer_backward(const Sizes& z, bool accumulating) {
   // Attention.
   m.pass(gradient_temporary(z.type, z.width, z.query_width, accumulating));
   m.take(z.queries).product();
-  if (z.groups > 1) {
+  if (z.shape.backend == Backend::Cuda) {
+    cuda_attention_backward(z, m);
+  } else if (z.groups > 1) {
     // A group's gradients on their way, and a copy of its output.
     m.take(z.queries + 2 * z.keys).pass(2 * z.queries / z.groups + 2 * z.keys);
   } else {
@@ -74,7 +109,7 @@ ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
   cost.output_bytes = z.hidden;
-  cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = z.hidden;
+  cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = z.hidden + z.lookup_gradients(false);
   cost.forward_work = cost.backward_work = {z.hidden, 1};
   return cost;
 }

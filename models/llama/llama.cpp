@@ -85,12 +85,12 @@ class Llama final : public ModelDefinition {
     return llama::make_unit(options_, index, parameters);
   }
 
-  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    return llama::unit_cost({options_, batch, sequence, compute_type, training}, index);
+  ActivationCost activation_cost(int index, const ActivationShape& shape) const override {
+    return llama::unit_cost({shape, options_}, index);
   }
 
-  std::optional<ActivationCost> factors_cost(int64_t batch, int64_t sequence, DType compute_type) const override {
-    return llama::final_norm_cost({options_, batch, sequence, compute_type, false});
+  std::optional<ActivationCost> factors_cost(const ActivationShape& shape) const override {
+    return llama::final_norm_cost({shape, options_});
   }
 
   std::string hugging_face_config() const override { return llama_hugging_face_config(options_); }

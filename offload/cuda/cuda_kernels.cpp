@@ -53,7 +53,7 @@ class CudaKernels final : public FlatKernels {
     run(stream, [&](cuda::Queue& queue) { cuda::scale(queue, factor, values, count); });
   }
   void add_squares(const float* values, int64_t count, double* sum, const Stream& stream) const override {
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::add_squares(queue, values, count, sum); });
+    run_with_scratch(stream, false, [&](cuda::Queue& queue) { cuda::add_squares(queue, values, count, sum); });
   }
 
   void draw(const ParameterPiece& piece, const NoiseSource& noise, float* out, const Stream& stream) const override {
@@ -69,7 +69,7 @@ class CudaKernels final : public FlatKernels {
       is_low_rank = is_low_rank || direction.noise.is_low_rank(given.piece);
     }
     const auto put = [&](cuda::Queue& queue) { cuda::perturb(queue, perturbations, direction, epsilon); };
-    is_low_rank ? run_with_scratch(stream, put) : run(stream, put);
+    is_low_rank ? run_with_scratch(stream, true, put) : run(stream, put);
   }
   void perturb_tile(const PerturbedTile&, const NoiseSource&) const override {
     fail_protocol("[{}] a GPU makes no tiles for products of the host", device_.name());
@@ -83,13 +83,13 @@ class CudaKernels final : public FlatKernels {
   void count_unchanged(const PerturbedPiece& piece, const NoiseSource& noise, int64_t* unchanged, const Stream& stream) const override {
     check_types(piece);
     check_noise_range(noise.key, piece.first, piece.count);
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::count_unchanged(queue, piece, noise, unchanged); });
+    run_with_scratch(stream, false, [&](cuda::Queue& queue) { cuda::count_unchanged(queue, piece, noise, unchanged); });
   }
 
   void estimate(const ParameterPiece& piece, const Gradient& gradient, float* out, const Stream& stream) const override {
     if (gradient.kind == Gradient::Kind::Reduced) return cast(gradient.reduced, DType::F32, out, DType::F32, piece.count, stream);
     check(piece, gradient);
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::estimate(queue, piece, gradient, out); });
+    run_with_scratch(stream, needs_parts(piece, gradient), [&](cuda::Queue& queue) { cuda::estimate(queue, piece, gradient, out); });
   }
   void update(const PieceUpdate& given, const OptimizerFormula& formula, const Stream& stream) const override {
     check(given.piece, given.gradient);
@@ -98,16 +98,24 @@ class CudaKernels final : public FlatKernels {
       fail_protocol("[kernels] no update of parameters in {} {} masters", name_of(given.type), is_rounded ? "without" : "with");
     if (is_rounded) check_noise_range(given.rounding, given.piece.first + static_cast<uint64_t>(given.piece.begin), given.piece.count);
     const auto put = [&](cuda::Queue& queue) { cuda::update(queue, given, formula); };
-    given.gradient.kind == Gradient::Kind::Reduced ? run(stream, put) : run_with_scratch(stream, put);
+    needs_parts(given.piece, given.gradient) ? run_with_scratch(stream, true, put) : run(stream, put);
   }
   void matrix_direction(const MatrixMoments& moments, const Stream& stream) const override {
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::matrix_direction(queue, moments); });
+    run_with_scratch(stream, true, [&](cuda::Queue& queue) { cuda::matrix_direction(queue, moments); });
+  }
+  int64_t scratch_bytes() const override {
+    static_assert(kSumScratchBytes == cuda::kSumScratchBytes && kPartScratchBytes == cuda::kPartScratchBytes &&
+                  kMostDirectionsTogether == cuda::kMaxDirections);
+    std::lock_guard lock(mutex_);
+    int64_t bytes = 0;
+    for (const Arena& arena : arenas_) bytes += arena.capacity_bytes();
+    return bytes;
   }
   void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, const Stream& stream) const override {
     // LibTorch launches on its current stream.
     Stream(stream).launch([=, this] {
       const int64_t elements = rows * columns;
-      run_with_scratch(stream, [&](cuda::Queue& queue) {
+      run_with_scratch(stream, true, [&](cuda::Queue& queue) {
         // The sum of squares lies where the iteration begins to write later.
         auto* const squares = reinterpret_cast<double*>(queue.estimate);
         queue.error = cudaMemsetAsync(squares, 0, sizeof *squares, queue.stream);
@@ -121,17 +129,19 @@ class CudaKernels final : public FlatKernels {
 
   void add_gradient_sums(const ParameterPiece& piece, const Gradient& gradient, double* sums, const Stream& stream) const override {
     check(piece, gradient);
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::add_gradient_sums(queue, piece, gradient, sums); });
+    run_with_scratch(stream, needs_parts(piece, gradient),
+                     [&](cuda::Queue& queue) { cuda::add_gradient_sums(queue, piece, gradient, sums); });
   }
   void add_direction_sums(const ParameterPiece& piece, const NoiseSource& noise, int64_t num_directions, const GradientEntries& entries,
                           const float* g, double* sums, const Stream& stream) const override {
     NoiseSource last = noise;
     last.key.stream = static_cast<uint32_t>(std::max<int64_t>(0, num_directions - 1));
     check(piece, last);
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::add_direction_sums(queue, piece, noise, num_directions, entries, g, sums); });
+    run_with_scratch(stream, noise.is_low_rank(piece),
+                     [&](cuda::Queue& queue) { cuda::add_direction_sums(queue, piece, noise, num_directions, entries, g, sums); });
   }
   void add_energy(const float* values, int64_t count, int coarse_bin, double* bins, const Stream& stream) const override {
-    run_with_scratch(stream, [&](cuda::Queue& queue) { cuda::add_energy(queue, values, count, coarse_bin, bins); });
+    run_with_scratch(stream, false, [&](cuda::Queue& queue) { cuda::add_energy(queue, values, count, coarse_bin, bins); });
   }
 
  private:
@@ -141,14 +151,18 @@ class CudaKernels final : public FlatKernels {
     finish(put, queue);
   }
   template <typename Put>
-  void run_with_scratch(const Stream& stream, const Put& put) const {
+  void run_with_scratch(const Stream& stream, bool has_parts, const Put& put) const {
     cuda::Queue queue = queue_of(stream);
-    give_scratch(queue);
+    give_scratch(queue, has_parts);
     finish(put, queue);
   }
   template <typename Put>
   void run_with_noise(const Stream& stream, const ParameterPiece& piece, const NoiseSource& noise, const Put& put) const {
-    noise.is_low_rank(piece) ? run_with_scratch(stream, put) : run(stream, put);
+    noise.is_low_rank(piece) ? run_with_scratch(stream, true, put) : run(stream, put);
+  }
+  static bool needs_parts(const ParameterPiece& piece, const Gradient& gradient) {
+    return gradient.kind != Gradient::Kind::Reduced &&
+           (gradient.estimate.noise.is_low_rank(piece) || gradient.estimate.num_directions > cuda::kMaxDirections);
   }
   template <typename Put>
   void finish(const Put& put, cuda::Queue& queue) const {
@@ -166,16 +180,20 @@ class CudaKernels final : public FlatKernels {
     return queue;
   }
   // A stream that has the handle of one that has ended may go on with its memory: that one's work is done.
-  void give_scratch(cuda::Queue& queue) const {
+  void give_scratch(cuda::Queue& queue, bool has_parts) const {
     std::lock_guard lock(mutex_);
-    void*& data = scratch_[queue.stream];
-    if (data == nullptr) {
-      arenas_.push_back(device_.memory("scratch of kernels", cuda::kScratchBytes, MemoryKind::Device));
-      data = arenas_.back().allocate(cuda::kScratchBytes, "scratch of kernels");
-    }
-    queue.sums = static_cast<double*>(data);
+    Scratch& scratch = scratch_[queue.stream];
+    const auto memory = [&](void*& data, int64_t bytes) {
+      if (data != nullptr) return;
+      arenas_.push_back(device_.memory("scratch of kernels", bytes, MemoryKind::Device));
+      data = arenas_.back().allocate(bytes, "scratch of kernels");
+    };
+    memory(scratch.sums, cuda::kSumScratchBytes);
+    queue.sums = static_cast<double*>(scratch.sums);
     queue.folded_sums = queue.sums + cuda::kScratchSums;
-    queue.factors = reinterpret_cast<float*>(queue.folded_sums + cuda::kScratchFoldedSums);
+    if (!has_parts) return;
+    memory(scratch.parts, cuda::kPartScratchBytes);
+    queue.factors = static_cast<float*>(scratch.parts);
     queue.partial_estimate = queue.factors + cuda::kScratchFactors;
     queue.estimate = queue.partial_estimate + cuda::kScratchPart;
   }
@@ -201,7 +219,10 @@ class CudaKernels final : public FlatKernels {
   const CudaDevice& device_;
   unsigned max_blocks_ = 1;
   mutable std::mutex mutex_;
-  mutable std::map<cudaStream_t, void*> scratch_;
+  struct Scratch {
+    void *sums = nullptr, *parts = nullptr;
+  };
+  mutable std::map<cudaStream_t, Scratch> scratch_;
   mutable std::vector<Arena> arenas_;
 };
 

@@ -12,7 +12,7 @@ namespace zerostep::cuda {
 // rank, the sum over some of an estimate's directions, and its values.
 constexpr int64_t kMaxLanes = int64_t{1} << 17, kScratchSums = int64_t{1} << 19, kScratchFoldedSums = kScratchSums / 32;
 constexpr int64_t kScratchFactors = int64_t{1} << 20, kScratchPart = int64_t{1} << 19;
-constexpr int64_t kScratchBytes = (kScratchSums + kScratchFoldedSums) * 8 + (kScratchFactors + 2 * kScratchPart) * 4;
+constexpr int64_t kSumScratchBytes = (kScratchSums + kScratchFoldedSums) * 8, kPartScratchBytes = (kScratchFactors + 2 * kScratchPart) * 4;
 
 // Where kernels are queued: a stream of the current device. The scratch memory is the stream's own, so that what follows on the stream may
 // use it again. After an error nothing more is queued.

@@ -12,6 +12,7 @@
 #include "base/nth.h"
 #include "base/program_name.h"
 #include "runtime/engine/tier_options.h"
+#include "runtime/plan/cost.h"
 
 namespace zerostep {
 namespace {
@@ -63,7 +64,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
   access_.load(initial);
   if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   if (!device.is_host())
-    device.limit_tensor_memory((config.run.device_memory > 0 ? config.run.device_memory : INT64_MAX) - state_.arena_bytes());
+    device.limit_tensor_memory((config.run.device_memory > 0 ? config.run.device_memory : INT64_MAX) - state_.arena_bytes() -
+                               kernel_bytes(config));
   release_free_memory();  // of what planning and loading took
 }
 

@@ -65,14 +65,16 @@ class Engine {
   int rank() const { return lanes_.group.rank(); }
   // The end of a run whose last steps, up to `step`, were skipped. RunError, the same on every rank.
   [[noreturn]] void fail_skipped(int64_t step) const { runner_.fail_skipped(step); }
-  // Bytes that this rank's arenas of a tier hold.
-  int64_t arena_bytes(Tier tier = Tier::Device) const { return state_.arena_bytes(tier); }
+  // Bytes that this rank's arenas of a tier hold, those of its kernels among them.
+  int64_t arena_bytes(Tier tier = Tier::Device) const {
+    return state_.arena_bytes(tier) + (tier == Tier::Device ? lanes_.kernels.scratch_bytes() : 0);
+  }
   // Bytes that this rank has in files.
   int64_t file_bytes() const { return state_.store().file_bytes(); }
   // How files are read and written, for the log; "": there are none.
   std::string describe_files() const { return state_.store().describe_files(); }
   // The highest so far of what arenas and LibTorch hold on this rank's device.
-  int64_t device_peak_bytes() const { return state_.arena_bytes() + tensor_memory().peak_bytes; }
+  int64_t device_peak_bytes() const { return arena_bytes() + tensor_memory().peak_bytes; }
   TensorMemory tensor_memory() const { return lanes_.tensor_memory(); }
   const MemoryMeter& meter() const { return meter_; }
   CommCounters comm_counters() const { return lanes_.group.counters(); }

@@ -56,7 +56,8 @@ AddOverRanks StepRunner::adder() {
 }
 
 void StepRunner::agree_on_maxima(StepRun& run) {
-  double maxima[kMaximumScalars] = {static_cast<double>(state_.arena_bytes() + lanes_.tensor_memory().peak_bytes), run.stop ? 1.0 : 0.0};
+  const int64_t device_bytes = state_.arena_bytes() + lanes_.kernels.scratch_bytes() + lanes_.tensor_memory().peak_bytes;
+  double maxima[kMaximumScalars] = {static_cast<double>(device_bytes), run.stop ? 1.0 : 0.0};
   lanes_.group.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
   run.result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
   run.result.stop = maxima[1] > 0;

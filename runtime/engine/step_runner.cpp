@@ -108,7 +108,8 @@ std::string StepRunner::text_of(const std::exception& error) const {
   return fmt::format(
       "{}; LibTorch, which takes memory in pieces of 2 MiB and more, holds {} bytes for tensors{}. {} has {} bytes ({}), {} of them "
       "free{}, or take what `{} plan` says needs less",
-      needed_text(state_.arena_bytes(), refused.live_bytes, refused.num_bytes), grouped(refused.held_bytes),
+      needed_text(state_.arena_bytes() + lanes_.kernels.scratch_bytes(), refused.live_bytes, refused.num_bytes),
+      grouped(refused.held_bytes),
       planned > 0 ? fmt::format(", and {} bytes ({}) were planned in all", grouped(planned), human_bytes(planned)) : "",
       lanes_.device.name(), grouped(memory.total_bytes), human_bytes(memory.total_bytes), grouped(memory.free_bytes),
       limit > 0 ? fmt::format(", and run.device_memory is {} bytes ({}): raise it", grouped(limit), human_bytes(limit))

@@ -12,13 +12,13 @@ int64_t elements_of_unchanged_share(const Config& config, int world) {
 
 PlanCost training_cost(const Config& config, const TrainingPlan& plan, const ModelDefinition& model, const Objective& objective,
                        WorkspaceMeter* meter) {
-  const bool on_gpu = config.run.device == "cuda";
-  if (on_gpu) meter = nullptr;  // which measures what libraries take on the processor
   const StepLoads loads(config, model, objective);
+  const bool on_gpu = loads.backend == Backend::Cuda;
+  if (on_gpu) meter = nullptr;  // which measures what libraries take on the processor
   PlanCost out;
   out.workspace_known = !on_gpu;
   out.workspace_estimated = on_gpu;
-  out.arena_bytes = plan.any_step().device_arena_bytes();
+  out.arena_bytes = plan.any_step().device_arena_bytes() + loads.kernel_bytes;
   out.host_peak_bytes = nth(plan.any_step().arena_bytes, Tier::Host);
   for (const ScratchDemand& demand : scratch_demands(plan.any_step().buffers, tier_options(config, 0)))
     out.file_peak_bytes += demand.num_bytes;

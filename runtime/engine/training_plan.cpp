@@ -84,7 +84,8 @@ std::vector<int64_t> host_checkpoints(const Config& config, const ModelDefinitio
   for (const Visit& visit : backprop->visits(1))
     if (visit.keep_input && visit.unit > 0)
       nth(out, visit.unit) =
-          model.activation_cost(visit.unit - 1, config.batch.micro_batch_size, config.data.sequence_length, config.precision.compute, true)
+          model
+              .activation_cost(visit.unit - 1, {config.batch.micro_batch_size, config.data.sequence_length, config.precision.compute, true})
               .output_bytes +
           kMostTensors * kAlignmentBytes;
   return out;

@@ -113,7 +113,7 @@ Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUni
   Workspaces out;
   at::Tensor hidden;
   for (const auto& [u, runs] : units) {
-    const ActivationCost cost = model.activation_cost(u, shape.batch, shape.sequence, shape.compute_type, shape.training);
+    const ActivationCost cost = model.activation_cost(u, shape.activations());
     if (!runs) {
       out.units.push_back({.is_measured = false});
       out.extrapolated = true;

@@ -25,8 +25,7 @@ struct UnitKinds {
     ContentHash hash;
     std::map<std::string, size_t> kinds;
     for (size_t u = 0; u < units.size(); ++u) {
-      const ActivationCost cost =
-          model.activation_cost(static_cast<int>(u), shape.batch, shape.sequence, shape.compute_type, shape.training);
+      const ActivationCost cost = model.activation_cost(static_cast<int>(u), shape.activations());
       std::string text = fmt::format("{} {}|{}", u == 0, u + 1 == units.size(), text_of(cost));
       const auto add = [&](const ParameterInfo& p) { text += fmt::format("|{}", fmt::join(p.shape, "x")); };
       for (const ParameterInfo& p : units[u].parameters) add(p);
@@ -55,7 +54,7 @@ struct ProbeCost {
 
 ProbeCost unit_cost(const ModelDefinition& model, const ProbedUnit& probed, const WorkspaceShape& shape) {
   const UnitInfo& unit = model.unit(probed.unit);
-  const ActivationCost cost = model.activation_cost(probed.unit, shape.batch, shape.sequence, shape.compute_type, shape.training);
+  const ActivationCost cost = model.activation_cost(probed.unit, shape.activations());
   if (!probed.runs) return {0, cost.output_bytes};
   int64_t elements = unit.num_elements();
   for (const BorrowedParameter& b : unit.borrowed) elements += nth(model.unit(b.unit).parameters, b.parameter).num_elements();
@@ -75,7 +74,7 @@ ProbeCost probe_cost(const ModelDefinition& model, const std::vector<ProbedUnit>
     out.num_bytes = std::max(out.num_bytes, cost.num_bytes);
   }
   const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  const ActivationCost last = model.activation_cost(units.back().unit, shape.batch, shape.sequence, shape.compute_type, shape.training);
+  const ActivationCost last = model.activation_cost(units.back().unit, shape.activations());
   const ActivationCost cost = objective.activation_cost(shape.batch, shape.sequence, outputs, shape.compute_type);
   const int64_t held = shape.graph ? cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes)
                                    : cost.inference_transient_bytes;

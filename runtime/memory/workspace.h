@@ -29,6 +29,7 @@ struct WorkspaceShape {
   DType compute_type = DType::F32;
   bool graph = false;     // a backward follows; otherwise only inference_bytes are measured
   bool training = false;  // dropout is on
+  ActivationShape activations() const { return {batch, sequence, compute_type, training}; }
 };
 
 struct Workspaces {

@@ -110,8 +110,7 @@ void count_work(const ModelLayout& layout, const ModelDefinition& model, const S
   const auto visit_flops = [&](const Visit& visit) {
     const StepLoads::Load& load = loads.load_of(visit);
     const auto [forward, is_new] = known.try_emplace({&load, visit.unit}, 0.0);
-    if (is_new)
-      forward->second = model.activation_cost(visit.unit, load.batch, load.sequence, layout.options.compute_type, false).forward_flops;
+    if (is_new) forward->second = model.activation_cost(visit.unit, {load.batch, load.sequence, layout.options.compute_type}).forward_flops;
     return visit.branches * visit.micro_batches * forward->second *
            (visit.kind == VisitKind::Backward && visit.unit != last_backward ? 2 : 1);
   };

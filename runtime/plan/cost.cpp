@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <string_view>
 #include <vector>
 
 #include "base/nth.h"
+#include "offload/flat_kernels.h"
 
 namespace zerostep {
 namespace {
@@ -193,6 +195,15 @@ class ActivationWalk {
   bool joined_ = false, tiled_ = false;  // those of a micro-batch, or of a direction, lie in one tensor
 };
 
+// On CUDA the loss of whole logits keeps three numbers a row, of which the backward makes the logits' gradient at once.
+void set_cuda_cross_entropy(const StepLoads::Load& load, const ModelDefinition& model, DType type, ActivationCost& cost) {
+  if (load.takes_factors || load.objective.name() != std::string_view("cross_entropy")) return;
+  const bool classifies = model.num_classes() > 0;
+  const int64_t rows = classifies ? load.batch : load.batch * load.sequence;
+  cost.saved_bytes = cost.forward_transient_bytes = cost.inference_transient_bytes = 3 * num_bytes(rows, DType::F32);
+  cost.backward_transient_bytes = num_bytes(rows * (classifies ? model.num_classes() : model.vocabulary_size()), type);
+}
+
 // Adds what a plan's visits of one load hold.
 void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
               const StepLoads::Load& load, WorkspaceMeter* meter, PlanCost& out) {
@@ -207,11 +218,13 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   // Dropout is on where there is a backward.
   const bool drops = plan.options.update && any(VisitKind::Backward), classifies = model.num_classes() > 0;
   VisitCosts tensors;
-  for (int u = 0; u < num_units; ++u) tensors.units.push_back(model.activation_cost(u, load.batch, load.sequence, type, drops));
-  if (load.takes_factors) tensors.units.back() = model.factors_cost(load.batch, load.sequence, type).value();
+  for (int u = 0; u < num_units; ++u)
+    tensors.units.push_back(model.activation_cost(u, {load.batch, load.sequence, type, drops, loads.backend}));
+  if (load.takes_factors) tensors.units.back() = model.factors_cost({load.batch, load.sequence, type, drops, loads.backend}).value();
   tensors.objective = objective_cost(load, model, type);
+  if (loads.backend == Backend::Cuda) set_cuda_cross_entropy(load, model, type, tensors.objective);
   tensors.joined = [&](const Visit& at) {
-    return model.activation_cost(at.unit, load.batch * at.branches_together, load.sequence, type, false);
+    return model.activation_cost(at.unit, {load.batch * at.branches_together, load.sequence, type, false, loads.backend});
   };
   tensors.micro_batch_bytes = load.batch * load.sequence * (kBytesPerToken + (classifies ? kMaskBytesPerToken : 0));
 
@@ -243,16 +256,29 @@ std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const 
   return config.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
 }
 
+int64_t kernel_bytes(const Config& config) {
+  if (config.run.device != "cuda") return 0;
+  const StepConfig& step = config.step;
+  const bool draws_parts = step.uses_queries() &&
+                           (step.perturbation == StepConfig::Perturbation::LowRank || step.queries > FlatKernels::kMostDirectionsTogether);
+  const bool has_parts = draws_parts || config.optimizer.orthogonal();
+  // Norms, and the share of 16-bit weights that epsilon leaves unchanged.
+  const bool sums = has_parts || step.uses_backprop() || step.exact_norm || is_16bit(config.precision.compute);
+  return (sums ? FlatKernels::kSumScratchBytes : 0) + (has_parts ? FlatKernels::kPartScratchBytes : 0);
+}
+
 StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective)
-    : query_objective_(make_query_objective(config.step, model)),
+    : backend(config.run.device == "cuda" ? Backend::Cuda : Backend::Cpu),
+      kernel_bytes(zerostep::kernel_bytes(config)),
+      query_objective_(make_query_objective(config.step, model)),
       backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length,
-                objective.takes_factors() && model.factors_cost(1, 1, DType::F32).has_value()},
+                objective.takes_factors() && model.factors_cost({1, 1}).has_value()},
       queries_{query_objective_ ? *query_objective_ : objective, config.step.query_batch.micro_batch_size,
                config.step.query_sequence_length} {}
 
 ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type) {
   if (load.takes_factors) {
-    const int64_t tokens = load.batch * load.sequence, rows = model.factors_cost(load.batch, load.sequence, compute_type)->output_bytes;
+    const int64_t tokens = load.batch * load.sequence, rows = model.factors_cost({load.batch, load.sequence, compute_type})->output_bytes;
     const int64_t width = rows / (tokens * static_cast<int64_t>(size_of(compute_type)));
     return load.objective.factors_cost(tokens, width, model.vocabulary_size(), compute_type);
   }
@@ -263,7 +289,7 @@ ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
                        WorkspaceMeter* meter) {
   PlanCost out;
-  out.arena_bytes = plan.device_arena_bytes();
+  out.arena_bytes = plan.device_arena_bytes() + loads.kernel_bytes;
   for (const StepLoads::Load* load : loads.all()) add_load(plan, layout, model, loads, *load, meter, out);
   out.workspace_estimated = meter != nullptr && meter->extrapolated();
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;

@@ -15,6 +15,9 @@ namespace zerostep {
 // The objective that queries probe, where it is another one than backprop's; else nullptr.
 std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const ModelDefinition& model);
 
+// What a GPU's kernels keep for themselves; 0 on a processor.
+int64_t kernel_bytes(const Config& config);
+
 // What the visits of a configuration's steps run on. `objective` must outlive it.
 class StepLoads {
  public:
@@ -27,6 +30,8 @@ class StepLoads {
   };
   const Load& load_of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
   std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
+  const Backend backend;
+  const int64_t kernel_bytes;
   StepLoads(const StepLoads&) = delete;
   StepLoads& operator=(const StepLoads&) = delete;
 
@@ -48,7 +53,7 @@ void count_work(const ModelLayout& layout, const ModelDefinition& model, const S
 // What steps cost one rank: the busiest, which at equal shards is every one. Worked out; only the workspace of libraries is measured.
 struct PlanCost {
   int64_t device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
-  int64_t arena_bytes = 0;            // of device_peak_bytes: the runtime's own arenas
+  int64_t arena_bytes = 0;            // of device_peak_bytes: the runtime's own arenas, and the scratch of a GPU's kernels
   int64_t activation_peak_bytes = 0;  // of device_peak_bytes: what LibTorch holds at the worst moment
   int64_t tensor_peak_bytes = 0;      // the same without what libraries take for themselves
   // The workspace was not measured at the shapes of this plan, or not on its machine.

@@ -158,6 +158,8 @@ std::string plan_text(const PlanReport& report) {
   for (const BufferTotal& b : buffers_of(train, report.staging_bytes()))
     out += line(b.kind.c_str(), fmt::format("{:>16} bytes in {}{}", grouped(b.bytes), counted(b.count, "buffer"),
                                             b.tier == Tier::Device ? "" : fmt::format(" ({})", name_of(b.tier))));
+  if (const int64_t kernels = cost.arena_bytes - train.device_arena_bytes(); kernels > 0)
+    out += line("scratch of kernels", fmt::format("{:>16} bytes", grouped(kernels)));
   for (const auto* rings : {&train.parameter_rings, &train.gradient_rings})
     for (const RingPlan& r : *rings)
       out += line("ring", fmt::format("{}: {} of {}, for {}", r.name, counted(r.num_slots, "slot"), human_bytes(r.slot_bytes),

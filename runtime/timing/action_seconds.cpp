@@ -99,8 +99,8 @@ class ActionTimes {
     const bool backward = v.kind == VisitKind::Backward;
     const auto [work, is_new] = unit_works_.try_emplace({&load, v.unit, v.branches_together, backward});
     if (!is_new) return work->second;
-    const ActivationCost cost =
-        model_.activation_cost(v.unit, load.batch * v.branches_together, load.sequence, layout_.options.compute_type, drops_ && !v.probes);
+    const ActivationCost cost = model_.activation_cost(
+        v.unit, {load.batch * v.branches_together, load.sequence, layout_.options.compute_type, drops_ && !v.probes});
     work->second.other = backward ? cost.backward_work : cost.forward_work;
     if (cost.forward_flops > 0) work->second.attention_share = cost.attention_flops / cost.forward_flops;
     return work->second;

@@ -276,7 +276,7 @@ TEST(ModelsOnFakeGpu, FactoredLossesTakeWhatIsPredicted) {
       const Batch batch = on_gpu(make_batch(1, kLong, kWords, 3));
       const ForwardContext context{&batch, true, 7, 3, true};
       const at::Tensor x = at::randn({1, kLong, kWide}).to(type).to(kGpu).requires_grad_();
-      const ActivationCost rows = model.definition->factors_cost(1, kLong, compute).value(),
+      const ActivationCost rows = model.definition->factors_cost({1, kLong, compute, false, Backend::Cuda}).value(),
                            loss = objective->factors_cost(kLong, kWide, kWords, compute);
       const auto expect_near = [&](int64_t found, int64_t expected, const char* what) {
         EXPECT_NEAR(static_cast<double>(found), static_cast<double>(expected), 0.02 * static_cast<double>(expected) + 8192) << what;

@@ -96,7 +96,7 @@ TEST_P(ModelActivationCost, ForwardInferenceAndBackwardTakeWhatIsPredicted) {
 
   for (size_t u = 0; u < model.units.size(); ++u) {
     const std::string unit = model.definition->units()[u].name;
-    const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), c.samples, c.length, type_of(c.type), training);
+    const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), {c.samples, c.length, type_of(c.type), training});
     for (const bool fresh : {true, true, false}) {  // the first round warms up what libraries keep
       mark_gradients(model.all_parameters(), fresh);
       at::Tensor x, output;

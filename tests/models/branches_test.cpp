@@ -253,7 +253,7 @@ TEST_P(EveryFamily, TakesTheMemoryOfALargerBatch) {
   for (size_t u = 0; u < model.units.size(); ++u) {
     const BranchPerturbation perturbation = perturbation_of(model, u, c, branches);
     const TensorList inputs = u == 0 ? TensorList{} : TensorList{at::randn({branches * samples, length, 128})};
-    const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), branches * samples, length, DType::F32, false);
+    const ActivationCost cost = model.definition->activation_cost(static_cast<int>(u), {branches * samples, length});
     for (int round = 0; round < 2; ++round) {  // the first warms up what libraries keep
       AllocationMeter meter;
       const int64_t start = AllocationMeter::live();

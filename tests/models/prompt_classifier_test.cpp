@@ -139,8 +139,8 @@ TEST_P(PromptClassifier, TakesTheMemoryThatIsPredicted) {
   for (auto& unit : model.parameters)
     for (auto& p : unit) p.mutable_grad() = at::zeros(p.sizes());
   const Batch b = batch(samples);
-  const ActivationCost cost = model.definition->activation_cost(head, samples, kLength, DType::F32, false);
-  EXPECT_EQ(model.definition->activation_cost(1, samples, kLength, DType::F32, false).output_bytes, 4 * rows * kLength * width);
+  const ActivationCost cost = model.definition->activation_cost(head, {samples, kLength});
+  EXPECT_EQ(model.definition->activation_cost(1, {samples, kLength}).output_bytes, 4 * rows * kLength * width);
   // Beside what is predicted: 64-byte rounding and the lists of places.
   const auto expect_close = [](int64_t measured, int64_t predicted, const char* what) {
     EXPECT_NEAR(static_cast<double>(measured), static_cast<double>(predicted), 0.02 * static_cast<double>(predicted) + 6144) << what;

@@ -65,7 +65,7 @@ TEST(ActionSeconds, ABlockWritesWhatItsOperationsSay) {
                 heads = p.test.model.n_head;
   const int64_t rows = samples * length * width * 4, wide = samples * length * inner * 4, statistics = samples * length * 2 * 4,
                 gain_and_offset = 2 * width * 4;
-  const ActivationCost cost = p.model->activation_cost(1, samples, length, DType::F32, false);
+  const ActivationCost cost = p.model->activation_cost(1, {samples, length});
   // Forward: two norms, what attention gives and its sums, GELU.
   EXPECT_EQ(cost.forward_work.written_bytes, 2 * (rows + statistics) + rows + samples * length * heads * 4 + wide);
   EXPECT_EQ(cost.forward_work.operations, 2 + 2 + 1 + 4);

@@ -45,9 +45,7 @@ class HookedModel final : public ModelDefinition {
   std::unique_ptr<Unit> make_unit(int index, std::vector<at::Tensor> parameters) const override {
     return std::make_unique<HookedUnit>(index, model_->make_unit(index, std::move(parameters)), hook_);
   }
-  ActivationCost activation_cost(int index, int64_t batch, int64_t sequence, DType compute_type, bool training) const override {
-    return model_->activation_cost(index, batch, sequence, compute_type, training);
-  }
+  ActivationCost activation_cost(int index, const ActivationShape& shape) const override { return model_->activation_cost(index, shape); }
   std::string hugging_face_config() const override { return model_->hugging_face_config(); }
   std::vector<std::string> reduced_scope() const override { return model_->reduced_scope(); }
   std::vector<std::string> embeddings_and_head() const override { return model_->embeddings_and_head(); }
