@@ -148,10 +148,10 @@ ActivationCost factored_cross_entropy_cost(int64_t num_rows, int64_t width, int6
   const auto backward = [&](bool accumulating) {
     MemoryTimeline m;
     const bool has_sums = is_16bit(type) && parts.count() > 1;
-    for (int64_t part = 0; part < parts.count(); ++part) {
+    for (int64_t part = parts.count(); part-- > 0;) {  // as the backward goes
       m.write(num_rows * parts.columns(part) * static_cast<int64_t>(size_of(type)));
       m.pass(gradient_temporary(type, parts.columns(part), width, accumulating));
-      if (part == 0) m.take(has_sums ? sums : rows);
+      if (part == parts.count() - 1) m.take(has_sums ? sums : rows);
       if (has_sums) m.pass(rows);
     }
     return has_sums ? m.take(rows) : m;

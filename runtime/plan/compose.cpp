@@ -16,9 +16,10 @@ namespace {
 struct UpdateBundle {
   std::set<int> groups;
   std::vector<Action> actions;
-  std::ptrdiff_t first_use = 0;    // of one of the groups, in another list
-  std::ptrdiff_t first_visit = 0;  // that needs one of them, there
-  std::ptrdiff_t last_place = 0;   // of its updates there
+  // Indices in the list that they are put into.
+  std::ptrdiff_t first_use = 0;    // of the first action that touches one of the groups
+  std::ptrdiff_t first_visit = 0;  // of the first one that is no gather; at most that of the bundle behind
+  std::ptrdiff_t last_place = 0;   // of the action that updates stand before at the latest
 };
 
 std::vector<UpdateBundle> bundles_of(const Plan& updates) {
@@ -33,7 +34,7 @@ std::vector<UpdateBundle> bundles_of(const Plan& updates) {
     const bool alone = a->kind == ActionKind::Update && !gathered.contains(a->group);
     if (!together.actions.empty() && together.actions.back().kind == ActionKind::GatherUpdated && !alone && a->kind == ActionKind::Update)
       out.push_back(std::exchange(together, {}));
-    if (alone && (out.empty() || out.back().groups != std::set{a->group})) out.push_back({{a->group}, {}, 0});
+    if (alone && (out.empty() || out.back().groups != std::set{a->group})) out.push_back({.groups = {a->group}, .actions = {}});
     UpdateBundle& bundle = alone ? out.back() : together;
     if (a->kind == ActionKind::Update) bundle.groups.insert(a->group);
     bundle.actions.push_back(*a);
@@ -96,7 +97,7 @@ void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Pla
       if (a.lane == Lane::HostCompute) {
         at = earliest = free_from(others, a, earliest, bundle.last_place);
       } else if (a.kind == ActionKind::GatherUpdated && plan.options.overlap) {
-        at = std::max(updated, former_use);
+        at = std::min(bundle.first_use, std::max(updated, former_use));
       }
       if (a.kind == ActionKind::Update) updated = std::max(updated, at);
       nth(before, at).push_back(std::move(a));

@@ -91,8 +91,8 @@ void add_staging(Plan& plan) {
       std::erase_if(sizes, [&](int64_t size) { return size >= smallest; });
     }
   }
-  // They are no memory that ranks share, from which a gather would take less: such memory has small pages, and of large ones a disk takes a
-  // block in few pieces.
+  // Ranks do not share these slots, although a gather would then copy less: shared memory has small pages, and of large ones a disk takes a
+  // block in fewer pieces.
   for (int r = 0; r < std::ssize(plan.staging_rings); ++r) {
     const StagingRing& ring = nth(plan.staging_rings, r);
     plan.buffers.push_back(

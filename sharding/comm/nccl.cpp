@@ -120,7 +120,12 @@ class NcclCommunicator final : public Communicator::Impl {
       while (!done.ready()) {
         std::this_thread::sleep_for(pause);
         pause = std::min(2 * pause, kLongest);
-        host_.impl()->check_peers(what);
+        try {
+          host_.impl()->check_peers(what);
+        } catch (...) {
+          if (done.ready()) break;  // before the peer went
+          throw;
+        }
         if (const std::string failure = transport_->failure(); !failure.empty())
           fail_job(fmt::format("rank {}: {} has failed: NCCL says: {}", rank(), what.describe(), failure));
         if (!has_started && started.ready()) {
@@ -129,8 +134,8 @@ class NcclCommunicator final : public Communicator::Impl {
         }
         if (has_started && seconds_since(since) > options_.timeout_seconds)
           fail_job(fmt::format(
-              "rank {}: every rank has arrived at {}, which has not ended for {:.3g} s: a GPU, or what joins them, is silent. If "
-              "it may take that long, raise run.collective_timeout_seconds.",
+              "rank {}: every rank has queued {}, which has begun here and not ended for {:.3g} s: another rank's GPU is still busy before "
+              "it, or a GPU or what joins them is silent. If it may take that long, raise run.collective_timeout_seconds.",
               rank(), what.describe(), options_.timeout_seconds));
       }
       settle();

@@ -206,8 +206,9 @@ TEST(NcclCommunicator, ALostGpuIsNamedWithTheOperation) {
 
 TEST(NcclCommunicator, ASilentGpuEndsInATimeOut) {
   const Failed failed = break_rank_1(0.4, [](Communicator&) { fake_gpu::silence_nccl_device(1); });
-  for (const char* part : {"every rank has arrived at all-reduce of 'h.3' (1,000 elements of fp32), which has not ended for 0.4 s",
-                           "run.collective_timeout_seconds"})
+  for (const char* part :
+       {"every rank has queued all-reduce of 'h.3' (1,000 elements of fp32), which has begun here and not ended for 0.4 s",
+        "run.collective_timeout_seconds"})
     EXPECT_SAYS(failed.of_first, part);
   EXPECT_LT(failed.seconds, 5);
 }

@@ -263,7 +263,7 @@ TEST(ModelsOnFakeGpu, FactoredLossesTakeWhatIsPredicted) {
   const auto live = [&] { return allocator.getDeviceStats(0).allocated_bytes[total].current; };
   const auto peak = [&] { return allocator.getDeviceStats(0).allocated_bytes[total].peak; };
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16})
-    for (const int64_t logits_together : {int64_t{1} << 16, kLogitsTogether}) {
+    for (const int64_t logits_together : {int64_t{1} << 16, int64_t{4096} * kLong * 2, kLogitsTogether}) {  // many parts, two, one
       SCOPED_TRACE(std::string(toString(type)) + " of " + std::to_string(logits_together));
       const DType compute = type == at::kFloat ? DType::F32 : DType::BF16;
       Gpt2Options options;
