@@ -8,9 +8,8 @@
 #include "base/cuda/cuda_library.h"
 #include "base/format.h"
 #include "base/nth.h"
-#include "sharding/comm/device_buffer.h"
 #include "sharding/comm/exchange.h"
-#include "sharding/comm/impl.h"
+#include "sharding/comm/over_host_group.h"
 #include "sharding/cuda/nccl_transport.h"
 #include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
@@ -22,14 +21,11 @@ using Clock = std::chrono::steady_clock;
 using Message = DeviceTransport::Message;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-std::byte* at(const void* data, int64_t bytes) { return static_cast<std::byte*>(const_cast<void*>(data)) + bytes; }
 
-class NcclCommunicator final : public Communicator::Impl {
+class NcclCommunicator final : public OverHostGroup {
  public:
   NcclCommunicator(const Communicator& host, const Device& device, const NcclOptions& options, std::unique_ptr<DeviceTransport> transport)
-      : Impl(host.rank(), host.size()),
-        host_(host),
-        device_(device),
+      : OverHostGroup(host, device),
         options_(options),
         transport_(std::move(transport)),
         staged_(make_staged_communicator(host, device)),
@@ -37,16 +33,6 @@ class NcclCommunicator final : public Communicator::Impl {
         watch_(device.host_stream("watch over collectives")) {}
 
   const char* backend() const override { return "nccl"; }
-  bool shares_process() const override { return host_.shares_process(); }
-  void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) override {
-    host_.impl()->gather_small(fingerprint, mine, num_bytes, all);
-  }
-  std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) override {
-    return host_.allocate(num_bytes, label, MemoryKind::PinnedHost);
-  }
-  std::shared_ptr<CommBuffer> allocate_on_device(size_t num_bytes, const char* label) override {
-    return std::make_shared<DeviceBuffer>(device_, num_bytes, label);
-  }
   std::shared_ptr<Impl> split(int color, int key) override {
     const Communicator part = host_.split(color, key);
     if (part.size() == 1) return make_staged_communicator(part, device_).impl();
@@ -55,7 +41,6 @@ class NcclCommunicator final : public Communicator::Impl {
     if (!made) fail_run("a group that is split from one of NCCL's cannot have it: {}", why_not);
     return made->impl();
   }
-  void abort(const std::string& reason) override { host_.abort(reason); }
   void lend_staging(std::span<std::byte> memory) override { staging_ = memory; }
   CommCounters counters() override {
     settle();
@@ -308,8 +293,6 @@ class NcclCommunicator final : public Communicator::Impl {
     if (!messages.empty()) transport_->exchange(messages, stream);
   }
 
-  Communicator host_;
-  Device device_;
   const NcclOptions options_;
   std::unique_ptr<DeviceTransport> transport_;
   Communicator staged_;

@@ -5,8 +5,7 @@
 #include <utility>
 
 #include "base/nth.h"
-#include "sharding/comm/device_buffer.h"
-#include "sharding/comm/impl.h"
+#include "sharding/comm/over_host_group.h"
 #include "sharding/staged_communicator.h"
 
 namespace zerostep {
@@ -20,14 +19,10 @@ struct Piece {
 // What the group does at once.
 using Part = std::vector<Piece>;
 
-std::byte* at(const void* data, int64_t bytes) { return static_cast<std::byte*>(const_cast<void*>(data)) + bytes; }
-
-class StagedCommunicator final : public Communicator::Impl {
+class StagedCommunicator final : public OverHostGroup {
  public:
   StagedCommunicator(const Communicator& host, const Device& device, int64_t part_bytes)
-      : Impl(host.rank(), host.size()),
-        host_(host),
-        device_(device),
+      : OverHostGroup(host, device),
         part_bytes_(part_bytes),
         name_(host.size() == 1 ? "copies" : std::string(host.backend()) + ", staged in pinned memory"),
         staging_(host_.allocate(static_cast<size_t>(2 * part_bytes), "staging of collectives", MemoryKind::PinnedHost)),
@@ -43,20 +38,9 @@ class StagedCommunicator final : public Communicator::Impl {
   }
 
   const char* backend() const override { return name_.c_str(); }
-  bool shares_process() const override { return host_.shares_process(); }
-  void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) override {
-    host_.impl()->gather_small(fingerprint, mine, num_bytes, all);
-  }
-  std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label) override {
-    return host_.allocate(num_bytes, label, MemoryKind::PinnedHost);
-  }
-  std::shared_ptr<CommBuffer> allocate_on_device(size_t num_bytes, const char* label) override {
-    return std::make_shared<DeviceBuffer>(device_, num_bytes, label);
-  }
   std::shared_ptr<Impl> split(int color, int key) override {
     return std::make_shared<StagedCommunicator>(host_.split(color, key), device_, part_bytes_);
   }
-  void abort(const std::string& reason) override { host_.abort(reason); }
 
   Event launch(Operation operation, Stream& stream) override {
     const auto start = std::chrono::steady_clock::now();
@@ -271,8 +255,6 @@ class StagedCommunicator final : public Communicator::Impl {
     return out;
   }
 
-  Communicator host_;
-  Device device_;
   const int64_t part_bytes_;
   const std::string name_;
   std::shared_ptr<CommBuffer> staging_;
