@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the script of docs/launching.md under Slurm: two nodes on this machine (tests/launch/support/two_hosts.sh), each with slurmd and munged of its own,
+# Runs launch/slurm.sh under Slurm: two nodes on this machine (tests/launch/support/two_hosts.sh), each with slurmd and munged of its own,
 # slurmctld on the first. Checks that Slurm's SIGUSR1 before the time is up ends the job in order, that the job submitted again goes on without a gap, and
 # that a killed rank ends it. Debian's packages are installed where they are missing; Slurm ends with the script. Root; build/zerostep; 3 minutes.
 # usage: launch/slurm_check.sh [COMMAND...]     COMMAND: runs that instead, where srun and sbatch reach this Slurm
@@ -69,10 +69,8 @@ if [ $# -gt 0 ]; then
   exit
 fi
 
-# The text between "#!/bin/bash" and the end of its block, with a model and resources that suit one machine.
+# A model and resources that suit one machine.
 cd "$folder"
-sed -n '/^#!\/bin\/bash$/,/^```$/p' "$repository/docs/launching.md" | sed '$d' >job.sh
-grep -q 'srun' job.sh || fail "docs/launching.md holds no script for sbatch"
 ln -s "$repository/build" build
 cat "$repository"/docs/*.md >corpus.txt
 describe() {
@@ -83,7 +81,8 @@ describe() {
  "data": {"train": "corpus.txt", "sequence_length": 32}, "run": {"steps": $1}}
 JSON
 }
-resources=(--ntasks-per-node=2 --cpus-per-task=1)
+resources=(--nodes=2 --ntasks-per-node=2 --cpus-per-task=1)
+job=("$repository/launch/slurm.sh" run.json long --set run.checkpoint_interval=1000)
 state() { scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
 ends_as() {  # JOB STATE SECONDS
   for ((wait = 0; wait < 10 * $3; ++wait)); do
@@ -102,14 +101,14 @@ says() { grep -q "$2" "slurm-$1.out" || { tail -n 20 "slurm-$1.out"; fail "job $
 
 describe 1000000
 say "job 1: two nodes, 2 ranks each, 2 minutes, SIGUSR1 from Slurm 30 s before they are up or up to a minute earlier"
-sbatch -Q "${resources[@]}" --time=2 --signal=USR1@30 job.sh
+sbatch -Q "${resources[@]}" --time=2 --signal=USR1@30 "${job[@]}"
 ends_as 1 COMPLETED 150
 says 1 'stopped by SIGUSR1'
 first=$(($(rows) - 1))
 say "it ended in order after $first steps"
 
 say "job 2: the same again"
-sbatch -Q "${resources[@]}" job.sh
+sbatch -Q "${resources[@]}" "${job[@]}"
 gets_on 2 $((first + 50))
 says 2 "goes on after step $first "
 scancel --signal=USR1 2
@@ -120,7 +119,7 @@ say "it went on from there and ended in order, told by scancel --signal=USR1, af
 
 say "job 3: to its end"
 describe $((second + 100))
-sbatch -Q "${resources[@]}" job.sh
+sbatch -Q "${resources[@]}" "${job[@]}"
 ends_as 3 COMPLETED 60
 awk -F, 'NR > 1 && $3 != NR - 2 { print "row " NR " of metrics.csv is of step " $3; exit 1 }' runs/*/metrics.csv || fail "metrics.csv has gaps"
 [ "$(rows)" = $((second + 101)) ] || fail "metrics.csv holds $(($(rows) - 1)) steps, not $((second + 100))"
@@ -128,7 +127,7 @@ say "metrics.csv holds steps 0 to $((second + 99)), each once"
 
 say "job 4: a rank is killed"
 describe 1000000
-sbatch -Q "${resources[@]}" job.sh
+sbatch -Q "${resources[@]}" "${job[@]}"
 gets_on 4 $((second + 150))
 pkill -KILL -n -x zerostep
 ends_as 4 FAILED 30

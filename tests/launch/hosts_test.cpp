@@ -105,6 +105,21 @@ TEST_F(Hosts, RanksTrainAndGoOnAsOnOneHostAtTenMegabits) {
   }
 }
 
+TEST_F(Hosts, TheScriptForHostsStartsRanksOnAllOfThem) {
+  const Outcome one = place_.run({"train", config_, "--set", "run.name=one"}, {.ranks = 2});
+  ASSERT_EQ(one.status, 0) << one.err;
+  place_.write("hosts", "h1 slots=4  # this one\n\nh2 slots=4\n");
+  const std::string mpirun = "MPIRUN=\"mpirun --allow-run-as-root --oversubscribe --mca plm_rsh_agent $ON\"";
+  const std::string program = "OMP_NUM_THREADS=1 ZEROSTEP=" + std::string(std::getenv("ZEROSTEP_BINARY"));
+  const std::string started = std::getenv("ZEROSTEP_SOURCE_DIR") + std::string("/launch/hosts.sh ") + place_.path("hosts") +
+                              " --ranks 1 --network 10.88.0.0/24 -- train " + config_;
+  const Outcome two = place_.run_command({script(), "--", mpirun + " " + program + " " + started});
+  ASSERT_EQ(two.status, 0) << two.err;
+  EXPECT_SAYS(two.out, "2 (1 on this host) on cpu, 1 thread each");
+  EXPECT_SAYS(two.out, "NCCL_SOCKET_IFNAME=eth0");
+  EXPECT_EQ(place_.column("test", "loss"), place_.column("one", "loss"));
+}
+
 TEST_F(Hosts, BenchMeasuresTheLinkBetweenThem) {
   const Outcome done =
       place_.run_command({script(), "100mbit", "--",
