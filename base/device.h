@@ -44,6 +44,7 @@ class Device {
     virtual MemoryInfo memory_info() const = 0;
     virtual bool is_host() const { return true; }
     virtual bool holds(const void*) const { return false; }
+    virtual bool reaches(const void*, int64_t) const { return true; }
     virtual std::shared_ptr<void> pin(void*, int64_t) const { return nullptr; }
     virtual void load_operators() const {}
     virtual TensorMemory tensor_memory() const { return {}; }
@@ -84,6 +85,9 @@ class Device {
   bool is_host() const { return impl_->is_host(); }
   // Whether this is memory of the device's own, which the host reaches by copies alone. Nothing is on a processor.
   bool holds(const void* data) const { return impl_->holds(data); }
+  // Whether the device reads and writes this by itself: its own memory, and the host's where all of it is pinned, which memory is from its
+  // begin on.
+  bool reaches(const void* data, int64_t num_bytes) const { return impl_->reaches(data, num_bytes); }
   // Tells the device of memory of the host, which it then copies from and to by itself, until the result goes. A processor need not know.
   // RunError where that cannot be.
   std::shared_ptr<void> pin(void* data, int64_t num_bytes) const { return impl_->pin(data, num_bytes); }

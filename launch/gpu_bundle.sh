@@ -61,7 +61,7 @@ cp -r launch/gpu_check "$out/gpu_check"
 rm -rf "$out/gpu_check/__pycache__"
 mkdir -p "$out/sources/base/cuda" "$out/sources/launch"
 cp base/noise_math.h base/noise.h base/philox.h base/ieee.h base/exponential.h base/half.h base/dtype.h "$out/sources/base/"
-cp base/cuda/rows.cuh base/cuda/rows_queue.h base/cuda/elements.cuh base/cuda/launch.cuh "$out/sources/base/cuda/"
+cp base/cuda/rows.cuh base/cuda/row_vectors.cuh base/cuda/elements.cuh base/cuda/launch.cuh base/cuda/kernel_queue.h "$out/sources/base/cuda/"
 cp launch/kernel_check.cu "$out/sources/launch/"
 git rev-parse HEAD >"$out/commit.txt" 2>/dev/null || echo "unknown" >"$out/commit.txt"
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/cuda/row_vectors.cuh"
 #include "base/cuda/rows.cuh"
 #include "base/exponential.h"
 #include "base/noise_math.h"

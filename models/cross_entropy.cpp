@@ -17,11 +17,9 @@ namespace zerostep {
 
 namespace {
 
-enum : int64_t { kLargest, kSum, kLabel, kStatistics };
-
 // Calls f(logits of some rows as fp32, their labels' places among the columns, their statistics, first row, number).
 template <class F>
-void for_rows(const LogitsOfRows& part, const at::Tensor& statistics, const F& f) {
+void for_rows(const LogitsPart& part, const at::Tensor& statistics, const F& f) {
   const at::NoGradGuard no_grad;
   for_parts(part.logits.size(0), part.logits.size(1), [&](int64_t first, int64_t count) {
     f(part.logits.narrow(0, first, count).to(at::kFloat), part.labels.narrow(0, first, count) - part.first,
@@ -29,7 +27,7 @@ void for_rows(const LogitsOfRows& part, const at::Tensor& statistics, const F& f
   });
 }
 
-void add_by_operations(const LogitsOfRows& part, const at::Tensor& statistics) {
+void add_by_operations(const LogitsPart& part, const at::Tensor& statistics) {
   const int64_t columns = part.logits.size(1);
   for_rows(part, statistics, [&](const at::Tensor& x, const at::Tensor& places, const at::Tensor& of_rows, int64_t, int64_t) {
     at::Tensor largest = of_rows.select(1, kLargest), sum = of_rows.select(1, kSum), label = of_rows.select(1, kLabel);
@@ -44,7 +42,7 @@ void add_by_operations(const LogitsOfRows& part, const at::Tensor& statistics) {
   });
 }
 
-void gradient_by_operations(const LogitsOfRows& part, const at::Tensor& statistics, const at::Tensor& factor, const at::Tensor& gradient) {
+void gradient_by_operations(const LogitsPart& part, const at::Tensor& statistics, const at::Tensor& factor, const at::Tensor& gradient) {
   const int64_t columns = part.logits.size(1);
   for_rows(part, statistics, [&](const at::Tensor& x, const at::Tensor& places, const at::Tensor& of_rows, int64_t first, int64_t count) {
     at::Tensor p = (x - of_rows.narrow(1, kLargest, 1)).exp_().mul_(factor / of_rows.narrow(1, kSum, 1));
@@ -61,9 +59,8 @@ at::Tensor logit_statistics(const at::Tensor& rows) {
   return at::empty({rows.size(0), kStatistics}, rows.options().dtype(at::kFloat).requires_grad(false));
 }
 
-void add_logits(const LogitsOfRows& part, const at::Tensor& statistics) {
-  if (const DeviceKernels* kernels = device_kernels_of(part.logits))
-    return kernels->add_logits({part.logits, part.labels, part.first}, statistics);
+void add_logits(const LogitsPart& part, const at::Tensor& statistics) {
+  if (const DeviceKernels* kernels = device_kernels_of(part.logits)) return kernels->add_logits(part, statistics);
   add_by_operations(part, statistics);
 }
 
@@ -78,9 +75,8 @@ at::Tensor sum_losses(const at::Tensor& statistics, const at::Tensor& labels) {
   return losses.masked_fill_(labels.eq(kIgnoredLabel), 0).sum();
 }
 
-void logits_gradient(const LogitsOfRows& part, const at::Tensor& statistics, const at::Tensor& factor, const at::Tensor& gradient) {
-  if (const DeviceKernels* kernels = device_kernels_of(part.logits))
-    return kernels->logits_gradient({part.logits, part.labels, part.first}, statistics, factor, gradient);
+void logits_gradient(const LogitsPart& part, const at::Tensor& statistics, const at::Tensor& factor, const at::Tensor& gradient) {
+  if (const DeviceKernels* kernels = device_kernels_of(part.logits)) return kernels->logits_gradient(part, statistics, factor, gradient);
   gradient_by_operations(part, statistics, factor, gradient);
 }
 

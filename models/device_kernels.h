@@ -5,6 +5,7 @@
 #include <span>
 
 #include "models/branch_kernels.h"
+#include "models/cross_entropy.h"
 #include "models/dropout_mask.h"
 
 namespace zerostep {
@@ -18,17 +19,9 @@ class DeviceKernels {
   // read before it returns.
   virtual void drop(const at::Tensor& values, const DropoutMask& mask, std::span<const int64_t> sample_ids) const = 0;
 
-  // Cross-entropy of rows of logits that may come in parts. A part has `columns` of the vocabulary, [first, first + columns).
-  struct LogitsPart {
-    const at::Tensor& logits;  // [n, columns], contiguous, fp32, bf16 or fp16
-    const at::Tensor& labels;  // [n] int64, contiguous; -100 is ignored, another one that no logit has leaves a loss that is not a number
-    int64_t first;
-  };
-  // What the parts tell of each row: fp32 [n, 3], to which each part adds what it has; the first one, of column 0, overwrites.
+  // cross_entropy.h's; total, an fp64 scalar, is overwritten.
   virtual void add_logits(const LogitsPart& part, const at::Tensor& statistics) const = 0;
-  // total, an fp64 scalar, becomes the sum over the rows that are not ignored, in an order of n alone.
   virtual void sum_losses(const at::Tensor& statistics, const at::Tensor& labels, const at::Tensor& total) const = 0;
-  // gradient [n, columns], of the logits' type, which may be the logits themselves, becomes the loss's times *factor, an fp32 scalar.
   virtual void logits_gradient(const LogitsPart& part, const at::Tensor& statistics, const at::Tensor& factor,
                                const at::Tensor& gradient) const = 0;
 

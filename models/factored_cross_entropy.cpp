@@ -11,6 +11,7 @@
 #include "models/autograd_node.h"
 #include "models/cost_parts.h"
 #include "models/cross_entropy.h"
+#include "models/cross_entropy_math.h"
 #include "models/gradient_kernels.h"
 
 namespace zerostep {
@@ -60,12 +61,12 @@ struct LogitsInParts {
 
   at::Tensor matrix_of(int64_t part) const { return matrix.narrow(0, parts.first(part), parts.columns(part)); }
   // With what the memory holds.
-  LogitsOfRows logits(int64_t part) const {
+  LogitsPart logits(int64_t part) const {
     const int64_t columns = parts.columns(part);
     return {memory.narrow(0, 0, rows.size(0) * columns).view({rows.size(0), columns}), labels, parts.first(part)};
   }
-  LogitsOfRows work_out(int64_t part) const {
-    LogitsOfRows out = logits(part);
+  LogitsPart work_out(int64_t part) const {
+    LogitsPart out = logits(part);
     at::mm_out(out.logits, rows, matrix_of(part).t());
     return out;
   }
@@ -112,7 +113,7 @@ struct FactoredLoss : Function<FactoredLoss> {
     RowsGradient rows;
     const int64_t last = all.parts.count() - 1;
     for (int64_t part = last; part >= 0; --part) {
-      const LogitsOfRows of_part = part == last ? all.logits(part) : all.work_out(part);
+      const LogitsPart of_part = part == last ? all.logits(part) : all.work_out(part);
       logits_gradient(of_part, saved[3], gradients[0], of_part.logits);
       matrix.product_of_rows(of_part.logits.t(), all.rows, of_part.first);
       if (saved[0].requires_grad()) rows.add(of_part.logits, all.matrix_of(part), last == 0);
@@ -139,7 +140,7 @@ at::Tensor factored_cross_entropy_sum(const LogitFactors& f, const at::Tensor& l
 
 ActivationCost factored_cross_entropy_cost(int64_t num_rows, int64_t width, int64_t vocabulary, DType type, int64_t logits_together) {
   const Parts parts(num_rows, vocabulary, logits_together);
-  const int64_t memory = num_bytes(num_rows * parts.most_columns(), type), statistics = 3 * 4 * num_rows;
+  const int64_t memory = num_bytes(num_rows * parts.most_columns(), type), statistics = num_bytes(num_rows * kStatistics, DType::F32);
   const int64_t rows = num_bytes(num_rows * width, type), sums = num_bytes(num_rows * width, DType::F32);
   ActivationCost cost;
   cost.output_bytes = 4;

@@ -9,7 +9,8 @@
 namespace zerostep {
 
 // The cross-entropy of logits that are never there: of rows [..., width] times matrix' [width, vocabulary], whose columns are worked out
-// and let go part by part. Every part has a multiple of 64 columns, as many as make about `logits_together` logits.
+// and let go part by part. Every part has a multiple of 64 columns, as many as make about `logits_together` logits over all rows, and 64
+// where that is more.
 struct LogitFactors {
   at::Tensor rows, matrix;  // [..., width] and [vocabulary, width], of one type: fp32, bf16 or fp16
 };

@@ -55,7 +55,7 @@ const at::Tensor& checked(Labelled labelled, const Batch& batch, const TensorLis
 }
 
 // All logits as one part, which the kernels of a device take at once.
-LogitsOfRows rows_of_logits(const at::Tensor& logits, const at::Tensor& labels) {
+LogitsPart rows_of_logits(const at::Tensor& logits, const at::Tensor& labels) {
   return {logits.reshape({-1, logits.size(-1)}).contiguous(), labels.reshape(-1).contiguous()};
 }
 
@@ -63,7 +63,7 @@ LogitsOfRows rows_of_logits(const at::Tensor& logits, const at::Tensor& labels) 
 at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& labels, at::Tensor* statistics = nullptr) {
   if (device_kernels_of(logits) != nullptr) {
     const at::NoGradGuard no_grad;
-    const LogitsOfRows rows = rows_of_logits(logits, labels);
+    const LogitsPart rows = rows_of_logits(logits, labels);
     const at::Tensor found = logit_statistics(rows.logits);
     add_logits(rows, found);
     if (statistics != nullptr) *statistics = found;
@@ -121,8 +121,10 @@ class CrossEntropy : public Objective {
     return negative_log_likelihood(checked(labelled_, batch, outputs), batch.labels);
   }
   const char* name() const override { return "cross_entropy"; }
-  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const override {
-    const int64_t tokens = labelled_ == Labelled::Samples ? batch : batch * sequence, rows = std::min(tokens, rows_per_chunk(vocabulary));
+  ActivationCost activation_cost(const ActivationShape& shape, int64_t vocabulary) const override {
+    const DType compute_type = shape.compute_type;
+    const int64_t tokens = labelled_ == Labelled::Samples ? shape.batch : shape.batch * shape.sequence;
+    const int64_t rows = std::min(tokens, rows_per_chunk(vocabulary));
     const int64_t chunk = 4 * rows * vocabulary, logits = num_bytes(tokens * vocabulary, compute_type);
     // Beside a chunk's probabilities: flags, targets, weights.
     const int64_t vectors = rows * (8 + 1 + 1 + 4 + 4);
@@ -136,6 +138,12 @@ class CrossEntropy : public Objective {
     const int64_t chunks = (tokens + rows_per_chunk(vocabulary) - 1) / rows_per_chunk(vocabulary), values = 4 * tokens * vocabulary;
     cost.forward_work = {(is_16bit(compute_type) ? 2 : 1) * values, 8 * chunks};
     cost.backward_work = {2 * values + (is_16bit(compute_type) ? logits : 0), 8 * chunks};
+    if (shape.backend == Backend::Cuda) {
+      // What the kernels tell of each row, of which the backward makes the logits' gradient at once.
+      cost.saved_bytes = num_bytes(tokens * kStatistics, DType::F32);
+      cost.forward_transient_bytes = cost.inference_transient_bytes = cost.saved_bytes;
+      cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = logits;
+    }
     return cost;
   }
 
@@ -172,10 +180,10 @@ class Accuracy final : public Objective {
     return checked(labelled_, batch, outputs).argmax(-1).view_as(batch.labels).eq_(batch.labels).sum().to(at::kDouble).neg_();
   }
   const char* name() const override { return "accuracy"; }
-  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t, DType) const override {
+  ActivationCost activation_cost(const ActivationShape& shape, int64_t) const override {
     ActivationCost cost;
     cost.output_bytes = 4;
-    cost.inference_transient_bytes = batch * (labelled_ == Labelled::Samples ? 1 : sequence) * 8;  // predictions
+    cost.inference_transient_bytes = shape.batch * (labelled_ == Labelled::Samples ? 1 : shape.sequence) * 8;  // predictions
     cost.forward_transient_bytes = cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes =
         cost.inference_transient_bytes;
     cost.forward_work = {cost.inference_transient_bytes, 5};

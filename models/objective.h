@@ -23,7 +23,7 @@ class Objective {
     return {};
   }
   // For the plan: bytes held for backward and extra peak bytes, beyond the logits.
-  virtual ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType compute_type) const = 0;
+  virtual ActivationCost activation_cost(const ActivationShape& shape, int64_t vocabulary) const = 0;
 };
 
 // What has a label: each token (logits [B, T, vocabulary], labels [B, T]), or each sample (logits [B, classes], labels [B, 1]; an

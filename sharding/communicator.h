@@ -40,8 +40,8 @@ enum class ReduceOp : uint8_t { Sum, Max };
 enum class CollectiveKind : uint8_t { AllGather, ReduceScatter, AllReduce, Broadcast, Exchange, Barrier };
 const char* name_of(CollectiveKind kind);
 
-// Memory that the other ranks of a communicator can read directly where the backend allows it (shared memory; registered buffers
-// with NCCL). Aligned to 64 bytes, zeroed. Freed with its last owner, which must happen before the communicator ends.
+// Memory that the other ranks of a communicator can read directly where the backend allows it (shared memory of a host). Aligned to 64
+// bytes, zeroed. Freed with its last owner, which must happen before the communicator ends.
 class CommBuffer {
  public:
   virtual ~CommBuffer() = default;
@@ -119,8 +119,13 @@ class Communicator {
   std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label, MemoryKind kind = MemoryKind::Device);
 
   // Memory of the device that a group of GPUs (NCCL) needs while it sums, for the values of other ranks; what does not fit comes in rounds.
-  // Of this handle and its copies. It must live until the operations are done. Other backends need none.
+  // Of this handle and its copies, not of groups that are split from it. It must live until the operations are done or other memory, or
+  // none, is lent. Other backends need none.
   void lend_staging(std::span<std::byte> memory);
+  // Collective. Whether all memory of the host is pinned that the ranks take to be so. Where it is on every rank, GPUs reach it by
+  // themselves; until then, and elsewhere, operands in memory of the host go through the host, as those do that no rank has pinned. Of this
+  // handle and its copies; other backends ask nothing.
+  void agree_on_host_memory(bool is_pinned);
 
   // Collective: the ranks that give one color form a group, ordered by (key, rank). A Fake cannot know what the other ranks give: it takes
   // only the second form, where the function says (color, key) of any rank of this group.

@@ -9,15 +9,12 @@
 namespace zerostep {
 
 // How the GPUs of a group's ranks move values to each other, one object a rank and group. Ranks are those of the group, which has two or
-// more. Work is put on streams of this rank's device, in one order on every rank; a call may block until the GPUs are connected. What
-// cannot be put there is a failure of the stream. Operands are where reaches() says. From any thread, one call at a time but for failure(),
-// fail() and abort().
+// more. Work is put on streams of this rank's device, in one order on every rank; a call may block until the GPUs are connected, for as
+// long as no peer fails. What cannot be put there is a failure of the stream. Operands are where Device::reaches() says. From any thread,
+// one call at a time but for failure(), fail() and abort().
 class DeviceTransport {
  public:
   virtual ~DeviceTransport() = default;
-  // Whether the device reaches memory by itself: its own, and the host's where that is pinned.
-  virtual bool reaches(const void* data) const = 0;
-
   // Bytes that this rank gives to another one, or takes from it.
   struct Message {
     int peer;

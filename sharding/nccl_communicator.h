@@ -15,11 +15,8 @@ struct NcclOptions {
   std::string why_not = {};  // why a rank does not want it; then no rank has it
 };
 
-// The operations of a group whose ranks have a GPU each, from GPU to GPU: NCCL moves the values, and a kernel sums them. Scalars, texts and
-// splits are the host group's, as is the meeting of the ranks before each operation, which finds what differs and who does not come.
-// Operations are put on streams of the device; one that has begun ends with an error within seconds of a peer's death, and at the
-// time-out. Operands that the device does not reach by itself (pageable memory of the host, on every rank alike) take the way of the staged
-// communicator. Sums need memory of the device (Communicator::lend_staging). Collective. Nothing, on every rank, where the ranks cannot
+// The operations of a group whose ranks have a GPU each, from GPU to GPU (sharding/comm/gpu_communicator.h): NCCL moves the values, and a
+// kernel sums them. Sums need memory of the device (Communicator::lend_staging). Collective. Nothing, on every rank, where the ranks cannot
 // have it, with the reason in `why_not`: libnccl.so.2 is not there, or two ranks share a GPU. RunError where NCCL does not start.
 std::optional<Communicator> make_nccl_communicator(const Communicator& host, const Device& device, const NcclOptions& options,
                                                    std::string& why_not);

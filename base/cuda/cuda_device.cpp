@@ -64,10 +64,15 @@ MemoryInfo CudaDevice::memory_info() const {
   return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
 }
 
-bool CudaDevice::holds(const void* data) const {
+cudaMemoryType CudaDevice::type_of(const void* data) const {
   cudaPointerAttributes attributes = {};
   context_->check(cudaPointerGetAttributes(&attributes, data), "memory is of an unknown kind");
-  return attributes.type == cudaMemoryTypeDevice;
+  return attributes.type;
+}
+
+bool CudaDevice::reaches(const void* data, int64_t num_bytes) const {
+  const void* last = static_cast<const std::byte*>(data) + std::max<int64_t>(0, num_bytes - 1);
+  return type_of(data) != cudaMemoryTypeUnregistered && type_of(last) != cudaMemoryTypeUnregistered;
 }
 
 std::shared_ptr<void> CudaDevice::pin(void* data, int64_t num_bytes) const {
@@ -141,14 +146,14 @@ Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) cons
 
 }  // namespace zerostep
 
-int zerostep_count_cuda_devices_3() {
+int zerostep_count_cuda_devices_4() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   cudaGetLastError();  // the next call does not tell it again
   return 0;
 }
 
-void zerostep_open_cuda_device_3(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
+void zerostep_open_cuda_device_4(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {

@@ -21,7 +21,8 @@ class CudaDevice final : public Device::Impl {
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override;
   MemoryInfo memory_info() const override;
   bool is_host() const override { return false; }
-  bool holds(const void* data) const override;
+  bool holds(const void* data) const override { return type_of(data) == cudaMemoryTypeDevice; }
+  bool reaches(const void* data, int64_t num_bytes) const override;
   std::shared_ptr<void> pin(void* data, int64_t num_bytes) const override;
   void load_operators() const override;
   TensorMemory tensor_memory() const override;
@@ -34,6 +35,7 @@ class CudaDevice final : public Device::Impl {
   const void* kept(const std::function<std::shared_ptr<const void>()>& make) const;
 
  private:
+  cudaMemoryType type_of(const void* data) const;
   Arena device_memory(const std::string& name, int64_t num_bytes) const;
   Arena pinned_memory(const std::string& name, int64_t num_bytes) const;
 

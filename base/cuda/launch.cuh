@@ -1,9 +1,12 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+
+#include "base/cuda/kernel_queue.h"
 
 // Defined where a runtime on the processor stands in for CUDA's, in tests without a GPU: it then runs `run` for each launch of `kernel`.
 extern "C" __attribute__((weak)) void fake_gpu_register_kernel(const void* kernel, size_t argument_bytes,
@@ -47,6 +50,14 @@ cudaError_t launch_kernel(const void* kernel, void (*on_host)(dim3, dim3, const 
 template <typename Body>
 cudaError_t launch(cudaStream_t stream, unsigned num_blocks, const Body& body) {
   return launch_kernel(reinterpret_cast<const void*>(&run_body<Body>), &run_body_on_host<Body>, stream, num_blocks, body);
+}
+
+// Queues a body as launch() does, for `num_threads` threads or for fewer that take several places each.
+template <class Body>
+cudaError_t launch_threads(const KernelQueue& queue, int64_t num_threads, const Body& body) {
+  if (num_threads <= 0) return cudaSuccess;
+  const int64_t blocks = (num_threads + kThreadsPerBlock - 1) / kThreadsPerBlock;
+  return launch(queue.stream, static_cast<unsigned>(std::min<int64_t>(blocks, queue.max_blocks)), body);
 }
 
 }  // namespace zerostep::cuda

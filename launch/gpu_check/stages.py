@@ -212,7 +212,11 @@ def compare(stage, case, runs):
 # ---- ranks
 
 def ranks(stage, programs):
-    """Ranks under mpirun on the GPUs that there are, against as many on the processor: through NCCL with a GPU each, else staged in pinned memory."""
+    """Ranks on the GPUs that there are, against as many on the processor: threads that share one, bitwise; then under mpirun, through NCCL with a GPU each,
+    else staged in pinned memory."""
+    threads = programs.run("threads", [programs.path("cuda_tests"), "--gtest_filter=*ThreadRanks*"], stage.left(), on_gpu=True)
+    passed = re.search(r"PASSED\s+\] (\d+) test", threads.text)
+    stage.figure("2 and 4 ranks that are threads of a GPU, bitwise: tests passed", int(passed[1]) if passed else 0, least=2)
     cases = [(2, 3, "fo"), (4, 3, "fo"), (2, 2, "zo"), (4, 1, "fo")]
     for world, zero, mode in cases[:2] if programs.is_short else cases:
         name = f"{world} ranks, stage {zero}, {mode}"
@@ -232,7 +236,6 @@ def ranks(stage, programs):
             stage.figure(f"{name}: elements moved are those of the processor", "yes" if moved else "no")
             if not moved:
                 stage.fail(f"{name}: elements moved are not those of the processor")
-    stage.skip("ranks that are threads, bitwise", "only tests have them; on the GPU of the tests cuda_engine runs them")
 
 
 # ---- bandwidth

@@ -1,4 +1,5 @@
-#include "base/cuda/rows.cuh"
+#include "base/cuda/launch.cuh"
+#include "base/cuda/row_vectors.cuh"
 #include "base/exponential.h"
 #include "models/cuda/activations.h"
 
@@ -90,7 +91,7 @@ struct RotateBody {
 
 }  // namespace
 
-cudaError_t swiglu(const RowsQueue& queue, DType type, const void* gate, const void* up, void* out, int64_t count) {
+cudaError_t swiglu(const KernelQueue& queue, DType type, const void* gate, const void* up, void* out, int64_t count) {
   return with_elements(type, [&](auto as) {
     using T = typename decltype(as)::T;
     return launch_threads(queue, (count + 7) / 8,
@@ -98,7 +99,7 @@ cudaError_t swiglu(const RowsQueue& queue, DType type, const void* gate, const v
   });
 }
 
-cudaError_t swiglu_backward(const RowsQueue& queue, DType type, void* gate, void* up, void* gradient, int64_t count) {
+cudaError_t swiglu_backward(const KernelQueue& queue, DType type, void* gate, void* up, void* gradient, int64_t count) {
   return with_elements(type, [&](auto as) {
     using T = typename decltype(as)::T;
     return launch_threads(queue, (count + 7) / 8,
@@ -106,7 +107,7 @@ cudaError_t swiglu_backward(const RowsQueue& queue, DType type, void* gate, void
   });
 }
 
-cudaError_t rotate(const RowsQueue& queue, const RotatedRows& r) {
+cudaError_t rotate(const KernelQueue& queue, const RotatedRows& r) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
     return launch_threads(queue, r.count * r.heads * ((r.half + 7) / 8),

@@ -1,14 +1,14 @@
 #pragma once
 #include <cstdint>
 
-#include "base/cuda/rows_queue.h"
+#include "base/cuda/kernel_queue.h"
 #include "base/dtype.h"
 
 namespace zerostep::cuda {
 
 // Queued; each returns what kept it from being queued. Arrays of `count` elements of one type.
-cudaError_t swiglu(const RowsQueue& queue, DType type, const void* gate, const void* up, void* out, int64_t count);
-cudaError_t swiglu_backward(const RowsQueue& queue, DType type, void* gate, void* up, void* gradient, int64_t count);
+cudaError_t swiglu(const KernelQueue& queue, DType type, const void* gate, const void* up, void* out, int64_t count);
+cudaError_t swiglu_backward(const KernelQueue& queue, DType type, void* gate, void* up, void* gradient, int64_t count);
 
 // Halves of `half` elements: rows [count, heads, 2, half], of which row r has the cosines and sines [positions, half] of position r mod
 // positions. direction: 1, or -1 backwards.
@@ -19,6 +19,6 @@ struct RotatedRows {
   const float *cosine, *sine;
   float direction;
 };
-cudaError_t rotate(const RowsQueue& queue, const RotatedRows& rows);
+cudaError_t rotate(const KernelQueue& queue, const RotatedRows& rows);
 
 }  // namespace zerostep::cuda

@@ -1,3 +1,4 @@
+#include "base/cuda/row_vectors.cuh"
 #include "base/cuda/rows.cuh"
 #include "models/cuda/branches.h"
 
@@ -79,7 +80,7 @@ struct SumBody {
 
 }  // namespace
 
-cudaError_t branch_project(const RowsQueue& queue, const BranchRows& r, const void* values, float* out) {
+cudaError_t branch_project(const KernelQueue& queue, const BranchRows& r, const void* values, float* out) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
     const auto* rows = static_cast<const typename As::T*>(values);
@@ -90,7 +91,7 @@ cudaError_t branch_project(const RowsQueue& queue, const BranchRows& r, const vo
   });
 }
 
-cudaError_t branch_sum(const RowsQueue& queue, const BranchRows& r, const BranchTerms& terms, void* out) {
+cudaError_t branch_sum(const KernelQueue& queue, const BranchRows& r, const BranchTerms& terms, void* out) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
     return launch_threads(queue, r.count * ((r.width + 7) / 8), SumBody<As>{r, terms, static_cast<typename As::T*>(out)});

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "base/cuda/rows_queue.h"
+#include "base/cuda/kernel_queue.h"
 #include "base/dtype.h"
 
 namespace zerostep::cuda {
@@ -13,7 +13,7 @@ struct BranchRows {
   const float* factor;  // [branches, rank, width]
 };
 // out [count, rank]: rows times their branch's factor transposed. Queued; returns what kept it from being queued.
-cudaError_t branch_project(const RowsQueue& queue, const BranchRows& rows, const void* values, float* out);
+cudaError_t branch_project(const KernelQueue& queue, const BranchRows& rows, const void* values, float* out);
 
 // out [count, width] becomes base + offset + coefficients [count, rank] factor. nullptr: zero; a stride of 0: all branches have one offset.
 struct BranchTerms {
@@ -23,6 +23,6 @@ struct BranchTerms {
   int64_t offset_stride;
   const float* coefficients;
 };
-cudaError_t branch_sum(const RowsQueue& queue, const BranchRows& rows, const BranchTerms& terms, void* out);
+cudaError_t branch_sum(const KernelQueue& queue, const BranchRows& rows, const BranchTerms& terms, void* out);
 
 }  // namespace zerostep::cuda

@@ -1,12 +1,10 @@
+#include "base/cuda/row_vectors.cuh"
 #include "base/cuda/rows.cuh"
 #include "models/cross_entropy_math.h"
 #include "models/cuda/cross_entropy.h"
 
 namespace zerostep::cuda {
 namespace {
-
-// Statistics of row r: its largest logit, the sum of exp(logit - largest), and the label's logit.
-constexpr int kStatistics = 3;
 
 template <class As>
 struct AddLogitsBody {
@@ -39,12 +37,12 @@ struct AddLogitsBody {
     float* const of_row = statistics + row * kStatistics;
     const int64_t label = labels[row], place = label - first;
     // A label that no logit has leaves a loss that is not a number.
-    float of_label = first > 0 ? of_row[2] : label == kIgnoredLabel ? 0.0f : float_of_bits(0x7FC00000u);
+    float of_label = first > 0 ? of_row[kLabel] : label == kIgnoredLabel ? 0.0f : float_of_bits(0x7FC00000u);
     if (place >= 0 && place < columns) of_label = As::value(logits[row * columns + place]);
-    const LogitSums sums = first > 0 ? joined({of_row[0], of_row[1]}, all) : all;
-    of_row[0] = sums.largest;
-    of_row[1] = sums.sum;
-    of_row[2] = of_label;
+    const LogitSums sums = first > 0 ? joined({of_row[kLargest], of_row[kSum]}, all) : all;
+    of_row[kLargest] = sums.largest;
+    of_row[kSum] = sums.sum;
+    of_row[kLabel] = of_label;
   }
 };
 
@@ -63,7 +61,7 @@ struct SumLossesBody {
     Sums out{0};
     for (int64_t row = lane; row < rows; row += kLanes) {
       const float* of_row = statistics + row * kStatistics;
-      if (labels[row] != kIgnoredLabel) out.loss += row_loss({of_row[0], of_row[1]}, of_row[2]);
+      if (labels[row] != kIgnoredLabel) out.loss += row_loss({of_row[kLargest], of_row[kSum]}, of_row[kLabel]);
     }
     return out;
   }
@@ -88,7 +86,8 @@ struct LogitsGradientBody {
     const typename As::T* values = logits + row * columns;
     const int64_t label = labels[row], place = label - first;
     const bool is_ignored = label == kIgnoredLabel;
-    const float largest = statistics[row * kStatistics], share = ieee_div(*factor, statistics[row * kStatistics + 1]), whole = *factor;
+    const float* const of_row = statistics + row * kStatistics;
+    const float largest = of_row[kLargest], share = ieee_div(*factor, of_row[kSum]), whole = *factor;
     for_vectors<kLanes>(columns, lane, [&](int64_t j) {
       float x[8];
       load_eight<As>(values, j, columns, 0.0f, x);
@@ -105,7 +104,7 @@ struct LogitsGradientBody {
 
 }  // namespace
 
-cudaError_t add_logits(const RowsQueue& queue, const LogitsPart& p, float* statistics) {
+cudaError_t add_logits(const KernelQueue& queue, const LogitsPart& p, float* statistics) {
   return with_elements(p.type, [&](auto as) {
     using As = decltype(as);
     const auto* logits = static_cast<const typename As::T*>(p.logits);
@@ -113,11 +112,11 @@ cudaError_t add_logits(const RowsQueue& queue, const LogitsPart& p, float* stati
   });
 }
 
-cudaError_t sum_losses(const RowsQueue& queue, const float* statistics, const int64_t* labels, int64_t rows, double* total) {
+cudaError_t sum_losses(const KernelQueue& queue, const float* statistics, const int64_t* labels, int64_t rows, double* total) {
   return launch_rows(queue, 1, SumLossesBody{statistics, labels, rows, total});
 }
 
-cudaError_t logits_gradient(const RowsQueue& queue, const LogitsPart& p, const float* statistics, const float* factor, void* gradient) {
+cudaError_t logits_gradient(const KernelQueue& queue, const LogitsPart& p, const float* statistics, const float* factor, void* gradient) {
   return with_elements(p.type, [&](auto as) {
     using As = decltype(as);
     using T = typename As::T;

@@ -1,5 +1,5 @@
 #pragma once
-#include "base/cuda/rows_queue.h"
+#include "base/cuda/kernel_queue.h"
 #include "base/dtype.h"
 
 namespace zerostep::cuda {
@@ -13,8 +13,8 @@ struct LogitsPart {
 };
 
 // As DeviceKernels says, queued; each returns what kept it from being queued.
-cudaError_t add_logits(const RowsQueue& queue, const LogitsPart& part, float* statistics);
-cudaError_t sum_losses(const RowsQueue& queue, const float* statistics, const int64_t* labels, int64_t rows, double* total);
-cudaError_t logits_gradient(const RowsQueue& queue, const LogitsPart& part, const float* statistics, const float* factor, void* gradient);
+cudaError_t add_logits(const KernelQueue& queue, const LogitsPart& part, float* statistics);
+cudaError_t sum_losses(const KernelQueue& queue, const float* statistics, const int64_t* labels, int64_t rows, double* total);
+cudaError_t logits_gradient(const KernelQueue& queue, const LogitsPart& part, const float* statistics, const float* factor, void* gradient);
 
 }  // namespace zerostep::cuda

@@ -1,6 +1,7 @@
 #include <algorithm>
 
-#include "base/cuda/rows.cuh"
+#include "base/cuda/elements.cuh"
+#include "base/cuda/launch.cuh"
 #include "base/noise_math.h"
 #include "models/cuda/dropout.h"
 
@@ -39,7 +40,7 @@ struct DropBody {
 };
 
 template <typename As>
-cudaError_t drop_as(const RowsQueue& queue, void* values, int64_t elements, const DropoutMask& mask, std::span<const int64_t> ids) {
+cudaError_t drop_as(const KernelQueue& queue, void* values, int64_t elements, const DropoutMask& mask, std::span<const int64_t> ids) {
   auto* begin = static_cast<typename As::T*>(values);
   for (size_t done = 0; done < ids.size(); done += kMaxSamples) {
     const auto part = ids.subspan(done, std::min<size_t>(kMaxSamples, ids.size() - done));
@@ -54,7 +55,7 @@ cudaError_t drop_as(const RowsQueue& queue, void* values, int64_t elements, cons
 
 }  // namespace
 
-cudaError_t drop(const RowsQueue& queue, void* values, DType type, int64_t elements, const DropoutMask& mask,
+cudaError_t drop(const KernelQueue& queue, void* values, DType type, int64_t elements, const DropoutMask& mask,
                  std::span<const int64_t> sample_ids) {
   return with_elements(type, [&](auto as) { return drop_as<decltype(as)>(queue, values, elements, mask, sample_ids); });
 }

@@ -1,3 +1,4 @@
+#include "base/cuda/row_vectors.cuh"
 #include "base/cuda/rows.cuh"
 #include "models/cuda/norms.h"
 
@@ -271,7 +272,7 @@ struct RmsNormBackwardBody {
 
 // A body of as many lanes as the width asks for.
 template <template <class, unsigned> class Body, class As, class... Operands>
-cudaError_t launch_lanes(const RowsQueue& queue, const NormRows& r, const Operands&... operands) {
+cudaError_t launch_lanes(const KernelQueue& queue, const NormRows& r, const Operands&... operands) {
   if (r.width > kWidthOfWarp) return launch_rows(queue, r.count, Body<As, kThreadsPerBlock>{Rows<As>(r), operands...});
   return launch_rows(queue, r.count, Body<As, kWarp>{Rows<As>(r), operands...});
 }
@@ -280,14 +281,14 @@ cudaError_t launch_lanes(const RowsQueue& queue, const NormRows& r, const Operan
 
 int64_t norm_groups(int64_t count) { return (count + kRowsOfGroup - 1) / kRowsOfGroup; }
 
-cudaError_t layer_norm(const RowsQueue& queue, const NormRows& r, void* out, float* mean, float* rstd) {
+cudaError_t layer_norm(const KernelQueue& queue, const NormRows& r, void* out, float* mean, float* rstd) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
     return launch_lanes<LayerNormBody, As>(queue, r, static_cast<typename As::T*>(out), mean, rstd);
   });
 }
 
-cudaError_t layer_norm_backward(const RowsQueue& queue, const NormRows& r, const void* gradient, const float* mean, const float* rstd,
+cudaError_t layer_norm_backward(const KernelQueue& queue, const NormRows& r, const void* gradient, const float* mean, const float* rstd,
                                 void* out, float* partial) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
@@ -297,14 +298,14 @@ cudaError_t layer_norm_backward(const RowsQueue& queue, const NormRows& r, const
   });
 }
 
-cudaError_t rms_norm(const RowsQueue& queue, const NormRows& r, void* out) {
+cudaError_t rms_norm(const KernelQueue& queue, const NormRows& r, void* out) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
     return launch_lanes<RmsNormBody, As>(queue, r, static_cast<typename As::T*>(out));
   });
 }
 
-cudaError_t rms_norm_backward(const RowsQueue& queue, const NormRows& r, void* gradient, float* partial) {
+cudaError_t rms_norm_backward(const KernelQueue& queue, const NormRows& r, void* gradient, float* partial) {
   return with_elements(r.type, [&](auto as) {
     using As = decltype(as);
     return launch_rows(queue, r.count, RmsNormBackwardBody<As>{Rows<As>(r), static_cast<typename As::T*>(gradient), partial});

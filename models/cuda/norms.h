@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "base/cuda/rows_queue.h"
+#include "base/cuda/kernel_queue.h"
 #include "base/dtype.h"
 
 namespace zerostep::cuda {
@@ -23,11 +23,11 @@ struct NormRows {
 int64_t norm_groups(int64_t count);
 
 // Queued; each returns what kept it from being queued. mean, rstd [count], partial, a rows' gradient: nullptr: not wanted.
-cudaError_t layer_norm(const RowsQueue& queue, const NormRows& rows, void* out, float* mean, float* rstd);
-cudaError_t layer_norm_backward(const RowsQueue& queue, const NormRows& rows, const void* gradient, const float* mean, const float* rstd,
+cudaError_t layer_norm(const KernelQueue& queue, const NormRows& rows, void* out, float* mean, float* rstd);
+cudaError_t layer_norm_backward(const KernelQueue& queue, const NormRows& rows, const void* gradient, const float* mean, const float* rstd,
                                 void* out, float* partial);
-cudaError_t rms_norm(const RowsQueue& queue, const NormRows& rows, void* out);
+cudaError_t rms_norm(const KernelQueue& queue, const NormRows& rows, void* out);
 // The gradient becomes that of the rows.
-cudaError_t rms_norm_backward(const RowsQueue& queue, const NormRows& rows, void* gradient, float* partial);
+cudaError_t rms_norm_backward(const KernelQueue& queue, const NormRows& rows, void* gradient, float* partial);
 
 }  // namespace zerostep::cuda

@@ -1,6 +1,7 @@
 #include <algorithm>
 
-#include "base/cuda/rows.cuh"
+#include "base/cuda/elements.cuh"
+#include "base/cuda/launch.cuh"
 #include "models/cuda/table_rows.h"
 
 namespace zerostep::cuda {
@@ -80,7 +81,7 @@ struct LongRunsBody {
 };
 
 template <class Rows, class Table>
-cudaError_t add_as(const RowsQueue& queue, const TableRows& r, float* scratch) {
+cudaError_t add_as(const KernelQueue& queue, const TableRows& r, float* scratch) {
   const int64_t segments = num_segments(r.count);
   auto* const table = static_cast<typename Table::T*>(r.table);
   float *const heads = scratch, *const tails = scratch + segments * r.columns;
@@ -95,7 +96,7 @@ cudaError_t add_as(const RowsQueue& queue, const TableRows& r, float* scratch) {
 
 int64_t table_scratch_elements(int64_t count, int64_t columns) { return 2 * num_segments(count) * columns; }
 
-cudaError_t add_table_rows(const RowsQueue& queue, const TableRows& r, float* scratch) {
+cudaError_t add_table_rows(const KernelQueue& queue, const TableRows& r, float* scratch) {
   if (r.rows_type == DType::F32) return add_as<AsF32, AsF32>(queue, r, scratch);
   if (r.rows_type == DType::BF16)
     return r.table_type == DType::F32 ? add_as<AsBf16, AsF32>(queue, r, scratch) : add_as<AsBf16, AsBf16>(queue, r, scratch);

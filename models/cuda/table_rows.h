@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "base/cuda/rows_queue.h"
+#include "base/cuda/kernel_queue.h"
 #include "base/dtype.h"
 
 namespace zerostep::cuda {
@@ -21,6 +21,6 @@ struct TableRows {
 int64_t table_scratch_elements(int64_t count, int64_t columns);
 
 // table[indices[i]] += rows[i]: the fp32 sum of the rows of each index, rounded once. Queued; returns what kept it from being queued.
-cudaError_t add_table_rows(const RowsQueue& queue, const TableRows& rows, float* scratch);
+cudaError_t add_table_rows(const KernelQueue& queue, const TableRows& rows, float* scratch);
 
 }  // namespace zerostep::cuda

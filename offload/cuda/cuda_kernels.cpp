@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/cuda/cuda_device.h"
+#include "base/cuda/kernel_queue.h"
 #include "base/error.h"
 #include "offload/cuda/queue.h"
 #include "offload/low_rank.h"
@@ -18,11 +19,7 @@ namespace {
 class CudaKernels final : public FlatKernels {
  public:
   explicit CudaKernels(const CudaDevice& device) : device_(device) {
-    int processors = 0;
-    device.context().check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device.context().index()),
-                           "its number of processors cannot be read");
-    // A processor has room for 8 blocks at most; several rounds of them end more evenly than one.
-    max_blocks_ = static_cast<unsigned>(processors) * 32;
+    device.context().check(cuda::find_max_blocks(device.context().index(), max_blocks_), "its number of processors cannot be read");
   }
 
   void keep_to_one_thread(const Stream&) const override {}

@@ -1,5 +1,4 @@
 #pragma once
-#include <algorithm>
 #include <cstdint>
 
 #include "base/cuda/launch.cuh"
@@ -13,9 +12,7 @@ namespace zerostep::cuda {
 template <class Body>
 void put(Queue& queue, int64_t num_threads, const Body& body) {
   static_assert(sizeof(Body) <= 4096, "a kernel's arguments");
-  if (queue.error != cudaSuccess || num_threads <= 0) return;
-  const int64_t blocks = (num_threads + kThreadsPerBlock - 1) / kThreadsPerBlock;
-  queue.error = launch(queue.stream, static_cast<unsigned>(std::min<int64_t>(blocks, queue.max_blocks)), body);
+  if (queue.error == cudaSuccess) queue.error = launch_threads({queue.stream, queue.max_blocks}, num_threads, body);
 }
 
 // Calls use(job) for every job of the thread.

@@ -61,6 +61,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
   lanes_.group.lend_staging(state_.rank_values());
+  lanes_.group.agree_on_host_memory(state_.store().is_communicated_memory_pinned());
   access_.load(initial);
   if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   if (!device.is_host())
@@ -68,6 +69,8 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
                                kernel_bytes(config));
   release_free_memory();  // of what planning and loading took
 }
+
+Engine::~Engine() { lanes_.group.lend_staging({}); }
 
 void Engine::fail_everywhere(const std::string& what, const std::exception& error) {
   const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;

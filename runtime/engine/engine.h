@@ -28,6 +28,7 @@ class Engine {
   // Collective. `world` moves what lies in the device's memory. `model` and `objective` must outlive the engine.
   Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan, const ParameterReader& initial,
          Communicator world, const Device& device = Device::cpu());
+  ~Engine();
 
   using MicroBatches = std::function<Batch(int64_t accumulation_step)>;
   // One optimizer step. `stop`: asks all ranks to stop after it.

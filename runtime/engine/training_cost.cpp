@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/blas_workspace.h"
 #include "runtime/engine/tier_options.h"
 
 namespace zerostep {
@@ -40,6 +41,8 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     out.flops = std::max(out.flops, step.plan.flops);
   }
   if (!config.data.eval.empty()) add_memory(estimate_cost(plan.evaluate, plan.layout, model, loads, meter), " of evaluation");
+  // Matrices of updates are made on a stream of their own.
+  if (on_gpu) out.activation_peak_bytes += blas_workspace_bytes() * (config.optimizer.orthogonal() ? 2 : 1);
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;
   return out;
 }

@@ -128,7 +128,7 @@ Workspaces probe_units(const ModelDefinition& model, const std::vector<ProbedUni
     hidden = run();
   }
   const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  const ActivationCost cost = objective.activation_cost(shape.batch, shape.sequence, outputs, shape.compute_type);
+  const ActivationCost cost = objective.activation_cost(shape.activations(), outputs);
   const auto value = [&] {
     objective.value(batch, {hidden});
     return at::Tensor();

@@ -75,7 +75,7 @@ ProbeCost probe_cost(const ModelDefinition& model, const std::vector<ProbedUnit>
   }
   const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
   const ActivationCost last = model.activation_cost(units.back().unit, shape.activations());
-  const ActivationCost cost = objective.activation_cost(shape.batch, shape.sequence, outputs, shape.compute_type);
+  const ActivationCost cost = objective.activation_cost(shape.activations(), outputs);
   const int64_t held = shape.graph ? cost.saved_bytes + std::max(cost.forward_transient_bytes, cost.backward_transient_bytes)
                                    : cost.inference_transient_bytes;
   out.num_bytes = std::max(out.num_bytes, last.output_bytes + held);

@@ -195,15 +195,6 @@ class ActivationWalk {
   bool joined_ = false, tiled_ = false;  // those of a micro-batch, or of a direction, lie in one tensor
 };
 
-// On CUDA the loss of whole logits keeps three numbers a row, of which the backward makes the logits' gradient at once.
-void set_cuda_cross_entropy(const StepLoads::Load& load, const ModelDefinition& model, DType type, ActivationCost& cost) {
-  if (load.takes_factors || load.objective.name() != std::string_view("cross_entropy")) return;
-  const bool classifies = model.num_classes() > 0;
-  const int64_t rows = classifies ? load.batch : load.batch * load.sequence;
-  cost.saved_bytes = cost.forward_transient_bytes = cost.inference_transient_bytes = 3 * num_bytes(rows, DType::F32);
-  cost.backward_transient_bytes = num_bytes(rows * (classifies ? model.num_classes() : model.vocabulary_size()), type);
-}
-
 // Adds what a plan's visits of one load hold.
 void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
               const StepLoads::Load& load, WorkspaceMeter* meter, PlanCost& out) {
@@ -221,8 +212,7 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   for (int u = 0; u < num_units; ++u)
     tensors.units.push_back(model.activation_cost(u, {load.batch, load.sequence, type, drops, loads.backend}));
   if (load.takes_factors) tensors.units.back() = model.factors_cost({load.batch, load.sequence, type, drops, loads.backend}).value();
-  tensors.objective = objective_cost(load, model, type);
-  if (loads.backend == Backend::Cuda) set_cuda_cross_entropy(load, model, type, tensors.objective);
+  tensors.objective = objective_cost(load, model, type, loads.backend);
   tensors.joined = [&](const Visit& at) {
     return model.activation_cost(at.unit, {load.batch * at.branches_together, load.sequence, type, false, loads.backend});
   };
@@ -276,14 +266,14 @@ StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const O
       queries_{query_objective_ ? *query_objective_ : objective, config.step.query_batch.micro_batch_size,
                config.step.query_sequence_length} {}
 
-ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type) {
+ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type, Backend backend) {
   if (load.takes_factors) {
     const int64_t tokens = load.batch * load.sequence, rows = model.factors_cost({load.batch, load.sequence, compute_type})->output_bytes;
     const int64_t width = rows / (tokens * static_cast<int64_t>(size_of(compute_type)));
     return load.objective.factors_cost(tokens, width, model.vocabulary_size(), compute_type);
   }
   const int64_t outputs = model.num_classes() > 0 ? model.num_classes() : model.vocabulary_size();
-  return load.objective.activation_cost(load.batch, load.sequence, outputs, compute_type);
+  return load.objective.activation_cost({load.batch, load.sequence, compute_type, false, backend}, outputs);
 }
 
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,

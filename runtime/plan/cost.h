@@ -42,7 +42,7 @@ class StepLoads {
 };
 
 // What the objective costs beside the last unit's outputs, of a micro-batch.
-ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type);
+ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition& model, DType compute_type, Backend backend);
 
 // Runs of a visit's unit: branches that run together have one forward for each micro-batch; a backward is one.
 int64_t forwards_of(const Visit& visit);

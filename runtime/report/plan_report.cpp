@@ -131,7 +131,7 @@ std::string plan_text(const PlanReport& report) {
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
-  const char* workspace = config.run.device == "cuda" ? ", an estimate: what they take on a GPU is not measured"
+  const char* workspace = config.run.device == "cuda" ? ", cuBLAS's (CUBLAS_WORKSPACE_CONFIG); what others take on a GPU is not measured"
                           : !cost.workspace_known     ? ", an estimate: what they take on the described machine is not known"
                           : cost.workspace_estimated  ? ", an estimate from this machine"
                                                       : ", measured on this machine";

@@ -55,8 +55,9 @@ Store::Store(const std::vector<PlannedBuffer>& buffers, Communicator group, cons
     : pinned_(options.pinned) {
   arenas_.push_back({communicated_arena(total(buffers, Tier::Device, true), group, nullptr),
                      device.memory("device", total(buffers, Tier::Device, false))});
-  arenas_.push_back(
-      {communicated_arena(total(buffers, Tier::Host, true), group, &pinned_), pinned_.memory("host", total(buffers, Tier::Host, false))});
+  Arena communicated = communicated_arena(total(buffers, Tier::Host, true), group, &pinned_);
+  is_communicated_memory_pinned_ = pinned_.pageable_bytes() == 0;
+  arenas_.push_back({std::move(communicated), pinned_.memory("host", total(buffers, Tier::Host, false))});
   pinned_.warn_of_pageable();
   for (const bool is_staging : {true, false})  // whose slots begin at pages then
     for (const PlannedBuffer& b : buffers) {

@@ -58,6 +58,8 @@ class Store {
   int64_t arena_bytes(Tier tier = Tier::Device) const {
     return nth(arenas_, tier).communicated.used_bytes() + nth(arenas_, tier).alone.used_bytes();
   }
+  // Whether all memory of the host that collectives read and write is locked.
+  bool is_communicated_memory_pinned() const { return is_communicated_memory_pinned_; }
   int64_t file_bytes() const;
   // Of all transfers that are done.
   FileTraffic file_traffic() const;
@@ -85,6 +87,7 @@ class Store {
   int* slot_fetched(const Buffer& chunk);
 
   PinnedMemory pinned_;
+  bool is_communicated_memory_pinned_ = false;
   std::vector<Arenas> arenas_;                        // of device and host
   std::vector<std::vector<Entry>> entries_;           // per kind and index; without chunks: none
   std::vector<std::unique_ptr<ScratchFiles>> files_;  // of parameters, of state

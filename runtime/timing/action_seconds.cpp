@@ -108,7 +108,7 @@ class ActionTimes {
 
   // Of one micro-batch of one branch.
   ActivationCost::Work objective_work(const Visit& v) {
-    const ActivationCost cost = objective_cost(loads_.load_of(v), model_, layout_.options.compute_type);
+    const ActivationCost cost = objective_cost(loads_.load_of(v), model_, layout_.options.compute_type, loads_.backend);
     return v.kind == VisitKind::Backward ? cost.backward_work : cost.forward_work;
   }
 

@@ -143,6 +143,7 @@ Communicator Communicator::split(const std::function<std::pair<int, int>(int)>& 
 }
 void Communicator::abort(const std::string& reason) noexcept { impl_->abort(reason); }
 void Communicator::lend_staging(std::span<std::byte> memory) { impl_->lend_staging(memory); }
+void Communicator::agree_on_host_memory(bool is_pinned) { impl_->agree_on_host_memory(is_pinned); }
 CommCounters Communicator::counters() const { return impl_->counters(); }
 
 std::vector<std::string> Communicator::Impl::gather_text(const std::string& text, const char* label) {

@@ -29,7 +29,8 @@ class Communicator::Impl {
   virtual bool moves_data() const { return true; }
 
   // Puts an operation, whose operands have been checked, on the caller's stream, and gives the event after it. Never blocks. The backend
-  // count()s it there when it is done: one that queues kernels of its own does so on stream.native_handle(), with a host task behind them.
+  // count()s it there when it is done: one that queues kernels of its own does so on stream.native_handle(), and looks later when they were
+  // done.
   virtual Event launch(Operation operation, Stream& stream) = 0;
   // all = size() times `num_bytes` (at most kSmallBytes) in rank order; one handshake.
   virtual void gather_small(const Fingerprint& fingerprint, const void* mine, size_t num_bytes, void* all) = 0;
@@ -44,6 +45,7 @@ class Communicator::Impl {
   // Throws as an operation that waits for the others would when one of them has failed or died. Never blocks.
   virtual void check_peers(const Fingerprint&) {}
   virtual void lend_staging(std::span<std::byte>) {}
+  virtual void agree_on_host_memory(bool) {}
 
   // Texts of any length, in rank order.
   std::vector<std::string> gather_text(const std::string& text, const char* label);

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ struct Operation {
 
   int64_t total_count() const;
 };
+
+// A place so many bytes behind another, as operands are given.
+inline std::byte* behind(const void* data, int64_t bytes) { return static_cast<std::byte*>(const_cast<void*>(data)) + bytes; }
 
 // What must be the same on every rank of a group when an operation runs. Plain data: it lies in shared memory and travels in messages.
 struct Fingerprint {

@@ -29,9 +29,6 @@ class OverHostGroup : public Communicator::Impl {
  protected:
   OverHostGroup(Communicator host, Device device) : Impl(host.rank(), host.size()), host_(std::move(host)), device_(std::move(device)) {}
 
-  // A place so many bytes behind another, as operands are given.
-  static std::byte* at(const void* data, int64_t bytes) { return static_cast<std::byte*>(const_cast<void*>(data)) + bytes; }
-
   Communicator host_;
   Device device_;
 };

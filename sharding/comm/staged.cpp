@@ -146,13 +146,13 @@ class StagedCommunicator final : public OverHostGroup {
     return parts;
   }
 
-  std::byte* staged(size_t part) const { return at(staging_->data(), part % 2 == 0 ? 0 : part_bytes_); }
+  std::byte* staged(size_t part) const { return behind(staging_->data(), part % 2 == 0 ? 0 : part_bytes_); }
 
   // Copies what the group reads to where it is staged.
   void bring(const Operation& operation, const Part& part, std::byte* staging, Stream& stream) {
     const auto element = [&](int64_t n) { return num_bytes(n, operation.source_type); };
     const auto copy = [&](std::byte* to, const void* from, int64_t begin, int64_t count) {
-      device_.copy(stream, to, at(from, element(begin)), element(count));
+      device_.copy(stream, to, behind(from, element(begin)), element(count));
     };
     for (const Piece& p : part) {
       if (p.count == 0) continue;
@@ -163,7 +163,7 @@ class StagedCommunicator final : public OverHostGroup {
         if (t.to != rank())
           copy(to, t.source, p.begin, p.count);
         else if (t.source != t.target)
-          device_.copy(stream, at(t.target, element(p.begin)), at(t.source, element(p.begin)), element(p.count));
+          device_.copy(stream, behind(t.target, element(p.begin)), behind(t.source, element(p.begin)), element(p.count));
         continue;
       }
       const Segment& s = nth(operation.segments, p.index);
@@ -174,7 +174,7 @@ class StagedCommunicator final : public OverHostGroup {
         case CollectiveKind::ReduceScatter:
           for (int r = 0; r < size(); ++r) copy(to + element(r * p.count), s.source, r * s.count + p.begin, p.count);
           if (operation.accumulate)
-            device_.copy(stream, to + target_offset(operation, p.count), at(s.target, num_bytes(p.begin, operation.target_type)),
+            device_.copy(stream, to + target_offset(operation, p.count), behind(s.target, num_bytes(p.begin, operation.target_type)),
                          num_bytes(p.count, operation.target_type));
           break;
         case CollectiveKind::AllReduce:
@@ -194,7 +194,7 @@ class StagedCommunicator final : public OverHostGroup {
   void take_back(const Operation& operation, const Part& part, const std::byte* staging, Stream& stream) {
     const auto element = [&](int64_t n) { return num_bytes(n, operation.target_type); };
     const auto copy = [&](void* to, int64_t begin, const std::byte* from, int64_t count) {
-      device_.copy(stream, at(to, element(begin)), from, element(count));
+      device_.copy(stream, behind(to, element(begin)), from, element(count));
     };
     for (const Piece& p : part) {
       if (p.count == 0) continue;

@@ -16,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPoll = std::chrono::microseconds(20);      // a call of NCCL that has not ended
-constexpr auto kStartPoll = std::chrono::milliseconds(1);  // NCCL that has not started
+constexpr auto kPeersPoll = std::chrono::milliseconds(1);  // peers that it may wait for
 constexpr double kEndSeconds = 5;                          // for the other ranks to end as well
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -37,24 +37,16 @@ ncclUniqueId id_of(const std::string& text) {
 // A communicator of NCCL that does not block: a call has ended when NCCL says so, and until then nothing is known to be on the stream.
 class NcclTransport final : public DeviceTransport {
  public:
-  NcclTransport(const CudaDevice& device, const NcclStart& start) : device_(device), size_(start.size) {
-    int processors = 0;
+  NcclTransport(const CudaDevice& device, const NcclStart& start)
+      : device_(device), rank_(start.rank), size_(start.size), timeout_seconds_(start.timeout_seconds), check_peers_(start.check_peers) {
     device_.context().make_current();
-    device_.context().check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device_.context().index()),
-                            "its number of processors cannot be read");
-    max_blocks_ = static_cast<unsigned>(processors) * 32;
+    device_.context().check(cuda::find_max_blocks(device_.context().index(), max_blocks_), "its number of processors cannot be read");
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     try {
       check(nccl_.init_rank(&comm_, start.size, id_of(start.id), start.rank, &config), "start");
       const auto begin = Clock::now();
-      while (state() == ncclInProgress) {
-        start.check_peers();
-        if (seconds_since(begin) > start.timeout_seconds)
-          fail_run("rank {}: NCCL has not started among {} ranks for {:.3g} s. NCCL_DEBUG=INFO tells what it waits for", start.rank,
-                   start.size, start.timeout_seconds);
-        std::this_thread::sleep_for(kStartPoll);
-      }
+      for (; state() == ncclInProgress; std::this_thread::sleep_for(kPeersPoll)) look_at_peers(begin, "started");
       check(state(), "start");
     } catch (...) {
       abort(std::current_exception());
@@ -66,16 +58,12 @@ class NcclTransport final : public DeviceTransport {
   ~NcclTransport() override {
     std::lock_guard lock(mutex_);
     if (comm_ == nullptr) return;
-    nccl_.finalize(comm_);
+    const ncclResult_t finalized = nccl_.finalize(comm_);
     const auto begin = Clock::now();
-    while (state() == ncclInProgress && seconds_since(begin) < kEndSeconds) std::this_thread::sleep_for(kPoll);
-    state() == ncclSuccess ? nccl_.destroy(comm_) : nccl_.abort(comm_);
-  }
-
-  bool reaches(const void* data) const override {
-    cudaPointerAttributes attributes = {};
-    device_.context().check(cudaPointerGetAttributes(&attributes, data), "memory is of an unknown kind");
-    return attributes.type != cudaMemoryTypeUnregistered;
+    while (finalized == ncclInProgress && state() == ncclInProgress && seconds_since(begin) < kEndSeconds)
+      std::this_thread::sleep_for(kPoll);
+    const bool has_ended = (finalized == ncclSuccess || finalized == ncclInProgress) && state() == ncclSuccess;
+    has_ended ? nccl_.destroy(comm_) : nccl_.abort(comm_);
   }
 
   void exchange(std::span<const Message> messages, Stream& stream) override {
@@ -121,15 +109,15 @@ class NcclTransport final : public DeviceTransport {
   void sum(const RankSum& sum, Stream& stream) override {
     if (sum.count == 0) return;
     stream.launch([&] {
-      device_.context().check(cuda::sum(static_cast<cudaStream_t>(stream.native_handle()), max_blocks_, sum), "a sum cannot be queued");
+      device_.context().check(cuda::sum({static_cast<cudaStream_t>(stream.native_handle()), max_blocks_}, sum), "a sum cannot be queued");
     });
   }
 
   std::string failure() override {
     std::lock_guard lock(mutex_);
-    if (comm_ == nullptr) return "the communicator was aborted";
+    if (comm_ == nullptr) return "NCCL's communicator was aborted";
     const ncclResult_t now = state();
-    return now == ncclSuccess || now == ncclInProgress ? "" : nccl_.error_string(now);
+    return now == ncclSuccess || now == ncclInProgress ? "" : fmt::format("NCCL says: {}", nccl_.error_string(now));
   }
   void fail(const Event& event, std::exception_ptr failure) override { fail_work_before(event, std::move(failure)); }
   void abort(std::exception_ptr reason) noexcept override {
@@ -154,14 +142,32 @@ class NcclTransport final : public DeviceTransport {
         throw;
       }
       check(nccl_.group_end(), "group");
+      const auto begin = Clock::now();
+      auto looked = begin;
       for (ncclResult_t now = state(); now != ncclSuccess; now = state()) {
         check(now, "group");
         lock.unlock();
         std::this_thread::sleep_for(kPoll);
+        if (Clock::now() - looked > kPeersPoll) {  // the first messages between two GPUs connect them
+          try {
+            look_at_peers(begin, "connected");
+          } catch (...) {
+            abort(std::current_exception());
+            throw;
+          }
+          looked = Clock::now();
+        }
         lock.lock();
         require_communicator();
       }
     });
+  }
+  // Throws where NCCL waits for what does not come.
+  void look_at_peers(Clock::time_point begin, const char* not_yet) const {
+    check_peers_();
+    if (seconds_since(begin) > timeout_seconds_)
+      fail_run("rank {}: NCCL has not {} among {} ranks for {:.3g} s. NCCL_DEBUG=INFO tells what it waits for", rank_, not_yet, size_,
+               timeout_seconds_);
   }
   void require_communicator() const {
     if (comm_ == nullptr) std::rethrow_exception(reason_);
@@ -178,7 +184,9 @@ class NcclTransport final : public DeviceTransport {
 
   const NcclLibrary& nccl_ = NcclLibrary::instance();
   const CudaDevice& device_;
-  const int size_;
+  const int rank_, size_;
+  const double timeout_seconds_;
+  const std::function<void()> check_peers_;
   unsigned max_blocks_ = 1;
   std::mutex mutex_;  // of comm_, which another thread may abort
   ncclComm_t comm_ = nullptr;
@@ -188,7 +196,7 @@ class NcclTransport final : public DeviceTransport {
 }  // namespace
 }  // namespace zerostep
 
-void zerostep_greet_for_nccl_1(const zerostep::Device::Impl& device, int rank, zerostep::NcclGreeting& greeting) {
+void zerostep_greet_for_nccl_2(const zerostep::Device::Impl& device, int rank, zerostep::NcclGreeting& greeting) {
   const auto& gpu = static_cast<const zerostep::CudaDevice&>(device);
   cudaDeviceProp properties = {};
   gpu.context().check(cudaGetDeviceProperties(&properties, gpu.context().index()), "its model is not known");
@@ -205,7 +213,7 @@ void zerostep_greet_for_nccl_1(const zerostep::Device::Impl& device, int rank, z
     greeting.id = zerostep::hexadecimal(id.internal, sizeof id.internal);
 }
 
-void zerostep_start_nccl_1(const zerostep::Device::Impl& device, const zerostep::NcclStart& start,
+void zerostep_start_nccl_2(const zerostep::Device::Impl& device, const zerostep::NcclStart& start,
                            std::unique_ptr<zerostep::DeviceTransport>& transport) {
   transport = std::make_unique<zerostep::NcclTransport>(static_cast<const zerostep::CudaDevice&>(device), start);
 }

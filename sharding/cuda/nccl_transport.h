@@ -26,10 +26,10 @@ struct NcclStart {
 using GreetForNccl = void(const Device::Impl& device, int rank, NcclGreeting& greeting);
 // Blocks until every rank of the group has come. RunError where NCCL does not start. The device must outlive what is made.
 using StartNccl = void(const Device::Impl& device, const NcclStart& start, std::unique_ptr<DeviceTransport>& transport);
-constexpr const char* kGreetForNccl = "zerostep_greet_for_nccl_1";
-constexpr const char* kStartNccl = "zerostep_start_nccl_1";
+constexpr const char* kGreetForNccl = "zerostep_greet_for_nccl_2";
+constexpr const char* kStartNccl = "zerostep_start_nccl_2";
 
 }  // namespace zerostep
 
-extern "C" __attribute__((visibility("default"))) zerostep::GreetForNccl zerostep_greet_for_nccl_1;
-extern "C" __attribute__((visibility("default"))) zerostep::StartNccl zerostep_start_nccl_1;
+extern "C" __attribute__((visibility("default"))) zerostep::GreetForNccl zerostep_greet_for_nccl_2;
+extern "C" __attribute__((visibility("default"))) zerostep::StartNccl zerostep_start_nccl_2;

@@ -1,38 +1,16 @@
-#include <algorithm>
-
+#include "base/cuda/elements.cuh"
 #include "base/cuda/launch.cuh"
-#include "base/half.h"
+#include "base/ieee.h"
 #include "sharding/cuda/sum.h"
 
 namespace zerostep::cuda {
 namespace {
 
-// Elements as they lie in memory (T), and as they are summed (Value).
-struct Fp32 {
-  using T = float;
-  using Value = float;
-  ZEROSTEP_HOST_DEVICE static float load(T x) { return x; }
-  ZEROSTEP_HOST_DEVICE static T store(float x) { return x; }
-};
-struct Bf16 {
-  using T = uint16_t;
-  using Value = float;
-  ZEROSTEP_HOST_DEVICE static float load(T x) { return fp32_from_bf16(x); }
-  ZEROSTEP_HOST_DEVICE static T store(float x) { return bf16_from_fp32(x); }
-};
-struct Fp16 {
-  using T = uint16_t;
-  using Value = float;
-  ZEROSTEP_HOST_DEVICE static float load(T x) { return fp32_from_fp16(x); }
-  ZEROSTEP_HOST_DEVICE static T store(float x) { return fp16_from_fp32(x); }
-};
-struct Fp64 {
+struct AsF64 {
   using T = double;
-  using Value = double;
-  ZEROSTEP_HOST_DEVICE static double load(T x) { return x; }
-  ZEROSTEP_HOST_DEVICE static T store(double x) { return x; }
+  ZEROSTEP_HOST_DEVICE static double value(T x) { return x; }
+  ZEROSTEP_HOST_DEVICE static T rounded(double x) { return x; }
 };
-
 ZEROSTEP_HOST_DEVICE inline float add(float a, float b) { return ieee_add(a, b); }
 ZEROSTEP_HOST_DEVICE inline double add(double a, double b) { return a + b; }
 template <typename Value>
@@ -40,8 +18,10 @@ ZEROSTEP_HOST_DEVICE Value larger(Value a, Value b) {
   return a != a || a > b ? a : b;  // a NaN in b stays as well
 }
 
+// Sums in the type of what is summed, 16-bit values as fp32.
 template <typename Source, typename Target>
 struct SumOfRanks {
+  using Value = decltype(Source::value(typename Source::T()));
   const typename Source::T* own;
   const typename Source::T* others;
   uint64_t stride, count;
@@ -51,23 +31,22 @@ struct SumOfRanks {
 
   ZEROSTEP_HOST_DEVICE void operator()(ThreadIndex index) const {
     for (uint64_t i = index.thread; i < count; i += index.num_threads) {
-      auto x = value_of(0, i);
+      Value x = value_of(0, i);
       for (int r = 1; r < num_ranks; ++r) {
-        const auto next = value_of(r, i);
+        const Value next = value_of(r, i);
         x = is_maximum ? larger(x, next) : add(x, next);
       }
-      using Value = typename Source::Value;
-      if (accumulate) x = add(static_cast<Value>(Target::load(target[i])), x);
-      target[i] = Target::store(static_cast<typename Target::Value>(x));
+      if (accumulate) x = add(static_cast<Value>(Target::value(target[i])), x);
+      target[i] = Target::rounded(static_cast<decltype(Target::value(target[i]))>(x));
     }
   }
-  ZEROSTEP_HOST_DEVICE typename Source::Value value_of(int r, uint64_t i) const {
-    return Source::load(r == rank ? own[i] : others[static_cast<uint64_t>(r < rank ? r : r - 1) * stride + i]);
+  ZEROSTEP_HOST_DEVICE Value value_of(int r, uint64_t i) const {
+    return Source::value(r == rank ? own[i] : others[static_cast<uint64_t>(r < rank ? r : r - 1) * stride + i]);
   }
 };
 
 template <typename Source, typename Target>
-cudaError_t run(cudaStream_t stream, unsigned max_blocks, const RankSum& s) {
+cudaError_t run(const KernelQueue& queue, const RankSum& s) {
   SumOfRanks<Source, Target> body;
   body.own = static_cast<const typename Source::T*>(s.own);
   body.others = static_cast<const typename Source::T*>(s.others);
@@ -78,25 +57,18 @@ cudaError_t run(cudaStream_t stream, unsigned max_blocks, const RankSum& s) {
   body.target = static_cast<typename Target::T*>(s.target);
   body.is_maximum = s.is_maximum;
   body.accumulate = s.accumulate;
-  const uint64_t blocks = (body.count + kThreadsPerBlock - 1) / kThreadsPerBlock;
-  return launch(stream, static_cast<unsigned>(std::min<uint64_t>(blocks, max_blocks)), body);
+  return launch_threads(queue, s.count, body);
 }
 
 }  // namespace
 
-cudaError_t sum(cudaStream_t stream, unsigned max_blocks, const RankSum& s) {
+cudaError_t sum(const KernelQueue& queue, const RankSum& s) {
   const bool widens = s.target_type == DType::F32;
-  switch (s.source_type) {
-    case DType::F32:
-      return run<Fp32, Fp32>(stream, max_blocks, s);
-    case DType::F64:
-      return widens ? run<Fp64, Fp32>(stream, max_blocks, s) : run<Fp64, Fp64>(stream, max_blocks, s);
-    case DType::BF16:
-      return widens ? run<Bf16, Fp32>(stream, max_blocks, s) : run<Bf16, Bf16>(stream, max_blocks, s);
-    case DType::F16:
-      return widens ? run<Fp16, Fp32>(stream, max_blocks, s) : run<Fp16, Fp16>(stream, max_blocks, s);
-  }
-  return cudaErrorInvalidValue;
+  if (s.source_type == DType::F64) return widens ? run<AsF64, AsF32>(queue, s) : run<AsF64, AsF64>(queue, s);
+  return with_elements(s.source_type, [&](auto as) {
+    using As = decltype(as);
+    return widens ? run<As, AsF32>(queue, s) : run<As, As>(queue, s);
+  });
 }
 
 }  // namespace zerostep::cuda

@@ -10,6 +10,7 @@
 #include "sharding/local_ranks.h"
 #include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
+#include "sharding/thread_communicator.h"
 #include "tests/sharding/support/communicator_cases.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/gate.h"
@@ -30,31 +31,47 @@ Communicator nccl_of(const Communicator& world, const Device& gpu, const NcclOpt
   return *made;
 }
 
-class GpuCommunicator : public ::testing::TestWithParam<std::tuple<CommunicatorCase, int>> {
+class GpuCommunicator : public ::testing::TestWithParam<std::tuple<CommunicatorCase, int, bool>> {
  protected:
   void SetUp() override { fake_gpu::configure({.num_devices = kGpus, .is_strict = true}); }
 };
 
-// What every backend must do: through NCCL, with so little memory for sums that they come in rounds, and of one rank.
+// What every backend must do: through NCCL, with so little memory for sums that they come in rounds, of one rank, and of threads that share
+// a GPU.
 TEST_P(GpuCommunicator, Does) {
-  const auto& [test_case, size] = GetParam();
+  const auto& [test_case, size, share_gpu] = GetParam();
+  const bool share = share_gpu;
   run_local_ranks(size, {.timeout_seconds = 30}, [&](Communicator world) {
-    const Device gpu = Device::cuda(world.rank());
-    const Communicator group = world.size() == 1 ? make_staged_communicator(world, gpu) : nccl_of(world, gpu);
-    EXPECT_STREQ(group.backend(), size == 1 ? "copies" : "nccl");
-    test_case.body(on_gpu(group, world.rank(), 16 << 10));
+    const int number = share ? 0 : world.rank();
+    const Device gpu = Device::cuda(number);
+    const Communicator group = world.size() == 1 ? make_staged_communicator(world, gpu)
+                               : share           ? make_thread_communicator(world, gpu, 30)
+                                                 : nccl_of(world, gpu);
+    EXPECT_STREQ(group.backend(), world.size() == 1 ? "copies" : share ? "threads" : "nccl");
+    test_case.body(on_gpu(group, number, 16 << 10));
   });
 }
 
+std::string name_of_case(const ::testing::TestParamInfo<std::tuple<CommunicatorCase, int, bool>>& info) {
+  return fmt::format("{}{}", std::get<0>(info.param).name, std::get<1>(info.param));
+}
 INSTANTIATE_TEST_SUITE_P(Cases, GpuCommunicator,
-                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()), ::testing::Values(1, 2, 4)),
-                         [](const auto& info) { return fmt::format("{}{}", std::get<0>(info.param).name, std::get<1>(info.param)); });
+                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()), ::testing::Values(1, 2, 4),
+                                            ::testing::Values(false)),
+                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(OnOneGpu, GpuCommunicator,
+                         ::testing::Combine(::testing::ValuesIn(test::communicator_cases()), ::testing::Values(2, 4),
+                                            ::testing::Values(true)),
+                         name_of_case);
 
 // A rank with one operand of `count` floats on its GPU, each of them `value`.
 struct OnOneGpu {
   OnOneGpu(const Communicator& world, const NcclOptions& options, int64_t count, float value)
-      : gpu(Device::cuda(world.rank())),
-        group(nccl_of(world, gpu, options)),
+      : OnOneGpu(
+            Device::cuda(world.rank()), [&](const Device& own) { return nccl_of(world, own, options); }, count, value) {}
+  OnOneGpu(const Device& device, const std::function<Communicator(const Device&)>& make, int64_t count, float value)
+      : gpu(device),
+        group(make(gpu)),
         stream(gpu.stream("communication")),
         memory(gpu.memory("values", 2 << 20)),
         pinned(gpu.memory("pinned", 2 << 20, MemoryKind::PinnedHost)),
@@ -223,6 +240,85 @@ TEST(NcclCommunicator, ARankThatDoesNotComeIsNamed) {
     });
   });
   EXPECT_SAYS(text, "rank 1 has not arrived at all-reduce of 'h.3' (10 elements of fp32) for 0.3");
+}
+
+// NCCL connects two GPUs in a call, which then waits for both.
+TEST(NcclCommunicator, ACallThatWaitsForAPeerEndsWithItOrAtTheTimeOut) {
+  for (const bool fails : {true, false}) {
+    fake_gpu::configure({.num_devices = kGpus, .nccl_waits_for_peers = true});
+    std::barrier<> both(2);
+    std::string of_rank_0;
+    const std::string of_first = message_of<RunError>([&] {
+      run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
+        OnOneGpu rank(world, {fails || world.rank() == 1 ? 30 : 0.3, true}, 1000, 1);
+        rank.all_reduce("first").wait();
+        both.arrive_and_wait();
+        if (world.rank() == 1) {
+          fake_gpu::silence_nccl_device(1);
+          rank.all_reduce("h.3");
+          if (!fails) return both.arrive_and_wait();
+          world.abort("the disk is full");
+          both.arrive_and_wait();
+          throw RunError("the disk is full");
+        }
+        of_rank_0 = message_of<RunError>([&] { rank.all_reduce("h.3").wait(); });
+        both.arrive_and_wait();
+        EXPECT_NE(message_of<RunError>([&] { rank.all_reduce("after").wait(); }), "nothing thrown");
+        throw RunError(of_rank_0);
+      });
+    });
+    EXPECT_SAYS(of_rank_0, fails ? "the disk is full" : "rank 0: NCCL has not connected among 2 ranks for 0.3 s");
+    EXPECT_SAYS(of_first, fails ? "the disk is full" : "rank 0: NCCL has not connected among 2 ranks for 0.3 s");
+  }
+}
+
+// Pageable memory of one rank sends every rank's operand there through the host; pinned on both, NCCL reaches it.
+TEST(NcclCommunicator, RanksAgreeOnMemoryOfTheHost) {
+  for (const bool all_pinned : {true, false}) {
+    fake_gpu::configure({.num_devices = kGpus, .is_strict = true});
+    run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
+      OnOneGpu rank(world, {30, true}, 1000, 1);
+      const bool is_pinned = all_pinned || world.rank() == 0;
+      std::vector<float> pageable(1000, 1);
+      float* const operand = is_pinned ? rank.host : pageable.data();
+      rank.group.agree_on_host_memory(is_pinned);
+      const Segment segment{operand, operand, rank.num};
+      rank.group.all_reduce({&segment, 1}, DType::F32, ReduceOp::Sum, rank.stream, "sum").wait();
+      EXPECT_EQ(operand[0], 2);
+      EXPECT_EQ(operand[999], 2);
+    });
+    EXPECT_EQ(fake_gpu::num_calls("ncclSend") > 0, all_pinned);
+  }
+}
+
+// Threads on one GPU: one of them fails, or puts nothing.
+TEST(ThreadCommunicator, ARankThatFailsOrDoesNotComeEndsTheOthers) {
+  for (const bool fails : {true, false}) {
+    fake_gpu::configure({.is_strict = true});
+    std::barrier<> all(3);
+    std::string of_rank_0;
+    const std::string of_first = message_of<RunError>([&] {
+      run_local_ranks(3, {.timeout_seconds = fails ? 30 : 0.4}, [&](Communicator world) {
+        OnOneGpu rank(
+            Device::cuda(0), [&](const Device& gpu) { return make_thread_communicator(world, gpu, 30); }, 1000, 1);
+        rank.all_reduce("first").wait();
+        EXPECT_EQ(rank.first(), 3);
+        all.arrive_and_wait();
+        if (world.rank() == 1) {
+          // Before its memory goes, for which the GPU waits for the others' work.
+          if (fails) world.abort("the disk is full");
+          if (fails) throw RunError("the disk is full");
+          return std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+        }
+        const std::string said = message_of<RunError>([&] { rank.all_reduce("h.3").wait(); });
+        if (world.rank() == 0) of_rank_0 = said;
+        EXPECT_NE(message_of<RunError>([&] { rank.all_reduce("after").wait(); }), "nothing thrown");
+        throw PeerError(said);
+      });
+    });
+    if (fails) EXPECT_EQ(of_first, "the disk is full");
+    EXPECT_SAYS(of_rank_0, fails ? "the disk is full" : "rank 1 has not arrived at all-reduce of 'h.3' (1,000 elements of fp32)");
+  }
 }
 
 TEST(NcclCommunicator, SaysWhatKeepsItFromStarting) {

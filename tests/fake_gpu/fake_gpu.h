@@ -20,10 +20,11 @@ struct Settings {
   int64_t memory_bytes = int64_t{8} << 30;  // of each device
   // Device memory is unreadable for the host, whose access ends in SIGSEGV; while a kernel runs it is open to every thread.
   bool is_strict = false;
-  bool has_nccl = true;            // whether NCCL starts: its ranks are threads of one process
-  bool has_wait_for_value = true;  // whether the driver has cuStreamWaitValue32
-  int jitter_microseconds = 0;     // each item of a stream starts after a random delay of up to this
-  uint64_t seed = 1;               // of the delays
+  bool has_nccl = true;               // whether NCCL starts: its ranks are threads of one process
+  bool nccl_waits_for_peers = false;  // a call of NCCL has not ended until every rank has called as often
+  bool has_wait_for_value = true;     // whether the driver has cuStreamWaitValue32
+  int jitter_microseconds = 0;        // each item of a stream starts after a random delay of up to this
+  uint64_t seed = 1;                  // of the delays
 };
 
 // What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_NCCL, FAKE_GPU_STRICT, FAKE_GPU_JITTER and FAKE_GPU_SEED say, which hold until

@@ -68,7 +68,7 @@ TEST_F(ModelKernels, CrossEntropyInPartsIsThatOfItsDefinition) {
       expected.backward(at::full({}, 0.375, at::kDouble));
 
       const at::Tensor there = on_gpu(labels);
-      std::vector<LogitsOfRows> parts;
+      std::vector<LogitsPart> parts;
       for (int64_t first = 0; first < vocabulary;) {
         const int64_t columns = std::min(vocabulary - first, 1 + below(vocabulary));
         parts.push_back({on_gpu(logits.narrow(1, first, columns).contiguous()), there, first});
@@ -77,10 +77,10 @@ TEST_F(ModelKernels, CrossEntropyInPartsIsThatOfItsDefinition) {
       const at::Tensor statistics = logit_statistics(parts[0].logits);
       const at::Tensor on_device = factor.to(kGpu);
       const int64_t waits = fake_gpu::num_host_waits(), launches = fake_gpu::num_launches();
-      for (const LogitsOfRows& part : parts) add_logits(part, statistics);
+      for (const LogitsPart& part : parts) add_logits(part, statistics);
       const at::Tensor total = sum_losses(statistics, there);
       std::vector<at::Tensor> gradients;
-      for (const LogitsOfRows& part : parts) {
+      for (const LogitsPart& part : parts) {
         const bool in_place = below(2) == 0;
         gradients.push_back(in_place ? part.logits : at::full_like(part.logits, NAN));
         logits_gradient(part, statistics, on_device, gradients.back());

@@ -26,13 +26,14 @@ struct Message {
 
 // What the ranks of a communicator share.
 struct Group {
-  explicit Group(int size) : devices(static_cast<size_t>(size), -1) {}
+  explicit Group(int size) : devices(static_cast<size_t>(size), -1), calls(static_cast<size_t>(size)) {}
   int size() const { return static_cast<int>(devices.size()); }
   bool is_complete() const { return std::count(devices.begin(), devices.end(), -1) == 0; }
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::vector<int> devices;  // of each rank; -1: it has not come yet
+  std::vector<int> devices;    // of each rank; -1: it has not come yet
+  std::vector<int64_t> calls;  // of each rank that takes part
   std::map<std::pair<int, int>, std::deque<Message*>> on_the_way;
   ncclResult_t error = ncclSuccess;  // of all ranks
 };
@@ -165,6 +166,12 @@ ncclResult_t state_of(Rank& rank) {
   return rank.polls_until_ready > 0 ? ncclInProgress : ncclSuccess;
 }
 
+bool waits_for_peers(const Rank& rank) {
+  const std::vector<int64_t>& calls = rank.group->calls;
+  const auto is_behind = [&](int64_t of_peer) { return of_peer < calls[static_cast<size_t>(rank.number)]; };
+  return Machine::instance().settings().nccl_waits_for_peers && std::any_of(calls.begin(), calls.end(), is_behind);
+}
+
 ncclResult_t end_calls() {
   Calls ended = std::exchange(calls, {});
   if (ended.error != ncclSuccess || ended.comm == nullptr) return ended.error;
@@ -173,6 +180,7 @@ ncclResult_t end_calls() {
   if (!queue || queue->device() != rank->device) return ncclInvalidArgument;
   std::lock_guard lock(rank->group->mutex);
   rank->polls_until_ready = 2;
+  if (takes_part(rank->device)) ++rank->group->calls[static_cast<size_t>(rank->number)];
   rank->push = [=, work = std::make_shared<Work>(std::move(ended.work))] { queue->push([=] { run(rank, *work); }); };
   return ncclInProgress;
 }
@@ -288,7 +296,7 @@ FAKE_GPU_API ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncc
 FAKE_GPU_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
   if (enter(__func__) != cudaSuccess) return ncclUnhandledCudaError;
   std::lock_guard lock(comm->rank->group->mutex);
-  if (comm->rank->polls_until_ready > 0 && --comm->rank->polls_until_ready == 0)
+  if (!waits_for_peers(*comm->rank) && comm->rank->polls_until_ready > 0 && --comm->rank->polls_until_ready == 0)
     if (const auto push = std::exchange(comm->rank->push, nullptr)) push();
   *error = state_of(*comm->rank);
   return ncclSuccess;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "base/nth.h"
 #include "sharding/comm/impl.h"
@@ -52,9 +53,12 @@ class OnGpu final : public HostCommunicator {
     std::vector<Range> ranges = ranges_of(operation);
     int64_t bytes = kAlignmentBytes;
     for (const Range& range : ranges) bytes += room_of(range);
-    Arena on_gpu = device_.memory("operands", bytes), pinned = device_.memory("operands", bytes, MemoryKind::PinnedHost);
-    auto* const there = static_cast<std::byte*>(on_gpu.allocate(bytes, "operands"));
-    auto* const here = static_cast<std::byte*>(pinned.allocate(bytes, "operands"));
+    if (bytes > room_) {
+      room_ = std::max(bytes, 2 * room_);
+      there_ = place_in(MemoryKind::Device);
+      here_ = place_in(MemoryKind::PinnedHost);
+    }
+    std::byte *const there = there_, *const here = here_;
     int64_t next = 0;
     for (Range& range : ranges) {
       range.offset = next + static_cast<int64_t>(reinterpret_cast<uintptr_t>(range.begin) % static_cast<uintptr_t>(kAlignmentBytes));
@@ -81,6 +85,9 @@ class OnGpu final : public HostCommunicator {
     group_.impl()->launch(moved, stream_).wait();
     device_.copy(stream_, here, there, bytes).wait();
     for (const Range& range : ranges) std::memcpy(const_cast<std::byte*>(range.begin), here + range.offset, range.size());
+  }
+  std::byte* place_in(MemoryKind kind) {
+    return static_cast<std::byte*>(operands_.emplace_back(device_.memory("operands", room_, kind)).allocate(room_, "operands"));
   }
   // With what its place in a line takes.
   static int64_t room_of(const Range& range) { return round_up(static_cast<int64_t>(range.size()) + kAlignmentBytes, kAlignmentBytes); }
@@ -117,6 +124,10 @@ class OnGpu final : public HostCommunicator {
   Device device_;
   Arena memory_;
   std::span<std::byte> staging_;
+  // Kept to the end: while memory is freed the device waits for the work of ranks that share it, which may wait for this one.
+  std::vector<Arena> operands_;
+  int64_t room_ = 0;
+  std::byte *there_ = nullptr, *here_ = nullptr;
   Stream stream_;
 };
 

@@ -118,14 +118,14 @@ TEST_F(CudaRun, IsPlannedWithoutAGpu) {
   const Outcome done = without_gpu({"plan", file, "--set", "run.device=\"cuda\""});
   ASSERT_EQ(done.status, 0) << done.err;
   for (const char* part :
-       {"(0 B), an estimate: what they take on a GPU is not measured",
+       {"(0 B), cuBLAS's (CUBLAS_WORKSPACE_CONFIG); what others take on a GPU is not measured",
         "iB: no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes one with GPUs"})
     EXPECT_SAYS(done.out, part);
   for (const char* part : {"this machine", "EiB"}) EXPECT_EQ(done.out.find(part), std::string::npos) << done.out;
   const std::string described = std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json";
   const Outcome there = without_gpu({"plan", file, "--machine", described});
   ASSERT_EQ(there.status, 0) << there.err;
-  for (const char* part : {"what they take on a GPU is not measured", "of 22.8 GiB: of a rank in ", "predicted for RTX 4090 24 GB"})
+  for (const char* part : {"what others take on a GPU is not measured", "of 22.8 GiB: of a rank in ", "predicted for RTX 4090 24 GB"})
     EXPECT_SAYS(there.out, part);
 }
 

@@ -135,7 +135,7 @@ TEST_P(ModelActivationCost, TheObjectiveTakesWhatIsPredicted) {
   const Case& c = GetParam();
   const Batch batch = make_batch(c.samples, c.length, c.vocabulary, 2);
   const auto objective = make_cross_entropy();
-  const ActivationCost cost = objective->activation_cost(c.samples, c.length, c.vocabulary, type_of(c.type));
+  const ActivationCost cost = objective->activation_cost({c.samples, c.length, type_of(c.type)}, c.vocabulary);
   const at::Tensor logits = at::randn({c.samples, c.length, c.vocabulary}).to(c.type).requires_grad_();
   AllocationMeter meter;
   const int64_t start = AllocationMeter::live();

@@ -143,8 +143,8 @@ TEST(Objective, OfSamplesTakesALabelForEachSample) {
   EXPECT_LT((found - logits.grad()).abs().max().item<double>(), 1e-6);
   const auto correct = logits.argmax(1).eq(batch.labels.flatten()).sum().item<int64_t>();
   EXPECT_EQ(make_accuracy(Labelled::Samples)->value(batch, {logits}).item<double>(), -static_cast<double>(correct));
-  EXPECT_EQ(objective->activation_cost(4, 100, 3, DType::F32).backward_transient_bytes,
-            objective->activation_cost(4, 1, 3, DType::F32).backward_transient_bytes);
+  EXPECT_EQ(objective->activation_cost({4, 100, DType::F32}, 3).backward_transient_bytes,
+            objective->activation_cost({4, 1, DType::F32}, 3).backward_transient_bytes);
   EXPECT_ANY_THROW(objective->sum(batch, {at::randn({4, 1, 3})}));
   EXPECT_ANY_THROW(objective->sum(batch, {at::randn({3, 3})}));
 }

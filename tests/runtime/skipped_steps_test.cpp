@@ -30,8 +30,8 @@ class Broken final : public Objective {
     return whole_steps_.contains(batch.sample_ids.at(0) / samples_) ? inner_->value(batch, outputs) : at::full({}, value_, at::kDouble);
   }
   const char* name() const override { return "broken"; }
-  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType type) const override {
-    return inner_->activation_cost(batch, sequence, vocabulary, type);
+  ActivationCost activation_cost(const ActivationShape& shape, int64_t vocabulary) const override {
+    return inner_->activation_cost(shape, vocabulary);
   }
 
  private:

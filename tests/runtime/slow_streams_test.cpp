@@ -225,8 +225,8 @@ class FailingObjective final : public Objective {
   }
   at::Tensor value(const Batch& batch, const TensorList& outputs) const override { return inner_->value(batch, outputs); }
   const char* name() const override { return "failing"; }
-  ActivationCost activation_cost(int64_t batch, int64_t sequence, int64_t vocabulary, DType type) const override {
-    return inner_->activation_cost(batch, sequence, vocabulary, type);
+  ActivationCost activation_cost(const ActivationShape& shape, int64_t vocabulary) const override {
+    return inner_->activation_cost(shape, vocabulary);
   }
   std::atomic<bool> fails = false;
 
