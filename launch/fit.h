@@ -86,8 +86,8 @@ struct FitResult {
 };
 
 // Plans every combination of free settings that a rank could hold, the small ones first, and predicts its step's time. Of candidates within
-// one part in a hundred of the fastest the simplest is best: the lowest stage, nothing elsewhere, nothing computed twice. InputError where
-// the file is wrong whatever the settings.
+// one part in a hundred of the fastest the simplest is best: nothing in files, then nothing on the host, the lowest stage, nothing computed
+// twice. InputError where the file is wrong whatever the settings.
 FitResult find_fit(const Subject& subject, const FitRequest& request);
 
 // Whether a dimension's options differ for a candidate: only stage 3 gathers units to keep.

@@ -54,7 +54,8 @@ std::string placement_name(int64_t stage, const std::string& parameters, const s
   return out;
 }
 
-// Stages with the tiers that each may have, from the simplest to what needs least of the device.
+// Stages with the tiers that each may have, from the simplest to what needs least of the device: all that keep everything on the device,
+// then those that use the host, then those that use files.
 std::vector<FitOption> placements(const FileKeys& keys, const Machine& machine, FitResult& result) {
   const auto devices = [&](const std::string& block) -> std::vector<std::string> {
     if (keys.is_given(block + ".device")) return {keys.value(block + ".device", "none")};
@@ -65,7 +66,7 @@ std::vector<FitOption> placements(const FileKeys& keys, const Machine& machine, 
   const json folders = keys.is_given(std::string(kState) + ".nvme_path")
                            ? keys.value(std::string(kState) + ".nvme_path", json::array())
                            : keys.value(std::string(kParameters) + ".nvme_path", json::array());
-  std::vector<FitOption> out;
+  std::array<std::vector<FitOption>, 3> by_tier;
   for (const int64_t stage : stages)
     for (const std::string& parameters : devices(kParameters))
       for (const std::string& state : devices(kState)) {
@@ -85,8 +86,11 @@ std::vector<FitOption> placements(const FileKeys& keys, const Machine& machine, 
           // Folders that nothing rests in would only be warned of.
           if (*device != "nvme" && keys.is_given(block + ".nvme_path")) option.settings.push_back({block + ".nvme_path", nullptr});
         }
-        out.push_back(std::move(option));
+        const bool has_host = parameters == "cpu" || state == "cpu";
+        nth(by_tier, has_files ? 2 : has_host ? 1 : 0).push_back(std::move(option));
       }
+  std::vector<FitOption> out;
+  for (const std::vector<FitOption>& options : by_tier) out.insert(out.end(), options.begin(), options.end());
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -21,6 +22,8 @@ using nlohmann::json;
 class Fit : public ::testing::Test {
  protected:
   Fit() {
+    // Limits of these tests are of a few megabytes, in which cuBLAS has no room.
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0", 1);
     // An accelerator whose links are slow beside it, so that what rests elsewhere costs time.
     place_.write("machine.json",
                  R"({"name": "made up", "ranks_per_host": 2, "threads_per_rank": 1, "lanes_share_cores": false, "cores_per_rank": 1,

@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <string>
 #include <thread>
@@ -38,7 +40,7 @@ class PlainLoop {
       : num_bytes_(num_bytes), block_(block), memory_(Arena::host_memory("plain loop", kMemory)) {
     std::string path = folder + "/file_io_bench_XXXXXX";
     file_ = ::mkostemp(path.data(), O_DIRECT | O_CLOEXEC);
-    if (file_ < 0) fail_run("{} cannot be opened past the page cache", path);
+    if (file_ < 0) fail_run("{} cannot be opened past the page cache: {}", path, std::strerror(errno));
     ::unlink(path.c_str());
     if (::posix_fallocate(file_, 0, num_bytes) != 0) fail_run("no space for {} bytes in {}", num_bytes, folder);
     data_ = static_cast<std::byte*>(memory_.allocate(kMemory, "blocks"));
