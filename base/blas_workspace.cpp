@@ -8,17 +8,18 @@
 namespace zerostep {
 
 int64_t blas_workspace_bytes(std::string_view says) {
+  constexpr int64_t kMostKib = int64_t{1} << 30;  // more than any GPU has
   int64_t kib = 0;
   const char *at = says.data(), *const end = at + says.size();
   const auto number = [&](int64_t& out) {
     if (at == end || *at != ':') return false;
     const auto [next, error] = std::from_chars(at + 1, end, out);
     at = next;
-    return error == std::errc() && out >= 0 && out <= (int64_t{1} << 24);
+    return error == std::errc() && out >= 0 && out <= kMostKib;
   };
   do {
     int64_t size = 0, count = 0;
-    if (!number(size) || !number(count))
+    if (!number(size) || !number(count) || (size > 0 && count > (kMostKib - kib) / size))
       fail_input("{} is '{}'; expected :KIB:COUNT, once or several times, as {}", kBlasWorkspaceVariable, says, kBlasWorkspace);
     kib += size * count;
   } while (at != end);

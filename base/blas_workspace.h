@@ -13,7 +13,7 @@ constexpr const char* kBlasWorkspace = ":4096:8";  // what cuBLAS is given where
 int64_t blas_workspace_bytes(std::string_view says);
 // Of this process.
 int64_t blas_workspace_bytes();
-// Sets the variable where it is not set. Before the first thread that may read the environment.
+// Sets the variable where it is not set. At the start of a program, before other threads may read the environment.
 void set_blas_workspace();
 
 }  // namespace zerostep

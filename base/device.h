@@ -85,8 +85,7 @@ class Device {
   bool is_host() const { return impl_->is_host(); }
   // Whether this is memory of the device's own, which the host reaches by copies alone. Nothing is on a processor.
   bool holds(const void* data) const { return impl_->holds(data); }
-  // Whether the device reads and writes this by itself: its own memory, and the host's where all of it is pinned, which memory is from its
-  // begin on.
+  // Whether the device reads and writes this by itself: its own memory, or pinned memory of the host, by its first and its last byte.
   bool reaches(const void* data, int64_t num_bytes) const { return impl_->reaches(data, num_bytes); }
   // Tells the device of memory of the host, which it then copies from and to by itself, until the result goes. A processor need not know.
   // RunError where that cannot be.

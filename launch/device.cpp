@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/blas_workspace.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/program_name.h"
@@ -19,7 +18,6 @@ void settle_device(Config& config, std::optional<bool> has_gpu) {
 
 Device open_device(const Config& config, int local_rank) {
   if (config.run.device != "cuda") return Device::cpu();
-  set_blas_workspace();
   const int gpus = Device::num_gpus();
   try {
     return Device::cuda(local_rank % std::max(1, gpus));

@@ -57,9 +57,8 @@ class Search {
   bool confirm(int index) {
     if (request_.meter == nullptr) return true;
     FitCandidate& candidate = nth(result_.candidates, index);
-    const Config config = config_of(candidate);
-    judge(config, plan_training(config, *subject_.model, *subject_.objective, request_.world), request_.capacity, request_.meter,
-          candidate);
+    const Config config = with_micro_batches(config_of(candidate), kPlannedMicroBatches);
+    judge(config, plan_of(config), request_.capacity, request_.meter, candidate);
     if (candidate.fits()) return true;
     const std::array<int, kFitDimensions> options = candidate.options;  // the candidate moves as others are added
     plan_residencies(options, nth(options, FitDimension::Residency) + 1);
@@ -75,6 +74,18 @@ class Search {
     return out;
   }
 
+  // A step with fewer micro-batches: those beyond a few are like the ones before, take no more memory and each as long.
+  static Config with_micro_batches(Config config, int64_t most) {
+    BatchConfig& batch = config.batch;
+    if (config.step.uses_queries() || batch.accumulation_steps <= most) return config;
+    batch.train_batch_size = batch.train_batch_size / batch.accumulation_steps * most;
+    batch.accumulation_steps = most;
+    return config;
+  }
+  static constexpr int64_t kPlannedMicroBatches = 8;
+
+  TrainingPlan plan_of(const Config& config) const { return plan_training(config, *subject_.model, *subject_.objective, request_.world); }
+
   // Gives nullptr where the settings contradict the file. InputError where the machine has no figure of what all plans use.
   const FitCandidate* plan(const std::array<int, kFitDimensions>& options) {
     FitCandidate candidate;
@@ -83,9 +94,11 @@ class Search {
     std::optional<TrainingPlan> training;
     try {
       config.emplace(config_of(candidate));
-      training.emplace(plan_training(*config, *subject_.model, *subject_.objective, request_.world));
+      const Config planned = with_micro_batches(*config, kPlannedMicroBatches);
+      training.emplace(plan_of(planned));
       for (const NamedPlan& named : training->plans()) candidate.plan_hash += plan_hash(*named.plan);
-      judge(*config, *training, budget_, nullptr, candidate);
+      candidate.plan_hash += fmt::format(" of {} micro-batches of {}", config->batch.accumulation_steps, config->batch.micro_batch_size);
+      judge(planned, *training, budget_, nullptr, candidate);
     } catch (const InputError& error) {
       reason_ = error.what();
       return nullptr;
@@ -119,11 +132,22 @@ class Search {
     candidate.lacks = beyond(candidate.needed, capacity);
   }
 
+  // `training`: of config with no more than kPlannedMicroBatches.
   void predict(const Config& config, const TrainingPlan& training, FitCandidate& candidate) const {
-    const Prediction prediction = predict_training(config, training, *subject_.model, *subject_.objective, request_.machine);
+    const auto predicted = [&](int64_t most, const TrainingPlan& plan) {
+      return predict_training(with_micro_batches(config, most), plan, *subject_.model, *subject_.objective, request_.machine);
+    };
+    const Prediction prediction = predicted(kPlannedMicroBatches, training);
     candidate.step_seconds = prediction.step_seconds;
     candidate.tokens_per_second = prediction.tokens_per_second;
     candidate.bound_by = name_of(prediction.bound_by);
+    const int64_t all = config.batch.accumulation_steps;
+    if (config.step.uses_queries() || all <= kPlannedMicroBatches) return;
+    constexpr int64_t kHalf = kPlannedMicroBatches / 2;
+    const Prediction half = predicted(kHalf, plan_of(with_micro_batches(config, kHalf)));
+    candidate.step_seconds +=
+        static_cast<double>(all - kPlannedMicroBatches) * (prediction.step_seconds - half.step_seconds) / static_cast<double>(kHalf);
+    candidate.tokens_per_second *= prediction.step_seconds / candidate.step_seconds * static_cast<double>(all) / kPlannedMicroBatches;
   }
 
   const Subject& subject_;

@@ -131,7 +131,8 @@ std::vector<FitOption> micro_batches(const FileKeys& keys, const Config& config,
   return out;
 }
 
-// Limits of stage 3, from what keeps most on the device to what keeps least.
+// Limits of stage 3, from what keeps most on the device to what keeps least. Between a unit's forward and its backward lie all units behind
+// it twice, and again where they are recomputed: kept for N elements are those of the last half, of N elements in all.
 std::vector<FitOption> residencies(const FileKeys& keys, int64_t elements) {
   std::vector<std::string> chosen;
   for (const char* path : kLimits)
@@ -139,15 +140,19 @@ std::vector<FitOption> residencies(const FileKeys& keys, int64_t elements) {
   const int64_t ahead = ZeroConfig().stage3_prefetch_bucket_size;
   struct Limits {
     const char* name;
-    int64_t live, prefetch;
+    int64_t live, reuse, prefetch;
   };
   std::vector<FitOption> out;
-  for (const Limits& limits : {Limits{"every unit kept between forward and backward", elements, ahead},
-                               {"half of the units kept", elements / 2, ahead},
-                               {"one unit and the next", 0, ahead},
-                               {"one unit at a time", 0, 0}}) {
+  for (const Limits& limits : {Limits{"every unit kept between forward and backward", elements, 3 * elements, ahead},
+                               {"half of the units kept", elements / 2, elements, ahead},
+                               {"a quarter of the units kept", elements / 4, elements / 2, ahead},
+                               {"one unit and the next", 0, 0, ahead},
+                               {"one unit at a time", 0, 0, 0}}) {
     FitOption option{limits.name, {}};
-    for (const std::string& key : chosen) option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch : limits.live});
+    for (const std::string& key : chosen)
+      option.settings.push_back({key, key.ends_with("bucket_size") ? limits.prefetch
+                                      : key.ends_with("distance")  ? limits.reuse
+                                                                   : limits.live});
     // Beside what the file gives of them the names would not hold.
     if (chosen.size() < kLimits.size()) {
       option.name = "as given";

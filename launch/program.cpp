@@ -5,6 +5,7 @@
 
 #include <exception>
 
+#include "base/blas_workspace.h"
 #include "base/console.h"
 #include "base/program_name.h"
 #include "launch/commands/commands.h"
@@ -47,6 +48,7 @@ int run_program(int argc, char** argv) {
   install_signal_handlers();
   send_warnings_to_stderr();
   install_metered_allocator();
+  set_blas_workspace();
   try {
     Job job(&argc, &argv);
     return run(job, argc, argv);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs launch/slurm.sh under Slurm: two nodes on this machine (tests/launch/support/two_hosts.sh), each with slurmd and munged of its own,
 # slurmctld on the first. Checks that Slurm's SIGUSR1 before the time is up ends the job in order, that the job submitted again goes on without a gap, and
-# that a killed rank ends it. Debian's packages are installed where they are missing; Slurm ends with the script. Root; build/zerostep; 3 minutes.
+# that a killed rank ends it. Debian's packages are installed where they are missing; Slurm ends with the script. Root; build/zerostep; 2 minutes.
 # usage: launch/slurm_check.sh [COMMAND...]     COMMAND: runs that instead, where srun and sbatch reach this Slurm
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)

@@ -30,7 +30,8 @@ void for_rows(const LogitsPart& part, const at::Tensor& statistics, const F& f) 
 void add_by_operations(const LogitsPart& part, const at::Tensor& statistics) {
   const int64_t columns = part.logits.size(1);
   for_rows(part, statistics, [&](const at::Tensor& x, const at::Tensor& places, const at::Tensor& of_rows, int64_t, int64_t) {
-    at::Tensor largest = of_rows.select(1, kLargest), sum = of_rows.select(1, kSum), label = of_rows.select(1, kLabel);
+    at::Tensor largest = of_rows.select(1, LogitStatistic::kLargest), sum = of_rows.select(1, LogitStatistic::kSum),
+               label = of_rows.select(1, LogitStatistic::kLabel);
     const at::Tensor before = part.first > 0 ? largest.clone() : at::Tensor();
     const at::Tensor here = x.amax({1}), above = part.first > 0 ? at::maximum(here, before) : here;
     const at::Tensor added = (x - above.unsqueeze(1)).exp_().sum(at::IntArrayRef{1});
@@ -45,7 +46,7 @@ void add_by_operations(const LogitsPart& part, const at::Tensor& statistics) {
 void gradient_by_operations(const LogitsPart& part, const at::Tensor& statistics, const at::Tensor& factor, const at::Tensor& gradient) {
   const int64_t columns = part.logits.size(1);
   for_rows(part, statistics, [&](const at::Tensor& x, const at::Tensor& places, const at::Tensor& of_rows, int64_t first, int64_t count) {
-    at::Tensor p = (x - of_rows.narrow(1, kLargest, 1)).exp_().mul_(factor / of_rows.narrow(1, kSum, 1));
+    at::Tensor p = (x - of_rows.narrow(1, LogitStatistic::kLargest, 1)).exp_().mul_(factor / of_rows.narrow(1, LogitStatistic::kSum, 1));
     const at::Tensor is_here = places.ge(0).logical_and_(places.lt(columns)).unsqueeze(1);
     p.scatter_add_(1, places.clamp(0, columns - 1).unsqueeze(1), is_here.to(at::kFloat).mul_(factor.neg()));
     p.masked_fill_(places.eq(kIgnoredLabel - part.first).unsqueeze(1), 0);
@@ -56,7 +57,7 @@ void gradient_by_operations(const LogitsPart& part, const at::Tensor& statistics
 }  // namespace
 
 at::Tensor logit_statistics(const at::Tensor& rows) {
-  return at::empty({rows.size(0), kStatistics}, rows.options().dtype(at::kFloat).requires_grad(false));
+  return at::empty({rows.size(0), LogitStatistic::kNumber}, rows.options().dtype(at::kFloat).requires_grad(false));
 }
 
 void add_logits(const LogitsPart& part, const at::Tensor& statistics) {
@@ -71,7 +72,9 @@ at::Tensor sum_losses(const at::Tensor& statistics, const at::Tensor& labels) {
     return total;
   }
   const at::Tensor values = statistics.to(at::kDouble);
-  const at::Tensor losses = values.select(1, kSum).log().add_(values.select(1, kLargest) - values.select(1, kLabel));
+  const at::Tensor losses = values.select(1, LogitStatistic::kSum)
+                                .log()
+                                .add_(values.select(1, LogitStatistic::kLargest) - values.select(1, LogitStatistic::kLabel));
   return losses.masked_fill_(labels.eq(kIgnoredLabel), 0).sum();
 }
 

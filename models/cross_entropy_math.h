@@ -15,8 +15,10 @@ inline constexpr int64_t kIgnoredLabel = -100;
 struct LogitSums {
   float largest, sum;
 };
-// How they are kept, as fp32 [n, kStatistics]: largest, sum, and the label's logit of each row.
-enum LogitStatistic : int64_t { kLargest, kSum, kLabel, kStatistics };
+// How they are kept, as fp32 [n, LogitStatistic::kNumber]: largest, sum, and the label's logit of each row.
+struct LogitStatistic {
+  enum : int64_t { kLargest, kSum, kLabel, kNumber };
+};
 // Of no logits: below any number, so that it counts for nothing.
 ZEROSTEP_HOST_DEVICE constexpr LogitSums no_logits() { return {-3.4028234e38f, 0.0f}; }
 

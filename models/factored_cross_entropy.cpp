@@ -140,7 +140,8 @@ at::Tensor factored_cross_entropy_sum(const LogitFactors& f, const at::Tensor& l
 
 ActivationCost factored_cross_entropy_cost(int64_t num_rows, int64_t width, int64_t vocabulary, DType type, int64_t logits_together) {
   const Parts parts(num_rows, vocabulary, logits_together);
-  const int64_t memory = num_bytes(num_rows * parts.most_columns(), type), statistics = num_bytes(num_rows * kStatistics, DType::F32);
+  const int64_t memory = num_bytes(num_rows * parts.most_columns(), type),
+                statistics = num_bytes(num_rows * LogitStatistic::kNumber, DType::F32);
   const int64_t rows = num_bytes(num_rows * width, type), sums = num_bytes(num_rows * width, DType::F32);
   ActivationCost cost;
   cost.output_bytes = 4;

@@ -140,7 +140,7 @@ class CrossEntropy : public Objective {
     cost.backward_work = {2 * values + (is_16bit(compute_type) ? logits : 0), 8 * chunks};
     if (shape.backend == Backend::Cuda) {
       // What the kernels tell of each row, of which the backward makes the logits' gradient at once.
-      cost.saved_bytes = num_bytes(tokens * kStatistics, DType::F32);
+      cost.saved_bytes = num_bytes(tokens * LogitStatistic::kNumber, DType::F32);
       cost.forward_transient_bytes = cost.inference_transient_bytes = cost.saved_bytes;
       cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes = logits;
     }

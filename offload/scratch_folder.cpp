@@ -16,6 +16,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <regex>
 #include <system_error>
 #include <utility>
 
@@ -52,11 +53,17 @@ std::optional<dev_t> disk_of(const fs::path& folder) {
 // Whose files a process may remove: machines may share a folder.
 std::string prefix() { return fmt::format("zerostep_scratch_{}_", host_name()); }
 
-// Whether a file's name begins with the number of a process that lives: it is about to take the name away by itself.
-bool is_of_living_process(const std::string& name_behind_prefix) {
-  const auto process = static_cast<pid_t>(std::strtol(name_behind_prefix.c_str(), nullptr, 10));
-  return process > 0 && (::kill(process, 0) == 0 || errno == EPERM);
+// The process whose file has a name, of those that open_new_file() makes; 0: none's.
+pid_t process_of(const std::string& name) {
+  if (!name.starts_with(prefix())) return 0;
+  static const std::regex form("([0-9]{1,9})_[0-9]+_[A-Za-z0-9]{6}");
+  std::smatch parts;
+  const std::string rest = name.substr(prefix().size());
+  return std::regex_match(rest, parts, form) ? static_cast<pid_t>(std::stol(parts[1])) : 0;
 }
+
+// It is about to take the names of its files away by itself.
+bool is_alive(pid_t process) { return ::kill(process, 0) == 0 || errno == EPERM; }
 
 void make_folder(const ScratchDemand& demand, NewFolders& folders) {
   if (const std::string why = folders.make(demand.folder); !why.empty())
@@ -86,8 +93,8 @@ void remove_what_the_dead_left(const std::string& folder, const std::function<vo
   std::error_code error;
   int count = 0;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(prefix()) || is_of_living_process(name.substr(prefix().size()))) continue;
+    const pid_t process = process_of(entry.path().filename().string());
+    if (process == 0 || is_alive(process) || entry.symlink_status(error).type() != fs::file_type::regular) continue;
     if (fs::remove(entry.path(), error))
       ++count;
     else if (error)

@@ -77,14 +77,14 @@ struct CommCounters {
 };
 
 // Collectives among the ranks of a group. A value handle over one backend: Local (ranks are threads), Mpi (shared memory between ranks
-// of one host, MPI calls across hosts), Nccl (from GPU to GPU), Staged (of GPUs, over one of the host), Fake (counts only). Every rank of
-// the group calls the same operations in the same order with the same kinds, types, counts and labels: each operation carries a fingerprint
-// of them, and a difference is an error on every rank that names both sides. All operations are asynchronous on `stream` and give an event;
-// buffers must stay alive and untouched until it. Every sum is ((r0 + r1) + r2) + ... over the ranks' values in rank order, in fp32 (fp64
-// for F64), with accumulate target + that sum, and is rounded once, to nearest even, to the target's type: bitwise the same on every
-// backend. A maximum is NaN when a value is. A rank that dies, leaves or stays silent for longer than the time-out makes the operation
-// throw RunError naming rank, operation, label and size (PeerError where another rank has said so first). A group in which an operation has
-// failed stays failed.
+// of one host, MPI calls across hosts), Nccl and Threads (from GPU to GPU), Staged (of GPUs, over one of the host), Fake (counts only).
+// Every rank of the group calls the same operations in the same order with the same kinds, types, counts and labels: each operation carries
+// a fingerprint of them, and a difference is an error on every rank that names both sides. All operations are asynchronous on `stream` and
+// give an event; buffers must stay alive and untouched until it. Every sum is ((r0 + r1) + r2) + ... over the ranks' values in rank order,
+// in fp32 (fp64 for F64), with accumulate target + that sum, and is rounded once, to nearest even, to the target's type: bitwise the same
+// on every backend. A maximum is NaN when a value is. A rank that dies, leaves or stays silent for longer than the time-out makes the
+// operation throw RunError naming rank, operation, label and size (PeerError where another rank has said so first). A group in which an
+// operation has failed stays failed.
 class Communicator {
  public:
   class Impl;
@@ -92,7 +92,9 @@ class Communicator {
 
   int rank() const;
   int size() const;
-  const char* backend() const;  // "local", "mpi (shared memory)", "mpi", "nccl", "fake"
+  // "local", "mpi (shared memory)", "mpi", "nccl", "threads", "fake"; "mpi, staged in pinned memory" and the like; "copies" of one rank's
+  // GPU.
+  const char* backend() const;
   // Whether other ranks are threads of this process.
   bool shares_process() const;
 
@@ -118,13 +120,15 @@ class Communicator {
   // processor they are one. (Fake: no memory, data() is null.)
   std::shared_ptr<CommBuffer> allocate(size_t num_bytes, const char* label, MemoryKind kind = MemoryKind::Device);
 
-  // Memory of the device that a group of GPUs (NCCL) needs while it sums, for the values of other ranks; what does not fit comes in rounds.
-  // Of this handle and its copies, not of groups that are split from it. It must live until the operations are done or other memory, or
-  // none, is lent. Other backends need none.
+  // Memory of the device that a group of GPUs (NCCL) needs while it sums, for the values of other ranks, as many bytes on every rank; what
+  // does not fit comes in rounds. Of this handle and its copies, not of groups that are split from it. It must live until it is taken back,
+  // or other memory is lent, and the operations before that are done. Other backends need none.
   void lend_staging(std::span<std::byte> memory);
-  // Collective. Whether all memory of the host is pinned that the ranks take to be so. Where it is on every rank, GPUs reach it by
-  // themselves; until then, and elsewhere, operands in memory of the host go through the host, as those do that no rank has pinned. Of this
-  // handle and its copies; other backends ask nothing.
+  // Where that is still what is lent.
+  void take_staging_back(std::span<std::byte> memory);
+  // Collective, while no operation runs. `is_pinned`: whether all memory of the host that this rank's operations use is pinned, but for
+  // what no rank has pinned. Where it is so on every rank, GPUs reach it by themselves; until then, and elsewhere, operands in memory of
+  // the host go through the host. Of this handle and its copies; other backends ask nothing.
   void agree_on_host_memory(bool is_pinned);
 
   // Collective: the ranks that give one color form a group, ordered by (key, rank). A Fake cannot know what the other ranks give: it takes

@@ -1,5 +1,7 @@
 #pragma once
 #include <exception>
+#include <functional>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -7,6 +9,22 @@
 #include "sharding/rank_sum.h"
 
 namespace zerostep {
+
+class DeviceTransport;
+
+// What a transport of a rank begins with.
+struct TransportStart {
+  int rank, size;
+  std::string group;       // an id of NCCL's, or a name that no other group of the process has
+  double timeout_seconds;  // of the start, and of a call that waits for the other ranks
+  // Throws when another rank has failed or died.
+  std::function<void()> check_peers;
+  // The operation that calls are for, as errors name it. Within a call.
+  std::function<std::string()> operation;
+};
+// The function that makes one, behind the name that a backend has for it. The device must outlive what is made. RunError where it does not
+// start.
+using StartTransport = void(const Device::Impl& device, const TransportStart& start, std::unique_ptr<DeviceTransport>& transport);
 
 // How the GPUs of a group's ranks move values to each other, one object a rank and group. Ranks are those of the group, which has two or
 // more. Work is put on streams of this rank's device, in one order on every rank; a call may block until the GPUs are connected, for as
@@ -26,14 +44,15 @@ class DeviceTransport {
   virtual void exchange(std::span<const Message> messages, Stream& stream) = 0;
   virtual void all_gather(std::span<const Segment> segments, DType type, Stream& stream) = 0;
   virtual void broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream) = 0;
-  // Sums of fp32 in an order of the transport's own.
-  virtual void reduce_scatter(std::span<const Segment> segments, Stream& stream) = 0;
-  virtual void all_reduce(std::span<const Segment> segments, Stream& stream) = 0;
+  // Sums of fp32 in an order of the transport's own, where has_own_sums().
+  virtual bool has_own_sums() const { return false; }
+  virtual void reduce_scatter(std::span<const Segment>, Stream&) {}
+  virtual void all_reduce(std::span<const Segment>, Stream&) {}
 
   virtual void sum(const RankSum& sum, Stream& stream) = 0;
 
-  // What the transport says has gone wrong; "": nothing that it knows of.
-  virtual std::string failure() = 0;
+  // What the transport says has gone wrong with what is under way; "": nothing that it knows of.
+  virtual std::string failure() { return ""; }
   // The work before the event has failed: what waits for it, and all that comes after it on the device, learns why.
   virtual void fail(const Event& event, std::exception_ptr failure) = 0;
   // Ends what is under way; what is put afterwards fails with the reason.

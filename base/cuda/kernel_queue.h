@@ -9,12 +9,15 @@ struct KernelQueue {
   unsigned max_blocks = 1;
 };
 
-// The most blocks of a launch on a device: several rounds of them, of which a processor has room for 8 at most, end more evenly than one.
-// Returns what kept them from being known.
+constexpr unsigned kThreadsPerBlock = 256;
+
+// The most blocks of a launch on a device: four rounds of all that it holds at once, which end more evenly than one. Returns what kept them
+// from being known.
 inline cudaError_t find_max_blocks(int device, unsigned& max_blocks) {
-  int processors = 0;
-  const cudaError_t error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  if (error == cudaSuccess) max_blocks = static_cast<unsigned>(processors) * 32;
+  int processors = 0, threads = 0;
+  cudaError_t error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&threads, cudaDevAttrMaxThreadsPerMultiProcessor, device);
+  if (error == cudaSuccess) max_blocks = 4 * static_cast<unsigned>(processors) * (static_cast<unsigned>(threads) / kThreadsPerBlock);
   return error;
 }
 

@@ -14,8 +14,6 @@ extern "C" __attribute__((weak)) void fake_gpu_register_kernel(const void* kerne
 
 namespace zerostep::cuda {
 
-constexpr unsigned kThreadsPerBlock = 256;
-
 // Which thread of a launch a body runs for.
 struct ThreadIndex {
   uint64_t thread, num_threads;

@@ -258,6 +258,10 @@ int fit(const PlanArguments& arguments) {
   std::string done = name.empty() ? "\n" : fmt::format("\n{} holds a run: the next one is named {}\n", run_folder_path(config), name);
   done += fmt::format("wrote {}: {}{} train {}\n", path, target.world > 1 ? fmt::format("mpirun -np {} ", target.world) : "",
                       program_name(), shell_word(path));
+  if (target.world > target.ranks_of_host)
+    done += fmt::format("it is for {} of {}: `launch/hosts.sh HOSTFILE --ranks {} -- train {}` starts it there\n",
+                        counted((target.world + target.ranks_of_host - 1) / target.ranks_of_host, "host"),
+                        counted(target.ranks_of_host, "rank"), target.ranks_of_host, shell_word(path));
   if (arguments.json)
     print_err(done);
   else

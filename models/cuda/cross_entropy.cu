@@ -6,6 +6,9 @@
 namespace zerostep::cuda {
 namespace {
 
+constexpr int64_t kLargest = LogitStatistic::kLargest, kSum = LogitStatistic::kSum, kLabel = LogitStatistic::kLabel;
+constexpr int64_t kStatistics = LogitStatistic::kNumber;
+
 template <class As>
 struct AddLogitsBody {
   static constexpr unsigned kLanes = kThreadsPerBlock;

@@ -179,7 +179,7 @@ class Kernels final : public DeviceKernels {
   static cuda::LogitsPart checked(const LogitsPart& part, const at::Tensor& statistics) {
     const at::Tensor& logits = part.logits;
     if (logits.dim() != 2 || !logits.is_contiguous() || !part.labels.is_contiguous() || part.labels.numel() != logits.size(0) ||
-        !statistics.is_contiguous() || statistics.numel() != kStatistics * logits.size(0))
+        !statistics.is_contiguous() || statistics.numel() != LogitStatistic::kNumber * logits.size(0))
       fail_protocol("[{}] expected contiguous rows of logits, and a label and statistics for each of them", kCrossEntropy);
     return {logits.const_data_ptr(),
             element_type(kCrossEntropy, logits),

@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 #include "base/error.h"
 #include "offload/io/io_queue.h"
@@ -50,9 +52,15 @@ class UringQueue final : public IoQueue {
     const auto whole = static_cast<int64_t>(seconds);
     __kernel_timespec limit{whole, static_cast<int64_t>((seconds - std::floor(seconds)) * 1e9)};
     io_uring_cqe* entry = nullptr;
+    // The kernel has no memory for a call just now, or completions of others are in its way.
+    constexpr int kMostBusy = 1000;
     int status = 0;
-    do status = io_uring_wait_cqe_timeout(&ring_, &entry, &limit);
-    while (status == -EINTR);
+    for (int busy = 0; busy < kMostBusy; ++busy) {
+      do status = io_uring_wait_cqe_timeout(&ring_, &entry, &limit);
+      while (status == -EINTR);
+      if (status != -EAGAIN && status != -EBUSY) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     if (status < 0 && status != -ETIME) fail_run("io_uring gives no completions: {}", std::strerror(-status));
     std::vector<IoCompletion> done;
     while (io_uring_peek_cqe(&ring_, &entry) == 0) {

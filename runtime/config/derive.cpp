@@ -62,7 +62,7 @@ void Deriver::defaults() {
   std::string optimizer, scheduler;
   if (!v_.has("optimizer.type")) {
     v_.set("optimizer.type", "AdamW", Origin::Default);
-    findings_.warn("optimizer.type is not given: AdamW is used");
+    findings_.warn("optimizer.type is not given: AdamW is used, with the lr and the other values that `config` shows");
   }
   optimizer = v_.text("optimizer.type");
   if (v_.has("scheduler.type")) scheduler = v_.text("scheduler.type");

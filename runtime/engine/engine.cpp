@@ -54,13 +54,13 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       lanes_(ready_for(plan_, device), kernels_of(device), world, plan_.streams_apart(device.is_host()), meter_, trace_.get(),
              config.wall_clock_breakdown || config.monitor.flops_enabled),
       state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank(), device)),
+      lent_(lanes_.group, state_.rank_values()),
       scalars_(state_.store(), device, lanes_.kernels, plan_.layout, config.step.uses_queries() ? 3 * config.step.queries : 0),
       access_(state_, lanes_),
       directions_(config.step, config.seed, device, lanes_.kernels, lanes_.compute),
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
-  lanes_.group.lend_staging(state_.rank_values());
   lanes_.group.agree_on_host_memory(state_.store().is_communicated_memory_pinned());
   access_.load(initial);
   if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
@@ -69,8 +69,6 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
                                kernel_bytes(config));
   release_free_memory();  // of what planning and loading took
 }
-
-Engine::~Engine() { lanes_.group.lend_staging({}); }
 
 void Engine::fail_everywhere(const std::string& what, const std::exception& error) {
   const bool says_where = dynamic_cast<const RunError*>(&error) != nullptr || dynamic_cast<const InputError*>(&error) != nullptr;

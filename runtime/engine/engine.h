@@ -8,6 +8,7 @@
 #include "runtime/engine/state_access.h"
 #include "runtime/engine/step_runner.h"
 #include "runtime/state/state_piece.h"
+#include "sharding/lent_staging.h"
 
 namespace zerostep {
 
@@ -28,7 +29,6 @@ class Engine {
   // Collective. `world` moves what lies in the device's memory. `model` and `objective` must outlive the engine.
   Engine(const Config& config, const ModelDefinition& model, const Objective& objective, TrainingPlan plan, const ParameterReader& initial,
          Communicator world, const Device& device = Device::cpu());
-  ~Engine();
 
   using MicroBatches = std::function<Batch(int64_t accumulation_step)>;
   // One optimizer step. `stop`: asks all ranks to stop after it.
@@ -116,6 +116,7 @@ class Engine {
   std::unique_ptr<Trace> trace_;
   Lanes lanes_;
   ShardedState state_;
+  LentStaging lent_;  // of state_
   ScalarBlock scalars_;
   StateAccess access_;
   Directions directions_;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "runtime/optim/optimizer.h"
 #include "runtime/plan/check_patterns.h"
 #include "runtime/plan/cost.h"
@@ -96,7 +97,22 @@ struct StepParts {
   std::optional<Plan> queries, backprop, instructed;
 };
 
+// A plan names every visit of a unit.
+void require_plannable(const Config& config, const ModelLayout& layout) {
+  constexpr double kMostVisits = 4e6;
+  const auto units = static_cast<double>(layout.units.size());
+  const double backprop = config.step.uses_backprop() ? 2.0 * static_cast<double>(config.batch.accumulation_steps) : 0;
+  const auto batches = static_cast<double>(config.step.query_batch.accumulation_steps);
+  const double queries = config.step.uses_queries() ? 2.0 * static_cast<double>(config.step.queries) * batches : 0;
+  if (units * (backprop + queries) > kMostVisits)
+    fail_input("a step of {} micro-batches{} visits units {:.2g} times, more than the {:.0g} that a step may: take larger micro-batches",
+               grouped(static_cast<int64_t>(config.step.uses_backprop() ? config.batch.accumulation_steps : batches)),
+               config.step.uses_queries() ? fmt::format(" and {} queries", grouped(config.step.queries)) : "", units * (backprop + queries),
+               kMostVisits);
+}
+
 StepParts plan_parts(const Config& config, const Objective& objective, int world, const PlanOptions& options, const TrainingPlan& plan) {
+  require_plannable(config, plan.layout);
   StepParts parts;
   if (const auto backprop = make_backprop(config, plan.layout, objective))
     parts.backprop = make_plan(

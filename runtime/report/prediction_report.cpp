@@ -17,7 +17,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr int kColumns = 60;
-constexpr double kLeastShown = 0.02;  // of a column
+constexpr double kLeastNamed = 0.02;  // of a column: less is a dot
 
 std::string percent(double part, double whole) { return fmt::format("{:.0f} %", whole > 0 ? 100 * part / whole : 0.0); }
 
@@ -60,7 +60,8 @@ Letter letter_of(const Plan& plan, const Action& a) {
   }
 }
 
-// Each used lane as a row of letters, capital where it is at work for more than half of a column, and what the letters mean.
+// Each used lane as a row of letters, capital where it is at work for more than half of a column, with dots where it hardly is, and what
+// the letters mean.
 std::string picture_of(const Plan& plan, const Simulation& simulation) {
   if (simulation.seconds <= 0) return "";
   const double column = simulation.seconds / kColumns;
@@ -88,14 +89,14 @@ std::string picture_of(const Plan& plan, const Simulation& simulation) {
         if (most == ' ' || seconds > letters.at(most)) most = letter;
         busy += seconds;
       }
-      if (busy > kLeastShown * column) shown[most] = meanings[most];
-      row += busy > 0.5 * column ? most : busy > kLeastShown * column ? static_cast<char>(std::tolower(most)) : ' ';
+      if (busy > 0) shown[most] = meanings[most];
+      row += busy > 0.5 * column ? most : busy > kLeastNamed * column ? static_cast<char>(std::tolower(most)) : busy > 0 ? '.' : ' ';
     }
     out += fmt::format("  {:<8}|{}| {:>5}\n", name_of(lane), row, percent(nth(simulation.lane_seconds, lane), simulation.seconds));
   }
   std::string legend;
   for (const auto& [letter, meaning] : shown) legend += fmt::format("{}{} {}", legend.empty() ? "" : ", ", letter, meaning);
-  return out + fmt::format("  {}; small: at work less than half of the time\n", legend);
+  return out + fmt::format("  {}; small: at work less than half of the time, dots: less than 2 %\n", legend);
 }
 
 ordered_json lanes_json(const std::array<double, kLanes>& seconds) {

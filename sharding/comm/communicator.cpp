@@ -143,6 +143,7 @@ Communicator Communicator::split(const std::function<std::pair<int, int>(int)>& 
 }
 void Communicator::abort(const std::string& reason) noexcept { impl_->abort(reason); }
 void Communicator::lend_staging(std::span<std::byte> memory) { impl_->lend_staging(memory); }
+void Communicator::take_staging_back(std::span<std::byte> memory) { impl_->take_staging_back(memory); }
 void Communicator::agree_on_host_memory(bool is_pinned) { impl_->agree_on_host_memory(is_pinned); }
 CommCounters Communicator::counters() const { return impl_->counters(); }
 

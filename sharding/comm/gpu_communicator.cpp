@@ -4,6 +4,7 @@
 #include <chrono>
 #include <deque>
 #include <exception>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -38,11 +39,19 @@ class GpuCommunicator final : public OverHostGroup {
     if (part.size() == 1) return make_staged_communicator(part, device_).impl();
     return group_.make(part).impl();
   }
-  void lend_staging(std::span<std::byte> memory) override { sums_.lend(memory); }
+  void lend_staging(std::span<std::byte> memory) override {
+    std::lock_guard lock(launch_mutex_);
+    sums_.lend(memory);
+  }
+  void take_staging_back(std::span<std::byte> memory) override {
+    std::lock_guard lock(launch_mutex_);
+    if (sums_.lent().data() == memory.data()) sums_.lend({});
+  }
   void agree_on_host_memory(bool is_pinned) override {
     const char mine = is_pinned ? 1 : 0;
     std::vector<char> all(static_cast<size_t>(size()));
     gather_small(Fingerprint(CollectiveKind::Barrier, Fingerprint::kBytes, 1, ReduceOp::Sum, "memory of the host"), &mine, 1, all.data());
+    std::lock_guard lock(launch_mutex_);
     is_host_pinned_ = std::count(all.begin(), all.end(), 1) == size();
   }
   CommCounters counters() override {
@@ -54,7 +63,7 @@ class GpuCommunicator final : public OverHostGroup {
     if (stream.native_handle() == nullptr)
       fail_protocol("{} is put on stream '{}', which is none of a GPU's", Fingerprint(operation).describe(), stream.name());
     std::lock_guard lock(launch_mutex_);
-    const Fingerprint what(operation);
+    Fingerprint what(operation);
     stream.wait(last_);
     const Event begin = stream.mark();
     Event started;
@@ -64,6 +73,8 @@ class GpuCommunicator final : public OverHostGroup {
       started = staged_.impl()->launch(operation, stream);
       meetings_.wait(started);
     } else {
+      what.between_gpus = 1;
+      *group_.call = what;
       stream.wait(meetings_.enqueue([this, what] { meet(what); }));
       started = stream.record();
       put(operation, stream);
@@ -81,10 +92,12 @@ class GpuCommunicator final : public OverHostGroup {
   };
 
   // Whether the transport moves an operation's operands, which every rank finds alike: those of the device, and those in pinned memory of
-  // the host where every rank has no other. What no rank has pinned (a vector of the caller's) goes by way of the host.
+  // the host where every rank has no other. What no rank has pinned (a vector of the caller's) goes by way of the host. Of an exchange a
+  // rank does not know the others' operands.
   bool moves_operands(const Operation& operation) const {
+    if (operation.kind == CollectiveKind::Exchange && !is_host_pinned_.value_or(true)) return false;
     const auto moves = [&](const void* data, int64_t bytes) {
-      return data == nullptr || bytes == 0 || device_.holds(data) || (is_host_pinned_ && device_.reaches(data, bytes));
+      return data == nullptr || bytes == 0 || device_.holds(data) || (is_host_pinned_.value_or(false) && device_.reaches(data, bytes));
     };
     const auto moves_segment = [&](const Segment& s) {
       const int64_t source = num_bytes(s.count, operation.source_type), target = num_bytes(s.count, operation.target_type);
@@ -178,7 +191,8 @@ class GpuCommunicator final : public OverHostGroup {
   }
 
   void put(const Operation& operation, Stream& stream) {
-    const bool may_use_other_order = group_.may_use_other_order && operation.source_type == DType::F32 && operation.op == ReduceOp::Sum;
+    const bool may_use_other_order = group_.may_use_other_order && group_.transport->has_own_sums() &&
+                                     operation.source_type == DType::F32 && operation.op == ReduceOp::Sum;
     switch (operation.kind) {
       case CollectiveKind::AllGather:
         return group_.transport->all_gather(operation.segments, operation.source_type, stream);
@@ -215,7 +229,7 @@ class GpuCommunicator final : public OverHostGroup {
   const GpuGroup group_;
   RankOrderedSums sums_;
   Communicator staged_;
-  bool is_host_pinned_ = false;  // on every rank
+  std::optional<bool> is_host_pinned_;  // on every rank, when they have agreed on it
 
   std::mutex launch_mutex_;
   Event last_;  // of the operations so far
@@ -229,23 +243,6 @@ class GpuCommunicator final : public OverHostGroup {
 
 Communicator make_gpu_communicator(const Communicator& host, const Device& device, GpuGroup group) {
   return Communicator(std::make_shared<GpuCommunicator>(host, device, std::move(group)));
-}
-
-void start_transport(Communicator& group, const std::function<void()>& start) {
-  try {
-    start();
-  } catch (const PeerError&) {
-    throw;
-  } catch (const RunError& error) {
-    group.abort(error.what());
-    throw;
-  }
-}
-
-std::function<void()> check_of_peers(const Communicator& group) {
-  return [group] {
-    group.impl()->check_peers(Fingerprint(CollectiveKind::Barrier, Fingerprint::kBytes, 0, ReduceOp::Sum, "a call between GPUs"));
-  };
 }
 
 }  // namespace zerostep

@@ -2,7 +2,7 @@
 #include <functional>
 #include <memory>
 
-#include "sharding/communicator.h"
+#include "sharding/comm/operation.h"
 #include "sharding/device_transport.h"
 
 namespace zerostep {
@@ -11,8 +11,9 @@ namespace zerostep {
 struct GpuGroup {
   const char* name;  // of the backend
   std::unique_ptr<DeviceTransport> transport;
-  double timeout_seconds;            // run.collective_timeout_seconds
-  bool may_use_other_order = false;  // fp32 sums into targets that are not added to are the transport's
+  std::shared_ptr<Fingerprint> call;  // start_transport()'s
+  double timeout_seconds;             // within which an operation that has begun on this rank must end
+  bool may_use_other_order = false;   // fp32 sums into targets that are not added to are the transport's, which has them
   // A group of two or more of its ranks that is split from it. Collective.
   std::function<Communicator(const Communicator& part)> make;
 };
@@ -22,10 +23,5 @@ struct GpuGroup {
 // device; one that has begun ends with an error within seconds of a peer's death, and at the time-out. Operands in memory of the host take
 // the way of the staged communicator, but for pinned memory when the ranks have agreed on it. Sums need memory of the device.
 Communicator make_gpu_communicator(const Communicator& host, const Device& device, GpuGroup group);
-
-// Runs start(), which makes a transport, and tells the other ranks what it throws.
-void start_transport(Communicator& group, const std::function<void()>& start);
-// For a transport: throws when another rank of the group has failed or died.
-std::function<void()> check_of_peers(const Communicator& group);
 
 }  // namespace zerostep

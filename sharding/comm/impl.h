@@ -28,7 +28,8 @@ class Communicator::Impl {
   // False when operands are only counted, so that null pointers are no mistake.
   virtual bool moves_data() const { return true; }
 
-  // Puts an operation, whose operands have been checked, on the caller's stream, and gives the event after it. Never blocks. The backend
+  // Puts an operation, whose operands have been checked, on the caller's stream, and gives the event after it. Does not wait for the
+  // operation; backends of GPUs may wait until the other ranks have put it too, or while pageable memory is copied. The backend
   // count()s it there when it is done: one that queues kernels of its own does so on stream.native_handle(), and looks later when they were
   // done.
   virtual Event launch(Operation operation, Stream& stream) = 0;
@@ -45,6 +46,7 @@ class Communicator::Impl {
   // Throws as an operation that waits for the others would when one of them has failed or died. Never blocks.
   virtual void check_peers(const Fingerprint&) {}
   virtual void lend_staging(std::span<std::byte>) {}
+  virtual void take_staging_back(std::span<std::byte>) {}
   virtual void agree_on_host_memory(bool) {}
 
   // Texts of any length, in rank order.

@@ -1,6 +1,7 @@
 #include "base/cuda/cuda_library.h"
 #include "base/nth.h"
 #include "sharding/comm/gpu_communicator.h"
+#include "sharding/comm/start_transport.h"
 #include "sharding/cuda/nccl_transport.h"
 #include "sharding/nccl_communicator.h"
 
@@ -26,18 +27,16 @@ std::optional<Communicator> make_nccl_communicator(const Communicator& host, con
         why_not = fmt::format("ranks {} and {} share a GPU", other, rank);
   for (int rank = 0; rank < group.size() && why_not.empty(); ++rank) why_not = nth(reasons, rank);
   if (!why_not.empty()) return std::nullopt;
-  std::unique_ptr<DeviceTransport> transport;
-  start_transport(group, [&] {
-    reinterpret_cast<StartNccl*>(function_of_cuda_library(kStartNccl))(
-        *device.impl(), {group.rank(), group.size(), ids.front(), options.timeout_seconds, check_of_peers(group)}, transport);
-  });
+  const auto call = std::make_shared<Fingerprint>(CollectiveKind::Barrier, Fingerprint::kBytes, 0, ReduceOp::Sum, "start of NCCL");
+  auto transport = start_transport(group, device, kStartNccl, ids.front(), options.timeout_seconds, call);
   const auto make = [device, options](const Communicator& part) {
     std::string why_not;
     const std::optional<Communicator> made = make_nccl_communicator(part, device, options, why_not);
     if (!made) fail_run("a group that is split from one of NCCL's cannot have it: {}", why_not);
     return *made;
   };
-  return make_gpu_communicator(host, device, {"nccl", std::move(transport), options.timeout_seconds, !options.is_deterministic, make});
+  return make_gpu_communicator(host, device,
+                               {"nccl", std::move(transport), call, options.timeout_seconds, !options.is_deterministic, make});
 }
 
 }  // namespace zerostep

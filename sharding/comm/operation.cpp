@@ -24,6 +24,11 @@ int64_t Operation::total_count() const {
   return total;
 }
 
+SummedPart summed_part(int64_t count, int rank, int size) {
+  const int64_t each = round_up((count + size - 1) / size, 16), begin = std::min(count, each * rank);
+  return {begin, std::min(count, begin + each) - begin};
+}
+
 Fingerprint::Fingerprint(const Operation& operation)
     : Fingerprint(operation.kind, static_cast<uint8_t>(operation.source_type), operation.total_count(), operation.op, operation.label) {
   num_segments = static_cast<int32_t>(operation.segments.size() + operation.transfers.size());
@@ -71,15 +76,19 @@ std::string Fingerprint::describe_fully() const {
 }
 
 void fail_mismatch(int rank_a, const Fingerprint& a, int rank_b, const Fingerprint& b, int64_t operation_number) {
-  std::string detail;
-  if (a.describe_fully() == b.describe_fully())
+  std::string detail, way_of_a, way_of_b;
+  if (a.between_gpus != b.between_gpus) {
+    way_of_a = a.between_gpus ? " from GPU to GPU" : " by way of the host";
+    way_of_b = b.between_gpus ? " from GPU to GPU" : " by way of the host";
+  } else if (a.describe_fully() == b.describe_fully()) {
     detail = a.counts_hash == b.counts_hash                             ? " with a label that differs further on"
              : a.kind == static_cast<uint8_t>(CollectiveKind::Exchange) ? " with transfers of other sizes or between other ranks"
                                                                         : " with segments of other sizes";
+  }
   fail_run(
-      "the ranks have diverged: at operation {} of their group rank {} runs {}, but rank {} runs {}{}. Every rank must run the same "
+      "the ranks have diverged: at operation {} of their group rank {} runs {}{}, but rank {} runs {}{}{}. Every rank must run the same "
       "collectives in the same order: check that all ranks were started with the same program, configuration and data.",
-      operation_number, rank_a, a.describe_fully(), rank_b, b.describe_fully(), detail);
+      operation_number, rank_a, a.describe_fully(), way_of_a, rank_b, b.describe_fully(), way_of_b, detail);
 }
 
 }  // namespace zerostep

@@ -25,6 +25,12 @@ struct Operation {
 // A place so many bytes behind another, as operands are given.
 inline std::byte* behind(const void* data, int64_t bytes) { return static_cast<std::byte*>(const_cast<void*>(data)) + bytes; }
 
+// The elements of an all-reduce of `count` that a rank sums: whole cache lines but for the end.
+struct SummedPart {
+  int64_t begin, count;
+};
+SummedPart summed_part(int64_t count, int rank, int size);
+
 // What must be the same on every rank of a group when an operation runs. Plain data: it lies in shared memory and travels in messages.
 struct Fingerprint {
   static constexpr uint8_t kBytes = 255;  // source_type of a handshake that carries bytes
@@ -33,7 +39,8 @@ struct Fingerprint {
   int64_t total = 0;
   int32_t num_segments = 0, root = 0;  // num_segments: of an exchange, its transfers
   uint8_t kind = 0, source_type = 0, target_type = 0, op = 0, accumulate = 0;
-  char label[91] = {};  // cut to fit; the hash covers all of it
+  uint8_t between_gpus = 0;  // values go from GPU to GPU, not by way of the host
+  char label[90] = {};       // cut to fit; the hash covers all of it
 
   explicit Fingerprint() = default;
   explicit Fingerprint(const Operation& operation);

@@ -8,25 +8,12 @@
 namespace zerostep {
 namespace {
 
-std::byte* bytes_at(void* base, int64_t offset) { return static_cast<std::byte*>(base) + offset; }
-const std::byte* bytes_at(const void* base, int64_t offset) { return static_cast<const std::byte*>(base) + offset; }
-
 // What one rank brings into a segment.
 int64_t source_elements(const Operation& operation, const Segment& segment, int size) {
   return operation.kind == CollectiveKind::ReduceScatter ? segment.count * size : segment.count;
 }
 const void* source_operand(const Operation& operation, const Segment& segment) {
   return operation.kind == CollectiveKind::Broadcast ? segment.target : segment.source;
-}
-
-// The part of an all-reduce that a rank sums: whole cache lines but for the end.
-struct Part {
-  int64_t begin, count;
-};
-Part part_of(int64_t count, int rank, int size) {
-  const int64_t each = round_up((count + size - 1) / size, 16);
-  const int64_t begin = std::min(count, each * rank);
-  return {begin, std::min(count, begin + each) - begin};
 }
 
 }  // namespace
@@ -81,7 +68,7 @@ void PeerCommunicator::gather_small(const Fingerprint& fingerprint, const void* 
     if (num_bytes > 0) std::memcpy(my_slot().payload, mine, num_bytes);
     meet(fingerprint);
     for (int rank = 0; rank < size() && num_bytes > 0; ++rank)
-      std::memcpy(bytes_at(all, rank * static_cast<int64_t>(num_bytes)), control_.slot(rank, operations_).payload, num_bytes);
+      std::memcpy(behind(all, rank * static_cast<int64_t>(num_bytes)), control_.slot(rank, operations_).payload, num_bytes);
     ++operations_;
   });
 }
@@ -179,9 +166,9 @@ void PeerCommunicator::run_direct(const Operation& operation, const Fingerprint&
       const Segment& segment = nth(segments, i);
       for (int step = 1; step < size(); ++step) {
         const int peer = (rank() + step) % size();
-        const Part part = part_of(segment.count, peer, size());
+        const SummedPart part = summed_part(segment.count, peer, size());
         const std::byte* sum = memory_->resolve(peer, control_.slot(peer, operations_).target[i]) + part.begin * element;
-        copy_bytes(bytes_at(segment.target, part.begin * element), sum, static_cast<size_t>(part.count * element), past_cache);
+        copy_bytes(behind(segment.target, part.begin * element), sum, static_cast<size_t>(part.count * element), past_cache);
       }
     }
   }
@@ -195,22 +182,22 @@ void PeerCommunicator::copy_direct(const Operation& operation, const Segment& se
     case CollectiveKind::AllGather:
       for (int step = 0; step < size(); ++step) {  // each rank starts elsewhere
         const int peer = (rank() + step) % size();
-        std::byte* place = bytes_at(segment.target, peer * bytes);
+        std::byte* place = behind(segment.target, peer * bytes);
         if (peer == rank() && place == segment.source) continue;
         copy_bytes(place, peer == rank() ? segment.source : source_of(peer, i), static_cast<size_t>(bytes), past_cache);
       }
       break;
     case CollectiveKind::ReduceScatter:
       for (int peer = 0; peer < size(); ++peer)
-        nth(sources_, peer) = bytes_at(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
+        nth(sources_, peer) = behind(peer == rank() ? segment.source : source_of(peer, i), rank() * bytes);
       reduce(sources_.data(), size(), operation.source_type, segment.target, operation.target_type, segment.count, operation.op,
              operation.accumulate, past_cache);
       break;
     case CollectiveKind::AllReduce: {
-      const Part part = part_of(segment.count, rank(), size());
+      const SummedPart part = summed_part(segment.count, rank(), size());
       for (int peer = 0; peer < size(); ++peer)
-        nth(sources_, peer) = bytes_at(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
-      reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, part.begin * element), operation.target_type,
+        nth(sources_, peer) = behind(peer == rank() ? segment.source : source_of(peer, i), part.begin * element);
+      reduce(sources_.data(), size(), operation.source_type, behind(segment.target, part.begin * element), operation.target_type,
              part.count, operation.op, false, past_cache);
       break;
     }
@@ -234,7 +221,7 @@ void PeerCommunicator::run_staged(const Operation& operation, const Fingerprint&
     const auto bytes = static_cast<size_t>(count * element);
     for (int64_t part = 0; sends && part < parts; ++part)
       std::memcpy(control_.bounce(rank(), windows_) + part * count * element,
-                  bytes_at(source_operand(operation, segment), (part * segment.count + begin) * element), bytes);
+                  behind(source_operand(operation, segment), (part * segment.count + begin) * element), bytes);
     control_.barrier(fingerprint);
     const int64_t own_part = operation.kind == CollectiveKind::ReduceScatter ? rank() * count * element : 0;
     for (int peer = 0; peer < size(); ++peer) nth(sources_, peer) = control_.bounce(peer, windows_) + own_part;
@@ -249,15 +236,15 @@ void PeerCommunicator::take(const Operation& operation, const Segment& segment, 
   switch (operation.kind) {
     case CollectiveKind::AllGather:
       for (int peer = 0; peer < size(); ++peer)
-        std::memcpy(bytes_at(segment.target, (peer * segment.count + begin) * element), nth(sources_, peer), bytes);
+        std::memcpy(behind(segment.target, (peer * segment.count + begin) * element), nth(sources_, peer), bytes);
       break;
     case CollectiveKind::ReduceScatter:
     case CollectiveKind::AllReduce:
-      reduce(sources_.data(), size(), operation.source_type, bytes_at(segment.target, num_bytes(begin, operation.target_type)),
+      reduce(sources_.data(), size(), operation.source_type, behind(segment.target, num_bytes(begin, operation.target_type)),
              operation.target_type, count, operation.op, operation.accumulate, false);
       break;
     case CollectiveKind::Broadcast:
-      if (operation.root != rank()) std::memcpy(bytes_at(segment.target, begin * element), nth(sources_, operation.root), bytes);
+      if (operation.root != rank()) std::memcpy(behind(segment.target, begin * element), nth(sources_, operation.root), bytes);
       break;
     case CollectiveKind::Exchange:
     case CollectiveKind::Barrier:

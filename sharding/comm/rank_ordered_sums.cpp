@@ -25,10 +25,9 @@ void RankOrderedSums::all_reduce(const Operation& operation, Stream& stream) {
   if (!messages.empty()) transport_.exchange(messages, stream);
 }
 
-RankOrderedSums::Part RankOrderedSums::part_of(const Operation& operation, const Segment& segment, int peer) const {
+SummedPart RankOrderedSums::part_of(const Operation& operation, const Segment& segment, int peer) const {
   if (operation.kind == CollectiveKind::ReduceScatter) return {peer * segment.count, segment.count};
-  const int64_t each = round_up((segment.count + size_ - 1) / size_, 16), begin = std::min(segment.count, peer * each);
-  return {begin, std::min(segment.count, begin + each) - begin};
+  return summed_part(segment.count, peer, size_);
 }
 
 // Where the sum of a rank's part goes: a reduce-scatter has a target for it alone.

@@ -14,19 +14,16 @@ class RankOrderedSums {
  public:
   // The transport must outlive it.
   RankOrderedSums(int rank, int size, DeviceTransport& transport) : rank_(rank), size_(size), transport_(transport) {}
-  // Memory of the device for other ranks' values, until operations that were put before it is lent anew are done. What does not fit comes
-  // in rounds.
+  // Memory of the device for other ranks' values, as much on every rank, until operations that were put before it is lent anew are done.
+  // What does not fit comes in rounds.
   void lend(std::span<std::byte> memory) { lent_ = memory; }
+  std::span<std::byte> lent() const { return lent_; }
 
   void reduce_scatter(const Operation& operation, Stream& stream);
   // Each rank sums its part, and gives it to the others.
   void all_reduce(const Operation& operation, Stream& stream);
 
  private:
-  // The elements of a segment that a rank sums.
-  struct Part {
-    int64_t begin, count;
-  };
   // Elements [at, at + count) of every rank's part of a segment, fewer where a part ends before; where this rank's part goes; and where in
   // the lent memory the other ranks' values of it come, rank after rank.
   struct Window {
@@ -36,7 +33,8 @@ class RankOrderedSums {
     int64_t offset;
   };
 
-  Part part_of(const Operation& operation, const Segment& segment, int peer) const;
+  // The elements of a segment that a rank sums.
+  SummedPart part_of(const Operation& operation, const Segment& segment, int peer) const;
   void* place_of(const Operation& operation, const Segment& segment, int peer) const;
   void sum_parts(const Operation& operation, Stream& stream);
   void sum_round(const Operation& operation, const std::vector<Window>& round, Stream& stream);

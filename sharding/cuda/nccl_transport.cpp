@@ -1,25 +1,17 @@
 #include "sharding/cuda/nccl_transport.h"
 
-#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <thread>
 
-#include "base/cuda/cuda_device.h"
-#include "base/cuda/cuda_stream.h"
-#include "base/error.h"
+#include "sharding/cuda/cuda_transport.h"
 #include "sharding/cuda/nccl_library.h"
-#include "sharding/cuda/sum.h"
 
 namespace zerostep {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr auto kPoll = std::chrono::microseconds(20);      // a call of NCCL that has not ended
-constexpr auto kPeersPoll = std::chrono::milliseconds(1);  // peers that it may wait for
-constexpr double kEndSeconds = 5;                          // for the other ranks to end as well
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+constexpr auto kPoll = std::chrono::microseconds(20);  // a call of NCCL that has not ended
+constexpr double kEndSeconds = 5;                      // for the other ranks to end as well
 
 std::string hexadecimal(const void* data, size_t num_bytes) {
   std::string out;
@@ -35,18 +27,15 @@ ncclUniqueId id_of(const std::string& text) {
 }
 
 // A communicator of NCCL that does not block: a call has ended when NCCL says so, and until then nothing is known to be on the stream.
-class NcclTransport final : public DeviceTransport {
+class NcclTransport final : public CudaTransport {
  public:
-  NcclTransport(const CudaDevice& device, const NcclStart& start)
-      : device_(device), rank_(start.rank), size_(start.size), timeout_seconds_(start.timeout_seconds), check_peers_(start.check_peers) {
-    device_.context().make_current();
-    device_.context().check(cuda::find_max_blocks(device_.context().index(), max_blocks_), "its number of processors cannot be read");
+  NcclTransport(const CudaDevice& device, const TransportStart& start) : CudaTransport(device, start) {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     try {
-      check(nccl_.init_rank(&comm_, start.size, id_of(start.id), start.rank, &config), "start");
+      check(nccl_.init_rank(&comm_, start.size, id_of(start.group), start.rank, &config), "start");
       const auto begin = Clock::now();
-      for (; state() == ncclInProgress; std::this_thread::sleep_for(kPeersPoll)) look_at_peers(begin, "started");
+      for (; state() == ncclInProgress; std::this_thread::sleep_for(kPeersPoll)) look_at_peers(begin, kNotYet);
       check(state(), "start");
     } catch (...) {
       abort(std::current_exception());
@@ -91,6 +80,7 @@ class NcclTransport final : public DeviceTransport {
                 "broadcast");
     });
   }
+  bool has_own_sums() const override { return true; }
   void reduce_scatter(std::span<const Segment> segments, Stream& stream) override {
     call(stream, [&](cudaStream_t on) {
       for (const Segment& s : segments)
@@ -106,20 +96,12 @@ class NcclTransport final : public DeviceTransport {
     });
   }
 
-  void sum(const RankSum& sum, Stream& stream) override {
-    if (sum.count == 0) return;
-    stream.launch([&] {
-      device_.context().check(cuda::sum({static_cast<cudaStream_t>(stream.native_handle()), max_blocks_}, sum), "a sum cannot be queued");
-    });
-  }
-
   std::string failure() override {
     std::lock_guard lock(mutex_);
     if (comm_ == nullptr) return "NCCL's communicator was aborted";
     const ncclResult_t now = state();
     return now == ncclSuccess || now == ncclInProgress ? "" : fmt::format("NCCL says: {}", nccl_.error_string(now));
   }
-  void fail(const Event& event, std::exception_ptr failure) override { fail_work_before(event, std::move(failure)); }
   void abort(std::exception_ptr reason) noexcept override {
     std::lock_guard lock(mutex_);
     if (comm_ != nullptr) nccl_.abort(comm_);
@@ -150,7 +132,7 @@ class NcclTransport final : public DeviceTransport {
         std::this_thread::sleep_for(kPoll);
         if (Clock::now() - looked > kPeersPoll) {  // the first messages between two GPUs connect them
           try {
-            look_at_peers(begin, "connected");
+            look_at_peers(begin, kNotYet);
           } catch (...) {
             abort(std::current_exception());
             throw;
@@ -162,13 +144,6 @@ class NcclTransport final : public DeviceTransport {
       }
     });
   }
-  // Throws where NCCL waits for what does not come.
-  void look_at_peers(Clock::time_point begin, const char* not_yet) const {
-    check_peers_();
-    if (seconds_since(begin) > timeout_seconds_)
-      fail_run("rank {}: NCCL has not {} among {} ranks for {:.3g} s. NCCL_DEBUG=INFO tells what it waits for", rank_, not_yet, size_,
-               timeout_seconds_);
-  }
   void require_communicator() const {
     if (comm_ == nullptr) std::rethrow_exception(reason_);
   }
@@ -179,15 +154,12 @@ class NcclTransport final : public DeviceTransport {
   }
   void check(ncclResult_t result, const char* what) const {
     if (result != ncclSuccess && result != ncclInProgress)
-      fail_run("[{}] NCCL refuses a {} among {} ranks: {}", device_.name(), what, size_, nccl_.error_string(result));
+      fail_run("[{}] NCCL refuses a {} among {} ranks: {}", device_.name(), what, start_.size, nccl_.error_string(result));
   }
 
+  static constexpr const char* kNotYet = "NCCL waits for other ranks (NCCL_DEBUG=INFO tells for what)";
+
   const NcclLibrary& nccl_ = NcclLibrary::instance();
-  const CudaDevice& device_;
-  const int rank_, size_;
-  const double timeout_seconds_;
-  const std::function<void()> check_peers_;
-  unsigned max_blocks_ = 1;
   std::mutex mutex_;  // of comm_, which another thread may abort
   ncclComm_t comm_ = nullptr;
   std::exception_ptr reason_;  // for which it was
@@ -196,7 +168,7 @@ class NcclTransport final : public DeviceTransport {
 }  // namespace
 }  // namespace zerostep
 
-void zerostep_greet_for_nccl_2(const zerostep::Device::Impl& device, int rank, zerostep::NcclGreeting& greeting) {
+void zerostep_greet_for_nccl_3(const zerostep::Device::Impl& device, int rank, zerostep::NcclGreeting& greeting) {
   const auto& gpu = static_cast<const zerostep::CudaDevice&>(device);
   cudaDeviceProp properties = {};
   gpu.context().check(cudaGetDeviceProperties(&properties, gpu.context().index()), "its model is not known");
@@ -213,7 +185,7 @@ void zerostep_greet_for_nccl_2(const zerostep::Device::Impl& device, int rank, z
     greeting.id = zerostep::hexadecimal(id.internal, sizeof id.internal);
 }
 
-void zerostep_start_nccl_2(const zerostep::Device::Impl& device, const zerostep::NcclStart& start,
+void zerostep_start_nccl_3(const zerostep::Device::Impl& device, const zerostep::TransportStart& start,
                            std::unique_ptr<zerostep::DeviceTransport>& transport) {
   transport = std::make_unique<zerostep::NcclTransport>(static_cast<const zerostep::CudaDevice&>(device), start);
 }

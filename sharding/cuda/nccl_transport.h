@@ -1,5 +1,4 @@
 #pragma once
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,22 +13,14 @@ struct NcclGreeting {
   std::string id;       // of the group, in hexadecimal: rank 0's
   std::string why_not;  // "": NCCL is here
 };
-struct NcclStart {
-  int rank, size;
-  std::string id;
-  double timeout_seconds;
-  std::function<void()> check_peers;  // throws when another rank has failed
-};
 
 // The functions of libzerostep_cuda.so (base/cuda/cuda_library.h) behind make_nccl_communicator(). Their names end with the version of
-// DeviceTransport and of what is passed.
+// DeviceTransport and of what is passed. The second one blocks until every rank of the group has come.
 using GreetForNccl = void(const Device::Impl& device, int rank, NcclGreeting& greeting);
-// Blocks until every rank of the group has come. RunError where NCCL does not start. The device must outlive what is made.
-using StartNccl = void(const Device::Impl& device, const NcclStart& start, std::unique_ptr<DeviceTransport>& transport);
-constexpr const char* kGreetForNccl = "zerostep_greet_for_nccl_2";
-constexpr const char* kStartNccl = "zerostep_start_nccl_2";
+constexpr const char* kGreetForNccl = "zerostep_greet_for_nccl_3";
+constexpr const char* kStartNccl = "zerostep_start_nccl_3";
 
 }  // namespace zerostep
 
-extern "C" __attribute__((visibility("default"))) zerostep::GreetForNccl zerostep_greet_for_nccl_2;
-extern "C" __attribute__((visibility("default"))) zerostep::StartNccl zerostep_start_nccl_2;
+extern "C" __attribute__((visibility("default"))) zerostep::GreetForNccl zerostep_greet_for_nccl_3;
+extern "C" __attribute__((visibility("default"))) zerostep::StartTransport zerostep_start_nccl_3;

@@ -1,6 +1,5 @@
 #include "sharding/cuda/thread_transport.h"
 
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -8,17 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "base/cuda/cuda_device.h"
-#include "base/cuda/cuda_stream.h"
-#include "base/error.h"
 #include "base/format.h"
-#include "sharding/cuda/sum.h"
+#include "sharding/cuda/cuda_transport.h"
 
 namespace zerostep {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-constexpr auto kPeersPoll = std::chrono::milliseconds(1);
 
 // What a rank lets another one read.
 struct Offer {
@@ -30,27 +23,26 @@ struct Offer {
 };
 
 // What the ranks of a group share.
-struct Exchange {
+struct OffersOfGroup {
   std::mutex mutex;
   std::condition_variable changed;
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<Offer>>> offers;  // from one rank to another, in their order
 };
 
 // The group of a name, which lives as long as one of its ranks.
-std::shared_ptr<Exchange> exchange_of(const std::string& name) {
+std::shared_ptr<OffersOfGroup> offers_of(const std::string& name) {
   static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<Exchange>> all;
+  static std::map<std::string, std::weak_ptr<OffersOfGroup>> all;
   std::lock_guard lock(mutex);
-  std::shared_ptr<Exchange> found = all[name].lock();
-  if (!found) all[name] = found = std::make_shared<Exchange>();
+  std::erase_if(all, [](const auto& group) { return group.second.expired(); });
+  std::shared_ptr<OffersOfGroup> found = all[name].lock();
+  if (!found) all[name] = found = std::make_shared<OffersOfGroup>();
   return found;
 }
 
-class ThreadTransport final : public DeviceTransport {
+class ThreadTransport final : public CudaTransport {
  public:
-  ThreadTransport(const CudaDevice& device, const ThreadsStart& start) : device_(device), start_(start), shared_(exchange_of(start.group)) {
-    device.context().check(cuda::find_max_blocks(device.context().index(), max_blocks_), "its number of processors cannot be read");
-  }
+  ThreadTransport(const CudaDevice& device, const TransportStart& start) : CudaTransport(device, start), shared_(offers_of(start.group)) {}
 
   void exchange(std::span<const Message> messages, Stream& stream) override {
     stream.launch([&] {
@@ -88,17 +80,6 @@ class ThreadTransport final : public DeviceTransport {
     }
     exchange(messages, stream);
   }
-  void reduce_scatter(std::span<const Segment>, Stream&) override { fail_protocol("[threads] sums have the order of ranks alone"); }
-  void all_reduce(std::span<const Segment>, Stream&) override { fail_protocol("[threads] sums have the order of ranks alone"); }
-
-  void sum(const RankSum& sum, Stream& stream) override {
-    stream.launch([&] {
-      device_.context().check(cuda::sum({static_cast<cudaStream_t>(stream.native_handle()), max_blocks_}, sum), "a sum cannot be queued");
-    });
-  }
-
-  std::string failure() override { return ""; }
-  void fail(const Event& event, std::exception_ptr failure) override { fail_work_before(event, std::move(failure)); }
   void abort(std::exception_ptr reason) noexcept override {
     std::lock_guard lock(shared_->mutex);
     if (!reason_) reason_ = std::move(reason);
@@ -121,62 +102,60 @@ class ThreadTransport final : public DeviceTransport {
       }
       shared_->changed.notify_all();
     }
+    std::unique_lock lock(shared_->mutex);
     for (const Message& m : messages) {
       if (!m.is_taken) continue;
-      auto& offered = shared_->offers;
-      const std::pair<int, int> way{m.peer, start_.rank};
-      std::unique_lock lock(shared_->mutex);
-      wait(lock, m.peer, [&] { return !offered[way].empty(); });
-      taken.push_back(std::move(offered[way].front()));
-      offered[way].pop_front();
-      lock.unlock();
+      auto& offered = shared_->offers[{m.peer, start_.rank}];
+      wait(lock, fmt::format("rank {} has not come", m.peer), [&] { return !offered.empty(); });
+      taken.push_back(std::move(offered.front()));
+      offered.pop_front();
       const Offer& offer = *taken.back();
       if (offer.num_bytes != m.num_bytes)
         fail_protocol("rank {}: rank {} gives {}, where {} are taken", start_.rank, m.peer, human_bytes(offer.num_bytes),
                       human_bytes(m.num_bytes));
+      // Under the mutex: a giver that fails afterwards frees its memory only when the device has read it.
       stream.wait(offer.ready);
       device_.copy(stream, m.data, offer.data, m.num_bytes);
     }
     const Event read = stream.record();
-    std::unique_lock lock(shared_->mutex);
     for (const auto& offer : taken) {
       offer->taken = read;
       offer->is_taken = true;
     }
     shared_->changed.notify_all();
-    for (size_t i = 0; i < given.size(); ++i) wait(lock, -1, [&] { return given[i]->is_taken; });
+    for (const auto& offer : given) wait(lock, "another rank has not read its part", [&] { return offer->is_taken; });
     lock.unlock();
     for (const auto& offer : given) stream.wait(offer->taken);
   }
 
-  // Until the ranks' threads have come so far. `peer`: for whom it is; -1: those that read.
+  // Until the ranks' threads have come so far.
   template <typename Condition>
-  void wait(std::unique_lock<std::mutex>& lock, int peer, const Condition& condition) {
+  void wait(std::unique_lock<std::mutex>& lock, const std::string& not_yet, const Condition& condition) {
     const auto begin = Clock::now();
     while (true) {
       if (reason_) std::rethrow_exception(reason_);
       if (condition()) return;
-      shared_->changed.wait_for(lock, kPeersPoll);
+      if (shared_->changed.wait_for(lock, kPeersPoll) == std::cv_status::no_timeout) continue;
       lock.unlock();
-      start_.check_peers();
-      if (std::chrono::duration<double>(Clock::now() - begin).count() > start_.timeout_seconds)
-        fail_run("rank {}: {} has not come to an exchange for {:.3g} s", start_.rank,
-                 peer < 0 ? std::string("another rank") : fmt::format("rank {}", peer), start_.timeout_seconds);
+      std::exception_ptr failure;
+      try {
+        look_at_peers(begin, not_yet);
+      } catch (...) {
+        failure = std::current_exception();
+      }
       lock.lock();
+      if (failure && !condition()) std::rethrow_exception(failure);  // what the peer had done before counts
     }
   }
 
-  const CudaDevice& device_;
-  const ThreadsStart start_;
-  const std::shared_ptr<Exchange> shared_;
-  unsigned max_blocks_ = 1;
+  const std::shared_ptr<OffersOfGroup> shared_;
   std::exception_ptr reason_;  // under the group's mutex: why nothing is put any more
 };
 
 }  // namespace
 }  // namespace zerostep
 
-void zerostep_start_threads_1(const zerostep::Device::Impl& device, const zerostep::ThreadsStart& start,
+void zerostep_start_threads_2(const zerostep::Device::Impl& device, const zerostep::TransportStart& start,
                               std::unique_ptr<zerostep::DeviceTransport>& transport) {
   transport = std::make_unique<zerostep::ThreadTransport>(static_cast<const zerostep::CudaDevice&>(device), start);
 }

@@ -21,7 +21,8 @@ TEST(BlasWorkspace, IsWhatTheVariableSays) {
 }
 
 TEST(BlasWorkspace, RefusesWhatCublasDoesNotTake) {
-  for (const char* says : {"", ":4096", "4096:8", ":4096:8:", ":x:8", ":-1:8", ":4096:8 ", ":99999999999:8"})
+  for (const char* says :
+       {"", ":4096", "4096:8", ":4096:8:", ":x:8", ":-1:8", ":4096:8 ", ":99999999999:8", ":1000000:2000", ":1000000000:1:1000000000:1"})
     EXPECT_SAYS(message_of<InputError>([&] { blas_workspace_bytes(says); }), "expected :KIB:COUNT") << says;
 }
 

@@ -1,12 +1,19 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <barrier>
 #include <chrono>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <thread>
+#include <vector>
 
+#include "base/cuda/cuda_library.h"
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/on_gpu.h"
+#include "sharding/cuda/thread_transport.h"
 #include "sharding/local_ranks.h"
 #include "sharding/nccl_communicator.h"
 #include "sharding/staged_communicator.h"
@@ -65,11 +72,11 @@ INSTANTIATE_TEST_SUITE_P(OnOneGpu, GpuCommunicator,
                          name_of_case);
 
 // A rank with one operand of `count` floats on its GPU, each of them `value`.
-struct OnOneGpu {
-  OnOneGpu(const Communicator& world, const NcclOptions& options, int64_t count, float value)
-      : OnOneGpu(
+struct RankWithValues {
+  RankWithValues(const Communicator& world, const NcclOptions& options, int64_t count, float value)
+      : RankWithValues(
             Device::cuda(world.rank()), [&](const Device& own) { return nccl_of(world, own, options); }, count, value) {}
-  OnOneGpu(const Device& device, const std::function<Communicator(const Device&)>& make, int64_t count, float value)
+  RankWithValues(const Device& device, const std::function<Communicator(const Device&)>& make, int64_t count, float value)
       : gpu(device),
         group(make(gpu)),
         stream(gpu.stream("communication")),
@@ -123,7 +130,7 @@ TEST(NcclCommunicator, SumsInTheOrderOfRanksUnlessNcclMay) {
   for (const bool is_deterministic : {true, false}) {
     fake_gpu::configure({.num_devices = kGpus, .is_strict = true, .jitter_microseconds = 50});
     run_local_ranks(3, {.timeout_seconds = 30}, [&](Communicator world) {
-      OnOneGpu rank(world, {30, is_deterministic}, 3, world.rank() == 0 ? 1.0f : world.rank() == 1 ? 0x1p24f : -0x1p24f);
+      RankWithValues rank(world, {30, is_deterministic}, 3, world.rank() == 0 ? 1.0f : world.rank() == 1 ? 0x1p24f : -0x1p24f);
       rank.all_reduce("sum").wait();
       EXPECT_EQ(rank.first(), is_deterministic ? 0 : 1);
     });
@@ -136,7 +143,7 @@ TEST(NcclCommunicator, QueuesWithoutWaiting) {
   fake_gpu::configure({.num_devices = kGpus, .is_strict = true});
   std::barrier<> both(2);
   run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
-    OnOneGpu rank(world, {30, true}, 1000, 1);
+    RankWithValues rank(world, {30, true}, 1000, 1);
     rank.all_reduce("first").wait();
     both.arrive_and_wait();
     const int64_t waits = fake_gpu::num_host_waits(), functions = fake_gpu::num_calls("cudaLaunchHostFunc");
@@ -170,7 +177,7 @@ Failed break_rank_1(double timeout_seconds, const Break& breaks) {
   std::barrier<> all(3);
   out.of_first = message_of<RunError>([&] {
     run_local_ranks(3, {.timeout_seconds = 30}, [&](Communicator world) {
-      OnOneGpu rank(world, {timeout_seconds, true}, 1000, 1);
+      RankWithValues rank(world, {timeout_seconds, true}, 1000, 1);
       rank.all_reduce("first").wait();
       GateOfStream gate(rank.gpu);
       all.arrive_and_wait();
@@ -234,7 +241,7 @@ TEST(NcclCommunicator, ARankThatDoesNotComeIsNamed) {
   fake_gpu::configure({.num_devices = kGpus});
   const std::string text = message_of<RunError>([&] {
     run_local_ranks(2, {.timeout_seconds = 0.3}, [&](Communicator world) {
-      OnOneGpu rank(world, {30, true}, 10, 1);
+      RankWithValues rank(world, {30, true}, 10, 1);
       if (world.rank() == 1) return std::this_thread::sleep_for(std::chrono::milliseconds(900));
       rank.all_reduce("h.3").wait();
     });
@@ -250,7 +257,7 @@ TEST(NcclCommunicator, ACallThatWaitsForAPeerEndsWithItOrAtTheTimeOut) {
     std::string of_rank_0;
     const std::string of_first = message_of<RunError>([&] {
       run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
-        OnOneGpu rank(world, {fails || world.rank() == 1 ? 30 : 0.3, true}, 1000, 1);
+        RankWithValues rank(world, {fails || world.rank() == 1 ? 30 : 0.3, true}, 1000, 1);
         rank.all_reduce("first").wait();
         both.arrive_and_wait();
         if (world.rank() == 1) {
@@ -267,8 +274,12 @@ TEST(NcclCommunicator, ACallThatWaitsForAPeerEndsWithItOrAtTheTimeOut) {
         throw RunError(of_rank_0);
       });
     });
-    EXPECT_SAYS(of_rank_0, fails ? "the disk is full" : "rank 0: NCCL has not connected among 2 ranks for 0.3 s");
-    EXPECT_SAYS(of_first, fails ? "the disk is full" : "rank 0: NCCL has not connected among 2 ranks for 0.3 s");
+    EXPECT_SAYS(of_rank_0, fails ? "the disk is full"
+                                 : "rank 0: all-reduce of 'h.3' (1,000 elements of fp32): NCCL waits for other ranks (NCCL_DEBUG=INFO "
+                                   "tells for what) for 0.3 s");
+    EXPECT_SAYS(of_first, fails ? "the disk is full"
+                                : "rank 0: all-reduce of 'h.3' (1,000 elements of fp32): NCCL waits for other ranks (NCCL_DEBUG=INFO tells "
+                                  "for what) for 0.3 s");
   }
 }
 
@@ -277,7 +288,7 @@ TEST(NcclCommunicator, RanksAgreeOnMemoryOfTheHost) {
   for (const bool all_pinned : {true, false}) {
     fake_gpu::configure({.num_devices = kGpus, .is_strict = true});
     run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
-      OnOneGpu rank(world, {30, true}, 1000, 1);
+      RankWithValues rank(world, {30, true}, 1000, 1);
       const bool is_pinned = all_pinned || world.rank() == 0;
       std::vector<float> pageable(1000, 1);
       float* const operand = is_pinned ? rank.host : pageable.data();
@@ -291,6 +302,88 @@ TEST(NcclCommunicator, RanksAgreeOnMemoryOfTheHost) {
   }
 }
 
+// A rank that neither gives nor takes knows nothing of the others' memory.
+TEST(NcclCommunicator, AnExchangeOfSomeRanksGoesTheWayOfAllOfThem) {
+  fake_gpu::configure({.num_devices = kGpus, .is_strict = true});
+  run_local_ranks(3, {.timeout_seconds = 30}, [&](Communicator world) {
+    RankWithValues rank(world, {30, true}, 1000, static_cast<float>(world.rank() + 1));
+    rank.group.agree_on_host_memory(world.rank() != 1);
+    std::vector<float> pageable(1000, 7);
+    const Transfer transfer{1, 2, pageable.data(), rank.values, 1000};
+    rank.group.exchange({&transfer, 1}, DType::F32, rank.stream, "pieces").wait();
+    EXPECT_EQ(rank.first(), world.rank() == 2 ? 7 : world.rank() + 1);
+  });
+  EXPECT_EQ(fake_gpu::num_calls("ncclSend"), 0);
+}
+
+// Transports of two threads on one GPU, without a communicator, whose meetings would find most of it before.
+struct ThreadTransports {
+  ThreadTransports(double timeout_seconds, const std::function<void()>& check_of_rank_0) {
+    fake_gpu::configure({.is_strict = true});
+    gpu.emplace(Device::cuda(0));
+    static int groups = 0;
+    const std::string name = fmt::format("test {}", ++groups);
+    for (int rank = 0; rank < 2; ++rank)
+      reinterpret_cast<StartTransport*>(function_of_cuda_library(kStartThreads))(
+          *gpu->impl(),
+          {rank, 2, name, timeout_seconds, rank == 0 ? check_of_rank_0 : [] {}, [] { return std::string("all-gather of 'h.3'"); }},
+          transports[rank]);
+    memory.emplace(gpu->memory("values", 1 << 20));
+    for (std::byte*& place : places) place = static_cast<std::byte*>(memory->allocate(4096, "values"));
+    for (int rank = 0; rank < 2; ++rank) streams.push_back(gpu->stream("communication"));
+  }
+  // "": it was done.
+  std::string takes(int rank, int64_t bytes) {
+    const DeviceTransport::Message message{1 - rank, places[rank], bytes, true};
+    transports[rank]->exchange({&message, 1}, streams[static_cast<size_t>(rank)]);
+    const std::string text = message_of<std::exception>([&] { streams[static_cast<size_t>(rank)].synchronize(); });
+    return text == "nothing thrown" ? "" : text;
+  }
+  void gives(int rank, int64_t bytes) {
+    const DeviceTransport::Message message{1 - rank, places[rank], bytes, false};
+    transports[rank]->exchange({&message, 1}, streams[static_cast<size_t>(rank)]);
+  }
+
+  std::optional<Device> gpu;
+  std::optional<Arena> memory;
+  std::byte* places[2];
+  std::vector<Stream> streams;
+  std::unique_ptr<DeviceTransport> transports[2];
+};
+
+TEST(ThreadTransport, NamesWhatDoesNotCome) {
+  {
+    ThreadTransports silent(0.2, [] {});
+    EXPECT_EQ(silent.takes(0, 64), "rank 0: all-gather of 'h.3': rank 1 has not come for 0.2 s");
+  }
+  ThreadTransports failed(30, [] { throw PeerError("the disk is full"); });
+  EXPECT_EQ(failed.takes(0, 64), "the disk is full");
+}
+
+TEST(ThreadTransport, RefusesOtherSizes) {
+  ThreadTransports two(1, [] {});
+  std::thread giver([&] { two.gives(1, 32); });
+  EXPECT_SAYS(two.takes(0, 64), "rank 0: rank 1 gives 32 B, where 64 B are taken");
+  two.transports[1]->abort(std::make_exception_ptr(RunError("rank 0 has failed")));
+  giver.join();
+}
+
+// What a peer gave before it failed is taken.
+TEST(ThreadTransport, TakesWhatAFailedPeerHasGiven) {
+  std::atomic<bool> has_given = false;
+  std::thread giver;
+  std::unique_ptr<ThreadTransports> two;
+  two = std::make_unique<ThreadTransports>(30, [&] {
+    // The peer comes while this rank looks at it, and fails.
+    if (has_given.exchange(true)) return;
+    giver = std::thread([&] { two->gives(1, 64); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    throw PeerError("the disk is full");
+  });
+  EXPECT_EQ(two->takes(0, 64), "");
+  giver.join();
+}
+
 // Threads on one GPU: one of them fails, or puts nothing.
 TEST(ThreadCommunicator, ARankThatFailsOrDoesNotComeEndsTheOthers) {
   for (const bool fails : {true, false}) {
@@ -299,7 +392,7 @@ TEST(ThreadCommunicator, ARankThatFailsOrDoesNotComeEndsTheOthers) {
     std::string of_rank_0;
     const std::string of_first = message_of<RunError>([&] {
       run_local_ranks(3, {.timeout_seconds = fails ? 30 : 0.4}, [&](Communicator world) {
-        OnOneGpu rank(
+        RankWithValues rank(
             Device::cuda(0), [&](const Device& gpu) { return make_thread_communicator(world, gpu, 30); }, 1000, 1);
         rank.all_reduce("first").wait();
         EXPECT_EQ(rank.first(), 3);
@@ -331,7 +424,7 @@ TEST(NcclCommunicator, SaysWhatKeepsItFromStarting) {
   fake_gpu::configure({.num_devices = kGpus});
   EXPECT_EQ(refused(1, {30, true}), "ranks 0 and 1 share a GPU");
   fake_gpu::silence_nccl_device(1);
-  EXPECT_SAYS(refused(2, {0.3, true}), "NCCL has not started among 2 ranks for 0.3 s");
+  EXPECT_SAYS(refused(2, {0.3, true}), "barrier 'start of NCCL': NCCL waits for other ranks (NCCL_DEBUG=INFO tells for what) for 0.3 s");
   fake_gpu::configure({.num_devices = kGpus, .has_nccl = false});
   EXPECT_EQ(refused(2, {30, true}), "NCCL does not start: unhandled system error");
 }

@@ -76,6 +76,9 @@ FAKE_GPU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attri
     case cudaDevAttrMultiProcessorCount:
       *value = properties.multiProcessorCount;
       return cudaSuccess;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      *value = 2048;
+      return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
       *value = properties.major;
       return cudaSuccess;

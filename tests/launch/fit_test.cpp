@@ -97,6 +97,35 @@ TEST_F(Fit, NothingThatFitsIsFaster) {
   EXPECT_LE(best["needed_bytes"]["device"].get<double>(), kBytes);
 }
 
+// A unit that is kept from its forward to its backward is gathered once a step.
+TEST_F(Fit, UnitsAreKeptAsItIsSaid) {
+  place_.write("many.json", file("3", ""));
+  const auto gathered = [&](int64_t live, int64_t reuse) {
+    std::vector<std::string> more{"--json"};
+    const std::string limits[] = {"model.n_layer=12", "train_micro_batch_size_per_gpu=8",
+                                  "zero_optimization.stage3_max_live_parameters=" + std::to_string(live),
+                                  "zero_optimization.stage3_max_reuse_distance=" + std::to_string(reuse)};
+    for (const std::string& set : limits) more.insert(more.end(), {"--set", set});
+    return json::parse(plan("many.json", more).out)["elements_gathered"].get<double>();
+  };
+  const double once = gathered(1 << 30, 1 << 30), twice = gathered(0, 0);
+  EXPECT_NEAR(twice / once, 2, 0.2);
+  ASSERT_EQ(plan("many.json", {"--fit", "--set", "model.n_layer=12", "--set", "train_micro_batch_size_per_gpu=8"}).status, 0);
+  EXPECT_EQ(json::parse(plan("many.fit.json", {"--json", "--set", "model.n_layer=12"}).out)["elements_gathered"].get<double>(), once);
+}
+
+// A step of many micro-batches is planned by a few of them.
+TEST_F(Fit, ManyMicroBatchesAreWhatPlanSaysOfThem) {
+  for (const char* batch : {"train_batch_size=128", "train_batch_size=4096"}) {
+    const Outcome fitted = plan("run.json", {"--fit", "--json", "--set", batch, "--set", "train_micro_batch_size_per_gpu=1"});
+    ASSERT_EQ(fitted.status, 0) << fitted.err;
+    const json best = json::parse(fitted.out)["best"];
+    const json written = json::parse(plan("run.fit.json", {"--json"}).out);
+    EXPECT_NEAR(written["tokens_per_second"].get<double>() / best["tokens_per_second"].get<double>(), 1, 0.01) << batch;
+    EXPECT_EQ(written["device_peak_bytes"], best["needed_bytes"]["device"]) << batch;
+  }
+}
+
 TEST_F(Fit, EveryCandidateIsWhatPlanSaysOfIt) {
   const json fit = json::parse(plan("run.json", {"--fit", "--json", "--set", limit(7.55e6)}).out);
   EXPECT_EQ(fit["capacity_bytes"]["device"], 7550000);  // the device's, whatever of it is left to libraries

@@ -197,16 +197,24 @@ TEST_F(ScratchFilesTest, AKilledRunLeavesNothing) {
 
 TEST_F(ScratchFilesTest, NamesThatAreLeftAreRemovedAndNothingElse) {
   std::filesystem::create_directories(folder(0));
-  const std::string left = fmt::format("zerostep_scratch_{}_0_abcdef", host_name());
+  constexpr int kNobody = 999999999;  // no process has this number
+  const std::string left = fmt::format("zerostep_scratch_{}_{}_0_abcdef", host_name(), kNobody);
   // Of a process that lives and has not come to take the name away.
   const std::string about_to_go = fmt::format("zerostep_scratch_{}_{}_0_abcdef", host_name(), ::getppid());
-  for (const std::string& name : {left, std::string("zerostep_scratch_another-host_0_abcdef"), std::string("data.bin"), about_to_go})
-    std::ofstream(folder(0) + "/" + name) << "x";
+  // Names that only begin as ours do: a person's, and those of a host whose name goes on.
+  const std::string notes = fmt::format("zerostep_scratch_{}_notes.txt", host_name());
+  const std::string of_other = fmt::format("zerostep_scratch_{}_b_{}_0_abcdef", host_name(), kNobody);
+  std::vector<std::string> expected{"data.bin", "zerostep_scratch_another-host_0_abcdef", about_to_go, notes, of_other};
+  for (const std::string& name : expected) std::ofstream(folder(0) + "/" + name) << "x";
+  std::ofstream(folder(0) + "/" + left) << "x";
+  // Nor is what has such a name and is no file.
+  expected.push_back(fmt::format("zerostep_scratch_{}_{}_2_mnopqr", host_name(), kNobody));
+  std::filesystem::create_symlink("data.bin", folder(0) + "/" + expected.back());
   // A run that lives and has a name: this one is removed, its contents are not.
-  const int living = ::open((folder(0) + "/" + left + "2").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const std::string with_a_name = fmt::format("zerostep_scratch_{}_{}_1_ghijkl", host_name(), kNobody);
+  const int living = ::open((folder(0) + "/" + with_a_name).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_EQ(::pwrite(living, "alive", 5, 0), 5);
   ScratchFiles files(options(), {{"state", 8192, 8192}});
-  std::vector<std::string> expected{"data.bin", "zerostep_scratch_another-host_0_abcdef", about_to_go};
   std::sort(expected.begin(), expected.end());
   EXPECT_EQ(names(folder(0)), expected);
   ASSERT_EQ(warnings_.size(), 1u);

@@ -33,6 +33,7 @@ struct Case {
   CollectiveKind kind;
   DType source, target;
   bool accumulate = false;
+  ReduceOp op = ReduceOp::Sum;
 };
 constexpr int64_t kCount = 10007;  // of a rank
 
@@ -52,8 +53,11 @@ std::vector<std::byte> run(Communicator group, Stream& stream, const Case& c, co
     case CollectiveKind::ReduceScatter:
       group.reduce_scatter({&segment, 1}, c.source, c.target, c.accumulate, stream, "values").wait();
       break;
+    case CollectiveKind::Broadcast:
+      group.broadcast({&segment, 1}, c.source, group.size() - 1, stream, "values").wait();
+      break;
     default:
-      group.all_reduce({&segment, 1}, c.source, ReduceOp::Sum, stream, "values").wait();
+      group.all_reduce({&segment, 1}, c.source, c.op, stream, "values").wait();
   }
   return fetch(target, num_bytes(targets, c.target));
 }
@@ -67,7 +71,9 @@ TEST_P(ThreadRanks, ShareAGpuAndHaveTheBitsOfTheProcessor) {
                         {CollectiveKind::ReduceScatter, DType::BF16, DType::F32, true},
                         {CollectiveKind::ReduceScatter, DType::BF16, DType::BF16},
                         {CollectiveKind::AllReduce, DType::F32, DType::F32},
-                        {CollectiveKind::AllReduce, DType::BF16, DType::BF16}};
+                        {CollectiveKind::AllReduce, DType::BF16, DType::BF16},
+                        {CollectiveKind::AllReduce, DType::F32, DType::F32, false, ReduceOp::Max},
+                        {CollectiveKind::Broadcast, DType::F32, DType::F32}};
   for (const Case& c : cases) {
     std::vector<std::vector<std::byte>> expected(static_cast<size_t>(size)), found(expected);
     run_local_ranks(size, {.timeout_seconds = 30}, [&](Communicator world) {
@@ -88,6 +94,8 @@ TEST_P(ThreadRanks, ShareAGpuAndHaveTheBitsOfTheProcessor) {
       // Sums come in rounds.
       constexpr int64_t kStaging = 32 << 10;
       group.lend_staging({static_cast<std::byte*>(memory.allocate(kStaging, "values of other ranks")), static_cast<size_t>(kStaging)});
+      // CUDA may let an allocation wait for work of the GPU, and with it for a rank that has begun.
+      world.all_gather_text("", "memory of all ranks");
       const auto place = [&](const std::vector<std::byte>& values) {
         void* here = pinned.allocate(std::ssize(values), "values");
         void* there = memory.allocate(std::ssize(values), "values");
