@@ -32,7 +32,7 @@ constexpr size_t kPageBytes = size_t{2} << 20;  // huge pages, where the system 
 // Lies in front of every block.
 struct Header {
   MemoryMeter::Counts* meter;
-  size_t counted;  // bytes asked for, rounded up to 64
+  size_t counted;  // bytes asked for
 };
 static_assert(sizeof(Header) <= kHeaderBytes);
 
@@ -55,17 +55,16 @@ class MeteredAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t num_bytes) override {
     if (num_bytes == 0) return {nullptr, nullptr, &MeteredAllocator::release, c10::Device(c10::DeviceType::CPU)};
-    const size_t counted = static_cast<size_t>(round_up(static_cast<int64_t>(num_bytes), kAlignmentBytes));
     MemoryMeter::Counts* meter = current_meter();
-    if (meter != nullptr) add(*meter, static_cast<int64_t>(counted));
+    if (meter != nullptr) add(*meter, static_cast<int64_t>(num_bytes));
     void* block = nullptr;
     try {
-      block = counted < kHeapFrom ? small_block(counted) : heap_block(counted, meter);
+      block = num_bytes < kHeapFrom ? small_block(num_bytes) : heap_block(block_bytes(num_bytes), meter);
     } catch (...) {
-      if (meter != nullptr) meter->live.fetch_sub(static_cast<int64_t>(counted), std::memory_order_relaxed);
+      if (meter != nullptr) meter->live.fetch_sub(static_cast<int64_t>(num_bytes), std::memory_order_relaxed);
       throw;
     }
-    *static_cast<Header*>(block) = {meter, counted};
+    *static_cast<Header*>(block) = {meter, num_bytes};
     void* data = static_cast<std::byte*>(block) + kHeaderBytes;
     return {data, data, &MeteredAllocator::release, c10::Device(c10::DeviceType::CPU)};
   }
@@ -84,15 +83,19 @@ class MeteredAllocator final : public c10::Allocator {
   }
 
  private:
-  static void* small_block(size_t counted) {
+  // What a tensor takes of the heap, whose places begin at multiples of 64 bytes.
+  static size_t block_bytes(size_t num_bytes) {
+    return static_cast<size_t>(round_up(static_cast<int64_t>(num_bytes), kAlignmentBytes)) + kHeaderBytes;
+  }
+
+  static void* small_block(size_t num_bytes) {
     void* block = nullptr;
-    if (posix_memalign(&block, kAlignmentBytes, counted + kHeaderBytes) != 0)
-      throw MemoryError(fmt::format("out of host memory: a tensor of {} bytes finds none", counted));
+    if (posix_memalign(&block, kAlignmentBytes, num_bytes + kHeaderBytes) != 0)
+      throw MemoryError(fmt::format("out of host memory: a tensor of {} bytes finds none", num_bytes));
     return block;
   }
 
-  void* heap_block(size_t counted, MemoryMeter::Counts* meter) {
-    const size_t bytes = counted + kHeaderBytes;
+  void* heap_block(size_t bytes, MemoryMeter::Counts* meter) {
     const std::lock_guard lock(mutex_);
     const PageHeap::Block block = heap_.take(bytes);
     live_ += bytes;
@@ -116,7 +119,7 @@ class MeteredAllocator final : public c10::Allocator {
     if (header.counted < kHeapFrom)
       std::free(block);
     else
-      instance().give(block, header.counted + kHeaderBytes);
+      instance().give(block, block_bytes(header.counted));
   }
 
   void give(std::byte* block, size_t bytes) {

@@ -79,8 +79,9 @@ class ActivationWalk {
         const bool direct = plan_.options.contiguous_gradients;
         const int64_t transient = (fresh || !direct ? cost.backward_transient_bytes : cost.accumulating_backward_transient_bytes) +
                                   (direct ? 0 : own_gradient_bytes(at.unit));
-        // The logits are gone once their gradient is there.
-        peak(at, last ? std::max(objective_.backward_transient_bytes, transient - cost.output_bytes) : transient);
+        // The logits are gone once their gradient is there; the loss and its gradient stay.
+        peak(at,
+             last ? 2 * objective_.output_bytes + std::max(objective_.backward_transient_bytes, transient - cost.output_bytes) : transient);
         kept_ -= cost.saved_bytes + (last ? objective_.saved_bytes : 0);
         drop_output(u);
         if (checkpoint_[u]) drop_output(u - 1);

@@ -76,6 +76,32 @@ TEST(Memory, DeviceMemoryIsALimitOfTheRun) {
 
 // What is planned of tensors, and how many directions a pass are chosen, depends on no number of threads: ranks of machines that differ
 // plan the same steps. Workspace of the libraries and what holds it may differ.
+// Sizes that divide by nothing: a tensor counts with the bytes that it asks for, and the loss and its gradient count too.
+TEST(Memory, OddSizesRunOnWhatThePlanSays) {
+  const Workplace place;
+  const std::string file = place.config();
+  const std::vector<std::vector<std::string>> cases = {
+      {"model.n_embd=33", "model.n_head=3", "data.sequence_length=1"},
+      {"model.n_embd=51", "model.n_head=3", "data.sequence_length=7", "zero_optimization.stage=3"},
+      {"model.n_embd=39", "model.n_head=3", "data.sequence_length=5", "bf16.enabled=true"},
+      {"model.n_embd=14", "model.n_head=2", "data.sequence_length=13", "activation_checkpointing.number_checkpoints=2"},
+      {"model.n_embd=27", "model.n_head=1", "data.sequence_length=3", "step.mode=zo"},
+      {"model.n_embd=22", "model.n_head=2", "data.sequence_length=29", "step.mode=instruct", "bf16.enabled=true"},
+  };
+  for (const std::vector<std::string>& sets : cases) {
+    std::vector<std::string> more;
+    for (const std::string& set : sets) more.insert(more.end(), {"--set", set});
+    std::vector<std::string> plan{"plan", file, "--json"}, train{"train", file};
+    plan.insert(plan.end(), more.begin(), more.end());
+    train.insert(train.end(), more.begin(), more.end());
+    const int64_t planned = json::parse(place.run(plan).out)["device_peak_bytes"];
+    std::filesystem::remove_all(place.path("runs"));
+    train.insert(train.end(), {"--set", "run.device_memory=" + std::to_string(planned)});
+    const Outcome done = place.run(train);
+    EXPECT_EQ(done.status, 0) << sets[0] << ": " << done.err;
+  }
+}
+
 TEST(Memory, ThreadsChangeNoPlanOfTensors) {
   const Workplace place;
   const std::string file = place.config();
