@@ -257,7 +257,7 @@ TEST(NcclCommunicator, ACallThatWaitsForAPeerEndsWithItOrAtTheTimeOut) {
     std::string of_rank_0;
     const std::string of_first = message_of<RunError>([&] {
       run_local_ranks(2, {.timeout_seconds = 30}, [&](Communicator world) {
-        RankWithValues rank(world, {fails || world.rank() == 1 ? 30 : 0.3, true}, 1000, 1);
+        RankWithValues rank(world, {fails || world.rank() == 1 ? 30 : 1.5, true}, 1000, 1);
         rank.all_reduce("first").wait();
         both.arrive_and_wait();
         if (world.rank() == 1) {
@@ -276,10 +276,10 @@ TEST(NcclCommunicator, ACallThatWaitsForAPeerEndsWithItOrAtTheTimeOut) {
     });
     EXPECT_SAYS(of_rank_0, fails ? "the disk is full"
                                  : "rank 0: all-reduce of 'h.3' (1,000 elements of fp32): NCCL waits for other ranks (NCCL_DEBUG=INFO "
-                                   "tells for what) for 0.3 s");
+                                   "tells for what) for 1.5 s");
     EXPECT_SAYS(of_first, fails ? "the disk is full"
                                 : "rank 0: all-reduce of 'h.3' (1,000 elements of fp32): NCCL waits for other ranks (NCCL_DEBUG=INFO tells "
-                                  "for what) for 0.3 s");
+                                  "for what) for 1.5 s");
   }
 }
 
@@ -318,7 +318,8 @@ TEST(NcclCommunicator, AnExchangeOfSomeRanksGoesTheWayOfAllOfThem) {
 
 // Transports of two threads on one GPU, without a communicator, whose meetings would find most of it before.
 struct ThreadTransports {
-  ThreadTransports(double timeout_seconds, const std::function<void()>& check_of_rank_0) {
+  ThreadTransports(
+      double timeout_seconds, const std::function<void()>& check_of_rank_0, const std::function<void()>& check_of_rank_1 = [] {}) {
     fake_gpu::configure({.is_strict = true});
     gpu.emplace(Device::cuda(0));
     static int groups = 0;
@@ -326,7 +327,8 @@ struct ThreadTransports {
     for (int rank = 0; rank < 2; ++rank)
       reinterpret_cast<StartTransport*>(function_of_cuda_library(kStartThreads))(
           *gpu->impl(),
-          {rank, 2, name, timeout_seconds, rank == 0 ? check_of_rank_0 : [] {}, [] { return std::string("all-gather of 'h.3'"); }},
+          {rank, 2, name, timeout_seconds, rank == 0 ? check_of_rank_0 : check_of_rank_1,
+           [] { return std::string("all-gather of 'h.3'"); }},
           transports[rank]);
     memory.emplace(gpu->memory("values", 1 << 20));
     for (std::byte*& place : places) place = static_cast<std::byte*>(memory->allocate(4096, "values"));
@@ -361,7 +363,7 @@ TEST(ThreadTransport, NamesWhatDoesNotCome) {
 }
 
 TEST(ThreadTransport, RefusesOtherSizes) {
-  ThreadTransports two(1, [] {});
+  ThreadTransports two(30, [] {});
   std::thread giver([&] { two.gives(1, 32); });
   EXPECT_SAYS(two.takes(0, 64), "rank 0: rank 1 gives 32 B, where 64 B are taken");
   two.transports[1]->abort(std::make_exception_ptr(RunError("rank 0 has failed")));
@@ -370,15 +372,18 @@ TEST(ThreadTransport, RefusesOtherSizes) {
 
 // What a peer gave before it failed is taken.
 TEST(ThreadTransport, TakesWhatAFailedPeerHasGiven) {
-  std::atomic<bool> has_given = false;
   std::thread giver;
+  std::atomic<bool> has_given = false;  // a rank looks at its peers when it has given and waits for them to take it
   std::unique_ptr<ThreadTransports> two;
-  two = std::make_unique<ThreadTransports>(30, [&] {
-    // The peer comes while this rank looks at it, and fails.
-    if (has_given.exchange(true)) return;
+  const auto fails_when_given = [&] {
+    if (giver.joinable()) return;
     giver = std::thread([&] { two->gives(1, 64); });
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    has_given.wait(false);
     throw PeerError("the disk is full");
+  };
+  two = std::make_unique<ThreadTransports>(30, fails_when_given, [&] {
+    has_given = true;
+    has_given.notify_all();
   });
   EXPECT_EQ(two->takes(0, 64), "");
   giver.join();
@@ -391,7 +396,7 @@ TEST(ThreadCommunicator, ARankThatFailsOrDoesNotComeEndsTheOthers) {
     std::barrier<> all(3);
     std::string of_rank_0;
     const std::string of_first = message_of<RunError>([&] {
-      run_local_ranks(3, {.timeout_seconds = fails ? 30 : 0.4}, [&](Communicator world) {
+      run_local_ranks(3, {.timeout_seconds = fails ? 30 : 1.5}, [&](Communicator world) {
         RankWithValues rank(
             Device::cuda(0), [&](const Device& gpu) { return make_thread_communicator(world, gpu, 30); }, 1000, 1);
         rank.all_reduce("first").wait();
@@ -401,7 +406,7 @@ TEST(ThreadCommunicator, ARankThatFailsOrDoesNotComeEndsTheOthers) {
           // Before its memory goes, for which the GPU waits for the others' work.
           if (fails) world.abort("the disk is full");
           if (fails) throw RunError("the disk is full");
-          return std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+          return std::this_thread::sleep_for(std::chrono::milliseconds(3500));
         }
         const std::string said = message_of<RunError>([&] { rank.all_reduce("h.3").wait(); });
         if (world.rank() == 0) of_rank_0 = said;
