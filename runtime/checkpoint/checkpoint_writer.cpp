@@ -198,8 +198,12 @@ void CheckpointWriter::write(const Manifest& manifest) {
     if (options_.rank == 0) remove_partial(manifest.step);
     make_directory(*options_.disk, partial);
     const Manifest::File file = write_shard(partial);
-    if (options_.rank != 0)
-      return write_durably(*options_.disk, note, nlohmann::json({{"bytes", file.bytes}, {"checksum", file.checksum}}).dump());
+    if (options_.rank != 0) {
+      // Its appearance is the last that this rank has to do with the folder, which rank 0 may then rename.
+      const std::string unseen = note + ".unseen";
+      write_durably(*options_.disk, unseen, nlohmann::json({{"bytes", file.bytes}, {"checksum", file.checksum}}).dump());
+      return rename_durably(*options_.disk, unseen, note);
+    }
     Manifest complete_manifest = manifest;
     complete_manifest.files = {file};
     complete(partial, std::move(complete_manifest));
