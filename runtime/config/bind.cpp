@@ -102,6 +102,7 @@ PrecisionConfig precision_of(const Values& v) {
   take(v, "fp16.hysteresis", c.hysteresis);
   take(v, "fp16.consecutive_hysteresis", c.consecutive_hysteresis);
   take(v, "fp16.min_loss_scale", c.min_loss_scale);
+  take(v, "bf16.check_grad_overflow", c.check_overflow);
   return c;
 }
 

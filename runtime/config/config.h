@@ -74,6 +74,9 @@ struct PrecisionConfig {
   int initial_scale_power = 16, loss_scale_window = 1000, hysteresis = 2;
   bool consecutive_hysteresis = false;
   double min_loss_scale = 1;
+  bool check_overflow = true;  // bf16
+  // Whether a step whose gradients are not finite is skipped; else it ends the run.
+  bool skips_overflow() const { return compute == DType::F16 || (compute == DType::BF16 && check_overflow); }
 };
 
 // What rests elsewhere than where it is computed on.

@@ -269,6 +269,7 @@ std::map<Context, bool> Deriver::contexts_that_hold() const {
       {Context::StageBelow3, stage < 3},
       {Context::StageNot1Or2, stage != 1 && stage != 2},
       {Context::Fp16Off, !v_.boolean("fp16.enabled")},
+      {Context::Bf16Off, !v_.boolean("bf16.enabled")},
       {Context::StaticLossScale, v_.boolean("fp16.enabled") && v_.number("fp16.loss_scale") != 0},
       {Context::CsvMonitorOff, !v_.boolean("csv_monitor.enabled")},
       {Context::CommsLoggerOff, !v_.boolean("comms_logger.enabled")},

@@ -71,6 +71,7 @@ enum class Context : uint8_t {
   StageBelow3,
   StageNot1Or2,
   Fp16Off,
+  Bf16Off,
   StaticLossScale,
   CsvMonitorOff,
   CommsLoggerOff,

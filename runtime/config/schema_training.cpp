@@ -118,7 +118,9 @@ const Key kKeys[] = {
     {"fp16.auto_cast", A, boolean(), "", "inputs are token numbers: nothing is cast"},
     {"fp16.fp16_master_weights_and_grads", R, boolean(), "", "masters are fp32 whenever compute is 16 bit: leave it out", "[false]"},
     {"bf16.enabled", H, boolean(), "false", "compute in bf16; masters stay fp32"},
-    {"bf16.check_grad_overflow", R, boolean(), "", "overflow is checked in every stage: leave it out", "[true]"},
+    {"bf16.check_grad_overflow", H, boolean(), "true",
+     "skip steps whose gradients are not all finite; false: such a gradient ends the run, and optimizer state on the host or in files is "
+     "updated in the backward already where gradient_clipping is 0 too"},
     {"bf16.immediate_grad_update", A, boolean(), "", "gradients accumulate where they are made"},
     {"bf16.bf16_master_weights_and_grads", R, boolean(), "", "masters are fp32 whenever compute is 16 bit: leave it out", "[false]"},
     {"bf16.auto_cast", A, boolean(), "", "inputs are token numbers: nothing is cast"},

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/not_a_number.h"
+#include "base/nth.h"
 #include "base/program_name.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/engine/step_runner.h"
@@ -26,10 +27,10 @@ bool StepRunner::agree(const Plan& plan, const Action& action) {
   bool goes_on = true;
   switch (action.agreement) {
     case Agreement::Gradient:
-      goes_on = agree_on_gradient(run);
+      goes_on = agree_on_gradient(plan, run);
       break;
     case Agreement::Losses:
-      goes_on = agree_on_losses(run);
+      goes_on = agree_on_losses(plan, run);
       break;
     case Agreement::Instruction:
       agree_on_instruction(run);
@@ -45,10 +46,10 @@ bool StepRunner::agree(const Plan& plan, const Action& action) {
   return goes_on;
 }
 
-void StepRunner::read_scalars() {
+void StepRunner::read_scalars(const Plan& plan) {
   const TimeInto time(lanes_.host_timers.reduce);
   scalars_.read(lanes_.compute);
-  is_applying_ = false;
+  is_applying_ &= plan.updates_in_backward;  // a step's own counts when the ranks have agreed
 }
 
 AddOverRanks StepRunner::adder() {
@@ -63,9 +64,9 @@ void StepRunner::agree_on_maxima(StepRun& run) {
   run.result.stop = maxima[1] > 0;
 }
 
-bool StepRunner::agree_on_gradient(StepRun& run) {
+bool StepRunner::agree_on_gradient(const Plan& plan, StepRun& run) {
   StepResult& result = run.result;
-  read_scalars();
+  read_scalars(plan);
   const TimeInto time(lanes_.host_timers.scalars);
   const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
   strategies_.backprop->reset();
@@ -74,12 +75,12 @@ bool StepRunner::agree_on_gradient(StepRun& run) {
   adder()(sums, "loss and norm");
   agree_on_maxima(run);
 
-  unscale_ = averaging_of(config_, lanes_.group.size()).sum_factor / scaler_.scale();
+  unscale_ = unscale();
   result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, run.global_tokens)));
   result.grad_norm = without_sign_of_nan(static_cast<float>(std::sqrt(sums[1]) * unscale_));
   result.lr = scalars_of(run.step, true).scheduled.lr;
   const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
-  if (overflow && !is_16bit(config_.precision.compute)) report_non_finite(run.step, local_loss);
+  if (overflow && !config_.precision.skips_overflow()) report_non_finite(plan, run.step, local_loss);
   if (overflow)
     skip_reason_ = scaler_.is_dynamic()
                        ? ""
@@ -89,13 +90,13 @@ bool StepRunner::agree_on_gradient(StepRun& run) {
                                          : "");
   scaler_.update(overflow);
   result.loss_scale = scaler_.scale();
-  if (!overflow && !run.kind.queries) settle_update(run);
+  if (!overflow && !run.kind.queries && !plan.updates_in_backward) settle_update(run);
   return !overflow;
 }
 
-bool StepRunner::agree_on_losses(StepRun& run) {
+bool StepRunner::agree_on_losses(const Plan& plan, StepRun& run) {
   StepResult& result = run.result;
-  read_scalars();
+  read_scalars(plan);
   const TimeInto time(lanes_.host_timers.scalars);
   const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
   std::vector<ZerothOrder::Sums> sums(values.size() / 3);
@@ -142,10 +143,12 @@ void StepRunner::agree_on_estimate(StepRun& run) {
   settle_update(run);
 }
 
-void StepRunner::report_non_finite(int64_t step, double local_loss) {
+void StepRunner::report_non_finite(const Plan& plan, int64_t step, double local_loss) {
   std::string found;
-  for (Stream* stream : lanes_.streams()) stream->synchronize();  // the run ends: what was read ahead is of no use
-  const std::string parameter = first_non_finite(state_, lanes_.device, lanes_.kernels, lanes_.compute);
+  has_lost_update_ |= plan.updates_in_backward;
+  for (Stream* stream : lanes_.streams()) stream->synchronize();                 // the run ends: what was read ahead is of no use
+  const std::string parameter = plan.updates_in_backward ? group_without_norm()  // whose gradient may be gone
+                                                         : first_non_finite(state_, lanes_.device, lanes_.kernels, lanes_.compute);
   const int rank = lanes_.group.rank();
   if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", rank, without_sign_of_nan(local_loss));
   if (!parameter.empty()) found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", rank, parameter);
@@ -154,8 +157,16 @@ void StepRunner::report_non_finite(int64_t step, double local_loss) {
     if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
   fail_run(
       "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`{} inspect batches`) helps; "
-      "fp16 and bf16 runs skip such steps",
-      step, all.empty() ? "the gradient norm is not finite" : all, parameters_left(), program_name());
+      "fp16 and bf16 runs skip such steps{}",
+      step, all.empty() ? "the gradient norm is not finite" : all, parameters_left(), program_name(),
+      config_.precision.compute == DType::BF16 ? " while bf16.check_grad_overflow is true" : "");
+}
+
+std::string StepRunner::group_without_norm() {
+  const auto squares = scalars_.values(ScalarBlock::Part::SquaredNorms);
+  for (const FlatGroup& g : plan_.layout.groups)
+    if (!std::isfinite(nth(squares, g.id))) return g.name;
+  return "";
 }
 
 }  // namespace zerostep

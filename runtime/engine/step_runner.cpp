@@ -10,6 +10,7 @@
 #include "base/format.h"
 #include "base/program_name.h"
 #include "models/error_text.h"
+#include "runtime/engine/averaging.h"
 #include "runtime/strategy/projected_gradients.h"
 #include "runtime/strategy/unchanged_weights.h"
 
@@ -47,6 +48,10 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
     run->result.unchanged_share = unchanged_share(directions_, state_, step, adder());
   scalars_.clear(lanes_.compute);
   const Plan& plan = plan_.step(run->kind);
+  if (plan.updates_in_backward) {
+    unscale_ = unscale();
+    settle_update(*run);
+  }
   const bool applied = execute(plan, run);
   if (!plan.defers_update) pending_ = nullptr;
   StepResult& result = run->result;
@@ -76,7 +81,7 @@ void StepRunner::evaluate_batch(int64_t index, const Batch& batch, bool counts) 
 
 bool StepRunner::execute(const Plan& plan, const SharedRun& run) {
   run_ = run;
-  is_applying_ = pending_ != nullptr && plan.applies_pending;
+  is_applying_ = pending_ != nullptr && (plan.applies_pending || plan.updates_in_backward);
   const bool applied = executor_.execute(plan, *this);
   is_applying_ = false;
   run_ = nullptr;
@@ -127,6 +132,8 @@ UpdateScalars StepRunner::scalars_of(int64_t step, bool gradient) const {
   out.step = step;
   return out;
 }
+
+double StepRunner::unscale() const { return averaging_of(config_, lanes_.group.size()).sum_factor / scaler_.scale(); }
 
 double StepRunner::clipped(double norm) const {
   const double clip = config_.gradient_clipping;
@@ -183,6 +190,7 @@ void StepRunner::restore(const TrainingProgress& progress) {
 }
 
 std::string StepRunner::parameters_left() const {
+  if (has_lost_update_) return "The parameters are of no step: some were updated before the gradient was complete";
   if (applied_.all() == 0) return "The parameters are the first values: no step was applied";
   return fmt::format("The parameters are as the last of {} applied steps left them", applied_.all());
 }

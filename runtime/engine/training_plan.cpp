@@ -129,8 +129,8 @@ StepParts plan_parts(const Config& config, const Objective& objective, int world
   return parts;
 }
 
-// Whether a step gains when its update waits for the next one.
-bool gains_by_deferral(const Config& config, const StepKind& kind) {
+// Whether a step gains when its update stands elsewhere than at its end.
+bool gains_elsewhere(const Config& config, const StepKind& kind) {
   if (kind.update == StepKind::Update::Gradient) return config.zero.offload_optimizer.tier != Tier::Device;
   return !config.step.uses_backprop() && config.zero.offload_param.tier == Tier::File;
 }
@@ -142,10 +142,18 @@ bool may_defer(const Config& config, const StepParts& parts, const StepKind& kin
   return any.matrices.empty() && !clips_estimate;
 }
 
+// Whether it may be made before the gradient is complete.
+bool may_update_in_backward(const Config& config, const StepParts& parts) {
+  return !config.step.uses_queries() && parts.backprop->matrices.empty() && config.gradient_clipping == 0 &&
+         !config.precision.skips_overflow();
+}
+
 void compose_steps(const Config& config, const StepParts& parts, std::optional<Updates> updates, TrainingPlan& plan) {
   const std::vector<StepKind> kinds = step_kinds(config.step);
+  const auto gains = [&](const StepKind& kind, Updates by) { return updates ? *updates == by : gains_elsewhere(config, kind); };
+  const auto in_backward = [&](const StepKind& kind) { return may_update_in_backward(config, parts) && gains(kind, Updates::InBackward); };
   const auto defers = [&](const StepKind& kind) {
-    return may_defer(config, parts, kind) && (updates ? *updates == Updates::Deferred : gains_by_deferral(config, kind));
+    return !in_backward(kind) && may_defer(config, parts, kind) && gains(kind, Updates::Deferred);
   };
   const bool pends = std::any_of(kinds.begin(), kinds.end(), defers);
   const auto reads_gradient = [](const StepKind& kind) { return kind.update == StepKind::Update::Gradient || kind.instructed; };
@@ -159,7 +167,7 @@ void compose_steps(const Config& config, const StepParts& parts, std::optional<U
     const int64_t instruction = kind.instructed ? 2 * step.queries + 1 + (step.instruct.energy ? 2 * EnergyHistogram::kBins : 0) : 0;
     const int64_t estimate = kind.backprop ? kCosineScalars : step.exact_norm ? 1 : 0;
     plan.steps.push_back({kind, compose(plan.layout, {backprop, queries, follows_gradient ? *backprop : *queries, instruction, estimate,
-                                                      pends, defers(kind), pending_reads})});
+                                                      pends, defers(kind), pending_reads, in_backward(kind)})});
   }
   plan.update =
       compose(plan.layout, {.updates = parts.queries ? *parts.queries : *parts.backprop, .pending_reads_gradient = pending_reads});
@@ -177,7 +185,8 @@ StreamsApart TrainingPlan::streams_apart(bool host_is_device) const {
   StreamsApart out{.communication = any_step().options.overlap, .files = !any_step().staging_rings.empty()};
   for (const Step& step : steps)
     for (const Action& a : step.plan.actions) {
-      out.host_compute |= (step.plan.applies_pending || !host_is_device) && a.lane == Lane::HostCompute;
+      const bool is_beside_visits = step.plan.applies_pending || step.plan.updates_in_backward;
+      out.host_compute |= (is_beside_visits || !host_is_device) && a.lane == Lane::HostCompute;
       out.checkpoints |= a.lane == Lane::DeviceToHost;
     }
   return out;

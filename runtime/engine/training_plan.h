@@ -36,13 +36,15 @@ struct TrainingPlan {
   StreamsApart streams_apart(bool host_is_device) const;
 };
 
-// When parameters are updated: at the end of each step, or in the next step, each group before its first use. Both give the same bits.
+// When parameters are updated: at the end of each step, or in the next step, each group before its first use, or in the backward, each
+// group when its gradient is complete. All give the same bits.
 // Matrix optimizers exchange whole matrices among the ranks, and a clipped estimate is measured over the whole model before it is used:
-// these are always immediate.
-enum class Updates : uint8_t { Immediate, Deferred };
-// Where `updates` is not given, those that follow a backprop gradient are deferred where the optimizer's state rests on the host or in
-// files, which the host then works on under the next forward, and those of a run of queries alone where parameters rest in files, so that
-// each byte of them is read and written once a step.
+// these are always immediate. In the backward nothing is known of the whole gradient: only steps of backprop alone can be updated there, if
+// no norm clips them and no step is skipped because of a gradient that is not finite (it ends the run, which in fp32 it does anyway).
+enum class Updates : uint8_t { Immediate, Deferred, InBackward };
+// Where `updates` is not given, those that follow a backprop gradient stand in the backward, or are deferred where they may not, where the
+// optimizer's state rests on the host or in files, which the host then works on under the backward or the next forward; and those of a run
+// of queries alone are deferred where parameters rest in files, so that each byte of them is read and written once a step.
 TrainingPlan plan_training(const Config& config, const ModelDefinition& model, const Objective& objective, int world,
                            std::optional<Updates> updates = {});
 

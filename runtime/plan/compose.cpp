@@ -7,7 +7,7 @@
 #include "base/nth.h"
 #include "runtime/plan/plan.h"
 
-// The list of a whole step, made of the lists of its parts, and where the update of the step before stands in it.
+// The list of a whole step, made of the lists of its parts, and where its own update and that of the step before stand in it.
 
 namespace zerostep {
 namespace {
@@ -62,6 +62,15 @@ std::ptrdiff_t free_from(const std::vector<Action>& list, const Action& action, 
   return begin;
 }
 
+// `others` with before[i] before each others[i], and the last ones behind all.
+void merge(const std::vector<Action>& others, std::vector<std::vector<Action>> before, std::vector<Action>& out) {
+  out.clear();
+  for (size_t i = 0; i <= others.size(); ++i) {
+    std::move(before[i].begin(), before[i].end(), std::back_inserter(out));
+    if (i < others.size()) out.push_back(others[i]);
+  }
+}
+
 // Puts the updates of another step before what touches their groups, in the order of the visits that need them, and all before the first
 // agreement: units gathered far ahead of their visits do not keep the first visits waiting. Of what one visit needs, groups that stay whole
 // come first: they are small. Updates of the host's lane stand as early as the slots of what rests in files are free: the lane works on
@@ -104,11 +113,28 @@ void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Pla
     }
     former_use = bundle.first_use;
   }
-  plan.actions.clear();
-  for (size_t i = 0; i <= others.size(); ++i) {
-    std::move(before[i].begin(), before[i].end(), std::back_inserter(plan.actions));
-    if (i < others.size()) plan.actions.push_back(others[i]);
+  merge(others, std::move(before), plan.actions);
+}
+
+// Puts a step's own updates into its backward, each behind the last action that touches its group. Parameters that are gathered again when
+// they are updated are so behind the next group's updates: what follows in the lane of gathers does not wait for the host's work.
+void insert_own_updates(const ModelLayout& layout, const Plan& updates, Plan& plan) {
+  find_uses(layout, plan);
+  const std::vector<Action> others = std::exchange(plan.actions, {});
+  const auto behind_last_use = [&](const std::set<int>& groups) {
+    const auto last = std::find_if(others.rbegin(), others.rend(), [&](const Action& a) { return touches(a, groups); });
+    return others.rend() - last;
+  };
+  std::vector<UpdateBundle> bundles = bundles_of(updates);
+  for (UpdateBundle& bundle : bundles) bundle.last_place = behind_last_use(bundle.groups);
+  std::stable_sort(bundles.begin(), bundles.end(), [](const auto& a, const auto& b) { return a.last_place < b.last_place; });
+  std::vector<std::vector<Action>> before(others.size() + 1);
+  for (size_t b = 0; b < bundles.size(); ++b) {
+    const std::ptrdiff_t next = b + 1 < bundles.size() ? bundles[b + 1].last_place : std::ssize(others);
+    for (Action& a : bundles[b].actions)
+      nth(before, a.kind == ActionKind::Update ? behind_last_use({a.group}) : next).push_back(std::move(a));
   }
+  merge(others, std::move(before), plan.actions);
 }
 
 }  // namespace
@@ -128,13 +154,15 @@ void add_elements(Plan& plan) {
 }
 
 Plan compose(const ModelLayout& layout, const StepSpec& spec) {
-  const auto& [backprop, queries, updates, instruction, estimate, applies_pending, defers_update, pending_reads_gradient] = spec;
+  const auto& [backprop, queries, updates, instruction, estimate, applies_pending, defers_update, pending_reads_gradient,
+               updates_in_backward] = spec;
   Plan out = updates;
   out.visits.clear();
   out.actions.clear();
   out.elements_gathered = out.elements_reduced = 0;
   out.applies_pending = applies_pending || (backprop == nullptr && queries == nullptr);
   out.defers_update = defers_update;
+  out.updates_in_backward = updates_in_backward;
   const auto add = [&](const Plan& part, int begin, int end) {
     const int first = static_cast<int>(out.visits.size());
     for (int i = begin; i < end; ++i) {
@@ -146,13 +174,15 @@ Plan compose(const ModelLayout& layout, const StepSpec& spec) {
   for (const Plan* part : {backprop, queries}) {
     if (part == nullptr) continue;
     if (part == queries && instruction > 0) out.actions.push_back(agree_action(out.options, Agreement::Instruction, instruction));
-    add(*part, 1, part->agreement + 1);
+    add(*part, 1, part->agreement);
+    if (updates_in_backward) insert_own_updates(layout, updates, out);
+    add(*part, part->agreement, part->agreement + 1);
     out.visits.insert(out.visits.end(), part->visits.begin(), part->visits.end());
   }
   if (queries != nullptr) out.actions.push_back(agree_action(out.options, Agreement::Estimate, estimate));
   if (applies_pending) insert_pending_updates(layout, spec, out);
   const int end = static_cast<int>(updates.actions.size());
-  add(updates, defers_update ? end - 1 : updates.agreement + 1, end);
+  add(updates, defers_update || updates_in_backward ? end - 1 : updates.agreement + 1, end);
   if (backprop == nullptr && queries == nullptr)
     for (Action& a : out.actions) a.reads_gradient |= pending_reads_gradient && a.kind == ActionKind::Update;
   add_loads_and_stores(layout, out);

@@ -53,6 +53,10 @@ class LoadsAndStores {
       }
     }
     slot.last_use = i;
+    if (use.last) {
+      slot.content.reset();
+      slot.is_changed = false;
+    }
     if (!use.writes) return;
     slot.is_changed = true;
     slot.last_change = i;

@@ -15,7 +15,7 @@ class PlanHash {
     for (const Action& action : plan.actions) add_action(action);
     for (const PlannedBuffer& buffer : plan.buffers) add_planned(buffer);
     for (const StagingRing& ring : plan.staging_rings) add(ring.kind, ring.slot_bytes, ring.num_slots);
-    add(plan.agreement, plan.applies_pending, plan.defers_update, plan.copies_bytes, plan.message_bytes);
+    add(plan.agreement, plan.applies_pending, plan.defers_update, plan.updates_in_backward, plan.copies_bytes, plan.message_bytes);
     return hash_.hex();
   }
 
@@ -51,7 +51,7 @@ class PlanHash {
     add_all(a.gradients, [&](const GradientUse& use) { add(use.group, use.slot, use.fresh); });
     add_all(a.uses, [&](const BufferUse& use) {
       add_buffer(use.buffer);
-      add(use.reads, use.writes, use.group, use.chunk);
+      add(use.reads, use.writes, use.group, use.chunk, use.last);
     });
     add_all(a.waits, [&](int action) { add(action); });
   }

@@ -191,7 +191,8 @@ class Verifier {
       state.chunk = use.chunk;
     }
     const ActionKind kind = events_.back().action->kind;
-    if (kind == ActionKind::Load || kind == ActionKind::Store)
+    if (use.last) state.holder = -1;
+    if (kind == ActionKind::Load || kind == ActionKind::Store || use.last)
       state.is_changed = false;
     else if (use.writes)
       state.is_changed = true;

@@ -45,6 +45,13 @@ int64_t gathered_of_waiting_update(const Plan& plan) {
   return out;
 }
 
+// When a step makes its update.
+const char* updates_key(const Plan& plan) { return plan.updates_in_backward ? "in_backward" : plan.defers_update ? "deferred" : "at_end"; }
+std::string updates_text(const Plan& plan) {
+  if (plan.updates_in_backward) return "in the backward, of each unit when its gradient is complete";
+  return plan.defers_update ? "in the next step, of each unit before its first use" : "at the end";
+}
+
 std::string line(const char* what, const std::string& value) { return fmt::format("  {:<30} {}\n", what, value); }
 std::string bytes_text(int64_t num_bytes) { return fmt::format("{} bytes ({})", grouped(num_bytes), human_bytes(num_bytes)); }
 
@@ -91,6 +98,7 @@ ordered_json plan_json(const PlanReport& report) {
                       {"elements_gathered", plan_of_kind.elements_gathered},
                       {"elements_reduced", plan_of_kind.elements_reduced},
                       {"flops", plan_of_kind.flops},
+                      {"updates", updates_key(plan_of_kind)},
                       {"file_bytes_read", plan_of_kind.file_bytes_read},
                       {"file_bytes_written", plan_of_kind.file_bytes_written}};
     for (const CollectiveTotal& c : collectives_of(plan_of_kind))
@@ -199,6 +207,7 @@ std::string plan_text(const PlanReport& report) {
     const auto visits = std::count_if(actions.begin(), actions.end(), [](const Action& a) { return a.kind == ActionKind::Visit; });
     out += line(several ? fmt::format("actions of {}", name_of(kind)).c_str() : "actions",
                 fmt::format("{}, {} of them visits (--actions prints them)", actions.size(), visits));
+    out += line(several ? fmt::format("updates of {}", name_of(kind)).c_str() : "updates", updates_text(plan_of_kind));
   }
   return out + (prediction != nullptr ? prediction_text(plan, *prediction) : "");
 }

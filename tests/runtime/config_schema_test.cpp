@@ -49,8 +49,8 @@ std::string fingerprint(const Config& c) {
                    l.cycle_second_stair_count, l.decay_step_size, l.cycle_momentum);
   s += fmt::format("{} {} {} {} ", l.lr_range_test_min_lr, l.lr_range_test_step_rate, l.lr_range_test_step_size, l.lr_range_test_staircase);
   const auto& p = c.precision;
-  s += fmt::format("{} {} {} {} {} {} {} ", name_of(p.compute), p.loss_scale, p.initial_scale_power, p.loss_scale_window, p.hysteresis,
-                   p.consecutive_hysteresis, p.min_loss_scale);
+  s += fmt::format("{} {} {} {} {} {} {} {} ", name_of(p.compute), p.loss_scale, p.initial_scale_power, p.loss_scale_window, p.hysteresis,
+                   p.consecutive_hysteresis, p.min_loss_scale, p.check_overflow);
   const auto& z = c.zero;
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} ", z.stage, z.contiguous_gradients, z.reduce_scatter,
                    z.allgather_partitions, z.overlap_comm, z.round_robin_gradients, z.reduce_bucket_size, z.allgather_bucket_size,

@@ -57,6 +57,7 @@ TEST(PlanHash, HasEverythingThatMatters) {
       [](Plan& p) { p.buffers[0].num_chunks = 2; },
       [](Plan& p) { p.staging_rings = {{.kind = BufferKind::UpdateState, .name = "", .slot_bytes = 8, .num_slots = 2}}; },
       [](Plan& p) { p.defers_update = true; },
+      [](Plan& p) { p.updates_in_backward = true; },
   };
   std::set<std::string> hashes{before};
   for (size_t i = 0; i < changes.size(); ++i) {

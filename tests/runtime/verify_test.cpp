@@ -28,11 +28,13 @@ enum class Kind : uint8_t {
   Deferred,
   Host,
   Files,
+  InBackward,
   OneBuffer
 };
 constexpr Kind kKinds[] = {
-    Kind::Plain,           Kind::SixteenBit,   Kind::SixteenBitMessages, Kind::Muon, Kind::Recompute, Kind::HostCheckpoints, Kind::LowRank,
-    Kind::NoReduceScatter, Kind::OwnGradients, Kind::Deferred,           Kind::Host, Kind::Files,     Kind::OneBuffer};
+    Kind::Plain,      Kind::SixteenBit,      Kind::SixteenBitMessages, Kind::Muon,     Kind::Recompute, Kind::HostCheckpoints,
+    Kind::LowRank,    Kind::NoReduceScatter, Kind::OwnGradients,       Kind::Deferred, Kind::Host,      Kind::Files,
+    Kind::InBackward, Kind::OneBuffer};
 
 struct PlanCase {
   Mode mode;
@@ -70,7 +72,7 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   if (c.kind == Kind::LowRank) config.step.perturbation = StepConfig::Perturbation::LowRank;
   if (c.kind == Kind::NoReduceScatter) config.zero.reduce_scatter = false;
   if (c.kind == Kind::OwnGradients) config.zero.contiguous_gradients = false;
-  if (c.kind == Kind::Host || c.kind == Kind::Files || c.kind == Kind::OneBuffer) {
+  if (c.kind == Kind::Host || c.kind == Kind::Files || c.kind == Kind::InBackward || c.kind == Kind::OneBuffer) {
     const Tier tier = c.kind == Kind::Host ? Tier::Host : Tier::File;
     if (c.stage == 3) config.zero.offload_param.tier = tier;
     if (c.stage > 0) config.zero.offload_optimizer.tier = tier;
@@ -84,7 +86,11 @@ TrainingPlan plan_of(const PlanCase& c, ZerothOrderCase& test) {
   const auto model = make_gpt2(test.model);
   const auto objective = make_cross_entropy();
   const bool defers = c.kind == Kind::Deferred || c.kind == Kind::Host || c.kind == Kind::Files;
-  return plan_training(config, *model, *objective, c.world, defers ? Updates::Deferred : Updates::Immediate);
+  if (c.kind == Kind::InBackward) config.gradient_clipping = 0;
+  return plan_training(config, *model, *objective, c.world,
+                       c.kind == Kind::InBackward ? Updates::InBackward
+                       : defers                   ? Updates::Deferred
+                                                  : Updates::Immediate);
 }
 
 std::vector<PlanCase> all_cases() {
@@ -150,6 +156,7 @@ TEST(Verify, AMissingWaitIsFound) {
                                    {Mode::FirstOrder, Kind::Host},
                                    {Mode::Alternating, Kind::Host},
                                    {Mode::FirstOrder, Kind::Files},
+                                   {Mode::FirstOrder, Kind::InBackward},
                                    {Mode::ZerothOrder, Kind::Files}})
     for (const int stage : {0, 1, 2, 3}) {
       ZerothOrderCase test;
@@ -190,7 +197,7 @@ TEST(Verify, AMissingWaitIsFound) {
 TEST(Verify, AMissingTransferIsFound) {
   int64_t removed = 0;
   for (const Mode mode : {Mode::FirstOrder, Mode::ZerothOrder})
-    for (const Kind kind : {Kind::Files, Kind::OneBuffer})
+    for (const Kind kind : {Kind::Files, Kind::InBackward, Kind::OneBuffer})
       for (const int ranks : {1, 2}) {
         ZerothOrderCase test;
         const PlanCase c{mode, 3, ranks, true, int64_t{1} << 40, 1000, 300, 2, kind};
