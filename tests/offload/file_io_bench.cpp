@@ -1,8 +1,9 @@
 // Reads and writes of chunks that rest in files, on a lane, beside what the disk gives to a plain loop: threads that pread or pwrite blocks
 // of the same size past the page cache, as many of them as serve best, from and to as much memory; and to fio, where it is installed, with
 // the same depth (its memory is in small pages, which costs some disks a great deal). Taken in turns in one run: disks and their neighbours
-// vary, so the ratios are medians over rounds of pairs. Writes what it needs to FOLDER; takes a minute or two.
-// usage: file_io_bench [FOLDER, default .] [MiB, default 512] [rounds, default 5] [queue depth, default 8] [block KiB, default 1024]
+// vary, so the ratios are medians over rounds of pairs. Last, as many bytes read as written at once, as a step does. Writes what it needs
+// to FOLDER; takes a minute or two. usage: file_io_bench [FOLDER, default .] [MiB, default 512] [rounds, default 5] [queue depth, default
+// 8] [block KiB, default 1024]
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -108,6 +109,41 @@ double run(Contender& contender, bool is_write, int64_t num_bytes, Stream& lane,
   });
 }
 
+// Seconds to read so many bytes and to write as many at once.
+template <typename Read, typename Write>
+double seconds_of_both(const Read& read, const Write& write) {
+  return seconds_of([&] {
+    std::jthread beside(write);
+    read();
+  });
+}
+
+void compare_both_at_once(const std::string& folder, int64_t num_bytes, int rounds, const AioOptions& aio) {
+  constexpr int kThreads = 8;
+  constexpr int64_t kChunk = 16 * kMiB;
+  PlainLoop read_loop(folder, num_bytes, aio.block_size), write_loop(folder, num_bytes, aio.block_size);
+  Arena arena = Arena::host_memory("chunks", 2 * kChunk);
+  auto* const memory = static_cast<std::byte*>(arena.allocate(2 * kChunk, "chunks"));
+  Stream read_lane = Stream::worker("read lane"), write_lane = Stream::worker("write lane");
+  const auto make = [&] {
+    return std::make_unique<ScratchFiles>(ScratchOptions{.folders = {folder}, .aio = aio},
+                                          std::vector<FileBuffer>{{"bench", num_bytes, kChunk}});
+  };
+  Contender readers{"", kChunk, make()}, writers{"", kChunk, make()};
+  for (Contender* contender : {&readers, &writers}) run(*contender, true, num_bytes, write_lane, memory);
+  std::vector<double> plain, lanes;
+  for (int round = 0; round < rounds; ++round) {
+    plain.push_back(seconds_of_both([&] { read_loop.run(false, kThreads); }, [&] { write_loop.run(true, kThreads); }));
+    lanes.push_back(seconds_of_both([&] { run(readers, false, num_bytes, read_lane, memory); },
+                                    [&] { run(writers, true, num_bytes, write_lane, memory + kChunk); }));
+  }
+  const auto speed = [&](const std::vector<double>& seconds) { return static_cast<double>(2 * num_bytes) / median(seconds) / 1e6; };
+  fmt::print(
+      "read and written at once, MB/s of both together: plain loops, {} in flight each: {:.0f}; {} MiB chunks, {}: {:.0f}, {:.2f} of "
+      "plain\n",
+      kThreads, speed(plain), kChunk / kMiB, readers.files->description(), speed(lanes), median_ratio(plain, lanes));
+}
+
 void main_program(const std::string& folder, int64_t num_bytes, int rounds, const AioOptions& aio) {
   constexpr std::array kThreads{1, 2, 4, 8, 16};
   constexpr std::array<int64_t, 4> kChunks{kMiB, 4 * kMiB, 16 * kMiB, 64 * kMiB};
@@ -156,6 +192,8 @@ void main_program(const std::string& folder, int64_t num_bytes, int rounds, cons
                speed(fio[1]));
   for (const Contender& c : contenders)
     fmt::print("{:80} {:9.0f} {} {:9.0f} {}\n", c.name, speed(c.seconds[0]), ratio(c, 0), speed(c.seconds[1]), ratio(c, 1));
+  contenders.clear();  // and their files
+  compare_both_at_once(folder, num_bytes, rounds, aio);
 }
 
 }  // namespace
