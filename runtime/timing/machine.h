@@ -84,10 +84,12 @@ std::optional<Machine> measured_machine(int ranks_per_host, int threads);
 struct Keeping {
   std::string file;     // that they belong into; "": there is no cache
   std::string why_not;  // "": they are in it
+  int num_earlier = 0;  // of those in it: figures that an earlier measurement found faster
 };
 // Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Steady figures that were kept before
 // are not replaced by unsteady ones, those with files not by those without, and those of a longer measurement not by those of a shorter one
-// that is as steady, unless `replaces_any`. Links between hosts are no reason: who plans for several hosts names a machine file.
+// that is as steady, unless `replaces_any`. Of two measurements that are as steady and as long each figure is the faster one's: what slows
+// a machine for minutes on end looks steady. Links between hosts are no reason: who plans for several hosts names a machine file.
 Keeping keep_measured_machine(const Machine& machine, bool replaces_any = false);
 
 }  // namespace zerostep

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -42,6 +43,39 @@ std::string prefix() {
   return ContentHash().add(machine_description()).add(cores).hex().substr(0, 16) + "_";
 }
 
+// Of each figure the faster one of two measurements of a machine; all else is the later one's. `num_earlier`: how many are the earlier's.
+Machine fastest_of(const Machine& earlier, Machine later, int& num_earlier) {
+  const auto take = [&](auto& figure, const auto& other, bool is_faster) {
+    if (!is_faster) return;
+    figure = other;
+    ++num_earlier;
+  };
+  for (double Machine::*const rate : {&Machine::memory_bytes_per_second, &Machine::noise_elements_per_second,
+                                      &Machine::update_bytes_per_second, &Machine::host_update_bytes_per_second})
+    take(later.*rate, earlier.*rate, earlier.*rate > later.*rate);
+  for (double Machine::*const seconds : {&Machine::operation_seconds, &Machine::agreement_seconds})
+    take(later.*seconds, earlier.*seconds, earlier.*seconds < later.*seconds);
+  constexpr double kTransfer = 16 << 20;
+  for (Link Machine::*const link : {&Machine::file_read, &Machine::file_write, &Machine::gather_in_host, &Machine::reduce_in_host}) {
+    const Link &before = earlier.*link, &now = later.*link;
+    if (before.is_known() && now.is_known()) take(later.*link, before, before.seconds(kTransfer) < now.seconds(kTransfer));
+  }
+  for (const GemmRate& before : earlier.gemm) {
+    const auto now = std::find_if(later.gemm.begin(), later.gemm.end(), [&](const GemmRate& rate) {
+      return rate.type == before.type && rate.rows == before.rows && rate.width == before.width;
+    });
+    if (now != later.gemm.end()) take(*now, before, before.flops_per_second > now->flops_per_second);
+  }
+  for (const ElementwiseRate& before : earlier.elementwise)
+    for (ElementwiseRate& now : later.elementwise) {
+      if (now.type != before.type) continue;
+      take(now.bytes_per_second, before.bytes_per_second, before.bytes_per_second > now.bytes_per_second);
+      take(now.attention_flops_per_second, before.attention_flops_per_second,
+           before.attention_flops_per_second > now.attention_flops_per_second);
+    }
+  return later;
+}
+
 }  // namespace
 
 std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
@@ -62,7 +96,9 @@ std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
   return nearest;
 }
 
-Keeping keep_measured_machine(const Machine& machine, bool replaces_any) {
+Keeping keep_measured_machine(const Machine& measured, bool replaces_any) {
+  Machine machine = measured;
+  int num_earlier = 0;
   if (folder().empty()) return {"", "neither $XDG_CACHE_HOME nor $HOME is set"};
   const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
   const auto stays = [&](const std::string& better) {
@@ -71,8 +107,10 @@ Keeping keep_measured_machine(const Machine& machine, bool replaces_any) {
   if (const std::optional<Machine> kept = replaces_any ? std::nullopt : machine_of(file)) {
     if (!kept->is_unsteady && machine.is_unsteady) return stays("steady");
     if (kept->file_read.is_known() && !machine.file_read.is_known()) return stays("more: they have files, which this measurement left out");
-    if (kept->is_unsteady == machine.is_unsteady && kept->measured_seconds > kLonger * machine.measured_seconds)
+    const bool is_as_steady = kept->is_unsteady == machine.is_unsteady;
+    if (is_as_steady && kept->measured_seconds > kLonger * machine.measured_seconds)
       return stays(fmt::format("of a longer measurement, {:.4g} s", kept->measured_seconds));
+    if (is_as_steady && machine.measured_seconds <= kLonger * kept->measured_seconds) machine = fastest_of(*kept, machine, num_earlier);
   }
   std::error_code ignored;
   for (const std::string& path : {file, file + ".partial"})  // a pipe would be waited for
@@ -80,7 +118,7 @@ Keeping keep_measured_machine(const Machine& machine, bool replaces_any) {
   try {
     fs::create_directories(folder(), ignored);
     write_machine(file, machine);
-    return {file, ""};
+    return {file, "", num_earlier};
   } catch (const RunError& error) {
     return {file, error.what()};
   }
