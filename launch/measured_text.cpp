@@ -60,7 +60,11 @@ std::string text_of(const MeasuredMachine& measured) {
   for (const ElementwiseRate& rate : m.elementwise) {
     const std::string operations = figure_of(figures::kOperations, rate.type), attention = figure_of(figures::kAttention, rate.type);
     add(operations, gigabytes(rate.bytes_per_second) + " written", operations);
-    add(attention, fmt::format("{:.3g} GFLOP/s", 1e-9 * rate.attention_flops_per_second), attention);
+    const auto attention_text = [](const AttentionRate& of) {
+      return fmt::format("{} + {:.3g} GFLOP/s", microseconds(of.head_seconds), 1e-9 * of.flops_per_second);
+    };
+    add(attention, attention_text(rate.attention), attention);
+    add("  its backward", attention_text(rate.attention_backward), "");
   }
   add("an operation of LibTorch", microseconds(m.operation_seconds), figures::kOperation);
   add("memory", gigabytes(m.memory_bytes_per_second), figures::kMemory);

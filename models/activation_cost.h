@@ -30,8 +30,9 @@ struct ActivationCost {
   int64_t backward_transient_bytes = 0;
   // The same when gradients add to earlier micro-batches': products pass through a temporary.
   int64_t accumulating_backward_transient_bytes = 0;
-  double forward_flops = 0;    // multiply-adds count two
-  double attention_flops = 0;  // of forward_flops: of attention's scores and of what they weigh
+  double forward_flops = 0;     // multiply-adds count two
+  double attention_flops = 0;   // of forward_flops: of attention's scores and of what they weigh
+  int64_t attention_heads = 0;  // of queries, of all samples
   // What the operations other than products write, in place or not, and how many operations there are, those of products included: what a
   // forward and a backward take beside their products. On the CPU.
   struct Work {

@@ -70,6 +70,7 @@ ActivationCost layer_cost(const CostShape& s) {
       z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { layer_forward(sizes, graph, m); },
       [&](bool accumulating) { return layer_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
+  cost.attention_heads = s.batch * s.options.num_attention_heads;
   cost.attention_flops = 4 * n * c * static_cast<double>(s.sequence);
   cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + cost.attention_flops;
   return cost;

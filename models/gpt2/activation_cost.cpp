@@ -66,6 +66,7 @@ ActivationCost block_cost(const CostShape& s) {
       z, [&](const Sizes& sizes, bool graph, MemoryTimeline& m) { block_forward(sizes, graph, m); },
       [&](bool accumulating) { return block_backward(s, z, accumulating); });
   const auto n = static_cast<double>(z.tokens), c = static_cast<double>(z.width);
+  cost.attention_heads = s.batch * s.options.n_head;
   cost.attention_flops = 2 * n * c * static_cast<double>(s.sequence + 1);
   cost.forward_flops = 2 * n * c * (4 * c + 2 * static_cast<double>(z.inner)) + cost.attention_flops;
   return cost;

@@ -121,6 +121,7 @@ ActivationCost layer_cost(const CostShape& s) {
       [&](bool accumulating) { return layer_backward(z, accumulating); });
   const auto n = static_cast<double>(z.tokens), width = static_cast<double>(z.width), query_width = static_cast<double>(z.query_width);
   const double matrices = width * (2 * query_width + 2 * static_cast<double>(z.key_width) + 3 * static_cast<double>(z.inner));
+  cost.attention_heads = s.batch * s.options.num_attention_heads;
   cost.attention_flops = 2 * n * query_width * static_cast<double>(s.sequence + 1);
   cost.forward_flops = 2 * n * matrices + cost.attention_flops;
   return cost;

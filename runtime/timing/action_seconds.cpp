@@ -93,6 +93,7 @@ class ActionTimes {
   struct UnitWork {
     ActivationCost::Work other;  // than products
     double attention_share = 0;  // of its operations
+    double heads = 0;            // of all samples
   };
   const UnitWork& unit_work(const Visit& v) {
     const StepLoads::Load& load = loads_.load_of(v);
@@ -103,6 +104,7 @@ class ActionTimes {
         v.unit, {load.batch * v.branches_together, load.sequence, layout_.options.compute_type, drops_ && !v.probes});
     work->second.other = backward ? cost.backward_work : cost.forward_work;
     if (cost.forward_flops > 0) work->second.attention_share = cost.attention_flops / cost.forward_flops;
+    work->second.heads = static_cast<double>(cost.attention_heads);
     return work->second;
   }
 
@@ -157,10 +159,10 @@ class ActionTimes {
     const int64_t rows = load.batch * load.sequence * (v.tiled ? 1 : v.branches_together);
     const UnitWork& work = unit_work(v);
     double out = forwards * elementwise(work.other);
-    const double rate = product_rate(v, rows), attention_rate = attention_flops_per_second(machine_, layout_.options.compute_type);
-    const double attention = a.flops * work.attention_share;
+    const double rate = product_rate(v, rows), attention = a.flops * work.attention_share;
+    const AttentionRate attending = attention_rate(machine_, layout_.options.compute_type, backward);
     if (a.flops > 0) out += std::max((a.flops - attention) / rate, moved(forwards * weights));  // an embedding reads rows alone
-    out += attention / (attention_rate > 0 ? attention_rate : rate);
+    out += attending.flops_per_second > 0 ? attending.seconds(attention, forwards * work.heads) : attention / rate;
     if (is_last) out += (backward ? 1 : v.branches * v.micro_batches) * elementwise(objective_work(v));
     return out + noise(noise_elements(v, trained)) + moved(static_cast<double>(a.bytes) - forwards * weights);
   }

@@ -52,6 +52,9 @@ double gemm_flops_per_second(const Machine& machine, DType type, double rows, do
 
 double elementwise_bytes_per_second(const Machine& machine, DType type) { return elementwise_rate(machine, type).bytes_per_second; }
 
-double attention_flops_per_second(const Machine& machine, DType type) { return elementwise_rate(machine, type).attention_flops_per_second; }
+AttentionRate attention_rate(const Machine& machine, DType type, bool backward) {
+  const ElementwiseRate& rate = elementwise_rate(machine, type);
+  return backward && rate.attention_backward.flops_per_second > 0 ? rate.attention_backward : rate.attention;
+}
 
 }  // namespace zerostep

@@ -25,11 +25,18 @@ struct Link {
   double seconds(double bytes) const { return latency_seconds + bytes / bytes_per_second; }
 };
 
+// Attention's products with the softmax between them: each head of each sample takes head_seconds, and its operations at that rate, which
+// short samples do not reach. 0: unknown.
+struct AttentionRate {
+  double flops_per_second = 0, head_seconds = 0;
+  double seconds(double flops, double heads) const { return flops / flops_per_second + heads * head_seconds; }
+};
+
 // What LibTorch's operations other than products write a second of one type: norms, activations, sums, softmax; in the cache or not.
 struct ElementwiseRate {
   DType type = DType::F32;
   double bytes_per_second = 0;
-  double attention_flops_per_second = 0;  // of attention's products, with the softmax between them; 0: as other products
+  AttentionRate attention = {}, attention_backward = {};
 };
 
 struct Machine {
@@ -63,9 +70,10 @@ struct Machine {
 // Operations a second of such products of any size: between measured sizes a power law of the rows and of the width, beyond them that of
 // the nearest. A 16-bit type that the machine does not have counts as the other one, or else as fp32.
 double gemm_flops_per_second(const Machine& machine, DType type, double rows, double width);
-// Rates of what is no product; types count as above. Operations of attention have 0 where they have no rate of their own.
+// Rates of what is no product; types count as above. Attention counts as other products where it has none, and a backward without one of
+// its own as a forward.
 double elementwise_bytes_per_second(const Machine& machine, DType type);
-double attention_flops_per_second(const Machine& machine, DType type);
+AttentionRate attention_rate(const Machine& machine, DType type, bool backward);
 
 // A rank's share of so many bytes of memory or of a disk, as a machine has it: 0, unknown, where it is less than a megabyte, and a petabyte
 // at most, the bounds of machine files.

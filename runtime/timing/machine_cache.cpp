@@ -70,8 +70,10 @@ Machine fastest_of(const Machine& earlier, Machine later, int& num_earlier) {
     for (ElementwiseRate& now : later.elementwise) {
       if (now.type != before.type) continue;
       take(now.bytes_per_second, before.bytes_per_second, before.bytes_per_second > now.bytes_per_second);
-      take(now.attention_flops_per_second, before.attention_flops_per_second,
-           before.attention_flops_per_second > now.attention_flops_per_second);
+      constexpr double kFlops = 4 * 256 * 257 * 64 / 2;  // of a head of 256 tokens
+      for (AttentionRate ElementwiseRate::*const rate : {&ElementwiseRate::attention, &ElementwiseRate::attention_backward})
+        if ((before.*rate).flops_per_second > 0 && (now.*rate).flops_per_second > 0)
+          take(now.*rate, before.*rate, (before.*rate).seconds(kFlops, 1) < (now.*rate).seconds(kFlops, 1));
     }
   return later;
 }

@@ -37,6 +37,7 @@ constexpr Quantity kNoise{"1e9 numbers a second", 1e9, 1e-6,
                           "a processor of 1980",  1e6, "a number for each byte of a hundred times the fastest memory",
                           "numbers a second",     1e-9};
 constexpr Quantity kDuration{"microseconds", 1e-6, 5e-3, "light's way of 1.5 m", 1e7, "light's way beyond the moon", "seconds", 1e6};
+constexpr Quantity kHead{"microseconds", 1e-6, 0, "no time", 1e7, "light's way beyond the moon", "seconds", 1e6};
 constexpr Quantity kCores{"cores", 1, 1e-4, "ten thousand ranks on one", 65536, "more than hosts have"};
 constexpr Quantity kMemory{"bytes", 1, 1e6, "less than any step takes", 1e15, "more than hosts have in ten years", "GB", 1e9};
 constexpr Quantity kDisk{"bytes", 1, 1e6, "less than any step takes", 1e18, "a million drives", "GB", 1e9};
@@ -78,7 +79,10 @@ void machine_fields(Fields& fields, AnyMachine& m) {
   fields.list("elementwise", m.elementwise, [](auto& f, auto& rate) {
     f.type("type", rate.type);
     f.figure("gb_per_s", rate.bytes_per_second, kSpeed);
-    f.figure("attention_tflops", rate.attention_flops_per_second, kWork, false);
+    f.figure("attention_tflops", rate.attention.flops_per_second, kWork, false);
+    f.figure("attention_head_us", rate.attention.head_seconds, kHead, false);
+    f.figure("attention_backward_tflops", rate.attention_backward.flops_per_second, kWork, false);
+    f.figure("attention_backward_head_us", rate.attention_backward.head_seconds, kHead, false);
   });
   fields.figure("operation_us", m.operation_seconds, kDuration);
   fields.block("memory", true, true, [&](auto& f) { f.figure("device_gb_per_s", m.memory_bytes_per_second, kSpeed); });

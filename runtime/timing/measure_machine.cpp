@@ -220,22 +220,39 @@ class Measurement {
       });
       bytes += static_cast<double>(rows * kWidth * kWritten) * static_cast<double>(size_of(type));
     }
-    machine_.elementwise.push_back({type, bytes / seconds, attention_rate(type)});
+    ElementwiseRate rate{type, bytes / seconds};
+    measure_attention(rate);
+    machine_.elementwise.push_back(rate);
   }
 
-  // Heads 64 wide, each token attending to itself and those before it: a forward, and a backward of twice its operations.
-  double attention_rate(DType type) {
-    constexpr int64_t kLength = 256, kHeads = 8, kHeadWidth = 64;
+  // Heads 64 wide, each token attending to itself and those before it, in samples of two lengths: what they take gives what every one
+  // takes.
+  void measure_attention(ElementwiseRate& rate) {
+    constexpr int64_t kShort = 64, kLong = 256, kHeads = 8, kHeadWidth = 64;
     const int64_t samples = least_ < 0.25 ? 1 : 2, few = std::min<int64_t>(kHeads, std::max(2, at::get_num_threads()));
     const int64_t num_heads = samples == 1 ? few : kHeads;
-    const auto heads = [&] {
-      return at::randn({samples, kLength, num_heads, kHeadWidth}).to(at::TensorOptions(scalar_type(type))).transpose(1, 2);
+    const double budget = kAttentionShare * whole_seconds_ / (4 * kMeasuredTypes.size());
+    std::array<double, 2> forward{}, backward{}, flops{};  // of a head
+    for (const bool is_long : {false, true}) {
+      const int64_t length = is_long ? kLong : kShort;
+      const auto heads = [&] {
+        return at::randn({samples, length, num_heads, kHeadWidth}).to(at::TensorOptions(scalar_type(rate.type))).transpose(1, 2);
+      };
+      const AttentionInput input{heads(), heads(), heads(), {}, true};
+      const at::Tensor gradient = heads();
+      const std::string figure = figure_of(figures::kAttention, rate.type);
+      const auto of_head = [&](double seconds) { return seconds / static_cast<double>(samples * num_heads); };
+      forward[is_long] = of_head(meter_.seconds_of(figure, budget, [&] { attend(input); }));
+      const double both = of_head(meter_.seconds_of(figure, budget, [&] { attend_backward(gradient, input, attend(input)); }));
+      backward[is_long] = std::max(both - forward[is_long], 0.1 * both);
+      flops[is_long] = 2.0 * static_cast<double>(length * (length + 1) * kHeadWidth);
+    }
+    const auto rate_of = [](const std::array<double, 2>& work, const std::array<double, 2>& seconds) {
+      const double flops_per_second = (work[1] - work[0]) / std::max(seconds[1] - seconds[0], 0.5 * seconds[1]);
+      return AttentionRate{flops_per_second, std::max(0.0, seconds[0] - work[0] / flops_per_second)};
     };
-    const AttentionInput input{heads(), heads(), heads(), {}, true};
-    const at::Tensor gradient = heads();
-    const double seconds = meter_.seconds_of(figure_of(figures::kAttention, type), kAttentionShare * whole_seconds_ / kMeasuredTypes.size(),
-                                             [&] { attend_backward(gradient, input, attend(input)); });
-    return 3.0 * 2 * static_cast<double>(samples * num_heads * kLength * (kLength + 1) * kHeadWidth) / seconds;
+    rate.attention = rate_of(flops, forward);
+    rate.attention_backward = rate_of({2 * flops[0], 2 * flops[1]}, backward);
   }
 
   void measure_flat_kernels() {

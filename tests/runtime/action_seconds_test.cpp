@@ -34,11 +34,20 @@ TEST(ActionSeconds, ProductsGoAtTheRateOfTheirRowsAndWidth) {
 TEST(ActionSeconds, AttentionGoesAtItsOwnRate) {
   const Planned p(Mode::FirstOrder, 1);
   Machine m = instant_machine();
-  m.elementwise = {{DType::F32, 1e300, 1e3}};
+  m.elementwise = {{DType::F32, 1e300, {1e3}}};
   // Scores of each token with itself and those before, and what they weigh: a forward, and a backward of twice its operations.
   const auto width = static_cast<double>(p.test.model.n_embd), length = static_cast<double>(p.test.sequence);
   const double pairs = static_cast<double>(p.test.global_batch) * length * (length + 1) / 2;
   expect_near(p.seconds_of(m, ActionKind::Visit), p.test.model.n_layer * 3 * 2 * 2 * width * pairs / 1e3);
+  // A backward has one of its own where the machine says it; each head of each sample takes a time.
+  m.elementwise = {{DType::F32, 1e300, {1e3, 0.5}, {1e2, 7}}};
+  const double heads = static_cast<double>(p.test.global_batch) * p.test.model.n_layer * p.test.model.n_head;
+  expect_near(p.seconds_of(m, ActionKind::Visit), p.test.model.n_layer * 2 * 2 * width * pairs * (1 / 1e3 + 2 / 1e2) + heads * (0.5 + 7));
+  // Forwards alone: both signs of two directions.
+  const Planned queries(Mode::ZerothOrder, 1);
+  const double runs = 4 * static_cast<double>(queries.test.config.step.query_batch.train_batch_size);
+  expect_near(queries.seconds_of(m, ActionKind::Visit),
+              runs * queries.test.model.n_layer * (2 * 2 * width * length * (length + 1) / 2 / 1e3 + queries.test.model.n_head * 0.5));
 }
 
 // Products wait for their weights or for their operations, whichever takes longer; gradients come on top.

@@ -25,7 +25,8 @@ ordered_json described() {
     "host_is_device": false,
     "capacity": {"device_bytes": 24000000001, "host_bytes": 48000000002, "file_bytes": 96000000003},
     "gemm": [{"type": "fp32", "rows": 16, "width": 256, "tflops": 0.5}, {"type": "bf16", "rows": 64, "width": 512, "tflops": 1.25}],
-    "elementwise": [{"type": "fp32", "gb_per_s": 10, "attention_tflops": 0.75}, {"type": "bf16", "gb_per_s": 11}],
+    "elementwise": [{"type": "fp32", "gb_per_s": 10, "attention_tflops": 0.75, "attention_head_us": 2, "attention_backward_tflops": 0.5,
+                     "attention_backward_head_us": 7}, {"type": "bf16", "gb_per_s": 11}],
     "operation_us": 4, "memory": {"device_gb_per_s": 12}, "noise_gelements_per_s": 14,
     "update": {"device_gb_per_s": 15, "host_gb_per_s": 16},
     "links": {
@@ -77,8 +78,11 @@ TEST_F(MachineFile, EveryKeyIsAFigureInUnitsOfOne) {
   EXPECT_DOUBLE_EQ(m.gemm[1].flops_per_second, 1.25e12);
   ASSERT_EQ(m.elementwise.size(), 2u);
   EXPECT_DOUBLE_EQ(m.elementwise[0].bytes_per_second, 10e9);
-  EXPECT_DOUBLE_EQ(attention_flops_per_second(m, DType::F32), 0.75e12);
-  EXPECT_EQ(attention_flops_per_second(m, DType::BF16), 0) << "not said";
+  EXPECT_DOUBLE_EQ(attention_rate(m, DType::F32, false).flops_per_second, 0.75e12);
+  EXPECT_DOUBLE_EQ(attention_rate(m, DType::F32, false).head_seconds, 2e-6);
+  EXPECT_DOUBLE_EQ(attention_rate(m, DType::F32, true).flops_per_second, 0.5e12);
+  EXPECT_DOUBLE_EQ(attention_rate(m, DType::F32, true).head_seconds, 7e-6);
+  EXPECT_EQ(attention_rate(m, DType::BF16, false).flops_per_second, 0) << "not said";
   EXPECT_DOUBLE_EQ(m.operation_seconds, 4e-6);
   EXPECT_DOUBLE_EQ(m.memory_bytes_per_second, 12e9);
   EXPECT_DOUBLE_EQ(m.noise_elements_per_second, 14e9);

@@ -36,7 +36,10 @@ void expect_figures(const Machine& m) {
     EXPECT_GT(gemm_flops_per_second(m, type, 16, 256), 1e6) << name_of(type);
     EXPECT_LT(gemm_flops_per_second(m, type, 4096, 4096), 1e14) << name_of(type);
     EXPECT_GT(elementwise_bytes_per_second(m, type), 1e6) << name_of(type);
-    EXPECT_GT(attention_flops_per_second(m, type), 1e6) << name_of(type);
+    for (const bool backward : {false, true}) {
+      EXPECT_GT(attention_rate(m, type, backward).flops_per_second, 1e6) << name_of(type);
+      EXPECT_GE(attention_rate(m, type, backward).head_seconds, 0) << name_of(type);
+    }
   }
   for (const GemmRate& rate : m.gemm) EXPECT_GT(rate.flops_per_second, 0) << name_of(rate.type) << rate.rows << "x" << rate.width;
   EXPECT_GT(m.operation_seconds, 1e-8);
