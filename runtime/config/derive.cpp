@@ -16,11 +16,12 @@ using nlohmann::json;
 // What Hugging Face's integration fills in for "auto" where that is not the default.
 constexpr int64_t kAutoMicroBatch = 8;
 
-// Neither off nor the key's default.
+// Not the key's default, and not off where that is nothing but a missing value.
 bool asks_for_something(std::string_view path, const json& value) {
-  if (value == json(false) || (value.is_number() && value.get<double>() == 0)) return false;
   const Key* key = find(path);
-  return key == nullptr || key->value.empty() || value != json::parse(key->value);
+  const json otherwise = key == nullptr || key->value.empty() ? json() : json::parse(key->value);
+  const bool turns_off = value == json(false) || (value.is_number() && value.get<double>() == 0);
+  return turns_off ? otherwise == json(true) : value != otherwise;
 }
 
 // Of one folder, fit for a terminal and a log.

@@ -18,7 +18,7 @@ namespace zerostep {
 
 bool StepRunner::agree(const Plan& plan, const Action& action) {
   if (action.kind != ActionKind::Agree) return true;
-  pending_ = nullptr;  // the update of the step before was applied by actions that stand before this one
+  pending_ = nullptr;  // an update of the step before was applied by actions that stand before this one
   StepRun& run = *run_;
   const bool is_host = lanes_.device.is_host();
   const std::string name = lanes_.trace != nullptr ? trace_name(plan_.layout, plan, action) : "";
@@ -27,10 +27,10 @@ bool StepRunner::agree(const Plan& plan, const Action& action) {
   bool goes_on = true;
   switch (action.agreement) {
     case Agreement::Gradient:
-      goes_on = agree_on_gradient(plan, run);
+      goes_on = agree_on_gradient(run);
       break;
     case Agreement::Losses:
-      goes_on = agree_on_losses(plan, run);
+      goes_on = agree_on_losses(run);
       break;
     case Agreement::Instruction:
       agree_on_instruction(run);
@@ -46,10 +46,10 @@ bool StepRunner::agree(const Plan& plan, const Action& action) {
   return goes_on;
 }
 
-void StepRunner::read_scalars(const Plan& plan) {
+void StepRunner::read_scalars() {
   const TimeInto time(lanes_.host_timers.reduce);
   scalars_.read(lanes_.compute);
-  is_applying_ &= plan.updates_in_backward;  // a step's own counts when the ranks have agreed
+  is_applying_ &= own_update_ != nullptr;  // a step's own is not safe before the ranks have agreed
 }
 
 AddOverRanks StepRunner::adder() {
@@ -64,9 +64,9 @@ void StepRunner::agree_on_maxima(StepRun& run) {
   run.result.stop = maxima[1] > 0;
 }
 
-bool StepRunner::agree_on_gradient(const Plan& plan, StepRun& run) {
+bool StepRunner::agree_on_gradient(StepRun& run) {
   StepResult& result = run.result;
-  read_scalars(plan);
+  read_scalars();
   const TimeInto time(lanes_.host_timers.scalars);
   const double local_loss = scalars_.values(ScalarBlock::Part::BackpropLoss)[0];
   strategies_.backprop->reset();
@@ -75,12 +75,11 @@ bool StepRunner::agree_on_gradient(const Plan& plan, StepRun& run) {
   adder()(sums, "loss and norm");
   agree_on_maxima(run);
 
-  unscale_ = unscale();
   result.bp_loss = without_sign_of_nan(sums[0] / static_cast<double>(std::max<int64_t>(1, run.global_tokens)));
   result.grad_norm = without_sign_of_nan(static_cast<float>(std::sqrt(sums[1]) * unscale_));
   result.lr = scalars_of(run.step, true).scheduled.lr;
   const bool overflow = !std::isfinite(sums[1]) || !std::isfinite(sums[0]);
-  if (overflow && !config_.precision.skips_overflow()) report_non_finite(plan, run.step, local_loss);
+  if (overflow && !config_.precision.skips_overflow()) report_non_finite(run.step, local_loss);
   if (overflow)
     skip_reason_ = scaler_.is_dynamic()
                        ? ""
@@ -90,13 +89,13 @@ bool StepRunner::agree_on_gradient(const Plan& plan, StepRun& run) {
                                          : "");
   scaler_.update(overflow);
   result.loss_scale = scaler_.scale();
-  if (!overflow && !run.kind.queries && !plan.updates_in_backward) settle_update(run);
+  if (!overflow && !run.kind.queries && !own_update_) pending_ = settled_update(run);
   return !overflow;
 }
 
-bool StepRunner::agree_on_losses(const Plan& plan, StepRun& run) {
+bool StepRunner::agree_on_losses(StepRun& run) {
   StepResult& result = run.result;
-  read_scalars(plan);
+  read_scalars();
   const TimeInto time(lanes_.host_timers.scalars);
   const auto values = scalars_.values(ScalarBlock::Part::QuerySums);
   std::vector<ZerothOrder::Sums> sums(values.size() / 3);
@@ -140,15 +139,15 @@ void StepRunner::agree_on_estimate(StepRun& run) {
     result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(state_), adder());
   }
   if (follows_gradient) run.estimate.reset();
-  settle_update(run);
+  pending_ = settled_update(run);
 }
 
-void StepRunner::report_non_finite(const Plan& plan, int64_t step, double local_loss) {
+void StepRunner::report_non_finite(int64_t step, double local_loss) {
   std::string found;
-  has_lost_update_ |= plan.updates_in_backward;
-  for (Stream* stream : lanes_.streams()) stream->synchronize();                 // the run ends: what was read ahead is of no use
-  const std::string parameter = plan.updates_in_backward ? group_without_norm()  // whose gradient may be gone
-                                                         : first_non_finite(state_, lanes_.device, lanes_.kernels, lanes_.compute);
+  for (Stream* stream : lanes_.streams()) stream->synchronize();  // the run ends: what was read ahead is of no use
+  // What an update in the backward has read of files is no longer there.
+  const bool is_gone = own_update_ != nullptr && plan_.any_step().options.gradient_tier == Tier::File;
+  const std::string parameter = is_gone ? non_finite_group() : first_non_finite(state_, lanes_.device, lanes_.kernels, lanes_.compute);
   const int rank = lanes_.group.rank();
   if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", rank, without_sign_of_nan(local_loss));
   if (!parameter.empty()) found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", rank, parameter);
@@ -159,13 +158,13 @@ void StepRunner::report_non_finite(const Plan& plan, int64_t step, double local_
       "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`{} inspect batches`) helps; "
       "fp16 and bf16 runs skip such steps{}",
       step, all.empty() ? "the gradient norm is not finite" : all, parameters_left(), program_name(),
-      config_.precision.compute == DType::BF16 ? " while bf16.check_grad_overflow is true" : "");
+      config_.precision.compute == DType::BF16 ? ", bf16 where bf16.check_grad_overflow is true" : "");
 }
 
-std::string StepRunner::group_without_norm() {
+std::string StepRunner::non_finite_group() {
   const auto squares = scalars_.values(ScalarBlock::Part::SquaredNorms);
   for (const FlatGroup& g : plan_.layout.groups)
-    if (!std::isfinite(nth(squares, g.id))) return g.name;
+    if (!std::isfinite(nth(squares, g.id))) return "group " + g.name;
   return "";
 }
 

@@ -38,7 +38,7 @@ struct StepBatches {
   QueryBatches queries;
 };
 
-// What the update of a step is, once the ranks have agreed on it.
+// What the update of a step is, once that is known.
 struct PendingUpdate {
   UpdateScalars scalars;
   std::unique_ptr<Estimate> estimate;  // to which they point

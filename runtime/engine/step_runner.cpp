@@ -48,12 +48,11 @@ StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool
     run->result.unchanged_share = unchanged_share(directions_, state_, step, adder());
   scalars_.clear(lanes_.compute);
   const Plan& plan = plan_.step(run->kind);
-  if (plan.updates_in_backward) {
-    unscale_ = unscale();
-    settle_update(*run);
-  }
+  unscale_ = averaging_of(config_, lanes_.group.size()).sum_factor / scaler_.scale();
+  own_update_ = plan.updates_in_backward ? settled_update(*run) : nullptr;
   const bool applied = execute(plan, run);
   if (!plan.defers_update) pending_ = nullptr;
+  own_update_ = nullptr;
   StepResult& result = run->result;
   result.skipped = !applied;
   if (applied) ++(run->kind.backprop ? applied_.gradient_steps : applied_.estimate_steps);
@@ -81,7 +80,7 @@ void StepRunner::evaluate_batch(int64_t index, const Batch& batch, bool counts) 
 
 bool StepRunner::execute(const Plan& plan, const SharedRun& run) {
   run_ = run;
-  is_applying_ = pending_ != nullptr && (plan.applies_pending || plan.updates_in_backward);
+  is_applying_ = pending_ != nullptr && plan.applies_pending;
   const bool applied = executor_.execute(plan, *this);
   is_applying_ = false;
   run_ = nullptr;
@@ -92,7 +91,10 @@ void StepRunner::prepare(const Plan& plan, const Action& action) {
   if (action.visit >= 0) launcher_.read_batches(plan.visit(action.visit), run_);
 }
 
-Event StepRunner::launch(const Plan& plan, const Action& action) { return launcher_.launch(plan, action, run_, pending_); }
+Event StepRunner::launch(const Plan& plan, const Action& action) {
+  is_applying_ |= own_update_ != nullptr && action.kind == ActionKind::Update;
+  return launcher_.launch(plan, action, run_, own_update_ ? own_update_ : pending_);
+}
 
 void StepRunner::explain(const Plan& plan, const Action& action, const std::exception& error) {
   if (action.visit < 0) {
@@ -133,20 +135,18 @@ UpdateScalars StepRunner::scalars_of(int64_t step, bool gradient) const {
   return out;
 }
 
-double StepRunner::unscale() const { return averaging_of(config_, lanes_.group.size()).sum_factor / scaler_.scale(); }
-
 double StepRunner::clipped(double norm) const {
   const double clip = config_.gradient_clipping;
   return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
 }
 
-void StepRunner::settle_update(StepRun& run) {
+std::shared_ptr<PendingUpdate> StepRunner::settled_update(StepRun& run) const {
   PendingUpdate update{scalars_of(run.step, run.kind.backprop), std::move(run.estimate)};
   run.result.clip_scale = clipped(run.result.grad_norm);
   const bool follows_gradient = run.kind.update == StepKind::Update::Gradient;
   if (update.estimate) update.scalars.gradient = update.estimate->gradient();
   update.scalars.gradient_scale = static_cast<float>(follows_gradient ? unscale_ * run.result.clip_scale : run.result.clip_scale);
-  pending_ = std::make_shared<PendingUpdate>(std::move(update));
+  return std::make_shared<PendingUpdate>(std::move(update));
 }
 
 void StepRunner::flush() {
@@ -175,7 +175,7 @@ void StepRunner::leave_step() noexcept {
     if (stream != &lanes_.communication) stream->drain();
   run_ = nullptr;
   has_lost_update_ |= pending_ != nullptr || is_applying_;
-  pending_ = nullptr;
+  pending_ = own_update_ = nullptr;
 }
 
 TrainingProgress StepRunner::progress() const {
@@ -190,7 +190,7 @@ void StepRunner::restore(const TrainingProgress& progress) {
 }
 
 std::string StepRunner::parameters_left() const {
-  if (has_lost_update_) return "The parameters are of no step: some were updated before the gradient was complete";
+  if (is_applying_) return "The parameters are of no step: they were updated before it was known that the gradient is finite";
   if (applied_.all() == 0) return "The parameters are the first values: no step was applied";
   return fmt::format("The parameters are as the last of {} applied steps left them", applied_.all());
 }

@@ -75,25 +75,25 @@ class StepRunner final : private ActionRunner {
   // False when the ranks agreed not to apply the step. No work is under way when it returns.
   bool execute(const Plan& plan, const SharedRun& run);
   // What the agreements of a step do; the first two return whether the step can still be applied.
-  bool agree_on_gradient(const Plan& plan, StepRun& run);
-  bool agree_on_losses(const Plan& plan, StepRun& run);
+  bool agree_on_gradient(StepRun& run);
+  bool agree_on_losses(StepRun& run);
   void agree_on_instruction(StepRun& run);
   void agree_on_estimate(StepRun& run);
   void agree_on_maxima(StepRun& run);
   // Waits for all that stands before the agreement, the update of the step before or its own too.
-  void read_scalars(const Plan& plan);
+  void read_scalars();
   AddOverRanks adder();
-  // Makes the pending update. Called once all that its scalars depend on is agreed on.
-  void settle_update(StepRun& run);
+  // What the update of a step is. Called when all that it depends on is known: before the step where it stands in the backward, else when
+  // the ranks have agreed.
+  std::shared_ptr<PendingUpdate> settled_update(StepRun& run) const;
   // Learning rate of a kind of step, and which state it updates.
   UpdateScalars scalars_of(int64_t step, bool gradient) const;
   double clipped(double norm) const;
-  double unscale() const;
   void count_skipped(int64_t step, bool applied);
   std::string parameters_left() const;
-  [[noreturn]] void report_non_finite(const Plan& plan, int64_t step, double local_loss);
+  [[noreturn]] void report_non_finite(int64_t step, double local_loss);
   // Name of the first group with a gradient that is not finite in this rank's share, or "".
-  std::string group_without_norm();
+  std::string non_finite_group();
 
   const Config& config_;
   const TrainingPlan& plan_;
@@ -107,10 +107,11 @@ class StepRunner final : private ActionRunner {
   std::unique_ptr<LrSchedule> schedule_;
   LossScaler scaler_;
   InstructSchedule instruct_schedule_;
-  SharedRun run_;                           // under way
-  std::shared_ptr<PendingUpdate> pending_;  // agreed on and not applied; nullptr: there is none
-  bool is_applying_ = false;                // the plan under way applies one, and may not be done with it
-  bool has_lost_update_ = false;            // a failure came while one was applied
+  SharedRun run_;                              // under way
+  std::shared_ptr<PendingUpdate> pending_;     // agreed on and not applied; nullptr: there is none
+  std::shared_ptr<PendingUpdate> own_update_;  // of the step under way, where it stands in the backward
+  bool is_applying_ = false;                   // the plan under way applies one of them, and may not be done with it
+  bool has_lost_update_ = false;               // a failure came while one was applied
   AppliedSteps applied_;
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;                 // of the last skipped step; "": the loss scale falls

@@ -151,7 +151,8 @@ bool may_update_in_backward(const Config& config, const StepParts& parts) {
 void compose_steps(const Config& config, const StepParts& parts, std::optional<Updates> updates, TrainingPlan& plan) {
   const std::vector<StepKind> kinds = step_kinds(config.step);
   const auto gains = [&](const StepKind& kind, Updates by) { return updates ? *updates == by : gains_elsewhere(config, kind); };
-  const auto in_backward = [&](const StepKind& kind) { return may_update_in_backward(config, parts) && gains(kind, Updates::InBackward); };
+  const bool may_in_backward = may_update_in_backward(config, parts);
+  const auto in_backward = [&](const StepKind& kind) { return may_in_backward && gains(kind, Updates::InBackward); };
   const auto defers = [&](const StepKind& kind) {
     return !in_backward(kind) && may_defer(config, parts, kind) && gains(kind, Updates::Deferred);
   };

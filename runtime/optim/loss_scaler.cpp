@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace zerostep {
@@ -18,11 +19,11 @@ LossScaler::LossScaler(const PrecisionConfig& precision) : precision_(precision)
 
 void LossScaler::update(bool overflow) {
   if (!is_dynamic()) {
-    if (overflow && precision_.compute == DType::F32) {
+    if (overflow && !precision_.skips_overflow())
       fail_run(
-          "the gradients hold Inf or NaN in fp32, where no loss scale can help: lower the learning rate, clip the gradients or look at the "
-          "data");
-    }
+          "the gradients hold Inf or NaN in {}, where no loss scale can help: lower the learning rate, clip the gradients or look at the "
+          "data",
+          name_of(precision_.compute));
     ++iteration_;
     return;
   }

@@ -12,7 +12,8 @@ class LossScaler {
   double scale() const { return scale_; }
   // Whether the scale moves: an overflow lowers it, so that a later step may be applied.
   bool is_dynamic() const { return precision_.compute == DType::F16 && precision_.loss_scale == 0; }
-  // Says whether the step overflowed; the scale for the next step follows. RunError when an overflow comes in fp32, or at min_loss_scale.
+  // Says whether the step overflowed; the scale for the next step follows. RunError when an overflow
+  // comes that skips no step, or at min_loss_scale.
   void update(bool overflow);
   struct State {
     double scale;

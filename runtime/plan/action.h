@@ -104,9 +104,9 @@ const char* name_of(BufferKind kind);
 struct BufferUse {
   Buffer buffer;
   bool reads, writes;
-  int group = -1;     // slots: whose contents are read or written; -1: none, the slot is free from here on
-  int chunk = 0;      // staging slots: which chunk of the group's; slots of checkpoints: which unit's
-  bool last = false;  // staging slots: nothing reads these contents again, and no file needs them
+  int group = -1;        // slots: whose contents are read or written; -1: none, the slot is free from here on
+  int chunk = 0;         // staging slots: which chunk of the group's; slots of checkpoints: which unit's
+  bool is_last = false;  // staging slots: nothing reads these contents again, and no file needs them
 };
 
 // Slices [slice_begin, slice_end) of a group's layout.

@@ -136,8 +136,6 @@ class Uses {
       }
     out_.push_back({buffer, reads, writes, group_inside, buffer.kind == BufferKind::StagingSlot ? chunk.chunk : 0});
   }
-  // Of what the action before has read last.
-  void end_contents() { out_.back().last = out_.back().buffer.kind == BufferKind::StagingSlot; }
   void read(const Buffer& buffer, int group_inside = -1) { add(buffer, true, false, group_inside); }
   void write(const Buffer& buffer, int group_inside = -1) { add(buffer, false, true, group_inside); }
   void change(const Buffer& buffer, int group_inside = -1) { add(buffer, true, true, group_inside); }
@@ -192,7 +190,8 @@ class Uses {
     const StateChunks chunks = state_chunks(group(g), plan_);
     if (a.reads_gradient) {
       read({BufferKind::Gradients, g});
-      if (plan_.updates_in_backward && a.end == chunks.part) end_contents();
+      const bool is_last = plan_.updates_in_backward && a.end == chunks.part;
+      for (BufferUse& use : out_) use.is_last |= is_last && use.buffer.kind == BufferKind::StagingSlot;
     }
     if (chunks.count > 0) change({BufferKind::UpdateState, g, chunks.chunk_of(first)});
     change({BufferKind::Parameters, g});

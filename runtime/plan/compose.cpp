@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/error.h"
 #include "base/nth.h"
 #include "runtime/plan/plan.h"
 
@@ -116,25 +117,30 @@ void insert_pending_updates(const ModelLayout& layout, const StepSpec& spec, Pla
   merge(others, std::move(before), plan.actions);
 }
 
-// Puts a step's own updates into its backward, each behind the last action that touches its group. Parameters that are gathered again when
-// they are updated are so behind the next group's updates: what follows in the lane of gathers does not wait for the host's work.
-void insert_own_updates(const ModelLayout& layout, const Plan& updates, Plan& plan) {
+// Puts a step's own updates into its backward: those that the host makes of what rests elsewhere, each behind the last action that touches
+// its group, and behind the last reduction, whose stream they share and which must not wait for the host, the gathers of parameters of
+// which all are updated by then. What else there is of updates stays for behind the agreement, and is returned.
+std::vector<Action> insert_own_updates(const ModelLayout& layout, const Plan& updates, Plan& plan) {
   find_uses(layout, plan);
   const std::vector<Action> others = std::exchange(plan.actions, {});
-  const auto behind_last_use = [&](const std::set<int>& groups) {
-    const auto last = std::find_if(others.rbegin(), others.rend(), [&](const Action& a) { return touches(a, groups); });
-    return others.rend() - last;
-  };
-  std::vector<UpdateBundle> bundles = bundles_of(updates);
-  for (UpdateBundle& bundle : bundles) bundle.last_place = behind_last_use(bundle.groups);
-  std::stable_sort(bundles.begin(), bundles.end(), [](const auto& a, const auto& b) { return a.last_place < b.last_place; });
   std::vector<std::vector<Action>> before(others.size() + 1);
-  for (size_t b = 0; b < bundles.size(); ++b) {
-    const std::ptrdiff_t next = b + 1 < bundles.size() ? bundles[b + 1].last_place : std::ssize(others);
-    for (Action& a : bundles[b].actions)
-      nth(before, a.kind == ActionKind::Update ? behind_last_use({a.group}) : next).push_back(std::move(a));
+  std::vector<Action> left;
+  std::set<int> left_groups;
+  const auto is_left = [&](const CollectivePart& part) { return left_groups.contains(part.group); };
+  for (int i = updates.agreement + 1; i + 1 < std::ssize(updates.actions); ++i) {
+    const Action& a = updates.action(i);
+    const bool is_update = a.kind == ActionKind::Update;
+    if (is_update && a.lane != Lane::HostCompute) left_groups.insert(a.group);
+    if (left_groups.contains(a.group) || std::any_of(a.parts.begin(), a.parts.end(), is_left)) {
+      left.push_back(a);
+      continue;
+    }
+    const auto last = std::find_if(others.rbegin(), others.rend(), [&](const Action& other) { return touches(other, {a.group}); });
+    nth(before, is_update ? others.rend() - last : std::ssize(others)).push_back(a);
+    plan.updates_in_backward = true;
   }
   merge(others, std::move(before), plan.actions);
+  return left;
 }
 
 }  // namespace
@@ -162,7 +168,7 @@ Plan compose(const ModelLayout& layout, const StepSpec& spec) {
   out.elements_gathered = out.elements_reduced = 0;
   out.applies_pending = applies_pending || (backprop == nullptr && queries == nullptr);
   out.defers_update = defers_update;
-  out.updates_in_backward = updates_in_backward;
+  if (updates_in_backward && queries != nullptr) fail_protocol("[plan] updates in the backward of a step that makes queries");
   const auto add = [&](const Plan& part, int begin, int end) {
     const int first = static_cast<int>(out.visits.size());
     for (int i = begin; i < end; ++i) {
@@ -170,18 +176,20 @@ Plan compose(const ModelLayout& layout, const StepSpec& spec) {
       if (a.visit >= 0) a.visit += first;
     }
   };
+  std::vector<Action> late;  // own updates that do not stand in the backward
   out.actions.push_back({.kind = ActionKind::Begin});
   for (const Plan* part : {backprop, queries}) {
     if (part == nullptr) continue;
     if (part == queries && instruction > 0) out.actions.push_back(agree_action(out.options, Agreement::Instruction, instruction));
     add(*part, 1, part->agreement);
-    if (updates_in_backward) insert_own_updates(layout, updates, out);
+    if (updates_in_backward) late = insert_own_updates(layout, updates, out);
     add(*part, part->agreement, part->agreement + 1);
     out.visits.insert(out.visits.end(), part->visits.begin(), part->visits.end());
   }
   if (queries != nullptr) out.actions.push_back(agree_action(out.options, Agreement::Estimate, estimate));
   if (applies_pending) insert_pending_updates(layout, spec, out);
   const int end = static_cast<int>(updates.actions.size());
+  std::move(late.begin(), late.end(), std::back_inserter(out.actions));
   add(updates, defers_update || updates_in_backward ? end - 1 : updates.agreement + 1, end);
   if (backprop == nullptr && queries == nullptr)
     for (Action& a : out.actions) a.reads_gradient |= pending_reads_gradient && a.kind == ActionKind::Update;

@@ -53,7 +53,7 @@ class LoadsAndStores {
       }
     }
     slot.last_use = i;
-    if (use.last) {
+    if (use.is_last) {
       slot.content.reset();
       slot.is_changed = false;
     }

@@ -80,7 +80,7 @@ struct Plan {
   int agreement = -1;                // index of the last Agree action; -1: none
   bool applies_pending = false;      // begins with the update that an earlier step has left, if there is one
   bool defers_update = false;        // leaves its own to the next step, or to whoever needs the parameters before
-  bool updates_in_backward = false;  // makes its own before its agreement, each group's when its gradient is complete
+  bool updates_in_backward = false;  // the host makes its own before its agreement, each group's when its gradient is complete
   std::vector<RingPlan> parameter_rings, gradient_rings;
   std::vector<StagingRing> staging_rings;
   std::vector<int> parameter_ring_of, gradient_ring_of;  // per group; -1: none (kept whole)
@@ -168,8 +168,8 @@ void add_elements(Plan& plan);
 // A list of the actions of several plans of one engine, one after the other up to their agreements: backprop first, `instruction` scalars
 // that make the directions of it (0: they are random), queries, `estimate` scalars that measure what they found. nullptr: no such part.
 // It updates as `updates` does. `applies_pending`: the update of the step before is applied, of each group before the first action that
-// touches it; `defers_update`: its own is not. `updates_in_backward`: it is applied before the agreement, of each group after the last
-// action that touches it.
+// touches it; `defers_update`: its own is not. `updates_in_backward`, of backprop alone: what the host updates of its own is updated before
+// the agreement, each group after the last action that touches it.
 struct StepSpec {
   const Plan* backprop = nullptr;
   const Plan* queries = nullptr;

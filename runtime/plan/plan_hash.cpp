@@ -51,7 +51,7 @@ class PlanHash {
     add_all(a.gradients, [&](const GradientUse& use) { add(use.group, use.slot, use.fresh); });
     add_all(a.uses, [&](const BufferUse& use) {
       add_buffer(use.buffer);
-      add(use.reads, use.writes, use.group, use.chunk, use.last);
+      add(use.reads, use.writes, use.group, use.chunk, use.is_last);
     });
     add_all(a.waits, [&](int action) { add(action); });
   }

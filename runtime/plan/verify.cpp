@@ -191,8 +191,11 @@ class Verifier {
       state.chunk = use.chunk;
     }
     const ActionKind kind = events_.back().action->kind;
-    if (use.last) state.holder = -1;
-    if (kind == ActionKind::Load || kind == ActionKind::Store || use.last)
+    if (use.is_last) {  // what was stored of it before is of no use either
+      states_[{nth(plan_->staging_rings, use.buffer.index).kind, use.group, use.chunk}].is_written = false;
+      state.holder = -1;
+    }
+    if (kind == ActionKind::Load || kind == ActionKind::Store || use.is_last)
       state.is_changed = false;
     else if (use.writes)
       state.is_changed = true;

@@ -96,8 +96,9 @@ struct Keeping {
 };
 // Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Steady figures that were kept before
 // are not replaced by unsteady ones, those with files not by those without, and those of a longer measurement not by those of a shorter one
-// that is as steady, unless `replaces_any`. Of two measurements that are as steady and as long each figure is the faster one's: what slows
-// a machine for minutes on end looks steady. Links between hosts are no reason: who plans for several hosts names a machine file.
-Keeping keep_measured_machine(const Machine& machine, bool replaces_any = false);
+// that is as steady, unless `replaces_any`. Of two measurements that are as steady and as long each figure but those of
+// files is the faster one's: what slows a machine for minutes on end looks steady. Links between hosts are no reason: who plans for several
+// hosts names a machine file.
+Keeping keep_measured_machine(Machine machine, bool replaces_any = false);
 
 }  // namespace zerostep

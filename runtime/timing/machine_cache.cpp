@@ -43,8 +43,10 @@ std::string prefix() {
   return ContentHash().add(machine_description()).add(cores).hex().substr(0, 16) + "_";
 }
 
-// Of each figure the faster one of two measurements of a machine; all else is the later one's. `num_earlier`: how many are the earlier's.
-Machine fastest_of(const Machine& earlier, Machine later, int& num_earlier) {
+// Makes each figure of a machine's later measurement the earlier one's where that is faster, and says how many are. Those of files, which
+// may be on another disk, and of links between hosts stay the later one's.
+int take_faster(const Machine& earlier, Machine& later) {
+  int num_earlier = 0;
   const auto take = [&](auto& figure, const auto& other, bool is_faster) {
     if (!is_faster) return;
     figure = other;
@@ -55,16 +57,18 @@ Machine fastest_of(const Machine& earlier, Machine later, int& num_earlier) {
     take(later.*rate, earlier.*rate, earlier.*rate > later.*rate);
   for (double Machine::*const seconds : {&Machine::operation_seconds, &Machine::agreement_seconds})
     take(later.*seconds, earlier.*seconds, earlier.*seconds < later.*seconds);
-  constexpr double kTransfer = 16 << 20;
-  for (Link Machine::*const link : {&Machine::file_read, &Machine::file_write, &Machine::gather_in_host, &Machine::reduce_in_host}) {
+  constexpr double kTransferBytes = 16 << 20;  // of a large transfer, as it is measured
+  for (Link Machine::*const link : {&Machine::gather_in_host, &Machine::reduce_in_host}) {
     const Link &before = earlier.*link, &now = later.*link;
-    if (before.is_known() && now.is_known()) take(later.*link, before, before.seconds(kTransfer) < now.seconds(kTransfer));
+    if (before.is_known() && now.is_known()) take(later.*link, before, before.seconds(kTransferBytes) < now.seconds(kTransferBytes));
   }
   for (const GemmRate& before : earlier.gemm) {
     const auto now = std::find_if(later.gemm.begin(), later.gemm.end(), [&](const GemmRate& rate) {
       return rate.type == before.type && rate.rows == before.rows && rate.width == before.width;
     });
-    if (now != later.gemm.end()) take(*now, before, before.flops_per_second > now->flops_per_second);
+    // A slow measurement leaves out products that take long.
+    GemmRate& rate = now != later.gemm.end() ? *now : later.gemm.emplace_back(GemmRate{before.type, before.rows, before.width, 0});
+    take(rate, before, before.flops_per_second > rate.flops_per_second);
   }
   for (const ElementwiseRate& before : earlier.elementwise)
     for (ElementwiseRate& now : later.elementwise) {
@@ -75,7 +79,7 @@ Machine fastest_of(const Machine& earlier, Machine later, int& num_earlier) {
         if ((before.*rate).flops_per_second > 0 && (now.*rate).flops_per_second > 0)
           take(now.*rate, before.*rate, (before.*rate).seconds(kFlops, 1) < (now.*rate).seconds(kFlops, 1));
     }
-  return later;
+  return num_earlier;
 }
 
 }  // namespace
@@ -98,8 +102,7 @@ std::optional<Machine> measured_machine(int ranks_per_host, int threads) {
   return nearest;
 }
 
-Keeping keep_measured_machine(const Machine& measured, bool replaces_any) {
-  Machine machine = measured;
+Keeping keep_measured_machine(Machine machine, bool replaces_any) {
   int num_earlier = 0;
   if (folder().empty()) return {"", "neither $XDG_CACHE_HOME nor $HOME is set"};
   const std::string file = fmt::format("{}/{}{}x{}.json", folder(), prefix(), machine.ranks_per_host, machine.threads_per_rank);
@@ -112,7 +115,7 @@ Keeping keep_measured_machine(const Machine& measured, bool replaces_any) {
     const bool is_as_steady = kept->is_unsteady == machine.is_unsteady;
     if (is_as_steady && kept->measured_seconds > kLonger * machine.measured_seconds)
       return stays(fmt::format("of a longer measurement, {:.4g} s", kept->measured_seconds));
-    if (is_as_steady && machine.measured_seconds <= kLonger * kept->measured_seconds) machine = fastest_of(*kept, machine, num_earlier);
+    if (is_as_steady && machine.measured_seconds <= kLonger * kept->measured_seconds) num_earlier = take_faster(*kept, machine);
   }
   std::error_code ignored;
   for (const std::string& path : {file, file + ".partial"})  // a pipe would be waited for

@@ -290,6 +290,10 @@ TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
   expect_words(warned({"fp16={\"enabled\": false, \"hysteresis\": 3}"}), {"fp16.hysteresis has no effect while fp16.enabled is false"});
   expect_words(warned({"fp16={\"enabled\": true, \"loss_scale\": 4, \"hysteresis\": 3}"}),
                {"fp16.hysteresis has no effect while fp16.loss_scale is not 0"});
+  expect_words(warned({"bf16.check_grad_overflow=false"}), {"bf16.check_grad_overflow has no effect while bf16.enabled is false"});
+  expect_words(warned({"step.mode=zo", "bf16={\"enabled\": true, \"check_grad_overflow\": false}"}),
+               {"bf16.check_grad_overflow has no effect in step.mode zo"});
+  EXPECT_EQ(warned({"zero_optimization.stage=3", "bf16={\"enabled\": true, \"check_grad_overflow\": false}"}), "");
   expect_words(warned({"prescale_gradients=true", "gradient_predivide_factor=2"}),
                {"gradient_predivide_factor has no effect while prescale_gradients is true"});
   expect_words(warned({"step.queries=4", "step.epsilon=0.01"}), {"step.queries, step.epsilon have no effect in step.mode fo"});

@@ -225,11 +225,17 @@ TEST(DeferredUpdatesPlan, AVisitWaitsForNoUpdateOfLaterUnits) {
     }
 }
 
-// A step that fails before its forward leaves immediate updates as they were; of a deferred one a part may have been applied.
+// A step that fails before its forward leaves immediate updates as they were, and those of its own backward; of a deferred one a part may
+// have been applied.
 TEST(DeferredUpdatesFailure, ParametersOfNoStepAreNotRead) {
-  for (const Updates updates : {Updates::Immediate, Updates::Deferred})
+  for (const Updates updates : {Updates::Immediate, Updates::InBackward, Updates::Deferred})
     run_local_ranks(1, {}, [&](Communicator world) {
       ZerothOrderCase test = case_of({Mode::FirstOrder}, 0);
+      if (updates == Updates::InBackward) {
+        test.config.zero.stage = 1;
+        test.config.zero.offload_optimizer.tier = Tier::Host;
+        test.config.gradient_clipping = 0;
+      }
       test.share_over(1);
       const auto model = make_gpt2(test.model);
       const auto objective = make_cross_entropy();
@@ -241,7 +247,7 @@ TEST(DeferredUpdatesFailure, ParametersOfNoStepAreNotRead) {
       const auto fail = [](int64_t) -> Batch { throw std::runtime_error("no more data"); };
       EXPECT_THROW(engine.train_step(2, Engine::MicroBatches(fail)), RunError);
       std::vector<float> values;
-      if (updates == Updates::Immediate) {
+      if (updates != Updates::Deferred) {
         EXPECT_NO_THROW(engine.read_parameter(2, 3, values));
         EXPECT_FALSE(values.empty());
         return;

@@ -10,7 +10,7 @@
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/scratch_folder.h"
 
-// Updates of what has its state in memory of the host or in files run in a lane of their own, under the forward of the next step. What
+// Updates of what has its state in memory of the host or in files run in a lane of their own, under the backward or the next forward. What
 // comes out is what immediate updates on the device give, to the bit, whoever looks in between.
 namespace zerostep::testing {
 namespace {
@@ -258,7 +258,7 @@ TEST(HostComputePlan, StandsInTheBackward) {
           const Plan& step = plan.any_step();
           EXPECT_EQ(step.arena_bytes, plan_of(test.config, ranks, Updates::Immediate).any_step().arena_bytes);
           std::map<int, int64_t> updated;  // per group, elements
-          int backward_of = -1;
+          int backward_of = -1, last_reduction = 0, first_gather = step.agreement;
           int64_t gradient_stores = 0;
           for (int i = 0; i < step.agreement; ++i) {
             const Action& a = step.action(i);
@@ -266,6 +266,8 @@ TEST(HostComputePlan, StandsInTheBackward) {
             if (is_visit && step.visit(a.visit).kind == VisitKind::Backward) backward_of = step.visit(a.visit).unit;
             if (is_visit)
               for (const int g : plan.layout.used_by(step.visit(a.visit).unit)) EXPECT_EQ(updated[g], 0) << describe(plan.layout, step, a);
+            if (a.kind == ActionKind::Reduce) last_reduction = i;
+            if (a.kind == ActionKind::GatherUpdated) first_gather = std::min(first_gather, i);
             gradient_stores += a.kind == ActionKind::Store && a.chunk.kind == BufferKind::Gradients ? 1 : 0;
             if (a.kind != ActionKind::Update) continue;
             EXPECT_EQ(a.lane, Lane::HostCompute);
@@ -276,6 +278,8 @@ TEST(HostComputePlan, StandsInTheBackward) {
           }
           for (const FlatGroup& g : plan.layout.groups) EXPECT_EQ(updated[g.id], g.shard_elements()) << g.name;
           EXPECT_EQ(count(step.actions, ActionKind::Update), count(before_agreement(step), ActionKind::Update));
+          EXPECT_EQ(count(step.actions, ActionKind::GatherUpdated), count(before_agreement(step), ActionKind::GatherUpdated));
+          EXPECT_GT(first_gather, last_reduction);
           // Sums over micro-batches wait in files where other groups need their slot.
           const bool has_sums = step.visits.back().micro_batch > 0;
           if (has_sums && stage > 1 && rest.state == Tier::File && rest.buffers == 1)
@@ -283,6 +287,52 @@ TEST(HostComputePlan, StandsInTheBackward) {
           else
             EXPECT_EQ(gradient_stores, 0);
         }
+}
+
+// What the device updates gains nothing there, and would keep the compute stream waiting for reductions: it stays at the end.
+TEST(HostComputePlan, InTheBackwardStandsOnlyWhatTheHostUpdates) {
+  const ScratchFolder folder;
+  for (const int stage : {1, 2, 3}) {
+    SCOPED_TRACE(fmt::format("stage {}", stage));
+    ZerothOrderCase test = unclipped_case(stage, DType::F32, 1);
+    test.config.zero.stage3_param_persistence_threshold = 500;  // at stage 3 some groups stay whole, and are gathered when they are updated
+    test.share_over(2);
+    put(test.config, {Tier::Device, Tier::Host}, folder);
+    test.config.zero.offload_optimizer.ratio = 0.5;
+    const TrainingPlan halves = plan_of(test.config, 2);
+    const Plan& step = halves.any_step();
+    EXPECT_TRUE(step.updates_in_backward);
+    std::set<int> late;
+    std::map<int, int64_t> updated;
+    for (int i = 0; i < std::ssize(step.actions); ++i) {
+      const Action& a = step.action(i);
+      const bool is_late = i > step.agreement;
+      if (a.kind == ActionKind::Update) {
+        EXPECT_EQ(a.lane == Lane::HostCompute, !is_late) << describe(halves.layout, step, a);
+        if (is_late) late.insert(a.group);
+        updated[a.group] += a.end - a.begin;
+      }
+      if (a.kind == ActionKind::GatherUpdated)
+        EXPECT_EQ(std::any_of(a.parts.begin(), a.parts.end(), [&](const CollectivePart& part) { return late.contains(part.group); }),
+                  is_late)
+            << describe(halves.layout, step, a);
+    }
+    EXPECT_FALSE(late.empty());
+    EXPECT_LT(late.size(), halves.layout.groups.size());
+    for (const FlatGroup& g : halves.layout.groups) EXPECT_EQ(updated[g.id], g.shard_elements()) << g.name;
+    // A run of it gives the bits of the device, the late ones too.
+    put(test.config, {Tier::Device, Tier::Device}, folder);
+    const Outcome expected = run(test, 2, Updates::Immediate, Look::No, 0);
+    put(test.config, {Tier::Device, Tier::Host}, folder);
+    expect_same(run(test, 2, {}, Look::No, 0).run, expected.run);
+    // Without momentum SGD has no state in fp32.
+    test.config.zero.offload_optimizer.ratio = 1;
+    test.config.optimizer.type = OptimizerConfig::Type::SGD;
+    test.config.optimizer.momentum = 0;
+    const Plan sgd = plan_of(test.config, 2).any_step();
+    EXPECT_FALSE(sgd.updates_in_backward);
+    EXPECT_EQ(count(before_agreement(sgd), ActionKind::Update), 0);
+  }
 }
 
 // Updates stand in the order in which units are visited and, as far as slots allow, before the visits under which they work; no deferral
@@ -438,7 +488,10 @@ TEST(HostComputeRun, AStepOfNoNumbersThatWasUpdatedInItsBackwardIsNotRead) {
           }
         };
         expect_error([&] { engine.train_step(1, test.batches(1, world.rank(), 2)); },
-                     {"step 1: rank 0: the loss is", "rank 1: the gradient of", "The parameters are of no step"});
+                     {"step 1: rank 0: the loss is",
+                      state == Tier::File ? "rank 1: the gradient of group embedding (tied) is"
+                                          : "rank 1: the gradient of transformer.wte.weight is",
+                      "The parameters are of no step"});
         std::vector<float> values;
         expect_error([&] { engine.read_parameter(2, 3, values); }, {"the parameters are of no step"});
       });
