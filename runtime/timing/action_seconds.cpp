@@ -164,7 +164,14 @@ class ActionTimes {
     if (a.flops > 0) out += std::max((a.flops - attention) / rate, moved(forwards * weights));  // an embedding reads rows alone
     out += attending.flops_per_second > 0 ? attending.seconds(attention, forwards * work.heads) : attention / rate;
     if (is_last) out += (backward ? 1 : v.branches * v.micro_batches) * elementwise(objective_work(v));
-    return out + noise(noise_elements(v, trained)) + moved(static_cast<double>(a.bytes) - forwards * weights);
+    return out + visit_noise(v, trained) + moved(static_cast<double>(a.bytes) - forwards * weights);
+  }
+
+  double visit_noise(const Visit& v, double trained) const {
+    const double of_copies = machine_.noise_16bit_elements_per_second;
+    const bool makes_16bit = v.copied_branches > 0 && is_16bit(layout_.options.compute_type) && of_copies > 0;
+    const double elements = noise_elements(v, trained);
+    return makes_16bit ? elements / of_copies : noise(elements);
   }
 
   // Random numbers of a visit of queries. Each serves both signs of its direction.

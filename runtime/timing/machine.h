@@ -52,13 +52,14 @@ struct Machine {
   int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;
   bool host_is_device = true;
 
-  std::vector<GemmRate> gemm;                // of fp32 at least one
-  std::vector<ElementwiseRate> elementwise;  // of each type that gemm has
-  double operation_seconds = 0;              // what an operation of LibTorch takes besides its work
-  double memory_bytes_per_second = 0;        // of the device: bytes read and written by flat kernels (fills, casts, copies)
-  double noise_elements_per_second = 0;      // of the device: normal random numbers made where they are used
-  double update_bytes_per_second = 0;        // of AdamW where its state is on the device: bytes read and written
-  double host_update_bytes_per_second = 0;   // ... where it is in memory of the host
+  std::vector<GemmRate> gemm;                  // of fp32 at least one
+  std::vector<ElementwiseRate> elementwise;    // of each type that gemm has
+  double operation_seconds = 0;                // what an operation of LibTorch takes besides its work
+  double memory_bytes_per_second = 0;          // of the device: bytes read and written by flat kernels (fills, casts, copies)
+  double noise_elements_per_second = 0;        // of the device: normal random numbers made where they are used
+  double noise_16bit_elements_per_second = 0;  // ... where both signs' copies in 16 bit are made of them; 0: as fast
+  double update_bytes_per_second = 0;          // of AdamW where its state is on the device: bytes read and written
+  double host_update_bytes_per_second = 0;     // ... where it is in memory of the host
 
   Link host_to_device, device_to_host;  // where host_is_device neither copies anything
   Link file_read, file_write;           // of one rank

@@ -52,8 +52,9 @@ int take_faster(const Machine& earlier, Machine& later) {
     figure = other;
     ++num_earlier;
   };
-  for (double Machine::*const rate : {&Machine::memory_bytes_per_second, &Machine::noise_elements_per_second,
-                                      &Machine::update_bytes_per_second, &Machine::host_update_bytes_per_second})
+  for (double Machine::*const rate :
+       {&Machine::memory_bytes_per_second, &Machine::noise_elements_per_second, &Machine::noise_16bit_elements_per_second,
+        &Machine::update_bytes_per_second, &Machine::host_update_bytes_per_second})
     take(later.*rate, earlier.*rate, earlier.*rate > later.*rate);
   for (double Machine::*const seconds : {&Machine::operation_seconds, &Machine::agreement_seconds})
     take(later.*seconds, earlier.*seconds, earlier.*seconds < later.*seconds);

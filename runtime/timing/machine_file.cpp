@@ -87,6 +87,7 @@ void machine_fields(Fields& fields, AnyMachine& m) {
   fields.figure("operation_us", m.operation_seconds, kDuration);
   fields.block("memory", true, true, [&](auto& f) { f.figure("device_gb_per_s", m.memory_bytes_per_second, kSpeed); });
   fields.figure("noise_gelements_per_s", m.noise_elements_per_second, kNoise);
+  fields.figure("noise_16bit_gelements_per_s", m.noise_16bit_elements_per_second, kNoise, false);
   fields.block("update", true, true, [&](auto& f) {
     f.figure("device_gb_per_s", m.update_bytes_per_second, kSpeed);
     f.figure("host_gb_per_s", m.host_update_bytes_per_second, kSpeed);

@@ -272,11 +272,18 @@ class Measurement {
     const int64_t drawn = std::min(count, kMiB);
     const ParameterPiece piece{.count = drawn};
     const Perturbation perturbation{.piece = piece, .values = {.base = arrays[0], .plus = arrays[1]}};
-    const double perturbing = meter_.seconds_of(figures::kNoise, kNoiseShare * whole_seconds_, [&] {
+    const double perturbing = meter_.seconds_of(figures::kNoise, kNoiseShare / 2 * whole_seconds_, [&] {
       kernels_.perturb({&perturbation, 1}, {}, 1e-3f, stream_);
       stream_.synchronize();
     });
     machine_.noise_elements_per_second = static_cast<double>(drawn) / perturbing;
+    const Perturbation copies{.piece = piece,
+                              .values = {.base = arrays[0], .plus = arrays[1], .minus = arrays[2], .target_type = DType::BF16}};
+    const double copying = meter_.seconds_of(figures::kNoise, kNoiseShare / 2 * whole_seconds_, [&] {
+      kernels_.perturb({&copies, 1}, {}, 1e-3f, stream_);
+      stream_.synchronize();
+    });
+    machine_.noise_16bit_elements_per_second = static_cast<double>(drawn) / copying;
 
     PieceUpdate update;
     update.piece.count = count;

@@ -27,7 +27,7 @@ ordered_json described() {
     "gemm": [{"type": "fp32", "rows": 16, "width": 256, "tflops": 0.5}, {"type": "bf16", "rows": 64, "width": 512, "tflops": 1.25}],
     "elementwise": [{"type": "fp32", "gb_per_s": 10, "attention_tflops": 0.75, "attention_head_us": 2, "attention_backward_tflops": 0.5,
                      "attention_backward_head_us": 7}, {"type": "bf16", "gb_per_s": 11}],
-    "operation_us": 4, "memory": {"device_gb_per_s": 12}, "noise_gelements_per_s": 14,
+    "operation_us": 4, "memory": {"device_gb_per_s": 12}, "noise_gelements_per_s": 14, "noise_16bit_gelements_per_s": 13,
     "update": {"device_gb_per_s": 15, "host_gb_per_s": 16},
     "links": {
       "host_to_device": {"latency_us": 1, "gb_per_s": 21}, "device_to_host": {"latency_us": 2, "gb_per_s": 22},
@@ -86,6 +86,7 @@ TEST_F(MachineFile, EveryKeyIsAFigureInUnitsOfOne) {
   EXPECT_DOUBLE_EQ(m.operation_seconds, 4e-6);
   EXPECT_DOUBLE_EQ(m.memory_bytes_per_second, 12e9);
   EXPECT_DOUBLE_EQ(m.noise_elements_per_second, 14e9);
+  EXPECT_DOUBLE_EQ(m.noise_16bit_elements_per_second, 13e9);
   EXPECT_DOUBLE_EQ(m.update_bytes_per_second, 15e9);
   EXPECT_DOUBLE_EQ(m.host_update_bytes_per_second, 16e9);
   double latency = 1e-6, speed = 21e9;

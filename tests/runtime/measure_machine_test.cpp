@@ -46,6 +46,7 @@ void expect_figures(const Machine& m) {
   EXPECT_LT(m.operation_seconds, 1e-3);
   EXPECT_GT(m.memory_bytes_per_second, 1e7);
   EXPECT_GT(m.noise_elements_per_second, 1e6);
+  EXPECT_GT(m.noise_16bit_elements_per_second, 1e6);
   EXPECT_GT(m.update_bytes_per_second, 1e7);
   EXPECT_GT(m.host_bytes, 0);
 }
