@@ -68,8 +68,7 @@ std::string text_of(const MeasuredMachine& measured) {
   }
   add("an operation of LibTorch", microseconds(m.operation_seconds), figures::kOperation);
   add("memory", gigabytes(m.memory_bytes_per_second), figures::kMemory);
-  add("noise",
-      fmt::format("{:.4g}, in bf16 {:.4g} M/s", 1e-6 * m.noise_elements_per_second, 1e-6 * m.noise_16bit_elements_per_second),
+  add("noise", fmt::format("{:.4g}, in bf16 {:.4g} M/s", 1e-6 * m.noise_elements_per_second, 1e-6 * m.noise_16bit_elements_per_second),
       figures::kNoise);
   add("AdamW", gigabytes(m.update_bytes_per_second), figures::kUpdates);
   add("file reads", text_of(m.file_read), figures::kFileReads);
