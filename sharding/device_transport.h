@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "base/error.h"
 #include "sharding/communicator.h"
 #include "sharding/rank_sum.h"
 
@@ -46,8 +47,8 @@ class DeviceTransport {
   virtual void broadcast(std::span<const Segment> segments, DType type, int root, Stream& stream) = 0;
   // Sums of fp32 in an order of the transport's own, where has_own_sums().
   virtual bool has_own_sums() const { return false; }
-  virtual void reduce_scatter(std::span<const Segment>, Stream&) {}
-  virtual void all_reduce(std::span<const Segment>, Stream&) {}
+  virtual void reduce_scatter(std::span<const Segment>, Stream&) { fail_protocol("[transport] it has no reduce-scatter of its own"); }
+  virtual void all_reduce(std::span<const Segment>, Stream&) { fail_protocol("[transport] it has no all-reduce of its own"); }
 
   virtual void sum(const RankSum& sum, Stream& stream) = 0;
 

@@ -63,11 +63,12 @@ void publish(const MeasuredMachine& measured, const std::string& file, bool repl
   print_out("{}", text_of(measured));
   const Keeping keeping = keep_measured_machine(measured.machine, replaces_any);
   const bool is_kept = keeping.why_not.empty();
+  const std::string unreadable = keeping.replaces_unreadable ? ", in place of a file that could not be read" : "";
   const std::string earlier =
       keeping.num_earlier == 0
           ? ""
           : fmt::format(", with {} of an earlier measurement that were faster (--force: without)", counted(keeping.num_earlier, "figure"));
-  print_out("{:<27}{}\n\n", "kept", is_kept ? keeping.file + earlier : "not: " + keeping.why_not);
+  print_out("{:<27}{}\n\n", "kept", is_kept ? keeping.file + earlier + unreadable : "not: " + keeping.why_not);
   flush_out();
   if (measured.machine.is_unsteady)
     print_err(

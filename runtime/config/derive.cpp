@@ -242,7 +242,7 @@ void Deriver::nvme_path(const std::string& path) {
     if (!name)
       findings_.error(path,
                       fmt::format("is {}: only a \"~\" of its own stands for a folder, that of this user ($HOME)", json(folder).dump()));
-    else if (!folders.insert(std::filesystem::path(*name).lexically_normal().string()).second)
+    else if (!folders.insert((std::filesystem::path(*name) / "").lexically_normal().string()).second)
       findings_.error(path, fmt::format("names {} twice: name each folder once", json(folder).dump()));
   }
 }

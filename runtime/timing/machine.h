@@ -91,9 +91,10 @@ void write_machine(const std::string& file, const Machine& machine);
 std::optional<Machine> measured_machine(int ranks_per_host, int threads);
 // What became of figures that were to be kept.
 struct Keeping {
-  std::string file;     // that they belong into; "": there is no cache
-  std::string why_not;  // "": they are in it
-  int num_earlier = 0;  // of those in it: figures that an earlier measurement found faster
+  std::string file;                  // that they belong into; "": there is no cache
+  std::string why_not;               // "": they are in it
+  int num_earlier = 0;               // of those in it: figures that an earlier measurement found faster
+  bool replaces_unreadable = false;  // a file that cannot be read as a machine's was there
 };
 // Keeps what was measured for later calls of measured_machine(), in machines/ of the user's cache. Steady figures that were kept before
 // are not replaced by unsteady ones, those with files not by those without, and those of a longer measurement not by those of a shorter one

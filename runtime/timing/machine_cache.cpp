@@ -121,10 +121,11 @@ Keeping keep_measured_machine(Machine machine, bool replaces_any) {
   std::error_code ignored;
   for (const std::string& path : {file, file + ".partial"})  // a pipe would be waited for
     if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) return {file, path + " is there and no file"};
+  const bool is_unreadable = fs::exists(file, ignored) && !machine_of(file);
   try {
     fs::create_directories(folder(), ignored);
     write_machine(file, machine);
-    return {file, "", num_earlier};
+    return {file, "", num_earlier, is_unreadable};
   } catch (const RunError& error) {
     return {file, error.what()};
   }

@@ -289,6 +289,7 @@ TEST(Config, OffloadThatCannotBeIsRefused) {
   refused(R"({"stage": 3, "offload_param": {"device": "nvme"}})", {"offload_param.nvme_path is missing", "folder"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": []}})", {"offload_optimizer.nvme_path is missing"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", "b", "./a"]}})", {"nvme_path names \"./a\" twice"});
+  refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": ["a", "a/"]}})", {"nvme_path names \"a/\" twice"});
   refused(R"({"stage": 1, "offload_optimizer": {"device": "nvme", "nvme_path": "~root/x"}})", {"nvme_path is \"~root/x\"", "$HOME"});
   const std::string both = tiny_refusal({R"(aio={"thread_count": 2, "intra_op_parallelism": 2})"});
   expect_words(both, {"aio.thread_count and aio.intra_op_parallelism are two names of one key", "keep aio.intra_op_parallelism"});

@@ -360,6 +360,8 @@ TEST_F(MachineFile, MeasuredMachinesAreFoundByRanksAndThreads) {
   EXPECT_EQ(found(2, 3), std::pair(2, 2));
   std::ofstream(keep_measured_machine(machine).file) << "{ damaged";
   EXPECT_NE(found(2, 2), std::pair(2, 2)) << "a file that cannot be read is as if it were not there";
+  EXPECT_TRUE(keep_measured_machine(machine).replaces_unreadable);
+  EXPECT_FALSE(keep_measured_machine(machine).replaces_unreadable);
   environment.set("ONEDNN_MAX_CPU_ISA", "SSE41");
   EXPECT_EQ(found(4, 1), std::pair(0, 0)) << "another machine";
 }
