@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -424,6 +425,29 @@ TEST_F(Checkpoints, ARankIsThroughWhenRankZeroHasCompletedTheCheckpoint) {
   broken.save(manifest_of(8));
   EXPECT_NE(error_of([&] { broken.finish(); }), "");
   EXPECT_TRUE(one.wait_until_complete(60));
+}
+
+// Opens a folder late, to synchronise it: when it is gone, or after a while.
+class LateDisk : public Disk {
+ public:
+  int open(const std::string& path, int flags) override {
+    for (int i = 0; (flags & O_DIRECTORY) != 0 && i < 200 && fs::exists(path); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return Disk::open(path, flags);
+  }
+};
+
+// Rank 0 renames the folder as soon as it has seen what the others note in it.
+TEST_F(Checkpoints, ARankIsDoneWithTheFolderWhenItsNoteAppears) {
+  Rank first = state_of(0, 2, 7), second = state_of(1, 2, 7);
+  LateDisk disk;
+  CheckpointWriter zero(options(0, 2), first.pieces, first.copy()), one(options(1, 2, &disk), second.pieces, second.copy());
+  zero.save(manifest_of(7));
+  one.save(manifest_of(7));
+  EXPECT_EQ(error_of([&] { one.finish(); }), "");
+  EXPECT_EQ(error_of([&] { zero.finish(); }), "");
+  EXPECT_TRUE(one.wait_until_complete(60));
+  expect_whole(latest_checkpoint(folder()));
 }
 
 // Rank 1 has failed before it came to its part.
