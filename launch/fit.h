@@ -70,6 +70,7 @@ struct FitResult {
   std::vector<std::string> chosen;       // keys that the file leaves to the search
   std::vector<std::string> kept;         // "zero_optimization.stage 3": what the file gives and the search would have chosen
   std::string why_no_files;              // why no option rests in files; "": some do, or the file says where everything rests
+  bool batch_follows = false;            // train_batch_size is not given: candidates of other micro-batches train on other batches
   std::vector<FitCandidate> candidates;  // that were planned
   int best = -1;                         // index into candidates; -1: none fits
   TierBytes capacity;                    // of the request

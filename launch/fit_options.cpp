@@ -209,6 +209,7 @@ void find_options(const Subject& subject, const FitRequest& request, FitResult& 
                        queries_per_pass(keys, config),
                        micro_batches(keys, config, request.world),
                        {{"as given", {}}}};
+  result.batch_follows = !keys.is_given("train_batch_size") && nth(result.dimensions, FitDimension::MicroBatch).size() > 1;
   const std::vector<FitOption>& placed = nth(result.dimensions, FitDimension::Placement);
   const bool gathers = std::any_of(placed.begin(), placed.end(), [](const FitOption& option) { return stage_of(option) == 3; });
   if (gathers) nth(result.dimensions, FitDimension::Residency) = residencies(keys, elements);

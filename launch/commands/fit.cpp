@@ -87,6 +87,11 @@ std::string fit_text(const Report& report) {
                                                                                        : fmt::format("{}", fmt::join(result.chosen, ", ")));
   if (!result.kept.empty()) out += fmt::format("  kept as the file gives them (\"auto\" frees them): {}\n", fmt::join(result.kept, ", "));
   if (!result.why_no_files.empty()) out += fmt::format("  nothing was tried in files: {}\n", result.why_no_files);
+  if (result.batch_follows)
+    out +=
+        "  train_batch_size is not given and follows from the micro-batch, so that what is compared trains on batches of different sizes: "
+        "give "
+        "it a value to keep it\n";
   if (result.best >= 0) {
     const FitCandidate& best = nth(result.candidates, result.best);
     out += fmt::format("\nThe best: {}\n  predicted {}\n", options_text(result, best), speed_text(best));

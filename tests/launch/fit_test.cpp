@@ -392,6 +392,19 @@ TEST_F(Fit, ShowsEachPlanOnceByItsSimplestName) {
   EXPECT_GT(plans.size(), 3u);
 }
 
+// What it compares may train on other batches than one another, which it says.
+TEST_F(Fit, SaysThatTheGlobalBatchFollows) {
+  json config = json::parse(file("\"auto\"", ""));
+  config["train_micro_batch_size_per_gpu"] = "auto";
+  for (const bool is_given : {false, true}) {
+    config["train_batch_size"] = is_given ? json(8) : json("auto");
+    place_.write("batch.json", config.dump());
+    const Outcome done = plan("batch.json", {"--fit"});
+    EXPECT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ(done.out.find("train_batch_size is not given and follows from the micro-batch") != std::string::npos, !is_given) << done.out;
+  }
+}
+
 TEST_F(Fit, ItsHintIsNotWarnedOf) {
   json config = json::parse(file("\"auto\"", ""));
   config["zero_optimization"].erase("offload_optimizer");
