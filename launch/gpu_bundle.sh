@@ -7,12 +7,13 @@
 #   launch/gpu_bundle.sh --build build --out DIR    # of a build that is there
 # Then, on the machine with the GPU: bash .gpu/gpu_check.sh --out FOLDER
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 build="" out=.gpu
 while [ $# -gt 0 ]; do
   case $1 in
-    --build) build=${2:?a folder} && shift 2 ;;
-    --out) out=${2:?a folder} && shift 2 ;;
+    --build) build=$(cd "$caller" && realpath -m -- "${2:?a folder}") && shift 2 ;;
+    --out) out=$(cd "$caller" && realpath -m -- "${2:?a folder}") && shift 2 ;;
     *) echo "usage: launch/gpu_bundle.sh [--build BUILD_FOLDER] [--out FOLDER]" && exit 2 ;;
   esac
 done

@@ -99,7 +99,12 @@ def main():
     unknown = [name for name in chosen if name not in LIMITS]
     if unknown:
         sys.exit(f"STAGES: '{unknown[0]}' is none of {' '.join(LIMITS)}")
-    factor = float(os.environ.get("LIMIT_FACTOR", "1"))
+    try:
+        factor = float(os.environ.get("LIMIT_FACTOR", "1"))
+    except ValueError:
+        factor = 0
+    if not 0 < factor < 1000:
+        sys.exit(f"LIMIT_FACTOR: '{os.environ['LIMIT_FACTOR']}' is no factor of the limits: a number above 0")
 
     target = os.path.join(given.out, "gpu_check.json")
     report = {}

@@ -25,6 +25,8 @@ def probe(stage, programs):
         stage.figure("GPU, driver, memory, capability", gpus[0] if gpus else "none")
     else:
         stage.skip("the GPU's name and driver", "there is no nvidia-smi")
+    if not programs.is_fake and gpus_of_driver() == 0:
+        stage.fail("no GPU answers: the driver's libcuda.so.1 is not there, does not start, or has no device")
     about = os.path.join(programs.torch, "version.py")
     about = open(about).read() if os.path.exists(about) else ""
     torch, cuda = (re.search(rf"^{name}\b[^='\n]*=\s*'([^']*)'", about, re.M) for name in ("__version__", "cuda"))
@@ -60,6 +62,15 @@ def probe(stage, programs):
             stage.skip("copy and GEMM ceilings", why)
         for name, value in (found or {}).items():
             stage.figure(name, value)
+
+
+def gpus_of_driver():
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
 def check_noise_alone(stage, programs):
