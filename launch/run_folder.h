@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/new_folders.h"
-#include "launch/folder_lock.h"
+#include "runtime/report/folder_lock.h"
 #include "launch/subject.h"
 #include "runtime/config/config.h"
 

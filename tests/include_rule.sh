@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails when an include breaks the folder rule: launch -> runtime -> { sharding, offload, models } -> base, and within runtime a folder
+# Fails when an include breaks the folder rule: launch -> experiments -> runtime -> { sharding, offload, models } -> base, and within runtime a folder
 # includes itself and folders below it alone.
 # usage: include_rule.sh SOURCE_DIR
 set -u
@@ -11,7 +11,8 @@ declare -A allowed=(
   [offload]="base offload"
   [models]="base models"
   [runtime]="base sharding offload models runtime"
-  [launch]="base sharding offload models runtime launch"
+  [experiments]="base sharding offload models runtime experiments"
+  [launch]="base sharding offload models runtime experiments launch"
 )
 
 # Folders of runtime from the lowest up: each line's include themselves and those of the lines before.
@@ -40,7 +41,7 @@ violations() {
 }
 
 failed=0
-for folder in base sharding offload models runtime launch runtime/*/; do
+for folder in base sharding offload models runtime experiments launch runtime/*/; do
   folder=${folder%/}
   if [ -z "${allowed[$folder]:-}" ]; then
     printf '%s has no place in the order of folders\n' "$folder"
@@ -53,7 +54,7 @@ for folder in base sharding offload models runtime launch runtime/*/; do
     failed=1
   fi
 done
-heavy=$(grep -rlE '#include <torch/(torch|all|extension)\.h>' --include='*.h' base sharding offload models runtime launch 2>/dev/null)
+heavy=$(grep -rlE '#include <torch/(torch|all|extension)\.h>' --include='*.h' base sharding offload models runtime experiments launch 2>/dev/null)
 if [ -n "$heavy" ]; then
   printf 'public headers include ATen/core/Tensor.h at most, not torch/torch.h:\n%s\n' "$heavy"
   failed=1

@@ -19,6 +19,7 @@
 #include "launch/needed_folders.h"
 #include "launch/signals.h"
 #include "launch/train_run.h"
+#include "models/error_text.h"
 #include "offload/host_optimizer.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/engine/training_cost.h"
@@ -288,6 +289,14 @@ void complete_checkpoint(Job& job, TrainSetup& setup, CheckpointWriter& writer, 
   }
 }
 
+// Who reads log.txt later sees why the run has ended. That it cannot be written (a full disk, say) may be the error itself.
+void keep_error(RunLog& log, const std::exception& error) {
+  try {
+    log.note("zerostep: " + error_text(error));
+  } catch (const RunError&) {
+  }
+}
+
 int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   std::unique_ptr<Engine> engine;
   std::optional<CheckpointWriter> writer;  // outlives the handling of errors: it may have a file to finish
@@ -329,6 +338,7 @@ int run_engine(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
     return run.stopped() ? status_of_signal(pending_signal()) : kDone;
   } catch (const std::exception& error) {
     setup.log.clear_status();
+    keep_error(setup.log, error);
     const double seconds = setup.config().run.collective_timeout_seconds;
     return job.failed(
         error,

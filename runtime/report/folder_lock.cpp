@@ -1,4 +1,4 @@
-#include "launch/folder_lock.h"
+#include "runtime/report/folder_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -35,14 +35,36 @@ bool is_at(const std::string& path, int file) {
   return ::fstat(file, &here) == 0 && ::stat(path.c_str(), &there) == 0 && here.st_ino == there.st_ino && here.st_dev == there.st_dev;
 }
 
+// Does not wait.
+int lock(int file, int kind) {
+  int status = 0;
+  while ((status = ::flock(file, kind | LOCK_NB)) != 0 && errno == EINTR) {
+  }
+  return status;
+}
+
 }  // namespace
+
+bool FolderLock::is_owned(const std::string& folder) {
+  const FileDescriptor file(::open((folder + "/" + kFile).c_str(), O_RDONLY | O_CLOEXEC));
+  return file.is_open() && lock(file.get(), LOCK_SH) != 0 && errno == EWOULDBLOCK;
+}
+
+std::string FolderLock::owner(const std::string& folder) {
+  if (!is_owned(folder)) return "";
+  const FileDescriptor file(::open((folder + "/" + kFile).c_str(), O_RDONLY | O_CLOEXEC));
+  return file.is_open() ? owner_of(file.get()) : "";
+}
 
 FolderLock::FolderLock(const std::string& folder, const std::string& key) : path_(folder + "/" + kFile) {
   for (;;) {
     file_ = FileDescriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
     if (!file_.is_open()) fail_run("cannot make {}: {}", path_, std::strerror(errno));
-    int status = 0;
-    while ((status = ::flock(file_.get(), LOCK_EX | LOCK_NB)) != 0 && errno == EINTR) {
+    int status = lock(file_.get(), LOCK_EX);
+    // Whoever asks for the owner holds a lock for a moment.
+    for (int attempt = 0; attempt < 5 && status != 0 && errno == EWOULDBLOCK; ++attempt) {
+      ::usleep(10000);
+      status = lock(file_.get(), LOCK_EX);
     }
     if (status != 0 && errno == EWOULDBLOCK) {
       fail_input("the folder {} belongs to a run that is going on: {}. Wait for its end, or set another {}", folder, owner_of(file_.get()),

@@ -19,6 +19,11 @@ class FolderLock {
   FolderLock(FolderLock&& other) noexcept = default;
   FolderLock& operator=(FolderLock&& other) noexcept;
 
+  // Whether a process owns the folder now. Holds the lock for a moment where none does.
+  static bool is_owned(const std::string& folder);
+  // Its owner in the owner's words ("process 12 on HOST, since ..."); "": it has none.
+  static std::string owner(const std::string& folder);
+
   // Why the folder could not be locked, in words: its file system has no locks. "": it is.
   const std::string& unlocked_because() const { return unlocked_because_; }
 

@@ -1,0 +1,187 @@
+#include "experiments/records/metrics_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+#include <limits>
+#include <optional>
+
+#include "base/error.h"
+#include "experiments/records/read_file.h"
+#include "models/text_file.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// The file name of the earlier work's column that has another name here.
+std::string_view name_here(std::string_view name) { return name == "bs" ? "batch_size" : name; }
+
+// One line in cells, as CSV quotes them.
+std::vector<std::string> cells_of(std::string_view line) {
+  std::vector<std::string> cells(1);
+  bool is_quoted = false;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (c == '"' && is_quoted && i + 1 < line.size() && line[i + 1] == '"')
+      cells.back() += line[++i];
+    else if (c == '"')
+      is_quoted = !is_quoted;
+    else if (c == ',' && !is_quoted)
+      cells.emplace_back();
+    else
+      cells.back() += c;
+  }
+  return cells;
+}
+
+double number_of(const char* begin, const char* end) {
+  double value = kNaN;
+  while (begin < end && *begin == ' ') ++begin;
+  const auto [rest, error] = std::from_chars(begin, end, value);
+  return error == std::errc() && std::all_of(rest, end, [](char c) { return c == ' '; }) ? value : kNaN;
+}
+
+// Appends to each target the number of its cell. Gives whether the line has as many cells as there are targets; else nothing is appended.
+bool add_numbers(std::string_view line, std::span<std::vector<double>* const> targets) {
+  const char *at = line.data(), *const end = at + line.size();
+  if (static_cast<size_t>(std::count(at, end, ',')) + 1 != targets.size() || std::memchr(at, '"', line.size()) != nullptr) {
+    const std::vector<std::string> cells = cells_of(line);
+    if (cells.size() != targets.size()) return false;
+    for (size_t i = 0; i < cells.size(); ++i)
+      if (targets[i] != nullptr) targets[i]->push_back(number_of(cells[i].data(), cells[i].data() + cells[i].size()));
+    return true;
+  }
+  for (std::vector<double>* const target : targets) {
+    const auto* comma = static_cast<const char*>(std::memchr(at, ',', static_cast<size_t>(end - at)));
+    if (comma == nullptr) comma = end;
+    if (target != nullptr) target->push_back(number_of(at, comma));
+    at = comma < end ? comma + 1 : end;
+  }
+  return true;
+}
+
+std::string_view without_return(std::string_view line) {
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+}  // namespace
+
+MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<const std::string_view> columns) {
+  MetricsTable out;
+  const std::string content = read_file(file);
+  std::string_view left = content;
+  int64_t line_number = 0;
+  // The next line; a last one without an end is cut: whoever writes a row ends it.
+  bool is_cut = false;
+  const auto next = [&]() -> std::optional<std::string_view> {
+    if (left.empty()) return std::nullopt;
+    ++line_number;
+    const size_t end = left.find('\n');
+    is_cut = end == std::string_view::npos;
+    const std::string_view line = left.substr(0, end);
+    left.remove_prefix(is_cut ? left.size() : end + 1);
+    return without_return(line);
+  };
+  const std::optional<std::string_view> header = next();
+  if (header)
+    for (const std::string& name : cells_of(header->starts_with(kByteOrderMark) ? header->substr(kByteOrderMark.size()) : *header))
+      out.names_.emplace_back(name_here(name));
+  if (std::find(out.names_.begin(), out.names_.end(), "loss") == out.names_.end())
+    fail_input(
+        "{}: has no column `loss` in its first line; expected is a metrics.csv as `zerostep train` leaves it, or a CSV with a column "
+        "loss, and step where its rows are not all steps",
+        file.string());
+  std::vector<std::vector<double>*> targets(out.names_.size());
+  for (size_t i = 0; i < targets.size(); ++i)
+    if (columns.empty() || std::find(columns.begin(), columns.end(), out.names_[i]) != columns.end())
+      targets[i] = &out.values_[out.names_[i]];
+  std::string_view first, last;
+  int64_t odd = 0, first_odd = 0;
+  while (const std::optional<std::string_view> line = next()) {
+    if (line->empty() && !is_cut) continue;
+    if (is_cut) {
+      out.notes_.push_back(fmt::format("{}: line {}, the last, is cut: left out", file.string(), line_number));
+    } else if (!add_numbers(*line, targets)) {
+      if (odd++ == 0) first_odd = line_number;
+    } else {
+      if (out.num_rows_++ == 0) first = *line;
+      last = *line;
+    }
+  }
+  if (odd > 0)
+    out.notes_.push_back(fmt::format("{}: line {}{} {} not the {} cells of the header: left out", file.string(), first_odd,
+                                     odd > 1 ? fmt::format(" and {} more", odd - 1) : "", odd > 1 ? "have" : "has", out.names_.size()));
+  if (out.num_rows_ > 0) {
+    out.first_ = cells_of(first);
+    out.last_ = cells_of(last);
+  }
+  return out;
+}
+
+std::span<const double> MetricsTable::column(std::string_view name) const {
+  const auto it = values_.find(name);
+  return it == values_.end() ? std::span<const double>() : std::span<const double>(it->second);
+}
+
+std::string MetricsTable::text(const std::vector<std::string>& row, std::string_view column) const {
+  const auto it = std::find(names_.begin(), names_.end(), column);
+  const auto index = static_cast<size_t>(it - names_.begin());
+  return index < row.size() ? row[index] : "";
+}
+
+double final_mean(std::span<const double> values) {
+  const int64_t count = std::count_if(values.begin(), values.end(), [](double v) { return !std::isnan(v); });
+  if (count == 0) return kNaN;
+  const int64_t wanted = std::max<int64_t>(1, count / 20);
+  double sum = 0;
+  int64_t taken = 0;
+  for (size_t i = values.size(); i-- > 0 && taken < wanted;)
+    if (!std::isnan(values[i])) {
+      sum += values[i];
+      ++taken;
+    }
+  return sum / static_cast<double>(taken);
+}
+
+double lowest(std::span<const double> values) {
+  double out = kNaN;
+  for (double v : values)
+    if (!std::isnan(v) && !(out <= v)) out = v;
+  return out;
+}
+
+double highest(std::span<const double> values) {
+  double out = kNaN;
+  for (double v : values)
+    if (!std::isnan(v) && !(out >= v)) out = v;
+  return out;
+}
+
+double last_value(std::span<const double> values) {
+  for (size_t i = values.size(); i-- > 0;)
+    if (!std::isnan(values[i])) return values[i];
+  return kNaN;
+}
+
+double seconds_of_timestamp(std::string_view text) {
+  std::tm time{};
+  double second = 0;
+  const std::string copy(text);
+  char between = 0;
+  if (std::sscanf(copy.c_str(), "%d-%d-%d%c%d:%d:%lf", &time.tm_year, &time.tm_mon, &time.tm_mday, &between, &time.tm_hour, &time.tm_min,
+                  &second) != 7 ||
+      (between != 'T' && between != ' '))
+    return kNaN;
+  time.tm_year -= 1900;
+  time.tm_mon -= 1;
+  return static_cast<double>(::timegm(&time)) + second;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,52 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace zerostep {
+
+enum class RunState : uint8_t {
+  Running,      // a process owns its folder
+  Done,         // it has all its steps
+  Interrupted,  // a signal stopped it after a step
+  Failed,       // it said why
+  Killed,       // it ended without a word
+  Unknown       // a CSV alone
+};
+std::string_view name_of(RunState state);  // "running", "done", ...
+
+// What a run has left, or is leaving, in its folder: enough to name it and to tell it from others. Its steps are a MetricsTable's.
+struct RunRecord {
+  std::string name;               // of those that are found together no two are alike
+  std::filesystem::path folder;   // "": a CSV alone
+  std::filesystem::path metrics;  // its metrics.csv, or the CSV
+  nlohmann::json config, plan;    // the resolved configuration and the plan; null where there is none
+  RunState state = RunState::Unknown;
+  std::string why;  // Failed: the error; Interrupted: the signal; Running: the owner
+
+  // The value of a key of the configuration ("optimizer.params.lr"); null where it has none.
+  const nlohmann::json& value(std::string_view path) const;
+  int64_t total_steps() const;  // run.steps; 0: not known
+};
+
+// Whether a run has left its metrics there.
+bool holds_run(const std::filesystem::path& folder);
+RunRecord read_run(const std::filesystem::path& folder);
+
+// The runs of folders, of folders of runs (down to three levels) and of CSV files, each once, ordered by path. A run's name is its folder's
+// path below the place that was given, as far as it is needed to tell it from the others. InputError naming the path: it is not there, or
+// has no run.
+std::vector<RunRecord> find_runs(const std::vector<std::string>& places);
+
+// Every value of a configuration by its path; lists and empty blocks are values.
+std::map<std::string, nlohmann::json> flat(const nlohmann::json& config);
+// A value as people write it: a text without quotes, anything else as JSON.
+std::string plain(const nlohmann::json& value);
+// The paths of which not all runs that have a configuration have the same value, but for the names of runs and folders.
+std::vector<std::string> differing_keys(const std::vector<RunRecord>& runs);
+
+}  // namespace zerostep

@@ -1,0 +1,106 @@
+#include "experiments/records/run_record.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "runtime/report/folder_lock.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+using testing::message_of;
+
+class RunRecords : public ::testing::Test {
+ protected:
+  std::filesystem::path make(const std::string& name, const std::string& log = "", const std::string& config = R"({"run": {"steps": 2}})") {
+    const std::filesystem::path folder = scratch_.folder() / name;
+    std::filesystem::create_directories(folder);
+    std::ofstream(folder / "metrics.csv") << "step,loss\n0,1\n";
+    std::ofstream(folder / "log.txt") << log;
+    std::ofstream(folder / "config.json") << config;
+    return folder;
+  }
+  RunRecord record(const std::string& name, const std::string& log) { return read_run(make(name, log)); }
+  ScratchFolder scratch_;
+};
+
+TEST_F(RunRecords, StatesAreThoseOfTheLastProcess) {
+  const std::string begins = "ranks          1 on cpu\n", stopped = "stopped by SIGINT after 1 of 2 steps in 1 s: loss 2 -> 1\n",
+                    failed = "zerostep: step 1: rank 0: the loss is nan\n",
+                    done = "2 steps done in 1 s: loss 2 -> 1\nspeed  1 k tokens/s\n";
+  EXPECT_EQ(record("a", begins).state, RunState::Killed);
+  EXPECT_EQ(record("b", begins + done).state, RunState::Done);
+  EXPECT_EQ(record("c", begins + "1 step done in 1 s\n").state, RunState::Done);
+  const RunRecord interrupted = record("d", begins + stopped);
+  EXPECT_EQ(interrupted.state, RunState::Interrupted);
+  EXPECT_EQ(interrupted.why, "SIGINT");
+  const RunRecord error = record("e", begins + failed);
+  EXPECT_EQ(error.state, RunState::Failed);
+  EXPECT_EQ(error.why, "step 1: rank 0: the loss is nan");
+  EXPECT_EQ(record("f", begins + stopped + begins).state, RunState::Killed);
+  EXPECT_EQ(record("f", begins + stopped + begins).why, "");
+  EXPECT_EQ(record("g", begins + stopped + begins + done).state, RunState::Done);
+  EXPECT_EQ(record("g", begins + stopped + begins + done).why, "");
+  EXPECT_EQ(record("h", begins + "12 steps of another kind are done\n").state, RunState::Killed);
+}
+
+TEST_F(RunRecords, AFolderWithAnOwnerRuns) {
+  const std::filesystem::path folder = make("a");
+  {
+    const FolderLock lock(folder.string(), "run.name");
+    EXPECT_EQ(read_run(folder).state, RunState::Running);
+    EXPECT_SAYS(read_run(folder).why, "process " + std::to_string(::getpid()));
+  }
+  EXPECT_EQ(read_run(folder).state, RunState::Killed);
+  // What a killed process has left.
+  std::ofstream(folder / FolderLock::kFile) << "process 1 on nowhere";
+  EXPECT_EQ(read_run(folder).state, RunState::Killed);
+}
+
+TEST_F(RunRecords, AreFoundBelowFoldersAndNamedApart) {
+  make("one/a");
+  make("one/deep/er/b");
+  make("two/a");
+  make("two/c/checkpoints/step_00000001");
+  std::ofstream(scratch_.folder() / "d.csv") << "step,loss\n";
+  const auto names = [&](const std::vector<std::string>& places) {
+    std::vector<std::string> out;
+    for (const RunRecord& run : find_runs(places)) out.push_back(run.name);
+    return out;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names({scratch_.path("one")}), (Names{"a", "b"}));
+  EXPECT_EQ(names({scratch_.path("one"), scratch_.path("two")}), (Names{"one/a", "b", "two/a"}));
+  EXPECT_EQ(names({scratch_.path("d.csv"), scratch_.path("one/a"), scratch_.path("one/a/metrics.csv"), scratch_.path("one/../one/a")}),
+            (Names{"d", "a"}));
+  EXPECT_EQ(find_runs({scratch_.path("d.csv")})[0].state, RunState::Unknown);
+  EXPECT_SAYS(message_of<InputError>([&] { find_runs({scratch_.path("nowhere")}); }), "nowhere cannot be found");
+  EXPECT_SAYS(message_of<InputError>([&] { find_runs({scratch_.path("two/c/checkpoints/..")}); }), "metrics.csv");
+}
+
+TEST_F(RunRecords, TellsConfigurationsApart) {
+  const std::string one = R"({"seed": 1, "run": {"name": "a", "steps": 2}, "step": {"mode": "fo"}, "data": {"train": ["x"]}})",
+                    other =
+                        R"({"seed": 1, "run": {"name": "b", "steps": 2}, "step": {"mode": "zo", "queries": 3}, "data": {"train": ["x"]}})";
+  make("a", "", one);
+  make("b", "", other);
+  make("c", "", "{ half a fi");
+  const std::vector<RunRecord> runs = find_runs({scratch_.folder().string()});
+  EXPECT_EQ(differing_keys(runs), (std::vector<std::string>{"step.mode", "step.queries"}));
+  EXPECT_EQ(runs[0].value("step.mode"), "fo");
+  EXPECT_TRUE(runs[0].value("step.queries").is_null());
+  EXPECT_TRUE(runs[0].value("step.mode.more").is_null());
+  EXPECT_EQ(runs[1].total_steps(), 2);
+  EXPECT_TRUE(runs[2].config.is_null());
+  EXPECT_EQ(plain(runs[1].value("step.queries")), "3");
+  EXPECT_EQ(plain(runs[1].value("step.mode")), "zo");
+  EXPECT_EQ(plain(runs[1].value("data.train")), R"(["x"])");
+}
+
+}  // namespace
+}  // namespace zerostep
