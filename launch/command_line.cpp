@@ -76,6 +76,7 @@ class CommandLine {
     app_.get_formatter()->column_width(34);
     add_train();
     add_plan();
+    add_sweep();
     add_bench();
     add_config();
     add_init();
@@ -99,12 +100,16 @@ class CommandLine {
   static void add_file(CLI::App* sub, ConfigArguments& arguments, bool required = true) {
     CLI::Option* file = sub->add_option("FILE", arguments.file, "the configuration file (JSON with comments)");
     if (required) file->required();
+    add_set(sub, arguments.set, "change one value of the file");
+  }
+
+  static void add_set(CLI::App* sub, std::vector<Setting>& set, const std::string& about) {
     sub->add_option_function<std::vector<std::string>>(
            "--set",
-           [&arguments](const std::vector<std::string>& texts) {
-             for (const std::string& text : texts) arguments.set.push_back({text, "--set " + text});
+           [&set](const std::vector<std::string>& texts) {
+             for (const std::string& text : texts) set.push_back({text, "--set " + text});
            },
-           "change one value of the file; VALUE is JSON, else a string; may be given several times")
+           about + "; VALUE is JSON, else a string; may be given several times")
         ->type_name("PATH=VALUE")
         ->allow_extra_args(false);
   }
@@ -135,6 +140,9 @@ class CommandLine {
                "go on from a checkpoint (runs/NAME/checkpoints/step_..., or .../latest, the newest); alone: from the latest of the run")
             ->expected(0, 1)
             ->type_name("[CHECKPOINT]");
+    sub->add_option("--stop-after", train_.stop_after,
+                    "stop after so many steps of the run, with a checkpoint where checkpoints are on; --resume goes on to run.steps")
+        ->transform(number<int64_t>(1, int64_t{1} << 40));
     sub->add_flag("--overwrite", overwrite_,
                   "begin anew in a folder that holds a run, whose files go, and write over a model in --save-model; as run.overwrite")
         ->excludes(resume);
@@ -186,6 +194,35 @@ class CommandLine {
         "          zerostep plan run.json --fit --machine configs/machines/8xh100.json --world 8\n"
         "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
     run_on_one_rank(sub, [this] { return plan_.fit ? zerostep::fit(plan_) : plan(plan_); });
+  }
+
+  void add_sweep() {
+    CLI::App* sub = app_.add_subcommand("sweep", "many runs of one file with other values, as many at once as the machine has room for");
+    sub->add_option("FILE", sweep_.file, "the sweep file (JSON with comments)")->required();
+    add_set(sub, sweep_.set, "change one value of every run");
+    sub->add_option("--jobs", sweep_.jobs, "runs at once; as resources.jobs, else as many as the cores or GPUs have room for")
+        ->transform(number<int64_t>(1, 4096));
+    sub->add_option("--ranks", sweep_.ranks, "ranks of each run; as resources.ranks, else 1")->transform(number<int64_t>(1, 4096));
+    sub->add_option("--gpus", sweep_.gpus, "GPUs that the runs share out, each for one run at a time; as resources.gpus")
+        ->type_name("0,1,...");
+    sub->add_option("--only", sweep_.only, "the runs whose names the pattern matches (* stands for any text)")->type_name("PATTERN");
+    sub->add_flag("--dry-run", sweep_.is_dry_run, "list every run with its planned memory, FLOPs and time; start nothing");
+    CLI::Option* resume = sub->add_flag(
+        "--resume", sweep_.resumes, "go on with the sweep in the folder: what is done stays, what was stopped goes on from its checkpoint");
+    sub->add_flag("--retry-failed", sweep_.retries_failed, "of --resume: start failed runs again too")->needs(resume);
+    sub->add_flag("--stop-on-failure", sweep_.stops_on_failure, "start no further run once one has failed");
+    sub->add_option("--executor", sweep_.executor, "where runs are started: local or slurm; as resources.executor, else local")
+        ->type_name("local|slurm");
+    sub->footer(
+        "\nThe file has `base` (a run's file, or its configuration), `grid` (keys and their values), and optionally `when`, `runs`, "
+        "`repeat`,\n"
+        "`resources`, `search`, `name` and `output_dir`; docs/experiments.md says how. Leaves <output_dir>/<name>/: a run's folder for "
+        "each\n"
+        "point, runs.csv, journal.jsonl, summary.txt, summary.csv and report.html.\n"
+        "SIGINT: the runs save and stop, --resume goes on; a second one ends them at once.\n"
+        "Example: zerostep sweep configs/sweeps/quick.json --dry-run\n"
+        "Exit status: 0 all runs are done, 1 some failed, 2 the file is wrong and nothing was started, 130 interrupted.");
+    sub->callback([this] { run_ = [this] { return sweep(job_, sweep_); }; });
   }
 
   void add_bench() {
@@ -334,6 +371,7 @@ class CommandLine {
   bool overwrite_ = false;
   ExportArguments export_;
   PlanArguments plan_;
+  SweepArguments sweep_;
   BenchMachineArguments bench_;
   ShowConfigArguments config_;
   InitArguments init_;

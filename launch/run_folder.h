@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/new_folders.h"
-#include "runtime/report/folder_lock.h"
 #include "launch/subject.h"
 #include "runtime/config/config.h"
+#include "runtime/report/folder_lock.h"
 
 namespace zerostep {
 

@@ -124,7 +124,7 @@ std::unique_ptr<ModelDefinition> model_of_names(const Config& config) {
 
 Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
   Subject subject;
-  subject.loaded = load_config({arguments.file, arguments.set, loading.world, loading.started});
+  subject.loaded = load_config({arguments.file, arguments.set, loading.world, arguments.text, loading.started});
   Config& config = subject.loaded.config;
   settle_device(config, loading.has_gpu);
   subject.tokenizer = tokenizer_or_reason(subject.loaded);

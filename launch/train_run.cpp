@@ -86,14 +86,15 @@ StepBatches TrainRun::batches_of(int64_t step) const {
 
 void TrainRun::step(int64_t step) {
   const Stopwatch watch;
+  const bool stops_here = step + 1 == setup_.stop_after && setup_.stop_after < config_.run.steps;
   const StepResult result = engine_.train_step(step, batches_of(step), pending_signal() != 0);
   const double seconds = watch.seconds();
-  stopped_ = result.stop;
-  if (stopped_) outcome_.stopped_by = name_of_signal(pending_signal());
+  stopped_ = result.stop || stops_here;
+  if (stopped_) outcome_.stopped_by = result.stop ? name_of_signal(pending_signal()) : "--stop-after";
   const int64_t done = step + 1;
   const bool due = config_.run.eval_interval > 0 && done % config_.run.eval_interval == 0;
   std::optional<Evaluation> evaluation;
-  if (setup_.eval_data && !stopped_ && (due || done == config_.run.steps)) evaluation = evaluate_now();
+  if (setup_.eval_data && !result.stop && (due || done == config_.run.steps)) evaluation = evaluate_now();
   const bool best = evaluation && config_.run.keep_best && writer_ != nullptr && std::isfinite(evaluation->loss) &&
                     (best_.step < 0 || evaluation->loss < best_.loss);
   if (job_.speaks()) record(step, result, seconds, evaluation);

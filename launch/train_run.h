@@ -42,6 +42,7 @@ struct TrainSetup {
   const Config& config() const { return subject.config(); }
   ModelValues first_values;              // of a run that starts anew
   std::string first_values_fingerprint;  // of a run that starts anew and that its log can rebuild, on rank 0; else ""
+  int64_t stop_after = 0;                // as TrainArguments
   bool continues = false;                // it lies in the folder of the run, whose files go on
   int64_t first_step() const { return checkpoint ? checkpoint->manifest().step : 0; }
   PlanReport report() const { return {config(), *plan, cost, limit, prediction ? &*prediction : nullptr}; }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <ctime>
@@ -11,6 +10,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "experiments/records/csv_cells.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
 
@@ -22,45 +22,20 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // The file name of the earlier work's column that has another name here.
 std::string_view name_here(std::string_view name) { return name == "bs" ? "batch_size" : name; }
 
-// One line in cells, as CSV quotes them.
-std::vector<std::string> cells_of(std::string_view line) {
-  std::vector<std::string> cells(1);
-  bool is_quoted = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (c == '"' && is_quoted && i + 1 < line.size() && line[i + 1] == '"')
-      cells.back() += line[++i];
-    else if (c == '"')
-      is_quoted = !is_quoted;
-    else if (c == ',' && !is_quoted)
-      cells.emplace_back();
-    else
-      cells.back() += c;
-  }
-  return cells;
-}
-
-double number_of(const char* begin, const char* end) {
-  double value = kNaN;
-  while (begin < end && *begin == ' ') ++begin;
-  const auto [rest, error] = std::from_chars(begin, end, value);
-  return error == std::errc() && std::all_of(rest, end, [](char c) { return c == ' '; }) ? value : kNaN;
-}
-
 // Appends to each target the number of its cell. Gives whether the line has as many cells as there are targets; else nothing is appended.
 bool add_numbers(std::string_view line, std::span<std::vector<double>* const> targets) {
   const char *at = line.data(), *const end = at + line.size();
   if (static_cast<size_t>(std::count(at, end, ',')) + 1 != targets.size() || std::memchr(at, '"', line.size()) != nullptr) {
-    const std::vector<std::string> cells = cells_of(line);
+    const std::vector<std::string> cells = csv_cells(line);
     if (cells.size() != targets.size()) return false;
     for (size_t i = 0; i < cells.size(); ++i)
-      if (targets[i] != nullptr) targets[i]->push_back(number_of(cells[i].data(), cells[i].data() + cells[i].size()));
+      if (targets[i] != nullptr) targets[i]->push_back(csv_number(cells[i].data(), cells[i].data() + cells[i].size()));
     return true;
   }
   for (std::vector<double>* const target : targets) {
     const auto* comma = static_cast<const char*>(std::memchr(at, ',', static_cast<size_t>(end - at)));
     if (comma == nullptr) comma = end;
-    if (target != nullptr) target->push_back(number_of(at, comma));
+    if (target != nullptr) target->push_back(csv_number(at, comma));
     at = comma < end ? comma + 1 : end;
   }
   return true;
@@ -91,7 +66,7 @@ MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<con
   };
   const std::optional<std::string_view> header = next();
   if (header)
-    for (const std::string& name : cells_of(header->starts_with(kByteOrderMark) ? header->substr(kByteOrderMark.size()) : *header))
+    for (const std::string& name : csv_cells(header->starts_with(kByteOrderMark) ? header->substr(kByteOrderMark.size()) : *header))
       out.names_.emplace_back(name_here(name));
   if (std::find(out.names_.begin(), out.names_.end(), "loss") == out.names_.end())
     fail_input(
@@ -119,8 +94,8 @@ MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<con
     out.notes_.push_back(fmt::format("{}: line {}{} {} not the {} cells of the header: left out", file.string(), first_odd,
                                      odd > 1 ? fmt::format(" and {} more", odd - 1) : "", odd > 1 ? "have" : "has", out.names_.size()));
   if (out.num_rows_ > 0) {
-    out.first_ = cells_of(first);
-    out.last_ = cells_of(last);
+    out.first_ = csv_cells(first);
+    out.last_ = csv_cells(last);
   }
   return out;
 }

@@ -14,11 +14,13 @@ namespace zerostep {
 struct ConfigArguments {
   std::string file;
   std::vector<Setting> set;
+  std::optional<std::string> text;  // as ConfigRequest::text
 };
 
 struct TrainArguments : ConfigArguments {
   std::string save_model;             // a Hugging Face directory to write at the end; "": none
   std::optional<std::string> resume;  // a checkpoint to go on from; "": the latest of the run
+  int64_t stop_after = 0;             // steps of the run after which it stops as after a signal; 0: none
 };
 int train(Job& job, const TrainArguments& arguments);
 
@@ -41,6 +43,14 @@ struct BenchMachineArguments {
   bool replaces_any = false;  // keep the figures even where better ones are kept
 };
 int bench_machine(Job& job, const BenchMachineArguments& arguments);
+
+struct SweepArguments {
+  std::string file, only, gpus, executor;  // only: a pattern of names; "": all. gpus: "0,1"; "": as the file says
+  std::vector<Setting> set;
+  int jobs = 0, ranks = 0;  // 0: as the file says
+  bool is_dry_run = false, resumes = false, retries_failed = false, stops_on_failure = false;
+};
+int sweep(Job& job, const SweepArguments& arguments);
 
 struct ShowConfigArguments : ConfigArguments {
   bool keys = false, json = false;

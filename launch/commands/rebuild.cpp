@@ -25,7 +25,7 @@ Subject subject_of_run(const std::string& log) {
   const std::string file = (std::filesystem::path(log).parent_path() / "config.json").string();
   if (!std::filesystem::exists(file))
     fail_input("rebuild: {} is missing: the log must lie in the folder of its run, beside the run's config.json", file);
-  ConfigArguments unsharded{file, {}};
+  ConfigArguments unsharded{file, {}, {}};
   for (const char* text : {"zero_optimization.stage=0", "zero_optimization.offload_param=null", "zero_optimization.offload_optimizer=null",
                            "aio=null", "run.device_memory=0", "run.device=\"cpu\""})
     unsharded.set.push_back({text, ""});

@@ -371,6 +371,7 @@ int finished_before(Job& job, const TrainArguments& arguments, TrainSetup& setup
 
 int train(Job& job, const TrainArguments& arguments) {
   TrainSetup setup;
+  setup.stop_after = arguments.stop_after;
   if (job.speaks()) setup.log = RunLog(stdout, stdout_terminal());
   setup.facts.threads = set_threads(job.cores());
   const std::string started = job.share("time of the start", time_for_names());
@@ -391,6 +392,11 @@ int train(Job& job, const TrainArguments& arguments) {
       for (const std::string& note : check_same_run(*setup.checkpoint, setup)) setup.log.line(note);
     });
     if (setup.first_step() >= setup.config().run.steps) return finished_before(job, arguments, setup);
+    if (setup.stop_after > 0 && setup.first_step() >= setup.stop_after) {
+      setup.log.line(fmt::format("{} has {} of {} steps: --stop-after {} leaves none to take", setup.checkpoint->directory(),
+                                 setup.first_step(), setup.config().run.steps, setup.stop_after));
+      return kDone;
+    }
   }
   const Config& config = setup.config();
   if (config.run.checkpoint_interval > 0 || config.run.keep_best || config.run.trace) require_shared_output(job, config);

@@ -79,7 +79,7 @@ std::string Config::source(std::string_view key) const {
 
 LoadedConfig load_config(const ConfigRequest& request) {
   if (request.world < 1) fail_protocol("[load_config] expected a world of at least one rank, got {}", request.world);
-  Document document = schema::read_document(request.file, request.set);
+  Document document = schema::read_document(request.file, request.set, request.text);
   Findings findings(document);
   apply_aliases(document, findings);
   Values values = check_tree(document, findings);

@@ -145,8 +145,8 @@ void apply_setting(Document& document, const Setting& setting) {
   *node = value;
 }
 
-Document read_document(const std::string& file, const std::vector<Setting>& set) {
-  Document document = read_document(file);
+Document read_document(const std::string& file, const std::vector<Setting>& set, const std::optional<std::string>& text) {
+  Document document = text ? parse_document(*text, file) : read_document(file);
   for (const Setting& setting : set) apply_setting(document, setting);
   return document;
 }

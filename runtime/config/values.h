@@ -70,8 +70,8 @@ class Findings {
   size_t num_unknown_ = 0;
 };
 
-// A file with settings in it. InputError.
-Document read_document(const std::string& file, const std::vector<Setting>& set);
+// A file, or its text where that is given, with settings in it. InputError.
+Document read_document(const std::string& file, const std::vector<Setting>& set, const std::optional<std::string>& text = {});
 // A setting into the tree: blocks are made where they are missing. InputError.
 void apply_setting(Document& document, const Setting& setting);
 // Other spellings and deprecated names to the schema's own.

@@ -1,0 +1,33 @@
+#include "experiments/sweep/halving.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace zerostep {
+
+std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const std::vector<Contestant>& runs,
+                                              const std::function<double(size_t run, int64_t steps)>& value) {
+  std::vector<std::optional<int64_t>> out(runs.size());
+  std::vector<size_t> left(runs.size());
+  std::iota(left.begin(), left.end(), size_t{0});
+  for (int64_t rung : search.rungs) {
+    std::erase_if(left, [&](size_t run) { return runs[run].has_failed && runs[run].steps < rung; });
+    bool is_complete = true;
+    for (size_t run : left)
+      if (runs[run].steps < rung) {
+        out[run] = rung;
+        is_complete = false;
+      }
+    if (!is_complete || left.empty()) return out;
+    const auto badness = [&](size_t run) {
+      const double v = value(run, rung);
+      return std::isnan(v) ? HUGE_VAL : v;
+    };
+    std::stable_sort(left.begin(), left.end(), [&](size_t a, size_t b) { return badness(a) < badness(b); });
+    left.resize(static_cast<size_t>(std::max(1.0, std::ceil(static_cast<double>(left.size()) * search.keep - 1e-9))));
+  }
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,25 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/sweep/sweep_file.h"
+
+namespace zerostep {
+
+// Where a run of a search by halving stands.
+struct Contestant {
+  int64_t steps = 0;        // that it has taken
+  bool has_failed = false;  // it takes no further part
+};
+
+// What is to be done next: every run but those that are out takes the steps of the first rung; of n runs the best n * keep (one at least,
+// rounded up) go on to the next. `value(run, steps)` is the metric after so many steps, NaN where it has none, which is worst; of equals
+// the first goes on. Depends on nothing else, so that a search that was interrupted goes on as it would have. Gives for each run the number
+// of steps that it still has to reach now; nothing: none.
+std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const std::vector<Contestant>& runs,
+                                              const std::function<double(size_t run, int64_t steps)>& value);
+
+}  // namespace zerostep

@@ -1,0 +1,62 @@
+#include "experiments/sweep/journal.h"
+
+#include "experiments/records/read_file.h"
+#include "models/text_file.h"
+#include "runtime/report/metrics.h"
+
+namespace zerostep {
+
+std::map<std::string, SweepRow> Journal::read(const std::filesystem::path& file) {
+  std::map<std::string, SweepRow> out;
+  for_each_line(read_file(file), [&](std::string_view line, int64_t) {
+    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
+    if (!event.is_object() || !event.contains("run")) return;  // of the whole sweep, or cut
+    SweepRow& row = out[event.value("run", "")];
+    row.run = event.value("run", "");
+    if (event.value("event", "") == "start") {
+      if (row.started.empty()) row.started = event.value("time", "");
+      row.device = event.value("device", "");
+      row.state = SweepState::Interrupted;  // unless its end follows
+      row.exit.reset();
+      row.error.clear();
+    }
+    if (event.value("event", "") == "end") {
+      row.state = sweep_state(event.value("state", "")).value_or(SweepState::Interrupted);
+      row.exit = event.contains("exit") && event["exit"].is_number_integer() ? std::optional(event["exit"].get<int>()) : std::nullopt;
+      row.seconds = event.value("seconds", 0.0);
+      row.error = event.value("error", "");
+    }
+  });
+  return out;
+}
+
+Journal::Journal(const std::filesystem::path& file) {
+  // A line that a killed sweep has cut ends here.
+  keep_lines(file.string(), [](std::string_view) { return true; });
+  file_ = OutputFile(file.string(), OutputFile::Mode::Append);
+}
+
+void Journal::append(const std::string& event, nlohmann::ordered_json more) {
+  nlohmann::ordered_json line{{"time", timestamp_now()}, {"event", event}};
+  line.update(more);
+  file_.write(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+void Journal::begin(const std::string& sweep, size_t runs, bool resumes) {
+  append(resumes ? "resume" : "begin", {{"sweep", sweep}, {"runs", runs}});
+}
+
+void Journal::start(const SweepRow& row, const std::vector<std::string>& command) {
+  append("start", {{"run", row.run}, {"device", row.device}, {"command", command}});
+}
+
+void Journal::end(const SweepRow& row) {
+  nlohmann::ordered_json more{{"run", row.run}, {"state", name_of(row.state)}, {"seconds", row.seconds}, {"steps", row.steps}};
+  if (row.exit) more["exit"] = *row.exit;
+  if (!row.error.empty()) more["error"] = row.error;
+  append("end", more);
+}
+
+void Journal::note(const std::string& event, const std::string& text) { append(event, {{"text", text}}); }
+
+}  // namespace zerostep

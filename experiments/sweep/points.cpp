@@ -1,0 +1,186 @@
+#include "experiments/sweep/points.h"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/content_hash.h"
+#include "base/error.h"
+#include "experiments/records/run_record.h"
+#include "runtime/config/values.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+
+const json* find(const KeyValues& values, std::string_view path) {
+  for (const auto& [key, value] : values)
+    if (key == path) return &value;
+  return nullptr;
+}
+
+// Of two values of one key the later counts.
+void put(KeyValues& values, const std::string& path, const json& value) {
+  for (auto& [key, old] : values)
+    if (key == path) {
+      old = value;
+      return;
+    }
+  values.emplace_back(path, value);
+}
+
+// Each of `points` with every combination of a grid.
+std::vector<KeyValues> product(const std::vector<KeyValues>& points, const Grid& grid) {
+  std::vector<KeyValues> out = points;
+  for (const auto& [path, values] : grid) {
+    std::vector<KeyValues> longer;
+    for (const KeyValues& point : out)
+      for (const json& value : values) {
+        longer.push_back(point);
+        put(longer.back(), path, value);
+      }
+    out = std::move(longer);
+  }
+  return out;
+}
+
+// What the configuration of the base says of a key, for conditions on keys that a point does not set.
+class BaseValues {
+ public:
+  BaseValues(const SweepBase& base, const std::vector<Setting>& set, int world) {
+    try {
+      loaded_ = load_config({.file = base.name, .set = set, .world = world, .text = base.text});
+    } catch (const InputError&) {  // the points set what it lacks, or their errors tell
+    }
+  }
+  json at(const std::string& path) const {
+    const schema::Value* value = loaded_.values ? loaded_.values->find(path) : nullptr;
+    return value == nullptr ? json() : value->value;
+  }
+
+ private:
+  LoadedConfig loaded_;
+};
+
+std::vector<KeyValues> combinations(const SweepFile& sweep, const BaseValues& base) {
+  std::vector<KeyValues> out;
+  if (!sweep.grid.empty() || sweep.runs.empty())
+    for (const KeyValues& point : product({{}}, sweep.grid)) {
+      std::vector<KeyValues> here{point};
+      for (const SweepFile::When& when : sweep.whens) {
+        const bool applies = std::all_of(when.conditions.begin(), when.conditions.end(), [&](const auto& condition) {
+          const json* given = find(point, condition.first);
+          return (given != nullptr ? *given : base.at(condition.first)) == condition.second;
+        });
+        if (applies) here = product(here, when.grid);
+      }
+      out.insert(out.end(), here.begin(), here.end());
+    }
+  out.insert(out.end(), sweep.runs.begin(), sweep.runs.end());
+  return product(out, sweep.repeat);
+}
+
+// The shortest ends of the swept keys' paths that tell them apart: "mode" of step.mode.
+std::map<std::string, std::string> short_names(const std::vector<KeyValues>& points) {
+  std::set<std::string> paths;
+  for (const KeyValues& point : points)
+    for (const auto& [path, value] : point) paths.insert(path);
+  std::map<std::string, std::string> out;
+  for (const std::string& path : paths) {
+    size_t begin = path.rfind('.');
+    const auto is_shared = [&](const std::string& end) {
+      return std::count_if(paths.begin(), paths.end(),
+                           [&](const std::string& other) { return other == end || other.ends_with("." + end); }) > 1;
+    };
+    while (begin != std::string::npos && is_shared(path.substr(begin + 1)))
+      begin = begin == 0 ? std::string::npos : path.rfind('.', begin - 1);
+    out[path] = begin == std::string::npos ? path : path.substr(begin + 1);
+  }
+  return out;
+}
+
+// Fit for the name of a folder.
+std::string folder_name(const std::string& text) {
+  constexpr size_t kLongest = 150;
+  std::string out;
+  for (char c : text)
+    out += std::isalnum(static_cast<unsigned char>(c)) || std::string_view("._+=,-").find(c) != std::string_view::npos ? c : '_';
+  if (out.size() <= kLongest) return out;
+  return fmt::format("{}-{}", out.substr(0, kLongest), ContentHash().add(text).hex().substr(0, 8));
+}
+
+// A key that the schema knows by another name, or that is not among the resolved values, is taken to have an effect.
+bool has_effect(const LoadedConfig& loaded, const std::string& path) {
+  const schema::Value* value = loaded.values->find(path);
+  return value == nullptr || value->effective;
+}
+
+std::string name_of(const KeyValues& values, const std::map<std::string, std::string>& names, const LoadedConfig* loaded) {
+  std::string out;
+  for (const auto& [path, value] : values)
+    if (loaded == nullptr || has_effect(*loaded, path)) out += fmt::format("{}{}={}", out.empty() ? "" : ",", names.at(path), plain(value));
+  return out.empty() ? "base" : out;
+}
+
+// What tells runs apart: every value that has an effect.
+std::string signature(const LoadedConfig& loaded) {
+  std::string out;
+  for (const auto& [path, value] : loaded.values->all())
+    if (value.effective && path != "run.name" && path != "run.output_dir") out += path + "=" + value.value.dump() + "\n";
+  return out;
+}
+
+void refuse_settings_of_swept_keys(const std::vector<KeyValues>& points, const std::vector<Setting>& set) {
+  for (const Setting& setting : set) {
+    const std::string path = setting.text.substr(0, setting.text.find('='));
+    for (const KeyValues& point : points)
+      if (find(point, path) != nullptr)
+        fail_input("{}: {} is swept by the file; --set changes every point: take one of the two away", setting.from, path);
+  }
+}
+
+}  // namespace
+
+bool matches(std::string_view name, std::string_view pattern) {
+  return ::fnmatch(std::string(pattern).c_str(), std::string(name).c_str(), 0) == 0;
+}
+
+std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
+  const int world = sweep.resources.ranks;
+  const std::vector<KeyValues> all = combinations(sweep, BaseValues(base, set, world));
+  refuse_settings_of_swept_keys(all, set);
+  const std::map<std::string, std::string> names = short_names(all);
+  std::vector<SweepPoint> out;
+  std::vector<std::string> errors;
+  std::map<std::string, int> taken;
+  std::set<std::string> known;
+  for (const KeyValues& values : all) {
+    SweepPoint point{.name = name_of(values, names, nullptr), .values = values, .loaded = {}, .set = set};
+    for (const auto& [path, value] : values) point.set.push_back({path + "=" + value.dump(), fmt::format("{} = {}", path, value.dump())});
+    ConfigRequest request{.file = base.name, .set = point.set, .world = world, .text = base.text};
+    request.set.push_back({"run.name=\"sweep\"", ""});
+    try {
+      point.loaded = load_config(request);
+    } catch (const InputError& error) {
+      errors.push_back(fmt::format("{}: {}", point.name, error.what()));
+      continue;
+    }
+    if (!known.insert(signature(point.loaded)).second) continue;
+    point.name = folder_name(name_of(values, names, &point.loaded));
+    if (const int count = ++taken[point.name]; count > 1) point.name += fmt::format("-{}", count);
+    out.push_back(std::move(point));
+  }
+  if (!errors.empty()) {
+    std::string text = fmt::format("{}: {} of {} points {} no valid run, and nothing was started", sweep.file, errors.size(), all.size(),
+                                   errors.size() == 1 ? "is" : "are");
+    for (const std::string& error : errors) text += "\n  " + error;
+    throw InputError(text);
+  }
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,31 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "experiments/sweep/sweep_file.h"
+#include "runtime/config/load_config.h"
+
+namespace zerostep {
+
+// The configuration that every point starts from, and its name in messages.
+struct SweepBase {
+  std::string name, text;
+};
+
+// One run of a sweep.
+struct SweepPoint {
+  std::string name;          // of its folder: "mode=zo,queries=3,seed=1", of the keys that have an effect in it
+  KeyValues values;          // what it sets, by path
+  LoadedConfig loaded;       // resolved, for the ranks of the sweep
+  std::vector<Setting> set;  // on the base's file: the sweep's own --set and the point's values, without run.name and run.output_dir
+};
+
+// Every point of a sweep: the combinations of `grid`, with those of `when` where they apply, and the single `runs` (`base` alone where
+// there is neither), each repeated; points that differ only in keys without effect are one. `base` is the file of a run, `set` changes
+// every point. InputError: all that is wrong with all points, by their names, in one paragraph.
+std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
+
+// Whether a name has the form of a pattern: * stands for any text, ? for any character.
+bool matches(std::string_view name, std::string_view pattern);
+
+}  // namespace zerostep

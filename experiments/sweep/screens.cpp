@@ -1,0 +1,170 @@
+#include "experiments/sweep/screens.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/console.h"
+#include "base/format.h"
+#include "experiments/records/last_row.h"
+#include "runtime/report/run_log.h"
+
+namespace zerostep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string cut(std::string text, int columns) {
+  if (std::ssize(text) > columns) text = text.substr(0, static_cast<size_t>(std::max(0, columns - 1))) + "~";
+  return text;
+}
+
+// A run that goes on as its last row tells.
+void refresh(SweepRow& row, const std::string& folder, double& seconds_a_step) {
+  const auto last = last_row(std::filesystem::path(folder) / row.run / "metrics.csv");
+  if (const double step = number_in(last, "step"); !std::isnan(step)) row.steps = static_cast<int64_t>(step) + 1;
+  if (const double loss = number_in(last, "loss"); !std::isnan(loss)) row.loss = loss;
+  if (const double speed = number_in(last, "tokens_per_second"); !std::isnan(speed)) row.tokens_per_second = speed;
+  seconds_a_step = number_in(last, "step_seconds");
+}
+
+class PlainScreen : public SweepScreen {
+ public:
+  explicit PlainScreen(std::FILE* out) : out_(out) {}
+  void line(const std::string& text) override {
+    fmt::print(out_, "{}\n", visible(text));
+    std::fflush(out_);
+  }
+  void show(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
+
+ private:
+  std::FILE* out_;
+};
+
+class TerminalScreen : public SweepScreen {
+ public:
+  TerminalScreen(const SweepRequest& request, size_t jobs, std::FILE* out) : request_(request), jobs_(jobs), out_(out) {}
+  ~TerminalScreen() override { std::fflush(out_); }
+  void line(const std::string& text) override {
+    clear();
+    fmt::print(out_, "{}\n", visible(text));
+    std::fflush(out_);
+    shown_at_ = {};
+  }
+  void show(const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps) override {
+    constexpr std::chrono::milliseconds kInterval{500};
+    if (Clock::now() - shown_at_ < kInterval) return;
+    winsize size{};
+    const bool is_known = ::ioctl(::fileno(out_), TIOCGWINSZ, &size) == 0 && size.ws_row > 0;
+    const std::vector<std::string> lines =
+        sweep_table(request_, rows, steps, jobs_, is_known ? std::max(3, size.ws_row - 2) : 20, is_known ? size.ws_col - 1 : 79);
+    clear();
+    for (const std::string& text : lines) fmt::print(out_, "{}\n", visible(text));
+    std::fflush(out_);
+    num_lines_ = lines.size();
+    shown_at_ = Clock::now();
+  }
+
+ private:
+  void clear() {
+    if (num_lines_ > 0) fmt::print(out_, "\x1b[{}A\x1b[J", num_lines_);
+    num_lines_ = 0;
+  }
+  const SweepRequest& request_;
+  size_t jobs_;
+  std::FILE* out_;
+  size_t num_lines_ = 0;
+  Clock::time_point shown_at_;
+};
+
+// The order in which rows are worth a line.
+int rank_of(SweepState state) {
+  switch (state) {
+    case SweepState::Running:
+      return 0;
+    case SweepState::Failed:
+      return 1;
+    case SweepState::Interrupted:
+      return 2;
+    case SweepState::Queued:
+      return 3;
+    case SweepState::Done:
+      return 4;
+  }
+  return 5;
+}
+
+}  // namespace
+
+std::optional<double> seconds_left(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
+                                   size_t jobs) {
+  double done_seconds = 0, done_steps = 0;
+  for (const SweepRow& row : rows)
+    if (row.state == SweepState::Done) {
+      done_seconds += row.seconds;
+      done_steps += static_cast<double>(row.steps);
+    }
+  double left = 0, longest = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].state != SweepState::Queued && rows[i].state != SweepState::Running) continue;
+    const auto missing = static_cast<double>(steps[i] - rows[i].steps);
+    const PlannedRun& planned = request.planned[i];
+    if (!planned.seconds && done_steps == 0) return std::nullopt;
+    const double seconds = missing * (planned.seconds && planned.steps > 0 ? *planned.seconds / static_cast<double>(planned.steps)
+                                                                           : done_seconds / done_steps);
+    left += seconds;
+    longest = std::max(longest, seconds);
+  }
+  return std::max(longest, left / static_cast<double>(jobs));
+}
+
+std::vector<std::string> sweep_table(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
+                                     size_t jobs, int max_lines, int columns) {
+  constexpr int kBeside = 56;  // columns of what stands beside a run's name
+  std::vector<SweepRow> fresh = rows;
+  std::vector<size_t> order(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rank_of(rows[a].state) < rank_of(rows[b].state); });
+  size_t width = 3;
+  for (const SweepRow& row : rows) width = std::max(width, row.run.size());
+  width = std::min(width, static_cast<size_t>(std::max(10, columns - kBeside)));
+  std::vector<std::string> out{
+      fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", "run", width, "state", "step", "loss", "tokens/s", "left")};
+  size_t hidden = 0;
+  for (size_t i : order) {
+    SweepRow& row = fresh[i];
+    double seconds_a_step = NAN;
+    if (row.state == SweepState::Running) refresh(row, request.file.folder(), seconds_a_step);
+    if (std::ssize(out) + 2 >= max_lines && order.size() - (out.size() - 1) > 1) {
+      ++hidden;
+      continue;
+    }
+    const std::string left = std::isnan(seconds_a_step) ? "" : human_duration(seconds_a_step * static_cast<double>(steps[i] - row.steps));
+    out.push_back(fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", cut(row.run, static_cast<int>(width)), width, name_of(row.state),
+                              row.steps > 0 || row.state == SweepState::Running ? fmt::format("{}/{}", row.steps, steps[i]) : "",
+                              row.loss ? fmt::format("{:.4f}", *row.loss) : "",
+                              row.tokens_per_second ? human_count(*row.tokens_per_second) : "", left));
+  }
+  if (hidden > 0) out.push_back(fmt::format("... and {} more", hidden));
+  const auto count = [&](SweepState state) {
+    return std::count_if(rows.begin(), rows.end(), [&](const SweepRow& row) { return row.state == state; });
+  };
+  std::string whole = fmt::format("{} of {} done, {} running", count(SweepState::Done), rows.size(), count(SweepState::Running));
+  if (count(SweepState::Failed) > 0) whole += fmt::format(", {} failed", count(SweepState::Failed));
+  if (const std::optional<double> left = seconds_left(request, fresh, steps, jobs); left && *left > 0)
+    whole += fmt::format(" | about {} left", human_duration(*left));
+  out.push_back(whole);
+  for (std::string& line : out) line = cut(line, columns);
+  return out;
+}
+
+std::unique_ptr<SweepScreen> make_sweep_screen(const SweepRequest& request, size_t jobs, std::FILE* out) {
+  if (stdout_terminal().present) return std::make_unique<TerminalScreen>(request, jobs, out);
+  return std::make_unique<PlainScreen>(out);
+}
+
+}  // namespace zerostep

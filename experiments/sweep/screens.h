@@ -1,0 +1,22 @@
+#pragma once
+#include <cstdio>
+#include <memory>
+
+#include "experiments/sweep/sweep.h"
+
+namespace zerostep {
+
+// On a terminal a table of the runs, redrawn in place, with what is said above it; elsewhere plain lines. `jobs`: runs at once, for the
+// time that is left. The request must outlive it.
+std::unique_ptr<SweepScreen> make_sweep_screen(const SweepRequest& request, size_t jobs, std::FILE* out);
+
+// The lines of the table, at most so many, none longer than `columns`: the runs that go on first, then those that have failed, that wait,
+// that are done; and what is true of the whole.
+std::vector<std::string> sweep_table(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
+                                     size_t jobs, int max_lines, int columns);
+// How long the whole still takes: predicted times, or the mean of the runs that are done, for what is left, shared by the jobs. Nothing
+// where neither is known.
+std::optional<double> seconds_left(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
+                                   size_t jobs);
+
+}  // namespace zerostep

@@ -1,0 +1,67 @@
+#include "experiments/sweep/slots.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/format.h"
+
+namespace zerostep {
+
+std::string Slot::device() const { return gpus.empty() ? "cpu" : fmt::format("cuda:{}", fmt::join(gpus, ",")); }
+
+Slots::Slots(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs)
+    : memory_bytes_(memory_bytes) {
+  const auto ranks = static_cast<size_t>(resources.ranks), gpus = resources.gpus.size();
+  if (gpus > 0 && gpus < ranks)
+    fail_input("a run has {} and there {} for them: name as many GPUs as a run has ranks (--gpus, resources.gpus), or fewer ranks",
+               counted(resources.ranks, "rank"), gpus == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", gpus));
+  const size_t room = gpus > 0 ? gpus / ranks : std::max<size_t>(1, cores.size() / ranks);
+  size_t jobs = resources.jobs > 0 ? static_cast<size_t>(resources.jobs) : room;
+  if (gpus > 0 && jobs > room)
+    fail_input("{} with {} each need {} GPUs, and {} {} named: each run has its GPUs for itself", counted(resources.jobs, "job"),
+               counted(resources.ranks, "rank"), jobs * ranks, gpus, gpus == 1 ? "is" : "are");
+  jobs = std::max<size_t>(1, std::min(jobs, runs));
+  for (size_t i = 0; i < jobs; ++i) {
+    Slot slot;
+    if (cores.size() >= jobs)
+      slot.cores.assign(cores.begin() + static_cast<int64_t>(i * cores.size() / jobs),
+                        cores.begin() + static_cast<int64_t>((i + 1) * cores.size() / jobs));
+    if (gpus > 0)
+      slot.gpus.assign(resources.gpus.begin() + static_cast<int64_t>(i * ranks),
+                       resources.gpus.begin() + static_cast<int64_t>((i + 1) * ranks));
+    slots_.push_back(std::move(slot));
+  }
+}
+
+int64_t Slots::free_bytes() const {
+  int64_t out = memory_bytes_;
+  for (const Slot& slot : slots_)
+    if (!slot.is_free) out -= slot.bytes;
+  return out;
+}
+
+std::optional<size_t> Slots::take(int64_t bytes) {
+  if (bytes > free_bytes()) return std::nullopt;
+  const auto it = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.is_free; });
+  if (it == slots_.end()) return std::nullopt;
+  it->is_free = false;
+  it->bytes = bytes;
+  return static_cast<size_t>(it - slots_.begin());
+}
+
+void Slots::give_back(size_t slot) { slots_.at(slot).is_free = true; }
+
+std::vector<int> cores_of_process() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  std::vector<int> out;
+  if (::sched_getaffinity(0, sizeof(cores), &cores) != 0) return out;
+  for (int core = 0; core < CPU_SETSIZE; ++core)
+    if (CPU_ISSET(static_cast<size_t>(core), &cores)) out.push_back(core);
+  return out;
+}
+
+}  // namespace zerostep

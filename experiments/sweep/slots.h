@@ -1,0 +1,45 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/sweep/planned_run.h"
+#include "experiments/sweep/sweep_file.h"
+
+namespace zerostep {
+
+// A share of the machine that one run at a time has for itself.
+struct Slot {
+  std::vector<int> cores;  // none: all that this process has
+  std::vector<int> gpus;   // none: the processor, or whatever the run finds
+  bool is_free = true;
+  int64_t bytes = 0;  // of the machine's memory that its run has planned
+  // "cpu", or what CUDA_VISIBLE_DEVICES is to be for its run, after "cuda:".
+  std::string device() const;
+};
+
+// The machine as a sweep shares it out: its cores and GPUs in equal parts that do not overlap, its memory by what plans say.
+class Slots {
+ public:
+  // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts. As many slots as
+  // resources.jobs, at most `runs`. InputError: a run's ranks do not get a GPU each.
+  Slots(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs);
+
+  size_t count() const { return slots_.size(); }
+  int64_t memory_bytes() const { return memory_bytes_; }
+  int64_t free_bytes() const;
+  // Takes a free slot for a run that needs so much memory; nothing where none is free or too little memory is.
+  std::optional<size_t> take(int64_t bytes);
+  void give_back(size_t slot);
+  const Slot& at(size_t slot) const { return slots_.at(slot); }
+
+ private:
+  std::vector<Slot> slots_;
+  int64_t memory_bytes_;
+};
+
+// The numbers of the cores that this process may use.
+std::vector<int> cores_of_process();
+
+}  // namespace zerostep

@@ -1,0 +1,52 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace zerostep {
+
+// The values of a few keys of the configuration ("step.mode"), by their paths; as JSON, as the file of a run would have them.
+using KeyValues = std::vector<std::pair<std::string, nlohmann::json>>;
+// Of each key the values that are tried; every combination is a point.
+using Grid = std::vector<std::pair<std::string, std::vector<nlohmann::json>>>;
+
+// What a sweep may take of the machine.
+struct SweepResources {
+  int ranks = 1;          // of each run
+  int jobs = 0;           // runs at once; 0: as many as the cores, or the GPUs, have room for
+  std::vector<int> gpus;  // numbers of the GPUs that the runs share out; none: the processor, or whatever run.device says
+  bool uses_slurm = false;
+};
+
+// Successive halving: all points take the steps of the first rung, the best `keep` of them go on to the next.
+struct SweepSearch {
+  std::string metric = "loss";  // a column of metrics.csv, of which a lower value is better
+  std::vector<int64_t> rungs;   // steps, rising; the last is run.steps
+  double keep = 0.5;
+};
+
+// A sweep file as it is written: points are not checked as runs yet.
+struct SweepFile {
+  std::string file;
+  std::string name, output_dir;
+  std::string base;            // the file of a run; "": `inline_base`
+  nlohmann::json inline_base;  // a run's configuration within the sweep file
+  struct When {
+    KeyValues conditions;
+    Grid grid;
+  };
+  Grid grid, repeat;
+  std::vector<When> whens;  // grids of those points of `grid` that have the values of the conditions
+  std::vector<KeyValues> runs;
+  SweepResources resources;
+  std::optional<SweepSearch> search;
+  std::string folder() const { return output_dir + "/" + name; }
+};
+
+// InputError, one paragraph that names every key of the file that is not known, with the nearest that is, and every value of another kind.
+SweepFile read_sweep_file(const std::string& file);
+
+}  // namespace zerostep

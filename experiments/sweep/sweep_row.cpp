@@ -1,0 +1,73 @@
+#include "experiments/sweep/sweep_row.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "base/format.h"
+#include "base/nth.h"
+#include "experiments/records/csv_cells.h"
+#include "experiments/records/metrics_table.h"
+#include "experiments/records/run_record.h"
+
+namespace zerostep {
+namespace {
+
+constexpr std::array<std::string_view, 5> kStates{"queued", "running", "done", "failed", "interrupted"};
+
+std::optional<double> if_any(double value) { return std::isnan(value) ? std::nullopt : std::optional(value); }
+
+std::string cell_of(const std::optional<double>& value) { return value ? round_trip(*value) : ""; }
+
+}  // namespace
+
+std::string_view name_of(SweepState state) { return nth(kStates, static_cast<int>(state)); }
+
+std::optional<SweepState> sweep_state(std::string_view name) {
+  for (size_t i = 0; i < kStates.size(); ++i)
+    if (kStates[i] == name) return static_cast<SweepState>(i);
+  return std::nullopt;
+}
+
+void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
+  constexpr std::string_view kColumns[] = {"loss", "eval_loss", "device_peak_bytes", "tokens_per_second", "step_seconds"};
+  if (!holds_run(folder)) return;
+  const MetricsTable table = MetricsTable::read(folder / "metrics.csv", kColumns);
+  row.steps = table.num_rows();
+  row.loss = if_any(final_mean(table.column("loss")));
+  row.best_eval_loss = if_any(lowest(table.column("eval_loss")));
+  row.device_peak_bytes = if_any(highest(table.column("device_peak_bytes")));
+  const std::span<const double> speed = table.column("tokens_per_second"), seconds = table.column("step_seconds");
+  double tokens = 0, time = 0;
+  for (size_t i = 0; i < std::min(speed.size(), seconds.size()); ++i)
+    if (std::isfinite(speed[i] * seconds[i])) {
+      tokens += speed[i] * seconds[i];
+      time += seconds[i];
+    }
+  row.tokens_per_second = time > 0 ? std::optional(tokens / time) : std::nullopt;
+}
+
+std::string runs_csv(const std::vector<SweepRow>& rows) {
+  std::set<std::string> keys;
+  for (const SweepRow& row : rows)
+    for (const auto& [path, value] : row.values) keys.insert(path);
+  std::string text = "run";
+  for (const std::string& key : keys) text += "," + csv_cell(key);
+  text += ",state,device,exit,started,seconds,steps,loss,best_eval_loss,device_peak_bytes,tokens_per_second,error\n";
+  for (const SweepRow& row : rows) {
+    const std::map<std::string, nlohmann::json> values(row.values.begin(), row.values.end());
+    text += csv_cell(row.run);
+    for (const std::string& key : keys) text += "," + (values.contains(key) ? csv_cell(plain(values.at(key))) : "");
+    text += fmt::format(",{},{},{},{},{},{},{},{},{},{},{}\n", name_of(row.state), csv_cell(row.device),
+                        row.exit ? std::to_string(*row.exit) : "", row.started, row.seconds > 0 ? fmt::format("{:.3f}", row.seconds) : "",
+                        row.steps > 0 ? std::to_string(row.steps) : "", cell_of(row.loss), cell_of(row.best_eval_loss),
+                        cell_of(row.device_peak_bytes), cell_of(row.tokens_per_second), csv_cell(row.error));
+  }
+  return text;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,37 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/sweep/sweep_file.h"
+
+namespace zerostep {
+
+enum class SweepState : uint8_t { Queued, Running, Done, Failed, Interrupted };
+std::string_view name_of(SweepState state);
+std::optional<SweepState> sweep_state(std::string_view name);
+
+// What runs.csv tells of one run.
+struct SweepRow {
+  std::string run;   // its folder's name
+  KeyValues values;  // that the point sets
+  SweepState state = SweepState::Queued;
+  std::string device;
+  std::optional<int> exit;  // status of its last process
+  std::string started;      // the first time, as timestamps of metrics.csv
+  double seconds = 0;       // of its processes
+  // Of its metrics.csv; nothing where there is none yet.
+  int64_t steps = 0;
+  std::optional<double> loss, best_eval_loss, device_peak_bytes, tokens_per_second;  // loss: mean of the last 5 %
+  std::string error;
+};
+
+// What the metrics.csv in the run's folder tells, into the row.
+void read_metrics(SweepRow& row, const std::filesystem::path& folder);
+// The text of runs.csv: a line for each row, a column for each key that any of them sets.
+std::string runs_csv(const std::vector<SweepRow>& rows);
+
+}  // namespace zerostep

@@ -1,0 +1,206 @@
+#include "experiments/sweep/sweep.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <thread>
+
+#include "base/console.h"
+#include "base/device.h"
+#include "base/error.h"
+#include "base/first_names.h"
+#include "base/format.h"
+#include "base/process_memory.h"
+#include "base/program_name.h"
+#include "experiments/records/read_file.h"
+#include "experiments/sweep/screens.h"
+#include "experiments/sweep/slots.h"
+#include "launch/commands/commands.h"
+#include "launch/machine.h"
+#include "launch/signals.h"
+#include "launch/sweep_plans.h"
+#include "runtime/config/document.h"
+#include "runtime/config/values.h"
+#include "runtime/report/output_file.h"
+
+namespace zerostep {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<int> numbers_of_gpus(const std::string& text) {
+  std::vector<int> out;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    int value = -1;
+    const auto [rest, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || rest != text.data() + end || value < 0)
+      fail_input("--gpus is '{}'; the numbers of GPUs are expected, as in 0,1", text);
+    out.push_back(value);
+    begin = end + 1;
+  }
+  return out;
+}
+
+void apply(const SweepArguments& arguments, SweepFile& file) {
+  if (arguments.jobs > 0) file.resources.jobs = arguments.jobs;
+  if (arguments.ranks > 0) file.resources.ranks = arguments.ranks;
+  if (!arguments.gpus.empty()) file.resources.gpus = numbers_of_gpus(arguments.gpus);
+  if (!arguments.executor.empty() && arguments.executor != "local" && arguments.executor != "slurm")
+    fail_input("--executor is '{}'; local or slurm is expected", arguments.executor);
+  if (!arguments.executor.empty()) file.resources.uses_slurm = arguments.executor == "slurm";
+}
+
+SweepBase base_of(const SweepFile& file) {
+  if (file.base.empty()) return {file.file + ": base", file.inline_base.dump(2)};
+  return {file.base, read_file(file.base)};
+}
+
+// Runs only those points whose names match.
+void choose_points(std::vector<SweepPoint>& points, const std::string& pattern) {
+  if (pattern.empty()) return;
+  std::vector<std::string> names;
+  for (const SweepPoint& point : points) names.push_back(point.name);
+  std::erase_if(points, [&](const SweepPoint& point) { return !matches(point.name, pattern); });
+  if (points.empty()) fail_input("--only '{}' matches none of the {} runs: {}", pattern, names.size(), first_names(names));
+}
+
+// Of all points at once, so that one message names everything.
+template <typename Do>
+void for_all(const SweepFile& file, const std::vector<SweepPoint>& points, const Do& call) {
+  std::vector<std::string> errors;
+  for (size_t i = 0; i < points.size(); ++i) {
+    try {
+      call(i);
+    } catch (const InputError& error) {
+      errors.push_back(fmt::format("\n  {}: {}", points[i].name, error.what()));
+    }
+  }
+  if (errors.empty()) return;
+  fail_input("{}: {} of {} cannot run, and nothing was started:{}", file.file, errors.size(), counted(std::ssize(points), "point"),
+             fmt::join(errors, ""));
+}
+
+std::string dry_run_table(const SweepRequest& request, size_t jobs, double seconds, const std::string& why_untimed) {
+  size_t width = 3;
+  for (const SweepPoint& point : request.points) width = std::max(width, point.name.size());
+  std::string text =
+      fmt::format("{:<{}}  {:>12} {:>10} {:>10} {:>9} {:>12} {:>9}\n", "run", width, "device", "host", "files", "steps", "FLOPs", "time");
+  double flops = 0;
+  for (size_t i = 0; i < request.points.size(); ++i) {
+    const PlannedRun& planned = request.planned[i];
+    flops += planned.flops;
+    text +=
+        fmt::format("{:<{}}  {:>12} {:>10} {:>10} {:>9} {:>12} {:>9}{}\n", request.points[i].name, width, human_bytes(planned.device_bytes),
+                    human_bytes(planned.host_bytes), human_bytes(planned.file_bytes), grouped(planned.steps), human_count(planned.flops),
+                    planned.seconds ? human_duration(*planned.seconds) : "-", planned.refusal.empty() ? "" : "  does not fit");
+  }
+  const std::vector<SweepRow> rows(request.points.size());
+  std::vector<SweepRow> queued = rows;
+  std::vector<int64_t> steps;
+  for (const PlannedRun& planned : request.planned) steps.push_back(planned.steps);
+  const std::optional<double> whole = seconds_left(request, queued, steps, jobs);
+  const int ranks = request.file.resources.ranks;
+  text += fmt::format("{}, memory of each of {}; {} at once; {}FLOPs; {}\n", counted(std::ssize(request.points), "run"),
+                      counted(ranks, "rank"), counted(static_cast<int64_t>(jobs), "job"), human_count(flops),
+                      whole ? "about " + human_duration(*whole) : "times are not predicted: " + why_untimed);
+  return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
+}
+
+// The sweep as it is run: a valid sweep file, with the base in it and the command line applied.
+std::string resolved_file(const SweepFile& file, const SweepBase& base, const std::vector<Setting>& set) {
+  nlohmann::json root = schema::read_document(file.file, "sweep file").root;
+  schema::Document document = schema::parse_document(base.text, base.name);
+  for (const Setting& setting : set) schema::apply_setting(document, setting);
+  root["base"] = document.root;
+  root["name"] = file.name;
+  root["output_dir"] = file.output_dir;
+  root["resources"] = {{"ranks", file.resources.ranks}, {"executor", file.resources.uses_slurm ? "slurm" : "local"}};
+  if (file.resources.jobs > 0) root["resources"]["jobs"] = file.resources.jobs;
+  if (!file.resources.gpus.empty()) root["resources"]["gpus"] = file.resources.gpus;
+  return root.dump(2) + "\n";
+}
+
+// What is done was done with the former base: another one would mix two sweeps.
+void require_same_base(const SweepFile& file, const std::string& resolved) {
+  const fs::path before = fs::path(file.folder()) / "sweep.json";
+  std::error_code error;
+  if (!fs::is_regular_file(before, error)) return;
+  const nlohmann::json former = nlohmann::json::parse(read_file(before), nullptr, false), now = nlohmann::json::parse(resolved);
+  if (!former.is_object() || former.value("base", nlohmann::json()) == now["base"]) return;
+  fail_input(
+      "--resume: the base of {} (with --set) is not the one that the sweep in {} began with (its sweep.json has that): take it back, or "
+      "give the "
+      "sweep another name",
+      file.file, file.folder());
+}
+
+}  // namespace
+
+int sweep(Job& job, const SweepArguments& arguments) {
+  if (job.size() > 1)
+    fail_input("sweep starts its runs itself, with {} ranks each (--ranks, resources.ranks): start it without mpirun", job.size());
+  const auto begun = std::chrono::steady_clock::now();
+  SweepRequest request;
+  request.process_bytes = resident_memory().now;
+  request.file = read_sweep_file(arguments.file);
+  apply(arguments, request.file);
+  const SweepFile& file = request.file;
+  const SweepBase base = base_of(file);
+  request.points = points_of(file, base, arguments.set);
+  choose_points(request.points, arguments.only);
+  request.memory_bytes = Device::cpu().memory_info().free_bytes;
+  const Slots slots(file.resources, cores_of_process(), request.memory_bytes, request.points.size());
+  const int threads =
+      set_threads(std::max(1, static_cast<int>(cores_of_process().size() / (slots.count() * static_cast<size_t>(file.resources.ranks)))));
+  SweepPlanner planner(base, file.resources.ranks, threads);
+  request.planned.resize(request.points.size());
+  for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
+  if (file.search)
+    for (size_t i = 0; i < request.points.size(); ++i)
+      if (file.search->rungs.back() > request.planned[i].steps)
+        fail_input("{}: search.rungs end with {} steps, and {} has {} (run.steps)", file.file, file.search->rungs.back(),
+                   request.points[i].name, request.planned[i].steps);
+  if (arguments.is_dry_run) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    print_out(visible(dry_run_table(request, slots.count(), seconds, planner.why_untimed())));
+    return kDone;
+  }
+  for_all(file, request.points,
+          [&](size_t i) { planner.make_tokens(request.points[i], [](const std::string& text) { print_err("{}\n", text); }); });
+
+  request.options = {arguments.resumes, arguments.retries_failed, arguments.stops_on_failure};
+  request.program = fs::read_symlink("/proc/self/exe").string();
+  const std::string resolved = resolved_file(file, base, arguments.set);
+  if (arguments.resumes) require_same_base(file, resolved);
+  request.base = fs::absolute(fs::path(file.folder()) / "base.json").string();
+  request.begins = [&] {
+    write_file(file.folder() + "/sweep.json", resolved);
+    write_file(request.base, base.text);
+  };
+
+  std::atomic<int> asked{0};
+  std::atomic<bool> has_ended{false};
+  const ForcedEnd forced([&](int) {
+    constexpr int kTenths = 200;
+    asked = 2;
+    for (int i = 0; i < kTenths && !has_ended; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  });
+  defer_signals();
+  request.interrupts = [&] { return std::max(asked.load(), pending_signal() != 0 ? 1 : 0); };
+  const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, slots.count(), stdout);
+  const SweepOutcome outcome = run_sweep(request, *screen);
+  const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();
+  screen->line(fmt::format("{} of {} done{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
+                           failed > 0 ? fmt::format(", {} failed", failed) : "", file.folder()));
+  has_ended = true;
+  if (outcome.was_interrupted) {
+    screen->line(fmt::format("stopped by {}: `{} sweep {} --resume` goes on", name_of_signal(pending_signal()), program_name(), file.file));
+    return status_of_signal(pending_signal());
+  }
+  return done == all ? kDone : kFailed;
+}
+
+}  // namespace zerostep
