@@ -40,6 +40,7 @@ class PlainScreen : public SweepScreen {
     std::fflush(out_);
   }
   void show(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
+  void finish(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
 
  private:
   std::FILE* out_;
@@ -67,6 +68,12 @@ class TerminalScreen : public SweepScreen {
     std::fflush(out_);
     num_lines_ = lines.size();
     shown_at_ = Clock::now();
+  }
+
+  void finish(const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps) override {
+    shown_at_ = {};
+    show(rows, steps);
+    num_lines_ = 0;
   }
 
  private:

@@ -82,6 +82,7 @@ class Sweep {
       if (jobs_.empty() && !waits) break;
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
+    screen_.finish(rows_, targets_);
     journal_->note("end",
                    fmt::format("{} of {} runs are done",
                                std::count_if(rows_.begin(), rows_.end(), [](const SweepRow& row) { return row.state == SweepState::Done; }),

@@ -36,6 +36,8 @@ class SweepScreen {
   virtual void line(const std::string& text) = 0;
   // Every row as it stands, and the steps that each run is to have; called many times a second.
   virtual void show(const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps) = 0;
+  // The last time: it stays.
+  virtual void finish(const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps) = 0;
 };
 
 struct SweepOutcome {

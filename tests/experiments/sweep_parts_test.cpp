@@ -1,0 +1,265 @@
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "base/error.h"
+#include "experiments/records/csv_cells.h"
+#include "experiments/records/last_row.h"
+#include "experiments/records/read_file.h"
+#include "experiments/sweep/halving.h"
+#include "experiments/sweep/journal.h"
+#include "experiments/sweep/process.h"
+#include "experiments/sweep/slots.h"
+#include "experiments/sweep/sweep_row.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+using testing::message_of;
+
+TEST(Halving, TheBestOfEachRungGoOn) {
+  const SweepSearch search{.metric = "loss", .rungs = {10, 20, 40}, .keep = 0.5};
+  std::vector<Contestant> runs(5);
+  // The lower the number the better, but that run 4 overtakes run 0 by the second rung, and run 3 has no value.
+  const auto value = [](size_t run, int64_t steps) {
+    return run == 3 ? std::nan("") : run == 4 ? (steps > 10 ? -1.0 : 0.5) : static_cast<double>(run);
+  };
+  using Next = std::vector<std::optional<int64_t>>;
+  EXPECT_EQ(next_rung(search, runs, value), (Next{10, 10, 10, 10, 10}));
+  for (Contestant& run : runs) run.steps = 10;
+  runs[2].steps = 7;
+  EXPECT_EQ(next_rung(search, runs, value), (Next{{}, {}, 10, {}, {}}));
+  runs[2].steps = 10;
+  EXPECT_EQ(next_rung(search, runs, value), (Next{20, 20, {}, {}, 20}));  // three of five
+  runs[0].steps = runs[1].steps = runs[4].steps = 20;
+  EXPECT_EQ(next_rung(search, runs, value), (Next{40, {}, {}, {}, 40}));  // two of three
+  runs[0].has_failed = true;
+  runs[4].steps = 40;
+  EXPECT_EQ(next_rung(search, runs, value), Next(5));
+}
+
+TEST(Halving, FailedRunsAreOutAndTheOthersGoOn) {
+  const SweepSearch search{.metric = "loss", .rungs = {10, 20}, .keep = 0.5};
+  std::vector<Contestant> runs{{3, true}, {10, false}, {10, false}};
+  const auto value = [](size_t run, int64_t) { return static_cast<double>(run); };
+  EXPECT_EQ(next_rung(search, runs, value), (std::vector<std::optional<int64_t>>{{}, 20, {}}));
+  for (Contestant& run : runs) run.has_failed = true;
+  runs[1].steps = runs[2].steps = 0;
+  EXPECT_EQ(next_rung(search, runs, value), std::vector<std::optional<int64_t>>(3));
+}
+
+TEST(SweepSlots, ShareCoresThatDoNotOverlap) {
+  Slots slots({.ranks = 1, .jobs = 0, .gpus = {}}, {2, 3, 5, 7, 11}, 100, 2);
+  ASSERT_EQ(slots.count(), 2u);
+  EXPECT_EQ(slots.at(0).cores, (std::vector<int>{2, 3}));
+  EXPECT_EQ(slots.at(1).cores, (std::vector<int>{5, 7, 11}));
+  EXPECT_EQ(Slots({.ranks = 2, .jobs = 0, .gpus = {}}, {0, 1, 2, 3, 4}, 100, 9).count(), 2u);
+  const Slots more({.ranks = 1, .jobs = 3, .gpus = {}}, {0, 1}, 100, 9);
+  EXPECT_EQ(more.count(), 3u);
+  EXPECT_TRUE(more.at(0).cores.empty());
+}
+
+TEST(SweepSlots, MemoryIsGivenOutAndComesBack) {
+  Slots slots({.ranks = 1, .jobs = 3, .gpus = {}}, {0, 1, 2}, 100, 9);
+  EXPECT_EQ(slots.take(60), 0u);
+  EXPECT_EQ(slots.take(41), std::nullopt);
+  EXPECT_EQ(slots.take(40), 1u);
+  EXPECT_EQ(slots.free_bytes(), 0);
+  slots.give_back(0);
+  EXPECT_EQ(slots.free_bytes(), 60);
+  EXPECT_EQ(slots.take(10), 0u);
+  EXPECT_EQ(slots.take(10), 2u);
+  EXPECT_EQ(slots.take(1), std::nullopt);  // no slot is left
+}
+
+TEST(SweepSlots, EachRunHasItsGpusForItself) {
+  const Slots slots({.ranks = 2, .jobs = 0, .gpus = {4, 5, 6, 7, 8}}, {0, 1, 2, 3}, 100, 9);
+  ASSERT_EQ(slots.count(), 2u);
+  EXPECT_EQ(slots.at(1).gpus, (std::vector<int>{6, 7}));
+  EXPECT_EQ(slots.at(1).device(), "cuda:6,7");
+  EXPECT_SAYS(message_of<InputError>([] {
+                Slots({.ranks = 2, .jobs = 0, .gpus = {1}}, {0, 1}, 100, 9);
+              }),
+              "a run has 2 ranks and there is 1 GPU");
+  EXPECT_SAYS(message_of<InputError>([] {
+                Slots({.ranks = 1, .jobs = 3, .gpus = {0, 1}}, {0, 1}, 100, 9);
+              }),
+              "3 jobs with 1 rank each need 3 GPUs");
+}
+
+TEST(SweepJournal, TellsWhatRunsHadComeTo) {
+  const ScratchFolder scratch;
+  const std::string file = scratch.path("journal.jsonl");
+  SweepRow done, failed, left;
+  done.run = "a";
+  failed.run = "b,\"c\"";
+  left.run = "d";
+  for (SweepRow* row : {&done, &failed, &left}) row->device = "cpu";
+  {
+    Journal journal(file);
+    journal.begin("sweep", 3, false);
+    for (const SweepRow* row : {&done, &failed, &left}) journal.start(*row, {"zerostep", "train"});
+    done.state = SweepState::Done;
+    done.exit = 0;
+    done.seconds = 1.5;
+    journal.end(done);
+    failed.state = SweepState::Failed;
+    failed.exit = 1;
+    failed.error = "the loss is nan\xff";
+    journal.end(failed);
+  }
+  std::ofstream(file, std::ios::app) << R"({"time":"2026-01-01T00:00:00.000Z","event":"end","run":"d","sta)";  // cut
+  const auto rows = Journal::read(file);
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows.at("a").state, SweepState::Done);
+  EXPECT_EQ(rows.at("a").exit, 0);
+  EXPECT_EQ(rows.at("a").seconds, 1.5);
+  EXPECT_EQ(rows.at("b,\"c\"").state, SweepState::Failed);
+  EXPECT_SAYS(rows.at("b,\"c\"").error, "the loss is nan");
+  EXPECT_EQ(rows.at("d").state, SweepState::Interrupted);
+  EXPECT_EQ(rows.at("d").exit, std::nullopt);
+  EXPECT_FALSE(rows.at("d").started.empty());
+  const std::string before = read_file(file);
+  Journal(file).begin("sweep", 3, true);
+  const std::string after = read_file(file);
+  EXPECT_TRUE(after.starts_with(before.substr(0, before.rfind('\n') + 1))) << after;
+  EXPECT_EQ(Journal::read(file).size(), 3u);
+}
+
+TEST(SweepRows, AreTheMetricsOfTheRun) {
+  const ScratchFolder scratch;
+  std::ofstream out(scratch.path("metrics.csv"));
+  out << "step,loss,eval_loss,device_peak_bytes,tokens_per_second,step_seconds\n";
+  for (int i = 0; i < 40; ++i)
+    out << i << "," << 100 - i << "," << (i == 20 ? "3.5" : i == 30 ? "4.5" : "") << "," << 1000 + i << ",10," << (i == 0 ? 3 : 1) << "\n";
+  out.close();
+  SweepRow row;
+  row.run = "lr=1,mode=fo";
+  row.values = {{"step.mode", "fo"}, {"optimizer.params.lr", 1}};
+  read_metrics(row, scratch.folder());
+  EXPECT_EQ(row.steps, 40);
+  EXPECT_EQ(row.loss, (61 + 62) / 2.0);
+  EXPECT_EQ(row.best_eval_loss, 3.5);
+  EXPECT_EQ(row.device_peak_bytes, 1039);
+  EXPECT_EQ(row.tokens_per_second, 10);
+  row.state = SweepState::Failed;
+  row.exit = 1;
+  row.error = "a, \"b\"\nc";
+  SweepRow other;
+  other.run = "seed=2";
+  other.values = {{"seed", 2}};
+  EXPECT_EQ(runs_csv({row, other}),
+            "run,optimizer.params.lr,seed,step.mode,state,device,exit,started,seconds,steps,loss,best_eval_loss,device_peak_bytes,tokens_"
+            "per_second,error\n"
+            "\"lr=1,mode=fo\",1,,fo,failed,,1,,,40,61.5,3.5,1039,10,\"a, \"\"b\"\"\nc\"\n"
+            "seed=2,,2,,queued,,,,,,,,,,\n");
+}
+
+TEST(LastRow, IsTheLastWholeOne) {
+  const ScratchFolder scratch;
+  const std::string file = scratch.path("metrics.csv");
+  EXPECT_TRUE(last_row(file).empty());
+  std::ofstream(file) << "step,loss,optimizer\n";
+  EXPECT_TRUE(last_row(file).empty());
+  std::ofstream(file, std::ios::app) << "0,2.5,\"a,b\"\n";
+  EXPECT_EQ(number_in(last_row(file), "loss"), 2.5);
+  EXPECT_EQ(last_row(file).at("optimizer"), "a,b");
+  EXPECT_TRUE(std::isnan(number_in(last_row(file), "nowhere")));
+  std::ofstream more(file, std::ios::app);
+  for (int i = 1; i < 5000; ++i) more << i << "," << i + 0.5 << ",c\n";
+  more << "5000,50";
+  more.close();
+  EXPECT_EQ(number_in(last_row(file), "step"), 4999);
+  EXPECT_EQ(number_in(last_row(file), "loss"), 4999.5);
+}
+
+class Processes : public ::testing::Test {
+ protected:
+  int wait(Process& process) {
+    for (int i = 0; i < 1000; ++i) {
+      if (const std::optional<int> status = process.ended()) return *status;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    process.send_to_group(SIGKILL);
+    return -1;
+  }
+  ProcessRequest shell(const std::string& text) const {
+    ProcessRequest out;
+    out.command = {"sh", "-c", text};
+    out.output = output_;
+    return out;
+  }
+  ScratchFolder scratch_;
+  const std::string output_ = scratch_.path("output.txt");
+};
+
+TEST_F(Processes, SayWhatTheySayIntoTheirFileAndEndWithTheirStatus) {
+  std::ofstream(output_) << "before\n";
+  ProcessRequest request = shell("echo $ONE; echo $HOME >&2; cat; exit 7");
+  request.environment = {{"ONE", "two words"}, {"HOME", "/here"}};
+  Process process(request);
+  EXPECT_EQ(wait(process), 7);
+  EXPECT_EQ(read_file(output_), "before\ntwo words\n/here\n");
+}
+
+TEST_F(Processes, UseTheirCores) {
+  ProcessRequest request = shell("taskset -cp $$ | sed 's/.*: //'");
+  request.cores = {cores_of_process().back()};
+  Process process(request);
+  EXPECT_EQ(wait(process), 0);
+  EXPECT_EQ(read_file(output_), std::to_string(cores_of_process().back()) + "\n");
+}
+
+TEST_F(Processes, ThatCannotStartSayWhy) {
+  ProcessRequest request = shell("");
+  request.command = {"/nowhere/program"};
+  EXPECT_SAYS(message_of<RunError>([&] { const Process process(request); }), "cannot start /nowhere/program: No such file or directory");
+  request = shell("");
+  request.output = "/nowhere/output.txt";
+  EXPECT_SAYS(message_of<RunError>([&] { const Process process(request); }), "cannot write /nowhere/output.txt");
+}
+
+TEST_F(Processes, EndBySignalsOfTheirGroup) {
+  Process process(shell("trap 'echo told; exit 3' USR1; echo ready; sleep 100 & wait"));
+  while (read_file(output_).empty()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(process.ended(), std::nullopt);
+  process.send(SIGUSR1);
+  EXPECT_EQ(wait(process), 3);
+  Process other(shell("sleep 100"));
+  other.send_to_group(SIGKILL);
+  EXPECT_EQ(wait(other), 128 + SIGKILL);
+}
+
+// However their parent ends: here without a word.
+TEST_F(Processes, EndWithTheirParent) {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    ProcessRequest request = shell("echo $$; exec sleep 100");
+    request.signal_of_parents_death = SIGKILL;
+    const Process process(request);
+    std::string id;
+    while (id.find('\n') == std::string::npos) id = read_file(output_);
+    ::raise(SIGKILL);
+  }
+  ::waitpid(parent, nullptr, 0);
+  const pid_t child = std::stoi(read_file(output_));
+  for (int i = 0; i < 500 && ::kill(child, 0) == 0; ++i) {
+    // Whoever has adopted it may not have heard of its end: then it is a zombie.
+    std::ifstream status("/proc/" + std::to_string(child) + "/stat");
+    const std::string text((std::istreambuf_iterator<char>(status)), {});
+    if (text.find(") Z") != std::string::npos) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_NE(::kill(child, 0), 0);
+}
+
+}  // namespace
+}  // namespace zerostep

@@ -1,0 +1,131 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "experiments/sweep/points.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+using testing::message_of;
+using Names = std::vector<std::string>;
+
+constexpr const char* kBase = R"({"train_batch_size": 4, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}},
+  "model": {"family": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 32, "vocab_size": 257},
+  "data": {"train": "text.txt", "tokenizer": "byte", "sequence_length": 16}, "run": {"steps": 8}})";
+
+class SweepPoints : public ::testing::Test {
+ protected:
+  // Of a sweep file with these blocks beside its base.
+  SweepFile file(const std::string& blocks) {
+    const std::string path = scratch_.path("sweep.json");
+    std::ofstream(path) << "{\"base\": " << kBase << (blocks.empty() ? "" : ", ") << blocks << "}";
+    return read_sweep_file(path);
+  }
+  std::vector<SweepPoint> points(const std::string& blocks, const std::vector<Setting>& set = {}) {
+    return points_of(file(blocks), {"sweep.json: base", kBase}, set);
+  }
+  Names names(const std::string& blocks) {
+    Names out;
+    for (const SweepPoint& point : points(blocks)) out.push_back(point.name);
+    return out;
+  }
+  ScratchFolder scratch_;
+};
+
+TEST_F(SweepPoints, AreEveryCombinationAndEverySingleRunRepeated) {
+  EXPECT_EQ(names(R"("grid": {"step.mode": ["fo", "zo"], "optimizer.params.lr": [0.1, 1e-4]}, "repeat": {"seed": [1, 2]},
+                     "when": [{"if": {"step.mode": "zo"}, "grid": {"step.queries": [3, 5]}}], "runs": [{"run.steps": 4}])"),
+            (Names{"lr=0.1,mode=fo,seed=1", "lr=0.1,mode=fo,seed=2", "lr=0.1,mode=zo,queries=3,seed=1", "lr=0.1,mode=zo,queries=3,seed=2",
+                   "lr=0.1,mode=zo,queries=5,seed=1", "lr=0.1,mode=zo,queries=5,seed=2", "lr=0.0001,mode=fo,seed=1",
+                   "lr=0.0001,mode=fo,seed=2", "lr=0.0001,mode=zo,queries=3,seed=1", "lr=0.0001,mode=zo,queries=3,seed=2",
+                   "lr=0.0001,mode=zo,queries=5,seed=1", "lr=0.0001,mode=zo,queries=5,seed=2", "steps=4,seed=1", "steps=4,seed=2"}));
+  EXPECT_EQ(names(""), Names{"base"});
+  EXPECT_EQ(names(R"("repeat": {"seed": [7, 8]})"), (Names{"seed=7", "seed=8"}));
+  EXPECT_EQ(names(R"("runs": [{"seed": 7}])"), Names{"seed=7"});
+}
+
+TEST_F(SweepPoints, HaveTheValuesOfTheirNames) {
+  const std::vector<SweepPoint> all =
+      points(R"("grid": {"step.mode": ["zo"], "step.queries": [3, 5]})", {{"run.steps=2", "--set run.steps=2"}});
+  ASSERT_EQ(all.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(all[i].loaded.config.step.queries, i == 0 ? 3 : 5);
+    EXPECT_EQ(all[i].loaded.config.run.steps, 2);
+    EXPECT_EQ(all[i].loaded.config.optimizer.lr, 1e-3);
+  }
+}
+
+TEST_F(SweepPoints, ThatDifferInNothingThatHasAnEffectAreOne) {
+  EXPECT_EQ(names(R"("grid": {"step.mode": ["fo", "zo"], "step.queries": [3, 5]})"),
+            (Names{"mode=fo", "mode=zo,queries=3", "mode=zo,queries=5"}));
+  EXPECT_EQ(names(R"("grid": {"step.mode": ["zo"], "step.rank": [2, 3]})"), Names{"mode=zo"});
+  EXPECT_EQ(names(R"("grid": {"seed": [1, 2, 1]})"), (Names{"seed=1", "seed=2"}));
+  EXPECT_EQ(names(R"("grid": {"seed": [1]}, "runs": [{"seed": 1}, {"seed": 2}])"), (Names{"seed=1", "seed=2"}));
+}
+
+TEST_F(SweepPoints, NamesAreShortFitForFoldersAndApart) {
+  EXPECT_EQ(names(R"("grid": {"data.train": [["a/b.txt"], ["a/b.txt", "c d.txt"]]})"),
+            (Names{"train=__a_b.txt__", "train=__a_b.txt_,_c_d.txt__"}));
+  EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.offload_optimizer.device": ["cpu"],
+                              "zero_optimization.stage": [3]})"),
+            Names{"offload_optimizer.device=cpu,offload_param.device=cpu,stage=3"});
+  const Names longest = names(fmt::format(R"("grid": {{"data.train": ["{0}a", "{0}b"]}})", std::string(200, 'x')));
+  ASSERT_EQ(longest.size(), 2u);
+  EXPECT_NE(longest[0], longest[1]);
+  EXPECT_LT(longest[0].size(), 200u);
+}
+
+TEST_F(SweepPoints, AllThatIsWrongIsSaidAtOnceByName) {
+  const std::string wrong = message_of<InputError>([&] { points(R"("grid": {"train_micro_batch_size_per_gpu": [1, 3, 5, 2]})"); });
+  EXPECT_SAYS(wrong, "2 of 4 points are no valid run, and nothing was started");
+  EXPECT_SAYS(wrong, "train_micro_batch_size_per_gpu=3: ");
+  EXPECT_SAYS(wrong, "train_micro_batch_size_per_gpu=5: ");
+  EXPECT_EQ(wrong.find("train_micro_batch_size_per_gpu=1: "), std::string::npos);
+  EXPECT_SAYS(message_of<InputError>([&] {
+                points(R"("grid": {"seed": [1, 2]})", {{"seed=3", "--set seed=3"}});
+              }),
+              "--set seed=3: seed is swept by the file");
+}
+
+TEST_F(SweepPoints, PatternsMatchNames) {
+  EXPECT_TRUE(matches("lr=0.1,mode=zo,queries=3", "*zo*"));
+  EXPECT_TRUE(matches("mode=zo", "mode=?o"));
+  EXPECT_FALSE(matches("mode=fo", "*zo*"));
+}
+
+TEST_F(SweepPoints, MistypedKeysOfTheFileAreNamedWithTheNearest) {
+  const auto said = [&](const std::string& blocks) { return message_of<InputError>([&] { file(blocks); }); };
+  EXPECT_SAYS(said(R"("grid": {"step.queris": [1, 2]})"), "sweep.json: grid.step.queris is not a known key; the nearest is step.queries");
+  EXPECT_SAYS(said(R"("gird": {})"), "sweep.json: gird is not a known key; the nearest is grid");
+  EXPECT_SAYS(said(R"("grid": {"seed": [1]}, "when": [{"if": {"step.mode": "zo"}, "grid": {"step.epsilom": [1]}}])"),
+              "when[0].grid.step.epsilom is not a known key; the nearest is step.epsilon");
+  EXPECT_SAYS(said(R"("runs": [{"step.mode": "zo"}, {"run.stesp": 4}])"), "runs[1].run.stesp is not a known key; the nearest is run.steps");
+  EXPECT_SAYS(said(R"("repeat": {"sede": [1]})"), "repeat.sede is not a known key; the nearest is seed");
+  EXPECT_SAYS(said(R"("resources": {"jbos": 2})"), "resources.jbos is not a known key; the nearest is jobs");
+  EXPECT_SAYS(said(R"("grid": {"step": [1]})"), "grid.step is a block; the path of one of its keys is expected");
+  EXPECT_SAYS(said(R"("grid": {"run.name": ["a"]})"), "grid.run.name is set by the sweep");
+  EXPECT_SAYS(said(R"("grid": {"seed": 3})"), "grid.seed is 3; a list of values is expected");
+  const std::string several = said(R"("gird": {}, "repeat": {"sede": [1]})");
+  EXPECT_SAYS(several, "gird is not");
+  EXPECT_SAYS(several, "repeat.sede is not");
+}
+
+TEST_F(SweepPoints, ValuesOfAnotherKindAreRefused) {
+  const auto said = [&](const std::string& blocks) { return message_of<InputError>([&] { file(blocks); }); };
+  EXPECT_SAYS(said(R"("resources": {"ranks": 0})"), "resources.ranks is 0; an integer from 1 to 4096 is expected");
+  EXPECT_SAYS(said(R"("resources": {"gpus": [0, -1]})"), "resources.gpus is");
+  EXPECT_SAYS(said(R"("resources": {"executor": "pbs"})"), "local or slurm is expected");
+  EXPECT_SAYS(said(R"("search": {"rungs": [10, 10]})"), "search.rungs are expected to be rising");
+  EXPECT_SAYS(said(R"("search": {"rungs": [10, 20], "keep": 1})"), "search.keep is 1");
+  EXPECT_SAYS(said(R"("search": {"kind": "random", "rungs": [10, 20]})"), "halving is expected");
+  EXPECT_SAYS(said(R"("name": "a/b")"), "name is 'a/b'");
+  EXPECT_SAYS(said(R"("when": [{"grid": {"seed": [1]}}])"), "when[0].if is missing");
+}
+
+}  // namespace
+}  // namespace zerostep
