@@ -143,6 +143,17 @@ void refuse_settings_of_swept_keys(const std::vector<KeyValues>& points, const s
   }
 }
 
+// What all points have in common is said once.
+std::string wrong_points(const std::string& file, const std::vector<std::pair<std::string, std::string>>& errors, size_t points) {
+  std::string text = fmt::format("{}: {} of {} points {} no valid run, and nothing was started", file, errors.size(), points,
+                                 errors.size() == 1 ? "is" : "are");
+  const bool is_shared =
+      std::all_of(errors.begin(), errors.end(), [&](const auto& error) { return error.second == errors.front().second; });
+  if (is_shared && errors.size() == points) return fmt::format("{}: every point: {}", text, errors.front().second);
+  for (const auto& [name, what] : errors) text += fmt::format("\n  {}: {}", name, what);
+  return text;
+}
+
 }  // namespace
 
 bool matches(std::string_view name, std::string_view pattern) {
@@ -155,7 +166,7 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
   refuse_settings_of_swept_keys(all, set);
   const std::map<std::string, std::string> names = short_names(all);
   std::vector<SweepPoint> out;
-  std::vector<std::string> errors;
+  std::vector<std::pair<std::string, std::string>> errors;  // of a point by its name
   std::map<std::string, int> taken;
   std::set<std::string> known;
   for (const KeyValues& values : all) {
@@ -166,7 +177,7 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
     try {
       point.loaded = load_config(request);
     } catch (const InputError& error) {
-      errors.push_back(fmt::format("{}: {}", point.name, error.what()));
+      errors.emplace_back(point.name, error.what());
       continue;
     }
     if (!known.insert(signature(point.loaded)).second) continue;
@@ -174,12 +185,7 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
     if (const int count = ++taken[point.name]; count > 1) point.name += fmt::format("-{}", count);
     out.push_back(std::move(point));
   }
-  if (!errors.empty()) {
-    std::string text = fmt::format("{}: {} of {} points {} no valid run, and nothing was started", sweep.file, errors.size(), all.size(),
-                                   errors.size() == 1 ? "is" : "are");
-    for (const std::string& error : errors) text += "\n  " + error;
-    throw InputError(text);
-  }
+  if (!errors.empty()) throw InputError(wrong_points(sweep.file, errors, all.size()));
   return out;
 }
 

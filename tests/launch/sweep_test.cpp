@@ -1,0 +1,256 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "tests/launch/support/run_binary.h"
+
+namespace zerostep::testing {
+namespace {
+
+using Rows = std::vector<std::map<std::string, std::string>>;
+
+class SweepCommand : public ::testing::Test {
+ protected:
+  // A sweep of the small model of config(), in the folder "runs/many".
+  std::string file(const std::string& blocks) {
+    place_.write("sweep.json", "{\"base\": \"" + place_.config() + "\", \"name\": \"many\", \"output_dir\": \"" + place_.path("runs") +
+                                   "\", " + blocks + "}");
+    return place_.path("sweep.json");
+  }
+  // By the binary itself: a sweep starts the program that it is.
+  std::vector<std::string> command(const std::vector<std::string>& options) {
+    std::vector<std::string> out{"env", program(), "sweep", place_.path("sweep.json")};
+    out.insert(out.end(), options.begin(), options.end());
+    return out;
+  }
+  Outcome sweep(const std::vector<std::string>& options = {}) { return place_.run_command(command(options), {.timeout_seconds = 120}); }
+
+  std::map<std::string, std::map<std::string, std::string>> rows() {
+    std::istringstream lines(place_.read("runs/many/runs.csv"));
+    std::map<std::string, std::map<std::string, std::string>> out;
+    std::vector<std::string> names;
+    for (std::string line; std::getline(lines, line);) {
+      std::vector<std::string> cells(1);
+      bool is_quoted = false;
+      for (char c : line) {
+        if (c == '"') is_quoted = !is_quoted;
+        if (c == ',' && !is_quoted) cells.emplace_back();
+        if (c != '"' && (c != ',' || is_quoted)) cells.back() += c;
+      }
+      if (names.empty()) {
+        names = cells;
+        continue;
+      }
+      for (size_t i = 0; i < std::min(names.size(), cells.size()); ++i) out[cells[0]][names[i]] = cells[i];
+    }
+    return out;
+  }
+  size_t count_state(const std::string& state) {
+    size_t out = 0;
+    for (const auto& [run, row] : rows()) out += row.at("state") == state ? 1 : 0;
+    return out;
+  }
+  // Rows without their times. They are compared as a whole: shown they would fill pages.
+  static Rows plain(Rows rows) {
+    for (auto& row : rows)
+      std::erase_if(row, [](const auto& cell) {
+        return cell.first.find("time") != std::string::npos || cell.first.find("second") != std::string::npos ||
+               cell.first.find("resident") != std::string::npos || cell.first == "host_peak_bytes";  // what checkpoints are staged in
+      });
+    return rows;
+  }
+  static bool comes(const std::function<bool()>& holds) {
+    for (int i = 0; i < 3000 && !holds(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return holds();
+  }
+  // The process that runs a run of the sweep; 0: none.
+  static pid_t process_of(const std::string& run) {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      const std::string name = entry.path().filename();
+      if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+      std::ifstream in(entry.path() / "cmdline");
+      const std::string text((std::istreambuf_iterator<char>(in)), {});
+      if (text.find("run.name=\"" + run + "\"") != std::string::npos) return std::stoi(name);
+    }
+    return 0;
+  }
+  Workplace place_;
+};
+
+// Twelve runs, four of which fail; one is killed, then the sweep itself; what it left goes on.
+TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
+  file(R"("grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2, 3, 4]}, "runs": [{"optimizer.params.lr": 1e30, "step.mode": "fo"}],
+          "resources": {"jobs": 2})");
+  const std::vector<std::string> options{"--set", "run.steps=400", "--set", "run.checkpoint_interval=20"};
+  const pid_t pid = place_.start(command(options));
+  ASSERT_TRUE(
+      comes([&] { return place_.metrics("many/mode=fo,seed=1").size() > 25 || place_.metrics("many/mode=zo,seed=1").size() > 25; }));
+  std::string victim;
+  ASSERT_TRUE(comes([&] {
+    for (const auto& [run, row] : rows())
+      if (row.at("state") == "running" && place_.metrics("many/" + run).size() > 25 && process_of(run) > 0) victim = run;
+    return !victim.empty();
+  }));
+  ::kill(process_of(victim), SIGKILL);
+  ASSERT_TRUE(comes([&] { return rows()[victim]["state"] == "interrupted"; }));
+  EXPECT_SAYS(rows()[victim]["error"], "ended by signal 9 from outside");
+  ASSERT_TRUE(comes([&] { return count_state("done") >= 2; }));
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(place_.finish(pid).status, 128 + SIGKILL);
+  ASSERT_TRUE(comes([&] {
+    const auto now = rows();
+    return std::all_of(now.begin(), now.end(), [](const auto& row) { return process_of(row.first) == 0; });
+  }));
+  const std::string journal = place_.read("runs/many/journal.jsonl");
+  std::map<std::string, std::string> finished;
+  for (const auto& [run, row] : rows())
+    if (row.at("state") == "done") finished[run] = place_.read("runs/many/" + run + "/metrics.csv");
+
+  EXPECT_EQ(sweep(options).status, 2);  // it holds a sweep already
+  std::vector<std::string> resumed = options;
+  resumed.emplace_back("--resume");
+  const Outcome done = sweep(resumed);
+  EXPECT_EQ(done.status, 1) << done.out << done.err;
+  EXPECT_EQ(count_state("done"), 8U);
+  EXPECT_EQ(count_state("failed"), 4U);
+  EXPECT_TRUE(place_.read("runs/many/journal.jsonl").starts_with(journal.substr(0, journal.rfind('\n') + 1)));
+  for (const auto& [run, metrics] : finished) EXPECT_EQ(place_.read("runs/many/" + run + "/metrics.csv"), metrics) << run;
+  for (const auto& [run, row] : rows()) {
+    if (row.at("state") == "failed") {
+      EXPECT_SAYS(row.at("error"), "nan");
+      EXPECT_EQ(row.at("exit"), "1");
+      continue;
+    }
+    std::vector<std::string> alone{"train",
+                                   place_.path("config.json"),
+                                   "--set",
+                                   "run.steps=400",
+                                   "--set",
+                                   "run.name=alone",
+                                   "--overwrite",
+                                   "--set",
+                                   "seed=" + row.at("seed"),
+                                   "--set",
+                                   "step.mode=" + row.at("step.mode")};
+    if (row.at("seed") != "1" && row.at("seed") != "2" && run != victim) continue;
+    EXPECT_EQ(place_.run(alone).status, 0);
+    EXPECT_TRUE(plain(place_.metrics("many/" + run)) == plain(place_.metrics("alone"))) << run;
+  }
+}
+
+TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
+  file(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2})");
+  const std::vector<std::string> options{"--set", "run.steps=600", "--set", "run.checkpoint_interval=100000"};
+  const pid_t pid = place_.start(command(options));
+  ASSERT_TRUE(comes([&] { return place_.metrics("many/seed=1").size() > 10 && place_.metrics("many/seed=2").size() > 10; }));
+  ::kill(pid, SIGINT);
+  const Outcome stopped = place_.finish(pid);
+  EXPECT_EQ(stopped.status, 130);
+  EXPECT_SAYS(stopped.out, "--resume");
+  EXPECT_EQ(count_state("interrupted"), 2U);
+  EXPECT_EQ(count_state("queued"), 1U);
+  const size_t steps = place_.metrics("many/seed=1").size();
+  EXPECT_LT(steps, 600U);
+  std::vector<std::string> resumed = options;
+  resumed.emplace_back("--resume");
+  EXPECT_EQ(sweep(resumed).status, 0);
+  EXPECT_EQ(count_state("done"), 3U);
+  EXPECT_EQ(
+      place_.run({"train", place_.path("config.json"), "--set", "run.steps=600", "--set", "run.name=alone", "--set", "seed=1"}).status, 0);
+  EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == plain(place_.metrics("alone")));
+  resumed = {"--set", "run.steps=700", "--set", "run.checkpoint_interval=100000", "--resume"};
+  const Outcome other = sweep(resumed);
+  EXPECT_EQ(other.status, 2);
+  EXPECT_SAYS(other.err, "is not the one that the sweep");
+}
+
+TEST_F(SweepCommand, ARunThatCannotFitIsARowAndTheOthersGoOn) {
+  file(R"("grid": {"seed": [1]}, "runs": [{"model.n_layer": 3000, "model.n_embd": 8192, "model.n_head": 8}])");
+  const Outcome done = sweep();
+  EXPECT_EQ(done.status, 1) << done.err;
+  EXPECT_EQ(rows().at("seed=1").at("state"), "done");
+  const auto large = rows().at("n_embd=8192,n_head=8,n_layer=3000");
+  EXPECT_EQ(large.at("state"), "failed");
+  EXPECT_SAYS(large.at("error"), "TiB");
+  EXPECT_FALSE(place_.exists("runs/many/n_embd=8192,n_head=8,n_layer=3000"));
+}
+
+TEST_F(SweepCommand, HalvingStopsRunsAtTheirRungsAndTheBestIsTheRunAlone) {
+  file(
+      R"("grid": {"optimizer.params.lr": [1e-6, 1e-4, 1e-3, 5e-3]}, "search": {"metric": "loss", "rungs": [5, 10, 20], "keep": 0.5}, "resources": {"jobs": 2})");
+  const Outcome done = sweep({"--set", "run.steps=20"});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(place_.metrics("many/lr=1e-06").size(), 5U);
+  EXPECT_EQ(place_.metrics("many/lr=0.0001").size(), 5U);
+  EXPECT_EQ(place_.metrics("many/lr=0.001").size(), 10U);
+  EXPECT_EQ(place_.metrics("many/lr=0.005").size(), 20U);
+  EXPECT_EQ(place_
+                .run({"train", place_.path("config.json"), "--set", "run.steps=20", "--set", "run.name=alone", "--set",
+                      "optimizer.params.lr=0.005"})
+                .status,
+            0);
+  EXPECT_TRUE(plain(place_.metrics("many/lr=0.005")) == plain(place_.metrics("alone")));
+  EXPECT_EQ(count_state("done"), 4U);
+  EXPECT_EQ(sweep({"--set", "run.steps=20", "--resume"}).status, 0);
+  EXPECT_EQ(place_.metrics("many/lr=0.001").size(), 10U);
+  file(R"("grid": {"seed": [1, 2]}, "search": {"rungs": [5, 10]})");
+  const Outcome wrong = place_.run({"sweep", place_.path("sweep.json")});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_SAYS(wrong.err, "search.rungs end with 10 steps, and seed=1 has 4 (run.steps)");
+}
+
+TEST_F(SweepCommand, OptionsChooseAndStopAndRefuse) {
+  file(R"("grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2]})");
+  const Outcome dry = place_.run({"sweep", place_.path("sweep.json"), "--dry-run"});
+  EXPECT_EQ(dry.status, 0);
+  for (const char* run : {"mode=fo,seed=1", "mode=zo,seed=2"}) EXPECT_SAYS(dry.out, run);
+  EXPECT_FALSE(place_.exists("runs"));
+  EXPECT_EQ(sweep({"--only", "*zo*", "--set", "run.steps=2"}).status, 0);
+  EXPECT_EQ(rows().size(), 2U);
+  EXPECT_EQ(place_.metrics("many/mode=zo,seed=1").size(), 2U);
+  const auto said = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> arguments{"sweep", place_.path("sweep.json")};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Outcome done = place_.run(arguments);
+    EXPECT_EQ(done.status, 2);
+    return done.err;
+  };
+  EXPECT_SAYS(said({"--only", "*none*"}), "--only '*none*' matches none of the 4 runs");
+  EXPECT_SAYS(said({"--executor", "pbs"}), "local or slurm");
+  EXPECT_SAYS(said({"--gpus", "0,x"}), "--gpus is '0,x'");
+  EXPECT_SAYS(said({"--retry-failed"}), "--resume");
+  EXPECT_SAYS(said({}), "holds a sweep already");
+  EXPECT_SAYS(said({"--set", "data.train=nowhere.txt", "--set", "run.steps=1"}), "4 of 4 points cannot run");
+  std::filesystem::remove_all(place_.path("runs/many"));
+  EXPECT_SAYS(said({"--resume"}), "holds no sweep");
+  EXPECT_EQ(sweep({"--set", "optimizer.params.lr=1e30", "--only", "mode=fo*", "--jobs", "1", "--stop-on-failure"}).status, 1);
+  EXPECT_EQ(count_state("failed"), 1U);
+  EXPECT_EQ(count_state("queued"), 1U);
+}
+
+// What a sweep's search stands on.
+TEST_F(SweepCommand, ARunStopsAfterSomeStepsAndGoesOn) {
+  const std::string config = place_.config();
+  const std::vector<std::string> run{"train", config, "--set", "run.steps=6", "--set", "run.checkpoint_interval=100"};
+  std::vector<std::string> part = run;
+  part.insert(part.end(), {"--stop-after", "4"});
+  const Outcome stopped = place_.run(part);
+  EXPECT_EQ(stopped.status, 0);
+  EXPECT_SAYS(stopped.out, "stopped by --stop-after after 4 of 6 steps");
+  EXPECT_EQ(place_.metrics("test").size(), 4U);
+  part.emplace_back("--resume");
+  EXPECT_SAYS(place_.run(part).out, "--stop-after 4 leaves none to take");
+  std::vector<std::string> rest = run;
+  rest.emplace_back("--resume");
+  EXPECT_EQ(place_.run(rest).status, 0);
+  EXPECT_EQ(place_.run({"train", config, "--set", "run.steps=6", "--set", "run.name=alone"}).status, 0);
+  EXPECT_TRUE(plain(place_.metrics("test")) == plain(place_.metrics("alone")));
+}
+
+}  // namespace
+}  // namespace zerostep::testing
