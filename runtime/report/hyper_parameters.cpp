@@ -77,7 +77,7 @@ HyperParameter parameter_of(std::string_view path, const Value* value) {
       for (std::string_view choice : schema::split_words(key->type.choices)) out.choices.emplace_back(choice);
   }
   if (value == nullptr || !value->effective || value->value.is_null()) return out;
-  // A key of one kind may take a value of another too ("auto" is resolved, but a number of a text key is a text).
+  // A column has one type: a value of another has no place in it.
   if (out.type == HyperParameter::Type::Number && value->value.is_number()) out.value = value->value.get<double>();
   if (out.type == HyperParameter::Type::Boolean && value->value.is_boolean()) out.value = value->value.get<bool>();
   if (out.type == HyperParameter::Type::Text) out.value = text_of(value->value);
