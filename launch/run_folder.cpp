@@ -9,15 +9,17 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "launch/model_directory.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/report/csv_monitor.h"
 #include "runtime/report/flops_profile.h"
+#include "runtime/report/tensorboard.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-// What a run leaves, beside its checkpoints, its monitor's folder and the traces of its ranks.
+// What a run leaves, beside its checkpoints, its monitors' folders and the traces of its ranks.
 constexpr std::array kFilesOfARun{"config.json", "plan.json", "metrics.csv", "metrics.csv.former", "log.txt", "zo_log.jsonl"};
 
 bool is_trace(const std::string& name) { return name.starts_with("trace_rank") && name.ends_with(".json"); }
@@ -76,11 +78,27 @@ std::string steps_of_run(const fs::path& folder) {
                       : "--resume cannot go on with it: it has no checkpoint (run.checkpoint_interval writes some)");
 }
 
-// Makes it where it is missing.
-void make_folder(const Config& config, const std::string& folder, NewFolders& new_folders) {
+std::string folder_of_series(const MonitorConfig::Series& series, const std::string& own) {
+  return (fs::path(series.output_path.empty() ? own : series.output_path) / series.job_name).string();
+}
+
+// Makes a folder where it is missing. Gives "" where it can be written then, else why not, as an end of "FOLDER ...".
+std::string make_writable(const std::string& folder, NewFolders& new_folders) {
   std::string why = new_folders.make(folder);
   if (why.empty() && ::access(folder.c_str(), W_OK | X_OK) != 0) why = fmt::format("cannot be written into: {}", std::strerror(errno));
-  if (!why.empty())
+  return why;
+}
+
+// Two monitors may write to one folder, and to that of the run: it has its owner already.
+void claim_once(const std::string& folder, const std::string& block, std::vector<std::string>& owned, std::vector<FolderLock>& locks) {
+  if (std::any_of(owned.begin(), owned.end(), [&](const std::string& other) { return is_same_place(folder, other); })) return;
+  locks.emplace_back(folder, fmt::format("{0}.output_path or {0}.job_name", block));
+  owned.push_back(folder);
+}
+
+// Makes it where it is missing.
+void make_folder(const Config& config, const std::string& folder, NewFolders& new_folders) {
+  if (const std::string why = make_writable(folder, new_folders); !why.empty())
     fail_input("{}: run.output_dir: the folder {} of the run {}. Set run.output_dir to one that can be written",
                config.source("run.output_dir"), folder, why);
 }
@@ -113,12 +131,15 @@ bool is_folder_of_run(const fs::path& folder) {
   return holds_checkpoints((folder / "checkpoints").string());
 }
 
-std::string monitor_folder(const Config& config, const RunFolder& folder) {
-  const std::string& path = config.monitor.csv_output_path;
-  return (fs::path(path.empty() ? folder.file(CsvMonitor::kFolder) : path) / config.monitor.csv_job_name).string();
+std::string csv_folder(const Config& config, const RunFolder& folder) {
+  return folder_of_series(config.monitor.csv, folder.file(CsvMonitor::kFolder));
 }
 
-FolderLock claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders) {
+std::string tensorboard_folder(const Config& config, const RunFolder& folder) {
+  return folder_of_series(config.monitor.tensorboard, folder.file(TensorBoard::kFolder));
+}
+
+std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders) {
   const std::string& profile = config.monitor.flops_output_file;
   if (config.monitor.flops_enabled && !profile.empty()) {
     check_writable_file(config, "flops_profiler.output_file", profile);
@@ -126,14 +147,20 @@ FolderLock claim_other_files(const Config& config, const RunFolder& folder, NewF
       fail_input("{}: flops_profiler.output_file: {} is a file of another kind, which the profile would replace: name another file",
                  config.source("flops_profiler.output_file"), profile);
   }
-  if (!config.monitor.csv_enabled || config.monitor.csv_output_path.empty()) return {};
-  const std::string monitor = monitor_folder(config, folder);
-  std::string why = new_folders.make(monitor);
-  if (why.empty() && ::access(monitor.c_str(), W_OK | X_OK) != 0) why = fmt::format("cannot be written into: {}", std::strerror(errno));
-  if (!why.empty())
-    fail_input("{}: csv_monitor.output_path: the folder {} {}. Set it to one that can be written", config.source("csv_monitor.output_path"),
-               monitor, why);
-  return {monitor, "csv_monitor.output_path or csv_monitor.job_name"};
+  std::vector<FolderLock> locks;
+  std::vector<std::string> owned{folder.path()};
+  if (config.monitor.csv.enabled && !config.monitor.csv.output_path.empty()) {
+    const std::string monitor = csv_folder(config, folder);
+    if (const std::string why = make_writable(monitor, new_folders); !why.empty())
+      fail_input("{}: csv_monitor.output_path: the folder {} {}. Set it to one that can be written",
+                 config.source("csv_monitor.output_path"), monitor, why);
+    claim_once(monitor, "csv_monitor", owned, locks);
+  }
+  if (config.monitor.tensorboard.enabled && !config.monitor.tensorboard.output_path.empty()) {
+    const std::string monitor = tensorboard_folder(config, folder);
+    if (make_writable(monitor, new_folders).empty()) claim_once(monitor, "tensorboard", owned, locks);
+  }
+  return locks;
 }
 
 std::string run_folder_path(const Config& config) { return (fs::path(config.run.output_dir) / config.run.name).string(); }
@@ -154,7 +181,7 @@ RunFolder RunFolder::claim(Config& config, bool continues) {
   folder.former_ = leavings_of_run(folder.path_);
   if (folder.replaces() && !config.run.overwrite) refuse(config, folder.path_);
   if (folder.replaces())
-    for (const char* name : {"checkpoints", CsvMonitor::kFolder}) folder.former_.emplace_back(folder.file(name));
+    for (const char* name : {"checkpoints", CsvMonitor::kFolder, TensorBoard::kFolder}) folder.former_.emplace_back(folder.file(name));
   return folder;
 }
 

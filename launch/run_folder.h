@@ -54,10 +54,12 @@ class RunFolder {
   std::vector<std::filesystem::path> former_;  // what a former run has left
 };
 
-// Where csv_monitor writes: <csv_monitor.output_path>/<csv_monitor.job_name>, below the run's folder where the file names no path.
-std::string monitor_folder(const Config& config, const RunFolder& folder);
-// Checks the files that a run writes outside its folder, makes that of csv_monitor.output_path, as one of `new_folders`, and becomes its
-// owner. InputError naming the key.
-FolderLock claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders);
+// Where csv_monitor and tensorboard write: <output_path>/<job_name>, below the run's folder where the file names no path.
+std::string csv_folder(const Config& config, const RunFolder& folder);
+std::string tensorboard_folder(const Config& config, const RunFolder& folder);
+// Checks the files that a run writes outside its folder, makes the folders of csv_monitor.output_path and tensorboard.output_path, as some
+// of `new_folders`, and becomes their owner. InputError naming the key; not where TensorBoard's folder cannot be made or written, which its
+// writer warns of.
+std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders);
 
 }  // namespace zerostep

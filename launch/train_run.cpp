@@ -60,9 +60,16 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
   if (metrics_->rows_kept() != first)
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
   if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), setup.subject.loaded.update_values, first);
-  if (config_.monitor.csv_enabled)
-    csv_ =
-        CsvMonitor(monitor_folder(config_, setup.folder), first > 0 ? std::optional(first * config_.batch.train_batch_size) : std::nullopt);
+  const int64_t samples = first * config_.batch.train_batch_size;
+  if (config_.monitor.csv.enabled) csv_ = CsvMonitor(csv_folder(config_, setup.folder), first > 0 ? std::optional(samples) : std::nullopt);
+  if (config_.monitor.tensorboard.enabled) {
+    TensorBoard::Options options;
+    options.folder = tensorboard_folder(config_, setup.folder);
+    if (first > 0) options.kept = {samples, first};
+    options.hyper_parameters = hyper_parameters(setup.subject.loaded, job.size());
+    options.warn = [this](const std::string& text) { log_.warn(text); };
+    board_.emplace(std::move(options));
+  }
   memory_moment("the model is loaded");
 }
 
@@ -146,6 +153,7 @@ void TrainRun::check_checkpoints(bool wait) {
 }
 
 Evaluation TrainRun::evaluate_now() {
+  if (board_) board_->flush();  // it may take long
   log_.status(fmt::format("evaluating on {} samples ...", grouped(setup_.eval_data->num_samples())));
   return evaluate(engine_, *setup_.eval_data, setup_.subject.model->num_classes(), config_.batch.micro_batch_size, job_.rank(),
                   job_.size());
@@ -199,6 +207,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   row.elements_gathered = result.elements_gathered;
   row.elements_reduced = result.elements_reduced;
   metrics_->append(row);
+  write_series(result, row);
   log_queries(step, result);
   watch_clipping(step, result);
 
@@ -220,7 +229,7 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   if (due && log_.has_terminal()) log_.note(progress_.line());
   if (due && !log_.has_terminal()) log_.line(progress_.line());
   if (log_.has_terminal()) log_.status(progress_.line());
-  monitor(step, result, seconds);
+  monitor(step, seconds);
   if (evaluation) {
     outcome_.has_eval = true;
     outcome_.eval_loss = evaluation->loss;
@@ -251,12 +260,21 @@ void TrainRun::watch_clipping(int64_t step, const StepResult& result) {
     log_.warn(clip_warning(*cut, config_.gradient_clipping, follows_gradient));
 }
 
-void TrainRun::monitor(int64_t step, const StepResult& result, double seconds) {
-  const int64_t samples = (step + 1) * config_.batch.train_batch_size;
-  if (result.loss) csv_.write("Train/Samples/train_loss", samples, *result.loss);
-  if (result.bp_loss && config_.step.uses_queries()) csv_.write("Train/Samples/bp_loss", samples, *result.bp_loss);
-  csv_.write("Train/Samples/lr", samples, result.lr);
-  if (config_.precision.compute == DType::F16) csv_.write("Train/Samples/loss_scale", samples, result.loss_scale);
+void TrainRun::write_series(const StepResult& result, const MetricsRow& row) {
+  const int64_t samples = (row.step + 1) * config_.batch.train_batch_size;
+  std::vector<TensorBoard::Scalar> series;  // DeepSpeed's
+  if (result.loss) series.emplace_back("Train/Samples/train_loss", *result.loss);
+  if (result.bp_loss && config_.step.uses_queries()) series.emplace_back("Train/Samples/bp_loss", *result.bp_loss);
+  series.emplace_back("Train/Samples/lr", result.lr);
+  if (config_.precision.compute == DType::F16) series.emplace_back("Train/Samples/loss_scale", result.loss_scale);
+  for (const auto& [name, value] : series) csv_.write(name, samples, value);
+  if (!board_) return;
+  board_->write_on_samples(samples, series);
+  board_->write_on_steps(row.step, metrics_numbers(row));
+  if (row.eval_loss) board_->flush();
+}
+
+void TrainRun::monitor(int64_t step, double seconds) {
   if (config_.wall_clock_breakdown) {
     breakdown_.add(engine_.timers(), seconds);
     if ((step + 1) % config_.steps_per_print == 0 || step + 1 == config_.run.steps) log_.line(breakdown_.take());
@@ -290,6 +308,7 @@ void TrainRun::finish() {
   engine_.settle_times();
   if (const Trace* trace = engine_.trace()) trace->write(setup_.folder.file(fmt::format("trace_rank{}.json", job_.rank())));
   if (!job_.speaks()) return;
+  if (board_) board_->end(stopped_ ? TensorBoard::End::Stopped : TensorBoard::End::Done);
   log_.clear_status();
   if (config_.monitor.comms_enabled) log_lines(log_, comms_summary(engine_.comm_counters(), job_.size()));
   memory_moment("the run is done");

@@ -19,6 +19,7 @@
 #include "runtime/report/run_log.h"
 #include "runtime/report/run_summary.h"
 #include "runtime/report/step_breakdown.h"
+#include "runtime/report/tensorboard.h"
 #include "runtime/report/zo_log.h"
 
 namespace zerostep {
@@ -37,7 +38,7 @@ struct TrainSetup {
   RunFacts facts;
   NewFolders scratch_folders, other_folders;  // that go again unless the run begins
   RunFolder folder;
-  FolderLock monitor_lock;  // of csv_monitor.output_path
+  std::vector<FolderLock> monitor_locks;  // of csv_monitor.output_path and tensorboard.output_path
   RunLog log;
   const Config& config() const { return subject.config(); }
   ModelValues first_values;              // of a run that starts anew
@@ -68,7 +69,8 @@ class TrainRun {
   void check_checkpoints(bool wait);
   void record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation);
   int64_t tokens_of(int64_t step) const;
-  void monitor(int64_t step, const StepResult& result, double seconds);
+  void monitor(int64_t step, double seconds);
+  void write_series(const StepResult& result, const MetricsRow& row);
   void memory_moment(const std::string& when);
   Evaluation evaluate_now();
   void log_queries(int64_t step, const StepResult& result);
@@ -84,6 +86,7 @@ class TrainRun {
   std::optional<MetricsFile> metrics_;
   std::optional<ZoLog> zo_log_;
   CsvMonitor csv_;
+  std::optional<TensorBoard> board_;
   Progress progress_;
   StepBreakdown breakdown_;
   ClipWatch clipped_estimates_, clipped_gradients_;

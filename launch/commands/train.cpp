@@ -128,7 +128,8 @@ std::vector<NamedPath> paths_of(const TrainArguments& arguments, const Config& c
   if (!config.model.path.empty()) add("model.path", config.model.path + "/config.json");
   if (config.data.tokenizer != "byte") add("data.tokenizer", config.data.tokenizer);
   add("data.cache", config.data.cache);
-  if (config.monitor.csv_enabled) add("csv_monitor.output_path", config.monitor.csv_output_path);
+  if (config.monitor.csv.enabled) add("csv_monitor.output_path", config.monitor.csv.output_path);
+  if (config.monitor.tensorboard.enabled) add("tensorboard.output_path", config.monitor.tensorboard.output_path);
   if (config.monitor.flops_enabled) add("flops_profiler.output_file", config.monitor.flops_output_file);
   add("--save-model", arguments.save_model);
   add("--resume", arguments.resume.value_or(""));
@@ -165,7 +166,7 @@ void claim_model_directory(const TrainArguments& arguments, const TrainSetup& se
 
 void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (!job.speaks()) return;
-  setup.monitor_lock = claim_other_files(setup.config(), setup.folder, setup.other_folders);
+  setup.monitor_locks = claim_other_files(setup.config(), setup.folder, setup.other_folders);
   claim_model_directory(arguments, setup);
 }
 
@@ -209,7 +210,9 @@ void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (setup.checkpoint)
     log.line(fmt::format("goes on after step {} from {}, written by {} at stage {}", setup.first_step(), setup.checkpoint->directory(),
                          counted(setup.checkpoint->manifest().ranks, "rank"), setup.checkpoint->manifest().stage));
-  for (const FolderLock* lock : std::initializer_list<const FolderLock*>{&setup.folder.lock(), &setup.monitor_lock})
+  std::vector<const FolderLock*> locks{&setup.folder.lock()};
+  for (const FolderLock& lock : setup.monitor_locks) locks.push_back(&lock);
+  for (const FolderLock* lock : locks)
     if (!lock->unlocked_because().empty())
       log.warn(fmt::format("{}. Nothing keeps a second run out of the folder: start none there", lock->unlocked_because()));
   for (const std::string& line : describe_environment()) log.line(line);

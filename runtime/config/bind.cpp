@@ -284,9 +284,12 @@ RunConfig run_of(const Values& v) {
 
 MonitorConfig monitor_of(const Values& v) {
   MonitorConfig c;
-  take(v, "csv_monitor.enabled", c.csv_enabled);
-  take(v, "csv_monitor.output_path", c.csv_output_path);
-  take(v, "csv_monitor.job_name", c.csv_job_name);
+  for (const auto& [block, series] :
+       {std::pair<std::string, MonitorConfig::Series&>("csv_monitor.", c.csv), {"tensorboard.", c.tensorboard}}) {
+    take(v, block + "enabled", series.enabled);
+    take(v, block + "output_path", series.output_path);
+    take(v, block + "job_name", series.job_name);
+  }
   take(v, "comms_logger.enabled", c.comms_enabled);
   take(v, "comms_logger.verbose", c.comms_verbose);
   take(v, "flops_profiler.enabled", c.flops_enabled);

@@ -201,8 +201,11 @@ struct RunConfig {
 };
 
 struct MonitorConfig {
-  bool csv_enabled = false;
-  std::string csv_output_path, csv_job_name;
+  // Writes a run's series to <output_path>/<job_name>; output_path "": a folder of the run's own.
+  struct Series {
+    bool enabled = false;
+    std::string output_path, job_name;
+  } csv, tensorboard;
   bool comms_enabled = false, comms_verbose = false;
   bool flops_enabled = false;
   int64_t flops_profile_step = 1;

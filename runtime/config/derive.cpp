@@ -159,10 +159,15 @@ void Deriver::data_and_run() {
     findings_.error("run.name", fmt::format("is {}; expected the name of one folder (run.output_dir is the path)", shown(name)));
   else if (name == ".cache")
     findings_.error("run.name", "is \".cache\", the folder of tokens and measurements below run.output_dir: choose another name");
-  const Value* job = v_.find("csv_monitor.job_name");
-  if (job != nullptr && job->value.is_string() && job->value != "" && !is_folder_name(v_.text("csv_monitor.job_name")))
-    findings_.error("csv_monitor.job_name",
-                    fmt::format("is {}; expected the name of one folder (csv_monitor.output_path is the path)", shown(job->value)));
+  const bool has_path = !v_.text("tensorboard.output_path").empty();
+  derived("tensorboard.job_name", has_path ? "DeepSpeedJobName" : "", has_path ? "DeepSpeed's name" : "the folder is the run's own");
+  if (Value* job = v_.find("tensorboard.job_name"); job->origin == Origin::Derived) job->written = has_path;
+  for (const std::string block : {"csv_monitor", "tensorboard"}) {
+    const std::string path = block + ".job_name";
+    const Value* job = v_.find(path);
+    if (job != nullptr && job->value.is_string() && job->value != "" && !is_folder_name(v_.text(path)))
+      findings_.error(path, fmt::format("is {}; expected the name of one folder ({}.output_path is the path)", shown(job->value), block));
+  }
   for (std::string_view path : {"run.output_dir", "data.tokenizer"}) {
     if (v_.text(path).empty()) findings_.error(path, "is empty; expected a path");
   }
@@ -273,6 +278,7 @@ std::map<Context, bool> Deriver::contexts_that_hold() const {
       {Context::Bf16Off, !v_.boolean("bf16.enabled")},
       {Context::StaticLossScale, v_.boolean("fp16.enabled") && v_.number("fp16.loss_scale") != 0},
       {Context::CsvMonitorOff, !v_.boolean("csv_monitor.enabled")},
+      {Context::TensorBoardOff, !v_.boolean("tensorboard.enabled")},
       {Context::CommsLoggerOff, !v_.boolean("comms_logger.enabled")},
       {Context::FlopsProfilerOff, !v_.boolean("flops_profiler.enabled")},
       {Context::PrescaledGradients, v_.boolean("prescale_gradients")},

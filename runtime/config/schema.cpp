@@ -72,6 +72,7 @@ constexpr ContextRule kContextRules[] = {
     {"model.dropout|model.resid_pdrop|model.embd_pdrop|model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob",
      Context::ForwardOnly, "both sides of a difference are taken without dropout"},
     {"csv_monitor.output_path|csv_monitor.job_name", Context::CsvMonitorOff, "the monitor is off"},
+    {"tensorboard.output_path|tensorboard.job_name", Context::TensorBoardOff, "nothing is written for TensorBoard"},
     {"comms_logger.verbose", Context::CommsLoggerOff, "the log of communication is off"},
     {"flops_profiler.profile_step|flops_profiler.module_depth|flops_profiler.top_modules|flops_profiler.detailed|flops_profiler.output_"
      "file",
@@ -201,6 +202,7 @@ std::string_view name_of(Context context) {
       "while bf16.enabled is false",
       "while fp16.loss_scale is not 0",
       "while csv_monitor.enabled is false",
+      "while tensorboard.enabled is false",
       "while comms_logger.enabled is false",
       "while flops_profiler.enabled is false",
       "while prescale_gradients is true",

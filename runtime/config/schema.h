@@ -74,6 +74,7 @@ enum class Context : uint8_t {
   Bf16Off,
   StaticLossScale,
   CsvMonitorOff,
+  TensorBoardOff,
   CommsLoggerOff,
   FlopsProfilerOff,
   PrescaledGradients,

@@ -4,8 +4,6 @@ namespace zerostep::schema {
 namespace {
 
 constexpr std::string_view kRemoved = "DeepSpeed itself has dropped it, and there is nothing like it here: leave it out";
-constexpr std::string_view kNoMonitor = "this monitor is not in this version: use csv_monitor, or the run's metrics.csv";
-constexpr std::string_view kMonitorDetail = "a detail of a monitor that is not in this version";
 constexpr std::string_view kNoVariables = "variables are set where the program is started; those known here are printed at the start";
 constexpr std::string_view kNoModelParallel = "models are sharded, never split into pieces that compute apart: leave it out";
 
@@ -44,17 +42,18 @@ const Key kKeys[] = {
     {"expert_parallel", R, or_null(anything()), "", kNoModelParallel, "off"},
     {"use_data_before_expert_parallelism", A, boolean(), "", "there are no experts"},
     {"hybrid_engine", R, or_null(anything()), "", "generation inside training is not in this version: use `zerostep generate`", "off"},
-    {"tensorboard.enabled", R, boolean(), "", kNoMonitor, "[false]"},
-    {"tensorboard.output_path", A, text(), "", kMonitorDetail},
-    {"tensorboard.job_name", A, text(), "", kMonitorDetail},
-    {"wandb", R, or_null(anything()), "", kNoMonitor, "off"},
-    {"comet", R, or_null(anything()), "", kNoMonitor, "off"},
+    {"wandb", R, or_null(anything()), "",
+     "Weights & Biases is reached by way of TensorBoard's files: use tensorboard, then `wandb sync FOLDER` uploads them (wandb up to 0.28; "
+     "later ones read no such files: log there what TensorBoard's EventAccumulator gives)",
+     "off"},
+    {"comet", R, or_null(anything()), "", "this monitor is not in this version: use tensorboard, csv_monitor, or the run's metrics.csv",
+     "off"},
     {"nebula", R, or_null(anything()), "", kRemoved, "off"},
     {"datastates_ckpt", A, or_null(anything()), "", "checkpoints have one writer, ours, which works behind the run's back too"},
     {"timers", A, or_null(anything()), "", "steps are timed in any case; see wall_clock_breakdown"},
     {"allgather_size", A, integer(0), "", "an old name: use zero_optimization.allgather_bucket_size"},
     {"comms_config", A, or_null(anything()), "", "DeepSpeed's own name for comms_logger's values: use comms_logger"},
-    {"monitor_config", A, or_null(anything()), "", "DeepSpeed's own name for the monitors' values: use csv_monitor"},
+    {"monitor_config", A, or_null(anything()), "", "DeepSpeed's own name for the monitors' values: use csv_monitor and tensorboard"},
     {"environment", A, or_null(anything()), "", kNoVariables},
     {"env", A, or_null(anything()), "", kNoVariables},
     {"local_rank", A, or_null(integer(-1)), "", "mpirun says which rank is which"},

@@ -31,35 +31,45 @@ std::string cell(const std::string& text) {
   return quoted + "\"";
 }
 
-Cells cells(const MetricsRow& r) {
-  return {{"timestamp", cell(r.timestamp)},
-          {"epoch", cell(r.epoch)},
-          {"step", cell(r.step)},
-          {"mode", cell(r.mode)},
-          {"scope", cell(r.scope)},
-          {"q", cell(r.q)},
-          {"lr", cell(r.lr)},
-          {"batch_size", cell(r.batch_size)},
-          {"optimizer", cell(r.optimizer)},
-          {"bp_interval", cell(r.bp_interval)},
-          {"loss", cell(r.loss)},
-          {"grad_norm", cell(r.grad_norm)},
-          {"eval_loss", cell(r.eval_loss)},
-          {"cosine", cell(r.cosine)},
-          {"unchanged_share", cell(r.unchanged_share)},
-          {"loss_kind", cell(r.loss_kind)},
-          {"eval_accuracy", cell(r.eval_accuracy)},
-          {"tokens_per_second", cell(r.tokens_per_second)},
-          {"step_seconds", cell(r.step_seconds)},
-          {"loss_scale", cell(r.loss_scale)},
-          {"skipped", r.skipped ? "1" : "0"},
-          {"device_peak_bytes", cell(r.device_peak_bytes)},
-          {"host_peak_bytes", cell(r.host_peak_bytes)},
-          {"file_peak_bytes", cell(r.file_peak_bytes)},
-          {"elements_gathered", cell(r.elements_gathered)},
-          {"elements_reduced", cell(r.elements_reduced)},
-          {"bp_loss", cell(r.bp_loss)},
-          {"clip_scale", cell(r.clip_scale)}};
+std::string cell(bool value) { return value ? "1" : "0"; }
+
+// Every column with its name, in order.
+template <class Visitor>
+void visit_columns(const MetricsRow& r, Visitor&& visit) {
+  visit("timestamp", r.timestamp);
+  visit("epoch", r.epoch);
+  visit("step", r.step);
+  visit("mode", r.mode);
+  visit("scope", r.scope);
+  visit("q", r.q);
+  visit("lr", r.lr);
+  visit("batch_size", r.batch_size);
+  visit("optimizer", r.optimizer);
+  visit("bp_interval", r.bp_interval);
+  visit("loss", r.loss);
+  visit("grad_norm", r.grad_norm);
+  visit("eval_loss", r.eval_loss);
+  visit("cosine", r.cosine);
+  visit("unchanged_share", r.unchanged_share);
+  visit("loss_kind", r.loss_kind);
+  visit("eval_accuracy", r.eval_accuracy);
+  visit("tokens_per_second", r.tokens_per_second);
+  visit("step_seconds", r.step_seconds);
+  visit("loss_scale", r.loss_scale);
+  visit("skipped", r.skipped);
+  visit("device_peak_bytes", r.device_peak_bytes);
+  visit("host_peak_bytes", r.host_peak_bytes);
+  visit("file_peak_bytes", r.file_peak_bytes);
+  visit("elements_gathered", r.elements_gathered);
+  visit("elements_reduced", r.elements_reduced);
+  visit("bp_loss", r.bp_loss);
+  visit("clip_scale", r.clip_scale);
+}
+
+Cells cells(const MetricsRow& row) {
+  Cells out;
+  visit_columns(row, [&](const char* name, const auto& value) { out.emplace_back(name, cell(value)); });
+  return out;
 }
 
 // The third cell of a row, which comes after two without commas; a very large one where there is none.
@@ -84,6 +94,26 @@ std::string metrics_line(const MetricsRow& row) {
   for (const auto& [name, value] : cells(row)) line += value + ",";
   line.pop_back();
   return line;
+}
+
+std::vector<std::pair<const char*, double>> metrics_numbers(const MetricsRow& row) {
+  std::vector<std::pair<const char*, double>> out;
+  struct Visitor {
+    std::vector<std::pair<const char*, double>>& out;
+    void operator()(const char*, const std::string&) const {}
+    void operator()(const char* name, double value) const { out.emplace_back(name, value); }
+    void operator()(const char* name, int64_t value) const { out.emplace_back(name, static_cast<double>(value)); }
+    void operator()(const char* name, bool value) const { out.emplace_back(name, value ? 1 : 0); }
+    void operator()(const char* name, const std::optional<double>& value) const {
+      if (value) out.emplace_back(name, *value);
+    }
+    void operator()(const char* name, const std::optional<int64_t>& value) const {
+      if (value) out.emplace_back(name, static_cast<double>(*value));
+    }
+  };
+  visit_columns(row, Visitor{out});
+  std::erase_if(out, [](const auto& number) { return std::string_view(number.first) == "step"; });
+  return out;
 }
 
 std::string timestamp_now() {

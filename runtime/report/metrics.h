@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "runtime/report/output_file.h"
 
@@ -30,6 +32,8 @@ struct MetricsRow {
 // "timestamp,epoch,step,...": the names in order.
 std::string metrics_header();
 std::string metrics_line(const MetricsRow& row);  // without the end of line; floats read back as they were
+// The columns that are numbers and have a value, but for the step itself.
+std::vector<std::pair<const char*, double>> metrics_numbers(const MetricsRow& row);
 std::string timestamp_now();
 // Local date and time as in a file's name: 20260131-235959.
 std::string time_for_names();

@@ -7,8 +7,10 @@
 
 #include "base/format.h"
 #include "base/program_name.h"
+#include "runtime/report/csv_monitor.h"
 #include "runtime/report/plan_tables.h"
 #include "runtime/report/prediction_report.h"
+#include "runtime/report/tensorboard.h"
 
 namespace zerostep {
 namespace {
@@ -53,6 +55,11 @@ std::string data_text(const Config& config, const DataFacts& facts, int64_t leng
   // What is left over at the end of a corpus is less than a sample.
   if (facts.corpus_tokens > facts.sample_tokens + length) text += fmt::format(", out of {}", plural(facts.corpus_tokens, "token"));
   return text + (facts.is_from_cache ? " (from the cache)" : "");
+}
+
+// Of a monitor that writes below the run's folder.
+std::string folder_of(const MonitorConfig::Series& series, const char* name) {
+  return series.enabled && series.output_path.empty() ? fmt::format(", {}/", name) : "";
 }
 
 // Where nothing keeps what is trained.
@@ -168,7 +175,8 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
   }
   add_line(out, "files",
            facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
-               (report.config.run.trace ? ", trace_rank*.json" : ""));
+               (report.config.run.trace ? ", trace_rank*.json" : "") + folder_of(report.config.monitor.csv, CsvMonitor::kFolder) +
+               folder_of(report.config.monitor.tensorboard, TensorBoard::kFolder));
   return out;
 }
 

@@ -178,8 +178,8 @@ TEST_F(OddInput, NamesOfFoldersLeaveNoFolder) {
   for (const char* set : {"run.name=.cache", R"(run.name="a\nb")", R"(run.name="a\u0007")", R"(run.name="a\u007f")", "run.name=../up"})
     expect_refused(train({"--set", set}), {"run.name"});
   for (const char* name : {"../up", "a/b", "..", "a\\nb"})
-    expect_refused(train({"--set", std::string(R"(csv_monitor={"enabled": true, "job_name": ")") + name + "\"}"}),
-                   {"csv_monitor.job_name"});
+    for (const std::string monitor : {"csv_monitor", "tensorboard"})
+      expect_refused(train({"--set", monitor + R"(={"enabled": true, "job_name": ")" + name + "\"}"}), {monitor + ".job_name"});
   EXPECT_FALSE(place_.exists("runs"));
   EXPECT_FALSE(place_.exists("up"));
 }

@@ -76,8 +76,9 @@ std::string fingerprint(const Config& c) {
   s += fmt::format("{} ", r.overwrite);
   s += fmt::format("{} {} {} {} {} ", r.checkpoint_interval, r.keep_checkpoints, r.keep_best, r.resume_anyway, r.end_on_checkpoint_error);
   const auto& n = c.monitor;
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", n.csv_enabled, n.csv_output_path, n.csv_job_name, n.comms_enabled, n.comms_verbose,
-                   n.flops_enabled, n.flops_profile_step, n.flops_module_depth, n.flops_top_modules, n.flops_detailed, n.flops_output_file);
+  for (const auto& series : {n.csv, n.tensorboard}) s += fmt::format("{} {} {} ", series.enabled, series.output_path, series.job_name);
+  s += fmt::format("{} {} {} {} {} {} {} {} ", n.comms_enabled, n.comms_verbose, n.flops_enabled, n.flops_profile_step,
+                   n.flops_module_depth, n.flops_top_modules, n.flops_detailed, n.flops_output_file);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {}", c.gradient_clipping, c.prescale_gradients, c.gradient_predivide_factor,
                    name_of(c.communication_data_type), c.steps_per_print, c.wall_clock_breakdown, c.memory_breakdown, c.dump_state,
                    c.number_checkpoints, c.profile_checkpointing);
@@ -326,6 +327,7 @@ TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
     EXPECT_EQ(warned({"zero_optimization=null", "data.missing=skip", files}), "") << files;
   EXPECT_EQ(warned({"zero_optimization=null", "data.missing=error", "data.train=a.txt"}), "");
   expect_words(warned({"csv_monitor.job_name=x"}), {"csv_monitor.job_name has no effect while csv_monitor.enabled is false"});
+  expect_words(warned({"tensorboard.output_path=x"}), {"tensorboard.output_path has no effect while tensorboard.enabled is false"});
   EXPECT_EQ(load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis = 3   (given, without effect"),
             load_tiny({"fp16={\"enabled\": false, \"hysteresis\": 3}"}).labelled_text.find("fp16.hysteresis"));
 }
@@ -360,6 +362,9 @@ TEST(ConfigSchema, NotStrictTurnsUnknownKeysIntoWarnings) {
   expect_words(warnings_of(loaded), {"zero_optimization.stge is not a known key; the nearest is stage; it is not used", "whatever"});
   EXPECT_FALSE(loaded.config.zero.stage);
   expect_words(tiny_refusal({"strict=false", "amp.enabled=true"}), {"amp"});  // refused stays refused
+  // Of the monitors that are refused, one can be reached.
+  expect_words(tiny_refusal({"wandb.enabled=true"}), {"wandb", "use tensorboard", "wandb sync"});
+  expect_words(tiny_refusal({"comet.enabled=true"}), {"comet", "use tensorboard"});
 }
 
 TEST(ConfigSchema, EveryKeyIsInOneListAndListed) {

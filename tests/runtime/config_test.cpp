@@ -323,6 +323,8 @@ TEST(Config, TheResolvedFormIsAFixedPoint) {
            {"fp16.enabled=true", "fp16.loss_scale=8"},
            {"run.steps=null", "data.train=[\"a\", \"b\"]", "model={\"preset\": \"gpt2-1B\"}"},
            {"scheduler={\"type\": \"WarmupDecayLR\"}", "optimizer={\"type\": \"SGD\", \"params\": {\"momentum\": 0.9}}"},
+           {"tensorboard.enabled=true"},
+           {"tensorboard={\"enabled\": true, \"output_path\": \"x\"}"},
            {"optimizer.groups=[{\"patterns\": \"x\", \"weight_decay\": 0.5}]", "csv_monitor.enabled=true",
             "activation_checkpointing.profile=true"},
            {"optimizer.params.lr=auto", "zero_optimization.reduce_bucket_size=auto", "use_dynamic_tiling=true", "_comment=hello",
@@ -331,6 +333,16 @@ TEST(Config, TheResolvedFormIsAFixedPoint) {
     const LoadedConfig second = load_text(first.resolved_json);
     EXPECT_EQ(first.resolved_json, second.resolved_json);
   }
+}
+
+// DeepSpeed's name stands in DeepSpeed's place alone: the folder of the run says which run it is.
+TEST(Config, TheJobOfTensorBoardHasANameWhereThePathIsGiven) {
+  const auto job = [](const std::vector<std::string>& set) { return load_tiny(set).config.monitor.tensorboard.job_name; };
+  EXPECT_EQ(job({"tensorboard.enabled=true"}), "");
+  EXPECT_EQ(job({"tensorboard.enabled=true", "tensorboard.output_path=x"}), "DeepSpeedJobName");
+  EXPECT_EQ(job({"tensorboard.enabled=true", "tensorboard.output_path=x", "tensorboard.job_name=y"}), "y");
+  EXPECT_EQ(job({"tensorboard.enabled=true", "tensorboard.job_name=y"}), "y");
+  EXPECT_FALSE(resolved(load_tiny({"tensorboard.enabled=true"}))["tensorboard"].contains("job_name"));
 }
 
 TEST(Config, DerivedBatchValuesAreLeftOut) {
