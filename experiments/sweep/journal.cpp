@@ -30,6 +30,15 @@ std::map<std::string, SweepRow> Journal::read(const std::filesystem::path& file)
   return out;
 }
 
+std::vector<std::string> Journal::submitted_jobs(const std::filesystem::path& file) {
+  std::vector<std::string> out;
+  for_each_line(read_file(file), [&](std::string_view line, int64_t) {
+    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
+    if (event.is_object() && event.value("event", "") == "submit") out.push_back(event.value("slurm_job", ""));
+  });
+  return out;
+}
+
 Journal::Journal(const std::filesystem::path& file) {
   // A line that a killed sweep has cut ends here.
   keep_lines(file.string(), [](std::string_view) { return true; });
@@ -56,6 +65,8 @@ void Journal::end(const SweepRow& row) {
   if (!row.error.empty()) more["error"] = row.error;
   append("end", more);
 }
+
+void Journal::submitted(const std::string& slurm_job) { append("submit", {{"slurm_job", slurm_job}}); }
 
 void Journal::note(const std::string& event, const std::string& text) { append(event, {{"text", text}}); }
 

@@ -2,9 +2,12 @@
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "experiments/sweep/work.h"
 
 namespace zerostep {
 
@@ -34,5 +37,8 @@ class Process {
   pid_t pid_ = -1;
   std::optional<int> status_;
 };
+
+// A run as a process of this machine.
+std::unique_ptr<Work> make_local_work(const ProcessRequest& request);
 
 }  // namespace zerostep

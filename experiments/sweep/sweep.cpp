@@ -20,9 +20,11 @@
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/process.h"
+#include "experiments/sweep/run_command.h"
 #include "experiments/sweep/slots.h"
+#include "experiments/sweep/slurm.h"
+#include "experiments/sweep/work.h"
 #include "models/text_file.h"
-#include "runtime/checkpoint/manifest.h"
 #include "runtime/report/folder_lock.h"
 #include "runtime/report/metrics.h"
 
@@ -72,8 +74,7 @@ class Sweep {
       heed_interrupts();
       if (!is_stopping()) {
         choose();
-        while (start_next()) {
-        }
+        start();
       }
       if (is_changed_) save();
       screen_.show(rows_, targets_);
@@ -92,10 +93,12 @@ class Sweep {
 
  private:
   struct Job {
-    size_t row, slot;
-    Process process;
+    size_t row;
+    std::optional<size_t> slot;  // of this machine
+    std::unique_ptr<Work> work;
     Clock::time_point begun;
     double seconds_before;
+    bool has_begun = false;
   };
 
   fs::path folder_of(size_t row) const { return folder_ / rows_[row].run; }
@@ -131,6 +134,9 @@ class Sweep {
       journal->begin(request_.file.name, rows_.size(), false);
       return journal;
     }
+    for (const std::string& id : Journal::submitted_jobs(file))
+      if (is_in_slurm(id))
+        fail_input("--resume: Slurm's job {} of this sweep still waits or runs: wait for it, or end it with `scancel {}`", id, id);
     const std::map<std::string, SweepRow> before = Journal::read(file);
     journal.emplace(file);
     journal->begin(request_.file.name, rows_.size(), true);
@@ -160,7 +166,7 @@ class Sweep {
 
   void refuse_what_is_too_large() {
     for (size_t i = 0; i < rows_.size(); ++i) {
-      if (rows_[i].state != SweepState::Queued) continue;
+      if (rows_[i].state != SweepState::Queued || request_.file.resources.uses_slurm) continue;
       const int64_t bytes = bytes_of(i);
       std::string why = request_.planned[i].refusal;
       if (why.empty() && bytes > slots_.memory_bytes())
@@ -208,77 +214,92 @@ class Sweep {
     return share * planned.seconds.value_or(planned.flops);
   }
 
-  bool start_next() {
+  bool is_handed_on(size_t row) const {
+    return std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.row == row; });
+  }
+
+  // Rows that wait for a start, the longest first.
+  std::vector<size_t> queue() const {
     constexpr double kPatience = 30;  // for the processes of a sweep that was killed to end
-    std::vector<size_t> queue;
+    std::vector<size_t> out;
     for (size_t i = 0; i < rows_.size(); ++i)
-      if (rows_[i].state == SweepState::Queued) queue.push_back(i);
-    std::stable_sort(queue.begin(), queue.end(), [&](size_t a, size_t b) { return left_of(a) > left_of(b); });
-    for (size_t row : queue) {
-      if (seconds_since(begun_) < kPatience && FolderLock::is_owned(folder_of(row).string())) continue;
-      if (const std::optional<size_t> slot = slots_.take(bytes_of(row))) {
-        start(row, *slot);
-        return true;
-      }
-    }
-    return false;
+      if (rows_[i].state == SweepState::Queued && !is_handed_on(i) &&
+          (seconds_since(begun_) > kPatience || !FolderLock::is_owned(folder_of(i).string())))
+        out.push_back(i);
+    std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return left_of(a) > left_of(b); });
+    return out;
   }
 
-  std::vector<std::string> command_of(size_t row) const {
-    const SweepPoint& point = request_.points[row];
-    const fs::path folder = folder_of(row);
-    const SweepResources& resources = request_.file.resources;
-    std::vector<std::string> command;
-    if (resources.ranks > 1) {
-      command = {"mpirun", "--oversubscribe", "--bind-to", "none", "-np", std::to_string(resources.ranks)};
-      if (::geteuid() == 0) command.insert(command.begin() + 1, "--allow-run-as-root");
-    }
-    command.insert(command.end(), {request_.program, "train", request_.base});
-    const auto set = [&](const std::string& text) { command.insert(command.end(), {"--set", text}); };
-    for (const Setting& setting : point.set) set(setting.text);
-    set("run.name=" + nlohmann::json(rows_[row].run).dump());
-    set("run.output_dir=" + nlohmann::json(folder_.string()).dump());
-    if (!resources.gpus.empty() && point.loaded.config.run.device == "auto") set("run.device=\"cuda\"");
-    if (request_.file.search) {
-      if (point.loaded.config.run.checkpoint_interval == 0) set(fmt::format("run.checkpoint_interval={}", request_.planned[row].steps));
-      if (targets_[row] < request_.planned[row].steps) command.insert(command.end(), {"--stop-after", std::to_string(targets_[row])});
-    }
-    if (holds_checkpoints((folder / "checkpoints").string()))
-      command.emplace_back("--resume");
-    else if (holds_run(folder))
-      command.emplace_back("--overwrite");
-    return command;
+  // Whatever there is room for now.
+  void start() {
+    if (request_.file.resources.uses_slurm) return start_array();
+    for (size_t row : queue())
+      if (const std::optional<size_t> slot = slots_.take(bytes_of(row))) start_here(row, *slot);
   }
 
-  void start(size_t index, size_t slot) {
-    SweepRow& row = rows_[index];
+  std::string output_of(size_t row) const {
+    std::error_code error;
+    fs::create_directories(folder_of(row), error);
+    if (error) fail_run("cannot make the folder {}: {}", folder_of(row).string(), error.message());
+    return (folder_of(row) / "output.txt").string();
+  }
+
+  void start_here(size_t row, size_t slot) {
     const Slot& share = slots_.at(slot);
-    const bool is_mpirun = request_.file.resources.ranks > 1;
     // mpirun takes its ranks with it where it is asked to end, not where it is killed.
-    ProcessRequest process{.command = command_of(index),
+    ProcessRequest process{.command = run_command(request_, row, targets_[row]),
                            .environment = {},
                            .cores = share.cores,
-                           .output = (folder_of(index) / "output.txt").string(),
-                           .signal_of_parents_death = is_mpirun ? SIGTERM : SIGKILL};
+                           .output = output_of(row),
+                           .signal_of_parents_death = request_.file.resources.ranks > 1 ? SIGTERM : SIGKILL};
     if (share.cores.empty() && std::getenv("OMP_NUM_THREADS") == nullptr) process.environment["OMP_NUM_THREADS"] = "1";
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = fmt::format("{}", fmt::join(share.gpus, ","));
-    row.device = share.gpus.empty() && !request_.planned[index].device_is_host ? "cuda" : share.device();
-    std::error_code error;
-    fs::create_directories(folder_of(index), error);
-    if (error) fail_run("cannot make the folder {}: {}", folder_of(index).string(), error.message());
-    if (row.started.empty()) row.started = timestamp_now();
-    journal_->start(row, process.command);
-    jobs_.push_back({index, slot, Process(process), Clock::now(), row.seconds});
-    row.state = SweepState::Running;
+    rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
+    hand_on(row, slot, make_local_work(process), process.command);
+  }
+
+  // All that wait, as one array: Slurm knows what there is room for.
+  void start_array() {
+    const std::vector<size_t> waiting = queue();
+    if (waiting.empty()) return;
+    std::vector<SlurmArray::Task> tasks;
+    for (size_t row : waiting) tasks.push_back({run_command(request_, row, targets_[row]), output_of(row)});
+    int number = 1;
+    while (fs::exists(folder_ / "slurm" / std::to_string(number))) ++number;
+    const SweepResources& resources = request_.file.resources;
+    const auto array = std::make_shared<SlurmArray>(folder_ / "slurm" / std::to_string(number), request_.file.name, tasks, resources.ranks,
+                                                    resources.jobs);
+    journal_->submitted(array->id());
+    screen_.line(fmt::format("{} handed to Slurm as job {}", counted(std::ssize(waiting), "run"), array->id()));
+    for (size_t i = 0; i < waiting.size(); ++i) {
+      rows_[waiting[i]].device = fmt::format("slurm:{}_{}", array->id(), i);
+      hand_on(waiting[i], std::nullopt, make_slurm_work(array, i), tasks[i].command);
+    }
+  }
+
+  void hand_on(size_t index, std::optional<size_t> slot, std::unique_ptr<Work> work, const std::vector<std::string>& command) {
+    SweepRow& row = rows_[index];
+    journal_->start(row, command);
     row.exit.reset();
     row.error.clear();
+    jobs_.push_back({index, slot, std::move(work), Clock::now(), row.seconds});
+    is_changed_ = true;
+  }
+
+  void begin(Job& job) {
+    SweepRow& row = rows_[job.row];
+    job.has_begun = true;
+    job.begun = Clock::now();
+    if (row.started.empty()) row.started = timestamp_now();
+    row.state = SweepState::Running;
     is_changed_ = true;
     screen_.line(fmt::format("{}: started{}", row.run, row.steps > 0 ? fmt::format(" again after step {}", row.steps) : ""));
   }
 
   void collect() {
     for (auto it = jobs_.begin(); it != jobs_.end();) {
-      const std::optional<int> status = it->process.ended();
+      if (!it->has_begun && it->work->has_begun()) begin(*it);
+      const std::optional<int> status = it->work->ended();
       if (status) end(*it, *status);
       it = status ? jobs_.erase(it) : std::next(it);
     }
@@ -287,7 +308,7 @@ class Sweep {
   void end(const Job& job, int status) {
     SweepRow& row = rows_[job.row];
     const fs::path folder = folder_of(job.row);
-    slots_.give_back(job.slot);
+    if (job.slot) slots_.give_back(*job.slot);
     row.exit = status;
     row.seconds = job.seconds_before + seconds_since(job.begun);
     const RunRecord record = holds_run(folder) ? read_run(folder) : RunRecord();
@@ -315,21 +336,16 @@ class Sweep {
   }
 
   void heed_interrupts() {
-    constexpr double kGrace = 10;  // seconds from SIGTERM to SIGKILL
     const int asked = request_.interrupts ? request_.interrupts() : 0;
     if (asked >= 1 && interrupts_ == 0) {
       journal_->note("interrupt", "runs save and stop");
       screen_.line(fmt::format("interrupted: {} and stop; once more ends them at once",
                                jobs_.size() == 1 ? "the run that goes on is asked to save" : "the runs that go on are asked to save"));
-      for (const Job& job : jobs_) job.process.send(SIGUSR1);
+      for (const Job& job : jobs_) job.work->stop();
     }
-    if (asked >= 2 && interrupts_ < 2) {
-      journal_->note("interrupt", "runs end at once");
-      ended_ = Clock::now();
-      for (const Job& job : jobs_) job.process.send_to_group(SIGTERM);
-    }
-    if (asked >= 2 && seconds_since(ended_) > kGrace)
-      for (const Job& job : jobs_) job.process.send_to_group(SIGKILL);
+    if (asked >= 2 && interrupts_ < 2) journal_->note("interrupt", "runs end at once");
+    if (asked >= 2)
+      for (const Job& job : jobs_) job.work->end();
     interrupts_ = std::max(interrupts_, asked);
   }
 
@@ -350,7 +366,6 @@ class Sweep {
   int interrupts_ = 0;
   bool has_failed_ = false, is_changed_ = false, has_to_choose_ = true;
   const Clock::time_point begun_ = Clock::now();
-  Clock::time_point ended_;
 };
 
 }  // namespace

@@ -1,0 +1,39 @@
+#include "experiments/sweep/run_command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "experiments/records/run_record.h"
+#include "runtime/checkpoint/manifest.h"
+
+namespace zerostep {
+
+std::vector<std::string> run_command(const SweepRequest& request, size_t run, int64_t steps) {
+  const SweepPoint& point = request.points[run];
+  const std::filesystem::path folder = std::filesystem::path(request.file.folder()) / point.name;
+  const SweepResources& resources = request.file.resources;
+  std::vector<std::string> command;
+  if (resources.ranks > 1 && !resources.uses_slurm) {
+    command = {"mpirun", "--oversubscribe", "--bind-to", "none", "-np", std::to_string(resources.ranks)};
+    if (::geteuid() == 0) command.insert(command.begin() + 1, "--allow-run-as-root");
+  }
+  command.insert(command.end(), {request.program, "train", request.base});
+  const auto set = [&](const std::string& text) { command.insert(command.end(), {"--set", text}); };
+  for (const Setting& setting : point.set) set(setting.text);
+  set("run.name=" + nlohmann::json(point.name).dump());
+  set("run.output_dir=" + nlohmann::json(request.file.folder()).dump());
+  if (!resources.gpus.empty() && point.loaded.config.run.device == "auto") set("run.device=\"cuda\"");
+  if (request.file.search) {
+    if (point.loaded.config.run.checkpoint_interval == 0) set(fmt::format("run.checkpoint_interval={}", request.planned[run].steps));
+    if (steps < request.planned[run].steps) command.insert(command.end(), {"--stop-after", std::to_string(steps)});
+  }
+  if (holds_checkpoints((folder / "checkpoints").string()))
+    command.emplace_back("--resume");
+  else if (holds_run(folder))
+    command.emplace_back("--overwrite");
+  return command;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,14 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "experiments/sweep/sweep.h"
+
+namespace zerostep {
+
+// The command that runs one run of a sweep until it has `steps` steps: from its checkpoints where its folder holds some, anew where it
+// holds another beginning. With mpirun where it has several ranks, unless Slurm starts them.
+std::vector<std::string> run_command(const SweepRequest& request, size_t run, int64_t steps);
+
+}  // namespace zerostep

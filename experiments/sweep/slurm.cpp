@@ -1,0 +1,183 @@
+#include "experiments/sweep/slurm.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+#include <fstream>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "experiments/records/read_file.h"
+#include "experiments/sweep/process.h"
+#include "models/text_file.h"
+#include "runtime/report/output_file.h"
+
+namespace zerostep {
+namespace {
+
+namespace fs = std::filesystem;
+
+// As a shell reads it back.
+std::string quoted(const std::string& text) {
+  std::string out = "'";
+  for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+// What a program of Slurm says; RunError where it ends otherwise than well.
+std::string said_by(const std::vector<std::string>& command, const fs::path& folder) {
+  const fs::path output = folder / (command.front() + ".txt");
+  std::error_code ignored;
+  fs::remove(output, ignored);
+  ProcessRequest request;
+  request.command = command;
+  request.output = output.string();
+  Process process(request);
+  std::optional<int> status;
+  while (!(status = process.ended())) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::string text = read_file(output);
+  while (text.ends_with('\n')) text.pop_back();
+  if (*status != 0) fail_run("{} ends with status {}: {}", fmt::join(command, " "), *status, text);
+  return text;
+}
+
+std::string batch_script(const fs::path& folder, const std::vector<SlurmArray::Task>& tasks, int ranks) {
+  std::string text =
+      "#!/bin/bash\n"
+      "# Slurm's SIGUSR1 two minutes before the time is up makes a run save and stop.\n"
+      "#SBATCH --signal=USR1@120\n"
+      "case $SLURM_ARRAY_TASK_ID in\n";
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    text += fmt::format("  {}) output={}; command=(", i, quoted(tasks[i].output));
+    for (const std::string& part : tasks[i].command) text += (part == tasks[i].command.front() ? "" : " ") + quoted(part);
+    text += ") ;;\n";
+  }
+  return text + fmt::format(
+                    "esac\n"
+                    "exec >>\"$output\" 2>&1\n"
+                    "export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-1}}}}\n"
+                    "status=0\n"
+                    "srun --mpi=pmix --ntasks={} --cpus-per-task=\"${{SLURM_CPUS_PER_TASK:-1}}\" --kill-on-bad-exit=1 \"${{command[@]}}\" "
+                    "|| status=$?\n"
+                    "echo $status >{}/\"$SLURM_ARRAY_TASK_ID.status\"\n",
+                    ranks, quoted(folder.string()));
+}
+
+class SlurmWork : public Work {
+ public:
+  SlurmWork(std::shared_ptr<SlurmArray> array, size_t task) : array_(std::move(array)), task_(task) {}
+  bool has_begun() override { return array_->has_begun(task_); }
+  std::optional<int> ended() override { return array_->ended(task_); }
+  void stop() override {
+    if (array_->has_begun(task_))
+      array_->signal(task_, "USR1");
+    else
+      array_->cancel(task_);  // it waits still, and has nothing to save
+  }
+  void end() override {
+    if (!std::exchange(is_cancelled_, true)) array_->cancel(task_);
+  }
+
+ private:
+  std::shared_ptr<SlurmArray> array_;
+  size_t task_;
+  bool is_cancelled_ = false;
+};
+
+}  // namespace
+
+SlurmArray::SlurmArray(const fs::path& folder, const std::string& name, const std::vector<Task>& tasks, int ranks, int jobs)
+    : folder_(folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail_run("cannot make the folder {}: {}", folder.string(), error.message());
+  const fs::path script = folder / "array.sh";
+  write_file(script.string(), batch_script(folder, tasks, ranks));
+  id_ = said_by({"sbatch", "--parsable", "--job-name=" + name,
+                 fmt::format("--array=0-{}{}", tasks.size() - 1, jobs > 0 ? fmt::format("%{}", jobs) : ""),
+                 fmt::format("--ntasks={}", ranks), "--output=" + (folder / "slurm-%A_%a.out").string(), script.string()},
+                folder);
+  id_ = id_.substr(id_.rfind('\n') + 1);
+  id_ = id_.substr(0, id_.find(';'));  // of a named cluster
+  if (id_.empty() || id_.find_first_not_of("0123456789") != id_.npos)
+    fail_run("sbatch has said '{}'; the number of a job was expected", id_);
+}
+
+void SlurmArray::refresh() {
+  constexpr std::chrono::seconds kInterval{1};
+  if (std::chrono::steady_clock::now() - refreshed_ < kInterval) return;
+  std::string text;
+  try {
+    text = said_by({"squeue", "--noheader", "--array", "--jobs=" + id_, "--format=%K %t"}, folder_);
+  } catch (const RunError& error) {
+    // It knows a job no more that has ended some time ago; any other refusal may pass.
+    if (std::string_view(error.what()).find("Invalid job id") == std::string_view::npos) {
+      refreshed_ = std::chrono::steady_clock::now();
+      return;
+    }
+  }
+  states_.clear();
+  for_each_line(text, [&](std::string_view line, int64_t) {
+    size_t task = 0;
+    const auto [rest, error] = std::from_chars(line.data(), line.data() + line.size(), task);
+    if (error == std::errc() && rest < line.data() + line.size()) states_[task] = std::string(rest + 1, line.data() + line.size());
+  });
+  for (auto& [task, count] : missed_) count = states_.contains(task) ? 0 : count + 1;
+  refreshed_ = std::chrono::steady_clock::now();
+}
+
+bool SlurmArray::has_begun(size_t task) {
+  refresh();
+  const auto it = states_.find(task);
+  return it != states_.end() && it->second != "PD" && it->second != "CF";
+}
+
+std::optional<int> SlurmArray::ended(size_t task) {
+  constexpr int kEnough = 3;  // a file written on another node shows a moment later
+  const fs::path file = folder_ / fmt::format("{}.status", task);
+  std::error_code error;
+  if (fs::is_regular_file(file, error)) {
+    int status = 0;
+    if (std::ifstream(file) >> status) return status;
+  }
+  missed_.try_emplace(task, 0);
+  refresh();
+  if (missed_[task] < kEnough) return std::nullopt;
+  return 128 + SIGKILL;
+}
+
+void SlurmArray::signal(size_t task, const char* name) {
+  try {
+    said_by({"scancel", fmt::format("--signal={}", name), fmt::format("{}_{}", id_, task)}, folder_);
+  } catch (const RunError&) {  // it has ended meanwhile
+  }
+}
+
+void SlurmArray::cancel(size_t task) {
+  try {
+    said_by({"scancel", fmt::format("{}_{}", id_, task)}, folder_);
+  } catch (const RunError&) {  // it has ended meanwhile
+  }
+}
+
+std::unique_ptr<Work> make_slurm_work(std::shared_ptr<SlurmArray> array, size_t task) {
+  return std::make_unique<SlurmWork>(std::move(array), task);
+}
+
+bool is_in_slurm(const std::string& id) {
+  std::error_code error;
+  const fs::path folder = fs::temp_directory_path(error) / fmt::format("zerostep_squeue_{}", ::getpid());
+  fs::create_directories(folder, error);
+  bool out = false;
+  try {
+    out = !said_by({"squeue", "--noheader", "--jobs=" + id, "--format=%t"}, folder).empty();
+  } catch (const RunError&) {
+  }
+  fs::remove_all(folder, error);
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,47 @@
+#pragma once
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/sweep/work.h"
+
+namespace zerostep {
+
+// A job array of Slurm: a task for each run. What it may take of the cluster besides (partition, time, GPUs, account) sbatch reads from its
+// own variables: SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_GPUS_PER_NODE, SBATCH_ACCOUNT... The runs' folders, and `folder`, must be seen
+// by all nodes. To be shared by the tasks' Work.
+class SlurmArray {
+ public:
+  struct Task {
+    std::vector<std::string> command;  // with its arguments, without srun
+    std::string output;                // a file that gets what it says, at its end
+  };
+  // Writes the batch script into `folder` and hands it to sbatch: tasks of `ranks` ranks each, at most `jobs` at once (0: any number).
+  // RunError: sbatch is not there, or refuses it; with what it says.
+  SlurmArray(const std::filesystem::path& folder, const std::string& name, const std::vector<Task>& tasks, int ranks, int jobs);
+  const std::string& id() const { return id_; }
+
+  bool has_begun(size_t task);
+  std::optional<int> ended(size_t task);
+  void signal(size_t task, const char* name);
+  void cancel(size_t task);
+
+ private:
+  void refresh();
+
+  std::filesystem::path folder_;
+  std::string id_;
+  std::map<size_t, std::string> states_;  // of the tasks that squeue lists
+  std::map<size_t, int> missed_;          // how often in a row it did not list one that has left no status
+  std::chrono::steady_clock::time_point refreshed_;
+};
+
+// The task of a run.
+std::unique_ptr<Work> make_slurm_work(std::shared_ptr<SlurmArray> array, size_t task);
+// Whether Slurm still has a job of this number. False where there is no squeue.
+bool is_in_slurm(const std::string& id);
+
+}  // namespace zerostep
