@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "base/format.h"
 #include "experiments/plot/colors.h"
 #include "experiments/plot/view_parts.h"
 
@@ -10,17 +11,19 @@ std::optional<Picture> alternating_view(const PlotInput& input) {
   out.name = "alternating";
   out.title = "Backprop steps and queries";
   Panel losses = curve_panel(input, "Loss", "loss"), norms = curve_panel(input, "Norm of the gradient, or of its estimate", "grad_norm");
-  size_t count = 0;
-  for (size_t i = 0; i < input.runs.size(); ++i) {
+  std::vector<size_t> mixed;
+  for (size_t i = 0; i < input.runs.size(); ++i)
+    if (const std::string mode = input.runs[i].value("step.mode");
+        mode == "alternating" || mode == "alt" || mode == "calibrate" || mode == "instruct")
+      mixed.push_back(i);
+  if (mixed.empty()) return std::nullopt;
+  size_t colors = 0;
+  for (size_t i : mixed) {
     const PlotRun& run = input.runs[i];
-    const std::string mode = run.value("step.mode");
-    if (mode != "alternating" && mode != "alt" && mode != "calibrate" && mode != "instruct") continue;
     const std::vector<StepMakes> makes = steps_make(run);
-    ++count;
-    // Steps with queries in the run's color, those with backprop in a darker one, as dots where they are few.
     for (bool is_backprop : {false, true}) {
-      const Color color = color_of_name(2 * i + (is_backprop ? 1 : 0), 2 * input.runs.size());
-      const std::string label = (input.runs.size() > 1 ? run.record.name + ", " : "") + (is_backprop ? "backprop" : "queries");
+      const Color color = color_of_name(colors++, 2 * mixed.size());
+      const std::string label = (mixed.size() > 1 ? run.record.name + ", " : "") + (is_backprop ? "backprop" : "queries");
       for (Panel* panel : {&losses, &norms}) {
         const std::string column = panel == &norms ? "grad_norm" : "loss";
         Curve curve{run.record.name, column + (is_backprop ? " (backprop)" : " (queries)"), label, color, {}, {}, {}, {}};
@@ -37,8 +40,7 @@ std::optional<Picture> alternating_view(const PlotInput& input) {
       }
     }
   }
-  if (count == 0) return std::nullopt;
-  out.subtitle = count == 1 ? "" : std::to_string(count) + " runs";
+  out.subtitle = mixed.size() == 1 ? input.runs[mixed[0]].record.name : counted(std::ssize(mixed), "run");
   for (Panel* panel : {&losses, &norms}) {
     settle_log(*panel);
     if (!panel->curves.empty()) out.panels.push_back(std::move(*panel));

@@ -7,7 +7,7 @@
 namespace zerostep {
 
 Color color_of_name(size_t index, size_t count) {
-  constexpr std::array<Color, 8> kNames{
+  constexpr std::array<Color, kNamedColors> kNames{
       {{0, 114, 178}, {213, 94, 0}, {0, 158, 115}, {204, 121, 167}, {230, 159, 0}, {86, 180, 233}, {90, 60, 140}, {70, 70, 70}}};
   return count <= kNames.size() ? kNames[index] : color_of_order(index, count);
 }

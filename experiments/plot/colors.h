@@ -7,6 +7,7 @@ namespace zerostep {
 
 constexpr Color kInk{34, 34, 34}, kPale{110, 110, 110}, kGrid{228, 228, 228}, kFrame{150, 150, 150};
 
+constexpr size_t kNamedColors = 8;
 // Color `index` of `count` names: colors that people of any color vision tell apart and that print well (Okabe and Ito's, without yellow);
 // of more than there are, a ramp.
 Color color_of_name(size_t index, size_t count);

@@ -10,7 +10,7 @@
 namespace zerostep {
 namespace {
 
-constexpr double kEdge = 14, kHeadSize = 15, kTextSize = 11, kLine = 1.5;
+constexpr double kEdge = 14, kHeadSize = 15, kTextSize = 11, kLine = 1.5, kMostBar = 34;
 const std::vector<double> kDashes{5, 3};
 
 using Place = PlacedPicture::Place;
@@ -65,7 +65,9 @@ void draw_values(const Place& place, Canvas& canvas) {
   }
   for (const Block& block : place.panel.blocks) {
     const double left = at_x(place, block.left), right = std::max(left + 0.3, at_x(place, block.right));
-    const double top = at_y(place, block.top), bottom = at_y(place, block.bottom);
+    // Of few rows in a high panel the bars stay slender.
+    const double middle = at_y(place, (block.top + block.bottom) / 2);
+    const double half = std::min(kMostBar / 2, std::abs(at_y(place, block.bottom) - middle)), top = middle - half, bottom = middle + half;
     canvas.polygon(std::array{Point{left, top}, Point{right, top}, Point{right, bottom}, Point{left, bottom}}, block.color,
                    block.run + ", " + block.what + ": " + short_value(block.right - block.left, place.panel.x.unit));
     if (!block.label.empty() && bottom - top > 10 && text_width(block.label, 10) < right - left - 6)
@@ -100,7 +102,7 @@ void draw_place(const Place& place, Canvas& canvas) {
   draw_values(place, canvas);
   for (const PlacedPicture::Label& label : place.labels) {
     canvas.line(std::array{label.from, Point{box.right, label.from.y}, Point{box.right + 11, label.at.y - 4}},
-                {label.color.faded(0.4), 1, {}}, "");
+                {label.color.faded(0.5), 1, {1, 3}}, "");
     canvas.text(label.at, label.text, {kTextSize, label.color});
   }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -16,7 +17,7 @@
 namespace zerostep {
 namespace {
 
-std::string last_part(const std::string& path) { return path.substr(path.rfind('.') + 1); }
+constexpr const char* kModePath = "step.mode";  // whose values speak for themselves
 
 std::optional<double> as_number(const std::string& text) {
   char* end = nullptr;
@@ -42,7 +43,7 @@ Grouping group_by_names(const std::vector<std::string>& names, const std::string
 
 // Keys that say more about a run stand first.
 int rank_of(const std::string& path) {
-  if (path == "step.mode") return 0;
+  if (path == kModePath) return 0;
   if (path == "step.queries") return 1;
   if (path == "optimizer.type") return 2;
   if (path == "optimizer.params.lr") return 3;
@@ -55,24 +56,44 @@ int rank_of(const std::string& path) {
 
 }  // namespace
 
+std::string short_key(const std::string& path) {
+  const size_t dot = path.rfind('.');
+  if (dot == path.npos) return path;
+  std::string last = path.substr(dot + 1);
+  for (const char* vague : {"device", "enabled", "kind", "path", "start", "end"})
+    if (last == vague) return path.substr(path.rfind('.', dot - 1) + 1);  // npos + 1 is 0
+  return last;
+}
+
+std::vector<size_t> Grouping::order() const {
+  std::vector<size_t> out(of_run.size());
+  std::iota(out.begin(), out.end(), size_t{0});
+  std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return of_run[a] < of_run[b]; });
+  return out;
+}
+
 Grouping group_each(const std::vector<PlotRun>& runs) {
   Grouping out;
+  const Grouping settings = group_by_settings(runs);
+  const bool are_few = settings.labels.size() <= kNamedColors && settings.labels.size() < runs.size() && settings.labels.size() > 1;
   for (size_t i = 0; i < runs.size(); ++i) {
     out.labels.push_back(runs[i].record.name);
-    out.colors.push_back(color_of_name(i, runs.size()));
+    out.colors.push_back(are_few ? settings.color(i) : color_of_name(i, runs.size()));
     out.of_run.push_back(i);
   }
   return out;
 }
 
-Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path) {
+Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key) {
   std::vector<std::string> names;
   for (const PlotRun& run : runs) {
     const std::string value = run.value(path);
     names.push_back(value.empty() ? "without" : value);
   }
-  Grouping out = group_by_names(names, last_part(path));
-  for (std::string& label : out.labels) label = last_part(path) + " " + label;
+  Grouping out = group_by_names(names, short_key(path));
+  for (std::string& label : out.labels)
+    if (label == "without" || (names_key && path != kModePath))
+      label = label == "without" ? "without " + short_key(path) : short_key(path) + " " + label;
   return out;
 }
 
@@ -107,16 +128,28 @@ std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool wit
 
 Grouping group_by_settings(const std::vector<PlotRun>& runs) {
   const std::vector<std::string> paths = telling_keys(runs, false);
-  std::vector<std::string> names;
-  for (const PlotRun& run : runs) {
-    std::string name;
-    for (const std::string& path : paths)
-      if (const std::string value = run.value(path); !value.empty()) name += (name.empty() ? "" : ", ") + last_part(path) + " " + value;
-    // A file without a configuration stands for itself.
-    if (run.record.config.is_null()) name = run.record.name;
-    names.push_back(!name.empty() ? name : runs.size() == 1 ? run.record.name : "all alike");
-  }
-  return group_by_names(names, "");
+  std::map<std::string, std::map<std::string, size_t>> counts;
+  for (const std::string& path : paths)
+    for (const PlotRun& run : runs) ++counts[path][run.value(path)];
+  const auto names_of = [&](bool skips_usual) {
+    std::vector<std::string> out;
+    for (const PlotRun& run : runs) {
+      std::string name;
+      for (const std::string& path : paths) {
+        const std::string value = run.value(path);
+        const bool is_usual = rank_of(path) > 1 && 2 * counts[path][value] > runs.size();
+        if (value.empty() || (skips_usual && is_usual)) continue;
+        name += (name.empty() ? "" : ", ") + (path == kModePath ? value : short_key(path) + " " + value);
+      }
+      // A file without a configuration stands for itself.
+      if (run.record.config.is_null()) name = run.record.name;
+      out.push_back(!name.empty() ? name : runs.size() == 1 ? run.record.name : paths.empty() ? "all alike" : "as most");
+    }
+    return out;
+  };
+  const std::vector<std::string> whole = names_of(false), brief = names_of(true);
+  const auto count = [](const std::vector<std::string>& names) { return std::set(names.begin(), names.end()).size(); };
+  return group_by_names(count(brief) == count(whole) ? brief : whole, "");
 }
 
 std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& text) {

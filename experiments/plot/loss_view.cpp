@@ -17,7 +17,7 @@ std::optional<Picture> loss_view(const PlotInput& input) {
   bool has_dashes = false;
   for (const std::string& column : columns) {
     Panel panel = curve_panel(input, columns.size() > 1 ? capital(label_of_column(column)) : "", column);
-    for (size_t i = 0; i < input.runs.size(); ++i) {
+    for (size_t i : groups.order()) {
       add_curve(panel, input, i, column, groups);
       if (column != "loss" || !is_beside) continue;
       const size_t before = panel.curves.size();

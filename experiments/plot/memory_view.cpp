@@ -16,21 +16,18 @@ std::optional<Picture> memory_view(const PlotInput& input) {
     Panel panel;
     panel.title = capital(tier);
     panel.x = {"highest so far", AxisUnit::Bytes, false, true};
-    double largest = 0;
     for (const PlotRun& run : input.runs) {
       const std::string column = std::string(tier) + "_peak_bytes";
       const double measured = highest(run.column(column)), planned = planned_bytes(run.record, tier);
-      if (!std::isfinite(measured)) continue;
+      if (!(measured > 0) && !(planned > 0)) continue;
       const auto row = static_cast<double>(panel.rows.size());
       panel.rows.push_back(run.record.name);
-      panel.blocks.push_back({run.record.name, column, 0, measured, row - 0.3, row + 0.3, measured_color, ""});
-      largest = std::max(largest, measured);
+      if (std::isfinite(measured)) panel.blocks.push_back({run.record.name, column, 0, measured, row - 0.3, row + 0.3, measured_color, ""});
       if (!std::isfinite(planned)) continue;
-      largest = std::max(largest, planned);
       panel.curves.push_back(
           {run.record.name, column + " (planned)", "", planned_color, {planned, planned}, {row - 0.42, row + 0.42}, {}, {}});
     }
-    if (largest > 0) out.panels.push_back(std::move(panel));
+    if (!panel.blocks.empty()) out.panels.push_back(std::move(panel));
   }
   out.notes.push_back({"measured", measured_color, Curve::Form::Line, true});
   out.notes.push_back({"planned", planned_color, Curve::Form::Line, false});

@@ -8,6 +8,7 @@
 
 #include "base/format.h"
 #include "experiments/plot/axis.h"
+#include "experiments/plot/grouping.h"
 #include "experiments/plot/report_page.h"
 #include "experiments/plot/svg_canvas.h"
 
@@ -42,8 +43,6 @@ std::string table_head(const std::vector<std::string>& heads, bool is_sortable) 
 }
 constexpr const char* kTableEnd = "</tbody></table></div>\n";
 
-std::string last_part_of(const std::string& path) { return path.substr(path.rfind('.') + 1); }
-
 const std::string& value_of(const Summary& summary, const RunSummary& run, const std::string& key) {
   static const std::string kNone;
   const auto at = std::find(summary.keys.begin(), summary.keys.end(), key);
@@ -52,7 +51,7 @@ const std::string& value_of(const Summary& summary, const RunSummary& run, const
 
 std::string runs_table(const Summary& summary) {
   std::vector<std::string> heads{"<run"};
-  for (const std::string& key : summary.telling) heads.push_back("<" + last_part_of(key));
+  for (const std::string& key : summary.telling) heads.push_back("<" + short_key(key));
   for (const char* head : {"<state", "steps", "loss", "best evaluation", "time", "tokens/s", "device memory"}) heads.emplace_back(head);
   std::string out = "<h2>Runs</h2>\n" + table_head(heads, true);
   for (const RunSummary& run : summary.runs) {
@@ -80,7 +79,7 @@ std::string best_runs(const Summary& summary) {
     std::string settings;
     for (const std::string& key : summary.telling)
       if (const std::string& value = value_of(summary, run, key); !value.empty())
-        settings += (settings.empty() ? "" : ", ") + last_part_of(key) + " " + value;
+        settings += (settings.empty() ? "" : ", ") + short_key(key) + " " + value;
     out +=
         "<tr>" + text_cell(run.name) + loss_cell(by_evaluation ? run.best_eval_loss : run.loss) + text_cell(settings, "wrap") + "</tr>\n";
   }

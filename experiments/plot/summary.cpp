@@ -65,14 +65,14 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   return out;
 }
 
-bool has_failed(const PlotRun& run) { return run.record.state == RunState::Failed; }
+bool is_broken(const PlotRun& run) { return run.record.state == RunState::Failed || run.record.state == RunState::Killed; }
 
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
   summary.common_loss = kUnknown;
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
-    const double best = has_failed(run) ? kUnknown : lowest(means.back());
+    const double best = is_broken(run) ? kUnknown : lowest(means.back());
     if (std::isfinite(best) && !(summary.common_loss >= best)) summary.common_loss = best;
   }
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -89,7 +89,7 @@ void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
 }  // namespace
 
 bool Summary::ranks_by_evaluation() const {
-  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) { return r.state == "failed" || std::isfinite(r.best_eval_loss); });
+  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) { return r.is_broken() || std::isfinite(r.best_eval_loss); });
 }
 
 std::vector<size_t> Summary::best(size_t most) const {
@@ -97,7 +97,7 @@ std::vector<size_t> Summary::best(size_t most) const {
   const auto value = [&](size_t i) { return by_evaluation ? runs[i].best_eval_loss : runs[i].loss; };
   std::vector<size_t> out(runs.size());
   std::iota(out.begin(), out.end(), size_t{0});
-  std::erase_if(out, [&](size_t i) { return runs[i].state == "failed" || !std::isfinite(value(i)); });
+  std::erase_if(out, [&](size_t i) { return runs[i].is_broken() || !std::isfinite(value(i)); });
   std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return value(a) < value(b); });
   if (out.size() > most) out.resize(most);
   return out;

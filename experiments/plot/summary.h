@@ -21,16 +21,20 @@ struct RunSummary {
   std::vector<std::string> values;  // of Summary::keys
   // Until the common loss: NaN where it was not come to.
   double steps_to_common = 0, seconds_to_common = 0, forwards_to_common = 0;
+
+  bool is_broken() const { return state == "failed" || state == "killed"; }
 };
 
 struct Summary {
   std::vector<std::string> keys;     // in which the runs differ
   std::vector<std::string> telling;  // those of them that tell the runs apart
   std::vector<RunSummary> runs;      // in the order of the runs
-  // The lowest loss that all runs that did not fail have come to, as the mean of a twentieth of their steps; NaN where there is none.
+  // The lowest loss that all runs that neither failed nor were killed have come to, as the mean of a twentieth of their steps; NaN where
+  // there is none.
   double common_loss = 0;
 
-  // The runs with the lowest best evaluation loss, where all that did not fail have one, or else with the lowest loss; best first.
+  // The runs that are not broken with the lowest best evaluation loss, where all of them have one, or else with the lowest loss; best
+  // first.
   std::vector<size_t> best(size_t most) const;
   bool ranks_by_evaluation() const;
 };

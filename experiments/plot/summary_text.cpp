@@ -6,6 +6,7 @@
 
 #include "base/format.h"
 #include "experiments/plot/axis.h"
+#include "experiments/plot/grouping.h"
 #include "experiments/plot/summary.h"
 #include "experiments/plot/table_text.h"
 
@@ -64,7 +65,7 @@ std::string summary_csv(const Summary& summary) {
 std::string summary_text(const Summary& summary) {
   TextTable table;
   std::vector<std::string> head{"run"};
-  for (const std::string& key : summary.telling) head.push_back(key.substr(key.rfind('.') + 1));
+  for (const std::string& key : summary.telling) head.push_back(short_key(key));
   for (const char* name : {"state", "steps", "loss", "best eval", "time", "tokens/s", "device"}) head.emplace_back(name);
   table.add(head);
   for (const RunSummary& run : summary.runs) {

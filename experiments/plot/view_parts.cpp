@@ -46,7 +46,7 @@ void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::stri
 }
 
 void settle_log(Panel& panel) {
-  constexpr double kDecades = 1000;
+  constexpr double kRatio = 200;
   double low = std::numeric_limits<double>::infinity(), high = 0;
   for (const Curve& curve : panel.curves)
     for (double value : curve.y) {
@@ -54,7 +54,7 @@ void settle_log(Panel& panel) {
       low = std::min(low, value);
       high = std::max(high, value);
     }
-  panel.y.is_log |= high > kDecades * low;
+  panel.y.is_log |= high > kRatio * low;
 }
 
 Panel row_panel(const std::string& title, const std::string& column, AxisUnit unit, const Grouping& groups,

@@ -7,15 +7,14 @@
 
 namespace zerostep {
 
-// A panel of curves over the input's x; its y is logarithmic where that is asked for, or where positive values span more than three
-// decades.
+// A panel of curves over the input's x.
 Panel curve_panel(const PlotInput& input, const std::string& title, const std::string& column);
 
 // The curve of a run's column, where it has one number at least: smoothed over its pale self where the input asks for that.
 void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::string& column, const Grouping& groups,
                Curve::Form form = Curve::Form::Line);
 
-// A logarithmic y where positive values span more than three decades, so that the small ones show.
+// A logarithmic y where all values are positive and the highest is more than 200 times the lowest, so that the small ones show.
 void settle_log(Panel& panel);
 
 // Values of runs in rows, one for each group, with a bar at the mean of a row. `values`: one a run, NaN of those without.

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <numeric>
+#include <set>
 
 #include "experiments/plot/colors.h"
 #include "experiments/plot/view_parts.h"
@@ -20,32 +22,36 @@ PlotInput runs_with_queries(const PlotInput& input) {
   return out;
 }
 
-// Final values against the number of queries, a dot a run, a line through the means.
+// Final values against the number of queries: a dot a run, a line through the means of each mode.
 Panel against_queries(const PlotInput& input, const std::string& column) {
   Panel out;
   out.title = "Final " + label_of_column(column) + " against queries";
   out.x = {"queries a step", AxisUnit::Number, true, false};
   out.y = {label_of_column(column), unit_of_column(column), input.is_log, false};
   const std::vector<double> values = final_values(input, column);
-  std::map<double, std::vector<double>> of_queries;
-  Curve dots{"runs", column, "", color_of_name(0, 1), {}, {}, {}, {}, Curve::Form::Dots};
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) continue;
-    const double queries = std::atof(input.runs[i].value("step.queries").c_str());
-    of_queries[queries].push_back(values[i]);
-    dots.x.push_back(queries);
-    dots.y.push_back(values[i]);
+  const Grouping modes = group_by_key(input.runs, "step.mode");
+  std::set<double> marks;
+  for (size_t m = 0; m < modes.labels.size(); ++m) {
+    const std::string label = modes.labels.size() > 1 ? modes.labels[m] : "";
+    Curve dots{"runs", column, label, modes.colors[m], {}, {}, {}, {}, Curve::Form::Dots};
+    std::map<double, std::vector<double>> of_queries;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (!std::isfinite(values[i]) || modes.of_run[i] != m) continue;
+      dots.run = input.runs[i].record.name;
+      dots.x.assign(1, std::atof(input.runs[i].value("step.queries").c_str()));
+      dots.y.assign(1, values[i]);
+      out.curves.push_back(dots);
+      of_queries[dots.x[0]].push_back(values[i]);
+      marks.insert(dots.x[0]);
+    }
+    Curve means{"mean of mode " + modes.labels[m], column, "", modes.colors[m].faded(0.6), {}, {}, {}, {}};
+    for (const auto& [queries, of_runs] : of_queries) {
+      means.x.push_back(queries);
+      means.y.push_back(std::accumulate(of_runs.begin(), of_runs.end(), 0.0) / static_cast<double>(of_runs.size()));
+    }
+    if (means.x.size() > 1) out.curves.push_back(std::move(means));
   }
-  Curve means{"mean", column, "", color_of_name(0, 1).faded(0.6), {}, {}, {}, {}};
-  for (const auto& [queries, of_runs] : of_queries) {
-    out.x.marks.push_back(queries);
-    double sum = 0;
-    for (double value : of_runs) sum += value;
-    means.x.push_back(queries);
-    means.y.push_back(sum / static_cast<double>(of_runs.size()));
-  }
-  if (means.x.size() > 1) out.curves.push_back(std::move(means));
-  if (!dots.x.empty()) out.curves.push_back(std::move(dots));
+  out.x.marks.assign(marks.begin(), marks.end());
   return out;
 }
 
@@ -67,7 +73,7 @@ std::optional<Picture> zo_view(const PlotInput& all) {
     }
     Panel panel = curve_panel(input, capital(label_of_column(shown)), shown);
     if (shown == "cosine") panel.y.is_log = false;
-    for (size_t i = 0; i < input.runs.size(); ++i) add_curve(panel, input, i, shown, groups);
+    for (size_t i : groups.order()) add_curve(panel, input, i, shown, groups);
     settle_log(panel);
     if (!panel.curves.empty()) out.panels.push_back(std::move(panel));
   }

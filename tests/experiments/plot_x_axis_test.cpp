@@ -92,7 +92,7 @@ TEST_F(PlotXAxis, GroupsAreByKeyOrByAllButTheSeed) {
   }
   const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);  // fo-1, fo-2, zo16-1, zo16-2, zo4-1, zo4-2
   const Grouping settings = group_by_settings(runs);
-  EXPECT_EQ(settings.labels, (std::vector<std::string>{"mode fo", "mode zo, queries 16", "mode zo, queries 4"}));
+  EXPECT_EQ(settings.labels, (std::vector<std::string>{"fo", "zo, queries 16", "zo, queries 4"}));
   EXPECT_EQ(settings.of_run, (std::vector<size_t>{0, 0, 1, 1, 2, 2}));
   EXPECT_EQ(telling_keys(runs, true), (std::vector<std::string>{"step.mode", "step.queries", "seed"}));
   EXPECT_EQ(path_of_key(runs, "queries"), "step.queries");
