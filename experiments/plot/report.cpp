@@ -110,9 +110,8 @@ std::string differing(const Summary& summary) {
 std::string common_loss(const Summary& summary) {
   if (summary.runs.size() < 2 || !std::isfinite(summary.common_loss)) return "";
   std::string out = fmt::format(
-      "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's steps is {:.5g} or less, which all runs that did not "
-      "fail "
-      "have come to.</p>\n",
+      "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's steps is {:.5g} or less, as it is in every run that "
+      "neither failed nor was killed.</p>\n",
       summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
