@@ -14,8 +14,8 @@ namespace {
 double or_zero(double value) { return std::isfinite(value) ? value : 0; }
 
 std::span<const double> needed(const PlotRun& run, const XAxis& axis, std::string_view column, std::string_view instead = "") {
-  if (!run.table.has(column))
-    fail_input("{}: has no column {}{}, which --x {} needs; --x step and --x seconds need no more than steps or time stamps",
+  if (!run.has_values(column) && run.table.num_rows() > 0)
+    fail_input("{}: has no values in a column {}{}, which --x {} needs; --x step and --x seconds need no more than steps or time stamps",
                run.record.metrics.string(), column, instead, axis.name);
   return run.column(column);
 }

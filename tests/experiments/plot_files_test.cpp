@@ -263,7 +263,7 @@ TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
   EXPECT_SAYS(error([](PlotRequest& r) { r.by = "querys"; }), "--by querys: no run has such a key");
   EXPECT_SAYS(error([](PlotRequest& r) { r.formats = {"gif"}; }), "--format gif: expected svg, png or pdf");
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"lanes"}; }), "needs a trace_rank*.json, which run.trace true leaves");
-  EXPECT_SAYS(error([](PlotRequest& r) { r.x = "bytes"; }), "has no column elements_gathered, which --x bytes needs");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.x = "bytes"; }), "has no values in a column elements_gathered, which --x bytes needs");
   EXPECT_FALSE(made_.exists("out"));
   made_.write("runs/empty/metrics.csv", "step,loss\n");
   EXPECT_SAYS(error([&](PlotRequest& r) { r.places = {made_.path("runs/empty")}; }), "have no step with a number to draw yet");

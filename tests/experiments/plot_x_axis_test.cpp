@@ -40,7 +40,7 @@ TEST_F(PlotXAxis, SecondsAreThoseOfTheStepsOrSinceTheFirstRow) {
   const PlotRun run = load(without);
   const std::string text = message_of<InputError>([&] { values(run, "seconds"); });
   EXPECT_SAYS(text, without);
-  EXPECT_SAYS(text, "has no column timestamp or step_seconds");
+  EXPECT_SAYS(text, "has no values in a column timestamp or step_seconds");
 }
 
 TEST_F(PlotXAxis, TokensAreWhole) {
@@ -49,7 +49,7 @@ TEST_F(PlotXAxis, TokensAreWhole) {
                                   {"step_seconds", {"0.004283587", "0.005943860", "0.003", "1"}}});
   EXPECT_EQ(values(run, "tokens"), (Values{128, 256, 384, 512}));
   const PlotRun without = run_of({});
-  EXPECT_SAYS(message_of<InputError>([&] { values(without, "tokens"); }), "has no column tokens_per_second, which --x tokens needs");
+  EXPECT_SAYS(message_of<InputError>([&] { values(without, "tokens"); }), "has no values in a column tokens_per_second, which --x tokens needs");
 }
 
 TEST_F(PlotXAxis, ForwardsCountWhatEachKindOfStepRuns) {
