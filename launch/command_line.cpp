@@ -384,7 +384,7 @@ class CommandLine {
     CLI::App* sub = app_.add_subcommand("plot", "pictures and a report of runs, finished or not");
     sub->add_option("RUN", plot_.places, "folders of runs, folders that hold such folders, or CSV files with a column loss")
         ->required()
-        ->type_name("RUN|FOLDER|CSV...");
+        ->type_name("| FOLDER | CSV");
     const auto add_list = [sub](const char* name, std::vector<std::string>& values, const char* about, const char* type) {
       return sub->add_option(name, values, about)->delimiter(',')->type_name(type)->allow_extra_args(false);
     };

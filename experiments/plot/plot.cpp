@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <set>
 
@@ -56,9 +57,11 @@ std::vector<std::string_view> columns_to_read(const PlotRequest& request, const 
   return {out.begin(), out.end()};
 }
 
-// A column that no file has, or none with numbers, is a mistake.
-void check_column(const std::vector<PlotRun>& runs, const std::string& option, const std::string& column) {
-  std::vector<std::string_view> names;
+constexpr std::array<std::string_view, 5> kAxes{"step", "seconds", "tokens", "forwards", "bytes"};
+
+// A column that no file has, or none with numbers, is a mistake. `names`: what the option may be besides.
+void check_column(const std::vector<PlotRun>& runs, const std::string& option, const std::string& column,
+                  std::vector<std::string_view> names = {}) {
   bool is_there = false;
   for (const PlotRun& run : runs) {
     if (run.has_values(column)) return;
@@ -68,12 +71,7 @@ void check_column(const std::vector<PlotRun>& runs, const std::string& option, c
     }
   }
   if (is_there) fail_input("{} {}: the column has no number in any row of these runs", option, column);
-  fail_input("{} {}: no such column{} These runs have {}", option, column, meant(nearest_name(column, names)) + ".",
-             fmt::join(names, ", "));
-}
-
-bool is_axis(const std::string& name) {
-  return name == "step" || name == "seconds" || name == "tokens" || name == "forwards" || name == "bytes";
+  fail_input("{} {}: no such column{} There are {}", option, column, meant(nearest_name(column, names)) + ".", fmt::join(names, ", "));
 }
 
 PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views) {
@@ -81,7 +79,8 @@ PlotInput read_input(const PlotRequest& request, const std::vector<const View*>&
   out.x = x_axis(request.x);
   out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads);
   for (const std::string& column : request.y) check_column(out.runs, "--y", column);
-  if (!is_axis(request.x)) check_column(out.runs, "--x", request.x);
+  if (std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end())
+    check_column(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()});
   for (const PlotRun& run : out.runs) out.x_values.push_back(x_values(run, out.x));
   out.y = request.y;
   if (!request.by.empty()) out.by = path_of_key(out.runs, request.by);

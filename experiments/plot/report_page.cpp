@@ -68,7 +68,7 @@ function show(v,unit){
   if(unit==='bytes'){var n=['B','KiB','MiB','GiB','TiB'],i=0;while(v>=1024&&i<4){v/=1024;i++;}return v.toPrecision(i?4:Math.max(1,String(Math.round(v)).length))+' '+n[i];}
   if(unit==='seconds'){return v<180?v.toPrecision(4)+' s':v<10800?(v/60).toPrecision(4)+' min':(v/3600).toPrecision(4)+' h';}
   var a=Math.abs(v);
-  return a>=1e5||(a>0&&a<1e-4)?v.toExponential(3):a>=1000?String(Math.round(v*10)/10):String(+v.toPrecision(5));
+  return a>=1e5||(a>0&&a<1e-4)?v.toExponential(3):a>=1000?String(Math.round(v*10)/10):String(+v.toPrecision(4));
 }
 var tip=document.createElement('div');tip.id='tip';document.body.appendChild(tip);
 function escaped(t){var d=document.createElement('span');d.textContent=t;return d.innerHTML;}

@@ -258,8 +258,8 @@ TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"los"}; }),
               "--view los: there is no such view; did you mean loss? Views are loss, overview, zo");
   EXPECT_SAYS(error([](PlotRequest& r) { r.y = {"grad_nrom"}; }),
-              "--y grad_nrom: no such column; did you mean grad_norm? These runs have step, mode");
-  EXPECT_SAYS(error([](PlotRequest& r) { r.x = "token"; }), "--x token: no such column");
+              "--y grad_nrom: no such column; did you mean grad_norm? There are step, mode");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.x = "token"; }), "--x token: no such column; did you mean tokens?");
   EXPECT_SAYS(error([](PlotRequest& r) { r.by = "querys"; }), "--by querys: no run has such a key");
   EXPECT_SAYS(error([](PlotRequest& r) { r.formats = {"gif"}; }), "--format gif: expected svg, png or pdf");
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"lanes"}; }), "needs a trace_rank*.json, which run.trace true leaves");
