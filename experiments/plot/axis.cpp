@@ -61,12 +61,16 @@ std::string with_unit(double value, double step, AxisUnit unit, const Shown& sho
 }
 
 std::vector<Tick> linear_ticks(double low, double high, AxisUnit unit, int most) {
+  constexpr size_t kLeast = 3;  // with fewer nothing can be read off
   const Shown shown = shown_in(std::max(std::abs(low), std::abs(high)), unit);
-  const double step = round_step((high - low) / shown.size / std::max(1, most)) * shown.size;
   std::vector<Tick> out;
-  for (double k = std::ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) {
-    const double value = k == 0 ? 0 : k * step;
-    out.push_back({value, with_unit(value, step, unit, shown)});
+  for (int wanted = std::max(1, most); out.size() < kLeast && wanted < most + 8; ++wanted) {
+    out.clear();
+    const double step = round_step((high - low) / shown.size / wanted) * shown.size;
+    for (double k = std::ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) {
+      const double value = k == 0 ? 0 : k * step;
+      out.push_back({value, with_unit(value, step, unit, shown)});
+    }
   }
   return out;
 }

@@ -25,15 +25,36 @@ std::optional<double> as_number(const std::string& text) {
   return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
 }
 
-// Groups of runs with the same name. In the order of their values where all are numbers, then colored by it; else as they come.
+// Whether a text comes before another, where numbers within them count as such: "queries 8" before "queries 32".
+bool comes_before(std::string_view a, std::string_view b) {
+  const auto digits = [](std::string_view text, size_t at) {
+    const size_t end = text.find_first_not_of("0123456789", at);
+    return text.substr(at, (end == text.npos ? text.size() : end) - at);
+  };
+  for (size_t i = 0, k = 0; i < a.size() && k < b.size();) {
+    const std::string_view left = digits(a, i), right = digits(b, k);
+    if (!left.empty() && !right.empty() && left != right) {
+      if (left.size() != right.size()) return left.size() < right.size();
+      return left < right;
+    }
+    if (left.empty() && a[i] != b[k]) return a[i] < b[k];
+    if (left.empty() != right.empty()) return a[i] < b[k];
+    i += std::max<size_t>(1, left.size());
+    k += std::max<size_t>(1, right.size());
+  }
+  return a.size() < b.size();
+}
+
+// Groups of runs with the same name. In the order of their values where all are numbers, then colored by it; else in that of their letters.
 Grouping group_by_names(const std::vector<std::string>& names, const std::string& title) {
   Grouping out;
   out.title = title;
   for (const std::string& name : names)
     if (std::find(out.labels.begin(), out.labels.end(), name) == out.labels.end()) out.labels.push_back(name);
   const bool are_numbers = std::all_of(out.labels.begin(), out.labels.end(), [](const std::string& l) { return as_number(l).has_value(); });
-  if (are_numbers)
-    std::stable_sort(out.labels.begin(), out.labels.end(), [](const auto& a, const auto& b) { return *as_number(a) < *as_number(b); });
+  std::stable_sort(out.labels.begin(), out.labels.end(), [&](const std::string& a, const std::string& b) {
+    return are_numbers ? *as_number(a) < *as_number(b) : comes_before(a, b);
+  });
   const size_t count = out.labels.size();
   for (size_t i = 0; i < count; ++i) out.colors.push_back(are_numbers && count > 2 ? color_of_order(i, count) : color_of_name(i, count));
   for (const std::string& name : names)

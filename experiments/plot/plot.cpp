@@ -21,7 +21,8 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-std::string meant(std::string_view nearest) { return nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest); }
+// Ends a sentence.
+std::string meant(std::string_view nearest) { return nearest.empty() ? "." : fmt::format("; did you mean {}?", nearest); }
 
 std::vector<const View*> views_of(const PlotRequest& request) {
   std::vector<std::string_view> names;
@@ -30,8 +31,7 @@ std::vector<const View*> views_of(const PlotRequest& request) {
   for (const std::string& wanted : request.views) {
     const auto it = std::find(names.begin(), names.end(), wanted);
     if (it == names.end())
-      fail_input("--view {}: there is no such view{} Views are {}", wanted, meant(nearest_name(wanted, names)) + ".",
-                 fmt::join(names, ", "));
+      fail_input("--view {}: there is no such view{} Views are {}", wanted, meant(nearest_name(wanted, names)), fmt::join(names, ", "));
     const View* view = &all_views()[static_cast<size_t>(it - names.begin())];
     if (std::find(out.begin(), out.end(), view) == out.end()) out.push_back(view);
   }
@@ -71,7 +71,7 @@ void check_column(const std::vector<PlotRun>& runs, const std::string& option, c
     }
   }
   if (is_there) fail_input("{} {}: the column has no number in any row of these runs", option, column);
-  fail_input("{} {}: no such column{} There are {}", option, column, meant(nearest_name(column, names)) + ".", fmt::join(names, ", "));
+  fail_input("{} {}: no such column{} There are {}", option, column, meant(nearest_name(column, names)), fmt::join(names, ", "));
 }
 
 PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views) {

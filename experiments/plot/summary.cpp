@@ -27,6 +27,7 @@ double last_or_unknown(const std::vector<double>& values) { return values.empty(
 
 // Means of a twentieth of the values that are numbers, from each on back; as many as there are rows, NaN before the first whole one.
 std::vector<double> trailing_means(std::span<const double> values) {
+  constexpr double kSpike = 1e3;
   const int64_t count = std::count_if(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
   const auto window = static_cast<size_t>(std::max<int64_t>(1, count / 20));
   std::vector<double> out(values.size(), kUnknown), numbers;
@@ -35,7 +36,13 @@ std::vector<double> trailing_means(std::span<const double> values) {
     if (!std::isfinite(values[i])) continue;
     numbers.push_back(values[i]);
     sum += values[i];
-    if (numbers.size() > window) sum -= numbers[numbers.size() - 1 - window];
+    if (numbers.size() > window) {
+      const double gone = numbers[numbers.size() - 1 - window];
+      sum -= gone;
+      // What a spike leaves behind of its rounding would be larger than the others.
+      if (std::abs(gone) > kSpike * std::abs(sum))
+        sum = std::accumulate(numbers.end() - static_cast<std::ptrdiff_t>(window), numbers.end(), 0.0);
+    }
     if (numbers.size() >= window) out[i] = sum / static_cast<double>(window);
   }
   return out;

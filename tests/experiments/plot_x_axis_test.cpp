@@ -49,7 +49,8 @@ TEST_F(PlotXAxis, TokensAreWhole) {
                                   {"step_seconds", {"0.004283587", "0.005943860", "0.003", "1"}}});
   EXPECT_EQ(values(run, "tokens"), (Values{128, 256, 384, 512}));
   const PlotRun without = run_of({});
-  EXPECT_SAYS(message_of<InputError>([&] { values(without, "tokens"); }), "has no values in a column tokens_per_second, which --x tokens needs");
+  EXPECT_SAYS(message_of<InputError>([&] { values(without, "tokens"); }),
+              "has no values in a column tokens_per_second, which --x tokens needs");
 }
 
 TEST_F(PlotXAxis, ForwardsCountWhatEachKindOfStepRuns) {
@@ -92,8 +93,8 @@ TEST_F(PlotXAxis, GroupsAreByKeyOrByAllButTheSeed) {
   }
   const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);  // fo-1, fo-2, zo16-1, zo16-2, zo4-1, zo4-2
   const Grouping settings = group_by_settings(runs);
-  EXPECT_EQ(settings.labels, (std::vector<std::string>{"fo", "zo, queries 16", "zo, queries 4"}));
-  EXPECT_EQ(settings.of_run, (std::vector<size_t>{0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(settings.labels, (std::vector<std::string>{"fo", "zo, queries 4", "zo, queries 16"}));
+  EXPECT_EQ(settings.of_run, (std::vector<size_t>{0, 0, 2, 2, 1, 1}));
   EXPECT_EQ(telling_keys(runs, true), (std::vector<std::string>{"step.mode", "step.queries", "seed"}));
   EXPECT_EQ(path_of_key(runs, "queries"), "step.queries");
   const Grouping queries = group_by_key({runs[2], runs[4]}, "step.queries");
