@@ -94,8 +94,9 @@ TEST_F(PlotCommand, ARunDrawsItsLossWhereItIsAskedTo) {
 }
 
 TEST_F(PlotCommand, AStoppedRunDrawsItsLossToo) {
-  const pid_t pid = place_.start({"train", config_, "--set", "run.steps=100000", "--set", "run.name=long", "--set", "run.plot=true"});
-  ASSERT_TRUE(place_.wait_for_rows("long", 3, pid));
+  const pid_t pid =
+      place_.start(place_.command({"train", config_, "--set", "run.steps=100000", "--set", "run.name=long", "--set", "run.plot=true"}, 1));
+  ASSERT_TRUE(place_.wait_for_rows("long", 3, pid)) << place_.finish(pid, 0).err;
   kill(pid, SIGINT);
   EXPECT_EQ(place_.finish(pid).status, 130);
   EXPECT_SAYS(place_.read("runs/long/loss.svg"), "<polyline");
