@@ -82,10 +82,30 @@ PictureSize picture_size(const std::string& text) {
   return {side(std::string_view(text).substr(0, middle)), side(std::string_view(text).substr(middle + 1))};
 }
 
+// The arguments as a shell takes them.
+std::string text_of_arguments(int argc, char** argv) {
+  constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=.,:/@%";
+  std::string out = program_name();
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    out += ' ';
+    if (!argument.empty() && argument.find_first_not_of(kPlain) == argument.npos) {
+      out += argument;
+      continue;
+    }
+    out += '\'';
+    for (char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    out += '\'';
+  }
+  return out;
+}
+
 // The commands as CLI11 knows them. A parsed command is `run`.
 class CommandLine {
  public:
-  explicit CommandLine(Job& job) : job_(job), app_(kAbout, "zerostep") {
+  // `asked`: the whole command, for what is written about it.
+  CommandLine(Job& job, const std::string& asked) : job_(job), app_(kAbout, "zerostep") {
+    plot_.command = asked;
     app_.footer(kFooter);
     app_.require_subcommand(1);
     app_.set_version_flag("--version", "zerostep " ZEROSTEP_VERSION);
@@ -442,7 +462,7 @@ class CommandLine {
 }  // namespace
 
 int run_command_line(Job& job, int argc, char** argv) {
-  CommandLine line(job);
+  CommandLine line(job, text_of_arguments(argc, argv));
   refuse_empty_arguments(argc, argv);
   try {
     line.app().parse(argc, argv);

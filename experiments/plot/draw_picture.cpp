@@ -75,7 +75,14 @@ void draw_values(const Place& place, Canvas& canvas) {
   }
   const auto draw_curve = [&](const Curve& curve) {
     std::vector<Point> points;
-    for (size_t i = 0; i < curve.x.size(); ++i) points.push_back({at_x(place, curve.x[i]), at_y(place, curve.y[i])});
+    for (size_t i = 0; i < curve.x.size(); ++i) {
+      double y = at_y(place, curve.y[i]);
+      if (!place.panel.rows.empty()) {  // a mark, little higher than a bar
+        const double middle = at_y(place, std::round(curve.y[i]));
+        y = std::clamp(y, middle - 0.65 * kMostBar, middle + 0.65 * kMostBar);
+      }
+      points.push_back({at_x(place, curve.x[i]), y});
+    }
     const std::string name =
         curve.label.empty() ? curve.run : curve.run + (curve.form == Curve::Form::Dashed ? " (" + curve.what + ")" : "");
     if (curve.form == Curve::Form::Dots || points.size() == 1)

@@ -37,6 +37,7 @@ TEST_F(PlotCommand, DrawsRunsAndReportsOnThem) {
     EXPECT_SAYS(done.out, runs + "/plots/" + file);
     EXPECT_TRUE(place_.exists("runs/plots/" + std::string(file))) << file;
   }
+  EXPECT_SAYS(place_.read("runs/plots/report.html"), "plot " + runs + " --format svg,png,pdf --size 480x320</code>");
   const std::string png = place_.read("runs/plots/loss.png"), pdf = place_.read("runs/plots/loss.pdf");
   EXPECT_TRUE(png.starts_with("\x89PNG\r\n\x1a\n") && png.ends_with(std::string("IEND\xae\x42\x60\x82")));
   EXPECT_EQ(png.substr(16, 8), std::string("\0\0\x01\xe0\0\0\x01\x40", 8));  // 480 x 320
