@@ -9,6 +9,7 @@
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/summary.h"
 #include "experiments/plot/table_text.h"
+#include "experiments/records/csv_cells.h"
 
 namespace zerostep {
 namespace {
@@ -29,13 +30,6 @@ std::vector<std::pair<const char*, double>> figures_of(const RunSummary& run) {
           {"steps_to_common_loss", run.steps_to_common},
           {"seconds_to_common_loss", run.seconds_to_common},
           {"forwards_to_common_loss", run.forwards_to_common}};
-}
-
-std::string csv_cell(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
 }
 
 nlohmann::ordered_json number_or_null(double value) {
