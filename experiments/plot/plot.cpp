@@ -99,7 +99,8 @@ std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<c
       fail_input("--view {}: these runs have nothing to show there; it needs {}", view->name, view->needs);
     if (picture) out.push_back(std::move(*picture));
   }
-  if (out.empty()) fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
+  if (out.empty() && !request.formats.empty())
+    fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
   return out;
 }
 
@@ -173,7 +174,7 @@ PlotResult plot(const PlotRequest& request) {
     placed.push_back(place_picture(std::move(picture), request.size));
     figure.wide = svg_of(placed.back(), true);
     if (wants("svg")) write(figure.name + ".svg", svg_of(placed.back(), false));
-    write(figure.name + ".tsv", data_of(placed.back()));
+    if (!request.formats.empty()) write(figure.name + ".tsv", data_of(placed.back()));
     report.figures.push_back(std::move(figure));
   }
   write("summary.csv", summary_csv(out.summary));

@@ -16,7 +16,7 @@ struct PlotRequest {
   std::string by;              // a key, or its last parts; "": what a view takes for itself
   double smooth = 0;           // in [0, 1)
   bool is_log = false;
-  std::vector<std::string> formats = {"svg"};  // svg, png, pdf
+  std::vector<std::string> formats = {"svg"};  // svg, png, pdf; none: the report and the summaries alone
   std::string out;                             // a folder; "": `plots` in the only folder that is given, or here
   PictureSize size;
   std::string command;  // as it was called, for the report

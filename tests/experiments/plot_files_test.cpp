@@ -247,6 +247,16 @@ TEST_F(PlotFiles, LanesAreOfOneStepOfATrace) {
   }
 }
 
+TEST_F(PlotFiles, AReportAloneNeedsNoSteps) {
+  made_.make("begun", {{"step", {}}, {"loss", {}}});
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.out = made_.path("out");
+  request.formats.clear();
+  EXPECT_EQ(plot(request).files, (std::vector<std::string>{"summary.csv", "summary.txt", "report.html"}));
+  EXPECT_SAYS(made_.read("out/report.html"), "begun");
+}
+
 TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
   make_four();
   const auto error = [&](const std::function<void(PlotRequest&)>& change) {
