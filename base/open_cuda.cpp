@@ -1,23 +1,14 @@
 #include <dlfcn.h>
 
-#include <filesystem>
-#include <string>
-
+#include "base/beside_program.h"
 #include "base/cuda/cuda_library.h"
 #include "base/error.h"
 
 namespace zerostep {
 namespace {
 
-// Beside the program, or else where the system looks for libraries.
-std::string path_of_library() {
-  std::error_code error;
-  const std::filesystem::path beside = std::filesystem::read_symlink("/proc/self/exe", error).replace_filename(kCudaLibrary);
-  return !error && std::filesystem::exists(beside, error) ? beside.string() : kCudaLibrary;
-}
-
 // Never closed: what it makes outlives the call. nullptr: dlerror() says why.
-void* library() { return dlopen(path_of_library().c_str(), RTLD_NOW | RTLD_LOCAL); }
+void* library() { return dlopen(library_beside_program(kCudaLibrary).c_str(), RTLD_NOW | RTLD_LOCAL); }
 
 // Whether the driver's library, without which no GPU answers, is loaded or can be: far quicker than to open ours to learn that.
 bool has_driver() { return dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr; }

@@ -10,6 +10,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/program_name.h"
+#include "experiments/plot/views.h"
 #include "launch/commands/commands.h"
 #include "launch/mistyped.h"
 #include "runtime/timing/measure_machine.h"
@@ -29,6 +30,7 @@ Examples:
   zerostep train run.json --set run.steps=10          one value of the file changed
   zerostep eval run.json --checkpoint model/          loss of a saved model
   zerostep generate --model model/ --prompt 'Once'    text from it
+  zerostep plot runs                                  curves and a report of all runs below a folder
 
 Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
@@ -66,10 +68,44 @@ void refuse_empty_arguments(int argc, char** argv) {
   }
 }
 
+// "960x600"
+PictureSize picture_size(const std::string& text) {
+  constexpr int64_t kLeast = 200, kMost = 10000;
+  const size_t middle = text.find('x');
+  const auto side = [&](std::string_view digits) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (middle == text.npos || error != std::errc() || end != digits.data() + digits.size() || value < kLeast || value > kMost)
+      fail_input("--size {}: expected WIDTHxHEIGHT in pixels, each from {} to {}, as 960x600", text, kLeast, kMost);
+    return static_cast<double>(value);
+  };
+  return {side(std::string_view(text).substr(0, middle)), side(std::string_view(text).substr(middle + 1))};
+}
+
+// The arguments as a shell takes them.
+std::string text_of_arguments(int argc, char** argv) {
+  constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=.,:/@%";
+  std::string out = program_name();
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    out += ' ';
+    if (!argument.empty() && argument.find_first_not_of(kPlain) == argument.npos) {
+      out += argument;
+      continue;
+    }
+    out += '\'';
+    for (char c : argument) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    out += '\'';
+  }
+  return out;
+}
+
 // The commands as CLI11 knows them. A parsed command is `run`.
 class CommandLine {
  public:
-  explicit CommandLine(Job& job) : job_(job), app_(kAbout, "zerostep") {
+  // `asked`: the whole command, for what is written about it.
+  CommandLine(Job& job, const std::string& asked) : job_(job), app_(kAbout, "zerostep") {
+    plot_.command = asked;
     app_.footer(kFooter);
     app_.require_subcommand(1);
     app_.set_version_flag("--version", "zerostep " ZEROSTEP_VERSION);
@@ -85,6 +121,7 @@ class CommandLine {
     add_inspect();
     add_export();
     add_rebuild();
+    add_plot();
   }
 
   CLI::App& app() { return app_; }
@@ -363,6 +400,44 @@ class CommandLine {
     run_on_one_rank(sub, [this] { return export_checkpoint(export_); });
   }
 
+  void add_plot() {
+    CLI::App* sub = app_.add_subcommand("plot", "pictures and a report of runs, finished or not");
+    sub->add_option("RUN", plot_.places, "folders of runs, folders that hold such folders, or CSV files with a column loss")
+        ->required()
+        ->type_name("| FOLDER | CSV");
+    const auto add_list = [sub](const char* name, std::vector<std::string>& values, const char* about, const char* type) {
+      return sub->add_option(name, values, about)->delimiter(',')->type_name(type)->allow_extra_args(false);
+    };
+    std::string views = "which pictures, with commas; where it is missing all that have something to show";
+    for (const View& view : all_views()) views += fmt::format("\n{}: {}", view.name, view.shows);
+    add_list("--view", plot_.views, views.c_str(), "NAMES");
+    sub->add_option("--x", plot_.x, "step, seconds, tokens, forwards (passes through the model), bytes (received by a rank), or a column")
+        ->type_name("COLUMN")
+        ->capture_default_str();
+    add_list("--y", plot_.y, "columns instead of the loss, with commas; views with one curve a run take the first", "COLUMNS");
+    sub->add_option("--by", plot_.by, "one color for each value of a key of the configuration; its last parts suffice (queries, params.lr)")
+        ->type_name("KEY");
+    sub->add_option("--smooth", plot_.smooth, "draw exponential means too: each value counts A times the one after it")
+        ->check(number(0.0, 0.9999))
+        ->type_name("A");
+    sub->add_flag("--log", plot_.is_log, "logarithmic values");
+    add_list("--format", plot_.formats, "svg, png, pdf, with commas; png and pdf need cairo", "FORMATS")->default_str("svg");
+    sub->add_option_function<std::string>(
+           "--size", [this](const std::string& text) { plot_.size = picture_size(text); },
+           "pixels of a picture; 960x600 where it is missing")
+        ->type_name("WIDTHxHEIGHT");
+    sub->add_option("--out", plot_.out, "the folder to write; `plots` in the only folder that is given, or else here")->type_name("DIR");
+    sub->add_flag("--summary", plot_.summary, "print the table of runs instead of the names of the files");
+    sub->add_flag("--json", plot_.json, "print the table of runs as JSON");
+    sub->footer(
+        "\nWrites each picture with the values that it shows as NAME.tsv, report.html (one file, which loads nothing), summary.csv and\n"
+        "summary.txt. The final loss is the mean of the last 5 % of the steps. docs/experiments.md says what each view and axis is.\n"
+        "Examples: zerostep plot runs/first\n"
+        "          zerostep plot runs --view loss,compare --x seconds --by queries --smooth 0.9 --format svg,pdf\n"
+        "          zerostep plot runs --summary --json");
+    run_on_one_rank(sub, [this] { return zerostep::plot(job_, plot_); });
+  }
+
   Job& job_;
   CLI::App app_;
   std::function<int()> run_;
@@ -381,12 +456,13 @@ class CommandLine {
   InspectNoiseArguments noise_;
   RebuildArguments rebuild_;
   ConfigArguments model_;
+  PlotArguments plot_;
 };
 
 }  // namespace
 
 int run_command_line(Job& job, int argc, char** argv) {
-  CommandLine line(job);
+  CommandLine line(job, text_of_arguments(argc, argv));
   refuse_empty_arguments(argc, argv);
   try {
     line.app().parse(argc, argv);

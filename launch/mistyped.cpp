@@ -18,7 +18,6 @@ struct MeantInstead {
 };
 constexpr MeantInstead kMeantInstead[] = {
     {"sweep", "`zerostep train FILE --set PATH=VALUE --set run.name=NAME` makes one run of many; a loop of the shell makes them all"},
-    {"plot", "runs/NAME/metrics.csv holds a run's figures, a row a step, for any program that draws"},
     {"watch", "`tail -f runs/NAME/log.txt` follows a run"},
     {"runs", "each folder below run.output_dir is a run: its config.json, metrics.csv and log.txt tell of it"},
     {"doctor", "`zerostep plan FILE` checks a file and says whether it fits this machine"},

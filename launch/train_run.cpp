@@ -7,11 +7,13 @@
 
 #include "base/format.h"
 #include "base/process_memory.h"
+#include "experiments/plot/plot.h"
 #include "launch/signals.h"
 #include "models/text_file.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/report/comms_report.h"
 #include "runtime/report/flops_profile.h"
+#include "runtime/report/output_file.h"
 #include "runtime/strategy/zeroth_order.h"
 
 namespace zerostep {
@@ -314,6 +316,13 @@ void TrainRun::finish() {
   memory_moment("the run is done");
   outcome_.resident_peak_bytes = resident_memory().peak;
   for (const std::string& line : run_footer(setup_.report(), setup_.facts, outcome_)) log_.line(line);
+  if (config_.run.plot) draw_loss();
+}
+
+void TrainRun::draw_loss() {
+  const std::string picture = loss_picture(setup_.folder.path());
+  if (picture.empty()) return log_.warn("loss.svg is not drawn (run.plot): no step has a loss");
+  write_file(setup_.folder.file("loss.svg"), picture);
 }
 
 }  // namespace zerostep

@@ -72,6 +72,7 @@ class TrainRun {
   void monitor(int64_t step, double seconds);
   void write_series(const StepResult& result, const MetricsRow& row);
   void memory_moment(const std::string& when);
+  void draw_loss();
   Evaluation evaluate_now();
   void log_queries(int64_t step, const StepResult& result);
   void watch_clipping(int64_t step, const StepResult& result);

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstring>
-#include <ctime>
 #include <limits>
 #include <optional>
 
@@ -22,20 +23,30 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // The file name of the earlier work's column that has another name here.
 std::string_view name_here(std::string_view name) { return name == "bs" ? "batch_size" : name; }
 
+// What a target is filled with: the number of a cell, or the seconds of a time stamp.
+struct Target {
+  std::vector<double>* values = nullptr;  // nullptr: the cell is skipped
+  bool is_timestamp = false;
+};
+
+void add_value(const Target& target, const char* begin, const char* end) {
+  if (target.values == nullptr) return;
+  target.values->push_back(target.is_timestamp ? seconds_of_timestamp({begin, end}) : csv_number(begin, end));
+}
+
 // Appends to each target the number of its cell. Gives whether the line has as many cells as there are targets; else nothing is appended.
-bool add_numbers(std::string_view line, std::span<std::vector<double>* const> targets) {
+bool add_numbers(std::string_view line, std::span<const Target> targets) {
   const char *at = line.data(), *const end = at + line.size();
   if (static_cast<size_t>(std::count(at, end, ',')) + 1 != targets.size() || std::memchr(at, '"', line.size()) != nullptr) {
     const std::vector<std::string> cells = csv_cells(line);
     if (cells.size() != targets.size()) return false;
-    for (size_t i = 0; i < cells.size(); ++i)
-      if (targets[i] != nullptr) targets[i]->push_back(csv_number(cells[i].data(), cells[i].data() + cells[i].size()));
+    for (size_t i = 0; i < cells.size(); ++i) add_value(targets[i], cells[i].data(), cells[i].data() + cells[i].size());
     return true;
   }
-  for (std::vector<double>* const target : targets) {
+  for (const Target& target : targets) {
     const auto* comma = static_cast<const char*>(std::memchr(at, ',', static_cast<size_t>(end - at)));
     if (comma == nullptr) comma = end;
-    if (target != nullptr) target->push_back(csv_number(at, comma));
+    add_value(target, at, comma);
     at = comma < end ? comma + 1 : end;
   }
   return true;
@@ -73,10 +84,10 @@ MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<con
         "{}: has no column `loss` in its first line; expected is a metrics.csv as `zerostep train` leaves it, or a CSV with a column "
         "loss, and step where its rows are not all steps",
         file.string());
-  std::vector<std::vector<double>*> targets(out.names_.size());
+  std::vector<Target> targets(out.names_.size());
   for (size_t i = 0; i < targets.size(); ++i)
     if (columns.empty() || std::find(columns.begin(), columns.end(), out.names_[i]) != columns.end())
-      targets[i] = &out.values_[out.names_[i]];
+      targets[i] = {&out.values_[out.names_[i]], out.names_[i] == "timestamp"};
   std::string_view first, last;
   int64_t odd = 0, first_odd = 0;
   while (const std::optional<std::string_view> line = next()) {
@@ -146,17 +157,25 @@ double last_value(std::span<const double> values) {
 }
 
 double seconds_of_timestamp(std::string_view text) {
-  std::tm time{};
-  double second = 0;
-  const std::string copy(text);
-  char between = 0;
-  if (std::sscanf(copy.c_str(), "%d-%d-%d%c%d:%d:%lf", &time.tm_year, &time.tm_mon, &time.tm_mday, &between, &time.tm_hour, &time.tm_min,
-                  &second) != 7 ||
-      (between != 'T' && between != ' '))
+  // "2026-01-31T23:59:59": where its numbers stand, and what stands between them.
+  constexpr size_t kDay = 10, kSecond = 17;
+  if (text.size() < kSecond + 2 || text[4] != '-' || text[7] != '-' || (text[kDay] != 'T' && text[kDay] != ' ') || text[13] != ':' ||
+      text[16] != ':')
     return kNaN;
-  time.tm_year -= 1900;
-  time.tm_mon -= 1;
-  return static_cast<double>(::timegm(&time)) + second;
+  bool is_whole = true;
+  const auto whole = [&](size_t at, size_t count) {
+    int value = 0;
+    const auto [rest, error] = std::from_chars(text.data() + at, text.data() + at + count, value);
+    is_whole &= error == std::errc() && rest == text.data() + at + count;
+    return value;
+  };
+  const std::chrono::year_month_day day{std::chrono::year(whole(0, 4)), std::chrono::month(static_cast<unsigned>(whole(5, 2))),
+                                        std::chrono::day(static_cast<unsigned>(whole(8, 2)))};
+  const int hours = whole(11, 2), minutes = whole(14, 2);
+  double seconds = 0;
+  const auto [rest, error] = std::from_chars(text.data() + kSecond, text.data() + text.size(), seconds, std::chars_format::fixed);
+  if (!is_whole || error != std::errc() || !day.ok()) return kNaN;
+  return static_cast<double>(std::chrono::sys_days(day).time_since_epoch().count()) * 86400 + hours * 3600 + minutes * 60 + seconds;
 }
 
 }  // namespace zerostep

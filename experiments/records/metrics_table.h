@@ -10,7 +10,8 @@
 namespace zerostep {
 
 // The steps of a run as its metrics.csv tells them, or as any CSV with a column `loss` does: the files of 10 to 13 columns of the earlier
-// work (`bs` is read as batch_size), the run's own while it still runs. Numbers column by column; NaN where a cell is empty or no number.
+// work (`bs` is read as batch_size), the run's own while it still runs. Numbers column by column, of the column `timestamp` seconds since
+// the epoch; NaN where a cell is empty or neither.
 class MetricsTable {
  public:
   // Reads these columns, of which a file may lack some; none named: all of them. InputError naming the file: it cannot be read, or is no

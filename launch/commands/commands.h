@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/plot/plot.h"
 #include "launch/job.h"
 #include "runtime/config/load_config.h"
 
@@ -104,6 +105,11 @@ struct RebuildArguments {
   bool overwrite = false;  // a model that lies in the directory
 };
 int rebuild(const RebuildArguments& arguments);
+
+struct PlotArguments : PlotRequest {
+  bool summary = false, json = false;
+};
+int plot(Job& job, PlotArguments arguments);
 
 // Parses the arguments and runs the command that they name; gives its exit status.
 int run_command_line(Job& job, int argc, char** argv);

@@ -273,6 +273,7 @@ RunConfig run_of(const Values& v) {
   take(v, p + "device_memory", c.device_memory);
   take(v, p + "deterministic", c.deterministic);
   take(v, p + "trace", c.trace);
+  take(v, p + "plot", c.plot);
   take(v, p + "collective_timeout_seconds", c.collective_timeout_seconds);
   take(v, p + "checkpoint_interval", c.checkpoint_interval);
   take(v, p + "keep_checkpoints", c.keep_checkpoints);

@@ -192,6 +192,7 @@ struct RunConfig {
   int64_t device_memory = 0;  // bytes a rank; 0: what the machine has
   bool deterministic = true;  // false: NCCL's own sums between GPUs
   bool trace = false;
+  bool plot = false;  // loss.svg at the end
   double collective_timeout_seconds = 600;
   int64_t checkpoint_interval = 0;  // steps; 0: none
   int64_t keep_checkpoints = 2;     // newest ones; 0: all

@@ -106,6 +106,7 @@ const Key kKeys[] = {
      "sums over ranks in the order of ranks, with the same bits everywhere; false takes NCCL's own sums between GPUs, in an order of its "
      "own"},
     {"run.trace", H, boolean(), "false", "write a Chrome trace of every action of the plan"},
+    {"run.plot", H, boolean(), "false", "draw loss.svg in the run's folder at its end"},
     {"run.collective_timeout_seconds", H, number_above(0), "600.0", "longest wait for the other ranks"},
     {"run.checkpoint_interval", H, integer(0), "0", "write a checkpoint every so many steps, and at the end; 0 writes none"},
     {"run.keep_checkpoints", H, integer(2), "2", "how many of the newest checkpoints stay"},

@@ -175,7 +175,8 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
   }
   add_line(out, "files",
            facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
-               (report.config.run.trace ? ", trace_rank*.json" : "") + folder_of(report.config.monitor.csv, CsvMonitor::kFolder) +
+               (report.config.run.trace ? ", trace_rank*.json" : "") + (report.config.run.plot ? ", loss.svg" : "") +
+               folder_of(report.config.monitor.csv, CsvMonitor::kFolder) +
                folder_of(report.config.monitor.tensorboard, TensorBoard::kFolder));
   return out;
 }

@@ -87,16 +87,16 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
     std::vector<std::string> arguments;
     std::string says;
   };
-  for (const Case& c : {Case{{"sweep", file}, "there is no command 'sweep' in this version: `" + program() + " train FILE --set"},
-                        Case{{"plot", "a"}, "metrics.csv holds"}, Case{{"evla", file}, "is 'eval' meant?"},
-                        Case{{"evaluate", file}, "`" + program() + " eval FILE`"}, Case{{"nonsense"}, "the commands are train, plan"},
-                        Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
-                        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
-                        Case{{"inspect", "data", file}, "`" + program() + " inspect batches FILE`"},
-                        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
-                        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
-                        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
-                        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
+  for (const Case& c :
+       {Case{{"sweep", file}, "there is no command 'sweep' in this version: `" + program() + " train FILE --set"},
+        Case{{"evla", file}, "is 'eval' meant?"}, Case{{"evaluate", file}, "`" + program() + " eval FILE`"},
+        Case{{"nonsense"}, "the commands are train, plan"}, Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
+        Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
+        Case{{"inspect", "data", file}, "`" + program() + " inspect batches FILE`"},
+        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
+        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
+        Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
+        Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
     const Outcome done = place_.run(c.arguments);
     EXPECT_EQ(done.status, 2) << done.err;
     EXPECT_SAYS(done.err, c.says);

@@ -1,0 +1,45 @@
+#include "experiments/plot/data_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+namespace zerostep {
+namespace {
+
+// What would end a cell is a blank.
+std::string cell(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 32; }, ' ');
+  return text;
+}
+
+}  // namespace
+
+std::string data_of(const PlacedPicture& picture) {
+  std::string out = "panel\trun\twhat\tx\ty\tlow\thigh\n";
+  for (const PlacedPicture::Place& place : picture.places) {
+    const Panel& panel = place.panel;
+    const std::string title = cell(panel.title.empty() ? picture.head.title : panel.title);
+    for (const Curve& curve : panel.curves) {
+      const std::string head = fmt::format("{}\t{}\t{}\t", title, cell(curve.run), cell(curve.what));
+      for (size_t i = 0; i < curve.x.size(); ++i) {
+        fmt::format_to(std::back_inserter(out), "{}{}\t{}\t", head, curve.x[i], curve.y[i]);
+        if (curve.low.empty())
+          out += "\t\n";
+        else
+          fmt::format_to(std::back_inserter(out), "{}\t{}\n", curve.low[i], curve.high[i]);
+      }
+    }
+    for (const Block& block : panel.blocks) {
+      const auto row = static_cast<size_t>(std::lround((block.top + block.bottom) / 2));
+      fmt::format_to(std::back_inserter(out), "{}\t{}\t{}\t{}\t{}\t{}\t\n", title, cell(block.run), cell(block.what), block.left,
+                     block.right, row < panel.rows.size() ? cell(panel.rows[row]) : "");
+    }
+  }
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,141 @@
+#include "experiments/plot/draw_picture.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "experiments/plot/colors.h"
+#include "experiments/plot/text_width.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kEdge = 14, kHeadSize = 15, kTextSize = 11, kLine = 1.5, kMostBar = 34;
+const std::vector<double> kDashes{5, 3};
+
+using Place = PlacedPicture::Place;
+
+double at_x(const Place& place, double value) { return place.x.place(value, place.box.left, place.box.right); }
+double at_y(const Place& place, double value) { return place.y.place(value, place.box.bottom, place.box.top); }
+
+Stroke stroke_of(Curve::Form form, const Color& color) {
+  if (form == Curve::Form::Dashed) return {color, kLine, kDashes};
+  if (form == Curve::Form::Faint) return {color.faded(0.25), 1, {}};
+  return {color, kLine, {}};
+}
+
+void draw_axes(const Place& place, Canvas& canvas) {
+  const Box& box = place.box;
+  const auto rule = [&](Point from, Point to, const Color& color) { canvas.line(std::array{from, to}, {color, 1, {}}, ""); };
+  std::vector<Tick> x_ticks = ticks_of(place.x, place.panel.x.unit, std::max(2, static_cast<int>(box.width() / 80)));
+  if (!place.panel.x.marks.empty()) x_ticks.clear();
+  for (double mark : place.panel.x.marks) x_ticks.push_back({mark, short_value(mark, place.panel.x.unit)});
+  for (const Tick& tick : x_ticks) {
+    const double x = at_x(place, tick.value);
+    rule({x, box.top}, {x, box.bottom}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
+    if (!tick.label.empty()) canvas.text({x, box.bottom + 14}, tick.label, {kTextSize, kPale, Anchor::Middle});
+  }
+  if (place.panel.rows.empty())
+    for (const Tick& tick : ticks_of(place.y, place.panel.y.unit, std::max(2, static_cast<int>(box.height() / 45)))) {
+      const double y = at_y(place, tick.value);
+      rule({box.left, y}, {box.right, y}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
+      if (!tick.label.empty()) canvas.text({box.left - 6, y + 4}, tick.label, {kTextSize, kPale, Anchor::End});
+    }
+  // Of rows that are closer than their text is high, some are named.
+  const double apart = box.height() / std::max<double>(1, static_cast<double>(place.panel.rows.size()));
+  const auto stride = static_cast<size_t>(std::max(1.0, std::ceil(place.row_size / std::max(0.1, apart))));
+  for (size_t i = 0; i < place.panel.rows.size(); i += stride)
+    canvas.text({box.left - 6, at_y(place, static_cast<double>(i)) + 0.35 * place.row_size}, place.panel.rows[i],
+                {place.row_size, kInk, Anchor::End});
+  canvas.line(std::array{Point{box.left, box.top}, Point{box.left, box.bottom}, Point{box.right, box.bottom}}, {kFrame, 1, {}}, "");
+  canvas.text({(box.left + box.right) / 2, box.bottom + 29}, place.panel.x.label, {kTextSize, kInk, Anchor::Middle});
+}
+
+// What of a panel lies within its box.
+void draw_values(const Place& place, Canvas& canvas) {
+  const bool has_values = place.panel.rows.empty();
+  canvas.begin_panel({place.box, place.x, place.y, place.panel.x.label, has_values ? place.panel.y.label : "",
+                      std::string(name_of(place.panel.x.unit)), std::string(name_of(place.panel.y.unit))});
+  for (const Curve& curve : place.panel.curves) {
+    if (curve.low.empty()) continue;
+    std::vector<Point> edge;
+    for (size_t i = 0; i < curve.x.size(); ++i) edge.push_back({at_x(place, curve.x[i]), at_y(place, curve.high[i])});
+    for (size_t i = curve.x.size(); i-- > 0;) edge.push_back({at_x(place, curve.x[i]), at_y(place, curve.low[i])});
+    canvas.polygon(edge, curve.color.faded(0.18), "");
+  }
+  for (const Block& block : place.panel.blocks) {
+    const double left = at_x(place, block.left), right = std::max(left + 0.3, at_x(place, block.right));
+    // Of few rows in a high panel the bars stay slender.
+    const double middle = at_y(place, (block.top + block.bottom) / 2);
+    const double half = std::min(kMostBar / 2, std::abs(at_y(place, block.bottom) - middle)), top = middle - half, bottom = middle + half;
+    canvas.polygon(std::array{Point{left, top}, Point{right, top}, Point{right, bottom}, Point{left, bottom}}, block.color,
+                   block.run + ", " + block.what + ": " + short_value(block.right - block.left, place.panel.x.unit));
+    if (!block.label.empty() && bottom - top > 10 && text_width(block.label, 10) < right - left - 6)
+      canvas.text({(left + right) / 2, (top + bottom) / 2 + 3.5}, block.label, {10, {255, 255, 255}, Anchor::Middle});
+  }
+  const auto draw_curve = [&](const Curve& curve) {
+    std::vector<Point> points;
+    for (size_t i = 0; i < curve.x.size(); ++i) {
+      double y = at_y(place, curve.y[i]);
+      if (!place.panel.rows.empty()) {  // a mark, little higher than a bar
+        const double middle = at_y(place, std::round(curve.y[i]));
+        y = std::clamp(y, middle - 0.65 * kMostBar, middle + 0.65 * kMostBar);
+      }
+      points.push_back({at_x(place, curve.x[i]), y});
+    }
+    const std::string name =
+        curve.label.empty() ? curve.run : curve.run + (curve.form == Curve::Form::Dashed ? " (" + curve.what + ")" : "");
+    if (curve.form == Curve::Form::Dots || points.size() == 1)
+      canvas.dots(points, points.size() > 300 ? 1.5 : 3, curve.color.faded(0.85), name);
+    else
+      canvas.line(points, stroke_of(curve.form, curve.color), curve.form == Curve::Form::Faint ? "" : name);
+  };
+  for (bool are_faint : {true, false})
+    for (const Curve& curve : place.panel.curves)
+      if ((curve.form == Curve::Form::Faint) == are_faint) draw_curve(curve);
+  canvas.end_panel();
+}
+
+void draw_place(const Place& place, Canvas& canvas) {
+  const Box& box = place.box;
+  if (!place.panel.title.empty()) canvas.text({box.left, box.top - 8}, place.panel.title, {12, kInk, Anchor::Start, true});
+  draw_axes(place, canvas);
+  if (place.panel.rows.empty() && !place.panel.y.label.empty()) {
+    double widest = 0;
+    for (const Tick& tick : ticks_of(place.y, place.panel.y.unit, std::max(2, static_cast<int>(box.height() / 45))))
+      widest = std::max(widest, text_width(tick.label, kTextSize));
+    canvas.text({box.left - widest - 12, (box.top + box.bottom) / 2}, place.panel.y.label, {kTextSize, kInk, Anchor::Middle, false, true});
+  }
+  draw_values(place, canvas);
+  for (const PlacedPicture::Label& label : place.labels) {
+    canvas.line(std::array{label.from, Point{box.right, label.from.y}, Point{box.right + 11, label.at.y - 4}},
+                {label.color.faded(0.5), 1, {1, 3}}, "");
+    canvas.text(label.at, label.text, {kTextSize, label.color});
+  }
+}
+
+}  // namespace
+
+void draw(const PlacedPicture& picture, Canvas& canvas) {
+  canvas.text({kEdge, kEdge + kHeadSize - 3}, shortened(picture.head.title, kHeadSize * 1.06, picture.size.width - 2 * kEdge),
+              {kHeadSize, kInk, Anchor::Start, true});
+  if (!picture.head.subtitle.empty())
+    canvas.text({kEdge, kEdge + kHeadSize + 14}, shortened(picture.head.subtitle, kTextSize, picture.size.width - 2 * kEdge),
+                {kTextSize, kPale});
+  for (const PlacedPicture::Entry& entry : picture.legend) {
+    const Point at = entry.at;
+    if (entry.entry.is_block)
+      canvas.polygon(
+          std::array{Point{at.x + 4, at.y - 4}, Point{at.x + 18, at.y - 4}, Point{at.x + 18, at.y + 4}, Point{at.x + 4, at.y + 4}},
+          entry.entry.color, "");
+    else if (entry.entry.form == Curve::Form::Dots)
+      canvas.dots(std::array{Point{at.x + 11, at.y}}, 3.5, entry.entry.color, "");
+    else
+      canvas.line(std::array{at, Point{at.x + 20, at.y}}, {entry.entry.color, 2, stroke_of(entry.entry.form, entry.entry.color).dashes},
+                  "");
+    canvas.text({at.x + 25, at.y + 4}, entry.entry.label, {kTextSize, kInk});
+  }
+  for (const Place& place : picture.places) draw_place(place, canvas);
+}
+
+}  // namespace zerostep

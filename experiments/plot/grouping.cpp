@@ -1,0 +1,201 @@
+#include "experiments/plot/grouping.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <set>
+
+#include "base/error.h"
+#include "base/first_names.h"
+#include "base/nearest_name.h"
+#include "experiments/plot/colors.h"
+
+namespace zerostep {
+namespace {
+
+constexpr const char* kModePath = "step.mode";  // whose values speak for themselves
+
+std::optional<double> as_number(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
+}
+
+// Whether a text comes before another, where numbers within them count as such: "queries 8" before "queries 32".
+bool comes_before(std::string_view a, std::string_view b) {
+  const auto digits = [](std::string_view text, size_t at) {
+    const size_t end = text.find_first_not_of("0123456789", at);
+    return text.substr(at, (end == text.npos ? text.size() : end) - at);
+  };
+  for (size_t i = 0, k = 0; i < a.size() && k < b.size();) {
+    const std::string_view left = digits(a, i), right = digits(b, k);
+    if (!left.empty() && !right.empty() && left != right) {
+      if (left.size() != right.size()) return left.size() < right.size();
+      return left < right;
+    }
+    if (left.empty() && a[i] != b[k]) return a[i] < b[k];
+    if (left.empty() != right.empty()) return a[i] < b[k];
+    i += std::max<size_t>(1, left.size());
+    k += std::max<size_t>(1, right.size());
+  }
+  return a.size() < b.size();
+}
+
+// Groups of runs with the same name. In the order of their values where all are numbers, then colored by it; else in that of their letters.
+Grouping group_by_names(const std::vector<std::string>& names, const std::string& title) {
+  Grouping out;
+  out.title = title;
+  for (const std::string& name : names)
+    if (std::find(out.labels.begin(), out.labels.end(), name) == out.labels.end()) out.labels.push_back(name);
+  const bool are_numbers = std::all_of(out.labels.begin(), out.labels.end(), [](const std::string& l) { return as_number(l).has_value(); });
+  std::stable_sort(out.labels.begin(), out.labels.end(), [&](const std::string& a, const std::string& b) {
+    return are_numbers ? *as_number(a) < *as_number(b) : comes_before(a, b);
+  });
+  const size_t count = out.labels.size();
+  for (size_t i = 0; i < count; ++i) out.colors.push_back(are_numbers && count > 2 ? color_of_order(i, count) : color_of_name(i, count));
+  for (const std::string& name : names)
+    out.of_run.push_back(static_cast<size_t>(std::find(out.labels.begin(), out.labels.end(), name) - out.labels.begin()));
+  return out;
+}
+
+// Keys that say more about a run stand first.
+int rank_of(const std::string& path) {
+  if (path == kModePath) return 0;
+  if (path == "step.queries") return 1;
+  if (path == "optimizer.type") return 2;
+  if (path == "optimizer.params.lr") return 3;
+  return path.starts_with("step.")        ? 4
+         : path.starts_with("model.")     ? 5
+         : path.starts_with("optimizer.") ? 6
+         : path.starts_with("run.")       ? 8
+                                          : 7;
+}
+
+}  // namespace
+
+std::string short_key(const std::string& path) {
+  const size_t dot = path.rfind('.');
+  if (dot == path.npos) return path;
+  std::string last = path.substr(dot + 1);
+  for (const char* vague : {"device", "enabled", "kind", "path", "start", "end"})
+    if (last == vague) return path.substr(path.rfind('.', dot - 1) + 1);  // npos + 1 is 0
+  return last;
+}
+
+std::vector<size_t> Grouping::order() const {
+  std::vector<size_t> out(of_run.size());
+  std::iota(out.begin(), out.end(), size_t{0});
+  std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return of_run[a] < of_run[b]; });
+  return out;
+}
+
+Grouping group_each(const std::vector<PlotRun>& runs) {
+  Grouping out;
+  const Grouping settings = group_by_settings(runs);
+  const bool are_few = settings.labels.size() <= kNamedColors && settings.labels.size() < runs.size() && settings.labels.size() > 1;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    out.labels.push_back(runs[i].record.name);
+    out.colors.push_back(are_few ? settings.color(i) : color_of_name(i, runs.size()));
+    out.of_run.push_back(i);
+  }
+  return out;
+}
+
+Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key) {
+  std::vector<std::string> names;
+  for (const PlotRun& run : runs) {
+    const std::string value = run.value(path);
+    names.push_back(value.empty() ? "without" : value);
+  }
+  Grouping out = group_by_names(names, short_key(path));
+  for (std::string& label : out.labels)
+    if (label == "without" || (names_key && path != kModePath))
+      label = label == "without" ? "without " + short_key(path) : short_key(path) + " " + label;
+  return out;
+}
+
+std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed) {
+  std::vector<std::map<std::string, std::string>> values;
+  std::map<std::string, std::set<std::string>> seen;
+  for (const PlotRun& run : runs) {
+    values.push_back(run.values());
+    for (const auto& [path, value] : values.back()) seen[path].insert(value);
+  }
+  std::vector<std::string> paths, out;
+  for (const auto& [path, of_path] : seen) {
+    const bool is_everywhere = std::all_of(values.begin(), values.end(), [&](const auto& v) { return v.contains(path); });
+    if ((of_path.size() > 1 || !is_everywhere) && (path != "seed" || with_seed) && path != "run.name" && path != "run.output_dir")
+      paths.push_back(path);
+  }
+  std::stable_sort(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return rank_of(a) < rank_of(b); });
+  // A key counts where it splits what the keys before have left together.
+  std::vector<std::string> so_far(runs.size());
+  for (const std::string& path : paths) {
+    std::vector<std::string> finer = so_far;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const auto it = values[i].find(path);
+      finer[i] += "," + (it == values[i].end() ? "" : it->second);
+    }
+    if (std::set(finer.begin(), finer.end()).size() == std::set(so_far.begin(), so_far.end()).size()) continue;
+    so_far = std::move(finer);
+    out.push_back(path);
+  }
+  return out;
+}
+
+Grouping group_by_settings(const std::vector<PlotRun>& runs) {
+  const std::vector<std::string> paths = telling_keys(runs, false);
+  std::map<std::string, std::map<std::string, size_t>> counts;
+  for (const std::string& path : paths)
+    for (const PlotRun& run : runs) ++counts[path][run.value(path)];
+  const auto names_of = [&](bool skips_usual) {
+    std::vector<std::string> out;
+    for (const PlotRun& run : runs) {
+      std::string name;
+      for (const std::string& path : paths) {
+        const std::string value = run.value(path);
+        const bool is_usual = rank_of(path) > 1 && 2 * counts[path][value] > runs.size();
+        if (value.empty() || (skips_usual && is_usual)) continue;
+        name += (name.empty() ? "" : ", ") + (path == kModePath ? value : short_key(path) + " " + value);
+      }
+      // A file without a configuration stands for itself.
+      if (run.record.config.is_null()) name = run.record.name;
+      out.push_back(!name.empty() ? name : runs.size() == 1 ? run.record.name : paths.empty() ? "all alike" : "as most");
+    }
+    return out;
+  };
+  const std::vector<std::string> whole = names_of(false), brief = names_of(true);
+  const auto count = [](const std::vector<std::string>& names) { return std::set(names.begin(), names.end()).size(); };
+  return group_by_names(count(brief) == count(whole) ? brief : whole, "");
+}
+
+std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& text) {
+  std::set<std::string> known;
+  for (const PlotRun& run : runs)
+    for (const auto& [path, value] : run.values()) known.insert(path);
+  if (known.contains(text)) return text;
+  std::vector<std::string> found;
+  for (const std::string& path : known)
+    if (path.ends_with("." + text)) found.push_back(path);
+  if (found.size() == 1) return found[0];
+  if (found.size() > 1)
+    fail_input("--by {} may mean {}: give as many of its last parts as tell them apart", text, fmt::join(found, " or "));
+  std::vector<std::string_view> names;
+  for (const std::string& path : known) {
+    names.push_back(path);
+    names.push_back(std::string_view(path).substr(path.rfind('.') + 1));
+  }
+  const std::string_view nearest = nearest_name(text, names);
+  std::vector<RunRecord> records;
+  for (const PlotRun& run : runs) records.push_back(run.record);
+  const std::vector<std::string> differing = differing_keys(records);
+  fail_input("--by {}: no run has such a key in its configuration{}{}", text,
+             nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest),
+             differing.empty() ? "" : fmt::format("; the keys in which these runs differ are {}", first_names(differing)));
+}
+
+}  // namespace zerostep

@@ -1,0 +1,40 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "experiments/plot/canvas.h"
+#include "experiments/plot/plot_run.h"
+
+namespace zerostep {
+
+// Which runs have one color and one label.
+struct Grouping {
+  std::string title;                // what tells them apart: "queries"; "" of runs that are on their own
+  std::vector<std::string> labels;  // of the groups, in the order of numbers where all of them are
+  std::vector<Color> colors;
+  std::vector<size_t> of_run;
+
+  // The runs by their groups' order.
+  std::vector<size_t> order() const;
+  const std::string& label(size_t run) const { return labels[of_run[run]]; }
+  const Color& color(size_t run) const { return colors[of_run[run]]; }
+};
+
+// Each run by its name; runs that differ only in their seed have one color where a palette holds as many colors as there are such settings.
+Grouping group_each(const std::vector<PlotRun>& runs);
+// By the value of a key; labels name the key too where that is asked for and the value does not say it.
+Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key = true);
+// By everything but the seed: as few of the keys that differ as tell the groups apart, without values that most runs have.
+Grouping group_by_settings(const std::vector<PlotRun>& runs);
+
+// As few of the keys that differ as tell the runs apart that can be told apart, those that say most first; with the seed or without.
+std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed);
+
+// The end of a key's path that names it: the last part, or two where the last says little ("offload_param.device").
+std::string short_key(const std::string& path);
+
+// The path of a key that is given by its last parts ("queries", "params.lr"). InputError with the nearest and those that differ where no
+// run has it, or with all that it may mean.
+std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& text);
+
+}  // namespace zerostep

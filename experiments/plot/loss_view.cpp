@@ -1,0 +1,40 @@
+#include <algorithm>
+
+#include "experiments/plot/colors.h"
+#include "experiments/plot/view_parts.h"
+
+namespace zerostep {
+
+std::optional<Picture> loss_view(const PlotInput& input) {
+  const Grouping groups = input.by.empty() ? group_each(input.runs) : group_by_key(input.runs, input.by);
+  std::vector<std::string> columns = input.y.empty() ? std::vector<std::string>{"loss", "eval_loss"} : input.y;
+  // An evaluation loss beside the loss is drawn over it, dashed.
+  const bool has_loss = std::find(columns.begin(), columns.end(), "loss") != columns.end();
+  const bool is_beside = has_loss && std::find(columns.begin(), columns.end(), "eval_loss") != columns.end();
+  if (is_beside) std::erase(columns, "eval_loss");
+  Picture out;
+  out.name = "loss";
+  bool has_dashes = false;
+  for (const std::string& column : columns) {
+    Panel panel = curve_panel(input, columns.size() > 1 ? capital(label_of_column(column)) : "", column);
+    for (size_t i : groups.order()) {
+      add_curve(panel, input, i, column, groups);
+      if (column != "loss" || !is_beside) continue;
+      const size_t before = panel.curves.size();
+      add_curve(panel, input, i, "eval_loss", groups, Curve::Form::Dashed);
+      has_dashes |= panel.curves.size() > before;
+    }
+    settle_log(panel);
+    out.panels.push_back(std::move(panel));
+  }
+  if (!has_curves(out)) return std::nullopt;
+  out.title = columns.size() == 1 ? capital(label_of_column(columns[0])) : "Curves";
+  if (has_dashes) {
+    out.notes.push_back({"training", kPale, Curve::Form::Line, false});
+    out.notes.push_back({"evaluation", kPale, Curve::Form::Dashed, false});
+  }
+  out.subtitle = runs_of(input) + smoothing_note(input);
+  return out;
+}
+
+}  // namespace zerostep

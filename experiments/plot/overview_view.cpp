@@ -1,0 +1,28 @@
+#include "experiments/plot/view_parts.h"
+
+namespace zerostep {
+
+std::optional<Picture> overview_view(const PlotInput& input) {
+  constexpr const char* kModeKey = "step.mode";
+  const std::string column = input.value_column();
+  const Grouping modes = group_by_key(input.runs, input.by.empty() ? kModeKey : input.by);
+  Picture out;
+  out.name = "overview";
+  out.title = "Overview";
+  out.subtitle = runs_of(input) + ", final " + label_of_column(column) + ": mean of the last 5 % of the steps" + smoothing_note(input);
+  Panel curves = curve_panel(input, capital(label_of_column(column)), column);
+  for (size_t i : modes.order()) add_curve(curves, input, i, column, modes);
+  settle_log(curves);
+  out.panels.push_back(std::move(curves));
+  if (!has_curves(out)) return std::nullopt;
+  const std::vector<double> values = final_values(input, column);
+  for (const std::string path : {kModeKey, "step.scope", "train_batch_size"}) {
+    const Grouping groups = group_by_key(input.runs, path, false);
+    if (groups.labels.size() == 1 && path != kModeKey) continue;  // it tells nothing apart
+    out.panels.push_back(row_panel("Final " + label_of_column(column) + " by " + groups.title, label_of_column(column),
+                                   unit_of_column(column), groups, values, false));
+  }
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,65 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "experiments/plot/axis.h"
+#include "experiments/plot/canvas.h"
+
+namespace zerostep {
+
+// What a picture shows, in values; draw_picture.h gives it places.
+
+struct Curve {
+  std::string run;    // or the group of runs, as the data file calls it
+  std::string what;   // the column, as the data file calls it
+  std::string label;  // at its end, or in the legend; curves with one label have one color
+  Color color;
+  std::vector<double> x, y;
+  std::vector<double> low, high;  // of a band around it; none: no band
+  enum class Form : uint8_t { Line, Dashed, Faint, Dots } form = Form::Line;
+};
+
+// A rectangle from one value to another.
+struct Block {
+  std::string run, what;
+  double left = 0, right = 0, top = 0, bottom = 0;
+  Color color;
+  std::string label;  // within it where there is room
+};
+
+struct PlotAxis {
+  std::string label;
+  AxisUnit unit = AxisUnit::Number;
+  bool is_log = false;
+  bool has_zero = false;           // the scale begins at 0
+  std::vector<double> marks = {};  // where its ticks stand; none: at round values
+};
+
+struct Panel {
+  std::string title;  // "": the picture's says it
+  PlotAxis x, y;
+  // Names of the rows 0, 1, ... from above, in place of values of y.
+  std::vector<std::string> rows;
+  std::vector<Curve> curves;
+  std::vector<Block> blocks;
+};
+
+struct LegendEntry {
+  std::string label;
+  Color color;
+  Curve::Form form = Curve::Form::Line;
+  bool is_block = false;
+};
+
+struct Picture {
+  std::string name;  // of its files
+  std::string title, subtitle;
+  std::vector<Panel> panels;
+  std::vector<LegendEntry> notes;  // legend entries that hold for every color ("training", "evaluation")
+};
+
+struct PictureSize {
+  double width = 960, height = 600;
+};
+
+}  // namespace zerostep

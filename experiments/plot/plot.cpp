@@ -1,0 +1,205 @@
+#include "experiments/plot/plot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <set>
+
+#include "base/error.h"
+#include "base/nearest_name.h"
+#include "experiments/plot/cairo_library.h"
+#include "experiments/plot/data_file.h"
+#include "experiments/plot/draw_picture.h"
+#include "experiments/plot/report.h"
+#include "experiments/plot/svg_canvas.h"
+#include "experiments/plot/views.h"
+#include "runtime/report/output_file.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+// Ends a sentence.
+std::string meant(std::string_view nearest) { return nearest.empty() ? "." : fmt::format("; did you mean {}?", nearest); }
+
+std::vector<const View*> views_of(const PlotRequest& request) {
+  std::vector<std::string_view> names;
+  for (const View& view : all_views()) names.push_back(view.name);
+  std::vector<const View*> out;
+  for (const std::string& wanted : request.views) {
+    const auto it = std::find(names.begin(), names.end(), wanted);
+    if (it == names.end())
+      fail_input("--view {}: there is no such view{} Views are {}", wanted, meant(nearest_name(wanted, names)), fmt::join(names, ", "));
+    const View* view = &all_views()[static_cast<size_t>(it - names.begin())];
+    if (std::find(out.begin(), out.end(), view) == out.end()) out.push_back(view);
+  }
+  if (out.empty())
+    for (const View& view : all_views()) out.push_back(&view);
+  return out;
+}
+
+void check_formats(const PlotRequest& request) {
+  for (const std::string& format : request.formats)
+    if (format != "svg" && format != "png" && format != "pdf")
+      fail_input("--format {}: expected svg, png or pdf, or several with commas", format);
+}
+
+// The columns that the views, the axis and the summary read.
+std::vector<std::string_view> columns_to_read(const PlotRequest& request, const std::vector<const View*>& views, const XAxis& axis) {
+  std::set<std::string_view> out;
+  const auto add = [&](const std::vector<std::string_view>& columns) { out.insert(columns.begin(), columns.end()); };
+  add(columns_of_summary());
+  add(columns_of(axis));
+  for (const View* view : views) add(view->columns);
+  for (const std::string& column : request.y) out.insert(column);
+  return {out.begin(), out.end()};
+}
+
+constexpr std::array<std::string_view, 5> kAxes{"step", "seconds", "tokens", "forwards", "bytes"};
+
+// A column that no file has, or none with numbers, is a mistake. `names`: what the option may be besides.
+void check_column(const std::vector<PlotRun>& runs, const std::string& option, const std::string& column,
+                  std::vector<std::string_view> names = {}) {
+  bool is_there = false;
+  for (const PlotRun& run : runs) {
+    if (run.has_values(column)) return;
+    for (const std::string& name : run.table.columns()) {
+      is_there |= name == column;
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  if (is_there) fail_input("{} {}: the column has no number in any row of these runs", option, column);
+  fail_input("{} {}: no such column{} There are {}", option, column, meant(nearest_name(column, names)), fmt::join(names, ", "));
+}
+
+PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views) {
+  PlotInput out;
+  out.x = x_axis(request.x);
+  out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads);
+  for (const std::string& column : request.y) check_column(out.runs, "--y", column);
+  if (std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end())
+    check_column(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()});
+  for (const PlotRun& run : out.runs) out.x_values.push_back(x_values(run, out.x));
+  out.y = request.y;
+  if (!request.by.empty()) out.by = path_of_key(out.runs, request.by);
+  out.smooth = request.smooth;
+  out.is_log = request.is_log;
+  return out;
+}
+
+std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<const View*>& views, const PlotInput& input) {
+  std::vector<Picture> out;
+  for (const View* view : views) {
+    // What compares runs says nothing of one.
+    if (request.views.empty() && input.runs.size() == 1 && (view->name == "overview" || view->name == "compare")) continue;
+    std::optional<Picture> picture = view->make(input);
+    if (!picture && !request.views.empty())
+      fail_input("--view {}: these runs have nothing to show there; it needs {}", view->name, view->needs);
+    if (picture) out.push_back(std::move(*picture));
+  }
+  if (out.empty() && !request.formats.empty())
+    fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
+  return out;
+}
+
+std::string svg_of(const PlacedPicture& picture, bool is_inline) {
+  const auto canvas = make_svg_canvas(picture.size.width, picture.size.height, picture.head.title, is_inline);
+  draw(picture, *canvas);
+  return canvas->finish();
+}
+
+// For a page as wide as a phone: one panel below the other.
+PictureSize narrow_size(const Picture& picture) {
+  constexpr double kWidth = 430, kHead = 70, kLeast = 270, kRow = 15, kEntries = 6;
+  double height = kHead;
+  size_t curves = 0;
+  for (const Panel& panel : picture.panels) {
+    height += std::max(kLeast, 70 + kRow * static_cast<double>(panel.rows.size()));
+    curves = std::max(curves, panel.curves.size());
+  }
+  return {kWidth, height + kEntries * static_cast<double>(std::min<size_t>(24, curves))};
+}
+
+std::string folder_of(const PlotRequest& request) {
+  std::error_code error;
+  if (!request.out.empty()) return request.out;
+  if (request.places.size() == 1 && fs::is_directory(request.places[0], error)) return (fs::path(request.places[0]) / "plots").string();
+  return "plots";
+}
+
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!fs::is_directory(folder))
+    fail_input("the folder {} cannot be made: {}; --out names another", folder, error ? error.message() : "it is a file");
+}
+
+std::string time_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min);
+}
+
+}  // namespace
+
+PlotResult plot(const PlotRequest& request) {
+  const std::vector<const View*> views = views_of(request);
+  check_formats(request);
+  const PlotInput input = read_input(request, views);
+  PlotResult out;
+  for (const PlotRun& run : input.runs) out.notes.insert(out.notes.end(), run.table.notes().begin(), run.table.notes().end());
+  std::vector<Picture> pictures = pictures_of(request, views, input);
+  out.summary = summarize(input.runs);
+  out.folder = folder_of(request);
+  make_folder(out.folder);
+  const auto write = [&](const std::string& name, const std::string& content) {
+    write_file((fs::path(out.folder) / name).string(), content);
+    out.files.push_back(name);
+  };
+  const auto wants = [&](const char* format) {
+    return std::find(request.formats.begin(), request.formats.end(), format) != request.formats.end();
+  };
+
+  Report report;
+  report.title = request.places.size() == 1 ? fs::path(request.places[0]).lexically_normal().string() : "Runs";
+  report.asked = request.command;
+  report.made = time_now();
+  report.notes = out.notes;
+  std::vector<PlacedPicture> placed;
+  for (Picture& picture : pictures) {
+    Report::Figure figure{picture.name, picture.title, "", svg_of(place_picture(picture, narrow_size(picture)), true)};
+    placed.push_back(place_picture(std::move(picture), request.size));
+    figure.wide = svg_of(placed.back(), true);
+    if (wants("svg")) write(figure.name + ".svg", svg_of(placed.back(), false));
+    if (!request.formats.empty()) write(figure.name + ".tsv", data_of(placed.back()));
+    report.figures.push_back(std::move(figure));
+  }
+  write("summary.csv", summary_csv(out.summary));
+  write("summary.txt", summary_text(out.summary));
+  write("report.html", report_html(report, out.summary));
+  // Last, so that the rest is there where cairo is not.
+  for (const char* format : {"png", "pdf"})
+    for (const PlacedPicture& picture : placed) {
+      if (!wants(format)) continue;
+      const auto canvas = make_cairo_canvas(format, picture.size.width, picture.size.height, picture.head.title);
+      draw(picture, *canvas);
+      write(picture.head.name + "." + format, canvas->finish());
+    }
+  return out;
+}
+
+std::string loss_picture(const std::string& run_folder) {
+  PlotInput input;
+  input.x = x_axis("step");
+  std::vector<RunRecord> run;
+  run.push_back(read_run(run_folder));
+  input.runs = load_runs(std::move(run), {"step", "loss", "eval_loss"}, 1);
+  input.x_values.push_back(x_values(input.runs[0], input.x));
+  std::optional<Picture> picture = loss_view(input);
+  return picture ? svg_of(place_picture(std::move(*picture), {}), false) : "";
+}
+
+}  // namespace zerostep

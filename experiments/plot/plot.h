@@ -1,0 +1,41 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "experiments/plot/picture.h"
+#include "experiments/plot/summary.h"
+
+namespace zerostep {
+
+// What is to be drawn, as the command `plot` takes it.
+struct PlotRequest {
+  std::vector<std::string> places;  // of runs, as find_runs() takes them
+  std::vector<std::string> views;   // names; none: all that have something to show
+  std::string x = "step";
+  std::vector<std::string> y;  // columns; none: what a view takes for itself
+  std::string by;              // a key, or its last parts; "": what a view takes for itself
+  double smooth = 0;           // in [0, 1)
+  bool is_log = false;
+  std::vector<std::string> formats = {"svg"};  // svg, png, pdf; none: the report and the summaries alone
+  std::string out;                             // a folder; "": `plots` in the only folder that is given, or here
+  PictureSize size;
+  std::string command;  // as it was called, for the report
+  int threads = 1;
+};
+
+struct PlotResult {
+  std::string folder;
+  std::vector<std::string> files;  // that were written, by their names in the folder
+  std::vector<std::string> notes;  // what was left out and why
+  Summary summary;
+};
+
+// Draws the pictures, each with its data as NAME.tsv, and writes report.html, summary.csv and summary.txt. InputError: nothing is found, a
+// name is not known, a column or key is not there; nothing is written then. RunError: a file cannot be written; or cairo, which png and pdf
+// need, is missing, when everything else is written.
+PlotResult plot(const PlotRequest& request);
+
+// The loss of a run as an SVG file; "" where it has no step with a loss.
+std::string loss_picture(const std::string& run_folder);
+
+}  // namespace zerostep

@@ -1,0 +1,79 @@
+#include "experiments/plot/plot_run.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <thread>
+#include <utility>
+
+namespace zerostep {
+namespace {
+
+// Keys that a column of metrics.csv tells too.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kColumnsOfKeys{{{"step.mode", "mode"},
+                                                                                       {"step.scope", "scope"},
+                                                                                       {"step.queries", "q"},
+                                                                                       {"step.bp_interval", "bp_interval"},
+                                                                                       {"train_batch_size", "batch_size"},
+                                                                                       {"optimizer.type", "optimizer"},
+                                                                                       {"optimizer.params.lr", "lr"}}};
+
+// "fo" however it is written; "" of what stands for no value.
+std::string settled(std::string text, std::string_view path) {
+  if (text == "N/A" || text == "null") return "";
+  if (path == "step.mode") std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+// A list of one, as step.scope is, is its value.
+std::string shown(const nlohmann::json& value) { return plain(value.is_array() && value.size() == 1 ? value[0] : value); }
+
+}  // namespace
+
+bool PlotRun::has_values(std::string_view name) const {
+  const std::span<const double> values = column(name);
+  return std::any_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+}
+
+std::string PlotRun::value(std::string_view path) const {
+  if (const nlohmann::json& found = record.value(path); !found.is_null()) return settled(shown(found), path);
+  // A configuration tells whether queries are made; the column's first cell may be of a step without.
+  for (const auto& [key, column] : kColumnsOfKeys)
+    if (key == path && record.config.is_null()) return settled(table.first(column), path);
+  return "";
+}
+
+std::map<std::string, std::string> PlotRun::values() const {
+  std::map<std::string, std::string> out;
+  for (const auto& [path, value] : flat(record.config)) out[path] = settled(shown(value), path);
+  if (record.config.is_null())
+    for (const auto& [key, column] : kColumnsOfKeys)
+      if (std::string text = value(key); !text.empty()) out[std::string(key)] = std::move(text);
+  return out;
+}
+
+std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads) {
+  std::vector<PlotRun> out(records.size());
+  std::vector<std::exception_ptr> errors(records.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < records.size(); i = next++) try {
+        out[i].table = MetricsTable::read(records[i].metrics, columns);
+        out[i].record = std::move(records[i]);
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+  };
+  {
+    std::vector<std::jthread> helpers;
+    for (int t = 1; t < std::min<int>(threads, static_cast<int>(records.size())); ++t) helpers.emplace_back(work);
+    work();
+  }
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,30 @@
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/records/metrics_table.h"
+#include "experiments/records/run_record.h"
+
+namespace zerostep {
+
+// A run with its steps.
+struct PlotRun {
+  RunRecord record;
+  MetricsTable table;
+
+  // Of a column of its metrics; none where it has none.
+  std::span<const double> column(std::string_view name) const { return table.column(name); }
+  // Whether a column has a number in any row.
+  bool has_values(std::string_view name) const;
+  // The value of a key as people write it: of the configuration, or of the column of metrics.csv that says the same; "" where neither does.
+  std::string value(std::string_view path) const;
+  // The values of all its keys by their path, as value() gives them.
+  std::map<std::string, std::string> values() const;
+};
+
+// Reads these columns of the runs' files, several at a time on `threads` threads. The error of the first run that has one.
+std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads);
+
+}  // namespace zerostep

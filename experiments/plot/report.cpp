@@ -1,0 +1,173 @@
+#include "experiments/plot/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/format.h"
+#include "experiments/plot/axis.h"
+#include "experiments/plot/grouping.h"
+#include "experiments/plot/report_page.h"
+#include "experiments/plot/svg_canvas.h"
+
+namespace zerostep {
+namespace {
+
+std::string text_cell(const std::string& text, const char* kind = "text") {
+  return fmt::format("<td class=\"{}\">{}</td>", kind, xml_text(text));
+}
+
+// `shown` as the text of a value; the value itself is what a table is sorted by.
+std::string value_cell(double value, const std::string& shown) {
+  if (!std::isfinite(value)) return "<td data-v=\"\"></td>";
+  return fmt::format("<td data-v=\"{}\">{}</td>", round_trip(value), xml_text(shown));
+}
+
+std::string loss_cell(double value) { return value_cell(value, fmt::format("{:.5g}", value)); }
+std::string bytes_cell(double value) { return value_cell(value, short_value(value, AxisUnit::Bytes)); }
+std::string seconds_cell(double value) { return value_cell(value, human_duration(value)); }
+std::string count_cell(double value) { return value_cell(value, std::isfinite(value) ? grouped(std::llround(value)) : ""); }
+
+std::string state_cell(const RunSummary& run) {
+  return fmt::format("<td class=\"text\"><span class=\"state {}\" title=\"{}\">{}</span></td>", run.state, xml_text(run.why), run.state);
+}
+
+// A table's beginning; heads whose text begins with '<' stand to the left.
+std::string table_head(const std::vector<std::string>& heads, bool is_sortable) {
+  std::string out = fmt::format("<div class=\"scroll\"><table{}><thead><tr>", is_sortable ? " class=\"sortable\"" : "");
+  for (const std::string& head : heads)
+    out += head.starts_with('<') ? fmt::format("<th class=\"text\">{}</th>", xml_text(head.substr(1))) : "<th>" + xml_text(head) + "</th>";
+  return out + "</tr></thead><tbody>\n";
+}
+constexpr const char* kTableEnd = "</tbody></table></div>\n";
+
+const std::string& value_of(const Summary& summary, const RunSummary& run, const std::string& key) {
+  static const std::string kNone;
+  const auto at = std::find(summary.keys.begin(), summary.keys.end(), key);
+  return at == summary.keys.end() ? kNone : run.values[static_cast<size_t>(at - summary.keys.begin())];
+}
+
+std::string runs_table(const Summary& summary) {
+  std::vector<std::string> heads{"<run"};
+  for (const std::string& key : summary.telling) heads.push_back("<" + short_key(key));
+  for (const char* head : {"<state", "steps", "loss", "best evaluation", "time", "tokens/s", "device memory"}) heads.emplace_back(head);
+  std::string out = "<h2>Runs</h2>\n" + table_head(heads, true);
+  for (const RunSummary& run : summary.runs) {
+    out += "<tr>" + text_cell(run.name);
+    for (const std::string& key : summary.telling) out += text_cell(value_of(summary, run, key));
+    out += state_cell(run);
+    out += value_cell(static_cast<double>(run.steps),
+                      run.total_steps > run.steps ? grouped(run.steps) + " / " + grouped(run.total_steps) : grouped(run.steps));
+    out += loss_cell(run.loss) + loss_cell(run.best_eval_loss) + seconds_cell(run.seconds);
+    out += value_cell(run.tokens_per_second, human_count(run.tokens_per_second)) + bytes_cell(run.device_peak_bytes) + "</tr>\n";
+  }
+  return out + kTableEnd +
+         "<p class=\"pale\">loss: mean of the last 5 % of the steps. A click on a head sorts by it; a state says more under a "
+         "pointer.</p>\n";
+}
+
+std::string best_runs(const Summary& summary) {
+  const std::vector<size_t> best = summary.best(5);
+  if (best.empty() || summary.runs.size() < 2) return "";
+  const bool by_evaluation = summary.ranks_by_evaluation();
+  std::vector<std::string> heads{"<run", by_evaluation ? "best evaluation loss" : "loss", "<settings"};
+  std::string out = fmt::format("<h2>Best {}</h2>\n", best.size()) + table_head(heads, false);
+  for (size_t i : best) {
+    const RunSummary& run = summary.runs[i];
+    std::string settings;
+    for (const std::string& key : summary.telling)
+      if (const std::string& value = value_of(summary, run, key); !value.empty())
+        settings += (settings.empty() ? "" : ", ") + short_key(key) + " " + value;
+    out +=
+        "<tr>" + text_cell(run.name) + loss_cell(by_evaluation ? run.best_eval_loss : run.loss) + text_cell(settings, "wrap") + "</tr>\n";
+  }
+  return out + kTableEnd;
+}
+
+std::string differing(const Summary& summary) {
+  if (summary.runs.size() < 2) return "";
+  if (summary.keys.empty()) return "<h2>Keys that differ</h2>\n<p>None: the runs have the same configuration.</p>\n";
+  std::string out = "<h2>Keys that differ</h2>\n" + table_head({"<key", "<values (runs)"}, false);
+  for (size_t k = 0; k < summary.keys.size(); ++k) {
+    std::map<std::string, int> counts;
+    for (const RunSummary& run : summary.runs) ++counts[run.values[k]];
+    std::string values;
+    int told = 0;
+    for (const auto& [value, count] : counts) {
+      if (told++ == 12) {
+        values += fmt::format(" and {} more", counts.size() - 12);
+        break;
+      }
+      values += fmt::format("{}{} ({})", values.empty() ? "" : ", ", value.empty() ? "not set" : value, count);
+    }
+    out += "<tr>" + text_cell(summary.keys[k]) + text_cell(values, "wrap") + "</tr>\n";
+  }
+  return out + kTableEnd;
+}
+
+std::string common_loss(const Summary& summary) {
+  if (summary.runs.size() < 2 || !std::isfinite(summary.common_loss)) return "";
+  std::string out = fmt::format(
+      "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's steps is {:.5g} or less, as it is in every run that "
+      "neither failed nor was killed.</p>\n",
+      summary.common_loss);
+  out += table_head({"<run", "steps", "time", "forward passes"}, true);
+  for (const RunSummary& run : summary.runs)
+    out += "<tr>" + text_cell(run.name) + count_cell(run.steps_to_common) + seconds_cell(run.seconds_to_common) +
+           count_cell(run.forwards_to_common) + "</tr>\n";
+  return out + kTableEnd + "<p class=\"pale\">A backward pass counts as 2 forward passes.</p>\n";
+}
+
+std::string failures(const Summary& summary) {
+  std::string rows;
+  for (const RunSummary& run : summary.runs)
+    if (run.state == "failed" || run.state == "killed" || run.state == "interrupted")
+      rows += "<tr>" + text_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
+              text_cell(run.why.empty() ? "it ended without a word" : run.why, "wrap") + "</tr>\n";
+  if (rows.empty()) return "";
+  return "<h2>Runs that did not end</h2>\n" + table_head({"<run", "<state", "steps", "<why"}, false) + rows + kTableEnd;
+}
+
+std::string memory(const Summary& summary) {
+  struct Tier {
+    const char* name;
+    double RunSummary::*measured;
+    double RunSummary::*planned;
+  };
+  std::string rows;
+  for (const RunSummary& run : summary.runs)
+    for (const Tier& tier : {Tier{"device", &RunSummary::device_peak_bytes, &RunSummary::planned_device_peak_bytes},
+                             Tier{"host", &RunSummary::host_peak_bytes, &RunSummary::planned_host_peak_bytes},
+                             Tier{"file", &RunSummary::file_peak_bytes, &RunSummary::planned_file_peak_bytes}}) {
+      const double measured = run.*tier.measured, planned = run.*tier.planned;
+      if (!(measured > 0)) continue;
+      const double share = planned > 0 ? 100 * measured / planned : std::nan("");
+      rows += "<tr>" + text_cell(run.name) + text_cell(tier.name) + bytes_cell(measured) + bytes_cell(planned) +
+              value_cell(share, fmt::format("{:.1f} %", share)) + "</tr>\n";
+    }
+  if (rows.empty()) return "";
+  return "<h2>Memory against plan</h2>\n" + table_head({"<run", "<tier", "measured", "planned", "share"}, true) + rows + kTableEnd;
+}
+
+}  // namespace
+
+std::string report_html(const Report& report, const Summary& summary) {
+  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n";
+  out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
+  out += fmt::format("<title>{}</title>\n<style>{}</style></head><body>\n<h1>{}</h1>\n", xml_text(report.title), report_style(),
+                     xml_text(report.title));
+  out += fmt::format("<p class=\"pale\">{}, {}</p>\n<p><code>{}</code></p>\n", counted(std::ssize(summary.runs), "run"),
+                     xml_text(report.made), xml_text(report.asked));
+  for (const std::string& note : report.notes) out += fmt::format("<p>{}</p>\n", xml_text(note));
+  out += best_runs(summary);
+  for (const Report::Figure& figure : report.figures)
+    out += fmt::format("<figure id=\"{0}\"><div class=\"wide\">{1}</div><div class=\"narrow\">{2}</div></figure>\n", xml_text(figure.name),
+                       figure.wide, figure.narrow);
+  out += runs_table(summary) + failures(summary) + common_loss(summary) + differing(summary) + memory(summary);
+  out += fmt::format("<script>{}</script>\n</body></html>\n", report_script());
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,169 @@
+#include "experiments/plot/summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/error.h"
+#include "experiments/plot/grouping.h"
+#include "experiments/plot/x_axis.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+// The axis' value after the last step; unknown where the run does not tell.
+std::vector<double> axis_or_none(const PlotRun& run, const char* name) {
+  try {
+    return x_values(run, x_axis(name));
+  } catch (const InputError&) {
+    return {};
+  }
+}
+
+double last_or_unknown(const std::vector<double>& values) { return values.empty() ? kUnknown : values.back(); }
+
+// Means of a twentieth of the values that are numbers, from each on back; as many as there are rows, NaN before the first whole one.
+std::vector<double> trailing_means(std::span<const double> values) {
+  constexpr double kSpike = 1e3;
+  const int64_t count = std::count_if(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+  const auto window = static_cast<size_t>(std::max<int64_t>(1, count / 20));
+  std::vector<double> out(values.size(), kUnknown), numbers;
+  double sum = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) continue;
+    numbers.push_back(values[i]);
+    sum += values[i];
+    if (numbers.size() > window) {
+      const double gone = numbers[numbers.size() - 1 - window];
+      sum -= gone;
+      // What a spike leaves behind of its rounding would be larger than the others.
+      if (std::abs(gone) > kSpike * std::abs(sum))
+        sum = std::accumulate(numbers.end() - static_cast<std::ptrdiff_t>(window), numbers.end(), 0.0);
+    }
+    if (numbers.size() >= window) out[i] = sum / static_cast<double>(window);
+  }
+  return out;
+}
+
+RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) {
+  RunSummary out;
+  out.name = run.record.name;
+  out.place = run.record.folder.empty() ? run.record.metrics.string() : run.record.folder.string();
+  out.state = name_of(run.record.state);
+  out.why = run.record.why;
+  out.steps = run.table.num_rows();
+  out.total_steps = run.record.total_steps();
+  out.loss = final_mean(run.column("loss"));
+  out.best_eval_loss = lowest(run.column("eval_loss"));
+  out.seconds = last_or_unknown(axis_or_none(run, "seconds"));
+  out.tokens_per_second = speed_of(run);
+  out.forwards = last_or_unknown(axis_or_none(run, "forwards"));
+  out.device_peak_bytes = highest(run.column("device_peak_bytes"));
+  out.host_peak_bytes = highest(run.column("host_peak_bytes"));
+  out.file_peak_bytes = highest(run.column("file_peak_bytes"));
+  out.planned_device_peak_bytes = planned_bytes(run.record, "device");
+  out.planned_host_peak_bytes = planned_bytes(run.record, "host");
+  out.planned_file_peak_bytes = planned_bytes(run.record, "file");
+  for (const std::string& key : keys) out.values.push_back(run.value(key));
+  out.steps_to_common = out.seconds_to_common = out.forwards_to_common = kUnknown;
+  return out;
+}
+
+bool is_broken(const PlotRun& run) { return run.record.state == RunState::Failed || run.record.state == RunState::Killed; }
+
+void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
+  summary.common_loss = kUnknown;
+  std::vector<std::vector<double>> means;
+  for (const PlotRun& run : runs) {
+    means.push_back(trailing_means(run.column("loss")));
+    const double best = is_broken(run) ? kUnknown : lowest(means.back());
+    if (std::isfinite(best) && !(summary.common_loss >= best)) summary.common_loss = best;
+  }
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const auto it = std::find_if(means[i].begin(), means[i].end(), [&](double mean) { return mean <= summary.common_loss; });
+    if (it == means[i].end()) continue;
+    const auto row = static_cast<size_t>(it - means[i].begin());
+    RunSummary& out = summary.runs[i];
+    out.steps_to_common = static_cast<double>(row + 1);
+    if (const std::vector<double> seconds = axis_or_none(runs[i], "seconds"); !seconds.empty()) out.seconds_to_common = seconds[row];
+    if (const std::vector<double> forwards = axis_or_none(runs[i], "forwards"); !forwards.empty()) out.forwards_to_common = forwards[row];
+  }
+}
+
+}  // namespace
+
+bool Summary::ranks_by_evaluation() const {
+  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) { return r.is_broken() || std::isfinite(r.best_eval_loss); });
+}
+
+std::vector<size_t> Summary::best(size_t most) const {
+  const bool by_evaluation = ranks_by_evaluation();
+  const auto value = [&](size_t i) { return by_evaluation ? runs[i].best_eval_loss : runs[i].loss; };
+  std::vector<size_t> out(runs.size());
+  std::iota(out.begin(), out.end(), size_t{0});
+  std::erase_if(out, [&](size_t i) { return runs[i].is_broken() || !std::isfinite(value(i)); });
+  std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return value(a) < value(b); });
+  if (out.size() > most) out.resize(most);
+  return out;
+}
+
+Summary summarize(const std::vector<PlotRun>& runs) {
+  Summary out;
+  std::vector<std::map<std::string, std::string>> values;
+  for (const PlotRun& run : runs) values.push_back(run.values());
+  std::map<std::string, std::string> all;
+  for (const auto& of_run : values) all.insert(of_run.begin(), of_run.end());
+  for (const auto& [path, value] : all) {
+    if (path == "run.name" || path == "run.output_dir") continue;
+    const auto is_same = [&](const auto& of_run) {
+      const auto it = of_run.find(path);
+      return it != of_run.end() && it->second == value;
+    };
+    if (!std::all_of(values.begin(), values.end(), is_same)) out.keys.push_back(path);
+  }
+  out.telling = telling_keys(runs, true);
+  for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
+  set_common_loss(out, runs);
+  return out;
+}
+
+std::vector<std::string_view> columns_of_summary() {
+  return {"step",           "loss", "eval_loss", "tokens_per_second", "step_seconds", "timestamp", "device_peak_bytes", "host_peak_bytes",
+          "file_peak_bytes"};
+}
+
+double speed_of(const PlotRun& run) {
+  const std::span<const double> speed = run.column("tokens_per_second"), seconds = run.column("step_seconds");
+  double tokens = 0, sum = 0;
+  for (size_t i = 0; i < std::min(speed.size(), seconds.size()); ++i)
+    if (std::isfinite(speed[i]) && std::isfinite(seconds[i])) {
+      tokens += speed[i] * seconds[i];
+      sum += seconds[i];
+    }
+  return sum > 0 ? tokens / sum : kUnknown;
+}
+
+double deviation_of_last_fifth(std::span<const double> values) {
+  std::vector<double> numbers;
+  for (double value : values)
+    if (std::isfinite(value)) numbers.push_back(value);
+  const size_t count = numbers.size() / 5;
+  if (count < 2) return kUnknown;
+  double sum = 0, squares = 0;
+  for (size_t i = numbers.size() - count; i < numbers.size(); ++i) sum += numbers[i];
+  const double mean = sum / static_cast<double>(count);
+  for (size_t i = numbers.size() - count; i < numbers.size(); ++i) squares += (numbers[i] - mean) * (numbers[i] - mean);
+  return std::sqrt(squares / static_cast<double>(count - 1));
+}
+
+double planned_bytes(const RunRecord& run, std::string_view tier) {
+  const std::string name = std::string(tier) + "_peak_bytes";
+  if (!run.plan.is_object()) return kUnknown;
+  const auto it = run.plan.find(name);
+  return it != run.plan.end() && it->is_number() ? it->get<double>() : kUnknown;
+}
+
+}  // namespace zerostep

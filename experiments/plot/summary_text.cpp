@@ -1,0 +1,114 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/format.h"
+#include "experiments/plot/axis.h"
+#include "experiments/plot/grouping.h"
+#include "experiments/plot/summary.h"
+#include "experiments/plot/table_text.h"
+#include "experiments/records/csv_cells.h"
+
+namespace zerostep {
+namespace {
+
+// The figures of a run by their names in summary.csv and in JSON.
+std::vector<std::pair<const char*, double>> figures_of(const RunSummary& run) {
+  return {{"loss", run.loss},
+          {"best_eval_loss", run.best_eval_loss},
+          {"seconds", run.seconds},
+          {"tokens_per_second", run.tokens_per_second},
+          {"forwards", run.forwards},
+          {"device_peak_bytes", run.device_peak_bytes},
+          {"host_peak_bytes", run.host_peak_bytes},
+          {"file_peak_bytes", run.file_peak_bytes},
+          {"planned_device_peak_bytes", run.planned_device_peak_bytes},
+          {"planned_host_peak_bytes", run.planned_host_peak_bytes},
+          {"planned_file_peak_bytes", run.planned_file_peak_bytes},
+          {"steps_to_common_loss", run.steps_to_common},
+          {"seconds_to_common_loss", run.seconds_to_common},
+          {"forwards_to_common_loss", run.forwards_to_common}};
+}
+
+nlohmann::ordered_json number_or_null(double value) {
+  if (!std::isfinite(value)) return nullptr;
+  if (value == std::floor(value) && std::abs(value) < 9e15) return static_cast<int64_t>(value);
+  return value;
+}
+
+}  // namespace
+
+std::string summary_csv(const Summary& summary) {
+  std::string out = "run";
+  for (const std::string& key : summary.keys) out += "," + csv_cell(key);
+  out += ",state,steps";
+  for (const auto& [name, value] : figures_of({})) out += fmt::format(",{}", name);
+  out += ",error\n";
+  for (const RunSummary& run : summary.runs) {
+    out += csv_cell(run.name);
+    for (const std::string& value : run.values) out += "," + csv_cell(value);
+    out += fmt::format(",{},{}", run.state, run.steps);
+    for (const auto& [name, value] : figures_of(run)) out += std::isnan(value) ? "," : "," + round_trip(value);
+    out += "," + csv_cell(run.state == "failed" ? run.why : "") + "\n";
+  }
+  return out;
+}
+
+std::string summary_text(const Summary& summary) {
+  TextTable table;
+  std::vector<std::string> head{"run"};
+  for (const std::string& key : summary.telling) head.push_back(short_key(key));
+  for (const char* name : {"state", "steps", "loss", "best eval", "time", "tokens/s", "device"}) head.emplace_back(name);
+  table.add(head);
+  for (const RunSummary& run : summary.runs) {
+    std::vector<std::string> row{run.name};
+    for (const std::string& key : summary.telling) {
+      const auto at = std::find(summary.keys.begin(), summary.keys.end(), key);
+      row.push_back(at == summary.keys.end() ? "" : run.values[static_cast<size_t>(at - summary.keys.begin())]);
+    }
+    const auto number = [](double value, const std::string& text) { return std::isnan(value) ? std::string("-") : text; };
+    row.push_back(run.state);
+    row.push_back(run.total_steps > run.steps ? fmt::format("{}/{}", run.steps, run.total_steps) : fmt::format("{}", run.steps));
+    row.push_back(number(run.loss, fmt::format("{:.5g}", run.loss)));
+    row.push_back(number(run.best_eval_loss, fmt::format("{:.5g}", run.best_eval_loss)));
+    row.push_back(number(run.seconds, human_duration(run.seconds)));
+    row.push_back(number(run.tokens_per_second, human_count(run.tokens_per_second)));
+    row.push_back(number(run.device_peak_bytes, short_value(run.device_peak_bytes, AxisUnit::Bytes)));
+    table.add(row);
+  }
+  std::string out = table.text();
+  out += "\nloss is the mean of the last 5 % of the steps\n";
+  if (const std::vector<size_t> best = summary.best(5); !best.empty()) {
+    const bool by_evaluation = summary.ranks_by_evaluation();
+    out += fmt::format("best by {}: ", by_evaluation ? "best evaluation loss" : "loss");
+    for (size_t i = 0; i < best.size(); ++i) {
+      const RunSummary& run = summary.runs[best[i]];
+      out += fmt::format("{}{} ({:.5g})", i > 0 ? ", " : "", run.name, by_evaluation ? run.best_eval_loss : run.loss);
+    }
+    out += "\n";
+  }
+  for (const RunSummary& run : summary.runs)
+    if (run.state == "failed") out += fmt::format("failed: {}: {}\n", run.name, run.why);
+  return out;
+}
+
+nlohmann::ordered_json summary_json(const Summary& summary) {
+  nlohmann::ordered_json out;
+  out["differing_keys"] = summary.keys;
+  out["common_loss"] = number_or_null(summary.common_loss);
+  out["runs"] = nlohmann::ordered_json::array();
+  for (const RunSummary& run : summary.runs) {
+    nlohmann::ordered_json one{{"name", run.name}, {"path", run.place}, {"state", run.state}, {"steps", run.steps}};
+    for (const auto& [name, value] : figures_of(run)) one[name] = number_or_null(value);
+    nlohmann::ordered_json keys = nlohmann::ordered_json::object();
+    for (size_t k = 0; k < summary.keys.size(); ++k) keys[summary.keys[k]] = run.values[k];
+    one["keys"] = keys;
+    if (run.state == "failed") one["error"] = run.why;
+    out["runs"].push_back(std::move(one));
+  }
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,107 @@
+#include "experiments/plot/view_parts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <limits>
+
+#include "base/format.h"
+#include "experiments/plot/colors.h"
+#include "experiments/plot/smooth.h"
+
+namespace zerostep {
+
+Panel curve_panel(const PlotInput& input, const std::string& title, const std::string& column) {
+  Panel out;
+  out.title = title;
+  out.x = {input.x.label, input.x.unit, false, false};
+  out.y = {label_of_column(column), unit_of_column(column), input.is_log, false};
+  return out;
+}
+
+void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::string& column, const Grouping& groups, Curve::Form form) {
+  const std::span<const double> values = input.runs[run].column(column);
+  Curve curve;
+  curve.run = input.runs[run].record.name;
+  curve.what = column;
+  curve.label = groups.label(run);
+  curve.color = groups.color(run);
+  curve.form = form;
+  for (size_t i = 0; i < values.size(); ++i)
+    if (std::isfinite(values[i])) {
+      curve.x.push_back(input.x_values[run][i]);
+      curve.y.push_back(values[i]);
+    }
+  if (curve.x.empty()) return;
+  if (input.smooth > 0 && form == Curve::Form::Line) {
+    Curve raw = curve;
+    raw.form = Curve::Form::Faint;
+    panel.curves.push_back(std::move(raw));
+    curve.y = smoothed(curve.y, input.smooth);
+    curve.what += " (smoothed)";
+  }
+  panel.curves.push_back(std::move(curve));
+}
+
+void settle_log(Panel& panel) {
+  constexpr double kRatio = 200;
+  double low = std::numeric_limits<double>::infinity(), high = 0;
+  for (const Curve& curve : panel.curves)
+    for (double value : curve.y) {
+      if (!(value > 0)) return;
+      low = std::min(low, value);
+      high = std::max(high, value);
+    }
+  panel.y.is_log |= high > kRatio * low;
+}
+
+Panel row_panel(const std::string& title, const std::string& column, AxisUnit unit, const Grouping& groups,
+                const std::vector<double>& values, bool has_zero) {
+  Panel out;
+  out.title = title;
+  out.x = {column, unit, false, has_zero};
+  for (size_t g = 0; g < groups.labels.size(); ++g) {
+    const auto row = static_cast<double>(out.rows.size());
+    Curve dots{groups.labels[g], column, "", groups.colors[g], {}, {}, {}, {}, Curve::Form::Dots};
+    double sum = 0;
+    for (size_t i = 0; i < values.size(); ++i)
+      if (groups.of_run[i] == g && std::isfinite(values[i])) {
+        dots.x.push_back(values[i]);
+        dots.y.push_back(row);
+        sum += values[i];
+      }
+    if (dots.x.empty()) continue;
+    out.rows.push_back(groups.labels[g]);
+    if (dots.x.size() > 1) {
+      const double mean = sum / static_cast<double>(dots.x.size());
+      out.curves.push_back({groups.labels[g], column + " (mean)", "", groups.colors[g], {mean, mean}, {row - 0.3, row + 0.3}, {}, {}});
+    }
+    out.curves.push_back(std::move(dots));
+  }
+  return out;
+}
+
+std::vector<double> final_values(const PlotInput& input, const std::string& column) {
+  std::vector<double> out;
+  for (const PlotRun& run : input.runs) out.push_back(final_mean(run.column(column)));
+  return out;
+}
+
+std::string smoothing_note(const PlotInput& input) { return input.smooth > 0 ? fmt::format(", exponential mean {:g}", input.smooth) : ""; }
+
+std::string runs_of(const PlotInput& input) {
+  return input.runs.size() == 1 ? input.runs[0].record.name : counted(std::ssize(input.runs), "run");
+}
+
+bool has_curves(const Picture& picture) {
+  return std::any_of(picture.panels.begin(), picture.panels.end(), [](const Panel& p) { return !p.curves.empty() || !p.blocks.empty(); });
+}
+
+std::string capital(std::string text) {
+  if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text;
+}
+
+}  // namespace zerostep

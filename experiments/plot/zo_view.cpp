@@ -1,0 +1,83 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "experiments/plot/colors.h"
+#include "experiments/plot/view_parts.h"
+
+namespace zerostep {
+namespace {
+
+// Runs that make queries: those with the number of queries, and a mode other than fo.
+PlotInput runs_with_queries(const PlotInput& input) {
+  PlotInput out = input;
+  for (size_t i = out.runs.size(); i-- > 0;)
+    if (input.runs[i].value("step.mode") == "fo" || std::atof(input.runs[i].value("step.queries").c_str()) <= 0) {
+      out.runs.erase(out.runs.begin() + static_cast<std::ptrdiff_t>(i));
+      out.x_values.erase(out.x_values.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  return out;
+}
+
+// Final values against the number of queries: a dot a run, a line through the means of each mode.
+Panel against_queries(const PlotInput& input, const std::string& column) {
+  Panel out;
+  out.title = "Final " + label_of_column(column) + " against queries";
+  out.x = {"queries a step", AxisUnit::Number, true, false};
+  out.y = {label_of_column(column), unit_of_column(column), input.is_log, false};
+  const std::vector<double> values = final_values(input, column);
+  const Grouping modes = group_by_key(input.runs, "step.mode");
+  std::set<double> marks;
+  for (size_t m = 0; m < modes.labels.size(); ++m) {
+    const std::string label = modes.labels.size() > 1 ? modes.labels[m] : "";
+    Curve dots{"runs", column, label, modes.colors[m], {}, {}, {}, {}, Curve::Form::Dots};
+    std::map<double, std::vector<double>> of_queries;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (!std::isfinite(values[i]) || modes.of_run[i] != m) continue;
+      dots.run = input.runs[i].record.name;
+      dots.x.assign(1, std::atof(input.runs[i].value("step.queries").c_str()));
+      dots.y.assign(1, values[i]);
+      out.curves.push_back(dots);
+      of_queries[dots.x[0]].push_back(values[i]);
+      marks.insert(dots.x[0]);
+    }
+    Curve means{"mean of mode " + modes.labels[m], column, "", modes.colors[m].faded(0.6), {}, {}, {}, {}};
+    for (const auto& [queries, of_runs] : of_queries) {
+      means.x.push_back(queries);
+      means.y.push_back(std::accumulate(of_runs.begin(), of_runs.end(), 0.0) / static_cast<double>(of_runs.size()));
+    }
+    if (means.x.size() > 1) out.curves.push_back(std::move(means));
+  }
+  out.x.marks.assign(marks.begin(), marks.end());
+  return out;
+}
+
+}  // namespace
+
+std::optional<Picture> zo_view(const PlotInput& all) {
+  const PlotInput input = runs_with_queries(all);
+  if (input.runs.empty()) return std::nullopt;
+  const Grouping groups = group_by_key(input.runs, input.by.empty() ? "step.queries" : input.by);
+  const std::string column = input.value_column();
+  Picture out;
+  out.name = "zo";
+  out.title = "Steps with queries";
+  out.subtitle = runs_of(input) + ", final " + label_of_column(column) + ": mean of the last 5 % of the steps" + smoothing_note(input);
+  for (const std::string& shown : {column, std::string(), std::string("grad_norm"), std::string("cosine")}) {
+    if (shown.empty()) {
+      out.panels.push_back(against_queries(input, column));
+      continue;
+    }
+    Panel panel = curve_panel(input, capital(label_of_column(shown)), shown);
+    if (shown == "cosine") panel.y.is_log = false;
+    for (size_t i : groups.order()) add_curve(panel, input, i, shown, groups);
+    settle_log(panel);
+    if (!panel.curves.empty()) out.panels.push_back(std::move(panel));
+  }
+  return has_curves(out) ? std::optional(std::move(out)) : std::nullopt;
+}
+
+}  // namespace zerostep

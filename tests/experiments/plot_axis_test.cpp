@@ -1,0 +1,100 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "experiments/plot/axis.h"
+#include "experiments/plot/label_places.h"
+#include "experiments/plot/text_width.h"
+
+namespace zerostep {
+namespace {
+
+std::vector<std::string> labels(const Scale& scale, AxisUnit unit, int most) {
+  std::vector<std::string> out;
+  for (const Tick& tick : ticks_of(scale, unit, most))
+    if (!tick.label.empty()) out.push_back(tick.label);
+  return out;
+}
+
+using Texts = std::vector<std::string>;
+
+TEST(PlotAxis, TicksAreRoundValuesInAUnitThatPeopleRead) {
+  EXPECT_EQ(labels({0, 10}, AxisUnit::Number, 5), (Texts{"0", "2", "4", "6", "8", "10"}));
+  EXPECT_EQ(labels({1.9, 3.1}, AxisUnit::Number, 5), (Texts{"2.00", "2.25", "2.50", "2.75", "3.00"}));
+  EXPECT_EQ(labels({0, 100000}, AxisUnit::Number, 5), (Texts{"0", "20k", "40k", "60k", "80k", "100k"}));
+  EXPECT_EQ(labels({-2e6, 3e6}, AxisUnit::Number, 5), (Texts{"-2M", "-1M", "0", "1M", "2M", "3M"}));
+  EXPECT_EQ(labels({0, 3.0 * (1 << 30)}, AxisUnit::Bytes, 3), (Texts{"0", "1 GiB", "2 GiB", "3 GiB"}));
+  EXPECT_EQ(labels({0, 1.5 * (1 << 20)}, AxisUnit::Bytes, 3), (Texts{"0", "0.5 MiB", "1.0 MiB", "1.5 MiB"}));
+  EXPECT_EQ(labels({0, 3600}, AxisUnit::Seconds, 4), (Texts{"0", "20 min", "40 min", "60 min"}));
+  EXPECT_EQ(labels({0, 4e-4}, AxisUnit::Number, 4), (Texts{"0", "0.0001", "0.0002", "0.0003", "0.0004"}));
+}
+
+TEST(PlotAxis, LogarithmicTicksStandAtPowersOfTen) {
+  EXPECT_EQ(labels({1, 1e4, true}, AxisUnit::Number, 5), (Texts{"1", "10", "100", "1000", "10k"}));
+  EXPECT_EQ(labels({1e-5, 1e-2, true}, AxisUnit::Number, 5), (Texts{"1e-5", "1e-4", "0.001", "0.01"}));
+  EXPECT_EQ(labels({1, 100, true}, AxisUnit::Number, 8), (Texts{"1", "2", "5", "10", "20", "50", "100"}));
+  // Marks between them have no label.
+  EXPECT_EQ(ticks_of({1, 1e4, true}, AxisUnit::Number, 5).size(), 4 * 9 + 1U);
+  // Less than a decade has round values as any axis.
+  EXPECT_EQ(labels({2, 4, true}, AxisUnit::Number, 4), (Texts{"2.0", "2.5", "3.0", "3.5", "4.0"}));
+}
+
+TEST(PlotAxis, ScalesHoldTheirValuesWithALittleRoom) {
+  for (const auto& [low, high] :
+       {std::pair{2.13, 5.55}, std::pair{-3.0, 1e6}, std::pair{1e-9, 2e-9}, std::pair{4.0, 4.0}, std::pair{0.0, 0.0}}) {
+    const Scale scale = scale_of(low, high, false, AxisUnit::Number);
+    EXPECT_LE(scale.low, low);
+    EXPECT_GE(scale.high, high);
+    EXPECT_LT(scale.low, scale.high);
+    if (high > low) {
+      EXPECT_LT(scale.high - scale.low, 1.2 * (high - low)) << low << " to " << high;
+    }
+  }
+  const Scale scale = scale_of(0.5, 2000, true, AxisUnit::Number);
+  EXPECT_LT(scale.low, 0.5);
+  EXPECT_GT(scale.low, 0.3);
+  EXPECT_GT(scale.high, 2000);
+  // What counts from 0 does not begin below it.
+  EXPECT_EQ(scale_of(0.001, 9, false, AxisUnit::Number).low, 0);
+}
+
+TEST(PlotAxis, PlacesAndValuesAreInverse) {
+  for (const Scale& scale : {Scale{2, 10, false}, Scale{0.01, 100, true}, Scale{9.5, -0.5, false}})
+    for (double value : {2.5, 5.0, 9.0}) EXPECT_NEAR(scale.value(scale.place(value, 40, 640), 40, 640), value, 1e-12 * 640);
+  EXPECT_DOUBLE_EQ((Scale{0, 10}.place(2.5, 100, 200)), 125);
+  EXPECT_DOUBLE_EQ((Scale{1, 100, true}.place(10, 0, 50)), 25);
+}
+
+TEST(PlotAxis, ValuesHaveFourDigits) {
+  EXPECT_EQ(short_value(3.14159, AxisUnit::Number), "3.142");
+  EXPECT_EQ(short_value(123456, AxisUnit::Number), "123.5k");
+  EXPECT_EQ(short_value(1536, AxisUnit::Bytes), "1.50 KiB");
+  EXPECT_EQ(short_value(0.0123, AxisUnit::Seconds), "0.0123 s");
+}
+
+TEST(PlotLabels, DoNotCoverEachOtherAndMoveLittle) {
+  EXPECT_EQ(spread({10, 100, 50}, 13, 0, 200), (std::vector<double>{10, 100, 50}));
+  // Two at one height part to both sides.
+  EXPECT_EQ(spread({100, 100}, 10, 0, 200), (std::vector<double>{95, 105}));
+  // At an edge they go inwards.
+  EXPECT_EQ(spread({0, 2, 4}, 10, 0, 200), (std::vector<double>{0, 10, 20}));
+  EXPECT_EQ(spread({199, 200}, 10, 0, 200), (std::vector<double>{190, 200}));
+  EXPECT_EQ(spread({0, 0, 200, 200, 100}, 20, 0, 200), (std::vector<double>{0, 20, 180, 200, 100}));
+  EXPECT_TRUE(spread({1, 2, 3}, 10, 0, 19).empty());
+}
+
+TEST(PlotText, IsShortenedInTheMiddle) {
+  EXPECT_EQ(shortened("short", 11, 100), "short");
+  const std::string cut = shortened("a-rather-long-name-of-a-run", 11, 80);
+  EXPECT_LE(text_width(cut, 11), 80);
+  EXPECT_TRUE(cut.starts_with("a-") && cut.ends_with("run")) << cut;
+  // No character of UTF-8 is cut in two.
+  const std::string umlauts = shortened("\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4", 11, 40);
+  for (size_t i = 0; i < umlauts.size(); ++i)
+    if (umlauts[i] == '\xc3') {
+      EXPECT_EQ(umlauts[++i], '\xa4');
+    }
+}
+
+}  // namespace
+}  // namespace zerostep

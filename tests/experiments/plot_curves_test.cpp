@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <random>
+
+#include "experiments/plot/downsample.h"
+#include "experiments/plot/mean_curve.h"
+#include "experiments/plot/smooth.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+TEST(PlotCurves, EveryPixelKeepsItsLowestAndHighestPoint) {
+  constexpr size_t kCount = 20000;
+  constexpr int64_t kPixels = 137;
+  std::mt19937 random(5);
+  std::normal_distribution<double> normal;
+  std::vector<double> x, y;
+  for (size_t i = 0; i < kCount; ++i) {
+    x.push_back(static_cast<double>(i) + 0.25);
+    y.push_back(i % 97 == 0 ? kNan : 3 + normal(random));
+  }
+  const Scale scale{0, kCount}, values{0, 10};
+  // By pixel, from all points.
+  std::map<int64_t, std::pair<double, double>> extremes;
+  std::map<int64_t, std::pair<size_t, size_t>> ends;
+  for (size_t i = 0; i < kCount; ++i) {
+    if (std::isnan(y[i])) continue;
+    const auto pixel = static_cast<int64_t>(x[i] * kPixels / kCount);
+    const auto [it, is_first] = extremes.try_emplace(pixel, y[i], y[i]);
+    it->second = {std::min(it->second.first, y[i]), std::max(it->second.second, y[i])};
+    const auto [of_ends, begins] = ends.try_emplace(pixel, i, i);
+    of_ends->second.second = i;
+  }
+  const std::vector<size_t> kept = shown_points(x, y, scale, values, kPixels);
+  EXPECT_LE(kept.size(), static_cast<size_t>(4 * kPixels));
+  EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
+  EXPECT_EQ(std::adjacent_find(kept.begin(), kept.end()), kept.end());
+  std::map<int64_t, std::pair<double, double>> found;
+  std::map<int64_t, std::pair<size_t, size_t>> found_ends;
+  for (size_t i : kept) {
+    ASSERT_FALSE(std::isnan(y[i]));
+    const auto pixel = static_cast<int64_t>(x[i] * kPixels / kCount);
+    const auto [it, is_first] = found.try_emplace(pixel, y[i], y[i]);
+    it->second = {std::min(it->second.first, y[i]), std::max(it->second.second, y[i])};
+    const auto [of_ends, begins] = found_ends.try_emplace(pixel, i, i);
+    of_ends->second.second = i;
+  }
+  EXPECT_EQ(found, extremes);
+  EXPECT_EQ(found_ends, ends);
+}
+
+TEST(PlotCurves, FewPointsStayAndWhatHasNoPlaceGoes) {
+  const std::vector<double> x{0, 1, 2, 3, 4}, y{5, -1, kNan, std::numeric_limits<double>::infinity(), 2};
+  EXPECT_EQ(shown_points(x, y, {0, 4}, {0, 5}, 100), (std::vector<size_t>{0, 1, 4}));
+  EXPECT_EQ(shown_points(x, y, {0, 4}, {1, 5, true}, 100), (std::vector<size_t>{0, 4}));
+  EXPECT_EQ(shown_points(x, y, {1, 4, true}, {0, 5}, 100), (std::vector<size_t>{1, 4}));
+  EXPECT_TRUE(shown_points({}, {}, {0, 1}, {0, 1}, 10).empty());
+}
+
+TEST(PlotCurves, SmoothingIsTheWeightedMeanOfWhatCameBefore) {
+  const std::vector<double> y{4, 1, kNan, 7, 2, 2};
+  constexpr double kA = 0.8;
+  const std::vector<double> out = smoothed(y, kA);
+  std::vector<double> seen;
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (std::isnan(y[i])) {
+      EXPECT_TRUE(std::isnan(out[i]));
+      continue;
+    }
+    seen.push_back(y[i]);
+    // The value that is j values old weighs a^j.
+    double sum = 0, weights = 0;
+    for (size_t j = 0; j < seen.size(); ++j) {
+      const double weight = std::pow(kA, static_cast<double>(seen.size() - 1 - j));
+      sum += weight * seen[j];
+      weights += weight;
+    }
+    EXPECT_NEAR(out[i], sum / weights, 1e-12) << i;
+  }
+  EXPECT_EQ(smoothed(std::vector<double>{3, 1, 2}, 0), (std::vector<double>{3, 1, 2}));
+}
+
+TEST(PlotCurves, MeansOfRunsWithTheSameStepsAreRowByRow) {
+  const std::vector<double> steps{0, 1, 2, 3};
+  const MeanCurve mean = mean_curve({steps, {0, 1, 2}, {0}}, {{4, 5, 6, 7}, {2, 1, 3}, {9}});
+  // The third row has two of three runs, the fourth one: less than half.
+  EXPECT_EQ(mean.x, (std::vector<double>{0, 1, 2}));
+  EXPECT_EQ(mean.mean, (std::vector<double>{5, 3, 4.5}));
+  EXPECT_EQ(mean.low, (std::vector<double>{2, 1, 3}));
+  EXPECT_EQ(mean.high, (std::vector<double>{9, 5, 6}));
+}
+
+TEST(PlotCurves, MeansOfOtherPlacesLieOnLinesBetweenPoints) {
+  // y = 2x and y = 10 - x, at different x.
+  const MeanCurve mean = mean_curve({{0, 1, 4, 6}, {0.5, 2, 5}}, {{0, 2, 8, 12}, {9.5, 8, 5}});
+  ASSERT_EQ(mean.x.size(), 400U);
+  EXPECT_DOUBLE_EQ(mean.x.front(), 0.5);
+  EXPECT_DOUBLE_EQ(mean.x.back(), 5);
+  for (size_t i = 0; i < mean.x.size(); ++i) {
+    EXPECT_NEAR(mean.mean[i], (2 * mean.x[i] + 10 - mean.x[i]) / 2, 1e-12);
+    EXPECT_NEAR(mean.high[i], std::max(2 * mean.x[i], 10 - mean.x[i]), 1e-12);
+  }
+  EXPECT_TRUE(mean_curve({{0, 1}, {2, 3}}, {{1, 1}, {1, 1}}).x.empty());
+}
+
+}  // namespace
+}  // namespace zerostep

@@ -1,0 +1,284 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "experiments/plot/plot.h"
+#include "tests/experiments/support/made_runs.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
+
+namespace zerostep {
+namespace {
+
+using testing::cells;
+using testing::counted_cells;
+using testing::MadeRuns;
+using testing::message_of;
+using testing::rows_of;
+using testing::wrong_with_xml;
+
+class PlotFiles : public ::testing::Test {
+ protected:
+  // A run of 200 steps whose loss falls from `level` + 2, evaluated every 50.
+  void make(const std::string& name, const nlohmann::json& step, double level, int seed,
+            const std::string& log = "200 steps done in 1 s\n") {
+    std::vector<double> losses, evaluations, norms;
+    for (int k = 0; k < 200; ++k) {
+      losses.push_back(level + 2 * std::exp(-k / 20.0) + 0.01 * seed);
+      evaluations.push_back(k % 50 == 49 ? level + 0.5 - 0.001 * k : std::nan(""));
+      norms.push_back(1 + losses.back() / 7);
+    }
+    losses_[name] = losses;
+    evaluations_[name] = evaluations;
+    norms_[name] = norms;
+    made_.make(name,
+               {{"step", counted_cells(200)},
+                {"mode", std::vector<std::string>(200, step.value("mode", "fo"))},
+                {"loss", cells(losses)},
+                {"eval_loss", cells(evaluations)},
+                {"grad_norm", cells(norms)},
+                {"tokens_per_second", std::vector<std::string>(200, "1280")},
+                {"step_seconds", std::vector<std::string>(200, "0.1")},
+                {"device_peak_bytes", std::vector<std::string>(200, "1000000")},
+                {"host_peak_bytes", std::vector<std::string>(200, "0")}},
+               {{"step", step}, {"seed", seed}, {"train_batch_size", 4}, {"run", {{"steps", 200}}}}, {{"device_peak_bytes", 1048576}}, log);
+  }
+  void make_four() {
+    make("amber", {{"mode", "fo"}}, 1.7, 1);
+    make("birch", {{"mode", "zo"}, {"queries", 2}}, 3.3, 1);
+    make("cedar", {{"mode", "zo"}, {"queries", 8}}, 2.2, 1);
+    make("dogwood", {{"mode", "alternating"}, {"queries", 2}}, 2.9, 1);
+  }
+  PlotResult draw_all(const std::vector<std::string>& views, std::vector<std::string> places = {"runs"}) {
+    PlotRequest request;
+    for (std::string& place : places) place = made_.path(place);
+    request.places = places;
+    request.views = views;
+    request.out = made_.path("out");
+    request.command = "zerostep plot";
+    request.threads = 2;
+    return plot(request);
+  }
+  // What a picture's data say of a run and a column: x and y.
+  std::vector<std::pair<double, double>> data(const std::string& view, const std::string& run, const std::string& what) {
+    std::vector<std::pair<double, double>> out;
+    for (const std::vector<std::string>& row : rows_of(made_.read("out/" + view + ".tsv")))
+      if (row.size() > 4 && row[1] == run && row[2] == what) out.emplace_back(std::stod(row[3]), std::stod(row[4]));
+    return out;
+  }
+  static std::vector<std::pair<double, double>> expected(const std::vector<double>& values) {
+    std::vector<std::pair<double, double>> out;
+    for (size_t i = 0; i < values.size(); ++i)
+      if (!std::isnan(values[i])) out.emplace_back(static_cast<double>(i), values[i]);
+    return out;
+  }
+  MadeRuns made_;
+  std::map<std::string, std::vector<double>> losses_, evaluations_, norms_;
+};
+
+TEST_F(PlotFiles, DataAreTheValuesOfTheRuns) {
+  make_four();
+  draw_all({"loss", "zo", "alternating"});
+  for (const auto& [name, losses] : losses_) {
+    EXPECT_EQ(data("loss", name, "loss"), expected(losses));
+    EXPECT_EQ(data("loss", name, "eval_loss"), expected(evaluations_[name]));
+    EXPECT_EQ(data("zo", name, "grad_norm"), name == "amber" ? expected({}) : expected(norms_[name]));
+  }
+  // Step 0 of each pair is backprop.
+  std::vector<double> backprop = losses_["dogwood"], queries = backprop;
+  for (size_t i = 0; i < backprop.size(); ++i) (i % 2 == 0 ? queries : backprop)[i] = std::nan("");
+  EXPECT_EQ(data("alternating", "dogwood", "loss (backprop)"), expected(backprop));
+  EXPECT_EQ(data("alternating", "dogwood", "loss (queries)"), expected(queries));
+  EXPECT_TRUE(data("alternating", "amber", "loss (backprop)").empty());
+}
+
+TEST_F(PlotFiles, EveryViewIsAWholePictureWithItsData) {
+  make_four();
+  const PlotResult result = draw_all({});
+  const std::set<std::string> files(result.files.begin(), result.files.end());
+  for (const char* view : {"loss", "overview", "zo", "compare", "alternating", "memory"}) {
+    EXPECT_TRUE(files.contains(std::string(view) + ".svg") && files.contains(std::string(view) + ".tsv")) << view;
+    const std::string svg = made_.read("out/" + std::string(view) + ".svg");
+    EXPECT_EQ(wrong_with_xml(svg), "") << view;
+    EXPECT_EQ(svg.find("nan"), std::string::npos) << view;
+    EXPECT_EQ(svg.find("inf"), std::string::npos) << view;
+  }
+  EXPECT_FALSE(files.contains("lanes.svg"));
+  for (const std::string& file : files) EXPECT_TRUE(made_.exists("out/" + file)) << file;
+  // The share of the plan that was measured.
+  EXPECT_SAYS(made_.read("out/report.html"), "95.4 %");
+}
+
+TEST_F(PlotFiles, ComparesMeansOverSeeds) {
+  for (int seed : {1, 2, 3}) {
+    make("fo-" + std::to_string(seed), {{"mode", "fo"}}, 1.5, seed);
+    make("zo-" + std::to_string(seed), {{"mode", "zo"}, {"queries", 2}}, 3.5, seed * seed);
+  }
+  draw_all({"compare"});
+  for (const std::string mode : {"fo", "zo"}) {
+    size_t rows = 0;
+    for (const std::vector<std::string>& row : rows_of(made_.read("out/compare.tsv"))) {
+      if (row[2] != "loss (mean)" || row[1].find(mode) == std::string::npos || row[5].empty()) continue;
+      const size_t k = rows++;
+      const double a = losses_[mode + "-1"][k], b = losses_[mode + "-2"][k], c = losses_[mode + "-3"][k];
+      EXPECT_EQ(std::stod(row[3]), static_cast<double>(k));
+      EXPECT_NEAR(std::stod(row[4]), (a + b + c) / 3, 1e-14 * 10);
+      EXPECT_EQ(std::stod(row[5]), a);
+      EXPECT_EQ(std::stod(row[6]), c);
+    }
+    EXPECT_EQ(rows, 200U) << mode;
+  }
+}
+
+TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
+  make_four();
+  make("elm", {{"mode", "fo"}}, 9, 7, "ranks          1 on cpu\nzerostep: step 3: the loss is nan\n");
+  const PlotResult result = draw_all({"loss"});
+  const nlohmann::json json = nlohmann::json::parse(summary_json(result.summary).dump());
+  ASSERT_EQ(json["runs"].size(), 5U);
+  for (const nlohmann::json& run : json["runs"]) {
+    const std::vector<double>& losses = losses_[run["name"]];
+    double sum = 0;
+    for (size_t i = 190; i < 200; ++i) sum += losses[i];
+    EXPECT_NEAR(run["loss"].get<double>(), sum / 10, 1e-13);
+    EXPECT_EQ(run["steps"], 200);
+    EXPECT_NEAR(run["best_eval_loss"].get<double>(), evaluations_[run["name"]][199], 1e-15);
+    EXPECT_NEAR(run["seconds"].get<double>(), 20, 1e-10);
+    EXPECT_NEAR(run["tokens_per_second"].get<double>(), 1280, 1e-9);
+    EXPECT_EQ(run["device_peak_bytes"], 1000000);
+    EXPECT_EQ(run["planned_device_peak_bytes"], 1048576);
+    EXPECT_EQ(run["state"], run["name"] == "elm" ? "failed" : "done");
+  }
+  EXPECT_EQ(json["runs"][2]["keys"]["step.queries"], "8");
+  EXPECT_EQ(json["runs"][4]["error"], "step 3: the loss is nan");
+  EXPECT_EQ(json["runs"][0]["forwards"], 600);
+  EXPECT_EQ(json["runs"][2]["forwards"], 3200);
+  // The worst of those that did not fail is birch, whose mean of 10 steps falls to its end.
+  // Of sums below 60 that are kept up to date 200 times each rounding is below 2^-48.
+  EXPECT_NEAR(json["common_loss"].get<double>(), json["runs"][1]["loss"].get<double>(), 200 * 0x1p-48);
+  EXPECT_EQ(json["runs"][1]["steps_to_common_loss"], 200);
+  // amber comes there where the mean of the last ten is below it.
+  size_t step = 0;
+  for (double mean = 9; mean > json["common_loss"]; ++step) {
+    mean = 0;
+    for (size_t i = step; i < step + 10; ++i) mean += losses_["amber"][i] / 10;
+  }
+  EXPECT_EQ(json["runs"][0]["steps_to_common_loss"], step + 9);
+  EXPECT_EQ(json["runs"][4]["steps_to_common_loss"], nullptr);
+  EXPECT_EQ(result.summary.best(2), (std::vector<size_t>{0, 2}));
+  const std::string csv = made_.read("out/summary.csv");
+  EXPECT_TRUE(csv.starts_with("run,seed,step.mode,step.queries,state,steps,loss,")) << csv;
+  EXPECT_SAYS(csv, "cedar,1,zo,8,done,200,2.21");
+  EXPECT_SAYS(made_.read("out/summary.txt"), "failed: elm: step 3: the loss is nan");
+}
+
+TEST_F(PlotFiles, TheReportIsOneFileThatNamesEveryRun) {
+  make_four();
+  make("<b>&\"odd\"", {{"mode", "fo"}}, 4, 1);
+  draw_all({});
+  const std::string page = made_.read("out/report.html");
+  for (const char* text :
+       {"amber", "birch", "cedar", "dogwood", "&lt;b&gt;&amp;&quot;odd&quot;", "<h2>Runs</h2>", "<h2>Keys that differ</h2>",
+        "<h2>Time to a common loss</h2>", "<h2>Memory against plan</h2>", "<h2>Best 5</h2>", "<svg"})
+    EXPECT_SAYS(page, text);
+  EXPECT_EQ(page.find("<b>&\"odd"), std::string::npos);
+  // Nothing is loaded: no addresses but the name space of SVG, no sources, no style sheets.
+  for (const char* text : {"src=", "href=", "url(", "@import", "<link", "<iframe"}) EXPECT_EQ(page.find(text), std::string::npos) << text;
+  for (size_t at = page.find("//"); at != std::string::npos; at = page.find("//", at + 2))
+    EXPECT_EQ(page.substr(at, 16), "//www.w3.org/200") << page.substr(at, 60);
+  // What is drawn in the page is well-formed too.
+  for (size_t at = page.find("<svg xmlns"); at != std::string::npos; at = page.find("<svg xmlns", at + 1)) {
+    const size_t end = page.find("</svg>\n</div>", at);
+    ASSERT_NE(end, std::string::npos);
+    EXPECT_EQ(wrong_with_xml(page.substr(at, end + 6 - at)), "");
+  }
+}
+
+TEST_F(PlotFiles, ALongRunKeepsItsSpikesInFewLines) {
+  std::vector<double> losses(100000, 2.5);
+  for (size_t i = 0; i < losses.size(); ++i) losses[i] += 0.01 * std::sin(static_cast<double>(i));
+  losses[31337] = 9;
+  losses[31338] = 0.25;
+  losses[99999] = 8;
+  made_.make("long", {{"step", counted_cells(losses.size())}, {"loss", cells(losses)}});
+  draw_all({"loss"});
+  const auto points = data("loss", "long", "loss");
+  EXPECT_GT(points.size(), 1000U);
+  EXPECT_LT(points.size(), 4000U);
+  for (const auto& point : {std::pair{0.0, losses[0]}, std::pair{31337.0, 9.0}, std::pair{31338.0, 0.25}, std::pair{99999.0, 8.0}})
+    EXPECT_NE(std::find(points.begin(), points.end(), point), points.end()) << point.first;
+}
+
+TEST_F(PlotFiles, CutRowsAreSaidAndFilesOfEarlierWorkAreDrawn) {
+  const std::string old =
+      made_.write("old.csv",
+                  "timestamp,epoch,step,mode,q,lr,bs,loss,grad_norm,acc\n2025-11-06 12:00:00,1,1,FO,N/A,0.001,2,5.5,1.5,0.5\n"
+                  "2025-11-06 12:00:02,1,2,FO,N/A,0.001,2,5.25,1.5,0.5\n2025-11-06 12:00:04,1,3,FO,N/A,0.001,2,5.1");
+  const PlotResult result = draw_all({"loss"}, {"old.csv"});
+  ASSERT_EQ(result.notes.size(), 1U);
+  EXPECT_SAYS(result.notes[0], old + ": line 4");
+  EXPECT_EQ(data("loss", "old", "loss"), (std::vector<std::pair<double, double>>{{1, 5.5}, {2, 5.25}}));
+  EXPECT_SAYS(made_.read("out/report.html"), "line 4, the last, is cut");
+}
+
+TEST_F(PlotFiles, LanesAreOfOneStepOfATrace) {
+  make("traced", {{"mode", "fo"}}, 2, 1);
+  made_.write("runs/traced/trace_rank0.json", R"({"traceEvents":[
+    {"name":"forward h.0","ph":"X","pid":0,"tid":"computation","ts":0,"dur":50000},
+    {"name":"agree on loss and gradient","ph":"X","pid":0,"tid":"computation","ts":60000,"dur":10000},
+    {"name":"update h.0","ph":"X","pid":0,"tid":"computation","ts":70000,"dur":5000},
+    {"name":"forward h.0","ph":"X","pid":0,"tid":"computation","ts":80000,"dur":10000},
+    {"name":"reduce h.0","ph":"X","pid":0,"tid":"communication","ts":85000,"dur":12000},
+    {"name":"agree on loss and gradient","ph":"X","pid":0,"tid":"computation","ts":98000,"dur":2000},
+    {"name":"forward h.0","ph":"X","pid":0,"tid":"computation","ts":300000,"dur":10000}]})");
+  draw_all({"lanes"});
+  std::vector<std::vector<std::string>> rows = rows_of(made_.read("out/lanes.tsv"));
+  ASSERT_EQ(rows.size(), 5U);
+  // Milliseconds from the end of the first agreement to the end of the second.
+  const std::vector<std::pair<std::string, std::pair<double, double>>> wanted{
+      {"update h.0", {0, 5}}, {"forward h.0", {10, 20}}, {"reduce h.0", {15, 27}}, {"agree on loss and gradient", {28, 30}}};
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_EQ(rows[i + 1][2], wanted[i].first);
+    EXPECT_NEAR(std::stod(rows[i + 1][3]), wanted[i].second.first, 1e-9);
+    EXPECT_NEAR(std::stod(rows[i + 1][4]), wanted[i].second.second, 1e-9);
+    EXPECT_EQ(rows[i + 1][5], i == 2 ? "communication" : "computation");
+  }
+}
+
+TEST_F(PlotFiles, AReportAloneNeedsNoSteps) {
+  made_.make("begun", {{"step", {}}, {"loss", {}}});
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.out = made_.path("out");
+  request.formats.clear();
+  EXPECT_EQ(plot(request).files, (std::vector<std::string>{"summary.csv", "summary.txt", "report.html"}));
+  EXPECT_SAYS(made_.read("out/report.html"), "begun");
+}
+
+TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
+  make_four();
+  const auto error = [&](const std::function<void(PlotRequest&)>& change) {
+    PlotRequest request;
+    request.places = {made_.path("runs")};
+    request.out = made_.path("out");
+    change(request);
+    return message_of<InputError>([&] { plot(request); });
+  };
+  EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"los"}; }),
+              "--view los: there is no such view; did you mean loss? Views are loss, overview, zo");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.y = {"grad_nrom"}; }),
+              "--y grad_nrom: no such column; did you mean grad_norm? There are step, mode");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.x = "token"; }), "--x token: no such column; did you mean tokens?");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.by = "querys"; }), "--by querys: no run has such a key");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.formats = {"gif"}; }), "--format gif: expected svg, png or pdf");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"lanes"}; }), "needs a trace_rank*.json, which run.trace true leaves");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.x = "bytes"; }), "has no values in a column elements_gathered, which --x bytes needs");
+  EXPECT_FALSE(made_.exists("out"));
+  made_.write("runs/empty/metrics.csv", "step,loss\n");
+  EXPECT_SAYS(error([&](PlotRequest& r) { r.places = {made_.path("runs/empty")}; }), "have no step with a number to draw yet");
+}
+
+}  // namespace
+}  // namespace zerostep
