@@ -17,7 +17,6 @@ struct MeantInstead {
   std::string_view words, nearest;
 };
 constexpr MeantInstead kMeantInstead[] = {
-    {"sweep", "`zerostep train FILE --set PATH=VALUE --set run.name=NAME` makes one run of many; a loop of the shell makes them all"},
     {"watch", "`tail -f runs/NAME/log.txt` follows a run"},
     {"runs", "each folder below run.output_dir is a run: its config.json, metrics.csv and log.txt tell of it"},
     {"doctor", "`zerostep plan FILE` checks a file and says whether it fits this machine"},

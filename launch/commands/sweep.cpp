@@ -14,6 +14,7 @@
 #include "base/format.h"
 #include "base/process_memory.h"
 #include "base/program_name.h"
+#include "experiments/plot/plot.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/slots.h"
@@ -137,6 +138,20 @@ void require_same_base(const SweepFile& file, const std::string& resolved) {
       file.file, file.folder());
 }
 
+// As `plot` writes them, of what the runs have left. A sweep of which no run has begun has none.
+void write_report(const SweepRequest& request, const std::string& file, SweepScreen& screen) {
+  PlotRequest plot_of_all;
+  plot_of_all.places = {request.file.folder()};
+  plot_of_all.out = request.file.folder();
+  plot_of_all.command = fmt::format("{} sweep {}", program_name(), file);
+  plot_of_all.threads = static_cast<int>(cores_of_process().size());
+  try {
+    plot(plot_of_all);
+  } catch (const InputError& error) {
+    screen.line(fmt::format("no report: {}", error.what()));
+  }
+}
+
 }  // namespace
 
 int sweep(Job& job, const SweepArguments& arguments) {
@@ -192,6 +207,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.interrupts = [&] { return std::max(asked.load(), pending_signal() != 0 ? 1 : 0); };
   const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, slots.count(), stdout);
   const SweepOutcome outcome = run_sweep(request, *screen);
+  write_report(request, arguments.file, *screen);
   const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();
   screen->line(fmt::format("{} of {} done{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
                            failed > 0 ? fmt::format(", {} failed", failed) : "", file.folder()));
