@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs launch/slurm.sh under Slurm: two nodes on this machine (tests/launch/support/two_hosts.sh), each with slurmd and munged of its own,
-# slurmctld on the first. Checks that Slurm's SIGUSR1 before the time is up ends the job in order, that the job submitted again goes on without a gap, and
-# that a killed rank ends it. Debian's packages are installed where they are missing; Slurm ends with the script. Root; build/zerostep; 2 minutes.
+# slurmctld on the first. Checks that Slurm's SIGUSR1 before the time is up ends the job in order, that the job submitted again goes on without a gap,
+# that a killed rank ends it, and that the runs of a sweep are tasks of an array. Debian's packages are installed where they are missing; Slurm ends with the script. Root; build/zerostep; 2 minutes.
 # usage: launch/slurm_check.sh [COMMAND...]     COMMAND: runs that instead, where srun and sbatch reach this Slurm
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
@@ -134,4 +134,13 @@ ends_as 4 FAILED 30
 says 4 'task [0-3]: Killed'
 if pgrep -x zerostep >/dev/null; then fail "ranks are left running"; fi
 say "$(grep -m 1 'Killed' slurm-4.out): all ranks have ended"
+
+say "job 5: a sweep of 4 runs of 2 ranks as an array"
+describe 40
+cat >sweep.json <<JSON
+{"base": "run.json", "name": "swept", "grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2]}, "resources": {"ranks": 2, "executor": "slurm"}}
+JSON
+build/zerostep sweep sweep.json >sweep.txt 2>&1 || { cat sweep.txt; fail "the sweep ends with status $?"; }
+[ "$(grep -c ',done,slurm:5_[0-3],0,' runs/swept/runs.csv)" = 4 ] || { cat runs/swept/runs.csv; fail "runs.csv does not hold 4 runs that are done"; }
+say "$(tail -n 1 sweep.txt)"
 say "all well"
