@@ -37,7 +37,7 @@ void read_end(RunRecord& run) {
     if (line.starts_with(kBegins)) run.state = RunState::Killed;
     if (line.starts_with(kStopped)) {
       run.state = RunState::Interrupted;
-      run.why = line.substr(kStopped.size(), line.find(' ', kStopped.size()) - kStopped.size());
+      run.why = line.substr(kStopped.size(), line.find(" after ") - kStopped.size());
     }
     if (line.starts_with(kError)) {
       run.state = RunState::Failed;
