@@ -36,7 +36,8 @@ class Device {
    public:
     virtual ~Impl() = default;
     virtual const std::string& name() const = 0;
-    virtual std::string description() const { return name(); }
+    virtual std::string model() const { return ""; }
+    virtual std::string identity() const { return name(); }
     virtual Stream compute_stream() const = 0;
     virtual Stream stream(const std::string& name) const = 0;
     virtual Stream host_stream(const std::string& name) const { return Stream::worker(name); }
@@ -67,8 +68,12 @@ class Device {
 
   // As LibTorch calls it ("cpu", "cuda:0").
   const std::string& name() const { return impl_->name(); }
+  // Of a GPU ("NVIDIA H200"); "" of a processor.
+  std::string model() const { return impl_->model(); }
+  // What no other device of the host has, whatever names the processes that see it give it.
+  std::string identity() const { return impl_->identity(); }
   // For people: a GPU with its model ("cuda:0 (NVIDIA H200)").
-  std::string description() const { return impl_->description(); }
+  std::string description() const { return model().empty() ? name() : name() + " (" + model() + ")"; }
   // Where kernels run.
   Stream compute_stream() const { return impl_->compute_stream(); }
   // A stream of its own beside the compute stream; ends with its last handle.
@@ -95,8 +100,8 @@ class Device {
   void load_operators() const { impl_->load_operators(); }
   // Of a GPU; a processor's tensors are counted by rank (runtime/memory/memory_meter.h). The peak is that since the limit was set.
   TensorMemory tensor_memory() const { return impl_->tensor_memory(); }
-  // From now on tensors with which this process takes more are an error of LibTorch's, which takes memory in pieces of 2 MiB, and of 20 MiB
-  // for tensors of more than one: those that it holds count, but for the last of either kind. Of a GPU.
+  // From now on tensors for which LibTorch would hold more are an error of LibTorch's, which takes memory in pieces of 2 MiB, and of 20 MiB
+  // for tensors of more than one: what it holds counts, filled or not. Of a GPU.
   void limit_tensor_memory(int64_t num_bytes) const { impl_->limit_tensor_memory(num_bytes); }
   // The last one that the calling thread was refused since a limit was set. Of a GPU.
   RefusedTensor refused_tensor() const { return impl_->refused_tensor(); }

@@ -25,6 +25,16 @@ std::string grouped(int64_t value) {
 
 std::string counted(int64_t count, const char* what) { return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s"); }
 
+std::string ranges_text(const std::vector<int>& ascending) {
+  std::string out;
+  for (size_t begin = 0, end = 0; begin < ascending.size(); begin = end) {
+    for (end = begin + 1; end < ascending.size() && ascending[end] == ascending[end - 1] + 1;) ++end;
+    out += fmt::format("{}{}", out.empty() ? "" : ", ", ascending[begin]);
+    if (end > begin + 1) out += fmt::format("-{}", ascending[end - 1]);
+  }
+  return out;
+}
+
 std::string human_count(double value) {
   if (!std::isfinite(value)) return round_trip(value);
   constexpr std::array kPrefixes{"", " k", " M", " G", " T", " P", " E"};
@@ -46,6 +56,12 @@ std::string human_bytes(int64_t num_bytes) {
     ++prefix;
   }
   return (prefix == 0 ? fmt::format("{}", num_bytes) : short_number(value)) + kPrefixes[prefix];
+}
+
+ComparedBytes compared_bytes(int64_t one, int64_t other) {
+  ComparedBytes out{human_bytes(one), human_bytes(other)};
+  if (out.one == out.other && one != other) out = {grouped(one) + " bytes", grouped(other) + " bytes"};
+  return out;
 }
 
 std::string human_duration(double seconds) {

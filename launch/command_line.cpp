@@ -151,6 +151,17 @@ class CommandLine {
         ->allow_extra_args(false);
   }
 
+  // Of a command that computes on a device, or plans for one.
+  static void add_device(CLI::App* sub, ConfigArguments& arguments) {
+    sub->add_option_function<std::string>(
+           "--device",
+           [&arguments](const std::string& device) {
+             arguments.set.push_back({"run.device=\"" + device + "\"", "--device " + device});
+           },
+           "cpu, cuda or auto (a GPU where one answers); what run.device says by default")
+        ->type_name("cpu|cuda|auto");
+  }
+
   // A whole number, whose default the help tells.
   template <typename Number>
   static void add_count(CLI::App* sub, const char* name, Number& value, const char* about, int64_t low = 0,
@@ -183,7 +194,7 @@ class CommandLine {
     sub->add_flag("--overwrite", overwrite_,
                   "begin anew in a folder that holds a run, whose files go, and write over a model in --save-model; as run.overwrite")
         ->excludes(resume);
-    sub->add_option("--device", device_, "cpu or cuda; what run.device says by default")->type_name("cpu|cuda");
+    add_device(sub, train_);
     sub->footer(
         "\nLeaves <run.output_dir>/<run.name>/: config.json (resolved, a valid input), plan.json, metrics.csv (a row a step), log.txt,\n"
         "and, with run.checkpoint_interval, checkpoints/, from which --resume goes on with any number of ranks at any stage.\n"
@@ -195,7 +206,6 @@ class CommandLine {
     sub->callback([this, resume] {
       if (resume->count() > 0) train_.resume = resume_;
       if (overwrite_) train_.set.push_back({"run.overwrite=true", "--overwrite"});
-      if (!device_.empty()) train_.set.push_back({"run.device=\"" + device_ + "\"", "--device " + device_});
       run_ = [this] { return train(job_, train_); };
     });
   }
@@ -203,6 +213,7 @@ class CommandLine {
   void add_plan() {
     CLI::App* sub = app_.add_subcommand("plan", "the plan of one step and its cost, without training or allocating");
     add_file(sub, plan_);
+    add_device(sub, plan_);
     sub->add_option("--world", plan_.world, "ranks to plan for; where it is missing 1, or one host of --machine")
         ->transform(number<int64_t>(1, kMostRanks));
     sub->add_option(
@@ -323,6 +334,7 @@ class CommandLine {
     sub->add_option("--checkpoint,--model", eval_.model,
                     "the weights, a checkpoint or a Hugging Face directory; the model that training starts from where it is missing")
         ->type_name("CHECKPOINT|HF_DIR");
+    add_device(sub, eval_);
     sub->add_flag("--json", eval_.json, "{\"loss\", \"perplexity\"}");
     sub->footer("\nExample: zerostep eval run.json --checkpoint model/ --json");
     sub->callback([this] { run_ = [this] { return eval(job_, eval_); }; });
@@ -442,7 +454,7 @@ class CommandLine {
   CLI::App app_;
   std::function<int()> run_;
   TrainArguments train_;
-  std::string resume_, device_, checkpoint_;
+  std::string resume_, checkpoint_;
   bool overwrite_ = false;
   ExportArguments export_;
   PlanArguments plan_;

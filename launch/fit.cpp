@@ -128,7 +128,7 @@ class Search {
     const PlanCost cost = training_cost(config, training, *subject_.model, *subject_.objective, meter);
     const int64_t host = cost.host_peak_bytes + staging_bytes(config, training, meter != nullptr);
     const bool shared = request_.includes_host;
-    candidate.needed = {cost.device_peak_bytes + (shared ? host : 0), shared ? 0 : host, cost.file_peak_bytes};
+    candidate.needed = {cost.device_needed_bytes() + (shared ? host : 0), shared ? 0 : host, cost.file_peak_bytes};
     candidate.lacks = beyond(candidate.needed, capacity);
   }
 

@@ -3,18 +3,22 @@
 # its library for GPUs, the tests and the benchmark of its kernels, the libraries of Debian that they need, an Open MPI, launch/gpu_check.sh with
 # what it runs, and the GPU of the tests (tests/fake_gpu/) for `--fake`. 56 MiB at most; needs GLIBC 2.34 and GLIBCXX 3.4.30 there (Debian 12,
 # Ubuntu 24.04).
+# usage: launch/gpu_bundle.sh [--build BUILD_FOLDER] [--out FOLDER]
 #   launch/gpu_bundle.sh                            # sets up, builds, makes .gpu/
 #   launch/gpu_bundle.sh --build build --out DIR    # of a build that is there
 # Then, on the machine with the GPU: bash .gpu/gpu_check.sh --out FOLDER
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")/.."
+usage() { echo "launch/gpu_bundle.sh: $1; usage: launch/gpu_bundle.sh [--build BUILD_FOLDER] [--out FOLDER] (--help tells more)" >&2; exit 2; }
 build="" out=.gpu
 while [ $# -gt 0 ]; do
   case $1 in
-    --build) build=$(cd "$caller" && realpath -m -- "${2:?a folder}") && shift 2 ;;
-    --out) out=$(cd "$caller" && realpath -m -- "${2:?a folder}") && shift 2 ;;
-    *) echo "usage: launch/gpu_bundle.sh [--build BUILD_FOLDER] [--out FOLDER]" && exit 2 ;;
+    --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' launch/gpu_bundle.sh; exit ;;
+    --build | --out) [ -n "${2-}" ] || usage "$1 has no value" ;;&
+    --build) build=$(cd "$caller" && realpath -m -- "$2"); shift 2 ;;
+    --out) out=$(cd "$caller" && realpath -m -- "$2"); shift 2 ;;
+    *) usage "'$1' is no option" ;;
   esac
 done
 say() { printf '[gpu_bundle] %s\n' "$*"; }

@@ -15,7 +15,8 @@ usage() { fail "$1; usage: launch/hosts.sh HOSTFILE [--ranks N] [--network CIDR]
 
 case ${1-} in
   --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit ;;
-  "" | -*) usage "the file of hosts comes first" ;;
+  "") usage "the file of hosts comes first" ;;
+  -*) usage "'$1' stands where the file of hosts does, which comes first" ;;
 esac
 hostfile=$1 ranks="" network=""
 shift

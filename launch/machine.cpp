@@ -91,15 +91,16 @@ void require_host_memory(const Config& config, const PlanCost& cost, const Memor
   const int64_t free = Device::cpu().memory_info().free_bytes / std::max(1, ranks_of_host);
   const int64_t device_bytes = device.is_host() ? cost.device_peak_bytes : 0, bytes = device_bytes + cost.host_peak_bytes;
   if (limit.includes_host || bytes <= free) return;
+  const ComparedBytes compared = compared_bytes(bytes, free);
   fail_input(
       "{}: a rank needs {} of this machine's memory{}, and {} are free for each of {}. What helps: "
       "\"nvme\" for zero_optimization.offload_param.device and offload_optimizer.device, a lower buffer_count, run.checkpoint_interval 0 "
       "(checkpoints are staged in memory), fewer ranks on this host",
-      config.file, human_bytes(bytes),
+      config.file, compared.one,
       device.is_host()
           ? fmt::format(", {} for the device and {} for the host", human_bytes(device_bytes), human_bytes(cost.host_peak_bytes))
           : "",
-      human_bytes(free), ranks_of_host);
+      compared.other, ranks_of_host);
 }
 
 }  // namespace zerostep

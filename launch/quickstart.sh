@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # From nothing to a trained model: sets up, builds, trains a small byte-level GPT-2 on C++ source code (LibTorch's own headers) on two ranks at
 # ZeRO stage 3, evaluates it, and prints what it writes. About 6 minutes to build the first time and 4 to train on 2 cores; no GPU, 3 GB of disk.
+# usage: launch/quickstart.sh
 # STEPS=N trains for another number of steps (default 300); RANKS=N on another number of ranks (default 2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case ${1-} in
+  "") ;;
+  --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' launch/quickstart.sh; exit ;;
+  *) echo "launch/quickstart.sh: '$1' is no option: it takes none (--help tells of STEPS and RANKS)" >&2; exit 2 ;;
+esac
 bash launch/setup.sh
 TARGETS=zerostep bash launch/build.sh
 

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # Installs what zerostep is built from: Debian packages (system wide) and LibTorch from PyPI (into .deps/).
 # Needs Debian 12 or Ubuntu 24.04, root or sudo, 3 GB of disk; takes about 2 minutes the first time, nothing after that.
+# usage: launch/setup.sh [--cuda]
 # LIBTORCH=/path to an unpacked LibTorch 2.11 (the folder that holds lib/ and include/) is used instead of PyPI's.
 # Where nvcc is found, it also brings the libraries that LibTorch needs for CUDA beside a toolkit (231 MB), an Open MPI that can be carried
 # to another machine (launch/gpu_bundle.sh) and a clang-tidy that reads CUDA (42 MB). --cuda brings a whole CUDA 13.0 toolkit from PyPI (a minute and 3 GB of disk more), for machines
 # without one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case "${1:-}" in
-  "" | --cuda) ;;
-  *) echo "usage: launch/setup.sh [--cuda]"; exit 2 ;;
-esac
+for argument in "$@"; do
+  case $argument in
+    --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' launch/setup.sh; exit ;;
+    --cuda) ;;
+    *) echo "launch/setup.sh: '$argument' is no option; usage: launch/setup.sh [--cuda] (--help tells more)" >&2; exit 2 ;;
+  esac
+done
 
 torch_version=2.11.0
 cuda_runtime=13.0.96

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Trains under Slurm, and goes on where it was when it is submitted again. Of the repository's folder:
+# usage: sbatch [OPTIONS OF sbatch...] launch/slurm.sh run.json NAME [ARGUMENTS OF train...]
 #   sbatch --nodes=2 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-task=12 launch/slurm.sh run.json NAME [ARGUMENTS OF train...]
 # NAME is the run's (run.name); its folder lies where run.output_dir says. A folder of that name without checkpoints is left alone. ZEROSTEP=/path/of/zerostep
 # names another program.
@@ -9,7 +10,13 @@
 #SBATCH --time=04:00:00 --signal=USR1@120
 set -euo pipefail
 fail() { echo "launch/slurm.sh: $*" >&2; exit 2; }
-[ $# -ge 2 ] || fail "usage: sbatch [OPTIONS] launch/slurm.sh run.json NAME [ARGUMENTS OF train...]"
+usage() { fail "$1; usage: sbatch [OPTIONS OF sbatch...] launch/slurm.sh run.json NAME [ARGUMENTS OF train...] (bash launch/slurm.sh --help tells more)"; }
+case ${1-} in
+  --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | grep -v '^SBATCH'; exit ;;
+  -*) usage "'$1' is no option of this script: those of sbatch come before it, those of train behind NAME" ;;
+esac
+[ $# -ge 2 ] || usage "the configuration file and NAME of the run are needed"
+case $2 in -*) usage "'$2' stands where NAME does: arguments of train come behind it" ;; esac
 config=$1 name=$2
 shift 2
 program=${ZEROSTEP:-build/zerostep}

@@ -8,6 +8,10 @@ repository=$(cd "$(dirname "$0")/.." && pwd)
 say() { printf '[slurm] %s\n' "$*"; }
 fail() { say "FAILED: $*"; exit 1; }
 
+case ${1-} in
+  --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit ;;
+  -*) echo "launch/slurm_check.sh: '$1' is no option; usage: launch/slurm_check.sh [COMMAND...] (--help tells more)" >&2; exit 2 ;;
+esac
 if [ "${1-}" != inside ]; then
   [ "$(id -u)" = 0 ] || fail "slurmd and the installation of packages need root"
   [ -x "$repository/build/zerostep" ] || fail "there is no build/zerostep: run launch/build.sh first"

@@ -4,6 +4,11 @@
 # CPUS="avx2 own", THREADS="1" and PROGRAMS="models" run a part; FILTER='Engine*' runs those tests alone.
 set -u
 cd "$(dirname "$0")/.."
+case ${1-} in
+  "") ;;
+  --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' launch/test_cpus.sh; exit ;;
+  *) echo "launch/test_cpus.sh: '$1' is no option: it takes none (--help tells of CPUS, THREADS, PROGRAMS and FILTER)" >&2; exit 2 ;;
+esac
 
 programs=(${PROGRAMS:-base offload models runtime})
 threads=(${THREADS:-1 2 16})

@@ -33,6 +33,7 @@ struct ActivationCost {
   double forward_flops = 0;     // multiply-adds count two
   double attention_flops = 0;   // of forward_flops: of attention's scores and of what they weigh
   int64_t attention_heads = 0;  // of queries, of all samples
+  double repeated_flops = 0;    // that a backward works out again of the forward, by itself
   // What the operations other than products write, in place or not, and how many operations there are, those of products included: what a
   // forward and a backward take beside their products. On the CPU.
   struct Work {

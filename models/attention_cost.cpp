@@ -39,7 +39,9 @@ void AttentionCost::forward(bool graph, MemoryTimeline& m) const {
   m.take(2 * copy).take(matrix);
   if (!graph || copies) m.give(wide);  // keys
   if (!graph) m.give(2 * copy);
-  m.take(matrix).take(scores).give(matrix + scores);  // softmax, and flags of pairs that are not allowed
+  // Softmax, with flags of pairs that are not allowed, flags of rows that have no other, and a zero for those.
+  const int64_t all_flags = scores + vectors + 4;
+  m.take(matrix).take(all_flags).give(matrix + all_flags);
   m.take(copy).take(wide);
   if (element == 2) m.take(rows()).pass(2 * scores).give(wide);
   m.give(mask + (graph && !copies ? 2 * widened : 3 * widened + wide));

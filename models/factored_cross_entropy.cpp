@@ -162,6 +162,9 @@ ActivationCost factored_cross_entropy_cost(int64_t num_rows, int64_t width, int6
   // It is not told whether gradients are fresh.
   cost.backward_transient_bytes = cost.accumulating_backward_transient_bytes;
   cost.forward_work = {statistics * parts.count(), 2 * parts.count() + 1};
+  // The logits of the last part are still there.
+  cost.repeated_flops =
+      2.0 * static_cast<double>(num_rows) * static_cast<double>(width) * static_cast<double>(vocabulary - parts.columns(parts.count() - 1));
   return cost;
 }
 

@@ -17,13 +17,16 @@ namespace zerostep {
 class FlatKernels {
  public:
   // What a GPU's kernels keep for a stream that sums, and for one that draws directions of low rank, adds up more directions than these or
-  // makes matrices orthogonal. Of a rank's streams that is the compute stream.
+  // makes matrices orthogonal.
   static constexpr int64_t kSumScratchBytes = 4325376, kPartScratchBytes = 8388608, kMostDirectionsTogether = 384;
 
   virtual ~FlatKernels() = default;
 
   // Memory of the device that these kernels keep by now.
   virtual int64_t scratch_bytes() const { return 0; }
+  // Takes the memory that a stream's kernels of a GPU keep: that of sums, and that of parts besides. What is not taken here is taken at the
+  // first call that needs it. RunError where there is none.
+  virtual void take_scratch(bool /*has_parts*/, const Stream& /*stream*/) const {}
 
   // From here on the stream's thread does alone what it takes: it works beside the compute stream, whose threads the cores are for.
   virtual void keep_to_one_thread(const Stream& stream) const = 0;
@@ -71,7 +74,8 @@ class FlatKernels {
 const FlatKernels& host_kernels();
 // Those of a device, which live as long as it does. A GPU's are queued at once, within a launch of the stream or outside (RunError where
 // they cannot be), whatever has failed before; host pointers in operands (numbers, scalars and signs) are read during the call. They make
-// no tiles. A stream gets memory for partial sums, and for rows and columns of directions of low rank, at the first call that needs it.
+// no tiles. A stream gets memory for partial sums, and for rows and columns of directions of low rank, by take_scratch() or at the first
+// call that needs it.
 const FlatKernels& kernels_of(const Device& device);
 
 }  // namespace zerostep

@@ -20,7 +20,7 @@ thread_local RefusedTensor last_refused;
 
 TensorMemory tensor_memory_of(int device) {
   const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device));
-  return {stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak, stats.reserved_bytes[0].current};
+  return {stats.requested_bytes[0].current, stats.requested_bytes[0].peak, stats.reserved_bytes[0].current};
 }
 
 // Of every device, once: LibTorch forgets no observer.
@@ -39,10 +39,18 @@ void observe_refusals() {
 
 CudaDevice::CudaDevice(int index) : context_(std::make_shared<CudaContext>(index)), compute_(make_cuda_stream(context_, "compute")) {}
 
-std::string CudaDevice::description() const {
-  cudaDeviceProp properties = {};
-  context_->check(cudaGetDeviceProperties(&properties, context_->index()), "its model is not known");
-  return fmt::format("{} ({})", name(), properties.name);
+std::string CudaDevice::model() const { return properties().name; }
+
+std::string CudaDevice::identity() const {
+  std::string out;
+  for (const char byte : properties().uuid.bytes) out += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return out;
+}
+
+cudaDeviceProp CudaDevice::properties() const {
+  cudaDeviceProp out = {};
+  context_->check(cudaGetDeviceProperties(&out, context_->index()), "its model is not known");
+  return out;
 }
 
 Stream CudaDevice::stream(const std::string& name) const { return make_cuda_stream(context_, name); }
@@ -94,9 +102,7 @@ RefusedTensor CudaDevice::refused_tensor() const { return last_refused; }
 void CudaDevice::limit_tensor_memory(int64_t num_bytes) const {
   const auto index = static_cast<c10::DeviceIndex>(context_->index());
   const auto total = static_cast<double>(memory_info().total_bytes);
-  constexpr int64_t kLastPieces = (2 + 20) << 20;
-  const double held = num_bytes <= 0 ? 0 : static_cast<double>(num_bytes) + kLastPieces;
-  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::clamp(held / total, 0.0, 1.0), index);
+  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::clamp(static_cast<double>(num_bytes) / total, 0.0, 1.0), index);
   c10::cuda::CUDACachingAllocator::resetPeakStats(index);
   observe_refusals();
 }
@@ -117,8 +123,9 @@ Arena CudaDevice::device_memory(const std::string& name, int64_t num_bytes) cons
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     const MemoryInfo memory = memory_info();
+    const ComparedBytes bytes = compared_bytes(num_bytes, memory.free_bytes);
     fail_run("[{}] '{}' needs {} of device memory, and {} of {} are free: use less, or end programs that `nvidia-smi` shows there",
-             context_->name(), name, human_bytes(num_bytes), human_bytes(memory.free_bytes), human_bytes(memory.total_bytes));
+             context_->name(), name, bytes.one, bytes.other, human_bytes(memory.total_bytes));
   }
   context_->check(error, "device memory cannot be allocated");
   std::shared_ptr<void> owner(data, [context = context_](void* p) { end_outside_host_functions([context, p] { cudaFree(p); }); });
@@ -135,8 +142,9 @@ Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) cons
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     const MemoryInfo host = Device::cpu().memory_info();
+    const ComparedBytes bytes = compared_bytes(num_bytes, host.free_bytes);
     fail_run("[{}] '{}' needs {} of pinned memory, which CUDA refuses; the host has {} of {} free: use less, or end other programs",
-             context_->name(), name, human_bytes(num_bytes), human_bytes(host.free_bytes), human_bytes(host.total_bytes));
+             context_->name(), name, bytes.one, bytes.other, human_bytes(host.total_bytes));
   }
   context_->check(error, "pinned memory of the host cannot be allocated");
   std::memset(data, 0, size);
@@ -146,14 +154,14 @@ Arena CudaDevice::pinned_memory(const std::string& name, int64_t num_bytes) cons
 
 }  // namespace zerostep
 
-int zerostep_count_cuda_devices_4() {
+int zerostep_count_cuda_devices_5() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   cudaGetLastError();  // the next call does not tell it again
   return 0;
 }
 
-void zerostep_open_cuda_device_4(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
+void zerostep_open_cuda_device_5(int index, std::shared_ptr<const zerostep::Device::Impl>& device) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {

@@ -15,7 +15,8 @@ class CudaDevice final : public Device::Impl {
   explicit CudaDevice(int index);
 
   const std::string& name() const override { return context_->name(); }
-  std::string description() const override;
+  std::string model() const override;
+  std::string identity() const override;
   Stream compute_stream() const override { return compute_; }
   Stream stream(const std::string& name) const override;
   Arena memory(const std::string& name, int64_t num_bytes, MemoryKind kind) const override;
@@ -36,6 +37,7 @@ class CudaDevice final : public Device::Impl {
 
  private:
   cudaMemoryType type_of(const void* data) const;
+  cudaDeviceProp properties() const;
   Arena device_memory(const std::string& name, int64_t num_bytes) const;
   Arena pinned_memory(const std::string& name, int64_t num_bytes) const;
 

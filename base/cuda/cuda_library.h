@@ -13,13 +13,13 @@ constexpr const char* kCudaLibrary = "libzerostep_cuda.so";
 
 // The function's name ends with the version of what the program and the library share. It changes with Device::Impl, Stream::Impl,
 // Event::Impl and Arena, so that a library of another version has no function of this name.
-constexpr const char* kOpenCudaDevice = "zerostep_open_cuda_device_4";
-constexpr const char* kCountCudaDevices = "zerostep_count_cuda_devices_4";
+constexpr const char* kOpenCudaDevice = "zerostep_open_cuda_device_5";
+constexpr const char* kCountCudaDevices = "zerostep_count_cuda_devices_5";
 
 // A function of the library, which it opens and never closes: what it makes outlives the call. RunError that says what is missing.
 void* function_of_cuda_library(const char* name);
 
 }  // namespace zerostep
 
-extern "C" __attribute__((visibility("default"))) zerostep::OpenCudaDevice zerostep_open_cuda_device_4;
-extern "C" __attribute__((visibility("default"))) zerostep::CountCudaDevices zerostep_count_cuda_devices_4;
+extern "C" __attribute__((visibility("default"))) zerostep::OpenCudaDevice zerostep_open_cuda_device_5;
+extern "C" __attribute__((visibility("default"))) zerostep::CountCudaDevices zerostep_count_cuda_devices_5;

@@ -14,6 +14,7 @@
 #include "launch/evaluation.h"
 #include "launch/machine.h"
 #include "launch/model_files.h"
+#include "launch/rank_devices.h"
 #include "launch/subject.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/engine/training_cost.h"
@@ -81,6 +82,7 @@ int eval(Job& job, const EvalArguments& arguments) {
   EvalSetup setup;
   job.together("evaluation", [&] { prepare(job, arguments, setup); });
   require_same_configuration(job, setup.subject);
+  require_same_device(job, setup.subject.config());
   require_same_inputs(job, setup.inputs);
   const Config& config = setup.subject.config();
   if (job.speaks()) {

@@ -17,6 +17,7 @@
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/needed_folders.h"
+#include "launch/rank_devices.h"
 #include "launch/signals.h"
 #include "launch/train_run.h"
 #include "models/error_text.h"
@@ -194,7 +195,7 @@ DataFacts facts_of(Job& job, const DataStream& data) {
 // Collective.
 void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   RunFacts& facts = setup.facts;
-  facts.device = setup.device.description();
+  facts.device = devices_text(devices_of_ranks(job, setup.device));
   facts.host_is_device = setup.device.is_host();
   facts.communication = job.world().backend();
   facts.host_kernels = host_optimizer_target();
@@ -380,6 +381,7 @@ int train(Job& job, const TrainArguments& arguments) {
   const std::string started = job.share("time of the start", time_for_names());
   job.together("configuration", [&] { setup.subject = load_subject(arguments, {.world = job.size(), .started = started}); });
   require_same_configuration(job, setup.subject);
+  require_same_device(job, setup.config());
   job.together("limits of the process", [&] { require_open_files(setup.config(), job.size() - job.local_size()); });
   claim_folder(job, arguments, setup);
   for (const std::string& warning : setup.subject.loaded.warnings) setup.log.warn(warning);

@@ -87,6 +87,12 @@ def write(path, text):
     os.replace(path + ".part", path)
 
 
+def refuse(text):
+    """An argument or a variable is wrong; nothing has been made."""
+    print("launch/gpu_check.sh: " + text, file=sys.stderr)
+    sys.exit(2)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="gpu_check.sh")
     parser.add_argument("--bundle", required=True)
@@ -98,13 +104,17 @@ def main():
     chosen = os.environ.get("STAGES", "").split() or list(LIMITS)
     unknown = [name for name in chosen if name not in LIMITS]
     if unknown:
-        sys.exit(f"STAGES: '{unknown[0]}' is none of {' '.join(LIMITS)}")
+        refuse(f"STAGES: '{unknown[0]}' is none of {' '.join(LIMITS)}")
     try:
         factor = float(os.environ.get("LIMIT_FACTOR", "1"))
     except ValueError:
         factor = 0
     if not 0 < factor < 1000:
-        sys.exit(f"LIMIT_FACTOR: '{os.environ['LIMIT_FACTOR']}' is no factor of the limits: a number above 0")
+        refuse(f"LIMIT_FACTOR: '{os.environ['LIMIT_FACTOR']}' is no factor of the limits: a number above 0")
+    try:
+        os.makedirs(given.out, exist_ok=True)
+    except OSError as error:
+        refuse(f"--out {given.out}: {error.strerror}")
 
     target = os.path.join(given.out, "gpu_check.json")
     report = {}

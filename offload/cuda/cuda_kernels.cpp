@@ -108,6 +108,10 @@ class CudaKernels final : public FlatKernels {
     for (const Arena& arena : arenas_) bytes += arena.capacity_bytes();
     return bytes;
   }
+  void take_scratch(bool has_parts, const Stream& stream) const override {
+    cuda::Queue queue = queue_of(stream);
+    give_scratch(queue, has_parts);
+  }
   void newton_schulz(float* matrix, int64_t rows, int64_t columns, float* scratch, const Stream& stream) const override {
     // LibTorch launches on its current stream.
     Stream(stream).launch([=, this] {
@@ -226,7 +230,7 @@ class CudaKernels final : public FlatKernels {
 }  // namespace
 }  // namespace zerostep
 
-const zerostep::FlatKernels& zerostep_cuda_kernels_1(const zerostep::Device::Impl& device) {
+const zerostep::FlatKernels& zerostep_cuda_kernels_2(const zerostep::Device::Impl& device) {
   const auto& gpu = static_cast<const zerostep::CudaDevice&>(device);
   return *static_cast<const zerostep::CudaKernels*>(gpu.kept([&] { return std::make_shared<const zerostep::CudaKernels>(gpu); }));
 }

@@ -22,18 +22,20 @@ Config planned_config(Config config, const TrainingPlan& plan) {
   return config;
 }
 
-// A GPU with LibTorch's operators and with memory for the plan.
-const Device& ready_for(const TrainingPlan& plan, const Device& device) {
+// A GPU with LibTorch's operators and with memory for the plan's arenas and the scratch of kernels.
+const Device& ready_for(const Config& config, const TrainingPlan& plan, const Device& device) {
   if (device.is_host()) return device;
   device.load_operators();
   at::globalContext().lazyInitDevice(at::Device(device.name()).type());
-  const int64_t arenas = nth(plan.any_step().arena_bytes, Tier::Device);
+  const int64_t arenas = nth(plan.any_step().arena_bytes, Tier::Device) + kernel_scratch(config, plan.any_step().options).num_bytes();
   const MemoryInfo memory = device.memory_info();
+  const ComparedBytes bytes = compared_bytes(arenas, memory.free_bytes);
   if (arenas > memory.free_bytes)
     fail_run(
-        "{} has {} of {} free, and the plan takes {} for the runtime's arenas{}: end other programs there, or take what `{} plan` says "
+        "{} has {} of {} free, and the plan takes {} for the runtime's arenas and the scratch of its kernels{}: end other programs there, "
+        "or take what `{} plan` says "
         "needs less",
-        device.description(), human_bytes(memory.free_bytes), human_bytes(memory.total_bytes), human_bytes(arenas),
+        device.description(), bytes.other, human_bytes(memory.total_bytes), bytes.one,
         plan.device_peak_bytes > 0 ? fmt::format(" and {} at its peak", human_bytes(plan.device_peak_bytes)) : "", program_name());
   return device;
 }
@@ -51,7 +53,7 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
     : config_(planned_config(config, plan)),
       plan_(std::move(plan)),
       trace_(config.run.trace ? std::make_unique<Trace>(world.rank()) : nullptr),
-      lanes_(ready_for(plan_, device), kernels_of(device), world, plan_.streams_apart(device.is_host()), meter_, trace_.get(),
+      lanes_(ready_for(config, plan_, device), kernels_of(device), world, plan_.streams_apart(device.is_host()), meter_, trace_.get(),
              config.wall_clock_breakdown || config.monitor.flops_enabled),
       state_(plan_.layout, plan_.any_step(), world, device, tier_options(config, world.rank(), device)),
       lent_(lanes_.group, state_.rank_values()),
@@ -61,12 +63,15 @@ Engine::Engine(const Config& config, const ModelDefinition& model, const Objecti
       strategies_(make_strategies(config_, model, plan_.layout, objective, world.rank(), world.size())),
       launcher_(config_, model, plan_, state_, scalars_, directions_, strategies_, lanes_),
       runner_(config_, plan_, state_, scalars_, directions_, strategies_, launcher_, lanes_) {
+  const KernelScratch scratch = kernel_scratch(config, plan_.any_step().options);
+  if (scratch.sums) lanes_.kernels.take_scratch(scratch.parts, lanes_.compute);
+  if (scratch.sums_of_reductions) lanes_.kernels.take_scratch(false, lanes_.communication);
   lanes_.group.agree_on_host_memory(state_.store().is_communicated_memory_pinned());
   access_.load(initial);
   if (config.run.device_memory > 0 && device.is_host()) meter_.set_limit(config.run.device_memory, state_.arena_bytes());
   if (!device.is_host())
     device.limit_tensor_memory((config.run.device_memory > 0 ? config.run.device_memory : INT64_MAX) - state_.arena_bytes() -
-                               kernel_bytes(config));
+                               scratch.num_bytes());
   release_free_memory();  // of what planning and loading took
 }
 

@@ -147,7 +147,9 @@ void StepRunner::report_non_finite(int64_t step, double local_loss) {
   for (Stream* stream : lanes_.streams()) stream->synchronize();  // the run ends: what was read ahead is of no use
   // What an update in the backward has read of files is no longer there.
   const bool is_gone = own_update_ != nullptr && plan_.any_step().options.gradient_tier == Tier::File;
-  const std::string parameter = is_gone ? non_finite_group() : first_non_finite(state_, lanes_.device, lanes_.kernels, lanes_.compute);
+  // Where the step has summed squares: a GPU's kernels have memory for that there.
+  Stream& sums = lanes_.group.size() == 1 && state_.has_whole_gradients() ? lanes_.compute : lanes_.communication;
+  const std::string parameter = is_gone ? non_finite_group() : first_non_finite(state_, lanes_.device, lanes_.kernels, sums);
   const int rank = lanes_.group.rank();
   if (!std::isfinite(local_loss)) found = fmt::format("rank {}: the loss is {}", rank, without_sign_of_nan(local_loss));
   if (!parameter.empty()) found += fmt::format("{}rank {}: the gradient of {} is not finite", found.empty() ? "" : "; ", rank, parameter);

@@ -19,7 +19,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   PlanCost out;
   out.workspace_known = !on_gpu;
   out.workspace_estimated = on_gpu;
-  out.arena_bytes = plan.any_step().device_arena_bytes() + loads.kernel_bytes;
+  out.arena_bytes = plan.any_step().device_arena_bytes() + loads.kernel_bytes(plan.any_step().options);
   out.host_peak_bytes = nth(plan.any_step().arena_bytes, Tier::Host);
   for (const ScratchDemand& demand : scratch_demands(plan.any_step().buffers, tier_options(config, 0)))
     out.file_peak_bytes += demand.num_bytes;
@@ -27,6 +27,7 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     // The highest tensors are those of one kind of step, the highest of both together perhaps of another.
     out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, cost.tensor_peak_bytes);
     out.workspace_estimated |= cost.workspace_estimated;
+    out.piece_bytes = std::max(out.piece_bytes, cost.piece_bytes);
     out.unmeasured_units.insert(cost.unmeasured_units.begin(), cost.unmeasured_units.end());
     if (cost.activation_peak_bytes <= out.activation_peak_bytes) return;
     out.activation_peak_bytes = cost.activation_peak_bytes;
@@ -42,8 +43,8 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
   }
   if (!config.data.eval.empty()) add_memory(estimate_cost(plan.evaluate, plan.layout, model, loads, meter), " of evaluation");
   // Matrices of updates are made on a stream of their own.
-  if (on_gpu) out.activation_peak_bytes += blas_workspace_bytes() * (config.optimizer.orthogonal() ? 2 : 1);
-  out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;
+  if (on_gpu) out.blas_bytes = blas_workspace_bytes() * (config.optimizer.orthogonal() ? 2 : 1);
+  out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes + out.blas_bytes;
   return out;
 }
 

@@ -67,7 +67,7 @@ int64_t choose_per_pass(const Config& config, const ModelDefinition& model, cons
   int64_t chosen = 1, limit = static_cast<int64_t>(kShareOfLimit * static_cast<double>(config.run.device_memory));
   for (int64_t k = 1; gains && k <= query_share(config.step, 0, world).num_directions; k *= 2) {
     const Plan plan = plan_queries(config, layout, objective, world, k, options);
-    const int64_t peak = estimate_cost(plan, layout, model, loads).device_peak_bytes;
+    const int64_t peak = estimate_cost(plan, layout, model, loads).device_needed_bytes();
     if (k == 1 && limit == 0) limit = static_cast<int64_t>(kMoreMemory * static_cast<double>(peak));
     if (k > 1 && peak > limit) break;
     chosen = k;

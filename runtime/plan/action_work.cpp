@@ -111,8 +111,11 @@ void count_work(const ModelLayout& layout, const ModelDefinition& model, const S
     const StepLoads::Load& load = loads.load_of(visit);
     const auto [forward, is_new] = known.try_emplace({&load, visit.unit}, 0.0);
     if (is_new) forward->second = model.activation_cost(visit.unit, {load.batch, load.sequence, layout.options.compute_type}).forward_flops;
-    return visit.branches * visit.micro_batches * forward->second *
-           (visit.kind == VisitKind::Backward && visit.unit != last_backward ? 2 : 1);
+    const double work = forward->second * (visit.kind == VisitKind::Backward && visit.unit != last_backward ? 2 : 1);
+    const bool makes_loss_in_parts = load.takes_factors && visit.kind == VisitKind::Backward && visit.unit + 1 == std::ssize(layout.units);
+    const double repeated =
+        makes_loss_in_parts ? objective_cost(load, model, layout.options.compute_type, loads.backend).repeated_flops : 0;
+    return visit.branches * visit.micro_batches * (work + repeated);
   };
   plan.flops = 0;
   plan.file_bytes_read = plan.file_bytes_written = 0;

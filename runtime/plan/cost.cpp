@@ -7,6 +7,7 @@
 
 #include "base/nth.h"
 #include "offload/flat_kernels.h"
+#include "runtime/plan/tensor_pieces.h"
 
 namespace zerostep {
 namespace {
@@ -222,6 +223,8 @@ void add_load(const Plan& plan, const ModelLayout& layout, const ModelDefinition
   PlanCost alone;
   ActivationWalk(plan, layout, tensors).run(loads, load, alone);
   out.tensor_peak_bytes = std::max(out.tensor_peak_bytes, alone.activation_peak_bytes);
+  if (loads.backend == Backend::Cuda)
+    out.piece_bytes = std::max(out.piece_bytes, most_beside_tensors(alone.activation_peak_bytes, tensors.units.front().output_bytes));
   VisitCosts whole = tensors;
   if (meter != nullptr) {
     const Workspaces& spaces = meter->workspaces_of(model, load.objective, {load.batch, load.sequence, type, graph, drops});
@@ -247,20 +250,38 @@ std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const 
   return config.is_accuracy ? make_accuracy(model.num_classes() > 0 ? Labelled::Samples : Labelled::Tokens) : nullptr;
 }
 
-int64_t kernel_bytes(const Config& config) {
-  if (config.run.device != "cuda") return 0;
+namespace {
+
+// Whether a step's squares of gradients are summed on the stream of reductions, and that is not the compute lane's.
+bool squares_apart(const PlanOptions& options) { return options.overlap && !(options.world == 1 && keeps_gradients_whole(options)); }
+
+KernelScratch kernel_scratch(const Config& config, bool squares_apart) {
+  KernelScratch out;
+  if (config.run.device != "cuda") return out;
   const StepConfig& step = config.step;
   const bool draws_parts = step.uses_queries() &&
                            (step.perturbation == StepConfig::Perturbation::LowRank || step.queries > FlatKernels::kMostDirectionsTogether);
-  const bool has_parts = draws_parts || config.optimizer.orthogonal();
-  // Norms, and the share of 16-bit weights that epsilon leaves unchanged.
-  const bool sums = has_parts || step.uses_backprop() || step.exact_norm || is_16bit(config.precision.compute);
-  return (sums ? FlatKernels::kSumScratchBytes : 0) + (has_parts ? FlatKernels::kPartScratchBytes : 0);
+  out.parts = draws_parts || config.optimizer.orthogonal();
+  // Norms of estimates, what they have in common with gradients, and the share of 16-bit weights that epsilon leaves unchanged.
+  const bool sums_of_queries = step.uses_queries() && (step.uses_backprop() || step.exact_norm || is_16bit(config.precision.compute));
+  out.sums = out.parts || sums_of_queries || (step.uses_backprop() && !squares_apart);
+  out.sums_of_reductions = step.uses_backprop() && squares_apart;
+  return out;
 }
+
+}  // namespace
+
+KernelScratch kernel_scratch(const Config& config, const PlanOptions& options) { return kernel_scratch(config, squares_apart(options)); }
+
+int64_t KernelScratch::num_bytes() const {
+  return ((sums ? 1 : 0) + (sums_of_reductions ? 1 : 0)) * FlatKernels::kSumScratchBytes + (parts ? FlatKernels::kPartScratchBytes : 0);
+}
+
+int64_t StepLoads::kernel_bytes(const PlanOptions& options) const { return kernel_bytes_[squares_apart(options) ? 1 : 0]; }
 
 StepLoads::StepLoads(const Config& config, const ModelDefinition& model, const Objective& objective)
     : backend(config.run.device == "cuda" ? Backend::Cuda : Backend::Cpu),
-      kernel_bytes(zerostep::kernel_bytes(config)),
+      kernel_bytes_{kernel_scratch(config, false).num_bytes(), kernel_scratch(config, true).num_bytes()},
       query_objective_(make_query_objective(config.step, model)),
       backprop_{objective, config.batch.micro_batch_size, config.data.sequence_length,
                 objective.takes_factors() && model.factors_cost({1, 1}).has_value()},
@@ -280,7 +301,7 @@ ActivationCost objective_cost(const StepLoads::Load& load, const ModelDefinition
 PlanCost estimate_cost(const Plan& plan, const ModelLayout& layout, const ModelDefinition& model, const StepLoads& loads,
                        WorkspaceMeter* meter) {
   PlanCost out;
-  out.arena_bytes = plan.device_arena_bytes() + loads.kernel_bytes;
+  out.arena_bytes = plan.device_arena_bytes() + loads.kernel_bytes(plan.options);
   for (const StepLoads::Load* load : loads.all()) add_load(plan, layout, model, loads, *load, meter, out);
   out.workspace_estimated = meter != nullptr && meter->extrapolated();
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes;

@@ -15,8 +15,13 @@ namespace zerostep {
 // The objective that queries probe, where it is another one than backprop's; else nullptr.
 std::unique_ptr<Objective> make_query_objective(const StepConfig& config, const ModelDefinition& model);
 
-// What a GPU's kernels keep for themselves; 0 on a processor.
-int64_t kernel_bytes(const Config& config);
+// What a GPU's kernels keep (FlatKernels::take_scratch) for the stream of the compute lane, and for that of reductions where squares of
+// gradients are summed there and it is another one; nothing on a processor.
+struct KernelScratch {
+  bool sums = false, parts = false, sums_of_reductions = false;
+  int64_t num_bytes() const;
+};
+KernelScratch kernel_scratch(const Config& config, const PlanOptions& options);
 
 // What the visits of a configuration's steps run on. `objective` must outlive it.
 class StepLoads {
@@ -31,11 +36,13 @@ class StepLoads {
   const Load& load_of(const Visit& visit) const { return visit.probes ? queries_ : backprop_; }
   std::array<const Load*, 2> all() const { return {&queries_, &backprop_}; }
   const Backend backend;
-  const int64_t kernel_bytes;
+  // Of kernels, for a plan with these options.
+  int64_t kernel_bytes(const PlanOptions& options) const;
   StepLoads(const StepLoads&) = delete;
   StepLoads& operator=(const StepLoads&) = delete;
 
  private:
+  std::array<int64_t, 2> kernel_bytes_;  // where squares of gradients are summed on the compute lane, and where not
   std::unique_ptr<Objective> query_objective_;
   Load backprop_;  // and of evaluations
   Load queries_;
@@ -56,12 +63,18 @@ struct PlanCost {
   int64_t arena_bytes = 0;            // of device_peak_bytes: the runtime's own arenas, and the scratch of a GPU's kernels
   int64_t activation_peak_bytes = 0;  // of device_peak_bytes: what LibTorch holds at the worst moment
   int64_t tensor_peak_bytes = 0;      // the same without what libraries take for themselves
+  int64_t blas_bytes = 0;             // of device_peak_bytes: what cuBLAS keeps on a GPU (base/blas_workspace.h)
+  // Beside device_peak_bytes: what LibTorch's pieces of a GPU's memory may hold that is in no tensor (tensor_pieces.h). A bound, and no
+  // part of what a run measures.
+  int64_t piece_bytes = 0;
   // The workspace was not measured at the shapes of this plan, or not on its machine.
   bool workspace_estimated = false;
   bool workspace_known = true;     // false: of a GPU or of a described machine, where nothing was measured, so that it counts 0
   std::set<int> unmeasured_units;  // whose workspace could not be measured and counts nothing here (Workspace::is_measured)
   std::string peak_at;             // the visit of that moment: "backward h.3"
   int64_t elements_gathered = 0, elements_reduced = 0;
+  // What must be there for the device.
+  int64_t device_needed_bytes() const { return device_peak_bytes + piece_bytes; }
   int64_t workspace_bytes() const { return activation_peak_bytes - tensor_peak_bytes; }
   double flops = 0;  // Plan::flops
 };

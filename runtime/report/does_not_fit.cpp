@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "base/blas_workspace.h"
 #include "base/format.h"
 #include "runtime/plan/state_chunks.h"
 #include "runtime/report/plan_report.h"
@@ -30,13 +31,17 @@ std::vector<std::string> needs(const PlanReport& report, const Shortage& shortag
   if (shortage.device) {
     std::string parts = fmt::format("{} of it parameters, gradients, optimizer state and slots of the device, {} activations",
                                     human_bytes(cost.arena_bytes), human_bytes(cost.activation_peak_bytes));
+    if (cost.blas_bytes > 0) parts += fmt::format(", {} workspace of cuBLAS ({})", human_bytes(cost.blas_bytes), kBlasWorkspaceVariable);
+    if (cost.piece_bytes > 0)
+      parts += fmt::format(", {} for the pieces in which LibTorch takes memory of a GPU", human_bytes(cost.piece_bytes));
     if (limit.includes_host && cost.host_peak_bytes > 0)
       parts += fmt::format(", {} what rests on the host", human_bytes(cost.host_peak_bytes));
-    out.push_back(fmt::format("{} at the peak ({}), {}; there are {} ({})", human_bytes(report.needed_bytes()), cost.peak_at, parts,
-                              human_bytes(limit.device_bytes), limit.source));
+    const ComparedBytes bytes = compared_bytes(report.needed_bytes(), limit.device_bytes);
+    out.push_back(fmt::format("{} at the peak ({}), {}; there are {} ({})", bytes.one, cost.peak_at, parts, bytes.other, limit.source));
   }
   const auto add = [&](int64_t needed, const char* what, int64_t there) {
-    out.push_back(fmt::format("{} {}; there are {} ({})", human_bytes(needed), what, human_bytes(there), limit.source));
+    const ComparedBytes bytes = compared_bytes(needed, there);
+    out.push_back(fmt::format("{} {}; there are {} ({})", bytes.one, what, bytes.other, limit.source));
   };
   if (shortage.host && !limit.includes_host) add(cost.host_peak_bytes, "of host memory", limit.host_bytes);
   if (shortage.files) add(cost.file_peak_bytes, "in files", limit.file_bytes);

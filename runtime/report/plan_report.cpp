@@ -81,10 +81,12 @@ ordered_json plan_json(const PlanReport& report) {
   out["elements_gathered"] = cost.elements_gathered;
   out["elements_reduced"] = cost.elements_reduced;
   out["flops"] = cost.flops;
+  if (config.run.device == "cuda") out["piece_bytes"] = cost.piece_bytes;
   out["arena_bytes"] = cost.arena_bytes;
   out["activation_peak_bytes"] = cost.activation_peak_bytes;
   out["tensor_peak_bytes"] = cost.tensor_peak_bytes;
   out["workspace_bytes"] = cost.workspace_bytes();
+  if (config.run.device == "cuda") out["blas_workspace_bytes"] = cost.blas_bytes;
   out["workspace_estimated"] = cost.workspace_estimated;
   out["peak_at"] = cost.peak_at;
   out["device_limit_bytes"] = limit.device_bytes;
@@ -139,28 +141,34 @@ std::string plan_text(const PlanReport& report) {
   out += line("  of it the runtime's arenas", bytes_text(cost.arena_bytes));
   out += line("  of it activations", bytes_text(cost.activation_peak_bytes) + (cost.peak_at.empty() ? "" : ", highest at " + cost.peak_at));
   out += line("    tensors", bytes_text(cost.tensor_peak_bytes));
-  const char* workspace = config.run.device == "cuda" ? ", cuBLAS's (CUBLAS_WORKSPACE_CONFIG); what others take on a GPU is not measured"
-                          : !cost.workspace_known     ? ", an estimate: what they take on the described machine is not known"
-                          : cost.workspace_estimated  ? ", an estimate from this machine"
-                                                      : ", measured on this machine";
+  const bool on_gpu = config.run.device == "cuda";
+  const char* workspace = on_gpu                     ? ", but for cuBLAS's not measured on a GPU"
+                          : !cost.workspace_known    ? ", an estimate: what they take on the described machine is not known"
+                          : cost.workspace_estimated ? ", an estimate from this machine"
+                                                     : ", measured on this machine";
   out += line("    workspace of libraries", bytes_text(cost.workspace_bytes()) + workspace);
   if (!cost.unmeasured_units.empty()) {
     std::vector<std::string> names;
     for (const int u : cost.unmeasured_units) names.push_back(plan.layout.unit(u).name);
     out += line("      not measured", fmt::format("{}: one token takes more than {}", first_names(names), human_bytes(kMostProbeBytes)));
   }
+  if (on_gpu) {
+    out += line("  of it workspace of cuBLAS", bytes_text(cost.blas_bytes) + ", as CUBLAS_WORKSPACE_CONFIG says");
+    out += line("  beside it unfilled pieces", bytes_text(cost.piece_bytes) + " at most: LibTorch takes memory of a GPU in pieces");
+  }
   out += line("host", bytes_text(cost.host_peak_bytes));
   out += line("file", bytes_text(cost.file_peak_bytes));
   if (const std::string rests = rests_text(train); !rests.empty()) out += line("at rest", rests);
   const auto is_short = [&](const char* tier, int64_t needed, int64_t limit_bytes) {
-    if (needed > limit_bytes)
-      out += line("does NOT fit", fmt::format("{} of {} {}: {}", human_bytes(needed), human_bytes(limit_bytes), tier, limit.source));
+    if (needed <= limit_bytes) return;
+    const ComparedBytes bytes = compared_bytes(needed, limit_bytes);
+    out += line("does NOT fit", fmt::format("{} of {} {}: {}", bytes.one, bytes.other, tier, limit.source));
   };
   if (!limit.includes_host) is_short("of host memory", cost.host_peak_bytes, limit.host_bytes);
   is_short("in files", cost.file_peak_bytes, limit.file_bytes);
+  const ComparedBytes device = compared_bytes(report.needed_bytes(), limit.device_bytes);
   out += line(report.fits_device() ? "fits" : "does NOT fit",
-              fmt::format("{}{}: {}", human_bytes(report.needed_bytes()),
-                          limit.device_bytes == INT64_MAX ? "" : " of " + human_bytes(limit.device_bytes), limit.source));
+              fmt::format("{}{}: {}", device.one, limit.device_bytes == INT64_MAX ? "" : " of " + device.other, limit.source));
 
   out += "\nArenas\n";
   for (const BufferTotal& b : buffers_of(train, report.staging_bytes()))

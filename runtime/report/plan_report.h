@@ -27,7 +27,7 @@ struct PlanReport {
   MemoryLimit limit;
   const Prediction* prediction = nullptr;  // nullptr: the machine's figures are not known
 
-  int64_t needed_bytes() const { return cost.device_peak_bytes + (limit.includes_host ? cost.host_peak_bytes : 0); }
+  int64_t needed_bytes() const { return cost.device_needed_bytes() + (limit.includes_host ? cost.host_peak_bytes : 0); }
   // Of the host's memory, what the state is copied to for a checkpoint (runtime/checkpoint/run_state.h).
   int64_t staging_bytes() const { return cost.host_peak_bytes - nth(plan.any_step().arena_bytes, Tier::Host); }
   bool fits_device() const { return needed_bytes() <= limit.device_bytes; }

@@ -119,7 +119,10 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
              fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {}{} tokens a step", grouped(batch.train_batch_size),
                          batch.micro_batch_size, batch.accumulation_steps, plural(facts.ranks, "rank"), at_most, grouped(step_tokens)));
   add_line(out, "memory",
-           fmt::format("a rank: device {} planned ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
+           fmt::format("a rank: device {} planned{} ({} there: {}), host {}, file {}", human_bytes(report.cost.device_peak_bytes),
+                       report.cost.piece_bytes > 0
+                           ? fmt::format(", and up to {} in unfilled pieces of LibTorch", human_bytes(report.cost.piece_bytes))
+                           : "",
                        human_bytes(report.limit.device_bytes), report.limit.source, human_bytes(report.cost.host_peak_bytes),
                        human_bytes(report.cost.file_peak_bytes)));
   if (const std::string rests = rests_text(report.plan.any_step()); !rests.empty()) add_line(out, "at rest", "a rank: " + rests);

@@ -23,7 +23,8 @@ ZerothOrderCase case_of(Mode mode, DType type, int world = 1) {
   return test;
 }
 
-// An arena of LibTorch's leaves up to 1 MiB empty behind a tensor of more than 1 MiB, and a tensor's last 512 bytes are its own.
+// Bytes that LibTorch is asked for are counted, whatever it takes for them. A plan is an upper bound, recomputation and queries stay
+// within 6 % of it (docs/plan.md).
 TEST(CudaMemory, IsWhatWasPlanned) {
   struct Kind {
     const char* name;
@@ -46,14 +47,15 @@ TEST(CudaMemory, IsWhatWasPlanned) {
         test.config.zero.stage = 3;
         test.steps = 2;
         int64_t arenas = 0;
-        const auto look = [&](int64_t step, Engine& engine) {
-          arenas = engine.arena_bytes();
-          const int64_t kernels = step > 0 ? kernel_bytes(test.config) : 0;
-          EXPECT_EQ(arenas, engine.plan().any_step().device_arena_bytes() + kernels);
+        const auto look = [&](int64_t, Engine& engine) {
+          arenas = engine.arena_bytes();  // the scratch of kernels is there before the first step
+          const Plan& plan = engine.plan().any_step();
+          EXPECT_EQ(arenas, plan.device_arena_bytes() + kernel_scratch(test.config, plan.options).num_bytes());
         };
         const ZerothOrderOutcome out = run_zeroth_order_threads(test, 1, {.before_step = look, .device = Device::cuda(0)});
         const auto planned = static_cast<double>(out.planned_peak - arenas), measured = static_cast<double>(out.measured_peak - arenas);
-        EXPECT_NEAR(measured, planned, 0.03 * planned + 16 * 1024) << kind.name << ", " << length << " tokens, " << name_of(type);
+        EXPECT_LE(measured, planned) << kind.name << ", " << length << " tokens, " << name_of(type);
+        EXPECT_GE(measured, 0.94 * planned) << kind.name << ", " << length << " tokens, " << name_of(type);
       }
 }
 

@@ -17,7 +17,9 @@
 #include "base/format.h"
 #include "fake_gpu/fake_gpu.h"
 #include "fake_gpu/kernels_on_processor.h"
+#include "offload/flat_kernels.h"
 #include "runtime/engine/device_batch.h"
+#include "runtime/plan/cost.h"
 #include "tests/runtime/support/zeroth_order_case.h"
 #include "tests/support/expect_says.h"
 
@@ -140,7 +142,8 @@ TEST(CudaEngineFactors, TakeWhatIsPlanned) {
   }
 }
 
-// In the plan of a GPU is memory for the values of the other ranks, which its sums take, and nothing else that a processor's has not.
+// In the plan of a GPU is memory for the values of the other ranks, which its sums take, and for its kernels, and nothing else that a
+// processor's has not. All of it is there before the first step.
 TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
   for (const int stage : {0, 1, 2, 3})
     for (const int world : {1, 2, 4}) {
@@ -153,7 +156,7 @@ TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
           if (b.name == "values of other ranks") *values += b.bytes;
         return plan.any_step().device_arena_bytes();
       };
-      int64_t of_gpu = 0;
+      int64_t of_gpu = 0, of_kernels = 0;
       run_zeroth_order_threads(test, world,
                                {.before_step =
                                     [&](int64_t, Engine& engine) {
@@ -166,6 +169,7 @@ TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
                                       const std::lock_guard lock(mutex);
                                       planned = largest = 0;
                                       of_gpu = count(plan, &planned);
+                                      of_kernels = kernel_scratch(test.config, plan.any_step().options).num_bytes();
                                       for (const Action& a : plan.any_step().actions) {
                                         int64_t elements = 0;
                                         for (const CollectivePart& part : a.parts)
@@ -183,7 +187,8 @@ TEST(CudaEngineSums, TakeMemoryThatIsPlanned) {
       EXPECT_EQ(none, 0);
       EXPECT_EQ(planned, world == 1 ? 0 : largest / world * (world - 1) * 4 + kAlignmentBytes);
       EXPECT_EQ(of_gpu - on_host, planned);
-      EXPECT_EQ(taken, of_gpu);
+      EXPECT_EQ(of_kernels, FlatKernels::kSumScratchBytes);  // of one stream, whichever sums squares
+      EXPECT_EQ(taken, of_gpu + of_kernels);
     }
 }
 
@@ -381,7 +386,9 @@ std::string refused_beside(int64_t left_bytes, int64_t device_memory, int64_t* p
   try {
     run_zeroth_order_threads(test, 1, {.device = gpu, .change_plan = [&](TrainingPlan& plan) {
                                          plan.device_peak_bytes = 1234567;
-                                         if (planned_bytes != nullptr) *planned_bytes = plan.any_step().device_arena_bytes();
+                                         if (planned_bytes != nullptr)
+                                           *planned_bytes = plan.any_step().device_arena_bytes() +
+                                                            kernel_scratch(test.config, plan.any_step().options).num_bytes();
                                        }});
   } catch (const RunError& error) {
     text = error.what();
@@ -392,7 +399,7 @@ std::string refused_beside(int64_t left_bytes, int64_t device_memory, int64_t* p
 TEST(CudaEngineMemory, ATensorThatDoesNotFitIsToldWithItsUnitAndThePlan) {
   for (const int64_t limit : {int64_t{0}, int64_t{1500000}}) {
     int64_t arenas = 0;
-    const std::string text = refused_beside(limit > 0 ? 16 << 20 : 1 << 20, limit, &arenas);
+    const std::string text = refused_beside(limit > 0 ? 16 << 20 : (1 << 20) + FlatKernels::kSumScratchBytes, limit, &arenas);
     for (const std::string& part :
          {std::string("rank 0, step 0, forward of unit embedding: needs "), fmt::format("{} of them in arenas", grouped(arenas)),
           std::string("in tensors that are there and "), std::string("1,234,567 bytes (1.18 MiB) were planned in all"),
@@ -404,10 +411,13 @@ TEST(CudaEngineMemory, ATensorThatDoesNotFitIsToldWithItsUnitAndThePlan) {
 
 TEST(CudaEngineMemory, ArenasThatDoNotFitAreToldWithThePlan) {
   int64_t arenas = 0;
-  const std::string text = refused_beside(64 << 10, 0, &arenas);
-  EXPECT_SAYS(text, fmt::format("cuda:0 (Fake GPU) has 64.0 KiB of 32.0 MiB free, and the plan takes {} for the runtime's arenas and "
-                                "1.18 MiB at its peak",
-                                human_bytes(arenas)));
+  // What is left has room for the buffers, and for the scratch of kernels beside them it has none.
+  const int64_t left = FlatKernels::kSumScratchBytes;
+  const std::string text = refused_beside(left, 0, &arenas);
+  EXPECT_LE(arenas - left, left);
+  EXPECT_SAYS(text, fmt::format("cuda:0 (Fake GPU) has {} of 32.0 MiB free, and the plan takes {} for the runtime's arenas and the "
+                                "scratch of its kernels and 1.18 MiB at its peak",
+                                human_bytes(left), human_bytes(arenas)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, CudaEngine, ::testing::ValuesIn(kKinds), [](const auto& info) { return info.param.name; });

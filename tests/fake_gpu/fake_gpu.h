@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 // A CUDA runtime on the processor: libfake_gpu.so defines the runtime's functions, and comes before libcudart.so where a program is linked
 // to it or started with LD_PRELOAD. Streams are threads, so what is not ordered by streams, events and host waits runs in any order.
@@ -17,18 +18,21 @@ namespace fake_gpu {
 
 struct Settings {
   int num_devices = 1;
+  std::vector<int> numbers;                 // of the devices, where CUDA_VISIBLE_DEVICES chooses among more; none: 0, 1, ...
   int64_t memory_bytes = int64_t{8} << 30;  // of each device
   // Device memory is unreadable for the host, whose access ends in SIGSEGV; while a kernel runs it is open to every thread.
   bool is_strict = false;
   bool has_nccl = true;               // whether NCCL starts: its ranks are threads of one process
   bool nccl_waits_for_peers = false;  // a call of NCCL has not ended until every rank has called as often
   bool has_wait_for_value = true;     // whether the driver has cuStreamWaitValue32
+  bool pinning_waits = false;         // whether to pin memory, or to end that, waits for the device, as drivers may
   int jitter_microseconds = 0;        // each item of a stream starts after a random delay of up to this
   uint64_t seed = 1;                  // of the delays
 };
 
-// What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_NCCL, FAKE_GPU_STRICT, FAKE_GPU_JITTER and FAKE_GPU_SEED say, which hold until
-// configure().
+// What FAKE_GPU_DEVICES, FAKE_GPU_MEMORY, FAKE_GPU_NCCL, FAKE_GPU_STRICT, FAKE_GPU_JITTER, FAKE_GPU_PINNING_WAITS and
+// FAKE_GPU_SEED say, which hold until configure(). Of the devices CUDA_VISIBLE_DEVICES shows those whose numbers it lists, up to the first
+// that is none.
 Settings environment_settings();
 // Begins anew, with counters at 0. std::logic_error while device memory is allocated.
 void configure(const Settings& settings);
@@ -36,7 +40,7 @@ void configure(const Settings& settings);
 // Calls of a function of the runtime since configure(), by its name; all of them where a kernel was launched, as "cudaLaunchKernel".
 int64_t num_calls(const std::string& function);
 // Calls that let the host wait for the device: synchronisations of streams, events and devices, copies and fills that are not asynchronous,
-// and cudaFree.
+// cudaFree, and to pin memory where pinning waits.
 int64_t num_host_waits();
 // Asynchronous copies from or to memory of the host that is not pinned, which wait as well.
 int64_t num_pageable_copies();

@@ -185,6 +185,50 @@ TEST(FakeGpu, CountsWhatMakesTheHostWait) {
   EXPECT_EQ(num_calls("cudaMemcpyAsync"), 5);
 }
 
+// Work that holds a stream back until another thread lets it go: what pins meanwhile comes after it.
+TEST(FakeGpu, PinningWaitsForTheDeviceWhereItIsToldTo) {
+  for (const bool waits : {false, true}) {
+    configure({.pinning_waits = waits});
+    Stream stream;
+    Gate gate;
+    EXPECT_CUDA(hold_back(stream, gate));
+    std::thread opener;
+    if (waits)
+      opener = std::thread([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        gate.open();
+      });
+    void* data = nullptr;
+    EXPECT_CUDA(cudaHostAlloc(&data, 64, cudaHostAllocPortable));
+    EXPECT_EQ(cudaStreamQuery(stream), waits ? cudaSuccess : cudaErrorNotReady);
+    waits ? opener.join() : gate.open();
+    EXPECT_CUDA(cudaFreeHost(data));
+    EXPECT_EQ(num_host_waits(), waits ? 2 : 0);
+    EXPECT_CUDA(cudaStreamSynchronize(stream));
+  }
+}
+
+TEST(FakeGpu, CudaVisibleDevicesChooses) {
+  const auto chosen = [](const char* list) {
+    ::setenv("FAKE_GPU_DEVICES", "4", 1);
+    ::setenv("CUDA_VISIBLE_DEVICES", list, 1);
+    const Settings settings = environment_settings();
+    ::unsetenv("FAKE_GPU_DEVICES");
+    ::unsetenv("CUDA_VISIBLE_DEVICES");
+    EXPECT_EQ(settings.num_devices, static_cast<int>(settings.numbers.size()));
+    return settings.numbers;
+  };
+  EXPECT_EQ(chosen("2,0"), (std::vector<int>{2, 0}));
+  EXPECT_EQ(chosen("1,7,0"), (std::vector<int>{1}));
+  EXPECT_EQ(chosen(""), std::vector<int>{});
+  configure({.num_devices = 2, .numbers = {3, 1}});
+  for (const int device : {0, 1}) {
+    cudaDeviceProp properties;
+    EXPECT_CUDA(cudaGetDeviceProperties(&properties, device));
+    EXPECT_EQ(properties.uuid.bytes[0], device == 0 ? 4 : 2);
+  }
+}
+
 TEST(FakeGpu, MemoryHasALimit) {
   configure({.memory_bytes = 1 << 20});
   size_t free = 0, total = 0;

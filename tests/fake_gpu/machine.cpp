@@ -16,6 +16,19 @@ int64_t number_in(const char* variable, int64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoll(text, nullptr, 10);
 }
 
+// As CUDA reads CUDA_VISIBLE_DEVICES.
+std::vector<int> visible_devices(const char* list, int num_devices) {
+  std::vector<int> out;
+  for (const char* at = list; *at != 0;) {
+    char* end = nullptr;
+    const long number = std::strtol(at, &end, 10);
+    if (end == at || number < 0 || number >= num_devices) break;
+    out.push_back(static_cast<int>(number));
+    at = *end == ',' ? end + 1 : end;
+  }
+  return out;
+}
+
 // cudaStreamLegacy is what nullptr means.
 bool is_default(cudaStream_t stream) { return stream == nullptr || stream == cudaStreamLegacy; }
 
@@ -24,10 +37,15 @@ bool is_default(cudaStream_t stream) { return stream == nullptr || stream == cud
 Settings environment_settings() {
   Settings settings;
   settings.num_devices = static_cast<int>(number_in("FAKE_GPU_DEVICES", settings.num_devices));
+  if (const char* list = std::getenv("CUDA_VISIBLE_DEVICES"); list != nullptr) {
+    settings.numbers = visible_devices(list, settings.num_devices);
+    settings.num_devices = static_cast<int>(settings.numbers.size());
+  }
   settings.memory_bytes = number_in("FAKE_GPU_MEMORY", settings.memory_bytes);
   settings.has_nccl = number_in("FAKE_GPU_NCCL", 1) != 0;
   settings.is_strict = number_in("FAKE_GPU_STRICT", 0) != 0;
   settings.jitter_microseconds = static_cast<int>(number_in("FAKE_GPU_JITTER", 0));
+  settings.pinning_waits = number_in("FAKE_GPU_PINNING_WAITS", 0) != 0;
   settings.seed = static_cast<uint64_t>(number_in("FAKE_GPU_SEED", 1));
   return settings;
 }
@@ -40,7 +58,7 @@ int64_t num_calls(const std::string& function) { return Machine::instance().num_
 int64_t num_pageable_copies() { return num_calls("pageable copies"); }
 int64_t num_launches() { return num_calls("cudaLaunchKernel"); }
 int64_t num_host_waits() {
-  int64_t sum = num_pageable_copies();
+  int64_t sum = num_pageable_copies() + num_calls("waits of pinning");
   for (const char* name :
        {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy", "cudaMemset", "cudaFree"})
     sum += num_calls(name);

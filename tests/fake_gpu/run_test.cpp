@@ -4,23 +4,13 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "tests/launch/support/run_binary.h"
+#include "fake_gpu/cuda_run.h"
 
-// The program on the fake GPU (ZEROSTEP_BINARY is the script that starts it there), and without one.
+// The program on the fake GPU, and without one.
 namespace zerostep::testing {
 namespace {
 
 using nlohmann::json;
-
-class CudaRun : public ::testing::Test {
- protected:
-  Outcome run(std::vector<std::string> arguments) const { return place_.run(arguments, {.environment = {{"FAKE_GPU_DEVICES", "1"}}}); }
-  Outcome without_gpu(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), std::string(std::getenv("ZEROSTEP_BUILD")) + "/zerostep");
-    return place_.run_command(arguments);
-  }
-  Workplace place_;
-};
 
 // The number before a unit, in bytes.
 double bytes_after(const std::string& text, const std::string& words) {
@@ -70,25 +60,6 @@ TEST_F(CudaRun, SaysWhyCollectivesPassThroughTheHost) {
   }
 }
 
-TEST_F(CudaRun, RunsInWhatIsPlanned) {
-  const std::string file = place_.config();
-  const Outcome planned = run({"plan", file, "--json"});
-  ASSERT_EQ(planned.status, 0) << planned.err;
-  const json plan = json::parse(planned.out);
-  const auto bytes = plan["device_peak_bytes"].get<int64_t>();
-  EXPECT_EQ(plan["workspace_bytes"], 0);
-  const Outcome done = run({"train", file, "--set", "run.device_memory=" + std::to_string(bytes)});
-  EXPECT_EQ(done.status, 0) << done.err;
-  EXPECT_NEAR(place_.column("test", "device_peak_bytes").back(), static_cast<double>(bytes), 0.01 * static_cast<double>(bytes));
-  const Outcome small = run({"train", file, "--set", "run.name=small", "--set", "run.device_memory=" + std::to_string(bytes - 1)});
-  EXPECT_EQ(small.status, 2);
-  EXPECT_SAYS(small.err, "run.device_memory");
-  const Outcome beyond = place_.run({"train", file, "--set", "run.name=beyond", "--set", "run.device_memory=" + std::to_string(bytes)},
-                                    {.environment = {{"FAKE_GPU_MEMORY", std::to_string(bytes / 2)}}});
-  EXPECT_EQ(beyond.status, 2);
-  EXPECT_SAYS(beyond.err, "free memory of cuda:0");
-}
-
 // Losses are those of a run without a stop, but for roundings: a GPU adds up in another order than the processor's kernels.
 TEST_F(CudaRun, GoesOnFromACheckpointOfTheProcessorAndBack) {
   const std::string file = place_.config();
@@ -118,14 +89,15 @@ TEST_F(CudaRun, IsPlannedWithoutAGpu) {
   const Outcome done = without_gpu({"plan", file, "--set", "run.device=\"cuda\""});
   ASSERT_EQ(done.status, 0) << done.err;
   for (const char* part :
-       {"(0 B), cuBLAS's (CUBLAS_WORKSPACE_CONFIG); what others take on a GPU is not measured",
+       {"workspace of libraries     0 bytes (0 B), but for cuBLAS's not measured on a GPU",
+        "of it workspace of cuBLAS    0 bytes (0 B), as CUBLAS_WORKSPACE_CONFIG says", "beside it unfilled pieces    ",
         "iB: no GPU answers here, and run.device_memory does not say how much", "--machine FILE describes one with GPUs"})
     EXPECT_SAYS(done.out, part);
   for (const char* part : {"this machine", "EiB"}) EXPECT_EQ(done.out.find(part), std::string::npos) << done.out;
   const std::string described = std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/configs/machines/rtx4090.json";
   const Outcome there = without_gpu({"plan", file, "--machine", described});
   ASSERT_EQ(there.status, 0) << there.err;
-  for (const char* part : {"what others take on a GPU is not measured", "of 22.8 GiB: of a rank in ", "predicted for RTX 4090 24 GB"})
+  for (const char* part : {"but for cuBLAS's not measured on a GPU", "of 22.8 GiB: of a rank in ", "predicted for RTX 4090 24 GB"})
     EXPECT_SAYS(there.out, part);
 }
 

@@ -13,6 +13,13 @@ using fake_gpu::Machine;
 
 namespace {
 
+void wait_where_pinning_does() {
+  Machine& machine = Machine::instance();
+  if (!machine.settings().pinning_waits) return;
+  machine.count("waits of pinning");
+  machine.synchronize(current_device());
+}
+
 bool is_device(int device) { return device >= 0 && device < Machine::instance().settings().num_devices; }
 
 }  // namespace
@@ -55,7 +62,8 @@ FAKE_GPU_API cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int
   if (!is_device(device)) return fail(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "Fake GPU");
-  properties->uuid.bytes[0] = static_cast<char>(device + 1);
+  const std::vector<int>& numbers = Machine::instance().settings().numbers;
+  properties->uuid.bytes[0] = static_cast<char>(1 + (numbers.empty() ? device : numbers[static_cast<size_t>(device)]));
   properties->major = 9;
   properties->totalGlobalMem = static_cast<size_t>(Machine::instance().settings().memory_bytes);
   properties->multiProcessorCount = 4;
@@ -140,6 +148,7 @@ FAKE_GPU_API cudaError_t cudaFree(void* data) {
 
 FAKE_GPU_API cudaError_t cudaHostAlloc(void** data, size_t num_bytes, unsigned) {
   if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  wait_where_pinning_does();
   constexpr size_t kPageBytes = 4096, kMostBytes = size_t{1} << 40;  // more than any machine pins
   *data = nullptr;
   if (num_bytes > kMostBytes) return fail(cudaErrorMemoryAllocation);
@@ -151,6 +160,7 @@ FAKE_GPU_API cudaError_t cudaHostAlloc(void** data, size_t num_bytes, unsigned) 
 
 FAKE_GPU_API cudaError_t cudaFreeHost(void* data) {
   if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  wait_where_pinning_does();
   if (data == nullptr) return cudaSuccess;
   if (!Machine::instance().memory().unpin(data)) return fail(cudaErrorInvalidValue);
   std::free(data);
@@ -159,11 +169,13 @@ FAKE_GPU_API cudaError_t cudaFreeHost(void* data) {
 
 FAKE_GPU_API cudaError_t cudaHostRegister(void* data, size_t num_bytes, unsigned) {
   if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  wait_where_pinning_does();
   return num_bytes == 0 ? fail(cudaErrorInvalidValue) : fail(Machine::instance().memory().pin(data, num_bytes));
 }
 
 FAKE_GPU_API cudaError_t cudaHostUnregister(void* data) {
   if (const cudaError_t error = enter(__func__); error != cudaSuccess) return error;
+  wait_where_pinning_does();
   return Machine::instance().memory().unpin(data) ? cudaSuccess : fail(cudaErrorHostMemoryNotRegistered);
 }
 

@@ -59,12 +59,14 @@ class Fit : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return place_.run(arguments);
   }
+  // Of a GPU's memory by a plan, what LibTorch's pieces leave unfilled included.
+  static int64_t needed_of(const json& plan) { return plan["device_peak_bytes"].get<int64_t>() + plan["piece_bytes"].get<int64_t>(); }
   static std::string limit(double bytes) { return "run.device_memory=" + std::to_string(static_cast<int64_t>(bytes)); }
   Workplace place_;
 };
 
 TEST_F(Fit, NothingThatFitsIsFaster) {
-  constexpr double kBytes = 7.05e6;  // little more than a unit and what kernels take
+  constexpr double kBytes = 9.5e6;  // little more than a unit, what kernels take and what LibTorch leaves unfilled
   const Outcome fitted = plan("run.json", {"--fit", "--json", "--set", limit(kBytes)});
   ASSERT_EQ(fitted.status, 0) << fitted.err;
   const json best = json::parse(fitted.out)["best"];
@@ -91,7 +93,7 @@ TEST_F(Fit, NothingThatFitsIsFaster) {
   ASSERT_EQ(again.status, 0) << again.err;
   const json written = json::parse(again.out);
   EXPECT_EQ(written["tokens_per_second"], best["tokens_per_second"]);
-  EXPECT_EQ(written["device_peak_bytes"], best["needed_bytes"]["device"]);
+  EXPECT_EQ(needed_of(written), best["needed_bytes"]["device"].get<int64_t>());
   EXPECT_EQ(written["host_peak_bytes"], best["needed_bytes"]["host"]);
   EXPECT_EQ(written["file_peak_bytes"], best["needed_bytes"]["file"]);
   EXPECT_LE(best["needed_bytes"]["device"].get<double>(), kBytes);
@@ -122,28 +124,28 @@ TEST_F(Fit, ManyMicroBatchesAreWhatPlanSaysOfThem) {
     const json best = json::parse(fitted.out)["best"];
     const json written = json::parse(plan("run.fit.json", {"--json"}).out);
     EXPECT_NEAR(written["tokens_per_second"].get<double>() / best["tokens_per_second"].get<double>(), 1, 0.01) << batch;
-    EXPECT_EQ(written["device_peak_bytes"], best["needed_bytes"]["device"]) << batch;
+    EXPECT_EQ(needed_of(written), best["needed_bytes"]["device"].get<int64_t>()) << batch;
   }
 }
 
 TEST_F(Fit, EveryCandidateIsWhatPlanSaysOfIt) {
-  const json fit = json::parse(plan("run.json", {"--fit", "--json", "--set", limit(7.55e6)}).out);
-  EXPECT_EQ(fit["capacity_bytes"]["device"], 7550000);  // the device's, whatever of it is left to libraries
+  const json fit = json::parse(plan("run.json", {"--fit", "--json", "--set", limit(10e6)}).out);
+  EXPECT_EQ(fit["capacity_bytes"]["device"], 10000000);  // the device's, whatever of it is left to libraries
   int fitting = 0, lacking = 0;
   for (const json& candidate : fit["placements"]) {
     std::vector<std::string> more = settings(candidate);
-    more.insert(more.end(), {"--json", "--set", limit(7.55e6)});
+    more.insert(more.end(), {"--json", "--set", limit(10e6)});
     const json planned = json::parse(plan("run.json", more).out);
-    EXPECT_EQ(planned["device_peak_bytes"], candidate["needed_bytes"]["device"]) << candidate;
+    EXPECT_EQ(needed_of(planned), candidate["needed_bytes"]["device"].get<int64_t>()) << candidate;
     EXPECT_EQ(planned["file_peak_bytes"], candidate["needed_bytes"]["file"]) << candidate;
     if (candidate["fits"].get<bool>()) {
       ++fitting;
       EXPECT_EQ(planned["tokens_per_second"], candidate["tokens_per_second"]) << candidate;
-      EXPECT_LE(planned["device_peak_bytes"].get<double>(), 0.95 * 7.55e6);
+      EXPECT_LE(static_cast<double>(needed_of(planned)), 0.95 * 10e6);
     } else {
       ++lacking;
       EXPECT_EQ(candidate["lacking_bytes"]["device"].get<int64_t>(),
-                candidate["needed_bytes"]["device"].get<int64_t>() - static_cast<int64_t>(0.95 * 7.55e6));
+                candidate["needed_bytes"]["device"].get<int64_t>() - static_cast<int64_t>(0.95 * 10e6));
     }
   }
   EXPECT_GT(fitting, 0);
@@ -173,11 +175,11 @@ TEST_F(Fit, LetsSmallParametersGoWhereNothingElseFits) {
   config["zero_optimization"].erase("stage3_param_persistence_threshold");
   place_.write("small.json", config.dump());
   const std::string key = "zero_optimization.stage3_param_persistence_threshold";
-  EXPECT_EQ(plan("small.json", {"--fit", "--json", "--set", limit(6.05e6), "--set", key + "=100000"}).status, 2);
-  const Outcome done = plan("small.json", {"--fit", "--json", "--set", limit(6.05e6)});
+  EXPECT_EQ(plan("small.json", {"--fit", "--json", "--set", limit(8.5e6), "--set", key + "=100000"}).status, 2);
+  const Outcome done = plan("small.json", {"--fit", "--json", "--set", limit(8.5e6)});
   ASSERT_EQ(done.status, 0) << done.err;
   EXPECT_EQ(json::parse(done.out)["best"]["settings"][key], 0);
-  EXPECT_EQ(plan("small.fit.json", {"--set", limit(6.05e6)}).status, 0);
+  EXPECT_EQ(plan("small.fit.json", {"--set", limit(8.5e6)}).status, 0);
   const Outcome roomy = plan("small.json", {"--fit", "--json", "--set", limit(5e7)});
   ASSERT_EQ(roomy.status, 0) << roomy.err;
   EXPECT_FALSE(json::parse(roomy.out)["best"]["settings"].contains(key));
@@ -229,12 +231,13 @@ TEST_F(Fit, QueriesShareAGatherWhereMemoryAllows) {
   const std::string queries = R"("step": {"mode": "zo", "queries": 8},)";
   place_.write("zo.json", file("3", queries));
   const auto best = [&](double bytes) {
-    const Outcome fitted = plan("zo.json", {"--fit", "--json", "--set", limit(bytes)});
+    const Outcome fitted = plan("zo.json", {"--fit", "--json", "--device", "cpu", "--set", limit(bytes)});
     EXPECT_EQ(fitted.status, 0) << fitted.err;
     return json::parse(fitted.out)["best"];
   };
-  // Half of the units stay; the others are gathered once a pass.
-  const json narrow = best(2.8e6), wide = best(3.2e6);
+  // Half of the units stay; the others are gathered once a pass. Of a processor, whose tensors take their bytes alone: a GPU's pieces of
+  // memory would be many times as large as these steps.
+  const json narrow = best(2.4e6), wide = best(2.6e6);
   EXPECT_EQ(narrow["settings"]["step.queries_per_pass"], 1);
   EXPECT_EQ(wide["settings"]["step.queries_per_pass"], 2);
   EXPECT_GT(wide["tokens_per_second"].get<double>(), narrow["tokens_per_second"].get<double>());
@@ -333,11 +336,11 @@ TEST_F(Fit, BlocksThatAreLeftAsAWholeAreChosen) {
     config["zero_optimization"] = {{"stage", "auto"}, {"stage3_param_persistence_threshold", 0}};
     config[json::json_pointer(at)] = value;
     place_.write("block.json", config.dump());
-    const Outcome done = plan("block.json", {"--fit", "--json", "--set", limit(7.55e6)});
+    const Outcome done = plan("block.json", {"--fit", "--json", "--set", limit(10e6)});
     EXPECT_EQ(done.status, 0) << at << " " << value << done.err;
     const json fit = json::parse(done.out);
     EXPECT_EQ(place_.read("block.fit.json").find("\"auto\""), std::string::npos) << place_.read("block.fit.json");
-    const Outcome again = plan("block.fit.json", {"--json", "--set", limit(7.55e6)});
+    const Outcome again = plan("block.fit.json", {"--json", "--set", limit(10e6)});
     EXPECT_EQ(again.status, 0) << again.err;
     EXPECT_EQ(json::parse(again.out)["tokens_per_second"], fit["best"]["tokens_per_second"]) << at << " " << value;
     return fit;
@@ -452,7 +455,7 @@ TEST_F(Fit, TheCommandThatItPrintsTrains) {
 TEST_F(Fit, TrainTakesTheFile) {
   place_.write("corpus.txt", std::string(40000, 'a'));
   place_.write("run.json", file("\"auto\"", ""));
-  ASSERT_EQ(plan("run.json", {"--fit", "--set", "data.train=" + place_.path("corpus.txt"), "--set", limit(7.55e6)}).status, 0);
+  ASSERT_EQ(plan("run.json", {"--fit", "--set", "data.train=" + place_.path("corpus.txt"), "--set", limit(10e6)}).status, 0);
   const Outcome trained = place_.run({"train", place_.path("run.fit.json")}, {.ranks = 2});
   EXPECT_EQ(trained.status, 0) << trained.err;
   EXPECT_EQ(place_.column("fitted", "loss").size(), 2u);

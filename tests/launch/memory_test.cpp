@@ -57,7 +57,8 @@ TEST(Memory, DeviceMemoryIsALimitOfTheRun) {
                           "run.device_memory=" + std::to_string(limit)},
                          {.ranks = ranks});
       };
-      ASSERT_EQ(run(0).status, 0);
+      const Outcome unlimited = run(0);
+      ASSERT_EQ(unlimited.status, 0) << unlimited.err;
       const int64_t planned = json::parse(place.read("runs/test/plan.json"))["device_peak_bytes"];
       const Outcome at = run(planned);
       const std::string what = std::string(mode) + " on " + std::to_string(ranks) + " ranks: " + at.err;

@@ -166,6 +166,32 @@ TEST(ActionWork, TheLastBackwardHasNoGradientOfItsInput) {
   EXPECT_EQ(backward[3], 2 * forward[3]);
 }
 
+// A GPU's loss in parts of the vocabulary keeps the logits of one part; the backward works out those of all others again. Queries have no
+// backward.
+TEST(ActionWork, ALossInPartsWorksOutLogitsAgain) {
+  ZerothOrderCase test = case_of(Mode::Calibrate, 0);
+  test.config.run.device = "cuda";
+  test.config.step.monitor_interval = 2;
+  test.model.vocab_size = 300;
+  test.share_over(1);
+  const int64_t tokens = ZerothOrderCase::kMicroBatch * test.sequence;
+  // Columns come in multiples of 64: 300 are 4 parts of 64 and one of 44, or one.
+  for (const auto& [logits_together, repeated_columns] : {std::pair<int64_t, int64_t>{64 * tokens, 256}, {300 * tokens + 64 * tokens, 0}}) {
+    const auto model = make_gpt2(test.model);
+    const auto objective = make_factored_cross_entropy(logits_together);
+    const TrainingPlan plan = plan_training(test.config, *model, *objective, 1);
+    const int head = test.model.n_layer + 1;
+    const double column = 2.0 * static_cast<double>(tokens * test.model.n_embd);  // of the forward
+    for (const auto& [kind, step] : plan.steps)
+      for (const Action& a : step.actions) {
+        if (a.kind != ActionKind::Visit || step.visit(a.visit).unit != head) continue;
+        const Visit& visit = step.visit(a.visit);
+        const double columns = visit.kind == VisitKind::Backward ? 2 * 300 + static_cast<double>(repeated_columns) : 300;
+        EXPECT_EQ(a.flops, visit.branches * visit.micro_batches * columns * column) << describe(plan.layout, step, a);
+      }
+  }
+}
+
 // Five iterations of three products on the smaller side, and some work an element; each round waits for the rank with most. The owner reads
 // a gradient, reads and writes the momentum and writes the update; who holds fp32 weights reads it, and reads and writes them.
 TEST(ActionWork, RoundsOfMatricesCountTheirProductsAndBytes) {

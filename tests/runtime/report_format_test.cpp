@@ -36,6 +36,23 @@ TEST(Format, Bytes) {
   EXPECT_EQ(human_bytes(INT64_MAX), "8.00 EiB");
 }
 
+TEST(Format, BytesThatAreComparedAreExactWhereTheyWouldLookTheSame) {
+  const auto text = [](int64_t one, int64_t other) {
+    const ComparedBytes bytes = compared_bytes(one, other);
+    return bytes.one + " of " + bytes.other;
+  };
+  EXPECT_EQ(text(5 << 20, 4 << 20), "5.00 MiB of 4.00 MiB");
+  EXPECT_EQ(text(5 << 20, 5 << 20), "5.00 MiB of 5.00 MiB");
+  EXPECT_EQ(text((5 << 20) + 1, 5 << 20), "5,242,881 bytes of 5,242,880 bytes");
+}
+
+TEST(Format, Ranges) {
+  EXPECT_EQ(ranges_text({}), "");
+  EXPECT_EQ(ranges_text({3}), "3");
+  EXPECT_EQ(ranges_text({0, 1}), "0-1");
+  EXPECT_EQ(ranges_text({0, 2, 3, 4, 9}), "0, 2-4, 9");
+}
+
 TEST(Format, Durations) {
   EXPECT_EQ(human_duration(0.04), "0.0 s");
   EXPECT_EQ(human_duration(9.96), "10 s");

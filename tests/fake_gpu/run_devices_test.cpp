@@ -1,0 +1,109 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fake_gpu/cuda_run.h"
+#include "launch/rank_devices.h"
+
+// Which devices ranks compute on, and what they must have in common.
+namespace zerostep::testing {
+namespace {
+
+class CudaRunDevices : public CudaRun {
+ protected:
+  // Each rank with a variable of its own ("": without it), on two GPUs.
+  Outcome train_with(const std::string& variable, const std::vector<std::string>& values, const std::vector<std::string>& arguments) const {
+    std::vector<std::string> command{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
+    for (size_t rank = 0; rank < values.size(); ++rank) {
+      if (rank > 0) command.emplace_back(":");
+      command.insert(command.end(), {"-np", "1", "env", variable + "=" + values[rank], program()});
+      command.insert(command.end(), arguments.begin(), arguments.end());
+    }
+    return place_.run_command(command, {.environment = {{"FAKE_GPU_DEVICES", "2"}}});
+  }
+};
+
+TEST_F(CudaRunDevices, RanksOnDifferentKindsAreAnInputError) {
+  const std::string file = place_.config();
+  for (const char* const run : {"train", "eval"}) {
+    const Outcome mixed = train_with("CUDA_VISIBLE_DEVICES", {"0", "", "1", ""},
+                                     {run, file, "--device", "auto", "--set", "data.eval=" + place_.path("corpus.txt")});
+    EXPECT_EQ(mixed.status, 2) << mixed.out;
+    EXPECT_EQ(count(mixed.err, "zerostep: "), 1U) << mixed.err;
+    for (const char* part : {"run.device is \"auto\": ranks 0, 2 would compute on \"cuda\", and ranks 1, 3 on \"cpu\"",
+                             "CUDA_VISIBLE_DEVICES is ''", "--device cpu", "--device cuda"})
+      EXPECT_SAYS(mixed.err, part);
+    EXPECT_FALSE(place_.exists("runs/test"));
+  }
+  const Outcome without = train_with("CUDA_VISIBLE_DEVICES", {"", "0"}, {"train", file, "--device", "cpu"});
+  EXPECT_EQ(without.status, 0) << without.err;
+}
+
+TEST_F(CudaRunDevices, WhatResultsOfProductsDependOnIsTheSameOnAllRanks) {
+  const std::string file = place_.config();
+  const Outcome differs = train_with("CUBLAS_WORKSPACE_CONFIG", {":16:8", ":4096:8", ":16:8", ":16:8"}, {"train", file});
+  EXPECT_EQ(differs.status, 2) << differs.out;
+  EXPECT_SAYS(differs.err, "CUBLAS_WORKSPACE_CONFIG is ':16:8' on ranks 0, 2-3, ':4096:8' on rank 1: results");
+  const Outcome tf32 = train_with("NVIDIA_TF32_OVERRIDE", {"0", "1"}, {"train", file});
+  EXPECT_EQ(tf32.status, 2) << tf32.out;
+  EXPECT_SAYS(tf32.err, "NVIDIA_TF32_OVERRIDE is '0' on rank 0, '1' on rank 1");
+  const Outcome on_processor = train_with("NVIDIA_TF32_OVERRIDE", {"0", "1"}, {"train", file, "--device", "cpu"});
+  EXPECT_EQ(on_processor.status, 0) << on_processor.err;
+}
+
+TEST_F(CudaRunDevices, TheHeaderNamesThem) {
+  const std::string file = place_.config();
+  const auto header = [&](int ranks, const char* gpus) {
+    const Outcome done =
+        place_.run({"train", file, "--overwrite", "--set", "run.steps=1"}, {.ranks = ranks, .environment = {{"FAKE_GPU_DEVICES", gpus}}});
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.out;
+  };
+  EXPECT_SAYS(header(4, "4"), "4 on cuda:0-3 (Fake GPU), ");
+  EXPECT_SAYS(header(4, "2"), "4 on cuda:0-1 (Fake GPU), ");
+  EXPECT_SAYS(header(1, "4"), "1 on cuda:0 (Fake GPU), ");
+  // Each rank sees its own alone.
+  const Outcome own = train_with("CUDA_VISIBLE_DEVICES", {"0", "1"}, {"train", file, "--overwrite"});
+  EXPECT_EQ(own.status, 0) << own.err;
+  EXPECT_SAYS(own.out, "2 on 2 GPUs (Fake GPU), ");
+}
+
+TEST_F(CudaRunDevices, EvaluationAndPlanTakeADevice) {
+  const std::string file = place_.config();
+  const std::string eval = "data.eval=" + place_.path("corpus.txt");
+  EXPECT_SAYS(run({"plan", file}).out, "unfilled pieces");
+  EXPECT_EQ(run({"plan", file, "--device", "cpu"}).out.find("unfilled pieces"), std::string::npos);
+  // The libraries of the fake give attention its plain form on the processor too.
+  const auto loss = [&](const Outcome& done) {
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.out.starts_with("loss ") ? std::strtod(done.out.c_str() + 5, nullptr) : 0;
+  };
+  const double on_processor = loss(without_gpu({"eval", file, "--set", eval}));
+  EXPECT_EQ(loss(without_gpu({"eval", file, "--set", eval, "--device", "cpu"})), on_processor);
+  EXPECT_NEAR(loss(run({"eval", file, "--set", eval, "--device", "cpu"})), on_processor, 1e-6);
+  const Outcome lacking = without_gpu({"eval", file, "--set", eval, "--device", "cuda"});
+  EXPECT_EQ(lacking.status, 2);
+  EXPECT_SAYS(lacking.err, "--device cuda: run.device is \"cuda\"");
+  const Outcome unknown = run({"eval", file, "--set", eval, "--device", "tpu"});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_SAYS(unknown.err, "--device tpu");
+}
+
+TEST(RankDevices, AreToldTogether) {
+  const auto gpu = [](const char* host, int index, const char* model, const char* identity) {
+    return RankDevice{host, "cuda:" + std::to_string(index), model, identity};
+  };
+  EXPECT_EQ(devices_text({{"a", "cpu", "", "cpu"}, {"b", "cpu", "", "cpu"}}), "cpu");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1")}), "cuda:0 (H200)");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1"), gpu("a", 1, "H200", "2"), gpu("a", 3, "H200", "3")}), "cuda:0-1, 3 (H200)");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1"), gpu("a", 1, "A100", "2")}), "cuda:1 (A100), cuda:0 (H200)");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1"), gpu("a", 0, "H200", "1")}), "cuda:0 (H200)");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1"), gpu("b", 0, "H200", "2")}), "cuda:0 (H200) of each host");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1"), gpu("b", 0, "A100", "2")}), "cuda:0 (H200) of a, cuda:0 (A100) of b");
+  EXPECT_EQ(devices_text({gpu("a", 0, "H200", "1"), gpu("a", 0, "H200", "2")}), "2 GPUs (H200)");
+}
+
+}  // namespace
+}  // namespace zerostep::testing
