@@ -12,7 +12,7 @@ std::unique_ptr<Canvas> make_cairo_canvas(const std::string& format, double widt
   if (library == nullptr)
     fail_run(
         "--format {} needs {}, which a build that finds cairo puts beside the program, and the library cairo (Debian's packages libcairo2, "
-        "and libcairo2-dev to build): {}. --format svg needs neither",
+        "and libcairo2-dev to build), which --format svg does not: {}",
         format, kCairoLibrary, dlerror());
   void* const function = dlsym(library, kOpenCairoCanvas);
   if (function == nullptr) fail_run("{} is of another version than the program: {}", kCairoLibrary, dlerror());

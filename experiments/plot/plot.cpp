@@ -180,11 +180,20 @@ PlotResult plot(const PlotRequest& request) {
   write("summary.csv", summary_csv(out.summary));
   write("summary.txt", summary_text(out.summary));
   write("report.html", report_html(report, out.summary));
-  // Last, so that the rest is there where cairo is not.
+  // Last, so that the rest is there where cairo is not; the pictures are then there as SVG.
+  const auto open = [&](const char* format, const PlacedPicture& picture) {
+    try {
+      return make_cairo_canvas(format, picture.size.width, picture.size.height, picture.head.title);
+    } catch (const RunError& error) {
+      if (!wants("svg"))
+        for (const PlacedPicture& other : placed) write(other.head.name + ".svg", svg_of(other, false));
+      fail_run("{}: the pictures are written as SVG to {}, and everything else is", error.what(), out.folder);
+    }
+  };
   for (const char* format : {"png", "pdf"})
     for (const PlacedPicture& picture : placed) {
       if (!wants(format)) continue;
-      const auto canvas = make_cairo_canvas(format, picture.size.width, picture.size.height, picture.head.title);
+      const std::unique_ptr<Canvas> canvas = open(format, picture);
       draw(picture, *canvas);
       write(picture.head.name + "." + format, canvas->finish());
     }

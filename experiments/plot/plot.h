@@ -32,7 +32,7 @@ struct PlotResult {
 
 // Draws the pictures, each with its data as NAME.tsv, and writes report.html, summary.csv and summary.txt. InputError: nothing is found, a
 // name is not known, a column or key is not there; nothing is written then. RunError: a file cannot be written; or cairo, which png and pdf
-// need, is missing, when everything else is written.
+// need, is missing, when everything else is written and the pictures are as SVG.
 PlotResult plot(const PlotRequest& request);
 
 // The loss of a run as an SVG file; "" where it has no step with a loss.

@@ -247,6 +247,22 @@ TEST_F(PlotFiles, LanesAreOfOneStepOfATrace) {
   }
 }
 
+TEST_F(PlotFiles, WithoutCairoPicturesAreSvg) {
+  // Beside the program of these tests there is no library that draws by cairo.
+  make("one", {{"mode", "fo"}}, 2, 1);
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.views = {"loss"};
+  request.formats = {"png"};
+  request.out = made_.path("out");
+  const std::string text = message_of<RunError>([&] { plot(request); });
+  EXPECT_SAYS(text, "--format png needs libzerostep_cairo.so");
+  EXPECT_SAYS(text, "libcairo2");
+  EXPECT_SAYS(text, "written as SVG to " + made_.path("out"));
+  for (const char* file : {"loss.svg", "loss.tsv", "report.html", "summary.csv", "summary.txt"})
+    EXPECT_TRUE(made_.exists("out/" + std::string(file)));
+}
+
 TEST_F(PlotFiles, AReportAloneNeedsNoSteps) {
   made_.make("begun", {{"step", {}}, {"loss", {}}});
   PlotRequest request;
