@@ -187,7 +187,7 @@ PlotResult plot(const PlotRequest& request) {
     } catch (const RunError& error) {
       if (!wants("svg"))
         for (const PlacedPicture& other : placed) write(other.head.name + ".svg", svg_of(other, false));
-      fail_run("{}: the pictures are written as SVG to {}, and everything else is", error.what(), out.folder);
+      fail_run("{}. The pictures are written as SVG to {}, with everything else", error.what(), out.folder);
     }
   };
   for (const char* format : {"png", "pdf"})
