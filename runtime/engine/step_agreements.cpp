@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/not_a_number.h"
 #include "base/nth.h"
+#include "base/process_memory.h"
 #include "base/program_name.h"
 #include "runtime/engine/averaging.h"
 #include "runtime/engine/step_runner.h"
@@ -58,10 +59,15 @@ AddOverRanks StepRunner::adder() {
 
 void StepRunner::agree_on_maxima(StepRun& run) {
   const int64_t device_bytes = state_.arena_bytes() + lanes_.kernels.scratch_bytes() + lanes_.tensor_memory().peak_bytes;
-  double maxima[kMaximumScalars] = {static_cast<double>(device_bytes), run.stop ? 1.0 : 0.0};
+  const std::optional<GpuLoad> gpu = gpu_load_ ? gpu_load_->now() : std::nullopt;
+  double maxima[kMaximumScalars] = {static_cast<double>(device_bytes), run.stop ? 1.0 : 0.0, static_cast<double>(resident_memory().now),
+                                    gpu ? gpu->busy : -1, gpu ? static_cast<double>(gpu->used_bytes) : -1};
   lanes_.group.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
   run.result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
   run.result.stop = maxima[1] > 0;
+  run.result.resident_bytes = static_cast<int64_t>(maxima[2]);
+  if (maxima[3] >= 0) run.result.gpu_busy = maxima[3];
+  if (maxima[4] >= 0) run.result.gpu_bytes = static_cast<int64_t>(maxima[4]);
 }
 
 bool StepRunner::agree_on_gradient(StepRun& run) {
