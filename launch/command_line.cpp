@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <limits>
 #include <sstream>
@@ -11,7 +10,9 @@
 #include "base/error.h"
 #include "base/program_name.h"
 #include "experiments/plot/views.h"
+#include "launch/command_options.h"
 #include "launch/commands/commands.h"
+#include "launch/experiment_commands.h"
 #include "launch/mistyped.h"
 #include "runtime/timing/measure_machine.h"
 
@@ -31,27 +32,10 @@ Examples:
   zerostep eval run.json --checkpoint model/          loss of a saved model
   zerostep generate --model model/ --prompt 'Once'    text from it
   zerostep plot runs                                  curves and a report of all runs below a folder
+  zerostep watch runs                                 where the runs in that folder are
 
 Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
-
-constexpr int64_t kMostRanks = 1 << 20;
-
-// Of options: a number and nothing else; NaN is within nothing.
-template <typename Number>
-CLI::Validator number(Number low, Number high) {
-  constexpr bool kIsWhole = std::is_integral_v<Number>;
-  return CLI::Validator(
-      [low, high](std::string& text) {
-        Number value{};
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high))
-          return fmt::format("is '{}'; expected a {} from {} to {}", text, kIsWhole ? "whole number" : "number", low, high);
-        if (kIsWhole) text = fmt::format("{}", value);
-        return std::string();
-      },
-      fmt::format("{} in [{} - {}]", kIsWhole ? "INT" : "FLOAT", low, high));
-}
 
 // "" names nothing: most likely a variable of a script is not set. A prompt alone may be empty.
 void refuse_empty_arguments(int argc, char** argv) {
@@ -122,6 +106,7 @@ class CommandLine {
     add_export();
     add_rebuild();
     add_plot();
+    experiments_.emplace(job_, app_, [this](std::function<int()> command) { run_ = std::move(command); });
   }
 
   CLI::App& app() { return app_; }
@@ -132,41 +117,6 @@ class CommandLine {
   template <typename Command>
   void run_on_one_rank(CLI::App* sub, Command command) {
     sub->callback([this, command] { run_ = [this, command] { return job_.speaks() ? command() : kDone; }; });
-  }
-
-  static void add_file(CLI::App* sub, ConfigArguments& arguments, bool required = true) {
-    CLI::Option* file = sub->add_option("FILE", arguments.file, "the configuration file (JSON with comments)");
-    if (required) file->required();
-    add_set(sub, arguments.set, "change one value of the file");
-  }
-
-  static void add_set(CLI::App* sub, std::vector<Setting>& set, const std::string& about) {
-    sub->add_option_function<std::vector<std::string>>(
-           "--set",
-           [&set](const std::vector<std::string>& texts) {
-             for (const std::string& text : texts) set.push_back({text, "--set " + text});
-           },
-           about + "; VALUE is JSON, else a string; may be given several times")
-        ->type_name("PATH=VALUE")
-        ->allow_extra_args(false);
-  }
-
-  // Of a command that computes on a device, or plans for one.
-  static void add_device(CLI::App* sub, ConfigArguments& arguments) {
-    sub->add_option_function<std::string>(
-           "--device",
-           [&arguments](const std::string& device) {
-             arguments.set.push_back({"run.device=\"" + device + "\"", "--device " + device});
-           },
-           "cpu, cuda or auto (a GPU where one answers); what run.device says by default")
-        ->type_name("cpu|cuda|auto");
-  }
-
-  // A whole number, whose default the help tells.
-  template <typename Number>
-  static void add_count(CLI::App* sub, const char* name, Number& value, const char* about, int64_t low = 0,
-                        int64_t high = int64_t{1} << 40) {
-    sub->add_option(name, value, about)->transform(number(low, high))->capture_default_str();
   }
 
   // Of a command that writes a model.
@@ -373,7 +323,7 @@ class CommandLine {
   }
 
   void add_inspect() {
-    CLI::App* sub = app_.add_subcommand("inspect", "batches, model or noise of a configuration, as JSON");
+    CLI::App* sub = app_.add_subcommand("inspect", "batches, model or noise of a configuration, as JSON; a checkpoint, presets");
     sub->require_subcommand(1);
     sub->footer(
         "\nExample: zerostep inspect batches run.json --steps 2\n         zerostep inspect checkpoint "
@@ -399,6 +349,9 @@ class CommandLine {
     add_count(noise, "--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
     add_count(noise, "--count", noise_.count, "how many");
     run_on_one_rank(noise, [this] { return inspect_noise(noise_); });
+    CLI::App* presets = sub->add_subcommand("presets", "the models that model.preset names, with their sizes and numbers of parameters");
+    presets->add_flag("--json", presets_json_, "one array of objects");
+    run_on_one_rank(presets, [this] { return inspect_presets(presets_json_); });
   }
 
   void add_export() {
@@ -455,7 +408,7 @@ class CommandLine {
   std::function<int()> run_;
   TrainArguments train_;
   std::string resume_, checkpoint_;
-  bool overwrite_ = false;
+  bool overwrite_ = false, presets_json_ = false;
   ExportArguments export_;
   PlanArguments plan_;
   SweepArguments sweep_;
@@ -469,6 +422,7 @@ class CommandLine {
   RebuildArguments rebuild_;
   ConfigArguments model_;
   PlotArguments plot_;
+  std::optional<ExperimentCommands> experiments_;
 };
 
 }  // namespace
