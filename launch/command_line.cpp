@@ -33,6 +33,7 @@ Examples:
   zerostep generate --model model/ --prompt 'Once'    text from it
   zerostep plot runs                                  curves and a report of all runs below a folder
   zerostep watch runs                                 where the runs in that folder are
+  zerostep doctor run.json                            whether this machine and the file are as a run needs them
 
 Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";

@@ -17,6 +17,7 @@ ExperimentCommands::ExperimentCommands(Job& job, CLI::App& app, std::function<vo
     : job_(job), run_(std::move(run)) {
   add_watch(app);
   add_runs(app);
+  add_doctor(app);
 }
 
 void ExperimentCommands::run_on_one_rank(CLI::App* sub, std::function<int()> command) {
@@ -66,6 +67,21 @@ void ExperimentCommands::add_runs(CLI::App& app) {
       "An archive that is there already is never written over. --remove takes the checkpoints too, unless --without-checkpoints is given,\n"
       "with which it is refused.");
   run_on_one_rank(archive, [this] { return archive_runs(archive_); });
+}
+
+void ExperimentCommands::add_doctor(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("doctor", "checks this machine, and a file's run on it: ok, warning or error, and what helps");
+  add_file(sub, doctor_, /*required=*/false);
+  sub->add_flag("--json", doctor_.json, "one object");
+  sub->footer(
+      "\nOf the machine: cores, threads, memory, /dev/shm, locked memory, MPI between two ranks, LibTorch, 16-bit arithmetic, kernels, "
+      "disk,\n"
+      "GPU, NCCL, measured figures. With FILE its tokenizer, data, model, plan, one forward, disk.\n"
+      "Exit status: 0 where nothing is an error, else 1.\n"
+      "Example: zerostep doctor run.json");
+  sub->callback([this] { run_([this] { return doctor(job_, doctor_); }); });
+  CLI::App* ranks = app.add_subcommand("doctor-ranks", "what doctor starts under mpirun")->group("");
+  ranks->callback([this] { run_([this] { return doctor_ranks(job_); }); });
 }
 
 }  // namespace zerostep

@@ -6,7 +6,7 @@
 
 namespace zerostep {
 
-// The commands on runs that are there or under way, and on what a run would find: watch, runs.
+// The commands on runs that are there or under way, and on what a run would find: watch, runs, doctor.
 class ExperimentCommands {
  public:
   // `run` takes what a parsed command does. The object must outlive the parsing and the command.
@@ -15,6 +15,7 @@ class ExperimentCommands {
  private:
   void add_watch(CLI::App& app);
   void add_runs(CLI::App& app);
+  void add_doctor(CLI::App& app);
   // A command of rank 0 alone.
   void run_on_one_rank(CLI::App* sub, std::function<int()> command);
 
@@ -22,6 +23,7 @@ class ExperimentCommands {
   std::function<void(std::function<int()>)> run_;
   WatchArguments watch_;
   RunsArguments list_, prune_, archive_;
+  DoctorArguments doctor_;
 };
 
 }  // namespace zerostep

@@ -129,6 +129,13 @@ int list_runs(const RunsArguments& arguments);
 int prune_runs(const RunsArguments& arguments);
 int archive_runs(const RunsArguments& arguments);
 
+struct DoctorArguments : ConfigArguments {  // file "": the machine alone
+  bool json = false;
+};
+int doctor(Job& job, const DoctorArguments& arguments);
+// What doctor() starts as two ranks: they add numbers up, and rank 0 prints the sum.
+int doctor_ranks(Job& job);
+
 // Parses the arguments and runs the command that they name; gives its exit status.
 int run_command_line(Job& job, int argc, char** argv);
 

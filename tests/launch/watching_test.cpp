@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -181,6 +182,48 @@ TEST_F(Watching, PresetsHaveTheParametersOfTheirModels) {
     EXPECT_EQ(known.status, 0) << known.err;
   }
   EXPECT_SAYS(place_.run({"inspect", "presets"}).out, "gpt2-200M          12      768       12         1024       124,439,808");
+}
+
+std::string verdict(const Json& said, const std::string& subject) {
+  for (const Json& check : said.at("checks"))
+    if (check.at("subject") == subject) return check.at("verdict");
+  return "not there";
+}
+
+TEST_F(Watching, TheDoctorChecksAFile) {
+  const Outcome said = place_.run({"doctor", place_.config(), "--json"});
+  const Json checks = Json::parse(said.out);
+  for (const char* subject : {"cores", "MPI", "LibTorch", "file", "tokenizer", "data", "model", "plan", "forward", "disk of the run"})
+    EXPECT_EQ(verdict(checks, subject), "ok") << subject << "\n" << said.out;
+  EXPECT_EQ(said.status, 0) << said.out;
+  EXPECT_TRUE(checks.at("ok").get<bool>());
+  EXPECT_FALSE(place_.exists("runs/test")) << "it leaves no run";
+}
+
+TEST_F(Watching, TheDoctorNamesTheFirstErrorOfAFileAndWhatItDidNotReach) {
+  const Outcome missing = place_.run({"doctor", place_.config(), "--json", "--set", "data.train=/nowhere/at_all.txt"});
+  EXPECT_EQ(missing.status, 1);
+  const Json checks = Json::parse(missing.out);
+  EXPECT_EQ(verdict(checks, "tokenizer"), "ok");
+  EXPECT_EQ(verdict(checks, "data"), "error");
+  EXPECT_EQ(verdict(checks, "forward"), "not there");
+  EXPECT_SAYS(missing.out, "/nowhere/at_all.txt");
+  EXPECT_SAYS(missing.out, "model, plan, forward, run folder");
+  const Outcome mistyped = place_.run({"doctor", place_.config(), "--set", "run.stpes=3"});
+  EXPECT_EQ(mistyped.status, 1);
+  EXPECT_SAYS(mistyped.out, "error    file");
+  const Outcome large = place_.run({"doctor", place_.config(), "--set", "run.device_memory=100000"});
+  EXPECT_EQ(large.status, 1);
+  EXPECT_SAYS(large.out, "error    plan");
+}
+
+TEST_F(Watching, TheDoctorTakesTheRanksOfAJob) {
+  const Outcome said = place_.run({"doctor", "--json"}, {.ranks = 2});
+  ASSERT_EQ(said.status, 0) << said.out << said.err;
+  EXPECT_SAYS(said.out, "the 2 ranks of this job add up to 3, by mpi");
+  const Outcome one = place_.run_command({"mpirun", "--allow-run-as-root", "-np", "1", program(), "doctor"});
+  EXPECT_EQ(one.status, 0) << one.out << one.err;
+  EXPECT_SAYS(one.out, "warning  MPI            this is a job of one rank");
 }
 
 }  // namespace
