@@ -18,6 +18,7 @@ ExperimentCommands::ExperimentCommands(Job& job, CLI::App& app, std::function<vo
   add_watch(app);
   add_runs(app);
   add_doctor(app);
+  add_probe(app);
 }
 
 void ExperimentCommands::run_on_one_rank(CLI::App* sub, std::function<int()> command) {
@@ -82,6 +83,21 @@ void ExperimentCommands::add_doctor(CLI::App& app) {
   sub->callback([this] { run_([this] { return doctor(job_, doctor_); }); });
   CLI::App* ranks = app.add_subcommand("doctor-ranks", "what doctor starts under mpirun")->group("");
   ranks->callback([this] { run_([this] { return doctor_ranks(job_); }); });
+}
+
+void ExperimentCommands::add_probe(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("probe", "the epsilon and the learning rate that suit a file's model, type and batch");
+  add_file(sub, probe_);
+  add_count(sub, "--directions", probe_.directions, "random directions along which each epsilon is tried", 1, 1024);
+  add_count(sub, "--steps", probe_.steps, "optimizer steps at each learning rate", 1, 100000);
+  sub->add_flag("--json", probe_.json, "{\"epsilon\": {\"recommended\", \"table\"}, \"lr\": {\"recommended\", \"table\"}}");
+  sub->footer(
+      "\nEpsilon: the differences of the loss that the file's queries give against the derivative of backprop in fp32 along the same\n"
+      "directions, on the first batch. Learning rate: short runs of the file's mode and optimizer from the same weights on the same "
+      "batches\n"
+      "at a constant rate. Trains nothing that stays. One rank. docs/watching.md says how to read it.\n"
+      "Example: zerostep probe run.json --set step.mode=zo");
+  sub->callback([this] { run_([this] { return probe(job_, probe_); }); });
 }
 
 }  // namespace zerostep

@@ -6,7 +6,7 @@
 
 namespace zerostep {
 
-// The commands on runs that are there or under way, and on what a run would find: watch, runs, doctor.
+// The commands on runs that are there or under way, and on what a run would find: watch, runs, doctor, probe.
 class ExperimentCommands {
  public:
   // `run` takes what a parsed command does. The object must outlive the parsing and the command.
@@ -16,6 +16,7 @@ class ExperimentCommands {
   void add_watch(CLI::App& app);
   void add_runs(CLI::App& app);
   void add_doctor(CLI::App& app);
+  void add_probe(CLI::App& app);
   // A command of rank 0 alone.
   void run_on_one_rank(CLI::App* sub, std::function<int()> command);
 
@@ -24,6 +25,7 @@ class ExperimentCommands {
   WatchArguments watch_;
   RunsArguments list_, prune_, archive_;
   DoctorArguments doctor_;
+  ProbeArguments probe_;
 };
 
 }  // namespace zerostep

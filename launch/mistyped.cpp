@@ -17,7 +17,6 @@ struct MeantInstead {
   std::string_view words, nearest;
 };
 constexpr MeantInstead kMeantInstead[] = {
-    {"probe", "`zerostep train FILE --set run.steps=20` shows in grad_norm and unchanged_share what a rate and an epsilon do"},
     {"bench train", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"bench step", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},

@@ -136,6 +136,12 @@ int doctor(Job& job, const DoctorArguments& arguments);
 // What doctor() starts as two ranks: they add numbers up, and rank 0 prints the sum.
 int doctor_ranks(Job& job);
 
+struct ProbeArguments : ConfigArguments {
+  int64_t directions = 4, steps = 10;
+  bool json = false;
+};
+int probe(Job& job, const ProbeArguments& arguments);
+
 // Parses the arguments and runs the command that they name; gives its exit status.
 int run_command_line(Job& job, int argc, char** argv);
 

@@ -10,6 +10,7 @@
 #include "base/process_memory.h"
 #include "base/program_name.h"
 #include "runtime/engine/averaging.h"
+#include "runtime/engine/non_finite_error.h"
 #include "runtime/engine/step_runner.h"
 #include "runtime/strategy/projected_gradients.h"
 
@@ -140,6 +141,7 @@ void StepRunner::agree_on_estimate(StepRun& run) {
   if (run.kind.backprop) {
     const EstimateMeasures measures = measure_with_gradient(*run.estimate, directions_, owned_gradients(state_), adder());
     result.cosine = measures.cosine;
+    result.slope = measures.product * unscale_;
     if (!follows_gradient) result.grad_norm = measures.norm;
   } else if (config_.step.exact_norm) {
     result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(state_), adder());
@@ -162,11 +164,11 @@ void StepRunner::report_non_finite(int64_t step, double local_loss) {
   std::string all;
   for (const std::string& text : lanes_.group.all_gather_text(found, "non-finite values"))
     if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
-  fail_run(
+  throw NonFiniteError(fmt::format(
       "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`{} inspect batches`) helps; "
       "fp16 and bf16 runs skip such steps{}",
       step, all.empty() ? "the gradient norm is not finite" : all, parameters_left(), program_name(),
-      config_.precision.compute == DType::BF16 ? ", bf16 where bf16.check_grad_overflow is true" : "");
+      config_.precision.compute == DType::BF16 ? ", bf16 where bf16.check_grad_overflow is true" : ""));
 }
 
 std::string StepRunner::non_finite_group() {

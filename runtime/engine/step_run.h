@@ -32,6 +32,7 @@ struct StepResult {
   std::vector<double> scalars;                          // projected gradients in direction order, when queries were made
   double clip_scale = 1;
   std::optional<double> cosine;           // of the estimate and the backprop gradient, where both were there
+  std::optional<double> slope;            // derivative of the loss along the estimate, by backprop; likewise
   std::optional<double> unchanged_share;  // 16-bit weights that epsilon leaves unchanged, where it was measured
 };
 

@@ -19,8 +19,8 @@ class CommandLine : public ::testing::Test {
 TEST_F(CommandLine, HelpOfEveryCommandIsEnoughToWorkWith) {
   const Outcome all = place_.run({"--help"});
   EXPECT_EQ(all.status, 0);
-  for (const char* command :
-       {"train", "plan", "bench", "config", "init", "eval", "generate", "export", "rebuild", "inspect", "watch", "runs", "doctor"}) {
+  for (const char* command : {"train", "plan", "bench", "config", "init", "eval", "generate", "export", "rebuild", "inspect", "watch",
+                              "runs", "doctor", "probe"}) {
     EXPECT_SAYS(all.out, std::string("  ") + command);
     const Outcome one = place_.run({command, "--help"});
     EXPECT_EQ(one.status, 0) << command;
@@ -120,7 +120,7 @@ TEST_F(CommandLine, TheProgramHasTheNameThatItWasCalledBy) {
   EXPECT_SAYS(said("plan config.json --set 'optimizer.params.no_decay=nothing'"), "(`./zs inspect model FILE` lists them)");
   EXPECT_SAYS(said("config config.json --set 'autotuning={\"enabled\": true}'"), "`./zs plan FILE --fit` chooses");
   for (const std::string command : {"", "train", "plan", "bench machine", "config", "init", "eval", "generate", "export", "rebuild",
-                                    "inspect", "watch", "runs", "runs prune", "doctor"}) {
+                                    "inspect", "watch", "runs", "runs prune", "doctor", "probe"}) {
     const std::string help = said(command + " --help");
     EXPECT_SAYS(help, "./zs " + command);
     EXPECT_EQ(count(help, "zerostep "), 0u) << help;

@@ -226,5 +226,55 @@ TEST_F(Watching, TheDoctorTakesTheRanksOfAJob) {
   EXPECT_SAYS(one.out, "warning  MPI            this is a job of one rank");
 }
 
+TEST_F(Watching, TheProbesEpsilonsAreAUAndItsRatesHaveABest) {
+  const Outcome said =
+      place_.run({"probe", place_.config("\"step\": {\"mode\": \"zo\", \"queries\": 2}"), "--json", "--directions", "3", "--steps", "4"},
+                 {.timeout_seconds = 120});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json probe = Json::parse(said.out);
+  const Json &epsilons = probe.at("epsilon").at("table"), &rates = probe.at("lr").at("table");
+  ASSERT_EQ(epsilons.size(), 11U);
+  double best = INFINITY, of_recommended = INFINITY;
+  for (const Json& row : epsilons) {
+    best = std::min(best, row.at("error").get<double>());
+    if (row.at("epsilon") == probe.at("epsilon").at("recommended")) of_recommended = row.at("error");
+  }
+  EXPECT_LE(of_recommended, 2 * best);
+  // The law of a right estimator in fp32: within 2e-3 of ||g|| at the best epsilon; ||z|| aside <g, z> has about that size.
+  EXPECT_LT(best, 2e-3);
+  // Where curvature alone is left the error of a central difference grows with the square of epsilon.
+  const auto error_at = [&](double epsilon) {
+    for (const Json& row : epsilons)
+      if (row.at("epsilon") == epsilon) return row.at("error").get<double>();
+    return std::nan("");
+  };
+  EXPECT_NEAR(error_at(1e-3) / error_at(3e-4), std::pow(1e-3 / 3e-4, 2), 3);
+  EXPECT_GT(epsilons.front().at("error").get<double>(), 3 * best);  // rounding
+  EXPECT_GT(epsilons.back().at("error").get<double>(), 3 * best);   // curvature
+  // At a rate that changes next to nothing the loss is next to that before.
+  EXPECT_NEAR(rates.front().at("loss").get<double>(), probe.at("lr").at("start_loss").get<double>(), 1e-4);
+  EXPECT_FALSE(place_.exists("runs/test"));
+}
+
+TEST_F(Watching, TheProbeGoesOnWhereStepsDiverge) {
+  const std::string groups = R"({"type": "SGD", "params": {"lr": 1e-3}, "groups": [{"patterns": ["*"], "lr_factor": 1e10}]})";
+  const Outcome said = place_.run({"probe", place_.config(), "--set", "optimizer=" + groups, "--set", "gradient_clipping=0", "--directions",
+                                   "1", "--steps", "3", "--json"});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json lr = Json::parse(said.out).at("lr");
+  EXPECT_TRUE(lr.at("recommended").is_null());
+  ASSERT_EQ(lr.at("table").size(), 2U);  // two in a row are enough
+  for (const Json& row : lr.at("table")) EXPECT_TRUE(row.at("loss").is_null());
+}
+
+TEST_F(Watching, TheProbeIsForOneRankAndADifferentiableObjective) {
+  const Outcome two = place_.run({"probe", place_.config()}, {.ranks = 2});
+  EXPECT_EQ(two.status, 2);
+  EXPECT_SAYS(two.err, "is for one rank");
+  const Outcome accuracy = place_.run({"probe", place_.config("\"step\": {\"mode\": \"zo\", \"objective\": \"accuracy\"}")});
+  EXPECT_EQ(accuracy.status, 2);
+  EXPECT_SAYS(accuracy.err, "accuracy");
+}
+
 }  // namespace
 }  // namespace zerostep::testing
