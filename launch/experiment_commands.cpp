@@ -73,6 +73,7 @@ void ExperimentCommands::add_runs(CLI::App& app) {
 void ExperimentCommands::add_doctor(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("doctor", "checks this machine, and a file's run on it: ok, warning or error, and what helps");
   add_file(sub, doctor_, /*required=*/false);
+  add_device(sub, doctor_);
   sub->add_flag("--json", doctor_.json, "one object");
   sub->footer(
       "\nOf the machine: cores, threads, memory, /dev/shm, locked memory, MPI between two ranks, LibTorch, 16-bit arithmetic, kernels, "
@@ -88,6 +89,7 @@ void ExperimentCommands::add_doctor(CLI::App& app) {
 void ExperimentCommands::add_probe(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("probe", "the epsilon and the learning rate that suit a file's model, type and batch");
   add_file(sub, probe_);
+  add_device(sub, probe_);
   add_count(sub, "--directions", probe_.directions, "random directions along which each epsilon is tried", 1, 1024);
   add_count(sub, "--steps", probe_.steps, "optimizer steps at each learning rate", 1, 100000);
   sub->add_flag("--json", probe_.json, "{\"epsilon\": {\"recommended\", \"table\"}, \"lr\": {\"recommended\", \"table\"}}");
