@@ -1,5 +1,11 @@
 #include "launch/experiment_commands.h"
 
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "base/error.h"
+#include "experiments/plot/views.h"
 #include "launch/command_options.h"
 
 namespace zerostep {
@@ -11,10 +17,27 @@ void add_folder(CLI::App* sub, std::string& folder) {
   sub->add_option("FOLDER", folder, kAboutFolder)->capture_default_str()->type_name("RUN|FOLDER");
 }
 
+// "960x600"
+PictureSize picture_size(const std::string& text) {
+  constexpr int64_t kLeast = 200, kMost = 10000;
+  const size_t middle = text.find('x');
+  const auto side = [&](std::string_view digits) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (middle == text.npos || error != std::errc() || end != digits.data() + digits.size() || value < kLeast || value > kMost)
+      fail_input("--size {}: expected WIDTHxHEIGHT in pixels, each from {} to {}, as 960x600", text, kLeast, kMost);
+    return static_cast<double>(value);
+  };
+  return {side(std::string_view(text).substr(0, middle)), side(std::string_view(text).substr(middle + 1))};
+}
+
 }  // namespace
 
-ExperimentCommands::ExperimentCommands(Job& job, CLI::App& app, std::function<void(std::function<int()>)> run)
+ExperimentCommands::ExperimentCommands(Job& job, CLI::App& app, const std::string& asked, std::function<void(std::function<int()>)> run)
     : job_(job), run_(std::move(run)) {
+  plot_.command = asked;
+  add_sweep(app);
+  add_plot(app);
   add_watch(app);
   add_runs(app);
   add_doctor(app);
@@ -23,6 +46,72 @@ ExperimentCommands::ExperimentCommands(Job& job, CLI::App& app, std::function<vo
 
 void ExperimentCommands::run_on_one_rank(CLI::App* sub, std::function<int()> command) {
   sub->callback([this, command = std::move(command)] { run_([this, command] { return job_.speaks() ? command() : kDone; }); });
+}
+
+void ExperimentCommands::add_sweep(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("sweep", "many runs of one file with other values, as many at once as the machine has room for");
+  sub->add_option("FILE", sweep_.file, "the sweep file (JSON with comments)")->required();
+  add_set(sub, sweep_.set, "change one value of every run");
+  sub->add_option("--jobs", sweep_.jobs, "runs at once; as resources.jobs, else as many as the cores or GPUs have room for")
+      ->transform(number<int64_t>(1, 4096));
+  sub->add_option("--ranks", sweep_.ranks, "ranks of each run; as resources.ranks, else 1")->transform(number<int64_t>(1, 4096));
+  sub->add_option("--gpus", sweep_.gpus, "GPUs that the runs share out, each for one run at a time; as resources.gpus")
+      ->type_name("0,1,...");
+  sub->add_option("--only", sweep_.only, "the runs whose names the pattern matches (* stands for any text)")->type_name("PATTERN");
+  sub->add_flag("--dry-run", sweep_.is_dry_run, "list every run with its planned memory, FLOPs and time; start nothing");
+  CLI::Option* resume = sub->add_flag(
+      "--resume", sweep_.resumes, "go on with the sweep in the folder: what is done stays, what was stopped goes on from its checkpoint");
+  sub->add_flag("--retry-failed", sweep_.retries_failed, "of --resume: start failed runs again too")->needs(resume);
+  sub->add_flag("--stop-on-failure", sweep_.stops_on_failure, "start no further run once one has failed");
+  sub->add_option("--executor", sweep_.executor, "where runs are started: local or slurm; as resources.executor, else local")
+      ->type_name("local|slurm");
+  sub->footer(
+      "\nThe file has `base` (a run's file, or its configuration), `grid` (keys and their values), and optionally `when`, `runs`, "
+      "`repeat`,\n"
+      "`resources`, `search`, `name` and `output_dir`; docs/experiments.md says how. Leaves <output_dir>/<name>/: a run's folder for "
+      "each\n"
+      "point, runs.csv, journal.jsonl, summary.txt, summary.csv and report.html.\n"
+      "SIGINT: the runs save and stop, --resume goes on; a second one ends them at once.\n"
+      "Example: zerostep sweep configs/sweeps/quick.json --dry-run\n"
+      "Exit status: 0 all runs are done, 1 some failed, 2 the file is wrong and nothing was started, 130 interrupted.");
+  sub->callback([this] { run_([this] { return sweep(job_, sweep_); }); });
+}
+
+void ExperimentCommands::add_plot(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("plot", "pictures and a report of runs, finished or not");
+  sub->add_option("RUN", plot_.places, "folders of runs, folders that hold such folders, or CSV files with a column loss")
+      ->required()
+      ->type_name("| FOLDER | CSV");
+  const auto add_list = [sub](const char* name, std::vector<std::string>& values, const char* about, const char* type) {
+    return sub->add_option(name, values, about)->delimiter(',')->type_name(type)->allow_extra_args(false);
+  };
+  std::string views = "which pictures, with commas; where it is missing all that have something to show";
+  for (const View& view : all_views()) views += fmt::format("\n{}: {}", view.name, view.shows);
+  add_list("--view", plot_.views, views.c_str(), "NAMES");
+  sub->add_option("--x", plot_.x, "step, seconds, tokens, forwards (passes through the model), bytes (received by a rank), or a column")
+      ->type_name("COLUMN")
+      ->capture_default_str();
+  add_list("--y", plot_.y, "columns instead of the loss, with commas; views with one curve a run take the first", "COLUMNS");
+  sub->add_option("--by", plot_.by, "one color for each value of a key of the configuration; its last parts suffice (queries, params.lr)")
+      ->type_name("KEY");
+  sub->add_option("--smooth", plot_.smooth, "draw exponential means too: each value counts A times the one after it")
+      ->check(number(0.0, 0.9999))
+      ->type_name("A");
+  sub->add_flag("--log", plot_.is_log, "logarithmic values");
+  add_list("--format", plot_.formats, "svg, png, pdf, with commas; png and pdf need cairo", "FORMATS")->default_str("svg");
+  sub->add_option_function<std::string>(
+         "--size", [this](const std::string& text) { plot_.size = picture_size(text); }, "pixels of a picture; 960x600 where it is missing")
+      ->type_name("WIDTHxHEIGHT");
+  sub->add_option("--out", plot_.out, "the folder to write; `plots` in the only folder that is given, or else here")->type_name("DIR");
+  sub->add_flag("--summary", plot_.summary, "print the table of runs instead of the names of the files");
+  sub->add_flag("--json", plot_.json, "print the table of runs as JSON");
+  sub->footer(
+      "\nWrites each picture with the values that it shows as NAME.tsv, report.html (one file, which loads nothing), summary.csv and\n"
+      "summary.txt. The final loss is the mean of the last 5 % of the steps. docs/experiments.md says what each view and axis is.\n"
+      "Examples: zerostep plot runs/first\n"
+      "          zerostep plot runs --view loss,compare --x seconds --by queries --smooth 0.9 --format svg,pdf\n"
+      "          zerostep plot runs --summary --json");
+  run_on_one_rank(sub, [this] { return zerostep::plot(job_, plot_); });
 }
 
 void ExperimentCommands::add_watch(CLI::App& app) {

@@ -1,18 +1,22 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
 
 #include "launch/commands/commands.h"
 
 namespace zerostep {
 
-// The commands on runs that are there or under way, and on what a run would find: watch, runs, doctor, probe.
+// The commands on many runs, on runs that are there or under way, and on what a run would find: sweep, plot, watch, runs, doctor, probe.
 class ExperimentCommands {
  public:
-  // `run` takes what a parsed command does. The object must outlive the parsing and the command.
-  ExperimentCommands(Job& job, CLI::App& app, std::function<void(std::function<int()>)> run);
+  // `asked`: the whole command, for what is written about it. `run` takes what a parsed command does. The object must outlive the parsing
+  // and the command.
+  ExperimentCommands(Job& job, CLI::App& app, const std::string& asked, std::function<void(std::function<int()>)> run);
 
  private:
+  void add_sweep(CLI::App& app);
+  void add_plot(CLI::App& app);
   void add_watch(CLI::App& app);
   void add_runs(CLI::App& app);
   void add_doctor(CLI::App& app);
@@ -22,6 +26,8 @@ class ExperimentCommands {
 
   Job& job_;
   std::function<void(std::function<int()>)> run_;
+  SweepArguments sweep_;
+  PlotArguments plot_;
   WatchArguments watch_;
   RunsArguments list_, prune_, archive_;
   DoctorArguments doctor_;
