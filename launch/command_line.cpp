@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <limits>
 #include <sstream>
@@ -10,8 +9,9 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/program_name.h"
-#include "experiments/plot/views.h"
+#include "launch/command_options.h"
 #include "launch/commands/commands.h"
+#include "launch/experiment_commands.h"
 #include "launch/mistyped.h"
 #include "runtime/timing/measure_machine.h"
 
@@ -31,27 +31,11 @@ Examples:
   zerostep eval run.json --checkpoint model/          loss of a saved model
   zerostep generate --model model/ --prompt 'Once'    text from it
   zerostep plot runs                                  curves and a report of all runs below a folder
+  zerostep watch runs                                 where the runs in that folder are
+  zerostep doctor run.json                            whether this machine and the file are as a run needs them
 
 Exit status: 0 done; 2 the input is wrong and nothing was started; 1 the run failed; 130 or 143 interrupted by SIGINT or SIGTERM, after the
 step. SIGUSR1 to the job: finish the step, exit 0. `zerostep COMMAND --help` says more.)";
-
-constexpr int64_t kMostRanks = 1 << 20;
-
-// Of options: a number and nothing else; NaN is within nothing.
-template <typename Number>
-CLI::Validator number(Number low, Number high) {
-  constexpr bool kIsWhole = std::is_integral_v<Number>;
-  return CLI::Validator(
-      [low, high](std::string& text) {
-        Number value{};
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high))
-          return fmt::format("is '{}'; expected a {} from {} to {}", text, kIsWhole ? "whole number" : "number", low, high);
-        if (kIsWhole) text = fmt::format("{}", value);
-        return std::string();
-      },
-      fmt::format("{} in [{} - {}]", kIsWhole ? "INT" : "FLOAT", low, high));
-}
 
 // "" names nothing: most likely a variable of a script is not set. A prompt alone may be empty.
 void refuse_empty_arguments(int argc, char** argv) {
@@ -66,20 +50,6 @@ void refuse_empty_arguments(int argc, char** argv) {
         argument != "--prompt=")
       fail_input("the value of {} is empty, which names nothing", argument.substr(0, argument.size() - 1));
   }
-}
-
-// "960x600"
-PictureSize picture_size(const std::string& text) {
-  constexpr int64_t kLeast = 200, kMost = 10000;
-  const size_t middle = text.find('x');
-  const auto side = [&](std::string_view digits) {
-    int64_t value = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (middle == text.npos || error != std::errc() || end != digits.data() + digits.size() || value < kLeast || value > kMost)
-      fail_input("--size {}: expected WIDTHxHEIGHT in pixels, each from {} to {}, as 960x600", text, kLeast, kMost);
-    return static_cast<double>(value);
-  };
-  return {side(std::string_view(text).substr(0, middle)), side(std::string_view(text).substr(middle + 1))};
 }
 
 // The arguments as a shell takes them.
@@ -105,14 +75,12 @@ class CommandLine {
  public:
   // `asked`: the whole command, for what is written about it.
   CommandLine(Job& job, const std::string& asked) : job_(job), app_(kAbout, "zerostep") {
-    plot_.command = asked;
     app_.footer(kFooter);
     app_.require_subcommand(1);
     app_.set_version_flag("--version", "zerostep " ZEROSTEP_VERSION);
     app_.get_formatter()->column_width(34);
     add_train();
     add_plan();
-    add_sweep();
     add_bench();
     add_config();
     add_init();
@@ -121,7 +89,7 @@ class CommandLine {
     add_inspect();
     add_export();
     add_rebuild();
-    add_plot();
+    experiments_.emplace(job_, app_, asked, [this](std::function<int()> command) { run_ = std::move(command); });
   }
 
   CLI::App& app() { return app_; }
@@ -132,41 +100,6 @@ class CommandLine {
   template <typename Command>
   void run_on_one_rank(CLI::App* sub, Command command) {
     sub->callback([this, command] { run_ = [this, command] { return job_.speaks() ? command() : kDone; }; });
-  }
-
-  static void add_file(CLI::App* sub, ConfigArguments& arguments, bool required = true) {
-    CLI::Option* file = sub->add_option("FILE", arguments.file, "the configuration file (JSON with comments)");
-    if (required) file->required();
-    add_set(sub, arguments.set, "change one value of the file");
-  }
-
-  static void add_set(CLI::App* sub, std::vector<Setting>& set, const std::string& about) {
-    sub->add_option_function<std::vector<std::string>>(
-           "--set",
-           [&set](const std::vector<std::string>& texts) {
-             for (const std::string& text : texts) set.push_back({text, "--set " + text});
-           },
-           about + "; VALUE is JSON, else a string; may be given several times")
-        ->type_name("PATH=VALUE")
-        ->allow_extra_args(false);
-  }
-
-  // Of a command that computes on a device, or plans for one.
-  static void add_device(CLI::App* sub, ConfigArguments& arguments) {
-    sub->add_option_function<std::string>(
-           "--device",
-           [&arguments](const std::string& device) {
-             arguments.set.push_back({"run.device=\"" + device + "\"", "--device " + device});
-           },
-           "cpu, cuda or auto (a GPU where one answers); what run.device says by default")
-        ->type_name("cpu|cuda|auto");
-  }
-
-  // A whole number, whose default the help tells.
-  template <typename Number>
-  static void add_count(CLI::App* sub, const char* name, Number& value, const char* about, int64_t low = 0,
-                        int64_t high = int64_t{1} << 40) {
-    sub->add_option(name, value, about)->transform(number(low, high))->capture_default_str();
   }
 
   // Of a command that writes a model.
@@ -242,35 +175,6 @@ class CommandLine {
         "          zerostep plan run.json --fit --machine configs/machines/8xh100.json --world 8\n"
         "Exit status: 0 it fits, 2 it does not (the plan is printed all the same) or the input is wrong.");
     run_on_one_rank(sub, [this] { return plan_.fit ? zerostep::fit(plan_) : plan(plan_); });
-  }
-
-  void add_sweep() {
-    CLI::App* sub = app_.add_subcommand("sweep", "many runs of one file with other values, as many at once as the machine has room for");
-    sub->add_option("FILE", sweep_.file, "the sweep file (JSON with comments)")->required();
-    add_set(sub, sweep_.set, "change one value of every run");
-    sub->add_option("--jobs", sweep_.jobs, "runs at once; as resources.jobs, else as many as the cores or GPUs have room for")
-        ->transform(number<int64_t>(1, 4096));
-    sub->add_option("--ranks", sweep_.ranks, "ranks of each run; as resources.ranks, else 1")->transform(number<int64_t>(1, 4096));
-    sub->add_option("--gpus", sweep_.gpus, "GPUs that the runs share out, each for one run at a time; as resources.gpus")
-        ->type_name("0,1,...");
-    sub->add_option("--only", sweep_.only, "the runs whose names the pattern matches (* stands for any text)")->type_name("PATTERN");
-    sub->add_flag("--dry-run", sweep_.is_dry_run, "list every run with its planned memory, FLOPs and time; start nothing");
-    CLI::Option* resume = sub->add_flag(
-        "--resume", sweep_.resumes, "go on with the sweep in the folder: what is done stays, what was stopped goes on from its checkpoint");
-    sub->add_flag("--retry-failed", sweep_.retries_failed, "of --resume: start failed runs again too")->needs(resume);
-    sub->add_flag("--stop-on-failure", sweep_.stops_on_failure, "start no further run once one has failed");
-    sub->add_option("--executor", sweep_.executor, "where runs are started: local or slurm; as resources.executor, else local")
-        ->type_name("local|slurm");
-    sub->footer(
-        "\nThe file has `base` (a run's file, or its configuration), `grid` (keys and their values), and optionally `when`, `runs`, "
-        "`repeat`,\n"
-        "`resources`, `search`, `name` and `output_dir`; docs/experiments.md says how. Leaves <output_dir>/<name>/: a run's folder for "
-        "each\n"
-        "point, runs.csv, journal.jsonl, summary.txt, summary.csv and report.html.\n"
-        "SIGINT: the runs save and stop, --resume goes on; a second one ends them at once.\n"
-        "Example: zerostep sweep configs/sweeps/quick.json --dry-run\n"
-        "Exit status: 0 all runs are done, 1 some failed, 2 the file is wrong and nothing was started, 130 interrupted.");
-    sub->callback([this] { run_ = [this] { return sweep(job_, sweep_); }; });
   }
 
   void add_bench() {
@@ -373,7 +277,7 @@ class CommandLine {
   }
 
   void add_inspect() {
-    CLI::App* sub = app_.add_subcommand("inspect", "batches, model or noise of a configuration, as JSON");
+    CLI::App* sub = app_.add_subcommand("inspect", "batches, model or noise of a configuration, as JSON; a checkpoint, presets");
     sub->require_subcommand(1);
     sub->footer(
         "\nExample: zerostep inspect batches run.json --steps 2\n         zerostep inspect checkpoint "
@@ -399,6 +303,9 @@ class CommandLine {
     add_count(noise, "--begin", noise_.begin, "first global element (`inspect model` says where parameters begin)");
     add_count(noise, "--count", noise_.count, "how many");
     run_on_one_rank(noise, [this] { return inspect_noise(noise_); });
+    CLI::App* presets = sub->add_subcommand("presets", "the models that model.preset names, with their sizes and numbers of parameters");
+    presets->add_flag("--json", presets_json_, "one array of objects");
+    run_on_one_rank(presets, [this] { return inspect_presets(presets_json_); });
   }
 
   void add_export() {
@@ -412,53 +319,14 @@ class CommandLine {
     run_on_one_rank(sub, [this] { return export_checkpoint(export_); });
   }
 
-  void add_plot() {
-    CLI::App* sub = app_.add_subcommand("plot", "pictures and a report of runs, finished or not");
-    sub->add_option("RUN", plot_.places, "folders of runs, folders that hold such folders, or CSV files with a column loss")
-        ->required()
-        ->type_name("| FOLDER | CSV");
-    const auto add_list = [sub](const char* name, std::vector<std::string>& values, const char* about, const char* type) {
-      return sub->add_option(name, values, about)->delimiter(',')->type_name(type)->allow_extra_args(false);
-    };
-    std::string views = "which pictures, with commas; where it is missing all that have something to show";
-    for (const View& view : all_views()) views += fmt::format("\n{}: {}", view.name, view.shows);
-    add_list("--view", plot_.views, views.c_str(), "NAMES");
-    sub->add_option("--x", plot_.x, "step, seconds, tokens, forwards (passes through the model), bytes (received by a rank), or a column")
-        ->type_name("COLUMN")
-        ->capture_default_str();
-    add_list("--y", plot_.y, "columns instead of the loss, with commas; views with one curve a run take the first", "COLUMNS");
-    sub->add_option("--by", plot_.by, "one color for each value of a key of the configuration; its last parts suffice (queries, params.lr)")
-        ->type_name("KEY");
-    sub->add_option("--smooth", plot_.smooth, "draw exponential means too: each value counts A times the one after it")
-        ->check(number(0.0, 0.9999))
-        ->type_name("A");
-    sub->add_flag("--log", plot_.is_log, "logarithmic values");
-    add_list("--format", plot_.formats, "svg, png, pdf, with commas; png and pdf need cairo", "FORMATS")->default_str("svg");
-    sub->add_option_function<std::string>(
-           "--size", [this](const std::string& text) { plot_.size = picture_size(text); },
-           "pixels of a picture; 960x600 where it is missing")
-        ->type_name("WIDTHxHEIGHT");
-    sub->add_option("--out", plot_.out, "the folder to write; `plots` in the only folder that is given, or else here")->type_name("DIR");
-    sub->add_flag("--summary", plot_.summary, "print the table of runs instead of the names of the files");
-    sub->add_flag("--json", plot_.json, "print the table of runs as JSON");
-    sub->footer(
-        "\nWrites each picture with the values that it shows as NAME.tsv, report.html (one file, which loads nothing), summary.csv and\n"
-        "summary.txt. The final loss is the mean of the last 5 % of the steps. docs/experiments.md says what each view and axis is.\n"
-        "Examples: zerostep plot runs/first\n"
-        "          zerostep plot runs --view loss,compare --x seconds --by queries --smooth 0.9 --format svg,pdf\n"
-        "          zerostep plot runs --summary --json");
-    run_on_one_rank(sub, [this] { return zerostep::plot(job_, plot_); });
-  }
-
   Job& job_;
   CLI::App app_;
   std::function<int()> run_;
   TrainArguments train_;
   std::string resume_, checkpoint_;
-  bool overwrite_ = false;
+  bool overwrite_ = false, presets_json_ = false;
   ExportArguments export_;
   PlanArguments plan_;
-  SweepArguments sweep_;
   BenchMachineArguments bench_;
   ShowConfigArguments config_;
   InitArguments init_;
@@ -468,7 +336,7 @@ class CommandLine {
   InspectNoiseArguments noise_;
   RebuildArguments rebuild_;
   ConfigArguments model_;
-  PlotArguments plot_;
+  std::optional<ExperimentCommands> experiments_;
 };
 
 }  // namespace

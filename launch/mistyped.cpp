@@ -17,10 +17,6 @@ struct MeantInstead {
   std::string_view words, nearest;
 };
 constexpr MeantInstead kMeantInstead[] = {
-    {"watch", "`tail -f runs/NAME/log.txt` follows a run"},
-    {"runs", "each folder below run.output_dir is a run: its config.json, metrics.csv and log.txt tell of it"},
-    {"doctor", "`zerostep plan FILE` checks a file and says whether it fits this machine"},
-    {"probe", "`zerostep train FILE --set run.steps=20` shows in grad_norm and unchanged_share what a rate and an epsilon do"},
     {"bench train", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"bench step", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},
@@ -42,7 +38,8 @@ constexpr MeantInstead kMeantInstead[] = {
 
 std::vector<std::string> names_of_commands(const CLI::App& app) {
   std::vector<std::string> out;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) out.push_back(sub->get_name());
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App* one) { return !one->get_group().empty(); }))  // those that help shows
+    out.push_back(sub->get_name());
   return out;
 }
 

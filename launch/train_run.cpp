@@ -204,6 +204,9 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   row.loss_scale = result.loss_scale;
   row.skipped = result.skipped;
   row.device_peak_bytes = result.device_peak_bytes;
+  row.resident_bytes = result.resident_bytes;
+  row.gpu_busy = result.gpu_busy;
+  row.gpu_bytes = result.gpu_bytes;
   row.host_peak_bytes = static_cast<int64_t>(host_bytes_);
   row.file_peak_bytes = static_cast<int64_t>(file_bytes_);
   row.elements_gathered = result.elements_gathered;

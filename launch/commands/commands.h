@@ -93,6 +93,8 @@ struct InspectNoiseArguments : ConfigArguments {
 };
 int inspect_noise(const InspectNoiseArguments& arguments);
 
+int inspect_presets(bool json);
+
 struct ExportArguments {
   std::string checkpoint, directory;
   bool overwrite = false;  // a model that lies in the directory
@@ -110,6 +112,35 @@ struct PlotArguments : PlotRequest {
   bool summary = false, json = false;
 };
 int plot(Job& job, PlotArguments arguments);
+
+struct WatchArguments {
+  std::vector<std::string> places{"runs"};  // runs, or folders of runs
+  bool once = false, json = false;
+  double every = 0;  // seconds; 0: 1 on a terminal, 10 elsewhere
+};
+int watch(const WatchArguments& arguments);
+
+struct RunsArguments {
+  std::string folder = "runs", out;  // out: of archives; "": beside the run's folder
+  bool json = false, dry_run = false, without_checkpoints = false, remove = false;
+  int64_t keep = 1;  // newest checkpoints
+};
+int list_runs(const RunsArguments& arguments);
+int prune_runs(const RunsArguments& arguments);
+int archive_runs(const RunsArguments& arguments);
+
+struct DoctorArguments : ConfigArguments {  // file "": the machine alone
+  bool json = false;
+};
+int doctor(Job& job, const DoctorArguments& arguments);
+// What doctor() starts as two ranks: they add numbers up, and rank 0 prints the sum.
+int doctor_ranks(Job& job);
+
+struct ProbeArguments : ConfigArguments {
+  int64_t directions = 4, steps = 10;
+  bool json = false;
+};
+int probe(Job& job, const ProbeArguments& arguments);
 
 // Parses the arguments and runs the command that they name; gives its exit status.
 int run_command_line(Job& job, int argc, char** argv);

@@ -9,6 +9,7 @@
 #include "base/format.h"
 #include "launch/commands/commands.h"
 #include "launch/subject.h"
+#include "models/gpt2/gpt2.h"
 #include "runtime/strategy/directions.h"
 #include "runtime/strategy/step_kind.h"
 
@@ -101,6 +102,37 @@ int inspect_model(const ConfigArguments& arguments) {
   }
   out["elements"] = subject.model->num_elements();
   print_out("{}\n", out.dump(1));
+  return kDone;
+}
+
+int inspect_presets(bool json) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const Gpt2Preset& preset : gpt2_presets()) {
+    Gpt2Options options;
+    options.n_layer = preset.n_layer;
+    options.n_embd = preset.n_embd;
+    options.n_head = preset.n_head;
+    options.n_positions = preset.n_positions;
+    out.push_back({{"preset", preset.name},
+                   {"family", "gpt2"},
+                   {"n_layer", preset.n_layer},
+                   {"n_embd", preset.n_embd},
+                   {"n_head", preset.n_head},
+                   {"n_positions", preset.n_positions},
+                   {"vocab_size", options.vocab_size},
+                   {"parameters", make_gpt2(options)->num_elements()}});
+  }
+  if (json) {
+    print_out("{}\n", out.dump(1));
+    return kDone;
+  }
+  print_out("{:<12}{:>9}{:>9}{:>9}{:>13}{:>18}\n", "preset", "n_layer", "n_embd", "n_head", "n_positions", "parameters");
+  for (const auto& p : out)
+    print_out("{:<12}{:>9}{:>9}{:>9}{:>13}{:>18}\n", p["preset"].get<std::string>(), p["n_layer"].get<int64_t>(),
+              p["n_embd"].get<int64_t>(), p["n_head"].get<int64_t>(), p["n_positions"].get<int64_t>(),
+              grouped(p["parameters"].get<int64_t>()));
+  print_out("Parameters with GPT-2's vocabulary of {} tokens; a file names one as model.preset, and may give another model.vocab_size.\n",
+            grouped(out[0]["vocab_size"].get<int64_t>()));
   return kDone;
 }
 

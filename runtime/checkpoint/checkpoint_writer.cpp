@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "runtime/checkpoint/checkpoint_folders.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -21,10 +22,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// Folders that are no checkpoints: one being written, one being removed.
-constexpr const char* kPartial = ".partial-";
-constexpr const char* kRemoved = ".removed-";
 
 bool polled(double seconds, const std::function<bool()>& is_so) {
   for (const auto start = Clock::now(); !is_so(); std::this_thread::sleep_for(std::chrono::milliseconds(5)))
@@ -58,15 +55,6 @@ std::string what_remains(const std::string& folder) {
                         : fmt::format("The checkpoint before it, {}, is untouched", latest.substr(0, latest.find('\n')));
 }
 
-// A folder goes at once, whatever happens while its files are removed.
-void remove_directory(Disk& disk, const fs::path& path) {
-  const fs::path removed = path.parent_path() / (kRemoved + path.filename().string());
-  std::error_code ignored;
-  fs::remove_all(removed, ignored);
-  rename_durably(disk, path.string(), removed.string());
-  fs::remove_all(removed, ignored);
-}
-
 }  // namespace
 
 std::string CheckpointWriter::file_of_rank(int rank) { return fmt::format("rank_{:05}.safetensors", rank); }
@@ -79,7 +67,7 @@ CheckpointWriter::CheckpointWriter(Options options, const std::vector<StatePiece
   if (error) fail_run("cannot make the folder {} of the checkpoints: {}", options_.folder, error.message());
   for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(kPartial) || name.starts_with(kRemoved)) fs::remove_all(entry.path(), error);
+    if (name.starts_with(kPartialCheckpoint) || name.starts_with(kRemovedCheckpoint)) fs::remove_all(entry.path(), error);
   }
 }
 
@@ -156,7 +144,7 @@ bool CheckpointWriter::is_completed(int64_t step) const {
   const std::string name = checkpoint_name(step);
   const fs::path folder = options_.folder;
   std::error_code ignored;
-  if (fs::exists(folder / (kPartial + name), ignored)) return false;
+  if (fs::exists(folder / (kPartialCheckpoint + name), ignored)) return false;
   return !fs::exists(folder / name, ignored) || content_of(folder / kLatestFile) >= name;
 }
 
@@ -190,7 +178,7 @@ CheckpointWriter::Times CheckpointWriter::times() {
 }
 
 void CheckpointWriter::write(const Manifest& manifest) {
-  const std::string partial = (fs::path(options_.folder) / (kPartial + checkpoint_name(manifest.step))).string();
+  const std::string partial = (fs::path(options_.folder) / (kPartialCheckpoint + checkpoint_name(manifest.step))).string();
   const std::string what = fmt::format("checkpoint of step {}", manifest.step);
   const std::string note = (fs::path(partial) / note_of_rank(options_.rank)).string();
   try {
@@ -256,7 +244,7 @@ void CheckpointWriter::complete(const std::string& partial, Manifest manifest) {
   for (Manifest::File& file : files_of_all(partial)) manifest.files.push_back(std::move(file));
   write_durably(disk, (fs::path(partial) / Manifest::kFile).string(), manifest_text(manifest));
   const fs::path folder = options_.folder, target = folder / checkpoint_name(manifest.step);
-  const fs::path removed = folder / (kRemoved + target.filename().string());
+  const fs::path removed = folder / (kRemovedCheckpoint + target.filename().string());
   std::error_code error;
   // A run that goes on from before this step makes it again.
   if (fs::exists(target, error)) rename_durably(disk, target.string(), removed.string());
@@ -280,7 +268,8 @@ void CheckpointWriter::remove_partial(int64_t before) {
   for (const fs::directory_entry& entry : fs::directory_iterator(options_.folder, ignored)) {
     const std::string name = entry.path().filename().string();
     int64_t step = 0;
-    if (name.starts_with(kPartial) && parse_checkpoint_name(name.substr(std::string_view(kPartial).size()), step) && step < before)
+    if (name.starts_with(kPartialCheckpoint) && parse_checkpoint_name(name.substr(std::string_view(kPartialCheckpoint).size()), step) &&
+        step < before)
       fs::remove_all(entry.path(), ignored);
   }
 }
@@ -300,7 +289,7 @@ void CheckpointWriter::remove_old(int64_t step, int64_t best_step) {
   }
   std::sort(found.begin(), found.end());
   for (size_t i = 0; i + static_cast<size_t>(options_.keep) < found.size(); ++i)
-    remove_directory(*options_.disk, fs::path(options_.folder) / checkpoint_name(found[i]));
+    remove_checkpoint(*options_.disk, fs::path(options_.folder) / checkpoint_name(found[i]));
 }
 
 }  // namespace zerostep

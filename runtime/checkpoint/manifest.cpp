@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "offload/disk.h"
+#include "runtime/checkpoint/checkpoint_folders.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -126,8 +127,8 @@ void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
       later.push_back(entry.path().filename().string());
   }
   for (const std::string& name : later) {
-    fs::path aside = folder / ("abandoned-" + name);
-    for (int number = 2; fs::exists(aside, ignored); ++number) aside = folder / fmt::format("abandoned-{}-{}", name, number);
+    fs::path aside = folder / (kAbandonedCheckpoint + name);
+    for (int number = 2; fs::exists(aside, ignored); ++number) aside = folder / fmt::format("{}{}-{}", kAbandonedCheckpoint, name, number);
     rename_durably(disk, (folder / name).string(), aside.string());
   }
 }

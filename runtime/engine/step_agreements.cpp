@@ -7,8 +7,10 @@
 #include "base/error.h"
 #include "base/not_a_number.h"
 #include "base/nth.h"
+#include "base/process_memory.h"
 #include "base/program_name.h"
 #include "runtime/engine/averaging.h"
+#include "runtime/engine/non_finite_error.h"
 #include "runtime/engine/step_runner.h"
 #include "runtime/strategy/projected_gradients.h"
 
@@ -58,10 +60,15 @@ AddOverRanks StepRunner::adder() {
 
 void StepRunner::agree_on_maxima(StepRun& run) {
   const int64_t device_bytes = state_.arena_bytes() + lanes_.kernels.scratch_bytes() + lanes_.tensor_memory().peak_bytes;
-  double maxima[kMaximumScalars] = {static_cast<double>(device_bytes), run.stop ? 1.0 : 0.0};
+  const std::optional<GpuLoad> gpu = gpu_load_ ? gpu_load_->now() : std::nullopt;
+  double maxima[kMaximumScalars] = {static_cast<double>(device_bytes), run.stop ? 1.0 : 0.0, static_cast<double>(resident_memory().now),
+                                    gpu ? gpu->busy : -1, gpu ? static_cast<double>(gpu->used_bytes) : -1};
   lanes_.group.all_reduce_scalars(maxima, ReduceOp::Max, "memory and signals");
   run.result.device_peak_bytes = static_cast<int64_t>(maxima[0]);
   run.result.stop = maxima[1] > 0;
+  run.result.resident_bytes = static_cast<int64_t>(maxima[2]);
+  if (maxima[3] >= 0) run.result.gpu_busy = maxima[3];
+  if (maxima[4] >= 0) run.result.gpu_bytes = static_cast<int64_t>(maxima[4]);
 }
 
 bool StepRunner::agree_on_gradient(StepRun& run) {
@@ -134,6 +141,7 @@ void StepRunner::agree_on_estimate(StepRun& run) {
   if (run.kind.backprop) {
     const EstimateMeasures measures = measure_with_gradient(*run.estimate, directions_, owned_gradients(state_), adder());
     result.cosine = measures.cosine;
+    result.slope = measures.product * unscale_;
     if (!follows_gradient) result.grad_norm = measures.norm;
   } else if (config_.step.exact_norm) {
     result.grad_norm = measure_norm(*run.estimate, directions_, owned_gradients(state_), adder());
@@ -156,11 +164,11 @@ void StepRunner::report_non_finite(int64_t step, double local_loss) {
   std::string all;
   for (const std::string& text : lanes_.group.all_gather_text(found, "non-finite values"))
     if (!text.empty()) all += (all.empty() ? "" : "; ") + text;
-  fail_run(
+  throw NonFiniteError(fmt::format(
       "step {}: {}. {}. A lower learning rate, gradient_clipping, or a look at the data of this step (`{} inspect batches`) helps; "
       "fp16 and bf16 runs skip such steps{}",
       step, all.empty() ? "the gradient norm is not finite" : all, parameters_left(), program_name(),
-      config_.precision.compute == DType::BF16 ? ", bf16 where bf16.check_grad_overflow is true" : "");
+      config_.precision.compute == DType::BF16 ? ", bf16 where bf16.check_grad_overflow is true" : ""));
 }
 
 std::string StepRunner::non_finite_group() {

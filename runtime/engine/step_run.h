@@ -25,10 +25,14 @@ struct StepResult {
   int64_t elements_gathered = 0, elements_reduced = 0;
   int64_t file_bytes_read = 0, file_bytes_written = 0;  // of this rank's files, within the step
   int64_t device_peak_bytes = 0;                        // highest so far on any rank
+  int64_t resident_bytes = 0;                           // now, of the process that has most resident; 0: the system does not say
+  std::optional<double> gpu_busy;                       // share of the last moments, of the busiest GPU; on GPUs, where NVML tells it
+  std::optional<int64_t> gpu_bytes;                     // taken on the fullest GPU, by whomever; likewise
   bool loss_of_pairs = false;                           // no unperturbed forward was made: the mean over both signs of all directions
   std::vector<double> scalars;                          // projected gradients in direction order, when queries were made
   double clip_scale = 1;
   std::optional<double> cosine;           // of the estimate and the backprop gradient, where both were there
+  std::optional<double> slope;            // derivative of the loss along the estimate, by backprop; likewise
   std::optional<double> unchanged_share;  // 16-bit weights that epsilon leaves unchanged, where it was measured
 };
 

@@ -29,7 +29,9 @@ StepRunner::StepRunner(const Config& config, const TrainingPlan& plan, ShardedSt
       executor_(plan.layout, lanes),
       schedule_(make_lr_schedule(config.scheduler, config.optimizer)),
       scaler_(config.precision),
-      instruct_schedule_(config.step.instruct) {}
+      instruct_schedule_(config.step.instruct) {
+  if (!lanes.device.is_host()) gpu_load_.emplace(lanes.device.name());
+}
 
 StepResult StepRunner::train_step(int64_t step, const StepBatches& batches, bool stop) {
   const MeterScope meter = lanes_.metered();

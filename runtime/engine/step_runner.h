@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/gpu_load.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/action_launcher.h"
 #include "runtime/engine/executor.h"
@@ -116,6 +117,7 @@ class StepRunner final : private ActionRunner {
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;                 // of the last skipped step; "": the loss scale falls
   std::optional<Instruction> instruction_;  // of the step under way
+  std::optional<GpuLoadOf> gpu_load_;       // of this rank's GPU
   double unscale_ = 1;                      // of the step's reduced gradients: averaging and loss scale
 };
 

@@ -126,7 +126,7 @@ bool all_reduces_gradients(const PlanOptions& options);
 // Elements that a communicator of `ranks` counts for a collective over `full` elements.
 int64_t counted_gather(int64_t full, int ranks);
 constexpr int kSummedScalars = 2;   // of a first-order step
-constexpr int kMaximumScalars = 2;  // of an agreement on whether the step is applied: memory, and whether the run stops
+constexpr int kMaximumScalars = 5;  // of an agreement on whether the step is applied: memory, load, and whether the run stops
 // Of the cosine of an estimate and a gradient, and of the share of weights that epsilon leaves unchanged.
 constexpr int kCosineScalars = 3, kUnchangedScalars = 2;
 

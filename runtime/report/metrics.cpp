@@ -64,6 +64,9 @@ void visit_columns(const MetricsRow& r, Visitor&& visit) {
   visit("elements_reduced", r.elements_reduced);
   visit("bp_loss", r.bp_loss);
   visit("clip_scale", r.clip_scale);
+  visit("resident_bytes", r.resident_bytes);
+  visit("gpu_busy", r.gpu_busy);
+  visit("gpu_bytes", r.gpu_bytes);
 }
 
 Cells cells(const MetricsRow& row) {

@@ -27,6 +27,9 @@ struct MetricsRow {
   int64_t device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
   int64_t elements_gathered = 0, elements_reduced = 0;
   std::optional<double> bp_loss, clip_scale;
+  int64_t resident_bytes = 0;        // of the process with most, at the step
+  std::optional<double> gpu_busy;    // from 0 to 1, of the busiest GPU
+  std::optional<int64_t> gpu_bytes;  // taken on the fullest GPU
 };
 
 // "timestamp,epoch,step,...": the names in order.

@@ -10,6 +10,7 @@
 
 #include "base/console.h"
 #include "base/file_descriptor.h"
+#include "runtime/report/columns.h"
 
 namespace zerostep {
 namespace {
@@ -19,16 +20,6 @@ constexpr const char* kClearLine = "\r\033[2K";
 int columns_of(int file) {
   winsize size{};
   return ::ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
-// Bytes of `text` that take `columns` columns, whole UTF-8 characters.
-size_t bytes_of_columns(std::string_view text, int columns) {
-  size_t at = 0;
-  for (int taken = 0; at < text.size(); ++at) {
-    const bool begins = (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
-    if (begins && taken++ == columns) break;
-  }
-  return at;
 }
 
 }  // namespace
@@ -73,8 +64,7 @@ void RunLog::note(std::string_view text) {
 
 void RunLog::status(std::string_view text) {
   if (out_ == nullptr || !terminal_.present) return;
-  text = text.substr(0, bytes_of_columns(text, terminal_.columns - 1));
-  show(kClearLine + std::string(text));
+  show(kClearLine + std::string(first_columns(text, terminal_.columns - 1)));
   status_shown_ = true;
 }
 

@@ -48,7 +48,7 @@ EstimateMeasures measure_with_gradient(const Estimate& estimate, const Direction
                                        const AddOverRanks& add) {
   std::array<double, 3> sums = sums_of(estimate, directions, owned, true);
   add(sums, "cosine");
-  EstimateMeasures out{std::sqrt(sums[2]), {}};
+  EstimateMeasures out{std::sqrt(sums[2]), sums[0], {}};
   if (sums[1] > 0 && sums[2] > 0) out.cosine = sums[0] / std::sqrt(sums[1] * sums[2]);
   return out;
 }

@@ -29,6 +29,7 @@ class Estimate {
 // Norm of an estimate over the whole model and, where there is a gradient to compare it with, their cosine. Collective.
 struct EstimateMeasures {
   double norm = 0;
+  double product = 0;            // <estimate, reduced gradient>
   std::optional<double> cosine;  // none where either is 0
 };
 EstimateMeasures measure_with_gradient(const Estimate& estimate, const Directions& directions, std::span<const OwnedGradient> owned,

@@ -19,7 +19,8 @@ class CommandLine : public ::testing::Test {
 TEST_F(CommandLine, HelpOfEveryCommandIsEnoughToWorkWith) {
   const Outcome all = place_.run({"--help"});
   EXPECT_EQ(all.status, 0);
-  for (const char* command : {"train", "plan", "bench", "config", "init", "eval", "generate", "export", "rebuild", "inspect"}) {
+  for (const char* command : {"train", "plan", "bench", "config", "init", "eval", "generate", "export", "rebuild", "inspect", "watch",
+                              "runs", "doctor", "probe"}) {
     EXPECT_SAYS(all.out, std::string("  ") + command);
     const Outcome one = place_.run({command, "--help"});
     EXPECT_EQ(one.status, 0) << command;
@@ -93,8 +94,8 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
         Case{{"nonsense"}, "the commands are train, plan"}, Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
         Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
         Case{{"inspect", "data", file}, "`" + program() + " inspect batches FILE`"},
-        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise"},
-        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise"},
+        Case{{"inspect", "nonsense", file}, "'inspect nonsense'; inspect has batches, model, checkpoint, noise, presets"},
+        Case{{"inspect"}, "needs a command: batches, model, checkpoint, noise, presets"},
         Case{{"train", file, "--reusme"}, "there is no option --reusme; the nearest is --resume"},
         Case{{"inspect", "batches", file, "--step", "3"}, "there is no option --step; the nearest is --steps"}}) {
     const Outcome done = place_.run(c.arguments);
@@ -118,8 +119,8 @@ TEST_F(CommandLine, TheProgramHasTheNameThatItWasCalledBy) {
   EXPECT_SAYS(said("eval config.json --set data.eval=corpus.txt"), "the untrained model that `./zs train` would start from");
   EXPECT_SAYS(said("plan config.json --set 'optimizer.params.no_decay=nothing'"), "(`./zs inspect model FILE` lists them)");
   EXPECT_SAYS(said("config config.json --set 'autotuning={\"enabled\": true}'"), "`./zs plan FILE --fit` chooses");
-  for (const std::string command :
-       {"", "train", "plan", "bench machine", "config", "init", "eval", "generate", "export", "rebuild", "inspect"}) {
+  for (const std::string command : {"", "train", "plan", "bench machine", "config", "init", "eval", "generate", "export", "rebuild",
+                                    "inspect", "watch", "runs", "runs prune", "doctor", "probe"}) {
     const std::string help = said(command + " --help");
     EXPECT_SAYS(help, "./zs " + command);
     EXPECT_EQ(count(help, "zerostep "), 0u) << help;

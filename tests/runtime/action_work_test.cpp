@@ -80,7 +80,7 @@ TEST(ActionWork, CollectivesCountTheBytesThatArrive) {
       EXPECT_EQ(bytes_of(sharded.any_step(), ActionKind::Gather), gathered);
       // Sums that are whole everywhere: twice as much, and of 16-bit messages the sums travel in fp32.
       EXPECT_EQ(bytes_of(whole.any_step(), ActionKind::Reduce), sum_of(whole, message_size + 4, message_size + 4) / 2);
-      EXPECT_EQ(bytes_of(whole.any_step(), ActionKind::Agree), 8 * (2 + 2));
+      EXPECT_EQ(bytes_of(whole.any_step(), ActionKind::Agree), 8 * (2 + 5));
     }
 }
 
@@ -326,7 +326,7 @@ TEST(ActionWork, IsPrintedWithTheActions) {
   ZerothOrderCase test = case_of(Mode::FirstOrder, 1);
   const TrainingPlan plan = plan_of(test, 2);
   const std::string text = plan_actions_text(plan);
-  EXPECT_NE(text.find("agree on loss and gradient; reduces 4; 32 bytes"), std::string::npos) << text;
+  EXPECT_NE(text.find("agree on loss and gradient; reduces 7; 56 bytes"), std::string::npos) << text;
   int64_t elements = 0;
   for (const int g : plan.layout.used_by(1)) elements += plan.layout.group(g).full_elements();
   const std::string forward =

@@ -37,7 +37,7 @@ TEST_F(ReportFiles, MetricsHaveTheirColumnsInOrder) {
       metrics_header(),
       "timestamp,epoch,step,mode,scope,q,lr,batch_size,optimizer,bp_interval,loss,grad_norm,eval_loss,cosine,unchanged_share,loss_kind,"
       "eval_accuracy,tokens_per_second,step_seconds,loss_scale,skipped,device_peak_bytes,host_peak_bytes,file_peak_bytes,elements_gathered,"
-      "elements_reduced,bp_loss,clip_scale");
+      "elements_reduced,bp_loss,clip_scale,resident_bytes,gpu_busy,gpu_bytes");
 }
 
 TEST_F(ReportFiles, MetricsRowsAreOnDiskAtOnceAndEmptyWhereThereIsNoValue) {
@@ -58,11 +58,12 @@ TEST_F(ReportFiles, MetricsRowsAreOnDiskAtOnceAndEmptyWhereThereIsNoValue) {
   row.step_seconds = 0.5;
   row.device_peak_bytes = 12345678901;
   row.elements_reduced = 4;
+  row.resident_bytes = 2345678;
   file.append(row);
   const std::string text = content(path("metrics.csv"));
   EXPECT_EQ(text, metrics_header() +
                       "\n2026-01-02T03:04:05.006Z,1,7,fo,full,,0.001,8,AdamW,,0.3333333333333333,0.25,,,,unperturbed,,1000,0.5,1,0,"
-                      "12345678901,0,0,0,4,,\n");
+                      "12345678901,0,0,0,4,,,2345678,,\n");
 }
 
 TEST_F(ReportFiles, MetricsQuoteWhatWouldBreakARow) {

@@ -306,10 +306,11 @@ TEST(MetricsNumbers, AreEveryNumberOfARowButItsStep) {
   for (const auto& [name, value] : metrics_numbers(row)) found += fmt::format("{}={} ", name, value);
   EXPECT_EQ(found,
             "epoch=0 q=3 lr=0 batch_size=0 loss=0.25 tokens_per_second=0 step_seconds=0 loss_scale=1 skipped=1 device_peak_bytes=5 "
-            "host_peak_bytes=0 file_peak_bytes=0 elements_gathered=0 elements_reduced=0 ");
+            "host_peak_bytes=0 file_peak_bytes=0 elements_gathered=0 elements_reduced=0 resident_bytes=0 ");
   // With every value: all columns but the five that are texts, and the step.
   row.bp_interval = 2;
-  row.grad_norm = row.eval_loss = row.cosine = row.unchanged_share = row.eval_accuracy = row.bp_loss = row.clip_scale = 1;
+  row.grad_norm = row.eval_loss = row.cosine = row.unchanged_share = row.eval_accuracy = row.bp_loss = row.clip_scale = row.gpu_busy = 1;
+  row.gpu_bytes = 1;
   const std::string header = metrics_header();
   EXPECT_EQ(static_cast<int64_t>(metrics_numbers(row).size()), std::count(header.begin(), header.end(), ',') + 1 - 6);
 }

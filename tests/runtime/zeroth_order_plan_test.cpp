@@ -56,7 +56,7 @@ TEST(ZerothOrderPlan, StageThreeGathersEachUnitOnceAPass) {
       for (const FlatGroup& g : layout.groups) tied += g.borrowers.empty() ? 0 : g.full_elements() / ranks * (ranks - 1);
       EXPECT_GT(tied, 0);
       EXPECT_EQ(engine.last.elements_gathered, passes * gathered_once(layout, ranks) - (passes - 1) * tied);
-      EXPECT_EQ(engine.last.elements_reduced, (ranks - 1) * (3 * 4 + 2));
+      EXPECT_EQ(engine.last.elements_reduced, (ranks - 1) * (3 * 4 + 5));
     }
 }
 
@@ -67,8 +67,8 @@ TEST(ZerothOrderPlan, LowerStagesMoveScalarsAndUpdatedParameters) {
       const ZerothOrderOutcome engine = run_zeroth_order_threads(test, ranks);
       int64_t padded = 0;
       for (const FlatGroup& g : plan_of(test, ranks).plan.layout.groups) padded += g.full_elements();
-      // 3 q sums in fp64, and the two maxima of every step: memory and the wish to stop.
-      EXPECT_EQ(engine.last.elements_reduced, (ranks - 1) * (3 * 4 + 2));
+      // 3 q sums in fp64, and the five maxima of every step: memory, the wish to stop, resident memory, load and memory of a GPU.
+      EXPECT_EQ(engine.last.elements_reduced, (ranks - 1) * (3 * 4 + 5));
       EXPECT_EQ(engine.last.elements_gathered, stage == 0 ? 0 : padded / ranks * (ranks - 1));
     }
 }

@@ -1,0 +1,35 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace zerostep {
+
+// A file of an archive: its path below the run's folder, its bytes and their checksum (Manifest::File::checksum, which `xxh128sum` prints).
+struct ArchivedFile {
+  std::string path;
+  int64_t bytes = 0;
+  std::string checksum = {};
+};
+
+// What an archive of a run's folder would hold: every regular file, ordered by path, but its lock, an earlier file of checksums and, where
+// these are to stay out, its checkpoints. Without checksums.
+std::vector<ArchivedFile> files_to_archive(const std::filesystem::path& run, bool with_checkpoints);
+
+inline constexpr const char* kChecksumFile = "checksums.xxh128";
+
+// InputError where something lies at an archive's path already: it is never written over.
+void check_is_new(const std::filesystem::path& archive);
+
+// Packs a run's folder, links and empty folders too, as the tar file `archive` by the system's tar, under its own name and with
+// kChecksumFile ("CHECKSUM  PATH", a line a file) in it. The archive appears under its name when it is on the disk, and every byte of it
+// was read back through tar and found to have the checksum that the folder's file had. Gives the files. InputError: `archive` is there
+// already, or the disk has no space for it. RunError: tar fails, or what is read back is not what the folder holds; nothing is left then.
+std::vector<ArchivedFile> archive_run(const std::filesystem::path& run, const std::filesystem::path& archive, bool with_checkpoints);
+
+// Reads an archive through tar and compares it with what it should hold, in this order. RunError naming what differs.
+void verify_archive(const std::filesystem::path& archive, const std::vector<ArchivedFile>& files);
+
+}  // namespace zerostep

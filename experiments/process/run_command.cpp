@@ -1,0 +1,140 @@
+#include "experiments/process/run_command.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file_descriptor.h"
+
+extern char** environ;
+
+namespace zerostep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Pipe {
+  FileDescriptor read, write;
+  Pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_run("a pipe to another program cannot be made: {}", std::strerror(errno));
+    read = FileDescriptor(ends[0]);
+    write = FileDescriptor(ends[1]);
+  }
+};
+
+// A started program. One that nobody has waited for is killed.
+class Child {
+ public:
+  Child(const std::vector<std::string>& command, const CommandOptions& options, int out, int err) {
+    std::vector<char*> arguments, variables;
+    for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
+    arguments.push_back(nullptr);
+    std::vector<std::string> added;
+    for (const auto& [name, value] : options.environment) added.push_back(name + "=" + value);
+    for (char** variable = environ; *variable != nullptr; ++variable) {
+      const std::string_view text(*variable);
+      if (!options.environment.contains(std::string(text.substr(0, text.find('='))))) variables.push_back(*variable);
+    }
+    for (std::string& variable : added) variables.push_back(variable.data());
+    variables.push_back(nullptr);
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&files, err, STDERR_FILENO);
+    // What this process makes of signals is its own.
+    sigset_t defaults, none;
+    sigemptyset(&defaults);
+    sigemptyset(&none);
+    for (int signal : {SIGPIPE, SIGINT, SIGTERM, SIGUSR1}) sigaddset(&defaults, signal);
+    posix_spawnattr_setsigdefault(&attributes, &defaults);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    const int error = ::posix_spawnp(&process_, command.front().c_str(), &files, &attributes, arguments.data(), variables.data());
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0) {
+      process_ = -1;
+      fail_run("{} cannot be started: {}", command.front(), std::strerror(error));
+    }
+  }
+  ~Child() {
+    if (process_ < 0) return;
+    ::kill(process_, SIGKILL);
+    wait();
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  void signal(int number) const { ::kill(process_, number); }
+  // Its exit status, or 128 + signal.
+  int wait() {
+    int status = 0;
+    while (::waitpid(process_, &status, 0) < 0 && errno == EINTR) {
+    }
+    process_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+ private:
+  pid_t process_ = -1;
+};
+
+// Takes what is there. False at the end.
+bool take(int file, const std::function<void(std::string_view)>& use) {
+  std::array<char, 1 << 16> buffer;
+  const ssize_t count = ::read(file, buffer.data(), buffer.size());
+  if (count < 0) return errno == EINTR || errno == EAGAIN;
+  if (count > 0) use({buffer.data(), static_cast<size_t>(count)});
+  return count > 0;
+}
+
+}  // namespace
+
+CommandResult run_command(const std::vector<std::string>& command, const CommandOptions& options) {
+  constexpr std::chrono::seconds kGrace(2);
+  Pipe out, err;
+  Child child(command, options, out.write.get(), err.write.get());
+  out.write = FileDescriptor();
+  err.write = FileDescriptor();
+  CommandResult result;
+  const std::function<void(std::string_view)> keep = [&](std::string_view text) { result.out += text; },
+                                              keep_error = [&](std::string_view text) { result.err += text; };
+  std::array<pollfd, 2> files{{{out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}}};
+  Clock::time_point end =
+      options.timeout_seconds > 0
+          ? Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_seconds))
+          : Clock::time_point::max();
+  bool is_killed = false;
+  while (files[0].fd >= 0 || files[1].fd >= 0) {
+    if (Clock::now() >= end) {
+      // What it has started may hold the pipes open: after SIGKILL nobody waits for their end.
+      if (is_killed) break;
+      is_killed = result.timed_out;
+      child.signal(result.timed_out ? SIGKILL : SIGTERM);
+      result.timed_out = true;
+      end = Clock::now() + kGrace;
+    }
+    constexpr int kMilliseconds = 100;
+    if (::poll(files.data(), files.size(), kMilliseconds) <= 0) continue;
+    if (files[0].revents != 0 && !take(files[0].fd, options.on_output ? options.on_output : keep)) files[0].fd = -1;
+    if (files[1].revents != 0 && !take(files[1].fd, keep_error)) files[1].fd = -1;
+  }
+  result.status = child.wait();
+  return result;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,167 @@
+#include "experiments/watch/run_status.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/format.h"
+#include "experiments/records/metrics_table.h"
+#include "experiments/text/blocks.h"
+#include "runtime/report/columns.h"
+
+namespace zerostep {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kSilentSeconds = 300;
+constexpr size_t kRecentRows = 20;
+constexpr int kCurveColumns = 24;
+
+double planned_bytes(const nlohmann::json& plan) {
+  const auto it = plan.is_object() ? plan.find("device_peak_bytes") : plan.end();
+  return plan.is_object() && it != plan.end() && it->is_number() ? it->get<double>() : kNaN;
+}
+
+std::span<const double> last_of(std::span<const double> values, size_t count) { return values.last(std::min(values.size(), count)); }
+
+// Seconds of the last steps and their tokens a second. The first step of a process also warms caches up, and does not count once there is
+// another.
+void measure_speed(const MetricsTable& table, RunStatus& out) {
+  std::span<const double> seconds = last_of(table.column("step_seconds"), kRecentRows),
+                          speeds = last_of(table.column("tokens_per_second"), kRecentRows);
+  if (table.num_rows() > 1 && static_cast<int64_t>(seconds.size()) == table.num_rows()) seconds = seconds.subspan(1);
+  speeds = last_of(speeds, seconds.size());
+  double all = 0, tokens = 0;
+  int64_t count = 0;
+  for (size_t i = 0; i < std::min(seconds.size(), speeds.size()); ++i) {
+    if (!std::isfinite(seconds[i]) || !std::isfinite(speeds[i])) continue;
+    all += seconds[i];
+    tokens += seconds[i] * speeds[i];
+    ++count;
+  }
+  out.step_seconds = count > 0 ? all / static_cast<double>(count) : kNaN;
+  out.tokens_per_second = all > 0 ? tokens / all : kNaN;
+}
+
+std::string memory_text(const RunStatus& s) {
+  std::string text;
+  const double bytes = std::isfinite(s.device_peak_bytes) ? s.device_peak_bytes : s.resident_bytes;
+  if (!std::isfinite(bytes)) return text;
+  text = human_bytes(static_cast<int64_t>(bytes));
+  if (std::isfinite(s.planned_bytes) && std::isfinite(s.device_peak_bytes))
+    text += fmt::format(" of {} planned", human_bytes(static_cast<int64_t>(s.planned_bytes)));
+  return text;
+}
+
+std::string load_text(const RunStatus& s) {
+  std::string text;
+  if (s.load)
+    text = fmt::format("{:.1f} cores{}, {} resident", s.load->cores,
+                       s.load->processes > 1 ? fmt::format(" in {} ranks", s.load->processes) : "", human_bytes(s.load->resident_bytes));
+  if (std::isfinite(s.gpu_busy))
+    text += fmt::format("{}gpu {:.0f} %, {}", text.empty() ? "" : ", ", 100 * s.gpu_busy, human_bytes(static_cast<int64_t>(s.gpu_bytes)));
+  return text;
+}
+
+// Of a run that is running; an ended one has none.
+double seconds_left(const RunStatus& s) {
+  if (s.state != RunState::Running || s.total == 0 || !std::isfinite(s.step_seconds)) return kNaN;
+  return s.step_seconds * static_cast<double>(std::max<int64_t>(0, s.total - s.step - 1));
+}
+
+}  // namespace
+
+bool RunStatus::is_silent() const { return state == RunState::Running && seconds_since_row >= kSilentSeconds; }
+
+RunStatus status_of(const RunRecord& run, double now) {
+  constexpr std::string_view kColumns[] = {
+      "step", "loss", "eval_loss", "tokens_per_second", "step_seconds", "device_peak_bytes", "resident_bytes", "gpu_busy", "gpu_bytes"};
+  RunStatus out;
+  out.name = run.name;
+  out.folder = run.folder.string();
+  out.state = run.state;
+  out.why = run.why;
+  out.total = run.total_steps();
+  out.planned_bytes = planned_bytes(run.plan);
+  MetricsTable table;
+  try {
+    table = MetricsTable::read(run.metrics, kColumns);
+  } catch (const InputError& error) {
+    // A run that has begun a moment ago has no row yet, not even the names of the columns.
+    if (run.state != RunState::Running) out.why = error.what();
+  }
+  for (double loss : table.column("loss"))
+    if (!std::isnan(loss)) out.losses.push_back(loss);
+  out.loss = last_value(table.column("loss"));
+  out.eval_loss = last_value(table.column("eval_loss"));
+  out.best_eval_loss = lowest(table.column("eval_loss"));
+  measure_speed(table, out);
+  out.device_peak_bytes = last_value(table.column("device_peak_bytes"));
+  const auto of_last_row = [&](std::string_view name) {
+    const std::span<const double> values = table.column(name);
+    return values.empty() ? kNaN : values.back();
+  };
+  out.resident_bytes = of_last_row("resident_bytes");
+  out.gpu_busy = of_last_row("gpu_busy");
+  out.gpu_bytes = of_last_row("gpu_bytes");
+  const double step = of_last_row("step");
+  if (table.num_rows() > 0) out.step = std::isfinite(step) ? static_cast<int64_t>(step) : table.num_rows() - 1;
+  out.seconds_left = seconds_left(out);
+  out.last_row = table.last("timestamp");
+  double row = seconds_of_timestamp(out.last_row);
+  struct stat file {};
+  if (!std::isfinite(row) && ::stat(run.metrics.c_str(), &file) == 0) row = static_cast<double>(file.st_mtime);
+  out.seconds_since_row = run.state == RunState::Running ? std::max(0.0, now - row) : kNaN;
+  return out;
+}
+
+std::string status_line(const RunStatus& s, int name_columns) {
+  std::string line = s.name + std::string(static_cast<size_t>(std::max(0, name_columns - columns_of_text(s.name))), ' ');
+  line += fmt::format(" | {:<11} | ", name_of(s.state));
+  line += s.step < 0 ? "no step yet" : s.total > 0 ? fmt::format("step {}/{}", s.step + 1, s.total) : fmt::format("step {}", s.step + 1);
+  if (!s.losses.empty()) line += fmt::format(" | loss {:.4f} {}", s.loss, sparkline(s.losses, kCurveColumns));
+  if (std::isfinite(s.eval_loss)) line += fmt::format(" | evaluation {:.4f}", s.eval_loss);
+  if (std::isfinite(s.tokens_per_second)) line += fmt::format(" | {} tokens/s", human_count(s.tokens_per_second));
+  if (std::isfinite(s.seconds_left)) line += fmt::format(" | {} left", human_duration(s.seconds_left));
+  for (const std::string& part : {memory_text(s), load_text(s)})
+    if (!part.empty()) line += " | " + part;
+  if (s.is_silent()) line += fmt::format(" | NO ROW for {}", human_duration(s.seconds_since_row));
+  if (s.state != RunState::Running && !s.why.empty()) line += " | " + s.why;
+  return line;
+}
+
+nlohmann::ordered_json status_json(const RunStatus& s) {
+  nlohmann::ordered_json out{{"run", s.name}, {"folder", s.folder}, {"state", name_of(s.state)}};
+  const auto set = [&](const char* name, double value) { out[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; };
+  const auto set_bytes = [&](const char* name, double value) {
+    out[name] = std::isfinite(value) ? nlohmann::ordered_json(static_cast<int64_t>(value)) : nullptr;
+  };
+  out["why"] = s.why;
+  out["step"] = s.step < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(s.step);
+  out["steps"] = s.total > 0 ? nlohmann::ordered_json(s.total) : nullptr;
+  set("loss", s.loss);
+  set("eval_loss", s.eval_loss);
+  set("best_eval_loss", s.best_eval_loss);
+  set("tokens_per_second", s.tokens_per_second);
+  set("step_seconds", s.step_seconds);
+  set("seconds_left", s.seconds_left);
+  set_bytes("device_peak_bytes", s.device_peak_bytes);
+  set_bytes("planned_bytes", s.planned_bytes);
+  set_bytes("resident_bytes", s.resident_bytes);
+  set("gpu_busy", s.gpu_busy);
+  set_bytes("gpu_bytes", s.gpu_bytes);
+  out["last_row"] = s.last_row;
+  set("seconds_since_row", s.seconds_since_row);
+  out["is_silent"] = s.is_silent();
+  if (s.load)
+    out["load"] = {{"processes", s.load->processes}, {"cores", s.load->cores}, {"resident_bytes", s.load->resident_bytes}};
+  else
+    out["load"] = nullptr;
+  return out;
+}
+
+}  // namespace zerostep

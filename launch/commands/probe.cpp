@@ -1,0 +1,167 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/console.h"
+#include "base/error.h"
+#include "base/format.h"
+#include "experiments/probe/epsilon_curve.h"
+#include "experiments/probe/rate_curve.h"
+#include "experiments/text/blocks.h"
+#include "launch/commands/commands.h"
+#include "launch/device.h"
+#include "launch/machine.h"
+#include "launch/model_files.h"
+#include "sharding/local_ranks.h"
+
+namespace zerostep {
+namespace {
+
+struct Curves {
+  std::vector<EpsilonError> epsilons;
+  std::optional<double> epsilon;
+  RateCurve rates;
+  std::optional<double> rate;
+};
+
+// The settings that take the dropout out of a file's model.
+std::vector<Setting> without_dropout(const ModelOptions& options) {
+  std::vector<Setting> out;
+  if (std::holds_alternative<Gpt2Options>(options))
+    out = {{"model.resid_pdrop=0", ""}, {"model.embd_pdrop=0", ""}, {"model.attn_pdrop=0", ""}};
+  if (std::holds_alternative<BertOptions>(options))
+    out = {{"model.hidden_dropout_prob=0", ""}, {"model.attention_probs_dropout_prob=0", ""}};
+  return out;
+}
+
+void check_file(const Config& config) {
+  if (config.step.is_accuracy)
+    fail_input(
+        "{}: step.objective is \"accuracy\", which has no derivative that an epsilon could be compared with: probe the file with `--set "
+        "step.objective=cross_entropy`, whose epsilon is a good first one",
+        config.source("step.objective"));
+}
+
+// Bars of values, with the names of the columns below.
+std::string picture(const std::vector<double>& values, const std::vector<double>& names, const char* what) {
+  constexpr int kHeight = 8, kWidth = 5;
+  std::string text = fmt::format("  {}\n", what), below;
+  for (const std::string& line : columns_of_blocks(values, kHeight, kWidth)) text += "  " + line + "\n";
+  for (double name : names) below += fmt::format("{:<6}", fmt::format("{:.0e}", name));
+  return text + "  " + below + "\n";
+}
+
+// Losses as a picture shows them: as far above the start as the lowest is below it, so that one that diverges does not hide the others.
+std::vector<double> cut_losses(const RateCurve& curve) {
+  double lowest = curve.start;
+  for (const RateLoss& row : curve.rates)
+    if (row.loss < lowest) lowest = row.loss;
+  std::vector<double> out;
+  for (const RateLoss& row : curve.rates) out.push_back(std::isfinite(row.loss) ? std::min(row.loss, 2 * curve.start - lowest) : row.loss);
+  return out;
+}
+
+std::string value_text(double value) { return std::isfinite(value) ? fmt::format("{:.4g}", value) : "diverges"; }
+
+void print_text(const Config& config, const ProbeArguments& arguments, const Curves& curves) {
+  std::vector<double> errors, epsilons, rates;
+  std::string text =
+      fmt::format("Epsilon: error of {} differences against the derivative of backprop in fp32, over {} directions ({}, {})\n\n",
+                  config.step.estimator == StepConfig::Estimator::Central ? "central" : "one-sided", arguments.directions,
+                  name_of(config.precision.compute),
+                  counted(config.step.uses_queries() ? config.step.query_batch.train_batch_size : config.batch.train_batch_size, "sample"));
+  text += "   epsilon       error\n";
+  for (const EpsilonError& row : curves.epsilons) {
+    text += fmt::format("  {:>8.0e}  {:>10}{}\n", row.epsilon, value_text(row.error), row.epsilon == curves.epsilon ? "  <" : "");
+    epsilons.push_back(row.epsilon);
+    errors.push_back(row.error > 0 ? std::log10(row.error) : std::numeric_limits<double>::quiet_NaN());
+  }
+  text += "\n" + picture(errors, epsilons, "logarithm of the error");
+  text += curves.epsilon ? fmt::format("\nrecommended epsilon: {:g} (step.epsilon; now {:g})\n", *curves.epsilon, config.step.epsilon)
+                         : "\nno epsilon gives a finite loss: nothing is recommended\n";
+  if (config.step.mode == StepConfig::Mode::Instruct)
+    text +=
+        "Directions that a gradient instructs have length 1, random ones about the root of the number of weights: this epsilon is that of "
+        "random ones.\n";
+  text += fmt::format("\nLearning rate: loss after {} of {}, {} ({:.4f} before them)\n\n", counted(arguments.steps, "step"),
+                      config.step.mode_name, config.optimizer.type_name, curves.rates.start);
+  text += "        lr        loss\n";
+  for (const RateLoss& row : curves.rates.rates) {
+    text += fmt::format("  {:>8.0e}  {:>10}{}\n", row.lr, std::isfinite(row.loss) ? fmt::format("{:.5f}", row.loss) : "diverges",
+                        row.lr == curves.rate ? "  <" : "");
+    rates.push_back(row.lr);
+  }
+  const auto is_finite = [](const RateLoss& row) { return std::isfinite(row.loss); };
+  if (std::any_of(curves.rates.rates.begin(), curves.rates.rates.end(), is_finite))
+    text += "\n" + picture(cut_losses(curves.rates), rates, "loss, cut where it is far above that at the start");
+  text += curves.rate
+              ? fmt::format("\nrecommended learning rate: {:g} (optimizer.params.lr; now {:g})\n", *curves.rate, config.optimizer.lr)
+              : "\nno rate has lowered the loss: more steps (--steps) may tell\n";
+  print_out(text);
+}
+
+nlohmann::ordered_json or_null(double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; }
+nlohmann::ordered_json or_null(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
+
+void print_json(const Curves& curves) {
+  nlohmann::ordered_json epsilons = nlohmann::ordered_json::array(), rates = nlohmann::ordered_json::array();
+  for (const EpsilonError& row : curves.epsilons) epsilons.push_back({{"epsilon", row.epsilon}, {"error", or_null(row.error)}});
+  for (const RateLoss& row : curves.rates.rates) rates.push_back({{"lr", row.lr}, {"loss", or_null(row.loss)}});
+  const nlohmann::ordered_json out{
+      {"epsilon", {{"recommended", or_null(curves.epsilon)}, {"table", epsilons}}},
+      {"lr", {{"recommended", or_null(curves.rate)}, {"start_loss", or_null(curves.rates.start)}, {"table", rates}}}};
+  print_out("{}\n", out.dump(1));
+}
+
+}  // namespace
+
+int probe(Job& job, const ProbeArguments& arguments) {
+  if (job.size() > 1)
+    fail_input("probe: is for one rank, and mpirun has started {}: call it without mpirun; what it finds holds for any number of ranks",
+               job.size());
+  set_threads(job.cores());
+  Subject subject = load_subject_on_one_rank(arguments);
+  const Config& config = subject.config();
+  check_file(config);
+  ConfigArguments still = arguments;
+  const std::vector<Setting> settings = without_dropout(config.model.options);
+  still.set.insert(still.set.end(), settings.begin(), settings.end());
+  const Subject subject_without_dropout = load_subject_on_one_rank(still);
+  print_warnings(subject.loaded);
+  const std::unique_ptr<DataStream> data = open_training_data(subject, notes_to_stderr()),
+                                    backprop = open_backprop_data(subject, notes_to_stderr());
+  const ModelValues values = starting_values(subject);
+  for (const std::string& note : values.notes) print_err("warning: {}\n", note);
+  const Device device = open_device(config, 0);
+  const bool shows_progress = ::isatty(STDERR_FILENO) != 0;
+  Curves curves;
+  run_local_ranks(1, {config.run.collective_timeout_seconds}, [&](const Communicator& self) {
+    const ProbeInput input{config,
+                           *subject.model,
+                           *subject_without_dropout.model,
+                           *subject.objective,
+                           values.read,
+                           *data,
+                           backprop.get(),
+                           memory_limit(config, device, 1),
+                           device,
+                           group_on(device, self, config).ranks,
+                           [&](const std::string& text) {
+                             if (shows_progress) show_status(text);
+                           }};
+    const std::vector<double> slopes = true_slopes(input, arguments.directions);
+    curves.epsilons = epsilon_curve(input, usual_epsilons(), slopes);
+    curves.epsilon = recommended_epsilon(curves.epsilons);
+    curves.rates = rate_curve(input, curves.epsilon.value_or(config.step.epsilon), arguments.steps);
+    curves.rate = recommended_rate(curves.rates);
+  });
+  if (shows_progress) show_status("");
+  arguments.json ? print_json(curves) : print_text(config, arguments, curves);
+  return kDone;
+}
+
+}  // namespace zerostep

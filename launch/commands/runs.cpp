@@ -1,0 +1,174 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/console.h"
+#include "base/error.h"
+#include "base/format.h"
+#include "experiments/housekeeping/archive.h"
+#include "experiments/housekeeping/run_files.h"
+#include "experiments/watch/run_status.h"
+#include "launch/commands/commands.h"
+#include "runtime/checkpoint/checkpoint_folders.h"
+#include "runtime/report/columns.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+std::string padded(const std::string& text, int columns) {
+  return text + std::string(static_cast<size_t>(std::max(0, columns - columns_of_text(text))), ' ');
+}
+
+// Lines of cells, each column as wide as its widest cell but the last.
+std::string table_of(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<int> widths;
+  for (const auto& row : rows)
+    for (size_t i = 0; i < row.size(); ++i) {
+      if (widths.size() == i) widths.push_back(0);
+      widths[i] = std::max(widths[i], columns_of_text(row[i]));
+    }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) line += i + 1 < row.size() ? padded(row[i], widths[i]) + "  " : row[i];
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string number_text(double value) { return std::isfinite(value) ? fmt::format("{:.5g}", value) : "-"; }
+
+// Runs with a folder: a CSV alone is nobody's to change.
+std::vector<RunRecord> runs_with_folders(const std::string& place) {
+  if (std::error_code error; !fs::is_directory(place, error))
+    fail_input("{} is no folder: a run's folder, or a folder of runs, is expected", place);
+  return find_runs({place});
+}
+
+struct Total {
+  int64_t count = 0, bytes = 0, left_alone = 0;
+  void add(int64_t more) {
+    ++count;
+    bytes += more;
+  }
+};
+
+// Why nothing is done to a run: "" and its lock, or the reason.
+std::string refusal_of(const RunRecord& run, bool dry_run, Claim& claim) {
+  if (run.state == RunState::Running) return "is running: left alone";
+  if (dry_run) return "";
+  claim = claim_run(run.folder);
+  return claim.why_not.empty() ? "" : "is left alone: " + claim.why_not;
+}
+
+}  // namespace
+
+int list_runs(const RunsArguments& arguments) {
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  std::vector<std::vector<std::string>> rows{{"run", "state", "steps", "loss", "best evaluation", "size", "of it checkpoints", ""}};
+  nlohmann::ordered_json objects = nlohmann::ordered_json::array();
+  int64_t bytes = 0, count = 0;
+  for (const RunRecord& run : find_runs({arguments.folder})) {
+    const RunStatus status = status_of(run, now);
+    const int64_t size = run.folder.empty() ? static_cast<int64_t>(fs::file_size(run.metrics)) : bytes_below(run.folder),
+                  of_checkpoints = run.folder.empty() ? 0 : bytes_below(run.folder / "checkpoints");
+    bytes += size;
+    ++count;
+    std::string steps = fmt::format("{}", status.step + 1);
+    if (status.total > 0) steps += fmt::format("/{}", status.total);
+    constexpr int kWhyColumns = 60;
+    std::string why = run.state == RunState::Running ? "" : visible(status.why);
+    why = why.substr(0, why.find('\n'));
+    if (columns_of_text(why) > kWhyColumns) why = std::string(first_columns(why, kWhyColumns - 3)) + "...";
+    rows.push_back({visible(run.name), std::string(name_of(run.state)), steps, number_text(status.loss), number_text(status.best_eval_loss),
+                    human_bytes(size), human_bytes(of_checkpoints), why});
+    nlohmann::ordered_json object = status_json(status);
+    object.erase("load");
+    object["bytes"] = size;
+    object["checkpoint_bytes"] = of_checkpoints;
+    objects.push_back(std::move(object));
+  }
+  if (arguments.json)
+    print_out("{}\n", objects.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  else
+    print_out("{}{}, {}\n", table_of(rows), counted(count, "run"), human_bytes(bytes));
+  return kDone;
+}
+
+int prune_runs(const RunsArguments& arguments) {
+  Total total;
+  for (const RunRecord& run : runs_with_folders(arguments.folder)) {
+    Claim claim;
+    if (const std::string why = refusal_of(run, arguments.dry_run, claim); !why.empty()) {
+      print_out("{} {}\n", visible(run.name), visible(why));
+      ++total.left_alone;
+      continue;
+    }
+    std::string kept;
+    Total of_run;
+    for (const CheckpointFolder& checkpoint : checkpoints_of(run.folder, arguments.keep)) {
+      const std::string name = checkpoint.path.filename().string();
+      if (!checkpoint.kept.empty()) {
+        kept += fmt::format("{}{} ({})", kept.empty() ? "" : ", ", name, checkpoint.kept);
+        continue;
+      }
+      if (!arguments.dry_run) remove_checkpoint(Disk::real(), checkpoint.path);
+      print_out("{} {} {}: {}\n", visible(run.name), name, arguments.dry_run ? "would go" : "is gone", human_bytes(checkpoint.bytes));
+      of_run.add(checkpoint.bytes);
+      total.add(checkpoint.bytes);
+    }
+    if (of_run.count > 0 || !kept.empty()) print_out("{} keeps {}\n", visible(run.name), kept.empty() ? "no checkpoint" : kept);
+  }
+  print_out("{}, {} ({} bytes) {}{}\n", counted(total.count, "checkpoint"), human_bytes(total.bytes), grouped(total.bytes),
+            arguments.dry_run  ? "would go: nothing was changed"
+            : total.count == 1 ? "is gone"
+                               : "are gone",
+            total.left_alone > 0 ? fmt::format("; {} left alone", counted(total.left_alone, "run")) : "");
+  return kDone;
+}
+
+int archive_runs(const RunsArguments& arguments) {
+  if (arguments.remove && arguments.without_checkpoints)
+    fail_input(
+        "runs archive: --remove would remove the checkpoints that --without-checkpoints leaves out of the archive: give one of them");
+  Total total;
+  for (const RunRecord& run : runs_with_folders(arguments.folder)) {
+    Claim claim;
+    if (const std::string why = refusal_of(run, arguments.dry_run, claim); !why.empty()) {
+      print_out("{} {}\n", visible(run.name), visible(why));
+      ++total.left_alone;
+      continue;
+    }
+    const fs::path folder = fs::weakly_canonical(run.folder);
+    std::string name = run.name;
+    std::replace(name.begin(), name.end(), '/', '_');
+    const fs::path archive =
+        arguments.out.empty() ? folder.parent_path() / (folder.filename().string() + ".tar") : fs::path(arguments.out) / (name + ".tar");
+    check_is_new(archive);
+    const std::vector<ArchivedFile> files = arguments.dry_run ? files_to_archive(folder, !arguments.without_checkpoints)
+                                                              : archive_run(folder, archive, !arguments.without_checkpoints);
+    int64_t bytes = 0;
+    for (const ArchivedFile& file : files) bytes += file.bytes;
+    total.add(bytes);
+    if (arguments.remove && !arguments.dry_run) fs::remove_all(folder);
+    print_out("{} {} {}: {}, {}{}\n", visible(run.name), arguments.dry_run ? "would be packed as" : "is packed as",
+              visible(archive.string()), counted(std::ssize(files), "file"), human_bytes(bytes),
+              arguments.dry_run ? (arguments.remove ? "; its folder would go" : "")
+                                : (arguments.remove ? ", read back and compared; its folder is gone" : ", read back and compared"));
+    flush_out();
+  }
+  print_out("{}, {} ({} bytes) {}{}\n", counted(total.count, "run"), human_bytes(total.bytes), grouped(total.bytes),
+            arguments.dry_run  ? "would be packed: nothing was written"
+            : total.count == 1 ? "is packed"
+                               : "are packed",
+            total.left_alone > 0 ? fmt::format("; {} left alone", counted(total.left_alone, "run")) : "");
+  return kDone;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,11 @@
+#pragma once
+#include <string_view>
+
+namespace zerostep {
+
+// The beginning of a UTF-8 text that takes at most so many columns of a terminal, a character a column; whole characters.
+std::string_view first_columns(std::string_view text, int columns);
+// Columns that it takes.
+int columns_of_text(std::string_view text);
+
+}  // namespace zerostep

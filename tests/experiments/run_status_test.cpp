@@ -1,0 +1,121 @@
+#include "experiments/watch/run_status.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/host_name.h"
+#include "experiments/records/metrics_table.h"
+#include "experiments/watch/process_use.h"
+#include "runtime/report/folder_lock.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+constexpr const char* kHeader =
+    "timestamp,step,loss,eval_loss,tokens_per_second,step_seconds,device_peak_bytes,resident_bytes,gpu_busy,gpu_bytes\n";
+
+class RunStatusOf : public ::testing::Test {
+ protected:
+  RunStatusOf() { write("config.json", R"({"run": {"steps": 10}})"); }
+  void write(const std::string& name, const std::string& text) const { std::ofstream(scratch_.path(name)) << text; }
+  RunStatus status(double now = 0) const { return status_of(read_run(scratch_.folder()), now); }
+  double time_of(const char* text) const { return seconds_of_timestamp(text); }
+  ScratchFolder scratch_;
+};
+
+TEST_F(RunStatusOf, ARunningRunHasSpeedAndTimeLeftOfItsLastSteps) {
+  // The first step took long; of the others two seconds made 100 + 3 * 300 tokens: 333.3 a second, and 1.5 s a step.
+  write("metrics.csv", std::string(kHeader) +
+                           "2026-01-01T00:00:00.000Z,0,5.5,,1,90,1000,1,,\n"
+                           "2026-01-01T00:00:01.000Z,1,5.0,4.5,100,1,2000,2,,\n"
+                           "2026-01-01T00:00:03.000Z,2,4.0,,450,2,3000,3,0.5,77\n");
+  write("plan.json", R"({"device_peak_bytes": 4000})");
+  const FolderLock lock(scratch_.folder().string(), "run.name");
+  const RunStatus s = status(time_of("2026-01-01T00:00:13.000Z"));
+  EXPECT_EQ(s.state, RunState::Running);
+  EXPECT_EQ(s.step, 2);
+  EXPECT_EQ(s.total, 10);
+  EXPECT_EQ(s.losses, (std::vector<double>{5.5, 5, 4}));
+  EXPECT_EQ(s.loss, 4);
+  EXPECT_EQ(s.eval_loss, 4.5);
+  EXPECT_DOUBLE_EQ(s.step_seconds, 1.5);
+  EXPECT_DOUBLE_EQ(s.tokens_per_second, 1000.0 / 3);
+  EXPECT_DOUBLE_EQ(s.seconds_left, 7 * 1.5);
+  EXPECT_EQ(s.device_peak_bytes, 3000);
+  EXPECT_EQ(s.planned_bytes, 4000);
+  EXPECT_EQ(s.resident_bytes, 3);
+  EXPECT_EQ(s.gpu_busy, 0.5);
+  EXPECT_EQ(s.gpu_bytes, 77);
+  EXPECT_NEAR(s.seconds_since_row, 10, 1e-6);  // doubles of seconds since 1970 have 2e-7
+  EXPECT_FALSE(s.is_silent());
+  const std::string line = status_line(s, 0);
+  for (const char* part :
+       {"running", "step 3/10", "loss 4.0000 █▆▁", "evaluation 4.5000", "333 tokens/s", "left", "2.93 KiB of 3.91 KiB planned", "gpu 50 %"})
+    EXPECT_SAYS(line, part);
+  EXPECT_EQ(line.find("NO ROW"), line.npos);
+}
+
+TEST_F(RunStatusOf, ARunWithoutARowForFiveMinutesIsMarked) {
+  write("metrics.csv", std::string(kHeader) + "2026-01-01T00:00:00.000Z,0,5.5,,1,90,1000,1,,\n");
+  {
+    const FolderLock lock(scratch_.folder().string(), "run.name");
+    EXPECT_FALSE(status(time_of("2026-01-01T00:04:59.000Z")).is_silent());
+    const RunStatus s = status(time_of("2026-01-01T00:05:12.000Z"));
+    EXPECT_TRUE(s.is_silent());
+    EXPECT_SAYS(status_line(s, 0), "NO ROW for 5:12");
+    EXPECT_TRUE(status_json(s).at("is_silent").get<bool>());
+  }
+  // One that has ended has none to leave.
+  EXPECT_FALSE(status(time_of("2026-01-02T00:00:00.000Z")).is_silent());
+  EXPECT_TRUE(std::isnan(status(0).seconds_left));
+}
+
+TEST_F(RunStatusOf, ARunThatHasJustBegunIsKnownByItsState) {
+  write("metrics.csv", "");
+  const FolderLock lock(scratch_.folder().string(), "run.name");
+  const RunStatus s = status();
+  EXPECT_EQ(s.state, RunState::Running);
+  EXPECT_EQ(s.step, -1);
+  EXPECT_SAYS(status_line(s, 0), "no step yet");
+  EXPECT_TRUE(status_json(s).at("loss").is_null());
+}
+
+TEST_F(RunStatusOf, JsonHasTheNumbersAsTheyAre) {
+  write("metrics.csv", std::string(kHeader) + "2026-01-01T00:00:00.000Z,6,0.3333333333333333,,1,90,12345678901,1,,\n");
+  write("log.txt", "ranks          1\nzerostep: step 7: the loss is nan\n");
+  const nlohmann::ordered_json object = status_json(status());
+  EXPECT_EQ(object.at("state"), "failed");
+  EXPECT_EQ(object.at("why"), "step 7: the loss is nan");
+  EXPECT_EQ(object.at("step"), 6);
+  EXPECT_EQ(object.at("steps"), 10);
+  EXPECT_EQ(object.at("loss").get<double>(), 1.0 / 3);
+  EXPECT_EQ(object.at("device_peak_bytes"), 12345678901);
+  EXPECT_TRUE(object.at("gpu_busy").is_null());
+}
+
+TEST(ProcessUse, IsThatOfTheOwnerOnThisHost) {
+  const auto owner = [](const std::string& host) { return "process " + std::to_string(::getpid()) + " on " + host + ", since 2026"; };
+  const std::vector<int> processes = processes_of(owner(host_name()));
+  ASSERT_FALSE(processes.empty());
+  EXPECT_EQ(processes.front(), ::getpid());
+  EXPECT_TRUE(processes_of(owner("elsewhere-" + host_name())).empty());
+  EXPECT_TRUE(processes_of("a process that has not said its name").empty());
+  const ProcessUse before = use_of({::getpid()});
+  EXPECT_EQ(before.processes, 1);
+  EXPECT_GT(before.resident_bytes, 1 << 20);
+  // What a process computes shows in its own clock and here, in hundredths of a second.
+  const clock_t begin = std::clock();
+  while (std::clock() - begin < CLOCKS_PER_SEC / 5) {
+  }
+  EXPECT_NEAR(use_of({::getpid()}).cpu_seconds - before.cpu_seconds, 0.2, 0.05);
+  EXPECT_EQ(use_of({1 << 30}).processes, 0);
+}
+
+}  // namespace
+}  // namespace zerostep

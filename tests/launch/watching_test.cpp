@@ -1,0 +1,280 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/launch/support/run_binary.h"
+
+namespace zerostep::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+class Watching : public ::testing::Test {
+ protected:
+  Outcome train(const std::string& name, const std::vector<std::string>& settings = {}) const {
+    std::vector<std::string> arguments{"train", place_.config(), "--set", "run.name=" + name};
+    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+    return place_.run(arguments);
+  }
+  // A run that goes on until it is stopped, once it has some rows.
+  pid_t start(const std::string& name, int ranks = 1) const {
+    const pid_t pid =
+        place_.start(place_.command({"train", place_.config(), "--set", "run.name=" + name, "--set", "run.steps=1000000"}, ranks));
+    EXPECT_TRUE(place_.wait_for_rows(name, 5, pid));
+    return pid;
+  }
+  void stop(pid_t pid, int signal = SIGKILL) const {
+    ::kill(pid, signal);
+    place_.finish(pid);
+  }
+  // What a command prints, beside a program of this place that writes to its own stdout.
+  static Outcome beside(const std::vector<std::string>& arguments) {
+    static const Workplace other;
+    return other.run(arguments);
+  }
+  std::set<std::string> checkpoints(const std::string& run) const {
+    std::set<std::string> out;
+    for (const fs::directory_entry& entry : fs::directory_iterator(place_.path("runs/" + run + "/checkpoints")))
+      out.insert(entry.path().filename().string());
+    return out;
+  }
+  Workplace place_;
+};
+
+TEST_F(Watching, OnceTellsTheLastRowOfAFinishedRun) {
+  ASSERT_EQ(train("first").status, 0);
+  const Outcome said = place_.run({"watch", place_.path("runs/first"), "--once", "--json"});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json run = Json::parse(said.out);
+  const auto last = place_.metrics("first").back();
+  EXPECT_EQ(run.at("run"), "first");
+  EXPECT_EQ(run.at("state"), "done");
+  EXPECT_EQ(run.at("step"), 3);
+  EXPECT_EQ(run.at("steps"), 4);
+  EXPECT_EQ(run.at("loss").get<double>(), std::stod(last.at("loss")));
+  EXPECT_EQ(run.at("device_peak_bytes"), std::stoll(last.at("device_peak_bytes")));
+  EXPECT_EQ(run.at("planned_bytes"), Json::parse(place_.read("runs/first/plan.json")).at("device_peak_bytes"));
+  EXPECT_TRUE(run.at("load").is_null());
+  // Without --once it ends by itself: nothing runs.
+  const Outcome lines = place_.run({"watch", place_.path("runs")});
+  EXPECT_EQ(lines.status, 0);
+  EXPECT_SAYS(lines.out, "first | done        | step 4/4 | loss ");
+  EXPECT_EQ(count(lines.out, "\n"), 1U);
+}
+
+TEST_F(Watching, ARunningRunHasALoadAndNobodyTouchesIt) {
+  const pid_t pid = start("going");
+  const Outcome said = beside({"watch", place_.path("runs/going"), "--once", "--json"});
+  const Outcome listed = beside({"runs", "list", place_.path("runs")});
+  const Outcome pruned = beside({"runs", "prune", place_.path("runs")});
+  const Outcome packed = beside({"runs", "archive", place_.path("runs"), "--out", place_.path("out")});
+  stop(pid);
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json run = Json::parse(said.out);
+  EXPECT_EQ(run.at("state"), "running");
+  EXPECT_EQ(run.at("load").at("processes"), 1);
+  EXPECT_GT(run.at("load").at("cores").get<double>(), 0.05);
+  EXPECT_LT(run.at("load").at("cores").get<double>(), 3);
+  EXPECT_GT(run.at("seconds_left").get<double>(), 1);
+  EXPECT_SAYS(listed.out, "running");
+  EXPECT_SAYS(pruned.out, "going is running: left alone");
+  EXPECT_SAYS(packed.out, "going is running: left alone");
+  EXPECT_FALSE(place_.exists("out/going.tar"));
+}
+
+TEST_F(Watching, TheLoadOfARunUnderMpirunIsThatOfItsRanks) {
+  const pid_t pid = start("pair", 2);
+  const Outcome said = beside({"watch", place_.path("runs/pair"), "--once", "--json"});
+  const Outcome line = beside({"watch", place_.path("runs/pair"), "--once"});
+  stop(pid, SIGTERM);
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json run = Json::parse(said.out);
+  EXPECT_EQ(run.at("load").at("processes"), 2);
+  EXPECT_GT(run.at("load").at("resident_bytes").get<double>(), 1.5 * run.at("resident_bytes").get<double>());
+  EXPECT_SAYS(line.out, "in 2 ranks");
+}
+
+TEST_F(Watching, RowsHaveTheResidentMemoryOfTheirMoment) {
+  ASSERT_EQ(train("first").status, 0);
+  const std::vector<double> resident = place_.column("first", "resident_bytes");
+  ASSERT_EQ(resident.size(), 4U);
+  // A process with LibTorch has more than 50 MB, and this model needs less than 4 GB.
+  for (double bytes : resident) {
+    EXPECT_GT(bytes, 50e6);
+    EXPECT_LT(bytes, 4e9);
+  }
+  if (std::system("test -e /dev/nvidiactl") != 0) {
+    EXPECT_TRUE(place_.column("first", "gpu_bytes").empty());
+  }
+}
+
+TEST_F(Watching, ListHasStatesStepsAndSizes) {
+  ASSERT_EQ(train("first").status, 0);
+  const pid_t pid = start("second");
+  stop(pid, SIGINT);
+  const Outcome said = place_.run({"runs", "list", place_.path("runs"), "--json"});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json runs = Json::parse(said.out);
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[0].at("state"), "done");
+  EXPECT_EQ(runs[1].at("state"), "interrupted");
+  int64_t bytes = 0;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(place_.path("runs/first")))
+    if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
+  EXPECT_EQ(runs[0].at("bytes"), bytes);
+  EXPECT_EQ(runs[0].at("checkpoint_bytes"), 0);
+  EXPECT_EQ(place_.run({"runs", "list", place_.path("nowhere")}).status, 2);
+}
+
+TEST_F(Watching, PruneKeepsLatestAndTheRunGoesOn) {
+  ASSERT_EQ(train("first", {"run.steps=8", "run.checkpoint_interval=2", "run.keep_checkpoints=9"}).status, 0);
+  const std::set<std::string> before = checkpoints("first");
+  EXPECT_EQ(before, (std::set<std::string>{"latest", "step_00000002", "step_00000004", "step_00000006", "step_00000008"}));
+  const Outcome dry = place_.run({"runs", "prune", place_.path("runs"), "--dry-run"});
+  EXPECT_EQ(dry.status, 0) << dry.err;
+  EXPECT_EQ(checkpoints("first"), before);
+  EXPECT_SAYS(dry.out, "first step_00000006 would go");
+  EXPECT_SAYS(dry.out, "first keeps step_00000008 (latest)");
+  EXPECT_SAYS(dry.out, "3 checkpoints, ");
+  EXPECT_EQ(place_.run({"runs", "prune", place_.path("runs"), "--keep", "2"}).status, 0);
+  EXPECT_EQ(checkpoints("first"), (std::set<std::string>{"latest", "step_00000006", "step_00000008"}));
+  EXPECT_EQ(place_.run({"runs", "prune", place_.path("runs")}).status, 0);
+  EXPECT_EQ(checkpoints("first"), (std::set<std::string>{"latest", "step_00000008"}));
+  EXPECT_FALSE(place_.exists("runs/first/owner.lock"));
+  EXPECT_EQ(place_.metrics("first").size(), 8U);
+  EXPECT_EQ(place_.run({"train", place_.config(), "--set", "run.name=first", "--set", "run.steps=9", "--resume"}).status, 0);
+  EXPECT_EQ(place_.metrics("first").size(), 9U);
+}
+
+TEST_F(Watching, AnArchiveHoldsTheRunAndRemovesItOnlyWhereAsked) {
+  ASSERT_EQ(train("first").status, 0);
+  const std::string metrics = place_.read("runs/first/metrics.csv");
+  EXPECT_SAYS(place_.run({"runs", "archive", place_.path("runs"), "--dry-run"}).out, "1 run, ");
+  EXPECT_FALSE(place_.exists("runs/first.tar"));
+  const Outcome packed = place_.run({"runs", "archive", place_.path("runs/first")});
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_SAYS(packed.out, "read back and compared");
+  EXPECT_TRUE(place_.exists("runs/first/metrics.csv"));
+  const Outcome again = place_.run({"runs", "archive", place_.path("runs/first")});
+  EXPECT_EQ(again.status, 2);
+  EXPECT_SAYS(again.err, "is there already");
+  EXPECT_EQ(place_.run({"runs", "archive", place_.path("runs/first"), "--out", place_.path("out"), "--remove"}).status, 0);
+  EXPECT_FALSE(place_.exists("runs/first"));
+  EXPECT_EQ(place_.run_command({"tar", "-xOf", place_.path("out/first.tar"), "first/metrics.csv"}).out, metrics);
+  EXPECT_EQ(place_.run({"runs", "archive", place_.path("runs"), "--remove", "--without-checkpoints"}).status, 2);
+}
+
+TEST_F(Watching, PresetsHaveTheParametersOfTheirModels) {
+  const Outcome said = place_.run({"inspect", "presets", "--json"});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json presets = Json::parse(said.out);
+  ASSERT_EQ(presets.size(), 5U);
+  for (const Json& p : presets) {
+    // GPT-2: two embeddings; a block has four weight matrices of 12 w^2 in all, biases of 9 w and two norms of 2 w each; a last norm.
+    const int64_t w = p.at("n_embd"), layers = p.at("n_layer"), positions = p.at("n_positions"), vocabulary = 50257;
+    EXPECT_EQ(p.at("parameters"), (vocabulary + positions) * w + layers * (12 * w * w + 13 * w) + 2 * w) << p;
+    const Outcome known = place_.run({"config", place_.config(), "--set", "model={\"preset\": " + p.at("preset").dump() + "}"});
+    EXPECT_EQ(known.status, 0) << known.err;
+  }
+  EXPECT_SAYS(place_.run({"inspect", "presets"}).out, "gpt2-200M          12      768       12         1024       124,439,808");
+}
+
+std::string verdict(const Json& said, const std::string& subject) {
+  for (const Json& check : said.at("checks"))
+    if (check.at("subject") == subject) return check.at("verdict");
+  return "not there";
+}
+
+TEST_F(Watching, TheDoctorChecksAFile) {
+  const Outcome said = place_.run({"doctor", place_.config(), "--json"});
+  const Json checks = Json::parse(said.out);
+  for (const char* subject : {"cores", "MPI", "LibTorch", "file", "tokenizer", "data", "model", "plan", "forward", "disk of the run"})
+    EXPECT_EQ(verdict(checks, subject), "ok") << subject << "\n" << said.out;
+  EXPECT_EQ(said.status, 0) << said.out;
+  EXPECT_TRUE(checks.at("ok").get<bool>());
+  EXPECT_FALSE(place_.exists("runs/test")) << "it leaves no run";
+}
+
+TEST_F(Watching, TheDoctorNamesTheFirstErrorOfAFileAndWhatItDidNotReach) {
+  const Outcome missing = place_.run({"doctor", place_.config(), "--json", "--set", "data.train=/nowhere/at_all.txt"});
+  EXPECT_EQ(missing.status, 1);
+  const Json checks = Json::parse(missing.out);
+  EXPECT_EQ(verdict(checks, "tokenizer"), "ok");
+  EXPECT_EQ(verdict(checks, "data"), "error");
+  EXPECT_EQ(verdict(checks, "forward"), "not there");
+  EXPECT_SAYS(missing.out, "/nowhere/at_all.txt");
+  EXPECT_SAYS(missing.out, "model, plan, forward, run folder");
+  const Outcome mistyped = place_.run({"doctor", place_.config(), "--set", "run.stpes=3"});
+  EXPECT_EQ(mistyped.status, 1);
+  EXPECT_SAYS(mistyped.out, "error    file");
+  const Outcome large = place_.run({"doctor", place_.config(), "--set", "run.device_memory=100000"});
+  EXPECT_EQ(large.status, 1);
+  EXPECT_SAYS(large.out, "error    plan");
+}
+
+TEST_F(Watching, TheDoctorTakesTheRanksOfAJob) {
+  const Outcome said = place_.run({"doctor", "--json"}, {.ranks = 2});
+  ASSERT_EQ(said.status, 0) << said.out << said.err;
+  EXPECT_SAYS(said.out, "the 2 ranks of this job add up to 3, by mpi");
+  const Outcome one = place_.run_command({"mpirun", "--allow-run-as-root", "-np", "1", program(), "doctor"});
+  EXPECT_EQ(one.status, 0) << one.out << one.err;
+  EXPECT_SAYS(one.out, "warning  MPI            this is a job of one rank");
+}
+
+TEST_F(Watching, TheProbesEpsilonsAreAUAndItsRatesHaveABest) {
+  const Outcome said =
+      place_.run({"probe", place_.config("\"step\": {\"mode\": \"zo\", \"queries\": 2}"), "--json", "--directions", "3", "--steps", "4"},
+                 {.timeout_seconds = 120});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json probe = Json::parse(said.out);
+  const Json &epsilons = probe.at("epsilon").at("table"), &rates = probe.at("lr").at("table");
+  ASSERT_EQ(epsilons.size(), 11U);
+  double best = INFINITY, of_recommended = INFINITY;
+  for (const Json& row : epsilons) {
+    best = std::min(best, row.at("error").get<double>());
+    if (row.at("epsilon") == probe.at("epsilon").at("recommended")) of_recommended = row.at("error");
+  }
+  EXPECT_LE(of_recommended, 2 * best);
+  // The law of a right estimator in fp32: within 2e-3 of ||g|| at the best epsilon; ||z|| aside <g, z> has about that size.
+  EXPECT_LT(best, 2e-3);
+  // Where curvature alone is left the error of a central difference grows with the square of epsilon.
+  const auto error_at = [&](double epsilon) {
+    for (const Json& row : epsilons)
+      if (row.at("epsilon") == epsilon) return row.at("error").get<double>();
+    return std::nan("");
+  };
+  EXPECT_NEAR(error_at(1e-3) / error_at(3e-4), std::pow(1e-3 / 3e-4, 2), 3);
+  EXPECT_GT(epsilons.front().at("error").get<double>(), 3 * best);  // rounding
+  EXPECT_GT(epsilons.back().at("error").get<double>(), 3 * best);   // curvature
+  // At a rate that changes next to nothing the loss is next to that before.
+  EXPECT_NEAR(rates.front().at("loss").get<double>(), probe.at("lr").at("start_loss").get<double>(), 1e-4);
+  EXPECT_FALSE(place_.exists("runs/test"));
+}
+
+TEST_F(Watching, TheProbeGoesOnWhereStepsDiverge) {
+  const std::string groups = R"({"type": "SGD", "params": {"lr": 1e-3}, "groups": [{"patterns": ["*"], "lr_factor": 1e10}]})";
+  const Outcome said = place_.run({"probe", place_.config(), "--set", "optimizer=" + groups, "--set", "gradient_clipping=0", "--directions",
+                                   "1", "--steps", "3", "--json"});
+  ASSERT_EQ(said.status, 0) << said.err;
+  const Json lr = Json::parse(said.out).at("lr");
+  EXPECT_TRUE(lr.at("recommended").is_null());
+  ASSERT_EQ(lr.at("table").size(), 2U);  // two in a row are enough
+  for (const Json& row : lr.at("table")) EXPECT_TRUE(row.at("loss").is_null());
+}
+
+TEST_F(Watching, TheProbeIsForOneRankAndADifferentiableObjective) {
+  const Outcome two = place_.run({"probe", place_.config()}, {.ranks = 2});
+  EXPECT_EQ(two.status, 2);
+  EXPECT_SAYS(two.err, "is for one rank");
+  const Outcome accuracy = place_.run({"probe", place_.config("\"step\": {\"mode\": \"zo\", \"objective\": \"accuracy\"}")});
+  EXPECT_EQ(accuracy.status, 2);
+  EXPECT_SAYS(accuracy.err, "accuracy");
+}
+
+}  // namespace
+}  // namespace zerostep::testing
