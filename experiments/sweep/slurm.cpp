@@ -6,12 +6,10 @@
 #include <charconv>
 #include <csignal>
 #include <fstream>
-#include <thread>
 #include <utility>
 
 #include "base/error.h"
-#include "experiments/records/read_file.h"
-#include "experiments/sweep/process.h"
+#include "experiments/process/run_command.h"
 #include "models/text_file.h"
 #include "runtime/report/output_file.h"
 
@@ -27,21 +25,12 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
-// What a program of Slurm says; RunError where it ends otherwise than well.
-std::string said_by(const std::vector<std::string>& command, const fs::path& folder) {
-  const fs::path output = folder / (command.front() + ".txt");
-  std::error_code ignored;
-  fs::remove(output, ignored);
-  ProcessRequest request;
-  request.command = command;
-  request.output = output.string();
-  Process process(request);
-  std::optional<int> status;
-  while (!(status = process.ended())) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  std::string text = read_file(output);
-  while (text.ends_with('\n')) text.pop_back();
-  if (*status != 0) fail_run("{} ends with status {}: {}", fmt::join(command, " "), *status, text);
-  return text;
+// What a program of Slurm says; RunError where it cannot be started or ends otherwise than well.
+std::string said_by(const std::vector<std::string>& command) {
+  CommandResult result = run_command(command);
+  while (result.out.ends_with('\n')) result.out.pop_back();
+  if (result.status != 0) fail_run("{} ends with status {}: {}{}", fmt::join(command, " "), result.status, result.out, result.err);
+  return result.out;
 }
 
 std::string batch_script(const fs::path& folder, const std::vector<SlurmArray::Task>& tasks, int ranks) {
@@ -98,8 +87,7 @@ SlurmArray::SlurmArray(const fs::path& folder, const std::string& name, const st
   write_file(script.string(), batch_script(folder, tasks, ranks));
   id_ = said_by({"sbatch", "--parsable", "--job-name=" + name,
                  fmt::format("--array=0-{}{}", tasks.size() - 1, jobs > 0 ? fmt::format("%{}", jobs) : ""),
-                 fmt::format("--ntasks={}", ranks), "--output=" + (folder / "slurm-%A_%a.out").string(), script.string()},
-                folder);
+                 fmt::format("--ntasks={}", ranks), "--output=" + (folder / "slurm-%A_%a.out").string(), script.string()});
   id_ = id_.substr(id_.rfind('\n') + 1);
   id_ = id_.substr(0, id_.find(';'));  // of a named cluster
   if (id_.empty() || id_.find_first_not_of("0123456789") != id_.npos)
@@ -111,7 +99,7 @@ void SlurmArray::refresh() {
   if (std::chrono::steady_clock::now() - refreshed_ < kInterval) return;
   std::string text;
   try {
-    text = said_by({"squeue", "--noheader", "--array", "--jobs=" + id_, "--format=%K %t"}, folder_);
+    text = said_by({"squeue", "--noheader", "--array", "--jobs=" + id_, "--format=%K %t"});
   } catch (const RunError& error) {
     // It knows a job no more that has ended some time ago; any other refusal may pass.
     if (std::string_view(error.what()).find("Invalid job id") == std::string_view::npos) {
@@ -151,14 +139,14 @@ std::optional<int> SlurmArray::ended(size_t task) {
 
 void SlurmArray::signal(size_t task, const char* name) {
   try {
-    said_by({"scancel", fmt::format("--signal={}", name), fmt::format("{}_{}", id_, task)}, folder_);
+    said_by({"scancel", fmt::format("--signal={}", name), fmt::format("{}_{}", id_, task)});
   } catch (const RunError&) {  // it has ended meanwhile
   }
 }
 
 void SlurmArray::cancel(size_t task) {
   try {
-    said_by({"scancel", fmt::format("{}_{}", id_, task)}, folder_);
+    said_by({"scancel", fmt::format("{}_{}", id_, task)});
   } catch (const RunError&) {  // it has ended meanwhile
   }
 }
@@ -168,16 +156,11 @@ std::unique_ptr<Work> make_slurm_work(std::shared_ptr<SlurmArray> array, size_t 
 }
 
 bool is_in_slurm(const std::string& id) {
-  std::error_code error;
-  const fs::path folder = fs::temp_directory_path(error) / fmt::format("zerostep_squeue_{}", ::getpid());
-  fs::create_directories(folder, error);
-  bool out = false;
   try {
-    out = !said_by({"squeue", "--noheader", "--jobs=" + id, "--format=%t"}, folder).empty();
+    return !said_by({"squeue", "--noheader", "--jobs=" + id, "--format=%t"}).empty();
   } catch (const RunError&) {
+    return false;
   }
-  fs::remove_all(folder, error);
-  return out;
 }
 
 }  // namespace zerostep

@@ -19,10 +19,9 @@
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
-#include "experiments/sweep/process.h"
-#include "experiments/sweep/run_command.h"
 #include "experiments/sweep/slots.h"
 #include "experiments/sweep/slurm.h"
+#include "experiments/sweep/train_command.h"
 #include "experiments/sweep/work.h"
 #include "models/text_file.h"
 #include "runtime/report/folder_lock.h"
@@ -247,7 +246,7 @@ class Sweep {
   void start_here(size_t row, size_t slot) {
     const Slot& share = slots_.at(slot);
     // mpirun takes its ranks with it where it is asked to end, not where it is killed.
-    ProcessRequest process{.command = run_command(request_, row, targets_[row]),
+    ProcessRequest process{.command = train_command(request_, row, targets_[row]),
                            .environment = {},
                            .cores = share.cores,
                            .output = output_of(row),
@@ -263,7 +262,7 @@ class Sweep {
     const std::vector<size_t> waiting = queue();
     if (waiting.empty()) return;
     std::vector<SlurmArray::Task> tasks;
-    for (size_t row : waiting) tasks.push_back({run_command(request_, row, targets_[row]), output_of(row)});
+    for (size_t row : waiting) tasks.push_back({train_command(request_, row, targets_[row]), output_of(row)});
     int number = 1;
     while (fs::exists(folder_ / "slurm" / std::to_string(number))) ++number;
     const SweepResources& resources = request_.file.resources;

@@ -1,7 +1,8 @@
 #pragma once
+#include <memory>
 #include <optional>
-#include <string>
-#include <vector>
+
+#include "experiments/process/process.h"
 
 namespace zerostep {
 
@@ -18,5 +19,8 @@ class Work {
   // Ends it: at once where it did not heed a former call.
   virtual void end() = 0;
 };
+
+// A process of this machine.
+std::unique_ptr<Work> make_local_work(const ProcessRequest& request);
 
 }  // namespace zerostep

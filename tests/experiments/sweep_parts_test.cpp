@@ -8,12 +8,12 @@
 #include <thread>
 
 #include "base/error.h"
+#include "experiments/process/process.h"
 #include "experiments/records/csv_cells.h"
 #include "experiments/records/last_row.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
-#include "experiments/sweep/process.h"
 #include "experiments/sweep/slots.h"
 #include "experiments/sweep/sweep_row.h"
 #include "tests/support/expect_says.h"

@@ -280,7 +280,7 @@ TEST_F(SweepUnderSlurm, WithoutSbatchOneErrorSaysSo) {
   file(R"("repeat": {"seed": [1]}, "resources": {"executor": "slurm"})");
   const Outcome done = place_.run({"sweep", place_.path("sweep.json")}, {.environment = {{"PATH", "/nowhere"}}});
   EXPECT_EQ(done.status, 1);
-  EXPECT_SAYS(done.err, "cannot start sbatch: No such file or directory");
+  EXPECT_SAYS(done.err, "sbatch cannot be started: No such file or directory");
 }
 
 // What a sweep's search stands on.

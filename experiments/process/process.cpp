@@ -1,4 +1,4 @@
-#include "experiments/sweep/process.h"
+#include "experiments/process/process.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstring>
 
@@ -48,24 +47,6 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   out.push_back(nullptr);
   return out;
 }
-
-class LocalWork : public Work {
- public:
-  explicit LocalWork(const ProcessRequest& request) : process_(request) {}
-  bool has_begun() override { return true; }
-  std::optional<int> ended() override { return process_.ended(); }
-  void stop() override { process_.send(SIGUSR1); }
-  void end() override {
-    constexpr std::chrono::seconds kGrace{10};  // from SIGTERM to SIGKILL
-    if (!asked_) process_.send_to_group(SIGTERM);
-    if (asked_ && std::chrono::steady_clock::now() - *asked_ > kGrace) process_.send_to_group(SIGKILL);
-    if (!asked_) asked_ = std::chrono::steady_clock::now();
-  }
-
- private:
-  Process process_;
-  std::optional<std::chrono::steady_clock::time_point> asked_;
-};
 
 }  // namespace
 
@@ -116,7 +97,5 @@ void Process::send(int signal) const {
 void Process::send_to_group(int signal) const {
   if (!status_) ::kill(-pid_, signal);
 }
-
-std::unique_ptr<Work> make_local_work(const ProcessRequest& request) { return std::make_unique<LocalWork>(request); }
 
 }  // namespace zerostep

@@ -9,6 +9,6 @@ namespace zerostep {
 
 // The command that runs one run of a sweep until it has `steps` steps: from its checkpoints where its folder holds some, anew where it
 // holds another beginning. With mpirun where it has several ranks, unless Slurm starts them.
-std::vector<std::string> run_command(const SweepRequest& request, size_t run, int64_t steps);
+std::vector<std::string> train_command(const SweepRequest& request, size_t run, int64_t steps);
 
 }  // namespace zerostep

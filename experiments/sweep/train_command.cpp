@@ -1,4 +1,4 @@
-#include "experiments/sweep/run_command.h"
+#include "experiments/sweep/train_command.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 
 namespace zerostep {
 
-std::vector<std::string> run_command(const SweepRequest& request, size_t run, int64_t steps) {
+std::vector<std::string> train_command(const SweepRequest& request, size_t run, int64_t steps) {
   const SweepPoint& point = request.points[run];
   const std::filesystem::path folder = std::filesystem::path(request.file.folder()) / point.name;
   const SweepResources& resources = request.file.resources;

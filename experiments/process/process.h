@@ -2,12 +2,9 @@
 #include <sys/types.h>
 
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "experiments/sweep/work.h"
 
 namespace zerostep {
 
@@ -37,8 +34,5 @@ class Process {
   pid_t pid_ = -1;
   std::optional<int> status_;
 };
-
-// A run as a process of this machine.
-std::unique_ptr<Work> make_local_work(const ProcessRequest& request);
 
 }  // namespace zerostep
