@@ -96,6 +96,14 @@ void claim_once(const std::string& folder, const std::string& block, std::vector
   owned.push_back(folder);
 }
 
+// Of a run that does not go on, in a folder that it shares with others.
+[[noreturn]] void refuse_series(const Config& config, const char* block, const std::string& folder) {
+  fail_input(
+      "{}: {}.output_path: the folder {} holds the series of another run, which this one would replace: choose another {}.job_name; "
+      "--overwrite (or run.overwrite) removes them",
+      config.source(fmt::format("{}.output_path", block)), block, folder, block);
+}
+
 // Makes it where it is missing.
 void make_folder(const Config& config, const std::string& folder, NewFolders& new_folders) {
   if (const std::string why = make_writable(folder, new_folders); !why.empty())
@@ -139,7 +147,7 @@ std::string tensorboard_folder(const Config& config, const RunFolder& folder) {
   return folder_of_series(config.monitor.tensorboard, folder.file(TensorBoard::kFolder));
 }
 
-std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders) {
+std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, bool continues, NewFolders& new_folders) {
   const std::string& profile = config.monitor.flops_output_file;
   if (config.monitor.flops_enabled && !profile.empty()) {
     check_writable_file(config, "flops_profiler.output_file", profile);
@@ -147,6 +155,7 @@ std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder&
       fail_input("{}: flops_profiler.output_file: {} is a file of another kind, which the profile would replace: name another file",
                  config.source("flops_profiler.output_file"), profile);
   }
+  const bool replaces = !continues && !config.run.overwrite;
   std::vector<FolderLock> locks;
   std::vector<std::string> owned{folder.path()};
   if (config.monitor.csv.enabled && !config.monitor.csv.output_path.empty()) {
@@ -155,10 +164,12 @@ std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder&
       fail_input("{}: csv_monitor.output_path: the folder {} {}. Set it to one that can be written",
                  config.source("csv_monitor.output_path"), monitor, why);
     claim_once(monitor, "csv_monitor", owned, locks);
+    if (replaces && CsvMonitor::holds_series(monitor)) refuse_series(config, "csv_monitor", monitor);
   }
   if (config.monitor.tensorboard.enabled && !config.monitor.tensorboard.output_path.empty()) {
     const std::string monitor = tensorboard_folder(config, folder);
     if (make_writable(monitor, new_folders).empty()) claim_once(monitor, "tensorboard", owned, locks);
+    if (replaces && TensorBoard::holds_events(monitor)) refuse_series(config, "tensorboard", monitor);
   }
   return locks;
 }

@@ -60,6 +60,6 @@ std::string tensorboard_folder(const Config& config, const RunFolder& folder);
 // Checks the files that a run writes outside its folder, makes the folders of csv_monitor.output_path and tensorboard.output_path, as some
 // of `new_folders`, and becomes their owner. InputError naming the key; not where TensorBoard's folder cannot be made or written, which its
 // writer warns of.
-std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders);
+std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, bool continues, NewFolders& new_folders);
 
 }  // namespace zerostep

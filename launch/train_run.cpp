@@ -118,6 +118,7 @@ void TrainRun::step(int64_t step) {
 }
 
 void TrainRun::save_checkpoint(int64_t steps_done) {
+  if (board_) board_->flush();  // a run that goes on from there has what was before it
   Manifest manifest;
   manifest.program = ZEROSTEP_VERSION;
   manifest.step = steps_done;

@@ -60,7 +60,11 @@ std::string with_unit(double value, double step, AxisUnit unit, const Shown& sho
   return number + (unit == AxisUnit::Number ? "" : " ") + shown.name;
 }
 
+// Whether two bounds are so near to each other that a double has no numbers between them to be told apart.
+bool are_alike(double low, double high) { return !(high - low > 1e-12 * std::max(std::abs(low), std::abs(high))); }
+
 std::vector<Tick> linear_ticks(double low, double high, AxisUnit unit, int most) {
+  if (are_alike(low, high)) return {{low, short_value(low, unit)}};
   constexpr size_t kLeast = 3;  // with fewer nothing can be read off
   const Shown shown = shown_in(std::max(std::abs(low), std::abs(high)), unit);
   std::vector<Tick> out;
@@ -109,7 +113,7 @@ Scale scale_of(double low, double high, bool is_log, AxisUnit unit) {
     const double room = high > low * (1 + 1e-9) ? std::pow(high / low, 0.03) : 1.5;
     return {low / room, high * room, true};
   }
-  if (!(high > low)) {
+  if (are_alike(low, high)) {
     const double room = low == 0 ? 1 : std::abs(low) * 0.1;
     return {low - room, high + room, false};
   }

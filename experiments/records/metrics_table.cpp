@@ -79,6 +79,8 @@ MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<con
   if (header)
     for (const std::string& name : csv_cells(header->starts_with(kByteOrderMark) ? header->substr(kByteOrderMark.size()) : *header))
       out.names_.emplace_back(name_here(name));
+  const auto has = [&](std::string_view name) { return std::find(out.names_.begin(), out.names_.end(), name) != out.names_.end(); };
+  if (has("run") && has("state")) fail_input("{}: is a table of runs, not of a run's steps: name their folder", file.string());
   if (std::find(out.names_.begin(), out.names_.end(), "loss") == out.names_.end())
     fail_input(
         "{}: has no column `loss` in its first line; expected is a metrics.csv as `zerostep train` leaves it, or a CSV with a column "

@@ -9,6 +9,7 @@
 #include "base/nth.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
+#include "runtime/config/document.h"
 #include "runtime/report/folder_lock.h"
 
 namespace zerostep {
@@ -91,6 +92,11 @@ void name_runs(std::vector<RunRecord>& runs) {
     if (run.name.empty()) run.name = run.metrics.string();
 }
 
+// A file system takes any bytes for a name; pages and pictures are text.
+void make_printable(std::vector<RunRecord>& runs) {
+  for (RunRecord& run : runs) run.name = schema::printable(run.name);
+}
+
 void add_flat(const nlohmann::json& value, const std::string& path, std::map<std::string, nlohmann::json>& out) {
   if (!value.is_object() || value.empty()) {
     out[path] = value;
@@ -168,6 +174,7 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places) {
       if (known.insert(fs::weakly_canonical(folder / "metrics.csv", error)).second) out.push_back(read_run(folder));
   }
   name_runs(out);
+  make_printable(out);
   return out;
 }
 

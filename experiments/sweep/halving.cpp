@@ -4,7 +4,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/error.h"
+
 namespace zerostep {
+
+bool is_better_higher(std::string_view column) { return column == "eval_accuracy" || column == "cosine" || column == "tokens_per_second"; }
 
 std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const std::vector<Contestant>& runs,
                                               const std::function<double(size_t run, int64_t steps)>& value) {
@@ -20,6 +24,12 @@ std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const s
         is_complete = false;
       }
     if (!is_complete || left.empty()) return out;
+    if (std::all_of(left.begin(), left.end(), [&](size_t run) { return std::isnan(value(run, rung)); }))
+      fail_run(
+          "search.metric {} has no value after {} steps in any run, so the best cannot be told: take another metric, or see to it that it "
+          "is "
+          "measured by then; what the runs have left stays",
+          search.metric, rung);
     const auto badness = [&](size_t run) {
       const double v = value(run, rung);
       return std::isnan(v) ? HUGE_VAL : v;

@@ -68,18 +68,23 @@ class BaseValues {
 
 std::vector<KeyValues> combinations(const SweepFile& sweep, const BaseValues& base) {
   std::vector<KeyValues> out;
+  std::vector<bool> is_used(sweep.whens.size(), false);
   if (!sweep.grid.empty() || sweep.runs.empty())
     for (const KeyValues& point : product({{}}, sweep.grid)) {
       std::vector<KeyValues> here{point};
-      for (const SweepFile::When& when : sweep.whens) {
+      for (size_t i = 0; i < sweep.whens.size(); ++i) {
+        const SweepFile::When& when = sweep.whens[i];
         const bool applies = std::all_of(when.conditions.begin(), when.conditions.end(), [&](const auto& condition) {
           const json* given = find(point, condition.first);
           return (given != nullptr ? *given : base.at(condition.first)) == condition.second;
         });
         if (applies) here = product(here, when.grid);
+        if (applies) is_used[i] = true;
       }
       out.insert(out.end(), here.begin(), here.end());
     }
+  for (size_t i = 0; i < is_used.size(); ++i)
+    if (!is_used[i]) fail_input("{}: when[{}].if: no point of `grid` has these values", sweep.file, i);
   out.insert(out.end(), sweep.runs.begin(), sweep.runs.end());
   return product(out, sweep.repeat);
 }
@@ -134,9 +139,11 @@ std::string signature(const LoadedConfig& loaded) {
   return out;
 }
 
-void refuse_settings_of_swept_keys(const std::vector<KeyValues>& points, const std::vector<Setting>& set) {
+void check_settings(const std::string& sweep, const std::vector<KeyValues>& points, const std::vector<Setting>& set) {
   for (const Setting& setting : set) {
     const std::string path = setting.text.substr(0, setting.text.find('='));
+    if (path == "run.name" || path == "run.output_dir")
+      fail_input("{}: each run has a folder of its own below the sweep's output_dir and name: set these in {}", setting.from, sweep);
     for (const KeyValues& point : points)
       if (find(point, path) != nullptr)
         fail_input("{}: {} is swept by the file; --set changes every point: take one of the two away", setting.from, path);
@@ -163,7 +170,7 @@ bool matches(std::string_view name, std::string_view pattern) {
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
   const int world = sweep.resources.ranks;
   const std::vector<KeyValues> all = combinations(sweep, BaseValues(base, set, world));
-  refuse_settings_of_swept_keys(all, set);
+  check_settings(sweep.file, all, set);
   const std::map<std::string, std::string> names = short_names(all);
   std::vector<SweepPoint> out;
   std::vector<std::pair<std::string, std::string>> errors;  // of a point by its name
@@ -181,6 +188,8 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
       continue;
     }
     if (!known.insert(signature(point.loaded)).second) continue;
+    // Tokens are made once, for all runs and for other sweeps there.
+    if (!point.loaded.values->given("data.cache")) point.set.push_back({"data.cache=" + json(sweep.output_dir + "/.cache").dump(), ""});
     point.name = folder_name(name_of(values, names, &point.loaded));
     if (const int count = ++taken[point.name]; count > 1) point.name += fmt::format("-{}", count);
     out.push_back(std::move(point));

@@ -192,7 +192,8 @@ class Sweep {
     const auto value = [&](size_t row, int64_t steps) {
       const std::string_view column = request_.file.search->metric;
       const MetricsTable table = MetricsTable::read(folder_of(row) / "metrics.csv", {&column, 1});
-      return final_mean(table.column(column).first(std::min(table.column(column).size(), static_cast<size_t>(steps))));
+      const double sign = is_better_higher(column) ? -1 : 1;
+      return sign * final_mean(table.column(column).first(std::min(table.column(column).size(), static_cast<size_t>(steps))));
     };
     const std::vector<std::optional<int64_t>> next = next_rung(*request_.file.search, contestants, value);
     for (size_t i = 0; i < rows_.size(); ++i) {
@@ -315,7 +316,7 @@ class Sweep {
     const bool has_its_steps = record.state == RunState::Done || (request_.file.search && row.steps >= targets_[job.row]);
     if (status == 0 && has_its_steps) {
       row.state = SweepState::Done;
-    } else if (status == 0 || is_ended_from_outside(status)) {
+    } else if (status == 0 || is_ended_from_outside(status) || (interrupts_ > 0 && record.state != RunState::Failed)) {
       row.state = SweepState::Interrupted;
       if (interrupts_ == 0)
         row.error = status == 0 ? last_words(folder / "output.txt")

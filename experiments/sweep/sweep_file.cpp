@@ -28,8 +28,9 @@ class Reader {
     if (!root.is_object()) fail_input("{}: expected a JSON object with `base` and `grid`, `runs` or `repeat`", document_.file);
     know("", root, {"base", "name", "output_dir", "grid", "when", "runs", "repeat", "resources", "search"});
     out.name = text(root, "name", std::filesystem::path(document_.file).stem().string());
-    if (out.name.empty() || out.name.find('/') != std::string::npos || out.name == "." || out.name == "..")
-      wrong("name", fmt::format("is '{}'; the name of a folder is expected, without a /", out.name));
+    const bool has_control = std::any_of(out.name.begin(), out.name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
+    if (out.name.empty() || has_control || out.name.find('/') != std::string::npos || out.name == "." || out.name == "..")
+      wrong("name", fmt::format("is '{}'; the name of a folder is expected, without a / and control characters", out.name));
     out.output_dir = text(root, "output_dir", "runs");
     if (out.output_dir.empty()) wrong("output_dir", "is empty, which names no folder");
     base(root, out);

@@ -23,7 +23,7 @@ struct SweepResources {
 
 // Successive halving: all points take the steps of the first rung, the best `keep` of them go on to the next.
 struct SweepSearch {
-  std::string metric = "loss";  // a column of metrics.csv, of which a lower value is better
+  std::string metric = "loss";  // a column of metrics.csv (halving.h: is_better_higher)
   std::vector<int64_t> rungs;   // steps, rising; the last is run.steps
   double keep = 0.5;
 };

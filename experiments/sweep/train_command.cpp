@@ -9,6 +9,17 @@
 #include "runtime/checkpoint/manifest.h"
 
 namespace zerostep {
+namespace {
+
+// Anything but what the sweep itself has put there: a beginning without checkpoints, or a part of one.
+bool holds_files(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, error))
+    if (entry.path().filename() != "output.txt") return true;
+  return false;
+}
+
+}  // namespace
 
 std::vector<std::string> train_command(const SweepRequest& request, size_t run, int64_t steps) {
   const SweepPoint& point = request.points[run];
@@ -25,13 +36,18 @@ std::vector<std::string> train_command(const SweepRequest& request, size_t run, 
   set("run.name=" + nlohmann::json(point.name).dump());
   set("run.output_dir=" + nlohmann::json(request.file.folder()).dump());
   if (!resources.gpus.empty() && point.loaded.config.run.device == "auto") set("run.device=\"cuda\"");
+  // A folder outside the run's own is shared by all: each run has a part of it.
+  const MonitorConfig& monitor = point.loaded.config.monitor;
+  for (const auto& [block, series] : {std::pair("csv_monitor", &monitor.csv), std::pair("tensorboard", &monitor.tensorboard)})
+    if (series->enabled && !series->output_path.empty())
+      set(fmt::format("{}.job_name={}", block, nlohmann::json((std::filesystem::path(series->job_name) / point.name).string()).dump()));
   if (request.file.search) {
     if (point.loaded.config.run.checkpoint_interval == 0) set(fmt::format("run.checkpoint_interval={}", request.planned[run].steps));
     if (steps < request.planned[run].steps) command.insert(command.end(), {"--stop-after", std::to_string(steps)});
   }
   if (holds_checkpoints((folder / "checkpoints").string()))
     command.emplace_back("--resume");
-  else if (holds_run(folder))
+  else if (holds_files(folder))
     command.emplace_back("--overwrite");
   return command;
 }

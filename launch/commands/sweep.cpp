@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <charconv>
 #include <chrono>
@@ -12,9 +14,11 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/format.h"
+#include "base/nearest_name.h"
 #include "base/process_memory.h"
 #include "base/program_name.h"
 #include "experiments/plot/plot.h"
+#include "experiments/records/csv_cells.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/slots.h"
@@ -24,6 +28,7 @@
 #include "launch/sweep_plans.h"
 #include "runtime/config/document.h"
 #include "runtime/config/values.h"
+#include "runtime/report/metrics.h"
 #include "runtime/report/output_file.h"
 
 namespace zerostep {
@@ -57,6 +62,41 @@ void apply(const SweepArguments& arguments, SweepFile& file) {
 SweepBase base_of(const SweepFile& file) {
   if (file.base.empty()) return {file.file + ": base", file.inline_base.dump(2)};
   return {file.base, read_file(file.base)};
+}
+
+// That its runs have the metric and the steps, as far as their files tell.
+void check_search(const SweepFile& file, const SweepRequest& request) {
+  constexpr std::array<std::string_view, 6> kTexts{"timestamp", "step", "mode", "scope", "optimizer", "loss_kind"};
+  const SweepSearch& search = *file.search;
+  const std::vector<std::string> columns = csv_cells(metrics_header());
+  std::vector<std::string_view> names(columns.begin(), columns.end());
+  std::erase_if(names, [&](std::string_view name) { return std::find(kTexts.begin(), kTexts.end(), name) != kTexts.end(); });
+  if (std::find(names.begin(), names.end(), search.metric) == names.end()) {
+    const std::string_view nearest = nearest_name(search.metric, names);
+    fail_input("{}: search.metric is '{}', which is no column of metrics.csv that could be compared; {}", file.file, search.metric,
+               nearest.empty() ? fmt::format("there are {}", fmt::join(names, ", ")) : fmt::format("the nearest is {}", nearest));
+  }
+  for (size_t i = 0; i < request.points.size(); ++i) {
+    const Config& config = request.points[i].loaded.config;
+    const std::string& name = request.points[i].name;
+    if (search.rungs.back() > request.planned[i].steps)
+      fail_input("{}: search.rungs end with {} steps, and {} has {} (run.steps)", file.file, search.rungs.back(), name,
+                 request.planned[i].steps);
+    if (!search.metric.starts_with("eval_")) continue;
+    if (config.data.eval.empty())
+      fail_input("{}: search.metric is {}, and {} evaluates nothing: data.eval is missing", file.file, search.metric, name);
+    if (config.run.eval_interval == 0 || config.run.eval_interval > search.rungs.front())
+      fail_input("{}: search.metric is {}, and {} has none in the {} steps of the first rung: run.eval_interval is {}", file.file,
+                 search.metric, name, search.rungs.front(), config.run.eval_interval);
+  }
+}
+
+void check_gpus(const SweepResources& resources) {
+  const int there = resources.gpus.empty() || resources.uses_slurm ? 0 : Device::num_gpus();
+  for (int gpu : resources.gpus)
+    if (!resources.uses_slurm && gpu >= there)
+      fail_input("GPU {} is asked for (--gpus, resources.gpus), and {} here; they count from 0", gpu,
+                 there == 0 ? "no GPU answers" : fmt::format("{} there", there == 1 ? "1 GPU is" : fmt::format("{} GPUs are", there)));
 }
 
 // Runs only those points whose names match.
@@ -156,12 +196,17 @@ void write_report(const SweepRequest& request, const std::string& file, SweepScr
 
 int sweep(Job& job, const SweepArguments& arguments) {
   if (job.size() > 1)
-    fail_input("sweep starts its runs itself, with {} ranks each (--ranks, resources.ranks): start it without mpirun", job.size());
+    fail_input(
+        "mpirun has started {} processes of sweep, which starts its runs itself: start it without mpirun; --ranks (resources.ranks) says "
+        "how many "
+        "ranks a run has",
+        job.size());
   const auto begun = std::chrono::steady_clock::now();
   SweepRequest request;
   request.process_bytes = resident_memory().now;
   request.file = read_sweep_file(arguments.file);
   apply(arguments, request.file);
+  check_gpus(request.file.resources);
   const SweepFile& file = request.file;
   const SweepBase base = base_of(file);
   request.points = points_of(file, base, arguments.set);
@@ -173,11 +218,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   SweepPlanner planner(base, file.resources.ranks, threads);
   request.planned.resize(request.points.size());
   for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
-  if (file.search)
-    for (size_t i = 0; i < request.points.size(); ++i)
-      if (file.search->rungs.back() > request.planned[i].steps)
-        fail_input("{}: search.rungs end with {} steps, and {} has {} (run.steps)", file.file, file.search->rungs.back(),
-                   request.points[i].name, request.planned[i].steps);
+  if (file.search) check_search(file, request);
   if (arguments.is_dry_run) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     print_out(visible(dry_run_table(request, slots.count(), seconds, planner.why_untimed())));

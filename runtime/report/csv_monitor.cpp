@@ -27,6 +27,13 @@ bool is_series(const std::filesystem::path& path) {
 
 }  // namespace
 
+bool CsvMonitor::holds_series(const std::string& folder) {
+  std::error_code error;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, error))
+    if (is_series(entry.path())) return true;
+  return false;
+}
+
 CsvMonitor::CsvMonitor(const std::string& folder, std::optional<int64_t> samples) : folder_(folder), samples_(samples) {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);

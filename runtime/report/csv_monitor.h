@@ -14,6 +14,9 @@ class CsvMonitor {
   // Of the run's folder, where csv_monitor.output_path names no other.
   static constexpr const char* kFolder = "csv_monitor";
 
+  // Whether a run has left series there.
+  static bool holds_series(const std::string& folder);
+
   CsvMonitor() = default;  // off
   // Makes the folder where it is missing. A run that goes on keeps of its files what was written up to so many samples; without `samples`
   // they begin anew, and those that are there go.

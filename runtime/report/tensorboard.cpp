@@ -136,6 +136,11 @@ struct TensorBoard::Events {
   }
 };
 
+bool TensorBoard::holds_events(const std::string& folder) {
+  std::error_code error;
+  return fs::is_directory(folder, error) && !event_files(folder).empty();
+}
+
 TensorBoard::TensorBoard(Options options)
     : options_(std::move(options)), events_(std::make_unique<Events>()), flushed_(std::chrono::steady_clock::now()) {
   try {

@@ -25,6 +25,9 @@ class TensorBoard {
   // Ours, whose steps count optimizer steps from 0, as metrics.csv does.
   static constexpr const char* kOnSteps = "step/";
 
+  // Whether a run of this program has left event files there.
+  static bool holds_events(const std::string& folder);
+
   struct Options {
     std::string folder;  // made where it is missing
     // What a run that goes on keeps of its files: what was written up to so many samples and before this step. Nothing: files of a former

@@ -87,6 +87,7 @@ TEST_F(MetricsTables, ReadsFilesOfTheEarlierWork) {
 TEST_F(MetricsTables, RefusesWhatHasNoLoss) {
   for (const char* text : {"a,b\n1,2\n", "", "\n"})
     EXPECT_SAYS(testing::message_of<InputError>([&] { MetricsTable::read(file(text)); }), "has no column `loss`");
+  EXPECT_SAYS(testing::message_of<InputError>([&] { MetricsTable::read(file("run,state,loss\na,done,1\n")); }), "is a table of runs");
   EXPECT_THROW(MetricsTable::read(folder_.path("nowhere.csv")), InputError);
   EXPECT_THROW(MetricsTable::read(folder_.folder()), InputError);
 }

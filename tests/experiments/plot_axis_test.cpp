@@ -29,6 +29,20 @@ TEST(PlotAxis, TicksAreRoundValuesInAUnitThatPeopleRead) {
   EXPECT_EQ(labels({0, 4e-4}, AxisUnit::Number, 4), (Texts{"0", "0.0001", "0.0002", "0.0003", "0.0004"}));
 }
 
+// Doubles have no round values between these.
+TEST(PlotAxis, BoundsThatDifferByTheirLastBitHaveAnEndOfTicks) {
+  for (double low : {2.0, 0.1, 1e15, 1e16, 1e300, -2.0}) {
+    const double high = std::nextafter(low, HUGE_VAL);
+    EXPECT_EQ(ticks_of({low, high}, AxisUnit::Number, 5).size(), 1U) << low;
+    const Scale scale = scale_of(low, high, false, AxisUnit::Number);
+    EXPECT_LT(scale.low, low);
+    EXPECT_GT(scale.high, high);
+    const size_t ticks = ticks_of(scale, AxisUnit::Number, 5).size();
+    EXPECT_GE(ticks, 3U);
+    EXPECT_LE(ticks, 20U);
+  }
+}
+
 TEST(PlotAxis, LogarithmicTicksStandAtPowersOfTen) {
   EXPECT_EQ(labels({1, 1e4, true}, AxisUnit::Number, 5), (Texts{"1", "10", "100", "1000", "10k"}));
   EXPECT_EQ(labels({1e-5, 1e-2, true}, AxisUnit::Number, 5), (Texts{"1e-5", "1e-4", "0.001", "0.01"}));

@@ -78,6 +78,8 @@ TEST_F(RunRecords, AreFoundBelowFoldersAndNamedApart) {
   EXPECT_EQ(names({scratch_.path("one"), scratch_.path("two")}), (Names{"one/a", "b", "two/a"}));
   EXPECT_EQ(names({scratch_.path("d.csv"), scratch_.path("one/a"), scratch_.path("one/a/metrics.csv"), scratch_.path("one/../one/a")}),
             (Names{"d", "a"}));
+  std::ofstream(scratch_.path("e\xff.csv")) << "step,loss\n";
+  EXPECT_EQ(names({scratch_.path("e\xff.csv")})[0].find('\xff'), std::string::npos);
   EXPECT_EQ(find_runs({scratch_.path("d.csv")})[0].state, RunState::Unknown);
   EXPECT_SAYS(message_of<InputError>([&] { find_runs({scratch_.path("nowhere")}); }), "nowhere cannot be found");
   EXPECT_SAYS(message_of<InputError>([&] { find_runs({scratch_.path("two/c/checkpoints/..")}); }), "metrics.csv");

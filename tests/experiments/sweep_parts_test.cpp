@@ -56,6 +56,17 @@ TEST(Halving, FailedRunsAreOutAndTheOthersGoOn) {
   EXPECT_EQ(next_rung(search, runs, value), std::vector<std::optional<int64_t>>(3));
 }
 
+TEST(Halving, WithoutAnyValueNobodyIsChosen) {
+  const SweepSearch search{.metric = "eval_loss", .rungs = {10, 20}, .keep = 0.5};
+  const std::vector<Contestant> runs{{10, false}, {10, false}};
+  EXPECT_SAYS(message_of<RunError>([&] { next_rung(search, runs, [](size_t, int64_t) { return std::nan(""); }); }),
+              "search.metric eval_loss has no value after 10 steps in any run");
+  EXPECT_EQ(next_rung(search, runs, [](size_t run, int64_t) { return run == 0 ? std::nan("") : 5; }),
+            (std::vector<std::optional<int64_t>>{{}, 20}));
+  EXPECT_TRUE(is_better_higher("eval_accuracy"));
+  EXPECT_FALSE(is_better_higher("loss"));
+}
+
 TEST(SweepSlots, ShareCoresThatDoNotOverlap) {
   Slots slots({.ranks = 1, .jobs = 0, .gpus = {}}, {2, 3, 5, 7, 11}, 100, 2);
   ASSERT_EQ(slots.count(), 2u);

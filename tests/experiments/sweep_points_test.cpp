@@ -92,6 +92,24 @@ TEST_F(SweepPoints, AllThatIsWrongIsSaidAtOnceByName) {
               "--set seed=3: seed is swept by the file");
 }
 
+TEST_F(SweepPoints, WhatWouldHaveNoEffectIsRefused) {
+  EXPECT_SAYS(
+      message_of<InputError>([&] { points(R"("grid": {"seed": [1]}, "when": [{"if": {"seed": 2}, "grid": {"run.steps": [3]}}])"); }),
+      "when[0].if: no point of `grid` has these values");
+  EXPECT_SAYS(message_of<InputError>([&] {
+                points("", {{"run.name=x", "--set run.name=x"}});
+              }),
+              "--set run.name=x: each run has a folder of its own");
+  // A condition on what the base says.
+  EXPECT_EQ(names(R"("grid": {"seed": [1]}, "when": [{"if": {"run.steps": 8}, "grid": {"optimizer.params.lr": [0.1]}}])"),
+            Names{"seed=1,lr=0.1"});
+}
+
+TEST_F(SweepPoints, ShareTheTokensThatAreMadeOnce) {
+  EXPECT_EQ(points("")[0].set.back().text, R"(data.cache="runs/.cache")");
+  EXPECT_TRUE(points("", {{"data.cache=mine", "--set data.cache=mine"}})[0].set.back().text.starts_with("data.cache=mine"));
+}
+
 TEST_F(SweepPoints, PatternsMatchNames) {
   EXPECT_TRUE(matches("lr=0.1,mode=zo,queries=3", "*zo*"));
   EXPECT_TRUE(matches("mode=zo", "mode=?o"));

@@ -272,17 +272,23 @@ TEST_F(RunFolderOf, TheMonitorsFilesAreThoseOfOneRun) {
   EXPECT_EQ(series(folder), whole.substr(0, series(folder).size()));
   EXPECT_EQ(count(series(folder), "\n"), 3u);
   EXPECT_FALSE(place_.exists(folder + "/Train_Samples_loss_scale.csv"));
-  // Two runs that share a folder: its files are the second's. Files that are no monitor's stay.
+  // Two runs that share a folder: the second is refused, or the files are its own. Files that are no monitor's stay.
   const std::string shared = "csv_monitor={\"enabled\": true, \"output_path\": \"" + place_.path("shared") + "\", \"job_name\": \"job\"}";
   ASSERT_EQ(train({shared, "run.name=one"}).status, 0);
   place_.write("shared/job/Train_Samples_lr.csv.txt", "mine");
   place_.write("shared/job/Train_data.csv", "text,label\n");
-  ASSERT_EQ(train({shared, "run.name=two", "run.steps=2"}).status, 0);
+  const std::string of_one = series("shared/job");
+  const Outcome kept = train({shared, "run.name=two", "run.steps=2"});
+  EXPECT_EQ(kept.status, 2);
+  EXPECT_SAYS(kept.err, "holds the series of another run, which this one would replace: choose another csv_monitor.job_name");
+  EXPECT_EQ(series("shared/job"), of_one);
+  EXPECT_FALSE(place_.exists("runs/two"));
+  ASSERT_EQ(train({shared, "run.name=two", "run.steps=2"}, {"--overwrite"}).status, 0);
   EXPECT_EQ(count(series("shared/job"), "\n"), 3u);
   EXPECT_EQ(place_.read("shared/job/Train_data.csv"), "text,label\n");
   EXPECT_TRUE(place_.exists("shared/job/Train_Samples_lr.csv.txt"));
   // Not at once.
-  const pid_t pid = place_.start(place_.command(arguments({shared, "run.name=three", "run.steps=100000"}), 1));
+  const pid_t pid = place_.start(place_.command(arguments({shared, "run.name=three", "run.steps=100000", "run.overwrite=true"}), 1));
   ASSERT_TRUE(place_.wait_for_rows("three", 2, pid)) << place_.finish(pid, 0).err;
   const Outcome refused = Workplace().run(arguments({shared, "run.name=four"}));
   EXPECT_EQ(refused.status, 2);

@@ -204,6 +204,60 @@ TEST_F(SweepCommand, HalvingStopsRunsAtTheirRungsAndTheBestIsTheRunAlone) {
   EXPECT_SAYS(wrong.err, "search.rungs end with 10 steps, and seed=1 has 4 (run.steps)");
 }
 
+TEST_F(SweepCommand, ASearchNeedsAMetricThatItsRunsHave) {
+  const auto said = [&](const std::string& metric, const std::string& set) {
+    file(R"("grid": {"seed": [1, 2]}, "search": {"rungs": [2, 4], "metric": ")" + metric + "\"}");
+    const Outcome done = place_.run({"sweep", place_.path("sweep.json"), "--set", set});
+    EXPECT_EQ(done.status, 2);
+    EXPECT_FALSE(place_.exists("runs/many"));
+    return done.err;
+  };
+  EXPECT_SAYS(said("los", "run.steps=4"),
+              "search.metric is 'los', which is no column of metrics.csv that could be compared; the nearest is loss");
+  EXPECT_SAYS(said("timestamp", "run.steps=4"), "search.metric is 'timestamp'");
+  EXPECT_SAYS(said("eval_loss", "run.steps=4"), "evaluates nothing: data.eval is missing");
+  EXPECT_SAYS(said("eval_loss", "data.eval=" + place_.path("corpus.txt")),
+              "has none in the 2 steps of the first rung: run.eval_interval is 0");
+}
+
+// What somebody has taken out of a folder is made anew.
+TEST_F(SweepCommand, APartOfARunsFolderIsNoDeadEnd) {
+  file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
+  ASSERT_EQ(sweep().status, 0);
+  const Rows whole = plain(place_.metrics("many/seed=1"));
+  std::filesystem::remove(place_.path("runs/many/seed=1/metrics.csv"));
+  const Outcome done = sweep({"--resume"});
+  EXPECT_EQ(done.status, 0) << done.out;
+  EXPECT_EQ(count_state("done"), 2U);
+  EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == whole);
+}
+
+// A folder that a monitor's block names is all runs': each has a part of its own.
+TEST_F(SweepCommand, MonitorsOfRunsDoNotReplaceEachOthersSeries) {
+  file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
+  const std::string block = "={\"enabled\": true, \"output_path\": \"" + place_.path("boards") + "\", \"job_name\": \"job\"}";
+  ASSERT_EQ(sweep({"--set", "csv_monitor" + block, "--set", "tensorboard" + block}).status, 0);
+  for (const char* run : {"seed=1", "seed=2"}) {
+    EXPECT_EQ(count(place_.read(std::string("boards/job/") + run + "/Train_Samples_lr.csv"), "\n"), 5U);
+    size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(place_.path(std::string("boards/job/") + run)))
+      files += entry.path().filename().string().starts_with("events.out.tfevents.") ? 1 : 0;
+    EXPECT_EQ(files, 1U);
+  }
+}
+
+// mpirun gives another status than its ranks then.
+TEST_F(SweepCommand, ASecondSignalLeavesRunsOfTwoRanksInterrupted) {
+  file(R"("repeat": {"seed": [1]}, "resources": {"ranks": 2})");
+  const pid_t pid = place_.start(command({"--set", "run.steps=100000", "--set", "run.checkpoint_interval=1000000"}));
+  ASSERT_TRUE(comes([&] { return place_.metrics("many/seed=1").size() > 5; }));
+  ::kill(pid, SIGTERM);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  ::kill(pid, SIGTERM);
+  EXPECT_EQ(place_.finish(pid).status, 128 + SIGTERM);
+  EXPECT_EQ(count_state("interrupted"), 1U) << place_.read("runs/many/runs.csv");
+}
+
 TEST_F(SweepCommand, OptionsChooseAndStopAndRefuse) {
   file(R"("grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2]})");
   const Outcome dry = place_.run({"sweep", place_.path("sweep.json"), "--dry-run"});

@@ -88,9 +88,14 @@ TEST_F(TensorBoardOfARun, GoesOnWithoutStepsThatComeTwice) {
     expect_metrics("boards/job", "test", 4);
   }
   EXPECT_EQ(count(place_.read("boards/job/Train_Samples_lr.csv"), "\n"), 9u);
+  // Another run does not replace it unasked.
+  const Outcome kept = train({set[0], "run.name=other"});
+  EXPECT_EQ(kept.status, 2);
+  EXPECT_SAYS(kept.err, "holds the series of another run, which this one would replace: choose another tensorboard.job_name");
+  expect_metrics("boards/job", "test", 4);
   // The folder has one owner.
   std::vector<std::string> long_set = set;
-  long_set.insert(long_set.end(), {"run.name=long", "run.steps=100000", "csv_monitor.enabled=false"});
+  long_set.insert(long_set.end(), {"run.name=long", "run.steps=100000", "csv_monitor.enabled=false", "run.overwrite=true"});
   const pid_t pid = place_.start(place_.command(arguments(long_set), 1));
   ASSERT_TRUE(place_.wait_for_rows("long", 2, pid)) << place_.finish(pid, 0).err;
   const Outcome refused = train({set[0], "run.name=other"});
