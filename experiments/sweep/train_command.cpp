@@ -39,8 +39,11 @@ std::vector<std::string> train_command(const SweepRequest& request, size_t run, 
   // A folder outside the run's own is shared by all: each run has a part of it.
   const MonitorConfig& monitor = point.loaded.config.monitor;
   for (const auto& [block, series] : {std::pair("csv_monitor", &monitor.csv), std::pair("tensorboard", &monitor.tensorboard)})
-    if (series->enabled && !series->output_path.empty())
-      set(fmt::format("{}.job_name={}", block, nlohmann::json((std::filesystem::path(series->job_name) / point.name).string()).dump()));
+    if (series->enabled && !series->output_path.empty()) {
+      set(fmt::format("{}.output_path={}", block,
+                      nlohmann::json((std::filesystem::path(series->output_path) / series->job_name).string()).dump()));
+      set(fmt::format("{}.job_name={}", block, nlohmann::json(point.name).dump()));
+    }
   if (request.file.search) {
     if (point.loaded.config.run.checkpoint_interval == 0) set(fmt::format("run.checkpoint_interval={}", request.planned[run].steps));
     if (steps < request.planned[run].steps) command.insert(command.end(), {"--stop-after", std::to_string(steps)});
