@@ -306,7 +306,8 @@ TEST(CudaEngineTimes, AreThoseOfTheDevice) {
     in_phases += timers[step].total() - timers[step].data;
   }
   EXPECT_LT(in_phases, begins.back() - begins.front()) << "no time counts twice";
-  EXPECT_GT(timers[1].update, 0);
+  // An update that is not done when its step ends counts for the next.
+  EXPECT_GT(timers[0].update + timers[1].update, 0);
 }
 
 // Rows and names of what is traced, but for waits.

@@ -73,7 +73,7 @@ std::string fingerprint(const Config& c) {
   s += fingerprint_of_step(c.step);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
                    r.device_memory, r.deterministic, r.trace, r.collective_timeout_seconds);
-  s += fmt::format("{} ", r.overwrite);
+  s += fmt::format("{} {} ", r.overwrite, r.plot);
   s += fmt::format("{} {} {} {} {} ", r.checkpoint_interval, r.keep_checkpoints, r.keep_best, r.resume_anyway, r.end_on_checkpoint_error);
   const auto& n = c.monitor;
   for (const auto& series : {n.csv, n.tensorboard}) s += fmt::format("{} {} {} ", series.enabled, series.output_path, series.job_name);

@@ -143,7 +143,7 @@ TEST(Settings, NumbersAreNoPaths) {
       expect_words(error, {fmt::format("a path of that name is \"./{}\"", value)});
     }
   }
-  EXPECT_EQ(count, 11);
+  EXPECT_EQ(count, 12);
   EXPECT_EQ(load_tiny({"data.train=./3", "run.output_dir=\"3\""}).config.data.train[0], "./3");
   EXPECT_EQ(load_tiny({"data.label_field=1"}).config.data.label_field, "1");
 }
