@@ -13,6 +13,7 @@
 #include "base/first_names.h"
 #include "base/nearest_name.h"
 #include "experiments/plot/colors.h"
+#include "experiments/records/csv_cells.h"
 
 namespace zerostep {
 namespace {
@@ -20,9 +21,8 @@ namespace {
 constexpr const char* kModePath = "step.mode";  // whose values speak for themselves
 
 std::optional<double> as_number(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
+  const double value = csv_number(text.data(), text.data() + text.size());
+  return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
 // Whether a text comes before another, where numbers within them count as such: "queries 8" before "queries 32".

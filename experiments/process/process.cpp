@@ -31,7 +31,7 @@ namespace {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  const int nothing = ::open("/dev/null", O_RDONLY);
+  const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
   ::dup2(output, STDERR_FILENO);
@@ -86,6 +86,7 @@ std::optional<int> Process::ended() {
   if (status_) return status_;
   int status = 0;
   const pid_t done = ::waitpid(pid_, &status, WNOHANG);
+  if (done < 0 && errno != EINTR) status_ = 1;  // somebody else has waited for it: how it ended is not known
   if (done == pid_) status_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   return status_;
 }

@@ -11,7 +11,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
-#include <thread>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
@@ -62,7 +61,9 @@ class Child {
     for (int signal : {SIGPIPE, SIGINT, SIGTERM, SIGUSR1}) sigaddset(&defaults, signal);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
+                                                             (options.has_own_group ? POSIX_SPAWN_SETPGROUP : 0)));
     const int error = ::posix_spawnp(&process_, command.front().c_str(), &files, &attributes, arguments.data(), variables.data());
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
@@ -80,6 +81,11 @@ class Child {
   Child& operator=(const Child&) = delete;
 
   void signal(int number) const { ::kill(process_, number); }
+  // Whether it has ended; it is still to be waited for.
+  bool has_ended() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
+  }
   // Its exit status, or 128 + signal.
   int wait() {
     int status = 0;
@@ -119,9 +125,9 @@ CommandResult run_command(const std::vector<std::string>& command, const Command
           ? Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.timeout_seconds))
           : Clock::time_point::max();
   bool is_killed = false;
-  while (files[0].fd >= 0 || files[1].fd >= 0) {
+  // Until it has ended and has no more to say. What it has started may hold the pipes open longer, and nobody waits for that.
+  while (files[0].fd >= 0 || files[1].fd >= 0 || !child.has_ended()) {
     if (Clock::now() >= end) {
-      // What it has started may hold the pipes open: after SIGKILL nobody waits for their end.
       if (is_killed) break;
       is_killed = result.timed_out;
       child.signal(result.timed_out ? SIGKILL : SIGTERM);
@@ -129,7 +135,9 @@ CommandResult run_command(const std::vector<std::string>& command, const Command
       end = Clock::now() + kGrace;
     }
     constexpr int kMilliseconds = 100;
-    if (::poll(files.data(), files.size(), kMilliseconds) <= 0) continue;
+    const int ready = ::poll(files.data(), files.size(), files[0].fd < 0 && files[1].fd < 0 ? 10 : kMilliseconds);
+    if (ready == 0 && child.has_ended()) break;
+    if (ready <= 0) continue;
     if (files[0].revents != 0 && !take(files[0].fd, options.on_output ? options.on_output : keep)) files[0].fd = -1;
     if (files[1].revents != 0 && !take(files[1].fd, keep_error)) files[1].fd = -1;
   }

@@ -16,6 +16,7 @@ struct CommandResult {
 struct CommandOptions {
   double timeout_seconds = 0;                           // then it gets SIGTERM, and SIGKILL two seconds later; 0: as long as it takes
   std::map<std::string, std::string> environment = {};  // beside this process's
+  bool has_own_group = false;                           // a signal of the terminal does not reach it
   // Takes what it writes to its standard output, in pieces, in place of CommandResult::out. What it throws ends the program.
   std::function<void(std::string_view)> on_output = {};
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "base/error.h"
@@ -133,7 +134,10 @@ int64_t RunRecord::total_steps() const {
 
 bool holds_run(const fs::path& folder) {
   std::error_code error;
-  return fs::is_regular_file(folder / "metrics.csv", error);
+  if (!fs::is_regular_file(folder / "metrics.csv", error)) return false;
+  std::ifstream in(folder / "metrics.csv");
+  std::string header;
+  return std::getline(in, header) && !in.eof();
 }
 
 RunRecord read_run(const fs::path& folder) {

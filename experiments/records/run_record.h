@@ -33,7 +33,7 @@ struct RunRecord {
   int64_t total_steps() const;  // run.steps; 0: not known
 };
 
-// Whether a run has left its metrics there.
+// Whether a run has left its metrics there: the first line at least, which a run writes before its first step.
 bool holds_run(const std::filesystem::path& folder);
 RunRecord read_run(const std::filesystem::path& folder);
 

@@ -16,7 +16,7 @@ std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const s
   std::vector<size_t> left(runs.size());
   std::iota(left.begin(), left.end(), size_t{0});
   for (int64_t rung : search.rungs) {
-    std::erase_if(left, [&](size_t run) { return runs[run].has_failed && runs[run].steps < rung; });
+    std::erase_if(left, [&](size_t run) { return runs[run].has_failed; });
     bool is_complete = true;
     for (size_t run : left)
       if (runs[run].steps < rung) {

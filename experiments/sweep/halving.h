@@ -13,7 +13,7 @@ namespace zerostep {
 // Where a run of a search by halving stands.
 struct Contestant {
   int64_t steps = 0;        // that it has taken
-  bool has_failed = false;  // it takes no further part
+  bool has_failed = false;  // it takes no part any more, nor a place among the best
 };
 
 // Whether of a column of metrics.csv the higher value is the better; of all others the lower is.

@@ -1,30 +1,45 @@
 #include "experiments/sweep/journal.h"
 
+#include "base/error.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
 #include "runtime/report/metrics.h"
 
 namespace zerostep {
+namespace {
+
+// What an event says of its run.
+void take(const nlohmann::json& event, std::map<std::string, SweepRow>& rows) {
+  const std::string kind = event.value("event", ""), name = event.value("run", "");
+  SweepRow& row = rows[name];
+  row.run = name;
+  if (kind == "start") {
+    if (row.started.empty()) row.started = event.value("time", "");
+    row.device = event.value("device", "");
+    row.state = SweepState::Interrupted;  // unless its end follows
+    row.exit.reset();
+    row.error.clear();
+  }
+  if (kind == "end") {
+    row.state = sweep_state(event.value("state", "")).value_or(SweepState::Interrupted);
+    row.exit = event.contains("exit") ? std::optional(event["exit"].get<int>()) : std::nullopt;
+    row.seconds = event.value("seconds", 0.0);
+    row.error = event.value("error", "");
+  }
+}
+
+}  // namespace
 
 std::map<std::string, SweepRow> Journal::read(const std::filesystem::path& file) {
   std::map<std::string, SweepRow> out;
-  for_each_line(read_file(file), [&](std::string_view line, int64_t) {
+  for_each_line(read_file(file), [&](std::string_view line, int64_t number) {
     const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
     if (!event.is_object() || !event.contains("run")) return;  // of the whole sweep, or cut
-    SweepRow& row = out[event.value("run", "")];
-    row.run = event.value("run", "");
-    if (event.value("event", "") == "start") {
-      if (row.started.empty()) row.started = event.value("time", "");
-      row.device = event.value("device", "");
-      row.state = SweepState::Interrupted;  // unless its end follows
-      row.exit.reset();
-      row.error.clear();
-    }
-    if (event.value("event", "") == "end") {
-      row.state = sweep_state(event.value("state", "")).value_or(SweepState::Interrupted);
-      row.exit = event.contains("exit") && event["exit"].is_number_integer() ? std::optional(event["exit"].get<int>()) : std::nullopt;
-      row.seconds = event.value("seconds", 0.0);
-      row.error = event.value("error", "");
+    try {
+      take(event, out);
+    } catch (const nlohmann::json::exception&) {
+      fail_input("{}: line {} is no event of a sweep's journal: a value is of another type than it was written with", file.string(),
+                 number);
     }
   });
   return out;

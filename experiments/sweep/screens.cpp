@@ -32,27 +32,34 @@ void refresh(SweepRow& row, const std::string& folder, double& seconds_a_step) {
   seconds_a_step = number_in(last, "step_seconds");
 }
 
-class PlainScreen : public SweepScreen {
+// Who does not read it any more does not keep a sweep from going on.
+class Printer : public SweepScreen {
  public:
-  explicit PlainScreen(std::FILE* out) : out_(out) {}
+  explicit Printer(std::FILE* out) : out_(out) {}
+
+ protected:
+  void put(const std::string& text) { std::fputs(text.c_str(), out_); }
+  std::FILE* out_;
+};
+
+class PlainScreen : public Printer {
+ public:
+  explicit PlainScreen(std::FILE* out) : Printer(out) {}
   void line(const std::string& text) override {
-    fmt::print(out_, "{}\n", visible(text));
+    put(visible(text) + "\n");
     std::fflush(out_);
   }
   void show(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
   void finish(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
-
- private:
-  std::FILE* out_;
 };
 
-class TerminalScreen : public SweepScreen {
+class TerminalScreen : public Printer {
  public:
-  TerminalScreen(const SweepRequest& request, size_t jobs, std::FILE* out) : request_(request), jobs_(jobs), out_(out) {}
+  TerminalScreen(const SweepRequest& request, size_t jobs, std::FILE* out) : Printer(out), request_(request), jobs_(jobs) {}
   ~TerminalScreen() override { std::fflush(out_); }
   void line(const std::string& text) override {
     clear();
-    fmt::print(out_, "{}\n", visible(text));
+    put(visible(text) + "\n");
     std::fflush(out_);
     shown_at_ = {};
   }
@@ -64,7 +71,7 @@ class TerminalScreen : public SweepScreen {
     const std::vector<std::string> lines =
         sweep_table(request_, rows, steps, jobs_, is_known ? std::max(3, size.ws_row - 2) : 20, is_known ? size.ws_col - 1 : 79);
     clear();
-    for (const std::string& text : lines) fmt::print(out_, "{}\n", visible(text));
+    for (const std::string& text : lines) put(visible(text) + "\n");
     std::fflush(out_);
     num_lines_ = lines.size();
     shown_at_ = Clock::now();
@@ -78,12 +85,11 @@ class TerminalScreen : public SweepScreen {
 
  private:
   void clear() {
-    if (num_lines_ > 0) fmt::print(out_, "\x1b[{}A\x1b[J", num_lines_);
+    if (num_lines_ > 0) put(fmt::format("\x1b[{}A\x1b[J", num_lines_));
     num_lines_ = 0;
   }
   const SweepRequest& request_;
   size_t jobs_;
-  std::FILE* out_;
   size_t num_lines_ = 0;
   Clock::time_point shown_at_;
 };

@@ -4,6 +4,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <set>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -18,6 +21,8 @@ Slots::Slots(const SweepResources& resources, const std::vector<int>& cores, int
   if (gpus > 0 && gpus < ranks)
     fail_input("a run has {} and there {} for them: name as many GPUs as a run has ranks (--gpus, resources.gpus), or fewer ranks",
                counted(resources.ranks, "rank"), gpus == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", gpus));
+  if (std::set<int>(resources.gpus.begin(), resources.gpus.end()).size() < gpus)
+    fail_input("a GPU is named twice ({}): each run has its GPUs for itself (--gpus, resources.gpus)", fmt::join(resources.gpus, ","));
   const size_t room = gpus > 0 ? gpus / ranks : std::max<size_t>(1, cores.size() / ranks);
   size_t jobs = resources.jobs > 0 ? static_cast<size_t>(resources.jobs) : room;
   if (gpus > 0 && jobs > room)
@@ -41,6 +46,20 @@ int64_t Slots::free_bytes() const {
   for (const Slot& slot : slots_)
     if (!slot.is_free) out -= slot.bytes;
   return out;
+}
+
+bool Slots::any_is_free() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.is_free; });
+}
+
+std::string visible_devices(const std::vector<int>& gpus) {
+  std::vector<std::string> seen, out;
+  if (const char* variable = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    std::istringstream entries(variable);
+    for (std::string entry; std::getline(entries, entry, ',');) seen.push_back(entry);
+  }
+  for (int gpu : gpus) out.push_back(static_cast<size_t>(gpu) < seen.size() ? seen[static_cast<size_t>(gpu)] : std::to_string(gpu));
+  return fmt::format("{}", fmt::join(out, ","));
 }
 
 std::optional<size_t> Slots::take(int64_t bytes) {

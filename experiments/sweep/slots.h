@@ -29,6 +29,7 @@ class Slots {
   size_t count() const { return slots_.size(); }
   int64_t memory_bytes() const { return memory_bytes_; }
   int64_t free_bytes() const;
+  bool any_is_free() const;
   // Takes a free slot for a run that needs so much memory; nothing where none is free or too little memory is.
   std::optional<size_t> take(int64_t bytes);
   void give_back(size_t slot);
@@ -38,6 +39,9 @@ class Slots {
   std::vector<Slot> slots_;
   int64_t memory_bytes_;
 };
+
+// What CUDA_VISIBLE_DEVICES is to be for these of the GPUs that this process sees: its own variable's entries, where it has one.
+std::string visible_devices(const std::vector<int>& gpus);
 
 // The numbers of the cores that this process may use.
 std::vector<int> cores_of_process();

@@ -27,7 +27,9 @@ std::string quoted(const std::string& text) {
 
 // What a program of Slurm says; RunError where it cannot be started or ends otherwise than well.
 std::string said_by(const std::vector<std::string>& command) {
-  CommandResult result = run_command(command);
+  constexpr double kPatience = 60;  // a busy controller is slow, not lost
+  CommandResult result = run_command(command, {.timeout_seconds = kPatience, .has_own_group = true});
+  if (result.timed_out) fail_run("{} has not answered in {} s", fmt::join(command, " "), kPatience);
   while (result.out.ends_with('\n')) result.out.pop_back();
   if (result.status != 0) fail_run("{} ends with status {}: {}{}", fmt::join(command, " "), result.status, result.out, result.err);
   return result.out;
@@ -59,21 +61,34 @@ class SlurmWork : public Work {
  public:
   SlurmWork(std::shared_ptr<SlurmArray> array, size_t task) : array_(std::move(array)), task_(task) {}
   bool has_begun() override { return array_->has_begun(task_); }
-  std::optional<int> ended() override { return array_->ended(task_); }
+  std::optional<int> ended() override {
+    if (wish_ != Wish::None && !is_told_ && std::chrono::steady_clock::now() - told_ > std::chrono::seconds(2)) tell();
+    return array_->ended(task_);
+  }
   void stop() override {
-    if (array_->has_begun(task_))
-      array_->signal(task_, "USR1");
-    else
-      array_->cancel(task_);  // it waits still, and has nothing to save
+    if (wish_ != Wish::None) return;
+    wish_ = array_->has_begun(task_) ? Wish::Save : Wish::End;  // one that waits still has nothing to save
+    tell();
   }
   void end() override {
-    if (!std::exchange(is_cancelled_, true)) array_->cancel(task_);
+    if (wish_ == Wish::End) return;
+    wish_ = Wish::End;
+    tell();
   }
 
  private:
+  enum class Wish : uint8_t { None, Save, End };
+  // Again later where Slurm does not take it.
+  void tell() {
+    told_ = std::chrono::steady_clock::now();
+    is_told_ = wish_ == Wish::Save ? array_->signal(task_, "USR1") : array_->cancel(task_);
+  }
+
   std::shared_ptr<SlurmArray> array_;
   size_t task_;
-  bool is_cancelled_ = false;
+  Wish wish_ = Wish::None;
+  bool is_told_ = false;
+  std::chrono::steady_clock::time_point told_;
 };
 
 }  // namespace
@@ -113,7 +128,6 @@ void SlurmArray::refresh() {
     const auto [rest, error] = std::from_chars(line.data(), line.data() + line.size(), task);
     if (error == std::errc() && rest < line.data() + line.size()) states_[task] = std::string(rest + 1, line.data() + line.size());
   });
-  for (auto& [task, count] : missed_) count = states_.contains(task) ? 0 : count + 1;
   refreshed_ = std::chrono::steady_clock::now();
 }
 
@@ -124,31 +138,48 @@ bool SlurmArray::has_begun(size_t task) {
 }
 
 std::optional<int> SlurmArray::ended(size_t task) {
-  constexpr int kEnough = 3;  // a file written on another node shows a moment later
-  const fs::path file = folder_ / fmt::format("{}.status", task);
-  std::error_code error;
-  if (fs::is_regular_file(file, error)) {
-    int status = 0;
-    if (std::ifstream(file) >> status) return status;
+  constexpr std::chrono::seconds kPatience{90};  // a file that another node has written may show a minute later
+  const auto now = std::chrono::steady_clock::now();
+  if (now - looked_ > std::chrono::milliseconds(200)) {
+    looked_ = now;
+    // The folder is listed anew, since a network file system remembers for a while which names are not there.
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
+      size_t number = 0;
+      int status = 0;
+      const std::string name = entry.path().filename().string();
+      const auto [rest, wrong] = std::from_chars(name.data(), name.data() + name.size(), number);
+      if (wrong == std::errc() && std::string_view(rest) == ".status" && std::ifstream(entry.path()) >> status) statuses_[number] = status;
+    }
   }
-  missed_.try_emplace(task, 0);
+  if (const auto it = statuses_.find(task); it != statuses_.end()) return it->second;
   refresh();
-  if (missed_[task] < kEnough) return std::nullopt;
+  if (states_.contains(task) || refreshed_ == std::chrono::steady_clock::time_point()) {
+    missed_.erase(task);
+    return std::nullopt;
+  }
+  const auto since = missed_.try_emplace(task, now).first->second;
+  if (!cancelled_.contains(task) && now - since < kPatience) return std::nullopt;
   return 128 + SIGKILL;
 }
 
-void SlurmArray::signal(size_t task, const char* name) {
+bool SlurmArray::told(const std::vector<std::string>& command) {
   try {
-    said_by({"scancel", fmt::format("--signal={}", name), fmt::format("{}_{}", id_, task)});
-  } catch (const RunError&) {  // it has ended meanwhile
+    said_by(command);
+    return true;
+  } catch (const RunError& error) {
+    const std::string_view why = error.what();  // it may have ended meanwhile
+    return why.find("Invalid job id") != why.npos || why.find("already complet") != why.npos;
   }
 }
 
-void SlurmArray::cancel(size_t task) {
-  try {
-    said_by({"scancel", fmt::format("{}_{}", id_, task)});
-  } catch (const RunError&) {  // it has ended meanwhile
-  }
+bool SlurmArray::signal(size_t task, const char* name) {
+  return told({"scancel", fmt::format("--signal={}", name), fmt::format("{}_{}", id_, task)});
+}
+
+bool SlurmArray::cancel(size_t task) {
+  cancelled_.insert(task);
+  return told({"scancel", fmt::format("{}_{}", id_, task)});
 }
 
 std::unique_ptr<Work> make_slurm_work(std::shared_ptr<SlurmArray> array, size_t task) {

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,18 +27,23 @@ class SlurmArray {
   const std::string& id() const { return id_; }
 
   bool has_begun(size_t task);
+  // Its exit status, or 128 + SIGKILL of a task that Slurm does not know any more and that has left none.
   std::optional<int> ended(size_t task);
-  void signal(size_t task, const char* name);
-  void cancel(size_t task);
+  // Whether Slurm has taken it, or the task has ended.
+  bool signal(size_t task, const char* name);
+  bool cancel(size_t task);
 
  private:
   void refresh();
+  bool told(const std::vector<std::string>& command);
 
   std::filesystem::path folder_;
   std::string id_;
   std::map<size_t, std::string> states_;  // of the tasks that squeue lists
-  std::map<size_t, int> missed_;          // how often in a row it did not list one that has left no status
-  std::chrono::steady_clock::time_point refreshed_;
+  std::map<size_t, int> statuses_;        // that tasks have left
+  std::set<size_t> cancelled_;
+  std::map<size_t, std::chrono::steady_clock::time_point> missed_;  // since when squeue does not list one that has left no status
+  std::chrono::steady_clock::time_point refreshed_, looked_;
 };
 
 // The task of a run.

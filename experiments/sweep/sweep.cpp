@@ -35,13 +35,14 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-// What a run has said of its end: the last line that begins as errors do, or the last line.
-std::string last_words(const fs::path& output) {
+// What a run has said of its end, from byte `begin` of its output on: the last line that begins as errors do, or the last line.
+std::string last_words(const fs::path& output, size_t begin) {
   constexpr std::string_view kError = "zerostep: ";
   std::string last, error;
   std::error_code ignored;
   if (!fs::is_regular_file(output, ignored)) return "";
-  for_each_line(read_file(output), [&](std::string_view line, int64_t) {
+  const std::string text = read_file(output);
+  for_each_line(std::string_view(text).substr(std::min(begin, text.size())), [&](std::string_view line, int64_t) {
     if (line.starts_with(kError)) error = line.substr(kError.size());
     if (line.find_first_not_of(" \t\r") != line.npos) last = line;
   });
@@ -65,6 +66,16 @@ class Sweep {
         journal_(open_journal()) {}
 
   SweepOutcome run() {
+    try {
+      return run_all();
+    } catch (...) {
+      end_all();
+      throw;
+    }
+  }
+
+ private:
+  SweepOutcome run_all() {
     if (request_.begins) request_.begins();
     refuse_what_is_too_large();
     save();
@@ -90,15 +101,26 @@ class Sweep {
     return {rows_, interrupts_ > 0};
   }
 
- private:
   struct Job {
     size_t row;
     std::optional<size_t> slot;  // of this machine
     std::unique_ptr<Work> work;
     Clock::time_point begun;
     double seconds_before;
+    size_t output_begin = 0;  // bytes that its output.txt had before
     bool has_begun = false;
   };
+
+  // Of a sweep that fails: its runs end with it.
+  void end_all() {
+    constexpr double kPatience = 15;
+    const Clock::time_point begun = Clock::now();
+    while (!jobs_.empty() && seconds_since(begun) < kPatience) {
+      for (Job& job : jobs_) job.work->end();
+      std::erase_if(jobs_, [](Job& job) { return job.work->ended().has_value(); });
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
 
   fs::path folder_of(size_t row) const { return folder_ / rows_[row].run; }
   bool is_stopping() const { return interrupts_ > 0 || (request_.options.stops_on_failure && has_failed_); }
@@ -188,7 +210,9 @@ class Sweep {
   void choose() {
     if (!request_.file.search || !std::exchange(has_to_choose_, false)) return;
     std::vector<Contestant> contestants;
-    for (const SweepRow& row : rows_) contestants.push_back({row.steps, row.state == SweepState::Failed});
+    // One that was ended from outside waits for --resume: what ends it may do so again.
+    for (const SweepRow& row : rows_)
+      contestants.push_back({row.steps, row.state == SweepState::Failed || row.state == SweepState::Interrupted});
     const auto value = [&](size_t row, int64_t steps) {
       const std::string_view column = request_.file.search->metric;
       const MetricsTable table = MetricsTable::read(folder_of(row) / "metrics.csv", {&column, 1});
@@ -233,6 +257,7 @@ class Sweep {
   // Whatever there is room for now.
   void start() {
     if (request_.file.resources.uses_slurm) return start_array();
+    if (!slots_.any_is_free()) return;
     for (size_t row : queue())
       if (const std::optional<size_t> slot = slots_.take(bytes_of(row))) start_here(row, *slot);
   }
@@ -253,7 +278,7 @@ class Sweep {
                            .output = output_of(row),
                            .signal_of_parents_death = request_.file.resources.ranks > 1 ? SIGTERM : SIGKILL};
     if (share.cores.empty() && std::getenv("OMP_NUM_THREADS") == nullptr) process.environment["OMP_NUM_THREADS"] = "1";
-    if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = fmt::format("{}", fmt::join(share.gpus, ","));
+    if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
     rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
     hand_on(row, slot, make_local_work(process), process.command);
   }
@@ -282,7 +307,9 @@ class Sweep {
     journal_->start(row, command);
     row.exit.reset();
     row.error.clear();
-    jobs_.push_back({index, slot, std::move(work), Clock::now(), row.seconds});
+    std::error_code error;
+    const auto bytes = fs::file_size(folder_of(index) / "output.txt", error);
+    jobs_.push_back({index, slot, std::move(work), Clock::now(), row.seconds, error ? 0 : bytes});
     is_changed_ = true;
   }
 
@@ -319,12 +346,12 @@ class Sweep {
     } else if (status == 0 || is_ended_from_outside(status) || (interrupts_ > 0 && record.state != RunState::Failed)) {
       row.state = SweepState::Interrupted;
       if (interrupts_ == 0)
-        row.error = status == 0 ? last_words(folder / "output.txt")
+        row.error = status == 0 ? last_words(folder / "output.txt", job.output_begin)
                                 : fmt::format("ended by signal {} from outside; --resume goes on with it", status - 128);
     } else {
       row.state = SweepState::Failed;
       has_failed_ = true;
-      row.error = last_words(folder / "output.txt");
+      row.error = last_words(folder / "output.txt", job.output_begin);
     }
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;

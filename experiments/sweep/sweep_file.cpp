@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
 
 #include "base/error.h"
 #include "base/nearest_name.h"
@@ -24,6 +23,7 @@ class Reader {
   SweepFile read() {
     SweepFile out;
     out.file = document_.file;
+    out.document = document_.root;
     const json& root = document_.root;
     if (!root.is_object()) fail_input("{}: expected a JSON object with `base` and `grid`, `runs` or `repeat`", document_.file);
     know("", root, {"base", "name", "output_dir", "grid", "when", "runs", "repeat", "resources", "search"});

@@ -24,13 +24,14 @@ struct SweepResources {
 // Successive halving: all points take the steps of the first rung, the best `keep` of them go on to the next.
 struct SweepSearch {
   std::string metric = "loss";  // a column of metrics.csv (halving.h: is_better_higher)
-  std::vector<int64_t> rungs;   // steps, rising; the last is run.steps
+  std::vector<int64_t> rungs;   // steps, rising; the last is run.steps at most
   double keep = 0.5;
 };
 
 // A sweep file as it is written: points are not checked as runs yet.
 struct SweepFile {
   std::string file;
+  nlohmann::json document;  // what it holds
   std::string name, output_dir;
   std::string base;            // the file of a run; "": `inline_base`
   nlohmann::json inline_base;  // a run's configuration within the sweep file

@@ -75,7 +75,9 @@ double seconds_left(const RunStatus& s) {
 
 }  // namespace
 
-bool RunStatus::is_silent() const { return state == RunState::Running && seconds_since_row >= kSilentSeconds; }
+bool RunStatus::is_silent() const {
+  return state == RunState::Running && seconds_since_row >= std::max(kSilentSeconds, std::isfinite(step_seconds) ? 3 * step_seconds : 0.0);
+}
 
 RunStatus status_of(const RunRecord& run, double now) {
   constexpr std::string_view kColumns[] = {

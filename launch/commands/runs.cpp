@@ -15,6 +15,7 @@
 #include "launch/commands/commands.h"
 #include "runtime/checkpoint/checkpoint_folders.h"
 #include "runtime/report/columns.h"
+#include "runtime/report/folder_lock.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -62,6 +63,7 @@ struct Total {
 // Why nothing is done to a run: "" and its lock, or the reason.
 std::string refusal_of(const RunRecord& run, bool dry_run, Claim& claim) {
   if (run.state == RunState::Running) return "is running: left alone";
+  if (FolderLock::is_owned(run.folder.parent_path().string())) return "belongs to a sweep that is going on: left alone";
   if (dry_run) return "";
   claim = claim_run(run.folder);
   return claim.why_not.empty() ? "" : "is left alone: " + claim.why_not;

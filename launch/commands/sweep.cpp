@@ -150,9 +150,9 @@ std::string dry_run_table(const SweepRequest& request, size_t jobs, double secon
   return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
 }
 
-// The sweep as it is run: a valid sweep file, with the base in it and the command line applied.
+// The sweep as it is run: a valid sweep file, with the base in it and what the command line changes of base and resources.
 std::string resolved_file(const SweepFile& file, const SweepBase& base, const std::vector<Setting>& set) {
-  nlohmann::json root = schema::read_document(file.file, "sweep file").root;
+  nlohmann::json root = file.document;
   schema::Document document = schema::parse_document(base.text, base.name);
   for (const Setting& setting : set) schema::apply_setting(document, setting);
   root["base"] = document.root;
@@ -187,7 +187,7 @@ void write_report(const SweepRequest& request, const std::string& file, SweepScr
   plot_of_all.threads = static_cast<int>(cores_of_process().size());
   try {
     plot(plot_of_all);
-  } catch (const InputError& error) {
+  } catch (const std::exception& error) {  // the runs are what they are
     screen.line(fmt::format("no report: {}", error.what()));
   }
 }
@@ -252,11 +252,12 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();
   screen->line(fmt::format("{} of {} done{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
                            failed > 0 ? fmt::format(", {} failed", failed) : "", file.folder()));
-  has_ended = true;
   if (outcome.was_interrupted) {
     screen->line(fmt::format("stopped by {}: `{} sweep {} --resume` goes on", name_of_signal(pending_signal()), program_name(), file.file));
+    has_ended = true;
     return status_of_signal(pending_signal());
   }
+  has_ended = true;
   return done == all ? kDone : kFailed;
 }
 

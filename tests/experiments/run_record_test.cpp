@@ -85,6 +85,15 @@ TEST_F(RunRecords, AreFoundBelowFoldersAndNamedApart) {
   EXPECT_SAYS(message_of<InputError>([&] { find_runs({scratch_.path("two/c/checkpoints/..")}); }), "metrics.csv");
 }
 
+// Of a run that was killed before it had written its first line nothing is left to read.
+TEST_F(RunRecords, ARunHasAtLeastAFirstLine) {
+  EXPECT_TRUE(holds_run(make("a")));
+  std::ofstream(make("b") / "metrics.csv") << "step,lo";
+  EXPECT_FALSE(holds_run(scratch_.folder() / "b"));
+  std::ofstream(make("c") / "metrics.csv") << "";
+  EXPECT_EQ(find_runs({scratch_.folder().string()}).size(), 1U);
+}
+
 TEST_F(RunRecords, TellsConfigurationsApart) {
   const std::string one = R"({"seed": 1, "run": {"name": "a", "steps": 2}, "step": {"mode": "fo"}, "data": {"train": ["x"]}})",
                     other =

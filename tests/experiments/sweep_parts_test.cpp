@@ -51,6 +51,8 @@ TEST(Halving, FailedRunsAreOutAndTheOthersGoOn) {
   std::vector<Contestant> runs{{3, true}, {10, false}, {10, false}};
   const auto value = [](size_t run, int64_t) { return static_cast<double>(run); };
   EXPECT_EQ(next_rung(search, runs, value), (std::vector<std::optional<int64_t>>{{}, 20, {}}));
+  // One that had gone on and failed then leaves its place to the next.
+  EXPECT_EQ(next_rung(search, {{15, true}, {10, false}, {10, false}}, value), (std::vector<std::optional<int64_t>>{{}, 20, {}}));
   for (Contestant& run : runs) run.has_failed = true;
   runs[1].steps = runs[2].steps = 0;
   EXPECT_EQ(next_rung(search, runs, value), std::vector<std::optional<int64_t>>(3));
@@ -91,7 +93,16 @@ TEST(SweepSlots, MemoryIsGivenOutAndComesBack) {
   EXPECT_EQ(slots.take(1), std::nullopt);  // no slot is left
 }
 
+TEST(SweepSlots, GpusAreThoseThatThisProcessSees) {
+  ::setenv("CUDA_VISIBLE_DEVICES", "2,GPU-1a,7", 1);
+  EXPECT_EQ(visible_devices({0, 1}), "2,GPU-1a");
+  EXPECT_EQ(visible_devices({2}), "7");
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
+  EXPECT_EQ(visible_devices({0, 3}), "0,3");
+}
+
 TEST(SweepSlots, EachRunHasItsGpusForItself) {
+  EXPECT_SAYS(message_of<InputError>([] { Slots({.ranks = 1, .jobs = 0, .gpus = {0, 0}}, {0, 1}, 100, 9); }), "a GPU is named twice (0,0)");
   const Slots slots({.ranks = 2, .jobs = 0, .gpus = {4, 5, 6, 7, 8}}, {0, 1, 2, 3}, 100, 9);
   ASSERT_EQ(slots.count(), 2u);
   EXPECT_EQ(slots.at(1).gpus, (std::vector<int>{6, 7}));
@@ -138,6 +149,9 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   EXPECT_EQ(rows.at("d").state, SweepState::Interrupted);
   EXPECT_EQ(rows.at("d").exit, std::nullopt);
   EXPECT_FALSE(rows.at("d").started.empty());
+  std::ofstream(scratch.path("odd.jsonl")) << R"({"event":"end","run":"d","seconds":"long"})"
+                                           << "\n";
+  EXPECT_SAYS(message_of<InputError>([&] { Journal::read(scratch.path("odd.jsonl")); }), "line 1 is no event of a sweep's journal");
   const std::string before = read_file(file);
   Journal(file).begin("sweep", 3, true);
   const std::string after = read_file(file);
