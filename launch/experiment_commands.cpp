@@ -35,7 +35,7 @@ PictureSize picture_size(const std::string& text) {
 
 ExperimentCommands::ExperimentCommands(Job& job, CLI::App& app, const std::string& asked, std::function<void(std::function<int()>)> run)
     : job_(job), run_(std::move(run)) {
-  plot_.command = asked;
+  plot_.command = sweep_.command = asked;
   add_sweep(app);
   add_plot(app);
   add_watch(app);

@@ -123,7 +123,7 @@ std::string common_loss(const Summary& summary) {
 std::string failures(const Summary& summary) {
   std::string rows;
   for (const RunSummary& run : summary.runs)
-    if (run.why != "--stop-after" && (run.state == "failed" || run.state == "killed" || run.state == "interrupted"))
+    if (run.state == "failed" || run.state == "killed" || run.state == "interrupted")
       rows += "<tr>" + text_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
               text_cell(run.why.empty() ? "it ended without a word" : run.why, "wrap") + "</tr>\n";
   if (rows.empty()) return "";

@@ -144,9 +144,9 @@ std::string label_of_column(std::string_view name) {
   if (name == "grad_norm") return "norm of the gradient";
   if (name == "cosine") return "cosine of estimate and gradient";
   if (name == "lr") return "learning rate";
-  std::string out(name);
   for (std::string_view unit : {"_bytes", "_seconds"})
-    if (out.ends_with(unit) && out.size() > unit.size()) out.resize(out.size() - unit.size());
+    if (name.ends_with(unit) && name.size() > unit.size()) name.remove_suffix(unit.size());
+  std::string out(name);
   std::replace(out.begin(), out.end(), '_', ' ');
   return out;
 }

@@ -20,7 +20,7 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// The file name of the earlier work's column that has another name here.
+// A CSV of another program may call batch_size `bs`.
 std::string_view name_here(std::string_view name) { return name == "bs" ? "batch_size" : name; }
 
 // What a target is filled with: the number of a cell, or the seconds of a time stamp.

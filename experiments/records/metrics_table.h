@@ -9,8 +9,8 @@
 
 namespace zerostep {
 
-// The steps of a run as its metrics.csv tells them, or as any CSV with a column `loss` does: the files of 10 to 13 columns of the earlier
-// work (`bs` is read as batch_size), the run's own while it still runs. Numbers column by column, of the column `timestamp` seconds since
+// The steps of a run as its metrics.csv tells them, or as any CSV with a column `loss` does: files whose columns have other names or are
+// fewer (`bs` is read as batch_size), the run's own while it still runs. Numbers column by column, of the column `timestamp` seconds since
 // the epoch; NaN where a cell is empty or neither.
 class MetricsTable {
  public:

@@ -29,7 +29,7 @@ nlohmann::json read_json(const fs::path& file) {
 
 // The way the last process of a run has ended, as the lines of its log since that process began tell.
 void read_end(RunRecord& run) {
-  constexpr std::string_view kBegins = "ranks   ", kStopped = "stopped by ", kError = "zerostep: ";
+  constexpr std::string_view kBegins = "ranks   ", kStopped = "stopped by ", kError = "zerostep: ", kAsked = "--stop-after";
   const fs::path log = run.folder / "log.txt";
   std::error_code error;
   run.state = RunState::Killed;
@@ -40,6 +40,7 @@ void read_end(RunRecord& run) {
     if (line.starts_with(kStopped)) {
       run.state = RunState::Interrupted;
       run.why = line.substr(kStopped.size(), line.find(" after ") - kStopped.size());
+      if (run.why == kAsked) run.state = RunState::Done;
     }
     if (line.starts_with(kError)) {
       run.state = RunState::Failed;
@@ -104,6 +105,12 @@ void add_flat(const nlohmann::json& value, const std::string& path, std::map<std
     return;
   }
   for (const auto& [name, inner] : value.items()) add_flat(inner, path.empty() ? name : path + "." + name, out);
+}
+
+// Whether a key says where a run writes, which every run does elsewhere.
+bool names_a_place(std::string_view path) {
+  return path == "run.name" || path == "run.output_dir" || path == "data.cache" || path.ends_with(".output_path") ||
+         path.ends_with(".job_name");
 }
 
 }  // namespace
@@ -192,19 +199,11 @@ std::string plain(const nlohmann::json& value) { return value.is_string() ? valu
 
 std::vector<std::string> differing_keys(const std::vector<RunRecord>& runs) {
   std::map<std::string, std::set<std::string>> values;
-  int64_t count = 0;
-  std::map<std::string, int64_t> given;
-  for (const RunRecord& run : runs) {
-    if (!run.config.is_object()) continue;
-    ++count;
-    for (const auto& [path, value] : flat(run.config)) {
-      values[path].insert(value.dump());
-      ++given[path];
-    }
-  }
+  for (const RunRecord& run : runs)
+    for (const auto& [path, value] : flat(run.config)) values[path].insert(value.dump());
   std::vector<std::string> out;
   for (const auto& [path, seen] : values)
-    if ((seen.size() > 1 || given[path] < count) && path != "run.name" && path != "run.output_dir") out.push_back(path);
+    if (seen.size() > 1 && !names_a_place(path)) out.push_back(path);
   return out;
 }
 

@@ -11,7 +11,7 @@ namespace zerostep {
 
 enum class RunState : uint8_t {
   Running,      // a process owns its folder
-  Done,         // it has all its steps
+  Done,         // it has all its steps, or those that it was asked for (--stop-after)
   Interrupted,  // a signal stopped it after a step
   Failed,       // it said why
   Killed,       // it ended without a word
@@ -26,7 +26,7 @@ struct RunRecord {
   std::filesystem::path metrics;  // its metrics.csv, or the CSV
   nlohmann::json config, plan;    // the resolved configuration and the plan; null where there is none
   RunState state = RunState::Unknown;
-  std::string why;  // Failed: the error; Interrupted: the signal; Running: the owner
+  std::string why;  // Failed: the error; Interrupted: the signal; Running: the owner; Done: "--stop-after" where that ended it
 
   // The value of a key of the configuration ("optimizer.params.lr"); null where it has none.
   const nlohmann::json& value(std::string_view path) const;
@@ -46,7 +46,8 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places);
 std::map<std::string, nlohmann::json> flat(const nlohmann::json& config);
 // A value as people write it: a text without quotes, anything else as JSON.
 std::string plain(const nlohmann::json& value);
-// The paths of which not all runs that have a configuration have the same value, but for the names of runs and folders.
+// The paths of which runs have different values, but for the places where they write. A key that some runs do not have, since it has no
+// effect in them, counts by the values of the others.
 std::vector<std::string> differing_keys(const std::vector<RunRecord>& runs);
 
 }  // namespace zerostep

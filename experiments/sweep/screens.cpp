@@ -115,22 +115,29 @@ int rank_of(SweepState state) {
 
 std::optional<double> seconds_left(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                    size_t jobs) {
-  double done_seconds = 0, done_steps = 0;
-  for (const SweepRow& row : rows)
-    if (row.state == SweepState::Done) {
-      done_seconds += row.seconds;
-      done_steps += static_cast<double>(row.steps);
-    }
+  const auto predicted = [&](size_t i) {
+    const PlannedRun& planned = request.planned[i];
+    return planned.seconds && planned.steps > 0 ? *planned.seconds / static_cast<double>(planned.steps) : NAN;
+  };
+  // What steps have taken, and what was predicted for them.
+  double seconds = 0, count = 0, of_predicted = 0, as_predicted = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].seconds <= 0 || rows[i].steps == 0) continue;
+    seconds += rows[i].seconds;
+    count += static_cast<double>(rows[i].steps);
+    if (std::isnan(predicted(i))) continue;
+    of_predicted += rows[i].seconds;
+    as_predicted += predicted(i) * static_cast<double>(rows[i].steps);
+  }
+  const double slower = as_predicted > 0 ? of_predicted / as_predicted : 1;
   double left = 0, longest = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].state != SweepState::Queued && rows[i].state != SweepState::Running) continue;
-    const auto missing = static_cast<double>(steps[i] - rows[i].steps);
-    const PlannedRun& planned = request.planned[i];
-    if (!planned.seconds && done_steps == 0) return std::nullopt;
-    const double seconds = missing * (planned.seconds && planned.steps > 0 ? *planned.seconds / static_cast<double>(planned.steps)
-                                                                           : done_seconds / done_steps);
-    left += seconds;
-    longest = std::max(longest, seconds);
+    const double a_step = std::isnan(predicted(i)) ? seconds / count : predicted(i) * slower;
+    if (!std::isfinite(a_step)) return std::nullopt;
+    const double here = static_cast<double>(steps[i] - rows[i].steps) * a_step;
+    left += here;
+    longest = std::max(longest, here);
   }
   return std::max(longest, left / static_cast<double>(jobs));
 }
@@ -152,6 +159,7 @@ std::vector<std::string> sweep_table(const SweepRequest& request, const std::vec
     SweepRow& row = fresh[i];
     double seconds_a_step = NAN;
     if (row.state == SweepState::Running) refresh(row, request.file.folder(), seconds_a_step);
+    if (!std::isnan(seconds_a_step)) row.seconds = seconds_a_step * static_cast<double>(row.steps);
     if (std::ssize(out) + 2 >= max_lines && order.size() - (out.size() - 1) > 1) {
       ++hidden;
       continue;

@@ -14,8 +14,8 @@ std::unique_ptr<SweepScreen> make_sweep_screen(const SweepRequest& request, size
 // that are done; and what is true of the whole.
 std::vector<std::string> sweep_table(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                      size_t jobs, int max_lines, int columns);
-// How long the whole still takes: predicted times, or the mean of the runs that are done, for what is left, shared by the jobs. Nothing
-// where neither is known.
+// How long the whole still takes: for what is left predicted times, as much longer as they were for the steps so far, or the mean of these;
+// shared by the jobs. Nothing where neither is known.
 std::optional<double> seconds_left(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                    size_t jobs);
 

@@ -223,6 +223,7 @@ class Sweep {
     for (size_t i = 0; i < rows_.size(); ++i) {
       if (!next[i] || rows_[i].state == SweepState::Running) continue;
       targets_[i] = *next[i];
+      if (rows_[i].state == SweepState::Done) screen_.line(fmt::format("{}: goes on to {} steps", rows_[i].run, targets_[i]));
       if (rows_[i].state != SweepState::Queued) is_changed_ = true;
       rows_[i].state = SweepState::Queued;
     }

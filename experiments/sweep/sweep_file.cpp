@@ -26,6 +26,11 @@ class Reader {
     out.document = document_.root;
     const json& root = document_.root;
     if (!root.is_object()) fail_input("{}: expected a JSON object with `base` and `grid`, `runs` or `repeat`", document_.file);
+    if (root.contains("model") && !root.contains("base"))
+      fail_input(
+          "{}: is the file of a run, which `zerostep train` takes; a sweep file has that as its `base`, and says with `grid`, `runs` or "
+          "`repeat` what changes",
+          document_.file);
     know("", root, {"base", "name", "output_dir", "grid", "when", "runs", "repeat", "resources", "search"});
     out.name = text(root, "name", std::filesystem::path(document_.file).stem().string());
     const bool has_control = std::any_of(out.name.begin(), out.name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
@@ -43,7 +48,8 @@ class Reader {
         wrong(path + ".if", "is missing; the keys that a point has to have, with their values, are expected");
       else
         when.conditions = values(block["if"], path + ".if");
-      if (when.grid.empty()) wrong(path + ".grid", "is missing; the grid of the points that have these values is expected");
+      if (!block.is_object() || !block.contains("grid"))
+        wrong(path + ".grid", "is missing; the grid of the points that have these values is expected");
       out.whens.push_back(std::move(when));
     });
     each(root, "runs", [&](const json& block, const std::string& path) { out.runs.push_back(values(block, path)); });

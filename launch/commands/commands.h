@@ -46,6 +46,7 @@ struct BenchMachineArguments {
 int bench_machine(Job& job, const BenchMachineArguments& arguments);
 
 struct SweepArguments {
+  std::string command;                     // as it was typed
   std::string file, only, gpus, executor;  // only: a pattern of names; "": all. gpus: "0,1"; "": as the file says
   std::vector<Setting> set;
   int jobs = 0, ranks = 0;  // 0: as the file says

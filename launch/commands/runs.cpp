@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -135,12 +136,37 @@ int prune_runs(const RunsArguments& arguments) {
   return kDone;
 }
 
+namespace {
+
+fs::path archive_of(const RunRecord& run, const RunsArguments& arguments) {
+  const fs::path folder = fs::weakly_canonical(run.folder);
+  if (arguments.out.empty()) return folder.parent_path() / (folder.filename().string() + ".tar");
+  std::string name = run.name;
+  std::replace(name.begin(), name.end(), '/', '_');
+  return fs::path(arguments.out) / (name + ".tar");
+}
+
+// Before the first is packed, so that all are or none.
+void check_archives(const std::vector<RunRecord>& runs, const RunsArguments& arguments) {
+  std::set<fs::path> taken;
+  for (const RunRecord& run : runs) {
+    const fs::path archive = archive_of(run, arguments);
+    check_is_new(archive);
+    if (!taken.insert(archive).second)
+      fail_input("runs archive: two runs would be packed as {}: name their folders one after the other", archive.string());
+  }
+}
+
+}  // namespace
+
 int archive_runs(const RunsArguments& arguments) {
   if (arguments.remove && arguments.without_checkpoints)
     fail_input(
         "runs archive: --remove would remove the checkpoints that --without-checkpoints leaves out of the archive: give one of them");
   Total total;
-  for (const RunRecord& run : runs_with_folders(arguments.folder)) {
+  const std::vector<RunRecord> runs = runs_with_folders(arguments.folder);
+  check_archives(runs, arguments);
+  for (const RunRecord& run : runs) {
     Claim claim;
     if (const std::string why = refusal_of(run, arguments.dry_run, claim); !why.empty()) {
       print_out("{} {}\n", visible(run.name), visible(why));
@@ -148,11 +174,7 @@ int archive_runs(const RunsArguments& arguments) {
       continue;
     }
     const fs::path folder = fs::weakly_canonical(run.folder);
-    std::string name = run.name;
-    std::replace(name.begin(), name.end(), '/', '_');
-    const fs::path archive =
-        arguments.out.empty() ? folder.parent_path() / (folder.filename().string() + ".tar") : fs::path(arguments.out) / (name + ".tar");
-    check_is_new(archive);
+    const fs::path archive = archive_of(run, arguments);
     const std::vector<ArchivedFile> files = arguments.dry_run ? files_to_archive(folder, !arguments.without_checkpoints)
                                                               : archive_run(folder, archive, !arguments.without_checkpoints);
     int64_t bytes = 0;

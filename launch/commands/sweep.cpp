@@ -20,6 +20,7 @@
 #include "experiments/plot/plot.h"
 #include "experiments/records/csv_cells.h"
 #include "experiments/records/read_file.h"
+#include "experiments/sweep/journal.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/slots.h"
 #include "launch/commands/commands.h"
@@ -179,17 +180,38 @@ void require_same_base(const SweepFile& file, const std::string& resolved) {
 }
 
 // As `plot` writes them, of what the runs have left. A sweep of which no run has begun has none.
-void write_report(const SweepRequest& request, const std::string& file, SweepScreen& screen) {
+void write_report(const SweepRequest& request, const std::string& command, SweepScreen& screen) {
   PlotRequest plot_of_all;
   plot_of_all.places = {request.file.folder()};
   plot_of_all.out = request.file.folder();
-  plot_of_all.command = fmt::format("{} sweep {}", program_name(), file);
+  plot_of_all.command = command;
   plot_of_all.threads = static_cast<int>(cores_of_process().size());
   try {
     plot(plot_of_all);
   } catch (const std::exception& error) {  // the runs are what they are
     screen.line(fmt::format("no report: {}", error.what()));
   }
+}
+
+// Of a dry run of a resume: what is left to do.
+void leave_to_resume(SweepRequest& request, const SweepBase& base, const SweepArguments& arguments) {
+  const fs::path journal = fs::path(request.file.folder()) / Journal::kFile;
+  if (!fs::is_regular_file(journal))
+    fail_input("--resume: {} holds no sweep ({} is expected there)", request.file.folder(), Journal::kFile);
+  require_same_base(request.file, resolved_file(request.file, base, arguments.set));
+  const std::map<std::string, SweepRow> before = Journal::read(journal);
+  std::vector<SweepPoint> points;
+  std::vector<PlannedRun> planned;
+  for (size_t i = 0; i < request.points.size(); ++i) {
+    const auto it = before.find(request.points[i].name);
+    const SweepState state = it == before.end() ? SweepState::Queued : it->second.state;
+    if (state == SweepState::Done || (state == SweepState::Failed && !arguments.retries_failed)) continue;
+    points.push_back(std::move(request.points[i]));
+    planned.push_back(request.planned[i]);
+  }
+  print_out("{} of {} runs are left to be started or to go on\n", points.size(), request.points.size());
+  request.points = std::move(points);
+  request.planned = std::move(planned);
 }
 
 }  // namespace
@@ -220,6 +242,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
   if (file.search) check_search(file, request);
   if (arguments.is_dry_run) {
+    if (arguments.resumes) leave_to_resume(request, base, arguments);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     print_out(visible(dry_run_table(request, slots.count(), seconds, planner.why_untimed())));
     return kDone;
@@ -248,12 +271,13 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.interrupts = [&] { return std::max(asked.load(), pending_signal() != 0 ? 1 : 0); };
   const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, slots.count(), stdout);
   const SweepOutcome outcome = run_sweep(request, *screen);
-  write_report(request, arguments.file, *screen);
+  write_report(request, arguments.command, *screen);
   const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();
   screen->line(fmt::format("{} of {} done{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
                            failed > 0 ? fmt::format(", {} failed", failed) : "", file.folder()));
   if (outcome.was_interrupted) {
-    screen->line(fmt::format("stopped by {}: `{} sweep {} --resume` goes on", name_of_signal(pending_signal()), program_name(), file.file));
+    screen->line(fmt::format("stopped by {}: `{}{}` goes on", name_of_signal(pending_signal()), arguments.command,
+                             arguments.resumes ? "" : " --resume"));
     has_ended = true;
     return status_of_signal(pending_signal());
   }

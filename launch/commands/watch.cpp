@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,6 +17,7 @@
 #include "experiments/watch/run_status.h"
 #include "launch/commands/commands.h"
 #include "runtime/report/columns.h"
+#include "runtime/report/folder_lock.h"
 #include "runtime/report/run_log.h"
 
 namespace zerostep {
@@ -78,9 +80,17 @@ std::vector<RunStatus> look_at(const std::vector<std::string>& places, Loads& lo
 
 bool is_running(const RunStatus& run) { return run.state == RunState::Running; }
 
-std::vector<std::string> lines_of(const std::vector<RunStatus>& runs) {
+// Names longer than `most` columns lose their beginning, which sweeps have in common.
+std::vector<std::string> lines_of(std::vector<RunStatus> runs, int most = std::numeric_limits<int>::max()) {
   int columns = 0;
-  for (const RunStatus& run : runs) columns = std::max(columns, columns_of_text(run.name));
+  for (RunStatus& run : runs) {
+    if (columns_of_text(run.name) > most) {
+      std::string_view end = run.name;
+      while (columns_of_text(end) > most - 1) end.remove_prefix(first_columns(end, 1).size());
+      run.name = "~" + std::string(end);
+    }
+    columns = std::max(columns, columns_of_text(run.name));
+  }
   std::vector<std::string> out;
   for (const RunStatus& run : runs) out.push_back(visible(status_line(run, columns)));
   return out;
@@ -105,7 +115,8 @@ class Screen {
     const bool is_known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 2;
     const int columns = is_known ? size.ws_col : 80;
     std::stable_partition(runs.begin(), runs.end(), is_running);
-    std::vector<std::string> lines = lines_of(runs);
+    constexpr int kBeside = 105, kLeastOfName = 16;  // columns of what stands beside a name
+    std::vector<std::string> lines = lines_of(runs, std::max(kLeastOfName, columns - kBeside));
     for (std::string& gpu : gpu_lines(runs)) lines.push_back(std::move(gpu));
     const size_t room = static_cast<size_t>(is_known ? size.ws_row : 24) - 1;
     if (lines.size() > room) {
@@ -160,7 +171,10 @@ int watch(const WatchArguments& arguments) {
       for (const std::string& gpu : arguments.json ? std::vector<std::string>() : gpu_lines(runs)) print_out("{}\n", gpu);
       return kDone;
     }
-    if (std::none_of(runs.begin(), runs.end(), is_running)) return kDone;
+    // A sweep owns its folder, also between two runs.
+    const bool is_swept =
+        std::any_of(arguments.places.begin(), arguments.places.end(), [](const std::string& place) { return FolderLock::is_owned(place); });
+    if (!is_swept && std::none_of(runs.begin(), runs.end(), is_running)) return kDone;
     // Files of many rows take their time to read: most of it is the runs'.
     const auto took = Clock::now() - begin;
     std::this_thread::sleep_for(

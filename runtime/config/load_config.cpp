@@ -80,6 +80,8 @@ std::string Config::source(std::string_view key) const {
 LoadedConfig load_config(const ConfigRequest& request) {
   if (request.world < 1) fail_protocol("[load_config] expected a world of at least one rank, got {}", request.world);
   Document document = schema::read_document(request.file, request.set, request.text);
+  if (document.root.is_object() && document.root.contains("base") && !document.root.contains("model"))
+    fail_input("{}: is a sweep file, of many runs: {} runs it", request.file, as_called(fmt::format("`zerostep sweep {}`", request.file)));
   Findings findings(document);
   apply_aliases(document, findings);
   Values values = check_tree(document, findings);

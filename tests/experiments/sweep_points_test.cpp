@@ -133,6 +133,15 @@ TEST_F(SweepPoints, MistypedKeysOfTheFileAreNamedWithTheNearest) {
   EXPECT_SAYS(several, "repeat.sede is not");
 }
 
+TEST_F(SweepPoints, FilesOfRunsAndOfSweepsAreToldApart) {
+  const std::string path = scratch_.path("run.json");
+  std::ofstream(path) << kBase;
+  EXPECT_SAYS(message_of<InputError>([&] { read_sweep_file(path); }), "run.json: is the file of a run, which `zerostep train` takes");
+  file("");
+  EXPECT_SAYS(message_of<InputError>([&] { load_config({.file = scratch_.path("sweep.json")}); }),
+              "sweep.json: is a sweep file, of many runs");
+}
+
 TEST_F(SweepPoints, ValuesOfAnotherKindAreRefused) {
   const auto said = [&](const std::string& blocks) { return message_of<InputError>([&] { file(blocks); }); };
   EXPECT_SAYS(said(R"("resources": {"ranks": 0})"), "resources.ranks is 0; an integer from 1 to 4096 is expected");

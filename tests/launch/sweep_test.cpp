@@ -151,7 +151,11 @@ TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
   ::kill(pid, SIGINT);
   const Outcome stopped = place_.finish(pid);
   EXPECT_EQ(stopped.status, 130);
-  EXPECT_SAYS(stopped.out, "--resume");
+  EXPECT_SAYS(stopped.out,
+              "sweep " + place_.path("sweep.json") + " --set run.steps=300 --set run.checkpoint_interval=100000 --resume` goes on");
+  std::vector<std::string> dry = options;
+  dry.insert(dry.end(), {"--resume", "--dry-run"});
+  EXPECT_SAYS(sweep(dry).out, "3 of 3 runs are left to be started or to go on");
   EXPECT_EQ(count_state("interrupted"), 2U);
   EXPECT_EQ(count_state("queued"), 1U);
   const size_t steps = place_.metrics("many/seed=1").size();
