@@ -278,7 +278,10 @@ class Sweep {
                            .cores = share.cores,
                            .output = output_of(row),
                            .signal_of_parents_death = request_.file.resources.ranks > 1 ? SIGTERM : SIGKILL};
-    if (share.cores.empty() && std::getenv("OMP_NUM_THREADS") == nullptr) process.environment["OMP_NUM_THREADS"] = "1";
+    // More threads than a run has cores would only wait for each other; fewer may be asked for.
+    const int threads = std::max(1, static_cast<int>(share.cores.size()) / request_.file.resources.ranks);
+    const char* given = std::getenv("OMP_NUM_THREADS");
+    if (given == nullptr || std::atoi(given) > threads) process.environment["OMP_NUM_THREADS"] = std::to_string(threads);
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
     rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
     hand_on(row, slot, make_local_work(process), process.command);

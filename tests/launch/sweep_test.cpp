@@ -86,7 +86,7 @@ class SweepCommand : public ::testing::Test {
 TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
   file(R"("grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2, 3, 4]}, "runs": [{"optimizer.params.lr": 1e30, "step.mode": "fo"}],
           "resources": {"jobs": 2})");
-  const std::vector<std::string> options{"--set", "run.steps=250", "--set", "run.checkpoint_interval=20"};
+  const std::vector<std::string> options{"--set", "run.steps=120", "--set", "run.checkpoint_interval=10"};
   const pid_t pid = place_.start(command(options));
   ASSERT_TRUE(
       comes([&] { return place_.metrics("many/mode=fo,seed=1").size() > 25 || place_.metrics("many/mode=zo,seed=1").size() > 25; }));
@@ -129,7 +129,7 @@ TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
     std::vector<std::string> alone{"train",
                                    place_.path("config.json"),
                                    "--set",
-                                   "run.steps=250",
+                                   "run.steps=120",
                                    "--set",
                                    "run.name=alone",
                                    "--overwrite",
