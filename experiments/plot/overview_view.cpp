@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "experiments/plot/colors.h"
 #include "experiments/plot/view_parts.h"
 
 namespace zerostep {
@@ -5,7 +8,8 @@ namespace zerostep {
 std::optional<Picture> overview_view(const PlotInput& input) {
   constexpr const char* kModeKey = "step.mode";
   const std::string column = input.value_column();
-  const Grouping modes = group_by_key(input.runs, input.by.empty() ? kModeKey : input.by);
+  const std::string key = input.by.empty() ? kModeKey : input.by;
+  const Grouping modes = group_by_key(input.runs, key);
   Picture out;
   out.name = "overview";
   out.title = "Overview";
@@ -17,8 +21,9 @@ std::optional<Picture> overview_view(const PlotInput& input) {
   if (!has_curves(out)) return std::nullopt;
   const std::vector<double> values = final_values(input, column);
   for (const std::string path : {kModeKey, "step.scope", "train_batch_size"}) {
-    const Grouping groups = group_by_key(input.runs, path, false);
-    if (groups.labels.size() == 1 && path != kModeKey) continue;  // it tells nothing apart
+    Grouping groups = group_by_key(input.runs, path, false);
+    if (path != key) std::fill(groups.colors.begin(), groups.colors.end(), kPale);  // the legend names the colors of another key
+    if (groups.labels.size() == 1 && path != kModeKey) continue;                    // it tells nothing apart
     out.panels.push_back(row_panel("Final " + label_of_column(column) + " by " + groups.title, label_of_column(column),
                                    unit_of_column(column), groups, values, false));
   }

@@ -52,7 +52,9 @@ const std::string& value_of(const Summary& summary, const RunSummary& run, const
 std::string runs_table(const Summary& summary) {
   std::vector<std::string> heads{"<run"};
   for (const std::string& key : summary.telling) heads.push_back("<" + short_key(key));
-  for (const char* head : {"<state", "steps", "loss", "best evaluation", "time", "tokens/s", "device memory"}) heads.emplace_back(head);
+  for (const char* head : {"<state", "steps", "loss", "best evaluation"}) heads.emplace_back(head);
+  if (summary.has_accuracies()) heads.emplace_back("best accuracy");
+  for (const char* head : {"time", "tokens/s", "device memory"}) heads.emplace_back(head);
   std::string out = "<h2>Runs</h2>\n" + table_head(heads, true);
   for (const RunSummary& run : summary.runs) {
     out += "<tr>" + text_cell(run.name);
@@ -60,7 +62,9 @@ std::string runs_table(const Summary& summary) {
     out += state_cell(run);
     out += value_cell(static_cast<double>(run.steps),
                       run.total_steps > run.steps ? grouped(run.steps) + " / " + grouped(run.total_steps) : grouped(run.steps));
-    out += loss_cell(run.loss) + loss_cell(run.best_eval_loss) + seconds_cell(run.seconds);
+    out += loss_cell(run.loss) + loss_cell(run.best_eval_loss);
+    if (summary.has_accuracies()) out += loss_cell(run.best_eval_accuracy);
+    out += seconds_cell(run.seconds);
     out += value_cell(run.tokens_per_second, human_count(run.tokens_per_second)) + bytes_cell(run.device_peak_bytes) + "</tr>\n";
   }
   return out + kTableEnd +

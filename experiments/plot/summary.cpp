@@ -58,6 +58,7 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.total_steps = run.record.total_steps();
   out.loss = final_mean(run.column("loss"));
   out.best_eval_loss = lowest(run.column("eval_loss"));
+  out.best_eval_accuracy = highest(run.column("eval_accuracy"));
   out.seconds = last_or_unknown(axis_or_none(run, "seconds"));
   out.tokens_per_second = speed_of(run);
   out.forwards = last_or_unknown(axis_or_none(run, "forwards"));
@@ -130,9 +131,21 @@ Summary summarize(const std::vector<PlotRun>& runs) {
   return out;
 }
 
+bool Summary::has_accuracies() const {
+  return std::any_of(runs.begin(), runs.end(), [](const RunSummary& run) { return std::isfinite(run.best_eval_accuracy); });
+}
+
 std::vector<std::string_view> columns_of_summary() {
-  return {"step",           "loss", "eval_loss", "tokens_per_second", "step_seconds", "timestamp", "device_peak_bytes", "host_peak_bytes",
-          "file_peak_bytes"};
+  return {"step",
+          "loss",
+          "eval_loss",
+          "tokens_per_second",
+          "step_seconds",
+          "timestamp",
+          "device_peak_bytes",
+          "host_peak_bytes",
+          "file_peak_bytes",
+          "eval_accuracy"};
 }
 
 double speed_of(const PlotRun& run) {

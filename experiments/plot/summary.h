@@ -15,6 +15,7 @@ struct RunSummary {
   int64_t steps = 0, total_steps = 0;  // done; asked for, 0: not known
   double loss = 0;                     // the mean of the last 5 % of the steps
   double best_eval_loss = 0;
+  double best_eval_accuracy = 0;  // of a classifier
   double seconds = 0, tokens_per_second = 0, forwards = 0;
   double device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
   double planned_device_peak_bytes = 0, planned_host_peak_bytes = 0, planned_file_peak_bytes = 0;
@@ -37,6 +38,7 @@ struct Summary {
   // first.
   std::vector<size_t> best(size_t most) const;
   bool ranks_by_evaluation() const;
+  bool has_accuracies() const;  // of any run
 };
 
 // Needs the columns columns_of_summary().

@@ -18,6 +18,7 @@ namespace {
 std::vector<std::pair<const char*, double>> figures_of(const RunSummary& run) {
   return {{"loss", run.loss},
           {"best_eval_loss", run.best_eval_loss},
+          {"best_eval_accuracy", run.best_eval_accuracy},
           {"seconds", run.seconds},
           {"tokens_per_second", run.tokens_per_second},
           {"forwards", run.forwards},
@@ -60,7 +61,9 @@ std::string summary_text(const Summary& summary) {
   TextTable table;
   std::vector<std::string> head{"run"};
   for (const std::string& key : summary.telling) head.push_back(short_key(key));
-  for (const char* name : {"state", "steps", "loss", "best eval", "time", "tokens/s", "device"}) head.emplace_back(name);
+  for (const char* name : {"state", "steps", "loss", "best eval"}) head.emplace_back(name);
+  if (summary.has_accuracies()) head.emplace_back("accuracy");
+  for (const char* name : {"time", "tokens/s", "device"}) head.emplace_back(name);
   table.add(head);
   for (const RunSummary& run : summary.runs) {
     std::vector<std::string> row{run.name};
@@ -73,6 +76,7 @@ std::string summary_text(const Summary& summary) {
     row.push_back(run.total_steps > run.steps ? fmt::format("{}/{}", run.steps, run.total_steps) : fmt::format("{}", run.steps));
     row.push_back(number(run.loss, fmt::format("{:.5g}", run.loss)));
     row.push_back(number(run.best_eval_loss, fmt::format("{:.5g}", run.best_eval_loss)));
+    if (summary.has_accuracies()) row.push_back(number(run.best_eval_accuracy, fmt::format("{:.4f}", run.best_eval_accuracy)));
     row.push_back(number(run.seconds, human_duration(run.seconds)));
     row.push_back(number(run.tokens_per_second, human_count(run.tokens_per_second)));
     row.push_back(number(run.device_peak_bytes, short_value(run.device_peak_bytes, AxisUnit::Bytes)));

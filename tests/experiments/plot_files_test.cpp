@@ -273,6 +273,25 @@ TEST_F(PlotFiles, AReportAloneNeedsNoSteps) {
   EXPECT_SAYS(made_.read("out/report.html"), "begun");
 }
 
+// Of a classifier; where no run is one there is no such column for people.
+TEST_F(PlotFiles, SummariesHoldTheBestAccuracy) {
+  made_.write("runs/classifier/metrics.csv", "step,loss,eval_accuracy\n0,2,0.25\n1,1,0.75\n2,1.5,0.5\n");
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.out = made_.path("out");
+  request.formats.clear();
+  const PlotResult result = plot(request);
+  EXPECT_EQ(result.summary.runs.at(0).best_eval_accuracy, 0.75);
+  EXPECT_SAYS(made_.read("out/summary.txt"), "accuracy");
+  EXPECT_SAYS(made_.read("out/summary.txt"), "0.7500");
+  EXPECT_SAYS(made_.read("out/summary.csv"), "best_eval_accuracy");
+  EXPECT_SAYS(made_.read("out/report.html"), "best accuracy");
+  made_.write("runs/classifier/metrics.csv", "step,loss\n0,2\n1,1\n");
+  plot(request);
+  EXPECT_EQ(made_.read("out/summary.txt").find("accuracy"), std::string::npos);
+  EXPECT_EQ(made_.read("out/report.html").find("best accuracy"), std::string::npos);
+}
+
 TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
   make_four();
   const auto error = [&](const std::function<void(PlotRequest&)>& change) {
