@@ -231,9 +231,10 @@ TEST(CudaBatch, TensorsComeInOneCopyAndNobodyWaits) {
     batch.word_positions = at::arange(20, 22);
     batch.sample_ids = {4, 5};
   }
-  bring_to_device({&batches[0]}, gpu);  // the pinned block and the device's are there from now on
-  const std::vector<Batch> before = {batches[1]};
   Stream stream = gpu.compute_stream();
+  stream.launch([&] { bring_to_device({&batches[0]}, gpu); });
+  stream.synchronize();  // the pinned block and the device's are there from now on, and free
+  const std::vector<Batch> before = {batches[1]};
   const int64_t waits = fake_gpu::num_host_waits(), copies = fake_gpu::num_calls("cudaMemcpyAsync"),
                 pageable = fake_gpu::num_pageable_copies();
   stream.launch([&] { bring_to_device({&batches[1]}, gpu); });
