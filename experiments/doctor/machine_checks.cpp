@@ -40,11 +40,6 @@ constexpr int64_t kMebibyte = 1 << 20, kGibibyte = 1 << 30;
 
 std::string first_line_of(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-std::string last_line_of(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text.substr(text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1);
-}
-
 // Free and all bytes of the file system of a folder, or of the nearest folder above it that is there.
 struct Space {
   int64_t free = 0, total = 0;
@@ -172,11 +167,11 @@ Finding check_mpi(const std::string& program, double timeout_seconds) {
   if (result.timed_out)
     return {"MPI", Verdict::Error, fmt::format("two ranks under mpirun have not ended after {:g} s", timeout_seconds),
             "try `mpirun -np 2 hostname`: where that hangs too, its network interfaces or the batch system keep it"};
-  const nlohmann::json said = nlohmann::json::parse(last_line_of(result.out), nullptr, false);
+  const nlohmann::json said = nlohmann::json::parse(last_line(result.out), nullptr, false);
   if (result.status != 0 || !said.is_object())
     return {"MPI", Verdict::Error,
             fmt::format("two ranks under mpirun end with status {}: {}", result.status,
-                        result.err.empty() ? "they say nothing" : last_line_of(result.err)),
+                        result.err.empty() ? "they say nothing" : last_line(result.err)),
             kHelp};
   // 1 and 2 are what the ranks give.
   constexpr double kSum = 3;

@@ -63,11 +63,6 @@ void flush(const fs::path& path) {
   ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
 }
 
-std::string last_line(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text.substr(text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1);
-}
-
 // A folder that goes with the object.
 struct WorkFolder {
   fs::path path;

@@ -13,7 +13,7 @@
 #include "base/first_names.h"
 #include "base/nearest_name.h"
 #include "experiments/plot/colors.h"
-#include "experiments/records/csv_cells.h"
+#include "runtime/report/csv_cells.h"
 
 namespace zerostep {
 namespace {

@@ -9,7 +9,7 @@
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/summary.h"
 #include "experiments/plot/table_text.h"
-#include "experiments/records/csv_cells.h"
+#include "runtime/report/csv_cells.h"
 
 namespace zerostep {
 namespace {

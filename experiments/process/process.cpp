@@ -1,85 +1,30 @@
 #include "experiments/process/process.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
-#include <sched.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
+#include "experiments/process/spawn.h"
 
 namespace zerostep {
-namespace {
-
-// Between fork() and exec() only calls that are safe in a signal handler are made: this process has other threads.
-[[noreturn]] void become(const ProcessRequest& request, pid_t parent, int output, char* const* arguments, char* const* environment,
-                         const cpu_set_t& cores, int failure) {
-  ::setpgid(0, 0);
-  if (request.signal_of_parents_death != 0) {
-    ::prctl(PR_SET_PDEATHSIG, request.signal_of_parents_death);
-    if (::getppid() != parent) ::_exit(127);  // it has ended meanwhile
-  }
-  if (!request.cores.empty()) ::sched_setaffinity(0, sizeof(cores), &cores);
-  for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGPIPE, SIGHUP, SIGWINCH, SIGCHLD}) ::signal(signal, SIG_DFL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  ::dup2(nothing, STDIN_FILENO);
-  ::dup2(output, STDOUT_FILENO);
-  ::dup2(output, STDERR_FILENO);
-  ::execvpe(arguments[0], arguments, environment);
-  const int reason = errno;
-  [[maybe_unused]] const ssize_t written = ::write(failure, &reason, sizeof(reason));
-  ::_exit(127);
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> out;
-  for (std::string& text : texts) out.push_back(text.data());
-  out.push_back(nullptr);
-  return out;
-}
-
-}  // namespace
-
 Process::Process(const ProcessRequest& request) {
   const FileDescriptor output(::open(request.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   if (!output.is_open()) fail_run("cannot write {}: {}", request.output, std::strerror(errno));
-  std::vector<std::string> command = request.command, environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    if (!request.environment.contains(std::string(text.substr(0, text.find('='))))) environment.emplace_back(text);
-  }
-  for (const auto& [name, value] : request.environment) environment.push_back(fmt::format("{}={}", name, value));
-  const std::vector<char*> arguments = pointers(command), variables = pointers(environment);
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  for (int core : request.cores) CPU_SET(static_cast<size_t>(core), &cores);
-  // Through it the child tells why it could not become the program; it closes where it could.
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_run("cannot start {}: {}", command.front(), std::strerror(errno));
-  const FileDescriptor reads(ends[0]);
-  FileDescriptor writes(ends[1]);
-  const pid_t parent = ::getpid();
-  pid_ = ::fork();
-  if (pid_ < 0) fail_run("cannot start {}: {}", command.front(), std::strerror(errno));
-  if (pid_ == 0) become(request, parent, output.get(), arguments.data(), variables.data(), cores, writes.get());
-  writes = FileDescriptor();
-  int reason = 0;
-  ssize_t count = 0;
-  while ((count = ::read(reads.get(), &reason, sizeof(reason))) < 0 && errno == EINTR) {
-  }
-  if (count != sizeof(reason)) return;
-  ::waitpid(pid_, nullptr, 0);
-  fail_run("cannot start {}: {}", command.front(), std::strerror(reason));
+  const Spawned spawned = spawn({.command = request.command,
+                                 .environment = request.environment,
+                                 .cores = request.cores,
+                                 .out = output.get(),
+                                 .err = output.get(),
+                                 .has_own_group = true,
+                                 .signal_of_parents_death = request.signal_of_parents_death});
+  pid_ = spawned.id;
+  if (pid_ < 0) fail_run("cannot start {}: {}", request.command.front(), std::strerror(spawned.error));
 }
 
 std::optional<int> Process::ended() {

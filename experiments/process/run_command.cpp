@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,8 +13,7 @@
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
-
-extern char** environ;
+#include "experiments/process/spawn.h"
 
 namespace zerostep {
 namespace {
@@ -36,41 +34,14 @@ struct Pipe {
 class Child {
  public:
   Child(const std::vector<std::string>& command, const CommandOptions& options, int out, int err) {
-    std::vector<char*> arguments, variables;
-    for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
-    arguments.push_back(nullptr);
-    std::vector<std::string> added;
-    for (const auto& [name, value] : options.environment) added.push_back(name + "=" + value);
-    for (char** variable = environ; *variable != nullptr; ++variable) {
-      const std::string_view text(*variable);
-      if (!options.environment.contains(std::string(text.substr(0, text.find('='))))) variables.push_back(*variable);
-    }
-    for (std::string& variable : added) variables.push_back(variable.data());
-    variables.push_back(nullptr);
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&files);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&files, err, STDERR_FILENO);
-    // What this process makes of signals is its own.
-    sigset_t defaults, none;
-    sigemptyset(&defaults);
-    sigemptyset(&none);
-    for (int signal : {SIGPIPE, SIGINT, SIGTERM, SIGUSR1}) sigaddset(&defaults, signal);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
-                                                             (options.has_own_group ? POSIX_SPAWN_SETPGROUP : 0)));
-    const int error = ::posix_spawnp(&process_, command.front().c_str(), &files, &attributes, arguments.data(), variables.data());
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attributes);
-    if (error != 0) {
-      process_ = -1;
-      fail_run("{} cannot be started: {}", command.front(), std::strerror(error));
-    }
+    const Spawned spawned = spawn({.command = command,
+                                   .environment = options.environment,
+                                   .cores = {},
+                                   .out = out,
+                                   .err = err,
+                                   .has_own_group = options.has_own_group});
+    process_ = spawned.id;
+    if (process_ < 0) fail_run("{} cannot be started: {}", command.front(), std::strerror(spawned.error));
   }
   ~Child() {
     if (process_ < 0) return;
@@ -109,6 +80,11 @@ bool take(int file, const std::function<void(std::string_view)>& use) {
 }
 
 }  // namespace
+
+std::string last_line(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  return std::string(text.substr(text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1));
+}
 
 CommandResult run_command(const std::vector<std::string>& command, const CommandOptions& options) {
   constexpr std::chrono::seconds kGrace(2);

@@ -25,4 +25,7 @@ struct CommandOptions {
 // RunError where it cannot be started.
 CommandResult run_command(const std::vector<std::string>& command, const CommandOptions& options = {});
 
+// Of what a program has said: mostly why it ended.
+std::string last_line(std::string_view text);
+
 }  // namespace zerostep

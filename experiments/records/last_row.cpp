@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/file_descriptor.h"
-#include "experiments/records/csv_cells.h"
+#include "runtime/report/csv_cells.h"
 
 namespace zerostep {
 namespace {

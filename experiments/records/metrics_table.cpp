@@ -11,9 +11,9 @@
 #include <optional>
 
 #include "base/error.h"
-#include "experiments/records/csv_cells.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
+#include "runtime/report/csv_cells.h"
 
 namespace zerostep {
 namespace {

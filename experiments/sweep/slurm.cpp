@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "experiments/process/run_command.h"
 #include "models/text_file.h"
 #include "runtime/report/output_file.h"
@@ -17,13 +18,6 @@ namespace zerostep {
 namespace {
 
 namespace fs = std::filesystem;
-
-// As a shell reads it back.
-std::string quoted(const std::string& text) {
-  std::string out = "'";
-  for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
 
 // What a program of Slurm says; RunError where it cannot be started or ends otherwise than well.
 std::string said_by(const std::vector<std::string>& command) {
@@ -42,8 +36,8 @@ std::string batch_script(const fs::path& folder, const std::vector<SlurmArray::T
       "#SBATCH --signal=USR1@120\n"
       "case $SLURM_ARRAY_TASK_ID in\n";
   for (size_t i = 0; i < tasks.size(); ++i) {
-    text += fmt::format("  {}) output={}; command=(", i, quoted(tasks[i].output));
-    for (const std::string& part : tasks[i].command) text += (part == tasks[i].command.front() ? "" : " ") + quoted(part);
+    text += fmt::format("  {}) output={}; command=(", i, shell_word(tasks[i].output));
+    for (const std::string& part : tasks[i].command) text += (part == tasks[i].command.front() ? "" : " ") + shell_word(part);
     text += ") ;;\n";
   }
   return text + fmt::format(
@@ -54,7 +48,7 @@ std::string batch_script(const fs::path& folder, const std::vector<SlurmArray::T
                     "srun --mpi=pmix --ntasks={} --cpus-per-task=\"${{SLURM_CPUS_PER_TASK:-1}}\" --kill-on-bad-exit=1 \"${{command[@]}}\" "
                     "|| status=$?\n"
                     "echo $status >{}/\"$SLURM_ARRAY_TASK_ID.status\"\n",
-                    ranks, quoted(folder.string()));
+                    ranks, shell_word(folder.string()));
 }
 
 class SlurmWork : public Work {

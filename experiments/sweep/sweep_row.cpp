@@ -10,9 +10,9 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/nth.h"
-#include "experiments/records/csv_cells.h"
 #include "experiments/records/metrics_table.h"
 #include "experiments/records/run_record.h"
+#include "runtime/report/csv_cells.h"
 
 namespace zerostep {
 namespace {

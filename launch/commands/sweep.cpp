@@ -18,7 +18,7 @@
 #include "base/process_memory.h"
 #include "base/program_name.h"
 #include "experiments/plot/plot.h"
-#include "experiments/records/csv_cells.h"
+#include "runtime/report/csv_cells.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/screens.h"

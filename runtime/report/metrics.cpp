@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/format.h"
+#include "runtime/report/csv_cells.h"
 
 namespace zerostep {
 namespace {
@@ -24,12 +25,7 @@ template <typename T>
 std::string cell(const std::optional<T>& value) {
   return value ? cell(*value) : std::string();
 }
-std::string cell(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
+std::string cell(const std::string& text) { return csv_cell(text); }
 
 std::string cell(bool value) { return value ? "1" : "0"; }
 

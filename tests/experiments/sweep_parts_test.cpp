@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "experiments/process/process.h"
-#include "experiments/records/csv_cells.h"
+#include "runtime/report/csv_cells.h"
 #include "experiments/records/last_row.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/halving.h"

@@ -1,4 +1,4 @@
-#include "experiments/records/csv_cells.h"
+#include "runtime/report/csv_cells.h"
 
 #include <algorithm>
 #include <charconv>
