@@ -1,6 +1,7 @@
 #include "base/console.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -69,5 +70,14 @@ std::string visible(std::string_view text) {
 void print_err(std::string_view text) { write_err(visible(text)); }
 
 void show_status(std::string_view text) { write_err(fmt::format("\r\x1b[K{}", text)); }
+
+TerminalSize terminal_size(int file) {
+  winsize size{};
+  TerminalSize out;
+  if (::ioctl(file, TIOCGWINSZ, &size) != 0) return out;
+  if (size.ws_row > 0) out.lines = size.ws_row;
+  if (size.ws_col > 0) out.columns = size.ws_col;
+  return out;
+}
 
 }  // namespace zerostep

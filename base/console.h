@@ -34,6 +34,12 @@ template <typename... Args>
 void print_err(fmt::format_string<Args...> text, Args&&... args) {
   print_err(std::string_view(fmt::format(text, std::forward<Args>(args)...)));
 }
+// What a terminal has room for; 24 lines of 80 columns where the file is none, or it does not say.
+struct TerminalSize {
+  int lines = 24, columns = 80;
+};
+TerminalSize terminal_size(int file);
+
 // Text in place of what stood in the last line of a terminal that the standard error is.
 void show_status(std::string_view text);
 

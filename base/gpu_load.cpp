@@ -92,14 +92,14 @@ std::vector<GpuLoad> gpu_loads() {
   return out;
 }
 
-GpuLoadOf::GpuLoadOf(const std::string& device_name) {
+GpuMeter::GpuMeter(const std::string& device_name) {
   if (!nvml().is_open) return;
   const size_t colon = device_name.find(':');
   const std::string bus = colon == std::string::npos ? "" : bus_of(std::stoi(device_name.substr(colon + 1)));
   if (bus.empty() || nvml().by_bus(bus.c_str(), &gpu_) != 0) gpu_ = nullptr;
 }
 
-std::optional<GpuLoad> GpuLoadOf::now() {
+std::optional<GpuLoad> GpuMeter::now() {
   constexpr double kSeconds = 0.2;
   if (gpu_ == nullptr) return std::nullopt;
   const double now = seconds_now();

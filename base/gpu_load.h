@@ -19,9 +19,9 @@ std::vector<GpuLoad> gpu_loads();
 
 // Of the GPU that this process knows as "cuda:N", a number that CUDA_VISIBLE_DEVICES changes: it is found by its place on the bus. Nothing
 // where the driver or NVML does not answer. Readings are made at most five times a second, which is as often as NVML's own change.
-class GpuLoadOf {
+class GpuMeter {
  public:
-  explicit GpuLoadOf(const std::string& device_name);
+  explicit GpuMeter(const std::string& device_name);
   std::optional<GpuLoad> now();
 
  private:

@@ -18,7 +18,7 @@ std::optional<Picture> memory_view(const PlotInput& input) {
     panel.x = {"highest so far", AxisUnit::Bytes, false, true};
     for (const PlotRun& run : input.runs) {
       const std::string column = std::string(tier) + "_peak_bytes";
-      const double measured = highest(run.column(column)), planned = planned_bytes(run.record, tier);
+      const double measured = highest(run.column(column)), planned = run.record.planned_bytes(tier);
       if (!(measured > 0) && !(planned > 0)) continue;
       const auto row = static_cast<double>(panel.rows.size());
       panel.rows.push_back(run.record.name);

@@ -65,9 +65,9 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.device_peak_bytes = highest(run.column("device_peak_bytes"));
   out.host_peak_bytes = highest(run.column("host_peak_bytes"));
   out.file_peak_bytes = highest(run.column("file_peak_bytes"));
-  out.planned_device_peak_bytes = planned_bytes(run.record, "device");
-  out.planned_host_peak_bytes = planned_bytes(run.record, "host");
-  out.planned_file_peak_bytes = planned_bytes(run.record, "file");
+  out.planned_device_peak_bytes = run.record.planned_bytes("device");
+  out.planned_host_peak_bytes = run.record.planned_bytes("host");
+  out.planned_file_peak_bytes = run.record.planned_bytes("file");
   for (const std::string& key : keys) out.values.push_back(run.value(key));
   out.steps_to_common = out.seconds_to_common = out.forwards_to_common = kUnknown;
   return out;
@@ -148,16 +148,7 @@ std::vector<std::string_view> columns_of_summary() {
           "eval_accuracy"};
 }
 
-double speed_of(const PlotRun& run) {
-  const std::span<const double> speed = run.column("tokens_per_second"), seconds = run.column("step_seconds");
-  double tokens = 0, sum = 0;
-  for (size_t i = 0; i < std::min(speed.size(), seconds.size()); ++i)
-    if (std::isfinite(speed[i]) && std::isfinite(seconds[i])) {
-      tokens += speed[i] * seconds[i];
-      sum += seconds[i];
-    }
-  return sum > 0 ? tokens / sum : kUnknown;
-}
+double speed_of(const PlotRun& run) { return mean_speed(run.table); }
 
 double deviation_of_last_fifth(std::span<const double> values) {
   std::vector<double> numbers;
@@ -170,13 +161,6 @@ double deviation_of_last_fifth(std::span<const double> values) {
   const double mean = sum / static_cast<double>(count);
   for (size_t i = numbers.size() - count; i < numbers.size(); ++i) squares += (numbers[i] - mean) * (numbers[i] - mean);
   return std::sqrt(squares / static_cast<double>(count - 1));
-}
-
-double planned_bytes(const RunRecord& run, std::string_view tier) {
-  const std::string name = std::string(tier) + "_peak_bytes";
-  if (!run.plan.is_object()) return kUnknown;
-  const auto it = run.plan.find(name);
-  return it != run.plan.end() && it->is_number() ? it->get<double>() : kUnknown;
 }
 
 }  // namespace zerostep

@@ -51,6 +51,5 @@ nlohmann::ordered_json summary_json(const Summary& summary);
 
 double speed_of(const PlotRun& run);  // tokens of all its steps over their seconds
 double deviation_of_last_fifth(std::span<const double> values);
-double planned_bytes(const RunRecord& run, std::string_view tier);  // "device", "host" or "file"; NaN without a plan
 
 }  // namespace zerostep

@@ -8,7 +8,7 @@
 #include "experiments/plot/axis.h"
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/summary.h"
-#include "experiments/plot/table_text.h"
+#include "experiments/text/text_table.h"
 #include "runtime/report/csv_cells.h"
 
 namespace zerostep {

@@ -124,6 +124,17 @@ std::string MetricsTable::text(const std::vector<std::string>& row, std::string_
   return index < row.size() ? row[index] : "";
 }
 
+double mean_speed(const MetricsTable& table) {
+  const std::span<const double> speed = table.column("tokens_per_second"), seconds = table.column("step_seconds");
+  double tokens = 0, time = 0;
+  for (size_t i = 0; i < std::min(speed.size(), seconds.size()); ++i)
+    if (std::isfinite(speed[i]) && std::isfinite(seconds[i])) {
+      tokens += speed[i] * seconds[i];
+      time += seconds[i];
+    }
+  return time > 0 ? tokens / time : kNaN;
+}
+
 double final_mean(std::span<const double> values) {
   const int64_t count = std::count_if(values.begin(), values.end(), [](double v) { return !std::isnan(v); });
   if (count == 0) return kNaN;

@@ -37,6 +37,8 @@ class MetricsTable {
   int64_t num_rows_ = 0;
 };
 
+// Tokens of all steps over their seconds, of the columns tokens_per_second and step_seconds; NaN where they tell nothing.
+double mean_speed(const MetricsTable& table);
 // Mean of the last twentieth of the values that are numbers, of one at least; NaN where there is none.
 double final_mean(std::span<const double> values);
 double lowest(std::span<const double> values);   // NaN where none is a number

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <set>
 
 #include "base/error.h"
@@ -132,6 +133,13 @@ const nlohmann::json& RunRecord::value(std::string_view path) const {
     if (dot == path.npos) return *at;
     path.remove_prefix(dot + 1);
   }
+}
+
+double RunRecord::planned_bytes(std::string_view tier) const {
+  constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  if (!plan.is_object()) return kUnknown;
+  const auto it = plan.find(std::string(tier) + "_peak_bytes");
+  return it != plan.end() && it->is_number() ? it->get<double>() : kUnknown;
 }
 
 int64_t RunRecord::total_steps() const {

@@ -30,6 +30,8 @@ struct RunRecord {
 
   // The value of a key of the configuration ("optimizer.params.lr"); null where it has none.
   const nlohmann::json& value(std::string_view path) const;
+  // The planned peak of a tier, "device", "host" or "file"; NaN without a plan.
+  double planned_bytes(std::string_view tier) const;
   int64_t total_steps() const;  // run.steps; 0: not known
 };
 

@@ -1,8 +1,6 @@
 #include "experiments/sweep/screens.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +9,8 @@
 #include "base/console.h"
 #include "base/format.h"
 #include "experiments/records/last_row.h"
+#include "experiments/text/live_lines.h"
+#include "runtime/report/columns.h"
 #include "runtime/report/run_log.h"
 
 namespace zerostep {
@@ -18,9 +18,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string cut(std::string text, int columns) {
-  if (std::ssize(text) > columns) text = text.substr(0, static_cast<size_t>(std::max(0, columns - 1))) + "~";
-  return text;
+std::string cut(const std::string& text, int columns) {
+  return columns_of_text(text) > columns ? std::string(first_columns(text, std::max(0, columns - 1))) + "~" : text;
 }
 
 // A run that goes on as its last row tells.
@@ -58,39 +57,31 @@ class TerminalScreen : public Printer {
   TerminalScreen(const SweepRequest& request, size_t jobs, std::FILE* out) : Printer(out), request_(request), jobs_(jobs) {}
   ~TerminalScreen() override { std::fflush(out_); }
   void line(const std::string& text) override {
-    clear();
-    put(visible(text) + "\n");
+    put(drawn_.clear() + visible(text) + "\n");
     std::fflush(out_);
     shown_at_ = {};
   }
   void show(const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps) override {
     constexpr std::chrono::milliseconds kInterval{500};
     if (Clock::now() - shown_at_ < kInterval) return;
-    winsize size{};
-    const bool is_known = ::ioctl(::fileno(out_), TIOCGWINSZ, &size) == 0 && size.ws_row > 0;
-    const std::vector<std::string> lines =
-        sweep_table(request_, rows, steps, jobs_, is_known ? std::max(3, size.ws_row - 2) : 20, is_known ? size.ws_col - 1 : 79);
-    clear();
-    for (const std::string& text : lines) put(visible(text) + "\n");
+    const auto [rows_of_terminal, columns] = terminal_size(::fileno(out_));
+    std::vector<std::string> lines = sweep_table(request_, rows, steps, jobs_, std::max(3, rows_of_terminal - 2), columns - 1);
+    for (std::string& text : lines) text = visible(text);
+    put(drawn_.draw(lines));
     std::fflush(out_);
-    num_lines_ = lines.size();
     shown_at_ = Clock::now();
   }
 
   void finish(const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps) override {
     shown_at_ = {};
     show(rows, steps);
-    num_lines_ = 0;
+    drawn_.leave();
   }
 
  private:
-  void clear() {
-    if (num_lines_ > 0) put(fmt::format("\x1b[{}A\x1b[J", num_lines_));
-    num_lines_ = 0;
-  }
   const SweepRequest& request_;
   size_t jobs_;
-  size_t num_lines_ = 0;
+  LiveLines drawn_;
   Clock::time_point shown_at_;
 };
 

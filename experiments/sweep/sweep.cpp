@@ -19,7 +19,7 @@
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
-#include "experiments/sweep/slots.h"
+#include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/slurm.h"
 #include "experiments/sweep/train_command.h"
 #include "experiments/sweep/work.h"
@@ -62,7 +62,7 @@ class Sweep {
         screen_(screen),
         folder_(request.file.folder()),
         lock_(lock_folder()),
-        slots_(request.file.resources, cores_of_process(), request.memory_bytes, request.points.size()),
+        shares_(request.file.resources, cores_of_process(), request.memory_bytes, request.points.size()),
         journal_(open_journal()) {}
 
   SweepOutcome run() {
@@ -76,7 +76,7 @@ class Sweep {
 
  private:
   SweepOutcome run_all() {
-    if (request_.begins) request_.begins();
+    if (request_.on_begin) request_.on_begin();
     refuse_what_is_too_large();
     save();
     for (;;) {
@@ -90,7 +90,7 @@ class Sweep {
       screen_.show(rows_, targets_);
       const bool waits =
           !is_stopping() && std::any_of(rows_.begin(), rows_.end(), [](const SweepRow& row) { return row.state == SweepState::Queued; });
-      if (jobs_.empty() && !waits) break;
+      if (started_.empty() && !waits) break;
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     screen_.finish(rows_, targets_);
@@ -101,9 +101,9 @@ class Sweep {
     return {rows_, interrupts_ > 0};
   }
 
-  struct Job {
+  struct StartedRun {
     size_t row;
-    std::optional<size_t> slot;  // of this machine
+    std::optional<size_t> share;  // of this machine
     std::unique_ptr<Work> work;
     Clock::time_point begun;
     double seconds_before;
@@ -115,9 +115,9 @@ class Sweep {
   void end_all() {
     constexpr double kPatience = 15;
     const Clock::time_point begun = Clock::now();
-    while (!jobs_.empty() && seconds_since(begun) < kPatience) {
-      for (Job& job : jobs_) job.work->end();
-      std::erase_if(jobs_, [](Job& job) { return job.work->ended().has_value(); });
+    while (!started_.empty() && seconds_since(begun) < kPatience) {
+      for (StartedRun& run : started_) run.work->end();
+      std::erase_if(started_, [](StartedRun& run) { return run.work->ended().has_value(); });
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
@@ -190,10 +190,10 @@ class Sweep {
       if (rows_[i].state != SweepState::Queued || request_.file.resources.uses_slurm) continue;
       const int64_t bytes = bytes_of(i);
       std::string why = request_.planned[i].refusal;
-      if (why.empty() && bytes > slots_.memory_bytes())
+      if (why.empty() && bytes > shares_.memory_bytes())
         why = fmt::format("needs {} of this machine's memory, its processes' own {} among them; {} are free: {} are missing",
                           human_bytes(bytes), human_bytes(request_.process_bytes * request_.file.resources.ranks),
-                          human_bytes(slots_.memory_bytes()), human_bytes(bytes - slots_.memory_bytes()));
+                          human_bytes(shares_.memory_bytes()), human_bytes(bytes - shares_.memory_bytes()));
       if (why.empty()) continue;
       rows_[i].state = SweepState::Failed;
       rows_[i].error = why;
@@ -239,8 +239,8 @@ class Sweep {
     return share * planned.seconds.value_or(planned.flops);
   }
 
-  bool is_handed_on(size_t row) const {
-    return std::any_of(jobs_.begin(), jobs_.end(), [&](const Job& job) { return job.row == row; });
+  bool is_submitted(size_t row) const {
+    return std::any_of(started_.begin(), started_.end(), [&](const StartedRun& run) { return run.row == row; });
   }
 
   // Rows that wait for a start, the longest first.
@@ -248,7 +248,7 @@ class Sweep {
     constexpr double kPatience = 30;  // for the processes of a sweep that was killed to end
     std::vector<size_t> out;
     for (size_t i = 0; i < rows_.size(); ++i)
-      if (rows_[i].state == SweepState::Queued && !is_handed_on(i) &&
+      if (rows_[i].state == SweepState::Queued && !is_submitted(i) &&
           (seconds_since(begun_) > kPatience || !FolderLock::is_owned(folder_of(i).string())))
         out.push_back(i);
     std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return left_of(a) > left_of(b); });
@@ -258,9 +258,9 @@ class Sweep {
   // Whatever there is room for now.
   void start() {
     if (request_.file.resources.uses_slurm) return start_array();
-    if (!slots_.any_is_free()) return;
+    if (!shares_.any_is_free()) return;
     for (size_t row : queue())
-      if (const std::optional<size_t> slot = slots_.take(bytes_of(row))) start_here(row, *slot);
+      if (const std::optional<size_t> share = shares_.take(bytes_of(row))) start_here(row, *share);
   }
 
   std::string output_of(size_t row) const {
@@ -270,8 +270,8 @@ class Sweep {
     return (folder_of(row) / "output.txt").string();
   }
 
-  void start_here(size_t row, size_t slot) {
-    const Slot& share = slots_.at(slot);
+  void start_here(size_t row, size_t index) {
+    const MachineShare& share = shares_.at(index);
     // mpirun takes its ranks with it where it is asked to end, not where it is killed.
     ProcessRequest process{.command = train_command(request_, row, targets_[row]),
                            .environment = {},
@@ -284,7 +284,7 @@ class Sweep {
     if (given == nullptr || std::atoi(given) > threads) process.environment["OMP_NUM_THREADS"] = std::to_string(threads);
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
     rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
-    hand_on(row, slot, make_local_work(process), process.command);
+    submit(row, index, make_local_work(process), process.command);
   }
 
   // All that wait, as one array: Slurm knows what there is room for.
@@ -302,25 +302,25 @@ class Sweep {
     screen_.line(fmt::format("{} handed to Slurm as job {}", counted(std::ssize(waiting), "run"), array->id()));
     for (size_t i = 0; i < waiting.size(); ++i) {
       rows_[waiting[i]].device = fmt::format("slurm:{}_{}", array->id(), i);
-      hand_on(waiting[i], std::nullopt, make_slurm_work(array, i), tasks[i].command);
+      submit(waiting[i], std::nullopt, make_slurm_work(array, i), tasks[i].command);
     }
   }
 
-  void hand_on(size_t index, std::optional<size_t> slot, std::unique_ptr<Work> work, const std::vector<std::string>& command) {
+  void submit(size_t index, std::optional<size_t> share, std::unique_ptr<Work> work, const std::vector<std::string>& command) {
     SweepRow& row = rows_[index];
     journal_->start(row, command);
     row.exit.reset();
     row.error.clear();
     std::error_code error;
     const auto bytes = fs::file_size(folder_of(index) / "output.txt", error);
-    jobs_.push_back({index, slot, std::move(work), Clock::now(), row.seconds, error ? 0 : bytes});
+    started_.push_back({index, share, std::move(work), Clock::now(), row.seconds, error ? 0 : bytes});
     is_changed_ = true;
   }
 
-  void begin(Job& job) {
-    SweepRow& row = rows_[job.row];
-    job.has_begun = true;
-    job.begun = Clock::now();
+  void begin(StartedRun& run) {
+    SweepRow& row = rows_[run.row];
+    run.has_begun = true;
+    run.begun = Clock::now();
     if (row.started.empty()) row.started = timestamp_now();
     row.state = SweepState::Running;
     is_changed_ = true;
@@ -328,34 +328,34 @@ class Sweep {
   }
 
   void collect() {
-    for (auto it = jobs_.begin(); it != jobs_.end();) {
+    for (auto it = started_.begin(); it != started_.end();) {
       if (!it->has_begun && it->work->has_begun()) begin(*it);
       const std::optional<int> status = it->work->ended();
       if (status) end(*it, *status);
-      it = status ? jobs_.erase(it) : std::next(it);
+      it = status ? started_.erase(it) : std::next(it);
     }
   }
 
-  void end(const Job& job, int status) {
-    SweepRow& row = rows_[job.row];
-    const fs::path folder = folder_of(job.row);
-    if (job.slot) slots_.give_back(*job.slot);
+  void end(const StartedRun& run, int status) {
+    SweepRow& row = rows_[run.row];
+    const fs::path folder = folder_of(run.row);
+    if (run.share) shares_.give_back(*run.share);
     row.exit = status;
-    row.seconds = job.seconds_before + seconds_since(job.begun);
+    row.seconds = run.seconds_before + seconds_since(run.begun);
     const RunRecord record = holds_run(folder) ? read_run(folder) : RunRecord();
     if (record.state != RunState::Unknown) read_metrics(row, folder);
-    const bool has_its_steps = record.state == RunState::Done || (request_.file.search && row.steps >= targets_[job.row]);
+    const bool has_its_steps = record.state == RunState::Done || (request_.file.search && row.steps >= targets_[run.row]);
     if (status == 0 && has_its_steps) {
       row.state = SweepState::Done;
     } else if (status == 0 || is_ended_from_outside(status) || (interrupts_ > 0 && record.state != RunState::Failed)) {
       row.state = SweepState::Interrupted;
       if (interrupts_ == 0)
-        row.error = status == 0 ? last_words(folder / "output.txt", job.output_begin)
+        row.error = status == 0 ? last_words(folder / "output.txt", run.output_begin)
                                 : fmt::format("ended by signal {} from outside; --resume goes on with it", status - 128);
     } else {
       row.state = SweepState::Failed;
       has_failed_ = true;
-      row.error = last_words(folder / "output.txt", job.output_begin);
+      row.error = last_words(folder / "output.txt", run.output_begin);
     }
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;
@@ -371,12 +371,12 @@ class Sweep {
     if (asked >= 1 && interrupts_ == 0) {
       journal_->note("interrupt", "runs save and stop");
       screen_.line(fmt::format("interrupted: {} and stop; once more ends them at once",
-                               jobs_.size() == 1 ? "the run that goes on is asked to save" : "the runs that go on are asked to save"));
-      for (const Job& job : jobs_) job.work->stop();
+                               started_.size() == 1 ? "the run that goes on is asked to save" : "the runs that go on are asked to save"));
+      for (const StartedRun& run : started_) run.work->stop();
     }
     if (asked >= 2 && interrupts_ < 2) journal_->note("interrupt", "runs end at once");
     if (asked >= 2)
-      for (const Job& job : jobs_) job.work->end();
+      for (const StartedRun& run : started_) run.work->end();
     interrupts_ = std::max(interrupts_, asked);
   }
 
@@ -391,9 +391,9 @@ class Sweep {
   FolderLock lock_;
   std::vector<SweepRow> rows_;
   std::vector<int64_t> targets_;  // steps that each run is to have
-  Slots slots_;
+  MachineShares shares_;
   std::optional<Journal> journal_;
-  std::list<Job> jobs_;
+  std::list<StartedRun> started_;
   int interrupts_ = 0;
   bool has_failed_ = false, is_changed_ = false, has_to_choose_ = true;
   const Clock::time_point begun_ = Clock::now();

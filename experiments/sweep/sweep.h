@@ -21,10 +21,10 @@ struct SweepRequest {
   std::vector<SweepPoint> points;
   std::vector<PlannedRun> planned;  // of each point
   SweepOptions options;
-  std::string program;           // that runs them
-  int64_t memory_bytes = 0;      // of this machine that are free now
-  int64_t process_bytes = 0;     // that a process has before it holds a model
-  std::function<void()> begins;  // called once the folder is owned, before anything is started
+  std::string program;             // that runs them
+  int64_t memory_bytes = 0;        // of this machine that are free now
+  int64_t process_bytes = 0;       // that a process has before it holds a model
+  std::function<void()> on_begin;  // called once the folder is owned, before anything is started
   // How often the sweep was asked to stop: once: its runs save and stop; twice: they end.
   std::function<int()> interrupts;
 };

@@ -41,14 +41,7 @@ void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
   row.loss = if_any(final_mean(table.column("loss")));
   row.best_eval_loss = if_any(lowest(table.column("eval_loss")));
   row.device_peak_bytes = if_any(highest(table.column("device_peak_bytes")));
-  const std::span<const double> speed = table.column("tokens_per_second"), seconds = table.column("step_seconds");
-  double tokens = 0, time = 0;
-  for (size_t i = 0; i < std::min(speed.size(), seconds.size()); ++i)
-    if (std::isfinite(speed[i] * seconds[i])) {
-      tokens += speed[i] * seconds[i];
-      time += seconds[i];
-    }
-  row.tokens_per_second = time > 0 ? std::optional(tokens / time) : std::nullopt;
+  row.tokens_per_second = if_any(mean_speed(table));
 }
 
 std::string runs_csv(const std::vector<SweepRow>& rows) {

@@ -21,11 +21,6 @@ constexpr double kSilentSeconds = 300;
 constexpr size_t kRecentRows = 20;
 constexpr int kCurveColumns = 24;
 
-double planned_bytes(const nlohmann::json& plan) {
-  const auto it = plan.is_object() ? plan.find("device_peak_bytes") : plan.end();
-  return plan.is_object() && it != plan.end() && it->is_number() ? it->get<double>() : kNaN;
-}
-
 std::span<const double> last_of(std::span<const double> values, size_t count) { return values.last(std::min(values.size(), count)); }
 
 // Seconds of the last steps and their tokens a second. The first step of a process also warms caches up, and does not count once there is
@@ -88,7 +83,7 @@ RunStatus status_of(const RunRecord& run, double now) {
   out.state = run.state;
   out.why = run.why;
   out.total = run.total_steps();
-  out.planned_bytes = planned_bytes(run.plan);
+  out.planned_bytes = run.planned_bytes("device");
   MetricsTable table;
   try {
     table = MetricsTable::read(run.metrics, kColumns);

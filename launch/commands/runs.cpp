@@ -12,6 +12,7 @@
 #include "base/format.h"
 #include "experiments/housekeeping/archive.h"
 #include "experiments/housekeeping/run_files.h"
+#include "experiments/text/text_table.h"
 #include "experiments/watch/run_status.h"
 #include "launch/commands/commands.h"
 #include "runtime/checkpoint/checkpoint_folders.h"
@@ -21,28 +22,6 @@
 namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
-
-std::string padded(const std::string& text, int columns) {
-  return text + std::string(static_cast<size_t>(std::max(0, columns - columns_of_text(text))), ' ');
-}
-
-// Lines of cells, each column as wide as its widest cell but the last.
-std::string table_of(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<int> widths;
-  for (const auto& row : rows)
-    for (size_t i = 0; i < row.size(); ++i) {
-      if (widths.size() == i) widths.push_back(0);
-      widths[i] = std::max(widths[i], columns_of_text(row[i]));
-    }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) line += i + 1 < row.size() ? padded(row[i], widths[i]) + "  " : row[i];
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
-  }
-  return text;
-}
 
 std::string number_text(double value) { return std::isfinite(value) ? fmt::format("{:.5g}", value) : "-"; }
 
@@ -59,6 +38,11 @@ struct Total {
     ++count;
     bytes += more;
   }
+  // What has become of them: "2 runs, 3 MiB (3,145,728 bytes) are packed; 1 run left alone".
+  std::string line(const char* what, const char* fate) const {
+    return fmt::format("{}, {} ({} bytes) {}{}\n", counted(count, what), human_bytes(bytes), grouped(bytes), fate,
+                       left_alone > 0 ? fmt::format("; {} left alone", counted(left_alone, "run")) : "");
+  }
 };
 
 // Why nothing is done to a run: "" and its lock, or the reason.
@@ -74,7 +58,8 @@ std::string refusal_of(const RunRecord& run, bool dry_run, Claim& claim) {
 
 int list_runs(const RunsArguments& arguments) {
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  std::vector<std::vector<std::string>> rows{{"run", "state", "steps", "loss", "best evaluation", "size", "of it checkpoints", ""}};
+  TextTable table(TextTable::kAll);
+  table.add({"run", "state", "steps", "loss", "best evaluation", "size", "of it checkpoints", ""});
   nlohmann::ordered_json objects = nlohmann::ordered_json::array();
   int64_t bytes = 0, count = 0;
   for (const RunRecord& run : find_runs({arguments.folder})) {
@@ -89,8 +74,8 @@ int list_runs(const RunsArguments& arguments) {
     std::string why = run.state == RunState::Running ? "" : visible(status.why);
     why = why.substr(0, why.find('\n'));
     if (columns_of_text(why) > kWhyColumns) why = std::string(first_columns(why, kWhyColumns - 3)) + "...";
-    rows.push_back({visible(run.name), std::string(name_of(run.state)), steps, number_text(status.loss), number_text(status.best_eval_loss),
-                    human_bytes(size), human_bytes(of_checkpoints), why});
+    table.add({visible(run.name), std::string(name_of(run.state)), steps, number_text(status.loss), number_text(status.best_eval_loss),
+               human_bytes(size), human_bytes(of_checkpoints), why});
     nlohmann::ordered_json object = status_json(status);
     object.erase("load");
     object["bytes"] = size;
@@ -100,7 +85,7 @@ int list_runs(const RunsArguments& arguments) {
   if (arguments.json)
     print_out("{}\n", objects.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   else
-    print_out("{}{}, {}\n", table_of(rows), counted(count, "run"), human_bytes(bytes));
+    print_out("{}{}, {}\n", table.text(), counted(count, "run"), human_bytes(bytes));
   return kDone;
 }
 
@@ -128,11 +113,7 @@ int prune_runs(const RunsArguments& arguments) {
     }
     if (of_run.count > 0 || !kept.empty()) print_out("{} keeps {}\n", visible(run.name), kept.empty() ? "no checkpoint" : kept);
   }
-  print_out("{}, {} ({} bytes) {}{}\n", counted(total.count, "checkpoint"), human_bytes(total.bytes), grouped(total.bytes),
-            arguments.dry_run  ? "would go: nothing was changed"
-            : total.count == 1 ? "is gone"
-                               : "are gone",
-            total.left_alone > 0 ? fmt::format("; {} left alone", counted(total.left_alone, "run")) : "");
+  print_out(total.line("checkpoint", arguments.dry_run ? "would go: nothing was changed" : total.count == 1 ? "is gone" : "are gone"));
   return kDone;
 }
 
@@ -187,11 +168,7 @@ int archive_runs(const RunsArguments& arguments) {
                                 : (arguments.remove ? ", read back and compared; its folder is gone" : ", read back and compared"));
     flush_out();
   }
-  print_out("{}, {} ({} bytes) {}{}\n", counted(total.count, "run"), human_bytes(total.bytes), grouped(total.bytes),
-            arguments.dry_run  ? "would be packed: nothing was written"
-            : total.count == 1 ? "is packed"
-                               : "are packed",
-            total.left_alone > 0 ? fmt::format("; {} left alone", counted(total.left_alone, "run")) : "");
+  print_out(total.line("run", arguments.dry_run ? "would be packed: nothing was written" : total.count == 1 ? "is packed" : "are packed"));
   return kDone;
 }
 

@@ -18,17 +18,18 @@
 #include "base/process_memory.h"
 #include "base/program_name.h"
 #include "experiments/plot/plot.h"
-#include "runtime/report/csv_cells.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/journal.h"
+#include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/screens.h"
-#include "experiments/sweep/slots.h"
+#include "experiments/text/text_table.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
 #include "launch/signals.h"
 #include "launch/sweep_plans.h"
 #include "runtime/config/document.h"
 #include "runtime/config/values.h"
+#include "runtime/report/csv_cells.h"
 #include "runtime/report/metrics.h"
 #include "runtime/report/output_file.h"
 
@@ -126,21 +127,18 @@ void for_all(const SweepFile& file, const std::vector<SweepPoint>& points, const
 }
 
 std::string dry_run_table(const SweepRequest& request, size_t jobs, double seconds, const std::string& why_untimed) {
-  size_t width = 3;
-  for (const SweepPoint& point : request.points) width = std::max(width, point.name.size());
-  std::string text =
-      fmt::format("{:<{}}  {:>12} {:>10} {:>10} {:>9} {:>12} {:>9}\n", "run", width, "device", "host", "files", "steps", "FLOPs", "time");
+  TextTable table;
+  table.add({"run", "device", "host", "files", "steps", "FLOPs", "time", ""});
   double flops = 0;
   for (size_t i = 0; i < request.points.size(); ++i) {
     const PlannedRun& planned = request.planned[i];
     flops += planned.flops;
-    text +=
-        fmt::format("{:<{}}  {:>12} {:>10} {:>10} {:>9} {:>12} {:>9}{}\n", request.points[i].name, width, human_bytes(planned.device_bytes),
-                    human_bytes(planned.host_bytes), human_bytes(planned.file_bytes), grouped(planned.steps), human_count(planned.flops),
-                    planned.seconds ? human_duration(*planned.seconds) : "-", planned.refusal.empty() ? "" : "  does not fit");
+    table.add({request.points[i].name, human_bytes(planned.device_bytes), human_bytes(planned.host_bytes), human_bytes(planned.file_bytes),
+               grouped(planned.steps), human_count(planned.flops), planned.seconds ? human_duration(*planned.seconds) : "-",
+               planned.refusal.empty() ? "" : "does not fit"});
   }
-  const std::vector<SweepRow> rows(request.points.size());
-  std::vector<SweepRow> queued = rows;
+  std::string text = table.text();
+  const std::vector<SweepRow> queued(request.points.size());
   std::vector<int64_t> steps;
   for (const PlannedRun& planned : request.planned) steps.push_back(planned.steps);
   const std::optional<double> whole = seconds_left(request, queued, steps, jobs);
@@ -234,9 +232,9 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.points = points_of(file, base, arguments.set);
   choose_points(request.points, arguments.only);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
-  const Slots slots(file.resources, cores_of_process(), request.memory_bytes, request.points.size());
+  const MachineShares shares(file.resources, cores_of_process(), request.memory_bytes, request.points.size());
   const int threads =
-      set_threads(std::max(1, static_cast<int>(cores_of_process().size() / (slots.count() * static_cast<size_t>(file.resources.ranks)))));
+      set_threads(std::max(1, static_cast<int>(cores_of_process().size() / (shares.count() * static_cast<size_t>(file.resources.ranks)))));
   SweepPlanner planner(base, file.resources.ranks, threads);
   request.planned.resize(request.points.size());
   for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
@@ -244,7 +242,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   if (arguments.is_dry_run) {
     if (arguments.resumes) leave_to_resume(request, base, arguments);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    print_out(visible(dry_run_table(request, slots.count(), seconds, planner.why_untimed())));
+    print_out(visible(dry_run_table(request, shares.count(), seconds, planner.why_untimed())));
     return kDone;
   }
   for_all(file, request.points,
@@ -255,7 +253,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const std::string resolved = resolved_file(file, base, arguments.set);
   if (arguments.resumes) require_same_base(file, resolved);
   request.base = fs::absolute(fs::path(file.folder()) / "base.json").string();
-  request.begins = [&] {
+  request.on_begin = [&] {
     write_file(file.folder() + "/sweep.json", resolved);
     write_file(request.base, base.text);
   };
@@ -269,7 +267,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   });
   defer_signals();
   request.interrupts = [&] { return std::max(asked.load(), pending_signal() != 0 ? 1 : 0); };
-  const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, slots.count(), stdout);
+  const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, shares.count(), stdout);
   const SweepOutcome outcome = run_sweep(request, *screen);
   write_report(request, arguments.command, *screen);
   const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "base/console.h"
 #include "base/format.h"
 #include "base/gpu_load.h"
+#include "experiments/text/live_lines.h"
 #include "experiments/watch/process_use.h"
 #include "experiments/watch/run_status.h"
 #include "launch/commands/commands.h"
@@ -111,28 +111,24 @@ std::vector<std::string> gpu_lines(const std::vector<RunStatus>& runs) {
 class Screen {
  public:
   void draw(std::vector<RunStatus> runs) {
-    winsize size{};
-    const bool is_known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 2;
-    const int columns = is_known ? size.ws_col : 80;
+    const auto [rows, columns] = terminal_size(STDOUT_FILENO);
     std::stable_partition(runs.begin(), runs.end(), is_running);
     constexpr int kBeside = 105, kLeastOfName = 16;  // columns of what stands beside a name
     std::vector<std::string> lines = lines_of(runs, std::max(kLeastOfName, columns - kBeside));
     for (std::string& gpu : gpu_lines(runs)) lines.push_back(std::move(gpu));
-    const size_t room = static_cast<size_t>(is_known ? size.ws_row : 24) - 1;
+    const size_t room = static_cast<size_t>(std::max(3, rows)) - 1;
     if (lines.size() > room) {
       const size_t left_out = lines.size() - room + 1;
       lines.resize(room - 1);
       lines.push_back(fmt::format("... and {} more lines", left_out));
     }
-    std::string text = drawn_ > 0 ? fmt::format("\033[{}F", drawn_) : "";
-    for (const std::string& line : lines) text += std::string(first_columns(line, columns - 1)) + "\033[K\n";
-    print_out(text + "\033[J");
+    for (std::string& line : lines) line = first_columns(line, columns - 1);
+    print_out(drawn_.draw(lines));
     flush_out();
-    drawn_ = lines.size();
   }
 
  private:
-  size_t drawn_ = 0;
+  LiveLines drawn_;
 };
 
 // In a pipe: a line of each run that has come further or has another state.

@@ -117,7 +117,7 @@ class StepRunner final : private ActionRunner {
   int64_t skipped_in_a_row_ = 0;
   std::string skip_reason_;                 // of the last skipped step; "": the loss scale falls
   std::optional<Instruction> instruction_;  // of the step under way
-  std::optional<GpuLoadOf> gpu_load_;       // of this rank's GPU
+  std::optional<GpuMeter> gpu_load_;        // of this rank's GPU
   double unscale_ = 1;                      // of the step's reduced gradients: averaging and loss scale
 };
 

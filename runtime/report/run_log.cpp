@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,11 +15,6 @@ namespace zerostep {
 namespace {
 
 constexpr const char* kClearLine = "\r\033[2K";
-
-int columns_of(int file) {
-  winsize size{};
-  return ::ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
 
 }  // namespace
 
@@ -76,10 +70,10 @@ void RunLog::clear_status() {
 
 RunLog::Terminal stdout_terminal() {
   if (::isatty(STDOUT_FILENO) == 0) return {};
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return {true, columns_of(STDOUT_FILENO)};
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return {true, terminal_size(STDOUT_FILENO).columns};
   const FileDescriptor parent(::open(fmt::format("/proc/{}/fd/1", ::getppid()).c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
   if (!parent.is_open()) return {};
-  return {::isatty(parent.get()) != 0, columns_of(parent.get())};
+  return {::isatty(parent.get()) != 0, terminal_size(parent.get()).columns};
 }
 
 }  // namespace zerostep

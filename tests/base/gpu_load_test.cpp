@@ -34,7 +34,7 @@ TEST(GpuLoad, IsWhatTheManagementLibraryTells) {
 
 TEST(GpuLoad, FindsTheGpuOfCudasNumberByItsPlaceOnTheBus) {
   EXPECT_TRUE(holds_with_fake_driver([] {
-    GpuLoadOf first("cuda:0"), second("cuda:1"), none("cuda:2"), processor("cpu");
+    GpuMeter first("cuda:0"), second("cuda:1"), none("cuda:2"), processor("cpu");
     return first.now() && first.now()->name == "Fake B" && second.now() && second.now()->name == "Fake A" && !none.now() &&
            !processor.now();
   }));
@@ -43,7 +43,7 @@ TEST(GpuLoad, FindsTheGpuOfCudasNumberByItsPlaceOnTheBus) {
 TEST(GpuLoad, IsUnknownWithoutADriver) {
   if (dlopen("libnvidia-ml.so.1", RTLD_LAZY) != nullptr) return;  // there is one
   EXPECT_TRUE(gpu_loads().empty());
-  EXPECT_FALSE(GpuLoadOf("cuda:0").now());
+  EXPECT_FALSE(GpuMeter("cuda:0").now());
 }
 
 }  // namespace

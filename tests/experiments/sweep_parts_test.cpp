@@ -9,13 +9,13 @@
 
 #include "base/error.h"
 #include "experiments/process/process.h"
-#include "runtime/report/csv_cells.h"
 #include "experiments/records/last_row.h"
 #include "experiments/records/read_file.h"
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
-#include "experiments/sweep/slots.h"
+#include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/sweep_row.h"
+#include "runtime/report/csv_cells.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
@@ -69,31 +69,31 @@ TEST(Halving, WithoutAnyValueNobodyIsChosen) {
   EXPECT_FALSE(is_better_higher("loss"));
 }
 
-TEST(SweepSlots, ShareCoresThatDoNotOverlap) {
-  Slots slots({.ranks = 1, .jobs = 0, .gpus = {}}, {2, 3, 5, 7, 11}, 100, 2);
-  ASSERT_EQ(slots.count(), 2u);
-  EXPECT_EQ(slots.at(0).cores, (std::vector<int>{2, 3}));
-  EXPECT_EQ(slots.at(1).cores, (std::vector<int>{5, 7, 11}));
-  EXPECT_EQ(Slots({.ranks = 2, .jobs = 0, .gpus = {}}, {0, 1, 2, 3, 4}, 100, 9).count(), 2u);
-  const Slots more({.ranks = 1, .jobs = 3, .gpus = {}}, {0, 1}, 100, 9);
+TEST(SweepShares, ShareCoresThatDoNotOverlap) {
+  MachineShares shares({.ranks = 1, .jobs = 0, .gpus = {}}, {2, 3, 5, 7, 11}, 100, 2);
+  ASSERT_EQ(shares.count(), 2u);
+  EXPECT_EQ(shares.at(0).cores, (std::vector<int>{2, 3}));
+  EXPECT_EQ(shares.at(1).cores, (std::vector<int>{5, 7, 11}));
+  EXPECT_EQ(MachineShares({.ranks = 2, .jobs = 0, .gpus = {}}, {0, 1, 2, 3, 4}, 100, 9).count(), 2u);
+  const MachineShares more({.ranks = 1, .jobs = 3, .gpus = {}}, {0, 1}, 100, 9);
   EXPECT_EQ(more.count(), 3u);
   EXPECT_TRUE(more.at(0).cores.empty());
 }
 
-TEST(SweepSlots, MemoryIsGivenOutAndComesBack) {
-  Slots slots({.ranks = 1, .jobs = 3, .gpus = {}}, {0, 1, 2}, 100, 9);
-  EXPECT_EQ(slots.take(60), 0u);
-  EXPECT_EQ(slots.take(41), std::nullopt);
-  EXPECT_EQ(slots.take(40), 1u);
-  EXPECT_EQ(slots.free_bytes(), 0);
-  slots.give_back(0);
-  EXPECT_EQ(slots.free_bytes(), 60);
-  EXPECT_EQ(slots.take(10), 0u);
-  EXPECT_EQ(slots.take(10), 2u);
-  EXPECT_EQ(slots.take(1), std::nullopt);  // no slot is left
+TEST(SweepShares, MemoryIsGivenOutAndComesBack) {
+  MachineShares shares({.ranks = 1, .jobs = 3, .gpus = {}}, {0, 1, 2}, 100, 9);
+  EXPECT_EQ(shares.take(60), 0u);
+  EXPECT_EQ(shares.take(41), std::nullopt);
+  EXPECT_EQ(shares.take(40), 1u);
+  EXPECT_EQ(shares.free_bytes(), 0);
+  shares.give_back(0);
+  EXPECT_EQ(shares.free_bytes(), 60);
+  EXPECT_EQ(shares.take(10), 0u);
+  EXPECT_EQ(shares.take(10), 2u);
+  EXPECT_EQ(shares.take(1), std::nullopt);  // no share is left
 }
 
-TEST(SweepSlots, GpusAreThoseThatThisProcessSees) {
+TEST(SweepShares, GpusAreThoseThatThisProcessSees) {
   ::setenv("CUDA_VISIBLE_DEVICES", "2,GPU-1a,7", 1);
   EXPECT_EQ(visible_devices({0, 1}), "2,GPU-1a");
   EXPECT_EQ(visible_devices({2}), "7");
@@ -101,18 +101,21 @@ TEST(SweepSlots, GpusAreThoseThatThisProcessSees) {
   EXPECT_EQ(visible_devices({0, 3}), "0,3");
 }
 
-TEST(SweepSlots, EachRunHasItsGpusForItself) {
-  EXPECT_SAYS(message_of<InputError>([] { Slots({.ranks = 1, .jobs = 0, .gpus = {0, 0}}, {0, 1}, 100, 9); }), "a GPU is named twice (0,0)");
-  const Slots slots({.ranks = 2, .jobs = 0, .gpus = {4, 5, 6, 7, 8}}, {0, 1, 2, 3}, 100, 9);
-  ASSERT_EQ(slots.count(), 2u);
-  EXPECT_EQ(slots.at(1).gpus, (std::vector<int>{6, 7}));
-  EXPECT_EQ(slots.at(1).device(), "cuda:6,7");
+TEST(SweepShares, EachRunHasItsGpusForItself) {
   EXPECT_SAYS(message_of<InputError>([] {
-                Slots({.ranks = 2, .jobs = 0, .gpus = {1}}, {0, 1}, 100, 9);
+                MachineShares({.ranks = 1, .jobs = 0, .gpus = {0, 0}}, {0, 1}, 100, 9);
+              }),
+              "a GPU is named twice (0,0)");
+  const MachineShares shares({.ranks = 2, .jobs = 0, .gpus = {4, 5, 6, 7, 8}}, {0, 1, 2, 3}, 100, 9);
+  ASSERT_EQ(shares.count(), 2u);
+  EXPECT_EQ(shares.at(1).gpus, (std::vector<int>{6, 7}));
+  EXPECT_EQ(shares.at(1).device(), "cuda:6,7");
+  EXPECT_SAYS(message_of<InputError>([] {
+                MachineShares({.ranks = 2, .jobs = 0, .gpus = {1}}, {0, 1}, 100, 9);
               }),
               "a run has 2 ranks and there is 1 GPU");
   EXPECT_SAYS(message_of<InputError>([] {
-                Slots({.ranks = 1, .jobs = 3, .gpus = {0, 1}}, {0, 1}, 100, 9);
+                MachineShares({.ranks = 1, .jobs = 3, .gpus = {0, 1}}, {0, 1}, 100, 9);
               }),
               "3 jobs with 1 rank each need 3 GPUs");
 }

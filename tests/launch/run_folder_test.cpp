@@ -11,7 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/launch/support/run_binary.h"
+#include "tests/launch/support/trained_place.h"
 
 // Whose a run's folder is, what it may not lose, and what is found before anything is written.
 namespace zerostep::testing {
@@ -20,17 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class RunFolderOf : public ::testing::Test {
+class RunFolderOf : public TrainedPlace {
  protected:
-  Outcome train(const std::vector<std::string>& set, const std::vector<std::string>& more = {}, int ranks = 1) const {
-    return place_.run(arguments(set, more), {.ranks = ranks});
-  }
-  std::vector<std::string> arguments(const std::vector<std::string>& set, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> out{"train", place_.path("config.json")};
-    out.insert(out.end(), more.begin(), more.end());
-    for (const std::string& s : set) out.insert(out.end(), {"--set", s});
-    return out;
-  }
   // Every file below a folder with its text and its time.
   std::map<std::string, std::pair<std::string, fs::file_time_type>> content(const std::string& name) const {
     std::map<std::string, std::pair<std::string, fs::file_time_type>> out;
@@ -48,7 +39,6 @@ class RunFolderOf : public ::testing::Test {
     std::sort(out.begin(), out.end());
     return out;
   }
-  Workplace place_;
 };
 
 TEST_F(RunFolderOf, AFolderThatHoldsARunIsRefusedAndStaysAsItIs) {

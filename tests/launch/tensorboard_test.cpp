@@ -6,7 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/launch/support/run_binary.h"
+#include "tests/launch/support/trained_place.h"
 #include "tests/support/event_reader.h"
 
 // What a run leaves for TensorBoard.
@@ -15,17 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class TensorBoardOfARun : public ::testing::Test {
+class TensorBoardOfARun : public TrainedPlace {
  protected:
-  Outcome train(const std::vector<std::string>& set, const std::vector<std::string>& more = {}, int ranks = 1) const {
-    return place_.run(arguments(set, more), {.ranks = ranks});
-  }
-  std::vector<std::string> arguments(const std::vector<std::string>& set, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> out{"train", place_.path("config.json")};
-    out.insert(out.end(), more.begin(), more.end());
-    for (const std::string& s : set) out.insert(out.end(), {"--set", s});
-    return out;
-  }
   // Every number of metrics.csv is there as a float, under its column's name at the row's step, and nothing else but DeepSpeed's series at
   // the samples seen.
   void expect_metrics(const std::string& folder, const std::string& run, int64_t samples_a_step) const {
@@ -50,7 +41,6 @@ class TensorBoardOfARun : public ::testing::Test {
     for (const char* column : {"loss", "grad_norm", "tokens_per_second", "device_peak_bytes"})
       EXPECT_TRUE(expected.contains(std::string("step/") + column)) << column;
   }
-  Workplace place_;
 };
 
 TEST_F(TensorBoardOfARun, HoldsItsMetricsAndHyperParameters) {

@@ -10,7 +10,7 @@
 namespace zerostep {
 
 // A share of the machine that one run at a time has for itself.
-struct Slot {
+struct MachineShare {
   std::vector<int> cores;  // none: all that this process has
   std::vector<int> gpus;   // none: the processor, or whatever the run finds
   bool is_free = true;
@@ -20,23 +20,23 @@ struct Slot {
 };
 
 // The machine as a sweep shares it out: its cores and GPUs in equal parts that do not overlap, its memory by what plans say.
-class Slots {
+class MachineShares {
  public:
-  // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts. As many slots as
+  // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts. As many shares as
   // resources.jobs, at most `runs`. InputError: a run's ranks do not get a GPU each.
-  Slots(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs);
+  MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs);
 
-  size_t count() const { return slots_.size(); }
+  size_t count() const { return shares_.size(); }
   int64_t memory_bytes() const { return memory_bytes_; }
   int64_t free_bytes() const;
   bool any_is_free() const;
-  // Takes a free slot for a run that needs so much memory; nothing where none is free or too little memory is.
+  // Takes a free share for a run that needs so much memory; nothing where none is free or too little memory is.
   std::optional<size_t> take(int64_t bytes);
-  void give_back(size_t slot);
-  const Slot& at(size_t slot) const { return slots_.at(slot); }
+  void give_back(size_t share);
+  const MachineShare& at(size_t share) const { return shares_.at(share); }
 
  private:
-  std::vector<Slot> slots_;
+  std::vector<MachineShare> shares_;
   int64_t memory_bytes_;
 };
 

@@ -1,4 +1,4 @@
-#include "experiments/sweep/slots.h"
+#include "experiments/sweep/machine_shares.h"
 
 #include <fmt/format.h>
 #include <sched.h>
@@ -13,9 +13,9 @@
 
 namespace zerostep {
 
-std::string Slot::device() const { return gpus.empty() ? "cpu" : fmt::format("cuda:{}", fmt::join(gpus, ",")); }
+std::string MachineShare::device() const { return gpus.empty() ? "cpu" : fmt::format("cuda:{}", fmt::join(gpus, ",")); }
 
-Slots::Slots(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs)
+MachineShares::MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs)
     : memory_bytes_(memory_bytes) {
   const auto ranks = static_cast<size_t>(resources.ranks), gpus = resources.gpus.size();
   if (gpus > 0 && gpus < ranks)
@@ -30,26 +30,26 @@ Slots::Slots(const SweepResources& resources, const std::vector<int>& cores, int
                counted(resources.ranks, "rank"), jobs * ranks, gpus, gpus == 1 ? "is" : "are");
   jobs = std::max<size_t>(1, std::min(jobs, runs));
   for (size_t i = 0; i < jobs; ++i) {
-    Slot slot;
+    MachineShare share;
     if (cores.size() >= jobs)
-      slot.cores.assign(cores.begin() + static_cast<int64_t>(i * cores.size() / jobs),
-                        cores.begin() + static_cast<int64_t>((i + 1) * cores.size() / jobs));
+      share.cores.assign(cores.begin() + static_cast<int64_t>(i * cores.size() / jobs),
+                         cores.begin() + static_cast<int64_t>((i + 1) * cores.size() / jobs));
     if (gpus > 0)
-      slot.gpus.assign(resources.gpus.begin() + static_cast<int64_t>(i * ranks),
-                       resources.gpus.begin() + static_cast<int64_t>((i + 1) * ranks));
-    slots_.push_back(std::move(slot));
+      share.gpus.assign(resources.gpus.begin() + static_cast<int64_t>(i * ranks),
+                        resources.gpus.begin() + static_cast<int64_t>((i + 1) * ranks));
+    shares_.push_back(std::move(share));
   }
 }
 
-int64_t Slots::free_bytes() const {
+int64_t MachineShares::free_bytes() const {
   int64_t out = memory_bytes_;
-  for (const Slot& slot : slots_)
-    if (!slot.is_free) out -= slot.bytes;
+  for (const MachineShare& share : shares_)
+    if (!share.is_free) out -= share.bytes;
   return out;
 }
 
-bool Slots::any_is_free() const {
-  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.is_free; });
+bool MachineShares::any_is_free() const {
+  return std::any_of(shares_.begin(), shares_.end(), [](const MachineShare& share) { return share.is_free; });
 }
 
 std::string visible_devices(const std::vector<int>& gpus) {
@@ -62,16 +62,16 @@ std::string visible_devices(const std::vector<int>& gpus) {
   return fmt::format("{}", fmt::join(out, ","));
 }
 
-std::optional<size_t> Slots::take(int64_t bytes) {
+std::optional<size_t> MachineShares::take(int64_t bytes) {
   if (bytes > free_bytes()) return std::nullopt;
-  const auto it = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.is_free; });
-  if (it == slots_.end()) return std::nullopt;
+  const auto it = std::find_if(shares_.begin(), shares_.end(), [](const MachineShare& share) { return share.is_free; });
+  if (it == shares_.end()) return std::nullopt;
   it->is_free = false;
   it->bytes = bytes;
-  return static_cast<size_t>(it - slots_.begin());
+  return static_cast<size_t>(it - shares_.begin());
 }
 
-void Slots::give_back(size_t slot) { slots_.at(slot).is_free = true; }
+void MachineShares::give_back(size_t share) { shares_.at(share).is_free = true; }
 
 std::vector<int> cores_of_process() {
   cpu_set_t cores;
