@@ -16,7 +16,7 @@ struct Setting {
 
 struct ConfigRequest {
   std::string file;
-  std::vector<Setting> set;
+  std::vector<Setting> set = {};
   int world = 1;                         // data-parallel ranks, for the batch arithmetic
   std::optional<std::string> text = {};  // the content of the file, which is only a name then; nothing: it is read
   std::string started = {};              // date and time in the name of a run whose file gives none; "": no run starts, and none is written
