@@ -18,7 +18,7 @@ namespace fake_gpu {
 
 struct Settings {
   int num_devices = 1;
-  std::vector<int> numbers = {};                 // of the devices, where CUDA_VISIBLE_DEVICES chooses among more; none: 0, 1, ...
+  std::vector<int> numbers = {};            // of the devices, where CUDA_VISIBLE_DEVICES chooses among more; none: 0, 1, ...
   int64_t memory_bytes = int64_t{8} << 30;  // of each device
   // Device memory is unreadable for the host, whose access ends in SIGSEGV; while a kernel runs it is open to every thread.
   bool is_strict = false;
