@@ -212,21 +212,21 @@ TEST_P(ManyLengths, TheProcessHoldsWhatIsReported) {
       engine.train_step(index, [&](int64_t m) { return test.batch(index, m, 0, 1); });
     };
     const auto every_length = [&](int64_t first) {
-      for (int i = 0; i < 13; ++i) step(first + i, 16 + 20 * (i * 5 % 13));
+      for (int i = 0; i < 7; ++i) step(first + i, 16 + 40 * (i * 3 % 7));
     };
     every_length(0);
     release_free_memory();
     const int64_t before = resident_bytes();
-    every_length(13);
+    every_length(7);
     const int64_t tensors = engine.device_peak_bytes() - engine.arena_bytes(), grown = resident_bytes() - before;
     EXPECT_GT(tensors, int64_t{64} << 20);
     EXPECT_GT(grown, tensors / 2) << "nothing was given back before";
     EXPECT_LE(grown, tensors + tensors / 8 + (int64_t{4} << 20));
     // One length: the third step and those after it find all they need.
-    step(26, 256);
-    step(27, 256);
+    step(14, 256);
+    step(15, 256);
     const int64_t allocations = engine.meter().system_allocations();
-    for (int i = 28; i < 32; ++i) step(i, 256);
+    for (int i = 16; i < 20; ++i) step(i, 256);
     EXPECT_EQ(engine.meter().system_allocations(), allocations);
   });
 }

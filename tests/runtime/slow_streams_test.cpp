@@ -103,6 +103,8 @@ TEST_P(SlowStreams, GiveTheSameBits) {
   for (const int ranks : {1, 2, 4})
     for (const int stage : {0, 1, 2, 3})
       for (const bool overlap : {true, false}) {
+        // Alone there is nobody to send to, and without a lane of its own four ranks do what two do.
+        if ((ranks == 1 && stage % 3 != 0) || (ranks == 4 && !overlap)) continue;
         SCOPED_TRACE(fmt::format("stage {}, {} ranks, overlap {}", stage, ranks, overlap));
         ZerothOrderCase test = case_of(GetParam(), stage);
         test.config.zero.overlap_comm = overlap;
