@@ -136,6 +136,8 @@ std::vector<ArchivedFile> files_to_archive(const fs::path& run, bool with_checkp
   return out;
 }
 
+fs::path default_archive(const fs::path& run) { return run.parent_path() / (run.filename().string() + ".tar"); }
+
 void check_is_new(const fs::path& archive) {
   if (fs::exists(fs::symlink_status(archive)))
     fail_input("{} is there already: an archive is never written over. Move it, or name another folder with --out", archive.string());

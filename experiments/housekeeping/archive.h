@@ -18,6 +18,9 @@ struct ArchivedFile {
 // these are to stay out, its checkpoints. Without checksums.
 std::vector<ArchivedFile> files_to_archive(const std::filesystem::path& run, bool with_checkpoints);
 
+// The archive of a run's folder where no other place is asked for: beside it.
+std::filesystem::path default_archive(const std::filesystem::path& run);
+
 inline constexpr const char* kChecksumFile = "checksums.xxh128";
 
 // InputError where something lies at an archive's path already: it is never written over.

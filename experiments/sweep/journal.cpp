@@ -1,5 +1,7 @@
 #include "experiments/sweep/journal.h"
 
+#include <cmath>
+
 #include "base/error.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
@@ -8,10 +10,21 @@
 namespace zerostep {
 namespace {
 
+// Metrics that the end of a run is written with, so that a run that is archived keeps them.
+template <typename Row, typename Visit>
+void visit_metrics(Row& row, const Visit& visit) {
+  visit("loss", row.loss);
+  visit("last_loss", row.last_loss);
+  visit("best_eval_loss", row.best_eval_loss);
+  visit("device_peak_bytes", row.device_peak_bytes);
+  visit("tokens_per_second", row.tokens_per_second);
+}
+
 // What an event says of its run.
-void take(const nlohmann::json& event, std::map<std::string, SweepRow>& rows) {
+void take(const nlohmann::json& event, std::map<std::string, FormerRun>& runs) {
   const std::string kind = event.value("event", ""), name = event.value("run", "");
-  SweepRow& row = rows[name];
+  FormerRun& run = runs[name];
+  SweepRow& row = run.row;
   row.run = name;
   if (kind == "start") {
     if (row.started.empty()) row.started = event.value("time", "");
@@ -19,19 +32,30 @@ void take(const nlohmann::json& event, std::map<std::string, SweepRow>& rows) {
     row.state = SweepState::Interrupted;  // unless its end follows
     row.exit.reset();
     row.error.clear();
+    run.command = event.value("command", std::vector<std::string>());
+    run.archive.clear();  // it has an older state
   }
   if (kind == "end") {
     row.state = sweep_state(event.value("state", "")).value_or(SweepState::Interrupted);
     row.exit = event.contains("exit") ? std::optional(event["exit"].get<int>()) : std::nullopt;
     row.seconds = event.value("seconds", 0.0);
+    row.steps = event.value("steps", int64_t{0});
+    visit_metrics(row, [&](const char* metric, std::optional<double>& value) {
+      value = event.contains(metric) ? std::optional(event[metric].get<double>()) : std::nullopt;
+    });
     row.error = event.value("error", "");
+  }
+  if (kind == "archive") {
+    run.archive = event.value("archive", "");
+    // It may have ended after its sweep was killed.
+    if (event.value("done", false)) row.state = SweepState::Done;
   }
 }
 
 }  // namespace
 
-std::map<std::string, SweepRow> Journal::read(const std::filesystem::path& file) {
-  std::map<std::string, SweepRow> out;
+std::map<std::string, FormerRun> Journal::read(const std::filesystem::path& file) {
+  std::map<std::string, FormerRun> out;
   for_each_line(read_file(file), [&](std::string_view line, int64_t number) {
     const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
     if (!event.is_object() || !event.contains("run")) return;  // of the whole sweep, or cut
@@ -77,8 +101,15 @@ void Journal::start(const SweepRow& row, const std::vector<std::string>& command
 void Journal::end(const SweepRow& row) {
   nlohmann::ordered_json more{{"run", row.run}, {"state", name_of(row.state)}, {"seconds", row.seconds}, {"steps", row.steps}};
   if (row.exit) more["exit"] = *row.exit;
+  visit_metrics(row, [&](const char* metric, const std::optional<double>& value) {
+    if (value && std::isfinite(*value)) more[metric] = *value;
+  });
   if (!row.error.empty()) more["error"] = row.error;
   append("end", more);
+}
+
+void Journal::archived(const std::string& run, const std::string& archive, bool is_done) {
+  append("archive", {{"run", run}, {"archive", archive}, {"done", is_done}});
 }
 
 void Journal::submitted(const std::string& slurm_job) { append("submit", {{"slurm_job", slurm_job}}); }

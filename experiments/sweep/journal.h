@@ -10,12 +10,19 @@
 
 namespace zerostep {
 
+// What a journal tells of one run of its sweep.
+struct FormerRun {
+  SweepRow row;                      // as the sweep has left it, however it ended, with the metrics of its last end
+  std::vector<std::string> command;  // that it was started with the last time; none: it never was
+  std::string archive;               // that `runs archive` has made of it; "": none
+};
+
 // journal.jsonl of a sweep: what happened, a JSON object a line, appended only and on its way to disk before the next thing happens.
 class Journal {
  public:
   static constexpr const char* kFile = "journal.jsonl";
-  // What the runs of a sweep had come to when it was left, however it ended.
-  static std::map<std::string, SweepRow> read(const std::filesystem::path& file);
+  // What the runs of a sweep had come to, by their names. InputError naming the line where one is not as it was written.
+  static std::map<std::string, FormerRun> read(const std::filesystem::path& file);
 
   // The numbers of the jobs that it has handed to Slurm.
   static std::vector<std::string> submitted_jobs(const std::filesystem::path& file);
@@ -24,6 +31,8 @@ class Journal {
   void begin(const std::string& sweep, size_t runs, bool resumes);
   void start(const SweepRow& row, const std::vector<std::string>& command);
   void end(const SweepRow& row);
+  // That a run of this name is packed, and whether it is done.
+  void archived(const std::string& run, const std::string& archive, bool is_done);
   void submitted(const std::string& slurm_job);
   void note(const std::string& event, const std::string& text);
 

@@ -131,14 +131,6 @@ std::string name_of(const KeyValues& values, const std::map<std::string, std::st
   return out.empty() ? "base" : out;
 }
 
-// What tells runs apart: every value that has an effect.
-std::string signature(const LoadedConfig& loaded) {
-  std::string out;
-  for (const auto& [path, value] : loaded.values->all())
-    if (value.effective && path != "run.name" && path != "run.output_dir") out += path + "=" + value.value.dump() + "\n";
-  return out;
-}
-
 void check_settings(const std::string& sweep, const std::vector<KeyValues>& points, const std::vector<Setting>& set) {
   for (const Setting& setting : set) {
     const std::string path = setting.text.substr(0, setting.text.find('='));
@@ -163,6 +155,14 @@ std::string wrong_points(const std::string& file, const std::vector<std::pair<st
 
 }  // namespace
 
+std::string identity_of(const LoadedConfig& loaded) {
+  std::string out;
+  for (const auto& [path, value] : loaded.values->all())
+    if (value.effective && path != "run.name" && path != "run.output_dir" && path != "data.cache")
+      out += path + "=" + value.value.dump() + "\n";
+  return out;
+}
+
 bool matches(std::string_view name, std::string_view pattern) {
   return ::fnmatch(std::string(pattern).c_str(), std::string(name).c_str(), 0) == 0;
 }
@@ -177,7 +177,7 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
   std::map<std::string, int> taken;
   std::set<std::string> known;
   for (const KeyValues& values : all) {
-    SweepPoint point{.name = name_of(values, names, nullptr), .values = values, .loaded = {}, .set = set};
+    SweepPoint point{.name = name_of(values, names, nullptr), .own_name = {}, .values = values, .loaded = {}, .set = set};
     for (const auto& [path, value] : values) point.set.push_back({path + "=" + value.dump(), fmt::format("{} = {}", path, value.dump())});
     ConfigRequest request{.file = base.name, .set = point.set, .world = world, .text = base.text};
     request.set.push_back({"run.name=\"sweep\"", ""});
@@ -187,11 +187,12 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
       errors.emplace_back(point.name, error.what());
       continue;
     }
-    if (!known.insert(signature(point.loaded)).second) continue;
+    if (!known.insert(identity_of(point.loaded)).second) continue;
     // Tokens are made once, for all runs and for other sweeps there.
     if (!point.loaded.values->given("data.cache")) point.set.push_back({"data.cache=" + json(sweep.output_dir + "/.cache").dump(), ""});
     point.name = folder_name(name_of(values, names, &point.loaded));
     if (const int count = ++taken[point.name]; count > 1) point.name += fmt::format("-{}", count);
+    point.own_name = point.name;
     out.push_back(std::move(point));
   }
   if (!errors.empty()) throw InputError(wrong_points(sweep.file, errors, all.size()));

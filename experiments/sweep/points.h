@@ -15,6 +15,7 @@ struct SweepBase {
 // One run of a sweep.
 struct SweepPoint {
   std::string name;          // of its folder: "mode=zo,queries=3,seed=1", of the keys that have an effect in it
+  std::string own_name;      // the same, also where a sweep goes on that has the run in a folder of another name
   KeyValues values;          // what it sets, by path
   LoadedConfig loaded;       // resolved, for the ranks of the sweep
   std::vector<Setting> set;  // on the base's file: the sweep's own --set and the point's values, without run.name and run.output_dir
@@ -24,6 +25,9 @@ struct SweepPoint {
 // there is neither), each repeated; points that differ only in keys without effect are one. `base` is the file of a run, `set` changes
 // every point. InputError: all that is wrong with all points, by their names, in one paragraph.
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
+
+// What tells the run of a configuration from others: every value that has an effect, but for its name and where it writes and keeps tokens.
+std::string identity_of(const LoadedConfig& loaded);
 
 // Whether a name has the form of a pattern: * stands for any text, ? for any character.
 bool matches(std::string_view name, std::string_view pattern);

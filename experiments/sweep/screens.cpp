@@ -26,7 +26,7 @@ std::string cut(const std::string& text, int columns) {
 void refresh(SweepRow& row, const std::string& folder, double& seconds_a_step) {
   const auto last = last_row(std::filesystem::path(folder) / row.run / "metrics.csv");
   if (const double step = number_in(last, "step"); !std::isnan(step)) row.steps = static_cast<int64_t>(step) + 1;
-  if (const double loss = number_in(last, "loss"); !std::isnan(loss)) row.loss = loss;
+  if (const double loss = number_in(last, "loss"); !std::isnan(loss)) row.last_loss = loss;
   if (const double speed = number_in(last, "tokens_per_second"); !std::isnan(speed)) row.tokens_per_second = speed;
   seconds_a_step = number_in(last, "step_seconds");
 }
@@ -144,7 +144,7 @@ std::vector<std::string> sweep_table(const SweepRequest& request, const std::vec
   for (const SweepRow& row : rows) width = std::max(width, row.run.size());
   width = std::min(width, static_cast<size_t>(std::max(10, columns - kBeside)));
   std::vector<std::string> out{
-      fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", "run", width, "state", "step", "loss", "tokens/s", "left")};
+      fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", "run", width, "state", "step", "last loss", "tokens/s", "left")};
   size_t hidden = 0;
   for (size_t i : order) {
     SweepRow& row = fresh[i];
@@ -158,7 +158,7 @@ std::vector<std::string> sweep_table(const SweepRequest& request, const std::vec
     const std::string left = std::isnan(seconds_a_step) ? "" : human_duration(seconds_a_step * static_cast<double>(steps[i] - row.steps));
     out.push_back(fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", cut(row.run, static_cast<int>(width)), width, name_of(row.state),
                               row.steps > 0 || row.state == SweepState::Running ? fmt::format("{}/{}", row.steps, steps[i]) : "",
-                              row.loss ? fmt::format("{:.4f}", *row.loss) : "",
+                              row.last_loss ? fmt::format("{:.4f}", *row.last_loss) : "",
                               row.tokens_per_second ? human_count(*row.tokens_per_second) : "", left));
   }
   if (hidden > 0) out.push_back(fmt::format("... and {} more", hidden));

@@ -1,13 +1,10 @@
 #include "experiments/sweep/sweep.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <list>
 #include <thread>
 #include <utility>
@@ -15,15 +12,16 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "experiments/records/metrics_table.h"
-#include "experiments/records/read_file.h"
 #include "experiments/records/run_record.h"
+#include "experiments/sweep/former_runs.h"
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
+#include "experiments/sweep/run_end.h"
 #include "experiments/sweep/slurm.h"
+#include "experiments/sweep/sweep_folder.h"
 #include "experiments/sweep/train_command.h"
 #include "experiments/sweep/work.h"
-#include "models/text_file.h"
 #include "runtime/report/folder_lock.h"
 #include "runtime/report/metrics.h"
 
@@ -35,33 +33,13 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-// What a run has said of its end, from byte `begin` of its output on: the last line that begins as errors do, or the last line.
-std::string last_words(const fs::path& output, size_t begin) {
-  constexpr std::string_view kError = "zerostep: ";
-  std::string last, error;
-  std::error_code ignored;
-  if (!fs::is_regular_file(output, ignored)) return "";
-  const std::string text = read_file(output);
-  for_each_line(std::string_view(text).substr(std::min(begin, text.size())), [&](std::string_view line, int64_t) {
-    if (line.starts_with(kError)) error = line.substr(kError.size());
-    if (line.find_first_not_of(" \t\r") != line.npos) last = line;
-  });
-  return error.empty() ? last : error;
-}
-
-// Whether a status says that somebody has ended the process from outside, as the system does where memory runs out.
-bool is_ended_from_outside(int status) {
-  constexpr std::array kSignals{SIGINT, SIGTERM, SIGKILL, SIGHUP, SIGUSR1};
-  return std::find(kSignals.begin(), kSignals.end(), status - 128) != kSignals.end();
-}
-
 class Sweep {
  public:
   Sweep(const SweepRequest& request, SweepScreen& screen)
       : request_(request),
         screen_(screen),
         folder_(request.file.folder()),
-        lock_(lock_folder()),
+        lock_(claim_sweep_folder(request.file, request.options.resumes)),
         shares_(request.file.resources, cores_of_process(), request.memory_bytes, request.points.size()),
         journal_(open_journal()) {}
 
@@ -125,32 +103,17 @@ class Sweep {
   fs::path folder_of(size_t row) const { return folder_ / rows_[row].run; }
   bool is_stopping() const { return interrupts_ > 0 || (request_.options.stops_on_failure && has_failed_); }
 
-  FolderLock lock_folder() {
-    const bool has_journal = fs::exists(folder_ / Journal::kFile);
-    if (request_.options.resumes && !has_journal)
-      fail_input("--resume: {} holds no sweep ({} is expected there): start it without --resume, or name its output_dir and name",
-                 folder_.string(), Journal::kFile);
-    if (!request_.options.resumes && has_journal)
-      fail_input("{}: the folder {} holds a sweep already. --resume goes on with it; another name (or output_dir) keeps both",
-                 request_.file.file, folder_.string());
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error || ::access(folder_.c_str(), W_OK | X_OK) != 0)
-      fail_input("{}: output_dir: the folder {} cannot be {}: {}. Name one that can be written", request_.file.file, folder_.string(),
-                 error ? "made" : "written into", error ? error.message() : std::string(std::strerror(errno)));
-    return {folder_.string(), "name or output_dir of the sweep"};
-  }
-
+  // Begins the journal, or goes on with it and with what it tells.
   std::optional<Journal> open_journal() {
     const fs::path file = folder_ / Journal::kFile;
-    for (size_t i = 0; i < request_.points.size(); ++i) {
-      SweepRow& row = rows_.emplace_back();
-      row.run = request_.points[i].name;
-      row.values = request_.points[i].values;
-      targets_.push_back(request_.planned[i].steps);
-    }
+    for (const PlannedRun& planned : request_.planned) targets_.push_back(planned.steps);
     std::optional<Journal> journal;
     if (!request_.options.resumes) {
+      for (const SweepPoint& point : request_.points) {
+        SweepRow& row = rows_.emplace_back();
+        row.run = point.name;
+        row.values = point.values;
+      }
       journal.emplace(file);
       journal->begin(request_.file.name, rows_.size(), false);
       return journal;
@@ -158,30 +121,15 @@ class Sweep {
     for (const std::string& id : Journal::submitted_jobs(file))
       if (is_in_slurm(id))
         fail_input("--resume: Slurm's job {} of this sweep still waits or runs: wait for it, or end it with `scancel {}`", id, id);
-    const std::map<std::string, SweepRow> before = Journal::read(file);
+    FormerRows former = former_rows(request_.points, Journal::read(file), folder_, request_.options.retries_failed);
+    if (request_.file.search && !former.archived.empty())
+      fail_input("--resume: the search compares its runs by their metrics.csv, and {} is archived: unpack it into {}",
+                 former.rows[former.archived.front()].run, folder_.string());
+    rows_ = std::move(former.rows);
     journal.emplace(file);
     journal->begin(request_.file.name, rows_.size(), true);
-    for (SweepRow& row : rows_) {
-      const auto it = before.find(row.run);
-      if (it == before.end()) continue;
-      KeyValues values = std::move(row.values);
-      row = it->second;
-      row.values = std::move(values);
-      const fs::path folder = folder_ / row.run;
-      // What it did until the sweep was killed is not in the journal.
-      const bool is_done = holds_run(folder) && read_run(folder).state == RunState::Done;
-      if (row.state == SweepState::Interrupted && is_done) {
-        row.state = SweepState::Done;
-        row.exit = 0;
-        row.error.clear();
-        read_metrics(row, folder);
-        journal->end(row);
-      }
-      read_metrics(row, folder);
-      if (row.state == SweepState::Done && !holds_run(folder)) row.state = SweepState::Queued;  // somebody has removed it
-      if (row.state == SweepState::Interrupted || (row.state == SweepState::Failed && request_.options.retries_failed))
-        row.state = SweepState::Queued;
-    }
+    for (size_t row : former.ended_unheard) journal->end(rows_[row]);
+    for (const std::string& note : former.notes) screen_.line(note);
     return journal;
   }
 
@@ -340,29 +288,23 @@ class Sweep {
     SweepRow& row = rows_[run.row];
     const fs::path folder = folder_of(run.row);
     if (run.share) shares_.give_back(*run.share);
-    row.exit = status;
     row.seconds = run.seconds_before + seconds_since(run.begun);
     const RunRecord record = holds_run(folder) ? read_run(folder) : RunRecord();
     if (record.state != RunState::Unknown) read_metrics(row, folder);
-    const bool has_its_steps = record.state == RunState::Done || (request_.file.search && row.steps >= targets_[run.row]);
-    if (status == 0 && has_its_steps) {
-      row.state = SweepState::Done;
-    } else if (status == 0 || is_ended_from_outside(status) || (interrupts_ > 0 && record.state != RunState::Failed)) {
-      row.state = SweepState::Interrupted;
-      if (interrupts_ == 0)
-        row.error = status == 0 ? last_words(folder / "output.txt", run.output_begin)
-                                : fmt::format("ended by signal {} from outside; --resume goes on with it", status - 128);
-    } else {
-      row.state = SweepState::Failed;
-      has_failed_ = true;
-      row.error = last_words(folder / "output.txt", run.output_begin);
-    }
+    judge_end({.status = status,
+               .record = record.state,
+               .has_its_steps = request_.file.search && row.steps >= targets_[run.row],
+               .was_asked_to_stop = interrupts_ > 0,
+               .output = folder / "output.txt",
+               .output_begin = run.output_begin},
+              row);
+    has_failed_ = has_failed_ || row.state == SweepState::Failed;
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;
     const int64_t ended = std::count_if(rows_.begin(), rows_.end(),
                                         [](const SweepRow& r) { return r.state != SweepState::Queued && r.state != SweepState::Running; });
     screen_.line(fmt::format("[{}/{}] {}: {} after {}{}{}", ended, rows_.size(), row.run, name_of(row.state), human_duration(row.seconds),
-                             row.loss ? fmt::format(", {} steps, loss {:.4f}", row.steps, *row.loss) : "",
+                             row.loss ? fmt::format(", {} steps, final loss {:.4f}", row.steps, *row.loss) : "",
                              row.error.empty() ? "" : ": " + row.error));
   }
 

@@ -33,12 +33,18 @@ std::optional<SweepState> sweep_state(std::string_view name) {
   return std::nullopt;
 }
 
+void SweepRow::forget_metrics() {
+  steps = 0;
+  loss = last_loss = best_eval_loss = device_peak_bytes = tokens_per_second = std::nullopt;
+}
+
 void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
   constexpr std::string_view kColumns[] = {"loss", "eval_loss", "device_peak_bytes", "tokens_per_second", "step_seconds"};
   if (!holds_run(folder)) return;
   const MetricsTable table = MetricsTable::read(folder / "metrics.csv", kColumns);
   row.steps = table.num_rows();
   row.loss = if_any(final_mean(table.column("loss")));
+  row.last_loss = if_any(last_value(table.column("loss")));
   row.best_eval_loss = if_any(lowest(table.column("eval_loss")));
   row.device_peak_bytes = if_any(highest(table.column("device_peak_bytes")));
   row.tokens_per_second = if_any(mean_speed(table));

@@ -25,8 +25,13 @@ struct SweepRow {
   double seconds = 0;       // of its processes
   // Of its metrics.csv; nothing where there is none yet.
   int64_t steps = 0;
-  std::optional<double> loss, best_eval_loss, device_peak_bytes, tokens_per_second;  // loss: mean of the last 5 %
+  std::optional<double> loss;       // its final loss: the mean of the last 5 %
+  std::optional<double> last_loss;  // of its last row
+  std::optional<double> best_eval_loss, device_peak_bytes, tokens_per_second;
   std::string error;
+
+  // As of a run that has left no row.
+  void forget_metrics();
 };
 
 // What the metrics.csv in the run's folder tells, into the row.

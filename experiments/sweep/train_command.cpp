@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <string_view>
 
 #include "experiments/records/run_record.h"
 #include "runtime/checkpoint/manifest.h"
 
 namespace zerostep {
 namespace {
+
+// The first setting that a sweep adds to those of a point.
+constexpr std::string_view kName = "run.name=";
 
 // Anything but what the sweep itself has put there: a beginning without checkpoints, or a part of one.
 bool holds_files(const std::filesystem::path& folder) {
@@ -33,7 +37,7 @@ std::vector<std::string> train_command(const SweepRequest& request, size_t run, 
   command.insert(command.end(), {request.program, "train", request.base});
   const auto set = [&](const std::string& text) { command.insert(command.end(), {"--set", text}); };
   for (const Setting& setting : point.set) set(setting.text);
-  set("run.name=" + nlohmann::json(point.name).dump());
+  set(std::string(kName) + nlohmann::json(point.name).dump());
   set("run.output_dir=" + nlohmann::json(request.file.folder()).dump());
   if (!resources.gpus.empty() && point.loaded.config.run.device == "auto") set("run.device=\"cuda\"");
   // A folder outside the run's own is shared by all: each run has a part of it.
@@ -53,6 +57,16 @@ std::vector<std::string> train_command(const SweepRequest& request, size_t run, 
   else if (holds_files(folder))
     command.emplace_back("--overwrite");
   return command;
+}
+
+std::vector<Setting> point_settings(const std::vector<std::string>& command) {
+  std::vector<Setting> out;
+  for (size_t i = 0; i + 1 < command.size(); ++i) {
+    if (command[i] != "--set") continue;
+    if (command[i + 1].starts_with(kName)) break;
+    out.push_back({command[++i], ""});
+  }
+  return out;
 }
 
 }  // namespace zerostep

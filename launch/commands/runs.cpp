@@ -12,6 +12,7 @@
 #include "base/format.h"
 #include "experiments/housekeeping/archive.h"
 #include "experiments/housekeeping/run_files.h"
+#include "experiments/sweep/journal.h"
 #include "experiments/text/text_table.h"
 #include "experiments/watch/run_status.h"
 #include "launch/commands/commands.h"
@@ -121,10 +122,18 @@ namespace {
 
 fs::path archive_of(const RunRecord& run, const RunsArguments& arguments) {
   const fs::path folder = fs::weakly_canonical(run.folder);
-  if (arguments.out.empty()) return folder.parent_path() / (folder.filename().string() + ".tar");
+  if (arguments.out.empty()) return default_archive(folder);
   std::string name = run.name;
   std::replace(name.begin(), name.end(), '/', '_');
   return fs::path(arguments.out) / (name + ".tar");
+}
+
+// So that the sweep of a run that is one's knows that the run is kept, though its folder may go.
+void tell_sweep(const RunRecord& run, const fs::path& folder, const fs::path& archive) {
+  const fs::path journal = folder.parent_path() / Journal::kFile;
+  if (std::error_code error; !fs::is_regular_file(journal, error)) return;
+  const FolderLock lock(folder.parent_path().string(), "folder");
+  Journal(journal).archived(folder.filename().string(), fs::absolute(archive).string(), run.state == RunState::Done);
 }
 
 // Before the first is packed, so that all are or none.
@@ -161,6 +170,7 @@ int archive_runs(const RunsArguments& arguments) {
     int64_t bytes = 0;
     for (const ArchivedFile& file : files) bytes += file.bytes;
     total.add(bytes);
+    if (!arguments.dry_run) tell_sweep(run, folder, archive);
     if (arguments.remove && !arguments.dry_run) fs::remove_all(folder);
     print_out("{} {} {}: {}, {}{}\n", visible(run.name), arguments.dry_run ? "would be packed as" : "is packed as",
               visible(archive.string()), counted(std::ssize(files), "file"), human_bytes(bytes),

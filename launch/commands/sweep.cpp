@@ -19,9 +19,12 @@
 #include "base/program_name.h"
 #include "experiments/plot/plot.h"
 #include "experiments/records/read_file.h"
+#include "experiments/records/run_record.h"
+#include "experiments/sweep/former_runs.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/screens.h"
+#include "experiments/sweep/sweep_folder.h"
 #include "experiments/text/text_table.h"
 #include "launch/commands/commands.h"
 #include "launch/machine.h"
@@ -106,7 +109,7 @@ void choose_points(std::vector<SweepPoint>& points, const std::string& pattern) 
   if (pattern.empty()) return;
   std::vector<std::string> names;
   for (const SweepPoint& point : points) names.push_back(point.name);
-  std::erase_if(points, [&](const SweepPoint& point) { return !matches(point.name, pattern); });
+  std::erase_if(points, [&](const SweepPoint& point) { return !matches(point.name, pattern) && !matches(point.own_name, pattern); });
   if (points.empty()) fail_input("--only '{}' matches none of the {} runs: {}", pattern, names.size(), first_names(names));
 }
 
@@ -177,8 +180,13 @@ void require_same_base(const SweepFile& file, const std::string& resolved) {
       file.file, file.folder());
 }
 
-// As `plot` writes them, of what the runs have left. A sweep of which no run has begun has none.
+// As `plot` writes them, of what the runs have left. A sweep of which no run has begun has none, and one whose runs are archived keeps its
+// own.
 void write_report(const SweepRequest& request, const std::string& command, SweepScreen& screen) {
+  const fs::path folder = request.file.folder();
+  const bool has_runs =
+      std::any_of(request.points.begin(), request.points.end(), [&](const SweepPoint& point) { return holds_run(folder / point.name); });
+  if (std::error_code error; !has_runs && fs::exists(folder / "report.html", error)) return screen.line("the report stays as it is");
   PlotRequest plot_of_all;
   plot_of_all.places = {request.file.folder()};
   plot_of_all.out = request.file.folder();
@@ -191,19 +199,24 @@ void write_report(const SweepRequest& request, const std::string& command, Sweep
   }
 }
 
+// Of a sweep that goes on: its points under the names that their runs have. Gives what is to be said of it.
+std::vector<std::string> join_former_runs(SweepRequest& request, const SweepBase& base, const std::string& resolved) {
+  require_sweep(request.file);
+  require_same_base(request.file, resolved);
+  const SweepBase same{base.name, nlohmann::json::parse(resolved).at("base").dump()};
+  return keep_former_names(request.points, Journal::read(fs::path(request.file.folder()) / Journal::kFile), same,
+                           request.file.resources.ranks);
+}
+
 // Of a dry run of a resume: what is left to do.
-void leave_to_resume(SweepRequest& request, const SweepBase& base, const SweepArguments& arguments) {
-  const fs::path journal = fs::path(request.file.folder()) / Journal::kFile;
-  if (!fs::is_regular_file(journal))
-    fail_input("--resume: {} holds no sweep ({} is expected there)", request.file.folder(), Journal::kFile);
-  require_same_base(request.file, resolved_file(request.file, base, arguments.set));
-  const std::map<std::string, SweepRow> before = Journal::read(journal);
+void leave_to_resume(SweepRequest& request, bool retries_failed) {
+  const fs::path folder = request.file.folder();
+  const FormerRows former = former_rows(request.points, Journal::read(folder / Journal::kFile), folder, retries_failed);
+  for (const std::string& note : former.notes) print_out("{}\n", visible(note));
   std::vector<SweepPoint> points;
   std::vector<PlannedRun> planned;
   for (size_t i = 0; i < request.points.size(); ++i) {
-    const auto it = before.find(request.points[i].name);
-    const SweepState state = it == before.end() ? SweepState::Queued : it->second.state;
-    if (state == SweepState::Done || (state == SweepState::Failed && !arguments.retries_failed)) continue;
+    if (former.rows[i].state != SweepState::Queued) continue;
     points.push_back(std::move(request.points[i]));
     planned.push_back(request.planned[i]);
   }
@@ -230,6 +243,8 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const SweepFile& file = request.file;
   const SweepBase base = base_of(file);
   request.points = points_of(file, base, arguments.set);
+  const std::string resolved = resolved_file(file, base, arguments.set);
+  const std::vector<std::string> notes = arguments.resumes ? join_former_runs(request, base, resolved) : std::vector<std::string>();
   choose_points(request.points, arguments.only);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
   const MachineShares shares(file.resources, cores_of_process(), request.memory_bytes, request.points.size());
@@ -240,7 +255,8 @@ int sweep(Job& job, const SweepArguments& arguments) {
   for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
   if (file.search) check_search(file, request);
   if (arguments.is_dry_run) {
-    if (arguments.resumes) leave_to_resume(request, base, arguments);
+    for (const std::string& note : notes) print_out("{}\n", visible(note));
+    if (arguments.resumes) leave_to_resume(request, arguments.retries_failed);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     print_out(visible(dry_run_table(request, shares.count(), seconds, planner.why_untimed())));
     return kDone;
@@ -250,8 +266,6 @@ int sweep(Job& job, const SweepArguments& arguments) {
 
   request.options = {arguments.resumes, arguments.retries_failed, arguments.stops_on_failure};
   request.program = fs::read_symlink("/proc/self/exe").string();
-  const std::string resolved = resolved_file(file, base, arguments.set);
-  if (arguments.resumes) require_same_base(file, resolved);
   request.base = fs::absolute(fs::path(file.folder()) / "base.json").string();
   request.on_begin = [&] {
     write_file(file.folder() + "/sweep.json", resolved);
@@ -268,6 +282,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   defer_signals();
   request.interrupts = [&] { return std::max(asked.load(), pending_signal() != 0 ? 1 : 0); };
   const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, shares.count(), stdout);
+  for (const std::string& note : notes) screen->line(note);
   const SweepOutcome outcome = run_sweep(request, *screen);
   write_report(request, arguments.command, *screen);
   const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();

@@ -14,6 +14,8 @@
 #include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
+#include "experiments/sweep/run_end.h"
+#include "experiments/sweep/screens.h"
 #include "experiments/sweep/sweep_row.h"
 #include "runtime/report/csv_cells.h"
 #include "tests/support/expect_says.h"
@@ -135,6 +137,9 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
     done.state = SweepState::Done;
     done.exit = 0;
     done.seconds = 1.5;
+    done.steps = 40;
+    done.loss = 1.0 / 3;
+    done.best_eval_loss = std::nan("");
     journal.end(done);
     failed.state = SweepState::Failed;
     failed.exit = 1;
@@ -144,14 +149,18 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   std::ofstream(file, std::ios::app) << R"({"time":"2026-01-01T00:00:00.000Z","event":"end","run":"d","sta)";  // cut
   const auto rows = Journal::read(file);
   ASSERT_EQ(rows.size(), 3u);
-  EXPECT_EQ(rows.at("a").state, SweepState::Done);
-  EXPECT_EQ(rows.at("a").exit, 0);
-  EXPECT_EQ(rows.at("a").seconds, 1.5);
-  EXPECT_EQ(rows.at("b,\"c\"").state, SweepState::Failed);
-  EXPECT_SAYS(rows.at("b,\"c\"").error, "the loss is nan");
-  EXPECT_EQ(rows.at("d").state, SweepState::Interrupted);
-  EXPECT_EQ(rows.at("d").exit, std::nullopt);
-  EXPECT_FALSE(rows.at("d").started.empty());
+  EXPECT_EQ(rows.at("a").row.state, SweepState::Done);
+  EXPECT_EQ(rows.at("a").row.exit, 0);
+  EXPECT_EQ(rows.at("a").row.seconds, 1.5);
+  EXPECT_EQ(rows.at("a").row.steps, 40);
+  EXPECT_EQ(rows.at("a").row.loss, 1.0 / 3);
+  EXPECT_EQ(rows.at("a").row.best_eval_loss, std::nullopt);
+  EXPECT_EQ(rows.at("a").command, (std::vector<std::string>{"zerostep", "train"}));
+  EXPECT_EQ(rows.at("b,\"c\"").row.state, SweepState::Failed);
+  EXPECT_SAYS(rows.at("b,\"c\"").row.error, "the loss is nan");
+  EXPECT_EQ(rows.at("d").row.state, SweepState::Interrupted);
+  EXPECT_EQ(rows.at("d").row.exit, std::nullopt);
+  EXPECT_FALSE(rows.at("d").row.started.empty());
   std::ofstream(scratch.path("odd.jsonl")) << R"({"event":"end","run":"d","seconds":"long"})"
                                            << "\n";
   EXPECT_SAYS(message_of<InputError>([&] { Journal::read(scratch.path("odd.jsonl")); }), "line 1 is no event of a sweep's journal");
@@ -160,6 +169,56 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   const std::string after = read_file(file);
   EXPECT_TRUE(after.starts_with(before.substr(0, before.rfind('\n') + 1))) << after;
   EXPECT_EQ(Journal::read(file).size(), 3u);
+}
+
+TEST(SweepJournal, TellsOfArchivesUntilTheRunIsStartedAgain) {
+  const ScratchFolder scratch;
+  const std::string file = scratch.path("journal.jsonl");
+  SweepRow row;
+  row.run = "a";
+  Journal journal(file);
+  journal.start(row, {});
+  journal.archived("a", "/kept/a.tar", false);
+  EXPECT_EQ(Journal::read(file).at("a").archive, "/kept/a.tar");
+  EXPECT_EQ(Journal::read(file).at("a").row.state, SweepState::Interrupted);
+  // It had ended after its sweep was killed.
+  journal.archived("a", "/kept/a.tar", true);
+  EXPECT_EQ(Journal::read(file).at("a").row.state, SweepState::Done);
+  journal.start(row, {});
+  EXPECT_EQ(Journal::read(file).at("a").archive, "");
+}
+
+TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
+  const ScratchFolder scratch;
+  const std::string output = scratch.path("output.txt");
+  std::ofstream(output) << "zerostep: an earlier error\n"
+                        << "zerostep: the loss is nan\n"
+                        << "mpirun has ended\n";
+  const auto judged = [&](int status, RunState record, bool has_its_steps = false, bool was_asked = false) {
+    SweepRow row;
+    row.error = "of before";
+    judge_end({.status = status,
+               .record = record,
+               .has_its_steps = has_its_steps,
+               .was_asked_to_stop = was_asked,
+               .output = output,
+               .output_begin = std::string("zerostep: an earlier error\n").size()},
+              row);
+    EXPECT_EQ(row.exit, status);
+    return std::pair(row.state, row.error);
+  };
+  using End = std::pair<SweepState, std::string>;
+  const std::string last_words = "the loss is nan";
+  EXPECT_EQ(judged(0, RunState::Done), End(SweepState::Done, ""));
+  EXPECT_EQ(judged(0, RunState::Interrupted, true), End(SweepState::Done, ""));
+  EXPECT_EQ(judged(0, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));
+  EXPECT_EQ(judged(0, RunState::Unknown), End(SweepState::Interrupted, last_words));
+  EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed),
+            End(SweepState::Interrupted, "ended by signal 9 from outside; --resume goes on with it"));
+  EXPECT_EQ(judged(128 + SIGSEGV, RunState::Killed), End(SweepState::Failed, last_words));
+  EXPECT_EQ(judged(1, RunState::Failed), End(SweepState::Failed, last_words));
+  EXPECT_EQ(judged(1, RunState::Failed, false, true), End(SweepState::Failed, last_words));
+  EXPECT_EQ(judged(1, RunState::Killed, false, true), End(SweepState::Interrupted, ""));  // mpirun's status of ranks that it has ended
 }
 
 TEST(SweepRows, AreTheMetricsOfTheRun) {
@@ -175,6 +234,7 @@ TEST(SweepRows, AreTheMetricsOfTheRun) {
   read_metrics(row, scratch.folder());
   EXPECT_EQ(row.steps, 40);
   EXPECT_EQ(row.loss, (61 + 62) / 2.0);
+  EXPECT_EQ(row.last_loss, 61);
   EXPECT_EQ(row.best_eval_loss, 3.5);
   EXPECT_EQ(row.device_peak_bytes, 1039);
   EXPECT_EQ(row.tokens_per_second, 10);
@@ -189,6 +249,29 @@ TEST(SweepRows, AreTheMetricsOfTheRun) {
             "per_second,error\n"
             "\"lr=1,mode=fo\",1,,fo,failed,,1,,,40,61.5,3.5,1039,10,\"a, \"\"b\"\"\nc\"\n"
             "seed=2,,2,,queued,,,,,,,,,,\n");
+}
+
+TEST(SweepTable, ShowsTheLastLossOfRunsThatGoOnAndOfThoseThatHaveEnded) {
+  const ScratchFolder scratch;
+  SweepRequest request;
+  request.file.output_dir = scratch.folder().parent_path();
+  request.file.name = scratch.folder().filename();
+  request.planned.resize(2);
+  SweepRow done, running;
+  done.run = "seed=1";
+  done.state = SweepState::Done;
+  done.steps = 40;
+  done.loss = 2;  // the mean of the last two
+  done.last_loss = 1.5;
+  running.run = "seed=2";
+  running.state = SweepState::Running;
+  std::filesystem::create_directories(scratch.folder() / "seed=2");
+  std::ofstream(scratch.folder() / "seed=2/metrics.csv") << "step,loss,tokens_per_second,step_seconds\n0,9,1,1\n1,3.25,1000,2\n";
+  EXPECT_EQ(sweep_table(request, {done, running}, {40, 40}, 1, 10, 100),
+            (std::vector<std::string>{"run     state                step last loss   tokens/s     left",
+                                      "seed=2  running              2/40    3.2500     1.00 k     1:16",
+                                      "seed=1  done                40/40    1.5000                    ",
+                                      "1 of 2 done, 1 running | about 1:16 left"}));
 }
 
 TEST(LastRow, IsTheLastWholeOne) {

@@ -1,0 +1,126 @@
+#include "experiments/sweep/former_runs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+#include "base/error.h"
+#include "base/first_names.h"
+#include "base/format.h"
+#include "experiments/housekeeping/archive.h"
+#include "experiments/records/run_record.h"
+#include "experiments/sweep/train_command.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+// What tells the configuration of a run from others; "": the journal has no command of it, or one that is none any more.
+std::string identity_of_former(const FormerRun& run, const SweepBase& base, int ranks) {
+  if (run.command.empty()) return "";
+  ConfigRequest request{.file = base.name, .set = point_settings(run.command), .world = ranks, .text = base.text};
+  request.set.push_back({"run.name=\"sweep\"", ""});
+  try {
+    return identity_of(load_config(request));
+  } catch (const InputError&) {
+    return "";
+  }
+}
+
+// Where a run's archive is; "": it has none.
+std::string archive_of(const FormerRun& run, const fs::path& folder) {
+  if (!run.archive.empty()) return run.archive;
+  std::error_code error;
+  const fs::path beside = default_archive(folder);
+  return fs::is_regular_file(beside, error) ? beside.string() : "";
+}
+
+// "2 runs keep the names of their folders: a, b".
+void add_note(std::vector<std::string>& notes, const std::vector<std::string>& runs, const char* one, const char* several) {
+  if (!runs.empty())
+    notes.push_back(fmt::format("{} {}: {}", counted(std::ssize(runs), "run"), runs.size() == 1 ? one : several, first_names(runs)));
+}
+
+}  // namespace
+
+std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base, int ranks) {
+  std::map<std::string, std::string> identities;  // of former runs by name
+  std::map<std::string, std::string> names;       // of former runs by identity: of two of one identity one that is done
+  for (const auto& [name, run] : former) {
+    const std::string& identity = identities[name] = identity_of_former(run, base, ranks);
+    if (identity.empty()) continue;
+    const auto [known, is_new] = names.emplace(identity, name);
+    if (!is_new && former.at(known->second).row.state != SweepState::Done) known->second = name;
+  }
+  std::set<std::string> taken;
+  for (const auto& [name, run] : former) taken.insert(name);
+  std::vector<std::string> others, numbered, gone;
+  std::vector<SweepPoint*> without;  // a former run
+  for (SweepPoint& point : points) {
+    const std::string identity = identity_of(point.loaded);
+    const auto own = identities.find(point.name);
+    if (own != identities.end() && own->second == identity) continue;
+    if (const auto it = names.find(identity); it != names.end()) {
+      others.push_back(fmt::format("{} is {}", point.name, it->second));
+      point.name = it->second;
+    } else if (own == identities.end() || !own->second.empty()) {
+      without.push_back(&point);
+    }
+  }
+  for (SweepPoint* point : without) {
+    const std::string wanted = point->name;
+    for (int number = 2; !taken.insert(point->name).second; ++number) point->name = fmt::format("{}-{}", wanted, number);
+    if (point->name != wanted) numbered.push_back(point->name);
+  }
+  for (const auto& [name, run] : former)
+    if (std::none_of(points.begin(), points.end(), [&](const SweepPoint& point) { return point.name == name; })) gone.push_back(name);
+  std::vector<std::string> notes;
+  add_note(notes, others, "keeps the name of its folder", "keep the names of their folders");
+  add_note(notes, numbered, "gets a number, since a former run of other values has its name",
+           "get a number, since former runs of other values have their names");
+  add_note(notes, gone, "of the folder is no point of the file any more and stays as it is",
+           "of the folder are no points of the file any more and stay as they are");
+  return notes;
+}
+
+FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& former, const fs::path& sweep, bool retries_failed) {
+  FormerRows out;
+  std::vector<std::string> archived, anew;
+  for (size_t i = 0; i < points.size(); ++i) {
+    SweepRow& row = out.rows.emplace_back();
+    const auto it = former.find(points[i].name);
+    if (it != former.end()) row = it->second.row;
+    row.run = points[i].name;
+    row.values = points[i].values;
+    if (it == former.end()) continue;
+    const fs::path folder = sweep / row.run;
+    const bool is_there = holds_run(folder);
+    const std::string archive = is_there ? "" : archive_of(it->second, folder);
+    if (is_there) {
+      // What it did until the sweep was killed is not in the journal.
+      if (row.state == SweepState::Interrupted && read_run(folder).state == RunState::Done) {
+        row.state = SweepState::Done;
+        row.exit = 0;
+        row.error.clear();
+        out.ended_unheard.push_back(i);
+      }
+      read_metrics(row, folder);
+    } else if (row.state == SweepState::Done && !archive.empty()) {
+      out.archived.push_back(i);
+      archived.push_back(fmt::format("{} ({})", row.run, archive));
+    } else if (row.state == SweepState::Done) {
+      row.state = SweepState::Queued;  // somebody has removed it
+    }
+    if (row.state == SweepState::Interrupted || (row.state == SweepState::Failed && retries_failed)) row.state = SweepState::Queued;
+    if (is_there || row.state != SweepState::Queued) continue;
+    row.forget_metrics();
+    if (!archive.empty()) anew.push_back(fmt::format("{} ({})", row.run, archive));
+  }
+  add_note(out.notes, archived, "is archived and counts as done", "are archived and count as done");
+  add_note(out.notes, anew, "was archived before it was done and begins anew", "were archived before they were done and begin anew");
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "experiments/sweep/journal.h"
+#include "experiments/sweep/points.h"
+
+namespace zerostep {
+
+// The runs of a sweep that goes on, by their names.
+using FormerRuns = std::map<std::string, FormerRun>;
+
+// A key that is new in the file of a sweep changes the names of its points, not the runs that there are. Points whose configuration is that
+// of a former run get its name; one whose name a former run of another configuration has gets a number. `base` is what the sweep began with
+// (the same as now), `ranks` those of a run now. Gives what is to be said of it: which points have other names than their values give them,
+// and which former runs are no points any more. A run that the journal has no command of is known by its name alone.
+std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base, int ranks);
+
+// The runs of a sweep that goes on, as it finds them.
+struct FormerRows {
+  std::vector<SweepRow> rows;         // of each point: Done, Failed, or Queued to be started or to go on
+  std::vector<size_t> ended_unheard;  // rows that are Done and of which the journal does not know that
+  std::vector<size_t> archived;       // rows that are Done, whose folder is gone and which `runs archive` has packed
+  std::vector<std::string> notes;     // what is to be said of it
+};
+// A run whose folder somebody has removed is to be started again, unless it was archived when it was done: the journal tells, or an archive
+// beside its folder. `folder` is the sweep's; failed runs are started again where `retries_failed` is set.
+FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& former, const std::filesystem::path& folder,
+                       bool retries_failed);
+
+}  // namespace zerostep

@@ -1,0 +1,43 @@
+#include "experiments/sweep/sweep_folder.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "experiments/sweep/journal.h"
+
+namespace zerostep {
+namespace fs = std::filesystem;
+namespace {
+
+bool has_journal(const SweepFile& file) {
+  std::error_code error;
+  return fs::exists(fs::path(file.folder()) / Journal::kFile, error);
+}
+
+}  // namespace
+
+void require_sweep(const SweepFile& file) {
+  if (!has_journal(file))
+    fail_input("--resume: {} holds no sweep ({} is expected there): start it without --resume, or name its output_dir and name",
+               file.folder(), Journal::kFile);
+}
+
+FolderLock claim_sweep_folder(const SweepFile& file, bool resumes) {
+  if (resumes) require_sweep(file);
+  const std::string folder = file.folder();
+  if (!resumes && has_journal(file))
+    fail_input("{}: the folder {} holds a sweep already. --resume goes on with it; another name (or output_dir) keeps both", file.file,
+               folder);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error || ::access(folder.c_str(), W_OK | X_OK) != 0)
+    fail_input("{}: output_dir: the folder {} cannot be {}: {}. Name one that can be written", file.file, folder,
+               error ? "made" : "written into", error ? error.message() : std::string(std::strerror(errno)));
+  return {folder, "name or output_dir of the sweep"};
+}
+
+}  // namespace zerostep

@@ -1,0 +1,149 @@
+#include "experiments/sweep/former_runs.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/support/expect_says.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+namespace fs = std::filesystem;
+using Names = std::vector<std::string>;
+
+constexpr const char* kBase = R"({"train_batch_size": 4, "seed": 3, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}},
+  "model": {"family": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 32, "vocab_size": 257},
+  "data": {"train": "text.txt", "tokenizer": "byte", "sequence_length": 16}, "run": {"steps": 8}})";
+
+class FormerRunsOf : public ::testing::Test {
+ protected:
+  // Points of a sweep file with these blocks beside its base.
+  std::vector<SweepPoint> points(const std::string& blocks) {
+    const std::string path = scratch_.path("sweep.json");
+    std::ofstream(path) << "{\"base\": " << kBase << ", " << blocks << "}";
+    return points_of(read_sweep_file(path), base_, {});
+  }
+  // The runs of such a file, as a journal tells of them when they are done.
+  FormerRuns done(const std::string& blocks) {
+    FormerRuns out;
+    for (const SweepPoint& point : points(blocks)) {
+      FormerRun& run = out[point.name];
+      run.row.run = point.name;
+      run.row.state = SweepState::Done;
+      run.command = {"zerostep", "train", "base.json"};
+      for (const Setting& setting : point.set) run.command.insert(run.command.end(), {"--set", setting.text});
+      run.command.insert(run.command.end(), {"--set", "run.name=\"x\"", "--set", "run.checkpoint_interval=7"});
+    }
+    return out;
+  }
+  Names names(const std::string& blocks, const FormerRuns& former) {
+    std::vector<SweepPoint> all = points(blocks);
+    notes_ = keep_former_names(all, former, base_, 1);
+    Names out;
+    for (const SweepPoint& point : all) out.push_back(point.name);
+    return out;
+  }
+  // A run's folder below the sweep's, with three rows.
+  void make(const std::string& run, const std::string& log) {
+    fs::create_directories(scratch_.folder() / run);
+    std::ofstream(scratch_.folder() / run / "metrics.csv") << "step,loss\n0,3\n1,2\n2,1\n";
+    std::ofstream(scratch_.folder() / run / "log.txt") << log;
+  }
+  ScratchFolder scratch_;
+  const SweepBase base_{"sweep.json: base", kBase};
+  Names notes_;
+};
+
+TEST_F(FormerRunsOf, AKeyThatIsNewInTheFileRenamesNoRun) {
+  const FormerRuns former = done(R"("grid": {"optimizer.params.lr": [0.1, 0.01]})");
+  // The seed of the base is 3.
+  EXPECT_EQ(names(R"("grid": {"optimizer.params.lr": [0.1, 0.01]}, "repeat": {"seed": [3, 4]})", former),
+            (Names{"lr=0.1", "lr=0.1,seed=4", "lr=0.01", "lr=0.01,seed=4"}));
+  EXPECT_EQ(notes_, Names{"2 runs keep the names of their folders: lr=0.1,seed=3 is lr=0.1, lr=0.01,seed=3 is lr=0.01"});
+  // Nothing is said where nothing has changed.
+  EXPECT_EQ(names(R"("grid": {"optimizer.params.lr": [0.1, 0.01]})", former), (Names{"lr=0.1", "lr=0.01"}));
+  EXPECT_TRUE(notes_.empty());
+  // A key without effect where it stands tells nothing apart, and another base value none of these runs.
+  EXPECT_EQ(names(R"("grid": {"optimizer.params.lr": [0.1], "step.queries": [5], "step.mode": ["fo", "zo"]})", former),
+            (Names{"lr=0.1", "lr=0.1,mode=zo,queries=5"}));
+  EXPECT_EQ(notes_, (Names{"1 run keeps the name of its folder: lr=0.1,mode=fo is lr=0.1",
+                           "1 run of the folder is no point of the file any more and stays as it is: lr=0.01"}));
+}
+
+TEST_F(FormerRunsOf, ARunOfOtherValuesKeepsItsNameToItself) {
+  const FormerRuns former = done(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.stage": [3]})");
+  ASSERT_EQ(former.begin()->first, "device=cpu,stage=3");
+  EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_optimizer.device": ["cpu"], "zero_optimization.stage": [3]})", former),
+            Names{"device=cpu,stage=3-2"});
+  EXPECT_EQ(notes_, (Names{"1 run gets a number, since a former run of other values has its name: device=cpu,stage=3-2",
+                           "1 run of the folder is no point of the file any more and stays as it is: device=cpu,stage=3"}));
+}
+
+TEST_F(FormerRunsOf, ARunWithoutACommandIsKnownByItsName) {
+  FormerRuns former = done(R"("repeat": {"seed": [1, 2]})");
+  former.at("seed=1").command.clear();
+  former.at("seed=2").command = {"zerostep", "train", "base.json", "--set", "no.such.key=1"};
+  EXPECT_EQ(names(R"("repeat": {"seed": [1, 2, 4]})", former), (Names{"seed=1", "seed=2", "seed=4"}));
+  EXPECT_TRUE(notes_.empty());
+}
+
+TEST_F(FormerRunsOf, OfTwoRunsOfOneConfigurationTheOneThatIsDoneCounts) {
+  FormerRuns former = done(R"("runs": [{"optimizer.params.lr": 0.1}])");
+  former["a"] = former["z"] = former.at("lr=0.1");
+  former.at("a").row.state = SweepState::Failed;
+  former.at("lr=0.1").row.state = SweepState::Interrupted;
+  EXPECT_EQ(names(R"("grid": {"optimizer.params.lr": [0.1], "seed": [3]})", former), Names{"z"});
+}
+
+TEST_F(FormerRunsOf, RowsStandAsTheirFoldersTell) {
+  FormerRuns former = done(R"("repeat": {"seed": [1, 2, 3, 4, 5, 6]})");
+  former.at("seed=2").row.state = former.at("seed=3").row.state = SweepState::Interrupted;
+  former.at("seed=4").row.state = SweepState::Failed;
+  former.at("seed=5").row.steps = 3;
+  former.at("seed=5").row.loss = 1;
+  former.erase("seed=6");
+  make("seed=1", "3 steps done in 1 s\n");
+  make("seed=2", "stopped by SIGINT after 3 of 8 steps\n");
+  make("seed=3", "3 steps done in 1 s\n");  // after its sweep was killed
+  std::vector<SweepPoint> all = points(R"("repeat": {"seed": [1, 2, 3, 4, 5, 6]})");
+  const auto states = [](const FormerRows& rows) {
+    std::vector<SweepState> out;
+    for (const SweepRow& row : rows.rows) out.push_back(row.state);
+    return out;
+  };
+  using enum SweepState;
+  FormerRows rows = former_rows(all, former, scratch_.folder(), false);
+  EXPECT_EQ(states(rows), (std::vector<SweepState>{Done, Queued, Done, Failed, Queued, Queued}));
+  EXPECT_EQ(rows.ended_unheard, std::vector<size_t>{2});
+  EXPECT_EQ(rows.rows[1].steps, 3);
+  EXPECT_EQ(rows.rows[4].steps, 0) << "its folder is gone";
+  EXPECT_EQ(rows.rows[4].loss, std::nullopt);
+  EXPECT_TRUE(rows.notes.empty());
+  EXPECT_EQ(states(former_rows(all, former, scratch_.folder(), true))[3], Queued);
+}
+
+TEST_F(FormerRunsOf, AnArchivedRunIsDoneWhereItWasDone) {
+  FormerRuns former = done(R"("repeat": {"seed": [1, 2, 3]})");
+  former.at("seed=1").archive = "/kept/1.tar";
+  former.at("seed=1").row.steps = 8;
+  former.at("seed=1").row.loss = 0.5;
+  std::ofstream(scratch_.folder() / "seed=2.tar") << "packed by an older program";
+  former.at("seed=3").row.state = SweepState::Interrupted;
+  former.at("seed=3").row.steps = 5;
+  former.at("seed=3").archive = "/kept/3.tar";
+  const FormerRows rows = former_rows(points(R"("repeat": {"seed": [1, 2, 3]})"), former, scratch_.folder(), false);
+  EXPECT_EQ(rows.archived, (std::vector<size_t>{0, 1}));
+  EXPECT_EQ(rows.rows[0].state, SweepState::Done);
+  EXPECT_EQ(rows.rows[0].steps, 8);
+  EXPECT_EQ(rows.rows[0].loss, 0.5);
+  EXPECT_EQ(rows.rows[1].state, SweepState::Done);
+  EXPECT_EQ(rows.rows[2].state, SweepState::Queued);
+  EXPECT_EQ(rows.rows[2].steps, 0);
+  EXPECT_EQ(rows.notes, (Names{"2 runs are archived and count as done: seed=1 (/kept/1.tar), seed=2 (" + scratch_.path("seed=2.tar") + ")",
+                               "1 run was archived before it was done and begins anew: seed=3 (/kept/3.tar)"}));
+}
+
+}  // namespace
+}  // namespace zerostep
