@@ -59,8 +59,9 @@ void ExperimentCommands::add_sweep(CLI::App& app) {
       ->type_name("0,1,...");
   sub->add_option("--only", sweep_.only, "the runs whose names the pattern matches (* stands for any text)")->type_name("PATTERN");
   sub->add_flag("--dry-run", sweep_.is_dry_run, "list every run with its planned memory, FLOPs and time; start nothing");
-  CLI::Option* resume = sub->add_flag(
-      "--resume", sweep_.resumes, "go on with the sweep in the folder: what is done stays, what was stopped goes on from its checkpoint");
+  CLI::Option* resume =
+      sub->add_flag("--resume", sweep_.resumes,
+                    "go on with the sweep in the folder: what is done or archived stays, what was stopped goes on from its checkpoint");
   sub->add_flag("--retry-failed", sweep_.retries_failed, "of --resume: start failed runs again too")->needs(resume);
   sub->add_flag("--stop-on-failure", sweep_.stops_on_failure, "start no further run once one has failed");
   sub->add_option("--executor", sweep_.executor, "where runs are started: local or slurm; as resources.executor, else local")
@@ -115,7 +116,8 @@ void ExperimentCommands::add_plot(CLI::App& app) {
 }
 
 void ExperimentCommands::add_watch(CLI::App& app) {
-  CLI::App* sub = app.add_subcommand("watch", "where runs are: step, loss with its curve, speed, time left, memory, load");
+  CLI::App* sub =
+      app.add_subcommand("watch", "where runs are: step, last loss with the curve of all, evaluation, speed, time left, memory, load");
   sub->add_option("RUN|FOLDER", watch_.places, std::string(kAboutFolder) + "; several may be given")->capture_default_str();
   sub->add_flag("--once", watch_.once, "say it once and end");
   sub->add_flag("--json", watch_.json, "an object a run and a line, with the names of metrics.csv, each time");
@@ -133,7 +135,7 @@ void ExperimentCommands::add_runs(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("runs", "lists runs, takes their old checkpoints away, or packs them");
   sub->require_subcommand(1);
   sub->footer("\nA run that is running is never touched.\nExample: zerostep runs prune runs --dry-run");
-  CLI::App* list = sub->add_subcommand("list", "state, steps, last loss and size of each run");
+  CLI::App* list = sub->add_subcommand("list", "state, steps, last and final loss, evaluations and size of each run");
   add_folder(list, list_.folder);
   list->add_flag("--json", list_.json, "one array of objects");
   run_on_one_rank(list, [this] { return list_runs(list_); });

@@ -76,7 +76,8 @@ bool RunStatus::is_silent() const {
 
 RunStatus status_of(const RunRecord& run, double now) {
   constexpr std::string_view kColumns[] = {
-      "step", "loss", "eval_loss", "tokens_per_second", "step_seconds", "device_peak_bytes", "resident_bytes", "gpu_busy", "gpu_bytes"};
+      "step",           "loss",     "eval_loss", "eval_accuracy", "tokens_per_second", "step_seconds", "device_peak_bytes",
+      "resident_bytes", "gpu_busy", "gpu_bytes"};
   RunStatus out;
   out.name = run.name;
   out.folder = run.folder.string();
@@ -93,9 +94,12 @@ RunStatus status_of(const RunRecord& run, double now) {
   }
   for (double loss : table.column("loss"))
     if (!std::isnan(loss)) out.losses.push_back(loss);
-  out.loss = last_value(table.column("loss"));
+  out.last_loss = last_value(table.column("loss"));
+  out.final_loss = final_mean(table.column("loss"));
   out.eval_loss = last_value(table.column("eval_loss"));
   out.best_eval_loss = lowest(table.column("eval_loss"));
+  out.eval_accuracy = last_value(table.column("eval_accuracy"));
+  out.best_eval_accuracy = highest(table.column("eval_accuracy"));
   measure_speed(table, out);
   out.device_peak_bytes = last_value(table.column("device_peak_bytes"));
   const auto of_last_row = [&](std::string_view name) {
@@ -120,8 +124,9 @@ std::string status_line(const RunStatus& s, int name_columns) {
   std::string line = s.name + std::string(static_cast<size_t>(std::max(0, name_columns - columns_of_text(s.name))), ' ');
   line += fmt::format(" | {:<11} | ", name_of(s.state));
   line += s.step < 0 ? "no step yet" : s.total > 0 ? fmt::format("step {}/{}", s.step + 1, s.total) : fmt::format("step {}", s.step + 1);
-  if (!s.losses.empty()) line += fmt::format(" | loss {:.4f} {}", s.loss, sparkline(s.losses, kCurveColumns));
+  if (!s.losses.empty()) line += fmt::format(" | last loss {:.4f} {}", s.last_loss, sparkline(s.losses, kCurveColumns));
   if (std::isfinite(s.eval_loss)) line += fmt::format(" | evaluation {:.4f}", s.eval_loss);
+  if (std::isfinite(s.eval_accuracy)) line += fmt::format(", accuracy {:.4f}", s.eval_accuracy);
   if (std::isfinite(s.tokens_per_second)) line += fmt::format(" | {} tokens/s", human_count(s.tokens_per_second));
   if (std::isfinite(s.seconds_left)) line += fmt::format(" | {} left", human_duration(s.seconds_left));
   for (const std::string& part : {memory_text(s), load_text(s)})
@@ -140,9 +145,12 @@ nlohmann::ordered_json status_json(const RunStatus& s) {
   out["why"] = s.why;
   out["step"] = s.step < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(s.step);
   out["steps"] = s.total > 0 ? nlohmann::ordered_json(s.total) : nullptr;
-  set("loss", s.loss);
+  set("loss", s.last_loss);
+  set("final_loss", s.final_loss);
   set("eval_loss", s.eval_loss);
   set("best_eval_loss", s.best_eval_loss);
+  set("eval_accuracy", s.eval_accuracy);
+  set("best_eval_accuracy", s.best_eval_accuracy);
   set("tokens_per_second", s.tokens_per_second);
   set("step_seconds", s.step_seconds);
   set("seconds_left", s.seconds_left);

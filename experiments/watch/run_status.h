@@ -13,13 +13,15 @@ namespace zerostep {
 struct RunStatus {
   std::string name, folder;
   RunState state = RunState::Unknown;
-  std::string why;             // as RunRecord
-  int64_t step = -1;           // of the last row, from 0 as in metrics.csv; -1: there is no row
-  int64_t total = 0;           // run.steps; 0: not known
-  std::vector<double> losses;  // of the rows that have one
-  double loss = 0, eval_loss = 0, best_eval_loss = 0;
-  double tokens_per_second = 0, step_seconds = 0;  // of the last rows
-  double seconds_left = 0;                         // of a run that is running
+  std::string why;                       // as RunRecord
+  int64_t step = -1;                     // of the last row, from 0 as in metrics.csv; -1: there is no row
+  int64_t total = 0;                     // run.steps; 0: not known
+  std::vector<double> losses;            // of the rows that have one
+  double last_loss = 0, final_loss = 0;  // of the last row that has one; mean of the last 5 % of them
+  double eval_loss = 0, best_eval_loss = 0;
+  double eval_accuracy = 0, best_eval_accuracy = 0;  // of a classifier
+  double tokens_per_second = 0, step_seconds = 0;    // of the last rows
+  double seconds_left = 0;                           // of a run that is running
   double device_peak_bytes = 0, planned_bytes = 0, resident_bytes = 0;
   double gpu_busy = 0, gpu_bytes = 0;  // of its last row
   std::string last_row;                // its timestamp
@@ -39,9 +41,10 @@ struct RunStatus {
 // `now`: seconds since the epoch. A file that cannot be read leaves its values unknown; an error of metrics.csv stands in `why`.
 RunStatus status_of(const RunRecord& run, double now);
 
-// The line of a run: name in so many columns, state, step, loss with its curve, speed, time left, memory against the plan, load.
+// The line of a run: name in so many columns, state, step, last loss with the curve of all, last evaluation, speed, time left, memory
+// against the plan, load.
 std::string status_line(const RunStatus& status, int name_columns);
-// One object, with the names of metrics.csv where it has them.
+// One object, with the names of metrics.csv where it has them: `loss` is the last one.
 nlohmann::ordered_json status_json(const RunStatus& status);
 
 }  // namespace zerostep

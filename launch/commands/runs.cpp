@@ -26,6 +26,14 @@ namespace {
 
 std::string number_text(double value) { return std::isfinite(value) ? fmt::format("{:.5g}", value) : "-"; }
 
+// Why a run has ended as it has: what fits into a column of a table.
+std::string reason_of(const RunStatus& status) {
+  constexpr int kColumns = 60;
+  std::string why = status.state == RunState::Running ? "" : visible(status.why);
+  why = why.substr(0, why.find('\n'));
+  return columns_of_text(why) > kColumns ? std::string(first_columns(why, kColumns - 3)) + "..." : why;
+}
+
 // Runs with a folder: a CSV alone is nobody's to change.
 std::vector<RunRecord> runs_with_folders(const std::string& place) {
   if (std::error_code error; !fs::is_directory(place, error))
@@ -59,34 +67,49 @@ std::string refusal_of(const RunRecord& run, bool dry_run, Claim& claim) {
 
 int list_runs(const RunsArguments& arguments) {
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  struct Listed {
+    RunStatus status;
+    int64_t bytes, checkpoint_bytes;
+  };
+  std::vector<Listed> runs;
+  for (const RunRecord& run : find_runs({arguments.folder}))
+    runs.push_back({status_of(run, now), run.folder.empty() ? static_cast<int64_t>(fs::file_size(run.metrics)) : bytes_below(run.folder),
+                    run.folder.empty() ? 0 : bytes_below(run.folder / "checkpoints")});
+  if (arguments.json) {
+    nlohmann::ordered_json objects = nlohmann::ordered_json::array();
+    for (const Listed& run : runs) {
+      nlohmann::ordered_json object = status_json(run.status);
+      object.erase("load");
+      object["bytes"] = run.bytes;
+      object["checkpoint_bytes"] = run.checkpoint_bytes;
+      objects.push_back(std::move(object));
+    }
+    print_out("{}\n", objects.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    return kDone;
+  }
+  // Columns of what only classifiers have stand where there is one.
+  const bool have_accuracies =
+      std::any_of(runs.begin(), runs.end(), [](const Listed& run) { return std::isfinite(run.status.eval_accuracy); });
   TextTable table(TextTable::kAll);
-  table.add({"run", "state", "steps", "loss", "best evaluation", "size", "of it checkpoints", ""});
-  nlohmann::ordered_json objects = nlohmann::ordered_json::array();
-  int64_t bytes = 0, count = 0;
-  for (const RunRecord& run : find_runs({arguments.folder})) {
-    const RunStatus status = status_of(run, now);
-    const int64_t size = run.folder.empty() ? static_cast<int64_t>(fs::file_size(run.metrics)) : bytes_below(run.folder),
-                  of_checkpoints = run.folder.empty() ? 0 : bytes_below(run.folder / "checkpoints");
-    bytes += size;
-    ++count;
+  const auto add = [&](std::vector<std::string> cells, const std::vector<std::string>& of_accuracy, const std::vector<std::string>& more) {
+    if (have_accuracies) cells.insert(cells.end(), of_accuracy.begin(), of_accuracy.end());
+    cells.insert(cells.end(), more.begin(), more.end());
+    table.add(std::move(cells));
+  };
+  add({"run", "state", "steps", "last loss", "final loss", "best evaluation"}, {"last accuracy", "best accuracy"},
+      {"size", "of it checkpoints", ""});
+  int64_t bytes = 0;
+  for (const Listed& run : runs) {
+    const RunStatus& status = run.status;
+    bytes += run.bytes;
     std::string steps = fmt::format("{}", status.step + 1);
     if (status.total > 0) steps += fmt::format("/{}", status.total);
-    constexpr int kWhyColumns = 60;
-    std::string why = run.state == RunState::Running ? "" : visible(status.why);
-    why = why.substr(0, why.find('\n'));
-    if (columns_of_text(why) > kWhyColumns) why = std::string(first_columns(why, kWhyColumns - 3)) + "...";
-    table.add({visible(run.name), std::string(name_of(run.state)), steps, number_text(status.loss), number_text(status.best_eval_loss),
-               human_bytes(size), human_bytes(of_checkpoints), why});
-    nlohmann::ordered_json object = status_json(status);
-    object.erase("load");
-    object["bytes"] = size;
-    object["checkpoint_bytes"] = of_checkpoints;
-    objects.push_back(std::move(object));
+    add({visible(status.name), std::string(name_of(status.state)), steps, number_text(status.last_loss), number_text(status.final_loss),
+         number_text(status.best_eval_loss)},
+        {number_text(status.eval_accuracy), number_text(status.best_eval_accuracy)},
+        {human_bytes(run.bytes), human_bytes(run.checkpoint_bytes), reason_of(status)});
   }
-  if (arguments.json)
-    print_out("{}\n", objects.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-  else
-    print_out("{}{}, {}\n", table.text(), counted(count, "run"), human_bytes(bytes));
+  print_out("{}{}, {}\n", table.text(), counted(std::ssize(runs), "run"), human_bytes(bytes));
   return kDone;
 }
 

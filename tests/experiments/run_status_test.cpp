@@ -1,5 +1,6 @@
 #include "experiments/watch/run_status.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -42,7 +43,8 @@ TEST_F(RunStatusOf, ARunningRunHasSpeedAndTimeLeftOfItsLastSteps) {
   EXPECT_EQ(s.step, 2);
   EXPECT_EQ(s.total, 10);
   EXPECT_EQ(s.losses, (std::vector<double>{5.5, 5, 4}));
-  EXPECT_EQ(s.loss, 4);
+  EXPECT_EQ(s.last_loss, 4);
+  EXPECT_EQ(s.final_loss, 4);
   EXPECT_EQ(s.eval_loss, 4.5);
   EXPECT_DOUBLE_EQ(s.step_seconds, 1.5);
   EXPECT_DOUBLE_EQ(s.tokens_per_second, 1000.0 / 3);
@@ -55,10 +57,32 @@ TEST_F(RunStatusOf, ARunningRunHasSpeedAndTimeLeftOfItsLastSteps) {
   EXPECT_NEAR(s.seconds_since_row, 10, 1e-6);  // doubles of seconds since 1970 have 2e-7
   EXPECT_FALSE(s.is_silent());
   const std::string line = status_line(s, 0);
-  for (const char* part :
-       {"running", "step 3/10", "loss 4.0000 █▆▁", "evaluation 4.5000", "333 tokens/s", "left", "2.93 KiB of 3.91 KiB planned", "gpu 50 %"})
+  for (const char* part : {"running", "step 3/10", "last loss 4.0000 █▆▁", "evaluation 4.5000", "333 tokens/s", "left",
+                           "2.93 KiB of 3.91 KiB planned", "gpu 50 %"})
     EXPECT_SAYS(line, part);
   EXPECT_EQ(line.find("NO ROW"), line.npos);
+  EXPECT_EQ(line.find("accuracy"), line.npos);
+}
+
+TEST_F(RunStatusOf, LastAndFinalLossAndAccuracyAreToldApart) {
+  std::string rows = "step,loss,eval_loss,eval_accuracy\n";
+  for (int step = 0; step < 40; ++step)
+    rows += fmt::format("{},{},{}\n", step, 100 - step, step == 9 ? "2.5,0.75" : step == 19 ? "3.5,0.875" : step == 29 ? "3,0.5" : ",");
+  write("metrics.csv", rows);
+  const RunStatus s = status();
+  EXPECT_EQ(s.last_loss, 61);
+  EXPECT_EQ(s.final_loss, (61 + 62) / 2.0);
+  EXPECT_EQ(s.eval_loss, 3);
+  EXPECT_EQ(s.best_eval_loss, 2.5);
+  EXPECT_EQ(s.eval_accuracy, 0.5);
+  EXPECT_EQ(s.best_eval_accuracy, 0.875);
+  EXPECT_SAYS(status_line(s, 0), "| last loss 61.0000 ");
+  EXPECT_SAYS(status_line(s, 0), "| evaluation 3.0000, accuracy 0.5000");
+  const nlohmann::ordered_json object = status_json(s);
+  EXPECT_EQ(object.at("loss"), 61);
+  EXPECT_EQ(object.at("final_loss"), 61.5);
+  EXPECT_EQ(object.at("eval_accuracy"), 0.5);
+  EXPECT_EQ(object.at("best_eval_accuracy"), 0.875);
 }
 
 TEST_F(RunStatusOf, ARunWithoutARowForFiveMinutesIsMarked) {
@@ -97,6 +121,7 @@ TEST_F(RunStatusOf, JsonHasTheNumbersAsTheyAre) {
   EXPECT_EQ(object.at("loss").get<double>(), 1.0 / 3);
   EXPECT_EQ(object.at("device_peak_bytes"), 12345678901);
   EXPECT_TRUE(object.at("gpu_busy").is_null());
+  EXPECT_TRUE(object.at("eval_accuracy").is_null());
 }
 
 TEST(ProcessUse, IsThatOfTheOwnerOnThisHost) {
@@ -109,11 +134,18 @@ TEST(ProcessUse, IsThatOfTheOwnerOnThisHost) {
   const ProcessUse before = use_of({::getpid()});
   EXPECT_EQ(before.processes, 1);
   EXPECT_GT(before.resident_bytes, 1 << 20);
-  // What a process computes shows in its own clock and here, in hundredths of a second.
-  const clock_t begin = std::clock();
-  while (std::clock() - begin < CLOCKS_PER_SEC / 5) {
+  // What a process computes shows in its own clock and here. Of two looks each rounds user and system time down to hundredths of a second,
+  // so that a difference may miss two of them or have two too many.
+  constexpr double kRounding = 0.02;
+  const auto own_seconds = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  const double begin = own_seconds();
+  const ProcessUse early = use_of({::getpid()});
+  const double inner_begin = own_seconds();
+  while (own_seconds() - inner_begin < 0.2) {
   }
-  EXPECT_NEAR(use_of({::getpid()}).cpu_seconds - before.cpu_seconds, 0.2, 0.05);
+  const double inner = own_seconds() - inner_begin, used = use_of({::getpid()}).cpu_seconds - early.cpu_seconds;
+  EXPECT_GT(used, inner - kRounding);
+  EXPECT_LT(used, own_seconds() - begin + kRounding);
   EXPECT_EQ(use_of({1 << 30}).processes, 0);
 }
 
