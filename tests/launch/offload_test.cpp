@@ -171,7 +171,7 @@ TEST_F(OffloadRun, AKilledRunGoesOnOnOtherTiers) {
     };
     for (const auto& [from, to] : moves) {
       fs::remove_all(place_.path("runs/test"));
-      const pid_t pid = place_.start(place_.command(arguments(from, with("run.steps=1000000")), 2));
+      const pid_t pid = place_.start(place_.command(arguments(from, with("run.steps=1000000")), 2), {.environment = kNoGrace});
       EXPECT_TRUE(place_.wait_for_rows("test", 5, pid));
       for (const pid_t child : children_of(pid)) ::kill(child, SIGKILL);
       place_.finish(pid);

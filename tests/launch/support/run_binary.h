@@ -28,6 +28,9 @@ struct How {
   double timeout_seconds = 60;
 };
 
+// For a job whose ranks are killed: mpirun, which waits a second after each of the two signals that it ends the others with, does not wait.
+inline const std::map<std::string, std::string> kNoGrace{{"OMPI_MCA_odls_base_sigkill_timeout", "0"}};
+
 // The program under test as a user runs it, in a folder of its own that goes with the object. A fork of this process runs it where that
 // makes no difference, or the binary does. It has one thread, and what it measures of this machine is kept for the other programs of this
 // process alone ($XDG_CACHE_HOME), unless the case's environment says otherwise.
