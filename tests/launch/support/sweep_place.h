@@ -1,0 +1,44 @@
+#pragma once
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/launch/support/run_binary.h"
+
+namespace zerostep::testing {
+
+// Sweeps in a workplace, in its folder "runs/many".
+class SweepCommand : public ::testing::Test {
+ protected:
+  using Rows = std::vector<std::map<std::string, std::string>>;
+
+  // A sweep file with these blocks, over a model whose steps take next to nothing. Its base is config.json.
+  std::string file(const std::string& blocks);
+  // By the binary itself: a sweep starts the program that it is.
+  std::vector<std::string> command(const std::vector<std::string>& options) const;
+  Outcome sweep(const std::vector<std::string>& options = {}) const;
+  // One that starts no run, which a fork does in a tenth of the time.
+  Outcome sweep_without_runs(std::vector<std::string> options) const;
+
+  // runs.csv: cells by the name of the run and of the column.
+  std::map<std::string, std::map<std::string, std::string>> rows() const;
+  size_t count_state(const std::string& state) const;
+  // Rows of metrics.csv without their times. They are compared as a whole: shown they would fill pages.
+  static Rows plain(Rows rows);
+
+  // Whether something comes to hold within half a minute.
+  static bool comes(const std::function<bool()>& holds);
+  // The process that runs a run of the sweep; 0: none.
+  pid_t process_of(const std::string& run) const;
+  // Holds a run of the sweep once it has `least` rows, so that it does not end meanwhile. Gives its process; 0: it has fewer, or all.
+  pid_t hold(const std::string& run, size_t least, size_t all) const;
+  // Interrupts a sweep in the middle of its runs seed=1 and seed=2, which go on when they have been asked to save and stop.
+  void interrupt(pid_t sweep, size_t all) const;
+
+  Workplace place_;
+};
+
+}  // namespace zerostep::testing

@@ -1,0 +1,193 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <set>
+
+#include "tests/launch/support/sweep_place.h"
+
+namespace zerostep::testing {
+namespace {
+
+// A sweep that is stopped, killed or changed, and goes on.
+
+// Twelve runs, four of which fail; one is killed, then the sweep itself; what it left goes on.
+TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
+  file(R"("grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2, 3, 4]}, "runs": [{"optimizer.params.lr": 1e30, "step.mode": "fo"}],
+          "resources": {"jobs": 2})");
+  const std::vector<std::string> options{"--set", "run.steps=60", "--set", "run.checkpoint_interval=10"};
+  const pid_t pid = place_.start(command(options));
+  std::string victim;
+  pid_t process = 0;
+  ASSERT_TRUE(comes([&] {
+    for (const auto& [run, row] : rows())
+      if (row.at("state") == "running" && (process = hold(run, 12, 60)) != 0) {
+        victim = run;
+        break;
+      }
+    return process != 0;
+  }));
+  ::kill(process, SIGKILL);
+  ASSERT_TRUE(comes([&] { return rows()[victim]["state"] == "interrupted"; }));
+  EXPECT_SAYS(rows()[victim]["error"], "ended by signal 9 from outside");
+  ASSERT_TRUE(comes([&] { return count_state("done") >= 2; }));
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(place_.finish(pid).status, 128 + SIGKILL);
+  ASSERT_TRUE(comes([&] {
+    const auto now = rows();
+    return std::all_of(now.begin(), now.end(), [&](const auto& row) { return process_of(row.first) == 0; });
+  }));
+  const std::string journal = place_.read("runs/many/journal.jsonl");
+  std::map<std::string, std::string> finished;
+  std::set<std::string> compared{victim, "mode=zo,seed=1"};  // with the runs alone
+  for (const auto& [run, row] : rows()) {
+    if (row.at("state") == "done") finished[run] = place_.read("runs/many/" + run + "/metrics.csv");
+    if (row.at("state") == "running") compared.insert(run);
+  }
+
+  EXPECT_EQ(sweep_without_runs(options).status, 2);  // it holds a sweep already
+  std::vector<std::string> resumed = options;
+  resumed.emplace_back("--resume");
+  const Outcome done = sweep(resumed);
+  EXPECT_EQ(done.status, 1) << done.out << done.err;
+  EXPECT_EQ(count_state("done"), 8U);
+  EXPECT_EQ(count_state("failed"), 4U);
+  EXPECT_TRUE(place_.read("runs/many/journal.jsonl").starts_with(journal.substr(0, journal.rfind('\n') + 1)));
+  for (const auto& [run, metrics] : finished) EXPECT_EQ(place_.read("runs/many/" + run + "/metrics.csv"), metrics) << run;
+  for (const auto& [run, row] : rows()) {
+    if (row.at("state") == "failed") {
+      EXPECT_SAYS(row.at("error"), "nan");
+      EXPECT_EQ(row.at("exit"), "1");
+      continue;
+    }
+    if (!compared.contains(run)) continue;
+    std::vector<std::string> alone{"train",
+                                   place_.path("config.json"),
+                                   "--set",
+                                   "run.steps=60",
+                                   "--set",
+                                   "run.name=alone",
+                                   "--overwrite",
+                                   "--set",
+                                   "seed=" + row.at("seed"),
+                                   "--set",
+                                   "step.mode=" + row.at("step.mode")};
+    EXPECT_EQ(place_.run(alone).status, 0);
+    EXPECT_TRUE(plain(place_.metrics("many/" + run)) == plain(place_.metrics("alone"))) << run;
+  }
+}
+
+TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
+  file(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2})");
+  const std::vector<std::string> options{"--set", "run.steps=100", "--set", "run.checkpoint_interval=100000"};
+  const pid_t pid = place_.start(command(options));
+  interrupt(pid, 100);
+  const Outcome stopped = place_.finish(pid);
+  EXPECT_EQ(stopped.status, 130);
+  EXPECT_SAYS(stopped.out,
+              "sweep " + place_.path("sweep.json") + " --set run.steps=100 --set run.checkpoint_interval=100000 --resume` goes on");
+  std::vector<std::string> dry = options;
+  dry.insert(dry.end(), {"--resume", "--dry-run"});
+  EXPECT_SAYS(sweep_without_runs(dry).out, "3 of 3 runs are left to be started or to go on");
+  EXPECT_EQ(count_state("interrupted"), 2U);
+  EXPECT_EQ(count_state("queued"), 1U);
+  const size_t steps = place_.metrics("many/seed=1").size();
+  EXPECT_LT(steps, 100U);
+  std::vector<std::string> resumed = options;
+  resumed.emplace_back("--resume");
+  EXPECT_EQ(sweep(resumed).status, 0);
+  EXPECT_EQ(count_state("done"), 3U);
+  EXPECT_EQ(
+      place_.run({"train", place_.path("config.json"), "--set", "run.steps=100", "--set", "run.name=alone", "--set", "seed=1"}).status, 0);
+  EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == plain(place_.metrics("alone")));
+  resumed = {"--set", "run.steps=110", "--set", "run.checkpoint_interval=100000", "--resume"};
+  const Outcome other = sweep_without_runs(resumed);
+  EXPECT_EQ(other.status, 2);
+  EXPECT_SAYS(other.err, "is not the one that the sweep");
+}
+
+// A run is what its configuration makes it, whatever the file calls it now.
+TEST_F(SweepCommand, AKeyThatIsNewInTheGridStartsNoFinishedRunAgain) {
+  file(R"("grid": {"optimizer.params.lr": [0.001, 0.002]})");
+  ASSERT_EQ(sweep().status, 0);
+  std::map<std::string, std::string> metrics;
+  for (const char* run : {"lr=0.001", "lr=0.002"}) metrics[run] = place_.read(std::string("runs/many/") + run + "/metrics.csv");
+  // The base has seed 3.
+  file(R"("grid": {"optimizer.params.lr": [0.002, 0.001]}, "repeat": {"seed": [3, 4]}, "resources": {"jobs": 2})");
+  const std::string note = "2 runs keep the names of their folders: lr=0.002,seed=3 is lr=0.002, lr=0.001,seed=3 is lr=0.001";
+  const Outcome dry = sweep_without_runs({"--resume", "--dry-run"});
+  EXPECT_SAYS(dry.out, note);
+  EXPECT_SAYS(dry.out, "2 of 4 runs are left to be started or to go on");
+  EXPECT_SAYS(sweep_without_runs({"--resume", "--dry-run", "--only", "*seed=3"}).out, "0 of 2 runs are left");
+  const Outcome done = sweep({"--resume"});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, note);
+  EXPECT_EQ(count(done.out, ": started\n"), 2U);
+  EXPECT_EQ(count_state("done"), 4U);
+  for (const auto& [run, text] : metrics) {
+    EXPECT_EQ(place_.read("runs/many/" + run + "/metrics.csv"), text);
+    EXPECT_EQ(rows().at(run).at("seed"), "3");
+  }
+  for (const char* run : {"lr=0.001,seed=4", "lr=0.002,seed=4"}) EXPECT_EQ(place_.metrics(std::string("many/") + run).size(), 4U);
+}
+
+TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
+  file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
+  ASSERT_EQ(sweep().status, 0);
+  // What is known of them stays, but that the journal tells the moment of a start and the row that after it.
+  const auto known = [&] {
+    auto out = rows();
+    for (auto& [run, row] : out) row.erase("started");
+    return out;
+  };
+  const auto before = known();
+  const auto pack = [&](const std::string& run, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"runs", "archive", place_.path("runs/many/" + run), "--remove"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome packed = place_.run(arguments);
+    ASSERT_EQ(packed.status, 0) << packed.err;
+    ASSERT_FALSE(place_.exists("runs/many/" + run));
+  };
+  pack("seed=1", {});
+  pack("seed=2", {"--out", place_.path("kept")});
+  EXPECT_SAYS(sweep_without_runs({"--resume", "--dry-run"}).out, "0 of 2 runs are left");
+  const Outcome done = sweep_without_runs({"--resume"});
+  EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, "2 runs are archived and count as done: seed=1 (" + place_.path("runs/many/seed=1.tar") + "), seed=2 (" +
+                            place_.path("kept/seed=2.tar") + ")");
+  EXPECT_EQ(known(), before);
+  EXPECT_SAYS(done.out, "the report stays as it is");
+  for (const char* run : {"seed=1", "seed=2"}) EXPECT_FALSE(place_.exists(std::string("runs/many/") + run));
+  // A search would have to look into it.
+  file(R"("repeat": {"seed": [1, 2]}, "search": {"rungs": [2, 4]})");
+  const Outcome search = sweep_without_runs({"--resume"});
+  EXPECT_EQ(search.status, 2);
+  EXPECT_SAYS(search.err, "the search compares its runs by their metrics.csv, and seed=1 is archived: unpack it into");
+}
+
+// What somebody has taken out of a folder is made anew.
+TEST_F(SweepCommand, APartOfARunsFolderIsNoDeadEnd) {
+  file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
+  ASSERT_EQ(sweep().status, 0);
+  const Rows whole = plain(place_.metrics("many/seed=1"));
+  place_.write("runs/many/seed=1/metrics.csv", "");
+  const Outcome done = sweep({"--resume"});
+  EXPECT_EQ(done.status, 0) << done.out;
+  EXPECT_EQ(count_state("done"), 2U);
+  EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == whole);
+}
+
+// mpirun gives another status than its ranks then.
+TEST_F(SweepCommand, ASecondSignalLeavesRunsOfTwoRanksInterrupted) {
+  file(R"("repeat": {"seed": [1]}, "resources": {"ranks": 2})");
+  const pid_t pid = place_.start(command({"--set", "run.steps=100000", "--set", "run.checkpoint_interval=1000000"}));
+  ASSERT_TRUE(comes([&] { return place_.metrics("many/seed=1").size() > 5; }));
+  ::kill(pid, SIGTERM);
+  ASSERT_TRUE(comes([&] { return place_.read("runs/many/journal.jsonl").find("runs save and stop") != std::string::npos; }));
+  ::kill(pid, SIGTERM);
+  EXPECT_EQ(place_.finish(pid).status, 128 + SIGTERM);
+  EXPECT_EQ(count_state("interrupted"), 1U) << place_.read("runs/many/runs.csv");
+}
+
+}  // namespace
+}  // namespace zerostep::testing
