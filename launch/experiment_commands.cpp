@@ -17,18 +17,19 @@ void add_folder(CLI::App* sub, std::string& folder) {
   sub->add_option("FOLDER", folder, kAboutFolder)->capture_default_str()->type_name("RUN|FOLDER");
 }
 
-// "960x600"
+// "960x600". A smaller picture than 400x300 has no room for its texts.
 PictureSize picture_size(const std::string& text) {
-  constexpr int64_t kLeast = 200, kMost = 10000;
+  constexpr int64_t kLeastWidth = 400, kLeastHeight = 300, kMost = 10000;
   const size_t middle = text.find('x');
-  const auto side = [&](std::string_view digits) {
+  const auto side = [&](std::string_view digits, int64_t least) {
     int64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (middle == text.npos || error != std::errc() || end != digits.data() + digits.size() || value < kLeast || value > kMost)
-      fail_input("--size {}: expected WIDTHxHEIGHT in pixels, each from {} to {}, as 960x600", text, kLeast, kMost);
+    if (middle == text.npos || error != std::errc() || end != digits.data() + digits.size() || value < least || value > kMost)
+      fail_input("--size {}: expected WIDTHxHEIGHT in pixels, as 960x600, from {}x{}, below which texts have no room, to {}x{}", text,
+                 kLeastWidth, kLeastHeight, kMost, kMost);
     return static_cast<double>(value);
   };
-  return {side(std::string_view(text).substr(0, middle)), side(std::string_view(text).substr(middle + 1))};
+  return {side(std::string_view(text).substr(0, middle), kLeastWidth), side(std::string_view(text).substr(middle + 1), kLeastHeight)};
 }
 
 }  // namespace
@@ -98,10 +99,11 @@ void ExperimentCommands::add_plot(CLI::App& app) {
   sub->add_option("--smooth", plot_.smooth, "draw exponential means too: each value counts A times the one after it")
       ->check(number(0.0, 0.9999))
       ->type_name("A");
-  sub->add_flag("--log", plot_.is_log, "logarithmic values");
+  sub->add_flag("--log", plot_.is_log, "logarithmic values; memory, which has bars from 0, and cosines stay as they are");
   add_list("--format", plot_.formats, "svg, png, pdf, with commas; png and pdf need cairo", "FORMATS")->default_str("svg");
   sub->add_option_function<std::string>(
-         "--size", [this](const std::string& text) { plot_.size = picture_size(text); }, "pixels of a picture; 960x600 where it is missing")
+         "--size", [this](const std::string& text) { plot_.size = picture_size(text); },
+         "pixels of a picture, 400x300 at least; 960x600 where it is missing")
       ->type_name("WIDTHxHEIGHT");
   sub->add_option("--out", plot_.out, "the folder to write; `plots` in the only folder that is given, or else here")->type_name("DIR");
   sub->add_flag("--summary", plot_.summary, "print the table of runs instead of the names of the files");
@@ -189,6 +191,8 @@ void ExperimentCommands::add_probe(CLI::App& app) {
       "directions, on the first batch. Learning rate: short runs of the file's mode and optimizer from the same weights on the same "
       "batches\n"
       "at a constant rate. Trains nothing that stays. One rank. docs/watching.md says how to read it.\n"
+      "Recommended are the middle of the epsilons around the lowest error whose error is at most twice that, and half a decade below the\n"
+      "lowest rate that lowers the loss by 90 % of what the best one does, which twice the --steps move by half a decade at most.\n"
       "Example: zerostep probe run.json --set step.mode=zo");
   sub->callback([this] { run_([this] { return probe(job_, probe_); }); });
 }

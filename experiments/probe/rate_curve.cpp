@@ -11,7 +11,7 @@
 namespace zerostep {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(), kInfinity = std::numeric_limits<double>::infinity();
 
 StepBatches batches_of(const ProbeInput& input, int64_t step) {
   const StepConfig& kind = input.config.step;
@@ -61,7 +61,7 @@ double loss_at(const ProbeInput& input, const Config& config, int64_t steps, dou
 }  // namespace
 
 RateCurve rate_curve(const ProbeInput& input, double epsilon, int64_t steps) {
-  constexpr double kRates[] = {1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1};
+  constexpr double kRates[] = {1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 3, 10, 30, 100};
   constexpr double kWorse = 1.02;  // times the loss at the start: more than a batch or a type's rounding does
   Config c = input.config;
   c.scheduler = {};
@@ -79,13 +79,13 @@ RateCurve rate_curve(const ProbeInput& input, double epsilon, int64_t steps) {
   return out;
 }
 
-std::optional<double> recommended_rate(const RateCurve& curve) {
-  const auto is_less = [](const RateLoss& a, const RateLoss& b) {
-    return std::isfinite(a.loss) && (!std::isfinite(b.loss) || a.loss < b.loss);
-  };
-  const auto best = std::min_element(curve.rates.begin(), curve.rates.end(), is_less);
-  if (best == curve.rates.end() || !(best->loss < curve.start)) return std::nullopt;
-  return best == curve.rates.begin() ? best->lr : std::prev(best)->lr;
+std::optional<RecommendedRate> recommended_rate(const RateCurve& curve) {
+  const auto gain = [&](const RateLoss& row) { return std::isfinite(row.loss) ? curve.start - row.loss : -kInfinity; };
+  const auto best =
+      std::max_element(curve.rates.begin(), curve.rates.end(), [&](const auto& a, const auto& b) { return gain(a) < gain(b); });
+  if (best == curve.rates.end() || !(gain(*best) > 0)) return std::nullopt;
+  const auto good = std::find_if(curve.rates.begin(), best, [&](const RateLoss& row) { return gain(row) >= kNearlyAsMuch * gain(*best); });
+  return RecommendedRate{good == curve.rates.begin() ? good->lr : std::prev(good)->lr, good->lr, best->lr};
 }
 
 }  // namespace zerostep

@@ -25,7 +25,7 @@ struct Curves {
   std::vector<EpsilonError> epsilons;
   std::optional<double> epsilon;
   RateCurve rates;
-  std::optional<double> rate;
+  std::optional<RecommendedRate> rate;
 };
 
 // The settings that take the dropout out of a file's model.
@@ -67,6 +67,33 @@ std::vector<double> cut_losses(const RateCurve& curve) {
 
 std::string value_text(double value) { return std::isfinite(value) ? fmt::format("{:.4g}", value) : "diverges"; }
 
+// A recommended epsilon or rate with the rule that it comes from.
+std::string why_epsilon(const Curves& curves, const Config& config) {
+  if (!curves.epsilon) return "\nno epsilon gives a finite loss: nothing is recommended\n";
+  return fmt::format(
+      "\nrecommended epsilon: {:g} (step.epsilon; now {:g}): the middle of those around the lowest error whose error is at most twice "
+      "that.\n",
+      *curves.epsilon, config.step.epsilon);
+}
+
+std::string why_rate(const Curves& curves, const Config& config, int64_t steps) {
+  if (!curves.rate) return "\nno rate has lowered the loss: more steps (--steps) may tell\n";
+  const RecommendedRate& rate = *curves.rate;
+  std::string text = fmt::format("\nrecommended learning rate: {:g} (optimizer.params.lr; now {:g}): ", rate.lr, config.optimizer.lr);
+  const std::string good = rate.good == rate.best ? fmt::format("{:g}, which lowers the loss most", rate.best)
+                                                  : fmt::format(
+                                                        "{:g}, the lowest rate that lowers the loss by {:g} % of what the best, "
+                                                        "{:g}, does",
+                                                        rate.good, 100 * kNearlyAsMuch, rate.best);
+  text += rate.lr < rate.good
+              ? fmt::format("half a decade below {}, since what descends fastest within {} is close to what diverges in many.\n", good,
+                            counted(steps, "step"))
+              : good + "; the table has none below it.\n";
+  text += "Twice the steps move it by half a decade at most, mostly down: a smaller rate needs more steps to do as much.\n";
+  if (rate.best == curves.rates.rates.back().lr) text += "The loss still falls at the last rate of the table: a larger one may do more.\n";
+  return text;
+}
+
 void print_text(const Config& config, const ProbeArguments& arguments, const Curves& curves) {
   std::vector<double> errors, epsilons, rates;
   std::string text =
@@ -81,8 +108,7 @@ void print_text(const Config& config, const ProbeArguments& arguments, const Cur
     errors.push_back(row.error > 0 ? std::log10(row.error) : std::numeric_limits<double>::quiet_NaN());
   }
   text += "\n" + picture(errors, epsilons, "logarithm of the error");
-  text += curves.epsilon ? fmt::format("\nrecommended epsilon: {:g} (step.epsilon; now {:g})\n", *curves.epsilon, config.step.epsilon)
-                         : "\nno epsilon gives a finite loss: nothing is recommended\n";
+  text += why_epsilon(curves, config);
   if (config.step.mode == StepConfig::Mode::Instruct)
     text +=
         "Directions that a gradient instructs have length 1, random ones about the root of the number of weights: this epsilon is that of "
@@ -92,16 +118,13 @@ void print_text(const Config& config, const ProbeArguments& arguments, const Cur
   text += "        lr        loss\n";
   for (const RateLoss& row : curves.rates.rates) {
     text += fmt::format("  {:>8.0e}  {:>10}{}\n", row.lr, std::isfinite(row.loss) ? fmt::format("{:.5f}", row.loss) : "diverges",
-                        row.lr == curves.rate ? "  <" : "");
+                        curves.rate && row.lr == curves.rate->lr ? "  <" : "");
     rates.push_back(row.lr);
   }
   const auto is_finite = [](const RateLoss& row) { return std::isfinite(row.loss); };
   if (std::any_of(curves.rates.rates.begin(), curves.rates.rates.end(), is_finite))
     text += "\n" + picture(cut_losses(curves.rates), rates, "loss, cut where it is far above that at the start");
-  text += curves.rate
-              ? fmt::format("\nrecommended learning rate: {:g} (optimizer.params.lr; now {:g})\n", *curves.rate, config.optimizer.lr)
-              : "\nno rate has lowered the loss: more steps (--steps) may tell\n";
-  print_out(text);
+  print_out(text + why_rate(curves, config, arguments.steps));
 }
 
 nlohmann::ordered_json or_null(double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; }
@@ -111,9 +134,9 @@ void print_json(const Curves& curves) {
   nlohmann::ordered_json epsilons = nlohmann::ordered_json::array(), rates = nlohmann::ordered_json::array();
   for (const EpsilonError& row : curves.epsilons) epsilons.push_back({{"epsilon", row.epsilon}, {"error", or_null(row.error)}});
   for (const RateLoss& row : curves.rates.rates) rates.push_back({{"lr", row.lr}, {"loss", or_null(row.loss)}});
-  const nlohmann::ordered_json out{
-      {"epsilon", {{"recommended", or_null(curves.epsilon)}, {"table", epsilons}}},
-      {"lr", {{"recommended", or_null(curves.rate)}, {"start_loss", or_null(curves.rates.start)}, {"table", rates}}}};
+  const double rate = curves.rate ? curves.rate->lr : std::numeric_limits<double>::quiet_NaN();
+  const nlohmann::ordered_json out{{"epsilon", {{"recommended", or_null(curves.epsilon)}, {"table", epsilons}}},
+                                   {"lr", {{"recommended", or_null(rate)}, {"start_loss", or_null(curves.rates.start)}, {"table", rates}}}};
   print_out("{}\n", out.dump(1));
 }
 

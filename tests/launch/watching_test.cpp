@@ -301,6 +301,21 @@ TEST_F(Watching, TheProbesEpsilonsAreAUAndItsRatesHaveABest) {
   EXPECT_FALSE(place_.exists("runs/test"));
 }
 
+TEST_F(Watching, TheProbeSaysItsRulesAndTwiceTheStepsMoveTheRateLittle) {
+  std::vector<double> rates;
+  for (const char* steps : {"8", "16"}) {
+    const Outcome said = place_.run({"probe", place_.config(), "--directions", "1", "--steps", steps}, {.timeout_seconds = 120});
+    ASSERT_EQ(said.status, 0) << said.err;
+    EXPECT_SAYS(said.out, "the middle of those around the lowest error whose error is at most twice that.");
+    EXPECT_SAYS(said.out, "half a decade below ");
+    EXPECT_SAYS(said.out, std::string("what descends fastest within ") + steps + " steps is close to what diverges in many.");
+    const std::string before = "recommended learning rate: ";
+    rates.push_back(std::stod(said.out.substr(said.out.find(before) + before.size())));
+  }
+  // Half a decade is a factor of 3 or 3.33 here.
+  EXPECT_LE(std::abs(std::log10(rates[0] / rates[1])), std::log10(3.34)) << rates[0] << ", " << rates[1];
+}
+
 TEST_F(Watching, TheProbeGoesOnWhereStepsDiverge) {
   const std::string groups = R"({"type": "SGD", "params": {"lr": 1e-3}, "groups": [{"patterns": ["*"], "lr_factor": 1e10}]})";
   const Outcome said = place_.run({"probe", place_.config(), "--set", "optimizer=" + groups, "--set", "gradient_clipping=0", "--directions",
