@@ -32,7 +32,7 @@ std::optional<Picture> alternating_view(const PlotInput& input) {
           // Where backprop reads data of its own its loss has a column of its own.
           const bool is_own = is_backprop && panel == &losses && k < of_backprop.size() && std::isfinite(of_backprop[k]);
           const double value = is_own ? of_backprop[k] : values[k];
-          if (makes[k].backprop != is_backprop || !std::isfinite(value)) continue;
+          if (makes[k].backprop != is_backprop || !std::isfinite(value) || !std::isfinite(input.x_values[i][k])) continue;
           curve.x.push_back(input.x_values[i][k]);
           curve.y.push_back(value);
         }

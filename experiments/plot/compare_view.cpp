@@ -1,6 +1,10 @@
-#include <cmath>
-#include <limits>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "base/first_names.h"
+#include "base/format.h"
 #include "experiments/plot/mean_curve.h"
 #include "experiments/plot/smooth.h"
 #include "experiments/plot/summary.h"
@@ -9,30 +13,47 @@
 namespace zerostep {
 namespace {
 
-void add_mean_curve(Panel& panel, const PlotInput& input, const std::string& column, const Grouping& groups, size_t group) {
+// The mean curves of groups, and what is to be said of them.
+struct Means {
+  std::vector<Curve> curves;
+  std::vector<int64_t> counts;       // of the runs of each curve
+  std::vector<std::string> without;  // groups whose runs share no part of the axis
+  int64_t left_out = 0;              // runs that failed or were killed
+};
+
+void add_mean(Means& means, const PlotInput& input, const std::string& column, const Grouping& groups, size_t group) {
   std::vector<std::vector<double>> x, y;
-  for (size_t i = 0; i < input.runs.size(); ++i) {
-    if (groups.of_run[i] != group) continue;
-    std::vector<double> own_x, own_y;
-    const std::span<const double> values = input.runs[i].column(column);
-    for (size_t k = 0; k < values.size(); ++k)
-      if (std::isfinite(values[k])) {
-        own_x.push_back(input.x_values[i][k]);
-        own_y.push_back(values[k]);
-      }
-    if (own_x.empty()) continue;
-    x.push_back(std::move(own_x));
-    y.push_back(smoothed(own_y, input.smooth));
+  const std::vector<size_t> runs = runs_of_mean(input, groups, group);
+  for (size_t i : runs) {
+    RunPoints points = points_of(input, i, column);
+    if (points.x.empty()) continue;
+    x.push_back(std::move(points.x));
+    y.push_back(smoothed(points.y, input.smooth));
   }
   if (x.empty()) return;
-  MeanCurve mean = mean_curve(x, y);
-  Curve curve{groups.labels[group], column + " (mean)",   groups.labels[group], groups.colors[group],
-              std::move(mean.x),    std::move(mean.mean), std::move(mean.low),  std::move(mean.high)};
+  means.left_out += std::count(groups.of_run.begin(), groups.of_run.end(), group) - std::ssize(runs);
+  const std::string& label = groups.labels[group];
   if (x.size() == 1) {
-    curve.low.clear();
-    curve.high.clear();
+    means.curves.push_back({label, column, label, groups.colors[group], std::move(x[0]), std::move(y[0]), {}, {}});
+  } else {
+    MeanCurve mean = mean_curve(x, y);
+    if (mean.x.empty()) return means.without.push_back(label);
+    means.curves.push_back({label, column + " (mean)", label, groups.colors[group], std::move(mean.x), std::move(mean.mean),
+                            std::move(mean.low), std::move(mean.high)});
   }
-  panel.curves.push_back(std::move(curve));
+  means.counts.push_back(std::ssize(x));
+}
+
+// How many runs each mean is of: in the subtitle where that is one number, else in the labels.
+std::string say_counts(Means& means) {
+  const auto [least, most] = std::minmax_element(means.counts.begin(), means.counts.end());
+  if (least == means.counts.end() || *most == 1) return "";
+  std::string of = "means of " + counted(*least, "run");
+  if (*least < *most) {
+    of = "means";
+    for (size_t i = 0; i < means.curves.size(); ++i) means.curves[i].label += fmt::format(" ({})", counted(means.counts[i], "run"));
+  }
+  return "; " + of + " as far as all of them go, in a band from the lowest to the highest";
 }
 
 }  // namespace
@@ -40,29 +61,33 @@ void add_mean_curve(Panel& panel, const PlotInput& input, const std::string& col
 std::optional<Picture> compare_view(const PlotInput& input) {
   const Grouping groups = input.by.empty() ? group_by_settings(input.runs) : group_by_key(input.runs, input.by);
   const std::string column = input.value_column(), label = label_of_column(column);
+  Means means;
+  for (size_t g = 0; g < groups.labels.size(); ++g) add_mean(means, input, column, groups, g);
+  if (means.curves.empty() && means.without.empty()) return std::nullopt;
   Picture out;
   out.name = "compare";
   out.title = "Comparison";
-  out.subtitle = runs_of(input) + (groups.title.empty() ? ", together where no more than the seed differs" : "") +
-                 "; means, from the lowest to the highest run" + smoothing_note(input);
+  out.subtitle = runs_of(input) + (groups.title.empty() ? ", together where no more than the seed differs" : "") + say_counts(means);
+  if (means.left_out > 0) out.subtitle += fmt::format("; {} failed or killed and left out of them", counted(means.left_out, "run"));
+  if (!means.without.empty()) out.subtitle += "; no mean where runs share no part of the axis: " + first_names(means.without);
+  out.subtitle += smoothing_note(input);
   Panel curves = curve_panel(input, "Mean " + label, column);
-  for (size_t g = 0; g < groups.labels.size(); ++g) add_mean_curve(curves, input, column, groups, g);
+  curves.curves = std::move(means.curves);
   settle_log(curves);
-  out.panels.push_back(std::move(curves));
-  if (!has_curves(out)) return std::nullopt;
-  const auto add_rows = [&](const std::string& title, const std::string& name, AxisUnit unit, const std::vector<double>& values) {
-    Panel panel = row_panel(title, name, unit, groups, values, name == "tokens a second");
+  if (!curves.curves.empty()) out.panels.push_back(std::move(curves));
+  const auto add_rows = [&](const std::string& title, const PlotAxis& axis, const std::vector<double>& values) {
+    Panel panel = row_panel(input, title, axis, groups, values);
     if (!panel.curves.empty()) out.panels.push_back(std::move(panel));
   };
-  add_rows("Final " + label + " (mean of the last 5 %)", label, unit_of_column(column), final_values(input, column));
+  add_rows(capital("final " + label) + " (mean of the last 5 %)", final_axis(input, column), final_values(input, column));
   std::vector<double> speeds, spreads;
   for (const PlotRun& run : input.runs) {
     speeds.push_back(speed_of(run));
     spreads.push_back(deviation_of_last_fifth(run.column(column)));
   }
-  add_rows("Speed", "tokens a second", AxisUnit::Number, speeds);
-  add_rows("Stability", "standard deviation of the last fifth of the " + label, unit_of_column(column), spreads);
-  return out;
+  add_rows("Speed", {"tokens a second", AxisUnit::Number, input.is_log, true}, speeds);
+  add_rows("Stability", {"standard deviation of the last fifth of the " + label, unit_of_column(column), input.is_log, false}, spreads);
+  return has_curves(out) ? std::optional(std::move(out)) : std::nullopt;
 }
 
 }  // namespace zerostep

@@ -5,12 +5,13 @@
 #include <cmath>
 
 #include "experiments/plot/colors.h"
+#include "experiments/plot/scaled_canvas.h"
 #include "experiments/plot/text_width.h"
 
 namespace zerostep {
 namespace {
 
-constexpr double kEdge = 14, kHeadSize = 15, kTextSize = 11, kLine = 1.5, kMostBar = 34;
+constexpr double kEdge = 14, kHeadSize = 15, kTextSize = 11, kLine = 1.5, kMostBar = 34, kHeadLine = 14;
 const std::vector<double> kDashes{5, 3};
 
 using Place = PlacedPicture::Place;
@@ -30,10 +31,13 @@ void draw_axes(const Place& place, Canvas& canvas) {
   std::vector<Tick> x_ticks = ticks_of(place.x, place.panel.x.unit, std::max(2, static_cast<int>(box.width() / 80)));
   if (!place.panel.x.marks.empty()) x_ticks.clear();
   for (double mark : place.panel.x.marks) x_ticks.push_back({mark, short_value(mark, place.panel.x.unit)});
+  double right_of_last = -kTextSize;
   for (const Tick& tick : x_ticks) {
-    const double x = at_x(place, tick.value);
+    const double x = at_x(place, tick.value), half = text_width(tick.label, kTextSize) / 2;
     rule({x, box.top}, {x, box.bottom}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
-    if (!tick.label.empty()) canvas.text({x, box.bottom + 14}, tick.label, {kTextSize, kPale, Anchor::Middle});
+    if (tick.label.empty() || x - half < right_of_last + kTextSize / 2) continue;  // marks may stand closer than their texts are wide
+    canvas.text({x, box.bottom + 14}, tick.label, {kTextSize, kPale, Anchor::Middle});
+    right_of_last = x + half;
   }
   if (place.panel.rows.empty())
     for (const Tick& tick : ticks_of(place.y, place.panel.y.unit, std::max(2, static_cast<int>(box.height() / 45)))) {
@@ -45,10 +49,10 @@ void draw_axes(const Place& place, Canvas& canvas) {
   const double apart = box.height() / std::max<double>(1, static_cast<double>(place.panel.rows.size()));
   const auto stride = static_cast<size_t>(std::max(1.0, std::ceil(place.row_size / std::max(0.1, apart))));
   for (size_t i = 0; i < place.panel.rows.size(); i += stride)
-    canvas.text({box.left - 6, at_y(place, static_cast<double>(i)) + 0.35 * place.row_size}, place.panel.rows[i],
+    canvas.text({box.left - 6, at_y(place, static_cast<double>(i)) + 0.35 * place.row_size}, place.row_names[i],
                 {place.row_size, kInk, Anchor::End});
   canvas.line(std::array{Point{box.left, box.top}, Point{box.left, box.bottom}, Point{box.right, box.bottom}}, {kFrame, 1, {}}, "");
-  canvas.text({(box.left + box.right) / 2, box.bottom + 29}, place.panel.x.label, {kTextSize, kInk, Anchor::Middle});
+  canvas.text({place.x_label_middle, box.bottom + 29}, place.x_label, {kTextSize, kInk, Anchor::Middle});
 }
 
 // What of a panel lies within its box.
@@ -98,13 +102,13 @@ void draw_values(const Place& place, Canvas& canvas) {
 
 void draw_place(const Place& place, Canvas& canvas) {
   const Box& box = place.box;
-  if (!place.panel.title.empty()) canvas.text({box.left, box.top - 8}, place.panel.title, {12, kInk, Anchor::Start, true});
+  if (!place.title.empty()) canvas.text({place.title_left, box.top - 8}, place.title, {12, kInk, Anchor::Start, true});
   draw_axes(place, canvas);
-  if (place.panel.rows.empty() && !place.panel.y.label.empty()) {
+  if (!place.y_label.empty()) {
     double widest = 0;
     for (const Tick& tick : ticks_of(place.y, place.panel.y.unit, std::max(2, static_cast<int>(box.height() / 45))))
       widest = std::max(widest, text_width(tick.label, kTextSize));
-    canvas.text({box.left - widest - 12, (box.top + box.bottom) / 2}, place.panel.y.label, {kTextSize, kInk, Anchor::Middle, false, true});
+    canvas.text({box.left - widest - 12, (box.top + box.bottom) / 2}, place.y_label, {kTextSize, kInk, Anchor::Middle, false, true});
   }
   draw_values(place, canvas);
   for (const PlacedPicture::Label& label : place.labels) {
@@ -116,14 +120,23 @@ void draw_place(const Place& place, Canvas& canvas) {
 
 }  // namespace
 
-void draw(const PlacedPicture& picture, Canvas& canvas) {
-  canvas.text({kEdge, kEdge + kHeadSize - 3}, shortened(picture.head.title, kHeadSize * 1.06, picture.size.width - 2 * kEdge),
+void draw(const PlacedPicture& picture, Canvas& whole) {
+  const std::unique_ptr<Canvas> scaled = picture.factor == 1 ? nullptr : make_scaled_canvas(whole, picture.factor);
+  Canvas& canvas = scaled ? *scaled : whole;
+  const double width = picture.size.width / picture.factor - 2 * kEdge;
+  canvas.text({kEdge, kEdge + kHeadSize - 3}, shortened(picture.head.title, kHeadSize * kBolderText, width),
               {kHeadSize, kInk, Anchor::Start, true});
-  if (!picture.head.subtitle.empty())
-    canvas.text({kEdge, kEdge + kHeadSize + 14}, shortened(picture.head.subtitle, kTextSize, picture.size.width - 2 * kEdge),
-                {kTextSize, kPale});
+  double line = kEdge + kHeadSize + 14;
+  for (const std::string& text : picture.subtitle) {
+    canvas.text({kEdge, line}, text, {kTextSize, kPale});
+    line += kHeadLine;
+  }
   for (const PlacedPicture::Entry& entry : picture.legend) {
     const Point at = entry.at;
+    if (entry.entry.is_text) {
+      canvas.text({at.x, at.y + 4}, entry.entry.label, {kTextSize, entry.entry.color});
+      continue;
+    }
     if (entry.entry.is_block)
       canvas.polygon(
           std::array{Point{at.x + 4, at.y - 4}, Point{at.x + 18, at.y - 4}, Point{at.x + 18, at.y + 4}, Point{at.x + 4, at.y + 4}},

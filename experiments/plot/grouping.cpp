@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/first_names.h"
-#include "base/nearest_name.h"
 #include "experiments/plot/colors.h"
+#include "experiments/plot/near_names.h"
 #include "runtime/report/csv_cells.h"
 
 namespace zerostep {
@@ -119,18 +119,9 @@ Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path,
 }
 
 std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed) {
-  std::vector<std::map<std::string, std::string>> values;
-  std::map<std::string, std::set<std::string>> seen;
-  for (const PlotRun& run : runs) {
-    values.push_back(run.values());
-    for (const auto& [path, value] : values.back()) seen[path].insert(value);
-  }
-  std::vector<std::string> paths, out;
-  for (const auto& [path, of_path] : seen) {
-    const bool is_everywhere = std::all_of(values.begin(), values.end(), [&](const auto& v) { return v.contains(path); });
-    if ((of_path.size() > 1 || !is_everywhere) && (path != "seed" || with_seed) && path != "run.name" && path != "run.output_dir")
-      paths.push_back(path);
-  }
+  const std::vector<std::map<std::string, std::string>> values = values_of(runs);
+  std::vector<std::string> paths = differing_keys(values), out;
+  if (!with_seed) std::erase(paths, "seed");
   std::stable_sort(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return rank_of(a) < rank_of(b); });
   // A key counts where it splits what the keys before have left together.
   std::vector<std::string> so_far(runs.size());
@@ -184,18 +175,17 @@ std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& tex
   if (found.size() == 1) return found[0];
   if (found.size() > 1)
     fail_input("--by {} may mean {}: give as many of its last parts as tell them apart", text, fmt::join(found, " or "));
+  // Those that tell these runs apart are what is asked for most.
+  const std::vector<std::string> differing = differing_keys(values_of(runs)), all(known.begin(), known.end());
   std::vector<std::string_view> names;
-  for (const std::string& path : known) {
-    names.push_back(path);
-    names.push_back(std::string_view(path).substr(path.rfind('.') + 1));
-  }
-  const std::string_view nearest = nearest_name(text, names);
-  std::vector<RunRecord> records;
-  for (const PlotRun& run : runs) records.push_back(run.record);
-  const std::vector<std::string> differing = differing_keys(records);
-  fail_input("--by {}: no run has such a key in its configuration{}{}", text,
-             nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest),
-             differing.empty() ? "" : fmt::format("; the keys in which these runs differ are {}", first_names(differing)));
+  for (const std::vector<std::string>* paths : {&differing, &all})
+    for (std::string_view path : *paths) {
+      names.push_back(path.substr(path.rfind('.') + 1));
+      names.push_back(path);
+    }
+  fail_input("--by {}: no run has such a key in its configuration{} {}", text, meant(text, names),
+             differing.empty() ? "The runs do not differ in any key; they have " + first_names(all)
+                               : "The runs differ in " + first_names(differing));
 }
 
 }  // namespace zerostep

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
 namespace zerostep {
 namespace {
@@ -19,49 +20,65 @@ void add_mean(MeanCurve& out, double x, std::span<const double> values) {
   out.high.push_back(high);
 }
 
-// Whether each run's x begin as the longest's do.
-bool share_x(const std::vector<std::vector<double>>& x, const std::vector<double>& longest) {
-  return std::all_of(x.begin(), x.end(), [&](const auto& own) { return std::equal(own.begin(), own.end(), longest.begin()); });
+struct Points {
+  std::vector<double> x, y;  // x rises
+};
+
+// Points with one x as one.
+Points without_repeats(const std::vector<double>& x, const std::vector<double>& y) {
+  Points out;
+  for (size_t i = 0; i < x.size();) {
+    double sum = 0;
+    size_t end = i;
+    for (; end < x.size() && x[end] == x[i]; ++end) sum += y[end];
+    out.x.push_back(x[i]);
+    out.y.push_back(sum / static_cast<double>(end - i));
+    i = end;
+  }
+  return out;
 }
 
-double between(const std::vector<double>& x, const std::vector<double>& y, double at) {
-  const auto right = static_cast<size_t>(std::upper_bound(x.begin(), x.end(), at) - x.begin());
-  if (right == 0) return y.front();
-  if (right == x.size()) return y.back();
-  const double share = (at - x[right - 1]) / (x[right] - x[right - 1]);
-  return y[right - 1] + share * (y[right] - y[right - 1]);
+// The value at `x`, which lies between the curve's ends; `right` is a point's index that has not passed `x`, and is moved on to it.
+double value_at(const Points& curve, double x, size_t& right) {
+  while (curve.x[right] < x) ++right;
+  if (curve.x[right] == x) return curve.y[right];
+  const double share = (x - curve.x[right - 1]) / (curve.x[right] - curve.x[right - 1]);
+  return curve.y[right - 1] + share * (curve.y[right] - curve.y[right - 1]);
 }
 
 }  // namespace
 
 MeanCurve mean_curve(const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y) {
-  constexpr size_t kPlaces = 400;
   MeanCurve out;
   if (x.empty()) return out;
-  const std::vector<double>& longest =
-      *std::max_element(x.begin(), x.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
-  std::vector<double> values;
-  if (share_x(x, longest)) {
-    for (size_t i = 0; i < longest.size(); ++i) {
-      values.clear();
-      for (const std::vector<double>& own : y)
-        if (i < own.size()) values.push_back(own[i]);
-      if (2 * values.size() < y.size()) break;
-      add_mean(out, longest[i], values);
+  const std::vector<double>& shortest =
+      *std::min_element(x.begin(), x.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  if (shortest.empty()) return out;
+  std::vector<double> values(x.size());
+  if (std::all_of(x.begin(), x.end(), [&](const auto& own) { return std::equal(shortest.begin(), shortest.end(), own.begin()); })) {
+    for (size_t i = 0; i < shortest.size(); ++i) {
+      for (size_t c = 0; c < y.size(); ++c) values[c] = y[c][i];
+      add_mean(out, shortest[i], values);
     }
     return out;
   }
   double first = -std::numeric_limits<double>::infinity(), last = std::numeric_limits<double>::infinity();
-  for (const std::vector<double>& own : x) {
-    if (own.empty()) return out;
-    first = std::max(first, own.front());
-    last = std::min(last, own.back());
+  std::vector<Points> curves;
+  std::vector<double> places;
+  for (size_t c = 0; c < x.size(); ++c) {
+    if (!std::is_sorted(x[c].begin(), x[c].end())) return out;
+    curves.push_back(without_repeats(x[c], y[c]));
+    first = std::max(first, x[c].front());
+    last = std::min(last, x[c].back());
+    places.insert(places.end(), curves.back().x.begin(), curves.back().x.end());
   }
-  for (size_t k = 0; first <= last && k < kPlaces; ++k) {
-    const double at = first + (last - first) * static_cast<double>(k) / (kPlaces - 1);
-    values.clear();
-    for (size_t r = 0; r < x.size(); ++r) values.push_back(between(x[r], y[r], at));
-    add_mean(out, at, values);
+  std::sort(places.begin(), places.end());
+  places.erase(std::unique(places.begin(), places.end()), places.end());
+  std::vector<size_t> rights(curves.size());
+  for (double place : places) {
+    if (place < first || place > last) continue;
+    for (size_t c = 0; c < curves.size(); ++c) values[c] = value_at(curves[c], place, rights[c]);
+    add_mean(out, place, values);
   }
   return out;
 }

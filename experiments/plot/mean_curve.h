@@ -1,5 +1,4 @@
 #pragma once
-#include <span>
 #include <vector>
 
 namespace zerostep {
@@ -9,8 +8,10 @@ struct MeanCurve {
   std::vector<double> x, mean, low, high;
 };
 
-// `x` and `y`: one of each a run, finite, x not falling. Where the runs have the same x, row by row as long as half of them go on; else at
-// 400 places that all of them have, between whose neighbouring points values lie on a line.
+// The mean of all the curves, from where the last of them begins to where the first one ends, so that it never jumps because a curve ends.
+// `x` and `y`: one of each a curve, finite. Where one curve's x begin as the other's do, row by row. Else at every x of any of them, where
+// a curve lies on the line between its neighbouring points and points with one x are one, at their mean; x must not fall then. No points
+// where the curves share no x, or where x falls.
 MeanCurve mean_curve(const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y);
 
 }  // namespace zerostep

@@ -13,7 +13,7 @@ std::optional<Picture> overview_view(const PlotInput& input) {
   Picture out;
   out.name = "overview";
   out.title = "Overview";
-  out.subtitle = runs_of(input) + ", final " + label_of_column(column) + ": mean of the last 5 % of the steps" + smoothing_note(input);
+  out.subtitle = runs_of(input) + "; " + final_note(column) + smoothing_note(input);
   Panel curves = curve_panel(input, capital(label_of_column(column)), column);
   for (size_t i : modes.order()) add_curve(curves, input, i, column, modes);
   settle_log(curves);
@@ -24,8 +24,8 @@ std::optional<Picture> overview_view(const PlotInput& input) {
     Grouping groups = group_by_key(input.runs, path, false);
     if (path != key) std::fill(groups.colors.begin(), groups.colors.end(), kPale);  // the legend names the colors of another key
     if (groups.labels.size() == 1 && path != kModeKey) continue;                    // it tells nothing apart
-    out.panels.push_back(row_panel("Final " + label_of_column(column) + " by " + groups.title, label_of_column(column),
-                                   unit_of_column(column), groups, values, false));
+    const PlotAxis axis = final_axis(input, column);
+    out.panels.push_back(row_panel(input, capital(axis.label) + " by " + groups.title, axis, groups, values));
   }
   return out;
 }

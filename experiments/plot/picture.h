@@ -48,7 +48,7 @@ struct LegendEntry {
   std::string label;
   Color color;
   Curve::Form form = Curve::Form::Line;
-  bool is_block = false;
+  bool is_block = false, is_text = false;  // is_text: without a mark
 };
 
 struct Picture {

@@ -2,17 +2,21 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "experiments/plot/colors.h"
 #include "experiments/plot/downsample.h"
 #include "experiments/plot/draw_picture.h"
 #include "experiments/plot/label_places.h"
+#include "experiments/plot/legend.h"
+#include "experiments/plot/short_labels.h"
 #include "experiments/plot/text_width.h"
 
 namespace zerostep {
 namespace {
 
-constexpr double kMargin = 14, kTitle = 15, kSmall = 11, kLabelHeight = 13;
+constexpr double kMargin = 14, kTitle = 15, kSmall = 11, kLabelHeight = 13, kSubtitleLine = 14;
+constexpr double kTitleRoom = 22, kBelowPanel = 36, kBelowAll = 6, kBetween = 18;  // of panels
 
 // The numbers that a scale has to show.
 class Extent {
@@ -56,66 +60,60 @@ void set_scales(PlacedPicture::Place& place) {
   place.y = panel.rows.empty() ? y.scale(panel.y) : Scale{static_cast<double>(panel.rows.size()) - 0.4, -0.6, false};
 }
 
-// The curves that have a label of their own: one for each label, the first that is no dashed or faint one.
-std::vector<const Curve*> labelled(const Panel& panel) {
-  std::vector<const Curve*> out;
-  for (const Curve& curve : panel.curves) {
-    if (curve.label.empty() || curve.form == Curve::Form::Dashed || curve.form == Curve::Form::Faint) continue;
-    if (std::none_of(out.begin(), out.end(), [&](const Curve* other) { return other->label == curve.label; })) out.push_back(&curve);
-  }
-  return out;
-}
-
-std::vector<LegendEntry> legend_of(const Picture& picture) {
-  std::vector<LegendEntry> out;
-  for (const Panel& panel : picture.panels)
-    for (const Curve* curve : labelled(panel))
-      if (std::none_of(out.begin(), out.end(), [&](const LegendEntry& e) { return e.label == curve->label; }))
-        out.push_back({curve->label, curve->color, curve->form, false});
-  return out;
-}
-
-// The lines of a legend that is `width` wide. Gives its height.
-double place_legend(const std::vector<LegendEntry>& entries, double left, double top, double width,
-                    std::vector<PlacedPicture::Entry>& out) {
-  constexpr double kMark = 26, kGap = 16, kMostLabel = 260;
-  double x = left, y = top + kLabelHeight / 2;
-  for (LegendEntry entry : entries) {
-    entry.label = shortened(entry.label, kSmall, kMostLabel);
-    const double needed = kMark + text_width(entry.label, kSmall);
-    if (x > left && x + needed > left + width) {
-      x = left;
-      y += kLabelHeight + 2;
-    }
-    out.push_back({{x, y}, entry});
-    x += needed + kGap;
-  }
-  return entries.empty() ? 0 : y - top + kLabelHeight / 2 + 4;
-}
-
 double widest_tick(const Scale& scale, AxisUnit unit, int most) {
   double out = 0;
   for (const Tick& tick : ticks_of(scale, unit, most)) out = std::max(out, text_width(tick.label, kSmall));
   return out;
 }
 
+// Names of rows beside a panel in a cell of this width: more of it, and smaller letters, where names would be alike otherwise.
+void set_row_names(PlacedPicture::Place& place, double cell_width) {
+  constexpr double kSmallest = 6;
+  const double size = std::clamp(place.box.height() / static_cast<double>(place.panel.rows.size()) * 0.75, kSmallest, kSmall);
+  std::optional<ShortLabels> best;
+  for (const auto& [share, of_size] : {std::pair{0.42, size}, {0.6, size}, {0.6, 0.8 * size}, {0.6, kSmallest}}) {
+    ShortLabels found = short_labels(place.panel.rows, std::max(kSmallest, of_size), share * cell_width);
+    if (best && found.kind >= best->kind) continue;
+    best = std::move(found);
+    place.row_size = std::max(kSmallest, of_size);
+    if (best->kind <= ShortLabels::Kind::Parts || (share > 0.5 && best->kind == ShortLabels::Kind::Cut)) break;
+  }
+  place.row_names = std::move(best->texts);
+}
+
 // The box of a panel within its cell: room for ticks, names of rows and titles.
 void set_box(PlacedPicture::Place& place, const Box& cell, double right_room) {
   const Panel& panel = place.panel;
-  place.box = {cell.left, cell.top + (panel.title.empty() ? 4.0 : 22.0), cell.right - right_room, cell.bottom - 36};
+  place.box = {cell.left, cell.top + (panel.title.empty() ? 4.0 : kTitleRoom), cell.right - right_room, cell.bottom - kBelowPanel};
+  place.x_label = shortened(panel.x.label, kSmall, cell.width());
   double left = 0;
   if (panel.rows.empty()) {
+    // Where it is too long to stand upright beside the panel, the title says as much.
+    const bool fits = text_width(panel.y.label, kSmall) <= place.box.height() + kTitleRoom;
+    place.y_label = fits ? panel.y.label : panel.title.empty() ? shortened(panel.y.label, kSmall, place.box.height()) : "";
     left =
-        widest_tick(place.y, panel.y.unit, std::max(2, static_cast<int>(place.box.height() / 45))) + 8 + (panel.y.label.empty() ? 0 : 17);
+        widest_tick(place.y, panel.y.unit, std::max(2, static_cast<int>(place.box.height() / 45))) + 8 + (place.y_label.empty() ? 0 : 17);
   } else {
-    const double most = 0.42 * cell.width();
-    place.row_size = std::clamp(place.box.height() / static_cast<double>(panel.rows.size()) * 0.75, 6.0, kSmall);
-    for (std::string& row : place.panel.rows) {
-      row = shortened(row, place.row_size, most);
-      left = std::max(left, text_width(row, place.row_size) + 8);
-    }
+    set_row_names(place, cell.width());
+    for (const std::string& name : place.row_names) left = std::max(left, text_width(name, place.row_size) + 8);
   }
   place.box.left += left;
+  const double half = std::min(cell.width(), text_width(place.x_label, kSmall)) / 2;
+  place.x_label_middle = std::clamp((place.box.left + place.box.right) / 2, cell.left + half, cell.right - half);
+}
+
+// Titles of panels in cells of this width, so short that they can be told apart.
+void set_titles(std::vector<PlacedPicture::Place>& places, double cell_width) {
+  constexpr double kSize = 12 * kBolderText;
+  std::vector<std::string> titles;
+  for (const PlacedPicture::Place& place : places) titles.push_back(place.panel.title);
+  titles = short_labels(titles, kSize, cell_width).texts;
+  for (size_t i = 0; i < places.size(); ++i) {
+    // It stands above the box, which begins where the names of rows end.
+    const double room = cell_width - (places[i].box.left - places[i].left);
+    places[i].title = titles[i];
+    places[i].title_left = text_width(titles[i], kSize) <= room ? places[i].box.left : places[i].left;
+  }
 }
 
 void reduce(PlacedPicture::Place& place) {
@@ -132,69 +130,121 @@ void reduce(PlacedPicture::Place& place) {
   }
 }
 
-// Labels at the ends of the curves. false: they do not fit.
-bool place_labels(PlacedPicture::Place& place, double room) {
-  std::vector<const Curve*> curves = labelled(place.panel);
-  std::erase_if(curves, [](const Curve* curve) { return curve->x.empty(); });
+// Labels at the ends of the curves; `labels` has those of labelled() as they fit.
+void place_labels(PlacedPicture::Place& place, const std::vector<std::string>& labels) {
+  const std::vector<const Curve*> curves = labelled(place.panel);
+  std::vector<size_t> shown;
   std::vector<double> wanted;
-  for (const Curve* curve : curves) {
+  for (size_t c = 0; c < curves.size(); ++c) {
+    const Curve& curve = *curves[c];
+    if (curve.x.empty()) continue;
     // Where it leaves the panel; a noisy curve's own last value says little, so it is the mean of its last pixels.
-    const size_t count = std::min<size_t>(curve->y.size(), std::max<size_t>(1, curve->y.size() / 40));
+    const size_t count = std::min<size_t>(curve.y.size(), std::max<size_t>(1, curve.y.size() / 40));
     double sum = 0;
-    for (size_t i = curve->y.size() - count; i < curve->y.size(); ++i) sum += place.y.place(curve->y[i], place.box.bottom, place.box.top);
+    for (size_t i = curve.y.size() - count; i < curve.y.size(); ++i) sum += place.y.place(curve.y[i], place.box.bottom, place.box.top);
     wanted.push_back(sum / static_cast<double>(count));
+    shown.push_back(c);
   }
   const std::vector<double> heights = spread(wanted, kLabelHeight, place.box.top + 5, place.box.bottom - 3);
-  if (heights.empty()) return curves.empty();
-  for (size_t i = 0; i < curves.size(); ++i) {
-    const Point end{place.x.place(curves[i]->x.back(), place.box.left, place.box.right), wanted[i]};
-    place.labels.push_back({{place.box.right + 14, heights[i] + 4}, end, shortened(curves[i]->label, kSmall, room - 20), curves[i]->color});
+  for (size_t i = 0; i < heights.size(); ++i) {
+    const Curve& curve = *curves[shown[i]];
+    const Point end{place.x.place(curve.x.back(), place.box.left, place.box.right), wanted[i]};
+    place.labels.push_back({{place.box.right + 14, heights[i] + 4}, end, labels[shown[i]], curve.color});
   }
-  return true;
+}
+
+constexpr double kLeastWidth = 240, kLeastHeight = 150;  // of a panel with its texts
+
+// Two panels a row where they stand beside each other; the last alone takes a whole row.
+struct Grid {
+  size_t columns = 1;
+  double rows = 1;
+};
+Grid grid_of(size_t panels, PictureSize size) {
+  const size_t columns = panels > 1 && size.width >= 1.1 * size.height ? 2 : 1;
+  return {columns, static_cast<double>((panels + columns - 1) / columns)};
+}
+
+// What stands above the panels and beside their only one, for a picture of some size.
+struct Head {
+  std::vector<std::string> subtitle;
+  PlacedLegend legend;
+  std::vector<std::string> labels;  // at the ends of the curves; none: they are in the legend, or too many for that too
+  double right_room = 8;
+  double height = 0;
+};
+
+Head head_of(const Picture& picture, PictureSize size, bool may_label_curves) {
+  constexpr size_t kMostEntries = 24;
+  constexpr double kMostOfWidth = 0.3, kMostOfHeight = 0.3, kEnough = 250, kLead = 24;
+  Head out;
+  const double width = size.width - 2 * kMargin;
+  std::vector<LegendEntry> entries = legend_of(picture);
+  out.subtitle = wrapped(picture.subtitle, kSmall, width);
+  out.height = kMargin + kTitle + 4 + kSubtitleLine * static_cast<double>(out.subtitle.size()) + (out.subtitle.empty() ? 0 : 3);
+  // Labels at the ends of curves need a panel alone, of lines.
+  if (may_label_curves && picture.panels.size() == 1 && picture.panels[0].rows.empty() && entries.size() > 1 &&
+      std::all_of(entries.begin(), entries.end(), [](const LegendEntry& entry) { return entry.form == Curve::Form::Line; })) {
+    std::vector<std::string> texts;
+    for (const LegendEntry& entry : entries) texts.push_back(entry.label);
+    ShortLabels labels = short_labels(texts, kSmall, kMostOfWidth * size.width - kLead);
+    const double panel = size.height - out.height - (picture.notes.empty() ? 0 : 2 * kLabelHeight) - kBelowPanel - 20;
+    // Labels that have to be cut read better in a legend, as far as that has room for them.
+    const auto worst = entries.size() <= kMostEntries ? ShortLabels::Kind::Parts : ShortLabels::Kind::Cut;
+    if (labels.kind <= worst && static_cast<double>(entries.size()) * kLabelHeight < panel) {
+      for (const std::string& label : labels.texts) out.right_room = std::max(out.right_room, kLead + text_width(label, kSmall));
+      out.labels = std::move(labels.texts);
+    }
+  }
+  if (!out.labels.empty() || entries.size() > kMostEntries || entries.size() == 1) entries.clear();
+  // A legend takes what panels of a fair height leave it, and a part of the height at most where they are less high.
+  const double left_over = size.height - out.height - kBelowAll - kEnough * grid_of(picture.panels.size(), size).rows;
+  out.legend =
+      place_legend(picture.notes, std::move(entries), {kMargin, out.height}, width, std::max(kMostOfHeight * size.height, left_over));
+  out.height += out.legend.height;
+  return out;
 }
 
 }  // namespace
 
+double narrow_height(const Picture& picture, double width) {
+  constexpr double kPanel = 270, kRow = 15, kHigh = 1e6;
+  double height = kBelowAll;
+  for (const Panel& panel : picture.panels) height += std::max(kPanel, 70 + kRow * static_cast<double>(panel.rows.size()));
+  return height + head_of(picture, {width, kHigh}, false).height;
+}
+
 PlacedPicture place_picture(Picture picture, PictureSize size) {
+  constexpr double kLeastFactor = 0.5;
   PlacedPicture out;
   out.size = size;
-  const double width = size.width - 2 * kMargin;
-  std::vector<LegendEntry> entries = legend_of(picture);
-  // Labels at the ends of curves need a panel alone, of lines.
-  double room = 8;
-  bool has_labels = picture.panels.size() == 1 && picture.panels[0].rows.empty() && entries.size() > 1;
-  if (has_labels) {
-    for (const LegendEntry& entry : entries) {
-      room = std::max(room, 24 + text_width(entry.label, kSmall));
-      has_labels &= entry.form == Curve::Form::Line;
-    }
-    room = std::min(room, 0.3 * size.width);
-    has_labels &= static_cast<double>(entries.size()) * kLabelHeight < 0.8 * size.height;
+  const size_t count = picture.panels.size();
+  Head head;
+  for (;; out.factor -= 0.05) {
+    size = {out.size.width / out.factor, out.size.height / out.factor};
+    head = head_of(picture, size, true);
+    const Grid grid = grid_of(count, size);
+    const bool is_wide = (size.width - 2 * kMargin) / static_cast<double>(grid.columns) >= kLeastWidth;
+    if ((is_wide && size.height - head.height >= kLeastHeight * grid.rows) || out.factor < kLeastFactor + 0.01) break;
   }
-  if (!has_labels) room = 8;
-  constexpr size_t kMostEntries = 24;
-  if (has_labels || entries.size() > kMostEntries || entries.size() == 1) entries.clear();
-  entries.insert(entries.end(), picture.notes.begin(), picture.notes.end());
-  double top = kMargin + kTitle + 4;
-  if (!picture.subtitle.empty()) top += 17;
-  top += place_legend(entries, kMargin, top, width, out.legend);
-
-  // Two panels a row where they stand beside each other; the last alone takes a whole row.
-  const size_t count = picture.panels.size(), columns = count > 1 && size.width >= 1.1 * size.height ? 2 : 1;
-  const auto rows = static_cast<double>((count + columns - 1) / columns);
+  out.subtitle = std::move(head.subtitle);
+  out.legend = std::move(head.legend.entries);
+  const Grid grid = grid_of(count, size);
+  const double width = size.width - 2 * kMargin, half = (width - kBetween) / 2;
+  const double height = (size.height - head.height - kBelowAll) / grid.rows;
   for (size_t i = 0; i < count; ++i) {
     PlacedPicture::Place place;
     place.panel = std::move(picture.panels[i]);
-    const bool is_alone = columns == 1 || (i + 1 == count && count % 2 == 1);
-    const double height = (size.height - top - 6) / rows, cell_width = is_alone ? width : (width - 18) / 2;
-    const double left = kMargin + (is_alone || i % 2 == 0 ? 0 : cell_width + 18);
-    const double above = top + height * std::floor(static_cast<double>(i) / static_cast<double>(columns));
+    const bool is_alone = grid.columns == 1 || (i + 1 == count && count % 2 == 1);
+    place.left = kMargin + (is_alone || i % 2 == 0 ? 0 : half + kBetween);
+    const double above = head.height + height * std::floor(static_cast<double>(i) / static_cast<double>(grid.columns));
     set_scales(place);
-    set_box(place, {left, above, left + cell_width, above + height}, room);
+    set_box(place, {place.left, above, place.left + (is_alone ? width : half), above + height}, head.right_room);
     reduce(place);
-    if (has_labels) place_labels(place, room);
+    if (!head.labels.empty()) place_labels(place, head.labels);
     out.places.push_back(std::move(place));
   }
+  set_titles(out.places, grid.columns == 1 ? width : half);
   picture.panels.clear();
   out.head = std::move(picture);
   return out;

@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <limits>
 #include <set>
 
 #include "base/error.h"
-#include "base/nearest_name.h"
+#include "base/first_names.h"
 #include "experiments/plot/cairo_library.h"
 #include "experiments/plot/data_file.h"
 #include "experiments/plot/draw_picture.h"
+#include "experiments/plot/near_names.h"
 #include "experiments/plot/report.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/views.h"
@@ -21,9 +23,6 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-// Ends a sentence.
-std::string meant(std::string_view nearest) { return nearest.empty() ? "." : fmt::format("; did you mean {}?", nearest); }
-
 std::vector<const View*> views_of(const PlotRequest& request) {
   std::vector<std::string_view> names;
   for (const View& view : all_views()) names.push_back(view.name);
@@ -31,7 +30,7 @@ std::vector<const View*> views_of(const PlotRequest& request) {
   for (const std::string& wanted : request.views) {
     const auto it = std::find(names.begin(), names.end(), wanted);
     if (it == names.end())
-      fail_input("--view {}: there is no such view{} Views are {}", wanted, meant(nearest_name(wanted, names)), fmt::join(names, ", "));
+      fail_input("--view {}: there is no such view{} Views are {}", wanted, meant(wanted, names), fmt::join(names, ", "));
     const View* view = &all_views()[static_cast<size_t>(it - names.begin())];
     if (std::find(out.begin(), out.end(), view) == out.end()) out.push_back(view);
   }
@@ -71,17 +70,45 @@ void check_column(const std::vector<PlotRun>& runs, const std::string& option, c
     }
   }
   if (is_there) fail_input("{} {}: the column has no number in any row of these runs", option, column);
-  fail_input("{} {}: no such column{} There are {}", option, column, meant(nearest_name(column, names)), fmt::join(names, ", "));
+  fail_input("{} {}: no such column{} There are {}", option, column, meant(column, names), fmt::join(names, ", "));
 }
 
-PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views) {
+// A run of one rank receives nothing: its curves would be a line at 0. Takes them out, with a note; InputError where no run moves any.
+void leave_out_runs_without_bytes(PlotInput& input, std::vector<std::string>& notes) {
+  if (input.x.name != "bytes") return;
+  std::vector<std::string> names;
+  int64_t with_bytes = 0;
+  for (size_t i = 0; i < input.runs.size(); ++i) {
+    std::vector<double>& x = input.x_values[i];
+    if (x.empty()) continue;
+    if (x.back() > 0) {
+      ++with_bytes;
+      continue;
+    }
+    std::fill(x.begin(), x.end(), std::numeric_limits<double>::quiet_NaN());
+    names.push_back(input.runs[i].record.name);
+  }
+  if (names.empty()) return;
+  constexpr const char* kWhy = "between ranks, as no run of one rank does";
+  if (with_bytes == 0)
+    fail_input(
+        "--x bytes: these runs have moved none {}, so there is nothing to draw over them; take --x step, seconds, tokens or forwards",
+        kWhy);
+  notes.push_back(fmt::format("--x bytes: the curves of {} are left out: nothing moved {}", first_names(names), kWhy));
+}
+
+PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, std::vector<std::string>& notes) {
   PlotInput out;
   out.x = x_axis(request.x);
   out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads);
   for (const std::string& column : request.y) check_column(out.runs, "--y", column);
   if (std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end())
     check_column(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()});
-  for (const PlotRun& run : out.runs) out.x_values.push_back(x_values(run, out.x));
+  for (const PlotRun& run : out.runs) {
+    out.x_values.push_back(x_values(run, out.x));
+    notes.insert(notes.end(), run.table.notes().begin(), run.table.notes().end());
+  }
+  leave_out_runs_without_bytes(out, notes);
   out.y = request.y;
   if (!request.by.empty()) out.by = path_of_key(out.runs, request.by);
   out.smooth = request.smooth;
@@ -110,18 +137,6 @@ std::string svg_of(const PlacedPicture& picture, bool is_inline) {
   return canvas->finish();
 }
 
-// For a page as wide as a phone: one panel below the other.
-PictureSize narrow_size(const Picture& picture) {
-  constexpr double kWidth = 430, kHead = 70, kLeast = 270, kRow = 15, kEntries = 6;
-  double height = kHead;
-  size_t curves = 0;
-  for (const Panel& panel : picture.panels) {
-    height += std::max(kLeast, 70 + kRow * static_cast<double>(panel.rows.size()));
-    curves = std::max(curves, panel.curves.size());
-  }
-  return {kWidth, height + kEntries * static_cast<double>(std::min<size_t>(24, curves))};
-}
-
 std::string folder_of(const PlotRequest& request) {
   std::error_code error;
   if (!request.out.empty()) return request.out;
@@ -148,9 +163,8 @@ std::string time_now() {
 PlotResult plot(const PlotRequest& request) {
   const std::vector<const View*> views = views_of(request);
   check_formats(request);
-  const PlotInput input = read_input(request, views);
   PlotResult out;
-  for (const PlotRun& run : input.runs) out.notes.insert(out.notes.end(), run.table.notes().begin(), run.table.notes().end());
+  const PlotInput input = read_input(request, views, out.notes);
   std::vector<Picture> pictures = pictures_of(request, views, input);
   out.summary = summarize(input.runs);
   out.folder = folder_of(request);
@@ -169,8 +183,10 @@ PlotResult plot(const PlotRequest& request) {
   report.made = time_now();
   report.notes = out.notes;
   std::vector<PlacedPicture> placed;
+  constexpr double kNarrow = 430;  // a page as wide as a phone
   for (Picture& picture : pictures) {
-    Report::Figure figure{picture.name, picture.title, "", svg_of(place_picture(picture, narrow_size(picture)), true)};
+    Report::Figure figure{picture.name, picture.title, "",
+                          svg_of(place_picture(picture, {kNarrow, narrow_height(picture, kNarrow)}), true)};
     placed.push_back(place_picture(std::move(picture), request.size));
     figure.wide = svg_of(placed.back(), true);
     if (wants("svg")) write(figure.name + ".svg", svg_of(placed.back(), false));

@@ -54,6 +54,12 @@ std::map<std::string, std::string> PlotRun::values() const {
   return out;
 }
 
+std::vector<std::map<std::string, std::string>> values_of(const std::vector<PlotRun>& runs) {
+  std::vector<std::map<std::string, std::string>> out;
+  for (const PlotRun& run : runs) out.push_back(run.values());
+  return out;
+}
+
 std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads) {
   std::vector<PlotRun> out(records.size());
   std::vector<std::exception_ptr> errors(records.size());

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@ struct PlotRun {
   // The values of all its keys by their path, as value() gives them.
   std::map<std::string, std::string> values() const;
 };
+
+// The values of each run's keys.
+std::vector<std::map<std::string, std::string>> values_of(const std::vector<PlotRun>& runs);
 
 // Reads these columns of the runs' files, several at a time on `threads` threads. The error of the first run that has one.
 std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads);

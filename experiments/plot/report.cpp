@@ -19,6 +19,16 @@ std::string text_cell(const std::string& text, const char* kind = "text") {
   return fmt::format("<td class=\"{}\">{}</td>", kind, xml_text(text));
 }
 
+// A run's name, which a narrow page breaks after its commas and slashes.
+std::string name_cell(const std::string& name) {
+  std::string text;
+  for (char c : xml_text(name)) {
+    text += c;
+    if (c == ',' || c == '/') text += "<wbr>";
+  }
+  return "<td class=\"text\">" + text + "</td>";
+}
+
 // `shown` as the text of a value; the value itself is what a table is sorted by.
 std::string value_cell(double value, const std::string& shown) {
   if (!std::isfinite(value)) return "<td data-v=\"\"></td>";
@@ -52,23 +62,23 @@ const std::string& value_of(const Summary& summary, const RunSummary& run, const
 std::string runs_table(const Summary& summary) {
   std::vector<std::string> heads{"<run"};
   for (const std::string& key : summary.telling) heads.push_back("<" + short_key(key));
-  for (const char* head : {"<state", "steps", "loss", "best evaluation"}) heads.emplace_back(head);
+  for (const char* head : {"<state", "steps", "final loss", "best evaluation loss"}) heads.emplace_back(head);
   if (summary.has_accuracies()) heads.emplace_back("best accuracy");
   for (const char* head : {"time", "tokens/s", "device memory"}) heads.emplace_back(head);
   std::string out = "<h2>Runs</h2>\n" + table_head(heads, true);
   for (const RunSummary& run : summary.runs) {
-    out += "<tr>" + text_cell(run.name);
+    out += "<tr>" + name_cell(run.name);
     for (const std::string& key : summary.telling) out += text_cell(value_of(summary, run, key));
     out += state_cell(run);
     out += value_cell(static_cast<double>(run.steps),
                       run.total_steps > run.steps ? grouped(run.steps) + " / " + grouped(run.total_steps) : grouped(run.steps));
-    out += loss_cell(run.loss) + loss_cell(run.best_eval_loss);
+    out += loss_cell(run.final_loss) + loss_cell(run.best_eval_loss);
     if (summary.has_accuracies()) out += loss_cell(run.best_eval_accuracy);
     out += seconds_cell(run.seconds);
     out += value_cell(run.tokens_per_second, human_count(run.tokens_per_second)) + bytes_cell(run.device_peak_bytes) + "</tr>\n";
   }
   return out + kTableEnd +
-         "<p class=\"pale\">loss: mean of the last 5 % of the steps. A click on a head sorts by it; a state says more under a "
+         "<p class=\"pale\">Final loss: mean of the last 5 % of the steps. A click on a head sorts by it; a state says more under a "
          "pointer.</p>\n";
 }
 
@@ -76,7 +86,7 @@ std::string best_runs(const Summary& summary) {
   const std::vector<size_t> best = summary.best(5);
   if (best.empty() || summary.runs.size() < 2) return "";
   const bool by_evaluation = summary.ranks_by_evaluation();
-  std::vector<std::string> heads{"<run", by_evaluation ? "best evaluation loss" : "loss", "<settings"};
+  std::vector<std::string> heads{"<run", by_evaluation ? "best evaluation loss" : "final loss", "<settings"};
   std::string out = fmt::format("<h2>Best {}</h2>\n", best.size()) + table_head(heads, false);
   for (size_t i : best) {
     const RunSummary& run = summary.runs[i];
@@ -84,8 +94,8 @@ std::string best_runs(const Summary& summary) {
     for (const std::string& key : summary.telling)
       if (const std::string& value = value_of(summary, run, key); !value.empty())
         settings += (settings.empty() ? "" : ", ") + short_key(key) + " " + value;
-    out +=
-        "<tr>" + text_cell(run.name) + loss_cell(by_evaluation ? run.best_eval_loss : run.loss) + text_cell(settings, "wrap") + "</tr>\n";
+    out += "<tr>" + name_cell(run.name) + loss_cell(by_evaluation ? run.best_eval_loss : run.final_loss) + text_cell(settings, "wrap") +
+           "</tr>\n";
   }
   return out + kTableEnd;
 }
@@ -119,7 +129,7 @@ std::string common_loss(const Summary& summary) {
       summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
-    out += "<tr>" + text_cell(run.name) + count_cell(run.steps_to_common) + seconds_cell(run.seconds_to_common) +
+    out += "<tr>" + name_cell(run.name) + count_cell(run.steps_to_common) + seconds_cell(run.seconds_to_common) +
            count_cell(run.forwards_to_common) + "</tr>\n";
   return out + kTableEnd + "<p class=\"pale\">A backward pass counts as 2 forward passes.</p>\n";
 }
@@ -128,7 +138,7 @@ std::string failures(const Summary& summary) {
   std::string rows;
   for (const RunSummary& run : summary.runs)
     if (run.state == "failed" || run.state == "killed" || run.state == "interrupted")
-      rows += "<tr>" + text_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
+      rows += "<tr>" + name_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
               text_cell(run.why.empty() ? "it ended without a word" : run.why, "wrap") + "</tr>\n";
   if (rows.empty()) return "";
   return "<h2>Runs that did not end</h2>\n" + table_head({"<run", "<state", "steps", "<why"}, false) + rows + kTableEnd;
@@ -148,7 +158,7 @@ std::string memory(const Summary& summary) {
       const double measured = run.*tier.measured, planned = run.*tier.planned;
       if (!(measured > 0)) continue;
       const double share = planned > 0 ? 100 * measured / planned : std::nan("");
-      rows += "<tr>" + text_cell(run.name) + text_cell(tier.name) + bytes_cell(measured) + bytes_cell(planned) +
+      rows += "<tr>" + name_cell(run.name) + text_cell(tier.name) + bytes_cell(measured) + bytes_cell(planned) +
               value_cell(share, fmt::format("{:.1f} %", share)) + "</tr>\n";
     }
   if (rows.empty()) return "";

@@ -15,7 +15,7 @@ code{font:13px/1.4 Menlo,Consolas,"DejaVu Sans Mono",monospace;background:#f4f4f
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;min-width:50%}
 th,td{padding:4px 10px;text-align:right;border-bottom:1px solid #e8e8e8;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
+th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff;white-space:normal;overflow-wrap:break-word;max-width:40vw}
 td.text,th.text{text-align:left}
 td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:18em;text-align:left}
 thead th{border-bottom:2px solid #999;color:#444}
@@ -31,7 +31,7 @@ figure .narrow{display:none}
 #tip{position:fixed;z-index:9;pointer-events:none;display:none;max-width:340px;background:rgba(255,255,255,.96);border:1px solid #bbb;border-radius:4px;padding:5px 9px;font-size:12px;line-height:1.4;box-shadow:0 2px 8px rgba(0,0,0,.15)}
 #tip i{display:inline-block;width:9px;height:9px;margin-right:6px;border-radius:2px}
 #tip b{font-weight:bold}
-@media (max-width:640px){body{padding:10px 10px 30px}h1{font-size:20px}figure{margin:10px -6px 22px}figure .wide{display:none}figure .narrow{display:block}th,td{padding:5px 7px}}
+@media (max-width:640px){body{padding:10px 10px 30px}h1{font-size:20px}figure{margin:10px -6px 22px}figure .wide{display:none}figure .narrow{display:block}th,td{padding:5px 7px}th:first-child,td:first-child{position:static;max-width:60vw}td.wrap{min-width:12em}}
 @media print{body{max-width:none;padding:0;font-size:11pt}#tip{display:none!important}figure,tr{break-inside:avoid}h2{break-after:avoid}figure .wide{display:block}figure .narrow{display:none}.scroll{overflow:visible}table{font-size:8pt}th,td{padding:2px 5px;white-space:normal}th:first-child,td:first-child{position:static}}
 )";
 }

@@ -56,7 +56,7 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.why = run.record.why;
   out.steps = run.table.num_rows();
   out.total_steps = run.record.total_steps();
-  out.loss = final_mean(run.column("loss"));
+  out.final_loss = final_mean(run.column("loss"));
   out.best_eval_loss = lowest(run.column("eval_loss"));
   out.best_eval_accuracy = highest(run.column("eval_accuracy"));
   out.seconds = last_or_unknown(axis_or_none(run, "seconds"));
@@ -102,7 +102,7 @@ bool Summary::ranks_by_evaluation() const {
 
 std::vector<size_t> Summary::best(size_t most) const {
   const bool by_evaluation = ranks_by_evaluation();
-  const auto value = [&](size_t i) { return by_evaluation ? runs[i].best_eval_loss : runs[i].loss; };
+  const auto value = [&](size_t i) { return by_evaluation ? runs[i].best_eval_loss : runs[i].final_loss; };
   std::vector<size_t> out(runs.size());
   std::iota(out.begin(), out.end(), size_t{0});
   std::erase_if(out, [&](size_t i) { return runs[i].is_broken() || !std::isfinite(value(i)); });
@@ -113,18 +113,7 @@ std::vector<size_t> Summary::best(size_t most) const {
 
 Summary summarize(const std::vector<PlotRun>& runs) {
   Summary out;
-  std::vector<std::map<std::string, std::string>> values;
-  for (const PlotRun& run : runs) values.push_back(run.values());
-  std::map<std::string, std::string> all;
-  for (const auto& of_run : values) all.insert(of_run.begin(), of_run.end());
-  for (const auto& [path, value] : all) {
-    if (path == "run.name" || path == "run.output_dir") continue;
-    const auto is_same = [&](const auto& of_run) {
-      const auto it = of_run.find(path);
-      return it != of_run.end() && it->second == value;
-    };
-    if (!std::all_of(values.begin(), values.end(), is_same)) out.keys.push_back(path);
-  }
+  out.keys = differing_keys(values_of(runs));
   out.telling = telling_keys(runs, true);
   for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
   set_common_loss(out, runs);

@@ -13,7 +13,7 @@ namespace zerostep {
 struct RunSummary {
   std::string name, place, state, why;
   int64_t steps = 0, total_steps = 0;  // done; asked for, 0: not known
-  double loss = 0;                     // the mean of the last 5 % of the steps
+  double final_loss = 0;               // the mean of the last 5 % of the steps
   double best_eval_loss = 0;
   double best_eval_accuracy = 0;  // of a classifier
   double seconds = 0, tokens_per_second = 0, forwards = 0;
@@ -34,8 +34,8 @@ struct Summary {
   // there is none.
   double common_loss = 0;
 
-  // The runs that are not broken with the lowest best evaluation loss, where all of them have one, or else with the lowest loss; best
-  // first.
+  // The runs that are not broken with the lowest best evaluation loss, where all of them have one, or else with the lowest final
+  // loss; best first.
   std::vector<size_t> best(size_t most) const;
   bool ranks_by_evaluation() const;
   bool has_accuracies() const;  // of any run

@@ -16,7 +16,7 @@ namespace {
 
 // The figures of a run by their names in summary.csv and in JSON.
 std::vector<std::pair<const char*, double>> figures_of(const RunSummary& run) {
-  return {{"loss", run.loss},
+  return {{"final_loss", run.final_loss},
           {"best_eval_loss", run.best_eval_loss},
           {"best_eval_accuracy", run.best_eval_accuracy},
           {"seconds", run.seconds},
@@ -61,7 +61,7 @@ std::string summary_text(const Summary& summary) {
   TextTable table;
   std::vector<std::string> head{"run"};
   for (const std::string& key : summary.telling) head.push_back(short_key(key));
-  for (const char* name : {"state", "steps", "loss", "best eval"}) head.emplace_back(name);
+  for (const char* name : {"state", "steps", "final loss", "best eval"}) head.emplace_back(name);
   if (summary.has_accuracies()) head.emplace_back("accuracy");
   for (const char* name : {"time", "tokens/s", "device"}) head.emplace_back(name);
   table.add(head);
@@ -74,7 +74,7 @@ std::string summary_text(const Summary& summary) {
     const auto number = [](double value, const std::string& text) { return std::isnan(value) ? std::string("-") : text; };
     row.push_back(run.state);
     row.push_back(run.total_steps > run.steps ? fmt::format("{}/{}", run.steps, run.total_steps) : fmt::format("{}", run.steps));
-    row.push_back(number(run.loss, fmt::format("{:.5g}", run.loss)));
+    row.push_back(number(run.final_loss, fmt::format("{:.5g}", run.final_loss)));
     row.push_back(number(run.best_eval_loss, fmt::format("{:.5g}", run.best_eval_loss)));
     if (summary.has_accuracies()) row.push_back(number(run.best_eval_accuracy, fmt::format("{:.4f}", run.best_eval_accuracy)));
     row.push_back(number(run.seconds, human_duration(run.seconds)));
@@ -83,13 +83,13 @@ std::string summary_text(const Summary& summary) {
     table.add(row);
   }
   std::string out = table.text();
-  out += "\nloss is the mean of the last 5 % of the steps\n";
+  out += "\nfinal loss: mean of the last 5 % of the steps; best eval: lowest evaluation loss\n";
   if (const std::vector<size_t> best = summary.best(5); !best.empty()) {
     const bool by_evaluation = summary.ranks_by_evaluation();
-    out += fmt::format("best by {}: ", by_evaluation ? "best evaluation loss" : "loss");
+    out += fmt::format("best by {}: ", by_evaluation ? "evaluation loss" : "final loss");
     for (size_t i = 0; i < best.size(); ++i) {
       const RunSummary& run = summary.runs[best[i]];
-      out += fmt::format("{}{} ({:.5g})", i > 0 ? ", " : "", run.name, by_evaluation ? run.best_eval_loss : run.loss);
+      out += fmt::format("{}{} ({:.5g})", i > 0 ? ", " : "", run.name, by_evaluation ? run.best_eval_loss : run.final_loss);
     }
     out += "\n";
   }

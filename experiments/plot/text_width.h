@@ -2,6 +2,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace zerostep {
 
@@ -34,5 +35,8 @@ inline double text_width(std::string_view text, double size, bool is_bold = fals
 
 // The text, or its two ends around an ellipsis, where it is wider than that.
 std::string shortened(std::string_view text, double size, double most);
+
+// The text in lines of at most that width, as far as its words are no wider.
+std::vector<std::string> wrapped(std::string_view text, double size, double most);
 
 }  // namespace zerostep

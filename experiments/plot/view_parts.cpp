@@ -21,19 +21,27 @@ Panel curve_panel(const PlotInput& input, const std::string& title, const std::s
   return out;
 }
 
-void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::string& column, const Grouping& groups, Curve::Form form) {
+RunPoints points_of(const PlotInput& input, size_t run, const std::string& column) {
   const std::span<const double> values = input.runs[run].column(column);
+  RunPoints out;
+  for (size_t i = 0; i < values.size(); ++i)
+    if (std::isfinite(values[i]) && std::isfinite(input.x_values[run][i])) {
+      out.x.push_back(input.x_values[run][i]);
+      out.y.push_back(values[i]);
+    }
+  return out;
+}
+
+void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::string& column, const Grouping& groups, Curve::Form form) {
+  RunPoints points = points_of(input, run, column);
   Curve curve;
   curve.run = input.runs[run].record.name;
   curve.what = column;
   curve.label = groups.label(run);
   curve.color = groups.color(run);
   curve.form = form;
-  for (size_t i = 0; i < values.size(); ++i)
-    if (std::isfinite(values[i])) {
-      curve.x.push_back(input.x_values[run][i]);
-      curve.y.push_back(values[i]);
-    }
+  curve.x = std::move(points.x);
+  curve.y = std::move(points.y);
   if (curve.x.empty()) return;
   if (input.smooth > 0 && form == Curve::Form::Line) {
     Curve raw = curve;
@@ -57,27 +65,41 @@ void settle_log(Panel& panel) {
   panel.y.is_log |= high > kRatio * low;
 }
 
-Panel row_panel(const std::string& title, const std::string& column, AxisUnit unit, const Grouping& groups,
-                const std::vector<double>& values, bool has_zero) {
+std::vector<size_t> runs_of_mean(const PlotInput& input, const Grouping& groups, size_t group) {
+  std::vector<size_t> all, whole;
+  for (size_t i = 0; i < input.runs.size(); ++i) {
+    if (groups.of_run[i] != group) continue;
+    const RunState state = input.runs[i].record.state;
+    all.push_back(i);
+    if (state != RunState::Failed && state != RunState::Killed) whole.push_back(i);
+  }
+  return whole.empty() ? all : whole;
+}
+
+Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis& axis, const Grouping& groups,
+                const std::vector<double>& values) {
   Panel out;
   out.title = title;
-  out.x = {column, unit, false, has_zero};
+  out.x = axis;
   for (size_t g = 0; g < groups.labels.size(); ++g) {
     const auto row = static_cast<double>(out.rows.size());
-    Curve dots{groups.labels[g], column, "", groups.colors[g], {}, {}, {}, {}, Curve::Form::Dots};
-    double sum = 0;
+    Curve dots{groups.labels[g], axis.label, "", groups.colors[g], {}, {}, {}, {}, Curve::Form::Dots};
     for (size_t i = 0; i < values.size(); ++i)
       if (groups.of_run[i] == g && std::isfinite(values[i])) {
         dots.x.push_back(values[i]);
         dots.y.push_back(row);
-        sum += values[i];
       }
     if (dots.x.empty()) continue;
     out.rows.push_back(groups.labels[g]);
-    if (dots.x.size() > 1) {
-      const double mean = sum / static_cast<double>(dots.x.size());
-      out.curves.push_back({groups.labels[g], column + " (mean)", "", groups.colors[g], {mean, mean}, {row - 0.3, row + 0.3}, {}, {}});
-    }
+    double sum = 0, count = 0;
+    for (size_t i : runs_of_mean(input, groups, g))
+      if (std::isfinite(values[i])) {
+        sum += values[i];
+        ++count;
+      }
+    if (count > 1)
+      out.curves.push_back(
+          {groups.labels[g], axis.label + " (mean)", "", groups.colors[g], {sum / count, sum / count}, {row - 0.3, row + 0.3}, {}, {}});
     out.curves.push_back(std::move(dots));
   }
   return out;
@@ -88,6 +110,12 @@ std::vector<double> final_values(const PlotInput& input, const std::string& colu
   for (const PlotRun& run : input.runs) out.push_back(final_mean(run.column(column)));
   return out;
 }
+
+PlotAxis final_axis(const PlotInput& input, const std::string& column) {
+  return {"final " + label_of_column(column), unit_of_column(column), input.is_log, false};
+}
+
+std::string final_note(const std::string& column) { return "final " + label_of_column(column) + ": mean of the last 5 % of the steps"; }
 
 std::string smoothing_note(const PlotInput& input) { return input.smooth > 0 ? fmt::format(", exponential mean {:g}", input.smooth) : ""; }
 

@@ -10,6 +10,12 @@ namespace zerostep {
 // A panel of curves over the input's x.
 Panel curve_panel(const PlotInput& input, const std::string& title, const std::string& column);
 
+// The rows of a run that have a number in a column and a place on the axis.
+struct RunPoints {
+  std::vector<double> x, y;
+};
+RunPoints points_of(const PlotInput& input, size_t run, const std::string& column);
+
 // The curve of a run's column, where it has one number at least: smoothed over its pale self where the input asks for that.
 void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::string& column, const Grouping& groups,
                Curve::Form form = Curve::Form::Line);
@@ -17,12 +23,17 @@ void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::stri
 // A logarithmic y where all values are positive and the highest is more than 200 times the lowest, so that the small ones show.
 void settle_log(Panel& panel);
 
-// Values of runs in rows, one for each group, with a bar at the mean of a row. `values`: one a run, NaN of those without.
-Panel row_panel(const std::string& title, const std::string& column, AxisUnit unit, const Grouping& groups,
-                const std::vector<double>& values, bool has_zero);
+// The runs of a group that a mean is of: those that neither failed nor were killed; all where none is left.
+std::vector<size_t> runs_of_mean(const PlotInput& input, const Grouping& groups, size_t group);
 
-// The mean of the last 5 % of a column, one a run.
+// Values of runs in rows, one for each group, with a bar at the mean of a row. `values`: one a run, NaN of those without.
+Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis& axis, const Grouping& groups,
+                const std::vector<double>& values);
+
+// The mean of the last 5 % of a column, one a run; its axis, "final loss", and what a subtitle says of it.
 std::vector<double> final_values(const PlotInput& input, const std::string& column);
+PlotAxis final_axis(const PlotInput& input, const std::string& column);
+std::string final_note(const std::string& column);
 
 std::string smoothing_note(const PlotInput& input);  // ", exponential mean 0.9"
 // "12 runs", or the name of the only one.

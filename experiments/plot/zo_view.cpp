@@ -25,15 +25,15 @@ PlotInput runs_with_queries(const PlotInput& input) {
 // Final values against the number of queries: a dot a run, a line through the means of each mode.
 Panel against_queries(const PlotInput& input, const std::string& column) {
   Panel out;
-  out.title = "Final " + label_of_column(column) + " against queries";
+  out.y = final_axis(input, column);
+  out.title = capital(out.y.label) + " against queries";
   out.x = {"queries a step", AxisUnit::Number, true, false};
-  out.y = {label_of_column(column), unit_of_column(column), input.is_log, false};
   const std::vector<double> values = final_values(input, column);
   const Grouping modes = group_by_key(input.runs, "step.mode");
   std::set<double> marks;
   for (size_t m = 0; m < modes.labels.size(); ++m) {
     const std::string label = modes.labels.size() > 1 ? modes.labels[m] : "";
-    Curve dots{"runs", column, label, modes.colors[m], {}, {}, {}, {}, Curve::Form::Dots};
+    Curve dots{"runs", out.y.label, label, modes.colors[m], {}, {}, {}, {}, Curve::Form::Dots};
     std::map<double, std::vector<double>> of_queries;
     for (size_t i = 0; i < values.size(); ++i) {
       if (!std::isfinite(values[i]) || modes.of_run[i] != m) continue;
@@ -44,7 +44,7 @@ Panel against_queries(const PlotInput& input, const std::string& column) {
       of_queries[dots.x[0]].push_back(values[i]);
       marks.insert(dots.x[0]);
     }
-    Curve means{"mean of mode " + modes.labels[m], column, "", modes.colors[m].faded(0.6), {}, {}, {}, {}};
+    Curve means{"mean of mode " + modes.labels[m], out.y.label, "", modes.colors[m].faded(0.6), {}, {}, {}, {}};
     for (const auto& [queries, of_runs] : of_queries) {
       means.x.push_back(queries);
       means.y.push_back(std::accumulate(of_runs.begin(), of_runs.end(), 0.0) / static_cast<double>(of_runs.size()));
@@ -65,7 +65,7 @@ std::optional<Picture> zo_view(const PlotInput& all) {
   Picture out;
   out.name = "zo";
   out.title = "Steps with queries";
-  out.subtitle = runs_of(input) + ", final " + label_of_column(column) + ": mean of the last 5 % of the steps" + smoothing_note(input);
+  out.subtitle = runs_of(input) + "; " + final_note(column) + smoothing_note(input);
   for (const std::string& shown : {column, std::string(), std::string("grad_norm"), std::string("cosine")}) {
     if (shown.empty()) {
       out.panels.push_back(against_queries(input, column));

@@ -205,13 +205,21 @@ std::map<std::string, nlohmann::json> flat(const nlohmann::json& config) {
 
 std::string plain(const nlohmann::json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
-std::vector<std::string> differing_keys(const std::vector<RunRecord>& runs) {
-  std::map<std::string, std::set<std::string>> values;
-  for (const RunRecord& run : runs)
-    for (const auto& [path, value] : flat(run.config)) values[path].insert(value.dump());
+std::vector<std::string> differing_keys(const std::vector<std::map<std::string, std::string>>& runs) {
+  struct Seen {
+    std::set<std::string> values;
+    size_t runs = 0;
+  };
+  std::map<std::string, Seen> all;
+  for (const auto& values : runs)
+    for (const auto& [path, value] : values) {
+      Seen& seen = all[path];
+      seen.values.insert(value);
+      ++seen.runs;
+    }
   std::vector<std::string> out;
-  for (const auto& [path, seen] : values)
-    if (seen.size() > 1 && !names_a_place(path)) out.push_back(path);
+  for (const auto& [path, seen] : all)
+    if ((seen.values.size() > 1 || seen.runs < runs.size()) && !names_a_place(path)) out.push_back(path);
   return out;
 }
 

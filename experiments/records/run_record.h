@@ -48,8 +48,8 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places);
 std::map<std::string, nlohmann::json> flat(const nlohmann::json& config);
 // A value as people write it: a text without quotes, anything else as JSON.
 std::string plain(const nlohmann::json& value);
-// The paths of which runs have different values, but for the places where they write. A key that some runs do not have, since it has no
-// effect in them, counts by the values of the others.
-std::vector<std::string> differing_keys(const std::vector<RunRecord>& runs);
+// The paths in whose values runs differ, in the order of their letters, but for those that say where a run writes. `runs`: the values of
+// each by their paths. A key that only some runs have differs too.
+std::vector<std::string> differing_keys(const std::vector<std::map<std::string, std::string>>& runs);
 
 }  // namespace zerostep

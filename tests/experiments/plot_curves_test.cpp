@@ -86,27 +86,49 @@ TEST(PlotCurves, SmoothingIsTheWeightedMeanOfWhatCameBefore) {
   EXPECT_EQ(smoothed(std::vector<double>{3, 1, 2}, 0), (std::vector<double>{3, 1, 2}));
 }
 
-TEST(PlotCurves, MeansOfRunsWithTheSameStepsAreRowByRow) {
-  const std::vector<double> steps{0, 1, 2, 3};
-  const MeanCurve mean = mean_curve({steps, {0, 1, 2}, {0}}, {{4, 5, 6, 7}, {2, 1, 3}, {9}});
-  // The third row has two of three runs, the fourth one: less than half.
-  EXPECT_EQ(mean.x, (std::vector<double>{0, 1, 2}));
-  EXPECT_EQ(mean.mean, (std::vector<double>{5, 3, 4.5}));
-  EXPECT_EQ(mean.low, (std::vector<double>{2, 1, 3}));
-  EXPECT_EQ(mean.high, (std::vector<double>{9, 5, 6}));
+TEST(PlotCurves, MeansOfRunsWithTheSameStepsAreRowByRowAsFarAsAllGo) {
+  const MeanCurve mean = mean_curve({{0, 1, 2, 3}, {0, 1, 2}, {0, 1}}, {{4, 5, 6, 7}, {2, 1, 3}, {9, 6}});
+  EXPECT_EQ(mean.x, (std::vector<double>{0, 1}));
+  EXPECT_EQ(mean.mean, (std::vector<double>{5, 4}));
+  EXPECT_EQ(mean.low, (std::vector<double>{2, 1}));
+  EXPECT_EQ(mean.high, (std::vector<double>{9, 6}));
+  // The same x, though it falls and stays, as a learning rate does.
+  EXPECT_EQ(mean_curve({{1, 3, 3, 2}, {1, 3, 3, 2}}, {{1, 2, 3, 4}, {3, 4, 5, 6}}).mean, (std::vector<double>{2, 3, 4, 5}));
 }
 
+// y = 2x and y = 10 - x, at different x: the mean is x / 2 + 5 wherever both are.
 TEST(PlotCurves, MeansOfOtherPlacesLieOnLinesBetweenPoints) {
-  // y = 2x and y = 10 - x, at different x.
   const MeanCurve mean = mean_curve({{0, 1, 4, 6}, {0.5, 2, 5}}, {{0, 2, 8, 12}, {9.5, 8, 5}});
-  ASSERT_EQ(mean.x.size(), 400U);
-  EXPECT_DOUBLE_EQ(mean.x.front(), 0.5);
-  EXPECT_DOUBLE_EQ(mean.x.back(), 5);
+  EXPECT_EQ(mean.x, (std::vector<double>{0.5, 1, 2, 4, 5}));
   for (size_t i = 0; i < mean.x.size(); ++i) {
-    EXPECT_NEAR(mean.mean[i], (2 * mean.x[i] + 10 - mean.x[i]) / 2, 1e-12);
+    EXPECT_NEAR(mean.mean[i], mean.x[i] / 2 + 5, 1e-12);
+    EXPECT_NEAR(mean.low[i], std::min(2 * mean.x[i], 10 - mean.x[i]), 1e-12);
     EXPECT_NEAR(mean.high[i], std::max(2 * mean.x[i], 10 - mean.x[i]), 1e-12);
   }
   EXPECT_TRUE(mean_curve({{0, 1}, {2, 3}}, {{1, 1}, {1, 1}}).x.empty());
+  EXPECT_TRUE(mean_curve({{0, 2, 1}, {0, 1, 2}}, {{1, 1, 1}, {1, 1, 1}}).x.empty());  // x falls
+  // Points with one x are one, at their mean.
+  const MeanCurve repeated = mean_curve({{0, 1, 1, 2}, {0, 2}}, {{0, 4, 8, 2}, {0, 2}});
+  EXPECT_EQ(repeated.x, (std::vector<double>{0, 1, 2}));
+  EXPECT_EQ(repeated.mean, (std::vector<double>{0, 3.5, 2}));
+}
+
+// Three runs of one curve, e^-x plus a level each, whose steps take other times and which end one after the other. The mean is e^-x plus
+// the mean level to where the first ends, and nowhere steps by a level, as it would where a run leaves it.
+TEST(PlotCurves, MeansDoNotJumpWhereARunEnds) {
+  std::vector<std::vector<double>> x, y;
+  for (int run = 0; run < 3; ++run) {
+    x.emplace_back();
+    y.emplace_back();
+    for (int k = 0; k < 500 - 100 * run; ++k) {
+      x.back().push_back(0.01 * k * (1 + 0.001 * run) + 0.002);
+      y.back().push_back(std::exp(-x.back().back()) + run);
+    }
+  }
+  const MeanCurve mean = mean_curve(x, y);
+  EXPECT_EQ(mean.x.back(), x[2].back());
+  // Between points 0.01 apart a line lies at most 0.01^2 / 8 above a curve whose second derivative is at most 1.
+  for (size_t i = 0; i < mean.x.size(); ++i) EXPECT_NEAR(mean.mean[i], std::exp(-mean.x[i]) + 1, 1.3e-5);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "experiments/plot/plot.h"
@@ -132,6 +133,83 @@ TEST_F(PlotFiles, ComparesMeansOverSeeds) {
   }
 }
 
+// A run that ends early ends the mean, one that failed does not; the picture says how many runs each mean is of.
+TEST_F(PlotFiles, MeansSayOfHowManyRunsTheyAre) {
+  const auto make_seconds = [&](const std::string& name, int seed, size_t steps, const std::string& log) {
+    std::vector<double> losses, seconds;
+    for (size_t k = 0; k < steps; ++k) {
+      seconds.push_back(0.1 * seed);
+      losses.push_back(seed + 2.0 * static_cast<double>(k + 1) * 0.1 * seed);  // seed + 2 x the time
+    }
+    made_.make(name, {{"step", counted_cells(steps)}, {"loss", cells(losses)}, {"step_seconds", cells(seconds)}},
+               {{"seed", seed}, {"step", {{"mode", name[0] == 'f' ? "fo" : "zo"}}}}, nullptr, log);
+  };
+  for (int seed : {1, 2, 3}) make_seconds("fo-" + std::to_string(seed), seed, 40, "40 steps done in 1 s\n");
+  make_seconds("fo-4", 4, 2, "ranks          1 on cpu\nzerostep: step 2: the loss is nan\n");
+  for (int seed : {1, 2}) make_seconds("zo-" + std::to_string(seed), seed, 30, "30 steps done in 1 s\n");
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.views = {"compare"};
+  request.x = "seconds";
+  request.out = made_.path("out");
+  plot(request);
+  // Of fo from 0.3 s, where the last of three begins, to 4 s, where the first ends: the mean seed is 2. Of zo 1.5.
+  for (const auto& [group, level, first, last] :
+       {std::tuple{std::string("fo"), 2.0, 0.3, 4.0}, std::tuple{std::string("zo"), 1.5, 0.2, 3.0}}) {
+    const auto points = data("compare", group, "loss (mean)");
+    ASSERT_GT(points.size(), 20U);
+    EXPECT_NEAR(points.front().first, first, 1e-12);
+    EXPECT_NEAR(points.back().first, last, 1e-12);
+    for (const auto& [x, y] : points) EXPECT_NEAR(y, level + 2 * x, 1e-12);
+  }
+  const std::string svg = made_.read("out/compare.svg");
+  EXPECT_SAYS(svg, "fo (3 runs)");
+  EXPECT_SAYS(svg, "zo (2 runs)");
+  EXPECT_SAYS(svg, "means as far as all of them go");
+  EXPECT_SAYS(svg, "1 run failed or killed and left out of them");
+}
+
+TEST_F(PlotFiles, LogarithmicValuesAreThoseOfFinalLossesToo) {
+  make_four();
+  const auto log_axes = [&](bool is_log) {
+    PlotRequest request;
+    request.places = {made_.path("runs")};
+    request.views = {"overview"};
+    request.is_log = is_log;
+    request.out = made_.path("out");
+    plot(request);
+    const std::string svg = made_.read("out/overview.svg");
+    int count = 0;
+    for (size_t at = svg.find(",log,"); at != std::string::npos; at = svg.find(",log,", at + 1)) ++count;
+    return count;
+  };
+  EXPECT_EQ(log_axes(false), 0);
+  EXPECT_EQ(log_axes(true), 2);  // the losses of the steps, and the final ones by mode
+}
+
+TEST_F(PlotFiles, RunsThatMoveNoBytesAreLeftOutAndSaid) {
+  const auto make_bytes = [&](const std::string& name, const char* gathered) {
+    made_.make(name, {{"step", counted_cells(3)},
+                      {"loss", cells({3, 2, 1})},
+                      {"elements_gathered", std::vector<std::string>(3, gathered)},
+                      {"elements_reduced", std::vector<std::string>(3, "0")}});
+  };
+  make_bytes("alone", "0");
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.views = {"loss"};
+  request.x = "bytes";
+  request.out = made_.path("out");
+  EXPECT_SAYS(message_of<InputError>([&] { plot(request); }), "--x bytes: these runs have moved none between ranks");
+  EXPECT_FALSE(made_.exists("out"));
+  make_bytes("pair", "10");
+  const PlotResult result = plot(request);
+  ASSERT_EQ(result.notes.size(), 1U);
+  EXPECT_SAYS(result.notes[0], "the curves of alone are left out: nothing moved between ranks");
+  EXPECT_TRUE(data("loss", "alone", "loss").empty());
+  EXPECT_EQ(data("loss", "pair", "loss"), (std::vector<std::pair<double, double>>{{40, 3}, {80, 2}, {120, 1}}));
+}
+
 TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
   make_four();
   make("elm", {{"mode", "fo"}}, 9, 7, "ranks          1 on cpu\nzerostep: step 3: the loss is nan\n");
@@ -142,7 +220,7 @@ TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
     const std::vector<double>& losses = losses_[run["name"]];
     double sum = 0;
     for (size_t i = 190; i < 200; ++i) sum += losses[i];
-    EXPECT_NEAR(run["loss"].get<double>(), sum / 10, 1e-13);
+    EXPECT_NEAR(run["final_loss"].get<double>(), sum / 10, 1e-13);
     EXPECT_EQ(run["steps"], 200);
     EXPECT_NEAR(run["best_eval_loss"].get<double>(), evaluations_[run["name"]][199], 1e-15);
     EXPECT_NEAR(run["seconds"].get<double>(), 20, 1e-10);
@@ -157,7 +235,7 @@ TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
   EXPECT_EQ(json["runs"][2]["forwards"], 3200);
   // The worst of those that did not fail is birch, whose mean of 10 steps falls to its end.
   // Of sums below 60 that are kept up to date 200 times each rounding is below 2^-48.
-  EXPECT_NEAR(json["common_loss"].get<double>(), json["runs"][1]["loss"].get<double>(), 200 * 0x1p-48);
+  EXPECT_NEAR(json["common_loss"].get<double>(), json["runs"][1]["final_loss"].get<double>(), 200 * 0x1p-48);
   EXPECT_EQ(json["runs"][1]["steps_to_common_loss"], 200);
   // amber comes there where the mean of the last ten is below it.
   size_t step = 0;
@@ -169,7 +247,7 @@ TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
   EXPECT_EQ(json["runs"][4]["steps_to_common_loss"], nullptr);
   EXPECT_EQ(result.summary.best(2), (std::vector<size_t>{0, 2}));
   const std::string csv = made_.read("out/summary.csv");
-  EXPECT_TRUE(csv.starts_with("run,seed,step.mode,step.queries,state,steps,loss,")) << csv;
+  EXPECT_TRUE(csv.starts_with("run,seed,step.mode,step.queries,state,steps,final_loss,")) << csv;
   EXPECT_SAYS(csv, "cedar,1,zo,8,done,200,2.21");
   EXPECT_SAYS(made_.read("out/summary.txt"), "failed: elm: step 3: the loss is nan");
 }
@@ -303,10 +381,13 @@ TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
   };
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"los"}; }),
               "--view los: there is no such view; did you mean loss? Views are loss, overview, zo");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"foo"}; }), "--view foo: there is no such view. Views are loss, overview, zo");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.y = {"xyz"}; }), "--y xyz: no such column. There are step, mode");
   EXPECT_SAYS(error([](PlotRequest& r) { r.y = {"grad_nrom"}; }),
               "--y grad_nrom: no such column; did you mean grad_norm? There are step, mode");
   EXPECT_SAYS(error([](PlotRequest& r) { r.x = "token"; }), "--x token: no such column; did you mean tokens?");
-  EXPECT_SAYS(error([](PlotRequest& r) { r.by = "querys"; }), "--by querys: no run has such a key");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.by = "querys"; }),
+              "--by querys: no run has such a key in its configuration; did you mean queries? The runs differ in ");
   EXPECT_SAYS(error([](PlotRequest& r) { r.formats = {"gif"}; }), "--format gif: expected svg, png or pdf");
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"lanes"}; }), "needs a trace_rank*.json, which run.trace true leaves");
   EXPECT_SAYS(error([](PlotRequest& r) { r.x = "bytes"; }), "has no values in a column elements_gathered, which --x bytes needs");

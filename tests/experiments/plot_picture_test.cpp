@@ -1,10 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <regex>
+#include <set>
 #include <sstream>
 
 #include "experiments/plot/draw_picture.h"
 #include "experiments/plot/svg_canvas.h"
+#include "experiments/plot/text_width.h"
 #include "tests/experiments/support/made_runs.h"
 #include "tests/support/expect_says.h"
 
@@ -118,6 +121,101 @@ TEST(PlotPictures, ManyCurvesHaveALegendAndFarMoreHaveNone) {
   ASSERT_EQ(some.legend.size(), 20U);
   for (const PlacedPicture::Entry& entry : some.legend) EXPECT_LT(entry.at.y, some.places[0].box.top);
   EXPECT_TRUE(with(80).legend.empty());
+}
+
+// A panel of bars with long names that only their middles tell apart.
+Panel rows_panel() {
+  Panel out;
+  out.title = "Device";
+  out.x = {"highest so far", AxisUnit::Bytes, false, true};
+  for (const char* lr : {"0.001", "0.0003"})
+    for (const char* seed : {"1", "2", "3"}) {
+      const auto row = static_cast<double>(out.rows.size());
+      out.rows.push_back(std::string("optimizer.params.lr=") + lr + ",model.preset=gpt2-20M,mode=fo,seed=" + seed);
+      out.blocks.push_back({out.rows.back(), "bytes", 0, 1e6, row - 0.3, row + 0.3, {0, 114, 178}, ""});
+    }
+  return out;
+}
+
+TEST(PlotPictures, NamesOfRowsStayApartAtEverySize) {
+  for (const PictureSize size : {PictureSize{960, 600}, PictureSize{430, 600}, PictureSize{400, 300}}) {
+    Picture picture;
+    picture.title = "Memory";
+    picture.panels = {rows_panel(), rows_panel()};
+    const PlacedPicture placed = place_picture(std::move(picture), size);
+    ASSERT_EQ(placed.places.size(), 2U);
+    for (const PlacedPicture::Place& place : placed.places) {
+      EXPECT_EQ(place.panel.rows, rows_panel().rows);  // the data have them whole
+      const std::set<std::string> names(place.row_names.begin(), place.row_names.end());
+      EXPECT_EQ(names.size(), 6U) << size.width;
+      for (const std::string& name : names) {
+        EXPECT_NE(name.find("seed="), std::string::npos) << name;
+        EXPECT_LE(place.left + text_width(name, place.row_size), place.box.left);
+      }
+    }
+  }
+}
+
+// Where each text of a picture lies, without its turned ones: left, top, right, bottom.
+std::vector<Box> texts_of(const std::string& svg) {
+  static const std::regex kText(R"re(<text x="([\d.-]+)" y="([\d.-]+)" font-size="([\d.]+)"([^>]*)>([^<]*)<)re");
+  std::vector<Box> out;
+  for (std::sregex_iterator it(svg.begin(), svg.end(), kText), end; it != end; ++it) {
+    const std::string attributes = (*it)[4];
+    const double x = std::stod((*it)[1]), y = std::stod((*it)[2]), size = std::stod((*it)[3]);
+    // Widths are those of the widest usual font.
+    const double width = text_width(std::string((*it)[5]), size) / kWiderText;
+    if (attributes.find("rotate") != std::string::npos) continue;
+    const double left = attributes.find("middle") != std::string::npos ? x - width / 2
+                        : attributes.find("end") != std::string::npos  ? x - width
+                                                                       : x;
+    out.push_back({left, y - 0.7 * size, left + width, y});
+  }
+  return out;
+}
+
+TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
+  for (const PictureSize size : {PictureSize{400, 300}, PictureSize{400, 900}, PictureSize{900, 300}, PictureSize{480, 320}})
+    for (size_t panels : {1U, 2U, 4U, 6U}) {
+      Picture picture = simple_picture(false);
+      picture.subtitle = "18 runs, together where no more than the seed differs; means as far as all of them go, in a band";
+      picture.panels[0].title = "Norm of the gradient, or of its estimate";
+      picture.panels[0].y.label = "norm of the gradient, or of its estimate";
+      picture.panels[0].x.label = "forward passes (a backward counts as 2)";
+      while (picture.panels.size() < panels) picture.panels.push_back(picture.panels[0]);
+      const PlacedPicture placed = place_picture(std::move(picture), size);
+      EXPECT_EQ(placed.size.width, size.width);
+      const std::string svg = svg_text(placed);
+      const std::vector<Box> texts = texts_of(svg);
+      ASSERT_GT(texts.size(), 8U);
+      for (size_t i = 0; i < texts.size(); ++i) {
+        EXPECT_GE(texts[i].left, 0);
+        EXPECT_LE(texts[i].right, size.width);
+        EXPECT_LE(texts[i].bottom, size.height);
+        for (size_t k = i + 1; k < texts.size(); ++k)
+          EXPECT_FALSE(texts[i].left < texts[k].right && texts[k].left < texts[i].right && texts[i].top < texts[k].bottom &&
+                       texts[k].top < texts[i].bottom)
+              << size.width << "x" << size.height << ", " << panels << " panels: text " << i << " and " << k << "\n"
+              << svg;
+      }
+      for (const PlacedPicture::Place& place : placed.places) EXPECT_GT(place.box.height(), 40);
+    }
+}
+
+TEST(PlotPictures, ALegendThatIsTooHighSaysHowManyItLeavesOut) {
+  Picture picture = simple_picture(false);
+  const Curve one = picture.panels[0].curves[0];
+  picture.panels[0].curves.clear();
+  for (int i = 0; i < 24; ++i) {
+    picture.panels[0].curves.push_back(one);
+    picture.panels[0].curves.back().label = "a run with quite a long name that fills a line, number " + std::to_string(i);
+  }
+  const PlacedPicture placed = place_picture(std::move(picture), {400, 300});
+  ASSERT_GT(placed.legend.size(), 1U);
+  const LegendEntry& last = placed.legend.back().entry;
+  EXPECT_TRUE(last.is_text);
+  EXPECT_EQ(last.label, "and " + std::to_string(24 - (placed.legend.size() - 1)) + " more");
+  EXPECT_GT(placed.places[0].box.height(), 80);
 }
 
 TEST(PlotPictures, TextIsEscaped) { EXPECT_EQ(xml_text("a<b>&\"'\x01z"), "a&lt;b&gt;&amp;&quot;&#39;\uFFFDz"); }

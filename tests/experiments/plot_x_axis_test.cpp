@@ -102,7 +102,12 @@ TEST_F(PlotXAxis, GroupsAreByKeyOrByAllButTheSeed) {
   EXPECT_EQ(queries.of_run, (std::vector<size_t>{1, 0}));
   const std::string text = message_of<InputError>([&] { path_of_key(runs, "querys"); });
   EXPECT_SAYS(text, "did you mean queries?");
-  EXPECT_SAYS(text, "gradient_clipping, seed, step.mode");
+  EXPECT_SAYS(text, "The runs differ in gradient_clipping, seed, step.mode");
+  // What is farther away than a few letters but begins alike.
+  EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "query"); }), "did you mean queries? The runs differ in");
+  EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "xyz"); }), "in its configuration. The runs differ in gradient_clipping");
+  EXPECT_SAYS(message_of<InputError>([&] { path_of_key({runs[0]}, "xyz"); }),
+              "do not differ in any key; they have gradient_clipping, seed");
 }
 
 }  // namespace

@@ -102,7 +102,6 @@ TEST_F(RunRecords, TellsConfigurationsApart) {
   make("b", "", other);
   make("c", "", "{ half a fi");
   const std::vector<RunRecord> runs = find_runs({scratch_.folder().string()});
-  EXPECT_EQ(differing_keys(runs), (std::vector<std::string>{"step.mode"}));
   EXPECT_EQ(runs[0].value("step.mode"), "fo");
   EXPECT_TRUE(runs[0].value("step.queries").is_null());
   EXPECT_TRUE(runs[0].value("step.mode.more").is_null());
@@ -111,6 +110,16 @@ TEST_F(RunRecords, TellsConfigurationsApart) {
   EXPECT_EQ(plain(runs[1].value("step.queries")), "3");
   EXPECT_EQ(plain(runs[1].value("step.mode")), "zo");
   EXPECT_EQ(plain(runs[1].value("data.train")), R"(["x"])");
+}
+
+TEST_F(RunRecords, KeysDifferWhereValuesDoOrSomeRunsHaveNone) {
+  using Keys = std::vector<std::string>;
+  EXPECT_EQ(differing_keys({{{"seed", "1"}, {"step.mode", "fo"}, {"run.name", "a"}, {"data.cache", "x"}},
+                            {{"seed", "1"}, {"step.mode", "zo"}, {"step.queries", "3"}, {"run.name", "b"}, {"data.cache", "y"}}}),
+            (Keys{"step.mode", "step.queries"}));
+  EXPECT_EQ(differing_keys({{{"seed", "1"}}, {{"seed", "1"}}, {}}), (Keys{"seed"}));
+  EXPECT_EQ(differing_keys({{{"seed", "1"}}}), Keys{});
+  EXPECT_EQ(differing_keys({}), Keys{});
 }
 
 }  // namespace

@@ -71,6 +71,9 @@ TEST_F(PlotCommand, RefusesWhatItCannotDrawAndSaysWhy) {
       {{run, "--y", "gradnorm"}, "did you mean grad_norm?"},
       {{run, "--view", "zo"}, "nothing to show there; it needs steps that make queries"},
       {{run, "--size", "12"}, "expected WIDTHxHEIGHT"},
+      {{run, "--size", "390x600"}, "from 400x300, below which texts have no room"},
+      {{run, "--size", "600x200"}, "from 400x300, below which texts have no room"},
+      {{run, "--x", "bytes"}, "these runs have moved none between ranks"},
       {{run, "--smooth", "1"}, "--smooth"},
       {{}, "RUN"}};
   for (const auto& [arguments, text] : cases) {

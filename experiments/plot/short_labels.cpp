@@ -1,0 +1,126 @@
+#include "experiments/plot/short_labels.h"
+
+#include <algorithm>
+#include <set>
+
+#include "experiments/plot/text_width.h"
+
+namespace zerostep {
+namespace {
+
+constexpr const char* kEllipsis = "\u2026";
+
+bool fit(const std::vector<std::string>& texts, double size, double most) {
+  return std::all_of(texts.begin(), texts.end(), [&](const std::string& text) { return text_width(text, size) <= most; });
+}
+
+size_t count_of(const std::vector<std::string>& texts) { return std::set(texts.begin(), texts.end()).size(); }
+
+// A part of a text with the separator that ends it.
+struct Part {
+  std::string text, separator;
+};
+
+std::vector<Part> parts_of(const std::string& text) {
+  std::vector<Part> out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find_first_of(",/", at), text.size());
+    const size_t next = std::min(text.find_first_not_of(",/ ", end), text.size());
+    out.push_back({text.substr(at, end - at), text.substr(end, next - end)});
+    at = next;
+  }
+  return out;
+}
+
+// "optimizer.params.lr=0.1" as "lr=0.1".
+std::string with_last_of_path(const std::string& part) {
+  const size_t value = part.find('=');
+  const size_t dot = value == part.npos ? part.npos : part.rfind('.', value);
+  return dot == part.npos ? part : part.substr(dot + 1);
+}
+
+std::vector<std::string> without_common_parts(const std::vector<std::string>& texts) {
+  std::set<std::string> common;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    std::set<std::string> own;
+    for (const Part& part : parts_of(texts[i])) own.insert(part.text);
+    if (i > 0) std::erase_if(own, [&](const std::string& text) { return !common.contains(text); });
+    common = std::move(own);
+  }
+  std::vector<std::string> out;
+  for (const std::string& text : texts) {
+    std::string kept;
+    bool has_gap = false;
+    for (const Part& part : parts_of(text)) {
+      if (!common.contains(part.text))
+        kept += with_last_of_path(part.text) + part.separator;
+      else if (!has_gap)
+        kept += kEllipsis + part.separator;
+      has_gap = common.contains(part.text);
+    }
+    out.push_back(std::move(kept));
+  }
+  return out;
+}
+
+// The first `head` and the last `tail` bytes, or as many more as make whole characters of them.
+std::pair<std::string_view, std::string_view> ends_of(std::string_view text, size_t head, size_t tail) {
+  while (head > 0 && goes_on(text[head])) --head;
+  size_t begin = text.size() - tail;
+  while (begin < text.size() && goes_on(text[begin])) ++begin;
+  return {text.substr(0, head), text.substr(begin)};
+}
+
+// The two ends of a text, of those that fit the nearest to equal ones that no other text has; "" where there are none.
+std::string apart_from(const std::string& text, const std::vector<std::string>& others, double size, double most) {
+  if (text_width(text, size) <= most) return text;
+  size_t kept = text.size() - 1;
+  while (kept > 2 && text_width(text.substr(0, kept) + kEllipsis, size) > most) --kept;
+  const auto is_apart = [&](size_t head, size_t tail) {
+    const auto [first, last] = ends_of(text, head, tail);
+    return std::none_of(others.begin(), others.end(), [&, first = first, last = last](const std::string& other) {
+      return other != text && other.starts_with(first) && other.ends_with(last);
+    });
+  };
+  for (size_t off = 0; off <= kept; ++off)
+    for (const bool is_head : {true, false}) {
+      const size_t half = kept / 2;
+      if (off > (is_head ? kept - half : half)) continue;
+      size_t head = is_head ? half + off : half - off, tail = kept - head;
+      if (!is_apart(head, tail)) continue;
+      const auto join = [&] {
+        const auto [first, last] = ends_of(text, head, tail);
+        return std::string(first) + kEllipsis + std::string(last);
+      };
+      // Letters of one end may be wider than those that `kept` was counted with.
+      std::string out = join();
+      while (text_width(out, size) > most && head + tail > 2) {
+        --(head > tail ? head : tail);
+        out = join();
+      }
+      if (text_width(out, size) <= most && is_apart(head, tail)) return out;
+    }
+  return "";
+}
+
+}  // namespace
+
+ShortLabels short_labels(const std::vector<std::string>& texts, double size, double most) {
+  using Kind = ShortLabels::Kind;
+  if (fit(texts, size, most)) return {Kind::Whole, texts};
+  std::vector<std::string> parts = count_of(texts) > 1 ? without_common_parts(texts) : texts;
+  if (count_of(parts) < count_of(texts)) parts = texts;
+  if (fit(parts, size, most)) return {Kind::Parts, parts};
+  ShortLabels out{Kind::Cut, {}};
+  for (const std::string& text : parts) {
+    std::string label = apart_from(text, parts, size, most);
+    if (label.empty()) {
+      out.kind = Kind::Alike;
+      label = shortened(text, size, most);
+    }
+    out.texts.push_back(std::move(label));
+  }
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,17 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace zerostep {
+
+// Texts made so short that each is at most `most` pixels wide, in their order. What all of them say goes first, what tells them apart last.
+struct ShortLabels {
+  // How short they had to be. Whole: as they are. Parts: without what all texts have between commas or slashes, and with the last part of
+  // a key's path alone. Cut: an ellipsis stands where one text is like another. Alike: even so some cannot be told from others.
+  enum class Kind : uint8_t { Whole, Parts, Cut, Alike } kind = Kind::Whole;
+  std::vector<std::string> texts;
+};
+ShortLabels short_labels(const std::vector<std::string>& texts, double size, double most);
+
+}  // namespace zerostep
