@@ -192,7 +192,7 @@ void ExperimentCommands::add_probe(CLI::App& app) {
       "batches\n"
       "at a constant rate. Trains nothing that stays. One rank. docs/watching.md says how to read it.\n"
       "Recommended are the middle of the epsilons around the lowest error whose error is at most twice that, and half a decade below the\n"
-      "lowest rate that lowers the loss by 90 % of what the best one does, which twice the --steps move by half a decade at most.\n"
+      "lowest rate that lowers the loss by 90 % of what the best one does, which twice the --steps move by half a decade as a rule.\n"
       "Example: zerostep probe run.json --set step.mode=zo");
   sub->callback([this] { run_([this] { return probe(job_, probe_); }); });
 }

@@ -73,14 +73,12 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   return out;
 }
 
-bool is_broken(const PlotRun& run) { return run.record.state == RunState::Failed || run.record.state == RunState::Killed; }
-
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
   summary.common_loss = kUnknown;
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
-    const double best = is_broken(run) ? kUnknown : lowest(means.back());
+    const double best = run.record.is_broken() ? kUnknown : lowest(means.back());
     if (std::isfinite(best) && !(summary.common_loss >= best)) summary.common_loss = best;
   }
   for (size_t i = 0; i < runs.size(); ++i) {

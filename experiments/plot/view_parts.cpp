@@ -69,9 +69,8 @@ std::vector<size_t> runs_of_mean(const PlotInput& input, const Grouping& groups,
   std::vector<size_t> all, whole;
   for (size_t i = 0; i < input.runs.size(); ++i) {
     if (groups.of_run[i] != group) continue;
-    const RunState state = input.runs[i].record.state;
     all.push_back(i);
-    if (state != RunState::Failed && state != RunState::Killed) whole.push_back(i);
+    if (!input.runs[i].record.is_broken()) whole.push_back(i);
   }
   return whole.empty() ? all : whole;
 }

@@ -22,7 +22,8 @@ PlotInput runs_with_queries(const PlotInput& input) {
   return out;
 }
 
-// Final values against the number of queries: a dot a run, a line through the means of each mode.
+// Final values against the number of queries: a dot a run, a line through the means of each mode, without runs that failed or were
+// killed where there are others.
 Panel against_queries(const PlotInput& input, const std::string& column) {
   Panel out;
   out.y = final_axis(input, column);
@@ -34,16 +35,17 @@ Panel against_queries(const PlotInput& input, const std::string& column) {
   for (size_t m = 0; m < modes.labels.size(); ++m) {
     const std::string label = modes.labels.size() > 1 ? modes.labels[m] : "";
     Curve dots{"runs", out.y.label, label, modes.colors[m], {}, {}, {}, {}, Curve::Form::Dots};
-    std::map<double, std::vector<double>> of_queries;
+    std::map<double, std::vector<double>> of_queries, of_broken;
     for (size_t i = 0; i < values.size(); ++i) {
       if (!std::isfinite(values[i]) || modes.of_run[i] != m) continue;
       dots.run = input.runs[i].record.name;
       dots.x.assign(1, std::atof(input.runs[i].value("step.queries").c_str()));
       dots.y.assign(1, values[i]);
       out.curves.push_back(dots);
-      of_queries[dots.x[0]].push_back(values[i]);
+      (input.runs[i].record.is_broken() ? of_broken : of_queries)[dots.x[0]].push_back(values[i]);
       marks.insert(dots.x[0]);
     }
+    of_queries.merge(of_broken);  // where all runs of a number failed or were killed, their mean
     Curve means{"mean of mode " + modes.labels[m], out.y.label, "", modes.colors[m].faded(0.6), {}, {}, {}, {}};
     for (const auto& [queries, of_runs] : of_queries) {
       means.x.push_back(queries);

@@ -31,7 +31,7 @@ constexpr double kNearlyAsMuch = 0.9;
 
 // Half a decade below the lowest rate that lowers the loss by 90 % of what the best one does: what descends fastest within a few steps is
 // close to what diverges in many. Where the best rates do about as much as each other, chance decides which of them is the best one, but
-// hardly which is the lowest of the good ones: with twice the steps half the rate does as much, so that it moves by half a decade at most.
+// hardly which is the lowest of the good ones: with twice the steps half the rate does as much, so it moves by half a decade as a rule.
 // The lowest rate of the table itself where that is a good one. Nothing where no rate has lowered the loss.
 std::optional<RecommendedRate> recommended_rate(const RateCurve& curve);
 

@@ -32,6 +32,7 @@ struct RunRecord {
   const nlohmann::json& value(std::string_view path) const;
   // The planned peak of a tier, "device", "host" or "file"; NaN without a plan.
   double planned_bytes(std::string_view tier) const;
+  bool is_broken() const { return state == RunState::Failed || state == RunState::Killed; }
   int64_t total_steps() const;  // run.steps; 0: not known
 };
 

@@ -89,7 +89,8 @@ std::string why_rate(const Curves& curves, const Config& config, int64_t steps) 
               ? fmt::format("half a decade below {}, since what descends fastest within {} is close to what diverges in many.\n", good,
                             counted(steps, "step"))
               : good + "; the table has none below it.\n";
-  text += "Twice the steps move it by half a decade at most, mostly down: a smaller rate needs more steps to do as much.\n";
+  text +=
+      "Twice the steps move it, as a rule, by no more than half a decade, mostly down: a smaller rate needs more steps to do as much.\n";
   if (rate.best == curves.rates.rates.back().lr) text += "The loss still falls at the last rate of the table: a larger one may do more.\n";
   return text;
 }
