@@ -53,16 +53,18 @@ int main(int argc, char** argv) {
   fmt::print("{} runs of {} steps, {:.2f} GB, read alone by one thread in {:.2f} s\n", kRuns, kSteps, static_cast<double>(bytes) * 1e-9,
              reading);
   bool is_quick = true;
-  for (const std::vector<std::string>& views :
-       {std::vector<std::string>{"loss"}, std::vector<std::string>{"compare"}, std::vector<std::string>{}}) {
+  using Views = std::vector<std::string>;
+  for (const auto& [views, x] :
+       {std::pair{Views{"loss"}, "step"}, {Views{"compare"}, "step"}, {Views{"compare"}, "seconds"}, {Views{}, "step"}}) {
     PlotRequest request;
     request.places = {(folder / "runs").string()};
     request.views = views;
+    request.x = x;
     request.out = (folder / "plots").string();
     request.threads = 2;
     const double seconds = seconds_of([&] { plot(request); });
     is_quick &= seconds <= kMostSeconds;
-    fmt::print("plot {:<16} {:>6.2f} s  to reach: {:g} s\n", views.empty() ? "" : "--view " + views[0], seconds, kMostSeconds);
+    fmt::print("plot {:<16} --x {:<8} {:>6.2f} s  to reach: {:g} s\n", views.empty() ? "" : "--view " + views[0], x, seconds, kMostSeconds);
   }
   fs::remove_all(folder);
   return is_quick ? 0 : 1;
