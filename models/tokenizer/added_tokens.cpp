@@ -71,8 +71,10 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tok
   for (const AddedToken& token : tokens_) {
     begins_[static_cast<unsigned char>(token.content.front())] = true;
     const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
-    const bool inside = std::any_of(token.content.begin() + 1, token.content.end(), is_space);
-    if (inside || token.lstrip || token.rstrip) cut_before_space_ = false;
+    bool inside = false;
+    for (size_t i = 1; i < token.content.size(); ++i) inside = inside || (is_space(token.content[i]) && !is_space(token.content[i - 1]));
+    // White space that is taken along from the left stays whole in the second part.
+    if (inside || token.rstrip) cut_before_space_ = false;
   }
 }
 
@@ -87,6 +89,11 @@ std::optional<AddedTokens::Match> AddedTokens::next(std::string_view text, size_
     return Match{found->lstrip ? space_before(text, from, at) : at, found->rstrip ? space_after(text, end) : end, found->id};
   }
   return std::nullopt;
+}
+
+bool AddedTokens::may_end_at(std::string_view text, size_t position) const {
+  const std::string_view before = text.substr(0, position);
+  return std::any_of(tokens_.begin(), tokens_.end(), [&](const AddedToken& t) { return before.ends_with(t.content); });
 }
 
 }  // namespace zerostep

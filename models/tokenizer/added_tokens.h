@@ -47,6 +47,8 @@ class AddedTokens {
     if (begin < text.size()) encode(text.substr(begin));
   }
 
+  // Whether one of them, as it is written, ends at a position of a text.
+  bool may_end_at(std::string_view text, size_t position) const;
   // Whether a text may be cut before white space that follows other characters without cutting a match.
   bool cut_before_space() const { return cut_before_space_; }
 

@@ -12,6 +12,7 @@
 #include "models/text_file.h"
 #include "models/tokenizer/byte_pair_tokenizer.h"
 #include "models/tokenizer/special_tokens.h"
+#include "models/tokenizer/split_pattern.h"
 #include "models/tokenizer/tokenizer_files.h"
 #include "models/tokenizer/utf8.h"
 
@@ -176,7 +177,8 @@ void read_merges(const std::string& path, VocabularyBuilder& builder) {
 
 // What a tokenizer.json says of texts before their encoding.
 struct Rules {
-  PreTokenizer::Pattern pattern = PreTokenizer::Pattern::Gpt2;
+  std::vector<PreTokenizer::Rule> patterns;
+  std::optional<size_t> prefixed;
   bool nfc = false;
 };
 
@@ -191,27 +193,32 @@ class RulesReader {
     rules.nfc = is_nfc(json_value(file_, "normalizer"));
     const json& pre_tokenizer = json_value(file_, "pre_tokenizer");
     if (json_value(pre_tokenizer, "type") != "Sequence") {
-      check_byte_level(pre_tokenizer);
-      if (json_value(pre_tokenizer, "use_regex") == false)
-        refuse("has a ByteLevel pre-tokenizer without GPT-2's pattern (use_regex is false) and no Split before it");
-      return rules;
+      read_byte_level(pre_tokenizer, rules);
+    } else {
+      const json& parts = json_value(pre_tokenizer, "pretokenizers");
+      for (size_t i = 0; i + 1 < parts.size(); ++i) {
+        if (json_value(parts[i], "type") == "ByteLevel")
+          refuse(fmt::format("has a pre-tokenizer of type Sequence with the parts {}", types_of(parts)));
+        rules.patterns.push_back(pattern_of(parts[i]));
+      }
+      read_byte_level(parts.back(), rules);
     }
-    const json& parts = json_value(pre_tokenizer, "pretokenizers");
-    if (!parts.is_array() || parts.size() != 2)
-      refuse(fmt::format("has a pre-tokenizer of type Sequence with the parts {}", types_of(parts)));
-    rules.pattern = split_pattern(parts[0]);
-    check_byte_level(parts[1]);
-    if (json_value(parts[1], "use_regex") != false)
-      refuse("cuts text by two patterns: that of Split and that of ByteLevel (use_regex is true)");
+    if (std::none_of(rules.patterns.begin(), rules.patterns.end(), is_split))
+      refuse("has a ByteLevel pre-tokenizer without GPT-2's pattern (use_regex is false) and no Split before it");
     return rules;
   }
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {
     fail_input(
-        "'{}' {}; the kinds of GPT-2, Llama 3 and Qwen2 are supported: a BPE model with a ByteLevel pre-tokenizer, alone or after a Split "
-        "by their patterns, with no normalizer or NFC",
+        "'{}' {}; the kinds of GPT-2, Llama 3, Qwen2 and DeepSeek are supported: a BPE model with a ByteLevel pre-tokenizer, alone or "
+        "after "
+        "Digits and Splits by patterns of characters, classes, \\s and the properties L, M, N, P and S, with no normalizer or NFC",
         path_, what);
+  }
+
+  static bool is_split(const PreTokenizer::Rule& rule) {
+    return rule.pattern != PreTokenizer::Pattern::EachNumber && rule.pattern != PreTokenizer::Pattern::Numbers;
   }
 
   static std::string types_of(const json& parts) {
@@ -240,22 +247,33 @@ class RulesReader {
     return nfc;
   }
 
-  void check_byte_level(const json& pre_tokenizer) const {
+  void read_byte_level(const json& pre_tokenizer, Rules& rules) const {
     const json& type = json_value(pre_tokenizer, "type");
     if (type != "ByteLevel") refuse(fmt::format("has a pre-tokenizer of type {}", type.dump()));
-    if (json_value(pre_tokenizer, "add_prefix_space") == true) refuse("adds a space before every text (add_prefix_space is true)");
+    if (json_value(pre_tokenizer, "add_prefix_space") == true) rules.prefixed = rules.patterns.size();
+    if (json_value(pre_tokenizer, "use_regex") == false) return;
+    if (std::any_of(rules.patterns.begin(), rules.patterns.end(), is_split))
+      refuse("cuts text by two patterns: that of Split and that of ByteLevel (use_regex is true)");
+    rules.patterns.push_back({});
   }
 
-  PreTokenizer::Pattern split_pattern(const json& split) const {
+  PreTokenizer::Rule pattern_of(const json& part) const {
+    if (json_value(part, "type") != "Digits") return rule_of_split(part);
+    return {json_value(part, "individual_digits") == true ? PreTokenizer::Pattern::EachNumber : PreTokenizer::Pattern::Numbers};
+  }
+
+  PreTokenizer::Rule rule_of_split(const json& split) const {
     const json &type = json_value(split, "type"), &behavior = json_value(split, "behavior");
-    if (type != "Split") refuse(fmt::format("has a pre-tokenizer of type Sequence that begins with {}", type.dump()));
+    if (type != "Split") refuse(fmt::format("has a pre-tokenizer of type Sequence with the part {} before ByteLevel", type.dump()));
     if (behavior != "Isolated" || json_value(split, "invert") == true)
       refuse(fmt::format("has a Split with behavior {} and invert {} (\"Isolated\" and false are known)", behavior.dump(),
                          json_value(split, "invert").dump()));
     const json& pattern = json_value(json_value(split, "pattern"), "Regex");
-    const auto known = pattern.is_string() ? PreTokenizer::known_pattern(pattern.get_ref<const std::string&>()) : std::nullopt;
-    if (!known) refuse(fmt::format("cuts text by the unknown pattern {}", json_value(split, "pattern").dump()));
-    return *known;
+    const std::string regex = pattern.is_string() ? pattern.get<std::string>() : "";
+    if (const auto known = PreTokenizer::known_pattern(regex)) return {*known};
+    if (regex.empty() || !split_pattern(regex))
+      refuse(fmt::format("cuts text by the unknown pattern {}", json_value(split, "pattern").dump()));
+    return {PreTokenizer::Pattern::Other, regex};
   }
 
   const std::string& path_;
@@ -281,11 +299,9 @@ void read_class(const std::string& path, SpecialTokens& specials, VocabularyBuil
         "'{}': tokenizer_config.json beside it has tokenizer_class {}; vocab.json with merges.txt is read by the rules of GPT2Tokenizer or "
         "Qwen2Tokenizer: give the tokenizer.json that transformers saves for it",
         path, given.dump());
-  if (json_value(specials.config, "add_prefix_space") == true)
-    fail_input("'{}': tokenizer_config.json beside it adds a space before every text (add_prefix_space is true), which is not supported",
-               path);
+  if (json_value(specials.config, "add_prefix_space") == true) builder.vocabulary().prefixed = 0;
   if (name == "Qwen2Tokenizer") {
-    builder.vocabulary().pattern = PreTokenizer::Pattern::Qwen2;
+    builder.vocabulary().patterns = {{PreTokenizer::Pattern::Qwen2}};
     builder.vocabulary().nfc = true;
   }
   specials.add(kEndOfDocumentNames[0]);
@@ -315,22 +331,11 @@ std::unique_ptr<Tokenizer> load_byte_pair_json(const std::string& path, const js
   if (json_value(model, "ignore_merges") == true) builder.ignore_merges();
   for (const AddedToken& token : parse_added_tokens(path, file)) builder.add_added(token);
   builder.add_special(special_tokens_beside(path));
-  const json& merges = json_value(model, "merges");
-  if (!merges.is_array()) fail_input("'{}': model.merges is {}; a list is expected", path, merges.type_name());
-  for (size_t i = 0; i < merges.size(); ++i) {
-    const json& merge = merges[i];
-    const std::string where = fmt::format("'{}', model.merges[{}]", path, i);
-    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      builder.add_merge(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>(), where);
-      continue;
-    }
-    const std::string text = merge.is_string() ? merge.get<std::string>() : "";
-    const size_t space = text.find(' ');
-    if (space == std::string::npos) fail_input("{} is {}; two tokens are expected", where, merge.dump());
-    builder.add_merge(std::string_view(text).substr(0, space), std::string_view(text).substr(space + 1), where);
-  }
+  for_each_merge(path, model,
+                 [&](std::string_view left, std::string_view right, const std::string& where) { builder.add_merge(left, right, where); });
   TextTemplate around = parse_text_template(path, file);
-  builder.vocabulary().pattern = rules.pattern;
+  builder.vocabulary().patterns = rules.patterns;
+  builder.vocabulary().prefixed = rules.prefixed;
   builder.vocabulary().nfc = rules.nfc;
   builder.vocabulary().prefix = std::move(around.prefix);
   builder.vocabulary().suffix = std::move(around.suffix);

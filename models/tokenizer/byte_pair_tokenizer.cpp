@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -23,8 +24,10 @@ std::string hash_of(const BytePairVocabulary& vocabulary) {
   for (const std::string& bytes : vocabulary.bytes_of_token) all += fmt::format("{}:{},", bytes.size(), bytes);
   for (const auto& rule : vocabulary.merges) all += fmt::format("{} {} {};", rule.left, rule.right, rule.result);
   for (int32_t token : vocabulary.token_of_byte) all += fmt::format("{} ", token);
-  all += fmt::format("end {} pattern {} nfc {} whole {}", vocabulary.end_of_document, static_cast<int>(vocabulary.pattern), vocabulary.nfc,
-                     vocabulary.whole_pieces.size());
+  all += fmt::format("end {} pattern", vocabulary.end_of_document);
+  for (const auto& rule : vocabulary.patterns) all += fmt::format(" {}{}", static_cast<int>(rule.pattern), rule.regex);
+  all += fmt::format(" nfc {} whole {}", vocabulary.nfc, vocabulary.whole_pieces.size());
+  if (vocabulary.prefixed) all += fmt::format(" prefixed {}", *vocabulary.prefixed);
   all += fmt::format(" prefix {} suffix {}", fmt::join(vocabulary.prefix, " "), fmt::join(vocabulary.suffix, " "));
   for (const AddedToken& t : vocabulary.added_tokens) {
     all += fmt::format(";{} {}:{} {} {} {}", t.id, t.content.size(), t.content, t.lstrip, t.rstrip, t.normalized);
@@ -50,22 +53,15 @@ class BytePairTokenizer final : public Tokenizer {
   explicit BytePairTokenizer(BytePairVocabulary vocabulary)
       : vocabulary_(std::move(vocabulary)),
         merges_(vocabulary_.merges),
-        pre_tokenizer_(vocabulary_.pattern),
+        pre_tokenizers_(vocabulary_.patterns.begin(), vocabulary_.patterns.end()),
         verbatim_(tokens_of(vocabulary_.added_tokens, false, vocabulary_.nfc)),
         normalized_(tokens_of(vocabulary_.added_tokens, true, vocabulary_.nfc)),
         fingerprint_(hash_of(vocabulary_)) {
     for (int32_t token : vocabulary_.whole_pieces) token_of_piece_.emplace(nth(vocabulary_.bytes_of_token, token), token);
   }
 
-  void encode(std::string_view text, std::vector<int32_t>& out) const override {
-    if (text.empty()) return;
-    const auto lease = scratches_.borrow([&] { return std::make_unique<Scratch>(pre_tokenizer_); });
-    Scratch& scratch = lease.get();
-    verbatim_.split(text, out, [&](std::string_view part) {
-      const std::string_view normal = vocabulary_.nfc ? nfc_form(part, scratch.normal) : part;
-      normalized_.split(normal, out, [&](std::string_view plain) { encode_plain(plain, scratch, out); });
-    });
-  }
+  void encode(std::string_view text, std::vector<int32_t>& out) const override { encode_part(text, false, out); }
+  void encode_rest(std::string_view text, std::vector<int32_t>& out) const override { encode_part(text, true, out); }
 
   std::string decode(const std::vector<int32_t>& tokens) const override {
     std::string text;
@@ -89,7 +85,12 @@ class BytePairTokenizer final : public Tokenizer {
   std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
   std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
   size_t split_point(std::string_view text, size_t at) const override {
-    return verbatim_.cut_before_space() && normalized_.cut_before_space() ? pre_tokenizer_.safe_cut(text, at) : text.size();
+    if (!verbatim_.cut_before_space() || !normalized_.cut_before_space()) return text.size();
+    if (std::any_of(pre_tokenizers_.begin(), pre_tokenizers_.end(), [](const PreTokenizer& p) { return p.is_other(); }))
+      return other_cut(text, at);
+    // Where one pattern has a boundary, those behind it keep it, and numbers do not reach over white space.
+    const auto cuts = std::find_if(pre_tokenizers_.begin(), pre_tokenizers_.end(), [](const PreTokenizer& p) { return !p.is_numbers(); });
+    return cuts->safe_cut(text, at, vocabulary_.prefixed.has_value());
   }
 
  private:
@@ -97,15 +98,56 @@ class BytePairTokenizer final : public Tokenizer {
     explicit Scratch(const PreTokenizer& pre_tokenizer) : pre_tokenizer(pre_tokenizer.make_scratch()) {}
     PreTokenizer::ScratchPointer pre_tokenizer;
     WordCache words;
-    std::string normal, text;
+    std::string normal, text, prefixed, prefixed_well_formed;
     std::vector<int32_t> symbols;
   };
 
-  void encode_plain(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
-    const std::string_view well_formed = with_well_formed_utf8(text, scratch.text);
+  // A safe cut where some of the patterns are Other.
+  size_t other_cut(std::string_view text, size_t at) const {
+    const bool at_line_ends = pre_tokenizers_.front().cuts_at_line_ends() && !vocabulary_.prefixed;
+    const bool at_words =
+        std::all_of(pre_tokenizers_.begin(), pre_tokenizers_.end(), [](const PreTokenizer& p) { return p.parts_words(); });
+    for (size_t p = std::max<size_t>(at, 1); p < text.size(); ++p) {
+      const char before = text[p - 1];
+      if (at_line_ends && text[p] == '\n' && before != ' ' && (before < '\t' || before > '\r')) return p;
+      if (at_words && text[p] == ' ' && ((before >= 'A' && before <= 'Z') || (before >= 'a' && before <= 'z'))) return p;
+    }
+    return text.size();
+  }
+
+  void encode_part(std::string_view text, bool continues, std::vector<int32_t>& out) const {
+    if (text.empty()) return;
+    const auto lease = scratches_.borrow([&] { return std::make_unique<Scratch>(pre_tokenizers_.front()); });
+    Scratch& scratch = lease.get();
+    verbatim_.split(text, out, [&](std::string_view part) {
+      const std::string_view normal = vocabulary_.nfc ? nfc_form(part, scratch.normal) : part;
+      normalized_.split(normal, out, [&](std::string_view plain) {
+        const bool begins = part.data() == text.data() && plain.data() == normal.data();
+        cut(0, with_well_formed_utf8(plain, scratch.text), plain, continues && begins, scratch, out);
+      });
+    });
+  }
+
+  // Cuts by the patterns from this one on. `well_formed`: the text with other bytes in place of those that are no characters.
+  void cut(size_t pattern, std::string_view well_formed, std::string_view text, bool continues, Scratch& scratch,
+           std::vector<int32_t>& out) const {
+    if (vocabulary_.prefixed == pattern && !continues && !text.starts_with(' ')) {
+      well_formed = (scratch.prefixed_well_formed = " ").append(well_formed);
+      text = (scratch.prefixed = " ").append(text);
+    }
+    if (pattern == pre_tokenizers_.size()) return encode_piece(text, scratch, out);
+    const PreTokenizer& pre_tokenizer = pre_tokenizers_[pattern];
+    PreTokenizer::Scratch& match = *scratch.pre_tokenizer;
+    if (pattern + 1 == pre_tokenizers_.size() && vocabulary_.prefixed != pattern + 1) {
+      for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+        end = pre_tokenizer.piece_end(well_formed, begin, match);
+        encode_piece(text.substr(begin, end - begin), scratch, out);
+      }
+      return;
+    }
     for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
-      end = pre_tokenizer_.piece_end(well_formed, begin, *scratch.pre_tokenizer);
-      encode_piece(text.substr(begin, end - begin), scratch, out);
+      end = pre_tokenizer.piece_end(well_formed, begin, match);
+      cut(pattern + 1, well_formed.substr(begin, end - begin), text.substr(begin, end - begin), continues && begin == 0, scratch, out);
     }
   }
 
@@ -135,7 +177,7 @@ class BytePairTokenizer final : public Tokenizer {
 
   BytePairVocabulary vocabulary_;
   BytePairMerges merges_;
-  PreTokenizer pre_tokenizer_;
+  std::vector<PreTokenizer> pre_tokenizers_;
   AddedTokens verbatim_, normalized_;
   std::unordered_map<std::string_view, int32_t> token_of_piece_;  // views of vocabulary_
   std::string fingerprint_;

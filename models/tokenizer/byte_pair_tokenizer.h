@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ struct BytePairVocabulary {
   std::vector<int32_t> token_of_byte;        // 256
   std::vector<BytePairMerges::Rule> merges;  // by rank
   int32_t end_of_document = -1;
-  PreTokenizer::Pattern pattern = PreTokenizer::Pattern::Gpt2;
+  std::vector<PreTokenizer::Rule> patterns = {{}};  // each cuts the pieces of the one before it
+  std::optional<size_t> prefixed;     // what this many patterns have cut gets a space before it where it has none (add_prefix_space)
   bool nfc = false;                   // texts are composed first
   std::vector<int32_t> whole_pieces;  // ignore_merges: tokens that a piece spelt so becomes without merges
   std::vector<AddedToken> added_tokens;

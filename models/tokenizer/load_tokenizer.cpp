@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -12,15 +13,24 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
+bool has_byte_level(const json& pre_tokenizer) {
+  if (json_value(pre_tokenizer, "type") == "ByteLevel") return true;
+  const json& parts = json_value(pre_tokenizer, "pretokenizers");
+  return std::any_of(parts.begin(), parts.end(), has_byte_level);
+}
+
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& path) {
   const json file = parse_json_file(path);
   if (!file.is_object()) fail_input("'{}' is {}; a Hugging Face tokenizer.json, an object, is expected", path, file.type_name());
   const json& model = json_value(file, "model");
   if (!model.is_object()) fail_input("'{}' has no object 'model'; a Hugging Face tokenizer.json is expected", path);
   const json& type = json_value(model, "type");
-  if (type == "BPE" || (type.is_null() && model.contains("merges"))) return load_byte_pair_json(path, file);
+  if (type == "BPE" || (type.is_null() && model.contains("merges")))
+    return has_byte_level(json_value(file, "pre_tokenizer")) ? load_byte_pair_json(path, file) : load_piece_json(path, file);
+  if (type == "Unigram") return load_piece_json(path, file);
   if (type == "WordPiece") return load_word_piece_json(path, file);
-  fail_input("'{}' has a model of type {}; byte-level BPE (GPT-2, Llama 3, Qwen2) and WordPiece (BERT) are supported", path, type.dump());
+  fail_input("'{}' has a model of type {}; BPE (GPT-2, Llama, Qwen2), Unigram (T5, XLM-R) and WordPiece (BERT) are supported", path,
+             type.dump());
 }
 
 constexpr std::array<std::pair<const char*, const char*>, 2> kFilePairs = {{{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}}};

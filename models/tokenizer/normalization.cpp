@@ -1,10 +1,8 @@
 #include "models/tokenizer/normalization.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 
-#include "base/nth.h"
+#include "models/tokenizer/table_rows.h"
 #include "models/tokenizer/unicode_tables.h"
 #include "models/tokenizer/utf8.h"
 
@@ -31,40 +29,13 @@ struct CaseRun {
   uint32_t first, last, step;
   int32_t difference;
 };
-struct CodePointRange {
-  uint32_t first, last;
-};
-
-template <typename Row>
-std::vector<Row> unpacked(std::string_view table) {
-  std::array<uint32_t, sizeof(Row) / sizeof(uint32_t)> row{};
-  std::vector<Row> rows;
-  size_t field = 0;
-  uint32_t number = 0;
-  int shift = 0;
-  for (const char c : table) {
-    if (c == '\n') continue;
-    const uint32_t digit = static_cast<unsigned char>(c) - 63;
-    number |= (digit & 0x1F) << shift;
-    shift += 5;
-    if (digit >= 0x20) continue;  // more of this number follows
-    nth(row, field++) += (number & 1) != 0 ? ~(number >> 1) : number >> 1;
-    number = 0;
-    shift = 0;
-    if (field < row.size()) continue;
-    rows.push_back(std::bit_cast<Row>(row));
-    field = 0;
-  }
-  return rows;
-}
-
 struct Tables {
   std::vector<Decomposition> compositions = unpacked<Decomposition>(kCompositions);  // sorted by their parts
   std::vector<Decomposition> decompositions = unpacked<Decomposition>(kDecompositions);
   std::vector<CombiningClass> combining_classes = unpacked<CombiningClass>(kCombiningClasses);
   std::vector<CaseRun> lower_case = unpacked<CaseRun>(kLowerCase);
   std::vector<CodePointRange> accents = unpacked<CodePointRange>(kAccents), bert_removed = unpacked<CodePointRange>(kBertRemoved),
-                              bert_punctuation = unpacked<CodePointRange>(kBertPunctuation);
+                              bert_punctuation = unpacked<CodePointRange>(kBertPunctuation), numbers = unpacked<CodePointRange>(kNumbers);
   Tables() {
     decompositions.insert(decompositions.end(), compositions.begin(), compositions.end());
     std::sort(decompositions.begin(), decompositions.end(), [](const auto& a, const auto& b) { return a.composed < b.composed; });
@@ -75,13 +46,6 @@ struct Tables {
 const Tables& tables() {
   static const Tables all;
   return all;
-}
-
-template <typename Range>
-const Range* find_range(const std::vector<Range>& ranges, uint32_t code_point) {
-  const auto after = std::upper_bound(ranges.begin(), ranges.end(), code_point, [](uint32_t c, const Range& r) { return c < r.first; });
-  if (after == ranges.begin() || code_point > (after - 1)->last) return nullptr;
-  return &*(after - 1);
 }
 
 uint32_t combining_class(uint32_t code_point) {
@@ -210,6 +174,10 @@ bool is_white_space(uint32_t c) {
 }
 
 bool is_accent(uint32_t code_point) { return code_point >= kFirstMark && find_range(tables().accents, code_point); }
+bool is_number(uint32_t code_point) {
+  if (code_point < 0x80) return code_point >= '0' && code_point <= '9';
+  return find_range(tables().numbers, code_point) != nullptr;
+}
 bool is_bert_removed(uint32_t code_point) { return find_range(tables().bert_removed, code_point) != nullptr; }
 bool is_bert_punctuation(uint32_t code_point) { return find_range(tables().bert_punctuation, code_point) != nullptr; }
 

@@ -16,6 +16,7 @@ void decompose(std::vector<uint32_t>& code_points);
 
 bool is_white_space(uint32_t code_point);   // White_Space
 bool is_accent(uint32_t code_point);        // a mark without width
+bool is_number(uint32_t code_point);        // decimal digits and other numbers
 bool is_bert_removed(uint32_t code_point);  // control, format and private characters
 bool is_bert_punctuation(uint32_t code_point);
 bool is_bert_ideograph(uint32_t code_point);  // BERT's ranges of Chinese characters

@@ -8,24 +8,12 @@
 #include <string>
 
 #include "base/error.h"
+#include "models/tokenizer/normalization.h"
+#include "models/tokenizer/split_pattern.h"
+#include "models/tokenizer/utf8.h"
 
 namespace zerostep {
 namespace {
-
-// White_Space. PCRE2's own \s also takes U+180E, which Unicode has not counted as a space since version 6.3.
-constexpr const char* kSpace = "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
-// PCRE2's tables may be those of Unicode 14 (version 10.42): the letters and numbers that 15 and 16 added.
-constexpr const char* kNewerLetters =
-    "\\x{1C89}\\x{1C8A}\\x{A7CB}-\\x{A7CD}\\x{A7DA}-\\x{A7DC}\\x{105C0}-\\x{105F3}\\x{10D4A}-\\x{10D65}\\x{10D6F}-\\x{10D85}\\x{10EC2}-\\x{"
-    "10EC4}"
-    "\\x{1123F}\\x{11240}\\x{11380}-\\x{11389}\\x{1138B}\\x{1138E}\\x{11390}-\\x{113B5}\\x{113B7}\\x{113D1}\\x{113D3}\\x{11BC0}-\\x{11BE0}"
-    "\\x{11F02}\\x{11F04}-\\x{11F10}\\x{11F12}-\\x{11F33}\\x{1342F}\\x{13441}-\\x{13446}\\x{13460}-\\x{143FA}\\x{16100}-\\x{1611D}"
-    "\\x{16D40}-\\x{16D6C}\\x{18CFF}\\x{1B132}\\x{1B155}\\x{1DF25}-\\x{1DF2A}\\x{1E030}-\\x{1E06D}\\x{1E4D0}-\\x{1E4EB}\\x{1E5D0}-\\x{"
-    "1E5ED}"
-    "\\x{1E5F0}\\x{2B739}\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}";
-constexpr const char* kNewerNumbers =
-    "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}\\x{16130}-\\x{16139}\\x{16D70}-\\x{16D79}"
-    "\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}";
 
 bool is_ascii_alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
 
@@ -41,15 +29,22 @@ constexpr std::array<KnownPattern, 3> kKnownPatterns = {
      {PreTokenizer::Pattern::Qwen2,
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}};
 
+// What DeepSeek's tokenizers cut by first; and all that those of its third version cut by.
+constexpr std::string_view kLineEnds = "[\r\n]";
+constexpr std::array<std::string_view, 3> kDeepSeek3 = {
+    R"(\p{N}{1,3})", "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|"
+    "\\s*[\r\n]+|\\s+(?!\\S)|\\s+"};
+
 // The same with common parts factored out and possessive where giving back could not lead to a match.
 std::string pattern_text(PreTokenizer::Pattern pattern) {
-  const std::string letters = fmt::format("\\p{{L}}{}", kNewerLetters), numbers = fmt::format("\\p{{N}}{}", kNewerNumbers);
+  const std::string_view space = white_space_class(), letters = letter_class(), numbers = number_class();
   if (pattern == PreTokenizer::Pattern::Gpt2) {
-    return fmt::format("'(?:[stmd]|re|ve|ll)| ?+(?:[{1}]++|[{2}]++|[^{0}{1}{2}]++)|[{0}]+(?![^{0}])|[{0}]+", kSpace, letters, numbers);
+    return fmt::format("'(?:[stmd]|re|ve|ll)| ?+(?:[{1}]++|[{2}]++|[^{0}{1}{2}]++)|[{0}]+(?![^{0}])|[{0}]+", space, letters, numbers);
   }
   return fmt::format(
-      "'(?i:[stmd]|re|ve|ll)|[^\\r\\n{1}{2}]?+[{1}]++|[{2}]{3}| ?+[^{0}{1}{2}]++[\\r\\n]*+|[{0}]*[\\r\\n]++|[{0}]+(?![^{0}])|[{0}]+",
-      kSpace, letters, numbers, pattern == PreTokenizer::Pattern::Llama3 ? "{1,3}+" : "");
+      "'(?i:[stmd]|re|ve|ll)|[^\\r\\n{1}{2}]?+[{1}]++|[{2}]{3}| ?+[^{0}{1}{2}]++[\\r\\n]*+|[{0}]*[\\r\\n]++|[{0}]+(?![^{0}])|[{0}]+", space,
+      letters, numbers, pattern == PreTokenizer::Pattern::Llama3 ? "{1,3}+" : "");
 }
 
 }  // namespace
@@ -61,12 +56,17 @@ std::optional<PreTokenizer::Pattern> PreTokenizer::known_pattern(std::string_vie
   return std::nullopt;
 }
 
-PreTokenizer::PreTokenizer(Pattern kind) : kind_(kind), code_(nullptr, pcre2_code_free) {
-  const std::string pattern = pattern_text(kind);
+PreTokenizer::PreTokenizer(Rule rule) : rule_(std::move(rule)), code_(nullptr, pcre2_code_free) {
+  if (is_numbers()) return;
+  const bool other = is_other();
+  const std::string pattern = other ? split_pattern(rule_.regex).value() : pattern_text(rule_.pattern);
+  cuts_at_line_ends_ = other && pattern == split_pattern(kLineEnds);
+  parts_words_ =
+      !other || std::any_of(kDeepSeek3.begin(), kDeepSeek3.end(), [&](std::string_view known) { return pattern == split_pattern(known); });
   int error = 0;
   PCRE2_SIZE offset = 0;
-  code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error,
-                            &offset, nullptr));
+  code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                            PCRE2_UTF | PCRE2_UCP | (other ? 0 : PCRE2_ANCHORED), &error, &offset, nullptr));
   if (!code_) {
     std::array<PCRE2_UCHAR, 256> text{};
     pcre2_get_error_message(error, text.data(), text.size());
@@ -82,16 +82,30 @@ PreTokenizer::ScratchPointer PreTokenizer::make_scratch() const {
   return scratch;
 }
 
+size_t PreTokenizer::number_end(std::string_view text, size_t begin) const {
+  std::string_view rest = text.substr(begin);
+  const bool numbers = is_number(take_code_point(rest));
+  while (!rest.empty() && !(numbers && rule_.pattern == Pattern::EachNumber)) {
+    std::string_view behind = rest;
+    if (is_number(take_code_point(behind)) != numbers) break;
+    rest = behind;
+  }
+  return text.size() - rest.size();
+}
+
 size_t PreTokenizer::piece_end(std::string_view text, size_t begin, Scratch& scratch) const {
+  if (is_numbers()) return number_end(text, begin);
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const auto match = is_compiled_ ? pcre2_jit_match : pcre2_match;
   const int matched = match(code_.get(), subject, text.size(), begin, PCRE2_NO_UTF_CHECK, &scratch, nullptr);
+  if (matched == PCRE2_ERROR_NOMATCH && is_other()) return text.size();
   // With one pair of offsets and no group, a match gives 1.
   if (matched != 1) fail_protocol("the pre-tokenizer finds no piece at byte {} of {}: PCRE2 returns {}", begin, text.size(), matched);
-  return pcre2_get_ovector_pointer(&scratch)[1];
+  const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(&scratch);
+  return ends[0] > begin ? ends[0] : ends[1];  // what stands before a match is a piece too
 }
 
-size_t PreTokenizer::safe_cut(std::string_view text, size_t at) const {
+size_t PreTokenizer::safe_cut(std::string_view text, size_t at, bool only_spaces) const {
   // Every white space character beyond ASCII, by its last bytes.
   const auto follows_space = [&](size_t p) {
     const auto byte = [&](size_t back) -> unsigned { return p >= back ? static_cast<unsigned char>(text[p - back]) : 0; };
@@ -105,9 +119,9 @@ size_t PreTokenizer::safe_cut(std::string_view text, size_t at) const {
   };
   for (size_t p = std::max<size_t>(at, 1); p < text.size(); ++p) {
     const char c = text[p];
-    if (c != ' ' && (c < '\t' || c > '\r')) continue;
+    if (c != ' ' && (only_spaces || c < '\t' || c > '\r')) continue;
     // All patterns but GPT-2's draw line ends to the punctuation before them.
-    if (kind_ != Pattern::Gpt2 && (c == '\n' || c == '\r') && !is_ascii_alphanumeric(text[p - 1])) continue;
+    if (rule_.pattern != Pattern::Gpt2 && (c == '\n' || c == '\r') && !is_ascii_alphanumeric(text[p - 1])) continue;
     if (!follows_space(p)) return p;
   }
   return text.size();

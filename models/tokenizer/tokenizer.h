@@ -17,6 +17,8 @@ class Tokenizer {
   // tokens of a tokenizer.json, and WordPiece's [CLS] and the like, are found in the text; elsewhere the spelling of a special token is
   // ordinary text.
   virtual void encode(std::string_view text, std::vector<int32_t>& out) const = 0;
+  // The same for a text that split_point cut off another: as what goes on, without what a tokenizer puts at a text's beginning.
+  virtual void encode_rest(std::string_view text, std::vector<int32_t>& out) const { encode(text, out); }
   // The bytes that encode to `tokens`; end-of-document reads <|endoftext|>. WordPiece, which drops white space: its words with a space
   // between them. InputError for a token outside the vocabulary.
   virtual std::string decode(const std::vector<int32_t>& tokens) const = 0;
@@ -39,8 +41,8 @@ class Tokenizer {
   virtual StrayBytes stray_bytes() const { return StrayBytes::Expected; }
   // Identifies vocabulary and rules; changes when any token could.
   virtual std::string fingerprint() const = 0;
-  // The first position p >= at where encode(text[0, p)) followed by encode(text[p, end)) is encode(text); text.size() when there
-  // is none. A long text is so tokenized in parts.
+  // The first position p >= at where encode(text[0, p)) followed by encode_rest(text[p, end)) is encode(text), and the same holds of
+  // encode_rest(text); text.size() when there is none. A long text is so tokenized in parts.
   virtual size_t split_point(std::string_view text, size_t at) const = 0;
 };
 
@@ -56,10 +58,10 @@ const std::vector<std::string>& tokenizer_file_names();
 
 // The bytes 0..255 and end-of-document 256.
 std::unique_ptr<Tokenizer> make_byte_tokenizer();
-// Byte-level byte-pair encoding (GPT-2, Llama 3, Qwen2) or BERT's WordPiece. `path`: a tokenizer.json, a vocab.json / encoder.json with
-// merges.txt / vocab.bpe beside it (GPT-2's rules), a vocab.txt (WordPiece; tokenizer_config.json beside it may say do_lower_case,
-// strip_accents and tokenize_chinese_chars), or a folder that holds one of them. InputError names what is missing, malformed or not
-// supported.
+// Byte-pair encoding of bytes (GPT-2, Llama 3, Qwen2) or characters (Llama 2), Unigram (T5, XLM-R) or BERT's WordPiece. `path`: a
+// tokenizer.json, a vocab.json / encoder.json with merges.txt / vocab.bpe beside it (GPT-2's rules), a vocab.txt (WordPiece;
+// tokenizer_config.json beside it may say do_lower_case, strip_accents and tokenize_chinese_chars), or a folder that holds one of them.
+// InputError names what is missing, malformed or not supported.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 
 }  // namespace zerostep

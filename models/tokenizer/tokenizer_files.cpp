@@ -66,6 +66,24 @@ const json& json_value(const json& object, const char* key) {
   return found == object.end() ? missing : *found;
 }
 
+void for_each_merge(const std::string& path, const json& model,
+                    const std::function<void(std::string_view, std::string_view, const std::string&)>& take) {
+  const json& merges = json_value(model, "merges");
+  if (!merges.is_array()) fail_input("'{}': model.merges is {}; a list is expected", path, merges.type_name());
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const json& merge = merges[i];
+    const std::string where = fmt::format("'{}', model.merges[{}]", path, i);
+    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      take(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>(), where);
+      continue;
+    }
+    const std::string text = merge.is_string() ? merge.get<std::string>() : "";
+    const size_t space = text.find(' ');
+    if (space == std::string::npos) fail_input("{} is {}; two tokens are expected", where, merge.dump());
+    take(std::string_view(text).substr(0, space), std::string_view(text).substr(space + 1), where);
+  }
+}
+
 TextTemplate parse_text_template(const std::string& path, const json& file) {
   TextTemplate around;
   read_processor(path, json_value(file, "post_processor"), around);

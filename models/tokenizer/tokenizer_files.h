@@ -1,7 +1,9 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/json_file.h"
@@ -21,8 +23,14 @@ struct TextTemplate {
 };
 TextTemplate parse_text_template(const std::string& path, const nlohmann::json& file);
 
+// The pairs of model.merges in order of rank, and where each stands, for messages: lists of two tokens, or texts with a space between them.
+void for_each_merge(const std::string& path, const nlohmann::json& model,
+                    const std::function<void(std::string_view left, std::string_view right, const std::string& where)>& take);
+
 std::unique_ptr<Tokenizer> load_byte_pair_json(const std::string& path, const nlohmann::json& file);
 std::unique_ptr<Tokenizer> load_byte_pair_files(const std::string& vocabulary, const std::string& merges);
+// SentencePiece's kinds: BPE over characters, and Unigram.
+std::unique_ptr<Tokenizer> load_piece_json(const std::string& path, const nlohmann::json& file);
 std::unique_ptr<Tokenizer> load_word_piece_json(const std::string& path, const nlohmann::json& file);
 std::unique_ptr<Tokenizer> load_word_piece_files(const std::string& vocabulary);
 

@@ -95,6 +95,31 @@ B?k@_EaB?|ACC?n~SAA?apLAA?`oLEMAo}SKC@x`TAA?}@AA?bAAA?ACC?}`TEE??QS?~bTCeEA_cTuE
 CC?pqqAEIAqqqAKk@??g@C@hsqAAA?TAA?GAA?SAA?DCC?cBAA?n@AA?i@AA?ijsAA]A|x@_@C@`BAA?dpqAAA?uoLAEAqbdAGC@nuqAA]AouqA_@C@bcrAq@q@?ccrAwqj@isj@?}
 @}lAymA?O_JwI??_KmI?@W_@??_@O??OE??wmBypB?q@_LeJ?~@_tDstD??_yi@_yi@??_EqD?H_e|@qe|@?M)";
 
+extern const std::string_view kGraphemes = R"(
+?QCUE?Ee@?aF_G?sASUGGTAAUcd@ak@PeWsP?{OgR?{AC?CE?EE?EC?qB{BG_@i@FWCB}AeCCiAa@?kEwE?MAGCMFOG?EI?iAcAGCCF}@qB?kFkE?iCeC?c@S?q@w@?IS?SG?GK?_B
+{A?mBkBGM[FeBcC?o@AGA_AF_AAIc@kBIiAARAAIAAHCGIEOHOGIGAFACGEOHMOSSGRk@w@SQCRACIe@iAIi@O?OC?GM?KERCC?ACICGHKGIGG?CAFSS@IKSEC?EGR[[S[YREG?CAI
+qBqBHCGIECHKK?GI?KG?}@_A?IG?WY?CAIc@iAIi@O?OE?EK?MERCGIEIHKE?CAICE?CAFi@k@@m@k@SAKRMC?ACIe@iAIi@O?OE?EK?MERCE?CAIAGHKGIGG?CAFOS@MKSEC?EGR]
+[Sa@a@RwBwB?AAIAAHACIIK?GG?EAHSS?qAqA?AEIEAHa@gASi@a@?c@ERCG?EGIIGHGG?EAAOQ@EGSSQR}@{@?ACIsBqBHCCIACHCAIAAHACIEGHGI?UQ?YY?a@_@IY[HCCIe@mBI
+kACREC?ACICGHIGIGG?EAFAAEQQFUW?}@{@?ACIoCmCHII?ACICEHGC?COIMAHe@g@I}B{BHCCIAMHe@g@?sEeE?CCIAQHg@c@?_DuC?y@w@?CC?CC?IKIeB}BH[AIAIHKE?M_@?Wi
+A?yAS?sBgESyAKRGAIAKHMCAAA@ACICCHCASa@k@?KCHCCHCGSGEREASGI?QS?EGRGYSYARCCIACHOM?AAS]]ReEcKK_EoCAoCoDAiZ_UNiz@kz@?_A}@?_A}@?_A_A?[_CSgBCRCA
+IAMHMOIOAHACICQHQAAAA@SS?{A_B?EABAACkFmF?gAeA?mFqF?EGIGCHCEIMK?CAHAKIKEH{LyL?CCICAHIqBSiBAHAAHAAIAMHOCACC@ES?OKIKSHWE?aB{D?_B[?_Ao@?GAIMOI
+OmA?aASRSGIGCHCAAAOQkAmARi@[?CAIA{@I{@AHAGHGCICEHEAAAC@CCSY[?uAqARAAIACHCEIEAHAAIAIHiBoBIOOHOCICCHsHuH?G[?YAIAMHUI?MM?EEIACHoKkO?uc@w_@BAA
+AAAEACFs@}@?g@[UYY?m@kAT_FaGCcDcBQm@m@?uD_E?i@a@?aVaV?[Y?mImI?s@gA?]M?sKoK?oMqM?WU?SS?uB{B?IK?[S?EE?EG?GE?II?EE?CE?GE?GG?GI?SU?OK?CC?Ka@?m
+@Y?GE?CE?EC?e@e@?EG?g@o@?MC?CE?II?MK?EG?KK?YY?MM?GE?KM?EC?CE?k@k@?MU?MI?KE?II?EE?EO?MC?EE?CC?CC?MM?GG?MM?UW?a@_@?EE?II?CC?IM?GC?WY?cBeB?WS
+?]]?]]?iVkV?a\c\?k@i@?iBgB?II?sXwXP_H{G?aE_G?sc@_b@?KAQYY?wDyDP{^y^QCC?k|x@q|x@PIU?sAcA?cDcD?cPaP?GG?II?o@q@ICCHCAIIIHgDiDIgBcC?_@CHw@wA?}
+@[?mA{A?aAgA?UAIAAHYqAK_AKJEAIKOIKmA?gAARACICGHGCICCHCCICAF_AgAQIARCSSe@]?}A_BRKCICCHCCICCH[Y?QQ?AAIe@cAIa@G?QM?CCRCEScBaBRCG?IG?MM?EC?}@q
+ASUAHACHCCIMK?AAFsKgMQeASHCAHACICAHACIEC?AAHe{Tq|TMu@iBAetPeqPNcm@an@?_A_A?}L_LB}H_ICcDwDBy_@c_@CeMeM?kHsH?sgBkgBSAERGE?MQ?GGSIG?G{@?}@IRM
+IAkImI@}b@ac@?iCkC?cS}R?}CeD?wCaD?wBiB?{FuFIAAHAAIkBgCHoBsA?EG?WY?EAI{A_B?EGHGCICCHGEGIIFUUGeBiBFEgASgAIRIAIAKHKAAAA@_@_@SACHCAIwAwARY[?CA
+IaBeB?EQHQAIAAHCEGMQFICIAAHyD}DIEEHECICGHSM?EE?{H{H?AEIEOHy@m@?CCIqBqBHEC?AAIAAHAGIKG?GG?CAHSS?UWIGQHSO?_@i@SUC?EE?CmA?oAERACICKHMC?EE?CG?
+EAICE?CCHCAAAAEAAF]_@?gDiDIEOHOCICEHEAIAAHo@o@?cDcD?ACICKHKAIAAHACICAHAAIACHCAIACHyMwM?ACICGHKKIGCHCAIACHy@y@?gDiDIEOHOCICAHAAIACHwEuE?AAI
+AAHACICOHyEkE?AAIAAHEK?GAIAIHiOeOIEQHQAIACHmKwKSQE?ES?QE?Eq@?o@ARAIIKE?GIHEAAAAEAAAAA@AAAAAH{G_HIEGHKG?CGIGAHGGIw@w@IASRSoASoAKRKAICIHWQAQ
+QQAKRKCICEHEoASoAKJKYFYAIAAHAAAaFaFQkDkDRAAIAEHEAIAAHAAIoKoK?AMHOM?KAIAAHeDoE?m@CIAMHMAIACHCAIACHwF_G?QG?CE?EO?MAGAAFeCmCIKEHEEICAHAAIAAHs
+DsDScOeORCCIUUHCAGAAAAYI[eA?cACHCIHOIICCHCAAo@o@@klIimIB_@ACMi@?mlUglU?WEIEEHe{Ci{C?_CcC?eb@ya@MGM?o]i]LCoBI{BUHiDcD?WY?yie@yie@?EIB_eHsgH
+C_Bq@?ib@ea@?OQ?KOBOOCSQ?iAcA?oHmH?{zBc~B?uBkB?sBQ?]]?m@u@?K_@?}tAmtA?Oc@?e@Q?OE?EK?qEiE?aImI?{VoV?{BaC?__@__@?cO_O?iNgN?EE?OQ?MK?u\a]?gFg
+F?_kBsjBQoAuA?oE_F?u@a@?a@_@?]_@?mA}A?sFcF?[[?_@]?EW?y@uC?oBs@Ju@_@Kq@U?i@i@?EU?SI?Y_A?y@cK?{JcF?cFG?EG?IiD?iDI?GI?GIPI{NQ}N_C?sCa@?Mq@?}@
+Q?GS?g@Y?EK?KE?IK?]]?GE?QS?US?KO?]]?UU?IE?CC?II?MM?GG?MwD?kGkF?uCY?Se@?g@G?CM?O]?mM_O?cB_@?wB_C?c@_@?{A_B?kA_A?[_@?K_@?m@_B?eBuB?_BU?UsJ?a
+P_E?k@_I?cX{nA?__ao@ca_o@T_A_EC_E_GB_G_NC_N_`FB)";
+
 extern const std::string_view kBertRemoved = R"(
 ?OUGEe@aF_G{A[etAotAw@m@aKaKcBcB}nG}nGy~Ba_C}@}@kBkBKUsx~A_hkB}nN__BsNwNGC_kG_kGe}tAk}tAelImlI{gvo@mgvo@}@{F_}~B{v~F___C___C)";
 
@@ -106,6 +131,40 @@ WiAyASmEsEIMMEGGu@u@KMe@g@a@[EGOM_@_@_k@ck@iz@iz@_A_A_A}@_A_AcCcCEO]QEYg@S{A_B{H
 KEqAqAgCqCOGGG[YQQ_B_BgBgBCGIGMMECuAwASQ}M}MEEIIarf@arf@cm@an@_A_Ay|@{{@eMeMkHsHugBqgBGEMQwAuAMIkImIwpAupAmBiCmCuBgBiBKGmCoCmAqAKQkC}BY[kB
 yBg@[iEiEIECEqIoIGUy@m@wBuBGGkAwASOeSgSMCIKEE_NcNSOEEy@y@mDyDSECEwEuECCEOMCkEoEIKIKq{h@q{h@_CcC}dAwdA{oe@woe@skIukIg@q@SQiAcAoHmH{zBc~BuBk
 BsBQ]]m@u@K_@}aFmaF_bko@qpko@)";
+
+extern const std::string_view kNumbers = R"(
+_BqBcGsFMKEIgyAuyA_H_H_L_LkYkY_G_G[ScFkF_G_G_G_GWOgFuF_GyFc@]{EaFcF}E[s@_GmFsEsE_G_G_DsD_QkP_D_Dql@em@iw@gv@cNqN_@_@_A_AkRkRsGuG_J}I_@_@_K
+_K_E_E_H_H_@_@_aAm`AGQW_@_LqNiBMul@cp@sGgEwg@gh@mwAsuAso@so@s@cAm@a@sTuT{GgHoAkAQ_@}AsAaBkB}ux@sux@kKkKsSkS_IgI_B_B_L_L_A_A_E_E_Y_Y_qh@_qh
+@m^s`@qBiCsCe@mT_V}BoAaA{@QQmGuG}KgLoz@kz@aA_A{A_BgD_Du@w@kIcIGc@c@_B{EqCyBkB_AaA{C_DyE_F_A_AaB_BaT_TkBsB_@_@_QiRyJoIgB{AgFmFyGgI{HsGkCkCs
+HsHa@u@}OiO_U_U_G_G_W_W_F_F_@s@_EoD_ZmZ_FmE_i@_i@_EeF_OyM_D_D_C_C_V_V_FuF_cAshA_r]uk]_rC_rC_E_E_H_HUOi`@o`@_PyPgV_Uwnm@eom@_|As|A_A_A_GiG{
+eAmgAcvCssC_Z_Z__@__@aOaOkl@il@qGsGaq@ct@wBGGI_DqF{A_@a|@}{@_nDymD)";
+
+extern const std::string_view kMarks = R"(
+_o@}u@eWsP{OgR{ACCEEEECqCeDuBiCiAa@kEwEQOOGEImAgA}@qBkFkEiCeCc@Sq@w@ISSGGK_B{A{BgCeBcCq@cAmDqBGe@e@Oa@W}@_AuBqBCOQGGIWSUWw@u@EIuBqBCKQKGIK
+G}@_AIGW[uBqBCQQGGGm@k@o@w@MGuBqBCOQGGISSYW_A}@wB_COKGIYSqAyAwBoBCOOGGIUQYY}@_AuBqBCOOGGIUQYYa@_@Y_@uBqBEOOGGIYSUW}@_AqCmCISMCCQs@g@}B{BEQ
+e@g@sEeEEUg@c@_DuCy@w@CCCCIKeBiCi@EM_@WiAyASiEoFuAu@OMGGIQSMa@q@YCU[ek@ck@iz@kz@_A}@_A}@_A_AcC_EqAS{A_BGCkFmFgAeAmFcG_@_@mM_M{BeCU{@}@EaB}
+C_DkBgB_CmB}Ai@]aAuAiCkC{BgCwIuHGk@q@IMMEIqKkO_p@an@}`Ea_E_H{GaE_Gsc@_b@}EuEk|y@o|y@IUsAcAcDcDcPaPGGIIo@w@QIgDiDgBgCwAwA}@[mA{AaAkAqB_BeBy
+BcBiAgCaDs@YQS}A_BiBeBCGIGMMECsA{ASM{MgNQEcrf@arf@cm@an@_A_Ay|@{{@eMeMkHsHugBqgBGEMQwAuAMIkImI}b@ac@iCkCcS}RaDeDsCaDwBiB{FyFoBgCoBsAEGW[aB
+oBc@O{B_CmAcB{@c@{AyAY]eB{Bk@WIE{DoEc@MEE{HqIaAq@uBqBEOQGGIWSUWGQSOoCwCSCEECIIKKC]_@gDgEqAo@cDiE}NcNQUgAy@gDeEuFmFcFgF}O}OgOuNMEGKICCE}GgH
+QQSGy@kAcB}AOIWQSg@qB{BiYyXQQsDoEm@]oG_GQGCEEOOCeCmCKEEK_U}TYUECaBmBSOw@o@kmIkmIMi@mlUslUc|Ci{C_CcC}`Aq`ACoB{BUiDcDWYyie@yie@eeH}gH_Bq@ib@
+ea@OQ[_@SQiAcAoHmH{zBc~BuBkBsBQ]]m@u@K_@}tAmtAOc@e@QOEEKqEiEaImI{VoV{BaC__@__@cO_Ocm@mm@gFgFwzjo@iiko@)";
+
+extern const std::string_view kPunctuation = R"(
+aAeAGMMI[WIIw@y@GCw@w@CCgAgAKKGGUWIGGG}j@}j@QQe\o\}AuAiBgBCCEEEEyA{Ak@k@EE][CGyC{CsEmEwAqBmNwMqBiC{A_AkOmOWUyGyGqFqFsFsFmWmWYY_V_VuDuDUWsI
+mJ_@CkAqAuCoCuC}CQKaFiFaJwIie@ye@_IoH{e@{e@yA{A_DaDsCqC}H_IGGoA_BgSuRsLsLcGmGOMkIcIWa@eA}@}F_G}B_CeC_CcCoCe@Wyr@gt@_Aw@i@[[YsA_A_@_@uf@yf@
+aA}@}bAucAyDaDaAqAyXqYiDeCgAcAyn@}n@IEcFaF_H{J_BaAcA[}YkYM[W[w@a@YYeEeEuDuDe_y@g_y@}O_PkEgEUUgFqFcW_WsDoDsAuAGCcBeBaB_BcE{Ey@c@{F_GcG_Gc@c
+@uNsNetg@gtg@cLsL_AqBgA]]CIICEmHoHGMMI[WIIw@y@GCw@w@CCCOaYyX}h@yh@aBaB}X}Xom@om@oKoK_A_AaPqP}AmAaFmFqCqC_EyDi\c\}R}RoIwIaB_BaKgKgF}EEIcGcG
+gBcBaDeDOI[[CGuD{DaFwEuQwQEEgFmF]WECqEqEuNaP_GwE}@qAqDyCeGiG}NyNqOuO{HwHyDgEuDkDGKcEmEaMoL_EgE}AwAmg@mg@wCmDwJ_JafAifAawD{vDyf\yf\mGkGcCkC
+YQqa@ua@sQuQuSoSyje@yje@o}Mw}MovDgvD}t@_u@)";
+
+extern const std::string_view kSymbols = R"(
+gAgAMMa@e@cA_ACCw@w@CCgAoAKEGECIKEGG}@}@_A_Au[{[_@s@e@WOCCc@kGkF]_@cFaFwGwGuOyOqFqFIEEG_L}KUUg@i@qNoNOQsGqGsUuUOOmNkN}F}FeGsGwGiG_L_LsAsAk
+KkKcKgKc@_@CGIOs@i@CCCCkGyGQMMEMQqKmKcn@sn@yl@gl@{U{UiUiU{H}JeWuUe@c@qcAacACG[[_@_@_@_@_@]mCkC[[oAsA_@_@k@gB_EaCEIIEWUCGOUMCCCCCIIWYKQSQIC
+uBwBKwVwVaA}@aOiPaAwD}HgE{f@gh@yDeBaAqAyXqYiDeCgAcAoVoVcAaAsE{SuMuUmU_BoCu@sDiEcM_NsAg@I[][Yk@m@OOyDyDiNiNK[sAkC}ASa@}AsAqAkAQ_@}AsAaBkB}S
+_oL__L_lj@mkj@_f@_d@_AUqEqE}HaI[[ac@_c@gMcM]_@}zf@{zf@qGqH{WyW}G_GyA_BkEeECGIEuHuHMMa@e@cA_ACCw@w@CCcGoGOOg@]uRcScCsCe@IG[_@G_BwDmiBwfBad@
+_d@kk@mk@azC_zCkhCcjCmud@{sd@QKmtg@mtg@guFedG_Og[_d@_P_JcR_OaBqA{BaCOq@o@QiAcAaCcDmDiCGuJaPa{@uu@s@s@_A_As@s@_A_As@s@_A_As@s@_A_As@s@yBwb@
+mb@uBkBsBQ]]EskBqkB_Z_ZyyCyyCGG{F{Fc[e[_PsR_BoE_Fu@a@a@_@_@_@kAwBoJqLiDsAqB_BY_@Q_@g@_IcfAw|@i@g@_@_@sFuFeEiEc@_@I_@u@_@wB_Cc@_@{A_BkA_A[_
+@K_CcX_Us@_@]_@Y]yB}Bk@a@Ya@]_@sHgHyD)";
 
 extern const std::string_view kBertPunctuation = R"(
 aA}Aq@a@aA_A_A{@kAeAKKGGUWIGGG}j@}j@QQe\o\}AuAiBgBCCEEEEyA{Ak@k@EE][EGwC{CsEmEwAqBmNwMqBiC{A_AkOmOWU_W_Wgo@go@uDuDUWsImJ_@CkAqAuCoCuC}CQKa

@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 """Writes unicode_tables.cpp beside itself.
 
-usage: unicode_tables.py      (needs tokenizers)
+usage: unicode_tables.py      (needs tokenizers and regex)
 
 Hugging Face's tokenizers carry character tables of several ages: accents and punctuation of an old Unicode, lower case of a new one. What
 counts is equality with them, so every code point is asked; canonical decompositions and combining classes come from Python's unicodedata,
-less the characters that the library does not know as such.
+less the characters that the library does not know as such. So do the classes that part a text into grapheme clusters, from the regex module.
 """
 import pathlib
+import sys
 import unicodedata
 
-from tokenizers import normalizers, pre_tokenizers
+import regex
+from tokenizers import Regex, normalizers, pre_tokenizers
+
+sys.path.append(str(pathlib.Path(__file__).parents[2] / "tests/models/reference"))
+from character_map import character_map
 
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 HANGUL = range(0xAC00, 0xD7A4)  # decomposed by arithmetic
@@ -70,10 +75,48 @@ for c in CODE_POINTS:
 for case in cases:
     case[2] = max(case[2], 1)
 
+# A cluster of less than six bytes becomes X where the map has the character that it begins with.
+joined = normalizers.Precompiled(character_map({"a": "X"}))
+pictograms = normalizers.Precompiled(character_map({"\u00a9": "X"}))
+everything = "".join(map(chr, CODE_POINTS))
+kind_of = {}  # GraphemeKind
+KINDS = [(2, r"\p{GCB=Control}"), (3, r"\p{GCB=Extend}"), (4, r"\p{InCB=Extend}"), (5, r"[\p{InCB=Linker}--\p{GCB=Prepend}]"), (6, r"\u200D"),
+         (7, r"\p{GCB=RI}"), (8, r"\p{GCB=Prepend}"), (9, r"\p{GCB=SpacingMark}"), (10, r"\p{GCB=L}"), (11, r"\p{GCB=V}"), (12, r"\p{GCB=T}"),
+         (14, r"\p{InCB=Consonant}")]
+for kind, pattern in KINDS:
+    kind_of |= {ord(c): kind for c in regex.findall(pattern, everything, regex.VERSION1)}
+for c in CODE_POINTS:
+    joins = joined.normalize_str("a" + chr(c)) == "X"
+    assert not joins or kind_of[c] in (3, 4, 5, 6, 9), hex(c)
+    if not joins and kind_of.get(c) in (3, 4, 5, 9):
+        del kind_of[c]
+    if not joins and pictograms.normalize_str("\u00a9\u200d" + chr(c)).startswith("X\u200d"):
+        assert c not in kind_of
+        kind_of[c] = 13
+graphemes = []  # first, last, kind
+for c, kind in sorted(kind_of.items()):
+    if graphemes and graphemes[-1][1] == c - 1 and graphemes[-1][2] == kind:
+        graphemes[-1][1] = c
+    else:
+        graphemes.append([c, c, kind])
+
+digits = pre_tokenizers.Digits(individual_digits=True)
+
+
+def category(name):
+    """What the library's regular expressions take for the category."""
+    removed = pre_tokenizers.Split(Regex(r"\p{%s}" % name), "removed")
+    return runs(c for c in CODE_POINTS if not removed.pre_tokenize_str(chr(c)))
+
+
 clean, accents, words = bert(clean_text=True), bert(strip_accents=True), pre_tokenizers.BertPreTokenizer()
 tables = {
     "kBertRemoved": runs(c for c in CODE_POINTS if clean.normalize_str(f"a{chr(c)}b") == "ab"),
     "kAccents": runs(c for c in CODE_POINTS if accents.normalize_str(f"a{chr(c)}b") == "ab"),
+    "kNumbers": runs(c for c in CODE_POINTS if len(digits.pre_tokenize_str(f"a{chr(c)}a")) == 3),
+    "kMarks": category("M"),
+    "kPunctuation": category("P"),
+    "kSymbols": category("S"),
     "kBertPunctuation": runs(c for c in CODE_POINTS if len(words.pre_tokenize_str(f"a{chr(c)}b")) == 3),
 }
 
@@ -106,7 +149,7 @@ text = """// Made by unicode_tables.py; not to be edited.
 namespace zerostep {
 
 """
-tables = {"kCompositions": compositions, "kDecompositions": decompositions, "kCombiningClasses": classes, "kLowerCase": cases, **tables}
+tables = {"kCompositions": compositions, "kDecompositions": decompositions, "kCombiningClasses": classes, "kLowerCase": cases, "kGraphemes": graphemes, **tables}
 text += "\n".join(table(name, rows) for name, rows in tables.items()) + "\n}  // namespace zerostep\n"
 out = pathlib.Path(__file__).with_suffix(".cpp")
 out.write_text(text)

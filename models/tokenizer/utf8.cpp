@@ -55,6 +55,12 @@ std::string_view with_well_formed_utf8(std::string_view text, std::string& buffe
   return copied ? std::string_view(buffer) : text;
 }
 
+size_t last_character(std::string_view text) {
+  size_t begin = text.size() - 1;
+  while (begin > 0 && text.size() - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
+  return begin;
+}
+
 void append_utf8(uint32_t code_point, std::string& out) {
   const auto put = [&](uint32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
   if (code_point < 0x80) return put(code_point);

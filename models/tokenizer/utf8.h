@@ -14,6 +14,9 @@ size_t utf8_character_length(std::string_view text);
 // when it is well-formed, otherwise a view of `buffer`.
 std::string_view with_well_formed_utf8(std::string_view text, std::string& buffer);
 
+// Where the last character of a text that is not empty begins; of a text that is not well-formed, somewhere before its end.
+size_t last_character(std::string_view text);
+
 // Appends one code point.
 void append_utf8(uint32_t code_point, std::string& out);
 

@@ -99,7 +99,7 @@ class WordPieceTokenizer final : public Tokenizer {
   size_t split_point(std::string_view text, size_t at) const override {
     if (!verbatim_.cut_before_space() || !normalized_.cut_before_space()) return text.size();
     for (size_t p = std::max<size_t>(at, 1); p < text.size(); ++p) {
-      if (text[p] == ' ' || text[p] == '\n') return p;
+      if ((text[p] == ' ' || text[p] == '\n') && text[p - 1] != ' ' && (text[p - 1] < '\t' || text[p - 1] > '\r')) return p;
     }
     return text.size();
   }

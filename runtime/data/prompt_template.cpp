@@ -51,7 +51,7 @@ PromptTemplate::PromptTemplate(const std::string& text, const std::vector<std::s
   }
   for (const std::string& word : words) {
     std::vector<int32_t> tokens;
-    tokenizer.encode((space ? " " : "") + word, tokens);
+    tokenizer.encode_rest((space ? " " : "") + word, tokens);
     if (word.empty() || tokens.empty()) fail_input("data.label_words: '{}' has no tokens; a word is expected for each label", word);
     if (std::find(words_.tokens.begin(), words_.tokens.end(), tokens) != words_.tokens.end())
       fail_input("data.label_words: '{}' has the same tokens as another word: labels could not be told apart", word);

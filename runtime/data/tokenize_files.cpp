@@ -158,7 +158,11 @@ ChunkResult tokenize_chunk(const Chunk& chunk, const LineReader& reader, const T
       tokenize_lines(chunk, reader, tokenizer, result);
     } else {
       result.stray = stray_bytes(chunk, tokenizer);
-      tokenizer.encode(chunk.text(), result.tokens);
+      if (chunk.begin == 0) {
+        tokenizer.encode(chunk.text(), result.tokens);
+      } else {
+        tokenizer.encode_rest(chunk.text(), result.tokens);
+      }
       result.num_text_bytes = static_cast<int64_t>(chunk.text().size());
       if (chunk.ends_document) {
         result.tokens.push_back(tokenizer.end_of_document());

@@ -115,7 +115,8 @@ TEST_F(SpecialTokensTest, AVocabularyIsReadByTheRulesOfItsClass) {
   EXPECT_SAYS(refusal("a"), "tokenizer_class \"RobertaTokenizer\"");
   EXPECT_SAYS(refusal("a"), "tokenizer.json");
   write("a/tokenizer_config.json", R"({"add_prefix_space": true})");
-  EXPECT_SAYS(refusal("a"), "add_prefix_space");
+  EXPECT_EQ(encode("a", "b"), (Tokens{' ', 'b'}));
+  EXPECT_EQ(encode("a", " b"), (Tokens{' ', 'b'}));
   write("a/tokenizer_config.json", "{\n\"add_prefix_space\": tru}");
   EXPECT_SAYS(refusal("a"), "tokenizer_config.json:2:");
   write("a/tokenizer_config.json", R"({"added_tokens_decoder": {"x": {"content": "a"}}})");

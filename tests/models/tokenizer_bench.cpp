@@ -1,4 +1,5 @@
-// Speed of the tokenizers on one core, beside their ceilings: pre-tokenizing alone, and a copy of the text.
+// Speed of the tokenizers on one core, beside their ceilings: pre-tokenizing alone, and a copy of the text; and of the small tokenizers of
+// every kind in tests/models/reference/tokenizers.
 // usage: tokenizer_bench [FILE...]     default: LibTorch's C++ headers and, as English, the licence texts of the system
 #include <fmt/format.h>
 
@@ -94,6 +95,19 @@ void measure(const std::string& name, const std::string& text, const fs::path& v
              warm / 5, pieces, byte, plain);
 }
 
+void measure_kinds(const std::string& name, const std::string& text) {
+  for (const char* kind : {"llama3", "digits", "llama2", "t5", "xlmr", "bert"}) {
+    const auto tokenizer = load_tokenizer((source_folder() / fmt::format("tests/models/reference/tokenizers/{}.json", kind)).string());
+    std::vector<int32_t> tokens;
+    const double megabytes = speed(text, [&] {
+      tokens.clear();
+      tokenizer->encode(text, tokens);
+    });
+    const double bytes_a_token = static_cast<double>(text.size()) / static_cast<double>(tokens.size());
+    fmt::print("{:<28} {:>7} {:>9.2f} {:>10.1f} {:>10.2f}\n", name, kind, bytes_a_token, megabytes, megabytes / bytes_a_token);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -101,7 +115,11 @@ int main(int argc, char** argv) {
   fmt::print("{:<28} {:>7} {:>9} {:>10} {:>10} {:>11} {:>12} {:>10} {:>8}\n", "one core, MB/s", "MB", "B/token", "BPE first", "BPE again",
              "over 5 MB/s", "pieces alone", "bytes", "memcpy");
   for (int i = 1; i < argc; ++i) measure(argv[i], read(argv[i]), vocabulary);
-  if (argc > 1) return 0;
-  measure("C++ (LibTorch's headers)", read_folder(source_folder() / ".deps/site/torch/include"), vocabulary);
-  if (fs::is_directory("/usr/share/common-licenses")) measure("English (licences)", read_folder("/usr/share/common-licenses"), vocabulary);
+  const std::string code = argc > 1 ? "" : read_folder(source_folder() / ".deps/site/torch/include");
+  const std::string english = argc > 1 || !fs::is_directory("/usr/share/common-licenses") ? "" : read_folder("/usr/share/common-licenses");
+  measure("C++ (LibTorch's headers)", code, vocabulary);
+  measure("English (licences)", english, vocabulary);
+  fmt::print("\n{:<28} {:>7} {:>9} {:>10} {:>10}\n", "one core, small vocabularies", "kind", "B/token", "MB/s", "M tokens/s");
+  for (int i = 1; i < argc; ++i) measure_kinds(argv[i], read(argv[i]));
+  if (!english.empty()) measure_kinds("English (licences)", english);
 }

@@ -262,6 +262,10 @@ TEST_F(TokenizerFamilies, AddedTokensAreFoundLeftmostLongest) {
             std::pair(std::vector<int32_t>({3, 3}), std::string("[x][b]")));
   EXPECT_EQ(found(""), std::pair(std::vector<int32_t>(), std::string()));
   EXPECT_FALSE(tokens.cut_before_space());
+  EXPECT_TRUE(AddedTokens(std::vector<AddedToken>{{.id = 1, .content = "a", .lstrip = true}}).cut_before_space());
+  EXPECT_TRUE(tokens.may_end_at("xabc", 4));
+  EXPECT_TRUE(tokens.may_end_at("xabc", 3));
+  EXPECT_FALSE(tokens.may_end_at("xabc", 2));
   EXPECT_TRUE(AddedTokens(std::vector<AddedToken>{{.id = 1, .content = " a"}}).cut_before_space());
   EXPECT_FALSE(AddedTokens(std::vector<AddedToken>{{.id = 1, .content = "a b"}}).cut_before_space());
 }
@@ -295,7 +299,8 @@ TEST_F(TokenizerFamilies, OtherRulesAreRefusedByName) {
   expect_refused("llama3", [&](json& f) { split(f)["pattern"]["Regex"] = "\\w+"; }, {"unknown pattern", "\\\\w+"});
   expect_refused("llama3", [&](json& f) { split(f)["pattern"] = {{"String", " "}}; }, {"unknown pattern", "String"});
   expect_refused("llama3", [&](json& f) { split(f)["behavior"] = "Removed"; }, {"Removed"});
-  expect_refused("llama3", [&](json& f) { split(f)["type"] = "Digits"; }, {"Digits"});
+  expect_refused("llama3", [&](json& f) { split(f)["type"] = "Punctuation"; }, {"the part \"Punctuation\" before ByteLevel"});
+  expect_refused("llama3", [&](json& f) { split(f)["type"] = "Digits"; }, {"without GPT-2's pattern"});
   expect_refused("llama3", [](json& f) { f["pre_tokenizer"]["pretokenizers"][1]["use_regex"] = true; }, {"use_regex"});
   expect_refused("llama3", [](json& f) { f["pre_tokenizer"]["pretokenizers"].push_back({{"type", "Digits"}}); }, {"Digits"});
   expect_refused("qwen2", [](json& f) { f["normalizer"] = {{"type", "NFKC"}}; }, {"normalizer", "NFKC"});
