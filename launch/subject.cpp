@@ -11,7 +11,7 @@
 #include "models/model_options.h"
 #include "models/tokenizer/unread_tokenizer.h"
 #include "runtime/data/classification_stream.h"
-#include "runtime/data/corpus_files.h"
+#include "runtime/data/document_source.h"
 #include "runtime/data/table_file.h"
 #include "runtime/plan/check_patterns.h"
 
@@ -44,7 +44,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   const DataConfig& data = subject.config().data;
   ClassificationOptions options;
   static_cast<DataOptions&>(options) = given;
-  options.columns = {data.text_field, data.label_field, data.join_fields, data.skips_missing};
+  options.label_field = data.label_field;
   options.num_labels = subject.model->num_classes();
   options.class_names = subject.model->class_names();
   options.labels = subject.labels;
@@ -63,14 +63,23 @@ std::vector<std::string> texts_of_row(const DataConfig& data) {
   return names;
 }
 
+// What a key of the `data` block names. No path: no source.
+std::vector<DocumentSource> sources_of(const DataConfig& data, const std::vector<std::string>& paths, const std::string& key) {
+  if (paths.empty()) return {};
+  DocumentSource source;
+  source.key = key;
+  source.paths = paths;
+  source.text_field = data.text_field;
+  source.join_fields = data.join_fields;
+  source.skips_missing = data.skips_missing;
+  return {std::move(source)};
+}
+
 std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, const DataHooks& hooks) {
   const Config& config = subject.config();
-  if (options.paths.empty())
+  if (options.sources.empty())
     fail_input("{}: {} names no file: give a path, a glob or a list of them ({})", config.source(options.key), options.key,
                config.model.classifies ? ".tsv, .csv, .jsonl" : ".txt, .jsonl, .bin");
-  options.text_field = config.data.text_field;
-  options.join_fields = config.data.join_fields;
-  options.skips_missing = config.data.skips_missing;
   if (options.sequence_length == 0) options.sequence_length = config.data.sequence_length;
   options.seed = config.seed;
   options.cache = config.data.cache.empty() ? (std::filesystem::path(config.run.output_dir) / ".cache").string() : config.data.cache;
@@ -161,9 +170,8 @@ std::vector<NamedPath> data_files(const Config& config) {
   for (const auto& [key, paths] :
        {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval), std::pair("data.bp_train", &data.bp_train)}) {
     const std::string where = config.source(key) + ": " + key;
-    if (paths->empty()) continue;
-    for (const std::string& path : config.model.classifies ? expand_table_paths(*paths, where) : expand_paths(*paths, where))
-      out.push_back({key, path});
+    for (const DocumentSource& source : sources_of(data, *paths, where))
+      for (const std::string& path : config.model.classifies ? table_files(source) : corpus_files(source)) out.push_back({key, path});
   }
   return out;
 }
@@ -171,8 +179,8 @@ std::vector<NamedPath> data_files(const Config& config) {
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks) {
   const DataConfig& data = subject.config().data;
   DataOptions options;
-  options.paths = data.train;
   options.key = "data.train";
+  options.sources = sources_of(data, data.train, options.key);
   options.max_samples = data.max_samples;
   options.shuffle = data.shuffle;
   const StepConfig& step = subject.config().step;
@@ -188,8 +196,8 @@ std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks
   const bool own = step.bp_data == StepConfig::BackpropData::Own, split = step.bp_data == StepConfig::BackpropData::Split;
   if (config.reads_one_stream()) return nullptr;
   DataOptions options;
-  options.paths = own ? config.data.bp_train : config.data.train;
   options.key = own ? "data.bp_train" : "data.train";
+  options.sources = sources_of(config.data, own ? config.data.bp_train : config.data.train, options.key);
   options.max_samples = own ? 0 : config.data.max_samples;
   options.shuffle = config.data.shuffle;
   if (split) options.part = DataOptions::Part::FirstHalf;
@@ -199,8 +207,8 @@ std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks
 std::unique_ptr<DataStream> open_evaluation_data(Subject& subject, const DataHooks& hooks) {
   if (subject.config().model.classifies && !subject.labels && !subject.config().data.train.empty()) open_training_data(subject, hooks);
   DataOptions options;
-  options.paths = subject.config().data.eval;
   options.key = "data.eval";
+  options.sources = sources_of(subject.config().data, subject.config().data.eval, options.key);
   options.max_samples = subject.config().run.eval_samples;
   options.spread = true;
   options.shuffle = false;

@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 #include "base/helper_threads.h"
+#include "runtime/data/corpus_files.h"
+#include "runtime/data/table_file.h"
 
 namespace zerostep {
 namespace {
@@ -22,16 +24,19 @@ constexpr size_t kRowsEach = 64;  // that a thread takes at a time
 constexpr int64_t kHeaderValues = 4, kEntryValues = 4;
 constexpr int64_t kFourBytes = int64_t{1} << 31;
 
-void add_rules(ContentHash& hash, const std::vector<std::string>& files, const ClassificationOptions& options, const Tokenizer& tokenizer) {
+using Files = std::vector<std::string>;
+
+void add_rules(ContentHash& hash, const Files& files, const DocumentSource& source, const ClassificationOptions& options,
+               const Tokenizer& tokenizer) {
   hash.add("classification").add(kSamplesFormat).add(tokenizer.fingerprint()).add(files.size());
-  for (const std::string& file : files) hash.add(static_cast<uint64_t>(table_kind(file, options.key)));
-  hash.add(options.columns.text).add(options.columns.label).add(options.columns.join.size());
-  for (const std::string& column : options.columns.join) hash.add(column);
-  if (options.columns.skips_missing) hash.add("rows that lack a text are left out");
+  for (const std::string& file : files) hash.add(static_cast<uint64_t>(table_kind(file, source.key)));
+  hash.add(source.text_field).add(options.label_field).add(source.join_fields.size());
+  for (const std::string& column : source.join_fields) hash.add(column);
+  if (source.skips_missing) hash.add("rows that lack a text are left out");
   hash.add(static_cast<uint64_t>(options.sequence_length)).add(options.prompt ? options.prompt->identity() : "");
 }
 
-// The rows of all files, and where each stands.
+// The rows of all files of a source, and where each stands.
 struct Rows {
   std::vector<TableRow> rows;
   std::vector<std::pair<size_t, const std::string*>> file_ends;  // rows before the end of a file
@@ -43,17 +48,18 @@ struct Rows {
   }
 };
 
-Rows read_rows(const std::vector<std::string>& files, const ClassificationOptions& options) {
+Rows read_rows(const Files& files, const DocumentSource& source, const ClassificationOptions& options) {
   Rows all;
   for (const std::string& file : files) {
-    std::vector<TableRow> rows = read_table(file, options.columns, options.key, &all.num_left_out);
+    std::vector<TableRow> rows = read_table(file, source, options.label_field, &all.num_left_out);
     all.rows.insert(all.rows.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
     all.file_ends.emplace_back(all.rows.size(), &file);
   }
   return all;
 }
 
-std::vector<EncodedText> encode_rows(const Rows& all, const ClassificationOptions& options, const Tokenizer& tokenizer) {
+std::vector<EncodedText> encode_rows(const Rows& all, const DocumentSource& source, const ClassificationOptions& options,
+                                     const Tokenizer& tokenizer) {
   std::vector<EncodedText> encoded(all.rows.size());
   std::atomic<size_t> next = 0;
   const auto encode = [&](size_t row) {
@@ -62,7 +68,7 @@ std::vector<EncodedText> encode_rows(const Rows& all, const ClassificationOption
                                   : encode_plain(tokenizer, text, options.sequence_length);
     const bool reads_one = options.prompt && !options.prompt->masked();
     if (encoded[row].tokens.empty() || (reads_one && encoded[row].label_position == 0)) {
-      fail_input("{}: {}: the text has no token; every sample needs one", options.key, all.place(row));
+      fail_input("{}: {}: the text has no token; every sample needs one", source.key, all.place(row));
     }
   };
   const auto num_threads = static_cast<size_t>(
@@ -92,10 +98,10 @@ void append_text(std::vector<int32_t>& out, const std::string& text) {
   for (char c : text) out.push_back(static_cast<unsigned char>(c));
 }
 
-TokenizeResult write_samples(TokenCacheWriter& writer, const std::vector<std::string>& files, const ClassificationOptions& options,
-                             const Tokenizer& tokenizer) {
-  const Rows all = read_rows(files, options);
-  const std::vector<EncodedText> encoded = encode_rows(all, options, tokenizer);
+TokenizeResult write_samples(TokenCacheWriter& writer, const Files& files, const DocumentSource& source,
+                             const ClassificationOptions& options, const Tokenizer& tokenizer) {
+  const Rows all = read_rows(files, source, options);
+  const std::vector<EncodedText> encoded = encode_rows(all, source, options, tokenizer);
   std::vector<int32_t> names, entries;
   std::unordered_map<std::string, int32_t> name_indices;
   TokenizeResult result;
@@ -118,7 +124,7 @@ TokenizeResult write_samples(TokenCacheWriter& writer, const std::vector<std::st
   result.num_documents = std::ssize(all.rows);
   result.num_left_out = all.num_left_out;
   if (num_tokens > INT32_MAX)
-    fail_input("{}: the texts have {} tokens; at most {} are supported for classification", options.key, num_tokens, INT32_MAX);
+    fail_input("{}: the texts have {} tokens; at most {} are supported for classification", source.key, num_tokens, INT32_MAX);
   const std::vector<int32_t> header = {static_cast<int32_t>(all.rows.size()), static_cast<int32_t>(name_indices.size()),
                                        static_cast<int32_t>(num_tokens), largest};
   writer.append(header);
@@ -130,20 +136,36 @@ TokenizeResult write_samples(TokenCacheWriter& writer, const std::vector<std::st
 
 }  // namespace
 
-ClassificationSamples ClassificationSamples::load(const std::vector<std::string>& files, const ClassificationOptions& options,
-                                                  const Tokenizer& tokenizer) {
-  return ClassificationSamples(
-      cached_tokens({.files = files,
-                     .key = options.key,
-                     .cache = options.cache,
-                     .vocabulary_size = kFourBytes,
-                     .add_rules = [&](ContentHash& hash) { add_rules(hash, files, options, tokenizer); },
-                     .make = [&](TokenCacheWriter& writer) { return write_samples(writer, files, options, tokenizer); },
-                     .warn = options.warn}));
+ClassificationSamples::ClassificationSamples(const ClassificationOptions& options, const Tokenizer& tokenizer) {
+  for (const DocumentSource& source : options.sources) {
+    const Files files = table_files(source);
+    const auto make = [&](TokenCacheWriter& writer) { return write_samples(writer, files, source, options, tokenizer); };
+    CorpusTokens tokens = cached_tokens({.files = files,
+                                         .key = source.key,
+                                         .cache = options.cache,
+                                         .vocabulary_size = kFourBytes,
+                                         .add_rules = [&](ContentHash& hash) { add_rules(hash, files, source, options, tokenizer); },
+                                         .make = make,
+                                         .warn = options.warn});
+    const int64_t num_left_out = tokens.content.num_left_out, before = size();
+    is_from_cache_ = is_from_cache_ && tokens.is_from_cache;
+    num_left_out_ += num_left_out;
+    append(std::move(tokens.content.tokens));
+    if (size() > before) continue;
+    fail_input("{}: '{}' holds no row{}; one sample a row is expected", source.key, fmt::join(files, "', '"),
+               num_left_out > 0 ? fmt::format(" beside {} that lack a field and are left out", num_left_out) : "");
+  }
 }
 
-ClassificationSamples::ClassificationSamples(CorpusTokens tokens) : tokens_(std::move(tokens)) {
-  const TokenFile& file = tokens_.content.tokens;
+int32_t ClassificationSamples::index_of_name(std::string name, std::string place) {
+  const auto found = std::find(names_.begin(), names_.end(), name);
+  if (found != names_.end()) return static_cast<int32_t>(found - names_.begin());
+  names_.push_back(std::move(name));
+  places_.push_back(std::move(place));
+  return static_cast<int32_t>(std::ssize(names_) - 1);
+}
+
+void ClassificationSamples::append(TokenFile file) {
   int64_t at = 0;
   const auto read = [&](int64_t count) {
     std::vector<int32_t> values(static_cast<size_t>(count));
@@ -157,24 +179,28 @@ ClassificationSamples::ClassificationSamples(CorpusTokens tokens) : tokens_(std:
     return text;
   };
   const std::vector<int32_t> header = read(kHeaderValues);
+  std::vector<int32_t> names;
   for (int32_t i = 0; i < header[1]; ++i) {
-    names_.push_back(read_text());
-    places_.push_back(read_text());
+    std::string name = read_text(), place = read_text();
+    names.push_back(index_of_name(std::move(name), std::move(place)));
   }
   const std::vector<int32_t> entries = read(kEntryValues * header[0]);
+  first_entries_.push_back(size());
   int64_t begin = at;
   for (auto entry = entries.begin(); entry != entries.end(); entry += kEntryValues) {
-    entries_.push_back({begin, entry[0], entry[1], entry[2], entry[3] != 0});
+    entries_.push_back({begin, nth(names, entry[0]), entry[1], entry[2], entry[3] != 0});
     begin += entry[1];
   }
-  total_ = header[2];
-  largest_ = static_cast<uint32_t>(header[3]);
+  total_ += header[2];
+  largest_ = std::max(largest_, static_cast<uint32_t>(header[3]));
+  files_.push_back(std::move(file));
 }
 
 EncodedText ClassificationSamples::text(int64_t index) const {
   const Entry& entry = nth(entries_, index);
   EncodedText out{std::vector<int32_t>(static_cast<size_t>(entry.num_tokens)), entry.label_position, entry.truncated};
-  tokens_.content.tokens.read(entry.begin, entry.num_tokens, out.tokens.data());
+  const auto file = std::upper_bound(first_entries_.begin(), first_entries_.end(), index) - first_entries_.begin() - 1;
+  nth(files_, file).read(entry.begin, entry.num_tokens, out.tokens.data());
   return out;
 }
 

@@ -10,12 +10,11 @@
 
 namespace zerostep {
 
-// Labelled texts as tokens, in the order of their files: a small index in memory, the tokens in a mapped file.
+// Labelled texts as tokens, in the order of their sources and files: a small index in memory, the tokens in a mapped file a source.
 class ClassificationSamples {
  public:
-  // From the cache folder or made now.
-  static ClassificationSamples load(const std::vector<std::string>& files, const ClassificationOptions& options,
-                                    const Tokenizer& tokenizer);
+  // From the cache folder or made now. InputError also where a source has no row.
+  ClassificationSamples(const ClassificationOptions& options, const Tokenizer& tokenizer);
 
   int64_t size() const { return std::ssize(entries_); }
   int32_t num_tokens(int64_t index) const { return nth(entries_, index).num_tokens; }
@@ -26,8 +25,8 @@ class ClassificationSamples {
   // In the order in which they first occur; with the file and line where they do.
   const std::vector<std::string>& names() const { return names_; }
   const std::string& first_place(int32_t name) const { return nth(places_, name); }
-  bool is_from_cache() const { return tokens_.is_from_cache; }
-  int64_t num_left_out() const { return tokens_.content.num_left_out; }
+  bool is_from_cache() const { return is_from_cache_; }
+  int64_t num_left_out() const { return num_left_out_; }
   int64_t num_tokens() const { return total_; }
   uint32_t largest_token() const { return largest_; }
 
@@ -37,12 +36,15 @@ class ClassificationSamples {
     int32_t name, num_tokens, label_position;
     bool truncated;
   };
-  explicit ClassificationSamples(CorpusTokens tokens);
+  void append(TokenFile file);
+  int32_t index_of_name(std::string name, std::string place);
 
-  CorpusTokens tokens_;
+  std::vector<TokenFile> files_;
+  std::vector<int64_t> first_entries_;  // of each file
   std::vector<std::string> names_, places_;
   std::vector<Entry> entries_;
-  int64_t total_ = 0;
+  bool is_from_cache_ = true;
+  int64_t num_left_out_ = 0, total_ = 0;
   uint32_t largest_ = 0;
 };
 

@@ -13,7 +13,6 @@
 #include "base/first_names.h"
 #include "base/nth.h"
 #include "runtime/data/classification_samples.h"
-#include "runtime/data/corpus_files.h"
 #include "runtime/data/length_buckets.h"
 #include "runtime/data/permutation.h"
 #include "runtime/data/spread_samples.h"
@@ -238,17 +237,14 @@ class MappedClassificationStream final : public ClassificationStream {
 }  // namespace
 
 std::unique_ptr<ClassificationStream> ClassificationStream::open(const ClassificationOptions& given, const Tokenizer& tokenizer) {
+  if (given.sources.empty()) fail_protocol("{}: a classification stream of no source", given.key);
   if (given.sequence_length < 1 || given.max_samples < 0 || given.vocabulary_size < 1 || given.num_labels < 0) {
     fail_protocol("{}: a classification stream with sequence_length {}, max_samples {}, vocabulary_size {} and num_labels {}", given.key,
                   given.sequence_length, given.max_samples, given.vocabulary_size, given.num_labels);
   }
   ClassificationOptions options = given;
   if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
-  const std::vector<std::string> files = expand_table_paths(options.paths, options.key);
-  ClassificationSamples samples = ClassificationSamples::load(files, options, tokenizer);
-  if (samples.size() == 0)
-    fail_input("{}: '{}' holds no row{}; one sample a row is expected", options.key, fmt::join(files, "', '"),
-               samples.num_left_out() > 0 ? fmt::format(" beside {} that lack a field and are left out", samples.num_left_out()) : "");
+  ClassificationSamples samples(options, tokenizer);
   int64_t largest = std::max<int64_t>({samples.largest_token(), tokenizer.padding(), tokenizer.mask().value_or(0)});
   if (options.prompt)
     for (const auto& word : options.prompt->words().tokens)

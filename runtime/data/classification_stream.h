@@ -9,14 +9,13 @@
 #include "runtime/data/data_stream.h"
 #include "runtime/data/label_names.h"
 #include "runtime/data/prompt_template.h"
-#include "runtime/data/table_file.h"
 
 namespace zerostep {
 
-// The `data` block for one set of labelled texts: paths of .tsv, .csv, .jsonl, whose fields `columns` says. sequence_length: of the longest
-// sample, with what the tokenizer and the prompt put around it.
+// The `data` block for one set of labelled texts: sources of .tsv, .csv and .jsonl files. sequence_length: of the longest sample, with what
+// the tokenizer and the prompt put around it.
 struct ClassificationOptions : DataOptions {
-  TableColumns columns;
+  std::string label_field = "label";             // the column or field of the label
   int64_t num_labels = 0;                        // 0: as many as the data has
   std::vector<std::string> class_names;          // of the model, by index: where all labels are among them they are numbered so
   std::optional<LabelNames> labels;              // given (an evaluation takes those of the training data): any other label is an InputError

@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "runtime/data/data_stream.h"
+#include "runtime/data/document_source.h"
 
 namespace zerostep {
 namespace {
@@ -95,9 +95,9 @@ FileStamp stamp_of(const std::string& path) {
           static_cast<uint64_t>(status.st_ino)};
 }
 
-std::vector<std::string> expand_paths(const std::vector<std::string>& paths, const std::string& key) {
-  std::vector<std::string> files = expand(paths, key, ".txt, .jsonl or .bin");
-  for (const std::string& file : files) corpus_kind(file, key);
+std::vector<std::string> corpus_files(const DocumentSource& source) {
+  std::vector<std::string> files = expand(source.paths, source.key, ".txt, .jsonl or .bin");
+  for (const std::string& file : files) corpus_kind(file, source.key);
   return files;
 }
 
@@ -108,9 +108,9 @@ TableKind table_kind(const std::string& path, const std::string& key) {
   fail_input("{}: '{}' has an unknown ending; .tsv, .csv or .jsonl (one sample a row) is expected for classification", key, path);
 }
 
-std::vector<std::string> expand_table_paths(const std::vector<std::string>& paths, const std::string& key) {
-  std::vector<std::string> files = expand(paths, key, ".tsv, .csv or .jsonl");
-  for (const std::string& file : files) table_kind(file, key);
+std::vector<std::string> table_files(const DocumentSource& source) {
+  std::vector<std::string> files = expand(source.paths, source.key, ".tsv, .csv or .jsonl");
+  for (const std::string& file : files) table_kind(file, source.key);
   return files;
 }
 

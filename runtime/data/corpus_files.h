@@ -14,8 +14,6 @@ enum class TableKind : uint8_t { Tabs, Commas, JsonLines };
 
 // By the ending: .tsv, .csv or .jsonl; an InputError that begins with `key` for any other.
 TableKind table_kind(const std::string& path, const std::string& key);
-// expand_paths (data_stream.h) for files of rows.
-std::vector<std::string> expand_table_paths(const std::vector<std::string>& paths, const std::string& key);
 
 // What the file system tells of a file without reading it. The same stamp means the same content, except for a file changed within its
 // clock's tick.

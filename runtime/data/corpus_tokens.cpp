@@ -12,27 +12,28 @@ namespace {
 constexpr uint64_t kTokensFormat = 1;
 
 // What decides the tokens beside the files' content.
-void add_rules(ContentHash& hash, const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer) {
+void add_rules(ContentHash& hash, const std::vector<std::string>& files, const DocumentSource& source, const Tokenizer& tokenizer) {
   hash.add(kTokensFormat).add(tokenizer.fingerprint()).add(files.size());
-  for (const std::string& file : files) hash.add(static_cast<uint64_t>(corpus_kind(file, options.key)));
-  const auto is_lines = [&](const std::string& file) { return corpus_kind(file, options.key) == CorpusKind::JsonLines; };
+  for (const std::string& file : files) hash.add(static_cast<uint64_t>(corpus_kind(file, source.key)));
+  const auto is_lines = [&](const std::string& file) { return corpus_kind(file, source.key) == CorpusKind::JsonLines; };
   if (std::none_of(files.begin(), files.end(), is_lines)) return;
-  hash.add(options.text_field).add(options.join_fields.size());
-  for (const std::string& field : options.join_fields) hash.add(field);
-  if (options.skips_missing) hash.add("rows that lack a field are left out");
+  hash.add(source.text_field).add(source.join_fields.size());
+  for (const std::string& field : source.join_fields) hash.add(field);
+  if (source.skips_missing) hash.add("rows that lack a field are left out");
 }
 
 }  // namespace
 
-CorpusTokens tokens_of_text(const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer) {
+CorpusTokens tokens_of_text(const std::vector<std::string>& files, const DocumentSource& source, const DataOptions& options,
+                            const Tokenizer& tokenizer) {
   const auto make = [&](TokenCacheWriter& writer) {
-    return tokenize_files(files, options, tokenizer, [&](std::span<const int32_t> tokens) { writer.append(tokens); });
+    return tokenize_files(files, source, options, tokenizer, [&](std::span<const int32_t> tokens) { writer.append(tokens); });
   };
   return cached_tokens({.files = files,
-                        .key = options.key,
+                        .key = source.key,
                         .cache = options.cache,
                         .vocabulary_size = tokenizer.vocabulary_size(),
-                        .add_rules = [&](ContentHash& hash) { add_rules(hash, files, options, tokenizer); },
+                        .add_rules = [&](ContentHash& hash) { add_rules(hash, files, source, tokenizer); },
                         .make = make,
                         .warn = options.warn});
 }

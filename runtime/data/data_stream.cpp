@@ -49,26 +49,35 @@ class TokenSequence {
   int64_t num_tokens_ = 0;
 };
 
-struct Corpus {
-  TokenSequence tokens;
-  std::string name;             // for messages
+// The tokens of one source.
+struct SourceTokens {
+  std::string name;  // of its files, for messages
+  std::vector<TokenFile> files;
   int64_t num_text_bytes = 0;   // of .txt and .jsonl files
   int64_t num_file_tokens = 0;  // of .bin files
   int64_t num_left_out = 0;     // rows of .jsonl files
   bool is_from_cache = true;
 };
 
-void check_tokenizer(const DataOptions& options, const Tokenizer& tokenizer) {
+void check_tokenizer(const DocumentSource& source, const DataOptions& options, const Tokenizer& tokenizer) {
   if (tokenizer.vocabulary_size() <= options.vocabulary_size) return;
   fail_input(
       "{}: the tokenizer has {} tokens (end-of-document is {}) but the model's vocabulary only {}: name the tokenizer that belongs to the "
       "model (data.tokenizer), or set model.vocab_size to at least {} where the file gives the model's sizes",
-      options.key, tokenizer.vocabulary_size(), tokenizer.end_of_document(), options.vocabulary_size, tokenizer.vocabulary_size());
+      source.key, tokenizer.vocabulary_size(), tokenizer.end_of_document(), options.vocabulary_size, tokenizer.vocabulary_size());
 }
+
+// The tokens of all sources, one after the other.
+struct Corpus {
+  TokenSequence tokens;
+  std::string name;  // for messages
+  int64_t num_left_out = 0;
+  bool is_from_cache = true;
+};
 
 // A file of 32-bit tokens without a header looks like one of 16-bit tokens of which every second is 0, or as small as a vocabulary's high
 // halves are.
-void check_width(const TokenFile& file, const DataOptions& options) {
+void check_width(const TokenFile& file, const DocumentSource& source, const DataOptions& options) {
   constexpr int64_t kLooked = 4096;
   constexpr int64_t kFewest = 64;  // so many small tokens in a row are no text of a vocabulary of 65,536 and more
   const int64_t looked = std::min(kLooked, file.num_tokens()) / 2 * 2;
@@ -81,13 +90,13 @@ void check_width(const TokenFile& file, const DataOptions& options) {
     fail_input(
         "{}: '{}' has no header of llm.c and seems to hold 32-bit tokens (every second 16-bit one is at most {}): 16-bit tokens are "
         "expected without a header, and 32-bit ones behind llm.c's (magic 20240801, version 7)",
-        options.key, file.path(), highest);
+        source.key, file.path(), highest);
 }
 
-TokenFile open_checked_bin(const std::string& path, const DataOptions& options) {
-  TokenFile file = TokenFile::open_bin(path, options.key);
+TokenFile open_checked_bin(const std::string& path, const DocumentSource& source, const DataOptions& options) {
+  TokenFile file = TokenFile::open_bin(path, source.key);
   if (file.bytes_per_token() == 2 && options.vocabulary_size > UINT16_MAX) {
-    check_width(file, options);
+    check_width(file, source, options);
     return file;
   }
   if (largest_token_of(file, options) < options.vocabulary_size) return file;
@@ -97,29 +106,45 @@ TokenFile open_checked_bin(const std::string& path, const DataOptions& options) 
   fail_input(
       "{}: '{}' holds token {} at position {}, outside the model's vocabulary of {}: name a file of the model's own tokenizer, or set "
       "model.vocab_size to that of the tokenizer that made this one where the file gives the model's sizes",
-      options.key, path, static_cast<uint32_t>(token), position, options.vocabulary_size);
+      source.key, path, static_cast<uint32_t>(token), position, options.vocabulary_size);
 }
 
-Corpus open_corpus(const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer) {
-  Corpus corpus;
-  corpus.name = files.size() == 1 ? fmt::format("'{}'", files[0]) : fmt::format("'{}' and {} more", files[0], files.size() - 1);
-  const auto is_text = [&](const std::string& file) { return corpus_kind(file, options.key) != CorpusKind::Tokens; };
-  if (std::any_of(files.begin(), files.end(), is_text)) check_tokenizer(options, tokenizer);
+SourceTokens open_source(const DocumentSource& source, const DataOptions& options, const Tokenizer& tokenizer) {
+  const std::vector<std::string> files = corpus_files(source);
+  SourceTokens out;
+  out.name = files.size() == 1 ? fmt::format("'{}'", files[0]) : fmt::format("'{}' and {} more", files[0], files.size() - 1);
+  const auto is_text = [&](const std::string& file) { return corpus_kind(file, source.key) != CorpusKind::Tokens; };
+  if (std::any_of(files.begin(), files.end(), is_text)) check_tokenizer(source, options, tokenizer);
   for (auto file = files.begin(); file != files.end();) {
     if (!is_text(*file)) {
-      TokenFile tokens = open_checked_bin(*file++, options);
-      corpus.num_file_tokens += tokens.num_tokens();
-      corpus.tokens.append(std::move(tokens));
+      out.files.push_back(open_checked_bin(*file++, source, options));
+      out.num_file_tokens += out.files.back().num_tokens();
       continue;
     }
     const auto end = std::find_if_not(file, files.end(), is_text);
-    CorpusTokens text = tokens_of_text({file, end}, options, tokenizer);
-    corpus.num_text_bytes += text.content.num_text_bytes;
-    corpus.num_left_out += text.content.num_left_out;
-    corpus.is_from_cache = corpus.is_from_cache && text.is_from_cache;
-    corpus.tokens.append(std::move(text.content.tokens));
+    CorpusTokens text = tokens_of_text({file, end}, source, options, tokenizer);
+    out.num_text_bytes += text.content.num_text_bytes;
+    out.num_left_out += text.content.num_left_out;
+    out.is_from_cache = out.is_from_cache && text.is_from_cache;
+    out.files.push_back(std::move(text.content.tokens));
     file = end;
   }
+  if (out.num_text_bytes > 0 || out.num_file_tokens > 0) return out;
+  if (out.num_left_out == 0) fail_input("{}: {} is empty: no text and no tokens were found", source.key, out.name);
+  fail_input("{}: each of the {} rows of {} lacks one of the fields {}, {} (data.text_field and data.join_fields name them): none is left",
+             source.key, out.num_left_out, out.name, source.text_field, fmt::join(source.join_fields, ", "));
+}
+
+Corpus open_corpus(const DataOptions& options, const Tokenizer& tokenizer) {
+  Corpus corpus;
+  for (const DocumentSource& source : options.sources) {
+    SourceTokens tokens = open_source(source, options, tokenizer);
+    if (corpus.name.empty()) corpus.name = tokens.name;
+    corpus.num_left_out += tokens.num_left_out;
+    corpus.is_from_cache = corpus.is_from_cache && tokens.is_from_cache;
+    for (TokenFile& file : tokens.files) corpus.tokens.append(std::move(file));
+  }
+  if (options.sources.size() > 1) corpus.name += fmt::format(" with {} more sources", options.sources.size() - 1);
   return corpus;
 }
 
@@ -127,14 +152,6 @@ class MappedDataStream final : public DataStream {
  public:
   MappedDataStream(DataOptions options, Corpus corpus) : options_(std::move(options)), corpus_(std::move(corpus)) {
     const int64_t length = options_.sequence_length, available = corpus_.tokens.num_tokens();
-    if (corpus_.num_text_bytes == 0 && corpus_.num_file_tokens == 0 && corpus_.num_left_out > 0) {
-      fail_input(
-          "{}: each of the {} rows of {} lacks one of the fields {}, {} (data.text_field and data.join_fields name them): none is left",
-          options_.key, corpus_.num_left_out, corpus_.name, options_.text_field, fmt::join(options_.join_fields, ", "));
-    }
-    if (corpus_.num_text_bytes == 0 && corpus_.num_file_tokens == 0) {
-      fail_input("{}: {} is empty: no text and no tokens were found", options_.key, corpus_.name);
-    }
     if (available < length + 1) {
       fail_input(
           "{}: {} holds {} tokens, fewer than one sample of sequence_length + 1 = {}: name more text or set data.sequence_length to at "
@@ -254,6 +271,7 @@ int64_t BatchShape::first_sample(int64_t step, int64_t accumulation_step) const 
 }
 
 std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tokenizer& tokenizer) {
+  if (given.sources.empty()) fail_protocol("{}: a data stream of no source", given.key);
   if (given.spread && given.part != DataOptions::Part::All) fail_protocol("{}: half of the samples, spread over all", given.key);
   if (given.sequence_length < 1 || given.max_samples < 0 || given.vocabulary_size < 1) {
     fail_protocol("{}: a data stream with sequence_length {}, max_samples {} and vocabulary_size {}", given.key, given.sequence_length,
@@ -261,7 +279,7 @@ std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tok
   }
   DataOptions options = given;
   if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
-  Corpus corpus = open_corpus(expand_paths(options.paths, options.key), options, tokenizer);
+  Corpus corpus = open_corpus(options, tokenizer);
   return std::make_unique<MappedDataStream>(std::move(options), std::move(corpus));
 }
 

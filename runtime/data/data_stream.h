@@ -7,6 +7,7 @@
 
 #include "models/batch.h"
 #include "models/tokenizer/tokenizer.h"
+#include "runtime/data/document_source.h"
 
 namespace zerostep {
 
@@ -20,11 +21,8 @@ struct TokenizeProgress {
 
 // The `data` block for one set of documents.
 struct DataOptions {
-  std::vector<std::string> paths;  // files or globs of .txt, .jsonl, .bin; order kept, a glob's matches sorted
-  std::string key = "data.train";  // JSON path, for messages
-  std::string text_field = "text";
-  std::vector<std::string> join_fields;  // .jsonl: further fields, joined to the text with a newline
-  bool skips_missing = false;            // .jsonl: rows without one of these fields, or with null, are left out; false: they are errors
+  std::vector<DocumentSource> sources;  // their documents follow each other
+  std::string key = "data.train";       // JSON path of the whole, for messages
   int64_t sequence_length = 0;
   int64_t max_samples = 0;                                                    // 0: all; otherwise so many, the first in file order
   bool spread = false;                                                        // max_samples are spread evenly over all instead
@@ -49,10 +47,6 @@ struct BatchShape {
   int64_t first_sample(int64_t step, int64_t accumulation_step) const;
 };
 
-// The files that `paths` stand for: the order of the list is kept, a glob's matches (* ? [...] {a,b}) are sorted by their bytes. Each is a
-// readable .txt, .jsonl or .bin file; otherwise an InputError that begins with `key`. Reads no file.
-std::vector<std::string> expand_paths(const std::vector<std::string>& paths, const std::string& key);
-
 // Documents as one memory-mapped token file cut into samples of sequence_length + 1 tokens (stride sequence_length), in a permutation per
 // epoch. A pure function of (files, tokenizer, options, step): random access, nothing to save, the same for every world size. Each document
 // (a .txt file, a .jsonl line) is followed by the end-of-document token; a .bin file is taken as it is; the last partial sample is dropped.
@@ -60,7 +54,7 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& paths, con
 class DataStream {
  public:
   // Tokenizes into the cache unless it is there. Ranks of one host may call this at the same time: one tokenizes, the others wait.
-  // InputError: what expand_paths says, a malformed file, no text, fewer tokens than one sample, a token outside the vocabulary, a cache
+  // InputError: what corpus_files says, a malformed file, no text, fewer tokens than one sample, a token outside the vocabulary, a cache
   // folder that cannot be written. RunError: a full disk, a file that changes while it is read.
   static std::unique_ptr<DataStream> open(const DataOptions& options, const Tokenizer& tokenizer);
   virtual ~DataStream() = default;

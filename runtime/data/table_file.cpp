@@ -17,6 +17,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kLabelField = "label";  // the default of data.label_field
+
 std::string_view text_of_table(const MappedFile& file, const std::string& key) {
   std::string_view text = file.text();
   require_utf8(key + ": ", file.path(), text);
@@ -129,9 +131,9 @@ struct Positions {
   bool header = false;
 };
 
-Positions positions_of(const std::string& path, const Record& first, const TableColumns& columns, const std::string& key) {
-  std::vector<std::string> wanted = {columns.text, columns.label};
-  wanted.insert(wanted.end(), columns.join.begin(), columns.join.end());
+Positions positions_of(const std::string& path, const Record& first, const DocumentSource& source, const std::string& label_field) {
+  std::vector<std::string> wanted = {source.text_field, label_field};
+  wanted.insert(wanted.end(), source.join_fields.begin(), source.join_fields.end());
   std::vector<std::string> names;
   for (const std::string& cell : first.cells) names.push_back(trimmed(cell));
   const auto named = [&](const std::string& column) {
@@ -139,54 +141,53 @@ Positions positions_of(const std::string& path, const Record& first, const Table
   };
   Positions positions;
   positions.header = std::any_of(wanted.begin(), wanted.end(), named);
-  const TableColumns defaults;
-  const bool is_default = columns.text == defaults.text && columns.label == defaults.label && columns.join.empty();
+  const bool is_default = source.text_field == DocumentSource().text_field && label_field == kLabelField && source.join_fields.empty();
   if (!positions.header && is_default) {
     if (names.size() == 2) return positions;
     fail_input(
         "{}: {}:{}: the first row has {} columns ({}) and no header with '{}' and '{}': name the columns with data.text_field and "
         "data.label_field, by position from 0 or by their names in a header",
-        key, path, first.line, names.size(), fmt::join(names, ", "), columns.text, columns.label);
+        source.key, path, first.line, names.size(), fmt::join(names, ", "), source.text_field, label_field);
   }
   const auto position = [&](const std::string& column, const char* which) {
     if (is_position(column)) {
       const size_t at = std::stoul(column);
       if (at < names.size()) return at;
-      fail_input("{}: {}:{}: there is no column {} ({}); the first row has {}, counted from 0", key, path, first.line, column, which,
+      fail_input("{}: {}:{}: there is no column {} ({}); the first row has {}, counted from 0", source.key, path, first.line, column, which,
                  names.size());
     }
     const auto found = std::find(names.begin(), names.end(), column);
     if (found == names.end()) {
-      fail_input("{}: {}:{}: the first row, the header, has no column '{}' ({} names it); its columns are: {}", key, path, first.line,
-                 column, which, fmt::join(names, ", "));
+      fail_input("{}: {}:{}: the first row, the header, has no column '{}' ({} names it); its columns are: {}", source.key, path,
+                 first.line, column, which, fmt::join(names, ", "));
     }
     return static_cast<size_t>(found - names.begin());
   };
-  positions.text = position(columns.text, "data.text_field");
-  positions.label = position(columns.label, "data.label_field");
-  for (const std::string& column : columns.join) positions.join.push_back(position(column, "data.join_fields"));
+  positions.text = position(source.text_field, "data.text_field");
+  positions.label = position(label_field, "data.label_field");
+  for (const std::string& column : source.join_fields) positions.join.push_back(position(column, "data.join_fields"));
   return positions;
 }
 
-std::vector<TableRow> read_records(const std::string& path, std::string_view text, bool commas, const TableColumns& columns,
-                                   const std::string& key) {
+std::vector<TableRow> read_records(const std::string& path, std::string_view text, bool commas, const DocumentSource& source,
+                                   const std::string& label_field) {
   RecordReader reader(path, text, commas);
   std::vector<TableRow> rows;
   std::optional<Positions> positions;
   size_t num_columns = 0;
   while (std::optional<Record> record = reader.next()) {
     if (!positions) {
-      positions = positions_of(path, *record, columns, key);
+      positions = positions_of(path, *record, source, label_field);
       num_columns = record->cells.size();
       if (positions->header) continue;
     }
     if (record->cells.size() != num_columns) {
-      fail_input("{}: {}:{}: the row has {} columns; {} are expected, as in the first row", key, path, record->line, record->cells.size(),
-                 num_columns);
+      fail_input("{}: {}:{}: the row has {} columns; {} are expected, as in the first row", source.key, path, record->line,
+                 record->cells.size(), num_columns);
     }
     TableRow row{std::move(record->cells[positions->text]), label_of(trimmed(record->cells[positions->label])), record->line};
     for (size_t column : positions->join) row.text.append("\n").append(record->cells[column]);
-    if (row.label.empty()) fail_input("{}: {}:{}: column {}, the label, is empty", key, path, record->line, positions->label);
+    if (row.label.empty()) fail_input("{}: {}:{}: column {}, the label, is empty", source.key, path, record->line, positions->label);
     rows.push_back(std::move(row));
   }
   const bool unnamed_header = rows.size() > 1 && !positions->header && !is_whole_number(rows[0].label) &&
@@ -198,7 +199,8 @@ std::vector<TableRow> read_records(const std::string& path, std::string_view tex
 // One .jsonl line.
 class ObjectReader {
  public:
-  ObjectReader(const std::string& path, const TableColumns& columns, const std::string& key) : path_(path), columns_(columns), key_(key) {}
+  ObjectReader(const std::string& path, const DocumentSource& source, const std::string& label_field)
+      : path_(path), source_(source), label_field_(label_field) {}
 
   // Nothing: the row lacks a text and is left out.
   std::optional<TableRow> read(std::string_view line, int64_t number) const {
@@ -207,13 +209,13 @@ class ObjectReader {
       object = json::parse(line.begin(), line.end());
     } catch (const json::exception& e) {
       const std::string_view what = e.what();
-      fail_input("{}: {}:{} is not valid JSON: {}; one object a line is expected", key_, path_, number,
+      fail_input("{}: {}:{} is not valid JSON: {}; one object a line is expected", source_.key, path_, number,
                  what.substr(what.find("] ") + 2, 300));
     }
-    if (!object.is_object()) fail_input("{}: {}:{} is {}; one object a line is expected", key_, path_, number, object.type_name());
-    if (columns_.skips_missing && lacks_field(object, columns_.text, columns_.join)) return std::nullopt;
-    TableRow row{text(object, columns_.text, "data.text_field", number), label(object, number), number};
-    for (const std::string& name : columns_.join) row.text.append("\n").append(text(object, name, "data.join_fields", number));
+    if (!object.is_object()) fail_input("{}: {}:{} is {}; one object a line is expected", source_.key, path_, number, object.type_name());
+    if (source_.skips_missing && lacks_field(object, source_.text_field, source_.join_fields)) return std::nullopt;
+    TableRow row{text(object, source_.text_field, "data.text_field", number), label(object, number), number};
+    for (const std::string& name : source_.join_fields) row.text.append("\n").append(text(object, name, "data.join_fields", number));
     return row;
   }
 
@@ -223,34 +225,36 @@ class ObjectReader {
     if (found != object.end()) return *found;
     std::vector<std::string> names;
     for (const auto& [other, value] : object.items()) names.push_back(other);
-    fail_input("{}: {}:{} has no field '{}' ({} names it); its fields are: {}", key_, path_, number, name, which, fmt::join(names, ", "));
+    fail_input("{}: {}:{} has no field '{}' ({} names it); its fields are: {}", source_.key, path_, number, name, which,
+               fmt::join(names, ", "));
   }
 
   std::string text(const json& object, const std::string& name, const char* which, int64_t number) const {
     const json& value = field(object, name, which, number);
-    if (!value.is_string()) fail_input("{}: {}:{}: field '{}' is {}; a string is expected", key_, path_, number, name, value.type_name());
+    if (!value.is_string())
+      fail_input("{}: {}:{}: field '{}' is {}; a string is expected", source_.key, path_, number, name, value.type_name());
     return value.get<std::string>();
   }
 
   std::string label(const json& object, int64_t number) const {
-    const json& value = field(object, columns_.label, "data.label_field", number);
+    const json& value = field(object, label_field_, "data.label_field", number);
     const std::string name = label_of(value.is_string() ? trimmed(value.get_ref<const std::string&>()) : value.dump());
     if (!value.is_string() && !value.is_number() && !value.is_boolean()) {
-      fail_input("{}: {}:{}: field '{}', the label, is {}; a string, number or boolean is expected", key_, path_, number, columns_.label,
-                 value.dump());
+      fail_input("{}: {}:{}: field '{}', the label, is {}; a string, number or boolean is expected", source_.key, path_, number,
+                 label_field_, value.dump());
     }
-    if (name.empty()) fail_input("{}: {}:{}: field '{}', the label, is empty", key_, path_, number, columns_.label);
+    if (name.empty()) fail_input("{}: {}:{}: field '{}', the label, is empty", source_.key, path_, number, label_field_);
     return name;
   }
 
   const std::string& path_;
-  const TableColumns& columns_;
-  const std::string& key_;
+  const DocumentSource& source_;
+  const std::string& label_field_;
 };
 
-std::vector<TableRow> read_objects(const std::string& path, std::string_view text, const TableColumns& columns, const std::string& key,
-                                   int64_t* num_left_out) {
-  const ObjectReader reader(path, columns, key);
+std::vector<TableRow> read_objects(const std::string& path, std::string_view text, const DocumentSource& source,
+                                   const std::string& label_field, int64_t* num_left_out) {
+  const ObjectReader reader(path, source, label_field);
   std::vector<TableRow> rows;
   for_each_line(text, [&](std::string_view line, int64_t number) {
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
@@ -271,11 +275,13 @@ bool is_whole_number(const std::string& text) {
   return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::vector<TableRow> read_table(const std::string& path, const TableColumns& columns, const std::string& key, int64_t* num_left_out) {
+std::vector<TableRow> read_table(const std::string& path, const DocumentSource& source, const std::string& label_field,
+                                 int64_t* num_left_out) {
   const MappedFile file(path);
-  const TableKind kind = table_kind(path, key);
-  if (kind == TableKind::JsonLines) return read_objects(path, text_of_table(file, key), columns, key, num_left_out);
-  return read_records(path, text_of_table(file, key), kind == TableKind::Commas, columns, key);
+  const TableKind kind = table_kind(path, source.key);
+  const std::string_view text = text_of_table(file, source.key);
+  if (kind == TableKind::JsonLines) return read_objects(path, text, source, label_field, num_left_out);
+  return read_records(path, text, kind == TableKind::Commas, source, label_field);
 }
 
 }  // namespace zerostep

@@ -82,7 +82,7 @@ class ChunkReader {
 // The text of one .jsonl line.
 class LineReader {
  public:
-  explicit LineReader(const DataOptions& options) : options_(options) {}
+  explicit LineReader(const DocumentSource& source) : source_(source) {}
 
   // Nothing: the row lacks a field and is left out.
   std::optional<std::string> read(const Chunk& chunk, std::string_view line) const {
@@ -96,10 +96,10 @@ class LineReader {
       fail_input("{} is not valid JSON: {}; one object a line is expected", place(chunk, line), what.substr(what.find("] ") + 2, 300));
     }
     if (!object.is_object())
-      fail_input("{} is {}; an object with the field '{}' is expected", place(chunk, line), object.type_name(), options_.text_field);
-    if (options_.skips_missing && lacks_field(object, options_.text_field, options_.join_fields)) return std::nullopt;
-    std::string text = field(chunk, line, object, options_.text_field, "data.text_field");
-    for (const std::string& name : options_.join_fields) text.append("\n").append(field(chunk, line, object, name, "data.join_fields"));
+      fail_input("{} is {}; an object with the field '{}' is expected", place(chunk, line), object.type_name(), source_.text_field);
+    if (source_.skips_missing && lacks_field(object, source_.text_field, source_.join_fields)) return std::nullopt;
+    std::string text = field(chunk, line, object, source_.text_field, "data.text_field");
+    for (const std::string& name : source_.join_fields) text.append("\n").append(field(chunk, line, object, name, "data.join_fields"));
     return text;
   }
 
@@ -123,7 +123,7 @@ class LineReader {
     return found->get<std::string>();
   }
 
-  const DataOptions& options_;
+  const DocumentSource& source_;
 };
 
 void tokenize_lines(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer, ChunkResult& result) {
@@ -218,14 +218,14 @@ class ProgressReporter {
 
 }  // namespace
 
-TokenizeResult tokenize_files(const std::vector<std::string>& files, const DataOptions& options, const Tokenizer& tokenizer,
-                              const std::function<void(std::span<const int32_t>)>& take) {
+TokenizeResult tokenize_files(const std::vector<std::string>& files, const DocumentSource& source, const DataOptions& options,
+                              const Tokenizer& tokenizer, const std::function<void(std::span<const int32_t>)>& take) {
   int64_t bytes_total = 0;
   for (const std::string& file : files) bytes_total += stamp_of(file).num_bytes;
   const auto num_threads = static_cast<size_t>(
       std::max(1, options.num_threads > 0 ? options.num_threads : static_cast<int>(std::thread::hardware_concurrency())));
-  ChunkReader chunks_of_files(files, options.key, tokenizer);
-  const LineReader reader(options);
+  ChunkReader chunks_of_files(files, source.key, tokenizer);
+  const LineReader reader(source);
   ProgressReporter progress(options, bytes_total);
   TokenizeResult result;
   bool told_stray = false;

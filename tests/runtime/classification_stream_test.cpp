@@ -40,7 +40,7 @@ class ClassificationStreamTest : public DataTest {
   }
   ClassificationOptions classification(const std::vector<std::string>& paths, int64_t sequence_length = 16) const {
     ClassificationOptions options;
-    options.paths = paths;
+    options.sources = {{.paths = paths}};
     options.num_labels = 2;
     options.sequence_length = sequence_length;
     options.vocabulary_size = 5000;
@@ -174,9 +174,9 @@ TEST_F(ClassificationStreamTest, NamesOfLabelsAreThoseOfTheTrainingData) {
   EXPECT_EQ(values(train->ordered(0, 3).labels), (std::vector<int64_t>{1, 0, 1}));
   options.labels = train->labels();
   options.key = "data.eval";
-  options.paths = {write("eval.jsonl", "{\"text\": \"x\", \"label\": \"pos\"}\n")};
+  options.sources[0].paths = {write("eval.jsonl", "{\"text\": \"x\", \"label\": \"pos\"}\n")};
   EXPECT_EQ(values(ClassificationStream::open(options, *bytes_)->ordered(0, 1).labels), std::vector<int64_t>{1});
-  options.paths.push_back(write("eval.tsv", "y\tneg\nz\tbad\n"));
+  options.sources[0].paths.push_back(write("eval.tsv", "y\tneg\nz\tbad\n"));
   expect_error<InputError>([&] { ClassificationStream::open(options, *bytes_); },
                            {"data.eval", path("eval.tsv") + ":2", "'bad'", "neg, pos"});
 }
@@ -209,7 +209,8 @@ TEST_F(ClassificationStreamTest, TokensAreCached) {
   EXPECT_EQ(tokenizer.bytes, 5);
   EXPECT_EQ(values(second->ordered(0, 2).tokens), values(first->ordered(0, 2).tokens));
   EXPECT_EQ(second->labels().names(), first->labels().names());
-  options.columns = {.text = "1", .label = "0"};
+  options.sources[0].text_field = "1";
+  options.label_field = "0";
   options.num_labels = 0;
   EXPECT_FALSE(ClassificationStream::open(options, tokenizer)->is_from_cache()) << "other columns";
   EXPECT_EQ(tokenizer.bytes, 7);
@@ -218,7 +219,7 @@ TEST_F(ClassificationStreamTest, TokensAreCached) {
   EXPECT_EQ(ClassificationStream::open(options, tokenizer)->num_truncated(), 1);
   EXPECT_EQ(tokenizer.bytes, 12) << "another length";
   const std::string copy = write_old("y.tsv", "abc\t0\nde\t1\n");
-  options.paths = {copy};
+  options.sources[0].paths = {copy};
   EXPECT_TRUE(ClassificationStream::open(options, tokenizer)->is_from_cache()) << "the same content";
 }
 
@@ -355,10 +356,10 @@ TEST_F(ClassificationStreamTest, AnEvaluationMayWriteLabelsInOtherCases) {
   EXPECT_EQ(train->labels().names(), (std::vector<std::string>{"false", "true"}));
   options.labels = train->labels();
   options.key = "data.eval";
-  options.paths = {write("eval.csv", "a,True\nb,False\nc,True\n")};
+  options.sources[0].paths = {write("eval.csv", "a,True\nb,False\nc,True\n")};
   EXPECT_EQ(values(ClassificationStream::open(options, *bytes_)->ordered(0, 3).labels), (std::vector<int64_t>{1, 0, 1}));
   EXPECT_EQ(warnings_.size(), 2U);
-  options.paths = {write("eval.csv", "a,yes\n")};
+  options.sources[0].paths = {write("eval.csv", "a,yes\n")};
   expect_error<InputError>([&] { ClassificationStream::open(options, *bytes_); }, {"data.eval", "eval.csv:1", "'yes'", "false, true"});
 }
 

@@ -47,7 +47,7 @@ int main() {
   }
   age(corpus, std::chrono::hours(1));
   DataOptions options;
-  options.paths = {corpus.string()};
+  options.sources = {{.paths = {corpus.string()}}};
   options.sequence_length = 256;
   options.vocabulary_size = 50257;
   options.cache = cache.string();

@@ -91,9 +91,9 @@ TEST_F(DataCache, TokenizerAndFieldsArePartOfTheKey) {
   expect_open(given, documents({"x"}), false);
   const CountingTokenizer other("another fingerprint");
   EXPECT_FALSE(DataStream::open(given, other)->is_from_cache());
-  given.text_field = "title";
+  given.sources[0].text_field = "title";
   expect_open(given, documents({"y"}), false);
-  given.join_fields = {"text"};
+  given.sources[0].join_fields = {"text"};
   expect_open(given, documents({"y\nx"}), false);
   // What does not change the tokens does not change the key.
   given.sequence_length = 2;
@@ -102,7 +102,7 @@ TEST_F(DataCache, TokenizerAndFieldsArePartOfTheKey) {
   EXPECT_TRUE(DataStream::open(given, tokenizer_)->is_from_cache());
   DataOptions text = cached({write_old("a.txt", "text")});
   expect_open(text, documents({"text"}), false);
-  text.text_field = "title";
+  text.sources[0].text_field = "title";
   expect_open(text, documents({"text"}), true);
 }
 

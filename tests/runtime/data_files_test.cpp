@@ -14,7 +14,7 @@ TEST_F(DataFiles, GlobsAreSortedAndTheListKeepsItsOrder) {
   const auto names = [&](const std::vector<std::string>& patterns) {
     std::vector<std::string> paths, found;
     for (const auto& pattern : patterns) paths.push_back(path(pattern));
-    for (const auto& file : expand_paths(paths, "data.train")) found.push_back(std::filesystem::path(file).filename());
+    for (const auto& file : corpus_files({.paths = paths})) found.push_back(std::filesystem::path(file).filename());
     return found;
   };
   using Names = std::vector<std::string>;
@@ -29,7 +29,7 @@ TEST_F(DataFiles, WrongPathsAreNamed) {
   const auto refused = [&](const std::string& file, const std::vector<std::string>& parts) {
     std::vector<std::string> all = {"data.eval", file};
     all.insert(all.end(), parts.begin(), parts.end());
-    expect_error<InputError>([&] { expand_paths({file}, "data.eval"); }, all);
+    expect_error<InputError>([&] { corpus_files({.key = "data.eval", .paths = {file}}); }, all);
   };
   write("a.txt", "x");
   write("a.csv", "x");
@@ -46,7 +46,7 @@ TEST_F(DataFiles, WrongPathsAreNamed) {
   std::filesystem::create_directory(folder_ / "only_folders");
   std::filesystem::create_directory(folder_ / "only_folders/x.txt");
   refused(path("only_folders/*"), {"no file matches"});
-  expect_error<InputError>([&] { expand_paths({}, "data.train"); }, {"data.train", "no file is named"});
+  expect_error<InputError>([&] { corpus_files({}); }, {"data.train", "no file is named"});
 }
 
 std::string llmc_header(int32_t magic, int32_t version, int32_t count) {

@@ -217,8 +217,8 @@ TEST_F(DataStreamTest, JsonLinesAreDocuments) {
                                      "{\"text\": \"\\ud83d\\ude00\", \"title\": \"\"}")},
                               1);
   EXPECT_EQ(all_tokens(*open_in_order(lines)), documents({"one\xC3\xA9\n", "", "\xF0\x9F\x98\x80"}));
-  lines.text_field = "title";
-  lines.join_fields = {"text", "title"};
+  lines.sources[0].text_field = "title";
+  lines.sources[0].join_fields = {"text", "title"};
   EXPECT_EQ(all_tokens(*open_in_order(lines)), documents({"t1\none\xC3\xA9\n\nt1", "t2\n\nt2", "\n\xF0\x9F\x98\x80\n"}));
 }
 
@@ -242,7 +242,7 @@ TEST_F(DataStreamTest, MalformedLinesAreNamedByFileAndNumber) {
   refused("{\"text\": null}", {"'text'", "null"});
   refused(std::string(100000, '['), {"not valid JSON"});
   DataOptions joined = options({write("fine.jsonl", good)});
-  joined.join_fields = {"title"};
+  joined.sources[0].join_fields = {"title"};
   expect_error<InputError>([&] { open(joined); }, {"fine.jsonl:1", "title"});
 }
 
@@ -251,10 +251,10 @@ TEST_F(DataStreamTest, RowsThatLackAFieldAreLeftOutAndCounted) {
   const std::string row = "{\"text\": \"a\", \"title\": \"b\"}\n";
   DataOptions lines = options(
       {write_old("x.jsonl", row + "{\"text\": \"c\"}\n" + row + "{\"text\": null, \"title\": \"d\"}\n{\"title\": \"e\"}\n" + row)}, 1);
-  lines.join_fields = {"title"};
+  lines.sources[0].join_fields = {"title"};
   lines.cache = path("cache");
   expect_error<InputError>([&] { open(lines); }, {"x.jsonl:2", "no field 'title'", "data.join_fields", "data.missing"});
-  lines.skips_missing = true;
+  lines.sources[0].skips_missing = true;
   lines.shuffle = false;
   for (const bool cached : {false, true}) {
     const auto stream = open(lines);
@@ -263,9 +263,9 @@ TEST_F(DataStreamTest, RowsThatLackAFieldAreLeftOutAndCounted) {
     EXPECT_EQ(all_tokens(*stream), documents({"a\nb", "a\nb", "a\nb"}));
   }
   // A field of another type is no missing one, and a file of nothing but holes is no corpus.
-  lines.paths = {write("type.jsonl", row + "{\"text\": 5, \"title\": \"b\"}\n")};
+  lines.sources[0].paths = {write("type.jsonl", row + "{\"text\": 5, \"title\": \"b\"}\n")};
   expect_error<InputError>([&] { open(lines); }, {"type.jsonl:2", "number"});
-  lines.paths = {write("holes.jsonl", "{\"text\": \"c\"}\n{\"text\": \"c\"}\n")};
+  lines.sources[0].paths = {write("holes.jsonl", "{\"text\": \"c\"}\n{\"text\": \"c\"}\n")};
   expect_error<InputError>([&] { open(lines); }, {"each of the 2 rows", "text, title"});
 }
 
@@ -301,7 +301,7 @@ TEST_F(DataStreamTest, WideTokensWithoutAHeaderAreNamed) {
   DataOptions large = options({write_values("wide.bin", wide)});
   large.vocabulary_size = 128256;
   expect_error<InputError>([&] { open(large); }, {"wide.bin", "32-bit tokens", "20240801"});
-  large.paths = {write_values("narrow.bin", narrow)};
+  large.sources[0].paths = {write_values("narrow.bin", narrow)};
   EXPECT_EQ(all_tokens(*open_in_order(large)).at(395), 395 * 7919 % 60000);
 }
 
@@ -346,7 +346,7 @@ TEST_F(DataStreamTest, TokensOutsideTheVocabularyAreNamed) {
   small.vocabulary_size = 256;
   expect_error<InputError>([&] { open(small); }, {"data.train", "257", "256", "model.vocab_size"});
   // A .bin file needs no tokenizer.
-  small.paths = {write_values<uint16_t>("few.bin", {1, 2, 3, 4, 5, 6})};
+  small.sources[0].paths = {write_values<uint16_t>("few.bin", {1, 2, 3, 4, 5, 6})};
   EXPECT_EQ(open(small)->num_tokens(), 6);
 }
 

@@ -132,7 +132,7 @@ TEST_F(PromptTest, MaskedWordsArePredictedWhereTheyStand) {
 
 TEST_F(PromptTest, StreamsMakePromptsOfTheirSamples) {
   ClassificationOptions options;
-  options.paths = {write("x.tsv", "good\tpos\nawful\tneg\nok\tpos\nbad\tneg\n")};
+  options.sources[0].paths = {write("x.tsv", "good\tpos\nawful\tneg\nok\tpos\nbad\tneg\n")};
   options.num_labels = 2;
   options.sequence_length = 40;
   options.vocabulary_size = 257;
@@ -170,7 +170,7 @@ TEST_F(PromptTest, StreamsMakePromptsOfTheirSamples) {
   expect_error<InputError>([&] { with_words({"a", "b", "c"}); }, {"data.label_words", "3 words for 2 labels", "neg, pos"});
   options.num_labels = 0;
   options.vocabulary_size = 120;
-  options.paths = {write("y.tsv", "a\tpos\nb\tneg\n")};
+  options.sources[0].paths = {write("y.tsv", "a\tpos\nb\tneg\n")};
   expect_error<InputError>([&] { with_words({"bad", "great"}); }, {"token 256", "120"});
 }
 

@@ -9,18 +9,26 @@
 namespace zerostep {
 namespace {
 
+struct Columns {
+  std::string text = "text", label = "label";
+  std::vector<std::string> join = {};
+  bool skips_missing = false;
+};
+
 class TableFileTest : public DataTest {
  protected:
-  std::vector<TableRow> read(const std::string& name, const std::string& content, const TableColumns& columns = {}) const {
-    return read_table(write(name, content), columns, "data.train");
+  std::vector<TableRow> read(const std::string& name, const std::string& content, const Columns& columns = {},
+                             int64_t* num_left_out = nullptr) const {
+    const DocumentSource source{.text_field = columns.text, .join_fields = columns.join, .skips_missing = columns.skips_missing};
+    return read_table(write(name, content), source, columns.label, num_left_out);
   }
   // "label:text@line" of every row.
-  std::vector<std::string> rows(const std::string& name, const std::string& content, const TableColumns& columns = {}) const {
+  std::vector<std::string> rows(const std::string& name, const std::string& content, const Columns& columns = {}) const {
     std::vector<std::string> out;
     for (const TableRow& row : read(name, content, columns)) out.push_back(fmt::format("{}:{}@{}", row.label, row.text, row.line));
     return out;
   }
-  void refused(const std::string& name, const std::string& content, const TableColumns& columns, std::vector<std::string> parts) const {
+  void refused(const std::string& name, const std::string& content, const Columns& columns, std::vector<std::string> parts) const {
     parts.push_back(path(name));
     expect_error<InputError>([&] { read(name, content, columns); }, parts);
   }
@@ -58,7 +66,7 @@ TEST_F(TableFileTest, ObjectsThatLackATextAreLeftOutAndCounted) {
   const std::string holed = text + "{\"text\": \"a\", \"label\": 1}\n{\"text\": null, \"more\": \"b\", \"label\": 1}\n" + text;
   refused("a.jsonl", holed, {.join = {"more"}}, {":2 ", "no field 'more'"});
   int64_t left_out = 0;
-  const auto found = read_table(write("b.jsonl", holed), {.join = {"more"}, .skips_missing = true}, "data.train", &left_out);
+  const auto found = read("b.jsonl", holed, {.join = {"more"}, .skips_missing = true}, &left_out);
   EXPECT_EQ(left_out, 2);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[1].line, 4);
@@ -97,8 +105,9 @@ TEST_F(TableFileTest, ErrorsNameFileLineAndColumn) {
   refused("a.jsonl", "{\"text\": \"x\", \"label\": \" \"}\n", {}, {":1:", "is empty"});
   refused("a.jsonl", "\n{\"text\"\n", {}, {":2 ", "not valid JSON"});
   refused("a.jsonl", "[1]\n", {}, {":1 ", "array"});
-  expect_error<InputError>([&] { expand_table_paths({write("a.txt", "x")}, "data.eval"); }, {"data.eval", "a.txt", ".tsv, .csv or .jsonl"});
-  expect_error<InputError>([&] { expand_table_paths({path("*.tsvx")}, "data.eval"); },
+  expect_error<InputError>([&] { table_files({.key = "data.eval", .paths = {write("a.txt", "x")}}); },
+                           {"data.eval", "a.txt", ".tsv, .csv or .jsonl"});
+  expect_error<InputError>([&] { table_files({.key = "data.eval", .paths = {path("*.tsvx")}}); },
                            {"data.eval", "no file matches", ".tsv, .csv or .jsonl"});
 }
 

@@ -41,7 +41,7 @@ class DataTest : public ::testing::Test {
 
   DataOptions options(const std::vector<std::string>& paths, int64_t sequence_length = 4) const {
     DataOptions options;
-    options.paths = paths;
+    options.sources = {{.paths = paths}};
     options.sequence_length = sequence_length;
     options.vocabulary_size = 257;
     options.seed = 1234;
