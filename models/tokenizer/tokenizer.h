@@ -34,11 +34,10 @@ class Tokenizer {
   virtual bool has_text(int32_t token) const { return token >= 0 && token < vocabulary_size(); }
   // What becomes of bytes that are no UTF-8 text.
   enum class StrayBytes : uint8_t {
-    Expected,  // each is a token, as every byte is
-    Kept,      // they are tokens, though the rules are those of a text: who asked for a text is warned
-    Lost       // no tokens stand for them, so a text that has them is refused
+    Kept,  // tokens stand for them: whoever names such a text is warned
+    Lost   // none do, so a text that has them is refused
   };
-  virtual StrayBytes stray_bytes() const { return StrayBytes::Expected; }
+  virtual StrayBytes stray_bytes() const { return StrayBytes::Kept; }
   // Identifies vocabulary and rules; changes when any token could.
   virtual std::string fingerprint() const = 0;
   // The first position p >= at where encode(text[0, p)) followed by encode_rest(text[p, end)) is encode(text), and the same holds of

@@ -7,7 +7,8 @@ namespace {
 
 constexpr uint64_t kHighBits = 0x8080808080808080ULL;
 
-// First position at or after `at` whose byte is not ASCII.
+}  // namespace
+
 size_t skip_ascii(std::string_view text, size_t at) {
   while (at + 8 <= text.size()) {
     uint64_t word;
@@ -18,8 +19,6 @@ size_t skip_ascii(std::string_view text, size_t at) {
   while (at < text.size() && static_cast<unsigned char>(text[at]) < 0x80) ++at;
   return at;
 }
-
-}  // namespace
 
 size_t utf8_character_length(std::string_view text) {
   const auto byte = [&](size_t i) -> unsigned { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };

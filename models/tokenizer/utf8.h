@@ -10,6 +10,9 @@ namespace zerostep {
 // none.
 size_t utf8_character_length(std::string_view text);
 
+// First position at or after `at` whose byte is not ASCII; text.size() where there is none.
+size_t skip_ascii(std::string_view text, size_t at);
+
 // `text` with every byte that belongs to no well-formed UTF-8 character replaced by U+0001, so that positions stay the same: `text` itself
 // when it is well-formed, otherwise a view of `buffer`.
 std::string_view with_well_formed_utf8(std::string_view text, std::string& buffer);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/helper_threads.h"
 #include "runtime/data/corpus_files.h"
+#include "runtime/data/source_rules.h"
 #include "runtime/data/table_file.h"
 
 namespace zerostep {
@@ -30,9 +31,9 @@ void add_rules(ContentHash& hash, const Files& files, const DocumentSource& sour
                const Tokenizer& tokenizer) {
   hash.add("classification").add(kSamplesFormat).add(tokenizer.fingerprint()).add(files.size());
   for (const std::string& file : files) hash.add(static_cast<uint64_t>(table_kind(file, source.key)));
-  hash.add(source.text_field).add(options.label_field).add(source.join_fields.size());
-  for (const std::string& column : source.join_fields) hash.add(column);
-  if (source.skips_missing) hash.add("rows that lack a text are left out");
+  add_file_rules(hash, source, files);
+  add_text_rules(hash, source);
+  hash.add(options.label_field);
   hash.add(static_cast<uint64_t>(options.sequence_length)).add(options.prompt ? options.prompt->identity() : "");
 }
 
@@ -50,8 +51,11 @@ struct Rows {
 
 Rows read_rows(const Files& files, const DocumentSource& source, const ClassificationOptions& options) {
   Rows all;
+  DocumentSource rest = source;
   for (const std::string& file : files) {
-    std::vector<TableRow> rows = read_table(file, source, options.label_field, &all.num_left_out);
+    if (source.max_documents > 0) rest.max_documents = source.max_documents - std::ssize(all.rows);
+    if (source.max_documents > 0 && rest.max_documents == 0) break;
+    std::vector<TableRow> rows = read_table(file, rest, options.label_field, &all.num_left_out);
     all.rows.insert(all.rows.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
     all.file_ends.emplace_back(all.rows.size(), &file);
   }

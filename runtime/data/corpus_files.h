@@ -5,14 +5,16 @@
 
 namespace zerostep {
 
-enum class CorpusKind : uint8_t { Text, JsonLines, Tokens };
+enum class CorpusKind : uint8_t { Text, JsonLines, Tokens, Parquet, Arrow };
 
-// By the ending: .txt, .jsonl or .bin; an InputError that begins with `key` for any other.
+// By the ending: .txt, .jsonl (both also with .gz or .zst behind it), .bin, .parquet or .arrow; an InputError that begins with `key` for
+// any other.
 CorpusKind corpus_kind(const std::string& path, const std::string& key);
 
-enum class TableKind : uint8_t { Tabs, Commas, JsonLines };
+enum class TableKind : uint8_t { Tabs, Commas, JsonLines, Parquet, Arrow };
 
-// By the ending: .tsv, .csv or .jsonl; an InputError that begins with `key` for any other.
+// By the ending: .tsv, .csv, .jsonl (also with .gz or .zst behind it), .parquet or .arrow; an InputError that begins with `key` for any
+// other.
 TableKind table_kind(const std::string& path, const std::string& key);
 
 // What the file system tells of a file without reading it. The same stamp means the same content, except for a file changed within its

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "runtime/data/cache_folder.h"
+#include "runtime/data/source_rules.h"
 
 namespace zerostep {
 namespace {
@@ -15,11 +16,9 @@ constexpr uint64_t kTokensFormat = 1;
 void add_rules(ContentHash& hash, const std::vector<std::string>& files, const DocumentSource& source, const Tokenizer& tokenizer) {
   hash.add(kTokensFormat).add(tokenizer.fingerprint()).add(files.size());
   for (const std::string& file : files) hash.add(static_cast<uint64_t>(corpus_kind(file, source.key)));
-  const auto is_lines = [&](const std::string& file) { return corpus_kind(file, source.key) == CorpusKind::JsonLines; };
-  if (std::none_of(files.begin(), files.end(), is_lines)) return;
-  hash.add(source.text_field).add(source.join_fields.size());
-  for (const std::string& field : source.join_fields) hash.add(field);
-  if (source.skips_missing) hash.add("rows that lack a field are left out");
+  add_file_rules(hash, source, files);
+  const auto has_rows = [&](const std::string& file) { return corpus_kind(file, source.key) != CorpusKind::Text; };
+  if (std::any_of(files.begin(), files.end(), has_rows)) add_text_rules(hash, source);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "runtime/data/corpus_tokens.h"
 #include "runtime/data/permutation.h"
 #include "runtime/data/spread_samples.h"
+#include "runtime/data/text_template.h"
 #include "runtime/data/token_file.h"
 
 namespace zerostep {
@@ -109,12 +110,27 @@ TokenFile open_checked_bin(const std::string& path, const DocumentSource& source
       source.key, path, static_cast<uint32_t>(token), position, options.vocabulary_size);
 }
 
+// What a source asks for is what its files can give.
+void check_rules(const DocumentSource& source, const std::vector<std::string>& files) {
+  for (const std::string& file : files) {
+    const CorpusKind kind = corpus_kind(file, source.key);
+    if (kind == CorpusKind::Tokens && source.max_documents > 0)
+      fail_input("{}: '{}' holds tokens, among which no documents are counted: leave \"max_documents\" out", source.key, file);
+    if ((kind == CorpusKind::Tokens || kind == CorpusKind::Text) && !source.text.empty())
+      fail_input(
+          "{}: '{}' has no fields for the template '{}', which is for the rows of .jsonl, .parquet and .arrow files: leave \"text\" "
+          "out, or name it as a source of its own",
+          source.key, file, source.text);
+  }
+}
+
 SourceTokens open_source(const DocumentSource& source, const DataOptions& options, const Tokenizer& tokenizer) {
   const std::vector<std::string> files = corpus_files(source);
   SourceTokens out;
   out.name = files.size() == 1 ? fmt::format("'{}'", files[0]) : fmt::format("'{}' and {} more", files[0], files.size() - 1);
   const auto is_text = [&](const std::string& file) { return corpus_kind(file, source.key) != CorpusKind::Tokens; };
   if (std::any_of(files.begin(), files.end(), is_text)) check_tokenizer(source, options, tokenizer);
+  check_rules(source, files);
   for (auto file = files.begin(); file != files.end();) {
     if (!is_text(*file)) {
       out.files.push_back(open_checked_bin(*file++, source, options));
@@ -131,8 +147,9 @@ SourceTokens open_source(const DocumentSource& source, const DataOptions& option
   }
   if (out.num_text_bytes > 0 || out.num_file_tokens > 0) return out;
   if (out.num_left_out == 0) fail_input("{}: {} is empty: no text and no tokens were found", source.key, out.name);
-  fail_input("{}: each of the {} rows of {} lacks one of the fields {}, {} (data.text_field and data.join_fields name them): none is left",
-             source.key, out.num_left_out, out.name, source.text_field, fmt::join(source.join_fields, ", "));
+  fail_input("{}: each of the {} rows of {} lacks one of the fields {} ({} them): none is left", source.key, out.num_left_out, out.name,
+             fmt::join(TextTemplate(source).required_fields(), ", "),
+             source.text.empty() ? "data.text_field and data.join_fields name" : "its template names");
 }
 
 Corpus open_corpus(const DataOptions& options, const Tokenizer& tokenizer) {

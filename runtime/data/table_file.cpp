@@ -1,28 +1,28 @@
 #include "runtime/data/table_file.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <utility>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
 #include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
-#include "runtime/data/lacks_field.h"
+#include "runtime/data/row_reader.h"
+#include "runtime/data/text_stream.h"
+#include "runtime/data/text_template.h"
 
 namespace zerostep {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kLabelField = "label";  // the default of data.label_field
 
-std::string_view text_of_table(const MappedFile& file, const std::string& key) {
-  std::string_view text = file.text();
-  require_utf8(key + ": ", file.path(), text);
-  require_lines(key + ": ", file.path(), text);
+// The whole text of a file.
+std::string_view text_of_table(TextStream& stream, const std::string& path, const std::string& key) {
+  std::string_view text;
+  for (size_t size = 1 << 20; text = stream.look(size), !stream.is_all();) size *= 2;
+  require_utf8(key + ": ", path, text);
+  require_lines(key + ": ", path, text);
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   return text;
 }
@@ -124,146 +124,136 @@ class RecordReader {
   int64_t line_ = 1;
 };
 
-// Where the wanted columns lie.
-struct Positions {
-  size_t text = 0, label = 1;
-  std::vector<size_t> join;
-  bool header = false;
-};
-
-Positions positions_of(const std::string& path, const Record& first, const DocumentSource& source, const std::string& label_field) {
-  std::vector<std::string> wanted = {source.text_field, label_field};
-  wanted.insert(wanted.end(), source.join_fields.begin(), source.join_fields.end());
-  std::vector<std::string> names;
-  for (const std::string& cell : first.cells) names.push_back(trimmed(cell));
-  const auto named = [&](const std::string& column) {
-    return std::find(names.begin(), names.end(), column) != names.end() && !is_position(column);
-  };
-  Positions positions;
-  positions.header = std::any_of(wanted.begin(), wanted.end(), named);
-  const bool is_default = source.text_field == DocumentSource().text_field && label_field == kLabelField && source.join_fields.empty();
-  if (!positions.header && is_default) {
-    if (names.size() == 2) return positions;
-    fail_input(
-        "{}: {}:{}: the first row has {} columns ({}) and no header with '{}' and '{}': name the columns with data.text_field and "
-        "data.label_field, by position from 0 or by their names in a header",
-        source.key, path, first.line, names.size(), fmt::join(names, ", "), source.text_field, label_field);
-  }
-  const auto position = [&](const std::string& column, const char* which) {
-    if (is_position(column)) {
-      const size_t at = std::stoul(column);
-      if (at < names.size()) return at;
-      fail_input("{}: {}:{}: there is no column {} ({}); the first row has {}, counted from 0", source.key, path, first.line, column, which,
-                 names.size());
-    }
-    const auto found = std::find(names.begin(), names.end(), column);
-    if (found == names.end()) {
-      fail_input("{}: {}:{}: the first row, the header, has no column '{}' ({} names it); its columns are: {}", source.key, path,
-                 first.line, column, which, fmt::join(names, ", "));
-    }
-    return static_cast<size_t>(found - names.begin());
-  };
-  positions.text = position(source.text_field, "data.text_field");
-  positions.label = position(label_field, "data.label_field");
-  for (const std::string& column : source.join_fields) positions.join.push_back(position(column, "data.join_fields"));
-  return positions;
-}
-
-std::vector<TableRow> read_records(const std::string& path, std::string_view text, bool commas, const DocumentSource& source,
-                                   const std::string& label_field) {
-  RecordReader reader(path, text, commas);
-  std::vector<TableRow> rows;
-  std::optional<Positions> positions;
-  size_t num_columns = 0;
-  while (std::optional<Record> record = reader.next()) {
-    if (!positions) {
-      positions = positions_of(path, *record, source, label_field);
-      num_columns = record->cells.size();
-      if (positions->header) continue;
-    }
-    if (record->cells.size() != num_columns) {
-      fail_input("{}: {}:{}: the row has {} columns; {} are expected, as in the first row", source.key, path, record->line,
-                 record->cells.size(), num_columns);
-    }
-    TableRow row{std::move(record->cells[positions->text]), label_of(trimmed(record->cells[positions->label])), record->line};
-    for (size_t column : positions->join) row.text.append("\n").append(record->cells[column]);
-    if (row.label.empty()) fail_input("{}: {}:{}: column {}, the label, is empty", source.key, path, record->line, positions->label);
-    rows.push_back(std::move(row));
-  }
-  const bool unnamed_header = rows.size() > 1 && !positions->header && !is_whole_number(rows[0].label) &&
-                              std::all_of(rows.begin() + 1, rows.end(), [](const TableRow& row) { return is_whole_number(row.label); });
-  if (unnamed_header) rows.erase(rows.begin());
-  return rows;
-}
-
-// One .jsonl line.
-class ObjectReader {
+// The records of a file as rows of the fields that make a text, and behind them the label.
+class RecordRows final : public RowBatch {
  public:
-  ObjectReader(const std::string& path, const DocumentSource& source, const std::string& label_field)
-      : path_(path), source_(source), label_field_(label_field) {}
+  RecordRows(const std::string& path, std::string_view text, bool commas, const DocumentSource& source, const TextTemplate& texts,
+             const std::string& label_field)
+      : path_(path), text_(text), source_(source), texts_(texts), label_field_(label_field), reader_(path, text, commas) {}
 
-  // Nothing: the row lacks a text and is left out.
-  std::optional<TableRow> read(std::string_view line, int64_t number) const {
-    json object;
-    try {
-      object = json::parse(line.begin(), line.end());
-    } catch (const json::exception& e) {
-      const std::string_view what = e.what();
-      fail_input("{}: {}:{} is not valid JSON: {}; one object a line is expected", source_.key, path_, number,
-                 what.substr(what.find("] ") + 2, 300));
+  bool next() override {
+    record_ = reader_.next();
+    if (record_ && positions_.empty()) {
+      place_columns();
+      num_columns_ = record_->cells.size();
+      if (has_header_) record_ = reader_.next();
     }
-    if (!object.is_object()) fail_input("{}: {}:{} is {}; one object a line is expected", source_.key, path_, number, object.type_name());
-    if (source_.skips_missing && lacks_field(object, source_.text_field, source_.join_fields)) return std::nullopt;
-    TableRow row{text(object, source_.text_field, "data.text_field", number), label(object, number), number};
-    for (const std::string& name : source_.join_fields) row.text.append("\n").append(text(object, name, "data.join_fields", number));
-    return row;
+    if (record_ && record_->cells.size() != num_columns_) {
+      fail_input("{}: {}: the row has {} columns; {} are expected, as in the first row", source_.key, place(), record_->cells.size(),
+                 num_columns_);
+    }
+    return record_.has_value();
   }
+  FieldValue field(size_t index) override { return {FieldValue::Kind::Text, record_->cells[positions_[index]]}; }
+  std::string type_of(size_t) override { return "text"; }
+  int64_t number() const override { return record_->line; }
+  std::string place() const override { return fmt::format("{}:{}", path_, number()); }
+  std::string lacks(const std::string& field, const std::string& named_by) const override {
+    return fmt::format("{}: the first row, the header, has no column '{}', which {} names; its columns are: {}", place(), field, named_by,
+                       fmt::join(names_, ", "));
+  }
+  bool is_checked_utf8() const override { return true; }  // the whole text is
+  size_t num_bytes() const override { return text_.size(); }
+  bool has_header() const { return has_header_; }
+  size_t label_position() const { return positions_.back(); }
 
  private:
-  const json& field(const json& object, const std::string& name, const char* which, int64_t number) const {
-    const auto found = object.find(name);
-    if (found != object.end()) return *found;
-    std::vector<std::string> names;
-    for (const auto& [other, value] : object.items()) names.push_back(other);
-    fail_input("{}: {}:{} has no field '{}' ({} names it); its fields are: {}", source_.key, path_, number, name, which,
-               fmt::join(names, ", "));
-  }
-
-  std::string text(const json& object, const std::string& name, const char* which, int64_t number) const {
-    const json& value = field(object, name, which, number);
-    if (!value.is_string())
-      fail_input("{}: {}:{}: field '{}' is {}; a string is expected", source_.key, path_, number, name, value.type_name());
-    return value.get<std::string>();
-  }
-
-  std::string label(const json& object, int64_t number) const {
-    const json& value = field(object, label_field_, "data.label_field", number);
-    const std::string name = label_of(value.is_string() ? trimmed(value.get_ref<const std::string&>()) : value.dump());
-    if (!value.is_string() && !value.is_number() && !value.is_boolean()) {
-      fail_input("{}: {}:{}: field '{}', the label, is {}; a string, number or boolean is expected", source_.key, path_, number,
-                 label_field_, value.dump());
+  // By the first record. Without a header columns are positions.
+  void place_columns() {
+    for (const std::string& cell : record_->cells) names_.push_back(trimmed(cell));
+    std::vector<std::string> wanted = texts_.fields();
+    wanted.push_back(label_field_);
+    has_header_ =
+        std::any_of(wanted.begin(), wanted.end(), [&](const std::string& column) { return !is_position(column) && is_there(column); });
+    const DocumentSource defaults;
+    const bool is_default =
+        source_.text.empty() && source_.text_field == defaults.text_field && source_.join_fields.empty() && label_field_ == kLabelField;
+    if (!has_header_ && is_default) {
+      positions_ = {0, 1};
+      if (names_.size() == 2) return;
+      fail_input(
+          "{}: {}: the first row has {} columns ({}) and no header with '{}' and '{}': name the columns with data.text_field and "
+          "data.label_field, by position from 0 or by their names in a header",
+          source_.key, place(), names_.size(), fmt::join(names_, ", "), source_.text_field, label_field_);
     }
-    if (name.empty()) fail_input("{}: {}:{}: field '{}', the label, is empty", source_.key, path_, number, label_field_);
-    return name;
+    for (size_t i = 0; i < texts_.fields().size(); ++i) positions_.push_back(position(texts_.fields()[i], texts_.named_by(i)));
+    positions_.push_back(position(label_field_, "data.label_field"));
+  }
+
+  bool is_there(const std::string& column) const { return std::find(names_.begin(), names_.end(), column) != names_.end(); }
+
+  size_t position(const std::string& column, const std::string& named_by) const {
+    if (is_position(column)) {
+      const size_t at = std::stoul(column);
+      if (at < names_.size()) return at;
+      fail_input("{}: {}: there is no column {} ({}); the first row has {}, counted from 0", source_.key, place(), column, named_by,
+                 names_.size());
+    }
+    if (!is_there(column)) fail_input("{}: {}", source_.key, lacks(column, named_by));
+    return static_cast<size_t>(std::find(names_.begin(), names_.end(), column) - names_.begin());
   }
 
   const std::string& path_;
+  std::string_view text_;
   const DocumentSource& source_;
+  const TextTemplate& texts_;
   const std::string& label_field_;
+  RecordReader reader_;
+  std::optional<Record> record_;
+  std::vector<std::string> names_;
+  std::vector<size_t> positions_;
+  size_t num_columns_ = 0;
+  bool has_header_ = false;
 };
 
-std::vector<TableRow> read_objects(const std::string& path, std::string_view text, const DocumentSource& source,
-                                   const std::string& label_field, int64_t* num_left_out) {
-  const ObjectReader reader(path, source, label_field);
+std::vector<TableRow> read_records(const std::string& path, std::string_view text, bool commas, const DocumentSource& source,
+                                   const std::string& label_field) {
+  const TextTemplate texts(source);
+  RecordRows records(path, text, commas, source, texts, label_field);
   std::vector<TableRow> rows;
-  for_each_line(text, [&](std::string_view line, int64_t number) {
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
-    std::optional<TableRow> row = reader.read(line, number);
-    if (row)
-      rows.push_back(std::move(*row));
-    else if (num_left_out != nullptr)
-      ++*num_left_out;
-  });
+  std::string buffer;
+  while (records.next()) {
+    std::string label = label_of(trimmed(records.field(texts.fields().size()).text));
+    if (label.empty()) fail_input("{}: {}: column {}, the label, is empty", source.key, records.place(), records.label_position());
+    rows.push_back({std::string(texts.text(records, buffer).value_or("")), std::move(label), records.number()});
+  }
+  const bool unnamed_header = rows.size() > 1 && !records.has_header() && !is_whole_number(rows[0].label) &&
+                              std::all_of(rows.begin() + 1, rows.end(), [](const TableRow& row) { return is_whole_number(row.label); });
+  if (unnamed_header) rows.erase(rows.begin());
+  if (source.max_documents > 0 && std::ssize(rows) > source.max_documents) rows.resize(static_cast<size_t>(source.max_documents));
+  return rows;
+}
+
+// The rows of a file whose rows have fields.
+std::vector<TableRow> read_fields(const std::string& path, const DocumentSource& source, const std::string& label_field,
+                                  int64_t* num_left_out) {
+  using Kind = FieldValue::Kind;
+  const TextTemplate texts(source);
+  std::vector<std::string> fields = texts.fields();
+  const size_t label_index = fields.size();
+  fields.push_back(label_field);
+  const auto reader = open_rows(path, fields, source.key);
+  std::vector<TableRow> rows;
+  std::string buffer;
+  while (const auto batch = reader->next()) {
+    while (batch->next()) {
+      if (source.max_documents > 0 && std::ssize(rows) == source.max_documents) return rows;
+      const auto text = texts.text(*batch, buffer);
+      if (!text) {
+        *num_left_out += 1;
+        continue;
+      }
+      const FieldValue label = batch->field(label_index);
+      if (label.kind == Kind::Missing) fail_input("{}: {}", source.key, batch->lacks(label_field, "data.label_field"));
+      if (label.kind != Kind::Text && label.kind != Kind::Number && label.kind != Kind::Boolean)
+        fail_input("{}: {}: field '{}', the label, is {}; a string, number or boolean is expected", source.key, batch->place(), label_field,
+                   label.kind == Kind::Null ? "null" : label.text);
+      const std::string name = label_of(label.kind == Kind::Text ? trimmed(label.text) : std::string(label.text));
+      if (name.empty()) fail_input("{}: {}: field '{}', the label, is empty", source.key, batch->place(), label_field);
+      if (!batch->is_checked_utf8()) require_utf8(fmt::format("{}: {}: the label: ", source.key, batch->place()), path, name);
+      rows.push_back({std::string(*text), name, batch->number()});
+    }
+  }
   return rows;
 }
 
@@ -277,10 +267,12 @@ bool is_whole_number(const std::string& text) {
 
 std::vector<TableRow> read_table(const std::string& path, const DocumentSource& source, const std::string& label_field,
                                  int64_t* num_left_out) {
-  const MappedFile file(path);
+  int64_t ignored = 0;
   const TableKind kind = table_kind(path, source.key);
-  const std::string_view text = text_of_table(file, source.key);
-  if (kind == TableKind::JsonLines) return read_objects(path, text, source, label_field, num_left_out);
+  if (kind != TableKind::Tabs && kind != TableKind::Commas)
+    return read_fields(path, source, label_field, num_left_out != nullptr ? num_left_out : &ignored);
+  TextStream stream(path, source.key);
+  const std::string_view text = text_of_table(stream, path, source.key);
   return read_records(path, text, kind == TableKind::Commas, source, label_field);
 }
 

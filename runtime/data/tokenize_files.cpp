@@ -5,7 +5,6 @@
 #include <chrono>
 #include <exception>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <thread>
@@ -13,161 +12,165 @@
 
 #include "base/error.h"
 #include "base/helper_threads.h"
-#include "base/mapped_file.h"
+#include "base/nth.h"
 #include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
-#include "runtime/data/lacks_field.h"
+#include "runtime/data/row_reader.h"
+#include "runtime/data/text_stream.h"
+#include "runtime/data/text_template.h"
 
 namespace zerostep {
 namespace {
-
-using nlohmann::json;
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr size_t kMaxChunks = 4096;  // of one round: bounds the number of files mapped at once
 
 // A part of a file that can be tokenized by itself.
 struct Chunk {
-  std::shared_ptr<const MappedFile> file;
-  CorpusKind kind;
-  size_t begin, end;
-  bool ends_document;  // .txt: the last part of its file
-  std::string_view text() const { return file->text().substr(begin, end - begin); }
+  std::unique_ptr<RowBatch> rows;  // documents; none: a part of a .txt file
+  TextPart part;
+  bool begins_document = false, ends_document = false;  // .txt: the first and the last part of its file
+  int64_t file_bytes = 0;                               // from the chunk before
+  size_t num_bytes() const { return rows ? rows->num_bytes() : part.text.size(); }
+};
+
+// What a chunk has given up to the end of a document.
+struct DocumentEnd {
+  size_t num_tokens;
+  TokenizeResult counts;
 };
 
 struct ChunkResult {
   std::vector<int32_t> tokens;
-  int64_t num_documents = 0, num_text_bytes = 0, num_left_out = 0;
-  std::string stray;  // where bytes are that are no text, of a tokenizer that keeps them
-  std::exception_ptr error;
+  TokenizeResult counts;
+  std::vector<DocumentEnd> ends;  // where documents are counted
+  std::vector<bool> met;          // which of the template's fields its rows have
+  std::string stray;              // where bytes are that are no text, of a tokenizer that keeps them
+  std::exception_ptr error;       // met behind these documents
 };
 
 // Cuts the files into chunks, one after the other.
 class ChunkReader {
  public:
-  ChunkReader(const std::vector<std::string>& files, const std::string& key, const Tokenizer& tokenizer)
-      : files_(files), key_(key), tokenizer_(tokenizer) {}
+  ChunkReader(const std::vector<std::string>& files, const std::vector<std::string>& fields, const std::string& key,
+              const Tokenizer& tokenizer)
+      : files_(files), fields_(fields), key_(key), tokenizer_(tokenizer) {}
 
   std::optional<Chunk> next() {
-    if (!file_) {
+    for (;;) {
+      if (text_) return part_of_text();
+      if (rows_) {
+        Chunk chunk;
+        chunk.rows = rows_->next();
+        if (chunk.rows) {
+          chunk.file_bytes = advance(rows_->bytes_read());
+          return chunk;
+        }
+        rows_.reset();
+      }
       if (index_ == files_.size()) return std::nullopt;
-      file_ = std::make_shared<const MappedFile>(files_[index_]);
-      kind_ = corpus_kind(files_[index_], key_);
-      ++index_;
-      begin_ = 0;
+      const std::string& path = files_[index_++];
+      bytes_read_ = 0;
+      if (corpus_kind(path, key_) == CorpusKind::Text) {
+        text_.emplace(path, key_);
+        begins_document_ = true;
+      } else {
+        rows_ = open_rows(path, fields_, key_);
+      }
     }
-    const std::string_view rest = file_->text().substr(begin_);
-    const size_t length = kind_ == CorpusKind::Text ? tokenizer_.split_point(rest, kChunkBytes) : whole_lines(rest);
-    Chunk chunk{file_, kind_, begin_, begin_ + length, length == rest.size()};
-    begin_ += length;
-    if (chunk.ends_document) file_.reset();
-    return chunk;
   }
 
  private:
-  static size_t whole_lines(std::string_view text) {
-    if (text.size() <= kChunkBytes) return text.size();
-    const size_t line_end = text.find('\n', kChunkBytes);
-    return line_end == std::string_view::npos ? text.size() : line_end + 1;
+  // Whether texts may be cut at a place is decided by what stands around it.
+  static constexpr size_t kAround = 1 << 16;
+
+  Chunk part_of_text() {
+    for (size_t size = kChunkBytes + kAround;; size *= 2) {
+      const std::string_view rest = text_->look(size);
+      const size_t length = rest.size() <= kChunkBytes ? rest.size() : tokenizer_.split_point(rest, character_end(rest, kChunkBytes));
+      if (!text_->is_all() && length + kAround > rest.size()) continue;
+      Chunk chunk;
+      chunk.begins_document = std::exchange(begins_document_, false);
+      chunk.ends_document = length == rest.size();
+      chunk.part = text_->take(length);
+      chunk.file_bytes = advance(text_->bytes_read());
+      if (chunk.ends_document) text_.reset();
+      return chunk;
+    }
   }
+
+  // The first end of a character at or behind a place, so that no part of one is taken for what is no text.
+  static size_t character_end(std::string_view text, size_t at) {
+    const size_t last = std::min(at + 3, text.size());
+    while (at < last && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
+    return at;
+  }
+
+  int64_t advance(int64_t bytes_read) { return bytes_read - std::exchange(bytes_read_, bytes_read); }
 
   const std::vector<std::string>& files_;
+  const std::vector<std::string>& fields_;
   const std::string& key_;
   const Tokenizer& tokenizer_;
-  size_t index_ = 0, begin_ = 0;
-  std::shared_ptr<const MappedFile> file_;
-  CorpusKind kind_ = CorpusKind::Text;
+  size_t index_ = 0;
+  int64_t bytes_read_ = 0;
+  std::optional<TextStream> text_;
+  bool begins_document_ = false;  // nothing of the text is taken
+  std::unique_ptr<RowReader> rows_;
 };
 
-// The text of one .jsonl line.
-class LineReader {
- public:
-  explicit LineReader(const DocumentSource& source) : source_(source) {}
-
-  // Nothing: the row lacks a field and is left out.
-  std::optional<std::string> read(const Chunk& chunk, std::string_view line) const {
-    json object;
-    try {
-      object = json::parse(line.begin(), line.end());
-    } catch (const json::exception& e) {
-      // "[json.exception.parse_error.101] parse error at line 1, column 5: ...": the line is ours to tell.
-      const std::string_view what = e.what();
-      require_lines("", chunk.file->path(), chunk.file->text());
-      fail_input("{} is not valid JSON: {}; one object a line is expected", place(chunk, line), what.substr(what.find("] ") + 2, 300));
-    }
-    if (!object.is_object())
-      fail_input("{} is {}; an object with the field '{}' is expected", place(chunk, line), object.type_name(), source_.text_field);
-    if (source_.skips_missing && lacks_field(object, source_.text_field, source_.join_fields)) return std::nullopt;
-    std::string text = field(chunk, line, object, source_.text_field, "data.text_field");
-    for (const std::string& name : source_.join_fields) text.append("\n").append(field(chunk, line, object, name, "data.join_fields"));
-    return text;
-  }
-
- private:
-  static std::string place(const Chunk& chunk, std::string_view line) {
-    const std::string_view before(chunk.file->text().data(), static_cast<size_t>(line.data() - chunk.file->text().data()));
-    return fmt::format("{}:{}", chunk.file->path(), std::count(before.begin(), before.end(), '\n') + 1);
-  }
-
-  static std::string field(const Chunk& chunk, std::string_view line, const json& object, const std::string& name, const char* key) {
-    const auto found = object.find(name);
-    if (found == object.end()) {
-      std::vector<std::string> names;
-      for (const auto& [key, value] : object.items()) names.push_back(key);
-      fail_input("{} has no field '{}', which {} names; its fields are: {} (data.missing \"skip\" leaves such rows out)",
-                 place(chunk, line), name, key, fmt::join(names, ", "));
-    }
-    if (!found->is_string())
-      fail_input("{}: field '{}' is {}; a string is expected{}", place(chunk, line), name, found->type_name(),
-                 found->is_null() ? " (data.missing \"skip\" leaves such rows out)" : "");
-    return found->get<std::string>();
-  }
-
-  const DocumentSource& source_;
+// What is the same for all chunks.
+struct Rules {
+  const DocumentSource& source;
+  const TextTemplate& text;
+  const Tokenizer& tokenizer;
 };
 
-void tokenize_lines(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer, ChunkResult& result) {
-  for_each_line(chunk.text(), [&](std::string_view line, int64_t) {
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
-    const std::optional<std::string> document = reader.read(chunk, line);
+void end_document(const Rules& rules, ChunkResult& result) {
+  result.tokens.push_back(rules.tokenizer.end_of_document());
+  ++result.counts.num_documents;
+  if (rules.source.max_documents > 0) result.ends.push_back({result.tokens.size(), result.counts});
+}
+
+void tokenize_rows(RowBatch& rows, const Rules& rules, ChunkResult& result) {
+  std::string buffer;
+  result.met.resize(rules.text.fields().size());
+  while (rows.next()) {
+    const std::optional<std::string_view> document = rules.text.text(rows, buffer, &result.met);
     if (!document) {
-      ++result.num_left_out;
-      return;
+      ++result.counts.num_left_out;
+      continue;
     }
-    tokenizer.encode(*document, result.tokens);
-    result.tokens.push_back(tokenizer.end_of_document());
-    ++result.num_documents;
-    result.num_text_bytes += static_cast<int64_t>(document->size());
-  });
+    rules.tokenizer.encode(*document, result.tokens);
+    result.counts.num_text_bytes += static_cast<int64_t>(document->size());
+    end_document(rules, result);
+  }
 }
 
 // Bytes of a text that are not UTF-8: InputError where the tokenizer loses them; gives their place where it keeps them all the same.
-std::string stray_bytes(const Chunk& chunk, const Tokenizer& tokenizer) {
-  if (tokenizer.stray_bytes() == Tokenizer::StrayBytes::Expected) return "";
-  const size_t position = first_ill_formed_byte(chunk.text());
+std::string stray_bytes(const TextPart& part, const Rules& rules) {
+  const size_t position = first_ill_formed_byte(part.text);
   if (position == std::string_view::npos) return "";
-  const std::string what = not_utf8(chunk.file->path(), chunk.file->text(), chunk.begin + position);
-  if (tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}", what);
+  const std::string what = fmt::format("{}: {}", rules.source.key, part.not_utf8_at(position));
+  if (rules.tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}", what);
   return what;
 }
 
-ChunkResult tokenize_chunk(const Chunk& chunk, const LineReader& reader, const Tokenizer& tokenizer) {
+ChunkResult tokenize_chunk(const Chunk& chunk, const Rules& rules) {
   ChunkResult result;
+  result.tokens.reserve(chunk.num_bytes());  // most tokenizers make fewer, and memory that is not written costs nothing
   try {
-    if (chunk.kind == CorpusKind::JsonLines) {
-      tokenize_lines(chunk, reader, tokenizer, result);
+    if (chunk.rows) {
+      tokenize_rows(*chunk.rows, rules, result);
     } else {
-      result.stray = stray_bytes(chunk, tokenizer);
-      if (chunk.begin == 0) {
-        tokenizer.encode(chunk.text(), result.tokens);
+      result.stray = stray_bytes(chunk.part, rules);
+      if (chunk.begins_document) {
+        rules.tokenizer.encode(chunk.part.text, result.tokens);
       } else {
-        tokenizer.encode_rest(chunk.text(), result.tokens);
+        rules.tokenizer.encode_rest(chunk.part.text, result.tokens);
       }
-      result.num_text_bytes = static_cast<int64_t>(chunk.text().size());
-      if (chunk.ends_document) {
-        result.tokens.push_back(tokenizer.end_of_document());
-        result.num_documents = 1;
-      }
+      result.counts.num_text_bytes = static_cast<int64_t>(chunk.part.text.size());
+      if (chunk.ends_document) end_document(rules, result);
     }
   } catch (...) {
     result.error = std::current_exception();
@@ -175,18 +178,37 @@ ChunkResult tokenize_chunk(const Chunk& chunk, const LineReader& reader, const T
   return result;
 }
 
-std::vector<ChunkResult> tokenize_round(const std::vector<Chunk>& chunks, size_t num_threads, const LineReader& reader,
-                                        const Tokenizer& tokenizer) {
+std::vector<ChunkResult> tokenize_round(const std::vector<Chunk>& chunks, size_t num_threads, const Rules& rules) {
   std::vector<ChunkResult> results(chunks.size());
   std::atomic<size_t> next = 0;
   const auto work = [&] {
-    for (size_t i = next++; i < chunks.size(); i = next++) results[i] = tokenize_chunk(chunks[i], reader, tokenizer);
+    for (size_t i = next++; i < chunks.size(); i = next++) results[i] = tokenize_chunk(chunks[i], rules);
   };
   {
     const auto helpers = helper_threads(std::max<size_t>(1, std::min(num_threads, chunks.size())) - 1, [&](size_t) { work(); });
     work();
   }
   return results;
+}
+
+// Keeps the first `most` documents of a chunk alone; true where it has that many.
+bool keep_documents(ChunkResult& chunk, int64_t most) {
+  if (chunk.counts.num_documents < most) return false;
+  const DocumentEnd& end = nth(chunk.ends, most - 1);
+  chunk.tokens.resize(end.num_tokens);
+  chunk.counts = end.counts;
+  chunk.error = nullptr;
+  return true;
+}
+
+// A field of an optional part that no row has is a slip of the pen, most likely.
+void warn_of_fields(const TextTemplate& text, const std::vector<bool>& met, const TokenizeResult& result, const std::string& key,
+                    const std::function<void(const std::string&)>& warn) {
+  const bool has_rows = std::find(met.begin(), met.end(), true) != met.end();
+  for (size_t i = 0; i < met.size(); ++i)
+    if (has_rows && !met[i] && result.num_left_out == 0)
+      warn(fmt::format("{}: no row has a field '{}', which {} names: the parts with it are left out everywhere", key, text.fields()[i],
+                       text.named_by(i)));
 }
 
 // Calls back now and then, and at the end if it did before.
@@ -224,34 +246,53 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const Docum
   for (const std::string& file : files) bytes_total += stamp_of(file).num_bytes;
   const auto num_threads = static_cast<size_t>(
       std::max(1, options.num_threads > 0 ? options.num_threads : static_cast<int>(std::thread::hardware_concurrency())));
-  ChunkReader chunks_of_files(files, source.key, tokenizer);
-  const LineReader reader(source);
+  const TextTemplate text(source);
+  const Rules rules{source, text, tokenizer};
+  ChunkReader chunks_of_files(files, text.fields(), source.key, tokenizer);
   ProgressReporter progress(options, bytes_total);
   TokenizeResult result;
   bool told_stray = false;
+  std::vector<bool> met(text.fields().size());
   for (bool last = false; !last;) {
     std::vector<Chunk> round;
+    // What a file that is damaged further on holds before comes first, with its own errors.
+    std::exception_ptr error;
     size_t round_bytes = 0;
+    int64_t file_bytes = 0;
     while (round_bytes < 2 * num_threads * kChunkBytes && round.size() < kMaxChunks) {
-      std::optional<Chunk> chunk = chunks_of_files.next();
+      std::optional<Chunk> chunk;
+      try {
+        chunk = chunks_of_files.next();
+      } catch (...) {
+        error = std::current_exception();
+      }
       last = !chunk;
       if (last) break;
-      round_bytes += chunk->end - chunk->begin;
+      round_bytes += chunk->num_bytes();
+      file_bytes += chunk->file_bytes;
       round.push_back(std::move(*chunk));
     }
     int64_t round_tokens = 0;
-    for (const ChunkResult& chunk : tokenize_round(round, num_threads, reader, tokenizer)) {
+    for (ChunkResult& chunk : tokenize_round(round, num_threads, rules)) {
+      const bool is_full = source.max_documents > 0 && keep_documents(chunk, source.max_documents - result.num_documents);
       if (chunk.error) std::rethrow_exception(chunk.error);
       if (!chunk.stray.empty() && !std::exchange(told_stray, true))
         options.warn(fmt::format("{}; its bytes are kept as they are", chunk.stray));
       take(chunk.tokens);
+      for (size_t i = 0; i < chunk.met.size(); ++i) met[i] = met[i] || chunk.met[i];
       round_tokens += static_cast<int64_t>(chunk.tokens.size());
-      result.num_documents += chunk.num_documents;
-      result.num_text_bytes += chunk.num_text_bytes;
-      result.num_left_out += chunk.num_left_out;
+      result.num_documents += chunk.counts.num_documents;
+      result.num_text_bytes += chunk.counts.num_text_bytes;
+      result.num_left_out += chunk.counts.num_left_out;
+      if (!is_full) continue;
+      last = true;
+      error = nullptr;
+      break;
     }
-    progress.advance(static_cast<int64_t>(round_bytes), round_tokens, last);
+    if (error) std::rethrow_exception(error);
+    progress.advance(file_bytes, round_tokens, last);
   }
+  warn_of_fields(text, met, result, rules.source.key, options.warn);
   return result;
 }
 

@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "tests/launch/support/run_binary.h"
+#include "tests/runtime/support/table_files.h"
 
 // Rows of data files, from the file to the batches of a run.
 namespace zerostep::testing {
@@ -56,6 +60,36 @@ TEST_F(DataRows, ThatLackAFieldAreNamedOrLeftOutAndCounted) {
     return done.out;
   };
   EXPECT_EQ(batches(set("holed.jsonl", "skip")), batches(set("good.jsonl", "")));
+}
+
+// The rows of tests/runtime/tables/rows.jsonl, as other kinds of files.
+TEST_F(DataRows, OfEveryKindOfFileMakeTheSameBatches) {
+  place_.config();
+  const auto batches = [&](const std::string& file) {
+    const std::string data = "data={\"train\": \"" + table_file(file) + "\", \"sequence_length\": 16}";
+    const Outcome done = place_.run(arguments({"inspect", "batches"}, {data}, {"--steps", "4"}));
+    EXPECT_EQ(done.status, 0) << done.err;
+    return done.out;
+  };
+  const std::string expected = batches("rows.jsonl");
+  EXPECT_EQ(count(expected, "\n"), 4u);
+  for (const char* file : {"zstd.parquet", "stream.arrow", "saved", "both/validation", "rows.jsonl.gz", "rows.jsonl.zst"})
+    EXPECT_EQ(batches(file), expected) << file;
+}
+
+TEST_F(DataRows, OfTablesNeedALibraryBesideTheProgram) {
+  place_.config();
+  const std::string alone = place_.path("zerostep");
+  std::filesystem::copy_file(std::getenv("ZEROSTEP_BINARY"), alone);
+  const auto train = [&](const std::string& file) {
+    const std::string data = "data={\"train\": \"" + table_file(file) + "\", \"sequence_length\": 16}";
+    return place_.run_command({alone, "inspect", "batches", place_.path("config.json"), "--steps", "1", "--set", data});
+  };
+  EXPECT_EQ(train("rows.jsonl").status, 0);
+  const Outcome refused = train("zstd.parquet");
+  EXPECT_EQ(refused.status, 2);
+  for (const char* part : {"data.train", "zstd.parquet", "libzerostep_arrow.so", "launch/setup.sh", "launch/build.sh"})
+    EXPECT_SAYS(refused.err, part);
 }
 
 }  // namespace

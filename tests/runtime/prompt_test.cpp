@@ -132,7 +132,7 @@ TEST_F(PromptTest, MaskedWordsArePredictedWhereTheyStand) {
 
 TEST_F(PromptTest, StreamsMakePromptsOfTheirSamples) {
   ClassificationOptions options;
-  options.sources[0].paths = {write("x.tsv", "good\tpos\nawful\tneg\nok\tpos\nbad\tneg\n")};
+  options.sources = {{.paths = {write("x.tsv", "good\tpos\nawful\tneg\nok\tpos\nbad\tneg\n")}}};
   options.num_labels = 2;
   options.sequence_length = 40;
   options.vocabulary_size = 257;

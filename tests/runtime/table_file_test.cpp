@@ -108,7 +108,7 @@ TEST_F(TableFileTest, ErrorsNameFileLineAndColumn) {
   expect_error<InputError>([&] { table_files({.key = "data.eval", .paths = {write("a.txt", "x")}}); },
                            {"data.eval", "a.txt", ".tsv, .csv or .jsonl"});
   expect_error<InputError>([&] { table_files({.key = "data.eval", .paths = {path("*.tsvx")}}); },
-                           {"data.eval", "no file matches", ".tsv, .csv or .jsonl"});
+                           {"data.eval", "no file matches", ".tsv, .csv, .jsonl, .parquet or .arrow"});
 }
 
 // One label is the same in every kind of table.

@@ -1,0 +1,172 @@
+#include "runtime/data/json_rows.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "models/text_file.h"
+#include "runtime/data/text_stream.h"
+
+namespace zerostep {
+namespace {
+
+using nlohmann::json;
+using Kind = FieldValue::Kind;
+
+// By its name, or by names with dots between them. Nothing: there is none. `is_cut`: one of the objects on the way is null.
+const json* find_value(const json& object, std::string_view name, bool& is_cut) {
+  const auto whole = object.find(name);
+  if (whole != object.end()) return &*whole;
+  for (size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+    const auto outer = object.find(name.substr(0, dot));
+    if (outer == object.end()) continue;
+    is_cut = is_cut || outer->is_null();
+    if (!outer->is_object()) continue;
+    if (const json* inner = find_value(*outer, name.substr(dot + 1), is_cut)) return inner;
+  }
+  return nullptr;
+}
+
+constexpr int kMostNested = 8;  // objects whose fields messages name
+
+void add_names(const json& object, const std::string& before, int depth, std::vector<std::string>& names) {
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_object() && !value.empty() && depth < kMostNested) {
+      add_names(value, before + name + ".", depth + 1, names);
+    } else {
+      names.push_back(before + name);
+    }
+  }
+}
+
+// A part of a file, whole lines.
+class JsonRows final : public RowBatch {
+ public:
+  JsonRows(TextPart part, std::shared_ptr<const std::vector<std::string>> fields, std::string key)
+      : part_(std::move(part)), fields_(std::move(fields)), key_(std::move(key)), buffers_(fields_->size()) {}
+
+  bool next() override {
+    while (next_ < part_.text.size()) {
+      begin_ = next_;
+      const size_t line_end = std::min(part_.text.find('\n', begin_), part_.text.size());
+      next_ = line_end + 1;
+      const std::string_view line = part_.text.substr(begin_, line_end - begin_);
+      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      parse(line);
+      return true;
+    }
+    return false;
+  }
+
+  FieldValue field(size_t index) override {
+    bool is_cut = false;
+    const json* value = find_value(object_, (*fields_)[index], is_cut);
+    if (value == nullptr) return {is_cut ? Kind::Null : Kind::Missing, {}};
+    std::string& buffer = buffers_[index];
+    switch (value->type()) {
+      case json::value_t::null:
+        return {Kind::Null, {}};
+      case json::value_t::string:
+        return {Kind::Text, value->get_ref<const std::string&>()};
+      case json::value_t::boolean:
+        return {Kind::Boolean, value->get<bool>() ? "true" : "false"};
+      case json::value_t::number_integer:
+      case json::value_t::number_unsigned:
+      case json::value_t::number_float:
+        return {Kind::Number, buffer = value->dump()};
+      case json::value_t::array:
+        if (texts_of(*value, buffer)) return {Kind::Texts, buffer};
+        [[fallthrough]];
+      default:
+        return {Kind::Other, buffer = shown(*value)};
+    }
+  }
+
+  std::string type_of(size_t index) override {
+    bool is_cut = false;
+    const json* value = find_value(object_, (*fields_)[index], is_cut);
+    return value == nullptr ? "missing" : value->type_name();
+  }
+  int64_t number() const override { return part_.line_of(begin_); }
+  std::string place() const override { return fmt::format("{}:{}", part_.path, number()); }
+  bool is_checked_utf8() const override { return true; }  // by the parser
+  size_t num_bytes() const override { return part_.text.size(); }
+
+  std::string lacks(const std::string& field, const std::string& named_by) const override {
+    std::vector<std::string> names;
+    add_names(object_, "", 1, names);
+    return fmt::format("{} has no field '{}', which {} names; its fields are: {}", place(), field, named_by, fmt::join(names, ", "));
+  }
+
+ private:
+  void parse(std::string_view line) {
+    try {
+      object_ = json::parse(line.begin(), line.end());
+    } catch (const json::exception& error) {
+      if (part_.mapped) require_lines(key_ + ": ", part_.path, part_.mapped->text());
+      const size_t stray = first_ill_formed_byte(line);
+      if (stray != std::string_view::npos) fail_input("{}: {}", key_, part_.not_utf8_at(begin_ + stray));
+      // "[json.exception.parse_error.101] parse error at line 1, column 5: ...": the line is ours to tell.
+      const std::string_view what = error.what();
+      fail_input("{}: {} is not valid JSON: {}; one object a line is expected", key_, place(), what.substr(what.find("] ") + 2, 300));
+    }
+    if (!object_.is_object()) fail_input("{}: {} is {}; one object a line is expected", key_, place(), object_.type_name());
+  }
+
+  // What may be nested without end is not written out.
+  std::string shown(const json& value) const {
+    constexpr size_t kLongest = 200;
+    return next_ - begin_ <= kLongest ? value.dump() : value.type_name();
+  }
+
+  static bool texts_of(const json& list, std::string& out) {
+    if (!std::all_of(list.begin(), list.end(), [](const json& element) { return element.is_string(); })) return false;
+    out.clear();
+    for (const json& element : list) {
+      if (&element != &list.front()) out += ' ';
+      out += element.get_ref<const std::string&>();
+    }
+    return true;
+  }
+
+  TextPart part_;
+  std::shared_ptr<const std::vector<std::string>> fields_;
+  std::string key_;
+  std::vector<std::string> buffers_;
+  json object_;
+  size_t begin_ = 0, next_ = 0;  // the line's begin and the next one's
+};
+
+// Lines of a file, some at a time.
+class JsonLines final : public RowReader {
+ public:
+  JsonLines(const std::string& path, const std::vector<std::string>& fields, const std::string& key)
+      : stream_(path, key), fields_(std::make_shared<const std::vector<std::string>>(fields)), key_(key) {}
+
+  std::unique_ptr<RowBatch> next() override {
+    for (size_t size = kPartBytes;; size *= 2) {
+      const std::string_view text = stream_.look(size);
+      if (text.empty()) return nullptr;
+      const size_t line_end = text.size() <= kPartBytes ? std::string_view::npos : text.find('\n', kPartBytes);
+      if (line_end == std::string_view::npos && !stream_.is_all()) continue;
+      return std::make_unique<JsonRows>(stream_.take(line_end == std::string_view::npos ? text.size() : line_end + 1), fields_, key_);
+    }
+  }
+  int64_t bytes_read() const override { return stream_.bytes_read(); }
+
+ private:
+  static constexpr size_t kPartBytes = 1 << 20;
+  TextStream stream_;
+  std::shared_ptr<const std::vector<std::string>> fields_;
+  std::string key_;
+};
+
+}  // namespace
+
+std::unique_ptr<RowReader> open_json_lines(const std::string& path, const std::vector<std::string>& fields, const std::string& key) {
+  return std::make_unique<JsonLines>(path, fields, key);
+}
+
+}  // namespace zerostep
