@@ -175,8 +175,9 @@ class IpcRows final : public RowReader {
       std::sort(options_.included_fields.begin(), options_.included_fields.end());
       options_.included_fields.erase(std::unique(options_.included_fields.begin(), options_.included_fields.end()),
                                      options_.included_fields.end());
-      // No field at all would be all of them.
-      if (!options_.included_fields.empty()) open(is_file);
+      // Arrow copies what it reads of chosen columns of a file, and would otherwise read it where it lies; columns that are compressed it
+      // had to decompress, though. No column at all would be all of them.
+      if (!options_.included_fields.empty() && !(is_file && lies_as_it_is())) open(is_file);
     });
   }
 
@@ -208,6 +209,17 @@ class IpcRows final : public RowReader {
     const int64_t read = checked(input_->ReadAt(0, static_cast<int64_t>(magic.size()), magic.data()));
     if (read == 0) throw ArrowError("it is empty");
     return std::memcmp(magic.data(), "ARROW1", magic.size()) == 0;
+  }
+
+  // Whether the first batch of a file is read where it lies, because it is not compressed.
+  bool lies_as_it_is() {
+    if (file_reader_->num_record_batches() == 0) return true;
+    const auto all = checked(input_->ReadAt(0, num_bytes_));
+    const auto batch = checked(file_reader_->ReadRecordBatch(0));
+    for (const auto& column : batch->columns())
+      for (const auto& buffer : column->data()->buffers)
+        if (buffer && buffer->size() > 0) return buffer->data() >= all->data() && buffer->data() < all->data() + num_bytes_;
+    return true;
   }
 
   std::shared_ptr<arrow::Schema> open(bool is_file) {
