@@ -1,4 +1,4 @@
-#include <arrow/array/array_base.h>
+#include <arrow/array.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/result.h>
@@ -67,6 +67,34 @@ int64_t rows_of_batch(int64_t batch_bytes, int64_t num_rows, int64_t num_bytes) 
       kMostRows);
 }
 
+// Texts as bytes: whether they are UTF-8 is looked at where they are read, which names the row.
+std::shared_ptr<arrow::Array> as_bytes(const std::shared_ptr<arrow::Array>& array) {
+  switch (array->type_id()) {
+    case arrow::Type::STRING:
+      return checked(array->View(arrow::binary()));
+    case arrow::Type::LARGE_STRING:
+      return checked(array->View(arrow::large_binary()));
+    default:
+      return array;
+  }
+}
+
+// What a damaged file gives must not lead outside its buffers: neither Arrow's format nor Parquet's dictionaries are looked at by who reads
+// them.
+void check_layout(const arrow::RecordBatch& batch) {
+  check(batch.Validate());
+  for (const auto& column : batch.columns()) {
+    if (column->type_id() != arrow::Type::DICTIONARY) {
+      check(as_bytes(column)->ValidateFull());
+      continue;
+    }
+    const auto& coded = static_cast<const arrow::DictionaryArray&>(*column);
+    const auto values = as_bytes(coded.dictionary());
+    check(values->ValidateFull());
+    check(arrow::DictionaryArray(arrow::dictionary(coded.indices()->type(), values->type()), coded.indices(), values).ValidateFull());
+  }
+}
+
 // Row group by row group, and of each a batch at a time: pages are read as they are needed.
 class ParquetRows final : public RowReader {
  public:
@@ -106,6 +134,7 @@ class ParquetRows final : public RowReader {
           continue;
         }
         if (batch->num_rows() == 0) continue;
+        check_layout(*batch);
         const int64_t first = rows_read_ + 1, count = batch->num_rows();
         rows_read_ += count;
         const auto bytes = static_cast<size_t>(arrow::util::TotalBufferSize(*batch));
@@ -255,18 +284,6 @@ class IpcRows final : public RowReader {
     checked(input_->ReadAt(std::max<int64_t>(0, checked(input_->Tell()) - 8), sizeof(last), &last));
     const bool is_marked = first == UINT32_MAX ? last == kMark : last >> 32 == 0;
     if (!is_marked) throw ArrowError("the stream ends without its end mark");
-  }
-
-  // A damaged batch must not lead outside its buffers. Whether the texts of a column are UTF-8 is looked at where they are read.
-  static void check_layout(const arrow::RecordBatch& batch) {
-    check(batch.Validate());
-    for (const auto& column : batch.columns()) {
-      std::shared_ptr<arrow::Array> array = column;
-      const arrow::Type::type type = array->type_id();
-      if (type == arrow::Type::STRING) array = checked(array->View(arrow::binary()));
-      if (type == arrow::Type::LARGE_STRING) array = checked(array->View(arrow::large_binary()));
-      check(array->ValidateFull());
-    }
   }
 
   ColumnFile file_;
