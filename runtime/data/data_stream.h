@@ -13,7 +13,7 @@ namespace zerostep {
 
 // How far the tokenizing of a corpus has come.
 struct TokenizeProgress {
-  int64_t bytes_done = 0, bytes_total = 0;  // of text
+  int64_t bytes_done = 0, bytes_total = 0;  // of the files
   int64_t tokens = 0;
   double seconds = 0;  // since tokenizing began
   double bytes_per_second = 0, eta_seconds = 0;

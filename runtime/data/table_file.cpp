@@ -250,7 +250,8 @@ std::vector<TableRow> read_fields(const std::string& path, const DocumentSource&
                    label.kind == Kind::Null ? "null" : label.text);
       const std::string name = label_of(label.kind == Kind::Text ? trimmed(label.text) : std::string(label.text));
       if (name.empty()) fail_input("{}: {}: field '{}', the label, is empty", source.key, batch->place(), label_field);
-      if (!batch->is_checked_utf8()) require_utf8(fmt::format("{}: {}: the label: ", source.key, batch->place()), path, name);
+      if (!batch->is_checked_utf8() && first_ill_formed_byte(name) != std::string::npos)
+        fail_input("{}: {}: field '{}', the label, is not UTF-8", source.key, batch->place(), label_field);
       rows.push_back({std::string(*text), name, batch->number()});
     }
   }
