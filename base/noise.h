@@ -11,7 +11,8 @@ enum class NoiseTag : uint32_t {
   Initialisation = 4,
   Permutation = 5,
   LowRankU = 6,
-  LowRankV = 7
+  LowRankV = 7,
+  Mixture = 8
 };
 
 // z = f(seed, tag, step, stream, element): Philox4x32-10 on a counter laid out as documented in noise_math.h. No state is carried.
