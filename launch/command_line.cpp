@@ -11,6 +11,7 @@
 #include "base/program_name.h"
 #include "launch/command_options.h"
 #include "launch/commands/commands.h"
+#include "launch/data_commands.h"
 #include "launch/experiment_commands.h"
 #include "launch/mistyped.h"
 #include "runtime/timing/measure_machine.h"
@@ -89,7 +90,9 @@ class CommandLine {
     add_inspect();
     add_export();
     add_rebuild();
-    experiments_.emplace(job_, app_, asked, [this](std::function<int()> command) { run_ = std::move(command); });
+    const auto runs = [this](std::function<int()> command) { run_ = std::move(command); };
+    experiments_.emplace(job_, app_, asked, runs);
+    data_.emplace(job_, app_, runs);
   }
 
   CLI::App& app() { return app_; }
@@ -283,7 +286,7 @@ class CommandLine {
         "\nExample: zerostep inspect batches run.json --steps 2\n         zerostep inspect checkpoint "
         "runs/first/checkpoints/step_00001000");
     CLI::App* batches =
-        sub->add_subcommand("batches", "JSON lines {step, samples, labels}: the global batches that `train` sees, steps from 0");
+        sub->add_subcommand("batches", "JSON lines {step, samples, labels, sources}: the global batches that `train` sees, steps from 0");
     add_file(batches, batches_);
     add_count(batches, "--steps", batches_.steps, "how many");
     add_count(batches, "--first", batches_.first_step, "from this step on");
@@ -337,6 +340,7 @@ class CommandLine {
   RebuildArguments rebuild_;
   ConfigArguments model_;
   std::optional<ExperimentCommands> experiments_;
+  std::optional<DataCommands> data_;
 };
 
 }  // namespace

@@ -20,7 +20,6 @@ constexpr MeantInstead kMeantInstead[] = {
     {"bench train", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"bench step", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},
-    {"data", "`zerostep inspect batches FILE` prints what `train` sees"},
     {"inspect data", "`zerostep inspect batches FILE` prints what `train` sees"},
     {"inspect batch", "`zerostep inspect batches FILE` prints what `train` sees"},
     {"inspect config", "`zerostep config FILE` prints the resolved configuration"},

@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // What a run leaves, beside its checkpoints, its monitors' folders and the traces of its ranks.
-constexpr std::array kFilesOfARun{"config.json", "plan.json", "metrics.csv", "metrics.csv.former", "log.txt", "zo_log.jsonl", "loss.svg"};
+constexpr std::array kFilesOfARun{"config.json",  "plan.json", "metrics.csv",         "metrics.csv.former", "log.txt",
+                                  "zo_log.jsonl", "loss.svg",  "classification.json", "test.json"};
 
 bool is_trace(const std::string& name) { return name.starts_with("trace_rank") && name.ends_with(".json"); }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <span>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -67,16 +68,25 @@ std::vector<std::string> required_fields(const std::vector<DocumentSource>& sour
   return names;
 }
 
-// What a key of the `data` block names. No path: no source.
-std::vector<DocumentSource> sources_of(const DataConfig& data, const std::vector<std::string>& paths, const std::string& key) {
-  if (paths.empty()) return {};
+DocumentSource document_source(const DataConfig& data, const SourceConfig& given) {
   DocumentSource source;
-  source.key = key;
-  source.paths = paths;
+  source.name = given.name;
+  source.key = given.key;
+  source.paths = given.files;
+  source.split = given.split;
+  source.text = given.text;
   source.text_field = data.text_field;
   source.join_fields = data.join_fields;
-  source.skips_missing = data.skips_missing;
-  return {std::move(source)};
+  source.skips_missing = given.skips_missing;
+  source.max_documents = given.max_documents;
+  source.weight = given.weight;
+  return source;
+}
+
+std::vector<DocumentSource> document_sources(const DataConfig& data, std::span<const SourceConfig> given) {
+  std::vector<DocumentSource> out;
+  for (const SourceConfig& source : given) out.push_back(document_source(data, source));
+  return out;
 }
 
 std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, const DataHooks& hooks) {
@@ -171,11 +181,12 @@ void print_warnings(const LoadedConfig& loaded) {
 std::vector<NamedPath> data_files(const Config& config) {
   std::vector<NamedPath> out;
   const DataConfig& data = config.data;
-  for (const auto& [key, paths] :
-       {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval), std::pair("data.bp_train", &data.bp_train)}) {
-    const std::string where = config.source(key) + ": " + key;
-    for (const DocumentSource& source : sources_of(data, *paths, where))
+  for (const auto& [key, sources] : {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval),
+                                     std::pair("data.bp_train", &data.bp_train), std::pair("data.test", &data.test)}) {
+    for (DocumentSource source : document_sources(data, *sources)) {
+      source.key = config.source(source.key) + ": " + source.key;
       for (const std::string& path : config.model.classifies ? table_files(source) : corpus_files(source)) out.push_back({key, path});
+    }
   }
   return out;
 }
@@ -184,12 +195,13 @@ std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks
   const DataConfig& data = subject.config().data;
   DataOptions options;
   options.key = "data.train";
-  options.sources = sources_of(data, data.train, options.key);
+  options.sources = document_sources(data, data.train);
   options.max_samples = data.max_samples;
   options.shuffle = data.shuffle;
   const StepConfig& step = subject.config().step;
   if (step.uses_queries()) options.sequence_length = step.query_sequence_length;
-  if (step.uses_queries() && step.bp_data == StepConfig::BackpropData::Split) options.part = DataOptions::Part::SecondHalf;
+  if (step.uses_queries() && step.bp_data == StepConfig::BackpropData::Split) options.part = DataOptions::Part::Rest;
+  options.first_share = step.bp_share;
   return open_data(subject, options, hooks);
 }
 
@@ -201,22 +213,43 @@ std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks
   if (config.reads_one_stream()) return nullptr;
   DataOptions options;
   options.key = own ? "data.bp_train" : "data.train";
-  options.sources = sources_of(config.data, own ? config.data.bp_train : config.data.train, options.key);
+  options.sources = document_sources(config.data, own ? config.data.bp_train : config.data.train);
   options.max_samples = own ? 0 : config.data.max_samples;
   options.shuffle = config.data.shuffle;
-  if (split) options.part = DataOptions::Part::FirstHalf;
+  if (split) options.part = DataOptions::Part::First;
+  options.first_share = step.bp_share;
   return open_data(subject, options, hooks);
 }
 
-std::unique_ptr<DataStream> open_evaluation_data(Subject& subject, const DataHooks& hooks) {
+namespace {
+
+// A set is every source that has a name, or all of them where they have none.
+std::vector<EvaluationSet> open_sets(Subject& subject, const std::string& key, const std::vector<SourceConfig>& sources,
+                                     const DataHooks& hooks) {
   if (subject.config().model.classifies && !subject.labels && !subject.config().data.train.empty()) open_training_data(subject, hooks);
-  DataOptions options;
-  options.key = "data.eval";
-  options.sources = sources_of(subject.config().data, subject.config().data.eval, options.key);
-  options.max_samples = subject.config().run.eval_samples;
-  options.spread = true;
-  options.shuffle = false;
-  return open_data(subject, options, hooks);
+  const bool is_named = !sources.empty() && !sources.front().name.empty();
+  std::vector<EvaluationSet> out;
+  for (size_t i = 0; i < (is_named ? sources.size() : 1); ++i) {
+    const std::span<const SourceConfig> of_set = is_named ? std::span(sources).subspan(i, 1) : std::span(sources);
+    DataOptions options;
+    options.key = is_named ? sources[i].key : key;
+    options.sources = document_sources(subject.config().data, of_set);
+    options.max_samples = key == "data.eval" ? subject.config().run.eval_samples : 0;
+    options.spread = true;
+    options.shuffle = false;
+    out.push_back({is_named ? sources[i].name : "", open_data(subject, options, hooks)});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<EvaluationSet> open_evaluation_data(Subject& subject, const DataHooks& hooks) {
+  return open_sets(subject, "data.eval", subject.config().data.eval, hooks);
+}
+
+std::vector<EvaluationSet> open_test_data(Subject& subject, const DataHooks& hooks) {
+  return open_sets(subject, "data.test", subject.config().data.test, hooks);
 }
 
 }  // namespace zerostep

@@ -49,7 +49,7 @@ void print_warnings(const LoadedConfig& loaded);
 // The tokenizer that data.tokenizer names.
 std::unique_ptr<Tokenizer> tokenizer_of(const Config& config);
 
-// Opens data.train or data.eval. InputError where the file names none, or what DataStream::open throws.
+// Opens data.train and its like. InputError where the file names none, or what DataStream::open throws.
 struct DataHooks {
   std::function<void(const TokenizeProgress&)> progress;
   std::function<void(const std::string&)> warn;
@@ -63,7 +63,15 @@ std::vector<NamedPath> data_files(const Config& config);
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks = {});
 // Of the backprop steps of a mode that mixes both kinds; nullptr where they read the same stream.
 std::unique_ptr<DataStream> open_backprop_data(Subject& subject, const DataHooks& hooks = {});
-// Opens the training data too where a classifier takes its labels from there.
-std::unique_ptr<DataStream> open_evaluation_data(Subject& subject, const DataHooks& hooks = {});
+// What is evaluated by itself.
+struct EvaluationSet {
+  std::string name;  // "": there is one set, without a name
+  std::unique_ptr<DataStream> data;
+};
+// data.eval, one set at least: each source that has a name is one, or all together are. Opens the training data too where a classifier
+// takes its labels from there.
+std::vector<EvaluationSet> open_evaluation_data(Subject& subject, const DataHooks& hooks = {});
+// The same of data.test, all of its samples.
+std::vector<EvaluationSet> open_test_data(Subject& subject, const DataHooks& hooks = {});
 
 }  // namespace zerostep

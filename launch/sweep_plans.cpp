@@ -41,7 +41,7 @@ ConfigArguments arguments_of(const SweepBase& base, const SweepPoint& point) {
 }  // namespace
 
 void SweepPlanner::make_tokens(const SweepPoint& point, const std::function<void(const std::string&)>& say) {
-  const std::string key = part_of(point, {"data.", "model.path", "model.task", "step.bp_data", "run.eval_"}, true);
+  const std::string key = part_of(point, {"data.", "model.path", "model.task", "step.bp_data", "step.bp_share", "run.eval_"}, true);
   if (samples_.contains(key)) return;
   Subject subject = load_subject(arguments_of(base_, point), {.world = ranks_});
   DataHooks hooks;
@@ -54,6 +54,7 @@ void SweepPlanner::make_tokens(const SweepPoint& point, const std::function<void
   samples_[key] = open_training_data(subject, hooks)->num_samples();
   open_backprop_data(subject, hooks);
   if (!subject.config().data.eval.empty()) open_evaluation_data(subject, hooks);
+  if (!subject.config().data.test.empty()) open_test_data(subject, hooks);
 }
 
 PlannedRun SweepPlanner::plan(const SweepPoint& point) {

@@ -31,6 +31,13 @@ void log_lines(RunLog& log, const std::string& text) {
   for_each_line(text, [&](std::string_view line, int64_t) { log.line(line); });
 }
 
+std::vector<RunOutcome::Evaluated> evaluated(const std::vector<EvaluationSet>& sets, const std::vector<Evaluation>& evaluations) {
+  std::vector<RunOutcome::Evaluated> out;
+  for (size_t i = 0; i < evaluations.size(); ++i)
+    out.push_back({evaluations.size() > 1 ? sets[i].name : "", evaluations[i].loss, evaluations[i].accuracy()});
+  return out;
+}
+
 }  // namespace
 
 TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter* writer)
@@ -58,7 +65,8 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
   if (!job.speaks()) return;
   if (!engine.describe_files().empty())
     log_.line(fmt::format("scratch        {} a rank: {}", human_bytes(static_cast<int64_t>(file_bytes_)), engine.describe_files()));
-  metrics_.emplace(setup.folder.file("metrics.csv"), first);
+  columns_of_sets_ = columns_of_sets(config_);
+  metrics_.emplace(setup.folder.file("metrics.csv"), first, columns_of_sets_);
   if (metrics_->rows_kept() != first)
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
   if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), setup.subject.loaded.update_values, first);
@@ -82,6 +90,7 @@ void TrainRun::run() {
   while (next < config_.run.steps && !stopped_) step(next++);
   // A short run may end before the engine gives up.
   if (!stopped_ && next > first && engine_.progress().skipped_in_a_row >= next - first) engine_.fail_skipped(next - 1);
+  if (!stopped_ && next > first && !setup_.test_sets.empty()) test();
 }
 
 StepBatches TrainRun::batches_of(int64_t step) const {
@@ -101,20 +110,28 @@ void TrainRun::step(int64_t step) {
   stopped_ = result.stop || stops_here;
   if (stopped_) outcome_.stopped_by = result.stop ? name_of_signal(pending_signal()) : "--stop-after";
   const int64_t done = step + 1;
-  const bool due = config_.run.eval_interval > 0 && done % config_.run.eval_interval == 0;
-  std::optional<Evaluation> evaluation;
-  if (setup_.eval_data && !result.stop && (due || done == config_.run.steps)) evaluation = evaluate_now();
-  const bool best = evaluation && config_.run.keep_best && writer_ != nullptr && std::isfinite(evaluation->loss) &&
-                    (best_.step < 0 || evaluation->loss < best_.loss);
-  if (job_.speaks()) record(step, result, seconds, evaluation);
+  std::vector<Evaluation> evaluations;
+  if (!setup_.eval_sets.empty() && !result.stop && is_evaluated(step)) evaluations = evaluate_now(setup_.eval_sets);
+  const double eval_loss = evaluations.empty() ? 0 : evaluations.front().loss;
+  const bool best = !evaluations.empty() && config_.run.keep_best && writer_ != nullptr && std::isfinite(eval_loss) &&
+                    (best_.step < 0 || eval_loss < best_.loss);
+  if (job_.speaks()) record(step, result, seconds, evaluations);
   const bool save =
       config_.run.checkpoint_interval > 0 && (done % config_.run.checkpoint_interval == 0 || done == config_.run.steps || stopped_);
   check_checkpoints(false);
   if (best) {
     best_before_ = best_;
-    best_ = {done, evaluation->loss};
+    best_ = {done, eval_loss};
   }
   if (writer_ != nullptr && (save || best)) save_checkpoint(done);
+}
+
+int64_t TrainRun::epoch_of(int64_t step) const { return step * config_.samples_of_step() / setup_.train_data->num_samples(); }
+
+bool TrainRun::is_evaluated(int64_t step) const {
+  const int64_t done = step + 1, interval = config_.run.eval_interval;
+  const bool ends_epoch = config_.run.evaluates_epochs && epoch_of(done) != epoch_of(step);
+  return ends_epoch || (interval > 0 && done % interval == 0) || done == config_.run.steps;
 }
 
 void TrainRun::save_checkpoint(int64_t steps_done) {
@@ -155,11 +172,36 @@ void TrainRun::check_checkpoints(bool wait) {
   }
 }
 
-Evaluation TrainRun::evaluate_now() {
+std::vector<Evaluation> TrainRun::evaluate_now(const std::vector<EvaluationSet>& sets) {
   if (board_) board_->flush();  // it may take long
-  log_.status(fmt::format("evaluating on {} samples ...", grouped(setup_.eval_data->num_samples())));
-  return evaluate(engine_, *setup_.eval_data, setup_.subject.model->num_classes(), config_.batch.micro_batch_size, job_.rank(),
-                  job_.size());
+  int64_t samples = 0;
+  for (const EvaluationSet& set : sets) samples += set.data->num_samples();
+  log_.status(fmt::format("evaluating on {} samples ...", grouped(samples)));
+  return evaluate(engine_, sets, setup_.subject.model->num_classes(), config_.batch.micro_batch_size, job_.rank(), job_.size());
+}
+
+// What a classifier's last evaluation says of each class.
+void TrainRun::keep_report(int64_t steps_done, const std::vector<Evaluation>& evaluations) {
+  const std::vector<std::string>& classes = setup_.subject.labels->names();
+  for (size_t i = 0; i < evaluations.size(); ++i) {
+    if (evaluations.size() > 1) log_.line(setup_.eval_sets[i].name);
+    log_lines(log_, classification_text(*evaluations[i].counts, classes));
+  }
+  nlohmann::ordered_json report = evaluations_json(setup_.eval_sets, evaluations, classes);
+  report["step"] = steps_done;
+  write_file(setup_.folder.file("classification.json"), report.dump(2) + "\n");
+}
+
+void TrainRun::test() {
+  const std::vector<Evaluation> evaluations = evaluate_now(setup_.test_sets);
+  if (!job_.speaks()) return;
+  log_.clear_status();
+  outcome_.test = evaluated(setup_.test_sets, evaluations);
+  log_.line(fmt::format("test after step {}: {}", config_.run.steps, evaluation_text(outcome_.test)));
+  const std::vector<std::string> classes = setup_.subject.labels ? setup_.subject.labels->names() : std::vector<std::string>();
+  nlohmann::ordered_json report = evaluations_json(setup_.test_sets, evaluations, classes);
+  report["step"] = config_.run.steps;
+  write_file(setup_.folder.file("test.json"), report.dump(2) + "\n");
 }
 
 // Tokens of the samples that a step trains on.
@@ -173,14 +215,14 @@ int64_t TrainRun::tokens_of(int64_t step) const {
   return tokens;
 }
 
-void TrainRun::record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation) {
+void TrainRun::record(int64_t step, const StepResult& result, double seconds, const std::vector<Evaluation>& evaluations) {
   const StepConfig& kind = config_.step;
   const bool queried = !step_kind(kind, step).backprop;
   const int64_t batch_size = queried ? kind.query_batch.train_batch_size : config_.batch.train_batch_size;
   const int64_t tokens = tokens_of(step);
   MetricsRow row;
   row.timestamp = timestamp_now();
-  row.epoch = step * config_.samples_of_step() / setup_.train_data->num_samples();
+  row.epoch = epoch_of(step);
   row.step = step;
   row.mode = config_.step.mode_name;
   row.scope = kind.scope.size() == 1 && (kind.scope[0] == "full" || kind.scope[0] == "reduced") ? kind.scope[0] : "patterns";
@@ -195,9 +237,15 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   if (kind.uses_queries()) row.bp_loss = result.bp_loss;
   row.grad_norm = result.grad_norm;
   if (config_.gradient_clipping > 0 && !result.skipped) row.clip_scale = result.clip_scale;
-  if (evaluation) {
-    row.eval_loss = evaluation->loss;
-    row.eval_accuracy = evaluation->accuracy();
+  if (!evaluations.empty()) {
+    row.eval_loss = evaluations.front().loss;
+    row.eval_accuracy = evaluations.front().accuracy();
+  }
+  for (size_t i = 0; i < columns_of_sets_.size(); ++i) {
+    row.of_sets.emplace_back(columns_of_sets_[i].c_str(), std::nullopt);
+    if (evaluations.empty()) continue;
+    const Evaluation& of_set = evaluations[i % evaluations.size()];
+    row.of_sets.back().second = i < evaluations.size() ? std::optional(of_set.loss) : of_set.accuracy();
   }
   if (result.loss) row.loss_kind = result.loss_of_pairs ? "pairs" : "unperturbed";
   row.tokens_per_second = static_cast<double>(tokens) / seconds;
@@ -236,14 +284,10 @@ void TrainRun::record(int64_t step, const StepResult& result, double seconds, co
   if (due && !log_.has_terminal()) log_.line(progress_.line());
   if (log_.has_terminal()) log_.status(progress_.line());
   monitor(step, seconds);
-  if (evaluation) {
-    outcome_.has_eval = true;
-    outcome_.eval_loss = evaluation->loss;
-    outcome_.eval_accuracy = evaluation->accuracy();
-    log_.line(fmt::format("evaluation after step {}: loss {:.4f}, {}", step + 1, evaluation->loss,
-                          evaluation->counts ? fmt::format("accuracy {:.4f}", *evaluation->accuracy())
-                                             : fmt::format("perplexity {:.4g}", std::exp(evaluation->loss))));
-  }
+  if (evaluations.empty()) return;
+  outcome_.evaluation = evaluated(setup_.eval_sets, evaluations);
+  log_.line(fmt::format("evaluation after step {}: {}", step + 1, evaluation_text(outcome_.evaluation)));
+  if (evaluations.front().counts && step + 1 == config_.run.steps) keep_report(step + 1, evaluations);
 }
 
 void TrainRun::log_queries(int64_t step, const StepResult& result) {

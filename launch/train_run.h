@@ -2,6 +2,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "launch/evaluation.h"
 #include "launch/job.h"
@@ -27,8 +28,9 @@ namespace zerostep {
 // Everything that a training run needs before the engine exists.
 struct TrainSetup {
   Subject subject;
-  std::unique_ptr<DataStream> train_data, eval_data;  // eval_data: nullptr when the file names none
-  std::unique_ptr<DataStream> backprop_data;          // nullptr: backprop reads train_data
+  std::unique_ptr<DataStream> train_data;
+  std::unique_ptr<DataStream> backprop_data;        // nullptr: backprop reads train_data
+  std::vector<EvaluationSet> eval_sets, test_sets;  // empty where the file names none
   std::optional<TrainingPlan> plan;
   Device device = Device::cpu();
   PlanCost cost;
@@ -54,7 +56,7 @@ class TrainRun {
  public:
   // `writer`: nullptr where the run writes no checkpoints.
   TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter* writer);
-  // Until the last step, or the step after a signal on any rank. Collective.
+  // Until the last step and the test after it, or the step after a signal on any rank. Collective.
   void run();
   // Waits until all checkpoints are written.
   void settle() { check_checkpoints(true); }
@@ -67,13 +69,18 @@ class TrainRun {
   StepBatches batches_of(int64_t step) const;
   void save_checkpoint(int64_t steps_done);
   void check_checkpoints(bool wait);
-  void record(int64_t step, const StepResult& result, double seconds, const std::optional<Evaluation>& evaluation);
+  // `evaluations`: of each set, or none.
+  void record(int64_t step, const StepResult& result, double seconds, const std::vector<Evaluation>& evaluations);
+  bool is_evaluated(int64_t step) const;
+  int64_t epoch_of(int64_t step) const;
+  void keep_report(int64_t steps_done, const std::vector<Evaluation>& evaluations);
+  void test();
   int64_t tokens_of(int64_t step) const;
   void monitor(int64_t step, double seconds);
   void write_series(const StepResult& result, const MetricsRow& row);
   void memory_moment(const std::string& when);
   void draw_loss();
-  Evaluation evaluate_now();
+  std::vector<Evaluation> evaluate_now(const std::vector<EvaluationSet>& sets);
   void log_queries(int64_t step, const StepResult& result);
   void watch_clipping(int64_t step, const StepResult& result);
 
@@ -84,6 +91,7 @@ class TrainRun {
   CheckpointWriter* writer_;
   RunLog& log_;
   BatchShape query_shape_{}, backprop_shape_;
+  std::vector<std::string> columns_of_sets_;
   std::optional<MetricsFile> metrics_;
   std::optional<ZoLog> zo_log_;
   CsvMonitor csv_;

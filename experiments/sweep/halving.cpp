@@ -8,7 +8,9 @@
 
 namespace zerostep {
 
-bool is_better_higher(std::string_view column) { return column == "eval_accuracy" || column == "cosine" || column == "tokens_per_second"; }
+bool is_better_higher(std::string_view column) {
+  return column.starts_with("eval_accuracy") || column == "cosine" || column == "tokens_per_second";
+}
 
 std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const std::vector<Contestant>& runs,
                                               const std::function<double(size_t run, int64_t steps)>& value) {

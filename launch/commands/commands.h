@@ -130,6 +130,12 @@ int list_runs(const RunsArguments& arguments);
 int prune_runs(const RunsArguments& arguments);
 int archive_runs(const RunsArguments& arguments);
 
+struct DataListArguments {
+  std::string catalogue;  // "": the program's own
+  bool json = false;
+};
+int list_data_sets(const DataListArguments& arguments);
+
 struct DoctorArguments : ConfigArguments {  // file "": the machine alone
   bool json = false;
 };

@@ -140,7 +140,7 @@ class FileChecks {
   void data() {
     DataHooks hooks;
     hooks.warn = [&](const std::string& text) { warn("data", text, "look at the file"); };
-    const auto describe = [&](const char* key, const DataStream& stream) {
+    const auto describe = [&](const std::string& key, const DataStream& stream) {
       ok("data", fmt::format("{}: {} samples of {} tokens in all{}", key, grouped(stream.num_samples()), grouped(stream.num_tokens()),
                              stream.num_left_out() > 0 ? fmt::format(", {} left out", counted(stream.num_left_out(), "row")) : ""));
     };
@@ -149,10 +149,14 @@ class FileChecks {
     else
       describe("data.train", *(data_ = open_training_data(subject_, hooks)));
     if (const auto own = open_backprop_data(subject_, hooks)) describe("data of backprop", *own);
-    if (config().data.eval.empty()) return;
-    auto eval = open_evaluation_data(subject_, hooks);
-    describe("data.eval", *eval);
-    if (!data_) data_ = std::move(eval);
+    for (const char* key : {"data.eval", "data.test"}) {
+      const bool is_test = key == std::string_view("data.test");
+      if ((is_test ? config().data.test : config().data.eval).empty()) continue;
+      for (EvaluationSet& set : is_test ? open_test_data(subject_, hooks) : open_evaluation_data(subject_, hooks)) {
+        describe(set.name.empty() ? key : fmt::format("{}, {}", key, set.name), *set.data);
+        if (!data_) data_ = std::move(set.data);
+      }
+    }
   }
   void model() {
     values_ = starting_values(subject_);

@@ -25,7 +25,7 @@ namespace {
 
 struct EvalSetup {
   Subject subject;
-  std::unique_ptr<DataStream> data;
+  std::vector<EvaluationSet> sets;
   ModelValues parameters;
   std::vector<SharedInput> inputs;
   std::optional<TrainingPlan> plan;
@@ -46,7 +46,7 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   hooks.warn = [&job](const std::string& text) {
     if (job.speaks()) print_err("warning: {}\n", text);
   };
-  setup.data = open_evaluation_data(setup.subject, hooks);
+  setup.sets = open_evaluation_data(setup.subject, hooks);
   setup.device = open_device(config, job.local_rank());
   setup.plan = plan_training(config, *setup.subject.model, *setup.subject.objective, job.size());
   WorkspaceMeter workspaces(WorkspaceMeter::default_file());
@@ -55,23 +55,23 @@ void prepare(Job& job, const EvalArguments& arguments, EvalSetup& setup) {
   const PlanReport report{config, *setup.plan, cost, memory_limit(config, setup.device, job.local_size())};
   if (!report.fits()) throw InputError(does_not_fit(report));
   if (job.size() == 1) return;
-  setup.inputs.push_back({"data.eval", setup.data->fingerprint()});
+  for (const EvaluationSet& set : setup.sets) setup.inputs.push_back({"data.eval", set.data->fingerprint()});
   if (const std::string& path = model.empty() ? config.model.path : model; !path.empty())
     setup.inputs.push_back({path, fingerprint_of_values(*setup.subject.model, setup.parameters.read)});
 }
 
-void say(const Evaluation& result, const EvalSetup& setup, bool json) {
-  const double perplexity = std::exp(result.loss);
-  if (result.counts) {
-    const std::vector<std::string>& names = setup.subject.labels->names();
-    nlohmann::ordered_json out = classification_json(*result.counts, names);
-    out["perplexity"] = perplexity;
-    json ? print_out("{}\n", out.dump()) : print_out("{}", classification_text(*result.counts, names));
-  } else if (json) {
-    print_out("{}\n", nlohmann::ordered_json{{"loss", result.loss}, {"perplexity", perplexity}}.dump());
-  } else {
-    print_out("loss {}, perplexity {} over {} tokens in {} samples\n", round_trip(result.loss), round_trip(perplexity),
-              grouped(result.tokens), grouped(setup.data->num_samples()));
+void say(const std::vector<Evaluation>& results, const EvalSetup& setup, bool json) {
+  const std::vector<std::string> classes = setup.subject.labels ? setup.subject.labels->names() : std::vector<std::string>();
+  if (json) return print_out("{}\n", evaluations_json(setup.sets, results, classes).dump());
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Evaluation& result = results[i];
+    const std::string name = results.size() > 1 ? setup.sets[i].name : "";
+    if (result.counts) {
+      print_out("{}{}", name.empty() ? "" : name + "\n", classification_text(*result.counts, classes));
+    } else {
+      print_out("{}loss {}, perplexity {} over {} tokens in {} samples\n", name.empty() ? "" : name + ": ", round_trip(result.loss),
+                round_trip(std::exp(result.loss)), grouped(result.tokens), grouped(setup.sets[i].data->num_samples()));
+    }
   }
 }
 
@@ -99,12 +99,13 @@ int eval(Job& job, const EvalArguments& arguments) {
     const DeviceGroup group = group_on(setup.device, job.start(config.run.collective_timeout_seconds), config);
     if (job.speaks() && !group.warning.empty()) print_err("warning: {}\n", group.warning);
     Engine engine(config, *setup.subject.model, *setup.subject.objective, *setup.plan, setup.parameters.read, group.ranks, setup.device);
-    const Evaluation result =
-        evaluate(engine, *setup.data, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());
-    if (!std::isfinite(result.loss))
-      fail_run("the loss over data.eval is {}: the weights, or what the model makes of them in {}, are no finite numbers",
-               without_sign_of_nan(result.loss), name_of(config.precision.compute));
-    if (job.speaks()) say(result, setup, arguments.json);
+    const std::vector<Evaluation> results =
+        evaluate(engine, setup.sets, setup.subject.model->num_classes(), config.batch.micro_batch_size, job.rank(), job.size());
+    for (const Evaluation& result : results)
+      if (!std::isfinite(result.loss))
+        fail_run("the loss over data.eval is {}: the weights, or what the model makes of them in {}, are no finite numbers",
+                 without_sign_of_nan(result.loss), name_of(config.precision.compute));
+    if (job.speaks()) say(results, setup, arguments.json);
     return kDone;
   } catch (const std::exception& error) {
     return job.failed(error);

@@ -7,6 +7,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/nth.h"
 #include "launch/commands/commands.h"
 #include "launch/subject.h"
 #include "models/gpt2/gpt2.h"
@@ -24,6 +25,8 @@ void append_rows(const at::Tensor& rows, std::vector<std::vector<int64_t>>& out)
 // Global batch `step` as one rank with one micro-batch sees it, with the labels that training uses.
 nlohmann::ordered_json batch_json(const DataStream& data, int64_t step, int64_t batch_size, bool classifies) {
   nlohmann::ordered_json out;
+  if (const std::vector<SampleSource> sources = data.sources(); sources.size() > 1)
+    for (const int64_t source : data.sources_of_batch(step, batch_size)) out["sources"].push_back(nth(sources, source).name);
   const Batch batch = data.batch(step, 0, {batch_size, batch_size, 0, 1});
   auto& samples = out["samples"] = nlohmann::ordered_json::array();
   std::vector<std::vector<int64_t>> tokens, labels;

@@ -27,6 +27,7 @@
 #include "experiments/sweep/sweep_folder.h"
 #include "experiments/text/text_table.h"
 #include "launch/commands/commands.h"
+#include "launch/evaluation.h"
 #include "launch/machine.h"
 #include "launch/signals.h"
 #include "launch/sweep_plans.h"
@@ -73,7 +74,9 @@ SweepBase base_of(const SweepFile& file) {
 void check_search(const SweepFile& file, const SweepRequest& request) {
   constexpr std::array<std::string_view, 6> kTexts{"timestamp", "step", "mode", "scope", "optimizer", "loss_kind"};
   const SweepSearch& search = *file.search;
-  const std::vector<std::string> columns = csv_cells(metrics_header());
+  const std::vector<std::string> of_sets =
+      request.points.empty() ? std::vector<std::string>() : columns_of_sets(request.points.front().loaded.config);
+  const std::vector<std::string> columns = csv_cells(metrics_header(of_sets));
   std::vector<std::string_view> names(columns.begin(), columns.end());
   std::erase_if(names, [&](std::string_view name) { return std::find(kTexts.begin(), kTexts.end(), name) != kTexts.end(); });
   if (std::find(names.begin(), names.end(), search.metric) == names.end()) {
@@ -90,9 +93,13 @@ void check_search(const SweepFile& file, const SweepRequest& request) {
     if (!search.metric.starts_with("eval_")) continue;
     if (config.data.eval.empty())
       fail_input("{}: search.metric is {}, and {} evaluates nothing: data.eval is missing", file.file, search.metric, name);
+    const std::vector<std::string> sets = columns_of_sets(config);
+    if (search.metric.find('.') != std::string::npos && std::find(sets.begin(), sets.end(), search.metric) == sets.end())
+      fail_input("{}: search.metric is {}, and data.eval of {} has no set of that name among several", file.file, search.metric, name);
     if (config.run.eval_interval == 0 || config.run.eval_interval > search.rungs.front())
       fail_input("{}: search.metric is {}, and {} has none in the {} steps of the first rung: run.eval_interval is {}", file.file,
-                 search.metric, name, search.rungs.front(), config.run.eval_interval);
+                 search.metric, name, search.rungs.front(),
+                 config.run.evaluates_epochs ? "\"epoch\", where a number of steps is expected" : std::to_string(config.run.eval_interval));
   }
 }
 

@@ -33,7 +33,8 @@ namespace {
 std::vector<SharedInput> inputs_of(const TrainSetup& setup) {
   std::vector<SharedInput> out{{"data.train", setup.train_data->fingerprint()}};
   if (setup.backprop_data) out.push_back({"the data of backprop (step.bp_data)", setup.backprop_data->fingerprint()});
-  if (setup.eval_data) out.push_back({"data.eval", setup.eval_data->fingerprint()});
+  for (const EvaluationSet& set : setup.eval_sets) out.push_back({"data.eval", set.data->fingerprint()});
+  for (const EvaluationSet& set : setup.test_sets) out.push_back({"data.test", set.data->fingerprint()});
   if (!setup.checkpoint && !setup.config().model.path.empty())
     out.push_back({"model.path", fingerprint_of_values(*setup.subject.model, setup.first_values.read)});
   return out;
@@ -82,10 +83,8 @@ void prepare(Job& job, TrainSetup& setup) {
   for (const std::string& note : setup.first_values.notes) setup.log.warn(note);
   setup.train_data = open_training_data(setup.subject, hooks);
   setup.backprop_data = open_backprop_data(setup.subject, hooks);
-  if (!config.data.eval.empty()) setup.eval_data = open_evaluation_data(setup.subject, hooks);
-  if (config.run.eval_interval > 0 && !setup.eval_data)
-    fail_input("{}: run.eval_interval is {}, and data.eval is missing: name the files to evaluate on, or set run.eval_interval to 0",
-               config.source("run.eval_interval"), config.run.eval_interval);
+  if (!config.data.eval.empty()) setup.eval_sets = open_evaluation_data(setup.subject, hooks);
+  if (!config.data.test.empty()) setup.test_sets = open_test_data(setup.subject, hooks);
   settle_steps(config, setup.train_data->num_samples());
   if (!setup.checkpoint && job.speaks() && config.step.uses_queries() && !config.step.uses_backprop())
     setup.first_values_fingerprint = fingerprint_of_values(*setup.subject.model, setup.first_values.read);
@@ -189,7 +188,12 @@ void begin(Job& job, TrainSetup& setup) {
 DataFacts facts_of(Job& job, const DataStream& data) {
   const std::vector<std::string> made = job.gather("token cache", data.is_from_cache() ? "" : "made");
   const bool is_from_cache = std::all_of(made.begin(), made.end(), [](const std::string& text) { return text.empty(); });
-  return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), is_from_cache};
+  return {data.num_samples(), data.num_sample_tokens(), data.num_tokens(), is_from_cache, data.sources(), data.is_weighted()};
+}
+std::vector<SetFacts> facts_of(Job& job, const std::vector<EvaluationSet>& sets) {
+  std::vector<SetFacts> out;
+  for (const EvaluationSet& set : sets) out.push_back({sets.size() > 1 ? set.name : "", facts_of(job, *set.data)});
+  return out;
 }
 
 // Collective.
@@ -202,8 +206,10 @@ void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   facts.ranks = job.size();
   facts.local_ranks = job.local_size();
   facts.train = facts_of(job, *setup.train_data);
+  facts.train.reads = setup.config().run.steps * setup.config().samples_of_step();
   if (setup.backprop_data) facts.backprop = facts_of(job, *setup.backprop_data);
-  if (setup.eval_data) facts.evaluation = facts_of(job, *setup.eval_data);
+  facts.evaluation = facts_of(job, setup.eval_sets);
+  facts.test = facts_of(job, setup.test_sets);
   facts.folder = setup.folder.path();
   facts.saves_model = !arguments.save_model.empty();
   facts.resident_bytes = resident_memory().now;

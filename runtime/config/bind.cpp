@@ -197,6 +197,7 @@ StepConfig step_of(const Values& v, int64_t micro_batch, int world) {
   c.bp_data = c.bp_data_name == "own"     ? StepConfig::BackpropData::Own
               : c.bp_data_name == "split" ? StepConfig::BackpropData::Split
                                           : StepConfig::BackpropData::Same;
+  take(v, p + "bp_share", c.bp_share);
   if (c.mode == Mode::Alternating) {
     take(v, p + "zo_steps", c.zo_steps);
     if (v.has(p + "bp_lr")) c.bp_lr = v.number(p + "bp_lr");
@@ -235,8 +236,11 @@ ModelConfig model_of(const Values& v) {
 DataConfig data_of(const Values& v) {
   DataConfig c;
   const std::string p = "data.";
-  take(v, p + "train", c.train);
-  take(v, p + "eval", c.eval);
+  c.train = v.sources(p + "train");
+  c.eval = v.sources(p + "eval");
+  c.test = v.sources(p + "test");
+  c.bp_train = v.sources(p + "bp_train");
+  take(v, p + "catalogue", c.catalogue);
   take(v, p + "tokenizer", c.tokenizer);
   c.sequence_length = v.integer(p + "sequence_length");
   take(v, p + "text_field", c.text_field);
@@ -246,7 +250,6 @@ DataConfig data_of(const Values& v) {
   take(v, p + "max_samples", c.max_samples);
   take(v, p + "shuffle", c.shuffle);
   take(v, p + "cache", c.cache);
-  take(v, p + "bp_train", c.bp_train);
   take(v, p + "template", c.prompt);
   if (v.has(p + "label_words")) {
     const nlohmann::json& words = v.at(p + "label_words");
@@ -267,7 +270,8 @@ RunConfig run_of(const Values& v) {
   take(v, p + "output_dir", c.output_dir);
   take(v, p + "steps", c.steps);
   take(v, p + "epochs", c.epochs);
-  take(v, p + "eval_interval", c.eval_interval);
+  c.evaluates_epochs = v.at(p + "eval_interval").is_string();
+  if (!c.evaluates_epochs) take(v, p + "eval_interval", c.eval_interval);
   take(v, p + "eval_samples", c.eval_samples);
   take(v, p + "device", c.device);
   take(v, p + "device_memory", c.device_memory);

@@ -62,6 +62,7 @@ std::optional<json> normalised(const Type& type, const json& value) {
       if (value.is_boolean()) return value;
       return std::nullopt;
     case Kind::Integer:
+      if (!type.word.empty() && value == json(type.word)) return value;
       if (const auto number = as_integer(value); number && *number >= type.low && *number <= type.high) return json(*number);
       return std::nullopt;
     case Kind::Number:
@@ -92,6 +93,7 @@ std::optional<json> normalised(const Type& type, const json& value) {
       }
       return std::nullopt;
     }
+    case Kind::Sources:  // block by block: see Checker::sources
     case Kind::Anything:
       return value;
   }
@@ -187,16 +189,36 @@ class Checker {
         findings_.error(at, fmt::format("is {}; expected a block, {{ ... }}", shown(value[i])));
         continue;
       }
-      block(value[i], at, place);
       if (!value[i].contains("patterns")) findings_.error(at, "has no patterns: expected a string or a list of strings");
-      clean.push_back(json::object());
-      for (const auto& [name, element] : value[i].items()) {
-        const Key* key = find(place + "." + name);
-        if (!key || element.is_null()) continue;
-        if (const auto read = normalised(key->type, element)) clean.back()[name] = *read;
-      }
+      clean.push_back(block_of_list(value[i], at, place));
     }
     values_.set(path, std::move(clean), Origin::Given);
+  }
+
+  // What a block of a list holds, in the schema's own form.
+  json block_of_list(const json& object, const std::string& path, const std::string& place) {
+    block(object, path, place);
+    json clean = json::object();
+    for (const auto& [name, element] : object.items()) {
+      const Key* key = find(place + "." + name);
+      if (!key || element.is_null()) continue;
+      if (const auto read = normalised(key->type, element)) clean[name] = *read;
+    }
+    return clean;
+  }
+
+  // A list of texts and blocks; one of them stands for a list of one.
+  void sources(const Key& key, const json& value, const std::string& path) {
+    json clean = json::array();
+    const auto add = [&](const json& source, const std::string& at) {
+      if (is_text(source)) return clean.push_back(source);
+      if (!source.is_object()) return findings_.error(at, wrong(key.type, source));
+      clean.push_back(block_of_list(source, at, std::string(key.path) + "[]"));
+    };
+    if (!value.is_array()) add(value, path);
+    for (size_t i = 0; value.is_array() && i < value.size(); ++i) add(value[i], fmt::format("{}[{}]", path, i));
+    values_.set(path, std::move(clean), Origin::Given);
+    values_.find(path)->is_list = value.is_array();
   }
 
   void unknown(const std::string& path, const std::string& place) {
@@ -253,6 +275,7 @@ class Checker {
       return;
     }
     if (value.is_null() && key.type.nullable) return;
+    if (key.type.kind == Kind::Sources) return sources(key, value, path);
     const auto read = normalised(key.type, value);
     if (key.list == List::Refused && !is_harmless(key, read.value_or(value))) {
       return findings_.error(path, fmt::format("is {}: {}", shown(value), as_called(key.meaning)));

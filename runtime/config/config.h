@@ -115,19 +115,31 @@ struct ModelConfig {
   std::vector<std::string> trainable;  // name patterns; empty: all
 };
 
+// One source of data.train and its like: files, given by their paths or by a name of the catalogue.
+struct SourceConfig {
+  std::string key;                 // JSON path, for messages: "data.train[1]"
+  std::string name;                // "": none is given
+  std::vector<std::string> files;  // or globs
+  std::string split, text;         // "": none is given
+  bool skips_missing = false;      // `missing`
+  double weight = 0;               // 0: none is given
+  int64_t max_documents = 0;       // 0: all
+};
+
 struct DataConfig {
-  std::vector<std::string> train, eval;  // may be empty: not every command reads data
-  std::string tokenizer = "byte";        // or a path
-  int64_t sequence_length = 0;           // default: n_positions
+  std::vector<SourceConfig> train, eval, test;  // may be empty: not every command reads data
+  std::string catalogue;                        // "": the program's own
+  std::string tokenizer = "byte";               // or a path
+  int64_t sequence_length = 0;                  // default: n_positions
   std::string text_field = "text";
   std::vector<std::string> join_fields;
   bool skips_missing = false;  // `missing`: rows without one of these fields are left out; false: they are errors
   int64_t max_samples = 0;
   bool shuffle = true;
-  std::string cache;                  // folder of token caches; default <run.output_dir>/.cache
-  std::string label_field = "label";  // classification: the column or field of the label
-  std::vector<std::string> bp_train;  // of backprop steps, step.bp_data "own"
-  std::string prompt;                 // `template`: classification by label words; "": none
+  std::string cache;                   // folder of token caches; default <run.output_dir>/.cache
+  std::string label_field = "label";   // classification: the column or field of the label
+  std::vector<SourceConfig> bp_train;  // of backprop steps, step.bp_data "own"
+  std::string prompt;                  // `template`: classification by label words; "": none
   std::vector<std::string> label_words;
   std::vector<std::string> labels;  // what each word stands for; empty: the words follow the order of the data's labels
 };
@@ -154,6 +166,7 @@ struct StepConfig {
   int64_t bp_interval = 0;  // calibrate, instruct: backprop when (step + 1) % bp_interval == 0
   enum class BackpropData : uint8_t { Same, Own, Split } bp_data = BackpropData::Same;
   std::string bp_data_name = "same";
+  double bp_share = 0.5;        // Split: of the samples of data.train, backprop's
   int64_t zo_steps = 0;         // alternating: zeroth-order steps after each backprop step
   std::optional<double> bp_lr;  // alternating: of the backprop steps
   bool separate_state = false;  // alternating: each kind of step has an optimizer state of its own
@@ -188,6 +201,8 @@ struct RunConfig {
   int64_t steps = 0;       // total; derived from epochs when those are given (needs the corpus: 0 until then)
   double epochs = 0;
   int64_t eval_interval = 0, eval_samples = 0;  // 0: none / all
+  bool evaluates_epochs = false;                // eval_interval "epoch": at the last step of each
+  bool evaluates_on_the_way() const { return eval_interval > 0 || evaluates_epochs; }
   std::string device = "auto";
   int64_t device_memory = 0;  // bytes a rank; 0: what the machine has
   bool deterministic = true;  // false: NCCL's own sums between GPUs

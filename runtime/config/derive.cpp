@@ -42,6 +42,7 @@ Deriver::Deriver(Values& values, const ConfigRequest& request, Findings& finding
 void Deriver::run() {
   defaults();
   batch();
+  sources();
   model();
   sequence_length();
   queries();
@@ -180,11 +181,12 @@ void Deriver::data_and_run() {
     v_.set("run.epochs", 1.0, Origin::Default);
     v_.find("run.epochs")->note = "neither run.steps nor run.epochs is given";
   }
-  if (v_.boolean("run.keep_best") && v_.integer("run.eval_interval") == 0)
+  const bool evaluates = v_.at("run.eval_interval") != json(0);
+  if (v_.boolean("run.keep_best") && !evaluates)
     findings_.error("run.keep_best", "is true, but nothing is evaluated: set run.eval_interval");
-  if (v_.integer("run.eval_interval") > 0 && v_.at("data.eval").empty()) {
-    findings_.error("run.eval_interval", fmt::format("is {}, but data.eval names nothing to evaluate on", v_.integer("run.eval_interval")));
-  }
+  if (evaluates && v_.at("data.eval").empty())
+    findings_.error("run.eval_interval",
+                    fmt::format("is {}, but data.eval names nothing to evaluate on", v_.at("run.eval_interval").dump()));
   if (!v_.has("data.cache")) {
     derived("data.cache", fmt::format("{}/.cache", v_.text("run.output_dir")));
     v_.find("data.cache")->written = false;
@@ -254,11 +256,9 @@ void Deriver::nvme_path(const std::string& path) {
 
 bool Deriver::names_no_json_lines() const {
   bool names_any = false;
-  for (const char* path : {"data.train", "data.eval", "data.bp_train"}) {
-    if (!v_.has(path)) continue;
-    for (const json& name : v_.at(path)) {
+  for (const char* path : kSourceLists) {
+    for (const std::string& file : files_of(v_.sources(path))) {
       names_any = true;
-      const auto& file = name.get_ref<const std::string&>();
       const auto ends_so = [&](std::string_view ending) { return file.ends_with(ending); };
       constexpr std::array<std::string_view, 4> kOthers = {".txt", ".bin", ".tsv", ".csv"};
       if (std::none_of(kOthers.begin(), kOthers.end(), ends_so)) return false;  // .jsonl, or a pattern that may match such a file
@@ -297,6 +297,7 @@ std::map<Context, bool> Deriver::contexts_that_hold() const {
       {Context::StateNotOffloaded, state == Tier::Device},
       {Context::StateNotInFiles, state != Tier::File},
       {Context::NothingInFiles, param != Tier::File && state != Tier::File},
+      {Context::NotSplit, v_.text("step.bp_data") != "split"},
       {Context::NoJsonLines, v_.text("data.missing") == "skip" && names_no_json_lines()},
   };
 }

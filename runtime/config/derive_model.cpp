@@ -97,11 +97,10 @@ void Deriver::spread_dropout(std::string_view family) {
 void Deriver::tokenizer_of_directory() {
   if (v_.find("data.tokenizer")->origin != Origin::Default || sizes_->vocabulary == kByteVocabulary) return;
   const auto has_text = [&](std::string_view path) {
-    if (!v_.has(path)) return false;
-    const std::vector<std::string> files = v_.texts(path);
+    const std::vector<std::string> files = files_of(v_.sources(path));
     return std::any_of(files.begin(), files.end(), [](const std::string& file) { return !file.ends_with(".bin"); });
   };
-  if (has_text("data.train") || has_text("data.eval") || has_text("data.bp_train"))
+  if (std::any_of(kSourceLists.begin(), kSourceLists.end(), has_text))
     findings_.warn(
         fmt::format("{} holds no tokenizer, so texts become bytes (data.tokenizer \"byte\"), and the model's vocabulary of {} is another: "
                     "name the files of its tokenizer with data.tokenizer",

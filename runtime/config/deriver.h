@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -7,9 +8,15 @@
 #include <vector>
 
 #include "models/model_options.h"
+#include "runtime/config/catalogue.h"
 #include "runtime/config/values.h"
 
 namespace zerostep::schema {
+
+// The keys that hold sources.
+constexpr std::array kSourceLists{"data.train", "data.bp_train", "data.eval", "data.test"};
+// All files or globs of some sources.
+std::vector<std::string> files_of(const std::vector<SourceConfig>& sources);
 
 // What derive() does to the values of one configuration: defaults, "auto", what follows from other values, and what several keys must agree
 // on. Parts depend on the ones before them in run().
@@ -67,6 +74,16 @@ class Deriver {
   void label_words();
   void task();
 
+  // derive_sources.cpp
+  // The sources of data.train and its like, those of the catalogue by their names.
+  void sources();
+  std::vector<SourceConfig> sources_of(const std::string& list);
+  // One of a list; nothing where it has been said what is wrong.
+  std::optional<SourceConfig> source_of(const nlohmann::json& given, const std::string& path);
+  // `as_path`: what the name may be the path of as well; "": of nothing.
+  std::optional<SourceConfig> source_of_catalogue(const std::string& name, const std::string& path, const std::string& as_path);
+  void check_together(const std::string& list, const std::vector<SourceConfig>& sources);
+
   // derive_step.cpp
   // The batch of a backprop step, or of a direction: `samples` over `ranks` in micro-batches of the given size.
   void check_batch(std::string_view path, int64_t samples, int64_t ranks);
@@ -82,6 +99,7 @@ class Deriver {
   Findings& findings_;
   std::set<std::string> auto_;
   std::optional<ModelSizes> sizes_;
+  std::optional<Catalogue> catalogue_;  // once it was asked for
 };
 
 }  // namespace zerostep::schema

@@ -72,8 +72,10 @@ void tell(LoadedConfig& loaded, Values values) {
 
 std::string Config::source(std::string_view key) const {
   std::string name(key);
-  if (const size_t at = name.find('['); at != std::string::npos) name.replace(at, name.find(']') + 1 - at, "[]");
-  const auto found = sources.find(name);
+  const size_t at = name.find('[');
+  if (at != std::string::npos) name.replace(at, name.find(']') + 1 - at, "[]");
+  auto found = sources.find(name);
+  if (found == sources.end() && at != std::string::npos) found = sources.find(name.substr(0, at));
   return found == sources.end() ? file : found->second;
 }
 

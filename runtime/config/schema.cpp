@@ -49,7 +49,7 @@ constexpr ContextRule kContextRules[] = {
     {"step.queries|step.queries_per_pass|step.epsilon|step.estimator|step.perturbation|step.rank|step.refresh|step.direction_parallel|"
      "step.objective|step.query_data|step.query_batch_size|step.query_sequence_length|step.master_weights|step.scalar_transform|"
      "step.clip_deviations|step.exact_norm|"
-     "step.bp_data|step.bp_batch_size|data.bp_train",
+     "step.bp_data|step.bp_share|step.bp_batch_size|data.bp_train",
      Context::FirstOrderOnly, "backprop alone makes no queries"},
     {"step.bp_interval|step.monitor_interval", Context::NoIntervals, "only calibrate and instruct have intervals"},
     {"step.bp_lr|step.zo_steps|step.state", Context::NotAlternating, "only alternating has two kinds of steps in turn"},
@@ -88,6 +88,7 @@ constexpr ContextRule kContextRules[] = {
     {"aio.block_size|aio.queue_depth|aio.single_submit|aio.overlap_events|aio.intra_op_parallelism|aio.verify", Context::NothingInFiles,
      "nothing rests in files"},
     {"data.missing", Context::NoJsonLines, "only rows of such files can lack a field"},
+    {"step.bp_share", Context::NotSplit, "backprop does not share data.train with the queries"},
 };
 
 std::vector<Key> make_keys() {
@@ -95,6 +96,7 @@ std::vector<Key> make_keys() {
   add_training_keys(all);
   add_zero_keys(all);
   add_own_keys(all);
+  add_source_keys(all);
   add_foreign_keys(all);
   return all;
 }
@@ -194,7 +196,7 @@ std::string_view name_of(List list) {
 
 std::string_view name_of(Context context) {
   // In the order of Context.
-  constexpr std::array<std::string_view, static_cast<size_t>(Context::NoJsonLines) + 1> kNames{
+  constexpr std::array<std::string_view, static_cast<size_t>(Context::NotSplit) + 1> kNames{
       "at zero_optimization.stage 0",
       "at zero_optimization.stage below 3",
       "at zero_optimization.stage 0 or 3",
@@ -222,6 +224,7 @@ std::string_view name_of(Context context) {
       "unless zero_optimization.offload_optimizer.device is nvme",
       "unless an offload block's device is nvme",
       "while data names no .jsonl file",
+      "unless step.bp_data is split",
   };
   return nth(kNames, static_cast<int>(context));
 }
@@ -253,7 +256,8 @@ std::string describe(const Type& type) {
       case Kind::Integer: {
         constexpr auto kLow = std::numeric_limits<int64_t>::min(), kHigh = std::numeric_limits<int64_t>::max();
         return "an integer" +
-               bounds(fmt::format("{}", type.low), fmt::format("{}", type.high), type.low != kLow, type.high != kHigh, false, false);
+               bounds(fmt::format("{}", type.low), fmt::format("{}", type.high), type.low != kLow, type.high != kHigh, false, false) +
+               (type.word.empty() ? "" : fmt::format(", or \"{}\"", type.word));
       }
       case Kind::Number:
         return "a number" + number_bounds(type);
@@ -269,6 +273,8 @@ std::string describe(const Type& type) {
         return "a string or a list of strings";
       case Kind::Pair:
         return "a list of two numbers" + number_bounds(type);
+      case Kind::Sources:
+        return "a path, glob or name of the catalogue, an object {files, ...}, or a list of these";
       case Kind::Anything:
         return "any value";
     }

@@ -18,7 +18,7 @@ enum class List : uint8_t {
 };
 std::string_view name_of(List list);
 
-enum class Kind : uint8_t { Bool, Integer, Number, Text, Choice, Texts, Pair, Anything };
+enum class Kind : uint8_t { Bool, Integer, Number, Text, Choice, Texts, Pair, Sources, Anything };
 
 struct Type {
   Kind kind = Kind::Anything;
@@ -28,8 +28,9 @@ struct Type {
   std::string_view choices{};                                                                            // Choice: "a|b|c"
   std::string_view later{};   // Choice: known, but not in this version
   std::string_view others{};  // Choice: known of other tools, never here
+  std::string_view word{};    // Integer: a text that is taken too
   bool nullable = false;      // null means "not given"
-  bool is_path = false;       // Text, Texts: of files or folders
+  bool is_path = false;       // Text, Texts, Sources: of files or folders
 };
 
 // Every known key, as data.
@@ -93,7 +94,8 @@ enum class Context : uint8_t {
   StateNotOffloaded,
   StateNotInFiles,
   NothingInFiles,
-  NoJsonLines  // rows are to be skipped, and no file has rows that can lack a field
+  NoJsonLines,  // rows are to be skipped, and no file has rows that can lack a field
+  NotSplit      // data.train is not shared out between backprop and queries
 };
 std::string_view name_of(Context context);
 struct ContextRule {
@@ -107,6 +109,7 @@ std::span<const ContextRule> context_rules();
 void add_training_keys(std::vector<Key>& keys);
 void add_zero_keys(std::vector<Key>& keys);
 void add_own_keys(std::vector<Key>& keys);
+void add_source_keys(std::vector<Key>& keys);
 void add_foreign_keys(std::vector<Key>& keys);
 
 // Short names of lists and types, for the tables.
@@ -121,6 +124,7 @@ constexpr Type number(double min, double max = std::numeric_limits<double>::infi
 constexpr Type number_above(double min) { return {.kind = Kind::Number, .min = min, .open_min = true}; }
 constexpr Type any_number() { return {.kind = Kind::Number}; }
 constexpr Type share() { return {.kind = Kind::Number, .min = 0, .max = 1, .open_max = true}; }
+constexpr Type share_between() { return {.kind = Kind::Number, .min = 0, .max = 1, .open_min = true, .open_max = true}; }
 constexpr Type text() { return {.kind = Kind::Text}; }
 constexpr Type texts() { return {.kind = Kind::Texts}; }
 constexpr Type pair(double min, double below) { return {.kind = Kind::Pair, .min = min, .max = below, .open_max = true}; }
@@ -134,6 +138,9 @@ constexpr Type or_null(Type type) {
 }
 constexpr Type file_name() { return {.kind = Kind::Text, .is_path = true}; }
 constexpr Type file_names() { return {.kind = Kind::Texts, .is_path = true}; }
+constexpr Type integer_or(std::string_view word, int64_t low) { return {.kind = Kind::Integer, .low = low, .word = word}; }
+// A path or glob, a name of the catalogue, an object whose keys are those of "<path>[]", or a list of these.
+constexpr Type sources() { return {.kind = Kind::Sources, .is_path = true}; }
 
 // "an integer from 0 to 3", "true or false", "one of a, b"...
 std::string describe(const Type& type);

@@ -71,9 +71,13 @@ const Key kKeys[] = {
     {"model.torch_dtype", R, text(), "", "the type of compute is that of fp16 or bf16, else fp32", "[\"float32\"]"},
     {"model.dtype", R, text(), "", "the type of compute is that of fp16 or bf16, else fp32", "[\"float32\"]"},
 
-    {"data.train", H, file_names(), "[]",
-     "files or globs to train on: .txt, .jsonl or .bin; .tsv, .csv or .jsonl with a label a row for classification"},
-    {"data.eval", H, file_names(), "[]", "the same, to evaluate on"},
+    {"data.train", H, sources(), "[]",
+     "sources to train on: files or globs of .txt, .jsonl or .bin (.tsv, .csv or .jsonl with a label a row for classification), names of "
+     "the "
+     "catalogue, or objects with the keys below"},
+    {"data.eval", H, sources(), "[]", "the same, to evaluate on: one set, or one for each name where the sources have names"},
+    {"data.test", H, sources(), "[]", "the same, evaluated once, when the run has all its steps"},
+    {"data.catalogue", H, file_name(), "", "file of sources by name (datasets.json); the program's own where it is missing"},
     {"data.tokenizer", H, file_name(), "\"byte\"",
      "\"byte\", or a tokenizer.json, a vocab.json with merges.txt beside it, a vocab.txt, or a folder that holds one"},
     {"data.sequence_length", H, integer(1, 100000000), "", "tokens of a sample; the model's n_positions where it is missing"},
@@ -88,7 +92,7 @@ const Key kKeys[] = {
     {"data.template", H, text(), "",
      "classification by a prompt: a text with {text} and, after it, {label}, which the model fills with one of data.label_words"},
     {"data.label_words", H, anything(), "", "the words of the labels: {\"LABEL\": \"word\", ...}, or a list in the order of the labels"},
-    {"data.bp_train", H, file_names(), "[]", "step.bp_data \"own\": files for the backprop steps, like data.train"},
+    {"data.bp_train", H, sources(), "[]", "step.bp_data \"own\": sources for the backprop steps, like data.train"},
 
     {"run.name", H, text(), "", "folder of the run below output_dir; made of mode, date and time of the start where it is missing"},
     {"run.overwrite", H, boolean(), "false",
@@ -97,8 +101,10 @@ const Key kKeys[] = {
     {"run.output_dir", H, file_name(), "\"runs\"", "where runs lie"},
     {"run.steps", H, or_null(integer(1)), "", "updates in all, resumed or not"},
     {"run.epochs", H, or_null(number_above(0)), "", "passes over the corpus, instead of steps; 1 where neither is given"},
-    {"run.eval_interval", H, integer(0), "0",
-     "evaluate every so many steps; 0 only at the end; with data.eval a run ends with an evaluation in any case"},
+    {"run.eval_interval", H, integer_or("epoch", 0), "0",
+     "evaluate every so many steps, or \"epoch\": at the last step of each; 0 only at the end; with data.eval a run ends with an "
+     "evaluation in "
+     "any case"},
     {"run.eval_samples", H, integer(0), "0", "samples of an evaluation, spread evenly over data.eval; 0 takes all"},
     {"run.device", H, choice("auto|cpu|cuda"), "\"auto\"", "where ranks compute"},
     {"run.device_memory", H, integer(0), "0", "bytes that a rank may use, planned and while it runs; 0 is what the machine has"},
@@ -140,7 +146,9 @@ const Key kKeys[] = {
     {"step.bp_interval", H, integer(1), "10", "calibrate, instruct: backprop when (step + 1) divides by it"},
     {"step.bp_batch_size", H, integer(1, 1000000000), "", "samples of a backprop step; train_batch_size where it is missing"},
     {"step.bp_data", H, choice("same|own|split"), "\"same\"",
-     "where backprop's samples come from: the stream of the queries, data.bp_train, or the first half of data.train (queries: the second)"},
+     "where backprop's samples come from: the stream of the queries, data.bp_train, or the first part of data.train (queries: the rest)"},
+    {"step.bp_share", H, share_between(), "0.5",
+     "bp_data \"split\": share of the samples of data.train, and of each of its sources, that is backprop's"},
     {"step.bp_lr", H, number(0), "", "alternating: learning rate of the backprop steps; the optimizer's where it is missing"},
     {"step.blend", H, number(0, 1), "0.0", "instruct: share of the backprop gradient in the update"},
     {"step.zo_steps", H, integer(1), "1", "alternating: forward-only steps after each backprop step"},

@@ -82,13 +82,15 @@ void rename_node(Document& document, std::string_view from, std::string_view to,
 // VALUE is JSON, else a string; 2024 and true are strings where the key takes nothing but texts that are no paths.
 json parse_value(const std::string& path, const std::string& text, const std::string& from) {
   const Key* key = find(path);
-  const bool takes_texts = key != nullptr && (key->type.kind == Kind::Text || key->type.kind == Kind::Texts);
+  const bool takes_sources = key != nullptr && key->type.kind == Kind::Sources;
+  const bool takes_texts = takes_sources || (key != nullptr && (key->type.kind == Kind::Text || key->type.kind == Kind::Texts));
   json value;
   try {
     value = parse_document(text, from).root;
   } catch (const InputError&) {
     // Patterns and templates begin with brackets too.
-    const bool is_meant_as_json = is_known(path) && !takes_texts && text.find_first_of("{[") == 0;
+    const bool is_pattern = takes_sources ? text.find('"') == std::string::npos : takes_texts;
+    const bool is_meant_as_json = is_known(path) && !is_pattern && text.find_first_of("{[") == 0;
     if (is_meant_as_json || json::accept(text)) throw;
     return text;
   }

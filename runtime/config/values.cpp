@@ -49,6 +49,12 @@ const nlohmann::json& Values::at(std::string_view path) const {
   return value->value;
 }
 
+const std::vector<SourceConfig>& Values::sources(std::string_view path) const {
+  static const std::vector<SourceConfig> none;
+  const auto found = sources_.find(path);
+  return found == sources_.end() ? none : found->second;
+}
+
 Tier offload_tier(const Values& values, std::string_view block) {
   const Value* device = values.find(fmt::format("zero_optimization.offload_{}.device", block));
   if (device == nullptr || device->value == "none") return Tier::Device;

@@ -23,6 +23,7 @@ struct Value {
   bool written = true;    // in the resolved file
   bool effective = true;  // false: accepted, or without effect in this context
   std::string note;       // after the label
+  bool is_list = true;    // of sources: false: the file gives one without a list around it
 };
 
 // The values of a configuration under their JSON paths.
@@ -32,7 +33,8 @@ class Values {
   const Value* find(std::string_view path) const;
   Value* find(std::string_view path);
   void set(std::string_view path, nlohmann::json value, Origin origin) {
-    values_[std::string(path)] = {.value = std::move(value), .origin = origin, .written = true, .effective = true, .note = {}};
+    values_[std::string(path)] = {
+        .value = std::move(value), .origin = origin, .written = true, .effective = true, .note = {}, .is_list = true};
   }
   void erase(std::string_view path) { values_.erase(std::string(path)); }
   bool given(std::string_view path) const;
@@ -47,8 +49,13 @@ class Values {
 
   const std::map<std::string, Value, std::less<>>& all() const { return values_; }
 
+  // What the sources of a list of them ("data.train") stand for; derive() fills it in.
+  const std::vector<SourceConfig>& sources(std::string_view path) const;
+  void set_sources(std::string_view path, std::vector<SourceConfig> sources) { sources_[std::string(path)] = std::move(sources); }
+
  private:
   std::map<std::string, Value, std::less<>> values_;
+  std::map<std::string, std::vector<SourceConfig>, std::less<>> sources_;
 };
 
 // What is wrong with a file, collected so that it is said in one paragraph, and what deserves a warning.

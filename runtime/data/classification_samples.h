@@ -17,6 +17,8 @@ class ClassificationSamples {
   ClassificationSamples(const ClassificationOptions& options, const Tokenizer& tokenizer);
 
   int64_t size() const { return std::ssize(entries_); }
+  // The first sample of each source.
+  const std::vector<int64_t>& firsts() const { return first_entries_; }
   int32_t num_tokens(int64_t index) const { return nth(entries_, index).num_tokens; }
   EncodedText text(int64_t index) const;
   // The name of a sample's label, as an index into names().

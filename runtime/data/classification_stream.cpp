@@ -14,7 +14,7 @@
 #include "base/nth.h"
 #include "runtime/data/classification_samples.h"
 #include "runtime/data/length_buckets.h"
-#include "runtime/data/permutation.h"
+#include "runtime/data/sample_order.h"
 #include "runtime/data/spread_samples.h"
 
 namespace zerostep {
@@ -86,15 +86,29 @@ PaddedRows padded_rows(const std::vector<std::vector<int32_t>>& rows, int32_t pa
   return out;
 }
 
+// The samples that the stream has of each part that is mixed with others.
+std::vector<SampleOrder::Part> parts_of(const ClassificationSamples& samples, const ClassificationOptions& options) {
+  const std::vector<int64_t> limits = sample_limits(options);
+  std::vector<int64_t> ends{samples.size()};
+  if (limits.size() > 1) ends.insert(ends.begin(), samples.firsts().begin() + 1, samples.firsts().end());
+  std::vector<SampleOrder::Part> out;
+  for (size_t i = 0; i < limits.size(); ++i) {
+    const int64_t size = ends[i] - (i == 0 ? 0 : ends[i - 1]);
+    out.push_back({limits[i] > 0 ? std::min(limits[i], size) : size, limits.size() > 1 ? options.sources[i].weight : 1});
+  }
+  return out;
+}
+
 class MappedClassificationStream final : public ClassificationStream {
  public:
   MappedClassificationStream(ClassificationOptions options, ClassificationSamples samples, int32_t padding)
       : options_(std::move(options)),
         samples_(std::move(samples)),
         padding_(padding),
-        num_samples_(options_.max_samples > 0 ? std::min(options_.max_samples, samples_.size()) : samples_.size()),
+        order_(parts_of(samples_, options_), options_.shuffle, options_.seed),
+        num_samples_(order_.size()),
         labels_(labels_of(samples_, options_)),
-        buckets_(lengths(), options_.seed) {
+        buckets_(lengths(), order_, options_.seed) {
     for (const std::string& name : samples_.names()) label_of_name_.push_back(labels_.match(name));
     counts_.resize(static_cast<size_t>(labels_.size()));
     for (int64_t i = 0; i < num_samples_; ++i) {
@@ -113,9 +127,25 @@ class MappedClassificationStream final : public ClassificationStream {
   int64_t num_sample_tokens() const override { return num_sample_tokens_; }
   bool is_from_cache() const override { return samples_.is_from_cache(); }
   int64_t num_left_out() const override { return samples_.num_left_out(); }
+  bool is_weighted() const override { return has_weights(options_); }
+  std::vector<SampleSource> sources() const override {
+    std::vector<SampleSource> out;
+    for (const DocumentSource& source : options_.sources) out.push_back({name_of(source), 0, 0});
+    for (int64_t i = 0; i < num_samples_; ++i) ++nth(out, source_of(i)).num_samples;
+    for (size_t i = 0; i < out.size(); ++i)
+      out[i].share = is_weighted() ? order_.share(static_cast<int64_t>(i))
+                                   : static_cast<double>(out[i].num_samples) / static_cast<double>(num_samples_);
+    return out;
+  }
+  std::vector<int64_t> sources_of_batch(int64_t step, int64_t global_batch_size) const override {
+    std::vector<int64_t> out;
+    for (const int64_t index : global_batch(step, global_batch_size)) out.push_back(source_of(index));
+    return out;
+  }
   std::string fingerprint() const override {
     constexpr int64_t kSamples = 4096;
     ContentHash hash;
+    for (int64_t i = 0; is_weighted() && i < order_.num_parts(); ++i) hash.add(fmt::format("{} {}", order_.share(i), order_.first_of(i)));
     hash.add(static_cast<uint64_t>(num_samples_))
         .add(static_cast<uint64_t>(options_.shuffle))
         .add(static_cast<uint64_t>(samples_.num_tokens()));
@@ -138,12 +168,7 @@ class MappedClassificationStream final : public ClassificationStream {
   int64_t num_truncated() const override { return num_truncated_; }
   int64_t count(int64_t label) const override { return counts_.at(static_cast<size_t>(label)); }
 
-  std::vector<int32_t> sample(int64_t position) const override {
-    if (position < 0) fail_protocol("sample {} of a stream that begins at 0", position);
-    const int64_t index = position % num_samples_;
-    return samples_.text(row_of(options_.shuffle ? Permutation(num_samples_, options_.seed, position / num_samples_)(index) : index))
-        .tokens;
-  }
+  std::vector<int32_t> sample(int64_t position) const override { return samples_.text(row_of(order_.at(position))).tokens; }
 
   Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
     Batch batch = assemble(micro_batch(step, accumulation_step, shape));
@@ -174,13 +199,21 @@ class MappedClassificationStream final : public ClassificationStream {
   }
 
   // Row of the tables that a sample is.
-  int64_t row_of(int64_t index) const { return options_.spread ? spread_sample(index, num_samples_, samples_.size()) : index; }
+  int64_t row_of(int64_t index) const {
+    if (options_.spread) return spread_sample(index, num_samples_, samples_.size());
+    const int64_t part = order_.part_of(index);
+    return (is_weighted() ? nth(samples_.firsts(), part) : 0) + index - order_.first_of(part);
+  }
+  int64_t source_of(int64_t index) const {
+    const std::vector<int64_t>& firsts = samples_.firsts();
+    return std::upper_bound(firsts.begin(), firsts.end(), row_of(index)) - firsts.begin() - 1;
+  }
   int64_t label_of(int64_t index) const { return nth(label_of_name_, samples_.name(row_of(index))); }
 
   std::vector<int64_t> global_batch(int64_t step, int64_t size) const {
     if (options_.shuffle) return buckets_.batch(step, size);
     std::vector<int64_t> out;
-    for (int64_t i = 0; i < size; ++i) out.push_back((step * size + i) % num_samples_);
+    for (int64_t i = 0; i < size; ++i) out.push_back(order_.at(step * size + i));
     return out;
   }
 
@@ -227,6 +260,7 @@ class MappedClassificationStream final : public ClassificationStream {
   ClassificationOptions options_;
   ClassificationSamples samples_;
   int32_t padding_;
+  SampleOrder order_;
   int64_t num_samples_;
   LabelNames labels_;
   LengthBuckets buckets_;

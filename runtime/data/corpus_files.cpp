@@ -134,6 +134,11 @@ FileStamp stamp_of(const std::string& path) {
           static_cast<uint64_t>(status.st_ino)};
 }
 
+std::string name_of(const DocumentSource& source) {
+  if (!source.name.empty() || source.paths.empty()) return source.name;
+  return source.paths.size() == 1 ? source.paths[0] : fmt::format("{} and {} more", source.paths[0], source.paths.size() - 1);
+}
+
 std::vector<std::string> corpus_files(const DocumentSource& source) {
   std::vector<std::string> files = expand(source, kCorpora);
   for (const std::string& file : files) corpus_kind(file, source.key);

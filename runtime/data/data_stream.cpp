@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <span>
 #include <utility>
 
 #include "base/console.h"
@@ -12,7 +14,7 @@
 #include "base/nth.h"
 #include "runtime/data/corpus_files.h"
 #include "runtime/data/corpus_tokens.h"
-#include "runtime/data/permutation.h"
+#include "runtime/data/sample_order.h"
 #include "runtime/data/spread_samples.h"
 #include "runtime/data/text_template.h"
 #include "runtime/data/token_file.h"
@@ -68,12 +70,16 @@ void check_tokenizer(const DocumentSource& source, const DataOptions& options, c
       source.key, tokenizer.vocabulary_size(), tokenizer.end_of_document(), options.vocabulary_size, tokenizer.vocabulary_size());
 }
 
-// The tokens of all sources, one after the other.
-struct Corpus {
+// Sources that are cut into samples together: all of them, or one of those that have weights.
+struct Section {
   TokenSequence tokens;
-  std::string name;  // for messages
+  std::string key, name;               // for messages
+  std::vector<std::string> names;      // of the sources
+  std::vector<int64_t> source_begins;  // the first token of each source
+  double weight = 1;
   int64_t num_left_out = 0;
   bool is_from_cache = true;
+  int64_t corpus_samples = 0, first_sample = 0, num_samples = 0;  // that it makes; of these the ones that are chosen
 };
 
 // A file of 32-bit tokens without a header looks like one of 16-bit tokens of which every second is 0, or as small as a vocabulary's high
@@ -152,73 +158,126 @@ SourceTokens open_source(const DocumentSource& source, const DataOptions& option
              source.text.empty() ? "data.text_field and data.join_fields name" : "its template names");
 }
 
-Corpus open_corpus(const DataOptions& options, const Tokenizer& tokenizer) {
-  Corpus corpus;
-  for (const DocumentSource& source : options.sources) {
+Section open_section(std::span<const DocumentSource> sources, const std::string& key, const DataOptions& options,
+                     const Tokenizer& tokenizer) {
+  Section section;
+  section.key = key;
+  for (const DocumentSource& source : sources) {
     SourceTokens tokens = open_source(source, options, tokenizer);
-    if (corpus.name.empty()) corpus.name = tokens.name;
-    corpus.num_left_out += tokens.num_left_out;
-    corpus.is_from_cache = corpus.is_from_cache && tokens.is_from_cache;
-    for (TokenFile& file : tokens.files) corpus.tokens.append(std::move(file));
+    section.names.push_back(name_of(source));
+    section.source_begins.push_back(section.tokens.num_tokens());
+    if (section.name.empty()) section.name = tokens.name;
+    section.num_left_out += tokens.num_left_out;
+    section.is_from_cache = section.is_from_cache && tokens.is_from_cache;
+    for (TokenFile& file : tokens.files) section.tokens.append(std::move(file));
   }
-  if (options.sources.size() > 1) corpus.name += fmt::format(" with {} more sources", options.sources.size() - 1);
-  return corpus;
+  if (sources.size() > 1) section.name += fmt::format(" with {} more sources", sources.size() - 1);
+  return section;
+}
+
+std::vector<Section> open_sections(const DataOptions& options, const Tokenizer& tokenizer) {
+  std::vector<Section> out;
+  if (!has_weights(options)) {
+    out.push_back(open_section(options.sources, options.key, options, tokenizer));
+    return out;
+  }
+  for (const DocumentSource& source : options.sources) {
+    out.push_back(open_section({&source, 1}, source.key, options, tokenizer));
+    out.back().weight = source.weight;
+  }
+  return out;
+}
+
+// Which samples of a section are the stream's. `max_samples`: 0: all.
+void choose_samples(Section& section, const DataOptions& options, int64_t max_samples) {
+  const int64_t length = options.sequence_length, available = section.tokens.num_tokens();
+  if (available < length + 1) {
+    fail_input(
+        "{}: {} holds {} tokens, fewer than one sample of sequence_length + 1 = {}: name more text or set data.sequence_length to at "
+        "most {}",
+        section.key, section.name, available, length + 1, available - 1);
+  }
+  section.corpus_samples = (available - 1) / length;
+  section.num_samples = max_samples > 0 ? std::min(section.corpus_samples, max_samples) : section.corpus_samples;
+  if (options.part == DataOptions::Part::All) return;
+  if (section.num_samples == 1)
+    fail_input("{}: {} makes one sample, which cannot be split in two: name more text, or set step.bp_data to \"same\"", section.key,
+               section.name);
+  const int64_t first =
+      std::clamp<int64_t>(static_cast<int64_t>(options.first_share * static_cast<double>(section.num_samples)), 1, section.num_samples - 1);
+  section.first_sample = options.part == DataOptions::Part::First ? 0 : first;
+  section.num_samples = options.part == DataOptions::Part::First ? first : section.num_samples - first;
+}
+
+std::vector<SampleOrder::Part> parts_of(const std::vector<Section>& sections) {
+  std::vector<SampleOrder::Part> out;
+  for (const Section& section : sections) out.push_back({section.num_samples, section.weight});
+  return out;
 }
 
 class MappedDataStream final : public DataStream {
  public:
-  MappedDataStream(DataOptions options, Corpus corpus) : options_(std::move(options)), corpus_(std::move(corpus)) {
-    const int64_t length = options_.sequence_length, available = corpus_.tokens.num_tokens();
-    if (available < length + 1) {
-      fail_input(
-          "{}: {} holds {} tokens, fewer than one sample of sequence_length + 1 = {}: name more text or set data.sequence_length to at "
-          "most {}",
-          options_.key, corpus_.name, available, length + 1, available - 1);
-    }
-    num_samples_ = corpus_samples_ = (available - 1) / length;
-    if (options_.max_samples > 0) num_samples_ = std::min(num_samples_, options_.max_samples);
-    if (options_.part == DataOptions::Part::All) return;
-    const int64_t half = num_samples_ / 2;
-    if (half == 0)
-      fail_input("{}: {} makes one sample, which cannot be split in two halves: name more text, or set step.bp_data to \"same\"",
-                 options_.key, corpus_.name);
-    first_sample_ = options_.part == DataOptions::Part::SecondHalf ? half : 0;
-    num_samples_ = options_.part == DataOptions::Part::SecondHalf ? num_samples_ - half : half;
-  }
+  MappedDataStream(DataOptions options, std::vector<Section> sections)
+      : options_(std::move(options)),
+        sections_(std::move(sections)),
+        order_(parts_of(sections_), options_.shuffle, options_.seed),
+        num_samples_(order_.size()) {}
 
   int64_t num_samples() const override { return num_samples_; }
-  int64_t num_tokens() const override { return corpus_.tokens.num_tokens(); }
+  int64_t num_tokens() const override {
+    return sum([](const Section& section) { return section.tokens.num_tokens(); });
+  }
   int64_t num_sample_tokens() const override { return num_samples_ * options_.sequence_length; }
-  bool is_from_cache() const override { return corpus_.is_from_cache; }
-  int64_t num_left_out() const override { return corpus_.num_left_out; }
+  bool is_from_cache() const override {
+    return std::all_of(sections_.begin(), sections_.end(), [](const Section& section) { return section.is_from_cache; });
+  }
+  int64_t num_left_out() const override {
+    return sum([](const Section& section) { return section.num_left_out; });
+  }
 
   std::string fingerprint() const override {
-    constexpr int64_t kRuns = 4096, kRunTokens = 64;
-    const int64_t begin = first_sample_ * options_.sequence_length, count = num_samples_ * options_.sequence_length + 1;
-    const int64_t runs = std::min(kRuns, (count + kRunTokens - 1) / kRunTokens);
+    if (sections_.size() == 1) return fingerprint_of(sections_.front());
     ContentHash hash;
-    hash.add(static_cast<uint64_t>(num_samples_)).add(static_cast<uint64_t>(options_.shuffle));
-    for (int64_t i = 0, some = std::min(kRuns, num_samples_); options_.spread && i < some; ++i) {
-      const std::vector<int32_t> tokens = tokens_of(spread_sample(i, some, num_samples_));
-      hash.add(std::string_view(reinterpret_cast<const char*>(tokens.data()), sizeof(int32_t) * tokens.size()));
-    }
-    if (options_.spread) return hash.hex();
-    for (int64_t r = 0; r < runs; ++r) {
-      std::array<int32_t, kRunTokens> tokens{};
-      const int64_t at = runs < kRuns ? r * kRunTokens : (count - kRunTokens) / (kRuns - 1) * r;
-      corpus_.tokens.read(begin + at, std::min(kRunTokens, count - at), tokens.data());
-      hash.add(std::string_view(reinterpret_cast<const char*>(tokens.data()), sizeof(tokens)));
-    }
+    hash.add("mixture");
+    for (int64_t i = 0; i < order_.num_parts(); ++i) hash.add(fmt::format("{}", order_.share(i))).add(fingerprint_of(nth(sections_, i)));
     return hash.hex();
+  }
+
+  bool is_weighted() const override { return has_weights(options_); }
+
+  std::vector<SampleSource> sources() const override {
+    std::vector<SampleSource> out;
+    for (int64_t i = 0; i < order_.num_parts(); ++i) {
+      const Section& section = nth(sections_, i);
+      for (size_t k = 0; k < section.names.size(); ++k) {
+        const int64_t begin = k == 0 ? 0 : first_at_token(section, section.source_begins[k]);
+        const int64_t end = k + 1 < section.names.size() ? first_at_token(section, section.source_begins[k + 1]) : section.num_samples;
+        out.push_back({section.names[k], 0, end - begin});
+        out.back().share =
+            is_weighted() ? order_.share(i) : static_cast<double>(out.back().num_samples) / static_cast<double>(num_samples_);
+      }
+    }
+    return out;
+  }
+
+  std::vector<int64_t> sources_of_batch(int64_t step, int64_t global_batch) const override {
+    std::vector<int64_t> out;
+    for (int64_t i = 0; i < global_batch; ++i) {
+      const int64_t index = order_.at(step * global_batch + i), part = order_.part_of(index);
+      const std::vector<int64_t>& begins = nth(sections_, part).source_begins;
+      const int64_t token = place_of(nth(sections_, part), index - order_.first_of(part)) * options_.sequence_length;
+      out.push_back(is_weighted() ? part : std::upper_bound(begins.begin(), begins.end(), token) - begins.begin() - 1);
+    }
+    return out;
   }
 
   int64_t tokens_of_batch(int64_t, int64_t global_batch) const override { return global_batch * options_.sequence_length; }
 
-  std::vector<int32_t> sample(int64_t position) const override { return tokens_of(index_of(position)); }
+  std::vector<int32_t> sample(int64_t position) const override { return tokens_of(order_.at(position)); }
 
   Batch batch(int64_t step, int64_t accumulation_step, const BatchShape& shape) const override {
     const int64_t micro = shape.micro_batch, first = shape.first_sample(step, accumulation_step);
-    Batch batch = assemble(step * shape.global_batch + first, micro, [this](int64_t position) { return index_of(position); });
+    Batch batch = assemble(step * shape.global_batch + first, micro, [this](int64_t position) { return order_.at(position); });
     batch.global_valid_tokens = shape.global_batch * options_.sequence_length;
     return batch;
   }
@@ -231,24 +290,60 @@ class MappedDataStream final : public DataStream {
   }
 
  private:
-  int64_t index_of(int64_t position) const {
-    if (position < 0) fail_protocol("sample {} of a stream that begins at 0", position);
-    const int64_t index = position % num_samples_;
-    return options_.shuffle ? Permutation(num_samples_, options_.seed, position / num_samples_)(index) : index;
+  template <typename Number>
+  int64_t sum(Number number_of) const {
+    int64_t total = 0;
+    for (const Section& section : sections_) total += number_of(section);
+    return total;
+  }
+
+  std::string fingerprint_of(const Section& section) const {
+    constexpr int64_t kRuns = 4096, kRunTokens = 64;
+    const int64_t begin = section.first_sample * options_.sequence_length, count = section.num_samples * options_.sequence_length + 1;
+    const int64_t runs = std::min(kRuns, (count + kRunTokens - 1) / kRunTokens);
+    ContentHash hash;
+    hash.add(static_cast<uint64_t>(section.num_samples)).add(static_cast<uint64_t>(options_.shuffle));
+    for (int64_t i = 0, some = std::min(kRuns, section.num_samples); options_.spread && i < some; ++i) {
+      const std::vector<int32_t> tokens = tokens_of(spread_sample(i, some, section.num_samples));
+      hash.add(std::string_view(reinterpret_cast<const char*>(tokens.data()), sizeof(int32_t) * tokens.size()));
+    }
+    if (options_.spread) return hash.hex();
+    for (int64_t r = 0; r < runs; ++r) {
+      std::array<int32_t, kRunTokens> tokens{};
+      const int64_t at = runs < kRuns ? r * kRunTokens : (count - kRunTokens) / (kRuns - 1) * r;
+      section.tokens.read(begin + at, std::min(kRunTokens, count - at), tokens.data());
+      hash.add(std::string_view(reinterpret_cast<const char*>(tokens.data()), sizeof(tokens)));
+    }
+    return hash.hex();
+  }
+
+  // Where the sample `index` of those chosen stands among all that a section makes.
+  int64_t place_of(const Section& section, int64_t index) const {
+    return options_.spread ? spread_sample(index, section.num_samples, section.corpus_samples) : section.first_sample + index;
+  }
+  // The first of the chosen samples that begins at a token or after it.
+  int64_t first_at_token(const Section& section, int64_t token) const {
+    int64_t low = 0, high = section.num_samples;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      place_of(section, middle)* options_.sequence_length < token ? low = middle + 1 : high = middle;
+    }
+    return low;
   }
 
   std::vector<int32_t> tokens_of(int64_t index) const {
-    const int64_t place = options_.spread ? spread_sample(index, num_samples_, corpus_samples_) : first_sample_ + index;
-    const int64_t begin = place * options_.sequence_length;
+    const int64_t part = order_.part_of(index);
+    const Section& section = nth(sections_, part);
+    const int64_t begin = place_of(section, index - order_.first_of(part)) * options_.sequence_length;
     std::vector<int32_t> tokens(static_cast<size_t>(options_.sequence_length + 1));
-    corpus_.tokens.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
+    section.tokens.read(begin, static_cast<int64_t>(tokens.size()), tokens.data());
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (tokens[i] >= 0 && tokens[i] < options_.vocabulary_size) continue;
       const int64_t position = begin + static_cast<int64_t>(i);
       fail_run(
           "{}: '{}' now holds token {} (position {} of the corpus), outside the model's vocabulary of {}: the file was changed or damaged "
           "since the start; restore it, or delete it if it is a token cache",
-          options_.key, corpus_.tokens.path_of(position), tokens[i], position, options_.vocabulary_size);
+          section.key, section.tokens.path_of(position), tokens[i], position, options_.vocabulary_size);
     }
     return tokens;
   }
@@ -272,8 +367,9 @@ class MappedDataStream final : public DataStream {
   }
 
   DataOptions options_;
-  Corpus corpus_;
-  int64_t num_samples_ = 0, corpus_samples_ = 0, first_sample_ = 0;
+  std::vector<Section> sections_;
+  SampleOrder order_;
+  int64_t num_samples_;
 };
 
 }  // namespace
@@ -287,17 +383,32 @@ int64_t BatchShape::first_sample(int64_t step, int64_t accumulation_step) const 
   return first;
 }
 
+bool has_weights(const DataOptions& options) { return options.sources.size() > 1 && options.sources.front().weight > 0; }
+
+std::vector<int64_t> sample_limits(const DataOptions& options) {
+  if (!has_weights(options)) return {options.max_samples};
+  double sum = 0;
+  for (const DocumentSource& source : options.sources) sum += source.weight;
+  std::vector<int64_t> out;
+  for (const DocumentSource& source : options.sources)
+    out.push_back(
+        options.max_samples == 0 ? 0 : std::max<int64_t>(1, std::llround(source.weight / sum * static_cast<double>(options.max_samples))));
+  return out;
+}
+
 std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tokenizer& tokenizer) {
   if (given.sources.empty()) fail_protocol("{}: a data stream of no source", given.key);
-  if (given.spread && given.part != DataOptions::Part::All) fail_protocol("{}: half of the samples, spread over all", given.key);
+  if (given.spread && given.part != DataOptions::Part::All) fail_protocol("{}: a part of the samples, spread over all", given.key);
   if (given.sequence_length < 1 || given.max_samples < 0 || given.vocabulary_size < 1) {
     fail_protocol("{}: a data stream with sequence_length {}, max_samples {} and vocabulary_size {}", given.key, given.sequence_length,
                   given.max_samples, given.vocabulary_size);
   }
   DataOptions options = given;
   if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
-  Corpus corpus = open_corpus(options, tokenizer);
-  return std::make_unique<MappedDataStream>(std::move(options), std::move(corpus));
+  std::vector<Section> sections = open_sections(options, tokenizer);
+  const std::vector<int64_t> limits = sample_limits(options);
+  for (size_t i = 0; i < sections.size(); ++i) choose_samples(sections[i], options, limits.at(i));
+  return std::make_unique<MappedDataStream>(std::move(options), std::move(sections));
 }
 
 }  // namespace zerostep

@@ -21,12 +21,13 @@ struct TokenizeProgress {
 
 // The `data` block for one set of documents.
 struct DataOptions {
-  std::vector<DocumentSource> sources;  // their documents follow each other
+  std::vector<DocumentSource> sources;  // with weights they are mixed in exact shares, without their documents follow each other
   std::string key = "data.train";       // JSON path of the whole, for messages
   int64_t sequence_length = 0;
-  int64_t max_samples = 0;                                                    // 0: all; otherwise so many, the first in file order
-  bool spread = false;                                                        // max_samples are spread evenly over all instead
-  enum class Part : uint8_t { All, FirstHalf, SecondHalf } part = Part::All;  // of these samples
+  int64_t max_samples = 0;  // 0: all; otherwise so many, the first in file order, with weights of each source its share
+  bool spread = false;      // max_samples are spread evenly over all instead
+  enum class Part : uint8_t { All, First, Rest } part = Part::All;  // of these samples, with weights of those of each source
+  double first_share = 0.5;                                         // of the samples, those of Part::First
   bool shuffle = true;
   uint64_t seed = 0;
   std::string cache;            // folder of token caches; "" = none: tokens go to an unnamed temporary file
@@ -38,6 +39,11 @@ struct DataOptions {
   std::function<void(const std::string&)> warn;
 };
 
+// Whether the sources are mixed by weights.
+bool has_weights(const DataOptions& options);
+// max_samples of each part that is cut into samples for itself: all sources together, or each of those with weights its share.
+std::vector<int64_t> sample_limits(const DataOptions& options);
+
 // Where a rank's part of a global batch lies. Sample j of a batch belongs to accumulation step j / (micro * world) and rank (j / micro) %
 // world.
 struct BatchShape {
@@ -47,9 +53,17 @@ struct BatchShape {
   int64_t first_sample(int64_t step, int64_t accumulation_step) const;
 };
 
+// What a stream has of one of its sources.
+struct SampleSource {
+  std::string name;  // of its files where it has none
+  double share = 1;  // of the samples of the stream
+  int64_t num_samples = 0;
+};
+
 // Documents as one memory-mapped token file cut into samples of sequence_length + 1 tokens (stride sequence_length), in a permutation per
 // epoch. A pure function of (files, tokenizer, options, step): random access, nothing to save, the same for every world size. Each document
 // (a .txt file, a .jsonl line) is followed by the end-of-document token; a .bin file is taken as it is; the last partial sample is dropped.
+// Sources with weights are cut into samples each for itself and mixed (SampleOrder).
 // Global batch b is samples [b B, (b + 1) B) of the epochs one after the other: a batch may begin in one epoch and end in the next.
 class DataStream {
  public:
@@ -58,14 +72,18 @@ class DataStream {
   // folder that cannot be written. RunError: a full disk, a file that changes while it is read.
   static std::unique_ptr<DataStream> open(const DataOptions& options, const Tokenizer& tokenizer);
   virtual ~DataStream() = default;
-  virtual int64_t num_samples() const = 0;
-  virtual int64_t num_tokens() const = 0;  // of the whole corpus, whatever max_samples
+  virtual int64_t num_samples() const = 0;  // of an epoch
+  virtual int64_t num_tokens() const = 0;   // of the whole corpus, whatever max_samples
   // Of the samples, each once: what they predict, or (classification) read.
   virtual int64_t num_sample_tokens() const = 0;
   virtual bool is_from_cache() const = 0;    // nothing had to be tokenized
   virtual int64_t num_left_out() const = 0;  // rows that lack a field (data.missing "skip")
   // Of what the samples are made of: their number, and the tokens (of a long corpus 4,096 runs of them, or samples). 32 hexadecimal digits.
   virtual std::string fingerprint() const = 0;
+  virtual bool is_weighted() const = 0;  // the sources are mixed by weights
+  virtual std::vector<SampleSource> sources() const = 0;
+  // Of each sample of a global batch, the index of its source; of one that goes over from one source to the next, that of its first token.
+  virtual std::vector<int64_t> sources_of_batch(int64_t step, int64_t global_batch) const = 0;
   // Tokens of the samples of a global batch, without padding.
   virtual int64_t tokens_of_batch(int64_t step, int64_t global_batch) const = 0;
   // Sample of the shuffled stream: `position` counts on over epochs (epoch = position / num_samples()). sequence_length + 1 tokens.

@@ -17,7 +17,11 @@ struct DocumentSource {
   std::vector<std::string> join_fields = {};  // further fields, joined to the text with a newline
   bool skips_missing = false;                 // rows without one of these fields, or with null there, are left out; false: they are errors
   int64_t max_documents = 0;                  // 0: all; otherwise so many, the first
+  double weight = 0;                          // its share among the sources that have weights, which all have or none; 0: none
 };
+
+// What a source is called in reports: its name, or that of its files as they were named.
+std::string name_of(const DocumentSource& source);
 
 // The files that a source of documents stands for, in order. Each is a readable .txt, .jsonl or .bin file; otherwise an InputError that
 // begins with the source's key. Reads no file.

@@ -15,20 +15,17 @@ constexpr uint64_t kRunSeed = 0x9E3779B97F4A7C15ULL;
 
 }  // namespace
 
-LengthBuckets::LengthBuckets(std::vector<int32_t> lengths, uint64_t seed) : lengths_(std::move(lengths)), seed_(seed) {
-  if (lengths_.empty()) fail_protocol("length buckets of no sample");
-}
-
-int64_t LengthBuckets::sample_at(int64_t position) const {
-  const auto size = std::ssize(lengths_);
-  return Permutation(size, seed_, position / size)(position % size);
+LengthBuckets::LengthBuckets(std::vector<int32_t> lengths, SampleOrder order, uint64_t seed)
+    : lengths_(std::move(lengths)), order_(std::move(order)), seed_(seed) {
+  if (std::ssize(lengths_) != order_.size())
+    fail_protocol("an order of {} samples of which {} have a length", order_.size(), lengths_.size());
 }
 
 std::vector<int64_t> LengthBuckets::sorted_run(int64_t first_position, int64_t count) const {
   const std::lock_guard lock(mutex_);
   if (run_first_ == first_position && run_count_ == count) return run_;
   std::vector<int64_t> run;
-  for (int64_t i = 0; i < count; ++i) run.push_back(sample_at(first_position + i));
+  for (int64_t i = 0; i < count; ++i) run.push_back(order_.at(first_position + i));
   std::stable_sort(run.begin(), run.end(), [&](int64_t a, int64_t b) { return nth(lengths_, a) < nth(lengths_, b); });
   run_first_ = first_position;
   run_count_ = count;
@@ -42,7 +39,7 @@ std::vector<int64_t> LengthBuckets::batch(int64_t step, int64_t batch_size) cons
   const int64_t begin = step * batch_size, epoch = begin / size;
   std::vector<int64_t> samples;
   if ((begin + batch_size - 1) / size != epoch) {
-    for (int64_t i = 0; i < batch_size; ++i) samples.push_back(sample_at(begin + i));
+    for (int64_t i = 0; i < batch_size; ++i) samples.push_back(order_.at(begin + i));
     return samples;
   }
   // The batches that lie within the epoch, and the run of them that this one belongs to.

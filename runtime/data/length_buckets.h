@@ -3,6 +3,8 @@
 #include <mutex>
 #include <vector>
 
+#include "runtime/data/sample_order.h"
+
 namespace zerostep {
 
 // Which samples are in which global batch when batches are to have samples of like lengths: see ClassificationStream.
@@ -11,15 +13,16 @@ class LengthBuckets {
   // Batches of one run, which are sorted together.
   static constexpr int64_t kRunBatches = 64;
 
-  LengthBuckets(std::vector<int32_t> lengths, uint64_t seed);
+  // The length of each sample, and the order in which they come; `seed` is for the order of the batches of a run.
+  LengthBuckets(std::vector<int32_t> lengths, SampleOrder order, uint64_t seed);
   // The samples of global batch `step`, in increasing order of length but for a batch that reaches from one epoch into the next.
   std::vector<int64_t> batch(int64_t step, int64_t batch_size) const;
 
  private:
-  int64_t sample_at(int64_t position) const;
   std::vector<int64_t> sorted_run(int64_t first_position, int64_t count) const;
 
   std::vector<int32_t> lengths_;
+  SampleOrder order_;
   uint64_t seed_;
   // The last run, which the next batches are likely to need again.
   mutable std::mutex mutex_;

@@ -41,7 +41,8 @@ PlanCost training_cost(const Config& config, const TrainingPlan& plan, const Mod
     out.elements_reduced = std::max(out.elements_reduced, step.plan.elements_reduced + besides);
     out.flops = std::max(out.flops, step.plan.flops);
   }
-  if (!config.data.eval.empty()) add_memory(estimate_cost(plan.evaluate, plan.layout, model, loads, meter), " of evaluation");
+  if (!config.data.eval.empty() || !config.data.test.empty())
+    add_memory(estimate_cost(plan.evaluate, plan.layout, model, loads, meter), " of evaluation");
   // Matrices of updates are made on a stream of their own.
   if (on_gpu) out.blas_bytes = blas_workspace_bytes() * (config.optimizer.orthogonal() ? 2 : 1);
   out.device_peak_bytes = out.arena_bytes + out.activation_peak_bytes + out.blas_bytes;

@@ -63,6 +63,7 @@ void visit_columns(const MetricsRow& r, Visitor&& visit) {
   visit("resident_bytes", r.resident_bytes);
   visit("gpu_busy", r.gpu_busy);
   visit("gpu_bytes", r.gpu_bytes);
+  for (const auto& [name, value] : r.of_sets) visit(name, value);
 }
 
 Cells cells(const MetricsRow& row) {
@@ -82,9 +83,10 @@ int64_t step_of(std::string_view line) {
 
 }  // namespace
 
-std::string metrics_header() {
+std::string metrics_header(const std::vector<std::string>& of_sets) {
   std::string line;
   for (const auto& [name, value] : cells({})) line += (line.empty() ? "" : ",") + std::string(name);
+  for (const std::string& name : of_sets) line += "," + name;
   return line;
 }
 
@@ -125,21 +127,22 @@ std::string time_for_names() {
   return fmt::format("{:%Y%m%d-%H%M%S}", fmt::localtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
 }
 
-MetricsFile::MetricsFile(const std::string& path, int64_t first_step) {
+MetricsFile::MetricsFile(const std::string& path, int64_t first_step, const std::vector<std::string>& of_sets) {
+  const std::string expected = metrics_header(of_sets);
   if (first_step > 0) {
     // Rows of another version's columns are kept apart.
     std::ifstream in(path);
     std::string header;
     std::error_code ignored;
-    if (std::getline(in, header) && header != metrics_header()) std::filesystem::rename(path, path + ".former", ignored);
+    if (std::getline(in, header) && header != expected) std::filesystem::rename(path, path + ".former", ignored);
     in.close();
     int64_t step = -1;
     const int64_t lines =
-        keep_lines(path, [&](std::string_view line) { return step++ < 0 ? line == metrics_header() : step_of(line) < first_step; });
+        keep_lines(path, [&](std::string_view line) { return step++ < 0 ? line == expected : step_of(line) < first_step; });
     rows_kept_ = std::max<int64_t>(0, lines - 1);
   }
   file_ = OutputFile(path, rows_kept_ > 0 ? OutputFile::Mode::Append : OutputFile::Mode::Truncate);
-  if (rows_kept_ == 0) file_.write(metrics_header() + "\n");
+  if (rows_kept_ == 0) file_.write(expected + "\n");
 }
 
 void MetricsFile::append(const MetricsRow& row) { file_.write(metrics_line(row) + "\n"); }

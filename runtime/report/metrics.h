@@ -30,10 +30,12 @@ struct MetricsRow {
   int64_t resident_bytes = 0;        // of the process with most, at the step
   std::optional<double> gpu_busy;    // from 0 to 1, of the busiest GPU
   std::optional<int64_t> gpu_bytes;  // taken on the fullest GPU
+  // Of named evaluation sets, "eval_loss.NAME": in the order of MetricsFile's. The names outlive the row.
+  std::vector<std::pair<const char*, std::optional<double>>> of_sets = {};
 };
 
-// "timestamp,epoch,step,...": the names in order.
-std::string metrics_header();
+// "timestamp,epoch,step,...": the names in order, and those of named evaluation sets.
+std::string metrics_header(const std::vector<std::string>& of_sets = {});
 std::string metrics_line(const MetricsRow& row);  // without the end of line; floats read back as they were
 // The columns that are numbers and have a value, but for the step itself.
 std::vector<std::pair<const char*, double>> metrics_numbers(const MetricsRow& row);
@@ -44,8 +46,8 @@ std::string time_for_names();
 // metrics.csv: a row a step, each on disk's way before append() returns.
 class MetricsFile {
  public:
-  // A run that goes on at a step keeps the rows of those before it.
-  explicit MetricsFile(const std::string& path, int64_t first_step = 0);
+  // A run that goes on at a step keeps the rows of those before it. `of_sets`: the columns of named evaluation sets.
+  explicit MetricsFile(const std::string& path, int64_t first_step = 0, const std::vector<std::string>& of_sets = {});
   int64_t rows_kept() const { return rows_kept_; }
   void append(const MetricsRow& row);
 

@@ -57,9 +57,32 @@ std::string data_text(const Config& config, const DataFacts& facts, int64_t leng
   return text + (facts.is_from_cache ? " (from the cache)" : "");
 }
 
+// What a run reads of each source, where there are several.
+void add_sources(std::vector<std::string>& lines, const DataFacts& facts) {
+  for (const SampleSource& source : facts.sources) {
+    if (facts.sources.size() < 2) return;
+    const double reads = source.share * static_cast<double>(facts.reads), samples = static_cast<double>(source.num_samples);
+    std::string text = fmt::format("{}: {:.4g} % of the samples, out of {}", source.name, 100 * source.share, grouped(source.num_samples));
+    if (facts.is_weighted && facts.reads > 0) {
+      text += reads > samples ? fmt::format(", which come {:.3g} times in the {} of the run", reads / samples, grouped(facts.reads))
+                              : fmt::format(", of which the run reads {}", grouped(std::llround(reads)));
+    }
+    add_line(lines, "source", text);
+  }
+}
+
+void add_sets(std::vector<std::string>& lines, const Config& config, const char* what, const std::vector<SetFacts>& sets) {
+  for (const SetFacts& set : sets)
+    add_line(lines, what, (set.name.empty() ? "" : set.name + ": ") + data_text(config, set.data, config.data.sequence_length));
+}
+
 // Of a monitor that writes below the run's folder.
 std::string folder_of(const MonitorConfig::Series& series, const char* name) {
   return series.enabled && series.output_path.empty() ? fmt::format(", {}/", name) : "";
+}
+
+std::string quality_text(const RunOutcome::Evaluated& set) {
+  return set.accuracy ? fmt::format("accuracy {:.4f}", *set.accuracy) : fmt::format("perplexity {:.4g}", std::exp(set.loss));
 }
 
 // Where nothing keeps what is trained.
@@ -112,8 +135,11 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
   const bool queried = config.step.uses_queries();
   const int64_t length = config.data.sequence_length;
   add_line(out, "data", data_text(config, facts.train, queried ? config.step.query_sequence_length : length));
+  add_sources(out, facts.train);
   if (facts.backprop.samples > 0) add_line(out, "bp data", data_text(config, facts.backprop, length));
-  if (facts.evaluation.samples > 0) add_line(out, "evaluation", data_text(config, facts.evaluation, length));
+  add_sources(out, facts.backprop);
+  add_sets(out, config, "evaluation", facts.evaluation);
+  add_sets(out, config, "test", facts.test);
   if (config.step.uses_backprop())
     add_line(out, "batch",
              fmt::format("{} samples = {} a micro-batch x {} accumulation steps x {}: {}{} tokens a step", grouped(batch.train_batch_size),
@@ -131,6 +157,14 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
   return out;
 }
 
+std::string evaluation_text(const std::vector<RunOutcome::Evaluated>& sets) {
+  std::string out;
+  for (const RunOutcome::Evaluated& set : sets)
+    out +=
+        fmt::format("{}{}loss {:.4f}, {}", out.empty() ? "" : "; ", set.name.empty() ? "" : set.name + ": ", set.loss, quality_text(set));
+  return out;
+}
+
 std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& facts, const RunOutcome& o) {
   std::vector<std::string> out;
   std::string done = steps_text(o, report.config.run.steps);
@@ -140,10 +174,9 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
     const auto add = [&](const std::string& text) { losses += (losses.empty() ? ": " : ", ") + text; };
     if (o.loss.last) add(fmt::format("loss {:.4f} -> {:.4f}", *o.loss.first, *o.loss.last));
     if (o.bp_loss.last) add(fmt::format("bp loss {:.4f} -> {:.4f}", *o.bp_loss.first, *o.bp_loss.last));
-    if (o.has_eval)
-      add(fmt::format(
-          "evaluation loss {:.4f} ({})", o.eval_loss,
-          o.eval_accuracy ? fmt::format("accuracy {:.4f}", *o.eval_accuracy) : fmt::format("perplexity {:.4g}", std::exp(o.eval_loss))));
+    for (const auto& [what, sets] : {std::pair("evaluation", &o.evaluation), std::pair("test", &o.test)})
+      for (const RunOutcome::Evaluated& set : *sets)
+        add(fmt::format("{}{} loss {:.4f} ({})", what, set.name.empty() ? "" : " " + set.name, set.loss, quality_text(set)));
     done += fmt::format(" in {}{}", human_duration(o.seconds), losses);
     if (o.skipped > 0) done += fmt::format(", {} skipped", plural(o.skipped, "step"));
   }
@@ -179,7 +212,8 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
   add_line(out, "files",
            facts.folder + ": metrics.csv, config.json, plan.json, log.txt" + (report.config.step.uses_queries() ? ", zo_log.jsonl" : "") +
                (report.config.run.trace ? ", trace_rank*.json" : "") + (report.config.run.plot ? ", loss.svg" : "") +
-               folder_of(report.config.monitor.csv, CsvMonitor::kFolder) +
+               (o.evaluation.empty() || !report.config.model.classifies ? "" : ", classification.json") +
+               (o.test.empty() ? "" : ", test.json") + folder_of(report.config.monitor.csv, CsvMonitor::kFolder) +
                folder_of(report.config.monitor.tensorboard, TensorBoard::kFolder));
   return out;
 }

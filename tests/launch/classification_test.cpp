@@ -63,6 +63,10 @@ TEST_F(Classification, LearnsAndReports) {
   EXPECT_NEAR(column("test", "loss").front(), std::log(2), 0.3);
   EXPECT_LT(column("test", "loss").back(), 0.1);
   EXPECT_EQ(column("test", "eval_accuracy"), std::vector<double>{1.0});
+  EXPECT_SAYS(done.out, "precision");
+  const json kept = json::parse(place_.read("runs/test/classification.json"));
+  EXPECT_EQ(kept["step"], 160);
+  EXPECT_EQ(kept["confusion"], json::parse("[[14, 0], [0, 7]]"));
   // Tokens are those of the sentences, not of the padding: at most 48 each.
   const auto row = place_.metrics("test").front();
   const double tokens = std::stod(row.at("tokens_per_second")) * std::stod(row.at("step_seconds"));
@@ -280,6 +284,29 @@ TEST_F(Classification, WhatDoesNotFitIsNamed) {
     EXPECT_SAYS(refused.err, c.says);
     EXPECT_FALSE(place_.exists("runs/test/metrics.csv")) << c.set[0];
   }
+}
+
+TEST_F(Classification, SourcesAreMixedAndEvaluatedByName) {
+  place_.write("more.tsv", rows(40, 3));
+  const auto set = [&](const std::string& name, const std::string& file, const std::string& more) {
+    return "{\"name\": \"" + name + "\", \"files\": \"" + place_.path(file) + "\"" + more + "}";
+  };
+  const std::string train_sets =
+      "data.train=[" + set("one", "train.tsv", ", \"weight\": 1") + ", " + set("two", "more.tsv", ", \"weight\": 1") + "]";
+  const std::string eval_sets = "data.eval=[" + set("small", "eval.csv", "") + ", " + set("large", "train.tsv", "") + "]";
+  const Outcome done = train({train_sets, eval_sets, "run.steps=20", "run.eval_interval=10"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  for (const char* name : {"eval_loss.small", "eval_loss.large", "eval_accuracy.small", "eval_accuracy.large"})
+    EXPECT_EQ(column("test", name).size(), 2U) << name;
+  EXPECT_EQ(column("test", "eval_accuracy.small"), column("test", "eval_accuracy"));
+  const json kept = json::parse(place_.read("runs/test/classification.json"));
+  EXPECT_EQ(kept["sets"]["large"]["samples"], 96);
+  EXPECT_NEAR(kept["sets"]["large"]["accuracy"].get<double>(), column("test", "eval_accuracy.large").back(), 1e-12);
+  // Runs of 64 batches are sorted by length, so that shares hold at their ends: an epoch of 136 samples is 17 batches of 8.
+  const Outcome batches = place_.run({"inspect", "batches", place_.path("bert.json"), "--steps", "17", "--set", train_sets});
+  ASSERT_EQ(batches.status, 0) << batches.err;
+  EXPECT_NEAR(static_cast<double>(count(batches.out, "\"one\"")), 68, 1);
+  EXPECT_NEAR(static_cast<double>(count(batches.out, "\"two\"")), 68, 1);
 }
 
 }  // namespace

@@ -259,12 +259,16 @@ TEST_F(ClassificationStreamTest, SpreadSamplesAreTheMiddlesOfEvenShares) {
   for (size_t label = 0; label < counts.size(); ++label) EXPECT_EQ(stream->count(static_cast<int64_t>(label)), counts[label]);
 }
 
+LengthBuckets buckets_of(const std::vector<int32_t>& lengths, uint64_t seed) {
+  return {lengths, SampleOrder::whole(std::ssize(lengths), true, seed), seed};
+}
+
 TEST(LengthBuckets, BatchesHaveLikeLengthsAndEachEpochEverySampleOnce) {
   constexpr int64_t kSamples = 10007, kBatch = 16;
   std::mt19937_64 random(4);
   std::vector<int32_t> lengths(kSamples);
   for (int32_t& length : lengths) length = static_cast<int32_t>(5 + random() % 120);
-  const LengthBuckets buckets(lengths, 5);
+  const LengthBuckets buckets = buckets_of(lengths, 5);
   int64_t padded = 0, tokens = 0, padded_without = 0;
   std::vector<int64_t> stream;
   for (int64_t step = 0; step < 3 * kSamples / kBatch; ++step) {
@@ -295,7 +299,7 @@ TEST(LengthBuckets, TheOrderStaysRandom) {
   constexpr int64_t kSamples = 8192, kBatch = 8;
   std::vector<int32_t> lengths(kSamples);
   for (size_t i = 0; i < lengths.size(); ++i) lengths[i] = static_cast<int32_t>(i / 64);
-  const LengthBuckets buckets(lengths, 1);
+  const LengthBuckets buckets = buckets_of(lengths, 1);
   std::vector<double> correlation;
   std::vector<std::set<int64_t>> first_batches;
   for (int64_t epoch = 0; epoch < 4; ++epoch) {
@@ -316,11 +320,11 @@ TEST(LengthBuckets, TheOrderStaysRandom) {
   }
   EXPECT_NE(first_batches[0], first_batches[1]);
   EXPECT_NE(first_batches[1], first_batches[2]);
-  const LengthBuckets other(lengths, 2);
+  const LengthBuckets other = buckets_of(lengths, 2);
   EXPECT_NE(other.batch(0, kBatch), buckets.batch(0, kBatch));
-  EXPECT_EQ(LengthBuckets(lengths, 1).batch(5, kBatch), buckets.batch(5, kBatch));
+  EXPECT_EQ(buckets_of(lengths, 1).batch(5, kBatch), buckets.batch(5, kBatch));
   EXPECT_THROW(buckets.batch(-1, 8), ProtocolError);
-  EXPECT_EQ(LengthBuckets({3, 4}, 1).batch(0, 5).size(), 5U) << "a batch of more than an epoch";
+  EXPECT_EQ(buckets_of({3, 4}, 1).batch(0, 5).size(), 5U) << "a batch of more than an epoch";
 }
 
 // A person who labels with the model's names in other cases means them, and where labels are matched otherwise it is said.

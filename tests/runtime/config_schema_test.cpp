@@ -22,8 +22,8 @@ std::string fingerprint_of_step(const StepConfig& c) {
                               static_cast<int>(c.perturbation), c.queries, c.queries_per_pass, c.epsilon, c.rank, c.refresh,
                               c.direction_parallel, c.independent_data);
   s += fmt::format("{} {} {} {} {} {} {} {} {} {} ", c.query_batch.train_batch_size, c.query_batch.micro_batch_size,
-                   c.query_batch.accumulation_steps, c.query_sequence_length, c.bp_interval, c.bp_data_name, c.zo_steps,
-                   c.bp_lr.value_or(-1), c.separate_state, c.blend);
+                   c.query_batch.accumulation_steps, c.query_sequence_length, c.bp_interval,
+                   c.bp_data_name + fmt::format(" {}", c.bp_share), c.zo_steps, c.bp_lr.value_or(-1), c.separate_state, c.blend);
   s += fmt::format("{} {} {} {} {} {} {} {} ", c.monitor_interval, c.exact_norm, c.masters, static_cast<int>(c.transform.kind),
                    c.transform.deviations, c.instruct.energy, c.instruct.cosine, c.instruct.noise_scale);
   for (const auto& schedule : {c.instruct.cosine_schedule, c.instruct.noise_schedule})
@@ -66,13 +66,19 @@ std::string fingerprint(const Config& c) {
   const auto& m = c.model;
   s += fmt::format("{} {} {} {} {} ", m.preset, m.path, m.classifies, make_model(m.options)->hugging_face_config(), m.trainable);
   const auto& d = c.data;
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", d.train, d.eval, d.tokenizer, d.sequence_length, d.text_field, d.join_fields,
-                   d.label_field, d.max_samples, d.shuffle, d.cache, d.bp_train);
+  for (const auto* sources : {&d.train, &d.eval, &d.test, &d.bp_train}) {
+    for (const SourceConfig& source : *sources)
+      s += fmt::format("{} {} {} {} {} {} {} {};", source.key, source.name, source.files, source.split, source.text, source.skips_missing,
+                       source.weight, source.max_documents);
+    s += "|";
+  }
+  s += fmt::format("{} {} {} {} {} {} {} {} {} ", d.catalogue, d.tokenizer, d.sequence_length, d.text_field, d.join_fields, d.label_field,
+                   d.max_samples, d.shuffle, d.cache);
   s += fmt::format("{}|{}|{}|{}", d.prompt, d.label_words, d.labels, d.skips_missing);
   const auto& r = c.run;
   s += fingerprint_of_step(c.step);
-  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.eval_samples, r.device,
-                   r.device_memory, r.deterministic, r.trace, r.collective_timeout_seconds);
+  s += fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} ", r.name, r.output_dir, r.steps, r.epochs, r.eval_interval, r.evaluates_epochs,
+                   r.eval_samples, r.device, r.device_memory, r.deterministic, r.trace, r.collective_timeout_seconds);
   s += fmt::format("{} {} ", r.overwrite, r.plot);
   s += fmt::format("{} {} {} {} {} ", r.checkpoint_interval, r.keep_checkpoints, r.keep_best, r.resume_anyway, r.end_on_checkpoint_error);
   const auto& n = c.monitor;
@@ -94,11 +100,13 @@ std::vector<std::string> setting_of_step(std::string_view path) {
       {"step.scalar_transform", {"step.queries=4", "step.estimator=forward"}},
       {"step.clip_deviations", {"step.queries=4", "step.scalar_transform=clip"}},
       {"step.master_weights", {"bf16.enabled=true"}},
+      {"step.bp_share", {"step.bp_data=split"}},
       {"data.bp_train", {"step.bp_data=own", "data.bp_train=first.txt"}}};
-  static const std::map<std::string_view, std::string> mode = {
-      {"step.bp_interval", "calibrate"}, {"step.monitor_interval", "calibrate"}, {"step.bp_batch_size", "calibrate"},
-      {"step.bp_data", "calibrate"},     {"data.bp_train", "calibrate"},         {"step.bp_lr", "alternating"},
-      {"step.zo_steps", "alternating"},  {"step.state", "alternating"},          {"step.blend", "instruct"}};
+  static const std::map<std::string_view, std::string> mode = {{"step.bp_interval", "calibrate"},   {"step.monitor_interval", "calibrate"},
+                                                               {"step.bp_batch_size", "calibrate"}, {"step.bp_data", "calibrate"},
+                                                               {"step.bp_share", "calibrate"},      {"data.bp_train", "calibrate"},
+                                                               {"step.bp_lr", "alternating"},       {"step.zo_steps", "alternating"},
+                                                               {"step.state", "alternating"},       {"step.blend", "instruct"}};
   if ((!path.starts_with("step.") && path != "data.bp_train") || path == "step.mode") return {};
   const auto found = mode.find(path);
   std::vector<std::string> set = {"step.mode=" + (found != mode.end()                  ? found->second
@@ -186,6 +194,8 @@ std::string other_value(const Key& key, const json& now) {
       return "other";
     case Kind::Texts:
       return "[\"other\"]";
+    case Kind::Sources:
+      return R"([{"files": "other.jsonl", "text": "{a}"}])";
     case Kind::Pair:
       return "[0.25, 0.5]";
     case Kind::Choice:
@@ -201,6 +211,7 @@ TEST(ConfigSchema, EveryHonouredKeyReachesTheConfiguration) {
   for (const Key& key : schema::keys()) {
     if (key.list != List::Honoured || key.path == "strict" || key.path.find("[]") != std::string_view::npos) continue;
     if (key.type.kind == Kind::Choice && schema::split_words(key.type.choices).size() == 1) continue;  // the others are refused
+    if (key.path == "data.catalogue") continue;          // needs a file: ConfigSources.NamesOfACatalogueAreSources
     if (key.path == "model.path") continue;              // needs a directory: Config.ADirectorySaysTheModel
     if (key.path == "model.fresh_classifier") continue;  // the same: Config.AFreshClassifierIsAskedForBesideADirectory
     if (key.path == "model.task") continue;              // the family decides; it may only be said again (ClassificationIsWhatABertDoes)
@@ -243,7 +254,7 @@ TEST(ConfigSchema, IntegersAtTheirEndsAreTakenOrNamed) {
 
 TEST(ConfigSchema, EveryRefusedKeyIsRefusedAndItsHarmlessValuesAreNot) {
   for (const Key& key : schema::keys()) {
-    if (key.list != List::Refused) continue;
+    if (key.list != List::Refused || key.path.find("[]") != std::string_view::npos) continue;
     std::vector<std::string> set = setting_of(key);
     const std::string value = key.harmless == "off"             ? "{\"enabled\": true}"
                               : key.type.kind == Kind::Anything ? "{\"something\": true}"
@@ -446,6 +457,7 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "checkpoint.use_node_local_storage checkpoint.parallel_write checkpoint.writer checkpoint.checkpoint_serialization "
       "checkpoint.on_error model.preset model.family "
       "model.path model.vocab_size model.dropout model.task model.num_labels model.fresh_classifier model.trainable data.train data.eval "
+      "data.test data.catalogue data.train[].weight data.eval[].name "
       "data.text_field "
       "data.tokenizer data.sequence_length "
       "data.bp_train data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "

@@ -144,7 +144,7 @@ TEST(Settings, NumbersAreNoPaths) {
     }
   }
   EXPECT_EQ(count, 12);
-  EXPECT_EQ(load_tiny({"data.train=./3", "run.output_dir=\"3\""}).config.data.train[0], "./3");
+  EXPECT_EQ(load_tiny({"data.train=./3", "run.output_dir=\"3\""}).config.data.train[0].files[0], "./3");
   EXPECT_EQ(load_tiny({"data.label_field=1"}).config.data.label_field, "1");
 }
 
@@ -157,8 +157,8 @@ TEST(Settings, WhatIsWrongWithAValueIsSaid) {
   expect_words(tiny_refusal({R"(data.train=["a", {"b": 1, "b": 2}])"}), {"the key [1].b stands twice"});
   expect_words(tiny_refusal({R"(zero_optimization={"stage": 1,)"}), {"--set zero_optimization={", "still open"});
   expect_words(tiny_refusal({"zero_optimization={stage: 1}"}), {"column 2: stage is no JSON value: strings and keys need quotation marks"});
-  EXPECT_EQ(load_tiny({"data.train=[ab]*.txt"}).config.data.train[0], "[ab]*.txt");
-  EXPECT_EQ(load_tiny({"data.eval={a,b}.txt"}).config.data.eval[0], "{a,b}.txt");
+  EXPECT_EQ(load_tiny({"data.train=[ab]*.txt"}).config.data.train[0].files[0], "[ab]*.txt");
+  EXPECT_EQ(load_tiny({"data.eval={a,b}.txt"}).config.data.eval[0].files[0], "{a,b}.txt");
 }
 
 TEST(Settings, ASwitchOfAnotherFormIsOneError) {
