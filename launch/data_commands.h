@@ -6,7 +6,7 @@
 
 namespace zerostep {
 
-// The commands on data sets: data list.
+// The commands on data sets: data list, show, merge, check.
 class DataCommands {
  public:
   // `run` takes what a parsed command does. The object must outlive the parsing and the command.
@@ -14,12 +14,18 @@ class DataCommands {
 
  private:
   void add_list(CLI::App* data);
+  void add_show(CLI::App* data);
+  void add_merge(CLI::App* data);
+  void add_check(CLI::App* data);
   // A command of rank 0 alone.
   void run_on_one_rank(CLI::App* sub, std::function<int()> command);
 
   Job& job_;
   std::function<void(std::function<int()>)> run_;
   DataListArguments list_;
+  DataShowArguments show_;
+  DataMergeArguments merge_;
+  DataCheckArguments check_;
 };
 
 }  // namespace zerostep

@@ -136,6 +136,30 @@ struct DataListArguments {
 };
 int list_data_sets(const DataListArguments& arguments);
 
+// How the documents of data sets are made, where the catalogue does not say it.
+struct DataSourceArguments {
+  std::vector<std::string> sources;  // names of the catalogue, paths, globs
+  std::string catalogue, text, text_field, split;
+  bool json = false;
+};
+struct DataShowArguments : DataSourceArguments {
+  std::string config;  // a run's file, whose tokenizer counts tokens
+  int64_t rows = 3;
+};
+int show_data(const DataShowArguments& arguments);
+struct DataCheckArguments : DataSourceArguments {
+  std::string config;
+  std::vector<std::string> against;
+  int64_t parts = 20;
+};
+int check_data(const DataCheckArguments& arguments);
+struct DataMergeArguments : DataSourceArguments {
+  std::string out;
+  int64_t shuffle = -1;  // -1: in the order of the sources
+  bool overwrite = false;
+};
+int merge_data(const DataMergeArguments& arguments);
+
 struct DoctorArguments : ConfigArguments {  // file "": the machine alone
   bool json = false;
 };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/data/row_reader.h"
+#include "runtime/data/table_writer.h"
 
 namespace zerostep {
 
@@ -22,10 +23,13 @@ std::unique_ptr<RowReader> open_columns(const ColumnFile& file);
 
 // What libzerostep_arrow.so is opened for.
 using OpenColumns = void(const ColumnFile& file, std::unique_ptr<RowReader>& reader);
+using WriteParquet = void(const std::string& path, const std::vector<std::string>& columns, std::unique_ptr<TableWriter>& writer);
 constexpr const char* kArrowLibrary = "libzerostep_arrow.so";
-// Its name ends with the version of RowReader, RowBatch and ColumnFile: a library of another version has no function of this name.
-constexpr const char* kOpenColumns = "zerostep_open_columns_1";
+// Their names end with the version of what they give and take: a library of another version has no functions of these names.
+constexpr const char* kOpenColumns = "zerostep_open_columns_2";
+constexpr const char* kWriteParquet = "zerostep_write_parquet_1";
 
 }  // namespace zerostep
 
-extern "C" __attribute__((visibility("default"))) zerostep::OpenColumns zerostep_open_columns_1;
+extern "C" __attribute__((visibility("default"))) zerostep::OpenColumns zerostep_open_columns_2;
+extern "C" __attribute__((visibility("default"))) zerostep::WriteParquet zerostep_write_parquet_1;

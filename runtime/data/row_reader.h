@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/data/table_fields.h"
+
 namespace zerostep {
 
 // What a field of a row holds.
@@ -53,6 +55,8 @@ class RowReader {
   virtual ~RowReader() = default;
   // Nothing behind the last. InputError naming the file where it is damaged.
   virtual std::unique_ptr<RowBatch> next() = 0;
+  // Of a file that says them: its columns, those inside others by their paths.
+  virtual std::vector<TableField> columns() const { return {}; }
   // How far the reader has come in the file.
   virtual int64_t bytes_read() const = 0;
 };

@@ -74,7 +74,7 @@ TEST_F(SweepPoints, NamesAreShortFitForFoldersAndApart) {
   EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.offload_optimizer.device": ["cpu"],
                               "zero_optimization.stage": [3]})"),
             Names{"offload_optimizer.device=cpu,offload_param.device=cpu,stage=3"});
-  const Names longest = names(fmt::format(R"("grid": {{"data.train": ["{0}a", "{0}b"]}})", std::string(200, 'x')));
+  const Names longest = names(fmt::format(R"("grid": {{"data.train": ["{0}a.txt", "{0}b.txt"]}})", std::string(200, 'x')));
   ASSERT_EQ(longest.size(), 2u);
   EXPECT_NE(longest[0], longest[1]);
   EXPECT_LT(longest[0].size(), 200u);

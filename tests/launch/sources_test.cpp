@@ -195,5 +195,71 @@ TEST_F(Sources, DataListNamesTheCatalogue) {
   EXPECT_SAYS(wrong.err, "list");
 }
 
+TEST_F(Sources, MergedFilesHoldEveryRowOnceInTheOrderOfTheSeed) {
+  const auto merge = [&](const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> command{"data", "merge", place_.path(out), place_.path("a.jsonl"), place_.path("b.jsonl"), "--text", "{body}"};
+    command.insert(command.end(), more.begin(), more.end());
+    return place_.run(command);
+  };
+  const auto rows = [&](const std::string& file) {
+    const Outcome done = place_.run({"data", "show", place_.path(file), "--rows", "1000", "--json"});
+    EXPECT_EQ(done.status, 0) << done.err;
+    std::vector<std::string> out;
+    const json shown = json::parse(done.out);
+    for (const json& row : shown["first"]) out.push_back(row["text"]);
+    return out;
+  };
+  const Outcome done = merge("x.parquet", {"--shuffle", "7"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, "120 rows in");
+  const json told = json::parse(place_.read("x.json"));
+  EXPECT_EQ(told["rows"], 120);
+  EXPECT_EQ(told["sources"][0]["share"], 0.5);
+  ASSERT_EQ(merge("y.parquet", {"--shuffle", "7"}).status, 0);
+  ASSERT_EQ(merge("z.parquet", {"--shuffle", "8"}).status, 0);
+  ASSERT_EQ(merge("plain.parquet", {}).status, 0);
+  const auto x = rows("x.parquet"), y = rows("y.parquet"), z = rows("z.parquet"), plain = rows("plain.parquet");
+  EXPECT_EQ(x, y);
+  EXPECT_NE(x, z);
+  EXPECT_NE(x, plain);
+  EXPECT_EQ(plain.front().front(), 'a');
+  EXPECT_EQ(plain.back().front(), 'b');
+  for (auto shuffled : {x, z}) {
+    auto sorted = plain;
+    std::sort(sorted.begin(), sorted.end());
+    std::sort(shuffled.begin(), shuffled.end());
+    EXPECT_EQ(shuffled, sorted);
+  }
+  // The file says whence each row is.
+  const auto p_of = [&](const std::string& file) {
+    const Outcome checked = place_.run({"data", "check", place_.path(file), "--parts", "6", "--json"});
+    EXPECT_EQ(checked.status, 0) << checked.err;
+    return json::parse(checked.out)["chi_square"]["p"].get<double>();
+  };
+  EXPECT_GT(p_of("x.parquet"), 1e-4);
+  EXPECT_LT(p_of("plain.parquet"), 1e-9);
+  // Nothing is written over unasked, and what fails leaves nothing behind.
+  EXPECT_EQ(merge("x.parquet", {"--shuffle", "9"}).status, 2);
+  EXPECT_EQ(merge("x.txt", {}).status, 2);
+  place_.write("bad.jsonl", "{\"body\": 3}\nno json\n");
+  const Outcome bad = place_.run({"data", "merge", place_.path("new.parquet"), place_.path("bad.jsonl"), "--text", "{body}"});
+  EXPECT_EQ(bad.status, 2) << bad.err;
+  EXPECT_SAYS(bad.err, "bad.jsonl:2");
+  for (const auto& entry : std::filesystem::directory_iterator(place_.path("")))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("new")) << entry.path();
+}
+
+TEST_F(Sources, DataCommandsNameWhatIsNotThere) {
+  const Outcome nowhere =
+      place_.run({"data", "show", "pubmedqaa"}, {.without = {"COLUMNS"}});  // of the program itself, beside which the catalogue is
+  EXPECT_EQ(nowhere.status, 2);
+  EXPECT_SAYS(nowhere.err, "pubmedqaa");
+  EXPECT_SAYS(nowhere.err, "tinystories");
+  EXPECT_SAYS(nowhere.err, "the nearest is pubmedqa");
+  const Outcome missing = place_.run({"data", "check", place_.path("nowhere.jsonl")});
+  EXPECT_EQ(missing.status, 2);
+  EXPECT_SAYS(missing.err, "nowhere.jsonl");
+}
+
 }  // namespace
 }  // namespace zerostep::testing

@@ -26,7 +26,10 @@ void add_names(const arrow::FieldVector& fields, const std::string& before, Colu
     const std::string name = before + field->name();
     if (field->type()->id() == Type::STRUCT) {
       add_names(field->type()->fields(), name + ".", out);
-    } else if (is_text(*field->type())) {
+      continue;
+    }
+    out.all.push_back({name, field->type()->ToString(), is_text(*field->type())});
+    if (is_text(*field->type())) {
       out.texts.push_back(name);
     } else {
       out.others.push_back(fmt::format("{} ({})", name, field->type()->ToString()));

@@ -15,6 +15,7 @@ struct ColumnNames {
   explicit ColumnNames(const arrow::Schema& schema);
   std::string path;
   std::vector<std::string> texts, others;  // others with their types
+  std::vector<TableField> all;
 };
 
 // Where a field lies in a table: a column, then the parts of structs. Empty: it has none.

@@ -143,6 +143,8 @@ class ParquetRows final : public RowReader {
     });
   }
 
+  std::vector<TableField> columns() const override { return names_->all; }
+
   int64_t bytes_read() const override {
     return num_rows_ == 0
                ? num_bytes_
@@ -227,6 +229,8 @@ class IpcRows final : public RowReader {
     });
   }
 
+  std::vector<TableField> columns() const override { return names_->all; }
+
   int64_t bytes_read() const override {
     if (file_reader_) return file_reader_->num_record_batches() == 0 ? num_bytes_ : num_bytes_ * next_ / file_reader_->num_record_batches();
     return input_->Tell().ValueOr(num_bytes_);
@@ -300,7 +304,7 @@ class IpcRows final : public RowReader {
 }  // namespace
 }  // namespace zerostep
 
-void zerostep_open_columns_1(const zerostep::ColumnFile& file, std::unique_ptr<zerostep::RowReader>& reader) {
+void zerostep_open_columns_2(const zerostep::ColumnFile& file, std::unique_ptr<zerostep::RowReader>& reader) {
   if (file.is_parquet) {
     reader = std::make_unique<zerostep::ParquetRows>(file);
   } else {

@@ -1,0 +1,246 @@
+#include "experiments/datasets/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <utility>
+
+#include "base/error.h"
+#include "base/format.h"
+#include "base/nth.h"
+#include "experiments/datasets/documents.h"
+#include "experiments/datasets/homogeneity.h"
+#include "experiments/datasets/row_blocks.h"
+#include "experiments/datasets/text_windows.h"
+#include "experiments/text/text_table.h"
+
+namespace zerostep {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kSourceField = "source";  // as data merge writes it
+// A field with more values says something else than where a row is from.
+constexpr size_t kMostNames = 1000;
+
+// The first bits of a hash of a word, or token, in which each byte, or value, is one step.
+class KindHash {
+ public:
+  void add(uint64_t value) { hash_ = (hash_ + value + 1) * 0x9E3779B97F4A7C15ULL; }
+  uint16_t take() { return static_cast<uint16_t>(std::exchange(hash_, 0) >> 52); }
+
+ private:
+  uint64_t hash_ = 0;
+};
+
+void append_words(std::string_view text, std::vector<uint16_t>& out) {
+  KindHash hash;
+  bool is_inside = false;
+  for (const char c : text) {
+    const bool is_blank = c == ' ' || c == '\n' || c == '\t' || c == '\r';
+    if (!is_blank) hash.add(static_cast<unsigned char>(c));
+    if (is_blank && is_inside) out.push_back(hash.take());
+    is_inside = !is_blank;
+  }
+  if (is_inside) out.push_back(hash.take());
+}
+
+void append_tokens(const std::vector<int32_t>& tokens, std::vector<uint16_t>& out) {
+  KindHash hash;
+  for (const int32_t token : tokens) {
+    hash.add(static_cast<uint32_t>(token));
+    out.push_back(hash.take());
+  }
+}
+
+// What a batch tells of its rows.
+struct BatchRows {
+  std::vector<std::string> names;  // of the field "source", each once
+  std::vector<int32_t> sources;    // of each row: one of the names; -1: it has no such field
+  std::vector<uint16_t> kinds;
+  std::vector<size_t> kind_ends;  // of each row
+  int64_t overlapping_documents = 0, overlapping_windows = 0;
+};
+
+// Where each row is from.
+class RowSources {
+ public:
+  int32_t index_of(const std::string& name) {
+    const auto [found, is_new] = indices_.emplace(name, static_cast<int32_t>(names_.size()));
+    if (is_new) names_.push_back(name);
+    return found->second;
+  }
+  void add_row(int32_t source) { rows_.push_back(source); }
+  const std::vector<std::string>& names() const { return names_; }
+  // [part][source]
+  std::vector<std::vector<int64_t>> counts(int64_t parts) const {
+    std::vector<std::vector<int64_t>> out(static_cast<size_t>(parts), std::vector<int64_t>(names_.size()));
+    for (size_t row = 0; row < rows_.size(); ++row) ++nth(nth(out, static_cast<int64_t>(row) * parts / std::ssize(rows_)), rows_[row]);
+    return out;
+  }
+
+ private:
+  std::map<std::string, int32_t> indices_;
+  std::vector<std::string> names_;
+  std::vector<int32_t> rows_;
+};
+
+TextWindows windows_of(const CheckRequest& request) {
+  TextWindows windows;
+  for (const DocumentSource& source : request.against)
+    DocumentReader(source).for_each(1, [&](DocumentBatch& documents) -> DocumentReader::Take {
+      while (documents.next()) windows.add(documents.text());
+      return [] {};
+    });
+  return windows;
+}
+
+BatchRows read_batch(DocumentBatch& documents, const CheckRequest& request, const TextWindows& windows) {
+  BatchRows out;
+  std::vector<int32_t> tokens;
+  while (documents.next()) {
+    const std::string_view text = documents.text();
+    const FieldValue source = documents.field(0);
+    const bool is_named = source.kind == FieldValue::Kind::Text && !source.text.empty();
+    const auto found = std::find(out.names.begin(), out.names.end(), source.text);
+    out.sources.push_back(is_named ? static_cast<int32_t>(found - out.names.begin()) : -1);
+    if (is_named && found == out.names.end()) out.names.emplace_back(source.text);
+    if (request.tokenizer == nullptr) {
+      append_words(text, out.kinds);
+    } else {
+      tokens.clear();
+      request.tokenizer->encode(text, tokens);
+      append_tokens(tokens, out.kinds);
+    }
+    out.kind_ends.push_back(out.kinds.size());
+    if (windows.size() == 0) continue;
+    const int64_t overlaps = windows.count_in(text);
+    out.overlapping_windows += overlaps;
+    out.overlapping_documents += overlaps > 0;
+  }
+  return out;
+}
+
+// Of each part, how far its words are from those of all other parts.
+std::vector<double> divergences(const std::vector<std::vector<uint32_t>>& parts) {
+  std::vector<uint32_t> all(RowBlocks::kKinds);
+  for (const auto& part : parts) std::transform(all.begin(), all.end(), part.begin(), all.begin(), std::plus<>());
+  std::vector<double> out;
+  for (const auto& part : parts) {
+    std::vector<uint32_t> others(all.size());
+    std::transform(all.begin(), all.end(), part.begin(), others.begin(), std::minus<>());
+    out.push_back(divergence_in_bits(part, others));
+  }
+  return out;
+}
+
+double mean(const std::vector<double>& values) {
+  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+Json check_documents(const CheckRequest& request) {
+  const TextWindows windows = windows_of(request);
+  RowSources by_field, by_file;
+  bool all_named = true;
+  RowBlocks blocks;
+  int64_t overlapping_documents = 0, overlapping_windows = 0;
+  for (const DocumentSource& source : request.sources) {
+    const int32_t file = by_file.index_of(name_of(source));
+    DocumentReader(source, {kSourceField}).for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
+      auto batch = std::make_shared<BatchRows>(read_batch(documents, request, windows));
+      return [&, file, batch] {
+        std::vector<int32_t> indices;
+        for (const std::string& name : batch->names)
+          if (by_field.names().size() <= kMostNames) indices.push_back(by_field.index_of(name));
+        size_t begin = 0;
+        for (size_t row = 0; row < batch->sources.size(); ++row) {
+          by_file.add_row(file);
+          const auto named = static_cast<size_t>(batch->sources[row]);
+          all_named = all_named && batch->sources[row] >= 0 && named < indices.size();
+          if (all_named) by_field.add_row(indices[named]);
+          blocks.add_row(std::span(batch->kinds).subspan(begin, batch->kind_ends[row] - begin));
+          begin = batch->kind_ends[row];
+        }
+        overlapping_documents += batch->overlapping_documents;
+        overlapping_windows += batch->overlapping_windows;
+      };
+    });
+  }
+  const int64_t rows = blocks.num_rows();
+  if (rows == 0) fail_input("{}: there is no document", request.sources.front().key);
+  const int64_t parts = std::min(request.parts, rows);
+  const RowSources& sources = all_named && by_field.names().size() <= kMostNames ? by_field : by_file;
+  const std::vector<std::vector<int64_t>> counts = sources.counts(parts);
+  Json out{{"rows", rows}, {"parts", parts}, {"sources", Json::array()}};
+  for (size_t i = 0; i < sources.names().size(); ++i) {
+    int64_t of_source = 0;
+    Json shares = Json::array();
+    for (const std::vector<int64_t>& part : counts) {
+      of_source += part[i];
+      shares.push_back(static_cast<double>(part[i]) /
+                       static_cast<double>(std::max<int64_t>(1, std::accumulate(part.begin(), part.end(), int64_t{0}))));
+    }
+    out["sources"].push_back({{"name", sources.names()[i]},
+                              {"rows", of_source},
+                              {"share", static_cast<double>(of_source) / static_cast<double>(rows)},
+                              {"share_of_parts", std::move(shares)}});
+  }
+  out["chi_square"] = nullptr;
+  if (const std::optional<ChiSquare> test = chi_square(counts))
+    out["chi_square"] = {{"statistic", test->statistic}, {"degrees", test->degrees}, {"p", test->p}};
+  const std::vector<double> bits = divergences(blocks.parts(parts));
+  out["divergence"] = {{"of", request.tokenizer == nullptr ? "words" : "tokens"},
+                       {"bits", bits},
+                       {"mean", mean(bits)},
+                       {"max", *std::max_element(bits.begin(), bits.end())},
+                       {"mean_if_shuffled", mean(divergences(blocks.shuffled_parts(parts, 1)))}};
+  if (!request.against.empty())
+    out["overlap"] = {
+        {"windows", windows.size()}, {"overlapping_documents", overlapping_documents}, {"overlapping_windows", overlapping_windows}};
+  return out;
+}
+
+std::string check_text(const Json& checked) {
+  const auto number = [](const Json& value) { return grouped(value.get<int64_t>()); };
+  std::string out = fmt::format("{} rows in {} parts, in order\n", number(checked["rows"]), number(checked["parts"]));
+  TextTable table(1);
+  table.add({"source", "rows", "share", "least in a part", "most in a part"});
+  for (const Json& source : checked["sources"]) {
+    const auto shares = source["share_of_parts"].get<std::vector<double>>();
+    table.add({source["name"].get<std::string>(), number(source["rows"]), fmt::format("{:.4f}", source["share"].get<double>()),
+               fmt::format("{:.4f}", *std::min_element(shares.begin(), shares.end())),
+               fmt::format("{:.4f}", *std::max_element(shares.begin(), shares.end()))});
+  }
+  out += table.text();
+  if (checked["chi_square"].is_null()) {
+    out += "There is one source, so that no shares can be compared.\n";
+  } else {
+    const double p = checked["chi_square"]["p"].get<double>();
+    out += fmt::format("shares: chi-square {:.1f} with {} degrees of freedom, p = {:.3g}: {}\n",
+                       checked["chi_square"]["statistic"].get<double>(), number(checked["chi_square"]["degrees"]), p,
+                       p < 1e-6   ? "the sources are not mixed evenly"
+                       : p < 1e-3 ? "an even mixture would look so once in a thousand"
+                                  : "as of an even mixture");
+  }
+  const Json& divergence = checked["divergence"];
+  out += fmt::format("{}: the parts differ from the others by {:.5f} bits in the mean, {:.5f} at most; shuffled they would by {:.5f}\n",
+                     divergence["of"].get<std::string>(), divergence["mean"].get<double>(), divergence["max"].get<double>(),
+                     divergence["mean_if_shuffled"].get<double>());
+  if (!checked.contains("overlap")) return out;
+  if (checked["overlap"]["windows"] == 0)
+    out +=
+        fmt::format("overlap: none of the evaluation data's texts has {} bytes, the shortest that are looked for\n", TextWindows::kFewest);
+  else
+    out += fmt::format("overlap: {} of the documents share {} places with the {} windows of the evaluation data\n",
+                       number(checked["overlap"]["overlapping_documents"]), number(checked["overlap"]["overlapping_windows"]),
+                       number(checked["overlap"]["windows"]));
+  return out;
+}
+
+}  // namespace zerostep

@@ -1,0 +1,27 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/data/document_source.h"
+
+namespace zerostep {
+
+struct MergeRequest {
+  std::string out;  // a .parquet file, and NAME.json beside it
+  std::vector<DocumentSource> sources;
+  std::optional<uint64_t> shuffle;  // the seed of the order; nothing: source after source
+  int num_threads = 1;
+  int64_t memory = int64_t{256} << 20;  // bytes of text, about, that are in memory at once
+};
+
+// Writes the documents of all sources into one file of the columns "text" and "source" (the name of each row's), each once. Shuffled they
+// are in a uniformly random order that follows from the seed and the sources alone: more than fits the memory is first dealt out at random
+// to files beside `out` that have no name. Then the file is read back and compared with what was written, and only then has its name.
+// Gives, and writes to NAME.json, {"rows", "shuffle", "sources" [{"name", "files", "rows", "share"}], "bytes", "fingerprint" of the rows in
+// order}. InputError as DocumentReader's; RunError: a full disk, a file that reads differently from what was written.
+nlohmann::ordered_json merge_documents(const MergeRequest& request);
+
+}  // namespace zerostep

@@ -1,0 +1,28 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/tokenizer.h"
+#include "runtime/data/document_source.h"
+
+namespace zerostep {
+
+struct ShowRequest {
+  std::vector<DocumentSource> sources;
+  const Tokenizer* tokenizer = nullptr;  // nullptr: tokens are not counted
+  std::string tokenizer_name;
+  int64_t rows = 3;  // that are shown
+  int num_threads = 1;
+};
+
+// What there is in some sources, read once from end to end in bounded memory: {"files", "bytes", "text" (what makes a text), "fields"
+// [{"name", "type"}], "rows", "left_out", "empty_rows", "duplicate_rows" ("duplicates_are_estimated" where there are more rows than are
+// kept), "characters" and "tokens" (LengthSample, of all rows or, of more than 32 MiB, of a part of them), "first" [{field: value}]}.
+// InputError as DocumentReader's.
+nlohmann::ordered_json show_documents(const ShowRequest& request);
+// The same for people.
+std::string show_text(const nlohmann::ordered_json& shown);
+
+}  // namespace zerostep

@@ -1,0 +1,116 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/console.h"
+#include "base/error.h"
+#include "experiments/datasets/check.h"
+#include "experiments/datasets/merge.h"
+#include "experiments/datasets/show.h"
+#include "launch/commands/commands.h"
+#include "launch/subject.h"
+#include "runtime/config/catalogue.h"
+#include "runtime/config/load_config.h"
+
+namespace zerostep {
+namespace {
+
+namespace fs = std::filesystem;
+using schema::Catalogue;
+
+int threads_here() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+// Names of the catalogue, paths and globs as sources.
+std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, const DataSourceArguments& arguments) {
+  std::optional<Catalogue> catalogue;
+  std::vector<DocumentSource> out;
+  for (const std::string& text : named) {
+    DocumentSource source;
+    source.key = text;
+    source.paths = {text};
+    if (!arguments.text_field.empty()) source.text_field = arguments.text_field;
+    std::error_code error;
+    const bool may_be_name = text.find_first_of("/*?[{") == std::string::npos && !fs::exists(text, error);
+    if (may_be_name) {
+      if (!catalogue) catalogue = Catalogue::read(arguments.catalogue);
+      const Catalogue::Entry* entry = catalogue->find(text);
+      if (entry == nullptr) fail_input("'{}' is neither a file here nor {}", text, catalogue->names_beside(text));
+      source.name = entry->name;
+      source.paths = entry->source.at("files").get<std::vector<std::string>>();
+      source.text = entry->source.value("text", "");
+      source.split = entry->source.value("split", "");
+      source.max_documents = entry->source.value("max_documents", int64_t{0});
+      source.skips_missing = entry->source.value("missing", "error") == "skip";
+    }
+    if (!arguments.text.empty()) source.text = arguments.text;
+    if (!arguments.split.empty()) source.split = arguments.split;
+    out.push_back(std::move(source));
+  }
+  return out;
+}
+
+// The tokenizer of a run's file, and what it is called; nothing where no file is given.
+std::unique_ptr<Tokenizer> tokenizer_of_run(const std::string& file, std::string& name) {
+  if (file.empty()) return nullptr;
+  const LoadedConfig loaded = load_config({.file = file});
+  name = loaded.config.data.tokenizer;
+  return tokenizer_of(loaded.config);
+}
+
+}  // namespace
+
+int show_data(const DataShowArguments& arguments) {
+  ShowRequest request;
+  request.sources = sources_of(arguments.sources, arguments);
+  const auto tokenizer = tokenizer_of_run(arguments.config, request.tokenizer_name);
+  request.tokenizer = tokenizer.get();
+  request.rows = arguments.rows;
+  request.num_threads = threads_here();
+  const nlohmann::ordered_json shown = show_documents(request);
+  print_out("{}", arguments.json ? shown.dump(1) + "\n" : show_text(shown));
+  return kDone;
+}
+
+int check_data(const DataCheckArguments& arguments) {
+  CheckRequest request;
+  request.sources = sources_of(arguments.sources, arguments);
+  request.against = sources_of(arguments.against, arguments);
+  std::string name;
+  const auto tokenizer = tokenizer_of_run(arguments.config, name);
+  request.tokenizer = tokenizer.get();
+  request.parts = arguments.parts;
+  request.num_threads = threads_here();
+  const nlohmann::ordered_json checked = check_documents(request);
+  print_out("{}", arguments.json ? checked.dump(1) + "\n" : check_text(checked));
+  return kDone;
+}
+
+int merge_data(const DataMergeArguments& arguments) {
+  if (!arguments.out.ends_with(".parquet")) fail_input("data merge: '{}' is expected to end in .parquet", arguments.out);
+  std::error_code error;
+  const std::string beside = fs::path(arguments.out).replace_extension(".json").string();
+  for (const std::string& file : {arguments.out, beside})
+    if (fs::exists(file, error) && !arguments.overwrite)
+      fail_input("data merge: '{}' is there already: name another file, or say --overwrite", file);
+  MergeRequest request;
+  request.out = arguments.out;
+  request.sources = sources_of(arguments.sources, arguments);
+  if (arguments.shuffle >= 0) request.shuffle = static_cast<uint64_t>(arguments.shuffle);
+  request.num_threads = threads_here();
+  const nlohmann::ordered_json told = merge_documents(request);
+  if (arguments.json) {
+    print_out("{}\n", told.dump(1));
+    return kDone;
+  }
+  for (const nlohmann::ordered_json& source : told["sources"])
+    print_out("{:<15}{} rows, {:.2f} %\n", source["name"].get<std::string>(), source["rows"].get<int64_t>(),
+              100 * source["share"].get<double>());
+  print_out("{} rows in {}{}; read back and the same; shares in {}\n", told["rows"].get<int64_t>(), arguments.out,
+            request.shuffle ? fmt::format(", shuffled by seed {}", *request.shuffle) : "", beside);
+  return kDone;
+}
+
+}  // namespace zerostep
