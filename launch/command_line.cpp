@@ -71,6 +71,12 @@ std::string text_of_arguments(int argc, char** argv) {
   return out;
 }
 
+DType exported_type(const std::string& name) {
+  for (DType type : {DType::F32, DType::BF16, DType::F16})
+    if (name == name_of(type)) return type;
+  fail_input("--dtype is '{}'; expected fp32, bf16 or fp16", name);
+}
+
 // The commands as CLI11 knows them. A parsed command is `run`.
 class CommandLine {
  public:
@@ -317,8 +323,15 @@ class CommandLine {
                     "the checkpoint: runs/NAME/checkpoints/step_..., or .../latest, which stands for the newest")
         ->required();
     add_model_directory(sub, export_.directory, export_.overwrite,
-                        "the directory to write: config.json, model.safetensors (fp32), tokenizer files");
-    sub->footer("\nExample: zerostep export runs/first/checkpoints/step_00001000 model/");
+                        "the directory to write: config.json, model.safetensors, tokenizer files");
+    sub->add_option_function<std::string>(
+           "--dtype", [this](const std::string& name) { export_.type = exported_type(name); },
+           "the type of the values: fp32 as they were trained, or bf16 or fp16, rounded to nearest, in half the bytes")
+        ->type_name("fp32|bf16|fp16")
+        ->default_str("fp32");
+    sub->footer(
+        "\nExample: zerostep export runs/first/checkpoints/step_00001000 model/\n"
+        "         zerostep export runs/first/checkpoints/latest model/ --dtype bf16");
     run_on_one_rank(sub, [this] { return export_checkpoint(export_); });
   }
 

@@ -24,16 +24,27 @@ void copy_over(const fs::path& from, const fs::path& to) {
   if (error) fail_run("cannot copy {} to {}: {}", from.string(), to.string(), error.message());
 }
 
-// transformers chooses the class of a vocabulary by the type of the model where tokenizer_config.json names none.
-void name_class(std::set<std::string>& names, const std::string& model_type, const std::string& directory) {
+// The class that transformers chooses for vocab.json by the type of the model.
+std::string class_by_type(const std::string& model_type) {
+  return model_type == "gpt2"      ? "GPT2Tokenizer"
+         : model_type == "qwen2"   ? "Qwen2Tokenizer"
+         : model_type == "roberta" ? "RobertaTokenizer"
+                                   : "";
+}
+
+// Names the class of a vocabulary where transformers would choose another: tokenizer_config.json names none, and the model is of another
+// type. `vocabulary`: the vocab.json that was copied.
+void name_class(std::set<std::string>& names, const std::string& model_type, const std::string& vocabulary, const std::string& directory) {
   if (names.contains("tokenizer.json")) return;
   const bool words = names.contains("vocab.txt");
-  if (words ? model_type == "bert" : model_type == "gpt2" || model_type == "qwen2") return;
+  if (words && (model_type == "bert" || model_type == "distilbert")) return;
+  const std::string found = words ? "BertTokenizer" : byte_pair_class(vocabulary);
+  if (found == class_by_type(model_type)) return;
   const fs::path path = fs::path(directory) / kTokenizerConfig;
   nlohmann::ordered_json config = nlohmann::ordered_json::object();
   if (names.contains(kTokenizerConfig)) config = read_json_object(path.string());
   if (config.contains("tokenizer_class")) return;
-  config["tokenizer_class"] = words ? "BertTokenizer" : "GPT2Tokenizer";
+  config["tokenizer_class"] = found;
   std::ofstream out(path, std::ios::trunc);
   out << config.dump(2) << "\n";
   out.close();
@@ -50,7 +61,9 @@ std::vector<std::string> copy_companions(const ModelOrigin& origin, const std::s
     copy_over(fs::path(origin.directory) / kGeneration, fs::path(directory) / kGeneration);
   std::set<std::string> names;
   if (origin.tokenizer != "byte") {
+    std::string vocabulary;
     for (const TokenizerFile& file : tokenizer_files(origin.tokenizer)) {
+      if (file.name == "vocab.json") vocabulary = file.path;
       copy_over(file.path, fs::path(directory) / file.name);
       names.insert(file.name);
     }
@@ -59,7 +72,7 @@ std::vector<std::string> copy_companions(const ModelOrigin& origin, const std::s
           fmt::format("{} holds no tokenizer: there is none at '{}', where the run found it (a relative path counts from the current "
                       "folder); copy its files there",
                       directory, origin.tokenizer)};
-    name_class(names, model_type, directory);
+    name_class(names, model_type, vocabulary, directory);
   }
   // A model that is saved where it came from leaves what lies there.
   if (!origin.directory.empty() && is_same_place(origin.directory, directory)) return {};

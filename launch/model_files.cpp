@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/nth.h"
 #include "launch/run_folder.h"
+#include "models/architecture_names.h"
 #include "models/hugging_face.h"
 #include "models/json_file.h"
 #include "models/model_options.h"
@@ -93,7 +94,7 @@ void check_same_model(const std::string& directory, const Subject& subject, cons
           "{}: the model in {} is not the one that this file describes: in unit {} it has {} where the file makes {}{}. Give the file that "
           "trained it",
           subject.config().file, directory, i < ours.size() ? ours[i].unit->name : theirs[i].unit->name, text(theirs, i), text(ours, i),
-          text(ours, i).starts_with("classifier.") ? " (model.num_labels)" : "");
+          text(ours, i).starts_with("classifier.") || text(ours, i).starts_with("score.") ? " (model.num_labels)" : "");
 }
 
 }  // namespace
@@ -120,28 +121,29 @@ WholeParameterReader whole_parameters(const ModelDefinition& model, const Parame
 }
 
 std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,
-                                    const WholeParameterReader& read) {
+                                    const WholeParameterReader& read, DType type) {
   std::map<int64_t, std::pair<int, int>> places;  // by first element
   for (size_t u = 0; u < model.units().size(); ++u)
     for (size_t i = 0; i < model.units()[u].parameters.size(); ++i)
       places[model.units()[u].parameters[i].first] = {static_cast<int>(u), static_cast<int>(i)};
   std::vector<float> values;
   int64_t held = -1;
-  write_hugging_face_model(directory, model, [&](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
+  const auto part = [&](const ParameterInfo& parameter, int64_t begin, int64_t count, float* out) {
     if (held != parameter.first) {
       const auto [unit, index] = places.at(parameter.first);
       read(unit, index, values);
       held = parameter.first;
     }
     std::copy_n(values.data() + begin, count, out);
-  });
+  };
+  write_hugging_face_model(directory, model, part, {.type = type});
   const nlohmann::json config = nlohmann::json::parse(model.hugging_face_config());
   std::vector<std::string> notes = copy_companions(origin, config.value("model_type", ""), directory);
   if (config.value("classifier_pooling", "") == "mean")
     notes.push_back(fmt::format(
-        "{}: transformers does not know classifier_pooling \"mean\": its BertForSequenceClassification would classify by a pooler "
-        "of random values. This program reads the directory as it is; for other tools train with model.classifier_pooling \"cls\"",
-        directory));
+        "{}: transformers does not know classifier_pooling \"mean\": its {} would classify by a dense layer of random values. This program "
+        "reads the directory as it is; for other tools train with model.classifier_pooling \"cls\"",
+        directory, sequence_classification(config.value("model_type", ""))));
   return notes;
 }
 

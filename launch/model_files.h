@@ -23,13 +23,13 @@ struct ModelValues {
 ModelValues starting_values(const Subject& subject);
 
 ModelOrigin origin_of(const Config& config);
-// Writes config.json, model.safetensors and the tokenizer's files, takes those of another tokenizer away, and copies
+// Writes config.json, model.safetensors with values of a type and the tokenizer's files, takes those of another tokenizer away, and copies
 // generation_config.json. `read` gives all values of parameter `index` of `unit`; it is called once for each, in the order of units and
 // parameters. Files appear complete or not at all. Gives sentences that warn of what other tools would not have.
 using WholeParameterReader = std::function<void(int unit, int index, std::vector<float>& out)>;
 WholeParameterReader whole_parameters(const ModelDefinition& model, const ParameterReader& read);
 std::vector<std::string> save_model(const std::string& directory, const ModelDefinition& model, const ModelOrigin& origin,
-                                    const WholeParameterReader& read);
+                                    const WholeParameterReader& read, DType type = DType::F32);
 
 // A model in a Hugging Face directory or a checkpoint. InputError when it is missing, damaged or of an unknown kind.
 struct SavedModel {

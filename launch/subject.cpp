@@ -48,6 +48,7 @@ std::unique_ptr<DataStream> open_classification(Subject& subject, const DataOpti
   static_cast<DataOptions&>(options) = given;
   options.label_field = data.label_field;
   options.num_labels = subject.model->num_classes();
+  options.padding = subject.model->padding_token();
   options.class_names = subject.model->class_names();
   options.labels = subject.labels;
   options.prompt = subject.prompt;
@@ -129,19 +130,30 @@ std::unique_ptr<Tokenizer> tokenizer_or_reason(LoadedConfig& loaded) {
   }
 }
 
+// A score head of transformers takes batches only where the padding is named.
+void name_padding(ModelOptions& options, const Tokenizer& tokenizer) {
+  const bool scores = std::visit([](const auto& o) { return o.num_labels > 0; }, options) && !std::holds_alternative<BertOptions>(options);
+  if (scores && tokenizer.padding() < sizes_of(options).vocabulary) set_special_token(options, "pad_token_id", tokenizer.padding());
+}
+
 // A model of sizes has the special tokens of its tokenizer: transformers has defaults, which are other tokens.
 void name_special_tokens(ModelOptions& options, const Tokenizer& tokenizer) {
   const std::vector<int32_t> prefix = tokenizer.prefix();
-  if (std::holds_alternative<BertOptions>(options)) return set_special_token(options, "pad_token_id", tokenizer.padding());
+  const auto* bert = std::get_if<BertOptions>(&options);
+  // A RoBERTa's padding is an option, which positions depend on.
+  if (bert != nullptr && bert->kind != BertOptions::Kind::Roberta) return set_special_token(options, "pad_token_id", tokenizer.padding());
   set_special_token(options, "bos_token_id", prefix.empty() ? tokenizer.end_of_document() : prefix.front());
   set_special_token(options, "eos_token_id", tokenizer.end_of_document());
 }
 
 }  // namespace
 
+// Large enough for any token that a model's options name.
+constexpr int64_t kNamedVocabulary = 1 << 24;
+
 std::unique_ptr<ModelDefinition> model_of_names(const Config& config) {
   Config named = config;
-  if (sizes_of(named.model.options).vocabulary == 0) set_vocabulary(named.model.options, 1);
+  if (sizes_of(named.model.options).vocabulary == 0) set_vocabulary(named.model.options, kNamedVocabulary);
   return model_of(named);
 }
 
@@ -153,6 +165,7 @@ Subject load_subject(const ConfigArguments& arguments, const Loading& loading) {
   subject.tokenizer = tokenizer_or_reason(subject.loaded);
   if (sizes_of(config.model.options).vocabulary == 0) set_vocabulary(config.model.options, subject.tokenizer->vocabulary_size());
   if (config.model.path.empty()) name_special_tokens(config.model.options, *subject.tokenizer);
+  name_padding(config.model.options, *subject.tokenizer);
   subject.model = model_of(config);
   if (loading.checks_patterns) check_patterns(config, *subject.model);
   if (!config.data.prompt.empty()) take_prompt(subject);

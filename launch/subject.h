@@ -40,8 +40,8 @@ struct Loading {
 Subject load_subject(const ConfigArguments& arguments, const Loading& loading);
 // For commands that run on one rank what a file for many describes: without what only divides by the number of ranks of its training.
 Subject load_subject_on_one_rank(ConfigArguments arguments, bool checks_patterns = true);
-// The model of a file whose tokenizer is not loaded, for the names of its parameters: where the tokenizer says the vocabulary it has one
-// token.
+// The model of a file whose tokenizer is not loaded, for the names of its parameters: where the tokenizer says the vocabulary it has
+// some.
 std::unique_ptr<ModelDefinition> model_of_names(const Config& config);
 // Warnings of the configuration to stderr.
 void print_warnings(const LoadedConfig& loaded);

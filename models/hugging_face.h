@@ -31,10 +31,16 @@ struct HuggingFaceModel : HuggingFaceValues {
 };
 HuggingFaceModel open_hugging_face_model(const std::string& directory, FreshHead fresh_head = {});
 
-// Writes config.json and model.safetensors (fp32), one parameter at a time; a tied weight once. Above `file_bytes` several files with
+// Writes config.json and model.safetensors, one parameter at a time; a tied weight once. Above `file_bytes` several files with
 // model.safetensors.index.json, as transformers does. Each file appears complete or not at all. The directory exists.
 inline constexpr int64_t kLargestFileBytes = 5'000'000'000;
+struct HuggingFaceFiles {
+  // fp32, bf16 or fp16, to which values are rounded to nearest, of two as near to the even one. RunError where a finite value becomes
+  // infinite: fp16 ends at 65504.
+  DType type = DType::F32;
+  int64_t file_bytes = kLargestFileBytes;
+};
 void write_hugging_face_model(const std::string& directory, const ModelDefinition& model, const ParameterReader& read,
-                              int64_t file_bytes = kLargestFileBytes);
+                              const HuggingFaceFiles& files = {});
 
 }  // namespace zerostep

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/architecture_names.h"
 #include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/llama/llama.h"
@@ -16,11 +17,20 @@ std::string finished(nlohmann::ordered_json config, const std::string& carried) 
   return config.dump(2) + "\n";
 }
 
+// transformers counts the classes by these.
+void write_classes(nlohmann::ordered_json& config, int64_t num_labels, const std::vector<std::string>& names) {
+  for (int64_t i = 0; i < num_labels; ++i) {
+    const std::string name = names.empty() ? fmt::format("LABEL_{}", i) : names.at(static_cast<size_t>(i));
+    config["id2label"][std::to_string(i)] = name;
+    config["label2id"][name] = i;
+  }
+}
+
 }  // namespace
 
 std::string gpt2_hugging_face_config(const Gpt2Options& o) {
   nlohmann::ordered_json config;
-  config["architectures"] = {"GPT2LMHeadModel"};
+  config["architectures"] = {o.num_labels > 0 ? sequence_classification("gpt2") : "GPT2LMHeadModel"};
   config["model_type"] = "gpt2";
   config["vocab_size"] = o.vocab_size;
   config["n_positions"] = o.n_positions;
@@ -41,14 +51,16 @@ std::string gpt2_hugging_face_config(const Gpt2Options& o) {
   // The last token is GPT-2's and the byte tokenizer's end of document.
   config["bos_token_id"] = o.vocab_size - 1;
   config["eos_token_id"] = o.vocab_size - 1;
+  write_classes(config, o.num_labels, o.class_names);
   return finished(std::move(config), o.carried);
 }
 
 std::string llama_hugging_face_config(const LlamaOptions& o) {
   const bool qwen = o.kind == LlamaOptions::Kind::Qwen2;
+  const char* family = qwen ? "qwen2" : "llama";
   nlohmann::ordered_json config;
-  config["architectures"] = {qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
-  config["model_type"] = qwen ? "qwen2" : "llama";
+  config["architectures"] = {o.num_labels > 0 ? sequence_classification(family) : qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
+  config["model_type"] = family;
   config["vocab_size"] = o.vocab_size;
   config["hidden_size"] = o.hidden_size;
   config["intermediate_size"] = o.intermediate_size;
@@ -79,39 +91,44 @@ std::string llama_hugging_face_config(const LlamaOptions& o) {
     config["attention_bias"] = o.attention_bias;
     config["mlp_bias"] = false;
   }
+  write_classes(config, o.num_labels, o.class_names);
   return finished(std::move(config), o.carried);
 }
 
 std::string bert_hugging_face_config(const BertOptions& o) {
+  using Kind = BertOptions::Kind;
+  const BertKeys& keys = bert_keys(o.kind);
   nlohmann::ordered_json config;
-  config["architectures"] = {o.predicts_tokens() ? "BertForMaskedLM" : "BertForSequenceClassification"};
-  config["model_type"] = "bert";
+  config["architectures"] = {o.predicts_tokens() ? masked_prediction(keys.family) : sequence_classification(keys.family)};
+  config["model_type"] = keys.family;
   config["vocab_size"] = o.vocab_size;
-  config["hidden_size"] = o.hidden_size;
-  config["num_hidden_layers"] = o.num_hidden_layers;
-  config["num_attention_heads"] = o.num_attention_heads;
-  config["intermediate_size"] = o.intermediate_size;
+  config[keys.width] = o.hidden_size;
+  config[keys.layers] = o.num_hidden_layers;
+  config[keys.heads] = o.num_attention_heads;
+  config[keys.inner] = o.intermediate_size;
   config["max_position_embeddings"] = o.max_position_embeddings;
-  config["type_vocab_size"] = o.type_vocab_size;
-  config["hidden_act"] = "gelu";
-  config["layer_norm_eps"] = o.layer_norm_eps;
+  if (o.kind == Kind::DistilBert) {
+    config["activation"] = "gelu";
+    config["sinusoidal_pos_embds"] = o.sinusoidal_positions;
+  } else {
+    config["type_vocab_size"] = o.type_vocab_size;
+    config["hidden_act"] = "gelu";
+    config["layer_norm_eps"] = o.layer_norm_eps;
+  }
+  if (o.kind == Kind::Roberta) config["pad_token_id"] = o.padding_token;
   config["initializer_range"] = o.initializer_range;
-  config["hidden_dropout_prob"] = o.hidden_dropout_prob;
-  config["attention_probs_dropout_prob"] = o.attention_probs_dropout_prob;
+  config[keys.hidden_dropout] = o.hidden_dropout_prob;
+  config[keys.attention_dropout] = o.attention_probs_dropout_prob;
   if (o.predicts_tokens()) {
     config["tie_word_embeddings"] = true;
     return finished(std::move(config), o.carried);
   }
-  config["classifier_dropout"] = nullptr;
-  if (o.classifier_dropout >= 0) config["classifier_dropout"] = o.classifier_dropout;
-  // transformers' BERT classifies by its pooler alone and does not read this key.
+  // DistilBERT's has to be a number.
+  config[keys.head_dropout] = nullptr;
+  if (o.classifier_dropout >= 0 || o.kind == Kind::DistilBert) config[keys.head_dropout] = o.head_dropout();
+  // transformers classifies by the first token alone and does not read this key.
   if (o.pooling == BertOptions::Pooling::Mean) config["classifier_pooling"] = "mean";
-  // transformers counts the classes by these.
-  for (int64_t i = 0; i < o.num_labels; ++i) {
-    const std::string name = o.class_names.empty() ? fmt::format("LABEL_{}", i) : o.class_names.at(static_cast<size_t>(i));
-    config["id2label"][std::to_string(i)] = name;
-    config["label2id"][name] = i;
-  }
+  write_classes(config, o.num_labels, o.class_names);
   return finished(std::move(config), o.carried);
 }
 

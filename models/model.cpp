@@ -4,6 +4,7 @@
 #include <ATen/ops/ones.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/noise.h"
@@ -14,6 +15,16 @@ void initial_values(const ParameterInfo& parameter, uint64_t seed, int64_t begin
   if (begin < 0 || count < 0 || begin + count > parameter.num_elements()) {
     fail_protocol("[initial_values] {} has {} elements, asked for [{}, {})", parameter.name, parameter.num_elements(), begin,
                   begin + count);
+  }
+  if (parameter.init.kind == ParameterInit::Kind::Sinusoids) {
+    const int64_t width = parameter.shape.at(1);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t position = (begin + i) / width, column = (begin + i) % width;
+      const double exponent = static_cast<double>(column / 2 * 2) / static_cast<double>(width);
+      const double angle = static_cast<double>(position) / std::pow(10000.0, exponent);
+      out[i] = static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    }
+    return;
   }
   if (parameter.init.kind != ParameterInit::Kind::Normal) {
     std::fill_n(out, count, parameter.init.kind == ParameterInit::Kind::Ones ? 1.0f : 0.0f);

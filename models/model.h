@@ -42,6 +42,8 @@ class ModelDefinition {
   // there are classes leave it as it is.
   virtual std::vector<std::string> class_names() const { return {}; }
   virtual void name_classes(const std::vector<std::string>&) {}
+  // config.json's pad_token_id, the token that fills up shorter samples of a batch; nothing: it says none, and any token may.
+  virtual std::optional<int32_t> padding_token() const { return std::nullopt; }
   // It predicts the token after each, so that it can write text.
   virtual bool predicts_next_token() const { return num_classes() == 0; }
 

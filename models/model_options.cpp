@@ -1,12 +1,14 @@
 #include "models/model_options.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
 #include "base/program_name.h"
+#include "models/architecture_names.h"
 #include "models/bert/bert.h"
 #include "models/gpt2/gpt2.h"
 #include "models/hugging_face_keys.h"
@@ -19,6 +21,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::array<const char*, 3> kSpecialTokens = {"bos_token_id", "eos_token_id", "pad_token_id"};
+
 // The values of one JSON object, or the defaults that transformers has for them.
 class Reader {
  public:
@@ -26,6 +30,7 @@ class Reader {
   Reader(const json& object, std::string where, std::set<std::string>* asked = nullptr)
       : object_(object), where_(std::move(where)), asked_(asked) {}
 
+  bool is_null(const char* key) const { return object_.contains(key) && object_[key].is_null(); }
   bool has(const char* key) const {
     if (asked_ != nullptr) asked_->insert(key);
     return object_.contains(key) && !object_[key].is_null();
@@ -81,6 +86,47 @@ class Reader {
   std::set<std::string>* asked_;
 };
 
+// The values of id2label in the order of their indices; none where they only number the classes (LABEL_0) or are incomplete.
+std::vector<std::string> class_names(const json& id2label) {
+  std::vector<std::string> names;
+  bool numbered = true;
+  for (size_t i = 0; i < id2label.size(); ++i) {
+    const auto found = id2label.find(std::to_string(i));
+    if (found == id2label.end() || !found->is_string()) return {};
+    names.push_back(found->get<std::string>());
+    numbered &= names.back() == fmt::format("LABEL_{}", i);
+  }
+  const std::set<std::string> different(names.begin(), names.end());
+  return numbered || different.size() < names.size() ? std::vector<std::string>{} : names;
+}
+
+// The first name in architectures says which head stands on the model.
+bool is_architecture(const Reader& c, const std::string& name) {
+  if (!c.has("architectures")) return false;
+  const json& names = c.at("architectures");
+  return names.is_array() && !names.empty() && names.at(0) == name;
+}
+
+// Of a classifier of samples: as many classes as id2label or num_labels says, with their names.
+template <typename Options>
+void read_classes(const Reader& c, Options& o) {
+  c.one_of("problem_type", "single_label_classification", {"single_label_classification"});
+  o.num_labels = 2;
+  if (c.has("id2label")) {
+    if (!c.at("id2label").is_object()) fail_input("{}: id2label is {}; expected the names of classes", c.where(), c.at("id2label").dump());
+    o.num_labels = static_cast<int64_t>(c.at("id2label").size());
+    o.class_names = class_names(c.at("id2label"));
+  }
+  c.read("num_labels", o.num_labels);
+  if (std::ssize(o.class_names) != o.num_labels) o.class_names.clear();
+}
+
+// A decoder with a score head has classes; none of them: it predicts tokens.
+template <typename Options>
+void read_score_head(const Reader& c, const char* type, Options& o) {
+  if (is_architecture(c, sequence_classification(type))) read_classes(c, o);
+}
+
 Gpt2Options read_gpt2(const Reader& c) {
   c.refuse("scale_attn_weights", true, "GPT-2");
   c.refuse("scale_attn_by_inverse_layer_idx", false, "GPT-2");
@@ -99,6 +145,7 @@ Gpt2Options read_gpt2(const Reader& c) {
   c.read("embd_pdrop", o.embd_pdrop);
   c.read("attn_pdrop", o.attn_pdrop);
   c.read("tie_word_embeddings", o.tie_word_embeddings);
+  read_score_head(c, "gpt2", o);
   return o;
 }
 
@@ -161,66 +208,60 @@ LlamaOptions read_llama(const Reader& c, LlamaOptions::Kind kind) {
     c.read("attention_bias", o.attention_bias);
   }
   o.rope = read_rotary(c);
+  read_score_head(c, qwen ? "qwen2" : "llama", o);
   return o;
 }
 
-// The values of id2label in the order of their indices; none where they only number the classes (LABEL_0) or are incomplete.
-std::vector<std::string> class_names(const json& id2label) {
-  std::vector<std::string> names;
-  bool numbered = true;
-  for (size_t i = 0; i < id2label.size(); ++i) {
-    const auto found = id2label.find(std::to_string(i));
-    if (found == id2label.end() || !found->is_string()) return {};
-    names.push_back(found->get<std::string>());
-    numbered &= names.back() == fmt::format("LABEL_{}", i);
-  }
-  const std::set<std::string> different(names.begin(), names.end());
-  return numbered || different.size() < names.size() ? std::vector<std::string>{} : names;
-}
-
-BertOptions read_bert(const Reader& c) {
-  c.one_of("hidden_act", "gelu", {"gelu"});
+BertOptions read_bert(const Reader& c, BertOptions::Kind kind) {
+  using Kind = BertOptions::Kind;
+  const char* model = bert_name(kind);
+  const BertKeys& keys = bert_keys(kind);
+  c.one_of(kind == Kind::DistilBert ? "activation" : "hidden_act", "gelu", {"gelu"});
   c.one_of("position_embedding_type", "absolute", {"absolute"});
-  c.refuse("is_decoder", false, "BERT");
-  c.refuse("add_cross_attention", false, "BERT");
-  c.one_of("problem_type", "single_label_classification", {"single_label_classification"});
+  c.refuse("is_decoder", false, model);
+  c.refuse("add_cross_attention", false, model);
   c.one_of("classifier_pooling", "cls", {"cls", "mean"});
   BertOptions o;
-  if (c.has("architectures") && c.at("architectures").is_array() && !c.at("architectures").empty() &&
-      c.at("architectures").at(0) == "BertForMaskedLM")
-    o.head = BertOptions::Head::MaskedLanguageModel;
-  if (o.predicts_tokens()) c.refuse("tie_word_embeddings", true, "BERT");
+  o.kind = kind;
+  if (kind == Kind::Roberta) o.vocab_size = 50265;
+  if (kind == Kind::DistilBert) o.num_hidden_layers = 6, o.classifier_dropout = 0.2;
+  if (is_architecture(c, masked_prediction(keys.family))) o.head = BertOptions::Head::MaskedLanguageModel;
+  if (o.predicts_tokens()) c.refuse("tie_word_embeddings", true, model);
   if (c.value<std::string>("classifier_pooling", "cls") == "mean") o.pooling = BertOptions::Pooling::Mean;
-  c.read("hidden_size", o.hidden_size);
-  c.read("intermediate_size", o.intermediate_size);
-  c.read("num_hidden_layers", o.num_hidden_layers);
-  c.read("num_attention_heads", o.num_attention_heads);
+  c.read(keys.width, o.hidden_size);
+  c.read(keys.inner, o.intermediate_size);
+  c.read(keys.layers, o.num_hidden_layers);
+  c.read(keys.heads, o.num_attention_heads);
   c.read("max_position_embeddings", o.max_position_embeddings);
-  c.read("type_vocab_size", o.type_vocab_size);
   c.read("vocab_size", o.vocab_size);
-  c.read("layer_norm_eps", o.layer_norm_eps);
   c.read("initializer_range", o.initializer_range);
-  c.read("hidden_dropout_prob", o.hidden_dropout_prob);
-  c.read("attention_probs_dropout_prob", o.attention_probs_dropout_prob);
-  c.read("classifier_dropout", o.classifier_dropout);
-  if (c.has("id2label")) {
-    if (!c.at("id2label").is_object()) fail_input("{}: id2label is {}; expected the names of classes", c.where(), c.at("id2label").dump());
-    o.num_labels = static_cast<int64_t>(c.at("id2label").size());
-    o.class_names = class_names(c.at("id2label"));
+  c.read(keys.hidden_dropout, o.hidden_dropout_prob);
+  c.read(keys.attention_dropout, o.attention_probs_dropout_prob);
+  c.read(keys.head_dropout, o.classifier_dropout);
+  if (kind == Kind::DistilBert) {
+    c.read("sinusoidal_pos_embds", o.sinusoidal_positions);
+  } else {
+    c.read("type_vocab_size", o.type_vocab_size);
+    c.read("layer_norm_eps", o.layer_norm_eps);
   }
-  c.read("num_labels", o.num_labels);
-  if (std::ssize(o.class_names) != o.num_labels) o.class_names.clear();
+  if (kind == Kind::Roberta) {
+    if (c.is_null("pad_token_id"))
+      fail_input("{}: pad_token_id is null; expected a token: a RoBERTa counts positions from the one behind it", c.where());
+    c.read("pad_token_id", o.padding_token);
+  }
+  read_classes(c, o);
   return o;
 }
 
 ModelOptions read_options(const Reader& reader, const json& config, const std::string& where) {
   json carried = json::object();
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+  for (const char* key : kSpecialTokens)
     if (reader.has(key)) carried[key] = config[key];
   const auto carry = [&](auto options) {
     // A default of transformers that the vocabulary does not have stays behind.
-    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
-      if (carried.contains(key) && carried[key].is_number_integer() && carried[key].template get<int64_t>() >= options.vocab_size)
+    for (const char* key : kSpecialTokens)
+      if (carried.contains(key) && carried[key].is_number_integer() &&
+          (carried[key].template get<int64_t>() >= options.vocab_size || carried[key].template get<int64_t>() < 0))
         carried.erase(key);
     if (!carried.empty()) options.carried = carried.dump();
     return options;
@@ -233,8 +274,9 @@ ModelOptions read_options(const Reader& reader, const json& config, const std::s
   if (type == "gpt2") return carry(read_gpt2(reader));
   if (type == "llama") return carry(read_llama(reader, LlamaOptions::Kind::Llama));
   if (type == "qwen2") return carry(read_llama(reader, LlamaOptions::Kind::Qwen2));
-  if (type == "bert") return carry(read_bert(reader));
-  constexpr const char* kTypes = "\"gpt2\", \"llama\", \"qwen2\" or \"bert\"";
+  for (const auto kind : {BertOptions::Kind::Bert, BertOptions::Kind::Roberta, BertOptions::Kind::DistilBert})
+    if (type == bert_keys(kind).family) return carry(read_bert(reader, kind));
+  constexpr const char* kTypes = "\"gpt2\", \"llama\", \"qwen2\", \"bert\", \"roberta\" or \"distilbert\"";
   if (type.empty()) {
     const json& architectures = reader.has("architectures") ? config["architectures"] : json();
     fail_input("{}: there is no model_type, which says the kind of model; expected {}{}", where, kTypes,
@@ -294,26 +336,30 @@ ModelSizes sizes_of(const ModelOptions& options) {
   if (const auto* gpt2 = std::get_if<Gpt2Options>(&options)) {
     s.family = "gpt2";
     s.layers = gpt2->n_layer, s.width = gpt2->n_embd, s.heads = gpt2->n_head, s.positions = gpt2->n_positions;
-    s.vocabulary = gpt2->vocab_size;
+    s.longest = s.positions, s.vocabulary = gpt2->vocab_size;
     s.layers_name = "n_layer", s.width_name = "n_embd", s.heads_name = "n_head", s.positions_name = "n_positions";
     s.smallest = std::min({gpt2->n_embd, gpt2->inner_width(), gpt2->n_positions});
+    if (gpt2->num_labels > 0) s.smallest = std::min(s.smallest, gpt2->num_labels);
     return s;
   }
   s.layers_name = "num_hidden_layers", s.width_name = "hidden_size", s.heads_name = "num_attention_heads";
   s.positions_name = "max_position_embeddings";
   if (const auto* bert = std::get_if<BertOptions>(&options)) {
-    s.family = "bert";
+    const BertKeys& keys = bert_keys(bert->kind);
+    s.family = keys.family, s.layers_name = keys.layers, s.width_name = keys.width, s.heads_name = keys.heads;
     s.layers = bert->num_hidden_layers, s.width = bert->hidden_size, s.heads = bert->num_attention_heads;
-    s.positions = bert->max_position_embeddings, s.vocabulary = bert->vocab_size;
-    s.smallest = std::min({bert->hidden_size, bert->intermediate_size, bert->max_position_embeddings, bert->type_vocab_size});
+    s.positions = bert->max_position_embeddings, s.longest = bert->longest_sample(), s.vocabulary = bert->vocab_size;
+    s.smallest = std::min({bert->hidden_size, bert->intermediate_size, bert->max_position_embeddings});
+    if (bert->has_types()) s.smallest = std::min(s.smallest, bert->type_vocab_size);
     if (!bert->predicts_tokens()) s.smallest = std::min(s.smallest, bert->num_labels);
     return s;
   }
   const auto& llama = std::get<LlamaOptions>(options);
   s.family = llama.kind == LlamaOptions::Kind::Qwen2 ? "qwen2" : "llama";
   s.layers = llama.num_hidden_layers, s.width = llama.hidden_size, s.heads = llama.num_attention_heads;
-  s.positions = llama.max_position_embeddings, s.vocabulary = llama.vocab_size;
+  s.positions = s.longest = llama.max_position_embeddings, s.vocabulary = llama.vocab_size;
   s.smallest = std::min({llama.hidden_size, llama.intermediate_size, llama.key_value_heads() * llama.head_width()});
+  if (llama.num_labels > 0) s.smallest = std::min(s.smallest, llama.num_labels);
   return s;
 }
 

@@ -35,6 +35,7 @@ struct ModelSizes {
   const char* family;
   int64_t layers, width, heads, positions, vocabulary;
   const char *layers_name, *width_name, *heads_name, *positions_name;
+  int64_t longest;   // tokens of a sample: all positions, of a RoBERTa those behind its padding's
   int64_t smallest;  // the shortest side of its matrices, vocabulary aside
 };
 ModelSizes sizes_of(const ModelOptions& options);

@@ -10,7 +10,9 @@ namespace zerostep {
 
 // Where a parameter's first values come from.
 struct ParameterInit {
-  enum class Kind : uint8_t { Zeros, Ones, Normal } kind = Kind::Zeros;
+  // Sinusoids of a table [positions, width]: sin(p / 10000^(c / width)) in even columns c, cosines of the same in the odd ones behind them
+  // (arXiv 1706.03762).
+  enum class Kind : uint8_t { Zeros, Ones, Normal, Sinusoids } kind = Kind::Zeros;
   float std = 0;  // Normal(0, std)
 };
 

@@ -195,6 +195,7 @@ class PromptClassifier final : public ModelDefinition {
   int64_t vocabulary_size() const override { return model_->vocabulary_size(); }
   int64_t max_sequence_length() const override { return model_->max_sequence_length(); }
   int64_t num_classes() const override { return words_.num_classes(); }
+  std::optional<int32_t> padding_token() const override { return model_->padding_token(); }
 
  private:
   bool is_head(int index) const { return index == static_cast<int>(units_.size()) - 1; }

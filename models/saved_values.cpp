@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/nth.h"
+#include "models/architecture_names.h"
 #include "models/hugging_face.h"
 #include "models/json_file.h"
 #include "models/model_options.h"
@@ -26,7 +27,24 @@ bool is_constant(std::string_view name) {
   return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return name.ends_with(end); });
 }
 
-bool is_of_classifier(const std::string& name) { return name.starts_with("classifier."); }
+bool starts_with_one(const std::string& name, std::initializer_list<std::string_view> prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+// The parameters that a bare encoder or a language model lacks as a classifier. Of a last unit the final norm of a decoder is none.
+bool is_of_classifier(const std::string& name) {
+  return starts_with_one(name, {"classifier.", "pre_classifier.", "score.", "bert.pooler."});
+}
+// Those that have a row for each class.
+bool counts_classes(const std::string& name) {
+  return is_of_classifier(name) && !starts_with_one(name, {"classifier.dense.", "pre_classifier.", "bert.pooler."});
+}
+// The class of transformers that predicts masked words with this encoder; "" of a decoder.
+std::string masked_class(const ModelDefinition& model) {
+  const std::string& name = model.unit(0).parameters.front().name;
+  const std::string family = name.substr(0, name.find('.'));
+  return starts_with_one(family, {"bert", "roberta", "distilbert"}) ? masked_prediction(family) : "";
+}
 
 // Tensors under Hugging Face's names, in one file or several.
 class SavedValues {
@@ -46,14 +64,14 @@ class SavedValues {
   // Finds every parameter and compares shapes, so that a fault is said before anything starts. `classes_of_config`: those that config.json
   // makes.
   void check(const ModelDefinition& model, int64_t classes_of_config) {
+    masked_class_ = masked_class(model);
     for (const UnitInfo& unit : model.units())
       for (const BorrowedParameter& b : unit.borrowed) second_names_[nth(model.unit(b.unit).parameters, b.parameter).name] = b.name;
     std::set<std::string> used;
     for (const UnitInfo& unit : model.units()) {
-      const bool is_head = model.num_classes() > 0 && &unit == &model.units().back();
       for (const ParameterInfo& parameter : unit.parameters) {
         const auto found = look_up(parameter.name);
-        if (is_head && fresh_head_.values && (fresh_head_.replaces || found == places_.end())) {
+        if (is_of_classifier(parameter.name) && fresh_head_.values && (fresh_head_.replaces || found == places_.end())) {
           untrained_.insert(parameter.name);
           continue;
         }
@@ -129,12 +147,13 @@ class SavedValues {
   // Under its name, without the prefix of the model without its head, or as old files of BERT call norms.
   Places::const_iterator look_up_alone(const std::string& name) const {
     auto found = places_.find(name);
-    for (std::string_view prefix : {"transformer.", "model.", "bert."}) {
+    for (std::string_view prefix : {"transformer.", "model.", "bert.", "roberta.", "distilbert."}) {
       if (found == places_.end() && name.starts_with(prefix)) found = places_.find(name.substr(prefix.size()));
     }
     for (const auto& [now, other] : {std::pair<std::string_view, const char*>{"LayerNorm.weight", "LayerNorm.gamma"},
                                      {"LayerNorm.bias", "LayerNorm.beta"},
-                                     {"cls.predictions.bias", "cls.predictions.decoder.bias"}}) {
+                                     {"cls.predictions.bias", "cls.predictions.decoder.bias"},
+                                     {"lm_head.bias", "lm_head.decoder.bias"}}) {
       if (found == places_.end() && name.ends_with(now)) found = look_up_alone(name.substr(0, name.size() - now.size()) + other);
     }
     return found;
@@ -147,9 +166,9 @@ class SavedValues {
   }
 
   [[noreturn]] void fail_missing(const std::string& name) const {
-    if (name.starts_with("cls.predictions."))
-      fail_input("{}: the safetensors hold no {}, which data.template needs to predict words: give the directory of a BertForMaskedLM",
-                 directory_, name);
+    if (!masked_class_.empty() && starts_with_one(name, {"cls.predictions.", "lm_head.", "vocab_"}))
+      fail_input("{}: the safetensors hold no {}, which data.template needs to predict words: give the directory of a {}", directory_, name,
+                 masked_class_);
     if (name == "lm_head.weight")
       fail_input(
           "{}: the safetensors hold no {}, which config.json asks for (tie_word_embeddings is false): set tie_word_embeddings to true "
@@ -164,7 +183,7 @@ class SavedValues {
     if (!tensor.is_floating()) fail_input("{}: {} has type {}; expected F32, BF16, F16 or F64", file->path(), name, tensor.type);
     if (tensor.shape == parameter.shape) return;
     const std::string found = nlohmann::json(tensor.shape).dump(), expected = nlohmann::json(parameter.shape).dump();
-    if (!is_of_classifier(parameter.name) || tensor.shape.empty())
+    if (!counts_classes(parameter.name) || tensor.shape.empty())
       fail_input("{}: {} has shape {}, but config.json makes it {}", file->path(), name, found, expected);
     fail_input(
         "{}: {} has shape {}, a classifier of {} classes, but {} {} classes: {}, or set model.fresh_classifier to true for a new "
@@ -178,9 +197,10 @@ class SavedValues {
   void check_second(const ParameterInfo& parameter, Places::const_iterator found, std::set<std::string>& used) const {
     const auto name = second_names_.find(parameter.name);
     const auto second = name == second_names_.end() ? places_.end() : places_.find(name->second);
-    if (parameter.name == "cls.predictions.bias") {
-      const auto bias = places_.find("cls.predictions.decoder.bias");
-      if (bias != places_.end()) compare(parameter, found, bias, used);
+    for (const auto& [name, other] :
+         {std::pair{"cls.predictions.bias", "cls.predictions.decoder.bias"}, {"lm_head.bias", "lm_head.decoder.bias"}}) {
+      const auto bias = places_.find(other);
+      if (parameter.name == name && bias != places_.end()) compare(parameter, found, bias, used);
     }
     if (second != places_.end()) compare(parameter, found, second, used);
   }
@@ -202,9 +222,9 @@ class SavedValues {
     }
     if (same) return;
     // Only ties of a GPT-2, Llama or Qwen2 can be undone.
-    if (parameter.name.starts_with("bert.") || parameter.name.starts_with("cls."))
-      fail_input("{}: {} and {} differ, and a BertForMaskedLM has one tensor for both: take one of the two out", directory_, first->first,
-                 second->first);
+    if (!masked_class_.empty())
+      fail_input("{}: {} and {} differ, and a {} has one tensor for both: take one of the two out", directory_, first->first, second->first,
+                 masked_class_);
     fail_input(
         "{}: {} and {} differ, but config.json ties them (tie_word_embeddings): set tie_word_embeddings to false there to keep both, or "
         "take one of the tensors out",
@@ -218,6 +238,7 @@ class SavedValues {
   std::map<std::string, std::string> second_names_;  // of tied parameters
   std::set<std::string> untrained_;
   std::vector<std::string> unused_;
+  std::string masked_class_;  // "" of a decoder
 };
 
 ModelOptions options_of(const nlohmann::json& config, const std::string& directory) {
@@ -227,9 +248,9 @@ ModelOptions options_of(const nlohmann::json& config, const std::string& directo
 void open_values(HuggingFaceValues& out, const std::string& directory, const nlohmann::json& config, const ModelDefinition& model,
                  FreshHead fresh_head) {
   const ModelOptions options = options_of(config, directory);
-  const auto* bert = std::get_if<BertOptions>(&options);
+  const int64_t classes = std::visit([](const auto& o) { return o.num_labels; }, options);
   const auto values = std::make_shared<SavedValues>(directory, std::move(fresh_head));
-  values->check(model, bert != nullptr ? bert->num_labels : 0);
+  values->check(model, classes);
   out.untrained = values->untrained();
   out.notes = values->notes(config);
   out.values = [values](const ParameterInfo& parameter, int64_t begin, int64_t count, float* to) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
 #include "experiments/plot/plot.h"
 #include "launch/job.h"
 #include "runtime/config/load_config.h"
@@ -98,6 +99,7 @@ int inspect_presets(bool json);
 
 struct ExportArguments {
   std::string checkpoint, directory;
+  DType type = DType::F32;
   bool overwrite = false;  // a model that lies in the directory
 };
 int export_checkpoint(const ExportArguments& arguments);

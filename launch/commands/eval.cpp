@@ -89,7 +89,7 @@ int eval(Job& job, const EvalArguments& arguments) {
     print_warnings(setup.subject.loaded);
     for (const std::string& note : setup.parameters.notes) print_err("warning: {}\n", note);
     if (!setup.parameters.untrained.empty())
-      print_err("warning: {} {}: they have first values (seed {}), and what is evaluated is an untrained classifier on its encoder\n",
+      print_err("warning: {} {}: they have first values (seed {}), and what is evaluated is an untrained classifier\n",
                 config.model.fresh_classifier ? "model.fresh_classifier replaces" : config.model.path + " holds no",
                 first_names(setup.parameters.untrained), config.seed);
     if (arguments.model.empty() && config.model.path.empty())

@@ -19,9 +19,10 @@ int export_checkpoint(const ExportArguments& arguments) {
   const SavedModel saved = open_model(checkpoint);
   make_model_directory(arguments.directory);
   const std::vector<std::string> notes =
-      save_model(arguments.directory, *saved.model, saved.origin, whole_parameters(*saved.model, saved.read));
+      save_model(arguments.directory, *saved.model, saved.origin, whole_parameters(*saved.model, saved.read), arguments.type);
   for (const std::string& note : notes) print_err("warning: {}\n", note);
-  print_out("{}: {} parameters of {}\n", arguments.directory, grouped(saved.model->num_elements()), checkpoint);
+  print_out("{}: {} parameters of {}{}\n", arguments.directory, grouped(saved.model->num_elements()), checkpoint,
+            arguments.type == DType::F32 ? "" : fmt::format(", rounded to {}", name_of(arguments.type)));
   return kDone;
 }
 

@@ -33,8 +33,11 @@ std::vector<Setting> without_dropout(const ModelOptions& options) {
   std::vector<Setting> out;
   if (std::holds_alternative<Gpt2Options>(options))
     out = {{"model.resid_pdrop=0", ""}, {"model.embd_pdrop=0", ""}, {"model.attn_pdrop=0", ""}};
-  if (std::holds_alternative<BertOptions>(options))
-    out = {{"model.hidden_dropout_prob=0", ""}, {"model.attention_probs_dropout_prob=0", ""}};
+  if (const auto* bert = std::get_if<BertOptions>(&options)) {
+    const BertKeys& keys = bert_keys(bert->kind);
+    for (const char* key : {keys.hidden_dropout, keys.attention_dropout}) out.push_back({fmt::format("model.{}=0", key), ""});
+    if (bert->kind == BertOptions::Kind::DistilBert) out.push_back({fmt::format("model.{}=0", keys.head_dropout), ""});
+  }
   return out;
 }
 

@@ -232,7 +232,7 @@ void say_header(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (!setup.first_values.untrained.empty())
     log.line(fmt::format("first values   {} (seed {}): {} {}", first_names(setup.first_values.untrained), setup.config().seed,
                          setup.config().model.path,
-                         setup.config().model.fresh_classifier ? "is asked for its encoder alone" : "does not hold them"));
+                         setup.config().model.fresh_classifier ? "is asked for all but its classifier" : "does not hold them"));
 }
 
 void dump_state(TrainSetup& setup) {

@@ -31,6 +31,7 @@ void layer_forward(const Sizes& z, bool graph, MemoryTimeline& m) {
 // Beyond input, saved and output; starts with the gradient that comes in.
 MemoryTimeline layer_backward(const CostShape& s, const Sizes& z, bool accumulating) {
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
+  const int64_t attention_dropped = drops(s, s.options.attention_output_dropout()) ? z.hidden : 0;
   MemoryTimeline m(z.hidden);
   // MLP; its sum's gradient becomes that of its input.
   m.take(z.hidden).pass(z.norm_gradients());
@@ -40,8 +41,8 @@ MemoryTimeline layer_backward(const CostShape& s, const Sizes& z, bool accumulat
   m.give(z.inner_hidden + 2 * z.hidden + z.statistics());  // saved: the MLP's inside, its sum and its input
   // Projection.
   const int64_t square = z.attention.turned() + gradient_temporary(s.compute_type, z.width, z.width, accumulating);
-  m.take(z.hidden).pass(z.norm_gradients()).take(dropped).pass(square);
-  m.take(z.hidden).product().give(dropped);
+  m.take(z.hidden).pass(z.norm_gradients()).take(attention_dropped).pass(square);
+  m.take(z.hidden).product().give(attention_dropped);
   m.give(2 * z.hidden + z.statistics());  // the gradient of the norm's output; saved: the sum
   // Attention, then its saved tensors go.
   z.attention.last_backward(m);
@@ -54,10 +55,13 @@ ActivationCost embedding_cost(const CostShape& s) {
   const Sizes z(s);
   ActivationCost cost;
   cost.output_bytes = z.hidden;
-  cost.saved_bytes = z.hidden + z.statistics();
-  cost.inference_transient_bytes = z.hidden + z.statistics();
+  // RoBERTa's positions, counted from the tokens.
+  const int64_t positions = s.options.kind == BertOptions::Kind::Roberta ? 8 * z.tokens : 0;
+  cost.saved_bytes = z.hidden + z.statistics() + positions;
+  cost.inference_transient_bytes = z.hidden + z.statistics() + positions;
   const int64_t dropped = drops(s, s.options.hidden_dropout_prob) ? z.hidden : 0;
-  cost.backward_transient_bytes = 2 * z.hidden + std::max(dropped + z.norm_gradients(), 8 * z.tokens + z.lookup_gradients(true));
+  cost.backward_transient_bytes =
+      2 * z.hidden + std::max(dropped + z.norm_gradients(), (s.options.has_types() ? 8 * z.tokens : 0) + z.lookup_gradients(true));
   cost.accumulating_backward_transient_bytes = cost.backward_transient_bytes;
   cost.forward_work = {3 * z.hidden + z.statistics(), 4};
   cost.backward_work = {3 * z.hidden + dropped, 5};
@@ -82,14 +86,15 @@ ActivationCost head_cost(const CostShape& s) {
   const int64_t rows = z.element * s.batch * z.width, logits = z.element * s.batch * s.options.num_labels;
   const int64_t dropped = drops(s, s.options.head_dropout()) ? rows : 0;
   const int64_t shares = mean ? (4 + z.element) * z.tokens : 0;
-  const int64_t hidden = mean ? 0 : rows;  // what the pooler gives
+  const int64_t hidden = mean ? 0 : rows;  // what the dense layer gives
+  const int64_t pooled_dropped = drops(s, s.options.pooled_dropout()) ? rows : 0;
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.saved_bytes = rows + hidden;
   cost.forward_transient_bytes = std::max(dropped, shares);
   cost.inference_product_bytes = rows + hidden + dropped;
   cost.inference_transient_bytes = std::max(cost.inference_product_bytes, rows + shares);
-  cost.forward_work = {rows + 2 * hidden + dropped + shares, 4};
+  cost.forward_work = {rows + 2 * hidden + dropped + pooled_dropped + shares, 4};
   set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m(logits);
     m.pass(dropped + gradient_temporary(s.compute_type, s.options.num_labels, z.width, accumulating));

@@ -24,6 +24,7 @@ using torch::autograd::variable_list;
 at::Tensor sum_of_rows(const EmbeddingIndices& i, const EmbeddingWeights& w) {
   at::Tensor y = at::embedding(w.word, i.tokens);
   y.add_(i.positions.defined() ? at::embedding(w.position, i.positions) : w.position.narrow(0, 0, i.tokens.size(1)));
+  if (!w.type.defined()) return y;
   return y.add_(i.types.defined() ? at::embedding(w.type, i.types) : w.type.select(0, 0));
 }
 
@@ -35,9 +36,10 @@ struct EmbedContext {
 };
 
 struct Embed : Function<Embed> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& word, const at::Tensor& position, const at::Tensor& type,
-                            const at::Tensor& gain, const at::Tensor& offset, const EmbedContext& c) {
-    const at::Tensor sum = sum_of_rows(c.indices, {word, position, type, {}, c.tied});
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& word, const at::Tensor& position,
+                            const std::optional<at::Tensor>& types, const at::Tensor& gain, const at::Tensor& offset,
+                            const EmbedContext& c) {
+    const at::Tensor type = types.value_or(at::Tensor()), sum = sum_of_rows(c.indices, {word, position, type, {}, c.tied});
     const Normalised n = normalise(sum, {gain, offset, c.epsilon});
     // The backward reads no table: what it needs of them is where their gradients go.
     context->save_for_backward({word, position, type, gain, offset, sum, n.mean, n.rstd});
@@ -64,8 +66,10 @@ struct Embed : Function<Embed> {
       } else {
         position.leading_rows(g);
       }
-      const at::Tensor types = c.indices.types.defined() ? c.indices.types : at::zeros_like(c.indices.tokens);
-      type.scattered_rows(types.flatten(), rows_of(g));
+      if (type.wanted()) {
+        const at::Tensor types = c.indices.types.defined() ? c.indices.types : at::zeros_like(c.indices.tokens);
+        type.scattered_rows(types.flatten(), rows_of(g));
+      }
     }
     return gradients_of({}, {word, position, type, gain, offset}, 1);
   }
@@ -186,23 +190,27 @@ at::Tensor shares(const at::Tensor& x, const at::Tensor& mask) {
 
 struct ClassifyContext {
   at::Tensor mask;
-  bool mean;
-  Dropout dropout;
+  bool mean, relu;
+  ClassifierDropouts dropouts;
 };
 
-at::Tensor hidden_of(const at::Tensor& rows, const Affine& pooler) { return pooler.weight.defined() ? affine(rows, pooler).tanh_() : rows; }
+at::Tensor hidden_of(const at::Tensor& rows, const Affine& pooler, bool relu) {
+  if (!pooler.weight.defined()) return rows;
+  at::Tensor hidden = affine(rows, pooler);
+  return relu ? hidden.relu_() : hidden.tanh_();
+}
 
 struct Classify : Function<Classify> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& pooler,
                             const std::optional<at::Tensor>& pooler_bias, const at::Tensor& classifier, const at::Tensor& classifier_bias,
                             const ClassifyContext& c) {
     const Affine first{pooler.value_or(at::Tensor()), pooler_bias.value_or(at::Tensor())};
-    const at::Tensor rows = pool(x, c.mask, c.mean), hidden = hidden_of(rows, first);
+    const at::Tensor rows = dropped(pool(x, c.mask, c.mean), c.dropouts.pooled), hidden = hidden_of(rows, first, c.relu);
     context->save_for_backward({first.weight, first.bias, classifier, classifier_bias, rows, hidden});
     context->saved_data["shape"] = x.sizes().vec();
     context->saved_data["x_wanted"] = x.requires_grad();
     keep(context, c);
-    return affine(dropped(hidden, c.dropout), {classifier, classifier_bias});
+    return affine(dropped(hidden, c.dropouts.hidden), {classifier, classifier_bias});
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
@@ -210,16 +218,17 @@ struct Classify : Function<Classify> {
     const at::Tensor &w_pooler = saved[0], &w = saved[2], &rows = saved[4], &hidden = saved[5];
     ParameterGradient pooler(w_pooler), pooler_bias(saved[1]), classifier(w), classifier_bias(saved[3]);
     const at::Tensor logits_gradient = gradients[0].contiguous();
-    classifier.product(logits_gradient.t(), dropped(hidden, c.dropout));
+    classifier.product(logits_gradient.t(), dropped(hidden, c.dropouts.hidden));
     classifier_bias.row_sum(logits_gradient);
     at::Tensor g = at::mm(logits_gradient, w);
-    c.dropout.apply_(g);
+    c.dropouts.hidden.apply_(g);
     if (w_pooler.defined()) {
-      g.mul_(hidden.square().neg_().add_(1));
+      g.mul_(c.relu ? hidden.gt(0).to(g.scalar_type()) : hidden.square().neg_().add_(1));
       pooler.product(g.t(), rows);
       pooler_bias.row_sum(g);
       g = at::mm(g, w_pooler);
     }
+    c.dropouts.pooled.apply_(g);
     at::Tensor x_gradient;
     if (context->saved_data["x_wanted"].toBool()) {
       const auto shape = context->saved_data["shape"].toIntVector();
@@ -241,7 +250,8 @@ std::optional<at::Tensor> optional(const at::Tensor& t) { return t.defined() ? s
 
 at::Tensor embed(const EmbeddingIndices& indices, const EmbeddingWeights& w, const Dropout& dropout) {
   if (records(w.word, w.position, w.type, w.norm.gain, w.norm.offset)) {
-    return Embed::apply(w.word, w.position, w.type, w.norm.gain, w.norm.offset, EmbedContext{indices, w.norm.epsilon, w.tied, dropout});
+    return Embed::apply(w.word, w.position, optional(w.type), w.norm.gain, w.norm.offset,
+                        EmbedContext{indices, w.norm.epsilon, w.tied, dropout});
   }
   const at::Tensor sum = sum_of_rows(indices, w), y = normalise(sum, w.norm).rows.view(sum.sizes());
   dropout.apply_(y);
@@ -290,12 +300,13 @@ at::Tensor pool(const at::Tensor& x, const at::Tensor& mask, bool mean) {
   return shares(x, mask).to(x.scalar_type()).transpose(1, 2).matmul(x).squeeze(1);
 }
 
-at::Tensor classify(const at::Tensor& x, const at::Tensor& mask, const ClassifierWeights& w, const Dropout& dropout) {
+at::Tensor classify(const at::Tensor& x, const at::Tensor& mask, const ClassifierWeights& w, const ClassifierDropouts& dropouts) {
   if (records(x, w.pooler.weight, w.pooler.bias, w.classifier.weight, w.classifier.bias)) {
     return Classify::apply(x, optional(w.pooler.weight), optional(w.pooler.bias), w.classifier.weight, w.classifier.bias,
-                           ClassifyContext{mask, w.mean, dropout});
+                           ClassifyContext{mask, w.mean, w.relu, dropouts});
   }
-  return affine(dropped(hidden_of(pool(x, mask, w.mean), w.pooler), dropout), w.classifier);
+  const at::Tensor rows = dropped(pool(x, mask, w.mean), dropouts.pooled);
+  return affine(dropped(hidden_of(rows, w.pooler, w.relu), dropouts.hidden), w.classifier);
 }
 
 }  // namespace zerostep::bert

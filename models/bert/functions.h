@@ -16,7 +16,7 @@ struct Affine {
 };
 
 // tokens, positions, types [B, T] int64 (positions undefined: 0..T-1, types undefined: 0) ->
-// dropout(LayerNorm(word[token] + position[position] + type[type])) [B, T, width].
+// dropout(LayerNorm(word[token] + position[position] + type[type])) [B, T, width]; without a table of types (undefined) the same without.
 struct EmbeddingWeights {
   at::Tensor word, position, type;
   Norm norm;
@@ -44,12 +44,15 @@ at::Tensor mlp(const at::Tensor& x, const Affine& up, const Affine& down, const 
 // One row [B, width] of each sample: the first token's, or the mean of those that the mask [B, T] lets through (undefined: all).
 at::Tensor pool(const at::Tensor& x, const at::Tensor& mask, bool mean);
 
-// dropout(tanh(pool(x) P' + p)) C' + c [B, classes]; without a pooler (undefined) dropout(pool(x)) C' + c.
+// dropout(f(dropped(pool(x)) P' + p)) C' + c [B, classes], f being tanh or ReLU; without a pooler (undefined) dropout(pool(x)) C' + c.
 struct ClassifierWeights {
   Affine pooler, classifier;
-  bool mean = false;
+  bool mean = false, relu = false;
 };
-at::Tensor classify(const at::Tensor& x, const at::Tensor& mask, const ClassifierWeights& weights, const Dropout& dropout);
+struct ClassifierDropouts {
+  Dropout pooled, hidden;  // of the pooler's input, and of the classifier's
+};
+at::Tensor classify(const at::Tensor& x, const at::Tensor& mask, const ClassifierWeights& weights, const ClassifierDropouts& dropouts);
 
 // LayerNorm(GELU(x D' + d)) W' + w [B, T, vocabulary] with the exact GELU; W is the table of words.
 struct WordPredictionWeights {

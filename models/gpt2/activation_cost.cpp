@@ -1,5 +1,6 @@
 #include "models/attention_cost.h"
 #include "models/gpt2/units.h"
+#include "models/score_head.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of biases, scalars) are left out.
 namespace zerostep::gpt2 {
@@ -74,18 +75,19 @@ ActivationCost block_cost(const CostShape& s) {
 
 ActivationCost head_cost(const CostShape& s) {
   const Sizes z(s);
-  const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
+  const int64_t outputs = s.options.num_labels > 0 ? s.options.num_labels : s.options.vocab_size;
+  const int64_t logits = z.element * z.tokens * outputs;
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden + z.statistics();
   cost.forward_work = {z.hidden + z.statistics(), 2};
   set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m(logits);
-    m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, vocabulary, z.width, accumulating));
+    m.take(z.hidden + z.statistics()).pass(gradient_temporary(s.compute_type, outputs, z.width, accumulating));
     m.take(z.hidden).pass(z.norm_gradients());
     return m;
   });
-  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
+  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(outputs);
   return cost;
 }
 
@@ -107,7 +109,10 @@ ActivationCost final_norm_cost(const CostShape& s) {
 
 ActivationCost unit_cost(const CostShape& shape, int index) {
   if (index == 0) return embedding_cost(shape);
-  if (index > shape.options.n_layer) return head_cost(shape);
+  if (index > shape.options.n_layer) {
+    if (shape.options.num_labels == 0) return head_cost(shape);
+    return score_head_cost(shape, shape.options.n_embd, [&](const ActivationShape& rows) { return head_cost({rows, shape.options}); });
+  }
   return block_cost(shape);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "models/carried_tokens.h"
 #include "models/definition_builder.h"
 #include "models/gpt2/units.h"
 #include "models/option_checks.h"
@@ -16,6 +17,7 @@ void check_options(const Gpt2Options& o, const std::string& key_prefix) {
   const OptionChecks check(key_prefix);
   check.positive(
       {{"n_layer", o.n_layer}, {"n_embd", o.n_embd}, {"n_head", o.n_head}, {"n_positions", o.n_positions}, {"vocab_size", o.vocab_size}});
+  if (o.num_labels < 0) fail_input("{}num_labels is {}; expected a positive number", key_prefix, o.num_labels);
   if (o.n_inner < 0) fail_input("{}n_inner is {}; expected a positive number, or 0 for 4 n_embd", key_prefix, o.n_inner);
   check.divides({"n_embd", o.n_embd}, {"n_head", o.n_head}, kEqualHeads);
   check.probabilities({{"resid_pdrop", o.resid_pdrop}, {"embd_pdrop", o.embd_pdrop}, {"attn_pdrop", o.attn_pdrop}});
@@ -35,7 +37,7 @@ class Gpt2 final : public ModelDefinition {
     // Its gradient is that of its rows alone: no weight is read.
     to.begin_unit("embedding").backward_needs_parameters = false;
     ParameterInfo& wte = to.add("transformer.wte.weight", {vocabulary, width}, normal);
-    wte.overwritten_gradient = !options.tie_word_embeddings;
+    wte.overwritten_gradient = !options.ties_head();
     wte.out_by_in = true;
     to.add("transformer.wpe.weight", {options.n_positions, width}, normal);
 
@@ -59,7 +61,9 @@ class Gpt2 final : public ModelDefinition {
     to.begin_unit("head");
     to.add("transformer.ln_f.weight", {width}, ones);
     to.add("transformer.ln_f.bias", {width}, zeros);
-    if (options.tie_word_embeddings) {
+    if (options.num_labels > 0) {
+      to.add("score.weight", {options.num_labels, width}, normal).out_by_in = true;
+    } else if (options.ties_head()) {
       units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true, .name = "lm_head.weight"});
     } else {
       to.add("lm_head.weight", {vocabulary, width}, normal).out_by_in = true;
@@ -76,24 +80,32 @@ class Gpt2 final : public ModelDefinition {
   }
 
   std::optional<ActivationCost> factors_cost(const ActivationShape& shape) const override {
+    if (options_.num_labels > 0) return std::nullopt;
     return gpt2::final_norm_cost({shape, options_});
   }
 
   std::string hugging_face_config() const override { return gpt2_hugging_face_config(options_); }
   std::vector<std::string> reduced_scope() const override {
     const std::string last = fmt::format("transformer.h.{}.", options_.n_layer - 1);
-    return {last + "ln_2.*", last + "mlp.*", "transformer.ln_f.*",
-            options_.tie_word_embeddings ? "transformer.wte.weight" : "lm_head.weight"};
+    return {last + "ln_2.*", last + "mlp.*", "transformer.ln_f.*", options_.ties_head() ? "transformer.wte.weight" : head_matrix()};
   }
   std::vector<std::string> embeddings_and_head() const override {
     std::vector<std::string> names{"transformer.wte.weight", "transformer.wpe.weight"};
-    if (!options_.tie_word_embeddings) names.push_back("lm_head.weight");
+    if (!options_.ties_head()) names.emplace_back(head_matrix());
     return names;
   }
   int64_t vocabulary_size() const override { return options_.vocab_size; }
   int64_t max_sequence_length() const override { return options_.n_positions; }
+  int64_t num_classes() const override { return options_.num_labels; }
+  std::vector<std::string> class_names() const override { return options_.class_names; }
+  void name_classes(const std::vector<std::string>& names) override {
+    if (std::ssize(names) == num_classes()) options_.class_names = names;
+  }
+  std::optional<int32_t> padding_token() const override { return carried_token(options_.carried, "pad_token_id"); }
 
  private:
+  const char* head_matrix() const { return options_.num_labels > 0 ? "score.weight" : "lm_head.weight"; }
+
   Gpt2Options options_;
 };
 

@@ -5,8 +5,10 @@
 #include "models/attention.h"
 #include "models/branch_functions.h"
 #include "models/branch_kernels.h"
+#include "models/carried_tokens.h"
 #include "models/gelu.h"
 #include "models/gpt2/functions.h"
+#include "models/score_head.h"
 #include "models/unit_inputs.h"
 
 namespace zerostep::gpt2 {
@@ -20,7 +22,7 @@ class Embedding final : public Unit {
   Embedding(const Gpt2Options& options, const std::vector<at::Tensor>& parameters) : options_(options), parameters_(parameters) {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
     const Batch& batch = checked(inputs, context);
-    return {embed(batch.tokens, batch.positions, parameters_[0], parameters_[1], options_.tie_word_embeddings,
+    return {embed(batch.tokens, batch.positions, parameters_[0], parameters_[1], options_.ties_head(),
                   Dropout(options_.embd_pdrop, context, 0, kEmbeddingSite))};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& perturbation) override {
@@ -124,7 +126,11 @@ class Head final : public Unit {
 
 std::unique_ptr<Unit> make_unit(const Gpt2Options& options, int index, const std::vector<at::Tensor>& parameters) {
   if (index == 0) return std::make_unique<Embedding>(options, parameters);
-  if (index > options.n_layer) return std::make_unique<Head>(options, parameters);
+  if (index > options.n_layer) {
+    auto head = std::make_unique<Head>(options, parameters);
+    if (options.num_labels == 0) return head;
+    return make_score_head(std::move(head), carried_token(options.carried, "pad_token_id"));
+  }
   return std::make_unique<Block>(options, index - 1, parameters);
 }
 

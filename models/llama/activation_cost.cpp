@@ -1,6 +1,7 @@
 #include "models/attention_cost.h"
 #include "models/llama/units.h"
 #include "models/rms_norm.h"
+#include "models/score_head.h"
 
 // The allocations of units.cpp and functions.cpp told in their order. Tensors of a few bytes (casts of gains and biases) are left out.
 namespace zerostep::llama {
@@ -129,18 +130,19 @@ ActivationCost layer_cost(const CostShape& s) {
 
 ActivationCost head_cost(const CostShape& s) {
   const Sizes z(s);
-  const int64_t vocabulary = s.options.vocab_size, logits = z.element * z.tokens * vocabulary;
+  const int64_t outputs = s.options.num_labels > 0 ? s.options.num_labels : s.options.vocab_size;
+  const int64_t logits = z.element * z.tokens * outputs;
   ActivationCost cost;
   cost.output_bytes = logits;
   cost.forward_transient_bytes = cost.inference_transient_bytes = cost.inference_product_bytes = z.hidden;
   cost.forward_work = {z.hidden, 2};
   set_backward(cost, [&](bool accumulating) {
     MemoryTimeline m(logits);
-    m.take(z.hidden).pass(gradient_temporary(z.type, vocabulary, z.width, accumulating));
+    m.take(z.hidden).pass(gradient_temporary(z.type, outputs, z.width, accumulating));
     m.pass(z.norm_gradient()).write(z.hidden);
     return m;
   });
-  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(vocabulary);
+  cost.forward_flops = 2.0 * static_cast<double>(z.tokens) * static_cast<double>(z.width) * static_cast<double>(outputs);
   return cost;
 }
 
@@ -161,7 +163,10 @@ ActivationCost final_norm_cost(const CostShape& s) {
 
 ActivationCost unit_cost(const CostShape& shape, int index) {
   if (index == 0) return embedding_cost(shape);
-  if (index > shape.options.num_hidden_layers) return head_cost(shape);
+  if (index > shape.options.num_hidden_layers) {
+    if (shape.options.num_labels == 0) return head_cost(shape);
+    return score_head_cost(shape, shape.options.hidden_size, [&](const ActivationShape& rows) { return head_cost({rows, shape.options}); });
+  }
   return layer_cost(shape);
 }
 

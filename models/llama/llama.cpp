@@ -1,6 +1,7 @@
 #include "models/llama/llama.h"
 
 #include "base/error.h"
+#include "models/carried_tokens.h"
 #include "models/definition_builder.h"
 #include "models/llama/units.h"
 #include "models/option_checks.h"
@@ -18,6 +19,7 @@ void check_options(const LlamaOptions& o, const std::string& key_prefix) {
                   {"num_attention_heads", o.num_attention_heads},
                   {"max_position_embeddings", o.max_position_embeddings},
                   {"vocab_size", o.vocab_size}});
+  if (o.num_labels < 0) fail_input("{}num_labels is {}; expected a positive number", key_prefix, o.num_labels);
   if (o.num_key_value_heads < 0) fail_input("{}num_key_value_heads is {}; expected a positive number", key_prefix, o.num_key_value_heads);
   check.divides({"num_attention_heads", o.num_attention_heads}, {"num_key_value_heads", o.key_value_heads()},
                 "every head of keys serves as many of queries");
@@ -49,7 +51,7 @@ class Llama final : public ModelDefinition {
     DefinitionBuilder to(units_);
     // Its gradient is that of its rows alone: no weight is read.
     to.begin_unit("embedding").backward_needs_parameters = false;
-    to.add("model.embed_tokens.weight", {options.vocab_size, width}, normal).overwritten_gradient = !options.tie_word_embeddings;
+    to.add("model.embed_tokens.weight", {options.vocab_size, width}, normal).overwritten_gradient = !options.ties_head();
 
     for (int64_t i = 0; i < options.num_hidden_layers; ++i) {
       to.begin_unit(fmt::format("layers.{}", i));
@@ -71,7 +73,9 @@ class Llama final : public ModelDefinition {
 
     to.begin_unit("head");
     to.add("model.norm.weight", {width}, ones);
-    if (options.tie_word_embeddings) {
+    if (options.num_labels > 0) {
+      to.add("score.weight", {options.num_labels, width}, normal);
+    } else if (options.ties_head()) {
       units_.back().borrowed.push_back({.unit = 0, .parameter = 0, .overwritten_gradient = true, .name = "lm_head.weight"});
     } else {
       to.add("lm_head.weight", {options.vocab_size, width}, normal);
@@ -90,6 +94,7 @@ class Llama final : public ModelDefinition {
   }
 
   std::optional<ActivationCost> factors_cost(const ActivationShape& shape) const override {
+    if (options_.num_labels > 0) return std::nullopt;
     return llama::final_norm_cost({shape, options_});
   }
 
@@ -97,17 +102,24 @@ class Llama final : public ModelDefinition {
   std::vector<std::string> reduced_scope() const override {
     const std::string last = layer_prefix(options_.num_hidden_layers - 1);
     return {last + "post_attention_layernorm.*", last + "mlp.*", "model.norm.*",
-            options_.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"};
+            options_.ties_head() ? "model.embed_tokens.weight" : head_matrix()};
   }
   std::vector<std::string> embeddings_and_head() const override {
     std::vector<std::string> names{"model.embed_tokens.weight"};
-    if (!options_.tie_word_embeddings) names.push_back("lm_head.weight");
+    if (!options_.ties_head()) names.emplace_back(head_matrix());
     return names;
   }
   int64_t vocabulary_size() const override { return options_.vocab_size; }
   int64_t max_sequence_length() const override { return options_.max_position_embeddings; }
+  int64_t num_classes() const override { return options_.num_labels; }
+  std::vector<std::string> class_names() const override { return options_.class_names; }
+  void name_classes(const std::vector<std::string>& names) override {
+    if (std::ssize(names) == num_classes()) options_.class_names = names;
+  }
+  std::optional<int32_t> padding_token() const override { return carried_token(options_.carried, "pad_token_id"); }
 
  private:
+  const char* head_matrix() const { return options_.num_labels > 0 ? "score.weight" : "lm_head.weight"; }
   static std::string layer_prefix(int64_t layer) { return fmt::format("model.layers.{}.", layer); }
 
   LlamaOptions options_;

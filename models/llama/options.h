@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace zerostep {
 
@@ -26,8 +27,12 @@ struct LlamaOptions {
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // Llama: biases on queries, keys, values and the output
   RotaryOptions rope;
+  // As Gpt2Options'.
+  int64_t num_labels = 0;
+  std::vector<std::string> class_names{};
   std::string carried{};  // as Gpt2Options'
 
+  bool ties_head() const { return tie_word_embeddings && num_labels == 0; }
   int64_t key_value_heads() const { return num_key_value_heads > 0 ? num_key_value_heads : num_attention_heads; }
   int64_t head_width() const { return head_dim > 0 || num_attention_heads < 1 ? head_dim : hidden_size / num_attention_heads; }
   bool input_bias() const { return kind == Kind::Qwen2 || attention_bias; }

@@ -5,8 +5,10 @@
 
 #include "models/attention.h"
 #include "models/branch_functions.h"
+#include "models/carried_tokens.h"
 #include "models/llama/functions.h"
 #include "models/rms_norm.h"
+#include "models/score_head.h"
 #include "models/swiglu.h"
 #include "models/unit_inputs.h"
 
@@ -18,7 +20,7 @@ class Embedding final : public Unit {
  public:
   Embedding(const LlamaOptions& options, const std::vector<at::Tensor>& parameters) : options_(options), weight_(parameters.at(0)) {}
   TensorList forward(const TensorList& inputs, const ForwardContext& context) override {
-    return {embed(checked(inputs, context).tokens, weight_, options_.tie_word_embeddings)};
+    return {embed(checked(inputs, context).tokens, weight_, options_.ties_head())};
   }
   TensorList forward_branches(const TensorList& inputs, const ForwardContext& context, const BranchPerturbation& p) override {
     const at::NoGradGuard no_grad;
@@ -154,7 +156,11 @@ class Head final : public Unit {
 
 std::unique_ptr<Unit> make_unit(const LlamaOptions& options, int index, const std::vector<at::Tensor>& parameters) {
   if (index == 0) return std::make_unique<Embedding>(options, parameters);
-  if (index > options.num_hidden_layers) return std::make_unique<Head>(options, parameters);
+  if (index > options.num_hidden_layers) {
+    auto head = std::make_unique<Head>(options, parameters);
+    if (options.num_labels == 0) return head;
+    return make_score_head(std::move(head), carried_token(options.carried, "pad_token_id"));
+  }
   return std::make_unique<Layer>(options, index - 1, parameters);
 }
 

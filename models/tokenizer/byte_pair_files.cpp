@@ -89,6 +89,12 @@ class VocabularyBuilder {
       if (token.id >= 0) add_added(token);
     }
     end_names_.insert(end_names_.begin(), specials.role("eos_token", kEndOfDocumentNames[0]));
+    const auto find = [&](const std::string& content) {
+      const int32_t id = id_of(content);
+      return id < 0 ? std::nullopt : std::optional(id);
+    };
+    vocabulary_.padding = find(specials.role("pad_token", "<pad>"));
+    vocabulary_.mask = find(specials.role("mask_token", "<mask>"));
   }
   int32_t id_of(const std::string& content) const {
     const auto found = token_of_spelling_.find(content);
@@ -284,22 +290,40 @@ class RulesReader {
 std::string class_of_model(const std::string& path) {
   const std::filesystem::path config = std::filesystem::path(path).parent_path() / "config.json";
   std::error_code ignored;  // what cannot be looked at is not there
-  const bool qwen = std::filesystem::exists(config, ignored) && json_value(parse_json_file(config.string()), "model_type") == "qwen2";
-  return qwen ? "Qwen2Tokenizer" : "GPT2Tokenizer";
+  if (!std::filesystem::exists(config, ignored)) return "GPT2Tokenizer";
+  const json file = parse_json_file(config.string());
+  const json& type = json_value(file, "model_type");
+  return type == "qwen2" ? "Qwen2Tokenizer" : type == "roberta" ? "RobertaTokenizer" : "GPT2Tokenizer";
+}
+
+std::string class_of(const std::string& path, const SpecialTokens& specials) {
+  const json& given = json_value(specials.config, "tokenizer_class");
+  std::string name = given.is_string() ? given.get<std::string>() : class_of_model(path);
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  return name;
+}
+
+// RoBERTa's vocabulary has its special tokens, and puts two of them around a text.
+void read_roberta(SpecialTokens& specials, VocabularyBuilder& builder) {
+  const std::string first = specials.role("cls_token", "<s>"), last = specials.role("sep_token", "</s>");
+  for (const std::string& token :
+       {first, last, specials.role("pad_token", "<pad>"), specials.role("unk_token", "<unk>"), specials.role("mask_token", "<mask>")})
+    specials.add(token);
+  for (const auto& [token, place] : {std::pair{first, &builder.vocabulary().prefix}, {last, &builder.vocabulary().suffix}})
+    if (const int32_t id = builder.id_of(token); id >= 0) place->push_back(id);
 }
 
 // The rules of vocab.json with merges.txt, which do not say them: those of the class that tokenizer_config.json names,
 // or else of the model's type.
 void read_class(const std::string& path, SpecialTokens& specials, VocabularyBuilder& builder) {
-  const json& given = json_value(specials.config, "tokenizer_class");
-  std::string name = given.is_string() ? given.get<std::string>() : class_of_model(path);
-  if (name.ends_with("Fast")) name.resize(name.size() - 4);
-  if (name != "GPT2Tokenizer" && name != "Qwen2Tokenizer")
+  const std::string name = class_of(path, specials);
+  if (name != "GPT2Tokenizer" && name != "Qwen2Tokenizer" && name != "RobertaTokenizer")
     fail_input(
-        "'{}': tokenizer_config.json beside it has tokenizer_class {}; vocab.json with merges.txt is read by the rules of GPT2Tokenizer or "
-        "Qwen2Tokenizer: give the tokenizer.json that transformers saves for it",
-        path, given.dump());
+        "'{}': tokenizer_config.json beside it has tokenizer_class {}; vocab.json with merges.txt is read by the rules of GPT2Tokenizer, "
+        "Qwen2Tokenizer or RobertaTokenizer: give the tokenizer.json that transformers saves for it",
+        path, json_value(specials.config, "tokenizer_class").dump());
   if (json_value(specials.config, "add_prefix_space") == true) builder.vocabulary().prefixed = 0;
+  if (name == "RobertaTokenizer") return read_roberta(specials, builder);
   if (name == "Qwen2Tokenizer") {
     builder.vocabulary().patterns = {{PreTokenizer::Pattern::Qwen2}};
     builder.vocabulary().nfc = true;
@@ -312,6 +336,8 @@ void read_class(const std::string& path, SpecialTokens& specials, VocabularyBuil
 }
 
 }  // namespace
+
+std::string byte_pair_class(const std::string& vocabulary) { return class_of(vocabulary, special_tokens_beside(vocabulary)); }
 
 std::unique_ptr<Tokenizer> load_byte_pair_files(const std::string& vocabulary, const std::string& merges) {
   VocabularyBuilder builder(vocabulary);

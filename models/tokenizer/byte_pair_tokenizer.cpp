@@ -83,6 +83,8 @@ class BytePairTokenizer final : public Tokenizer {
   std::string fingerprint() const override { return fingerprint_; }
   std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
   std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
+  int32_t padding() const override { return vocabulary_.padding.value_or(vocabulary_.end_of_document); }
+  std::optional<int32_t> mask() const override { return vocabulary_.mask; }
   size_t split_point(std::string_view text, size_t at) const override {
     if (!verbatim_.cut_before_space() || !normalized_.cut_before_space()) return text.size();
     if (std::any_of(pre_tokenizers_.begin(), pre_tokenizers_.end(), [](const PreTokenizer& p) { return p.is_other(); }))

@@ -23,6 +23,7 @@ struct BytePairVocabulary {
   std::vector<int32_t> whole_pieces;  // ignore_merges: tokens that a piece spelt so becomes without merges
   std::vector<AddedToken> added_tokens;
   std::vector<int32_t> prefix, suffix;
+  std::optional<int32_t> padding, mask;  // RoBERTa's <pad> and <mask>
 };
 
 std::unique_ptr<Tokenizer> make_byte_pair_tokenizer(BytePairVocabulary vocabulary);

@@ -55,6 +55,10 @@ std::vector<TokenizerFile> tokenizer_files(const std::string& path);
 // Every name under which a directory may hold files of a tokenizer: those that tokenizer_files gives, and GPT-2's old ones.
 const std::vector<std::string>& tokenizer_file_names();
 
+// The class of transformers whose rules a vocab.json with merges.txt beside it has, by the files in its folder: "GPT2Tokenizer",
+// "RobertaTokenizer"...
+std::string byte_pair_class(const std::string& vocabulary);
+
 // The bytes 0..255 and end-of-document 256.
 std::unique_ptr<Tokenizer> make_byte_tokenizer();
 // Byte-pair encoding of bytes (GPT-2, Llama 3, Qwen2) or characters (Llama 2), Unigram (T5, XLM-R) or BERT's WordPiece. `path`: a

@@ -139,12 +139,18 @@ void Deriver::batch() {
   }
 }
 
+std::string Deriver::more_than_positions(int64_t length) const {
+  return fmt::format("is {}, more than model.{} {}{}", length, sizes_->positions_name, sizes_->positions,
+                     sizes_->longest < sizes_->positions
+                         ? fmt::format(" allows: a RoBERTa's positions begin behind pad_token_id, and {} are left", sizes_->longest)
+                         : "");
+}
+
 void Deriver::sequence_length() {
   if (!sizes_) return;  // it has been said what the model lacks
-  derived("data.sequence_length", sizes_->positions);
+  derived("data.sequence_length", sizes_->longest);
   const int64_t length = v_.integer("data.sequence_length");
-  if (length > sizes_->positions)
-    findings_.error("data.sequence_length", fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
+  if (length > sizes_->longest) findings_.error("data.sequence_length", more_than_positions(length));
 }
 
 void Deriver::data_and_run() {

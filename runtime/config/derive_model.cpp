@@ -15,6 +15,8 @@ using nlohmann::json;
 
 constexpr int64_t kByteVocabulary = 257;
 
+bool is_encoder(std::string_view family) { return has_word("bert|roberta|distilbert", family); }
+
 bool holds_tokenizer(const std::string& directory) {
   for (const char* name : {"tokenizer.json", "vocab.json", "encoder.json", "vocab.txt", "tokenizer.model"})
     if (std::filesystem::exists(std::filesystem::path(directory) / name)) return true;
@@ -26,8 +28,8 @@ bool holds_tokenizer(const std::string& directory) {
 bool Deriver::is_beside_path(std::string_view path) {
   return has_word(
       "model.path|model.task|model.num_labels|model.classifier_pooling|model.fresh_classifier|model.trainable|model.dropout|model.resid_"
-      "pdrop|model.embd_pdrop|"
-      "model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob",
+      "pdrop|model.embd_pdrop|model.attn_pdrop|model.hidden_dropout_prob|model.attention_probs_dropout_prob|model.attention_dropout|"
+      "model.seq_classif_dropout",
       path);
 }
 
@@ -58,11 +60,12 @@ void Deriver::model_of_sizes() {
       derived("model.vocab_size", Gpt2Options().vocab_size);
     }
   }
-  const bool gpt2 = family() == "gpt2", bert = family() == "bert";
+  const bool gpt2 = family() == "gpt2";
   std::string missing;
-  for (std::string_view name :
-       split_words(gpt2 ? "n_layer|n_embd|n_head|n_positions"
-                        : "num_hidden_layers|hidden_size|intermediate_size|num_attention_heads|max_position_embeddings")) {
+  for (std::string_view name : split_words(
+           gpt2                       ? "n_layer|n_embd|n_head|n_positions"
+           : family() == "distilbert" ? "n_layers|dim|hidden_dim|n_heads|max_position_embeddings"
+                                      : "num_hidden_layers|hidden_size|intermediate_size|num_attention_heads|max_position_embeddings")) {
     if (!v_.has(fmt::format("model.{}", name))) missing += fmt::format("{}{}", missing.empty() ? "" : ", ", name);
   }
   if (!missing.empty()) {
@@ -71,10 +74,11 @@ void Deriver::model_of_sizes() {
                                                 missing));
   }
   if (v_.text("data.tokenizer") == "byte") derived("model.vocab_size", kByteVocabulary);
-  if (!bert && !v_.has("model.tie_word_embeddings")) v_.set("model.tie_word_embeddings", gpt2, Origin::Default);
+  if (!is_encoder(family()) && !v_.has("model.tie_word_embeddings")) v_.set("model.tie_word_embeddings", gpt2, Origin::Default);
   spread_dropout(family());
   for (std::string_view path : dropouts_of(family()))
     if (!v_.has(path)) v_.set(path, 0.0, Origin::Default);
+  if (family() == "distilbert" && !v_.has("model.dropout")) v_.set("model.dropout", 0.0, Origin::Default);
   if (!gpt2) return;
   const int64_t width = v_.integer("model.n_embd"), heads = v_.integer("model.n_head");
   if (width % heads != 0) findings_.error("model.n_head", fmt::format("is {}, which does not divide n_embd {}", heads, width));
@@ -82,7 +86,9 @@ void Deriver::model_of_sizes() {
 
 std::vector<std::string_view> Deriver::dropouts_of(std::string_view family) {
   if (family == "gpt2") return {"model.resid_pdrop", "model.embd_pdrop", "model.attn_pdrop"};
-  if (family == "bert") return {"model.hidden_dropout_prob", "model.attention_probs_dropout_prob"};
+  if (family == "bert" || family == "roberta") return {"model.hidden_dropout_prob", "model.attention_probs_dropout_prob"};
+  // model.dropout is a DistilBERT's own.
+  if (family == "distilbert") return {"model.attention_dropout", "model.seq_classif_dropout"};
   return {};
 }
 
@@ -153,7 +159,9 @@ void Deriver::label_words() {
 }
 
 void Deriver::task() {
-  const bool prompted = v_.has("data.template"), bert = family() == "bert", classifies = bert || prompted;
+  const ModelOptions options = model_options_of(v_);
+  const bool prompted = v_.has("data.template"), encoder = std::holds_alternative<BertOptions>(options);
+  const bool classifies = prompted || std::visit([](const auto& o) { return o.num_labels > 0; }, options);
   if (prompted && v_.text("data.template").empty()) findings_.error("data.template", "is empty; expected a text with {text} and {label}");
   if (prompted != v_.has("data.label_words"))
     findings_.error(prompted ? "data.template" : "data.label_words",
@@ -161,24 +169,26 @@ void Deriver::task() {
   if (v_.has("data.label_words")) label_words();
   if (!v_.has("model.task")) v_.set("model.task", classifies ? "classification" : "causal_lm", Origin::Derived);
   if (classifies && v_.text("model.task") != "classification")
-    findings_.error("model.task", bert ? "is \"causal_lm\", and a BERT predicts no next token: use \"classification\""
-                                       : "is \"causal_lm\", and data.template makes classes of the words: use \"classification\"");
-  if (!classifies && v_.text("model.task") == "classification")
-    findings_.error(
-        "model.task",
-        fmt::format("is \"classification\", and a {} predicts tokens: give data.template and data.label_words, or a BERT (model.path, "
-                    "or model.family \"bert\")",
-                    family()));
+    findings_.error("model.task", encoder ? fmt::format("is \"causal_lm\", and a {} predicts no next token: use \"classification\"",
+                                                        bert_name(std::get<BertOptions>(options).kind))
+                                          : "is \"causal_lm\", and data.template makes classes of the words: use \"classification\"");
   // A resolved file says its default too.
   const auto asks = [&](std::string_view path) { return v_.has(path) && v_.at(path) != false; };
   if (asks("model.fresh_classifier") && !v_.has("model.path"))
     findings_.error("model.fresh_classifier", "is given without model.path: a model of sizes starts from first values anyway");
-  for (std::string_view path : {"model.num_labels", "model.classifier_pooling", "model.fresh_classifier"})
-    if (asks(path) && bert && prompted) findings_.error(path, "is given, and data.label_words are the classes: take it out");
-  if (!bert)
-    for (std::string_view path : {"model.num_labels", "model.classifier_pooling", "model.fresh_classifier", "model.hidden_dropout_prob",
-                                  "model.attention_probs_dropout_prob"})
-      if (asks(path)) findings_.error(path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));
+  for (std::string_view path : {"model.num_labels", "model.classifier_pooling", "model.fresh_classifier"}) {
+    if (!asks(path)) continue;
+    if (prompted) findings_.error(path, "is given, and data.label_words are the classes: take it out");
+    if (!classifies)
+      findings_.error(path,
+                      fmt::format("is given, and a {} predicts tokens: set model.task to \"classification\" for a classifier of it, or "
+                                  "take it out",
+                                  family()));
+  }
+  // Beside a directory, whose family is known only now.
+  for (const Key& key : keys())
+    if (is_beside_path(key.path) && !key.of.empty() && !has_word(key.of, family()) && asks(key.path))
+      findings_.error(key.path, fmt::format("is given, and a model of family \"{}\" has none: take it out", family()));
   if (classifies && v_.text("step.bp_data") == "split")
     findings_.error("step.bp_data",
                     "\"split\" does not work with classification: name other files for backprop (\"own\"), or use \"same\"");

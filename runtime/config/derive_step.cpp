@@ -37,9 +37,7 @@ void Deriver::queries() {
   if (!v_.has("data.sequence_length")) return;
   derived("step.query_sequence_length", v_.integer("data.sequence_length"));
   const int64_t length = v_.integer("step.query_sequence_length");
-  if (sizes_ && length > sizes_->positions)
-    findings_.error("step.query_sequence_length",
-                    fmt::format("is {}, more than model.{} {}", length, sizes_->positions_name, sizes_->positions));
+  if (sizes_ && length > sizes_->longest) findings_.error("step.query_sequence_length", more_than_positions(length));
 }
 
 void Deriver::check_values(int64_t queries, bool central) {

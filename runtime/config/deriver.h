@@ -43,6 +43,8 @@ class Deriver {
   void batch();
   // Of data.sequence_length, which the model gives where the file does not; the queries' length follows from it.
   void sequence_length();
+  // Why a model cannot see so long a sample.
+  std::string more_than_positions(int64_t length) const;
   void data_and_run();
   void precision();
   void sharding();

@@ -3,7 +3,8 @@
 namespace zerostep::schema {
 namespace {
 
-constexpr std::string_view kLlama = "llama|qwen2", kLayered = "llama|qwen2|bert";
+constexpr std::string_view kLlama = "llama|qwen2", kBert = "bert|roberta", kDistilBert = "distilbert",
+                           kEncoders = "bert|roberta|distilbert", kLayered = "llama|qwen2|bert|roberta";
 constexpr std::string_view kNotUsed = "training does not use it";
 
 constexpr int64_t kMostQueries = 1 << 20;
@@ -12,7 +13,8 @@ const Key kKeys[] = {
     {"model.preset", H, choice("gpt2-20M|gpt2-200M|gpt2-500M|gpt2-800M|gpt2-1B"), "",
      "a GPT-2 of known sizes; a size given beside it wins"},
     {"model.path", H, file_name(), "", "a Hugging Face directory: sizes, first values and, where it holds one, the tokenizer come from it"},
-    {"model.family", H, choice("gpt2|llama|qwen2|bert"), "\"gpt2\"", "kind of model; sizes have the names of its Hugging Face config.json"},
+    {"model.family", H, choice("gpt2|llama|qwen2|bert|roberta|distilbert"), "\"gpt2\"",
+     "kind of model; sizes have the names of its Hugging Face config.json"},
     {"model.n_layer", H, integer(1, 100000), "", "transformer blocks", "", "gpt2"},
     {"model.n_embd", H, integer(1, 1000000), "", "width", "", "gpt2"},
     {"model.n_head", H, integer(1, 1000000), "", "attention heads; they divide the width", "", "gpt2"},
@@ -26,7 +28,12 @@ const Key kKeys[] = {
      "attention heads of keys and values; num_attention_heads where it is missing", "", kLlama},
     {"model.head_dim", H, or_null(integer(2, 1000000)), "", "width of a head; hidden_size / num_attention_heads where it is missing", "",
      kLlama},
-    {"model.max_position_embeddings", H, integer(1, 100000000), "", "longest sequence", "", kLayered},
+    {"model.n_layers", H, integer(1, 100000), "", "transformer layers", "", kDistilBert},
+    {"model.dim", H, integer(1, 1000000), "", "width", "", kDistilBert},
+    {"model.hidden_dim", H, integer(1, 10000000), "", "width inside the MLP", "", kDistilBert},
+    {"model.n_heads", H, integer(1, 1000000), "", "attention heads; they divide the width", "", kDistilBert},
+    {"model.max_position_embeddings", H, integer(1, 100000000), "",
+     "longest sequence; a RoBERTa's is shorter by pad_token_id + 1, where its positions begin", "", "llama|qwen2|bert|roberta|distilbert"},
     {"model.rms_norm_eps", H, number_above(0), "1e-06", "added to the mean square in RMSNorm", "", kLlama},
     {"model.rope_theta", H, number_above(0), "10000.0", "base of the rotary positions' wavelengths", "", kLlama},
     {"model.rope_scaling", H, or_null(anything()), "", "stretches rotary positions: rope_type linear or llama3 and its numbers", "",
@@ -35,17 +42,24 @@ const Key kKeys[] = {
      kLlama},
     {"model.attention_bias", H, boolean(), "false", "biases on queries, keys, values and the output of attention", "", "llama"},
     {"model.vocab_size", H, integer(1, 100000000), "", "vocabulary; the tokenizer's where it is missing"},
-    {"model.layer_norm_eps", H, number_above(0), "1e-12", "added to the variance in LayerNorm", "", "bert"},
-    {"model.type_vocab_size", H, integer(1, 1000), "2", "kinds of tokens that the embedding knows", "", "bert"},
-    {"model.num_labels", H, integer(2, 100000), "", "classes; those of config.json, or 2, where it is missing", "", "bert"},
+    {"model.layer_norm_eps", H, number_above(0), "1e-12", "added to the variance in LayerNorm", "", kBert},
+    {"model.type_vocab_size", H, integer(1, 1000), "2", "kinds of tokens that the embedding knows", "", kBert},
+    {"model.sinusoidal_pos_embds", H, boolean(), "false", "the table of positions begins as sines and cosines", "", kDistilBert},
+    {"model.num_labels", H, integer(2, 100000), "", "of a classifier: classes; those of config.json, or 2, where it is missing"},
     {"model.classifier_pooling", H, choice("cls|mean"), "",
-     "what the classifier sees: the first token through the pooler, or the mean of all tokens; cls where neither this nor config.json says",
-     "", "bert"},
+     "what the classifier sees: the first token through a dense layer, or the mean of all tokens; cls where neither this nor config.json "
+     "says",
+     "", kEncoders},
     {"model.fresh_classifier", H, boolean(), "false",
-     "beside model.path: the classifier starts from first values, whatever the directory holds (of other classes, say)", "", "bert"},
-    {"model.hidden_dropout_prob", H, share(), "", "dropout of embeddings, attention and MLP", "", "bert"},
-    {"model.attention_probs_dropout_prob", H, share(), "", "dropout of attention weights", "", "bert"},
-    {"model.dropout", H, share(), "", "sets resid_pdrop, embd_pdrop and attn_pdrop, or both dropouts of a BERT; other families have none"},
+     "beside model.path: the classifier starts from first values, whatever the directory holds (of other classes, say)"},
+    {"model.hidden_dropout_prob", H, share(), "", "dropout of embeddings, attention and MLP", "", kBert},
+    {"model.attention_probs_dropout_prob", H, share(), "", "dropout of attention weights", "", kBert},
+    {"model.attention_dropout", H, share(), "", "dropout of attention weights; a Llama or Qwen2 has none, and takes 0 alone", "",
+     "distilbert|llama|qwen2"},
+    {"model.seq_classif_dropout", H, share(), "", "dropout before the classifier", "", kDistilBert},
+    {"model.dropout", H, share(), "",
+     "sets resid_pdrop, embd_pdrop and attn_pdrop, both dropouts of a BERT or RoBERTa, or a DistilBERT's of embeddings and MLP and its two "
+     "others; other families have none"},
     {"model.resid_pdrop", H, share(), "", "dropout after attention and MLP", "", "gpt2"},
     {"model.embd_pdrop", H, share(), "", "dropout after the embedding", "", "gpt2"},
     {"model.attn_pdrop", H, share(), "", "dropout of attention weights", "", "gpt2"},
@@ -55,7 +69,8 @@ const Key kKeys[] = {
      "the head shares the weights of the token embedding; true for gpt2 and false for the others where it is missing"},
     {"model.trainable", H, texts(), "[]", "patterns of names of parameters to train, the rest is frozen; empty trains all"},
     {"model.task", H, choice("causal_lm|classification"), "",
-     "what the model predicts: the next token, or the class of a text (a BERT does, and any model with data.template)"},
+     "what the model predicts: the next token, or the class of a text: a BERT and its like do, a GPT-2, Llama or Qwen2 with a score head "
+     "on the last token, and any model with data.template"},
     {"model.activation_function", R, text(), "", "GPT-2's tanh GELU is the only activation: use \"gelu_new\" or leave it out",
      "[\"gelu_new\", \"gelu_pytorch_tanh\"]"},
     {"model.scale_attn_weights", R, boolean(), "", "attention is always scaled: leave it true", "[true]"},
@@ -64,9 +79,11 @@ const Key kKeys[] = {
     {"model.use_cache", A, boolean(), "", kNotUsed},
     {"model.bos_token_id", H, or_null(integer(0)), "", "for exports: training separates documents by the tokenizer's own token"},
     {"model.eos_token_id", H, or_null(integer(0)), "", "for exports: training separates documents by the tokenizer's own token"},
+    {"model.pad_token_id", H, or_null(integer(0)), "",
+     "fills up shorter samples of a batch, and a score head looks for the last token before it; the tokenizer's where it is missing. A "
+     "RoBERTa counts positions from the one behind it (1 where it is missing)"},
     {"model.hidden_act", R, text(), "", "SwiGLU's silu is the only activation: leave it out", "[\"silu\", \"swish\"]", kLlama},
     {"model.mlp_bias", R, boolean(), "", "the MLP has no biases: leave it false", "[false]", kLlama},
-    {"model.attention_dropout", R, share(), "", "this attention has no dropout: leave it 0", "[0.0]", kLlama},
     {"model.use_sliding_window", R, boolean(), "", "attention sees the whole sequence: leave it false", "[false]", "qwen2"},
     {"model.torch_dtype", R, text(), "", "the type of compute is that of fp16 or bf16, else fp32", "[\"float32\"]"},
     {"model.dtype", R, text(), "", "the type of compute is that of fp16 or bf16, else fp32", "[\"float32\"]"},

@@ -1,8 +1,6 @@
 #include "runtime/data/classification_stream.h"
 
-#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <utility>
@@ -14,6 +12,7 @@
 #include "base/nth.h"
 #include "runtime/data/classification_samples.h"
 #include "runtime/data/length_buckets.h"
+#include "runtime/data/padded_rows.h"
 #include "runtime/data/sample_order.h"
 #include "runtime/data/spread_samples.h"
 
@@ -60,30 +59,6 @@ LabelNames labels_of(const ClassificationSamples& samples, const ClassificationO
                samples.first_place(static_cast<int32_t>(i)), name, fmt::join(labels.names(), ", "));
   }
   return labels;
-}
-
-// Rows of tokens as one tensor [rows, longest], filled up with `padding` at the end; and the mask of what is no padding, undefined where
-// there is none.
-struct PaddedRows {
-  at::Tensor tokens, mask;
-};
-PaddedRows padded_rows(const std::vector<std::vector<int32_t>>& rows, int32_t padding) {
-  const auto count = std::ssize(rows);
-  size_t longest = 0, shortest = SIZE_MAX;
-  for (const auto& row : rows) {
-    longest = std::max(longest, row.size());
-    shortest = std::min(shortest, row.size());
-  }
-  PaddedRows out;
-  const auto length = static_cast<int64_t>(longest);
-  out.tokens = at::full({count, length}, padding, at::kLong);
-  auto* tokens = out.tokens.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < count; ++i) std::copy(nth(rows, i).begin(), nth(rows, i).end(), tokens + i * length);
-  if (shortest == longest) return out;
-  out.mask = at::zeros({count, length}, at::kBool);
-  auto* mask = out.mask.mutable_data_ptr<bool>();
-  for (int64_t i = 0; i < count; ++i) std::fill_n(mask + i * length, nth(rows, i).size(), true);
-  return out;
 }
 
 // The samples that the stream has of each part that is mixed with others.
@@ -279,7 +254,8 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
   ClassificationOptions options = given;
   if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
   ClassificationSamples samples(options, tokenizer);
-  int64_t largest = std::max<int64_t>({samples.largest_token(), tokenizer.padding(), tokenizer.mask().value_or(0)});
+  const int32_t padding = options.padding.value_or(tokenizer.padding());
+  int64_t largest = std::max<int64_t>({samples.largest_token(), padding, tokenizer.mask().value_or(0)});
   if (options.prompt)
     for (const auto& word : options.prompt->words().tokens)
       largest = std::max<int64_t>(largest, *std::max_element(word.begin(), word.end()));
@@ -289,7 +265,7 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
         "or set model.vocab_size to at least {} where the file gives the model's sizes",
         options.key, largest, options.vocabulary_size, tokenizer.vocabulary_size());
   }
-  return std::make_unique<MappedClassificationStream>(std::move(options), std::move(samples), tokenizer.padding());
+  return std::make_unique<MappedClassificationStream>(std::move(options), std::move(samples), padding);
 }
 
 }  // namespace zerostep

@@ -18,6 +18,7 @@ struct ClassificationOptions : DataOptions {
   std::string label_field = "label";             // the column or field of the label
   int64_t num_labels = 0;                        // 0: as many as the data has
   std::vector<std::string> class_names;          // of the model, by index: where all labels are among them they are numbered so
+  std::optional<int32_t> padding;                // fills up shorter samples; nothing: the tokenizer's
   std::optional<LabelNames> labels;              // given (an evaluation takes those of the training data): any other label is an InputError
   std::shared_ptr<const PromptTemplate> prompt;  // samples are prompts
 };

@@ -26,6 +26,8 @@ struct Case {
   DType type;
   double dropout = 0;
   int64_t key_value_heads = 0;  // not 0: a Llama; -1: a BERT, -2: one that pools by the mean, -3: one that predicts words
+  int64_t classes = 0;          // of a score head on a GPT-2 or Llama
+  BertOptions::Kind kind = BertOptions::Kind::Bert;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -33,21 +35,23 @@ ModelOptions options_of(const Case& c) {
   if (c.key_value_heads > 0) {
     LlamaOptions o;
     o.num_hidden_layers = 1, o.hidden_size = kWidth, o.num_attention_heads = kHeads, o.num_key_value_heads = c.key_value_heads;
-    o.max_position_embeddings = c.length, o.intermediate_size = 176, o.vocab_size = kVocabulary;
+    o.max_position_embeddings = c.length, o.intermediate_size = 176, o.vocab_size = kVocabulary, o.num_labels = c.classes;
     return o;
   }
   if (c.key_value_heads < 0) {
     BertOptions o;
+    o.kind = c.kind;
     o.pooling = c.key_value_heads == -2 ? BertOptions::Pooling::Mean : BertOptions::Pooling::First;
     if (c.key_value_heads == -3) o.head = BertOptions::Head::MaskedLanguageModel;
     o.num_hidden_layers = 1, o.hidden_size = kWidth, o.num_attention_heads = kHeads, o.intermediate_size = 4 * kWidth;
-    o.max_position_embeddings = c.length, o.vocab_size = kVocabulary, o.num_labels = 3;
+    o.max_position_embeddings = c.length + o.first_position(), o.vocab_size = kVocabulary, o.num_labels = 3;
     o.hidden_dropout_prob = o.attention_probs_dropout_prob = c.dropout;
     return o;
   }
   Gpt2Options o;
   o.n_layer = 1, o.n_embd = kWidth, o.n_head = kHeads, o.n_positions = c.length, o.vocab_size = kVocabulary;
   o.resid_pdrop = o.embd_pdrop = o.attn_pdrop = c.dropout, o.tie_word_embeddings = false;
+  o.num_labels = c.classes, o.carried = R"({"pad_token_id": 1})";
   return o;
 }
 
@@ -124,19 +128,22 @@ TEST_P(CudaActivationCost, IsWhatTheAllocatorHolds) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, CudaActivationCost,
-                         testing::Values(Case{"gpt2_64", 8, 64, DType::F32}, Case{"gpt2_64_bf16", 8, 64, DType::BF16},
-                                         Case{"gpt2_1024", 2, 1024, DType::F32}, Case{"gpt2_1024_bf16", 2, 1024, DType::BF16},
-                                         Case{"gpt2_alone", 1, 256, DType::F32}, Case{"gpt2_alone_bf16", 1, 256, DType::BF16},
-                                         Case{"gpt2_dropout", 8, 64, DType::F32, 0.1}, Case{"gpt2_dropout_bf16", 8, 64, DType::BF16, 0.1},
-                                         Case{"llama_64", 8, 64, DType::F32, 0, 4}, Case{"llama_64_bf16", 8, 64, DType::BF16, 0, 4},
-                                         Case{"llama_groups", 8, 64, DType::F32, 0, 2},
-                                         Case{"llama_groups_1024_bf16", 2, 1024, DType::BF16, 0, 2},
-                                         Case{"llama_1024", 2, 1024, DType::F32, 0, 4}, Case{"bert_64", 8, 64, DType::F32, 0, -1},
-                                         Case{"bert_1024_bf16", 2, 1024, DType::BF16, 0, -2},
-                                         Case{"bert_dropout_bf16", 8, 64, DType::BF16, 0.1, -1},
-                                         Case{"bert_words", 8, 64, DType::F32, 0, -3}, Case{"bert_words_bf16", 8, 64, DType::BF16, 0, -3}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, CudaActivationCost,
+    testing::Values(Case{"gpt2_64", 8, 64, DType::F32}, Case{"gpt2_64_bf16", 8, 64, DType::BF16}, Case{"gpt2_1024", 2, 1024, DType::F32},
+                    Case{"gpt2_1024_bf16", 2, 1024, DType::BF16}, Case{"gpt2_alone", 1, 256, DType::F32},
+                    Case{"gpt2_alone_bf16", 1, 256, DType::BF16}, Case{"gpt2_dropout", 8, 64, DType::F32, 0.1},
+                    Case{"gpt2_dropout_bf16", 8, 64, DType::BF16, 0.1}, Case{"llama_64", 8, 64, DType::F32, 0, 4},
+                    Case{"llama_64_bf16", 8, 64, DType::BF16, 0, 4}, Case{"llama_groups", 8, 64, DType::F32, 0, 2},
+                    Case{"llama_groups_1024_bf16", 2, 1024, DType::BF16, 0, 2}, Case{"llama_1024", 2, 1024, DType::F32, 0, 4},
+                    Case{"bert_64", 8, 64, DType::F32, 0, -1}, Case{"bert_1024_bf16", 2, 1024, DType::BF16, 0, -2},
+                    Case{"bert_dropout_bf16", 8, 64, DType::BF16, 0.1, -1}, Case{"bert_words", 8, 64, DType::F32, 0, -3},
+                    Case{"bert_words_bf16", 8, 64, DType::BF16, 0, -3},
+                    Case{"roberta_64", 8, 64, DType::F32, 0, -1, 0, BertOptions::Kind::Roberta},
+                    Case{"roberta_dropout", 32, 64, DType::F32, 0.1, -1, 0, BertOptions::Kind::Roberta},
+                    Case{"distilbert_64", 8, 64, DType::F32, 0, -1, 0, BertOptions::Kind::DistilBert},
+                    Case{"score_64", 8, 64, DType::F32, 0, 0, 3}, Case{"score_llama_bf16", 8, 64, DType::BF16, 0, 4, 3}),
+    [](const auto& info) { return info.param.name; });
 
 // A GPU's own attention keeps a logsumexp, as the CPU's does.
 TEST(CudaAttentionCost, FollowsTheAttentionThatLibTorchChooses) {

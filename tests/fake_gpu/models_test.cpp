@@ -60,6 +60,24 @@ std::unique_ptr<ModelDefinition> bert(bool predicts_words, BertOptions::Pooling 
   o.hidden_dropout_prob = o.attention_probs_dropout_prob = 0.2;
   return make_model(o);
 }
+std::unique_ptr<ModelDefinition> encoder(BertOptions::Kind kind, bool predicts_words) {
+  BertOptions o;
+  o.kind = kind;
+  if (predicts_words) o.head = BertOptions::Head::MaskedLanguageModel;
+  o.num_hidden_layers = 1, o.hidden_size = kWidth, o.num_attention_heads = 3, o.max_position_embeddings = 12;
+  o.intermediate_size = 52, o.vocab_size = kVocabulary, o.num_labels = 3;
+  o.hidden_dropout_prob = o.attention_probs_dropout_prob = 0.2;
+  return make_model(o);
+}
+std::unique_ptr<ModelDefinition> scores(bool of_llama) {
+  Gpt2Options gpt2;
+  gpt2.n_layer = 1, gpt2.n_embd = kWidth, gpt2.n_head = 2, gpt2.n_positions = 12, gpt2.n_inner = 52, gpt2.vocab_size = kVocabulary;
+  gpt2.num_labels = 3, gpt2.carried = R"({"pad_token_id": 5})";
+  LlamaOptions llama;
+  llama.num_hidden_layers = 1, llama.hidden_size = kWidth, llama.num_attention_heads = 6, llama.num_key_value_heads = 2;
+  llama.max_position_embeddings = 12, llama.intermediate_size = 52, llama.vocab_size = kVocabulary, llama.num_labels = 3;
+  return of_llama ? make_model(llama) : make_model(gpt2);
+}
 std::unique_ptr<ModelDefinition> prompts(std::unique_ptr<ModelDefinition> model, std::vector<std::vector<int32_t>> words, bool share_row) {
   return make_prompt_classifier(std::move(model), {std::move(words), share_row});
 }
@@ -333,6 +351,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"bert_padded", [] { return bert(false); }, at::kFloat, true},
                     Case{"bert_mean_bf16", [] { return bert(false, BertOptions::Pooling::Mean); }, at::kBFloat16, true},
                     Case{"bert_words", [] { return bert(true); }},
+                    Case{"roberta", [] { return encoder(BertOptions::Kind::Roberta, false); }},
+                    Case{"roberta_padded_bf16", [] { return encoder(BertOptions::Kind::Roberta, false); }, at::kBFloat16, true},
+                    Case{"roberta_words", [] { return encoder(BertOptions::Kind::Roberta, true); }},
+                    Case{"distilbert_padded", [] { return encoder(BertOptions::Kind::DistilBert, false); }, at::kFloat, true},
+                    Case{"distilbert_words", [] { return encoder(BertOptions::Kind::DistilBert, true); }},
+                    Case{"gpt2_score", [] { return scores(false); }},
+                    Case{"llama_score_documents_bf16", [] { return scores(true); }, at::kBFloat16, true},
                     Case{"prompts_of_gpt2",
                          [] {
                            return prompts(gpt2(), {{7, 2}, {9, 4, 5}}, false);

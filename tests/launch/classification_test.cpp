@@ -252,15 +252,14 @@ TEST_F(Prompts, MistakesAreNamed) {
     std::string says;
   };
   const std::string data_template = kTemplate;
-  for (const Case& c :
-       {Case{{gpt2_, data_template}, "data.label_words"}, Case{{gpt2_, kWords}, "data.template"},
-        Case{{gpt2_, data_template, "data.label_words=[\"a\"]"}, "data.label_words"},
-        Case{{gpt2_, data_template, "data.label_words=\"a\""}, "data.label_words"},
-        Case{{gpt2_, data_template, "data.label_words={\"0\": \"a\", \"2\": \"b\"}"}, "'1'"},
-        Case{{gpt2_, "data.template={text} is", kWords}, "{label}"},
-        Case{{gpt2_, data_template, kWords, "model.task=causal_lm"}, "model.task"},
-        Case{{gpt2_, data_template, kWords, "data.sequence_length=5"}, "data.sequence_length"},
-        Case{{data_template, kWords}, "model.classifier_pooling"}, Case{{gpt2_, "model.task=classification"}, "data.template"}}) {
+  for (const Case& c : {Case{{gpt2_, data_template}, "data.label_words"}, Case{{gpt2_, kWords}, "data.template"},
+                        Case{{gpt2_, data_template, "data.label_words=[\"a\"]"}, "data.label_words"},
+                        Case{{gpt2_, data_template, "data.label_words=\"a\""}, "data.label_words"},
+                        Case{{gpt2_, data_template, "data.label_words={\"0\": \"a\", \"2\": \"b\"}"}, "'1'"},
+                        Case{{gpt2_, "data.template={text} is", kWords}, "{label}"},
+                        Case{{gpt2_, data_template, kWords, "model.task=causal_lm"}, "model.task"},
+                        Case{{gpt2_, data_template, kWords, "data.sequence_length=5"}, "data.sequence_length"},
+                        Case{{data_template, kWords}, "model.classifier_pooling"}}) {
     const Outcome refused = train(c.set);
     EXPECT_EQ(refused.status, 2) << c.says;
     EXPECT_SAYS(refused.err, c.says);
@@ -278,7 +277,7 @@ TEST_F(Classification, WhatDoesNotFitIsNamed) {
                         Case{{"data.train=\"" + place_.path("broken.tsv") + "\""}, "broken.tsv"},
                         Case{{"data.eval=\"" + place_.path("three.tsv") + "\""}, "three.tsv"},
                         Case{{"data.label_field=sentiment"}, "the header, has no column"}, Case{{"model.n_layer=2"}, "bert"},
-                        Case{{"model={\"preset\": \"gpt2-20M\", \"task\": \"classification\"}"}, "model.task"}}) {
+                        Case{{"model={\"preset\": \"gpt2-20M\", \"num_labels\": 2}"}, "model.task"}}) {
     const Outcome refused = train(c.set);
     EXPECT_EQ(refused.status, 2) << c.set[0];
     EXPECT_SAYS(refused.err, c.says);

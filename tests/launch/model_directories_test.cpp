@@ -125,7 +125,7 @@ TEST_F(ModelDirectories, OtherClassesThanTheCheckpointsHaveAWayOut) {
   model["fresh_classifier"] = true;
   const Outcome fresh = place_.run({"train", file("b", model), "--save-model", place_.path("out")});
   ASSERT_EQ(fresh.status, 0) << fresh.err;
-  EXPECT_SAYS(fresh.out, "is asked for its encoder alone");
+  EXPECT_SAYS(fresh.out, "is asked for all but its classifier");
   EXPECT_SAYS(place_.run({"eval", place_.path("b.json")}).err, "model.fresh_classifier replaces bert.pooler.dense.bias");
   EXPECT_SAYS(fresh.err, "classifier.bias, classifier.weight");
   EXPECT_EQ(SafetensorsFile(place_.path("out/model.safetensors")).tensor("classifier.weight").shape, (std::vector<int64_t>{2, 16}));
@@ -200,6 +200,21 @@ TEST_F(ModelDirectories, ExportsNameTheClassOfTheirTokenizer) {
   EXPECT_EQ(saved(llama(), texts), json::parse(R"({"do_lower_case": false, "tokenizer_class": "BertTokenizer"})"));
   place_.write("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizerFast"})");
   EXPECT_EQ(saved(llama(), texts), json::parse(R"({"tokenizer_class": "BertTokenizerFast"})"));
+  // A RoBERTa's own vocabulary needs no name beside a RoBERTa, and GPT-2's does.
+  json vocab = byte_vocabulary();
+  for (const char* token : {"<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"}) vocab[token] = vocab.size();
+  std::filesystem::create_directory(place_.path("pairs"));
+  place_.write("pairs/vocab.json", vocab.dump());
+  place_.write("pairs/merges.txt", "#version: 0.2\n");
+  const json roberta = {{"family", "roberta"},     {"num_hidden_layers", 1},   {"hidden_size", 16},
+                        {"intermediate_size", 16}, {"num_attention_heads", 2}, {"max_position_embeddings", 32}};
+  json pairs = words();
+  pairs["tokenizer"] = place_.path("pairs/vocab.json");
+  EXPECT_EQ(saved(roberta, pairs), json({{"tokenizer_class", "GPT2Tokenizer"}}));
+  place_.write("pairs/config.json", R"({"model_type": "roberta"})");
+  EXPECT_EQ(saved(roberta, pairs), json());
+  EXPECT_EQ(saved(llama(), {{"train", place_.path("corpus.txt")}, {"tokenizer", place_.path("pairs/vocab.json")}}),
+            json({{"tokenizer_class", "RobertaTokenizer"}}));
 }
 
 TEST_F(ModelDirectories, AMeanPooledClassifierIsNoneForOtherTools) {

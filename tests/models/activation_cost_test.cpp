@@ -21,6 +21,8 @@ struct Case {
   at::ScalarType type;
   double residual_dropout, attention_dropout;
   int64_t key_value_heads = 0;  // not 0: a Llama; -1: a BERT, -2: one that pools by the mean, -3: one that predicts words
+  int64_t classes = 0;          // of a score head on a GPT-2 or Llama
+  BertOptions::Kind kind = BertOptions::Kind::Bert;
 };
 
 // What LibTorch's own functions are known to take on one thread, of which the prediction says nothing: flash attention's blocks of scores
@@ -59,14 +61,15 @@ ModelOptions options_of(const Case& c) {
     o.pooling = c.key_value_heads == -1 ? BertOptions::Pooling::First : BertOptions::Pooling::Mean;
     if (c.key_value_heads == -3) o.head = BertOptions::Head::MaskedLanguageModel;
     o.num_hidden_layers = 1, o.hidden_size = c.width, o.num_attention_heads = c.heads, o.intermediate_size = c.inner;
-    o.max_position_embeddings = c.length, o.vocab_size = c.vocabulary, o.num_labels = 3;
+    o.kind = c.kind, o.classifier_dropout = c.residual_dropout;
+    o.max_position_embeddings = c.length + o.first_position(), o.vocab_size = c.vocabulary, o.num_labels = 3;
     o.hidden_dropout_prob = c.residual_dropout, o.attention_probs_dropout_prob = c.attention_dropout;
     return o;
   }
   if (c.key_value_heads > 0) {
     LlamaOptions o;
     o.num_hidden_layers = 1, o.hidden_size = c.width, o.num_attention_heads = c.heads, o.num_key_value_heads = c.key_value_heads;
-    o.max_position_embeddings = c.length, o.intermediate_size = c.inner, o.vocab_size = c.vocabulary;
+    o.max_position_embeddings = c.length, o.intermediate_size = c.inner, o.vocab_size = c.vocabulary, o.num_labels = c.classes;
     return o;
   }
   Gpt2Options o;
@@ -74,6 +77,7 @@ ModelOptions options_of(const Case& c) {
   o.resid_pdrop = o.embd_pdrop = c.residual_dropout;
   o.attn_pdrop = c.attention_dropout;
   o.tie_word_embeddings = false;
+  o.num_labels = c.classes, o.carried = R"({"pad_token_id": 1})";
   return o;
 }
 
@@ -182,7 +186,21 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"bert_words_fp32", 4, 48, 256, 4, 1024, 5003, at::kFloat, 0, 0, -3},
                     Case{"bert_words_fp32_wide", 4, 256, 512, 8, 2048, 257, at::kFloat, 0, 0, -3},
                     Case{"bert_words_bf16", 4, 48, 256, 4, 1024, 257, at::kBFloat16, 0, 0, -3},
-                    Case{"bert_bf16_dropout", 3, 96, 64, 4, 256, 257, at::kBFloat16, 0.1, 0.1, -1}),
+                    Case{"bert_bf16_dropout", 3, 96, 64, 4, 256, 257, at::kBFloat16, 0.1, 0.1, -1},
+                    Case{"roberta_fp32", 4, 48, 256, 4, 1024, 257, at::kFloat, 0, 0, -1, 0, BertOptions::Kind::Roberta},
+                    Case{"roberta_fp32_wide", 4, 256, 512, 8, 2048, 257, at::kFloat, 0, 0, -1, 0, BertOptions::Kind::Roberta},
+                    Case{"roberta_fp32_dropout", 32, 96, 64, 4, 256, 257, at::kFloat, 0.1, 0.1, -1, 0, BertOptions::Kind::Roberta},
+                    Case{"roberta_bf16", 4, 48, 256, 4, 1024, 257, at::kBFloat16, 0, 0, -1, 0, BertOptions::Kind::Roberta},
+                    Case{"roberta_words", 4, 48, 256, 4, 1024, 5003, at::kFloat, 0, 0, -3, 0, BertOptions::Kind::Roberta},
+                    Case{"distilbert_fp32", 4, 48, 256, 4, 1024, 257, at::kFloat, 0, 0, -1, 0, BertOptions::Kind::DistilBert},
+                    Case{"distilbert_fp32_dropout", 3, 96, 64, 4, 256, 257, at::kFloat, 0.1, 0.1, -1, 0, BertOptions::Kind::DistilBert},
+                    Case{"distilbert_fp16", 4, 48, 256, 4, 1024, 257, at::kHalf, 0, 0, -2, 0, BertOptions::Kind::DistilBert},
+                    Case{"distilbert_words", 4, 48, 256, 4, 1024, 5003, at::kFloat, 0, 0, -3, 0, BertOptions::Kind::DistilBert},
+                    Case{"score_fp32", 4, 48, 256, 4, 0, 257, at::kFloat, 0, 0, 0, 3},
+                    Case{"score_fp32_narrow", 4, 256, 64, 4, 0, 257, at::kFloat, 0, 0, 0, 3},
+                    Case{"score_bf16", 4, 48, 256, 4, 0, 257, at::kBFloat16, 0, 0, 0, 3},
+                    Case{"score_llama_fp32", 4, 48, 256, 4, 672, 257, at::kFloat, 0, 0, 4, 3},
+                    Case{"score_llama_bf16", 4, 48, 256, 4, 672, 257, at::kBFloat16, 0, 0, 4, 3}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

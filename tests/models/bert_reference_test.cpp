@@ -5,8 +5,8 @@
 #include "models/objective.h"
 #include "tests/models/support/reference_case.h"
 
-// Hugging Face's BertForSequenceClassification, its encoder under mean pooling and BertForMaskedLM, in float64 on weights given by a
-// formula: tests/models/reference/bert.py.
+// Hugging Face's BertForSequenceClassification, its encoder under mean pooling and BertForMaskedLM, and the same of RoBERTa and DistilBERT,
+// in float64 on weights given by a formula: tests/models/reference/bert.py.
 namespace zerostep {
 namespace {
 
@@ -51,7 +51,7 @@ TEST_P(BertReference, ParametersLogitsLossAndGradientsAreThoseOfHuggingFace) {
   expect_gradients(model, r, kGradientTolerance);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BertReference, testing::Range<size_t>(0, 4),
+INSTANTIATE_TEST_SUITE_P(All, BertReference, testing::Range<size_t>(0, 9),
                          [](const auto& info) { return names_of_cases(kFile).at(info.param); });
 
 }  // namespace

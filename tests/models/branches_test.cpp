@@ -78,26 +78,32 @@ Batch samples_of(const Batch& batch, int64_t first, int64_t count) {
   return out;
 }
 
+bool is_encoder(const std::string& family) { return family.find("bert") != std::string::npos; }
+
 ModelOptions options_of(const Case& c) {
   // Widths that divide by no vector length.
   const std::string family = c.family;
-  if (family.starts_with("bert")) {
+  if (is_encoder(family)) {
     BertOptions o;
-    if (family == "bert_words") o.head = BertOptions::Head::MaskedLanguageModel;
+    if (family.starts_with("roberta")) o.kind = BertOptions::Kind::Roberta;
+    if (family.starts_with("distilbert")) o.kind = BertOptions::Kind::DistilBert;
+    if (family.ends_with("_words")) o.head = BertOptions::Head::MaskedLanguageModel;
     // Here "tied" pools by the mean.
     o.pooling = c.tied ? BertOptions::Pooling::Mean : BertOptions::Pooling::First;
     o.num_hidden_layers = 1, o.hidden_size = 36, o.num_attention_heads = 3, o.max_position_embeddings = 12;
     o.intermediate_size = 52, o.vocab_size = 61, o.num_labels = 3;
     return o;
   }
-  if (family == "llama") {
+  if (family.starts_with("llama")) {
     LlamaOptions o;
+    if (family == "llama_score") o.num_labels = 3;
     o.num_hidden_layers = 1, o.hidden_size = 36, o.num_attention_heads = 6, o.num_key_value_heads = 2, o.max_position_embeddings = 12;
     o.intermediate_size = 52, o.vocab_size = 61, o.attention_bias = true;
     o.tie_word_embeddings = c.tied;
     return o;
   }
   Gpt2Options o;
+  if (family == "gpt2_score") o.num_labels = 3, o.carried = R"({"pad_token_id": 5})";
   o.n_layer = 1, o.n_embd = 36, o.n_head = 2, o.n_positions = 12, o.n_inner = 52, o.vocab_size = 61;
   o.tie_word_embeddings = c.tied;
   return o;
@@ -105,9 +111,10 @@ ModelOptions options_of(const Case& c) {
 
 Batch batch_of(const Case& c, const ModelOptions& options) {
   Batch batch = make_batch(kSamples * (c.own_batches ? kBranches : 1), kLength, sizes_of(options).vocabulary, 5);
-  if (c.documents && std::string(c.family).starts_with("bert")) {
+  if (c.documents && is_encoder(c.family)) {
     batch.mask = batch.tokens > 3;
-    batch.token_types = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
+    if (std::string(c.family).starts_with("bert"))
+      batch.token_types = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
     batch.positions = at::arange(kLength).flip(0).expand_as(batch.tokens).contiguous();
   } else if (c.documents) {
     batch.document_ids = (at::arange(kLength) > 2).to(at::kLong).expand_as(batch.tokens).contiguous();
@@ -166,7 +173,16 @@ INSTANTIATE_TEST_SUITE_P(Cases, Branches,
                                          Case{"bert_bf16", false, true, false, false, at::kBFloat16, 2, "bert"},
                                          Case{"bert_words", false, false, true, false, at::kFloat, 2, "bert_words"},
                                          Case{"bert_words_own_some_plain", false, true, false, true, at::kFloat, 3, "bert_words"},
-                                         Case{"bert_words_bf16", false, false, true, false, at::kBFloat16, 2, "bert_words"}),
+                                         Case{"bert_words_bf16", false, false, true, false, at::kBFloat16, 2, "bert_words"},
+                                         Case{"roberta", false, false, false, false, at::kFloat, 2, "roberta"},
+                                         Case{"roberta_own_some_plain", false, true, false, true, at::kFloat, 2, "roberta"},
+                                         Case{"roberta_words", false, false, false, false, at::kFloat, 2, "roberta_words"},
+                                         Case{"distilbert_padded", false, false, true, false, at::kFloat, 2, "distilbert"},
+                                         Case{"distilbert_own", false, true, false, false, at::kFloat, 2, "distilbert"},
+                                         Case{"distilbert_words", false, true, false, true, at::kFloat, 2, "distilbert_words"},
+                                         Case{"gpt2_score", true, false, false, false, at::kFloat, 2, "gpt2_score"},
+                                         Case{"gpt2_score_own", true, true, false, false, at::kFloat, 2, "gpt2_score"},
+                                         Case{"llama_score_documents", false, false, true, false, at::kFloat, 2, "llama_score"}),
                          [](const auto& info) { return info.param.name; });
 
 // weight + left right of each of two branches, written where it is asked for.
@@ -183,7 +199,9 @@ class WrittenMatrix final : public PerturbedMatrix {
 };
 
 class EveryFamily : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(All, EveryFamily, testing::Values("gpt2", "llama", "bert", "bert_words"));
+INSTANTIATE_TEST_SUITE_P(All, EveryFamily,
+                         testing::Values("gpt2", "llama", "bert", "bert_words", "roberta", "roberta_words", "distilbert",
+                                         "distilbert_words", "gpt2_score", "llama_score"));
 
 TEST_P(EveryFamily, TiledMatricesEqualUnitsWithTheirOwnParameters) {
   const at::NoGradGuard no_grad;
@@ -235,17 +253,18 @@ TEST_P(EveryFamily, NothingPerturbedIsThePlainForward) {
 TEST_P(EveryFamily, TakesTheMemoryOfALargerBatch) {
   at::set_num_threads(1);
   const at::NoGradGuard no_grad;
-  Gpt2Options gpt2;
-  gpt2.n_layer = 1, gpt2.n_embd = 128, gpt2.n_head = 4, gpt2.n_positions = 64, gpt2.vocab_size = 307;
-  LlamaOptions llama;
-  llama.num_hidden_layers = 1, llama.hidden_size = 128, llama.num_attention_heads = 4, llama.num_key_value_heads = 2;
-  llama.intermediate_size = 320, llama.max_position_embeddings = 64, llama.vocab_size = 307;
-  BertOptions bert;
-  bert.num_hidden_layers = 1, bert.hidden_size = 128, bert.num_attention_heads = 4, bert.intermediate_size = 512;
-  bert.max_position_embeddings = 64, bert.vocab_size = 307;
-  if (std::string(GetParam()) == "bert_words") bert.head = BertOptions::Head::MaskedLanguageModel;
-  const std::string family = GetParam();
-  const ModelOptions options = family == "llama" ? ModelOptions(llama) : family == "gpt2" ? ModelOptions(gpt2) : ModelOptions(bert);
+  ModelOptions options = options_of({"", false, false, false, false, at::kFloat, 2, GetParam()});
+  if (auto* gpt2 = std::get_if<Gpt2Options>(&options)) {
+    gpt2->n_embd = 128, gpt2->n_head = 4, gpt2->n_positions = 64, gpt2->n_inner = 512, gpt2->vocab_size = 307;
+    gpt2->tie_word_embeddings = true;
+  } else if (auto* llama = std::get_if<LlamaOptions>(&options)) {
+    llama->hidden_size = 128, llama->num_attention_heads = 4, llama->intermediate_size = 320, llama->max_position_embeddings = 64;
+    llama->vocab_size = 307, llama->attention_bias = false;
+  } else {
+    auto& bert = std::get<BertOptions>(options);
+    bert.hidden_size = 128, bert.num_attention_heads = 4, bert.intermediate_size = 512, bert.max_position_embeddings = 66;
+    bert.vocab_size = 307;
+  }
   const Case c{"", false, false, false, false};
   const WholeModel model = make_random_model(make_model(options), 1);
   const int64_t branches = 8, samples = 2, length = 64;

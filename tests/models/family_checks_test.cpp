@@ -54,6 +54,31 @@ TEST(FamilyChecks, OptionsAreRefusedByTheirNames) {
   EXPECT_EQ(refusal(make_bert, [](BertOptions& o) { o.num_labels = 0; }), "model.num_labels is 0" + positive);
   EXPECT_EQ(refusal(make_bert, [](BertOptions& o) { o.type_vocab_size = 0; }), "model.type_vocab_size is 0" + positive);
   EXPECT_EQ(refusal(make_bert, [](BertOptions& o) { o.hidden_dropout_prob = 2; }), "model.hidden_dropout_prob is 2" + share);
+  // Under the names that the kind has.
+  const auto distilbert = [&](const auto& change) {
+    return refusal(make_bert, [&](BertOptions& o) {
+      o.kind = BertOptions::Kind::DistilBert;
+      change(o);
+    });
+  };
+  EXPECT_EQ(distilbert([](BertOptions&) {}), "");
+  EXPECT_EQ(distilbert([](BertOptions& o) { o.hidden_size = 0; }), "model.dim is 0" + positive);
+  EXPECT_EQ(distilbert([](BertOptions& o) { o.classifier_dropout = 2; }), "model.seq_classif_dropout is 2" + share);
+  EXPECT_EQ(distilbert([](BertOptions& o) { o.num_attention_heads = 7; }),
+            "model.dim 768 does not divide by model.n_heads 7: every head needs the same width");
+  const auto roberta = [&](int64_t padding, int64_t positions) {
+    return refusal(make_bert, [&](BertOptions& o) {
+      o.kind = BertOptions::Kind::Roberta;
+      o.padding_token = padding, o.max_position_embeddings = positions;
+    });
+  };
+  EXPECT_EQ(roberta(1, 3), "");
+  EXPECT_EQ(
+      roberta(1, 2),
+      "model.max_position_embeddings is 2; expected at least 3: a RoBERTa counts positions from pad_token_id + 1, and the first 2 are "
+      "no token's");
+  EXPECT_EQ(roberta(30522, 40000), "model.pad_token_id is 30522; expected a token of the vocabulary, from 0 to 30521");
+  EXPECT_EQ(refusal(make_gpt2, [](Gpt2Options& o) { o.num_labels = -1; }), "model.num_labels is -1" + positive);
 }
 
 TEST(FamilyChecks, AFirstUnitTakesABatchThatIsNotTooLong) {

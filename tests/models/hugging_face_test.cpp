@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -36,7 +37,7 @@ TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
   Gpt2Options options;
   options.n_layer = 2, options.n_embd = 8, options.n_head = 2, options.n_positions = 6, options.vocab_size = 11;
   const auto model = make_gpt2(options);
-  const auto write = [&](int64_t file_bytes) { write_hugging_face_model(directory, *model, values, file_bytes); };
+  const auto write = [&](int64_t file_bytes) { write_hugging_face_model(directory, *model, values, {.file_bytes = file_bytes}); };
   const auto expect_readable = [&] {
     const HuggingFaceModel read = open_hugging_face_model(directory);
     for (const UnitInfo& unit : model->units())
@@ -60,6 +61,31 @@ TEST(HuggingFaceModels, LargeOnesAreWrittenInSeveralFiles) {
   write(kLargestFileBytes);
   EXPECT_FALSE(std::filesystem::exists(directory + "/model.safetensors.index.json"));
   expect_readable();
+}
+
+// What fp16 cannot hold is not written as an infinity. Half a step above its largest value a value is nearer to that.
+TEST(HuggingFaceModels, Fp16HasNoInfinitiesThatTheModelHasNot) {
+  const ScratchFolder folder;
+  const std::string directory = folder.folder().string();
+  const auto model = make_gpt2(tiny());
+  const auto write = [&](float value, DType type) {
+    const auto values = [&](const ParameterInfo&, int64_t, int64_t count, float* out) { std::fill_n(out, count, value); };
+    write_hugging_face_model(directory, *model, values, {.type = type});
+  };
+  EXPECT_NO_THROW(write(-65519.0F, DType::F16));
+  const HuggingFaceModel read = open_hugging_face_model(directory);
+  float found = 0;
+  read.values(model->unit(0).parameters[0], 0, 1, &found);
+  EXPECT_EQ(found, -65504.0F);
+  std::string said;
+  try {
+    write(65520.0F, DType::F16);
+  } catch (const RunError& error) {
+    said = error.what();
+  }
+  EXPECT_NE(said.find("transformer.wte.weight holds 65520, and fp16 ends at 65504"), std::string::npos) << said;
+  EXPECT_FALSE(std::filesystem::exists(directory + "/model.safetensors.partial"));
+  EXPECT_NO_THROW(write(65520.0F, DType::BF16));
 }
 
 std::string refusal(const std::string& directory) {
@@ -179,6 +205,55 @@ TEST(HuggingFaceConfig, OfBertComesBackAsItWasWritten) {
   EXPECT_EQ(std::get<BertOptions>(parse_model_options({{"model_type", "bert"}}, "")).num_labels, 2);
   EXPECT_THROW(parse_model_options({{"model_type", "bert"}, {"hidden_act", "relu"}}, ""), InputError);
   EXPECT_THROW(parse_model_options({{"model_type", "bert"}, {"position_embedding_type", "relative_key"}}, ""), InputError);
+}
+
+TEST(HuggingFaceConfig, OfOtherEncodersAndScoreHeadsComesBackAsItWasWritten) {
+  BertOptions roberta, distilbert, words;
+  roberta.kind = words.kind = BertOptions::Kind::Roberta, distilbert.kind = BertOptions::Kind::DistilBert;
+  words.head = BertOptions::Head::MaskedLanguageModel;
+  for (BertOptions* o : {&roberta, &distilbert, &words}) {
+    o->hidden_size = 24, o->intermediate_size = 20, o->num_hidden_layers = 3, o->num_attention_heads = 6, o->vocab_size = 23;
+    o->max_position_embeddings = 64, o->initializer_range = 0.01, o->num_labels = o->predicts_tokens() ? 2 : 4;
+    o->hidden_dropout_prob = 0.2, o->attention_probs_dropout_prob = 0.3;
+  }
+  roberta.type_vocab_size = 1, roberta.layer_norm_eps = 1e-5, roberta.padding_token = 3, roberta.classifier_dropout = 0.4;
+  distilbert.classifier_dropout = 0.4, distilbert.sinusoidal_positions = true, distilbert.class_names = {"a", "b", "c", "d"};
+  Gpt2Options gpt2 = tiny();
+  gpt2.num_labels = 3, gpt2.class_names = {"a", "b", "c"}, gpt2.carried = R"({"pad_token_id":4})";
+  LlamaOptions llama, qwen2;
+  qwen2.kind = LlamaOptions::Kind::Qwen2;
+  llama.num_labels = 2, qwen2.num_labels = 5;
+  struct Case {
+    ModelOptions options;
+    const char* architecture;
+    std::vector<std::string> names;
+  };
+  for (const Case& c : {Case{roberta, "RobertaForSequenceClassification", {}},
+                        Case{distilbert, "DistilBertForSequenceClassification", {"a", "b", "c", "d"}},
+                        Case{words, "RobertaForMaskedLM", {}}, Case{gpt2, "GPT2ForSequenceClassification", {"a", "b", "c"}},
+                        Case{llama, "LlamaForSequenceClassification", {}}, Case{qwen2, "Qwen2ForSequenceClassification", {}}}) {
+    const auto written = make_model(c.options);
+    const std::string text = written->hugging_face_config();
+    EXPECT_EQ(nlohmann::json::parse(text)["architectures"], nlohmann::json::array({c.architecture}));
+    const auto read = make_model(parse_model_options(nlohmann::json::parse(text), "config.json"));
+    EXPECT_EQ(read->hugging_face_config(), text);
+    EXPECT_EQ(read->num_classes(), written->num_classes()) << c.architecture;
+    EXPECT_EQ(read->class_names(), c.names) << c.architecture;
+    EXPECT_EQ(read->padding_token(), written->padding_token()) << c.architecture;
+  }
+  const auto said = [](const nlohmann::json& config) -> std::string {
+    try {
+      parse_model_options(config, "config.json");
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(said({{"model_type", "distilbert"}, {"activation", "relu"}}), "config.json: activation is \"relu\"; expected \"gelu\"");
+  EXPECT_EQ(said({{"model_type", "roberta"}, {"pad_token_id", nullptr}}),
+            "config.json: pad_token_id is null; expected a token: a RoBERTa counts positions from the one behind it");
+  EXPECT_EQ(said({{"model_type", "gpt2"}, {"architectures", {"GPT2ForSequenceClassification"}}, {"problem_type", "regression"}}),
+            "config.json: problem_type is \"regression\"; expected \"single_label_classification\"");
 }
 
 TEST(HuggingFaceConfig, SpecialTokensGoThrough) {
@@ -351,7 +426,8 @@ TEST(HuggingFaceDirectory, WhatDoesNotFitIsRefused) {
     return refusal(directory);
   };
   EXPECT_EQ(with("unknown_key", 1), "");
-  EXPECT_NE(with("model_type", "mamba").find("model_type is \"mamba\"; expected \"gpt2\", \"llama\", \"qwen2\" or \"bert\""),
+  EXPECT_NE(with("model_type", "mamba")
+                .find("model_type is \"mamba\"; expected \"gpt2\", \"llama\", \"qwen2\", \"bert\", \"roberta\" or \"distilbert\""),
             std::string::npos);
   EXPECT_NE(with("activation_function", "relu").find("\"relu\""), std::string::npos);
   EXPECT_NE(with("scale_attn_by_inverse_layer_idx", true).find("scale_attn_by_inverse_layer_idx"), std::string::npos);

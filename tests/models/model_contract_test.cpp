@@ -44,6 +44,27 @@ BertOptions masked_bert() {
   return o;
 }
 
+BertOptions encoder(BertOptions::Kind kind, BertOptions::Head head = BertOptions::Head::Classifier) {
+  BertOptions o = bert(BertOptions::Pooling::First);
+  o.kind = kind, o.head = head;
+  if (kind == BertOptions::Kind::DistilBert) o.classifier_dropout = 0;
+  return o;
+}
+
+LlamaOptions scoring_llama() {
+  LlamaOptions o = llama(true, false);
+  o.num_labels = 5;
+  return o;
+}
+
+Gpt2Options scoring_gpt2() {
+  Gpt2Options o;
+  o.n_layer = 2, o.n_embd = 48, o.n_head = 4, o.n_positions = 40, o.n_inner = 80, o.vocab_size = 101, o.num_labels = 5;
+  o.resid_pdrop = o.embd_pdrop = o.attn_pdrop = 0;
+  o.carried = R"({"pad_token_id": 3})";
+  return o;
+}
+
 // Gradients that vanish (a key's bias moves no probability) are noise: they are compared with the largest.
 void expect_close(const std::vector<at::Tensor>& found, const std::vector<at::Tensor>& expected, double tolerance) {
   const auto norm = [](const at::Tensor& t) { return t.detach().to(at::kDouble).norm().item<double>(); };
@@ -76,7 +97,14 @@ struct ElsewhereFunction : torch::autograd::Function<ElsewhereFunction> {
 
 class ModelContract : public testing::TestWithParam<Case> {
  protected:
-  WholeModel model(at::ScalarType type = at::kFloat) const { return make_random_model(make_model(GetParam().options), 1, type); }
+  WholeModel model(at::ScalarType type = at::kFloat) const {
+    WholeModel m = make_random_model(make_model(GetParam().options), 1, type);
+    // A ReLU that rounding switches on or off would move gradients by more than rounding does: each is clearly one of both.
+    for (size_t p = 0; p < m.parameters.back().size(); ++p)
+      if (m.definition->units().back().parameters[p].name == "pre_classifier.bias")
+        m.parameters.back()[p].detach().copy_(at::arange(48).remainder(2).mul(8).sub(4));
+    return m;
+  }
   Batch batch(int64_t samples, int64_t length, uint64_t seed = 2) const {
     return make_batch(samples, length, sizes_of(GetParam().options).vocabulary, seed);
   }
@@ -235,12 +263,17 @@ TEST_P(ModelContract, ScopesNameParametersThatThereAre) {
     for (const std::string& pattern : patterns) EXPECT_TRUE(names_one(pattern)) << pattern;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ModelContract,
-                         testing::Values(Case{"llama", llama(false, false)}, Case{"llama_tied_biases", llama(true, true)},
-                                         Case{"qwen2", llama(false, false, LlamaOptions::Kind::Qwen2)},
-                                         Case{"bert", bert(BertOptions::Pooling::First)},
-                                         Case{"bert_mean", bert(BertOptions::Pooling::Mean)}, Case{"bert_words", masked_bert()}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Models, ModelContract,
+    testing::Values(Case{"llama", llama(false, false)}, Case{"llama_tied_biases", llama(true, true)},
+                    Case{"qwen2", llama(false, false, LlamaOptions::Kind::Qwen2)}, Case{"bert", bert(BertOptions::Pooling::First)},
+                    Case{"bert_mean", bert(BertOptions::Pooling::Mean)}, Case{"bert_words", masked_bert()},
+                    Case{"roberta", encoder(BertOptions::Kind::Roberta)},
+                    Case{"roberta_words", encoder(BertOptions::Kind::Roberta, BertOptions::Head::MaskedLanguageModel)},
+                    Case{"distilbert", encoder(BertOptions::Kind::DistilBert)},
+                    Case{"distilbert_words", encoder(BertOptions::Kind::DistilBert, BertOptions::Head::MaskedLanguageModel)},
+                    Case{"gpt2_score", scoring_gpt2()}, Case{"llama_score", scoring_llama()}),
+    [](const auto& info) { return info.param.name; });
 
 TEST(Bert, PaddingChangesNothing) {
   for (const auto pooling : {BertOptions::Pooling::First, BertOptions::Pooling::Mean}) {
@@ -260,8 +293,8 @@ TEST(Bert, PaddingChangesNothing) {
 
 // Dropout masks depend on the sample alone: the gradients of two halves of a batch are those of the whole.
 TEST(Bert, DropoutDoesNotDependOnHowTheBatchIsSplit) {
-  for (const auto pooling : {BertOptions::Pooling::First, BertOptions::Pooling::Mean}) {
-    BertOptions options = bert(pooling);
+  for (BertOptions options : {bert(BertOptions::Pooling::First), bert(BertOptions::Pooling::Mean), encoder(BertOptions::Kind::Roberta),
+                              encoder(BertOptions::Kind::DistilBert)}) {
     options.hidden_dropout_prob = 0.3, options.attention_probs_dropout_prob = 0.2, options.classifier_dropout = 0.4;
     WholeModel model = make_random_model(make_model(options), 1);
     Batch whole = make_batch(4, 12, 101, 2);
@@ -291,26 +324,84 @@ TEST(Bert, DropoutDoesNotDependOnHowTheBatchIsSplit) {
 
 // Gradients under dropout against differences of the loss, whose masks are the same every time.
 TEST(Bert, DropoutGradientsAreThoseOfTheMaskedForward) {
-  BertOptions options = bert(BertOptions::Pooling::First);
-  options.hidden_dropout_prob = 0.3, options.attention_probs_dropout_prob = 0.2;
-  WholeModel model = make_random_model(make_model(options), 1);
-  const Batch batch = make_batch(2, 10, 101, 2);
-  const at::Tensor weights = at::randn({2, 5});
-  const auto loss = [&] { return (model.forward({&batch, true, 7, 3})[0] * weights).to(at::kDouble).sum(); };
-  loss().backward();
-  auto parameters = model.all_parameters();
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    at::Tensor& p = parameters[i];
-    const at::Tensor direction = p.grad() / p.grad().norm().clamp_min(1e-12);
-    const at::NoGradGuard no_grad;
-    const double step = 2e-3, slope = p.grad().norm().item<double>();
-    p.add_(direction, step);
-    const double up = loss().item<double>();
-    p.add_(direction, -2 * step);
-    const double down = loss().item<double>();
-    p.add_(direction, step);
-    EXPECT_NEAR((up - down) / (2 * step), slope, 0.02 * slope + 5e-3) << i;
+  for (const auto kind : {BertOptions::Kind::Bert, BertOptions::Kind::Roberta, BertOptions::Kind::DistilBert}) {
+    BertOptions options = encoder(kind);
+    options.hidden_dropout_prob = 0.3, options.attention_probs_dropout_prob = 0.2, options.classifier_dropout = 0.3;
+    WholeModel model = make_random_model(make_model(options), 1);
+    const Batch batch = make_batch(2, 10, 101, 2);
+    const at::Tensor weights = at::randn({2, 5});
+    const auto loss = [&] { return (model.forward({&batch, true, 7, 3})[0] * weights).to(at::kDouble).sum(); };
+    loss().backward();
+    auto parameters = model.all_parameters();
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      at::Tensor& p = parameters[i];
+      const at::Tensor direction = p.grad() / p.grad().norm().clamp_min(1e-12);
+      const at::NoGradGuard no_grad;
+      const double step = 2e-3, slope = p.grad().norm().item<double>();
+      p.add_(direction, step);
+      const double up = loss().item<double>();
+      p.add_(direction, -2 * step);
+      const double down = loss().item<double>();
+      p.add_(direction, step);
+      EXPECT_NEAR((up - down) / (2 * step), slope, 0.02 * slope + 5e-3) << i;
+    }
   }
+}
+
+// DistilBERT drops nothing between attention and its norm, as transformers: with the other dropouts off, hidden_dropout_prob changes what
+// the embedding, the MLP and RoBERTa's two places before the classifier give, and this alone.
+TEST(Bert, KindsDropWhereTransformersDoes) {
+  const Batch batch = make_batch(2, 10, 101, 2);
+  for (const auto kind : {BertOptions::Kind::Bert, BertOptions::Kind::DistilBert}) {
+    BertOptions options = encoder(kind);
+    options.hidden_dropout_prob = 0.999999, options.classifier_dropout = 0;
+    WholeModel model = make_random_model(make_model(options), 1);
+    // The MLP's part is dropped: what is left is the norm of the middle, which differs from that of the input by attention alone.
+    const at::NoGradGuard no_grad;
+    const at::Tensor x = at::randn({2, 10, 48});
+    const at::Tensor found = model.units[1]->forward({x}, {&batch, true, 7, 3})[0];
+    const std::string prefix = kind == BertOptions::Kind::Bert ? "bert.encoder.layer.0." : "distilbert.transformer.layer.0.";
+    const auto norm = [&](const at::Tensor& t, const std::string& name) {
+      return at::layer_norm(t, {48}, model.parameter(prefix + name + ".weight"), model.parameter(prefix + name + ".bias"), 1e-12);
+    };
+    const bool bert = kind == BertOptions::Kind::Bert;
+    const at::Tensor without_attention =
+        norm(norm(x, bert ? "attention.output.LayerNorm" : "sa_layer_norm"), bert ? "output.LayerNorm" : "output_layer_norm");
+    const double distance = relative_distance(found, without_attention);
+    EXPECT_TRUE(bert ? distance < 1e-5 : distance > 1e-2) << distance;
+  }
+}
+
+// A text may hold RoBERTa's token of padding: it stands at its position and is not counted.
+TEST(Bert, RobertaCountsPositionsWithoutItsPadding) {
+  BertOptions options = encoder(BertOptions::Kind::Roberta);
+  options.padding_token = 4;
+  EXPECT_EQ(make_model(options)->max_sequence_length(), 35);
+  WholeModel model = make_random_model(make_model(options), 1);
+  Batch counted, given;
+  counted.tokens = at::tensor({9, 4, 8, 7, 4, 4}, at::kLong).unsqueeze(0);
+  // Positions that a batch gives count from 0.
+  given.tokens = counted.tokens;
+  given.positions = at::tensor({0, -1, 1, 2, -1, -1}, at::kLong).unsqueeze(0);
+  const at::NoGradGuard no_grad;
+  EXPECT_TRUE(at::equal(model.units[0]->forward({}, {&counted})[0], model.units[0]->forward({}, {&given})[0]));
+}
+
+TEST(Bert, SinusoidalPositionsAreThoseOfTransformers) {
+  BertOptions options = encoder(BertOptions::Kind::DistilBert);
+  options.sinusoidal_positions = true;
+  const auto model = make_model(options);
+  const ParameterInfo& table = model->unit(0).parameters.at(1);
+  std::vector<float> values(static_cast<size_t>(table.num_elements()));
+  initial_values(table, 1, 0, table.num_elements(), values.data());
+  // create_sinusoidal_embeddings(40, 48): sin(p / 10000^(2 (c // 2) / 48)), cosines in odd columns.
+  for (const auto& [position, column, expected] : {std::tuple{0, 0, 0.0},
+                                                   {0, 1, 1.0},
+                                                   {3, 0, std::sin(3.0)},
+                                                   {3, 1, std::cos(3.0)},
+                                                   {7, 10, std::sin(7 / std::pow(10000.0, 10.0 / 48))},
+                                                   {39, 47, std::cos(39 / std::pow(10000.0, 46.0 / 48))}})
+    EXPECT_NEAR(values.at(static_cast<size_t>(position * 48 + column)), expected, 1e-6) << position << " " << column;
 }
 
 TEST(Bert, ContradictionsAreRefused) {

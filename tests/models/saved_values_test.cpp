@@ -92,12 +92,17 @@ TEST_F(Directories, ATiedParameterMayStandUnderEitherName) {
     const char *owner, *second, *advice;
   };
   constexpr const char* kUntie = "set tie_word_embeddings to false there to keep both";
-  constexpr const char* kTakeOut = "a BertForMaskedLM has one tensor for both: take one of the two out";
+  constexpr const char* kTakeOut = "ForMaskedLM has one tensor for both: take one of the two out";
+  BertOptions roberta = words, distilbert = words;
+  roberta.kind = BertOptions::Kind::Roberta, distilbert.kind = BertOptions::Kind::DistilBert;
   std::vector<Case> cases;
   cases.push_back({make_llama(small_llama()), "model.embed_tokens.weight", "lm_head.weight", kUntie});
   cases.push_back({make_gpt2(gpt2), "transformer.wte.weight", "lm_head.weight", kUntie});
   cases.push_back({make_bert(words), "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight", kTakeOut});
   cases.push_back({make_bert(words), "cls.predictions.bias", "cls.predictions.decoder.bias", kTakeOut});
+  cases.push_back({make_bert(roberta), "roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight", kTakeOut});
+  cases.push_back({make_bert(roberta), "lm_head.bias", "lm_head.decoder.bias", kTakeOut});
+  cases.push_back({make_bert(distilbert), "distilbert.embeddings.word_embeddings.weight", "vocab_projector.weight", kTakeOut});
   for (const Case& c : cases) {
     const json config = json::parse(c.model->hugging_face_config());
     auto tensors = tensors_of(*c.model);
@@ -159,7 +164,7 @@ TEST_F(Directories, WhatIsNotUsedIsSaid) {
 }
 
 TEST_F(Directories, ConfigsOfTransformersHaveNoKeyThatIsNotKnown) {
-  // The keys that save_pretrained of transformers 4 and 5 writes for a GPT-2, a Llama, a Qwen2 and a BERT.
+  // The keys that save_pretrained of transformers 4 and 5 writes for a GPT-2, a Llama, a Qwen2, a BERT, a RoBERTa and a DistilBERT.
   for (
       const char* text :
       {R"({"activation_function":"gelu_new","add_cross_attention":false,"architectures":["GPT2LMHeadModel"],"attn_pdrop":0.1,"bos_token_id":50256,
@@ -182,7 +187,18 @@ TEST_F(Directories, ConfigsOfTransformersHaveNoKeyThatIsNotKnown) {
             "id2label":{"0":"a","1":"b"},"initializer_range":0.02,"intermediate_size":3072,"is_decoder":false,"label2id":{"a":0,"b":1},
             "layer_norm_eps":1e-12,"max_position_embeddings":512,"model_type":"bert","num_attention_heads":12,"num_hidden_layers":12,
             "pad_token_id":0,"position_embedding_type":"absolute","problem_type":"single_label_classification","type_vocab_size":2,
-            "use_cache":true,"vocab_size":30522})"})
+            "use_cache":true,"vocab_size":30522})",
+       R"({"add_cross_attention":false,"architectures":["RobertaForSequenceClassification"],"attention_probs_dropout_prob":0.1,"bos_token_id":0,
+            "classifier_dropout":null,"dtype":"float32","eos_token_id":2,"hidden_act":"gelu","hidden_dropout_prob":0.1,"hidden_size":768,
+            "id2label":{"0":"a","1":"b"},"initializer_range":0.02,"intermediate_size":3072,"is_decoder":false,"label2id":{"a":0,"b":1},
+            "layer_norm_eps":1e-05,"max_position_embeddings":514,"model_type":"roberta","num_attention_heads":12,"num_hidden_layers":12,
+            "pad_token_id":1,"position_embedding_type":"absolute","tie_word_embeddings":true,"type_vocab_size":1,"use_cache":true,
+            "vocab_size":50265})",
+       R"({"activation":"gelu","architectures":["DistilBertForSequenceClassification"],"attention_dropout":0.1,"bos_token_id":null,"dim":768,
+            "dropout":0.1,"eos_token_id":null,"finetuning_task":"sst-2","hidden_dim":3072,"id2label":{"0":"NEGATIVE","1":"POSITIVE"},
+            "initializer_range":0.02,"label2id":{"NEGATIVE":0,"POSITIVE":1},"max_position_embeddings":512,"model_type":"distilbert","n_heads":12,
+            "n_layers":6,"output_past":true,"pad_token_id":0,"qa_dropout":0.1,"seq_classif_dropout":0.2,"sinusoidal_pos_embds":false,
+            "tie_weights_":true,"tie_word_embeddings":true,"vocab_size":30522})"})
     EXPECT_EQ(unread_keys(json::parse(text)), std::vector<std::string>{}) << text;
 }
 
@@ -219,6 +235,44 @@ TEST_F(Directories, AClassifierOfOtherClassesIsNamedAndCanBeReplaced) {
       else
         EXPECT_EQ(found[0], static_cast<float>(p.first)) << p.name;
     }
+}
+
+// Encoders and language models as they are saved, without the head that classifies and without the prefix that a model with a head has.
+TEST_F(Directories, BareOnesGetAClassifierOfFirstValues) {
+  BertOptions roberta = small_bert(2), distilbert = small_bert(2);
+  roberta.kind = BertOptions::Kind::Roberta, distilbert.kind = BertOptions::Kind::DistilBert;
+  LlamaOptions llama = small_llama();
+  llama.num_labels = 2;
+  struct Case {
+    std::unique_ptr<ModelDefinition> model;
+    std::string prefix;
+    std::vector<std::string> untrained;
+  };
+  std::vector<Case> cases;
+  cases.push_back({make_bert(roberta),
+                   "roberta.",
+                   {"classifier.dense.bias", "classifier.dense.weight", "classifier.out_proj.bias", "classifier.out_proj.weight"}});
+  cases.push_back(
+      {make_bert(distilbert), "distilbert.", {"classifier.bias", "classifier.weight", "pre_classifier.bias", "pre_classifier.weight"}});
+  cases.push_back({make_llama(llama), "model.", {"score.weight"}});
+  for (const Case& c : cases) {
+    std::map<std::string, Saved> bare;
+    for (const auto& [name, saved] : tensors_of(*c.model))
+      if (name.starts_with(c.prefix)) bare[name.substr(c.prefix.size())] = saved;
+    write(bare, json::parse(c.model->hugging_face_config()));
+    EXPECT_SAYS(refusal(), "the safetensors hold no " + std::string(c.prefix == "model." ? "score.weight" : ""));
+    const HuggingFaceValues found = open_hugging_face_values(folder_.path(""), *c.model, {make_initial_values(5)});
+    EXPECT_EQ(found.untrained, c.untrained);
+    EXPECT_EQ(found.notes, std::vector<std::string>{});
+    for (const UnitInfo& unit : c.model->units())
+      for (const ParameterInfo& p : unit.parameters) {
+        float value = 0;
+        found.values(p, 0, 1, &value);
+        if (p.name.starts_with(c.prefix)) EXPECT_EQ(value, static_cast<float>(p.first)) << p.name;
+      }
+    // All of it anew: a decoder's last norm is none of a classifier's parameters.
+    EXPECT_EQ(open_hugging_face_values(folder_.path(""), *c.model, {make_initial_values(5), true}).untrained, c.untrained);
+  }
 }
 
 TEST_F(Directories, OtherFormatsAndPlacesAreNamed) {

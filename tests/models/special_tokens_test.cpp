@@ -99,6 +99,51 @@ TEST_F(SpecialTokensTest, TheEndIsTheOneThatTheFilesName) {
   EXPECT_EQ(load_tokenizer(folder_.path("a"))->prefix(), Tokens{});
 }
 
+// RoBERTa's are in its vocabulary, two of them around a text. Its tokenizer.json says that <mask> takes the space before it along;
+// transformers' RobertaTokenizer of the other files does not.
+TEST_F(SpecialTokensTest, RobertasAreThoseOfItsClassAndOfItsTokenizerJson) {
+  json vocab = byte_vocabulary();
+  vocab["ab"] = 256;
+  const std::vector<std::string> specials{"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
+  for (size_t i = 0; i < specials.size(); ++i) vocab[specials[i]] = 257 + i;
+  for (const char* form : {"type", "class"}) {
+    write(std::string(form) + "/vocab.json", vocab.dump());
+    write(std::string(form) + "/merges.txt", "#version: 0.2\na b\n");
+  }
+  write("type/config.json", R"({"model_type": "roberta"})");
+  write("class/tokenizer_config.json", R"({"tokenizer_class": "RobertaTokenizerFast"})");
+  json added = json::array();
+  for (size_t i = 0; i < specials.size(); ++i)
+    added.push_back({{"id", 257 + i},
+                     {"content", specials[i]},
+                     {"single_word", false},
+                     {"lstrip", specials[i] == "<mask>"},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
+  write(
+      "json/tokenizer.json",
+      json{{"added_tokens", added},
+           {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+           {"post_processor", {{"type", "RobertaProcessing"}, {"sep", {"</s>", 259}}, {"cls", {"<s>", 257}}, {"add_prefix_space", false}}},
+           {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", json::array({"a b"})}}}}
+          .dump());
+  for (const char* form : {"type", "class", "json"}) {
+    const auto tokenizer = load_tokenizer(folder_.path(form));
+    EXPECT_EQ(tokenizer->prefix(), Tokens{257}) << form;
+    EXPECT_EQ(tokenizer->suffix(), Tokens{259}) << form;
+    EXPECT_EQ(tokenizer->padding(), 258) << form;
+    EXPECT_EQ(tokenizer->mask(), std::optional<int32_t>(261)) << form;
+    EXPECT_EQ(tokenizer->end_of_document(), 259) << form;
+    const Tokens expected = std::string(form) == "json" ? Tokens{256, 261, 259, 'b'} : Tokens{256, ' ', 261, 259, 'b'};
+    EXPECT_EQ(encode(form, "ab <mask></s>b"), expected) << form;
+  }
+  // Other byte-level vocabularies have neither.
+  write_pair("gpt2");
+  EXPECT_EQ(load_tokenizer(folder_.path("gpt2"))->padding(), 257);
+  EXPECT_EQ(load_tokenizer(folder_.path("gpt2"))->mask(), std::nullopt);
+}
+
 TEST_F(SpecialTokensTest, AVocabularyIsReadByTheRulesOfItsClass) {
   write_pair("a");
   EXPECT_EQ(encode("a", "e\xCC\x81"), (Tokens{'e', 0xCC, 0x81})) << "GPT-2 composes nothing";
@@ -111,8 +156,8 @@ TEST_F(SpecialTokensTest, AVocabularyIsReadByTheRulesOfItsClass) {
   EXPECT_EQ(encode("a", "e\xCC\x81"), (Tokens{'e', 0xCC, 0x81}));
   write("a/tokenizer_config.json", R"({"tokenizer_class": "GPT2TokenizerFast"})");
   EXPECT_EQ(encode("a", "ab"), Tokens{256});
-  write("a/tokenizer_config.json", R"({"tokenizer_class": "RobertaTokenizer"})");
-  EXPECT_SAYS(refusal("a"), "tokenizer_class \"RobertaTokenizer\"");
+  write("a/tokenizer_config.json", R"({"tokenizer_class": "CLIPTokenizer"})");
+  EXPECT_SAYS(refusal("a"), "tokenizer_class \"CLIPTokenizer\"");
   EXPECT_SAYS(refusal("a"), "tokenizer.json");
   write("a/tokenizer_config.json", R"({"add_prefix_space": true})");
   EXPECT_EQ(encode("a", "b"), (Tokens{' ', 'b'}));

@@ -40,7 +40,6 @@ TEST(Config, Models) {
   expect_words(tiny_refusal({"model.family=bert"}), {"model.n_layer is no key of model.family \"bert\""});
   expect_words(tiny_refusal({"model.family=gtp2"}), {"gtp2", "the nearest is gpt2"});
   expect_words(tiny_refusal({"model.hidden_size=64"}), {"model.hidden_size is no key of model.family \"gpt2\": expected n_layer, n_embd"});
-  expect_words(tiny_refusal({"model.task=classification"}), {"classification", "predicts tokens"});
   expect_words(tiny_refusal({"data.sequence_length=65"}), {"65", "64"});
 }
 
@@ -164,6 +163,82 @@ TEST(Config, ClassificationIsWhatABertDoes) {
   EXPECT_EQ(dropout.num_labels, 7);
   expect_words(tiny_refusal({bert + R"(, "task": "causal_lm"})"}), {"model.task", "predicts no next token"});
   expect_words(tiny_refusal({bert + "}", "step.mode=calibrate", "step.bp_interval=2", "step.bp_data=split"}), {"step.bp_data", "split"});
+}
+
+TEST(Config, EncodersHaveTheNamesOfTheirConfigJson) {
+  const std::string distilbert =
+      R"(model={"family": "distilbert", "n_layers": 2, "dim": 64, "hidden_dim": 96, "n_heads": 4, "max_position_embeddings": 64)";
+  const auto options = [](const LoadedConfig& loaded) { return std::get<BertOptions>(loaded.config.model.options); };
+  const LoadedConfig loaded = load_tiny({distilbert + "}"});
+  EXPECT_TRUE(loaded.config.model.classifies);
+  EXPECT_EQ(options(loaded).kind, BertOptions::Kind::DistilBert);
+  EXPECT_EQ(options(loaded).num_hidden_layers, 2);
+  EXPECT_EQ(options(loaded).intermediate_size, 96);
+  // Off where nothing is said, as of every family.
+  EXPECT_EQ(options(loaded).hidden_dropout_prob + options(loaded).attention_probs_dropout_prob + options(loaded).head_dropout(), 0);
+  EXPECT_EQ(load_text(loaded.resolved_json).resolved_json, loaded.resolved_json);
+  const BertOptions dropped = options(load_tiny({distilbert + R"(, "dropout": 0.25, "attention_dropout": 0.125})"}));
+  EXPECT_EQ(dropped.hidden_dropout_prob, 0.25);
+  EXPECT_EQ(dropped.attention_probs_dropout_prob, 0.125);
+  EXPECT_EQ(dropped.head_dropout(), 0.25);
+  expect_words(tiny_refusal({distilbert + R"(, "hidden_size": 64})"}),
+               {"model.hidden_size is no key of model.family \"distilbert\"", "dim"});
+  expect_words(tiny_refusal({distilbert + R"(, "task": "causal_lm"})"}), {"model.task", "a DistilBERT predicts no next token"});
+  expect_words(tiny_refusal({R"(model={"family": "distilbert", "n_layers": 2})"}), {"lacks dim, hidden_dim, n_heads"});
+
+  const std::string roberta =
+      R"(model={"family": "roberta", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,)"
+      R"( "max_position_embeddings": 66)";
+  const LoadedConfig positions = load_tiny({roberta + "}", "data.sequence_length=null"});
+  EXPECT_EQ(options(positions).kind, BertOptions::Kind::Roberta);
+  EXPECT_EQ(options(positions).padding_token, 1);
+  EXPECT_EQ(positions.config.data.sequence_length, 64) << "two positions are those of padding and before";
+  EXPECT_EQ(load_text(positions.resolved_json).resolved_json, positions.resolved_json);
+  EXPECT_EQ(options(load_tiny({roberta + R"(, "pad_token_id": 0})"})).padding_token, 0);
+  expect_words(tiny_refusal({roberta + "}", "data.sequence_length=65"}),
+               {"data.sequence_length is 65, more than model.max_position_embeddings 66", "64 are left"});
+}
+
+TEST(Config, ADecoderClassifiesWhereTheTaskSaysSo) {
+  const auto options = [](const LoadedConfig& loaded) { return gpt2_of(loaded.config); };
+  const LoadedConfig scored = load_tiny({"model.task=classification", "model.num_labels=5"});
+  EXPECT_TRUE(scored.config.model.classifies);
+  EXPECT_EQ(options(scored).num_labels, 5);
+  EXPECT_EQ(load_text(scored.resolved_json).resolved_json, scored.resolved_json);
+  EXPECT_EQ(options(load_tiny({"model.task=classification"})).num_labels, 2);
+  EXPECT_EQ(options(load_tiny({"model.task=causal_lm"})).num_labels, 0);
+  // With a prompt it predicts the words.
+  const std::vector<std::string> prompt{"data.template={text} {label}", "data.label_words=[\"a\", \"b\"]"};
+  EXPECT_EQ(options(load_tiny({prompt[0], prompt[1], "model.task=classification"})).num_labels, 0);
+  expect_words(tiny_refusal({prompt[0], prompt[1], "model.num_labels=3"}), {"model.num_labels", "data.label_words are the classes"});
+  expect_words(tiny_refusal({"model.num_labels=3"}), {"model.num_labels", "predicts tokens", "model.task", "classification"});
+
+  const ScratchFolder scratch;
+  const auto in_directory = [&](const std::string& architecture, std::vector<std::string> set) {
+    std::ofstream(scratch.path("config.json")) << fmt::format(
+        R"({{"model_type": "llama", "architectures": ["{}"], "num_hidden_layers": 2, "hidden_size": 32, "max_position_embeddings": 64,)"
+        R"( "id2label": {{"0": "no", "1": "so-so", "2": "yes"}}}})",
+        architecture);
+    set.insert(set.begin(), fmt::format("model={{\"path\": \"{}\"}}", scratch.folder().string()));
+    return set;
+  };
+  const auto llama = [](const LoadedConfig& loaded) { return std::get<LlamaOptions>(loaded.config.model.options); };
+  const LoadedConfig found = load_tiny(in_directory("LlamaForSequenceClassification", {}));
+  EXPECT_TRUE(found.config.model.classifies);
+  EXPECT_EQ(llama(found).class_names, (std::vector<std::string>{"no", "so-so", "yes"}));
+  EXPECT_EQ(load_text(found.resolved_json).resolved_json, found.resolved_json);
+  EXPECT_EQ(llama(load_tiny(in_directory("LlamaForSequenceClassification", {"model.task=causal_lm"}))).num_labels, 0);
+  EXPECT_EQ(llama(load_tiny(in_directory("LlamaForCausalLM", {}))).num_labels, 0);
+  EXPECT_EQ(llama(load_tiny(in_directory("LlamaForCausalLM", {"model.task=classification"}))).num_labels, 3);
+  const LoadedConfig fresh =
+      load_tiny(in_directory("LlamaForSequenceClassification", {"model.fresh_classifier=true", "model.num_labels=4"}));
+  EXPECT_EQ(llama(fresh).num_labels, 4);
+  EXPECT_TRUE(llama(fresh).class_names.empty());
+  expect_words(tiny_refusal(in_directory("LlamaForCausalLM", {"model.classifier_pooling=mean", "model.task=classification"})),
+               {"model.classifier_pooling", "\"llama\" has none"});
+  expect_words(tiny_refusal(in_directory("LlamaForCausalLM", {"model.attention_dropout=0.1"})),
+               {"attention_dropout", "Llama does not have"});
+  expect_words(tiny_refusal(in_directory("LlamaForCausalLM", {"model.resid_pdrop=0.1"})), {"model.resid_pdrop", "\"llama\" has none"});
 }
 
 }  // namespace

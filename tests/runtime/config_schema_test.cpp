@@ -131,14 +131,18 @@ std::vector<std::string> setting_of(const Key& key) {
     const char* required = type == "OneCycle" ? R"({"cycle_min_lr": 0.5, "cycle_max_lr": 0.75})" : "{}";
     set.push_back(fmt::format(R"(scheduler={{"type": "{}", "params": {}}})", type, required));
   }
-  if (key.path.starts_with("model.") && (of.starts_with("llama") || of == "qwen2" || key.path == "model.family"))
-    set.push_back(fmt::format(R"(model={{"family": "{}", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96,)"
-                              R"( "num_attention_heads": 4, "max_position_embeddings": 64, "rope_theta": 100}})",
-                              of == "qwen2" ? "qwen2" : "llama"));
-  if (key.path.starts_with("model.") && of == "bert")
-    set.push_back(
-        R"(model={"family": "bert", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,)"
-        R"( "max_position_embeddings": 64})");
+  if (key.path.starts_with("model.")) {
+    // The first of the families that have it.
+    const std::string_view family = key.path == "model.family" ? "llama" : of.empty() ? "gpt2" : schema::split_words(of)[0];
+    if (family == "distilbert")
+      set.push_back(
+          R"(model={"family": "distilbert", "n_layers": 2, "dim": 64, "hidden_dim": 96, "n_heads": 4, "max_position_embeddings": 64})");
+    else if (family != "gpt2")
+      set.push_back(fmt::format(R"(model={{"family": "{}", "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96,)"
+                                R"( "num_attention_heads": 4, "max_position_embeddings": 64{}}})",
+                                family, family == "bert" ? "" : R"(, "rope_theta": 100)"));
+    if (key.path == "model.num_labels") set.push_back("model.task=classification");
+  }
   if (key.path == "data.template" || key.path == "data.label_words")
     set.insert(set.end(), {"data.template={text} {label}", "data.label_words=[\"a\", \"b\"]"});
   if (key.path == "run.epochs") set.push_back("run.steps=null");
@@ -173,6 +177,8 @@ std::string other_value(const Key& key, const json& now) {
       {"model.head_dim", "32"},
       {"model.rope_scaling", R"({"rope_type": "linear", "factor": 4})"},
       {"model.rope_parameters", R"({"rope_type": "linear", "rope_theta": 50, "factor": 2})"},
+      {"model.dim", "128"},
+      {"model.n_heads", "8"},
       {"model.preset", "gpt2-20M"},
       {"scheduler.params.warmup_num_steps", "7"},
       {"fp16.loss_scale", "64"},
@@ -214,7 +220,7 @@ TEST(ConfigSchema, EveryHonouredKeyReachesTheConfiguration) {
     if (key.path == "data.catalogue") continue;          // needs a file: ConfigSources.NamesOfACatalogueAreSources
     if (key.path == "model.path") continue;              // needs a directory: Config.ADirectorySaysTheModel
     if (key.path == "model.fresh_classifier") continue;  // the same: Config.AFreshClassifierIsAskedForBesideADirectory
-    if (key.path == "model.task") continue;              // the family decides; it may only be said again (ClassificationIsWhatABertDoes)
+    if (key.path == "model.task") continue;              // Config.ADecoderClassifiesWhereTheTaskSaysSo
     std::vector<std::string> set = setting_of(key);
     const LoadedConfig before = load_tiny(set, world_of(key));
     const json all = json::parse(before.resolved_json).flatten();
@@ -354,7 +360,7 @@ TEST(ConfigSchema, UnknownKeysNameTheirPathAndTheNearest) {
                                                                   {"zero_optimization.lr", "optimizer.params.lr"},
                                                                   {"optimizer.params.learning_rate", "lr"},
                                                                   {"zero_optimisation", "zero_optimization"},
-                                                                  {"model.n_layers", "n_layer"},
+                                                                  {"model.n_lyer", "n_layer"},
                                                                   {"zero_optimization.offload_optimizer.devise", "device"}};
   for (const auto& [path, meant] : wrong) {
     expect_words(tiny_refusal({path + "=1"}), {path + " is not a known key; the nearest is " + meant + ".", "\"strict\": false"});
@@ -456,8 +462,9 @@ TEST(ConfigSchema, KnowsTheKeysOfRealFiles) {
       "checkpoint.tag_validation checkpoint.load_universal "
       "checkpoint.use_node_local_storage checkpoint.parallel_write checkpoint.writer checkpoint.checkpoint_serialization "
       "checkpoint.on_error model.preset model.family "
-      "model.path model.vocab_size model.dropout model.task model.num_labels model.fresh_classifier model.trainable data.train data.eval "
-      "data.test data.catalogue data.train[].weight data.eval[].name "
+      "model.path model.vocab_size model.pad_token_id model.n_layers model.dim model.hidden_dim model.n_heads model.sinusoidal_pos_embds "
+      "model.attention_dropout model.seq_classif_dropout model.dropout model.task model.num_labels model.fresh_classifier model.trainable "
+      "data.train data.eval data.test data.catalogue data.train[].weight data.eval[].name "
       "data.text_field "
       "data.tokenizer data.sequence_length "
       "data.bp_train data.template data.label_words data.max_samples data.shuffle data.cache run.name run.output_dir run.steps run.epochs "
