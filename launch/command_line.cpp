@@ -31,6 +31,7 @@ Examples:
   zerostep train run.json --set run.steps=10          one value of the file changed
   zerostep eval run.json --checkpoint model/          loss of a saved model
   zerostep generate --model model/ --prompt 'Once'    text from it
+  zerostep predict --model model/ --input a.tsv --output b.tsv   classes of texts
   zerostep plot runs                                  curves and a report of all runs below a folder
   zerostep watch runs                                 where the runs in that folder are
   zerostep doctor run.json                            whether this machine and the file are as a run needs them
@@ -93,6 +94,7 @@ class CommandLine {
     add_init();
     add_eval();
     add_generate();
+    add_predict();
     add_inspect();
     add_export();
     add_rebuild();
@@ -274,6 +276,34 @@ class CommandLine {
     run_on_one_rank(sub, [this] { return generate(generate_); });
   }
 
+  void add_predict() {
+    CLI::App* sub = app_.add_subcommand("predict", "the classes of texts by a trained classifier, with their probabilities");
+    sub->add_option("--model,--checkpoint", predict_.model, "the classifier, a checkpoint or a Hugging Face directory")
+        ->required()
+        ->type_name("CHECKPOINT|HF_DIR");
+    sub->add_option("--input", predict_.input, "the table of texts, of a kind that data.train takes; labels in it are not looked at")
+        ->required()
+        ->type_name("FILE");
+    sub->add_option("--output", predict_.output,
+                    "the table to write, a .tsv, .csv or .jsonl: a row for each row of the input, in its order")
+        ->required()
+        ->type_name("FILE");
+    sub->add_option("--text-field", predict_.text_field, "the column or field that holds the text; digits are a column's position from 0")
+        ->type_name("NAME")
+        ->capture_default_str();
+    add_count(sub, "--batch-size", predict_.batch_size, "texts that are computed together", 1, 1 << 20);
+    sub->add_option("--device", predict_.device, "cpu, cuda or auto (a GPU where one answers)")
+        ->type_name("cpu|cuda|auto")
+        ->capture_default_str();
+    sub->add_option("--tokenizer", predict_.tokenizer, "'byte' or tokenizer files, where the directory of the model has none")
+        ->type_name("PATH");
+    sub->footer(
+        "\nColumns: label, probability (the label's), margin (by how much it leads the next one), probability_NAME of each class.\n"
+        "Texts longer than the model sees are cut, and counted. --output appears complete or not at all, and replaces predictions alone.\n"
+        "Example: zerostep predict --model model/ --input reviews.jsonl --output classes.tsv --text-field review");
+    run_on_one_rank(sub, [this] { return predict(predict_); });
+  }
+
   void add_rebuild() {
     CLI::App* sub = app_.add_subcommand("rebuild", "the weights of a forward-only run from its base weights and its log of scalars");
     sub->add_option("--base", rebuild_.base, "the weights the run began with (`zerostep init`), a Hugging Face directory")
@@ -348,6 +378,7 @@ class CommandLine {
   InitArguments init_;
   EvalArguments eval_;
   GenerateArguments generate_;
+  PredictArguments predict_;
   InspectBatchesArguments batches_;
   InspectNoiseArguments noise_;
   RebuildArguments rebuild_;

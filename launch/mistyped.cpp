@@ -19,7 +19,8 @@ struct MeantInstead {
 constexpr MeantInstead kMeantInstead[] = {
     {"bench train", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
     {"bench step", "`zerostep train FILE --set run.steps=20 --set wall_clock_breakdown=true` measures a step"},
-    {"predict", "`zerostep eval FILE --checkpoint MODEL` counts a classifier's answers over data.eval"},
+    {"classify", "`zerostep predict --model MODEL --input FILE --output FILE` gives the classes of texts"},
+    {"infer", "`zerostep predict --model MODEL --input FILE --output FILE` gives the classes of texts"},
     {"inspect data", "`zerostep inspect batches FILE` prints what `train` sees"},
     {"inspect batch", "`zerostep inspect batches FILE` prints what `train` sees"},
     {"inspect config", "`zerostep config FILE` prints the resolved configuration"},

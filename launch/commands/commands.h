@@ -83,6 +83,13 @@ struct GenerateArguments {
 };
 int generate(const GenerateArguments& arguments);
 
+struct PredictArguments {
+  std::string model, input, output, tokenizer;  // tokenizer "": that of the model
+  std::string text_field = "text", device = "auto";
+  int64_t batch_size = 32;
+};
+int predict(const PredictArguments& arguments);
+
 struct InspectBatchesArguments : ConfigArguments {
   int64_t steps = 1, first_step = 0;
   int world = 1;

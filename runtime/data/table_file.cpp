@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
+#include "runtime/data/record_reader.h"
 #include "runtime/data/row_reader.h"
 #include "runtime/data/text_stream.h"
 #include "runtime/data/text_template.h"
@@ -35,94 +36,6 @@ std::string label_of(std::string text) {
   const std::string whole = text.substr(0, point);
   return is_whole_number(whole) ? whole : text;
 }
-
-std::string trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  return first == std::string_view::npos ? "" : std::string(text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1));
-}
-
-bool is_position(const std::string& column) {
-  return !column.empty() && column.size() < 7 && std::all_of(column.begin(), column.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-struct Record {
-  std::vector<std::string> cells;
-  int64_t line = 0;
-};
-
-// Cuts a .tsv or .csv file into records.
-class RecordReader {
- public:
-  RecordReader(const std::string& path, std::string_view text, bool commas) : path_(path), text_(text), commas_(commas) {}
-
-  std::optional<Record> next() {
-    while (at_ < text_.size() && (text_[at_] == '\n' || text_.substr(at_).starts_with("\r\n"))) end_line();
-    if (at_ >= text_.size()) return std::nullopt;
-    Record record{{}, line_};
-    for (;;) {
-      record.cells.push_back(cell(record.cells.size()));
-      if (at_ >= text_.size()) break;
-      if (text_[at_] == separator()) {
-        ++at_;
-        continue;
-      }
-      end_line();
-      break;
-    }
-    return record;
-  }
-
- private:
-  char separator() const { return commas_ ? ',' : '\t'; }
-
-  void end_line() {
-    at_ = std::min(text_.find('\n', at_), text_.size() - 1) + 1;
-    ++line_;
-  }
-
-  // Leaves at_ at the separator or line end behind the cell.
-  std::string cell(size_t column) {
-    if (commas_ && at_ < text_.size() && text_[at_] == '"') return quoted(column);
-    const char ends[] = {separator(), '\n'};
-    const size_t end = std::min(text_.find_first_of(std::string_view(ends, 2), at_), text_.size());
-    std::string_view found = text_.substr(at_, end - at_);
-    at_ = end;
-    if ((end == text_.size() || text_[end] == '\n') && found.ends_with('\r')) found.remove_suffix(1);
-    return std::string(found);
-  }
-
-  std::string quoted(size_t column) {
-    const int64_t opened = line_;
-    std::string found;
-    for (++at_;; ++at_) {
-      if (at_ >= text_.size())
-        fail_input("{}:{}: the quote that opens column {} is never closed; a cell in quotes ends with one (RFC 4180)", path_, opened,
-                   column);
-      const char c = text_[at_];
-      if (c == '"' && at_ + 1 < text_.size() && text_[at_ + 1] == '"') {
-        ++at_;
-      } else if (c == '"') {
-        break;
-      }
-      line_ += c == '\n';
-      found += c;
-    }
-    ++at_;
-    const std::string_view rest = text_.substr(at_);
-    if (!rest.empty() && rest[0] != ',' && rest[0] != '\n' && rest != "\r" && !rest.starts_with("\r\n")) {
-      fail_input("{}:{}: column {} goes on behind its closing quote with '{}'; a comma or the end of the line is expected (RFC 4180)",
-                 path_, line_, column, trimmed(rest.substr(0, std::min<size_t>(rest.find('\n'), 20))));
-    }
-    if (rest.starts_with('\r')) ++at_;
-    return found;
-  }
-
-  const std::string& path_;
-  std::string_view text_;
-  bool commas_;
-  size_t at_ = 0;
-  int64_t line_ = 1;
-};
 
 // The records of a file as rows of the fields that make a text, and behind them the label.
 class RecordRows final : public RowBatch {

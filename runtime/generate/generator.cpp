@@ -1,7 +1,6 @@
 #include "runtime/generate/generator.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,16 +12,6 @@
 
 namespace zerostep {
 namespace {
-
-std::vector<at::Tensor> read_unit(const UnitInfo& unit, const ParameterReader& read) {
-  std::vector<at::Tensor> out;
-  for (const ParameterInfo& p : unit.parameters) {
-    at::Tensor values = at::empty(p.shape, at::kFloat);
-    read(p, 0, p.num_elements(), values.mutable_data_ptr<float>());
-    out.push_back(std::move(values));
-  }
-  return out;
-}
 
 // In [0, 1), the same for a seed everywhere.
 double uniform(std::mt19937_64& generator) { return static_cast<double>(generator() >> 11) * 0x1p-53; }
@@ -62,31 +51,15 @@ std::vector<double> next_token_probabilities(const float* logits, int64_t count,
   return out;
 }
 
-Generator::Generator(const ModelDefinition& model, const ParameterReader& read) : model_(model) {
-  std::vector<std::vector<at::Tensor>> parameters;
-  for (const UnitInfo& unit : model.units()) parameters.push_back(read_unit(unit, read));
-  for (size_t u = 0; u < parameters.size(); ++u) {
-    std::vector<at::Tensor> all = parameters[u];
-    for (const BorrowedParameter& b : model.units()[u].borrowed) all.push_back(nth(nth(parameters, b.unit), b.parameter));
-    units_.push_back(model.make_unit(static_cast<int>(u), std::move(all)));
-  }
-}
-
 std::vector<float> Generator::logits(const std::vector<int32_t>& tokens) const {
-  const at::NoGradGuard no_graph;
-  const auto length = std::min<int64_t>(static_cast<int64_t>(tokens.size()), model_.max_sequence_length());
+  const auto length = std::min<int64_t>(static_cast<int64_t>(tokens.size()), model_.definition().max_sequence_length());
   Batch batch;
   batch.tokens = at::empty({1, length}, at::kLong);
   std::copy(tokens.end() - length, tokens.end(), batch.tokens.mutable_data_ptr<int64_t>());
-  const ForwardContext context{&batch, false, 0, 0};
-  TensorList hidden;
-  for (size_t u = 0; u < units_.size(); ++u) {
-    // The head sees the last position alone.
-    if (u + 1 == units_.size())
-      for (at::Tensor& h : hidden) h = h.narrow(1, length - 1, 1).contiguous();
-    hidden = units_[u]->forward(hidden, context);
-  }
-  const at::Tensor last = hidden.front().to(at::kFloat).reshape({-1}).contiguous();
+  TensorList hidden = model_.body(batch);
+  // The head sees the last position alone.
+  for (at::Tensor& h : hidden) h = h.narrow(1, length - 1, 1).contiguous();
+  const at::Tensor last = model_.head(hidden, batch).front().to(at::kFloat).reshape({-1}).contiguous();
   const float* values = last.const_data_ptr<float>();
   return {values, values + last.numel()};
 }

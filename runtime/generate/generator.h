@@ -1,10 +1,10 @@
 #pragma once
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <vector>
 
 #include "models/model.h"
+#include "runtime/generate/plain_model.h"
 
 namespace zerostep {
 
@@ -23,18 +23,17 @@ struct GenerateOptions {
 // temperature 0 the largest logit, the first of equals, has probability 1. RunError when a logit is NaN.
 std::vector<double> next_token_probabilities(const float* logits, int64_t count, double temperature, int64_t top_k);
 
-// Text from a model on one device: plain forwards through its units, which hold fp32 parameters of their own.
+// Text from a model on the processor, by plain forwards.
 class Generator {
  public:
-  Generator(const ModelDefinition& model, const ParameterReader& read);
+  Generator(const ModelDefinition& model, const ParameterReader& read) : model_(model, read) {}
   // Logits of the token after `tokens`, of which the last max_sequence_length() count.
   std::vector<float> logits(const std::vector<int32_t>& tokens) const;
   // Samples from the prompt on; an empty prompt is a document's beginning (`start`). `emit` gets each token as it comes.
   void run(std::vector<int32_t> prompt, int32_t start, const GenerateOptions& options, const std::function<void(int32_t)>& emit) const;
 
  private:
-  const ModelDefinition& model_;
-  std::vector<std::unique_ptr<Unit>> units_;
+  PlainModel model_;
 };
 
 }  // namespace zerostep

@@ -89,7 +89,7 @@ TEST_F(CommandLine, MistypedAndMissingCommandsNameTheNearestThing) {
     std::string says;
   };
   for (const Case& c :
-       {Case{{"predict", file}, "there is no command 'predict' in this version: `" + program() + " eval FILE --checkpoint MODEL`"},
+       {Case{{"classify", file}, "there is no command 'classify' in this version: `" + program() + " predict --model MODEL --input FILE"},
         Case{{"evla", file}, "is 'eval' meant?"}, Case{{"evaluate", file}, "`" + program() + " eval FILE`"},
         Case{{"nonsense"}, "the commands are train, plan"}, Case{{"inspect", "batchs", file}, "is 'inspect batches' meant?"},
         Case{{"inspect", "chekpoint", "x"}, "is 'inspect checkpoint' meant?"},
@@ -113,8 +113,8 @@ TEST_F(CommandLine, TheProgramHasTheNameThatItWasCalledBy) {
     const Outcome done = place_.run_command({"sh", "-c", "cd '" + place_.path("") + "' && ./zs " + arguments});
     return done.out + done.err;
   };
-  EXPECT_SAYS(said("predict"), "there is no command 'predict' in this version: `./zs eval FILE --checkpoint MODEL`");
-  EXPECT_SAYS(said("predict"), "(`./zs --help` says more)");
+  EXPECT_SAYS(said("classify"), "there is no command 'classify' in this version: `./zs predict --model MODEL --input FILE");
+  EXPECT_SAYS(said("classify"), "(`./zs --help` says more)");
   EXPECT_SAYS(said("inspect"), "zerostep: ./zs inspect needs a command");
   EXPECT_SAYS(said("eval config.json --set data.eval=corpus.txt"), "the untrained model that `./zs train` would start from");
   EXPECT_SAYS(said("plan config.json --set 'optimizer.params.no_decay=nothing'"), "(`./zs inspect model FILE` lists them)");

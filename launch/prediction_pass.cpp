@@ -1,0 +1,67 @@
+#include "launch/prediction_pass.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <span>
+#include <utility>
+
+#include "base/console.h"
+#include "base/format.h"
+
+namespace zerostep {
+namespace {
+
+constexpr const char* kInput = "--input";
+// Rows that are sorted by length together: at most so many batches, and bytes of text.
+constexpr size_t kWindowBatches = 256, kWindowBytes = size_t{32} << 20;
+constexpr double kSecondsBetweenLines = 10, kSecondsBetweenStatuses = 0.1;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+}  // namespace
+
+PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out)
+    : classifier_(classifier),
+      out_(out),
+      most_rows_(kWindowBatches * static_cast<size_t>(batch_size)),
+      has_terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+void PredictionPass::run(const std::string& input, const TextColumn& column) {
+  start_ = now();
+  for_each_text(input, column, kInput, [&](TextRow row) {
+    bytes_ += row.text.size();
+    window_.push_back(std::move(row));
+    if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window();
+  });
+  finish_window();
+  seconds_ = now() - start_;
+  if (has_terminal_) show_status("");
+}
+
+void PredictionPass::finish_window() {
+  if (window_.empty()) return;
+  const auto count = static_cast<double>(window_.size());
+  const double from = share_, to = window_.back().share_read;
+  const std::vector<float> all = classifier_.probabilities(
+      window_, [](const TextRow& row) { return fmt::format("{}: {}", kInput, row.place); },
+      [&](double share) { show(from + share * (to - from), rows_ + static_cast<int64_t>(share * count)); });
+  const auto classes = static_cast<size_t>(classifier_.num_classes());
+  for (size_t i = 0; i < window_.size(); ++i) out_.add(std::span(all).subspan(i * classes, classes));
+  rows_ += std::ssize(window_);
+  share_ = to;
+  window_.clear();
+  bytes_ = 0;
+}
+
+void PredictionPass::show(double share, int64_t rows) {
+  const double seconds = now() - start_;
+  if (share <= 0 || seconds - shown_ < (has_terminal_ ? kSecondsBetweenStatuses : kSecondsBetweenLines)) return;
+  shown_ = seconds;
+  const std::string text = fmt::format("{} rows ({:.0f} %) | {} rows/s | {} left", grouped(rows), 100 * share,
+                                       human_count(static_cast<double>(rows) / seconds), human_duration(seconds * (1 / share - 1)));
+  has_terminal_ ? show_status(text) : print_err("{}\n", text);
+}
+
+}  // namespace zerostep

