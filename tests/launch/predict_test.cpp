@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -151,6 +153,33 @@ TEST_F(Predict, ReadsAndWritesEveryKindOfTable) {
     EXPECT_EQ(row["probabilities"], (json{{"no", expected[i].no}, {"yes", expected[i].yes}}));
     EXPECT_EQ(std::stod(split(cells[i + 1], ',').at(4)), expected[i].yes);
     EXPECT_EQ(plain[i].yes, expected[i].yes);
+  }
+}
+
+// Files that pyarrow has written, and the same rows as objects: tests/runtime/tables/make_tables.py.
+TEST_F(Predict, ReadsTheOtherKindsOfTables) {
+  const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  const std::string tables = std::string(source) + "/tests/runtime/tables/";
+  const auto predicted = [&](const std::string& input, const std::string& field) {
+    const Outcome done = place_->run({"predict", "--model", place_->path("model"), "--input", tables + input, "--output",
+                                      place_->path("kinds.tsv"), "--text-field", field});
+    EXPECT_EQ(done.status, 0) << input << ": " << done.err;
+    return done.status == 0 ? place_->read("kinds.tsv") : std::string();
+  };
+  const std::string classes = predicted("classes.jsonl", "sentence"), rows = predicted("rows.jsonl", "text");
+  EXPECT_EQ(std::count(classes.begin(), classes.end(), '\n'), 41);
+  EXPECT_EQ(predicted("classes.parquet", "sentence"), classes);
+  for (const char* file : {"rows.jsonl.gz", "rows.jsonl.zst", "snappy.parquet", "stream.arrow", "file.arrow"})
+    EXPECT_EQ(predicted(file, "text"), rows) << file;
+  EXPECT_EQ(predicted("snappy.parquet", "about.place"), predicted("rows.jsonl", "about.place"));
+  for (const auto& [field, says] : {std::pair{"text", "--text-field"}, {"label", "field 'label' is"}}) {
+    const Outcome refused = place_->run({"predict", "--model", place_->path("model"), "--input", tables + "classes.parquet", "--output",
+                                         place_->path("none.tsv"), "--text-field", field});
+    EXPECT_EQ(refused.status, 2) << field;
+    EXPECT_SAYS(refused.err, says);
+    EXPECT_SAYS(refused.err, "sentence");
+    EXPECT_FALSE(place_->exists("none.tsv"));
   }
 }
 
