@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <map>
 
 #include "base/error.h"
 #include "launch/model_directory.h"
@@ -97,12 +98,14 @@ void claim_once(const std::string& folder, const std::string& block, std::vector
   owned.push_back(folder);
 }
 
-// Of a run that does not go on, in a folder that it shares with others.
-[[noreturn]] void refuse_series(const Config& config, const char* block, const std::string& folder) {
-  fail_input(
-      "{}: {}.output_path: the folder {} holds the series of another run, which this one would replace: choose another {}.job_name; "
-      "--overwrite (or run.overwrite) removes them",
-      config.source(fmt::format("{}.output_path", block)), block, folder, block);
+// Beside a folder, for what was in it: FOLDER.former, or FOLDER.former-2 and so on where that is taken.
+fs::path new_folder_beside(const std::string& folder) {
+  const std::string first = fs::path(folder).lexically_normal().string() + ".former";
+  std::error_code error;
+  fs::path path = first;
+  for (int number = 2; !fs::create_directory(path, error) && !error; ++number) path = fmt::format("{}-{}", first, number);
+  if (error) fail_run("cannot make the folder {} for the series of another run: {}", path.string(), error.message());
+  return path;
 }
 
 // Makes it where it is missing.
@@ -148,7 +151,7 @@ std::string tensorboard_folder(const Config& config, const RunFolder& folder) {
   return folder_of_series(config.monitor.tensorboard, folder.file(TensorBoard::kFolder));
 }
 
-std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, bool continues, NewFolders& new_folders) {
+std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders) {
   const std::string& profile = config.monitor.flops_output_file;
   if (config.monitor.flops_enabled && !profile.empty()) {
     check_writable_file(config, "flops_profiler.output_file", profile);
@@ -156,7 +159,6 @@ std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder&
       fail_input("{}: flops_profiler.output_file: {} is a file of another kind, which the profile would replace: name another file",
                  config.source("flops_profiler.output_file"), profile);
   }
-  const bool replaces = !continues && !config.run.overwrite;
   std::vector<FolderLock> locks;
   std::vector<std::string> owned{folder.path()};
   if (config.monitor.csv.enabled && !config.monitor.csv.output_path.empty()) {
@@ -165,14 +167,34 @@ std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder&
       fail_input("{}: csv_monitor.output_path: the folder {} {}. Set it to one that can be written",
                  config.source("csv_monitor.output_path"), monitor, why);
     claim_once(monitor, "csv_monitor", owned, locks);
-    if (replaces && CsvMonitor::holds_series(monitor)) refuse_series(config, "csv_monitor", monitor);
   }
   if (config.monitor.tensorboard.enabled && !config.monitor.tensorboard.output_path.empty()) {
     const std::string monitor = tensorboard_folder(config, folder);
     if (make_writable(monitor, new_folders).empty()) claim_once(monitor, "tensorboard", owned, locks);
-    if (replaces && TensorBoard::holds_events(monitor)) refuse_series(config, "tensorboard", monitor);
   }
   return locks;
+}
+
+std::vector<std::string> set_series_aside(const Config& config, const RunFolder& folder) {
+  std::map<std::string, std::vector<fs::path>> former;  // by folder, which the two monitors may share
+  const auto add = [&](const MonitorConfig::Series& series, const std::string& place, const std::vector<fs::path>& files) {
+    if (series.enabled && !files.empty()) former[place].insert(former[place].end(), files.begin(), files.end());
+  };
+  const std::string csv = csv_folder(config, folder), board = tensorboard_folder(config, folder);
+  add(config.monitor.csv, csv, CsvMonitor::series_in(csv));
+  add(config.monitor.tensorboard, board, TensorBoard::events_in(board));
+  std::vector<std::string> notes;
+  for (const auto& [place, files] : former) {
+    const fs::path beside = new_folder_beside(place);
+    for (const fs::path& file : files) {
+      std::error_code error;
+      fs::rename(file, beside / file.filename(), error);
+      if (error) fail_run("cannot move {} of another run to {}: {}", file.string(), beside.string(), error.message());
+    }
+    notes.push_back(fmt::format("{} held the series of another run: they are in {} now (another job_name keeps them where they are)", place,
+                                beside.string()));
+  }
+  return notes;
 }
 
 std::string run_folder_path(const Config& config) { return (fs::path(config.run.output_dir) / config.run.name).string(); }

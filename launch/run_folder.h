@@ -60,6 +60,9 @@ std::string tensorboard_folder(const Config& config, const RunFolder& folder);
 // Checks the files that a run writes outside its folder, makes the folders of csv_monitor.output_path and tensorboard.output_path, as some
 // of `new_folders`, and becomes their owner. InputError naming the key; not where TensorBoard's folder cannot be made or written, which its
 // writer warns of.
-std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, bool continues, NewFolders& new_folders);
+std::vector<FolderLock> claim_other_files(const Config& config, const RunFolder& folder, NewFolders& new_folders);
+// Moves what another run has left in these folders of csv_monitor and tensorboard into a folder beside them, FOLDER.former: for a run that
+// begins. Gives what is to be said of it. RunError where something cannot be moved.
+std::vector<std::string> set_series_aside(const Config& config, const RunFolder& folder);
 
 }  // namespace zerostep

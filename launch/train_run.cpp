@@ -71,6 +71,8 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
     log_.warn(fmt::format("metrics.csv holds {} of the {} steps before the checkpoint", metrics_->rows_kept(), first));
   if (config_.step.uses_queries()) zo_log_.emplace(setup.folder.file("zo_log.jsonl"), setup.subject.loaded.update_values, first);
   const int64_t samples = first * config_.batch.train_batch_size;
+  if (first == 0 && !config_.run.overwrite)
+    for (const std::string& note : set_series_aside(config_, setup.folder)) log_.warn(note);
   if (config_.monitor.csv.enabled) csv_ = CsvMonitor(csv_folder(config_, setup.folder), first > 0 ? std::optional(samples) : std::nullopt);
   if (config_.monitor.tensorboard.enabled) {
     TensorBoard::Options options;

@@ -166,7 +166,7 @@ void claim_model_directory(const TrainArguments& arguments, const TrainSetup& se
 
 void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {
   if (!job.speaks()) return;
-  setup.monitor_locks = claim_other_files(setup.config(), setup.folder, setup.continues, setup.other_folders);
+  setup.monitor_locks = claim_other_files(setup.config(), setup.folder, setup.other_folders);
   claim_model_directory(arguments, setup);
 }
 

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <vector>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -27,11 +26,12 @@ bool is_series(const std::filesystem::path& path) {
 
 }  // namespace
 
-bool CsvMonitor::holds_series(const std::string& folder) {
+std::vector<std::filesystem::path> CsvMonitor::series_in(const std::string& folder) {
+  std::vector<std::filesystem::path> out;
   std::error_code error;
   for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, error))
-    if (is_series(entry.path())) return true;
-  return false;
+    if (is_series(entry.path())) out.push_back(entry.path());
+  return out;
 }
 
 CsvMonitor::CsvMonitor(const std::string& folder, std::optional<int64_t> samples) : folder_(folder), samples_(samples) {
@@ -39,10 +39,7 @@ CsvMonitor::CsvMonitor(const std::string& folder, std::optional<int64_t> samples
   std::filesystem::create_directories(folder_, error);
   if (error) fail_run("csv_monitor: cannot make the folder {}: {}", folder_, error.message());
   if (samples_) return;
-  std::vector<std::filesystem::path> former;
-  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder_, error))
-    if (is_series(entry.path())) former.push_back(entry.path());
-  for (const std::filesystem::path& path : former)
+  for (const std::filesystem::path& path : series_in(folder_))
     if (!std::filesystem::remove(path, error) && error)
       fail_run("csv_monitor: cannot remove {} of a former run: {}", path.string(), error.message());
 }

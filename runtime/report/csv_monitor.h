@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "runtime/report/output_file.h"
 
@@ -14,8 +16,8 @@ class CsvMonitor {
   // Of the run's folder, where csv_monitor.output_path names no other.
   static constexpr const char* kFolder = "csv_monitor";
 
-  // Whether a run has left series there.
-  static bool holds_series(const std::string& folder);
+  // The files of series that a run has left there.
+  static std::vector<std::filesystem::path> series_in(const std::string& folder);
 
   CsvMonitor() = default;  // off
   // Makes the folder where it is missing. A run that goes on keeps of its files what was written up to so many samples; without `samples`

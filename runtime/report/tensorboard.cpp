@@ -136,9 +136,11 @@ struct TensorBoard::Events {
   }
 };
 
-bool TensorBoard::holds_events(const std::string& folder) {
+std::vector<fs::path> TensorBoard::events_in(const std::string& folder) {
   std::error_code error;
-  return fs::is_directory(folder, error) && !event_files(folder).empty();
+  if (!fs::is_directory(folder, error)) return {};
+  const std::vector<std::string> files = event_files(folder);
+  return {files.begin(), files.end()};
 }
 
 TensorBoard::TensorBoard(Options options)

@@ -1,6 +1,7 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -25,8 +26,8 @@ class TensorBoard {
   // Ours, whose steps count optimizer steps from 0, as metrics.csv does.
   static constexpr const char* kOnSteps = "step/";
 
-  // Whether a run of this program has left event files there.
-  static bool holds_events(const std::string& folder);
+  // The event files that runs of this program have left there.
+  static std::vector<std::filesystem::path> events_in(const std::string& folder);
 
   struct Options {
     std::string folder;  // made where it is missing

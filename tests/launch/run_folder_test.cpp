@@ -262,19 +262,24 @@ TEST_F(RunFolderOf, TheMonitorsFilesAreThoseOfOneRun) {
   EXPECT_EQ(series(folder), whole.substr(0, series(folder).size()));
   EXPECT_EQ(count(series(folder), "\n"), 3u);
   EXPECT_FALSE(place_.exists(folder + "/Train_Samples_loss_scale.csv"));
-  // Two runs that share a folder: the second is refused, or the files are its own. Files that are no monitor's stay.
+  // Two runs that share a folder: the files of the first are set aside, or go. Files that are no monitor's stay.
   const std::string shared = "csv_monitor={\"enabled\": true, \"output_path\": \"" + place_.path("shared") + "\", \"job_name\": \"job\"}";
   ASSERT_EQ(train({shared, "run.name=one"}).status, 0);
   place_.write("shared/job/Train_Samples_lr.csv.txt", "mine");
   place_.write("shared/job/Train_data.csv", "text,label\n");
   const std::string of_one = series("shared/job");
-  const Outcome kept = train({shared, "run.name=two", "run.steps=2"});
-  EXPECT_EQ(kept.status, 2);
-  EXPECT_SAYS(kept.err, "holds the series of another run, which this one would replace: choose another csv_monitor.job_name");
-  EXPECT_EQ(series("shared/job"), of_one);
-  EXPECT_FALSE(place_.exists("runs/two"));
-  ASSERT_EQ(train({shared, "run.name=two", "run.steps=2"}, {"--overwrite"}).status, 0);
-  EXPECT_EQ(count(series("shared/job"), "\n"), 3u);
+  for (const std::string former : {"shared/job.former", "shared/job.former-2"}) {
+    const std::string of_former = series("shared/job");
+    const Outcome second = train({shared, "run.name=two-" + former.substr(former.find('.')), "run.steps=2"});
+    EXPECT_EQ(second.status, 0) << second.err;
+    EXPECT_SAYS(second.err, "held the series of another run: they are in " + place_.path(former) + " now");
+    EXPECT_EQ(series(former), of_former);
+    EXPECT_EQ(count(series("shared/job"), "\n"), 3u);
+  }
+  EXPECT_EQ(series("shared/job.former"), of_one);
+  ASSERT_EQ(train({shared, "run.name=two", "run.steps=3"}, {"--overwrite"}).status, 0);
+  EXPECT_EQ(count(series("shared/job"), "\n"), 4u);
+  EXPECT_FALSE(place_.exists("shared/job.former-3"));
   EXPECT_EQ(place_.read("shared/job/Train_data.csv"), "text,label\n");
   EXPECT_TRUE(place_.exists("shared/job/Train_Samples_lr.csv.txt"));
   // Not at once.

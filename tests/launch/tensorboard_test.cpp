@@ -78,17 +78,18 @@ TEST_F(TensorBoardOfARun, GoesOnWithoutStepsThatComeTwice) {
     expect_metrics("boards/job", "test", 4);
   }
   EXPECT_EQ(count(place_.read("boards/job/Train_Samples_lr.csv"), "\n"), 9u);
-  // Another run does not replace it unasked.
-  const Outcome kept = train({set[0], "run.name=other"});
-  EXPECT_EQ(kept.status, 2);
-  EXPECT_SAYS(kept.err, "holds the series of another run, which this one would replace: choose another tensorboard.job_name");
-  expect_metrics("boards/job", "test", 4);
+  // Another run sets it aside.
+  const Outcome other = train({set[0], "run.name=other"});
+  EXPECT_EQ(other.status, 0) << other.err;
+  EXPECT_SAYS(other.err, "held the series of another run: they are in " + place_.path("boards/job.former") + " now");
+  expect_metrics("boards/job.former", "test", 4);
+  expect_metrics("boards/job", "other", 4);
   // The folder has one owner.
   std::vector<std::string> long_set = set;
   long_set.insert(long_set.end(), {"run.name=long", "run.steps=100000", "csv_monitor.enabled=false", "run.overwrite=true"});
   const pid_t pid = place_.start(place_.command(arguments(long_set), 1));
   ASSERT_TRUE(place_.wait_for_rows("long", 2, pid)) << place_.finish(pid, 0).err;
-  const Outcome refused = train({set[0], "run.name=other"});
+  const Outcome refused = train({set[0], "run.name=third"});
   EXPECT_EQ(refused.status, 2);
   EXPECT_SAYS(refused.err, "tensorboard.job_name");
   EXPECT_SAYS(refused.err, "process " + std::to_string(pid));
