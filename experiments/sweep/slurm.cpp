@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <utility>
 
@@ -28,6 +30,9 @@ std::string said_by(const std::vector<std::string>& command) {
   if (result.status != 0) fail_run("{} ends with status {}: {}{}", fmt::join(command, " "), result.status, result.out, result.err);
   return result.out;
 }
+
+bool says(const RunError& error, std::string_view text) { return std::string_view(error.what()).find(text) != std::string_view::npos; }
+bool is_unknown_job(const RunError& error) { return says(error, "Invalid job id"); }
 
 std::string batch_script(const fs::path& folder, const std::vector<SlurmArray::Task>& tasks, int ranks) {
   std::string text =
@@ -104,35 +109,29 @@ SlurmArray::SlurmArray(const fs::path& folder, const std::string& name, const st
 }
 
 void SlurmArray::refresh() {
-  constexpr std::chrono::seconds kInterval{1};
-  if (std::chrono::steady_clock::now() - refreshed_ < kInterval) return;
+  if (!states_.is_due(std::chrono::steady_clock::now())) return;
   std::string text;
   try {
     text = said_by({"squeue", "--noheader", "--array", "--jobs=" + id_, "--format=%K %t"});
   } catch (const RunError& error) {
     // It knows a job no more that has ended some time ago; any other refusal may pass.
-    if (std::string_view(error.what()).find("Invalid job id") == std::string_view::npos) {
-      refreshed_ = std::chrono::steady_clock::now();
-      return;
-    }
+    if (!is_unknown_job(error)) return states_.refused(std::chrono::steady_clock::now());
   }
-  states_.clear();
+  std::map<size_t, std::string> listed;
   for_each_line(text, [&](std::string_view line, int64_t) {
     size_t task = 0;
     const auto [rest, error] = std::from_chars(line.data(), line.data() + line.size(), task);
-    if (error == std::errc() && rest < line.data() + line.size()) states_[task] = std::string(rest + 1, line.data() + line.size());
+    if (error == std::errc() && rest < line.data() + line.size()) listed[task] = std::string(rest + 1, line.data() + line.size());
   });
-  refreshed_ = std::chrono::steady_clock::now();
+  states_.answered(std::chrono::steady_clock::now(), std::move(listed));
 }
 
 bool SlurmArray::has_begun(size_t task) {
   refresh();
-  const auto it = states_.find(task);
-  return it != states_.end() && it->second != "PD" && it->second != "CF";
+  return states_.has_begun(task);
 }
 
 std::optional<int> SlurmArray::ended(size_t task) {
-  constexpr std::chrono::seconds kPatience{90};  // a file that another node has written may show a minute later
   const auto now = std::chrono::steady_clock::now();
   if (now - looked_ > std::chrono::milliseconds(200)) {
     looked_ = now;
@@ -148,13 +147,8 @@ std::optional<int> SlurmArray::ended(size_t task) {
   }
   if (const auto it = statuses_.find(task); it != statuses_.end()) return it->second;
   refresh();
-  if (states_.contains(task) || refreshed_ == std::chrono::steady_clock::time_point()) {
-    missed_.erase(task);
-    return std::nullopt;
-  }
-  const auto since = missed_.try_emplace(task, now).first->second;
-  if (!cancelled_.contains(task) && now - since < kPatience) return std::nullopt;
-  return 128 + SIGKILL;
+  const bool is_gone = states_.is_lost(task) || (cancelled_.contains(task) && states_.is_missing(task));
+  return is_gone ? std::optional(128 + SIGKILL) : std::nullopt;
 }
 
 bool SlurmArray::told(const std::vector<std::string>& command) {
@@ -162,8 +156,7 @@ bool SlurmArray::told(const std::vector<std::string>& command) {
     said_by(command);
     return true;
   } catch (const RunError& error) {
-    const std::string_view why = error.what();  // it may have ended meanwhile
-    return why.find("Invalid job id") != why.npos || why.find("already complet") != why.npos;
+    return is_unknown_job(error) || says(error, "already complet");  // it may have ended meanwhile
   }
 }
 
@@ -183,8 +176,10 @@ std::unique_ptr<Work> make_slurm_work(std::shared_ptr<SlurmArray> array, size_t 
 bool is_in_slurm(const std::string& id) {
   try {
     return !said_by({"squeue", "--noheader", "--jobs=" + id, "--format=%t"}).empty();
-  } catch (const RunError&) {
-    return false;
+  } catch (const RunError& error) {
+    if (is_unknown_job(error) || says(error, fmt::format("squeue cannot be started: {}", std::strerror(ENOENT)))) return false;
+    fail_run("whether Slurm's job {} of this sweep still waits or runs is not known, and a run must not be started twice: {}", id,
+             error.what());
   }
 }
 

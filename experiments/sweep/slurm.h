@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/sweep/task_states.h"
 #include "experiments/sweep/work.h"
 
 namespace zerostep {
@@ -27,7 +28,7 @@ class SlurmArray {
   const std::string& id() const { return id_; }
 
   bool has_begun(size_t task);
-  // Its exit status, or 128 + SIGKILL of a task that Slurm does not know any more and that has left none.
+  // Its exit status, or 128 + SIGKILL of a task that has left none and that squeue does not list any more (TaskStates::is_lost).
   std::optional<int> ended(size_t task);
   // Whether Slurm has taken it, or the task has ended.
   bool signal(size_t task, const char* name);
@@ -39,16 +40,16 @@ class SlurmArray {
 
   std::filesystem::path folder_;
   std::string id_;
-  std::map<size_t, std::string> states_;  // of the tasks that squeue lists
-  std::map<size_t, int> statuses_;        // that tasks have left
+  TaskStates states_;
+  std::map<size_t, int> statuses_;  // that tasks have left
   std::set<size_t> cancelled_;
-  std::map<size_t, std::chrono::steady_clock::time_point> missed_;  // since when squeue does not list one that has left no status
-  std::chrono::steady_clock::time_point refreshed_, looked_;
+  std::chrono::steady_clock::time_point looked_;
 };
 
 // The task of a run.
 std::unique_ptr<Work> make_slurm_work(std::shared_ptr<SlurmArray> array, size_t task);
-// Whether Slurm still has a job of this number. False where there is no squeue.
+// Whether Slurm still has a job of this number. False where it does not know the job any more, or where there is no squeue. RunError where
+// squeue does not answer, or refuses for another reason: the job may well run.
 bool is_in_slurm(const std::string& id);
 
 }  // namespace zerostep
