@@ -58,7 +58,9 @@ void ExperimentCommands::add_sweep(CLI::App& app) {
   sub->add_option("--ranks", sweep_.ranks, "ranks of each run; as resources.ranks, else 1")->transform(number<int64_t>(1, 4096));
   sub->add_option("--gpus", sweep_.gpus, "GPUs that the runs share out, each for one run at a time; as resources.gpus")
       ->type_name("0,1,...");
-  sub->add_option("--only", sweep_.only, "the runs whose names the pattern matches (* stands for any text)")->type_name("PATTERN");
+  sub->add_option("--only", sweep_.only,
+                  "start the runs whose names the pattern matches alone (* stands for any text); of --resume: the rows of the others stay")
+      ->type_name("PATTERN");
   sub->add_flag("--dry-run", sweep_.is_dry_run, "list every run with its planned memory, FLOPs and time; start nothing");
   CLI::Option* resume =
       sub->add_flag("--resume", sweep_.resumes,
@@ -75,7 +77,7 @@ void ExperimentCommands::add_sweep(CLI::App& app) {
       "point, runs.csv, journal.jsonl, summary.txt, summary.csv and report.html.\n"
       "SIGINT: the runs save and stop, --resume goes on; a second one ends them at once.\n"
       "Example: zerostep sweep configs/sweeps/quick.json --dry-run\n"
-      "Exit status: 0 all runs are done, 1 some failed, 2 the file is wrong and nothing was started, 130 or 143 interrupted.");
+      "Exit status: 0 all runs are done, 1 some are not, 2 the file is wrong and nothing was started, 130 or 143 interrupted.");
   sub->callback([this] { run_([this] { return sweep(job_, sweep_); }); });
 }
 
@@ -127,7 +129,8 @@ void ExperimentCommands::add_watch(CLI::App& app) {
       ->check(number(0.1, 86400.0));
   sub->footer(
       "\nOn a terminal the lines are redrawn in place; elsewhere a run has a line whenever it has come further. It ends when no run is\n"
-      "running any more, or by Ctrl-C. A running run without a row of metrics.csv for 5 minutes is marked NO ROW.\n"
+      "running any more, or by Ctrl-C. A running run without a row of metrics.csv for 5 minutes, or for 3 of its steps where these take\n"
+      "longer, is marked NO ROW.\n"
       "Examples: zerostep watch runs/first\n"
       "          zerostep watch runs --once --json | jq .loss");
   run_on_one_rank(sub, [this] { return watch(watch_); });

@@ -162,9 +162,9 @@ RunRecord read_run(const fs::path& folder) {
   run.name = tail_of(fs::absolute(folder).lexically_normal(), 1);
   run.config = read_json(folder / "config.json");
   run.plan = read_json(folder / "plan.json");
-  run.why = FolderLock::owner(folder.string());
+  run.owner = FolderLock::owner(folder.string());
   run.state = RunState::Running;
-  if (run.why.empty()) read_end(run);
+  if (run.owner.empty()) read_end(run);
   return run;
 }
 

@@ -26,7 +26,8 @@ struct RunRecord {
   std::filesystem::path metrics;  // its metrics.csv, or the CSV
   nlohmann::json config, plan;    // the resolved configuration and the plan; null where there is none
   RunState state = RunState::Unknown;
-  std::string why;  // Failed: the error; Interrupted: the signal; Running: the owner; Done: "--stop-after" where that ended it
+  std::string why;    // Failed: the error; Interrupted: the signal; Done: "--stop-after" where that ended it
+  std::string owner;  // Running: the process, in its own words (FolderLock::owner)
 
   // The value of a key of the configuration ("optimizer.params.lr"); null where it has none.
   const nlohmann::json& value(std::string_view path) const;

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -16,7 +16,7 @@
 namespace zerostep {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNaN = RunStatus::kUnknown;
 constexpr double kSilentSeconds = 300;
 constexpr size_t kRecentRows = 20;
 constexpr int kCurveColumns = 24;
@@ -57,8 +57,10 @@ std::string load_text(const RunStatus& s) {
   if (s.load)
     text = fmt::format("{:.1f} cores{}, {} resident", s.load->cores,
                        s.load->processes > 1 ? fmt::format(" in {} ranks", s.load->processes) : "", human_bytes(s.load->resident_bytes));
-  if (std::isfinite(s.gpu_busy))
-    text += fmt::format("{}gpu {:.0f} %, {}", text.empty() ? "" : ", ", 100 * s.gpu_busy, human_bytes(static_cast<int64_t>(s.gpu_bytes)));
+  const bool has_busy = std::isfinite(s.gpu_busy), has_bytes = std::isfinite(s.gpu_bytes);
+  if (has_busy || has_bytes) text += text.empty() ? "gpu " : ", gpu ";
+  if (has_busy) text += fmt::format("{:.0f} %", 100 * s.gpu_busy);
+  if (has_bytes) text += (has_busy ? ", " : "") + human_bytes(static_cast<int64_t>(s.gpu_bytes));
   return text;
 }
 
@@ -68,29 +70,17 @@ double seconds_left(const RunStatus& s) {
   return s.step_seconds * static_cast<double>(std::max<int64_t>(0, s.total - s.step - 1));
 }
 
-}  // namespace
-
-bool RunStatus::is_silent() const {
-  return state == RunState::Running && seconds_since_row >= std::max(kSilentSeconds, std::isfinite(step_seconds) ? 3 * step_seconds : 0.0);
-}
-
-RunStatus status_of(const RunRecord& run, double now) {
+// What metrics.csv alone tells; in `why` what is wrong with it.
+RunStatus figures_of(const std::filesystem::path& metrics) {
   constexpr std::string_view kColumns[] = {
       "step",           "loss",     "eval_loss", "eval_accuracy", "tokens_per_second", "step_seconds", "device_peak_bytes",
       "resident_bytes", "gpu_busy", "gpu_bytes"};
   RunStatus out;
-  out.name = run.name;
-  out.folder = run.folder.string();
-  out.state = run.state;
-  out.why = run.why;
-  out.total = run.total_steps();
-  out.planned_bytes = run.planned_bytes("device");
   MetricsTable table;
   try {
-    table = MetricsTable::read(run.metrics, kColumns);
+    table = MetricsTable::read(metrics, kColumns);
   } catch (const InputError& error) {
-    // A run that has begun a moment ago has no row yet, not even the names of the columns.
-    if (run.state != RunState::Running) out.why = error.what();
+    out.why = error.what();
   }
   for (double loss : table.column("loss"))
     if (!std::isnan(loss)) out.losses.push_back(loss);
@@ -111,13 +101,47 @@ RunStatus status_of(const RunRecord& run, double now) {
   out.gpu_bytes = of_last_row("gpu_bytes");
   const double step = of_last_row("step");
   if (table.num_rows() > 0) out.step = std::isfinite(step) ? static_cast<int64_t>(step) : table.num_rows() - 1;
-  out.seconds_left = seconds_left(out);
   out.last_row = table.last("timestamp");
+  return out;
+}
+
+// `out`: the figures of its metrics.csv.
+RunStatus complete(RunStatus out, const RunRecord& run, double now) {
+  out.name = run.name;
+  out.folder = run.folder.string();
+  out.state = run.state;
+  out.owner = run.owner;
+  // A run that has begun a moment ago has no row yet, not even the names of the columns.
+  if (run.state == RunState::Running || out.why.empty()) out.why = run.why;
+  out.total = run.total_steps();
+  out.planned_bytes = run.planned_bytes("device");
+  out.seconds_left = seconds_left(out);
   double row = seconds_of_timestamp(out.last_row);
   struct stat file {};
   if (!std::isfinite(row) && ::stat(run.metrics.c_str(), &file) == 0) row = static_cast<double>(file.st_mtime);
   out.seconds_since_row = run.state == RunState::Running ? std::max(0.0, now - row) : kNaN;
   return out;
+}
+
+}  // namespace
+
+bool RunStatus::is_silent() const {
+  return state == RunState::Running && seconds_since_row >= std::max(kSilentSeconds, std::isfinite(step_seconds) ? 3 * step_seconds : 0.0);
+}
+
+RunStatus status_of(const RunRecord& run, double now) { return complete(figures_of(run.metrics), run, now); }
+
+RunStatus StatusReader::status_of(const RunRecord& run, double now) {
+  struct stat file {};
+  if (::stat(run.metrics.c_str(), &file) != 0) {
+    seen_.erase(run.metrics);
+    return zerostep::status_of(run, now);
+  }
+  // Before it is read: what is added meanwhile is a change.
+  Seen& seen = seen_[run.metrics];
+  if (seen.size != file.st_size || seen.seconds != file.st_mtim.tv_sec || seen.nanoseconds != file.st_mtim.tv_nsec)
+    seen = {file.st_size, file.st_mtim.tv_sec, file.st_mtim.tv_nsec, figures_of(run.metrics)};
+  return complete(seen.figures, run, now);
 }
 
 std::string status_line(const RunStatus& s, int name_columns) {
@@ -143,6 +167,7 @@ nlohmann::ordered_json status_json(const RunStatus& s) {
     out[name] = std::isfinite(value) ? nlohmann::ordered_json(static_cast<int64_t>(value)) : nullptr;
   };
   out["why"] = s.why;
+  out["owner"] = s.owner;
   out["step"] = s.step < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(s.step);
   out["steps"] = s.total > 0 ? nlohmann::ordered_json(s.total) : nullptr;
   set("loss", s.last_loss);

@@ -38,8 +38,8 @@ class Loads {
     for (RunStatus& run : runs) {
       if (run.state != RunState::Running) continue;
       Seen& seen = seen_[run.folder];
-      if (seen.owner == run.why) continue;
-      seen = {run.why, processes_of(run.why), {}, 0};
+      if (seen.owner == run.owner) continue;
+      seen = {run.owner, processes_of(run.owner), {}, 0};
       look(seen);
       is_new = true;
     }
@@ -70,10 +70,10 @@ class Loads {
   std::map<std::string, Seen> seen_;
 };
 
-std::vector<RunStatus> look_at(const std::vector<std::string>& places, Loads& loads) {
+std::vector<RunStatus> look_at(const std::vector<std::string>& places, StatusReader& reader, Loads& loads) {
   std::vector<RunStatus> out;
   const double now = seconds_since_epoch();
-  for (const RunRecord& run : find_runs(places)) out.push_back(status_of(run, now));
+  for (const RunRecord& run : find_runs(places)) out.push_back(reader.status_of(run, now));
   loads.add_to(out);
   return out;
 }
@@ -156,12 +156,13 @@ class Lines {
 int watch(const WatchArguments& arguments) {
   const bool redraws = !arguments.once && !arguments.json && stdout_terminal().present;
   const double every = arguments.every > 0 ? arguments.every : redraws ? 1 : 10;
+  StatusReader reader;
   Loads loads;
   Screen screen;
   Lines lines;
   while (true) {
     const Clock::time_point begin = Clock::now();
-    const std::vector<RunStatus> runs = look_at(arguments.places, loads);
+    const std::vector<RunStatus> runs = look_at(arguments.places, reader, loads);
     redraws ? screen.draw(runs) : lines.print(runs, arguments.json);
     if (arguments.once) {
       for (const std::string& gpu : arguments.json ? std::vector<std::string>() : gpu_lines(runs)) print_out("{}\n", gpu);

@@ -54,7 +54,8 @@ TEST_F(RunRecords, AFolderWithAnOwnerRuns) {
   {
     const FolderLock lock(folder.string(), "run.name");
     EXPECT_EQ(read_run(folder).state, RunState::Running);
-    EXPECT_SAYS(read_run(folder).why, "process " + std::to_string(::getpid()));
+    EXPECT_SAYS(read_run(folder).owner, "process " + std::to_string(::getpid()));
+    EXPECT_EQ(read_run(folder).why, "");
   }
   EXPECT_EQ(read_run(folder).state, RunState::Killed);
   // What a killed process has left.

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -95,6 +97,13 @@ TEST_F(RunStatusOf, ARunWithoutARowForFiveMinutesIsMarked) {
     EXPECT_SAYS(status_line(s, 0), "NO ROW for 5:12");
     EXPECT_TRUE(status_json(s).at("is_silent").get<bool>());
   }
+  // Three steps may take longer than that.
+  write("metrics.csv", std::string(kHeader) + "2026-01-01T00:00:00.000Z,0,5.5,,1,200,1000,1,,\n");
+  {
+    const FolderLock lock(scratch_.folder().string(), "run.name");
+    EXPECT_FALSE(status(time_of("2026-01-01T00:09:59.000Z")).is_silent());
+    EXPECT_TRUE(status(time_of("2026-01-01T00:10:01.000Z")).is_silent());
+  }
   // One that has ended has none to leave.
   EXPECT_FALSE(status(time_of("2026-01-02T00:00:00.000Z")).is_silent());
   EXPECT_TRUE(std::isnan(status(0).seconds_left));
@@ -122,6 +131,48 @@ TEST_F(RunStatusOf, JsonHasTheNumbersAsTheyAre) {
   EXPECT_EQ(object.at("device_peak_bytes"), 12345678901);
   EXPECT_TRUE(object.at("gpu_busy").is_null());
   EXPECT_TRUE(object.at("eval_accuracy").is_null());
+}
+
+TEST_F(RunStatusOf, AGpuOfWhichOnlyOneFigureIsKnownHasThatOne) {
+  const std::string row = "2026-01-01T00:00:00.000Z,0,5.5,,1,90,1000,1,";
+  write("metrics.csv", kHeader + row + "0.5,\n");
+  EXPECT_TRUE(std::isnan(status().gpu_bytes));
+  EXPECT_SAYS(status_line(status(), 0) + "\n", "| gpu 50 %\n");
+  write("metrics.csv", kHeader + row + ",2048\n");
+  EXPECT_SAYS(status_line(status(), 0) + "\n", "| gpu 2.00 KiB\n");
+}
+
+TEST_F(RunStatusOf, TheOwnerIsNoReason) {
+  write("metrics.csv", kHeader);
+  const FolderLock lock(scratch_.folder().string(), "run.name");
+  const nlohmann::ordered_json object = status_json(status());
+  EXPECT_EQ(object.at("why"), "");
+  EXPECT_SAYS(object.at("owner").get<std::string>(), "process " + std::to_string(::getpid()));
+}
+
+// A change of a file that shows in neither its size nor its time is not seen: so one knows that the file was not read.
+TEST_F(RunStatusOf, AFileThatHasNotChangedIsNotReadAgain) {
+  namespace fs = std::filesystem;
+  const fs::path file = scratch_.path("metrics.csv");
+  StatusReader reader;
+  const auto loss = [&] { return reader.status_of(read_run(scratch_.folder()), 0).last_loss; };
+  write("metrics.csv", "step,loss\n0,5\n");
+  const fs::file_time_type time = fs::last_write_time(file);
+  EXPECT_EQ(loss(), 5);
+  write("metrics.csv", "step,loss\n0,4\n");
+  fs::last_write_time(file, time);
+  EXPECT_EQ(loss(), 5);
+  EXPECT_EQ(status().last_loss, 4);
+  fs::last_write_time(file, time + std::chrono::nanoseconds(1));
+  EXPECT_EQ(loss(), 4);
+  write("metrics.csv", "step,loss\n0,4\n1,3\n");
+  fs::last_write_time(file, time + std::chrono::nanoseconds(1));
+  EXPECT_EQ(loss(), 3);
+  // What is not of the file is as it is now.
+  write("log.txt", "ranks          1\nzerostep: step 7: the loss is nan\n");
+  EXPECT_EQ(reader.status_of(read_run(scratch_.folder()), 0).why, "step 7: the loss is nan");
+  fs::remove(file);
+  EXPECT_TRUE(std::isnan(loss()));
 }
 
 TEST(ProcessUse, IsThatOfTheOwnerOnThisHost) {
