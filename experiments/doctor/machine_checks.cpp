@@ -21,6 +21,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/core_set.h"
 #include "base/device.h"
 #include "base/error.h"
 #include "base/format.h"
@@ -30,7 +31,6 @@
 #include "experiments/process/run_command.h"
 #include "offload/host_optimizer.h"
 #include "runtime/timing/machine.h"
-#include "sharding/comm/core_share.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -87,8 +87,7 @@ std::string_view name_of(Verdict verdict) {
 }
 
 Finding check_cores() {
-  const cpu_set_t allowed = allowed_cores();
-  const int cores = CPU_COUNT(&allowed);
+  const int64_t cores = std::ssize(CoreSet::of_process());
   const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
   return {"cores", Verdict::Ok,
           online > cores ? fmt::format("{} of {} cores are for this process (its affinity, or a container's)", cores, online)

@@ -32,7 +32,7 @@ std::optional<int> Process::ended() {
   int status = 0;
   const pid_t done = ::waitpid(pid_, &status, WNOHANG);
   if (done < 0 && errno != EINTR) status_ = 1;  // somebody else has waited for it: how it ended is not known
-  if (done == pid_) status_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  if (done == pid_) status_ = exit_status(status);
   return status_;
 }
 

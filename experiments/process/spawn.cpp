@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,20 +10,21 @@
 #include <cerrno>
 #include <csignal>
 
+#include "base/core_set.h"
 #include "base/file_descriptor.h"
 
 namespace zerostep {
 namespace {
 
 // Between fork() and exec() only calls that are safe in a signal handler are made: this process has other threads.
-[[noreturn]] void become(const SpawnRequest& request, pid_t parent, char* const* arguments, char* const* environment,
-                         const cpu_set_t& cores, int failure) {
+[[noreturn]] void become(const SpawnRequest& request, pid_t parent, char* const* arguments, char* const* environment, const CoreSet& cores,
+                         int failure) {
   if (request.has_own_group) ::setpgid(0, 0);
   if (request.signal_of_parents_death != 0) {
     ::prctl(PR_SET_PDEATHSIG, request.signal_of_parents_death);
     if (::getppid() != parent) ::_exit(127);  // it has ended meanwhile
   }
-  if (!request.cores.empty()) ::sched_setaffinity(0, sizeof(cores), &cores);
+  if (!request.cores.empty()) cores.bind_thread();
   for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGPIPE, SIGHUP, SIGWINCH, SIGCHLD}) ::signal(signal, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
@@ -56,9 +56,7 @@ Spawned spawn(const SpawnRequest& request) {
   }
   for (const auto& [name, value] : request.environment) environment.push_back(fmt::format("{}={}", name, value));
   const std::vector<char*> arguments = pointers(command), variables = pointers(environment);
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  for (int core : request.cores) CPU_SET(static_cast<size_t>(core), &cores);
+  const CoreSet cores(request.cores);
   // Through it the child tells why it could not become the program; it closes where it could.
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return {-1, errno};
@@ -77,5 +75,7 @@ Spawned spawn(const SpawnRequest& request) {
   ::waitpid(id, nullptr, 0);
   return {-1, reason};
 }
+
+int exit_status(int waited) { return WIFSIGNALED(waited) ? 128 + WTERMSIG(waited) : WEXITSTATUS(waited); }
 
 }  // namespace zerostep

@@ -23,5 +23,7 @@ struct Spawned {
 // Starts a program, no shell in between. Signals are to it what they are to a new process; files of this process that are not closed on
 // exec are open in it. The caller waits for it.
 Spawned spawn(const SpawnRequest& request);
+// Of what waitpid() says of a program that has ended: its exit status, or 128 + signal.
+int exit_status(int waited);
 
 }  // namespace zerostep
