@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "base/error.h"
@@ -26,16 +27,14 @@ std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const s
         is_complete = false;
       }
     if (!is_complete || left.empty()) return out;
-    if (std::all_of(left.begin(), left.end(), [&](size_t run) { return std::isnan(value(run, rung)); }))
+    std::map<size_t, double> values;
+    for (size_t run : left) values[run] = value(run, rung);
+    if (std::all_of(values.begin(), values.end(), [](const auto& entry) { return std::isnan(entry.second); }))
       fail_run(
           "search.metric {} has no value after {} steps in any run, so the best cannot be told: take another metric, or see to it that it "
-          "is "
-          "measured by then; what the runs have left stays",
+          "is measured by then; what the runs have left stays",
           search.metric, rung);
-    const auto badness = [&](size_t run) {
-      const double v = value(run, rung);
-      return std::isnan(v) ? HUGE_VAL : v;
-    };
+    const auto badness = [&](size_t run) { return std::isnan(values.at(run)) ? HUGE_VAL : values.at(run); };
     std::stable_sort(left.begin(), left.end(), [&](size_t a, size_t b) { return badness(a) < badness(b); });
     left.resize(static_cast<size_t>(std::max(1.0, std::ceil(static_cast<double>(left.size()) * search.keep - 1e-9))));
   }

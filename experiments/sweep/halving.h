@@ -20,9 +20,10 @@ struct Contestant {
 bool is_better_higher(std::string_view column);
 
 // What is to be done next: every run but those that are out takes the steps of the first rung; of n runs the best n * keep (one at least,
-// rounded up) go on to the next. `value(run, steps)` is the metric after so many steps, NaN where it has none, which is worst; of equals
-// the first goes on. Depends on nothing else, so that a search that was interrupted goes on as it would have. Gives for each run the number
-// of steps that it still has to reach now; nothing: none. RunError: no run has a value at a rung that is complete.
+// rounded up) go on to the next. `value(run, steps)` is the metric after so many steps, NaN where it has none, which is worst; it is asked
+// for once a run and a rung, and of equals the first goes on. Depends on nothing else, so that a search that was interrupted goes on as it
+// would have. Gives for each run the number of steps that it still has to reach now; nothing: none. RunError: no run has a value at a rung
+// that is complete.
 std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const std::vector<Contestant>& runs,
                                               const std::function<double(size_t run, int64_t steps)>& value);
 
