@@ -43,6 +43,15 @@ void add_note(std::vector<std::string>& notes, const std::vector<std::string>& r
     notes.push_back(fmt::format("{} {}: {}", counted(std::ssize(runs), "run"), runs.size() == 1 ? one : several, first_names(runs)));
 }
 
+// What a run did until its sweep was killed is not in the journal: whether it is done, though the journal does not know that.
+bool hear_of_end(SweepRow& row, const fs::path& folder) {
+  if (row.state != SweepState::Interrupted || read_run(folder).state != RunState::Done) return false;
+  row.state = SweepState::Done;
+  row.exit = 0;
+  row.error.clear();
+  return true;
+}
+
 }  // namespace
 
 std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base, int ranks) {
@@ -99,13 +108,7 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
     const bool is_there = holds_run(folder);
     const std::string archive = is_there ? "" : archive_of(it->second, folder);
     if (is_there) {
-      // What it did until the sweep was killed is not in the journal.
-      if (row.state == SweepState::Interrupted && read_run(folder).state == RunState::Done) {
-        row.state = SweepState::Done;
-        row.exit = 0;
-        row.error.clear();
-        out.ended_unheard.push_back(i);
-      }
+      if (hear_of_end(row, folder)) out.ended_unheard.push_back(i);
       read_metrics(row, folder);
     } else if (row.state == SweepState::Done && !archive.empty()) {
       out.archived.push_back(i);
@@ -120,6 +123,31 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
   }
   add_note(out.notes, archived, "is archived and counts as done", "are archived and count as done");
   add_note(out.notes, anew, "was archived before it was done and begins anew", "were archived before they were done and begin anew");
+  return out;
+}
+
+std::vector<SweepRow> rows_that_stay(const std::vector<SweepPoint>& points, const std::vector<SweepPoint>& others, const FormerRuns& former,
+                                     const fs::path& sweep) {
+  std::vector<SweepRow> out;
+  std::set<std::string> known;
+  for (const SweepPoint& point : points) known.insert(point.name);
+  const auto add = [&](SweepRow row) {
+    if (const fs::path folder = sweep / row.run; holds_run(folder)) {
+      hear_of_end(row, folder);
+      read_metrics(row, folder);
+    }
+    out.push_back(std::move(row));
+  };
+  for (const SweepPoint& point : others) {
+    known.insert(point.name);
+    const auto it = former.find(point.name);
+    SweepRow row = it != former.end() ? it->second.row : SweepRow();
+    row.run = point.name;
+    row.values = point.values;
+    add(std::move(row));
+  }
+  for (const auto& [name, run] : former)
+    if (!known.contains(name)) add(run.row);
   return out;
 }
 

@@ -16,7 +16,8 @@ using FormerRuns = std::map<std::string, FormerRun>;
 // A key that is new in the file of a sweep changes the names of its points, not the runs that there are. Points whose configuration is that
 // of a former run get its name; one whose name a former run of another configuration has gets a number. `base` is what the sweep began with
 // (the same as now), `ranks` those of a run now. Gives what is to be said of it: which points have other names than their values give them,
-// and which former runs are no points any more. A run that the journal has no command of is known by its name alone.
+// and which former runs are no points any more. A run whose configuration is not known, since the journal has no command of it or one that
+// is none any more, is known by its name alone.
 std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base, int ranks);
 
 // The runs of a sweep that goes on, as it finds them.
@@ -30,5 +31,9 @@ struct FormerRows {
 // beside its folder. `folder` is the sweep's; failed runs are started again where `retries_failed` is set.
 FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& former, const std::filesystem::path& folder,
                        bool retries_failed);
+// Rows of what is not to be started: of the points `others`, and of former runs that are points no more, with the values that they were
+// started with. Each stands as its folder and the journal tell.
+std::vector<SweepRow> rows_that_stay(const std::vector<SweepPoint>& points, const std::vector<SweepPoint>& others, const FormerRuns& former,
+                                     const std::filesystem::path& folder);
 
 }  // namespace zerostep

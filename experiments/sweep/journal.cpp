@@ -13,7 +13,7 @@ namespace {
 // Metrics that the end of a run is written with, so that a run that is archived keeps them.
 template <typename Row, typename Visit>
 void visit_metrics(Row& row, const Visit& visit) {
-  visit("loss", row.loss);
+  visit("final_loss", row.final_loss);
   visit("last_loss", row.last_loss);
   visit("best_eval_loss", row.best_eval_loss);
   visit("device_peak_bytes", row.device_peak_bytes);
@@ -27,7 +27,9 @@ void take(const nlohmann::json& event, std::map<std::string, FormerRun>& runs) {
   SweepRow& row = run.row;
   row.run = name;
   if (kind == "start") {
-    if (row.started.empty()) row.started = event.value("time", "");
+    row.values.clear();
+    const nlohmann::json values = event.value("values", nlohmann::json::object());
+    for (const auto& [path, value] : values.get_ref<const nlohmann::json::object_t&>()) row.values.emplace_back(path, value);
     row.device = event.value("device", "");
     row.state = SweepState::Interrupted;  // unless its end follows
     row.exit.reset();
@@ -35,6 +37,7 @@ void take(const nlohmann::json& event, std::map<std::string, FormerRun>& runs) {
     run.command = event.value("command", std::vector<std::string>());
     run.archive.clear();  // it has an older state
   }
+  if (kind == "running" && row.started.empty()) row.started = event.value("time", "");
   if (kind == "end") {
     row.state = sweep_state(event.value("state", "")).value_or(SweepState::Interrupted);
     row.exit = event.contains("exit") ? std::optional(event["exit"].get<int>()) : std::nullopt;
@@ -52,28 +55,39 @@ void take(const nlohmann::json& event, std::map<std::string, FormerRun>& runs) {
   }
 }
 
-}  // namespace
-
-std::map<std::string, FormerRun> Journal::read(const std::filesystem::path& file) {
-  std::map<std::string, FormerRun> out;
-  for_each_line(read_file(file), [&](std::string_view line, int64_t number) {
+template <typename Use>
+void for_each_event(const std::filesystem::path& file, const Use& use) {
+  const std::string text = read_file(file);
+  const size_t whole = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // what follows is cut
+  for_each_line(std::string_view(text).substr(0, whole), [&](std::string_view line, int64_t number) {
     const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
-    if (!event.is_object() || !event.contains("run")) return;  // of the whole sweep, or cut
+    if (!event.is_object())
+      fail_input(
+          "{}: line {} is no event of a sweep's journal: a JSON object is expected. Take the line away, or the file back from a copy",
+          file.string(), number);
     try {
-      take(event, out);
+      use(event);
     } catch (const nlohmann::json::exception&) {
       fail_input("{}: line {} is no event of a sweep's journal: a value is of another type than it was written with", file.string(),
                  number);
     }
+  });
+}
+
+}  // namespace
+
+std::map<std::string, FormerRun> Journal::read(const std::filesystem::path& file) {
+  std::map<std::string, FormerRun> out;
+  for_each_event(file, [&](const nlohmann::json& event) {
+    if (event.contains("run")) take(event, out);  // others are of the whole sweep
   });
   return out;
 }
 
 std::vector<std::string> Journal::submitted_jobs(const std::filesystem::path& file) {
   std::vector<std::string> out;
-  for_each_line(read_file(file), [&](std::string_view line, int64_t) {
-    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
-    if (event.is_object() && event.value("event", "") == "submit") out.push_back(event.value("slurm_job", ""));
+  for_each_event(file, [&](const nlohmann::json& event) {
+    if (event.value("event", "") == "submit") out.push_back(event.value("slurm_job", ""));
   });
   return out;
 }
@@ -84,10 +98,12 @@ Journal::Journal(const std::filesystem::path& file) {
   file_ = OutputFile(file.string(), OutputFile::Mode::Append);
 }
 
-void Journal::append(const std::string& event, nlohmann::ordered_json more) {
-  nlohmann::ordered_json line{{"time", timestamp_now()}, {"event", event}};
+std::string Journal::append(const std::string& event, nlohmann::ordered_json more) {
+  std::string now = timestamp_now();
+  nlohmann::ordered_json line{{"time", now}, {"event", event}};
   line.update(more);
   file_.write(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  return now;
 }
 
 void Journal::begin(const std::string& sweep, size_t runs, bool resumes) {
@@ -95,8 +111,12 @@ void Journal::begin(const std::string& sweep, size_t runs, bool resumes) {
 }
 
 void Journal::start(const SweepRow& row, const std::vector<std::string>& command) {
-  append("start", {{"run", row.run}, {"device", row.device}, {"command", command}});
+  nlohmann::ordered_json values = nlohmann::ordered_json::object();
+  for (const auto& [path, value] : row.values) values[path] = value;
+  append("start", {{"run", row.run}, {"values", values}, {"device", row.device}, {"command", command}});
 }
+
+std::string Journal::running(const std::string& run) { return append("running", {{"run", run}}); }
 
 void Journal::end(const SweepRow& row) {
   nlohmann::ordered_json more{{"run", row.run}, {"state", name_of(row.state)}, {"seconds", row.seconds}, {"steps", row.steps}};

@@ -21,15 +21,19 @@ struct FormerRun {
 class Journal {
  public:
   static constexpr const char* kFile = "journal.jsonl";
-  // What the runs of a sweep had come to, by their names. InputError naming the line where one is not as it was written.
+  // What the runs of a sweep had come to, by their names. A last line that is cut, as a sweep that is killed leaves it, did not happen.
+  // InputError naming any other line that is not as it was written.
   static std::map<std::string, FormerRun> read(const std::filesystem::path& file);
 
-  // The numbers of the jobs that it has handed to Slurm.
+  // The numbers of the jobs that it has handed to Slurm. InputError as read().
   static std::vector<std::string> submitted_jobs(const std::filesystem::path& file);
 
   explicit Journal(const std::filesystem::path& file);
   void begin(const std::string& sweep, size_t runs, bool resumes);
+  // That a run is started, with its values and its device; under a batch system it may wait still.
   void start(const SweepRow& row, const std::vector<std::string>& command);
+  // That it runs. Gives the moment, as timestamps of metrics.csv.
+  std::string running(const std::string& run);
   void end(const SweepRow& row);
   // That a run of this name is packed, and whether it is done.
   void archived(const std::string& run, const std::string& archive, bool is_done);
@@ -37,7 +41,7 @@ class Journal {
   void note(const std::string& event, const std::string& text);
 
  private:
-  void append(const std::string& event, nlohmann::ordered_json more);
+  std::string append(const std::string& event, nlohmann::ordered_json more);
   OutputFile file_;
 };
 

@@ -1,7 +1,6 @@
 #include "experiments/sweep/machine_shares.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,6 +22,7 @@ MachineShares::MachineShares(const SweepResources& resources, const std::vector<
                counted(resources.ranks, "rank"), gpus == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", gpus));
   if (std::set<int>(resources.gpus.begin(), resources.gpus.end()).size() < gpus)
     fail_input("a GPU is named twice ({}): each run has its GPUs for itself (--gpus, resources.gpus)", fmt::join(resources.gpus, ","));
+  if (!resources.uses_slurm) visible_devices(resources.gpus);
   const size_t room = gpus > 0 ? gpus / ranks : std::max<size_t>(1, cores.size() / ranks);
   size_t jobs = resources.jobs > 0 ? static_cast<size_t>(resources.jobs) : room;
   if (gpus > 0 && jobs > room)
@@ -53,12 +53,18 @@ bool MachineShares::any_is_free() const {
 }
 
 std::string visible_devices(const std::vector<int>& gpus) {
+  const char* variable = std::getenv("CUDA_VISIBLE_DEVICES");
   std::vector<std::string> seen, out;
-  if (const char* variable = std::getenv("CUDA_VISIBLE_DEVICES")) {
+  if (variable != nullptr) {
     std::istringstream entries(variable);
     for (std::string entry; std::getline(entries, entry, ',');) seen.push_back(entry);
   }
-  for (int gpu : gpus) out.push_back(static_cast<size_t>(gpu) < seen.size() ? seen[static_cast<size_t>(gpu)] : std::to_string(gpu));
+  for (int gpu : gpus) {
+    if (variable != nullptr && static_cast<size_t>(gpu) >= seen.size())
+      fail_input("GPU {} is asked for (--gpus, resources.gpus), and CUDA_VISIBLE_DEVICES={} shows {} to this process; they count from 0",
+                 gpu, variable, counted(std::ssize(seen), "GPU"));
+    out.push_back(variable != nullptr ? seen[static_cast<size_t>(gpu)] : std::to_string(gpu));
+  }
   return fmt::format("{}", fmt::join(out, ","));
 }
 
@@ -72,15 +78,5 @@ std::optional<size_t> MachineShares::take(int64_t bytes) {
 }
 
 void MachineShares::give_back(size_t share) { shares_.at(share).is_free = true; }
-
-std::vector<int> cores_of_process() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  std::vector<int> out;
-  if (::sched_getaffinity(0, sizeof(cores), &cores) != 0) return out;
-  for (int core = 0; core < CPU_SETSIZE; ++core)
-    if (CPU_ISSET(static_cast<size_t>(core), &cores)) out.push_back(core);
-  return out;
-}
 
 }  // namespace zerostep

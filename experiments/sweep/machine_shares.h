@@ -23,7 +23,8 @@ struct MachineShare {
 class MachineShares {
  public:
   // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts. As many shares as
-  // resources.jobs, at most `runs`. InputError: a run's ranks do not get a GPU each.
+  // resources.jobs, at most `runs`. InputError: a run's ranks do not get a GPU each, a GPU is named twice or is none that this process sees
+  // (visible_devices, unless Slurm starts the runs), or there are more jobs than there are GPUs for their ranks.
   MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs);
 
   size_t count() const { return shares_.size(); }
@@ -41,9 +42,7 @@ class MachineShares {
 };
 
 // What CUDA_VISIBLE_DEVICES is to be for these of the GPUs that this process sees: its own variable's entries, where it has one.
+// InputError: that has fewer.
 std::string visible_devices(const std::vector<int>& gpus);
-
-// The numbers of the cores that this process may use.
-std::vector<int> cores_of_process();
 
 }  // namespace zerostep

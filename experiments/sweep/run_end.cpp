@@ -37,9 +37,9 @@ bool is_ended_from_outside(int status) {
 void judge_end(const RunEnd& end, SweepRow& row) {
   row.exit = end.status;
   row.error.clear();
-  if (end.status == 0 && (end.record == RunState::Done || end.has_its_steps)) {
+  if (end.status == 0 && (end.recorded_state == RunState::Done || end.has_its_steps)) {
     row.state = SweepState::Done;
-  } else if (end.status == 0 || is_ended_from_outside(end.status) || (end.was_asked_to_stop && end.record != RunState::Failed)) {
+  } else if (end.status == 0 || is_ended_from_outside(end.status) || (end.was_asked_to_stop && end.recorded_state != RunState::Failed)) {
     row.state = SweepState::Interrupted;
     if (!end.was_asked_to_stop)
       row.error = end.status == 0 ? last_words(end.output, end.output_begin)

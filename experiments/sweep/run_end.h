@@ -9,12 +9,12 @@ namespace zerostep {
 
 // What is known of a run whose process has ended.
 struct RunEnd {
-  int status = 0;                       // exit status, or 128 + signal
-  RunState record = RunState::Unknown;  // as its folder tells; Unknown: it has left none
-  bool has_its_steps = false;           // a run of a search ends before the last step of its file
-  bool was_asked_to_stop = false;       // by an interrupt of the sweep
-  std::filesystem::path output = {};    // what it has said
-  size_t output_begin = 0;              // from this byte on
+  int status = 0;                               // exit status, or 128 + signal
+  RunState recorded_state = RunState::Unknown;  // as its folder tells; Unknown: it has left none
+  bool has_its_steps = false;                   // a run of a search ends before the last step of its file
+  bool was_asked_to_stop = false;               // by an interrupt of the sweep
+  std::filesystem::path output = {};            // what it has said
+  size_t output_begin = 0;                      // from this byte on
 };
 
 // Into the row: whether the run is done, has failed or can go on, its exit status, and why it is not done.

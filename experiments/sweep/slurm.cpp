@@ -48,11 +48,12 @@ std::string batch_script(const fs::path& folder, const std::vector<SlurmArray::T
   return text + fmt::format(
                     "esac\n"
                     "exec >>\"$output\" 2>&1\n"
+                    ": >{1}/\"$SLURM_ARRAY_TASK_ID.begun\"\n"
                     "export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-1}}}}\n"
                     "status=0\n"
-                    "srun --mpi=pmix --ntasks={} --cpus-per-task=\"${{SLURM_CPUS_PER_TASK:-1}}\" --kill-on-bad-exit=1 \"${{command[@]}}\" "
+                    "srun --mpi=pmix --ntasks={0} --cpus-per-task=\"${{SLURM_CPUS_PER_TASK:-1}}\" --kill-on-bad-exit=1 \"${{command[@]}}\" "
                     "|| status=$?\n"
-                    "echo $status >{}/\"$SLURM_ARRAY_TASK_ID.status\"\n",
+                    "echo $status >{1}/\"$SLURM_ARRAY_TASK_ID.status\"\n",
                     ranks, shell_word(folder.string()));
 }
 
@@ -69,7 +70,7 @@ class SlurmWork : public Work {
     wish_ = array_->has_begun(task_) ? Wish::Save : Wish::End;  // one that waits still has nothing to save
     tell();
   }
-  void end() override {
+  void kill() override {
     if (wish_ == Wish::End) return;
     wish_ = Wish::End;
     tell();
@@ -126,25 +127,32 @@ void SlurmArray::refresh() {
   states_.answered(std::chrono::steady_clock::now(), std::move(listed));
 }
 
+void SlurmArray::look() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - looked_ < std::chrono::milliseconds(200)) return;
+  looked_ = now;
+  // The folder is listed anew, since a network file system remembers for a while which names are not there.
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
+    size_t number = 0;
+    int status = 0;
+    const std::string name = entry.path().filename().string();
+    const auto [rest, wrong] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (wrong != std::errc()) continue;
+    if (std::string_view(rest) == ".begun") begun_.insert(number);
+    if (std::string_view(rest) == ".status" && std::ifstream(entry.path()) >> status) statuses_[number] = status;
+  }
+}
+
 bool SlurmArray::has_begun(size_t task) {
+  look();
+  if (begun_.contains(task)) return true;
   refresh();
   return states_.has_begun(task);
 }
 
 std::optional<int> SlurmArray::ended(size_t task) {
-  const auto now = std::chrono::steady_clock::now();
-  if (now - looked_ > std::chrono::milliseconds(200)) {
-    looked_ = now;
-    // The folder is listed anew, since a network file system remembers for a while which names are not there.
-    std::error_code error;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
-      size_t number = 0;
-      int status = 0;
-      const std::string name = entry.path().filename().string();
-      const auto [rest, wrong] = std::from_chars(name.data(), name.data() + name.size(), number);
-      if (wrong == std::errc() && std::string_view(rest) == ".status" && std::ifstream(entry.path()) >> status) statuses_[number] = status;
-    }
-  }
+  look();
   if (const auto it = statuses_.find(task); it != statuses_.end()) return it->second;
   refresh();
   const bool is_gone = states_.is_lost(task) || (cancelled_.contains(task) && states_.is_missing(task));

@@ -27,6 +27,7 @@ class SlurmArray {
   SlurmArray(const std::filesystem::path& folder, const std::string& name, const std::vector<Task>& tasks, int ranks, int jobs);
   const std::string& id() const { return id_; }
 
+  // Whether it runs, or has: as squeue says, or the task itself, which leaves a file at its beginning and one at its end.
   bool has_begun(size_t task);
   // Its exit status, or 128 + SIGKILL of a task that has left none and that squeue does not list any more (TaskStates::is_lost).
   std::optional<int> ended(size_t task);
@@ -35,14 +36,15 @@ class SlurmArray {
   bool cancel(size_t task);
 
  private:
-  void refresh();
+  void refresh();  // what squeue says
+  void look();     // at what tasks have left
   bool told(const std::vector<std::string>& command);
 
   std::filesystem::path folder_;
   std::string id_;
   TaskStates states_;
   std::map<size_t, int> statuses_;  // that tasks have left
-  std::set<size_t> cancelled_;
+  std::set<size_t> begun_, cancelled_;
   std::chrono::steady_clock::time_point looked_;
 };
 

@@ -9,21 +9,20 @@
 #include <thread>
 #include <utility>
 
+#include "base/core_set.h"
 #include "base/error.h"
 #include "base/format.h"
-#include "experiments/records/metrics_table.h"
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/former_runs.h"
-#include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/run_end.h"
+#include "experiments/sweep/search.h"
 #include "experiments/sweep/slurm.h"
 #include "experiments/sweep/sweep_folder.h"
 #include "experiments/sweep/train_command.h"
 #include "experiments/sweep/work.h"
 #include "runtime/report/folder_lock.h"
-#include "runtime/report/metrics.h"
 
 namespace zerostep {
 namespace fs = std::filesystem;
@@ -40,8 +39,10 @@ class Sweep {
         screen_(screen),
         folder_(request.file.folder()),
         lock_(claim_sweep_folder(request.file, request.options.resumes)),
-        shares_(request.file.resources, cores_of_process(), request.memory_bytes, request.points.size()),
-        journal_(open_journal()) {}
+        shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size()),
+        journal_(open_journal()) {
+    if (request.file.search) search_.emplace(*request.file.search, folder_);
+  }
 
   SweepOutcome run() {
     try {
@@ -76,14 +77,14 @@ class Sweep {
                    fmt::format("{} of {} runs are done",
                                std::count_if(rows_.begin(), rows_.end(), [](const SweepRow& row) { return row.state == SweepState::Done; }),
                                rows_.size()));
-    return {rows_, interrupts_ > 0};
+    return {rows_, others_, interrupts_ > 0};
   }
 
   struct StartedRun {
     size_t row;
     std::optional<size_t> share;  // of this machine
     std::unique_ptr<Work> work;
-    Clock::time_point begun;
+    Clock::time_point begun;  // where has_begun is set
     double seconds_before;
     size_t output_begin = 0;  // bytes that its output.txt had before
     bool has_begun = false;
@@ -94,7 +95,7 @@ class Sweep {
     constexpr double kPatience = 15;
     const Clock::time_point begun = Clock::now();
     while (!started_.empty() && seconds_since(begun) < kPatience) {
-      for (StartedRun& run : started_) run.work->end();
+      for (StartedRun& run : started_) run.work->kill();
       std::erase_if(started_, [](StartedRun& run) { return run.work->ended().has_value(); });
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
@@ -121,11 +122,13 @@ class Sweep {
     for (const std::string& id : Journal::submitted_jobs(file))
       if (is_in_slurm(id))
         fail_input("--resume: Slurm's job {} of this sweep still waits or runs: wait for it, or end it with `scancel {}`", id, id);
-    FormerRows former = former_rows(request_.points, Journal::read(file), folder_, request_.options.retries_failed);
+    const FormerRuns former_runs = Journal::read(file);
+    FormerRows former = former_rows(request_.points, former_runs, folder_, request_.options.retries_failed);
     if (request_.file.search && !former.archived.empty())
       fail_input("--resume: the search compares its runs by their metrics.csv, and {} is archived: unpack it into {}",
                  former.rows[former.archived.front()].run, folder_.string());
     rows_ = std::move(former.rows);
+    others_ = rows_that_stay(request_.points, request_.others, former_runs, folder_);
     journal.emplace(file);
     journal->begin(request_.file.name, rows_.size(), true);
     for (size_t row : former.ended_unheard) journal->end(rows_[row]);
@@ -156,18 +159,8 @@ class Sweep {
 
   // Which runs of a search have further steps to take.
   void choose() {
-    if (!request_.file.search || !std::exchange(has_to_choose_, false)) return;
-    std::vector<Contestant> contestants;
-    // One that was ended from outside waits for --resume: what ends it may do so again.
-    for (const SweepRow& row : rows_)
-      contestants.push_back({row.steps, row.state == SweepState::Failed || row.state == SweepState::Interrupted});
-    const auto value = [&](size_t row, int64_t steps) {
-      const std::string_view column = request_.file.search->metric;
-      const MetricsTable table = MetricsTable::read(folder_of(row) / "metrics.csv", {&column, 1});
-      const double sign = is_better_higher(column) ? -1 : 1;
-      return sign * final_mean(table.column(column).first(std::min(table.column(column).size(), static_cast<size_t>(steps))));
-    };
-    const std::vector<std::optional<int64_t>> next = next_rung(*request_.file.search, contestants, value);
+    if (!search_ || !std::exchange(has_to_choose_, false)) return;
+    const std::vector<std::optional<int64_t>> next = search_->next(rows_);
     for (size_t i = 0; i < rows_.size(); ++i) {
       if (!next[i] || rows_[i].state == SweepState::Running) continue;
       targets_[i] = *next[i];
@@ -175,9 +168,13 @@ class Sweep {
       if (rows_[i].state != SweepState::Queued) is_changed_ = true;
       rows_[i].state = SweepState::Queued;
     }
-    // A run whose turn has passed while it waited.
-    for (size_t i = 0; i < rows_.size(); ++i)
-      if (!next[i] && rows_[i].state == SweepState::Queued) rows_[i].state = SweepState::Done;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      if (next[i] || rows_[i].state != SweepState::Queued) continue;
+      // Its turn has passed while it waited.
+      rows_[i].state = SweepState::Done;
+      journal_->end(rows_[i]);
+      is_changed_ = true;
+    }
   }
 
   // Seconds or, where none are predicted, FLOPs that are still to be spent.
@@ -187,7 +184,7 @@ class Sweep {
     return share * planned.seconds.value_or(planned.flops);
   }
 
-  bool is_submitted(size_t row) const {
+  bool is_started(size_t row) const {
     return std::any_of(started_.begin(), started_.end(), [&](const StartedRun& run) { return run.row == row; });
   }
 
@@ -196,7 +193,7 @@ class Sweep {
     constexpr double kPatience = 30;  // for the processes of a sweep that was killed to end
     std::vector<size_t> out;
     for (size_t i = 0; i < rows_.size(); ++i)
-      if (rows_[i].state == SweepState::Queued && !is_submitted(i) &&
+      if (rows_[i].state == SweepState::Queued && !is_started(i) &&
           (seconds_since(begun_) > kPatience || !FolderLock::is_owned(folder_of(i).string())))
         out.push_back(i);
     std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return left_of(a) > left_of(b); });
@@ -232,7 +229,10 @@ class Sweep {
     if (given == nullptr || std::atoi(given) > threads) process.environment["OMP_NUM_THREADS"] = std::to_string(threads);
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
     rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
-    submit(row, index, make_local_work(process), process.command);
+    // The journal knows of a process before it is there, and what it says is not taken for older.
+    const size_t output_begin = bytes_of_output(row);
+    note_start(row, process.command);
+    add(row, index, output_begin, make_local_work(process));
   }
 
   // All that wait, as one array: Slurm knows what there is room for.
@@ -241,35 +241,52 @@ class Sweep {
     if (waiting.empty()) return;
     std::vector<SlurmArray::Task> tasks;
     for (size_t row : waiting) tasks.push_back({train_command(request_, row, targets_[row]), output_of(row)});
+    std::vector<size_t> output_begins;
+    for (size_t row : waiting) output_begins.push_back(bytes_of_output(row));
     int number = 1;
     while (fs::exists(folder_ / "slurm" / std::to_string(number))) ++number;
     const SweepResources& resources = request_.file.resources;
     const auto array = std::make_shared<SlurmArray>(folder_ / "slurm" / std::to_string(number), request_.file.name, tasks, resources.ranks,
                                                     resources.jobs);
+    // Its number is known only now: what is wrong from here on ends its tasks.
+    for (size_t i = 0; i < waiting.size(); ++i) add(waiting[i], std::nullopt, output_begins[i], make_slurm_work(array, i));
     journal_->submitted(array->id());
     screen_.line(fmt::format("{} handed to Slurm as job {}", counted(std::ssize(waiting), "run"), array->id()));
     for (size_t i = 0; i < waiting.size(); ++i) {
       rows_[waiting[i]].device = fmt::format("slurm:{}_{}", array->id(), i);
-      submit(waiting[i], std::nullopt, make_slurm_work(array, i), tasks[i].command);
+      note_start(waiting[i], tasks[i].command);
     }
   }
 
-  void submit(size_t index, std::optional<size_t> share, std::unique_ptr<Work> work, const std::vector<std::string>& command) {
+  size_t bytes_of_output(size_t row) const {
+    std::error_code error;
+    const auto bytes = fs::file_size(folder_of(row) / "output.txt", error);
+    return error ? 0 : bytes;
+  }
+
+  void note_start(size_t index, const std::vector<std::string>& command) {
     SweepRow& row = rows_[index];
-    journal_->start(row, command);
     row.exit.reset();
     row.error.clear();
-    std::error_code error;
-    const auto bytes = fs::file_size(folder_of(index) / "output.txt", error);
-    started_.push_back({index, share, std::move(work), Clock::now(), row.seconds, error ? 0 : bytes});
     is_changed_ = true;
+    journal_->start(row, command);
+  }
+
+  void add(size_t row, std::optional<size_t> share, size_t output_begin, std::unique_ptr<Work> work) {
+    started_.push_back({.row = row,
+                        .share = share,
+                        .work = std::move(work),
+                        .begun = {},
+                        .seconds_before = rows_[row].seconds,
+                        .output_begin = output_begin});
   }
 
   void begin(StartedRun& run) {
     SweepRow& row = rows_[run.row];
     run.has_begun = true;
     run.begun = Clock::now();
-    if (row.started.empty()) row.started = timestamp_now();
+    const std::string now = journal_->running(row.run);
+    if (row.started.empty()) row.started = now;
     row.state = SweepState::Running;
     is_changed_ = true;
     screen_.line(fmt::format("{}: started{}", row.run, row.steps > 0 ? fmt::format(" again after step {}", row.steps) : ""));
@@ -279,20 +296,20 @@ class Sweep {
     for (auto it = started_.begin(); it != started_.end();) {
       if (!it->has_begun && it->work->has_begun()) begin(*it);
       const std::optional<int> status = it->work->ended();
-      if (status) end(*it, *status);
+      if (status) finish_run(*it, *status);
       it = status ? started_.erase(it) : std::next(it);
     }
   }
 
-  void end(const StartedRun& run, int status) {
+  void finish_run(const StartedRun& run, int status) {
     SweepRow& row = rows_[run.row];
     const fs::path folder = folder_of(run.row);
     if (run.share) shares_.give_back(*run.share);
-    row.seconds = run.seconds_before + seconds_since(run.begun);
+    if (run.has_begun) row.seconds = run.seconds_before + seconds_since(run.begun);
     const RunRecord record = holds_run(folder) ? read_run(folder) : RunRecord();
     if (record.state != RunState::Unknown) read_metrics(row, folder);
     judge_end({.status = status,
-               .record = record.state,
+               .recorded_state = record.state,
                .has_its_steps = request_.file.search && row.steps >= targets_[run.row],
                .was_asked_to_stop = interrupts_ > 0,
                .output = folder / "output.txt",
@@ -303,8 +320,9 @@ class Sweep {
     is_changed_ = has_to_choose_ = true;
     const int64_t ended = std::count_if(rows_.begin(), rows_.end(),
                                         [](const SweepRow& r) { return r.state != SweepState::Queued && r.state != SweepState::Running; });
-    screen_.line(fmt::format("[{}/{}] {}: {} after {}{}{}", ended, rows_.size(), row.run, name_of(row.state), human_duration(row.seconds),
-                             row.loss ? fmt::format(", {} steps, final loss {:.4f}", row.steps, *row.loss) : "",
+    screen_.line(fmt::format("[{}/{}] {}: {}{}{}{}", ended, rows_.size(), row.run, name_of(row.state),
+                             row.seconds > 0 ? " after " + human_duration(row.seconds) : "",
+                             row.final_loss ? fmt::format(", {} steps, final loss {:.4f}", row.steps, *row.final_loss) : "",
                              row.error.empty() ? "" : ": " + row.error));
   }
 
@@ -318,24 +336,27 @@ class Sweep {
     }
     if (asked >= 2 && interrupts_ < 2) journal_->note("interrupt", "runs end at once");
     if (asked >= 2)
-      for (const StartedRun& run : started_) run.work->end();
+      for (const StartedRun& run : started_) run.work->kill();
     interrupts_ = std::max(interrupts_, asked);
   }
 
   void save() {
     is_changed_ = false;
-    write_file((folder_ / "runs.csv").string(), runs_csv(rows_));
+    std::vector<SweepRow> all = rows_;
+    all.insert(all.end(), others_.begin(), others_.end());
+    write_file((folder_ / "runs.csv").string(), runs_csv(all));
   }
 
   const SweepRequest& request_;
   SweepScreen& screen_;
   fs::path folder_;
   FolderLock lock_;
-  std::vector<SweepRow> rows_;
-  std::vector<int64_t> targets_;  // steps that each run is to have
+  std::vector<SweepRow> rows_, others_;  // of the request's points; of runs that stay as they are
+  std::vector<int64_t> targets_;         // steps that each run is to have
   MachineShares shares_;
   std::optional<Journal> journal_;
   std::list<StartedRun> started_;
+  std::optional<Search> search_;
   int interrupts_ = 0;
   bool has_failed_ = false, is_changed_ = false, has_to_choose_ = true;
   const Clock::time_point begun_ = Clock::now();

@@ -20,6 +20,7 @@ struct SweepRequest {
   std::string base;  // the file of a run that every point starts from
   std::vector<SweepPoint> points;
   std::vector<PlannedRun> planned;  // of each point
+  std::vector<SweepPoint> others;   // points of a sweep that goes on which are not to be started: their rows stay
   SweepOptions options;
   std::string program;             // that runs them
   int64_t memory_bytes = 0;        // of this machine that are free now
@@ -41,15 +42,17 @@ class SweepScreen {
 };
 
 struct SweepOutcome {
-  std::vector<SweepRow> rows;
+  std::vector<SweepRow> rows;    // of the request's points
+  std::vector<SweepRow> others;  // of the other runs of a sweep that goes on: as they were
   bool was_interrupted = false;
-  size_t count(SweepState state) const;
+  size_t count(SweepState state) const;  // of rows
 };
 
 // Runs what is to be run, as far as the machine has room, the longest first, and gives what became of it. Each run is a process group with
-// an ordinary run folder, whose output.txt has what it says. Leaves sweep.json, runs.csv and journal.jsonl in the sweep's folder, which
-// this process owns meanwhile. However this process ends, its runs end with it. InputError: the folder holds a sweep and options.resumes is
-// not set, holds none and it is, or has another owner. RunError: the folder cannot be written.
+// an ordinary run folder, whose output.txt has what it says. Leaves runs.csv (every run of the sweep, started now or not) and journal.jsonl
+// in the sweep's folder, which this process owns meanwhile; what else lies there on_begin leaves. However this process ends, its runs end
+// with it. InputError: the folder holds a sweep and options.resumes is not set, holds none and it is, or has another owner. RunError: the
+// folder cannot be written, or a run cannot be started.
 SweepOutcome run_sweep(const SweepRequest& request, SweepScreen& screen);
 
 }  // namespace zerostep

@@ -35,7 +35,7 @@ std::optional<SweepState> sweep_state(std::string_view name) {
 
 void SweepRow::forget_metrics() {
   steps = 0;
-  loss = last_loss = best_eval_loss = device_peak_bytes = tokens_per_second = std::nullopt;
+  final_loss = last_loss = best_eval_loss = device_peak_bytes = tokens_per_second = std::nullopt;
 }
 
 void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
@@ -43,7 +43,7 @@ void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
   if (!holds_run(folder)) return;
   const MetricsTable table = MetricsTable::read(folder / "metrics.csv", kColumns);
   row.steps = table.num_rows();
-  row.loss = if_any(final_mean(table.column("loss")));
+  row.final_loss = if_any(final_mean(table.column("loss")));
   row.last_loss = if_any(last_value(table.column("loss")));
   row.best_eval_loss = if_any(lowest(table.column("eval_loss")));
   row.device_peak_bytes = if_any(highest(table.column("device_peak_bytes")));
@@ -63,7 +63,7 @@ std::string runs_csv(const std::vector<SweepRow>& rows) {
     for (const std::string& key : keys) text += "," + (values.contains(key) ? csv_cell(plain(values.at(key))) : "");
     text += fmt::format(",{},{},{},{},{},{},{},{},{},{},{}\n", name_of(row.state), csv_cell(row.device),
                         row.exit ? std::to_string(*row.exit) : "", row.started, row.seconds > 0 ? fmt::format("{:.3f}", row.seconds) : "",
-                        row.steps > 0 ? std::to_string(row.steps) : "", cell_of(row.loss), cell_of(row.best_eval_loss),
+                        row.steps > 0 ? std::to_string(row.steps) : "", cell_of(row.final_loss), cell_of(row.best_eval_loss),
                         cell_of(row.device_peak_bytes), cell_of(row.tokens_per_second), csv_cell(row.error));
   }
   return text;

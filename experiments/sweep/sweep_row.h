@@ -21,12 +21,12 @@ struct SweepRow {
   SweepState state = SweepState::Queued;
   std::string device;
   std::optional<int> exit;  // status of its last process
-  std::string started;      // the first time, as timestamps of metrics.csv
-  double seconds = 0;       // of its processes
+  std::string started;      // when it ran first, as timestamps of metrics.csv
+  double seconds = 0;       // that its processes were seen to run
   // Of its metrics.csv; nothing where there is none yet.
   int64_t steps = 0;
-  std::optional<double> loss;       // its final loss: the mean of the last 5 %
-  std::optional<double> last_loss;  // of its last row
+  std::optional<double> final_loss;  // the mean of the last 5 % of the rows that have a loss
+  std::optional<double> last_loss;   // of the last of these rows
   std::optional<double> best_eval_loss, device_peak_bytes, tokens_per_second;
   std::string error;
 
@@ -36,7 +36,7 @@ struct SweepRow {
 
 // What the metrics.csv in the run's folder tells, into the row.
 void read_metrics(SweepRow& row, const std::filesystem::path& folder);
-// The text of runs.csv: a line for each row, a column for each key that any of them sets.
+// The text of runs.csv: a line for each row, a column for each key that any of them sets; the final loss is its column `loss`.
 std::string runs_csv(const std::vector<SweepRow>& rows);
 
 }  // namespace zerostep

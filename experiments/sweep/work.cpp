@@ -12,7 +12,7 @@ class LocalWork : public Work {
   bool has_begun() override { return true; }
   std::optional<int> ended() override { return process_.ended(); }
   void stop() override { process_.send(SIGUSR1); }
-  void end() override {
+  void kill() override {
     constexpr std::chrono::seconds kGrace{10};  // from SIGTERM to SIGKILL
     if (!asked_) process_.send_to_group(SIGTERM);
     if (asked_ && std::chrono::steady_clock::now() - *asked_ > kGrace) process_.send_to_group(SIGKILL);

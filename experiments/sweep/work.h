@@ -17,7 +17,7 @@ class Work {
   // Asks the run to save and stop after its step.
   virtual void stop() = 0;
   // Ends it: at once where it did not heed a former call.
-  virtual void end() = 0;
+  virtual void kill() = 0;
 };
 
 // A process of this machine.

@@ -7,9 +7,11 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <iterator>
 #include <thread>
 
 #include "base/console.h"
+#include "base/core_set.h"
 #include "base/device.h"
 #include "base/error.h"
 #include "base/first_names.h"
@@ -31,6 +33,7 @@
 #include "launch/machine.h"
 #include "launch/signals.h"
 #include "launch/sweep_plans.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/config/document.h"
 #include "runtime/config/values.h"
 #include "runtime/report/csv_cells.h"
@@ -111,13 +114,18 @@ void check_gpus(const SweepResources& resources) {
                  there == 0 ? "no GPU answers" : fmt::format("{} there", there == 1 ? "1 GPU is" : fmt::format("{} GPUs are", there)));
 }
 
-// Runs only those points whose names match.
-void choose_points(std::vector<SweepPoint>& points, const std::string& pattern) {
-  if (pattern.empty()) return;
+// Leaves those points whose names match, and gives the others.
+std::vector<SweepPoint> choose_points(std::vector<SweepPoint>& points, const std::string& pattern) {
+  if (pattern.empty()) return {};
   std::vector<std::string> names;
   for (const SweepPoint& point : points) names.push_back(point.name);
-  std::erase_if(points, [&](const SweepPoint& point) { return !matches(point.name, pattern) && !matches(point.own_name, pattern); });
+  const auto others = std::stable_partition(points.begin(), points.end(), [&](const SweepPoint& point) {
+    return matches(point.name, pattern) || matches(point.own_name, pattern);
+  });
+  std::vector<SweepPoint> out(std::make_move_iterator(others), std::make_move_iterator(points.end()));
+  points.erase(others, points.end());
   if (points.empty()) fail_input("--only '{}' matches none of the {} runs: {}", pattern, names.size(), first_names(names));
+  return out;
 }
 
 // Of all points at once, so that one message names everything.
@@ -136,25 +144,31 @@ void for_all(const SweepFile& file, const std::vector<SweepPoint>& points, const
              fmt::join(errors, ""));
 }
 
-std::string dry_run_table(const SweepRequest& request, size_t jobs, double seconds, const std::string& why_untimed) {
+// What is still to be done of the runs that wait. `rows`: of each point.
+std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRow>& rows, size_t jobs, double seconds,
+                          const std::string& why_untimed) {
   TextTable table;
   table.add({"run", "device", "host", "files", "steps", "FLOPs", "time", ""});
   double flops = 0;
+  int64_t waiting = 0;
+  std::vector<int64_t> steps;
   for (size_t i = 0; i < request.points.size(); ++i) {
     const PlannedRun& planned = request.planned[i];
-    flops += planned.flops;
+    steps.push_back(planned.steps);
+    if (rows[i].state != SweepState::Queued) continue;
+    ++waiting;
+    const int64_t left = planned.steps - rows[i].steps;
+    const double share = planned.steps > 0 ? static_cast<double>(left) / static_cast<double>(planned.steps) : 1;
+    flops += share * planned.flops;
     table.add({request.points[i].name, human_bytes(planned.device_bytes), human_bytes(planned.host_bytes), human_bytes(planned.file_bytes),
-               grouped(planned.steps), human_count(planned.flops), planned.seconds ? human_duration(*planned.seconds) : "-",
+               grouped(left), human_count(share * planned.flops), planned.seconds ? human_duration(share * *planned.seconds) : "-",
                planned.refusal.empty() ? "" : "does not fit"});
   }
   std::string text = table.text();
-  const std::vector<SweepRow> queued(request.points.size());
-  std::vector<int64_t> steps;
-  for (const PlannedRun& planned : request.planned) steps.push_back(planned.steps);
-  const std::optional<double> whole = seconds_left(request, queued, steps, jobs);
+  const std::optional<double> whole = seconds_left(request, rows, steps, jobs);
   const int ranks = request.file.resources.ranks;
-  text += fmt::format("{}, memory of each of {}; {} at once; {}FLOPs; {}\n", counted(std::ssize(request.points), "run"),
-                      counted(ranks, "rank"), counted(static_cast<int64_t>(jobs), "job"), human_count(flops),
+  text += fmt::format("{}, memory of each of {}; {} at once; {}FLOPs; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
+                      counted(static_cast<int64_t>(jobs), "job"), human_count(flops),
                       whole ? "about " + human_duration(*whole) : "times are not predicted: " + why_untimed);
   return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
 }
@@ -198,7 +212,7 @@ void write_report(const SweepRequest& request, const std::string& command, Sweep
   plot_of_all.places = {request.file.folder()};
   plot_of_all.out = request.file.folder();
   plot_of_all.command = command;
-  plot_of_all.threads = static_cast<int>(cores_of_process().size());
+  plot_of_all.threads = static_cast<int>(CoreSet::of_process().size());
   try {
     plot(plot_of_all);
   } catch (const std::exception& error) {  // the runs are what they are
@@ -215,21 +229,25 @@ std::vector<std::string> join_former_runs(SweepRequest& request, const SweepBase
                            request.file.resources.ranks);
 }
 
-// Of a dry run of a resume: what is left to do.
-void leave_to_resume(SweepRequest& request, bool retries_failed) {
+// Of a dry run of a resume: how far its runs are, after what is to be said of it.
+std::vector<SweepRow> rows_to_resume(const SweepRequest& request, bool retries_failed) {
   const fs::path folder = request.file.folder();
-  const FormerRows former = former_rows(request.points, Journal::read(folder / Journal::kFile), folder, retries_failed);
+  FormerRows former = former_rows(request.points, Journal::read(folder / Journal::kFile), folder, retries_failed);
   for (const std::string& note : former.notes) print_out("{}\n", visible(note));
-  std::vector<SweepPoint> points;
-  std::vector<PlannedRun> planned;
-  for (size_t i = 0; i < request.points.size(); ++i) {
-    if (former.rows[i].state != SweepState::Queued) continue;
-    points.push_back(std::move(request.points[i]));
-    planned.push_back(request.planned[i]);
-  }
-  print_out("{} of {} runs are left to be started or to go on\n", points.size(), request.points.size());
-  request.points = std::move(points);
-  request.planned = std::move(planned);
+  for (SweepRow& row : former.rows)  // one without a checkpoint begins anew
+    if (row.state == SweepState::Queued && !holds_checkpoints((folder / row.run / "checkpoints").string())) row.forget_metrics();
+  print_out("{} of {} runs are left to be started or to go on\n",
+            std::count_if(former.rows.begin(), former.rows.end(), [](const SweepRow& row) { return row.state == SweepState::Queued; }),
+            former.rows.size());
+  return std::move(former.rows);
+}
+
+// Of the runs that --only leaves out, and of those that are no points any more: "; 3 others stay as they are (2 done)".
+std::string others_text(const std::vector<SweepRow>& others) {
+  if (others.empty()) return "";
+  return fmt::format("; {} ({} done)",
+                     others.size() == 1 ? "1 other stays as it is" : fmt::format("{} others stay as they are", others.size()),
+                     std::count_if(others.begin(), others.end(), [](const SweepRow& row) { return row.state == SweepState::Done; }));
 }
 
 }  // namespace
@@ -252,20 +270,22 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.points = points_of(file, base, arguments.set);
   const std::string resolved = resolved_file(file, base, arguments.set);
   const std::vector<std::string> notes = arguments.resumes ? join_former_runs(request, base, resolved) : std::vector<std::string>();
-  choose_points(request.points, arguments.only);
+  std::vector<SweepPoint> others = choose_points(request.points, arguments.only);
+  if (arguments.resumes) request.others = std::move(others);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
-  const MachineShares shares(file.resources, cores_of_process(), request.memory_bytes, request.points.size());
-  const int threads =
-      set_threads(std::max(1, static_cast<int>(cores_of_process().size() / (shares.count() * static_cast<size_t>(file.resources.ranks)))));
+  const MachineShares shares(file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size());
+  const int threads = set_threads(
+      std::max(1, static_cast<int>(CoreSet::of_process().size() / (shares.count() * static_cast<size_t>(file.resources.ranks)))));
   SweepPlanner planner(base, file.resources.ranks, threads);
   request.planned.resize(request.points.size());
   for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
   if (file.search) check_search(file, request);
   if (arguments.is_dry_run) {
     for (const std::string& note : notes) print_out("{}\n", visible(note));
-    if (arguments.resumes) leave_to_resume(request, arguments.retries_failed);
+    const std::vector<SweepRow> rows =
+        arguments.resumes ? rows_to_resume(request, arguments.retries_failed) : std::vector<SweepRow>(request.points.size());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    print_out(visible(dry_run_table(request, shares.count(), seconds, planner.why_untimed())));
+    print_out(visible(dry_run_table(request, rows, shares.count(), seconds, planner.why_untimed())));
     return kDone;
   }
   for_all(file, request.points,
@@ -293,8 +313,8 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const SweepOutcome outcome = run_sweep(request, *screen);
   write_report(request, arguments.command, *screen);
   const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();
-  screen->line(fmt::format("{} of {} done{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
-                           failed > 0 ? fmt::format(", {} failed", failed) : "", file.folder()));
+  screen->line(fmt::format("{} of {} done{}{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
+                           failed > 0 ? fmt::format(", {} failed", failed) : "", others_text(outcome.others), file.folder()));
   if (outcome.was_interrupted) {
     screen->line(fmt::format("stopped by {}: `{}{}` goes on", name_of_signal(pending_signal()), arguments.command,
                              arguments.resumes ? "" : " --resume"));

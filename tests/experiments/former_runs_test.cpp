@@ -102,7 +102,7 @@ TEST_F(FormerRunsOf, RowsStandAsTheirFoldersTell) {
   former.at("seed=2").row.state = former.at("seed=3").row.state = SweepState::Interrupted;
   former.at("seed=4").row.state = SweepState::Failed;
   former.at("seed=5").row.steps = 3;
-  former.at("seed=5").row.loss = 1;
+  former.at("seed=5").row.final_loss = 1;
   former.erase("seed=6");
   make("seed=1", "3 steps done in 1 s\n");
   make("seed=2", "stopped by SIGINT after 3 of 8 steps\n");
@@ -119,7 +119,7 @@ TEST_F(FormerRunsOf, RowsStandAsTheirFoldersTell) {
   EXPECT_EQ(rows.ended_unheard, std::vector<size_t>{2});
   EXPECT_EQ(rows.rows[1].steps, 3);
   EXPECT_EQ(rows.rows[4].steps, 0) << "its folder is gone";
-  EXPECT_EQ(rows.rows[4].loss, std::nullopt);
+  EXPECT_EQ(rows.rows[4].final_loss, std::nullopt);
   EXPECT_TRUE(rows.notes.empty());
   EXPECT_EQ(states(former_rows(all, former, scratch_.folder(), true))[3], Queued);
 }
@@ -128,7 +128,7 @@ TEST_F(FormerRunsOf, AnArchivedRunIsDoneWhereItWasDone) {
   FormerRuns former = done(R"("repeat": {"seed": [1, 2, 3]})");
   former.at("seed=1").archive = "/kept/1.tar";
   former.at("seed=1").row.steps = 8;
-  former.at("seed=1").row.loss = 0.5;
+  former.at("seed=1").row.final_loss = 0.5;
   std::ofstream(scratch_.folder() / "seed=2.tar") << "packed by an older program";
   former.at("seed=3").row.state = SweepState::Interrupted;
   former.at("seed=3").row.steps = 5;
@@ -137,7 +137,7 @@ TEST_F(FormerRunsOf, AnArchivedRunIsDoneWhereItWasDone) {
   EXPECT_EQ(rows.archived, (std::vector<size_t>{0, 1}));
   EXPECT_EQ(rows.rows[0].state, SweepState::Done);
   EXPECT_EQ(rows.rows[0].steps, 8);
-  EXPECT_EQ(rows.rows[0].loss, 0.5);
+  EXPECT_EQ(rows.rows[0].final_loss, 0.5);
   EXPECT_EQ(rows.rows[1].state, SweepState::Done);
   EXPECT_EQ(rows.rows[2].state, SweepState::Queued);
   EXPECT_EQ(rows.rows[2].steps, 0);

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <csignal>
 #include <fstream>
+#include <map>
 #include <thread>
 
+#include "base/core_set.h"
 #include "base/error.h"
 #include "experiments/process/process.h"
 #include "experiments/records/last_row.h"
@@ -60,6 +62,17 @@ TEST(Halving, FailedRunsAreOutAndTheOthersGoOn) {
   EXPECT_EQ(next_rung(search, runs, value), std::vector<std::optional<int64_t>>(3));
 }
 
+TEST(Halving, AValueIsAskedForOnceARunAndARung) {
+  const SweepSearch search{.metric = "loss", .rungs = {10, 20, 40}, .keep = 0.5};
+  std::map<std::pair<size_t, int64_t>, int> asked;
+  next_rung(search, std::vector<Contestant>(16, {20, false}), [&](size_t run, int64_t steps) {
+    ++asked[{run, steps}];
+    return static_cast<double>(run);
+  });
+  EXPECT_EQ(asked.size(), 16u + 8u);
+  for (const auto& [key, count] : asked) EXPECT_EQ(count, 1);
+}
+
 TEST(Halving, WithoutAnyValueNobodyIsChosen) {
   const SweepSearch search{.metric = "eval_loss", .rungs = {10, 20}, .keep = 0.5};
   const std::vector<Contestant> runs{{10, false}, {10, false}};
@@ -99,6 +112,11 @@ TEST(SweepShares, GpusAreThoseThatThisProcessSees) {
   ::setenv("CUDA_VISIBLE_DEVICES", "2,GPU-1a,7", 1);
   EXPECT_EQ(visible_devices({0, 1}), "2,GPU-1a");
   EXPECT_EQ(visible_devices({2}), "7");
+  const std::string said = "GPU 3 is asked for (--gpus, resources.gpus), and CUDA_VISIBLE_DEVICES=2,GPU-1a,7 shows 3 GPUs to this process";
+  EXPECT_SAYS(message_of<InputError>([] { visible_devices({0, 3}); }), said);
+  EXPECT_SAYS(message_of<InputError>([] { MachineShares({.ranks = 1, .jobs = 0, .gpus = {3}}, {0, 1}, 100, 9); }), said);
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  EXPECT_SAYS(message_of<InputError>([] { visible_devices({0}); }), "shows 0 GPUs");
   ::unsetenv("CUDA_VISIBLE_DEVICES");
   EXPECT_EQ(visible_devices({0, 3}), "0,3");
 }
@@ -126,6 +144,7 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   const ScratchFolder scratch;
   const std::string file = scratch.path("journal.jsonl");
   SweepRow done, failed, left;
+  std::string started;
   done.run = "a";
   failed.run = "b,\"c\"";
   left.run = "d";
@@ -133,12 +152,15 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   {
     Journal journal(file);
     journal.begin("sweep", 3, false);
+    done.values = {{"optimizer.params.lr", 0.5}, {"step.mode", "fo"}};
     for (const SweepRow* row : {&done, &failed, &left}) journal.start(*row, {"zerostep", "train"});
+    started = journal.running("a");
+    journal.running("a");  // again
     done.state = SweepState::Done;
     done.exit = 0;
     done.seconds = 1.5;
     done.steps = 40;
-    done.loss = 1.0 / 3;
+    done.final_loss = 1.0 / 3;
     done.best_eval_loss = std::nan("");
     journal.end(done);
     failed.state = SweepState::Failed;
@@ -153,17 +175,27 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   EXPECT_EQ(rows.at("a").row.exit, 0);
   EXPECT_EQ(rows.at("a").row.seconds, 1.5);
   EXPECT_EQ(rows.at("a").row.steps, 40);
-  EXPECT_EQ(rows.at("a").row.loss, 1.0 / 3);
+  EXPECT_EQ(rows.at("a").row.final_loss, 1.0 / 3);
   EXPECT_EQ(rows.at("a").row.best_eval_loss, std::nullopt);
   EXPECT_EQ(rows.at("a").command, (std::vector<std::string>{"zerostep", "train"}));
   EXPECT_EQ(rows.at("b,\"c\"").row.state, SweepState::Failed);
   EXPECT_SAYS(rows.at("b,\"c\"").row.error, "the loss is nan");
   EXPECT_EQ(rows.at("d").row.state, SweepState::Interrupted);
   EXPECT_EQ(rows.at("d").row.exit, std::nullopt);
-  EXPECT_FALSE(rows.at("d").row.started.empty());
+  EXPECT_EQ(rows.at("a").row.values, done.values);
+  // A start is no beginning yet: a batch system may let it wait.
+  EXPECT_EQ(rows.at("a").row.started, started);
+  EXPECT_EQ(rows.at("d").row.started, "");
   std::ofstream(scratch.path("odd.jsonl")) << R"({"event":"end","run":"d","seconds":"long"})"
                                            << "\n";
   EXPECT_SAYS(message_of<InputError>([&] { Journal::read(scratch.path("odd.jsonl")); }), "line 1 is no event of a sweep's journal");
+  // Only what a killed sweep has left may be cut: the last line.
+  for (const char* wrong : {"{\"event\":\"end\",\"run\":\"d\",\"sta\n{\"event\":\"resume\"}\n", "{\"event\":\"resume\"}\n7\n"}) {
+    std::ofstream(scratch.path("odd.jsonl")) << wrong;
+    const std::string line = wrong[std::string(wrong).size() - 2] == '7' ? "line 2 is no event" : "line 1 is no event";
+    EXPECT_SAYS(message_of<InputError>([&] { Journal::read(scratch.path("odd.jsonl")); }), line);
+    EXPECT_SAYS(message_of<InputError>([&] { Journal::submitted_jobs(scratch.path("odd.jsonl")); }), line);
+  }
   const std::string before = read_file(file);
   Journal(file).begin("sweep", 3, true);
   const std::string after = read_file(file);
@@ -198,7 +230,7 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
     SweepRow row;
     row.error = "of before";
     judge_end({.status = status,
-               .record = record,
+               .recorded_state = record,
                .has_its_steps = has_its_steps,
                .was_asked_to_stop = was_asked,
                .output = output,
@@ -233,7 +265,7 @@ TEST(SweepRows, AreTheMetricsOfTheRun) {
   row.values = {{"step.mode", "fo"}, {"optimizer.params.lr", 1}};
   read_metrics(row, scratch.folder());
   EXPECT_EQ(row.steps, 40);
-  EXPECT_EQ(row.loss, (61 + 62) / 2.0);
+  EXPECT_EQ(row.final_loss, (61 + 62) / 2.0);
   EXPECT_EQ(row.last_loss, 61);
   EXPECT_EQ(row.best_eval_loss, 3.5);
   EXPECT_EQ(row.device_peak_bytes, 1039);
@@ -261,7 +293,7 @@ TEST(SweepTable, ShowsTheLastLossOfRunsThatGoOnAndOfThoseThatHaveEnded) {
   done.run = "seed=1";
   done.state = SweepState::Done;
   done.steps = 40;
-  done.loss = 2;  // the mean of the last two
+  done.final_loss = 2;  // the mean of the last two
   done.last_loss = 1.5;
   running.run = "seed=2";
   running.state = SweepState::Running;
@@ -323,10 +355,10 @@ TEST_F(Processes, SayWhatTheySayIntoTheirFileAndEndWithTheirStatus) {
 
 TEST_F(Processes, UseTheirCores) {
   ProcessRequest request = shell("taskset -cp $$ | sed 's/.*: //'");
-  request.cores = {cores_of_process().back()};
+  request.cores = {CoreSet::of_process().back()};
   Process process(request);
   EXPECT_EQ(wait(process), 0);
-  EXPECT_EQ(read_file(output_), std::to_string(cores_of_process().back()) + "\n");
+  EXPECT_EQ(read_file(output_), std::to_string(CoreSet::of_process().back()) + "\n");
 }
 
 TEST_F(Processes, ThatCannotStartSayWhy) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <iterator>
 #include <set>
+#include <sstream>
 
 #include "tests/launch/support/sweep_place.h"
 
@@ -88,11 +90,19 @@ TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
               "sweep " + place_.path("sweep.json") + " --set run.steps=100 --set run.checkpoint_interval=100000 --resume` goes on");
   std::vector<std::string> dry = options;
   dry.insert(dry.end(), {"--resume", "--dry-run"});
-  EXPECT_SAYS(sweep_without_runs(dry).out, "3 of 3 runs are left to be started or to go on");
+  const std::string left = sweep_without_runs(dry).out;
+  EXPECT_SAYS(left, "3 of 3 runs are left to be started or to go on");
   EXPECT_EQ(count_state("interrupted"), 2U);
   EXPECT_EQ(count_state("queued"), 1U);
   const size_t steps = place_.metrics("many/seed=1").size();
   EXPECT_LT(steps, 100U);
+  // What is left counts, and what the steps so far have taken.
+  for (const char* run : {"seed=1", "seed=2", "seed=3"}) {
+    std::istringstream words(left.substr(left.find(run), left.find('\n', left.find(run)) - left.find(run)));
+    const std::vector<std::string> all(std::istream_iterator<std::string>(words), {});
+    EXPECT_EQ(std::count(all.begin(), all.end(), std::to_string(100 - place_.metrics("many/" + std::string(run)).size())), 1) << left;
+  }
+  EXPECT_SAYS(left, "FLOPs; about ");
   std::vector<std::string> resumed = options;
   resumed.emplace_back("--resume");
   EXPECT_EQ(sweep(resumed).status, 0);
@@ -134,13 +144,7 @@ TEST_F(SweepCommand, AKeyThatIsNewInTheGridStartsNoFinishedRunAgain) {
 TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
   file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
   ASSERT_EQ(sweep().status, 0);
-  // What is known of them stays, but that the journal tells the moment of a start and the row that after it.
-  const auto known = [&] {
-    auto out = rows();
-    for (auto& [run, row] : out) row.erase("started");
-    return out;
-  };
-  const auto before = known();
+  const auto before = rows();  // what is known of them stays
   const auto pack = [&](const std::string& run, const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"runs", "archive", place_.path("runs/many/" + run), "--remove"};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -155,7 +159,7 @@ TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
   EXPECT_EQ(done.status, 0) << done.err;
   EXPECT_SAYS(done.out, "2 runs are archived and count as done: seed=1 (" + place_.path("runs/many/seed=1.tar") + "), seed=2 (" +
                             place_.path("kept/seed=2.tar") + ")");
-  EXPECT_EQ(known(), before);
+  EXPECT_EQ(rows(), before);
   EXPECT_SAYS(done.out, "the report stays as it is");
   for (const char* run : {"seed=1", "seed=2"}) EXPECT_FALSE(place_.exists(std::string("runs/many/") + run));
   // A search would have to look into it.
@@ -163,6 +167,25 @@ TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
   const Outcome search = sweep_without_runs({"--resume"});
   EXPECT_EQ(search.status, 2);
   EXPECT_SAYS(search.err, "the search compares its runs by their metrics.csv, and seed=1 is archived: unpack it into");
+}
+
+TEST_F(SweepCommand, WhatIsNotAskedForKeepsItsRow) {
+  file(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2})");
+  ASSERT_EQ(sweep().status, 0);
+  auto before = rows();
+  std::filesystem::remove_all(place_.path("runs/many/seed=2"));
+  const Outcome one = sweep({"--resume", "--only", "seed=2"});
+  EXPECT_EQ(one.status, 0) << one.err;
+  EXPECT_SAYS(one.out, "1 of 1 run done; 2 others stay as they are (2 done): ");
+  EXPECT_EQ(count(one.out, ": started\n"), 1U);
+  auto after = rows();
+  EXPECT_EQ(after.size(), 3U);
+  for (const char* run : {"seed=1", "seed=3"}) EXPECT_EQ(after.at(run), before.at(run));
+  EXPECT_EQ(after.at("seed=2").at("loss"), before.at("seed=2").at("loss"));
+  // Nor is what the file has lost.
+  file(R"("repeat": {"seed": [2, 3]}, "resources": {"jobs": 2})");
+  EXPECT_SAYS(sweep_without_runs({"--resume"}).out, "2 of 2 runs done; 1 other stays as it is (1 done): ");
+  EXPECT_EQ(rows(), after);
 }
 
 // What somebody has taken out of a folder is made anew.

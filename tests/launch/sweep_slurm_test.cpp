@@ -28,6 +28,7 @@ TEST_F(SweepUnderSlurm, RunsAreTasksOfAnArray) {
   EXPECT_EQ(count_state("done"), 4U);
   EXPECT_EQ(count_state("failed"), 2U);
   EXPECT_EQ(rows().at("mode=fo,seed=1").at("device").substr(0, 8), "slurm:1_");
+  for (const auto& [run, row] : rows()) EXPECT_NE(row.at("started"), "") << run;  // however short
   EXPECT_EQ(place_.run({"train", place_.path("config.json"), "--set", "run.name=alone", "--set", "seed=2", "--set", "step.mode=zo"}).status,
             0);
   EXPECT_TRUE(plain(place_.metrics("many/mode=zo,seed=2")) == plain(place_.metrics("alone")));

@@ -1,0 +1,215 @@
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "base/error.h"
+#include "experiments/records/read_file.h"
+#include "experiments/sweep/journal.h"
+#include "experiments/sweep/search.h"
+#include "experiments/sweep/sweep.h"
+#include "runtime/report/csv_cells.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
+#include "tests/support/scratch_folder.h"
+
+namespace zerostep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::message_of;
+
+constexpr const char* kBase = R"({"train_batch_size": 4, "seed": 3, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}},
+  "model": {"family": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 32, "vocab_size": 257},
+  "data": {"train": "text.txt", "tokenizer": "byte", "sequence_length": 16}, "run": {"steps": 4}})";
+
+// Keeps what it is told.
+class Lines : public SweepScreen {
+ public:
+  void line(const std::string& text) override { text_ += text + "\n"; }
+  void show(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
+  void finish(const std::vector<SweepRow>&, const std::vector<int64_t>&) override {}
+  std::string text_;
+};
+
+// Sweeps whose program is a script, which knows $name, $folder and $steps of its run.
+class RunSweep : public ::testing::Test {
+ protected:
+  // Points of a file with these blocks beside its base; every run's steps are 4.
+  SweepRequest request(const std::string& blocks) {
+    const std::string path = scratch_.path("many.json");
+    std::ofstream(path) << "{\"output_dir\": \"" << scratch_.folder().string() << "\", \"base\": " << kBase << ", " << blocks << "}";
+    SweepRequest out;
+    out.file = read_sweep_file(path);
+    out.points = points_of(out.file, {"many.json: base", kBase}, {});
+    out.planned.resize(out.points.size());
+    for (PlannedRun& planned : out.planned) planned.steps = 4;
+    out.program = scratch_.path("program");
+    out.memory_bytes = int64_t{1} << 40;
+    return out;
+  }
+  void script(const std::string& name, const std::string& text) const {
+    std::ofstream(scratch_.path(name)) << text << "\n";
+    fs::permissions(scratch_.path(name), fs::perms::owner_all);
+  }
+  void program(const std::string& text) const {
+    script("program", R"(#!/bin/bash
+steps=4
+while (($#)); do
+  case $1 in
+    run.name=*) name=${1#run.name=}; name=${name//\"/} ;;
+    run.output_dir=*) sweep=${1#run.output_dir=}; sweep=${sweep//\"/} ;;
+    --stop-after) steps=$2; shift ;;
+  esac
+  shift
+done
+folder=$sweep/$name
+# Its loss is $loss at every step.
+train() {
+  echo step,loss >"$folder/metrics.csv"
+  for ((step = 0; step < steps; ++step)); do echo "$step,$loss" >>"$folder/metrics.csv"; done
+  if ((steps == 4)); then echo "4 steps done in 1 s"; else echo "stopped by --stop-after after $steps of 4 steps"; fi >"$folder/log.txt"
+}
+)" + text);
+  }
+  // A run that has left so many rows.
+  void make(const std::string& run, int rows, double loss, const std::string& log) const {
+    const fs::path folder = scratch_.folder() / "many" / run;
+    fs::create_directories(folder);
+    std::ofstream(folder / "log.txt") << log;
+    std::ofstream metrics(folder / "metrics.csv");
+    metrics << "step,loss\n";
+    for (int i = 0; i < rows; ++i) metrics << i << "," << loss << "\n";
+  }
+  // runs.csv: cells by run and column.
+  std::map<std::string, std::map<std::string, std::string>> rows() const {
+    std::istringstream lines(read_file(scratch_.folder() / "many/runs.csv"));
+    std::map<std::string, std::map<std::string, std::string>> out;
+    std::string line;
+    std::getline(lines, line);
+    const std::vector<std::string> names = csv_cells(line);
+    while (std::getline(lines, line)) {
+      const std::vector<std::string> cells = csv_cells(line);
+      for (size_t i = 0; i < names.size(); ++i) out[cells.at(0)][names[i]] = cells.at(i);
+    }
+    return out;
+  }
+  std::map<std::string, FormerRun> journal() const { return Journal::read(scratch_.folder() / "many" / Journal::kFile); }
+
+  const ScratchFolder scratch_;
+  Lines screen_;
+};
+
+TEST_F(RunSweep, TheJournalKnowsOfARunBeforeItSpeaks) {
+  program(R"(grep -q '"event":"start","run":"'$name'"' "$sweep/journal.jsonl" || { echo "zerostep: unheard"; exit 1; }
+echo "zerostep: it is broken"; exit 1)");
+  const SweepOutcome done = run_sweep(request(R"("repeat": {"seed": [1, 2, 3, 4]}, "resources": {"jobs": 2})"), screen_);
+  ASSERT_EQ(done.count(SweepState::Failed), 4u);
+  for (const SweepRow& row : done.rows) {
+    EXPECT_EQ(row.error, "it is broken");
+    EXPECT_EQ(row.started, journal().at(row.run).row.started);
+    EXPECT_GT(row.seconds, 0);
+  }
+}
+
+TEST_F(RunSweep, RunsThatAreNotAskedForKeepTheirRows) {
+  program("loss=${name#seed=}; ((loss != 3)) || exit 1; train");
+  ASSERT_EQ(run_sweep(request(R"("repeat": {"seed": [1, 2, 3]})"), screen_).count(SweepState::Done), 2u);
+  const auto before = rows();
+  // One more point; one of the former is a point no more, and one is left out.
+  SweepRequest again = request(R"("repeat": {"seed": [4, 1, 3, 5]})");
+  again.options.resumes = true;
+  again.others = {again.points[2], again.points[3]};
+  again.points.resize(2);
+  again.planned.resize(2);
+  const SweepOutcome done = run_sweep(again, screen_);
+  EXPECT_EQ(done.rows.size(), 2u);
+  EXPECT_EQ(done.count(SweepState::Done), 2u);
+  ASSERT_EQ(done.others.size(), 3u);
+  auto after = rows();
+  EXPECT_EQ(after.size(), 5u);
+  for (const char* run : {"seed=1", "seed=2", "seed=3"}) {
+    auto was = before.at(run), is = after.at(run);
+    EXPECT_EQ(was, is) << run;
+  }
+  EXPECT_EQ(after.at("seed=4").at("loss"), "4");
+  EXPECT_EQ(after.at("seed=5").at("state"), "queued");
+  EXPECT_EQ(after.at("seed=5").at("seed"), "5");
+}
+
+TEST_F(RunSweep, ARunOfASearchWhoseTurnHasPassedIsDone) {
+  const std::string blocks = R"("repeat": {"seed": [1, 2]}, "search": {"rungs": [2, 4], "keep": 0.5})";
+  // Both have the steps of the first rung; the sweep was killed before it heard so of the second, which is the worse.
+  make("seed=1", 2, 1, "stopped by --stop-after after 2 of 4 steps\n");
+  make("seed=2", 2, 2, "stopped by SIGINT after 2 of 4 steps\n");
+  {
+    Journal former((scratch_.folder() / "many" / Journal::kFile).string());
+    former.begin("many", 2, false);
+    SweepRow row;
+    row.run = "seed=1";
+    former.start(row, {});
+    row.state = SweepState::Done;
+    row.steps = 2;
+    former.end(row);
+    row = {};
+    row.run = "seed=2";
+    former.start(row, {});
+  }
+  program("loss=1; train");
+  SweepRequest again = request(blocks);
+  again.options.resumes = true;
+  const SweepOutcome done = run_sweep(again, screen_);
+  EXPECT_EQ(done.count(SweepState::Done), 2u);
+  EXPECT_EQ(done.rows[0].steps, 4);
+  EXPECT_EQ(done.rows[1].steps, 2);
+  EXPECT_EQ(rows().at("seed=2").at("state"), "done");
+  EXPECT_EQ(journal().at("seed=2").row.state, SweepState::Done);
+  EXPECT_EQ(journal().at("seed=2").row.steps, 2);
+}
+
+// A job that waits until it is cancelled.
+TEST_F(RunSweep, TheWaitForSlurmIsNoTimeOfTheRun) {
+  const std::string path = std::getenv("PATH"), cancelled = scratch_.path("cancelled");
+  script("sbatch", "#!/bin/sh\necho 5");
+  script("squeue", "#!/bin/sh\nif [ -e " + cancelled + " ]; then echo 'Invalid job id' >&2; exit 1; fi\necho 0 PD");
+  script("scancel", "#!/bin/sh\ntouch " + cancelled);
+  ::setenv("PATH", (scratch_.folder().string() + ":" + path).c_str(), 1);
+  SweepRequest waiting = request(R"("repeat": {"seed": [1]}, "resources": {"executor": "slurm"})");
+  const auto begin = std::chrono::steady_clock::now();
+  waiting.interrupts = [&] { return std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(300) ? 1 : 0; };
+  const SweepOutcome done = run_sweep(waiting, screen_);
+  ::setenv("PATH", path.c_str(), 1);
+  EXPECT_EQ(done.rows[0].state, SweepState::Interrupted);
+  EXPECT_EQ(done.rows[0].seconds, 0);
+  EXPECT_EQ(done.rows[0].started, "");
+  EXPECT_EQ(done.rows[0].device, "slurm:5_0");
+  EXPECT_EQ(journal().at("seed=1").row.started, "");
+  EXPECT_EQ(journal().at("seed=1").row.device, "slurm:5_0");
+  EXPECT_EQ(Journal::submitted_jobs(scratch_.folder() / "many" / Journal::kFile), std::vector<std::string>{"5"});
+}
+
+TEST_F(RunSweep, ASearchReadsAMetricOnce) {
+  make("a", 2, 1, "");
+  make("b", 2, 2, "");
+  SweepRow a, b;
+  a.run = "a";
+  b.run = "b";
+  a.steps = b.steps = 2;
+  using Next = std::vector<std::optional<int64_t>>;
+  const SweepSearch halving{.metric = "loss", .rungs = {2, 4}, .keep = 0.5};
+  Search search(halving, scratch_.folder() / "many");
+  EXPECT_EQ(search.next({a, b}), (Next{4, {}}));
+  // What the files say at a rung does not change; another search reads them anew.
+  make("a", 4, 3, "");
+  EXPECT_EQ(search.next({a, b}), (Next{4, {}}));
+  EXPECT_EQ(Search(halving, scratch_.folder() / "many").next({a, b}), (Next{{}, 4}));
+  fs::remove_all(scratch_.folder() / "many");
+  EXPECT_EQ(search.next({a, b}), (Next{4, {}}));
+}
+
+}  // namespace
+}  // namespace zerostep
