@@ -1,4 +1,5 @@
-// Speed of `plot`: 50 runs of 100,000 steps on two threads, and the time that it may take. Run by hand:
+// Speed of `plot`: 50 runs of 100,000 steps on two threads, and the time that it may take. The runs have ten numbers of queries and one
+// mode: `compare` has ten means of 5 runs, and with `--by mode` one of 50. Run by hand:
 //   plot_bench [FOLDER]
 // Writes the runs' files (1.2 GB) below FOLDER (default: the current one), reads them once so that they are in memory, and removes them.
 #include <fmt/format.h>
@@ -54,17 +55,27 @@ int main(int argc, char** argv) {
              reading);
   bool is_quick = true;
   using Views = std::vector<std::string>;
-  for (const auto& [views, x] :
-       {std::pair{Views{"loss"}, "step"}, {Views{"compare"}, "step"}, {Views{"compare"}, "seconds"}, {Views{}, "step"}}) {
+  struct Case {
+    Views views;
+    const char *x, *by;
+  };
+  for (const auto& [views, x, by] : {Case{{"loss"}, "step", ""},
+                                     {{"compare"}, "step", ""},
+                                     {{"compare"}, "seconds", ""},
+                                     {{"compare"}, "seconds", "mode"},
+                                     {{"zo"}, "step", ""},
+                                     {{}, "step", ""}}) {
     PlotRequest request;
     request.places = {(folder / "runs").string()};
     request.views = views;
     request.x = x;
+    request.by = by;
     request.out = (folder / "plots").string();
     request.threads = 2;
     const double seconds = seconds_of([&] { plot(request); });
     is_quick &= seconds <= kMostSeconds;
-    fmt::print("plot {:<16} --x {:<8} {:>6.2f} s  to reach: {:g} s\n", views.empty() ? "" : "--view " + views[0], x, seconds, kMostSeconds);
+    fmt::print("plot {:<15} --x {:<8}{:<10} {:>6.2f} s  to reach: {:g} s\n", views.empty() ? "" : "--view " + views[0], x,
+               *by == '\0' ? "" : fmt::format(" --by {}", by), seconds, kMostSeconds);
   }
   fs::remove_all(folder);
   return is_quick ? 0 : 1;
