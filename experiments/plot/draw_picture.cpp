@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "experiments/plot/colors.h"
 #include "experiments/plot/scaled_canvas.h"
@@ -62,9 +63,11 @@ void draw_values(const Place& place, Canvas& canvas) {
                       std::string(name_of(place.panel.x.unit)), std::string(name_of(place.panel.y.unit))});
   for (const Curve& curve : place.panel.curves) {
     if (curve.low.empty()) continue;
+    // A logarithmic scale has no place for 0 and below, which a band around a positive mean may reach: it goes to the scale's end there.
+    const double least = place.y.is_log ? place.y.low : -std::numeric_limits<double>::infinity();
     std::vector<Point> edge;
-    for (size_t i = 0; i < curve.x.size(); ++i) edge.push_back({at_x(place, curve.x[i]), at_y(place, curve.high[i])});
-    for (size_t i = curve.x.size(); i-- > 0;) edge.push_back({at_x(place, curve.x[i]), at_y(place, curve.low[i])});
+    for (size_t i = 0; i < curve.x.size(); ++i) edge.push_back({at_x(place, curve.x[i]), at_y(place, std::max(least, curve.high[i]))});
+    for (size_t i = curve.x.size(); i-- > 0;) edge.push_back({at_x(place, curve.x[i]), at_y(place, std::max(least, curve.low[i]))});
     canvas.polygon(edge, curve.color.faded(0.18), "");
   }
   for (const Block& block : place.panel.blocks) {

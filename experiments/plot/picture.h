@@ -33,6 +33,7 @@ struct PlotAxis {
   bool is_log = false;
   bool has_zero = false;           // the scale begins at 0
   std::vector<double> marks = {};  // where its ticks stand; none: at round values
+  bool is_always_linear = false;   // whatever its values are and whoever asks: cosines
 };
 
 struct Panel {

@@ -119,7 +119,7 @@ void set_titles(std::vector<PlacedPicture::Place>& places, double cell_width) {
 void reduce(PlacedPicture::Place& place) {
   const auto pixels = static_cast<int64_t>(std::max(1.0, std::ceil(place.box.width())));
   for (Curve& curve : place.panel.curves) {
-    const std::vector<size_t> kept = shown_points(curve.x, curve.y, place.x, place.y, pixels);
+    const std::vector<size_t> kept = shown_points({curve.x, curve.y, curve.low, curve.high}, place.x, place.y, pixels);
     const auto keep = [&](std::vector<double>& values) {
       if (values.empty()) return;
       std::vector<double> out(kept.size());

@@ -13,11 +13,16 @@
 
 namespace zerostep {
 
+PlotAxis value_axis(const PlotInput& input, const std::string& label, const std::string& column) {
+  const bool is_cosine = column == "cosine";
+  return {label, unit_of_column(column), input.is_log && !is_cosine, false, {}, is_cosine};
+}
+
 Panel curve_panel(const PlotInput& input, const std::string& title, const std::string& column) {
   Panel out;
   out.title = title;
   out.x = {input.x.label, input.x.unit, false, false};
-  out.y = {label_of_column(column), unit_of_column(column), input.is_log, false};
+  out.y = value_axis(input, label_of_column(column), column);
   return out;
 }
 
@@ -55,13 +60,15 @@ void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::stri
 
 void settle_log(Panel& panel) {
   constexpr double kRatio = 200;
+  if (panel.y.is_always_linear) return;
   double low = std::numeric_limits<double>::infinity(), high = 0;
   for (const Curve& curve : panel.curves)
-    for (double value : curve.y) {
-      if (!(value > 0)) return;
-      low = std::min(low, value);
-      high = std::max(high, value);
-    }
+    for (const std::vector<double>* values : {&curve.y, &curve.low, &curve.high})
+      for (double value : *values) {
+        if (!(value > 0)) return;
+        low = std::min(low, value);
+        high = std::max(high, value);
+      }
   panel.y.is_log |= high > kRatio * low;
 }
 
@@ -111,7 +118,7 @@ std::vector<double> final_values(const PlotInput& input, const std::string& colu
 }
 
 PlotAxis final_axis(const PlotInput& input, const std::string& column) {
-  return {"final " + label_of_column(column), unit_of_column(column), input.is_log, false};
+  return value_axis(input, "final " + label_of_column(column), column);
 }
 
 std::string final_note(const std::string& column) { return "final " + label_of_column(column) + ": mean of the last 5 % of the steps"; }
@@ -120,6 +127,10 @@ std::string smoothing_note(const PlotInput& input) { return input.smooth > 0 ? f
 
 std::string runs_of(const PlotInput& input) {
   return input.runs.size() == 1 ? input.runs[0].record.name : counted(std::ssize(input.runs), "run");
+}
+
+std::string runs_of(const PlotInput& input, std::span<const size_t> runs) {
+  return runs.size() == 1 ? input.runs[runs[0]].record.name : counted(std::ssize(runs), "run");
 }
 
 bool has_curves(const Picture& picture) {

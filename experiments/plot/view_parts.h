@@ -7,6 +7,9 @@
 
 namespace zerostep {
 
+// An axis of a column's values, logarithmic where the input asks for that; one of cosines never is.
+PlotAxis value_axis(const PlotInput& input, const std::string& label, const std::string& column);
+
 // A panel of curves over the input's x.
 Panel curve_panel(const PlotInput& input, const std::string& title, const std::string& column);
 
@@ -20,7 +23,8 @@ RunPoints points_of(const PlotInput& input, size_t run, const std::string& colum
 void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::string& column, const Grouping& groups,
                Curve::Form form = Curve::Form::Line);
 
-// A logarithmic y where all values are positive and the highest is more than 200 times the lowest, so that the small ones show.
+// A logarithmic y where all values, those of bands too, are positive and the highest is more than 200 times the lowest, so that the small
+// ones show; not where the axis is always linear.
 void settle_log(Panel& panel);
 
 // The runs of a group that a mean is of: those that neither failed nor were killed; all where none is left.
@@ -36,8 +40,9 @@ PlotAxis final_axis(const PlotInput& input, const std::string& column);
 std::string final_note(const std::string& column);
 
 std::string smoothing_note(const PlotInput& input);  // ", exponential mean 0.9"
-// "12 runs", or the name of the only one.
+// "12 runs", or the name of the only one; of all, or of those of these indices.
 std::string runs_of(const PlotInput& input);
+std::string runs_of(const PlotInput& input, std::span<const size_t> runs);
 bool has_curves(const Picture& picture);
 
 // With a capital letter.

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <random>
 
 #include "experiments/plot/downsample.h"
@@ -37,7 +39,7 @@ TEST(PlotCurves, EveryPixelKeepsItsLowestAndHighestPoint) {
     const auto [of_ends, begins] = ends.try_emplace(pixel, i, i);
     of_ends->second.second = i;
   }
-  const std::vector<size_t> kept = shown_points(x, y, scale, values, kPixels);
+  const std::vector<size_t> kept = shown_points({x, y}, scale, values, kPixels);
   EXPECT_LE(kept.size(), static_cast<size_t>(4 * kPixels));
   EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
   EXPECT_EQ(std::adjacent_find(kept.begin(), kept.end()), kept.end());
@@ -55,12 +57,49 @@ TEST(PlotCurves, EveryPixelKeepsItsLowestAndHighestPoint) {
   EXPECT_EQ(found_ends, ends);
 }
 
+// What a band holds of a pixel is the lowest and the highest of all its points, and of the mean too.
+TEST(PlotCurves, EveryPixelKeepsTheEndsOfItsBand) {
+  constexpr size_t kCount = 20000;
+  constexpr int64_t kPixels = 137;
+  std::mt19937 random(7);
+  std::normal_distribution<double> normal;
+  std::vector<double> x, y, low, high;
+  for (size_t i = 0; i < kCount; ++i) {
+    x.push_back(static_cast<double>(i) + 0.25);
+    y.push_back(normal(random));
+    low.push_back(y.back() - std::abs(normal(random)));
+    high.push_back(y.back() + std::abs(normal(random)));
+  }
+  std::vector<size_t> all(kCount);
+  std::iota(all.begin(), all.end(), size_t{0});
+  const std::vector<size_t> kept = shown_points({x, y, low, high}, {0, kCount}, {-10, 10}, kPixels);
+  EXPECT_LE(kept.size(), static_cast<size_t>(6 * kPixels));
+  EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
+  // By pixel: the lowest of low and of y, the highest of y and of high.
+  const auto ends = [&](const std::vector<size_t>& points) {
+    std::map<int64_t, std::array<double, 4>> out;
+    for (size_t i : points) {
+      const auto [it, is_first] = out.try_emplace(static_cast<int64_t>(x[i] * kPixels / kCount), std::array{low[i], y[i], y[i], high[i]});
+      auto& [bottom, lowest, highest, top] = it->second;
+      bottom = std::min(bottom, low[i]);
+      lowest = std::min(lowest, y[i]);
+      highest = std::max(highest, y[i]);
+      top = std::max(top, high[i]);
+    }
+    return out;
+  };
+  EXPECT_EQ(ends(kept), ends(all));
+}
+
 TEST(PlotCurves, FewPointsStayAndWhatHasNoPlaceGoes) {
   const std::vector<double> x{0, 1, 2, 3, 4}, y{5, -1, kNan, std::numeric_limits<double>::infinity(), 2};
-  EXPECT_EQ(shown_points(x, y, {0, 4}, {0, 5}, 100), (std::vector<size_t>{0, 1, 4}));
-  EXPECT_EQ(shown_points(x, y, {0, 4}, {1, 5, true}, 100), (std::vector<size_t>{0, 4}));
-  EXPECT_EQ(shown_points(x, y, {1, 4, true}, {0, 5}, 100), (std::vector<size_t>{1, 4}));
-  EXPECT_TRUE(shown_points({}, {}, {0, 1}, {0, 1}, 10).empty());
+  EXPECT_EQ(shown_points({x, y}, {0, 4}, {0, 5}, 100), (std::vector<size_t>{0, 1, 4}));
+  EXPECT_EQ(shown_points({x, y}, {0, 4}, {1, 5, true}, 100), (std::vector<size_t>{0, 4}));
+  EXPECT_EQ(shown_points({x, y}, {1, 4, true}, {0, 5}, 100), (std::vector<size_t>{1, 4}));
+  EXPECT_TRUE(shown_points({}, {0, 1}, {0, 1}, 10).empty());
+  // A band that reaches 0 stays with its mean.
+  const std::vector<double> low{4, -2, 0, 0, 1}, high{6, 3, 9, 9, 3};
+  EXPECT_EQ(shown_points({x, y, low, high}, {0, 4}, {1, 5, true}, 100), (std::vector<size_t>{0, 4}));
 }
 
 TEST(PlotCurves, SmoothingIsTheWeightedMeanOfWhatCameBefore) {
@@ -129,6 +168,65 @@ TEST(PlotCurves, MeansDoNotJumpWhereARunEnds) {
   EXPECT_EQ(mean.x.back(), x[2].back());
   // Between points 0.01 apart a line lies at most 0.01^2 / 8 above a curve whose second derivative is at most 1.
   for (size_t i = 0; i < mean.x.size(); ++i) EXPECT_NEAR(mean.mean[i], std::exp(-mean.x[i]) + 1, 1.3e-5);
+}
+
+// Four curves of so many points that the mean is not taken at each of their x: every part of x keeps the lowest and the highest point of
+// any curve, and wherever there is a mean it is that of the curves' lines, which lie between their neighbouring points.
+TEST(PlotCurves, MeansOfManyPointsKeepTheEndsOfTheBand) {
+  constexpr size_t kCurves = 4, kPoints = 3 * kMostMeanPoints;
+  constexpr int64_t kParts = kMostMeanPoints / 4;
+  std::mt19937 random(11);
+  std::normal_distribution<double> normal;
+  std::uniform_real_distribution<double> step(0.5, 1.5);
+  std::vector<std::vector<double>> x(kCurves), y(kCurves);
+  for (size_t c = 0; c < kCurves; ++c) {
+    double at = static_cast<double>(c);
+    for (size_t i = 0; i < kPoints; ++i) {
+      x[c].push_back(at += step(random));
+      y[c].push_back(normal(random));
+    }
+  }
+  const MeanCurve mean = mean_curve(x, y);
+  EXPECT_LE(mean.x.size(), kCurves * kMostMeanPoints + kCurves);  // the last x is a part of its own
+  EXPECT_GT(mean.x.size(), static_cast<size_t>(kParts));
+  const double first = mean.x.front(), last = mean.x.back();
+  for (size_t c = 0; c < kCurves; ++c) {
+    EXPECT_LE(x[c].front(), first);
+    EXPECT_GE(x[c].back(), last);
+  }
+  // Of parts that do not fall on a point's x exactly.
+  std::map<int64_t, std::pair<double, double>> wanted, found;
+  const auto add = [&](auto& ends, double at, double low, double high) {
+    if (at < first || at > last) return;
+    const auto [it, is_first] = ends.try_emplace(static_cast<int64_t>((at - first) / (last - first) * kParts), low, high);
+    it->second = {std::min(it->second.first, low), std::max(it->second.second, high)};
+  };
+  for (size_t c = 0; c < kCurves; ++c)
+    for (size_t i = 0; i < kPoints; ++i) add(wanted, x[c][i], y[c][i], y[c][i]);
+  for (size_t i = 0; i < mean.x.size(); ++i) add(found, mean.x[i], mean.low[i], mean.high[i]);
+  ASSERT_EQ(found.size(), wanted.size());
+  // A curve between two parts may reach farther on its line from the one to the other than its points do in one of them.
+  for (const auto& [part, ends] : wanted) {
+    EXPECT_LE(found[part].first, ends.first);
+    EXPECT_GE(found[part].second, ends.second);
+  }
+  for (size_t i = 0; i < mean.x.size(); ++i) {
+    double sum = 0, low = HUGE_VAL, high = -HUGE_VAL;
+    for (size_t c = 0; c < kCurves; ++c) {
+      const auto right = static_cast<size_t>(std::lower_bound(x[c].begin(), x[c].end(), mean.x[i]) - x[c].begin());
+      double value = y[c][right];
+      if (x[c][right] != mean.x[i])
+        value = std::lerp(y[c][right - 1], value, (mean.x[i] - x[c][right - 1]) / (x[c][right] - x[c][right - 1]));
+      sum += value;
+      low = std::min(low, value);
+      high = std::max(high, value);
+    }
+    // A value on a line has four roundings of values of at most 10, a mean one for each curve and one for the division.
+    constexpr double kRounding = 10 * 0x1p-53;
+    EXPECT_NEAR(mean.low[i], low, 8 * kRounding);
+    EXPECT_NEAR(mean.high[i], high, 8 * kRounding);
+    EXPECT_NEAR(mean.mean[i], sum / kCurves, (8 + kCurves + 1) * kRounding);
+  }
 }
 
 }  // namespace

@@ -169,24 +169,6 @@ TEST_F(PlotFiles, MeansSayOfHowManyRunsTheyAre) {
   EXPECT_SAYS(svg, "1 run failed or killed and left out of them");
 }
 
-TEST_F(PlotFiles, LogarithmicValuesAreThoseOfFinalLossesToo) {
-  make_four();
-  const auto log_axes = [&](bool is_log) {
-    PlotRequest request;
-    request.places = {made_.path("runs")};
-    request.views = {"overview"};
-    request.is_log = is_log;
-    request.out = made_.path("out");
-    plot(request);
-    const std::string svg = made_.read("out/overview.svg");
-    int count = 0;
-    for (size_t at = svg.find(",log,"); at != std::string::npos; at = svg.find(",log,", at + 1)) ++count;
-    return count;
-  };
-  EXPECT_EQ(log_axes(false), 0);
-  EXPECT_EQ(log_axes(true), 2);  // the losses of the steps, and the final ones by mode
-}
-
 TEST_F(PlotFiles, RunsThatMoveNoBytesAreLeftOutAndSaid) {
   const auto make_bytes = [&](const std::string& name, const char* gathered) {
     made_.make(name, {{"step", counted_cells(3)},
@@ -287,6 +269,30 @@ TEST_F(PlotFiles, ALongRunKeepsItsSpikesInFewLines) {
   EXPECT_LT(points.size(), 4000U);
   for (const auto& point : {std::pair{0.0, losses[0]}, std::pair{31337.0, 9.0}, std::pair{31338.0, 0.25}, std::pair{99999.0, 8.0}})
     EXPECT_NE(std::find(points.begin(), points.end(), point), points.end()) << point.first;
+}
+
+// Two runs that part at one step, as far above their mean as below it: the mean tells nothing of it, the band does.
+TEST_F(PlotFiles, AMeanKeepsTheSpikesOfItsBand) {
+  std::vector<double> one(30000);
+  for (size_t i = 0; i < one.size(); ++i) one[i] = 2.5 + 0.125 * std::sin(static_cast<double>(i));
+  std::vector<double> other = one;
+  one[12345] = 9;
+  other[12345] = -4;
+  made_.make("a", {{"step", counted_cells(one.size())}, {"loss", cells(one)}}, {{"seed", 1}});
+  made_.make("b", {{"step", counted_cells(one.size())}, {"loss", cells(other)}}, {{"seed", 2}});
+  draw_all({"compare"});
+  size_t rows = 0, spikes = 0;
+  for (const std::vector<std::string>& row : rows_of(made_.read("out/compare.tsv"))) {
+    if (row[2] != "loss (mean)" || row[5].empty()) continue;
+    ++rows;
+    if (row[3] != "12345") continue;
+    ++spikes;
+    EXPECT_EQ(row[4], "2.5");
+    EXPECT_EQ(row[5], "-4");
+    EXPECT_EQ(row[6], "9");
+  }
+  EXPECT_EQ(spikes, 1U);
+  EXPECT_LT(rows, 6000U);
 }
 
 TEST_F(PlotFiles, CutRowsAreSaidAndFilesOfEarlierWorkAreDrawn) {
