@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "base/format.h"
 #include "experiments/plot/colors.h"
 #include "experiments/plot/view_parts.h"
 
@@ -40,7 +39,7 @@ std::optional<Picture> alternating_view(const PlotInput& input) {
       }
     }
   }
-  out.subtitle = mixed.size() == 1 ? input.runs[mixed[0]].record.name : counted(std::ssize(mixed), "run");
+  out.subtitle = runs_of(input, mixed);
   for (Panel* panel : {&losses, &norms}) {
     settle_log(*panel);
     if (!panel->curves.empty()) out.panels.push_back(std::move(*panel));

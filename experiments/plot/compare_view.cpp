@@ -33,15 +33,16 @@ void add_mean(Means& means, const PlotInput& input, const std::string& column, c
   if (x.empty()) return;
   means.left_out += std::count(groups.of_run.begin(), groups.of_run.end(), group) - std::ssize(runs);
   const std::string& label = groups.labels[group];
-  if (x.size() == 1) {
+  const int64_t count = std::ssize(x);
+  if (count == 1) {
     means.curves.push_back({label, column, label, groups.colors[group], std::move(x[0]), std::move(y[0]), {}, {}});
   } else {
-    MeanCurve mean = mean_curve(x, y);
+    MeanCurve mean = mean_curve(std::move(x), std::move(y));
     if (mean.x.empty()) return means.without.push_back(label);
     means.curves.push_back({label, column + " (mean)", label, groups.colors[group], std::move(mean.x), std::move(mean.mean),
                             std::move(mean.low), std::move(mean.high)});
   }
-  means.counts.push_back(std::ssize(x));
+  means.counts.push_back(count);
 }
 
 // How many runs each mean is of: in the subtitle where that is one number, else in the labels.

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -25,24 +27,33 @@ std::optional<double> as_number(const std::string& text) {
   return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
-// Whether a text comes before another, where numbers within them count as such: "queries 8" before "queries 32".
+// The number that begins at a place of a text, and the place after it; a sign belongs to it where a blank, "=" or nothing stands before.
+std::optional<double> number_at(std::string_view text, size_t& at) {
+  const auto is_digit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+  const bool has_sign = at < text.size() && text[at] == '-' && (at == 0 || text[at - 1] == ' ' || text[at - 1] == '=');
+  if (!is_digit(at + (has_sign ? 1 : 0))) return std::nullopt;
+  double value = std::numeric_limits<double>::infinity();  // stays so of a number that a double has no room for
+  at = static_cast<size_t>(std::from_chars(text.data() + at, text.data() + text.size(), value).ptr - text.data());
+  return value;
+}
+
+// Whether a text comes before another, where numbers within them count as such: "queries 8" before "queries 32", "lr 1e-05" before "lr
+// 0.1". Numbers come before anything else.
 bool comes_before(std::string_view a, std::string_view b) {
-  const auto digits = [](std::string_view text, size_t at) {
-    const size_t end = text.find_first_not_of("0123456789", at);
-    return text.substr(at, (end == text.npos ? text.size() : end) - at);
-  };
-  for (size_t i = 0, k = 0; i < a.size() && k < b.size();) {
-    const std::string_view left = digits(a, i), right = digits(b, k);
-    if (!left.empty() && !right.empty() && left != right) {
-      if (left.size() != right.size()) return left.size() < right.size();
-      return left < right;
+  size_t i = 0, k = 0;
+  while (i < a.size() && k < b.size()) {
+    const std::optional<double> left = number_at(a, i), right = number_at(b, k);
+    if (left.has_value() != right.has_value()) return left.has_value();
+    if (left) {
+      if (*left != *right) return *left < *right;
+      continue;
     }
-    if (left.empty() && a[i] != b[k]) return a[i] < b[k];
-    if (left.empty() != right.empty()) return a[i] < b[k];
-    i += std::max<size_t>(1, left.size());
-    k += std::max<size_t>(1, right.size());
+    if (a[i] != b[k]) return a[i] < b[k];
+    ++i;
+    ++k;
   }
-  return a.size() < b.size();
+  if ((i < a.size()) != (k < b.size())) return k < b.size();
+  return a < b;  // "1e-5" and "1e-05"
 }
 
 // Groups of runs with the same name. In the order of their values where all are numbers, then colored by it; else in that of their letters.
@@ -89,6 +100,7 @@ std::string short_key(const std::string& path) {
 std::vector<size_t> Grouping::order() const {
   std::vector<size_t> out(of_run.size());
   std::iota(out.begin(), out.end(), size_t{0});
+  std::erase_if(out, [&](size_t run) { return of_run[run] == kNoGroup; });
   std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return of_run[a] < of_run[b]; });
   return out;
 }
@@ -106,12 +118,21 @@ Grouping group_each(const std::vector<PlotRun>& runs) {
 }
 
 Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key) {
+  std::vector<size_t> all(runs.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  return group_by_key(runs, all, path, names_key);
+}
+
+Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> among, const std::string& path, bool names_key) {
   std::vector<std::string> names;
-  for (const PlotRun& run : runs) {
-    const std::string value = run.value(path);
+  for (size_t i : among) {
+    const std::string value = runs[i].value(path);
     names.push_back(value.empty() ? "without" : value);
   }
   Grouping out = group_by_names(names, short_key(path));
+  std::vector<size_t> of_run(runs.size(), kNoGroup);
+  for (size_t k = 0; k < among.size(); ++k) of_run[among[k]] = out.of_run[k];
+  out.of_run = std::move(of_run);
   for (std::string& label : out.labels)
     if (label == "without" || (names_key && path != kModePath))
       label = label == "without" ? "without " + short_key(path) : short_key(path) + " " + label;

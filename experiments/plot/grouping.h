@@ -1,4 +1,7 @@
 #pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -7,14 +10,16 @@
 
 namespace zerostep {
 
+constexpr size_t kNoGroup = SIZE_MAX;
+
 // Which runs have one color and one label.
 struct Grouping {
   std::string title;                // what tells them apart: "queries"; "" of runs that are on their own
   std::vector<std::string> labels;  // of the groups, in the order of numbers where all of them are
   std::vector<Color> colors;
-  std::vector<size_t> of_run;
+  std::vector<size_t> of_run;  // kNoGroup of runs that are in none
 
-  // The runs by their groups' order.
+  // The runs by their groups' order; without those that are in none.
   std::vector<size_t> order() const;
   const std::string& label(size_t run) const { return labels[of_run[run]]; }
   const Color& color(size_t run) const { return colors[of_run[run]]; }
@@ -24,6 +29,8 @@ struct Grouping {
 Grouping group_each(const std::vector<PlotRun>& runs);
 // By the value of a key; labels name the key too where that is asked for and the value does not say it.
 Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key = true);
+// Of these runs alone, by their indices.
+Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> among, const std::string& path, bool names_key = true);
 // By everything but the seed: as few of the keys that differ as tell the groups apart, without values that most runs have.
 Grouping group_by_settings(const std::vector<PlotRun>& runs);
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <span>
+#include <utility>
+
+#include "experiments/plot/downsample.h"
 
 namespace zerostep {
 namespace {
@@ -20,21 +23,42 @@ void add_mean(MeanCurve& out, double x, std::span<const double> values) {
   out.high.push_back(high);
 }
 
+constexpr int64_t kParts = kMostMeanPoints / 4;  // of the shared x; four points of each curve stand in each at most
+
 struct Points {
   std::vector<double> x, y;  // x rises
 };
 
 // Points with one x as one.
-Points without_repeats(const std::vector<double>& x, const std::vector<double>& y) {
-  Points out;
-  for (size_t i = 0; i < x.size();) {
+void join_repeats(Points& points) {
+  size_t kept = 0;
+  for (size_t i = 0; i < points.x.size(); ++kept) {
     double sum = 0;
     size_t end = i;
-    for (; end < x.size() && x[end] == x[i]; ++end) sum += y[end];
-    out.x.push_back(x[i]);
-    out.y.push_back(sum / static_cast<double>(end - i));
+    for (; end < points.x.size() && points.x[end] == points.x[i]; ++end) sum += points.y[end];
+    points.x[kept] = points.x[i];
+    points.y[kept] = sum / static_cast<double>(end - i);
     i = end;
   }
+  points.x.resize(kept);
+  points.y.resize(kept);
+}
+
+// Where a mean of the curves is taken between two x, in their order.
+std::vector<double> places_of_means(const std::vector<Points>& curves, double first, double last) {
+  size_t count = 0;
+  for (const Points& curve : curves) count += curve.x.size();
+  std::vector<double> out;
+  for (const Points& curve : curves) {
+    if (count <= kMostMeanPoints * curves.size()) {
+      out.insert(out.end(), curve.x.begin(), curve.x.end());
+      continue;
+    }
+    for (size_t i : shown_points({curve.x, curve.y}, {first, last}, {}, kParts)) out.push_back(curve.x[i]);
+  }
+  std::erase_if(out, [&](double x) { return x < first || x > last; });
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 
@@ -48,7 +72,7 @@ double value_at(const Points& curve, double x, size_t& right) {
 
 }  // namespace
 
-MeanCurve mean_curve(const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y) {
+MeanCurve mean_curve(std::vector<std::vector<double>> x, std::vector<std::vector<double>> y) {
   MeanCurve out;
   if (x.empty()) return out;
   const std::vector<double>& shortest =
@@ -64,19 +88,15 @@ MeanCurve mean_curve(const std::vector<std::vector<double>>& x, const std::vecto
   }
   double first = -std::numeric_limits<double>::infinity(), last = std::numeric_limits<double>::infinity();
   std::vector<Points> curves;
-  std::vector<double> places;
   for (size_t c = 0; c < x.size(); ++c) {
     if (!std::is_sorted(x[c].begin(), x[c].end())) return out;
-    curves.push_back(without_repeats(x[c], y[c]));
     first = std::max(first, x[c].front());
     last = std::min(last, x[c].back());
-    places.insert(places.end(), curves.back().x.begin(), curves.back().x.end());
+    curves.push_back({std::move(x[c]), std::move(y[c])});
+    join_repeats(curves.back());
   }
-  std::sort(places.begin(), places.end());
-  places.erase(std::unique(places.begin(), places.end()), places.end());
   std::vector<size_t> rights(curves.size());
-  for (double place : places) {
-    if (place < first || place > last) continue;
+  for (double place : places_of_means(curves, first, last)) {
     for (size_t c = 0; c < curves.size(); ++c) values[c] = value_at(curves[c], place, rights[c]);
     add_mean(out, place, values);
   }

@@ -10,6 +10,7 @@
 namespace zerostep {
 namespace {
 
+using testing::cells;
 using testing::MadeRuns;
 using testing::message_of;
 using Values = std::vector<double>;
@@ -108,6 +109,36 @@ TEST_F(PlotXAxis, GroupsAreByKeyOrByAllButTheSeed) {
   EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "xyz"); }), "in its configuration. The runs differ in gradient_clipping");
   EXPECT_SAYS(message_of<InputError>([&] { path_of_key({runs[0]}, "xyz"); }),
               "do not differ in any key; they have gradient_clipping, seed");
+}
+
+// Numbers within the names of groups count as such, with fractions and exponents.
+TEST_F(PlotXAxis, GroupsAreInTheOrderOfTheirNumbers) {
+  for (const char* mode : {"zo", "fo"})
+    for (double lr : {0.1, 0.01, 0.25, 1e-5, -0.5, -0.25})
+      made_.make(std::string(mode) + cells({lr})[0], {{"step", {"0"}}, {"loss", {"1"}}},
+                 {{"step", {{"mode", mode}}}, {"optimizer", {{"params", {{"lr", lr}}}}}});
+  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);
+  std::vector<std::string> wanted;
+  for (const char* mode : {"fo", "zo"})
+    for (const char* lr : {"-0.5", "-0.25", "1e-05", "0.01", "0.1", "0.25"}) wanted.push_back(std::string(mode) + ", lr " + lr);
+  EXPECT_EQ(group_by_settings(runs).labels, wanted);
+  EXPECT_EQ(group_by_key(runs, "optimizer.params.lr", false).labels,
+            (std::vector<std::string>{"-0.5", "-0.25", "1e-05", "0.01", "0.1", "0.25"}));
+}
+
+// Runs that are not among those asked for are in no group, and leave the others' colors and order as they are without them.
+TEST_F(PlotXAxis, GroupsMayBeOfSomeRuns) {
+  for (const char* queries : {"8", "4", "16"})
+    made_.make(std::string("q") + queries, {{"step", {"0"}}, {"loss", {"1"}}},
+               {{"step", {{"mode", "zo"}, {"queries", std::stoi(queries)}}}});
+  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);  // q16, q4, q8
+  const std::vector<size_t> among{0, 2};
+  const Grouping some = group_by_key(runs, among, "step.queries"), alone = group_by_key({runs[0], runs[2]}, "step.queries");
+  EXPECT_EQ(some.labels, (std::vector<std::string>{"queries 8", "queries 16"}));
+  EXPECT_EQ(some.of_run, (std::vector<size_t>{1, kNoGroup, 0}));
+  EXPECT_EQ(some.order(), (std::vector<size_t>{2, 0}));
+  EXPECT_EQ(some.labels, alone.labels);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(some.colors[i].red, alone.colors[i].red);
 }
 
 }  // namespace
