@@ -1,12 +1,21 @@
 #include "base/nearest_name.h"
 
 #include <algorithm>
-#include <vector>
 
 namespace zerostep {
 namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+// Whether a name holds the text, or begins with two thirds of it; of fewer than three letters nothing can be said.
+bool resembles(std::string_view name, std::string_view text) {
+  constexpr size_t kLeast = 3;
+  if (text.size() < kLeast) return false;
+  if (name.find(text) != name.npos) return true;
+  const auto [end, other] = std::mismatch(text.begin(), text.end(), name.begin(), name.end());
+  const auto shared = static_cast<size_t>(end - text.begin());
+  return shared >= kLeast && 3 * shared >= 2 * text.size();
+}
 
 }  // namespace
 
@@ -38,13 +47,34 @@ std::string_view nearest_name(std::string_view name, std::span<const std::string
   size_t distance = limit + 1;
   for (std::string_view candidate : candidates) {
     const size_t d = edit_distance(name, candidate, limit);
-    // Nothing of the name is left when every letter changes.
-    if (d < distance && d < std::max(name.size(), candidate.size())) {
-      distance = d;
-      nearest = candidate;
-    }
+    const size_t longer = std::max(name.size(), candidate.size());
+    // Nothing of the name is left when every letter changes, and little of a short one when two do: who mistypes hits the first letter.
+    if (d >= distance || d >= longer || (3 * d > longer && lower(name[0]) != lower(candidate[0]))) continue;
+    distance = d;
+    nearest = candidate;
   }
   return nearest;
+}
+
+std::vector<std::string_view> near_names(std::string_view name, std::span<const std::string_view> candidates) {
+  constexpr size_t kMostNames = 3;
+  if (const std::string_view nearest = nearest_name(name, candidates); !nearest.empty()) return {nearest};
+  std::vector<std::string_view> out;
+  for (std::string_view candidate : candidates)
+    if (out.size() < kMostNames && resembles(candidate, name) && std::find(out.begin(), out.end(), candidate) == out.end())
+      out.push_back(candidate);
+  return out;
+}
+
+std::string did_you_mean(std::string_view name, std::span<const std::string_view> candidates) {
+  const std::vector<std::string_view> near = near_names(name, candidates);
+  if (near.empty()) return ".";
+  std::string out = "; did you mean ";
+  for (size_t i = 0; i < near.size(); ++i) {
+    if (i > 0) out += i + 1 < near.size() ? ", " : " or ";
+    out += near[i];
+  }
+  return out + "?";
 }
 
 }  // namespace zerostep

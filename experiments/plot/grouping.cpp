@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/nearest_name.h"
 #include "experiments/plot/colors.h"
-#include "experiments/plot/near_names.h"
 #include "runtime/report/csv_cells.h"
 
 namespace zerostep {
@@ -204,7 +204,7 @@ std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& tex
       names.push_back(path.substr(path.rfind('.') + 1));
       names.push_back(path);
     }
-  fail_input("--by {}: no run has such a key in its configuration{} {}", text, meant(text, names),
+  fail_input("--by {}: no run has such a key in its configuration{} {}", text, did_you_mean(text, names),
              differing.empty() ? "The runs do not differ in any key; they have " + first_names(all)
                                : "The runs differ in " + first_names(differing));
 }

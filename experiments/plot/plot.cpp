@@ -10,10 +10,10 @@
 
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/nearest_name.h"
 #include "experiments/plot/cairo_library.h"
 #include "experiments/plot/data_file.h"
 #include "experiments/plot/draw_picture.h"
-#include "experiments/plot/near_names.h"
 #include "experiments/plot/report.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/views.h"
@@ -30,7 +30,7 @@ std::vector<const View*> views_of(const PlotRequest& request) {
   for (const std::string& wanted : request.views) {
     const auto it = std::find(names.begin(), names.end(), wanted);
     if (it == names.end())
-      fail_input("--view {}: there is no such view{} Views are {}", wanted, meant(wanted, names), fmt::join(names, ", "));
+      fail_input("--view {}: there is no such view{} Views are {}", wanted, did_you_mean(wanted, names), fmt::join(names, ", "));
     const View* view = &all_views()[static_cast<size_t>(it - names.begin())];
     if (std::find(out.begin(), out.end(), view) == out.end()) out.push_back(view);
   }
@@ -70,7 +70,7 @@ void check_column(const std::vector<PlotRun>& runs, const std::string& option, c
     }
   }
   if (is_there) fail_input("{} {}: the column has no number in any row of these runs", option, column);
-  fail_input("{} {}: no such column{} There are {}", option, column, meant(column, names), fmt::join(names, ", "));
+  fail_input("{} {}: no such column{} There are {}", option, column, did_you_mean(column, names), fmt::join(names, ", "));
 }
 
 // A run of one rank receives nothing: its curves would be a line at 0. Takes them out, with a note; InputError where no run moves any.
@@ -137,6 +137,13 @@ std::string svg_of(const PlacedPicture& picture, bool is_inline) {
   return canvas->finish();
 }
 
+// The bytes of a PNG or PDF file.
+std::string cairo_file(const std::string& format, const PlacedPicture& picture) {
+  const std::unique_ptr<Canvas> canvas = make_cairo_canvas(format, picture.size.width, picture.size.height, picture.head.title);
+  draw(picture, *canvas);
+  return canvas->finish();
+}
+
 std::string folder_of(const PlotRequest& request) {
   std::error_code error;
   if (!request.out.empty()) return request.out;
@@ -197,21 +204,18 @@ PlotResult plot(const PlotRequest& request) {
   write("summary.txt", summary_text(out.summary));
   write("report.html", report_html(report, out.summary));
   // Last, so that the rest is there where cairo is not; the pictures are then there as SVG.
-  const auto open = [&](const char* format, const PlacedPicture& picture) {
-    try {
-      return make_cairo_canvas(format, picture.size.width, picture.size.height, picture.head.title);
-    } catch (const RunError& error) {
-      if (!wants("svg"))
-        for (const PlacedPicture& other : placed) write(other.head.name + ".svg", svg_of(other, false));
-      fail_run("{}. The pictures are written as SVG to {}, with everything else", error.what(), out.folder);
-    }
-  };
   for (const char* format : {"png", "pdf"})
     for (const PlacedPicture& picture : placed) {
       if (!wants(format)) continue;
-      const std::unique_ptr<Canvas> canvas = open(format, picture);
-      draw(picture, *canvas);
-      write(picture.head.name + "." + format, canvas->finish());
+      std::string bytes;
+      try {
+        bytes = cairo_file(format, picture);
+      } catch (const RunError& error) {
+        if (!wants("svg"))
+          for (const PlacedPicture& other : placed) write(other.head.name + ".svg", svg_of(other, false));
+        fail_run("{}. The pictures are written as SVG to {}, with everything else", error.what(), out.folder);
+      }
+      write(picture.head.name + "." + format, bytes);
     }
   return out;
 }

@@ -36,5 +36,19 @@ TEST(NearestName, ChoosesTheNearestOrNothing) {
   EXPECT_EQ(nearest_name("stage", {}), "");
 }
 
+TEST(NearestName, OnlyWhatIsNearIsMeant) {
+  using Names = std::vector<std::string_view>;
+  const Names views{"loss", "overview", "zo", "compare", "alternating", "memory", "lanes"};
+  EXPECT_EQ(did_you_mean("los", views), "; did you mean loss?");
+  EXPECT_EQ(did_you_mean("zoo", views), "; did you mean zo?");
+  EXPECT_EQ(did_you_mean("foo", views), ".");
+  EXPECT_EQ(did_you_mean("fo", views), ".");
+  EXPECT_EQ(did_you_mean("", views), ".");
+  EXPECT_EQ(did_you_mean("mem", views), "; did you mean memory?");
+  EXPECT_EQ(did_you_mean("eval", Names{"step", "eval_loss", "eval_accuracy", "loss"}), "; did you mean eval_loss or eval_accuracy?");
+  EXPECT_EQ(did_you_mean("query", Names{"queries", "query_batch", "my_query_kind", "query_last"}),
+            "; did you mean queries, query_batch or my_query_kind?");
+}
+
 }  // namespace
 }  // namespace zerostep

@@ -2,7 +2,6 @@
 
 #include <set>
 
-#include "experiments/plot/near_names.h"
 #include "experiments/plot/short_labels.h"
 #include "experiments/plot/text_width.h"
 
@@ -56,19 +55,6 @@ TEST(PlotLabels, TextsAreWrappedBetweenWords) {
   EXPECT_EQ(wrapped("one two three", kSize, width_of(8)), (Texts{"one two", "three"}));
   EXPECT_EQ(wrapped("unbreakable x", kSize, width_of(3)), (Texts{"unbreakable", "x"}));
   EXPECT_TRUE(wrapped("", kSize, 10).empty());
-}
-
-TEST(PlotNames, OnlyWhatIsNearIsMeant) {
-  const std::vector<std::string_view> views{"loss", "overview", "zo", "compare", "alternating", "memory", "lanes"};
-  EXPECT_EQ(meant("los", views), "; did you mean loss?");
-  EXPECT_EQ(meant("zoo", views), "; did you mean zo?");
-  EXPECT_EQ(meant("foo", views), ".");
-  EXPECT_EQ(meant("fo", views), ".");
-  EXPECT_EQ(meant("", views), ".");
-  EXPECT_EQ(meant("mem", views), "; did you mean memory?");
-  EXPECT_EQ(meant("eval", {"step", "eval_loss", "eval_accuracy", "loss"}), "; did you mean eval_loss or eval_accuracy?");
-  EXPECT_EQ(meant("query", {"queries", "query_batch", "my_query_kind", "query_last"}),
-            "; did you mean queries, query_batch or my_query_kind?");
 }
 
 }  // namespace
