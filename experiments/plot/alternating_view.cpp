@@ -12,9 +12,7 @@ std::optional<Picture> alternating_view(const PlotInput& input) {
   Panel losses = curve_panel(input, "Loss", "loss"), norms = curve_panel(input, "Norm of the gradient, or of its estimate", "grad_norm");
   std::vector<size_t> mixed;
   for (size_t i = 0; i < input.runs.size(); ++i)
-    if (const std::string mode = input.runs[i].value("step.mode");
-        mode == "alternating" || mode == "alt" || mode == "calibrate" || mode == "instruct")
-      mixed.push_back(i);
+    if (mixes_steps(input.runs[i])) mixed.push_back(i);
   if (mixed.empty()) return std::nullopt;
   size_t colors = 0;
   for (size_t i : mixed) {

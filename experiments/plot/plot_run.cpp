@@ -20,10 +20,12 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kColumnsO
                                                                                        {"optimizer.type", "optimizer"},
                                                                                        {"optimizer.params.lr", "lr"}}};
 
-// "fo" however it is written; "" of what stands for no value.
+// A mode as step.mode has it however it is written ("FO", "ALT"); "" of what stands for no value.
 std::string settled(std::string text, std::string_view path) {
   if (text == "N/A" || text == "null") return "";
-  if (path == "step.mode") std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (path != "step.mode") return text;
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (text == "alt") return "alternating";
   return text;
 }
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -41,7 +40,8 @@ std::string seconds_cell(double value) { return value_cell(value, human_duration
 std::string count_cell(double value) { return value_cell(value, std::isfinite(value) ? grouped(std::llround(value)) : ""); }
 
 std::string state_cell(const RunSummary& run) {
-  return fmt::format("<td class=\"text\"><span class=\"state {}\" title=\"{}\">{}</span></td>", run.state, xml_text(run.why), run.state);
+  return fmt::format("<td class=\"text\"><span class=\"state {}\" title=\"{}\">{}</span></td>", name_of(run.state), xml_text(run.why),
+                     name_of(run.state));
 }
 
 // A table's beginning; heads whose text begins with '<' stand to the left.
@@ -53,12 +53,6 @@ std::string table_head(const std::vector<std::string>& heads, bool is_sortable) 
 }
 constexpr const char* kTableEnd = "</tbody></table></div>\n";
 
-const std::string& value_of(const Summary& summary, const RunSummary& run, const std::string& key) {
-  static const std::string kNone;
-  const auto at = std::find(summary.keys.begin(), summary.keys.end(), key);
-  return at == summary.keys.end() ? kNone : run.values[static_cast<size_t>(at - summary.keys.begin())];
-}
-
 std::string runs_table(const Summary& summary) {
   std::vector<std::string> heads{"<run"};
   for (const std::string& key : summary.telling) heads.push_back("<" + short_key(key));
@@ -68,7 +62,7 @@ std::string runs_table(const Summary& summary) {
   std::string out = "<h2>Runs</h2>\n" + table_head(heads, true);
   for (const RunSummary& run : summary.runs) {
     out += "<tr>" + name_cell(run.name);
-    for (const std::string& key : summary.telling) out += text_cell(value_of(summary, run, key));
+    for (const std::string& key : summary.telling) out += text_cell(summary.value_of(run, key));
     out += state_cell(run);
     out += value_cell(static_cast<double>(run.steps),
                       run.total_steps > run.steps ? grouped(run.steps) + " / " + grouped(run.total_steps) : grouped(run.steps));
@@ -78,7 +72,8 @@ std::string runs_table(const Summary& summary) {
     out += value_cell(run.tokens_per_second, human_count(run.tokens_per_second)) + bytes_cell(run.device_peak_bytes) + "</tr>\n";
   }
   return out + kTableEnd +
-         "<p class=\"pale\">Final loss: mean of the last 5 % of the steps. A click on a head sorts by it; a state says more under a "
+         "<p class=\"pale\">Final loss: mean of the last 5 % of the rows that have a loss. A click on a head sorts by it; a state says "
+         "more under a "
          "pointer.</p>\n";
 }
 
@@ -92,7 +87,7 @@ std::string best_runs(const Summary& summary) {
     const RunSummary& run = summary.runs[i];
     std::string settings;
     for (const std::string& key : summary.telling)
-      if (const std::string& value = value_of(summary, run, key); !value.empty())
+      if (const std::string& value = summary.value_of(run, key); !value.empty())
         settings += (settings.empty() ? "" : ", ") + short_key(key) + " " + value;
     out += "<tr>" + name_cell(run.name) + loss_cell(by_evaluation ? run.best_eval_loss : run.final_loss) + text_cell(settings, "wrap") +
            "</tr>\n";
@@ -124,8 +119,8 @@ std::string differing(const Summary& summary) {
 std::string common_loss(const Summary& summary) {
   if (summary.runs.size() < 2 || !std::isfinite(summary.common_loss)) return "";
   std::string out = fmt::format(
-      "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's steps is {:.5g} or less, as it is in every run that "
-      "neither failed nor was killed.</p>\n",
+      "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's rows that have a loss is {:.5g} or less, as it is in "
+      "every run that neither failed nor was killed.</p>\n",
       summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
@@ -137,7 +132,7 @@ std::string common_loss(const Summary& summary) {
 std::string failures(const Summary& summary) {
   std::string rows;
   for (const RunSummary& run : summary.runs)
-    if (run.state == "failed" || run.state == "killed" || run.state == "interrupted")
+    if (run.is_broken() || run.state == RunState::Interrupted)
       rows += "<tr>" + name_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
               text_cell(run.why.empty() ? "it ended without a word" : run.why, "wrap") + "</tr>\n";
   if (rows.empty()) return "";

@@ -8,8 +8,6 @@
 namespace zerostep {
 namespace {
 
-constexpr const char* kEllipsis = "\u2026";
-
 bool fit(const std::vector<std::string>& texts, double size, double most) {
   return std::all_of(texts.begin(), texts.end(), [&](const std::string& text) { return text_width(text, size) <= most; });
 }
@@ -63,14 +61,6 @@ std::vector<std::string> without_common_parts(const std::vector<std::string>& te
   return out;
 }
 
-// The first `head` and the last `tail` bytes, or as many more as make whole characters of them.
-std::pair<std::string_view, std::string_view> ends_of(std::string_view text, size_t head, size_t tail) {
-  while (head > 0 && goes_on(text[head])) --head;
-  size_t begin = text.size() - tail;
-  while (begin < text.size() && goes_on(text[begin])) ++begin;
-  return {text.substr(0, head), text.substr(begin)};
-}
-
 // The two ends of a text, of those that fit the nearest to equal ones that no other text has; "" where there are none.
 std::string apart_from(const std::string& text, const std::vector<std::string>& others, double size, double most) {
   if (text_width(text, size) <= most) return text;
@@ -88,15 +78,11 @@ std::string apart_from(const std::string& text, const std::vector<std::string>& 
       if (off > (is_head ? kept - half : half)) continue;
       size_t head = is_head ? half + off : half - off, tail = kept - head;
       if (!is_apart(head, tail)) continue;
-      const auto join = [&] {
-        const auto [first, last] = ends_of(text, head, tail);
-        return std::string(first) + kEllipsis + std::string(last);
-      };
       // Letters of one end may be wider than those that `kept` was counted with.
-      std::string out = join();
+      std::string out = cut_in_middle(text, head, tail);
       while (text_width(out, size) > most && head + tail > 2) {
         --(head > tail ? head : tail);
-        out = join();
+        out = cut_in_middle(text, head, tail);
       }
       if (text_width(out, size) <= most && is_apart(head, tail)) return out;
     }

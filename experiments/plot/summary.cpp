@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -12,9 +11,9 @@
 namespace zerostep {
 namespace {
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnknown = RunSummary::kUnknown;
 
-// The axis' value after the last step; unknown where the run does not tell.
+// The axis' values; none where the run does not tell them.
 std::vector<double> axis_or_none(const PlotRun& run, const char* name) {
   try {
     return x_values(run, x_axis(name));
@@ -51,8 +50,8 @@ std::vector<double> trailing_means(std::span<const double> values) {
 RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) {
   RunSummary out;
   out.name = run.record.name;
-  out.place = run.record.folder.empty() ? run.record.metrics.string() : run.record.folder.string();
-  out.state = name_of(run.record.state);
+  out.path = run.record.folder.empty() ? run.record.metrics.string() : run.record.folder.string();
+  out.state = run.record.state;
   out.why = run.record.why;
   out.steps = run.table.num_rows();
   out.total_steps = run.record.total_steps();
@@ -69,12 +68,10 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.planned_host_peak_bytes = run.record.planned_bytes("host");
   out.planned_file_peak_bytes = run.record.planned_bytes("file");
   for (const std::string& key : keys) out.values.push_back(run.value(key));
-  out.steps_to_common = out.seconds_to_common = out.forwards_to_common = kUnknown;
   return out;
 }
 
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
-  summary.common_loss = kUnknown;
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
@@ -116,6 +113,12 @@ Summary summarize(const std::vector<PlotRun>& runs) {
   for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
   set_common_loss(out, runs);
   return out;
+}
+
+const std::string& Summary::value_of(const RunSummary& run, const std::string& key) const {
+  static const std::string kNone;
+  const auto at = std::find(keys.begin(), keys.end(), key);
+  return at == keys.end() ? kNone : run.values[static_cast<size_t>(at - keys.begin())];
 }
 
 bool Summary::has_accuracies() const {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -9,36 +10,40 @@
 
 namespace zerostep {
 
-// What a run came to; NaN where it is not known.
+// What a run came to; numbers are NaN where they are not known, and counts 0.
 struct RunSummary {
-  std::string name, place, state, why;
-  int64_t steps = 0, total_steps = 0;  // done; asked for, 0: not known
-  double final_loss = 0;               // the mean of the last 5 % of the steps
-  double best_eval_loss = 0;
-  double best_eval_accuracy = 0;  // of a classifier
-  double seconds = 0, tokens_per_second = 0, forwards = 0;
-  double device_peak_bytes = 0, host_peak_bytes = 0, file_peak_bytes = 0;
-  double planned_device_peak_bytes = 0, planned_host_peak_bytes = 0, planned_file_peak_bytes = 0;
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  std::string name, path, why;  // path: its folder, or its CSV file
+  RunState state = RunState::Unknown;
+  int64_t steps = 0, total_steps = 0;  // done; asked for
+  double final_loss = kUnknown;        // the mean of the last 5 % of the rows that have a loss
+  double best_eval_loss = kUnknown;
+  double best_eval_accuracy = kUnknown;  // of a classifier
+  double seconds = kUnknown, tokens_per_second = kUnknown, forwards = kUnknown;
+  double device_peak_bytes = kUnknown, host_peak_bytes = kUnknown, file_peak_bytes = kUnknown;
+  double planned_device_peak_bytes = kUnknown, planned_host_peak_bytes = kUnknown, planned_file_peak_bytes = kUnknown;
   std::vector<std::string> values;  // of Summary::keys
-  // Until the common loss: NaN where it was not come to.
-  double steps_to_common = 0, seconds_to_common = 0, forwards_to_common = 0;
+  // Until the common loss; unknown where it was not come to.
+  double steps_to_common = kUnknown, seconds_to_common = kUnknown, forwards_to_common = kUnknown;
 
-  bool is_broken() const { return state == "failed" || state == "killed"; }
+  bool is_broken() const { return zerostep::is_broken(state); }
 };
 
 struct Summary {
   std::vector<std::string> keys;     // in which the runs differ
   std::vector<std::string> telling;  // those of them that tell the runs apart
   std::vector<RunSummary> runs;      // in the order of the runs
-  // The lowest loss that all runs that neither failed nor were killed have come to, as the mean of a twentieth of their steps; NaN where
-  // there is none.
-  double common_loss = 0;
+  // The lowest loss that all runs that neither failed nor were killed have come to, as the mean of a twentieth of their rows that have a
+  // loss; NaN where there is none.
+  double common_loss = RunSummary::kUnknown;
 
   // The runs that are not broken with the lowest best evaluation loss, where all of them have one, or else with the lowest final
   // loss; best first.
   std::vector<size_t> best(size_t most) const;
   bool ranks_by_evaluation() const;
   bool has_accuracies() const;  // of any run
+  // What a run has for a key of `telling`; "" where it has none.
+  const std::string& value_of(const RunSummary& run, const std::string& key) const;
 };
 
 // Needs the columns columns_of_summary().

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -50,9 +49,9 @@ std::string summary_csv(const Summary& summary) {
   for (const RunSummary& run : summary.runs) {
     out += csv_cell(run.name);
     for (const std::string& value : run.values) out += "," + csv_cell(value);
-    out += fmt::format(",{},{}", run.state, run.steps);
+    out += fmt::format(",{},{}", name_of(run.state), run.steps);
     for (const auto& [name, value] : figures_of(run)) out += std::isnan(value) ? "," : "," + round_trip(value);
-    out += "," + csv_cell(run.state == "failed" ? run.why : "") + "\n";
+    out += "," + csv_cell(run.state == RunState::Failed ? run.why : "") + "\n";
   }
   return out;
 }
@@ -67,12 +66,9 @@ std::string summary_text(const Summary& summary) {
   table.add(head);
   for (const RunSummary& run : summary.runs) {
     std::vector<std::string> row{run.name};
-    for (const std::string& key : summary.telling) {
-      const auto at = std::find(summary.keys.begin(), summary.keys.end(), key);
-      row.push_back(at == summary.keys.end() ? "" : run.values[static_cast<size_t>(at - summary.keys.begin())]);
-    }
+    for (const std::string& key : summary.telling) row.push_back(summary.value_of(run, key));
     const auto number = [](double value, const std::string& text) { return std::isnan(value) ? std::string("-") : text; };
-    row.push_back(run.state);
+    row.emplace_back(name_of(run.state));
     row.push_back(run.total_steps > run.steps ? fmt::format("{}/{}", run.steps, run.total_steps) : fmt::format("{}", run.steps));
     row.push_back(number(run.final_loss, fmt::format("{:.5g}", run.final_loss)));
     row.push_back(number(run.best_eval_loss, fmt::format("{:.5g}", run.best_eval_loss)));
@@ -83,7 +79,7 @@ std::string summary_text(const Summary& summary) {
     table.add(row);
   }
   std::string out = table.text();
-  out += "\nfinal loss: mean of the last 5 % of the steps; best eval: lowest evaluation loss\n";
+  out += "\nfinal loss: mean of the last 5 % of the rows that have a loss; best eval: lowest evaluation loss\n";
   if (const std::vector<size_t> best = summary.best(5); !best.empty()) {
     const bool by_evaluation = summary.ranks_by_evaluation();
     out += fmt::format("best by {}: ", by_evaluation ? "evaluation loss" : "final loss");
@@ -94,7 +90,7 @@ std::string summary_text(const Summary& summary) {
     out += "\n";
   }
   for (const RunSummary& run : summary.runs)
-    if (run.state == "failed") out += fmt::format("failed: {}: {}\n", run.name, run.why);
+    if (run.state == RunState::Failed) out += fmt::format("failed: {}: {}\n", run.name, run.why);
   return out;
 }
 
@@ -104,12 +100,12 @@ nlohmann::ordered_json summary_json(const Summary& summary) {
   out["common_loss"] = number_or_null(summary.common_loss);
   out["runs"] = nlohmann::ordered_json::array();
   for (const RunSummary& run : summary.runs) {
-    nlohmann::ordered_json one{{"name", run.name}, {"path", run.place}, {"state", run.state}, {"steps", run.steps}};
+    nlohmann::ordered_json one{{"name", run.name}, {"path", run.path}, {"state", name_of(run.state)}, {"steps", run.steps}};
     for (const auto& [name, value] : figures_of(run)) one[name] = number_or_null(value);
     nlohmann::ordered_json keys = nlohmann::ordered_json::object();
     for (size_t k = 0; k < summary.keys.size(); ++k) keys[summary.keys[k]] = run.values[k];
     one["keys"] = keys;
-    if (run.state == "failed") one["error"] = run.why;
+    if (run.state == RunState::Failed) one["error"] = run.why;
     out["runs"].push_back(std::move(one));
   }
   return out;

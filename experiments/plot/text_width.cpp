@@ -4,14 +4,23 @@
 
 namespace zerostep {
 
+std::pair<std::string_view, std::string_view> ends_of(std::string_view text, size_t head, size_t tail) {
+  while (head > 0 && goes_on(text[head])) --head;
+  size_t begin = text.size() - tail;
+  while (begin < text.size() && goes_on(text[begin])) ++begin;
+  return {text.substr(0, head), text.substr(begin)};
+}
+
+std::string cut_in_middle(std::string_view text, size_t head, size_t tail) {
+  const auto [first, last] = ends_of(text, head, tail);
+  return std::string(first) + kEllipsis + std::string(last);
+}
+
 std::string shortened(std::string_view text, double size, double most) {
   if (text_width(text, size) <= most) return std::string(text);
   std::string out;
-  for (size_t kept = text.size(); kept > 2; --kept) {
-    size_t head = kept - kept / 2, tail = text.size() - kept / 2;
-    while (head > 0 && goes_on(text[head])) --head;
-    while (tail < text.size() && goes_on(text[tail])) ++tail;
-    out = std::string(text.substr(0, head)) + "\u2026" + std::string(text.substr(tail));
+  for (size_t kept = text.size(); kept-- > 3;) {
+    out = cut_in_middle(text, kept - kept / 2, kept / 2);
     if (text_width(out, size) <= most) break;
   }
   return out;

@@ -2,6 +2,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace zerostep {
@@ -32,6 +33,13 @@ inline double text_width(std::string_view text, double size, bool is_bold = fals
   }
   return sum / 1000.0 * size * kWiderText * (is_bold ? kBolderText : 1);
 }
+
+inline constexpr const char* kEllipsis = "\u2026";
+
+// The whole characters among the first `head` and the last `tail` bytes of a text that is longer than both together; with an ellipsis
+// between them.
+std::pair<std::string_view, std::string_view> ends_of(std::string_view text, size_t head, size_t tail);
+std::string cut_in_middle(std::string_view text, size_t head, size_t tail);
 
 // The text, or its two ends around an ellipsis, where it is wider than that.
 std::string shortened(std::string_view text, double size, double most);

@@ -121,7 +121,9 @@ PlotAxis final_axis(const PlotInput& input, const std::string& column) {
   return value_axis(input, "final " + label_of_column(column), column);
 }
 
-std::string final_note(const std::string& column) { return "final " + label_of_column(column) + ": mean of the last 5 % of the steps"; }
+std::string final_note(const std::string& column) {
+  return "final " + label_of_column(column) + ": mean of the last 5 % of the rows that have one";
+}
 
 std::string smoothing_note(const PlotInput& input) { return input.smooth > 0 ? fmt::format(", exponential mean {:g}", input.smooth) : ""; }
 

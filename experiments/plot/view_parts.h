@@ -34,7 +34,7 @@ std::vector<size_t> runs_of_mean(const PlotInput& input, const Grouping& groups,
 Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis& axis, const Grouping& groups,
                 const std::vector<double>& values);
 
-// The mean of the last 5 % of a column, one a run; its axis, "final loss", and what a subtitle says of it.
+// The mean of the last 5 % of a column's numbers, one a run; its axis, "final loss", and what a subtitle says of it.
 std::vector<double> final_values(const PlotInput& input, const std::string& column);
 PlotAxis final_axis(const PlotInput& input, const std::string& column);
 std::string final_note(const std::string& column);

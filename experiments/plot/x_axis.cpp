@@ -1,9 +1,13 @@
 #include "experiments/plot/x_axis.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 
 #include "base/error.h"
 #include "runtime/strategy/step_kind.h"
@@ -55,22 +59,27 @@ int64_t whole_number(const PlotRun& run, std::string_view path, int64_t otherwis
   return !text.empty() && *end == '\0' && std::abs(value) < 1e15 ? static_cast<int64_t>(value) : otherwise;
 }
 
+constexpr std::array<std::string_view, 5> kModes{"fo", "zo", "calibrate", "instruct", "alternating"};  // as StepConfig::Mode
+
+std::optional<StepConfig::Mode> mode_of(const PlotRun& run) {
+  const auto it = std::find(kModes.begin(), kModes.end(), run.value("step.mode"));
+  return it == kModes.end() ? std::nullopt : std::optional(static_cast<StepConfig::Mode>(it - kModes.begin()));
+}
+
 // Of a run's configuration, what says which step does what.
 StepConfig step_config(const PlotRun& run, const XAxis& axis) {
-  constexpr std::array<std::string_view, 5> kModes{"fo", "zo", "calibrate", "instruct", "alternating"};
   StepConfig out;
-  std::string mode = run.value("step.mode");
-  if (mode == "alt") mode = "alternating";
-  const auto it = std::find(kModes.begin(), kModes.end(), mode);
-  if (it == kModes.end())
-    fail_input("{}: its column mode is '{}', and --x {} needs one of fo, zo, calibrate, instruct and alternating",
-               run.record.metrics.string(), mode, axis.name);
-  out.mode = static_cast<StepConfig::Mode>(it - kModes.begin());
+  const std::optional<StepConfig::Mode> mode = mode_of(run);
+  if (!mode)
+    fail_input("{}: its column mode is '{}', and --x {} needs one of {}", run.record.metrics.string(), run.value("step.mode"), axis.name,
+               fmt::join(kModes, ", "));
+  out.mode = *mode;
   out.estimator = run.value("step.estimator") == "forward" ? StepConfig::Estimator::Forward : StepConfig::Estimator::Central;
   out.queries = whole_number(run, "step.queries", 1);
   out.zo_steps = whole_number(run, "step.zo_steps", 1);
   out.monitor_interval = whole_number(run, "step.monitor_interval", 0);
-  if (mode == "calibrate" || mode == "instruct") out.bp_interval = whole_number(run, "step.bp_interval", 10);
+  if (*mode == StepConfig::Mode::Calibrate || *mode == StepConfig::Mode::Instruct)
+    out.bp_interval = whole_number(run, "step.bp_interval", 10);
   return out;
 }
 
@@ -126,6 +135,11 @@ std::vector<double> x_values(const PlotRun& run, const XAxis& axis) {
   if (axis.name == "bytes") return bytes_of(run, axis);
   const std::span<const double> values = needed(run, axis, axis.name);
   return {values.begin(), values.end()};
+}
+
+bool mixes_steps(const PlotRun& run) {
+  const std::optional<StepConfig::Mode> mode = mode_of(run);
+  return mode && *mode != StepConfig::Mode::FirstOrder && *mode != StepConfig::Mode::ZerothOrder;
 }
 
 std::vector<StepMakes> steps_make(const PlotRun& run) {

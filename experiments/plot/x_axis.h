@@ -26,6 +26,9 @@ std::vector<std::string_view> columns_of(const XAxis& axis);
 // A value a row. InputError naming file and column where the run lacks what the axis needs.
 std::vector<double> x_values(const PlotRun& run, const XAxis& axis);
 
+// Whether the mode of a run has steps of both kinds, backprop and queries.
+bool mixes_steps(const PlotRun& run);
+
 // What the step of each row makes, as the run's configuration or its column mode says. InputError where neither does.
 struct StepMakes {
   bool backprop = false, queries = false;

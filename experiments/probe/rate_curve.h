@@ -29,10 +29,11 @@ struct RecommendedRate {
 };
 constexpr double kNearlyAsMuch = 0.9;
 
-// Half a decade below the lowest rate that lowers the loss by 90 % of what the best one does: what descends fastest within a few steps is
-// close to what diverges in many. Where the best rates do about as much as each other, chance decides which of them is the best one, but
-// hardly which is the lowest of the good ones: with twice the steps half the rate does as much, so it moves by half a decade as a rule.
-// The lowest rate of the table itself where that is a good one. Nothing where no rate has lowered the loss.
+// A good rate lowers the loss by 90 % or more of what the best one does. Half a decade below the lowest good rate is recommended, because
+// the rate that descends fastest within a few steps is close to one that diverges in many. Where that would be below the table, it is the
+// table's lowest rate. The lowest good rate is taken and not the best one: of rates that do about as much, chance decides which is the
+// best, but hardly which is the lowest. With twice the steps half the rate does as much, so it moves by half a decade as a rule. Nothing
+// where no rate has lowered the loss.
 std::optional<RecommendedRate> recommended_rate(const RateCurve& curve);
 
 }  // namespace zerostep

@@ -18,6 +18,7 @@ enum class RunState : uint8_t {
   Unknown       // a CSV alone
 };
 std::string_view name_of(RunState state);  // "running", "done", ...
+constexpr bool is_broken(RunState state) { return state == RunState::Failed || state == RunState::Killed; }
 
 // What a run has left, or is leaving, in its folder: enough to name it and to tell it from others. Its steps are a MetricsTable's.
 struct RunRecord {
@@ -33,7 +34,7 @@ struct RunRecord {
   const nlohmann::json& value(std::string_view path) const;
   // The planned peak of a tier, "device", "host" or "file"; NaN without a plan.
   double planned_bytes(std::string_view tier) const;
-  bool is_broken() const { return state == RunState::Failed || state == RunState::Killed; }
+  bool is_broken() const { return zerostep::is_broken(state); }
   int64_t total_steps() const;  // run.steps; 0: not known
 };
 
@@ -41,9 +42,9 @@ struct RunRecord {
 bool holds_run(const std::filesystem::path& folder);
 RunRecord read_run(const std::filesystem::path& folder);
 
-// The runs of folders, of folders of runs (down to three levels) and of CSV files, each once, ordered by path. A run's name is its folder's
-// path below the place that was given, as far as it is needed to tell it from the others. InputError naming the path: it is not there, or
-// has no run.
+// The runs of folders, of folders of runs (down to three levels) and of CSV files, each once; those of a folder ordered by path. A run's
+// name is the end of its folder's path, or of its file's without ".csv": as many parts as tell it from the others. InputError naming the
+// path: it is not there, or has no run.
 std::vector<RunRecord> find_runs(const std::vector<std::string>& places);
 
 // Every value of a configuration by its path; lists and empty blocks are values.
