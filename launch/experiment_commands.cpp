@@ -112,7 +112,8 @@ void ExperimentCommands::add_plot(CLI::App& app) {
   sub->add_flag("--json", plot_.json, "print the table of runs as JSON");
   sub->footer(
       "\nWrites each picture with the values that it shows as NAME.tsv, report.html (one file, which loads nothing), summary.csv and\n"
-      "summary.txt. The final loss is the mean of the last 5 % of the rows that have a loss. docs/experiments.md says what each view and axis is.\n"
+      "summary.txt. The final loss is the mean of the last 5 % of the rows that have a loss. docs/experiments.md says what each view and\n"
+      "axis is.\n"
       "Examples: zerostep plot runs/first\n"
       "          zerostep plot runs --view loss,compare --x seconds --by queries --smooth 0.9 --format svg,pdf\n"
       "          zerostep plot runs --summary --json");

@@ -156,20 +156,23 @@ TEST(PlotPictures, NamesOfRowsStayApartAtEverySize) {
   }
 }
 
-// Where each text of a picture lies, without its turned ones: left, top, right, bottom.
+// Where each text of a picture lies in the widest usual font: left, top, right, bottom.
 std::vector<Box> texts_of(const std::string& svg) {
   static const std::regex kText(R"re(<text x="([\d.-]+)" y="([\d.-]+)" font-size="([\d.]+)"([^>]*)>([^<]*)<)re");
   std::vector<Box> out;
   for (std::sregex_iterator it(svg.begin(), svg.end(), kText), end; it != end; ++it) {
     const std::string attributes = (*it)[4];
     const double x = std::stod((*it)[1]), y = std::stod((*it)[2]), size = std::stod((*it)[3]);
-    // Widths are those of the widest usual font.
-    const double width = text_width(std::string((*it)[5]), size) / kWiderText;
-    if (attributes.find("rotate") != std::string::npos) continue;
-    const double left = attributes.find("middle") != std::string::npos ? x - width / 2
-                        : attributes.find("end") != std::string::npos  ? x - width
-                                                                       : x;
-    out.push_back({left, y - 0.7 * size, left + width, y});
+    const bool is_bold = attributes.find("bold") != std::string::npos;
+    const double width = text_width(std::string((*it)[5]), size, is_bold), height = 0.7 * size;
+    const double before = attributes.find("\"middle\"") != std::string::npos ? width / 2
+                          : attributes.find("\"end\"") != std::string::npos  ? width
+                                                                             : 0;
+    // A turned text reads from below.
+    if (attributes.find("rotate(-90") != std::string::npos)
+      out.push_back({x - height, y + before - width, x, y + before});
+    else
+      out.push_back({x - before, y - height, x - before + width, y});
   }
   return out;
 }
@@ -188,8 +191,10 @@ TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
       const std::string svg = svg_text(placed);
       const std::vector<Box> texts = texts_of(svg);
       ASSERT_GT(texts.size(), 8U);
+      EXPECT_NE(svg.find("rotate(-90"), std::string::npos);
       for (size_t i = 0; i < texts.size(); ++i) {
         EXPECT_GE(texts[i].left, 0);
+        EXPECT_GE(texts[i].top, 0);
         EXPECT_LE(texts[i].right, size.width);
         EXPECT_LE(texts[i].bottom, size.height);
         for (size_t k = i + 1; k < texts.size(); ++k)
