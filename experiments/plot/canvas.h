@@ -44,9 +44,9 @@ struct TextStyle {
 struct Scale {
   double low = 0, high = 1;
   bool is_log = false;
-  // Where a value lies between `from` (low) and `to` (high), and the value that lies there.
-  double place(double value, double from, double to) const;
-  double value(double place, double from, double to) const;
+  // Where a value lies between the pixels `from` (low) and `to` (high), and the value that lies there.
+  double to_pixel(double value, double from, double to) const;
+  double to_value(double pixel, double from, double to) const;
 };
 
 // Where the values of a panel lie, for what shows them under a pointer.

@@ -7,7 +7,6 @@
 #include "base/format.h"
 #include "experiments/plot/mean_curve.h"
 #include "experiments/plot/smooth.h"
-#include "experiments/plot/summary.h"
 #include "experiments/plot/view_parts.h"
 
 namespace zerostep {
@@ -83,7 +82,7 @@ std::optional<Picture> compare_view(const PlotInput& input) {
   add_rows(capital("final " + label) + " (mean of the last 5 %)", final_axis(input, column), final_values(input, column));
   std::vector<double> speeds, spreads;
   for (const PlotRun& run : input.runs) {
-    speeds.push_back(speed_of(run));
+    speeds.push_back(mean_speed(run.table));
     spreads.push_back(deviation_of_last_fifth(run.column(column)));
   }
   add_rows("Speed", {"tokens a second", AxisUnit::Number, input.is_log, true}, speeds);

@@ -20,8 +20,8 @@ std::string cell(std::string text) {
 
 std::string data_of(const PlacedPicture& picture) {
   std::string out = "panel\trun\twhat\tx\ty\tlow\thigh\n";
-  for (const PlacedPicture::Place& place : picture.places) {
-    const Panel& panel = place.panel;
+  for (const PlacedPanel& placed : picture.panels) {
+    const Panel& panel = placed.panel;
     const std::string title = cell(panel.title.empty() ? picture.head.title : panel.title);
     for (const Curve& curve : panel.curves) {
       const std::string head = fmt::format("{}\t{}\t{}\t", title, cell(curve.run), cell(curve.what));

@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "experiments/plot/draw_picture.h"
+#include "experiments/plot/placed_picture.h"
 
 namespace zerostep {
 

@@ -26,7 +26,7 @@ std::vector<size_t> shown_points(const CurveValues& curve, const Scale& x_scale,
   double now = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     if (!std::isfinite(x[i]) || !std::isfinite(y[i]) || (x_scale.is_log && x[i] <= 0) || (y_scale.is_log && y[i] <= 0)) continue;
-    const double pixel = std::floor(x_scale.place(x[i], 0, static_cast<double>(pixels)));
+    const double pixel = std::floor(x_scale.to_pixel(x[i], 0, static_cast<double>(pixels)));
     if (pixel != now) settle();
     if (!kept) {
       now = pixel;

@@ -6,19 +6,18 @@
 #include <limits>
 
 #include "experiments/plot/colors.h"
+#include "experiments/plot/picture_layout.h"
 #include "experiments/plot/scaled_canvas.h"
 #include "experiments/plot/text_width.h"
 
 namespace zerostep {
 namespace {
 
-constexpr double kEdge = 14, kHeadSize = 15, kTextSize = 11, kLine = 1.5, kMostBar = 34, kHeadLine = 14;
+constexpr double kLine = 1.5, kMostBar = 34;
 const std::vector<double> kDashes{5, 3};
 
-using Place = PlacedPicture::Place;
-
-double at_x(const Place& place, double value) { return place.x.place(value, place.box.left, place.box.right); }
-double at_y(const Place& place, double value) { return place.y.place(value, place.box.bottom, place.box.top); }
+double at_x(const PlacedPanel& placed, double value) { return placed.x.to_pixel(value, placed.box.left, placed.box.right); }
+double at_y(const PlacedPanel& placed, double value) { return placed.y.to_pixel(value, placed.box.bottom, placed.box.top); }
 
 Stroke stroke_of(Curve::Form form, const Color& color) {
   if (form == Curve::Form::Dashed) return {color, kLine, kDashes};
@@ -26,69 +25,65 @@ Stroke stroke_of(Curve::Form form, const Color& color) {
   return {color, kLine, {}};
 }
 
-void draw_axes(const Place& place, Canvas& canvas) {
-  const Box& box = place.box;
+void draw_axes(const PlacedPanel& placed, Canvas& canvas) {
+  const Box& box = placed.box;
   const auto rule = [&](Point from, Point to, const Color& color) { canvas.line(std::array{from, to}, {color, 1, {}}, ""); };
-  std::vector<Tick> x_ticks = ticks_of(place.x, place.panel.x.unit, std::max(2, static_cast<int>(box.width() / 80)));
-  if (!place.panel.x.marks.empty()) x_ticks.clear();
-  for (double mark : place.panel.x.marks) x_ticks.push_back({mark, short_value(mark, place.panel.x.unit)});
   double right_of_last = -kTextSize;
-  for (const Tick& tick : x_ticks) {
-    const double x = at_x(place, tick.value), half = text_width(tick.label, kTextSize) / 2;
+  for (const Tick& tick : placed.x_ticks) {
+    const double x = at_x(placed, tick.value), half = text_width(tick.label, kTextSize) / 2;
     rule({x, box.top}, {x, box.bottom}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
     if (tick.label.empty() || x - half < right_of_last + kTextSize / 2) continue;  // marks may stand closer than their texts are wide
     canvas.text({x, box.bottom + 14}, tick.label, {kTextSize, kPale, Anchor::Middle});
     right_of_last = x + half;
   }
-  if (place.panel.rows.empty())
-    for (const Tick& tick : ticks_of(place.y, place.panel.y.unit, std::max(2, static_cast<int>(box.height() / 45)))) {
-      const double y = at_y(place, tick.value);
-      rule({box.left, y}, {box.right, y}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
-      if (!tick.label.empty()) canvas.text({box.left - 6, y + 4}, tick.label, {kTextSize, kPale, Anchor::End});
-    }
+  for (const Tick& tick : placed.y_ticks) {
+    const double y = at_y(placed, tick.value);
+    rule({box.left, y}, {box.right, y}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
+    if (!tick.label.empty()) canvas.text({box.left - kTickGap, y + 4}, tick.label, {kTextSize, kPale, Anchor::End});
+  }
   // Of rows that are closer than their text is high, some are named.
-  const double apart = box.height() / std::max<double>(1, static_cast<double>(place.panel.rows.size()));
-  const auto stride = static_cast<size_t>(std::max(1.0, std::ceil(place.row_size / std::max(0.1, apart))));
-  for (size_t i = 0; i < place.panel.rows.size(); i += stride)
-    canvas.text({box.left - 6, at_y(place, static_cast<double>(i)) + 0.35 * place.row_size}, place.row_names[i],
-                {place.row_size, kInk, Anchor::End});
+  const double apart = box.height() / std::max<double>(1, static_cast<double>(placed.panel.rows.size()));
+  const auto stride = static_cast<size_t>(std::max(1.0, std::ceil(placed.row_size / std::max(0.1, apart))));
+  for (size_t i = 0; i < placed.panel.rows.size(); i += stride)
+    canvas.text({box.left - kTickGap, at_y(placed, static_cast<double>(i)) + 0.35 * placed.row_size}, placed.row_names[i],
+                {placed.row_size, kInk, Anchor::End});
   canvas.line(std::array{Point{box.left, box.top}, Point{box.left, box.bottom}, Point{box.right, box.bottom}}, {kFrame, 1, {}}, "");
-  canvas.text({place.x_label_middle, box.bottom + 29}, place.x_label, {kTextSize, kInk, Anchor::Middle});
+  canvas.text({placed.x_label_middle, box.bottom + 29}, placed.x_label, {kTextSize, kInk, Anchor::Middle});
 }
 
 // What of a panel lies within its box.
-void draw_values(const Place& place, Canvas& canvas) {
-  const bool has_values = place.panel.rows.empty();
-  canvas.begin_panel({place.box, place.x, place.y, place.panel.x.label, has_values ? place.panel.y.label : "",
-                      std::string(name_of(place.panel.x.unit)), std::string(name_of(place.panel.y.unit))});
-  for (const Curve& curve : place.panel.curves) {
+void draw_values(const PlacedPanel& placed, Canvas& canvas) {
+  const bool has_values = placed.panel.rows.empty();
+  canvas.begin_panel({placed.box, placed.x, placed.y, placed.panel.x.label, has_values ? placed.panel.y.label : "",
+                      std::string(name_of(placed.panel.x.unit)), std::string(name_of(placed.panel.y.unit))});
+  for (const Curve& curve : placed.panel.curves) {
     if (curve.low.empty()) continue;
     // A logarithmic scale has no place for 0 and below, which a band around a positive mean may reach: it goes to the scale's end there.
-    const double least = place.y.is_log ? place.y.low : -std::numeric_limits<double>::infinity();
+    const double least = placed.y.is_log ? placed.y.low : -std::numeric_limits<double>::infinity();
     std::vector<Point> edge;
-    for (size_t i = 0; i < curve.x.size(); ++i) edge.push_back({at_x(place, curve.x[i]), at_y(place, std::max(least, curve.high[i]))});
-    for (size_t i = curve.x.size(); i-- > 0;) edge.push_back({at_x(place, curve.x[i]), at_y(place, std::max(least, curve.low[i]))});
+    for (size_t i = 0; i < curve.x.size(); ++i) edge.push_back({at_x(placed, curve.x[i]), at_y(placed, std::max(least, curve.high[i]))});
+    for (size_t i = curve.x.size(); i-- > 0;) edge.push_back({at_x(placed, curve.x[i]), at_y(placed, std::max(least, curve.low[i]))});
     canvas.polygon(edge, curve.color.faded(0.18), "");
   }
-  for (const Block& block : place.panel.blocks) {
-    const double left = at_x(place, block.left), right = std::max(left + 0.3, at_x(place, block.right));
+  for (const Block& block : placed.panel.blocks) {
+    const double left = at_x(placed, block.left), right = std::max(left + 0.3, at_x(placed, block.right));
     // Of few rows in a high panel the bars stay slender.
-    const double middle = at_y(place, (block.top + block.bottom) / 2);
-    const double half = std::min(kMostBar / 2, std::abs(at_y(place, block.bottom) - middle)), top = middle - half, bottom = middle + half;
+    const double middle = at_y(placed, (block.top + block.bottom) / 2);
+    const double half = std::min(kMostBar / 2, std::abs(at_y(placed, block.bottom) - middle)), top = middle - half, bottom = middle + half;
     canvas.polygon(std::array{Point{left, top}, Point{right, top}, Point{right, bottom}, Point{left, bottom}}, block.color,
-                   block.run + ", " + block.what + ": " + short_value(block.right - block.left, place.panel.x.unit));
+                   block.run + ", " + block.what + ": " + short_value(block.right - block.left, placed.panel.x.unit));
     if (!block.label.empty() && bottom - top > 10 && text_width(block.label, 10) < right - left - 6)
       canvas.text({(left + right) / 2, (top + bottom) / 2 + 3.5}, block.label, {10, {255, 255, 255}, Anchor::Middle});
   }
   const auto draw_curve = [&](const Curve& curve) {
     std::vector<Point> points;
     for (size_t i = 0; i < curve.x.size(); ++i) {
-      double y = at_y(place, curve.y[i]);
-      if (!place.panel.rows.empty()) {  // a mark, little higher than a bar
-        const double middle = at_y(place, std::round(curve.y[i]));
+      double y = at_y(placed, curve.y[i]);
+      if (!placed.panel.rows.empty()) {  // a mark, little higher than a bar
+        const double middle = at_y(placed, std::round(curve.y[i]));
         y = std::clamp(y, middle - 0.65 * kMostBar, middle + 0.65 * kMostBar);
       }
-      points.push_back({at_x(place, curve.x[i]), y});
+      points.push_back({at_x(placed, curve.x[i]), y});
     }
     const std::string name =
         curve.label.empty() ? curve.run : curve.run + (curve.form == Curve::Form::Dashed ? " (" + curve.what + ")" : "");
@@ -98,24 +93,20 @@ void draw_values(const Place& place, Canvas& canvas) {
       canvas.line(points, stroke_of(curve.form, curve.color), curve.form == Curve::Form::Faint ? "" : name);
   };
   for (bool are_faint : {true, false})
-    for (const Curve& curve : place.panel.curves)
+    for (const Curve& curve : placed.panel.curves)
       if ((curve.form == Curve::Form::Faint) == are_faint) draw_curve(curve);
   canvas.end_panel();
 }
 
-void draw_place(const Place& place, Canvas& canvas) {
-  const Box& box = place.box;
-  if (!place.title.empty()) canvas.text({place.title_left, box.top - 8}, place.title, {12, kInk, Anchor::Start, true});
-  draw_axes(place, canvas);
-  if (!place.y_label.empty()) {
-    double widest = 0;
-    for (const Tick& tick : ticks_of(place.y, place.panel.y.unit, std::max(2, static_cast<int>(box.height() / 45))))
-      widest = std::max(widest, text_width(tick.label, kTextSize));
-    canvas.text({box.left - widest - 12, (box.top + box.bottom) / 2}, place.y_label, {kTextSize, kInk, Anchor::Middle, false, true});
-  }
-  draw_values(place, canvas);
-  for (const PlacedPicture::Label& label : place.labels) {
-    canvas.line(std::array{label.from, Point{box.right, label.from.y}, Point{box.right + 11, label.at.y - 4}},
+void draw_panel(const PlacedPanel& placed, Canvas& canvas) {
+  const Box& box = placed.box;
+  if (!placed.title.empty()) canvas.text({placed.title_left, box.top - 8}, placed.title, {kPanelTitleSize, kInk, Anchor::Start, true});
+  draw_axes(placed, canvas);
+  if (!placed.y_label.empty())
+    canvas.text({placed.y_label_baseline, (box.top + box.bottom) / 2}, placed.y_label, {kTextSize, kInk, Anchor::Middle, false, true});
+  draw_values(placed, canvas);
+  for (const PlacedPanel::Label& label : placed.labels) {
+    canvas.line(std::array{label.from, Point{box.right, label.from.y}, Point{box.right + kLeadWidth - 3, label.at.y - 4}},
                 {label.color.faded(0.5), 1, {1, 3}}, "");
     canvas.text(label.at, label.text, {kTextSize, label.color});
   }
@@ -126,13 +117,13 @@ void draw_place(const Place& place, Canvas& canvas) {
 void draw(const PlacedPicture& picture, Canvas& whole) {
   const std::unique_ptr<Canvas> scaled = picture.factor == 1 ? nullptr : make_scaled_canvas(whole, picture.factor);
   Canvas& canvas = scaled ? *scaled : whole;
-  const double width = picture.size.width / picture.factor - 2 * kEdge;
-  canvas.text({kEdge, kEdge + kHeadSize - 3}, shortened(picture.head.title, kHeadSize * kBolderText, width),
-              {kHeadSize, kInk, Anchor::Start, true});
-  double line = kEdge + kHeadSize + 14;
+  const double width = picture.size.width / picture.factor - 2 * kPictureEdge;
+  canvas.text({kPictureEdge, kPictureEdge + kPictureTitleSize - 3}, shortened(picture.head.title, kPictureTitleSize * kBolderText, width),
+              {kPictureTitleSize, kInk, Anchor::Start, true});
+  double line = kPictureEdge + kPictureTitleSize + kSubtitleLine;
   for (const std::string& text : picture.subtitle) {
-    canvas.text({kEdge, line}, text, {kTextSize, kPale});
-    line += kHeadLine;
+    canvas.text({kPictureEdge, line}, text, {kTextSize, kPale});
+    line += kSubtitleLine;
   }
   for (const PlacedPicture::Entry& entry : picture.legend) {
     const Point at = entry.at;
@@ -147,11 +138,11 @@ void draw(const PlacedPicture& picture, Canvas& whole) {
     else if (entry.entry.form == Curve::Form::Dots)
       canvas.dots(std::array{Point{at.x + 11, at.y}}, 3.5, entry.entry.color, "");
     else
-      canvas.line(std::array{at, Point{at.x + 20, at.y}}, {entry.entry.color, 2, stroke_of(entry.entry.form, entry.entry.color).dashes},
-                  "");
-    canvas.text({at.x + 25, at.y + 4}, entry.entry.label, {kTextSize, kInk});
+      canvas.line(std::array{at, Point{at.x + kLegendMark - 5, at.y}},
+                  {entry.entry.color, 2, stroke_of(entry.entry.form, entry.entry.color).dashes}, "");
+    canvas.text({at.x + kLegendMark, at.y + 4}, entry.entry.label, {kTextSize, kInk});
   }
-  for (const Place& place : picture.places) draw_place(place, canvas);
+  for (const PlacedPanel& placed : picture.panels) draw_panel(placed, canvas);
 }
 
 }  // namespace zerostep

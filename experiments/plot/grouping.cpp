@@ -27,7 +27,7 @@ std::optional<double> as_number(const std::string& text) {
   return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
-// The number that begins at a place of a text, and the place after it; a sign belongs to it where a blank, "=" or nothing stands before.
+// The number that begins at an index of a text, which is moved behind it; a sign belongs to it where a blank, "=" or nothing stands before.
 std::optional<double> number_at(std::string_view text, size_t& at) {
   const auto is_digit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
   const bool has_sign = at < text.size() && text[at] == '-' && (at == 0 || text[at - 1] == ' ' || text[at - 1] == '=');

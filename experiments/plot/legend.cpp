@@ -5,13 +5,14 @@
 #include <algorithm>
 
 #include "experiments/plot/colors.h"
+#include "experiments/plot/picture_layout.h"
 #include "experiments/plot/short_labels.h"
 #include "experiments/plot/text_width.h"
 
 namespace zerostep {
 namespace {
 
-constexpr double kLegendText = 11, kLegendMark = 26, kLegendGap = 16, kLegendLine = 15, kLegendEnd = 4;
+constexpr double kLegendGap = 17, kLegendLine = 15, kLegendEnd = 4;
 
 void shorten(std::vector<LegendEntry>& entries, double width) {
   constexpr double kMostLabel = 260;
@@ -19,7 +20,7 @@ void shorten(std::vector<LegendEntry>& entries, double width) {
   for (const LegendEntry& entry : entries) labels.push_back(entry.label);
   ShortLabels found;
   for (const double most : {std::min(kMostLabel, width - kLegendMark), width - kLegendMark}) {
-    found = short_labels(labels, kLegendText, most);
+    found = short_labels(labels, kTextSize, most);
     if (found.kind != ShortLabels::Kind::Alike) break;
   }
   for (size_t i = 0; i < entries.size(); ++i) entries[i].label = found.texts[i];
@@ -55,7 +56,7 @@ PlacedLegend place_legend(const std::vector<LegendEntry>& notes, std::vector<Leg
   double x = 0;
   size_t line = 0;
   const auto put = [&](const LegendEntry& entry) {
-    const double needed = kLegendMark + text_width(entry.label, kLegendText);
+    const double needed = kLegendMark + text_width(entry.label, kTextSize);
     if (x > 0 && x + needed > width) {
       x = 0;
       ++line;

@@ -1,7 +1,7 @@
 #pragma once
 #include <vector>
 
-#include "experiments/plot/draw_picture.h"
+#include "experiments/plot/placed_picture.h"
 
 namespace zerostep {
 

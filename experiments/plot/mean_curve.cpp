@@ -45,7 +45,7 @@ void join_repeats(Points& points) {
 }
 
 // Where a mean of the curves is taken between two x, in their order.
-std::vector<double> places_of_means(const std::vector<Points>& curves, double first, double last) {
+std::vector<double> x_of_means(const std::vector<Points>& curves, double first, double last) {
   size_t count = 0;
   for (const Points& curve : curves) count += curve.x.size();
   std::vector<double> out;
@@ -96,9 +96,9 @@ MeanCurve mean_curve(std::vector<std::vector<double>> x, std::vector<std::vector
     join_repeats(curves.back());
   }
   std::vector<size_t> rights(curves.size());
-  for (double place : places_of_means(curves, first, last)) {
-    for (size_t c = 0; c < curves.size(); ++c) values[c] = value_at(curves[c], place, rights[c]);
-    add_mean(out, place, values);
+  for (double at : x_of_means(curves, first, last)) {
+    for (size_t c = 0; c < curves.size(); ++c) values[c] = value_at(curves[c], at, rights[c]);
+    add_mean(out, at, values);
   }
   return out;
 }

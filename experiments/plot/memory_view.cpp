@@ -1,7 +1,6 @@
 #include <cmath>
 
 #include "experiments/plot/colors.h"
-#include "experiments/plot/summary.h"
 #include "experiments/plot/view_parts.h"
 
 namespace zerostep {

@@ -2,12 +2,12 @@
 #include <string>
 #include <vector>
 
-#include "experiments/plot/axis.h"
 #include "experiments/plot/canvas.h"
+#include "experiments/plot/ticks.h"
 
 namespace zerostep {
 
-// What a picture shows, in values; draw_picture.h gives it places.
+// What a picture shows, in values; place_picture() gives them pixels.
 
 struct Curve {
   std::string run;    // or the group of runs, as the data file calls it

@@ -1,3 +1,5 @@
+#include "experiments/plot/place_picture.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -6,16 +8,16 @@
 
 #include "experiments/plot/colors.h"
 #include "experiments/plot/downsample.h"
-#include "experiments/plot/draw_picture.h"
 #include "experiments/plot/label_places.h"
 #include "experiments/plot/legend.h"
+#include "experiments/plot/picture_layout.h"
 #include "experiments/plot/short_labels.h"
 #include "experiments/plot/text_width.h"
 
 namespace zerostep {
 namespace {
 
-constexpr double kMargin = 14, kTitle = 15, kSmall = 11, kLabelHeight = 13, kSubtitleLine = 14;
+constexpr double kLabelHeight = 13;
 constexpr double kTitleRoom = 22, kBelowPanel = 36, kBelowAll = 6, kBetween = 18;  // of panels
 
 // The numbers that a scale has to show.
@@ -40,9 +42,9 @@ class Extent {
   double low_ = std::numeric_limits<double>::infinity(), high_ = -std::numeric_limits<double>::infinity();
 };
 
-void set_scales(PlacedPicture::Place& place) {
+void set_scales(PlacedPanel& placed) {
   Extent x, y;
-  const Panel& panel = place.panel;
+  const Panel& panel = placed.panel;
   bool has_dots = false;
   for (const Curve& curve : panel.curves) {
     has_dots |= curve.form == Curve::Form::Dots;
@@ -56,70 +58,80 @@ void set_scales(PlacedPicture::Place& place) {
   }
   for (const Block& block : panel.blocks)
     for (double value : {block.left, block.right}) x.add(value, panel.x.is_log);
-  place.x = !has_dots && panel.blocks.empty() ? x.tight(panel.x) : x.scale(panel.x);
-  place.y = panel.rows.empty() ? y.scale(panel.y) : Scale{static_cast<double>(panel.rows.size()) - 0.4, -0.6, false};
+  placed.x = !has_dots && panel.blocks.empty() ? x.tight(panel.x) : x.scale(panel.x);
+  placed.y = panel.rows.empty() ? y.scale(panel.y) : Scale{static_cast<double>(panel.rows.size()) - 0.4, -0.6, false};
 }
 
-double widest_tick(const Scale& scale, AxisUnit unit, int most) {
-  double out = 0;
-  for (const Tick& tick : ticks_of(scale, unit, most)) out = std::max(out, text_width(tick.label, kSmall));
+std::vector<Tick> x_ticks_of(const PlotAxis& axis, const Scale& scale, double width) {
+  constexpr double kApart = 80;
+  if (axis.marks.empty()) return ticks_of(scale, axis.unit, std::max(2, static_cast<int>(width / kApart)));
+  std::vector<Tick> out;
+  for (double mark : axis.marks) out.push_back({mark, short_value(mark, axis.unit)});
   return out;
 }
 
+std::vector<Tick> y_ticks_of(const PlotAxis& axis, const Scale& scale, double height) {
+  constexpr double kApart = 45;
+  return ticks_of(scale, axis.unit, std::max(2, static_cast<int>(height / kApart)));
+}
+
 // Names of rows beside a panel in a cell of this width: more of it, and smaller letters, where names would be alike otherwise.
-void set_row_names(PlacedPicture::Place& place, double cell_width) {
+void set_row_names(PlacedPanel& placed, double cell_width) {
   constexpr double kSmallest = 6;
-  const double size = std::clamp(place.box.height() / static_cast<double>(place.panel.rows.size()) * 0.75, kSmallest, kSmall);
+  const double size = std::clamp(placed.box.height() / static_cast<double>(placed.panel.rows.size()) * 0.75, kSmallest, kTextSize);
   std::optional<ShortLabels> best;
   for (const auto& [share, of_size] : {std::pair{0.42, size}, {0.6, size}, {0.6, 0.8 * size}, {0.6, kSmallest}}) {
-    ShortLabels found = short_labels(place.panel.rows, std::max(kSmallest, of_size), share * cell_width);
+    ShortLabels found = short_labels(placed.panel.rows, std::max(kSmallest, of_size), share * cell_width);
     if (best && found.kind >= best->kind) continue;
     best = std::move(found);
-    place.row_size = std::max(kSmallest, of_size);
+    placed.row_size = std::max(kSmallest, of_size);
     if (best->kind <= ShortLabels::Kind::Parts || (share > 0.5 && best->kind == ShortLabels::Kind::Cut)) break;
   }
-  place.row_names = std::move(best->texts);
+  placed.row_names = std::move(best->texts);
 }
 
 // The box of a panel within its cell: room for ticks, names of rows and titles.
-void set_box(PlacedPicture::Place& place, const Box& cell, double right_room) {
-  const Panel& panel = place.panel;
-  place.box = {cell.left, cell.top + (panel.title.empty() ? 4.0 : kTitleRoom), cell.right - right_room, cell.bottom - kBelowPanel};
-  place.x_label = shortened(panel.x.label, kSmall, cell.width());
+void set_box(PlacedPanel& placed, const Box& cell, double right_room) {
+  const Panel& panel = placed.panel;
+  placed.box = {cell.left, cell.top + (panel.title.empty() ? 4.0 : kTitleRoom), cell.right - right_room, cell.bottom - kBelowPanel};
+  placed.x_label = shortened(panel.x.label, kTextSize, cell.width());
   double left = 0;
   if (panel.rows.empty()) {
     // Where it is too long to stand upright beside the panel, the title says as much.
-    const bool fits = text_width(panel.y.label, kSmall) <= place.box.height() + kTitleRoom;
-    place.y_label = fits ? panel.y.label : panel.title.empty() ? shortened(panel.y.label, kSmall, place.box.height()) : "";
-    left =
-        widest_tick(place.y, panel.y.unit, std::max(2, static_cast<int>(place.box.height() / 45))) + 8 + (place.y_label.empty() ? 0 : 17);
+    const bool fits = text_width(panel.y.label, kTextSize) <= placed.box.height() + kTitleRoom;
+    placed.y_label = fits ? panel.y.label : panel.title.empty() ? shortened(panel.y.label, kTextSize, placed.box.height()) : "";
+    placed.y_ticks = y_ticks_of(panel.y, placed.y, placed.box.height());
+    for (const Tick& tick : placed.y_ticks) left = std::max(left, text_width(tick.label, kTextSize));
+    left += kTickGap + 2 + (placed.y_label.empty() ? 0 : kTickGap + kTextSize);
   } else {
-    set_row_names(place, cell.width());
-    for (const std::string& name : place.row_names) left = std::max(left, text_width(name, place.row_size) + 8);
+    set_row_names(placed, cell.width());
+    for (const std::string& name : placed.row_names) left = std::max(left, text_width(name, placed.row_size) + kTickGap + 2);
   }
-  place.box.left += left;
-  const double half = std::min(cell.width(), text_width(place.x_label, kSmall)) / 2;
-  place.x_label_middle = std::clamp((place.box.left + place.box.right) / 2, cell.left + half, cell.right - half);
+  placed.box.left += left;
+  placed.y_label_baseline = cell.left + kTextSize;
+  placed.x_ticks = x_ticks_of(panel.x, placed.x, placed.box.width());
+  const double half = std::min(cell.width(), text_width(placed.x_label, kTextSize)) / 2;
+  placed.x_label_middle = std::clamp((placed.box.left + placed.box.right) / 2, cell.left + half, cell.right - half);
 }
 
 // Titles of panels in cells of this width, so short that they can be told apart.
-void set_titles(std::vector<PlacedPicture::Place>& places, double cell_width) {
-  constexpr double kSize = 12 * kBolderText;
+void set_titles(std::vector<PlacedPanel>& panels, double cell_width) {
+  constexpr double kSize = kPanelTitleSize * kBolderText;
   std::vector<std::string> titles;
-  for (const PlacedPicture::Place& place : places) titles.push_back(place.panel.title);
+  for (const PlacedPanel& panel : panels) titles.push_back(panel.panel.title);
   titles = short_labels(titles, kSize, cell_width).texts;
-  for (size_t i = 0; i < places.size(); ++i) {
+  for (size_t i = 0; i < panels.size(); ++i) {
     // It stands above the box, which begins where the names of rows end.
-    const double room = cell_width - (places[i].box.left - places[i].left);
-    places[i].title = titles[i];
-    places[i].title_left = text_width(titles[i], kSize) <= room ? places[i].box.left : places[i].left;
+    const double room = cell_width - (panels[i].box.left - panels[i].left);
+    panels[i].title = titles[i];
+    panels[i].title_left = text_width(titles[i], kSize) <= room ? panels[i].box.left : panels[i].left;
   }
 }
 
-void reduce(PlacedPicture::Place& place) {
-  const auto pixels = static_cast<int64_t>(std::max(1.0, std::ceil(place.box.width())));
-  for (Curve& curve : place.panel.curves) {
-    const std::vector<size_t> kept = shown_points({curve.x, curve.y, curve.low, curve.high}, place.x, place.y, pixels);
+void reduce(PlacedPanel& placed) {
+  const auto pixels = static_cast<int64_t>(std::max(1.0, std::ceil(placed.box.width())));
+  for (Curve& curve : placed.panel.curves) {
+    const std::vector<size_t> kept = shown_points({curve.x, curve.y, curve.low, curve.high}, placed.x, placed.y, pixels);
     const auto keep = [&](std::vector<double>& values) {
       if (values.empty()) return;
       std::vector<double> out(kept.size());
@@ -131,8 +143,8 @@ void reduce(PlacedPicture::Place& place) {
 }
 
 // Labels at the ends of the curves; `labels` has those of labelled() as they fit.
-void place_labels(PlacedPicture::Place& place, const std::vector<std::string>& labels) {
-  const std::vector<const Curve*> curves = labelled(place.panel);
+void place_labels(PlacedPanel& placed, const std::vector<std::string>& labels) {
+  const std::vector<const Curve*> curves = labelled(placed.panel);
   std::vector<size_t> shown;
   std::vector<double> wanted;
   for (size_t c = 0; c < curves.size(); ++c) {
@@ -141,15 +153,16 @@ void place_labels(PlacedPicture::Place& place, const std::vector<std::string>& l
     // Where it leaves the panel; a noisy curve's own last value says little, so it is the mean of its last pixels.
     const size_t count = std::min<size_t>(curve.y.size(), std::max<size_t>(1, curve.y.size() / 40));
     double sum = 0;
-    for (size_t i = curve.y.size() - count; i < curve.y.size(); ++i) sum += place.y.place(curve.y[i], place.box.bottom, place.box.top);
+    for (size_t i = curve.y.size() - count; i < curve.y.size(); ++i)
+      sum += placed.y.to_pixel(curve.y[i], placed.box.bottom, placed.box.top);
     wanted.push_back(sum / static_cast<double>(count));
     shown.push_back(c);
   }
-  const std::vector<double> heights = spread(wanted, kLabelHeight, place.box.top + 5, place.box.bottom - 3);
+  const std::vector<double> heights = spread(wanted, kLabelHeight, placed.box.top + 5, placed.box.bottom - 3);
   for (size_t i = 0; i < heights.size(); ++i) {
     const Curve& curve = *curves[shown[i]];
-    const Point end{place.x.place(curve.x.back(), place.box.left, place.box.right), wanted[i]};
-    place.labels.push_back({{place.box.right + 14, heights[i] + 4}, end, labels[shown[i]], curve.color});
+    const Point end{placed.x.to_pixel(curve.x.back(), placed.box.left, placed.box.right), wanted[i]};
+    placed.labels.push_back({{placed.box.right + kLeadWidth, heights[i] + 4}, end, labels[shown[i]], curve.color});
   }
 }
 
@@ -176,23 +189,24 @@ struct Head {
 
 Head head_of(const Picture& picture, PictureSize size, bool may_label_curves) {
   constexpr size_t kMostEntries = 24;
-  constexpr double kMostOfWidth = 0.3, kMostOfHeight = 0.3, kEnough = 250, kLead = 24;
+  constexpr double kMostOfWidth = 0.3, kMostOfHeight = 0.3, kEnough = 250, kLead = kLeadWidth + 10;
   Head out;
-  const double width = size.width - 2 * kMargin;
+  const double width = size.width - 2 * kPictureEdge;
   std::vector<LegendEntry> entries = legend_of(picture);
-  out.subtitle = wrapped(picture.subtitle, kSmall, width);
-  out.height = kMargin + kTitle + 4 + kSubtitleLine * static_cast<double>(out.subtitle.size()) + (out.subtitle.empty() ? 0 : 3);
+  out.subtitle = wrapped(picture.subtitle, kTextSize, width);
+  out.height =
+      kPictureEdge + kPictureTitleSize + 4 + kSubtitleLine * static_cast<double>(out.subtitle.size()) + (out.subtitle.empty() ? 0 : 3);
   // Labels at the ends of curves need a panel alone, of lines.
   if (may_label_curves && picture.panels.size() == 1 && picture.panels[0].rows.empty() && entries.size() > 1 &&
       std::all_of(entries.begin(), entries.end(), [](const LegendEntry& entry) { return entry.form == Curve::Form::Line; })) {
     std::vector<std::string> texts;
     for (const LegendEntry& entry : entries) texts.push_back(entry.label);
-    ShortLabels labels = short_labels(texts, kSmall, kMostOfWidth * size.width - kLead);
+    ShortLabels labels = short_labels(texts, kTextSize, kMostOfWidth * size.width - kLead);
     const double panel = size.height - out.height - (picture.notes.empty() ? 0 : 2 * kLabelHeight) - kBelowPanel - 20;
     // Labels that have to be cut read better in a legend, as far as that has room for them.
     const auto worst = entries.size() <= kMostEntries ? ShortLabels::Kind::Parts : ShortLabels::Kind::Cut;
     if (labels.kind <= worst && static_cast<double>(entries.size()) * kLabelHeight < panel) {
-      for (const std::string& label : labels.texts) out.right_room = std::max(out.right_room, kLead + text_width(label, kSmall));
+      for (const std::string& label : labels.texts) out.right_room = std::max(out.right_room, kLead + text_width(label, kTextSize));
       out.labels = std::move(labels.texts);
     }
   }
@@ -200,7 +214,7 @@ Head head_of(const Picture& picture, PictureSize size, bool may_label_curves) {
   // A legend takes what panels of a fair height leave it, and a part of the height at most where they are less high.
   const double left_over = size.height - out.height - kBelowAll - kEnough * grid_of(picture.panels.size(), size).rows;
   out.legend =
-      place_legend(picture.notes, std::move(entries), {kMargin, out.height}, width, std::max(kMostOfHeight * size.height, left_over));
+      place_legend(picture.notes, std::move(entries), {kPictureEdge, out.height}, width, std::max(kMostOfHeight * size.height, left_over));
   out.height += out.legend.height;
   return out;
 }
@@ -224,27 +238,27 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
     size = {out.size.width / out.factor, out.size.height / out.factor};
     head = head_of(picture, size, true);
     const Grid grid = grid_of(count, size);
-    const bool is_wide = (size.width - 2 * kMargin) / static_cast<double>(grid.columns) >= kLeastWidth;
+    const bool is_wide = (size.width - 2 * kPictureEdge) / static_cast<double>(grid.columns) >= kLeastWidth;
     if ((is_wide && size.height - head.height >= kLeastHeight * grid.rows) || out.factor < kLeastFactor + 0.01) break;
   }
   out.subtitle = std::move(head.subtitle);
   out.legend = std::move(head.legend.entries);
   const Grid grid = grid_of(count, size);
-  const double width = size.width - 2 * kMargin, half = (width - kBetween) / 2;
+  const double width = size.width - 2 * kPictureEdge, half = (width - kBetween) / 2;
   const double height = (size.height - head.height - kBelowAll) / grid.rows;
   for (size_t i = 0; i < count; ++i) {
-    PlacedPicture::Place place;
-    place.panel = std::move(picture.panels[i]);
+    PlacedPanel placed;
+    placed.panel = std::move(picture.panels[i]);
     const bool is_alone = grid.columns == 1 || (i + 1 == count && count % 2 == 1);
-    place.left = kMargin + (is_alone || i % 2 == 0 ? 0 : half + kBetween);
+    placed.left = kPictureEdge + (is_alone || i % 2 == 0 ? 0 : half + kBetween);
     const double above = head.height + height * std::floor(static_cast<double>(i) / static_cast<double>(grid.columns));
-    set_scales(place);
-    set_box(place, {place.left, above, place.left + (is_alone ? width : half), above + height}, head.right_room);
-    reduce(place);
-    if (!head.labels.empty()) place_labels(place, head.labels);
-    out.places.push_back(std::move(place));
+    set_scales(placed);
+    set_box(placed, {placed.left, above, placed.left + (is_alone ? width : half), above + height}, head.right_room);
+    reduce(placed);
+    if (!head.labels.empty()) place_labels(placed, head.labels);
+    out.panels.push_back(std::move(placed));
   }
-  set_titles(out.places, grid.columns == 1 ? width : half);
+  set_titles(out.panels, grid.columns == 1 ? width : half);
   picture.panels.clear();
   out.head = std::move(picture);
   return out;

@@ -14,6 +14,7 @@
 #include "experiments/plot/cairo_library.h"
 #include "experiments/plot/data_file.h"
 #include "experiments/plot/draw_picture.h"
+#include "experiments/plot/place_picture.h"
 #include "experiments/plot/report.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/views.h"

@@ -6,10 +6,10 @@
 #include <map>
 
 #include "base/format.h"
-#include "experiments/plot/axis.h"
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/report_page.h"
 #include "experiments/plot/svg_canvas.h"
+#include "experiments/plot/ticks.h"
 
 namespace zerostep {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "experiments/plot/grouping.h"
-#include "experiments/plot/x_axis.h"
+#include "experiments/plot/x_values.h"
 
 namespace zerostep {
 namespace {
@@ -59,7 +59,7 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.best_eval_loss = lowest(run.column("eval_loss"));
   out.best_eval_accuracy = highest(run.column("eval_accuracy"));
   out.seconds = last_or_unknown(axis_or_none(run, "seconds"));
-  out.tokens_per_second = speed_of(run);
+  out.tokens_per_second = mean_speed(run.table);
   out.forwards = last_or_unknown(axis_or_none(run, "forwards"));
   out.device_peak_bytes = highest(run.column("device_peak_bytes"));
   out.host_peak_bytes = highest(run.column("host_peak_bytes"));
@@ -136,21 +136,6 @@ std::vector<std::string_view> columns_of_summary() {
           "host_peak_bytes",
           "file_peak_bytes",
           "eval_accuracy"};
-}
-
-double speed_of(const PlotRun& run) { return mean_speed(run.table); }
-
-double deviation_of_last_fifth(std::span<const double> values) {
-  std::vector<double> numbers;
-  for (double value : values)
-    if (std::isfinite(value)) numbers.push_back(value);
-  const size_t count = numbers.size() / 5;
-  if (count < 2) return kUnknown;
-  double sum = 0, squares = 0;
-  for (size_t i = numbers.size() - count; i < numbers.size(); ++i) sum += numbers[i];
-  const double mean = sum / static_cast<double>(count);
-  for (size_t i = numbers.size() - count; i < numbers.size(); ++i) squares += (numbers[i] - mean) * (numbers[i] - mean);
-  return std::sqrt(squares / static_cast<double>(count - 1));
 }
 
 }  // namespace zerostep

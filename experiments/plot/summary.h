@@ -54,7 +54,4 @@ std::string summary_csv(const Summary& summary);
 std::string summary_text(const Summary& summary);  // a table for people, and what they look for first
 nlohmann::ordered_json summary_json(const Summary& summary);
 
-double speed_of(const PlotRun& run);  // tokens of all its steps over their seconds
-double deviation_of_last_fifth(std::span<const double> values);
-
 }  // namespace zerostep

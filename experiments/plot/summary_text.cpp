@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/format.h"
-#include "experiments/plot/axis.h"
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/summary.h"
+#include "experiments/plot/ticks.h"
 #include "experiments/text/text_table.h"
 #include "runtime/report/csv_cells.h"
 

@@ -8,7 +8,7 @@
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/picture.h"
 #include "experiments/plot/plot_run.h"
-#include "experiments/plot/x_axis.h"
+#include "experiments/plot/x_values.h"
 
 namespace zerostep {
 

@@ -149,6 +149,19 @@ double final_mean(std::span<const double> values) {
   return sum / static_cast<double>(taken);
 }
 
+double deviation_of_last_fifth(std::span<const double> values) {
+  std::vector<double> numbers;
+  for (double value : values)
+    if (std::isfinite(value)) numbers.push_back(value);
+  const size_t count = numbers.size() / 5;
+  if (count < 2) return kNaN;
+  double sum = 0, squares = 0;
+  for (size_t i = numbers.size() - count; i < numbers.size(); ++i) sum += numbers[i];
+  const double mean = sum / static_cast<double>(count);
+  for (size_t i = numbers.size() - count; i < numbers.size(); ++i) squares += (numbers[i] - mean) * (numbers[i] - mean);
+  return std::sqrt(squares / static_cast<double>(count - 1));
+}
+
 double lowest(std::span<const double> values) {
   double out = kNaN;
   for (double v : values)

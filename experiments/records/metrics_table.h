@@ -41,6 +41,8 @@ class MetricsTable {
 double mean_speed(const MetricsTable& table);
 // Mean of the last twentieth of the values that are numbers, of one at least; NaN where there is none.
 double final_mean(std::span<const double> values);
+// Standard deviation of the last fifth of the values that are numbers; NaN of fewer than two.
+double deviation_of_last_fifth(std::span<const double> values);
 double lowest(std::span<const double> values);   // NaN where none is a number
 double highest(std::span<const double> values);  // likewise
 // The last value that is a number; NaN where none is.

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "experiments/plot/draw_picture.h"
+#include "experiments/plot/place_picture.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/text_width.h"
 #include "tests/experiments/support/made_runs.h"
@@ -92,13 +93,13 @@ INSTANTIATE_TEST_SUITE_P(Scales, PlotPicture, ::testing::Bool());
 
 TEST(PlotPictures, LabelsStandWithinThePictureAndApart) {
   const PlacedPicture placed = place_picture(simple_picture(false), {960, 600});
-  ASSERT_EQ(placed.places.size(), 1U);
-  const std::vector<PlacedPicture::Label>& labels = placed.places[0].labels;
+  ASSERT_EQ(placed.panels.size(), 1U);
+  const std::vector<PlacedPanel::Label>& labels = placed.panels[0].labels;
   ASSERT_EQ(labels.size(), 2U);
   EXPECT_TRUE(placed.legend.empty());
   EXPECT_GE(std::abs(labels[0].at.y - labels[1].at.y), 13);
-  for (const PlacedPicture::Label& label : labels) {
-    EXPECT_GT(label.at.x, placed.places[0].box.right);
+  for (const PlacedPanel::Label& label : labels) {
+    EXPECT_GT(label.at.x, placed.panels[0].box.right);
     EXPECT_LT(label.at.x, 940);
   }
 }
@@ -115,11 +116,11 @@ TEST(PlotPictures, ManyCurvesHaveALegendAndFarMoreHaveNone) {
     }
     return place_picture(std::move(out), {500, 300});
   };
-  EXPECT_EQ(with(5).places[0].labels.size(), 5U);
+  EXPECT_EQ(with(5).panels[0].labels.size(), 5U);
   const PlacedPicture some = with(20);
-  EXPECT_TRUE(some.places[0].labels.empty());
+  EXPECT_TRUE(some.panels[0].labels.empty());
   ASSERT_EQ(some.legend.size(), 20U);
-  for (const PlacedPicture::Entry& entry : some.legend) EXPECT_LT(entry.at.y, some.places[0].box.top);
+  for (const PlacedPicture::Entry& entry : some.legend) EXPECT_LT(entry.at.y, some.panels[0].box.top);
   EXPECT_TRUE(with(80).legend.empty());
 }
 
@@ -143,14 +144,14 @@ TEST(PlotPictures, NamesOfRowsStayApartAtEverySize) {
     picture.title = "Memory";
     picture.panels = {rows_panel(), rows_panel()};
     const PlacedPicture placed = place_picture(std::move(picture), size);
-    ASSERT_EQ(placed.places.size(), 2U);
-    for (const PlacedPicture::Place& place : placed.places) {
-      EXPECT_EQ(place.panel.rows, rows_panel().rows);  // the data have them whole
-      const std::set<std::string> names(place.row_names.begin(), place.row_names.end());
+    ASSERT_EQ(placed.panels.size(), 2U);
+    for (const PlacedPanel& panel : placed.panels) {
+      EXPECT_EQ(panel.panel.rows, rows_panel().rows);  // the data have them whole
+      const std::set<std::string> names(panel.row_names.begin(), panel.row_names.end());
       EXPECT_EQ(names.size(), 6U) << size.width;
       for (const std::string& name : names) {
         EXPECT_NE(name.find("seed="), std::string::npos) << name;
-        EXPECT_LE(place.left + text_width(name, place.row_size), place.box.left);
+        EXPECT_LE(panel.left + text_width(name, panel.row_size), panel.box.left);
       }
     }
   }
@@ -203,7 +204,7 @@ TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
               << size.width << "x" << size.height << ", " << panels << " panels: text " << i << " and " << k << "\n"
               << svg;
       }
-      for (const PlacedPicture::Place& place : placed.places) EXPECT_GT(place.box.height(), 40);
+      for (const PlacedPanel& panel : placed.panels) EXPECT_GT(panel.box.height(), 40);
     }
 }
 
@@ -220,7 +221,7 @@ TEST(PlotPictures, ALegendThatIsTooHighSaysHowManyItLeavesOut) {
   const LegendEntry& last = placed.legend.back().entry;
   EXPECT_TRUE(last.is_text);
   EXPECT_EQ(last.label, "and " + std::to_string(24 - (placed.legend.size() - 1)) + " more");
-  EXPECT_GT(placed.places[0].box.height(), 80);
+  EXPECT_GT(placed.panels[0].box.height(), 80);
 }
 
 TEST(PlotPictures, TextIsEscaped) { EXPECT_EQ(xml_text("a<b>&\"'\x01z"), "a&lt;b&gt;&amp;&quot;&#39;\uFFFDz"); }

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "experiments/plot/axis.h"
 #include "experiments/plot/label_places.h"
 #include "experiments/plot/text_width.h"
+#include "experiments/plot/ticks.h"
 
 namespace zerostep {
 namespace {
@@ -18,7 +18,7 @@ std::vector<std::string> labels(const Scale& scale, AxisUnit unit, int most) {
 
 using Texts = std::vector<std::string>;
 
-TEST(PlotAxis, TicksAreRoundValuesInAUnitThatPeopleRead) {
+TEST(PlotTicks, TicksAreRoundValuesInAUnitThatPeopleRead) {
   EXPECT_EQ(labels({0, 10}, AxisUnit::Number, 5), (Texts{"0", "2", "4", "6", "8", "10"}));
   EXPECT_EQ(labels({1.9, 3.1}, AxisUnit::Number, 5), (Texts{"2.00", "2.25", "2.50", "2.75", "3.00"}));
   EXPECT_EQ(labels({0, 100000}, AxisUnit::Number, 5), (Texts{"0", "20k", "40k", "60k", "80k", "100k"}));
@@ -30,7 +30,7 @@ TEST(PlotAxis, TicksAreRoundValuesInAUnitThatPeopleRead) {
 }
 
 // Doubles have no round values between these.
-TEST(PlotAxis, BoundsThatDifferByTheirLastBitHaveAnEndOfTicks) {
+TEST(PlotTicks, BoundsThatDifferByTheirLastBitHaveAnEndOfTicks) {
   for (double low : {2.0, 0.1, 1e15, 1e16, 1e300, -2.0}) {
     const double high = std::nextafter(low, HUGE_VAL);
     EXPECT_EQ(ticks_of({low, high}, AxisUnit::Number, 5).size(), 1U) << low;
@@ -43,7 +43,7 @@ TEST(PlotAxis, BoundsThatDifferByTheirLastBitHaveAnEndOfTicks) {
   }
 }
 
-TEST(PlotAxis, LogarithmicTicksStandAtPowersOfTen) {
+TEST(PlotTicks, LogarithmicTicksStandAtPowersOfTen) {
   EXPECT_EQ(labels({1, 1e4, true}, AxisUnit::Number, 5), (Texts{"1", "10", "100", "1000", "10k"}));
   EXPECT_EQ(labels({1e-5, 1e-2, true}, AxisUnit::Number, 5), (Texts{"1e-5", "1e-4", "0.001", "0.01"}));
   EXPECT_EQ(labels({1, 100, true}, AxisUnit::Number, 8), (Texts{"1", "2", "5", "10", "20", "50", "100"}));
@@ -53,7 +53,7 @@ TEST(PlotAxis, LogarithmicTicksStandAtPowersOfTen) {
   EXPECT_EQ(labels({2, 4, true}, AxisUnit::Number, 4), (Texts{"2.0", "2.5", "3.0", "3.5", "4.0"}));
 }
 
-TEST(PlotAxis, ScalesHoldTheirValuesWithALittleRoom) {
+TEST(PlotTicks, ScalesHoldTheirValuesWithALittleRoom) {
   for (const auto& [low, high] :
        {std::pair{2.13, 5.55}, std::pair{-3.0, 1e6}, std::pair{1e-9, 2e-9}, std::pair{4.0, 4.0}, std::pair{0.0, 0.0}}) {
     const Scale scale = scale_of(low, high, false, AxisUnit::Number);
@@ -72,18 +72,18 @@ TEST(PlotAxis, ScalesHoldTheirValuesWithALittleRoom) {
   EXPECT_EQ(scale_of(0.001, 9, false, AxisUnit::Number).low, 0);
 }
 
-TEST(PlotAxis, PlacesAndValuesAreInverse) {
+TEST(PlotTicks, PixelsAndValuesAreInverse) {
   for (const Scale& scale : {Scale{2, 10, false}, Scale{0.01, 100, true}, Scale{9.5, -0.5, false}})
     for (double value : {2.5, 5.0, 9.0}) {
-      // Four roundings of places below 640 are less than 2^-50 of the 600 that the scale is long, and others of its values as much again.
+      // Four roundings of pixels below 640 are less than 2^-50 of the 600 that the scale is long, and others of its values as much again.
       const double length = scale.is_log ? value * std::log(scale.high / scale.low) : std::abs(scale.high - scale.low);
-      EXPECT_NEAR(scale.value(scale.place(value, 40, 640), 40, 640), value, length * 0x1p-49);
+      EXPECT_NEAR(scale.to_value(scale.to_pixel(value, 40, 640), 40, 640), value, length * 0x1p-49);
     }
-  EXPECT_DOUBLE_EQ((Scale{0, 10}.place(2.5, 100, 200)), 125);
-  EXPECT_DOUBLE_EQ((Scale{1, 100, true}.place(10, 0, 50)), 25);
+  EXPECT_DOUBLE_EQ((Scale{0, 10}.to_pixel(2.5, 100, 200)), 125);
+  EXPECT_DOUBLE_EQ((Scale{1, 100, true}.to_pixel(10, 0, 50)), 25);
 }
 
-TEST(PlotAxis, ValuesHaveFourDigits) {
+TEST(PlotTicks, ValuesHaveFourDigits) {
   EXPECT_EQ(short_value(3.14159, AxisUnit::Number), "3.142");
   EXPECT_EQ(short_value(123456, AxisUnit::Number), "123.5k");
   EXPECT_EQ(short_value(1536, AxisUnit::Bytes), "1.50 KiB");

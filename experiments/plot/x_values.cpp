@@ -1,4 +1,4 @@
-#include "experiments/plot/x_axis.h"
+#include "experiments/plot/x_values.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,4 +1,4 @@
-#include "experiments/plot/axis.h"
+#include "experiments/plot/ticks.h"
 
 #include <fmt/format.h>
 

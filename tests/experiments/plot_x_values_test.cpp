@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "experiments/plot/grouping.h"
-#include "experiments/plot/x_axis.h"
+#include "experiments/plot/x_values.h"
 #include "tests/experiments/support/made_runs.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
@@ -15,7 +15,7 @@ using testing::MadeRuns;
 using testing::message_of;
 using Values = std::vector<double>;
 
-class PlotXAxis : public ::testing::Test {
+class PlotXValues : public ::testing::Test {
  protected:
   PlotRun load(const std::string& place) const { return std::move(load_runs(find_runs({place}), {}, 1)[0]); }
   PlotRun run_of(const nlohmann::json& config, const MadeRuns::Columns& more = {}) const {
@@ -27,13 +27,13 @@ class PlotXAxis : public ::testing::Test {
   MadeRuns made_;
 };
 
-TEST_F(PlotXAxis, StepsAreTheColumnOrTheRow) {
+TEST_F(PlotXValues, StepsAreTheColumnOrTheRow) {
   EXPECT_EQ(values(run_of({}), "step"), (Values{0, 1, 2, 3}));
   EXPECT_EQ(values(load(made_.write("one.csv", "step,loss\n1,4\n2,3\n5,2\n")), "step"), (Values{1, 2, 5}));
   EXPECT_EQ(values(load(made_.write("none.csv", "loss\n4\n3\n")), "step"), (Values{0, 1}));
 }
 
-TEST_F(PlotXAxis, SecondsAreThoseOfTheStepsOrSinceTheFirstRow) {
+TEST_F(PlotXValues, SecondsAreThoseOfTheStepsOrSinceTheFirstRow) {
   EXPECT_EQ(values(run_of({}, {{"step_seconds", {"0.5", "0.25", "", "1"}}}), "seconds"), (Values{0.5, 0.75, 0.75, 1.75}));
   const std::string file = made_.write("old.csv", "timestamp,loss\n2025-11-06 12:00:00,4\n2025-11-06 12:00:07,3\n2025-11-07 12:00:00,3\n");
   EXPECT_EQ(values(load(file), "seconds"), (Values{0, 7, 86400}));
@@ -44,7 +44,7 @@ TEST_F(PlotXAxis, SecondsAreThoseOfTheStepsOrSinceTheFirstRow) {
   EXPECT_SAYS(text, "has no values in a column timestamp or step_seconds");
 }
 
-TEST_F(PlotXAxis, TokensAreWhole) {
+TEST_F(PlotXValues, TokensAreWhole) {
   // 128 tokens a step, as rounded quotients give them.
   const PlotRun run = run_of({}, {{"tokens_per_second", {"29881.50233455073", "21534.8257247962", "42666.666666666664", "128"}},
                                   {"step_seconds", {"0.004283587", "0.005943860", "0.003", "1"}}});
@@ -54,7 +54,7 @@ TEST_F(PlotXAxis, TokensAreWhole) {
               "has no values in a column tokens_per_second, which --x tokens needs");
 }
 
-TEST_F(PlotXAxis, ForwardsCountWhatEachKindOfStepRuns) {
+TEST_F(PlotXValues, ForwardsCountWhatEachKindOfStepRuns) {
   EXPECT_EQ(values(run_of({{"step", {{"mode", "fo"}}}}), "forwards"), (Values{3, 6, 9, 12}));
   EXPECT_EQ(values(run_of({{"step", {{"mode", "zo"}, {"queries", 5}}}}), "forwards"), (Values{10, 20, 30, 40}));
   EXPECT_EQ(values(run_of({{"step", {{"mode", "zo"}, {"queries", 5}, {"estimator", "forward"}}}}), "forwards"), (Values{6, 12, 18, 24}));
@@ -71,7 +71,7 @@ TEST_F(PlotXAxis, ForwardsCountWhatEachKindOfStepRuns) {
   EXPECT_SAYS(message_of<InputError>([&] { values(unknown, "forwards"); }), "its column mode is ''");
 }
 
-TEST_F(PlotXAxis, BytesAreElementsInTheirPrecision) {
+TEST_F(PlotXValues, BytesAreElementsInTheirPrecision) {
   const MadeRuns::Columns counts{{"elements_gathered", {"10", "10", "10", "20"}}, {"elements_reduced", {"3", "3", "", "5"}}};
   EXPECT_EQ(values(run_of({{"communication_data_type", "fp32"}}, counts), "bytes"), (Values{52, 104, 144, 244}));
   EXPECT_EQ(values(run_of({{"bf16", {{"enabled", true}}}, {"communication_data_type", "fp32"}}, counts), "bytes"),
@@ -80,7 +80,7 @@ TEST_F(PlotXAxis, BytesAreElementsInTheirPrecision) {
             (Values{26, 52, 72, 122}));
 }
 
-TEST_F(PlotXAxis, GroupsAreByKeyOrByAllButTheSeed) {
+TEST_F(PlotXValues, GroupsAreByKeyOrByAllButTheSeed) {
   const auto make = [&](const std::string& name, const nlohmann::json& config) {
     made_.make(name, {{"step", {"0"}}, {"loss", {"1"}}}, config);
   };
@@ -112,7 +112,7 @@ TEST_F(PlotXAxis, GroupsAreByKeyOrByAllButTheSeed) {
 }
 
 // Numbers within the names of groups count as such, with fractions and exponents.
-TEST_F(PlotXAxis, GroupsAreInTheOrderOfTheirNumbers) {
+TEST_F(PlotXValues, GroupsAreInTheOrderOfTheirNumbers) {
   for (const char* mode : {"zo", "fo"})
     for (double lr : {0.1, 0.01, 0.25, 1e-5, -0.5, -0.25})
       made_.make(std::string(mode) + cells({lr})[0], {{"step", {"0"}}, {"loss", {"1"}}},
@@ -127,7 +127,7 @@ TEST_F(PlotXAxis, GroupsAreInTheOrderOfTheirNumbers) {
 }
 
 // Runs that are not among those asked for are in no group, and leave the others' colors and order as they are without them.
-TEST_F(PlotXAxis, GroupsMayBeOfSomeRuns) {
+TEST_F(PlotXValues, GroupsMayBeOfSomeRuns) {
   for (const char* queries : {"8", "4", "16"})
     made_.make(std::string("q") + queries, {{"step", {"0"}}, {"loss", {"1"}}},
                {{"step", {{"mode", "zo"}, {"queries", std::stoi(queries)}}}});

@@ -3,8 +3,8 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/plot/axis.h"
 #include "experiments/plot/plot_run.h"
+#include "experiments/plot/ticks.h"
 
 namespace zerostep {
 
