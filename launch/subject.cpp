@@ -72,7 +72,7 @@ std::vector<std::string> required_fields(const std::vector<DocumentSource>& sour
 DocumentSource document_source(const DataConfig& data, const SourceConfig& given) {
   DocumentSource source;
   source.name = given.name;
-  source.key = given.key;
+  source.key = given.catalogue.empty() ? given.key : fmt::format("{} ({} of the catalogue {})", given.key, given.name, given.catalogue);
   source.paths = given.files;
   source.split = given.split;
   source.text = given.text;
@@ -196,8 +196,9 @@ std::vector<NamedPath> data_files(const Config& config) {
   const DataConfig& data = config.data;
   for (const auto& [key, sources] : {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval),
                                      std::pair("data.bp_train", &data.bp_train), std::pair("data.test", &data.test)}) {
-    for (DocumentSource source : document_sources(data, *sources)) {
-      source.key = config.source(source.key) + ": " + source.key;
+    for (const SourceConfig& given : *sources) {
+      DocumentSource source = document_source(data, given);
+      source.key = config.source(given.key) + ": " + source.key;
       for (const std::string& path : config.model.classifies ? table_files(source) : corpus_files(source)) out.push_back({key, path});
     }
   }

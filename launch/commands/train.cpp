@@ -128,6 +128,7 @@ std::vector<NamedPath> paths_of(const TrainArguments& arguments, const Config& c
   if (!config.model.path.empty()) add("model.path", config.model.path + "/config.json");
   if (config.data.tokenizer != "byte") add("data.tokenizer", config.data.tokenizer);
   add("data.cache", config.data.cache);
+  add("data.catalogue", config.data.catalogue);
   if (config.monitor.csv.enabled) add("csv_monitor.output_path", config.monitor.csv.output_path);
   if (config.monitor.tensorboard.enabled) add("tensorboard.output_path", config.monitor.tensorboard.output_path);
   if (config.monitor.flops_enabled) add("flops_profiler.output_file", config.monitor.flops_output_file);

@@ -119,6 +119,7 @@ struct ModelConfig {
 struct SourceConfig {
   std::string key;                 // JSON path, for messages: "data.train[1]"
   std::string name;                // "": none is given
+  std::string catalogue;           // the file that says the rest by this name; "": the configuration itself does
   std::vector<std::string> files;  // or globs
   std::string split, text;         // "": none is given
   bool skips_missing = false;      // `missing`

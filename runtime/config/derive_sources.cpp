@@ -140,6 +140,7 @@ std::optional<SourceConfig> Deriver::source_of_catalogue(const std::string& name
   SourceConfig source;
   source.key = path;
   source.name = name;
+  source.catalogue = catalogue_->file();
   source.skips_missing = v_.text("data.missing") == "skip";
   take_keys(source, entry->source);
   return source;

@@ -179,6 +179,14 @@ TEST_F(Sources, ATestSetIsEvaluatedOnceAtTheEnd) {
   EXPECT_FALSE(place_.exists("runs/test/test.json"));
 }
 
+TEST_F(Sources, WhatACatalogueNamesAndIsNotHereIsSaid) {
+  place_.write("datasets.json", R"({"gone": {"files": "gone/*.jsonl"}})");
+  const Outcome done = train({data({{"catalogue", place_.path("datasets.json")}, {"train", "gone"}})});
+  EXPECT_EQ(done.status, 2);
+  EXPECT_SAYS(done.err, "data.train (gone of the catalogue " + place_.path("datasets.json") + ")");
+  EXPECT_SAYS(done.err, place_.path("gone/*.jsonl"));
+}
+
 TEST_F(Sources, DataListNamesTheCatalogue) {
   place_.write("datasets.json", R"({"here": {"files": "a.jsonl", "size": "60 rows"}, "gone": {"files": "gone/*.jsonl"}})");
   const Outcome text = place_.run({"data", "list", "--catalogue", place_.path("datasets.json")});
