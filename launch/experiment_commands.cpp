@@ -17,6 +17,11 @@ void add_folder(CLI::App* sub, std::string& folder) {
   sub->add_option("FOLDER", folder, kAboutFolder)->capture_default_str()->type_name("RUN|FOLDER");
 }
 
+// Of what removes or packs: it guesses none.
+void add_named_folder(CLI::App* sub, std::string& folder) {
+  sub->add_option("FOLDER", folder, kAboutFolder)->required()->type_name("RUN|FOLDER");
+}
+
 // "960x600". A smaller picture than 400x300 has no room for its texts.
 PictureSize picture_size(const std::string& text) {
   constexpr int64_t kLeastWidth = 400, kLeastHeight = 300, kMost = 10000;
@@ -148,14 +153,14 @@ void ExperimentCommands::add_runs(CLI::App& app) {
 
   CLI::App* prune = sub->add_subcommand(
       "prune", "removes checkpoints but the latest, the best and the newest of each run, and what a resume or a crash has left of others");
-  add_folder(prune, prune_.folder);
+  add_named_folder(prune, prune_.folder);
   prune->add_flag("--dry-run", prune_.dry_run, "say what would go, and how many bytes; nothing is changed");
   add_count(prune, "--keep", prune_.keep, "newest checkpoints that stay", 1, 1 << 20);
   prune->footer("\nEverything outside checkpoints/ stays: metrics, logs, configurations.");
   run_on_one_rank(prune, [this] { return prune_runs(prune_); });
 
   CLI::App* archive = sub->add_subcommand("archive", "packs each run as NAME.tar with the checksum of every file, read back and compared");
-  add_folder(archive, archive_.folder);
+  add_named_folder(archive, archive_.folder);
   archive->add_flag("--dry-run", archive_.dry_run, "say what would be packed, and how many bytes; nothing is written");
   archive->add_option("--out", archive_.out, "the folder of the archives; beside each run's own where it is missing")->type_name("DIR");
   archive->add_flag("--without-checkpoints", archive_.without_checkpoints, "leave checkpoints/ out");

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/format.h"
-#include "experiments/housekeeping/archive.h"
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/train_command.h"
 
@@ -17,24 +16,18 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-// What tells the configuration of a run from others; "": the journal has no command of it, or one that is none any more.
-std::string identity_of_former(const FormerRun& run, const SweepBase& base, int ranks) {
+// What tells the configuration of a run from others; "": the journal has no command of it, or one that is none any more. `slurm_ranks`:
+// where Slurm starts the ranks, which the command does not name then.
+std::string identity_of_former(const FormerRun& run, const SweepBase& base, int slurm_ranks) {
   if (run.command.empty()) return "";
-  ConfigRequest request{.file = base.name, .set = point_settings(run.command), .world = ranks, .text = base.text};
+  ConfigRequest request{
+      .file = base.name, .set = point_settings(run.command), .world = ranks_of(run.command).value_or(slurm_ranks), .text = base.text};
   request.set.push_back({"run.name=\"sweep\"", ""});
   try {
     return identity_of(load_config(request));
   } catch (const InputError&) {
     return "";
   }
-}
-
-// Where a run's archive is; "": it has none.
-std::string archive_of(const FormerRun& run, const fs::path& folder) {
-  if (!run.archive.empty()) return run.archive;
-  std::error_code error;
-  const fs::path beside = default_archive(folder);
-  return fs::is_regular_file(beside, error) ? beside.string() : "";
 }
 
 // "2 runs keep the names of their folders: a, b".
@@ -54,11 +47,12 @@ bool hear_of_end(SweepRow& row, const fs::path& folder) {
 
 }  // namespace
 
-std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base, int ranks) {
+std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base,
+                                           int slurm_ranks) {
   std::map<std::string, std::string> identities;  // of former runs by name
   std::map<std::string, std::string> names;       // of former runs by identity: of two of one identity one that is done
   for (const auto& [name, run] : former) {
-    const std::string& identity = identities[name] = identity_of_former(run, base, ranks);
+    const std::string& identity = identities[name] = identity_of_former(run, base, slurm_ranks);
     if (identity.empty()) continue;
     const auto [known, is_new] = names.emplace(identity, name);
     if (!is_new && former.at(known->second).row.state != SweepState::Done) known->second = name;
@@ -106,7 +100,7 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
     if (it == former.end()) continue;
     const fs::path folder = sweep / row.run;
     const bool is_there = holds_run(folder);
-    const std::string archive = is_there ? "" : archive_of(it->second, folder);
+    const std::string archive = is_there ? "" : it->second.archive;
     if (is_there) {
       if (hear_of_end(row, folder)) out.ended_unheard.push_back(i);
       read_metrics(row, folder);
@@ -124,6 +118,29 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
   add_note(out.notes, archived, "is archived and counts as done", "are archived and count as done");
   add_note(out.notes, anew, "was archived before it was done and begins anew", "were archived before they were done and begin anew");
   return out;
+}
+
+void queue_shorter_runs(FormerRows& former, const std::vector<int64_t>& steps) {
+  std::vector<std::string> shorter;
+  for (size_t i = 0; i < former.rows.size(); ++i) {
+    SweepRow& row = former.rows[i];
+    const bool is_archived = std::find(former.archived.begin(), former.archived.end(), i) != former.archived.end();
+    if (row.state != SweepState::Done || row.steps >= steps[i] || is_archived) continue;
+    row.state = SweepState::Queued;
+    shorter.push_back(row.run);
+  }
+  std::erase_if(former.ended_unheard, [&](size_t i) { return former.rows[i].state == SweepState::Queued; });
+  add_note(former.notes, shorter, "has fewer steps, of a search, and goes on", "have fewer steps, of a search, and go on");
+}
+
+void refuse_unknown_folders(const std::vector<SweepPoint>& points, const FormerRuns& former, const fs::path& sweep) {
+  std::vector<std::string> unknown;
+  for (const SweepPoint& point : points)
+    if (!former.contains(point.name) && holds_run(sweep / point.name)) unknown.push_back(point.name);
+  if (unknown.empty()) return;
+  fail_input(
+      "the folder {} holds {} that {} does not know, which a new one would replace: {}. Move {} away, or give the sweep another name",
+      sweep.string(), unknown.size() == 1 ? "a run" : "runs", Journal::kFile, first_names(unknown), unknown.size() == 1 ? "it" : "them");
 }
 
 std::vector<SweepRow> rows_that_stay(const std::vector<SweepPoint>& points, const std::vector<SweepPoint>& others, const FormerRuns& former,

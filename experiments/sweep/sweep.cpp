@@ -115,6 +115,7 @@ class Sweep {
         row.run = point.name;
         row.values = point.values;
       }
+      refuse_unknown_folders(request_.points, {}, folder_);
       journal.emplace(file);
       journal->begin(request_.file.name, rows_.size(), false);
       return journal;
@@ -123,7 +124,9 @@ class Sweep {
       if (is_in_slurm(id))
         fail_input("--resume: Slurm's job {} of this sweep still waits or runs: wait for it, or end it with `scancel {}`", id, id);
     const FormerRuns former_runs = Journal::read(file);
+    refuse_unknown_folders(request_.points, former_runs, folder_);
     FormerRows former = former_rows(request_.points, former_runs, folder_, request_.options.retries_failed);
+    if (!request_.file.search) queue_shorter_runs(former, targets_);
     if (request_.file.search && !former.archived.empty())
       fail_input("--resume: the search compares its runs by their metrics.csv, and {} is archived: unpack it into {}",
                  former.rows[former.archived.front()].run, folder_.string());

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <string_view>
 
@@ -57,6 +59,16 @@ std::vector<std::string> train_command(const SweepRequest& request, size_t run, 
   else if (holds_files(folder))
     command.emplace_back("--overwrite");
   return command;
+}
+
+std::optional<int> ranks_of(const std::vector<std::string>& command) {
+  if (command.empty() || command[0] != "mpirun") return std::nullopt;
+  const auto option = std::find(command.begin(), command.end(), "-np");
+  int ranks = 0;
+  if (option == command.end() || option + 1 == command.end()) return std::nullopt;
+  const std::string& text = option[1];
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), ranks);
+  return error == std::errc() && end == text.data() + text.size() && ranks > 0 ? std::optional(ranks) : std::nullopt;
 }
 
 std::vector<Setting> point_settings(const std::vector<std::string>& command) {

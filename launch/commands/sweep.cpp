@@ -191,9 +191,12 @@ std::string resolved_file(const SweepFile& file, const SweepBase& base, const st
 void require_same_base(const SweepFile& file, const std::string& resolved) {
   const fs::path before = fs::path(file.folder()) / "sweep.json";
   std::error_code error;
-  if (!fs::is_regular_file(before, error)) return;
-  const nlohmann::json former = nlohmann::json::parse(read_file(before), nullptr, false), now = nlohmann::json::parse(resolved);
-  if (!former.is_object() || former.value("base", nlohmann::json()) == now["base"]) return;
+  nlohmann::json former;
+  if (fs::is_regular_file(before, error)) former = nlohmann::json::parse(read_file(before), nullptr, false);
+  if (!former.is_object())
+    fail_input("--resume: {} is missing or damaged, which tells what the sweep began with: put it back, or give the sweep another name",
+               before.string());
+  if (former.value("base", nlohmann::json()) == nlohmann::json::parse(resolved)["base"]) return;
   fail_input(
       "--resume: the base of {} (with --set) is not the one that the sweep in {} began with (its sweep.json has that): take it back, or "
       "give the "
@@ -226,13 +229,16 @@ std::vector<std::string> join_former_runs(SweepRequest& request, const SweepBase
   require_same_base(request.file, resolved);
   const SweepBase same{base.name, nlohmann::json::parse(resolved).at("base").dump()};
   return keep_former_names(request.points, Journal::read(fs::path(request.file.folder()) / Journal::kFile), same,
-                           request.file.resources.ranks);
+                           request.file.resources.uses_slurm ? request.file.resources.ranks : 1);
 }
 
 // Of a dry run of a resume: how far its runs are, after what is to be said of it.
 std::vector<SweepRow> rows_to_resume(const SweepRequest& request, bool retries_failed) {
   const fs::path folder = request.file.folder();
   FormerRows former = former_rows(request.points, Journal::read(folder / Journal::kFile), folder, retries_failed);
+  std::vector<int64_t> steps;
+  for (const PlannedRun& planned : request.planned) steps.push_back(planned.steps);
+  if (!request.file.search) queue_shorter_runs(former, steps);
   for (const std::string& note : former.notes) print_out("{}\n", visible(note));
   for (SweepRow& row : former.rows)  // one without a checkpoint begins anew
     if (row.state == SweepState::Queued && !holds_checkpoints((folder / row.run / "checkpoints").string())) row.forget_metrics();

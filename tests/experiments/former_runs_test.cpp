@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "base/error.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
 
@@ -81,6 +82,59 @@ TEST_F(FormerRunsOf, ARunOfOtherValuesKeepsItsNameToItself) {
                            "1 run of the folder is no point of the file any more and stays as it is: device=cpu,stage=3"}));
 }
 
+// What is not said of the batch depends on the ranks.
+TEST_F(FormerRunsOf, ARunOfOtherRanksIsAnotherUnlessTheBatchIsTheSame) {
+  for (const bool says_batch : {true, false}) {
+    std::string text = kBase;
+    if (!says_batch) text.replace(text.find("train_batch_size"), std::string("train_batch_size").size(), "train_micro_batch_size_per_gpu");
+    const SweepBase base{"sweep.json: base", text};
+    const std::string path = scratch_.path("sweep.json");
+    std::ofstream(path) << "{\"base\": " << text << R"(, "repeat": {"seed": [1]}, "resources": {"ranks": 2}})";
+    FormerRuns former = done(R"("repeat": {"seed": [1]})");
+    std::vector<SweepPoint> all = points_of(read_sweep_file(path), base, {});
+    keep_former_names(all, former, base, 1);
+    EXPECT_EQ(all[0].name, says_batch ? "seed=1" : "seed=1-2");
+    std::vector<std::string>& command = former.at("seed=1").command;
+    const std::vector<std::string> mpirun{"mpirun", "--oversubscribe", "-np", "2"};
+    command.insert(command.begin(), mpirun.begin(), mpirun.end());
+    std::ofstream(path) << "{\"base\": " << text << R"(, "repeat": {"seed": [1]}, "resources": {"ranks": 2}})";
+    all = points_of(read_sweep_file(path), base, {});
+    keep_former_names(all, former, base, 1);
+    EXPECT_EQ(all[0].name, "seed=1");
+  }
+}
+
+TEST_F(FormerRunsOf, RunsThatASearchHasLeftBehindGoOnWithoutIt) {
+  FormerRows rows;
+  rows.rows.resize(3);
+  for (size_t i = 0; i < 3; ++i) rows.rows[i].run = std::string(1, static_cast<char>('a' + i));
+  for (SweepRow& row : rows.rows) row.state = SweepState::Done;
+  rows.rows[0].steps = rows.rows[2].steps = 2;
+  rows.rows[1].steps = 4;
+  rows.archived = {2};
+  rows.ended_unheard = {0, 1};
+  queue_shorter_runs(rows, {4, 4, 4});
+  EXPECT_EQ(rows.rows[0].state, SweepState::Queued);
+  EXPECT_EQ(rows.rows[1].state, SweepState::Done);
+  EXPECT_EQ(rows.rows[2].state, SweepState::Done);
+  EXPECT_EQ(rows.ended_unheard, std::vector<size_t>{1});
+  EXPECT_EQ(rows.notes, Names{"1 run has fewer steps, of a search, and goes on: a"});
+}
+
+TEST_F(FormerRunsOf, AFolderThatTheJournalDoesNotKnowIsNotReplaced) {
+  FormerRuns former = done(R"("repeat": {"seed": [1, 2]})");
+  const std::vector<SweepPoint> all = points(R"("repeat": {"seed": [1, 2]})");
+  make("seed=2", "");
+  EXPECT_NO_THROW(refuse_unknown_folders(all, former, scratch_.folder()));
+  former.erase("seed=2");
+  try {
+    refuse_unknown_folders(all, former, scratch_.folder());
+    ADD_FAILURE() << "it is to be refused";
+  } catch (const InputError& error) {
+    EXPECT_SAYS(error.what(), "holds a run that journal.jsonl does not know, which a new one would replace: seed=2");
+  }
+}
+
 TEST_F(FormerRunsOf, ARunWithoutACommandIsKnownByItsName) {
   FormerRuns former = done(R"("repeat": {"seed": [1, 2]})");
   former.at("seed=1").command.clear();
@@ -129,19 +183,19 @@ TEST_F(FormerRunsOf, AnArchivedRunIsDoneWhereItWasDone) {
   former.at("seed=1").archive = "/kept/1.tar";
   former.at("seed=1").row.steps = 8;
   former.at("seed=1").row.final_loss = 0.5;
-  std::ofstream(scratch_.folder() / "seed=2.tar") << "packed by an older program";
+  std::ofstream(scratch_.folder() / "seed=2.tar") << "of which the journal does not know";
   former.at("seed=3").row.state = SweepState::Interrupted;
   former.at("seed=3").row.steps = 5;
   former.at("seed=3").archive = "/kept/3.tar";
   const FormerRows rows = former_rows(points(R"("repeat": {"seed": [1, 2, 3]})"), former, scratch_.folder(), false);
-  EXPECT_EQ(rows.archived, (std::vector<size_t>{0, 1}));
+  EXPECT_EQ(rows.archived, (std::vector<size_t>{0}));
   EXPECT_EQ(rows.rows[0].state, SweepState::Done);
   EXPECT_EQ(rows.rows[0].steps, 8);
   EXPECT_EQ(rows.rows[0].final_loss, 0.5);
-  EXPECT_EQ(rows.rows[1].state, SweepState::Done);
+  EXPECT_EQ(rows.rows[1].state, SweepState::Queued);
   EXPECT_EQ(rows.rows[2].state, SweepState::Queued);
   EXPECT_EQ(rows.rows[2].steps, 0);
-  EXPECT_EQ(rows.notes, (Names{"2 runs are archived and count as done: seed=1 (/kept/1.tar), seed=2 (" + scratch_.path("seed=2.tar") + ")",
+  EXPECT_EQ(rows.notes, (Names{"1 run is archived and counts as done: seed=1 (/kept/1.tar)",
                                "1 run was archived before it was done and begins anew: seed=3 (/kept/3.tar)"}));
 }
 

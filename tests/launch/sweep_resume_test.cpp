@@ -141,6 +141,22 @@ TEST_F(SweepCommand, AKeyThatIsNewInTheGridStartsNoFinishedRunAgain) {
   for (const char* run : {"lr=0.001,seed=4", "lr=0.002,seed=4"}) EXPECT_EQ(place_.metrics(std::string("many/") + run).size(), 4U);
 }
 
+TEST_F(SweepCommand, WhatItBeganWithIsNotGuessed) {
+  file(R"("repeat": {"seed": [1]})");
+  ASSERT_EQ(sweep().status, 0);
+  const std::string sweep_json = place_.read("runs/many/sweep.json"), metrics = place_.read("runs/many/seed=1/metrics.csv");
+  place_.write("runs/many/sweep.json", "");
+  const Outcome damaged = sweep_without_runs({"--resume"});
+  EXPECT_EQ(damaged.status, 2);
+  EXPECT_SAYS(damaged.err, "sweep.json is missing or damaged, which tells what the sweep began with");
+  place_.write("runs/many/sweep.json", sweep_json);
+  std::filesystem::remove(place_.path("runs/many/journal.jsonl"));
+  const Outcome anew = sweep_without_runs({});
+  EXPECT_EQ(anew.status, 2);
+  EXPECT_SAYS(anew.err, "holds a run that journal.jsonl does not know, which a new one would replace: seed=1");
+  EXPECT_EQ(place_.read("runs/many/seed=1/metrics.csv"), metrics);
+}
+
 TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
   file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
   ASSERT_EQ(sweep().status, 0);

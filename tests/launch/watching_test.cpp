@@ -173,6 +173,9 @@ TEST_F(Watching, PruneKeepsLatestAndTheRunGoesOn) {
   EXPECT_SAYS(dry.out, "first step_00000006 would go");
   EXPECT_SAYS(dry.out, "first keeps step_00000008 (latest)");
   EXPECT_SAYS(dry.out, "3 checkpoints, ");
+  const Outcome unnamed = place_.run({"runs", "prune"});
+  EXPECT_EQ(unnamed.status, 2);
+  EXPECT_SAYS(unnamed.err, "FOLDER is required");
   EXPECT_EQ(place_.run({"runs", "prune", place_.path("runs"), "--keep", "2"}).status, 0);
   EXPECT_EQ(checkpoints("first"), (std::set<std::string>{"latest", "step_00000006", "step_00000008"}));
   EXPECT_EQ(place_.run({"runs", "prune", place_.path("runs")}).status, 0);
