@@ -257,45 +257,6 @@ TEST_F(PlotFiles, TheReportIsOneFileThatNamesEveryRun) {
   }
 }
 
-TEST_F(PlotFiles, ALongRunKeepsItsSpikesInFewLines) {
-  std::vector<double> losses(100000, 2.5);
-  for (size_t i = 0; i < losses.size(); ++i) losses[i] += 0.01 * std::sin(static_cast<double>(i));
-  losses[31337] = 9;
-  losses[31338] = 0.25;
-  losses[99999] = 8;
-  made_.make("long", {{"step", counted_cells(losses.size())}, {"loss", cells(losses)}});
-  draw_all({"loss"});
-  const auto points = data("loss", "long", "loss");
-  EXPECT_GT(points.size(), 1000U);
-  EXPECT_LT(points.size(), 4000U);
-  for (const auto& point : {std::pair{0.0, losses[0]}, std::pair{31337.0, 9.0}, std::pair{31338.0, 0.25}, std::pair{99999.0, 8.0}})
-    EXPECT_NE(std::find(points.begin(), points.end(), point), points.end()) << point.first;
-}
-
-// Two runs that part at one step, as far above their mean as below it: the mean tells nothing of it, the band does.
-TEST_F(PlotFiles, AMeanKeepsTheSpikesOfItsBand) {
-  std::vector<double> one(30000);
-  for (size_t i = 0; i < one.size(); ++i) one[i] = 2.5 + 0.125 * std::sin(static_cast<double>(i));
-  std::vector<double> other = one;
-  one[12345] = 9;
-  other[12345] = -4;
-  made_.make("a", {{"step", counted_cells(one.size())}, {"loss", cells(one)}}, {{"seed", 1}});
-  made_.make("b", {{"step", counted_cells(one.size())}, {"loss", cells(other)}}, {{"seed", 2}});
-  draw_all({"compare"});
-  size_t rows = 0, spikes = 0;
-  for (const std::vector<std::string>& row : rows_of(made_.read("out/compare.tsv"))) {
-    if (row[2] != "loss (mean)" || row[5].empty()) continue;
-    ++rows;
-    if (row[3] != "12345") continue;
-    ++spikes;
-    EXPECT_EQ(row[4], "2.5");
-    EXPECT_EQ(row[5], "-4");
-    EXPECT_EQ(row[6], "9");
-  }
-  EXPECT_EQ(spikes, 1U);
-  EXPECT_LT(rows, 6000U);
-}
-
 TEST_F(PlotFiles, CutRowsAreSaidAndFilesOfEarlierWorkAreDrawn) {
   const std::string old =
       made_.write("old.csv",
