@@ -178,33 +178,40 @@ std::vector<Box> texts_of(const std::string& svg) {
   return out;
 }
 
+// With turned labels of every length up to one that stands nowhere.
 TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
   for (const PictureSize size : {PictureSize{400, 300}, PictureSize{400, 900}, PictureSize{900, 300}, PictureSize{480, 320}})
     for (size_t panels : {1U, 2U, 4U, 6U}) {
-      Picture picture = simple_picture(false);
-      picture.subtitle = "18 runs, together where no more than the seed differs; means as far as all of them go, in a band";
-      picture.panels[0].title = "Norm of the gradient, or of its estimate";
-      picture.panels[0].y.label = "norm of the gradient, or of its estimate";
-      picture.panels[0].x.label = "forward passes (a backward counts as 2)";
-      while (picture.panels.size() < panels) picture.panels.push_back(picture.panels[0]);
-      const PlacedPicture placed = place_picture(std::move(picture), size);
-      EXPECT_EQ(placed.size.width, size.width);
-      const std::string svg = svg_text(placed);
-      const std::vector<Box> texts = texts_of(svg);
-      ASSERT_GT(texts.size(), 8U);
-      EXPECT_NE(svg.find("rotate(-90"), std::string::npos);
-      for (size_t i = 0; i < texts.size(); ++i) {
-        EXPECT_GE(texts[i].left, 0);
-        EXPECT_GE(texts[i].top, 0);
-        EXPECT_LE(texts[i].right, size.width);
-        EXPECT_LE(texts[i].bottom, size.height);
-        for (size_t k = i + 1; k < texts.size(); ++k)
-          EXPECT_FALSE(texts[i].left < texts[k].right && texts[k].left < texts[i].right && texts[i].top < texts[k].bottom &&
-                       texts[k].top < texts[i].bottom)
-              << size.width << "x" << size.height << ", " << panels << " panels: text " << i << " and " << k << "\n"
-              << svg;
+      int turned = 0;
+      for (size_t letters = 1; letters < 80; ++letters) {
+        Picture picture = simple_picture(false);
+        picture.subtitle = "18 runs, together where no more than the seed differs; means as far as all of them go, in a band";
+        picture.panels[0].title = "Norm of the gradient, or of its estimate";
+        picture.panels[0].y.label = std::string(letters, 'n');
+        picture.panels[0].x.label = "forward passes (a backward counts as 2)";
+        while (picture.panels.size() < panels) picture.panels.push_back(picture.panels[0]);
+        const PlacedPicture placed = place_picture(std::move(picture), size);
+        EXPECT_EQ(placed.size.width, size.width);
+        const std::string svg = svg_text(placed);
+        turned += svg.find("rotate(-90") != std::string::npos ? 1 : 0;
+        const std::vector<Box> texts = texts_of(svg);
+        ASSERT_GT(texts.size(), 8U);
+        for (size_t i = 0; i < texts.size(); ++i) {
+          EXPECT_GE(texts[i].left, 0);
+          EXPECT_GE(texts[i].top, 0);
+          EXPECT_LE(texts[i].right, size.width);
+          EXPECT_LE(texts[i].bottom, size.height);
+          for (size_t k = i + 1; k < texts.size(); ++k)
+            ASSERT_FALSE(texts[i].left < texts[k].right && texts[k].left < texts[i].right && texts[i].top < texts[k].bottom &&
+                         texts[k].top < texts[i].bottom)
+                << size.width << "x" << size.height << ", " << panels << " panels, a label of " << letters << " letters: text " << i
+                << " and " << k << "\n"
+                << svg;
+        }
+        for (const PlacedPanel& panel : placed.panels) EXPECT_GT(panel.box.height(), 40);
       }
-      for (const PlacedPanel& panel : placed.panels) EXPECT_GT(panel.box.height(), 40);
+      EXPECT_GT(turned, 5);
+      EXPECT_LT(turned, 79);
     }
 }
 
