@@ -18,7 +18,7 @@ namespace zerostep {
 namespace {
 
 constexpr double kLabelHeight = 13;
-constexpr double kTitleRoom = 22, kBelowPanel = 36, kBelowAll = 6, kBetween = 18;  // of panels
+constexpr double kTitleRoom = 22, kAboveBox = 4, kBelowPanel = 36, kBelowAll = 6, kBetween = 18;  // of panels
 
 // The numbers that a scale has to show.
 class Extent {
@@ -93,12 +93,12 @@ void set_row_names(PlacedPanel& placed, double cell_width) {
 // The box of a panel within its cell: room for ticks, names of rows and titles.
 void set_box(PlacedPanel& placed, const Box& cell, double right_room) {
   const Panel& panel = placed.panel;
-  placed.box = {cell.left, cell.top + (panel.title.empty() ? 4.0 : kTitleRoom), cell.right - right_room, cell.bottom - kBelowPanel};
+  placed.box = {cell.left, cell.top + (panel.title.empty() ? kAboveBox : kTitleRoom), cell.right - right_room, cell.bottom - kBelowPanel};
   placed.x_label = shortened(panel.x.label, kTextSize, cell.width());
   double left = 0;
   if (panel.rows.empty()) {
-    // Where it is too long to stand upright beside the panel, the title says as much.
-    const bool fits = text_width(panel.y.label, kTextSize) <= placed.box.height() + kTitleRoom;
+    // It may be longer than the box, up to the title and as much below. Where it is too long for that, the title says as much.
+    const bool fits = text_width(panel.y.label, kTextSize) <= placed.box.height() + 2 * kAboveBox;
     placed.y_label = fits ? panel.y.label : panel.title.empty() ? shortened(panel.y.label, kTextSize, placed.box.height()) : "";
     placed.y_ticks = y_ticks_of(panel.y, placed.y, placed.box.height());
     for (const Tick& tick : placed.y_ticks) left = std::max(left, text_width(tick.label, kTextSize));
