@@ -178,12 +178,12 @@ std::vector<Box> texts_of(const std::string& svg) {
   return out;
 }
 
-// With turned labels of every length up to one that stands nowhere.
+// With turned labels from one letter to more than any of these panels is high.
 TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
   for (const PictureSize size : {PictureSize{400, 300}, PictureSize{400, 900}, PictureSize{900, 300}, PictureSize{480, 320}})
     for (size_t panels : {1U, 2U, 4U, 6U}) {
       int turned = 0;
-      for (size_t letters = 1; letters < 80; ++letters) {
+      for (size_t letters = 1; letters < 160; letters += 3) {
         Picture picture = simple_picture(false);
         picture.subtitle = "18 runs, together where no more than the seed differs; means as far as all of them go, in a band";
         picture.panels[0].title = "Norm of the gradient, or of its estimate";
@@ -210,8 +210,8 @@ TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
         }
         for (const PlacedPanel& panel : placed.panels) EXPECT_GT(panel.box.height(), 40);
       }
-      EXPECT_GT(turned, 5);
-      EXPECT_LT(turned, 79);
+      EXPECT_GE(turned, 5);
+      EXPECT_LT(turned, 50);
     }
 }
 
