@@ -131,7 +131,7 @@ TEST_F(FormerRunsOf, AFolderThatTheJournalDoesNotKnowIsNotReplaced) {
     refuse_unknown_folders(all, former, scratch_.folder());
     ADD_FAILURE() << "it is to be refused";
   } catch (const InputError& error) {
-    EXPECT_SAYS(error.what(), "holds a run that journal.jsonl does not know, which a new one would replace: seed=2");
+    EXPECT_SAYS(std::string(error.what()), "holds a run that journal.jsonl does not know, which a new one would replace: seed=2");
   }
 }
 
