@@ -157,9 +157,12 @@ std::string wrong_points(const std::string& file, const std::vector<std::pair<st
 
 std::string identity_of(const LoadedConfig& loaded) {
   std::string out;
-  for (const auto& [path, value] : loaded.values->all())
-    if (value.effective && path != "run.name" && path != "run.output_dir" && path != "data.cache")
-      out += path + "=" + value.value.dump() + "\n";
+  for (const auto& [path, value] : loaded.values->all()) {
+    const bool is_place = path == "run.name" || path == "run.output_dir" || path == "data.cache";
+    // How ranks share a batch out: where the file does not say it, it follows from their number, and the batch is the same.
+    const bool is_share = path == "train_micro_batch_size_per_gpu" || path == "gradient_accumulation_steps";
+    if (value.effective && !is_place && (!is_share || loaded.values->given(path))) out += path + "=" + value.value.dump() + "\n";
+  }
   return out;
 }
 

@@ -26,7 +26,8 @@ struct SweepPoint {
 // every point. InputError: all that is wrong with all points, by their names, in one paragraph.
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
 
-// What tells the run of a configuration from others: every value that has an effect, but for its name and where it writes and keeps tokens.
+// What tells the run of a configuration from others: every value that has an effect, but for its name, where it writes and keeps tokens,
+// and how ranks share a batch out where the file does not say it.
 std::string identity_of(const LoadedConfig& loaded);
 
 // Whether a name has the form of a pattern: * stands for any text, ? for any character.

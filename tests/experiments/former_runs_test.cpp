@@ -89,15 +89,14 @@ TEST_F(FormerRunsOf, ARunOfOtherRanksIsAnotherUnlessTheBatchIsTheSame) {
     if (!says_batch) text.replace(text.find("train_batch_size"), std::string("train_batch_size").size(), "train_micro_batch_size_per_gpu");
     const SweepBase base{"sweep.json: base", text};
     const std::string path = scratch_.path("sweep.json");
+    FormerRuns former = done(R"("repeat": {"seed": [1]})");  // which writes a sweep file too
     std::ofstream(path) << "{\"base\": " << text << R"(, "repeat": {"seed": [1]}, "resources": {"ranks": 2}})";
-    FormerRuns former = done(R"("repeat": {"seed": [1]})");
     std::vector<SweepPoint> all = points_of(read_sweep_file(path), base, {});
     keep_former_names(all, former, base, 1);
     EXPECT_EQ(all[0].name, says_batch ? "seed=1" : "seed=1-2");
     std::vector<std::string>& command = former.at("seed=1").command;
     const std::vector<std::string> mpirun{"mpirun", "--oversubscribe", "-np", "2"};
     command.insert(command.begin(), mpirun.begin(), mpirun.end());
-    std::ofstream(path) << "{\"base\": " << text << R"(, "repeat": {"seed": [1]}, "resources": {"ranks": 2}})";
     all = points_of(read_sweep_file(path), base, {});
     keep_former_names(all, former, base, 1);
     EXPECT_EQ(all[0].name, "seed=1");
