@@ -43,7 +43,7 @@ void judge_end(const RunEnd& end, SweepRow& row) {
     row.state = SweepState::Interrupted;
     if (!end.was_asked_to_stop)
       row.error = end.status == 0 ? last_words(end.output, end.output_begin)
-                                  : fmt::format("ended by signal {} from outside; --resume goes on with it", end.status - 128);
+                                  : fmt::format("ended by signal {} from outside; --resume takes it up", end.status - 128);
   } else {
     row.state = SweepState::Failed;
     row.error = last_words(end.output, end.output_begin);

@@ -22,6 +22,7 @@
 #include "experiments/sweep/sweep_folder.h"
 #include "experiments/sweep/train_command.h"
 #include "experiments/sweep/work.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/report/folder_lock.h"
 
 namespace zerostep {
@@ -292,7 +293,13 @@ class Sweep {
     if (row.started.empty()) row.started = now;
     row.state = SweepState::Running;
     is_changed_ = true;
-    screen_.line(fmt::format("{}: started{}", row.run, row.steps > 0 ? fmt::format(" again after step {}", row.steps) : ""));
+    if (row.steps == 0)
+      screen_.line(fmt::format("{}: started", row.run));
+    else if (holds_checkpoints((folder_of(run.row) / "checkpoints").string()))
+      screen_.line(fmt::format("{}: goes on from its latest checkpoint; it had taken {}", row.run, counted(row.steps, "step")));
+    else
+      screen_.line(fmt::format("{}: begins anew, without a checkpoint of its {} (run.checkpoint_interval makes some)", row.run,
+                               counted(row.steps, "step")));
   }
 
   void collect() {
@@ -335,7 +342,10 @@ class Sweep {
       journal_->note("interrupt", "runs save and stop");
       screen_.line(fmt::format("interrupted: {} and stop; once more ends them at once",
                                started_.size() == 1 ? "the run that goes on is asked to save" : "the runs that go on are asked to save"));
-      for (const StartedRun& run : started_) run.work->stop();
+      // What waits first: it would take the place of what ends.
+      for (const bool has_begun : {false, true})
+        for (const StartedRun& run : started_)
+          if (run.has_begun == has_begun) run.work->stop();
     }
     if (asked >= 2 && interrupts_ < 2) journal_->note("interrupt", "runs end at once");
     if (asked >= 2)

@@ -245,8 +245,7 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
   EXPECT_EQ(judged(0, RunState::Interrupted, true), End(SweepState::Done, ""));
   EXPECT_EQ(judged(0, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));
   EXPECT_EQ(judged(0, RunState::Unknown), End(SweepState::Interrupted, last_words));
-  EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed),
-            End(SweepState::Interrupted, "ended by signal 9 from outside; --resume goes on with it"));
+  EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed), End(SweepState::Interrupted, "ended by signal 9 from outside; --resume takes it up"));
   EXPECT_EQ(judged(128 + SIGSEGV, RunState::Killed), End(SweepState::Failed, last_words));
   EXPECT_EQ(judged(1, RunState::Failed), End(SweepState::Failed, last_words));
   EXPECT_EQ(judged(1, RunState::Failed, false, true), End(SweepState::Failed, last_words));

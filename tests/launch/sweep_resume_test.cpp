@@ -105,7 +105,9 @@ TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
   EXPECT_SAYS(left, "FLOPs; about ");
   std::vector<std::string> resumed = options;
   resumed.emplace_back("--resume");
-  EXPECT_EQ(sweep(resumed).status, 0);
+  const Outcome whole = sweep(resumed);
+  EXPECT_EQ(whole.status, 0) << whole.err;
+  EXPECT_SAYS(whole.out, fmt::format("seed=1: goes on from its latest checkpoint; it had taken {} steps", steps));
   EXPECT_EQ(count_state("done"), 3U);
   EXPECT_EQ(
       place_.run({"train", place_.path("config.json"), "--set", "run.steps=100", "--set", "run.name=alone", "--set", "seed=1"}).status, 0);

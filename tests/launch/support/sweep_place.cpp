@@ -133,10 +133,8 @@ void SweepCommand::interrupt(pid_t sweep, size_t all) const {
   }
   ASSERT_TRUE(comes([&] { return count_state("running") == 2; }));
   ::kill(sweep, SIGINT);
-  for (pid_t process : held) {
-    EXPECT_TRUE(comes([&] { return is_asked(process); }));
-    ::kill(process, SIGCONT);
-  }
+  for (pid_t process : held) EXPECT_TRUE(comes([&] { return is_asked(process); }));
+  for (pid_t process : held) ::kill(process, SIGCONT);
 }
 
 }  // namespace zerostep::testing
