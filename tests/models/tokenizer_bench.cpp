@@ -28,7 +28,7 @@ constexpr int kRounds = 5;
 
 fs::path source_folder() {
   const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
-  return set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
+  return set ? fs::path(set) : fs::current_path();
 }
 
 std::string read(const fs::path& path) {

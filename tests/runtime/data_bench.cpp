@@ -31,7 +31,7 @@ void age(const fs::path& file, std::chrono::hours hours) { fs::last_write_time(f
 
 int main() {
   const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
-  const fs::path source = set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
+  const fs::path source = set ? fs::path(set) : fs::current_path();
   const ScratchFolder folder;
   const fs::path corpus = folder.path("headers.txt"), cache = folder.path("cache");
   {

@@ -75,7 +75,7 @@ void write_arrow(const std::string& path, const std::shared_ptr<arrow::Table>& t
 
 int main() {
   const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
-  const fs::path source = set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
+  const fs::path source = set ? fs::path(set) : fs::current_path();
   const std::vector<std::string> texts = documents_of(source / ".deps/site/torch/include");
   const ScratchFolder folder;
   const auto table = table_of(texts);
