@@ -151,7 +151,7 @@ class VocabularyBuilder {
       fail_input("'{}': token '{}' (id {}) is not written in GPT-2's byte characters: the vocabulary of a byte-level encoding is expected",
                  path_, spelling, token);
     }
-    auto& table = vocabulary_.bytes_of_token;
+    auto& table = vocabulary_.text_of_token;
     const auto at = static_cast<size_t>(token);
     if (at >= table.size()) table.resize(at + 1);
     if (!table[at].empty()) fail_input("'{}': id {} belongs to two tokens, '{}' and '{}'", path_, token, table[at], spelling);

@@ -21,7 +21,7 @@ constexpr const char* kBytePairRules = "byte-pair-2";
 
 std::string hash_of(const BytePairVocabulary& vocabulary) {
   std::string all;
-  for (const std::string& bytes : vocabulary.bytes_of_token) all += fmt::format("{}:{},", bytes.size(), bytes);
+  for (const std::string& bytes : vocabulary.text_of_token) all += fmt::format("{}:{},", bytes.size(), bytes);
   for (const auto& rule : vocabulary.merges) all += fmt::format("{} {} {};", rule.left, rule.right, rule.result);
   for (int32_t token : vocabulary.token_of_byte) all += fmt::format("{} ", token);
   all += fmt::format("end {} pattern", vocabulary.end_of_document);
@@ -48,16 +48,15 @@ AddedTokens tokens_of(const std::vector<AddedToken>& all, bool normalized, bool 
   return AddedTokens(std::move(chosen));
 }
 
-class BytePairTokenizer final : public Tokenizer {
+class BytePairTokenizer final : public VocabularyTokenizer<BytePairVocabulary> {
  public:
   explicit BytePairTokenizer(BytePairVocabulary vocabulary)
-      : vocabulary_(std::move(vocabulary)),
+      : VocabularyTokenizer(std::move(vocabulary), hash_of),
         merges_(vocabulary_.merges),
         pre_tokenizers_(vocabulary_.patterns.begin(), vocabulary_.patterns.end()),
         verbatim_(tokens_of(vocabulary_.added_tokens, false, vocabulary_.nfc)),
-        normalized_(tokens_of(vocabulary_.added_tokens, true, vocabulary_.nfc)),
-        fingerprint_(hash_of(vocabulary_)) {
-    for (int32_t token : vocabulary_.whole_pieces) token_of_piece_.emplace(nth(vocabulary_.bytes_of_token, token), token);
+        normalized_(tokens_of(vocabulary_.added_tokens, true, vocabulary_.nfc)) {
+    for (int32_t token : vocabulary_.whole_pieces) token_of_piece_.emplace(nth(vocabulary_.text_of_token, token), token);
   }
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override { encode_part(text, false, out); }
@@ -65,26 +64,11 @@ class BytePairTokenizer final : public Tokenizer {
 
   std::string decode(const std::vector<int32_t>& tokens) const override {
     std::string text;
-    for (int32_t token : tokens) {
-      if (!has_text(token)) {
-        fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", token,
-                   vocabulary_size());
-      }
-      text += nth(vocabulary_.bytes_of_token, token);
-    }
+    for (int32_t token : tokens) text += text_of(token);
     return text;
   }
 
-  int64_t vocabulary_size() const override { return static_cast<int64_t>(vocabulary_.bytes_of_token.size()); }
-  int32_t end_of_document() const override { return vocabulary_.end_of_document; }
-  bool has_text(int32_t token) const override {
-    return token >= 0 && token < vocabulary_size() && !nth(vocabulary_.bytes_of_token, token).empty();
-  }
-  std::string fingerprint() const override { return fingerprint_; }
-  std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
-  std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
   int32_t padding() const override { return vocabulary_.padding.value_or(vocabulary_.end_of_document); }
-  std::optional<int32_t> mask() const override { return vocabulary_.mask; }
   size_t split_point(std::string_view text, size_t at) const override {
     if (!verbatim_.cut_before_space() || !normalized_.cut_before_space()) return text.size();
     if (std::any_of(pre_tokenizers_.begin(), pre_tokenizers_.end(), [](const PreTokenizer& p) { return p.is_other(); }))
@@ -176,12 +160,10 @@ class BytePairTokenizer final : public Tokenizer {
     out.insert(out.end(), scratch.symbols.begin(), scratch.symbols.end());
   }
 
-  BytePairVocabulary vocabulary_;
   BytePairMerges merges_;
   std::vector<PreTokenizer> pre_tokenizers_;
   AddedTokens verbatim_, normalized_;
   std::unordered_map<std::string_view, int32_t> token_of_piece_;  // views of vocabulary_
-  std::string fingerprint_;
   mutable ScratchPool<Scratch> scratches_;
 };
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/nth.h"
 #include "models/text_file.h"
 #include "models/tokenizer/scratch_pool.h"
 #include "models/tokenizer/utf8.h"
@@ -31,12 +30,11 @@ std::string hash_of(const PieceVocabulary& v) {
   return fmt::format("{}-{:016x}{:016x}", kPieceRules, hash.high64, hash.low64);
 }
 
-class PieceTokenizer final : public Tokenizer {
+class PieceTokenizer final : public VocabularyTokenizer<PieceVocabulary> {
  public:
   explicit PieceTokenizer(PieceVocabulary vocabulary)
-      : vocabulary_(std::move(vocabulary)),
-        keeps_stray_(vocabulary_.model->has_all_bytes() && vocabulary_.normalizer.keeps_stray_bytes()),
-        fingerprint_(hash_of(vocabulary_)) {
+      : VocabularyTokenizer(std::move(vocabulary), hash_of),
+        keeps_stray_(vocabulary_.model->has_all_bytes() && vocabulary_.normalizer.keeps_stray_bytes()) {
     std::vector<AddedToken> verbatim, normalized;
     TextNormalizer::Scratch scratch;
     const std::string space = form_at_cut(' '), line_end = form_at_cut('\n');
@@ -61,12 +59,8 @@ class PieceTokenizer final : public Tokenizer {
     const PieceDecoder& decoder = vocabulary_.decoder;
     std::string text;
     for (size_t i = 0; i < tokens.size(); ++i) {
-      if (!has_text(tokens[i])) {
-        fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", tokens[i],
-                   vocabulary_size());
-      }
-      const auto normal = normal_spelling_.find(tokens[i]);
-      std::string_view piece = normal == normal_spelling_.end() ? nth(vocabulary_.text_of_token, tokens[i]) : normal->second;
+      std::string_view piece = text_of(tokens[i]);
+      if (const auto normal = normal_spelling_.find(tokens[i]); normal != normal_spelling_.end()) piece = normal->second;
       if (const int byte = decoder.reads_bytes ? ByteTokens::byte_of(piece) : -1; byte >= 0) {
         text += static_cast<char>(static_cast<unsigned char>(byte));
         continue;
@@ -84,17 +78,8 @@ class PieceTokenizer final : public Tokenizer {
     return text.substr(stripped);
   }
 
-  int64_t vocabulary_size() const override { return static_cast<int64_t>(vocabulary_.text_of_token.size()); }
-  int32_t end_of_document() const override { return vocabulary_.end_of_document; }
-  std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
-  std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
   int32_t padding() const override { return vocabulary_.padding; }
-  std::optional<int32_t> mask() const override { return vocabulary_.mask; }
-  bool has_text(int32_t token) const override {
-    return token >= 0 && token < vocabulary_size() && !nth(vocabulary_.text_of_token, token).empty();
-  }
   StrayBytes stray_bytes() const override { return keeps_stray_ ? StrayBytes::Kept : StrayBytes::Lost; }
-  std::string fingerprint() const override { return fingerprint_; }
 
   size_t split_point(std::string_view text, size_t at) const override {
     if (!verbatim_.cut_before_space() || !normalized_.cut_before_space() || reaches_over_space_) return text.size();
@@ -166,12 +151,10 @@ class PieceTokenizer final : public Tokenizer {
     return vocabulary_.model->parts_between(left, next.substr(0, std::max<size_t>(1, utf8_character_length(next.substr(0, 4)))));
   }
 
-  PieceVocabulary vocabulary_;
   bool keeps_stray_;
   bool reaches_over_space_ = false;                           // an added token does, or over what stands for one
   std::unordered_map<int32_t, std::string> normal_spelling_;  // of the added tokens that are found in normalized text
   AddedTokens written_, verbatim_, normalized_;               // all as they are written
-  std::string fingerprint_;
   mutable ScratchPool<Scratch> scratches_;
 };
 

@@ -1,15 +1,12 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
-#include "models/tokenizer/added_tokens.h"
 #include "models/tokenizer/piece_model.h"
 #include "models/tokenizer/piece_rules.h"
 #include "models/tokenizer/text_normalizer.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/vocabulary.h"
 
 namespace zerostep {
 
@@ -22,16 +19,12 @@ struct PieceDecoder {
 };
 
 // The parts of a tokenizer of SentencePiece's kind, whatever files they come from.
-struct PieceVocabulary {
-  std::vector<std::string> text_of_token;  // by id; empty: the id is unused
+struct PieceVocabulary : Vocabulary {
   TextNormalizer normalizer;
   PieceRules rules;
   std::unique_ptr<PieceModel> model;
   PieceDecoder decoder;
-  std::vector<AddedToken> added_tokens;
-  std::vector<int32_t> prefix, suffix;
-  int32_t end_of_document = -1, padding = -1;
-  std::optional<int32_t> mask;
+  int32_t padding = -1;
 };
 
 // SentencePiece's tokenizers (Llama 2, T5, XLM-R) as Hugging Face's tokenizers has them: a normalized text is cut into pieces, which a

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/nth.h"
 #include "models/tokenizer/normalization.h"
 #include "models/tokenizer/scratch_pool.h"
 #include "models/tokenizer/utf8.h"
@@ -37,9 +36,9 @@ bool is_punctuation(uint32_t c) {
   return is_bert_punctuation(c);
 }
 
-class WordPieceTokenizer final : public Tokenizer {
+class WordPieceTokenizer final : public VocabularyTokenizer<WordPieceVocabulary> {
  public:
-  explicit WordPieceTokenizer(WordPieceVocabulary vocabulary) : vocabulary_(std::move(vocabulary)), fingerprint_(hash_of(vocabulary_)) {
+  explicit WordPieceTokenizer(WordPieceVocabulary vocabulary) : VocabularyTokenizer(std::move(vocabulary), hash_of) {
     for (size_t i = 0; i < vocabulary_.text_of_token.size(); ++i) {
       const std::string_view text = vocabulary_.text_of_token[i];
       if (text.empty()) continue;
@@ -69,11 +68,7 @@ class WordPieceTokenizer final : public Tokenizer {
   std::string decode(const std::vector<int32_t>& tokens) const override {
     std::string text;
     for (int32_t token : tokens) {
-      if (!has_text(token)) {
-        fail_input("token {} is not in the tokenizer's vocabulary of {}: decode with the tokenizer of the model that made it", token,
-                   vocabulary_size());
-      }
-      std::string_view piece = nth(vocabulary_.text_of_token, token);
+      std::string_view piece = text_of(token);
       if (!text.empty() && piece.starts_with(vocabulary_.continuing_prefix)) {
         piece.remove_prefix(vocabulary_.continuing_prefix.size());
       } else if (!text.empty()) {
@@ -84,17 +79,8 @@ class WordPieceTokenizer final : public Tokenizer {
     return text;
   }
 
-  int64_t vocabulary_size() const override { return static_cast<int64_t>(vocabulary_.text_of_token.size()); }
-  int32_t end_of_document() const override { return vocabulary_.end_of_document; }
-  std::vector<int32_t> prefix() const override { return vocabulary_.prefix; }
-  std::vector<int32_t> suffix() const override { return vocabulary_.suffix; }
   int32_t padding() const override { return vocabulary_.padding; }
-  std::optional<int32_t> mask() const override { return vocabulary_.mask; }
-  bool has_text(int32_t token) const override {
-    return token >= 0 && token < vocabulary_size() && !nth(vocabulary_.text_of_token, token).empty();
-  }
   StrayBytes stray_bytes() const override { return StrayBytes::Lost; }
-  std::string fingerprint() const override { return fingerprint_; }
   // White space parts words whatever stands beside it.
   size_t split_point(std::string_view text, size_t at) const override {
     if (!verbatim_.cut_before_space() || !normalized_.cut_before_space()) return text.size();
@@ -199,11 +185,9 @@ class WordPieceTokenizer final : public Tokenizer {
     out.push_back(vocabulary_.unknown);
   }
 
-  WordPieceVocabulary vocabulary_;
   std::unordered_map<std::string_view, int32_t> beginnings_, continuations_;  // views of vocabulary_
   AddedTokens verbatim_, normalized_;
   mutable ScratchPool<WordCache> words_;
-  std::string fingerprint_;
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 // (tests/models/reference/tokenizer_pieces.py).
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include "models/tokenizer/token_trie.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/utf8.h"
+#include "tests/models/support/tokenizer_texts.h"
 #include "tests/support/scratch_folder.h"
 
 namespace zerostep {
@@ -24,11 +24,6 @@ namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-fs::path reference_folder() {
-  const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
-  return (set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path()) / "tests/models/reference";
-}
 
 json read_json(const std::string& name) { return json::parse(std::ifstream(reference_folder() / name)); }
 
@@ -77,25 +72,6 @@ const std::vector<std::string>& blocks() {
     return texts;
   }();
   return all;
-}
-
-std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-  std::vector<int32_t> tokens;
-  tokenizer.encode(text, tokens);
-  return tokens;
-}
-
-std::string fnv1a(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-  return fmt::format("{:016x}", hash);
-}
-
-template <typename Visit>
-void for_each_code_point(const Visit& visit) {
-  for (uint32_t c = 0; c < 0x110000; ++c) {
-    if (c < 0xD800 || c >= 0xE000) visit(c);
-  }
 }
 
 class TokenizerPieces : public ::testing::Test {

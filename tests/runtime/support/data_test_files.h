@@ -54,6 +54,11 @@ class DataTest : public ::testing::Test {
   mutable std::vector<std::string> warnings_;
 };
 
+// The elements of a tensor of whole numbers.
+inline std::vector<int64_t> values(const at::Tensor& tensor) {
+  return {tensor.data_ptr<int64_t>(), tensor.data_ptr<int64_t>() + tensor.numel()};
+}
+
 // The byte tokenizer, counting and changeable.
 class CountingTokenizer : public Tokenizer {
  public:
