@@ -15,11 +15,6 @@
 namespace zerostep {
 namespace {
 
-std::vector<int64_t> values(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.contiguous();
-  return {flat.data_ptr<int64_t>(), flat.data_ptr<int64_t>() + flat.numel()};
-}
-
 // Tokens of row `row` that are no padding.
 std::vector<int64_t> row_of(const Batch& batch, int64_t row) {
   std::vector<int64_t> tokens = values(batch.tokens[row]);

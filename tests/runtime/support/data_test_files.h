@@ -1,4 +1,5 @@
 #pragma once
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -56,7 +57,8 @@ class DataTest : public ::testing::Test {
 
 // The elements of a tensor of whole numbers.
 inline std::vector<int64_t> values(const at::Tensor& tensor) {
-  return {tensor.data_ptr<int64_t>(), tensor.data_ptr<int64_t>() + tensor.numel()};
+  const at::Tensor flat = tensor.contiguous();
+  return {flat.data_ptr<int64_t>(), flat.data_ptr<int64_t>() + flat.numel()};
 }
 
 // The byte tokenizer, counting and changeable.
