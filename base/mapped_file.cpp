@@ -64,6 +64,12 @@ void MappedFile::populate(size_t begin, size_t size) const {
 #endif
 }
 
+void MappedFile::release(size_t begin, size_t size) const {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), from = (begin + page - 1) / page * page,
+             to = (begin + size) / page * page;
+  if (from < to) ::madvise(const_cast<std::byte*>(bytes_.data()) + from, to - from, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() { unmap(bytes_); }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}

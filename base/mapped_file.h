@@ -27,6 +27,9 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
   // Brings bytes [begin, begin + size) into memory and maps them in one call to the kernel instead of a fault every few pages. A hint.
   void populate(size_t begin, size_t size) const;
+  // Takes the whole pages within bytes [begin, begin + size) out of this process's memory, so that a file that is read through once does
+  // not count in its resident set. They stay valid: a later touch brings them back, from the page cache or the file. A hint.
+  void release(size_t begin, size_t size) const;
   size_t num_bytes() const { return bytes_.size(); }
   const std::string& path() const { return path_; }
 

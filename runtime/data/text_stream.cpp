@@ -45,6 +45,11 @@ TextPart TextStream::take(size_t size) {
     part.mapped = mapped_;
     part.text = mapped_->text().substr(at_, size);
     at_ += size;
+    // In strides: a call to the kernel for every part would cost more than it frees.
+    if (at_ > released_ + kKept + kKept / 8) {
+      mapped_->release(released_, at_ - kKept - released_);
+      released_ = at_ - kKept;
+    }
     return part;
   }
   auto rest = std::make_shared<std::string>(buffer_->substr(size));

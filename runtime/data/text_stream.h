@@ -25,10 +25,12 @@ struct TextPart {
   std::string not_utf8_at(size_t position) const;
 };
 
-// A text file from its beginning to its end, in parts cut where the caller says; a compressed one as its content. A plain file is mapped;
-// of a compressed one no more is in memory than was looked at.
+// A text file from its beginning to its end, in parts cut where the caller says; a compressed one as its content. A plain file is mapped,
+// and its pages leave the process's memory kKept bytes behind the last part that was taken: parts in work lie before that. Of a compressed
+// file no more is in memory than was looked at.
 class TextStream {
  public:
+  static constexpr size_t kKept = size_t{64} << 20;
   // `key` comes first in messages. InputError as MappedFile's and CompressedFile's, also while it is read.
   TextStream(const std::string& path, const std::string& key);
 
@@ -44,7 +46,7 @@ class TextStream {
  private:
   std::string path_;
   std::shared_ptr<const MappedFile> mapped_;
-  size_t at_ = 0;  // in the mapped file
+  size_t at_ = 0, released_ = 0;  // in the mapped file
   std::unique_ptr<CompressedFile> compressed_;
   std::shared_ptr<std::string> buffer_;
   int64_t lines_before_ = 0, bytes_before_ = 0;

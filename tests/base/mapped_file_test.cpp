@@ -1,5 +1,6 @@
 #include "base/mapped_file.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,6 +86,32 @@ TEST_F(MappedFileTest, ErrorsNameThePath) {
   const std::string fifo = (folder_ / "fifo").string();
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_NE(message<InputError>(fifo).find("regular file is expected"), std::string::npos);
+}
+
+// Bytes of the mapping at an address that are in this process's memory.
+size_t resident_bytes_at(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  const std::string begin = fmt::format("{:x}-", reinterpret_cast<uintptr_t>(address));
+  bool is_it = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find('-') < line.find(' ')) is_it = line.starts_with(begin);
+    if (is_it && line.starts_with("Rss:")) return std::stoul(line.substr(4)) * 1024;
+  }
+  return 0;
+}
+
+TEST_F(MappedFileTest, ReleasedPagesLeaveTheResidentSetAndKeepTheirBytes) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  std::string content;
+  for (size_t i = 0; i < 100 * page; ++i) content.push_back(static_cast<char>(i * 7 + i / page));
+  const MappedFile file(write("released", content));
+  EXPECT_EQ(text(file), content);
+  EXPECT_EQ(resident_bytes_at(file.bytes().data()), content.size());
+  file.release(1, content.size() - 2);  // all but the first page and the last, of which a byte is not released
+  EXPECT_EQ(resident_bytes_at(file.bytes().data()), 2 * page);
+  file.release(page - 1, 2);  // no whole page
+  EXPECT_EQ(resident_bytes_at(file.bytes().data()), 2 * page);
+  EXPECT_EQ(text(file), content);
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ TEST_P(Classifiers, TrainTheSameAtEveryStage) {
     const std::vector<double> expected = place_.column("one", "loss");
     ASSERT_EQ(expected.size(), 5u);
     EXPECT_NEAR(expected[0], std::log(2), 0.3);
-    for (const auto& [ranks, stage] : {std::pair(1, 2), {1, 3}, {2, 0}, {2, 1}, {2, 3}}) {
+    for (const auto& [ranks, stage] : {std::pair(1, 3), {2, 1}, {2, 3}}) {
       const Outcome done = train({step, "zero_optimization.stage=" + std::to_string(stage)}, ranks);
       ASSERT_EQ(done.status, 0) << done.err;
       const std::vector<double> losses = place_.column("test", "loss");
