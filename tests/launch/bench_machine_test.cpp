@@ -101,7 +101,9 @@ TEST_F(BenchMachine, RanksOfMpirunAndThreadsAsRanksMeasureTheSameThings) {
 
 TEST_F(BenchMachine, ARankThatIsKilledEndsTheJob) {
   for (const bool has_begun : {false, true}) {
-    const pid_t job = place_.start(place_.command(arguments({}, "60"), 2), how());
+    How killed = how();
+    killed.environment.insert(kNoGrace.begin(), kNoGrace.end());
+    const pid_t job = place_.start(place_.command(arguments({}, "60"), 2), killed);
     std::vector<pid_t> ranks;
     while (ranks.size() < 2 || (has_begun && place_.read("stderr").find("measuring products in bf16") == std::string::npos)) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));

@@ -79,7 +79,7 @@ TEST_F(Failure, SIGUSR1ToMpirunEndsTheJobWithSuccess) {
 }
 
 TEST_F(Failure, AKilledRankEndsTheJobInSeconds) {
-  const pid_t pid = place_.start(train({"--set", "run.steps=100000"}, 2));
+  const pid_t pid = place_.start(train({"--set", "run.steps=100000"}, 2), {.environment = kNoGrace});
   ASSERT_TRUE(place_.wait_for_rows("test", 2, pid)) << place_.finish(pid, 0).err;
   const std::vector<pid_t> ranks = children_of(pid);
   ASSERT_EQ(ranks.size(), 2u);
@@ -92,7 +92,8 @@ TEST_F(Failure, AKilledRankEndsTheJobInSeconds) {
 }
 
 TEST_F(Failure, ARankThatIsStoppedIsNamedAfterTheTimeOut) {
-  const pid_t pid = place_.start(train({"--set", "run.steps=100000", "--set", "run.collective_timeout_seconds=2"}, 2));
+  const pid_t pid =
+      place_.start(train({"--set", "run.steps=100000", "--set", "run.collective_timeout_seconds=2"}, 2), {.environment = kNoGrace});
   ASSERT_TRUE(place_.wait_for_rows("test", 2, pid)) << place_.finish(pid, 0).err;
   const std::vector<pid_t> ranks = children_of(pid);
   ASSERT_EQ(ranks.size(), 2u);

@@ -16,6 +16,8 @@ namespace zerostep::testing {
 namespace {
 
 constexpr int kNotPermitted = 77;  // exit status of two_hosts.sh
+// kNoGrace as an option: what starts mpirun on the two hosts takes no environment along.
+constexpr const char* kNoGraceOption = "--mca odls_base_sigkill_timeout 0";
 
 bool is_running(pid_t pid) {
   std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
@@ -140,7 +142,7 @@ TEST_F(Hosts, FilesThatDifferBetweenHostsAreRefused) {
   // A file system of its own lies over `folder` on h2.
   const auto refusal = [&](const std::string& set, const std::string& folder, const std::string& on_h2) {
     const std::string before = "$ON h2 mount -t tmpfs tmpfs " + place_.path(folder) + "; $ON h2 \"" + on_h2 + "\"; ";
-    const Outcome done = place_.run_command(on_two_hosts(config_ + " --set " + set, "", "", before));
+    const Outcome done = place_.run_command(on_two_hosts(config_ + " --set " + set, kNoGraceOption, "", before));
     EXPECT_EQ(done.status, 2) << done.out << done.err;
     EXPECT_EQ(count(done.err, "zerostep: "), 1u) << done.err;
     EXPECT_FALSE(place_.exists("runs/test"));
@@ -169,7 +171,7 @@ TEST_F(Hosts, FilesThatDifferBetweenHostsAreRefused) {
 }
 
 TEST_F(Hosts, ARankKilledOnTheOtherHostEndsTheJob) {
-  const pid_t pid = place_.start(on_two_hosts(config_ + " --set run.steps=1000000"));
+  const pid_t pid = place_.start(on_two_hosts(config_ + " --set run.steps=1000000", kNoGraceOption));
   ASSERT_TRUE(place_.wait_for_rows("test", 3, pid)) << place_.finish(pid, 0).err;
   const std::map<int, pid_t> ranks = ranks_below(pid);
   ASSERT_EQ(ranks.size(), 2u);

@@ -83,10 +83,12 @@ std::vector<std::string> Workplace::command(const std::vector<std::string>& argu
 }
 
 Outcome Workplace::run(const std::vector<std::string>& arguments, const How& how) const {
-  return finish(start(command(arguments, how.ranks), how), how.timeout_seconds);
+  return run_command(command(arguments, how.ranks), how);
 }
 Outcome Workplace::run_command(const std::vector<std::string>& command, const How& how) const {
-  return finish(start(command, how), how.timeout_seconds);
+  How as_well = how;
+  if (command.front() == "mpirun") as_well.environment.insert(kNoGrace.begin(), kNoGrace.end());
+  return finish(start(command, as_well), how.timeout_seconds);
 }
 
 pid_t Workplace::start(const std::vector<std::string>& command, const How& how) const {

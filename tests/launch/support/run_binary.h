@@ -28,7 +28,8 @@ struct How {
   double timeout_seconds = 60;
 };
 
-// For a job whose ranks are killed: mpirun, which waits a second after each of the two signals that it ends the others with, does not wait.
+// For a job whose ranks are killed or end by themselves: mpirun, which waits a second after each of the two signals that it ends the others
+// with, also where none is left, does not wait.
 inline const std::map<std::string, std::string> kNoGrace{{"OMPI_MCA_odls_base_sigkill_timeout", "0"}};
 
 // The program under test as a user runs it, in a folder of its own that goes with the object. A fork of this process runs it where that
@@ -45,6 +46,7 @@ class Workplace {
   // A small model over a text of our own; `more` are members that end the file's outer block.
   std::string config(const std::string& more = "") const;
 
+  // Both with kNoGrace, where mpirun is what starts.
   Outcome run(const std::vector<std::string>& arguments, const How& how = {}) const;
   // `before`: what comes in front of the program ("mpirun", ...).
   Outcome run_command(const std::vector<std::string>& command, const How& how = {}) const;
