@@ -47,6 +47,11 @@ std::string human_count(double value) {
   return (std::abs(value) >= 99.95 ? fmt::format("{:.1f}", value) : short_number(value)) + kPrefixes[prefix];
 }
 
+std::string human_quantity(double value, std::string_view unit) {
+  const std::string number = human_count(value);
+  return fmt::format("{}{}{}", number, number.find(' ') == number.npos ? " " : "", unit);
+}
+
 std::string human_bytes(int64_t num_bytes) {
   constexpr std::array kPrefixes{" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"};
   double value = static_cast<double>(num_bytes);

@@ -1,14 +1,16 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace zerostep {
 
 // Numbers as people read them.
-std::string grouped(int64_t value);          // 1,234,567
-std::string human_count(double value);       // 124.4 M: three or four significant digits, decimal prefixes
-std::string human_bytes(int64_t num_bytes);  // 1.50 GiB
+std::string grouped(int64_t value);                               // 1,234,567
+std::string human_count(double value);                            // 124.4 M: three or four significant digits, decimal prefixes
+std::string human_quantity(double value, std::string_view unit);  // "1.50 GFLOPs", "12 FLOPs": the prefix is the unit's
+std::string human_bytes(int64_t num_bytes);                       // 1.50 GiB
 // Two numbers of bytes that are told beside each other: exact where they differ and are the same for people.
 struct ComparedBytes {
   std::string one, other;

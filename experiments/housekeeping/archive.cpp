@@ -136,6 +136,13 @@ std::vector<ArchivedFile> files_to_archive(const fs::path& run, bool with_checkp
   return out;
 }
 
+std::vector<std::pair<std::string, std::string>> links_to_archive(const fs::path& run, bool with_checkpoints) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const std::string& path : entries_of(run, with_checkpoints))
+    if (fs::is_symlink(run / path)) out.emplace_back(path, fs::read_symlink(run / path).string());
+  return out;
+}
+
 fs::path default_archive(const fs::path& run) { return run.parent_path() / (run.filename().string() + ".tar"); }
 
 void check_is_new(const fs::path& archive) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace zerostep {
@@ -17,6 +18,10 @@ struct ArchivedFile {
 // What an archive of a run's folder would hold: every regular file, ordered by path, but its lock, an earlier file of checksums and, where
 // these are to stay out, its checkpoints. Without checksums.
 std::vector<ArchivedFile> files_to_archive(const std::filesystem::path& run, bool with_checkpoints);
+
+// The links among what such an archive holds, by their paths below the run's folder, with what they name. They are packed as links: what
+// they name is neither packed nor removed.
+std::vector<std::pair<std::string, std::string>> links_to_archive(const std::filesystem::path& run, bool with_checkpoints);
 
 // The archive of a run's folder where no other place is asked for: beside it.
 std::filesystem::path default_archive(const std::filesystem::path& run);

@@ -1,10 +1,11 @@
 #include "experiments/housekeeping/run_files.h"
 
 #include <algorithm>
-#include <fstream>
+#include <sstream>
 #include <utility>
 
 #include "base/error.h"
+#include "experiments/records/read_file.h"
 #include "runtime/checkpoint/checkpoint_folders.h"
 #include "runtime/checkpoint/manifest.h"
 
@@ -14,7 +15,9 @@ namespace {
 
 // The checkpoint that a file `latest` or `best` names; "": there is no such file.
 std::string named_in(const fs::path& file) {
-  std::ifstream in(file);
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(file, error))) return "";
+  std::istringstream in(read_file(file));
   std::string name;
   in >> name;
   return name;
@@ -40,6 +43,8 @@ std::vector<CheckpointFolder> checkpoints_of(const fs::path& run, int64_t keep_n
   std::vector<std::pair<int64_t, CheckpointFolder>> complete;
   std::vector<CheckpointFolder> leftovers;
   std::error_code error;
+  if (fs::is_symlink(folder, error))
+    fail_input("{} is a link to {}, which is not followed", folder.string(), fs::read_symlink(folder, error).string());
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
     int64_t step = 0;

@@ -18,7 +18,8 @@ struct CheckpointFolder {
   int64_t bytes = 0;
   std::string kept;  // why it stays ("latest", "best", "newest"); "": it may go
 };
-// Ordered by step, the leftovers last. Stay: what `latest` and `best` name, and the `keep_newest` newest checkpoints.
+// Ordered by step, the leftovers last. Stay: what `latest` and `best` name, and the `keep_newest` newest checkpoints. InputError where
+// <run>/checkpoints is a link, since what it names may be others', or one of the two files cannot be read.
 std::vector<CheckpointFolder> checkpoints_of(const std::filesystem::path& run, int64_t keep_newest = 1);
 
 // The ownership of a run's folder, so that no run begins there meanwhile; or why it cannot be had: somebody has it, or nobody can tell

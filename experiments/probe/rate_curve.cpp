@@ -60,7 +60,7 @@ double loss_at(const ProbeInput& input, const Config& config, int64_t steps, dou
 
 }  // namespace
 
-RateCurve rate_curve(const ProbeInput& input, double epsilon, int64_t steps) {
+RateCurve rate_curve(const ProbeInput& input, ProbedSteps tried, double epsilon, int64_t steps) {
   constexpr double kRates[] = {1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 3, 10, 30, 100};
   constexpr double kWorse = 1.02;  // times the loss at the start: more than a batch or a type's rounding does
   Config c = input.config;
@@ -69,8 +69,9 @@ RateCurve rate_curve(const ProbeInput& input, double epsilon, int64_t steps) {
   RateCurve out{kNaN, {}};
   int worse = 0;
   for (double rate : kRates) {
-    input.progress(fmt::format("learning rate {:g}: {} steps ...", rate, steps));
-    c.optimizer.lr = rate;
+    input.progress(fmt::format("{} {:g}: {} steps ...", tried == ProbedSteps::Backprop ? "step.bp_lr" : "learning rate", rate, steps));
+    c.optimizer.lr = tried == ProbedSteps::Backprop ? 0 : rate;
+    if (tried != ProbedSteps::All) c.step.bp_lr = tried == ProbedSteps::Backprop ? rate : 0;
     const double loss = loss_at(input, c, steps, out.start);
     out.rates.push_back({rate, loss});
     worse = loss <= kWorse * out.start ? 0 : worse + 1;
@@ -85,7 +86,8 @@ std::optional<RecommendedRate> recommended_rate(const RateCurve& curve) {
       std::max_element(curve.rates.begin(), curve.rates.end(), [&](const auto& a, const auto& b) { return gain(a) < gain(b); });
   if (best == curve.rates.end() || !(gain(*best) > 0)) return std::nullopt;
   const auto good = std::find_if(curve.rates.begin(), best, [&](const RateLoss& row) { return gain(row) >= kNearlyAsMuch * gain(*best); });
-  return RecommendedRate{good == curve.rates.begin() ? good->lr : std::prev(good)->lr, good->lr, best->lr};
+  const bool has_lower = good != curve.rates.begin() && gain(*std::prev(good)) > 0;
+  return RecommendedRate{has_lower ? std::prev(good)->lr : good->lr, good->lr, best->lr};
 }
 
 }  // namespace zerostep

@@ -20,24 +20,51 @@ namespace {
 
 constexpr int kLevels = 3;
 
-// null where the file is not there or, as it is being written, no JSON.
-nlohmann::json read_json(const fs::path& file) {
+// The run's folder need not be named in what is said of its files.
+void add_unread(RunRecord& run, std::string what) {
+  const std::string folder = run.folder.string() + "/";
+  for (size_t at = what.find(folder); at != what.npos; at = what.find(folder)) what.erase(at, folder.size());
+  run.unread += (run.unread.empty() ? "" : "; ") + what;
+}
+
+bool is_there(const fs::path& file) {
   std::error_code error;
-  if (!fs::is_regular_file(file, error)) return {};
-  nlohmann::json out = nlohmann::json::parse(read_file(file), nullptr, false);
-  return out.is_discarded() ? nlohmann::json() : out;
+  return fs::exists(fs::symlink_status(file, error));
+}
+
+// null where the file is not there, cannot be read, or is no JSON.
+nlohmann::json read_json(RunRecord& run, const char* name) {
+  const fs::path file = run.folder / name;
+  if (!is_there(file)) return {};
+  try {
+    nlohmann::json out = nlohmann::json::parse(read_file(file), nullptr, false);
+    if (out.is_object()) return out;
+    add_unread(run, fmt::format("{} is damaged: a JSON object is expected", name));
+  } catch (const std::exception& error) {
+    add_unread(run, error.what());
+  }
+  return {};
 }
 
 // The way the last process of a run has ended, as the lines of its log since that process began tell.
 void read_end(RunRecord& run) {
   constexpr std::string_view kBegins = "ranks   ", kStopped = "stopped by ", kError = "zerostep: ", kAsked = "--stop-after";
   const fs::path log = run.folder / "log.txt";
-  std::error_code error;
   run.state = RunState::Killed;
-  if (!fs::is_regular_file(log, error)) return;
-  for_each_line(read_file(log), [&](std::string_view line, int64_t) {
+  if (!is_there(log)) return;
+  std::string text;
+  try {
+    text = read_file(log);
+  } catch (const std::exception& error) {
+    run.state = RunState::Unknown;
+    return add_unread(run, error.what());
+  }
+  for_each_line(text, [&](std::string_view line, int64_t) {
     const size_t counted = line.find_first_not_of("0123456789,");
-    if (line.starts_with(kBegins)) run.state = RunState::Killed;
+    if (line.starts_with(kBegins) || line.starts_with(kKilledBy)) {
+      run.state = RunState::Killed;
+      run.why = line.starts_with(kKilledBy) ? line.substr(kKilledBy.size()) : "";
+    }
     if (line.starts_with(kStopped)) {
       run.state = RunState::Interrupted;
       run.why = line.substr(kStopped.size(), line.find(" after ") - kStopped.size());
@@ -53,7 +80,6 @@ void read_end(RunRecord& run) {
       run.why.clear();
     }
   });
-  if (run.state == RunState::Killed) run.why.clear();
 }
 
 void add_below(const fs::path& folder, int levels, std::vector<fs::path>& out) {
@@ -160,12 +186,25 @@ RunRecord read_run(const fs::path& folder) {
   run.folder = folder;
   run.metrics = folder / "metrics.csv";
   run.name = tail_of(fs::absolute(folder).lexically_normal(), 1);
-  run.config = read_json(folder / "config.json");
-  run.plan = read_json(folder / "plan.json");
+  run.config = read_json(run, "config.json");
+  run.plan = read_json(run, "plan.json");
   run.owner = FolderLock::owner(folder.string());
   run.state = RunState::Running;
   if (run.owner.empty()) read_end(run);
   return run;
+}
+
+fs::path link_on_way(const fs::path& place, const fs::path& folder) {
+  std::error_code error;
+  fs::path way = place.lexically_normal();
+  if (!way.has_filename()) way = way.parent_path();
+  const fs::path rest = folder.lexically_normal().lexically_relative(way);
+  if (rest.empty() || rest == ".") return fs::is_symlink(way, error) ? way : fs::path();
+  for (const fs::path& part : rest) {
+    way /= part;
+    if (fs::is_symlink(way, error)) return way;
+  }
+  return {};
 }
 
 std::vector<RunRecord> find_runs(const std::vector<std::string>& places) {
@@ -184,13 +223,19 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places) {
     }
     std::vector<fs::path> folders;
     add_below(place, kLevels, folders);
-    std::sort(folders.begin(), folders.end());
     if (folders.empty())
       fail_input(
           "{} holds no run: a folder with a metrics.csv, as `zerostep train` leaves it, is expected there or at most {} levels below it",
           place, kLevels);
-    for (const fs::path& folder : folders)
-      if (known.insert(fs::weakly_canonical(folder / "metrics.csv", error)).second) out.push_back(read_run(folder));
+    // Of a folder and links to it the folder counts.
+    const auto links =
+        std::stable_partition(folders.begin(), folders.end(), [&](const fs::path& folder) { return link_on_way(place, folder).empty(); });
+    std::sort(folders.begin(), links);
+    std::sort(links, folders.end());
+    std::erase_if(folders,
+                  [&](const fs::path& folder) { return !known.insert(fs::weakly_canonical(folder / "metrics.csv", error)).second; });
+    std::sort(folders.begin(), folders.end());
+    for (const fs::path& folder : folders) out.push_back(read_run(folder));
   }
   name_runs(out);
   make_printable(out);

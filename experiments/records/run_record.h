@@ -14,9 +14,11 @@ enum class RunState : uint8_t {
   Done,         // it has all its steps, or those that it was asked for (--stop-after)
   Interrupted,  // a signal stopped it after a step
   Failed,       // it said why
-  Killed,       // it ended without a word
-  Unknown       // a CSV alone
+  Killed,       // it ended without a word of its own
+  Unknown       // a CSV alone, or a log that cannot be read
 };
+// What a line of a run's log begins with by which its sweep says that a signal has killed it; the signal's name follows.
+inline constexpr std::string_view kKilledBy = "killed by ";
 std::string_view name_of(RunState state);  // "running", "done", ...
 constexpr bool is_broken(RunState state) { return state == RunState::Failed || state == RunState::Killed; }
 
@@ -27,8 +29,10 @@ struct RunRecord {
   std::filesystem::path metrics;  // its metrics.csv, or the CSV
   nlohmann::json config, plan;    // the resolved configuration and the plan; null where there is none
   RunState state = RunState::Unknown;
-  std::string why;    // Failed: the error; Interrupted: the signal; Done: "--stop-after" where that ended it
+  std::string why;    // Failed: the error; Interrupted, Killed: the signal, as far as it is known; Done: "--stop-after" where that ended it
   std::string owner;  // Running: the process, in its own words (FolderLock::owner)
+  // What is wrong with its configuration, plan or log, which are taken for missing then; "": nothing. Without its log a state is Unknown.
+  std::string unread;
 
   // The value of a key of the configuration ("optimizer.params.lr"); null where it has none.
   const nlohmann::json& value(std::string_view path) const;
@@ -40,11 +44,15 @@ struct RunRecord {
 
 // Whether a run has left its metrics there: the first line at least, which a run writes before its first step.
 bool holds_run(const std::filesystem::path& folder);
+// A file that cannot be read, or is damaged, is no error: the record says it.
 RunRecord read_run(const std::filesystem::path& folder);
 
+// The first link on the way from a place to the run's folder that was found there, the folder itself among them; "": there is none.
+std::filesystem::path link_on_way(const std::filesystem::path& place, const std::filesystem::path& folder);
+
 // The runs of folders, of folders of runs (down to three levels) and of CSV files, each once; those of a folder ordered by path. A run's
-// name is the end of its folder's path, or of its file's without ".csv": as many parts as tell it from the others. InputError naming the
-// path: it is not there, or has no run.
+// name is the end of its folder's path, or of its file's without ".csv": as many parts as tell it from the others. Of a folder and links to
+// it below a place the folder counts. InputError naming the path: it is not there, or has no run.
 std::vector<RunRecord> find_runs(const std::vector<std::string>& places);
 
 // Every value of a configuration by its path; lists and empty blocks are values.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -16,17 +17,17 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-// What tells the configuration of a run from others; "": the journal has no command of it, or one that is none any more. `slurm_ranks`:
-// where Slurm starts the ranks, which the command does not name then.
-std::string identity_of_former(const FormerRun& run, const SweepBase& base, int slurm_ranks) {
-  if (run.command.empty()) return "";
+// What tells the configuration of a run from others; nothing: the journal has no command of it, or one that is none any more.
+// `slurm_ranks`: where Slurm starts the ranks, which the command does not name then.
+std::optional<RunIdentity> identity_of_former(const FormerRun& run, const SweepBase& base, int slurm_ranks) {
+  if (run.command.empty()) return std::nullopt;
   ConfigRequest request{
       .file = base.name, .set = point_settings(run.command), .world = ranks_of(run.command).value_or(slurm_ranks), .text = base.text};
   request.set.push_back({"run.name=\"sweep\"", ""});
   try {
     return identity_of(load_config(request));
   } catch (const InputError&) {
-    return "";
+    return std::nullopt;
   }
 }
 
@@ -36,9 +37,13 @@ void add_note(std::vector<std::string>& notes, const std::vector<std::string>& r
     notes.push_back(fmt::format("{} {}: {}", counted(std::ssize(runs), "run"), runs.size() == 1 ? one : several, first_names(runs)));
 }
 
-// What a run did until its sweep was killed is not in the journal: whether it is done, though the journal does not know that.
+// What a run did until its sweep was killed is not in the journal: whether it is done, though the journal does not know that. One whose
+// folder tells that it has saved was interrupted.
 bool hear_of_end(SweepRow& row, const fs::path& folder) {
-  if (row.state != SweepState::Interrupted || read_run(folder).state != RunState::Done) return false;
+  if (!row.is_stopped()) return false;
+  const RunState state = read_run(folder).state;
+  if (state == RunState::Interrupted && !row.exit) row.state = SweepState::Interrupted;
+  if (state != RunState::Done) return false;
   row.state = SweepState::Done;
   row.exit = 0;
   row.error.clear();
@@ -49,26 +54,27 @@ bool hear_of_end(SweepRow& row, const fs::path& folder) {
 
 std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, const FormerRuns& former, const SweepBase& base,
                                            int slurm_ranks) {
-  std::map<std::string, std::string> identities;  // of former runs by name
-  std::map<std::string, std::string> names;       // of former runs by identity: of two of one identity one that is done
-  for (const auto& [name, run] : former) {
-    const std::string& identity = identities[name] = identity_of_former(run, base, slurm_ranks);
-    if (identity.empty()) continue;
-    const auto [known, is_new] = names.emplace(identity, name);
-    if (!is_new && former.at(known->second).row.state != SweepState::Done) known->second = name;
-  }
+  std::map<std::string, std::optional<RunIdentity>> identities;  // of former runs by name
+  for (const auto& [name, run] : former) identities[name] = identity_of_former(run, base, slurm_ranks);
+  // Of several runs of one identity one that is done.
+  const auto former_of = [&](const RunIdentity& identity) {
+    const std::string* found = nullptr;
+    for (const auto& [name, other] : identities)
+      if (other && other->is_same(identity) && (found == nullptr || former.at(*found).row.state != SweepState::Done)) found = &name;
+    return found;
+  };
   std::set<std::string> taken;
   for (const auto& [name, run] : former) taken.insert(name);
   std::vector<std::string> others, numbered, gone;
   std::vector<SweepPoint*> without;  // a former run
   for (SweepPoint& point : points) {
-    const std::string identity = identity_of(point.loaded);
+    const RunIdentity identity = identity_of(point.loaded);
     const auto own = identities.find(point.name);
-    if (own != identities.end() && own->second == identity) continue;
-    if (const auto it = names.find(identity); it != names.end()) {
-      others.push_back(fmt::format("{} is {}", point.name, it->second));
-      point.name = it->second;
-    } else if (own == identities.end() || !own->second.empty()) {
+    if (own != identities.end() && own->second && own->second->is_same(identity)) continue;
+    if (const std::string* name = former_of(identity)) {
+      others.push_back(fmt::format("{} is {}", point.name, *name));
+      point.name = *name;
+    } else if (own == identities.end() || own->second) {
       without.push_back(&point);
     }
   }
@@ -110,7 +116,7 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
     } else if (row.state == SweepState::Done) {
       row.state = SweepState::Queued;  // somebody has removed it
     }
-    if (row.state == SweepState::Interrupted || (row.state == SweepState::Failed && retries_failed)) row.state = SweepState::Queued;
+    if (row.is_stopped() || (row.state == SweepState::Failed && retries_failed)) row.state = SweepState::Queued;
     if (is_there || row.state != SweepState::Queued) continue;
     row.forget_metrics();
     if (!archive.empty()) anew.push_back(fmt::format("{} ({})", row.run, archive));

@@ -1,10 +1,14 @@
 #include "experiments/sweep/journal.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
+#include "runtime/config/document.h"
 #include "runtime/report/metrics.h"
 
 namespace zerostep {
@@ -20,38 +24,115 @@ void visit_metrics(Row& row, const Visit& visit) {
   visit("tokens_per_second", row.tokens_per_second);
 }
 
+// A line of a journal. InputError naming file, line and field where a value is of another type than it was written with.
+class Event {
+ public:
+  Event(const std::filesystem::path& file, int64_t line, std::string_view text) : file_(file), line_(line) {
+    value_ = nlohmann::json::parse(text, nullptr, false);
+    if (!value_.is_object()) fail("no event of a sweep's journal: a JSON object is expected");
+  }
+  bool has(const char* field) const { return value_.contains(field); }
+  std::string text(const char* field) const {
+    const nlohmann::json* value = find(field);
+    if (value != nullptr && !value->is_string()) wrong(field, "a text");
+    return value == nullptr ? "" : value->get<std::string>();
+  }
+  std::optional<double> number(const char* field) const {
+    const nlohmann::json* value = find(field);
+    if (value != nullptr && !value->is_number()) wrong(field, "a number");
+    return value == nullptr ? std::nullopt : std::optional(value->get<double>());
+  }
+  std::optional<int64_t> integer(const char* field) const {
+    const nlohmann::json* value = find(field);
+    if (value != nullptr && !value->is_number_integer()) wrong(field, "an integer");
+    return value == nullptr ? std::nullopt : std::optional(value->get<int64_t>());
+  }
+  bool flag(const char* field) const {
+    const nlohmann::json* value = find(field);
+    if (value != nullptr && !value->is_boolean()) wrong(field, "true or false");
+    return value != nullptr && value->get<bool>();
+  }
+  KeyValues values(const char* field) const {
+    const nlohmann::json* value = find(field);
+    if (value != nullptr && !value->is_object()) wrong(field, "an object of values by key");
+    KeyValues out;
+    if (value != nullptr)
+      for (const auto& [path, entry] : value->items()) out.emplace_back(path, entry);
+    return out;
+  }
+  std::vector<std::string> texts(const char* field) const {
+    std::vector<std::string> out;
+    const nlohmann::json* value = find(field);
+    if (value == nullptr) return out;
+    if (!value->is_array()) wrong(field, "a list of texts");
+    for (const nlohmann::json& entry : *value) {
+      if (!entry.is_string()) wrong(field, "a list of texts");
+      out.push_back(entry.get<std::string>());
+    }
+    return out;
+  }
+  // A number that may stand as a text.
+  std::string number_text(const char* field) const {
+    const nlohmann::json* value = find(field);
+    if (value != nullptr && value->is_number_integer()) return value->dump();
+    if (value != nullptr && !value->is_string()) wrong(field, "a number");
+    return value == nullptr ? "" : value->get<std::string>();
+  }
+  SweepState state(const char* field) const {
+    const std::optional<SweepState> found = sweep_state(text(field));
+    if (!found) wrong(field, "the name of a state");
+    return *found;
+  }
+
+ private:
+  const nlohmann::json* find(const char* field) const {
+    const auto it = value_.find(field);
+    return it == value_.end() || it->is_null() ? nullptr : &*it;
+  }
+  [[noreturn]] void wrong(const char* field, const char* expected) const {
+    fail(fmt::format("no event of a sweep's journal: `{}` is {}; {} is expected", field,
+                     value_.contains(field) ? schema::shown(value_.at(field)) : "missing", expected));
+  }
+  [[noreturn]] void fail(const std::string& what) const {
+    fail_input("{}: line {} is {}. Take the line away, or the file back from a copy", file_.string(), line_, what);
+  }
+
+  const std::filesystem::path& file_;
+  int64_t line_;
+  nlohmann::json value_;
+};
+
 // What an event says of its run.
-void take(const nlohmann::json& event, std::map<std::string, FormerRun>& runs) {
-  const std::string kind = event.value("event", ""), name = event.value("run", "");
+void take(const Event& event, std::map<std::string, FormerRun>& runs) {
+  const std::string kind = event.text("event"), name = event.text("run");
   FormerRun& run = runs[name];
   SweepRow& row = run.row;
   row.run = name;
   if (kind == "start") {
-    row.values.clear();
-    const nlohmann::json values = event.value("values", nlohmann::json::object());
-    for (const auto& [path, value] : values.get_ref<const nlohmann::json::object_t&>()) row.values.emplace_back(path, value);
-    row.device = event.value("device", "");
-    row.state = SweepState::Interrupted;  // unless its end follows
+    row.values = event.values("values");
+    row.device = event.text("device");
+    row.state = SweepState::Killed;  // unless its end follows
     row.exit.reset();
     row.error.clear();
-    run.command = event.value("command", std::vector<std::string>());
+    run.command = event.texts("command");
     run.archive.clear();  // it has an older state
   }
-  if (kind == "running" && row.started.empty()) row.started = event.value("time", "");
+  if (kind == "running" && row.started.empty()) row.started = event.text("time");
   if (kind == "end") {
-    row.state = sweep_state(event.value("state", "")).value_or(SweepState::Interrupted);
-    row.exit = event.contains("exit") ? std::optional(event["exit"].get<int>()) : std::nullopt;
-    row.seconds = event.value("seconds", 0.0);
-    row.steps = event.value("steps", int64_t{0});
-    visit_metrics(row, [&](const char* metric, std::optional<double>& value) {
-      value = event.contains(metric) ? std::optional(event[metric].get<double>()) : std::nullopt;
-    });
-    row.error = event.value("error", "");
+    row.state = event.state("state");
+    const std::optional<int64_t> exit = event.integer("exit");
+    row.exit = exit ? std::optional(static_cast<int>(*exit)) : std::nullopt;
+    row.seconds = event.number("seconds").value_or(0);
+    row.steps = event.integer("steps").value_or(0);
+    visit_metrics(row, [&](const char* metric, std::optional<double>& value) { value = event.number(metric); });
+    // Its name in older journals.
+    if (!event.has("final_loss")) row.final_loss = event.number("loss");
+    row.error = event.text("error");
   }
   if (kind == "archive") {
-    run.archive = event.value("archive", "");
+    run.archive = event.text("archive");
     // It may have ended after its sweep was killed.
-    if (event.value("done", false)) row.state = SweepState::Done;
+    if (event.flag("done")) row.state = SweepState::Done;
   }
 }
 
@@ -59,35 +140,23 @@ template <typename Use>
 void for_each_event(const std::filesystem::path& file, const Use& use) {
   const std::string text = read_file(file);
   const size_t whole = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // what follows is cut
-  for_each_line(std::string_view(text).substr(0, whole), [&](std::string_view line, int64_t number) {
-    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
-    if (!event.is_object())
-      fail_input(
-          "{}: line {} is no event of a sweep's journal: a JSON object is expected. Take the line away, or the file back from a copy",
-          file.string(), number);
-    try {
-      use(event);
-    } catch (const nlohmann::json::exception&) {
-      fail_input("{}: line {} is no event of a sweep's journal: a value is of another type than it was written with", file.string(),
-                 number);
-    }
-  });
+  for_each_line(std::string_view(text).substr(0, whole), [&](std::string_view line, int64_t number) { use(Event(file, number, line)); });
 }
 
 }  // namespace
 
 std::map<std::string, FormerRun> Journal::read(const std::filesystem::path& file) {
   std::map<std::string, FormerRun> out;
-  for_each_event(file, [&](const nlohmann::json& event) {
-    if (event.contains("run")) take(event, out);  // others are of the whole sweep
+  for_each_event(file, [&](const Event& event) {
+    if (event.has("run")) take(event, out);  // others are of the whole sweep
   });
   return out;
 }
 
 std::vector<std::string> Journal::submitted_jobs(const std::filesystem::path& file) {
   std::vector<std::string> out;
-  for_each_event(file, [&](const nlohmann::json& event) {
-    if (event.value("event", "") == "submit") out.push_back(event.value("slurm_job", ""));
+  for_each_event(file, [&](const Event& event) {
+    if (event.text("event") == "submit") out.push_back(event.number_text("slurm_job"));
   });
   return out;
 }

@@ -4,7 +4,6 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/content_hash.h"
@@ -89,46 +88,55 @@ std::vector<KeyValues> combinations(const SweepFile& sweep, const BaseValues& ba
   return product(out, sweep.repeat);
 }
 
-// The shortest ends of the swept keys' paths that tell them apart: "mode" of step.mode.
-std::map<std::string, std::string> short_names(const std::vector<KeyValues>& points) {
-  std::set<std::string> paths;
-  for (const KeyValues& point : points)
-    for (const auto& [path, value] : point) paths.insert(path);
-  std::map<std::string, std::string> out;
-  for (const std::string& path : paths) {
-    size_t begin = path.rfind('.');
-    const auto is_shared = [&](const std::string& end) {
-      return std::count_if(paths.begin(), paths.end(),
-                           [&](const std::string& other) { return other == end || other.ends_with("." + end); }) > 1;
+// The shortest end of a key's path that no other key of a run's file has: "mode" of step.mode.
+std::string short_name(const std::string& path) {
+  const auto is_shared = [&](const std::string& end) {
+    const auto ends_so = [&](const schema::Key& key) {
+      return key.list == schema::List::Honoured && key.path != path && key.path.find("[]") == std::string_view::npos &&
+             (key.path == end || key.path.ends_with("." + end));
     };
-    while (begin != std::string::npos && is_shared(path.substr(begin + 1)))
-      begin = begin == 0 ? std::string::npos : path.rfind('.', begin - 1);
-    out[path] = begin == std::string::npos ? path : path.substr(begin + 1);
-  }
-  return out;
+    return std::any_of(schema::keys().begin(), schema::keys().end(), ends_so);
+  };
+  size_t begin = path.rfind('.');
+  while (begin != std::string::npos && is_shared(path.substr(begin + 1)))
+    begin = begin == 0 ? std::string::npos : path.rfind('.', begin - 1);
+  return begin == std::string::npos ? path : path.substr(begin + 1);
 }
 
-// Fit for the name of a folder.
-std::string folder_name(const std::string& text) {
-  constexpr size_t kLongest = 150;
-  std::string out;
-  for (char c : text)
-    out += std::isalnum(static_cast<unsigned char>(c)) || std::string_view("._+=,-").find(c) != std::string_view::npos ? c : '_';
-  if (out.size() <= kLongest) return out;
-  return fmt::format("{}-{}", out.substr(0, kLongest), ContentHash().add(text).hex().substr(0, 8));
-}
-
-// A key that the schema knows by another name, or that is not among the resolved values, is taken to have an effect.
+// A key that is not among the resolved values, since the schema knows it by another name, is taken to have an effect.
 bool has_effect(const LoadedConfig& loaded, const std::string& path) {
   const schema::Value* value = loaded.values->find(path);
   return value == nullptr || value->effective;
 }
 
-std::string name_of(const KeyValues& values, const std::map<std::string, std::string>& names, const LoadedConfig* loaded) {
+std::string name_of(const KeyValues& values) {
   std::string out;
-  for (const auto& [path, value] : values)
-    if (loaded == nullptr || has_effect(*loaded, path)) out += fmt::format("{}{}={}", out.empty() ? "" : ",", names.at(path), plain(value));
+  for (const auto& [path, value] : values) out += fmt::format("{}{}={}", out.empty() ? "" : ",", short_name(path), plain(value));
   return out.empty() ? "base" : out;
+}
+
+std::string with_hash(const std::string& name, const std::string& text) {
+  constexpr size_t kLongest = 150, kDigits = 8;
+  return fmt::format("{}-{}", name.substr(0, kLongest), ContentHash().add(text).hex().substr(0, kDigits));
+}
+
+// Fit for a folder. Characters that are replaced or stand between keys, and what is cut, may make one name of two values: a hash of the
+// values tells them apart then.
+std::string folder_name(const KeyValues& values) {
+  constexpr size_t kLongest = 150;
+  const auto is_any_of = [](char c, std::string_view others) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || others.find(c) != others.npos;
+  };
+  std::string name = name_of(values), exact;
+  bool is_exact = name.size() <= kLongest;
+  for (const auto& [path, value] : values) {
+    const std::string text = plain(value);
+    is_exact = is_exact && std::all_of(text.begin(), text.end(), [&](char c) { return is_any_of(c, "._+-"); });
+    exact += path + "=" + value.dump() + "\n";
+  }
+  for (char& c : name)
+    if (!is_any_of(c, "._+=,-")) c = '_';
+  return is_exact ? name : with_hash(name, exact);
 }
 
 void check_settings(const std::string& sweep, const std::vector<KeyValues>& points, const std::vector<Setting>& set) {
@@ -140,6 +148,30 @@ void check_settings(const std::string& sweep, const std::vector<KeyValues>& poin
       if (find(point, path) != nullptr)
         fail_input("{}: {} is swept by the file; --set changes every point: take one of the two away", setting.from, path);
   }
+}
+
+// Of the keys that the file tries on all points, or on all of some kind, those that this one does not set.
+void add_shared_values(const SweepFile& sweep, SweepPoint& point) {
+  const auto add = [&](const Grid& grid) {
+    for (const auto& [path, values] : grid) {
+      const schema::Value* value = point.loaded.values->find(path);
+      if (value != nullptr && value->effective && find(point.values, path) == nullptr) point.values.emplace_back(path, value->value);
+    }
+  };
+  add(sweep.grid);
+  for (const SweepFile::When& when : sweep.whens) add(when.grid);
+  add(sweep.repeat);
+}
+
+// Of a list of sources what they stand for, since a file may spell one in several ways.
+json resolved_value(const schema::Values& values, const std::string& path) {
+  const schema::Key* key = schema::find(path);
+  if (key == nullptr || key->type.kind != schema::Kind::Sources) return values.at(path);
+  json out = json::array();
+  for (const SourceConfig& source : values.sources(path))
+    out.push_back(
+        json::array({source.name, source.files, source.split, source.text, source.skips_missing, source.weight, source.max_documents}));
+  return out;
 }
 
 // What all points have in common is said once.
@@ -155,13 +187,18 @@ std::string wrong_points(const std::string& file, const std::vector<std::pair<st
 
 }  // namespace
 
-std::string identity_of(const LoadedConfig& loaded) {
-  std::string out;
+RunIdentity identity_of(const LoadedConfig& loaded) {
+  RunIdentity out;
   for (const auto& [path, value] : loaded.values->all()) {
     const bool is_place = path == "run.name" || path == "run.output_dir" || path == "data.cache";
-    // How ranks share a batch out: where the file does not say it, it follows from their number, and the batch is the same.
-    const bool is_share = path == "train_micro_batch_size_per_gpu" || path == "gradient_accumulation_steps";
-    if (value.effective && !is_place && (!is_share || loaded.values->given(path))) out += path + "=" + value.value.dump() + "\n";
+    // A catalogue only gives names to sources.
+    if (!value.effective || is_place || path == "data.catalogue" || schema::is_shorthand(*loaded.values, path)) continue;
+    if (path == "train_micro_batch_size_per_gpu" || path == "gradient_accumulation_steps") {
+      out.shares += path + "=" + value.value.dump() + "\n";
+      out.says_shares = out.says_shares || loaded.values->given(path);
+    } else {
+      out.values += path + "=" + resolved_value(*loaded.values, path).dump() + "\n";
+    }
   }
   return out;
 }
@@ -174,13 +211,11 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
   const int world = sweep.resources.ranks;
   const std::vector<KeyValues> all = combinations(sweep, BaseValues(base, set, world));
   check_settings(sweep.file, all, set);
-  const std::map<std::string, std::string> names = short_names(all);
   std::vector<SweepPoint> out;
   std::vector<std::pair<std::string, std::string>> errors;  // of a point by its name
-  std::map<std::string, int> taken;
-  std::set<std::string> known;
+  std::set<std::string> taken, known;
   for (const KeyValues& values : all) {
-    SweepPoint point{.name = name_of(values, names, nullptr), .own_name = {}, .values = values, .loaded = {}, .set = set};
+    SweepPoint point{.name = name_of(values), .own_name = {}, .values = values, .loaded = {}, .set = set};
     for (const auto& [path, value] : values) point.set.push_back({path + "=" + value.dump(), fmt::format("{} = {}", path, value.dump())});
     ConfigRequest request{.file = base.name, .set = point.set, .world = world, .text = base.text};
     request.set.push_back({"run.name=\"sweep\"", ""});
@@ -190,12 +225,15 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
       errors.emplace_back(point.name, error.what());
       continue;
     }
-    if (!known.insert(identity_of(point.loaded)).second) continue;
+    const RunIdentity identity = identity_of(point.loaded);
+    if (!known.insert(identity.values + identity.shares).second) continue;
     // Tokens are made once, for all runs and for other sweeps there.
     if (!point.loaded.values->given("data.cache")) point.set.push_back({"data.cache=" + json(sweep.output_dir + "/.cache").dump(), ""});
-    point.name = folder_name(name_of(values, names, &point.loaded));
-    if (const int count = ++taken[point.name]; count > 1) point.name += fmt::format("-{}", count);
+    std::erase_if(point.values, [&](const auto& entry) { return !has_effect(point.loaded, entry.first); });
+    point.name = folder_name(point.values);
+    if (!taken.insert(point.name).second) point.name = with_hash(point.name, identity.values + identity.shares);
     point.own_name = point.name;
+    add_shared_values(sweep, point);
     out.push_back(std::move(point));
   }
   if (!errors.empty()) throw InputError(wrong_points(sweep.file, errors, all.size()));

@@ -14,10 +14,12 @@ struct SweepBase {
 
 // One run of a sweep.
 struct SweepPoint {
-  std::string name;          // of its folder: "mode=zo,queries=3,seed=1", of the keys that have an effect in it
-  std::string own_name;      // the same, also where a sweep goes on that has the run in a folder of another name
-  KeyValues values;          // what it sets, by path
-  LoadedConfig loaded;       // resolved, for the ranks of the sweep
+  // Of its folder: "mode=zo,queries=3,seed=1", of the keys that it sets and that have an effect in it. No two points have one name, and
+  // none depends on the other points: a value that does not fit as it stands into the name of a folder is told by a hash at the name's end.
+  std::string name;
+  std::string own_name;  // the same, also where a sweep goes on that has the run in a folder of another name
+  KeyValues values;      // that have an effect, by path: those it sets, and what it has of the file's other keys but those of `runs` alone
+  LoadedConfig loaded;   // resolved, for the ranks of the sweep
   std::vector<Setting> set;  // on the base's file: the sweep's own --set and the point's values, without run.name and run.output_dir
 };
 
@@ -26,9 +28,16 @@ struct SweepPoint {
 // every point. InputError: all that is wrong with all points, by their names, in one paragraph.
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
 
-// What tells the run of a configuration from others: every value that has an effect, but for its name, where it writes and keeps tokens,
-// and how ranks share a batch out where the file does not say it.
-std::string identity_of(const LoadedConfig& loaded);
+// What tells the run of a configuration from others, as it is resolved: however a file spells it, the run is the same.
+struct RunIdentity {
+  std::string values;        // all that have an effect, but for the run's name, where it writes and keeps tokens, and the next
+  std::string shares;        // how ranks share a batch out
+  bool says_shares = false;  // the file gives them; else they follow from the number of ranks, and the batch is the same
+  bool is_same(const RunIdentity& other) const {
+    return values == other.values && (shares == other.shares || (!says_shares && !other.says_shares));
+  }
+};
+RunIdentity identity_of(const LoadedConfig& loaded);
 
 // Whether a name has the form of a pattern: * stands for any text, ? for any character.
 bool matches(std::string_view name, std::string_view pattern);

@@ -1,13 +1,16 @@
 #include "experiments/sweep/run_end.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <array>
 #include <csignal>
+#include <cstring>
 #include <string_view>
 
 #include "base/error.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
+#include "runtime/report/output_file.h"
 
 namespace zerostep {
 namespace {
@@ -26,28 +29,52 @@ std::string last_words(const std::filesystem::path& output, size_t begin) {
   return error.empty() ? last : error;
 }
 
-// Whether a status says that somebody has ended the process from outside, as the system does where memory runs out.
-bool is_ended_from_outside(int status) {
-  constexpr std::array kSignals{SIGINT, SIGTERM, SIGKILL, SIGHUP, SIGUSR1};
-  return std::find(kSignals.begin(), kSignals.end(), status - 128) != kSignals.end();
+// The signal that a status tells of; 0: none.
+int signal_of(int status) { return status > 128 && status - 128 < NSIG ? status - 128 : 0; }
+
+std::string name_of_signal(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name == nullptr ? fmt::format("signal {}", signal) : fmt::format("SIG{}", name);
 }
+
+// A run that is asked to stop saves and ends with such a status.
+bool may_have_saved(int signal) { return signal == 0 || signal == SIGINT || signal == SIGTERM || signal == SIGUSR1; }
 
 }  // namespace
 
 void judge_end(const RunEnd& end, SweepRow& row) {
+  const int signal = signal_of(end.status);
+  const bool has_saved = end.recorded_state == RunState::Interrupted && may_have_saved(signal);
+  const bool had_begun = end.recorded_state != RunState::Unknown;
   row.exit = end.status;
   row.error.clear();
   if (end.status == 0 && (end.recorded_state == RunState::Done || end.has_its_steps)) {
     row.state = SweepState::Done;
-  } else if (end.status == 0 || is_ended_from_outside(end.status) || (end.was_asked_to_stop && end.recorded_state != RunState::Failed)) {
+  } else if (end.was_asked_to_stop && (has_saved || end.status == 0 || !had_begun)) {
     row.state = SweepState::Interrupted;
-    if (!end.was_asked_to_stop)
-      row.error = end.status == 0 ? last_words(end.output, end.output_begin)
-                                  : fmt::format("ended by signal {} from outside; --resume takes it up", end.status - 128);
+  } else if (end.status == 0 || (signal != 0 && has_saved)) {
+    row.state = SweepState::Interrupted;
+    row.error = signal == 0 ? last_words(end.output, end.output_begin)
+                            : fmt::format("{} from outside stopped it after a step", name_of_signal(signal));
+  } else if (end.was_asked_to_stop && end.recorded_state != RunState::Failed) {
+    row.state = SweepState::Killed;
+    row.error = "ended by the sweep's second signal before it had saved";
+  } else if (signal != 0) {
+    row.state = SweepState::Killed;
+    row.error = fmt::format("killed by {}{}", name_of_signal(signal),
+                            signal == SIGKILL ? " from outside, as the system does where memory runs out" : "");
   } else {
     row.state = SweepState::Failed;
     row.error = last_words(end.output, end.output_begin);
   }
+}
+
+void note_kill(const SweepRow& row, const std::filesystem::path& folder) {
+  const int signal = row.state == SweepState::Killed && row.exit ? signal_of(*row.exit) : 0;
+  const std::filesystem::path log = folder / "log.txt";
+  std::error_code error;
+  if (signal == 0 || !std::filesystem::is_regular_file(std::filesystem::symlink_status(log, error))) return;
+  OutputFile(log.string(), OutputFile::Mode::Append).write(fmt::format("{}{}\n", kKilledBy, name_of_signal(signal)));
 }
 
 }  // namespace zerostep

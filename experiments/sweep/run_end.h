@@ -17,7 +17,9 @@ struct RunEnd {
   size_t output_begin = 0;                      // from this byte on
 };
 
-// Into the row: whether the run is done, has failed or can go on, its exit status, and why it is not done.
+// Into the row: whether the run is done, has failed, was stopped or killed, its exit status, and why it is not done.
 void judge_end(const RunEnd& end, SweepRow& row);
+// Of a run that a signal has killed: its log gets the line that it could not write itself, by which whoever reads its folder knows.
+void note_kill(const SweepRow& row, const std::filesystem::path& folder);
 
 }  // namespace zerostep

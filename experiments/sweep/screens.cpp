@@ -92,14 +92,16 @@ int rank_of(SweepState state) {
       return 0;
     case SweepState::Failed:
       return 1;
-    case SweepState::Interrupted:
+    case SweepState::Killed:
       return 2;
-    case SweepState::Queued:
+    case SweepState::Interrupted:
       return 3;
-    case SweepState::Done:
+    case SweepState::Queued:
       return 4;
+    case SweepState::Done:
+      return 5;
   }
-  return 5;
+  return 6;
 }
 
 }  // namespace
@@ -166,7 +168,8 @@ std::vector<std::string> sweep_table(const SweepRequest& request, const std::vec
     return std::count_if(rows.begin(), rows.end(), [&](const SweepRow& row) { return row.state == state; });
   };
   std::string whole = fmt::format("{} of {} done, {} running", count(SweepState::Done), rows.size(), count(SweepState::Running));
-  if (count(SweepState::Failed) > 0) whole += fmt::format(", {} failed", count(SweepState::Failed));
+  for (const SweepState state : {SweepState::Failed, SweepState::Killed, SweepState::Interrupted})
+    if (count(state) > 0) whole += fmt::format(", {} {}", count(state), name_of(state));
   if (const std::optional<double> left = seconds_left(request, fresh, steps, jobs); left && *left > 0)
     whole += fmt::format(" | about {} left", human_duration(*left));
   out.push_back(whole);

@@ -11,9 +11,8 @@ namespace zerostep {
 
 std::vector<std::optional<int64_t>> Search::next(const std::vector<SweepRow>& rows) {
   std::vector<Contestant> contestants;
-  // One that was ended from outside waits for --resume: what ends it may do so again.
-  for (const SweepRow& row : rows)
-    contestants.push_back({row.steps, row.state == SweepState::Failed || row.state == SweepState::Interrupted});
+  // One that was stopped or killed from outside waits for --resume: what ends it may do so again.
+  for (const SweepRow& row : rows) contestants.push_back({row.steps, row.is_stopped() || row.state == SweepState::Failed});
   return next_rung(search_, contestants, [&](size_t run, int64_t steps) { return value(rows[run].run, steps); });
 }
 

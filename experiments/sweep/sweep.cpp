@@ -12,6 +12,7 @@
 #include "base/core_set.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/program_name.h"
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/former_runs.h"
 #include "experiments/sweep/journal.h"
@@ -39,7 +40,7 @@ class Sweep {
       : request_(request),
         screen_(screen),
         folder_(request.file.folder()),
-        lock_(claim_sweep_folder(request.file, request.options.resumes)),
+        lock_(claim_sweep_folder(request.file, request.options.resumes, request.command)),
         shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size()),
         journal_(open_journal()) {
     if (request.file.search) search_.emplace(*request.file.search, folder_);
@@ -128,9 +129,7 @@ class Sweep {
     refuse_unknown_folders(request_.points, former_runs, folder_);
     FormerRows former = former_rows(request_.points, former_runs, folder_, request_.options.retries_failed);
     if (!request_.file.search) queue_shorter_runs(former, targets_);
-    if (request_.file.search && !former.archived.empty())
-      fail_input("--resume: the search compares its runs by their metrics.csv, and {} is archived: unpack it into {}",
-                 former.rows[former.archived.front()].run, folder_.string());
+    if (request_.file.search && !former.archived.empty()) refuse_archived(former, former_runs);
     rows_ = std::move(former.rows);
     others_ = rows_that_stay(request_.points, request_.others, former_runs, folder_);
     journal.emplace(file);
@@ -138,6 +137,12 @@ class Sweep {
     for (size_t row : former.ended_unheard) journal->end(rows_[row]);
     for (const std::string& note : former.notes) screen_.line(note);
     return journal;
+  }
+
+  [[noreturn]] void refuse_archived(const FormerRows& former, const FormerRuns& runs) const {
+    const std::string& run = former.rows[former.archived.front()].run;
+    fail_input("--resume: the search compares its runs by their metrics.csv, and {} is archived: unpack it with `tar -xf {} -C {}`", run,
+               shell_word(runs.at(run).archive), shell_word(folder_.string()));
   }
 
   void refuse_what_is_too_large() {
@@ -317,7 +322,7 @@ class Sweep {
     if (run.share) shares_.give_back(*run.share);
     if (run.has_begun) row.seconds = run.seconds_before + seconds_since(run.begun);
     const RunRecord record = holds_run(folder) ? read_run(folder) : RunRecord();
-    if (record.state != RunState::Unknown) read_metrics(row, folder);
+    read_metrics(row, folder);
     judge_end({.status = status,
                .recorded_state = record.state,
                .has_its_steps = request_.file.search && row.steps >= targets_[run.row],
@@ -325,6 +330,7 @@ class Sweep {
                .output = folder / "output.txt",
                .output_begin = run.output_begin},
               row);
+    if (record.state == RunState::Killed) note_kill(row, folder);
     has_failed_ = has_failed_ || row.state == SweepState::Failed;
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;

@@ -26,12 +26,12 @@ void require_sweep(const SweepFile& file) {
                file.folder(), Journal::kFile);
 }
 
-FolderLock claim_sweep_folder(const SweepFile& file, bool resumes) {
+FolderLock claim_sweep_folder(const SweepFile& file, bool resumes, const std::string& command) {
   if (resumes) require_sweep(file);
   const std::string folder = file.folder();
   if (!resumes && has_journal(file))
-    fail_input("{}: the folder {} holds a sweep already. --resume goes on with it; another name (or output_dir) keeps both", file.file,
-               folder);
+    fail_input("{}: the folder {} holds a sweep already. `{} --resume` goes on with it; another name (or output_dir) keeps both", file.file,
+               folder, command);
   std::error_code error;
   fs::create_directories(folder, error);
   if (error || ::access(folder.c_str(), W_OK | X_OK) != 0)

@@ -17,7 +17,7 @@
 namespace zerostep {
 namespace {
 
-constexpr std::array<std::string_view, 5> kStates{"queued", "running", "done", "failed", "interrupted"};
+constexpr std::array<std::string_view, 6> kStates{"queued", "running", "done", "failed", "interrupted", "killed"};
 
 std::optional<double> if_any(double value) { return std::isnan(value) ? std::nullopt : std::optional(value); }
 
@@ -41,7 +41,12 @@ void SweepRow::forget_metrics() {
 void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
   constexpr std::string_view kColumns[] = {"loss", "eval_loss", "device_peak_bytes", "tokens_per_second", "step_seconds"};
   if (!holds_run(folder)) return;
-  const MetricsTable table = MetricsTable::read(folder / "metrics.csv", kColumns);
+  MetricsTable table;
+  try {
+    table = MetricsTable::read(folder / "metrics.csv", kColumns);
+  } catch (const InputError&) {
+    return row.forget_metrics();
+  }
   row.steps = table.num_rows();
   row.final_loss = if_any(final_mean(table.column("loss")));
   row.last_loss = if_any(last_value(table.column("loss")));

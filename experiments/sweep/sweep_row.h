@@ -10,7 +10,14 @@
 
 namespace zerostep {
 
-enum class SweepState : uint8_t { Queued, Running, Done, Failed, Interrupted };
+enum class SweepState : uint8_t {
+  Queued,
+  Running,
+  Done,
+  Failed,       // it said why
+  Interrupted,  // a signal stopped it after a step, or before its first one
+  Killed        // a signal ended it before it could save
+};
 std::string_view name_of(SweepState state);
 std::optional<SweepState> sweep_state(std::string_view name);
 
@@ -30,11 +37,13 @@ struct SweepRow {
   std::optional<double> best_eval_loss, device_peak_bytes, tokens_per_second;
   std::string error;
 
+  // It is neither done nor failed, and --resume takes it up.
+  bool is_stopped() const { return state == SweepState::Interrupted || state == SweepState::Killed; }
   // As of a run that has left no row.
   void forget_metrics();
 };
 
-// What the metrics.csv in the run's folder tells, into the row.
+// What the metrics.csv in the run's folder tells, into the row; nothing where it is no table of metrics.
 void read_metrics(SweepRow& row, const std::filesystem::path& folder);
 // The text of runs.csv: a line for each row, a column for each key that any of them sets; the final loss is its column `loss`.
 std::string runs_csv(const std::vector<SweepRow>& rows);

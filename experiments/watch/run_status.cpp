@@ -111,6 +111,7 @@ RunStatus complete(RunStatus out, const RunRecord& run, double now) {
   out.folder = run.folder.string();
   out.state = run.state;
   out.owner = run.owner;
+  out.unread = run.unread;
   // A run that has begun a moment ago has no row yet, not even the names of the columns.
   if (run.state == RunState::Running || out.why.empty()) out.why = run.why;
   out.total = run.total_steps();
@@ -157,6 +158,7 @@ std::string status_line(const RunStatus& s, int name_columns) {
     if (!part.empty()) line += " | " + part;
   if (s.is_silent()) line += fmt::format(" | NO ROW for {}", human_duration(s.seconds_since_row));
   if (s.state != RunState::Running && !s.why.empty()) line += " | " + s.why;
+  if (!s.unread.empty()) line += " | " + s.unread;
   return line;
 }
 
@@ -168,6 +170,7 @@ nlohmann::ordered_json status_json(const RunStatus& s) {
   };
   out["why"] = s.why;
   out["owner"] = s.owner;
+  out["unread"] = s.unread;
   out["step"] = s.step < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(s.step);
   out["steps"] = s.total > 0 ? nlohmann::ordered_json(s.total) : nullptr;
   set("loss", s.last_loss);

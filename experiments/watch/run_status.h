@@ -17,7 +17,7 @@ struct RunStatus {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   std::string name, folder;
   RunState state = RunState::Unknown;
-  std::string why, owner;                              // as RunRecord
+  std::string why, owner, unread;                      // as RunRecord
   int64_t step = -1;                                   // of the last row, from 0 as in metrics.csv; -1: there is no row
   int64_t total = 0;                                   // run.steps; 0: not known
   std::vector<double> losses;                          // of the rows that have one

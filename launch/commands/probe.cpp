@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -24,8 +26,13 @@ namespace {
 struct Curves {
   std::vector<EpsilonError> epsilons;
   std::optional<double> epsilon;
-  RateCurve rates;
-  std::optional<RecommendedRate> rate;
+  // Of optimizer.params.lr and, where the file gives it, step.bp_lr.
+  struct Rate {
+    ProbedSteps tried;
+    RateCurve curve;
+    std::optional<RecommendedRate> recommended;
+  };
+  std::vector<Rate> rates;
 };
 
 // The settings that take the dropout out of a file's model.
@@ -79,27 +86,53 @@ std::string why_epsilon(const Curves& curves, const Config& config) {
       *curves.epsilon, config.step.epsilon);
 }
 
-std::string why_rate(const Curves& curves, const Config& config, int64_t steps) {
-  if (!curves.rate) return "\nno rate has lowered the loss: more steps (--steps) may tell\n";
-  const RecommendedRate& rate = *curves.rate;
-  std::string text = fmt::format("\nrecommended learning rate: {:g} (optimizer.params.lr; now {:g}): ", rate.lr, config.optimizer.lr);
+std::string why_rate(const Curves::Rate& probed, const Config& config, int64_t steps) {
+  if (!probed.recommended) return "\nno rate has lowered the loss: more steps (--steps) may tell\n";
+  const RecommendedRate& rate = *probed.recommended;
+  const std::vector<RateLoss>& table = probed.curve.rates;
+  const bool is_backprop = probed.tried == ProbedSteps::Backprop;
+  std::string text =
+      fmt::format("\nrecommended learning rate: {:g} ({}; now {:g}): ", rate.lr, is_backprop ? "step.bp_lr" : "optimizer.params.lr",
+                  is_backprop ? *config.step.bp_lr : config.optimizer.lr);
   const std::string good = rate.good == rate.best ? fmt::format("{:g}, which lowers the loss most", rate.best)
                                                   : fmt::format(
                                                         "{:g}, the lowest rate that lowers the loss by {:g} % of what the best, "
                                                         "{:g}, does",
                                                         rate.good, 100 * kNearlyAsMuch, rate.best);
-  text += rate.lr < rate.good
-              ? fmt::format("half a decade below {}, since what descends fastest within {} is close to what diverges in many.\n", good,
-                            counted(steps, "step"))
-              : good + "; the table has none below it.\n";
+  if (rate.lr < rate.good)
+    text += fmt::format("half a decade below {}, since what descends fastest within {} is close to what diverges in many.\n", good,
+                        counted(steps, "step"));
+  else
+    text += good + (rate.lr == table.front().lr ? "; the table has none below it.\n"
+                                                : "; half a decade below the loss is no lower than before.\n");
   text +=
       "Twice the steps move it, as a rule, by no more than half a decade, mostly down: a smaller rate needs more steps to do as much.\n";
-  if (rate.best == curves.rates.rates.back().lr) text += "The loss still falls at the last rate of the table: a larger one may do more.\n";
+  if (rate.best == table.back().lr) text += "The loss still falls at the last rate of the table: a larger one may do more.\n";
   return text;
 }
 
+// The table of rates with its picture and what it recommends.
+std::string rate_text(const Curves::Rate& probed, const Config& config, int64_t steps) {
+  const char* of_steps = probed.tried == ProbedSteps::ForwardOnly ? " of forward-only steps (that of backprop steps is 0)"
+                         : probed.tried == ProbedSteps::Backprop  ? " of backprop steps (that of forward-only steps is 0)"
+                                                                  : "";
+  std::string text = fmt::format("\nLearning rate{}: loss after {} of {}, {} ({:.4f} before them)\n\n", of_steps, counted(steps, "step"),
+                                 config.step.mode_name, config.optimizer.type_name, probed.curve.start);
+  text += "        lr        loss\n";
+  std::vector<double> rates;
+  for (const RateLoss& row : probed.curve.rates) {
+    text += fmt::format("  {:>8.0e}  {:>10}{}\n", row.lr, std::isfinite(row.loss) ? fmt::format("{:.5f}", row.loss) : "diverges",
+                        probed.recommended && row.lr == probed.recommended->lr ? "  <" : "");
+    rates.push_back(row.lr);
+  }
+  const auto is_finite = [](const RateLoss& row) { return std::isfinite(row.loss); };
+  if (std::any_of(probed.curve.rates.begin(), probed.curve.rates.end(), is_finite))
+    text += "\n" + picture(cut_losses(probed.curve), rates, "loss, cut where it is far above that at the start");
+  return text + why_rate(probed, config, steps);
+}
+
 void print_text(const Config& config, const ProbeArguments& arguments, const Curves& curves) {
-  std::vector<double> errors, epsilons, rates;
+  std::vector<double> errors, epsilons;
   std::string text =
       fmt::format("Epsilon: error of {} differences against the derivative of backprop in fp32, over {} directions ({}, {})\n\n",
                   config.step.estimator == StepConfig::Estimator::Central ? "central" : "one-sided", arguments.directions,
@@ -117,30 +150,28 @@ void print_text(const Config& config, const ProbeArguments& arguments, const Cur
     text +=
         "Directions that a gradient instructs have length 1, random ones about the root of the number of weights: this epsilon is that of "
         "random ones.\n";
-  text += fmt::format("\nLearning rate: loss after {} of {}, {} ({:.4f} before them)\n\n", counted(arguments.steps, "step"),
-                      config.step.mode_name, config.optimizer.type_name, curves.rates.start);
-  text += "        lr        loss\n";
-  for (const RateLoss& row : curves.rates.rates) {
-    text += fmt::format("  {:>8.0e}  {:>10}{}\n", row.lr, std::isfinite(row.loss) ? fmt::format("{:.5f}", row.loss) : "diverges",
-                        curves.rate && row.lr == curves.rate->lr ? "  <" : "");
-    rates.push_back(row.lr);
-  }
-  const auto is_finite = [](const RateLoss& row) { return std::isfinite(row.loss); };
-  if (std::any_of(curves.rates.rates.begin(), curves.rates.rates.end(), is_finite))
-    text += "\n" + picture(cut_losses(curves.rates), rates, "loss, cut where it is far above that at the start");
-  print_out(text + why_rate(curves, config, arguments.steps));
+  for (const Curves::Rate& rate : curves.rates) text += rate_text(rate, config, arguments.steps);
+  print_out(text);
 }
 
 nlohmann::ordered_json or_null(double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; }
 nlohmann::ordered_json or_null(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
 
-void print_json(const Curves& curves) {
-  nlohmann::ordered_json epsilons = nlohmann::ordered_json::array(), rates = nlohmann::ordered_json::array();
+nlohmann::ordered_json json_of(const Curves::Rate& probed) {
+  nlohmann::ordered_json table = nlohmann::ordered_json::array();
+  for (const RateLoss& row : probed.curve.rates) table.push_back({{"lr", row.lr}, {"loss", or_null(row.loss)}});
+  const double rate = probed.recommended ? probed.recommended->lr : std::numeric_limits<double>::quiet_NaN();
+  return {{"recommended", or_null(rate)}, {"start_loss", or_null(probed.curve.start)}, {"table", table}};
+}
+
+void print_json(const Config& config, const ProbeArguments& arguments, const Curves& curves) {
+  nlohmann::ordered_json epsilons = nlohmann::ordered_json::array();
   for (const EpsilonError& row : curves.epsilons) epsilons.push_back({{"epsilon", row.epsilon}, {"error", or_null(row.error)}});
-  for (const RateLoss& row : curves.rates.rates) rates.push_back({{"lr", row.lr}, {"loss", or_null(row.loss)}});
-  const double rate = curves.rate ? curves.rate->lr : std::numeric_limits<double>::quiet_NaN();
-  const nlohmann::ordered_json out{{"epsilon", {{"recommended", or_null(curves.epsilon)}, {"table", epsilons}}},
-                                   {"lr", {{"recommended", or_null(rate)}, {"start_loss", or_null(curves.rates.start)}, {"table", rates}}}};
+  nlohmann::ordered_json out{{"mode", config.step.mode_name},
+                             {"directions", arguments.directions},
+                             {"steps", arguments.steps},
+                             {"epsilon", {{"recommended", or_null(curves.epsilon)}, {"table", epsilons}}}};
+  for (const Curves::Rate& rate : curves.rates) out[rate.tried == ProbedSteps::Backprop ? "bp_lr" : "lr"] = json_of(rate);
   print_out("{}\n", out.dump(1));
 }
 
@@ -183,11 +214,15 @@ int probe(Job& job, const ProbeArguments& arguments) {
     const std::vector<double> slopes = true_slopes(input, arguments.directions);
     curves.epsilons = epsilon_curve(input, usual_epsilons(), slopes);
     curves.epsilon = recommended_epsilon(curves.epsilons);
-    curves.rates = rate_curve(input, curves.epsilon.value_or(config.step.epsilon), arguments.steps);
-    curves.rate = recommended_rate(curves.rates);
+    const bool has_two = config.step.mode == StepConfig::Mode::Alternating && config.step.bp_lr;
+    for (const ProbedSteps tried : has_two ? std::vector{ProbedSteps::ForwardOnly, ProbedSteps::Backprop} : std::vector{ProbedSteps::All}) {
+      RateCurve curve = rate_curve(input, tried, curves.epsilon.value_or(config.step.epsilon), arguments.steps);
+      const std::optional<RecommendedRate> recommended = recommended_rate(curve);
+      curves.rates.push_back({tried, std::move(curve), recommended});
+    }
   });
   if (shows_progress) show_status("");
-  arguments.json ? print_json(curves) : print_text(config, arguments, curves);
+  arguments.json ? print_json(config, arguments, curves) : print_text(config, arguments, curves);
   return kDone;
 }
 

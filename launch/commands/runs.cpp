@@ -9,6 +9,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/first_names.h"
 #include "base/format.h"
 #include "experiments/housekeeping/archive.h"
 #include "experiments/housekeeping/run_files.h"
@@ -29,7 +30,7 @@ std::string number_text(double value) { return std::isfinite(value) ? fmt::forma
 // Why a run has ended as it has: what fits into a column of a table.
 std::string reason_of(const RunStatus& status) {
   constexpr int kColumns = 60;
-  std::string why = status.state == RunState::Running ? "" : visible(status.why);
+  std::string why = status.unread.empty() ? status.state == RunState::Running ? "" : visible(status.why) : visible(status.unread);
   why = why.substr(0, why.find('\n'));
   return columns_of_text(why) > kColumns ? std::string(first_columns(why, kColumns - 3)) + "..." : why;
 }
@@ -39,6 +40,12 @@ std::vector<RunRecord> runs_with_folders(const std::string& place) {
   if (std::error_code error; !fs::is_directory(place, error))
     fail_input("{} is no folder: a run's folder, or a folder of runs, is expected", place);
   return find_runs({place});
+}
+
+int64_t bytes_of(const fs::path& file) {
+  std::error_code error;
+  const auto bytes = fs::file_size(file, error);
+  return error ? 0 : static_cast<int64_t>(bytes);
 }
 
 struct Total {
@@ -54,8 +61,11 @@ struct Total {
   }
 };
 
-// Why nothing is done to a run: "" and its lock, or the reason.
-std::string refusal_of(const RunRecord& run, bool dry_run, Claim& claim) {
+// Why nothing is done to a run that was found below `place`: "" and its lock, or the reason.
+std::string refusal_of(const RunRecord& run, const std::string& place, bool dry_run, Claim& claim) {
+  std::error_code error;
+  if (const fs::path link = link_on_way(place, run.folder); !link.empty())
+    return fmt::format("is left alone: {} is a link to {}, which is not followed", link.string(), fs::read_symlink(link, error).string());
   if (run.state == RunState::Running) return "is running: left alone";
   if (FolderLock::is_owned(run.folder.parent_path().string())) return "belongs to a sweep that is going on: left alone";
   if (dry_run) return "";
@@ -72,9 +82,10 @@ int list_runs(const RunsArguments& arguments) {
     int64_t bytes, checkpoint_bytes;
   };
   std::vector<Listed> runs;
+  std::error_code error;
   for (const RunRecord& run : find_runs({arguments.folder}))
-    runs.push_back({status_of(run, now), run.folder.empty() ? static_cast<int64_t>(fs::file_size(run.metrics)) : bytes_below(run.folder),
-                    run.folder.empty() ? 0 : bytes_below(run.folder / "checkpoints")});
+    runs.push_back({status_of(run, now), run.folder.empty() ? bytes_of(run.metrics) : bytes_below(run.folder),
+                    run.folder.empty() || fs::is_symlink(run.folder / "checkpoints", error) ? 0 : bytes_below(run.folder / "checkpoints")});
   if (arguments.json) {
     nlohmann::ordered_json objects = nlohmann::ordered_json::array();
     for (const Listed& run : runs) {
@@ -117,14 +128,22 @@ int prune_runs(const RunsArguments& arguments) {
   Total total;
   for (const RunRecord& run : runs_with_folders(arguments.folder)) {
     Claim claim;
-    if (const std::string why = refusal_of(run, arguments.dry_run, claim); !why.empty()) {
+    if (const std::string why = refusal_of(run, arguments.folder, arguments.dry_run, claim); !why.empty()) {
       print_out("{} {}\n", visible(run.name), visible(why));
+      ++total.left_alone;
+      continue;
+    }
+    std::vector<CheckpointFolder> checkpoints;
+    try {
+      checkpoints = checkpoints_of(run.folder, arguments.keep);
+    } catch (const InputError& error) {
+      print_out("{} is left alone: {}\n", visible(run.name), visible(error.what()));
       ++total.left_alone;
       continue;
     }
     std::string kept;
     Total of_run;
-    for (const CheckpointFolder& checkpoint : checkpoints_of(run.folder, arguments.keep)) {
+    for (const CheckpointFolder& checkpoint : checkpoints) {
       const std::string name = checkpoint.path.filename().string();
       if (!checkpoint.kept.empty()) {
         kept += fmt::format("{}{} ({})", kept.empty() ? "" : ", ", name, checkpoint.kept);
@@ -163,11 +182,24 @@ void tell_sweep(const RunRecord& run, const fs::path& folder, const fs::path& ar
 void check_archives(const std::vector<RunRecord>& runs, const RunsArguments& arguments) {
   std::set<fs::path> taken;
   for (const RunRecord& run : runs) {
+    if (!link_on_way(arguments.folder, run.folder).empty()) continue;  // which are not packed
     const fs::path archive = archive_of(run, arguments);
     check_is_new(archive);
     if (!taken.insert(archive).second)
       fail_input("runs archive: two runs would be packed as {}: name their folders one after the other", archive.string());
   }
+}
+
+// "; 2 links are packed as links, what they name is not: a (to /x), b (to /y)".
+std::string links_text(const std::vector<std::pair<std::string, std::string>>& links, bool dry_run) {
+  if (links.empty()) return "";
+  std::vector<std::string> names;
+  for (const auto& [path, target] : links) names.push_back(fmt::format("{} (to {})", path, target));
+  return fmt::format("; {} {} as {}, and what {} is not: {}", counted(std::ssize(links), "link"),
+                     dry_run             ? "would be packed"
+                     : links.size() == 1 ? "is packed"
+                                         : "are packed",
+                     links.size() == 1 ? "a link" : "links", links.size() == 1 ? "it names" : "they name", first_names(names));
 }
 
 }  // namespace
@@ -181,13 +213,14 @@ int archive_runs(const RunsArguments& arguments) {
   check_archives(runs, arguments);
   for (const RunRecord& run : runs) {
     Claim claim;
-    if (const std::string why = refusal_of(run, arguments.dry_run, claim); !why.empty()) {
+    if (const std::string why = refusal_of(run, arguments.folder, arguments.dry_run, claim); !why.empty()) {
       print_out("{} {}\n", visible(run.name), visible(why));
       ++total.left_alone;
       continue;
     }
     const fs::path folder = fs::weakly_canonical(run.folder);
     const fs::path archive = archive_of(run, arguments);
+    const std::string links = links_text(links_to_archive(folder, !arguments.without_checkpoints), arguments.dry_run);
     const std::vector<ArchivedFile> files = arguments.dry_run ? files_to_archive(folder, !arguments.without_checkpoints)
                                                               : archive_run(folder, archive, !arguments.without_checkpoints);
     int64_t bytes = 0;
@@ -195,10 +228,10 @@ int archive_runs(const RunsArguments& arguments) {
     total.add(bytes);
     if (!arguments.dry_run) tell_sweep(run, folder, archive);
     if (arguments.remove && !arguments.dry_run) fs::remove_all(folder);
-    print_out("{} {} {}: {}, {}{}\n", visible(run.name), arguments.dry_run ? "would be packed as" : "is packed as",
-              visible(archive.string()), counted(std::ssize(files), "file"), human_bytes(bytes),
+    print_out("{} {} {}: {}, {}{}{}\n", visible(run.name), arguments.dry_run ? "would be packed as" : "is packed as",
+              visible(archive.string()), counted(std::ssize(files), "file"), human_bytes(bytes), visible(links),
               arguments.dry_run ? (arguments.remove ? "; its folder would go" : "")
-                                : (arguments.remove ? ", read back and compared; its folder is gone" : ", read back and compared"));
+                                : (arguments.remove ? "; read back and compared; its folder is gone" : "; read back and compared"));
     flush_out();
   }
   print_out(total.line("run", arguments.dry_run ? "would be packed: nothing was written" : total.count == 1 ? "is packed" : "are packed"));

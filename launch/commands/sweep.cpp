@@ -22,6 +22,7 @@
 #include "experiments/plot/plot.h"
 #include "experiments/records/read_file.h"
 #include "experiments/records/run_record.h"
+#include "experiments/sweep/former_base.h"
 #include "experiments/sweep/former_runs.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
@@ -167,14 +168,14 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
   std::string text = table.text();
   const std::optional<double> whole = seconds_left(request, rows, steps, jobs);
   const int ranks = request.file.resources.ranks;
-  text += fmt::format("{}, memory of each of {}; {} at once; {}FLOPs; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
-                      counted(static_cast<int64_t>(jobs), "job"), human_count(flops),
+  text += fmt::format("{}, memory of each of {}; {} at once; {}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
+                      counted(static_cast<int64_t>(jobs), "job"), human_quantity(flops, "FLOPs"),
                       whole ? "about " + human_duration(*whole) : "times are not predicted: " + why_untimed);
   return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
 }
 
 // The sweep as it is run: a valid sweep file, with the base in it and what the command line changes of base and resources.
-std::string resolved_file(const SweepFile& file, const SweepBase& base, const std::vector<Setting>& set) {
+nlohmann::json resolved_file(const SweepFile& file, const SweepBase& base, const std::vector<Setting>& set) {
   nlohmann::json root = file.document;
   schema::Document document = schema::parse_document(base.text, base.name);
   for (const Setting& setting : set) schema::apply_setting(document, setting);
@@ -184,24 +185,7 @@ std::string resolved_file(const SweepFile& file, const SweepBase& base, const st
   root["resources"] = {{"ranks", file.resources.ranks}, {"executor", file.resources.uses_slurm ? "slurm" : "local"}};
   if (file.resources.jobs > 0) root["resources"]["jobs"] = file.resources.jobs;
   if (!file.resources.gpus.empty()) root["resources"]["gpus"] = file.resources.gpus;
-  return root.dump(2) + "\n";
-}
-
-// What is done was done with the former base: another one would mix two sweeps.
-void require_same_base(const SweepFile& file, const std::string& resolved) {
-  const fs::path before = fs::path(file.folder()) / "sweep.json";
-  std::error_code error;
-  nlohmann::json former;
-  if (fs::is_regular_file(before, error)) former = nlohmann::json::parse(read_file(before), nullptr, false);
-  if (!former.is_object())
-    fail_input("--resume: {} is missing or damaged, which tells what the sweep began with: put it back, or give the sweep another name",
-               before.string());
-  if (former.value("base", nlohmann::json()) == nlohmann::json::parse(resolved)["base"]) return;
-  fail_input(
-      "--resume: the base of {} (with --set) is not the one that the sweep in {} began with (its sweep.json has that): take it back, or "
-      "give the "
-      "sweep another name",
-      file.file, file.folder());
+  return root;
 }
 
 // As `plot` writes them, of what the runs have left. A sweep of which no run has begun has none, and one whose runs are archived keeps its
@@ -223,12 +207,14 @@ void write_report(const SweepRequest& request, const std::string& command, Sweep
   }
 }
 
-// Of a sweep that goes on: its points under the names that their runs have. Gives what is to be said of it.
-std::vector<std::string> join_former_runs(SweepRequest& request, const SweepBase& base, const std::string& resolved) {
+// Of a sweep that goes on: its points under the names that their runs have, and the base that it began with in its file. Gives what is to
+// be said of it.
+std::vector<std::string> join_former_runs(SweepRequest& request, nlohmann::json& resolved) {
   require_sweep(request.file);
-  require_same_base(request.file, resolved);
-  const SweepBase same{base.name, nlohmann::json::parse(resolved).at("base").dump()};
-  return keep_former_names(request.points, Journal::read(fs::path(request.file.folder()) / Journal::kFile), same,
+  const SweepBase former = former_base(request.file);
+  require_same_base(request.file, request.points, former, resolved["base"], request.command);
+  resolved["base"] = nlohmann::json::parse(former.text);
+  return keep_former_names(request.points, Journal::read(fs::path(request.file.folder()) / Journal::kFile), former,
                            request.file.resources.uses_slurm ? request.file.resources.ranks : 1);
 }
 
@@ -268,14 +254,15 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const auto begun = std::chrono::steady_clock::now();
   SweepRequest request;
   request.process_bytes = resident_memory().now;
+  request.command = arguments.command;
   request.file = read_sweep_file(arguments.file);
   apply(arguments, request.file);
   check_gpus(request.file.resources);
   const SweepFile& file = request.file;
   const SweepBase base = base_of(file);
   request.points = points_of(file, base, arguments.set);
-  const std::string resolved = resolved_file(file, base, arguments.set);
-  const std::vector<std::string> notes = arguments.resumes ? join_former_runs(request, base, resolved) : std::vector<std::string>();
+  nlohmann::json resolved = resolved_file(file, base, arguments.set);
+  const std::vector<std::string> notes = arguments.resumes ? join_former_runs(request, resolved) : std::vector<std::string>();
   std::vector<SweepPoint> others = choose_points(request.points, arguments.only);
   if (arguments.resumes) request.others = std::move(others);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
@@ -301,7 +288,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.program = fs::read_symlink("/proc/self/exe").string();
   request.base = fs::absolute(fs::path(file.folder()) / "base.json").string();
   request.on_begin = [&] {
-    write_file(file.folder() + "/sweep.json", resolved);
+    write_file(file.folder() + "/sweep.json", resolved.dump(2) + "\n");
     write_file(request.base, base.text);
   };
 
@@ -318,15 +305,20 @@ int sweep(Job& job, const SweepArguments& arguments) {
   for (const std::string& note : notes) screen->line(note);
   const SweepOutcome outcome = run_sweep(request, *screen);
   write_report(request, arguments.command, *screen);
-  const size_t failed = outcome.count(SweepState::Failed), done = outcome.count(SweepState::Done), all = outcome.rows.size();
-  screen->line(fmt::format("{} of {} done{}{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
-                           failed > 0 ? fmt::format(", {} failed", failed) : "", others_text(outcome.others), file.folder()));
+  const size_t failed = outcome.count(SweepState::Failed), killed = outcome.count(SweepState::Killed),
+               done = outcome.count(SweepState::Done), all = outcome.rows.size();
+  screen->line(fmt::format("{} of {} done{}{}{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),
+                           failed > 0 ? fmt::format(", {} failed", failed) : "", killed > 0 ? fmt::format(", {} killed", killed) : "",
+                           others_text(outcome.others), file.folder()));
+  const std::string goes_on = arguments.command + (arguments.resumes ? "" : " --resume");
   if (outcome.was_interrupted) {
-    screen->line(fmt::format("stopped by {}: `{}{}` goes on", name_of_signal(pending_signal()), arguments.command,
-                             arguments.resumes ? "" : " --resume"));
+    screen->line(fmt::format("stopped by {}: `{}` goes on", name_of_signal(pending_signal()), goes_on));
     has_ended = true;
     return status_of_signal(pending_signal());
   }
+  if (done + failed < all) screen->line(fmt::format("`{}` takes up what is left", goes_on));
+  if (failed > 0)
+    screen->line(fmt::format("`{}{}` starts failed runs again too", goes_on, arguments.retries_failed ? "" : " --retry-failed"));
   has_ended = true;
   return done == all ? kDone : kFailed;
 }

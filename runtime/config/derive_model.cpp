@@ -25,6 +25,11 @@ bool holds_tokenizer(const std::string& directory) {
 
 }  // namespace
 
+bool is_shorthand(const Values& values, std::string_view path) {
+  const bool is_distilbert = values.has("model.family") && values.at("model.family") == "distilbert";
+  return path == "model.preset" || (path == "model.dropout" && !is_distilbert);
+}
+
 bool Deriver::is_beside_path(std::string_view path) {
   return has_word(
       "model.path|model.task|model.num_labels|model.classifier_pooling|model.fresh_classifier|model.trainable|model.dropout|model.resid_"

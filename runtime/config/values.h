@@ -90,6 +90,9 @@ void derive(Values& values, const ConfigRequest& request, Findings& findings);
 // The model that `model` describes: its sizes, or those of the config.json in model.path, with the dropout that is given. The vocabulary is
 // 0 where nothing says it. InputError.
 ModelOptions model_options_of(const Values& values);
+// Whether a key only stands for others, which have the values that follow from it: model.preset for sizes, model.dropout for the dropouts
+// of a family that calls none of them so.
+bool is_shorthand(const Values& values, std::string_view path);
 // What the update of a forward-only step depends on beside what zo_log.jsonl holds of the step: a JSON object of values by path.
 std::string update_values(const Values& values);
 // Where what an offload block ("param", "optimizer") speaks of rests.

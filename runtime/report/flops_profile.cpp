@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kFirstWords = "-------------------------- flops profiler";
 
-std::string per_second(double operations, double seconds) { return seconds > 0 ? human_count(operations / seconds) + "FLOP/s" : "?"; }
+std::string per_second(double operations, double seconds) { return seconds > 0 ? human_quantity(operations / seconds, "FLOP/s") : "?"; }
 
 std::string profile_line(const char* what, const std::string& value) { return fmt::format("  {:<44} {}\n", what, value); }
 

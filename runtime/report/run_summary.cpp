@@ -184,8 +184,8 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
   if (steps_here > 0 && o.seconds > 0) {
     const double step_seconds = o.seconds / static_cast<double>(steps_here);
     add_line(out, "speed",
-             fmt::format("{} tokens/s, {}FLOP/s, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
-                         human_count(o.flops / o.seconds), step_seconds * 1e3));
+             fmt::format("{} tokens/s, {}, {:.1f} ms a step", human_count(static_cast<double>(o.tokens) / o.seconds),
+                         human_quantity(o.flops / o.seconds, "FLOP/s"), step_seconds * 1e3));
     if (report.prediction != nullptr) {
       const double predicted = report.prediction->step_seconds;
       add_line(

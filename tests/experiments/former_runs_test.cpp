@@ -5,13 +5,16 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "experiments/sweep/former_base.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
 
 namespace zerostep {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::message_of;
 using Names = std::vector<std::string>;
 
 constexpr const char* kBase = R"({"train_batch_size": 4, "seed": 3, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}},
@@ -74,12 +77,20 @@ TEST_F(FormerRunsOf, AKeyThatIsNewInTheFileRenamesNoRun) {
 }
 
 TEST_F(FormerRunsOf, ARunOfOtherValuesKeepsItsNameToItself) {
-  const FormerRuns former = done(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.stage": [3]})");
-  ASSERT_EQ(former.begin()->first, "device=cpu,stage=3");
-  EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_optimizer.device": ["cpu"], "zero_optimization.stage": [3]})", former),
-            Names{"device=cpu,stage=3-2"});
-  EXPECT_EQ(notes_, (Names{"1 run gets a number, since a former run of other values has its name: device=cpu,stage=3-2",
-                           "1 run of the folder is no point of the file any more and stays as it is: device=cpu,stage=3"}));
+  FormerRuns former = done(R"("repeat": {"seed": [5]})");
+  std::vector<std::string>& command = former.at("seed=5").command;
+  command.insert(command.begin() + 3, {"--set", "run.steps=9"});
+  EXPECT_EQ(names(R"("repeat": {"seed": [5]})", former), Names{"seed=5-2"});
+  EXPECT_EQ(notes_, (Names{"1 run gets a number, since a former run of other values has its name: seed=5-2",
+                           "1 run of the folder is no point of the file any more and stays as it is: seed=5"}));
+}
+
+TEST_F(FormerRunsOf, AnotherSpellingOfTheFileStartsNoRunAgain) {
+  const FormerRuns former = done(R"("grid": {"model.dropout": [0.1, 0.2]})");
+  const std::string spelled =
+      R"("runs": [{"model.resid_pdrop": 0.2, "model.embd_pdrop": 0.2, "model.attn_pdrop": 0.2}, {"model.dropout": 0.1},
+                                          {"model.resid_pdrop": 0.1}])";
+  EXPECT_EQ(names(spelled, former), (Names{"dropout=0.2", "dropout=0.1", "resid_pdrop=0.1"}));
 }
 
 // What is not said of the batch depends on the ranks.
@@ -101,6 +112,36 @@ TEST_F(FormerRunsOf, ARunOfOtherRanksIsAnotherUnlessTheBatchIsTheSame) {
     keep_former_names(all, former, base, 1);
     EXPECT_EQ(all[0].name, "seed=1");
   }
+}
+
+TEST_F(FormerRunsOf, AnotherBaseIsRefusedByTheKeysThatDiffer) {
+  const auto said = [&](const std::string& blocks, const std::string& base) {
+    const std::string path = scratch_.path("sweep.json");
+    std::ofstream(path) << "{\"base\": " << base << ", " << blocks << "}";
+    const SweepFile file = read_sweep_file(path);
+    const std::vector<SweepPoint> all = points_of(file, {"sweep.json: base", base}, {});
+    return message_of<InputError>(
+        [&] { require_same_base(file, all, base_, nlohmann::json::parse(base), "zerostep sweep sweep.json --resume"); });
+  };
+  const auto changed = [](const std::string& from, const std::string& to) {
+    std::string text = kBase;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  const std::string seeds = R"("repeat": {"seed": [1, 2]})";
+  EXPECT_EQ(said(seeds, kBase), "nothing thrown");
+  EXPECT_SAYS(
+      said(seeds, changed("\"steps\": 8", "\"steps\": 9, \"eval_samples\": 5")),
+      "began with (its sweep.json has that): run.eval_samples is 5 and was not given; run.steps is 9 and was 8. `zerostep sweep "
+      "sweep.json --resume --set run.eval_samples=null --set run.steps=8` goes on with what it was, or give the sweep another name");
+  // Where the file has many others, the first are named.
+  EXPECT_SAYS(said(seeds, changed("\"seed\": 3",
+                                  "\"gradient_clipping\": 0, \"steps_per_print\": 3, \"bf16\": {\"enabled\": true}, "
+                                  "\"zero_optimization\": {\"stage\": 1}, \"prescale_gradients\": true")),
+              "; and 1 more. Take that back, or");
+  // What no run depends on, and what one says in another way, is no change.
+  EXPECT_EQ(said(seeds, changed("\"seed\": 3", "\"seed\": 4")), "nothing thrown");
+  EXPECT_EQ(said(seeds, changed("\"optimizer\"", "\"train_micro_batch_size_per_gpu\": 4, \"step\": {\"queries\": 9}, \"optimizer\"")),
+            "nothing thrown");
 }
 
 TEST_F(FormerRunsOf, RunsThatASearchHasLeftBehindGoOnWithoutIt) {
@@ -174,6 +215,10 @@ TEST_F(FormerRunsOf, RowsStandAsTheirFoldersTell) {
   EXPECT_EQ(rows.rows[4].steps, 0) << "its folder is gone";
   EXPECT_EQ(rows.rows[4].final_loss, std::nullopt);
   EXPECT_TRUE(rows.notes.empty());
+  // What is left as it is, is told as its folder tells.
+  former.at("seed=2").row.state = SweepState::Killed;
+  const std::vector<SweepRow> stay = rows_that_stay({}, {all[1]}, {{"seed=2", former.at("seed=2")}}, scratch_.folder());
+  EXPECT_EQ(stay.at(0).state, Interrupted) << "it has saved, after its sweep was killed";
   EXPECT_EQ(states(former_rows(all, former, scratch_.folder(), true))[3], Queued);
 }
 

@@ -64,6 +64,18 @@ TEST_F(Housekeeping, LeftoversGoAndWhatIsNoCheckpointIsNotLookedAt) {
   EXPECT_TRUE(checkpoints_of(scratch_.folder()).empty());
 }
 
+TEST_F(Housekeeping, CheckpointsBehindALinkAreNotLookedAt) {
+  write("elsewhere/step_00000002/file", "1");
+  fs::create_directories(run());
+  fs::create_directory_symlink(scratch_.folder() / "elsewhere", run() / "checkpoints");
+  EXPECT_SAYS(message_of<InputError>([&] { checkpoints_of(run()); }), "a run/checkpoints is a link to ");
+  // Nor is one removed whose name cannot be read.
+  fs::remove(run() / "checkpoints");
+  write("a run/checkpoints/step_00000002/file", "1");
+  fs::create_directories(run() / "checkpoints/best");
+  EXPECT_SAYS(message_of<InputError>([&] { checkpoints_of(run()); }), "checkpoints/best' is a directory");
+}
+
 TEST_F(Housekeeping, ARunWithAnOwnerCannotBeClaimed) {
   fs::create_directories(run());
   {
@@ -125,6 +137,17 @@ TEST_F(Archives, HoldTheFolderAndTheChecksumsOfItsFiles) {
   // XXH3 of 128 bits of nothing, as its reference gives it.
   EXPECT_SAYS(read(unpacked / "a run/checksums.xxh128"), "99aa06d3014798d86001c324468d497f  empty\n");
   EXPECT_TRUE(fs::exists(run() / "metrics.csv"));
+}
+
+TEST_F(Archives, HoldLinksAsLinks) {
+  write("elsewhere/step_00000002/file", std::string(5000, 'x'));
+  fs::create_directory_symlink(scratch_.folder() / "elsewhere", run() / "outside");
+  using Links = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(links_to_archive(run(), true), (Links{{"link", "metrics.csv"}, {"outside", (scratch_.folder() / "elsewhere").string()}}));
+  EXPECT_EQ(archive_run(run(), archive(), true).size(), 5U);
+  const Names all = members();
+  EXPECT_EQ(std::count(all.begin(), all.end(), "a run/outside"), 1);
+  for (const std::string& member : all) EXPECT_FALSE(member.starts_with("a run/outside/")) << member;
 }
 
 TEST_F(Archives, LeaveCheckpointsOutWhereThatIsAskedFor) {

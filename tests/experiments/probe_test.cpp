@@ -34,6 +34,10 @@ TEST(Probe, ARateBelowTheGoodOnesIsRecommended) {
   };
   EXPECT_EQ(rate({5, {{1e-4, 4.9}, {3e-4, 4.5}, {1e-3, 4.0}, {3e-3, 4.2}, {1e-2, kNaN}}}), 3e-4);
   EXPECT_EQ(rate({5, {{1e-4, 4.9}, {3e-4, 6}, {1e-3, kNaN}}}), 1e-4);
+  // None is recommended that has not lowered the loss itself.
+  EXPECT_EQ(rate({5, {{1e-4, 5.01}, {3e-4, 4}, {1e-3, 6}}}), 3e-4);
+  EXPECT_EQ(rate({5, {{1e-4, 5}, {3e-4, 4}, {1e-3, 6}}}), 3e-4);
+  EXPECT_EQ(rate({5, {{1e-4, kNaN}, {3e-4, 4}, {1e-3, 6}}}), 3e-4);
   EXPECT_EQ(rate({5, {{1e-4, 5}, {3e-4, 6}}}), std::nullopt);
   EXPECT_EQ(rate({5, {{1e-4, kNaN}}}), std::nullopt);
   EXPECT_EQ(rate({5, {}}), std::nullopt);

@@ -1,7 +1,9 @@
 #include "experiments/records/run_record.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cmath>
 #include <fstream>
 
 #include "base/error.h"
@@ -46,7 +48,77 @@ TEST_F(RunRecords, StatesAreThoseOfTheLastProcess) {
   EXPECT_EQ(record("f", begins + stopped + begins).why, "");
   EXPECT_EQ(record("g", begins + stopped + begins + done).state, RunState::Done);
   EXPECT_EQ(record("g", begins + stopped + begins + done).why, "");
+  EXPECT_EQ(record("i", begins + "killed by SIGKILL\n").state, RunState::Killed);
+  EXPECT_EQ(record("i", begins + "killed by SIGKILL\n").why, "SIGKILL");
+  EXPECT_EQ(record("i", begins + "killed by SIGKILL\n" + begins).why, "");
   EXPECT_EQ(record("h", begins + "12 steps of another kind are done\n").state, RunState::Killed);
+}
+
+TEST_F(RunRecords, WhatCannotBeReadIsSaidAndStopsNoOther) {
+  const std::string done = "ranks          1 on cpu\n2 steps done in 1 s\n";
+  namespace fs = std::filesystem;
+  const auto put_folder = [](const fs::path& file) {
+    fs::remove(file);
+    fs::create_directories(file);
+  };
+  make("a", done);
+  put_folder(make("b", done) / "log.txt");
+  put_folder(make("c", done) / "config.json");
+  std::ofstream(make("d", done) / "config.json") << "{\"run\": {\"st";
+  std::ofstream(make("e", done) / "plan.json") << "[1]";
+  fs::create_symlink("log.txt", (fs::remove(make("f", done) / "log.txt"), scratch_.folder() / "f/log.txt"));  // names itself
+  const std::vector<RunRecord> runs = find_runs({scratch_.folder().string()});
+  ASSERT_EQ(runs.size(), 6U);
+  EXPECT_EQ(runs[0].unread, "");
+  EXPECT_EQ(runs[1].state, RunState::Unknown);
+  EXPECT_SAYS(runs[1].unread, "'log.txt' is a directory");
+  EXPECT_EQ(runs[2].state, RunState::Done);
+  EXPECT_SAYS(runs[2].unread, "'config.json' is a directory");
+  EXPECT_TRUE(runs[2].config.is_null());
+  EXPECT_EQ(runs[3].unread, "config.json is damaged: a JSON object is expected");
+  EXPECT_EQ(runs[4].unread, "plan.json is damaged: a JSON object is expected");
+  EXPECT_TRUE(std::isnan(runs[4].planned_bytes("device")));
+  EXPECT_EQ(runs[4].total_steps(), 2);
+  EXPECT_EQ(runs[5].state, RunState::Unknown);
+  EXPECT_SAYS(runs[5].unread, "log.txt");
+}
+
+TEST_F(RunRecords, WhatMayNotBeReadIsSaid) {
+  const std::filesystem::path folder = make("a");
+  std::filesystem::permissions(folder / "log.txt", std::filesystem::perms::none);
+  std::filesystem::permissions(scratch_.folder(), std::filesystem::perms(0755));
+  const uid_t user = ::geteuid();  // root may read everything
+  constexpr uid_t kNobody = 65534;
+  if (user == 0) {
+    ASSERT_EQ(::seteuid(kNobody), 0);
+  }
+  const RunRecord run = read_run(folder);
+  if (user == 0) {
+    ASSERT_EQ(::seteuid(user), 0);
+  }
+  EXPECT_EQ(run.unread, "cannot read log.txt: Permission denied");
+  EXPECT_EQ(run.total_steps(), 2);
+}
+
+TEST_F(RunRecords, OfAFolderAndLinksToItTheFolderCounts) {
+  namespace fs = std::filesystem;
+  const fs::path real = make("some/z");
+  make("elsewhere/b");
+  fs::create_directory_symlink(real, scratch_.folder() / "some/a");
+  fs::create_directory_symlink(scratch_.folder() / "elsewhere", scratch_.folder() / "some/more");
+  const std::vector<RunRecord> runs = find_runs({scratch_.path("some")});
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[0].folder, scratch_.folder() / "some/more/b");
+  EXPECT_EQ(runs[1].folder, real);
+  const auto link = [&](const std::string& place, const std::string& folder) {
+    return link_on_way(scratch_.path(place), scratch_.path(folder)).lexically_relative(scratch_.folder()).string();
+  };
+  EXPECT_EQ(link("some", "some/z"), "");
+  EXPECT_EQ(link("some", "some/more/b"), "some/more");
+  // A place that is a link is what was asked for, unless it is the run itself.
+  EXPECT_EQ(link("some/more", "some/more/b"), "");
+  EXPECT_EQ(link("some/a", "some/a"), "some/a");
+  EXPECT_EQ(link("some/a/", "some/a/"), "some/a");
 }
 
 TEST_F(RunRecords, AFolderWithAnOwnerRuns) {

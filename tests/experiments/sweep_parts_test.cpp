@@ -180,15 +180,16 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   EXPECT_EQ(rows.at("a").command, (std::vector<std::string>{"zerostep", "train"}));
   EXPECT_EQ(rows.at("b,\"c\"").row.state, SweepState::Failed);
   EXPECT_SAYS(rows.at("b,\"c\"").row.error, "the loss is nan");
-  EXPECT_EQ(rows.at("d").row.state, SweepState::Interrupted);
+  EXPECT_EQ(rows.at("d").row.state, SweepState::Killed);
   EXPECT_EQ(rows.at("d").row.exit, std::nullopt);
   EXPECT_EQ(rows.at("a").row.values, done.values);
   // A start is no beginning yet: a batch system may let it wait.
   EXPECT_EQ(rows.at("a").row.started, started);
   EXPECT_EQ(rows.at("d").row.started, "");
-  std::ofstream(scratch.path("odd.jsonl")) << R"({"event":"end","run":"d","seconds":"long"})"
+  std::ofstream(scratch.path("odd.jsonl")) << R"({"event":"end","run":"d","state":"done","seconds":"long"})"
                                            << "\n";
-  EXPECT_SAYS(message_of<InputError>([&] { Journal::read(scratch.path("odd.jsonl")); }), "line 1 is no event of a sweep's journal");
+  EXPECT_SAYS(message_of<InputError>([&] { Journal::read(scratch.path("odd.jsonl")); }),
+              "odd.jsonl: line 1 is no event of a sweep's journal: `seconds` is \"long\"; a number is expected");
   // Only what a killed sweep has left may be cut: the last line.
   for (const char* wrong : {"{\"event\":\"end\",\"run\":\"d\",\"sta\n{\"event\":\"resume\"}\n", "{\"event\":\"resume\"}\n7\n"}) {
     std::ofstream(scratch.path("odd.jsonl")) << wrong;
@@ -203,6 +204,46 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   EXPECT_EQ(Journal::read(file).size(), 3u);
 }
 
+TEST(SweepJournal, OlderOnesAreReadAndOddValuesNamed) {
+  const ScratchFolder scratch;
+  const std::string file = scratch.path("journal.jsonl");
+  std::ofstream(file) << R"({"event":"submit","slurm_job":17})"
+                      << "\n"
+                      << R"({"event":"submit","slurm_job":"18"})"
+                      << "\n"
+                      << R"({"event":"end","run":"a","state":"done","exit":0,"seconds":2,"steps":40,"loss":0.25})"
+                      << "\n"
+                      << R"({"event":"end","run":"b","state":"done","exit":null,"final_loss":0.5,"loss":0.75})"
+                      << "\n";
+  EXPECT_EQ(Journal::submitted_jobs(file), (std::vector<std::string>{"17", "18"}));
+  EXPECT_EQ(Journal::read(file).at("a").row.final_loss, 0.25);
+  EXPECT_EQ(Journal::read(file).at("a").row.seconds, 2);
+  EXPECT_EQ(Journal::read(file).at("b").row.final_loss, 0.5);
+  EXPECT_EQ(Journal::read(file).at("b").row.exit, std::nullopt);
+  const auto said = [&](const std::string& line) {
+    std::ofstream(file) << R"({"event":"begin"})"
+                        << "\n"
+                        << line << "\n";
+    return message_of<InputError>([&] {
+      Journal::submitted_jobs(file);
+      Journal::read(file);
+    });
+  };
+  for (const auto& [line, expected] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"event":7,"run":"a"})", "`event` is 7; a text is expected"},
+           {R"({"event":"end","run":["a"]})", R"(`run` is ["a"]; a text is expected)"},
+           {R"({"event":"end","run":"a","state":"gone"})", R"(`state` is "gone"; the name of a state is expected)"},
+           {R"({"event":"end","run":"a"})", "`state` is missing; the name of a state is expected"},
+           {R"({"event":"end","run":"a","state":"done","steps":1.5})", "`steps` is 1.5; an integer is expected"},
+           {R"({"event":"end","run":"a","state":"done","exit":"0"})", R"(`exit` is "0"; an integer is expected)"},
+           {R"({"event":"end","run":"a","state":"done","loss":"1"})", R"(`loss` is "1"; a number is expected)"},
+           {R"({"event":"start","run":"a","values":[1]})", "`values` is [1]; an object of values by key is expected"},
+           {R"({"event":"start","run":"a","command":["zerostep",1]})", "a list of texts is expected"},
+           {R"({"event":"archive","run":"a","done":1})", "`done` is 1; true or false is expected"},
+           {R"({"event":"submit","slurm_job":[1]})", "`slurm_job` is [1]; a number is expected"}})
+    EXPECT_SAYS(said(line), "journal.jsonl: line 2 is no event of a sweep's journal: " + (expected[0] == '`' ? expected : "`command` is"));
+}
+
 TEST(SweepJournal, TellsOfArchivesUntilTheRunIsStartedAgain) {
   const ScratchFolder scratch;
   const std::string file = scratch.path("journal.jsonl");
@@ -212,7 +253,7 @@ TEST(SweepJournal, TellsOfArchivesUntilTheRunIsStartedAgain) {
   journal.start(row, {});
   journal.archived("a", "/kept/a.tar", false);
   EXPECT_EQ(Journal::read(file).at("a").archive, "/kept/a.tar");
-  EXPECT_EQ(Journal::read(file).at("a").row.state, SweepState::Interrupted);
+  EXPECT_EQ(Journal::read(file).at("a").row.state, SweepState::Killed);
   // It had ended after its sweep was killed.
   journal.archived("a", "/kept/a.tar", true);
   EXPECT_EQ(Journal::read(file).at("a").row.state, SweepState::Done);
@@ -245,11 +286,36 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
   EXPECT_EQ(judged(0, RunState::Interrupted, true), End(SweepState::Done, ""));
   EXPECT_EQ(judged(0, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));
   EXPECT_EQ(judged(0, RunState::Unknown), End(SweepState::Interrupted, last_words));
-  EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed), End(SweepState::Interrupted, "ended by signal 9 from outside; --resume takes it up"));
-  EXPECT_EQ(judged(128 + SIGSEGV, RunState::Killed), End(SweepState::Failed, last_words));
+  EXPECT_EQ(judged(128 + SIGTERM, RunState::Interrupted), End(SweepState::Interrupted, "SIGTERM from outside stopped it after a step"));
+  EXPECT_EQ(judged(128 + SIGTERM, RunState::Killed), End(SweepState::Killed, "killed by SIGTERM"));
+  EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed),
+            End(SweepState::Killed, "killed by SIGKILL from outside, as the system does where memory runs out"));
+  EXPECT_EQ(judged(128 + SIGSEGV, RunState::Killed), End(SweepState::Killed, "killed by SIGSEGV"));
+  // Its folder tells of the process before, which had saved.
+  EXPECT_EQ(judged(128 + SIGKILL, RunState::Interrupted).first, SweepState::Killed);
   EXPECT_EQ(judged(1, RunState::Failed), End(SweepState::Failed, last_words));
   EXPECT_EQ(judged(1, RunState::Failed, false, true), End(SweepState::Failed, last_words));
-  EXPECT_EQ(judged(1, RunState::Killed, false, true), End(SweepState::Interrupted, ""));  // mpirun's status of ranks that it has ended
+  EXPECT_EQ(judged(1, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));  // mpirun's status of ranks that have saved
+  EXPECT_EQ(judged(128 + SIGUSR1, RunState::Unknown, false, true), End(SweepState::Interrupted, ""));  // before its first step
+  const std::string second = "ended by the sweep's second signal before it had saved";
+  EXPECT_EQ(judged(1, RunState::Killed, false, true), End(SweepState::Killed, second));  // mpirun's status of ranks that it has ended
+  EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed, false, true), End(SweepState::Killed, second));
+}
+
+TEST(RunEnds, ThatASignalHasMadeAreInTheLog) {
+  const ScratchFolder scratch;
+  std::ofstream(scratch.path("log.txt")) << "ranks          1 on cpu\n";
+  std::ofstream(scratch.path("metrics.csv")) << "step,loss\n";
+  SweepRow row;
+  row.state = SweepState::Failed;
+  row.exit = 128 + SIGKILL;
+  note_kill(row, scratch.folder());
+  EXPECT_EQ(read_run(scratch.folder()).why, "");
+  row.state = SweepState::Killed;
+  note_kill(row, scratch.folder());
+  EXPECT_EQ(read_file(scratch.folder() / "log.txt"), "ranks          1 on cpu\nkilled by SIGKILL\n");
+  EXPECT_EQ(read_run(scratch.folder()).state, RunState::Killed);
+  EXPECT_EQ(read_run(scratch.folder()).why, "SIGKILL");
 }
 
 TEST(SweepRows, AreTheMetricsOfTheRun) {
@@ -274,12 +340,13 @@ TEST(SweepRows, AreTheMetricsOfTheRun) {
   row.error = "a, \"b\"\nc";
   SweepRow other;
   other.run = "seed=2";
+  other.state = SweepState::Killed;
   other.values = {{"seed", 2}};
   EXPECT_EQ(runs_csv({row, other}),
             "run,optimizer.params.lr,seed,step.mode,state,device,exit,started,seconds,steps,loss,best_eval_loss,device_peak_bytes,tokens_"
             "per_second,error\n"
             "\"lr=1,mode=fo\",1,,fo,failed,,1,,,40,61.5,3.5,1039,10,\"a, \"\"b\"\"\nc\"\n"
-            "seed=2,,2,,queued,,,,,,,,,,\n");
+            "seed=2,,2,,killed,,,,,,,,,,\n");
 }
 
 TEST(SweepTable, ShowsTheLastLossOfRunsThatGoOnAndOfThoseThatHaveEnded) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 
 #include "base/error.h"
 #include "experiments/sweep/points.h"
@@ -69,15 +70,80 @@ TEST_F(SweepPoints, ThatDifferInNothingThatHasAnEffectAreOne) {
 }
 
 TEST_F(SweepPoints, NamesAreShortFitForFoldersAndApart) {
-  EXPECT_EQ(names(R"("grid": {"data.train": [["a/b.txt"], ["a/b.txt", "c d.txt"]]})"),
-            (Names{"train=__a_b.txt__", "train=__a_b.txt_,_c_d.txt__"}));
+  // A hash tells values apart that do not fit as they stand, and is the same whatever else is in the file.
+  const Names lists = names(R"("grid": {"data.train": [["a/b.txt"], ["a/b.txt", "c d.txt"]]})");
+  ASSERT_EQ(lists.size(), 2u);
+  EXPECT_EQ(lists[0].substr(0, lists[0].rfind('-')), "train=__a_b.txt__");
+  EXPECT_EQ(lists[1].substr(0, lists[1].rfind('-')), "train=__a_b.txt_,_c_d.txt__");
+  EXPECT_EQ(names(R"("grid": {"data.train": [["c.txt"], ["a/b.txt", "c d.txt"]]})")[1], lists[1]);
+  // So is the end of a key by which it is named.
   EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.offload_optimizer.device": ["cpu"],
                               "zero_optimization.stage": [3]})"),
             Names{"offload_optimizer.device=cpu,offload_param.device=cpu,stage=3"});
+  EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.stage": [3]})"),
+            Names{"offload_param.device=cpu,stage=3"});
   const Names longest = names(fmt::format(R"("grid": {{"data.train": ["{0}a.txt", "{0}b.txt"]}})", std::string(200, 'x')));
   ASSERT_EQ(longest.size(), 2u);
   EXPECT_NE(longest[0], longest[1]);
   EXPECT_LT(longest[0].size(), 200u);
+}
+
+// What differs only in characters that no folder's name has, a value that looks like a name with a number, and one that looks like two
+// keys.
+TEST_F(SweepPoints, NoTwoPointsHaveOneNameAndOthersDoNotChangeIt) {
+  const std::vector<std::string> values{"aa/b", "aa b", "aa_b", "aa_b-2", "aa/b-2", "aa_b,seed=7"};
+  std::map<std::string, std::string> all;
+  const auto list = [](const std::vector<std::string>& of) { return nlohmann::json(of).dump(); };
+  const Names together = names(R"("grid": {"data.tokenizer": )" + list(values) + "}");
+  ASSERT_EQ(together.size(), values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_TRUE(all.emplace(together[i], values[i]).second) << values[i] << " and " << all.at(together[i]) << " are " << together[i];
+    EXPECT_EQ(together[i].find_first_of("/ "), std::string::npos);
+    EXPECT_EQ(names(R"("grid": {"data.tokenizer": )" + list({values[i]}) + "}"), Names{together[i]});
+  }
+  EXPECT_EQ(together[2], "tokenizer=aa_b");
+  EXPECT_EQ(together[3], "tokenizer=aa_b-2");
+}
+
+// One configuration is one run, however it is spelled.
+TEST_F(SweepPoints, SpellingsOfOneConfigurationAreOne) {
+  EXPECT_EQ(names(R"("runs": [{"model.dropout": 0.1}, {"model.resid_pdrop": 0.1, "model.embd_pdrop": 0.1, "model.attn_pdrop": 0.1},
+                              {"model.resid_pdrop": 0.1}])"),
+            (Names{"dropout=0.1", "resid_pdrop=0.1"}));
+  EXPECT_EQ(names(R"("runs": [{"data.train": "a.txt"}, {"data.train": ["a.txt"]}, {"data.train": {"files": ["a.txt"]}},
+                              {"data.train": {"files": "a.txt", "max_documents": 3}}])")
+                .size(),
+            2u);
+  EXPECT_EQ(names(R"("runs": [{"optimizer.params.lr": 1}, {"optimizer.params.lr": 1.0}, {"train_micro_batch_size_per_gpu": 4},
+                              {"gradient_accumulation_steps": 1}, {"gradient_accumulation_steps": 2}])"),
+            (Names{"lr=1", "train_micro_batch_size_per_gpu=4", "gradient_accumulation_steps=2"}));
+  const std::string sizes = kBase, preset = "{\"preset\": \"gpt2-20M\"}";
+  std::string spelled = sizes;
+  const size_t begin = spelled.find("{\"family\"");
+  spelled.replace(begin, spelled.find('}', begin) + 1 - begin,
+                  R"({"family": "gpt2", "n_layer": 6, "n_embd": 256, "n_head": 4, "n_positions": 512, "vocab_size": 50257})");
+  std::string named = sizes;
+  named.replace(begin, named.find('}', begin) + 1 - begin, preset);
+  const auto identity = [&](const std::string& text) { return identity_of(points_of(file(""), {"base", text}, {}).at(0).loaded); };
+  EXPECT_TRUE(identity(spelled).is_same(identity(named)));
+  EXPECT_FALSE(identity(spelled).is_same(identity(sizes)));
+}
+
+TEST_F(SweepPoints, HaveAValueOfEveryKeyThatIsSweptAndHasAnEffect) {
+  const std::vector<SweepPoint> all = points(
+      R"("grid": {"step.mode": ["fo", "zo"]}, "when": [{"if": {"step.mode": "fo"}, "grid": {"optimizer.params.lr": [0.1]}},
+                                                        {"if": {"step.mode": "zo"}, "grid": {"step.queries": [3]}}],
+         "runs": [{"run.steps": 5}])");
+  const auto values = [&](size_t i) {
+    std::map<std::string, std::string> out;
+    for (const auto& [path, value] : all.at(i).values) out[path] = value.dump();
+    return out;
+  };
+  using Values = std::map<std::string, std::string>;
+  EXPECT_EQ(values(0), (Values{{"step.mode", "\"fo\""}, {"optimizer.params.lr", "0.1"}}));
+  EXPECT_EQ(values(1), (Values{{"step.mode", "\"zo\""}, {"optimizer.params.lr", "0.001"}, {"step.queries", "3"}}));
+  EXPECT_EQ(values(2), (Values{{"run.steps", "5"}, {"step.mode", "\"fo\""}, {"optimizer.params.lr", "0.001"}}));
+  EXPECT_EQ(all[1].name, "mode=zo,queries=3") << "what it does not set is not in its name";
 }
 
 TEST_F(SweepPoints, AllThatIsWrongIsSaidAtOnceByName) {

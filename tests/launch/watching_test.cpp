@@ -204,6 +204,65 @@ TEST_F(Watching, AnArchiveHoldsTheRunAndRemovesItOnlyWhereAsked) {
   EXPECT_EQ(place_.run({"runs", "archive", place_.path("runs"), "--remove", "--without-checkpoints"}).status, 2);
 }
 
+TEST_F(Watching, HousekeepingFollowsNoLink) {
+  const auto make = [&](const std::string& run) {
+    for (const char* checkpoint : {"step_00000001", "step_00000002"})
+      fs::create_directories(place_.path(run + "/checkpoints/" + checkpoint));
+    place_.write(run + "/metrics.csv", "step,loss\n0,1\n");
+    place_.write(run + "/checkpoints/step_00000001/manifest.json", "1");
+    place_.write(run + "/checkpoints/step_00000002/manifest.json", "2");
+  };
+  make("others/a");
+  make("runs/b");
+  make("runs/c");
+  fs::rename(place_.path("runs/b/checkpoints"), place_.path("others/of_b"));
+  fs::create_directory_symlink(place_.path("others/of_b"), place_.path("runs/b/checkpoints"));
+  fs::create_directory_symlink(place_.path("others/a"), place_.path("runs/a"));
+  const std::string alone =
+      "a is left alone: " + place_.path("runs/a") + " is a link to " + place_.path("others/a") + ", which is not followed\n";
+  const Outcome pruned = place_.run({"runs", "prune", place_.path("runs")});
+  EXPECT_EQ(pruned.status, 0) << pruned.err;
+  EXPECT_SAYS(pruned.out, alone);
+  EXPECT_SAYS(pruned.out, "b is left alone: " + place_.path("runs/b/checkpoints") + " is a link to " + place_.path("others/of_b"));
+  EXPECT_SAYS(pruned.out, "c step_00000001 is gone");
+  const Outcome packed = place_.run({"runs", "archive", place_.path("runs"), "--remove"});
+  EXPECT_EQ(packed.status, 0) << packed.err;
+  EXPECT_SAYS(packed.out, alone);
+  EXPECT_SAYS(packed.out, "; 1 link is packed as a link, and what it names is not: checkpoints (to " + place_.path("others/of_b") +
+                              "); read back and compared; its folder is gone");
+  EXPECT_SAYS(packed.out, "2 runs, ");
+  EXPECT_SAYS(packed.out, "; 1 run left alone");
+  for (const char* gone : {"runs/b", "runs/c"}) EXPECT_FALSE(place_.exists(gone));
+  for (const char* kept : {"others/a/metrics.csv", "others/a/checkpoints/step_00000001/manifest.json",
+                           "others/of_b/step_00000001/manifest.json", "runs/a/metrics.csv"})
+    EXPECT_TRUE(place_.exists(kept)) << kept;
+  EXPECT_EQ(place_.run({"runs", "archive", place_.path("runs/a"), "--remove"}).out.substr(0, alone.size()), alone);
+  EXPECT_TRUE(place_.exists("others/a/metrics.csv"));
+}
+
+TEST_F(Watching, OneDamagedRunHidesNoOther) {
+  for (const char* run : {"runs/a", "runs/b"}) {
+    fs::create_directories(place_.path(run));
+    place_.write(std::string(run) + "/metrics.csv", "step,loss\n0,1\n");
+    place_.write(std::string(run) + "/log.txt", "1 step done in 1 s\n");
+  }
+  fs::remove(place_.path("runs/a/log.txt"));
+  fs::create_directories(place_.path("runs/a/log.txt"));
+  place_.write("runs/a/config.json", "{");
+  const std::string said = "config.json is damaged: a JSON object is expected";
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"watch", "--once"}, {"runs", "list"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back(place_.path("runs"));
+    const Outcome told = place_.run(arguments);
+    EXPECT_EQ(told.status, 0) << told.err;
+    EXPECT_SAYS(told.out, "unknown");
+    EXPECT_SAYS(told.out, said);
+    EXPECT_SAYS(told.out, "done");
+    arguments.emplace_back("--json");
+    EXPECT_SAYS(place_.run(arguments).out, said);
+  }
+}
+
 TEST_F(Watching, PresetsHaveTheParametersOfTheirModels) {
   const Outcome said = place_.run({"inspect", "presets", "--json"});
   ASSERT_EQ(said.status, 0) << said.err;
@@ -317,6 +376,31 @@ TEST_F(Watching, TheProbeSaysItsRulesAndTwiceTheStepsMoveTheRateLittle) {
   }
   // Half a decade is a factor of 3 or 3.33 here.
   EXPECT_LE(std::abs(std::log10(rates[0] / rates[1])), std::log10(3.34)) << rates[0] << ", " << rates[1];
+}
+
+// Backprop steps and the others have a rate each: alone, a step of backprop is that of first order.
+TEST_F(Watching, TheProbeTriesTheRateOfBackpropStepsToo) {
+  const std::string config = place_.config(R"("gradient_clipping": 1, "step": {"mode": "alternating", "bp_lr": 1e-3})");
+  const auto probed = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"probe", config, "--directions", "1", "--steps", "1", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome said = place_.run(arguments);
+    EXPECT_EQ(said.status, 0) << said.err;
+    return Json::parse(said.out);
+  };
+  const Json mixed = probed({}), first = probed({"--set", "step.mode=fo"});
+  EXPECT_EQ(mixed.at("mode"), "alternating");
+  EXPECT_EQ(mixed.at("steps"), 1);
+  EXPECT_EQ(mixed.at("bp_lr"), first.at("lr"));
+  EXPECT_FALSE(first.contains("bp_lr"));
+  // The only step is one of backprop.
+  for (const Json& row : mixed.at("lr").at("table")) EXPECT_EQ(row.at("loss"), mixed.at("lr").at("start_loss"));
+  EXPECT_TRUE(mixed.at("lr").at("recommended").is_null());
+  // One rate for both where the file gives one.
+  EXPECT_FALSE(probed({"--set", "step.bp_lr=null"}).contains("bp_lr"));
+  const std::string text = place_.run({"probe", config, "--directions", "1", "--steps", "1"}).out;
+  EXPECT_SAYS(text, "Learning rate of backprop steps (that of forward-only steps is 0): loss after 1 step of alternating");
+  EXPECT_SAYS(text, "(step.bp_lr; now 0.001)");
 }
 
 TEST_F(Watching, TheProbeGoesOnWhereStepsDiverge) {

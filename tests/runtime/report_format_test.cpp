@@ -25,6 +25,8 @@ TEST(Format, Counts) {
   EXPECT_EQ(human_count(1e15), "1.00 P");
   EXPECT_EQ(human_count(999999), "1.00 M");  // never "1000 k"
   EXPECT_EQ(human_count(INFINITY), "inf");
+  EXPECT_EQ(human_quantity(1.5e9, "FLOPs"), "1.50 GFLOPs");
+  EXPECT_EQ(human_quantity(0, "FLOPs"), "0 FLOPs");
 }
 
 TEST(Format, Bytes) {
