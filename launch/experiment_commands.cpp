@@ -67,9 +67,9 @@ void ExperimentCommands::add_sweep(CLI::App& app) {
                   "start the runs whose names the pattern matches alone (* stands for any text); of --resume: the rows of the others stay")
       ->type_name("PATTERN");
   sub->add_flag("--dry-run", sweep_.is_dry_run, "list every run with its planned memory, FLOPs and time; start nothing");
-  CLI::Option* resume =
-      sub->add_flag("--resume", sweep_.resumes,
-                    "go on with the sweep in the folder: what is done or archived stays, what was stopped goes on from its checkpoint");
+  CLI::Option* resume = sub->add_flag(
+      "--resume", sweep_.resumes,
+      "go on with the sweep in the folder: what is done or archived stays, what was interrupted or killed goes on from its checkpoint");
   sub->add_flag("--retry-failed", sweep_.retries_failed, "of --resume: start failed runs again too")->needs(resume);
   sub->add_flag("--stop-on-failure", sweep_.stops_on_failure, "start no further run once one has failed");
   sub->add_option("--executor", sweep_.executor, "where runs are started: local or slurm; as resources.executor, else local")
