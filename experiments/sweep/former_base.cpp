@@ -2,10 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "base/program_name.h"
@@ -34,26 +35,41 @@ bool are_same_runs(const SweepFile& file, const std::vector<SweepPoint>& points,
 
 struct Change {
   std::string path;
-  const json *before, *now;  // nullptr: it is not given
+  json before, now;  // discarded: it is not given
 };
+constexpr size_t kMostNamed = 5;
 
 std::vector<Change> changes(const std::map<std::string, json>& before, const std::map<std::string, json>& now) {
   const auto value_in = [](const std::map<std::string, json>& values, const std::string& path) {
     const auto it = values.find(path);
-    return it == values.end() ? nullptr : &it->second;
+    return it == values.end() ? json(json::value_t::discarded) : it->second;
   };
   std::set<std::string> paths;
   for (const auto* values : {&before, &now})
     for (const auto& [path, value] : *values) paths.insert(path);
   std::vector<Change> out;
   for (const std::string& path : paths) {
-    const json *was = value_in(before, path), *is = value_in(now, path);
-    if (was == nullptr || is == nullptr || *was != *is) out.push_back({path, was, is});
+    Change change{path, value_in(before, path), value_in(now, path)};
+    if (change.before.is_discarded() || change.now.is_discarded() || change.before != change.now) out.push_back(std::move(change));
   }
   return out;
 }
 
-std::string text_of(const json* value) { return value == nullptr ? "not given" : schema::shown(*value); }
+// Of a base that makes other runs; none where it makes the same ones.
+std::vector<Change> changes_of_base(const SweepFile& file, const std::vector<SweepPoint>& points, const SweepBase& former,
+                                    const json& now) {
+  const json before = json::parse(former.text);
+  if (before == now || are_same_runs(file, points, former)) return {};
+  return changes(flat(before), flat(now));
+}
+
+std::string text_of(const json& value) { return value.is_discarded() ? "not given" : schema::shown(value); }
+
+std::string with_former_values(std::string command, const std::vector<Change>& changes) {
+  for (const Change& change : changes)
+    command += " --set " + shell_word(fmt::format("{}={}", change.path, change.before.is_discarded() ? "null" : change.before.dump()));
+  return command;
+}
 
 }  // namespace
 
@@ -70,22 +86,23 @@ SweepBase former_base(const SweepFile& file) {
 
 void require_same_base(const SweepFile& file, const std::vector<SweepPoint>& points, const SweepBase& former, const json& now,
                        const std::string& command) {
-  constexpr size_t kMostNamed = 5;
-  const json before = json::parse(former.text);
-  if (before == now || are_same_runs(file, points, former)) return;
-  const std::map<std::string, json> was = flat(before), is = flat(now);
-  const std::vector<Change> all = changes(was, is);
-  std::string named, goes_on = command;
-  for (size_t i = 0; i < std::min(all.size(), kMostNamed); ++i) {
-    const auto& [path, value_before, value_now] = all[i];
-    named += fmt::format("{}{} is {} and was {}", i == 0 ? "" : "; ", path, text_of(value_now), text_of(value_before));
-    goes_on += " --set " + shell_word(fmt::format("{}={}", path, value_before == nullptr ? "null" : value_before->dump()));
-  }
+  const std::vector<Change> all = changes_of_base(file, points, former, now);
+  if (all.empty()) return;
+  std::string named;
+  for (size_t i = 0; i < std::min(all.size(), kMostNamed); ++i)
+    named += fmt::format("{}{} is {} and was {}", i == 0 ? "" : "; ", all[i].path, text_of(all[i].now), text_of(all[i].before));
   if (all.size() > kMostNamed) named += fmt::format("; and {} more", all.size() - kMostNamed);
   fail_input(
-      "--resume: the base of {} (with --set) is not the one that the sweep in {} began with (its sweep.json has that): {}. {}, or "
-      "give the sweep another name",
-      file.file, file.folder(), named, all.size() > kMostNamed ? "Take that back" : fmt::format("`{}` goes on with what it was", goes_on));
+      "--resume: the base of {} (with --set) is not the one that the sweep in {} began with (its sweep.json has that): {}. {}, or give the "
+      "sweep another name",
+      file.file, file.folder(), named,
+      all.size() > kMostNamed ? "Take that back" : fmt::format("`{}` goes on with what it was", with_former_values(command, all)));
+}
+
+std::string resuming_command(const SweepFile& file, const std::vector<SweepPoint>& points, const SweepBase& former, const json& now,
+                             const std::string& command) {
+  const std::vector<Change> all = changes_of_base(file, points, former, now);
+  return all.size() > kMostNamed ? "" : with_former_values(command + " --resume", all);
 }
 
 }  // namespace zerostep

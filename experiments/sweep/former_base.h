@@ -17,4 +17,9 @@ SweepBase former_base(const SweepFile& file);
 void require_same_base(const SweepFile& file, const std::vector<SweepPoint>& points, const SweepBase& former, const nlohmann::json& now,
                        const std::string& command);
 
+// `command`, which asked for a new sweep where the folder holds one, as it goes on with that: with the former values of what has changed.
+// "": too much has.
+std::string resuming_command(const SweepFile& file, const std::vector<SweepPoint>& points, const SweepBase& former,
+                             const nlohmann::json& now, const std::string& command);
+
 }  // namespace zerostep

@@ -40,7 +40,7 @@ class Sweep {
       : request_(request),
         screen_(screen),
         folder_(request.file.folder()),
-        lock_(claim_sweep_folder(request.file, request.options.resumes, request.command)),
+        lock_(claim_sweep_folder(request.file, request.options.resumes, request.goes_on)),
         shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size()),
         journal_(open_journal()) {
     if (request.file.search) search_.emplace(*request.file.search, folder_);

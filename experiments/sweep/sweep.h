@@ -23,7 +23,7 @@ struct SweepRequest {
   std::vector<SweepPoint> others;   // points of a sweep that goes on which are not to be started: their rows stay
   SweepOptions options;
   std::string program;             // that runs them
-  std::string command;             // of the user, as a shell takes it, for what is said of how to go on
+  std::string goes_on;             // the command that goes on with the sweep, where the folder holds one; "": none does
   int64_t memory_bytes = 0;        // of this machine that are free now
   int64_t process_bytes = 0;       // that a process has before it holds a model
   std::function<void()> on_begin;  // called once the folder is owned, before anything is started

@@ -1,5 +1,6 @@
 #include "experiments/sweep/sweep_folder.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,27 +12,24 @@
 
 namespace zerostep {
 namespace fs = std::filesystem;
-namespace {
 
-bool has_journal(const SweepFile& file) {
+bool holds_sweep(const SweepFile& file) {
   std::error_code error;
   return fs::exists(fs::path(file.folder()) / Journal::kFile, error);
 }
 
-}  // namespace
-
 void require_sweep(const SweepFile& file) {
-  if (!has_journal(file))
+  if (!holds_sweep(file))
     fail_input("--resume: {} holds no sweep ({} is expected there): start it without --resume, or name its output_dir and name",
                file.folder(), Journal::kFile);
 }
 
-FolderLock claim_sweep_folder(const SweepFile& file, bool resumes, const std::string& command) {
+FolderLock claim_sweep_folder(const SweepFile& file, bool resumes, const std::string& goes_on) {
   if (resumes) require_sweep(file);
   const std::string folder = file.folder();
-  if (!resumes && has_journal(file))
-    fail_input("{}: the folder {} holds a sweep already. `{} --resume` goes on with it; another name (or output_dir) keeps both", file.file,
-               folder, command);
+  if (!resumes && holds_sweep(file))
+    fail_input("{}: the folder {} holds a sweep{} already{}; another name (or output_dir) keeps both", file.file, folder,
+               goes_on.empty() ? " of another base" : "", goes_on.empty() ? "" : fmt::format(". `{}` goes on with it", goes_on));
   std::error_code error;
   fs::create_directories(folder, error);
   if (error || ::access(folder.c_str(), W_OK | X_OK) != 0)

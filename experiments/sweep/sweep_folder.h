@@ -6,8 +6,9 @@ namespace zerostep {
 
 // InputError where the folder of a sweep holds none that could go on.
 void require_sweep(const SweepFile& file);
+bool holds_sweep(const SweepFile& file);
 // Makes the folder of a sweep and becomes its owner. InputError: it holds a sweep and `resumes` is not set, holds none and it is, has
-// another owner or cannot be written. `command`: the user's, for what is said of how to go on.
-FolderLock claim_sweep_folder(const SweepFile& file, bool resumes, const std::string& command);
+// another owner or cannot be written. `goes_on`: the command that goes on with a sweep there; "": none does.
+FolderLock claim_sweep_folder(const SweepFile& file, bool resumes, const std::string& goes_on);
 
 }  // namespace zerostep

@@ -209,13 +209,23 @@ void write_report(const SweepRequest& request, const std::string& command, Sweep
 
 // Of a sweep that goes on: its points under the names that their runs have, and the base that it began with in its file. Gives what is to
 // be said of it.
-std::vector<std::string> join_former_runs(SweepRequest& request, nlohmann::json& resolved) {
+std::vector<std::string> join_former_runs(SweepRequest& request, nlohmann::json& resolved, const std::string& command) {
   require_sweep(request.file);
   const SweepBase former = former_base(request.file);
-  require_same_base(request.file, request.points, former, resolved["base"], request.command);
+  require_same_base(request.file, request.points, former, resolved["base"], command);
   resolved["base"] = nlohmann::json::parse(former.text);
   return keep_former_names(request.points, Journal::read(fs::path(request.file.folder()) / Journal::kFile), former,
                            request.file.resources.uses_slurm ? request.file.resources.ranks : 1);
+}
+
+// Of a command that asks for a new sweep where the folder holds one.
+std::string command_that_goes_on(const SweepFile& file, const std::vector<SweepPoint>& points, const nlohmann::json& base,
+                                 const std::string& command) {
+  try {
+    return resuming_command(file, points, former_base(file), base, command);
+  } catch (const InputError&) {  // which that command says
+    return command + " --resume";
+  }
 }
 
 // Of a dry run of a resume: how far its runs are, after what is to be said of it.
@@ -254,7 +264,6 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const auto begun = std::chrono::steady_clock::now();
   SweepRequest request;
   request.process_bytes = resident_memory().now;
-  request.command = arguments.command;
   request.file = read_sweep_file(arguments.file);
   apply(arguments, request.file);
   check_gpus(request.file.resources);
@@ -262,7 +271,9 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const SweepBase base = base_of(file);
   request.points = points_of(file, base, arguments.set);
   nlohmann::json resolved = resolved_file(file, base, arguments.set);
-  const std::vector<std::string> notes = arguments.resumes ? join_former_runs(request, resolved) : std::vector<std::string>();
+  const std::vector<std::string> notes =
+      arguments.resumes ? join_former_runs(request, resolved, arguments.command) : std::vector<std::string>();
+  const std::vector<SweepPoint> all_points = arguments.resumes ? std::vector<SweepPoint>() : request.points;
   std::vector<SweepPoint> others = choose_points(request.points, arguments.only);
   if (arguments.resumes) request.others = std::move(others);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
@@ -284,6 +295,8 @@ int sweep(Job& job, const SweepArguments& arguments) {
   for_all(file, request.points,
           [&](size_t i) { planner.make_tokens(request.points[i], [](const std::string& text) { print_err("{}\n", text); }); });
 
+  if (!arguments.resumes && holds_sweep(file))  // which is refused, unless somebody removes it meanwhile
+    request.goes_on = command_that_goes_on(file, all_points, resolved["base"], arguments.command);
   request.options = {arguments.resumes, arguments.retries_failed, arguments.stops_on_failure};
   request.program = fs::read_symlink("/proc/self/exe").string();
   request.base = fs::absolute(fs::path(file.folder()) / "base.json").string();

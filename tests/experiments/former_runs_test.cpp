@@ -115,13 +115,15 @@ TEST_F(FormerRunsOf, ARunOfOtherRanksIsAnotherUnlessTheBatchIsTheSame) {
 }
 
 TEST_F(FormerRunsOf, AnotherBaseIsRefusedByTheKeysThatDiffer) {
+  std::string goes_on;
   const auto said = [&](const std::string& blocks, const std::string& base) {
     const std::string path = scratch_.path("sweep.json");
     std::ofstream(path) << "{\"base\": " << base << ", " << blocks << "}";
     const SweepFile file = read_sweep_file(path);
     const std::vector<SweepPoint> all = points_of(file, {"sweep.json: base", base}, {});
-    return message_of<InputError>(
-        [&] { require_same_base(file, all, base_, nlohmann::json::parse(base), "zerostep sweep sweep.json --resume"); });
+    const nlohmann::json now = nlohmann::json::parse(base);
+    goes_on = resuming_command(file, all, base_, now, "zerostep sweep sweep.json");
+    return message_of<InputError>([&] { require_same_base(file, all, base_, now, "zerostep sweep sweep.json --resume"); });
   };
   const auto changed = [](const std::string& from, const std::string& to) {
     std::string text = kBase;
@@ -129,15 +131,18 @@ TEST_F(FormerRunsOf, AnotherBaseIsRefusedByTheKeysThatDiffer) {
   };
   const std::string seeds = R"("repeat": {"seed": [1, 2]})";
   EXPECT_EQ(said(seeds, kBase), "nothing thrown");
+  EXPECT_EQ(goes_on, "zerostep sweep sweep.json --resume");
   EXPECT_SAYS(
       said(seeds, changed("\"steps\": 8", "\"steps\": 9, \"eval_samples\": 5")),
       "began with (its sweep.json has that): run.eval_samples is 5 and was not given; run.steps is 9 and was 8. `zerostep sweep "
       "sweep.json --resume --set run.eval_samples=null --set run.steps=8` goes on with what it was, or give the sweep another name");
+  EXPECT_EQ(goes_on, "zerostep sweep sweep.json --resume --set run.eval_samples=null --set run.steps=8");
   // Where the file has many others, the first are named.
   EXPECT_SAYS(said(seeds, changed("\"seed\": 3",
                                   "\"gradient_clipping\": 0, \"steps_per_print\": 3, \"bf16\": {\"enabled\": true}, "
                                   "\"zero_optimization\": {\"stage\": 1}, \"prescale_gradients\": true")),
               "; and 1 more. Take that back, or");
+  EXPECT_EQ(goes_on, "");
   // What no run depends on, and what one says in another way, is no change.
   EXPECT_EQ(said(seeds, changed("\"seed\": 3", "\"seed\": 4")), "nothing thrown");
   EXPECT_EQ(said(seeds, changed("\"optimizer\"", "\"train_micro_batch_size_per_gpu\": 4, \"step\": {\"queries\": 9}, \"optimizer\"")),

@@ -164,7 +164,7 @@ TEST_F(CommandLine, APlanOfAThousandRanksSharesEverythingOut) {
   const std::string file = place_.config("\"zero_optimization\": {\"stage\": 3}, \"bf16\": {\"enabled\": true}");
   std::vector<std::string> arguments{"plan", file, "--world", "1024", "--ranks-per-node", "8", "--json"};
   for (const char* value : {"model.n_layer=80", "model.n_embd=1024", "model.n_head=8", "model.n_positions=256", "data.sequence_length=256",
-                            "train_batch_size=1024", "run.device_memory=80e9"})
+                            "train_batch_size=1024", "run.device_memory=80e9", "zero_optimization.stage3_max_reuse_distance=0"})
     arguments.insert(arguments.end(), {"--set", value});
   const Outcome done = place_.run(arguments);
   ASSERT_EQ(done.status, 0) << done.err;

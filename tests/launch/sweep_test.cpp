@@ -112,7 +112,8 @@ TEST_F(SweepCommand, OptionsChooseAndStopAndRefuse) {
   EXPECT_SAYS(said({"--gpus", "0,x"}), "--gpus is '0,x'");
   EXPECT_SAYS(said({"--retry-failed"}), "--resume");
   EXPECT_SAYS(said({}), "holds a sweep already. `");
-  EXPECT_SAYS(said({"--set", "run.steps=3"}), "sweep " + place_.path("sweep.json") + " --set run.steps=3 --resume` goes on with it");
+  EXPECT_SAYS(said({"--set", "run.steps=3"}),
+              "sweep " + place_.path("sweep.json") + " --set run.steps=3 --resume --set run.steps=2` goes on with it");
   EXPECT_SAYS(said({"--set", "data.train=nowhere.txt", "--set", "run.steps=1"}), "4 of 4 points cannot run");
   std::filesystem::remove_all(place_.path("runs/many"));
   EXPECT_SAYS(said({"--resume"}), "holds no sweep");
