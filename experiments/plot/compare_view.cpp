@@ -7,6 +7,7 @@
 #include "base/format.h"
 #include "experiments/plot/mean_curve.h"
 #include "experiments/plot/smooth.h"
+#include "experiments/plot/summary.h"
 #include "experiments/plot/view_parts.h"
 
 namespace zerostep {
@@ -17,7 +18,7 @@ struct Means {
   std::vector<Curve> curves;
   std::vector<int64_t> counts;       // of the runs of each curve
   std::vector<std::string> without;  // groups whose runs share no part of the axis
-  int64_t left_out = 0;              // runs that failed or were killed
+  std::vector<std::string> falling;  // groups that have no mean since x falls in their runs
 };
 
 void add_mean(Means& means, const PlotInput& input, const std::string& column, const Grouping& groups, size_t group) {
@@ -30,14 +31,14 @@ void add_mean(Means& means, const PlotInput& input, const std::string& column, c
     y.push_back(smoothed(points.y, input.smooth));
   }
   if (x.empty()) return;
-  means.left_out += std::count(groups.of_run.begin(), groups.of_run.end(), group) - std::ssize(runs);
-  const std::string& label = groups.labels[group];
+  const bool are_flawed = !input.runs[runs[0]].flaw().empty();  // all of them then
+  const std::string label = groups.labels[group] + (are_flawed ? flaws_of(input, groups, group) : "");
   const int64_t count = std::ssize(x);
   if (count == 1) {
     means.curves.push_back({label, column, label, groups.colors[group], std::move(x[0]), std::move(y[0]), {}, {}});
   } else {
     MeanCurve mean = mean_curve(std::move(x), std::move(y));
-    if (mean.x.empty()) return means.without.push_back(label);
+    if (mean.x.empty()) return (mean.falls ? means.falling : means.without).push_back(label);
     means.curves.push_back({label, column + " (mean)", label, groups.colors[group], std::move(mean.x), std::move(mean.mean),
                             std::move(mean.low), std::move(mean.high)});
   }
@@ -63,12 +64,21 @@ std::optional<Picture> compare_view(const PlotInput& input) {
   const std::string column = input.value_column(), label = label_of_column(column);
   Means means;
   for (size_t g = 0; g < groups.labels.size(); ++g) add_mean(means, input, column, groups, g);
-  if (means.curves.empty() && means.without.empty()) return std::nullopt;
+  if (means.curves.empty() && means.without.empty() && means.falling.empty()) return std::nullopt;
   Picture out;
   out.name = "compare";
   out.title = "Comparison";
   out.subtitle = runs_of(input) + (groups.title.empty() ? ", together where no more than the seed differs" : "") + say_counts(means);
-  if (means.left_out > 0) out.subtitle += fmt::format("; {} failed or killed and left out of them", counted(means.left_out, "run"));
+  std::vector<std::string> left_out;
+  for (size_t g = 0; g < groups.labels.size(); ++g) {
+    const std::vector<size_t> runs = runs_of_mean(input, groups, g);
+    for (size_t i = 0; i < input.runs.size(); ++i)
+      if (groups.of_run[i] == g && std::find(runs.begin(), runs.end(), i) == runs.end())
+        left_out.push_back(fmt::format("{} ({})", input.runs[i].record.name, input.runs[i].flaw()));
+  }
+  if (!left_out.empty()) out.subtitle += "; left out of them: " + first_names(left_out);
+  if (!means.falling.empty())
+    out.subtitle += fmt::format("; no mean where {} falls from one row to the next: {}", input.x.label, first_names(means.falling));
   if (!means.without.empty()) out.subtitle += "; no mean where runs share no part of the axis: " + first_names(means.without);
   out.subtitle += smoothing_note(input);
   Panel curves = curve_panel(input, "Mean " + label, column);
@@ -83,10 +93,12 @@ std::optional<Picture> compare_view(const PlotInput& input) {
   std::vector<double> speeds, spreads;
   for (const PlotRun& run : input.runs) {
     speeds.push_back(mean_speed(run.table));
-    spreads.push_back(deviation_of_last_fifth(run.column(column)));
+    spreads.push_back(run.has_diverged ? RunSummary::kUnknown : deviation_of_last_fifth(run.column(column)));
   }
   add_rows("Speed", {"tokens a second", AxisUnit::Number, input.is_log, true}, speeds);
   add_rows("Stability", {"standard deviation of the last fifth of the " + label, unit_of_column(column), input.is_log, false}, spreads);
+  if (std::any_of(input.runs.begin(), input.runs.end(), [](const PlotRun& run) { return !run.flaw().empty(); }))
+    out.notes.push_back(flawed_dots());
   return has_curves(out) ? std::optional(std::move(out)) : std::nullopt;
 }
 

@@ -5,8 +5,8 @@
 
 namespace zerostep {
 
-// The values that a picture shows, as lines of cells between tabs: panel, run, what, x, y, and low and high of a band. Numbers have the
-// digits that read back as the same. Rectangles have their two ends as x and y, and the name of their row in place of low.
+// The values that a picture shows, as lines of cells between tabs: panel, run, what, x, y, low and high of a band, and the color. Numbers
+// have the digits that read back as the same. Rectangles have their two ends as x and y, and the name of their row in place of low.
 std::string data_of(const PlacedPicture& picture);
 
 }  // namespace zerostep

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -161,29 +162,55 @@ std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool wit
 
 Grouping group_by_settings(const std::vector<PlotRun>& runs) {
   const std::vector<std::string> paths = telling_keys(runs, false);
-  std::map<std::string, std::map<std::string, size_t>> counts;
+  // The values of each key among the runs of a mode; those of another mode are no choice that a run of this one had.
+  std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   for (const std::string& path : paths)
-    for (const PlotRun& run : runs) ++counts[path][run.value(path)];
-  const auto names_of = [&](bool skips_usual) {
-    std::vector<std::string> out;
-    for (const PlotRun& run : runs) {
-      std::string name;
-      for (const std::string& path : paths) {
-        const std::string value = run.value(path);
-        const bool is_usual = rank_of(path) > 1 && 2 * counts[path][value] > runs.size();
-        if (value.empty() || (skips_usual && is_usual)) continue;
-        name += (name.empty() ? "" : ", ") + (path == kModePath ? value : short_key(path) + " " + value);
-      }
-      // A file without a configuration stands for itself.
-      if (run.record.config.is_null()) name = run.record.name;
-      out.push_back(!name.empty() ? name : runs.size() == 1 ? run.record.name : paths.empty() ? "all alike" : "as most");
+    for (const PlotRun& run : runs) seen[{run.value(kModePath), path}].insert(run.value(path));
+  std::vector<std::string> names;
+  for (const PlotRun& run : runs) {
+    std::string name, without;
+    for (const std::string& path : paths) {
+      const std::string value = run.value(path);
+      if (path != kModePath && seen[{run.value(kModePath), path}].size() < 2) continue;
+      if (value.empty() && without.empty()) without = "without " + short_key(path);
+      if (value.empty()) continue;
+      name += (name.empty() ? "" : ", ") + (path == kModePath ? value : short_key(path) + " " + value);
     }
-    return out;
-  };
-  const std::vector<std::string> whole = names_of(false), brief = names_of(true);
-  const auto count = [](const std::vector<std::string>& names) { return std::set(names.begin(), names.end()).size(); };
-  return group_by_names(count(brief) == count(whole) ? brief : whole, "");
+    // A file without a configuration stands for itself.
+    if (run.record.config.is_null()) name = run.record.name;
+    if (name.empty()) name = without;
+    names.push_back(!name.empty() ? name : runs.size() == 1 ? run.record.name : "all alike");
+  }
+  return group_by_names(names, "");
 }
+
+namespace {
+
+// What a key's name that no run has may mean: those whose last part, or path, is near, nearest first.
+std::vector<std::string> meant_keys(const std::set<std::string>& known, const std::string& text) {
+  constexpr size_t kMostMeant = 3;
+  std::vector<std::pair<size_t, std::string>> near;
+  for (const std::string& path : known) {
+    size_t distance = SIZE_MAX;
+    for (const std::string_view name : {std::string_view(path), std::string_view(path).substr(path.rfind('.') + 1)})
+      if (!near_names(text, std::array{name}).empty()) distance = std::min(distance, edit_distance(text, name, path.size() + text.size()));
+    if (distance < SIZE_MAX) near.emplace_back(distance, path);
+  }
+  std::sort(near.begin(), near.end());
+  std::vector<std::string> out;
+  for (auto& [distance, path] : near)
+    if (out.size() < kMostMeant) out.push_back(std::move(path));
+  return out;
+}
+
+// "a", "a or b", "a, b or c".
+std::string one_of(const std::vector<std::string>& names) {
+  std::string out = names[0];
+  for (size_t i = 1; i < names.size(); ++i) out += (i + 1 < names.size() ? ", " : " or ") + names[i];
+  return out;
+}
+
+}  // namespace
 
 std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& text) {
   std::set<std::string> known;
@@ -196,17 +223,12 @@ std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& tex
   if (found.size() == 1) return found[0];
   if (found.size() > 1)
     fail_input("--by {} may mean {}: give as many of its last parts as tell them apart", text, fmt::join(found, " or "));
-  // Those that tell these runs apart are what is asked for most.
-  const std::vector<std::string> differing = differing_keys(values_of(runs)), all(known.begin(), known.end());
-  std::vector<std::string_view> names;
-  for (const std::vector<std::string>* paths : {&differing, &all})
-    for (std::string_view path : *paths) {
-      names.push_back(path.substr(path.rfind('.') + 1));
-      names.push_back(path);
-    }
-  fail_input("--by {}: no run has such a key in its configuration{} {}", text, did_you_mean(text, names),
-             differing.empty() ? "The runs do not differ in any key; they have " + first_names(all)
-                               : "The runs differ in " + first_names(differing));
+  if (const std::vector<std::string> meant = meant_keys(known, text); !meant.empty())
+    fail_input("--by {}: no run has such a key in its configuration; did you mean {}?", text, one_of(meant));
+  const std::vector<std::string> telling = telling_keys(runs, true), all(known.begin(), known.end());
+  fail_input("--by {}: no run has such a key in its configuration. {}", text,
+             telling.empty() ? "The runs do not differ in any key; they have " + first_names(all)
+                             : "What tells the runs apart is " + first_names(telling));
 }
 
 }  // namespace zerostep

@@ -31,7 +31,8 @@ Grouping group_each(const std::vector<PlotRun>& runs);
 Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key = true);
 // Of these runs alone, by their indices.
 Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> among, const std::string& path, bool names_key = true);
-// By everything but the seed: as few of the keys that differ as tell the groups apart, without values that most runs have.
+// By everything but the seed: as few of the keys that differ as tell the groups apart. Of runs of one mode all show their value of a key
+// in which any two of them differ, but those that have none.
 Grouping group_by_settings(const std::vector<PlotRun>& runs);
 
 // As few of the keys that differ as tell the runs apart that can be told apart, those that say most first; with the seed or without.
@@ -40,8 +41,8 @@ std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool wit
 // The end of a key's path that names it: the last part, or two where the last says little ("offload_param.device").
 std::string short_key(const std::string& path);
 
-// The path of a key that is given by its last parts ("queries", "params.lr"). InputError with the nearest and those that differ where no
-// run has it, or with all that it may mean.
+// The path of a key that is given by its last parts ("queries", "params.lr"). InputError where no run has it, with what it may mean,
+// nearest first, or else those that tell the runs apart; and where it may mean several.
 std::string path_of_key(const std::vector<PlotRun>& runs, const std::string& text);
 
 }  // namespace zerostep

@@ -14,7 +14,8 @@ namespace {
 
 constexpr double kLegendGap = 17, kLegendLine = 15, kLegendEnd = 4;
 
-void shorten(std::vector<LegendEntry>& entries, double width) {
+// Gives the labels, as they were, that are like another now.
+std::vector<std::string> shorten(std::vector<LegendEntry>& entries, double width) {
   constexpr double kMostLabel = 260;
   std::vector<std::string> labels;
   for (const LegendEntry& entry : entries) labels.push_back(entry.label);
@@ -23,7 +24,12 @@ void shorten(std::vector<LegendEntry>& entries, double width) {
     found = short_labels(labels, kTextSize, most);
     if (found.kind != ShortLabels::Kind::Alike) break;
   }
-  for (size_t i = 0; i < entries.size(); ++i) entries[i].label = found.texts[i];
+  std::vector<std::string> alike;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (std::count(found.texts.begin(), found.texts.end(), found.texts[i]) > 1) alike.push_back(entries[i].label);
+    entries[i].label = found.texts[i];
+  }
+  return alike;
 }
 
 }  // namespace
@@ -49,7 +55,9 @@ std::vector<LegendEntry> legend_of(const Picture& picture) {
 PlacedLegend place_legend(const std::vector<LegendEntry>& notes, std::vector<LegendEntry> entries, Point at, double width,
                           double most_height) {
   PlacedLegend out;
-  shorten(entries, width);
+  std::vector<std::string> whole(notes.size());
+  for (const LegendEntry& entry : entries) whole.push_back(entry.label);
+  std::vector<std::string> alike = shorten(entries, width);
   entries.insert(entries.begin(), notes.begin(), notes.end());
   if (entries.empty()) return out;
   const auto lines = static_cast<size_t>(std::max(1.0, (most_height - kLegendEnd) / kLegendLine));
@@ -77,9 +85,14 @@ PlacedLegend place_legend(const std::vector<LegendEntry>& notes, std::vector<Leg
     const std::string text = fmt::format("and {} more", entries.size() - out.entries.size());
     return put({text, kPale, Curve::Form::Line, false, true});
   };
-  if (out.entries.size() < entries.size())
+  if (out.entries.size() < entries.size()) {
     while (!count_others() && !out.entries.empty()) {
     }
+    const size_t named = std::max(notes.size(), out.entries.size() - std::min<size_t>(1, out.entries.size()));
+    out.unnamed.assign(whole.begin() + static_cast<std::ptrdiff_t>(named), whole.end());
+  }
+  for (std::string& label : alike)
+    if (std::find(out.unnamed.begin(), out.unnamed.end(), label) == out.unnamed.end()) out.unnamed.push_back(std::move(label));
   out.height = kLegendLine * static_cast<double>(line + 1) + kLegendEnd;
   return out;
 }

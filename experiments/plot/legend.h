@@ -14,6 +14,7 @@ std::vector<LegendEntry> legend_of(const Picture& picture);
 // shorter where they are too wide. What has no room there is counted by the last entry.
 struct PlacedLegend {
   std::vector<PlacedPicture::Entry> entries;
+  std::vector<std::string> unnamed;  // labels, whole, that have no room, or none to be told apart
   double height = 0;
 };
 PlacedLegend place_legend(const std::vector<LegendEntry>& notes, std::vector<LegendEntry> entries, Point at, double width,

@@ -6,7 +6,9 @@
 namespace zerostep {
 
 std::optional<Picture> loss_view(const PlotInput& input) {
-  const Grouping groups = input.by.empty() ? group_each(input.runs) : group_by_key(input.runs, input.by);
+  Grouping groups = input.by.empty() ? group_each(input.runs) : group_by_key(input.runs, input.by);
+  if (input.runs.size() > 1)
+    for (size_t g = 0; g < groups.labels.size(); ++g) groups.labels[g] += flaws_of(input, groups, g);
   std::vector<std::string> columns = input.y.empty() ? std::vector<std::string>{"loss", "eval_loss"} : input.y;
   // An evaluation loss beside the loss is drawn over it, dashed.
   const bool has_loss = std::find(columns.begin(), columns.end(), "loss") != columns.end();
@@ -25,7 +27,7 @@ std::optional<Picture> loss_view(const PlotInput& input) {
       has_dashes |= panel.curves.size() > before;
     }
     settle_log(panel);
-    out.panels.push_back(std::move(panel));
+    if (!panel.curves.empty()) out.panels.push_back(std::move(panel));
   }
   if (!has_curves(out)) return std::nullopt;
   out.title = columns.size() == 1 ? capital(label_of_column(columns[0])) : "Curves";

@@ -1,6 +1,7 @@
 #include "experiments/plot/mean_curve.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <span>
 #include <utility>
@@ -18,7 +19,14 @@ void add_mean(MeanCurve& out, double x, std::span<const double> values) {
     high = std::max(high, value);
   }
   out.x.push_back(x);
-  out.mean.push_back(sum / static_cast<double>(values.size()));
+  const auto count = static_cast<double>(values.size());
+  if (!std::isfinite(sum)) {  // of values that have no room for their sum
+    sum = 0;
+    for (double value : values) sum += value / count;
+    out.mean.push_back(sum);
+  } else {
+    out.mean.push_back(sum / count);
+  }
   out.low.push_back(low);
   out.high.push_back(high);
 }
@@ -67,7 +75,7 @@ double value_at(const Points& curve, double x, size_t& right) {
   while (curve.x[right] < x) ++right;
   if (curve.x[right] == x) return curve.y[right];
   const double share = (x - curve.x[right - 1]) / (curve.x[right] - curve.x[right - 1]);
-  return curve.y[right - 1] + share * (curve.y[right] - curve.y[right - 1]);
+  return std::lerp(curve.y[right - 1], curve.y[right], share);
 }
 
 }  // namespace
@@ -89,7 +97,10 @@ MeanCurve mean_curve(std::vector<std::vector<double>> x, std::vector<std::vector
   double first = -std::numeric_limits<double>::infinity(), last = std::numeric_limits<double>::infinity();
   std::vector<Points> curves;
   for (size_t c = 0; c < x.size(); ++c) {
-    if (!std::is_sorted(x[c].begin(), x[c].end())) return out;
+    if (!std::is_sorted(x[c].begin(), x[c].end())) {
+      out.falls = true;
+      return out;
+    }
     first = std::max(first, x[c].front());
     last = std::min(last, x[c].back());
     curves.push_back({std::move(x[c]), std::move(y[c])});

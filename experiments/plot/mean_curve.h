@@ -7,6 +7,7 @@ namespace zerostep {
 // Curves of several runs as one: their mean, and the lowest and the highest of them.
 struct MeanCurve {
   std::vector<double> x, mean, low, high;
+  bool falls = false;  // there are no points since x falls somewhere, where it had to rise
 };
 
 // Curves with other x than each other have their mean at all of them while they are so many points a curve or fewer.
@@ -17,7 +18,7 @@ constexpr size_t kMostMeanPoints = 8192;
 //
 // Curves that have the same x as far as the shortest of them goes, in whatever order those are, have a mean in each row. Other curves have
 // one at each x of any of them: a curve lies on the line between its neighbouring points there, and its points of one x are one, at their
-// mean. Their x must not fall; where x falls there are no points.
+// mean. Their x must not fall; where x falls there are no points, and `falls` says why.
 //
 // Of more than kMostMeanPoints points a curve, the mean is taken at fewer x, since each is one of all curves: of each 2048th part of the
 // shared x those of every curve's first, last, lowest and highest point. So the band has the lowest and the highest point that any curve

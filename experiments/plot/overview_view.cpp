@@ -20,13 +20,18 @@ std::optional<Picture> overview_view(const PlotInput& input) {
   out.panels.push_back(std::move(curves));
   if (!has_curves(out)) return std::nullopt;
   const std::vector<double> values = final_values(input, column);
-  for (const std::string path : {kModeKey, "step.scope", "train_batch_size"}) {
+  std::vector<std::string> paths{key};
+  for (const char* path : {kModeKey, "step.scope", "train_batch_size"})
+    if (path != key) paths.emplace_back(path);
+  for (const std::string& path : paths) {
     Grouping groups = group_by_key(input.runs, path, false);
-    if (path != key) std::fill(groups.colors.begin(), groups.colors.end(), kPale);  // the legend names the colors of another key
-    if (groups.labels.size() == 1 && path != kModeKey) continue;                    // it tells nothing apart
+    if (path != key) std::fill(groups.colors.begin(), groups.colors.end(), kInk);  // the legend names the colors of another key
+    if (groups.labels.size() == 1 && path != key) continue;                        // it tells nothing apart
     const PlotAxis axis = final_axis(input, column);
     out.panels.push_back(row_panel(input, capital(axis.label) + " by " + groups.title, axis, groups, values));
   }
+  if (std::any_of(input.runs.begin(), input.runs.end(), [](const PlotRun& run) { return !run.flaw().empty(); }))
+    out.notes.push_back(flawed_dots());
   return out;
 }
 

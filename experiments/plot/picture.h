@@ -57,6 +57,7 @@ struct Picture {
   std::string title, subtitle;
   std::vector<Panel> panels;
   std::vector<LegendEntry> notes;  // legend entries that hold for every color ("training", "evaluation")
+  bool is_grouped = false;         // by a key that was asked for, whose value is named though there is but one
 };
 
 struct PictureSize {

@@ -35,8 +35,7 @@ class Extent {
     if (begins_at_zero) out.low = 0;
     return out;
   }
-  // Without room, as for steps.
-  Scale tight(const PlotAxis& axis) const { return low_ < high_ ? Scale{low_, high_, axis.is_log} : scale(axis); }
+  Scale tight(const PlotAxis& axis) const { return low_ < high_ ? tight_scale_of(low_, high_, axis.is_log, axis.unit) : scale(axis); }
 
  private:
   double low_ = std::numeric_limits<double>::infinity(), high_ = -std::numeric_limits<double>::infinity();
@@ -52,9 +51,10 @@ void set_scales(PlacedPanel& placed) {
       if (std::isfinite(curve.y[i])) {
         x.add(curve.x[i], panel.x.is_log);
         y.add(curve.y[i], panel.y.is_log);
+        if (curve.low.empty()) continue;
+        y.add(curve.low[i], panel.y.is_log);
+        y.add(curve.high[i], panel.y.is_log);
       }
-    for (double value : curve.low) y.add(value, panel.y.is_log);
-    for (double value : curve.high) y.add(value, panel.y.is_log);
   }
   for (const Block& block : panel.blocks)
     for (double value : {block.left, block.right}) x.add(value, panel.x.is_log);
@@ -183,6 +183,8 @@ struct Head {
   std::vector<std::string> subtitle;
   PlacedLegend legend;
   std::vector<std::string> labels;  // at the ends of the curves; none: they are in the legend, or too many for that too
+  size_t wanted = 0;                // labels there are, of several
+  std::vector<std::string> unnamed;
   double right_room = 8;
   double height = 0;
 };
@@ -210,11 +212,15 @@ Head head_of(const Picture& picture, PictureSize size, bool may_label_curves) {
       out.labels = std::move(labels.texts);
     }
   }
-  if (!out.labels.empty() || entries.size() > kMostEntries || entries.size() == 1) entries.clear();
+  if (entries.size() > 1) out.wanted = entries.size();
+  if (out.labels.empty() && entries.size() > kMostEntries)
+    for (const LegendEntry& entry : entries) out.unnamed.push_back(entry.label);
+  if (!out.labels.empty() || entries.size() > kMostEntries || (entries.size() == 1 && !picture.is_grouped)) entries.clear();
   // A legend takes what panels of a fair height leave it, and a part of the height at most where they are less high.
   const double left_over = size.height - out.height - kBelowAll - kEnough * grid_of(picture.panels.size(), size).rows;
   out.legend =
       place_legend(picture.notes, std::move(entries), {kPictureEdge, out.height}, width, std::max(kMostOfHeight * size.height, left_over));
+  out.unnamed.insert(out.unnamed.end(), out.legend.unnamed.begin(), out.legend.unnamed.end());
   out.height += out.legend.height;
   return out;
 }
@@ -243,6 +249,8 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
   }
   out.subtitle = std::move(head.subtitle);
   out.legend = std::move(head.legend.entries);
+  out.named_curves = head.wanted - std::min(head.wanted, head.unnamed.size());
+  out.unnamed = std::move(head.unnamed);
   const Grid grid = grid_of(count, size);
   const double width = size.width - 2 * kPictureEdge, half = (width - kBetween) / 2;
   const double height = (size.height - head.height - kBelowAll) / grid.rows;

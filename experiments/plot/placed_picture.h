@@ -41,6 +41,8 @@ struct PlacedPicture {
   double factor = 1;
   std::vector<PlacedPanel> panels;
   std::vector<Entry> legend;
+  size_t named_curves = 0;           // labels of curves that stand in the picture
+  std::vector<std::string> unnamed;  // those that have no room
 };
 
 }  // namespace zerostep

@@ -59,19 +59,31 @@ std::vector<std::string_view> columns_to_read(const PlotRequest& request, const 
 
 constexpr std::array<std::string_view, 5> kAxes{"step", "seconds", "tokens", "forwards", "bytes"};
 
-// A column that no file has, or none with numbers, is a mistake. `names`: what the option may be besides.
-void check_column(const std::vector<PlotRun>& runs, const std::string& option, const std::string& column,
-                  std::vector<std::string_view> names = {}) {
+// Whether a column has a number in any run. A column that no file has is a mistake. `names`: what the option may be besides.
+bool has_numbers(const std::vector<PlotRun>& runs, const std::string& option, const std::string& column,
+                 std::vector<std::string_view> names = {}) {
   bool is_there = false;
   for (const PlotRun& run : runs) {
-    if (run.has_values(column)) return;
+    if (run.has_values(column)) return true;
     for (const std::string& name : run.table.columns()) {
       is_there |= name == column;
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
   }
-  if (is_there) fail_input("{} {}: the column has no number in any row of these runs", option, column);
+  if (is_there) return false;
   fail_input("{} {}: no such column{} There are {}", option, column, did_you_mean(column, names), fmt::join(names, ", "));
+}
+
+constexpr const char* kNoNumber = "the column has no number in any row of these runs";
+
+// The columns of --y that have numbers, with a note of the others; InputError where none has.
+std::vector<std::string> columns_with_numbers(const std::vector<PlotRun>& runs, const std::vector<std::string>& columns,
+                                              std::vector<std::string>& notes) {
+  std::vector<std::string> out, empty;
+  for (const std::string& column : columns) (has_numbers(runs, "--y", column) ? out : empty).push_back(column);
+  if (out.empty() && !columns.empty()) fail_input("--y {}: {}", columns[0], kNoNumber);
+  for (const std::string& column : empty) notes.push_back(fmt::format("--y {}: {}, and is left out", column, kNoNumber));
+  return out;
 }
 
 // A run of one rank receives nothing: its curves would be a line at 0. Takes them out, with a note; InputError where no run moves any.
@@ -98,19 +110,31 @@ void leave_out_runs_without_bytes(PlotInput& input, std::vector<std::string>& no
   notes.push_back(fmt::format("--x bytes: the curves of {} are left out: nothing moved {}", first_names(names), kWhy));
 }
 
+// Which runs no mean and no ranking counts, where there are others.
+void note_flaws(const std::vector<PlotRun>& runs, std::vector<std::string>& notes) {
+  std::vector<std::string> flawed;
+  for (const PlotRun& run : runs)
+    if (const std::string flaw = run.flaw(); !flaw.empty()) flawed.push_back(fmt::format("{} ({})", run.record.name, flaw));
+  if (!flawed.empty() && runs.size() > 1)
+    notes.push_back(
+        fmt::format("means leave out runs that failed, were killed or diverged, where a group has others, and so does the list "
+                    "of the best: {}",
+                    first_names(flawed)));
+}
+
 PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, std::vector<std::string>& notes) {
   PlotInput out;
   out.x = x_axis(request.x);
   out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads);
-  for (const std::string& column : request.y) check_column(out.runs, "--y", column);
-  if (std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end())
-    check_column(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()});
+  out.y = columns_with_numbers(out.runs, request.y, notes);
+  const bool is_column = std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end();
+  if (is_column && !has_numbers(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()})) fail_input("--x {}: {}", request.x, kNoNumber);
   for (const PlotRun& run : out.runs) {
     out.x_values.push_back(x_values(run, out.x));
     notes.insert(notes.end(), run.table.notes().begin(), run.table.notes().end());
   }
   leave_out_runs_without_bytes(out, notes);
-  out.y = request.y;
+  note_flaws(out.runs, notes);
   if (!request.by.empty()) out.by = path_of_key(out.runs, request.by);
   out.smooth = request.smooth;
   out.is_log = request.is_log;
@@ -125,7 +149,9 @@ std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<c
     std::optional<Picture> picture = view->make(input);
     if (!picture && !request.views.empty())
       fail_input("--view {}: these runs have nothing to show there; it needs {}", view->name, view->needs);
-    if (picture) out.push_back(std::move(*picture));
+    if (!picture) continue;
+    picture->is_grouped = !input.by.empty();
+    out.push_back(std::move(*picture));
   }
   if (out.empty() && !request.formats.empty())
     fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
@@ -166,6 +192,16 @@ std::string time_now() {
   return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min);
 }
 
+// That a picture has no room for names of its curves, and where they are.
+void note_unnamed(const PlacedPicture& picture, std::vector<std::string>& notes) {
+  if (picture.unnamed.empty()) return;
+  const size_t all = picture.named_curves + picture.unnamed.size();
+  notes.push_back(
+      fmt::format("{0}: the picture has no room to name {1} of {2} curves: {3}. {0}.tsv has the names and colors of all; a larger --size, "
+                  "fewer runs or --by KEY names more",
+                  picture.head.name, picture.unnamed.size(), all, first_names(picture.unnamed)));
+}
+
 }  // namespace
 
 PlotResult plot(const PlotRequest& request) {
@@ -199,6 +235,7 @@ PlotResult plot(const PlotRequest& request) {
     figure.wide = svg_of(placed.back(), true);
     if (wants("svg")) write(figure.name + ".svg", svg_of(placed.back(), false));
     if (!request.formats.empty()) write(figure.name + ".tsv", data_of(placed.back()));
+    if (!request.formats.empty()) note_unnamed(placed.back(), out.notes);
     report.figures.push_back(std::move(figure));
   }
   write("summary.csv", summary_csv(out.summary));

@@ -34,6 +34,8 @@ std::string shown(const nlohmann::json& value) { return plain(value.is_array() &
 
 }  // namespace
 
+std::string PlotRun::flaw() const { return record.is_broken() ? std::string(name_of(record.state)) : has_diverged ? "diverged" : ""; }
+
 bool PlotRun::has_values(std::string_view name) const {
   const std::span<const double> values = column(name);
   return std::any_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
@@ -70,6 +72,7 @@ std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector
     for (size_t i = next++; i < records.size(); i = next++) try {
         out[i].table = MetricsTable::read(records[i].metrics, columns);
         out[i].record = std::move(records[i]);
+        out[i].has_diverged = has_diverged(out[i].table, "loss");
       } catch (...) {
         errors[i] = std::current_exception();
       }

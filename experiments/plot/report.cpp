@@ -66,7 +66,10 @@ std::string runs_table(const Summary& summary) {
     out += state_cell(run);
     out += value_cell(static_cast<double>(run.steps),
                       run.total_steps > run.steps ? grouped(run.steps) + " / " + grouped(run.total_steps) : grouped(run.steps));
-    out += loss_cell(run.final_loss) + loss_cell(run.best_eval_loss);
+    // What has diverged stands last however the table is sorted.
+    out += run.has_diverged ? fmt::format("<td data-v=\"\">{}</td>", run.final_loss_text())
+                            : value_cell(run.final_loss, run.final_loss_text());
+    out += loss_cell(run.best_eval_loss);
     if (summary.has_accuracies()) out += loss_cell(run.best_eval_accuracy);
     out += seconds_cell(run.seconds);
     out += value_cell(run.tokens_per_second, human_count(run.tokens_per_second)) + bytes_cell(run.device_peak_bytes) + "</tr>\n";
@@ -120,7 +123,7 @@ std::string common_loss(const Summary& summary) {
   if (summary.runs.size() < 2 || !std::isfinite(summary.common_loss)) return "";
   std::string out = fmt::format(
       "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's rows that have a loss is {:.5g} or less, as it is in "
-      "every run that neither failed nor was killed.</p>\n",
+      "every run that neither failed nor was killed nor diverged.</p>\n",
       summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
@@ -132,7 +135,7 @@ std::string common_loss(const Summary& summary) {
 std::string failures(const Summary& summary) {
   std::string rows;
   for (const RunSummary& run : summary.runs)
-    if (run.is_broken() || run.state == RunState::Interrupted)
+    if (is_broken(run.state) || run.state == RunState::Interrupted)
       rows += "<tr>" + name_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
               text_cell(run.why.empty() ? "it ended without a word" : run.why, "wrap") + "</tr>\n";
   if (rows.empty()) return "";

@@ -63,7 +63,7 @@ document.querySelectorAll('table.sortable').forEach(function(table){
   });
 });
 function scale(text){var p=text.split(',');return{low:+p[0],high:+p[1],log:p[2]==='log',unit:p[3]};}
-function value(s,share){return s.log?s.low*Math.pow(s.high/s.low,share):s.low+share*(s.high-s.low);}
+function value(s,share){return s.log?Math.exp((1-share)*Math.log(s.low)+share*Math.log(s.high)):(1-share)*s.low+share*s.high;}
 function show(v,unit){
   if(unit==='bytes'){var n=['B','KiB','MiB','GiB','TiB'],i=0;while(v>=1024&&i<4){v/=1024;i++;}return v.toPrecision(i?4:Math.max(1,String(Math.round(v)).length))+' '+n[i];}
   if(unit==='seconds'){return v<180?v.toPrecision(4)+' s':v<10800?(v/60).toPrecision(4)+' min':(v/3600).toPrecision(4)+' h';}

@@ -61,6 +61,58 @@ std::vector<std::string> without_common_parts(const std::vector<std::string>& te
   return out;
 }
 
+// Where the name of a key ends in "queries=64" or "queries 64"; npos of a part without one, as "zo" or "zo (failed)".
+size_t end_of_key(const std::string& part) {
+  if (const size_t sign = part.find('='); sign != part.npos) return sign;
+  const size_t blank = part.find(' ');
+  return blank == part.npos || part.compare(blank, 2, " (") == 0 ? part.npos : blank;
+}
+
+// With as many letters of each key's name; of none with the values alone.
+std::vector<std::string> with_short_keys(const std::vector<std::string>& texts, size_t letters) {
+  std::vector<std::string> out;
+  for (const std::string& text : texts) {
+    std::string& label = out.emplace_back();
+    for (const Part& part : parts_of(text)) {
+      const size_t end = end_of_key(part.text);
+      if (end == part.text.npos || end <= letters + 1)
+        label += part.text;
+      else if (letters == 0)
+        label += part.text.substr(end + 1);
+      else
+        label += std::string(ends_of(part.text, letters, 0).first) + kEllipsis + part.text.substr(end);
+      label += part.separator;
+    }
+  }
+  return out;
+}
+
+// Whole parts from both ends of a text, as many as fit and, of those, as nearly as many of either end as no other text has; "" where there
+// are none. `is_apart` tells whether it is to differ from the others at all.
+std::string ends_apart_from(const std::string& text, const std::vector<std::string>& others, double size, double most, bool is_apart) {
+  const std::vector<Part> parts = parts_of(text);
+  const auto joined = [&](size_t from, size_t to) {
+    std::string out;
+    for (size_t i = from; i < to; ++i) out += parts[i].text + parts[i].separator;
+    return out;
+  };
+  for (size_t kept = parts.size(); kept-- > 1;)
+    for (size_t off = 0; off <= kept; ++off) {
+      // Heads of half as many, and of one more, one less, two more, ...
+      const size_t half = (kept + 1) / 2, shift = (off + 1) / 2;
+      if (off % 2 == 1 ? half + shift > kept : shift > half) continue;
+      const size_t head = off % 2 == 1 ? half + shift : half - shift, begin = parts.size() - (kept - head);
+      const std::string first = joined(0, head), last = joined(begin, parts.size());
+      std::string out = first + kEllipsis + (last.empty() ? "" : parts[begin - 1].separator) + last;
+      if (text_width(out, size) > most) continue;
+      if (!is_apart || std::none_of(others.begin(), others.end(), [&](const std::string& other) {
+            return other != text && other.starts_with(first) && other.ends_with(last);
+          }))
+        return out;
+    }
+  return "";
+}
+
 // The two ends of a text, of those that fit the nearest to equal ones that no other text has; "" where there are none.
 std::string apart_from(const std::string& text, const std::vector<std::string>& others, double size, double most) {
   if (text_width(text, size) <= most) return text;
@@ -97,12 +149,20 @@ ShortLabels short_labels(const std::vector<std::string>& texts, double size, dou
   std::vector<std::string> parts = count_of(texts) > 1 ? without_common_parts(texts) : texts;
   if (count_of(parts) < count_of(texts)) parts = texts;
   if (fit(parts, size, most)) return {Kind::Parts, parts};
+  for (const size_t letters : {8, 5, 3, 2, 1, 0}) {
+    std::vector<std::string> keys = with_short_keys(parts, letters);
+    if (count_of(keys) == count_of(texts) && fit(keys, size, most)) return {Kind::Cut, std::move(keys)};
+  }
   ShortLabels out{Kind::Cut, {}};
   for (const std::string& text : parts) {
-    std::string label = apart_from(text, parts, size, most);
+    const std::vector<Part> own = parts_of(text);
+    const bool has_values = std::any_of(own.begin(), own.end(), [](const Part& part) { return end_of_key(part.text) != part.text.npos; });
+    std::string label = text_width(text, size) <= most ? text : ends_apart_from(text, parts, size, most, true);
+    if (label.empty() && !has_values) label = apart_from(text, parts, size, most);
     if (label.empty()) {
       out.kind = Kind::Alike;
-      label = shortened(text, size, most);
+      label = has_values ? ends_apart_from(text, parts, size, most, false) : "";
+      if (label.empty()) label = shortened(text, size, most);
     }
     out.texts.push_back(std::move(label));
   }

@@ -1,5 +1,7 @@
 #include "experiments/plot/summary.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -24,15 +26,15 @@ std::vector<double> axis_or_none(const PlotRun& run, const char* name) {
 
 double last_or_unknown(const std::vector<double>& values) { return values.empty() ? kUnknown : values.back(); }
 
-// Means of a twentieth of the values that are numbers, from each on back; as many as there are rows, NaN before the first whole one.
+// Means of a twentieth of the values that may be losses, from each on back; as many as there are rows, NaN before the first whole one.
 std::vector<double> trailing_means(std::span<const double> values) {
   constexpr double kSpike = 1e3;
-  const int64_t count = std::count_if(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+  const int64_t count = std::count_if(values.begin(), values.end(), is_loss);
   const auto window = static_cast<size_t>(std::max<int64_t>(1, count / 20));
   std::vector<double> out(values.size(), kUnknown), numbers;
   double sum = 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) continue;
+    if (!is_loss(values[i])) continue;
     numbers.push_back(values[i]);
     sum += values[i];
     if (numbers.size() > window) {
@@ -53,6 +55,7 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.path = run.record.folder.empty() ? run.record.metrics.string() : run.record.folder.string();
   out.state = run.record.state;
   out.why = run.record.why;
+  out.has_diverged = run.has_diverged;
   out.steps = run.table.num_rows();
   out.total_steps = run.record.total_steps();
   out.final_loss = final_mean(run.column("loss"));
@@ -75,7 +78,7 @@ void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
-    const double best = run.record.is_broken() ? kUnknown : lowest(means.back());
+    const double best = run.flaw().empty() ? lowest(means.back()) : kUnknown;
     if (std::isfinite(best) && !(summary.common_loss >= best)) summary.common_loss = best;
   }
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -91,8 +94,13 @@ void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
 
 }  // namespace
 
+std::string RunSummary::final_loss_text() const {
+  if (std::isnan(final_loss)) return flaw() == "diverged" ? "diverged" : "";
+  return fmt::format("{:.5g}{}", final_loss, flaw().empty() ? "" : " (" + flaw() + ")");
+}
+
 bool Summary::ranks_by_evaluation() const {
-  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) { return r.is_broken() || std::isfinite(r.best_eval_loss); });
+  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) { return !r.flaw().empty() || std::isfinite(r.best_eval_loss); });
 }
 
 std::vector<size_t> Summary::best(size_t most) const {
@@ -100,7 +108,7 @@ std::vector<size_t> Summary::best(size_t most) const {
   const auto value = [&](size_t i) { return by_evaluation ? runs[i].best_eval_loss : runs[i].final_loss; };
   std::vector<size_t> out(runs.size());
   std::iota(out.begin(), out.end(), size_t{0});
-  std::erase_if(out, [&](size_t i) { return runs[i].is_broken() || !std::isfinite(value(i)); });
+  std::erase_if(out, [&](size_t i) { return !runs[i].flaw().empty() || !std::isfinite(value(i)); });
   std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return value(a) < value(b); });
   if (out.size() > most) out.resize(most);
   return out;

@@ -26,18 +26,23 @@ struct RunSummary {
   // Until the common loss; unknown where it was not come to.
   double steps_to_common = kUnknown, seconds_to_common = kUnknown, forwards_to_common = kUnknown;
 
-  bool is_broken() const { return zerostep::is_broken(state); }
+  bool has_diverged = false;
+
+  // Why means and rankings leave it out: "failed", "killed" or "diverged"; "" where they do not.
+  std::string flaw() const { return is_broken(state) ? std::string(name_of(state)) : has_diverged ? "diverged" : ""; }
+  // For people: "2.3134", "2.3134 (failed)"; "" where there is none.
+  std::string final_loss_text() const;
 };
 
 struct Summary {
   std::vector<std::string> keys;     // in which the runs differ
   std::vector<std::string> telling;  // those of them that tell the runs apart
   std::vector<RunSummary> runs;      // in the order of the runs
-  // The lowest loss that all runs that neither failed nor were killed have come to, as the mean of a twentieth of their rows that have a
-  // loss; NaN where there is none.
+  // The lowest loss that all runs that neither failed nor were killed nor diverged have come to, as the mean of a twentieth of their rows
+  // that have a loss; NaN where there is none.
   double common_loss = RunSummary::kUnknown;
 
-  // The runs that are not broken with the lowest best evaluation loss, where all of them have one, or else with the lowest final
+  // The runs without a flaw with the lowest best evaluation loss, where all of them have one, or else with the lowest final
   // loss; best first.
   std::vector<size_t> best(size_t most) const;
   bool ranks_by_evaluation() const;

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -70,7 +71,7 @@ std::string summary_text(const Summary& summary) {
     const auto number = [](double value, const std::string& text) { return std::isnan(value) ? std::string("-") : text; };
     row.emplace_back(name_of(run.state));
     row.push_back(run.total_steps > run.steps ? fmt::format("{}/{}", run.steps, run.total_steps) : fmt::format("{}", run.steps));
-    row.push_back(number(run.final_loss, fmt::format("{:.5g}", run.final_loss)));
+    row.push_back(run.final_loss_text().empty() ? "-" : run.final_loss_text());
     row.push_back(number(run.best_eval_loss, fmt::format("{:.5g}", run.best_eval_loss)));
     if (summary.has_accuracies()) row.push_back(number(run.best_eval_accuracy, fmt::format("{:.4f}", run.best_eval_accuracy)));
     row.push_back(number(run.seconds, human_duration(run.seconds)));
@@ -89,6 +90,10 @@ std::string summary_text(const Summary& summary) {
     }
     out += "\n";
   }
+  std::vector<std::string> flawed;
+  for (const RunSummary& run : summary.runs)
+    if (!run.flaw().empty()) flawed.push_back(fmt::format("{} ({})", run.name, run.flaw()));
+  if (!flawed.empty()) out += fmt::format("left out of means and of the best: {}\n", fmt::join(flawed, ", "));
   for (const RunSummary& run : summary.runs)
     if (run.state == RunState::Failed) out += fmt::format("failed: {}: {}\n", run.name, run.why);
   return out;
@@ -105,6 +110,7 @@ nlohmann::ordered_json summary_json(const Summary& summary) {
     nlohmann::ordered_json keys = nlohmann::ordered_json::object();
     for (size_t k = 0; k < summary.keys.size(); ++k) keys[summary.keys[k]] = run.values[k];
     one["keys"] = keys;
+    one["diverged"] = run.has_diverged;
     if (run.state == RunState::Failed) one["error"] = run.why;
     out["runs"].push_back(std::move(one));
   }

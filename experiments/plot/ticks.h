@@ -19,7 +19,10 @@ struct Tick {
 // are all the same get some room.
 Scale scale_of(double low, double high, bool is_log, AxisUnit unit);
 
-// Round values on a scale, about `most` of them with labels; "20k", "1.5 GiB", "10 min", 10^-3 as "0.001" or "1e-3".
+// The same without room, for what is read from one end to the other, as steps are.
+Scale tight_scale_of(double low, double high, bool is_log, AxisUnit unit);
+
+// Round values on a scale, about `most` of them with labels, and two at least; "20k", "1.5 GiB", "10 min", 10^-3 as "0.001" or "1e-3".
 std::vector<Tick> ticks_of(const Scale& scale, AxisUnit unit, int most);
 
 std::string_view name_of(AxisUnit unit);  // "bytes", "seconds" or ""

@@ -1,11 +1,13 @@
 #include "experiments/plot/view_parts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "base/format.h"
 #include "experiments/plot/colors.h"
@@ -77,10 +79,27 @@ std::vector<size_t> runs_of_mean(const PlotInput& input, const Grouping& groups,
   for (size_t i = 0; i < input.runs.size(); ++i) {
     if (groups.of_run[i] != group) continue;
     all.push_back(i);
-    if (!input.runs[i].record.is_broken()) whole.push_back(i);
+    if (input.runs[i].flaw().empty()) whole.push_back(i);
   }
   return whole.empty() ? all : whole;
 }
+
+std::string flaws_of(const PlotInput& input, const Grouping& groups, size_t group) {
+  std::map<std::string, int64_t> counts;
+  int64_t all = 0;
+  for (size_t i = 0; i < input.runs.size(); ++i) {
+    if (groups.of_run[i] != group) continue;
+    ++all;
+    if (const std::string flaw = input.runs[i].flaw(); !flaw.empty()) ++counts[flaw];
+  }
+  std::vector<std::string> texts;
+  for (const auto& [flaw, count] : counts) texts.push_back(all == 1 ? flaw : fmt::format("{} {}", count, flaw));
+  return texts.empty() ? "" : fmt::format(" ({})", fmt::join(texts, ", "));
+}
+
+Color flawed(const Color& color) { return color.faded(0.35); }
+
+LegendEntry flawed_dots() { return {"failed, killed or diverged", flawed(kPale), Curve::Form::Dots}; }
 
 Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis& axis, const Grouping& groups,
                 const std::vector<double>& values) {
@@ -90,13 +109,21 @@ Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis
   for (size_t g = 0; g < groups.labels.size(); ++g) {
     const auto row = static_cast<double>(out.rows.size());
     Curve dots{groups.labels[g], axis.label, "", groups.colors[g], {}, {}, {}, {}, Curve::Form::Dots};
-    for (size_t i = 0; i < values.size(); ++i)
-      if (groups.of_run[i] == g && std::isfinite(values[i])) {
-        dots.x.push_back(values[i]);
-        dots.y.push_back(row);
-      }
-    if (dots.x.empty()) continue;
-    out.rows.push_back(groups.labels[g]);
+    Curve pale = dots;
+    pale.what += " (" + flawed_dots().label + ")";
+    pale.color = flawed(dots.color);
+    bool has_diverged = false;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (groups.of_run[i] != g) continue;
+      has_diverged |= input.runs[i].has_diverged;
+      if (!std::isfinite(values[i])) continue;
+      Curve& shown = input.runs[i].flaw().empty() ? dots : pale;
+      shown.x.push_back(values[i]);
+      shown.y.push_back(row);
+    }
+    // What has diverged has no place on the axis, but a name that says so.
+    if (dots.x.empty() && pale.x.empty() && !has_diverged) continue;
+    out.rows.push_back(groups.labels[g] + flaws_of(input, groups, g));
     double sum = 0, count = 0;
     for (size_t i : runs_of_mean(input, groups, g))
       if (std::isfinite(values[i])) {
@@ -106,14 +133,18 @@ Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis
     if (count > 1)
       out.curves.push_back(
           {groups.labels[g], axis.label + " (mean)", "", groups.colors[g], {sum / count, sum / count}, {row - 0.3, row + 0.3}, {}, {}});
-    out.curves.push_back(std::move(dots));
+    for (Curve* curve : {&pale, &dots})
+      if (!curve->x.empty()) out.curves.push_back(std::move(*curve));
   }
   return out;
 }
 
 std::vector<double> final_values(const PlotInput& input, const std::string& column) {
   std::vector<double> out;
-  for (const PlotRun& run : input.runs) out.push_back(final_mean(run.column(column)));
+  for (const PlotRun& run : input.runs) {
+    const double value = final_mean(run.column(column));
+    out.push_back(is_loss(value) ? value : std::numeric_limits<double>::quiet_NaN());
+  }
   return out;
 }
 

@@ -27,14 +27,21 @@ void add_curve(Panel& panel, const PlotInput& input, size_t run, const std::stri
 // ones show; not where the axis is always linear.
 void settle_log(Panel& panel);
 
-// The runs of a group that a mean is of: those that neither failed nor were killed; all where none is left.
+// The runs of a group that a mean is of: those that neither failed nor were killed nor diverged; all where none is left.
 std::vector<size_t> runs_of_mean(const PlotInput& input, const Grouping& groups, size_t group);
+// What a name of the group says of its runs with a flaw: " (failed)" of one alone, else " (1 failed, 2 diverged)"; "" without any.
+std::string flaws_of(const PlotInput& input, const Grouping& groups, size_t group);
+// The color of such a run in place of another, and the entry for their dots.
+Color flawed(const Color& color);
+LegendEntry flawed_dots();
 
-// Values of runs in rows, one for each group, with a bar at the mean of a row. `values`: one a run, NaN of those without.
+// Values of runs in rows, one for each group, with a bar at the mean of a row and runs with a flaw pale. `values`: one a run, NaN of those
+// without.
 Panel row_panel(const PlotInput& input, const std::string& title, const PlotAxis& axis, const Grouping& groups,
                 const std::vector<double>& values);
 
-// The mean of the last 5 % of a column's numbers, one a run; its axis, "final loss", and what a subtitle says of it.
+// The mean of the last 5 % of a column's numbers, one a run, NaN of one that no loss can be; its axis, "final loss", and what a subtitle
+// says of it.
 std::vector<double> final_values(const PlotInput& input, const std::string& column);
 PlotAxis final_axis(const PlotInput& input, const std::string& column);
 std::string final_note(const std::string& column);

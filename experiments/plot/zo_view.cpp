@@ -21,31 +21,35 @@ std::vector<size_t> runs_with_queries(const PlotInput& input) {
   return out;
 }
 
-// Final values against the number of queries: a dot a run, a line through the means of each mode, without runs that failed or were
-// killed where there are others.
-Panel against_queries(const PlotInput& input, std::span<const size_t> runs, const std::string& column) {
+// Final values against the number of queries: a dot a run, pale with a flaw, and a line through the means of the others of each mode, or of
+// each group where runs are grouped by a key that is asked for.
+Panel against_queries(const PlotInput& input, std::span<const size_t> runs, const std::string& column, const Grouping& by_key) {
   Panel out;
   out.y = final_axis(input, column);
   out.title = capital(out.y.label) + " against queries";
   out.x = {"queries a step", AxisUnit::Number, true, false};
   const std::vector<double> values = final_values(input, column);
-  const Grouping modes = group_by_key(input.runs, runs, "step.mode");
+  const bool is_by_key = !input.by.empty();
+  const Grouping groups = is_by_key ? by_key : group_by_key(input.runs, runs, "step.mode");
   std::set<double> marks;
-  for (size_t m = 0; m < modes.labels.size(); ++m) {
-    const std::string label = modes.labels.size() > 1 ? modes.labels[m] : "";
-    Curve dots{"runs", out.y.label, label, modes.colors[m], {}, {}, {}, {}, Curve::Form::Dots};
-    std::map<double, std::vector<double>> of_queries, of_broken;
+  for (size_t g = 0; g < groups.labels.size(); ++g) {
+    // Of one mode alone the color says nothing, and is none of those that stand for numbers of queries.
+    const bool is_alone = !is_by_key && groups.labels.size() == 1;
+    const Color color = is_alone ? kInk : groups.colors[g];
+    std::map<double, std::vector<double>> of_queries;
     for (size_t i : runs) {
-      if (!std::isfinite(values[i]) || modes.of_run[i] != m) continue;
-      dots.run = input.runs[i].record.name;
-      dots.x.assign(1, queries_of(input.runs[i]));
-      dots.y.assign(1, values[i]);
-      out.curves.push_back(dots);
-      (input.runs[i].record.is_broken() ? of_broken : of_queries)[dots.x[0]].push_back(values[i]);
-      marks.insert(dots.x[0]);
+      if (!std::isfinite(values[i]) || groups.of_run[i] != g) continue;
+      const double queries = queries_of(input.runs[i]);
+      const bool is_flawed = !input.runs[i].flaw().empty();
+      const std::string what = out.y.label + (is_flawed ? " (" + flawed_dots().label + ")" : "");
+      Curve dot{input.runs[i].record.name, what, is_alone || is_flawed ? "" : groups.labels[g], color, {queries}, {values[i]}, {}, {}};
+      dot.form = Curve::Form::Dots;
+      if (is_flawed) dot.color = flawed(color);
+      out.curves.push_back(std::move(dot));
+      if (!is_flawed) of_queries[queries].push_back(values[i]);
+      marks.insert(queries);
     }
-    of_queries.merge(of_broken);  // where all runs of a number failed or were killed, their mean
-    Curve means{"mean of mode " + modes.labels[m], out.y.label, "", modes.colors[m].faded(0.6), {}, {}, {}, {}};
+    Curve means{(is_by_key ? "mean of " : "mean of mode ") + groups.labels[g], out.y.label, "", color.faded(0.6), {}, {}, {}, {}};
     for (const auto& [queries, of_runs] : of_queries) {
       means.x.push_back(queries);
       means.y.push_back(std::accumulate(of_runs.begin(), of_runs.end(), 0.0) / static_cast<double>(of_runs.size()));
@@ -74,9 +78,10 @@ std::optional<Picture> zo_view(const PlotInput& input) {
     if (!panel.curves.empty()) out.panels.push_back(std::move(panel));
   };
   add_curves(column);
-  out.panels.push_back(against_queries(input, runs, column));
+  out.panels.push_back(against_queries(input, runs, column, groups));
   for (const char* beside : {"grad_norm", "cosine"})
     if (column != beside) add_curves(beside);
+  if (std::any_of(runs.begin(), runs.end(), [&](size_t i) { return !input.runs[i].flaw().empty(); })) out.notes.push_back(flawed_dots());
   return has_curves(out) ? std::optional(std::move(out)) : std::nullopt;
 }
 

@@ -124,15 +124,28 @@ std::string MetricsTable::text(const std::vector<std::string>& row, std::string_
   return index < row.size() ? row[index] : "";
 }
 
-double mean_speed(const MetricsTable& table) {
-  const std::span<const double> speed = table.column("tokens_per_second"), seconds = table.column("step_seconds");
-  double tokens = 0, time = 0;
-  for (size_t i = 0; i < std::min(speed.size(), seconds.size()); ++i)
-    if (std::isfinite(speed[i]) && std::isfinite(seconds[i])) {
-      tokens += speed[i] * seconds[i];
-      time += seconds[i];
+MeanSpeed mean_speed(std::span<const double> step_seconds, std::span<const double> tokens_per_second) {
+  double tokens = 0, time = 0, count = 0;
+  for (size_t i = 0; i < std::min(step_seconds.size(), tokens_per_second.size()); ++i)
+    if (std::isfinite(tokens_per_second[i]) && std::isfinite(step_seconds[i])) {
+      tokens += tokens_per_second[i] * step_seconds[i];
+      time += step_seconds[i];
+      ++count;
     }
-  return time > 0 ? tokens / time : kNaN;
+  return {count > 0 ? time / count : kNaN, time > 0 ? tokens / time : kNaN};
+}
+
+double mean_speed(const MetricsTable& table) {
+  return mean_speed(table.column("step_seconds"), table.column("tokens_per_second")).tokens_per_second;
+}
+
+bool is_loss(double value) { return std::abs(value) <= std::numeric_limits<float>::max(); }
+
+bool has_diverged(const MetricsTable& table, std::string_view column) {
+  const double mean = final_mean(table.column(column));
+  std::string last = table.last(column);
+  std::transform(last.begin(), last.end(), last.begin(), [](unsigned char c) { return std::tolower(c); });
+  return (!std::isnan(mean) && !is_loss(mean)) || last.find("nan") != last.npos;
 }
 
 double final_mean(std::span<const double> values) {

@@ -37,8 +37,19 @@ class MetricsTable {
   int64_t num_rows_ = 0;
 };
 
-// Tokens of all steps over their seconds, of the columns tokens_per_second and step_seconds; NaN where they tell nothing.
+// Means of steps: the seconds of one, and their tokens over their seconds; NaN where the steps tell nothing.
+struct MeanSpeed {
+  double step_seconds, tokens_per_second;
+};
+// Of steps whose seconds and tokens a second these are; what is no number in either is left out.
+MeanSpeed mean_speed(std::span<const double> step_seconds, std::span<const double> tokens_per_second);
+// Tokens a second of all steps.
 double mean_speed(const MetricsTable& table);
+// Whether a loss has left the numbers: its final mean is infinite, or larger than the floats that losses are computed in, or the last row
+// says that it is none ("nan").
+bool has_diverged(const MetricsTable& table, std::string_view column);
+// Whether a value may be a loss: a number that a float has room for.
+bool is_loss(double value);
 // Mean of the last twentieth of the values that are numbers, of one at least; NaN where there is none.
 double final_mean(std::span<const double> values);
 // Standard deviation of the last fifth of the values that are numbers; NaN of fewer than two.

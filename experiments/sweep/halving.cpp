@@ -34,7 +34,7 @@ std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const s
           "search.metric {} has no value after {} steps in any run, so the best cannot be told: take another metric, or see to it that it "
           "is measured by then; what the runs have left stays",
           search.metric, rung);
-    const auto badness = [&](size_t run) { return std::isnan(values.at(run)) ? HUGE_VAL : values.at(run); };
+    const auto badness = [&](size_t run) { return std::isfinite(values.at(run)) ? values.at(run) : HUGE_VAL; };
     std::stable_sort(left.begin(), left.end(), [&](size_t a, size_t b) { return badness(a) < badness(b); });
     left.resize(static_cast<size_t>(std::max(1.0, std::ceil(static_cast<double>(left.size()) * search.keep - 1e-9))));
   }

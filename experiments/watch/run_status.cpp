@@ -23,23 +23,13 @@ constexpr int kCurveColumns = 24;
 
 std::span<const double> last_of(std::span<const double> values, size_t count) { return values.last(std::min(values.size(), count)); }
 
-// Seconds of the last steps and their tokens a second. The first step of a process also warms caches up, and does not count once there is
-// another.
-void measure_speed(const MetricsTable& table, RunStatus& out) {
+// Of the last steps. The first step of a process also warms caches up, and does not count once there is another.
+MeanSpeed recent_speed(const MetricsTable& table) {
   std::span<const double> seconds = last_of(table.column("step_seconds"), kRecentRows),
                           speeds = last_of(table.column("tokens_per_second"), kRecentRows);
   if (table.num_rows() > 1 && static_cast<int64_t>(seconds.size()) == table.num_rows()) seconds = seconds.subspan(1);
   speeds = last_of(speeds, seconds.size());
-  double all = 0, tokens = 0;
-  int64_t count = 0;
-  for (size_t i = 0; i < std::min(seconds.size(), speeds.size()); ++i) {
-    if (!std::isfinite(seconds[i]) || !std::isfinite(speeds[i])) continue;
-    all += seconds[i];
-    tokens += seconds[i] * speeds[i];
-    ++count;
-  }
-  out.step_seconds = count > 0 ? all / static_cast<double>(count) : kNaN;
-  out.tokens_per_second = all > 0 ? tokens / all : kNaN;
+  return mean_speed(seconds, speeds);
 }
 
 std::string memory_text(const RunStatus& s) {
@@ -90,7 +80,9 @@ RunStatus figures_of(const std::filesystem::path& metrics) {
   out.best_eval_loss = lowest(table.column("eval_loss"));
   out.eval_accuracy = last_value(table.column("eval_accuracy"));
   out.best_eval_accuracy = highest(table.column("eval_accuracy"));
-  measure_speed(table, out);
+  const MeanSpeed speed = recent_speed(table);
+  out.step_seconds = speed.step_seconds;
+  out.tokens_per_second = speed.tokens_per_second;
   out.device_peak_bytes = last_value(table.column("device_peak_bytes"));
   const auto of_last_row = [&](std::string_view name) {
     const std::span<const double> values = table.column(name);

@@ -167,7 +167,7 @@ TEST_F(PlotFiles, MeansSayOfHowManyRunsTheyAre) {
   EXPECT_SAYS(svg, "fo (3 runs)");
   EXPECT_SAYS(svg, "zo (2 runs)");
   EXPECT_SAYS(svg, "means as far as all of them go");
-  EXPECT_SAYS(svg, "1 run failed or killed and left out of them");
+  EXPECT_SAYS(svg, "left out of them: fo-3 (failed)");
 }
 
 TEST_F(PlotFiles, RunsThatMoveNoBytesAreLeftOutAndSaid) {
@@ -357,7 +357,7 @@ TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
               "--y grad_nrom: no such column; did you mean grad_norm? There are step, mode");
   EXPECT_SAYS(error([](PlotRequest& r) { r.x = "token"; }), "--x token: no such column; did you mean tokens?");
   EXPECT_SAYS(error([](PlotRequest& r) { r.by = "querys"; }),
-              "--by querys: no run has such a key in its configuration; did you mean queries? The runs differ in ");
+              "--by querys: no run has such a key in its configuration; did you mean step.queries?");
   EXPECT_SAYS(error([](PlotRequest& r) { r.formats = {"gif"}; }), "--format gif: expected svg, png or pdf");
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"lanes"}; }), "needs a trace_rank*.json, which run.trace true leaves");
   EXPECT_SAYS(error([](PlotRequest& r) { r.x = "bytes"; }), "has no values in a column elements_gathered, which --x bytes needs");

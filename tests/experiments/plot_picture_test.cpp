@@ -121,7 +121,10 @@ TEST(PlotPictures, ManyCurvesHaveALegendAndFarMoreHaveNone) {
   EXPECT_TRUE(some.panels[0].labels.empty());
   ASSERT_EQ(some.legend.size(), 20U);
   for (const PlacedPicture::Entry& entry : some.legend) EXPECT_LT(entry.at.y, some.panels[0].box.top);
-  EXPECT_TRUE(with(80).legend.empty());
+  EXPECT_TRUE(some.unnamed.empty());
+  const PlacedPicture many = with(80);
+  EXPECT_TRUE(many.legend.empty());
+  EXPECT_EQ(many.unnamed.size(), 80U);
 }
 
 // A panel of bars with long names that only their middles tell apart.
@@ -227,7 +230,13 @@ TEST(PlotPictures, ALegendThatIsTooHighSaysHowManyItLeavesOut) {
   ASSERT_GT(placed.legend.size(), 1U);
   const LegendEntry& last = placed.legend.back().entry;
   EXPECT_TRUE(last.is_text);
-  EXPECT_EQ(last.label, "and " + std::to_string(24 - (placed.legend.size() - 1)) + " more");
+  const size_t named = placed.legend.size() - 1;
+  EXPECT_EQ(last.label, "and " + std::to_string(24 - named) + " more");
+  // Which these are.
+  EXPECT_EQ(placed.named_curves, named);
+  ASSERT_EQ(placed.unnamed.size(), 24 - named);
+  for (size_t i = 0; i < placed.unnamed.size(); ++i)
+    EXPECT_EQ(placed.unnamed[i], "a run with quite a long name that fills a line, number " + std::to_string(named + i));
   EXPECT_GT(placed.panels[0].box.height(), 80);
 }
 

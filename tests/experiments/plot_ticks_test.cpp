@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
+#include <set>
 
 #include "experiments/plot/label_places.h"
 #include "experiments/plot/text_width.h"
@@ -51,6 +53,52 @@ TEST(PlotTicks, LogarithmicTicksStandAtPowersOfTen) {
   EXPECT_EQ(ticks_of({1, 1e4, true}, AxisUnit::Number, 5).size(), 4 * 9 + 1U);
   // Less than a decade has round values as any axis.
   EXPECT_EQ(labels({2, 4, true}, AxisUnit::Number, 4), (Texts{"2.0", "2.5", "3.0", "3.5", "4.0"}));
+}
+
+TEST(PlotTicks, LogarithmicAxesOfAnyRangeHaveLabelsToReadBetween) {
+  EXPECT_EQ(labels({3, 40, true}, AxisUnit::Number, 2), (Texts{"5", "10", "20"}));
+  EXPECT_EQ(labels({0.03, 30, true}, AxisUnit::Number, 2), (Texts{"0.1", "1", "10"}));
+  for (double low = 1e-4; low < 1e4; low *= 1.37)
+    for (double ratio : {1.02, 1.5, 3.0, 9.0, 11.0, 40.0, 900.0, 1e4, 1e7, 1e15})
+      for (int most : {2, 3, 5, 11}) {
+        const Scale scale{low, low * ratio, true};
+        const std::vector<std::string> found = labels(scale, AxisUnit::Number, most);
+        EXPECT_GE(found.size(), 2U) << low << " x " << ratio << ", about " << most;
+        EXPECT_LE(found.size(), static_cast<size_t>(3 * most + 2)) << low << " x " << ratio;
+        EXPECT_EQ(std::set(found.begin(), found.end()).size(), found.size()) << low << " x " << ratio;
+      }
+}
+
+// Of numbers at the ends of what a double holds every value has a pixel within the axis, and every tick a value that its label says.
+TEST(PlotTicks, ScalesHoldTheSmallestAndTheLargestNumbers) {
+  constexpr double kTiny = std::numeric_limits<double>::denorm_min(), kHuge = std::numeric_limits<double>::max();
+  const std::vector<std::pair<double, double>> ranges{{1e-322, 3e-322},    {kTiny, kTiny},  {kTiny, 1},    {-1e-322, 1e-322},
+                                                      {-1.7e308, 1.7e308}, {-kHuge, kHuge}, {1, kHuge},    {kTiny, kHuge},
+                                                      {1.6e308, 1.7e308},  {kHuge, kHuge},  {-kHuge, -1.0}};
+  for (const auto& [low, high] : ranges)
+    for (bool is_log : {false, true}) {
+      if (is_log && low <= 0) continue;
+      for (const Scale& scale : {scale_of(low, high, is_log, AxisUnit::Number), tight_scale_of(low, high, is_log, AxisUnit::Number)}) {
+        EXPECT_LE(scale.low, low);
+        EXPECT_GE(scale.high, high);
+        for (double value : {low, high}) {
+          const double pixel = scale.to_pixel(value, 40, 640);
+          EXPECT_TRUE(pixel >= 40 && pixel <= 640) << low << " to " << high << ": " << pixel;
+          EXPECT_TRUE(std::isfinite(scale.to_value(pixel, 40, 640)));
+        }
+        for (AxisUnit unit : {AxisUnit::Number, AxisUnit::Bytes, AxisUnit::Seconds}) {
+          const std::vector<Tick> ticks = ticks_of(scale, unit, 5);
+          EXPECT_GE(ticks.size(), high > kTiny ? 2U : 1U) << low << " to " << high;  // there is one number above the smallest
+          EXPECT_LE(ticks.size(), 60U) << low << " to " << high;
+          for (const Tick& tick : ticks) {
+            EXPECT_TRUE(std::isfinite(tick.value)) << low << " to " << high;
+            EXPECT_EQ(tick.label.find_first_of("?#"), std::string::npos) << tick.label;
+            for (const char* none : {"nan", "inf"}) EXPECT_EQ(tick.label.find(none), std::string::npos) << tick.label;
+          }
+        }
+      }
+    }
+  EXPECT_EQ(labels(scale_of(-1.7e308, 1.7e308, false, AxisUnit::Number), AxisUnit::Number, 4).front().back(), 'E');
 }
 
 TEST(PlotTicks, ScalesHoldTheirValuesWithALittleRoom) {

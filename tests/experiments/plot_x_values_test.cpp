@@ -102,13 +102,41 @@ TEST_F(PlotXValues, GroupsAreByKeyOrByAllButTheSeed) {
   EXPECT_EQ(queries.labels, (std::vector<std::string>{"queries 4", "queries 16"}));
   EXPECT_EQ(queries.of_run, (std::vector<size_t>{1, 0}));
   const std::string text = message_of<InputError>([&] { path_of_key(runs, "querys"); });
-  EXPECT_SAYS(text, "did you mean queries?");
-  EXPECT_SAYS(text, "The runs differ in gradient_clipping, seed, step.mode");
+  EXPECT_SAYS(text, "--by querys: no run has such a key in its configuration; did you mean step.queries?");
   // What is farther away than a few letters but begins alike.
-  EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "query"); }), "did you mean queries? The runs differ in");
-  EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "xyz"); }), "in its configuration. The runs differ in gradient_clipping");
+  EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "query"); }), "did you mean step.queries?");
+  // Nearest first, and nothing besides.
+  EXPECT_TRUE(message_of<InputError>([&] { path_of_key(runs, "qeries"); }).ends_with("; did you mean step.queries?"));
+  EXPECT_TRUE(message_of<InputError>([&] { path_of_key(runs, "sead"); }).ends_with("; did you mean seed?"));
+  EXPECT_SAYS(message_of<InputError>([&] { path_of_key(runs, "xyz"); }),
+              "in its configuration. What tells the runs apart is step.mode, step.queries, seed");
   EXPECT_SAYS(message_of<InputError>([&] { path_of_key({runs[0]}, "xyz"); }),
               "do not differ in any key; they have gradient_clipping, seed");
+}
+
+// The value that most runs have is shown like any other, and a key that no run of a mode has another value of not at all there.
+TEST_F(PlotXValues, GroupsShowTheirValueOfEveryKeyThatTheirKindDiffersIn) {
+  int count = 0;
+  const auto make = [&](const nlohmann::json& step, double lr, const nlohmann::json& more = {}) {
+    nlohmann::json config{{"step", step}, {"optimizer", {{"params", {{"lr", lr}}}}}};
+    if (!more.is_null()) config.update(more);
+    made_.make("run" + std::to_string(++count), {{"step", {"0"}}, {"loss", {"1"}}}, config);
+  };
+  for (double lr : {0.001, 0.01}) make({{"mode", "fo"}}, lr);
+  for (int queries : {2, 4, 8}) make({{"mode", "zo"}, {"queries", queries}}, 0.001);
+  make({{"mode", "calibrate"}, {"queries", 2}}, 0.5);
+  const auto labels = [&] { return group_by_settings(load_runs(find_runs({made_.path("runs")}), {}, 1)).labels; };
+  EXPECT_EQ(labels(),
+            (std::vector<std::string>{"calibrate", "fo, lr 0.001", "fo, lr 0.01", "zo, queries 2", "zo, queries 4", "zo, queries 8"}));
+  // A key that some runs of a mode do not have.
+  make({{"mode", "calibrate"}, {"queries", 2}}, 0.5, {{"gradient_clipping", 1.0}});
+  EXPECT_EQ(labels()[0], "calibrate");
+  EXPECT_EQ(labels()[1], "calibrate, gradient_clipping 1.0");
+  // Of one mode, which is not named then.
+  std::filesystem::remove_all(made_.path("runs"));
+  make({{"mode", "fo"}}, 0.5);
+  make({{"mode", "fo"}}, 0.5, {{"gradient_clipping", 1.0}});
+  EXPECT_EQ(labels(), (std::vector<std::string>{"gradient_clipping 1.0", "without gradient_clipping"}));
 }
 
 // Numbers within the names of groups count as such, with fractions and exponents.
