@@ -140,16 +140,17 @@ Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> 
   return out;
 }
 
-std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed) {
-  const std::vector<std::map<std::string, std::string>> values = values_of(runs);
+std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed) { return telling_keys(values_of(runs), with_seed); }
+
+std::vector<std::string> telling_keys(const std::vector<std::map<std::string, std::string>>& values, bool with_seed) {
   std::vector<std::string> paths = differing_keys(values), out;
   if (!with_seed) std::erase(paths, "seed");
   std::stable_sort(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return rank_of(a) < rank_of(b); });
   // A key counts where it splits what the keys before have left together.
-  std::vector<std::string> so_far(runs.size());
+  std::vector<std::string> so_far(values.size());
   for (const std::string& path : paths) {
     std::vector<std::string> finer = so_far;
-    for (size_t i = 0; i < runs.size(); ++i) {
+    for (size_t i = 0; i < values.size(); ++i) {
       const auto it = values[i].find(path);
       finer[i] += "," + (it == values[i].end() ? "" : it->second);
     }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,6 +38,8 @@ Grouping group_by_settings(const std::vector<PlotRun>& runs);
 
 // As few of the keys that differ as tell the runs apart that can be told apart, those that say most first; with the seed or without.
 std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed);
+// Of runs with these values.
+std::vector<std::string> telling_keys(const std::vector<std::map<std::string, std::string>>& values, bool with_seed);
 
 // The end of a key's path that names it: the last part, or two where the last says little ("offload_param.device").
 std::string short_key(const std::string& path);

@@ -169,11 +169,11 @@ void place_labels(PlacedPanel& placed, const std::vector<std::string>& labels) {
 constexpr double kLeastWidth = 240, kLeastHeight = 150;  // of a panel with its texts
 
 // Two panels a row where they stand beside each other; the last alone takes a whole row.
-struct Grid {
+struct PanelGrid {
   size_t columns = 1;
   double rows = 1;
 };
-Grid grid_of(size_t panels, PictureSize size) {
+PanelGrid grid_of(size_t panels, PictureSize size) {
   const size_t columns = panels > 1 && size.width >= 1.1 * size.height ? 2 : 1;
   return {columns, static_cast<double>((panels + columns - 1) / columns)};
 }
@@ -243,7 +243,7 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
   for (;; out.factor -= 0.05) {
     size = {out.size.width / out.factor, out.size.height / out.factor};
     head = head_of(picture, size, true);
-    const Grid grid = grid_of(count, size);
+    const PanelGrid grid = grid_of(count, size);
     const bool is_wide = (size.width - 2 * kPictureEdge) / static_cast<double>(grid.columns) >= kLeastWidth;
     if ((is_wide && size.height - head.height >= kLeastHeight * grid.rows) || out.factor < kLeastFactor + 0.01) break;
   }
@@ -251,7 +251,7 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
   out.legend = std::move(head.legend.entries);
   out.named_curves = head.wanted - std::min(head.wanted, head.unnamed.size());
   out.unnamed = std::move(head.unnamed);
-  const Grid grid = grid_of(count, size);
+  const PanelGrid grid = grid_of(count, size);
   const double width = size.width - 2 * kPictureEdge, half = (width - kBetween) / 2;
   const double height = (size.height - head.height - kBelowAll) / grid.rows;
   for (size_t i = 0; i < count; ++i) {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/nearest_name.h"
+#include "experiments/plot/archived_runs.h"
 #include "experiments/plot/cairo_library.h"
 #include "experiments/plot/data_file.h"
 #include "experiments/plot/draw_picture.h"
@@ -122,6 +123,26 @@ void note_flaws(const std::vector<PlotRun>& runs, std::vector<std::string>& note
                     first_names(flawed)));
 }
 
+// Which runs have a row but no curve, since their folders are gone. InputError where no run of a place is left.
+void note_archived(const PlotRequest& request, const std::vector<ArchivedRun>& archived, std::vector<std::string>& notes) {
+  if (archived.empty()) return;
+  std::vector<std::string> names;
+  for (const ArchivedRun& run : archived) names.push_back(fmt::format("{} ({})", run.record.name, run.archive));
+  for (const std::string& place : request.places) {
+    const fs::path folder = fs::weakly_canonical(place);
+    const auto is_of = [&](const ArchivedRun& run) { return run.record.folder.parent_path() == folder; };
+    std::error_code error;
+    if (std::any_of(archived.begin(), archived.end(), is_of) &&
+        std::none_of(fs::directory_iterator(folder, error), fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) { return holds_run(entry.path()); }))
+      fail_input("{}: all of its runs are archived, so there is nothing to draw: {}. Unpack one into the folder (tar --extract --file)",
+                 place, first_names(names));
+  }
+  notes.push_back(fmt::format("{} archived: {} without curves, with the figures of the sweep's journal: {}",
+                              names.size() == 1 ? "1 run is" : fmt::format("{} runs are", names.size()),
+                              names.size() == 1 ? "its row is" : "their rows are", first_names(names)));
+}
+
 PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, std::vector<std::string>& notes) {
   PlotInput out;
   out.x = x_axis(request.x);
@@ -208,9 +229,11 @@ PlotResult plot(const PlotRequest& request) {
   const std::vector<const View*> views = views_of(request);
   check_formats(request);
   PlotResult out;
+  const std::vector<ArchivedRun> archived = find_archived_runs(request.places, out.notes);
+  note_archived(request, archived, out.notes);
   const PlotInput input = read_input(request, views, out.notes);
   std::vector<Picture> pictures = pictures_of(request, views, input);
-  out.summary = summarize(input.runs);
+  out.summary = summarize(input.runs, archived);
   out.folder = folder_of(request);
   make_folder(out.folder);
   const auto write = [&](const std::string& name, const std::string& content) {

@@ -40,8 +40,8 @@ std::string seconds_cell(double value) { return value_cell(value, human_duration
 std::string count_cell(double value) { return value_cell(value, std::isfinite(value) ? grouped(std::llround(value)) : ""); }
 
 std::string state_cell(const RunSummary& run) {
-  return fmt::format("<td class=\"text\"><span class=\"state {}\" title=\"{}\">{}</span></td>", name_of(run.state), xml_text(run.why),
-                     name_of(run.state));
+  return fmt::format("<td class=\"text\"><span class=\"state {}\" title=\"{}\">{}</span></td>", name_of(run.state),
+                     xml_text(run.is_archived && run.why.empty() ? run.path : run.why), run.state_text());
 }
 
 // A table's beginning; heads whose text begins with '<' stand to the left.
@@ -127,8 +127,9 @@ std::string common_loss(const Summary& summary) {
       summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
-    out += "<tr>" + name_cell(run.name) + count_cell(run.steps_to_common) + seconds_cell(run.seconds_to_common) +
-           count_cell(run.forwards_to_common) + "</tr>\n";
+    if (!run.is_archived)
+      out += "<tr>" + name_cell(run.name) + count_cell(run.steps_to_common) + seconds_cell(run.seconds_to_common) +
+             count_cell(run.forwards_to_common) + "</tr>\n";
   return out + kTableEnd + "<p class=\"pale\">A backward pass counts as 2 forward passes.</p>\n";
 }
 

@@ -24,7 +24,7 @@ th[aria-sort=ascending]::after{content:" \25B2";font-size:9px}
 th[aria-sort=descending]::after{content:" \25BC";font-size:9px}
 tbody tr:hover td{background:#f3f8fc}
 .state{display:inline-block;padding:0 7px;border-radius:9px;font-size:12px;background:#eee}
-.done{background:#d9f0e6}.failed,.killed{background:#f8dcd0}.running{background:#d8e9f6}.interrupted{background:#fbeccb}
+.state{white-space:nowrap}.done{background:#d9f0e6}.failed,.killed{background:#f8dcd0}.running{background:#d8e9f6}.interrupted{background:#fbeccb}
 figure{margin:14px 0 26px}
 figure svg{display:block;width:100%;height:auto}
 figure .narrow{display:none}

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
+#include <set>
 
 #include "base/error.h"
 #include "experiments/plot/grouping.h"
@@ -74,6 +76,36 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   return out;
 }
 
+using Values = std::map<std::string, std::string>;
+
+RunSummary summary_of(const ArchivedRun& run, const Values& values, const std::vector<std::string>& keys) {
+  RunSummary out;
+  out.name = run.record.name;
+  out.path = run.archive;
+  out.why = run.record.why;
+  out.is_archived = true;
+  out.state = run.record.state;
+  out.steps = run.row.steps;
+  out.final_loss = run.row.final_loss.value_or(kUnknown);
+  out.best_eval_loss = run.row.best_eval_loss.value_or(kUnknown);
+  out.tokens_per_second = run.row.tokens_per_second.value_or(kUnknown);
+  out.device_peak_bytes = run.row.device_peak_bytes.value_or(kUnknown);
+  for (const std::string& key : keys) {
+    const auto it = values.find(key);
+    out.values.push_back(it == values.end() ? "" : it->second);
+  }
+  return out;
+}
+
+// All values of the keys that an archived run has, which stand from index `first` on: nothing else is known of those.
+std::vector<Values> with_keys_of_archived(std::vector<Values> values, size_t first) {
+  std::set<std::string> known;
+  for (size_t i = first; i < values.size(); ++i)
+    for (const auto& [path, value] : values[i]) known.insert(path);
+  for (Values& own : values) std::erase_if(own, [&](const auto& value) { return !known.contains(value.first); });
+  return values;
+}
+
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
@@ -114,13 +146,25 @@ std::vector<size_t> Summary::best(size_t most) const {
   return out;
 }
 
-Summary summarize(const std::vector<PlotRun>& runs) {
+Summary summarize(const std::vector<PlotRun>& runs, const std::vector<ArchivedRun>& archived) {
   Summary out;
-  out.keys = differing_keys(values_of(runs));
-  out.telling = telling_keys(runs, true);
+  std::vector<Values> values = values_of(runs);
+  std::set<std::string> keys;
+  for (const std::string& key : differing_keys(values)) keys.insert(key);
+  for (const ArchivedRun& run : archived) values.push_back(PlotRun{run.record, {}}.values());
+  for (const std::string& key : differing_keys(with_keys_of_archived(values, runs.size()))) keys.insert(key);
+  out.keys.assign(keys.begin(), keys.end());
+  for (Values& own : values) std::erase_if(own, [&](const auto& value) { return !keys.contains(value.first); });
+  out.telling = telling_keys(values, true);
   for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
+  for (size_t i = 0; i < archived.size(); ++i) out.runs.push_back(summary_of(archived[i], values[runs.size() + i], out.keys));
   set_common_loss(out, runs);
   return out;
+}
+
+std::string RunSummary::state_text() const {
+  if (!is_archived) return std::string(name_of(state));
+  return state == RunState::Done ? "archived" : fmt::format("{}, archived", name_of(state));
 }
 
 const std::string& Summary::value_of(const RunSummary& run, const std::string& key) const {

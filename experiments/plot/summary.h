@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "experiments/plot/archived_runs.h"
 #include "experiments/plot/plot_run.h"
 
 namespace zerostep {
@@ -13,7 +14,8 @@ namespace zerostep {
 // What a run came to; numbers are NaN where they are not known, and counts 0.
 struct RunSummary {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-  std::string name, path, why;  // path: its folder, or its CSV file
+  std::string name, path, why;  // path: its folder, its CSV file or its archive
+  bool is_archived = false;     // its folder is gone: what is known is what its sweep's journal tells
   RunState state = RunState::Unknown;
   int64_t steps = 0, total_steps = 0;  // done; asked for
   double final_loss = kUnknown;        // the mean of the last 5 % of the rows that have a loss
@@ -30,6 +32,8 @@ struct RunSummary {
 
   // Why means and rankings leave it out: "failed", "killed" or "diverged"; "" where they do not.
   std::string flaw() const { return is_broken(state) ? std::string(name_of(state)) : has_diverged ? "diverged" : ""; }
+  // "done", "failed"; "archived" or "failed, archived" of one that is.
+  std::string state_text() const;
   // For people: "2.3134", "2.3134 (failed)"; "" where there is none.
   std::string final_loss_text() const;
 };
@@ -37,7 +41,7 @@ struct RunSummary {
 struct Summary {
   std::vector<std::string> keys;     // in which the runs differ
   std::vector<std::string> telling;  // those of them that tell the runs apart
-  std::vector<RunSummary> runs;      // in the order of the runs
+  std::vector<RunSummary> runs;      // in the order of the runs, then the archived ones
   // The lowest loss that all runs that neither failed nor were killed nor diverged have come to, as the mean of a twentieth of their rows
   // that have a loss; NaN where there is none.
   double common_loss = RunSummary::kUnknown;
@@ -51,8 +55,8 @@ struct Summary {
   const std::string& value_of(const RunSummary& run, const std::string& key) const;
 };
 
-// Needs the columns columns_of_summary().
-Summary summarize(const std::vector<PlotRun>& runs);
+// Needs the columns columns_of_summary(). Archived runs have the values that their sweep has set, and no time to the common loss.
+Summary summarize(const std::vector<PlotRun>& runs, const std::vector<ArchivedRun>& archived = {});
 std::vector<std::string_view> columns_of_summary();
 
 std::string summary_csv(const Summary& summary);

@@ -50,7 +50,7 @@ std::string summary_csv(const Summary& summary) {
   for (const RunSummary& run : summary.runs) {
     out += csv_cell(run.name);
     for (const std::string& value : run.values) out += "," + csv_cell(value);
-    out += fmt::format(",{},{}", name_of(run.state), run.steps);
+    out += fmt::format(",{},{}", csv_cell(run.state_text()), run.steps);
     for (const auto& [name, value] : figures_of(run)) out += std::isnan(value) ? "," : "," + round_trip(value);
     out += "," + csv_cell(run.state == RunState::Failed ? run.why : "") + "\n";
   }
@@ -69,7 +69,7 @@ std::string summary_text(const Summary& summary) {
     std::vector<std::string> row{run.name};
     for (const std::string& key : summary.telling) row.push_back(summary.value_of(run, key));
     const auto number = [](double value, const std::string& text) { return std::isnan(value) ? std::string("-") : text; };
-    row.emplace_back(name_of(run.state));
+    row.push_back(run.state_text());
     row.push_back(run.total_steps > run.steps ? fmt::format("{}/{}", run.steps, run.total_steps) : fmt::format("{}", run.steps));
     row.push_back(run.final_loss_text().empty() ? "-" : run.final_loss_text());
     row.push_back(number(run.best_eval_loss, fmt::format("{:.5g}", run.best_eval_loss)));
@@ -105,7 +105,7 @@ nlohmann::ordered_json summary_json(const Summary& summary) {
   out["common_loss"] = number_or_null(summary.common_loss);
   out["runs"] = nlohmann::ordered_json::array();
   for (const RunSummary& run : summary.runs) {
-    nlohmann::ordered_json one{{"name", run.name}, {"path", run.path}, {"state", name_of(run.state)}, {"steps", run.steps}};
+    nlohmann::ordered_json one{{"name", run.name}, {"path", run.path}, {"state", run.state_text()}, {"steps", run.steps}};
     for (const auto& [name, value] : figures_of(run)) one[name] = number_or_null(value);
     nlohmann::ordered_json keys = nlohmann::ordered_json::object();
     for (size_t k = 0; k < summary.keys.size(); ++k) keys[summary.keys[k]] = run.values[k];

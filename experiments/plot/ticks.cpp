@@ -33,6 +33,8 @@ Shown shown_in(double largest, AxisUnit unit) {
     for (; largest / size >= 1024 && i + 1 < kBytes.size(); ++i) size *= 1024;
     return {size, kBytes[i]};
   }
+  constexpr double kNoName = 1e21;  // from here on powers of ten say more
+  if (largest >= kNoName) return {};
   size_t i = 0;
   double size = 1;
   for (; largest / size >= (i == 0 ? 10000 : 1000) && i + 1 < kThousands.size(); ++i) size *= 1000;
@@ -74,7 +76,7 @@ std::vector<Tick> linear_ticks(double low, double high, AxisUnit unit, int most)
   std::vector<Tick> out;
   for (int wanted = std::max(1, most); out.size() < kLeast && wanted < most + 8; ++wanted) {
     out.clear();
-    const double step = round_step((high / shown.size - low / shown.size) / wanted) * shown.size;
+    const double step = round_step((high / 2 - low / 2) / shown.size / wanted * 2) * shown.size;
     if (!std::isfinite(step)) continue;
     for (double k = std::ceil(low / step - 1e-9); k <= high / step + 1e-9; ++k) {
       const double value = k == 0 ? 0 : std::clamp(k * step, -kLargest, kLargest);
@@ -134,7 +136,7 @@ Scale scale_of(double low, double high, bool is_log, AxisUnit unit) {
   }
   const double room = 0.03 * high - 0.03 * low;
   const Shown shown = shown_in(std::max(std::abs(low), std::abs(high)), unit);
-  const double step = round_step((high / shown.size - low / shown.size) / 20) * shown.size;
+  const double step = round_step((high / 2 - low / 2) / shown.size / 10) * shown.size;
   const double bottom = low >= 0 && low - room < 0 ? 0 : low - room;
   return {std::max(std::floor(bottom / step) * step, -kLargest), std::min(std::ceil((high + room) / step) * step, kLargest), false};
 }

@@ -172,6 +172,12 @@ TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
     ASSERT_FALSE(place_.exists("runs/many/" + run));
   };
   pack("seed=1", {});
+  const Outcome drawn = place_.run({"plot", place_.path("runs/many"), "--view", "loss"});
+  ASSERT_EQ(drawn.status, 0) << drawn.err;
+  EXPECT_SAYS(drawn.err, "1 run is archived: its row is without curves, with the figures of the sweep's journal: seed=1 (" +
+                             place_.path("runs/many/seed=1.tar") + ")");
+  EXPECT_SAYS(place_.read("runs/many/plots/summary.csv"), "seed=1,1,archived,4," + before.at("seed=1").at("loss") + ",");
+  EXPECT_SAYS(place_.read("runs/many/plots/report.html"), ">archived</span>");
   pack("seed=2", {"--out", place_.path("kept")});
   EXPECT_SAYS(sweep_without_runs({"--resume", "--dry-run"}).out, "0 of 2 runs are left");
   const Outcome done = sweep_without_runs({"--resume"});
@@ -180,6 +186,9 @@ TEST_F(SweepCommand, WhatIsArchivedCountsAsDone) {
                             place_.path("kept/seed=2.tar") + ")");
   EXPECT_EQ(rows(), before);
   EXPECT_SAYS(done.out, "the report stays as it is");
+  const Outcome nothing = place_.run({"plot", place_.path("runs/many")});
+  EXPECT_EQ(nothing.status, 2);
+  EXPECT_SAYS(nothing.err, "all of its runs are archived, so there is nothing to draw: seed=1 (");
   for (const char* run : {"seed=1", "seed=2"}) EXPECT_FALSE(place_.exists(std::string("runs/many/") + run));
   // A search would have to look into it.
   file(R"("repeat": {"seed": [1, 2]}, "search": {"rungs": [2, 4]})");

@@ -1,0 +1,111 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "experiments/plot/plot.h"
+#include "experiments/sweep/journal.h"
+#include "tests/experiments/support/made_runs.h"
+#include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
+
+namespace zerostep {
+namespace {
+
+using testing::cells;
+using testing::counted_cells;
+using testing::MadeRuns;
+using testing::message_of;
+using Texts = std::vector<std::string>;
+
+// A sweep in `runs`, some of whose runs are packed and gone.
+class PlotArchived : public ::testing::Test {
+ protected:
+  void make_folder(const std::string& name, double lr) const {
+    made_.make(name, {{"step", counted_cells(2)}, {"loss", cells({4, 3})}, {"eval_loss", cells({4, 3})}},
+               {{"optimizer", {{"params", {{"lr", lr}}}}}, {"train_batch_size", 4}});
+  }
+  void archive(const std::string& name, double lr, SweepState state, double loss) const {
+    std::filesystem::create_directories(made_.path("runs"));
+    Journal journal(made_.path("runs/journal.jsonl"));
+    SweepRow row;
+    row.run = name;
+    row.values = {{"optimizer.params.lr", lr}};
+    journal.start(row, {"zerostep", "train"});
+    row.state = state;
+    row.steps = 40;
+    row.final_loss = loss;
+    row.best_eval_loss = loss - 0.5;
+    row.tokens_per_second = 1280;
+    row.device_peak_bytes = 1000000;
+    if (state == SweepState::Failed) row.error = "step 41: the disk is full";
+    journal.end(row);
+    journal.archived(name, "/kept/" + name + ".tar", state == SweepState::Done);
+  }
+  PlotResult draw() const {
+    PlotRequest request;
+    request.places = {made_.path("runs")};
+    request.views = {"loss"};
+    request.out = made_.path("out");
+    return plot(request);
+  }
+  MadeRuns made_;
+};
+
+TEST_F(PlotArchived, HaveARowWithTheFiguresOfTheJournal) {
+  make_folder("lr=0.5", 0.5);
+  make_folder("lr=0.25", 0.25);
+  archive("lr=0.25", 0.25, SweepState::Done, 9);  // packed, and its folder is still there
+  archive("lr=0.125", 0.125, SweepState::Done, 2);
+  archive("lr=2", 2, SweepState::Failed, 1);
+  const PlotResult result = draw();
+  EXPECT_EQ(result.notes, (Texts{"2 runs are archived: their rows are without curves, with the figures of the sweep's journal: lr=0.125 "
+                                 "(/kept/lr=0.125.tar), lr=2 (/kept/lr=2.tar)"}));
+  ASSERT_EQ(result.summary.runs.size(), 4U);
+  EXPECT_EQ(result.summary.keys, (Texts{"optimizer.params.lr"}));  // nothing is known of the other key, so it does not differ
+  const nlohmann::json json = nlohmann::json::parse(summary_json(result.summary).dump());
+  const nlohmann::json& done = json["runs"][2];
+  EXPECT_EQ(done["name"], "lr=0.125");
+  EXPECT_EQ(done["state"], "archived");
+  EXPECT_EQ(done["path"], "/kept/lr=0.125.tar");
+  EXPECT_EQ(done["steps"], 40);
+  EXPECT_EQ(done["final_loss"], 2);
+  EXPECT_EQ(done["best_eval_loss"], 1.5);
+  EXPECT_EQ(done["tokens_per_second"], 1280);
+  EXPECT_EQ(done["device_peak_bytes"], 1000000);
+  EXPECT_EQ(done["seconds"], nullptr);
+  EXPECT_EQ(done["steps_to_common_loss"], nullptr);
+  EXPECT_EQ(done["keys"]["optimizer.params.lr"], "0.125");
+  EXPECT_EQ(json["runs"][3]["state"], "failed, archived");
+  EXPECT_EQ(json["runs"][3]["error"], "step 41: the disk is full");
+  EXPECT_EQ(json["common_loss"], 3);
+  EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{2, 0, 1}));  // 1.5, then 3 and 3
+  EXPECT_SAYS(made_.read("out/summary.csv"), "lr=0.125,0.125,archived,40,2,1.5,");
+  const std::string text = made_.read("out/summary.txt"), page = made_.read("out/report.html");
+  for (const char* state : {"archived", "failed, archived"}) {
+    EXPECT_SAYS(text, state);
+    EXPECT_SAYS(page, ">" + std::string(state) + "</span>");
+  }
+  EXPECT_SAYS(page, "title=\"/kept/lr=0.125.tar\"");
+  EXPECT_SAYS(page, "2 runs are archived");
+  // It has no curve.
+  EXPECT_EQ(made_.read("out/loss.tsv").find("0.125"), std::string::npos);
+}
+
+TEST_F(PlotArchived, OfASweepWithoutAnyOtherRunAreNamedInTheError) {
+  archive("lr=1", 1, SweepState::Done, 9);
+  EXPECT_SAYS(
+      message_of<InputError>([&] { draw(); }),
+      made_.path("runs") + ": all of its runs are archived, so there is nothing to draw: lr=1 (/kept/lr=1.tar). Unpack one into the");
+}
+
+TEST_F(PlotArchived, AreSaidToBeUnknownWhereTheJournalIsDamaged) {
+  make_folder("lr=0.5", 0.5);
+  made_.write("runs/journal.jsonl", "no event\n");
+  const PlotResult result = draw();
+  ASSERT_EQ(result.notes.size(), 1U);
+  EXPECT_SAYS(result.notes[0], "archived runs of a sweep are not known: " + made_.path("runs/journal.jsonl") + ": line 1 is no event");
+}
+
+}  // namespace
+}  // namespace zerostep
