@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/first_names.h"
 #include "base/format.h"
 #include "experiments/plot/mean_curve.h"
 #include "experiments/plot/smooth.h"
-#include "experiments/plot/summary.h"
 #include "experiments/plot/view_parts.h"
 
 namespace zerostep {
@@ -93,7 +93,7 @@ std::optional<Picture> compare_view(const PlotInput& input) {
   std::vector<double> speeds, spreads;
   for (const PlotRun& run : input.runs) {
     speeds.push_back(mean_speed(run.table));
-    spreads.push_back(run.has_diverged ? RunSummary::kUnknown : deviation_of_last_fifth(run.column(column)));
+    spreads.push_back(run.has_diverged ? std::numeric_limits<double>::quiet_NaN() : deviation_of_last_fifth(run.column(column)));
   }
   add_rows("Speed", {"tokens a second", AxisUnit::Number, input.is_log, true}, speeds);
   add_rows("Stability", {"standard deviation of the last fifth of the " + label, unit_of_column(column), input.is_log, false}, spreads);

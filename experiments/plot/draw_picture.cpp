@@ -41,10 +41,7 @@ void draw_axes(const PlacedPanel& placed, Canvas& canvas) {
     rule({box.left, y}, {box.right, y}, tick.label.empty() ? kGrid.faded(0.5) : kGrid);
     if (!tick.label.empty()) canvas.text({box.left - kTickGap, y + 4}, tick.label, {kTextSize, kPale, Anchor::End});
   }
-  // Of rows that are closer than their text is high, some are named.
-  const double apart = box.height() / std::max<double>(1, static_cast<double>(placed.panel.rows.size()));
-  const auto stride = static_cast<size_t>(std::max(1.0, std::ceil(placed.row_size / std::max(0.1, apart))));
-  for (size_t i = 0; i < placed.panel.rows.size(); i += stride)
+  for (size_t i = 0; i < placed.panel.rows.size(); i += placed.row_stride)
     canvas.text({box.left - kTickGap, at_y(placed, static_cast<double>(i)) + 0.35 * placed.row_size}, placed.row_names[i],
                 {placed.row_size, kInk, Anchor::End});
   canvas.line(std::array{Point{box.left, box.top}, Point{box.left, box.bottom}, Point{box.right, box.bottom}}, {kFrame, 1, {}}, "");

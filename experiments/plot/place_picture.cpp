@@ -88,6 +88,21 @@ void set_row_names(PlacedPanel& placed, double cell_width) {
     if (best->kind <= ShortLabels::Kind::Parts || (share > 0.5 && best->kind == ShortLabels::Kind::Cut)) break;
   }
   placed.row_names = std::move(best->texts);
+  // Of rows that are closer than their text is high, some are named.
+  const double apart = placed.box.height() / static_cast<double>(placed.panel.rows.size());
+  placed.row_stride = static_cast<size_t>(std::max(1.0, std::ceil(placed.row_size / std::max(0.1, apart))));
+}
+
+// The names of rows that are drawn, and those that are not, or like another.
+void add_row_names(PlacedPicture& picture, const PlacedPanel& placed) {
+  const std::vector<std::string>& shown = placed.row_names;
+  for (size_t i = 0; i < shown.size(); ++i) {
+    const std::string& name = placed.panel.rows[i];
+    picture.names.insert(name);
+    const bool is_named = i % placed.row_stride == 0 && std::count(shown.begin(), shown.end(), shown[i]) == 1;
+    if (!is_named && std::find(picture.unnamed.begin(), picture.unnamed.end(), name) == picture.unnamed.end())
+      picture.unnamed.push_back(name);
+  }
 }
 
 // The box of a panel within its cell: room for ticks, names of rows and titles.
@@ -183,7 +198,7 @@ struct Head {
   std::vector<std::string> subtitle;
   PlacedLegend legend;
   std::vector<std::string> labels;  // at the ends of the curves; none: they are in the legend, or too many for that too
-  size_t wanted = 0;                // labels there are, of several
+  std::set<std::string> names;      // of the curves, of several
   std::vector<std::string> unnamed;
   double right_room = 8;
   double height = 0;
@@ -212,7 +227,8 @@ Head head_of(const Picture& picture, PictureSize size, bool may_label_curves) {
       out.labels = std::move(labels.texts);
     }
   }
-  if (entries.size() > 1) out.wanted = entries.size();
+  if (entries.size() > 1)
+    for (const LegendEntry& entry : entries) out.names.insert(entry.label);
   if (out.labels.empty() && entries.size() > kMostEntries)
     for (const LegendEntry& entry : entries) out.unnamed.push_back(entry.label);
   if (!out.labels.empty() || entries.size() > kMostEntries || (entries.size() == 1 && !picture.is_grouped)) entries.clear();
@@ -249,7 +265,7 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
   }
   out.subtitle = std::move(head.subtitle);
   out.legend = std::move(head.legend.entries);
-  out.named_curves = head.wanted - std::min(head.wanted, head.unnamed.size());
+  out.names = std::move(head.names);
   out.unnamed = std::move(head.unnamed);
   const PanelGrid grid = grid_of(count, size);
   const double width = size.width - 2 * kPictureEdge, half = (width - kBetween) / 2;
@@ -263,6 +279,7 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
     set_scales(placed);
     set_box(placed, {placed.left, above, placed.left + (is_alone ? width : half), above + height}, head.right_room);
     reduce(placed);
+    add_row_names(out, placed);
     if (!head.labels.empty()) place_labels(placed, head.labels);
     out.panels.push_back(std::move(placed));
   }

@@ -1,4 +1,5 @@
 #pragma once
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,8 @@ struct PlacedPanel {
   std::string title, x_label, y_label;
   double title_left = 0, x_label_middle = 0, y_label_baseline = 0;  // y_label is turned: the baseline is its right edge
   std::vector<std::string> row_names;
-  double row_size = 11;  // of the names of rows
+  double row_size = 11;   // of the names of rows
+  size_t row_stride = 1;  // every so many rows are named
 };
 
 // A picture with the pixels of everything.
@@ -41,8 +43,8 @@ struct PlacedPicture {
   double factor = 1;
   std::vector<PlacedPanel> panels;
   std::vector<Entry> legend;
-  size_t named_curves = 0;           // labels of curves that stand in the picture
-  std::vector<std::string> unnamed;  // those that have no room
+  std::set<std::string> names;       // of curves that need one, and of rows
+  std::vector<std::string> unnamed;  // those of them that have no room, or none to be told apart
 };
 
 }  // namespace zerostep

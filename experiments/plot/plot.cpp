@@ -213,14 +213,13 @@ std::string time_now() {
   return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min);
 }
 
-// That a picture has no room for names of its curves, and where they are.
+// That a picture has no room for names of its curves and rows, and where they are.
 void note_unnamed(const PlacedPicture& picture, std::vector<std::string>& notes) {
   if (picture.unnamed.empty()) return;
-  const size_t all = picture.named_curves + picture.unnamed.size();
   notes.push_back(
-      fmt::format("{0}: the picture has no room to name {1} of {2} curves: {3}. {0}.tsv has the names and colors of all; a larger --size, "
-                  "fewer runs or --by KEY names more",
-                  picture.head.name, picture.unnamed.size(), all, first_names(picture.unnamed)));
+      fmt::format("{0}: the picture has no room for {1} of {2} names: {3}. {0}.tsv has all names with their colors; a larger --size, fewer "
+                  "runs or --by KEY leave room for more",
+                  picture.head.name, picture.unnamed.size(), picture.names.size(), first_names(picture.unnamed)));
 }
 
 }  // namespace

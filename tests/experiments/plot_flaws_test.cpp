@@ -217,8 +217,7 @@ TEST_F(PlotFlaws, CurvesWithoutANameAreNamedElsewhere) {
   }
   const PlotResult result = draw("loss", [](PlotRequest& r) { r.size = {400, 300}; });
   ASSERT_EQ(result.notes.size(), 1U);
-  static const std::regex kNote(
-      R"(loss: the picture has no room to name (\d+) of 24 curves: (.*) and (\d+) more\. loss\.tsv has the names)");
+  static const std::regex kNote(R"(loss: the picture has no room for (\d+) of 24 names: (.*) and (\d+) more\. loss\.tsv has all names)");
   std::smatch found;
   ASSERT_TRUE(std::regex_search(result.notes[0], found, kNote)) << result.notes[0];
   const size_t unnamed = std::stoul(found[1]);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <regex>
 #include <set>
@@ -233,11 +234,33 @@ TEST(PlotPictures, ALegendThatIsTooHighSaysHowManyItLeavesOut) {
   const size_t named = placed.legend.size() - 1;
   EXPECT_EQ(last.label, "and " + std::to_string(24 - named) + " more");
   // Which these are.
-  EXPECT_EQ(placed.named_curves, named);
+  EXPECT_EQ(placed.names.size(), 24U);
   ASSERT_EQ(placed.unnamed.size(), 24 - named);
   for (size_t i = 0; i < placed.unnamed.size(); ++i)
     EXPECT_EQ(placed.unnamed[i], "a run with quite a long name that fills a line, number " + std::to_string(named + i));
   EXPECT_GT(placed.panels[0].box.height(), 80);
+}
+
+// Of more rows than a panel has lines some have a name, and the others are told.
+TEST(PlotPictures, RowsWithoutANameAreTold) {
+  Picture picture;
+  picture.title = "Memory";
+  picture.panels = {Panel()};
+  for (int i = 0; i < 100; ++i) {
+    picture.panels[0].rows.push_back("run-" + std::to_string(i));
+    picture.panels[0].blocks.push_back({picture.panels[0].rows.back(), "bytes", 0, 1e6, i - 0.3, i + 0.3, {0, 114, 178}, ""});
+  }
+  const PlacedPicture placed = place_picture(std::move(picture), {400, 300});
+  EXPECT_EQ(placed.names.size(), 100U);
+  const std::string svg = svg_text(placed);
+  size_t named = 0;
+  for (const std::string& name : placed.names) {
+    const bool is_drawn = svg.find(">" + name + "</text>") != std::string::npos;
+    named += is_drawn ? 1 : 0;
+    EXPECT_NE(std::find(placed.unnamed.begin(), placed.unnamed.end(), name) != placed.unnamed.end(), is_drawn) << name;
+  }
+  EXPECT_GT(named, 10U);
+  EXPECT_LT(named, 60U);
 }
 
 TEST(PlotPictures, TextIsEscaped) { EXPECT_EQ(xml_text("a<b>&\"'\x01z"), "a&lt;b&gt;&amp;&quot;&#39;\uFFFDz"); }
