@@ -7,7 +7,7 @@
 
 #include "base/format.h"
 #include "base/process_memory.h"
-#include "experiments/plot/plot.h"
+#include "experiments/plot/loss_picture.h"
 #include "launch/signals.h"
 #include "models/text_file.h"
 #include "runtime/checkpoint/run_state.h"

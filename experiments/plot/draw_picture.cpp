@@ -8,6 +8,7 @@
 #include "experiments/plot/colors.h"
 #include "experiments/plot/picture_layout.h"
 #include "experiments/plot/scaled_canvas.h"
+#include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/text_width.h"
 
 namespace zerostep {
@@ -140,6 +141,12 @@ void draw(const PlacedPicture& picture, Canvas& whole) {
     canvas.text({at.x + kLegendMark, at.y + 4}, entry.entry.label, {kTextSize, kInk});
   }
   for (const PlacedPanel& placed : picture.panels) draw_panel(placed, canvas);
+}
+
+std::string svg_of(const PlacedPicture& picture, bool is_inline) {
+  const auto canvas = make_svg_canvas(picture.size.width, picture.size.height, picture.head.title, is_inline);
+  draw(picture, *canvas);
+  return canvas->finish();
 }
 
 }  // namespace zerostep

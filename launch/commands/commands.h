@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/dtype.h"
-#include "experiments/plot/plot.h"
+#include "experiments/report/plot.h"
 #include "launch/job.h"
 #include "runtime/config/load_config.h"
 

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "experiments/plot/plot.h"
+#include "experiments/report/plot.h"
 #include "experiments/sweep/journal.h"
 #include "tests/experiments/support/made_runs.h"
 #include "tests/support/expect_says.h"

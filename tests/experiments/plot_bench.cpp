@@ -9,8 +9,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "experiments/plot/plot.h"
 #include "experiments/records/read_file.h"
+#include "experiments/report/plot.h"
 #include "tests/support/timing.h"
 
 namespace {

@@ -7,7 +7,7 @@
 #include <regex>
 
 #include "base/error.h"
-#include "experiments/plot/plot.h"
+#include "experiments/report/plot.h"
 #include "tests/experiments/support/made_runs.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"

@@ -5,7 +5,7 @@
 #include <regex>
 #include <sstream>
 
-#include "experiments/plot/plot.h"
+#include "experiments/report/plot.h"
 #include "tests/experiments/support/made_runs.h"
 
 namespace zerostep {

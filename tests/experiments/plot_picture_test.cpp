@@ -40,12 +40,6 @@ Picture simple_picture(bool is_log) {
   return out;
 }
 
-std::string svg_text(const PlacedPicture& picture) {
-  const auto canvas = make_svg_canvas(picture.size.width, picture.size.height, picture.head.title, false);
-  draw(picture, *canvas);
-  return canvas->finish();
-}
-
 // The value of an attribute of the first tag that holds `what`.
 std::string attribute(const std::string& svg, const std::string& what, const std::string& name) {
   const size_t at = svg.find(what);
@@ -67,7 +61,7 @@ class PlotPicture : public ::testing::TestWithParam<bool> {};
 TEST_P(PlotPicture, HasItsPointsWhereItsAxesSay) {
   const bool is_log = GetParam();
   const Picture picture = simple_picture(is_log);
-  const std::string svg = svg_text(place_picture(picture, {800, 500}));
+  const std::string svg = svg_of(place_picture(picture, {800, 500}), false);
   EXPECT_EQ(wrong_with_xml(svg), "");
   EXPECT_SAYS(svg, "width=\"800\" height=\"500\" viewBox=\"0 0 800 500\"");
   EXPECT_SAYS(svg, "<title>A &lt; B &amp; &quot;C&quot;</title>");
@@ -196,7 +190,7 @@ TEST(PlotPictures, TextsDoNotOverlapAtTheSmallestSizes) {
         while (picture.panels.size() < panels) picture.panels.push_back(picture.panels[0]);
         const PlacedPicture placed = place_picture(std::move(picture), size);
         EXPECT_EQ(placed.size.width, size.width);
-        const std::string svg = svg_text(placed);
+        const std::string svg = svg_of(placed, false);
         turned += svg.find("rotate(-90") != std::string::npos ? 1 : 0;
         const std::vector<Box> texts = texts_of(svg);
         ASSERT_GT(texts.size(), 8U);
@@ -252,7 +246,7 @@ TEST(PlotPictures, RowsWithoutANameAreTold) {
   }
   const PlacedPicture placed = place_picture(std::move(picture), {400, 300});
   EXPECT_EQ(placed.names.size(), 100U);
-  const std::string svg = svg_text(placed);
+  const std::string svg = svg_of(placed, false);
   size_t named = 0;
   for (const std::string& name : placed.names) {
     const bool is_drawn = svg.find(">" + name + "</text>") != std::string::npos;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "experiments/plot/plot.h"
+#include "experiments/report/plot.h"
 #include "tests/experiments/support/made_runs.h"
 
 namespace zerostep {

@@ -1,4 +1,4 @@
-#include "experiments/plot/report.h"
+#include "experiments/report/report.h"
 
 #include <fmt/format.h>
 
@@ -7,9 +7,9 @@
 
 #include "base/format.h"
 #include "experiments/plot/grouping.h"
-#include "experiments/plot/report_page.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/ticks.h"
+#include "experiments/report/report_page.h"
 
 namespace zerostep {
 namespace {

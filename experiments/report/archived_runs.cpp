@@ -1,4 +1,4 @@
-#include "experiments/plot/archived_runs.h"
+#include "experiments/report/archived_runs.h"
 
 #include <algorithm>
 #include <set>

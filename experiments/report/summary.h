@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/plot/archived_runs.h"
 #include "experiments/plot/plot_run.h"
+#include "experiments/report/archived_runs.h"
 
 namespace zerostep {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "experiments/plot/plot_run.h"
-#include "experiments/plot/summary.h"
+#include "experiments/report/summary.h"
 
 namespace zerostep {
 

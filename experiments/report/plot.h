@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "experiments/plot/picture.h"
-#include "experiments/plot/summary.h"
+#include "experiments/report/summary.h"
 
 namespace zerostep {
 
@@ -34,8 +34,5 @@ struct PlotResult {
 // name is not known, a column or key is not there; nothing is written then. RunError: a file cannot be written; or cairo, which png and pdf
 // need, is missing, when everything else is written and the pictures are as SVG.
 PlotResult plot(const PlotRequest& request);
-
-// The loss of a run as an SVG file; "" where it has no step with a loss.
-std::string loss_picture(const std::string& run_folder);
 
 }  // namespace zerostep

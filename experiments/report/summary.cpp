@@ -1,4 +1,4 @@
-#include "experiments/plot/summary.h"
+#include "experiments/report/summary.h"
 
 #include <fmt/format.h>
 

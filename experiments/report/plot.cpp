@@ -1,4 +1,4 @@
-#include "experiments/plot/plot.h"
+#include "experiments/report/plot.h"
 
 #include <fmt/format.h>
 
@@ -11,14 +11,13 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/nearest_name.h"
-#include "experiments/plot/archived_runs.h"
 #include "experiments/plot/cairo_library.h"
 #include "experiments/plot/data_file.h"
 #include "experiments/plot/draw_picture.h"
 #include "experiments/plot/place_picture.h"
-#include "experiments/plot/report.h"
-#include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/views.h"
+#include "experiments/report/archived_runs.h"
+#include "experiments/report/report.h"
 #include "runtime/report/output_file.h"
 
 namespace zerostep {
@@ -179,12 +178,6 @@ std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<c
   return out;
 }
 
-std::string svg_of(const PlacedPicture& picture, bool is_inline) {
-  const auto canvas = make_svg_canvas(picture.size.width, picture.size.height, picture.head.title, is_inline);
-  draw(picture, *canvas);
-  return canvas->finish();
-}
-
 // The bytes of a PNG or PDF file.
 std::string cairo_file(const std::string& format, const PlacedPicture& picture) {
   const std::unique_ptr<Canvas> canvas = make_cairo_canvas(format, picture.size.width, picture.size.height, picture.head.title);
@@ -278,17 +271,6 @@ PlotResult plot(const PlotRequest& request) {
       write(picture.head.name + "." + format, bytes);
     }
   return out;
-}
-
-std::string loss_picture(const std::string& run_folder) {
-  PlotInput input;
-  input.x = x_axis("step");
-  std::vector<RunRecord> run;
-  run.push_back(read_run(run_folder));
-  input.runs = load_runs(std::move(run), {"step", "loss", "eval_loss"}, 1);
-  input.x_values.push_back(x_values(input.runs[0], input.x));
-  std::optional<Picture> picture = loss_view(input);
-  return picture ? svg_of(place_picture(std::move(*picture), {}), false) : "";
 }
 
 }  // namespace zerostep

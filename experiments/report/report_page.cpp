@@ -1,4 +1,4 @@
-#include "experiments/plot/report_page.h"
+#include "experiments/report/report_page.h"
 
 namespace zerostep {
 

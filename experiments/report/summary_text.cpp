@@ -6,8 +6,8 @@
 
 #include "base/format.h"
 #include "experiments/plot/grouping.h"
-#include "experiments/plot/summary.h"
 #include "experiments/plot/ticks.h"
+#include "experiments/report/summary.h"
 #include "experiments/text/text_table.h"
 #include "runtime/report/csv_cells.h"
 
