@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/launch/support/run_binary.h"
@@ -69,6 +70,7 @@ TEST_F(PlotCommand, RefusesWhatItCannotDrawAndSaysWhy) {
       {{place_.path("other.csv")}, "has no column `loss`"},
       {{run, "--view", "los"}, "did you mean loss?"},
       {{run, "--y", "gradnorm"}, "did you mean grad_norm?"},
+      {{run, "--by", "sead"}, "--by sead: no run has such a key in its configuration; did you mean seed?"},
       {{run, "--view", "zo"}, "nothing to show there; it needs steps that make queries"},
       {{run, "--size", "12"}, "expected WIDTHxHEIGHT"},
       {{run, "--size", "390x600"}, "from 400x300, below which texts have no room"},
@@ -82,6 +84,20 @@ TEST_F(PlotCommand, RefusesWhatItCannotDrawAndSaysWhy) {
     EXPECT_SAYS(refused.err, text);
   }
   EXPECT_FALSE(place_.exists("runs/one/plots"));
+}
+
+// A column without numbers, names without room and a run that failed are warnings, a line each; the pictures are drawn.
+TEST_F(PlotCommand, WarnsOfWhatItLeavesOut) {
+  ASSERT_EQ(train("one").status, 0);
+  ASSERT_EQ(train("two", {"seed=2"}).status, 0);
+  std::ofstream(place_.path("runs/two/log.txt")) << "ranks          1 on cpu\nzerostep: step 4: the disk is full\n";
+  const Outcome done = plot({place_.path("runs"), "--y", "cosine,loss", "--summary"});
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.err, "warning: --y cosine: the column has no number in any row of these runs, and is left out\n");
+  EXPECT_SAYS(done.err, "and so does the list of the best: two (failed)\n");
+  EXPECT_SAYS(done.out, " (failed)");
+  EXPECT_SAYS(done.out, "left out of means and of the best: two (failed)\nfailed: two: step 4: the disk is full\n");
+  EXPECT_SAYS(place_.read("runs/plots/loss.svg"), ">two (failed)</text>");
 }
 
 TEST_F(PlotCommand, ARunDrawsItsLossWhereItIsAskedTo) {
