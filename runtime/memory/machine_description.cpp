@@ -30,11 +30,4 @@ std::string machine_description() {
   return out;
 }
 
-std::string user_cache_folder() {
-  std::string folder = environment("XDG_CACHE_HOME");
-  if (!folder.starts_with('/')) folder.clear();  // as the XDG base directory specification has it
-  if (folder.empty() && !environment("HOME").empty()) folder = environment("HOME") + "/.cache";
-  return folder.empty() ? "" : folder + "/zerostep";
-}
-
 }  // namespace zerostep

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/user_cache_folder.h"
 #include "runtime/memory/machine_description.h"
 
 namespace zerostep {

@@ -7,6 +7,7 @@
 
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "base/user_cache_folder.h"
 #include "runtime/memory/machine_description.h"
 #include "runtime/timing/machine.h"
 

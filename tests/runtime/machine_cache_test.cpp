@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/memory/machine_description.h"
+#include "base/user_cache_folder.h"
 #include "runtime/timing/machine.h"
 #include "tests/runtime/support/machine_file.h"
 #include "tests/support/expect_says.h"
