@@ -26,13 +26,15 @@ void add_run(CLI::App* sub, std::string& config) {
 }  // namespace
 
 DataCommands::DataCommands(Job& job, CLI::App& app, std::function<void(std::function<int()>)> run) : job_(job), run_(std::move(run)) {
-  CLI::App* data = app.add_subcommand("data", "data sets: those of the catalogue, what is in one, several merged, how they are mixed");
+  CLI::App* data = app.add_subcommand(
+      "data", "data sets: those of the catalogue, brought from a hub, what is in one, several merged, how they are mixed");
   data->require_subcommand(1);
   data->footer("\nExample: zerostep data show corpus.parquet --rows 2");
   add_list(data);
   add_show(data);
   add_merge(data);
   add_check(data);
+  add_fetch(data);
 }
 
 void DataCommands::run_on_one_rank(CLI::App* sub, std::function<int()> command) {
@@ -85,6 +87,32 @@ void DataCommands::add_check(CLI::App* data) {
   sub->add_flag("--json", check_.json, "everything as one object");
   sub->footer("\nExample: zerostep data check both.parquet --parts 20 --against held_out.jsonl");
   run_on_one_rank(sub, [this] { return check_data(check_); });
+}
+
+void DataCommands::add_fetch(CLI::App* data) {
+  CLI::App* sub =
+      data->add_subcommand("fetch", "brings a data set of the catalogue from its hub to where data.train and its like then find it");
+  sub->add_option("NAME", fetch_.name, "a data set of the catalogue (`data list`)")->required()->type_name("");
+  sub->add_option("--documents", fetch_.documents,
+                  "only the first files, until they have so many rows; whole files are kept, so that more rows may come "
+                  "(\"max_documents\" of a source takes no more); everything where it is missing")
+      ->transform(number<int64_t>(1, int64_t{1} << 40))
+      ->type_name("N");
+  sub->add_option("--catalogue", fetch_.catalogue, "the file of data sets; the program's own where it is missing")
+      ->type_name("DATASETS.json");
+  sub->add_flag("--json", fetch_.json, "what is here as one object");
+  sub->footer(
+      "\nWhat is here and whole is not fetched again; what was broken off goes on where it ended, by the same command. Each file is "
+      "checked\n"
+      "against the checksum that the hub lists. Files lie below $XDG_CACHE_HOME/zerostep, where that is not set ~/.cache/zerostep; those "
+      "of\n"
+      "another catalogue below its folder.\n"
+      "HF_ENDPOINT names another hub than https://huggingface.co, or a mirror of it. A token is that of HF_TOKEN, or what `hf auth login`\n"
+      "leaves; it goes to that hub alone. Proxies are those of https_proxy and its like.\n"
+      "\nExamples: zerostep data fetch pubmedqa\n"
+      "          zerostep data fetch fineweb-edu-10bt --documents 100000\n"
+      "          HF_TOKEN=hf_... zerostep data fetch mine --catalogue /data/datasets.json");
+  run_on_one_rank(sub, [this] { return fetch_data(fetch_); });
 }
 
 }  // namespace zerostep

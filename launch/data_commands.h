@@ -6,7 +6,7 @@
 
 namespace zerostep {
 
-// The commands on data sets: data list, show, merge, check.
+// The commands on data sets: data list, show, merge, check, fetch.
 class DataCommands {
  public:
   // `run` takes what a parsed command does. The object must outlive the parsing and the command.
@@ -17,6 +17,7 @@ class DataCommands {
   void add_show(CLI::App* data);
   void add_merge(CLI::App* data);
   void add_check(CLI::App* data);
+  void add_fetch(CLI::App* data);
   // A command of rank 0 alone.
   void run_on_one_rank(CLI::App* sub, std::function<int()> command);
 
@@ -26,6 +27,7 @@ class DataCommands {
   DataShowArguments show_;
   DataMergeArguments merge_;
   DataCheckArguments check_;
+  DataFetchArguments fetch_;
 };
 
 }  // namespace zerostep

@@ -2,7 +2,7 @@
 # Makes a folder that checks zerostep on a machine with a GPU, where nothing is but LibTorch 2.11 for CUDA 13 (PyTorch's): the stripped program,
 # its library for GPUs, the tests and the benchmark of its kernels, the libraries of Debian that they need, an Open MPI, launch/gpu_check.sh with
 # what it runs, and the GPU of the tests (tests/fake_gpu/) for `--fake`. 56 MiB at most; needs GLIBC 2.34 and GLIBCXX 3.4.30 there (Debian 12,
-# Ubuntu 24.04).
+# Ubuntu 24.04). What the program opens for Parquet and Arrow, for pictures as PNG and PDF, and for `data fetch` is not carried: no check needs it.
 # usage: launch/gpu_bundle.sh [--build BUILD_FOLDER] [--out FOLDER]
 #   launch/gpu_bundle.sh                            # sets up, builds, makes .gpu/
 #   launch/gpu_bundle.sh --build build --out DIR    # of a build that is there

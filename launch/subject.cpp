@@ -73,6 +73,7 @@ DocumentSource document_source(const DataConfig& data, const SourceConfig& given
   DocumentSource source;
   source.name = given.name;
   source.key = given.catalogue.empty() ? given.key : fmt::format("{} ({} of the catalogue {})", given.key, given.name, given.catalogue);
+  source.how_to_get = given.how_to_get;
   source.paths = given.files;
   source.split = given.split;
   source.text = given.text;

@@ -169,6 +169,13 @@ struct DataMergeArguments : DataSourceArguments {
 };
 int merge_data(const DataMergeArguments& arguments);
 
+struct DataFetchArguments {
+  std::string name, catalogue;  // catalogue "": the program's own
+  int64_t documents = 0;        // 0: everything
+  bool json = false;
+};
+int fetch_data(const DataFetchArguments& arguments);
+
 struct DoctorArguments : ConfigArguments {  // file "": the machine alone
   bool json = false;
 };

@@ -1,7 +1,13 @@
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/format.h"
+#include "base/program_name.h"
+#include "experiments/fetch/fetched_record.h"
+#include "experiments/fetch/hub_source.h"
 #include "experiments/text/text_table.h"
 #include "launch/commands/commands.h"
 #include "runtime/config/catalogue.h"
@@ -12,23 +18,43 @@ namespace {
 
 using schema::Catalogue;
 
-bool is_here(const Catalogue::Entry& entry) {
+// The files of a data set that are here, and how many it has on its hub; 0: that is not known, since it was not fetched.
+struct FilesHere {
+  int64_t num_files = 0, all_files = 0;
+  std::string commit;
+};
+
+FilesHere files_here(const Catalogue& catalogue, const Catalogue::Entry& entry) {
+  FilesHere out;
   DocumentSource source;
   source.key = entry.name;
   source.paths = entry.source.at("files").get<std::vector<std::string>>();
   try {
-    return !corpus_files(source).empty();
-  } catch (const InputError&) {
-    return false;
+    out.num_files = std::ssize(corpus_files(source));
+    const FetchedRecord record(HubSource(catalogue, entry).folder());
+    if (record.data_set()) {
+      out.all_files = record.data_set()->num_files;
+      out.commit = record.data_set()->commit;
+    }
+  } catch (const InputError&) {  // nothing is here, or it is of no hub
   }
+  return out;
 }
 
-nlohmann::ordered_json told(const Catalogue::Entry& entry) {
-  nlohmann::ordered_json out{{"name", entry.name}, {"description", entry.description}, {"size", entry.size}, {"here", is_here(entry)}};
+nlohmann::ordered_json told(const Catalogue& catalogue, const Catalogue::Entry& entry) {
+  const FilesHere here = files_here(catalogue, entry);
+  nlohmann::ordered_json out{{"name", entry.name}, {"description", entry.description}, {"size", entry.size}, {"here", here.num_files > 0}};
+  if (here.num_files > 0) out["files_here"] = here.num_files;
+  if (here.all_files > 0) out["fetched"] = {{"all_files", here.all_files}, {"commit", here.commit}};
   for (const auto& [key, value] : entry.source.items()) out[key] = value;
   if (!entry.fields.is_null()) out["fields"] = entry.fields;
   if (!entry.origin.is_null()) out["source"] = entry.origin;
   return out;
+}
+
+std::string here_text(const FilesHere& here) {
+  if (here.num_files == 0) return "-";
+  return here.num_files < here.all_files ? fmt::format("{} of {} files", grouped(here.num_files), grouped(here.all_files)) : "yes";
 }
 
 }  // namespace
@@ -37,17 +63,17 @@ int list_data_sets(const DataListArguments& arguments) {
   const Catalogue catalogue = Catalogue::read(arguments.catalogue);
   if (arguments.json) {
     nlohmann::ordered_json out{{"catalogue", catalogue.file()}, {"data_sets", nlohmann::ordered_json::array()}};
-    for (const Catalogue::Entry& entry : catalogue.entries()) out["data_sets"].push_back(told(entry));
+    for (const Catalogue::Entry& entry : catalogue.entries()) out["data_sets"].push_back(told(catalogue, entry));
     print_out("{}\n", out.dump(1));
     return kDone;
   }
   TextTable table(TextTable::kAll);
   table.add({"name", "here", "size", "description"});
   for (const Catalogue::Entry& entry : catalogue.entries())
-    table.add({entry.name, is_here(entry) ? "yes" : "-", entry.size, entry.description});
+    table.add({entry.name, here_text(files_here(catalogue, entry)), entry.size, entry.description});
   print_out("{}", table.text());
-  print_out("{}: a configuration names one as \"data\": {{\"train\": \"NAME\"}}; files that are here lie below the folder of this file.\n",
-            catalogue.file());
+  print_out("{}: a configuration names one as \"data\": {{\"train\": \"NAME\"}}; `{} data fetch NAME` brings one here, below {}.\n",
+            catalogue.file(), program_name(), catalogue.folder());
   return kDone;
 }
 

@@ -39,6 +39,7 @@ std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, co
       const Catalogue::Entry* entry = catalogue->find(text);
       if (entry == nullptr) fail_input("'{}' is neither a file here nor {}", text, catalogue->names_beside(text));
       source.name = entry->name;
+      source.how_to_get = catalogue->how_to_get(*entry);
       source.paths = entry->source.at("files").get<std::vector<std::string>>();
       source.text = entry->source.value("text", "");
       source.split = entry->source.value("split", "");

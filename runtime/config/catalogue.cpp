@@ -9,6 +9,8 @@
 #include "base/beside_program.h"
 #include "base/error.h"
 #include "base/nearest_name.h"
+#include "base/program_name.h"
+#include "base/user_cache_folder.h"
 #include "runtime/config/document.h"
 #include "runtime/config/values.h"
 
@@ -47,13 +49,24 @@ std::string whole_path(const fs::path& folder, const std::string& path) {
   return (folder / expand_home(path).value_or(path)).lexically_normal().string();
 }
 
-Catalogue::Entry entry_of(const std::string& name, const json& value, const Document& document) {
+bool is_own_file(const std::string& file) {
+  std::error_code error;
+  const std::string own = Catalogue::own_file();
+  return !own.empty() && fs::equivalent(file, own, error);
+}
+
+// Where relative files of a catalogue lie: the program's own may be in a folder that nobody writes to, and its data sets are one user's.
+fs::path folder_of_files(const std::string& file) {
+  const std::string cache = user_cache_folder();
+  return is_own_file(file) && !cache.empty() ? fs::path(cache) : fs::absolute(file).parent_path();
+}
+
+Catalogue::Entry entry_of(const std::string& name, const json& value, const Document& document, const fs::path& folder) {
   const auto fail = [&](const std::string& path, const std::string& what) { fail_input("{}: {} {}", document.place(path), path, what); };
   if (!value.is_object()) fail(name, fmt::format("is {}; expected an object with files, {{\"files\": \"...\"}}", shown(value)));
   Catalogue::Entry entry;
   entry.name = name;
   entry.source = nlohmann::json::object();
-  const fs::path folder = fs::absolute(document.file).parent_path();
   for (const auto& [key, of_key] : value.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       const std::string_view nearest = nearest_name(key, kKeys);
@@ -97,13 +110,21 @@ Catalogue Catalogue::read(const std::string& path) {
         folder_of_program());
   const Document document = read_document(out.file_, "catalogue of data sets");
   if (!document.root.is_object()) fail_input("{}: is {} and no object of data sets by name", out.file_, document.root.type_name());
-  for (const auto& [name, value] : document.root.items()) out.entries_.push_back(entry_of(name, value, document));
+  const fs::path folder = folder_of_files(out.file_);
+  out.folder_ = folder.string();
+  for (const auto& [name, value] : document.root.items()) out.entries_.push_back(entry_of(name, value, document, folder));
   return out;
 }
 
 const Catalogue::Entry* Catalogue::find(std::string_view name) const {
   const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.name == name; });
   return found == entries_.end() ? nullptr : &*found;
+}
+
+std::string Catalogue::how_to_get(const Entry& entry) const {
+  if (!entry.origin.is_object() || !entry.origin.contains("hub")) return "";
+  return fmt::format("`{} data fetch {}{}` brings it here", program_name(), shell_word(entry.name),
+                     is_own_file(file_) ? "" : " --catalogue " + shell_word(file_));
 }
 
 std::string Catalogue::names_beside(std::string_view name) const {

@@ -120,6 +120,7 @@ struct SourceConfig {
   std::string key;                 // JSON path, for messages: "data.train[1]"
   std::string name;                // "": none is given
   std::string catalogue;           // the file that says the rest by this name; "": the configuration itself does
+  std::string how_to_get;          // what brings its files here, for messages; "": nothing that is known
   std::vector<std::string> files;  // or globs
   std::string split, text;         // "": none is given
   bool skips_missing = false;      // `missing`

@@ -141,6 +141,7 @@ std::optional<SourceConfig> Deriver::source_of_catalogue(const std::string& name
   source.key = path;
   source.name = name;
   source.catalogue = catalogue_->file();
+  source.how_to_get = catalogue_->how_to_get(*entry);
   source.skips_missing = v_.text("data.missing") == "skip";
   take_keys(source, entry->source);
   return source;

@@ -33,7 +33,11 @@ int remember_glob_error(const char* path, int error) {
   return error == ENOTDIR || error == ENOENT ? 0 : 1;
 }
 
-std::vector<std::string> matches_of(const std::string& pattern, const std::string& key, const char* expected) {
+// Ends a message about files that are not there.
+std::string advice_of(const DocumentSource& source) { return source.how_to_get.empty() ? "" : "; " + source.how_to_get; }
+
+std::vector<std::string> matches_of(const std::string& pattern, const DocumentSource& source, const char* expected) {
+  const std::string& key = source.key;
   struct Matches {
     glob_t found = {};
     ~Matches() { globfree(&found); }
@@ -51,7 +55,8 @@ std::vector<std::string> matches_of(const std::string& pattern, const std::strin
     if (::stat(match.c_str(), &status_of_match) == 0 && (!S_ISDIR(status_of_match.st_mode) || is_saved_dataset(match)))
       files.push_back(match);
   }
-  if (files.empty()) fail_input("{}: no file matches '{}'{}; {} files are expected", key, pattern, where(pattern), expected);
+  if (files.empty())
+    fail_input("{}: no file matches '{}'{}; {} files are expected{}", key, pattern, where(pattern), expected, advice_of(source));
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -68,11 +73,12 @@ std::string files_in(const std::string& folder, const char* expected) {
   return fmt::format("{}/*{}", folder, endings.empty() ? ".txt" : endings.front());
 }
 
-void check_file(const std::string& path, const std::string& key, const char* expected) {
+void check_file(const std::string& path, const DocumentSource& source, const char* expected) {
+  const std::string& key = source.key;
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0) {
-    fail_input("{}: '{}'{} cannot be found: {}; a {} file, or a glob of them, is expected", key, path, where(path), std::strerror(errno),
-               expected);
+    fail_input("{}: '{}'{} cannot be found: {}; a {} file, or a glob of them, is expected{}", key, path, where(path), std::strerror(errno),
+               expected, advice_of(source));
   }
   if (S_ISDIR(status.st_mode))
     fail_input("{}: '{}'{} is a directory, and none that save_to_disk of datasets made; name its files, with a glob such as '{}'", key,
@@ -88,7 +94,7 @@ std::vector<std::string> expand(const DocumentSource& source, const char* expect
   for (const std::string& path : source.paths) {
     std::error_code ignored;  // a name that cannot be looked up is no literal name
     if (is_glob(path) && !std::filesystem::exists(path, ignored)) {
-      const auto matches = matches_of(path, key, expected);
+      const auto matches = matches_of(path, source, expected);
       named.insert(named.end(), matches.begin(), matches.end());
     } else {
       named.push_back(path);
@@ -101,12 +107,12 @@ std::vector<std::string> expand(const DocumentSource& source, const char* expect
       files.insert(files.end(), parts.begin(), parts.end());
       continue;
     }
-    check_file(path, key, expected);
+    check_file(path, source, expected);
     if (!source.split.empty())
       fail_input("{}: '{}' is a file, which has no splits: \"split\" is for folders that save_to_disk of datasets made", key, path);
     files.push_back(path);
   }
-  for (const std::string& file : files) check_file(file, key, expected);
+  for (const std::string& file : files) check_file(file, source, expected);
   return files;
 }
 

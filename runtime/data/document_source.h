@@ -9,6 +9,7 @@ namespace zerostep {
 struct DocumentSource {
   std::string name = {};           // for reports; "": it has none
   std::string key = "data.train";  // JSON path, for messages
+  std::string how_to_get = {};     // what brings its files here, for messages that miss them; "": nothing that is known
   // Files or globs; the order of the list is kept, a glob's matches (* ? [...] {a,b}) are sorted by their bytes.
   std::vector<std::string> paths = {};
   std::string split = {};  // the part of a folder that has several; "": none is named
