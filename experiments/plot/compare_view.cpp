@@ -17,6 +17,7 @@ namespace {
 struct Means {
   std::vector<Curve> curves;
   std::vector<int64_t> counts;       // of the runs of each curve
+  std::vector<bool> are_flawed;      // these runs, which its label says then
   std::vector<std::string> without;  // groups whose runs share no part of the axis
   std::vector<std::string> falling;  // groups that have no mean since x falls in their runs
 };
@@ -43,6 +44,7 @@ void add_mean(Means& means, const PlotInput& input, const std::string& column, c
                             std::move(mean.low), std::move(mean.high)});
   }
   means.counts.push_back(count);
+  means.are_flawed.push_back(are_flawed);
 }
 
 // How many runs each mean is of: in the subtitle where that is one number, else in the labels.
@@ -52,7 +54,8 @@ std::string say_counts(Means& means) {
   std::string of = "means of " + counted(*least, "run");
   if (*least < *most) {
     of = "means";
-    for (size_t i = 0; i < means.curves.size(); ++i) means.curves[i].label += fmt::format(" ({})", counted(means.counts[i], "run"));
+    for (size_t i = 0; i < means.curves.size(); ++i)
+      if (!means.are_flawed[i]) means.curves[i].label += fmt::format(" ({})", counted(means.counts[i], "run"));
   }
   return "; " + of + " as far as all of them go, in a band from the lowest to the highest";
 }
@@ -76,7 +79,7 @@ std::optional<Picture> compare_view(const PlotInput& input) {
       if (groups.of_run[i] == g && std::find(runs.begin(), runs.end(), i) == runs.end())
         left_out.push_back(fmt::format("{} ({})", input.runs[i].record.name, input.runs[i].flaw()));
   }
-  if (!left_out.empty()) out.subtitle += "; left out of them: " + first_names(left_out);
+  if (!left_out.empty()) out.subtitle += "; left out of the mean curves: " + first_names(left_out);
   if (!means.falling.empty())
     out.subtitle += fmt::format("; no mean where {} falls from one row to the next: {}", input.x.label, first_names(means.falling));
   if (!means.without.empty()) out.subtitle += "; no mean where runs share no part of the axis: " + first_names(means.without);

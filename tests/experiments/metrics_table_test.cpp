@@ -92,6 +92,27 @@ TEST_F(MetricsTables, RefusesWhatHasNoLoss) {
   EXPECT_THROW(MetricsTable::read(folder_.folder()), InputError);
 }
 
+TEST_F(MetricsTables, TellWhetherALossHasDiverged) {
+  const auto has = [&](const std::string& losses) { return has_diverged(MetricsTable::read(file("step,loss\n" + losses)), "loss"); };
+  EXPECT_FALSE(has("0,3\n1,2\n"));
+  EXPECT_FALSE(has("0,3\n1,\n"));
+  EXPECT_FALSE(has("0,nan\n1,inf\n2,1e-322\n"));  // it has come back
+  EXPECT_FALSE(has("0,3.4e38\n"));
+  for (const char* last : {"inf", "-inf", "nan", "-nan", "NaN", "3.5e38", "-1.7e308"})
+    EXPECT_TRUE(has(fmt::format("0,3\n1,{}\n", last))) << last;
+  EXPECT_FALSE(has(""));
+}
+
+// Of steps with both numbers: 2 s at 100 tokens a second and 1 s at 40.
+TEST(MetricsValues, SpeedIsTokensOverSeconds) {
+  const double nan = std::nan("");
+  const MeanSpeed speed = mean_speed(std::vector<double>{2, nan, 1, 9}, std::vector<double>{100, 7, 40, nan});
+  EXPECT_EQ(speed.step_seconds, 1.5);
+  EXPECT_EQ(speed.tokens_per_second, 80);
+  EXPECT_TRUE(std::isnan(mean_speed({}, {}).step_seconds));
+  EXPECT_TRUE(std::isnan(mean_speed(std::vector<double>{0}, std::vector<double>{5}).tokens_per_second));
+}
+
 TEST(MetricsValues, AreOfTheNumbersAlone) {
   const double nan = std::nan("");
   std::vector<double> values;

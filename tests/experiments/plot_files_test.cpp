@@ -167,7 +167,7 @@ TEST_F(PlotFiles, MeansSayOfHowManyRunsTheyAre) {
   EXPECT_SAYS(svg, "fo (3 runs)");
   EXPECT_SAYS(svg, "zo (2 runs)");
   EXPECT_SAYS(svg, "means as far as all of them go");
-  EXPECT_SAYS(svg, "left out of them: fo-3 (failed)");
+  EXPECT_SAYS(svg, "left out of the mean curves: fo-3 (failed)");
 }
 
 TEST_F(PlotFiles, RunsThatMoveNoBytesAreLeftOutAndSaid) {

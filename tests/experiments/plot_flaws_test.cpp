@@ -89,6 +89,7 @@ TEST_F(PlotFlaws, RunsThatFailedOrDivergedAreMarkedAndInNoMean) {
   EXPECT_TRUE(has_text("compare", "lr 0.5 (1 diverged)"));
   EXPECT_TRUE(has_text("compare", "lr 0.75 (failed)"));  // its row and its curve, of which there is no other
   EXPECT_TRUE(has_text("compare", "failed, killed or diverged"));
+  EXPECT_SAYS(svg("compare"), "left out of the mean curves: a-2 (failed), b-2 (diverged)<");
   draw("loss");
   EXPECT_TRUE(has_text("loss", "a-1"));
   EXPECT_TRUE(has_text("loss", "a-2 (failed)"));
