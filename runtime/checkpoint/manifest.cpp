@@ -101,13 +101,22 @@ bool parse_checkpoint_name(const std::string& name, int64_t& step) {
   return error == std::errc() && stop == end && checkpoint_name(step) == name;
 }
 
+namespace {
+
+// The last step of which there is a checkpoint; -1: there is none.
+int64_t newest_step(const fs::path& checkpoints) {
+  std::error_code error;
+  int64_t step = 0, newest = -1;
+  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, error))
+    if (parse_checkpoint_name(entry.path().filename().string(), step)) newest = std::max(newest, step);
+  return newest;
+}
+
+}  // namespace
+
 bool holds_checkpoints(const std::string& checkpoints) {
   std::error_code error;
-  if (fs::exists(fs::path(checkpoints) / kLatestFile, error)) return true;
-  int64_t step = 0;
-  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, error))
-    if (parse_checkpoint_name(entry.path().filename().string(), step)) return true;
-  return false;
+  return fs::exists(fs::path(checkpoints) / kLatestFile, error) || newest_step(checkpoints) >= 0;
 }
 
 void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
@@ -157,6 +166,9 @@ std::string latest_checkpoint(const std::string& checkpoints) {
   const fs::path pointer = fs::path(checkpoints) / kLatestFile;
   std::error_code error;
   const fs::file_type type = fs::status(pointer, error).type();
+  // A run that is killed between its first checkpoint, which is whole once it has its name, and this file leaves the one without the other.
+  const int64_t newest = type == fs::file_type::not_found ? newest_step(checkpoints) : -1;
+  if (newest >= 0) return (fs::path(checkpoints) / checkpoint_name(newest)).string();
   if (type == fs::file_type::not_found)
     fail_input(
         "{}: there is no latest checkpoint to resume from: a run writes checkpoints only where run.checkpoint_interval (or run.keep_best) "
