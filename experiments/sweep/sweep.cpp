@@ -338,7 +338,7 @@ class Sweep {
                                         [](const SweepRow& r) { return r.state != SweepState::Queued && r.state != SweepState::Running; });
     screen_.line(fmt::format("[{}/{}] {}: {}{}{}{}", ended, rows_.size(), row.run, name_of(row.state),
                              row.seconds > 0 ? " after " + human_duration(row.seconds) : "",
-                             row.final_loss ? fmt::format(", {} steps, final loss {:.4f}", row.steps, *row.final_loss) : "",
+                             row.final_loss ? fmt::format(", {}, final loss {:.4f}", counted(row.steps, "step"), *row.final_loss) : "",
                              row.error.empty() ? "" : ": " + row.error));
   }
 
