@@ -158,7 +158,6 @@ class CurlClient final : public HttpClient {
   }
 
   void set_all(const std::string& url, curl_slist* headers, Transfer& transfer, char* message) {
-    curl_easy_reset(handle_.get());  // connections stay
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_HTTPHEADER, headers);
     set(CURLOPT_USERAGENT, settings_.agent.c_str());
@@ -205,6 +204,11 @@ class CurlClient final : public HttpClient {
       list.reset(longer);
     }
     std::string message(CURL_ERROR_SIZE, '\0');
+    // What the handle points to goes with this call.
+    struct Reset {
+      CURL* handle;
+      ~Reset() { curl_easy_reset(handle); }
+    } const reset{handle_.get()};
     set_all(url, list.get(), transfer, message.data());
     const CURLcode code = curl_easy_perform(handle_.get());
     if (transfer.thrown) std::rethrow_exception(transfer.thrown);
