@@ -47,10 +47,11 @@ SavedModel open_model_of_checkpoint(const std::string& directory) {
 void check_no_run_folder(const std::string& directory) {
   if (is_checkpoint(directory) || !is_folder_of_run(directory)) return;
   const std::string checkpoints = (fs::path(directory) / "checkpoints").string();
-  if (holds_checkpoints(checkpoints))
-    fail_input(
-        "{}: is the folder of a run, not a model: name one of its checkpoints, as {}", directory,
-        fs::exists(fs::path(checkpoints) / kLatestFile) ? latest_checkpoint(checkpoints) : (fs::path(checkpoints) / "step_...").string());
+  if (holds_checkpoints(checkpoints)) {
+    const std::string latest = (fs::path(checkpoints) / kLatestFile).string(), named = checkpoint_named_by(latest);
+    fail_input("{}: is the folder of a run, not a model: name one of its checkpoints, as {}", directory,
+               named == latest ? (fs::path(checkpoints) / "step_...").string() : named);
+  }
   fail_input(
       "{}: is the folder of a run, not a model, and it has no checkpoint: run.checkpoint_interval writes some, train --save-model the "
       "trained model",

@@ -103,20 +103,29 @@ bool parse_checkpoint_name(const std::string& name, int64_t& step) {
 
 namespace {
 
-// The last step of which there is a checkpoint; -1: there is none.
-int64_t newest_step(const fs::path& checkpoints) {
+std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   std::error_code error;
-  int64_t step = 0, newest = -1;
-  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, error))
-    if (parse_checkpoint_name(entry.path().filename().string(), step)) newest = std::max(newest, step);
-  return newest;
+  int64_t step = 0;
+  std::vector<fs::path> out;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
+    if (parse_checkpoint_name(entry.path().filename().string(), step) && entry.is_directory(error)) out.push_back(entry.path());
+  return out;
+}
+
+// What `latest` would name where it is missing beside one checkpoint alone: a checkpoint is whole once it has its name, and a run that is
+// killed after its first has it and before it writes `latest` leaves the one without the other. "" in any other case.
+std::string only_checkpoint(const fs::path& folder) {
+  std::error_code error;
+  if (fs::symlink_status(folder / kLatestFile, error).type() != fs::file_type::not_found) return "";
+  const std::vector<fs::path> found = checkpoints_in(folder);
+  return found.size() == 1 ? found.front().string() : "";
 }
 
 }  // namespace
 
 bool holds_checkpoints(const std::string& checkpoints) {
   std::error_code error;
-  return fs::exists(fs::path(checkpoints) / kLatestFile, error) || newest_step(checkpoints) >= 0;
+  return fs::exists(fs::path(checkpoints) / kLatestFile, error) || !checkpoints_in(checkpoints).empty();
 }
 
 void go_back_to(const std::string& checkpoints, const Manifest& manifest) {
@@ -146,6 +155,7 @@ std::string checkpoint_named_by(const std::string& path) {
   const fs::path pointer(path);
   std::error_code error;
   if (pointer.filename() != kLatestFile && pointer.filename() != kBestFile) return path;
+  if (const std::string only = only_checkpoint(pointer.parent_path()); !only.empty() && pointer.filename() == kLatestFile) return only;
   const fs::file_type type = fs::status(pointer, error).type();
   if (type == fs::file_type::not_found || type == fs::file_type::directory) return path;
   std::string name(MappedFile(path).text());
@@ -166,9 +176,10 @@ std::string latest_checkpoint(const std::string& checkpoints) {
   const fs::path pointer = fs::path(checkpoints) / kLatestFile;
   std::error_code error;
   const fs::file_type type = fs::status(pointer, error).type();
-  // A run that is killed between its first checkpoint, which is whole once it has its name, and this file leaves the one without the other.
-  const int64_t newest = type == fs::file_type::not_found ? newest_step(checkpoints) : -1;
-  if (newest >= 0) return (fs::path(checkpoints) / checkpoint_name(newest)).string();
+  if (const std::string only = only_checkpoint(checkpoints); !only.empty()) return only;
+  if (type == fs::file_type::not_found && holds_checkpoints(checkpoints))
+    fail_input("{}: is missing, and which of the checkpoints beside it is the latest cannot be told: name one, as --resume {}",
+               pointer.string(), (fs::path(checkpoints) / "step_...").string());
   if (type == fs::file_type::not_found)
     fail_input(
         "{}: there is no latest checkpoint to resume from: a run writes checkpoints only where run.checkpoint_interval (or run.keep_best) "

@@ -40,11 +40,11 @@ std::string checkpoint_name(int64_t step);
 bool parse_checkpoint_name(const std::string& name, int64_t& step);
 inline constexpr const char* kLatestFile = "latest";
 inline constexpr const char* kBestFile = "best";
-// The directory that <checkpoints>/latest names; where there is no such file, that of the last step. InputError: there is neither, or the
-// file names nothing that could be one.
+// The directory that <checkpoints>/latest names; where there is no such file and one checkpoint alone, as a run leaves that is killed
+// between the two, this. InputError: there is neither, or the file names nothing that could be one.
 std::string latest_checkpoint(const std::string& checkpoints);
-// The directory of the checkpoint that a user names: `path` itself, or what it names where it is a file `latest` or `best`. InputError: it
-// is such a file, and names nothing that could be one.
+// The directory of the checkpoint that a user names: `path` itself, or what it names where it is a file `latest`, as latest_checkpoint, or
+// `best`. InputError: it is such a file, and names nothing that could be one.
 std::string checkpoint_named_by(const std::string& path);
 // Whether a run has left checkpoints there.
 bool holds_checkpoints(const std::string& checkpoints);

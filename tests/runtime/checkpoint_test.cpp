@@ -529,6 +529,7 @@ TEST_F(DyingCheckpoints, ADeathInTheFirstLeavesNoneOrAWholeOneToGoOnFrom) {
     if (holds_checkpoints(folder())) {
       expect_whole(latest_checkpoint(folder()));
       EXPECT_EQ(CheckpointReader(latest_checkpoint(folder())).manifest().step, 3);
+      EXPECT_EQ(checkpoint_named_by(folder() + "/latest"), latest_checkpoint(folder()));
       ++with;
     } else {
       EXPECT_NE(error_of([&] { latest_checkpoint(folder()); }).find("there is no latest checkpoint"), std::string::npos);
@@ -538,6 +539,10 @@ TEST_F(DyingCheckpoints, ADeathInTheFirstLeavesNoneOrAWholeOneToGoOnFrom) {
   }
   EXPECT_GT(without, 6);
   EXPECT_GT(with, 1) << "no death came between the checkpoint and what names it";
+  // Which of several was the latest is not guessed.
+  save(4);
+  fs::remove(folder() + "/latest");
+  EXPECT_NE(error_of([&] { latest_checkpoint(folder()); }).find("latest: is missing, and which of the checkpoints"), std::string::npos);
 }
 
 TEST_F(DyingCheckpoints, ADeathAtAnyCallLeavesAWholeCheckpoint) {
