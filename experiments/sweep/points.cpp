@@ -115,23 +115,25 @@ std::string name_of(const KeyValues& values) {
   return out.empty() ? "base" : out;
 }
 
+constexpr size_t kLongestName = 150;  // before its hash
+
 std::string with_hash(const std::string& name, const std::string& text) {
-  constexpr size_t kLongest = 150, kDigits = 8;
-  return fmt::format("{}-{}", name.substr(0, kLongest), ContentHash().add(text).hex().substr(0, kDigits));
+  constexpr size_t kDigits = 8;
+  return fmt::format("{}-{}", name.substr(0, kLongestName), ContentHash().add(text).hex().substr(0, kDigits));
 }
 
-// Fit for a folder. Characters that are replaced or stand between keys, and what is cut, may make one name of two values: a hash of the
-// values tells them apart then.
+// Fit for a folder. Characters that are replaced or stand between keys, what is cut, and a text that reads as another value ("null") may
+// make one name of two values: a hash of the values tells them apart then.
 std::string folder_name(const KeyValues& values) {
-  constexpr size_t kLongest = 150;
   const auto is_any_of = [](char c, std::string_view others) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || others.find(c) != others.npos;
   };
   std::string name = name_of(values), exact;
-  bool is_exact = name.size() <= kLongest;
+  bool is_exact = name.size() <= kLongestName;
   for (const auto& [path, value] : values) {
     const std::string text = plain(value);
-    is_exact = is_exact && std::all_of(text.begin(), text.end(), [&](char c) { return is_any_of(c, "._+-"); });
+    is_exact = is_exact && !(value.is_string() && json::accept(text)) &&
+               std::all_of(text.begin(), text.end(), [&](char c) { return is_any_of(c, "._+-"); });
     exact += path + "=" + value.dump() + "\n";
   }
   for (char& c : name)
@@ -231,7 +233,9 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
     if (!point.loaded.values->given("data.cache")) point.set.push_back({"data.cache=" + json(sweep.output_dir + "/.cache").dump(), ""});
     std::erase_if(point.values, [&](const auto& entry) { return !has_effect(point.loaded, entry.first); });
     point.name = folder_name(point.values);
-    if (!taken.insert(point.name).second) point.name = with_hash(point.name, identity.values + identity.shares);
+    // Two names can be the same only where the hashes of two values are.
+    for (std::string text = identity.values + identity.shares; !taken.insert(point.name).second; text += '\n')
+      point.name = with_hash(point.name, text);
     point.own_name = point.name;
     add_shared_values(sweep, point);
     out.push_back(std::move(point));

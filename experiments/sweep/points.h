@@ -15,7 +15,8 @@ struct SweepBase {
 // One run of a sweep.
 struct SweepPoint {
   // Of its folder: "mode=zo,queries=3,seed=1", of the keys that it sets and that have an effect in it. No two points have one name, and
-  // none depends on the other points: a value that does not fit as it stands into the name of a folder is told by a hash at the name's end.
+  // none depends on the other points: a value that does not fit as it stands into the name of a folder, or is a text that reads as
+  // another value, is told by a hash at the name's end.
   std::string name;
   std::string own_name;  // the same, also where a sweep goes on that has the run in a folder of another name
   KeyValues values;      // that have an effect, by path: those it sets, and what it has of the file's other keys but those of `runs` alone

@@ -105,6 +105,15 @@ TEST_F(SweepPoints, NoTwoPointsHaveOneNameAndOthersDoNotChangeIt) {
   EXPECT_EQ(together[3], "tokenizer=aa_b-2");
 }
 
+// A text is not the value that it reads as, whichever of them comes first.
+TEST_F(SweepPoints, ATextThatReadsAsAnotherValueHasANameOfItsOwn) {
+  const Names text = names(R"("grid": {"data.tokenizer": ["null"]})");
+  ASSERT_EQ(text.size(), 1u);
+  EXPECT_EQ(text[0].substr(0, text[0].rfind('-')), "tokenizer=null");
+  EXPECT_EQ(names(R"("grid": {"data.tokenizer": [null, "null"]})"), (Names{"tokenizer=null", text[0]}));
+  EXPECT_EQ(names(R"("grid": {"data.tokenizer": ["null", null]})"), (Names{text[0], "tokenizer=null"}));
+}
+
 // One configuration is one run, however it is spelled.
 TEST_F(SweepPoints, SpellingsOfOneConfigurationAreOne) {
   EXPECT_EQ(names(R"("runs": [{"model.dropout": 0.1}, {"model.resid_pdrop": 0.1, "model.embd_pdrop": 0.1, "model.attn_pdrop": 0.1},
