@@ -24,23 +24,6 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
-// Everything below the folder, by its path there: what tar packs.
-std::vector<std::string> entries_of(const fs::path& run, bool with_checkpoints) {
-  std::vector<std::string> out;
-  for (auto at = fs::recursive_directory_iterator(run); at != fs::recursive_directory_iterator(); ++at) {
-    const std::string path = at->path().lexically_relative(run).string();
-    if (path == FolderLock::kFile || path == kChecksumFile) continue;
-    if (path == "checkpoints" && !with_checkpoints) {
-      at.disable_recursion_pending();
-      continue;
-    }
-    const fs::file_type type = at->symlink_status().type();
-    if (type == fs::file_type::regular || type == fs::file_type::directory || type == fs::file_type::symlink) out.push_back(path);
-  }
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
 std::string checksum_text(const std::vector<ArchivedFile>& files) {
   std::string text;
   for (const ArchivedFile& file : files) text += fmt::format("{}  {}\n", file.checksum, file.path);
@@ -127,19 +110,23 @@ class Comparison {
 
 }  // namespace
 
-std::vector<ArchivedFile> files_to_archive(const fs::path& run, bool with_checkpoints) {
-  std::vector<ArchivedFile> out;
-  for (const std::string& path : entries_of(run, with_checkpoints)) {
-    const fs::path file = run / path;
-    if (!fs::is_symlink(file) && fs::is_regular_file(file)) out.push_back({path, static_cast<int64_t>(fs::file_size(file))});
+ArchiveContents contents_to_archive(const fs::path& run, bool with_checkpoints) {
+  ArchiveContents out;
+  for (auto at = fs::recursive_directory_iterator(run); at != fs::recursive_directory_iterator(); ++at) {
+    const std::string path = at->path().lexically_relative(run).string();
+    if (path == FolderLock::kFile || path == kChecksumFile) continue;
+    if (path == "checkpoints" && !with_checkpoints) {
+      at.disable_recursion_pending();
+      continue;
+    }
+    const fs::file_type type = at->symlink_status().type();
+    if (type == fs::file_type::regular) out.files.push_back({path, static_cast<int64_t>(at->file_size())});
+    if (type == fs::file_type::symlink) out.links.emplace_back(path, fs::read_symlink(at->path()).string());
+    if (type == fs::file_type::regular || type == fs::file_type::directory || type == fs::file_type::symlink) out.entries.push_back(path);
   }
-  return out;
-}
-
-std::vector<std::pair<std::string, std::string>> links_to_archive(const fs::path& run, bool with_checkpoints) {
-  std::vector<std::pair<std::string, std::string>> out;
-  for (const std::string& path : entries_of(run, with_checkpoints))
-    if (fs::is_symlink(run / path)) out.emplace_back(path, fs::read_symlink(run / path).string());
+  std::sort(out.entries.begin(), out.entries.end());
+  std::sort(out.files.begin(), out.files.end(), [](const ArchivedFile& a, const ArchivedFile& b) { return a.path < b.path; });
+  std::sort(out.links.begin(), out.links.end());
   return out;
 }
 
@@ -159,10 +146,11 @@ void verify_archive(const fs::path& archive, const std::vector<ArchivedFile>& fi
   comparison.finish();
 }
 
-std::vector<ArchivedFile> archive_run(const fs::path& given, const fs::path& archive, bool with_checkpoints) {
+ArchiveContents archive_run(const fs::path& given, const fs::path& archive, bool with_checkpoints) {
   const fs::path run = fs::weakly_canonical(given), name = run.filename(), target = fs::absolute(archive);
   check_is_new(target);
-  std::vector<ArchivedFile> files = files_to_archive(run, with_checkpoints);
+  ArchiveContents contents = contents_to_archive(run, with_checkpoints);
+  std::vector<ArchivedFile>& files = contents.files;
   int64_t bytes = 0;
   for (const ArchivedFile& file : files) bytes += file.bytes;
   fs::create_directories(target.parent_path());
@@ -178,7 +166,7 @@ std::vector<ArchivedFile> archive_run(const fs::path& given, const fs::path& arc
   write_file((work.path / name / kChecksumFile).string(), checksums);
   // Names end with a zero byte, so that any name is one.
   std::string list = name.string() + '\0';
-  for (const std::string& entry : entries_of(run, with_checkpoints)) list += (name / entry).string() + '\0';
+  for (const std::string& entry : contents.entries) list += (name / entry).string() + '\0';
   write_file((work.path / "list").string(), list);
   const fs::path partial = work.path / "archive.tar";
   const CommandResult result =
@@ -192,7 +180,7 @@ std::vector<ArchivedFile> archive_run(const fs::path& given, const fs::path& arc
   verify_archive(partial, expected);
   rename_durably(Disk::real(), partial.string(), target.string());
   sync_directory(Disk::real(), target.parent_path().string());
-  return files;
+  return contents;
 }
 
 }  // namespace zerostep

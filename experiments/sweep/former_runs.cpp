@@ -6,6 +6,7 @@
 #include <iterator>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/first_names.h"
@@ -56,11 +57,16 @@ std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, cons
                                            int slurm_ranks) {
   std::map<std::string, std::optional<RunIdentity>> identities;  // of former runs by name
   for (const auto& [name, run] : former) identities[name] = identity_of_former(run, base, slurm_ranks);
+  // Names of runs by the values of their identities: what else tells runs apart, few runs of the same values differ in.
+  std::map<std::string_view, std::vector<const std::string*>> by_values;
+  for (const auto& [name, identity] : identities)
+    if (identity) by_values[identity->values].push_back(&name);
   // Of several runs of one identity one that is done.
   const auto former_of = [&](const RunIdentity& identity) {
     const std::string* found = nullptr;
-    for (const auto& [name, other] : identities)
-      if (other && other->is_same(identity) && (found == nullptr || former.at(*found).row.state != SweepState::Done)) found = &name;
+    if (const auto it = by_values.find(identity.values); it != by_values.end())
+      for (const std::string* name : it->second)
+        if (identities.at(*name)->is_same(identity) && (found == nullptr || former.at(*found).row.state != SweepState::Done)) found = name;
     return found;
   };
   std::set<std::string> taken;
@@ -83,8 +89,10 @@ std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, cons
     for (int number = 2; !taken.insert(point->name).second; ++number) point->name = fmt::format("{}-{}", wanted, number);
     if (point->name != wanted) numbered.push_back(point->name);
   }
+  std::set<std::string_view> names;
+  for (const SweepPoint& point : points) names.insert(point.name);
   for (const auto& [name, run] : former)
-    if (std::none_of(points.begin(), points.end(), [&](const SweepPoint& point) { return point.name == name; })) gone.push_back(name);
+    if (!names.contains(name)) gone.push_back(name);
   std::vector<std::string> notes;
   add_note(notes, others, "keeps the name of its folder", "keep the names of their folders");
   add_note(notes, numbered, "gets a number, since a former run of other values has its name",

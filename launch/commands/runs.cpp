@@ -220,16 +220,16 @@ int archive_runs(const RunsArguments& arguments) {
     }
     const fs::path folder = fs::weakly_canonical(run.folder);
     const fs::path archive = archive_of(run, arguments);
-    const std::string links = links_text(links_to_archive(folder, !arguments.without_checkpoints), arguments.dry_run);
-    const std::vector<ArchivedFile> files = arguments.dry_run ? files_to_archive(folder, !arguments.without_checkpoints)
-                                                              : archive_run(folder, archive, !arguments.without_checkpoints);
+    const ArchiveContents contents = arguments.dry_run ? contents_to_archive(folder, !arguments.without_checkpoints)
+                                                       : archive_run(folder, archive, !arguments.without_checkpoints);
+    const std::string links = links_text(contents.links, arguments.dry_run);
     int64_t bytes = 0;
-    for (const ArchivedFile& file : files) bytes += file.bytes;
+    for (const ArchivedFile& file : contents.files) bytes += file.bytes;
     total.add(bytes);
     if (!arguments.dry_run) tell_sweep(run, folder, archive);
     if (arguments.remove && !arguments.dry_run) fs::remove_all(folder);
     print_out("{} {} {}: {}, {}{}{}\n", visible(run.name), arguments.dry_run ? "would be packed as" : "is packed as",
-              visible(archive.string()), counted(std::ssize(files), "file"), human_bytes(bytes), visible(links),
+              visible(archive.string()), counted(std::ssize(contents.files), "file"), human_bytes(bytes), visible(links),
               arguments.dry_run ? (arguments.remove ? "; its folder would go" : "")
                                 : (arguments.remove ? "; read back and compared; its folder is gone" : "; read back and compared"));
     flush_out();

@@ -196,6 +196,14 @@ TEST_F(FormerRunsOf, OfTwoRunsOfOneConfigurationTheOneThatIsDoneCounts) {
   EXPECT_EQ(names(R"("grid": {"optimizer.params.lr": [0.1], "seed": [3]})", former), Names{"z"});
 }
 
+// How ranks share a batch out tells runs of the same values apart, where the file says it.
+TEST_F(FormerRunsOf, OfRunsOfTheSameValuesTheOneOfTheSameSharesCounts) {
+  const std::string shares = R"("runs": [{"train_micro_batch_size_per_gpu": 1}, {"train_micro_batch_size_per_gpu": 2}])";
+  FormerRuns former;
+  for (auto& [name, run] : done(shares)) former["former " + name] = run;
+  EXPECT_EQ(names(shares, former), (Names{"former train_micro_batch_size_per_gpu=1", "former train_micro_batch_size_per_gpu=2"}));
+}
+
 TEST_F(FormerRunsOf, RowsStandAsTheirFoldersTell) {
   FormerRuns former = done(R"("repeat": {"seed": [1, 2, 3, 4, 5, 6]})");
   former.at("seed=2").row.state = former.at("seed=3").row.state = SweepState::Interrupted;

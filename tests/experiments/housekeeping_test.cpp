@@ -123,7 +123,7 @@ class Archives : public Housekeeping {
 };
 
 TEST_F(Archives, HoldTheFolderAndTheChecksumsOfItsFiles) {
-  const std::vector<ArchivedFile> files = archive_run(run(), archive(), true);
+  const std::vector<ArchivedFile> files = archive_run(run(), archive(), true).files;
   EXPECT_EQ(files.size(), 5U);
   EXPECT_EQ(members(), (Names{"a run/", "a run/-odd \\n name", "a run/checkpoints/", "a run/checkpoints/step_00000002/",
                               "a run/checkpoints/step_00000002/rank_00000.safetensors", "a run/checksums.xxh128", "a run/empty",
@@ -143,15 +143,21 @@ TEST_F(Archives, HoldLinksAsLinks) {
   write("elsewhere/step_00000002/file", std::string(5000, 'x'));
   fs::create_directory_symlink(scratch_.folder() / "elsewhere", run() / "outside");
   using Links = std::vector<std::pair<std::string, std::string>>;
-  EXPECT_EQ(links_to_archive(run(), true), (Links{{"link", "metrics.csv"}, {"outside", (scratch_.folder() / "elsewhere").string()}}));
-  EXPECT_EQ(archive_run(run(), archive(), true).size(), 5U);
+  const Links links{{"link", "metrics.csv"}, {"outside", (scratch_.folder() / "elsewhere").string()}};
+  EXPECT_EQ(contents_to_archive(run(), true).links, links);
+  const ArchiveContents contents = archive_run(run(), archive(), true);
+  EXPECT_EQ(contents.links, links);
+  EXPECT_EQ(contents.files.size(), 5U);
+  EXPECT_EQ(contents.entries,
+            (Names{"-odd \n name", "checkpoints", "checkpoints/step_00000002", "checkpoints/step_00000002/rank_00000.safetensors", "empty",
+                   "link", "metrics.csv", "nothing in it", "outside", "same"}));
   const Names all = members();
   EXPECT_EQ(std::count(all.begin(), all.end(), "a run/outside"), 1);
   for (const std::string& member : all) EXPECT_FALSE(member.starts_with("a run/outside/")) << member;
 }
 
 TEST_F(Archives, LeaveCheckpointsOutWhereThatIsAskedFor) {
-  EXPECT_EQ(archive_run(run(), archive(), false).size(), 4U);
+  EXPECT_EQ(archive_run(run(), archive(), false).files.size(), 4U);
   for (const std::string& member : members()) EXPECT_EQ(member.find("checkpoints"), member.npos);
 }
 
@@ -162,7 +168,7 @@ TEST_F(Archives, AreNeverWrittenOver) {
 }
 
 TEST_F(Archives, AChangedByteOrACutEndIsFoundByReadingBack) {
-  std::vector<ArchivedFile> files = archive_run(run(), archive(), true);
+  std::vector<ArchivedFile> files = archive_run(run(), archive(), true).files;
   std::string checksums;
   for (const ArchivedFile& file : files) checksums += file.checksum + "  " + file.path + "\n";
   files.push_back({kChecksumFile, std::ssize(checksums), checksum_of(checksums.data(), checksums.size())});
