@@ -34,8 +34,6 @@ std::string shown(const nlohmann::json& value) { return plain(value.is_array() &
 
 }  // namespace
 
-std::string PlotRun::flaw() const { return record.is_broken() ? std::string(name_of(record.state)) : has_diverged ? "diverged" : ""; }
-
 bool PlotRun::has_values(std::string_view name) const {
   const std::span<const double> values = column(name);
   return std::any_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });

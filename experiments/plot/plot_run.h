@@ -16,8 +16,7 @@ struct PlotRun {
   MetricsTable table;
   bool has_diverged = false;  // its loss, as zerostep::has_diverged() says
 
-  // Why means and rankings leave it out: "failed", "killed" or "diverged"; "" where they do not.
-  std::string flaw() const;
+  std::string flaw() const { return flaw_of(record.state, has_diverged); }
   // Of a column of its metrics; none where it has none.
   std::span<const double> column(std::string_view name) const { return table.column(name); }
   // Whether a column has a number in any row.

@@ -149,6 +149,10 @@ std::string_view name_of(RunState state) {
 
 const nlohmann::json& RunRecord::value(std::string_view path) const {
   static const nlohmann::json kNone;
+std::string flaw_of(RunState state, bool has_diverged) {
+  return is_broken(state) ? std::string(name_of(state)) : has_diverged ? "diverged" : "";
+}
+
   const nlohmann::json* at = &config;
   while (true) {
     const size_t dot = path.find('.');

@@ -21,6 +21,8 @@ enum class RunState : uint8_t {
 inline constexpr std::string_view kKilledBy = "killed by ";
 std::string_view name_of(RunState state);  // "running", "done", ...
 constexpr bool is_broken(RunState state) { return state == RunState::Failed || state == RunState::Killed; }
+// Why means and rankings leave a run out: "failed", "killed" or "diverged"; "" where they do not.
+std::string flaw_of(RunState state, bool has_diverged);
 
 // What a run has left, or is leaving, in its folder: enough to name it and to tell it from others. Its steps are a MetricsTable's.
 struct RunRecord {
@@ -38,7 +40,6 @@ struct RunRecord {
   const nlohmann::json& value(std::string_view path) const;
   // The planned peak of a tier, "device", "host" or "file"; NaN without a plan.
   double planned_bytes(std::string_view tier) const;
-  bool is_broken() const { return zerostep::is_broken(state); }
   int64_t total_steps() const;  // run.steps; 0: not known
 };
 

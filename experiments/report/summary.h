@@ -30,8 +30,7 @@ struct RunSummary {
 
   bool has_diverged = false;
 
-  // Why means and rankings leave it out: "failed", "killed" or "diverged"; "" where they do not.
-  std::string flaw() const { return is_broken(state) ? std::string(name_of(state)) : has_diverged ? "diverged" : ""; }
+  std::string flaw() const { return flaw_of(state, has_diverged); }
   // "done", "failed"; "archived" or "failed, archived" of one that is.
   std::string state_text() const;
   // For people: "2.3134", "2.3134 (failed)"; "" where there is none.
