@@ -1,5 +1,7 @@
 #include "experiments/plot/plot_run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -7,6 +9,8 @@
 #include <exception>
 #include <thread>
 #include <utility>
+
+#include "base/error.h"
 
 namespace zerostep {
 namespace {
@@ -62,26 +66,40 @@ std::vector<std::map<std::string, std::string>> values_of(const std::vector<Plot
   return out;
 }
 
-std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads) {
-  std::vector<PlotRun> out(records.size());
+std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads,
+                               std::vector<std::string>& notes) {
+  std::vector<PlotRun> all(records.size());
   std::vector<std::exception_ptr> errors(records.size());
+  std::vector<std::string> unread(records.size());
   std::atomic<size_t> next = 0;
   const auto work = [&] {
-    for (size_t i = next++; i < records.size(); i = next++) try {
-        out[i].table = MetricsTable::read(records[i].metrics, columns);
-        out[i].record = std::move(records[i]);
-        out[i].has_diverged = has_diverged(out[i].table, "loss");
+    for (size_t i = next++; i < records.size(); i = next++) {
+      all[i].record = std::move(records[i]);
+      try {
+        all[i].table = MetricsTable::read(all[i].record.metrics, columns);
+        all[i].has_diverged = has_diverged(all[i].table, "loss");
+      } catch (const InputError& error) {
+        unread[i] = error.what();
+        errors[i] = std::current_exception();
       } catch (...) {
         errors[i] = std::current_exception();
       }
+    }
   };
   {
     std::vector<std::jthread> helpers;
     for (int t = 1; t < std::min<int>(threads, static_cast<int>(records.size())); ++t) helpers.emplace_back(work);
     work();
   }
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
+  const bool any_is_read = std::find(errors.begin(), errors.end(), nullptr) != errors.end();
+  std::vector<PlotRun> out;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (errors[i] && (unread[i].empty() || !any_is_read)) std::rethrow_exception(errors[i]);
+    const bool has_row = !errors[i] || !all[i].record.may_read_metrics;
+    if (errors[i])
+      notes.push_back(fmt::format("{} {}: {}", all[i].record.name, has_row ? "has a row without curves" : "is left out", unread[i]));
+    if (has_row) out.push_back(std::move(all[i]));
+  }
   return out;
 }
 

@@ -30,7 +30,10 @@ struct PlotRun {
 // The values of each run's keys.
 std::vector<std::map<std::string, std::string>> values_of(const std::vector<PlotRun>& runs);
 
-// Reads these columns of the runs' files, several at a time on `threads` threads. The error of the first run that has one.
-std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads);
+// Reads these columns of the runs' files, several at a time on `threads` threads. A run whose metrics may not be read has no steps, and one
+// whose metrics are no table with a column `loss` is left out; `notes` gain a sentence of each. InputError, the first run's, where none can
+// be read.
+std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector<std::string_view>& columns, int threads,
+                               std::vector<std::string>& notes);
 
 }  // namespace zerostep

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <set>
@@ -147,12 +149,12 @@ std::string_view name_of(RunState state) {
   return nth(kNames, static_cast<int>(state));
 }
 
-const nlohmann::json& RunRecord::value(std::string_view path) const {
-  static const nlohmann::json kNone;
 std::string flaw_of(RunState state, bool has_diverged) {
   return is_broken(state) ? std::string(name_of(state)) : has_diverged ? "diverged" : "";
 }
 
+const nlohmann::json& RunRecord::value(std::string_view path) const {
+  static const nlohmann::json kNone;
   const nlohmann::json* at = &config;
   while (true) {
     const size_t dot = path.find('.');
@@ -181,6 +183,7 @@ bool holds_run(const fs::path& folder) {
   std::error_code error;
   if (!fs::is_regular_file(folder / "metrics.csv", error)) return false;
   std::ifstream in(folder / "metrics.csv");
+  if (!in.is_open()) return fs::is_regular_file(folder / "metrics.csv", error);  // and not gone meanwhile
   std::string header;
   return std::getline(in, header) && !in.eof();
 }
@@ -190,6 +193,10 @@ RunRecord read_run(const fs::path& folder) {
   run.folder = folder;
   run.metrics = folder / "metrics.csv";
   run.name = tail_of(fs::absolute(folder).lexically_normal(), 1);
+  if (is_there(run.metrics) && !std::ifstream(run.metrics).is_open()) {
+    run.may_read_metrics = false;
+    add_unread(run, fmt::format("cannot read metrics.csv: {}", std::strerror(errno)));
+  }
   run.config = read_json(run, "config.json");
   run.plan = read_json(run, "plan.json");
   run.owner = FolderLock::owner(folder.string());

@@ -33,8 +33,10 @@ struct RunRecord {
   RunState state = RunState::Unknown;
   std::string why;    // Failed: the error; Interrupted, Killed: the signal, as far as it is known; Done: "--stop-after" where that ended it
   std::string owner;  // Running: the process, in its own words (FolderLock::owner)
-  // What is wrong with its configuration, plan or log, which are taken for missing then; "": nothing. Without its log a state is Unknown.
+  // What is wrong with its metrics, configuration, plan or log, which are taken for missing then; "": nothing. Without its log a state is
+  // Unknown.
   std::string unread;
+  bool may_read_metrics = true;  // false: `unread` says why not
 
   // The value of a key of the configuration ("optimizer.params.lr"); null where it has none.
   const nlohmann::json& value(std::string_view path) const;
@@ -43,7 +45,8 @@ struct RunRecord {
   int64_t total_steps() const;  // run.steps; 0: not known
 };
 
-// Whether a run has left its metrics there: the first line at least, which a run writes before its first step.
+// Whether a run has left its metrics there: the first line at least, which a run writes before its first step. A file that may not be read
+// counts.
 bool holds_run(const std::filesystem::path& folder);
 // A file that cannot be read, or is damaged, is no error: the record says it.
 RunRecord read_run(const std::filesystem::path& folder);

@@ -145,12 +145,12 @@ void note_archived(const PlotRequest& request, const std::vector<ArchivedRun>& a
 PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, std::vector<std::string>& notes) {
   PlotInput out;
   out.x = x_axis(request.x);
-  out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads);
+  out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads, notes);
   out.y = columns_with_numbers(out.runs, request.y, notes);
   const bool is_column = std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end();
   if (is_column && !has_numbers(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()})) fail_input("--x {}: {}", request.x, kNoNumber);
   for (const PlotRun& run : out.runs) {
-    out.x_values.push_back(x_values(run, out.x));
+    out.x_values.push_back(run.record.may_read_metrics ? x_values(run, out.x) : std::vector<double>());
     notes.insert(notes.end(), run.table.notes().begin(), run.table.notes().end());
   }
   leave_out_runs_without_bytes(out, notes);

@@ -143,6 +143,14 @@ std::string failures(const Summary& summary) {
   return "<h2>Runs that did not end</h2>\n" + table_head({"<run", "<state", "steps", "<why"}, false) + rows + kTableEnd;
 }
 
+std::string unread_files(const Summary& summary) {
+  std::string rows;
+  for (const RunSummary& run : summary.runs)
+    if (!run.unread.empty()) rows += "<tr>" + name_cell(run.name) + text_cell(run.unread, "wrap") + "</tr>\n";
+  if (rows.empty()) return "";
+  return "<h2>Files that could not be read</h2>\n" + table_head({"<run", "<what"}, false) + rows + kTableEnd;
+}
+
 std::string memory(const Summary& summary) {
   struct Tier {
     const char* name;
@@ -178,7 +186,7 @@ std::string report_html(const Report& report, const Summary& summary) {
   for (const Report::Figure& figure : report.figures)
     out += fmt::format("<figure id=\"{0}\"><div class=\"wide\">{1}</div><div class=\"narrow\">{2}</div></figure>\n", xml_text(figure.name),
                        figure.wide, figure.narrow);
-  out += runs_table(summary) + failures(summary) + common_loss(summary) + differing(summary) + memory(summary);
+  out += runs_table(summary) + failures(summary) + unread_files(summary) + common_loss(summary) + differing(summary) + memory(summary);
   out += fmt::format("<script>{}</script>\n</body></html>\n", report_script());
   return out;
 }

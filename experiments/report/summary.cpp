@@ -57,6 +57,7 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   out.path = run.record.folder.empty() ? run.record.metrics.string() : run.record.folder.string();
   out.state = run.record.state;
   out.why = run.record.why;
+  out.unread = run.record.unread;
   out.has_diverged = run.has_diverged;
   out.steps = run.table.num_rows();
   out.total_steps = run.record.total_steps();
@@ -132,7 +133,9 @@ std::string RunSummary::final_loss_text() const {
 }
 
 bool Summary::ranks_by_evaluation() const {
-  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) { return !r.flaw().empty() || std::isfinite(r.best_eval_loss); });
+  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) {
+    return !r.flaw().empty() || std::isfinite(r.best_eval_loss) || !std::isfinite(r.final_loss);
+  });
 }
 
 std::vector<size_t> Summary::best(size_t most) const {

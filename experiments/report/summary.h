@@ -15,6 +15,7 @@ namespace zerostep {
 struct RunSummary {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   std::string name, path, why;  // path: its folder, its CSV file or its archive
+  std::string unread;           // as RunRecord
   bool is_archived = false;     // its folder is gone: what is known is what its sweep's journal tells
   RunState state = RunState::Unknown;
   int64_t steps = 0, total_steps = 0;  // done; asked for
@@ -45,8 +46,8 @@ struct Summary {
   // that have a loss; NaN where there is none.
   double common_loss = RunSummary::kUnknown;
 
-  // The runs without a flaw with the lowest best evaluation loss, where all of them have one, or else with the lowest final
-  // loss; best first.
+  // The runs without a flaw with the lowest best evaluation loss, where all of them that have a loss have one, or else with the lowest
+  // final loss; best first.
   std::vector<size_t> best(size_t most) const;
   bool ranks_by_evaluation() const;
   bool has_accuracies() const;  // of any run

@@ -46,13 +46,13 @@ std::string summary_csv(const Summary& summary) {
   for (const std::string& key : summary.keys) out += "," + csv_cell(key);
   out += ",state,steps";
   for (const auto& [name, value] : figures_of({})) out += fmt::format(",{}", name);
-  out += ",error\n";
+  out += ",error,unread\n";
   for (const RunSummary& run : summary.runs) {
     out += csv_cell(run.name);
     for (const std::string& value : run.values) out += "," + csv_cell(value);
     out += fmt::format(",{},{}", csv_cell(run.state_text()), run.steps);
     for (const auto& [name, value] : figures_of(run)) out += std::isnan(value) ? "," : "," + round_trip(value);
-    out += "," + csv_cell(run.state == RunState::Failed ? run.why : "") + "\n";
+    out += "," + csv_cell(run.state == RunState::Failed ? run.why : "") + "," + csv_cell(run.unread) + "\n";
   }
   return out;
 }
@@ -96,6 +96,8 @@ std::string summary_text(const Summary& summary) {
   if (!flawed.empty()) out += fmt::format("left out of means and of the best: {}\n", fmt::join(flawed, ", "));
   for (const RunSummary& run : summary.runs)
     if (run.state == RunState::Failed) out += fmt::format("failed: {}: {}\n", run.name, run.why);
+  for (const RunSummary& run : summary.runs)
+    if (!run.unread.empty()) out += fmt::format("not read: {}: {}\n", run.name, run.unread);
   return out;
 }
 
@@ -112,6 +114,7 @@ nlohmann::ordered_json summary_json(const Summary& summary) {
     one["keys"] = keys;
     one["diverged"] = run.has_diverged;
     if (run.state == RunState::Failed) one["error"] = run.why;
+    if (!run.unread.empty()) one["unread"] = run.unread;
     out["runs"].push_back(std::move(one));
   }
   return out;

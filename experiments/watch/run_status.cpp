@@ -105,7 +105,7 @@ RunStatus complete(RunStatus out, const RunRecord& run, double now) {
   out.owner = run.owner;
   out.unread = run.unread;
   // A run that has begun a moment ago has no row yet, not even the names of the columns.
-  if (run.state == RunState::Running || out.why.empty()) out.why = run.why;
+  if (run.state == RunState::Running || out.why.empty() || !run.may_read_metrics) out.why = run.why;
   out.total = run.total_steps();
   out.planned_bytes = run.planned_bytes("device");
   out.seconds_left = seconds_left(out);

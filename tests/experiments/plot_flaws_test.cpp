@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "experiments/report/plot.h"
+#include "tests/experiments/support/as_nobody.h"
 #include "tests/experiments/support/made_runs.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
@@ -133,6 +134,55 @@ TEST_F(PlotFlaws, WhatHasDivergedIsNeverTheMostStableNorTheBest) {
   const PlotResult of_csv = draw("loss", [&](PlotRequest& r) { r.places = {made_.path("nan.csv"), made_.path("none.csv")}; });
   EXPECT_EQ(of_csv.summary.runs[0].flaw(), "diverged");
   EXPECT_EQ(of_csv.summary.runs[1].flaw(), "");
+}
+
+TEST_F(PlotFlaws, ATableWithoutALossIsLeftOutAndSaid) {
+  make("a", config_of(0.1, 1), {4, 3, 2});
+  made_.make("b", {{"step", counted_cells(2)}, {"x", cells({1, 2})}}, config_of(0.2, 1));
+  make("c", config_of(0.3, 1), {4, 3, 1});
+  const PlotResult result = draw("loss");
+  ASSERT_EQ(result.notes.size(), 1U);
+  EXPECT_SAYS(result.notes[0], "b is left out: " + made_.path("runs/b/metrics.csv") + ": has no column `loss` in its first line");
+  ASSERT_EQ(result.summary.runs.size(), 2U);
+  EXPECT_EQ(result.summary.runs[1].name, "c");
+  EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{1, 0}));
+  EXPECT_SAYS(made_.read("out/report.html"), "<p>b is left out: ");
+  // Where there is no other one it is an error.
+  EXPECT_SAYS(message_of<InputError>([&] { draw("loss", [&](PlotRequest& r) { r.places = {made_.path("runs/b")}; }); }),
+              "has no column `loss` in its first line");
+}
+
+// Its evaluations are not known, so that the others are ranked by theirs.
+TEST_F(PlotFlaws, ARunWhoseMetricsMayNotBeReadHasARow) {
+  namespace fs = std::filesystem;
+  const MadeRuns::Columns evaluation{{"eval_loss", {"2", "", "1"}}};
+  make("a", config_of(0.1, 1), {4, 3, 2}, "3 steps done in 1 s\n", evaluation);
+  make("b", config_of(0.2, 1), {4, 3, 2}, kFailed, evaluation);
+  make("c", config_of(0.3, 1), {4, 3, 2}, "3 steps done in 1 s\n", evaluation);
+  for (const char* run : {"b", "c"}) fs::permissions(made_.path("runs/" + std::string(run) + "/metrics.csv"), fs::perms::none);
+  made_.write("runs/a/plan.json", "[1]");
+  fs::create_directories(made_.path("out"));
+  fs::permissions(made_.path("out"), fs::perms::all);
+  fs::permissions(made_.path(""), fs::perms(0755));
+  const testing::AsNobody nobody;
+  for (const char* x : {"step", "forwards", "loss"}) {
+    const PlotResult result = draw("loss", [&](PlotRequest& r) { r.x = x; });
+    ASSERT_EQ(result.notes.size(), 3U);
+    EXPECT_SAYS(result.notes[0], "b has a row without curves: cannot read " + made_.path("runs/b/metrics.csv") + ": Permission denied");
+    EXPECT_SAYS(result.notes[1], "c has a row without curves: cannot read ");
+    ASSERT_EQ(result.summary.runs.size(), 3U);
+    EXPECT_EQ(result.summary.runs[1].state_text(), "failed");
+    EXPECT_EQ(result.summary.runs[2].unread, "cannot read metrics.csv: Permission denied");
+    EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{0}));
+    EXPECT_TRUE(result.summary.ranks_by_evaluation());
+  }
+  const Texts lines{"not read: a: plan.json is damaged: a JSON object is expected\n",
+                    "not read: c: cannot read metrics.csv: Permission denied\n"};
+  for (const std::string& line : lines) EXPECT_SAYS(made_.read("out/summary.txt"), line);
+  EXPECT_SAYS(made_.read("out/summary.csv"), ",error,unread\n");
+  EXPECT_SAYS(made_.read("out/summary.csv"), ",step 2: the loss is nan,cannot read metrics.csv: Permission denied\n");
+  EXPECT_SAYS(made_.read("out/report.html"), "<h2>Files that could not be read</h2>");
+  EXPECT_SAYS(made_.read("out/report.html"), ">cannot read metrics.csv: Permission denied</td>");
 }
 
 // Every coordinate of every picture lies in it.

@@ -17,7 +17,7 @@ using Values = std::vector<double>;
 
 class PlotXValues : public ::testing::Test {
  protected:
-  PlotRun load(const std::string& place) const { return std::move(load_runs(find_runs({place}), {}, 1)[0]); }
+  PlotRun load(const std::string& place) const { return std::move(load_runs(find_runs({place}), {}, 1, notes_)[0]); }
   PlotRun run_of(const nlohmann::json& config, const MadeRuns::Columns& more = {}) const {
     MadeRuns::Columns columns{{"step", {"0", "1", "2", "3"}}, {"loss", {"4", "3", "2", "1"}}};
     columns.insert(columns.end(), more.begin(), more.end());
@@ -25,6 +25,7 @@ class PlotXValues : public ::testing::Test {
   }
   Values values(const PlotRun& run, const char* axis) const { return x_values(run, x_axis(axis)); }
   MadeRuns made_;
+  mutable std::vector<std::string> notes_;
 };
 
 TEST_F(PlotXValues, StepsAreTheColumnOrTheRow) {
@@ -92,7 +93,7 @@ TEST_F(PlotXValues, GroupsAreByKeyOrByAllButTheSeed) {
       make("zo" + std::to_string(q) + end, {{"seed", seed}, {"step", step}, {"gradient_clipping", 0.0}});
     }
   }
-  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);  // fo-1, fo-2, zo16-1, zo16-2, zo4-1, zo4-2
+  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2, notes_);  // fo-1, fo-2, zo16-1, zo16-2, zo4-1, zo4-2
   const Grouping settings = group_by_settings(runs);
   EXPECT_EQ(settings.labels, (std::vector<std::string>{"fo", "zo, queries 4", "zo, queries 16"}));
   EXPECT_EQ(settings.of_run, (std::vector<size_t>{0, 0, 2, 2, 1, 1}));
@@ -125,7 +126,7 @@ TEST_F(PlotXValues, GroupsShowTheirValueOfEveryKeyThatTheirKindDiffersIn) {
   for (double lr : {0.001, 0.01}) make({{"mode", "fo"}}, lr);
   for (int queries : {2, 4, 8}) make({{"mode", "zo"}, {"queries", queries}}, 0.001);
   make({{"mode", "calibrate"}, {"queries", 2}}, 0.5);
-  const auto labels = [&] { return group_by_settings(load_runs(find_runs({made_.path("runs")}), {}, 1)).labels; };
+  const auto labels = [&] { return group_by_settings(load_runs(find_runs({made_.path("runs")}), {}, 1, notes_)).labels; };
   EXPECT_EQ(labels(),
             (std::vector<std::string>{"calibrate", "fo, lr 0.001", "fo, lr 0.01", "zo, queries 2", "zo, queries 4", "zo, queries 8"}));
   // A key that some runs of a mode do not have.
@@ -145,7 +146,7 @@ TEST_F(PlotXValues, GroupsAreInTheOrderOfTheirNumbers) {
     for (double lr : {0.1, 0.01, 0.25, 1e-5, -0.5, -0.25})
       made_.make(std::string(mode) + cells({lr})[0], {{"step", {"0"}}, {"loss", {"1"}}},
                  {{"step", {{"mode", mode}}}, {"optimizer", {{"params", {{"lr", lr}}}}}});
-  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);
+  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2, notes_);
   std::vector<std::string> wanted;
   for (const char* mode : {"fo", "zo"})
     for (const char* lr : {"-0.5", "-0.25", "1e-05", "0.01", "0.1", "0.25"}) wanted.push_back(std::string(mode) + ", lr " + lr);
@@ -159,7 +160,7 @@ TEST_F(PlotXValues, GroupsMayBeOfSomeRuns) {
   for (const char* queries : {"8", "4", "16"})
     made_.make(std::string("q") + queries, {{"step", {"0"}}, {"loss", {"1"}}},
                {{"step", {{"mode", "zo"}, {"queries", std::stoi(queries)}}}});
-  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2);  // q16, q4, q8
+  const std::vector<PlotRun> runs = load_runs(find_runs({made_.path("runs")}), {}, 2, notes_);  // q16, q4, q8
   const std::vector<size_t> among{0, 2};
   const Grouping some = group_by_key(runs, among, "step.queries"), alone = group_by_key({runs[0], runs[2]}, "step.queries");
   EXPECT_EQ(some.labels, (std::vector<std::string>{"queries 8", "queries 16"}));

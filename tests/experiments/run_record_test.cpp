@@ -1,13 +1,13 @@
 #include "experiments/records/run_record.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
 
 #include "base/error.h"
 #include "runtime/report/folder_lock.h"
+#include "tests/experiments/support/as_nobody.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
@@ -87,17 +87,22 @@ TEST_F(RunRecords, WhatMayNotBeReadIsSaid) {
   const std::filesystem::path folder = make("a");
   std::filesystem::permissions(folder / "log.txt", std::filesystem::perms::none);
   std::filesystem::permissions(scratch_.folder(), std::filesystem::perms(0755));
-  const uid_t user = ::geteuid();  // root may read everything
-  constexpr uid_t kNobody = 65534;
-  if (user == 0) {
-    ASSERT_EQ(::seteuid(kNobody), 0);
+  {
+    const testing::AsNobody nobody;
+    const RunRecord run = read_run(folder);
+    EXPECT_EQ(run.unread, "cannot read log.txt: Permission denied");
+    EXPECT_TRUE(run.may_read_metrics);
+    EXPECT_EQ(run.total_steps(), 2);
   }
-  const RunRecord run = read_run(folder);
-  if (user == 0) {
-    ASSERT_EQ(::seteuid(user), 0);
-  }
-  EXPECT_EQ(run.unread, "cannot read log.txt: Permission denied");
-  EXPECT_EQ(run.total_steps(), 2);
+  std::filesystem::permissions(folder / "log.txt", std::filesystem::perms(0644));
+  std::filesystem::permissions(folder / "metrics.csv", std::filesystem::perms::none);
+  const testing::AsNobody nobody;
+  EXPECT_TRUE(holds_run(folder));
+  const std::vector<RunRecord> runs = find_runs({scratch_.folder().string()});
+  ASSERT_EQ(runs.size(), 1U);
+  EXPECT_EQ(runs[0].name, "a");
+  EXPECT_EQ(runs[0].unread, "cannot read metrics.csv: Permission denied");
+  EXPECT_FALSE(runs[0].may_read_metrics);
 }
 
 TEST_F(RunRecords, OfAFolderAndLinksToItTheFolderCounts) {
