@@ -1,6 +1,5 @@
 #include "experiments/report/archived_runs.h"
 
-#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -19,16 +18,33 @@ void add_sweeps(const fs::path& folder, int levels, std::set<fs::path>& out) {
 }
 
 RunState state_of(SweepState state) {
-  return state == SweepState::Done ? RunState::Done : state == SweepState::Failed ? RunState::Failed : RunState::Interrupted;
+  switch (state) {
+    case SweepState::Queued:
+    case SweepState::Running:
+      return RunState::Unknown;  // the journal tells of no end
+    case SweepState::Done:
+      return RunState::Done;
+    case SweepState::Failed:
+      return RunState::Failed;
+    case SweepState::Interrupted:
+      return RunState::Interrupted;
+    case SweepState::Killed:
+      return RunState::Killed;
+  }
+  return RunState::Unknown;
 }
 
-// The block of a configuration that has these values.
+// The block of a configuration that has these values. Keys below a value that is no block replace it.
 nlohmann::json config_of(const KeyValues& values) {
   nlohmann::json out = nlohmann::json::object();
   for (const auto& [path, value] : values) {
-    std::string pointer = "/" + path;
-    std::replace(pointer.begin(), pointer.end(), '.', '/');
-    out[nlohmann::json::json_pointer(pointer)] = value;
+    nlohmann::json* at = &out;
+    for (size_t begin = 0, end = 0; end != path.npos; begin = end + 1) {
+      end = path.find('.', begin);
+      if (!at->is_object()) *at = nlohmann::json::object();
+      at = &(*at)[path.substr(begin, end - begin)];
+    }
+    *at = value;
   }
   return out;
 }

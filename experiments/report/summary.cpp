@@ -86,6 +86,7 @@ RunSummary summary_of(const ArchivedRun& run, const Values& values, const std::v
   out.why = run.record.why;
   out.is_archived = true;
   out.state = run.record.state;
+  out.has_diverged = run.row.has_diverged;
   out.steps = run.row.steps;
   out.final_loss = run.row.final_loss.value_or(kUnknown);
   out.best_eval_loss = run.row.best_eval_loss.value_or(kUnknown);

@@ -125,6 +125,7 @@ void take(const Event& event, std::map<std::string, FormerRun>& runs) {
     row.seconds = event.number("seconds").value_or(0);
     row.steps = event.integer("steps").value_or(0);
     visit_metrics(row, [&](const char* metric, std::optional<double>& value) { value = event.number(metric); });
+    row.has_diverged = event.flag("diverged");  // older journals do not say it
     // Its name in older journals.
     if (!event.has("final_loss")) row.final_loss = event.number("loss");
     row.error = event.text("error");
@@ -193,6 +194,7 @@ void Journal::end(const SweepRow& row) {
   visit_metrics(row, [&](const char* metric, const std::optional<double>& value) {
     if (value && std::isfinite(*value)) more[metric] = *value;
   });
+  more["diverged"] = row.has_diverged;
   if (!row.error.empty()) more["error"] = row.error;
   append("end", more);
 }

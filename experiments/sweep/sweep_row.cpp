@@ -36,6 +36,7 @@ std::optional<SweepState> sweep_state(std::string_view name) {
 void SweepRow::forget_metrics() {
   steps = 0;
   final_loss = last_loss = best_eval_loss = device_peak_bytes = tokens_per_second = std::nullopt;
+  has_diverged = false;
 }
 
 void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
@@ -48,6 +49,7 @@ void read_metrics(SweepRow& row, const std::filesystem::path& folder) {
     return row.forget_metrics();
   }
   row.steps = table.num_rows();
+  row.has_diverged = has_diverged(table, "loss");
   row.final_loss = if_any(final_mean(table.column("loss")));
   row.last_loss = if_any(last_value(table.column("loss")));
   row.best_eval_loss = if_any(lowest(table.column("eval_loss")));

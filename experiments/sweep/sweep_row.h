@@ -35,6 +35,7 @@ struct SweepRow {
   std::optional<double> final_loss;  // the mean of the last 5 % of the rows that have a loss
   std::optional<double> last_loss;   // of the last of these rows
   std::optional<double> best_eval_loss, device_peak_bytes, tokens_per_second;
+  bool has_diverged = false;  // the loss, as zerostep::has_diverged() says
   std::string error;
 
   // It is neither done nor failed, and --resume takes it up.

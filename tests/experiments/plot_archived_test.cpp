@@ -25,20 +25,25 @@ class PlotArchived : public ::testing::Test {
     made_.make(name, {{"step", counted_cells(2)}, {"loss", cells({4, 3})}, {"eval_loss", cells({4, 3})}},
                {{"optimizer", {{"params", {{"lr", lr}}}}}, {"train_batch_size", 4}});
   }
-  void archive(const std::string& name, double lr, SweepState state, double loss) const {
+  void archive(const std::string& name, double lr, SweepState state, double loss, bool has_diverged = false) const {
+    archive(name, KeyValues{{"optimizer.params.lr", lr}}, state, loss, has_diverged);
+  }
+  void archive(const std::string& name, const KeyValues& values, SweepState state, double loss, bool has_diverged = false) const {
     std::filesystem::create_directories(made_.path("runs"));
     Journal journal(made_.path("runs/journal.jsonl"));
     SweepRow row;
     row.run = name;
-    row.values = {{"optimizer.params.lr", lr}};
+    row.values = values;
     journal.start(row, {"zerostep", "train"});
     row.state = state;
     row.steps = 40;
     row.final_loss = loss;
+    row.has_diverged = has_diverged;
     row.best_eval_loss = loss - 0.5;
     row.tokens_per_second = 1280;
     row.device_peak_bytes = 1000000;
     if (state == SweepState::Failed) row.error = "step 41: the disk is full";
+    if (state == SweepState::Killed) row.error = "killed by SIGKILL";
     journal.end(row);
     journal.archived(name, "/kept/" + name + ".tar", state == SweepState::Done);
   }
@@ -90,6 +95,40 @@ TEST_F(PlotArchived, HaveARowWithTheFiguresOfTheJournal) {
   EXPECT_SAYS(page, "2 runs are archived");
   // It has no curve.
   EXPECT_EQ(made_.read("out/loss.tsv").find("0.125"), std::string::npos);
+}
+
+// As of a run whose folder is there.
+TEST_F(PlotArchived, WithAFlawAreNoneOfTheBest) {
+  make_folder("lr=0.5", 0.5);
+  archive("lr=1", 1, SweepState::Killed, 0.5);
+  archive("lr=2", 2, SweepState::Done, 1, true);
+  archive("lr=3", 3, SweepState::Interrupted, 2);
+  const Summary summary = draw().summary;
+  ASSERT_EQ(summary.runs.size(), 4U);
+  Texts states, flaws;
+  for (const RunSummary& run : summary.runs) {
+    states.push_back(run.state_text());
+    flaws.push_back(run.flaw());
+  }
+  EXPECT_EQ(states, (Texts{"done", "killed, archived", "archived", "interrupted, archived"}));
+  EXPECT_EQ(flaws, (Texts{"", "killed", "diverged", ""}));
+  EXPECT_EQ(summary.best(5), (std::vector<size_t>{3, 0}));  // 1.5, then 3
+  EXPECT_SAYS(made_.read("out/summary.txt"), "left out of means and of the best: lr=1 (killed), lr=2 (diverged)\n");
+  EXPECT_SAYS(made_.read("out/report.html"), "killed by SIGKILL");
+}
+
+TEST_F(PlotArchived, MayHaveAKeyAndItsOwnBlock) {
+  make_folder("lr=0.5", 0.5);
+  const KeyValues block{{"scheduler", {{"type", "Cosine"}, {"params", {{"warmup_num_steps", 3}}}}}, {"scheduler.type", "Linear"}};
+  archive("a", block, SweepState::Done, 2);
+  archive("b", KeyValues{{"scheduler", "none"}, {"scheduler.type", "Linear"}, {"odd~key", 1}}, SweepState::Done, 2);
+  const PlotResult result = draw();
+  const nlohmann::json json = nlohmann::json::parse(summary_json(result.summary).dump());
+  ASSERT_EQ(json["runs"].size(), 3U);
+  EXPECT_EQ(json["runs"][1]["keys"]["scheduler.params.warmup_num_steps"], "3");
+  EXPECT_EQ(json["runs"][2]["keys"]["scheduler.params.warmup_num_steps"], "");
+  EXPECT_EQ(json["runs"][1]["keys"]["odd~key"], "");
+  EXPECT_EQ(json["runs"][2]["keys"]["odd~key"], "1");
 }
 
 TEST_F(PlotArchived, OfASweepWithoutAnyOtherRunAreNamedInTheError) {

@@ -46,6 +46,7 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
     failed.state = SweepState::Failed;
     failed.exit = 1;
     failed.error = "the loss is nan\xff";
+    failed.has_diverged = true;
     journal.end(failed);
   }
   std::ofstream(file, std::ios::app) << R"({"time":"2026-01-01T00:00:00.000Z","event":"end","run":"d","sta)";  // cut
@@ -58,6 +59,8 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   EXPECT_EQ(rows.at("a").row.final_loss, 1.0 / 3);
   EXPECT_EQ(rows.at("a").row.best_eval_loss, std::nullopt);
   EXPECT_EQ(rows.at("a").command, (std::vector<std::string>{"zerostep", "train"}));
+  EXPECT_FALSE(rows.at("a").row.has_diverged);
+  EXPECT_TRUE(rows.at("b,\"c\"").row.has_diverged);
   EXPECT_EQ(rows.at("b,\"c\"").row.state, SweepState::Failed);
   EXPECT_SAYS(rows.at("b,\"c\"").row.error, "the loss is nan");
   EXPECT_EQ(rows.at("d").row.state, SweepState::Killed);
@@ -99,6 +102,7 @@ TEST(SweepJournal, OlderOnesAreReadAndOddValuesNamed) {
   EXPECT_EQ(Journal::read(file).at("a").row.final_loss, 0.25);
   EXPECT_EQ(Journal::read(file).at("a").row.seconds, 2);
   EXPECT_EQ(Journal::read(file).at("b").row.final_loss, 0.5);
+  EXPECT_FALSE(Journal::read(file).at("a").row.has_diverged);  // which they do not say
   EXPECT_EQ(Journal::read(file).at("b").row.exit, std::nullopt);
   const auto said = [&](const std::string& line) {
     std::ofstream(file) << R"({"event":"begin"})"
@@ -118,6 +122,7 @@ TEST(SweepJournal, OlderOnesAreReadAndOddValuesNamed) {
            {R"({"event":"end","run":"a","state":"done","exit":"0"})", R"(`exit` is "0"; an integer is expected)"},
            {R"({"event":"end","run":"a","state":"done","loss":"1"})", R"(`loss` is "1"; a number is expected)"},
            {R"({"event":"start","run":"a","values":[1]})", "`values` is [1]; an object of values by key is expected"},
+           {R"({"event":"end","run":"a","state":"done","diverged":1})", "`diverged` is 1; true or false is expected"},
            {R"({"event":"start","run":"a","command":["zerostep",1]})", "a list of texts is expected"},
            {R"({"event":"archive","run":"a","done":1})", "`done` is 1; true or false is expected"},
            {R"({"event":"submit","slurm_job":[1]})", "`slurm_job` is [1]; a number is expected"}})
