@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,24 +18,18 @@ namespace {
 TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
   file(R"("grid": {"step.mode": ["fo", "zo"]}, "repeat": {"seed": [1, 2, 3, 4]}, "runs": [{"optimizer.params.lr": 1e30, "step.mode": "fo"}],
           "resources": {"jobs": 2})");
-  const std::vector<std::string> options{"--set", "run.steps=60", "--set", "run.checkpoint_interval=10"};
-  const pid_t pid = place_.start(command(options));
-  std::string victim;
-  pid_t process = 0;
-  ASSERT_TRUE(comes([&] {
-    for (const auto& [run, row] : rows())
-      if (row.at("state") == "running" && (process = hold(run, 12, 60)) != 0) {
-        victim = run;
-        break;
-      }
-    return process != 0;
-  }));
+  // One run is killed, and another one is held until the sweep is killed, which does not end before that.
+  const HeldSweep held = start_and_hold({"--set", "run.checkpoint_interval=10"}, 12);
+  ASSERT_EQ(held.runs.size(), 2U);
+  const std::vector<std::string>& options = held.options;
+  const std::string steps = "run.steps=" + std::to_string(held.steps);
+  const auto& [victim, process] = *held.runs.begin();
   ::kill(process, SIGKILL);
-  ASSERT_TRUE(comes([&] { return rows()[victim]["state"] == "killed"; }));
+  ASSERT_TRUE(comes([&, run = victim] { return rows()[run]["state"] == "killed"; }));
   EXPECT_SAYS(rows()[victim]["error"], "killed by SIGKILL from outside");
   ASSERT_TRUE(comes([&] { return count_state("done") >= 2; }));
-  ::kill(pid, SIGKILL);
-  EXPECT_EQ(place_.finish(pid).status, 128 + SIGKILL);
+  ::kill(held.sweep, SIGKILL);
+  EXPECT_EQ(place_.finish(held.sweep).status, 128 + SIGKILL);
   ASSERT_TRUE(comes([&] {
     const auto now = rows();
     return std::all_of(now.begin(), now.end(), [&](const auto& row) { return process_of(row.first) == 0; });
@@ -66,7 +61,7 @@ TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
     std::vector<std::string> alone{"train",
                                    place_.path("config.json"),
                                    "--set",
-                                   "run.steps=60",
+                                   steps,
                                    "--set",
                                    "run.name=alone",
                                    "--overwrite",
@@ -81,13 +76,14 @@ TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
 
 TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
   file(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2})");
-  const std::vector<std::string> options{"--set", "run.steps=100", "--set", "run.checkpoint_interval=100000"};
-  const pid_t pid = place_.start(command(options));
-  interrupt(pid, 100);
-  const Outcome stopped = place_.finish(pid);
+  const HeldSweep held = start_and_hold({"--set", "run.checkpoint_interval=100000"}, 1);
+  ASSERT_EQ(held.runs.size(), 2U);
+  const std::vector<std::string>& options = held.options;
+  interrupt(held);
+  const Outcome stopped = place_.finish(held.sweep);
   EXPECT_EQ(stopped.status, 130);
-  EXPECT_SAYS(stopped.out,
-              "sweep " + place_.path("sweep.json") + " --set run.steps=100 --set run.checkpoint_interval=100000 --resume` goes on");
+  const std::string set = fmt::format(" --set run.steps={} --set run.checkpoint_interval=100000 --resume", held.steps);
+  EXPECT_SAYS(stopped.out, "sweep " + place_.path("sweep.json") + set + "` goes on");
   std::vector<std::string> dry = options;
   dry.insert(dry.end(), {"--resume", "--dry-run"});
   const std::string left = sweep_without_runs(dry).out;
@@ -95,12 +91,13 @@ TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
   EXPECT_EQ(count_state("interrupted"), 2U);
   EXPECT_EQ(count_state("queued"), 1U);
   const size_t steps = place_.metrics("many/seed=1").size();
-  EXPECT_LT(steps, 100U);
+  EXPECT_LT(steps, held.steps);
   // What is left counts, and what the steps so far have taken.
   for (const char* run : {"seed=1", "seed=2", "seed=3"}) {
     std::istringstream words(left.substr(left.find(run), left.find('\n', left.find(run)) - left.find(run)));
     const std::vector<std::string> all(std::istream_iterator<std::string>(words), {});
-    EXPECT_EQ(std::count(all.begin(), all.end(), std::to_string(100 - place_.metrics("many/" + std::string(run)).size())), 1) << left;
+    const size_t rest = held.steps - place_.metrics("many/" + std::string(run)).size();
+    EXPECT_GE(std::count(all.begin(), all.end(), std::to_string(rest)), 1) << left;
   }
   EXPECT_SAYS(left, "FLOPs; about ");
   std::vector<std::string> resumed = options;
@@ -109,14 +106,15 @@ TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
   EXPECT_EQ(whole.status, 0) << whole.err;
   EXPECT_SAYS(whole.out, fmt::format("seed=1: goes on from its latest checkpoint; it had taken {} steps", steps));
   EXPECT_EQ(count_state("done"), 3U);
-  EXPECT_EQ(
-      place_.run({"train", place_.path("config.json"), "--set", "run.steps=100", "--set", "run.name=alone", "--set", "seed=1"}).status, 0);
+  const std::string all_steps = fmt::format("run.steps={}", held.steps);
+  EXPECT_EQ(place_.run({"train", place_.path("config.json"), "--set", all_steps, "--set", "run.name=alone", "--set", "seed=1"}).status, 0);
   EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == plain(place_.metrics("alone")));
   resumed = {"--set", "run.steps=110", "--set", "run.checkpoint_interval=100000", "--resume"};
   const Outcome other = sweep_without_runs(resumed);
   EXPECT_EQ(other.status, 2);
-  EXPECT_SAYS(other.err, "began with (its sweep.json has that): run.steps is 110 and was 100. `");
-  EXPECT_SAYS(other.err, "--set run.steps=110 --set run.checkpoint_interval=100000 --resume --set run.steps=100` goes on with what it was");
+  EXPECT_SAYS(other.err, fmt::format("began with (its sweep.json has that): run.steps is 110 and was {}. `", held.steps));
+  EXPECT_SAYS(other.err,
+              "--set run.steps=110 --set run.checkpoint_interval=100000 --resume --set " + all_steps + "` goes on with what it was");
 }
 
 // A run is what its configuration makes it, whatever the file calls it now.

@@ -36,18 +36,19 @@ TEST_F(SweepUnderSlurm, RunsAreTasksOfAnArray) {
 
 TEST_F(SweepUnderSlurm, AnInterruptSavesCancelsWhatWaitsAndResumeGoesOn) {
   file(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2, "executor": "slurm"})");
-  std::vector<std::string> options{"--set", "run.steps=100", "--set", "run.checkpoint_interval=100000"};
-  const pid_t pid = place_.start(command(options), how());
-  interrupt(pid, 100);
-  EXPECT_EQ(place_.finish(pid).status, 130);
+  const HeldSweep held = start_and_hold({"--set", "run.checkpoint_interval=100000"}, 1, how());
+  ASSERT_EQ(held.runs.size(), 2U);
+  interrupt(held);
+  EXPECT_EQ(place_.finish(held.sweep).status, 130);
   EXPECT_EQ(count_state("interrupted"), 3U);
   EXPECT_FALSE(place_.exists("runs/many/seed=3/metrics.csv"));
-  EXPECT_LT(place_.metrics("many/seed=1").size(), 100U);
+  EXPECT_LT(place_.metrics("many/seed=1").size(), held.steps);
+  std::vector<std::string> options = held.options;
   options.emplace_back("--resume");
   EXPECT_EQ(place_.run_command(command(options), how()).status, 0);
   EXPECT_EQ(count_state("done"), 3U);
-  EXPECT_EQ(
-      place_.run({"train", place_.path("config.json"), "--set", "run.steps=100", "--set", "run.name=alone", "--set", "seed=1"}).status, 0);
+  const std::string steps = "run.steps=" + std::to_string(held.steps);
+  EXPECT_EQ(place_.run({"train", place_.path("config.json"), "--set", steps, "--set", "run.name=alone", "--set", "seed=1"}).status, 0);
   EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == plain(place_.metrics("alone")));
 }
 

@@ -124,17 +124,35 @@ pid_t SweepCommand::hold(const std::string& run, size_t least, size_t all) const
   return 0;
 }
 
-void SweepCommand::interrupt(pid_t sweep, size_t all) const {
-  std::vector<pid_t> held;
-  for (const char* run : {"seed=1", "seed=2"}) {
-    pid_t process = 0;
-    ASSERT_TRUE(comes([&] { return (process = hold(run, 1, all)) != 0; })) << run;
-    held.push_back(process);
+SweepCommand::HeldSweep SweepCommand::start_and_hold(const std::vector<std::string>& options, size_t least, const How& how) const {
+  for (size_t steps = 100; steps <= 100000; steps *= 4) {
+    HeldSweep out{.sweep = 0, .steps = steps, .options = {"--set", "run.steps=" + std::to_string(steps)}, .runs = {}};
+    out.options.insert(out.options.end(), options.begin(), options.end());
+    out.sweep = place_.start(command(out.options), how);
+    bool is_too_late = false;
+    const bool ends = comes([&] {
+      for (const auto& [run, row] : rows()) {
+        is_too_late = is_too_late || row.at("state") == "done";
+        if (row.at("state") != "running" || out.runs.contains(run) || out.runs.size() == 2) continue;
+        if (const pid_t process = hold(run, least, steps); process != 0) out.runs[run] = process;
+      }
+      return is_too_late || out.runs.size() == 2;
+    });
+    if (ends && !is_too_late) return out;
+    ::kill(out.sweep, SIGINT);
+    for (const auto& [run, process] : out.runs) ::kill(process, SIGCONT);
+    place_.finish(out.sweep);
+    std::filesystem::remove_all(place_.path("runs/many"));
+    if (!ends) break;
   }
-  ASSERT_TRUE(comes([&] { return count_state("running") == 2; }));
-  ::kill(sweep, SIGINT);
-  for (pid_t process : held) EXPECT_TRUE(comes([&] { return is_asked(process); }));
-  for (pid_t process : held) ::kill(process, SIGCONT);
+  ADD_FAILURE() << "no two runs of the sweep could be held";
+  return {};
+}
+
+void SweepCommand::interrupt(const HeldSweep& held) const {
+  ::kill(held.sweep, SIGINT);
+  for (const auto& [run, process] : held.runs) EXPECT_TRUE(comes([&, p = process] { return is_asked(p); })) << run;
+  for (const auto& [run, process] : held.runs) ::kill(process, SIGCONT);
 }
 
 }  // namespace zerostep::testing

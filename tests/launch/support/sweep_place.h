@@ -35,8 +35,18 @@ class SweepCommand : public ::testing::Test {
   pid_t process_of(const std::string& run) const;
   // Holds a run of the sweep once it has `least` rows, so that it does not end meanwhile. Gives its process; 0: it has fewer, or all.
   pid_t hold(const std::string& run, size_t least, size_t all) const;
-  // Interrupts a sweep in the middle of its runs seed=1 and seed=2, which go on when they have been asked to save and stop.
-  void interrupt(pid_t sweep, size_t all) const;
+  // A sweep of two jobs whose first two runs are held, and no run of which is done.
+  struct HeldSweep {
+    pid_t sweep = 0;
+    size_t steps = 0;                   // run.steps of its runs
+    std::vector<std::string> options;   // it was started with, its steps among them
+    std::map<std::string, pid_t> runs;  // those that are held
+  };
+  // Starts one and holds two of its runs when they have `least` rows. On a busy machine a run may end before it is held: the sweep is
+  // stopped then and started anew with more steps.
+  HeldSweep start_and_hold(const std::vector<std::string>& options, size_t least, const How& how = {}) const;
+  // Interrupts it; its runs go on when they have been asked to save and stop.
+  void interrupt(const HeldSweep& held) const;
 
   Workplace place_;
 };
