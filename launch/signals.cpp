@@ -87,19 +87,4 @@ ForcedEnd::~ForcedEnd() {
   sem_destroy(&wake);
 }
 
-const char* name_of_signal(int signal) {
-  switch (signal) {
-    case 0:
-      return "another rank's signal";
-    case SIGINT:
-      return "SIGINT";
-    case SIGTERM:
-      return "SIGTERM";
-    case SIGUSR1:
-      return "SIGUSR1";
-    default:
-      return "a signal";
-  }
-}
-
 }  // namespace zerostep

@@ -17,7 +17,6 @@ int status_without_reader(int status);
 int pending_signal();
 // What a run that stopped for it exits with: 0 for SIGUSR1, else 128 + signal.
 int status_of_signal(int signal);
-const char* name_of_signal(int signal);
 
 // As long as one lives, a second SIGINT or SIGTERM first calls `last_call` with the signal, on a thread of its own, and ends the process
 // (exit status 128 + signal) when that returns; a third ends it at once. One at a time.

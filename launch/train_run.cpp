@@ -7,6 +7,7 @@
 
 #include "base/format.h"
 #include "base/process_memory.h"
+#include "base/signal_name.h"
 #include "experiments/plot/loss_picture.h"
 #include "launch/signals.h"
 #include "models/text_file.h"
@@ -110,7 +111,10 @@ void TrainRun::step(int64_t step) {
   const StepResult result = engine_.train_step(step, batches_of(step), pending_signal() != 0);
   const double seconds = watch.seconds();
   stopped_ = result.stop || stops_here;
-  if (stopped_) outcome_.stopped_by = result.stop ? name_of_signal(pending_signal()) : "--stop-after";
+  if (stopped_) {
+    const int signal = pending_signal();
+    outcome_.stopped_by = !result.stop ? "--stop-after" : signal == 0 ? "another rank's signal" : name_of_signal(signal);
+  }
   const int64_t done = step + 1;
   std::vector<Evaluation> evaluations;
   if (!setup_.eval_sets.empty() && !result.stop && is_evaluated(step)) evaluations = evaluate_now(setup_.eval_sets);

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstring>
+#include <iterator>
 #include <string_view>
 
-#include "base/error.h"
+#include "base/signal_name.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
 #include "runtime/report/output_file.h"
@@ -15,9 +15,10 @@
 namespace zerostep {
 namespace {
 
+constexpr std::string_view kError = "zerostep: ";  // what errors begin with
+
 // The last line that begins as errors do, or the last line.
 std::string last_words(const std::filesystem::path& output, size_t begin) {
-  constexpr std::string_view kError = "zerostep: ";
   std::string last, error;
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(output, ignored)) return "";
@@ -32,30 +33,37 @@ std::string last_words(const std::filesystem::path& output, size_t begin) {
 // The signal that a status tells of; 0: none.
 int signal_of(int status) { return status > 128 && status - 128 < NSIG ? status - 128 : 0; }
 
-std::string name_of_signal(int signal) {
-  const char* name = ::sigabbrev_np(signal);
-  return name == nullptr ? fmt::format("signal {}", signal) : fmt::format("SIG{}", name);
-}
+// A run that is asked to stop by such a signal saves before it ends.
+bool asks_to_stop(int signal) { return signal == SIGINT || signal == SIGTERM || signal == SIGUSR1; }
 
-// A run that is asked to stop saves and ends with such a status.
-bool may_have_saved(int signal) { return signal == 0 || signal == SIGINT || signal == SIGTERM || signal == SIGUSR1; }
+// Whether the system sends it for what a program does itself.
+bool is_own_fault(int signal) {
+  constexpr int kFaults[] = {SIGSEGV, SIGABRT, SIGFPE, SIGBUS, SIGILL, SIGSYS, SIGTRAP};
+  return std::find(std::begin(kFaults), std::end(kFaults), signal) != std::end(kFaults);
+}
 
 }  // namespace
 
 void judge_end(const RunEnd& end, SweepRow& row) {
   const int signal = signal_of(end.status);
-  const bool has_saved = end.recorded_state == RunState::Interrupted && may_have_saved(signal);
-  const bool had_begun = end.recorded_state != RunState::Unknown;
+  const bool has_saved = end.recorded_state == RunState::Interrupted && (signal == 0 || asks_to_stop(signal));
+  const bool had_begun = end.recorded_state.has_value();
   row.exit = end.status;
   row.error.clear();
   if (end.status == 0 && (end.recorded_state == RunState::Done || end.has_its_steps)) {
     row.state = SweepState::Done;
+  } else if (is_own_fault(signal)) {
+    const std::string words = last_words(end.output, end.output_begin);
+    row.state = SweepState::Failed;
+    row.error = fmt::format("ended by {}{}{}", name_of_signal(signal), words.empty() ? "" : ": ", words);
   } else if (end.was_asked_to_stop && (has_saved || end.status == 0 || !had_begun)) {
     row.state = SweepState::Interrupted;
-  } else if (end.status == 0 || (signal != 0 && has_saved)) {
+  } else if (end.status == 0) {
     row.state = SweepState::Interrupted;
-    row.error = signal == 0 ? last_words(end.output, end.output_begin)
-                            : fmt::format("{} from outside stopped it after a step", name_of_signal(signal));
+    row.error = last_words(end.output, end.output_begin);
+  } else if (asks_to_stop(signal) && (has_saved || !had_begun)) {
+    row.state = SweepState::Interrupted;
+    row.error = fmt::format("{} from outside stopped it {}", name_of_signal(signal), has_saved ? "after a step" : "before its first step");
   } else if (end.was_asked_to_stop && end.recorded_state != RunState::Failed) {
     row.state = SweepState::Killed;
     row.error = "ended by the sweep's second signal before it had saved";
@@ -69,12 +77,15 @@ void judge_end(const RunEnd& end, SweepRow& row) {
   }
 }
 
-void note_kill(const SweepRow& row, const std::filesystem::path& folder) {
-  const int signal = row.state == SweepState::Killed && row.exit ? signal_of(*row.exit) : 0;
+void note_signal(const SweepRow& row, const std::filesystem::path& folder) {
+  const int signal = row.exit ? signal_of(*row.exit) : 0;
+  const bool is_killed = signal != 0 && row.state == SweepState::Killed,
+             has_failed = is_own_fault(signal) && row.state == SweepState::Failed;
   const std::filesystem::path log = folder / "log.txt";
   std::error_code error;
-  if (signal == 0 || !std::filesystem::is_regular_file(std::filesystem::symlink_status(log, error))) return;
-  OutputFile(log.string(), OutputFile::Mode::Append).write(fmt::format("{}{}\n", kKilledBy, name_of_signal(signal)));
+  if ((!is_killed && !has_failed) || !std::filesystem::is_regular_file(std::filesystem::symlink_status(log, error))) return;
+  OutputFile(log.string(), OutputFile::Mode::Append)
+      .write(is_killed ? fmt::format("{}{}\n", kKilledBy, name_of_signal(signal)) : fmt::format("{}{}\n", kError, row.error));
 }
 
 }  // namespace zerostep

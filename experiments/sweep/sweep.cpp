@@ -321,16 +321,16 @@ class Sweep {
     const fs::path folder = folder_of(run.row);
     if (run.share) shares_.give_back(*run.share);
     if (run.has_begun) row.seconds = run.seconds_before + seconds_since(run.begun);
-    const RunRecord record = holds_run(folder) ? read_run(folder) : RunRecord();
+    const std::optional<RunState> recorded = holds_run(folder) ? std::optional(read_run(folder).state) : std::nullopt;
     read_metrics(row, folder);
     judge_end({.status = status,
-               .recorded_state = record.state,
+               .recorded_state = recorded,
                .has_its_steps = request_.file.search && row.steps >= targets_[run.row],
                .was_asked_to_stop = interrupts_ > 0,
                .output = folder / "output.txt",
                .output_begin = run.output_begin},
               row);
-    if (record.state == RunState::Killed) note_kill(row, folder);
+    if (recorded == RunState::Killed) note_signal(row, folder);
     has_failed_ = has_failed_ || row.state == SweepState::Failed;
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;

@@ -14,9 +14,9 @@ enum class SweepState : uint8_t {
   Queued,
   Running,
   Done,
-  Failed,       // it said why
+  Failed,       // it said why, or a signal for a fault of its own ended it
   Interrupted,  // a signal stopped it after a step, or before its first one
-  Killed        // a signal ended it before it could save
+  Killed        // a signal from outside ended it before it could save
 };
 std::string_view name_of(SweepState state);
 std::optional<SweepState> sweep_state(std::string_view name);

@@ -19,6 +19,7 @@
 #include "base/nearest_name.h"
 #include "base/process_memory.h"
 #include "base/program_name.h"
+#include "base/signal_name.h"
 #include "experiments/records/read_file.h"
 #include "experiments/records/run_record.h"
 #include "experiments/report/plot.h"

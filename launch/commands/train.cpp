@@ -10,6 +10,7 @@
 #include "base/process_limits.h"
 #include "base/process_memory.h"
 #include "base/program_name.h"
+#include "base/signal_name.h"
 #include "launch/agreement.h"
 #include "launch/commands/commands.h"
 #include "launch/device.h"

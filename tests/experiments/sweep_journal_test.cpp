@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/signal_name.h"
 #include "experiments/records/read_file.h"
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/journal.h"
@@ -45,8 +46,8 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
     journal.end(done);
     failed.state = SweepState::Failed;
     failed.exit = 1;
-    failed.error = "the loss is nan\xff";
     failed.has_diverged = true;
+    failed.error = "the loss is nan\xff";
     journal.end(failed);
   }
   std::ofstream(file, std::ios::app) << R"({"time":"2026-01-01T00:00:00.000Z","event":"end","run":"d","sta)";  // cut
@@ -58,9 +59,9 @@ TEST(SweepJournal, TellsWhatRunsHadComeTo) {
   EXPECT_EQ(rows.at("a").row.steps, 40);
   EXPECT_EQ(rows.at("a").row.final_loss, 1.0 / 3);
   EXPECT_EQ(rows.at("a").row.best_eval_loss, std::nullopt);
-  EXPECT_EQ(rows.at("a").command, (std::vector<std::string>{"zerostep", "train"}));
   EXPECT_FALSE(rows.at("a").row.has_diverged);
   EXPECT_TRUE(rows.at("b,\"c\"").row.has_diverged);
+  EXPECT_EQ(rows.at("a").command, (std::vector<std::string>{"zerostep", "train"}));
   EXPECT_EQ(rows.at("b,\"c\"").row.state, SweepState::Failed);
   EXPECT_SAYS(rows.at("b,\"c\"").row.error, "the loss is nan");
   EXPECT_EQ(rows.at("d").row.state, SweepState::Killed);
@@ -101,8 +102,8 @@ TEST(SweepJournal, OlderOnesAreReadAndOddValuesNamed) {
   EXPECT_EQ(Journal::submitted_jobs(file), (std::vector<std::string>{"17", "18"}));
   EXPECT_EQ(Journal::read(file).at("a").row.final_loss, 0.25);
   EXPECT_EQ(Journal::read(file).at("a").row.seconds, 2);
-  EXPECT_EQ(Journal::read(file).at("b").row.final_loss, 0.5);
   EXPECT_FALSE(Journal::read(file).at("a").row.has_diverged);  // which they do not say
+  EXPECT_EQ(Journal::read(file).at("b").row.final_loss, 0.5);
   EXPECT_EQ(Journal::read(file).at("b").row.exit, std::nullopt);
   const auto said = [&](const std::string& line) {
     std::ofstream(file) << R"({"event":"begin"})"
@@ -121,8 +122,8 @@ TEST(SweepJournal, OlderOnesAreReadAndOddValuesNamed) {
            {R"({"event":"end","run":"a","state":"done","steps":1.5})", "`steps` is 1.5; an integer is expected"},
            {R"({"event":"end","run":"a","state":"done","exit":"0"})", R"(`exit` is "0"; an integer is expected)"},
            {R"({"event":"end","run":"a","state":"done","loss":"1"})", R"(`loss` is "1"; a number is expected)"},
-           {R"({"event":"start","run":"a","values":[1]})", "`values` is [1]; an object of values by key is expected"},
            {R"({"event":"end","run":"a","state":"done","diverged":1})", "`diverged` is 1; true or false is expected"},
+           {R"({"event":"start","run":"a","values":[1]})", "`values` is [1]; an object of values by key is expected"},
            {R"({"event":"start","run":"a","command":["zerostep",1]})", "a list of texts is expected"},
            {R"({"event":"archive","run":"a","done":1})", "`done` is 1; true or false is expected"},
            {R"({"event":"submit","slurm_job":[1]})", "`slurm_job` is [1]; a number is expected"}})
@@ -152,7 +153,7 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
   std::ofstream(output) << "zerostep: an earlier error\n"
                         << "zerostep: the loss is nan\n"
                         << "mpirun has ended\n";
-  const auto judged = [&](int status, RunState record, bool has_its_steps = false, bool was_asked = false) {
+  const auto judged = [&](int status, std::optional<RunState> record, bool has_its_steps = false, bool was_asked = false) {
     SweepRow row;
     row.error = "of before";
     judge_end({.status = status,
@@ -170,18 +171,31 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
   EXPECT_EQ(judged(0, RunState::Done), End(SweepState::Done, ""));
   EXPECT_EQ(judged(0, RunState::Interrupted, true), End(SweepState::Done, ""));
   EXPECT_EQ(judged(0, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));
-  EXPECT_EQ(judged(0, RunState::Unknown), End(SweepState::Interrupted, last_words));
+  EXPECT_EQ(judged(0, std::nullopt), End(SweepState::Interrupted, last_words));
   EXPECT_EQ(judged(128 + SIGTERM, RunState::Interrupted), End(SweepState::Interrupted, "SIGTERM from outside stopped it after a step"));
   EXPECT_EQ(judged(128 + SIGTERM, RunState::Killed), End(SweepState::Killed, "killed by SIGTERM"));
   EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed),
             End(SweepState::Killed, "killed by SIGKILL from outside, as the system does where memory runs out"));
-  EXPECT_EQ(judged(128 + SIGSEGV, RunState::Killed), End(SweepState::Killed, "killed by SIGSEGV"));
+  EXPECT_EQ(judged(128 + SIGHUP, RunState::Killed), End(SweepState::Killed, "killed by SIGHUP"));
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1})
+    EXPECT_EQ(judged(128 + signal, std::nullopt),
+              End(SweepState::Interrupted, name_of_signal(signal) + " from outside stopped it before its first step"));
+  EXPECT_EQ(judged(128 + SIGKILL, std::nullopt).first, SweepState::Killed);
+  EXPECT_EQ(judged(128 + SIGTERM, RunState::Unknown).first, SweepState::Killed);  // its log cannot be read, and it had begun
+  // What a program does itself is its failure, whatever else was asked of it.
+  for (const int signal : {SIGSEGV, SIGABRT, SIGFPE, SIGBUS, SIGILL, SIGSYS, SIGTRAP}) {
+    const End failed(SweepState::Failed, "ended by " + name_of_signal(signal) + ": the loss is nan");
+    EXPECT_EQ(judged(128 + signal, RunState::Killed), failed);
+    EXPECT_EQ(judged(128 + signal, std::nullopt), failed);
+    EXPECT_EQ(judged(128 + signal, RunState::Killed, false, true), failed);
+    EXPECT_EQ(judged(128 + signal, RunState::Interrupted), failed);  // as the process before has left it
+  }
   // Its folder tells of the process before, which had saved.
   EXPECT_EQ(judged(128 + SIGKILL, RunState::Interrupted).first, SweepState::Killed);
   EXPECT_EQ(judged(1, RunState::Failed), End(SweepState::Failed, last_words));
   EXPECT_EQ(judged(1, RunState::Failed, false, true), End(SweepState::Failed, last_words));
   EXPECT_EQ(judged(1, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));  // mpirun's status of ranks that have saved
-  EXPECT_EQ(judged(128 + SIGUSR1, RunState::Unknown, false, true), End(SweepState::Interrupted, ""));  // before its first step
+  EXPECT_EQ(judged(128 + SIGUSR1, std::nullopt, false, true), End(SweepState::Interrupted, ""));  // before its first step
   const std::string second = "ended by the sweep's second signal before it had saved";
   EXPECT_EQ(judged(1, RunState::Killed, false, true), End(SweepState::Killed, second));  // mpirun's status of ranks that it has ended
   EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed, false, true), End(SweepState::Killed, second));
@@ -194,13 +208,20 @@ TEST(RunEnds, ThatASignalHasMadeAreInTheLog) {
   SweepRow row;
   row.state = SweepState::Failed;
   row.exit = 128 + SIGKILL;
-  note_kill(row, scratch.folder());
+  note_signal(row, scratch.folder());
   EXPECT_EQ(read_run(scratch.folder()).why, "");
   row.state = SweepState::Killed;
-  note_kill(row, scratch.folder());
+  note_signal(row, scratch.folder());
   EXPECT_EQ(read_file(scratch.folder() / "log.txt"), "ranks          1 on cpu\nkilled by SIGKILL\n");
   EXPECT_EQ(read_run(scratch.folder()).state, RunState::Killed);
   EXPECT_EQ(read_run(scratch.folder()).why, "SIGKILL");
+  // Of a fault of its own the folder has the state and the words of the row.
+  row.state = SweepState::Failed;
+  row.exit = 128 + SIGSEGV;
+  row.error = "ended by SIGSEGV: step 3";
+  note_signal(row, scratch.folder());
+  EXPECT_EQ(read_run(scratch.folder()).state, RunState::Failed);
+  EXPECT_EQ(read_run(scratch.folder()).why, "ended by SIGSEGV: step 3");
 }
 
 }  // namespace

@@ -227,6 +227,29 @@ TEST_F(SweepCommand, APartOfARunsFolderIsNoDeadEnd) {
   EXPECT_TRUE(plain(place_.metrics("many/seed=1")) == whole);
 }
 
+// A program that crashes does so again: nothing starts after it, and --resume leaves it alone.
+TEST_F(SweepCommand, ASignalOfARunsOwnFaultIsAFailure) {
+  file(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2})");
+  const HeldSweep held = start_and_hold({"--set", "run.checkpoint_interval=10", "--stop-on-failure"}, 1);
+  ASSERT_EQ(held.runs.size(), 2U);
+  ::kill(held.runs.at("seed=1"), SIGSEGV);
+  for (const auto& [run, process] : held.runs) ::kill(process, SIGCONT);
+  EXPECT_EQ(place_.finish(held.sweep).status, 1);
+  EXPECT_EQ(rows()["seed=1"]["state"], "failed");
+  EXPECT_EQ(rows()["seed=1"]["exit"], "139");
+  EXPECT_SAYS(rows()["seed=1"]["error"], "ended by SIGSEGV");
+  EXPECT_EQ(rows()["seed=2"]["state"], "done");
+  EXPECT_EQ(rows()["seed=3"]["state"], "queued");
+  EXPECT_SAYS(place_.run({"watch", place_.path("runs"), "--once"}).out, "ended by SIGSEGV");
+  std::vector<std::string> resumed = held.options;
+  resumed.emplace_back("--resume");
+  EXPECT_EQ(sweep(resumed).status, 1);
+  EXPECT_EQ(rows()["seed=1"]["state"], "failed");
+  resumed.emplace_back("--retry-failed");
+  EXPECT_EQ(sweep(resumed).status, 0);
+  EXPECT_EQ(count_state("done"), 3U);
+}
+
 // mpirun gives another status than its ranks then. The first signal may have been enough, as the log tells.
 TEST_F(SweepCommand, ASecondSignalKillsRunsOfTwoRanksThatHaveNotSaved) {
   file(R"("repeat": {"seed": [1]}, "resources": {"ranks": 2})");
