@@ -7,21 +7,15 @@
 namespace zerostep {
 namespace {
 
-// Never closed: what it makes outlives the call. nullptr: dlerror() says why.
-void* library() { return dlopen(library_beside_program(kCudaLibrary).c_str(), RTLD_NOW | RTLD_LOCAL); }
-
 // Whether the driver's library, without which no GPU answers, is loaded or can be: far quicker than to open ours to learn that.
 bool has_driver() { return dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr; }
 
 }  // namespace
 
 void* function_of_cuda_library(const char* name) {
-  void* opened = library();
-  if (opened == nullptr)
-    fail_run("a GPU needs {}, which a build for CUDA puts beside the program and which cannot be opened: {}", kCudaLibrary, dlerror());
-  void* const function = dlsym(opened, name);
-  if (function == nullptr) fail_run("{} is of another version than the program: {}", kCudaLibrary, dlerror());
-  return function;
+  return function_beside_program<void>(
+      kCudaLibrary, name,
+      fmt::format("a GPU needs {}, which a build for CUDA puts beside the program and which cannot be opened", kCudaLibrary));
 }
 
 Device Device::cuda(int index) {
@@ -32,10 +26,9 @@ Device Device::cuda(int index) {
 }
 
 int Device::num_gpus() {
-  void* opened = has_driver() ? library() : nullptr;
-  if (opened == nullptr) return 0;
-  auto* const count = reinterpret_cast<CountCudaDevices*>(dlsym(opened, kCountCudaDevices));
-  return count == nullptr ? 0 : count();
+  std::string problem;
+  void* const count = has_driver() ? address_beside_program(kCudaLibrary, kCountCudaDevices, "", problem) : nullptr;
+  return count == nullptr ? 0 : reinterpret_cast<CountCudaDevices*>(count)();
 }
 
 }  // namespace zerostep

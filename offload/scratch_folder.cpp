@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +19,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/disk_space.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/host_name.h"
@@ -38,9 +38,8 @@ fs::path existing_part(const std::string& folder) {
 }
 
 int64_t free_bytes(const fs::path& folder) {
-  struct statvfs status = {};
-  if (::statvfs(folder.c_str(), &status) != 0) return INT64_MAX;
-  return static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize);
+  const auto space = disk_space(folder.string());
+  return space ? space->free : INT64_MAX;
 }
 
 // The disk that a folder is on; nothing where the system does not say.

@@ -8,7 +8,6 @@
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <torch/version.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 
 #include "base/core_set.h"
 #include "base/device.h"
+#include "base/disk_space.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/gpu_load.h"
@@ -49,10 +49,9 @@ std::optional<Space> space_of(fs::path folder) {
   std::error_code error;
   folder = (fs::absolute(folder, error) / "").lexically_normal().parent_path();
   while (!fs::exists(folder, error) && folder.has_relative_path()) folder = folder.parent_path();
-  struct statvfs info {};
-  if (::statvfs(folder.c_str(), &info) != 0) return std::nullopt;
-  const auto bytes = [&](fsblkcnt_t blocks) { return static_cast<int64_t>(blocks * info.f_frsize); };
-  return Space{bytes(info.f_bavail), bytes(info.f_blocks), folder};
+  const auto space = disk_space(folder.string());
+  if (!space) return std::nullopt;
+  return Space{space->free, space->total, folder};
 }
 
 // Whether this process may lock more than its limit says (CAP_IPC_LOCK): it tries to.

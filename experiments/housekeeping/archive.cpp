@@ -1,7 +1,6 @@
 #include "experiments/housekeeping/archive.h"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -10,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/disk_space.h"
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/format.h"
@@ -31,12 +31,10 @@ std::string checksum_text(const std::vector<ArchivedFile>& files) {
 }
 
 void require_space(const fs::path& folder, int64_t bytes) {
-  struct statvfs info {};
-  if (::statvfs(folder.c_str(), &info) != 0) return;
-  const auto free = static_cast<int64_t>(info.f_bavail * info.f_frsize);
-  if (bytes > free)
+  const auto space = disk_space(folder.string());
+  if (space && bytes > space->free)
     fail_input("{}: an archive of {} does not fit into its {} of free space: name another folder with --out", folder.string(),
-               human_bytes(bytes), human_bytes(free));
+               human_bytes(bytes), human_bytes(space->free));
 }
 
 // On the disk, and no longer in the system's memory, as far as the system lets go of it: what is read next comes from the disk.

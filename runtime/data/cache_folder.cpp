@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "offload/disk.h"
 #include "runtime/data/file_errors.h"
 
 namespace zerostep {
@@ -81,10 +82,7 @@ void CacheFolder::remember(const std::string& stamp_hash, const std::vector<File
 void CacheFolder::publish(const std::string& temporary, const std::string& name) const {
   const std::string path = file(name);
   if (std::rename(temporary.c_str(), path.c_str()) != 0) fail_file("cannot rename the token cache to", path, errno);
-  const FileDescriptor folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.is_open()) fail_file("cannot open the token cache folder", path_, errno);
-  // Some network file systems know no fsync of folders.
-  if (::fsync(folder.get()) != 0 && errno != EINVAL) fail_file("cannot write the token cache folder", path_, errno);
+  sync_directory(Disk::real(), path_);
 }
 
 }  // namespace zerostep

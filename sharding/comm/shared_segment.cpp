@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/disk_space.h"
 #include "base/dtype.h"
 #include "base/error.h"
 
@@ -37,9 +37,9 @@ uint64_t& identity(void* data, size_t mapped_bytes) {
 }
 
 void check_free_space(const std::string& directory, size_t num_bytes, uint64_t max_free_bytes) {
-  struct statvfs info {};
-  if (statvfs(directory.c_str(), &info) != 0) fail_run("shared memory in {}: {}", directory, std::strerror(errno));
-  const uint64_t free_bytes = std::min<uint64_t>(static_cast<uint64_t>(info.f_bavail) * info.f_frsize, max_free_bytes);
+  const auto space = disk_space(directory);
+  if (!space) fail_run("shared memory in {}: {}", directory, std::strerror(errno));
+  const uint64_t free_bytes = std::min(static_cast<uint64_t>(space->free), max_free_bytes);
   if (num_bytes + kMarginBytes > free_bytes)
     fail_run(
         "shared memory in {}: {} bytes and a margin of {} are needed, {} are free. Enlarge it (docker run --shm-size=...) or name another "
