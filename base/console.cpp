@@ -14,7 +14,8 @@
 namespace zerostep {
 namespace {
 
-std::atomic<int> failed_with{0};  // errno of the first write to the standard output that failed
+std::atomic<int> failed_with{0};       // errno of the first write to the standard output that failed
+std::atomic<bool> has_status = false;  // a status stands in the last line of the terminal
 
 [[noreturn]] void fail_output() {
   const int reason = failed_with.load();
@@ -69,7 +70,15 @@ std::string visible(std::string_view text) {
 
 void print_err(std::string_view text) { write_err(visible(text)); }
 
-void show_status(std::string_view text) { write_err(fmt::format("\r\x1b[K{}", text)); }
+void show_status(std::string_view text) {
+  has_status = !text.empty();
+  write_err(fmt::format("\r\x1b[K{}", text));
+}
+
+void clear_status_at_end() {
+  constexpr std::string_view kClear = "\r\x1b[K";
+  if (has_status && ::write(STDERR_FILENO, kClear.data(), kClear.size()) < 0) return;  // lost, as all that cannot be written there
+}
 
 TerminalSize terminal_size(int file) {
   winsize size{};

@@ -42,5 +42,7 @@ TerminalSize terminal_size(int file);
 
 // Text in place of what stood in the last line of a terminal that the standard error is.
 void show_status(std::string_view text);
+// Takes away what stands there, where anything does. A signal's handler may call it.
+void clear_status_at_end();
 
 }  // namespace zerostep

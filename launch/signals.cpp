@@ -9,6 +9,8 @@
 #include <csignal>
 #include <utility>
 
+#include "base/console.h"
+
 namespace zerostep {
 namespace {
 
@@ -24,7 +26,10 @@ extern "C" void on_signal(int signal) {
   const bool ends = signal != SIGUSR1;
   const int before = pending.load();
   if (ends && (!deferred.load() || (before != 0 && before != SIGUSR1))) {
-    if (!waits.load() || forced.exchange(signal) != 0) _exit(128 + signal);
+    if (!waits.load() || forced.exchange(signal) != 0) {
+      clear_status_at_end();
+      _exit(128 + signal);
+    }
     sem_post(&wake);
     return;
   }

@@ -4,7 +4,7 @@
 
 namespace zerostep {
 
-// Of a file of documents: its rows, the lines that are not blank, or one of a .txt file. InputError where the file cannot be read.
+// Of a file of documents: its rows as readers have them, or one of a .txt file. InputError where the file cannot be read.
 int64_t count_rows(const std::string& path);
 
 }  // namespace zerostep

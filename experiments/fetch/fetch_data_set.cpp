@@ -4,17 +4,19 @@
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <iterator>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "base/disk_space.h"
 #include "base/error.h"
 #include "base/file_descriptor.h"
 #include "base/format.h"
@@ -27,27 +29,40 @@ namespace zerostep {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr int64_t kRoomLeft = int64_t{64} << 20;  // that a disk keeps
 
 struct PlacedFile {
   HubFile file;
   std::string path;
+  std::optional<bool> is_here = {};  // nothing: not looked for yet
 };
 
 // The files of the hub that belong to the data set, in the order in which readers take them.
 std::vector<PlacedFile> list_placed(Hub& hub, const HubSource& source, const std::string& commit) {
   std::vector<PlacedFile> out;
   const HubSubject subject{source.repository(), source.revision(), source.folder_of_hub()};
-  for (HubFile& file : hub.files_below(subject, commit, source.folder_of_hub()))
-    if (auto path = source.place_of(file.path)) out.push_back({std::move(file), std::move(*path)});
+  const auto is_wanted = [&](const std::string& path) { return source.place_of(path).has_value(); };
+  for (HubFile& file : hub.files_below(subject, commit, is_wanted)) {
+    std::string path = *source.place_of(file.path);
+    out.push_back({std::move(file), std::move(path)});
+  }
   if (out.empty())
     fail_run(
         "data set '{}' at revision '{}' has no file {}: see {}/datasets/{}/tree/{} for what there is, and correct \"source\" in the "
         "catalogue",
         source.repository(), source.revision(), source.patterns(), hub.settings().endpoint, source.repository(), source.revision());
-  std::sort(out.begin(), out.end(), [](const PlacedFile& a, const PlacedFile& b) { return a.path < b.path; });
+  std::sort(out.begin(), out.end(),
+            [](const PlacedFile& a, const PlacedFile& b) { return std::tie(a.path, a.file.path) < std::tie(b.path, b.file.path); });
+  // A path that is listed twice is one file.
+  out.erase(std::unique(out.begin(), out.end(), [](const PlacedFile& a, const PlacedFile& b) { return a.file.path == b.file.path; }),
+            out.end());
+  const auto twice = std::adjacent_find(out.begin(), out.end(), [](const PlacedFile& a, const PlacedFile& b) { return a.path == b.path; });
+  if (twice != out.end())
+    fail_run(
+        "data set '{}' lists '{}' and '{}', which would both come to lie in '{}': make the patterns of \"source\" in the catalogue "
+        "narrower",
+        source.repository(), twice->file.path, std::next(twice)->file.path, twice->path);
   return out;
 }
 
@@ -63,7 +78,7 @@ void make_folder(const std::string& folder) {
 
 // Held until destruction, or by the end of the process.
 FileDescriptor lock_folder(const std::string& folder, const std::string& name, const std::function<void(const std::string&)>& say) {
-  const std::string path = folder + "/.fetch.lock";
+  const std::string path = fmt::format("{}/{}", folder, kFetchLock);
   FileDescriptor lock(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644));
   if (!lock.is_open()) fail_run("cannot make '{}': {}", path, std::strerror(errno));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
@@ -73,26 +88,72 @@ FileDescriptor lock_folder(const std::string& folder, const std::string& name, c
   return lock;
 }
 
-int64_t size_of(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 ? static_cast<int64_t>(status.st_size) : 0;
-}
+int64_t time_of(const struct stat& status) { return static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000000 + status.st_mtim.tv_nsec; }
 
 // Fetches what is not here, and remembers what is.
 class DataSetFetch {
  public:
-  DataSetFetch(const HubSource& source, const FetchRequest& request, Hub& hub, const std::string& commit)
-      : source_(source), request_(request), hub_(hub), commit_(commit), record_(source.folder()) {}
+  DataSetFetch(const HubSource& source, const FetchRequest& request)
+      : source_(source),
+        request_(request),
+        hub_(request.hub, request.say),
+        commit_(hub_.commit_of(source.repository(), source.revision())),
+        files_(list_placed(hub_, source, commit_)),
+        record_(source.folder()) {
+    const FetchedRecord::DataSet all{commit_, std::ssize(files_)};
+    if (record_.data_set() != all) record_.set(all);
+  }
 
-  // Whether a file is here and whole. InputError where another one is in its place.
-  bool is_here(const PlacedFile& placed) {
+  FetchOutcome run() {
+    const bool is_limited = request_.documents > 0;
+    FetchOutcome out{.commit = commit_, .all_files = std::ssize(files_)};
+    if (is_limited) out.rows = 0;
+    FetchState state;
+    state.num_files = std::ssize(files_);
+    // With a limit it shows file by file what is to be fetched, without one now.
+    if (!is_limited) state.bytes_to_fetch = bytes_missing_of_all();
+    for (PlacedFile& placed : files_) {
+      if (out.rows && *out.rows >= request_.documents) break;
+      state.file = placed.file.path;
+      state.file_number = ++out.num_files;
+      state.bytes_of_file = placed.file.num_bytes;
+      if (!is_here(placed)) {
+        check_room(state.bytes_to_fetch ? *state.bytes_to_fetch - state.fetched_bytes : bytes_missing(placed));
+        fetch(placed, state);
+        ++out.fetched_files;
+      }
+      out.num_bytes += placed.file.num_bytes;
+      if (out.rows) *out.rows += rows_of(placed);
+    }
+    out.fetched_bytes = state.fetched_bytes;
+    tell_leftovers();
+    return out;
+  }
+
+ private:
+  static int64_t bytes_missing(const PlacedFile& placed) { return placed.file.num_bytes - PartFile::bytes_here(placed.path, placed.file); }
+  int64_t bytes_missing_of_all() {
+    int64_t out = 0;
+    for (PlacedFile& placed : files_)
+      if (!is_here(placed)) out += bytes_missing(placed);
+    return out;
+  }
+
+  // Whether a file is here and whole, looked at once. InputError where another one is in its place.
+  bool is_here(PlacedFile& placed) {
+    if (!placed.is_here) placed.is_here = look_for(placed);
+    return *placed.is_here;
+  }
+
+  bool look_for(const PlacedFile& placed) {
     struct stat status {};
     if (::stat(placed.path.c_str(), &status) != 0) {
-      if (errno == ENOENT) return false;
-      fail_run("cannot look at '{}': {}", placed.path, std::strerror(errno));
+      if (errno != ENOENT) fail_run("cannot look at '{}': {}", placed.path, std::strerror(errno));
+      if (::lstat(placed.path.c_str(), &status) != 0) return false;
+      fail_input("'{}' is a link that leads nowhere: remove it, or bring back what it leads to", placed.path);
     }
     const FetchedRecord::File* known = record_.find(placed.file.path);
-    const bool is_as_fetched = known != nullptr && known->num_bytes == status.st_size && known->modified_ns == modified_ns(status);
+    const bool is_as_fetched = known != nullptr && known->num_bytes == status.st_size && known->modified_ns == time_of(status);
     if (is_as_fetched && known->checksum == placed.file.checksum) return true;
     if (is_as_fetched) {
       request_.say(fmt::format("'{}' has changed on the hub: it is fetched again", placed.file.path));
@@ -109,32 +170,28 @@ class DataSetFetch {
                                                        : fmt::format("{} bytes in place of {}", status.st_size, placed.file.num_bytes));
   }
 
-  static int64_t bytes_missing(const PlacedFile& placed) {
-    return std::max<int64_t>(0, placed.file.num_bytes - size_of(placed.path + ".part"));
-  }
-
   void check_room(int64_t num_bytes) const {
-    struct statvfs room {};
-    if (::statvfs(source_.folder().c_str(), &room) != 0) return;
-    const int64_t free = static_cast<int64_t>(room.f_bavail) * static_cast<int64_t>(room.f_frsize);
-    if (num_bytes + kRoomLeft > free)
+    const auto space = disk_space(source_.folder());
+    if (space && num_bytes > space->free - kRoomLeft)
       fail_run("{} are to be fetched to {}, where {} are free: make space there, or fetch a part of the data set by --documents N",
-               human_bytes(num_bytes), source_.folder(), human_bytes(free));
+               human_bytes(num_bytes), source_.folder(), human_bytes(space->free));
   }
 
   void fetch(const PlacedFile& placed, FetchState& state) {
     make_folder(fs::path(placed.path).parent_path().string());
-    const int64_t fetched_before = state.fetched_bytes;
-    int64_t here = -1;  // when this process began
+    int64_t here = PartFile::bytes_here(placed.path, placed.file);
     FetchFileRequest one{.subject = {source_.repository(), source_.revision(), placed.file.path},
                          .file = placed.file,
                          .url = hub_.address_of(source_.repository(), commit_, placed.file.path),
                          .path = placed.path};
     one.say = request_.say;
     one.progress = [&](int64_t num_bytes) {
-      if (here < 0 || num_bytes < here) here = num_bytes;
       state.num_bytes = num_bytes;
-      state.fetched_bytes = fetched_before + num_bytes - here;
+      if (num_bytes >= here)
+        state.fetched_bytes += num_bytes - here;
+      else if (state.bytes_to_fetch)  // what was thrown away is to be fetched again
+        *state.bytes_to_fetch += here - num_bytes;
+      here = num_bytes;
       request_.progress(state);
     };
     fetch_file(hub_, one);
@@ -154,16 +211,10 @@ class DataSetFetch {
     return known.rows;
   }
 
-  void remember_all(size_t num_files) {
-    const FetchedRecord::DataSet all{source_.repository(), source_.revision(), commit_, static_cast<int64_t>(num_files)};
-    const auto& known = record_.data_set();
-    if (!known || known->commit != all.commit || known->num_files != all.num_files || known->repository != all.repository) record_.set(all);
-  }
-
   // Names files of earlier commits, which readers would take with the others.
-  void tell_leftovers(const std::vector<PlacedFile>& files) const {
+  void tell_leftovers() const {
     std::set<std::string> listed;
-    for (const PlacedFile& placed : files) listed.insert(placed.file.path);
+    for (const PlacedFile& placed : files_) listed.insert(placed.file.path);
     for (const auto& [path, file] : record_.files()) {
       const auto place = source_.place_of(path);
       std::error_code error;
@@ -173,67 +224,27 @@ class DataSetFetch {
     }
   }
 
- private:
-  static int64_t modified_ns(const struct stat& status) {
-    return static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000000 + status.st_mtim.tv_nsec;
-  }
   void remember(const PlacedFile& placed) {
     struct stat status {};
     if (::stat(placed.path.c_str(), &status) != 0) fail_run("cannot look at '{}': {}", placed.path, std::strerror(errno));
-    record_.set(placed.file.path, {placed.file.checksum, static_cast<int64_t>(status.st_size), modified_ns(status), -1});
+    record_.set(placed.file.path, {placed.file.checksum, static_cast<int64_t>(status.st_size), time_of(status), -1});
   }
 
   const HubSource& source_;
   const FetchRequest& request_;
-  Hub& hub_;
-  std::string commit_;
+  Hub hub_;
+  const std::string commit_;
+  std::vector<PlacedFile> files_;
   FetchedRecord record_;
 };
 
 }  // namespace
 
-Json fetch_data_set(const HubSource& source, const FetchRequest& request) {
-  Hub hub(request.hub, request.say);
-  const std::string commit = hub.commit_of(source.repository(), source.revision());
-  const std::vector<PlacedFile> files = list_placed(hub, source, commit);
+FetchOutcome fetch_data_set(const HubSource& source, const FetchRequest& request) {
   make_folder(source.folder());
+  // What another process fetches meanwhile may be of a later commit.
   const FileDescriptor lock = lock_folder(source.folder(), request.name, request.say);
-  DataSetFetch fetch(source, request, hub, commit);
-  fetch.remember_all(files.size());
-
-  FetchState state;
-  state.num_files = std::ssize(files);
-  std::vector<bool> is_here(files.size(), false);
-  if (request.documents == 0) {
-    for (size_t i = 0; i < files.size(); ++i) {
-      is_here[i] = fetch.is_here(files[i]);
-      if (!is_here[i]) state.bytes_to_fetch += DataSetFetch::bytes_missing(files[i]);
-    }
-    if (state.bytes_to_fetch > 0) fetch.check_room(state.bytes_to_fetch);
-  }
-  int64_t bytes = 0, rows = 0, num_here = 0, num_fetched = 0;
-  for (size_t i = 0; i < files.size() && (request.documents == 0 || rows < request.documents); ++i) {
-    state.file = files[i].file.path;
-    state.file_number = static_cast<int64_t>(i) + 1;
-    state.bytes_of_file = files[i].file.num_bytes;
-    if (request.documents > 0) is_here[i] = fetch.is_here(files[i]);
-    if (!is_here[i]) {
-      if (request.documents > 0) fetch.check_room(DataSetFetch::bytes_missing(files[i]));
-      fetch.fetch(files[i], state);
-      ++num_fetched;
-    }
-    ++num_here;
-    bytes += files[i].file.num_bytes;
-    if (request.documents > 0) rows += fetch.rows_of(files[i]);
-  }
-  fetch.tell_leftovers(files);
-  Json told{{"name", request.name},          {"repository", source.repository()},
-            {"revision", source.revision()}, {"commit", commit},
-            {"folder", source.folder()},     {"files", num_here},
-            {"all_files", files.size()},     {"bytes", bytes},
-            {"fetched_files", num_fetched},  {"fetched_bytes", state.fetched_bytes}};
-  if (request.documents > 0) told["rows"] = rows;
-  return told;
+  return DataSetFetch(source, request).run();
 }
 
 }  // namespace zerostep

@@ -25,16 +25,13 @@ class FileBody final : public HttpBody {
 
   HttpRequest ask() {
     asked_from_ = part_.num_bytes();
-    HttpRequest out{request_.url, {}};
-    if (asked_from_ == 0) return out;
-    out.headers.push_back(fmt::format("Range: bytes={}-", asked_from_));
-    // Another content than the one that the part is of then comes whole. A weak one ("W/...") cannot be asked for.
-    if (part_.etag().starts_with('"')) out.headers.push_back("If-Range: " + part_.etag());
-    return out;
+    if (asked_from_ == 0) return {request_.url, {}};
+    return {request_.url, {fmt::format("Range: bytes={}-", asked_from_)}};
   }
 
   bool begin(const HttpAnswer& answer) override {
     problem_.clear();
+    is_of_another_size_ = false;
     const int64_t length = leading_number(answer.header("content-length"));
     if (answer.status == 206) {
       // "bytes 100-199/200"
@@ -48,17 +45,17 @@ class FileBody final : public HttpBody {
         return false;
       }
     } else {
+      if (length >= 0 && length != request_.file.num_bytes) {
+        problem_ = fmt::format("sends {} bytes where its listing says {}", length, request_.file.num_bytes);
+        is_of_another_size_ = true;
+        return false;
+      }
       if (part_.num_bytes() > 0) {
         request_.say(fmt::format("'{}' starts anew: its server sends all of it, not what follows the first {}", request_.file.path,
                                  human_bytes(part_.num_bytes())));
         part_.start_anew();
       }
-      if (length >= 0 && length != request_.file.num_bytes) {
-        problem_ = fmt::format("sends {} bytes where its listing says {}", length, request_.file.num_bytes);
-        return false;
-      }
     }
-    part_.set_etag(answer.header("etag"));
     request_.progress(part_.num_bytes());
     return true;
   }
@@ -75,33 +72,44 @@ class FileBody final : public HttpBody {
 
   // Why an answer was not taken; "": it was.
   const std::string& problem() const { return problem_; }
+  // The problem was a whole answer of another size, such as a page of a proxy: it tells nothing of what is here.
+  bool is_of_another_size() const { return is_of_another_size_; }
 
  private:
   PartFile& part_;
   const FetchFileRequest& request_;
   int64_t asked_from_ = 0;
   std::string problem_;
+  bool is_of_another_size_ = false;
 };
 
-// Until all bytes are there.
+// Until all bytes are there. A server may send less than what was asked for; each answer that brings the file further is welcome.
 void fill(Hub& hub, const FetchFileRequest& request, PartFile& part) {
   FileBody body(part, request);
-  constexpr int kMostShort = 5;
-  for (int odd_answers = 0, short_answers = 0; !part.is_all();) {
-    const int64_t before = part.num_bytes();
+  constexpr int kMostInVain = 6;
+  int64_t most = part.num_bytes();  // that have been here at once
+  for (int odd = 0, in_vain = 0; !part.is_all();) {
     const HttpAnswer answer = hub.ask(
         request.subject, [&] { return body.ask(); }, body, {416}, [&] { return part.num_bytes(); });
-    if (part.is_all()) return;
     std::string problem = body.problem();
-    if (answer.status == 416) problem = fmt::format("has nothing behind the first {} bytes", before);
-    // Without a length, or a mark at its end, an answer that was cut looks whole.
-    if (problem.empty() && ++short_answers <= kMostShort) continue;
-    if (problem.empty()) problem = fmt::format("ends after {} of {} bytes", part.num_bytes(), request.file.num_bytes);
-    if (++odd_answers > 1)
-      fail_run("'{}': {} {}: the file has changed meanwhile, or something between the hub and here changes it; fetch again later",
-               request.file.path, answer.url, problem);
-    request.say(fmt::format("'{}' starts anew: its server {}", request.file.path, problem));
-    part.start_anew();
+    if (answer.status == 416) problem = fmt::format("has nothing behind the first {} bytes", part.num_bytes());
+    if (!problem.empty()) {
+      if (++odd > 1)
+        fail_run("'{}': {} {}: the file has changed meanwhile, or something between the hub and here changes it; fetch again later",
+                 request.file.path, answer.url, problem);
+      if (answer.status != 416 && body.is_of_another_size()) {
+        request.say(fmt::format("'{}' is asked for again: its server {}", request.file.path, problem));
+      } else {
+        request.say(fmt::format("'{}' starts anew: its server {}", request.file.path, problem));
+        part.start_anew();
+      }
+    } else if (part.num_bytes() > most) {
+      in_vain = 0;
+      most = part.num_bytes();
+    } else if (++in_vain == kMostInVain) {
+      fail_run("'{}': {} sends no more than the first {} of {} bytes, {} times: the same command goes on from there", request.file.path,
+               answer.url, part.num_bytes(), request.file.num_bytes, in_vain);
+    }
   }
 }
 

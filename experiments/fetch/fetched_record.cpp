@@ -11,13 +11,13 @@ namespace zerostep {
 
 using nlohmann::json;
 
-FetchedRecord::FetchedRecord(const std::string& folder) : path_(folder + "/.fetched.jsonl") {
+FetchedRecord::FetchedRecord(const std::string& folder) : path_(folder + "/" + kName) {
   std::ifstream in(path_);
   for (std::string line; std::getline(in, line);) {
     const json entry = json::parse(line, nullptr, false);
     try {
-      if (entry.contains("repository"))
-        data_set_ = DataSet{entry.at("repository"), entry.at("revision"), entry.at("commit"), entry.at("files")};
+      if (entry.contains("commit"))
+        data_set_ = DataSet{entry.at("commit"), entry.at("files")};
       else
         files_[entry.at("path")] = {entry.at("checksum"), entry.at("bytes"), entry.at("modified_ns"), entry.at("rows")};
     } catch (const json::exception&) {  // cut short
@@ -32,9 +32,7 @@ const FetchedRecord::File* FetchedRecord::find(const std::string& path) const {
 
 void FetchedRecord::set(const DataSet& data_set) {
   data_set_ = data_set;
-  append(
-      json{{"repository", data_set.repository}, {"revision", data_set.revision}, {"commit", data_set.commit}, {"files", data_set.num_files}}
-          .dump());
+  append(json{{"commit", data_set.commit}, {"files", data_set.num_files}}.dump());
 }
 
 void FetchedRecord::set(const std::string& path, const File& file) {

@@ -17,9 +17,11 @@ class FetchedRecord {
   };
   // Of the commit that was looked at last.
   struct DataSet {
-    std::string repository, revision, commit;
+    std::string commit;
     int64_t num_files = 0;  // all of its files
+    bool operator==(const DataSet&) const = default;
   };
+  static constexpr const char* kName = ".fetched.jsonl";
 
   // What is there; nothing where no record is.
   explicit FetchedRecord(const std::string& folder);

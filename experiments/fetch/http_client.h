@@ -9,16 +9,11 @@
 
 namespace zerostep {
 
-// How long to wait for a host: to be connected, and with less than so many bytes a second.
-struct HttpLimits {
-  int64_t connect_seconds = 30, stall_seconds = 60, stall_bytes = 1024;
-};
-
 struct HttpSettings {
-  std::string agent = "zerostep";
   // Goes to the scheme, host and port of `token_for` alone, wherever redirects lead.
   std::string token, token_for;
-  HttpLimits limits;
+  // How long an answer may bring less than 1 KiB a second.
+  int64_t stall_seconds = 60;
 };
 
 struct HttpRequest {
@@ -68,28 +63,7 @@ class HttpClient {
   virtual HttpAnswer get(const HttpRequest& request, HttpBody& body) = 0;
 };
 
-enum class DigestKind : uint8_t { Sha1, Sha256 };
-class Digest {
- public:
-  virtual ~Digest() = default;
-  virtual void add(std::string_view part) = 0;
-  // In small letters. Nothing can be added behind it.
-  virtual std::string hex() = 0;
-};
-
-// By libcurl and OpenSSL, which are opened when they are first asked for: RunError naming what is missing.
+// By libcurl, which is opened when it is first asked for: RunError naming what is missing.
 std::unique_ptr<HttpClient> open_http_client(const HttpSettings& settings);
-std::unique_ptr<Digest> open_digest(DigestKind kind);
-
-// What libzerostep_curl.so is opened for.
-using OpenHttpClient = void(const HttpSettings& settings, std::unique_ptr<HttpClient>& client);
-using OpenDigest = void(DigestKind kind, std::unique_ptr<Digest>& digest);
-constexpr const char* kCurlLibrary = "libzerostep_curl.so";
-// Their names end with the version of what they give and take: a library of another version has no functions of these names.
-constexpr const char* kOpenHttpClient = "zerostep_open_http_client_1";
-constexpr const char* kOpenDigest = "zerostep_open_digest_1";
 
 }  // namespace zerostep
-
-extern "C" __attribute__((visibility("default"))) zerostep::OpenHttpClient zerostep_open_http_client_1;
-extern "C" __attribute__((visibility("default"))) zerostep::OpenDigest zerostep_open_digest_1;

@@ -89,7 +89,7 @@ std::string named(const HubSubject& subject) {
 }  // namespace
 
 Hub::Hub(HubSettings settings, std::function<void(const std::string&)> say) : settings_(std::move(settings)), say_(std::move(say)) {
-  client_ = open_http_client({.token = settings_.token, .token_for = settings_.endpoint, .limits = settings_.limits});
+  client_ = open_http_client({.token = settings_.token, .token_for = settings_.endpoint, .stall_seconds = settings_.stall_seconds});
 }
 
 HttpAnswer Hub::ask(const HubSubject& subject, const std::function<HttpRequest()>& request, HttpBody& body, const std::set<int>& wanted,
@@ -140,10 +140,11 @@ void Hub::check_answer(const HttpAnswer& answer, const HubSubject& subject) cons
         "{} {} for {}{}: {}, and it must be allowed to read the data set, whose terms, where it has some, are accepted at {}; a hub "
         "also answers so for a data set that it has not",
         host, outcome_of(answer), named(subject), words_of(answer), token_advice(), page_of(subject));
-  if (status == 404)
+  if (status == 404 && is_own(answer.url))
     fail_run("{} {} for {}{}: see {} for what there is, and correct \"source\" in the catalogue", host, outcome_of(answer), named(subject),
              words_of(answer), page_of(subject));
-  fail_run("{} {} for {}{}", host, outcome_of(answer), named(subject), words_of(answer));
+  fail_run("{} {} for {}{}{}", host, outcome_of(answer), named(subject), words_of(answer),
+           is_own(answer.url) ? "" : fmt::format("; {} redirects there: fetch again later", settings_.endpoint));
 }
 
 double Hub::pause_after(const HttpAnswer& answer, int attempts) const {
@@ -152,14 +153,13 @@ double Hub::pause_after(const HttpAnswer& answer, int attempts) const {
 }
 
 void Hub::give_up(const HttpAnswer& answer, const HubSubject& subject, int attempts) const {
-  const char* const goes_on = "the same command goes on from what is here";
-  const std::string what = fmt::format("{} {} for {}", host_of(answer.url), outcome_of(answer), named(subject));
-  if (answer.status == 429 && answer.trouble == HttpTrouble::None) {
-    const auto pause = asked_pause(answer);
-    fail_run("{}, after {}{}: {}; a hub allows more to those who have a token; {}", what, counted(attempts, "attempt"),
-             pause && *pause > kMostPause ? fmt::format(", and asks to wait {}", human_duration(*pause)) : "", token_advice(), goes_on);
-  }
-  fail_run("{}, after {}: {}", what, counted(attempts, "attempt"), goes_on);
+  const auto pause = answer.trouble == HttpTrouble::None ? asked_pause(answer) : std::nullopt;
+  std::string advice;
+  if (answer.status == 429 && answer.trouble == HttpTrouble::None)
+    advice = token_advice() + "; a hub allows more to those who have a token; ";
+  fail_run("{} {} for {}{}, after {}{}: {}the same command goes on from what is here", host_of(answer.url), outcome_of(answer),
+           named(subject), answer.trouble == HttpTrouble::None ? words_of(answer) : "", counted(attempts, "attempt"),
+           pause && *pause > kMostPause ? fmt::format(", and asks to wait {}", human_duration(*pause)) : "", advice);
 }
 
 }  // namespace zerostep

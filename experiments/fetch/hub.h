@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/fetch/digest.h"
 #include "experiments/fetch/http_client.h"
 #include "experiments/fetch/hub_settings.h"
 
@@ -32,10 +33,12 @@ class Hub {
 
   const HubSettings& settings() const { return settings_; }
 
-  // What a branch, tag or commit stands for now; the revision itself where the hub does not say.
+  // The commit that a branch, tag or commit stands for now. RunError where the hub does not say.
   std::string commit_of(const std::string& repository, const std::string& revision);
-  // All files at or below a folder ("": of the repository) of a commit.
-  std::vector<HubFile> files_below(const HubSubject& subject, const std::string& commit, const std::string& folder);
+  // The files of a commit at or below a folder, `subject.file` ("": of the repository), that are wanted by their paths. RunError where the
+  // hub's listing is none, has a wanted file without a checksum, or goes on beyond what any data set has.
+  std::vector<HubFile> files_below(const HubSubject& subject, const std::string& commit,
+                                   const std::function<bool(const std::string& path)>& is_wanted);
   std::string address_of(const std::string& repository, const std::string& commit, const std::string& path) const;
 
   // Asks until a whole answer comes, or one of a status that the caller wants to see, or that was Stopped by the body. What may pass

@@ -5,6 +5,9 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <stdexcept>
+#include <utility>
 
 #include "base/error.h"
 #include "experiments/fetch/hub.h"
@@ -14,8 +17,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMostListing = size_t{256} << 20;
-constexpr int kMostPages = 100000;
+// A hub lists a thousand files a page, of a few hundred bytes each.
+constexpr size_t kMostPage = size_t{16} << 20;
+constexpr size_t kMostListing = size_t{1} << 30;  // of all pages, with their addresses
+constexpr size_t kMostPages = 10000;              // a page without a file is one too
+constexpr int64_t kMostBytes = int64_t{1} << 50;  // of all files
 
 // Keeps a text.
 class ListingText final : public HttpBody {
@@ -26,7 +32,7 @@ class ListingText final : public HttpBody {
   }
   bool take(std::string_view part) override {
     text += part;
-    return text.size() <= kMostListing;
+    return text.size() <= kMostPage;
   }
   std::string text;
 };
@@ -57,10 +63,21 @@ std::string next_page(const std::string& link) {
   return "";
 }
 
-std::optional<HubFile> file_of(const json& entry) {
+// That page's address: the listing's own with the query of the link, so that no link leads elsewhere. A mirror passes on links of the hub
+// that it mirrors.
+std::string address_of_page(const std::string& listing, std::string link) {
+  link.resize(std::min(link.find('#'), link.size()));
+  const size_t query = link.find('?');
+  if (query == std::string::npos) throw std::invalid_argument(fmt::format("its next page is '{}', an address without a query", link));
+  return listing + link.substr(query);
+}
+
+// Nothing: it is no file, or not wanted.
+std::optional<HubFile> file_of(const json& entry, const std::function<bool(const std::string& path)>& is_wanted) {
   if (entry.at("type") != "file") return std::nullopt;
   HubFile file;
   file.path = entry.at("path").get<std::string>();
+  if (!is_wanted(file.path)) return std::nullopt;
   file.num_bytes = entry.at("size").get<int64_t>();
   if (entry.contains("lfs") && entry["lfs"].is_object()) {
     file.checksum = entry["lfs"].at("oid").get<std::string>();
@@ -69,8 +86,8 @@ std::optional<HubFile> file_of(const json& entry) {
     file.checksum = entry.at("oid").get<std::string>();
     file.kind = DigestKind::Sha1;
   }
-  if (file.num_bytes < 0 || file.checksum.size() != (file.kind == DigestKind::Sha256 ? 64 : 40))
-    throw std::invalid_argument(fmt::format("'{}' has no checksum or a size below 0", file.path));
+  if (file.checksum.size() != (file.kind == DigestKind::Sha256 ? 64 : 40))
+    throw std::invalid_argument(fmt::format("'{}' has no checksum", file.path));
   return file;
 }
 
@@ -92,15 +109,22 @@ std::string Hub::commit_of(const std::string& repository, const std::string& rev
         "HF_ENDPOINT names the hub",
         url, repository);
   const auto sha = about.find("sha");
-  return sha != about.end() && sha->is_string() && !sha->get_ref<const std::string&>().empty() ? sha->get<std::string>() : revision;
+  if (sha == about.end() || !sha->is_string() || sha->get_ref<const std::string&>().empty())
+    fail_run("{} does not say which commit revision '{}' of data set '{}' is (\"sha\"): HF_ENDPOINT names a hub that does", url, revision,
+             repository);
+  return sha->get<std::string>();
 }
 
-std::vector<HubFile> Hub::files_below(const HubSubject& subject, const std::string& commit, const std::string& folder) {
-  std::string url = fmt::format("{}/api/datasets/{}/tree/{}", settings_.endpoint, subject.repository, in_address(commit));
-  if (!folder.empty()) url += "/" + in_address(folder, "/");
-  url += "?recursive=true&expand=false";
+std::vector<HubFile> Hub::files_below(const HubSubject& subject, const std::string& commit,
+                                      const std::function<bool(const std::string& path)>& is_wanted) {
+  std::string listing = fmt::format("{}/api/datasets/{}/tree/{}", settings_.endpoint, subject.repository, in_address(commit));
+  if (!subject.file.empty()) listing += "/" + in_address(subject.file, "/");
+  std::string url = listing + "?recursive=true&expand=false";
   std::vector<HubFile> files;
-  for (int pages = 1; !url.empty(); ++pages) {
+  std::set<std::string> pages;
+  size_t listed = 0;
+  int64_t bytes = 0;
+  while (!url.empty()) {
     ListingText text;
     const HttpAnswer answer = ask(
         subject,
@@ -109,13 +133,26 @@ std::vector<HubFile> Hub::files_below(const HubSubject& subject, const std::stri
         },
         text);
     try {
-      if (answer.trouble == HttpTrouble::Stopped || pages > kMostPages) throw std::invalid_argument("it has no end");
-      for (const json& entry : json::parse(text.text))
-        if (auto file = file_of(entry)) files.push_back(std::move(*file));
+      listed += text.text.size() + url.size();
+      pages.insert(url);
+      if (answer.trouble == HttpTrouble::Stopped || listed > kMostListing || pages.size() > kMostPages)
+        throw std::invalid_argument("it has no end");
+      for (const json& entry : json::parse(text.text)) {
+        auto file = file_of(entry, is_wanted);
+        if (!file) continue;
+        if (file->num_bytes < 0 || file->num_bytes > kMostBytes - bytes)
+          throw std::invalid_argument(
+              fmt::format("'{}' is of {} bytes, where all files have {} at most", file->path, file->num_bytes, kMostBytes));
+        bytes += file->num_bytes;
+        files.push_back(std::move(*file));
+      }
+      const std::string link = next_page(answer.header("link"));
+      const std::string next = link.empty() ? "" : address_of_page(listing, link);
+      if (pages.contains(next)) throw std::invalid_argument("its next page is one before it, " + next);
+      url = next;
     } catch (const std::exception& error) {
       fail_run("{} answers something else than a listing of files: {}", url, error.what());
     }
-    url = next_page(answer.header("link"));
   }
   return files;
 }

@@ -1,11 +1,15 @@
 #include "experiments/fetch/hub_settings.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdlib>
-#include <fstream>
+#include <cstring>
 
 #include "base/error.h"
+#include "base/file_descriptor.h"
 
 namespace zerostep {
 namespace {
@@ -30,6 +34,19 @@ std::string token_file() {
   return home.empty() ? "" : home + "/.cache/huggingface/token";
 }
 
+// The first line of a file; "": it is empty, or not there.
+std::string line_of_token(const std::string& path) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open() && (errno == ENOENT || errno == ENOTDIR)) return "";
+  std::string text(4096, '\0');
+  const ssize_t size = file.is_open() ? ::read(file.get(), text.data(), text.size()) : -1;
+  if (size < 0)
+    fail_input("cannot read the token in '{}': {}; HF_TOKEN is a token itself, and HF_TOKEN_PATH names another file", path,
+               std::strerror(errno));
+  text.resize(static_cast<size_t>(size));
+  return without_blanks(text.substr(0, text.find('\n')));
+}
+
 }  // namespace
 
 HubSettings hub_settings_of_environment() {
@@ -45,10 +62,7 @@ HubSettings hub_settings_of_environment() {
   out.token = without_blanks(variable("HF_TOKEN"));
   out.token_from = "HF_TOKEN";
   if (out.token.empty() && !out.token_file.empty()) {
-    std::string line;
-    std::ifstream file(out.token_file);
-    std::getline(file, line);
-    out.token = without_blanks(line);
+    out.token = line_of_token(out.token_file);
     out.token_from = out.token_file;
   }
   // It becomes a line of a request.

@@ -1,7 +1,6 @@
 #pragma once
+#include <cstdint>
 #include <string>
-
-#include "experiments/fetch/http_client.h"
 
 namespace zerostep {
 
@@ -12,12 +11,13 @@ struct HubSettings {
   std::string token;                                // "": none
   std::string token_from;                           // HF_TOKEN, or the file that it stands in
   std::string token_file;                           // where huggingface_hub leaves one, whether it is there or not
-  HttpLimits limits;
-  double pause_seconds = 1;  // before the second attempt; twice as long before each further one
+  int64_t stall_seconds = 60;                       // how long an answer may bring less than 1 KiB a second
+  double pause_seconds = 1;                         // before the second attempt; twice as long before each further one
 };
 
-// As huggingface_hub takes them: HF_ENDPOINT, HF_TOKEN, and without that the file HF_TOKEN_PATH, HF_HOME/token or
-// ~/.cache/huggingface/token. InputError naming what cannot be meant.
+// As huggingface_hub takes them: HF_ENDPOINT, HF_TOKEN, and without that the file HF_TOKEN_PATH, HF_HOME/token,
+// $XDG_CACHE_HOME/huggingface/token or ~/.cache/huggingface/token, the first of which the environment has the variable; it may be missing.
+// InputError naming what cannot be meant, and a file of a token that cannot be read.
 HubSettings hub_settings_of_environment();
 
 }  // namespace zerostep

@@ -10,7 +10,10 @@
 #include <filesystem>
 #include <string_view>
 
+#include "base/console.h"
 #include "base/error.h"
+#include "experiments/fetch/fetched_record.h"
+#include "experiments/fetch/part_file.h"
 
 namespace zerostep {
 namespace {
@@ -28,8 +31,7 @@ std::string name_here(const std::string& path) {
 
 // A path that leads nowhere else than below the folder that it is added to.
 bool is_inside(const std::string& path) {
-  const auto is_control = [](unsigned char c) { return c < ' ' || c == 0x7F; };
-  if (path.empty() || std::any_of(path.begin(), path.end(), is_control)) return false;
+  if (path.empty() || visible(path) != path || path.find_first_of("\n\t") != std::string::npos) return false;
   for (size_t begin = 0; begin <= path.size();) {
     const size_t end = std::min(path.find('/', begin), path.size());
     const std::string_view part = std::string_view(path).substr(begin, end - begin);
@@ -114,9 +116,12 @@ std::string HubSource::patterns() const {
 
 std::optional<std::string> HubSource::place_of(const std::string& path) const {
   if (!is_inside(path)) return std::nullopt;
-  for (const Pattern& pattern : patterns_)
-    if (::fnmatch(pattern.hub.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0)
-      return folder_ + "/" + (pattern.here.ends_with("/" + pattern.hub) ? path : name_here(path));
+  for (const Pattern& pattern : patterns_) {
+    if (::fnmatch(pattern.hub.c_str(), path.c_str(), FNM_PATHNAME | FNM_PERIOD) != 0) continue;
+    std::string here = pattern.here.ends_with("/" + pattern.hub) ? path : name_here(path);
+    if (PartFile::may_be_beside(here) || here == FetchedRecord::kName || here == kFetchLock) return std::nullopt;
+    return folder_ + "/" + here;
+  }
   return std::nullopt;
 }
 

@@ -8,6 +8,9 @@
 
 namespace zerostep {
 
+// In the folder of a data set, held by whoever fetches it.
+constexpr const char* kFetchLock = ".fetch.lock";
+
 // Where a data set of a catalogue lies on a hub, and where its files come to lie here: of {"files": "data/a/*.parquet", "source": {"hub":
 // "OWNER/NAME", "files": "*.parquet", "revision": "main"}} each file of the repository that matches, below data/a. `files` ends as
 // `source.files` does; what is called .json there is called .jsonl here, since its lines are objects.
@@ -22,7 +25,8 @@ class HubSource {
   // One that holds all files of the repository that may match; "": the repository itself.
   std::string folder_of_hub() const;
   std::string patterns() const;  // for messages
-  // Where a file of the repository comes to lie; nothing: it does not match.
+  // Where a file of the repository comes to lie; nothing: it does not match, or has a name of the files that fetching makes beside others,
+  // which no reader takes.
   std::optional<std::string> place_of(const std::string& path) const;
 
  private:

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "offload/disk.h"
 
 namespace zerostep {
 namespace {
@@ -46,11 +48,6 @@ int64_t add_content(Digest& digest, int file, const std::string& path) {
   }
 }
 
-// Some network file systems know no fsync of folders.
-void put_on_disk(int file, const std::string& path) {
-  if (::fsync(file) != 0 && errno != EINVAL) fail_part("write", path);
-}
-
 }  // namespace
 
 PartFile::PartFile(std::string path, const HubFile& file) : path_(std::move(path)), file_(file) {
@@ -65,26 +62,25 @@ PartFile::PartFile(std::string path, const HubFile& file) : path_(std::move(path
     start_anew();
     return;
   }
-  if (const json etag = about.value("etag", json()); etag.is_string()) etag_ = etag.get<std::string>();
   begin_digest();
   num_bytes_ = add_content(*digest_, part_.get(), part());
   is_from_before_ = num_bytes_ > 0;
 }
 
+int64_t PartFile::bytes_here(const std::string& path, const HubFile& file) {
+  std::error_code error;
+  const auto size = fs::file_size(path + ".part", error);
+  return error ? 0 : std::min(static_cast<int64_t>(size), file.num_bytes);
+}
+
 void PartFile::begin_digest() { digest_ = digest_of(file_.kind, file_.num_bytes); }
 
 void PartFile::write_about() const {
-  const std::string unfinished = about() + ".new";
+  const std::string unfinished = about() + ".part";
   std::ofstream out(unfinished, std::ios::trunc);
-  out << json{{"checksum", file_.checksum}, {"etag", etag_}}.dump() << "\n";
+  out << json{{"checksum", file_.checksum}}.dump() << "\n";
   out.close();
   if (!out || std::rename(unfinished.c_str(), about().c_str()) != 0) fail_part("write", about());
-}
-
-void PartFile::set_etag(const std::string& etag) {
-  if (etag == etag_) return;
-  etag_ = etag;
-  write_about();
 }
 
 void PartFile::append(std::string_view part) {
@@ -102,7 +98,6 @@ void PartFile::start_anew() {
   if (::ftruncate(part_.get(), 0) != 0) fail_part("write", part());
   num_bytes_ = 0;
   is_from_before_ = false;
-  etag_.clear();
   write_about();
   begin_digest();
 }
@@ -110,12 +105,9 @@ void PartFile::start_anew() {
 std::string PartFile::checksum() { return digest_->hex(); }
 
 void PartFile::finish() {
-  put_on_disk(part_.get(), part());
-  if (std::rename(part().c_str(), path_.c_str()) != 0) fail_part("rename to", path_);
-  const std::string folder = fs::path(path_).parent_path().string();
-  const FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!opened.is_open()) fail_part("open", folder);
-  put_on_disk(opened.get(), folder);
+  if (::fsync(part_.get()) != 0) fail_part("write", part());
+  rename_durably(Disk::real(), part(), path_);
+  sync_directory(Disk::real(), fs::path(path_).parent_path().string());
   std::remove(about().c_str());
 }
 

@@ -14,6 +14,7 @@
 #include "experiments/fetch/hub_source.h"
 #include "launch/commands/commands.h"
 #include "runtime/config/catalogue.h"
+#include "runtime/report/columns.h"
 
 namespace zerostep {
 namespace {
@@ -44,7 +45,7 @@ class FetchProgress {
     if (now - shown_ < (has_terminal_ ? kSecondsBetweenStatuses : kSecondsBetweenLines)) return;
     shown_ = now;
     const std::string line = text(state, now);
-    has_terminal_ ? show_status(line.substr(0, static_cast<size_t>(terminal_size(STDERR_FILENO).columns) - 1)) : print_err("{}\n", line);
+    has_terminal_ ? show_status(first_columns(visible(line), terminal_size(STDERR_FILENO).columns - 1)) : print_err("{}\n", line);
   }
 
   void end() const {
@@ -57,8 +58,8 @@ class FetchProgress {
 
   std::string text(const FetchState& state, double now) const {
     // Of what depends on its rows, the file alone is known.
-    const bool knows_all = state.bytes_to_fetch > 0;
-    const int64_t done = knows_all ? state.fetched_bytes : state.num_bytes, all = knows_all ? state.bytes_to_fetch : state.bytes_of_file;
+    const int64_t done = state.bytes_to_fetch ? state.fetched_bytes : state.num_bytes;
+    const int64_t all = state.bytes_to_fetch.value_or(state.bytes_of_file);
     const auto& [since, bytes_then] = points_.front();
     const double rate = now > since ? static_cast<double>(state.fetched_bytes - bytes_then) / (now - since) : 0;
     std::string out = fmt::format("file {} of {} | {} of {}", state.file_number, state.num_files, human_bytes(done), human_bytes(all));
@@ -89,29 +90,39 @@ int fetch_data(const DataFetchArguments& arguments) {
   request.progress = [&](const FetchState& state) { progress.show(state); };
   request.say = [&](const std::string& text) { progress.say(text); };
   const double start = fetch_clock();
-  nlohmann::ordered_json told;
+  FetchOutcome done;
   try {
-    told = fetch_data_set(source, request);
+    done = fetch_data_set(source, request);
   } catch (...) {
     progress.end();
     throw;
   }
   progress.end();
   if (arguments.json) {
+    nlohmann::ordered_json told{{"name", arguments.name},
+                                {"repository", source.repository()},
+                                {"revision", source.revision()},
+                                {"commit", done.commit},
+                                {"folder", source.folder()},
+                                {"files", done.num_files},
+                                {"all_files", done.all_files},
+                                {"bytes", done.num_bytes},
+                                {"fetched_files", done.fetched_files},
+                                {"fetched_bytes", done.fetched_bytes}};
+    if (done.rows) told["rows"] = *done.rows;
     print_out("{}\n", told.dump(1));
     return kDone;
   }
-  const int64_t files = told["files"], fetched = told["fetched_files"];
-  std::string text = fmt::format("{}: {}", arguments.name, counted(files, "file"));
-  if (files < told["all_files"].get<int64_t>()) text += fmt::format(" of {}", grouped(told["all_files"].get<int64_t>()));
-  text += fmt::format(", {}", human_bytes(told["bytes"].get<int64_t>()));
-  if (told.contains("rows")) text += fmt::format(", {} rows", grouped(told["rows"].get<int64_t>()));
+  std::string text = fmt::format("{}: {}", arguments.name, counted(done.num_files, "file"));
+  if (done.num_files < done.all_files) text += fmt::format(" of {}", grouped(done.all_files));
+  text += fmt::format(", {}", human_bytes(done.num_bytes));
+  if (done.rows) text += fmt::format(", {} rows", grouped(*done.rows));
   text += fmt::format(" in {}", source.folder());
-  text += fetched == 0 ? "; nothing was missing"
-                       : fmt::format("; {} fetched, {} in {}", fetched, human_bytes(told["fetched_bytes"].get<int64_t>()),
-                                     human_duration(fetch_clock() - start));
+  text += done.fetched_files == 0 ? "; nothing was missing"
+                                  : fmt::format("; {} fetched, {} in {}", done.fetched_files, human_bytes(done.fetched_bytes),
+                                                human_duration(fetch_clock() - start));
   print_out("{}\n", text);
-  if (told.contains("rows") && told["rows"].get<int64_t>() < arguments.documents) print_out("That is all of it.\n");
+  if (done.rows && *done.rows < arguments.documents) print_out("That is all of it.\n");
   print_out("A configuration names it as \"data\": {{\"train\": \"{}\"{}}}.\n", arguments.name,
             arguments.catalogue.empty() ? "" : fmt::format(", \"catalogue\": {}", nlohmann::json(catalogue.file()).dump()));
   return kDone;

@@ -1,15 +1,24 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/file_descriptor.h"
+#include "runtime/report/columns.h"
 #include "tests/launch/support/run_binary.h"
 #include "tests/support/fake_hub.h"
 
-// `data fetch` as a user calls it, from a hub of the test's own. What a hub may do wrong: tests/experiments/fetch_test.cpp.
+// `data fetch` as a user calls it, from a hub of the test's own. What a hub may do wrong: tests/experiments/fetch_*_test.cpp.
 namespace zerostep::testing {
 namespace {
 
@@ -54,7 +63,18 @@ TEST_F(FetchCommand, WhatIsFetchedIsTrainedOn) {
 
   const Outcome some = place_.run(words("mine", {"--documents", "40", "--json"}), how());
   ASSERT_EQ(some.status, 0) << some.err;
-  EXPECT_EQ(json::parse(some.out)["rows"], 100);
+  const int64_t bytes = std::ssize(hub_.files["en/part-0.json.gz"]);
+  EXPECT_EQ(json::parse(some.out), (json{{"name", "mine"},
+                                         {"repository", "o/n"},
+                                         {"revision", "main"},
+                                         {"commit", hub_.commit},
+                                         {"folder", place_.path("mine")},
+                                         {"files", 1},
+                                         {"all_files", 2},
+                                         {"bytes", bytes},
+                                         {"fetched_files", 1},
+                                         {"fetched_bytes", bytes},
+                                         {"rows", 100}}));
   EXPECT_SAYS(some.err, "'en/part-0.json.gz' is here: ");
   const Outcome list = place_.run({"data", "list", "--catalogue", place_.path("datasets.json")});
   EXPECT_SAYS(list.out, "1 of 2 files");
@@ -103,6 +123,93 @@ TEST_F(FetchCommand, AnInterruptedOneGoesOn) {
   EXPECT_SAYS(done.err, "'en/part-0.json.gz' goes on behind its first 500 B");
   EXPECT_EQ(hub_.asked_for_files().at(1).header("range"), "bytes=500-");
   EXPECT_EQ(place_.read("mine/en/part-0.jsonl.gz"), content);
+}
+
+TEST_F(FetchCommand, DocumentsOfParquetAreCountedByItsLibrary) {
+  std::ifstream table(std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/tests/runtime/tables/snappy.parquet", std::ios::binary);
+  const std::string content{std::istreambuf_iterator<char>(table), {}};
+  std::ifstream lines(std::string(std::getenv("ZEROSTEP_SOURCE_DIR")) + "/tests/runtime/tables/rows.jsonl");  // the rows of the table
+  const auto rows = std::count(std::istreambuf_iterator<char>(lines), {}, '\n');
+  ASSERT_GT(rows, 1);
+  hub_.files = {{"a.parquet", content}, {"b.parquet", content}, {"c.parquet", content}};
+  place_.write("datasets.json", R"({"mine": {"files": "mine/*.parquet", "source": {"hub": "o/n", "files": "*.parquet"}}})");
+  const Outcome done = place_.run(words("mine", {"--json", "--documents", std::to_string(rows + 1)}), how());
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_EQ(json::parse(done.out)["rows"], 2 * rows);
+  EXPECT_EQ(json::parse(done.out)["files"], 2);
+}
+
+TEST_F(FetchCommand, AFileInTheWayIsWrongInput) {
+  std::filesystem::create_directories(place_.path("mine/en"));
+  place_.write("mine/en/part-1.jsonl.gz", "my own");
+  const Outcome done = place_.run(words("mine"), how());
+  EXPECT_EQ(done.status, 2);
+  EXPECT_SAYS(done.err, "part-1.jsonl.gz' is here already, and is not the file 'en/part-1.json.gz'");
+  EXPECT_EQ(place_.read("mine/en/part-1.jsonl.gz"), "my own");
+  EXPECT_TRUE(hub_.asked_for_files().empty());
+}
+
+// A terminal that a program may have as its standard error.
+class Terminal {
+ public:
+  explicit Terminal(int columns) : file_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    const winsize size{.ws_row = 24, .ws_col = static_cast<uint16_t>(columns), .ws_xpixel = 0, .ws_ypixel = 0};
+    if (!file_.is_open() || ::grantpt(file_.get()) != 0 || ::unlockpt(file_.get()) != 0 || ::ioctl(file_.get(), TIOCSWINSZ, &size) != 0)
+      throw std::runtime_error("there are no terminals here");
+    // Kept open: what is written stays until it is read.
+    other_end_ = FileDescriptor(::open(name().c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  }
+  std::string name() const { return ::ptsname(file_.get()); }
+  // What was written, until it has a part, or for ten seconds.
+  const std::string& read_until(const std::string& part) {
+    for (int i = 0; i < 1000 && text_.find(part) == std::string::npos; ++i) read(10);
+    return text_;
+  }
+  // And what comes until nothing comes for a while.
+  const std::string& read_all() {
+    while (read(200)) {
+    }
+    return text_;
+  }
+
+ private:
+  bool read(int milliseconds) {
+    pollfd wanted{file_.get(), POLLIN, 0};
+    char part[4096];
+    if (::poll(&wanted, 1, milliseconds) <= 0) return false;
+    const ssize_t count = ::read(file_.get(), part, sizeof(part));
+    text_.append(part, static_cast<size_t>(std::max<ssize_t>(0, count)));
+    return count > 0;
+  }
+  FileDescriptor file_, other_end_;
+  std::string text_;
+};
+
+TEST_F(FetchCommand, OnATerminalOneLineTellsAndGoesWhenItIsInterrupted) {
+  // The line is as wide as the terminal less one: it ends within the name, whose letters are of two bytes.
+  std::string name = "file";
+  for (int i = 0; i < 60; ++i) name += "\xc3\xa9";
+  hub_.files = {{name + ".txt", std::string(4000, 'x')}};
+  place_.write("datasets.json", R"({"mine": {"files": "mine/*.txt", "source": {"hub": "o/n", "files": "*.txt"}}})");
+  hub_.change = [&](const Asked& asked, Reply& reply) {
+    if (asked.target.find("/resolve/") == std::string::npos) return;
+    reply = {.body = std::string(4000, 'x'), .most_bytes = 1000, .stalls = true};
+  };
+  Terminal terminal(60);
+  std::vector<std::string> command{"sh", "-c", "exec \"$@\" 2>" + terminal.name(), "sh"};
+  for (const std::string& word : place_.command(words("mine"), 1)) command.push_back(word);
+  command[4] = std::getenv("ZEROSTEP_BINARY");
+  const pid_t pid = place_.start(command, how());
+  const std::string line = "\r\x1b[Kfile 1 of 1 | 0 B of 3.91 KiB (0 %)";
+  const std::string shown = terminal.read_until(line);
+  EXPECT_SAYS(shown, line);
+  ::kill(pid, SIGINT);
+  EXPECT_EQ(place_.finish(pid).status, 128 + SIGINT);
+  const std::string all = terminal.read_all();
+  EXPECT_TRUE(all.ends_with("\r\x1b[K")) << all;
+  const std::string last = all.substr(all.find(line) + 4, all.find('\r', all.find(line) + 4) - all.find(line) - 4);
+  EXPECT_EQ(columns_of_text(last), 59) << last;
+  EXPECT_TRUE(last.ends_with("\xc3\xa9")) << last;
 }
 
 TEST_F(FetchCommand, NamesThatCannotBeFetchedAreRefused) {

@@ -7,7 +7,7 @@
 #include <new>
 
 #include "base/error.h"
-#include "experiments/fetch/http_client.h"
+#include "experiments/fetch/curl_library.h"
 
 namespace zerostep {
 namespace {
@@ -15,6 +15,8 @@ namespace {
 constexpr int kMostRedirects = 10;
 constexpr size_t kMostText = 4096;         // of an answer that is no success
 constexpr long kBufferBytes = 512 * 1024;  // libcurl's largest
+constexpr long kConnectSeconds = 30;
+constexpr long kStallBytes = 1024;  // a second
 
 // "https://host:443" of an address; "": it is none of http or https.
 std::string origin_of(const std::string& url) {
@@ -160,15 +162,15 @@ class CurlClient final : public HttpClient {
   void set_all(const std::string& url, curl_slist* headers, Transfer& transfer, char* message) {
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_HTTPHEADER, headers);
-    set(CURLOPT_USERAGENT, settings_.agent.c_str());
+    set(CURLOPT_USERAGENT, "zerostep");
     set(CURLOPT_ERRORBUFFER, message);
     set(CURLOPT_NOSIGNAL, 1L);
     set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     set(CURLOPT_TCP_KEEPALIVE, 1L);
     set(CURLOPT_BUFFERSIZE, kBufferBytes);
-    set(CURLOPT_CONNECTTIMEOUT, static_cast<long>(settings_.limits.connect_seconds));
-    set(CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(settings_.limits.stall_bytes));
-    set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings_.limits.stall_seconds));
+    set(CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
+    set(CURLOPT_LOW_SPEED_LIMIT, kStallBytes);
+    set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings_.stall_seconds));
 #if LIBCURL_VERSION_NUM >= 0x075500
     set(CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -240,6 +242,6 @@ class CurlClient final : public HttpClient {
 }  // namespace
 }  // namespace zerostep
 
-void zerostep_open_http_client_1(const zerostep::HttpSettings& settings, std::unique_ptr<zerostep::HttpClient>& client) {
+void zerostep_open_http_client_2(const zerostep::HttpSettings& settings, std::unique_ptr<zerostep::HttpClient>& client) {
   client = std::make_unique<zerostep::CurlClient>(settings);
 }

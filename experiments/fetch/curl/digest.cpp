@@ -4,7 +4,7 @@
 #include <new>
 
 #include "base/error.h"
-#include "experiments/fetch/http_client.h"
+#include "experiments/fetch/curl_library.h"
 
 namespace zerostep {
 namespace {
