@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <sstream>
 
 #include "base/disk_space.h"
 #include "base/error.h"
@@ -24,9 +25,14 @@ namespace zerostep {
 namespace fs = std::filesystem;
 namespace {
 
+// A line a file. As the coreutils write it, a backslash begins one whose path has line ends or backslashes, which stand there escaped.
 std::string checksum_text(const std::vector<ArchivedFile>& files) {
   std::string text;
-  for (const ArchivedFile& file : files) text += fmt::format("{}  {}\n", file.checksum, file.path);
+  for (const ArchivedFile& file : files) {
+    std::string path;
+    for (const char c : file.path) path += c == '\n' ? "\\n" : c == '\\' ? "\\\\" : std::string(1, c);
+    text += fmt::format("{}{}  {}\n", path == file.path ? "" : "\\", file.checksum, path);
+  }
   return text;
 }
 
@@ -35,6 +41,17 @@ void require_space(const fs::path& folder, int64_t bytes) {
   if (space && bytes > space->free)
     fail_input("{}: an archive of {} does not fit into its {} of free space: name another folder with --out", folder.string(),
                human_bytes(bytes), human_bytes(space->free));
+}
+
+// What an archive that was unpacked has left may be made anew; a file of the user's own may not.
+void require_checksums(const fs::path& file) {
+  const MappedFile content(file.string());
+  std::istringstream lines{std::string(content.text())};
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('\\')) line.erase(0, 1);
+    if (line.size() < 35 || line.substr(32, 2) != "  " || line.find_first_not_of("0123456789abcdef") < 32)
+      fail_input("{} is no list of checksums, and an archive writes one of that name: give the file another name", file.string());
+  }
 }
 
 // On the disk, and no longer in the system's memory, as far as the system lets go of it: what is read next comes from the disk.
@@ -112,7 +129,11 @@ ArchiveContents contents_to_archive(const fs::path& run, bool with_checkpoints) 
   ArchiveContents out;
   for (auto at = fs::recursive_directory_iterator(run); at != fs::recursive_directory_iterator(); ++at) {
     const std::string path = at->path().lexically_relative(run).string();
-    if (path == FolderLock::kFile || path == kChecksumFile) continue;
+    if (path == FolderLock::kFile) continue;
+    if (path == kChecksumFile) {
+      require_checksums(at->path());
+      continue;
+    }
     if (path == "checkpoints" && !with_checkpoints) {
       at.disable_recursion_pending();
       continue;
@@ -120,8 +141,12 @@ ArchiveContents contents_to_archive(const fs::path& run, bool with_checkpoints) 
     const fs::file_type type = at->symlink_status().type();
     if (type == fs::file_type::regular) out.files.push_back({path, static_cast<int64_t>(at->file_size())});
     if (type == fs::file_type::symlink) out.links.emplace_back(path, fs::read_symlink(at->path()).string());
-    if (type == fs::file_type::regular || type == fs::file_type::directory || type == fs::file_type::symlink) out.entries.push_back(path);
+    if (type == fs::file_type::regular || type == fs::file_type::directory || type == fs::file_type::symlink)
+      out.entries.push_back(path);
+    else
+      out.left_out.push_back(path);
   }
+  std::sort(out.left_out.begin(), out.left_out.end());
   std::sort(out.entries.begin(), out.entries.end());
   std::sort(out.files.begin(), out.files.end(), [](const ArchivedFile& a, const ArchivedFile& b) { return a.path < b.path; });
   std::sort(out.links.begin(), out.links.end());
@@ -147,6 +172,9 @@ void verify_archive(const fs::path& archive, const std::vector<ArchivedFile>& fi
 ArchiveContents archive_run(const fs::path& given, const fs::path& archive, bool with_checkpoints) {
   const fs::path run = fs::weakly_canonical(given), name = run.filename(), target = fs::absolute(archive);
   check_is_new(target);
+  const fs::path from_run = fs::weakly_canonical(target).lexically_relative(run);
+  if (!from_run.empty() && *from_run.begin() != "..")
+    fail_input("{} lies in the folder that is to be packed: name another one with --out", target.string());
   ArchiveContents contents = contents_to_archive(run, with_checkpoints);
   std::vector<ArchivedFile>& files = contents.files;
   int64_t bytes = 0;

@@ -22,8 +22,9 @@ struct ArchiveContents {
   std::vector<ArchivedFile> files;   // the regular ones
   // With what they name. They are packed as links: what they name is neither packed nor removed.
   std::vector<std::pair<std::string, std::string>> links;
+  std::vector<std::string> left_out;  // neither files nor folders nor links: pipes, sockets
 };
-// What it would hold, without checksums.
+// What it would hold, without checksums. InputError where a file of the run has the name kChecksumFile and is no list of checksums.
 ArchiveContents contents_to_archive(const std::filesystem::path& run, bool with_checkpoints);
 
 // The archive of a run's folder where no other place is asked for: beside it.
@@ -37,8 +38,8 @@ void check_is_new(const std::filesystem::path& archive);
 // Packs a run's folder, links and empty folders too, as the tar file `archive` by the system's tar, under its own name and with
 // kChecksumFile ("CHECKSUM  PATH", a line a file) in it. The archive appears under its name when it is on the disk, and every byte of it
 // was read back through tar and found to have the checksum that the folder's file had. Gives what it holds, with checksums. InputError:
-// `archive` is there already, or the disk has no space for it. RunError: tar fails, or what is read back is not what the folder holds;
-// nothing is left then.
+// `archive` is there already or lies in the folder, or the disk has no space for it. RunError: tar fails, or what is read back is not what
+// the folder holds; nothing is left then.
 ArchiveContents archive_run(const std::filesystem::path& run, const std::filesystem::path& archive, bool with_checkpoints);
 
 // Reads an archive through tar and compares it with what it should hold, in this order. RunError naming what differs.

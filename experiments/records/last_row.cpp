@@ -39,7 +39,8 @@ std::map<std::string, std::string, std::less<>> last_row(const std::filesystem::
                                  cells = csv_cells(std::string_view(tail).substr(start == tail.npos ? 0 : start + 1,
                                                                                  end - (start == tail.npos ? 0 : start + 1)));
   if (names.size() != cells.size()) return out;
-  for (size_t i = 0; i < names.size(); ++i) out[names[i]] = cells[i];
+  for (size_t i = 0; i < names.size(); ++i)
+    out.emplace(names[i], cells[i]);  // of a name that stands there twice the first, as MetricsTable
   return out;
 }
 

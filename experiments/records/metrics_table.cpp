@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "experiments/records/read_file.h"
@@ -87,9 +88,16 @@ MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<con
         "loss, and step where its rows are not all steps",
         file.string());
   std::vector<Target> targets(out.names_.size());
-  for (size_t i = 0; i < targets.size(); ++i)
-    if (columns.empty() || std::find(columns.begin(), columns.end(), out.names_[i]) != columns.end())
-      targets[i] = {&out.values_[out.names_[i]], out.names_[i] == "timestamp"};
+  std::set<std::string_view> seen, twice;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const std::string& name = out.names_[i];
+    if (!seen.insert(name).second) {
+      if (twice.insert(name).second)
+        out.notes_.push_back(fmt::format("{}: has more than one column `{}`: the first is read", file.string(), name));
+    } else if (columns.empty() || std::find(columns.begin(), columns.end(), name) != columns.end()) {
+      targets[i] = {&out.values_[name], name == "timestamp"};
+    }
+  }
   std::string_view first, last;
   int64_t odd = 0, first_odd = 0;
   while (const std::optional<std::string_view> line = next()) {

@@ -26,7 +26,8 @@ class MetricsTable {
   // The cell of the first row or the last, as it is written; "" where there is none.
   std::string first(std::string_view column) const { return text(first_, column); }
   std::string last(std::string_view column) const { return text(last_, column); }
-  // What is left out and why, a sentence each: rows that are cut or have another number of cells than the header.
+  // What is left out and why, a sentence each: rows that are cut or have another number of cells than the header, columns whose name stands
+  // there already.
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:

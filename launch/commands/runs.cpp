@@ -202,6 +202,11 @@ std::string links_text(const std::vector<std::pair<std::string, std::string>>& l
                      links.size() == 1 ? "a link" : "links", links.size() == 1 ? "it names" : "they name", first_names(names));
 }
 
+// "; left out, since neither files nor folders: a, b".
+std::string left_out_text(const std::vector<std::string>& left_out) {
+  return left_out.empty() ? "" : fmt::format("; left out, since neither files nor folders: {}", first_names(left_out));
+}
+
 }  // namespace
 
 int archive_runs(const RunsArguments& arguments) {
@@ -222,7 +227,7 @@ int archive_runs(const RunsArguments& arguments) {
     const fs::path archive = archive_of(run, arguments);
     const ArchiveContents contents = arguments.dry_run ? contents_to_archive(folder, !arguments.without_checkpoints)
                                                        : archive_run(folder, archive, !arguments.without_checkpoints);
-    const std::string links = links_text(contents.links, arguments.dry_run);
+    const std::string links = links_text(contents.links, arguments.dry_run) + left_out_text(contents.left_out);
     int64_t bytes = 0;
     for (const ArchivedFile& file : contents.files) bytes += file.bytes;
     total.add(bytes);

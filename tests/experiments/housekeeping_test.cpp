@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -136,6 +137,7 @@ TEST_F(Archives, HoldTheFolderAndTheChecksumsOfItsFiles) {
   EXPECT_TRUE(fs::is_symlink(unpacked / "a run/link"));
   // XXH3 of 128 bits of nothing, as its reference gives it.
   EXPECT_SAYS(read(unpacked / "a run/checksums.xxh128"), "99aa06d3014798d86001c324468d497f  empty\n");
+  EXPECT_SAYS(read(unpacked / "a run/checksums.xxh128"), "\\" + files.front().checksum + "  -odd \\n name\n");
   EXPECT_TRUE(fs::exists(run() / "metrics.csv"));
 }
 
@@ -156,6 +158,23 @@ TEST_F(Archives, HoldLinksAsLinks) {
   for (const std::string& member : all) EXPECT_FALSE(member.starts_with("a run/outside/")) << member;
 }
 
+TEST_F(Archives, LeaveOutNothingSilently) {
+  ASSERT_EQ(::mkfifo((run() / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(contents_to_archive(run(), true).left_out, Names{"pipe"});
+  // What an archive that was unpacked has left is made anew, a file of the user's own is not replaced.
+  write("a run/checksums.xxh128", std::string(32, '0') + "  metrics.csv\n\\" + std::string(32, '0') + "  a\\nb\n");
+  EXPECT_EQ(archive_run(run(), archive(), true).left_out, Names{"pipe"});
+  write("a run/checksums.xxh128", "my own\n");
+  EXPECT_SAYS(message_of<InputError>([&] { contents_to_archive(run(), true); }), "checksums.xxh128 is no list of checksums");
+}
+
+TEST_F(Archives, LieOutsideTheFolder) {
+  for (const char* place : {"x.tar", "checkpoints/x.tar"})
+    EXPECT_SAYS(message_of<InputError>([&] { archive_run(run(), run() / place, true); }), "lies in the folder that is to be packed");
+  archive_run(run(), scratch_.folder() / "a run.tar", true);
+  EXPECT_TRUE(fs::exists(scratch_.folder() / "a run.tar"));
+}
+
 TEST_F(Archives, LeaveCheckpointsOutWhereThatIsAskedFor) {
   EXPECT_EQ(archive_run(run(), archive(), false).files.size(), 4U);
   for (const std::string& member : members()) EXPECT_EQ(member.find("checkpoints"), member.npos);
@@ -169,8 +188,8 @@ TEST_F(Archives, AreNeverWrittenOver) {
 
 TEST_F(Archives, AChangedByteOrACutEndIsFoundByReadingBack) {
   std::vector<ArchivedFile> files = archive_run(run(), archive(), true).files;
-  std::string checksums;
-  for (const ArchivedFile& file : files) checksums += file.checksum + "  " + file.path + "\n";
+  const std::string checksums =
+      run_command({"tar", "--extract", "--to-stdout", "--file", archive().string(), "a run/checksums.xxh128"}).out;
   files.push_back({kChecksumFile, std::ssize(checksums), checksum_of(checksums.data(), checksums.size())});
   verify_archive(archive(), files);
   const std::string content = read(archive());

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "experiments/records/last_row.h"
 #include "runtime/report/metrics.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
@@ -72,6 +73,17 @@ TEST_F(MetricsTables, LeavesOutCutRowsAndSaysSo) {
   EXPECT_EQ(odd.num_rows(), 1);
   ASSERT_EQ(odd.notes().size(), 1u);
   EXPECT_TRUE(odd.notes()[0].ends_with("line 2 and 1 more have not the 3 cells of the header: left out")) << odd.notes()[0];
+}
+
+TEST_F(MetricsTables, TakesTheFirstOfColumnsOfOneNameAndSaysSo) {
+  const std::string path = file("step,loss,loss,bs,batch_size\n0,1,9,4,8\n1,2,8,4,8\n");
+  const MetricsTable table = MetricsTable::read(path);
+  EXPECT_EQ(std::vector(table.column("loss").begin(), table.column("loss").end()), (std::vector<double>{1, 2}));
+  EXPECT_EQ(std::vector(table.column("batch_size").begin(), table.column("batch_size").end()), (std::vector<double>{4, 4}));
+  EXPECT_EQ(table.last("loss"), "2");
+  EXPECT_EQ(table.notes(), (std::vector<std::string>{path + ": has more than one column `loss`: the first is read",
+                                                     path + ": has more than one column `batch_size`: the first is read"}));
+  EXPECT_EQ(last_row(path).at("loss"), "2");
 }
 
 TEST_F(MetricsTables, ReadsFilesOfTheEarlierWork) {
