@@ -57,7 +57,7 @@ std::vector<std::string> keep_former_names(std::vector<SweepPoint>& points, cons
                                            int slurm_ranks) {
   std::map<std::string, std::optional<RunIdentity>> identities;  // of former runs by name
   for (const auto& [name, run] : former) identities[name] = identity_of_former(run, base, slurm_ranks);
-  // Names of runs by the values of their identities: what else tells runs apart, few runs of the same values differ in.
+  // Names of runs by the values of their identities. Few runs of the same values differ in their shares.
   std::map<std::string_view, std::vector<const std::string*>> by_values;
   for (const auto& [name, identity] : identities)
     if (identity) by_values[identity->values].push_back(&name);

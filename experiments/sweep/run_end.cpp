@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <iterator>
 #include <string_view>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr std::string_view kError = "zerostep: ";  // what errors begin with
 
-// The last line that begins as errors do, or the last line.
+// The last line that begins as errors do, or the last line but for the rules that mpirun draws.
 std::string last_words(const std::filesystem::path& output, size_t begin) {
   std::string last, error;
   std::error_code ignored;
@@ -25,7 +26,8 @@ std::string last_words(const std::filesystem::path& output, size_t begin) {
   const std::string text = read_file(output);
   for_each_line(std::string_view(text).substr(std::min(begin, text.size())), [&](std::string_view line, int64_t) {
     if (line.starts_with(kError)) error = line.substr(kError.size());
-    if (line.find_first_not_of(" \t\r") != line.npos) last = line;
+    const bool is_rule = std::none_of(line.begin(), line.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c >= 0x80; });
+    if (!is_rule) last = line.substr(line.find_first_not_of(" \t"));
   });
   return error.empty() ? last : error;
 }

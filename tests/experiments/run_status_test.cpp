@@ -14,6 +14,7 @@
 #include "experiments/records/metrics_table.h"
 #include "experiments/watch/process_use.h"
 #include "runtime/report/folder_lock.h"
+#include "tests/experiments/support/as_nobody.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/scratch_folder.h"
 
@@ -117,6 +118,19 @@ TEST_F(RunStatusOf, ARunThatHasJustBegunIsKnownByItsState) {
   EXPECT_EQ(s.step, -1);
   EXPECT_SAYS(status_line(s, 0), "no step yet");
   EXPECT_TRUE(status_json(s).at("loss").is_null());
+}
+
+TEST_F(RunStatusOf, MetricsThatMayNotBeReadAreSaidOnceBesideWhatEndedIt) {
+  namespace fs = std::filesystem;
+  write("metrics.csv", std::string(kHeader));
+  write("log.txt", "ranks          1 on cpu\nzerostep: the loss is nan\n");
+  fs::permissions(scratch_.path("metrics.csv"), fs::perms::none);
+  fs::permissions(scratch_.folder(), fs::perms(0755));
+  const testing::AsNobody nobody;
+  const RunStatus s = status();
+  EXPECT_EQ(s.state, RunState::Failed);
+  EXPECT_EQ(s.why, "the loss is nan");
+  EXPECT_EQ(s.unread, "cannot read metrics.csv: Permission denied");
 }
 
 TEST_F(RunStatusOf, JsonHasTheNumbersAsTheyAre) {

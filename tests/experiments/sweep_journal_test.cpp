@@ -201,6 +201,19 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
   EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed, false, true), End(SweepState::Killed, second));
 }
 
+TEST(RunEnds, HaveTheLastLineWithAWordWhereThereIsNoError) {
+  const ScratchFolder scratch;
+  SweepRow row;
+  const auto words = [&](const std::string& text) {
+    std::ofstream(scratch.path("output.txt")) << text;
+    judge_end({.status = 128 + SIGABRT, .recorded_state = RunState::Killed, .output = scratch.path("output.txt")}, row);
+    return row.error;
+  };
+  EXPECT_EQ(words("step 3\n  what():  out of range\n-----\n \n"), "ended by SIGABRT: what():  out of range");
+  EXPECT_EQ(words("zerostep: the loss is nan\nmpirun noticed it\n"), "ended by SIGABRT: the loss is nan");
+  EXPECT_EQ(words("-----\n"), "ended by SIGABRT");
+}
+
 TEST(RunEnds, ThatASignalHasMadeAreInTheLog) {
   const ScratchFolder scratch;
   std::ofstream(scratch.path("log.txt")) << "ranks          1 on cpu\n";
