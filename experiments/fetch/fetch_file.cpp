@@ -91,6 +91,7 @@ void fill(Hub& hub, const FetchFileRequest& request, PartFile& part) {
   for (int odd = 0, in_vain = 0; !part.is_all();) {
     const HttpAnswer answer = hub.ask(
         request.subject, [&] { return body.ask(); }, body, {416}, [&] { return part.num_bytes(); });
+    if (part.is_all()) return;
     std::string problem = body.problem();
     if (answer.status == 416) problem = fmt::format("has nothing behind the first {} bytes", part.num_bytes());
     if (!problem.empty()) {

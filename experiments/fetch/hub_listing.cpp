@@ -72,16 +72,22 @@ std::string address_of_page(const std::string& listing, std::string link) {
   return listing + link.substr(query);
 }
 
+int64_t size_in(const json& entry) {
+  const json& size = entry.at("size");
+  if (!size.is_number_integer()) throw std::invalid_argument("a size is " + size.dump());
+  return size.get<int64_t>();
+}
+
 // Nothing: it is no file, or not wanted.
 std::optional<HubFile> file_of(const json& entry, const std::function<bool(const std::string& path)>& is_wanted) {
   if (entry.at("type") != "file") return std::nullopt;
   HubFile file;
   file.path = entry.at("path").get<std::string>();
   if (!is_wanted(file.path)) return std::nullopt;
-  file.num_bytes = entry.at("size").get<int64_t>();
+  file.num_bytes = size_in(entry);
   if (entry.contains("lfs") && entry["lfs"].is_object()) {
     file.checksum = entry["lfs"].at("oid").get<std::string>();
-    file.num_bytes = entry["lfs"].value("size", file.num_bytes);
+    if (entry["lfs"].contains("size")) file.num_bytes = size_in(entry["lfs"]);
   } else {
     file.checksum = entry.at("oid").get<std::string>();
     file.kind = DigestKind::Sha1;

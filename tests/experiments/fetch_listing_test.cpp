@@ -57,9 +57,10 @@ TEST_F(FetchFromHub, ListingsThatCannotBeAreRefused) {
     if (asked.target.find("/tree/") != std::string::npos) reply.body = listing.dump();
   };
   constexpr int64_t kPebibyte = int64_t{1} << 50;
-  for (const json& wrong : {json::array({file(INT64_MAX)}), json::array({file(-1)}), json::array({file(UINT64_MAX)}),
-                            json::array({file(kPebibyte), file(1, "data/b.parquet")}), json::array({file("5000")}),
-                            json::array({{{"type", "file"}, {"path", "data/a.parquet"}, {"size", 5}, {"oid", "abc"}}}), json("text")}) {
+  for (const json& wrong :
+       {json::array({file(INT64_MAX)}), json::array({file(-1)}), json::array({file(UINT64_MAX)}),
+        json::array({file(kPebibyte), file(1, "data/b.parquet")}), json::array({file("5000")}), json::array({file(1e300)}),
+        json::array({{{"type", "file"}, {"path", "data/a.parquet"}, {"size", 5}, {"oid", "abc"}}}), json("text")}) {
     listing = wrong;
     EXPECT_SAYS(failure(), "answers something else than a listing of files") << wrong;
   }
