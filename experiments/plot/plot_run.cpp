@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "experiments/records/brief_value.h"
 
 namespace zerostep {
 namespace {
@@ -33,8 +34,15 @@ std::string settled(std::string text, std::string_view path) {
   return text;
 }
 
-// A list of one, as step.scope is, is its value.
-std::string shown(const nlohmann::json& value) { return plain(value.is_array() && value.size() == 1 ? value[0] : value); }
+// Which lists and objects of a key have one short text with others.
+void find_ambiguous(std::vector<PlotRun>& runs) {
+  std::map<std::pair<std::string, std::string>, std::set<std::string>> values;  // of a path and a text
+  for (const PlotRun& run : runs)
+    for (const auto& [path, value] : flat(run.record.config)) values[{path, brief(path, value)}].insert(value.dump());
+  for (PlotRun& run : runs)
+    for (const auto& [path, value] : flat(run.record.config))
+      if (value.is_structured() && values.at({path, brief(path, value)}).size() > 1) run.ambiguous.insert(path);
+}
 
 }  // namespace
 
@@ -43,8 +51,13 @@ bool PlotRun::has_values(std::string_view name) const {
   return std::any_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
 
+std::string PlotRun::shown(const nlohmann::json& value, std::string_view path) const {
+  const std::string text = brief(path, value);
+  return ambiguous.contains(std::string(path)) ? with_hash_of(text, value) : text;
+}
+
 std::string PlotRun::value(std::string_view path) const {
-  if (const nlohmann::json& found = record.value(path); !found.is_null()) return settled(shown(found), path);
+  if (const nlohmann::json& found = record.value(path); !found.is_null()) return settled(shown(found, path), path);
   // A configuration tells whether queries are made; the column's first cell may be of a step without.
   for (const auto& [key, column] : kColumnsOfKeys)
     if (key == path && record.config.is_null()) return settled(table.first(column), path);
@@ -53,7 +66,7 @@ std::string PlotRun::value(std::string_view path) const {
 
 std::map<std::string, std::string> PlotRun::values() const {
   std::map<std::string, std::string> out;
-  for (const auto& [path, value] : flat(record.config)) out[path] = settled(shown(value), path);
+  for (const auto& [path, value] : flat(record.config)) out[path] = settled(shown(value, path), path);
   if (record.config.is_null())
     for (const auto& [key, column] : kColumnsOfKeys)
       if (std::string text = value(key); !text.empty()) out[std::string(key)] = std::move(text);
@@ -100,6 +113,7 @@ std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector
       notes.push_back(fmt::format("{} {}: {}", all[i].record.name, has_row ? "has a row without curves" : "is left out", unread[i]));
     if (has_row) out.push_back(std::move(all[i]));
   }
+  find_ambiguous(out);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,16 +16,22 @@ struct PlotRun {
   RunRecord record;
   MetricsTable table;
   bool has_diverged = false;  // its loss, as zerostep::has_diverged() says
+  // Keys whose value, a list or an object, has the short text of another value of the runs that it was loaded with.
+  std::set<std::string> ambiguous = {};
 
   std::string flaw() const { return flaw_of(record.state, has_diverged); }
   // Of a column of its metrics; none where it has none.
   std::span<const double> column(std::string_view name) const { return table.column(name); }
   // Whether a column has a number in any row.
   bool has_values(std::string_view name) const;
-  // The value of a key as people write it: of the configuration, or of the column of metrics.csv that says the same; "" where neither does.
+  // The value of a key as people write it, a list or an object by its short text, with a hash where it is ambiguous: of the configuration,
+  // or of the column of metrics.csv that says the same; "" where neither does.
   std::string value(std::string_view path) const;
   // The values of all its keys by their path, as value() gives them.
   std::map<std::string, std::string> values() const;
+
+ private:
+  std::string shown(const nlohmann::json& value, std::string_view path) const;
 };
 
 // The values of each run's keys.

@@ -14,6 +14,7 @@
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
 #include "runtime/config/document.h"
+#include "runtime/config/schema.h"
 #include "runtime/report/folder_lock.h"
 
 namespace zerostep {
@@ -70,8 +71,12 @@ void read_end(RunRecord& run) {
     if (line.starts_with(kStopped)) {
       run.state = RunState::Interrupted;
       run.why = line.substr(kStopped.size(), line.find(" after ") - kStopped.size());
-      if (run.why == kAsked) run.state = RunState::Done;
+      if (run.why == kAsked) {
+        run.state = RunState::Done;
+        run.why = "has the steps it was asked for (--stop-after, or a search)";
+      }
     }
+    if (line == kSweepInterrupted) run.why = line;
     if (line.starts_with(kError)) {
       run.state = RunState::Failed;
       run.why = line.substr(kError.size());
@@ -129,7 +134,9 @@ void make_printable(std::vector<RunRecord>& runs) {
 }
 
 void add_flat(const nlohmann::json& value, const std::string& path, std::map<std::string, nlohmann::json>& out) {
-  if (!value.is_object() || value.empty()) {
+  // What the sources of a key say is one value, as a list of them is.
+  const schema::Key* key = schema::find(path);
+  if (!value.is_object() || value.empty() || (key != nullptr && key->type.kind == schema::Kind::Sources)) {
     out[path] = value;
     return;
   }

@@ -19,6 +19,8 @@ enum class RunState : uint8_t {
 };
 // What a line of a run's log begins with by which its sweep says that a signal has killed it; the signal's name follows.
 inline constexpr std::string_view kKilledBy = "killed by ";
+// The line of a run's log by which its sweep says that it asked the run to save and stop, since it was interrupted itself.
+inline constexpr std::string_view kSweepInterrupted = "interrupted with its sweep";
 std::string_view name_of(RunState state);  // "running", "done", ...
 constexpr bool is_broken(RunState state) { return state == RunState::Failed || state == RunState::Killed; }
 // Why means and rankings leave a run out: "failed", "killed" or "diverged"; "" where they do not.
@@ -31,7 +33,9 @@ struct RunRecord {
   std::filesystem::path metrics;  // its metrics.csv, or the CSV
   nlohmann::json config, plan;    // the resolved configuration and the plan; null where there is none
   RunState state = RunState::Unknown;
-  std::string why;    // Failed: the error; Interrupted, Killed: the signal, as far as it is known; Done: "--stop-after" where that ended it
+  // Failed: the error. Interrupted, Killed: the signal, as far as it is known, or that its sweep was interrupted. Done: that it was asked
+  // for fewer steps (--stop-after), where that ended it.
+  std::string why;
   std::string owner;  // Running: the process, in its own words (FolderLock::owner)
   // What is wrong with its metrics, configuration, plan or log, which are taken for missing then; "": nothing. Without its log a state is
   // Unknown.

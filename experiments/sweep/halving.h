@@ -26,5 +26,15 @@ bool is_better_higher(std::string_view column);
 // that is complete.
 std::vector<std::optional<int64_t>> next_rung(const SweepSearch& search, const std::vector<Contestant>& runs,
                                               const std::function<double(size_t run, int64_t steps)>& value);
+// The run that is best at the last rung; nothing while a run has steps to take, and where none is left.
+std::optional<size_t> winner(const SweepSearch& search, const std::vector<Contestant>& runs,
+                             const std::function<double(size_t run, int64_t steps)>& value);
+
+// How many of so many runs take part in each rung where none fails.
+std::vector<size_t> runs_of_rungs(const SweepSearch& search, size_t runs);
+// What the search can still cost at most, whichever runs turn out the best: of each rung the most costly of those that can take part. A
+// rung takes as long as its longest run, or as all of them shared by the jobs. `cost(run, from, to)` is that of these steps.
+double most_cost(const SweepSearch& search, const std::vector<Contestant>& runs,
+                 const std::function<double(size_t run, int64_t from, int64_t to)>& cost, size_t jobs);
 
 }  // namespace zerostep

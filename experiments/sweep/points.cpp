@@ -8,7 +8,9 @@
 
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "experiments/records/brief_value.h"
 #include "experiments/records/run_record.h"
+#include "experiments/sweep/reasons.h"
 #include "runtime/config/values.h"
 
 namespace zerostep {
@@ -109,9 +111,15 @@ bool has_effect(const LoadedConfig& loaded, const std::string& path) {
   return value == nullptr || value->effective;
 }
 
-std::string name_of(const KeyValues& values) {
+// "mode=zo,queries=8": of each value that is longer only so many characters, the end of one that has a slash.
+std::string name_of(const KeyValues& values, size_t most_of_value = std::string::npos) {
   std::string out;
-  for (const auto& [path, value] : values) out += fmt::format("{}{}={}", out.empty() ? "" : ",", short_name(path), plain(value));
+  for (const auto& [path, value] : values) {
+    std::string text = brief(path, value);
+    if (text.size() > most_of_value)
+      text = text.find('/') == text.npos ? text.substr(0, most_of_value) : text.substr(text.size() - most_of_value);
+    out += fmt::format("{}{}={}", out.empty() ? "" : ",", short_name(path), text);
+  }
   return out.empty() ? "base" : out;
 }
 
@@ -122,18 +130,23 @@ std::string with_hash(const std::string& name, const std::string& text) {
   return fmt::format("{}-{}", name.substr(0, kLongestName), ContentHash().add(text).hex().substr(0, kDigits));
 }
 
-// Fit for a folder. Characters that are replaced or stand between keys, what is cut, and a text that reads as another value ("null") may
-// make one name of two values: a hash of the values tells them apart then.
+// Fit for a folder, with every key. Characters that are replaced or stand between keys, what is cut, and a text that reads as another value
+// ("null") may make one name of two values: a hash of the values tells them apart then. Of a list or an object its short text is the name,
+// which seldom is another's too.
 std::string folder_name(const KeyValues& values) {
+  constexpr size_t kLeastOfValue = 8;
   const auto is_any_of = [](char c, std::string_view others) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || others.find(c) != others.npos;
   };
   std::string name = name_of(values), exact;
   bool is_exact = name.size() <= kLongestName;
+  for (size_t most = kLongestName; name.size() > kLongestName && most >= kLeastOfValue; --most) name = name_of(values, most);
   for (const auto& [path, value] : values) {
     const std::string text = plain(value);
-    is_exact = is_exact && !(value.is_string() && json::accept(text)) &&
-               std::all_of(text.begin(), text.end(), [&](char c) { return is_any_of(c, "._+-"); });
+    is_exact =
+        is_exact && (value.is_structured() ? fits_brief(path, value)
+                                           : !(value.is_string() && json::accept(text)) &&
+                                                 std::all_of(text.begin(), text.end(), [&](char c) { return is_any_of(c, "._+-"); }));
     exact += path + "=" + value.dump() + "\n";
   }
   for (char& c : name)
@@ -176,15 +189,10 @@ json resolved_value(const schema::Values& values, const std::string& path) {
   return out;
 }
 
-// What all points have in common is said once.
 std::string wrong_points(const std::string& file, const std::vector<std::pair<std::string, std::string>>& errors, size_t points) {
   std::string text = fmt::format("{}: {} of {} points {} no valid run, and nothing was started", file, errors.size(), points,
                                  errors.size() == 1 ? "is" : "are");
-  const bool is_shared =
-      std::all_of(errors.begin(), errors.end(), [&](const auto& error) { return error.second == errors.front().second; });
-  if (is_shared && errors.size() == points) return fmt::format("{}: every point: {}", text, errors.front().second);
-  for (const auto& [name, what] : errors) text += fmt::format("\n  {}: {}", name, what);
-  return text;
+  return text + (errors.size() == points && points > 1 ? reasons_of(errors, "every point") : reasons_of(errors, ""));
 }
 
 }  // namespace

@@ -79,6 +79,13 @@ void judge_end(const RunEnd& end, SweepRow& row) {
   }
 }
 
+void note_interrupt(const SweepRow& row, const std::filesystem::path& folder) {
+  const std::filesystem::path log = folder / "log.txt";
+  std::error_code error;
+  if (row.state != SweepState::Interrupted || !std::filesystem::is_regular_file(std::filesystem::symlink_status(log, error))) return;
+  OutputFile(log.string(), OutputFile::Mode::Append).write(fmt::format("{}\n", kSweepInterrupted));
+}
+
 void note_signal(const SweepRow& row, const std::filesystem::path& folder) {
   const int signal = row.exit ? signal_of(*row.exit) : 0;
   const bool is_killed = signal != 0 && row.state == SweepState::Killed,

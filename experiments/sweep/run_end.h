@@ -23,5 +23,7 @@ void judge_end(const RunEnd& end, SweepRow& row);
 // Of a run that a signal has ended, from outside or for a fault of its own: its log gets the line that it could not write itself, by which
 // whoever reads its folder knows.
 void note_signal(const SweepRow& row, const std::filesystem::path& folder);
+// Of a run that its sweep has asked to stop: its log gets the line that says so beside the signal by which it was asked.
+void note_interrupt(const SweepRow& row, const std::filesystem::path& folder);
 
 }  // namespace zerostep

@@ -9,6 +9,7 @@
 #include "base/console.h"
 #include "base/format.h"
 #include "experiments/records/last_row.h"
+#include "experiments/sweep/halving.h"
 #include "experiments/text/live_lines.h"
 #include "runtime/report/columns.h"
 #include "runtime/report/run_log.h"
@@ -104,7 +105,30 @@ int rank_of(SweepState state) {
   return 6;
 }
 
+// At most, whichever runs go on: those of the rung that is in progress, which no run that is left behind has to reach.
+std::optional<double> seconds_of_search(const SweepSearch& search, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
+                                        const std::function<double(size_t)>& seconds_of_step, size_t jobs) {
+  int64_t rung = 0;
+  for (int64_t target : steps) rung = std::max(rung, std::min(target, search.rungs.back()));
+  std::vector<Contestant> runs;
+  for (size_t i = 0; i < rows.size(); ++i)
+    runs.push_back({rows[i].steps, rows[i].is_stopped() || rows[i].state == SweepState::Failed || steps[i] < rung});
+  const double left = most_cost(
+      search, runs, [&](size_t i, int64_t from, int64_t to) { return static_cast<double>(to - from) * seconds_of_step(i); }, jobs);
+  return std::isfinite(left) ? std::optional(left) : std::nullopt;
+}
+
 }  // namespace
+
+std::string text_of_time_left(const SweepRequest& request, std::vector<SweepRow> rows, const std::vector<int64_t>& steps, size_t jobs) {
+  for (SweepRow& row : rows) {
+    double seconds_a_step = NAN;
+    if (row.state == SweepState::Running) refresh(row, request.file.folder(), seconds_a_step);
+    if (!std::isnan(seconds_a_step)) row.seconds = seconds_a_step * static_cast<double>(row.steps);
+  }
+  const std::optional<double> left = seconds_left(request, rows, steps, jobs);
+  return left && *left > 0 ? fmt::format("{} {} left", request.file.search ? "at most" : "about", human_duration(*left)) : "";
+}
 
 std::optional<double> seconds_left(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                    size_t jobs) {
@@ -123,10 +147,12 @@ std::optional<double> seconds_left(const SweepRequest& request, const std::vecto
     as_predicted += predicted(i) * static_cast<double>(rows[i].steps);
   }
   const double slower = as_predicted > 0 ? of_predicted / as_predicted : 1;
+  const auto seconds_of_step = [&](size_t i) { return std::isnan(predicted(i)) ? seconds / count : predicted(i) * slower; };
+  if (request.file.search) return seconds_of_search(*request.file.search, rows, steps, seconds_of_step, jobs);
   double left = 0, longest = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].state != SweepState::Queued && rows[i].state != SweepState::Running) continue;
-    const double a_step = std::isnan(predicted(i)) ? seconds / count : predicted(i) * slower;
+    const double a_step = seconds_of_step(i);
     if (!std::isfinite(a_step)) return std::nullopt;
     const double here = static_cast<double>(steps[i] - rows[i].steps) * a_step;
     left += here;
@@ -170,8 +196,7 @@ std::vector<std::string> sweep_table(const SweepRequest& request, const std::vec
   std::string whole = fmt::format("{} of {} done, {} running", count(SweepState::Done), rows.size(), count(SweepState::Running));
   for (const SweepState state : {SweepState::Failed, SweepState::Killed, SweepState::Interrupted})
     if (count(state) > 0) whole += fmt::format(", {} {}", count(state), name_of(state));
-  if (const std::optional<double> left = seconds_left(request, fresh, steps, jobs); left && *left > 0)
-    whole += fmt::format(" | about {} left", human_duration(*left));
+  if (const std::string left = text_of_time_left(request, rows, steps, jobs); !left.empty()) whole += " | " + left;
   out.push_back(whole);
   for (std::string& line : out) line = cut(line, columns);
   return out;

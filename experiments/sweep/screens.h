@@ -15,8 +15,10 @@ std::unique_ptr<SweepScreen> make_sweep_screen(const SweepRequest& request, size
 std::vector<std::string> sweep_table(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                      size_t jobs, int max_lines, int columns);
 // How long the whole still takes: for what is left predicted times, as much longer as they were for the steps so far, or the mean of these;
-// shared by the jobs. Nothing where neither is known.
+// shared by the jobs; of a search at most. Nothing where neither is known.
 std::optional<double> seconds_left(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                    size_t jobs);
+// The same, "about 3 min left", with what the runs that go on have done by now as their files tell; "" where it is not known or none is.
+std::string text_of_time_left(const SweepRequest& request, std::vector<SweepRow> rows, const std::vector<int64_t>& steps, size_t jobs);
 
 }  // namespace zerostep

@@ -11,6 +11,7 @@
 
 #include "base/core_set.h"
 #include "base/error.h"
+#include "base/first_names.h"
 #include "base/format.h"
 #include "base/program_name.h"
 #include "experiments/records/run_record.h"
@@ -18,6 +19,7 @@
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/run_end.h"
+#include "experiments/sweep/screens.h"
 #include "experiments/sweep/search.h"
 #include "experiments/sweep/slurm.h"
 #include "experiments/sweep/sweep_folder.h"
@@ -166,14 +168,34 @@ class Sweep {
 
   int64_t bytes_of(size_t row) const { return request_.planned[row].machine_bytes(request_.file.resources.ranks, request_.process_bytes); }
 
+  // Once a rung: which runs take part in it, and at the end of the last one which is the best.
+  void say_rung(const std::vector<std::optional<int64_t>>& next) {
+    int64_t rung = 0;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      if (!next[i]) continue;
+      rung = *next[i];
+      names.push_back(rows_[i].run);
+    }
+    if (rung == 0) {
+      if (const std::string outcome = search_->outcome(rows_); !outcome.empty()) screen_.line(outcome);
+    } else if (rung != rung_) {
+      screen_.line(fmt::format("{}, to {}: {} {}", search_->rung_text(rung), counted(rung, "step"), counted(std::ssize(names), "run"),
+                               rung_ == 0 ? (names.size() == 1 ? "takes part" : "take part")
+                                          : (names.size() == 1 ? "goes on: " : "go on: ") + first_names(names)));
+    }
+    rung_ = rung;
+  }
+
   // Which runs of a search have further steps to take.
   void choose() {
     if (!search_ || !std::exchange(has_to_choose_, false)) return;
     const std::vector<std::optional<int64_t>> next = search_->next(rows_);
+    say_rung(next);
     for (size_t i = 0; i < rows_.size(); ++i) {
+      if (!next[i] && rows_[i].state == SweepState::Done) targets_[i] = rows_[i].steps;  // it is left behind
       if (!next[i] || rows_[i].state == SweepState::Running) continue;
       targets_[i] = *next[i];
-      if (rows_[i].state == SweepState::Done) screen_.line(fmt::format("{}: goes on to {} steps", rows_[i].run, targets_[i]));
       if (rows_[i].state != SweepState::Queued) is_changed_ = true;
       rows_[i].state = SweepState::Queued;
     }
@@ -299,7 +321,7 @@ class Sweep {
     row.state = SweepState::Running;
     is_changed_ = true;
     if (row.steps == 0)
-      screen_.line(fmt::format("{}: started", row.run));
+      screen_.line(fmt::format("{}: started{}", row.run, time_left()));
     else if (holds_checkpoints((folder_of(run.row) / "checkpoints").string()))
       screen_.line(fmt::format("{}: goes on from its latest checkpoint; it had taken {}", row.run, counted(row.steps, "step")));
     else
@@ -331,15 +353,28 @@ class Sweep {
                .output_begin = run.output_begin},
               row);
     if (recorded == RunState::Killed) note_signal(row, folder);
+    if (recorded == RunState::Interrupted && interrupts_ > 0) note_interrupt(row, folder);
     has_failed_ = has_failed_ || row.state == SweepState::Failed;
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;
-    const int64_t ended = std::count_if(rows_.begin(), rows_.end(),
-                                        [](const SweepRow& r) { return r.state != SweepState::Queued && r.state != SweepState::Running; });
-    screen_.line(fmt::format("[{}/{}] {}: {}{}{}{}", ended, rows_.size(), row.run, name_of(row.state),
+    // Of a search those of the rung.
+    int64_t all = 0, ended = 0;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      if (search_ && targets_[i] != targets_[run.row]) continue;
+      ++all;
+      if (rows_[i].state != SweepState::Queued && rows_[i].state != SweepState::Running) ++ended;
+    }
+    const std::string rung = search_ ? search_->rung_text(targets_[run.row]) + " " : "";
+    screen_.line(fmt::format("{}[{}/{}] {}: {}{}{}{}{}", rung, ended, all, row.run, name_of(row.state),
                              row.seconds > 0 ? " after " + human_duration(row.seconds) : "",
                              row.final_loss ? fmt::format(", {}, final loss {:.4f}", counted(row.steps, "step"), *row.final_loss) : "",
-                             row.error.empty() ? "" : ": " + row.error));
+                             row.error.empty() ? "" : ": " + row.error, time_left()));
+  }
+
+  // "; about 3 min left": of the whole sweep.
+  std::string time_left() const {
+    const std::string text = is_stopping() ? "" : text_of_time_left(request_, rows_, targets_, shares_.count());
+    return text.empty() ? "" : "; " + text;
   }
 
   void heed_interrupts() {
@@ -378,6 +413,7 @@ class Sweep {
   std::optional<Search> search_;
   int interrupts_ = 0;
   bool has_failed_ = false, is_changed_ = false, has_to_choose_ = true;
+  int64_t rung_ = 0;  // steps of the rung that goes on; 0: of none yet
   const Clock::time_point begun_ = Clock::now();
 };
 

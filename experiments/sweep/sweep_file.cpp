@@ -76,6 +76,18 @@ class Reader {
     }
   }
 
+  // Of "data.train[0].weight", "data.train.0.weight" and "data.train.alpha.weight" data.train; "" where a key above is none, or no list.
+  static std::string key_set_as_a_whole(const std::string& path) {
+    for (size_t end = path.find_first_of(".[]"); end != path.npos; end = path.find_first_of(".[]", end + 1)) {
+      const std::string above = path.substr(0, end);
+      const schema::Key* key = schema::find(above);
+      const bool is_structured = key != nullptr && (key->type.kind == schema::Kind::Sources || key->type.kind == schema::Kind::Texts ||
+                                                    key->type.kind == schema::Kind::Pair || key->type.kind == schema::Kind::Anything);
+      if (is_structured || schema::is_block(above + "[]")) return above;
+    }
+    return "";
+  }
+
   // A key of a run's file.
   bool know_key(const std::string& place, const std::string& path) {
     if (schema::is_block(path)) {
@@ -87,8 +99,16 @@ class Reader {
       return false;
     }
     if (schema::is_known(path)) return true;
-    std::vector<std::string_view> paths;
-    for (const schema::Key& key : schema::keys()) paths.push_back(key.path);
+    if (const std::string whole = key_set_as_a_whole(path); !whole.empty()) {
+      wrong(place + "." + path,
+            fmt::format("is a part of {0}, which is set as a whole: expected is {0} with JSON values that are the lists "
+                        "or objects of a run's file each",
+                        whole));
+      return false;
+    }
+    std::vector<std::string_view> paths;  // but those of the objects of a list, which no sweep sets by themselves
+    for (const schema::Key& key : schema::keys())
+      if (key.path.find("[]") == key.path.npos) paths.push_back(key.path);
     std::string_view nearest = nearest_name(path, paths);
     if (nearest.empty()) nearest = schema::path_of_name(path.substr(path.rfind('.') + 1));
     if (nearest.empty()) {

@@ -12,6 +12,14 @@
 
 namespace zerostep {
 namespace fs = std::filesystem;
+namespace {
+
+std::string held_folder_text(const SweepFile& file, const std::string& goes_on) {
+  return fmt::format("the folder {} holds a sweep{} already{}; another name (or output_dir) keeps both", file.folder(),
+                     goes_on.empty() ? " of another base" : "", goes_on.empty() ? "" : fmt::format(". `{}` goes on with it", goes_on));
+}
+
+}  // namespace
 
 bool holds_sweep(const SweepFile& file) {
   std::error_code error;
@@ -24,12 +32,14 @@ void require_sweep(const SweepFile& file) {
                file.folder(), Journal::kFile);
 }
 
+std::string refusal_of_held_folder(const SweepFile& file, const std::string& goes_on) {
+  return "without --dry-run this command is refused: " + held_folder_text(file, goes_on);
+}
+
 FolderLock claim_sweep_folder(const SweepFile& file, bool resumes, const std::string& goes_on) {
   if (resumes) require_sweep(file);
   const std::string folder = file.folder();
-  if (!resumes && holds_sweep(file))
-    fail_input("{}: the folder {} holds a sweep{} already{}; another name (or output_dir) keeps both", file.file, folder,
-               goes_on.empty() ? " of another base" : "", goes_on.empty() ? "" : fmt::format(". `{}` goes on with it", goes_on));
+  if (!resumes && holds_sweep(file)) fail_input("{}: {}", file.file, held_folder_text(file, goes_on));
   std::error_code error;
   fs::create_directories(folder, error);
   if (error || ::access(folder.c_str(), W_OK | X_OK) != 0)

@@ -108,7 +108,7 @@ int list_runs(const RunsArguments& arguments) {
     table.add(std::move(cells));
   };
   add({"run", "state", "steps", "last loss", "final loss", "best evaluation"}, {"last accuracy", "best accuracy"},
-      {"size", "of it checkpoints", ""});
+      {"size", "of it checkpoints", "why"});
   int64_t bytes = 0;
   for (const Listed& run : runs) {
     const RunStatus& status = run.status;

@@ -25,8 +25,10 @@
 #include "experiments/report/plot.h"
 #include "experiments/sweep/former_base.h"
 #include "experiments/sweep/former_runs.h"
+#include "experiments/sweep/halving.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
+#include "experiments/sweep/reasons.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/sweep_folder.h"
 #include "experiments/text/text_table.h"
@@ -133,24 +135,44 @@ std::vector<SweepPoint> choose_points(std::vector<SweepPoint>& points, const std
 // Of all points at once, so that one message names everything.
 template <typename Do>
 void for_all(const SweepFile& file, const std::vector<SweepPoint>& points, const Do& call) {
-  std::vector<std::string> errors;
+  std::vector<std::pair<std::string, std::string>> errors;  // of a point by its name
   for (size_t i = 0; i < points.size(); ++i) {
     try {
       call(i);
     } catch (const InputError& error) {
-      errors.push_back(fmt::format("\n  {}: {}", points[i].name, error.what()));
+      errors.emplace_back(points[i].name, error.what());
     }
   }
   if (errors.empty()) return;
-  fail_input("{}: {} of {} cannot run, and nothing was started:{}", file.file, errors.size(), counted(std::ssize(points), "point"),
-             fmt::join(errors, ""));
+  fail_input("{}: {} of {} cannot run, and nothing was started{}", file.file, errors.size(), counted(std::ssize(points), "point"),
+             reasons_of(errors, errors.size() == points.size() && points.size() > 1 ? "every point" : ""));
+}
+
+// How many runs a search has at most in each rung, after what they still cost at most, which `flops` becomes.
+std::string rungs_text(const SweepSearch& search, const SweepRequest& request, const std::vector<SweepRow>& rows, double& flops) {
+  std::vector<Contestant> runs;
+  for (const SweepRow& row : rows) runs.push_back({row.steps, row.state == SweepState::Failed});
+  flops = most_cost(
+      search, runs,
+      [&](size_t i, int64_t from, int64_t to) {
+        return static_cast<double>(to - from) * request.planned[i].flops / static_cast<double>(request.planned[i].steps);
+      },
+      1);
+  const std::vector<size_t> counts = runs_of_rungs(
+      search, static_cast<size_t>(std::count_if(runs.begin(), runs.end(), [](const Contestant& run) { return !run.has_failed; })));
+  std::string text = "rungs:";
+  for (size_t i = 0; i < counts.size(); ++i)
+    text += fmt::format("{} {} to {}", i == 0 ? "" : ", the best", counted(static_cast<int64_t>(counts[i]), "run"),
+                        counted(search.rungs[i], "step"));
+  return text + fmt::format(", by {}\n", search.metric);
 }
 
 // What is still to be done of the runs that wait. `rows`: of each point.
 std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRow>& rows, size_t jobs, double seconds,
                           const std::string& why_untimed) {
+  const std::optional<SweepSearch>& search = request.file.search;
   TextTable table;
-  table.add({"run", "device", "host", "files", "steps", "FLOPs", "time", ""});
+  table.add({"run", "device", "host", "files", search ? "steps of its next rung" : "steps", "FLOPs", "time", ""});
   double flops = 0;
   int64_t waiting = 0;
   std::vector<int64_t> steps;
@@ -159,7 +181,12 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
     steps.push_back(planned.steps);
     if (rows[i].state != SweepState::Queued) continue;
     ++waiting;
-    const int64_t left = planned.steps - rows[i].steps;
+    int64_t end = planned.steps;
+    if (search) {
+      const auto rung = std::upper_bound(search->rungs.begin(), search->rungs.end(), rows[i].steps);
+      end = rung == search->rungs.end() ? rows[i].steps : *rung;
+    }
+    const int64_t left = end - rows[i].steps;
     const double share = planned.steps > 0 ? static_cast<double>(left) / static_cast<double>(planned.steps) : 1;
     flops += share * planned.flops;
     table.add({request.points[i].name, human_bytes(planned.device_bytes), human_bytes(planned.host_bytes), human_bytes(planned.file_bytes),
@@ -167,11 +194,12 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
                planned.refusal.empty() ? "" : "does not fit"});
   }
   std::string text = table.text();
+  if (search) text += rungs_text(*search, request, rows, flops);
   const std::optional<double> whole = seconds_left(request, rows, steps, jobs);
   const int ranks = request.file.resources.ranks;
-  text += fmt::format("{}, memory of each of {}; {} at once; {}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
-                      counted(static_cast<int64_t>(jobs), "job"), human_quantity(flops, "FLOPs"),
-                      whole ? "about " + human_duration(*whole) : "times are not predicted: " + why_untimed);
+  text += fmt::format("{}, memory of each of {}; {} at once; {}{}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
+                      counted(static_cast<int64_t>(jobs), "job"), search ? "at most " : "", human_quantity(flops, "FLOPs"),
+                      whole ? (search ? "at most " : "about ") + human_duration(*whole) : "times are not predicted: " + why_untimed);
   return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
 }
 
@@ -291,6 +319,11 @@ int sweep(Job& job, const SweepArguments& arguments) {
         arguments.resumes ? rows_to_resume(request, arguments.retries_failed) : std::vector<SweepRow>(request.points.size());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     print_out(visible(dry_run_table(request, rows, shares.count(), seconds, planner.why_untimed())));
+    if (!arguments.resumes && holds_sweep(file)) {
+      std::string command = arguments.command;
+      if (const size_t at = command.find(" --dry-run"); at != command.npos) command.erase(at, std::string_view(" --dry-run").size());
+      print_out("{}\n", visible(refusal_of_held_folder(file, command_that_goes_on(file, all_points, resolved["base"], command))));
+    }
     return kDone;
   }
   for_all(file, request.points,

@@ -43,9 +43,28 @@ TEST(Halving, TheBestOfEachRungGoOn) {
   EXPECT_EQ(next_rung(search, runs, value), (Next{20, 20, {}, {}, 20}));  // three of five
   runs[0].steps = runs[1].steps = runs[4].steps = 20;
   EXPECT_EQ(next_rung(search, runs, value), (Next{40, {}, {}, {}, 40}));  // two of three
+  EXPECT_EQ(winner(search, runs, value), std::nullopt);
+  auto whole = runs;
+  whole[0].steps = whole[4].steps = 40;
+  EXPECT_EQ(winner(search, whole, value), 4u);
   runs[0].has_failed = true;
   runs[4].steps = 40;
   EXPECT_EQ(next_rung(search, runs, value), Next(5));
+  EXPECT_EQ(winner(search, runs, value), 4u);
+}
+
+TEST(Halving, CostsAtMostWhatTheMostCostlyRunsOfEachRungTake) {
+  const SweepSearch search{.metric = "loss", .rungs = {10, 20, 40}, .keep = 0.5};
+  EXPECT_EQ(runs_of_rungs(search, 5), (std::vector<size_t>{5, 3, 2}));
+  // A step of run i costs i + 1.
+  const auto cost = [](size_t run, int64_t from, int64_t to) { return static_cast<double>(to - from) * static_cast<double>(run + 1); };
+  std::vector<Contestant> runs(5);
+  EXPECT_EQ(most_cost(search, runs, cost, 1), 10 * (1 + 2 + 3 + 4 + 5) + 10 * (5 + 4 + 3) + 20 * (5 + 4));
+  // Four jobs have room for no more than a rung's longest run and the others beside it.
+  EXPECT_EQ(most_cost(search, runs, cost, 4), 10 * 5 + 10 * 5 + 20 * 5);
+  runs[4].has_failed = true;  // two of four, then one
+  runs[3].steps = 15;
+  EXPECT_EQ(most_cost(search, runs, cost, 1), 10 * (1 + 2 + 3) + (10 * 3 + 5 * 4) + 20 * 4);
 }
 
 TEST(Halving, FailedRunsAreOutAndTheOthersGoOn) {

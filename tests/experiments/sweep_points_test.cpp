@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "experiments/sweep/points.h"
+#include "experiments/sweep/reasons.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
 #include "tests/support/scratch_folder.h"
@@ -70,13 +71,10 @@ TEST_F(SweepPoints, ThatDifferInNothingThatHasAnEffectAreOne) {
 }
 
 TEST_F(SweepPoints, NamesAreShortFitForFoldersAndApart) {
-  // A hash tells values apart that do not fit as they stand, and is the same whatever else is in the file.
-  const Names lists = names(R"("grid": {"data.train": [["a/b.txt"], ["a/b.txt", "c d.txt"]]})");
-  ASSERT_EQ(lists.size(), 2u);
-  EXPECT_EQ(lists[0].substr(0, lists[0].rfind('-')), "train=__a_b.txt__");
-  EXPECT_EQ(lists[1].substr(0, lists[1].rfind('-')), "train=__a_b.txt_,_c_d.txt__");
-  EXPECT_EQ(names(R"("grid": {"data.train": [["c.txt"], ["a/b.txt", "c d.txt"]]})")[1], lists[1]);
-  // So is the end of a key by which it is named.
+  // Lists and objects have short texts of their own, whatever else is in the file.
+  EXPECT_EQ(names(R"("grid": {"data.train": [["a/b.txt"], ["a/b.txt", "c d.txt"]]})"), (Names{"train=b", "train=b+c_d"}));
+  EXPECT_EQ(names(R"("grid": {"data.train": [["c.txt"], ["a/b.txt", "c d.txt"]]})"), (Names{"train=c", "train=b+c_d"}));
+  // The end of a key by which it is named does not depend on the others either.
   EXPECT_EQ(names(R"("grid": {"zero_optimization.offload_param.device": ["cpu"], "zero_optimization.offload_optimizer.device": ["cpu"],
                               "zero_optimization.stage": [3]})"),
             Names{"offload_optimizer.device=cpu,offload_param.device=cpu,stage=3"});
@@ -86,6 +84,31 @@ TEST_F(SweepPoints, NamesAreShortFitForFoldersAndApart) {
   ASSERT_EQ(longest.size(), 2u);
   EXPECT_NE(longest[0], longest[1]);
   EXPECT_LT(longest[0].size(), 200u);
+}
+
+TEST_F(SweepPoints, MixturesAreNamedByTheirSourcesAndWeights) {
+  const std::string alpha = R"({"name": "alpha", "files": "data/a.jsonl", "weight": 3, "text": "body"})";
+  EXPECT_EQ(names(R"("grid": {"data.train": [[)" + alpha + R"(, {"files": ["data/beta.jsonl"], "weight": 1}],
+                                             [)" +
+                  alpha + R"(, {"files": ["data/beta.jsonl"], "weight": 0.5}]],
+                              "step.mode": ["fo", "zo"]})"),
+            (Names{"train=alpha_3+beta_1,mode=fo", "train=alpha_3+beta_1,mode=zo", "train=alpha_3+beta_0.5,mode=fo",
+                   "train=alpha_3+beta_0.5,mode=zo"}));
+  // Of two that differ in what the name does not say, the second has a hash.
+  const Names alike = names(R"("grid": {"data.train": [[{"files": "a/x.txt"}, "y.txt"], [{"files": "b/x.txt"}, "y.txt"]]})");
+  ASSERT_EQ(alike.size(), 2u);
+  EXPECT_EQ(alike[0], "train=x+y");
+  EXPECT_EQ(alike[1].substr(0, 10), "train=x+y-");
+  // Many sources, and long values beside others, leave every key to be seen.
+  std::string many;
+  for (int i = 0; i < 20; ++i) many += fmt::format("{}\"data/source{}.txt\"", i == 0 ? "" : ", ", i);
+  const Names cut =
+      names(R"("grid": {"data.train": [[)" + many + R"(]], "data.tokenizer": [")" + std::string(200, 'x') + R"("], "seed": [7]})");
+  ASSERT_EQ(cut.size(), 1u);
+  EXPECT_EQ(cut[0].substr(0, 18), "tokenizer=xxxxxxxx");
+  EXPECT_NE(cut[0].find(",train=source0+source1+source2+source3+16more,"), std::string::npos) << cut[0];
+  EXPECT_NE(cut[0].find(",seed=7-"), std::string::npos) << cut[0];
+  EXPECT_LE(cut[0].size(), 159u);
 }
 
 // What differs only in characters that no folder's name has, a value that looks like a name with a number, and one that looks like two
@@ -167,6 +190,12 @@ TEST_F(SweepPoints, AllThatIsWrongIsSaidAtOnceByName) {
               "--set seed=3: seed is swept by the file");
 }
 
+TEST(Reasons, OneReasonOfSeveralPointsIsSaidOnce) {
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "y"}, {"c", "x"}}, ""), ":\n  a, c: x\n  b: y");
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "x"}}, "every point"), ": every point: x");
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "y"}}, "every point"), ":\n  a: x\n  b: y");
+}
+
 TEST_F(SweepPoints, WhatWouldHaveNoEffectIsRefused) {
   EXPECT_SAYS(
       message_of<InputError>([&] { points(R"("grid": {"seed": [1]}, "when": [{"if": {"seed": 2}, "grid": {"run.steps": [3]}}])"); }),
@@ -203,6 +232,10 @@ TEST_F(SweepPoints, MistypedKeysOfTheFileAreNamedWithTheNearest) {
   EXPECT_SAYS(said(R"("grid": {"step": [1]})"), "grid.step is a block; the path of one of its keys is expected");
   EXPECT_SAYS(said(R"("grid": {"run.name": ["a"]})"), "grid.run.name is set by the sweep");
   EXPECT_SAYS(said(R"("grid": {"seed": 3})"), "grid.seed is 3; a list of values is expected");
+  for (const char* part : {"data.train[0].weight", "data.train.0.weight", "data.train.alpha.weight"})
+    EXPECT_SAYS(said(fmt::format(R"("grid": {{"{}": [1, 2]}})", part)),
+                fmt::format("sweep.json: grid.{} is a part of data.train, which is set as a whole", part));
+  EXPECT_EQ(said(R"("grid": {"seed.x": [1]})").find("as a whole"), std::string::npos);
   const std::string several = said(R"("gird": {}, "repeat": {"sede": [1]})");
   EXPECT_SAYS(several, "gird is not");
   EXPECT_SAYS(several, "repeat.sede is not");

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "experiments/records/read_file.h"
+#include "experiments/records/run_record.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/search.h"
 #include "experiments/sweep/sweep.h"
@@ -169,6 +170,41 @@ TEST_F(RunSweep, ARunOfASearchWhoseTurnHasPassedIsDone) {
   EXPECT_EQ(rows().at("seed=2").at("state"), "done");
   EXPECT_EQ(journal().at("seed=2").row.state, SweepState::Done);
   EXPECT_EQ(journal().at("seed=2").row.steps, 2);
+}
+
+TEST_F(RunSweep, ASearchTellsItsRungsAndTheBest) {
+  program("loss=${name#seed=}; train");
+  ASSERT_EQ(
+      run_sweep(request(R"("repeat": {"seed": [3, 1, 2]}, "resources": {"jobs": 1}, "search": {"rungs": [2, 4], "keep": 0.5})"), screen_)
+          .count(SweepState::Done),
+      3u);
+  EXPECT_SAYS(screen_.text_, "rung 1 of 2, to 2 steps: 3 runs take part\n");
+  EXPECT_SAYS(screen_.text_, "rung 1 of 2 [3/3] seed=2: done");
+  EXPECT_SAYS(screen_.text_, "rung 2 of 2, to 4 steps: 2 runs go on: seed=1, seed=2\n");
+  EXPECT_SAYS(screen_.text_, "rung 2 of 2 [2/2] seed=2: done");
+  EXPECT_SAYS(screen_.text_, "the best of the search is seed=1: its loss after 4 steps is 1\n");
+}
+
+TEST_F(RunSweep, LinesHaveTheTimeThatIsLeft) {
+  program("loss=${name#seed=}; train");
+  SweepRequest several = request(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 1})");
+  for (PlannedRun& planned : several.planned) planned.seconds = 3600;
+  ASSERT_EQ(run_sweep(several, screen_).count(SweepState::Done), 3u);
+  // The script takes no time, so that what is left is that of the runs that wait once its rows are seen.
+  EXPECT_TRUE(screen_.text_.starts_with("seed=1: started; about 2:00:00 left\n") ||
+              screen_.text_.starts_with("seed=1: started; about 3:00:00 left\n"))
+      << screen_.text_;
+}
+
+TEST_F(RunSweep, WhatAnInterruptOfTheSweepStopsSaysSo) {
+  program(R"(trap 'train; echo "stopped by SIGUSR1 after 1 of 4 steps" >"$folder/log.txt"; exit 138' USR1
+loss=1; steps=1; touch "$folder/ready"; while :; do sleep 0.01; done)");
+  SweepRequest one = request(R"("repeat": {"seed": [1]})");
+  one.interrupts = [&] { return fs::exists(scratch_.folder() / "many/seed=1/ready") ? 1 : 0; };
+  ASSERT_EQ(run_sweep(one, screen_).count(SweepState::Interrupted), 1u);
+  const RunRecord record = read_run(scratch_.folder() / "many/seed=1");
+  EXPECT_EQ(record.state, RunState::Interrupted);
+  EXPECT_EQ(record.why, "interrupted with its sweep");
 }
 
 // A job that waits until it is cancelled.

@@ -133,7 +133,7 @@ TEST_F(SweepCommand, AKeyThatIsNewInTheGridStartsNoFinishedRunAgain) {
   const Outcome done = sweep({"--resume"});
   EXPECT_EQ(done.status, 0) << done.err;
   EXPECT_SAYS(done.out, note);
-  EXPECT_EQ(count(done.out, ": started\n"), 2U);
+  EXPECT_EQ(count(done.out, ": started"), 2U);
   EXPECT_EQ(count_state("done"), 4U);
   for (const auto& [run, text] : metrics) {
     EXPECT_EQ(place_.read("runs/many/" + run + "/metrics.csv"), text);
@@ -204,7 +204,7 @@ TEST_F(SweepCommand, WhatIsNotAskedForKeepsItsRow) {
   const Outcome one = sweep({"--resume", "--only", "seed=2"});
   EXPECT_EQ(one.status, 0) << one.err;
   EXPECT_SAYS(one.out, "1 of 1 run done; 2 others stay as they are (2 done): ");
-  EXPECT_EQ(count(one.out, ": started\n"), 1U);
+  EXPECT_EQ(count(one.out, ": started"), 1U);
   auto after = rows();
   EXPECT_EQ(after.size(), 3U);
   for (const char* run : {"seed=1", "seed=3"}) EXPECT_EQ(after.at(run), before.at(run));
