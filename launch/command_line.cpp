@@ -284,8 +284,10 @@ class CommandLine {
     sub->add_option("--input", predict_.input, "the table of texts, of a kind that data.train takes; labels in it are not looked at")
         ->required()
         ->type_name("FILE");
-    sub->add_option("--output", predict_.output,
-                    "the table to write, a .tsv, .csv or .jsonl: a row for each row of the input, in its order")
+    sub->add_option(
+           "--output", predict_.output,
+           "the table to write, a .tsv, .csv or .jsonl: a row for each row of the input, in its order (a blank line of a .tsv or .csv of "
+           "one column is an empty text; other blank lines are no rows, and counted)")
         ->required()
         ->type_name("FILE");
     sub->add_option("--text-field", predict_.text_field, "the column or field that holds the text; digits are a column's position from 0")

@@ -30,7 +30,7 @@ PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_s
 
 void PredictionPass::run(const std::string& input, const TextColumn& column) {
   start_ = now();
-  for_each_text(input, column, kInput, [&](TextRow row) {
+  blank_lines_ = for_each_text(input, column, kInput, [&](TextRow row) {
     bytes_ += row.text.size();
     window_.push_back(std::move(row));
     if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window();

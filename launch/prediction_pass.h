@@ -18,6 +18,8 @@ class PredictionPass {
   // The errors of for_each_text, TextClassifier and PredictionFile, which name the table as --input.
   void run(const std::string& input, const TextColumn& column);
   int64_t rows() const { return rows_; }
+  // Of the table, which are no rows.
+  int64_t blank_lines() const { return blank_lines_; }
   double seconds() const { return seconds_; }
 
  private:
@@ -28,7 +30,7 @@ class PredictionPass {
   PredictionFile& out_;
   size_t most_rows_, bytes_ = 0;
   std::vector<TextRow> window_;
-  int64_t rows_ = 0;
+  int64_t rows_ = 0, blank_lines_ = 0;
   double share_ = 0;  // of the input that is done
   double start_ = 0, seconds_ = 0, shown_ = 0;
   bool has_terminal_;

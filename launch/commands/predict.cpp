@@ -70,6 +70,9 @@ int predict(const PredictArguments& arguments) {
   print_out("{}: {} of {} in {}, {} rows/s on {}\n", arguments.output, counted(prediction.rows(), "row"), arguments.input,
             human_duration(prediction.seconds()), human_count(static_cast<double>(prediction.rows()) / prediction.seconds()),
             device.description());
+  if (prediction.blank_lines() > 0)
+    print_err("{} of {} {} no row, and {} has none for {}\n", counted(prediction.blank_lines(), "blank line"), arguments.input,
+              prediction.blank_lines() == 1 ? "is" : "are", arguments.output, prediction.blank_lines() == 1 ? "it" : "them");
   if (classifier.num_truncated() > 0)
     print_err("{} longer than the {} tokens that the model sees: the rest of {} was not read\n",
               classifier.num_truncated() == 1 ? "1 text is" : fmt::format("{} texts are", grouped(classifier.num_truncated())),

@@ -53,7 +53,10 @@ class JsonRows final : public RowBatch {
       const size_t line_end = std::min(part_.text.find('\n', begin_), part_.text.size());
       next_ = line_end + 1;
       const std::string_view line = part_.text.substr(begin_, line_end - begin_);
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+      if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
+        ++num_blank_lines_;
+        continue;
+      }
       parse(line);
       return true;
     }
@@ -93,6 +96,7 @@ class JsonRows final : public RowBatch {
   std::string place() const override { return fmt::format("{}:{}", part_.path, number()); }
   bool is_checked_utf8() const override { return true; }  // by the parser
   size_t num_bytes() const override { return part_.text.size(); }
+  int64_t num_blank_lines() const override { return num_blank_lines_; }
 
   std::string lacks(const std::string& field, const std::string& named_by) const override {
     std::vector<std::string> names;
@@ -137,6 +141,7 @@ class JsonRows final : public RowBatch {
   std::vector<std::string> buffers_;
   json object_;
   size_t begin_ = 0, next_ = 0;  // the line's begin and the next one's
+  int64_t num_blank_lines_ = 0;
 };
 
 // Lines of a file, some at a time.

@@ -17,9 +17,18 @@ bool is_position(const std::string& column) {
 }
 
 std::optional<Record> RecordReader::next() {
-  while (at_ < text_.size() && (text_[at_] == '\n' || text_.substr(at_).starts_with("\r\n"))) end_line();
+  std::optional<Record> record = next_line();
+  while (record && record->cells.empty()) record = next_line();
+  return record;
+}
+
+std::optional<Record> RecordReader::next_line() {
   if (at_ >= text_.size()) return std::nullopt;
   Record record{{}, line_};
+  if (text_[at_] == '\n' || text_.substr(at_).starts_with("\r\n")) {
+    end_line();
+    return record;
+  }
   for (;;) {
     record.cells.push_back(cell(record.cells.size()));
     if (at_ >= text_.size()) break;

@@ -13,13 +13,15 @@ struct Record {
   int64_t line = 0;
 };
 
-// Cuts the text of a .tsv file (a row a line, no quotes) or of a .csv file (RFC 4180) into records; blank lines are none. The path, which
-// is for messages, and the text outlive it.
+// Cuts the text of a .tsv file (a row a line, no quotes) or of a .csv file (RFC 4180) into records. The path, which is for messages, and
+// the text outlive it.
 class RecordReader {
  public:
   RecordReader(const std::string& path, std::string_view text, bool commas) : path_(path), text_(text), commas_(commas) {}
-  // Nothing behind the last. InputError with file and line for quotes that are not closed, or that go on.
+  // Nothing behind the last; blank lines are no records. InputError with file and line for quotes that are not closed, or that go on.
   std::optional<Record> next();
+  // The same, and a blank line is a record without cells.
+  std::optional<Record> next_line();
   // Bytes of the text before the next record.
   size_t position() const { return at_; }
 

@@ -20,7 +20,7 @@ class TextPass {
   TextPass(const std::string& path, const TextColumn& column, const std::string& key, const std::function<void(TextRow)>& visit)
       : path_(path), column_(column), key_(key), visit_(visit) {}
 
-  void records(bool commas) const {
+  int64_t records(bool commas) const {
     TextStream stream(path_, key_);
     std::string_view text;
     for (size_t size = 1 << 20; text = stream.look(size), !stream.is_all();) size *= 2;
@@ -28,28 +28,49 @@ class TextPass {
     require_lines(key_ + ": ", path_, text);
     if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     RecordReader reader(path_, text, commas);
+    const auto visit = [&](std::string cell, int64_t line) {
+      visit_({std::move(cell), place(line), share(reader.position(), text.size())});
+    };
     size_t column = 0, num_columns = 0;
-    while (std::optional<Record> record = reader.next()) {
-      const std::string place = fmt::format("{}:{}", path_, record->line);
+    // The blank lines so far that are no rows; before the first row with cells nobody knows yet whether they are.
+    std::vector<int64_t> blank_lines;
+    while (std::optional<Record> record = reader.next_line()) {
+      const bool is_blank = record->cells.empty();
+      if (is_blank && num_columns != 1) {
+        blank_lines.push_back(record->line);
+        continue;
+      }
       if (num_columns == 0) {
         num_columns = record->cells.size();
-        column = column_in(*record, place);
-        if (!is_position(column_.name)) continue;
+        column = column_in(*record, place(record->line));
+        if (!is_position(column_.name)) {
+          blank_lines.clear();
+          continue;
+        }
+        if (num_columns == 1)
+          for (const int64_t line : std::exchange(blank_lines, {})) visit("", line);
       }
-      if (record->cells.size() != num_columns)
-        fail_input("{}: {}: the row has {} columns; {} are expected, as in the first row", key_, place, record->cells.size(), num_columns);
-      visit_({std::move(record->cells[column]), place, share(reader.position(), text.size())});
+      if (!is_blank && record->cells.size() != num_columns)
+        fail_input("{}: {}: the row has {} columns; {} are expected, as in the first row", key_, place(record->line), record->cells.size(),
+                   num_columns);
+      visit(is_blank ? "" : std::move(record->cells[column]), record->line);
     }
+    return std::ssize(blank_lines);
   }
 
-  void fields() const {
+  int64_t fields() const {
     const auto reader = open_rows(path_, {column_.name}, key_);
     const auto bytes = static_cast<size_t>(std::filesystem::file_size(path_));
-    while (const auto batch = reader->next())
+    int64_t blank_lines = 0;
+    while (const auto batch = reader->next()) {
       while (batch->next()) visit_({text_of(*batch), batch->place(), share(static_cast<size_t>(reader->bytes_read()), bytes)});
+      blank_lines += batch->num_blank_lines();
+    }
+    return blank_lines;
   }
 
  private:
+  std::string place(int64_t line) const { return fmt::format("{}:{}", path_, line); }
   static double share(size_t position, size_t all) {
     return std::min(1.0, static_cast<double>(position) / static_cast<double>(std::max<size_t>(all, 1)));
   }
@@ -92,12 +113,12 @@ class TextPass {
 
 }  // namespace
 
-void for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
-                   const std::function<void(TextRow row)>& visit) {
+int64_t for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
+                      const std::function<void(TextRow row)>& visit) {
   const TableKind kind = table_kind(path, key);
   const TextPass pass(path, column, key, visit);
   if (kind == TableKind::Tabs || kind == TableKind::Commas) return pass.records(kind == TableKind::Commas);
-  pass.fields();
+  return pass.fields();
 }
 
 }  // namespace zerostep

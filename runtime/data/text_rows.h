@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -16,9 +17,11 @@ struct TextRow {
   double share_read = 0;  // of the file, up to the row's end or somewhat further
 };
 
-// Calls visit(row) for each row of a table in order; labels are not looked at. Of the file no more is in memory than a part of some
-// megabytes, or all of a compressed .tsv or .csv. The kinds of read_table (table_file.h) and its errors, which begin with `key`.
-void for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
-                   const std::function<void(TextRow row)>& visit);
+// Calls visit(row) for each row of a table in order; labels are not looked at. A blank line of a .tsv or .csv file of one column is a row
+// whose text is empty. In files of several columns and in .jsonl files blank lines are no rows: returns how many there are behind the
+// header. Of the file no more is in memory than a part of some megabytes, or all of a compressed .tsv or .csv. The kinds of read_table
+// (table_file.h) and its errors, which begin with `key`.
+int64_t for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
+                      const std::function<void(TextRow row)>& visit);
 
 }  // namespace zerostep

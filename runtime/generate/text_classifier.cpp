@@ -49,7 +49,11 @@ std::vector<std::vector<int32_t>> TextClassifier::encode(const std::vector<TextR
   std::atomic<int64_t> truncated = 0;
   const auto encode_row = [&](size_t i) {
     EncodedText text = encode_plain(tokenizer_, rows[i].text, model.max_sequence_length());
-    if (text.tokens.empty()) fail_input("{}: the text has no token, so it has no class", place(rows[i]));
+    if (text.tokens.empty())
+      fail_input("{}: the text has no token, so it has no class{}", place(rows[i]),
+                 rows[i].text.empty()
+                     ? ": it is empty, and this tokenizer puts no token around a text. Give it a text, or leave its line out"
+                     : "");
     const int32_t largest = *std::max_element(text.tokens.begin(), text.tokens.end());
     if (largest >= model.vocabulary_size())
       fail_input(

@@ -132,10 +132,13 @@ TEST_F(Predict, ReadsAndWritesEveryKindOfTable) {
     objects += json{{"id", i}, {"review", sentence(i)}}.dump() + "\n";
     commas += fmt::format("{},\"{}\"\n", i, sentence(i));
   }
-  place_->write("rows.jsonl", objects);
   place_->write("rows.csv", commas);
   place_->write("plain.tsv", rows(96, false));
-  ASSERT_EQ(predict("rows.jsonl", "a.jsonl", {"--text-field", "review"}).status, 0);
+  place_->write("rows.jsonl", objects + "\n");
+  const Outcome with_blank = predict("rows.jsonl", "a.jsonl", {"--text-field", "review"});
+  ASSERT_EQ(with_blank.status, 0);
+  EXPECT_SAYS(with_blank.err, "1 blank line of ");
+  EXPECT_SAYS(with_blank.err, "rows.jsonl is no row, and ");
   ASSERT_EQ(predict("rows.csv", "b.csv", {"--text-field", "the text"}).status, 0);
   // A position: no row is a header.
   ASSERT_EQ(predict("plain.tsv", "c.tsv", {"--text-field", "0"}).status, 0);
@@ -224,6 +227,7 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
                              R"({"text": null})"
                              "\n");
   place_->write("latin.tsv", "text\ncaf\xe9\n");
+  place_->write("blank.tsv", "text\ngood\n\nbad\n");
   std::string late = "text\tnumber\n";
   for (int i = 0; i < 600; ++i) late += "good\t1\n";
   place_->write("late.tsv", late + "good\n");
@@ -245,6 +249,7 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
                         Case{arguments("model", "run.json", "wrong.tsv"), {"--input", "run.json", "unknown ending"}},
                         Case{arguments("model", "empty.tsv", "wrong.tsv"), {"empty.tsv holds no row"}},
                         Case{arguments("model", "bad.jsonl", "wrong.tsv"), {"bad.jsonl:2", "field 'text' is null"}},
+                        Case{arguments("model", "blank.tsv", "wrong.tsv"), {"blank.tsv:3", "no token", "leave its line out"}},
                         Case{arguments("model", "latin.tsv", "wrong.tsv"), {"latin.tsv:2", "0xE9"}},
                         Case{arguments("model", "late.tsv", "wrong.tsv", {"--batch-size", "1"}), {"late.tsv:602", "the row has 1 columns"}},
                         Case{arguments("model", "train.tsv", "train.tsv"), {"--output", "is the input"}},
