@@ -6,9 +6,11 @@
 
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "base/first_names.h"
 #include "launch/agreement.h"
 #include "launch/run_folder.h"
 #include "launch/train_run.h"
+#include "runtime/checkpoint/data_changes.h"
 #include "runtime/checkpoint/run_state.h"
 
 namespace zerostep {
@@ -48,6 +50,59 @@ bool changes_steps(const std::string& path) {
   for (const char* block : {"/optimizer", "/scheduler", "/step", "/gradient_clipping", "/fp16", "/gradient_predivide_factor"})
     if (path.starts_with(block)) return true;
   return false;
+}
+
+// What identity_of() calls the fingerprints.
+constexpr const char *kTokenizer = "tokenizer", *kTrainData = "data.train", *kBackpropData = "data of backprop";
+constexpr const char* kOwnData = "data.bp_train";  // of backprop, where it does not share data.train
+bool is_own(const Config& config) { return config.step.bp_data == StepConfig::BackpropData::Own; }
+
+std::vector<std::string> files_of(const std::vector<SourceConfig>& sources) {
+  std::vector<std::string> out;
+  for (const SourceConfig& source : sources) out.insert(out.end(), source.files.begin(), source.files.end());
+  return out;
+}
+
+// What has made a fingerprint another, where no value of the configuration has.
+std::string other_content(const Config& config, const std::string& key) {
+  if (key == kTokenizer)
+    return fmt::format("the tokenizer that data.tokenizer names, {}, is another than in the checkpoint", config.data.tokenizer);
+  const bool is_of_backprop = key == kBackpropData && is_own(config);
+  const std::vector<SourceConfig>& sources = is_of_backprop ? config.data.bp_train : config.data.train;
+  const auto by_name = std::find_if(sources.begin(), sources.end(), [](const SourceConfig& source) { return !source.catalogue.empty(); });
+  return fmt::format("the content of the files of {} has changed since the checkpoint, or which files there are{}: {}",
+                     is_of_backprop ? kOwnData : kTrainData,
+                     by_name == sources.end() ? "" : ", or what the catalogue " + by_name->catalogue + " says of them",
+                     first_names(files_of(sources)));
+}
+
+// Where the identity of a run differs from that of a checkpoint. Fingerprints tell people nothing: what stands for them is the values that
+// made them, or that the files themselves have changed.
+std::vector<std::string> identity_changes(const Manifest& manifest, const Json& identity, const Json& resolved, const Config& config) {
+  std::vector<std::string> out;
+  const auto add = [&](const std::string& change) {
+    if (std::find(out.begin(), out.end(), change) == out.end()) out.push_back(change);
+  };
+  const std::vector<std::string> keys = different_keys(manifest.identity, identity);
+  const bool is_same_tokenizer = std::find(keys.begin(), keys.end(), kTokenizer) == keys.end();
+  for (const std::string& key : keys) {
+    if (key != kTokenizer && key != kTrainData && key != kBackpropData) {
+      add(fmt::format("{} is {} here and {} in the checkpoint", key, text_of(identity, key), text_of(manifest.identity, key)));
+      continue;
+    }
+    if (!identity.contains(key) || !manifest.identity.contains(key)) {
+      add(fmt::format("{} is {}", key,
+                      identity.contains(key) ? "there here and not in the checkpoint" : "there in the checkpoint and not here"));
+      continue;
+    }
+    std::vector<std::string> changes =
+        data_changes(resolved, manifest.configuration, key == kBackpropData && is_own(config) ? kOwnData : kTrainData);
+    if (key == kTokenizer) std::erase_if(changes, [](const std::string& change) { return !change.starts_with("data.tokenizer "); });
+    // Another tokenizer makes other tokens of the same files.
+    if (changes.empty() && (key == kTokenizer || is_same_tokenizer)) changes.push_back(other_content(config, key));
+    for (const std::string& change : changes) add(change);
+  }
+  return out;
 }
 
 // The checkpoint that --resume means; "": the latest of the run.
@@ -95,13 +150,13 @@ bool settle_resumed_run(const std::string& where, Config& config) {
 
 Json identity_of(const TrainSetup& setup) {
   const Config& config = setup.config();
-  Json out{{"tokenizer", setup.subject.tokenizer->fingerprint()},
-           {"data.train", setup.train_data->fingerprint()},
+  Json out{{kTokenizer, setup.subject.tokenizer->fingerprint()},
+           {kTrainData, setup.train_data->fingerprint()},
            {"seed", config.seed},
            {"train_batch_size", config.batch.train_batch_size},
            {"data.sequence_length", config.data.sequence_length},
            {"precision", name_of(config.precision.compute)}};
-  if (setup.backprop_data) out["data of backprop"] = setup.backprop_data->fingerprint();
+  if (setup.backprop_data) out[kBackpropData] = setup.backprop_data->fingerprint();
   if (config.step.uses_queries()) out["step.query_batch_size"] = config.step.query_batch.train_batch_size;
   return out;
 }
@@ -132,10 +187,8 @@ std::vector<std::string> check_same_run(const CheckpointReader& checkpoint, cons
   const auto change = [&](const std::string& path) {
     return fmt::format("{} is {} here and {} in the checkpoint", dotted(path), text_of(flat_now, path), text_of(flat_before, path));
   };
-  std::string differences;
-  for (const std::string& key : different_keys(manifest.identity, identity))
-    differences += fmt::format("{}{} is {} here and {} in the checkpoint", differences.empty() ? "" : "; ", key, text_of(identity, key),
-                               text_of(manifest.identity, key));
+  std::string differences =
+      fmt::format("{}", fmt::join(identity_changes(manifest, identity, Json::parse(setup.subject.loaded.resolved_json), config), "; "));
   // Sizes of batches that only one of two modes has would hide what was changed.
   if (!differences.empty() && text_of(flat_before, "/step/mode") != text_of(flat_now, "/step/mode"))
     differences = change("/step/mode") + "; " + differences;

@@ -369,6 +369,7 @@ void TrainRun::finish() {
   if (config_.monitor.comms_enabled) log_lines(log_, comms_summary(engine_.comm_counters(), job_.size()));
   memory_moment("the run is done");
   outcome_.resident_peak_bytes = resident_memory().peak;
+  outcome_.load = machine_load();
   for (const std::string& line : run_footer(setup_.report(), setup_.facts, outcome_)) log_.line(line);
   if (config_.run.plot) draw_loss();
 }

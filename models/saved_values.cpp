@@ -91,8 +91,9 @@ class SavedValues {
     std::vector<std::string> out;
     const auto holds = [&](const char* name) { return fs::exists(fs::path(directory_) / name); };
     if (!unused_.empty())
-      out.push_back(fmt::format("{}: {} of the {} tensors in its files {} not used by this model: {}", directory_, unused_.size(),
-                                places_.size(), unused_.size() == 1 ? "is" : "are", first_names(unused_)));
+      out.push_back(fmt::format(
+          "{}: {} of the {} tensors in its files {} not used by this model: {}; no loss where the model's task has no such part",
+          directory_, unused_.size(), places_.size(), unused_.size() == 1 ? "is" : "are", first_names(unused_)));
     if (holds("model.safetensors") && holds("model.safetensors.index.json"))
       out.push_back(fmt::format("{}: model.safetensors is read, and model.safetensors.index.json with its files is not", directory_));
     if (holds("adapter_config.json"))

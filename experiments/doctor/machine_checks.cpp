@@ -85,12 +85,13 @@ std::string_view name_of(Verdict verdict) {
   return nth(kNames, static_cast<int>(verdict));
 }
 
-Finding check_cores() {
+Finding check_cores(const MachineLoad& load) {
   const int64_t cores = std::ssize(CoreSet::of_process());
-  const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
-  return {"cores", Verdict::Ok,
-          online > cores ? fmt::format("{} of {} cores are for this process (its affinity, or a container's)", cores, online)
-                         : fmt::format("{} for this process, which are all", cores)};
+  const std::string text = load.cores > cores
+                               ? fmt::format("{} of {} cores are for this process (its affinity, or a container's)", cores, load.cores)
+                               : fmt::format("{} for this process, which are all", cores);
+  if (!load.exceeds_cores()) return {"cores", Verdict::Ok, text};
+  return {"cores", Verdict::Warning, fmt::format("{}; {}", text, busy_text(load)), busy_help()};
 }
 
 Finding check_threads(int cores) {

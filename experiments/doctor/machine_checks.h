@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/machine_load.h"
+
 namespace zerostep {
 
 enum class Verdict : uint8_t { Ok, Warning, Error };
@@ -17,7 +19,7 @@ struct Finding {
 };
 
 // Each looks at one thing of this machine, and throws nothing.
-Finding check_cores();
+Finding check_cores(const MachineLoad& load = machine_load());
 // Threads of LibTorch in a rank that has so many cores.
 Finding check_threads(int cores);
 Finding check_memory();

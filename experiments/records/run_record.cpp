@@ -182,8 +182,11 @@ double RunRecord::planned_bytes(std::string_view tier) const {
 }
 
 int64_t RunRecord::total_steps() const {
+  constexpr const char* kSettled = "run_steps";  // in a plan: what run.epochs come to
   const nlohmann::json& steps = value("run.steps");
-  return steps.is_number_integer() ? steps.get<int64_t>() : 0;
+  if (steps.is_number_integer()) return steps.get<int64_t>();
+  if (!plan.is_object() || !plan.contains(kSettled) || !plan[kSettled].is_number_integer()) return 0;
+  return plan[kSettled].get<int64_t>();
 }
 
 bool holds_run(const fs::path& folder) {

@@ -46,7 +46,7 @@ struct RunRecord {
   const nlohmann::json& value(std::string_view path) const;
   // The planned peak of a tier, "device", "host" or "file"; NaN without a plan.
   double planned_bytes(std::string_view tier) const;
-  int64_t total_steps() const;  // run.steps; 0: not known
+  int64_t total_steps() const;  // run.steps, or what the plan says that run.epochs are; 0: not known
 };
 
 // Whether a run has left its metrics there: the first line at least, which a run writes before its first step. A file that may not be read

@@ -19,7 +19,7 @@ struct RunStatus {
   RunState state = RunState::Unknown;
   std::string why, owner, unread;                      // as RunRecord
   int64_t step = -1;                                   // of the last row, from 0 as in metrics.csv; -1: there is no row
-  int64_t total = 0;                                   // run.steps; 0: not known
+  int64_t total = 0;                                   // RunRecord::total_steps(); 0: not known
   std::vector<double> losses;                          // of the rows that have one
   double last_loss = kUnknown, final_loss = kUnknown;  // of the last row that has one; mean of the last 5 % of them
   double eval_loss = kUnknown, best_eval_loss = kUnknown;

@@ -40,7 +40,7 @@ class Findings {
     checks_.push_back(
         {{"subject", finding.subject}, {"verdict", name_of(finding.verdict)}, {"text", finding.text}, {"help", finding.help}});
     if (json_) return;
-    std::string line = fmt::format("{:<8} {:<14} {}", name_of(finding.verdict), finding.subject, finding.text);
+    std::string line = fmt::format("{:<8} {:<15} {}", name_of(finding.verdict), finding.subject, finding.text);
     if (!finding.help.empty()) line += ". What helps: " + finding.help;
     std::replace(line.begin(), line.end(), '\n', ' ');
     print_out("{}\n", visible(line));
@@ -160,7 +160,7 @@ class FileChecks {
   }
   void model() {
     values_ = starting_values(subject_);
-    for (const std::string& note : values_.notes) warn("model", note, "docs/configuration.md says where first values come from");
+    for (const std::string& note : values_.notes) warn("model", note, "");  // it says itself what helps
     ok("model", fmt::format("{}: {} parameters in {} units, {}", config().model.path.empty() ? "untrained" : config().model.path,
                             grouped(subject_.model->num_elements()), subject_.model->units().size(), name_of(config().precision.compute)));
   }

@@ -61,6 +61,7 @@ ordered_json plan_json(const PlanReport& report) {
   const auto& [config, plan, cost, limit, prediction] = report;
   const Plan& train = plan.any_step();
   ordered_json out;
+  if (config.run.steps > 0) out["run_steps"] = config.run.steps;
   out["world"] = train.options.world;
   out["stage"] = train.options.stage;
   out["precision"] = name_of(config.precision.compute);

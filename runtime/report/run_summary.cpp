@@ -15,6 +15,8 @@
 namespace zerostep {
 namespace {
 
+constexpr double kFarAbove = 2;  // a measured step over a predicted one, which otherwise lies within a quarter of it
+
 void add_line(std::vector<std::string>& lines, const char* what, const std::string& value) {
   lines.push_back(fmt::format("{:<15}{}", what, value));
 }
@@ -74,6 +76,19 @@ void add_sources(std::vector<std::string>& lines, const DataFacts& facts) {
 void add_sets(std::vector<std::string>& lines, const Config& config, const char* what, const std::vector<SetFacts>& sets) {
   for (const SetFacts& set : sets)
     add_line(lines, what, (set.name.empty() ? "" : set.name + ": ") + data_text(config, set.data, config.data.sequence_length));
+}
+
+// What of the epochs that were asked for the whole steps are.
+std::string epochs_text(const Config& config, int64_t samples) {
+  const int64_t step = config.samples_of_step();
+  const double asked = config.run.epochs * static_cast<double>(samples),
+               reads = static_cast<double>(config.run.steps) * static_cast<double>(step);
+  const std::string text = fmt::format("{:g} x {}, {} a step", config.run.epochs, plural(samples, "sample"), grouped(step));
+  if (reads > asked) return text + ": less than a step, of which there is one";
+  const double rest = std::floor(asked - reads);
+  if (rest < 1 || rest >= static_cast<double>(step)) return text;
+  return text + fmt::format(": the last {}, less than a step, {} left out", plural(static_cast<int64_t>(rest), "sample"),
+                            rest == 1 ? "is" : "are");
 }
 
 // Of a monitor that writes below the run's folder.
@@ -136,6 +151,7 @@ std::vector<std::string> run_header(const PlanReport& report, const RunFacts& fa
   const int64_t length = config.data.sequence_length;
   add_line(out, "data", data_text(config, facts.train, queried ? config.step.query_sequence_length : length));
   add_sources(out, facts.train);
+  if (config.run.epochs > 0 && config.run.steps > 0) add_line(out, "epochs", epochs_text(config, facts.train.samples));
   if (facts.backprop.samples > 0) add_line(out, "bp data", data_text(config, facts.backprop, length));
   add_sources(out, facts.backprop);
   add_sets(out, config, "evaluation", facts.evaluation);
@@ -188,11 +204,13 @@ std::vector<std::string> run_footer(const PlanReport& report, const RunFacts& fa
                          human_quantity(o.flops / o.seconds, "FLOP/s"), step_seconds * 1e3));
     if (report.prediction != nullptr) {
       const double predicted = report.prediction->step_seconds;
+      const bool is_held_up = step_seconds > kFarAbove * predicted && o.load.exceeds_cores();
       add_line(
           out, "predicted",
-          fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured{}", predicted * 1e3, name_of(report.prediction->bound_by),
+          fmt::format("{:.1f} ms a step, bound by {}: {:.0f} % {} than measured{}{}", predicted * 1e3, name_of(report.prediction->bound_by),
                       100 * std::abs(predicted / step_seconds - 1), predicted < step_seconds ? "less" : "more",
-                      report.prediction->is_unsteady ? "; from figures " + unsteady_note() : ""));
+                      report.prediction->is_unsteady ? "; from figures " + unsteady_note() : "",
+                      is_held_up ? fmt::format("; {}: {}", busy_text(o.load), busy_help()) : ""));
     }
     const double planned = static_cast<double>(report.cost.device_peak_bytes);
     add_line(out, "memory",

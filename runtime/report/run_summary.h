@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/machine_load.h"
 #include "runtime/data/data_stream.h"
 #include "runtime/report/plan_report.h"
 
@@ -62,6 +63,7 @@ struct RunOutcome {
   int64_t device_peak_bytes = 0;
   int64_t file_bytes_read = 0, file_bytes_written = 0;  // counted in these steps, of the files of the rank that tells
   int64_t resident_peak_bytes = 0;                      // of the process that tells
+  MachineLoad load;                                     // at its end
   std::string stopped_by;                               // "SIGTERM"; "": it ran to its end
 };
 // "loss 3.2158, perplexity 24.92", of several sets "near: loss ...; far: loss ...".

@@ -80,6 +80,16 @@ TEST(MachineChecks, CoresAreThoseThatThisProcessMayUse) {
   }));
 }
 
+TEST(MachineChecks, ALoadAboveTheCoresIsAWarning) {
+  const long cores = machine_load().cores;
+  EXPECT_EQ(check_cores({static_cast<double>(cores), cores}).verdict, Verdict::Ok);
+  EXPECT_EQ(check_cores({0, cores}).verdict, Verdict::Ok) << "not known";
+  const Finding busy = check_cores({4.04, 2});
+  EXPECT_EQ(busy.verdict, Verdict::Warning);
+  EXPECT_SAYS(busy.text, "; the load of the machine is 4.0 on 2 cores, so that other programs hold cores");
+  EXPECT_SAYS(busy.help, "OMP_WAIT_POLICY=passive or OMP_NUM_THREADS=1");
+}
+
 TEST(MachineChecks, SharedMemoryThatIsNotThereIsAWarning) {
   EXPECT_EQ(check_shared_memory("/nowhere/shm").verdict, Verdict::Warning);
   EXPECT_SAYS(check_shared_memory("/nowhere/shm").text, "is not there");

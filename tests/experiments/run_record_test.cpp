@@ -83,6 +83,18 @@ TEST_F(RunRecords, WhatCannotBeReadIsSaidAndStopsNoOther) {
   EXPECT_SAYS(runs[5].unread, "log.txt");
 }
 
+TEST_F(RunRecords, EpochsAreTheStepsOfThePlan) {
+  const auto steps = [&](const char* plan) {
+    const std::filesystem::path folder = make("epochs", "", R"({"run": {"epochs": 3}})");
+    std::ofstream(folder / "plan.json") << plan;
+    return read_run(folder).total_steps();
+  };
+  EXPECT_EQ(steps(R"({"run_steps": 75, "world": 1})"), 75);
+  EXPECT_EQ(steps(R"({"world": 1})"), 0) << "a plan of former versions";
+  EXPECT_EQ(steps(R"({"run_steps": "75"})"), 0);
+  EXPECT_EQ(read_run(make("steps")).total_steps(), 2) << "without a plan";
+}
+
 TEST_F(RunRecords, WhatMayNotBeReadIsSaid) {
   const std::filesystem::path folder = make("a");
   std::filesystem::permissions(folder / "log.txt", std::filesystem::perms::none);

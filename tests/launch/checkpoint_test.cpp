@@ -208,7 +208,8 @@ TEST_F(CheckpointRun, WhatHasChangedIsNamed) {
        {Case{"model.n_embd=48", "n_embd is 48 here and 32 in the checkpoint", false}, Case{"model.n_layer=3", "n_layer", false},
         Case{"optimizer.type=Lion", "kept 2 values", false}, Case{"optimizer.type=MuDaMW", "optimizer.type is", false},
         Case{"seed=11", "seed is 11", true}, Case{"step.mode=zo", "step.mode is \"zo\" here and \"fo\" in the checkpoint; ", true},
-        Case{"data.train=\"" + place_.path("other.txt") + "\"", "data.train", true},
+        Case{"data.train=\"" + place_.path("other.txt") + "\"", "other.txt\" here and ", true},
+        Case{"data.max_samples=7", "data.max_samples is 7 here and 0 in the checkpoint. Going on", true},
         Case{"train_batch_size=8", "train_batch_size is 8", true}}) {
     const Outcome refused = resume({c.set});
     EXPECT_EQ(refused.status, 2) << c.set;

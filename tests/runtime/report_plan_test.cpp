@@ -335,6 +335,54 @@ TEST(RunFooter, ComparesThePredictionWithTheRun) {
       << text();
 }
 
+TEST(RunFooter, SaysWhereOtherProgramsHoldCores) {
+  const Planned planned(0, 1, int64_t{1} << 40);
+  Prediction prediction;
+  prediction.step_seconds = 0.1;
+  PlanReport report = planned.report();
+  report.prediction = &prediction;
+  RunOutcome outcome;
+  outcome.steps = 10;
+  const auto text = [&](double step_seconds, MachineLoad load) {
+    outcome.seconds = 10 * step_seconds;
+    outcome.load = load;
+    std::string out;
+    for (const std::string& line : run_footer(report, {}, outcome)) out += line + "\n";
+    return out;
+  };
+  const std::string says =
+      "than measured; the load of the machine is 2.5 on 2 cores, so that other programs hold cores: OMP_WAIT_POLICY=passive or ";
+  EXPECT_SAYS(text(0.25, {2.5, 2}), says);
+  for (const auto& [seconds, load] : {std::pair{0.19, MachineLoad{2.5, 2}}, {0.25, MachineLoad{2, 2}}, {0.25, MachineLoad{0, 2}}})
+    EXPECT_EQ(text(seconds, load).find("the load"), std::string::npos) << text(seconds, load);
+}
+
+// Epochs are whole steps: what is left over is said.
+TEST(RunHeader, SaysWhatEpochsLeaveOut) {
+  Planned planned(0, 1, int64_t{1} << 40);
+  Config& config = planned.test.config;
+  const auto epochs = [&](double epochs, int64_t steps, int64_t samples) {
+    config.run.epochs = epochs;
+    config.run.steps = steps;
+    config.batch.train_batch_size = 8;
+    RunFacts facts;
+    facts.train.samples = samples;
+    std::string out;
+    for (const std::string& line : run_header(planned.report(), facts))
+      if (line.starts_with("epochs ")) out += line.substr(15);
+    return out;
+  };
+  EXPECT_EQ(epochs(1, 2, 20), "1 x 20 samples, 8 a step: the last 4 samples, less than a step, are left out");
+  EXPECT_EQ(epochs(1, 2, 17), "1 x 17 samples, 8 a step: the last 1 sample, less than a step, is left out");
+  EXPECT_EQ(epochs(2, 5, 20), "2 x 20 samples, 8 a step");
+  EXPECT_EQ(epochs(0.5, 1, 20), "0.5 x 20 samples, 8 a step: the last 2 samples, less than a step, are left out");
+  EXPECT_EQ(epochs(0.1, 1, 20), "0.1 x 20 samples, 8 a step: less than a step, of which there is one");
+  EXPECT_EQ(epochs(0, 5, 20), "");
+  EXPECT_EQ(plan_json(planned.report())["run_steps"], 5);
+  config.run.steps = 0;
+  EXPECT_FALSE(plan_json(planned.report()).contains("run_steps"));
+}
+
 // What the whole process held at its peak stands beside what was planned and what it had before.
 TEST(RunFooter, ComparesTheProcessWithThePlan) {
   const Planned planned(0, 1, int64_t{1} << 40);
