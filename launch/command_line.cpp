@@ -329,6 +329,9 @@ class CommandLine {
     add_count(batches, "--steps", batches_.steps, "how many");
     add_count(batches, "--first", batches_.first_step, "from this step on");
     add_count(batches, "--world", batches_.world, "ranks, where the file gives only the micro-batch of one", 1, kMostRanks);
+    batches->footer(
+        "\nA sample of a language model has one token more than its length (data.sequence_length): the tokens from the second on are\n"
+        "the labels of those before them. A classifier's samples are texts without their padding.");
     run_on_one_rank(batches, [this] { return inspect_batches(batches_); });
     CLI::App* model = sub->add_subcommand("model", "units and parameters with shapes and first global element, and the number of elements");
     add_file(model, model_);

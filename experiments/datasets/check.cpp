@@ -201,8 +201,11 @@ Json check_documents(const CheckRequest& request) {
                        {"max", *std::max_element(bits.begin(), bits.end())},
                        {"mean_if_shuffled", mean(divergences(blocks.shuffled_parts(parts, 1)))}};
   if (!request.against.empty())
-    out["overlap"] = {
-        {"windows", windows.size()}, {"overlapping_documents", overlapping_documents}, {"overlapping_windows", overlapping_windows}};
+    out["overlap"] = {{"texts", windows.num_texts()},
+                      {"too_short_texts", windows.num_too_short()},
+                      {"windows", windows.size()},
+                      {"overlapping_documents", overlapping_documents},
+                      {"overlapping_windows", overlapping_windows}};
   return out;
 }
 
@@ -233,13 +236,17 @@ std::string check_text(const Json& checked) {
                      divergence["of"].get<std::string>(), divergence["mean"].get<double>(), divergence["max"].get<double>(),
                      divergence["mean_if_shuffled"].get<double>());
   if (!checked.contains("overlap")) return out;
-  if (checked["overlap"]["windows"] == 0)
-    out +=
-        fmt::format("overlap: none of the evaluation data's texts has {} bytes, the shortest that are looked for\n", TextWindows::kFewest);
-  else
-    out += fmt::format("overlap: {} of the documents share {} places with the {} windows of the evaluation data\n",
-                       number(checked["overlap"]["overlapping_documents"]), number(checked["overlap"]["overlapping_windows"]),
-                       number(checked["overlap"]["windows"]));
+  const Json& overlap = checked["overlap"];
+  if (overlap["windows"] == 0) {
+    out += fmt::format("overlap: none of the {} evaluation texts has {} bytes, the shortest that are looked for\n",
+                       number(overlap["texts"]), TextWindows::kFewest);
+    return out;
+  }
+  out += fmt::format("overlap: {} of the documents share {} places with the {} windows of the evaluation data\n",
+                     number(overlap["overlapping_documents"]), number(overlap["overlapping_windows"]), number(overlap["windows"]));
+  if (overlap["too_short_texts"] > 0)
+    out += fmt::format("{} of {} evaluation texts {} too short to look for, below {} bytes\n", number(overlap["too_short_texts"]),
+                       number(overlap["texts"]), overlap["too_short_texts"] == 1 ? "is" : "are", TextWindows::kFewest);
   return out;
 }
 

@@ -25,8 +25,9 @@ struct CheckRequest {
 //   rows in a random order;
 // - documents are searched for windows of 128 bytes of the evaluation data.
 // {"rows", "parts", "sources" [{"name", "rows", "share", "share_of_parts"}], "chi_square" {"statistic", "degrees", "p"} or null where there
-// is one source, "divergence" {"of", "bits" of each part, "mean", "max", "mean_if_shuffled"}, "overlap" {"windows",
-// "overlapping_documents", "overlapping_windows"} with `against`}. InputError as DocumentReader's.
+// is one source, "divergence" {"of", "bits" of each part, "mean", "max", "mean_if_shuffled"}, "overlap" {"texts"
+// that are looked for, "too_short_texts" of them that are not, "windows", "overlapping_documents", "overlapping_windows"} with `against`}.
+// InputError as DocumentReader's.
 nlohmann::ordered_json check_documents(const CheckRequest& request);
 // The same for people.
 std::string check_text(const nlohmann::ordered_json& checked);

@@ -14,8 +14,8 @@
 
 namespace zerostep {
 
-DocumentBatch::DocumentBatch(std::unique_ptr<RowBatch> rows, const TextTemplate& text, int64_t most)
-    : rows_(std::move(rows)), template_(&text), most_(most) {}
+DocumentBatch::DocumentBatch(std::unique_ptr<RowBatch> rows, const TextTemplate& text, int64_t most, bool keeps_textless)
+    : rows_(std::move(rows)), template_(&text), most_(most), keeps_textless_(keeps_textless) {}
 
 DocumentBatch::DocumentBatch(std::string whole) : most_(1), buffer_(std::move(whole)) {}
 
@@ -27,6 +27,12 @@ bool DocumentBatch::next() {
     return true;
   }
   while (rows_->next()) {
+    if (keeps_textless_) obstacle_ = template_->obstacle(*rows_);
+    if (obstacle_) {
+      text_ = {};
+      ++num_documents_;
+      return true;
+    }
     const std::optional<std::string_view> text = template_->text(*rows_, buffer_);
     if (text) {
       text_ = *text;
@@ -38,10 +44,23 @@ bool DocumentBatch::next() {
   return false;
 }
 
+std::string DocumentBatch::obstacle_text() const {
+  using Kind = FieldValue::Kind;
+  const Kind kind = obstacle_->kind;
+  return fmt::format("field '{}' is {}", template_->fields()[obstacle_->field],
+                     kind == Kind::Missing ? "missing"
+                     : kind == Kind::Null  ? "null"
+                                           : rows_->type_of(obstacle_->field));
+}
+
+void DocumentBatch::add_fields(std::vector<TableField>& fields) const {
+  if (rows_) rows_->add_fields(fields);
+}
+
 FieldValue DocumentBatch::field(size_t index) const { return rows_ ? rows_->field(template_->fields().size() + index) : FieldValue(); }
 
-DocumentReader::DocumentReader(DocumentSource source, std::vector<std::string> fields)
-    : source_(std::move(source)), text_(source_), files_(corpus_files(source_)) {
+DocumentReader::DocumentReader(DocumentSource source, std::vector<std::string> fields, bool keeps_textless)
+    : source_(std::move(source)), text_(source_), files_(corpus_files(source_)), keeps_textless_(keeps_textless) {
   fields_ = text_.fields();
   fields_.insert(fields_.end(), fields.begin(), fields.end());
   documents_left_ = source_.max_documents > 0 ? source_.max_documents : std::numeric_limits<int64_t>::max();
@@ -55,7 +74,7 @@ DocumentReader::DocumentReader(DocumentSource source, std::vector<std::string> f
 std::unique_ptr<DocumentBatch> DocumentReader::next() {
   for (;;) {
     if (rows_) {
-      if (auto rows = rows_->next()) return std::make_unique<DocumentBatch>(std::move(rows), text_, documents_left_);
+      if (auto rows = rows_->next()) return std::make_unique<DocumentBatch>(std::move(rows), text_, documents_left_, keeps_textless_);
       rows_.reset();
     }
     if (index_ == files_.size() || documents_left_ == 0) return nullptr;

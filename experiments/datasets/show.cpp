@@ -30,6 +30,8 @@ int64_t characters_of(std::string_view text) {
 
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 
+bool is_nothing(FieldValue::Kind kind) { return kind == FieldValue::Kind::Missing || kind == FieldValue::Kind::Null; }
+
 // The beginning of a text, whole characters.
 std::string beginning(std::string_view text) {
   if (text.size() <= kShownCharacters) return std::string(text);
@@ -39,18 +41,19 @@ std::string beginning(std::string_view text) {
 }
 
 Json value_json(const FieldValue& value) {
-  if (value.kind == FieldValue::Kind::Missing || value.kind == FieldValue::Kind::Null) return nullptr;
+  if (is_nothing(value.kind)) return nullptr;
   if (value.kind == FieldValue::Kind::Number || value.kind == FieldValue::Kind::Boolean)
     if (Json parsed = Json::parse(value.text.begin(), value.text.end(), nullptr, false); !parsed.is_discarded()) return parsed;
   return beginning(value.text);
 }
 
-// What a source without a template takes as its text: text_field, or the first field of texts where there is no such field.
+// What a source without a template takes as its text: text_field, or the first field of texts where none is named and there is no "text".
 void choose_text(DocumentSource& source, const std::vector<TableField>& fields) {
   const auto has = [&](const std::string& name) {
     return std::any_of(fields.begin(), fields.end(), [&](const TableField& field) { return field.name == name; });
   };
-  if (!source.text.empty() || fields.empty() || has(source.text_field)) return;
+  const bool is_named = !source.text.empty() || source.text_field != DocumentSource().text_field;
+  if (is_named || fields.empty() || has(source.text_field)) return;
   for (const TableField& field : fields)
     if (field.is_text) {
       source.text_field = field.name;
@@ -58,8 +61,24 @@ void choose_text(DocumentSource& source, const std::vector<TableField>& fields) 
     }
 }
 
+// Rows without a text, of one kind of reason, and the first of them.
+struct Textless {
+  int64_t rows = 0;
+  std::string place, why;
+
+  void add(const Textless& later) {
+    if (rows == 0)
+      *this = later;
+    else
+      rows += later.rows;
+  }
+  Json json() const { return {{"rows", rows}, {"first", place}, {"why", why}}; }
+};
+
 struct Counts {
   int64_t rows = 0, left_out = 0, empty = 0;
+  Textless missing, other_type;
+  std::vector<TableField> fields;
   LengthSample characters, tokens;
   DuplicateCounter duplicates;
   int64_t tokenized = 0;
@@ -70,12 +89,17 @@ struct BatchCounts {
   std::vector<int64_t> characters, tokens;
   std::vector<uint64_t> hashes;
   int64_t empty = 0;
+  Textless missing, other_type;
+  std::vector<TableField> fields;
 };
 
 void add(Counts& all, const BatchCounts& batch, const DocumentBatch& documents) {
   all.rows += documents.num_documents();
   all.left_out += documents.num_left_out();
   all.empty += batch.empty;
+  all.missing.add(batch.missing);
+  all.other_type.add(batch.other_type);
+  for (const TableField& field : batch.fields) add_field(all.fields, field);
   for (const int64_t length : batch.characters) all.characters.add(length);
   for (const int64_t length : batch.tokens) all.tokens.add(length);
   for (const uint64_t hash : batch.hashes) all.duplicates.add(hash);
@@ -89,23 +113,19 @@ Json show_documents(const ShowRequest& request) {
   Json first = Json::array();
   int64_t bytes = 0;
   std::vector<DocumentReader> readers;
-  std::vector<TableField> fields;
   for (DocumentSource source : request.sources) {
     const std::vector<std::string> files = corpus_files(source);
     const std::vector<TableField> of_source = table_fields(files.front(), source.key);
     choose_text(source, of_source);
-    for (const TableField& field : of_source)
-      if (std::none_of(fields.begin(), fields.end(), [&](const TableField& known) { return known.name == field.name; }))
-        fields.push_back(field);
+    for (const TableField& field : of_source) add_field(counts.fields, field);
     if (out["text"] == "") out["text"] = !source.text.empty() ? source.text : of_source.empty() ? "the whole file" : source.text_field;
     std::vector<std::string> names;
     for (const TableField& field : of_source) names.push_back(field.name);
-    readers.emplace_back(source, names);
+    readers.emplace_back(source, names, true);
     for (const std::string& file : files) out["files"].push_back(file);
     bytes += readers.back().num_bytes();
   }
   out["bytes"] = bytes;
-  for (const TableField& field : fields) out["fields"].push_back({{"name", field.name}, {"type", field.type}});
   // Every so many texts are tokenized.
   const uint64_t stride = static_cast<uint64_t>(std::max<int64_t>(1, bytes / kTokenizedBytes));
   for (size_t r = 0; r < readers.size(); ++r) {
@@ -116,17 +136,23 @@ Json show_documents(const ShowRequest& request) {
       std::vector<int32_t> tokens;
       while (documents.next()) {
         const std::string_view text = documents.text();
-        const uint64_t hash = XXH3_64bits(text.data(), text.size());
-        batch->characters.push_back(characters_of(text));
-        if (is_blank(text)) {
-          ++batch->empty;
+        documents.add_fields(batch->fields);
+        if (documents.obstacle()) {
+          (is_nothing(documents.obstacle()->kind) ? batch->missing : batch->other_type)
+              .add({1, documents.place(), documents.obstacle_text()});
         } else {
-          batch->hashes.push_back(hash);
-        }
-        if (request.tokenizer != nullptr && (stride == 1 || (hash >> 32) % stride == 0)) {
-          tokens.clear();
-          request.tokenizer->encode(text, tokens);
-          batch->tokens.push_back(std::ssize(tokens));
+          const uint64_t hash = XXH3_64bits(text.data(), text.size());
+          batch->characters.push_back(characters_of(text));
+          if (is_blank(text)) {
+            ++batch->empty;
+          } else {
+            batch->hashes.push_back(hash);
+          }
+          if (request.tokenizer != nullptr && (stride == 1 || (hash >> 32) % stride == 0)) {
+            tokens.clear();
+            request.tokenizer->encode(text, tokens);
+            batch->tokens.push_back(std::ssize(tokens));
+          }
         }
         if (std::ssize(*shown) >= request.rows) continue;
         Json row = Json::object();
@@ -141,8 +167,12 @@ Json show_documents(const ShowRequest& request) {
       };
     });
   }
+  for (const TableField& field : counts.fields) out["fields"].push_back({{"name", field.name}, {"type", field.type}});
+  const int64_t texts = counts.rows - counts.missing.rows - counts.other_type.rows;
   out["rows"] = counts.rows;
   out["left_out"] = counts.left_out;
+  out["missing"] = counts.missing.json();
+  out["other_type"] = counts.other_type.json();
   out["empty_rows"] = counts.empty;
   out["duplicate_rows"] = counts.duplicates.duplicates();
   if (!counts.duplicates.is_exact()) out["duplicates_are_estimated"] = true;
@@ -150,9 +180,9 @@ Json show_documents(const ShowRequest& request) {
   if (request.tokenizer != nullptr) {
     Json tokens = counts.tokens.json();
     tokens["tokenizer"] = request.tokenizer_name;
-    if (counts.tokens.count() < counts.rows && counts.tokens.count() > 0) {
-      tokens["total"] = std::llround(static_cast<double>(counts.tokens.sum()) * static_cast<double>(counts.rows) /
-                                     static_cast<double>(counts.tokens.count()));
+    if (counts.tokens.count() < texts && counts.tokens.count() > 0) {
+      tokens["total"] =
+          std::llround(static_cast<double>(counts.tokens.sum()) * static_cast<double>(texts) / static_cast<double>(counts.tokens.count()));
       tokens["tokenized_rows"] = counts.tokens.count();
     }
     out["tokens"] = std::move(tokens);
@@ -170,6 +200,10 @@ std::string show_text(const Json& shown) {
                             human_bytes(shown["bytes"].get<int64_t>())));
   line("rows",
        number(shown["rows"]) + (shown["left_out"] > 0 ? fmt::format(", {} left out, without a field", number(shown["left_out"])) : ""));
+  for (const auto& [what, key] : {std::pair("missing", "missing"), {"other type", "other_type"}})
+    if (const Json& textless = shown[key]; textless["rows"] > 0)
+      line(what, fmt::format("{}, the first at {}: {}", number(textless["rows"]), textless["first"].get<std::string>(),
+                             textless["why"].get<std::string>()));
   line("empty", number(shown["empty_rows"]));
   line("duplicates", number(shown["duplicate_rows"]) + (shown.contains("duplicates_are_estimated") ? " (estimated)" : ""));
   line("text", shown["text"].get<std::string>());

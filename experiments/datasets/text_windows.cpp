@@ -37,7 +37,11 @@ void TextWindows::keep(std::string_view window) {
 }
 
 void TextWindows::add(std::string_view text) {
-  if (text.size() < kFewest) return;
+  ++num_texts_;
+  if (text.size() < kFewest) {
+    ++num_too_short_;
+    return;
+  }
   const size_t length = std::min(kBytes, text.size() / kFewest * kFewest);
   for (size_t at = 0; at + length <= text.size(); at += length) keep(text.substr(at, length));
   keep(text.substr(text.size() - length));

@@ -17,6 +17,9 @@ class TextWindows {
   // Keeps the windows of a text.
   void add(std::string_view text);
   int64_t size() const { return std::ssize(windows_); }
+  // Texts that were added, and those of them without a window.
+  int64_t num_texts() const { return num_texts_; }
+  int64_t num_too_short() const { return num_too_short_; }
   // How many of the kept windows a text has, each place once.
   int64_t count_in(std::string_view text) const;
 
@@ -27,6 +30,7 @@ class TextWindows {
   };
   void keep(std::string_view window);
 
+  int64_t num_texts_ = 0, num_too_short_ = 0;
   std::unordered_multimap<uint64_t, Window> windows_;                      // by their rolling hash
   std::vector<uint32_t> lengths_;                                          // that there are, each once
   std::vector<uint64_t> filter_ = std::vector<uint64_t>(size_t{1} << 17);  // a bit for the first bits of each hash

@@ -69,8 +69,8 @@ void say(const std::vector<Evaluation>& results, const EvalSetup& setup, bool js
     if (result.counts) {
       print_out("{}{}", name.empty() ? "" : name + "\n", classification_text(*result.counts, classes));
     } else {
-      print_out("{}loss {}, perplexity {} over {} tokens in {} samples\n", name.empty() ? "" : name + ": ", round_trip(result.loss),
-                round_trip(std::exp(result.loss)), grouped(result.tokens), grouped(setup.sets[i].data->num_samples()));
+      print_out("{}loss {:.6f}, perplexity {:.6g} over {} tokens in {} samples\n", name.empty() ? "" : name + ": ", result.loss,
+                std::exp(result.loss), grouped(result.tokens), grouped(setup.sets[i].data->num_samples()));
     }
   }
 }

@@ -87,6 +87,10 @@ class JsonRows final : public RowBatch {
     }
   }
 
+  void add_fields(std::vector<TableField>& fields) const override {
+    for (const auto& [name, value] : object_.items()) add_field(fields, field_of(name, value));
+  }
+
   std::string type_of(size_t index) override {
     bool is_cut = false;
     const json* value = find_value(object_, (*fields_)[index], is_cut);

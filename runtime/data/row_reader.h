@@ -47,6 +47,8 @@ class RowBatch {
   virtual bool is_checked_utf8() const = 0;
   // Text that the batch holds, about.
   virtual size_t num_bytes() const = 0;
+  // Adds what fields this row has, beyond RowReader::columns() of its file; nothing of a file that says its columns.
+  virtual void add_fields(std::vector<TableField>&) const {}
   // Lines that next() has passed over because nothing stands in them; 0 of a file that has no lines.
   virtual int64_t num_blank_lines() const { return 0; }
 };

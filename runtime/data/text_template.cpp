@@ -140,6 +140,23 @@ std::string_view TextTemplate::value(RowBatch& row, size_t field, bool is_option
              has_template_ ? "string, number, boolean or list of strings" : "string", row.texts_there_are());
 }
 
+std::optional<TextTemplate::Obstacle> TextTemplate::obstacle(RowBatch& row) const {
+  using Kind = FieldValue::Kind;
+  for (const Part& part : parts_) {
+    for (const Piece& piece : part.pieces) {
+      if (!piece.field) continue;
+      const FieldValue value = row.field(*piece.field);
+      const bool is_missing = value.kind == Kind::Missing || value.kind == Kind::Null;
+      const bool is_made_text = value.kind == Kind::Number || value.kind == Kind::Boolean || value.kind == Kind::Texts;
+      if (is_missing && skips_missing_ && !part.is_optional) return std::nullopt;
+      if (is_missing ? !part.is_optional : value.kind != Kind::Text && !(is_made_text && has_template_))
+        return Obstacle{*piece.field, value.kind};
+      if (part.is_optional && value.text.empty()) break;  // the part goes, whatever stands behind
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string_view> TextTemplate::text(RowBatch& row, std::string& buffer, std::vector<bool>* met) const {
   Found found = Found::Nothing;
   // Most texts are one field.

@@ -33,6 +33,14 @@ class TextTemplate {
   // the fields a row has had, whatever stood there.
   std::optional<std::string_view> text(RowBatch& row, std::string& buffer, std::vector<bool>* met = nullptr) const;
 
+  // The first field that lets text() fail, and what stands there: nothing (Missing, Null), or another type than a text is made of. Nothing:
+  // text() gives one or leaves the row out, or its text is not UTF-8.
+  struct Obstacle {
+    size_t field;
+    FieldValue::Kind kind;
+  };
+  std::optional<Obstacle> obstacle(RowBatch& row) const;
+
  private:
   struct Piece {
     std::string before;           // literal

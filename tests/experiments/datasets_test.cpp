@@ -203,6 +203,55 @@ TEST_F(DataSets, ShowCountsAndTellsTypes) {
   EXPECT_THROW(show_documents(request), InputError);
 }
 
+TEST_F(DataSets, ShowCountsRowsWithoutATextAndGoesOn) {
+  ShowRequest request;
+  request.sources = {source("a.jsonl",
+                            "{\"text\": [1, 2]}\n{\"text\": \"one\"}\n\n{\"text\": null, \"n\": 1}\n{\"m\": {}, \"n\": true}\n"
+                            "{\"text\": 7}\n{\"text\": \"one\", \"n\": \"x\"}\n")};
+  const std::string file = request.sources[0].paths[0];
+  const Json shown = show_documents(request);
+  EXPECT_EQ(shown["rows"], 6);
+  EXPECT_EQ(shown["missing"], (Json{{"rows", 2}, {"first", file + ":4"}, {"why", "field 'text' is null"}}));
+  EXPECT_EQ(shown["other_type"], (Json{{"rows", 2}, {"first", file + ":1"}, {"why", "field 'text' is array"}}));
+  EXPECT_EQ(shown["empty_rows"], 0);
+  EXPECT_EQ(shown["duplicate_rows"], 1);
+  EXPECT_EQ(shown["characters"]["total"], 6);
+  EXPECT_EQ(shown["fields"], (Json{{{"name", "text"}, {"type", "list or string or null or integer"}},
+                                   {{"name", "n"}, {"type", "integer or boolean or string"}},
+                                   {{"name", "m"}, {"type", "object"}}}));
+  EXPECT_EQ(shown["first"][0]["text"], "[1,2]");
+  const std::string text = show_text(shown);
+  for (const std::string& said : {"missing        2, the first at " + file + ":4: field 'text' is null\n",
+                                  "other type     2, the first at " + file + ":1: field 'text' is array\n"})
+    EXPECT_NE(text.find(said), std::string::npos) << said << " is not in\n" << text;
+  // A template makes a text of numbers, and its optional parts may be missing.
+  request.sources[0].text = "{text}[[ {n}]]";
+  const Json made = show_documents(request);
+  EXPECT_EQ(made["other_type"]["rows"], 1);
+  EXPECT_EQ(made["missing"]["rows"], 2);
+  EXPECT_EQ(made["characters"]["total"], 3 + 1 + 5);
+  // A field that was asked for is not replaced by another.
+  request.sources[0] = source("b.jsonl", "{\"about\": {\"x\": \"in\"}, \"z\": \"no\"}\n");
+  request.sources[0].text_field = "about.x";
+  EXPECT_EQ(show_documents(request)["characters"]["total"], 2);
+  request.sources[0].text_field = "nowhere";
+  EXPECT_EQ(show_documents(request)["missing"]["why"], "field 'nowhere' is missing");
+  // What is damaged ends it, wherever it stands.
+  request.sources = {source("c.jsonl", "{\"text\": \"a\"}\n{\"text\": 5}\n{\"text\"\n")};
+  EXPECT_THROW(show_documents(request), InputError);
+}
+
+// Types of the rows behind the first megabyte count too.
+TEST_F(DataSets, ShowKnowsTheTypesOfAllRows) {
+  std::string rows;
+  for (int i = 0; i < 40; ++i) rows += "{\"text\": \"" + std::string(50000, 'a') + "\", \"n\": 1}\n";
+  ShowRequest request;
+  request.sources = {source("a.jsonl", rows + "{\"text\": \"b\", \"n\": 2.5, \"late\": \"x\"}\n")};
+  const Json shown = show_documents(request);
+  EXPECT_EQ(shown["fields"][1], (Json{{"name", "n"}, {"type", "integer or number"}}));
+  EXPECT_EQ(shown["fields"][2], (Json{{"name", "late"}, {"type", "string"}}));
+}
+
 TEST_F(DataSets, CheckTellsAMixtureFromARow) {
   CheckRequest request;
   request.parts = 8;
@@ -245,6 +294,18 @@ TEST_F(DataSets, CheckFindsEvaluationTexts) {
   EXPECT_EQ(checked["overlap"]["overlapping_documents"], 3);
   EXPECT_GT(checked["overlap"]["overlapping_windows"].get<int64_t>(), 3);
   EXPECT_NE(check_text(checked).find("overlap: 3 of the documents"), std::string::npos);
+  EXPECT_EQ(checked["overlap"]["texts"], 23);
+  EXPECT_EQ(checked["overlap"]["too_short_texts"], 0);
+  EXPECT_EQ(check_text(checked).find("too short"), std::string::npos);
+  // 31 bytes, in characters fewer, and nothing at all.
+  const std::string brief = "{\"text\": \"" + std::string(29, 'x') + "\u00e9\"}\n{\"text\": \"\"}\n";
+  request.against = {source("brief.jsonl", rows(40, 3) + brief)};
+  const Json some = check_documents(request);
+  EXPECT_EQ(some["overlap"]["texts"], 5);
+  EXPECT_EQ(some["overlap"]["too_short_texts"], 2);
+  EXPECT_NE(check_text(some).find("\n2 of 5 evaluation texts are too short to look for, below 32 bytes\n"), std::string::npos);
+  request.against = {source("all_brief.jsonl", brief)};
+  EXPECT_NE(check_text(check_documents(request)).find("none of the 2 evaluation texts has 32 bytes"), std::string::npos);
 }
 
 }  // namespace
