@@ -36,6 +36,7 @@ class DocumentBatch {
   FieldValue field(size_t index) const;
   int64_t num_documents() const { return num_documents_; }
   int64_t num_left_out() const { return num_left_out_; }
+  int64_t num_blank_lines() const { return rows_ ? rows_->num_blank_lines() : 0; }  // so far, which are no rows
 
  private:
   std::unique_ptr<RowBatch> rows_;

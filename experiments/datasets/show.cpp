@@ -76,7 +76,7 @@ struct Textless {
 };
 
 struct Counts {
-  int64_t rows = 0, left_out = 0, empty = 0;
+  int64_t rows = 0, left_out = 0, blank_lines = 0, empty = 0;
   Textless missing, other_type;
   std::vector<TableField> fields;
   LengthSample characters, tokens;
@@ -96,6 +96,7 @@ struct BatchCounts {
 void add(Counts& all, const BatchCounts& batch, const DocumentBatch& documents) {
   all.rows += documents.num_documents();
   all.left_out += documents.num_left_out();
+  all.blank_lines += documents.num_blank_lines();
   all.empty += batch.empty;
   all.missing.add(batch.missing);
   all.other_type.add(batch.other_type);
@@ -171,6 +172,7 @@ Json show_documents(const ShowRequest& request) {
   const int64_t texts = counts.rows - counts.missing.rows - counts.other_type.rows;
   out["rows"] = counts.rows;
   out["left_out"] = counts.left_out;
+  out["blank_lines"] = counts.blank_lines;
   out["missing"] = counts.missing.json();
   out["other_type"] = counts.other_type.json();
   out["empty_rows"] = counts.empty;
@@ -198,8 +200,10 @@ std::string show_text(const Json& shown) {
   const size_t files = shown["files"].size();
   line("files", fmt::format("{}{}, {}", shown["files"][0].get<std::string>(), files > 1 ? fmt::format(" and {} more", files - 1) : "",
                             human_bytes(shown["bytes"].get<int64_t>())));
-  line("rows",
-       number(shown["rows"]) + (shown["left_out"] > 0 ? fmt::format(", {} left out, without a field", number(shown["left_out"])) : ""));
+  std::string rows = number(shown["rows"]);
+  if (shown["left_out"] > 0) rows += fmt::format(", {} left out, without a field", number(shown["left_out"]));
+  if (shown["blank_lines"] > 0) rows += fmt::format(" beside {}", counted(shown["blank_lines"].get<int64_t>(), "blank line"));
+  line("rows", rows);
   for (const auto& [what, key] : {std::pair("missing", "missing"), {"other type", "other_type"}})
     if (const Json& textless = shown[key]; textless["rows"] > 0)
       line(what, fmt::format("{}, the first at {}: {}", number(textless["rows"]), textless["first"].get<std::string>(),

@@ -216,13 +216,15 @@ TEST_F(DataSets, ShowCountsRowsWithoutATextAndGoesOn) {
   EXPECT_EQ(shown["empty_rows"], 0);
   EXPECT_EQ(shown["duplicate_rows"], 1);
   EXPECT_EQ(shown["characters"]["total"], 6);
+  EXPECT_EQ(shown["blank_lines"], 1);
   EXPECT_EQ(shown["fields"], (Json{{{"name", "text"}, {"type", "list or string or null or integer"}},
                                    {{"name", "n"}, {"type", "integer or boolean or string"}},
                                    {{"name", "m"}, {"type", "object"}}}));
   EXPECT_EQ(shown["first"][0]["text"], "[1,2]");
   const std::string text = show_text(shown);
-  for (const std::string& said : {"missing        2, the first at " + file + ":4: field 'text' is null\n",
-                                  "other type     2, the first at " + file + ":1: field 'text' is array\n"})
+  for (const std::string& said :
+       {std::string("rows           6 beside 1 blank line\n"), "missing        2, the first at " + file + ":4: field 'text' is null\n",
+        "other type     2, the first at " + file + ":1: field 'text' is array\n"})
     EXPECT_NE(text.find(said), std::string::npos) << said << " is not in\n" << text;
   // A template makes a text of numbers, and its optional parts may be missing.
   request.sources[0].text = "{text}[[ {n}]]";
