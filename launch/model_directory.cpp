@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/first_names.h"
+#include "base/json_depth.h"
 #include "launch/run_folder.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/checkpoint/manifest.h"
@@ -42,7 +43,8 @@ std::vector<std::string> model_files_in(const fs::path& directory) {
 // A file that says what it configures, and that is no model.
 bool configures_something_else(const fs::path& file) {
   std::ifstream in(file);
-  const auto json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  const auto json = nlohmann::json::parse(unless_too_deep(text), nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
   return json.is_object() && !json.empty() && !json.contains("model_type") && !json.contains("architectures");
 }
 

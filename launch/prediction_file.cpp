@@ -1,8 +1,6 @@
 #include "launch/prediction_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -32,8 +30,7 @@ std::string tab_cell(std::string text) {
 
 }  // namespace
 
-PredictionFile::PredictionFile(const std::string& path, std::vector<std::string> classes)
-    : path_(path), partial_(path + ".partial"), classes_(std::move(classes)) {
+PredictionFile::PredictionFile(const std::string& path, std::vector<std::string> classes) : classes_(std::move(classes)) {
   if (path.ends_with(".tsv"))
     kind_ = Kind::Tabs;
   else if (path.ends_with(".csv"))
@@ -45,8 +42,7 @@ PredictionFile::PredictionFile(const std::string& path, std::vector<std::string>
   const char separator = kind_ == Kind::Tabs ? '\t' : ',';
   const std::string beginning = kind_ == Kind::JsonLines ? "{\"label\":" : fmt::format("label{0}probability{0}margin{0}", separator);
   check_replaceable(kOption, path, beginning);
-  file_ = FileDescriptor(Disk::real().open(partial_, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC));
-  if (!file_.is_open()) fail_run("cannot make the file {}: {}", partial_, disk_failure(errno));
+  file_.emplace(path, path + ".partial");
   if (kind_ == Kind::JsonLines) return;
   std::string header = beginning;
   header.pop_back();
@@ -55,10 +51,6 @@ PredictionFile::PredictionFile(const std::string& path, std::vector<std::string>
     header += separator + (kind_ == Kind::Tabs ? tab_cell(column) : csv_cell(column));
   }
   write(header + "\n");
-}
-
-PredictionFile::~PredictionFile() {
-  if (file_.is_open()) ::unlink(partial_.c_str());
 }
 
 void PredictionFile::add(std::span<const float> probabilities) {
@@ -84,10 +76,8 @@ void PredictionFile::add(std::span<const float> probabilities) {
 
 void PredictionFile::publish() {
   flush();
-  if (Disk::real().sync(file_.get()) < 0) fail_run("cannot write {} to its device: {}", partial_, disk_failure(errno));
-  rename_durably(Disk::real(), partial_, path_);
-  file_ = FileDescriptor();
-  const std::string folder = std::filesystem::path(path_).parent_path().string();
+  file_->publish();
+  const std::string folder = std::filesystem::path(file_->target()).parent_path().string();
   sync_directory(Disk::real(), folder.empty() ? "." : folder);
 }
 
@@ -99,9 +89,9 @@ void PredictionFile::write(std::string_view text) {
 void PredictionFile::flush() {
   std::string_view rest = buffer_;
   while (!rest.empty()) {
-    const ssize_t written = Disk::real().write(file_.get(), rest.data(), rest.size());
+    const ssize_t written = Disk::real().write(file_->file(), rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail_run("cannot write {}: {}", partial_, disk_failure(errno));
+    if (written < 0) fail_run("cannot write {}: {}", file_->path(), disk_failure(errno));
     rest.remove_prefix(static_cast<size_t>(written));
   }
   buffer_.clear();

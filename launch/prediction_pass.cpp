@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <span>
 #include <utility>
 
@@ -28,13 +30,20 @@ PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_s
       most_rows_(kWindowBatches * static_cast<size_t>(batch_size)),
       has_terminal_(::isatty(STDERR_FILENO) != 0) {}
 
-void PredictionPass::run(const std::string& input, const TextColumn& column) {
+void PredictionPass::run(const std::vector<std::string>& inputs, const TextColumn& column) {
   start_ = now();
-  blank_lines_ = for_each_text(input, column, kInput, [&](TextRow row) {
-    bytes_ += row.text.size();
-    window_.push_back(std::move(row));
-    if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window();
-  });
+  double all = 0, before = 0;  // bytes of the files
+  for (const std::string& input : inputs) all += static_cast<double>(std::filesystem::file_size(input));
+  for (const std::string& input : inputs) {
+    const auto bytes = static_cast<double>(std::filesystem::file_size(input));
+    blank_lines_ += for_each_text(input, column, kInput, [&](TextRow row) {
+      bytes_ += row.text.size();
+      row.share_read = (before + row.share_read * bytes) / std::max(all, 1.0);
+      window_.push_back(std::move(row));
+      if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window();
+    });
+    before += bytes;
+  }
   finish_window();
   seconds_ = now() - start_;
   if (has_terminal_) show_status("");

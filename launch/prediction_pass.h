@@ -9,14 +9,15 @@
 
 namespace zerostep {
 
-// The way of a table's texts to their predictions: read, computed and written window by window, whatever the size of the table. Says where
+// The way of tables' texts to their predictions: read, computed and written window by window, whatever the size of the tables. Says where
 // it is and how long it will take: a status line on a terminal, a line every ten seconds elsewhere.
 class PredictionPass {
  public:
   // Both outlive it. `batch_size`: the classifier's.
   PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out);
-  // The errors of for_each_text, TextClassifier and PredictionFile, which name the table as --input.
-  void run(const std::string& input, const TextColumn& column);
+  // Of the tables' rows, one table after the other. The errors of for_each_text, TextClassifier and PredictionFile, which name the tables
+  // as --input.
+  void run(const std::vector<std::string>& inputs, const TextColumn& column);
   int64_t rows() const { return rows_; }
   // Of the table, which are no rows.
   int64_t blank_lines() const { return blank_lines_; }

@@ -9,19 +9,17 @@
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
+#include "base/unfinished_file.h"
 #include "offload/disk.h"
 
 namespace zerostep {
 namespace {
 
-// Makes the file that write_durably() would begin with, and removes it unless it was there. 0, or errno.
+// Makes a file as write_durably() would, and removes it. 0, or errno.
 int try_to_write(const std::string& path) {
-  const std::string partial = path + ".partial";
-  const int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK;  // of a pipe nothing is waited for
-  const FileDescriptor made(::open(partial.c_str(), flags | O_CREAT | O_EXCL, 0666));
-  if (made.is_open()) return ::unlink(partial.c_str()) == 0 ? 0 : errno;
-  if (errno != EEXIST) return errno;
-  return FileDescriptor(::open(partial.c_str(), flags)).is_open() ? 0 : errno;
+  const std::string partial = unfinished_name(path);
+  const FileDescriptor made(::open(partial.c_str(), O_WRONLY | O_CLOEXEC | O_CREAT | O_EXCL, 0666));
+  return made.is_open() && ::unlink(partial.c_str()) == 0 ? 0 : errno;
 }
 
 }  // namespace

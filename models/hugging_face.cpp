@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/unfinished_file.h"
 #include "models/safetensors.h"
 
 namespace zerostep {
@@ -62,7 +63,7 @@ void write_parameters(const std::string& path, const std::vector<const Parameter
 }
 
 void write_text(const fs::path& path, const std::string& text) {
-  const std::string partial = path.string() + ".partial";
+  const std::string partial = unfinished_name(path.string());
   std::ofstream out(partial, std::ios::trunc);
   out << text;
   out.close();

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/mapped_file.h"
 
 namespace zerostep {
@@ -24,6 +25,7 @@ std::string reason_of(std::string_view what) {
 nlohmann::json parse_json_file(const std::string& path) {
   const MappedFile file(path);
   const std::string_view text = file.text();
+  if (is_json_too_deep(text)) fail_input("{}: nests objects or lists more than {} deep, which is not read", path, kDeepestJson);
   try {
     return nlohmann::json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::parse_error& error) {

@@ -17,6 +17,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_depth.h"
+#include "base/unfinished_file.h"
 
 namespace zerostep {
 
@@ -47,8 +49,9 @@ std::string likeness(std::string_view text) {
 // A JSON object whose objects name nothing twice; anything else as it is read, or discarded.
 nlohmann::json parse_header(const char* text, size_t size, const std::string& path) {
   std::vector<std::set<std::string>> names;  // of the objects that are open
-  const auto callback = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+  const auto callback = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
+    if (depth > static_cast<int>(kDeepestJson)) fail_input("{}: bad header: it nests more than {} deep", path, kDeepestJson);
     if (event == Event::object_start) names.emplace_back();
     if (event == Event::object_end) names.pop_back();
     if (event == Event::key && !names.back().insert(parsed.get<std::string>()).second)
@@ -136,7 +139,7 @@ void check_cover(const std::string& path, const std::map<std::string, Safetensor
 }  // namespace
 
 SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<Tensor> tensors, const std::map<std::string, std::string>& metadata)
-    : path_(std::move(path)), partial_path_(path_ + ".partial"), tensors_(std::move(tensors)) {
+    : path_(std::move(path)), partial_path_(unfinished_name(path_)), tensors_(std::move(tensors)) {
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t offset = 0;

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/file_descriptor.h"
+#include "base/unfinished_file.h"
 
 namespace zerostep {
 namespace {
@@ -97,7 +98,7 @@ void sync_directory(Disk& disk, const std::string& path) {
 }
 
 void write_durably(Disk& disk, const std::string& path, std::string_view text) {
-  const std::string partial = path + ".partial";
+  const std::string partial = unfinished_name(path);  // of two processes each writes the whole text
   {
     NewFile file(disk, partial, 0);
     if (!file.opened()) fail_path("make the file", partial, file.error());

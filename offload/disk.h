@@ -26,7 +26,8 @@ class Disk {
 // What errno says of a file that could not be read or written; of a full disk, whatever its file system calls that, "no space".
 std::string disk_failure(int error);
 
-// `path` with its content on the disk, or not at all: a file beside it, written, synchronised and renamed. RunError naming the path.
+// `path` with its content on the disk, or not at all: a file beside it of a name that no other process has, written, synchronised and
+// renamed. RunError naming the path.
 void write_durably(Disk& disk, const std::string& path, std::string_view text);
 // The entries of a directory are on the disk.
 void sync_directory(Disk& disk, const std::string& path);

@@ -89,6 +89,31 @@ class RowSources {
   std::vector<int32_t> rows_;
 };
 
+// Fewer rows in a part are no share, and the statistic is no chi-square: a cell is expected to have five at least (Cochran).
+constexpr int64_t kFewestExpected = 5;
+
+// The test over as many of the parts as have rows enough, of the sources that have enough for two parts; null: there are no two of them.
+Json shares_test(const RowSources& sources, const std::vector<int64_t>& rows_of, int64_t parts) {
+  std::vector<size_t> compared;
+  int64_t fewest = parts * kFewestExpected;
+  for (size_t i = 0; i < rows_of.size(); ++i) {
+    if (rows_of[i] < 2 * kFewestExpected) continue;
+    compared.push_back(i);
+    fewest = std::min(fewest, rows_of[i]);
+  }
+  if (compared.size() < 2) return nullptr;
+  const int64_t parts_compared = fewest / kFewestExpected;
+  std::vector<std::vector<int64_t>> counts;
+  for (const std::vector<int64_t>& part : sources.counts(parts_compared)) {
+    counts.emplace_back();
+    for (const size_t i : compared) counts.back().push_back(part[i]);
+  }
+  const std::optional<ChiSquare> test = chi_square(counts);
+  if (!test) return nullptr;
+  return {
+      {"statistic", test->statistic}, {"degrees", test->degrees}, {"p", test->p}, {"parts", parts_compared}, {"sources", compared.size()}};
+}
+
 TextWindows windows_of(const CheckRequest& request) {
   TextWindows windows;
   for (const DocumentSource& source : request.against)
@@ -178,8 +203,9 @@ Json check_documents(const CheckRequest& request) {
   const RowSources& sources = all_named && by_field.names().size() <= kMostNames ? by_field : by_file;
   const std::vector<std::vector<int64_t>> counts = sources.counts(parts);
   Json out{{"rows", rows}, {"parts", parts}, {"sources", Json::array()}};
+  std::vector<int64_t> rows_of;
   for (size_t i = 0; i < sources.names().size(); ++i) {
-    int64_t of_source = 0;
+    int64_t& of_source = rows_of.emplace_back(0);
     Json shares = Json::array();
     for (const std::vector<int64_t>& part : counts) {
       of_source += part[i];
@@ -191,9 +217,7 @@ Json check_documents(const CheckRequest& request) {
                               {"share", static_cast<double>(of_source) / static_cast<double>(rows)},
                               {"share_of_parts", std::move(shares)}});
   }
-  out["chi_square"] = nullptr;
-  if (const std::optional<ChiSquare> test = chi_square(counts))
-    out["chi_square"] = {{"statistic", test->statistic}, {"degrees", test->degrees}, {"p", test->p}};
+  out["chi_square"] = shares_test(sources, rows_of, parts);
   const std::vector<double> bits = divergences(blocks.parts(parts));
   out["divergence"] = {{"of", request.tokenizer == nullptr ? "words" : "tokens"},
                        {"bits", bits},
@@ -221,15 +245,25 @@ std::string check_text(const Json& checked) {
                fmt::format("{:.4f}", *std::max_element(shares.begin(), shares.end()))});
   }
   out += table.text();
-  if (checked["chi_square"].is_null()) {
+  const Json& test = checked["chi_square"];
+  if (test.is_null() && checked["sources"].size() < 2) {
     out += "There is one source, so that no shares can be compared.\n";
+  } else if (test.is_null()) {
+    out += fmt::format("shares: there are too few rows to tell: two sources with {} rows or more are needed\n", 2 * kFewestExpected);
   } else {
-    const double p = checked["chi_square"]["p"].get<double>();
-    out += fmt::format("shares: chi-square {:.1f} with {} degrees of freedom, p = {:.3g}: {}\n",
-                       checked["chi_square"]["statistic"].get<double>(), number(checked["chi_square"]["degrees"]), p,
+    const double p = test["p"].get<double>();
+    const std::string where =
+        test["parts"] == checked["parts"]
+            ? ""
+            : fmt::format(" in {} parts, in which {} rows of each source or more are expected", number(test["parts"]), kFewestExpected);
+    out += fmt::format("shares: chi-square {:.1f} with {} degrees of freedom{}, p = {:.3g}: {}\n", test["statistic"].get<double>(),
+                       number(test["degrees"]), where, p,
                        p < 1e-6   ? "the sources are not mixed evenly"
                        : p < 1e-3 ? "an even mixture would look so once in a thousand"
                                   : "as of an even mixture");
+    if (const int64_t too_small = std::ssize(checked["sources"]) - test["sources"].get<int64_t>(); too_small > 0)
+      out += fmt::format("{} {} fewer than {} rows, too few to compare\n", counted(too_small, "source"), too_small == 1 ? "has" : "have",
+                         2 * kFewestExpected);
   }
   const Json& divergence = checked["divergence"];
   out += fmt::format("{}: the parts differ from the others by {:.5f} bits in the mean, {:.5f} at most; shuffled they would by {:.5f}\n",

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -15,7 +14,10 @@
 #include "base/error.h"
 #include "base/noise.h"
 #include "base/nth.h"
+#include "base/unfinished_file.h"
 #include "experiments/datasets/documents.h"
+#include "models/json_file.h"
+#include "offload/disk.h"
 #include "runtime/data/permutation.h"
 #include "runtime/data/table_writer.h"
 
@@ -109,11 +111,40 @@ std::string fingerprint_of(const std::string& path) {
   return hash.hex();
 }
 
+bool is_merge_record(const std::string& path) {
+  try {
+    const nlohmann::json found = read_json_object(path);
+    return found.contains("rows") && found.contains("sources") && found.contains("fingerprint");
+  } catch (const InputError&) {  // no file, or no JSON
+    return false;
+  }
+}
+
+// Nothing is lost that the user does not mean to replace.
+void check_may_be_written(const MergeRequest& request, const std::string& beside, const std::vector<DocumentReader>& readers) {
+  std::error_code ignored;
+  for (const std::string& file : {request.out, beside}) {
+    if (!fs::exists(fs::symlink_status(file, ignored))) continue;
+    if (!request.overwrites) fail_input("data merge: '{}' is there already: name another file, or say --overwrite", file);
+    if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
+      fail_input("data merge: '{}' is there and no regular file: name another file", file);
+    for (const DocumentReader& reader : readers)
+      for (const std::string& source : reader.files())
+        if (fs::equivalent(file, source, ignored))
+          fail_input("data merge: '{}' is one of the sources{}, which it would replace: name another file", file,
+                     source == file ? "" : fmt::format(" ('{}')", source));
+  }
+  if (fs::exists(beside, ignored) && !is_merge_record(beside))
+    fail_input("data merge: '{}' is there and no record of a merge, which --overwrite replaces: name another file than '{}'", beside,
+               request.out);
+}
+
 }  // namespace
 
 Json merge_documents(const MergeRequest& request) {
   const fs::path out = request.out, folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
-  const std::string unfinished = out.string() + ".part.parquet";
+  const std::string beside = fs::path(out).replace_extension(".json").string();
+  if (!fs::is_directory(folder)) fail_input("data merge: '{}': '{}' is no folder", request.out, folder.string());
   std::vector<std::string> names;
   std::vector<DocumentReader> readers;
   int64_t bytes = 0;
@@ -122,6 +153,9 @@ Json merge_documents(const MergeRequest& request) {
     readers.emplace_back(source);
     bytes += readers.back().num_bytes();
   }
+  // Its name begins with a dot, so that globs do not match it; and ends so that it can be read back.
+  UnfinishedFile unfinished(request.out, (folder / ("." + out.filename().string() + ".part.parquet")).string());
+  check_may_be_written(request, beside, readers);
   // Compressed files hold several times as much text.
   constexpr int64_t kLargestRatio = 4;
   const int64_t num_buckets = request.shuffle ? std::clamp<int64_t>(bytes * kLargestRatio / request.memory, 1, 1000) : 0;
@@ -130,42 +164,35 @@ Json merge_documents(const MergeRequest& request) {
   std::vector<Row> rows;
   std::vector<int64_t> counts(names.size());
   int64_t num_rows = 0;
-  Output output(unfinished, names);
-  std::string written;
-  try {
-    for (size_t s = 0; s < readers.size(); ++s)
-      readers[s].for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
-        auto batch = std::make_shared<std::vector<Row>>();
-        while (documents.next()) batch->push_back({std::string(documents.text()), static_cast<uint32_t>(s)});
-        return [&, s, batch] {
-          for (Row& row : *batch) {
-            ++counts[s];
-            uint32_t drawn = 0;
-            if (num_buckets > 1)
-              fill_bits({.seed = *request.shuffle, .tag = NoiseTag::Mixture, .stream = (1U << 24) - 1}, static_cast<uint64_t>(num_rows), 1,
-                        &drawn);
-            ++num_rows;
-            if (num_buckets == 0) {
-              output.append(row);
-            } else if (num_buckets == 1) {
-              rows.push_back(std::move(row));
-            } else {
-              nth(spilled, uint64_t{drawn} * static_cast<uint64_t>(num_buckets) >> 32).write(row);
-            }
+  Output output(unfinished.path(), names);
+  for (size_t s = 0; s < readers.size(); ++s)
+    readers[s].for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
+      auto batch = std::make_shared<std::vector<Row>>();
+      while (documents.next()) batch->push_back({std::string(documents.text()), static_cast<uint32_t>(s)});
+      return [&, s, batch] {
+        for (Row& row : *batch) {
+          ++counts[s];
+          uint32_t drawn = 0;
+          if (num_buckets > 1)
+            fill_bits({.seed = *request.shuffle, .tag = NoiseTag::Mixture, .stream = (1U << 24) - 1}, static_cast<uint64_t>(num_rows), 1,
+                      &drawn);
+          ++num_rows;
+          if (num_buckets == 0) {
+            output.append(row);
+          } else if (num_buckets == 1) {
+            rows.push_back(std::move(row));
+          } else {
+            nth(spilled, uint64_t{drawn} * static_cast<uint64_t>(num_buckets) >> 32).write(row);
           }
-        };
-      });
-    if (num_rows == 0) fail_input("data merge: {}: there is no document", request.sources.front().key);
-    if (num_buckets == 1) append_shuffled(output, rows, *request.shuffle, 0);
-    for (int64_t i = 0; i < std::ssize(spilled); ++i) append_shuffled(output, nth(spilled, i).read(), *request.shuffle, i);
-    written = output.close();
-    if (const std::string read = fingerprint_of(unfinished); read != written)
-      fail_run("'{}' reads differently from what was written to it: the disk or its memory is damaged", unfinished);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(unfinished, ignored);
-    throw;
-  }
+        }
+      };
+    });
+  if (num_rows == 0) fail_input("data merge: {}: there is no document", request.sources.front().key);
+  if (num_buckets == 1) append_shuffled(output, rows, *request.shuffle, 0);
+  for (int64_t i = 0; i < std::ssize(spilled); ++i) append_shuffled(output, nth(spilled, i).read(), *request.shuffle, i);
+  const std::string written = output.close();
+  if (const std::string read = fingerprint_of(unfinished.path()); read != written)
+    fail_run("'{}' reads differently from what was written to it: the disk or its memory is damaged", unfinished.path());
   Json told{{"rows", num_rows}, {"shuffle", request.shuffle ? Json(*request.shuffle) : Json(nullptr)}, {"sources", Json::array()}};
   for (size_t s = 0; s < names.size(); ++s)
     told["sources"].push_back({{"name", names[s]},
@@ -173,15 +200,12 @@ Json merge_documents(const MergeRequest& request) {
                                {"rows", counts[s]},
                                {"share", static_cast<double>(counts[s]) / static_cast<double>(num_rows)}});
   std::error_code error;
-  told["bytes"] = fs::file_size(unfinished, error);
+  told["bytes"] = fs::file_size(unfinished.path(), error);
   told["fingerprint"] = written;
-  fs::rename(unfinished, out, error);
-  if (error) fail_run("cannot rename '{}' to '{}': {}", unfinished, out.string(), error.message());
-  const fs::path beside = fs::path(out).replace_extension(".json");
-  std::ofstream file(beside, std::ios::trunc);
-  file << told.dump(1) << "\n";
-  file.close();
-  if (!file) fail_run("cannot write '{}'", beside.string());
+  // The file comes last: until then no other process may write either.
+  write_durably(Disk::real(), beside, told.dump(1) + "\n");
+  unfinished.publish();
+  sync_directory(Disk::real(), folder.string());
   return told;
 }
 

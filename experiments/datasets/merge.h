@@ -10,7 +10,8 @@
 namespace zerostep {
 
 struct MergeRequest {
-  std::string out;  // a .parquet file, and NAME.json beside it
+  std::string out;          // a .parquet file, and NAME.json beside it
+  bool overwrites = false;  // files of these names are replaced
   std::vector<DocumentSource> sources;
   std::optional<uint64_t> shuffle;  // the seed of the order; nothing: source after source
   int num_threads = 1;
@@ -21,7 +22,9 @@ struct MergeRequest {
 // are in a uniformly random order that follows from the seed and the sources alone: more than fits the memory is first dealt out at random
 // to files beside `out` that have no name. Then the file is read back and compared with what was written, and only then has its name.
 // Gives, and writes to NAME.json, {"rows", "shuffle", "sources" [{"name", "files", "rows", "share"}], "bytes", "fingerprint" of the rows in
-// order}. InputError as DocumentReader's; RunError: a full disk, a file that reads differently from what was written.
+// order}. InputError as DocumentReader's; where `out` is no file that may be written: it is there and not to be replaced, a source, or
+// being written by another process, or what NAME.json holds is no record of a merge. RunError: a full disk, a file that reads differently
+// from what was written.
 nlohmann::ordered_json merge_documents(const MergeRequest& request);
 
 }  // namespace zerostep

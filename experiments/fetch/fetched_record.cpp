@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 
 namespace zerostep {
 
@@ -14,7 +15,7 @@ using nlohmann::json;
 FetchedRecord::FetchedRecord(const std::string& folder) : path_(folder + "/" + kName) {
   std::ifstream in(path_);
   for (std::string line; std::getline(in, line);) {
-    const json entry = json::parse(line, nullptr, false);
+    const json entry = json::parse(unless_too_deep(line), nullptr, false);
     try {
       if (entry.contains("commit"))
         data_set_ = DataSet{entry.at("commit"), entry.at("files")};

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "experiments/fetch/hub.h"
 
 namespace zerostep {
@@ -108,7 +109,7 @@ std::string Hub::commit_of(const std::string& repository, const std::string& rev
         return HttpRequest{url, {}};
       },
       text);
-  const json about = json::parse(text.text, nullptr, false);
+  const json about = json::parse(unless_too_deep(text.text), nullptr, false);
   if (!about.is_object())
     fail_run(
         "{} answers something else than JSON about data set '{}': it is no Hugging Face hub, or a page of a proxy on the way to it; "
@@ -143,7 +144,7 @@ std::vector<HubFile> Hub::files_below(const HubSubject& subject, const std::stri
       pages.insert(url);
       if (answer.trouble == HttpTrouble::Stopped || listed > kMostListing || pages.size() > kMostPages)
         throw std::invalid_argument("it has no end");
-      for (const json& entry : json::parse(text.text)) {
+      for (const json& entry : json::parse(unless_too_deep(text.text))) {
         auto file = file_of(entry, is_wanted);
         if (!file) continue;
         if (file->num_bytes < 0 || file->num_bytes > kMostBytes - bytes)

@@ -15,6 +15,7 @@
 #include "base/file_descriptor.h"
 #include "base/format.h"
 #include "base/mapped_file.h"
+#include "base/unfinished_file.h"
 #include "experiments/process/run_command.h"
 #include "offload/disk.h"
 #include "runtime/checkpoint/manifest.h"
@@ -186,7 +187,10 @@ ArchiveContents archive_run(const fs::path& given, const fs::path& archive, bool
     file.bytes = static_cast<int64_t>(content.num_bytes());
     file.checksum = checksum_of(content.bytes().data(), content.num_bytes());
   }
-  const WorkFolder work(target.parent_path() / ("." + target.filename().string() + ".partial"));
+  const fs::path beside = target.parent_path() / ("." + target.filename().string() + ".partial");
+  UnfinishedFile unfinished(target.string(), beside.string() + ".tar");
+  check_is_new(target);  // another process may have made it since
+  const WorkFolder work(beside);
   const std::string checksums = checksum_text(files);
   fs::create_directories(work.path / name);
   write_file((work.path / name / kChecksumFile).string(), checksums);
@@ -194,7 +198,7 @@ ArchiveContents archive_run(const fs::path& given, const fs::path& archive, bool
   std::string list = name.string() + '\0';
   for (const std::string& entry : contents.entries) list += (name / entry).string() + '\0';
   write_file((work.path / "list").string(), list);
-  const fs::path partial = work.path / "archive.tar";
+  const fs::path partial = unfinished.path();
   const CommandResult result =
       run_command({"tar", "--create", "--file", partial.string(), "--force-local", "--format=gnu", "--no-recursion", "--hard-dereference",
                    "--null", "--directory", run.parent_path().string(), "--files-from", (work.path / "list").string(), "--directory",
@@ -204,7 +208,7 @@ ArchiveContents archive_run(const fs::path& given, const fs::path& archive, bool
   std::vector<ArchivedFile> expected = files;
   expected.push_back({kChecksumFile, std::ssize(checksums), checksum_of(checksums.data(), checksums.size())});
   verify_archive(partial, expected);
-  rename_durably(Disk::real(), partial.string(), target.string());
+  unfinished.publish();
   sync_directory(Disk::real(), target.parent_path().string());
   return contents;
 }

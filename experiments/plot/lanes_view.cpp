@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/json_depth.h"
 #include "experiments/plot/colors.h"
 #include "experiments/plot/view_parts.h"
 #include "experiments/records/read_file.h"
@@ -21,7 +22,7 @@ struct TraceEvent {
 // What a rank's lanes did, in the order of time; nothing where the file is no whole trace, as one that is being written.
 std::vector<TraceEvent> read_trace(const std::filesystem::path& file) {
   std::vector<TraceEvent> out;
-  const nlohmann::json whole = nlohmann::json::parse(read_file(file), nullptr, false);
+  const nlohmann::json whole = nlohmann::json::parse(unless_too_deep(read_file(file)), nullptr, false);
   if (!whole.is_object() || !whole.contains("traceEvents") || !whole["traceEvents"].is_array()) return out;
   for (const nlohmann::json& event : whole["traceEvents"]) {
     if (!event.is_object() || event.value("ph", "") != "X" || !event.contains("ts") || !event["ts"].is_number()) continue;

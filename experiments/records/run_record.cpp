@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/nth.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
@@ -40,7 +41,7 @@ nlohmann::json read_json(RunRecord& run, const char* name) {
   const fs::path file = run.folder / name;
   if (!is_there(file)) return {};
   try {
-    nlohmann::json out = nlohmann::json::parse(read_file(file), nullptr, false);
+    nlohmann::json out = nlohmann::json::parse(unless_too_deep(read_file(file)), nullptr, false);
     if (out.is_object()) return out;
     add_unread(run, fmt::format("{} is damaged: a JSON object is expected", name));
   } catch (const std::exception& error) {

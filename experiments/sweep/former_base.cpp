@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/program_name.h"
 #include "experiments/records/read_file.h"
 #include "experiments/records/run_record.h"
@@ -77,7 +78,7 @@ SweepBase former_base(const SweepFile& file) {
   const fs::path before = fs::path(file.folder()) / "sweep.json";
   std::error_code error;
   json former;
-  if (fs::is_regular_file(before, error)) former = json::parse(read_file(before), nullptr, false);
+  if (fs::is_regular_file(before, error)) former = json::parse(unless_too_deep(read_file(before)), nullptr, false);
   if (!former.is_object() || !former.contains("base"))
     fail_input("--resume: {} is missing or damaged, which tells what the sweep began with: put it back, or give the sweep another name",
                before.string());

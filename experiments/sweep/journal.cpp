@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "experiments/records/read_file.h"
 #include "models/text_file.h"
 #include "runtime/config/document.h"
@@ -28,7 +29,7 @@ void visit_metrics(Row& row, const Visit& visit) {
 class Event {
  public:
   Event(const std::filesystem::path& file, int64_t line, std::string_view text) : file_(file), line_(line) {
-    value_ = nlohmann::json::parse(text, nullptr, false);
+    value_ = nlohmann::json::parse(unless_too_deep(text), nullptr, false);
     if (!value_.is_object()) fail("no event of a sweep's journal: a JSON object is expected");
   }
   bool has(const char* field) const { return value_.contains(field); }

@@ -91,13 +91,9 @@ int check_data(const DataCheckArguments& arguments) {
 
 int merge_data(const DataMergeArguments& arguments) {
   if (!arguments.out.ends_with(".parquet")) fail_input("data merge: '{}' is expected to end in .parquet", arguments.out);
-  std::error_code error;
-  const std::string beside = fs::path(arguments.out).replace_extension(".json").string();
-  for (const std::string& file : {arguments.out, beside})
-    if (fs::exists(file, error) && !arguments.overwrite)
-      fail_input("data merge: '{}' is there already: name another file, or say --overwrite", file);
   MergeRequest request;
   request.out = arguments.out;
+  request.overwrites = arguments.overwrite;
   request.sources = sources_of(arguments.sources, arguments);
   if (arguments.shuffle >= 0) request.shuffle = static_cast<uint64_t>(arguments.shuffle);
   request.num_threads = threads_here();
@@ -110,7 +106,8 @@ int merge_data(const DataMergeArguments& arguments) {
     print_out("{:<15}{} rows, {:.2f} %\n", source["name"].get<std::string>(), source["rows"].get<int64_t>(),
               100 * source["share"].get<double>());
   print_out("{} rows in {}{}; read back and the same; shares in {}\n", told["rows"].get<int64_t>(), arguments.out,
-            request.shuffle ? fmt::format(", shuffled by seed {}", *request.shuffle) : "", beside);
+            request.shuffle ? fmt::format(", shuffled by seed {}", *request.shuffle) : "",
+            fs::path(arguments.out).replace_extension(".json").string());
   return kDone;
 }
 

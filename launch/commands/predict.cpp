@@ -13,6 +13,7 @@
 #include "launch/prediction_file.h"
 #include "launch/prediction_pass.h"
 #include "runtime/checkpoint/manifest.h"
+#include "runtime/data/document_source.h"
 #include "runtime/generate/text_classifier.h"
 
 namespace zerostep {
@@ -50,9 +51,13 @@ void check_classifier(const ModelDefinition& model, const std::string& directory
 int predict(const PredictArguments& arguments) {
   set_threads(num_cores());
   const std::string directory = checkpoint_named_by(arguments.model);
-  if (is_same_place(arguments.input, arguments.output))
-    fail_input("--output {}: is the input, which it would replace: give another name", arguments.output);
-  MappedFile{arguments.input};  // that it is there is known before the model is read
+  // That it is there is known before the model is read.
+  const std::vector<std::string> inputs = table_files({.key = "--input", .paths = {arguments.input}});
+  for (const std::string& file : inputs) {
+    if (is_same_place(file, arguments.output))
+      fail_input("--output {}: is the input, which it would replace: give another name", arguments.output);
+    MappedFile{file};
+  }
   const SavedModel saved = open_model(directory);
   check_classifier(*saved.model, directory);
   for (const std::string& note : saved.notes) print_err("warning: {}\n", note);
@@ -64,7 +69,7 @@ int predict(const PredictArguments& arguments) {
   const PlainModel model(*saved.model, saved.read, device);
   const TextClassifier classifier(model, *tokenizer, arguments.batch_size);
   PredictionPass prediction(classifier, arguments.batch_size, out);
-  prediction.run(arguments.input, {arguments.text_field, "--text-field"});
+  prediction.run(inputs, {arguments.text_field, "--text-field"});
   if (prediction.rows() == 0) fail_input("--input: {} holds no row", arguments.input);
   out.publish();
   print_out("{}: {} of {} in {}, {} rows/s on {}\n", arguments.output, counted(prediction.rows(), "row"), arguments.input,

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/mapped_file.h"
 #include "offload/disk.h"
 #include "runtime/checkpoint/checkpoint_folders.h"
@@ -65,6 +66,7 @@ Manifest read_manifest(const std::string& directory) {
   if (line == std::string::npos) damaged("it does not end with its checksum");
   const std::string body = text.substr(0, line) + "\n}";
   if (text != body.substr(0, body.size() - 2) + ",\n \"checksum\": \"" + checksum_of(body) + "\"\n}\n") damaged("its checksum is another");
+  if (is_json_too_deep(body)) damaged(fmt::format("it nests more than {} deep", kDeepestJson));
   try {
     const Json j = Json::parse(body);
     if (j.at("format") != kFormat) damaged("it is not a manifest of this program");

@@ -2,11 +2,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
+#include <numeric>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "runtime/config/deriver.h"
+#include "runtime/data/mixture.h"
 
 namespace zerostep::schema {
 namespace {
@@ -149,10 +154,24 @@ std::optional<SourceConfig> Deriver::source_of_catalogue(const std::string& name
 
 void Deriver::check_together(const std::string& list, const std::vector<SourceConfig>& sources) {
   const auto weighted = std::count_if(sources.begin(), sources.end(), [](const SourceConfig& s) { return s.weight > 0; });
+  const double sum = std::accumulate(sources.begin(), sources.end(), 0.0, [](double all, const SourceConfig& s) { return all + s.weight; });
+  if (!std::isfinite(sum)) {
+    findings_.error(list,
+                    fmt::format("has weights whose sum is no number (a double holds {:.3g} at most): give smaller ones, of which only "
+                                "the proportion counts",
+                                std::numeric_limits<double>::max()));
+    return;
+  }
   std::map<std::string, std::string> names;
   for (const SourceConfig& source : sources) {
     if (weighted > 0 && source.weight == 0)
       findings_.error(source.key, "has no weight, and other sources have: give each a weight, or none");
+    // Rounded to one unit as from half of one.
+    if (source.weight > 0 && source.weight / sum * Mixture::kUnits < 0.5)
+      findings_.warn(
+          fmt::format("{}.weight is {}, less than the least share, one sample in {}, which the source has: leave it out, or give it "
+                      "a larger weight",
+                      source.key, round_trip(source.weight), grouped(static_cast<int64_t>(Mixture::kUnits))));
     if (source.name.empty()) continue;
     const auto [first, is_new] = names.emplace(source.name, source.key);
     if (!is_new) findings_.error(source.key, fmt::format("is called \"{}\" as {} is: name each source once", source.name, first->second));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "models/text_file.h"
 #include "runtime/data/text_stream.h"
 
@@ -94,7 +95,9 @@ class JsonRows final : public RowBatch {
   std::string type_of(size_t index) override {
     bool is_cut = false;
     const json* value = find_value(object_, (*fields_)[index], is_cut);
-    return value == nullptr ? "missing" : value->type_name();
+    if (value == nullptr) return "missing";
+    const bool has_null = value->is_array() && std::any_of(value->begin(), value->end(), [](const json& v) { return v.is_null(); });
+    return std::string(value->type_name()) + (has_null ? " with a null among its values" : "");
   }
   int64_t number() const override { return part_.line_of(begin_); }
   std::string place() const override { return fmt::format("{}:{}", part_.path, number()); }
@@ -110,6 +113,8 @@ class JsonRows final : public RowBatch {
 
  private:
   void parse(std::string_view line) {
+    if (is_json_too_deep(line))
+      fail_input("{}: {} nests objects or lists more than {} deep; flatter rows are expected", key_, place(), kDeepestJson);
     try {
       object_ = json::parse(line.begin(), line.end());
     } catch (const json::exception& error) {

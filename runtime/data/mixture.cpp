@@ -15,8 +15,6 @@ namespace {
 
 using Wide = unsigned __int128;
 
-constexpr double kUnits = 1099511627776.0;  // 2^40
-
 int64_t rounded_up(Wide numerator, uint64_t denominator) { return static_cast<int64_t>((numerator + denominator - 1) / denominator); }
 
 }  // namespace

@@ -18,6 +18,11 @@ bool is_there(const std::string& path) {
   return std::filesystem::is_regular_file(path, ignored);
 }
 
+// Whether a name from a file leads to what lies in the folder itself.
+bool stays_inside(const std::filesystem::path& name) {
+  return !name.empty() && name.is_relative() && std::find(name.begin(), name.end(), "..") == name.end();
+}
+
 std::vector<std::string> names_of(const nlohmann::json& list) {
   std::vector<std::string> names;
   for (const nlohmann::json& name : list)
@@ -38,6 +43,9 @@ std::vector<std::string> files_of(const std::string& folder, const DocumentSourc
   for (const nlohmann::json& file : *files) {
     if (!file.is_object() || !file.contains("filename") || !file["filename"].is_string())
       fail_input("{}: '{}' has {} among its '_data_files'; an object with a 'filename' is expected", source.key, path, file.dump());
+    if (const auto& name = file["filename"].get_ref<const std::string&>(); !stays_inside(name))
+      fail_input("{}: '{}' names the file '{}', which is outside its folder: save_to_disk names files within it; save it anew", source.key,
+                 path, name);
     const std::string name = folder + "/" + file["filename"].get<std::string>();
     if (!is_there(name)) fail_input("{}: '{}' names '{}', which is not there: bring the whole folder", source.key, path, name);
     out.push_back(name);
@@ -66,6 +74,9 @@ std::vector<std::string> saved_dataset_files(const std::string& folder, const Do
   const std::string split = source.split.empty() ? splits.front() : source.split;
   if (std::find(splits.begin(), splits.end(), split) == splits.end())
     fail_input("{}: '{}' has no split '{}'; it has {}", source.key, folder, split, fmt::join(splits, ", "));
+  if (!stays_inside(split))
+    fail_input("{}: '{}' has the split '{}', which is outside its folder: save_to_disk names folders within it; save it anew", source.key,
+               path, split);
   return files_of(folder + "/" + split, source);
 }
 

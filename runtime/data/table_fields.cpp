@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "models/text_file.h"
 #include "runtime/data/arrow_library.h"
 #include "runtime/data/compressed_file.h"
@@ -23,7 +24,7 @@ std::vector<TableField> fields_of_lines(const std::string& path, const std::stri
   if (text.size() > kLookedAt) text = text.substr(0, text.find('\n', kLookedAt - 1));
   std::vector<TableField> out;
   for_each_line(text, [&](std::string_view line, int64_t) {
-    const nlohmann::ordered_json row = nlohmann::ordered_json::parse(line.begin(), line.end(), nullptr, false);
+    const nlohmann::ordered_json row = nlohmann::ordered_json::parse(unless_too_deep(line), nullptr, false);
     if (!row.is_object()) return;  // whoever reads the rows names what is wrong
     for (const auto& [name, value] : row.items()) add_field(out, field_of(name, value));
   });

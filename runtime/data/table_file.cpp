@@ -103,6 +103,9 @@ class RecordRows final : public RowBatch {
                  names_.size());
     }
     if (!is_there(column)) fail_input("{}: {}", source_.key, lacks(column, named_by));
+    if (std::count(names_.begin(), names_.end(), column) > 1)
+      fail_input("{}: {}: the first row, the header, has several columns '{}', which {} names: give each a name of its own", source_.key,
+                 place(), column, named_by);
     return static_cast<size_t>(std::find(names_.begin(), names_.end(), column) - names_.begin());
   }
 

@@ -90,6 +90,9 @@ class TextPass {
           "{}: {}: the first row, the header, has no column '{}' ({} names it, or its position from 0 where there is no header); its "
           "columns are: {}",
           key_, place, column_.name, column_.named_by, fmt::join(names, ", "));
+    if (std::count(found, names.end(), column_.name) > 1)
+      fail_input("{}: {}: the first row, the header, has several columns '{}', which {} names: give each a name of its own", key_, place,
+                 column_.name, column_.named_by);
     return static_cast<size_t>(found - names.begin());
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,8 @@
 #include "base/file_descriptor.h"
 #include "runtime/data/token_file.h"
 #include "runtime/data/tokenize_files.h"
+
+struct XXH3_state_s;
 
 namespace zerostep {
 
@@ -21,7 +24,7 @@ struct CachedTokens {
 
 // A cache file: a header of 64 bytes (token_cache.cpp), then the tokens.
 // Nothing when there is no such file, or when it is damaged, cut short or made for another key (32 hexadecimal digits), which is told to
-// `warn`.
+// `warn`. Of a file with up to 256 MiB of tokens every byte is looked at, of a larger one the header and the length.
 std::optional<CachedTokens> open_token_cache(const std::string& path, const std::string& key,
                                              const std::function<void(const std::string&)>& warn);
 
@@ -45,11 +48,15 @@ class TokenCacheWriter {
   void flush();
   void write(const void* data, size_t num_bytes, int64_t at);
 
+  struct FreeChecksum {
+    void operator()(XXH3_state_s* state) const;
+  };
   std::string path_, key_;
   FileDescriptor file_;
   int bytes_per_token_;
   int64_t num_tokens_ = 0, written_;
   uint32_t largest_token_ = 0;
+  std::unique_ptr<XXH3_state_s, FreeChecksum> checksum_;  // of the tokens so far
   std::vector<std::byte> buffer_;
   bool finished_ = false;
 };

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_lock.h"
 #include "base/host_name.h"
 #include "runtime/report/metrics.h"
 
@@ -28,26 +28,11 @@ std::string owner_of(int file) {
   return "a process that has not said its name";
 }
 
-// Between open() and the lock the owner before may have removed the file.
-bool is_at(const std::string& path, int file) {
-  struct stat here {
-  }, there{};
-  return ::fstat(file, &here) == 0 && ::stat(path.c_str(), &there) == 0 && here.st_ino == there.st_ino && here.st_dev == there.st_dev;
-}
-
-// Does not wait.
-int lock(int file, int kind) {
-  int status = 0;
-  while ((status = ::flock(file, kind | LOCK_NB)) != 0 && errno == EINTR) {
-  }
-  return status;
-}
-
 }  // namespace
 
 bool FolderLock::is_owned(const std::string& folder) {
   const FileDescriptor file(::open((folder + "/" + kFile).c_str(), O_RDONLY | O_CLOEXEC));
-  return file.is_open() && lock(file.get(), LOCK_SH) != 0 && errno == EWOULDBLOCK;
+  return file.is_open() && try_lock(file.get(), LOCK_SH) == EWOULDBLOCK;
 }
 
 std::string FolderLock::owner(const std::string& folder) {
@@ -60,21 +45,21 @@ FolderLock::FolderLock(const std::string& folder, const std::string& key) : path
   for (;;) {
     file_ = FileDescriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
     if (!file_.is_open()) fail_run("cannot make {}: {}", path_, std::strerror(errno));
-    int status = lock(file_.get(), LOCK_EX);
+    int error = try_lock(file_.get(), LOCK_EX);
     // Whoever asks for the owner holds a lock for a moment.
-    for (int attempt = 0; attempt < 5 && status != 0 && errno == EWOULDBLOCK; ++attempt) {
+    for (int attempt = 0; attempt < 5 && error == EWOULDBLOCK; ++attempt) {
       ::usleep(10000);
-      status = lock(file_.get(), LOCK_EX);
+      error = try_lock(file_.get(), LOCK_EX);
     }
-    if (status != 0 && errno == EWOULDBLOCK) {
+    if (error == EWOULDBLOCK) {
       fail_input("the folder {} belongs to a run that is going on: {}. Wait for its end, or set another {}", folder, owner_of(file_.get()),
                  key);
     }
-    if (status != 0) {
-      unlocked_because_ = fmt::format("{} cannot be locked: {}", path_, std::strerror(errno));
+    if (error != 0) {
+      unlocked_because_ = fmt::format("{} cannot be locked: {}", path_, std::strerror(error));
       return;
     }
-    if (is_at(path_, file_.get())) break;
+    if (is_file_at(path_, file_.get())) break;
   }
   const std::string owner = fmt::format("process {} on {}, since {}", ::getpid(), host_name(), timestamp_now());
   if (::ftruncate(file_.get(), 0) != 0 || ::pwrite(file_.get(), owner.data(), owner.size(), 0) != static_cast<ssize_t>(owner.size())) {

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/unfinished_file.h"
 
 namespace zerostep {
 namespace {
@@ -77,7 +78,7 @@ void cut_after_last(const std::string& path, const std::function<bool(std::strin
 }
 
 void write_file(const std::string& path, std::string_view text) {
-  const std::string partial = path + ".partial";
+  const std::string partial = unfinished_name(path);
   try {
     OutputFile(partial, OutputFile::Mode::Truncate).write(text);
   } catch (const RunError&) {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/mapped_file.h"
 
 namespace zerostep {
@@ -39,7 +40,7 @@ ZoLog::ZoLog(const std::string& path, std::string update_values, int64_t first_s
   nlohmann::json before;  // null: no line holds any
   if (first_step > 0)
     keep_lines(path, [&](std::string_view line) {
-      const auto j = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      const auto j = nlohmann::json::parse(unless_too_deep(line), nullptr, /*allow_exceptions=*/false);
       const bool keeps = j.is_object() && j.contains("step") && j["step"].is_number_integer() && j["step"].get<int64_t>() < first_step;
       if (keeps && j.contains("update")) before = j["update"];
       return keeps;

@@ -120,8 +120,7 @@ Keeping keep_measured_machine(Machine machine, bool replaces_any) {
     if (is_as_steady && machine.measured_seconds <= kLonger * kept->measured_seconds) num_earlier = take_faster(*kept, machine);
   }
   std::error_code ignored;
-  for (const std::string& path : {file, file + ".partial"})  // a pipe would be waited for
-    if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) return {file, path + " is there and no file"};
+  if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored)) return {file, file + " is there and no file"};
   const bool is_unreadable = fs::exists(file, ignored) && !machine_of(file);
   try {
     fs::create_directories(folder(), ignored);

@@ -285,6 +285,35 @@ TEST_F(DataSets, CheckTellsAMixtureFromARow) {
   EXPECT_NE(check_text(checked).find("There is one source"), std::string::npos);
 }
 
+// Parts of one row each would have the same statistic in every order.
+TEST_F(DataSets, CheckComparesPartsWithRowsEnough) {
+  CheckRequest request;
+  const auto check = [&](std::vector<DocumentSource> sources, int64_t parts) {
+    request.sources = std::move(sources);
+    request.parts = parts;
+    return check_documents(request);
+  };
+  // 2 parts of 10 rows: each of four cells is 5 from the 5 that are expected, 4 * 25 / 5; the tail of one degree at 20 is erfc(sqrt(10)).
+  Json checked = check({source("a.jsonl", rows(0, 10)), source("b.jsonl", rows(100, 10))}, 20);
+  EXPECT_EQ(checked["parts"], 20);
+  EXPECT_EQ(checked["chi_square"]["parts"], 2);
+  EXPECT_DOUBLE_EQ(checked["chi_square"]["statistic"].get<double>(), 20);
+  EXPECT_NEAR(checked["chi_square"]["p"].get<double>() / std::erfc(std::sqrt(10.0)), 1, 1e-9);
+  EXPECT_EQ(check_text(checked).find("as of an even mixture"), std::string::npos) << check_text(checked);
+  EXPECT_NE(check_text(checked).find("in 2 parts, in which 5 rows of each source"), std::string::npos) << check_text(checked);
+  checked = check({source("a.jsonl", rows(0, 500)), source("b.jsonl", rows(1000, 500))}, 1000);
+  EXPECT_EQ(checked["chi_square"]["parts"], 100);
+  EXPECT_LT(checked["chi_square"]["p"].get<double>(), 1e-9);
+  // 9 rows are too few for two parts: without a second source nothing is told, and beside two others they are not compared.
+  checked = check({source("a.jsonl", rows(0, 100)), source("c.jsonl", rows(200, 9))}, 4);
+  EXPECT_TRUE(checked["chi_square"].is_null());
+  EXPECT_NE(check_text(checked).find("too few rows to tell"), std::string::npos);
+  checked = check({source("a.jsonl", rows(0, 100)), source("b.jsonl", rows(1000, 100)), source("c.jsonl", rows(200, 9))}, 4);
+  EXPECT_EQ(checked["chi_square"]["sources"], 2);
+  EXPECT_EQ(checked["chi_square"]["degrees"], 3);
+  EXPECT_NE(check_text(checked).find("1 source has fewer than 10 rows"), std::string::npos) << check_text(checked);
+}
+
 TEST_F(DataSets, CheckFindsEvaluationTexts) {
   CheckRequest request;
   request.parts = 4;

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "base/unfinished_file.h"
 #include "models/safetensors.h"
 #include "tests/launch/support/run_binary.h"
 
@@ -176,6 +177,12 @@ TEST_F(Predict, ReadsTheOtherKindsOfTables) {
   for (const char* file : {"rows.jsonl.gz", "rows.jsonl.zst", "snappy.parquet", "stream.arrow", "file.arrow"})
     EXPECT_EQ(predicted(file, "text"), rows) << file;
   EXPECT_EQ(predicted("snappy.parquet", "about.place"), predicted("rows.jsonl", "about.place"));
+  EXPECT_EQ(predicted("saved", "text"), rows) << "a folder that save_to_disk made, of two files";
+  EXPECT_EQ(predicted("saved/*.arrow", "text"), rows);
+  const Outcome several =
+      place_->run({"predict", "--model", place_->path("model"), "--input", tables + "both", "--output", place_->path("none.tsv")});
+  EXPECT_EQ(several.status, 2);
+  EXPECT_SAYS(several.err, "holds the splits train, validation");
   for (const auto& [field, says] : {std::pair{"text", "--text-field"}, {"label", "field 'label' is"}}) {
     const Outcome refused = place_->run({"predict", "--model", place_->path("model"), "--input", tables + "classes.parquet", "--output",
                                          place_->path("none.tsv"), "--text-field", field});
@@ -228,6 +235,7 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
                              "\n");
   place_->write("latin.tsv", "text\ncaf\xe9\n");
   place_->write("blank.tsv", "text\ngood\n\nbad\n");
+  place_->write("twice.tsv", "text\ttext\ngood\tbad\n");
   std::string late = "text\tnumber\n";
   for (int i = 0; i < 600; ++i) late += "good\t1\n";
   place_->write("late.tsv", late + "good\n");
@@ -246,6 +254,7 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
                              {"train.tsv:1", "no column 'review'", "--text-field", "text, label"}},
                         Case{arguments("model", "train.tsv", "wrong.tsv", {"--text-field", "2"}), {"no column 2", "--text-field"}},
                         Case{arguments("model", "missing.tsv", "wrong.tsv"), {"missing.tsv"}},
+                        Case{arguments("model", "twice.tsv", "wrong.tsv"), {"twice.tsv:1", "several columns 'text'"}},
                         Case{arguments("model", "run.json", "wrong.tsv"), {"--input", "run.json", "unknown ending"}},
                         Case{arguments("model", "empty.tsv", "wrong.tsv"), {"empty.tsv holds no row"}},
                         Case{arguments("model", "bad.jsonl", "wrong.tsv"), {"bad.jsonl:2", "field 'text' is null"}},
@@ -269,6 +278,19 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
   place_->write("two.tsv", "text\nso bad\nso good\n");
   ASSERT_EQ(predict("two.tsv", "again.tsv").status, 0);
   EXPECT_EQ(table("again.tsv").size(), 2u);
+}
+
+TEST_F(Predict, OneProcessAtATimeWritesATable) {
+  place_->write("two.tsv", "text\nso bad\nso good\n");
+  {
+    const UnfinishedFile other(place_->path("shared.tsv"), place_->path("shared.tsv.partial"));
+    const Outcome refused = predict("two.tsv", "shared.tsv");
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_SAYS(refused.err, place_->path("shared.tsv") + ": another process writes it");
+    EXPECT_TRUE(place_->exists("shared.tsv.partial"));
+  }
+  ASSERT_EQ(predict("two.tsv", "shared.tsv").status, 0);
+  EXPECT_EQ(table("shared.tsv").size(), 2u);
 }
 
 // Rounded to nearest, of two as near to the even one: the bits are those of LibTorch's own conversion.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/unfinished_file.h"
 #include "tests/launch/support/run_binary.h"
 
 // Sources, mixtures and evaluation sets from the file of a run to what it leaves behind.
@@ -255,6 +256,78 @@ TEST_F(Sources, MergedFilesHoldEveryRowOnceInTheOrderOfTheSeed) {
   EXPECT_SAYS(bad.err, "bad.jsonl:2");
   for (const auto& entry : std::filesystem::directory_iterator(place_.path("")))
     EXPECT_FALSE(entry.path().filename().string().starts_with("new")) << entry.path();
+}
+
+// What a merge would replace beside its own former files stays; one process at a time writes a file.
+TEST_F(Sources, AMergeReplacesNoSourceAndNothingOfOthers) {
+  const auto merge = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"data", "merge"});
+    more.insert(more.end(), {"--text", "{body}", "--overwrite"});
+    return place_.run(more);
+  };
+  const auto refused = [&](std::vector<std::string> more, const std::vector<std::string>& says) {
+    const Outcome done = merge(std::move(more));
+    EXPECT_EQ(done.status, 2) << done.err;
+    for (const std::string& part : says) EXPECT_SAYS(done.err, part);
+  };
+  const auto again = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"data", "merge"});
+    more.push_back("--overwrite");
+    return place_.run(more);
+  };
+  const std::string out = place_.path("o.parquet"), a = place_.path("a.jsonl");
+  ASSERT_EQ(merge({out, a}).status, 0);
+  ASSERT_EQ(merge({out, a}).status, 0) << "what it wrote before it replaces";
+  const std::string whole = place_.read("o.parquet"), record = place_.read("o.json");
+  std::filesystem::create_hard_link(out, place_.path("hard.parquet"));
+  std::filesystem::create_symlink(out, place_.path("soft.parquet"));
+  for (const std::string& source : {out, place_.path("o*.parquet"), place_.path("hard.parquet"), place_.path("soft.parquet")}) {
+    const Outcome done = again({out, source});
+    EXPECT_EQ(done.status, 2) << source << done.err;
+    EXPECT_SAYS(done.err, "'" + out + "' is one of the sources");
+  }
+  EXPECT_EQ(again({place_.path("soft.parquet"), out}).status, 2);
+  // A run's file, which --overwrite does not mean.
+  place_.write("base.json", place_.read("config.json"));
+  refused({place_.path("base.parquet"), a}, {"base.json' is there and no record of a merge", "base.parquet"});
+  EXPECT_EQ(place_.read("base.json"), place_.read("config.json"));
+  EXPECT_FALSE(place_.exists("base.parquet"));
+  refused({place_.path("nowhere/o.parquet"), a}, {"nowhere/o.parquet", "is no folder"});
+  {
+    const UnfinishedFile other(out, place_.path(".o.parquet.part.parquet"));
+    refused({out, a}, {out + ": another process writes it"});
+  }
+  EXPECT_EQ(place_.read("o.parquet"), whole);
+  EXPECT_EQ(place_.read("o.json"), record);
+  // Of two at once each has its own rows, or is refused.
+  const std::vector<std::string> command{"data", "merge", out, a, "--text", "{body}", "--overwrite"};
+  std::vector<std::string> longer = command;
+  longer.insert(longer.begin() + 3, {place_.path("b.jsonl"), place_.path("c.jsonl")});
+  const pid_t one = place_.start(place_.command(command, 1)), two = place_.start(place_.command(longer, 1));
+  const Outcome first = place_.finish(one), second = place_.finish(two);
+  EXPECT_TRUE(first.status == 0 || second.status == 0) << first.err << second.err;
+  for (const Outcome& done : {first, second}) EXPECT_TRUE(done.status == 0 || done.status == 2) << done.err;
+  const json told = json::parse(place_.read("o.json"));
+  const Outcome shown = place_.run({"data", "show", out, "--json"});
+  EXPECT_EQ(json::parse(shown.out)["rows"], told["rows"]);
+  for (const auto& entry : std::filesystem::directory_iterator(place_.path("")))
+    EXPECT_EQ(entry.path().filename().string().find("part"), std::string::npos) << entry.path();
+}
+
+// Parsed rows are copied and destroyed by functions that call themselves.
+TEST_F(Sources, RowsThatNestWithoutEndAreRefused) {
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  place_.write("beside.jsonl", "{\"text\": \"a\"}\n{\"x\": " + deep + ", \"text\": \"a\"}\n");
+  place_.write("itself.jsonl", "{\"text\": " + deep + "}\n");
+  for (const auto& [file, line] : {std::pair{"beside.jsonl", ":2"}, {"itself.jsonl", ":1"}})
+    for (const std::vector<std::string>& command : {std::vector<std::string>{"show"}, {"check"}, {"merge", place_.path("deep.parquet")}}) {
+      std::vector<std::string> whole{"data"};
+      whole.insert(whole.end(), command.begin(), command.end());
+      whole.push_back(place_.path(file));
+      const Outcome done = place_.run(whole);
+      EXPECT_EQ(done.status, 2) << done.err;
+      EXPECT_SAYS(done.err, file + std::string(line) + " nests objects or lists more than 512 deep");
+    }
 }
 
 TEST_F(Sources, DataCommandsNameWhatIsNotThere) {

@@ -75,6 +75,17 @@ TEST_F(ConfigSources, WeightsAndNamesAreGivenToAllOrNone) {
       load_tiny({R"(data.train=[{"files": "a.txt", "weight": 3}, {"files": "b.txt", "weight": 1}])"}).config.data.train;
   EXPECT_EQ(mixed.at(0).weight, 3);
   EXPECT_EQ(mixed.at(1).weight, 1);
+  expect_words(tiny_refusal({R"(data.train=[{"files": "a.txt", "weight": 1e308}, {"files": "b.txt", "weight": 1e308}])"}),
+               {"data.train has weights whose sum is no number", "1.8e+308", "smaller ones"});
+  for (const char* tiny : {"1e-320", "4e-13", "5e-13"}) {  // 2^-41 is 4.5e-13
+    const auto warnings =
+        load_tiny({fmt::format(R"(data.train=[{{"files": "a.txt", "weight": 1}}, {{"files": "b.txt", "weight": {}}}])", tiny)}).warnings;
+    const bool says = std::any_of(warnings.begin(), warnings.end(), [](const std::string& text) {
+      return text.find("data.train[1].weight is ") != std::string::npos &&
+             text.find("one sample in 1,099,511,627,776") != std::string::npos;
+    });
+    EXPECT_EQ(says, std::string(tiny) != "5e-13") << tiny;
+  }
   expect_words(tiny_refusal({R"(data.train=["a.txt", {"files": "b.txt", "weight": 1}])"}),
                {"data.train[0] has no weight, and other sources have"});
   expect_words(tiny_refusal({R"(data.train=[{"name": "x", "files": "a.txt"}, {"name": "x", "files": "b.txt"}])"}),

@@ -115,7 +115,7 @@ TEST_F(DataCache, DamagedFilesAreMadeAnewWithAWarning) {
   const std::string good = content.str();
   std::vector<std::string> bad = {
       "", "x", good.substr(0, 63), good.substr(0, 64), good.substr(0, good.size() - 1), good + "x", std::string(good.size(), '\0')};
-  for (size_t byte = 0; byte < 64; ++byte) {
+  for (size_t byte = 0; byte < good.size(); ++byte) {  // of the header, and of the tokens behind it
     bad.push_back(good);
     bad.back()[byte] = static_cast<char>(bad.back()[byte] ^ 0x10);
   }

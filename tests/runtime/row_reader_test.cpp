@@ -92,6 +92,24 @@ TEST_F(RowReaderTest, SplitsThatAreNotThereAreNamedWithThoseThatAre) {
   expect_error<InputError>([&] { tokens({.paths = {path("odd")}}); }, {"state.json", "_data_files"});
 }
 
+TEST_F(RowReaderTest, FoldersLeadNowhereElse) {
+  write("d/s.arrow", content_of(table_file("stream.arrow")));
+  for (const std::string& outside : {std::string("../d/s.arrow"), path("d/s.arrow"), std::string("x/../../d/s.arrow")}) {
+    write("leads/state.json", "{\"_data_files\": [{\"filename\": \"" + outside + "\"}]}");
+    expect_error<InputError>([&] { tokens({.paths = {path("leads")}}); }, {"leads/state.json", "'" + outside + "'", "outside its folder"});
+  }
+  write("names/dataset_dict.json", "{\"splits\": [\"../leads\"]}");
+  expect_error<InputError>([&] { tokens({.paths = {path("names")}}); }, {"dataset_dict.json", "'../leads'", "outside its folder"});
+}
+
+TEST_F(RowReaderTest, ColumnsOfOneNameAreRefused) {
+  std::string arrow = content_of(table_file("stream.arrow")), lines = "{\"l\": [\"a\"]}\n{\"l\": [\"a\", null]}\n";
+  for (size_t at = arrow.find("title"); at != std::string::npos; at = arrow.find("title", at)) arrow.replace(at, 5, "score");
+  refused("twice.arrow", arrow, {"data.train", "several columns called 'score'"}, {.text = "{score}"});
+  EXPECT_FALSE(tokens({.paths = {path("twice.arrow")}}).empty()) << "columns that are not asked for may be";
+  refused("null.jsonl", lines, {"null.jsonl:2", "field 'l' is array with a null among its values"}, {.text = "{l}"});
+}
+
 TEST_F(RowReaderTest, DamagedTablesAreNamed) {
   const std::string good = content_of(table_file("none.parquet")), arrow = content_of(table_file("stream.arrow"));
   std::mt19937 random(3);

@@ -4,6 +4,7 @@
 #include <arrow/extension_type.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -108,7 +109,11 @@ class ColumnRows final : public RowBatch {
                        names_->others.empty() ? "" : fmt::format(", beside {}", fmt::join(names_->others, ", ")));
   }
   std::string texts_there_are() const override { return fmt::format(" ({})", texts()); }
-  std::string type_of(size_t index) override { return columns_[index].array ? columns_[index].array->type()->ToString() : "missing"; }
+  std::string type_of(size_t index) override {
+    const std::shared_ptr<Array>& array = columns_[index].array;
+    if (!array) return "missing";
+    return array->type()->ToString() + (has_null_in_list(*array, row_) ? " with a null among its values" : "");
+  }
 
   FieldValue field(size_t index) override {
     Column& column = columns_[index];
@@ -171,6 +176,25 @@ class ColumnRows final : public RowBatch {
     }
   }
 
+  static bool has_null_in_list(const Array& array, int64_t row) {
+    const auto has_null = [row](const auto& list) {
+      if (list.IsNull(row)) return false;
+      for (int64_t i = list.value_offset(row); i < list.value_offset(row) + list.value_length(row); ++i)
+        if (list.values()->IsNull(i)) return true;
+      return false;
+    };
+    switch (array.type_id()) {
+      case Type::LIST:
+        return has_null(static_cast<const arrow::ListArray&>(array));
+      case Type::LARGE_LIST:
+        return has_null(static_cast<const arrow::LargeListArray&>(array));
+      case Type::FIXED_SIZE_LIST:
+        return has_null(static_cast<const arrow::FixedSizeListArray&>(array));
+      default:
+        return false;
+    }
+  }
+
   static FieldValue other(const Array& array, std::string& buffer) {
     buffer = array.type()->ToString();
     return {Kind::Other, buffer};
@@ -214,6 +238,16 @@ FieldPath find_field(const arrow::FieldVector& fields, const std::string& name) 
     return inner;
   }
   return {};
+}
+
+std::string ambiguous_name(const arrow::FieldVector& fields, const FieldPath& path) {
+  const arrow::FieldVector* at = &fields;
+  for (const int part : path) {
+    const std::string& name = at->at(static_cast<size_t>(part))->name();
+    if (std::count_if(at->begin(), at->end(), [&](const auto& field) { return field->name() == name; }) > 1) return name;
+    at = &at->at(static_cast<size_t>(part))->type()->fields();
+  }
+  return "";
 }
 
 std::unique_ptr<RowBatch> make_column_rows(BatchRows rows, const std::vector<std::string>& fields,

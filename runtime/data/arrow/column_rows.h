@@ -22,6 +22,8 @@ struct ColumnNames {
 using FieldPath = std::vector<int>;
 // By its name, or by names with dots between them: of a struct and one of its parts.
 FieldPath find_field(const arrow::FieldVector& fields, const std::string& name);
+// The first name on a path that another field beside it has too; "": each is the only one.
+std::string ambiguous_name(const arrow::FieldVector& fields, const FieldPath& path);
 
 // A batch's rows [begin, end), of which the first is number `first_number` of its file. `fields` are those that were asked for, by their
 // names and where they lie.

@@ -60,6 +60,14 @@ auto guarded(const ColumnFile& file, const F& f) {
   throw ProtocolError("unreachable");
 }
 
+// Where a wanted field lies. InputError where another has its name.
+FieldPath path_in(const ColumnFile& file, const arrow::Schema& schema, const std::string& field) {
+  FieldPath path = find_field(schema.fields(), field);
+  if (const std::string name = ambiguous_name(schema.fields(), path); !name.empty())
+    fail_input("{}: '{}' has several columns called '{}': write it anew with one of that name", file.key, file.path, name);
+  return path;
+}
+
 int64_t rows_of_batch(int64_t batch_bytes, int64_t num_rows, int64_t num_bytes) {
   if (num_bytes <= 0) return kMostRows;
   return std::clamp<int64_t>(
@@ -116,7 +124,7 @@ class ParquetRows final : public RowReader {
       auto names = std::make_shared<ColumnNames>(*schema);
       names->path = file_.path;
       names_ = std::move(names);
-      for (const std::string& field : file_.fields) add_leaves(find_field(schema->fields(), field));
+      for (const std::string& field : file_.fields) add_leaves(path_in(file_, *schema, field));
       std::sort(leaves_.begin(), leaves_.end());
       leaves_.erase(std::unique(leaves_.begin(), leaves_.end()), leaves_.end());
       num_rows_ = reader_->parquet_reader()->metadata()->num_rows();
@@ -200,7 +208,7 @@ class IpcRows final : public RowReader {
       names->path = file_.path;
       names_ = std::move(names);
       for (const std::string& field : file_.fields) {
-        const FieldPath path = find_field(schema->fields(), field);
+        const FieldPath path = path_in(file_, *schema, field);
         if (!path.empty()) options_.included_fields.push_back(path.front());
       }
       std::sort(options_.included_fields.begin(), options_.included_fields.end());

@@ -3,9 +3,11 @@
 #include <arrow/record_batch.h>
 #include <arrow/result.h>
 #include <arrow/type.h>
+#include <arrow/util/io_util.h>
 #include <parquet/arrow/writer.h>
 #include <parquet/properties.h>
 
+#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -44,7 +46,10 @@ class ParquetWriter final : public TableWriter {
 
  private:
   void check(const arrow::Status& status) const {
-    if (!status.ok()) fail_run("cannot write '{}': {}", path_, status.message());
+    if (status.ok()) return;
+    // Arrow's message of a failed call to the system leaves out why.
+    const int error = arrow::internal::ErrnoFromStatus(status);
+    fail_run("cannot write '{}': {}", path_, error != 0 ? std::strerror(error) : status.message());
   }
 
   void flush() {
