@@ -10,8 +10,8 @@
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/mixture_units.h"
 #include "runtime/config/deriver.h"
-#include "runtime/data/mixture.h"
 
 namespace zerostep::schema {
 namespace {
@@ -167,11 +167,11 @@ void Deriver::check_together(const std::string& list, const std::vector<SourceCo
     if (weighted > 0 && source.weight == 0)
       findings_.error(source.key, "has no weight, and other sources have: give each a weight, or none");
     // Rounded to one unit as from half of one.
-    if (source.weight > 0 && source.weight / sum * Mixture::kUnits < 0.5)
+    if (source.weight > 0 && source.weight / sum * kMixtureUnits < 0.5)
       findings_.warn(
           fmt::format("{}.weight is {}, less than the least share, one sample in {}, which the source has: leave it out, or give it "
                       "a larger weight",
-                      source.key, round_trip(source.weight), grouped(static_cast<int64_t>(Mixture::kUnits))));
+                      source.key, round_trip(source.weight), grouped(static_cast<int64_t>(kMixtureUnits))));
     if (source.name.empty()) continue;
     const auto [first, is_new] = names.emplace(source.name, source.key);
     if (!is_new) findings_.error(source.key, fmt::format("is called \"{}\" as {} is: name each source once", source.name, first->second));

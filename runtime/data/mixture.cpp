@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/mixture_units.h"
 #include "base/noise.h"
 #include "base/nth.h"
 
@@ -26,7 +27,7 @@ Mixture::Mixture(const std::vector<double>& weights, uint64_t seed) : seed_(seed
   using Entry = std::pair<uint64_t, int>;  // weight, node: of equal weights the first node comes first
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> open;
   for (const double weight : weights) {
-    const auto units = static_cast<uint64_t>(std::max(1.0, std::round(weight / sum * kUnits)));
+    const auto units = static_cast<uint64_t>(std::max(1.0, std::round(weight / sum * kMixtureUnits)));
     open.emplace(units, static_cast<int>(std::ssize(nodes_)));
     nodes_.push_back({-1, -1, -1, units});
   }

@@ -12,9 +12,7 @@ namespace zerostep {
 // where there are two sources, and to within two where there are more.
 class Mixture {
  public:
-  // Weights are kept as multiples of one part in so many (2^40) of their sum, and as one at least.
-  static constexpr double kUnits = 1099511627776.0;
-  // Weights above 0, whose sum counts as one.
+  // Weights above 0, whose sum counts as one. They are kept as multiples of one part in kMixtureUnits.
   Mixture(const std::vector<double>& weights, uint64_t seed);
 
   struct Place {
