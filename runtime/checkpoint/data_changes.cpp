@@ -29,7 +29,8 @@ void add_values(const Json& value, const std::string& path, Values& out) {
   } else if (value.is_array() && !value.empty()) {
     for (size_t i = 0; i < value.size(); ++i) add_values(value[i], fmt::format("{}[{}]", path, i), out);
   } else if (!value.is_null()) {
-    out.emplace_back(path, value.dump());
+    // A whole number as people write it: 3, not 3.0.
+    out.emplace_back(path, value.is_number_float() ? fmt::format("{}", value.get<double>()) : value.dump());
   }
 }
 

@@ -16,8 +16,8 @@ Strings changes(const char* here, const char* before, const std::string& list = 
 }
 
 TEST(DataChanges, WhatDiffersIsNamedByItsPath) {
-  EXPECT_EQ(changes(R"({"train": [{"files": ["a.txt"], "weight": 1}, {"files": ["b.txt"], "weight": 1}]})",
-                    R"({"train": [{"files": ["a.txt"], "weight": 3}, {"files": ["c.txt"], "weight": 1}]})"),
+  EXPECT_EQ(changes(R"({"train": [{"files": ["a.txt"], "weight": 1.0}, {"files": ["b.txt"], "weight": 0.5}]})",
+                    R"({"train": [{"files": ["a.txt"], "weight": 3.0}, {"files": ["c.txt"], "weight": 0.5}]})"),
             (Strings{"data.train[0].weight is 1 here and 3 in the checkpoint",
                      "data.train[1].files[0] is \"b.txt\" here and \"c.txt\" in the checkpoint"}));
   EXPECT_EQ(
