@@ -222,7 +222,7 @@ std::string show_text(const Json& shown) {
       row.push_back(head[i] == "mean" ? fmt::format("{:.1f}", shown[unit][head[i]].get<double>()) : number(shown[unit][head[i]]));
     table.add(row);
   }
-  out += table.text();
+  if (!shown["characters"].empty()) out += table.text();
   if (shown.contains("tokens"))
     line("tokenizer", shown["tokens"]["tokenizer"].get<std::string>() +
                           (shown["tokens"].contains("tokenized_rows")
