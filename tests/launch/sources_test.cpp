@@ -104,7 +104,7 @@ TEST_F(Sources, AMixtureIsTheSameRunAtEveryWorldSize) {
   other["train"][0]["weight"] = 0.5;
   const Outcome refused = train({data(other), "run.steps=12", "run.checkpoint_interval=4"}, {"--resume"});
   EXPECT_EQ(refused.status, 2);
-  EXPECT_SAYS(refused.err, "data.train is");
+  EXPECT_SAYS(refused.err, "data.train[0].weight is 0.5 here and 0.75 in the checkpoint");
 }
 
 // An epoch of a mixture is as many samples as its sources have together.
