@@ -13,10 +13,6 @@ namespace {
 
 constexpr const char* kAboutFolder = "a run's folder, or one that holds runs down to three levels below it";
 
-void add_folder(CLI::App* sub, std::string& folder) {
-  sub->add_option("FOLDER", folder, kAboutFolder)->capture_default_str()->type_name("RUN|FOLDER");
-}
-
 // Of what removes or packs: it guesses none.
 void add_named_folder(CLI::App* sub, std::string& folder) {
   sub->add_option("FOLDER", folder, kAboutFolder)->required()->type_name("RUN|FOLDER");
@@ -147,7 +143,7 @@ void ExperimentCommands::add_runs(CLI::App& app) {
   sub->require_subcommand(1);
   sub->footer("\nA run that is running is never touched.\nExample: zerostep runs prune runs --dry-run");
   CLI::App* list = sub->add_subcommand("list", "state, steps, last and final loss, evaluations and size of each run");
-  add_folder(list, list_.folder);
+  list->add_option("RUN|FOLDER", list_.places, std::string(kAboutFolder) + "; several may be given")->capture_default_str();
   list->add_flag("--json", list_.json, "one array of objects");
   run_on_one_rank(list, [this] { return list_runs(list_); });
 

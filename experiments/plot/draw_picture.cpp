@@ -15,13 +15,14 @@ namespace zerostep {
 namespace {
 
 constexpr double kLine = 1.5, kMostBar = 34;
-const std::vector<double> kDashes{5, 3};
+// Dashes that can be told from each other.
+const std::array<std::vector<double>, 5> kDashes{{{5, 3}, {1.5, 2.5}, {9, 3, 1.5, 3}, {11, 4}, {5, 2.5, 1.5, 2.5, 1.5, 2.5}}};
 
 double at_x(const PlacedPanel& placed, double value) { return placed.x.to_pixel(value, placed.box.left, placed.box.right); }
 double at_y(const PlacedPanel& placed, double value) { return placed.y.to_pixel(value, placed.box.bottom, placed.box.top); }
 
-Stroke stroke_of(Curve::Form form, const Color& color) {
-  if (form == Curve::Form::Dashed) return {color, kLine, kDashes};
+Stroke stroke_of(Curve::Form form, const Color& color, size_t dashes) {
+  if (form == Curve::Form::Dashed) return {color, kLine, kDashes[dashes % kDashes.size()]};
   if (form == Curve::Form::Faint) return {color.faded(0.25), 1, {}};
   return {color, kLine, {}};
 }
@@ -88,7 +89,11 @@ void draw_values(const PlacedPanel& placed, Canvas& canvas) {
     if (curve.form == Curve::Form::Dots || points.size() == 1)
       canvas.dots(points, points.size() > 300 ? 1.5 : 3, curve.color.faded(0.85), name);
     else
-      canvas.line(points, stroke_of(curve.form, curve.color), curve.form == Curve::Form::Faint ? "" : name);
+      canvas.line(points, stroke_of(curve.form, curve.color, curve.dashes), curve.form == Curve::Form::Faint ? "" : name);
+    // Of an evaluation with few points it is seen where they are.
+    constexpr size_t kFew = 12;
+    if (curve.what.starts_with("eval_") && points.size() > 1 && points.size() <= kFew && curve.form != Curve::Form::Faint)
+      canvas.dots(points, 2.2, curve.color, "");
   };
   for (bool are_faint : {true, false})
     for (const Curve& curve : placed.panel.curves)
@@ -137,7 +142,7 @@ void draw(const PlacedPicture& picture, Canvas& whole) {
       canvas.dots(std::array{Point{at.x + 11, at.y}}, 3.5, entry.entry.color, "");
     else
       canvas.line(std::array{at, Point{at.x + kLegendMark - 5, at.y}},
-                  {entry.entry.color, 2, stroke_of(entry.entry.form, entry.entry.color).dashes}, "");
+                  {entry.entry.color, 2, stroke_of(entry.entry.form, entry.entry.color, entry.entry.dashes).dashes}, "");
     canvas.text({at.x + kLegendMark, at.y + 4}, entry.entry.label, {kTextSize, kInk});
   }
   for (const PlacedPanel& placed : picture.panels) draw_panel(placed, canvas);

@@ -109,7 +109,8 @@ std::vector<size_t> Grouping::order() const {
 Grouping group_each(const std::vector<PlotRun>& runs) {
   Grouping out;
   const Grouping settings = group_by_settings(runs);
-  const bool are_few = settings.labels.size() <= kNamedColors && settings.labels.size() < runs.size() && settings.labels.size() > 1;
+  // Then a run has the color that its settings have where they are compared.
+  const bool are_few = settings.labels.size() > 1 && (settings.labels.size() <= kNamedColors || settings.labels.size() == runs.size());
   for (size_t i = 0; i < runs.size(); ++i) {
     out.labels.push_back(runs[i].record.name);
     out.colors.push_back(are_few ? settings.color(i) : color_of_name(i, runs.size()));

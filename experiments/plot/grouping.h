@@ -26,7 +26,8 @@ struct Grouping {
   const Color& color(size_t run) const { return colors[of_run[run]]; }
 };
 
-// Each run by its name; runs that differ only in their seed have one color where a palette holds as many colors as there are such settings.
+// Each run by its name; runs that differ only in their seed have one color, that of group_by_settings(), where a palette holds as many
+// colors as there are such settings.
 Grouping group_each(const std::vector<PlotRun>& runs);
 // By the value of a key; labels name the key too where that is asked for and the value does not say it.
 Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key = true);

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct Curve {
   std::vector<double> x, y;
   std::vector<double> low, high;  // of a band around it; none: no band
   enum class Form : uint8_t { Line, Dashed, Faint, Dots } form = Form::Line;
+  size_t dashes = 0;  // Dashed: which dashes, of the few that can be told apart
 };
 
 // A rectangle from one value to another.
@@ -50,6 +52,7 @@ struct LegendEntry {
   Color color;
   Curve::Form form = Curve::Form::Line;
   bool is_block = false, is_text = false;  // is_text: without a mark
+  size_t dashes = 0;                       // as a curve's
 };
 
 struct Picture {

@@ -86,10 +86,12 @@ std::vector<Tick> linear_ticks(double low, double high, AxisUnit unit, int most)
   return out;
 }
 
-// factor x 10^power, a value that a double has.
-std::string decade(double value, int factor, int power, AxisUnit unit) {
+// factor x 10^power, a value that a double has; 2000 is "2k" on an axis that has 10k.
+std::string decade(double value, int factor, int power, AxisUnit unit, double highest) {
+  constexpr double kFirstShort = 10000;
   if (unit != AxisUnit::Number) return short_value(value, unit);
-  if (value >= 1e-3 && value < 10000) return fmt::format("{:g}", value);
+  if (value >= 1000 && value < kFirstShort && highest >= kFirstShort) return fmt::format("{:g}k", value / 1000);
+  if (value >= 1e-3 && value < kFirstShort) return fmt::format("{:g}", value);
   const Shown shown = shown_in(value, unit);
   if (value >= 10000 && value < 1e15) return fmt::format("{:g}{}", value / shown.size, shown.name);
   return fmt::format("{}e{}", factor, power);
@@ -118,7 +120,7 @@ std::vector<Tick> log_ticks(const Scale& scale, AxisUnit unit, int most) {
       if (!is_within(value)) continue;
       const bool is_named = factor == 1 ? power % stride == 0 : names_between && (factor == 2 || factor == 5);
       if (!is_named && (stride > 1 || decades > 5)) continue;
-      out.push_back({value, is_named ? decade(value, factor, power, unit) : ""});
+      out.push_back({value, is_named ? decade(value, factor, power, unit, scale.high * (1 + 1e-9)) : ""});
     }
   return out;
 }

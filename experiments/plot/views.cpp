@@ -5,8 +5,17 @@
 namespace zerostep {
 
 std::span<const View> all_views() {
-  static const std::array<View, 7> kViews{
-      View{"loss", "training loss solid, evaluation loss dashed", "steps with a loss", {"loss", "eval_loss"}, loss_view},
+  static const std::array<View, 8> kViews{
+      View{"loss",
+           "training loss solid, evaluation loss dashed, of each named set",
+           "steps with a loss",
+           {"loss", "eval_loss", "eval_loss.*"},
+           loss_view},
+      View{"accuracy",
+           "of classifiers: the accuracy of evaluations, of each named set",
+           "a column eval_accuracy, as a classifier's evaluations leave it",
+           {"eval_accuracy", "eval_accuracy.*"},
+           accuracy_view},
       View{"overview", "the loss by mode; final losses by mode, scope and batch size", "steps with a loss", {"loss"}, overview_view},
       View{"zo",
            "the loss by queries, final losses against queries, norm of the gradient, cosine",

@@ -27,14 +27,15 @@ struct PlotInput {
 
 struct View {
   std::string_view name;
-  std::string_view shows;  // a line for the help
-  std::string_view needs;  // what at least one run must have, for the message where nothing is there to show
-  std::vector<std::string_view> columns;
+  std::string_view shows;                 // a line for the help
+  std::string_view needs;                 // what at least one run must have, for the message where nothing is there to show
+  std::vector<std::string_view> columns;  // as MetricsTable::read() takes them
   std::optional<Picture> (*make)(const PlotInput& input);  // nothing: there is nothing to show
 };
 std::span<const View> all_views();
 
 std::optional<Picture> loss_view(const PlotInput& input);
+std::optional<Picture> accuracy_view(const PlotInput& input);
 std::optional<Picture> overview_view(const PlotInput& input);
 std::optional<Picture> zo_view(const PlotInput& input);
 std::optional<Picture> compare_view(const PlotInput& input);

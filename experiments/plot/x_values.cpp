@@ -155,6 +155,10 @@ std::vector<StepMakes> steps_make(const PlotRun& run) {
 
 std::string label_of_column(std::string_view name) {
   if (name == "eval_loss") return "evaluation loss";
+  if (name == "eval_accuracy") return "evaluation accuracy";
+  for (const std::string_view column : {"eval_loss.", "eval_accuracy."})  // of a named set
+    if (name.starts_with(column) && name.size() > column.size())
+      return label_of_column(column.substr(0, column.size() - 1)) + ", " + std::string(name.substr(column.size()));
   if (name == "grad_norm") return "norm of the gradient";
   if (name == "cosine") return "cosine of estimate and gradient";
   if (name == "lr") return "learning rate";

@@ -58,6 +58,12 @@ std::string_view without_return(std::string_view line) {
   return line;
 }
 
+bool is_asked_for(std::string_view name, std::span<const std::string_view> columns) {
+  return columns.empty() || std::any_of(columns.begin(), columns.end(), [&](std::string_view column) {
+           return column == name || (column.ends_with(".*") && name.starts_with(column.substr(0, column.size() - 1)));
+         });
+}
+
 }  // namespace
 
 MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<const std::string_view> columns) {
@@ -94,7 +100,7 @@ MetricsTable MetricsTable::read(const std::filesystem::path& file, std::span<con
     if (!seen.insert(name).second) {
       if (twice.insert(name).second)
         out.notes_.push_back(fmt::format("{}: has more than one column `{}`: the first is read", file.string(), name));
-    } else if (columns.empty() || std::find(columns.begin(), columns.end(), name) != columns.end()) {
+    } else if (is_asked_for(name, columns)) {
       targets[i] = {&out.values_[name], name == "timestamp"};
     }
   }

@@ -14,8 +14,8 @@ namespace zerostep {
 // the epoch; NaN where a cell is empty or neither.
 class MetricsTable {
  public:
-  // Reads these columns, of which a file may lack some; none named: all of them. InputError naming the file: it cannot be read, or is no
-  // table with a column `loss`. May be called on several threads.
+  // Reads these columns, of which a file may lack some; "eval_loss.*" are all that begin so; none named: all of them. InputError naming the
+  // file: it cannot be read, or is no table with a column `loss`. May be called on several threads.
   static MetricsTable read(const std::filesystem::path& file, std::span<const std::string_view> columns = {});
 
   int64_t num_rows() const { return num_rows_; }

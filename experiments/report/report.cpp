@@ -81,30 +81,36 @@ std::string runs_table(const Summary& summary) {
 }
 
 std::string best_runs(const Summary& summary) {
-  const std::vector<size_t> best = summary.best(5);
-  if (best.empty() || summary.runs.size() < 2) return "";
-  const bool by_evaluation = summary.ranks_by_evaluation();
-  std::vector<std::string> heads{"<run", by_evaluation ? "best evaluation loss" : "final loss", "<settings"};
-  std::string out = fmt::format("<h2>Best {}</h2>\n", best.size()) + table_head(heads, false);
-  for (size_t i : best) {
-    const RunSummary& run = summary.runs[i];
-    std::string settings;
-    for (const std::string& key : summary.telling)
-      if (const std::string& value = summary.value_of(run, key); !value.empty())
-        settings += (settings.empty() ? "" : ", ") + short_key(key) + " " + value;
-    out += "<tr>" + name_cell(run.name) + loss_cell(by_evaluation ? run.best_eval_loss : run.final_loss) + text_cell(settings, "wrap") +
-           "</tr>\n";
+  if (summary.runs.size() < 2) return "";
+  const std::vector<Ranking> rankings = summary.rankings(5);
+  const bool has_others = rankings.size() > 1 || !summary.unranked().empty();
+  std::string out;
+  for (const Ranking& ranking : rankings) {
+    if (ranking.best.empty()) continue;
+    std::vector<std::string> heads{"<run", ranking.is_by_evaluation ? "best evaluation loss" : "final loss", "<settings"};
+    out += fmt::format("<h2>Best {}{}</h2>\n", ranking.best.size(), has_others ? xml_text(" (" + ranking.of + ")") : "") +
+           table_head(heads, false);
+    for (size_t i : ranking.best) {
+      const RunSummary& run = summary.runs[i];
+      std::string settings;
+      for (const std::string& key : summary.telling)
+        if (const std::string& value = summary.value_of(run, key); !value.empty())
+          settings += (settings.empty() ? "" : ", ") + short_key(key) + " " + value;
+      out += "<tr>" + name_cell(run.name) + loss_cell(ranking.value(run)) + text_cell(settings, "wrap") + "</tr>\n";
+    }
+    out += kTableEnd;
   }
-  return out + kTableEnd;
+  if (!summary.unranked().empty()) out += fmt::format("<p>{}</p>\n", xml_text(unranked_text(summary)));
+  return out;
 }
 
-std::string differing(const Summary& summary) {
-  if (summary.runs.size() < 2) return "";
-  if (summary.keys.empty()) return "<h2>Keys that differ</h2>\n<p>None: the runs have the same configuration.</p>\n";
-  std::string out = "<h2>Keys that differ</h2>\n" + table_head({"<key", "<values (runs)"}, false);
-  for (size_t k = 0; k < summary.keys.size(); ++k) {
+// A table of keys and how many runs have each value; `values` gives those of a run.
+std::string table_of_keys(const Summary& summary, const std::vector<std::string>& keys,
+                          std::vector<std::string> RunSummary::*values_of_run) {
+  std::string out = table_head({"<key", "<values (runs)"}, false);
+  for (size_t k = 0; k < keys.size(); ++k) {
     std::map<std::string, int> counts;
-    for (const RunSummary& run : summary.runs) ++counts[run.values[k]];
+    for (const RunSummary& run : summary.runs) ++counts[(run.*values_of_run)[k]];
     std::string values;
     int told = 0;
     for (const auto& [value, count] : counts) {
@@ -114,9 +120,20 @@ std::string differing(const Summary& summary) {
       }
       values += fmt::format("{}{} ({})", values.empty() ? "" : ", ", value.empty() ? "not set" : value, count);
     }
-    out += "<tr>" + text_cell(summary.keys[k]) + text_cell(values, "wrap") + "</tr>\n";
+    out += "<tr>" + text_cell(keys[k]) + text_cell(values, "wrap") + "</tr>\n";
   }
   return out + kTableEnd;
+}
+
+std::string differing(const Summary& summary) {
+  if (summary.runs.size() < 2) return "";
+  if (summary.keys.empty()) return "<h2>Keys that differ</h2>\n<p>None: the runs have the same configuration.</p>\n";
+  std::string out = "<h2>Keys that differ</h2>\n" + table_of_keys(summary, summary.keys, &RunSummary::values);
+  if (!summary.following.empty())
+    out += fmt::format("<details><summary>{} that {} from these</summary>\n{}</details>\n",
+                       counted(std::ssize(summary.following), "more key"), summary.following.size() == 1 ? "follows" : "follow",
+                       table_of_keys(summary, summary.following, &RunSummary::following));
+  return out;
 }
 
 std::string common_loss(const Summary& summary) {

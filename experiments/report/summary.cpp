@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/x_values.h"
+#include "experiments/report/telling_parts.h"
 
 namespace zerostep {
 namespace {
@@ -79,6 +80,11 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
 
 using Values = std::map<std::string, std::string>;
 
+std::string value_in(const Values& values, const std::string& key) {
+  const auto it = values.find(key);
+  return it == values.end() ? "" : it->second;
+}
+
 RunSummary summary_of(const ArchivedRun& run, const Values& values, const std::vector<std::string>& keys) {
   RunSummary out;
   out.name = run.record.name;
@@ -92,11 +98,34 @@ RunSummary summary_of(const ArchivedRun& run, const Values& values, const std::v
   out.best_eval_loss = run.row.best_eval_loss.value_or(kUnknown);
   out.tokens_per_second = run.row.tokens_per_second.value_or(kUnknown);
   out.device_peak_bytes = run.row.device_peak_bytes.value_or(kUnknown);
-  for (const std::string& key : keys) {
-    const auto it = values.find(key);
-    out.values.push_back(it == values.end() ? "" : it->second);
-  }
+  for (const std::string& key : keys) out.values.push_back(value_in(values, key));
   return out;
+}
+
+constexpr const char* kTask = "model.task";
+constexpr const char* kTokenizer = "data.tokenizer";
+constexpr const char* kEvaluation = "data.eval";
+
+// Losses of language models are those of a token, which depends on the tokenizer.
+void set_contest(RunSummary& run, const Values& values) {
+  run.task = value_in(values, kTask);
+  if (run.task != "classification" && !value_in(values, kTokenizer).empty())
+    run.task += (run.task.empty() ? "tokenizer " : " with the tokenizer ") + value_in(values, kTokenizer);
+  run.evaluated_on = value_in(values, kEvaluation);
+  if (run.evaluated_on == "none") run.evaluated_on.clear();
+}
+
+// Of an archived run what its sweep does not set is that of another run of the sweep.
+Values with_values_of_sweep(Values own, const ArchivedRun& archived, const std::vector<PlotRun>& runs, const std::vector<Values>& values) {
+  std::error_code error;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i].record.folder.empty() ||
+        !std::filesystem::equivalent(runs[i].record.folder.parent_path(), archived.record.folder.parent_path(), error))
+      continue;
+    for (const char* key : {kTask, kTokenizer, kEvaluation}) own.emplace(key, value_in(values[i], key));
+    break;
+  }
+  return own;
 }
 
 // All values of the keys that an archived run has, which stand from index `first` on: nothing else is known of those.
@@ -109,6 +138,8 @@ std::vector<Values> with_keys_of_archived(std::vector<Values> values, size_t fir
 }
 
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
+  if (std::any_of(summary.runs.begin(), summary.runs.end(), [&](const RunSummary& run) { return run.task != summary.runs[0].task; }))
+    return;
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
@@ -133,20 +164,50 @@ std::string RunSummary::final_loss_text() const {
   return fmt::format("{:.5g}{}", final_loss, flaw().empty() ? "" : " (" + flaw() + ")");
 }
 
-bool Summary::ranks_by_evaluation() const {
-  return std::all_of(runs.begin(), runs.end(), [](const RunSummary& r) {
-    return !r.flaw().empty() || std::isfinite(r.best_eval_loss) || !std::isfinite(r.final_loss);
-  });
+namespace {
+
+// The runs without a flaw that can be compared, in the order of their first ones.
+std::vector<std::vector<size_t>> comparable(const std::vector<RunSummary>& runs) {
+  std::vector<std::vector<size_t>> out;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (!runs[i].flaw().empty() || !(std::isfinite(runs[i].final_loss) || std::isfinite(runs[i].best_eval_loss))) continue;
+    auto group = std::find_if(out.begin(), out.end(), [&](const std::vector<size_t>& other) {
+      return runs[other[0]].task == runs[i].task && runs[other[0]].evaluated_on == runs[i].evaluated_on;
+    });
+    if (group == out.end()) group = out.insert(out.end(), std::vector<size_t>());
+    group->push_back(i);
+  }
+  return out;
 }
 
-std::vector<size_t> Summary::best(size_t most) const {
-  const bool by_evaluation = ranks_by_evaluation();
-  const auto value = [&](size_t i) { return by_evaluation ? runs[i].best_eval_loss : runs[i].final_loss; };
-  std::vector<size_t> out(runs.size());
-  std::iota(out.begin(), out.end(), size_t{0});
-  std::erase_if(out, [&](size_t i) { return !runs[i].flaw().empty() || !std::isfinite(value(i)); });
-  std::stable_sort(out.begin(), out.end(), [&](size_t a, size_t b) { return value(a) < value(b); });
-  if (out.size() > most) out.resize(most);
+}  // namespace
+
+std::vector<Ranking> Summary::rankings(size_t most) const {
+  const std::vector<std::vector<size_t>> groups = comparable(runs);
+  std::vector<Ranking> out;
+  for (const std::vector<size_t>& group : groups) {
+    if (groups.size() > 1 && group.size() < 2) continue;
+    Ranking ranking;
+    const RunSummary& first = runs[group[0]];
+    ranking.of = first.task + (first.task.empty() ? "" : ", ") +
+                 (first.evaluated_on.empty() ? "not evaluated" : "evaluated on " + first.evaluated_on);
+    ranking.is_by_evaluation = std::all_of(
+        group.begin(), group.end(), [&](size_t i) { return std::isfinite(runs[i].best_eval_loss) || !std::isfinite(runs[i].final_loss); });
+    ranking.best = group;
+    std::erase_if(ranking.best, [&](size_t i) { return !std::isfinite(ranking.value(runs[i])); });
+    std::stable_sort(ranking.best.begin(), ranking.best.end(),
+                     [&](size_t a, size_t b) { return ranking.value(runs[a]) < ranking.value(runs[b]); });
+    if (ranking.best.size() > most) ranking.best.resize(most);
+    out.push_back(std::move(ranking));
+  }
+  return out;
+}
+
+std::vector<size_t> Summary::unranked() const {
+  const std::vector<std::vector<size_t>> groups = comparable(runs);
+  std::vector<size_t> out;
+  for (const std::vector<size_t>& group : groups)
+    if (groups.size() > 1 && group.size() < 2) out.push_back(group[0]);
   return out;
 }
 
@@ -157,11 +218,17 @@ Summary summarize(const std::vector<PlotRun>& runs, const std::vector<ArchivedRu
   for (const std::string& key : differing_keys(values)) keys.insert(key);
   for (const ArchivedRun& run : archived) values.push_back(PlotRun{run.record, {}}.values());
   for (const std::string& key : differing_keys(with_keys_of_archived(values, runs.size()))) keys.insert(key);
-  out.keys.assign(keys.begin(), keys.end());
-  for (Values& own : values) std::erase_if(own, [&](const auto& value) { return !keys.contains(value.first); });
-  out.telling = telling_keys(values, true);
+  const std::set<std::string> following = following_keys({keys.begin(), keys.end()}, values, keys_of_sweep(runs, archived));
+  for (const std::string& key : keys) (following.contains(key) ? out.following : out.keys).push_back(key);
   for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
   for (size_t i = 0; i < archived.size(); ++i) out.runs.push_back(summary_of(archived[i], values[runs.size() + i], out.keys));
+  for (size_t i = 0; i < out.runs.size(); ++i) {
+    for (const std::string& key : out.following) out.runs[i].following.push_back(value_in(values[i], key));
+    set_contest(out.runs[i], i < runs.size() ? values[i] : with_values_of_sweep(values[i], archived[i - runs.size()], runs, values));
+  }
+  for (Values& own : values)
+    std::erase_if(own, [&](const auto& value) { return !keys.contains(value.first) || following.contains(value.first); });
+  out.telling = telling_keys(values, true);
   set_common_loss(out, runs);
   return out;
 }

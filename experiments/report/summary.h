@@ -25,7 +25,10 @@ struct RunSummary {
   double seconds = kUnknown, tokens_per_second = kUnknown, forwards = kUnknown;
   double device_peak_bytes = kUnknown, host_peak_bytes = kUnknown, file_peak_bytes = kUnknown;
   double planned_device_peak_bytes = kUnknown, planned_host_peak_bytes = kUnknown, planned_file_peak_bytes = kUnknown;
-  std::vector<std::string> values;  // of Summary::keys
+  std::vector<std::string> values;     // of Summary::keys
+  std::vector<std::string> following;  // of Summary::following
+  // What a loss is of: two runs' losses can be compared where it is the same, and evaluations where these are of the same data too.
+  std::string task, evaluated_on;
   // Until the common loss; unknown where it was not come to.
   double steps_to_common = kUnknown, seconds_to_common = kUnknown, forwards_to_common = kUnknown;
 
@@ -38,18 +41,30 @@ struct RunSummary {
   std::string final_loss_text() const;
 };
 
+// The best of those runs whose losses can be compared: of one task, tokenizer and evaluation data.
+struct Ranking {
+  std::string of;  // "causal_lm, evaluated on news"
+  bool is_by_evaluation = false;
+  std::vector<size_t> best;  // indices of runs, best first
+  double value(const RunSummary& run) const { return is_by_evaluation ? run.best_eval_loss : run.final_loss; }
+  std::string column() const { return is_by_evaluation ? "evaluation loss" : "final loss"; }
+};
+
 struct Summary {
-  std::vector<std::string> keys;     // in which the runs differ
-  std::vector<std::string> telling;  // those of them that tell the runs apart
-  std::vector<RunSummary> runs;      // in the order of the runs, then the archived ones
+  std::vector<std::string> keys;       // in which the runs differ, but for those that follow from others
+  std::vector<std::string> following;  // keys that differ and follow from others (following_keys())
+  std::vector<std::string> telling;    // those of them that tell the runs apart
+  std::vector<RunSummary> runs;        // in the order of the runs, then the archived ones
   // The lowest loss that all runs that neither failed nor were killed nor diverged have come to, as the mean of a twentieth of their rows
-  // that have a loss; NaN where there is none.
+  // that have a loss; NaN where there is none, and where runs have several tasks.
   double common_loss = RunSummary::kUnknown;
 
-  // The runs without a flaw with the lowest best evaluation loss, where all of them that have a loss have one, or else with the lowest
-  // final loss; best first.
-  std::vector<size_t> best(size_t most) const;
-  bool ranks_by_evaluation() const;
+  // Of each group of runs that can be compared, in the order of their first runs: those without a flaw with the lowest best evaluation
+  // loss, where all of them that have a loss have one, or else with the lowest final loss. One that is alone in its group is ranked where
+  // there is no other group.
+  std::vector<Ranking> rankings(size_t most) const;
+  // The runs without a flaw that are in no ranking, since no other run has their task and evaluation data.
+  std::vector<size_t> unranked() const;
   bool has_accuracies() const;  // of any run
   // What a run has for a key of `telling`; "" where it has none.
   const std::string& value_of(const RunSummary& run, const std::string& key) const;
@@ -61,6 +76,8 @@ std::vector<std::string_view> columns_of_summary();
 
 std::string summary_csv(const Summary& summary);
 std::string summary_text(const Summary& summary);  // a table for people, and what they look for first
+// Which runs are not ranked and why, of those that are not.
+std::string unranked_text(const Summary& summary);
 nlohmann::ordered_json summary_json(const Summary& summary);
 
 }  // namespace zerostep

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/first_names.h"
 #include "base/format.h"
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/ticks.h"
@@ -81,15 +82,18 @@ std::string summary_text(const Summary& summary) {
   }
   std::string out = table.text();
   out += "\nfinal loss: mean of the last 5 % of the rows that have a loss; best eval: lowest evaluation loss\n";
-  if (const std::vector<size_t> best = summary.best(5); !best.empty()) {
-    const bool by_evaluation = summary.ranks_by_evaluation();
-    out += fmt::format("best by {}: ", by_evaluation ? "evaluation loss" : "final loss");
-    for (size_t i = 0; i < best.size(); ++i) {
-      const RunSummary& run = summary.runs[best[i]];
-      out += fmt::format("{}{} ({:.5g})", i > 0 ? ", " : "", run.name, by_evaluation ? run.best_eval_loss : run.final_loss);
+  const std::vector<size_t> alone = summary.unranked();
+  const std::vector<Ranking> rankings = summary.rankings(5);
+  for (const Ranking& ranking : rankings) {
+    if (ranking.best.empty()) continue;
+    out += fmt::format("best by {}{}: ", ranking.column(), rankings.size() > 1 || !alone.empty() ? fmt::format(" ({})", ranking.of) : "");
+    for (size_t i = 0; i < ranking.best.size(); ++i) {
+      const RunSummary& run = summary.runs[ranking.best[i]];
+      out += fmt::format("{}{} ({:.5g})", i > 0 ? ", " : "", run.name, ranking.value(run));
     }
     out += "\n";
   }
+  if (!alone.empty()) out += unranked_text(summary) + "\n";
   std::vector<std::string> flawed;
   for (const RunSummary& run : summary.runs)
     if (!run.flaw().empty()) flawed.push_back(fmt::format("{} ({})", run.name, run.flaw()));
@@ -99,6 +103,13 @@ std::string summary_text(const Summary& summary) {
   for (const RunSummary& run : summary.runs)
     if (!run.unread.empty()) out += fmt::format("not read: {}: {}\n", run.name, run.unread);
   return out;
+}
+
+std::string unranked_text(const Summary& summary) {
+  std::vector<std::string> names;
+  for (size_t i : summary.unranked()) names.push_back(summary.runs[i].name);
+  return fmt::format("not ranked, since no other run has {} task and evaluation data (model.task, data.tokenizer, data.eval): {}",
+                     names.size() == 1 ? "its" : "their", first_names(names));
 }
 
 nlohmann::ordered_json summary_json(const Summary& summary) {
@@ -112,6 +123,9 @@ nlohmann::ordered_json summary_json(const Summary& summary) {
     nlohmann::ordered_json keys = nlohmann::ordered_json::object();
     for (size_t k = 0; k < summary.keys.size(); ++k) keys[summary.keys[k]] = run.values[k];
     one["keys"] = keys;
+    nlohmann::ordered_json following = nlohmann::ordered_json::object();
+    for (size_t k = 0; k < summary.following.size(); ++k) following[summary.following[k]] = run.following[k];
+    one["following_keys"] = following;
     one["diverged"] = run.has_diverged;
     if (run.state == RunState::Failed) one["error"] = run.why;
     if (!run.unread.empty()) one["unread"] = run.unread;

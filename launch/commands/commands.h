@@ -131,7 +131,8 @@ struct WatchArguments {
 int watch(const WatchArguments& arguments);
 
 struct RunsArguments {
-  std::string folder = "runs", out;  // out: of archives; "": beside the run's folder
+  std::vector<std::string> places{"runs"};  // of list: runs, folders of runs or CSV files
+  std::string folder, out;                  // of the others; out: of archives, "": beside the run's folder
   bool json = false, dry_run = false, without_checkpoints = false, remove = false;
   int64_t keep = 1;  // newest checkpoints
 };

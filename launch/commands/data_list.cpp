@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
@@ -57,6 +58,8 @@ std::string here_text(const FilesHere& here) {
   return here.num_files < here.all_files ? fmt::format("{} of {} files", grouped(here.num_files), grouped(here.all_files)) : "yes";
 }
 
+bool is_of_hub(const Catalogue::Entry& entry) { return entry.origin.is_object() && entry.origin.contains("hub"); }
+
 }  // namespace
 
 int list_data_sets(const DataListArguments& arguments) {
@@ -72,8 +75,15 @@ int list_data_sets(const DataListArguments& arguments) {
   for (const Catalogue::Entry& entry : catalogue.entries())
     table.add({entry.name, here_text(files_here(catalogue, entry)), entry.size, entry.description});
   print_out("{}", table.text());
-  print_out("{}: a configuration names one as \"data\": {{\"train\": \"NAME\"}}; `{} data fetch NAME` brings one here, below {}.\n",
-            catalogue.file(), program_name(), catalogue.folder());
+  std::string text = fmt::format("{}: a configuration names one as \"data\": {{\"train\": \"NAME\"{}}}", catalogue.file(),
+                                 arguments.catalogue.empty() ? "" : fmt::format(", \"catalogue\": \"{}\"", arguments.catalogue));
+  const std::vector<Catalogue::Entry>& all = catalogue.entries();
+  const auto of_hub = std::count_if(all.begin(), all.end(), [](const Catalogue::Entry& entry) { return is_of_hub(entry); });
+  if (of_hub > 0)
+    text += fmt::format("; `{} data fetch NAME{}` brings one{} here, below {}", program_name(),
+                        arguments.catalogue.empty() ? "" : " --catalogue " + shell_word(arguments.catalogue),
+                        of_hub < std::ssize(all) ? " that has a hub" : "", catalogue.folder());
+  print_out("{}.\n", text);
   return kDone;
 }
 

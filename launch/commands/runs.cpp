@@ -83,7 +83,7 @@ int list_runs(const RunsArguments& arguments) {
   };
   std::vector<Listed> runs;
   std::error_code error;
-  for (const RunRecord& run : find_runs({arguments.folder}))
+  for (const RunRecord& run : find_runs(arguments.places))
     runs.push_back({status_of(run, now), run.folder.empty() ? bytes_of(run.metrics) : bytes_below(run.folder),
                     run.folder.empty() || fs::is_symlink(run.folder / "checkpoints", error) ? 0 : bytes_below(run.folder / "checkpoints")});
   if (arguments.json) {

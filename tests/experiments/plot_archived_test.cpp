@@ -84,7 +84,7 @@ TEST_F(PlotArchived, HaveARowWithTheFiguresOfTheJournal) {
   EXPECT_EQ(json["runs"][3]["state"], "failed, archived");
   EXPECT_EQ(json["runs"][3]["error"], "step 41: the disk is full");
   EXPECT_EQ(json["common_loss"], 3);
-  EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{2, 0, 1}));  // 1.5, then 3 and 3
+  EXPECT_EQ(result.summary.rankings(5).at(0).best, (std::vector<size_t>{2, 0, 1}));  // 1.5, then 3 and 3
   EXPECT_SAYS(made_.read("out/summary.csv"), "lr=0.125,0.125,archived,40,2,1.5,");
   const std::string text = made_.read("out/summary.txt"), page = made_.read("out/report.html");
   for (const char* state : {"archived", "failed, archived"}) {

@@ -228,7 +228,7 @@ TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
   }
   EXPECT_EQ(json["runs"][0]["steps_to_common_loss"], step + 9);
   EXPECT_EQ(json["runs"][4]["steps_to_common_loss"], nullptr);
-  EXPECT_EQ(result.summary.best(2), (std::vector<size_t>{0, 2}));
+  EXPECT_EQ(result.summary.rankings(2).at(0).best, (std::vector<size_t>{0, 2}));
   const std::string csv = made_.read("out/summary.csv");
   EXPECT_TRUE(csv.starts_with("run,seed,step.mode,step.queries,state,steps,final_loss,")) << csv;
   EXPECT_SAYS(csv, "cedar,1,zo,8,done,200,2.21");
@@ -350,8 +350,9 @@ TEST_F(PlotFiles, ErrorsSayWhatIsThere) {
     return message_of<InputError>([&] { plot(request); });
   };
   EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"los"}; }),
-              "--view los: there is no such view; did you mean loss? Views are loss, overview, zo");
-  EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"foo"}; }), "--view foo: there is no such view. Views are loss, overview, zo");
+              "--view los: there is no such view; did you mean loss? Views are loss, accuracy, overview, zo");
+  EXPECT_SAYS(error([](PlotRequest& r) { r.views = {"foo"}; }),
+              "--view foo: there is no such view. Views are loss, accuracy, overview, zo");
   EXPECT_SAYS(error([](PlotRequest& r) { r.y = {"xyz"}; }), "--y xyz: no such column. There are step, mode");
   EXPECT_SAYS(error([](PlotRequest& r) { r.y = {"grad_nrom"}; }),
               "--y grad_nrom: no such column; did you mean grad_norm? There are step, mode");

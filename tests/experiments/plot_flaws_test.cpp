@@ -96,7 +96,7 @@ TEST_F(PlotFlaws, RunsThatFailedOrDivergedAreMarkedAndInNoMean) {
   EXPECT_TRUE(has_text("loss", "a-2 (failed)"));
   EXPECT_TRUE(has_text("loss", "b-2 (diverged)"));
   // The tables.
-  EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{0, 2}));
+  EXPECT_EQ(result.summary.rankings(5).at(0).best, (std::vector<size_t>{0, 2}));
   EXPECT_EQ(result.summary.common_loss, 6);
   const std::string text = made_.read("out/summary.txt"), page = made_.read("out/report.html");
   for (const char* shown : {"1 (failed)", "inf (diverged)", "5 (failed)"}) {
@@ -120,9 +120,9 @@ TEST_F(PlotFlaws, WhatHasDivergedIsNeverTheMostStableNorTheBest) {
     make("steady-" + std::to_string(number), config_of(0.2 * number, 1), steady, "50 steps done in 1 s\n", evaluation);
   }
   const PlotResult result = draw("compare");
-  EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{4}));
+  EXPECT_EQ(result.summary.rankings(5).at(0).best, (std::vector<size_t>{4}));
   EXPECT_EQ(result.summary.common_loss, 4);  // the mean of any two rows of `wild`
-  EXPECT_FALSE(result.summary.ranks_by_evaluation());
+  EXPECT_FALSE(result.summary.rankings(5).at(0).is_by_evaluation);
   for (const Texts& row : testing::rows_of(made_.read("out/compare.tsv"))) {
     EXPECT_TRUE(row[0] != "Stability" || row[1] == "lr 0.1") << row[1];
     EXPECT_TRUE(!row[0].starts_with("Final") || row[1] == "lr 0.1") << row[1];

@@ -46,7 +46,8 @@ TEST(PlotTicks, BoundsThatDifferByTheirLastBitHaveAnEndOfTicks) {
 }
 
 TEST(PlotTicks, LogarithmicTicksStandAtPowersOfTen) {
-  EXPECT_EQ(labels({1, 1e4, true}, AxisUnit::Number, 5), (Texts{"1", "10", "100", "1000", "10k"}));
+  EXPECT_EQ(labels({1, 1e4, true}, AxisUnit::Number, 5), (Texts{"1", "10", "100", "1k", "10k"}));
+  EXPECT_EQ(labels({1, 1000, true}, AxisUnit::Number, 5), (Texts{"1", "10", "100", "1000"}));
   EXPECT_EQ(labels({1e-5, 1e-2, true}, AxisUnit::Number, 5), (Texts{"1e-5", "1e-4", "0.001", "0.01"}));
   EXPECT_EQ(labels({1, 100, true}, AxisUnit::Number, 8), (Texts{"1", "2", "5", "10", "20", "50", "100"}));
   // Marks between them have no label.

@@ -78,6 +78,7 @@ TEST_F(FetchCommand, WhatIsFetchedIsTrainedOn) {
   EXPECT_SAYS(some.err, "'en/part-0.json.gz' is here: ");
   const Outcome list = place_.run({"data", "list", "--catalogue", place_.path("datasets.json")});
   EXPECT_SAYS(list.out, "1 of 2 files");
+  EXPECT_SAYS(list.out, " data fetch NAME --catalogue " + place_.path("datasets.json") + "` brings one");
 
   const Outcome all = place_.run(words("mine"), how());
   ASSERT_EQ(all.status, 0) << all.err;

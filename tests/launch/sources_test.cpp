@@ -194,6 +194,8 @@ TEST_F(Sources, DataListNamesTheCatalogue) {
   ASSERT_EQ(text.status, 0) << text.err;
   EXPECT_SAYS(text.out, "here  yes   60 rows");
   EXPECT_SAYS(text.out, "gone  -");
+  EXPECT_SAYS(text.out, "\"data\": {\"train\": \"NAME\", \"catalogue\": \"" + place_.path("datasets.json") + "\"}.");
+  EXPECT_EQ(text.out.find("data fetch"), text.out.npos);  // none is of a hub
   const Outcome machine = place_.run({"data", "list", "--catalogue", place_.path("datasets.json"), "--json"});
   const json parsed = json::parse(machine.out);
   EXPECT_EQ(parsed["data_sets"][1]["name"], "here");

@@ -21,8 +21,13 @@ TEST_F(SweepCommand, ARunThatCannotFitIsARowAndTheOthersGoOn) {
 TEST_F(SweepCommand, HalvingStopsRunsAtTheirRungsAndTheBestIsTheRunAlone) {
   file(
       R"("grid": {"optimizer.params.lr": [1e-6, 1e-4, 1e-3, 5e-3]}, "search": {"metric": "loss", "rungs": [5, 10, 20], "keep": 0.5}, "resources": {"jobs": 2})");
+  const Outcome dry = sweep_without_runs({"--set", "run.steps=20", "--dry-run"});
+  EXPECT_SAYS(dry.out, "rungs: 4 runs to 5 steps, the best 2 runs to 10 steps, the best 1 run to 20 steps, by loss\n");
+  EXPECT_SAYS(dry.out, "; at most ");
   const Outcome done = sweep({"--set", "run.steps=20"});
   EXPECT_EQ(done.status, 0) << done.err;
+  EXPECT_SAYS(done.out, "rung 2 of 3, to 10 steps: 2 runs go on: lr=0.001, lr=0.005");
+  EXPECT_SAYS(done.out, "the best of the search is lr=0.005: its loss after 20 steps is ");
   EXPECT_EQ(place_.metrics("many/lr=1e-06").size(), 5U);
   EXPECT_EQ(place_.metrics("many/lr=0.0001").size(), 5U);
   EXPECT_EQ(place_.metrics("many/lr=0.001").size(), 10U);
@@ -112,9 +117,14 @@ TEST_F(SweepCommand, OptionsChooseAndStopAndRefuse) {
   EXPECT_SAYS(said({"--gpus", "0,x"}), "--gpus is '0,x'");
   EXPECT_SAYS(said({"--retry-failed"}), "--resume");
   EXPECT_SAYS(said({}), "holds a sweep already. `");
+  const Outcome held = place_.run({"sweep", place_.path("sweep.json"), "--dry-run", "--set", "run.steps=2"});
+  EXPECT_EQ(held.status, 0);
+  EXPECT_SAYS(held.out, "without --dry-run this command is refused: the folder ");
+  EXPECT_SAYS(held.out, "sweep " + place_.path("sweep.json") + " --set run.steps=2 --resume` goes on with it");
   EXPECT_SAYS(said({"--set", "run.steps=3"}),
               "sweep " + place_.path("sweep.json") + " --set run.steps=3 --resume --set run.steps=2` goes on with it");
-  EXPECT_SAYS(said({"--set", "data.train=nowhere.txt", "--set", "run.steps=1"}), "4 of 4 points cannot run");
+  EXPECT_SAYS(said({"--set", "data.train=nowhere.txt", "--set", "run.steps=1"}),
+              "4 of 4 points cannot run, and nothing was started: every point: ");
   std::filesystem::remove_all(place_.path("runs/many"));
   EXPECT_SAYS(said({"--resume"}), "holds no sweep");
   EXPECT_EQ(sweep({"--set", "optimizer.params.lr=1e30", "--only", "mode=fo*", "--jobs", "1", "--stop-on-failure"}).status, 1);

@@ -143,6 +143,8 @@ TEST_F(Watching, ListHasStatesStepsAndSizes) {
   EXPECT_SAYS(text, "last loss  final loss  best evaluation  size");
   EXPECT_EQ(text.find("accuracy"), text.npos);
   EXPECT_EQ(place_.run({"runs", "list", place_.path("nowhere")}).status, 2);
+  // Of several places each run once.
+  EXPECT_EQ(Json::parse(place_.run({"runs", "list", place_.path("runs"), place_.path("runs/first"), "--json"}).out).size(), runs.size());
 }
 
 TEST_F(Watching, AClassifiersAccuracyIsShown) {
