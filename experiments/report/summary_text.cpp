@@ -115,6 +115,7 @@ std::string unranked_text(const Summary& summary) {
 nlohmann::ordered_json summary_json(const Summary& summary) {
   nlohmann::ordered_json out;
   out["differing_keys"] = summary.keys;
+  out["following_keys"] = summary.following;
   out["common_loss"] = number_or_null(summary.common_loss);
   out["runs"] = nlohmann::ordered_json::array();
   for (const RunSummary& run : summary.runs) {
@@ -122,10 +123,8 @@ nlohmann::ordered_json summary_json(const Summary& summary) {
     for (const auto& [name, value] : figures_of(run)) one[name] = number_or_null(value);
     nlohmann::ordered_json keys = nlohmann::ordered_json::object();
     for (size_t k = 0; k < summary.keys.size(); ++k) keys[summary.keys[k]] = run.values[k];
+    for (size_t k = 0; k < summary.following.size(); ++k) keys[summary.following[k]] = run.following[k];
     one["keys"] = keys;
-    nlohmann::ordered_json following = nlohmann::ordered_json::object();
-    for (size_t k = 0; k < summary.following.size(); ++k) following[summary.following[k]] = run.following[k];
-    one["following_keys"] = following;
     one["diverged"] = run.has_diverged;
     if (run.state == RunState::Failed) one["error"] = run.why;
     if (!run.unread.empty()) one["unread"] = run.unread;

@@ -74,6 +74,9 @@ TEST_F(SummaryGroups, KeysThatFollowFromTheModeStandApart) {
   EXPECT_EQ(summary.following, Texts{"step.estimator"});
   EXPECT_EQ(summary.runs[1].following, Texts{"central"});
   EXPECT_TRUE(made_.read("out/summary.csv").starts_with("run,lr,step.mode,step.queries,state,"));
+  const json table = json::parse(summary_json(summary).dump());
+  EXPECT_EQ(table["following_keys"], Texts{"step.estimator"});
+  EXPECT_EQ(table["runs"][1]["keys"], json({{"lr", "2"}, {"step.mode", "zo"}, {"step.queries", "2"}, {"step.estimator", "central"}}));
   EXPECT_SAYS(made_.read("out/report.html"), "<details><summary>1 more key that follows from these</summary>");
   EXPECT_EQ(summary.rankings(5).size(), 1u);
 }
