@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/unfinished_file.h"
 #include "tests/launch/support/run_binary.h"
 
 // Commands that write a model, or a profile, and what lies where they would write it.
@@ -72,6 +73,20 @@ TEST_F(Overwriting, AModelIsReplacedOnlyWhereThatIsAsked) {
   EXPECT_EQ(place_.run({"init", file_, place_.path("empty")}).status, 0);
   EXPECT_EQ(place_.read("empty/notes.txt"), "mine");
   expect_refused({"init", file_, place_.path("empty")}, {"config.json, model.safetensors"});
+}
+
+TEST_F(Overwriting, OneExportAtATimeWritesADirectory) {
+  const std::vector<std::string> command{"export", checkpoint(), place_.path("shared")};
+  std::filesystem::create_directory(place_.path("shared"));
+  {
+    const UnfinishedFile other(place_.path("shared"), place_.path("shared/.export.partial"));
+    const Outcome refused = place_.run(command);
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_SAYS(refused.err, place_.path("shared") + ": another process writes it");
+    EXPECT_FALSE(place_.exists("shared/model.safetensors"));
+  }
+  EXPECT_EQ(place_.run(command).status, 0);
+  EXPECT_FALSE(place_.exists("shared/.export.partial"));
 }
 
 TEST_F(Overwriting, ARunACheckpointAndAnotherProgramsConfigurationStayWhateverIsAsked) {
