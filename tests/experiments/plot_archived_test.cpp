@@ -112,7 +112,7 @@ TEST_F(PlotArchived, WithAFlawAreNoneOfTheBest) {
   }
   EXPECT_EQ(states, (Texts{"done", "killed, archived", "archived", "interrupted, archived"}));
   EXPECT_EQ(flaws, (Texts{"", "killed", "diverged", ""}));
-  EXPECT_EQ(summary.best(5), (std::vector<size_t>{3, 0}));  // 1.5, then 3
+  EXPECT_EQ(summary.rankings(5).at(0).best, (std::vector<size_t>{3, 0}));  // 1.5, then 3
   EXPECT_SAYS(made_.read("out/summary.txt"), "left out of means and of the best: lr=1 (killed), lr=2 (diverged)\n");
   EXPECT_SAYS(made_.read("out/report.html"), "killed by SIGKILL");
 }

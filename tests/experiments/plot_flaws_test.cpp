@@ -145,7 +145,7 @@ TEST_F(PlotFlaws, ATableWithoutALossIsLeftOutAndSaid) {
   EXPECT_SAYS(result.notes[0], "b is left out: " + made_.path("runs/b/metrics.csv") + ": has no column `loss` in its first line");
   ASSERT_EQ(result.summary.runs.size(), 2U);
   EXPECT_EQ(result.summary.runs[1].name, "c");
-  EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{1, 0}));
+  EXPECT_EQ(result.summary.rankings(5).at(0).best, (std::vector<size_t>{1, 0}));
   EXPECT_SAYS(made_.read("out/report.html"), "<p>b is left out: ");
   // Where there is no other one it is an error.
   EXPECT_SAYS(message_of<InputError>([&] { draw("loss", [&](PlotRequest& r) { r.places = {made_.path("runs/b")}; }); }),
@@ -173,8 +173,8 @@ TEST_F(PlotFlaws, ARunWhoseMetricsMayNotBeReadHasARow) {
     ASSERT_EQ(result.summary.runs.size(), 3U);
     EXPECT_EQ(result.summary.runs[1].state_text(), "failed");
     EXPECT_EQ(result.summary.runs[2].unread, "cannot read metrics.csv: Permission denied");
-    EXPECT_EQ(result.summary.best(5), (std::vector<size_t>{0}));
-    EXPECT_TRUE(result.summary.ranks_by_evaluation());
+    EXPECT_EQ(result.summary.rankings(5).at(0).best, (std::vector<size_t>{0}));
+    EXPECT_TRUE(result.summary.rankings(5).at(0).is_by_evaluation);
   }
   const Texts lines{"not read: a: plan.json is damaged: a JSON object is expected\n",
                     "not read: c: cannot read metrics.csv: Permission denied\n"};

@@ -116,7 +116,9 @@ TEST_F(Safetensors, MalformedHeadersAreRefused) {
   EXPECT_EQ(header(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})"), "");  // the form that is right
   EXPECT_NE(header("[]").find("not a JSON object"), std::string::npos);
   EXPECT_NE(header("{\"a\":\xff}").find("not a JSON object"), std::string::npos);
-  EXPECT_NE(header(std::string(100000, '[')).find("not a JSON object"), std::string::npos);
+  EXPECT_NE(header(std::string(100000, '[')).find("nests more than 512 deep"), std::string::npos);
+  EXPECT_NE(header("{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}").find("nests more than 512 deep"),
+            std::string::npos);
   EXPECT_NE(header(R"({"a":{"shape":[4],"data_offsets":[0,16]}})").find("a lacks dtype"), std::string::npos);
   EXPECT_NE(header(R"({"a":{"dtype":"F32","shape":[-4],"data_offsets":[0,16]}})").find("malformed"), std::string::npos);
   EXPECT_NE(header(R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[16,0]}})").find("before it begins"), std::string::npos);
