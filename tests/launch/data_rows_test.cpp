@@ -51,7 +51,7 @@ TEST_F(DataRows, ThatLackAFieldAreNamedOrLeftOutAndCounted) {
     const Outcome done = train(set("holed.jsonl", "skip"), {"--overwrite"}, ranks);
     ASSERT_EQ(done.status, 0) << done.err;
     // Whichever rank has made it.
-    EXPECT_EQ(done.out.find("(from the cache)") != std::string::npos, ranks == 1) << done.out;
+    EXPECT_EQ(done.out.find("(from the cache)") != std::string::npos, ranks == 1) << done.out << done.err;
     EXPECT_EQ(count(done.out + done.err, "data.train: 2 rows are left out, without text or more"), 1u) << done.out << done.err;
   }
   const auto batches = [&](const std::vector<std::string>& data) {

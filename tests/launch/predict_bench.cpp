@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
       const auto predict = [&] {
         PredictionFile out(folder.path(fmt::format("{}.tsv", name)), {"no", "yes"});
         PredictionPass pass(classifier, kBatch, out);
-        pass.run(folder.path("texts.tsv"), {});
+        pass.run({folder.path("texts.tsv")}, {});
         out.publish();
       };
       const double predicted = testing::seconds_of(predict, clock);

@@ -238,7 +238,7 @@ TEST_F(DataStreamTest, MalformedLinesAreNamedByFileAndNumber) {
   refused("{\"Text\": \"a\", \"id\": 1}", {"no field 'text'", "Text, id"});
   refused("{\"text\": 5}", {"'text'", "number"});
   refused("{\"text\": null}", {"'text'", "null"});
-  refused(std::string(100000, '['), {"not valid JSON"});
+  refused(std::string(100000, '['), {"nests objects or lists more than 512 deep"});
   DataOptions joined = options({write("fine.jsonl", good)});
   joined.sources[0].join_fields = {"title"};
   expect_error<InputError>([&] { open(joined); }, {"fine.jsonl:1", "title"});
