@@ -259,7 +259,7 @@ std::string check_text(const Json& checked) {
     out += fmt::format("shares: chi-square {:.1f} with {} degrees of freedom{}, p = {:.3g}: {}\n", test["statistic"].get<double>(),
                        number(test["degrees"]), where, p,
                        p < 1e-6   ? "the sources are not mixed evenly"
-                       : p < 1e-3 ? "an even mixture would look so once in a thousand"
+                       : p < 1e-3 ? "an even mixture would look so less than once in a thousand times"
                                   : "as of an even mixture");
     if (const int64_t too_small = std::ssize(checked["sources"]) - test["sources"].get<int64_t>(); too_small > 0)
       out += fmt::format("{} {} fewer than {} rows, too few to compare\n", counted(too_small, "source"), too_small == 1 ? "has" : "have",

@@ -161,6 +161,12 @@ void check_is_new(const fs::path& archive) {
     fail_input("{} is there already: an archive is never written over. Move it, or name another folder with --out", archive.string());
 }
 
+void check_lies_outside(const fs::path& archive, const fs::path& run) {
+  const fs::path from_run = fs::weakly_canonical(archive).lexically_relative(fs::weakly_canonical(run));
+  if (!from_run.empty() && *from_run.begin() != "..")
+    fail_input("{} lies in the folder that is to be packed: name another one with --out", archive.string());
+}
+
 void verify_archive(const fs::path& archive, const std::vector<ArchivedFile>& files) {
   Comparison comparison(archive, files);
   const CommandResult result = run_command({"tar", "--extract", "--to-stdout", "--file", archive.string(), "--force-local"},
@@ -173,9 +179,7 @@ void verify_archive(const fs::path& archive, const std::vector<ArchivedFile>& fi
 ArchiveContents archive_run(const fs::path& given, const fs::path& archive, bool with_checkpoints) {
   const fs::path run = fs::weakly_canonical(given), name = run.filename(), target = fs::absolute(archive);
   check_is_new(target);
-  const fs::path from_run = fs::weakly_canonical(target).lexically_relative(run);
-  if (!from_run.empty() && *from_run.begin() != "..")
-    fail_input("{} lies in the folder that is to be packed: name another one with --out", target.string());
+  check_lies_outside(target, run);
   ArchiveContents contents = contents_to_archive(run, with_checkpoints);
   std::vector<ArchivedFile>& files = contents.files;
   int64_t bytes = 0;

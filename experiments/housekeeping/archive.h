@@ -34,6 +34,8 @@ inline constexpr const char* kChecksumFile = "checksums.xxh128";
 
 // InputError where something lies at an archive's path already: it is never written over.
 void check_is_new(const std::filesystem::path& archive);
+// InputError where an archive would lie in a folder that is to be packed.
+void check_lies_outside(const std::filesystem::path& archive, const std::filesystem::path& run);
 
 // Packs a run's folder, links and empty folders too, as the tar file `archive` by the system's tar, under its own name and with
 // kChecksumFile ("CHECKSUM  PATH", a line a file) in it. The archive appears under its name when it is on the disk, and every byte of it

@@ -77,7 +77,10 @@ void read_end(RunRecord& run) {
         run.why = "has the steps it was asked for (--stop-after, or a search)";
       }
     }
-    if (line == kSweepInterrupted) run.why = line;
+    if (line == kSweepInterrupted) {
+      run.state = RunState::Interrupted;
+      run.why = line;
+    }
     if (line.starts_with(kError)) {
       run.state = RunState::Failed;
       run.why = line.substr(kError.size());

@@ -58,7 +58,8 @@ void judge_end(const RunEnd& end, SweepRow& row) {
     const std::string words = last_words(end.output, end.output_begin);
     row.state = SweepState::Failed;
     row.error = fmt::format("ended by {}{}{}", name_of_signal(signal), words.empty() ? "" : ": ", words);
-  } else if (end.was_asked_to_stop && (has_saved || end.status == 0 || !had_begun)) {
+  } else if (end.was_asked_to_stop && (has_saved || end.status == 0 || !had_begun || signal == SIGUSR1)) {
+    // SIGUSR1 is how a sweep asks first: it ends a run that is not so far yet that it saves.
     row.state = SweepState::Interrupted;
   } else if (end.status == 0) {
     row.state = SweepState::Interrupted;

@@ -90,7 +90,7 @@ class Sweep {
     std::unique_ptr<Work> work;
     Clock::time_point begun;  // where has_begun is set
     double seconds_before;
-    size_t output_begin = 0;  // bytes that its output.txt had before
+    size_t output_begin = 0, log_begin = 0;  // bytes that its output.txt and its log.txt had before
     bool has_begun = false;
   };
 
@@ -261,7 +261,7 @@ class Sweep {
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
     rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
     // The journal knows of a process before it is there, and what it says is not taken for older.
-    const size_t output_begin = bytes_of_output(row);
+    const size_t output_begin = bytes_of(row, "output.txt");
     note_start(row, process.command);
     add(row, index, output_begin, make_local_work(process));
   }
@@ -273,7 +273,7 @@ class Sweep {
     std::vector<SlurmArray::Task> tasks;
     for (size_t row : waiting) tasks.push_back({train_command(request_, row, targets_[row]), output_of(row)});
     std::vector<size_t> output_begins;
-    for (size_t row : waiting) output_begins.push_back(bytes_of_output(row));
+    for (size_t row : waiting) output_begins.push_back(bytes_of(row, "output.txt"));
     int number = 1;
     while (fs::exists(folder_ / "slurm" / std::to_string(number))) ++number;
     const SweepResources& resources = request_.file.resources;
@@ -289,9 +289,9 @@ class Sweep {
     }
   }
 
-  size_t bytes_of_output(size_t row) const {
+  size_t bytes_of(size_t row, const char* file) const {
     std::error_code error;
-    const auto bytes = fs::file_size(folder_of(row) / "output.txt", error);
+    const auto bytes = fs::file_size(folder_of(row) / file, error);
     return error ? 0 : bytes;
   }
 
@@ -309,7 +309,8 @@ class Sweep {
                         .work = std::move(work),
                         .begun = {},
                         .seconds_before = rows_[row].seconds,
-                        .output_begin = output_begin});
+                        .output_begin = output_begin,
+                        .log_begin = bytes_of(row, "log.txt")});
   }
 
   void begin(StartedRun& run) {
@@ -343,7 +344,9 @@ class Sweep {
     const fs::path folder = folder_of(run.row);
     if (run.share) shares_.give_back(*run.share);
     if (run.has_begun) row.seconds = run.seconds_before + seconds_since(run.begun);
-    const std::optional<RunState> recorded = holds_run(folder) ? std::optional(read_run(folder).state) : std::nullopt;
+    // Of a process that was ended before it has written a line to the log the folder tells nothing: what it has is of the one before.
+    const bool has_begun = holds_run(folder) && (status == 0 || bytes_of(run.row, "log.txt") != run.log_begin);
+    const std::optional<RunState> recorded = has_begun ? std::optional(read_run(folder).state) : std::nullopt;
     read_metrics(row, folder);
     judge_end({.status = status,
                .recorded_state = recorded,
@@ -352,8 +355,8 @@ class Sweep {
                .output = folder / "output.txt",
                .output_begin = run.output_begin},
               row);
-    if (recorded == RunState::Killed) note_signal(row, folder);
-    if (recorded == RunState::Interrupted && interrupts_ > 0) note_interrupt(row, folder);
+    if (recorded == RunState::Killed || (recorded == RunState::Failed && row.state == SweepState::Killed)) note_signal(row, folder);
+    if (interrupts_ > 0) note_interrupt(row, folder);
     has_failed_ = has_failed_ || row.state == SweepState::Failed;
     journal_->end(row);
     is_changed_ = has_to_choose_ = true;

@@ -185,6 +185,7 @@ void check_archives(const std::vector<RunRecord>& runs, const RunsArguments& arg
     if (!link_on_way(arguments.folder, run.folder).empty()) continue;  // which are not packed
     const fs::path archive = archive_of(run, arguments);
     check_is_new(archive);
+    for (const RunRecord& other : runs) check_lies_outside(archive, other.folder);
     if (!taken.insert(archive).second)
       fail_input("runs archive: two runs would be packed as {}: name their folders one after the other", archive.string());
   }

@@ -171,6 +171,8 @@ TEST_F(Archives, LeaveOutNothingSilently) {
 TEST_F(Archives, LieOutsideTheFolder) {
   for (const char* place : {"x.tar", "checkpoints/x.tar"})
     EXPECT_SAYS(message_of<InputError>([&] { archive_run(run(), run() / place, true); }), "lies in the folder that is to be packed");
+  EXPECT_SAYS(message_of<InputError>([&] { check_lies_outside(run() / ".." / "a run" / "new" / "x.tar", run()); }), "lies in the folder");
+  check_lies_outside(scratch_.folder() / "a run 2" / "x.tar", run());
   archive_run(run(), scratch_.folder() / "a run.tar", true);
   EXPECT_TRUE(fs::exists(scratch_.folder() / "a run.tar"));
 }

@@ -196,6 +196,8 @@ TEST(RunEnds, AreJudgedByStatusFolderAndWhoAsked) {
   EXPECT_EQ(judged(1, RunState::Failed, false, true), End(SweepState::Failed, last_words));
   EXPECT_EQ(judged(1, RunState::Interrupted, false, true), End(SweepState::Interrupted, ""));  // mpirun's status of ranks that have saved
   EXPECT_EQ(judged(128 + SIGUSR1, std::nullopt, false, true), End(SweepState::Interrupted, ""));  // before its first step
+  // Its log is begun, and it does not save yet.
+  EXPECT_EQ(judged(128 + SIGUSR1, RunState::Killed, false, true), End(SweepState::Interrupted, ""));
   const std::string second = "ended by the sweep's second signal before it had saved";
   EXPECT_EQ(judged(1, RunState::Killed, false, true), End(SweepState::Killed, second));  // mpirun's status of ranks that it has ended
   EXPECT_EQ(judged(128 + SIGKILL, RunState::Killed, false, true), End(SweepState::Killed, second));
@@ -228,6 +230,11 @@ TEST(RunEnds, ThatASignalHasMadeAreInTheLog) {
   EXPECT_EQ(read_file(scratch.folder() / "log.txt"), "ranks          1 on cpu\nkilled by SIGKILL\n");
   EXPECT_EQ(read_run(scratch.folder()).state, RunState::Killed);
   EXPECT_EQ(read_run(scratch.folder()).why, "SIGKILL");
+  // The next process was asked to stop before it wrote a line.
+  row.state = SweepState::Interrupted;
+  note_interrupt(row, scratch.folder());
+  EXPECT_EQ(read_run(scratch.folder()).state, RunState::Interrupted);
+  EXPECT_EQ(read_run(scratch.folder()).why, "interrupted with its sweep");
   // Of a fault of its own the folder has the state and the words of the row.
   row.state = SweepState::Failed;
   row.exit = 128 + SIGSEGV;
