@@ -1,51 +1,25 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/format.h"
-#include "models/objective.h"
 #include "runtime/checkpoint/run_state.h"
-#include "runtime/engine/training_cost.h"
-#include "runtime/report/flops_profile.h"
-#include "runtime/report/plan_report.h"
 #include "runtime/report/plan_tables.h"
 #include "runtime/report/run_summary.h"
-#include "tests/runtime/support/zeroth_order_case.h"
+#include "tests/runtime/support/report_case.h"
 #include "tests/support/expect_says.h"
 
 namespace zerostep {
 namespace {
 
+using testing::ReportCase;
 using testing::TrainingCase;
-
-// A plan of the small test model with everything that its report refers to.
-struct Planned {
-  Planned(int stage, int world, int64_t limit_bytes) {
-    test.config.zero.stage = stage;
-    test.config.data.sequence_length = test.sequence;
-    test.config.batch.train_batch_size = test.global_batch;
-    test.set_micro_batch(1, world);
-    model = make_gpt2(test.model);
-    objective = make_cross_entropy();
-    plan.emplace(plan_training(test.config, *model, *objective, world));
-    cost = training_cost(test.config, *plan, *model, *objective);
-    limit = {limit_bytes, "the test"};
-  }
-  PlanReport report() const { return {test.config, *plan, cost, limit}; }
-  TrainingCase test = TrainingCase::tiny();
-  std::unique_ptr<ModelDefinition> model;
-  std::unique_ptr<Objective> objective;
-  std::optional<TrainingPlan> plan;
-  PlanCost cost;
-  MemoryLimit limit;
-};
 
 class PlanReports : public ::testing::TestWithParam<int> {};
 
 TEST_P(PlanReports, TablesAddUpToThePlan) {
-  const Planned planned(GetParam(), 4, int64_t{1} << 40);
+  const ReportCase planned(GetParam(), 4, int64_t{1} << 40);
   int64_t moved = 0, bytes = 0;
   for (const CollectiveTotal& c : collectives_of(planned.plan->any_step())) moved += c.elements;
   for (const BufferTotal& b : buffers_of(planned.plan->any_step())) bytes += b.bytes;
@@ -69,7 +43,7 @@ INSTANTIATE_TEST_SUITE_P(Stages, PlanReports, ::testing::Values(0, 1, 2, 3));
 TEST(PlanReport, NamesCollectivesAsTheStageDoes) {
   const auto operations = [](int stage) {
     std::string text;
-    const Planned planned(stage, 2, 1);
+    const ReportCase planned(stage, 2, 1);
     for (const CollectiveTotal& c : collectives_of(planned.plan->any_step()))
       if (c.what != "scalars") text += c.operation + " of " + c.what + "; ";
     return text;
@@ -81,7 +55,7 @@ TEST(PlanReport, NamesCollectivesAsTheStageDoes) {
 }
 
 TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
-  const Planned planned(1, 2, 1000);
+  const ReportCase planned(1, 2, 1000);
   EXPECT_FALSE(planned.report().fits());
   EXPECT_FALSE(plan_json(planned.report())["fits"].get<bool>());
   const std::string text = does_not_fit(planned.report());
@@ -196,7 +170,7 @@ TEST(PlanReport, AdviceFollowsWhatIsShort) {
   for (size_t i = 0; i < cases.size(); ++i) {
     const Case& c = cases[i];
     const auto planned_with = [&](const Change& change) {
-      Planned planned(c.stage, c.world, 1);
+      ReportCase planned(c.stage, c.world, 1);
       planned.test.model.n_layer = 24;  // what rests is more than the slots of a unit
       planned.model = make_gpt2(planned.test.model);
       Config& config = planned.test.config;
@@ -218,7 +192,7 @@ TEST(PlanReport, AdviceFollowsWhatIsShort) {
              (c.limit.includes_host ? 0 : std::max<int64_t>(0, report.cost.host_peak_bytes - c.limit.host_bytes)) +
              std::max<int64_t>(0, report.cost.file_peak_bytes - c.limit.file_bytes);
     };
-    const Planned planned = planned_with(nullptr);
+    const ReportCase planned = planned_with(nullptr);
     ASSERT_FALSE(planned.report().fits()) << i;
     const std::string text = does_not_fit(planned.report());
     for (const char* part : c.said) EXPECT_NE(text.find(part), std::string::npos) << i << ", " << part << ": " << text;
@@ -232,7 +206,7 @@ TEST(PlanReport, AdviceFollowsWhatIsShort) {
 
 // What the state is copied to for a checkpoint is a line of its own, and buffers of the host add up to its peak.
 TEST(PlanReport, ListsWhatCheckpointsAreStagedIn) {
-  Planned planned(2, 4, int64_t{1} << 40);
+  ReportCase planned(2, 4, int64_t{1} << 40);
   planned.test.config.zero.offload_optimizer.tier = Tier::Host;
   for (const int64_t interval : {0, 5}) {
     planned.test.config.run.checkpoint_interval = interval;
@@ -255,7 +229,7 @@ TEST(PlanReport, ListsWhatCheckpointsAreStagedIn) {
 
 // In one line, with the same words in the plan and before a run: shards of a group are padded, nothing else is.
 TEST(PlanReport, SaysWhatRestsWhere) {
-  Planned planned(3, 2, int64_t{1} << 40);
+  ReportCase planned(3, 2, int64_t{1} << 40);
   const auto lines = [&] {
     planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
     std::string header;
@@ -282,7 +256,7 @@ TEST(PlanReport, SaysWhatRestsWhere) {
 
 // What waits for the next step is named, where it moves something.
 TEST(PlanReport, NamesWhatAnUpdateThatWaitsGathers) {
-  Planned planned(2, 2, int64_t{1} << 40);
+  ReportCase planned(2, 2, int64_t{1} << 40);
   EXPECT_EQ(plan_text(planned.report()).find("updated before"), std::string::npos);
   planned.test.config.zero.offload_optimizer.tier = Tier::Host;
   planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
@@ -294,7 +268,7 @@ TEST(PlanReport, NamesWhatAnUpdateThatWaitsGathers) {
 
 // Units of which no token can be run: their workspace is named as not measured, and the rest is an estimate.
 TEST(PlanReport, UnitsThatCouldNotBeMeasuredAreNamed) {
-  Planned planned(0, 1, int64_t{1} << 40);
+  ReportCase planned(0, 1, int64_t{1} << 40);
   planned.test.model.n_layer = 1;
   planned.test.model.n_inner = int64_t{1} << 26;  // x 20 wide x 2 matrices x 4 bytes
   planned.model = make_gpt2(planned.test.model);
@@ -308,216 +282,6 @@ TEST(PlanReport, UnitsThatCouldNotBeMeasuredAreNamed) {
             std::string::npos)
       << text;
   EXPECT_TRUE(plan_json(planned.report())["workspace_estimated"].get<bool>());
-}
-
-// What was predicted stands beside what was measured.
-TEST(RunFooter, ComparesThePredictionWithTheRun) {
-  const Planned planned(0, 1, int64_t{1} << 40);
-  Prediction prediction;
-  prediction.step_seconds = 0.15;
-  PlanReport report = planned.report();
-  RunOutcome outcome;
-  outcome.steps = 10;
-  outcome.seconds = 2;
-  const auto text = [&] {
-    std::string out;
-    for (const std::string& line : run_footer(report, {}, outcome)) out += line + "\n";
-    return out;
-  };
-  EXPECT_EQ(text().find("predicted"), std::string::npos) << text();
-  report.prediction = &prediction;
-  EXPECT_NE(text().find("predicted      150.0 ms a step, bound by compute: 25 % less than measured"), std::string::npos) << text();
-  outcome.seconds = 1;
-  EXPECT_NE(text().find("50 % more than measured\n"), std::string::npos) << text();
-  prediction.is_unsteady = true;
-  EXPECT_NE(text().find("50 % more than measured; from figures measured on a busy machine: run `zerostep bench machine` again\n"),
-            std::string::npos)
-      << text();
-}
-
-TEST(RunFooter, SaysWhereOtherProgramsHoldCores) {
-  const Planned planned(0, 1, int64_t{1} << 40);
-  Prediction prediction;
-  prediction.step_seconds = 0.1;
-  PlanReport report = planned.report();
-  report.prediction = &prediction;
-  RunOutcome outcome;
-  outcome.steps = 10;
-  const auto text = [&](double step_seconds, MachineLoad load) {
-    outcome.seconds = 10 * step_seconds;
-    outcome.load = load;
-    std::string out;
-    for (const std::string& line : run_footer(report, {}, outcome)) out += line + "\n";
-    return out;
-  };
-  const std::string says =
-      "than measured; the load of the machine is 2.5 on 2 cores, so that other programs hold cores: OMP_WAIT_POLICY=passive or ";
-  EXPECT_SAYS(text(0.25, {2.5, 2}), says);
-  for (const auto& [seconds, load] : {std::pair{0.19, MachineLoad{2.5, 2}}, {0.25, MachineLoad{2, 2}}, {0.25, MachineLoad{0, 2}}})
-    EXPECT_EQ(text(seconds, load).find("the load"), std::string::npos) << text(seconds, load);
-}
-
-// Epochs are whole steps: what is left over is said.
-TEST(RunHeader, SaysWhatEpochsLeaveOut) {
-  Planned planned(0, 1, int64_t{1} << 40);
-  Config& config = planned.test.config;
-  const auto epochs = [&](double epochs, int64_t steps, int64_t samples) {
-    config.run.epochs = epochs;
-    config.run.steps = steps;
-    config.batch.train_batch_size = 8;
-    RunFacts facts;
-    facts.train.samples = samples;
-    std::string out;
-    for (const std::string& line : run_header(planned.report(), facts))
-      if (line.starts_with("epochs ")) out += line.substr(15);
-    return out;
-  };
-  EXPECT_EQ(epochs(1, 2, 20), "1 x 20 samples, 8 a step: the last 4 samples, less than a step, are left out");
-  EXPECT_EQ(epochs(1, 2, 17), "1 x 17 samples, 8 a step: the last 1 sample, less than a step, is left out");
-  EXPECT_EQ(epochs(2, 5, 20), "2 x 20 samples, 8 a step");
-  EXPECT_EQ(epochs(0.5, 1, 20), "0.5 x 20 samples, 8 a step: the last 2 samples, less than a step, are left out");
-  EXPECT_EQ(epochs(0.1, 1, 20), "0.1 x 20 samples, 8 a step: less than a step, of which there is one");
-  EXPECT_EQ(epochs(0, 5, 20), "");
-  EXPECT_EQ(plan_json(planned.report())["run_steps"], 5);
-  config.run.steps = 0;
-  EXPECT_FALSE(plan_json(planned.report()).contains("run_steps"));
-}
-
-// What the whole process held at its peak stands beside what was planned and what it had before.
-TEST(RunFooter, ComparesTheProcessWithThePlan) {
-  const Planned planned(0, 1, int64_t{1} << 40);
-  PlanReport report = planned.report();
-  RunFacts facts;
-  RunOutcome outcome;
-  outcome.steps = 1, outcome.seconds = 1;
-  const auto text = [&] {
-    std::string out;
-    for (const std::string& line : run_footer(report, facts, outcome)) out += line + "\n";
-    return out;
-  };
-  EXPECT_EQ(text().find("resident"), std::string::npos) << text();
-  EXPECT_EQ(text().find("disk"), std::string::npos) << text();
-  outcome.steps = 2, outcome.file_bytes_read = 3'000'000'000, outcome.file_bytes_written = 1'000'000'000;
-  EXPECT_NE(text().find("disk           1.40 GiB read and 477 MiB written a step by rank 0: 4 GB/s\n"), std::string::npos) << text();
-  const int64_t all = report.cost.device_peak_bytes + report.cost.host_peak_bytes;
-  facts.resident_bytes = 3 * all;
-  outcome.resident_peak_bytes = 5 * all;
-  const std::string sum = " of this process = " + human_bytes(3 * all) + " before the model + " + human_bytes(all) + " planned ",
-                    one = human_bytes(all);
-  EXPECT_SAYS(text(), "resident       peak " + human_bytes(5 * all) + sum + "+ " + one + " beside the plan\n");
-  outcome.resident_peak_bytes = 3 * all;
-  EXPECT_SAYS(text(), "resident       peak " + human_bytes(3 * all) + sum + "- " + one + " never held at once\n");
-}
-
-TEST(FlopsProfile, CountsEachUnitOnceForwardAndTwiceBackward) {
-  const Planned planned(0, 1, 1);
-  const auto& config = planned.test.config;
-  const std::vector<UnitFlops> units = unit_flops(*planned.plan, step_kind(config.step, 0));
-  ASSERT_EQ(units.size(), planned.model->units().size());
-  for (size_t u = 0; u < units.size(); ++u) {
-    EXPECT_EQ(units[u].name, planned.model->units()[u].name);
-    EXPECT_EQ(units[u].parameters, planned.model->units()[u].num_elements());
-    EXPECT_EQ(units[u].backward, (u == 0 ? 1 : 2) * units[u].forward);
-  }
-  // A block's matrices alone: c_attn, c_proj and the two of the MLP, two operations a weight and token.
-  const double width = static_cast<double>(planned.test.model.n_embd), inner = static_cast<double>(planned.test.model.inner_width()),
-               tokens = static_cast<double>(planned.test.global_batch * planned.test.sequence);
-  const double matrices = 2 * (4 * width * width + 2 * width * inner) * tokens;
-  EXPECT_GE(units[1].forward, matrices);
-  EXPECT_LE(units[1].forward, 1.5 * matrices);
-  StepTimers timers;
-  timers.forward = 0.5;
-  const std::string text = flops_profile(config, *planned.plan, step_kind(config.step, 0), timers, 2);
-  EXPECT_NE(text.find("transformer.h.0.attn.c_attn.weight"), std::string::npos) << text;
-}
-
-// A mode of two kinds of steps is profiled as the step that was timed.
-TEST(FlopsProfile, IsOfTheKindOfItsStep) {
-  testing::ZerothOrderCase test = testing::ZerothOrderCase::tiny(StepConfig::Mode::Calibrate);
-  test.config.step.monitor_interval = 2;
-  test.config.step.query_sequence_length = 6;
-  test.share_over(1);
-  const auto model = make_gpt2(test.model);
-  const auto objective = make_cross_entropy();
-  const TrainingPlan plan = plan_training(test.config, *model, *objective, 1);
-  const auto sums = [&](int64_t step) {
-    double forward = 0, backward = 0;
-    const StepKind kind = step_kind(test.config.step, step);
-    for (const UnitFlops& u : unit_flops(plan, kind)) {
-      forward += u.forward;
-      backward += u.backward;
-    }
-    EXPECT_EQ(forward + backward, plan.step(kind).flops) << step;
-    return std::pair{forward, backward};
-  };
-  const auto queries = sums(0), backprop = sums(1), both = sums(3);
-  EXPECT_EQ(queries.second, 0);
-  EXPECT_GT(backprop.second, 1.5 * backprop.first);
-  EXPECT_DOUBLE_EQ(both.first, queries.first + backprop.first);
-  EXPECT_DOUBLE_EQ(both.second, backprop.second);
-  // Two directions of two signs, on samples of half the length.
-  EXPECT_NEAR(queries.first / backprop.first, 4 * 0.5, 0.1);
-}
-
-class ModeLines : public ::testing::Test {
- protected:
-  std::string header(StepConfig::Mode mode, const std::function<void(Config&)>& change = {}) {
-    testing::ZerothOrderCase test = testing::ZerothOrderCase::tiny(mode);
-    test.config.number_checkpoints = mode == StepConfig::Mode::ZerothOrder ? 0 : 2;
-    if (change) change(test.config);
-    test.share_over(1);
-    const auto model = make_gpt2(test.model);
-    const auto objective = make_cross_entropy();
-    const TrainingPlan plan = plan_training(test.config, *model, *objective, 1);
-    const PlanCost cost = training_cost(test.config, plan, *model, *objective);
-    const PlanReport report{test.config, plan, cost, {1, "the test"}};
-    RunFacts facts;
-    facts.train = {10, 120, 121, false};
-    std::string text = plan_text(report) + does_not_fit(report);
-    for (const std::string& line : run_header(report, facts)) text += "\n" + line;
-    return text;
-  }
-};
-
-// Each line where the run does what it says, and nowhere else.
-TEST_F(ModeLines, SayWhatTheModeDoes) {
-  struct Line {
-    const char* text;
-    const char* modes;  // f z c i a
-  };
-  using Mode = StepConfig::Mode;
-  constexpr std::pair<char, Mode> kModes[] = {
-      {'f', Mode::FirstOrder}, {'z', Mode::ZerothOrder}, {'c', Mode::Calibrate}, {'i', Mode::Instruct}, {'a', Mode::Alternating}};
-  constexpr Line kLines[] = {{"recomputing activations", "fcia"},
-                             {"\nbatch ", "fcia"},
-                             {"\nqueries ", "zcia"},
-                             {"backprop every 2 steps", "ci"},
-                             {"1 after each step of backprop", "a"},
-                             {"with queries beside it every 6", "c"},
-                             {"receives in a step\n", "fz"},
-                             {"receives in a step of queries\n", "cia"},
-                             {"receives in a step of backprop\n", "ca"},
-                             {"receives in a step of backprop and queries\n", "ci"},
-                             {"\nweights        are not kept when the run ends: run.checkpoint_interval N", "fcia"},
-                             {"\nweights        are not kept when the run ends, but `zerostep rebuild`", "z"},
-                             {"the loss is that of the queries", ""}};
-  for (const auto& [letter, mode] : kModes) {
-    const std::string text = header(mode, [](Config& c) { c.step.monitor_interval = 3; });
-    for (const Line& line : kLines)
-      EXPECT_EQ(text.find(line.text) != std::string::npos, std::string(line.modes).find(letter) != std::string::npos)
-          << letter << ": " << line.text << "\n"
-          << text;
-    const std::string apart = header(mode, [](Config& c) { c.step.bp_data = StepConfig::BackpropData::Own; });
-    EXPECT_EQ(apart.find("the loss is that of the queries, bp loss that of backprop") != std::string::npos, letter != 'f' && letter != 'z');
-    // What does not fit is helped by what the mode has.
-    const std::string plain = header(mode, [](Config& c) { c.number_checkpoints = 0; });
-    EXPECT_EQ(plain.find("activation_checkpointing.number_checkpoints") != std::string::npos, letter != 'z') << plain;
-  }
-}
-
-TEST_F(ModeLines, WeightsThatAreKeptAreNotSpokenOf) {
-  EXPECT_EQ(header(StepConfig::Mode::FirstOrder, [](Config& c) { c.run.checkpoint_interval = 2; }).find("\nweights "), std::string::npos);
-  EXPECT_EQ(header(StepConfig::Mode::FirstOrder, [](Config& c) { c.run.keep_best = true; }).find("\nweights "), std::string::npos);
 }
 
 }  // namespace
