@@ -7,11 +7,13 @@
 
 namespace zerostep {
 
-int try_lock(int file, int kind) {
-  while (::flock(file, kind | LOCK_NB) != 0)
+int wait_for_lock(int file, int kind) {
+  while (::flock(file, kind) != 0)
     if (errno != EINTR) return errno;
   return 0;
 }
+
+int try_lock(int file, int kind) { return wait_for_lock(file, kind | LOCK_NB); }
 
 bool is_file_at(const std::string& path, int file) {
   struct stat here {

@@ -19,6 +19,7 @@
 #include "base/disk_space.h"
 #include "base/error.h"
 #include "base/file_descriptor.h"
+#include "base/file_lock.h"
 #include "base/format.h"
 #include "experiments/fetch/count_rows.h"
 #include "experiments/fetch/fetch_file.h"
@@ -81,10 +82,12 @@ FileDescriptor lock_folder(const std::string& folder, const std::string& name, c
   const std::string path = fmt::format("{}/{}", folder, kFetchLock);
   FileDescriptor lock(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644));
   if (!lock.is_open()) fail_run("cannot make '{}': {}", path, std::strerror(errno));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno == EWOULDBLOCK) say(fmt::format("{} is being fetched by another process: waiting for its end", name));
-  while (::flock(lock.get(), LOCK_EX) != 0)
-    if (errno != EINTR) fail_run("cannot lock '{}': {}", path, std::strerror(errno));
+  int error = try_lock(lock.get(), LOCK_EX);
+  if (error == EWOULDBLOCK) {
+    say(fmt::format("{} is being fetched by another process: waiting for its end", name));
+    error = wait_for_lock(lock.get(), LOCK_EX);
+  }
+  if (error != 0) fail_run("cannot lock '{}': {}", path, std::strerror(error));
   return lock;
 }
 

@@ -84,13 +84,18 @@ class Sweep {
     return {rows_, others_, interrupts_ > 0};
   }
 
+  // Bytes that a run's output.txt and its log.txt had before its process was started.
+  struct SizesBefore {
+    size_t output = 0, log = 0;
+  };
+
   struct StartedRun {
     size_t row;
     std::optional<size_t> share;  // of this machine
     std::unique_ptr<Work> work;
     Clock::time_point begun;  // where has_begun is set
     double seconds_before;
-    size_t output_begin = 0, log_begin = 0;  // bytes that its output.txt and its log.txt had before
+    SizesBefore before;
     bool has_begun = false;
   };
 
@@ -261,9 +266,9 @@ class Sweep {
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
     rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
     // The journal knows of a process before it is there, and what it says is not taken for older.
-    const size_t output_begin = bytes_of(row, "output.txt");
+    const SizesBefore before = sizes_of(row);
     note_start(row, process.command);
-    add(row, index, output_begin, make_local_work(process));
+    add(row, index, before, make_local_work(process));
   }
 
   // All that wait, as one array: Slurm knows what there is room for.
@@ -272,15 +277,15 @@ class Sweep {
     if (waiting.empty()) return;
     std::vector<SlurmArray::Task> tasks;
     for (size_t row : waiting) tasks.push_back({train_command(request_, row, targets_[row]), output_of(row)});
-    std::vector<size_t> output_begins;
-    for (size_t row : waiting) output_begins.push_back(bytes_of(row, "output.txt"));
+    std::vector<SizesBefore> before;
+    for (size_t row : waiting) before.push_back(sizes_of(row));
     int number = 1;
     while (fs::exists(folder_ / "slurm" / std::to_string(number))) ++number;
     const SweepResources& resources = request_.file.resources;
     const auto array = std::make_shared<SlurmArray>(folder_ / "slurm" / std::to_string(number), request_.file.name, tasks, resources.ranks,
                                                     resources.jobs);
     // Its number is known only now: what is wrong from here on ends its tasks.
-    for (size_t i = 0; i < waiting.size(); ++i) add(waiting[i], std::nullopt, output_begins[i], make_slurm_work(array, i));
+    for (size_t i = 0; i < waiting.size(); ++i) add(waiting[i], std::nullopt, before[i], make_slurm_work(array, i));
     journal_->submitted(array->id());
     screen_.line(fmt::format("{} handed to Slurm as job {}", counted(std::ssize(waiting), "run"), array->id()));
     for (size_t i = 0; i < waiting.size(); ++i) {
@@ -295,6 +300,8 @@ class Sweep {
     return error ? 0 : bytes;
   }
 
+  SizesBefore sizes_of(size_t row) const { return {bytes_of(row, "output.txt"), bytes_of(row, "log.txt")}; }
+
   void note_start(size_t index, const std::vector<std::string>& command) {
     SweepRow& row = rows_[index];
     row.exit.reset();
@@ -303,14 +310,9 @@ class Sweep {
     journal_->start(row, command);
   }
 
-  void add(size_t row, std::optional<size_t> share, size_t output_begin, std::unique_ptr<Work> work) {
-    started_.push_back({.row = row,
-                        .share = share,
-                        .work = std::move(work),
-                        .begun = {},
-                        .seconds_before = rows_[row].seconds,
-                        .output_begin = output_begin,
-                        .log_begin = bytes_of(row, "log.txt")});
+  void add(size_t row, std::optional<size_t> share, SizesBefore before, std::unique_ptr<Work> work) {
+    started_.push_back(
+        {.row = row, .share = share, .work = std::move(work), .begun = {}, .seconds_before = rows_[row].seconds, .before = before});
   }
 
   void begin(StartedRun& run) {
@@ -345,7 +347,7 @@ class Sweep {
     if (run.share) shares_.give_back(*run.share);
     if (run.has_begun) row.seconds = run.seconds_before + seconds_since(run.begun);
     // Of a process that was ended before it has written a line to the log the folder tells nothing: what it has is of the one before.
-    const bool has_begun = holds_run(folder) && (status == 0 || bytes_of(run.row, "log.txt") != run.log_begin);
+    const bool has_begun = holds_run(folder) && (status == 0 || bytes_of(run.row, "log.txt") != run.before.log);
     const std::optional<RunState> recorded = has_begun ? std::optional(read_run(folder).state) : std::nullopt;
     read_metrics(row, folder);
     judge_end({.status = status,
@@ -353,7 +355,7 @@ class Sweep {
                .has_its_steps = request_.file.search && row.steps >= targets_[run.row],
                .was_asked_to_stop = interrupts_ > 0,
                .output = folder / "output.txt",
-               .output_begin = run.output_begin},
+               .output_begin = run.before.output},
               row);
     if (recorded == RunState::Killed || (recorded == RunState::Failed && row.state == SweepState::Killed)) note_signal(row, folder);
     if (interrupts_ > 0) note_interrupt(row, folder);

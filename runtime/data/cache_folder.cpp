@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_lock.h"
 #include "offload/disk.h"
 #include "runtime/data/file_errors.h"
 
@@ -43,9 +44,7 @@ std::optional<CacheFolder::Lock> CacheFolder::lock(const std::string& name) cons
   if (descriptor < 0 && may_not_be_written(errno)) return std::nullopt;
   if (descriptor < 0) fail_file("cannot create", path, errno);
   Lock lock(descriptor);
-  while (::flock(descriptor, LOCK_EX) != 0) {
-    if (errno != EINTR) fail_file("cannot lock", path, errno);
-  }
+  if (const int error = wait_for_lock(descriptor, LOCK_EX); error != 0) fail_file("cannot lock", path, error);
   return lock;
 }
 
