@@ -5,7 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -13,8 +16,44 @@
 
 #include "base/error.h"
 #include "base/file_lock.h"
+#include "base/nth.h"
 
 namespace zerostep {
+namespace {
+
+// What a signal handler may read: names in memory that is never freed.
+struct KnownName {
+  std::atomic<bool> is_taken{false}, is_set{false};
+  std::array<char, PATH_MAX> path{};
+};
+std::array<KnownName, 8> known_names;
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+// -1 where the name is too long, or there is no place.
+int remember(const std::string& path) {
+  for (size_t i = 0; i < known_names.size() && path.size() < PATH_MAX; ++i) {
+    KnownName& known = nth(known_names, i);
+    if (known.is_taken.exchange(true)) continue;
+    known.path.at(path.copy(known.path.data(), path.size())) = '\0';
+    known.is_set.store(true);
+    return static_cast<int>(i);
+  }
+  return -1;
+}
+
+void forget(int place) {
+  if (place < 0) return;
+  KnownName& known = nth(known_names, place);
+  known.is_set.store(false);
+  known.is_taken.store(false);
+}
+
+}  // namespace
+
+void remove_unfinished_files() {
+  for (const KnownName& known : known_names)
+    if (known.is_set.load()) ::unlink(known.path.data());
+}
 
 std::string unfinished_name(const std::string& path) {
   std::random_device random;
@@ -42,6 +81,7 @@ UnfinishedFile::UnfinishedFile(std::string target, const std::string& path) : ta
     }
     if (is_file_at(path_, file_.get())) break;
   }
+  place_ = remember(path_);
   if (::ftruncate(file_.get(), 0) != 0) fail_run("cannot write {}: {}", path_, std::strerror(errno));
 }
 
@@ -50,14 +90,17 @@ void UnfinishedFile::open_alone() {
   path_ = unfinished_name(target_);
   file_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!file_.is_open()) fail_run("cannot make the file {}: {}", path_, std::strerror(errno));
+  place_ = remember(path_);
 }
 
 UnfinishedFile::~UnfinishedFile() {
+  forget(place_);
   if (file_.is_open()) ::unlink(path_.c_str());
 }
 
 void UnfinishedFile::publish() {
   if (::fsync(file_.get()) != 0) fail_run("cannot write {} to its device: {}", path_, std::strerror(errno));
+  forget(std::exchange(place_, -1));  // from here on the name may be another's
   if (std::rename(path_.c_str(), target_.c_str()) != 0) fail_run("cannot rename {} to {}: {}", path_, target_, std::strerror(errno));
   file_ = FileDescriptor();
 }

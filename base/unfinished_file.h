@@ -30,6 +30,11 @@ class UnfinishedFile {
 
   std::string target_, path_;
   FileDescriptor file_;
+  int place_ = -1;  // among the names that remove_unfinished_files() knows
 };
+
+// Removes what this process writes and has not published (of the first few files, where it writes many at once). For a signal handler after
+// which the process ends at once: it takes no lock and no memory.
+void remove_unfinished_files();
 
 }  // namespace zerostep

@@ -1,5 +1,7 @@
 #include "launch/model_directory.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file_lock.h"
 #include "base/first_names.h"
 #include "base/json_depth.h"
 #include "launch/run_folder.h"
@@ -69,11 +72,16 @@ void check_model_directory(const std::string& directory, bool overwrite, const s
              directory, first_names(found), option);
 }
 
-void make_model_directory(const std::string& directory) {
+ModelDirectory::ModelDirectory(const std::string& directory, bool overwrite, const std::string& option) {
+  check_model_directory(directory, overwrite, option);
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) fail_input("cannot make the directory {}: {}", directory, error.message());
   if (::access(directory.c_str(), W_OK | X_OK) != 0) fail_input("cannot write into {}: {}", directory, std::strerror(errno));
+  lock_ = FileDescriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock_.is_open() && try_lock(lock_.get(), LOCK_EX) == EWOULDBLOCK)
+    fail_input("{}: another process writes a model there at this moment: wait for its end, or name another directory", directory);
+  check_model_directory(directory, overwrite, option);  // it may have got one meanwhile
 }
 
 bool is_same_place(const std::string& a, const std::string& b) {

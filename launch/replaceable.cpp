@@ -28,6 +28,8 @@ void check_replaceable(const std::string& option, const std::string& path, std::
   std::error_code ignored;
   const std::filesystem::path folder = std::filesystem::absolute(path, ignored).parent_path();
   if (!std::filesystem::is_directory(folder, ignored)) fail_input("{} {}: {} is no folder", option, path, folder.string());
+  if (std::filesystem::is_symlink(path, ignored))
+    fail_input("{} {}: that is a link, which the file would replace: name the file that it leads to", option, path);
   if (std::filesystem::exists(path, ignored)) {
     std::string found(beginning.size(), '\0');
     if (std::filesystem::is_regular_file(path, ignored)) std::ifstream(path).read(found.data(), static_cast<std::streamsize>(found.size()));

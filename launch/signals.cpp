@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/console.h"
+#include "base/unfinished_file.h"
 
 namespace zerostep {
 namespace {
@@ -28,6 +29,7 @@ extern "C" void on_signal(int signal) {
   if (ends && (!deferred.load() || (before != 0 && before != SIGUSR1))) {
     if (!waits.load() || forced.exchange(signal) != 0) {
       clear_status_at_end();
+      remove_unfinished_files();
       _exit(128 + signal);
     }
     sem_post(&wake);
@@ -80,6 +82,7 @@ ForcedEnd::ForcedEnd(std::function<void(int signal)> last_call) : last_call_(std
     const int signal = forced.load();
     if (signal == 0) return;
     last_call_(signal);
+    remove_unfinished_files();
     _exit(128 + signal);
   });
   waits.store(true);

@@ -6,6 +6,7 @@
 
 #include "launch/evaluation.h"
 #include "launch/job.h"
+#include "launch/model_directory.h"
 #include "launch/model_files.h"
 #include "launch/resume.h"
 #include "launch/run_folder.h"
@@ -40,6 +41,7 @@ struct TrainSetup {
   RunFacts facts;
   NewFolders scratch_folders, other_folders;  // that go again unless the run begins
   RunFolder folder;
+  ModelDirectory model_directory;         // of --save-model
   std::vector<FolderLock> monitor_locks;  // of csv_monitor.output_path and tensorboard.output_path
   RunLog log;
   const Config& config() const { return subject.config(); }

@@ -4,21 +4,18 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/json_depth.h"
-#include "base/unfinished_file.h"
 
 namespace zerostep {
 
@@ -138,8 +135,9 @@ void check_cover(const std::string& path, const std::map<std::string, Safetensor
 
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<Tensor> tensors, const std::map<std::string, std::string>& metadata)
-    : path_(std::move(path)), partial_path_(unfinished_name(path_)), tensors_(std::move(tensors)) {
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Tensor> tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : file_(path, path + ".partial"), tensors_(std::move(tensors)) {
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t offset = 0;
@@ -150,17 +148,11 @@ SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<Tensor> tenso
   }
   std::string text = header.empty() ? "{}" : header.dump();
   text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()), 8)), ' ');  // the data starts aligned
-  file_ = FileDescriptor(::open(partial_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!file_.is_open()) fail_run("cannot make the file {}: {}", partial_path_, std::strerror(errno));
   std::array<unsigned char, 8> size{};
   for (size_t i = 0; i < 8; ++i) size[i] = static_cast<unsigned char>(static_cast<uint64_t>(text.size()) >> (8 * i));
   buffer_.reserve(kBufferBytes);
   write(size.data(), size.size());
   write(text.data(), text.size());
-}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (file_.is_open()) ::unlink(partial_path_.c_str());
 }
 
 void SafetensorsWriter::write(const void* data, size_t size) {
@@ -177,9 +169,9 @@ void SafetensorsWriter::write(const void* data, size_t size) {
 void SafetensorsWriter::flush() {
   size_t done = 0;
   while (done < buffer_.size()) {
-    const ssize_t n = ::write(file_.get(), buffer_.data() + done, buffer_.size() - done);
+    const ssize_t n = ::write(file_.file(), buffer_.data() + done, buffer_.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_run("cannot write {}: {}", partial_path_, errno == ENOSPC ? "no space left on the device" : std::strerror(errno));
+    if (n < 0) fail_run("cannot write {}: {}", file_.path(), errno == ENOSPC ? "no space left on the device" : std::strerror(errno));
     done += static_cast<size_t>(n);
   }
   buffer_.clear();
@@ -191,7 +183,7 @@ void SafetensorsWriter::append(const float* values, int64_t count) {
       ++tensor_;
       position_ = 0;
     }
-    if (tensor_ == tensors_.size()) fail_protocol("[safetensors] {}: {} values more than the tensors hold", path_, count);
+    if (tensor_ == tensors_.size()) fail_protocol("[safetensors] {}: {} values more than the tensors hold", file_.target(), count);
     const Tensor& tensor = tensors_[tensor_];
     const int64_t part = std::min(count, product(tensor.shape) - position_);
     if (tensor.type == DType::F32) {
@@ -219,15 +211,11 @@ void SafetensorsWriter::finish() {
     position_ = 0;
   }
   if (tensor_ != tensors_.size()) {
-    fail_protocol("[safetensors] {}: finished at value {} of {} {}", path_, position_, tensors_[tensor_].name,
+    fail_protocol("[safetensors] {}: finished at value {} of {} {}", file_.target(), position_, tensors_[tensor_].name,
                   shape_text(tensors_[tensor_].shape));
   }
   flush();
-  if (::fsync(file_.get()) != 0) fail_run("cannot write {} to its device: {}", partial_path_, std::strerror(errno));
-  file_ = FileDescriptor();
-  std::error_code error;
-  std::filesystem::rename(partial_path_, path_, error);
-  if (error) fail_run("cannot rename {} to {}: {}", partial_path_, path_, error.message());
+  file_.publish();
 }
 
 int64_t SafetensorsFile::Tensor::num_elements() const { return product(shape); }

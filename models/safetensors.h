@@ -6,15 +6,15 @@
 #include <vector>
 
 #include "base/dtype.h"
-#include "base/file_descriptor.h"
 #include "base/mapped_file.h"
+#include "base/unfinished_file.h"
 
 namespace zerostep {
 
 // The safetensors format: 8 bytes header size (little endian), a JSON header, the tensors' bytes end to end.
 
-// Writes tensors one after another; nothing but a buffer is held. The file appears under its name when it is complete (write, fsync,
-// rename).
+// Writes tensors one after another; nothing but a buffer is held. The file appears under its name when it is complete, and one process at a
+// time writes it (UnfinishedFile).
 class SafetensorsWriter {
  public:
   struct Tensor {
@@ -22,11 +22,9 @@ class SafetensorsWriter {
     DType type;
     std::vector<int64_t> shape;
   };
-  // `metadata` becomes __metadata__. RunError when the file cannot be made or written.
-  SafetensorsWriter(std::string path, std::vector<Tensor> tensors, const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
-  ~SafetensorsWriter();
-  SafetensorsWriter(const SafetensorsWriter&) = delete;
-  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
+  // `metadata` becomes __metadata__. InputError while another process writes the file, RunError when it cannot be made or written.
+  SafetensorsWriter(const std::string& path, std::vector<Tensor> tensors,
+                    const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
   // The next `count` values in the order of the tensors, row-major; rounded to nearest even where a tensor's type is narrower.
   void append(const float* values, int64_t count);
@@ -36,11 +34,11 @@ class SafetensorsWriter {
  private:
   void write(const void* data, size_t size);
   void flush();
-  std::string path_, partial_path_;
+
+  UnfinishedFile file_;
   std::vector<Tensor> tensors_;
   size_t tensor_ = 0;     // being written
   int64_t position_ = 0;  // in it, elements
-  FileDescriptor file_;
   std::vector<std::byte> buffer_;
 };
 

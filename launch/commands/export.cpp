@@ -1,9 +1,6 @@
-#include <filesystem>
-
 #include "base/console.h"
 #include "base/error.h"
 #include "base/format.h"
-#include "base/unfinished_file.h"
 #include "launch/commands/commands.h"
 #include "launch/model_directory.h"
 #include "launch/model_files.h"
@@ -20,10 +17,7 @@ int export_checkpoint(const ExportArguments& arguments) {
         checkpoint);
   check_model_directory(arguments.directory, arguments.overwrite);
   const SavedModel saved = open_model(checkpoint);
-  make_model_directory(arguments.directory);
-  // The files of a model belong together. Nothing comes of this one but that another process is refused.
-  const UnfinishedFile alone(arguments.directory, (std::filesystem::path(arguments.directory) / ".export.partial").string());
-  check_model_directory(arguments.directory, arguments.overwrite);
+  const ModelDirectory alone(arguments.directory, arguments.overwrite);
   const std::vector<std::string> notes =
       save_model(arguments.directory, *saved.model, saved.origin, whole_parameters(*saved.model, saved.read), arguments.type);
   for (const std::string& note : notes) print_err("warning: {}\n", note);

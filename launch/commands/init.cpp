@@ -15,7 +15,7 @@ int init(const InitArguments& arguments) {
   const Subject subject = load_subject_on_one_rank(arguments);
   print_warnings(subject.loaded);
   ModelValues values = starting_values(subject);
-  make_model_directory(arguments.directory);
+  const ModelDirectory alone(arguments.directory, arguments.overwrite);
   const std::vector<std::string> notes =
       save_model(arguments.directory, *subject.model, origin_of(subject.config()), whole_parameters(*subject.model, values.read));
   values.notes.insert(values.notes.end(), notes.begin(), notes.end());

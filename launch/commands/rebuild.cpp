@@ -114,7 +114,7 @@ int rebuild(const RebuildArguments& arguments) {
   const ModelValues base = parameters_of_model(arguments.base, subject);
   std::vector<std::string> notes = base.notes;
   check_base(arguments, lines.front().first_values, fingerprint_of_values(*subject.model, base.read), notes);
-  make_model_directory(arguments.directory);
+  const ModelDirectory alone(arguments.directory, arguments.overwrite);
   run_local_ranks(1, {}, [&](Communicator one) {
     Engine engine(config, *subject.model, *subject.objective, plan_training(config, *subject.model, *subject.objective, 1), base.read, one);
     for (const ZoLogLine& line : lines) engine.replay({line.step, line.lr, line.clip_scale, line.scalars, line.skipped});

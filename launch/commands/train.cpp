@@ -156,14 +156,14 @@ void claim_folder(Job& job, const TrainArguments& arguments, TrainSetup& setup) 
   if (!job.speaks()) setup.folder = RunFolder(run_folder_path(config));
 }
 
-void claim_model_directory(const TrainArguments& arguments, const TrainSetup& setup) {
+void claim_model_directory(const TrainArguments& arguments, TrainSetup& setup) {
   if (arguments.save_model.empty()) return;
   if (is_same_place(arguments.save_model, setup.folder.path()))
     fail_input("--save-model {} is the folder of this run, which has a config.json of its own: name another directory, as {}",
                arguments.save_model, setup.folder.file("model"));
-  check_model_directory(arguments.save_model, setup.config().run.overwrite,
-                        arguments.resume ? "--set run.overwrite=true" : "--overwrite (the run's own folder, should it hold a run, too)");
-  make_model_directory(arguments.save_model);
+  setup.model_directory =
+      ModelDirectory(arguments.save_model, setup.config().run.overwrite,
+                     arguments.resume ? "--set run.overwrite=true" : "--overwrite (the run's own folder, should it hold a run, too)");
 }
 
 void claim_other_folders(Job& job, const TrainArguments& arguments, TrainSetup& setup) {

@@ -5,10 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/error.h"
 #include "tests/support/expect_says.h"
@@ -76,6 +79,32 @@ TEST_F(UnfinishedFiles, AreOfOneProcessAtATime) {
   write(*file, "whole");
   file->publish();
   EXPECT_EQ(read("a"), "whole");
+}
+
+TEST_F(UnfinishedFiles, GoWhereASignalEndsTheirProcess) {
+  const pid_t other = ::fork();
+  ASSERT_GE(other, 0);
+  if (other == 0) {
+    UnfinishedFile done(scratch_.path("done"), scratch_.path("done.partial"));
+    done.publish();
+    std::ofstream(scratch_.path("done.partial")) << "another's";
+    std::vector<std::unique_ptr<UnfinishedFile>> files;
+    for (int round = 0; round < 3; ++round) {  // a place is used again
+      files.clear();
+      for (const char* name : {"a", "b", "c"})
+        files.push_back(std::make_unique<UnfinishedFile>(scratch_.path(name), scratch_.path(name) + ".partial"));
+    }
+    std::signal(SIGTERM, [](int) {
+      remove_unfinished_files();
+      ::_exit(3);
+    });
+    std::raise(SIGTERM);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(other, &status, 0), other);
+  EXPECT_EQ(WEXITSTATUS(status), 3);
+  for (const char* name : {"a", "b", "c"}) EXPECT_FALSE(fs::exists(scratch_.path(name) + ".partial")) << name;
+  EXPECT_EQ(read("done.partial"), "another's");
 }
 
 TEST_F(UnfinishedFiles, APipeInItsPlaceIsNotWaitedFor) {

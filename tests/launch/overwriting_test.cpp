@@ -1,6 +1,10 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/file.h>
 
-#include "base/unfinished_file.h"
+#include "base/file_descriptor.h"
+#include "base/file_lock.h"
 #include "tests/launch/support/run_binary.h"
 
 // Commands that write a model, or a profile, and what lies where they would write it.
@@ -75,18 +79,30 @@ TEST_F(Overwriting, AModelIsReplacedOnlyWhereThatIsAsked) {
   expect_refused({"init", file_, place_.path("empty")}, {"config.json, model.safetensors"});
 }
 
-TEST_F(Overwriting, OneExportAtATimeWritesADirectory) {
-  const std::vector<std::string> command{"export", checkpoint(), place_.path("shared")};
-  std::filesystem::create_directory(place_.path("shared"));
+TEST_F(Overwriting, OneProcessAtATimeWritesAModelIntoADirectory) {
+  fs::create_directory(place_.path("shared"));
   {
-    const UnfinishedFile other(place_.path("shared"), place_.path("shared/.export.partial"));
-    const Outcome refused = place_.run(command);
-    EXPECT_EQ(refused.status, 2);
-    EXPECT_SAYS(refused.err, place_.path("shared") + ": another process writes it");
-    EXPECT_FALSE(place_.exists("shared/model.safetensors"));
+    const FileDescriptor other(::open(place_.path("shared").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_EQ(try_lock(other.get(), LOCK_EX), 0);
+    for (const auto& [command, arguments] : commands(place_.path("shared"))) {
+      expect_refused(arguments, {place_.path("shared") + ": another process writes a model there", "another directory"},
+                     command == "train" ? 2 : 1);
+      EXPECT_TRUE(fs::is_empty(place_.path("shared"))) << command;
+    }
   }
-  EXPECT_EQ(place_.run(command).status, 0);
-  EXPECT_FALSE(place_.exists("shared/.export.partial"));
+  EXPECT_EQ(place_.run(commands(place_.path("shared"))["export"]).status, 0);
+  // A run has its directory from the start, though it writes at its end.
+  fs::create_directory(place_.path("later"));
+  std::vector<std::string> run = commands(place_.path("later"))["train"];
+  run.insert(run.end(), {"--set", "run.steps=1000000"});
+  const pid_t pid = place_.start(place_.command(run, 1));
+  ASSERT_TRUE(place_.wait_for_rows("other", 1, pid)) << place_.finish(pid, 0).err;
+  const Outcome refused = place_.run({"init", file_, place_.path("later")});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_SAYS(refused.err, "later: another process writes a model there");
+  ::kill(pid, SIGUSR1);  // it stops, and writes its model
+  EXPECT_EQ(place_.finish(pid).status, 0);
+  EXPECT_TRUE(place_.exists("later/model.safetensors"));
 }
 
 TEST_F(Overwriting, ARunACheckpointAndAnotherProgramsConfigurationStayWhateverIsAsked) {

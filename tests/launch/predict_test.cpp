@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -291,6 +293,33 @@ TEST_F(Predict, OneProcessAtATimeWritesATable) {
   }
   ASSERT_EQ(predict("two.tsv", "shared.tsv").status, 0);
   EXPECT_EQ(table("shared.tsv").size(), 2u);
+}
+
+TEST_F(Predict, ALinkStaysWhereItIs) {
+  place_->write("two.tsv", "text\nso bad\nso good\n");
+  ASSERT_EQ(predict("two.tsv", "led_to.tsv").status, 0);
+  const std::string before = place_->read("led_to.tsv");
+  for (const char* target : {"led_to.tsv", "nothing.tsv"}) {
+    std::filesystem::create_symlink(place_->path(target), place_->path("link.tsv"));
+    const Outcome refused = predict("two.tsv", "link.tsv");
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_SAYS(refused.err, "--output " + place_->path("link.tsv") + ": that is a link");
+    EXPECT_TRUE(std::filesystem::is_symlink(place_->path("link.tsv")));
+    std::filesystem::remove(place_->path("link.tsv"));
+  }
+  EXPECT_EQ(place_->read("led_to.tsv"), before);
+}
+
+TEST_F(Predict, LeavesNothingWhereASignalEndsIt) {
+  place_->write("many.tsv", "text\n" + rows(400000, false));
+  const pid_t pid = place_->start({program(), "predict", "--model", place_->path("model"), "--input", place_->path("many.tsv"), "--output",
+                                   place_->path("ended.tsv"), "--batch-size", "1"});
+  for (int waited = 0; waited < 3000 && !place_->exists("ended.tsv.partial"); ++waited) ::usleep(10000);
+  EXPECT_TRUE(place_->exists("ended.tsv.partial"));
+  ::kill(pid, SIGTERM);
+  const Outcome ended = place_->finish(pid);
+  EXPECT_EQ(ended.status, 143) << ended.err;
+  EXPECT_FALSE(place_->exists("ended.tsv.partial") || place_->exists("ended.tsv"));
 }
 
 // Rounded to nearest, of two as near to the even one: the bits are those of LibTorch's own conversion.
