@@ -109,7 +109,9 @@ class DataSetFetch {
 
   FetchOutcome run() {
     const bool is_limited = request_.documents > 0;
-    FetchOutcome out{.commit = commit_, .all_files = std::ssize(files_)};
+    FetchOutcome out;
+    out.commit = commit_;
+    out.all_files = std::ssize(files_);
     if (is_limited) out.rows = 0;
     FetchState state;
     state.num_files = std::ssize(files_);

@@ -68,8 +68,10 @@ std::string host_of(const std::string& url) {
   return begin == std::string::npos ? url : url.substr(0, url.find_first_of("/?", begin + 3));
 }
 
-// Retry-After: seconds, or a time; or the seconds until a rate limit ends, 'RateLimit: "resolvers";r=0;t=55'.
+// Retry-After: seconds, or a time; or the seconds until a rate limit ends, 'RateLimit: "resolvers";r=0;t=55'. Nothing where the answer did
+// not come whole.
 std::optional<double> asked_pause(const HttpAnswer& answer) {
+  if (answer.trouble != HttpTrouble::None) return std::nullopt;
   const std::string text = answer.header("retry-after");
   int64_t seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
@@ -149,17 +151,17 @@ void Hub::check_answer(const HttpAnswer& answer, const HubSubject& subject) cons
 
 double Hub::pause_after(const HttpAnswer& answer, int attempts) const {
   const double own = settings_.pause_seconds * std::pow(2, attempts - 1);
-  return answer.trouble == HttpTrouble::None ? asked_pause(answer).value_or(own) : own;
+  return asked_pause(answer).value_or(own);
 }
 
 void Hub::give_up(const HttpAnswer& answer, const HubSubject& subject, int attempts) const {
-  const auto pause = answer.trouble == HttpTrouble::None ? asked_pause(answer) : std::nullopt;
+  const double asked = asked_pause(answer).value_or(0);
   std::string advice;
   if (answer.status == 429 && answer.trouble == HttpTrouble::None)
     advice = token_advice() + "; a hub allows more to those who have a token; ";
   fail_run("{} {} for {}{}, after {}{}: {}the same command goes on from what is here", host_of(answer.url), outcome_of(answer),
            named(subject), answer.trouble == HttpTrouble::None ? words_of(answer) : "", counted(attempts, "attempt"),
-           pause && *pause > kMostPause ? fmt::format(", and asks to wait {}", human_duration(*pause)) : "", advice);
+           asked > kMostPause ? fmt::format(", and asks to wait {}", human_duration(asked)) : "", advice);
 }
 
 }  // namespace zerostep
