@@ -10,8 +10,6 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "experiments/records/metrics_table.h"
-#include "experiments/text/blocks.h"
-#include "runtime/report/columns.h"
 
 namespace zerostep {
 namespace {
@@ -19,7 +17,6 @@ namespace {
 constexpr double kNaN = RunStatus::kUnknown;
 constexpr double kSilentSeconds = 300;
 constexpr size_t kRecentRows = 20;
-constexpr int kCurveColumns = 24;
 
 std::span<const double> last_of(std::span<const double> values, size_t count) { return values.last(std::min(values.size(), count)); }
 
@@ -30,28 +27,6 @@ MeanSpeed recent_speed(const MetricsTable& table) {
   if (table.num_rows() > 1 && static_cast<int64_t>(seconds.size()) == table.num_rows()) seconds = seconds.subspan(1);
   speeds = last_of(speeds, seconds.size());
   return mean_speed(seconds, speeds);
-}
-
-std::string memory_text(const RunStatus& s) {
-  std::string text;
-  const double bytes = std::isfinite(s.device_peak_bytes) ? s.device_peak_bytes : s.resident_bytes;
-  if (!std::isfinite(bytes)) return text;
-  text = human_bytes(static_cast<int64_t>(bytes));
-  if (std::isfinite(s.planned_bytes) && std::isfinite(s.device_peak_bytes))
-    text += fmt::format(" of {} planned", human_bytes(static_cast<int64_t>(s.planned_bytes)));
-  return text;
-}
-
-std::string load_text(const RunStatus& s) {
-  std::string text;
-  if (s.load)
-    text = fmt::format("{:.1f} cores{}, {} resident", s.load->cores,
-                       s.load->processes > 1 ? fmt::format(" in {} ranks", s.load->processes) : "", human_bytes(s.load->resident_bytes));
-  const bool has_busy = std::isfinite(s.gpu_busy), has_bytes = std::isfinite(s.gpu_bytes);
-  if (has_busy || has_bytes) text += text.empty() ? "gpu " : ", gpu ";
-  if (has_busy) text += fmt::format("{:.0f} %", 100 * s.gpu_busy);
-  if (has_bytes) text += (has_busy ? ", " : "") + human_bytes(static_cast<int64_t>(s.gpu_bytes));
-  return text;
 }
 
 // Of a run that is running; an ended one has none.
@@ -135,23 +110,6 @@ RunStatus StatusReader::status_of(const RunRecord& run, double now) {
   if (seen.size != file.st_size || seen.seconds != file.st_mtim.tv_sec || seen.nanoseconds != file.st_mtim.tv_nsec)
     seen = {file.st_size, file.st_mtim.tv_sec, file.st_mtim.tv_nsec, figures_of(run.metrics)};
   return complete(seen.figures, run, now);
-}
-
-std::string status_line(const RunStatus& s, int name_columns) {
-  std::string line = s.name + std::string(static_cast<size_t>(std::max(0, name_columns - columns_of_text(s.name))), ' ');
-  line += fmt::format(" | {:<11} | ", name_of(s.state));
-  line += s.step < 0 ? "no step yet" : s.total > 0 ? fmt::format("step {}/{}", s.step + 1, s.total) : fmt::format("step {}", s.step + 1);
-  if (!s.losses.empty()) line += fmt::format(" | last loss {:.4f} {}", s.last_loss, sparkline(s.losses, kCurveColumns));
-  if (std::isfinite(s.eval_loss)) line += fmt::format(" | evaluation {:.4f}", s.eval_loss);
-  if (std::isfinite(s.eval_accuracy)) line += fmt::format(", accuracy {:.4f}", s.eval_accuracy);
-  if (std::isfinite(s.tokens_per_second)) line += fmt::format(" | {} tokens/s", human_count(s.tokens_per_second));
-  if (std::isfinite(s.seconds_left)) line += fmt::format(" | {} left", human_duration(s.seconds_left));
-  for (const std::string& part : {memory_text(s), load_text(s)})
-    if (!part.empty()) line += " | " + part;
-  if (s.is_silent()) line += fmt::format(" | NO ROW for {}", human_duration(s.seconds_since_row));
-  if (s.state != RunState::Running && !s.why.empty()) line += " | " + s.why;
-  if (!s.unread.empty()) line += " | " + s.unread;
-  return line;
 }
 
 nlohmann::ordered_json status_json(const RunStatus& s) {

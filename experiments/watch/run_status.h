@@ -59,9 +59,6 @@ class StatusReader {
   std::map<std::filesystem::path, Seen> seen_;
 };
 
-// The line of a run: name in so many columns, state, step, last loss with the curve of all, last evaluation, speed, time left, memory
-// against the plan, load.
-std::string status_line(const RunStatus& status, int name_columns);
 // One object, with the names of metrics.csv where it has them: `loss` is the last one.
 nlohmann::ordered_json status_json(const RunStatus& status);
 

@@ -14,7 +14,7 @@
 #include "base/gpu_load.h"
 #include "experiments/text/live_lines.h"
 #include "experiments/watch/process_use.h"
-#include "experiments/watch/run_status.h"
+#include "experiments/watch/status_line.h"
 #include "launch/commands/commands.h"
 #include "runtime/report/columns.h"
 #include "runtime/report/folder_lock.h"
@@ -24,6 +24,7 @@ namespace zerostep {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr int kUnlimited = std::numeric_limits<int>::max();
 
 double seconds_since_epoch() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 double seconds_of(Clock::time_point time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
@@ -80,19 +81,20 @@ std::vector<RunStatus> look_at(const std::vector<std::string>& places, StatusRea
 
 bool is_running(const RunStatus& run) { return run.state == RunState::Running; }
 
-// Names longer than `most` columns lose their beginning, which sweeps have in common.
-std::vector<std::string> lines_of(std::vector<RunStatus> runs, int most = std::numeric_limits<int>::max()) {
+// Names longer than `most_of_name` columns lose their beginning, which sweeps have in common.
+std::vector<std::string> lines_of(std::vector<RunStatus> runs, int most_of_name = kUnlimited, int most = kUnlimited) {
   int columns = 0;
   for (RunStatus& run : runs) {
-    if (columns_of_text(run.name) > most) {
+    for (std::string* text : {&run.name, &run.why, &run.unread}) *text = visible(*text);
+    if (columns_of_text(run.name) > most_of_name) {
       std::string_view end = run.name;
-      while (columns_of_text(end) > most - 1) end.remove_prefix(first_columns(end, 1).size());
+      while (columns_of_text(end) > most_of_name - 1) end.remove_prefix(first_columns(end, 1).size());
       run.name = "~" + std::string(end);
     }
     columns = std::max(columns, columns_of_text(run.name));
   }
   std::vector<std::string> out;
-  for (const RunStatus& run : runs) out.push_back(visible(status_line(run, columns)));
+  for (const RunStatus& run : runs) out.push_back(status_line(run, columns, most));
   return out;
 }
 
@@ -114,7 +116,7 @@ class Screen {
     const auto [rows, columns] = terminal_size(STDOUT_FILENO);
     std::stable_partition(runs.begin(), runs.end(), is_running);
     constexpr int kBeside = 105, kLeastOfName = 16;  // columns of what stands beside a name
-    std::vector<std::string> lines = lines_of(runs, std::max(kLeastOfName, columns - kBeside));
+    std::vector<std::string> lines = lines_of(runs, std::max(kLeastOfName, columns - kBeside), columns - 1);
     for (std::string& gpu : gpu_lines(runs)) lines.push_back(std::move(gpu));
     const size_t room = static_cast<size_t>(std::max(3, rows)) - 1;
     if (lines.size() > room) {

@@ -13,6 +13,7 @@
 #include "base/host_name.h"
 #include "experiments/records/metrics_table.h"
 #include "experiments/watch/process_use.h"
+#include "experiments/watch/status_line.h"
 #include "runtime/report/folder_lock.h"
 #include "tests/experiments/support/as_nobody.h"
 #include "tests/support/expect_says.h"
@@ -95,7 +96,7 @@ TEST_F(RunStatusOf, ARunWithoutARowForFiveMinutesIsMarked) {
     EXPECT_FALSE(status(time_of("2026-01-01T00:04:59.000Z")).is_silent());
     const RunStatus s = status(time_of("2026-01-01T00:05:12.000Z"));
     EXPECT_TRUE(s.is_silent());
-    EXPECT_SAYS(status_line(s, 0), "NO ROW for 5:12");
+    EXPECT_SAYS(status_line(s, 0), "| running     | NO ROW for 5:12 | step 1/10 | last loss 5.5000");
     EXPECT_TRUE(status_json(s).at("is_silent").get<bool>());
   }
   // Three steps may take longer than that.
