@@ -144,7 +144,7 @@ std::vector<fs::path> TensorBoard::events_in(const std::string& folder) {
 }
 
 TensorBoard::TensorBoard(Options options)
-    : options_(std::move(options)), events_(std::make_unique<Events>()), flushed_(std::chrono::steady_clock::now()) {
+    : options_(std::move(options)), events_(std::make_unique<Events>()), flushed_(std::chrono::steady_clock::now()), stepped_(flushed_) {
   try {
     open();
     write_hyper_parameters();
@@ -208,8 +208,10 @@ void TensorBoard::flush() {
   }
 }
 
+// The next step may take as long as this one did.
 void TensorBoard::flush_if_due() {
-  if (std::chrono::steady_clock::now() - flushed_ >= options_.longest_wait) flush();
+  const auto now = std::chrono::steady_clock::now(), before = std::exchange(stepped_, now);
+  if ((now - flushed_) + (now - before) >= options_.longest_wait) flush();
 }
 
 void TensorBoard::write_on_samples(int64_t samples, std::span<const Scalar> scalars) {
@@ -217,7 +219,6 @@ void TensorBoard::write_on_samples(int64_t samples, std::span<const Scalar> scal
   events_->begin(samples);
   for (const Scalar& scalar : scalars) events_->add("", scalar);
   append(events_->scalars);
-  flush_if_due();
 }
 
 void TensorBoard::write_on_steps(int64_t step, std::span<const Scalar> scalars) {

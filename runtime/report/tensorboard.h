@@ -39,7 +39,7 @@ class TensorBoard {
     std::optional<Kept> kept;
     std::vector<HyperParameter> hyper_parameters;
     std::function<void(const std::string&)> warn;
-    std::chrono::duration<double> longest_wait{5};  // what was written before is in the file then
+    std::chrono::duration<double> longest_wait{5};  // until what a step has written is in the file
   };
 
   explicit TensorBoard(Options options);
@@ -51,7 +51,7 @@ class TensorBoard {
   using Scalar = std::pair<const char*, double>;
   // With their whole tags, at so many samples.
   void write_on_samples(int64_t samples, std::span<const Scalar> scalars);
-  // Under kOnSteps, at this step.
+  // Under kOnSteps, at this step, which ends with it: what would wait too long until the end of the next goes into the file.
   void write_on_steps(int64_t step, std::span<const Scalar> scalars);
   // Into the file.
   void flush();
@@ -72,7 +72,7 @@ class TensorBoard {
   std::string path_, buffer_;
   OutputFile file_;
   uint64_t bytes_written_ = 0;
-  std::chrono::steady_clock::time_point flushed_;
+  std::chrono::steady_clock::time_point flushed_, stepped_;
   bool ended_ = false;
 };
 

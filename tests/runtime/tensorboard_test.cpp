@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <thread>
 
 #include "base/error.h"
 #include "runtime/report/metrics.h"
@@ -251,6 +252,19 @@ TEST_F(TensorBoardFiles, AreWrittenWhenTheWaitIsOver) {
   const Events events = events_of(folder_);
   ASSERT_TRUE(events.series.contains("step/loss"));
   EXPECT_LE(static_cast<int64_t>(events.series.at("step/loss").size()), steps);
+}
+
+// A step that ends before the wait is over, with another as long to come, is not kept for that one; both of its kinds of series are there.
+TEST_F(TensorBoardFiles, LongStepsAreWrittenAsTheyEnd) {
+  TensorBoard::Options long_steps = options();
+  long_steps.longest_wait = std::chrono::milliseconds(100);
+  TensorBoard board(std::move(long_steps));
+  for (int64_t step = 0; step < 3; ++step) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    write_steps(board, step, step + 1);
+    expect_steps(step + 1);
+    EXPECT_EQ(events_of(folder_).series.at("Train/Samples/train_loss"), losses(step + 1, 4, 4));
+  }
 }
 
 TEST_F(TensorBoardFiles, ThatCannotBeWrittenAreWarnedOfOnceAndTheRunGoesOn) {
