@@ -102,6 +102,7 @@ std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, con
   options.vocabulary_size = subject.model->vocabulary_size();
   options.progress = hooks.progress;
   options.warn = hooks.warn;
+  options.remark = hooks.remark;
   auto stream = config.model.classifies ? open_classification(subject, options) : DataStream::open(options, *subject.tokenizer);
   if (stream->num_left_out() > 0 && hooks.note)
     hooks.note(fmt::format("{}: {} row{} left out, without {} (data.missing)", options.key, stream->num_left_out(),

@@ -53,7 +53,8 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Config& config);
 struct DataHooks {
   std::function<void(const TokenizeProgress&)> progress;
   std::function<void(const std::string&)> warn;
-  std::function<void(const std::string&)> note;  // what is the same on every rank: how many rows are left out
+  std::function<void(const std::string&)> remark;  // of what the texts hold, the same on every rank; default: as `warn`
+  std::function<void(const std::string&)> note;    // what is the same on every rank: how many rows are left out
 };
 // A line to stderr for each.
 DataHooks notes_to_stderr();

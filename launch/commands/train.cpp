@@ -62,6 +62,9 @@ DataHooks data_hooks(Job& job, RunLog& log) {
     else
       print_err("warning: rank {}: {}\n", job.rank(), text);
   };
+  hooks.remark = [&job, &log](const std::string& text) {
+    if (job.speaks()) log.warn(text);
+  };
   hooks.note = [&job, &log](const std::string& text) {
     if (job.speaks()) log.line(text);
   };

@@ -41,7 +41,7 @@ void add_rules(ContentHash& hash, const Files& files, const DocumentSource& sour
 struct Rows {
   std::vector<TableRow> rows;
   std::vector<std::pair<size_t, const std::string*>> file_ends;  // rows before the end of a file
-  int64_t num_left_out = 0;
+  TableNotes notes;
 
   std::string place(size_t row) const {
     const auto file = std::upper_bound(file_ends.begin(), file_ends.end(), row, [](size_t r, const auto& end) { return r < end.first; });
@@ -55,7 +55,7 @@ Rows read_rows(const Files& files, const DocumentSource& source, const Classific
   for (const std::string& file : files) {
     if (source.max_documents > 0) rest.max_documents = source.max_documents - std::ssize(all.rows);
     if (source.max_documents > 0 && rest.max_documents == 0) break;
-    std::vector<TableRow> rows = read_table(file, rest, options.label_field, &all.num_left_out);
+    std::vector<TableRow> rows = read_table(file, rest, options.label_field, &all.notes);
     all.rows.insert(all.rows.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
     all.file_ends.emplace_back(all.rows.size(), &file);
   }
@@ -126,7 +126,8 @@ TokenizeResult write_samples(TokenCacheWriter& writer, const Files& files, const
     result.num_text_bytes += std::ssize(all.rows[row].text);
   }
   result.num_documents = std::ssize(all.rows);
-  result.num_left_out = all.num_left_out;
+  result.num_left_out = all.notes.num_left_out;
+  result.remarks.absent_fields = absent_fields(all.notes.met, all.notes.num_left_out);
   if (num_tokens > INT32_MAX)
     fail_input("{}: the texts have {} tokens; at most {} are supported for classification", source.key, num_tokens, INT32_MAX);
   const std::vector<int32_t> header = {static_cast<int32_t>(all.rows.size()), static_cast<int32_t>(name_indices.size()),
@@ -154,6 +155,7 @@ ClassificationSamples::ClassificationSamples(const ClassificationOptions& option
     const int64_t num_left_out = tokens.content.num_left_out, before = size();
     is_from_cache_ = is_from_cache_ && tokens.is_from_cache;
     num_left_out_ += num_left_out;
+    for (const std::string& sentence : tokens.content.remarks.sentences(files, source, TextTemplate(source))) options.remark(sentence);
     append(std::move(tokens.content.tokens));
     if (size() > before) continue;
     fail_input("{}: '{}' holds no row{}; one sample a row is expected", source.key, fmt::join(files, "', '"),

@@ -38,7 +38,7 @@ LabelNames first_labels(const ClassificationSamples& samples, const Classificati
   const LabelNames labels = LabelNames::found_in_data(found, options.num_labels, options.key);
   const LabelNames filled = options.prompt ? labels : labels.filled_up(options.num_labels);
   if (!options.class_names.empty() && filled.size() == std::ssize(options.class_names))
-    options.warn(fmt::format(
+    options.remark(fmt::format(
         "{}: the labels of the data are not the names of the model's classes ({}): they are matched by their order, {}. Label the "
         "data with these names where another order is meant",
         options.key, fmt::join(options.class_names, ", "), correspondence(found, filled, options.class_names)));
@@ -51,8 +51,8 @@ LabelNames labels_of(const ClassificationSamples& samples, const ClassificationO
     const std::string& name = samples.names()[i];
     if (labels.index(name) >= 0) continue;
     if (const int64_t other = labels.match(name); other >= 0) {
-      options.warn(fmt::format("{}: {}: the label '{}' is taken as '{}'", options.key, samples.first_place(static_cast<int32_t>(i)), name,
-                               labels.name(other)));
+      options.remark(fmt::format("{}: {}: the label '{}' is taken as '{}'", options.key, samples.first_place(static_cast<int32_t>(i)), name,
+                                 labels.name(other)));
       continue;
     }
     fail_input("{}: {}: the label '{}' is none of the task's: {} (data.label_field names the column)", options.key,
@@ -253,6 +253,7 @@ std::unique_ptr<ClassificationStream> ClassificationStream::open(const Classific
   }
   ClassificationOptions options = given;
   if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
+  if (!options.remark) options.remark = options.warn;
   ClassificationSamples samples(options, tokenizer);
   const int32_t padding = options.padding.value_or(tokenizer.padding());
   int64_t largest = std::max<int64_t>({samples.largest_token(), padding, tokenizer.mask().value_or(0)});

@@ -28,13 +28,16 @@ CorpusTokens tokens_of_text(const std::vector<std::string>& files, const Documen
   const auto make = [&](TokenCacheWriter& writer) {
     return tokenize_files(files, source, options, tokenizer, [&](std::span<const int32_t> tokens) { writer.append(tokens); });
   };
-  return cached_tokens({.files = files,
-                        .key = source.key,
-                        .cache = options.cache,
-                        .vocabulary_size = tokenizer.vocabulary_size(),
-                        .add_rules = [&](ContentHash& hash) { add_rules(hash, files, source, tokenizer); },
-                        .make = make,
-                        .warn = options.warn});
+  CorpusTokens out = cached_tokens({.files = files,
+                                    .key = source.key,
+                                    .cache = options.cache,
+                                    .vocabulary_size = tokenizer.vocabulary_size(),
+                                    .add_rules = [&](ContentHash& hash) { add_rules(hash, files, source, tokenizer); },
+                                    .make = make,
+                                    .warn = options.warn});
+  if (out.is_from_cache)
+    for (const std::string& sentence : out.content.remarks.sentences(files, source, TextTemplate(source))) options.remark(sentence);
+  return out;
 }
 
 uint32_t largest_token_of(const TokenFile& file, const DataOptions& options) {

@@ -405,6 +405,7 @@ std::unique_ptr<DataStream> DataStream::open(const DataOptions& given, const Tok
   }
   DataOptions options = given;
   if (!options.warn) options.warn = [](const std::string& text) { print_err("warning: {}\n", text); };
+  if (!options.remark) options.remark = options.warn;
   std::vector<Section> sections = open_sections(options, tokenizer);
   const std::vector<int64_t> limits = sample_limits(options);
   for (size_t i = 0; i < sections.size(); ++i) choose_samples(sections[i], options, limits.at(i));

@@ -37,6 +37,8 @@ struct DataOptions {
   std::function<void(const TokenizeProgress&)> progress;
   // Takes one line: a damaged cache that is rebuilt, an index that cannot be written. Default: stderr.
   std::function<void(const std::string&)> warn;
+  // Takes a line about what the texts hold, which every rank has to say alike. Default: as `warn`.
+  std::function<void(const std::string&)> remark;
 };
 
 // Whether the sources are mixed by weights.

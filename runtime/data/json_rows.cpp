@@ -42,17 +42,18 @@ void add_names(const json& object, const std::string& before, int depth, std::ve
   }
 }
 
-// A part of a file, whole lines.
+// A part of a file, whole lines, behind so many.
 class JsonRows final : public RowBatch {
  public:
-  JsonRows(TextPart part, std::shared_ptr<const std::vector<std::string>> fields, std::string key)
-      : part_(std::move(part)), fields_(std::move(fields)), key_(std::move(key)), buffers_(fields_->size()) {}
+  JsonRows(TextPart part, int64_t lines_before, std::shared_ptr<const std::vector<std::string>> fields, std::string key)
+      : part_(std::move(part)), fields_(std::move(fields)), key_(std::move(key)), buffers_(fields_->size()), line_(lines_before) {}
 
   bool next() override {
     while (next_ < part_.text.size()) {
       begin_ = next_;
       const size_t line_end = std::min(part_.text.find('\n', begin_), part_.text.size());
       next_ = line_end + 1;
+      ++line_;
       const std::string_view line = part_.text.substr(begin_, line_end - begin_);
       if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
         ++num_blank_lines_;
@@ -99,7 +100,7 @@ class JsonRows final : public RowBatch {
     const bool has_null = value->is_array() && std::any_of(value->begin(), value->end(), [](const json& v) { return v.is_null(); });
     return std::string(value->type_name()) + (has_null ? " with a null among its values" : "");
   }
-  int64_t number() const override { return part_.line_of(begin_); }
+  int64_t number() const override { return line_; }
   std::string place() const override { return fmt::format("{}:{}", part_.path, number()); }
   bool is_checked_utf8() const override { return true; }  // by the parser
   size_t num_bytes() const override { return part_.text.size(); }
@@ -150,6 +151,7 @@ class JsonRows final : public RowBatch {
   std::vector<std::string> buffers_;
   json object_;
   size_t begin_ = 0, next_ = 0;  // the line's begin and the next one's
+  int64_t line_;                 // its number in the file, from 1
   int64_t num_blank_lines_ = 0;
 };
 
@@ -165,7 +167,10 @@ class JsonLines final : public RowReader {
       if (text.empty()) return nullptr;
       const size_t line_end = text.size() <= kPartBytes ? std::string_view::npos : text.find('\n', kPartBytes);
       if (line_end == std::string_view::npos && !stream_.is_all()) continue;
-      return std::make_unique<JsonRows>(stream_.take(line_end == std::string_view::npos ? text.size() : line_end + 1), fields_, key_);
+      TextPart part = stream_.take(line_end == std::string_view::npos ? text.size() : line_end + 1);
+      const int64_t before = lines_;
+      lines_ += std::count(part.text.begin(), part.text.end(), '\n');
+      return std::make_unique<JsonRows>(std::move(part), before, fields_, key_);
     }
   }
   int64_t bytes_read() const override { return stream_.bytes_read(); }
@@ -175,6 +180,7 @@ class JsonLines final : public RowReader {
   TextStream stream_;
   std::shared_ptr<const std::vector<std::string>> fields_;
   std::string key_;
+  int64_t lines_ = 0;  // of what was taken
 };
 
 }  // namespace

@@ -142,21 +142,22 @@ std::vector<TableRow> read_records(const std::string& path, std::string_view tex
 
 // The rows of a file whose rows have fields.
 std::vector<TableRow> read_fields(const std::string& path, const DocumentSource& source, const std::string& label_field,
-                                  int64_t* num_left_out) {
+                                  TableNotes& notes) {
   using Kind = FieldValue::Kind;
   const TextTemplate texts(source);
   std::vector<std::string> fields = texts.fields();
   const size_t label_index = fields.size();
   fields.push_back(label_field);
+  notes.met.resize(label_index);
   const auto reader = open_rows(path, fields, source.key);
   std::vector<TableRow> rows;
   std::string buffer;
   while (const auto batch = reader->next()) {
     while (batch->next()) {
       if (source.max_documents > 0 && std::ssize(rows) == source.max_documents) return rows;
-      const auto text = texts.text(*batch, buffer);
+      const auto text = texts.text(*batch, buffer, &notes.met);
       if (!text) {
-        *num_left_out += 1;
+        ++notes.num_left_out;
         continue;
       }
       const FieldValue label = batch->field(label_index);
@@ -182,12 +183,11 @@ bool is_whole_number(const std::string& text) {
   return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::vector<TableRow> read_table(const std::string& path, const DocumentSource& source, const std::string& label_field,
-                                 int64_t* num_left_out) {
-  int64_t ignored = 0;
+std::vector<TableRow> read_table(const std::string& path, const DocumentSource& source, const std::string& label_field, TableNotes* notes) {
+  TableNotes ignored;
   const TableKind kind = table_kind(path, source.key);
   if (kind != TableKind::Tabs && kind != TableKind::Commas)
-    return read_fields(path, source, label_field, num_left_out != nullptr ? num_left_out : &ignored);
+    return read_fields(path, source, label_field, notes != nullptr ? *notes : ignored);
   TextStream stream(path, source.key);
   const std::string_view text = text_of_table(stream, path, source.key);
   return read_records(path, text, kind == TableKind::Commas, source, label_field);

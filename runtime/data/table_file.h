@@ -22,10 +22,13 @@ struct TableRow {
 // named. The first of such rows is still left out as a header when its label is no whole number and that of every other row is.
 //
 // InputError with the source's key, file, line and column: text that is not UTF-8, lines that end with CR alone, what is missing,
-// rows of unequal length, a quote that is not closed, an empty label. Adds the number of rows that were left out to `num_left_out` where
-// that is given.
+// rows of unequal length, a quote that is not closed, an empty label. Adds to `notes` where they are given.
+struct TableNotes {
+  int64_t num_left_out = 0;  // rows that lack a field of the text
+  std::vector<bool> met;     // which fields of the text's template some row has; empty: the rows have cells
+};
 std::vector<TableRow> read_table(const std::string& path, const DocumentSource& source, const std::string& label_field,
-                                 int64_t* num_left_out = nullptr);
+                                 TableNotes* notes = nullptr);
 
 // Whether a text is a whole number as %d writes it.
 bool is_whole_number(const std::string& text);

@@ -6,12 +6,6 @@
 
 namespace zerostep {
 
-int64_t TextPart::line_of(size_t position) const {
-  const std::string_view before =
-      mapped ? mapped->text().substr(0, static_cast<size_t>(text.data() - mapped->text().data()) + position) : text.substr(0, position);
-  return lines_before + std::count(before.begin(), before.end(), '\n') + 1;
-}
-
 std::string TextPart::not_utf8_at(size_t position) const {
   if (mapped) return not_utf8(path, mapped->text(), static_cast<size_t>(text.data() - mapped->text().data()) + position);
   return not_utf8(path, text, position, lines_before, bytes_before);

@@ -19,8 +19,6 @@ struct TextPart {
   // Of a compressed file: what lies before the part, whole lines and then bytes of the line in which it begins.
   int64_t lines_before = 0, bytes_before = 0;
 
-  // Of one of its bytes: the line, from 1.
-  int64_t line_of(size_t position) const;
   // not_utf8 (models/text_file.h) of one of its bytes.
   std::string not_utf8_at(size_t position) const;
 };

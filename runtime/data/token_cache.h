@@ -20,9 +20,10 @@ struct CachedTokens {
   TokenFile tokens;
   uint32_t largest_token;
   int64_t num_documents, num_text_bytes, num_left_out;
+  TextRemarks remarks;
 };
 
-// A cache file: a header of 64 bytes (token_cache.cpp), then the tokens.
+// A cache file: a header of 64 bytes (token_cache.cpp), the tokens, and what is to be said of their texts.
 // Nothing when there is no such file, or when it is damaged, cut short or made for another key (32 hexadecimal digits), which is told to
 // `warn`. Of a file with up to 256 MiB of tokens every byte is looked at, of a larger one the header and the length.
 std::optional<CachedTokens> open_token_cache(const std::string& path, const std::string& key,
@@ -40,7 +41,7 @@ class TokenCacheWriter {
 
   void append(std::span<const int32_t> tokens);
   // Makes everything durable under the path.
-  void finish(const TokenizeResult& counts);
+  void finish(const TokenizeResult& result);
 
  private:
   template <typename Token>

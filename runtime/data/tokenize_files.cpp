@@ -29,6 +29,7 @@ constexpr size_t kMaxChunks = 4096;  // of one round: bounds the number of files
 struct Chunk {
   std::unique_ptr<RowBatch> rows;  // documents; none: a part of a .txt file
   TextPart part;
+  int64_t file = 0;                                     // of the files
   bool begins_document = false, ends_document = false;  // .txt: the first and the last part of its file
   int64_t file_bytes = 0;                               // from the chunk before
   size_t num_bytes() const { return rows ? rows->num_bytes() : part.text.size(); }
@@ -37,16 +38,16 @@ struct Chunk {
 // What a chunk has given up to the end of a document.
 struct DocumentEnd {
   size_t num_tokens;
-  TokenizeResult counts;
+  TextCounts counts;
 };
 
 struct ChunkResult {
   std::vector<int32_t> tokens;
-  TokenizeResult counts;
+  TextCounts counts;
   std::vector<DocumentEnd> ends;  // where documents are counted
   std::vector<bool> met;          // which of the template's fields its rows have
-  std::string stray;              // where bytes are that are no text, of a tokenizer that keeps them
-  std::exception_ptr error;       // met behind these documents
+  std::optional<TextRemarks::StrayByte> stray;
+  std::exception_ptr error;  // met behind these documents
 };
 
 // Cuts the files into chunks, one after the other.
@@ -93,6 +94,7 @@ class ChunkReader {
       chunk.begins_document = std::exchange(begins_document_, false);
       chunk.ends_document = length == rest.size();
       chunk.part = text_->take(length);
+      chunk.file = static_cast<int64_t>(index_) - 1;
       chunk.file_bytes = advance(text_->bytes_read());
       if (chunk.ends_document) text_.reset();
       return chunk;
@@ -147,13 +149,13 @@ void tokenize_rows(RowBatch& rows, const Rules& rules, ChunkResult& result) {
   }
 }
 
-// Bytes of a text that are not UTF-8: InputError where the tokenizer loses them; gives their place where it keeps them all the same.
-std::string stray_bytes(const TextPart& part, const Rules& rules) {
-  const size_t position = first_ill_formed_byte(part.text);
-  if (position == std::string_view::npos) return "";
-  const std::string what = fmt::format("{}: {}", rules.source.key, part.not_utf8_at(position));
-  if (rules.tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}", what);
-  return what;
+// The first byte of a text that is not UTF-8. InputError where the tokenizer loses it.
+std::optional<TextRemarks::StrayByte> stray_byte(const Chunk& chunk, const Rules& rules) {
+  const size_t position = first_ill_formed_byte(chunk.part.text);
+  if (position == std::string_view::npos) return std::nullopt;
+  const std::string what = chunk.part.not_utf8_at(position);
+  if (rules.tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}: {}", rules.source.key, what);
+  return TextRemarks::StrayByte{chunk.file, what.substr(chunk.part.path.size())};
 }
 
 ChunkResult tokenize_chunk(const Chunk& chunk, const Rules& rules) {
@@ -163,7 +165,7 @@ ChunkResult tokenize_chunk(const Chunk& chunk, const Rules& rules) {
     if (chunk.rows) {
       tokenize_rows(*chunk.rows, rules, result);
     } else {
-      result.stray = stray_bytes(chunk.part, rules);
+      result.stray = stray_byte(chunk, rules);
       if (chunk.begins_document) {
         rules.tokenizer.encode(chunk.part.text, result.tokens);
       } else {
@@ -199,16 +201,6 @@ bool keep_documents(ChunkResult& chunk, int64_t most) {
   chunk.counts = end.counts;
   chunk.error = nullptr;
   return true;
-}
-
-// A field of an optional part that no row has is a slip of the pen, most likely.
-void warn_of_fields(const TextTemplate& text, const std::vector<bool>& met, const TokenizeResult& result, const std::string& key,
-                    const std::function<void(const std::string&)>& warn) {
-  const bool has_rows = std::find(met.begin(), met.end(), true) != met.end();
-  for (size_t i = 0; i < met.size(); ++i)
-    if (has_rows && !met[i] && result.num_left_out == 0)
-      warn(fmt::format("{}: no row has a field '{}', which {} names: the parts with it are left out everywhere", key, text.fields()[i],
-                       text.named_by(i)));
 }
 
 // Calls back now and then, and at the end if it did before.
@@ -251,7 +243,9 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const Docum
   ChunkReader chunks_of_files(files, text.fields(), source.key, tokenizer);
   ProgressReporter progress(options, bytes_total);
   TokenizeResult result;
-  bool told_stray = false;
+  const auto tell = [&](const TextRemarks& remarks) {
+    for (const std::string& sentence : remarks.sentences(files, source, text)) options.remark(sentence);
+  };
   std::vector<bool> met(text.fields().size());
   for (bool last = false; !last;) {
     std::vector<Chunk> round;
@@ -276,8 +270,10 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const Docum
     for (ChunkResult& chunk : tokenize_round(round, num_threads, rules)) {
       const bool is_full = source.max_documents > 0 && keep_documents(chunk, source.max_documents - result.num_documents);
       if (chunk.error) std::rethrow_exception(chunk.error);
-      if (!chunk.stray.empty() && !std::exchange(told_stray, true))
-        options.warn(fmt::format("{}; its bytes are kept as they are", chunk.stray));
+      if (chunk.stray && !result.remarks.stray_byte) {
+        result.remarks.stray_byte = chunk.stray;
+        tell({.stray_byte = chunk.stray, .absent_fields = {}});
+      }
       take(chunk.tokens);
       for (size_t i = 0; i < chunk.met.size(); ++i) met[i] = met[i] || chunk.met[i];
       round_tokens += static_cast<int64_t>(chunk.tokens.size());
@@ -292,7 +288,8 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const Docum
     if (error) std::rethrow_exception(error);
     progress.advance(file_bytes, round_tokens, last);
   }
-  warn_of_fields(text, met, result, rules.source.key, options.warn);
+  result.remarks.absent_fields = absent_fields(met, result.num_left_out);
+  tell({.stray_byte = {}, .absent_fields = result.remarks.absent_fields});
   return result;
 }
 

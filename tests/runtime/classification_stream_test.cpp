@@ -11,6 +11,7 @@
 #include "runtime/data/length_buckets.h"
 #include "runtime/data/permutation.h"
 #include "tests/runtime/support/data_test_files.h"
+#include "tests/support/expect_says.h"
 
 namespace zerostep {
 namespace {
@@ -216,6 +217,20 @@ TEST_F(ClassificationStreamTest, TokensAreCached) {
   const std::string copy = write_old("y.tsv", "abc\t0\nde\t1\n");
   options.sources[0].paths = {copy};
   EXPECT_TRUE(ClassificationStream::open(options, tokenizer)->is_from_cache()) << "the same content";
+}
+
+TEST_F(ClassificationStreamTest, AFieldThatNoRowHasIsToldAtEveryStart) {
+  ClassificationOptions options = classification({write("x.jsonl", R"({"text": "a", "label": 0})"
+                                                                   "\n"
+                                                                   R"({"text": "b", "label": 1})")});
+  options.sources[0].text = "{text}[[ {answre}]]";
+  options.cache = path("cache");
+  for (const bool is_second : {false, true}) {
+    warnings_.clear();
+    EXPECT_EQ(ClassificationStream::open(options, *bytes_)->is_from_cache(), is_second);
+    ASSERT_EQ(warnings_.size(), 1U);
+    EXPECT_SAYS(warnings_[0], "data.train: no row has a field 'answre'");
+  }
 }
 
 TEST_F(ClassificationStreamTest, ThreadsAndManyRowsChangeNothing) {

@@ -1,6 +1,7 @@
 #include "runtime/data/row_reader.h"
 
 #include <array>
+#include <cstdlib>
 #include <random>
 #include <sstream>
 
@@ -52,6 +53,25 @@ class RowReaderTest : public DataTest {
     expect_error<InputError>([&] { tokens(named); }, parts);
   }
 };
+
+// A file of several parts, with blank lines among its rows.
+TEST_F(RowReaderTest, RowsOfLinesHaveTheNumbersOfTheirLines) {
+  std::string content;
+  Strings expected;
+  for (int64_t line = 1; line <= 30000; ++line) {
+    if (line % 7 == 0) {
+      content += " \n";
+      continue;
+    }
+    content += fmt::format("{{\"text\": \"line {}, and something behind it, so that a file of them has several parts\"}}\n", line);
+    expected.push_back(fmt::format("{0} 2:line {0}, and something behind it, so that a file of them has several parts", line));
+  }
+  ASSERT_GT(content.size(), size_t{2} << 20);
+  const std::string plain = write("lines.jsonl", content), packed = plain + ".gz";
+  ASSERT_EQ(std::system(("gzip -k " + plain).c_str()), 0);
+  EXPECT_EQ(values_of(plain, {"text"}), expected);
+  EXPECT_EQ(values_of(packed, {"text"}), expected);
+}
 
 TEST_F(RowReaderTest, EveryKindOfTableHasTheValuesOfTheLines) {
   const Strings fields = {"number", "text", "title", "answer", "about.place", "about.line", "tags", "score", "flag", "nowhere", "about.no"};

@@ -18,9 +18,9 @@ struct Columns {
 class TableFileTest : public DataTest {
  protected:
   std::vector<TableRow> read(const std::string& name, const std::string& content, const Columns& columns = {},
-                             int64_t* num_left_out = nullptr) const {
+                             TableNotes* notes = nullptr) const {
     const DocumentSource source{.text_field = columns.text, .join_fields = columns.join, .skips_missing = columns.skips_missing};
-    return read_table(write(name, content), source, columns.label, num_left_out);
+    return read_table(write(name, content), source, columns.label, notes);
   }
   // "label:text@line" of every row.
   std::vector<std::string> rows(const std::string& name, const std::string& content, const Columns& columns = {}) const {
@@ -65,9 +65,9 @@ TEST_F(TableFileTest, ObjectsThatLackATextAreLeftOutAndCounted) {
   const std::string text = "{\"text\": \"a\", \"more\": \"b\", \"label\": 1}\n";
   const std::string holed = text + "{\"text\": \"a\", \"label\": 1}\n{\"text\": null, \"more\": \"b\", \"label\": 1}\n" + text;
   refused("a.jsonl", holed, {.join = {"more"}}, {":2 ", "no field 'more'"});
-  int64_t left_out = 0;
-  const auto found = read("b.jsonl", holed, {.join = {"more"}, .skips_missing = true}, &left_out);
-  EXPECT_EQ(left_out, 2);
+  TableNotes notes;
+  const auto found = read("b.jsonl", holed, {.join = {"more"}, .skips_missing = true}, &notes);
+  EXPECT_EQ(notes.num_left_out, 2);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[1].line, 4);
   // A label is no text.
