@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "base/first_names.h"
 #include "base/format.h"
+#include "experiments/records/last_row.h"
+#include "experiments/records/metrics_table.h"
 #include "experiments/records/run_record.h"
 #include "experiments/sweep/train_command.h"
 
@@ -49,6 +51,16 @@ bool hear_of_end(SweepRow& row, const fs::path& folder) {
   row.exit = 0;
   row.error.clear();
   return true;
+}
+
+// Nor is how long: what its last row tells counts.
+void add_unheard_seconds(SweepRow& row, const FormerRun& former, const fs::path& folder) {
+  if (former.runs_since.empty()) return;
+  const auto last = last_row(folder / "metrics.csv");
+  const auto stamp = last.find("timestamp");
+  if (stamp == last.end()) return;
+  const double seconds = seconds_of_timestamp(stamp->second) - seconds_of_timestamp(former.runs_since);
+  if (seconds > 0) row.seconds += seconds;  // else the row is of a process before it
 }
 
 }  // namespace
@@ -118,6 +130,7 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
     if (is_there) {
       if (hear_of_end(row, folder)) out.ended_unheard.push_back(i);
       read_metrics(row, folder);
+      add_unheard_seconds(row, it->second, folder);
     } else if (row.state == SweepState::Done && !archive.empty()) {
       out.archived.push_back(i);
       archived.push_back(fmt::format("{} ({})", row.run, archive));
@@ -162,23 +175,25 @@ std::vector<SweepRow> rows_that_stay(const std::vector<SweepPoint>& points, cons
   std::vector<SweepRow> out;
   std::set<std::string> known;
   for (const SweepPoint& point : points) known.insert(point.name);
-  const auto add = [&](SweepRow row) {
+  const auto add = [&](SweepRow row, const FormerRun& run) {
     if (const fs::path folder = sweep / row.run; holds_run(folder)) {
       hear_of_end(row, folder);
       read_metrics(row, folder);
+      add_unheard_seconds(row, run, folder);
     }
     out.push_back(std::move(row));
   };
   for (const SweepPoint& point : others) {
     known.insert(point.name);
     const auto it = former.find(point.name);
-    SweepRow row = it != former.end() ? it->second.row : SweepRow();
+    const FormerRun run = it != former.end() ? it->second : FormerRun();
+    SweepRow row = run.row;
     row.run = point.name;
     row.values = point.values;
-    add(std::move(row));
+    add(std::move(row), run);
   }
   for (const auto& [name, run] : former)
-    if (!known.contains(name)) add(run.row);
+    if (!known.contains(name)) add(run.row, run);
   return out;
 }
 

@@ -117,9 +117,13 @@ void take(const Event& event, std::map<std::string, FormerRun>& runs) {
     row.error.clear();
     run.command = event.texts("command");
     run.archive.clear();  // it has an older state
+    run.runs_since.clear();
+    row.seconds = event.number("seconds").value_or(row.seconds);  // older journals do not say it
   }
-  if (kind == "running" && row.started.empty()) row.started = event.text("time");
+  if (kind == "running") run.runs_since = event.text("time");
+  if (kind == "running" && row.started.empty()) row.started = run.runs_since;
   if (kind == "end") {
+    run.runs_since.clear();
     row.state = event.state("state");
     const std::optional<int64_t> exit = event.integer("exit");
     row.exit = exit ? std::optional(static_cast<int>(*exit)) : std::nullopt;
@@ -184,7 +188,7 @@ void Journal::begin(const std::string& sweep, size_t runs, bool resumes) {
 void Journal::start(const SweepRow& row, const std::vector<std::string>& command) {
   nlohmann::ordered_json values = nlohmann::ordered_json::object();
   for (const auto& [path, value] : row.values) values[path] = value;
-  append("start", {{"run", row.run}, {"values", values}, {"device", row.device}, {"command", command}});
+  append("start", {{"run", row.run}, {"values", values}, {"device", row.device}, {"seconds", row.seconds}, {"command", command}});
 }
 
 std::string Journal::running(const std::string& run) { return append("running", {{"run", run}}); }

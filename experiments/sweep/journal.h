@@ -15,6 +15,8 @@ struct FormerRun {
   SweepRow row;                      // as the sweep has left it, however it ended, with the metrics of its last end
   std::vector<std::string> command;  // that it was started with the last time; none: it never was
   std::string archive;               // that `runs archive` has made of it; "": none
+  // When its last process began to run, of whose end the journal does not know, as timestamps of metrics.csv; "": there is none.
+  std::string runs_since;
 };
 
 // journal.jsonl of a sweep: what happened, a JSON object a line, appended only and on its way to disk before the next thing happens.
@@ -30,7 +32,7 @@ class Journal {
 
   explicit Journal(const std::filesystem::path& file);
   void begin(const std::string& sweep, size_t runs, bool resumes);
-  // That a run is started, with its values and its device; under a batch system it may wait still.
+  // That a run is started, with its values, its device and the seconds of its former processes; under a batch system it may wait still.
   void start(const SweepRow& row, const std::vector<std::string>& command);
   // That it runs. Gives the moment, as timestamps of metrics.csv.
   std::string running(const std::string& run);

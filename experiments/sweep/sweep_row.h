@@ -29,7 +29,7 @@ struct SweepRow {
   std::string device;
   std::optional<int> exit;  // status of its last process
   std::string started;      // when it ran first, as timestamps of metrics.csv
-  double seconds = 0;       // that its processes were seen to run
+  double seconds = 0;       // that its processes were seen to run, all of them; of one whose sweep was killed, until its last row
   // Of its metrics.csv; nothing where there is none yet.
   int64_t steps = 0;
   std::optional<double> final_loss;  // the mean of the last 5 % of the rows that have a loss

@@ -235,6 +235,31 @@ TEST_F(FormerRunsOf, RowsStandAsTheirFoldersTell) {
   EXPECT_EQ(states(former_rows(all, former, scratch_.folder(), true))[3], Queued);
 }
 
+// Its journal tells when it began, its table how long it went on at least.
+TEST_F(FormerRunsOf, TheTimeOfAProcessThatItsSweepDidNotSeeEndCounts) {
+  FormerRuns former = done(R"("repeat": {"seed": [1, 2, 3, 4]})");
+  for (auto& [name, run] : former) {
+    make(name, name == "seed=4" ? "3 steps done in 1 s\n" : "");
+    std::ofstream(scratch_.folder() / name / "metrics.csv") << "timestamp,step,loss\n2026-01-31T23:59:50.000Z,0,3\n"
+                                                            << "2026-02-01T00:00:10.500Z,1,2\n2026-02-01T00:00:";
+    run.row.state = SweepState::Killed;
+    run.row.seconds = 7;  // of processes before
+    run.runs_since = "2026-01-31T23:59:45.250Z";
+  }
+  former.at("seed=2").runs_since = "2026-02-01T00:01:00.000Z";  // it has left no row since
+  former.at("seed=3").runs_since.clear();                       // and of this one the journal knows the end
+  const std::vector<SweepPoint> all = points(R"("repeat": {"seed": [1, 2, 3, 4]})");
+  const FormerRows rows = former_rows(all, former, scratch_.folder(), false);
+  EXPECT_EQ(rows.ended_unheard, std::vector<size_t>{3});
+  const std::vector<SweepRow> stay = rows_that_stay({}, all, former, scratch_.folder());
+  for (const std::vector<SweepRow>* these : {&rows.rows, &stay}) {
+    EXPECT_NEAR(these->at(0).seconds, 7 + 25.25, 1e-6);
+    EXPECT_EQ(these->at(1).seconds, 7);
+    EXPECT_EQ(these->at(2).seconds, 7);
+    EXPECT_NEAR(these->at(3).seconds, 7 + 25.25, 1e-6);
+  }
+}
+
 TEST_F(FormerRunsOf, AnArchivedRunIsDoneWhereItWasDone) {
   FormerRuns former = done(R"("repeat": {"seed": [1, 2, 3]})");
   former.at("seed=1").archive = "/kept/1.tar";

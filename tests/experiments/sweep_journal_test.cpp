@@ -130,6 +130,31 @@ TEST(SweepJournal, OlderOnesAreReadAndOddValuesNamed) {
     EXPECT_SAYS(said(line), "journal.jsonl: line 2 is no event of a sweep's journal: " + (expected[0] == '`' ? expected : "`command` is"));
 }
 
+// Also where the sweep was killed each time.
+TEST(SweepJournal, TellsSinceWhenARunGoesOnAndTheSecondsBefore) {
+  const ScratchFolder scratch;
+  const std::string file = scratch.path("journal.jsonl");
+  Journal journal(file);
+  SweepRow row;
+  row.run = "a";
+  journal.start(row, {"zerostep", "train"});
+  const std::string since = journal.running("a");
+  EXPECT_EQ(Journal::read(file).at("a").runs_since, since);
+  EXPECT_EQ(Journal::read(file).at("a").row.seconds, 0);
+  row.seconds = 12.5;  // as a sweep that goes on works them out
+  journal.start(row, {"zerostep", "train"});
+  EXPECT_EQ(Journal::read(file).at("a").runs_since, "");
+  EXPECT_EQ(Journal::read(file).at("a").row.seconds, 12.5);
+  EXPECT_EQ(Journal::read(file).at("a").row.started, since);
+  const std::string again = journal.running("a");
+  EXPECT_EQ(Journal::read(file).at("a").runs_since, again);
+  EXPECT_EQ(Journal::read(file).at("a").row.started, since);
+  row.seconds = 20;
+  journal.end(row);
+  EXPECT_EQ(Journal::read(file).at("a").runs_since, "");
+  EXPECT_EQ(Journal::read(file).at("a").row.seconds, 20);
+}
+
 TEST(SweepJournal, TellsOfArchivesUntilTheRunIsStartedAgain) {
   const ScratchFolder scratch;
   const std::string file = scratch.path("journal.jsonl");
