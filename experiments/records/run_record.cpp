@@ -137,6 +137,16 @@ void make_printable(std::vector<RunRecord>& runs) {
   for (RunRecord& run : runs) run.name = schema::printable(run.name);
 }
 
+// Whether one of these paths lies below a folder, or is it.
+bool holds_any_of(const std::string& folder, const std::vector<fs::path>& paths) {
+  std::error_code error;
+  const fs::path above = fs::weakly_canonical(folder, error);
+  return std::any_of(paths.begin(), paths.end(), [&](const fs::path& path) {
+    const fs::path way = fs::weakly_canonical(path, error).lexically_relative(above);
+    return !way.empty() && *way.begin() != "..";
+  });
+}
+
 void add_flat(const nlohmann::json& value, const std::string& path, std::map<std::string, nlohmann::json>& out) {
   // What the sources of a key say is one value, as a list of them is.
   const schema::Key* key = schema::find(path);
@@ -156,7 +166,7 @@ bool names_a_place(std::string_view path) {
 }  // namespace
 
 std::string_view name_of(RunState state) {
-  constexpr std::string_view kNames[] = {"running", "done", "interrupted", "failed", "killed", "unknown"};
+  constexpr std::string_view kNames[] = {"running", "done", "interrupted", "failed", "killed", "unknown", "queued"};
   return nth(kNames, static_cast<int>(state));
 }
 
@@ -232,7 +242,7 @@ fs::path link_on_way(const fs::path& place, const fs::path& folder) {
   return {};
 }
 
-std::vector<RunRecord> find_runs(const std::vector<std::string>& places) {
+std::vector<RunRecord> find_runs(const std::vector<std::string>& places, const std::vector<fs::path>& others) {
   std::vector<RunRecord> out;
   std::set<fs::path> known;
   std::error_code error;
@@ -248,7 +258,7 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places) {
     }
     std::vector<fs::path> folders;
     add_below(place, kLevels, folders);
-    if (folders.empty())
+    if (folders.empty() && !holds_any_of(place, others))
       fail_input(
           "{} holds no run: a folder with a metrics.csv, as `zerostep train` leaves it, is expected there or at most {} levels below it",
           place, kLevels);

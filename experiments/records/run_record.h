@@ -15,7 +15,8 @@ enum class RunState : uint8_t {
   Interrupted,  // a signal stopped it after a step
   Failed,       // it said why
   Killed,       // it ended without a word of its own
-  Unknown       // a CSV alone, or a log that cannot be read
+  Unknown,      // a CSV alone, or a log that cannot be read
+  Queued        // a run of a sweep that has not begun: it has no folder
 };
 // What a line of a run's log begins with by which its sweep says that a signal has killed it; the signal's name follows.
 inline constexpr std::string_view kKilledBy = "killed by ";
@@ -60,8 +61,9 @@ std::filesystem::path link_on_way(const std::filesystem::path& place, const std:
 
 // The runs of folders, of folders of runs (down to three levels) and of CSV files, each once; those of a folder ordered by path. A run's
 // name is the end of its folder's path, or of its file's without ".csv": as many parts as tell it from the others. Of a folder and links to
-// it below a place the folder counts. InputError naming the path: it is not there, or has no run.
-std::vector<RunRecord> find_runs(const std::vector<std::string>& places);
+// it below a place the folder counts. InputError naming the path: it is not there, or has no run, unless it holds one of the folders
+// `others`, of runs that have left nothing.
+std::vector<RunRecord> find_runs(const std::vector<std::string>& places, const std::vector<std::filesystem::path>& others = {});
 
 // Every value of a configuration by its path; lists and empty blocks are values.
 std::map<std::string, nlohmann::json> flat(const nlohmann::json& config);

@@ -16,7 +16,7 @@
 #include "experiments/plot/draw_picture.h"
 #include "experiments/plot/place_picture.h"
 #include "experiments/plot/views.h"
-#include "experiments/report/archived_runs.h"
+#include "experiments/report/absent_runs.h"
 #include "experiments/report/report.h"
 #include "runtime/report/output_file.h"
 
@@ -123,15 +123,16 @@ void note_flaws(const std::vector<PlotRun>& runs, std::vector<std::string>& note
 }
 
 // Which runs have a row but no curve, since their folders are gone. InputError where no run of a place is left.
-void note_archived(const PlotRequest& request, const std::vector<ArchivedRun>& archived, std::vector<std::string>& notes) {
-  if (archived.empty()) return;
+void note_archived(const PlotRequest& request, const std::vector<AbsentRun>& absent, std::vector<std::string>& notes) {
   std::vector<std::string> names;
-  for (const ArchivedRun& run : archived) names.push_back(fmt::format("{} ({})", run.record.name, run.archive));
+  for (const AbsentRun& run : absent)
+    if (run.is_archived()) names.push_back(fmt::format("{} ({})", run.record.name, run.archive));
+  if (names.empty()) return;
   for (const std::string& place : request.places) {
     const fs::path folder = fs::weakly_canonical(place);
-    const auto is_of = [&](const ArchivedRun& run) { return run.record.folder.parent_path() == folder; };
+    const auto is_of = [&](const AbsentRun& run) { return run.is_archived() && run.record.folder.parent_path() == folder; };
     std::error_code error;
-    if (std::any_of(archived.begin(), archived.end(), is_of) &&
+    if (std::any_of(absent.begin(), absent.end(), is_of) &&
         std::none_of(fs::directory_iterator(folder, error), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) { return holds_run(entry.path()); }))
       fail_input("{}: all of its runs are archived, so there is nothing to draw: {}. Unpack one into the folder (tar --extract --file)",
@@ -142,10 +143,21 @@ void note_archived(const PlotRequest& request, const std::vector<ArchivedRun>& a
                               names.size() == 1 ? "its row is" : "their rows are", first_names(names)));
 }
 
-PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, std::vector<std::string>& notes) {
+// Which runs of a sweep have a row and nothing else, since they have not come to a step.
+void note_not_begun(const std::vector<AbsentRun>& runs, std::vector<std::string>& notes) {
+  if (runs.empty()) return;
+  std::vector<std::string> names;
+  for (const AbsentRun& run : runs) names.push_back(fmt::format("{} ({})", run.record.name, name_of(run.record.state)));
+  notes.push_back(fmt::format("{} come to no step and {} a row alone: {}",
+                              names.size() == 1 ? "1 run has" : fmt::format("{} runs have", names.size()),
+                              names.size() == 1 ? "has" : "have", first_names(names)));
+}
+
+PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, const std::vector<AbsentRun>& not_begun,
+                     std::vector<std::string>& notes) {
   PlotInput out;
   out.x = x_axis(request.x);
-  out.runs = load_runs(find_runs(request.places), columns_to_read(request, views, out.x), request.threads, notes);
+  out.runs = load_runs(find_runs(request.places, folders_of(not_begun)), columns_to_read(request, views, out.x), request.threads, notes);
   out.y = columns_with_numbers(out.runs, request.y, notes);
   const bool is_column = std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end();
   if (is_column && !has_numbers(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()})) fail_input("--x {}: {}", request.x, kNoNumber);
@@ -161,9 +173,12 @@ PlotInput read_input(const PlotRequest& request, const std::vector<const View*>&
   return out;
 }
 
-std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<const View*>& views, const PlotInput& input) {
+// `may_be_none`: where nothing can be drawn the rest is written all the same, and a note says so.
+std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<const View*>& views, const PlotInput& input,
+                                 bool may_be_none, std::vector<std::string>& notes) {
   std::vector<Picture> out;
   for (const View* view : views) {
+    if (input.runs.empty()) break;
     // What compares runs says nothing of one.
     if (request.views.empty() && input.runs.size() == 1 && (view->name == "overview" || view->name == "compare")) continue;
     std::optional<Picture> picture = view->make(input);
@@ -173,8 +188,9 @@ std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<c
     picture->is_grouped = !input.by.empty();
     out.push_back(std::move(*picture));
   }
-  if (out.empty() && !request.formats.empty())
-    fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
+  if (!out.empty() || request.formats.empty()) return out;
+  if (!may_be_none) fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
+  notes.emplace_back("there is no picture, since no run has a step with a number to draw yet");
   return out;
 }
 
@@ -221,11 +237,12 @@ PlotResult plot(const PlotRequest& request) {
   const std::vector<const View*> views = views_of(request);
   check_formats(request);
   PlotResult out;
-  const std::vector<ArchivedRun> archived = find_archived_runs(request.places, out.notes);
-  note_archived(request, archived, out.notes);
-  const PlotInput input = read_input(request, views, out.notes);
-  std::vector<Picture> pictures = pictures_of(request, views, input);
-  out.summary = summarize(input.runs, archived);
+  const std::vector<AbsentRun> absent = find_absent_runs(request.places, out.notes), not_begun = without_archived(absent);
+  note_archived(request, absent, out.notes);
+  note_not_begun(not_begun, out.notes);
+  const PlotInput input = read_input(request, views, not_begun, out.notes);
+  std::vector<Picture> pictures = pictures_of(request, views, input, request.is_of_sweep || !not_begun.empty(), out.notes);
+  out.summary = summarize(input.runs, absent);
   out.folder = folder_of(request);
   make_folder(out.folder);
   const auto write = [&](const std::string& name, const std::string& content) {

@@ -19,7 +19,8 @@ struct PlotRequest {
   std::vector<std::string> formats = {"svg"};  // svg, png, pdf; none: the report and the summaries alone
   std::string out;                             // a folder; "": `plots` in the only folder that is given, or here
   PictureSize size;
-  std::string command;  // as it was called, for the report
+  std::string command;       // as it was called, for the report
+  bool is_of_sweep = false;  // a sweep's own report, which is written also where there is nothing to draw
   int threads = 1;
 };
 

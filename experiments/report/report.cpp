@@ -144,7 +144,7 @@ std::string common_loss(const Summary& summary) {
       summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
-    if (!run.is_archived)
+    if (!run.is_archived && run.has_begun)
       out += "<tr>" + name_cell(run.name) + count_cell(run.steps_to_common) + seconds_cell(run.seconds_to_common) +
              count_cell(run.forwards_to_common) + "</tr>\n";
   return out + kTableEnd + "<p class=\"pale\">A backward pass counts as 2 forward passes.</p>\n";
@@ -153,7 +153,7 @@ std::string common_loss(const Summary& summary) {
 std::string failures(const Summary& summary) {
   std::string rows;
   for (const RunSummary& run : summary.runs)
-    if (is_broken(run.state) || run.state == RunState::Interrupted)
+    if (is_broken(run.state) || run.state == RunState::Interrupted || run.state == RunState::Queued)
       rows += "<tr>" + name_cell(run.name) + state_cell(run) + count_cell(static_cast<double>(run.steps)) +
               text_cell(run.why.empty() ? "it ended without a word" : run.why, "wrap") + "</tr>\n";
   if (rows.empty()) return "";

@@ -85,12 +85,13 @@ std::string value_in(const Values& values, const std::string& key) {
   return it == values.end() ? "" : it->second;
 }
 
-RunSummary summary_of(const ArchivedRun& run, const Values& values, const std::vector<std::string>& keys) {
+RunSummary summary_of(const AbsentRun& run, const Values& values, const std::vector<std::string>& keys) {
   RunSummary out;
   out.name = run.record.name;
-  out.path = run.archive;
+  out.path = run.is_archived() ? run.archive : run.record.folder.string();
   out.why = run.record.why;
-  out.is_archived = true;
+  out.is_archived = run.is_archived();
+  out.has_begun = run.is_archived();
   out.state = run.record.state;
   out.has_diverged = run.row.has_diverged;
   out.steps = run.row.steps;
@@ -115,12 +116,12 @@ void set_contest(RunSummary& run, const Values& values) {
   if (run.evaluated_on == "none") run.evaluated_on.clear();
 }
 
-// Of an archived run what its sweep does not set is that of another run of the sweep.
-Values with_values_of_sweep(Values own, const ArchivedRun& archived, const std::vector<PlotRun>& runs, const std::vector<Values>& values) {
+// Of an absent run what its sweep does not set is that of another run of the sweep.
+Values with_values_of_sweep(Values own, const AbsentRun& absent, const std::vector<PlotRun>& runs, const std::vector<Values>& values) {
   std::error_code error;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].record.folder.empty() ||
-        !std::filesystem::equivalent(runs[i].record.folder.parent_path(), archived.record.folder.parent_path(), error))
+        !std::filesystem::equivalent(runs[i].record.folder.parent_path(), absent.record.folder.parent_path(), error))
       continue;
     for (const char* key : {kTask, kTokenizer, kEvaluation}) own.emplace(key, value_in(values[i], key));
     break;
@@ -128,8 +129,8 @@ Values with_values_of_sweep(Values own, const ArchivedRun& archived, const std::
   return own;
 }
 
-// All values of the keys that an archived run has, which stand from index `first` on: nothing else is known of those.
-std::vector<Values> with_keys_of_archived(std::vector<Values> values, size_t first) {
+// All values of the keys that an absent run has, which stand from index `first` on: nothing else is known of those.
+std::vector<Values> with_keys_of_absent(std::vector<Values> values, size_t first) {
   std::set<std::string> known;
   for (size_t i = first; i < values.size(); ++i)
     for (const auto& [path, value] : values[i]) known.insert(path);
@@ -138,8 +139,8 @@ std::vector<Values> with_keys_of_archived(std::vector<Values> values, size_t fir
 }
 
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
-  if (std::any_of(summary.runs.begin(), summary.runs.end(), [&](const RunSummary& run) { return run.task != summary.runs[0].task; }))
-    return;
+  const auto has_another_task = [&](const RunSummary& run) { return run.has_begun && run.task != summary.runs[0].task; };
+  if (std::any_of(summary.runs.begin(), summary.runs.end(), has_another_task)) return;
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
@@ -211,20 +212,20 @@ std::vector<size_t> Summary::unranked() const {
   return out;
 }
 
-Summary summarize(const std::vector<PlotRun>& runs, const std::vector<ArchivedRun>& archived) {
+Summary summarize(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
   Summary out;
   std::vector<Values> values = values_of(runs);
   std::set<std::string> keys;
   for (const std::string& key : differing_keys(values)) keys.insert(key);
-  for (const ArchivedRun& run : archived) values.push_back(PlotRun{run.record, {}}.values());
-  for (const std::string& key : differing_keys(with_keys_of_archived(values, runs.size()))) keys.insert(key);
-  const std::set<std::string> following = following_keys({keys.begin(), keys.end()}, values, keys_of_sweep(runs, archived));
+  for (const AbsentRun& run : absent) values.push_back(PlotRun{run.record, {}}.values());
+  for (const std::string& key : differing_keys(with_keys_of_absent(values, runs.size()))) keys.insert(key);
+  const std::set<std::string> following = following_keys({keys.begin(), keys.end()}, values, keys_of_sweep(runs, absent));
   for (const std::string& key : keys) (following.contains(key) ? out.following : out.keys).push_back(key);
   for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
-  for (size_t i = 0; i < archived.size(); ++i) out.runs.push_back(summary_of(archived[i], values[runs.size() + i], out.keys));
+  for (size_t i = 0; i < absent.size(); ++i) out.runs.push_back(summary_of(absent[i], values[runs.size() + i], out.keys));
   for (size_t i = 0; i < out.runs.size(); ++i) {
     for (const std::string& key : out.following) out.runs[i].following.push_back(value_in(values[i], key));
-    set_contest(out.runs[i], i < runs.size() ? values[i] : with_values_of_sweep(values[i], archived[i - runs.size()], runs, values));
+    set_contest(out.runs[i], i < runs.size() ? values[i] : with_values_of_sweep(values[i], absent[i - runs.size()], runs, values));
   }
   for (Values& own : values)
     std::erase_if(own, [&](const auto& value) { return !keys.contains(value.first) || following.contains(value.first); });

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "experiments/plot/plot_run.h"
-#include "experiments/report/archived_runs.h"
+#include "experiments/report/absent_runs.h"
 
 namespace zerostep {
 
@@ -17,6 +17,7 @@ struct RunSummary {
   std::string name, path, why;  // path: its folder, its CSV file or its archive
   std::string unread;           // as RunRecord
   bool is_archived = false;     // its folder is gone: what is known is what its sweep's journal tells
+  bool has_begun = true;        // false: a run of a sweep that has not come to its first step, in no mean, ranking or curve
   RunState state = RunState::Unknown;
   int64_t steps = 0, total_steps = 0;  // done; asked for
   double final_loss = kUnknown;        // the mean of the last 5 % of the rows that have a loss
@@ -54,7 +55,7 @@ struct Summary {
   std::vector<std::string> keys;       // in which the runs differ, but for those that follow from others
   std::vector<std::string> following;  // keys that differ and follow from others (following_keys())
   std::vector<std::string> telling;    // those of them that tell the runs apart
-  std::vector<RunSummary> runs;        // in the order of the runs, then the archived ones
+  std::vector<RunSummary> runs;        // in the order of the runs, then those that are absent
   // The lowest loss that all runs that neither failed nor were killed nor diverged have come to, as the mean of a twentieth of their rows
   // that have a loss; NaN where there is none, and where runs have several tasks.
   double common_loss = RunSummary::kUnknown;
@@ -70,8 +71,8 @@ struct Summary {
   const std::string& value_of(const RunSummary& run, const std::string& key) const;
 };
 
-// Needs the columns columns_of_summary(). Archived runs have the values that their sweep has set, and no time to the common loss.
-Summary summarize(const std::vector<PlotRun>& runs, const std::vector<ArchivedRun>& archived = {});
+// Needs the columns columns_of_summary(). Absent runs have the values that their sweep has set, and no time to the common loss.
+Summary summarize(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent = {});
 std::vector<std::string_view> columns_of_summary();
 
 std::string summary_csv(const Summary& summary);

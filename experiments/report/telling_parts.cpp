@@ -39,12 +39,12 @@ bool follows_from_mode(const std::string& key, const std::vector<std::map<std::s
 
 }  // namespace
 
-std::optional<std::set<std::string>> keys_of_sweep(const std::vector<PlotRun>& runs, const std::vector<ArchivedRun>& archived) {
+std::optional<std::set<std::string>> keys_of_sweep(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
   std::set<fs::path> sweeps;
   std::error_code ignored;
   for (const PlotRun& run : runs)
     sweeps.insert(run.record.folder.empty() ? fs::path() : fs::weakly_canonical(run.record.folder, ignored).parent_path());
-  for (const ArchivedRun& run : archived) sweeps.insert(fs::weakly_canonical(run.record.folder, ignored).parent_path());
+  for (const AbsentRun& run : absent) sweeps.insert(fs::weakly_canonical(run.record.folder, ignored).parent_path());
   if (sweeps.size() != 1 || sweeps.begin()->empty()) return std::nullopt;
   const fs::path file = *sweeps.begin() / "sweep.json";
   if (!fs::is_regular_file(file, ignored)) return std::nullopt;

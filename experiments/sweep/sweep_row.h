@@ -48,5 +48,8 @@ struct SweepRow {
 void read_metrics(SweepRow& row, const std::filesystem::path& folder);
 // The text of runs.csv: a line for each row, a column for each key that any of them sets; the final loss is its column `loss`.
 std::string runs_csv(const std::vector<SweepRow>& rows);
+// The rows of such a file, without the figures of their metrics but for the number of steps. A value that reads as JSON is that. InputError
+// naming file and row: it is no such file.
+std::vector<SweepRow> read_runs_csv(const std::filesystem::path& file);
 
 }  // namespace zerostep

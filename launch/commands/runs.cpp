@@ -13,6 +13,7 @@
 #include "base/format.h"
 #include "experiments/housekeeping/archive.h"
 #include "experiments/housekeeping/run_files.h"
+#include "experiments/report/absent_runs.h"
 #include "experiments/sweep/journal.h"
 #include "experiments/text/text_table.h"
 #include "experiments/watch/run_status.h"
@@ -83,9 +84,20 @@ int list_runs(const RunsArguments& arguments) {
   };
   std::vector<Listed> runs;
   std::error_code error;
-  for (const RunRecord& run : find_runs(arguments.places))
+  std::vector<std::string> notes;
+  const std::vector<AbsentRun> not_begun = without_archived(find_absent_runs(arguments.places, notes));
+  for (const std::string& note : notes) print_err("warning: {}\n", note);
+  for (const RunRecord& run : find_runs(arguments.places, folders_of(not_begun)))
     runs.push_back({status_of(run, now), run.folder.empty() ? bytes_of(run.metrics) : bytes_below(run.folder),
                     run.folder.empty() || fs::is_symlink(run.folder / "checkpoints", error) ? 0 : bytes_below(run.folder / "checkpoints")});
+  for (const AbsentRun& run : not_begun) {
+    RunStatus status;
+    status.name = run.record.name;
+    status.folder = run.record.folder.string();
+    status.state = run.record.state;
+    status.why = run.record.why;
+    runs.push_back({std::move(status), 0, 0});
+  }
   if (arguments.json) {
     nlohmann::ordered_json objects = nlohmann::ordered_json::array();
     for (const Listed& run : runs) {

@@ -217,17 +217,19 @@ nlohmann::json resolved_file(const SweepFile& file, const SweepBase& base, const
   return root;
 }
 
-// As `plot` writes them, of what the runs have left. A sweep of which no run has begun has none, and one whose runs are archived keeps its
-// own.
-void write_report(const SweepRequest& request, const std::string& command, SweepScreen& screen) {
+// As `plot` writes them, of what the runs have left. A sweep whose runs are archived keeps its own.
+void write_report(const SweepRequest& request, const SweepOutcome& outcome, const std::string& command, SweepScreen& screen) {
   const fs::path folder = request.file.folder();
   const bool has_runs =
       std::any_of(request.points.begin(), request.points.end(), [&](const SweepPoint& point) { return holds_run(folder / point.name); });
-  if (std::error_code error; !has_runs && fs::exists(folder / "report.html", error)) return screen.line("the report stays as it is");
+  std::error_code error;
+  if (!has_runs && outcome.count(SweepState::Done) > 0 && fs::exists(folder / "report.html", error))
+    return screen.line("the report stays as it is");
   PlotRequest plot_of_all;
   plot_of_all.places = {request.file.folder()};
   plot_of_all.out = request.file.folder();
   plot_of_all.command = command;
+  plot_of_all.is_of_sweep = true;
   plot_of_all.threads = static_cast<int>(CoreSet::of_process().size());
   try {
     plot(plot_of_all);
@@ -351,7 +353,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const std::unique_ptr<SweepScreen> screen = make_sweep_screen(request, shares.count(), stdout);
   for (const std::string& note : notes) screen->line(note);
   const SweepOutcome outcome = run_sweep(request, *screen);
-  write_report(request, arguments.command, *screen);
+  write_report(request, outcome, arguments.command, *screen);
   const size_t failed = outcome.count(SweepState::Failed), killed = outcome.count(SweepState::Killed),
                done = outcome.count(SweepState::Done), all = outcome.rows.size();
   screen->line(fmt::format("{} of {} done{}{}{}: {}/runs.csv", done, counted(static_cast<int64_t>(all), "run"),

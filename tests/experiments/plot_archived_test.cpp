@@ -146,5 +146,94 @@ TEST_F(PlotArchived, AreSaidToBeUnknownWhereTheJournalIsDamaged) {
   EXPECT_SAYS(result.notes[0], "archived runs of a sweep are not known: " + made_.path("runs/journal.jsonl") + ": line 1 is no event");
 }
 
+// Points of a sweep that were too large, or never had their turn.
+class PlotNotBegun : public PlotArchived {
+ protected:
+  // runs.csv of a sweep in `runs`, with the journal that makes it one.
+  void sweep(const std::vector<SweepRow>& rows) const {
+    std::filesystem::create_directories(made_.path("runs"));
+    Journal(made_.path("runs/journal.jsonl")).begin("runs", rows.size(), false);
+    made_.write("runs/runs.csv", runs_csv(rows));
+  }
+  static SweepRow row(const std::string& run, const KeyValues& values, SweepState state, const std::string& error, int64_t steps = 0) {
+    SweepRow out;
+    out.run = run;
+    out.values = values;
+    out.state = state;
+    out.error = error;
+    out.steps = steps;
+    return out;
+  }
+};
+
+TEST_F(PlotNotBegun, HaveARowWithTheirReasonAndAreInNothingElse) {
+  make_folder("lr=0.5", 0.5);
+  make_folder("lr=0.25", 0.25);
+  const std::string why = "a rank needs 35.2 TiB, \"at the peak\"\nthere are 22.7 GiB: 35.1 TiB are missing";
+  using enum SweepState;
+  sweep({row("lr=0.5", {{"optimizer.params.lr", 0.5}}, Done, "", 2), row("lr=0.25", {{"optimizer.params.lr", 0.25}}, Done, "", 2),
+         row("n_layer=3000", {{"model.n_layer", 3000}}, Failed, why), row("lr=1", {{"optimizer.params.lr", 1e-30}}, Queued, ""),
+         row("taken", {}, Done, "", 2),           // somebody has taken its folder away
+         row("taken too", {}, Failed, "nan", 1),  // and that of one that had begun
+         row("begins", {}, Running, ""),          // its table is about to be there
+         row("stopped", {}, Interrupted, "early")});
+  const PlotResult result = draw();
+  EXPECT_EQ(result.notes,
+            (Texts{"3 runs have come to no step and have a row alone: n_layer=3000 (failed), lr=1 (queued), stopped (interrupted)"}));
+  const nlohmann::json json = nlohmann::json::parse(summary_json(result.summary).dump());
+  ASSERT_EQ(json["runs"].size(), 5U);
+  EXPECT_EQ(result.summary.keys, (Texts{"model.n_layer", "optimizer.params.lr"}));
+  const nlohmann::json& large = json["runs"][2];
+  EXPECT_EQ(large["name"], "n_layer=3000");
+  EXPECT_EQ(large["state"], "failed");
+  EXPECT_EQ(large["error"], why);
+  EXPECT_EQ(large["keys"]["model.n_layer"], "3000");
+  EXPECT_EQ(large["keys"]["optimizer.params.lr"], "");
+  EXPECT_EQ(large["steps"], 0);
+  EXPECT_EQ(large["final_loss"], nullptr);
+  EXPECT_EQ(json["runs"][3]["state"], "queued");
+  EXPECT_EQ(json["runs"][3]["keys"]["optimizer.params.lr"], "1e-30");
+  EXPECT_EQ(json["common_loss"], 3);
+  EXPECT_EQ(result.summary.rankings(5).at(0).best, (std::vector<size_t>{0, 1}));
+  EXPECT_TRUE(result.summary.unranked().empty());
+  const std::string text = made_.read("out/summary.txt"), page = made_.read("out/report.html");
+  EXPECT_SAYS(text, "failed: n_layer=3000: a rank needs 35.2 TiB");
+  EXPECT_SAYS(made_.read("out/summary.csv"), "n_layer=3000,3000,,failed,0,");
+  EXPECT_SAYS(page, "<p class=\"pale\">5 runs, ");
+  const std::string not_ended = page.substr(page.find("Runs that did not end"));
+  EXPECT_SAYS(not_ended, "35.1 TiB are missing");
+  EXPECT_SAYS(not_ended, "it has not begun");
+  EXPECT_EQ(made_.read("out/loss.tsv").find("3000"), std::string::npos);
+}
+
+TEST_F(PlotNotBegun, AreAReportAlsoWhereThereIsNoOtherRun) {
+  sweep({row("n_layer=3000", {{"model.n_layer", 3000}}, SweepState::Failed, "35.1 TiB are missing")});
+  PlotRequest request;
+  request.places = {made_.path("runs")};
+  request.out = made_.path("out");
+  const PlotResult result = plot(request);
+  EXPECT_EQ(result.files, (Texts{"summary.csv", "summary.txt", "report.html"}));
+  EXPECT_EQ(result.notes.at(1), "there is no picture, since no run has a step with a number to draw yet");
+  EXPECT_SAYS(made_.read("out/report.html"), "35.1 TiB are missing");
+  EXPECT_SAYS(made_.read("out/summary.txt"), "failed: n_layer=3000: 35.1 TiB are missing");
+  // Another place has to hold a run of its own.
+  made_.write("other/notes.txt", "");
+  request.places.push_back(made_.path("other"));
+  EXPECT_SAYS(message_of<InputError>([&] { plot(request); }), "other holds no run");
+}
+
+TEST_F(PlotNotBegun, AreSaidToBeUnknownWhereTheTableOfTheSweepIsDamaged) {
+  make_folder("lr=0.5", 0.5);
+  sweep({});
+  for (const char* text : {"", "run,state\n",
+                           "run,state,device,exit,started,seconds,steps,loss,best_eval_loss,device_peak_bytes,"
+                           "tokens_per_second,error\na,gone,,,,,,,,,,\n"}) {
+    made_.write("runs/runs.csv", text);
+    const PlotResult result = draw();
+    ASSERT_EQ(result.notes.size(), 1U);
+    EXPECT_SAYS(result.notes[0], "runs of a sweep that have not begun are not known: " + made_.path("runs/runs.csv") + ": row ");
+  }
+}
+
 }  // namespace
 }  // namespace zerostep

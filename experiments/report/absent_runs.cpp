@@ -1,6 +1,7 @@
-#include "experiments/report/archived_runs.h"
+#include "experiments/report/absent_runs.h"
 
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "experiments/sweep/journal.h"
@@ -20,6 +21,7 @@ void add_sweeps(const fs::path& folder, int levels, std::set<fs::path>& out) {
 RunState state_of(SweepState state) {
   switch (state) {
     case SweepState::Queued:
+      return RunState::Queued;
     case SweepState::Running:
       return RunState::Unknown;  // the journal tells of no end
     case SweepState::Done:
@@ -49,28 +51,59 @@ nlohmann::json config_of(const KeyValues& values) {
   return out;
 }
 
+AbsentRun absent_run(const fs::path& sweep, const SweepRow& row, const std::string& archive) {
+  AbsentRun out{{}, row, archive};
+  out.record.name = row.run;
+  out.record.folder = sweep / row.run;
+  out.record.metrics = out.record.folder / "metrics.csv";
+  out.record.config = config_of(row.values);
+  out.record.state = state_of(row.state);
+  out.record.why = row.error.empty() && row.state == SweepState::Queued ? "it has not begun" : row.error;
+  return out;
+}
+
+// One that is done and not there was taken away, and one with steps too; one that runs is about to write its first.
+bool has_not_begun(const SweepRow& row) { return row.state != SweepState::Done && row.state != SweepState::Running && row.steps == 0; }
+
 }  // namespace
 
-std::vector<ArchivedRun> find_archived_runs(const std::vector<std::string>& places, std::vector<std::string>& notes) {
+std::vector<AbsentRun> find_absent_runs(const std::vector<std::string>& places, std::vector<std::string>& notes) {
   constexpr int kLevels = 2;
   std::set<fs::path> sweeps;
   std::error_code error;
   for (const std::string& place : places)
     if (fs::is_directory(place, error)) add_sweeps(place, kLevels, sweeps);
-  std::vector<ArchivedRun> out;
-  for (const fs::path& sweep : sweeps) try {
+  std::vector<AbsentRun> out;
+  for (const fs::path& sweep : sweeps) {
+    std::set<std::string> archived;
+    try {
       for (const auto& [name, run] : Journal::read(sweep / Journal::kFile)) {
         if (run.archive.empty() || holds_run(sweep / name)) continue;
-        ArchivedRun& archived = out.emplace_back(ArchivedRun{{}, run.row, run.archive});
-        archived.record.name = name;
-        archived.record.folder = sweep / name;
-        archived.record.config = config_of(run.row.values);
-        archived.record.state = state_of(run.row.state);
-        archived.record.why = run.row.error;
+        archived.insert(name);
+        out.push_back(absent_run(sweep, run.row, run.archive));
       }
     } catch (const InputError& damaged) {
       notes.push_back(std::string("archived runs of a sweep are not known: ") + damaged.what());
     }
+    if (!fs::is_regular_file(sweep / "runs.csv", error)) continue;
+    try {
+      for (const SweepRow& row : read_runs_csv(sweep / "runs.csv"))
+        if (has_not_begun(row) && !archived.contains(row.run) && !holds_run(sweep / row.run)) out.push_back(absent_run(sweep, row, ""));
+    } catch (const InputError& damaged) {
+      notes.push_back(std::string("runs of a sweep that have not begun are not known: ") + damaged.what());
+    }
+  }
+  return out;
+}
+
+std::vector<AbsentRun> without_archived(std::vector<AbsentRun> runs) {
+  std::erase_if(runs, [](const AbsentRun& run) { return run.is_archived(); });
+  return runs;
+}
+
+std::vector<fs::path> folders_of(const std::vector<AbsentRun>& runs) {
+  std::vector<fs::path> out;
+  for (const AbsentRun& run : runs) out.push_back(run.record.folder);
   return out;
 }
 
