@@ -1,4 +1,4 @@
-"""The files beside this script, which tests/runtime/tables_test.cpp reads: the rows of rows.jsonl as every other kind of table.
+"""The files beside this script, which the tests of rows read (tests/runtime/support/table_files.h): the rows of rows.jsonl as every other kind of table.
 
 They are made anew by `python3 tests/runtime/tables/make_tables.py`, with pyarrow 26.0.1, datasets 5.2.0 and zstandard from PyPI.
 """
