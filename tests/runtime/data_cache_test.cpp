@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <sstream>
 #include <thread>
 
+#include "runtime/data/table_writer.h"
 #include "tests/runtime/support/data_test_files.h"
+#include "tests/runtime/support/table_files.h"
 
 namespace zerostep {
 namespace {
@@ -33,6 +36,39 @@ class DataCache : public DataTest {
     EXPECT_EQ(all_tokens(*stream), tokens);
     EXPECT_EQ(stream->is_from_cache(), is_from_cache);
     EXPECT_EQ(tokenizer_.bytes == before, is_from_cache);
+  }
+  // The tokens of a source that is read anew.
+  std::vector<int32_t> made_of(const DocumentSource& source) const {
+    DataOptions without_cache = options({}, 1);
+    without_cache.sources = {source};
+    without_cache.shuffle = false;
+    return all_tokens(*DataStream::open(without_cache, CountingTokenizer()));
+  }
+  // A file or folder of tests/runtime/tables under another name, as if written an hour ago.
+  std::string copy_old(const std::string& table, const std::string& name) const {
+    std::filesystem::copy(table_file(table), path(name), std::filesystem::copy_options::recursive);
+    if (std::filesystem::is_regular_file(path(name))) age(path(name));
+    for (const std::string& file : files_below(path(name))) age(file);
+    return path(name);
+  }
+  static std::vector<std::string> files_below(const std::string& folder) {
+    std::vector<std::string> found;
+    if (!std::filesystem::is_directory(folder)) return found;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+      if (entry.is_regular_file()) found.push_back(entry.path().string());
+    return found;
+  }
+  static std::string content_of(const std::string& file) {
+    std::stringstream content;
+    content << std::ifstream(file, std::ios::binary).rdbuf();
+    return content.str();
+  }
+  // Zeros in the place of a file's bytes, with its former stamp: whoever reads it finds that it is damaged.
+  static void blank(const std::string& file) {
+    const auto written = std::filesystem::last_write_time(file);
+    const std::string zeros(std::filesystem::file_size(file), '\0');
+    std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).write(zeros.data(), std::ssize(zeros));
+    std::filesystem::last_write_time(file, written);
   }
   CountingTokenizer tokenizer_;
 };
@@ -85,6 +121,80 @@ TEST_F(DataCache, AnOldFileIsKnownByItsStampWithoutReadingIt) {
   expect_open(cached({file}), documents({"text"}), true);
 }
 
+// The second start reads no byte of a table, whatever its kind; one of another content is read, and its tokens are its own.
+TEST_F(DataCache, TheSecondStartReadsNoFileOfAnyKind) {
+  for (const char* form : kTableForms) {
+    const std::string file = copy_old(form, form), ending = std::filesystem::path(form).extension().string();
+    DataOptions given = cached({file});
+    given.cache = path(std::string("cache of ") + form);
+    const std::vector<int32_t> tokens = made_of({.paths = {file}});
+    expect_open(given, tokens, false);
+    blank(file);
+    expect_open(given, tokens, true);
+    // Others: rows of our own, five rows of the same, or the same rows twice, as members of a compressed file may follow each other.
+    if (ending == ".parquet") {
+      const auto writer = write_parquet(file, {"text"}, "test");
+      for (const std::string& text : {std::string("others"), std::string(form)}) writer->append({text});
+      writer->close();
+    } else {
+      const std::string again = content_of(table_file(form));
+      write(form, ending == ".arrow" ? content_of(table_file("both/train/data-00000-of-00001.arrow")) : again + again);
+    }
+    age(file);
+    const std::vector<int32_t> others = made_of({.paths = {file}});
+    EXPECT_NE(others, tokens) << form;
+    expect_open(given, others, false);
+    blank(file);
+    expect_open(given, others, true);
+  }
+  EXPECT_TRUE(warnings_.empty());
+}
+
+// Of a folder of save_to_disk only what says which files it has, and in which order, is read again.
+TEST_F(DataCache, TheSecondStartReadsNoRowsOfASavedFolder) {
+  const std::string folder = copy_old("saved", "saved"), first = "data-00000-of-00002.arrow", second = "data-00001-of-00002.arrow";
+  const auto given = cached({folder});
+  const auto say_files = [&](const std::vector<std::string>& names) {
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + ("{\"filename\": \"" + name + "\"}");
+    write_old("saved/state.json", "{\"_data_files\": [" + list + "]}");
+  };
+  const std::vector<int32_t> tokens = made_of({.paths = {table_file("rows.jsonl")}}), of_first = made_of({.paths = {folder + "/" + first}}),
+                             of_second = made_of({.paths = {folder + "/" + second}});
+  const auto joined = [](std::vector<int32_t> front, const std::vector<int32_t>& back) {
+    front.insert(front.end(), back.begin(), back.end());
+    return front;
+  };
+  EXPECT_EQ(joined(of_first, of_second), tokens);
+  expect_open(given, tokens, false);
+  say_files({second, first});
+  expect_open(given, joined(of_second, of_first), false);
+  say_files({second});
+  expect_open(given, of_second, false);
+  for (const std::string& name : {first, second}) blank(folder + "/" + name);
+  expect_open(given, of_second, true);
+  say_files({second, first});
+  expect_open(given, joined(of_second, of_first), true);
+  say_files({first, second});
+  expect_open(given, tokens, true);
+  // A file of the same name and another content.
+  std::filesystem::copy_file(table_file("both/train/data-00000-of-00001.arrow"), folder + "/" + second,
+                             std::filesystem::copy_options::overwrite_existing);
+  say_files({second});
+  expect_open(given, made_of({.paths = {table_file("rows.jsonl")}, .max_documents = 5}), false);
+  // Each split of several has its own tokens.
+  DataOptions of_split = cached({copy_old("both", "both")});
+  for (const bool is_from_cache : {false, true}) {
+    of_split.sources[0].split = "train";
+    expect_open(of_split, made_of({.paths = {table_file("rows.jsonl")}, .max_documents = 5}), true);
+    of_split.sources[0].split = "validation";
+    expect_open(of_split, tokens, is_from_cache);
+    for (const std::string& file : files_below(path("both")))
+      if (file.ends_with(".arrow")) blank(file);
+  }
+  EXPECT_TRUE(warnings_.empty());
+}
+
 TEST_F(DataCache, TokenizerAndFieldsArePartOfTheKey) {
   const std::string lines = write_old("a.jsonl", "{\"text\": \"x\", \"title\": \"y\"}\n");
   DataOptions given = cached({lines});
@@ -110,9 +220,7 @@ TEST_F(DataCache, DamagedFilesAreMadeAnewWithAWarning) {
   const auto given = cached({write_old("a.txt", "some text")});
   expect_open(given, documents({"some text"}), false);
   const std::string cache = files_ending(".tokens").at(0);
-  std::stringstream content;
-  content << std::ifstream(cache, std::ios::binary).rdbuf();
-  const std::string good = content.str();
+  const std::string good = content_of(cache);
   std::vector<std::string> bad = {
       "", "x", good.substr(0, 63), good.substr(0, 64), good.substr(0, good.size() - 1), good + "x", std::string(good.size(), '\0')};
   for (size_t byte = 0; byte < good.size(); ++byte) {  // of the header, and of the tokens behind it
