@@ -66,16 +66,19 @@ TEST_F(ZerothOrder, RanksAndGroupsOfDirectionsTrainTheSameModel) {
   }
 }
 
-// Half of the samples for each kind of step, and both streams on show.
+// Each kind of step has its share of the samples, half where no share is said, and none is both's; both streams are on show.
 TEST_F(ZerothOrder, SplitDataIsDisjoint) {
   // No two samples of this text are equal.
   std::string text;
   for (uint64_t i = 0, state = 1; i < 2000; ++i)
     text += static_cast<char>('a' + (state = state * 6364136223846793005u + 1) / (1u << 30) % 26);
   place_.write("corpus.txt", text);
-  const auto samples = [&](const char* data) {
-    const Outcome done = place_.run({"inspect", "batches", place_.config(), "--steps", "40", "--set", "step.mode=alternating", "--set",
-                                     std::string("step.bp_data=") + data, "--set", "data.max_samples=60"});
+  const auto samples = [&](const char* data, const char* share = nullptr) {
+    std::vector<std::string> command{
+        "inspect", "batches", place_.config(), "--steps", "100", "--set", "step.mode=alternating", "--set", "data.max_samples=60"};
+    command.insert(command.end(), {"--set", std::string("step.bp_data=") + data});
+    if (share != nullptr) command.insert(command.end(), {"--set", std::string("step.bp_share=") + share});
+    const Outcome done = place_.run(command);
     EXPECT_EQ(done.status, 0) << done.err;
     std::istringstream lines(done.out);
     std::set<std::string> queries, backprop;
@@ -91,6 +94,8 @@ TEST_F(ZerothOrder, SplitDataIsDisjoint) {
     return std::array<size_t, 3>{queries.size(), backprop.size(), both.size()};
   };
   EXPECT_EQ(samples("split"), (std::array<size_t, 3>{30, 30, 0}));
+  EXPECT_EQ(samples("split", "0.1"), (std::array<size_t, 3>{54, 6, 0}));
+  EXPECT_EQ(samples("split", "0.75"), (std::array<size_t, 3>{15, 45, 0}));
   const auto [queries, backprop, both] = samples("same");
   EXPECT_EQ(queries, 60u);
   EXPECT_GT(backprop, 30u);
