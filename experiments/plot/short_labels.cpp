@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <set>
 
-#include "experiments/plot/text_width.h"
-
 namespace zerostep {
 namespace {
 
-bool fit(const std::vector<std::string>& texts, double size, double most) {
-  return std::all_of(texts.begin(), texts.end(), [&](const std::string& text) { return text_width(text, size) <= most; });
+bool fit(const std::vector<std::string>& texts, const TextWidth& width, double most) {
+  return std::all_of(texts.begin(), texts.end(), [&](const std::string& text) { return width(text) <= most; });
 }
 
 size_t count_of(const std::vector<std::string>& texts) { return std::set(texts.begin(), texts.end()).size(); }
@@ -89,7 +87,8 @@ std::vector<std::string> with_short_keys(const std::vector<std::string>& texts, 
 
 // Whole parts from both ends of a text, as many as fit and, of those, as nearly as many of either end as no other text has; "" where there
 // are none. `is_apart` tells whether it is to differ from the others at all.
-std::string ends_apart_from(const std::string& text, const std::vector<std::string>& others, double size, double most, bool is_apart) {
+std::string ends_apart_from(const std::string& text, const std::vector<std::string>& others, const TextWidth& width, double most,
+                            bool is_apart) {
   const std::vector<Part> parts = parts_of(text);
   const auto joined = [&](size_t from, size_t to) {
     std::string out;
@@ -104,7 +103,7 @@ std::string ends_apart_from(const std::string& text, const std::vector<std::stri
       const size_t head = off % 2 == 1 ? half + shift : half - shift, begin = parts.size() - (kept - head);
       const std::string first = joined(0, head), last = joined(begin, parts.size());
       std::string out = first + kEllipsis + (last.empty() ? "" : parts[begin - 1].separator) + last;
-      if (text_width(out, size) > most) continue;
+      if (width(out) > most) continue;
       if (!is_apart || std::none_of(others.begin(), others.end(), [&](const std::string& other) {
             return other != text && other.starts_with(first) && other.ends_with(last);
           }))
@@ -114,10 +113,10 @@ std::string ends_apart_from(const std::string& text, const std::vector<std::stri
 }
 
 // The two ends of a text, of those that fit the nearest to equal ones that no other text has; "" where there are none.
-std::string apart_from(const std::string& text, const std::vector<std::string>& others, double size, double most) {
-  if (text_width(text, size) <= most) return text;
+std::string apart_from(const std::string& text, const std::vector<std::string>& others, const TextWidth& width, double most) {
+  if (width(text) <= most) return text;
   size_t kept = text.size() - 1;
-  while (kept > 2 && text_width(text.substr(0, kept) + kEllipsis, size) > most) --kept;
+  while (kept > 2 && width(text.substr(0, kept) + kEllipsis) > most) --kept;
   const auto is_apart = [&](size_t head, size_t tail) {
     const auto [first, last] = ends_of(text, head, tail);
     return std::none_of(others.begin(), others.end(), [&, first = first, last = last](const std::string& other) {
@@ -132,11 +131,11 @@ std::string apart_from(const std::string& text, const std::vector<std::string>& 
       if (!is_apart(head, tail)) continue;
       // Letters of one end may be wider than those that `kept` was counted with.
       std::string out = cut_in_middle(text, head, tail);
-      while (text_width(out, size) > most && head + tail > 2) {
+      while (width(out) > most && head + tail > 2) {
         --(head > tail ? head : tail);
         out = cut_in_middle(text, head, tail);
       }
-      if (text_width(out, size) <= most && is_apart(head, tail)) return out;
+      if (width(out) <= most && is_apart(head, tail)) return out;
     }
   return "";
 }
@@ -144,25 +143,30 @@ std::string apart_from(const std::string& text, const std::vector<std::string>& 
 }  // namespace
 
 ShortLabels short_labels(const std::vector<std::string>& texts, double size, double most) {
+  return short_labels(
+      texts, [size](std::string_view text) { return text_width(text, size); }, most);
+}
+
+ShortLabels short_labels(const std::vector<std::string>& texts, const TextWidth& width, double most) {
   using Kind = ShortLabels::Kind;
-  if (fit(texts, size, most)) return {Kind::Whole, texts};
+  if (fit(texts, width, most)) return {Kind::Whole, texts};
   std::vector<std::string> parts = count_of(texts) > 1 ? without_common_parts(texts) : texts;
   if (count_of(parts) < count_of(texts)) parts = texts;
-  if (fit(parts, size, most)) return {Kind::Parts, parts};
+  if (fit(parts, width, most)) return {Kind::Parts, parts};
   for (const size_t letters : {8, 5, 3, 2, 1, 0}) {
     std::vector<std::string> keys = with_short_keys(parts, letters);
-    if (count_of(keys) == count_of(texts) && fit(keys, size, most)) return {Kind::Cut, std::move(keys)};
+    if (count_of(keys) == count_of(texts) && fit(keys, width, most)) return {Kind::Cut, std::move(keys)};
   }
   ShortLabels out{Kind::Cut, {}};
   for (const std::string& text : parts) {
     const std::vector<Part> own = parts_of(text);
     const bool has_values = std::any_of(own.begin(), own.end(), [](const Part& part) { return end_of_key(part.text) != part.text.npos; });
-    std::string label = text_width(text, size) <= most ? text : ends_apart_from(text, parts, size, most, true);
-    if (label.empty() && !has_values) label = apart_from(text, parts, size, most);
+    std::string label = width(text) <= most ? text : ends_apart_from(text, parts, width, most, true);
+    if (label.empty() && !has_values) label = apart_from(text, parts, width, most);
     if (label.empty()) {
       out.kind = Kind::Alike;
-      label = has_values ? ends_apart_from(text, parts, size, most, false) : "";
-      if (label.empty()) label = shortened(text, size, most);
+      label = has_values ? ends_apart_from(text, parts, width, most, false) : "";
+      if (label.empty()) label = shortened(text, width, most);
     }
     out.texts.push_back(std::move(label));
   }

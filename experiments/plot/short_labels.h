@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "experiments/plot/text_width.h"
+
 namespace zerostep {
 
 // Texts made so short that each is at most `most` pixels wide, in their order. What all of them say goes first, what tells them apart last.
@@ -15,5 +17,7 @@ struct ShortLabels {
   std::vector<std::string> texts;
 };
 ShortLabels short_labels(const std::vector<std::string>& texts, double size, double most);
+// The same elsewhere than in a picture.
+ShortLabels short_labels(const std::vector<std::string>& texts, const TextWidth& width, double most);
 
 }  // namespace zerostep

@@ -17,11 +17,16 @@ std::string cut_in_middle(std::string_view text, size_t head, size_t tail) {
 }
 
 std::string shortened(std::string_view text, double size, double most) {
-  if (text_width(text, size) <= most) return std::string(text);
+  return shortened(
+      text, [size](std::string_view part) { return text_width(part, size); }, most);
+}
+
+std::string shortened(std::string_view text, const TextWidth& width, double most) {
+  if (width(text) <= most) return std::string(text);
   std::string out;
   for (size_t kept = text.size(); kept-- > 3;) {
     out = cut_in_middle(text, kept - kept / 2, kept / 2);
-    if (text_width(out, size) <= most) break;
+    if (width(out) <= most) break;
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,8 +42,12 @@ inline constexpr const char* kEllipsis = "\u2026";
 std::pair<std::string_view, std::string_view> ends_of(std::string_view text, size_t head, size_t tail);
 std::string cut_in_middle(std::string_view text, size_t head, size_t tail);
 
+// How wide a text is elsewhere than in a picture, in a unit of its own.
+using TextWidth = std::function<double(std::string_view)>;
+
 // The text, or its two ends around an ellipsis, where it is wider than that.
 std::string shortened(std::string_view text, double size, double most);
+std::string shortened(std::string_view text, const TextWidth& width, double most);
 
 // The text in lines of at most that width, as far as its words are no wider.
 std::vector<std::string> wrapped(std::string_view text, double size, double most);

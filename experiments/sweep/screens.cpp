@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 
 #include "base/console.h"
 #include "base/format.h"
+#include "experiments/plot/short_labels.h"
 #include "experiments/records/last_row.h"
 #include "experiments/sweep/halving.h"
 #include "experiments/text/live_lines.h"
@@ -21,6 +23,47 @@ using Clock = std::chrono::steady_clock;
 
 std::string cut(const std::string& text, int columns) {
   return columns_of_text(text) > columns ? std::string(first_columns(text, std::max(0, columns - 1))) + "~" : text;
+}
+
+// The cells of a line of the table.
+enum Column : size_t { kRun, kState, kStep, kLoss, kSpeed, kLeft, kNumColumns };
+using Cells = std::array<std::string, kNumColumns>;
+
+// The lines of a table, whose first one is its head. Columns have room for what comes into them as runs go on, where names leave any.
+// Where they do not the columns are as wide as what stands in them, then the speed is left out, then names are shortened.
+std::vector<std::string> lines_of(std::vector<Cells> table, int columns) {
+  constexpr std::array<int, kNumColumns> kRoomy{3, 11, 13, 9, 10, 8};
+  constexpr int kReadable = 16, kLeast = 4;  // columns of a name
+  std::array<int, kNumColumns> widths{};
+  const auto widest = [&](size_t column) {
+    int out = 0;
+    for (const Cells& cells : table) out = std::max(out, columns_of_text(cells[column]));
+    return out;
+  };
+  const auto room_for_names = [&] {
+    int out = columns - 1;  // a blank more stands behind them
+    for (size_t i = kState; i < kNumColumns; ++i) out -= widths[i] > 0 ? widths[i] + 1 : 0;
+    return out;
+  };
+  const int wanted = widest(kRun);
+  for (size_t i = kState; i < kNumColumns; ++i) widths[i] = std::max(widest(i), kRoomy[i]);
+  if (room_for_names() < wanted) {
+    table.front()[kLoss] = "loss";
+    for (size_t i = kState; i < kNumColumns; ++i) widths[i] = widest(i);
+  }
+  if (room_for_names() < std::min(wanted, kReadable)) widths[kSpeed] = 0;
+  widths[kRun] = std::min(std::max(wanted, kRoomy[kRun]), std::max(kLeast, room_for_names()));
+  std::vector<std::string> names, out;
+  for (size_t i = 1; i < table.size(); ++i) names.push_back(std::move(table[i][kRun]));
+  names = short_labels(names, columns_of_text, widths[kRun]).texts;
+  for (size_t i = 1; i < table.size(); ++i) table[i][kRun] = std::move(names[i - 1]);
+  for (const Cells& cells : table) {
+    std::string& line = out.emplace_back(fmt::format("{:<{}} ", cells[kRun], widths[kRun]));
+    line += fmt::format(" {:<{}}", cells[kState], widths[kState]);
+    for (const size_t i : {kStep, kLoss, kSpeed, kLeft})
+      if (widths[i] > 0) line += fmt::format(" {:>{}}", cells[i], widths[i]);
+  }
+  return out;
 }
 
 // A run that goes on as its last row tells.
@@ -163,48 +206,49 @@ std::optional<double> seconds_left(const SweepRequest& request, const std::vecto
 
 std::vector<std::string> sweep_table(const SweepRequest& request, const std::vector<SweepRow>& rows, const std::vector<int64_t>& steps,
                                      size_t jobs, int max_lines, int columns) {
-  constexpr int kBeside = 56;  // columns of what stands beside a run's name
   std::vector<SweepRow> fresh = rows;
   std::vector<size_t> order(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rank_of(rows[a].state) < rank_of(rows[b].state); });
-  size_t width = 3;
-  for (const SweepRow& row : rows) width = std::max(width, row.run.size());
-  width = std::min(width, static_cast<size_t>(std::max(10, columns - kBeside)));
-  std::vector<std::string> out{
-      fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", "run", width, "state", "step", "last loss", "tokens/s", "left")};
+  std::vector<Cells> table{{"run", "state", "step", "last loss", "tokens/s", "left"}};
   size_t hidden = 0;
   for (size_t i : order) {
     SweepRow& row = fresh[i];
     double seconds_a_step = NAN;
     if (row.state == SweepState::Running) refresh(row, request.file.folder(), seconds_a_step);
     if (!std::isnan(seconds_a_step)) row.seconds = seconds_a_step * static_cast<double>(row.steps);
-    if (std::ssize(out) + 2 >= max_lines && order.size() - (out.size() - 1) > 1) {
+    if (std::ssize(table) + 2 >= max_lines && order.size() - (table.size() - 1) > 1) {
       ++hidden;
       continue;
     }
-    const std::string left = std::isnan(seconds_a_step) ? "" : human_duration(seconds_a_step * static_cast<double>(steps[i] - row.steps));
-    out.push_back(fmt::format("{:<{}}  {:<11} {:>13} {:>9} {:>10} {:>8}", cut(row.run, static_cast<int>(width)), width, name_of(row.state),
-                              row.steps > 0 || row.state == SweepState::Running ? fmt::format("{}/{}", row.steps, steps[i]) : "",
-                              row.last_loss ? fmt::format("{:.4f}", *row.last_loss) : "",
-                              row.tokens_per_second ? human_count(*row.tokens_per_second) : "", left));
+    table.push_back({row.run, std::string(name_of(row.state)),
+                     row.steps > 0 || row.state == SweepState::Running ? fmt::format("{}/{}", row.steps, steps[i]) : "",
+                     row.last_loss ? fmt::format("{:.4f}", *row.last_loss) : "",
+                     row.tokens_per_second ? human_count(*row.tokens_per_second) : "",
+                     std::isnan(seconds_a_step) ? "" : human_duration(seconds_a_step * static_cast<double>(steps[i] - row.steps))});
   }
+  std::vector<std::string> out = lines_of(std::move(table), columns);
   if (hidden > 0) out.push_back(fmt::format("... and {} more", hidden));
   const auto count = [&](SweepState state) {
     return std::count_if(rows.begin(), rows.end(), [&](const SweepRow& row) { return row.state == state; });
   };
-  std::string whole = fmt::format("{} of {} done, {} running", count(SweepState::Done), rows.size(), count(SweepState::Running));
+  const std::string done = fmt::format("{} of {} done", count(SweepState::Done), rows.size());
+  std::string states = fmt::format(", {} running", count(SweepState::Running)), left = text_of_time_left(request, rows, steps, jobs);
   for (const SweepState state : {SweepState::Failed, SweepState::Killed, SweepState::Interrupted})
-    if (count(state) > 0) whole += fmt::format(", {} {}", count(state), name_of(state));
-  if (const std::string left = text_of_time_left(request, rows, steps, jobs); !left.empty()) whole += " | " + left;
-  out.push_back(whole);
+    if (count(state) > 0) states += fmt::format(", {} {}", count(state), name_of(state));
+  if (!left.empty()) left = " | " + left;
+  out.push_back(columns_of_text(done + states + left) > columns ? done + left : done + states + left);
   for (std::string& line : out) line = cut(line, columns);
   return out;
 }
 
 std::unique_ptr<SweepScreen> make_sweep_screen(const SweepRequest& request, size_t jobs, std::FILE* out) {
-  if (stdout_terminal().present) return std::make_unique<TerminalScreen>(request, jobs, out);
+  if (stdout_terminal().present) return make_terminal_screen(request, jobs, out);
   return std::make_unique<PlainScreen>(out);
+}
+
+std::unique_ptr<SweepScreen> make_terminal_screen(const SweepRequest& request, size_t jobs, std::FILE* out) {
+  return std::make_unique<TerminalScreen>(request, jobs, out);
 }
 
 }  // namespace zerostep

@@ -1,7 +1,4 @@
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -13,10 +10,10 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "base/file_descriptor.h"
 #include "runtime/report/columns.h"
 #include "tests/launch/support/run_binary.h"
 #include "tests/support/fake_hub.h"
+#include "tests/support/terminal.h"
 
 // `data fetch` as a user calls it, from a hub of the test's own. What a hub may do wrong: tests/experiments/fetch_*_test.cpp.
 namespace zerostep::testing {
@@ -149,42 +146,6 @@ TEST_F(FetchCommand, AFileInTheWayIsWrongInput) {
   EXPECT_EQ(place_.read("mine/en/part-1.jsonl.gz"), "my own");
   EXPECT_TRUE(hub_.asked_for_files().empty());
 }
-
-// A terminal that a program may have as its standard error.
-class Terminal {
- public:
-  explicit Terminal(int columns) : file_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
-    const winsize size{.ws_row = 24, .ws_col = static_cast<uint16_t>(columns), .ws_xpixel = 0, .ws_ypixel = 0};
-    if (!file_.is_open() || ::grantpt(file_.get()) != 0 || ::unlockpt(file_.get()) != 0 || ::ioctl(file_.get(), TIOCSWINSZ, &size) != 0)
-      throw std::runtime_error("there are no terminals here");
-    // Kept open: what is written stays until it is read.
-    other_end_ = FileDescriptor(::open(name().c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
-  }
-  std::string name() const { return ::ptsname(file_.get()); }
-  // What was written, until it has a part, or for ten seconds.
-  const std::string& read_until(const std::string& part) {
-    for (int i = 0; i < 1000 && text_.find(part) == std::string::npos; ++i) read(10);
-    return text_;
-  }
-  // And what comes until nothing comes for a while.
-  const std::string& read_all() {
-    while (read(200)) {
-    }
-    return text_;
-  }
-
- private:
-  bool read(int milliseconds) {
-    pollfd wanted{file_.get(), POLLIN, 0};
-    char part[4096];
-    if (::poll(&wanted, 1, milliseconds) <= 0) return false;
-    const ssize_t count = ::read(file_.get(), part, sizeof(part));
-    text_.append(part, static_cast<size_t>(std::max<ssize_t>(0, count)));
-    return count > 0;
-  }
-  FileDescriptor file_, other_end_;
-  std::string text_;
-};
 
 TEST_F(FetchCommand, OnATerminalOneLineTellsAndGoesWhenItIsInterrupted) {
   // The line is as wide as the terminal less one: it ends within the name, whose letters are of two bytes.
