@@ -57,7 +57,8 @@ void ExperimentCommands::add_sweep(CLI::App& app) {
   sub->add_option("--jobs", sweep_.jobs, "runs at once; as resources.jobs, else as many as the cores or GPUs have room for")
       ->transform(number<int64_t>(1, 4096));
   sub->add_option("--ranks", sweep_.ranks, "ranks of each run; as resources.ranks, else 1")->transform(number<int64_t>(1, 4096));
-  sub->add_option("--gpus", sweep_.gpus, "GPUs that the runs share out, each for one run at a time; as resources.gpus")
+  sub->add_option("--gpus", sweep_.gpus,
+                  "GPUs that the runs share out, each for one run at a time; as resources.gpus, else all that are seen")
       ->type_name("0,1,...");
   sub->add_option("--only", sweep_.only,
                   "start the runs whose names the pattern matches alone (* stands for any text); of --resume: the rows of the others stay")

@@ -57,6 +57,16 @@ void SweepPlanner::make_tokens(const SweepPoint& point, const std::function<void
   if (!subject.config().data.test.empty()) open_test_data(subject, hooks);
 }
 
+MemoryLimit SweepPlanner::limit_of(const Config& config) const {
+  if (config.run.device == "cuda" && gpu_.device_bytes < INT64_MAX)
+    return config.run.device_memory > 0 && config.run.device_memory <= gpu_.device_bytes
+               ? MemoryLimit{config.run.device_memory, "run.device_memory"}
+               : gpu_;
+  Target target;
+  target.world = target.ranks_of_host = ranks_;
+  return memory_limit(config, target, PlanArguments());
+}
+
 PlannedRun SweepPlanner::plan(const SweepPoint& point) {
   // Of what a plan's memory and time do not depend on.
   const std::string key = part_of(point, {"seed", "optimizer.params.lr", "step.epsilon", "run.name", "run.output_dir"}, false);
@@ -78,12 +88,13 @@ PlannedRun SweepPlanner::plan(const SweepPoint& point) {
   if (target.machine)
     prediction = prediction_if_known(config, training, *subject.model, *subject.objective, *target.machine, target.why_untimed);
   if (!prediction) why_untimed_ = target.why_untimed;
-  const PlanReport report{config, training, cost, memory_limit(config, target, PlanArguments()), prediction ? &*prediction : nullptr};
+  const PlanReport report{config, training, cost, limit_of(config), prediction ? &*prediction : nullptr};
   PlannedRun out;
   out.device_bytes = cost.device_peak_bytes;
   out.host_bytes = cost.host_peak_bytes;
   out.file_bytes = cost.file_peak_bytes;
   out.device_is_host = config.run.device != "cuda";
+  if (!out.device_is_host) out.gpu_bytes = cost.device_needed_bytes();
   out.steps = config.run.steps;
   if (out.steps == 0 && config.run.epochs > 0) {
     Subject opened = load_subject(arguments_of(base_, point), {.world = ranks_});
@@ -94,7 +105,8 @@ PlannedRun SweepPlanner::plan(const SweepPoint& point) {
   const nlohmann::json told = plan_json(report);
   out.flops = told.value("flops", 0.0) * static_cast<double>(ranks_) * static_cast<double>(out.steps);
   if (prediction) out.seconds = told.value("step_seconds", 0.0) * static_cast<double>(out.steps);
-  if (!report.fits()) out.refusal = does_not_fit(report);
+  if (!report.fits())
+    out.refusal = fmt::format("{} are missing: {}", human_bytes(report.needed_bytes() - report.limit.device_bytes), does_not_fit(report));
   plans_[key] = out;
   return out;
 }

@@ -12,33 +12,52 @@
 
 namespace zerostep {
 
+namespace {
+
+// The GPUs in sets of as many as a run has ranks, the sets with the most memory first.
+std::vector<MachineShare> shares_of_gpus(const SweepResources& resources, const std::vector<int64_t>& gpu_bytes) {
+  std::vector<MachineShare> out;
+  const size_t ranks = static_cast<size_t>(resources.ranks), gpus = resources.gpus.size(), size = std::min(ranks, gpus);
+  for (size_t begin = 0; size > 0 && begin + size <= gpus; begin += size) {
+    MachineShare& share = out.emplace_back();
+    for (size_t i = begin; i < begin + size; ++i) {
+      share.gpus.push_back(resources.gpus[i]);
+      if (!gpu_bytes.empty())
+        share.gpu_bytes = std::min(share.gpu_bytes, gpu_bytes.at(i) / static_cast<int64_t>((ranks + size - 1) / size));
+    }
+  }
+  std::stable_sort(out.begin(), out.end(), [](const MachineShare& a, const MachineShare& b) { return a.gpu_bytes > b.gpu_bytes; });
+  return out;
+}
+
+}  // namespace
+
 std::string MachineShare::device() const { return gpus.empty() ? "cpu" : fmt::format("cuda:{}", fmt::join(gpus, ",")); }
 
-MachineShares::MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs)
+MachineShares::MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs,
+                             const std::vector<int64_t>& gpu_bytes)
     : memory_bytes_(memory_bytes) {
   const auto ranks = static_cast<size_t>(resources.ranks), gpus = resources.gpus.size();
-  if (gpus > 0 && gpus < ranks)
+  if (resources.names_gpus && gpus > 0 && gpus < ranks)
     fail_input("a run has {} and there {} for them: name as many GPUs as a run has ranks (--gpus, resources.gpus), or fewer ranks",
                counted(resources.ranks, "rank"), gpus == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", gpus));
   if (std::set<int>(resources.gpus.begin(), resources.gpus.end()).size() < gpus)
     fail_input("a GPU is named twice ({}): each run has its GPUs for itself (--gpus, resources.gpus)", fmt::join(resources.gpus, ","));
   if (!resources.uses_slurm) visible_devices(resources.gpus);
-  const size_t room = gpus > 0 ? gpus / ranks : std::max<size_t>(1, cores.size() / ranks);
+  shares_ = shares_of_gpus(resources, gpu_bytes);
+  const size_t room = gpus > 0 ? shares_.size() : std::max<size_t>(1, cores.size() / ranks);
   size_t jobs = resources.jobs > 0 ? static_cast<size_t>(resources.jobs) : room;
   if (gpus > 0 && jobs > room)
-    fail_input("{} with {} each need {} GPUs, and {} {} named: each run has its GPUs for itself", counted(resources.jobs, "job"),
-               counted(resources.ranks, "rank"), jobs * ranks, gpus, gpus == 1 ? "is" : "are");
+    fail_input(
+        "{} with {} each need {} GPUs, and {} {} {}: each run has its GPUs for itself{}", counted(resources.jobs, "job"),
+        counted(resources.ranks, "rank"), jobs * ranks, gpus, gpus == 1 ? "is" : "are", resources.names_gpus ? "named" : "there",
+        resources.names_gpus ? "" : fmt::format("; {} at once can be had (--jobs, resources.jobs)", counted(std::ssize(shares_), "job")));
   jobs = std::max<size_t>(1, std::min(jobs, runs));
-  for (size_t i = 0; i < jobs; ++i) {
-    MachineShare share;
-    if (cores.size() >= jobs)
-      share.cores.assign(cores.begin() + static_cast<int64_t>(i * cores.size() / jobs),
-                         cores.begin() + static_cast<int64_t>((i + 1) * cores.size() / jobs));
-    if (gpus > 0)
-      share.gpus.assign(resources.gpus.begin() + static_cast<int64_t>(i * ranks),
-                        resources.gpus.begin() + static_cast<int64_t>((i + 1) * ranks));
-    shares_.push_back(std::move(share));
-  }
+  shares_.resize(jobs);
+  if (cores.size() < jobs) return;
+  for (size_t i = 0; i < jobs; ++i)
+    shares_[i].cores.assign(cores.begin() + static_cast<int64_t>(i * cores.size() / jobs),
+                            cores.begin() + static_cast<int64_t>((i + 1) * cores.size() / jobs));
 }
 
 int64_t MachineShares::free_bytes() const {
@@ -68,13 +87,21 @@ std::string visible_devices(const std::vector<int>& gpus) {
   return fmt::format("{}", fmt::join(out, ","));
 }
 
-std::optional<size_t> MachineShares::take(int64_t bytes) {
+int64_t MachineShares::most_gpu_bytes() const {
+  int64_t out = 0;
+  for (const MachineShare& share : shares_) out = std::max(out, share.gpu_bytes);
+  return out;
+}
+
+std::optional<size_t> MachineShares::take(int64_t bytes, int64_t gpu_bytes) {
   if (bytes > free_bytes()) return std::nullopt;
-  const auto it = std::find_if(shares_.begin(), shares_.end(), [](const MachineShare& share) { return share.is_free; });
-  if (it == shares_.end()) return std::nullopt;
-  it->is_free = false;
-  it->bytes = bytes;
-  return static_cast<size_t>(it - shares_.begin());
+  MachineShare* best = nullptr;
+  for (MachineShare& share : shares_)
+    if (share.is_free && share.gpu_bytes >= gpu_bytes && (best == nullptr || share.gpu_bytes < best->gpu_bytes)) best = &share;
+  if (best == nullptr) return std::nullopt;
+  best->is_free = false;
+  best->bytes = bytes;
+  return static_cast<size_t>(best - shares_.data());
 }
 
 void MachineShares::give_back(size_t share) { shares_.at(share).is_free = true; }

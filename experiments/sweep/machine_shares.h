@@ -11,8 +11,9 @@ namespace zerostep {
 
 // A share of the machine that one run at a time has for itself.
 struct MachineShare {
-  std::vector<int> cores;  // none: all that this process has
-  std::vector<int> gpus;   // none: the processor, or whatever the run finds
+  std::vector<int> cores;         // none: all that this process has
+  std::vector<int> gpus;          // none: the processor, or whatever the run finds
+  int64_t gpu_bytes = INT64_MAX;  // of a GPU's memory for each rank of its run; INT64_MAX: not known
   bool is_free = true;
   int64_t bytes = 0;  // of the machine's memory that its run has planned
   // "cpu", or what CUDA_VISIBLE_DEVICES is to be for its run, after "cuda:".
@@ -22,17 +23,23 @@ struct MachineShare {
 // The machine as a sweep shares it out: its cores and GPUs in equal parts that do not overlap, its memory by what plans say.
 class MachineShares {
  public:
-  // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts. As many shares as
-  // resources.jobs, at most `runs`. InputError: a run's ranks do not get a GPU each, a GPU is named twice or is none that this process sees
-  // (visible_devices, unless Slurm starts the runs), or there are more jobs than there are GPUs for their ranks.
-  MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs);
+  // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts; `gpu_bytes`: likewise of each
+  // of resources.gpus, none: not known. As many shares as resources.jobs, at most `runs`; where that is less than there are GPUs for, those
+  // with the most memory. Where no GPUs were named and there are fewer than a run has ranks, one share has all of them. InputError: the
+  // ranks do not get a GPU each of those that are named, a GPU is named twice or is none that this process sees (visible_devices, unless
+  // Slurm starts the runs), or there are more jobs than there are GPUs for their ranks.
+  MachineShares(const SweepResources& resources, const std::vector<int>& cores, int64_t memory_bytes, size_t runs,
+                const std::vector<int64_t>& gpu_bytes = {});
 
   size_t count() const { return shares_.size(); }
   int64_t memory_bytes() const { return memory_bytes_; }
   int64_t free_bytes() const;
   bool any_is_free() const;
-  // Takes a free share for a run that needs so much memory; nothing where none is free or too little memory is.
-  std::optional<size_t> take(int64_t bytes);
+  // The most that any share has of a GPU's memory for a rank.
+  int64_t most_gpu_bytes() const;
+  // Takes a free share for a run that needs so much of the machine's memory, and each of whose ranks needs so much of a GPU's: the one with
+  // the least that is enough. Nothing where none is free or too little memory is.
+  std::optional<size_t> take(int64_t bytes, int64_t gpu_bytes = 0);
   void give_back(size_t share);
   const MachineShare& at(size_t share) const { return shares_.at(share); }
 

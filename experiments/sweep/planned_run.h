@@ -9,6 +9,7 @@ namespace zerostep {
 struct PlannedRun {
   int64_t device_bytes = 0, host_bytes = 0, file_bytes = 0;  // of the busiest rank
   bool device_is_host = true;                                // the device's memory is the host's
+  int64_t gpu_bytes = 0;  // of a GPU's memory that each rank needs, LibTorch's unfilled pieces among them; 0: it computes on the processor
   int64_t steps = 0;
   double flops = 0;               // of all ranks and steps
   std::optional<double> seconds;  // of all steps, where this machine was measured

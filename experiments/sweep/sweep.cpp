@@ -43,7 +43,7 @@ class Sweep {
         screen_(screen),
         folder_(request.file.folder()),
         lock_(claim_sweep_folder(request.file, request.options.resumes, request.goes_on)),
-        shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size()),
+        shares_(request.file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size(), request.gpu_bytes),
         journal_(open_journal()) {
     if (request.file.search) search_.emplace(*request.file.search, folder_);
   }
@@ -161,6 +161,9 @@ class Sweep {
         why = fmt::format("needs {} of this machine's memory, its processes' own {} among them; {} are free: {} are missing",
                           human_bytes(bytes), human_bytes(request_.process_bytes * request_.file.resources.ranks),
                           human_bytes(shares_.memory_bytes()), human_bytes(bytes - shares_.memory_bytes()));
+      if (const int64_t of_gpu = request_.planned[i].gpu_bytes; why.empty() && of_gpu > shares_.most_gpu_bytes())
+        why = fmt::format("each rank needs {} of a GPU's memory; {} are free: {} are missing", human_bytes(of_gpu),
+                          human_bytes(shares_.most_gpu_bytes()), human_bytes(of_gpu - shares_.most_gpu_bytes()));
       if (why.empty()) continue;
       rows_[i].state = SweepState::Failed;
       rows_[i].error = why;
@@ -241,7 +244,7 @@ class Sweep {
     if (request_.file.resources.uses_slurm) return start_array();
     if (!shares_.any_is_free()) return;
     for (size_t row : queue())
-      if (const std::optional<size_t> share = shares_.take(bytes_of(row))) start_here(row, *share);
+      if (const std::optional<size_t> share = shares_.take(bytes_of(row), request_.planned[row].gpu_bytes)) start_here(row, *share);
   }
 
   std::string output_of(size_t row) const {
@@ -264,7 +267,7 @@ class Sweep {
     const char* given = std::getenv("OMP_NUM_THREADS");
     if (given == nullptr || std::atoi(given) > threads) process.environment["OMP_NUM_THREADS"] = std::to_string(threads);
     if (!share.gpus.empty()) process.environment["CUDA_VISIBLE_DEVICES"] = visible_devices(share.gpus);
-    rows_[row].device = share.gpus.empty() && !request_.planned[row].device_is_host ? "cuda" : share.device();
+    rows_[row].device = request_.planned[row].device_is_host ? "cpu" : share.gpus.empty() ? "cuda" : share.device();
     // The journal knows of a process before it is there, and what it says is not taken for older.
     const SizesBefore before = sizes_of(row);
     note_start(row, process.command);

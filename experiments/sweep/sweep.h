@@ -26,6 +26,7 @@ struct SweepRequest {
   std::string goes_on;             // the command that goes on with the sweep, where the folder holds one; "": none does
   int64_t memory_bytes = 0;        // of this machine that are free now
   int64_t process_bytes = 0;       // that a process has before it holds a model
+  std::vector<int64_t> gpu_bytes;  // that are free now of the memory of each of file.resources.gpus; none: not known
   std::function<void()> on_begin;  // called once the folder is owned, before anything is started
   // How often the sweep was asked to stop: once: its runs save and stop; twice: they end.
   std::function<int()> interrupts;

@@ -36,6 +36,7 @@
 #include "launch/evaluation.h"
 #include "launch/machine.h"
 #include "launch/signals.h"
+#include "launch/sweep_gpus.h"
 #include "launch/sweep_plans.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/config/document.h"
@@ -108,14 +109,6 @@ void check_search(const SweepFile& file, const SweepRequest& request) {
                  search.metric, name, search.rungs.front(),
                  config.run.evaluates_epochs ? "\"epoch\", where a number of steps is expected" : std::to_string(config.run.eval_interval));
   }
-}
-
-void check_gpus(const SweepResources& resources) {
-  const int there = resources.gpus.empty() || resources.uses_slurm ? 0 : Device::num_gpus();
-  for (int gpu : resources.gpus)
-    if (!resources.uses_slurm && gpu >= there)
-      fail_input("GPU {} is asked for (--gpus, resources.gpus), and {} here; they count from 0", gpu,
-                 there == 0 ? "no GPU answers" : fmt::format("{} there", there == 1 ? "1 GPU is" : fmt::format("{} GPUs are", there)));
 }
 
 // Leaves those points whose names match, and gives the others.
@@ -197,8 +190,10 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
   if (search) text += rungs_text(*search, request, rows, flops);
   const std::optional<double> whole = seconds_left(request, rows, steps, jobs);
   const int ranks = request.file.resources.ranks;
-  text += fmt::format("{}, memory of each of {}; {} at once; {}{}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
-                      counted(static_cast<int64_t>(jobs), "job"), search ? "at most " : "", human_quantity(flops, "FLOPs"),
+  const std::vector<int>& gpus = request.file.resources.gpus;
+  text += fmt::format("{}, memory of each of {}; {} at once{}; {}{}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
+                      counted(static_cast<int64_t>(jobs), "job"), gpus.empty() ? "" : fmt::format(" on cuda:{}", fmt::join(gpus, ",")),
+                      search ? "at most " : "", human_quantity(flops, "FLOPs"),
                       whole ? (search ? "at most " : "about ") + human_duration(*whole) : "times are not predicted: " + why_untimed);
   return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
 }
@@ -297,7 +292,6 @@ int sweep(Job& job, const SweepArguments& arguments) {
   request.process_bytes = resident_memory().now;
   request.file = read_sweep_file(arguments.file);
   apply(arguments, request.file);
-  check_gpus(request.file.resources);
   const SweepFile& file = request.file;
   const SweepBase base = base_of(file);
   request.points = points_of(file, base, arguments.set);
@@ -307,11 +301,13 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const std::vector<SweepPoint> all_points = arguments.resumes ? std::vector<SweepPoint>() : request.points;
   std::vector<SweepPoint> others = choose_points(request.points, arguments.only);
   if (arguments.resumes) request.others = std::move(others);
+  settle_gpus(request.file.resources, request.points);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
-  const MachineShares shares(file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size());
+  request.gpu_bytes = free_gpu_bytes(file.resources);
+  const MachineShares shares(file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size(), request.gpu_bytes);
   const int threads = set_threads(
       std::max(1, static_cast<int>(CoreSet::of_process().size() / (shares.count() * static_cast<size_t>(file.resources.ranks)))));
-  SweepPlanner planner(base, file.resources.ranks, threads);
+  SweepPlanner planner(base, file.resources.ranks, threads, gpu_limit(shares, file.resources.ranks));
   request.planned.resize(request.points.size());
   for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
   if (file.search) check_search(file, request);

@@ -157,6 +157,47 @@ TEST(SweepShares, EachRunHasItsGpusForItself) {
               "3 jobs with 1 rank each need 3 GPUs");
 }
 
+TEST(SweepShares, WhereNoGpusAreNamedJobsAreWhatAllOfThemHaveRoomFor) {
+  const auto found = [](int ranks, int jobs, std::vector<int> gpus) {
+    return SweepResources{.ranks = ranks, .jobs = jobs, .gpus = std::move(gpus), .names_gpus = false};
+  };
+  const std::vector<int> cores{0, 1, 2, 3, 4, 5, 6, 7};
+  // Sixteen cores with one GPU are one job, which has all cores.
+  const MachineShares one(found(1, 0, {0}), cores, 100, 9, {1000});
+  ASSERT_EQ(one.count(), 1u);
+  EXPECT_EQ(one.at(0).cores, cores);
+  EXPECT_EQ(one.at(0).device(), "cuda:0");
+  const MachineShares pairs(found(2, 0, {0, 1, 2, 3}), cores, 100, 9, {1000, 900, 1100, 1200});
+  ASSERT_EQ(pairs.count(), 2u);
+  EXPECT_EQ(pairs.at(0).device(), "cuda:2,3");
+  EXPECT_EQ(pairs.at(0).gpu_bytes, 1100);
+  EXPECT_EQ(pairs.at(1).gpu_bytes, 900);
+  EXPECT_EQ(pairs.most_gpu_bytes(), 1100);
+  // Ranks share GPUs where there are fewer.
+  const MachineShares few(found(3, 0, {0, 1}), cores, 100, 9, {1000, 900});
+  ASSERT_EQ(few.count(), 1u);
+  EXPECT_EQ(few.at(0).device(), "cuda:0,1");
+  EXPECT_EQ(few.at(0).gpu_bytes, 450);
+  EXPECT_SAYS(message_of<InputError>([&] {
+                MachineShares(found(1, 4, {0, 1}), cores, 100, 9, {1000, 1000});
+              }),
+              "4 jobs with 1 rank each need 4 GPUs, and 2 are there: each run has its GPUs for itself; 2 jobs at once can be had (--jobs, "
+              "resources.jobs)");
+}
+
+TEST(SweepShares, ARunHasGpusWithMemoryForIt) {
+  const SweepResources resources{.ranks = 1, .jobs = 0, .gpus = {0, 1, 2}, .names_gpus = false};
+  MachineShares shares(resources, {0, 1, 2}, 100, 9, {50, 1000, 200});
+  EXPECT_EQ(shares.at(*shares.take(1, 100)).device(), "cuda:2");
+  EXPECT_EQ(shares.at(*shares.take(1, 100)).device(), "cuda:1");
+  EXPECT_EQ(shares.take(1, 100), std::nullopt);
+  EXPECT_EQ(shares.at(*shares.take(1, 0)).device(), "cuda:0");
+  // One run has the GPU with the most.
+  const MachineShares single(resources, {0, 1, 2}, 100, 1, {50, 1000, 200});
+  ASSERT_EQ(single.count(), 1u);
+  EXPECT_EQ(single.at(0).device(), "cuda:1");
+}
+
 TEST(SweepRows, AreTheMetricsOfTheRun) {
   const ScratchFolder scratch;
   std::ofstream out(scratch.path("metrics.csv"));

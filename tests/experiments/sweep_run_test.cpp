@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -226,6 +227,30 @@ TEST_F(RunSweep, TheWaitForSlurmIsNoTimeOfTheRun) {
   EXPECT_EQ(journal().at("seed=1").row.started, "");
   EXPECT_EQ(journal().at("seed=1").row.device, "slurm:5_0");
   EXPECT_EQ(Journal::submitted_jobs(scratch_.folder() / "many" / Journal::kFile), std::vector<std::string>{"5"});
+}
+
+TEST_F(RunSweep, RunsOnGpusHaveThemForThemselves) {
+  // Each says which GPUs it sees, and ends when all that are started have said so.
+  program(
+      R"(echo "$CUDA_VISIBLE_DEVICES" >"$folder/seen"; loss=1; until [ $(ls "$sweep"/*/seen | wc -l) = 3 ]; do sleep 0.01; done; train)");
+  SweepRequest all = request(R"("repeat": {"seed": [1, 2, 3, 4]})");
+  all.file.resources.gpus = {0, 1, 2};
+  all.file.resources.names_gpus = false;
+  all.gpu_bytes = {100, 300, 200};
+  for (size_t i = 0; i < 4; ++i) {
+    PlannedRun& planned = all.planned[i];
+    planned.device_is_host = i == 3;
+    planned.gpu_bytes = std::array<int64_t, 4>{250, 301, 150, 0}[i];
+  }
+  const SweepOutcome done = run_sweep(all, screen_);
+  ASSERT_EQ(done.count(SweepState::Done), 3u) << screen_.text_;
+  EXPECT_EQ(done.rows[0].device, "cuda:1");
+  EXPECT_EQ(done.rows[2].device, "cuda:2");
+  EXPECT_EQ(done.rows[3].device, "cpu");
+  EXPECT_EQ(read_file(scratch_.folder() / "many/seed=1/seen"), "1\n");
+  EXPECT_EQ(read_file(scratch_.folder() / "many/seed=3/seen"), "2\n");
+  EXPECT_EQ(done.rows[1].state, SweepState::Failed);
+  EXPECT_EQ(done.rows[1].error, "each rank needs 301 B of a GPU's memory; 300 B are free: 1 B are missing");
 }
 
 TEST_F(RunSweep, ASearchReadsAMetricOnce) {

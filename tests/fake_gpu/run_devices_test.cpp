@@ -91,6 +91,32 @@ TEST_F(CudaRunDevices, EvaluationAndPlanTakeADevice) {
   EXPECT_SAYS(unknown.err, "--device tpu");
 }
 
+// Without a word on GPUs, each run of a sweep has one for itself whose memory its plan fits.
+TEST_F(CudaRunDevices, RunsOfASweepHaveGpusOfTheirOwn) {
+  place_.write("sweep.json", R"({"base": ")" + place_.config() + R"(", "name": "many", "output_dir": ")" + place_.path("runs") +
+                                 R"(", "runs": [{"seed": 1}, {"seed": 2}, {"model.n_embd": 256}, {"run.device": "cpu"}]})");
+  const auto sweep = [&](const char* gpus, std::vector<std::string> options) {
+    options.insert(options.begin(), {"sweep", place_.path("sweep.json")});
+    return place_.run(options, {.environment = {{"FAKE_GPU_DEVICES", gpus}, {"FAKE_GPU_MEMORY", "8388608"}}});
+  };
+  EXPECT_SAYS(sweep("1", {"--dry-run"}).out, "; 1 job at once on cuda:0; ");
+  const Outcome many = sweep("1", {"--jobs", "2"});
+  EXPECT_EQ(many.status, 2);
+  EXPECT_SAYS(many.err, "2 jobs with 1 rank each need 2 GPUs, and 1 is there");
+  const Outcome beyond = sweep("2", {"--gpus", "2"});
+  EXPECT_EQ(beyond.status, 2);
+  EXPECT_SAYS(beyond.err, "GPU 2 is asked for (--gpus, resources.gpus), and 2 GPUs are here; they count from 0");
+  EXPECT_FALSE(place_.exists("runs/many"));
+  const Outcome done = sweep("2", {});
+  EXPECT_EQ(done.status, 1) << done.err;
+  const std::string rows = place_.read("runs/many/runs.csv");
+  for (const char* part :
+       {",done,cuda:0,0,", ",done,cuda:1,0,", ",done,cpu,0,", ",failed,,2,", " MiB are missing: ", "(free memory of cuda:0)"})
+    EXPECT_SAYS(rows, part);
+  EXPECT_SAYS(place_.read("runs/many/seed=2/output.txt"), "1 on cuda:0 (Fake GPU), ");  // the only one that it sees
+  EXPECT_SAYS(place_.read("runs/many/run.device=cpu/output.txt"), "1 on cpu, ");
+}
+
 TEST(RankDevices, AreToldTogether) {
   const auto gpu = [](const char* host, int index, const char* model, const char* identity) {
     return RankDevice{host, "cuda:" + std::to_string(index), model, identity};

@@ -1,0 +1,19 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "experiments/sweep/machine_shares.h"
+#include "experiments/sweep/points.h"
+#include "runtime/report/plan_report.h"
+
+namespace zerostep {
+
+// The GPUs that a sweep's runs share out: those that are named, else all that this process sees where a point is of a run on GPUs. None
+// under Slurm, which chooses them itself, but those that are named. InputError: one that is named is not there.
+void settle_gpus(SweepResources& resources, const std::vector<SweepPoint>& points);
+// Bytes of each one's memory that are free now; none where they are not this machine's (under Slurm).
+std::vector<int64_t> free_gpu_bytes(const SweepResources& resources);
+// The most that a rank of a run may use of a GPU's memory, of all shares; INT64_MAX: not known.
+MemoryLimit gpu_limit(const MachineShares& shares, int ranks);
+
+}  // namespace zerostep
