@@ -77,7 +77,7 @@ void ExperimentCommands::add_sweep(CLI::App& app) {
       "`resources`, `search`, `name` and `output_dir`; docs/experiments.md says how. Leaves <output_dir>/<name>/: a run's folder for "
       "each\n"
       "point, runs.csv, journal.jsonl, summary.txt, summary.csv and report.html.\n"
-      "SIGINT: the runs save and stop, --resume goes on; a second one ends them at once.\n"
+      "SIGINT: the runs stop, and save where run.checkpoint_interval is set; --resume goes on; a second one ends them at once.\n"
       "Example: zerostep sweep configs/sweeps/quick.json --dry-run\n"
       "Exit status: 0 all runs are done, 1 some are not, 2 the file is wrong and nothing was started, 130 or 143 interrupted.");
   sub->callback([this] { run_([this] { return sweep(job_, sweep_); }); });

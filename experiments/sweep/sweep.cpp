@@ -19,6 +19,7 @@
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/run_end.h"
+#include "experiments/sweep/saved_runs.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/search.h"
 #include "experiments/sweep/slurm.h"
@@ -61,6 +62,7 @@ class Sweep {
   SweepOutcome run_all() {
     if (request_.on_begin) request_.on_begin();
     refuse_what_is_too_large();
+    if (const std::string text = unsaved_runs_text(request_, rows_); !text.empty()) screen_.line(text);
     save();
     for (;;) {
       collect();
@@ -388,9 +390,10 @@ class Sweep {
   void heed_interrupts() {
     const int asked = request_.interrupts ? request_.interrupts() : 0;
     if (asked >= 1 && interrupts_ == 0) {
-      journal_->note("interrupt", "runs save and stop");
-      screen_.line(fmt::format("interrupted: {} and stop; once more ends them at once",
-                               started_.size() == 1 ? "the run that goes on is asked to save" : "the runs that go on are asked to save"));
+      journal_->note("interrupt", "runs are asked to stop");
+      const auto saved = static_cast<size_t>(
+          std::count_if(started_.begin(), started_.end(), [&](const StartedRun& run) { return is_saved_at_stop(request_, run.row); }));
+      screen_.line(interrupt_text(saved, started_.size() - saved));
       // What waits first: it would take the place of what ends.
       for (const bool has_begun : {false, true})
         for (const StartedRun& run : started_)

@@ -28,7 +28,7 @@ struct SweepRequest {
   int64_t process_bytes = 0;       // that a process has before it holds a model
   std::vector<int64_t> gpu_bytes;  // that are free now of the memory of each of file.resources.gpus; none: not known
   std::function<void()> on_begin;  // called once the folder is owned, before anything is started
-  // How often the sweep was asked to stop: once: its runs save and stop; twice: they end.
+  // How often the sweep was asked to stop: once: its runs stop, and save where they make checkpoints; twice: they end.
   std::function<int()> interrupts;
 };
 

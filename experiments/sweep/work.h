@@ -14,7 +14,7 @@ class Work {
   virtual bool has_begun() = 0;
   // Exit status, or 128 + signal, once it has ended; does not wait.
   virtual std::optional<int> ended() = 0;
-  // Asks the run to save and stop after its step.
+  // Asks the run to stop after its step, and to save where it makes checkpoints.
   virtual void stop() = 0;
   // Ends it: at once where it did not heed a former call.
   virtual void kill() = 0;

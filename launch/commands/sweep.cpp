@@ -29,6 +29,7 @@
 #include "experiments/sweep/journal.h"
 #include "experiments/sweep/machine_shares.h"
 #include "experiments/sweep/reasons.h"
+#include "experiments/sweep/saved_runs.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/sweep_folder.h"
 #include "experiments/text/text_table.h"
@@ -317,6 +318,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
         arguments.resumes ? rows_to_resume(request, arguments.retries_failed) : std::vector<SweepRow>(request.points.size());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     print_out(visible(dry_run_table(request, rows, shares.count(), seconds, planner.why_untimed())));
+    if (const std::string text = unsaved_runs_text(request, rows); !text.empty()) print_out("{}\n", visible(text));
     if (!arguments.resumes && holds_sweep(file)) {
       std::string command = arguments.command;
       if (const size_t at = command.find(" --dry-run"); at != command.npos) command.erase(at, std::string_view(" --dry-run").size());

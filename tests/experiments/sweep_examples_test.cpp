@@ -26,9 +26,14 @@ TEST(SweepExamples, AreTheRunsThatTheySay) {
       const SweepBase base = file.base.empty() ? SweepBase{file.file, file.inline_base.dump()} : SweepBase{file.base, read_file(file.base)};
       const std::vector<SweepPoint> points = points_of(file, base, {});
       EXPECT_EQ(points.size(), runs.at(file.name)) << entry.path();
-      for (const SweepPoint& point : points)
-        for (const std::string& warning : point.loaded.warnings)  // what one mode needs has no effect in another
+      for (const SweepPoint& point : points) {
+        // What takes longer than minutes survives an interrupt and a crash, and does not fill the disk.
+        const bool is_long = file.name != "quick";
+        EXPECT_EQ(point.loaded.config.run.checkpoint_interval, is_long ? 50 : 0) << entry.path();
+        EXPECT_EQ(point.loaded.config.run.keep_checkpoints, 2) << entry.path();  // the fewest
+        for (const std::string& warning : point.loaded.warnings)                 // what one mode needs has no effect in another
           EXPECT_SAYS(warning, "no effect") << entry.path();
+      }
     }
   }
   EXPECT_EQ(files, runs.size());

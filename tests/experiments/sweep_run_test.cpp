@@ -190,11 +190,20 @@ TEST_F(RunSweep, LinesHaveTheTimeThatIsLeft) {
   program("loss=${name#seed=}; train");
   SweepRequest several = request(R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 1})");
   for (PlannedRun& planned : several.planned) planned.seconds = 3600;
+  for (SweepPoint& point : several.points) point.loaded.config.run.checkpoint_interval = 1;
   ASSERT_EQ(run_sweep(several, screen_).count(SweepState::Done), 3u);
   // The script takes no time, so that what is left is that of the runs that wait once its rows are seen.
   EXPECT_TRUE(screen_.text_.starts_with("seed=1: started; about 2:00:00 left\n") ||
               screen_.text_.starts_with("seed=1: started; about 3:00:00 left\n"))
       << screen_.text_;
+}
+
+TEST_F(RunSweep, LongRunsWithoutCheckpointsAreNamedAtTheStart) {
+  program("loss=1; train");
+  SweepRequest several = request(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 1})");
+  several.planned[1].seconds = 3600;
+  ASSERT_EQ(run_sweep(several, screen_).count(SweepState::Done), 2u);
+  EXPECT_TRUE(screen_.text_.starts_with("warning: 1 run of more than 5 minutes makes no checkpoints (seed=2): ")) << screen_.text_;
 }
 
 TEST_F(RunSweep, WhatAnInterruptOfTheSweepStopsSaysSo) {
@@ -206,6 +215,7 @@ loss=1; steps=1; touch "$folder/ready"; while :; do sleep 0.01; done)");
   const RunRecord record = read_run(scratch_.folder() / "many/seed=1");
   EXPECT_EQ(record.state, RunState::Interrupted);
   EXPECT_EQ(record.why, "interrupted with its sweep");
+  EXPECT_SAYS(screen_.text_, "interrupted: the run that goes on is asked to stop; it makes no checkpoints and begins anew at --resume;");
 }
 
 // A job that waits until it is cancelled.

@@ -84,6 +84,7 @@ TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
   EXPECT_EQ(stopped.status, 130);
   const std::string set = fmt::format(" --set run.steps={} --set run.checkpoint_interval=100000 --resume", held.steps);
   EXPECT_SAYS(stopped.out, "sweep " + place_.path("sweep.json") + set + "` goes on");
+  EXPECT_SAYS(stopped.out, "interrupted: the runs that go on are asked to save and stop; ");
   std::vector<std::string> dry = options;
   dry.insert(dry.end(), {"--resume", "--dry-run"});
   const std::string left = sweep_without_runs(dry).out;
@@ -256,7 +257,7 @@ TEST_F(SweepCommand, ASecondSignalKillsRunsOfTwoRanksThatHaveNotSaved) {
   const pid_t pid = place_.start(command({"--set", "run.steps=100000", "--set", "run.checkpoint_interval=1000000"}));
   ASSERT_TRUE(comes([&] { return place_.metrics("many/seed=1").size() > 5; }));
   ::kill(pid, SIGTERM);
-  ASSERT_TRUE(comes([&] { return place_.read("runs/many/journal.jsonl").find("runs save and stop") != std::string::npos; }));
+  ASSERT_TRUE(comes([&] { return place_.read("runs/many/journal.jsonl").find("runs are asked to stop") != std::string::npos; }));
   ::kill(pid, SIGTERM);
   EXPECT_EQ(place_.finish(pid).status, 128 + SIGTERM);
   const bool has_saved = place_.read("runs/many/seed=1/log.txt").find("stopped by SIG") != std::string::npos;
