@@ -10,7 +10,9 @@
 #include <set>
 #include <thread>
 
+#include "runtime/report/folder_lock.h"
 #include "tests/launch/support/run_binary.h"
+#include "tests/support/terminal.h"
 
 namespace zerostep::testing {
 namespace {
@@ -91,6 +93,26 @@ TEST_F(Watching, ARunningRunHasALoadAndNobodyTouchesIt) {
   EXPECT_SAYS(pruned.out, "going is running: left alone");
   EXPECT_SAYS(packed.out, "going is running: left alone");
   EXPECT_FALSE(place_.exists("out/going.tar"));
+}
+
+// This process owns the folder of a run that has had no row for months.
+TEST_F(Watching, OnANarrowTerminalASilentRunIsMarked) {
+  fs::create_directories(place_.path("runs/silent"));
+  place_.write("runs/silent/metrics.csv",
+               "timestamp,step,loss,eval_loss,tokens_per_second,step_seconds,device_peak_bytes\n"
+               "2026-01-01T00:00:00.000Z,0,5.5,4.5,1000,1,123456789\n2026-01-01T00:00:01.000Z,1,5.25,4.25,1000,1,123456789\n");
+  const FolderLock owner(place_.path("runs/silent"), "run.name");
+  Terminal terminal(90);
+  const pid_t pid =
+      place_.start({"sh", "-c", "exec \"$0\" watch \"$1\" > " + terminal.name(), std::getenv("ZEROSTEP_BINARY"), place_.path("runs")});
+  terminal.read_until("NO ROW for");
+  ::kill(pid, SIGINT);
+  EXPECT_EQ(place_.finish(pid).status, 128 + SIGINT);
+  terminal.read_all();
+  const std::vector<std::string> shown = terminal.shown();
+  ASSERT_FALSE(shown.empty());
+  EXPECT_TRUE(shown[0].starts_with("silent | running     | NO ROW for ")) << shown[0];
+  EXPECT_TRUE(shown[0].ends_with(" | step 2 | last loss 5.2500")) << shown[0];
 }
 
 TEST_F(Watching, TheLoadOfARunUnderMpirunIsThatOfItsRanks) {
