@@ -74,8 +74,16 @@ Grouping group_by_names(const std::vector<std::string>& names, const std::string
   return out;
 }
 
+// Whether a key says what is printed and written of a run, not what the run does.
+bool is_of_watching(const std::string& path) {
+  constexpr std::array<std::string_view, 8> kBeginnings{"csv_monitor.",    "tensorboard.",         "comms_logger.",    "flops_profiler.",
+                                                        "steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"};
+  return std::any_of(kBeginnings.begin(), kBeginnings.end(), [&](std::string_view beginning) { return path.starts_with(beginning); });
+}
+
 // Keys that say more about a run stand first.
 int rank_of(const std::string& path) {
+  if (is_of_watching(path)) return 9;
   if (path == kModePath) return 0;
   if (path == "step.queries") return 1;
   if (path == "optimizer.type") return 2;
@@ -141,20 +149,17 @@ Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> 
   return out;
 }
 
-std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed) { return telling_keys(values_of(runs), with_seed); }
+std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed) { return telling_keys(keys_of(runs), with_seed); }
 
-std::vector<std::string> telling_keys(const std::vector<std::map<std::string, std::string>>& values, bool with_seed) {
-  std::vector<std::string> paths = differing_keys(values), out;
+std::vector<std::string> telling_keys(const std::vector<RunKeys>& keys, bool with_seed) {
+  std::vector<std::string> paths = differing_keys(keys), out;
   if (!with_seed) std::erase(paths, "seed");
   std::stable_sort(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return rank_of(a) < rank_of(b); });
   // A key counts where it splits what the keys before have left together.
-  std::vector<std::string> so_far(values.size());
+  std::vector<std::string> so_far(keys.size());
   for (const std::string& path : paths) {
     std::vector<std::string> finer = so_far;
-    for (size_t i = 0; i < values.size(); ++i) {
-      const auto it = values[i].find(path);
-      finer[i] += "," + (it == values[i].end() ? "" : it->second);
-    }
+    for (size_t i = 0; i < keys.size(); ++i) finer[i] += "," + keys[i].value(path);
     if (std::set(finer.begin(), finer.end()).size() == std::set(so_far.begin(), so_far.end()).size()) continue;
     so_far = std::move(finer);
     out.push_back(path);
@@ -163,7 +168,8 @@ std::vector<std::string> telling_keys(const std::vector<std::map<std::string, st
 }
 
 Grouping group_by_settings(const std::vector<PlotRun>& runs) {
-  const std::vector<std::string> paths = telling_keys(runs, false);
+  std::vector<std::string> paths = telling_keys(runs, false);
+  std::erase_if(paths, is_of_watching);
   // The values of each key among the runs of a mode; those of another mode are no choice that a run of this one had.
   std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   for (const std::string& path : paths)

@@ -33,14 +33,14 @@ Grouping group_each(const std::vector<PlotRun>& runs);
 Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key = true);
 // Of these runs alone, by their indices.
 Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> among, const std::string& path, bool names_key = true);
-// By everything but the seed: as few of the keys that differ as tell the groups apart. Of runs of one mode all show their value of a key
+// By everything but the seed and how the runs are watched: as few of the keys that differ as tell the groups apart. Of runs of one mode all show their value of a key
 // in which any two of them differ, but those that have none.
 Grouping group_by_settings(const std::vector<PlotRun>& runs);
 
 // As few of the keys that differ as tell the runs apart that can be told apart, those that say most first; with the seed or without.
 std::vector<std::string> telling_keys(const std::vector<PlotRun>& runs, bool with_seed);
 // Of runs with these values.
-std::vector<std::string> telling_keys(const std::vector<std::map<std::string, std::string>>& values, bool with_seed);
+std::vector<std::string> telling_keys(const std::vector<RunKeys>& keys, bool with_seed);
 
 // The end of a key's path that names it: the last part, or two where the last says little ("offload_param.device").
 std::string short_key(const std::string& path);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "experiments/records/brief_value.h"
+#include "runtime/config/values.h"
 
 namespace zerostep {
 namespace {
@@ -57,6 +58,7 @@ std::string PlotRun::shown(const nlohmann::json& value, std::string_view path) c
 }
 
 std::string PlotRun::value(std::string_view path) const {
+  if (without_effect.contains(path)) return "";
   if (const nlohmann::json& found = record.value(path); !found.is_null()) return settled(shown(found, path), path);
   // A configuration tells whether queries are made; the column's first cell may be of a step without.
   for (const auto& [key, column] : kColumnsOfKeys)
@@ -66,16 +68,25 @@ std::string PlotRun::value(std::string_view path) const {
 
 std::map<std::string, std::string> PlotRun::values() const {
   std::map<std::string, std::string> out;
-  for (const auto& [path, value] : flat(record.config)) out[path] = settled(shown(value, path), path);
+  for (const auto& [path, value] : flat(record.config))
+    if (!without_effect.contains(path)) out[path] = settled(shown(value, path), path);
   if (record.config.is_null())
     for (const auto& [key, column] : kColumnsOfKeys)
       if (std::string text = value(key); !text.empty()) out[std::string(key)] = std::move(text);
   return out;
 }
 
-std::vector<std::map<std::string, std::string>> values_of(const std::vector<PlotRun>& runs) {
-  std::vector<std::map<std::string, std::string>> out;
-  for (const PlotRun& run : runs) out.push_back(run.values());
+RunKeys PlotRun::keys() const {
+  RunKeys out{values(), !record.config.is_null()};
+  if (!out.are_all)
+    for (const auto& [key, column] : kColumnsOfKeys)
+      if (!table.first(column).empty()) out.values.emplace(key, "");
+  return out;
+}
+
+std::vector<RunKeys> keys_of(const std::vector<PlotRun>& runs) {
+  std::vector<RunKeys> out;
+  for (const PlotRun& run : runs) out.push_back(run.keys());
   return out;
 }
 
@@ -89,6 +100,8 @@ std::vector<PlotRun> load_runs(std::vector<RunRecord> records, const std::vector
     for (size_t i = next++; i < records.size(); i = next++) {
       all[i].record = std::move(records[i]);
       try {
+        if (all[i].record.config.is_object())
+          for (const std::string& path : schema::keys_without_effect(all[i].record.config)) all[i].without_effect.insert(path);
         all[i].table = MetricsTable::read(all[i].record.metrics, columns);
         all[i].has_diverged = has_diverged(all[i].table, "loss");
       } catch (const InputError& error) {

@@ -18,6 +18,8 @@ struct PlotRun {
   bool has_diverged = false;  // its loss, as zerostep::has_diverged() says
   // Keys whose value, a list or an object, has the short text of another value of the runs that it was loaded with.
   std::set<std::string> ambiguous = {};
+  // Keys of its configuration that have no effect where they stand, by the schema's rules: the run has none of them.
+  std::set<std::string, std::less<>> without_effect = {};
 
   std::string flaw() const { return flaw_of(record.state, has_diverged); }
   // Of a column of its metrics; none where it has none.
@@ -29,13 +31,14 @@ struct PlotRun {
   std::string value(std::string_view path) const;
   // The values of all its keys by their path, as value() gives them.
   std::map<std::string, std::string> values() const;
+  // The same with what is known of other keys: all of a run with a configuration, else that columns tell no value.
+  RunKeys keys() const;
 
  private:
   std::string shown(const nlohmann::json& value, std::string_view path) const;
 };
 
-// The values of each run's keys.
-std::vector<std::map<std::string, std::string>> values_of(const std::vector<PlotRun>& runs);
+std::vector<RunKeys> keys_of(const std::vector<PlotRun>& runs);
 
 // Reads these columns of the runs' files, several at a time on `threads` threads. A run whose metrics may not be read has no steps, and one
 // whose metrics are no table with a column `loss` is left out; `notes` gain a sentence of each. InputError, the first run's, where none can

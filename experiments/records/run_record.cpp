@@ -110,26 +110,26 @@ std::string tail_of(const fs::path& path, int64_t count) {
   return out.string();
 }
 
-// As many parts of the paths as tell them apart.
+// As many parts of the paths as tell all of them apart, the same number of every folder, and of every file.
 void name_runs(std::vector<RunRecord>& runs) {
   constexpr int64_t kMostParts = 64;
-  for (int64_t parts = 1; parts <= kMostParts; ++parts) {
-    std::map<std::string, int> count;
+  int64_t of_folders = 1, of_files = 1;
+  while (true) {
+    std::map<std::string, std::vector<const RunRecord*>> named;
     for (RunRecord& run : runs) {
       const fs::path path = run.folder.empty() ? fs::path(run.metrics).replace_extension() : run.folder;
-      if (parts == 1 || run.name.empty()) run.name = tail_of(fs::absolute(path).lexically_normal(), parts);
-      ++count[run.name];
+      run.name = tail_of(fs::absolute(path).lexically_normal(), run.folder.empty() ? of_files : of_folders);
+      named[run.name].push_back(&run);
     }
-    bool are_apart = true;
-    for (RunRecord& run : runs)
-      if (count[run.name] > 1) {
-        run.name.clear();
-        are_apart = false;
-      }
-    if (are_apart) return;
+    bool are_folders = false, are_files = false;  // that have one name
+    for (const auto& [name, all] : named)
+      for (const RunRecord* run : all) (run->folder.empty() ? are_files : are_folders) |= all.size() > 1;
+    if (!are_folders && !are_files) return;
+    if (std::max(of_folders, of_files) == kMostParts) break;
+    if (are_folders) ++of_folders;
+    if (are_files) ++of_files;
   }
-  for (RunRecord& run : runs)
-    if (run.name.empty()) run.name = run.metrics.string();
+  for (RunRecord& run : runs) run.name = run.metrics.string();
 }
 
 // A file system takes any bytes for a name; pages and pictures are text.
@@ -285,21 +285,23 @@ std::map<std::string, nlohmann::json> flat(const nlohmann::json& config) {
 
 std::string plain(const nlohmann::json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
-std::vector<std::string> differing_keys(const std::vector<std::map<std::string, std::string>>& runs) {
-  struct Seen {
-    std::set<std::string> values;
-    size_t runs = 0;
-  };
-  std::map<std::string, Seen> all;
-  for (const auto& values : runs)
-    for (const auto& [path, value] : values) {
-      Seen& seen = all[path];
-      seen.values.insert(value);
-      ++seen.runs;
-    }
+const std::string& RunKeys::value(const std::string& path) const {
+  static const std::string kNone;
+  const auto it = values.find(path);
+  return it == values.end() ? kNone : it->second;
+}
+
+std::vector<std::string> differing_keys(const std::vector<RunKeys>& runs) {
+  std::set<std::string> paths;
+  for (const RunKeys& run : runs)
+    for (const auto& [path, value] : run.values) paths.insert(path);
   std::vector<std::string> out;
-  for (const auto& [path, seen] : all)
-    if ((seen.values.size() > 1 || seen.runs < runs.size()) && !names_a_place(path)) out.push_back(path);
+  for (const std::string& path : paths) {
+    std::set<std::string> values;
+    for (const RunKeys& run : runs)
+      if (run.knows(path)) values.insert(run.value(path));
+    if (values.size() > 1 && !names_a_place(path)) out.push_back(path);
+  }
   return out;
 }
 

@@ -69,8 +69,17 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places, const s
 std::map<std::string, nlohmann::json> flat(const nlohmann::json& config);
 // A value as people write it: a text without quotes, anything else as JSON.
 std::string plain(const nlohmann::json& value);
-// The paths in whose values runs differ, in the order of their letters, but for those that say where a run writes. `runs`: the values of
-// each by their paths. A key that only some runs have differs too.
-std::vector<std::string> differing_keys(const std::vector<std::map<std::string, std::string>>& runs);
+// What is known of a run's keys: values by their paths.
+struct RunKeys {
+  std::map<std::string, std::string> values;
+  bool are_all = true;  // it has no other keys; false: of others nothing is known
+
+  // "" of a key that it lacks, or of which nothing is known.
+  const std::string& value(const std::string& path) const;
+  bool knows(const std::string& path) const { return are_all || values.contains(path); }
+};
+// The paths in whose values runs differ, in the order of their letters, but for those that say where a run writes. A key that only some of
+// the runs have that are known to have it or not differs too.
+std::vector<std::string> differing_keys(const std::vector<RunKeys>& runs);
 
 }  // namespace zerostep

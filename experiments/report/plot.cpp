@@ -257,6 +257,7 @@ PlotResult plot(const PlotRequest& request) {
   report.title = request.places.size() == 1 ? fs::path(request.places[0]).lexically_normal().string() : "Runs";
   report.asked = request.command;
   report.made = time_now();
+  report.questions = sweep_questions(input.runs, absent);
   report.notes = out.notes;
   std::vector<PlacedPicture> placed;
   constexpr double kNarrow = 430;  // a page as wide as a phone

@@ -109,8 +109,9 @@ std::string table_of_keys(const Summary& summary, const std::vector<std::string>
                           std::vector<std::string> RunSummary::*values_of_run) {
   std::string out = table_head({"<key", "<values (runs)"}, false);
   for (size_t k = 0; k < keys.size(); ++k) {
-    std::map<std::string, int> counts;
-    for (const RunSummary& run : summary.runs) ++counts[(run.*values_of_run)[k]];
+    std::map<std::string, int64_t> counts;
+    int64_t unknown = 0;
+    for (const RunSummary& run : summary.runs) run.unknown_keys.contains(keys[k]) ? ++unknown : ++counts[(run.*values_of_run)[k]];
     std::string values;
     int told = 0;
     for (const auto& [value, count] : counts) {
@@ -120,6 +121,7 @@ std::string table_of_keys(const Summary& summary, const std::vector<std::string>
       }
       values += fmt::format("{}{} ({})", values.empty() ? "" : ", ", value.empty() ? "not set" : value, count);
     }
+    if (unknown > 0) values += fmt::format(", not known ({})", unknown);
     out += "<tr>" + text_cell(keys[k]) + text_cell(values, "wrap") + "</tr>\n";
   }
   return out + kTableEnd;
@@ -137,11 +139,13 @@ std::string differing(const Summary& summary) {
 }
 
 std::string common_loss(const Summary& summary) {
-  if (summary.runs.size() < 2 || !std::isfinite(summary.common_loss)) return "";
+  if (summary.runs.size() < 2) return "";
+  constexpr const char* kHead = "<h2>Time to a common loss</h2>\n";
+  if (!std::isfinite(summary.common_loss)) return fmt::format("{}<p>None: {}.</p>\n", kHead, xml_text(summary.why_no_common_loss));
   std::string out = fmt::format(
-      "<h2>Time to a common loss</h2>\n<p>Until the mean of a twentieth of a run's rows that have a loss is {:.5g} or less, as it is in "
+      "{}<p>Until the mean of a twentieth of a run's rows that have a loss is {:.5g} or less, as it is in "
       "every run that neither failed nor was killed nor diverged.</p>\n",
-      summary.common_loss);
+      kHead, summary.common_loss);
   out += table_head({"<run", "steps", "time", "forward passes"}, true);
   for (const RunSummary& run : summary.runs)
     if (!run.is_archived && run.has_begun)
@@ -189,6 +193,23 @@ std::string memory(const Summary& summary) {
   return "<h2>Memory against plan</h2>\n" + table_head({"<run", "<tier", "measured", "planned", "share"}, true) + rows + kTableEnd;
 }
 
+// What each sweep was to answer, and what it has tried for that.
+std::string questions(const std::vector<SweepQuestion>& all) {
+  std::string out;
+  for (const SweepQuestion& question : all) {
+    out += fmt::format("<h2>What was asked{}</h2>\n", question.name.empty() ? "" : xml_text(": " + question.name));
+    if (!question.asks.empty()) out += fmt::format("<p>{}</p>\n", xml_text(question.asks));
+    out += "<dl>\n";
+    for (size_t i = 0; i < question.parts.size(); ++i) {
+      const auto& [name, text] = question.parts[i];
+      if (i == 0 || question.parts[i - 1].first != name) out += fmt::format("<dt>{}</dt>", xml_text(name));
+      out += fmt::format("<dd>{}</dd>\n", xml_text(text));
+    }
+    out += "</dl>\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string report_html(const Report& report, const Summary& summary) {
@@ -198,6 +219,7 @@ std::string report_html(const Report& report, const Summary& summary) {
                      xml_text(report.title));
   out += fmt::format("<p class=\"pale\">{}, {}</p>\n<p><code>{}</code></p>\n", counted(std::ssize(summary.runs), "run"),
                      xml_text(report.made), xml_text(report.asked));
+  out += questions(report.questions);
   for (const std::string& note : report.notes) out += fmt::format("<p>{}</p>\n", xml_text(note));
   out += best_runs(summary);
   for (const Report::Figure& figure : report.figures)

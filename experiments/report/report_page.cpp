@@ -12,6 +12,9 @@ h2{font-size:18px;margin:32px 0 8px;border-bottom:1px solid #ddd;padding-bottom:
 p{margin:6px 0}
 .pale{color:#6e6e6e}
 code{font:13px/1.4 Menlo,Consolas,"DejaVu Sans Mono",monospace;background:#f4f4f4;padding:1px 4px;border-radius:3px;overflow-wrap:anywhere}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 14px;margin:8px 0;font-size:13px}
+dt{grid-column:1;color:#6e6e6e}
+dd{grid-column:2;margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;min-width:50%}
 th,td{padding:4px 10px;text-align:right;border-bottom:1px solid #e8e8e8;white-space:nowrap}

@@ -1,6 +1,7 @@
 #include "experiments/report/summary.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/x_values.h"
 #include "experiments/report/telling_parts.h"
@@ -78,14 +80,7 @@ RunSummary summary_of(const PlotRun& run, const std::vector<std::string>& keys) 
   return out;
 }
 
-using Values = std::map<std::string, std::string>;
-
-std::string value_in(const Values& values, const std::string& key) {
-  const auto it = values.find(key);
-  return it == values.end() ? "" : it->second;
-}
-
-RunSummary summary_of(const AbsentRun& run, const Values& values, const std::vector<std::string>& keys) {
+RunSummary summary_of(const AbsentRun& run, const RunKeys& own, const std::vector<std::string>& keys) {
   RunSummary out;
   out.name = run.record.name;
   out.path = run.is_archived() ? run.archive : run.record.folder.string();
@@ -99,7 +94,7 @@ RunSummary summary_of(const AbsentRun& run, const Values& values, const std::vec
   out.best_eval_loss = run.row.best_eval_loss.value_or(kUnknown);
   out.tokens_per_second = run.row.tokens_per_second.value_or(kUnknown);
   out.device_peak_bytes = run.row.device_peak_bytes.value_or(kUnknown);
-  for (const std::string& key : keys) out.values.push_back(value_in(values, key));
+  for (const std::string& key : keys) out.values.push_back(own.value(key));
   return out;
 }
 
@@ -108,45 +103,66 @@ constexpr const char* kTokenizer = "data.tokenizer";
 constexpr const char* kEvaluation = "data.eval";
 
 // Losses of language models are those of a token, which depends on the tokenizer.
-void set_contest(RunSummary& run, const Values& values) {
-  run.task = value_in(values, kTask);
-  if (run.task != "classification" && !value_in(values, kTokenizer).empty())
-    run.task += (run.task.empty() ? "tokenizer " : " with the tokenizer ") + value_in(values, kTokenizer);
-  run.evaluated_on = value_in(values, kEvaluation);
+void set_contest(RunSummary& run, const RunKeys& keys) {
+  run.task = keys.value(kTask);
+  if (run.task != "classification" && !keys.value(kTokenizer).empty())
+    run.task += (run.task.empty() ? "tokenizer " : " with the tokenizer ") + keys.value(kTokenizer);
+  run.evaluated_on = keys.value(kEvaluation);
   if (run.evaluated_on == "none") run.evaluated_on.clear();
 }
 
 // Of an absent run what its sweep does not set is that of another run of the sweep.
-Values with_values_of_sweep(Values own, const AbsentRun& absent, const std::vector<PlotRun>& runs, const std::vector<Values>& values) {
+RunKeys with_keys_of_sweep(RunKeys own, const AbsentRun& absent, const std::vector<PlotRun>& runs, const std::vector<RunKeys>& keys) {
   std::error_code error;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].record.folder.empty() ||
         !std::filesystem::equivalent(runs[i].record.folder.parent_path(), absent.record.folder.parent_path(), error))
       continue;
-    for (const char* key : {kTask, kTokenizer, kEvaluation}) own.emplace(key, value_in(values[i], key));
+    for (const char* key : {kTask, kTokenizer, kEvaluation}) own.values.emplace(key, keys[i].value(key));
     break;
   }
   return own;
 }
 
-// All values of the keys that an absent run has, which stand from index `first` on: nothing else is known of those.
-std::vector<Values> with_keys_of_absent(std::vector<Values> values, size_t first) {
+// Of absent runs the keys are known that any of them has.
+void add_absent(std::vector<RunKeys>& keys, const std::vector<AbsentRun>& absent) {
+  const size_t first = keys.size();
+  for (const AbsentRun& run : absent) keys.push_back({PlotRun{run.record, {}}.values(), false});
   std::set<std::string> known;
-  for (size_t i = first; i < values.size(); ++i)
-    for (const auto& [path, value] : values[i]) known.insert(path);
-  for (Values& own : values) std::erase_if(own, [&](const auto& value) { return !known.contains(value.first); });
-  return values;
+  for (size_t i = first; i < keys.size(); ++i)
+    for (const auto& [path, value] : keys[i].values) known.insert(path);
+  for (size_t i = first; i < keys.size(); ++i)
+    for (const std::string& path : known) keys[i].values.emplace(path, "");
+}
+
+// "causal_lm (3 runs), not known of 2 runs".
+std::string text_of_tasks(const std::vector<RunSummary>& runs) {
+  std::map<std::string, int64_t> counts;
+  for (const RunSummary& run : runs)
+    if (run.has_begun) ++counts[run.task];
+  const int64_t unknown = counts[""];
+  counts.erase("");
+  std::vector<std::string> parts;
+  for (const auto& [task, count] : counts) parts.push_back(fmt::format("{} ({})", task, counted(count, "run")));
+  if (unknown > 0) parts.push_back("not known of " + counted(unknown, "run"));
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 void set_common_loss(Summary& summary, const std::vector<PlotRun>& runs) {
   const auto has_another_task = [&](const RunSummary& run) { return run.has_begun && run.task != summary.runs[0].task; };
-  if (std::any_of(summary.runs.begin(), summary.runs.end(), has_another_task)) return;
+  if (std::any_of(summary.runs.begin(), summary.runs.end(), has_another_task)) {
+    summary.why_no_common_loss =
+        "losses can be compared where they are of one task and tokenizer; here these are " + text_of_tasks(summary.runs);
+    return;
+  }
   std::vector<std::vector<double>> means;
   for (const PlotRun& run : runs) {
     means.push_back(trailing_means(run.column("loss")));
     const double best = run.flaw().empty() ? lowest(means.back()) : kUnknown;
     if (std::isfinite(best) && !(summary.common_loss >= best)) summary.common_loss = best;
   }
+  if (!std::isfinite(summary.common_loss))
+    summary.why_no_common_loss = "no run that neither failed nor was killed nor diverged has a loss yet";
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto it = std::find_if(means[i].begin(), means[i].end(), [&](double mean) { return mean <= summary.common_loss; });
     if (it == means[i].end()) continue;
@@ -214,22 +230,24 @@ std::vector<size_t> Summary::unranked() const {
 
 Summary summarize(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
   Summary out;
-  std::vector<Values> values = values_of(runs);
-  std::set<std::string> keys;
-  for (const std::string& key : differing_keys(values)) keys.insert(key);
-  for (const AbsentRun& run : absent) values.push_back(PlotRun{run.record, {}}.values());
-  for (const std::string& key : differing_keys(with_keys_of_absent(values, runs.size()))) keys.insert(key);
-  const std::set<std::string> following = following_keys({keys.begin(), keys.end()}, values, keys_of_sweep(runs, absent));
-  for (const std::string& key : keys) (following.contains(key) ? out.following : out.keys).push_back(key);
+  std::vector<RunKeys> own = keys_of(runs);
+  add_absent(own, absent);
+  const std::vector<std::string> differing = differing_keys(own);
+  const std::set<std::string> following = following_keys(differing, own, keys_of_sweep(runs, absent));
+  for (const std::string& key : differing) (following.contains(key) ? out.following : out.keys).push_back(key);
   for (const PlotRun& run : runs) out.runs.push_back(summary_of(run, out.keys));
-  for (size_t i = 0; i < absent.size(); ++i) out.runs.push_back(summary_of(absent[i], values[runs.size() + i], out.keys));
+  for (size_t i = 0; i < absent.size(); ++i) out.runs.push_back(summary_of(absent[i], own[runs.size() + i], out.keys));
   for (size_t i = 0; i < out.runs.size(); ++i) {
-    for (const std::string& key : out.following) out.runs[i].following.push_back(value_in(values[i], key));
-    set_contest(out.runs[i], i < runs.size() ? values[i] : with_values_of_sweep(values[i], absent[i - runs.size()], runs, values));
+    RunSummary& run = out.runs[i];
+    for (const std::string& key : out.following) run.following.push_back(own[i].value(key));
+    for (const std::string& key : differing)
+      if (!own[i].knows(key)) run.unknown_keys.insert(key);
+    set_contest(run, i < runs.size() ? own[i] : with_keys_of_sweep(own[i], absent[i - runs.size()], runs, own));
   }
-  for (Values& own : values)
-    std::erase_if(own, [&](const auto& value) { return !keys.contains(value.first) || following.contains(value.first); });
-  out.telling = telling_keys(values, true);
+  for (RunKeys& keys : own)
+    std::erase_if(keys.values,
+                  [&](const auto& value) { return std::find(out.keys.begin(), out.keys.end(), value.first) == out.keys.end(); });
+  out.telling = telling_keys(own, true);
   set_common_loss(out, runs);
   return out;
 }

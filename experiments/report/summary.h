@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ struct RunSummary {
   double planned_device_peak_bytes = kUnknown, planned_host_peak_bytes = kUnknown, planned_file_peak_bytes = kUnknown;
   std::vector<std::string> values;     // of Summary::keys
   std::vector<std::string> following;  // of Summary::following
+  std::set<std::string> unknown_keys;  // of both those of which nothing is known, as of a CSV file's
   // What a loss is of: two runs' losses can be compared where it is the same, and evaluations where these are of the same data too.
   std::string task, evaluated_on;
   // Until the common loss; unknown where it was not come to.
@@ -59,6 +61,7 @@ struct Summary {
   // The lowest loss that all runs that neither failed nor were killed nor diverged have come to, as the mean of a twentieth of their rows
   // that have a loss; NaN where there is none, and where runs have several tasks.
   double common_loss = RunSummary::kUnknown;
+  std::string why_no_common_loss;  // where there is none
 
   // Of each group of runs that can be compared, in the order of their first runs: those without a flaw with the lowest best evaluation
   // loss, where all of them that have a loss have one, or else with the lowest final loss. One that is alone in its group is ranked where

@@ -1,13 +1,10 @@
 #include "experiments/report/telling_parts.h"
 
 #include <algorithm>
-#include <filesystem>
 
-#include "base/error.h"
-#include "experiments/records/read_file.h"
+#include "experiments/report/sweep_question.h"
 
 namespace zerostep {
-namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kModePath = "step.mode";
@@ -17,20 +14,14 @@ void add_keys(const nlohmann::json& block, std::set<std::string>& out) {
   for (const auto& [path, value] : block.items()) out.insert(path);
 }
 
-const nlohmann::json& part(const nlohmann::json& root, const char* name) {
-  static const nlohmann::json kNone;
-  const auto it = root.is_object() ? root.find(name) : root.end();
-  return root.is_object() && it != root.end() ? *it : kNone;
-}
-
-// Whether some modes lack the key and all runs of the others have one value of it.
-bool follows_from_mode(const std::string& key, const std::vector<std::map<std::string, std::string>>& values) {
+// Whether some modes lack the key and all runs of the others have one value of it, as far as that is known.
+bool follows_from_mode(const std::string& key, const std::vector<RunKeys>& keys) {
   std::map<std::string, std::set<std::string>> of_mode;
   std::set<std::string> all;
-  for (const auto& own : values) {
-    const auto mode = own.find(kModePath), it = own.find(key);
-    const std::string value = it == own.end() ? "" : it->second;
-    of_mode[mode == own.end() ? "" : mode->second].insert(value);
+  for (const RunKeys& run : keys) {
+    if (!run.knows(key)) continue;
+    const std::string& value = run.value(key);
+    of_mode[run.value(kModePath)].insert(value);
     if (!value.empty()) all.insert(value);
   }
   return key != kModePath && all.size() <= 1 &&
@@ -39,37 +30,29 @@ bool follows_from_mode(const std::string& key, const std::vector<std::map<std::s
 
 }  // namespace
 
-std::optional<std::set<std::string>> keys_of_sweep(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
-  std::set<fs::path> sweeps;
-  std::error_code ignored;
-  for (const PlotRun& run : runs)
-    sweeps.insert(run.record.folder.empty() ? fs::path() : fs::weakly_canonical(run.record.folder, ignored).parent_path());
-  for (const AbsentRun& run : absent) sweeps.insert(fs::weakly_canonical(run.record.folder, ignored).parent_path());
-  if (sweeps.size() != 1 || sweeps.begin()->empty()) return std::nullopt;
-  const fs::path file = *sweeps.begin() / "sweep.json";
-  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
-  nlohmann::json root;
-  try {
-    root = nlohmann::json::parse(read_file(file), nullptr, false);
-  } catch (const std::exception&) {  // the table is not worth a report's failure
-  }
-  if (!root.is_object()) return std::nullopt;
+std::set<std::string> keys_of_sweep(const std::filesystem::path& folder) {
+  const nlohmann::json root = sweep_in(folder);
   std::set<std::string> out;
-  add_keys(part(root, "grid"), out);
-  add_keys(part(root, "repeat"), out);
-  if (part(root, "when").is_array())
-    for (const nlohmann::json& when : part(root, "when")) add_keys(part(when, "grid"), out);
-  if (part(root, "runs").is_array())
-    for (const nlohmann::json& run : part(root, "runs")) add_keys(run, out);
+  add_keys(part_of(root, "grid"), out);
+  add_keys(part_of(root, "repeat"), out);
+  if (part_of(root, "when").is_array())
+    for (const nlohmann::json& when : part_of(root, "when")) add_keys(part_of(when, "grid"), out);
+  if (part_of(root, "runs").is_array())
+    for (const nlohmann::json& run : part_of(root, "runs")) add_keys(run, out);
   return out;
 }
 
-std::set<std::string> following_keys(const std::vector<std::string>& differing,
-                                     const std::vector<std::map<std::string, std::string>>& values,
+std::optional<std::set<std::string>> keys_of_sweep(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
+  const std::set<std::filesystem::path> sweeps = folders_of_runs(runs, absent);
+  if (sweeps.size() != 1 || sweeps.begin()->empty() || sweep_in(*sweeps.begin()).is_null()) return std::nullopt;
+  return keys_of_sweep(*sweeps.begin());
+}
+
+std::set<std::string> following_keys(const std::vector<std::string>& differing, const std::vector<RunKeys>& keys,
                                      const std::optional<std::set<std::string>>& swept) {
   std::set<std::string> out;
   for (const std::string& key : differing)
-    if (swept ? !swept->contains(key) : follows_from_mode(key, values)) out.insert(key);
+    if (swept ? !swept->contains(key) : follows_from_mode(key, keys)) out.insert(key);
   if (out.size() == differing.size()) out.clear();
   return out;
 }

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "base/nearest_name.h"
+#include "experiments/records/read_file.h"
+#include "models/text_file.h"
 #include "runtime/config/document.h"
 #include "runtime/config/schema.h"
 
@@ -14,6 +16,28 @@ namespace zerostep {
 namespace {
 
 using nlohmann::json;
+
+// "Asks: how ...?" of the first comment of a file that begins so, without that word, and of the lines after it that go on with it: until
+// one that is indented, as examples are.
+std::string asked_in_comment(const std::string& text) {
+  constexpr std::string_view kMark = "//", kAsks = "Asks: ";
+  std::string out;
+  bool is_in = false;
+  for_each_line(text, [&](std::string_view line, int64_t) {
+    if (!line.starts_with(kMark)) return void(is_in = false);
+    line.remove_prefix(kMark.size());
+    if (line.starts_with(' ')) line.remove_prefix(1);
+    if (out.empty() && line.starts_with(kAsks)) {
+      out = line.substr(kAsks.size());
+      is_in = true;
+    } else if (is_in && !line.starts_with(' ') && !line.empty()) {
+      out += " " + std::string(line);
+    } else {
+      is_in = false;
+    }
+  });
+  return out;
+}
 
 // Reads blocks of the file and collects what is wrong with them.
 class Reader {
@@ -31,13 +55,14 @@ class Reader {
           "{}: is the file of a run, which `zerostep train` takes; a sweep file has that as its `base`, and says with `grid`, `runs` or "
           "`repeat` what changes",
           document_.file);
-    know("", root, {"base", "name", "output_dir", "grid", "when", "runs", "repeat", "resources", "search"});
+    know("", root, {"base", "name", "output_dir", "asks", "grid", "when", "runs", "repeat", "resources", "search"});
     out.name = text(root, "name", std::filesystem::path(document_.file).stem().string());
     const bool has_control = std::any_of(out.name.begin(), out.name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
     if (out.name.empty() || has_control || out.name.find('/') != std::string::npos || out.name == "." || out.name == "..")
       wrong("name", fmt::format("is '{}'; the name of a folder is expected, without a / and control characters", out.name));
     out.output_dir = text(root, "output_dir", "runs");
     if (out.output_dir.empty()) wrong("output_dir", "is empty, which names no folder");
+    out.asks = text(root, "asks", "");
     base(root, out);
     out.grid = grid(root, "grid", "grid");
     out.repeat = grid(root, "repeat", "repeat");
@@ -254,6 +279,10 @@ class Reader {
 
 }  // namespace
 
-SweepFile read_sweep_file(const std::string& file) { return Reader(schema::read_document(file, "sweep file")).read(); }
+SweepFile read_sweep_file(const std::string& file) {
+  SweepFile out = Reader(schema::read_document(file, "sweep file")).read();
+  if (out.asks.empty()) out.asks = asked_in_comment(read_file(file));
+  return out;
+}
 
 }  // namespace zerostep

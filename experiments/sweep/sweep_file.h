@@ -34,7 +34,8 @@ struct SweepFile {
   std::string file;
   nlohmann::json document;  // what it holds
   std::string name, output_dir;
-  std::string base;            // the file of a run; "": `inline_base`
+  std::string asks;  // what it is to answer, for its report: the key `asks`, or else the file's first comment that begins so; "": not said
+  std::string base;  // the file of a run; "": `inline_base`
   nlohmann::json inline_base;  // a run's configuration within the sweep file
   struct When {
     KeyValues conditions;

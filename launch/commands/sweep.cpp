@@ -207,6 +207,7 @@ nlohmann::json resolved_file(const SweepFile& file, const SweepBase& base, const
   root["base"] = document.root;
   root["name"] = file.name;
   root["output_dir"] = file.output_dir;
+  if (!file.asks.empty()) root["asks"] = file.asks;
   root["resources"] = {{"ranks", file.resources.ranks}, {"executor", file.resources.uses_slurm ? "slurm" : "local"}};
   if (file.resources.jobs > 0) root["resources"]["jobs"] = file.resources.jobs;
   if (!file.resources.gpus.empty()) root["resources"]["gpus"] = file.resources.gpus;

@@ -59,6 +59,12 @@ void Deriver::run() {
   contexts();
 }
 
+void Deriver::run_contexts() {
+  defaults();
+  sources();
+  contexts();
+}
+
 void Deriver::defaults() {
   // The types come first: they decide which parameters there are.
   std::string optimizer, scheduler;
@@ -329,5 +335,17 @@ void Deriver::contexts() {
 }
 
 void derive(Values& values, const ConfigRequest& request, Findings& findings) { Deriver(values, request, findings).run(); }
+
+std::set<std::string> keys_without_effect(const nlohmann::json& resolved) {
+  Document document;
+  document.root = resolved;
+  Findings findings(document);  // which nobody asks for
+  Values values = check_tree(document, findings);
+  Deriver(values, {}, findings).run_contexts();
+  std::set<std::string> out;
+  for (const auto& [path, value] : values.all())
+    if (!value.effective) out.insert(path);
+  return out;
+}
 
 }  // namespace zerostep::schema

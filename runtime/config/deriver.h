@@ -24,6 +24,8 @@ class Deriver {
  public:
   Deriver(Values& values, const ConfigRequest& request, Findings& findings);
   void run();
+  // No more of it than says which keys have an effect where they stand.
+  void run_contexts();
 
  private:
   bool is_auto(std::string_view path) const { return auto_.contains(std::string(path)); }

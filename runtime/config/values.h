@@ -2,6 +2,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,6 +88,9 @@ void apply_aliases(Document& document, Findings& findings);
 Values check_tree(const Document& document, Findings& findings);
 // Defaults, "auto", derived values and whatever several keys decide together.
 void derive(Values& values, const ConfigRequest& request, Findings& findings);
+// Of a configuration that was resolved once, as a run's config.json is, the paths that have no effect where they stand, as derive() marks
+// them. Keys that are not known here, or have values that they may not have, are none of these.
+std::set<std::string> keys_without_effect(const nlohmann::json& resolved);
 // The model that `model` describes: its sizes, or those of the config.json in model.path, with the dropout that is given. The vocabulary is
 // 0 where nothing says it. InputError.
 ModelOptions model_options_of(const Values& values);

@@ -165,7 +165,12 @@ TEST_F(RunRecords, AreFoundBelowFoldersAndNamedApart) {
   };
   using Names = std::vector<std::string>;
   EXPECT_EQ(names({scratch_.path("one")}), (Names{"a", "b"}));
-  EXPECT_EQ(names({scratch_.path("one"), scratch_.path("two")}), (Names{"one/a", "b", "two/a"}));
+  EXPECT_EQ(names({scratch_.path("one"), scratch_.path("two")}), (Names{"one/a", "er/b", "two/a"}));
+  // All folders have as many parts, and all files: those of one kind say nothing of the other.
+  EXPECT_EQ(names({scratch_.path("one"), scratch_.path("two"), scratch_.path("d.csv")}), (Names{"one/a", "er/b", "two/a", "d"}));
+  std::ofstream(scratch_.folder() / "one/d.csv") << "step,loss\n";
+  EXPECT_EQ(names({scratch_.path("one/deep"), scratch_.path("d.csv"), scratch_.path("one/d.csv")}),
+            (Names{"b", scratch_.folder().filename().string() + "/d", "one/d"}));
   EXPECT_EQ(names({scratch_.path("d.csv"), scratch_.path("one/a"), scratch_.path("one/a/metrics.csv"), scratch_.path("one/../one/a")}),
             (Names{"d", "a"}));
   std::ofstream(scratch_.path("e\xff.csv")) << "step,loss\n";
@@ -202,14 +207,20 @@ TEST_F(RunRecords, TellsConfigurationsApart) {
   EXPECT_EQ(plain(runs[1].value("data.train")), R"(["x"])");
 }
 
-TEST_F(RunRecords, KeysDifferWhereValuesDoOrSomeRunsHaveNone) {
+TEST_F(RunRecords, KeysDifferWhereValuesDoOrSomeRunsAreKnownToHaveNone) {
   using Keys = std::vector<std::string>;
-  EXPECT_EQ(differing_keys({{{"seed", "1"}, {"step.mode", "fo"}, {"run.name", "a"}, {"data.cache", "x"}},
-                            {{"seed", "1"}, {"step.mode", "zo"}, {"step.queries", "3"}, {"run.name", "b"}, {"data.cache", "y"}}}),
-            (Keys{"step.mode", "step.queries"}));
-  EXPECT_EQ(differing_keys({{{"seed", "1"}}, {{"seed", "1"}}, {}}), (Keys{"seed"}));
-  EXPECT_EQ(differing_keys({{{"seed", "1"}}}), Keys{});
+  const RunKeys fo{{{"seed", "1"}, {"step.mode", "fo"}, {"run.name", "a"}, {"data.cache", "x"}}},
+      zo{{{"seed", "1"}, {"step.mode", "zo"}, {"step.queries", "3"}, {"run.name", "b"}, {"data.cache", "y"}}}, seed{{{"seed", "1"}}};
+  EXPECT_EQ(differing_keys({fo, zo}), (Keys{"step.mode", "step.queries"}));
+  EXPECT_EQ(differing_keys({seed, seed, {}}), (Keys{"seed"}));
+  EXPECT_EQ(differing_keys({seed}), Keys{});
   EXPECT_EQ(differing_keys({}), Keys{});
+  // Of a run of which a key is not known nothing differs but what is.
+  const RunKeys file{{{"step.mode", "zo"}}, false}, none{{{"step.mode", "fo"}, {"step.queries", ""}}, false};
+  EXPECT_EQ(differing_keys({zo, file}), Keys{});
+  EXPECT_EQ(differing_keys({fo, file}), Keys{"step.mode"});
+  EXPECT_EQ(differing_keys({zo, none}), (Keys{"step.mode", "step.queries"}));
+  EXPECT_EQ(differing_keys({fo, none}), Keys{});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "experiments/report/plot.h"
 #include "tests/experiments/support/made_runs.h"
@@ -81,13 +82,64 @@ TEST_F(SummaryGroups, KeysThatFollowFromTheModeStandApart) {
   EXPECT_EQ(summary.rankings(5).size(), 1u);
 }
 
+// A file of earlier work says little of its run: what nothing is known of does not differ, and is no value either.
+TEST_F(SummaryGroups, OfAFileWithoutConfigurationKeysAreNotKnown) {
+  const json config{{"model", {{"task", "causal_lm"}}}, {"data", {{"tokenizer", "byte"}}}, {"train_batch_size", 4}, {"seed", 1}};
+  json fo = config, zo = config;
+  fo["step"] = {{"mode", "fo"}};
+  zo["step"] = {{"mode", "zo"}, {"queries", 2}};
+  zo["seed"] = 2;
+  make("a", fo, 3);
+  make("b", zo, 2);
+  PlotRequest request;
+  request.places = {made_.write("old.csv", "step,mode,q,batch_size,loss\n1,ZO,4,4,9\n2,ZO,4,4,8\n"), made_.path("runs")};
+  request.views = {"loss"};
+  request.out = made_.path("out");
+  const Summary summary = plot(request).summary;
+  EXPECT_EQ(summary.keys, (Texts{"seed", "step.mode", "step.queries"}));
+  EXPECT_EQ(summary.following, Texts());
+  EXPECT_EQ(summary.runs[0].values, (Texts{"", "zo", "4"}));
+  EXPECT_EQ(summary.runs[0].unknown_keys, std::set<std::string>{"seed"});
+  EXPECT_TRUE(summary.runs[1].unknown_keys.empty());
+  const std::string page = made_.read("out/report.html");
+  EXPECT_SAYS(page, ">seed</td><td class=\"wrap\">1 (1), 2 (1), not known (1)<");
+  // Of which task the file's losses are is not known either, and so they have no common loss.
+  EXPECT_TRUE(std::isnan(summary.common_loss));
+  EXPECT_SAYS(page,
+              "<h2>Time to a common loss</h2>\n<p>None: losses can be compared where they are of one task and tokenizer; here these are "
+              "causal_lm with the tokenizer byte (2 runs), not known of 1 run.</p>");
+}
+
+// What the schema says to have no effect in a run tells nothing apart, as in a sweep.
+TEST_F(SummaryGroups, KeysWithoutEffectAreNoneOfARun) {
+  for (const int seed : {1, 2}) {
+    const std::string end = std::to_string(seed);
+    const json given{{"zo_steps", seed}, {"queries", 2}, {"rank", seed}};  // of which full directions and steps of one kind have no use
+    for (const char* mode : {"fo", "zo"}) {
+      json step = given;
+      step["mode"] = mode;
+      make(mode + end, {{"step", step}, {"seed", seed}, {"tensorboard", {{"enabled", seed == 2}}}}, 1);
+    }
+  }
+  json step{{"mode", "alternating"}, {"zo_steps", 2}, {"queries", 2}};
+  make("alternating", {{"step", step}, {"seed", 1}}, 1);
+  const Summary summary = draw({"compare"}).summary;
+  EXPECT_EQ(summary.keys, (Texts{"seed", "step.mode", "tensorboard.enabled"}));
+  EXPECT_EQ(summary.following, (Texts{"step.queries", "step.zo_steps"}));
+  // Nor is a run of other settings one that is watched in another way.
+  std::set<std::string> groups;
+  for (const Texts& row : rows_of(made_.read("out/compare.tsv")))
+    if (row.size() > 2 && row[2].starts_with("loss")) groups.insert(row[1]);
+  EXPECT_EQ(groups, (std::set<std::string>{"alternating", "fo", "zo"}));
+}
+
 TEST_F(SummaryGroups, OfASweepTheKeysThatItSetsAreTold) {
-  make("a", {{"step", {{"mode", "fo"}, {"rank", 1}}}, {"lr", 1}}, 1);
-  make("b", {{"step", {{"mode", "zo"}, {"rank", 2}}}, {"lr", 2}}, 2);
+  make("a", {{"step", {{"mode", "fo"}}}, {"width", 1}, {"lr", 1}}, 1);
+  make("b", {{"step", {{"mode", "zo"}}}, {"width", 2}, {"lr", 2}}, 2);
   made_.write("runs/sweep.json", R"({"base": {}, "grid": {"step.mode": ["fo", "zo"]}, "when": [{"if": {}, "grid": {"lr": [1, 2]}}]})");
   const Summary summary = draw().summary;
   EXPECT_EQ(summary.keys, (Texts{"lr", "step.mode"}));
-  EXPECT_EQ(summary.following, Texts{"step.rank"});
+  EXPECT_EQ(summary.following, Texts{"width"});
 }
 
 TEST_F(SummaryGroups, MixturesAreToldByTheirSourcesAndWeights) {

@@ -23,6 +23,11 @@ TEST(SweepExamples, AreTheRunsThatTheySay) {
     for (int ranks : {1, 2}) {
       SweepFile file = read_sweep_file(entry.path().string());
       file.resources.ranks = ranks;
+      // What its first comment begins with.
+      const std::string text = read_file(entry.path()), end = file.asks.substr(file.asks.rfind(' ') + 1);
+      EXPECT_FALSE(file.asks.empty()) << entry.path();
+      EXPECT_TRUE(text.starts_with("// Asks: " + file.asks.substr(0, 40))) << file.asks;
+      EXPECT_SAYS(text, " " + end + "\n//   ");
       const SweepBase base = file.base.empty() ? SweepBase{file.file, file.inline_base.dump()} : SweepBase{file.base, read_file(file.base)};
       const std::vector<SweepPoint> points = points_of(file, base, {});
       EXPECT_EQ(points.size(), runs.at(file.name)) << entry.path();

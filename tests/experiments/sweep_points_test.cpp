@@ -241,6 +241,23 @@ TEST_F(SweepPoints, MistypedKeysOfTheFileAreNamedWithTheNearest) {
   EXPECT_SAYS(several, "repeat.sede is not");
 }
 
+// By a key, or else by the comment that begins so.
+TEST_F(SweepPoints, TheFileMaySayWhatItAsks) {
+  EXPECT_EQ(file(R"("asks": "which is better?")").asks, "which is better?");
+  EXPECT_EQ(file("").asks, "");
+  const auto asked = [&](const std::string& text) {
+    const std::string path = scratch_.path("asks.json");
+    std::ofstream(path) << text;
+    return read_sweep_file(path).asks;
+  };
+  const std::string rest = std::string("{\"base\": ") + kBase + "}\n";
+  EXPECT_EQ(asked("// Of mine.\n//\n// Asks: which of two,\n// fo or zo?\n//   zerostep sweep asks.json\n// More.\n" + rest),
+            "which of two, fo or zo?");
+  EXPECT_EQ(asked("// Asks: a?\n\n// b\n" + rest + "// Asks: c?\n"), "a?");
+  EXPECT_EQ(asked("// Ask: a?\n" + rest), "");
+  EXPECT_SAYS(message_of<InputError>([&] { file(R"("asks": 3)"); }), "asks is 3; a text is expected");
+}
+
 TEST_F(SweepPoints, FilesOfRunsAndOfSweepsAreToldApart) {
   const std::string path = scratch_.path("run.json");
   std::ofstream(path) << kBase;

@@ -1,7 +1,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "runtime/config/schema.h"
+#include "runtime/config/values.h"
 #include "tests/runtime/support/config_file.h"
 
 // What `--set` changes, and what errors say of it.
@@ -199,6 +203,34 @@ TEST(Settings, TheSourceOfAValueIsKnown) {
   EXPECT_EQ(typed.source("run.device"), "--device cpu");
   EXPECT_EQ(typed.source("run.steps"), file.path());
   EXPECT_EQ(typed.run.steps, 3);
+}
+
+// Whoever reads a resolved file again finds the keys without effect that were so when it was resolved.
+TEST(Settings, WithoutEffectAreToldOfTheResolvedFileToo) {
+  for (const std::vector<std::string>& set :
+       {std::vector<std::string>{"step.mode=fo", "step.zo_steps=2", "step.queries=3", "fp16.loss_scale=8"},
+        {"step.mode=zo", "step.zo_steps=2", "step.rank=3", "activation_checkpointing.profile=true", "gradient_predivide_factor=2"},
+        {"step.mode=instruct", "step.bp_lr=0.1", "step.monitor_interval=7", "step.instruct.cosine=0.25"},
+        {"step.mode=alternating", "step.perturbation=low_rank", "step.rank=2", "step.bp_share=0.25", "data.missing=skip"},
+        {"fp16.enabled=true", "fp16.loss_scale=8", "fp16.hysteresis=3", "zero_optimization.offload_param.pin_memory=true",
+         "tensorboard.job_name=job", "aio.block_size=4096"}}) {
+    const LoadedConfig loaded = load_tiny(set);
+    const json resolved = json::parse(loaded.resolved_json);
+    const std::set<std::string> found = schema::keys_without_effect(resolved);
+    size_t given = 0;
+    for (const auto& [path, value] : loaded.values->all()) {
+      std::string pointer = "/" + path;
+      std::replace(pointer.begin(), pointer.end(), '.', '/');
+      if (!resolved.contains(json::json_pointer(pointer))) continue;
+      EXPECT_EQ(found.contains(path), !value.effective) << path;
+      given += value.effective ? 0 : 1;
+    }
+    EXPECT_GE(given, 1u) << set[0];
+  }
+  // Of what is no configuration, or one of another version, as much as can be told.
+  EXPECT_TRUE(schema::keys_without_effect(json::object({{"step", 3}, {"model", nullptr}, {"no_such_key", 1}})).contains("step.queries"));
+  EXPECT_TRUE(
+      schema::keys_without_effect(json::object({{"step", {{"mode", "zo"}, {"zo_steps", 2}, {"queries", "x"}}}})).contains("step.zo_steps"));
 }
 
 }  // namespace
