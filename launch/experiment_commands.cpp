@@ -94,9 +94,10 @@ void ExperimentCommands::add_plot(CLI::App& app) {
   std::string views = "which pictures, with commas; where it is missing all that have something to show";
   for (const View& view : all_views()) views += fmt::format("\n{}: {}", view.name, view.shows);
   add_list("--view", plot_.views, views.c_str(), "NAMES");
-  sub->add_option("--x", plot_.x, "step, seconds, tokens, forwards (passes through the model), bytes (received by a rank), or a column")
-      ->type_name("COLUMN")
-      ->capture_default_str();
+  sub->add_option("--x", plot_.x,
+                  "step, seconds, tokens, forwards (passes through the model), bytes (received by a rank), or a column; without it and "
+                  "--view step, and of runs whose steps cost different things the loss over seconds and forwards too")
+      ->type_name("COLUMN");
   add_list("--y", plot_.y, "columns instead of the loss, with commas; views with one curve a run take the first", "COLUMNS");
   sub->add_option("--by", plot_.by, "one color for each value of a key of the configuration; its last parts suffice (queries, params.lr)")
       ->type_name("KEY");

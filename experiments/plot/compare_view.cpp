@@ -88,6 +88,7 @@ std::optional<Picture> compare_view(const PlotInput& input) {
   curves.curves = std::move(means.curves);
   settle_log(curves);
   if (!curves.curves.empty()) out.panels.push_back(std::move(curves));
+  if (input.only_curves) return has_curves(out) ? std::optional(std::move(out)) : std::nullopt;
   const auto add_rows = [&](const std::string& title, const PlotAxis& axis, const std::vector<double>& values) {
     Panel panel = row_panel(input, title, axis, groups, values);
     if (!panel.curves.empty()) out.panels.push_back(std::move(panel));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -157,27 +158,39 @@ void reduce(PlacedPanel& placed) {
   }
 }
 
-// Labels at the ends of the curves; `labels` has those of labelled() as they fit.
-void place_labels(PlacedPanel& placed, const std::vector<std::string>& labels) {
-  const std::vector<const Curve*> curves = labelled(placed.panel);
-  std::vector<size_t> shown;
+constexpr double kLabelLead = kLeadWidth + 10;  // beside a panel, before the texts of its labels and after them
+
+// Labels at the ends of curves as they fit, by the whole ones.
+using EndLabels = std::map<std::string, std::string>;
+
+// What these need beside a panel.
+double room_of_labels(const Panel& panel, const EndLabels& labels) {
+  constexpr double kWithout = 8;
+  double out = kWithout;
+  for (const Curve* curve : labelled(panel))
+    if (const auto it = labels.find(curve->label); it != labels.end() && curve->form == Curve::Form::Line)
+      out = std::max(out, kLabelLead + text_width(it->second, kTextSize));
+  return out;
+}
+
+void place_labels(PlacedPanel& placed, const EndLabels& labels) {
+  std::vector<const Curve*> shown;
   std::vector<double> wanted;
-  for (size_t c = 0; c < curves.size(); ++c) {
-    const Curve& curve = *curves[c];
-    if (curve.x.empty()) continue;
+  for (const Curve* curve : labelled(placed.panel)) {
+    if (curve->x.empty() || curve->form != Curve::Form::Line || !labels.contains(curve->label)) continue;
     // Where it leaves the panel; a noisy curve's own last value says little, so it is the mean of its last pixels.
-    const size_t count = std::min<size_t>(curve.y.size(), std::max<size_t>(1, curve.y.size() / 40));
+    const size_t count = std::min<size_t>(curve->y.size(), std::max<size_t>(1, curve->y.size() / 40));
     double sum = 0;
-    for (size_t i = curve.y.size() - count; i < curve.y.size(); ++i)
-      sum += placed.y.to_pixel(curve.y[i], placed.box.bottom, placed.box.top);
+    for (size_t i = curve->y.size() - count; i < curve->y.size(); ++i)
+      sum += placed.y.to_pixel(curve->y[i], placed.box.bottom, placed.box.top);
     wanted.push_back(sum / static_cast<double>(count));
-    shown.push_back(c);
+    shown.push_back(curve);
   }
   const std::vector<double> heights = spread(wanted, kLabelHeight, placed.box.top + 5, placed.box.bottom - 3);
   for (size_t i = 0; i < heights.size(); ++i) {
-    const Curve& curve = *curves[shown[i]];
+    const Curve& curve = *shown[i];
     const Point end{placed.x.to_pixel(curve.x.back(), placed.box.left, placed.box.right), wanted[i]};
-    placed.labels.push_back({{placed.box.right + kLeadWidth, heights[i] + 4}, end, labels[shown[i]], curve.color});
+    placed.labels.push_back({{placed.box.right + kLeadWidth, heights[i] + 4}, end, labels.at(curve.label), curve.color});
   }
 }
 
@@ -197,47 +210,79 @@ PanelGrid grid_of(size_t panels, PictureSize size) {
 struct Head {
   std::vector<std::string> subtitle;
   PlacedLegend legend;
-  std::vector<std::string> labels;  // at the ends of the curves; none: they are in the legend, or too many for that too
-  std::set<std::string> names;      // of the curves, of several
+  EndLabels labels;             // none: they are in the legend, or too many for that too
+  std::set<std::string> names;  // of the curves, of several
   std::vector<std::string> unnamed;
-  double right_room = 8;
   double height = 0;
 };
 
+constexpr size_t kMostEntries = 24;  // of a legend
+
+// Those of all lines, where each panel of curves has room for its own.
+EndLabels end_labels(const Picture& picture, const std::vector<LegendEntry>& entries, PictureSize size) {
+  constexpr double kMostOfWidth = 0.3;
+  std::vector<std::string> texts;
+  for (const LegendEntry& entry : entries)
+    if (entry.form == Curve::Form::Line) texts.push_back(entry.label);
+  if (texts.size() < 2) return {};
+  const double columns = static_cast<double>(grid_of(picture.panels.size(), size).columns);
+  ShortLabels labels = short_labels(texts, kTextSize, kMostOfWidth * size.width / columns - kLabelLead);
+  // Labels that have to be cut read better in a legend, as far as that has room for them.
+  if (labels.kind > (texts.size() <= kMostEntries ? ShortLabels::Kind::Parts : ShortLabels::Kind::Cut)) return {};
+  EndLabels out;
+  for (size_t i = 0; i < texts.size(); ++i) out.emplace(std::move(texts[i]), std::move(labels.texts[i]));
+  return out;
+}
+
+// Whether each panel has room for the labels of its curves below a head of this height.
+bool fit(const EndLabels& labels, const Picture& picture, PictureSize size, double head) {
+  const double room = (size.height - head - kBelowAll) / grid_of(picture.panels.size(), size).rows - kTitleRoom - kBelowPanel;
+  return std::all_of(picture.panels.begin(), picture.panels.end(), [&](const Panel& panel) {
+    const std::vector<const Curve*> curves = labelled(panel);
+    const auto count = std::count_if(curves.begin(), curves.end(), [&](const Curve* curve) { return labels.contains(curve->label); });
+    return static_cast<double>(count) * kLabelHeight < room;
+  });
+}
+
+// Whether a curve of points has the label, which nothing at the end of a line names.
+bool has_dots(const Picture& picture, const std::string& label) {
+  return std::any_of(picture.panels.begin(), picture.panels.end(), [&](const Panel& panel) {
+    return std::any_of(panel.curves.begin(), panel.curves.end(),
+                       [&](const Curve& curve) { return curve.label == label && curve.form == Curve::Form::Dots; });
+  });
+}
+
 Head head_of(const Picture& picture, PictureSize size, bool may_label_curves) {
-  constexpr size_t kMostEntries = 24;
-  constexpr double kMostOfWidth = 0.3, kMostOfHeight = 0.3, kEnough = 250, kLead = kLeadWidth + 10;
+  constexpr double kMostOfHeight = 0.3, kEnough = 250;
   Head out;
   const double width = size.width - 2 * kPictureEdge;
-  std::vector<LegendEntry> entries = legend_of(picture);
+  const std::vector<LegendEntry> entries = legend_of(picture);
   out.subtitle = wrapped(picture.subtitle, kTextSize, width);
-  out.height =
+  const double begin =
       kPictureEdge + kPictureTitleSize + 4 + kSubtitleLine * static_cast<double>(out.subtitle.size()) + (out.subtitle.empty() ? 0 : 3);
-  // Labels at the ends of curves need a panel alone, of lines.
-  if (may_label_curves && picture.panels.size() == 1 && picture.panels[0].rows.empty() && entries.size() > 1 &&
-      std::all_of(entries.begin(), entries.end(), [](const LegendEntry& entry) { return entry.form == Curve::Form::Line; })) {
-    std::vector<std::string> texts;
-    for (const LegendEntry& entry : entries) texts.push_back(entry.label);
-    ShortLabels labels = short_labels(texts, kTextSize, kMostOfWidth * size.width - kLead);
-    const double panel = size.height - out.height - (picture.notes.empty() ? 0 : 2 * kLabelHeight) - kBelowPanel - 20;
-    // Labels that have to be cut read better in a legend, as far as that has room for them.
-    const auto worst = entries.size() <= kMostEntries ? ShortLabels::Kind::Parts : ShortLabels::Kind::Cut;
-    if (labels.kind <= worst && static_cast<double>(entries.size()) * kLabelHeight < panel) {
-      for (const std::string& label : labels.texts) out.right_room = std::max(out.right_room, kLead + text_width(label, kTextSize));
-      out.labels = std::move(labels.texts);
-    }
-  }
   if (entries.size() > 1)
     for (const LegendEntry& entry : entries) out.names.insert(entry.label);
-  if (out.labels.empty() && entries.size() > kMostEntries)
-    for (const LegendEntry& entry : entries) out.unnamed.push_back(entry.label);
-  if (!out.labels.empty() || entries.size() > kMostEntries || (entries.size() == 1 && !picture.is_grouped)) entries.clear();
   // A legend takes what panels of a fair height leave it, and a part of the height at most where they are less high.
-  const double left_over = size.height - out.height - kBelowAll - kEnough * grid_of(picture.panels.size(), size).rows;
-  out.legend =
-      place_legend(picture.notes, std::move(entries), {kPictureEdge, out.height}, width, std::max(kMostOfHeight * size.height, left_over));
+  const double left_over = size.height - begin - kBelowAll - kEnough * grid_of(picture.panels.size(), size).rows;
+  const auto place = [&](std::vector<LegendEntry> shown) {
+    out.legend =
+        place_legend(picture.notes, std::move(shown), {kPictureEdge, begin}, width, std::max(kMostOfHeight * size.height, left_over));
+    out.height = begin + out.legend.height;
+  };
+  if (may_label_curves) out.labels = end_labels(picture, entries, size);
+  if (!out.labels.empty()) {
+    std::vector<LegendEntry> others = entries;
+    std::erase_if(others, [&](const LegendEntry& entry) { return out.labels.contains(entry.label) && !has_dots(picture, entry.label); });
+    if (others.size() <= kMostEntries) place(std::move(others));
+    if (others.size() > kMostEntries || !fit(out.labels, picture, size, out.height)) out.labels.clear();
+  }
+  if (out.labels.empty()) {
+    const bool has_none = entries.size() > kMostEntries || (entries.size() == 1 && !picture.is_grouped);
+    if (entries.size() > kMostEntries)
+      for (const LegendEntry& entry : entries) out.unnamed.push_back(entry.label);
+    place(has_none ? std::vector<LegendEntry>() : entries);
+  }
   out.unnamed.insert(out.unnamed.end(), out.legend.unnamed.begin(), out.legend.unnamed.end());
-  out.height += out.legend.height;
   return out;
 }
 
@@ -277,7 +322,8 @@ PlacedPicture place_picture(Picture picture, PictureSize size) {
     placed.left = kPictureEdge + (is_alone || i % 2 == 0 ? 0 : half + kBetween);
     const double above = head.height + height * std::floor(static_cast<double>(i) / static_cast<double>(grid.columns));
     set_scales(placed);
-    set_box(placed, {placed.left, above, placed.left + (is_alone ? width : half), above + height}, head.right_room);
+    set_box(placed, {placed.left, above, placed.left + (is_alone ? width : half), above + height},
+            room_of_labels(placed.panel, head.labels));
     reduce(placed);
     add_row_names(out, placed);
     if (!head.labels.empty()) place_labels(placed, head.labels);

@@ -21,6 +21,7 @@ struct PlotInput {
   std::string by;                             // the path of a key; "": what the view takes for itself
   double smooth = 0;
   bool is_log = false;
+  bool only_curves = false;  // of the comparison: without the panels that no x is of
 
   std::string value_column() const { return y.empty() ? "loss" : y[0]; }
 };

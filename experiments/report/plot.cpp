@@ -6,6 +6,7 @@
 #include <array>
 #include <ctime>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "base/error.h"
@@ -153,13 +154,15 @@ void note_not_begun(const std::vector<AbsentRun>& runs, std::vector<std::string>
                               names.size() == 1 ? "has" : "have", first_names(names)));
 }
 
+std::string x_of(const PlotRequest& request) { return request.x.empty() ? "step" : request.x; }
+
 PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, const std::vector<AbsentRun>& not_begun,
                      std::vector<std::string>& notes) {
   PlotInput out;
-  out.x = x_axis(request.x);
+  out.x = x_axis(x_of(request));
   out.runs = load_runs(find_runs(request.places, folders_of(not_begun)), columns_to_read(request, views, out.x), request.threads, notes);
   out.y = columns_with_numbers(out.runs, request.y, notes);
-  const bool is_column = std::find(kAxes.begin(), kAxes.end(), request.x) == kAxes.end();
+  const bool is_column = std::find(kAxes.begin(), kAxes.end(), out.x.name) == kAxes.end();
   if (is_column && !has_numbers(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()})) fail_input("--x {}: {}", request.x, kNoNumber);
   for (const PlotRun& run : out.runs) {
     out.x_values.push_back(run.record.may_read_metrics ? x_values(run, out.x) : std::vector<double>());
@@ -173,10 +176,84 @@ PlotInput read_input(const PlotRequest& request, const std::vector<const View*>&
   return out;
 }
 
+// A picture with its pixels, and as a narrow page has it.
+struct DrawnPicture {
+  PlacedPicture wide;
+  std::string narrow;
+};
+
+DrawnPicture drawn(Picture picture, PictureSize size) {
+  constexpr double kNarrow = 430;  // a page as wide as a phone
+  DrawnPicture out;
+  out.narrow = svg_of(place_picture(picture, {kNarrow, narrow_height(picture, kNarrow)}), true);
+  out.wide = place_picture(std::move(picture), size);
+  return out;
+}
+
+// Steps of such runs cost different things: what one has come to at equal steps says little.
+bool steps_differ(const std::vector<PlotRun>& runs) {
+  const std::vector<std::string> differing = differing_keys(keys_of(runs));
+  return std::any_of(differing.begin(), differing.end(), [](const std::string& key) {
+    return key == "step.mode" || key == "step.queries" || key == "step.estimator" || key == "step.zo_steps" || key == "step.bp_interval";
+  });
+}
+
+// What the loss is drawn over beside steps, by the names of axes, and in a title.
+constexpr std::array<std::pair<const char*, const char*>, 2> kCosts{{{"seconds", "seconds"}, {"forwards", "forward passes"}}};
+
+// Puts an axis into the place of the one that an input has. Runs that do not tell it have no place on it, which a note says; false where
+// none does.
+bool set_axis(PlotInput& input, const char* name, std::vector<std::string>& notes) {
+  input.x = x_axis(name);
+  std::vector<std::string> without;
+  bool any_tells = false;
+  for (size_t i = 0; i < input.runs.size(); ++i) {
+    std::vector<double>& x = input.x_values[i];
+    if (x.empty()) continue;
+    try {
+      x = x_values(input.runs[i], input.x);
+      any_tells = true;
+    } catch (const InputError&) {
+      std::fill(x.begin(), x.end(), std::numeric_limits<double>::quiet_NaN());
+      without.push_back(input.runs[i].record.name);
+    }
+  }
+  if (any_tells && !without.empty())
+    notes.push_back(
+        fmt::format("the pictures over {} are without the curves of {}, whose steps do not tell them", name, first_names(without)));
+  return any_tells;
+}
+
+// The loss and its means over what steps cost, each behind the picture over steps. Takes the input's axis.
+void add_pictures_over_costs(const PlotRequest& request, PlotInput& input, std::vector<DrawnPicture>& pictures,
+                             std::vector<std::string>& notes) {
+  input.only_curves = true;
+  const auto is_called = [&](const std::string& name) {
+    return std::find_if(pictures.begin(), pictures.end(), [&](const DrawnPicture& other) { return other.wide.head.name == name; });
+  };
+  std::map<std::string, std::string> before{{"loss", "loss"}, {"compare", "compare"}};
+  for (const auto& [axis, words] : kCosts) {
+    if (!set_axis(input, axis, notes)) continue;
+    for (const View& view : all_views()) {
+      const auto last = before.find(std::string(view.name));
+      if (last == before.end() || is_called(last->second) == pictures.end()) continue;
+      std::optional<Picture> picture = view.make(input);
+      if (!picture) continue;
+      picture->is_grouped = !input.by.empty();
+      picture->name += fmt::format("-{}", axis);
+      picture->title += fmt::format(" over {}", words);
+      const auto place = is_called(last->second) + 1;
+      last->second = picture->name;
+      pictures.insert(place, drawn(std::move(*picture), request.size));
+    }
+  }
+}
+
 // `may_be_none`: where nothing can be drawn the rest is written all the same, and a note says so.
-std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<const View*>& views, const PlotInput& input,
-                                 bool may_be_none, std::vector<std::string>& notes) {
-  std::vector<Picture> out;
+std::vector<DrawnPicture> pictures_of(const PlotRequest& request, const std::vector<const View*>& views, PlotInput& input, bool may_be_none,
+                                      std::vector<std::string>& notes) {
+  std::vector<DrawnPicture> out;
+  const bool has_costs = request.x.empty() && request.views.empty() && steps_differ(input.runs);
   for (const View* view : views) {
     if (input.runs.empty()) break;
     // What compares runs says nothing of one.
@@ -186,8 +263,10 @@ std::vector<Picture> pictures_of(const PlotRequest& request, const std::vector<c
       fail_input("--view {}: these runs have nothing to show there; it needs {}", view->name, view->needs);
     if (!picture) continue;
     picture->is_grouped = !input.by.empty();
-    out.push_back(std::move(*picture));
+    if (has_costs && (view->name == "loss" || view->name == "compare")) picture->title += " over steps";
+    out.push_back(drawn(std::move(*picture), request.size));
   }
+  if (has_costs) add_pictures_over_costs(request, input, out, notes);
   if (!out.empty() || request.formats.empty()) return out;
   if (!may_be_none) fail_input("these runs have no step with a number to draw yet: {}", fmt::join(request.places, ", "));
   notes.emplace_back("there is no picture, since no run has a step with a number to draw yet");
@@ -240,8 +319,8 @@ PlotResult plot(const PlotRequest& request) {
   const std::vector<AbsentRun> absent = find_absent_runs(request.places, out.notes), not_begun = without_archived(absent);
   note_archived(request, absent, out.notes);
   note_not_begun(not_begun, out.notes);
-  const PlotInput input = read_input(request, views, not_begun, out.notes);
-  std::vector<Picture> pictures = pictures_of(request, views, input, request.is_of_sweep || !not_begun.empty(), out.notes);
+  PlotInput input = read_input(request, views, not_begun, out.notes);
+  std::vector<DrawnPicture> pictures = pictures_of(request, views, input, request.is_of_sweep || !not_begun.empty(), out.notes);
   out.summary = summarize(input.runs, absent);
   out.folder = folder_of(request);
   make_folder(out.folder);
@@ -259,16 +338,12 @@ PlotResult plot(const PlotRequest& request) {
   report.made = time_now();
   report.questions = sweep_questions(input.runs, absent);
   report.notes = out.notes;
-  std::vector<PlacedPicture> placed;
-  constexpr double kNarrow = 430;  // a page as wide as a phone
-  for (Picture& picture : pictures) {
-    Report::Figure figure{picture.name, picture.title, "",
-                          svg_of(place_picture(picture, {kNarrow, narrow_height(picture, kNarrow)}), true)};
-    placed.push_back(place_picture(std::move(picture), request.size));
-    figure.wide = svg_of(placed.back(), true);
-    if (wants("svg")) write(figure.name + ".svg", svg_of(placed.back(), false));
-    if (!request.formats.empty()) write(figure.name + ".tsv", data_of(placed.back()));
-    if (!request.formats.empty()) note_unnamed(placed.back(), out.notes);
+  for (DrawnPicture& picture : pictures) {
+    const std::string& name = picture.wide.head.name;
+    Report::Figure figure{name, picture.wide.head.title, svg_of(picture.wide, true), std::move(picture.narrow)};
+    if (wants("svg")) write(name + ".svg", svg_of(picture.wide, false));
+    if (!request.formats.empty()) write(name + ".tsv", data_of(picture.wide));
+    if (!request.formats.empty()) note_unnamed(picture.wide, out.notes);
     report.figures.push_back(std::move(figure));
   }
   write("summary.csv", summary_csv(out.summary));
@@ -276,17 +351,17 @@ PlotResult plot(const PlotRequest& request) {
   write("report.html", report_html(report, out.summary));
   // Last, so that the rest is there where cairo is not; the pictures are then there as SVG.
   for (const char* format : {"png", "pdf"})
-    for (const PlacedPicture& picture : placed) {
+    for (const DrawnPicture& picture : pictures) {
       if (!wants(format)) continue;
       std::string bytes;
       try {
-        bytes = cairo_file(format, picture);
+        bytes = cairo_file(format, picture.wide);
       } catch (const RunError& error) {
         if (!wants("svg"))
-          for (const PlacedPicture& other : placed) write(other.head.name + ".svg", svg_of(other, false));
+          for (const DrawnPicture& other : pictures) write(other.wide.head.name + ".svg", svg_of(other.wide, false));
         fail_run("{}. The pictures are written as SVG to {}, with everything else", error.what(), out.folder);
       }
-      write(picture.head.name + "." + format, bytes);
+      write(picture.wide.head.name + "." + format, bytes);
     }
   return out;
 }

@@ -1,12 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <regex>
 #include <set>
 #include <tuple>
 
 #include "base/error.h"
 #include "experiments/report/plot.h"
-#include "tests/experiments/support/made_runs.h"
+#include "tests/experiments/support/plotted_runs.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
 
@@ -20,64 +21,7 @@ using testing::message_of;
 using testing::rows_of;
 using testing::wrong_with_xml;
 
-class PlotFiles : public ::testing::Test {
- protected:
-  // A run of 200 steps whose loss falls from `level` + 2, evaluated every 50.
-  void make(const std::string& name, const nlohmann::json& step, double level, int seed,
-            const std::string& log = "200 steps done in 1 s\n") {
-    std::vector<double> losses, evaluations, norms;
-    for (int k = 0; k < 200; ++k) {
-      losses.push_back(level + 2 * std::exp(-k / 20.0) + 0.01 * seed);
-      evaluations.push_back(k % 50 == 49 ? level + 0.5 - 0.001 * k : std::nan(""));
-      norms.push_back(1 + losses.back() / 7);
-    }
-    losses_[name] = losses;
-    evaluations_[name] = evaluations;
-    norms_[name] = norms;
-    made_.make(name,
-               {{"step", counted_cells(200)},
-                {"mode", std::vector<std::string>(200, step.value("mode", "fo"))},
-                {"loss", cells(losses)},
-                {"eval_loss", cells(evaluations)},
-                {"grad_norm", cells(norms)},
-                {"tokens_per_second", std::vector<std::string>(200, "1280")},
-                {"step_seconds", std::vector<std::string>(200, "0.125")},
-                {"device_peak_bytes", std::vector<std::string>(200, "1000000")},
-                {"host_peak_bytes", std::vector<std::string>(200, "0")}},
-               {{"step", step}, {"seed", seed}, {"train_batch_size", 4}, {"run", {{"steps", 200}}}}, {{"device_peak_bytes", 1048576}}, log);
-  }
-  void make_four() {
-    make("amber", {{"mode", "fo"}}, 1.7, 1);
-    make("birch", {{"mode", "zo"}, {"queries", 2}}, 3.3, 1);
-    make("cedar", {{"mode", "zo"}, {"queries", 8}}, 2.2, 1);
-    make("dogwood", {{"mode", "alternating"}, {"queries", 2}}, 2.9, 1);
-  }
-  PlotResult draw_all(const std::vector<std::string>& views, std::vector<std::string> places = {"runs"}) {
-    PlotRequest request;
-    for (std::string& place : places) place = made_.path(place);
-    request.places = places;
-    request.views = views;
-    request.out = made_.path("out");
-    request.command = "zerostep plot";
-    request.threads = 2;
-    return plot(request);
-  }
-  // What a picture's data say of a run and a column: x and y.
-  std::vector<std::pair<double, double>> data(const std::string& view, const std::string& run, const std::string& what) {
-    std::vector<std::pair<double, double>> out;
-    for (const std::vector<std::string>& row : rows_of(made_.read("out/" + view + ".tsv")))
-      if (row.size() > 4 && row[1] == run && row[2] == what) out.emplace_back(std::stod(row[3]), std::stod(row[4]));
-    return out;
-  }
-  static std::vector<std::pair<double, double>> expected(const std::vector<double>& values) {
-    std::vector<std::pair<double, double>> out;
-    for (size_t i = 0; i < values.size(); ++i)
-      if (!std::isnan(values[i])) out.emplace_back(static_cast<double>(i), values[i]);
-    return out;
-  }
-  MadeRuns made_;
-  std::map<std::string, std::vector<double>> losses_, evaluations_, norms_;
-};
+class PlotFiles : public testing::PlottedRuns {};
 
 TEST_F(PlotFiles, DataAreTheValuesOfTheRuns) {
   make_four();
@@ -106,6 +50,11 @@ TEST_F(PlotFiles, EveryViewIsAWholePictureWithItsData) {
     EXPECT_EQ(svg.find("nan"), std::string::npos) << view;
     EXPECT_EQ(svg.find("inf"), std::string::npos) << view;
   }
+  // Curves have their names at their ends, in their colors.
+  for (const auto& [view, name] : {std::pair("compare", "zo, queries 8"), {"overview", "alternating"}, {"zo", "queries 8"}})
+    EXPECT_TRUE(std::regex_search(made_.read("out/" + std::string(view) + ".svg"),
+                                  std::regex("fill=\"#(?!222222)[0-9a-f]{6}\">" + std::string(name) + "</text>")))
+        << view;
   EXPECT_FALSE(files.contains("lanes.svg"));
   for (const std::string& file : files) EXPECT_TRUE(made_.exists("out/" + file)) << file;
   // The share of the plan that was measured.
@@ -233,28 +182,6 @@ TEST_F(PlotFiles, SummariesSayWhatRunsCameTo) {
   EXPECT_TRUE(csv.starts_with("run,seed,step.mode,step.queries,state,steps,final_loss,")) << csv;
   EXPECT_SAYS(csv, "cedar,1,zo,8,done,200,2.21");
   EXPECT_SAYS(made_.read("out/summary.txt"), "failed: elm: step 3: the loss is nan");
-}
-
-TEST_F(PlotFiles, TheReportIsOneFileThatNamesEveryRun) {
-  make_four();
-  make("<b>&\"odd\"", {{"mode", "fo"}}, 4, 1);
-  draw_all({});
-  const std::string page = made_.read("out/report.html");
-  for (const char* text :
-       {"amber", "birch", "cedar", "dogwood", "&lt;b&gt;&amp;&quot;odd&quot;", "<h2>Runs</h2>", "<h2>Keys that differ</h2>",
-        "<h2>Time to a common loss</h2>", "<h2>Memory against plan</h2>", "<h2>Best 5</h2>", "<svg"})
-    EXPECT_SAYS(page, text);
-  EXPECT_EQ(page.find("<b>&\"odd"), std::string::npos);
-  // Nothing is loaded: no addresses but the name space of SVG, no sources, no style sheets.
-  for (const char* text : {"src=", "href=", "url(", "@import", "<link", "<iframe"}) EXPECT_EQ(page.find(text), std::string::npos) << text;
-  for (size_t at = page.find("//"); at != std::string::npos; at = page.find("//", at + 2))
-    EXPECT_EQ(page.substr(at, 16), "//www.w3.org/200") << page.substr(at, 60);
-  // What is drawn in the page is well-formed too.
-  for (size_t at = page.find("<svg xmlns"); at != std::string::npos; at = page.find("<svg xmlns", at + 1)) {
-    const size_t end = page.find("</svg>\n</div>", at);
-    ASSERT_NE(end, std::string::npos);
-    EXPECT_EQ(wrong_with_xml(page.substr(at, end + 6 - at)), "");
-  }
 }
 
 TEST_F(PlotFiles, CutRowsAreSaidAndFilesOfEarlierWorkAreDrawn) {

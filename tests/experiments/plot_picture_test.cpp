@@ -99,6 +99,45 @@ TEST(PlotPictures, LabelsStandWithinThePictureAndApart) {
   }
 }
 
+// Of several panels each names its own curves, beside its box and within its cell; what lies in points is named by the legend.
+TEST(PlotPictures, LabelsStandAtTheEndsOfCurvesOfSeveralPanels) {
+  for (const PictureSize size : {PictureSize{960, 600}, PictureSize{430, 1200}}) {
+    const auto with = [&](const std::string& name) {
+      Picture picture = simple_picture(false);
+      picture.panels[0].title = "Loss";
+      picture.panels[0].curves[0].label = name;
+      Panel dots = picture.panels[0], rows = dots;
+      dots.curves[0].label = "of points";
+      dots.curves[1].label = "";
+      for (Curve& curve : dots.curves) curve.form = Curve::Form::Dots;
+      rows.rows = {"a", "b"};
+      rows.curves.clear();
+      picture.panels.insert(picture.panels.end(), {dots, rows, picture.panels[0]});
+      picture.panels[3].curves.erase(picture.panels[3].curves.begin());
+      return place_picture(std::move(picture), size);
+    };
+    const PlacedPicture placed = with("first");
+    const std::vector<std::vector<std::string>> wanted{{"first", "second"}, {}, {}, {"second"}};
+    ASSERT_EQ(placed.panels.size(), wanted.size());
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      std::vector<std::string> found;
+      for (const PlacedPanel::Label& label : placed.panels[i].labels) {
+        found.push_back(label.text);
+        EXPECT_GT(label.at.x, placed.panels[i].box.right);
+        const double end = i % 2 == 0 && size.width > size.height ? size.width / 2 : size.width;
+        EXPECT_LE(label.at.x + text_width(label.text, 11), end - 14 / 2.0);  // the gap between two panels is shared, and so is the edge
+      }
+      EXPECT_EQ(found, wanted[i]) << i;
+    }
+    ASSERT_EQ(placed.legend.size(), 1U);
+    EXPECT_EQ(placed.legend[0].entry.label, "of points");
+    // Names without room at the ends of any panel's curves are in the legend, all of them.
+    const PlacedPicture wide = with("a run with a name that is far too long for a third of a panel's width");
+    for (const PlacedPanel& panel : wide.panels) EXPECT_TRUE(panel.labels.empty());
+    EXPECT_EQ(wide.legend.size(), 3U);
+  }
+}
+
 TEST(PlotPictures, ManyCurvesHaveALegendAndFarMoreHaveNone) {
   Picture picture = simple_picture(false);
   const Curve one = picture.panels[0].curves[0];
