@@ -9,6 +9,7 @@
 #include "base/process_memory.h"
 #include "base/signal_name.h"
 #include "experiments/plot/loss_picture.h"
+#include "experiments/report/telling_parts.h"
 #include "launch/signals.h"
 #include "models/text_file.h"
 #include "runtime/checkpoint/run_state.h"
@@ -79,7 +80,7 @@ TrainRun::TrainRun(Job& job, TrainSetup& setup, Engine& engine, CheckpointWriter
     TensorBoard::Options options;
     options.folder = tensorboard_folder(config_, setup.folder);
     if (first > 0) options.kept = {samples, first};
-    options.hyper_parameters = hyper_parameters(setup.subject.loaded, job.size());
+    options.hyper_parameters = hyper_parameters(setup.subject.loaded, job.size(), keys_of_sweep(config_.run.output_dir));
     options.warn = [this](const std::string& text) { log_.warn(text); };
     board_.emplace(std::move(options));
   }

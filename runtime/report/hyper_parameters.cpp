@@ -95,14 +95,19 @@ bool has_influence(std::string_view path) {
 
 }  // namespace
 
-std::vector<HyperParameter> hyper_parameters(const LoadedConfig& loaded, int ranks) {
+std::vector<HyperParameter> hyper_parameters(const LoadedConfig& loaded, int ranks, const std::set<std::string>& swept) {
+  std::set<std::string> others;
+  for (const std::string& path : swept)
+    if (const schema::Key* key = schema::find(path); key != nullptr && key->list == schema::List::Honoured) others.insert(path);
+  for (const auto& [path, value] : loaded.values->all())
+    if (value.origin == schema::Origin::Given && !value.value.is_object() && has_influence(path)) others.insert(path);
+  std::erase_if(others, is_compared);
   std::vector<HyperParameter> out;
   for (std::string_view path : kCompared) out.push_back(parameter_of(path, loaded.values->find(path)));
   out.push_back({"precision", HyperParameter::Type::Text, false, {}, std::string(name_of(loaded.config.precision.compute))});
   out.push_back({"ranks", HyperParameter::Type::Number, false, {}, static_cast<double>(ranks)});
-  for (const auto& [path, value] : loaded.values->all())
-    if (value.origin == schema::Origin::Given && value.effective && !value.value.is_object() && !is_compared(path) && has_influence(path))
-      out.push_back(parameter_of(path, &value));
+  for (const std::string& path : others) out.push_back(parameter_of(path, loaded.values->find(path)));
+  for (HyperParameter& parameter : out) parameter.leads |= swept.contains(parameter.name);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -19,8 +20,10 @@ struct HyperParameter {
   std::variant<std::monostate, std::string, bool, double> value;  // nothing: without effect in this run
 };
 
-// The columns that runs are usually compared by, the same in every run, whether or not they have a value in this one; then what else the
-// file gives but names of files, what is printed and what is kept. Texts of a list are joined. `ranks` and `precision` are no keys.
-std::vector<HyperParameter> hyper_parameters(const LoadedConfig& loaded, int ranks);
+// The columns that runs are usually compared by, the same in every run, whether or not they have a value in this one; then `swept`, the
+// keys that the runs of a sweep are told apart by, which lead, and what else the file gives but names of files, what is printed and what is
+// kept. So all runs of a sweep have the same columns: TensorBoard takes those of the first run that it meets for all. Texts of a list are
+// joined. `ranks` and `precision` are no keys.
+std::vector<HyperParameter> hyper_parameters(const LoadedConfig& loaded, int ranks, const std::set<std::string>& swept = {});
 
 }  // namespace zerostep

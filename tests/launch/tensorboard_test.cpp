@@ -19,7 +19,7 @@ class TensorBoardOfARun : public TrainedPlace {
  protected:
   // Every number of metrics.csv is there as a float, under its column's name at the row's step, and nothing else but DeepSpeed's series at
   // the samples seen.
-  void expect_metrics(const std::string& folder, const std::string& run, int64_t samples_a_step) const {
+  void expect_metrics(const std::string& folder, const std::string& run, int64_t samples_a_step, bool has_loss_scale = false) const {
     std::map<std::string, Events::Series> expected;
     for (const auto& row : place_.metrics(run)) {
       const int64_t step = std::stoll(row.at("step"));
@@ -28,7 +28,9 @@ class TensorBoardOfARun : public TrainedPlace {
         if (column == "timestamp" || column == "mode" || column == "optimizer" || column == "scope") continue;
         const auto value = static_cast<float>(std::stod(text));
         expected["step/" + column].emplace_back(step, value);
-        if (column == "lr" || column == "bp_loss") expected["Train/Samples/" + column].emplace_back(samples_a_step * (step + 1), value);
+        const bool is_scale = column == "loss_scale" && has_loss_scale;  // DeepSpeed's, of fp16
+        if (column == "lr" || column == "bp_loss" || is_scale)
+          expected["Train/Samples/" + column].emplace_back(samples_a_step * (step + 1), value);
         if (column == "loss") expected["Train/Samples/train_loss"].emplace_back(samples_a_step * (step + 1), value);
       }
     }
@@ -43,14 +45,31 @@ class TensorBoardOfARun : public TrainedPlace {
   }
 };
 
+// The columns of the experiment, and which of them lead.
+std::map<std::string, bool> columns_of(const Events& events) {
+  std::map<std::string, bool> out;
+  const WireMessage content(events.plug_in.at("_hparams_/experiment").at(0)), experiment(content.text(2));
+  for (const std::string& bytes : experiment.bytes.at(4)) {
+    const WireMessage column(bytes);
+    out[column.text(1)] = column.number(7) != 0;
+  }
+  return out;
+}
+
 TEST_F(TensorBoardOfARun, HoldsItsMetricsAndHyperParameters) {
   place_.config("\"tensorboard\": {\"enabled\": true}");
+  // As of a sweep: what only some of its runs have is a column of all.
+  std::filesystem::create_directories(place_.path("runs"));
+  std::ofstream(place_.path("runs/sweep.json")) << R"({"base": {}, "grid": {"step.mode": ["fo", "instruct"]},
+    "when": [{"if": {"step.mode": "instruct"}, "grid": {"step.instruct.cosine": [0.5, 0.9]}}]})";
   const std::string eval = "data.eval=" + place_.path("corpus.txt");
   for (const auto& [ranks, step] : {std::pair(2, R"({"mode": "fo"})"), std::pair(1, R"({"mode": "alternating", "zo_steps": 1})")}) {
-    const std::vector<std::string> set{"run.steps=5", "run.eval_interval=2", "run.eval_samples=8", eval, std::string("step=") + step};
+    std::vector<std::string> set{"run.steps=5", "run.eval_interval=2", "run.eval_samples=8", eval, std::string("step=") + step};
+    const bool has_loss_scale = ranks == 2;
+    if (has_loss_scale) set.emplace_back(R"(fp16={"enabled": true, "initial_scale_power": 4, "loss_scale_window": 2})");
     const Outcome done = train(set, {"--overwrite"}, ranks);
     ASSERT_EQ(done.status, 0) << done.err;
-    expect_metrics("runs/test/tensorboard", "test", 4);
+    expect_metrics("runs/test/tensorboard", "test", 4, has_loss_scale);
     const Events events = events_of(place_.path("runs/test/tensorboard"));
     EXPECT_EQ(events.series.at("step/eval_loss").size(), 3u);
     ASSERT_EQ(events.files.size(), 1u) << "those of the run before are gone";
@@ -58,6 +77,12 @@ TEST_F(TensorBoardOfARun, HoldsItsMetricsAndHyperParameters) {
     EXPECT_EQ(values.at("optimizer.params.lr"), "0.001");
     EXPECT_EQ(values.at("ranks"), std::to_string(ranks));
     EXPECT_EQ(values.contains("step.zo_steps"), ranks == 1);
+    EXPECT_FALSE(values.contains("step.instruct.cosine"));
+    EXPECT_EQ(columns_of(events).count("step.instruct.cosine"), 1u);
+    EXPECT_TRUE(columns_of(events).at("step.instruct.cosine")) << "what the sweep tries leads";
+    // Twice as large after each two steps without an overflow, at the samples that these have seen.
+    if (has_loss_scale)
+      EXPECT_EQ(events.series.at("Train/Samples/loss_scale"), (Events::Series{{4, 16}, {8, 16}, {12, 32}, {16, 32}, {20, 64}}));
     EXPECT_EQ(WireMessage(WireMessage(events.plug_in.at("_hparams_/session_end_info").at(0)).text(4)).number(1), 1u) << "it succeeded";
     EXPECT_FALSE(place_.exists("runs/test/tensorboard/owner.lock"));
   }

@@ -368,6 +368,22 @@ TEST(HyperParameters, AreWhatRunsAreComparedByAndWhatTheFileGives) {
   EXPECT_EQ(zeroth_order.at("step.queries"), "3");
   EXPECT_EQ(zeroth_order.at("step.epsilon"), "0.001");
   EXPECT_FALSE(zeroth_order.contains("step.rank"));
+  // What a sweep tries is a column of each of its runs, and leads; what a file gives is one where it has no effect too.
+  const std::set<std::string> swept{"step.instruct.cosine", "seed", "optimizer.params.bias_correction", "no.key"};
+  for (const char* mode : {"fo", "instruct"}) {
+    std::map<std::string, bool> leads, has_value;
+    for (const HyperParameter& parameter :
+         hyper_parameters(load_tiny({std::string("step.mode=") + mode, "step.instruct.noise_scale=0.5"}), 1, swept)) {
+      EXPECT_FALSE(leads.contains(parameter.name)) << parameter.name;
+      leads[parameter.name] = parameter.leads;
+      has_value[parameter.name] = !std::holds_alternative<std::monostate>(parameter.value);
+    }
+    for (const char* name : {"step.instruct.cosine", "seed", "optimizer.params.bias_correction"}) EXPECT_TRUE(leads.at(name)) << name;
+    EXPECT_FALSE(leads.at("step.instruct.noise_scale"));
+    EXPECT_FALSE(leads.contains("no.key"));
+    for (const char* name : {"step.instruct.cosine", "step.instruct.noise_scale"})
+      EXPECT_EQ(has_value.at(name), std::string(mode) == "instruct") << name;
+  }
   // The columns are there in both, so that a table of both has them.
   for (const char* mode : {"fo", "zo"}) {
     std::vector<std::string> columns;
