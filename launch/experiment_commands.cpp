@@ -164,7 +164,8 @@ void ExperimentCommands::add_runs(CLI::App& app) {
   archive->add_flag("--without-checkpoints", archive_.without_checkpoints, "leave checkpoints/ out");
   archive->add_flag("--remove", archive_.remove, "remove a run's folder once its archive is on the disk and verified");
   archive->footer(
-      "\nThe archive holds the folder and in it checksums.xxh128, which `xxh128sum -c checksums.xxh128` verifies where it is unpacked.\n"
+      "\nThe archive holds the folder and in it checksums.xxh128, which `xxh128sum -c checksums.xxh128` (package xxhash) verifies where\n"
+      "it is unpacked.\n"
       "An archive that is there already is never written over. --remove takes the checkpoints too, unless --without-checkpoints is given,\n"
       "with which it is refused.");
   run_on_one_rank(archive, [this] { return archive_runs(archive_); });
