@@ -224,14 +224,17 @@ bool set_axis(PlotInput& input, const char* name, std::vector<std::string>& note
   return any_tells;
 }
 
-// The loss and its means over what steps cost, each behind the picture over steps. Takes the input's axis.
+// The loss and its means over what steps cost, each behind the picture over steps; of more runs than a picture can name the means alone.
+// Takes the input's axis.
 void add_pictures_over_costs(const PlotRequest& request, PlotInput& input, std::vector<DrawnPicture>& pictures,
                              std::vector<std::string>& notes) {
   input.only_curves = true;
   const auto is_called = [&](const std::string& name) {
     return std::find_if(pictures.begin(), pictures.end(), [&](const DrawnPicture& other) { return other.wide.head.name == name; });
   };
-  std::map<std::string, std::string> before{{"loss", "loss"}, {"compare", "compare"}};
+  constexpr size_t kMostCurves = 24;
+  std::map<std::string, std::string> before{{"compare", "compare"}};
+  if (input.runs.size() <= kMostCurves) before["loss"] = "loss";
   for (const auto& [axis, words] : kCosts) {
     if (!set_axis(input, axis, notes)) continue;
     for (const View& view : all_views()) {

@@ -12,7 +12,7 @@ struct PlotRequest {
   std::vector<std::string> places;  // of runs, as find_runs() takes them
   std::vector<std::string> views;   // names; none: all that have something to show
   // "": over steps, and where a step of one run costs another thing than one of another, as of several modes, and no view is asked for, the
-  // loss and its means over seconds and forward passes too.
+  // loss (of 24 runs at most) and its means over seconds and forward passes too.
   std::string x;
   std::vector<std::string> y;  // columns; none: what a view takes for itself
   std::string by;              // a key, or its last parts; "": what a view takes for itself

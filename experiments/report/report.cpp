@@ -9,6 +9,7 @@
 #include "experiments/plot/grouping.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/ticks.h"
+#include "experiments/plot/view_parts.h"
 #include "experiments/report/report_page.h"
 
 namespace zerostep {
@@ -198,7 +199,7 @@ std::string questions(const std::vector<SweepQuestion>& all) {
   std::string out;
   for (const SweepQuestion& question : all) {
     out += fmt::format("<h2>What was asked{}</h2>\n", question.name.empty() ? "" : xml_text(": " + question.name));
-    if (!question.asks.empty()) out += fmt::format("<p>{}</p>\n", xml_text(question.asks));
+    if (!question.asks.empty()) out += fmt::format("<p>{}</p>\n", xml_text(capital(question.asks)));
     out += "<dl>\n";
     for (size_t i = 0; i < question.parts.size(); ++i) {
       const auto& [name, text] = question.parts[i];

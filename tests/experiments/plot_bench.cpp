@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
                                      {{"compare"}, "seconds", ""},
                                      {{"compare"}, "seconds", "mode"},
                                      {{"zo"}, "step", ""},
-                                     {{}, "step", ""}}) {
+                                     {{}, "", ""}}) {  // as a sweep's report, over seconds and forwards too
     PlotRequest request;
     request.places = {(folder / "runs").string()};
     request.views = views;
@@ -74,8 +74,8 @@ int main(int argc, char** argv) {
     request.threads = 2;
     const double seconds = seconds_of([&] { plot(request); });
     is_quick &= seconds <= kMostSeconds;
-    fmt::print("plot {:<15} --x {:<8}{:<10} {:>6.2f} s  to reach: {:g} s\n", views.empty() ? "" : "--view " + views[0], x,
-               *by == '\0' ? "" : fmt::format(" --by {}", by), seconds, kMostSeconds);
+    fmt::print("plot {:<15} {:<12}{:<10} {:>6.2f} s  to reach: {:g} s\n", views.empty() ? "" : "--view " + views[0],
+               *x == '\0' ? "" : fmt::format("--x {}", x), *by == '\0' ? "" : fmt::format(" --by {}", by), seconds, kMostSeconds);
   }
   fs::remove_all(folder);
   return is_quick ? 0 : 1;

@@ -83,6 +83,22 @@ TEST_F(PlotReport, TheReportComparesModesOverSecondsAndForwardsToo) {
   for (const std::string& file : draw_all({}).files) EXPECT_EQ(file.find('-'), std::string::npos) << file;
 }
 
+TEST_F(PlotReport, OfManyRunsTheMeansAreComparedOverSecondsAndForwards) {
+  for (int seed = 0; seed < 13; ++seed)
+    for (const std::string mode : {"fo", "zo"})
+      if (seed > 0 || mode == "fo")
+        made_.make(mode + std::to_string(seed), {{"step", {"0"}}, {"loss", {"1"}}, {"step_seconds", {"1"}}},
+                   {{"step", {{"mode", mode}}}, {"seed", seed}});
+  const auto files = [&] {
+    const PlotResult result = draw_all({});
+    return std::set<std::string>(result.files.begin(), result.files.end());
+  };
+  EXPECT_EQ(files().count("compare-seconds.svg"), 1U);
+  EXPECT_EQ(files().count("loss-seconds.svg"), 0U);  // of 25 runs
+  std::filesystem::remove_all(made_.path("runs/fo0"));
+  EXPECT_EQ(files().count("loss-seconds.svg"), 1U);
+}
+
 // The number of an element's attribute, of the first of this name after `from`.
 std::string attribute_of(const std::string& page, size_t from, const std::string& name) {
   const size_t begin = page.find(" " + name + "=\"", from) + name.size() + 3;
@@ -169,7 +185,7 @@ TEST_F(PlotReport, SaysWhatItsSweepsWereAsked) {
     "search": {"kind": "halving", "metric": "eval_loss", "rungs": [100, 200], "keep": 0.25}})");
   draw_all({"loss"});
   EXPECT_SAYS(made_.read("out/report.html"),
-              "<h2>What was asked: first &lt;one&gt;</h2>\n<p>is a &lt; b?</p>\n<dl>\n"
+              "<h2>What was asked: first &lt;one&gt;</h2>\n<p>Is a &lt; b?</p>\n<dl>\n"
               "<dt>grid</dt><dd>step.mode fo, zo; train_batch_size 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 2 more</dd>\n"
               "<dt>when</dt><dd>step.mode zo: step.queries 2, 8</dd>\n<dd>step.mode fo: seed 3</dd>\n"
               "<dt>runs</dt><dd>step.mode alternating, step.queries 2</dd>\n<dt>repeat</dt><dd>seed 1, 2</dd>\n"
