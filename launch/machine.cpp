@@ -93,14 +93,14 @@ void require_host_memory(const Config& config, const PlanCost& cost, const Memor
   if (limit.includes_host || bytes <= free) return;
   const ComparedBytes compared = compared_bytes(bytes, free);
   fail_input(
-      "{}: a rank needs {} of this machine's memory{}, and {} are free for each of {}. What helps: "
+      "{}: a rank needs {} of this machine's memory{}, and {} are free for each of {}: {} are missing. What helps: "
       "\"nvme\" for zero_optimization.offload_param.device and offload_optimizer.device, a lower buffer_count, run.checkpoint_interval 0 "
       "(checkpoints are staged in memory), fewer ranks on this host",
       config.file, compared.one,
       device.is_host()
           ? fmt::format(", {} for the device and {} for the host", human_bytes(device_bytes), human_bytes(cost.host_peak_bytes))
           : "",
-      compared.other, ranks_of_host);
+      compared.other, ranks_of_host, human_bytes(bytes - free));
 }
 
 }  // namespace zerostep

@@ -13,8 +13,10 @@
 #include "launch/target.h"
 #include "runtime/checkpoint/run_state.h"
 #include "runtime/config/values.h"
+#include "runtime/engine/tier_options.h"
 #include "runtime/engine/training_cost.h"
 #include "runtime/report/plan_report.h"
+#include "runtime/state/store.h"
 
 namespace zerostep {
 namespace {
@@ -93,6 +95,7 @@ PlannedRun SweepPlanner::plan(const SweepPoint& point) {
   out.device_bytes = cost.device_peak_bytes;
   out.host_bytes = cost.host_peak_bytes;
   out.file_bytes = cost.file_peak_bytes;
+  out.disks = demands_of_disks(scratch_demands(training.any_step().buffers, tier_options(config, 0)), ranks_);
   out.device_is_host = config.run.device != "cuda";
   if (!out.device_is_host) out.gpu_bytes = cost.device_needed_bytes();
   out.steps = config.run.steps;

@@ -110,26 +110,28 @@ std::string what_helps_a_disk(const std::string& key) {
   return fmt::format("Look at that disk and its file system (`dmesg`, `df`), or set {} to a folder on another", key);
 }
 
-std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks) {
-  struct Disk {
-    int64_t needed = 0, free = 0;
-    std::string folder, key;
-  };
-  std::map<dev_t, Disk> disks;
+std::vector<DiskDemand> demands_of_disks(std::span<const ScratchDemand> demands, int ranks) {
+  std::map<dev_t, DiskDemand> disks;
   for (const ScratchDemand& demand : demands) {
     const fs::path there = existing_part(demand.folder);
     const std::optional<dev_t> number = disk_of(there);
     if (!number) continue;
-    Disk& disk = disks[*number];
-    if (disk.folder.empty()) disk = {0, free_bytes(there), demand.folder, demand.key};
-    disk.needed += demand.num_bytes * ranks;
+    DiskDemand& disk = disks[*number];
+    if (disk.folder.empty()) disk = {*number, demand.key, demand.folder, 0, free_bytes(there)};
+    disk.num_bytes += demand.num_bytes * ranks;
   }
+  std::vector<DiskDemand> out;
+  for (const auto& [number, disk] : disks) out.push_back(disk);
+  return out;
+}
+
+std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks) {
   std::string out;
-  for (const auto& [number, disk] : disks)
-    if (disk.needed > disk.free)
-      out += fmt::format("{}{}: no space in {}: {} rank{} of this host need{} {} ({} bytes) on that disk, {} are free",
+  for (const DiskDemand& disk : demands_of_disks(demands, ranks))
+    if (disk.num_bytes > disk.free)
+      out += fmt::format("{}{}: no space in {}: {} rank{} of this host need{} {} ({} bytes) on that disk, {} are free: {} are missing",
                          out.empty() ? "" : "; ", disk.key, disk.folder, ranks, ranks == 1 ? "" : "s", ranks == 1 ? "s" : "",
-                         human_bytes(disk.needed), disk.needed, human_bytes(disk.free));
+                         human_bytes(disk.num_bytes), disk.num_bytes, human_bytes(disk.free), human_bytes(disk.num_bytes - disk.free));
   if (!out.empty()) out += ". Make space, or name a folder on another disk";
   return out;
 }

@@ -3,6 +3,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/file_descriptor.h"
 #include "base/new_folders.h"
@@ -16,6 +17,16 @@ struct ScratchDemand {
   std::string folder;
   int64_t num_bytes = 0;
 };
+
+// What ranks put on one disk, on which several folders may lie.
+struct DiskDemand {
+  uint64_t disk = 0;        // the number of its file system
+  std::string key, folder;  // of the first demand
+  int64_t num_bytes = 0;    // of all of the ranks
+  int64_t free = 0;         // on the disk, now; INT64_MAX: the system does not say
+};
+// So many ranks' demands, disk by disk. Folders need not be there yet; what the system knows no disk of is left out.
+std::vector<DiskDemand> demands_of_disks(std::span<const ScratchDemand> demands, int ranks);
 
 // The end of a message of a disk that fails.
 std::string what_helps_a_disk(const std::string& key);

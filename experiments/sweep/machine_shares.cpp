@@ -93,14 +93,24 @@ int64_t MachineShares::most_gpu_bytes() const {
   return out;
 }
 
-std::optional<size_t> MachineShares::take(int64_t bytes, int64_t gpu_bytes) {
-  if (bytes > free_bytes()) return std::nullopt;
+bool MachineShares::has_room(const DiskDemand& demand) const {
+  int64_t taken = 0;
+  for (const MachineShare& share : shares_)
+    for (const DiskDemand& disk : share.disks)
+      if (!share.is_free && disk.disk == demand.disk) taken += disk.num_bytes;
+  return demand.num_bytes <= demand.free - taken;
+}
+
+std::optional<size_t> MachineShares::take(int64_t bytes, int64_t gpu_bytes, const std::vector<DiskDemand>& disks) {
+  if (bytes > free_bytes() || !std::all_of(disks.begin(), disks.end(), [&](const DiskDemand& demand) { return has_room(demand); }))
+    return std::nullopt;
   MachineShare* best = nullptr;
   for (MachineShare& share : shares_)
     if (share.is_free && share.gpu_bytes >= gpu_bytes && (best == nullptr || share.gpu_bytes < best->gpu_bytes)) best = &share;
   if (best == nullptr) return std::nullopt;
   best->is_free = false;
   best->bytes = bytes;
+  best->disks = disks;
   return static_cast<size_t>(best - shares_.data());
 }
 

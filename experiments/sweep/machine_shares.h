@@ -15,12 +15,13 @@ struct MachineShare {
   std::vector<int> gpus;          // none: the processor, or whatever the run finds
   int64_t gpu_bytes = INT64_MAX;  // of a GPU's memory for each rank of its run; INT64_MAX: not known
   bool is_free = true;
-  int64_t bytes = 0;  // of the machine's memory that its run has planned
+  int64_t bytes = 0;              // of the machine's memory that its run has planned
+  std::vector<DiskDemand> disks;  // and of its disks
   // "cpu", or what CUDA_VISIBLE_DEVICES is to be for its run, after "cuda:".
   std::string device() const;
 };
 
-// The machine as a sweep shares it out: its cores and GPUs in equal parts that do not overlap, its memory by what plans say.
+// The machine as a sweep shares it out: its cores and GPUs in equal parts that do not overlap, its memory and disks by what plans say.
 class MachineShares {
  public:
   // `cores`: the numbers of those that there are; `memory_bytes`: what is free before the first run starts; `gpu_bytes`: likewise of each
@@ -37,13 +38,16 @@ class MachineShares {
   bool any_is_free() const;
   // The most that any share has of a GPU's memory for a rank.
   int64_t most_gpu_bytes() const;
-  // Takes a free share for a run that needs so much of the machine's memory, and each of whose ranks needs so much of a GPU's: the one with
-  // the least that is enough. Nothing where none is free or too little memory is.
-  std::optional<size_t> take(int64_t bytes, int64_t gpu_bytes = 0);
+  // Takes a free share for a run that needs so much of the machine's memory, each of whose ranks needs so much of a GPU's, and that needs so
+  // much of disks, of which it knows what was free before the first run started: of the shares with enough the one with the least of a GPU.
+  // Nothing where none is free, or too little of the rest.
+  std::optional<size_t> take(int64_t bytes, int64_t gpu_bytes = 0, const std::vector<DiskDemand>& disks = {});
   void give_back(size_t share);
   const MachineShare& at(size_t share) const { return shares_.at(share); }
 
  private:
+  bool has_room(const DiskDemand& demand) const;
+
   std::vector<MachineShare> shares_;
   int64_t memory_bytes_;
 };

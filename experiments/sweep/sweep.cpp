@@ -24,6 +24,7 @@
 #include "experiments/sweep/search.h"
 #include "experiments/sweep/slurm.h"
 #include "experiments/sweep/sweep_folder.h"
+#include "experiments/sweep/too_large.h"
 #include "experiments/sweep/train_command.h"
 #include "experiments/sweep/work.h"
 #include "runtime/checkpoint/manifest.h"
@@ -157,15 +158,7 @@ class Sweep {
   void refuse_what_is_too_large() {
     for (size_t i = 0; i < rows_.size(); ++i) {
       if (rows_[i].state != SweepState::Queued || request_.file.resources.uses_slurm) continue;
-      const int64_t bytes = bytes_of(i);
-      std::string why = request_.planned[i].refusal;
-      if (why.empty() && bytes > shares_.memory_bytes())
-        why = fmt::format("needs {} of this machine's memory, its processes' own {} among them; {} are free: {} are missing",
-                          human_bytes(bytes), human_bytes(request_.process_bytes * request_.file.resources.ranks),
-                          human_bytes(shares_.memory_bytes()), human_bytes(bytes - shares_.memory_bytes()));
-      if (const int64_t of_gpu = request_.planned[i].gpu_bytes; why.empty() && of_gpu > shares_.most_gpu_bytes())
-        why = fmt::format("each rank needs {} of a GPU's memory; {} are free: {} are missing", human_bytes(of_gpu),
-                          human_bytes(shares_.most_gpu_bytes()), human_bytes(of_gpu - shares_.most_gpu_bytes()));
+      const std::string why = why_too_large(request_, i, shares_.most_gpu_bytes());
       if (why.empty()) continue;
       rows_[i].state = SweepState::Failed;
       rows_[i].error = why;
@@ -175,8 +168,6 @@ class Sweep {
       screen_.line(fmt::format("{}: not started: {}", rows_[i].run, why));
     }
   }
-
-  int64_t bytes_of(size_t row) const { return request_.planned[row].machine_bytes(request_.file.resources.ranks, request_.process_bytes); }
 
   // Once a rung: which runs take part in it, and at the end of the last one which is the best.
   void say_rung(const std::vector<std::optional<int64_t>>& next) {
@@ -246,7 +237,8 @@ class Sweep {
     if (request_.file.resources.uses_slurm) return start_array();
     if (!shares_.any_is_free()) return;
     for (size_t row : queue())
-      if (const std::optional<size_t> share = shares_.take(bytes_of(row), request_.planned[row].gpu_bytes)) start_here(row, *share);
+      if (const auto share = shares_.take(machine_bytes(request_, row), request_.planned[row].gpu_bytes, request_.planned[row].disks))
+        start_here(row, *share);
   }
 
   std::string output_of(size_t row) const {
@@ -333,8 +325,14 @@ class Sweep {
     else if (holds_checkpoints((folder_of(run.row) / "checkpoints").string()))
       screen_.line(fmt::format("{}: goes on from its latest checkpoint; it had taken {}", row.run, counted(row.steps, "step")));
     else
-      screen_.line(fmt::format("{}: begins anew, without a checkpoint of its {} (run.checkpoint_interval makes some)", row.run,
-                               counted(row.steps, "step")));
+      screen_.line(fmt::format("{}: begins anew, without a checkpoint of its {} ({})", row.run, counted(row.steps, "step"),
+                               why_without_checkpoint(run.row)));
+  }
+
+  std::string why_without_checkpoint(size_t row) const {
+    const int64_t interval = checkpoint_interval(request_, row);
+    if (interval == 0) return "run.checkpoint_interval makes some";
+    return fmt::format("{}: run.checkpoint_interval is {}", rows_[row].steps < interval ? "none was due yet" : "none is there", interval);
   }
 
   void collect() {

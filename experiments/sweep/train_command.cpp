@@ -27,6 +27,11 @@ bool holds_files(const std::filesystem::path& folder) {
 
 }  // namespace
 
+int64_t checkpoint_interval(const SweepRequest& request, size_t run) {
+  const int64_t given = request.points[run].loaded.config.run.checkpoint_interval;
+  return given == 0 && request.file.search ? request.planned[run].steps : given;
+}
+
 std::vector<std::string> train_command(const SweepRequest& request, size_t run, int64_t steps) {
   const SweepPoint& point = request.points[run];
   const std::filesystem::path folder = std::filesystem::path(request.file.folder()) / point.name;
@@ -51,7 +56,7 @@ std::vector<std::string> train_command(const SweepRequest& request, size_t run, 
       set(fmt::format("{}.job_name={}", block, nlohmann::json(point.name).dump()));
     }
   if (request.file.search) {
-    if (point.loaded.config.run.checkpoint_interval == 0) set(fmt::format("run.checkpoint_interval={}", request.planned[run].steps));
+    if (point.loaded.config.run.checkpoint_interval == 0) set(fmt::format("run.checkpoint_interval={}", checkpoint_interval(request, run)));
     if (steps < request.planned[run].steps) command.insert(command.end(), {"--stop-after", std::to_string(steps)});
   }
   if (holds_checkpoints((folder / "checkpoints").string()))

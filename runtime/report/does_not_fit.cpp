@@ -37,11 +37,13 @@ std::vector<std::string> needs(const PlanReport& report, const Shortage& shortag
     if (limit.includes_host && cost.host_peak_bytes > 0)
       parts += fmt::format(", {} what rests on the host", human_bytes(cost.host_peak_bytes));
     const ComparedBytes bytes = compared_bytes(report.needed_bytes(), limit.device_bytes);
-    out.push_back(fmt::format("{} at the peak ({}), {}; there are {} ({})", bytes.one, cost.peak_at, parts, bytes.other, limit.source));
+    out.push_back(fmt::format("{} at the peak ({}), {}; there are {} ({}): {} are missing", bytes.one, cost.peak_at, parts, bytes.other,
+                              limit.source, human_bytes(report.needed_bytes() - limit.device_bytes)));
   }
   const auto add = [&](int64_t needed, const char* what, int64_t there) {
     const ComparedBytes bytes = compared_bytes(needed, there);
-    out.push_back(fmt::format("{} {}; there are {} ({})", bytes.one, what, bytes.other, limit.source));
+    out.push_back(
+        fmt::format("{} {}; there are {} ({}): {} are missing", bytes.one, what, bytes.other, limit.source, human_bytes(needed - there)));
   };
   if (shortage.host && !limit.includes_host) add(cost.host_peak_bytes, "of host memory", limit.host_bytes);
   if (shortage.files) add(cost.file_peak_bytes, "in files", limit.file_bytes);

@@ -49,7 +49,7 @@ struct ProofReport {
   bool holds = true;
 };
 ProofReport prove_plan(const TrainingPlan& plan);
-// For a plan that does not fit: the numbers and what would help.
+// For a plan that does not fit: what each tier needs, has and lacks, and what would help.
 std::string does_not_fit(const PlanReport& report);
 
 }  // namespace zerostep

@@ -1,13 +1,17 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
 
+#include "base/core_set.h"
 #include "base/error.h"
 #include "experiments/records/read_file.h"
 #include "experiments/records/run_record.h"
@@ -261,6 +265,154 @@ TEST_F(RunSweep, RunsOnGpusHaveThemForThemselves) {
   EXPECT_EQ(read_file(scratch_.folder() / "many/seed=3/seen"), "2\n");
   EXPECT_EQ(done.rows[1].state, SweepState::Failed);
   EXPECT_EQ(done.rows[1].error, "each rank needs 301 B of a GPU's memory; 300 B are free: 1 B are missing");
+}
+
+TEST_F(RunSweep, TheLongestBeginFirst) {
+  program("loss=1; train");
+  const auto order = [&](const std::string& name, const std::vector<std::optional<double>>& seconds, const std::vector<double>& flops) {
+    SweepRequest several = request("\"name\": \"" + name + R"(", "repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 1})");
+    for (size_t i = 0; i < 3; ++i) {
+      several.planned[i].seconds = seconds[i];
+      several.planned[i].flops = flops[i];
+    }
+    screen_.text_.clear();
+    EXPECT_EQ(run_sweep(several, screen_).count(SweepState::Done), 3u);
+    std::string out;
+    for (size_t at = screen_.text_.find(": started"); at != std::string::npos; at = screen_.text_.find(": started", at + 1))
+      out += screen_.text_[at - 1];
+    return out;
+  };
+  EXPECT_EQ(order("timed", {10, 30, 20}, {3, 1, 2}), "231");
+  EXPECT_EQ(order("counted", {{}, {}, {}}, {1, 2, 3}), "321");
+}
+
+// Of three runs for two jobs the second one has no room beside the first, and the third has.
+TEST_F(RunSweep, ARunWaitsUntilAnotherHasGivenItsMemoryOrDiskBack) {
+  program(R"(case $name in
+  seed=1) until [[ -e $sweep/seed=3/log.txt ]]; do sleep 0.01; done ;;
+  seed=2) [[ -e $sweep/seed=1/log.txt ]] || { echo "zerostep: it has no room"; exit 1; } ;;
+esac
+loss=1; train)");
+  for (const bool is_disk : {false, true}) {
+    SweepRequest three =
+        request(std::string(is_disk ? R"("name": "disk", )" : "") + R"("repeat": {"seed": [1, 2, 3]}, "resources": {"jobs": 2})");
+    three.process_bytes = is_disk ? 0 : 50;
+    three.memory_bytes = 1000;
+    for (size_t i = 0; i < 3; ++i) {
+      PlannedRun& planned = three.planned[i];
+      planned.seconds = 30.0 - 10.0 * static_cast<double>(i);
+      const int64_t bytes = i < 2 ? 501 : 499;
+      if (is_disk)
+        planned.disks = {{1, "some.nvme_path", "/other", bytes, 5000}, {7, "offload_param.nvme_path", "/fast", bytes, 1000}};
+      else
+        planned.host_bytes = bytes - 50;
+    }
+    EXPECT_EQ(run_sweep(three, screen_).count(SweepState::Done), 3u) << screen_.text_;
+  }
+}
+
+TEST_F(RunSweep, ARunThatCannotFitSaysTheBytesThatAreMissing) {
+  program("loss=1; train");
+  constexpr int64_t kMiB = 1 << 20;
+  SweepRequest four = request(R"("repeat": {"seed": [1, 2, 3, 4]}, "resources": {"ranks": 2, "jobs": 1})");
+  four.process_bytes = 1 * kMiB;
+  four.memory_bytes = 10 * kMiB;
+  four.planned[0].host_bytes = 3 * kMiB;  // of each of two ranks
+  four.planned[0].device_bytes = 3 * kMiB;
+  four.planned[1].disks = {{7, "zero_optimization.offload_param.nvme_path", "/fast", 30 * kMiB, 20 * kMiB}};
+  four.planned[2].refusal = "run.device_memory: a rank needs 7 B: 3 B are missing";
+  four.planned[3].device_bytes = 100 * kMiB;  // of a GPU
+  four.planned[3].device_is_host = false;
+  four.options.stops_on_failure = true;
+  const SweepOutcome done = run_sweep(four, screen_);
+  EXPECT_EQ(done.count(SweepState::Failed), 3u);
+  EXPECT_EQ(rows().at("seed=1").at("error"),
+            "needs 14.0 MiB of this machine's memory, its processes' own 2.00 MiB among them; 10.0 MiB are free: 4.00 MiB are missing");
+  EXPECT_EQ(
+      rows().at("seed=2").at("error"),
+      "zero_optimization.offload_param.nvme_path: needs 30.0 MiB in files on the disk of /fast; 20.0 MiB are free there: 10.0 MiB are "
+      "missing");
+  EXPECT_EQ(rows().at("seed=3").at("error"), four.planned[2].refusal);
+  EXPECT_EQ(rows().at("seed=3").at("exit"), "2");
+  EXPECT_EQ(rows().at("seed=4").at("state"), "queued");
+}
+
+// As the processes see them, through mpirun for two ranks.
+TEST_F(RunSweep, RunsHaveTheThreadsOfTheirCoresAndBindThemNotAgain) {
+  program("echo threads $OMP_NUM_THREADS; loss=1; train");
+  script("mpirun", "#!/bin/bash\necho mpirun \"$@\"\nwhile [[ $1 != */program ]]; do shift; done\nexec \"$@\"");
+  const std::string path = std::getenv("PATH");
+  const char* const given = std::getenv("OMP_NUM_THREADS");
+  const std::string threads_before = given == nullptr ? "" : given;
+  ::setenv("PATH", (scratch_.folder().string() + ":" + path).c_str(), 1);
+  const auto cores = static_cast<int>(CoreSet::of_process().size());
+  const auto said = [&](const std::string& name, int ranks, const char* asked) {
+    if (asked == nullptr) ::unsetenv("OMP_NUM_THREADS");
+    if (asked != nullptr) ::setenv("OMP_NUM_THREADS", asked, 1);
+    const SweepRequest one =
+        request(fmt::format(R"("name": "{}", "repeat": {{"seed": [1]}}, "resources": {{"ranks": {}, "jobs": 1}})", name, ranks));
+    EXPECT_EQ(run_sweep(one, screen_).count(SweepState::Done), 1u) << screen_.text_;
+    return read_file(scratch_.folder() / name / "seed=1/output.txt");
+  };
+  EXPECT_SAYS(said("one", 1, nullptr), fmt::format("threads {}\n", cores));
+  EXPECT_SAYS(said("more", 1, "999"), fmt::format("threads {}\n", cores));
+  EXPECT_SAYS(said("fewer", 1, "1"), "threads 1\n");
+  const std::string two = said("two", 2, nullptr);
+  EXPECT_SAYS(two, " --oversubscribe --bind-to none -np 2 " + scratch_.path("program") + " train ");
+  EXPECT_SAYS(two, fmt::format("threads {}\n", std::max(1, cores / 2)));
+  ::setenv("PATH", path.c_str(), 1);
+  if (given != nullptr) ::setenv("OMP_NUM_THREADS", threads_before.c_str(), 1);
+}
+
+TEST_F(RunSweep, WhatBeginsAnewSaysWhyItHasNoCheckpoint) {
+  program("loss=1; train");
+  const std::string blocks = R"("grid": {"run.checkpoint_interval": [0, 2, 300]})";
+  for (const bool resumes : {false, true}) {
+    SweepRequest three = request(blocks);
+    three.options.resumes = resumes;
+    if (resumes)
+      for (const SweepPoint& point : three.points) make(point.name, 3, 1, "");
+    screen_.text_.clear();
+    if (resumes) {
+      // As a sweep leaves it that was killed, and so its runs.
+      Journal journal((scratch_.folder() / "many" / Journal::kFile).string());
+      for (const SweepPoint& point : three.points) {
+        SweepRow row;
+        row.run = point.name;
+        journal.start(row, {});
+      }
+    }
+    ASSERT_EQ(run_sweep(three, screen_).count(SweepState::Done), 3u);
+  }
+  EXPECT_SAYS(screen_.text_, "=0: begins anew, without a checkpoint of its 3 steps (run.checkpoint_interval makes some)\n");
+  EXPECT_SAYS(screen_.text_, "=2: begins anew, without a checkpoint of its 3 steps (none is there: run.checkpoint_interval is 2)\n");
+  EXPECT_SAYS(screen_.text_, "=300: begins anew, without a checkpoint of its 3 steps (none was due yet: run.checkpoint_interval is 300)\n");
+}
+
+// Its journal knows when it began, its table that it went on for a hundred seconds.
+TEST_F(RunSweep, TheTimeBeforeItsSweepWasKilledIsTimeOfTheRun) {
+  program("loss=1; train");
+  make("seed=1", 1, 1, "");
+  {
+    Journal journal((scratch_.folder() / "many" / Journal::kFile).string());
+    journal.begin("many", 1, false);
+    SweepRow row;
+    row.run = "seed=1";
+    journal.start(row, {});
+    const std::string began = journal.running("seed=1");
+    const std::time_t last = std::time(nullptr) + 100;
+    std::ofstream(scratch_.folder() / "many/seed=1/metrics.csv") << "timestamp,step,loss\n"
+                                                                 << began << ",0,1\n"
+                                                                 << fmt::format("{:%Y-%m-%dT%H:%M:%S}.000Z", fmt::gmtime(last)) << ",1,1\n";
+  }
+  SweepRequest again = request(R"("repeat": {"seed": [1]})");
+  again.options.resumes = true;
+  const SweepOutcome done = run_sweep(again, screen_);
+  ASSERT_EQ(done.count(SweepState::Done), 1u);
+  EXPECT_GT(done.rows[0].seconds, 98);
+  EXPECT_LT(done.rows[0].seconds, 130);
+  EXPECT_EQ(journal().at("seed=1").row.seconds, done.rows[0].seconds);
+  EXPECT_SAYS(read_file(scratch_.folder() / "many" / Journal::kFile), R"("device":"cpu","seconds":9)");
 }
 
 TEST_F(RunSweep, ASearchReadsAMetricOnce) {

@@ -142,7 +142,7 @@ TEST_F(OffloadRun, TiersWithoutRoomAreNamed) {
   const Outcome planned = place_.run(plan);
   for (const char* word :
        {"warning: --set zero_optimization.offload_optimizer={", ": zero_optimization.offload_optimizer.nvme_path: no space in ",
-        "2 ranks of this host need ", " on that disk, ", " are free. Make space, or name a folder on another disk"})
+        "2 ranks of this host need ", " on that disk, ", " are missing. Make space, or name a folder on another disk"})
     EXPECT_SAYS(planned.err, word);
   EXPECT_TRUE(fs::is_empty(disk()));
   std::vector<std::string> unlimited = large;

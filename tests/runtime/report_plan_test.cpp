@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -62,6 +63,31 @@ TEST(PlanReport, WhatDoesNotFitSaysWhyAndWhatHelps) {
   for (const char* part : {"1000 B (the test)", "zero_optimization.stage 3 instead of 1", "bf16.enabled", "number_checkpoints"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
   EXPECT_NE(plan_text(planned.report()).find("does NOT fit"), std::string::npos);
+}
+
+// Of the device alone, of one memory with the host, and of host and files.
+TEST(PlanReport, WhatDoesNotFitSaysTheBytesThatAreMissing) {
+  constexpr int64_t kMuch = int64_t{1} << 40;
+  ReportCase planned(3, 2, 1000);
+  planned.test.config.zero.offload_param.tier = Tier::Host;
+  planned.test.config.zero.offload_optimizer.tier = Tier::File;
+  planned.test.config.zero.offload_optimizer.nvme_paths = {"."};
+  planned.test.config.zero.stage3_param_persistence_threshold = 0;
+  planned.plan.emplace(plan_training(planned.test.config, *planned.model, *planned.objective, 2));
+  planned.cost = training_cost(planned.test.config, *planned.plan, *planned.model, *planned.objective);
+  const PlanCost& cost = planned.cost;
+  ASSERT_GT(std::min({cost.device_peak_bytes, cost.host_peak_bytes, cost.file_peak_bytes}), 1000);
+  const auto said = [&](const MemoryLimit& limit) {
+    planned.limit = limit;
+    return does_not_fit(planned.report());
+  };
+  const std::string of_device = fmt::format(" (the test): {} are missing", human_bytes(cost.device_peak_bytes - 1000));
+  EXPECT_SAYS(said({1000, "the test", false, kMuch, kMuch}), "; there are 1000 B" + of_device + ". What helps: ");
+  EXPECT_SAYS(said({1000, "the test", true}), fmt::format("; there are 1000 B (the test): {} are missing. ",
+                                                          human_bytes(cost.device_peak_bytes + cost.host_peak_bytes - 1000)));
+  EXPECT_SAYS(said({kMuch, "the test", false, cost.host_peak_bytes - 77, cost.file_peak_bytes - 99}),
+              " (the test): 77 B are missing; and ");
+  EXPECT_SAYS(does_not_fit(planned.report()), " (the test): 99 B are missing. ");
 }
 
 // Each tier that is short is named, and only what takes less of it is advised. What is advised is done, and the plan made again.
