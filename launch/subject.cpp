@@ -99,10 +99,12 @@ std::unique_ptr<DataStream> open_data(Subject& subject, DataOptions options, con
   if (options.sequence_length == 0) options.sequence_length = config.data.sequence_length;
   options.seed = config.seed;
   options.cache = config.data.cache.empty() ? (std::filesystem::path(config.run.output_dir) / ".cache").string() : config.data.cache;
+  if (!hooks.uses_cache) options.cache.clear();
   options.vocabulary_size = subject.model->vocabulary_size();
   options.progress = hooks.progress;
   options.warn = hooks.warn;
   options.remark = hooks.remark;
+  options.before_reading = hooks.before_reading;
   auto stream = config.model.classifies ? open_classification(subject, options) : DataStream::open(options, *subject.tokenizer);
   if (stream->num_left_out() > 0 && hooks.note)
     hooks.note(fmt::format("{}: {} row{} left out, without {} (data.missing)", options.key, stream->num_left_out(),
@@ -193,17 +195,41 @@ void print_warnings(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) print_err("warning: {}\n", warning);
 }
 
-std::vector<NamedPath> data_files(const Config& config) {
-  std::vector<NamedPath> out;
+namespace {
+
+// Calls visit(key, files) for each source of the `data` block, where files() gives those of it that are there.
+template <typename Visit>
+void for_each_source(const Config& config, const Visit& visit) {
   const DataConfig& data = config.data;
   for (const auto& [key, sources] : {std::pair("data.train", &data.train), std::pair("data.eval", &data.eval),
                                      std::pair("data.bp_train", &data.bp_train), std::pair("data.test", &data.test)}) {
     for (const SourceConfig& given : *sources) {
       DocumentSource source = document_source(data, given);
       source.key = config.source(given.key) + ": " + source.key;
-      for (const std::string& path : config.model.classifies ? table_files(source) : corpus_files(source)) out.push_back({key, path});
+      visit(key, [&] { return config.model.classifies ? table_files(source) : corpus_files(source); });
     }
   }
+}
+
+}  // namespace
+
+std::vector<NamedPath> data_files(const Config& config) {
+  std::vector<NamedPath> out;
+  for_each_source(config, [&](const char* key, const auto& files) {
+    for (const std::string& path : files()) out.push_back({key, path});
+  });
+  return out;
+}
+
+std::vector<std::string> wrong_data_files(const Config& config) {
+  std::vector<std::string> out;
+  for_each_source(config, [&](const char*, const auto& files) {
+    try {
+      files();
+    } catch (const InputError& error) {
+      out.emplace_back(error.what());
+    }
+  });
   return out;
 }
 

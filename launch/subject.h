@@ -55,11 +55,15 @@ struct DataHooks {
   std::function<void(const std::string&)> warn;
   std::function<void(const std::string&)> remark;  // of what the texts hold, the same on every rank; default: as `warn`
   std::function<void(const std::string&)> note;    // what is the same on every rank: how many rows are left out
+  std::function<void(int64_t)> before_reading;   // as DataOptions
+  bool uses_cache = true;                        // false: tokens are made for this stream alone
 };
 // A line to stderr for each.
 DataHooks notes_to_stderr();
 // Every file that the `data` block names is there and of a known kind; reads none. InputError naming the key. Gives them with their keys.
 std::vector<NamedPath> data_files(const Config& config);
+// What it would say of each source that is wrong; none: nothing is.
+std::vector<std::string> wrong_data_files(const Config& config);
 // What train_batch_size and the steps count: the samples of backprop in mode fo, of the queries in every other.
 std::unique_ptr<DataStream> open_training_data(Subject& subject, const DataHooks& hooks = {});
 // Of the backprop steps of a mode that mixes both kinds; nullptr where they read the same stream.

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "experiments/records/brief_value.h"
 #include "experiments/records/run_record.h"
-#include "experiments/sweep/reasons.h"
 #include "runtime/config/values.h"
 
 namespace zerostep {
@@ -189,12 +188,6 @@ json resolved_value(const schema::Values& values, const std::string& path) {
   return out;
 }
 
-std::string wrong_points(const std::string& file, const std::vector<std::pair<std::string, std::string>>& errors, size_t points) {
-  std::string text = fmt::format("{}: {} of {} points {} no valid run, and nothing was started", file, errors.size(), points,
-                                 errors.size() == 1 ? "is" : "are");
-  return text + (errors.size() == points && points > 1 ? reasons_of(errors, "every point") : reasons_of(errors, ""));
-}
-
 }  // namespace
 
 RunIdentity identity_of(const LoadedConfig& loaded) {
@@ -217,12 +210,11 @@ bool matches(std::string_view name, std::string_view pattern) {
   return ::fnmatch(std::string(pattern).c_str(), std::string(name).c_str(), 0) == 0;
 }
 
-std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
+ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
   const int world = sweep.resources.ranks;
   const std::vector<KeyValues> all = combinations(sweep, BaseValues(base, set, world));
   check_settings(sweep.file, all, set);
-  std::vector<SweepPoint> out;
-  std::vector<std::pair<std::string, std::string>> errors;  // of a point by its name
+  ResolvedPoints out;
   std::set<std::string> taken, known;
   for (const KeyValues& values : all) {
     SweepPoint point{.name = name_of(values), .own_name = {}, .values = values, .loaded = {}, .set = set};
@@ -232,7 +224,8 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
     try {
       point.loaded = load_config(request);
     } catch (const InputError& error) {
-      errors.emplace_back(point.name, error.what());
+      out.errors.emplace_back(point.name, error.what());
+      out.invalid.push_back(std::move(point));
       continue;
     }
     const RunIdentity identity = identity_of(point.loaded);
@@ -246,10 +239,16 @@ std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base,
       point.name = with_hash(point.name, text);
     point.own_name = point.name;
     add_shared_values(sweep, point);
-    out.push_back(std::move(point));
+    out.points.push_back(std::move(point));
   }
-  if (!errors.empty()) throw InputError(wrong_points(sweep.file, errors, all.size()));
+  out.count = out.points.size() + num_points_of(out.errors);
   return out;
+}
+
+std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set) {
+  ResolvedPoints out = resolve_points(sweep, base, set);
+  refuse_points(sweep.file, out.errors, out.count);
+  return std::move(out.points);
 }
 
 }  // namespace zerostep

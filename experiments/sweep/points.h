@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/sweep/reasons.h"
 #include "experiments/sweep/sweep_file.h"
 #include "runtime/config/load_config.h"
 
@@ -24,9 +25,19 @@ struct SweepPoint {
   std::vector<Setting> set;  // on the base's file: the sweep's own --set and the point's values, without run.name and run.output_dir
 };
 
+// The points of a sweep as far as their configurations are valid.
+struct ResolvedPoints {
+  std::vector<SweepPoint> points;
+  std::vector<SweepPoint> invalid;  // the others, which are named by their values and not resolved
+  PointErrors errors;               // of these
+  size_t count = 0;                 // of both
+};
+
 // Every point of a sweep: the combinations of `grid`, with those of `when` where they apply, and the single `runs` (`base` alone where
 // there is neither), each repeated; points that differ only in keys without effect are one. `base` is the file of a run, `set` changes
-// every point. InputError: all that is wrong with all points, by their names, in one paragraph.
+// every point. InputError: what is wrong with the sweep itself.
+ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
+// The same, where all are valid. InputError: all that is wrong with all points, by their names, in one paragraph.
 std::vector<SweepPoint> points_of(const SweepFile& sweep, const SweepBase& base, const std::vector<Setting>& set);
 
 // What tells the run of a configuration from others, as it is resolved: however a file spells it, the run is the same.

@@ -3,22 +3,41 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
+#include "base/error.h"
 #include "base/first_names.h"
+#include "base/format.h"
 
 namespace zerostep {
 
-std::string reasons_of(const std::vector<std::pair<std::string, std::string>>& errors, const std::string& all) {
+size_t num_points_of(const PointErrors& errors) {
+  std::set<std::string> names;
+  for (const auto& [name, what] : errors) names.insert(name);
+  return names.size();
+}
+
+std::string reasons_of(const PointErrors& errors, size_t points) {
   std::vector<std::pair<std::string, std::vector<std::string>>> reasons;  // with the names of their points
   for (const auto& [name, what] : errors) {
     auto known = std::find_if(reasons.begin(), reasons.end(), [&, what = what](const auto& reason) { return reason.first == what; });
     if (known == reasons.end()) known = reasons.insert(reasons.end(), {what, {}});
-    known->second.push_back(name);
+    if (std::find(known->second.begin(), known->second.end(), name) == known->second.end()) known->second.push_back(name);
   }
-  if (reasons.size() == 1 && !all.empty()) return fmt::format(": {}: {}", all, reasons[0].first);
+  const auto who = [&](const std::vector<std::string>& names) {
+    return names.size() == points && points > 1 ? "every point" : first_names(names);
+  };
+  if (reasons.size() == 1 && reasons[0].second.size() == points && points > 1)
+    return fmt::format(": {}: {}", who(reasons[0].second), reasons[0].first);
   std::string out = ":";
-  for (const auto& [what, names] : reasons) out += fmt::format("\n  {}: {}", first_names(names), what);
+  for (const auto& [what, names] : reasons) out += fmt::format("\n  {}: {}", who(names), what);
   return out;
+}
+
+void refuse_points(const std::string& file, const PointErrors& errors, size_t points, const std::string& more) {
+  if (errors.empty()) return;
+  fail_input("{}: {} of {} cannot run, and nothing was started{}{}", file, num_points_of(errors),
+             counted(static_cast<int64_t>(points), "point"), reasons_of(errors, points), more);
 }
 
 }  // namespace zerostep

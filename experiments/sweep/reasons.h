@@ -1,13 +1,20 @@
 #pragma once
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace zerostep {
 
-// What is wrong with points, each by its name: a line for each reason, beginning with a line break, after the names of those that have it
-// ("a, b and 3 more") in the order of the first ones. `all`: in place of the names where every point has one reason, then on the same line;
-// "": the names always.
-std::string reasons_of(const std::vector<std::pair<std::string, std::string>>& errors, const std::string& all);
+// What is wrong with points, each by its name; of a point there may be several.
+using PointErrors = std::vector<std::pair<std::string, std::string>>;
+
+// How many points have any.
+size_t num_points_of(const PointErrors& errors);
+// A line for each reason, beginning with a line break, after the names of those that have it ("a, b and 3 more"), or "every point", in the
+// order of the first ones; a reason alone that all of several points have on the same line. `points`: how many there are.
+std::string reasons_of(const PointErrors& errors, size_t points);
+// InputError: all of them in one paragraph, unless there are none. `file`: the sweep's. `more` stands at its end.
+void refuse_points(const std::string& file, const PointErrors& errors, size_t points, const std::string& more = "");
 
 }  // namespace zerostep

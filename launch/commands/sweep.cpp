@@ -32,6 +32,7 @@
 #include "experiments/sweep/saved_runs.h"
 #include "experiments/sweep/screens.h"
 #include "experiments/sweep/sweep_folder.h"
+#include "experiments/sweep/too_large.h"
 #include "experiments/text/text_table.h"
 #include "launch/commands/commands.h"
 #include "launch/evaluation.h"
@@ -126,20 +127,11 @@ std::vector<SweepPoint> choose_points(std::vector<SweepPoint>& points, const std
   return out;
 }
 
-// Of all points at once, so that one message names everything.
-template <typename Do>
-void for_all(const SweepFile& file, const std::vector<SweepPoint>& points, const Do& call) {
-  std::vector<std::pair<std::string, std::string>> errors;  // of a point by its name
-  for (size_t i = 0; i < points.size(); ++i) {
-    try {
-      call(i);
-    } catch (const InputError& error) {
-      errors.emplace_back(points[i].name, error.what());
-    }
-  }
-  if (errors.empty()) return;
-  fail_input("{}: {} of {} cannot run, and nothing was started{}", file.file, errors.size(), counted(std::ssize(points), "point"),
-             reasons_of(errors, errors.size() == points.size() && points.size() > 1 ? "every point" : ""));
+// Of points whose texts were not tokenized; "": there are none.
+std::string untried_text(const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  return fmt::format("texts of more than {} whose tokens are not there yet were not looked at: of {}",
+                     human_bytes(SweepPlanner::kTriedBytes), first_names(names));
 }
 
 // How many runs a search has at most in each rung, after what they still cost at most, which `flops` becomes.
@@ -170,6 +162,7 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
   double flops = 0;
   int64_t waiting = 0;
   std::vector<int64_t> steps;
+  PointErrors too_large;
   for (size_t i = 0; i < request.points.size(); ++i) {
     const PlannedRun& planned = request.planned[i];
     steps.push_back(planned.steps);
@@ -183,11 +176,14 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
     const int64_t left = end - rows[i].steps;
     const double share = planned.steps > 0 ? static_cast<double>(left) / static_cast<double>(planned.steps) : 1;
     flops += share * planned.flops;
+    const std::string why = request.file.resources.uses_slurm ? "" : why_too_large(request, i);
+    if (!why.empty()) too_large.emplace_back(request.points[i].name, why);
     table.add({request.points[i].name, human_bytes(planned.device_bytes), human_bytes(planned.host_bytes), human_bytes(planned.file_bytes),
                grouped(left), human_count(share * planned.flops), planned.seconds ? human_duration(share * *planned.seconds) : "-",
-               planned.refusal.empty() ? "" : "does not fit"});
+               why.empty() ? "" : "does not fit"});
   }
   std::string text = table.text();
+  if (!too_large.empty()) text += fmt::format("would fail{}\n", reasons_of(too_large, request.points.size()));
   if (search) text += rungs_text(*search, request, rows, flops);
   const std::optional<double> whole = seconds_left(request, rows, steps, jobs);
   const int ranks = request.file.resources.ranks;
@@ -296,12 +292,17 @@ int sweep(Job& job, const SweepArguments& arguments) {
   apply(arguments, request.file);
   const SweepFile& file = request.file;
   const SweepBase base = base_of(file);
-  request.points = points_of(file, base, arguments.set);
+  ResolvedPoints points = resolve_points(file, base, arguments.set);
+  PointErrors& errors = points.errors;
+  request.points = std::move(points.points);
   nlohmann::json resolved = resolved_file(file, base, arguments.set);
+  // Where a point is wrong the sweep is refused, and all that is wrong is looked for before.
+  const bool are_valid = errors.empty();
   const std::vector<std::string> notes =
-      arguments.resumes ? join_former_runs(request, resolved, arguments.command) : std::vector<std::string>();
+      arguments.resumes && are_valid ? join_former_runs(request, resolved, arguments.command) : std::vector<std::string>();
   const std::vector<SweepPoint> all_points = arguments.resumes ? std::vector<SweepPoint>() : request.points;
-  std::vector<SweepPoint> others = choose_points(request.points, arguments.only);
+  std::vector<SweepPoint> others = are_valid ? choose_points(request.points, arguments.only) : std::vector<SweepPoint>();
+  const size_t num_points = are_valid ? request.points.size() : points.count;
   if (arguments.resumes) request.others = std::move(others);
   settle_gpus(request.file.resources, request.points);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
@@ -310,9 +311,14 @@ int sweep(Job& job, const SweepArguments& arguments) {
   const int threads = set_threads(
       std::max(1, static_cast<int>(CoreSet::of_process().size() / (shares.count() * static_cast<size_t>(file.resources.ranks)))));
   SweepPlanner planner(base, file.resources.ranks, threads, gpu_limit(shares, file.resources.ranks));
-  request.planned.resize(request.points.size());
-  for_all(file, request.points, [&](size_t i) { request.planned[i] = planner.plan(request.points[i]); });
-  if (file.search) check_search(file, request);
+  planner.look_at_files(points.invalid, errors);
+  planner.plan(request.points, request.planned, errors);
+  if (file.search && errors.empty()) check_search(file, request);
+  if (!errors.empty() || arguments.is_dry_run) {
+    const std::string untried = untried_text(planner.try_texts(request.points, errors));
+    refuse_points(file.file, errors, num_points, untried.empty() ? "" : "\n  " + untried);
+    if (!untried.empty()) print_out("{}\n", visible(untried));
+  }
   if (arguments.is_dry_run) {
     for (const std::string& note : notes) print_out("{}\n", visible(note));
     const std::vector<SweepRow> rows =
@@ -327,8 +333,9 @@ int sweep(Job& job, const SweepArguments& arguments) {
     }
     return kDone;
   }
-  for_all(file, request.points,
-          [&](size_t i) { planner.make_tokens(request.points[i], [](const std::string& text) { print_err("{}\n", text); }); });
+  planner.make_tokens(
+      request.points, [](const std::string& text) { print_err("{}\n", text); }, errors);
+  refuse_points(file.file, errors, num_points);
 
   if (!arguments.resumes && holds_sweep(file))  // which is refused, unless somebody removes it meanwhile
     request.goes_on = command_that_goes_on(file, all_points, resolved["base"], arguments.command);

@@ -59,7 +59,16 @@ CachedTokens opened(const std::string& path, const std::string& key, const std::
   return std::move(*tokens);
 }
 
+void ask_before_reading(const TokensRequest& request, const std::vector<FileStamp>& stamps) {
+  if (!request.before_reading) return;
+  int64_t num_bytes = 0;
+  for (const FileStamp& stamp : stamps) num_bytes += stamp.num_bytes;
+  request.before_reading(num_bytes);
+}
+
 CorpusTokens tokens_without_cache(const TokensRequest& request) {
+  const std::vector<FileStamp> stamps = stamps_of(request.files);
+  ask_before_reading(request, stamps);
   std::error_code error;
   const auto temporary = std::filesystem::temp_directory_path(error);
   if (error) fail_input("there is no folder for temporary files ({}): set TMPDIR to one that exists, or data.cache", error.message());
@@ -70,7 +79,7 @@ CorpusTokens tokens_without_cache(const TokensRequest& request) {
     const std::string& path;
     ~Unlinked() { ::unlink(path.c_str()); }
   } unlinked{path};
-  write_tokens(path, "", stamps_of(request.files), request);
+  write_tokens(path, "", stamps, request);
   return {opened(path, "", request.warn), false};
 }
 
@@ -105,6 +114,7 @@ CorpusTokens cached_tokens(const TokensRequest& request) {
     return key ? find(*key) : std::nullopt;
   };
   if (auto tokens = find_by_stamps()) return {std::move(*tokens), true};
+  ask_before_reading(request, stamps);
 
   // One reads the corpus, the others wait for what it finds.
   const auto reading = folder.lock(index);

@@ -19,6 +19,7 @@ struct TokensRequest {
   std::function<void(ContentHash&)> add_rules;            // whatever decides the tokens beside the files' content
   std::function<TokenizeResult(TokenCacheWriter&)> make;  // appends the tokens
   std::function<void(const std::string&)> warn;
+  std::function<void(int64_t)> before_reading = nullptr;  // as DataOptions; nullptr: nobody asks
 };
 
 struct CorpusTokens {

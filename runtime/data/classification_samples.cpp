@@ -151,7 +151,8 @@ ClassificationSamples::ClassificationSamples(const ClassificationOptions& option
                                          .vocabulary_size = kFourBytes,
                                          .add_rules = [&](ContentHash& hash) { add_rules(hash, files, source, options, tokenizer); },
                                          .make = make,
-                                         .warn = options.warn});
+                                         .warn = options.warn,
+                                         .before_reading = options.before_reading});
     const int64_t num_left_out = tokens.content.num_left_out, before = size();
     is_from_cache_ = is_from_cache_ && tokens.is_from_cache;
     num_left_out_ += num_left_out;

@@ -35,6 +35,8 @@ struct DataOptions {
   int num_threads = 0;          // for tokenizing, 0: one a core; the tokens do not depend on it
   // Called by the thread and process that tokenizes, about twice a second and at the end, once it has taken half a second.
   std::function<void(const TokenizeProgress&)> progress;
+  // Called with the bytes of files whose tokens are not known to be in the cache, before they are read; what it throws is thrown on.
+  std::function<void(int64_t num_bytes)> before_reading;
   // Takes one line: a damaged cache that is rebuilt, an index that cannot be written. Default: stderr.
   std::function<void(const std::string&)> warn;
   // Takes a line about what the texts hold, which every rank has to say alike. Default: as `warn`.

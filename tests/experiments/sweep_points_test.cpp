@@ -180,7 +180,7 @@ TEST_F(SweepPoints, HaveAValueOfEveryKeyThatIsSweptAndHasAnEffect) {
 
 TEST_F(SweepPoints, AllThatIsWrongIsSaidAtOnceByName) {
   const std::string wrong = message_of<InputError>([&] { points(R"("grid": {"train_micro_batch_size_per_gpu": [1, 3, 5, 2]})"); });
-  EXPECT_SAYS(wrong, "2 of 4 points are no valid run, and nothing was started");
+  EXPECT_SAYS(wrong, "2 of 4 points cannot run, and nothing was started");
   EXPECT_SAYS(wrong, "train_micro_batch_size_per_gpu=3: ");
   EXPECT_SAYS(wrong, "train_micro_batch_size_per_gpu=5: ");
   EXPECT_EQ(wrong.find("train_micro_batch_size_per_gpu=1: "), std::string::npos);
@@ -191,9 +191,12 @@ TEST_F(SweepPoints, AllThatIsWrongIsSaidAtOnceByName) {
 }
 
 TEST(Reasons, OneReasonOfSeveralPointsIsSaidOnce) {
-  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "y"}, {"c", "x"}}, ""), ":\n  a, c: x\n  b: y");
-  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "x"}}, "every point"), ": every point: x");
-  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "y"}}, "every point"), ":\n  a: x\n  b: y");
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "y"}, {"c", "x"}}, 4), ":\n  a, c: x\n  b: y");
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "x"}}, 2), ": every point: x");
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"b", "y"}}, 2), ":\n  a: x\n  b: y");
+  EXPECT_EQ(reasons_of({{"a", "x"}, {"a", "y"}, {"b", "x"}}, 2), ":\n  every point: x\n  a: y");
+  EXPECT_EQ(reasons_of({{"a", "x"}}, 1), ":\n  a: x");
+  EXPECT_EQ(num_points_of({{"a", "x"}, {"a", "y"}, {"b", "x"}}), 2u);
 }
 
 TEST_F(SweepPoints, WhatWouldHaveNoEffectIsRefused) {

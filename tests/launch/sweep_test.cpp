@@ -1,21 +1,85 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <regex>
 
+#include "experiments/records/metrics_table.h"
 #include "tests/launch/support/sweep_place.h"
 
 namespace zerostep::testing {
 namespace {
 
 TEST_F(SweepCommand, ARunThatCannotFitIsARowAndTheOthersGoOn) {
-  file(R"("grid": {"seed": [1]}, "runs": [{"model.n_layer": 3000, "model.n_embd": 8192, "model.n_head": 8}])");
+  const std::string only_large = R"("runs": [{"model.n_layer": 3000, "model.n_embd": 8192, "model.n_head": 8}])";
+  file(R"("grid": {"seed": [1]}, )" + only_large);
+  const std::string dry = sweep_without_runs({"--dry-run"}).out;
+  EXPECT_SAYS(dry, "does not fit\n");
+  EXPECT_SAYS(dry, "would fail:\n  n_embd=8192,n_head=8,n_layer=3000: ");
   const Outcome done = sweep();
   EXPECT_EQ(done.status, 1) << done.err;
   EXPECT_EQ(rows().at("seed=1").at("state"), "done");
   const auto large = rows().at("n_embd=8192,n_head=8,n_layer=3000");
   EXPECT_EQ(large.at("state"), "failed");
-  EXPECT_SAYS(large.at("error"), "TiB");
+  EXPECT_TRUE(
+      std::regex_search(large.at("error"), std::regex("a rank needs [0-9.]+ TiB at the peak .*; there are [0-9.]+ [MGT]iB \\(free memory "
+                                                      "of this machine\\): [0-9.]+ TiB are missing\\. What helps: ")))
+      << large.at("error");
   EXPECT_FALSE(place_.exists("runs/many/n_embd=8192,n_head=8,n_layer=3000"));
+  const auto tells = [&](const std::string& text) {
+    EXPECT_SAYS(text, "n_layer=3000");
+    EXPECT_SAYS(text, "TiB are missing");
+  };
+  for (const char* name : {"report.html", "summary.csv", "summary.txt"}) tells(place_.read(std::string("runs/many/") + name));
+  EXPECT_SAYS(place_.read("runs/many/report.html"), "<p class=\"pale\">2 runs, ");
+  const std::string list = place_.run({"runs", "list", place_.path("runs")}).out;
+  EXPECT_SAYS(list, "n_embd=8192,n_head=8,n_layer=3000  failed  0 ");
+  EXPECT_SAYS(list, "2 runs, ");
+  // A limit that the file gives is one too; where nothing else is there the report is of this run alone.
+  std::filesystem::remove_all(place_.path("runs"));
+  file(only_large);
+  const Outcome alone = sweep({"--set", "run.device_memory=1000000000"});
+  EXPECT_EQ(alone.status, 1) << alone.err;
+  EXPECT_TRUE(std::regex_search(
+      rows().begin()->second.at("error"),
+      std::regex("run.device_memory=1000000000: a rank needs .*; there are 954 MiB \\(run.device_memory\\): [0-9.]+ TiB are missing")))
+      << rows().begin()->second.at("error");
+  tells(place_.read("runs/many/report.html"));
+  tells(place_.run({"runs", "list", place_.path("runs/many"), "--json"}).out);
+}
+
+// Of configurations, of files, and of what texts hold; a dry run says the same.
+TEST_F(SweepCommand, AllThatIsWrongWithAllPointsIsSaidInOneMessage) {
+  place_.write("short.txt", "abc");
+  const std::string text = place_.path("short.txt");
+  file(R"("runs": [{"seed": 1}, {"train_micro_batch_size_per_gpu": 3}, {"model.path": "no/model", "data.eval": "no/other.txt"},
+                   {"data.train": "no/train.txt", "data.eval": "no/eval.txt"},
+                   {"data.tokenizer": "no/tokenizer.json", "data.eval": "no/eval.txt"}, {"data.train": ")" +
+       text + R"("}, {"seed": 2, "data.eval": ")" + text + "\"}]");
+  for (const bool is_dry : {true, false}) {
+    const Outcome wrong = sweep_without_runs(is_dry ? std::vector<std::string>{"--dry-run"} : std::vector<std::string>());
+    EXPECT_EQ(wrong.status, 2);
+    EXPECT_SAYS(wrong.err, "6 of 7 points cannot run, and nothing was started:\n");
+    EXPECT_SAYS(wrong.err, "\n  train_micro_batch_size_per_gpu=3: ");
+    EXPECT_EQ(count(wrong.err, "\n  eval=no/other.txt,path=no/model: "), 2U) << wrong.err;
+    EXPECT_SAYS(wrong.err, "data.eval: 'no/other.txt'");
+    EXPECT_SAYS(wrong.err, "data.train: 'no/train.txt'");
+    EXPECT_SAYS(wrong.err, "data.eval: 'no/eval.txt'");
+    EXPECT_SAYS(wrong.err, "data.tokenizer: ");
+    EXPECT_EQ(count(wrong.err, "short.txt' "), 2U) << wrong.err;
+    EXPECT_EQ(count(wrong.err, "  seed=1"), 0U) << wrong.err;
+    EXPECT_FALSE(place_.exists("runs"));
+  }
+  // A text that is refused alone, before anything starts.
+  file(R"("grid": {"seed": [1, 2]})");
+  for (const bool is_dry : {true, false}) {
+    std::vector<std::string> options{"--set", "data.train=" + place_.path("short.txt")};
+    if (is_dry) options.emplace_back("--dry-run");
+    const Outcome refused = sweep_without_runs(options);
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_SAYS(refused.err, "2 of 2 points cannot run, and nothing was started: every point: ");
+    EXPECT_FALSE(place_.exists("runs/many"));
+  }
 }
 
 TEST_F(SweepCommand, HalvingStopsRunsAtTheirRungsAndTheBestIsTheRunAlone) {
@@ -87,6 +151,17 @@ TEST_F(SweepCommand, MonitorsOfRunsDoNotReplaceEachOthersSeries) {
   file(R"("repeat": {"seed": [1, 2]}, "resources": {"jobs": 2})");
   const std::string block = "={\"enabled\": true, \"output_path\": \"" + place_.path("boards") + "\", \"job_name\": \"job\"}";
   ASSERT_EQ(sweep({"--set", "csv_monitor" + block, "--set", "tensorboard" + block}).status, 0);
+  // Their text is tokenized once, before the first one starts.
+  std::vector<std::filesystem::path> tokens;
+  for (const auto& entry : std::filesystem::directory_iterator(place_.path("runs/.cache")))
+    if (entry.path().extension() == ".tokens") tokens.push_back(entry.path());
+  ASSERT_EQ(tokens.size(), 1U);
+  struct stat made {};
+  ASSERT_EQ(::stat(tokens[0].c_str(), &made), 0);
+  const std::string journal = place_.read("runs/many/journal.jsonl");
+  const size_t first_start = journal.rfind('\n', journal.find("\"event\":\"start\"")) + 1;
+  const double started = seconds_of_timestamp(journal.substr(first_start + std::string_view("{\"time\":\"").size(), 24));
+  EXPECT_LE(static_cast<double>(made.st_mtim.tv_sec) + 1e-9 * static_cast<double>(made.st_mtim.tv_nsec), started + 0.001);
   for (const char* run : {"seed=1", "seed=2"}) {
     EXPECT_EQ(count(place_.read(std::string("boards/job/") + run + "/Train_Samples_lr.csv"), "\n"), 5U);
     size_t files = 0;

@@ -197,6 +197,14 @@ TEST_F(ClassificationStreamTest, TokensAreCached) {
   CountingTokenizer tokenizer;
   ClassificationOptions options = classification({write_old("x.tsv", "abc\t0\nde\t1\n")});
   options.cache = path("cache");
+  options.before_reading = [](int64_t num_bytes) { throw num_bytes; };
+  try {
+    ClassificationStream::open(options, tokenizer);
+    ADD_FAILURE() << "nobody was asked";
+  } catch (int64_t num_bytes) {
+    EXPECT_EQ(num_bytes, 11);
+  }
+  options.before_reading = nullptr;
   const auto first = ClassificationStream::open(options, tokenizer);
   EXPECT_FALSE(first->is_from_cache());
   EXPECT_EQ(tokenizer.bytes, 5);

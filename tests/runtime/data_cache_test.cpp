@@ -195,6 +195,27 @@ TEST_F(DataCache, TheSecondStartReadsNoRowsOfASavedFolder) {
   EXPECT_TRUE(warnings_.empty());
 }
 
+// With a cache and without; what is there already is opened without asking.
+TEST_F(DataCache, WhoeverAsksHearsOfFilesBeforeTheyAreRead) {
+  DataOptions given = cached({write_old("a.txt", "text"), write_old("b.txt", "more")});
+  int64_t heard = 0;
+  given.before_reading = [&](int64_t num_bytes) {
+    heard += num_bytes;
+    throw 7;
+  };
+  EXPECT_THROW(DataStream::open(given, tokenizer_), int);
+  EXPECT_EQ(heard, 8);
+  DataOptions without = given;
+  without.cache.clear();
+  EXPECT_THROW(DataStream::open(without, tokenizer_), int);
+  EXPECT_EQ(heard, 16);
+  EXPECT_EQ(tokenizer_.bytes, 0);
+  EXPECT_TRUE(files_ending(".tokens").empty());
+  expect_open(cached({path("a.txt"), path("b.txt")}), documents({"text", "more"}), false);
+  expect_open(given, documents({"text", "more"}), true);
+  EXPECT_EQ(heard, 16);
+}
+
 TEST_F(DataCache, TokenizerAndFieldsArePartOfTheKey) {
   const std::string lines = write_old("a.jsonl", "{\"text\": \"x\", \"title\": \"y\"}\n");
   DataOptions given = cached({lines});
