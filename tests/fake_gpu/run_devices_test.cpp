@@ -111,7 +111,7 @@ TEST_F(CudaRunDevices, RunsOfASweepHaveGpusOfTheirOwn) {
   EXPECT_EQ(done.status, 1) << done.err;
   const std::string rows = place_.read("runs/many/runs.csv");
   for (const char* part :
-       {",done,cuda:0,0,", ",done,cuda:1,0,", ",done,cpu,0,", ",failed,,2,", " MiB are missing: ", "(free memory of cuda:0)"})
+       {",done,cuda:0,0,", ",done,cuda:1,0,", ",done,cpu,0,", ",failed,,2,", " MiB are missing", "(free memory of cuda:0)"})
     EXPECT_SAYS(rows, part);
   EXPECT_SAYS(place_.read("runs/many/seed=2/output.txt"), "1 on cuda:0 (Fake GPU), ");  // the only one that it sees
   EXPECT_SAYS(place_.read("runs/many/run.device=cpu/output.txt"), "1 on cpu, ");
