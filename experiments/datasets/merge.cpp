@@ -12,10 +12,12 @@
 
 #include "base/content_hash.h"
 #include "base/error.h"
+#include "base/format.h"
 #include "base/noise.h"
 #include "base/nth.h"
 #include "base/unfinished_file.h"
 #include "experiments/datasets/documents.h"
+#include "experiments/text/text_table.h"
 #include "models/json_file.h"
 #include "offload/disk.h"
 #include "runtime/data/permutation.h"
@@ -207,6 +209,18 @@ Json merge_documents(const MergeRequest& request) {
   unfinished.publish();
   sync_directory(Disk::real(), folder.string());
   return told;
+}
+
+std::string merge_text(const Json& told, const std::string& out) {
+  TextTable table(1);
+  table.add({"source", "rows", "share"});
+  for (const Json& source : told["sources"])
+    table.add({source["name"].get<std::string>(), grouped(source["rows"].get<int64_t>()),
+               fmt::format("{:.2f} %", 100 * source["share"].get<double>())});
+  return table.text() +
+         fmt::format("{} rows in {}{}; read back and the same; shares in {}\n", grouped(told["rows"].get<int64_t>()), out,
+                     told["shuffle"].is_null() ? "" : fmt::format(", shuffled by seed {}", told["shuffle"].get<uint64_t>()),
+                     fs::path(out).replace_extension(".json").string());
 }
 
 }  // namespace zerostep

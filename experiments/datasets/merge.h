@@ -26,5 +26,7 @@ struct MergeRequest {
 // being written by another process, or what NAME.json holds is no record of a merge. RunError: a full disk, a file that reads differently
 // from what was written.
 nlohmann::ordered_json merge_documents(const MergeRequest& request);
+// The same for people; `out`: the request's.
+std::string merge_text(const nlohmann::ordered_json& told, const std::string& out);
 
 }  // namespace zerostep

@@ -98,16 +98,7 @@ int merge_data(const DataMergeArguments& arguments) {
   if (arguments.shuffle >= 0) request.shuffle = static_cast<uint64_t>(arguments.shuffle);
   request.num_threads = threads_here();
   const nlohmann::ordered_json told = merge_documents(request);
-  if (arguments.json) {
-    print_out("{}\n", told.dump(1));
-    return kDone;
-  }
-  for (const nlohmann::ordered_json& source : told["sources"])
-    print_out("{:<15}{} rows, {:.2f} %\n", source["name"].get<std::string>(), source["rows"].get<int64_t>(),
-              100 * source["share"].get<double>());
-  print_out("{} rows in {}{}; read back and the same; shares in {}\n", told["rows"].get<int64_t>(), arguments.out,
-            request.shuffle ? fmt::format(", shuffled by seed {}", *request.shuffle) : "",
-            fs::path(arguments.out).replace_extension(".json").string());
+  print_out("{}", arguments.json ? told.dump(1) + "\n" : merge_text(told, arguments.out));
   return kDone;
 }
 

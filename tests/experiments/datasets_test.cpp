@@ -11,6 +11,7 @@
 #include "experiments/datasets/duplicates.h"
 #include "experiments/datasets/homogeneity.h"
 #include "experiments/datasets/length_sample.h"
+#include "experiments/datasets/merge.h"
 #include "experiments/datasets/row_blocks.h"
 #include "experiments/datasets/show.h"
 #include "experiments/datasets/text_windows.h"
@@ -141,6 +142,19 @@ TEST(LengthSample, QuantilesOfMany) {
   EXPECT_NEAR(said["mean"].get<double>(), 499.5, 0.5);
   for (const auto& [name, expected] : {std::pair("p5", 50), {"p25", 250}, {"median", 500}, {"p95", 950}, {"p99", 990}})
     EXPECT_NEAR(said[name].get<double>(), expected, 4) << name;
+}
+
+TEST(MergeText, NamesAndNumbersStandApartWhateverTheirLength) {
+  const Json told{{"rows", 200200},
+                  {"shuffle", 7},
+                  {"sources",
+                   {{{"name", "big_groups.parquet"}, {"rows", 200000}, {"share", 200000.0 / 200200}},
+                    {{"name", "few"}, {"rows", 200}, {"share", 200.0 / 200200}}}}};
+  EXPECT_EQ(merge_text(told, "d/both.parquet"),
+            "source                 rows    share\n"
+            "big_groups.parquet  200,000  99.90 %\n"
+            "few                     200   0.10 %\n"
+            "200,200 rows in d/both.parquet, shuffled by seed 7; read back and the same; shares in d/both.json\n");
 }
 
 class DataSets : public ::testing::Test {
