@@ -168,7 +168,8 @@ Json show_documents(const ShowRequest& request) {
       };
     });
   }
-  for (const TableField& field : counts.fields) out["fields"].push_back({{"name", field.name}, {"type", field.type}});
+  for (const TableField& field : without_hollow_objects(counts.fields))
+    out["fields"].push_back({{"name", field.name}, {"type", field.type}});
   const int64_t texts = counts.rows - counts.missing.rows - counts.other_type.rows;
   out["rows"] = counts.rows;
   out["left_out"] = counts.left_out;

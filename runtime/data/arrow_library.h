@@ -26,10 +26,10 @@ using OpenColumns = void(const ColumnFile& file, std::unique_ptr<RowReader>& rea
 using WriteParquet = void(const std::string& path, const std::vector<std::string>& columns, std::unique_ptr<TableWriter>& writer);
 constexpr const char* kArrowLibrary = "libzerostep_arrow.so";
 // Their names end with the version of what they give and take: a library of another version has no functions of these names.
-constexpr const char* kOpenColumns = "zerostep_open_columns_2";
+constexpr const char* kOpenColumns = "zerostep_open_columns_3";
 constexpr const char* kWriteParquet = "zerostep_write_parquet_1";
 
 }  // namespace zerostep
 
-extern "C" __attribute__((visibility("default"))) zerostep::OpenColumns zerostep_open_columns_2;
+extern "C" __attribute__((visibility("default"))) zerostep::OpenColumns zerostep_open_columns_3;
 extern "C" __attribute__((visibility("default"))) zerostep::WriteParquet zerostep_write_parquet_1;

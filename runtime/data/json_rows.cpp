@@ -30,18 +30,6 @@ const json* find_value(const json& object, std::string_view name, bool& is_cut) 
   return nullptr;
 }
 
-constexpr int kMostNested = 8;  // objects whose fields messages name
-
-void add_names(const json& object, const std::string& before, int depth, std::vector<std::string>& names) {
-  for (const auto& [name, value] : object.items()) {
-    if (value.is_object() && !value.empty() && depth < kMostNested) {
-      add_names(value, before + name + ".", depth + 1, names);
-    } else {
-      names.push_back(before + name);
-    }
-  }
-}
-
 // A part of a file, whole lines, behind so many.
 class JsonRows final : public RowBatch {
  public:
@@ -89,9 +77,7 @@ class JsonRows final : public RowBatch {
     }
   }
 
-  void add_fields(std::vector<TableField>& fields) const override {
-    for (const auto& [name, value] : object_.items()) add_field(fields, field_of(name, value));
-  }
+  void add_fields(std::vector<TableField>& fields) const override { add_fields_of(object_, fields); }
 
   std::string type_of(size_t index) override {
     bool is_cut = false;
@@ -107,12 +93,25 @@ class JsonRows final : public RowBatch {
   int64_t num_blank_lines() const override { return num_blank_lines_; }
 
   std::string lacks(const std::string& field, const std::string& named_by) const override {
-    std::vector<std::string> names;
-    add_names(object_, "", 1, names);
-    return fmt::format("{} has no field '{}', which {} names; its fields are: {}", place(), field, named_by, fmt::join(names, ", "));
+    return fmt::format("{} has no field '{}', which {} names; its fields are: {}", place(), field, named_by,
+                       fmt::join(names([](const TableField&) { return true; }), ", "));
+  }
+  std::string texts_there_are() const override {
+    const std::vector<std::string> texts = names([](const TableField& one) { return one.is_text; });
+    return texts.empty() ? " (it has no field of text)" : fmt::format(" (its fields of text are: {})", fmt::join(texts, ", "));
   }
 
  private:
+  template <typename Predicate>
+  std::vector<std::string> names(const Predicate& is_wanted) const {
+    std::vector<TableField> fields;
+    add_fields(fields);
+    std::vector<std::string> out;
+    for (const TableField& one : fields)
+      if (is_wanted(one)) out.push_back(one.name);
+    return out;
+  }
+
   void parse(std::string_view line) {
     if (is_json_too_deep(line))
       fail_input("{}: {} nests objects or lists more than {} deep; flatter rows are expected", key_, place(), kDeepestJson);

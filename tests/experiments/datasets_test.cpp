@@ -199,11 +199,12 @@ TEST_F(DataSets, ShowCountsAndTellsTypes) {
   EXPECT_EQ(shown["text"], "text");
   EXPECT_EQ(shown["fields"][0], (Json{{"name", "text"}, {"type", "string"}}));
   EXPECT_EQ(shown["fields"][1], (Json{{"name", "n"}, {"type", "integer or number or null"}}));
+  EXPECT_EQ(shown["fields"][2], (Json{{"name", "about.x"}, {"type", "integer"}})) << "by the path that text_field takes";
   EXPECT_EQ(shown["characters"]["total"], 3 * 3 + 0 + 5 + 2);
   EXPECT_EQ(shown["characters"]["max"], 5);
   EXPECT_EQ(shown["tokens"]["max"], 6) << "bytes";
   ASSERT_EQ(shown["first"].size(), 2U);
-  EXPECT_EQ(shown["first"][0]["n"], 1);
+  EXPECT_EQ(shown["first"][0], (Json{{"text", "one"}, {"n", 1}, {"about.x", 2}}));
   const std::string text = show_text(shown);
   for (const char* said :
        {"rows           6", "empty          2", "duplicates     2", "field          n  integer or number or null", "row 2"})

@@ -186,6 +186,53 @@ TEST_F(RowReaderTest, ColumnsOfOtherTypesAreNamedWithThoseOfTexts) {
     refuse({.text_field = "title"}, {"row 8", "'title' is null", "data.missing"});
     refuse({.text = "{about}"}, {"row 1", "'about' is struct<", texts});
   }
+  for (const char* name : {"rows.jsonl", "rows.jsonl.gz"}) {
+    const auto refuse = [&](const DocumentSource& given, Strings parts) {
+      DocumentSource source = given;
+      source.paths = {table_file(name)};
+      parts.push_back(name);
+      expect_error<InputError>([&] { tokens(source); }, parts);
+    };
+    const std::string texts = "(its fields of text are: about.place, text, title)";  // of this row: its answer is null
+    refuse({.text_field = "about.line"}, {":1: field 'about.line' is number; a string is expected " + texts});
+    refuse({.join_fields = {"flag"}}, {":1: field 'flag' is boolean; a string is expected " + texts});
+    refuse({.text = "{about}"}, {":1: field 'about' is object", texts});
+  }
+  refused("numbers.jsonl", "{\"n\": 1}\n", {"numbers.jsonl:1: field 'n' is number; a string is expected (it has no field of text)"},
+          {.text_field = "n"});
+}
+
+// A field inside another has the path by which it is named, whatever the kind of file.
+TEST_F(RowReaderTest, EveryKindOfTableListsTheSameFields) {
+  const auto fields = [](const std::string& name) {
+    Strings out;
+    for (const TableField& field : table_fields(table_file(name), "data.train")) out.push_back(field.name + (field.is_text ? " text" : ""));
+    return out;
+  };
+  EXPECT_EQ(fields("rows.jsonl"),
+            (Strings{"number", "text text", "title text", "answer text", "about.place text", "about.line", "tags", "score", "flag"}));
+  for (const char* name : kTableForms) EXPECT_EQ(fields(name), fields("rows.jsonl")) << name;
+}
+
+TEST_F(RowReaderTest, FieldsInsideObjectsAreListedByTheirPaths) {
+  const auto fields = [&](const std::string& content) {
+    Strings out;
+    for (const TableField& field : table_fields(write("fields.jsonl", content), "data.train")) out.push_back(field.name + " " + field.type);
+    return out;
+  };
+  EXPECT_EQ(fields("{\"a\": {\"b\": {\"c\": \"x\"}, \"n\": 1}}\n{\"a\": null}\n{\"a\": {\"b\": {}, \"n\": 0.5}}\n"),
+            (Strings{"a.b.c string", "a.n integer or number"}));
+  EXPECT_EQ(fields("{\"a\": {}}\n{\"a\": null}\n"), (Strings{"a object or null"}));
+  EXPECT_EQ(fields("{\"a\": \"x\"}\n{\"a\": {\"b\": [1]}}\n"), (Strings{"a string", "a.b list"}));
+  // Names that are data would be listed without end: of one row, and of all rows.
+  std::string wide = "{\"text\": \"x\", \"of\": {\"0\": 0", many;
+  for (int i = 1; i < 1000; ++i) wide += fmt::format(", \"{}\": 0", i);
+  EXPECT_EQ(fields(wide + "}}\n"), (Strings{"text string", "of object"}));
+  for (int i = 0; i < 1000; ++i) many += fmt::format("{{\"of\": {{\"{0}\": 0}}, \"also{1}\": true}}\n", i, i % 2);
+  const Strings all = fields(many);
+  ASSERT_EQ(all.size(), 201U);
+  EXPECT_EQ(all[199], "of.197 integer");
+  EXPECT_EQ(all[200], "of object of further fields");
 }
 
 TEST_F(RowReaderTest, TextsThatAreNoUtf8AreNamedWithTheirRow) {

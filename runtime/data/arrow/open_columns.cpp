@@ -312,7 +312,7 @@ class IpcRows final : public RowReader {
 }  // namespace
 }  // namespace zerostep
 
-void zerostep_open_columns_2(const zerostep::ColumnFile& file, std::unique_ptr<zerostep::RowReader>& reader) {
+void zerostep_open_columns_3(const zerostep::ColumnFile& file, std::unique_ptr<zerostep::RowReader>& reader) {
   if (file.is_parquet) {
     reader = std::make_unique<zerostep::ParquetRows>(file);
   } else {
