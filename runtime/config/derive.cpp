@@ -266,14 +266,17 @@ void Deriver::nvme_path(const std::string& path) {
   }
 }
 
-bool Deriver::names_no_json_lines() const {
+bool Deriver::names_no_rows_with_fields() const {
   bool names_any = false;
   for (const char* path : kSourceLists) {
     for (const std::string& file : files_of(v_.sources(path))) {
       names_any = true;
-      const auto ends_so = [&](std::string_view ending) { return file.ends_with(ending); };
+      std::string_view name = file;
+      for (const std::string_view packed : {".gz", ".zst"})
+        if (name.ends_with(packed)) name.remove_suffix(packed.size());
+      const auto ends_so = [&](std::string_view ending) { return name.ends_with(ending); };
       constexpr std::array<std::string_view, 4> kOthers = {".txt", ".bin", ".tsv", ".csv"};
-      if (std::none_of(kOthers.begin(), kOthers.end(), ends_so)) return false;  // .jsonl, or a pattern that may match such a file
+      if (std::none_of(kOthers.begin(), kOthers.end(), ends_so)) return false;  // rows, a folder, or a pattern that may match them
     }
   }
   return names_any;
@@ -310,7 +313,7 @@ std::map<Context, bool> Deriver::contexts_that_hold() const {
       {Context::StateNotInFiles, state != Tier::File},
       {Context::NothingInFiles, param != Tier::File && state != Tier::File},
       {Context::NotSplit, v_.text("step.bp_data") != "split"},
-      {Context::NoJsonLines, v_.text("data.missing") == "skip" && names_no_json_lines()},
+      {Context::NoRowsWithFields, v_.text("data.missing") == "skip" && names_no_rows_with_fields()},
   };
 }
 

@@ -53,7 +53,7 @@ class Deriver {
   void offload();
   void nvme_path(const std::string& path);
   // Files are named, and none of them can be one of JSON lines.
-  bool names_no_json_lines() const;
+  bool names_no_rows_with_fields() const;
   std::map<Context, bool> contexts_that_hold() const;
   void contexts();
 

@@ -87,7 +87,7 @@ constexpr ContextRule kContextRules[] = {
      Context::StateNotInFiles, "the optimizer's state rests in memory"},
     {"aio.block_size|aio.queue_depth|aio.single_submit|aio.overlap_events|aio.intra_op_parallelism|aio.verify", Context::NothingInFiles,
      "nothing rests in files"},
-    {"data.missing", Context::NoJsonLines, "only rows of such files can lack a field"},
+    {"data.missing", Context::NoRowsWithFields, "only their rows can lack a field"},
     {"step.bp_share", Context::NotSplit, "backprop does not share data.train with the queries"},
 };
 
@@ -223,7 +223,7 @@ std::string_view name_of(Context context) {
       "while zero_optimization.offload_optimizer.device is none",
       "unless zero_optimization.offload_optimizer.device is nvme",
       "unless an offload block's device is nvme",
-      "while data names no .jsonl file",
+      "while data names no .jsonl, .parquet or .arrow file and no folder of save_to_disk",
       "unless step.bp_data is split",
   };
   return nth(kNames, static_cast<int>(context));

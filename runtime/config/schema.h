@@ -94,8 +94,8 @@ enum class Context : uint8_t {
   StateNotOffloaded,
   StateNotInFiles,
   NothingInFiles,
-  NoJsonLines,  // rows are to be skipped, and no file has rows that can lack a field
-  NotSplit      // data.train is not shared out between backprop and queries
+  NoRowsWithFields,  // rows are to be skipped, and no file has rows that can lack a field
+  NotSplit           // data.train is not shared out between backprop and queries
 };
 std::string_view name_of(Context context);
 struct ContextRule {

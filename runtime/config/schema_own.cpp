@@ -89,19 +89,23 @@ const Key kKeys[] = {
     {"model.dtype", R, text(), "", "the type of compute is that of fp16 or bf16, else fp32", "[\"float32\"]"},
 
     {"data.train", H, sources(), "[]",
-     "sources to train on: files or globs of .txt, .jsonl or .bin (.tsv, .csv or .jsonl with a label a row for classification), names of "
-     "the "
-     "catalogue, or objects with the keys below"},
+     "sources to train on: files or globs of .txt or .jsonl (both also with .gz or .zst behind it), .parquet, .arrow or .bin, and folders "
+     "of save_to_disk; for classification of .tsv, .csv or .jsonl (also with .gz or .zst), .parquet or .arrow with a label a row, and such "
+     "folders; names of the catalogue, or objects with the keys below"},
     {"data.eval", H, sources(), "[]", "the same, to evaluate on: one set, or one for each name where the sources have names"},
     {"data.test", H, sources(), "[]", "the same, evaluated once, when the run has all its steps"},
     {"data.catalogue", H, file_name(), "", "file of sources by name (datasets.json); the program's own where it is missing"},
     {"data.tokenizer", H, file_name(), "\"byte\"",
      "\"byte\", or a tokenizer.json, a vocab.json with merges.txt beside it, a vocab.txt, or a folder that holds one"},
     {"data.sequence_length", H, integer(1, 100000000), "", "tokens of a sample; the model's n_positions where it is missing"},
-    {"data.text_field", H, text(), "\"text\"", ".jsonl, and tables of classification: the field or column that holds the text"},
-    {"data.join_fields", H, texts(), "[]", ".jsonl: further fields, joined to the text with a newline"},
+    {"data.text_field", H, text(), "\"text\"",
+     "rows of .jsonl, .parquet, .arrow and saved folders, and tables of classification: the field or column that holds the text; one "
+     "inside "
+     "another as a.b"},
+    {"data.join_fields", H, texts(), "[]", "of the same rows: further fields, joined to the text with a newline"},
     {"data.missing", H, choice("error|skip"), "\"error\"",
-     ".jsonl: a row without text_field or one of join_fields, or with null there, is an error, or is left out and counted"},
+     "rows of .jsonl, .parquet, .arrow and saved folders: one without text_field, one of join_fields or a field of its source's text, or "
+     "with null there, is an error, or is left out and counted"},
     {"data.max_samples", H, integer(0), "0", "use only the first so many samples; 0 uses all"},
     {"data.shuffle", H, boolean(), "true", "a new order every epoch; false keeps the files' order"},
     {"data.cache", H, file_name(), "", "folder of tokenized files; <run.output_dir>/.cache where it is missing"},

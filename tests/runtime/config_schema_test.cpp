@@ -337,10 +337,15 @@ TEST(ConfigSchema, KeysWithoutEffectInTheirContextAreWarnedOf) {
         "model.dropout=0", "zero_optimization={\"stage\": 2, \"contiguous_gradients\": true}"})
     EXPECT_EQ(warned({"step.mode=zo", "zero_optimization=null", key}), "") << key;
   expect_words(warned({"step.mode=instruct", "step.monitor_interval=2"}), {"step.monitor_interval has no effect in step.mode instruct"});
-  for (const char* files : {"data.train=a.txt", "data.train=[\"a.*.txt\", \"b.bin\"]", "data.train=a.tsv"})
-    expect_words(warned({"zero_optimization=null", "data.missing=skip", files}),
-                 {"data.missing has no effect while data names no .jsonl file"});
-  for (const char* files : {"data.train=a.jsonl", "data.train=a.*", "data.train=[\"a.txt\", \"b.{jsonl,txt}\"]", "data.eval=b.jsonl"})
+  for (const char* files :
+       {"data.train=a.txt", "data.train=[\"a.*.txt\", \"b.bin\"]", "data.train=a.tsv", "data.train=a.txt.gz", "data.train=a.csv.zst"})
+    expect_words(
+        warned({"zero_optimization=null", "data.missing=skip", files}),
+        {"data.missing has no effect while data names no .jsonl, .parquet or .arrow file and no folder of save_to_disk: only their "
+         "rows can lack a field"});
+  for (const char* files : {"data.train=a.jsonl", "data.train=a.*", "data.train=[\"a.txt\", \"b.{jsonl,txt}\"]", "data.eval=b.jsonl",
+                            "data.train=a.parquet", "data.train=a.arrow", "data.train=./saved", "data.train=a.jsonl.gz",
+                            "data.train=a.jsonl.zst", "data.test=[\"a.txt\", \"b.parquet\"]"})
     EXPECT_EQ(warned({"zero_optimization=null", "data.missing=skip", files}), "") << files;
   EXPECT_EQ(warned({"zero_optimization=null", "data.missing=error", "data.train=a.txt"}), "");
   expect_words(warned({"csv_monitor.job_name=x"}), {"csv_monitor.job_name has no effect while csv_monitor.enabled is false"});
@@ -401,6 +406,19 @@ TEST(ConfigSchema, EveryKeyIsInOneListAndListed) {
   for (const schema::ContextRule& rule : schema::context_rules()) {
     for (std::string_view path : schema::split_words(rule.keys)) EXPECT_TRUE(paths.contains(path)) << path;
   }
+}
+
+// Whoever reads the list of keys learns which kinds of files they are for, and where results are to be found.
+TEST(ConfigSchema, KeysOfDataNameTheKindsOfFiles) {
+  const auto meaning = [](std::string_view path) { return schema::find(path)->meaning; };
+  for (const std::string_view path : {"data.train", "data.text_field", "data.missing"})
+    for (const char* kind : {".jsonl", ".parquet", ".arrow", "folders"})
+      EXPECT_NE(meaning(path).find(kind), std::string_view::npos) << path << ": " << kind;
+  for (const char* kind : {".txt", ".bin", ".tsv", ".csv", ".gz", ".zst"})
+    EXPECT_NE(meaning("data.train").find(kind), std::string_view::npos) << kind;
+  EXPECT_NE(meaning("data.eval[].name").find("column eval_loss.NAME"), std::string_view::npos);
+  EXPECT_EQ(meaning("data.test[].name").find("eval_loss"), std::string_view::npos);
+  EXPECT_NE(meaning("data.test[].name").find("test.json"), std::string_view::npos);
 }
 
 // The keys that files of DeepSpeed and of the projects that use it hold.
