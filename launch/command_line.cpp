@@ -290,9 +290,14 @@ class CommandLine {
            "one column is an empty text; other blank lines are no rows, and counted)")
         ->required()
         ->type_name("FILE");
-    sub->add_option("--text-field", predict_.text_field, "the column or field that holds the text; digits are a column's position from 0")
-        ->type_name("NAME")
-        ->capture_default_str();
+    CLI::Option* field = sub->add_option("--text-field", predict_.text_field,
+                                         "the column or field that holds the text; digits are a column's position from 0")
+                             ->type_name("NAME")
+                             ->capture_default_str();
+    sub->add_option("--text", predict_.text,
+                    "the text of a row as a template of its columns or fields, as a source's \"text\" in training: 'Review: {sentence}'")
+        ->type_name("TEMPLATE")
+        ->excludes(field);
     add_count(sub, "--batch-size", predict_.batch_size, "texts that are computed together", 1, 1 << 20);
     sub->add_option("--device", predict_.device, "cpu, cuda or auto (a GPU where one answers)")
         ->type_name("cpu|cuda|auto")
@@ -302,7 +307,9 @@ class CommandLine {
     sub->footer(
         "\nColumns: label, probability (the label's), margin (by how much it leads the next one), probability_NAME of each class.\n"
         "Texts longer than the model sees are cut, and counted. --output appears complete or not at all, and replaces predictions alone.\n"
-        "Example: zerostep predict --model model/ --input reviews.jsonl --output classes.tsv --text-field review");
+        "A classifier that was trained with a template (\"text\" of a source) is to be given the same template by --text.\n"
+        "Examples: zerostep predict --model model/ --input reviews.jsonl --output classes.tsv --text-field review\n"
+        "          zerostep predict --model model/ --input sst2.parquet --output classes.tsv --text 'Review: {sentence}'");
     run_on_one_rank(sub, [this] { return predict(predict_); });
   }
 

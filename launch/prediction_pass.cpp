@@ -15,7 +15,6 @@
 namespace zerostep {
 namespace {
 
-constexpr const char* kInput = "--input";
 // Rows that are sorted by length together: at most so many batches, and bytes of text.
 constexpr size_t kWindowBatches = 256, kWindowBytes = size_t{32} << 20;
 constexpr double kSecondsBetweenLines = 10, kSecondsBetweenStatuses = 0.1;
@@ -30,31 +29,31 @@ PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_s
       most_rows_(kWindowBatches * static_cast<size_t>(batch_size)),
       has_terminal_(::isatty(STDERR_FILENO) != 0) {}
 
-void PredictionPass::run(const std::vector<std::string>& inputs, const TextColumn& column) {
+void PredictionPass::run(const std::vector<std::string>& inputs, const DocumentSource& source) {
   start_ = now();
   double all = 0, before = 0;  // bytes of the files
   for (const std::string& input : inputs) all += static_cast<double>(std::filesystem::file_size(input));
   for (const std::string& input : inputs) {
     const auto bytes = static_cast<double>(std::filesystem::file_size(input));
-    blank_lines_ += for_each_text(input, column, kInput, [&](TextRow row) {
+    blank_lines_ += for_each_text(input, source, [&](TextRow row) {
       bytes_ += row.text.size();
       row.share_read = (before + row.share_read * bytes) / std::max(all, 1.0);
       window_.push_back(std::move(row));
-      if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window();
+      if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window(source.key);
     });
     before += bytes;
   }
-  finish_window();
+  finish_window(source.key);
   seconds_ = now() - start_;
   if (has_terminal_) show_status("");
 }
 
-void PredictionPass::finish_window() {
+void PredictionPass::finish_window(const std::string& key) {
   if (window_.empty()) return;
   const auto count = static_cast<double>(window_.size());
   const double from = share_, to = window_.back().share_read;
   const std::vector<float> all = classifier_.probabilities(
-      window_, [](const TextRow& row) { return fmt::format("{}: {}", kInput, row.place); },
+      window_, [&](const TextRow& row) { return fmt::format("{}: {}", key, row.place); },
       [&](double share) { show(from + share * (to - from), rows_ + static_cast<int64_t>(share * count)); });
   const auto classes = static_cast<size_t>(classifier_.num_classes());
   for (size_t i = 0; i < window_.size(); ++i) out_.add(std::span(all).subspan(i * classes, classes));

@@ -15,16 +15,16 @@ class PredictionPass {
  public:
   // Both outlive it. `batch_size`: the classifier's.
   PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out);
-  // Of the tables' rows, one table after the other. The errors of for_each_text, TextClassifier and PredictionFile, which name the tables
-  // as --input.
-  void run(const std::vector<std::string>& inputs, const TextColumn& column);
+  // Of the tables' rows, one table after the other; how a text is made of each the source says. The errors of for_each_text, TextClassifier
+  // and PredictionFile, which name the tables by the source's key.
+  void run(const std::vector<std::string>& inputs, const DocumentSource& source);
   int64_t rows() const { return rows_; }
   // Of the table, which are no rows.
   int64_t blank_lines() const { return blank_lines_; }
   double seconds() const { return seconds_; }
 
  private:
-  void finish_window();
+  void finish_window(const std::string& key);
   void show(double share, int64_t rows);
 
   const TextClassifier& classifier_;

@@ -85,7 +85,7 @@ int generate(const GenerateArguments& arguments);
 
 struct PredictArguments {
   std::string model, input, output, tokenizer;  // tokenizer "": that of the model
-  std::string text_field = "text", device = "auto";
+  std::string text, text_field = "text", device = "auto";  // text: a template; "": the field is the text
   int64_t batch_size = 32;
 };
 int predict(const PredictArguments& arguments);

@@ -52,7 +52,12 @@ int predict(const PredictArguments& arguments) {
   set_threads(num_cores());
   const std::string directory = checkpoint_named_by(arguments.model);
   // That it is there is known before the model is read.
-  const std::vector<std::string> inputs = table_files({.key = "--input", .paths = {arguments.input}});
+  const DocumentSource source{.key = "--input",
+                              .paths = {arguments.input},
+                              .text = arguments.text,
+                              .text_field = arguments.text_field,
+                              .ways = {.text = "--text", .text_field = "--text-field", .skips_missing = "", .split = ""}};
+  const std::vector<std::string> inputs = table_files(source);
   for (const std::string& file : inputs) {
     if (is_same_place(file, arguments.output))
       fail_input("--output {}: is the input, which it would replace: give another name", arguments.output);
@@ -69,7 +74,7 @@ int predict(const PredictArguments& arguments) {
   const PlainModel model(*saved.model, saved.read, device);
   const TextClassifier classifier(model, *tokenizer, arguments.batch_size);
   PredictionPass prediction(classifier, arguments.batch_size, out);
-  prediction.run(inputs, {arguments.text_field, "--text-field"});
+  prediction.run(inputs, source);
   if (prediction.rows() == 0) fail_input("--input: {} holds no row", arguments.input);
   out.publish();
   print_out("{}: {} of {} in {}, {} rows/s on {}\n", arguments.output, counted(prediction.rows(), "row"), arguments.input,

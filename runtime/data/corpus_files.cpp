@@ -109,7 +109,8 @@ std::vector<std::string> expand(const DocumentSource& source, const char* expect
     }
     check_file(path, source, expected);
     if (!source.split.empty())
-      fail_input("{}: '{}' is a file, which has no splits: \"split\" is for folders that save_to_disk of datasets made", key, path);
+      fail_input("{}: '{}' is a file, which has no splits: {} is for folders that save_to_disk of datasets made", key, path,
+                 source.ways.split);
     files.push_back(path);
   }
   for (const std::string& file : files) check_file(file, source, expected);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/program_name.h"
 #include "models/json_file.h"
 
 namespace zerostep {
@@ -54,6 +55,16 @@ std::vector<std::string> files_of(const std::string& folder, const DocumentSourc
   return out;
 }
 
+// How one of several splits is named, for messages.
+std::string one_split(const std::string& folder, const std::string& split, const DocumentSource& source) {
+  const std::string& way = source.ways.split;
+  if (way.empty()) return fmt::format("the folder of one, '{}/{}'", folder, split);
+  return fmt::format("one, {}, or its folder, '{}/{}'",
+                     way.starts_with('"') ? fmt::format("{{\"files\": \"{}\", {}: \"{}\"}}", folder, way, split)
+                                          : fmt::format("{} {}", way, shell_word(split)),
+                     folder, split);
+}
+
 }  // namespace
 
 bool is_saved_dataset(const std::string& folder) { return is_there(folder + kState) || is_there(folder + kDictionary); }
@@ -61,7 +72,7 @@ bool is_saved_dataset(const std::string& folder) { return is_there(folder + kSta
 std::vector<std::string> saved_dataset_files(const std::string& folder, const DocumentSource& source) {
   if (!is_there(folder + kDictionary)) {
     if (!source.split.empty())
-      fail_input("{}: '{}' is one data set, without a split '{}': leave \"split\" out", source.key, folder, source.split);
+      fail_input("{}: '{}' is one data set, without a split '{}': leave {} out", source.key, folder, source.split, source.ways.split);
     return files_of(folder, source);
   }
   const std::string path = folder + kDictionary;
@@ -69,8 +80,7 @@ std::vector<std::string> saved_dataset_files(const std::string& folder, const Do
   const std::vector<std::string> splits = dictionary.contains("splits") ? names_of(dictionary["splits"]) : std::vector<std::string>();
   if (splits.empty()) fail_input("{}: '{}' has no list 'splits' of the data sets beside it", source.key, path);
   if (source.split.empty() && splits.size() > 1)
-    fail_input("{}: '{}' holds the splits {}: name one, {{\"files\": \"{}\", \"split\": \"{}\"}}, or its folder, '{}/{}'", source.key,
-               folder, fmt::join(splits, ", "), folder, splits.front(), folder, splits.front());
+    fail_input("{}: '{}' holds the splits {}: name {}", source.key, folder, fmt::join(splits, ", "), one_split(folder, splits[0], source));
   const std::string split = source.split.empty() ? splits.front() : source.split;
   if (std::find(splits.begin(), splits.end(), split) == splits.end())
     fail_input("{}: '{}' has no split '{}'; it has {}", source.key, folder, split, fmt::join(splits, ", "));

@@ -1,8 +1,12 @@
 #include "runtime/data/text_rows.h"
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
+#include <optional>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "models/text_file.h"
@@ -10,118 +14,136 @@
 #include "runtime/data/record_reader.h"
 #include "runtime/data/row_reader.h"
 #include "runtime/data/text_stream.h"
+#include "runtime/data/text_template.h"
 
 namespace zerostep {
 namespace {
 
-// One pass over a file.
-class TextPass {
- public:
-  TextPass(const std::string& path, const TextColumn& column, const std::string& key, const std::function<void(TextRow)>& visit)
-      : path_(path), column_(column), key_(key), visit_(visit) {}
+double share_of(size_t position, size_t all) {
+  return std::min(1.0, static_cast<double>(position) / static_cast<double>(std::max<size_t>(all, 1)));
+}
 
-  int64_t records(bool commas) const {
-    TextStream stream(path_, key_);
-    std::string_view text;
-    for (size_t size = 1 << 20; text = stream.look(size), !stream.is_all();) size *= 2;
-    require_utf8(key_ + ": ", path_, text);
-    require_lines(key_ + ": ", path_, text);
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    RecordReader reader(path_, text, commas);
-    const auto visit = [&](std::string cell, int64_t line) {
-      visit_({std::move(cell), place(line), share(reader.position(), text.size())});
-    };
-    size_t column = 0, num_columns = 0;
-    // The blank lines so far that are no rows; before the first row with cells nobody knows yet whether they are.
-    std::vector<int64_t> blank_lines;
-    while (std::optional<Record> record = reader.next_line()) {
-      const bool is_blank = record->cells.empty();
-      if (is_blank && num_columns != 1) {
-        blank_lines.push_back(record->line);
+// The records of a table as rows of the fields that make a text.
+class TextRecords final : public RowBatch {
+ public:
+  TextRecords(const std::string& path, std::string_view text, bool commas, const std::string& key, const TextTemplate& texts)
+      : path_(path), text_(text), key_(key), texts_(texts), reader_(path, text, commas) {}
+
+  bool next() override {
+    for (;;) {
+      if (num_columns_ == 1 && !unplaced_.empty()) {
+        cells_.clear();
+        line_ = unplaced_.front();
+        unplaced_.pop_front();
+        return true;
+      }
+      std::optional<Record> record = first_ ? std::exchange(first_, std::nullopt) : reader_.next_line();
+      if (!record) return false;
+      cells_ = std::move(record->cells);
+      line_ = record->line;
+      if (cells_.empty() && num_columns_ != 1) {
+        unplaced_.push_back(line_);
         continue;
       }
-      if (num_columns == 0) {
-        num_columns = record->cells.size();
-        column = column_in(*record, place(record->line));
-        if (!is_position(column_.name)) {
-          blank_lines.clear();
+      if (num_columns_ == 0) {
+        num_columns_ = cells_.size();
+        if (place_columns()) {
+          unplaced_.clear();
           continue;
         }
-        if (num_columns == 1)
-          for (const int64_t line : std::exchange(blank_lines, {})) visit("", line);
+        if (num_columns_ == 1) {
+          first_ = Record{std::move(cells_), line_};  // behind the blank lines before it
+          continue;
+        }
       }
-      if (!is_blank && record->cells.size() != num_columns)
-        fail_input("{}: {}: the row has {} columns; {} are expected, as in the first row", key_, place(record->line), record->cells.size(),
-                   num_columns);
-      visit(is_blank ? "" : std::move(record->cells[column]), record->line);
+      if (!cells_.empty() && cells_.size() != num_columns_)
+        fail_input("{}: {}: the row has {} columns; {} are expected, as in the first row", key_, place(), cells_.size(), num_columns_);
+      return true;
     }
-    return std::ssize(blank_lines);
   }
-
-  int64_t fields() const {
-    const auto reader = open_rows(path_, {column_.name}, key_);
-    const auto bytes = static_cast<size_t>(std::filesystem::file_size(path_));
-    int64_t blank_lines = 0;
-    while (const auto batch = reader->next()) {
-      while (batch->next()) visit_({text_of(*batch), batch->place(), share(static_cast<size_t>(reader->bytes_read()), bytes)});
-      blank_lines += batch->num_blank_lines();
-    }
-    return blank_lines;
+  FieldValue field(size_t index) override {
+    return {FieldValue::Kind::Text, cells_.empty() ? std::string_view() : cells_[positions_[index]]};
   }
+  std::string type_of(size_t) override { return "text"; }
+  int64_t number() const override { return line_; }
+  std::string place() const override { return fmt::format("{}:{}", path_, line_); }
+  std::string lacks(const std::string& field, const std::string& named_by) const override {
+    return fmt::format(
+        "{}: the first row, the header, has no column '{}' ({} names it, or its position from 0 where there is no header); its columns "
+        "are: {}",
+        place(), field, named_by, fmt::join(names_, ", "));
+  }
+  bool is_checked_utf8() const override { return true; }  // the whole text is
+  size_t num_bytes() const override { return text_.size(); }
+  int64_t num_blank_lines() const override { return std::ssize(unplaced_); }
+  double share_read() const { return share_of(reader_.position(), text_.size()); }
 
  private:
-  std::string place(int64_t line) const { return fmt::format("{}:{}", path_, line); }
-  static double share(size_t position, size_t all) {
-    return std::min(1.0, static_cast<double>(position) / static_cast<double>(std::max<size_t>(all, 1)));
+  // By the first row with cells; gives whether it is a header.
+  bool place_columns() {
+    for (const std::string& cell : cells_) names_.push_back(trimmed(cell));
+    const std::vector<std::string>& fields = texts_.fields();
+    for (size_t i = 0; i < fields.size(); ++i) positions_.push_back(position(fields[i], texts_.named_by(i)));
+    return !std::all_of(fields.begin(), fields.end(), is_position);
   }
 
-  size_t column_in(const Record& first, const std::string& place) const {
-    std::vector<std::string> names;
-    for (const std::string& cell : first.cells) names.push_back(trimmed(cell));
-    if (is_position(column_.name)) {
-      const size_t at = std::stoul(column_.name);
-      if (at < names.size()) return at;
-      fail_input("{}: {}: there is no column {} ({}); the first row has {}, counted from 0", key_, place, column_.name, column_.named_by,
-                 names.size());
+  size_t position(const std::string& column, const std::string& named_by) const {
+    if (is_position(column)) {
+      const size_t at = std::stoul(column);
+      if (at < names_.size()) return at;
+      fail_input("{}: {}: there is no column {} ({}); the first row has {}, counted from 0", key_, place(), column, named_by,
+                 names_.size());
     }
-    const auto found = std::find(names.begin(), names.end(), column_.name);
-    if (found == names.end())
-      fail_input(
-          "{}: {}: the first row, the header, has no column '{}' ({} names it, or its position from 0 where there is no header); its "
-          "columns are: {}",
-          key_, place, column_.name, column_.named_by, fmt::join(names, ", "));
-    if (std::count(found, names.end(), column_.name) > 1)
-      fail_input("{}: {}: the first row, the header, has several columns '{}', which {} names: give each a name of its own", key_, place,
-                 column_.name, column_.named_by);
-    return static_cast<size_t>(found - names.begin());
-  }
-
-  std::string text_of(RowBatch& row) const {
-    using Kind = FieldValue::Kind;
-    const FieldValue value = row.field(0);
-    if (value.kind == Kind::Missing) fail_input("{}: {}", key_, row.lacks(column_.name, column_.named_by));
-    if (value.kind != Kind::Text)
-      fail_input("{}: {}: field '{}' is {}; a string is expected{}", key_, row.place(), column_.name,
-                 value.kind == Kind::Null ? "null" : row.type_of(0), row.texts_there_are());
-    if (!row.is_checked_utf8() && first_ill_formed_byte(value.text) != std::string::npos)
-      fail_input("{}: {}: field '{}' is not UTF-8: write the file anew with texts in UTF-8", key_, row.place(), column_.name);
-    return std::string(value.text);
+    const auto found = std::find(names_.begin(), names_.end(), column);
+    if (found == names_.end()) fail_input("{}: {}", key_, lacks(column, named_by));
+    if (std::count(found, names_.end(), column) > 1)
+      fail_input("{}: {}: the first row, the header, has several columns '{}', which {} names: give each a name of its own", key_, place(),
+                 column, named_by);
+    return static_cast<size_t>(found - names_.begin());
   }
 
   const std::string& path_;
-  const TextColumn& column_;
+  std::string_view text_;
   const std::string& key_;
-  const std::function<void(TextRow)>& visit_;
+  const TextTemplate& texts_;
+  RecordReader reader_;
+  std::optional<Record> first_;
+  std::vector<std::string> cells_, names_;
+  int64_t line_ = 0;
+  std::vector<size_t> positions_;
+  size_t num_columns_ = 0;  // 0: no row with cells has come
+  // Blank lines that are no rows; before the first row with cells nobody knows yet whether they are.
+  std::deque<int64_t> unplaced_;
 };
 
 }  // namespace
 
-int64_t for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
-                      const std::function<void(TextRow row)>& visit) {
-  const TableKind kind = table_kind(path, key);
-  const TextPass pass(path, column, key, visit);
-  if (kind == TableKind::Tabs || kind == TableKind::Commas) return pass.records(kind == TableKind::Commas);
-  return pass.fields();
+int64_t for_each_text(const std::string& path, const DocumentSource& source, const std::function<void(TextRow row)>& visit) {
+  const TextTemplate texts(source);
+  std::string buffer;
+  const auto visit_row = [&](RowBatch& row, double share) {
+    if (const auto text = texts.text(row, buffer)) visit({std::string(*text), row.place(), share});
+  };
+  const TableKind kind = table_kind(path, source.key);
+  if (kind == TableKind::Tabs || kind == TableKind::Commas) {
+    TextStream stream(path, source.key);
+    std::string_view text;
+    for (size_t size = 1 << 20; text = stream.look(size), !stream.is_all();) size *= 2;
+    require_utf8(source.key + ": ", path, text);
+    require_lines(source.key + ": ", path, text);
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    TextRecords rows(path, text, kind == TableKind::Commas, source.key, texts);
+    while (rows.next()) visit_row(rows, rows.share_read());
+    return rows.num_blank_lines();
+  }
+  const auto reader = open_rows(path, texts.fields(), source.key);
+  const auto bytes = static_cast<size_t>(std::filesystem::file_size(path));
+  int64_t blank_lines = 0;
+  while (const auto batch = reader->next()) {
+    while (batch->next()) visit_row(*batch, share_of(static_cast<size_t>(reader->bytes_read()), bytes));
+    blank_lines += batch->num_blank_lines();
+  }
+  return blank_lines;
 }
 
 }  // namespace zerostep

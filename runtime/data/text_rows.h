@@ -3,13 +3,9 @@
 #include <functional>
 #include <string>
 
-namespace zerostep {
+#include "runtime/data/document_source.h"
 
-// Which column of a table, or field of its rows, is the text, and what names it, for messages. In a .tsv or .csv file digits are a column's
-// position from 0, and every row counts; any other is a name in the first row, the header.
-struct TextColumn {
-  std::string name = "text", named_by = "data.text_field";
-};
+namespace zerostep {
 
 struct TextRow {
   std::string text;
@@ -17,11 +13,11 @@ struct TextRow {
   double share_read = 0;  // of the file, up to the row's end or somewhat further
 };
 
-// Calls visit(row) for each row of a table in order; labels are not looked at. A blank line of a .tsv or .csv file of one column is a row
-// whose text is empty. In files of several columns and in .jsonl files blank lines are no rows: returns how many there are behind the
-// header. Of the file no more is in memory than a part of some megabytes, or all of a compressed .tsv or .csv. The kinds of read_table
-// (table_file.h) and its errors, which begin with `key`.
-int64_t for_each_text(const std::string& path, const TextColumn& column, const std::string& key,
-                      const std::function<void(TextRow row)>& visit);
+// Calls visit(row) for each row of a table in order, with the text that the source makes of it; labels are not looked at. Columns of a .tsv
+// or .csv file that are named by digits alone are positions from 0, and every row counts then; otherwise the first row is the header. A
+// blank line of such a file of one column is a row whose cell is empty. In files of several columns and in .jsonl files blank lines are no
+// rows: returns how many there are behind the header. Of the file no more is in memory than a part of some megabytes, or all of a
+// compressed .tsv or .csv. The kinds of read_table (table_file.h) and its errors.
+int64_t for_each_text(const std::string& path, const DocumentSource& source, const std::function<void(TextRow row)>& visit);
 
 }  // namespace zerostep

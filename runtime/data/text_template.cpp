@@ -9,8 +9,6 @@
 namespace zerostep {
 namespace {
 
-constexpr const char* kSkips = " (data.missing \"skip\" leaves such rows out)";
-
 // A template in pieces: literals with their doubled braces made single, fields and brackets.
 class TemplateReader {
  public:
@@ -69,9 +67,10 @@ class TemplateReader {
 
 TextTemplate::TextTemplate(const DocumentSource& source)
     : key_(source.key), has_template_(!source.text.empty()), skips_missing_(source.skips_missing) {
+  if (!source.ways.skips_missing.empty()) way_out_ = fmt::format(" ({} leaves such rows out)", source.ways.skips_missing);
   parts_.emplace_back();
   if (!has_template_) {
-    add_field(parts_.back(), "", source.text_field, "data.text_field");
+    add_field(parts_.back(), "", source.text_field, source.ways.text_field);
     for (const std::string& field : source.join_fields) add_field(parts_.back(), "\n", field, "data.join_fields");
     return;
   }
@@ -80,7 +79,7 @@ TextTemplate::TextTemplate(const DocumentSource& source)
   for (auto token = TemplateReader::Token::Opens; token != TemplateReader::Token::End;) {
     token = reader.next(literal, name);
     if (token == TemplateReader::Token::Field) {
-      add_field(parts_.back(), literal, name, fmt::format("the template of {}", source.key));
+      add_field(parts_.back(), literal, name, source.ways.text.empty() ? "the template of " + source.key : source.ways.text);
       continue;
     }
     std::vector<Piece>& pieces = parts_.back().pieces;
@@ -120,8 +119,8 @@ std::string_view TextTemplate::value(RowBatch& row, size_t field, bool is_option
     case Kind::Null:
       found = Found::Nothing;
       if (is_optional || skips_missing_) return {};
-      if (value.kind == Kind::Missing) fail_input("{}: {}{}", key_, row.lacks(name, named_by_[field]), kSkips);
-      fail_input("{}: {}: field '{}' is null; a text is expected{}", key_, row.place(), name, kSkips);
+      if (value.kind == Kind::Missing) fail_input("{}: {}{}", key_, row.lacks(name, named_by_[field]), way_out_);
+      fail_input("{}: {}: field '{}' is null; a text is expected{}", key_, row.place(), name, way_out_);
     case Kind::Text:
       if (row.is_checked_utf8()) return value.text;
       if (const size_t stray = first_ill_formed_byte(value.text); stray != std::string_view::npos)

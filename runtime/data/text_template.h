@@ -54,7 +54,7 @@ class TextTemplate {
   void add_field(Part& part, std::string before, const std::string& name, const std::string& named_by);
   std::string_view value(RowBatch& row, size_t field, bool is_optional, Found& found, std::vector<bool>* met) const;
 
-  std::string key_;
+  std::string key_, way_out_;  // what a message about a row that lacks a field ends with
   bool has_template_, skips_missing_;
   std::vector<std::string> fields_, named_by_;
   std::vector<Part> parts_;

@@ -184,7 +184,24 @@ TEST_F(Predict, ReadsTheOtherKindsOfTables) {
   const Outcome several =
       place_->run({"predict", "--model", place_->path("model"), "--input", tables + "both", "--output", place_->path("none.tsv")});
   EXPECT_EQ(several.status, 2);
-  EXPECT_SAYS(several.err, "holds the splits train, validation");
+  EXPECT_SAYS(several.err, "holds the splits train, validation: name the folder of one, '" + tables + "both/train'\n");
+  // A template: the probabilities of a file in which the texts stand ready.
+  std::string ready;
+  std::istringstream lines(place_->read(tables + "rows.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const json row = json::parse(line);
+    const std::string title = row["title"].is_null() ? "" : " (" + row["title"].get<std::string>() + ")";
+    ready += json{{"text", "Review: " + row["text"].get<std::string>() + title}}.dump() + "\n";
+  }
+  place_->write("ready.jsonl", ready);
+  ASSERT_EQ(predict("ready.jsonl", "ready.tsv").status, 0);
+  EXPECT_NE(place_->read("ready.tsv"), rows);
+  for (const char* file : {"rows.jsonl", "snappy.parquet", "stream.arrow"}) {
+    const Outcome made = place_->run({"predict", "--model", place_->path("model"), "--input", tables + file, "--output",
+                                      place_->path("made.tsv"), "--text", "Review: {text}[[ ({title})]]"});
+    ASSERT_EQ(made.status, 0) << made.err;
+    EXPECT_EQ(place_->read("made.tsv"), place_->read("ready.tsv")) << file;
+  }
   for (const auto& [field, says] : {std::pair{"text", "--text-field"}, {"label", "field 'label' is"}}) {
     const Outcome refused = place_->run({"predict", "--model", place_->path("model"), "--input", tables + "classes.parquet", "--output",
                                          place_->path("none.tsv"), "--text-field", field});
@@ -255,6 +272,10 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
                         Case{arguments("model", "train.tsv", "wrong.tsv", {"--text-field", "review"}),
                              {"train.tsv:1", "no column 'review'", "--text-field", "text, label"}},
                         Case{arguments("model", "train.tsv", "wrong.tsv", {"--text-field", "2"}), {"no column 2", "--text-field"}},
+                        Case{arguments("model", "train.tsv", "wrong.tsv", {"--text", "{review}"}),
+                             {"train.tsv:1", "no column 'review'", "--text names it", "text, label"}},
+                        Case{arguments("model", "train.tsv", "wrong.tsv", {"--text", "review"}), {"--input", "names no field"}},
+                        Case{arguments("model", "train.tsv", "wrong.tsv", {"--text", "{text}", "--text-field", "text"}), {"--text-field"}},
                         Case{arguments("model", "missing.tsv", "wrong.tsv"), {"missing.tsv"}},
                         Case{arguments("model", "twice.tsv", "wrong.tsv"), {"twice.tsv:1", "several columns 'text'"}},
                         Case{arguments("model", "run.json", "wrong.tsv"), {"--input", "run.json", "unknown ending"}},

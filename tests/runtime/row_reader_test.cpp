@@ -8,6 +8,7 @@
 #include "runtime/data/table_file.h"
 #include "tests/runtime/support/data_test_files.h"
 #include "tests/runtime/support/table_files.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
@@ -106,6 +107,13 @@ TEST_F(RowReaderTest, SplitsThatAreNotThereAreNamedWithThoseThatAre) {
   refuse("both", "test", {"data.eval", "no split 'test'", "train, validation"});
   refuse("saved", "train", {"data.eval", "without a split 'train'"});
   refuse("rows.jsonl", "train", {"data.eval", "is a file, which has no splits"});
+  // A command names its own option, or the folder where it has none.
+  const auto advice = [&](const std::string& way) {
+    return testing::message_of<InputError>([&] { corpus_files({.key = "x", .paths = {table_file("both")}, .ways = {.split = way}}); });
+  };
+  EXPECT_TRUE(advice("--split").ends_with(": name one, --split train, or its folder, '" + table_file("both/train") + "'"));
+  EXPECT_TRUE(advice("").ends_with(": name the folder of one, '" + table_file("both/train") + "'"));
+  EXPECT_FALSE(corpus_files({.paths = {table_file("both/train")}}).empty());
   write("broken/state.json", "{\"_data_files\": [{\"filename\": \"data-00000.arrow\"}]}");
   expect_error<InputError>([&] { tokens({.paths = {path("broken")}}); }, {"state.json", "data-00000.arrow", "not there"});
   write("odd/state.json", "{}");

@@ -3,6 +3,7 @@
 #include "tests/runtime/support/data_test_files.h"
 #include "tests/runtime/support/table_files.h"
 #include "tests/support/expect_says.h"
+#include "tests/support/message_of.h"
 
 namespace zerostep {
 namespace {
@@ -68,6 +69,16 @@ TEST_F(TextTemplateTest, RowsThatLackAFieldAreNamedOrLeftOut) {
   expect_error<InputError>([&] { of_lines(lines, "{a} {b}"); },
                            {"data.train", "rows.jsonl:1 has no field 'b'", "template of data.train", "its fields are: a", "data.missing"});
   expect_error<InputError>([&] { of_lines("{\"b\": null}\n", "{b}"); }, {"rows.jsonl:1: field 'b' is null", "data.missing"});
+  // Commands name their options in place of keys.
+  const SourceWays options{.text = "--text", .text_field = "--text-field", .skips_missing = "--missing skip"};
+  for (const auto& [source, way] : {std::pair{DocumentSource{.text = "{b}", .ways = options}, "--text"},
+                                    {DocumentSource{.text_field = "b", .ways = options}, "--text-field"}})
+    EXPECT_EQ(testing::message_of<InputError>([&] { texts(write("rows.jsonl", "{\"a\": \"x\"}\n"), source); }),
+              fmt::format("data.train: {}:1 has no field 'b', which {} names; its fields are: a (--missing skip leaves such rows out)",
+                          path("rows.jsonl"), way));
+  const DocumentSource neither{.ways = {.skips_missing = ""}};
+  EXPECT_EQ(testing::message_of<InputError>([&] { texts(write("rows.jsonl", "{\"text\": null}\n"), neither); }),
+            fmt::format("data.train: {}:1: field 'text' is null; a text is expected", path("rows.jsonl")));
   for (const char* name : kTableForms) {
     const DocumentSource titles{.text = "{title}", .skips_missing = true};
     const Strings found = texts(table_file(name), titles);
