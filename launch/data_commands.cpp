@@ -9,11 +9,19 @@ namespace {
 
 void add_sources(CLI::App* sub, DataSourceArguments& arguments) {
   sub->add_option("SOURCE", arguments.sources,
-                  "names of the catalogue, paths and globs: .txt, .jsonl (also .gz and .zst), .parquet, .arrow")
+                  "names of the catalogue, paths and globs: .txt, .jsonl (also .gz and .zst), .parquet, .arrow, folders of save_to_disk")
       ->required()
       ->type_name("NAME|FILES");
-  sub->add_option("--text", arguments.text, "the text of a row as a template: '{question} {answer}[[ ({place})]]'")->type_name("TEMPLATE");
-  sub->add_option("--text-field", arguments.text_field, "the field that holds the text; text where it is missing")->type_name("FIELD");
+  CLI::Option* text = sub->add_option("--text", arguments.text, "the text of a row as a template: '{question} {answer}[[ ({place})]]'")
+                          ->type_name("TEMPLATE");
+  sub->add_option("--text-field", arguments.text_field, "the field that holds the text; text where it is missing")
+      ->type_name("FIELD")
+      ->excludes(text);
+  sub->add_option(
+         "--missing", arguments.missing,
+         "of rows without a field of the text, or with null there: skip leaves them out and counts them, error does not go on; what "
+         "the catalogue says, or error, where it is missing")
+      ->type_name("error|skip");
   sub->add_option("--split", arguments.split, "of a folder with several splits: which one")->type_name("SPLIT");
   sub->add_option("--catalogue", arguments.catalogue, "the file of data sets; the program's own where it is missing")
       ->type_name("DATASETS.json");

@@ -114,11 +114,12 @@ Json shares_test(const RowSources& sources, const std::vector<int64_t>& rows_of,
       {"statistic", test->statistic}, {"degrees", test->degrees}, {"p", test->p}, {"parts", parts_compared}, {"sources", compared.size()}};
 }
 
-TextWindows windows_of(const CheckRequest& request) {
+TextWindows windows_of(const CheckRequest& request, int64_t& left_out) {
   TextWindows windows;
   for (const DocumentSource& source : request.against)
     DocumentReader(source).for_each(1, [&](DocumentBatch& documents) -> DocumentReader::Take {
       while (documents.next()) windows.add(documents.text());
+      left_out += documents.num_left_out();
       return [] {};
     });
   return windows;
@@ -170,16 +171,18 @@ double mean(const std::vector<double>& values) {
 }  // namespace
 
 Json check_documents(const CheckRequest& request) {
-  const TextWindows windows = windows_of(request);
+  int64_t texts_left_out = 0;
+  const TextWindows windows = windows_of(request, texts_left_out);
   RowSources by_field, by_file;
   bool all_named = true;
   RowBlocks blocks;
-  int64_t overlapping_documents = 0, overlapping_windows = 0;
+  int64_t left_out = 0, overlapping_documents = 0, overlapping_windows = 0;
   for (const DocumentSource& source : request.sources) {
     const int32_t file = by_file.index_of(name_of(source));
     DocumentReader(source, {kSourceField}).for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
       auto batch = std::make_shared<BatchRows>(read_batch(documents, request, windows));
-      return [&, file, batch] {
+      return [&, file, batch, of_batch = documents.num_left_out()] {
+        left_out += of_batch;
         std::vector<int32_t> indices;
         for (const std::string& name : batch->names)
           if (by_field.names().size() <= kMostNames) indices.push_back(by_field.index_of(name));
@@ -202,7 +205,7 @@ Json check_documents(const CheckRequest& request) {
   const int64_t parts = std::min(request.parts, rows);
   const RowSources& sources = all_named && by_field.names().size() <= kMostNames ? by_field : by_file;
   const std::vector<std::vector<int64_t>> counts = sources.counts(parts);
-  Json out{{"rows", rows}, {"parts", parts}, {"sources", Json::array()}};
+  Json out{{"rows", rows}, {"left_out", left_out}, {"parts", parts}, {"sources", Json::array()}};
   std::vector<int64_t> rows_of;
   for (size_t i = 0; i < sources.names().size(); ++i) {
     int64_t& of_source = rows_of.emplace_back(0);
@@ -226,6 +229,7 @@ Json check_documents(const CheckRequest& request) {
                        {"mean_if_shuffled", mean(divergences(blocks.shuffled_parts(parts, 1)))}};
   if (!request.against.empty())
     out["overlap"] = {{"texts", windows.num_texts()},
+                      {"left_out", texts_left_out},
                       {"too_short_texts", windows.num_too_short()},
                       {"windows", windows.size()},
                       {"overlapping_documents", overlapping_documents},
@@ -235,7 +239,11 @@ Json check_documents(const CheckRequest& request) {
 
 std::string check_text(const Json& checked) {
   const auto number = [](const Json& value) { return grouped(value.get<int64_t>()); };
-  std::string out = fmt::format("{} rows in {} parts, in order\n", number(checked["rows"]), number(checked["parts"]));
+  const auto without = [](const Json& of) {
+    const auto rows = of["left_out"].get<int64_t>();
+    return rows == 0 ? "" : fmt::format("; {} row{} left out, without a field", grouped(rows), rows == 1 ? "" : "s");
+  };
+  std::string out = fmt::format("{} rows in {} parts, in order{}\n", number(checked["rows"]), number(checked["parts"]), without(checked));
   TextTable table(1);
   table.add({"source", "rows", "share", "least in a part", "most in a part"});
   for (const Json& source : checked["sources"]) {
@@ -272,12 +280,13 @@ std::string check_text(const Json& checked) {
   if (!checked.contains("overlap")) return out;
   const Json& overlap = checked["overlap"];
   if (overlap["windows"] == 0) {
-    out += fmt::format("overlap: none of the {} evaluation texts has {} bytes, the shortest that are looked for\n",
-                       number(overlap["texts"]), TextWindows::kFewest);
+    out += fmt::format("overlap: none of the {} evaluation texts has {} bytes, the shortest that are looked for{}\n",
+                       number(overlap["texts"]), TextWindows::kFewest, without(overlap));
     return out;
   }
-  out += fmt::format("overlap: {} of the documents share {} places with the {} windows of the evaluation data\n",
-                     number(overlap["overlapping_documents"]), number(overlap["overlapping_windows"]), number(overlap["windows"]));
+  out += fmt::format("overlap: {} of the documents share {} places with the {} windows of the evaluation data{}\n",
+                     number(overlap["overlapping_documents"]), number(overlap["overlapping_windows"]), number(overlap["windows"]),
+                     without(overlap));
   if (overlap["too_short_texts"] > 0)
     out += fmt::format("{} of {} evaluation texts {} too short to look for, below {} bytes\n", number(overlap["too_short_texts"]),
                        number(overlap["texts"]), overlap["too_short_texts"] == 1 ? "is" : "are", TextWindows::kFewest);

@@ -24,10 +24,10 @@ struct CheckRequest {
 // - the words (or tokens) of each part are compared with those of the others: their divergence, beside that of parts of the same blocks of
 //   rows in a random order;
 // - documents are searched for windows of 128 bytes of the evaluation data.
-// {"rows", "parts", "sources" [{"name", "rows", "share", "share_of_parts"}], "chi_square" {"statistic", "degrees", "p", "parts" and
-// "sources" that were compared} or null where there are no two sources to compare, "divergence" {"of", "bits" of each part, "mean", "max",
-// "mean_if_shuffled"}, "overlap" {"texts" that are looked for, "too_short_texts" of them that are not, "windows", "overlapping_documents",
-// "overlapping_windows"} with `against`}. InputError as DocumentReader's.
+// {"rows", "left_out", "parts", "sources" [{"name", "rows", "share", "share_of_parts"}], "chi_square" {"statistic", "degrees", "p", "parts"
+// and "sources" that were compared} or null where there are no two sources to compare, "divergence" {"of", "bits" of each part, "mean",
+// "max", "mean_if_shuffled"}, "overlap" {"texts" that are looked for, "left_out", "too_short_texts" of them that are not, "windows",
+// "overlapping_documents", "overlapping_windows"} with `against`}. InputError as DocumentReader's.
 nlohmann::ordered_json check_documents(const CheckRequest& request);
 // The same for people.
 std::string check_text(const nlohmann::ordered_json& checked);

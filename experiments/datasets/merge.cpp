@@ -164,14 +164,15 @@ Json merge_documents(const MergeRequest& request) {
   std::vector<SpillFile> spilled;
   for (int64_t i = 0; num_buckets > 1 && i < num_buckets; ++i) spilled.emplace_back(folder.string());
   std::vector<Row> rows;
-  std::vector<int64_t> counts(names.size());
+  std::vector<int64_t> counts(names.size()), left_out(names.size());
   int64_t num_rows = 0;
   Output output(unfinished.path(), names);
   for (size_t s = 0; s < readers.size(); ++s)
     readers[s].for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
       auto batch = std::make_shared<std::vector<Row>>();
       while (documents.next()) batch->push_back({std::string(documents.text()), static_cast<uint32_t>(s)});
-      return [&, s, batch] {
+      return [&, s, batch, of_batch = documents.num_left_out()] {
+        left_out[s] += of_batch;
         for (Row& row : *batch) {
           ++counts[s];
           uint32_t drawn = 0;
@@ -200,6 +201,7 @@ Json merge_documents(const MergeRequest& request) {
     told["sources"].push_back({{"name", names[s]},
                                {"files", readers[s].files()},
                                {"rows", counts[s]},
+                               {"left_out", left_out[s]},
                                {"share", static_cast<double>(counts[s]) / static_cast<double>(num_rows)}});
   std::error_code error;
   told["bytes"] = fs::file_size(unfinished.path(), error);
@@ -217,7 +219,11 @@ std::string merge_text(const Json& told, const std::string& out) {
   for (const Json& source : told["sources"])
     table.add({source["name"].get<std::string>(), grouped(source["rows"].get<int64_t>()),
                fmt::format("{:.2f} %", 100 * source["share"].get<double>())});
-  return table.text() +
+  int64_t left_out = 0;
+  for (const Json& source : told["sources"]) left_out += source["left_out"].get<int64_t>();
+  const std::string without =
+      left_out == 0 ? "" : fmt::format("{} row{} left out, without a field\n", grouped(left_out), left_out == 1 ? "" : "s");
+  return table.text() + without +
          fmt::format("{} rows in {}{}; read back and the same; shares in {}\n", grouped(told["rows"].get<int64_t>()), out,
                      told["shuffle"].is_null() ? "" : fmt::format(", shuffled by seed {}", told["shuffle"].get<uint64_t>()),
                      fs::path(out).replace_extension(".json").string());

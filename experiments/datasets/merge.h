@@ -21,10 +21,10 @@ struct MergeRequest {
 // Writes the documents of all sources into one file of the columns "text" and "source" (the name of each row's), each once. Shuffled they
 // are in a uniformly random order that follows from the seed and the sources alone: more than fits the memory is first dealt out at random
 // to files beside `out` that have no name. Then the file is read back and compared with what was written, and only then has its name.
-// Gives, and writes to NAME.json, {"rows", "shuffle", "sources" [{"name", "files", "rows", "share"}], "bytes", "fingerprint" of the rows in
-// order}. InputError as DocumentReader's; where `out` is no file that may be written: it is there and not to be replaced, a source, or
-// being written by another process, or what NAME.json holds is no record of a merge. RunError: a full disk, a file that reads differently
-// from what was written.
+// Gives, and writes to NAME.json, {"rows", "shuffle", "sources" [{"name", "files", "rows", "left_out", "share"}], "bytes", "fingerprint" of
+// the rows in order}. InputError as DocumentReader's; where `out` is no file that may be written: it is there and not to be replaced, a
+// source, or being written by another process, or what NAME.json holds is no record of a merge. RunError: a full disk, a file that reads
+// differently from what was written.
 nlohmann::ordered_json merge_documents(const MergeRequest& request);
 // The same for people; `out`: the request's.
 std::string merge_text(const nlohmann::ordered_json& told, const std::string& out);

@@ -149,7 +149,7 @@ int list_data_sets(const DataListArguments& arguments);
 // How the documents of data sets are made, where the catalogue does not say it.
 struct DataSourceArguments {
   std::vector<std::string> sources;  // names of the catalogue, paths, globs
-  std::string catalogue, text, text_field, split;
+  std::string catalogue, text, text_field, split, missing;
   bool json = false;
 };
 struct DataShowArguments : DataSourceArguments {

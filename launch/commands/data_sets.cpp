@@ -25,12 +25,15 @@ int threads_here() { return std::max(1, static_cast<int>(std::thread::hardware_c
 
 // Names of the catalogue, paths and globs as sources.
 std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, const DataSourceArguments& arguments) {
+  if (!arguments.missing.empty() && arguments.missing != "error" && arguments.missing != "skip")
+    fail_input("--missing is '{}'; expected error or skip", arguments.missing);
   std::optional<Catalogue> catalogue;
   std::vector<DocumentSource> out;
   for (const std::string& text : named) {
     DocumentSource source;
     source.key = text;
     source.paths = {text};
+    source.ways = {.text_field = "--text-field", .skips_missing = "--missing skip", .split = "--split"};
     if (!arguments.text_field.empty()) source.text_field = arguments.text_field;
     std::error_code error;
     const bool may_be_name = text.find_first_of("/*?[{") == std::string::npos && !fs::exists(text, error);
@@ -43,11 +46,16 @@ std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, co
       source.paths = entry->source.at("files").get<std::vector<std::string>>();
       source.text = entry->source.value("text", "");
       source.split = entry->source.value("split", "");
+      if (!source.split.empty() && arguments.split.empty()) source.ways.split = DocumentSource().ways.split;
       source.max_documents = entry->source.value("max_documents", int64_t{0});
       source.skips_missing = entry->source.value("missing", "error") == "skip";
     }
-    if (!arguments.text.empty()) source.text = arguments.text;
+    if (!arguments.text.empty()) {
+      source.text = arguments.text;
+      source.ways.text = "--text";
+    }
     if (!arguments.split.empty()) source.split = arguments.split;
+    if (!arguments.missing.empty()) source.skips_missing = arguments.missing == "skip";
     out.push_back(std::move(source));
   }
   return out;

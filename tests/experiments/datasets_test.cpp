@@ -148,12 +148,13 @@ TEST(MergeText, NamesAndNumbersStandApartWhateverTheirLength) {
   const Json told{{"rows", 200200},
                   {"shuffle", 7},
                   {"sources",
-                   {{{"name", "big_groups.parquet"}, {"rows", 200000}, {"share", 200000.0 / 200200}},
-                    {{"name", "few"}, {"rows", 200}, {"share", 200.0 / 200200}}}}};
+                   {{{"name", "big_groups.parquet"}, {"rows", 200000}, {"left_out", 1200}, {"share", 200000.0 / 200200}},
+                    {{"name", "few"}, {"rows", 200}, {"left_out", 0}, {"share", 200.0 / 200200}}}}};
   EXPECT_EQ(merge_text(told, "d/both.parquet"),
             "source                 rows    share\n"
             "big_groups.parquet  200,000  99.90 %\n"
             "few                     200   0.10 %\n"
+            "1,200 rows left out, without a field\n"
             "200,200 rows in d/both.parquet, shuffled by seed 7; read back and the same; shares in d/both.json\n");
 }
 
