@@ -91,9 +91,19 @@ void DataCommands::add_check(CLI::App* data) {
   sub->add_option("--against", check_.against, "evaluation data whose texts are looked for; several times for several")
       ->type_name("NAME|FILES")
       ->allow_extra_args(false);
+  CLI::Option* text =
+      sub->add_option("--against-text", check_.against_text,
+                      "the text of a row of the evaluation data as a template; where neither this nor --against-text-field is "
+                      "given, that of the sources")
+          ->type_name("TEMPLATE");
+  sub->add_option("--against-text-field", check_.against_text_field, "the field that holds the text of the evaluation data")
+      ->type_name("FIELD")
+      ->excludes(text);
   add_run(sub, check_.config);
   sub->add_flag("--json", check_.json, "everything as one object");
-  sub->footer("\nExample: zerostep data check both.parquet --parts 20 --against held_out.jsonl");
+  sub->footer(
+      "\nExamples: zerostep data check both.parquet --parts 20 --against held_out.jsonl\n"
+      "          zerostep data check both.parquet --against sst2.parquet --against-text-field sentence");
   run_on_one_rank(sub, [this] { return check_data(check_); });
 }
 

@@ -160,6 +160,7 @@ int show_data(const DataShowArguments& arguments);
 struct DataCheckArguments : DataSourceArguments {
   std::string config;
   std::vector<std::string> against;
+  std::string against_text, against_text_field;  // "" both: what is said of the sources
   int64_t parts = 20;
 };
 int check_data(const DataCheckArguments& arguments);

@@ -23,8 +23,15 @@ using schema::Catalogue;
 
 int threads_here() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
+// Which fields of a row make its text, by options, and what these are called.
+struct TextOptions {
+  std::string text, text_field;  // "": not given
+  std::string text_option = "--text", text_field_option = "--text-field";
+};
+
 // Names of the catalogue, paths and globs as sources.
-std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, const DataSourceArguments& arguments) {
+std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, const DataSourceArguments& arguments,
+                                       const TextOptions& text_options) {
   if (!arguments.missing.empty() && arguments.missing != "error" && arguments.missing != "skip")
     fail_input("--missing is '{}'; expected error or skip", arguments.missing);
   std::optional<Catalogue> catalogue;
@@ -33,8 +40,8 @@ std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, co
     DocumentSource source;
     source.key = text;
     source.paths = {text};
-    source.ways = {.text_field = "--text-field", .skips_missing = "--missing skip", .split = "--split"};
-    if (!arguments.text_field.empty()) source.text_field = arguments.text_field;
+    source.ways = {.text_field = text_options.text_field_option, .skips_missing = "--missing skip", .split = "--split"};
+    if (!text_options.text_field.empty()) source.text_field = text_options.text_field;
     std::error_code error;
     const bool may_be_name = text.find_first_of("/*?[{") == std::string::npos && !fs::exists(text, error);
     if (may_be_name) {
@@ -50,14 +57,25 @@ std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, co
       source.max_documents = entry->source.value("max_documents", int64_t{0});
       source.skips_missing = entry->source.value("missing", "error") == "skip";
     }
-    if (!arguments.text.empty()) {
-      source.text = arguments.text;
-      source.ways.text = "--text";
+    if (!text_options.text.empty()) {
+      source.text = text_options.text;
+      source.ways.text = text_options.text_option;
     }
     if (!arguments.split.empty()) source.split = arguments.split;
     if (!arguments.missing.empty()) source.skips_missing = arguments.missing == "skip";
     out.push_back(std::move(source));
   }
+  return out;
+}
+
+// Of evaluation data: its own options, or else those of the sources.
+TextOptions against_text(const DataCheckArguments& arguments) {
+  TextOptions out{arguments.against_text, arguments.against_text_field, "--against-text", "--against-text-field"};
+  if (!out.text.empty() || !out.text_field.empty()) return out;
+  out.text = arguments.text;
+  out.text_field = arguments.text_field;
+  if (!out.text.empty()) out.text_option = "--text (--against-text is that of evaluation data)";
+  if (!out.text_field.empty()) out.text_field_option = "--text-field (--against-text-field is that of evaluation data)";
   return out;
 }
 
@@ -73,7 +91,7 @@ std::unique_ptr<Tokenizer> tokenizer_of_run(const std::string& file, std::string
 
 int show_data(const DataShowArguments& arguments) {
   ShowRequest request;
-  request.sources = sources_of(arguments.sources, arguments);
+  request.sources = sources_of(arguments.sources, arguments, {arguments.text, arguments.text_field});
   const auto tokenizer = tokenizer_of_run(arguments.config, request.tokenizer_name);
   request.tokenizer = tokenizer.get();
   request.rows = arguments.rows;
@@ -85,8 +103,8 @@ int show_data(const DataShowArguments& arguments) {
 
 int check_data(const DataCheckArguments& arguments) {
   CheckRequest request;
-  request.sources = sources_of(arguments.sources, arguments);
-  request.against = sources_of(arguments.against, arguments);
+  request.sources = sources_of(arguments.sources, arguments, {arguments.text, arguments.text_field});
+  request.against = sources_of(arguments.against, arguments, against_text(arguments));
   std::string name;
   const auto tokenizer = tokenizer_of_run(arguments.config, name);
   request.tokenizer = tokenizer.get();
@@ -102,7 +120,7 @@ int merge_data(const DataMergeArguments& arguments) {
   MergeRequest request;
   request.out = arguments.out;
   request.overwrites = arguments.overwrite;
-  request.sources = sources_of(arguments.sources, arguments);
+  request.sources = sources_of(arguments.sources, arguments, {arguments.text, arguments.text_field});
   if (arguments.shuffle >= 0) request.shuffle = static_cast<uint64_t>(arguments.shuffle);
   request.num_threads = threads_here();
   const nlohmann::ordered_json told = merge_documents(request);

@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <string>
-#include <vector>
+#include <nlohmann/json.hpp>
 
 #include "tests/launch/support/run_binary.h"
 #include "tests/runtime/support/table_files.h"
@@ -9,6 +8,8 @@
 // The commands on data sets: options of theirs, and what their messages advise.
 namespace zerostep::testing {
 namespace {
+
+using nlohmann::json;
 
 class DataCommandsTest : public ::testing::Test {
  protected:
@@ -44,6 +45,34 @@ TEST_F(DataCommandsTest, NameTheirOwnWaysOut) {
   const Outcome wrong = place_.run({"data", "show", a, "--missing", "skp"});
   EXPECT_EQ(wrong.status, 2);
   EXPECT_SAYS(wrong.err, "--missing is 'skp'; expected error or skip");
+}
+
+TEST_F(DataCommandsTest, CheckTakesAnotherTextOfEvaluationData) {
+  std::string rows, held_out;
+  for (int i = 0; i < 30; ++i) {
+    const std::string text = std::to_string(i * 7919) + std::string(200, static_cast<char>('a' + i % 26)) + std::to_string(i);
+    rows += json{{"body", text}}.dump() + "\n";
+    if (i % 10 == 0) held_out += json{{"sentence", text}, {"n", i}}.dump() + "\n";
+  }
+  place_.write("rows.jsonl", rows);
+  place_.write("held_out.jsonl", held_out);
+  const auto check = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"data", "check", place_.path("rows.jsonl"), "--against", place_.path("held_out.jsonl"), "--json"});
+    return place_.run(more);
+  };
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--text-field", "body", "--against-text-field", "sentence"},
+                                               {"--text", "{body}", "--against-text-field", "sentence"},
+                                               {"--text-field", "body", "--against-text", "{sentence}"}}) {
+    const Outcome done = check(more);
+    ASSERT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ(json::parse(done.out)["overlap"]["overlapping_documents"], 3);
+    EXPECT_EQ(json::parse(done.out)["overlap"]["texts"], 3);
+  }
+  const Outcome shared = check({"--text-field", "body"});
+  EXPECT_EQ(shared.status, 2);
+  EXPECT_SAYS(shared.err,
+              "held_out.jsonl:1 has no field 'body', which --text-field (--against-text-field is that of evaluation data) names");
+  EXPECT_EQ(check({"--against-text-field", "sentence", "--against-text", "{sentence}"}).status, 2);
 }
 
 }  // namespace
