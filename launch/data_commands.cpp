@@ -77,6 +77,10 @@ void DataCommands::add_merge(CLI::App* data) {
   sub->add_option("--shuffle", merge_.shuffle, "in a random order that follows from this seed; source after source where it is missing")
       ->transform(number<int64_t>(0, std::numeric_limits<int64_t>::max()))
       ->type_name("SEED");
+  sub->add_option("--max-documents", merge_.max_documents,
+                  "of each source only the first so many; what the catalogue says, or all, where it is missing")
+      ->transform(number<int64_t>(1, int64_t{1} << 40))
+      ->type_name("N");
   sub->add_flag("--overwrite", merge_.overwrite, "write over files that are there");
   sub->add_flag("--json", merge_.json, "what OUT.json holds");
   sub->footer("\nExample: zerostep data merge both.parquet dclm pubmedqa --shuffle 1");

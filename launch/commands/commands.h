@@ -84,7 +84,7 @@ struct GenerateArguments {
 int generate(const GenerateArguments& arguments);
 
 struct PredictArguments {
-  std::string model, input, output, tokenizer;  // tokenizer "": that of the model
+  std::string model, input, output, tokenizer;             // tokenizer "": that of the model
   std::string text, text_field = "text", device = "auto";  // text: a template; "": the field is the text
   int64_t batch_size = 32;
 };
@@ -166,7 +166,8 @@ struct DataCheckArguments : DataSourceArguments {
 int check_data(const DataCheckArguments& arguments);
 struct DataMergeArguments : DataSourceArguments {
   std::string out;
-  int64_t shuffle = -1;  // -1: in the order of the sources
+  int64_t shuffle = -1;       // -1: in the order of the sources
+  int64_t max_documents = 0;  // of each source; 0: what the catalogue says, or all
   bool overwrite = false;
 };
 int merge_data(const DataMergeArguments& arguments);

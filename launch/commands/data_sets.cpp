@@ -121,6 +121,8 @@ int merge_data(const DataMergeArguments& arguments) {
   request.out = arguments.out;
   request.overwrites = arguments.overwrite;
   request.sources = sources_of(arguments.sources, arguments, {arguments.text, arguments.text_field});
+  if (arguments.max_documents > 0)
+    for (DocumentSource& source : request.sources) source.max_documents = arguments.max_documents;
   if (arguments.shuffle >= 0) request.shuffle = static_cast<uint64_t>(arguments.shuffle);
   request.num_threads = threads_here();
   const nlohmann::ordered_json told = merge_documents(request);

@@ -122,6 +122,7 @@ const Catalogue::Entry* Catalogue::find(std::string_view name) const {
 }
 
 std::string Catalogue::how_to_get(const Entry& entry) const {
+  if (entry.origin.is_string()) return fmt::format("the catalogue {} says of it: {}", file_, entry.origin.get<std::string>());
   if (!entry.origin.is_object() || !entry.origin.contains("hub")) return "";
   return fmt::format("`{} data fetch {}{}` brings it here", program_name(), shell_word(entry.name),
                      is_own_file(file_) ? "" : " --catalogue " + shell_word(file_));

@@ -26,7 +26,7 @@ class Catalogue {
   const std::string& folder() const { return folder_; }           // of relative files
   const std::vector<Entry>& entries() const { return entries_; }  // in the order of their names
   const Entry* find(std::string_view name) const;
-  // "`zerostep data fetch NAME` brings it here", for messages; "": it is of no hub.
+  // "`zerostep data fetch NAME` brings it here", or what the catalogue says of where it comes from, for messages; "": nothing.
   std::string how_to_get(const Entry& entry) const;
   // For a message about a name that it has not: "a name of the catalogue FILE: that has a, b, c; the nearest is b".
   std::string names_beside(std::string_view name) const;

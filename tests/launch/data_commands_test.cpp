@@ -1,7 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "runtime/data/table_writer.h"
 #include "tests/launch/support/run_binary.h"
 #include "tests/runtime/support/table_files.h"
 
@@ -45,6 +50,49 @@ TEST_F(DataCommandsTest, NameTheirOwnWaysOut) {
   const Outcome wrong = place_.run({"data", "show", a, "--missing", "skp"});
   EXPECT_EQ(wrong.status, 2);
   EXPECT_SAYS(wrong.err, "--missing is 'skp'; expected error or skip");
+}
+
+// A file that holds lines as the stored blocks of Zstandard (RFC 8878).
+void write_zst(const std::string& path, const std::string& text) {
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::ofstream file(path, std::ios::binary);
+  file << std::string_view("\x28\xB5\x2F\xFD\x00\x38", 6);  // magic, no options, a window of 128 KiB
+  constexpr size_t kBlock = 100000;
+  for (size_t at = 0; at < text.size(); at += kBlock) {
+    const std::string block = text.substr(at, kBlock);
+    const size_t head = block.size() << 3 | (at + kBlock >= text.size() ? 1U : 0U);
+    for (const int shift : {0, 8, 16}) file << static_cast<char>(head >> shift);
+    file << block;
+  }
+}
+
+// What the program's own catalogue says of the data set that no hub has makes it, where `train` looks for it.
+TEST_F(DataCommandsTest, MakeTheMergedSetAsTheCatalogueSays) {
+  const std::string source = std::getenv("ZEROSTEP_SOURCE_DIR"), data = place_.path("cache/zerostep/data/");
+  const json entry = json::parse(std::ifstream(source + "/configs/datasets.json"), nullptr, true, true)["dclm-pubmedqa-merged"];
+  std::string pages;
+  for (int i = 0; i < 10100; ++i) pages += "{\"text\": \"page " + std::to_string(i) + "\"}\n";
+  write_zst(data + "dclm/global-shard_01_of_10/local-shard_0_of_10/shard_00000000_processed.jsonl.zst", pages);
+  std::filesystem::create_directories(data + "pubmedqa/pqa_artificial");
+  const auto table = write_parquet(data + "pubmedqa/pqa_artificial/train-0.parquet", {"question", "long_answer", "final_decision"}, "test");
+  for (int i = 0; i < 10100; ++i) table->append({"question " + std::to_string(i), "answer", "yes"});
+  table->close();
+  // Nothing is fetched: all of it is here.
+  const std::string command = entry["source"].get<std::string>().substr(std::string("made here: ").size());
+  EXPECT_SAYS(command, "zerostep data fetch dclm --documents 10000 && zerostep data fetch pubmedqa && zerostep data merge ");
+  const std::map<std::string, std::string> environment{{"XDG_CACHE_HOME", place_.path("cache")}};
+  const Outcome made = place_.run_command({"bash", "-c", "zerostep() { [ \"$2\" = fetch ] || \"$ZEROSTEP_BINARY\" \"$@\"; }; " + command},
+                                          {.environment = environment});
+  ASSERT_EQ(made.status, 0) << made.err;
+  const json told = json::parse(place_.read("cache/zerostep/data/dclm-pubmedqa-merged.json"));
+  EXPECT_EQ(told["rows"], 20000);
+  EXPECT_EQ(told["sources"][0]["rows"], 10000);
+  EXPECT_EQ(entry["size"], "20 k documents");
+  const Outcome shown =
+      place_.run_command({program(), "data", "show", "dclm-pubmedqa-merged", "--json"},
+                         {.environment = environment, .without = {"COLUMNS"}});  // of the program itself, beside which the catalogue is
+  ASSERT_EQ(shown.status, 0) << shown.err;
+  EXPECT_EQ(json::parse(shown.out)["rows"], 20000);
 }
 
 TEST_F(DataCommandsTest, CheckTakesAnotherTextOfEvaluationData) {

@@ -181,11 +181,12 @@ TEST_F(Sources, ATestSetIsEvaluatedOnceAtTheEnd) {
 }
 
 TEST_F(Sources, WhatACatalogueNamesAndIsNotHereIsSaid) {
-  place_.write("datasets.json", R"({"gone": {"files": "gone/*.jsonl"}})");
+  place_.write("datasets.json", R"({"gone": {"files": "gone/*.jsonl", "source": "made here: make gone"}})");
   const Outcome done = train({data({{"catalogue", place_.path("datasets.json")}, {"train", "gone"}})});
   EXPECT_EQ(done.status, 2);
   EXPECT_SAYS(done.err, "data.train (gone of the catalogue " + place_.path("datasets.json") + ")");
   EXPECT_SAYS(done.err, place_.path("gone/*.jsonl"));
+  EXPECT_SAYS(done.err, "; the catalogue " + place_.path("datasets.json") + " says of it: made here: make gone");
 }
 
 TEST_F(Sources, DataListNamesTheCatalogue) {
