@@ -1,10 +1,16 @@
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "launch/model_files.h"
+#include "runtime/generate/plain_model.h"
 #include "tests/launch/support/run_binary.h"
 
 // Classifiers of every family beside BERT: encoders with their own heads, decoders with a score head.
@@ -149,6 +155,52 @@ INSTANTIATE_TEST_SUITE_P(Families, Classifiers,
                                            Family{"llama_score", "LlamaForSequenceClassification", kLlama},
                                            Family{"qwen2_score", "Qwen2ForSequenceClassification", kQwen2}),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// What transformers made of such directories stands in a file that tests/models/reference/exports.py has written. This program still writes
+// them byte for byte, which is what transformers read, and its own logits, in fp32, are those of transformers in float64: each of some
+// dozens of operations rounds to 2^-24 of numbers up to 4.
+TEST(ClassifierExports, AreWhatTransformersRead) {
+  const char* source = std::getenv("ZEROSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  const json cases = json::parse(std::ifstream(std::string(source) + "/tests/models/reference/exports.json")).at("cases");
+  ASSERT_EQ(cases.size(), 5u);
+  const auto tensor = [](const json& rows) {
+    std::vector<at::Tensor> out;
+    for (const json& row : rows) out.push_back(at::tensor(row.get<std::vector<int64_t>>(), at::kLong));
+    return at::stack(out);
+  };
+  const Workplace place;
+  place.write("rows.tsv", "good\tyes\nbad\tno\n");
+  for (const json& expected : cases) {
+    const std::string name = expected["name"];
+    const json run = {{"train_batch_size", 1},
+                      {"seed", 3},
+                      {"optimizer", {{"type", "AdamW"}, {"params", {{"lr", 1e-3}}}}},
+                      {"model", expected["model"]},
+                      {"data", {{"train", place.path("rows.tsv")}, {"sequence_length", 32}}},
+                      {"run", {{"steps", 1}}}};
+    place.write("run.json", run.dump());
+    const Outcome done = place.run({"init", place.path("run.json"), place.path(name)});
+    ASSERT_EQ(done.status, 0) << name << ": " << done.err;
+    EXPECT_EQ(json::parse(place.read(name + "/config.json")), expected["config"]) << name;
+    const std::string values = place.read(name + "/model.safetensors");
+    EXPECT_EQ(values.size(), expected["bytes"]) << name;
+    EXPECT_EQ(crc32(0, reinterpret_cast<const Bytef*>(values.data()), static_cast<uInt>(values.size())), expected["crc32"]) << name;
+    const SavedModel saved = open_model(place.path(name));
+    const PlainModel model(*saved.model, saved.read, Device::cpu());
+    Batch batch;
+    batch.tokens = tensor(expected["tokens"]);
+    batch.mask = tensor(expected["mask"]).to(at::kBool);
+    batch.pads_ends = true;
+    const at::Tensor logits = model.logits(batch);
+    const auto classes = static_cast<int64_t>(expected["logits"][0].size());
+    ASSERT_EQ(logits.sizes(), (std::vector<int64_t>{4, classes})) << name;
+    for (int64_t row = 0; row < 4; ++row)
+      for (int64_t c = 0; c < classes; ++c)
+        EXPECT_NEAR(logits[row][c].item<double>(), expected["logits"].at(static_cast<size_t>(row)).at(static_cast<size_t>(c)), 1e-5)
+            << name;
+  }
+}
 
 // A language model becomes a classifier by a score head of first values, and a classifier the language model below it.
 TEST(ScoreHeads, StandOnALanguageModel) {
