@@ -1,11 +1,7 @@
 #include "experiments/datasets/merge.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,14 +9,13 @@
 #include "base/content_hash.h"
 #include "base/error.h"
 #include "base/format.h"
-#include "base/noise.h"
 #include "base/nth.h"
 #include "base/unfinished_file.h"
 #include "experiments/datasets/documents.h"
+#include "experiments/datasets/shuffled_rows.h"
 #include "experiments/text/text_table.h"
 #include "models/json_file.h"
 #include "offload/disk.h"
-#include "runtime/data/permutation.h"
 #include "runtime/data/table_writer.h"
 
 namespace zerostep {
@@ -29,56 +24,12 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-struct Row {
-  std::string text;
-  uint32_t source;
-};
-
-// A file without a name, written once and then read once.
-class SpillFile {
- public:
-  explicit SpillFile(const std::string& folder) : folder_(folder) {
-    std::string name = folder + "/.merge-XXXXXX";
-    const int descriptor = ::mkstemp(name.data());
-    file_ = descriptor < 0 ? nullptr : ::fdopen(descriptor, "w+b");
-    if (file_ == nullptr) fail_run("cannot make a file in '{}': {}", folder, std::strerror(errno));
-    ::unlink(name.c_str());
-  }
-  ~SpillFile() {
-    if (file_ != nullptr) std::fclose(file_);
-  }
-  SpillFile(SpillFile&& other) noexcept : folder_(std::move(other.folder_)), file_(std::exchange(other.file_, nullptr)) {}
-  SpillFile& operator=(SpillFile&&) = delete;
-
-  void write(const Row& row) {
-    const uint64_t head[2] = {row.text.size(), row.source};
-    if (std::fwrite(head, sizeof(head), 1, file_) != 1 || std::fwrite(row.text.data(), 1, row.text.size(), file_) != row.text.size())
-      fail_run("cannot write to a file in '{}': {}; make space there", folder_, std::strerror(errno));
-  }
-  std::vector<Row> read() {
-    if (std::fflush(file_) != 0) fail_run("cannot write to a file in '{}': {}; make space there", folder_, std::strerror(errno));
-    std::rewind(file_);
-    std::vector<Row> rows;
-    uint64_t head[2];
-    while (std::fread(head, sizeof(head), 1, file_) == 1) {
-      rows.push_back({std::string(head[0], '\0'), static_cast<uint32_t>(head[1])});
-      if (std::fread(rows.back().text.data(), 1, head[0], file_) != head[0])
-        fail_run("cannot read a file in '{}' again: {}", folder_, std::strerror(errno));
-    }
-    return rows;
-  }
-
- private:
-  std::string folder_;
-  std::FILE* file_;
-};
-
 // Rows on their way to a file, in the order in which they are to stand.
 class Output {
  public:
-  Output(const std::string& path, const std::vector<std::string>& names)
-      : names_(names), writer_(write_parquet(path, {"text", "source"}, "data merge")) {}
-  void append(const Row& row) {
+  Output(const MergeRequest& request, const std::string& path, const std::vector<std::string>& names)
+      : names_(names), writer_(request.write(path, {"text", "source"}, "data merge")) {}
+  void append(const MergedRow& row) {
     const std::string& name = nth(names_, row.source);
     hash_.add(row.text).add(name);
     writer_->append({row.text, name});
@@ -94,12 +45,6 @@ class Output {
   std::unique_ptr<TableWriter> writer_;
 };
 
-void append_shuffled(Output& output, const std::vector<Row>& rows, uint64_t seed, int64_t bucket) {
-  if (rows.empty()) return;
-  const Permutation order(std::ssize(rows), seed, bucket);
-  for (int64_t i = 0; i < std::ssize(rows); ++i) output.append(nth(rows, order(i)));
-}
-
 // What a file of the two columns holds, as Output hashes it.
 std::string fingerprint_of(const std::string& path) {
   DocumentSource source;
@@ -111,6 +56,18 @@ std::string fingerprint_of(const std::string& path) {
     return [] {};
   });
   return hash.hex();
+}
+
+// That a file of ours holds what was written to it.
+void read_back(const std::string& path, const std::string& written) {
+  std::string reason = "other rows";
+  try {
+    if (fingerprint_of(path) == written) return;
+  } catch (const InputError& error) {  // it is so damaged that it cannot be read
+    reason = error.what();
+  }
+  fail_run("'{}' reads differently from what was written to it: the disk or its memory is damaged; merge anew, to another disk ({})", path,
+           reason);
 }
 
 bool is_merge_record(const std::string& path) {
@@ -160,42 +117,26 @@ Json merge_documents(const MergeRequest& request) {
   check_may_be_written(request, beside, readers);
   // Compressed files hold several times as much text.
   constexpr int64_t kLargestRatio = 4;
-  const int64_t num_buckets = request.shuffle ? std::clamp<int64_t>(bytes * kLargestRatio / request.memory, 1, 1000) : 0;
-  std::vector<SpillFile> spilled;
-  for (int64_t i = 0; num_buckets > 1 && i < num_buckets; ++i) spilled.emplace_back(folder.string());
-  std::vector<Row> rows;
+  std::optional<ShuffledRows> shuffled;
+  if (request.shuffle) shuffled.emplace(ShuffledRows::Options{folder.string(), *request.shuffle, request.memory, bytes * kLargestRatio});
   std::vector<int64_t> counts(names.size()), left_out(names.size());
   int64_t num_rows = 0;
-  Output output(unfinished.path(), names);
+  Output output(request, unfinished.path(), names);
   for (size_t s = 0; s < readers.size(); ++s)
     readers[s].for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
-      auto batch = std::make_shared<std::vector<Row>>();
+      auto batch = std::make_shared<std::vector<MergedRow>>();
       while (documents.next()) batch->push_back({std::string(documents.text()), static_cast<uint32_t>(s)});
       return [&, s, batch, of_batch = documents.num_left_out()] {
         left_out[s] += of_batch;
-        for (Row& row : *batch) {
-          ++counts[s];
-          uint32_t drawn = 0;
-          if (num_buckets > 1)
-            fill_bits({.seed = *request.shuffle, .tag = NoiseTag::Mixture, .stream = (1U << 24) - 1}, static_cast<uint64_t>(num_rows), 1,
-                      &drawn);
-          ++num_rows;
-          if (num_buckets == 0) {
-            output.append(row);
-          } else if (num_buckets == 1) {
-            rows.push_back(std::move(row));
-          } else {
-            nth(spilled, uint64_t{drawn} * static_cast<uint64_t>(num_buckets) >> 32).write(row);
-          }
-        }
+        counts[s] += std::ssize(*batch);
+        num_rows += std::ssize(*batch);
+        for (MergedRow& row : *batch) shuffled ? shuffled->add(std::move(row)) : output.append(row);
       };
     });
   if (num_rows == 0) fail_input("data merge: {}: there is no document", request.sources.front().key);
-  if (num_buckets == 1) append_shuffled(output, rows, *request.shuffle, 0);
-  for (int64_t i = 0; i < std::ssize(spilled); ++i) append_shuffled(output, nth(spilled, i).read(), *request.shuffle, i);
+  if (shuffled) shuffled->for_each([&](const MergedRow& row) { output.append(row); });
   const std::string written = output.close();
-  if (const std::string read = fingerprint_of(unfinished.path()); read != written)
-    fail_run("'{}' reads differently from what was written to it: the disk or its memory is damaged", unfinished.path());
+  read_back(unfinished.path(), written);
   Json told{{"rows", num_rows}, {"shuffle", request.shuffle ? Json(*request.shuffle) : Json(nullptr)}, {"sources", Json::array()}};
   for (size_t s = 0; s < names.size(); ++s)
     told["sources"].push_back({{"name", names[s]},

@@ -1,11 +1,14 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/data/document_source.h"
+#include "runtime/data/table_writer.h"
 
 namespace zerostep {
 
@@ -15,7 +18,10 @@ struct MergeRequest {
   std::vector<DocumentSource> sources;
   std::optional<uint64_t> shuffle;  // the seed of the order; nothing: source after source
   int num_threads = 1;
-  int64_t memory = int64_t{256} << 20;  // bytes of text, about, that are in memory at once
+  int64_t memory = int64_t{256} << 20;  // bytes of rows, about, that are in memory at once to be shuffled
+  // What makes the file.
+  std::function<std::unique_ptr<TableWriter>(const std::string& path, const std::vector<std::string>& columns, const std::string& key)>
+      write = write_parquet;
 };
 
 // Writes the documents of all sources into one file of the columns "text" and "source" (the name of each row's), each once. Shuffled they

@@ -176,7 +176,7 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
     const int64_t left = end - rows[i].steps;
     const double share = planned.steps > 0 ? static_cast<double>(left) / static_cast<double>(planned.steps) : 1;
     flops += share * planned.flops;
-    const std::string why = request.file.resources.uses_slurm ? "" : why_too_large(request, i);
+    const std::string why = request.file.resources.uses_slurm ? "" : why_too_large(request, i, shares.most_gpu_bytes());
     if (!why.empty()) too_large.emplace_back(request.points[i].name, why);
     table.add({request.points[i].name, human_bytes(planned.device_bytes), human_bytes(planned.host_bytes), human_bytes(planned.file_bytes),
                grouped(left), human_count(share * planned.flops), planned.seconds ? human_duration(share * *planned.seconds) : "-",
