@@ -23,6 +23,8 @@ class ContentHash {
     add(uint64_t{text.size()});
     return update(text.data(), text.size());
   }
+  // The parts of a text, one after the other, whose size add(uint64_t) was given before: as add() of the whole text.
+  ContentHash& add_part(std::string_view part) { return update(part.data(), part.size()); }
   // 32 hexadecimal digits.
   std::string hex() const {
     const XXH128_hash_t hash = XXH3_128bits_digest(state_.get());

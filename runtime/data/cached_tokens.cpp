@@ -35,9 +35,16 @@ std::string stamp_hash(const std::vector<FileStamp>& stamps, const TokensRequest
 std::string content_key(const TokensRequest& request) {
   ContentHash hash;
   request.add_rules(hash);
+  // What was read leaves the process's memory.
+  constexpr size_t kPart = size_t{8} << 20;
   for (const std::string& path : request.files) {
     const MappedFile file(path);
-    hash.add(std::string_view(reinterpret_cast<const char*>(file.bytes().data()), file.num_bytes()));
+    hash.add(uint64_t{file.num_bytes()});
+    for (size_t at = 0; at < file.num_bytes(); at += kPart) {
+      const std::string_view part = file.text().substr(at, kPart);
+      hash.add_part(part);
+      file.release(at, part.size());
+    }
   }
   return hash.hex();
 }

@@ -23,6 +23,27 @@ constexpr std::string_view kGzip = ".gz", kZstandard = ".zst";
   fail_input("{}: '{}' is not {}, or damaged, at byte {}: {}; bring the file anew", key, path, kind, at, reason);
 }
 
+// The bytes of a file that is read once: what was read leaves the process's memory.
+class ReadOnce {
+ public:
+  explicit ReadOnce(const std::string& path) : file_(path) {}
+  const std::string& path() const { return file_.path(); }
+  std::string_view rest() const { return file_.text().substr(at_); }
+  size_t at() const { return at_; }
+  void advance(size_t num_bytes) {
+    at_ += num_bytes;
+    // In strides: a call to the kernel for every part would cost more than it frees.
+    if (at_ < released_ + kStride) return;
+    file_.release(released_, at_ - released_);
+    released_ = at_;
+  }
+
+ private:
+  static constexpr size_t kStride = size_t{8} << 20;
+  MappedFile file_;
+  size_t at_ = 0, released_ = 0;
+};
+
 class GzipFile final : public CompressedFile {
  public:
   GzipFile(const std::string& path, std::string key) : file_(path), key_(std::move(key)) {
@@ -37,7 +58,7 @@ class GzipFile final : public CompressedFile {
     constexpr size_t kMost = size_t{1} << 30;  // zlib counts with 32 bits
     size_t done = 0;
     while (done < size && !at_end_) {
-      const std::string_view rest = file_.text().substr(at_);
+      const std::string_view rest = file_.rest();
       // A file without a member is none either.
       if (rest.empty()) fail_cut(key_, file_.path());
       stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(rest.data()));
@@ -46,7 +67,7 @@ class GzipFile final : public CompressedFile {
       stream_.avail_out = static_cast<uInt>(std::min(size - done, kMost));
       const uInt given = stream_.avail_in, room = stream_.avail_out;
       const int status = inflate(&stream_, Z_NO_FLUSH);
-      at_ += given - stream_.avail_in;
+      file_.advance(given - stream_.avail_in);
       done += room - stream_.avail_out;
       if (status == Z_STREAM_END) {
         end_member();
@@ -56,19 +77,18 @@ class GzipFile final : public CompressedFile {
     }
     return done;
   }
-  int64_t bytes_read() const override { return static_cast<int64_t>(at_); }
+  int64_t bytes_read() const override { return static_cast<int64_t>(file_.at()); }
 
  private:
   // Zeros may fill up a file; anything else is another member.
   void end_member() {
-    at_end_ = file_.text().find_first_not_of('\0', at_) == std::string_view::npos;
+    at_end_ = file_.rest().find_first_not_of('\0') == std::string_view::npos;
     if (!at_end_) inflateReset(&stream_);
   }
 
-  MappedFile file_;
+  ReadOnce file_;
   std::string key_;
   z_stream stream_ = {};
-  size_t at_ = 0;
   bool at_end_ = false;
 };
 
@@ -82,28 +102,28 @@ class ZstandardFile final : public CompressedFile {
 
   size_t read(char* out, size_t size) override {
     ZSTD_outBuffer output = {out, size, 0};
-    ZSTD_inBuffer input = {file_.bytes().data(), file_.num_bytes(), at_};
     while (output.pos < output.size) {
-      if (input.pos == input.size && is_whole_) break;
-      const size_t input_before = input.pos, output_before = output.pos;
+      const std::string_view rest = file_.rest();
+      if (rest.empty() && is_whole_) break;
+      ZSTD_inBuffer input = {rest.data(), rest.size(), 0};
+      const size_t output_before = output.pos;
       const size_t status = ZSTD_decompressStream(stream_.get(), &output, &input);
-      at_ = input.pos;
+      file_.advance(input.pos);
       if (ZSTD_isError(status)) fail_damaged(key_, file_.path(), "zstd", bytes_read(), ZSTD_getErrorName(status));
       is_whole_ = status == 0;
-      if (!is_whole_ && input.pos == input_before && output.pos == output_before) fail_cut(key_, file_.path());
+      if (!is_whole_ && input.pos == 0 && output.pos == output_before) fail_cut(key_, file_.path());
     }
     return output.pos;
   }
-  int64_t bytes_read() const override { return static_cast<int64_t>(at_); }
+  int64_t bytes_read() const override { return static_cast<int64_t>(file_.at()); }
 
  private:
   struct Free {
     void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
   };
-  MappedFile file_;
+  ReadOnce file_;
   std::string key_;
   std::unique_ptr<ZSTD_DStream, Free> stream_;
-  size_t at_ = 0;
   bool is_whole_ = false;  // what was read so far is whole frames
 };
 

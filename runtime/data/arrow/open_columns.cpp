@@ -8,6 +8,7 @@
 #include <parquet/arrow/schema.h>
 #include <parquet/file_reader.h>
 #include <parquet/metadata.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -25,6 +26,9 @@ namespace {
 
 constexpr int64_t kMostRows = 4096;  // of a batch: a column of equal texts takes little space in a file
 constexpr int64_t kStreamBuffer = 1 << 20;
+// Of a mapped file: bytes behind the last batch that stay in memory, as batches that are in work lie there, and strides in which the rest
+// leaves it.
+constexpr int64_t kKept = 16 << 20, kStride = 8 << 20;
 
 // What Arrow's calls fail with.
 class ArrowError : public std::runtime_error {
@@ -194,7 +198,8 @@ class ParquetRows final : public RowReader {
   int64_t num_bytes_ = 0, num_rows_ = 0, rows_read_ = 0;
 };
 
-// Batch by batch; those that are not compressed are read where they lie.
+// Batch by batch; those that are not compressed are read where they lie. The file is mapped, and its pages leave the process's memory
+// behind the batches.
 class IpcRows final : public RowReader {
  public:
   explicit IpcRows(ColumnFile file) : file_(std::move(file)) {
@@ -223,6 +228,7 @@ class IpcRows final : public RowReader {
   std::unique_ptr<RowBatch> next() override {
     return guarded(file_, [&]() -> std::unique_ptr<RowBatch> {
       while (!batch_ || begin_ == batch_->num_rows()) {
+        release_behind(bytes_read() - kKept);
         batch_ = next_batch();
         if (!batch_) return nullptr;
         begin_ = 0;
@@ -286,6 +292,16 @@ class IpcRows final : public RowReader {
     return batch;
   }
 
+  // Takes pages out of this process's memory. A later touch brings them back from the page cache or the file, so that the place may be an
+  // estimate.
+  void release_behind(int64_t end) {
+    if (end < released_ + kStride) return;
+    end = end / kStride * kStride;                     // whole pages
+    const auto first = checked(input_->ReadAt(0, 1));  // where it lies
+    ::madvise(const_cast<uint8_t*>(first->data()) + released_, static_cast<size_t>(end - released_), MADV_DONTNEED);
+    released_ = end;
+  }
+
   // A stream that ends without its mark, where a message might begin, was not written to its end.
   void require_end() {
     // Before Arrow 0.15 messages had no four bytes of ones before their length, and the mark, a length of 0, had none either.
@@ -306,7 +322,7 @@ class IpcRows final : public RowReader {
   std::shared_ptr<const ColumnNames> names_;
   std::shared_ptr<arrow::RecordBatch> batch_;
   int next_ = 0;
-  int64_t num_bytes_ = 0, begin_ = 0, rows_each_ = 1, row_bytes_ = 0, rows_read_ = 0;
+  int64_t num_bytes_ = 0, begin_ = 0, rows_each_ = 1, row_bytes_ = 0, rows_read_ = 0, released_ = 0;
 };
 
 }  // namespace

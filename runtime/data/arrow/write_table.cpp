@@ -16,7 +16,8 @@
 namespace zerostep {
 namespace {
 
-constexpr size_t kBatchBytes = size_t{32} << 20;
+// A page ends behind the batch of rows that fills it, and is in memory whole where it is read: batches are small.
+constexpr size_t kBatchBytes = size_t{1} << 20, kGroupBytes = size_t{32} << 20;
 
 class ParquetWriter final : public TableWriter {
  public:
@@ -56,8 +57,10 @@ class ParquetWriter final : public TableWriter {
     if (num_rows_ == 0) return;
     std::vector<std::shared_ptr<arrow::Array>> arrays(columns_.size());
     for (size_t i = 0; i < columns_.size(); ++i) check(columns_[i].Finish(&arrays[i]));
-    check(writer_->NewBufferedRowGroup());
+    if (group_bytes_ == 0) check(writer_->NewBufferedRowGroup());
     check(writer_->WriteRecordBatch(*arrow::RecordBatch::Make(schema_, num_rows_, std::move(arrays))));
+    group_bytes_ += num_bytes_;
+    if (group_bytes_ >= kGroupBytes) group_bytes_ = 0;
     num_rows_ = 0;
     num_bytes_ = 0;
   }
@@ -68,7 +71,7 @@ class ParquetWriter final : public TableWriter {
   std::unique_ptr<parquet::arrow::FileWriter> writer_;
   std::vector<arrow::LargeStringBuilder> columns_;
   int64_t num_rows_ = 0;
-  size_t num_bytes_ = 0;
+  size_t num_bytes_ = 0, group_bytes_ = 0;  // of the batch, and of the row group before it
 };
 
 }  // namespace

@@ -44,6 +44,14 @@ def stream(path, table, **options):
         writer.write_table(table, max_chunksize=13)
 
 
+def many(path, maker, codec):
+    """48 batches of 2 MiB: 64 rows each, of equal texts."""
+    batch = pa.record_batch([["of many " * 4096] * 64], schema=pa.schema([("text", pa.string())]))
+    with pa.OSFile(str(path), "wb") as sink, maker(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        for _ in range(48):
+            writer.write_batch(batch)
+
+
 def main():
     (HERE / "rows.jsonl").write_text("".join(json.dumps(row, ensure_ascii=row["number"] % 2 == 0) + "\n" for row in ROWS), encoding="utf-8")
     for codec in ("none", "snappy", "gzip", "zstd", "lz4", "brotli"):
@@ -68,6 +76,13 @@ def main():
     (HERE / "rows.jsonl.gz").write_bytes(gzip.compress(lines[:1000], mtime=0) + gzip.compress(lines[1000:], mtime=0))
     packer = zstandard.ZstdCompressor()
     (HERE / "rows.jsonl.zst").write_bytes(packer.compress(lines[:1000]) + packer.compress(lines[1000:]))
+
+    # What is large, in little room; of one the batches are compressed too.
+    for name, maker, codec in (("many_stream.arrow", pa.ipc.new_stream, None), ("many_file.arrow", pa.ipc.new_file, None),
+                               ("many_packed.arrow", pa.ipc.new_file, "zstd")):
+        many(HERE / name, maker, codec)
+        (HERE / f"{name}.zst").write_bytes(zstandard.ZstdCompressor(level=19).compress((HERE / name).read_bytes()))
+        (HERE / name).unlink()
 
     # As GLUE has it: the numbers of classes that have names.
     sentences = {"sentence": [row["text"] for row in ROWS], "label": [row["number"] % 2 for row in ROWS], "idx": list(range(len(ROWS)))}
