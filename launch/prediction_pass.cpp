@@ -19,18 +19,19 @@ namespace {
 constexpr size_t kWindowBatches = 256, kWindowBytes = size_t{32} << 20;
 constexpr double kSecondsBetweenLines = 10, kSecondsBetweenStatuses = 0.1;
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 }  // namespace
 
-PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out)
+double steady_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+PredictionPass::PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out, std::function<double()> now)
     : classifier_(classifier),
       out_(out),
       most_rows_(kWindowBatches * static_cast<size_t>(batch_size)),
-      has_terminal_(::isatty(STDERR_FILENO) != 0) {}
+      has_terminal_(::isatty(STDERR_FILENO) != 0),
+      now_(std::move(now)) {}
 
 void PredictionPass::run(const std::vector<std::string>& inputs, const DocumentSource& source) {
-  start_ = now();
+  start_ = now_();
   double all = 0, before = 0;  // bytes of the files
   for (const std::string& input : inputs) all += static_cast<double>(std::filesystem::file_size(input));
   for (const std::string& input : inputs) {
@@ -44,7 +45,7 @@ void PredictionPass::run(const std::vector<std::string>& inputs, const DocumentS
     before += bytes;
   }
   finish_window(source.key);
-  seconds_ = now() - start_;
+  seconds_ = now_() - start_;
   if (has_terminal_) show_status("");
 }
 
@@ -64,7 +65,7 @@ void PredictionPass::finish_window(const std::string& key) {
 }
 
 void PredictionPass::show(double share, int64_t rows) {
-  const double seconds = now() - start_;
+  const double seconds = now_() - start_;
   if (share <= 0 || seconds - shown_ < (has_terminal_ ? kSecondsBetweenStatuses : kSecondsBetweenLines)) return;
   shown_ = seconds;
   const std::string text = fmt::format("{} rows ({:.0f} %) | {} rows/s | {} left", grouped(rows), 100 * share,

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -9,12 +10,15 @@
 
 namespace zerostep {
 
+// Of the system's clock that does not go back.
+double steady_seconds();
+
 // The way of tables' texts to their predictions: read, computed and written window by window, whatever the size of the tables. Says where
 // it is and how long it will take: a status line on a terminal, a line every ten seconds elsewhere.
 class PredictionPass {
  public:
-  // Both outlive it. `batch_size`: the classifier's.
-  PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out);
+  // Both outlive it. `batch_size`: the classifier's. `now`: the seconds of a clock.
+  PredictionPass(const TextClassifier& classifier, int64_t batch_size, PredictionFile& out, std::function<double()> now = steady_seconds);
   // Of the tables' rows, one table after the other; how a text is made of each the source says. The errors of for_each_text, TextClassifier
   // and PredictionFile, which name the tables by the source's key.
   void run(const std::vector<std::string>& inputs, const DocumentSource& source);
@@ -35,6 +39,7 @@ class PredictionPass {
   double share_ = 0;  // of the input that is done
   double start_ = 0, seconds_ = 0, shown_ = 0;
   bool has_terminal_;
+  std::function<double()> now_;
 };
 
 }  // namespace zerostep

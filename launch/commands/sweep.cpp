@@ -154,7 +154,7 @@ std::string rungs_text(const SweepSearch& search, const SweepRequest& request, c
 }
 
 // What is still to be done of the runs that wait. `rows`: of each point.
-std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRow>& rows, size_t jobs, double seconds,
+std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRow>& rows, const MachineShares& shares, double seconds,
                           const std::string& why_untimed) {
   const std::optional<SweepSearch>& search = request.file.search;
   TextTable table;
@@ -185,12 +185,13 @@ std::string dry_run_table(const SweepRequest& request, const std::vector<SweepRo
   std::string text = table.text();
   if (!too_large.empty()) text += fmt::format("would fail{}\n", reasons_of(too_large, request.points.size()));
   if (search) text += rungs_text(*search, request, rows, flops);
-  const std::optional<double> whole = seconds_left(request, rows, steps, jobs);
+  const std::optional<double> whole = seconds_left(request, rows, steps, shares.count());
   const int ranks = request.file.resources.ranks;
   const std::vector<int>& gpus = request.file.resources.gpus;
   text += fmt::format("{}, memory of each of {}; {} at once{}; {}{}; {}\n", counted(waiting, "run"), counted(ranks, "rank"),
-                      counted(static_cast<int64_t>(jobs), "job"), gpus.empty() ? "" : fmt::format(" on cuda:{}", fmt::join(gpus, ",")),
-                      search ? "at most " : "", human_quantity(flops, "FLOPs"),
+                      counted(static_cast<int64_t>(shares.count()), "job"),
+                      gpus.empty() ? "" : fmt::format(" on cuda:{}", fmt::join(gpus, ",")), search ? "at most " : "",
+                      human_quantity(flops, "FLOPs"),
                       whole ? (search ? "at most " : "about ") + human_duration(*whole) : "times are not predicted: " + why_untimed);
   return text + fmt::format("planned in {:.1f} s; nothing was started\n", seconds);
 }
@@ -324,7 +325,7 @@ int sweep(Job& job, const SweepArguments& arguments) {
     const std::vector<SweepRow> rows =
         arguments.resumes ? rows_to_resume(request, arguments.retries_failed) : std::vector<SweepRow>(request.points.size());
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    print_out(visible(dry_run_table(request, rows, shares.count(), seconds, planner.why_untimed())));
+    print_out(visible(dry_run_table(request, rows, shares, seconds, planner.why_untimed())));
     if (const std::string text = unsaved_runs_text(request, rows); !text.empty()) print_out("{}\n", visible(text));
     if (!arguments.resumes && holds_sweep(file)) {
       std::string command = arguments.command;

@@ -12,8 +12,12 @@
 #include <tuple>
 
 #include "base/unfinished_file.h"
+#include "launch/model_files.h"
+#include "launch/prediction_pass.h"
 #include "models/safetensors.h"
 #include "tests/launch/support/run_binary.h"
+#include "tests/support/large_table.h"
+#include "tests/support/memory_growth.h"
 
 // `predict` on a classifier that has learned which of two words a sentence holds; and exports in 16 bit.
 namespace zerostep::testing {
@@ -64,6 +68,18 @@ class Predict : public ::testing::Test {
                                        place_->path(input), "--output", place_->path(output)};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return place_->run(arguments);
+  }
+  // In this process; gives the number of rows.
+  static int64_t predict_here(const std::vector<std::string>& inputs, int64_t batch_size, const std::string& field,
+                              std::function<double()> clock = steady_seconds) {
+    const SavedModel saved = open_model(place_->path("model"));
+    const auto tokenizer = tokenizer_of_model(place_->path("model"), *saved.model);
+    const PlainModel model(*saved.model, saved.read, Device::cpu());
+    const TextClassifier classifier(model, *tokenizer, batch_size);
+    PredictionFile out(place_->path("here.tsv"), {"no", "yes"});
+    PredictionPass pass(classifier, batch_size, out, std::move(clock));
+    pass.run(inputs, {field, "--text-field"});
+    return pass.rows();
   }
   struct Row {
     std::string label;
@@ -301,6 +317,50 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
   place_->write("two.tsv", "text\nso bad\nso good\n");
   ASSERT_EQ(predict("two.tsv", "again.tsv").status, 0);
   EXPECT_EQ(table("again.tsv").size(), 2u);
+}
+
+// By a clock of four seconds a row: lines after 12 s, 24 s... name the rows that are done and how long the others take. In a table of the
+// same rows in two files each row is as far on the way; a table that is done within ten seconds needs no line.
+TEST_F(Predict, SaysHowFarItIsEveryTenSeconds) {
+  constexpr int kRows = 24;
+  std::string half;
+  for (int i = 0; i < kRows / 2; ++i) half += "so good\n";
+  place_->write("whole.tsv", half + half);
+  place_->write("half1.tsv", half);
+  place_->write("half2.tsv", half);
+  place_->write("brief.tsv", "good\nbad\n");
+  const auto said = [&](const std::vector<std::string>& inputs) {
+    std::vector<std::string> paths;
+    for (const std::string& input : inputs) paths.push_back(place_->path(input));
+    double seconds = 0;
+    ::testing::internal::CaptureStderr();
+    predict_here(paths, 1, "0", [&] { return std::exchange(seconds, seconds + 4); });
+    return split(::testing::internal::GetCapturedStderr(), '\n');
+  };
+  const std::vector<std::string> expected = {"3 rows (12 %) | 0.25 rows/s | 1:24 left",  "6 rows (25 %) | 0.25 rows/s | 1:12 left",
+                                             "9 rows (38 %) | 0.25 rows/s | 1:00 left",  "12 rows (50 %) | 0.25 rows/s | 48 s left",
+                                             "15 rows (62 %) | 0.25 rows/s | 36 s left", "18 rows (75 %) | 0.25 rows/s | 24 s left",
+                                             "21 rows (88 %) | 0.25 rows/s | 12 s left", "24 rows (100 %) | 0.25 rows/s | 0.0 s left"};
+  EXPECT_EQ(said({"whole.tsv"}), expected);
+  EXPECT_EQ(said({"half1.tsv", "half2.tsv"}), expected);
+  EXPECT_EQ(said({"brief.tsv"}), std::vector<std::string>());
+}
+
+// Of a table that has 96 MiB of text more it takes no 48 MiB of memory more: it holds a window of rows, and of the file a few megabytes.
+TEST_F(Predict, HoldsAWindowOfATableWhateverItsSize) {
+  constexpr int64_t kRowBytes = 1 << 16;
+  const auto growth = [&](int64_t groups) {
+    const std::string table = place_->path("large.parquet");
+    EXPECT_GE(memory_growth_of([&] { write_large_table(table, groups, kRowBytes); }), 0);
+    return memory_growth_of([&] {
+      if (predict_here({table}, 32, "text") != rows_of_large_table(groups, kRowBytes)) throw std::runtime_error("rows are missing");
+    });
+  };
+  write_large_table(place_->path("empty.parquet"), 0, kRowBytes);  // what Arrow's library takes itself is here before
+  const int64_t few = growth(2), many = growth(5);
+  EXPECT_GE(few, 0);
+  EXPECT_GE(many, 0);
+  EXPECT_LE(many - few, int64_t{48} << 20);
 }
 
 TEST_F(Predict, OneProcessAtATimeWritesATable) {
