@@ -109,8 +109,9 @@ void SweepPlanner::make_tokens(const std::vector<SweepPoint>& points, const std:
     last = p.seconds;
     say(fmt::format("tokenizing {} of {}, {} left", human_bytes(p.bytes_done), human_bytes(p.bytes_total), human_duration(p.eta_seconds)));
   };
+  std::map<std::string, OpenedTexts> opened;  // by what they depend on
   for (const SweepPoint& point : points) {
-    const auto [texts, is_new] = texts_.try_emplace(key_of_texts(point));
+    const auto [texts, is_new] = opened.try_emplace(key_of_texts(point));
     if (is_new) texts->second = open_texts(point, hooks);
     for (const std::string& what : texts->second.refused) errors.emplace_back(point.name, what);
   }
@@ -130,10 +131,10 @@ std::vector<std::string> SweepPlanner::try_texts(const std::vector<SweepPoint>& 
   std::set<std::string> wrong;
   for (const auto& [name, what] : errors) wrong.insert(name);
   std::vector<std::string> out;
-  std::map<std::string, OpenedTexts> tried;  // what is left out here is not left out when tokens are made
+  std::map<std::string, OpenedTexts> opened;  // by what they depend on
   for (const SweepPoint& point : points) {
     if (wrong.contains(point.name)) continue;
-    const auto [texts, is_new] = tried.try_emplace(key_of_texts(point));
+    const auto [texts, is_new] = opened.try_emplace(key_of_texts(point));
     if (is_new) {
       std::error_code error;
       DataHooks hooks;

@@ -46,7 +46,6 @@ class SweepPlanner {
   int ranks_, threads_;
   MemoryLimit gpu_;
   std::map<std::string, PlannedRun> plans_;
-  std::map<std::string, OpenedTexts> texts_;  // by what they depend on
   std::string why_untimed_;
 };
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <csignal>
 #include <iterator>
-#include <set>
 #include <sstream>
 
 #include "tests/launch/support/sweep_place.h"
@@ -48,6 +47,15 @@ TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
   EXPECT_EQ(count_state("failed"), 1U);
   EXPECT_TRUE(place_.read("runs/many/journal.jsonl").starts_with(journal.substr(0, journal.rfind('\n') + 1)));
   for (const auto& [run, metrics] : finished) EXPECT_EQ(place_.read("runs/many/" + run + "/metrics.csv"), metrics) << run;
+  // The runs alone, two beside each other.
+  std::vector<std::pair<std::string, pid_t>> alone;
+  const auto compare = [&] {
+    for (const auto& [run, pid] : alone) {
+      EXPECT_EQ(place_.finish(pid).status, 0);
+      EXPECT_TRUE(plain(place_.metrics("many/" + run)) == plain(place_.metrics("alone/" + run))) << run;
+    }
+    alone.clear();
+  };
   for (const auto& [run, row] : rows()) {
     if (row.at("state") == "failed") {
       EXPECT_EQ(run, "lr=1e+30,mode=fo");
@@ -55,20 +63,15 @@ TEST_F(SweepCommand, SurvivesKillsAndEachRunIsTheRunAlone) {
       EXPECT_EQ(row.at("exit"), "1");
       continue;
     }
-    std::vector<std::string> alone{"train",
-                                   place_.path("config.json"),
-                                   "--set",
-                                   steps,
-                                   "--set",
-                                   "run.name=alone",
-                                   "--overwrite",
-                                   "--set",
-                                   "seed=" + row.at("seed"),
-                                   "--set",
-                                   "step.mode=" + row.at("step.mode")};
-    EXPECT_EQ(place_.run(alone).status, 0);
-    EXPECT_TRUE(plain(place_.metrics("many/" + run)) == plain(place_.metrics("alone"))) << run;
+    std::vector<std::string> arguments{program(), "train", place_.path("config.json")};
+    for (const std::string& set :
+         {steps, "run.output_dir=" + place_.path("runs/alone"), "run.name=\"" + run + "\"", "data.cache=" + place_.path("runs/.cache"),
+          "seed=" + row.at("seed"), "step.mode=" + row.at("step.mode")})
+      arguments.insert(arguments.end(), {"--set", set});
+    alone.emplace_back(run, place_.start(arguments));
+    if (alone.size() == 2) compare();
   }
+  compare();
 }
 
 TEST_F(SweepCommand, AnInterruptSavesAndResumeGoesOn) {
