@@ -20,7 +20,7 @@ class SweepPlans : public SweepCommand {
     SweepFile sweep = read_sweep_file(file(blocks));
     sweep.resources.ranks = ranks;
     const SweepBase base{sweep.base, place_.read("config.json")};
-    planner_.emplace(base, ranks, 1);
+    planner_.emplace(base, ranks, 1, MemoryLimit{INT64_MAX, "no GPU"});
     return points_of(sweep, base, {});
   }
   std::optional<SweepPlanner> planner_;
