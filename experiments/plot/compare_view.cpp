@@ -71,7 +71,7 @@ std::optional<Picture> compare_view(const PlotInput& input) {
   Picture out;
   out.name = "compare";
   out.title = "Comparison";
-  out.subtitle = runs_of(input) + (groups.title.empty() ? ", together where no more than the seed differs" : "") + say_counts(means);
+  out.subtitle = runs_of(input) + (groups.title.empty() ? ", grouped by all that they do but the seed" : "") + say_counts(means);
   std::vector<std::string> left_out;
   for (size_t g = 0; g < groups.labels.size(); ++g) {
     const std::vector<size_t> runs = runs_of_mean(input, groups, g);

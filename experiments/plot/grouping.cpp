@@ -74,10 +74,24 @@ Grouping group_by_names(const std::vector<std::string>& names, const std::string
   return out;
 }
 
-// Whether a key says what is printed and written of a run, not what the run does.
+// Whether a key says what is printed, drawn, written and kept of a run, not what the run does.
 bool is_of_watching(const std::string& path) {
-  constexpr std::array<std::string_view, 8> kBeginnings{"csv_monitor.",    "tensorboard.",         "comms_logger.",    "flops_profiler.",
-                                                        "steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"};
+  constexpr std::array<std::string_view, 16> kBeginnings{"csv_monitor.",
+                                                         "tensorboard.",
+                                                         "comms_logger.",
+                                                         "flops_profiler.",
+                                                         "steps_per_print",
+                                                         "wall_clock_breakdown",
+                                                         "memory_breakdown",
+                                                         "dump_state",
+                                                         "run.plot",
+                                                         "run.trace",
+                                                         "run.overwrite",
+                                                         "run.resume_anyway",
+                                                         "run.checkpoint_interval",
+                                                         "run.keep_checkpoints",
+                                                         "run.keep_best",
+                                                         "run.collective_timeout_seconds"};
   return std::any_of(kBeginnings.begin(), kBeginnings.end(), [&](std::string_view beginning) { return path.starts_with(beginning); });
 }
 

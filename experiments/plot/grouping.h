@@ -33,8 +33,8 @@ Grouping group_each(const std::vector<PlotRun>& runs);
 Grouping group_by_key(const std::vector<PlotRun>& runs, const std::string& path, bool names_key = true);
 // Of these runs alone, by their indices.
 Grouping group_by_key(const std::vector<PlotRun>& runs, std::span<const size_t> among, const std::string& path, bool names_key = true);
-// By everything but the seed and how the runs are watched: as few of the keys that differ as tell the groups apart. Of runs of one mode all
-// show their value of a key in which any two of them differ, but those that have none.
+// By everything but the seed and what is printed, drawn, written and kept of runs: as few of the keys that differ as tell the groups apart.
+// Of runs of one mode all show their value of a key in which any two of them differ, but those that have none.
 Grouping group_by_settings(const std::vector<PlotRun>& runs);
 
 // As few of the keys that differ as tell the runs apart that can be told apart, those that say most first; with the seed or without.

@@ -118,13 +118,13 @@ TEST_F(SummaryGroups, KeysWithoutEffectAreNoneOfARun) {
     for (const char* mode : {"fo", "zo"}) {
       json step = given;
       step["mode"] = mode;
-      make(mode + end, {{"step", step}, {"seed", seed}, {"tensorboard", {{"enabled", seed == 2}}}}, 1);
+      make(mode + end, {{"step", step}, {"seed", seed}, {"tensorboard", {{"enabled", seed == 2}}}, {"run", {{"plot", seed == 2}}}}, 1);
     }
   }
   json step{{"mode", "alternating"}, {"zo_steps", 2}, {"queries", 2}};
   make("alternating", {{"step", step}, {"seed", 1}}, 1);
   const Summary summary = draw({"compare"}).summary;
-  EXPECT_EQ(summary.keys, (Texts{"seed", "step.mode", "tensorboard.enabled"}));
+  EXPECT_EQ(summary.keys, (Texts{"run.plot", "seed", "step.mode", "tensorboard.enabled"}));
   EXPECT_EQ(summary.following, (Texts{"step.queries", "step.zo_steps"}));
   // Nor is a run of other settings one that is watched in another way.
   std::set<std::string> groups;
