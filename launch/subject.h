@@ -55,8 +55,8 @@ struct DataHooks {
   std::function<void(const std::string&)> warn;
   std::function<void(const std::string&)> remark;  // of what the texts hold, the same on every rank; default: as `warn`
   std::function<void(const std::string&)> note;    // what is the same on every rank: how many rows are left out
-  std::function<void(int64_t)> before_reading;   // as DataOptions
-  bool uses_cache = true;                        // false: tokens are made for this stream alone
+  std::function<void(int64_t)> before_reading;     // as DataOptions
+  bool uses_cache = true;                          // false: tokens are made for this stream alone
 };
 // A line to stderr for each.
 DataHooks notes_to_stderr();

@@ -38,9 +38,9 @@ class MachineShares {
   bool any_is_free() const;
   // The most that any share has of a GPU's memory for a rank.
   int64_t most_gpu_bytes() const;
-  // Takes a free share for a run that needs so much of the machine's memory, each of whose ranks needs so much of a GPU's, and that needs so
-  // much of disks, of which it knows what was free before the first run started: of the shares with enough the one with the least of a GPU.
-  // Nothing where none is free, or too little of the rest.
+  // Takes a free share for a run that needs so much of the machine's memory, each of whose ranks needs so much of a GPU's, and that needs
+  // so much of disks, of which it knows what was free before the first run started: of the shares with enough the one with the least of a
+  // GPU. Nothing where none is free, or too little of the rest.
   std::optional<size_t> take(int64_t bytes, int64_t gpu_bytes = 0, const std::vector<DiskDemand>& disks = {});
   void give_back(size_t share);
   const MachineShare& at(size_t share) const { return shares_.at(share); }

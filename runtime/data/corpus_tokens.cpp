@@ -35,7 +35,7 @@ CorpusTokens tokens_of_text(const std::vector<std::string>& files, const Documen
                                     .add_rules = [&](ContentHash& hash) { add_rules(hash, files, source, tokenizer); },
                                     .make = make,
                                     .warn = options.warn,
-                        .before_reading = options.before_reading});
+                                    .before_reading = options.before_reading});
   if (out.is_from_cache)
     for (const std::string& sentence : out.content.remarks.sentences(files, source, TextTemplate(source))) options.remark(sentence);
   return out;

@@ -4,18 +4,20 @@
 #include <cmath>
 #include <regex>
 #include <set>
-#include <sstream>
 
 #include "experiments/plot/draw_picture.h"
 #include "experiments/plot/place_picture.h"
 #include "experiments/plot/svg_canvas.h"
 #include "experiments/plot/text_width.h"
 #include "tests/experiments/support/made_runs.h"
+#include "tests/experiments/support/picture_text.h"
 #include "tests/support/expect_says.h"
 
 namespace zerostep {
 namespace {
 
+using testing::attribute_of;
+using testing::numbers_of;
 using testing::wrong_with_xml;
 
 Picture simple_picture(bool is_log) {
@@ -40,20 +42,9 @@ Picture simple_picture(bool is_log) {
   return out;
 }
 
-// The value of an attribute of the first tag that holds `what`.
-std::string attribute(const std::string& svg, const std::string& what, const std::string& name) {
-  const size_t at = svg.find(what);
-  const size_t tag = svg.rfind('<', at), begin = svg.find(" " + name + "=\"", tag) + name.size() + 3;
-  return svg.substr(begin, svg.find('"', begin) - begin);
-}
-
-std::vector<double> numbers(std::string text) {
-  for (char& c : text)
-    if (c == ',') c = ' ';
-  std::istringstream in(text);
-  std::vector<double> out;
-  for (double value = 0; in >> value;) out.push_back(value);
-  return out;
+// The numbers in an attribute of the first tag that holds `what`.
+std::vector<double> numbers(const std::string& svg, const std::string& what, const std::string& name) {
+  return numbers_of(attribute_of(svg, svg.rfind('<', svg.find(what)), name));
 }
 
 class PlotPicture : public ::testing::TestWithParam<bool> {};
@@ -65,15 +56,14 @@ TEST_P(PlotPicture, HasItsPointsWhereItsAxesSay) {
   EXPECT_EQ(wrong_with_xml(svg), "");
   EXPECT_SAYS(svg, "width=\"800\" height=\"500\" viewBox=\"0 0 800 500\"");
   EXPECT_SAYS(svg, "<title>A &lt; B &amp; &quot;C&quot;</title>");
-  const std::vector<double> box = numbers(attribute(svg, "class=\"panel\"", "data-box"));
-  const std::vector<double> x = numbers(attribute(svg, "class=\"panel\"", "data-x")),
-                            y = numbers(attribute(svg, "class=\"panel\"", "data-y"));
+  const std::vector<double> box = numbers(svg, "class=\"panel\"", "data-box");
+  const std::vector<double> x = numbers(svg, "class=\"panel\"", "data-x"), y = numbers(svg, "class=\"panel\"", "data-y");
   ASSERT_EQ(box.size(), 4U);
   EXPECT_EQ(x[0], 0);
   EXPECT_EQ(x[1], 50);
   for (size_t c = 0; c < 2; ++c) {
     const Curve& curve = picture.panels[0].curves[c];
-    const std::vector<double> points = numbers(attribute(svg, "data-name=\"" + curve.run + "\"", "points"));
+    const std::vector<double> points = numbers(svg, "data-name=\"" + curve.run + "\"", "points");
     ASSERT_EQ(points.size(), 2 * curve.x.size());
     for (size_t i = 0; i < curve.x.size(); ++i) {
       const double at = is_log ? std::log(curve.y[i] / y[0]) / std::log(y[1] / y[0]) : (curve.y[i] - y[0]) / (y[1] - y[0]);

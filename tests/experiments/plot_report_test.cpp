@@ -1,14 +1,16 @@
 #include <fmt/format.h>
 
 #include <set>
-#include <sstream>
 
+#include "tests/experiments/support/picture_text.h"
 #include "tests/experiments/support/plotted_runs.h"
 #include "tests/support/expect_says.h"
 
 namespace zerostep {
 namespace {
 
+using testing::attribute_of;
+using testing::numbers_of;
 using testing::wrong_with_xml;
 
 class PlotReport : public testing::PlottedRuns {};
@@ -97,21 +99,6 @@ TEST_F(PlotReport, OfManyRunsTheMeansAreComparedOverSecondsAndForwards) {
   EXPECT_EQ(files().count("loss-seconds.svg"), 0U);  // of 25 runs
   std::filesystem::remove_all(made_.path("runs/fo0"));
   EXPECT_EQ(files().count("loss-seconds.svg"), 1U);
-}
-
-// The number of an element's attribute, of the first of this name after `from`.
-std::string attribute_of(const std::string& page, size_t from, const std::string& name) {
-  const size_t begin = page.find(" " + name + "=\"", from) + name.size() + 3;
-  return page.substr(begin, page.find('"', begin) - begin);
-}
-
-std::vector<double> numbers_of(std::string text) {
-  for (char& c : text)
-    if (c == ',') c = ' ';
-  std::istringstream in(text);
-  std::vector<double> out;
-  for (double value = 0; in >> value;) out.push_back(value);
-  return out;
 }
 
 // What a pointer over a picture shows is made of its lines' points and its panel's box and scales, what a table is sorted by is in its

@@ -78,7 +78,7 @@ class Predict : public ::testing::Test {
     const TextClassifier classifier(model, *tokenizer, batch_size);
     PredictionFile out(place_->path("here.tsv"), {"no", "yes"});
     PredictionPass pass(classifier, batch_size, out, std::move(clock));
-    pass.run(inputs, {field, "--text-field"});
+    pass.run(inputs, {.key = "--input", .text_field = field});
     return pass.rows();
   }
   struct Row {
