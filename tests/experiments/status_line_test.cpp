@@ -35,7 +35,9 @@ TEST(StatusLine, KeepsOnANarrowTerminalWhatMattersMost) {
                            " | evaluation 4.5000 | 10:30 left", " | 10:30 left", ""}) {
     const std::string expected = first + line;
     EXPECT_EQ(status_line(s, 0, columns_of_text(expected)), expected);
-    if (*line != '\0') EXPECT_NE(status_line(s, 0, columns_of_text(expected) - 1), expected);
+    if (*line != '\0') {
+      EXPECT_NE(status_line(s, 0, columns_of_text(expected) - 1), expected);
+    }
   }
   EXPECT_EQ(status_line(s, 0, 30), "mode=zo,seed=1 | running     ~");
   s.state = RunState::Failed;

@@ -268,7 +268,9 @@ TEST_F(Directories, BareOnesGetAClassifierOfFirstValues) {
       for (const ParameterInfo& p : unit.parameters) {
         float value = 0;
         found.values(p, 0, 1, &value);
-        if (p.name.starts_with(c.prefix)) EXPECT_EQ(value, static_cast<float>(p.first)) << p.name;
+        if (p.name.starts_with(c.prefix)) {
+          EXPECT_EQ(value, static_cast<float>(p.first)) << p.name;
+        }
       }
     // All of it anew: a decoder's last norm is none of a classifier's parameters.
     EXPECT_EQ(open_hugging_face_values(folder_.path(""), *c.model, {make_initial_values(5), true}).untrained, c.untrained);

@@ -141,7 +141,9 @@ TEST_F(MixtureTest, SourcesWithoutWeightsFollowEachOther) {
     const int64_t source = named[static_cast<size_t>(i)];
     ++counts[static_cast<size_t>(source)];
     const int32_t first = stream->sample(i).front();
-    if (first != 256) EXPECT_EQ(first, source == 0 ? 'a' : 'b') << i;
+    if (first != 256) {
+      EXPECT_EQ(first, source == 0 ? 'a' : 'b') << i;
+    }
   }
   const std::vector<SampleSource> sources = stream->sources();
   EXPECT_EQ(sources[0].num_samples, counts[0]);

@@ -23,7 +23,9 @@ double farthest_from_shares(const std::vector<double>& weights, uint64_t seed, i
     const Mixture::Place place = mixture.at(n);
     EXPECT_EQ(place.index, counts.at(static_cast<size_t>(place.source))++) << "sample " << n;
     for (size_t i = 0; i < weights.size(); ++i) {
-      if (n % 97 == 0) EXPECT_EQ(mixture.count(static_cast<int>(i), n + 1), counts[i]) << "after sample " << n;
+      if (n % 97 == 0) {
+        EXPECT_EQ(mixture.count(static_cast<int>(i), n + 1), counts[i]) << "after sample " << n;
+      }
       farthest = std::max(farthest, std::abs(static_cast<double>(counts[i]) - weights[i] / sum * static_cast<double>(n + 1)));
     }
   }

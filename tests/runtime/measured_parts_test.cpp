@@ -129,7 +129,9 @@ TEST(MeasuredParts, ASlowMachineLeavesLaterPartsLess) {
   EXPECT_LT(run.now_, 13);
   // By how much later parts are cut short shows when they begin: an eighth of the time may be said too much or too little before.
   for (const auto& [what, when, left] : run.begun_)
-    if (when > 0.1) EXPECT_NEAR(when + left, run.now_, 10.0 / 8) << what;
+    if (when > 0.1) {
+      EXPECT_NEAR(when + left, run.now_, 10.0 / 8) << what;
+    }
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ Plan small_plan() {
   Action reduce{.kind = ActionKind::Reduce, .parts = {{1, 0, 2, 0}}, .uses = {{{BufferKind::Gradients, 1, 0}, true, true}}};
   plan.actions = {gather, reduce};
   plan.buffers = {{.id = {BufferKind::Gradients, 1, 0}, .name = "gradients", .bytes = 128}};
-  plan.parameter_rings = {{.name = "ring"}};
+  plan.parameter_rings = {{.name = "ring", .groups = {}}};
   return plan;
 }
 

@@ -123,7 +123,9 @@ TEST_F(TextTemplateTest, AFieldThatNoRowHasIsTold) {
       warnings_.clear();
       EXPECT_EQ(DataStream::open(data, *make_byte_tokenizer())->is_from_cache(), is_second);
       ASSERT_EQ(warnings_.size(), told ? 1U : 0U) << text;
-      if (told) EXPECT_SAYS(warnings_[0], "data.train: no row has a field 'answre'");
+      if (told) {
+        EXPECT_SAYS(warnings_[0], "data.train: no row has a field 'answre'");
+      }
     }
   }
 }

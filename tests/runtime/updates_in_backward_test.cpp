@@ -115,8 +115,9 @@ TEST(UpdatesInBackwardPlan, StandBehindTheLastUse) {
             const Action& a = step.action(i);
             const bool is_visit = a.kind == ActionKind::Visit;
             if (is_visit && step.visit(a.visit).kind == VisitKind::Backward) backward_of = step.visit(a.visit).unit;
-            if (is_visit)
+            if (is_visit) {
               for (const int g : plan.layout.used_by(step.visit(a.visit).unit)) EXPECT_EQ(updated[g], 0) << describe(plan.layout, step, a);
+            }
             if (a.kind == ActionKind::Reduce) last_reduction = i;
             if (a.kind == ActionKind::GatherUpdated) first_gather = std::min(first_gather, i);
             gradient_stores += a.kind == ActionKind::Store && a.chunk.kind == BufferKind::Gradients ? 1 : 0;
@@ -163,10 +164,11 @@ TEST(UpdatesInBackwardPlan, AreTheHostsAlone) {
         if (is_late) late.insert(a.group);
         updated[a.group] += a.end - a.begin;
       }
-      if (a.kind == ActionKind::GatherUpdated)
+      if (a.kind == ActionKind::GatherUpdated) {
         EXPECT_EQ(std::any_of(a.parts.begin(), a.parts.end(), [&](const CollectivePart& part) { return late.contains(part.group); }),
                   is_late)
             << describe(halves.layout, step, a);
+      }
     }
     EXPECT_FALSE(late.empty());
     EXPECT_LT(late.size(), halves.layout.groups.size());

@@ -9,10 +9,14 @@ class AsNobody {
  public:
   AsNobody() {
     constexpr uid_t kNobody = 65534;
-    if (user_ == 0) EXPECT_EQ(::seteuid(kNobody), 0);
+    if (user_ == 0) {
+      EXPECT_EQ(::seteuid(kNobody), 0);
+    }
   }
   ~AsNobody() {
-    if (user_ == 0) EXPECT_EQ(::seteuid(user_), 0);
+    if (user_ == 0) {
+      EXPECT_EQ(::seteuid(user_), 0);
+    }
   }
   AsNobody(const AsNobody&) = delete;
   AsNobody& operator=(const AsNobody&) = delete;
