@@ -81,8 +81,8 @@ UnfinishedFile::UnfinishedFile(std::string target, const std::string& path) : ta
     }
     if (is_file_at(path_, file_.get())) break;
   }
-  place_ = remember(path_);
   if (::ftruncate(file_.get(), 0) != 0) fail_run("cannot write {}: {}", path_, std::strerror(errno));
+  place_ = remember(path_);
 }
 
 void UnfinishedFile::open_alone() {

@@ -11,6 +11,8 @@
 
 #include "base/console.h"
 #include "base/format.h"
+#include "runtime/data/text_remarks.h"
+#include "runtime/data/text_template.h"
 
 namespace zerostep {
 namespace {
@@ -36,15 +38,17 @@ void PredictionPass::run(const std::vector<std::string>& inputs, const DocumentS
   for (const std::string& input : inputs) all += static_cast<double>(std::filesystem::file_size(input));
   for (const std::string& input : inputs) {
     const auto bytes = static_cast<double>(std::filesystem::file_size(input));
-    blank_lines_ += for_each_text(input, source, [&](TextRow row) {
+    const auto take = [&](TextRow row) {
       bytes_ += row.text.size();
       row.share_read = (before + row.share_read * bytes) / std::max(all, 1.0);
       window_.push_back(std::move(row));
       if (window_.size() >= most_rows_ || bytes_ >= kWindowBytes) finish_window(source.key);
-    });
+    };
+    blank_lines_ += for_each_text(input, source, take, &met_);
     before += bytes;
   }
   finish_window(source.key);
+  remarks_ = TextRemarks{.stray_byte = {}, .absent_fields = absent_fields(met_, 0)}.sentences(inputs, source, TextTemplate(source));
   seconds_ = now_() - start_;
   if (has_terminal_) show_status("");
 }

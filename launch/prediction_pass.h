@@ -26,6 +26,8 @@ class PredictionPass {
   // Of the table, which are no rows.
   int64_t blank_lines() const { return blank_lines_; }
   double seconds() const { return seconds_; }
+  // What is to be said of the tables' texts, a sentence each.
+  const std::vector<std::string>& remarks() const { return remarks_; }
 
  private:
   void finish_window(const std::string& key);
@@ -35,6 +37,8 @@ class PredictionPass {
   PredictionFile& out_;
   size_t most_rows_, bytes_ = 0;
   std::vector<TextRow> window_;
+  std::vector<bool> met_;  // fields of the texts' template that some row has had
+  std::vector<std::string> remarks_;
   int64_t rows_ = 0, blank_lines_ = 0;
   double share_ = 0;  // of the input that is done
   double start_ = 0, seconds_ = 0, shown_ = 0;

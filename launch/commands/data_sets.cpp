@@ -27,6 +27,7 @@ int threads_here() { return std::max(1, static_cast<int>(std::thread::hardware_c
 struct TextOptions {
   std::string text, text_field;  // "": not given
   std::string text_option = "--text", text_field_option = "--text-field";
+  bool is_of_corpus = true;  // false: the corpus's options, borrowed for evaluation data, whose catalogue says it better
 };
 
 // Names of the catalogue, paths and globs as sources.
@@ -57,6 +58,7 @@ std::vector<DocumentSource> sources_of(const std::vector<std::string>& named, co
       source.max_documents = entry->source.value("max_documents", int64_t{0});
       source.skips_missing = entry->source.value("missing", "error") == "skip";
     }
+    if (!text_options.text_field.empty() && text_options.is_of_corpus) source.text.clear();
     if (!text_options.text.empty()) {
       source.text = text_options.text;
       source.ways.text = text_options.text_option;
@@ -74,6 +76,7 @@ TextOptions against_text(const DataCheckArguments& arguments) {
   if (!out.text.empty() || !out.text_field.empty()) return out;
   out.text = arguments.text;
   out.text_field = arguments.text_field;
+  out.is_of_corpus = false;
   if (!out.text.empty()) out.text_option = "--text (--against-text is that of evaluation data)";
   if (!out.text_field.empty()) out.text_field_option = "--text-field (--against-text-field is that of evaluation data)";
   return out;

@@ -80,6 +80,7 @@ int predict(const PredictArguments& arguments) {
   print_out("{}: {} of {} in {}, {} rows/s on {}\n", arguments.output, counted(prediction.rows(), "row"), arguments.input,
             human_duration(prediction.seconds()), human_count(static_cast<double>(prediction.rows()) / prediction.seconds()),
             device.description());
+  for (const std::string& remark : prediction.remarks()) print_err("warning: {}\n", remark);
   if (prediction.blank_lines() > 0)
     print_err("{} of {} {} no row, and {} has none for {}\n", counted(prediction.blank_lines(), "blank line"), arguments.input,
               prediction.blank_lines() == 1 ? "is" : "are", arguments.output, prediction.blank_lines() == 1 ? "it" : "them");

@@ -61,7 +61,7 @@ void Deriver::run() {
 
 void Deriver::run_contexts() {
   defaults();
-  sources();
+  for (const char* list : kSourceLists) v_.set_sources(list, sources_as_written(list));
   contexts();
 }
 

@@ -86,6 +86,17 @@ std::vector<SourceConfig> Deriver::sources_of(const std::string& list) {
   return out;
 }
 
+std::vector<SourceConfig> Deriver::sources_as_written(const std::string& list) const {
+  std::vector<SourceConfig> out;
+  if (!v_.has(list)) return out;
+  for (const json& entry : v_.find(list)->value) {
+    const json files = entry.is_object() ? entry.value("files", json()) : entry;
+    for (const json& file : files.is_array() ? files : json::array({files}))
+      out.emplace_back().files.push_back(file.is_string() ? file.get<std::string>() : "");
+  }
+  return out;
+}
+
 std::optional<SourceConfig> Deriver::source_of(const json& given, const std::string& path) {
   SourceConfig source;
   source.key = path;

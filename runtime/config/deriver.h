@@ -82,6 +82,8 @@ class Deriver {
   // The sources of data.train and its like, those of the catalogue by their names.
   void sources();
   std::vector<SourceConfig> sources_of(const std::string& list);
+  // The files that entries name, each for itself; "": of a name of the catalogue, which is not looked up.
+  std::vector<SourceConfig> sources_as_written(const std::string& list) const;
   // One of a list; nothing where it has been said what is wrong.
   std::optional<SourceConfig> source_of(const nlohmann::json& given, const std::string& path);
   // `as_path`: what the name may be the path of as well; "": of nothing.

@@ -89,7 +89,8 @@ Values check_tree(const Document& document, Findings& findings);
 // Defaults, "auto", derived values and whatever several keys decide together.
 void derive(Values& values, const ConfigRequest& request, Findings& findings);
 // Of a configuration that was resolved once, as a run's config.json is, the paths that have no effect where they stand, as derive() marks
-// them. Keys that are not known here, or have values that they may not have, are none of these.
+// them. Keys that are not known here, or have values that they may not have, are none of these. Reads no file: what a name of the
+// catalogue stands for may have rows with fields.
 std::set<std::string> keys_without_effect(const nlohmann::json& resolved);
 // The model that `model` describes: its sizes, or those of the config.json in model.path, with the dropout that is given. The vocabulary is
 // 0 where nothing says it. InputError.

@@ -17,7 +17,7 @@ namespace zerostep {
 namespace {
 
 // To be raised when the same files, tokenizer and options would give other samples.
-constexpr uint64_t kSamplesFormat = 2;
+constexpr uint64_t kSamplesFormat = 3;
 constexpr size_t kRowsEach = 64;  // that a thread takes at a time
 
 // The file: numbers of samples, names, tokens and the largest token; each name and the place where it first occurs, as length and bytes; of

@@ -10,7 +10,7 @@ namespace zerostep {
 namespace {
 
 // To be raised when the same files and tokenizer would give other tokens.
-constexpr uint64_t kTokensFormat = 1;
+constexpr uint64_t kTokensFormat = 2;
 
 // What decides the tokens beside the files' content.
 void add_rules(ContentHash& hash, const std::vector<std::string>& files, const DocumentSource& source, const Tokenizer& tokenizer) {

@@ -21,11 +21,13 @@ std::vector<int64_t> absent_fields(const std::vector<bool>& met, int64_t num_lef
 std::vector<std::string> TextRemarks::sentences(const std::vector<std::string>& files, const DocumentSource& source,
                                                 const TextTemplate& text) const {
   std::vector<std::string> out;
-  if (stray_byte)
+  if (stray_byte && stray_byte->file >= 0 && stray_byte->file < std::ssize(files))
     out.push_back(fmt::format("{}: {}{}; its bytes are kept as they are", source.key, nth(files, stray_byte->file), stray_byte->place));
-  for (const int64_t field : absent_fields)
+  for (const int64_t field : absent_fields) {
+    if (field < 0 || field >= std::ssize(text.fields())) continue;
     out.push_back(fmt::format("{}: no row has a field '{}', which {} names: the parts with it are left out everywhere", source.key,
                               nth(text.fields(), field), text.named_by(static_cast<size_t>(field))));
+  }
   return out;
 }
 

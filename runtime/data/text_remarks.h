@@ -22,7 +22,7 @@ struct TextRemarks {
   std::optional<StrayByte> stray_byte;
   std::vector<int64_t> absent_fields;  // zerostep::absent_fields()
 
-  // A sentence each.
+  // A sentence each. What a damaged cache says of files or fields that are not there is left out.
   std::vector<std::string> sentences(const std::vector<std::string>& files, const DocumentSource& source, const TextTemplate& text) const;
   // As text, at most kMostPacked bytes; "": there are none.
   static constexpr size_t kMostPacked = 4096;

@@ -118,11 +118,13 @@ class TextRecords final : public RowBatch {
 
 }  // namespace
 
-int64_t for_each_text(const std::string& path, const DocumentSource& source, const std::function<void(TextRow row)>& visit) {
+int64_t for_each_text(const std::string& path, const DocumentSource& source, const std::function<void(TextRow row)>& visit,
+                      std::vector<bool>* met) {
   const TextTemplate texts(source);
+  if (met != nullptr) met->resize(texts.fields().size());
   std::string buffer;
   const auto visit_row = [&](RowBatch& row, double share) {
-    if (const auto text = texts.text(row, buffer)) visit({std::string(*text), row.place(), share});
+    if (const auto text = texts.text(row, buffer, met)) visit({std::string(*text), row.place(), share});
   };
   const TableKind kind = table_kind(path, source.key);
   if (kind == TableKind::Tabs || kind == TableKind::Commas) {

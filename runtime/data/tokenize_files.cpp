@@ -46,8 +46,8 @@ struct ChunkResult {
   TextCounts counts;
   std::vector<DocumentEnd> ends;  // where documents are counted
   std::vector<bool> met;          // which of the template's fields its rows have
-  std::optional<TextRemarks::StrayByte> stray;
-  std::exception_ptr error;  // met behind these documents
+  std::optional<size_t> stray;    // its first byte that is not UTF-8
+  std::exception_ptr error;       // met behind these documents
 };
 
 // Cuts the files into chunks, one after the other.
@@ -150,12 +150,11 @@ void tokenize_rows(RowBatch& rows, const Rules& rules, ChunkResult& result) {
 }
 
 // The first byte of a text that is not UTF-8. InputError where the tokenizer loses it.
-std::optional<TextRemarks::StrayByte> stray_byte(const Chunk& chunk, const Rules& rules) {
-  const size_t position = first_ill_formed_byte(chunk.part.text);
+std::optional<size_t> stray_byte(const TextPart& part, const Rules& rules) {
+  const size_t position = first_ill_formed_byte(part.text);
   if (position == std::string_view::npos) return std::nullopt;
-  const std::string what = chunk.part.not_utf8_at(position);
-  if (rules.tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}: {}", rules.source.key, what);
-  return TextRemarks::StrayByte{chunk.file, what.substr(chunk.part.path.size())};
+  if (rules.tokenizer.stray_bytes() == Tokenizer::StrayBytes::Lost) fail_input("{}: {}", rules.source.key, part.not_utf8_at(position));
+  return position;
 }
 
 ChunkResult tokenize_chunk(const Chunk& chunk, const Rules& rules) {
@@ -165,7 +164,7 @@ ChunkResult tokenize_chunk(const Chunk& chunk, const Rules& rules) {
     if (chunk.rows) {
       tokenize_rows(*chunk.rows, rules, result);
     } else {
-      result.stray = stray_byte(chunk, rules);
+      result.stray = stray_byte(chunk.part, rules);
       if (chunk.begins_document) {
         rules.tokenizer.encode(chunk.part.text, result.tokens);
       } else {
@@ -267,15 +266,18 @@ TokenizeResult tokenize_files(const std::vector<std::string>& files, const Docum
       round.push_back(std::move(*chunk));
     }
     int64_t round_tokens = 0;
-    for (ChunkResult& chunk : tokenize_round(round, num_threads, rules)) {
+    std::vector<ChunkResult> results = tokenize_round(round, num_threads, rules);
+    for (size_t i = 0; i < results.size(); ++i) {
+      ChunkResult& chunk = results[i];
       const bool is_full = source.max_documents > 0 && keep_documents(chunk, source.max_documents - result.num_documents);
       if (chunk.error) std::rethrow_exception(chunk.error);
       if (chunk.stray && !result.remarks.stray_byte) {
-        result.remarks.stray_byte = chunk.stray;
-        tell({.stray_byte = chunk.stray, .absent_fields = {}});
+        const TextPart& part = round[i].part;
+        result.remarks.stray_byte = {round[i].file, part.not_utf8_at(*chunk.stray).substr(part.path.size())};
+        tell({.stray_byte = result.remarks.stray_byte, .absent_fields = {}});
       }
       take(chunk.tokens);
-      for (size_t i = 0; i < chunk.met.size(); ++i) met[i] = met[i] || chunk.met[i];
+      for (size_t f = 0; f < chunk.met.size(); ++f) met[f] = met[f] || chunk.met[f];
       round_tokens += static_cast<int64_t>(chunk.tokens.size());
       result.num_documents += chunk.counts.num_documents;
       result.num_text_bytes += chunk.counts.num_text_bytes;

@@ -123,5 +123,21 @@ TEST_F(DataCommandsTest, CheckTakesAnotherTextOfEvaluationData) {
   EXPECT_EQ(check({"--against-text-field", "sentence", "--against-text", "{sentence}"}).status, 2);
 }
 
+// What the user says comes before what the catalogue says.
+TEST_F(DataCommandsTest, AFieldThatIsAskedForComesBeforeTheCatalogues) {
+  place_.write("rows.jsonl", R"({"title": "abc", "body": "defgh"})");
+  place_.write("datasets.json", R"({"mine": {"files": "rows.jsonl", "text": "{title}: {body}"}})");
+  const auto text = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command{"data", "show", "mine", "--catalogue", place_.path("datasets.json"), "--json"};
+    command.insert(command.end(), more.begin(), more.end());
+    const Outcome done = place_.run(command);
+    EXPECT_EQ(done.status, 0) << done.err;
+    return json::parse(done.out).at("text");
+  };
+  EXPECT_EQ(text({}), "{title}: {body}");
+  EXPECT_EQ(text({"--text-field", "body"}), "body");
+  EXPECT_EQ(text({"--text", "{body}!"}), "{body}!");
+}
+
 }  // namespace
 }  // namespace zerostep::testing

@@ -1,104 +1,19 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <tuple>
 
-#include "base/unfinished_file.h"
-#include "launch/model_files.h"
-#include "launch/prediction_pass.h"
-#include "models/safetensors.h"
-#include "tests/launch/support/run_binary.h"
-#include "tests/support/large_table.h"
-#include "tests/support/memory_growth.h"
+#include "tests/launch/support/predict_case.h"
 
-// `predict` on a classifier that has learned which of two words a sentence holds; and exports in 16 bit.
+// What `predict` reads and writes.
 namespace zerostep::testing {
 namespace {
 
 using nlohmann::json;
-
-std::vector<std::string> split(const std::string& text, char at) {
-  std::vector<std::string> out;
-  std::istringstream in(text);
-  for (std::string part; std::getline(in, part, at);) out.push_back(part);
-  return out;
-}
-
-class Predict : public ::testing::Test {
- protected:
-  // One classifier for all tests of a process.
-  static void SetUpTestSuite() {
-    place_ = std::make_unique<Workplace>();
-    place_->write("train.tsv", "text\tlabel\n" + rows(96, true));
-    place_->write("run.json", R"({
-      "train_batch_size": 8, "train_micro_batch_size_per_gpu": 8, "seed": 3,
-      "optimizer": {"type": "AdamW", "params": {"lr": 0.003}},
-      "model": {"family": "bert", "num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2,
-                "max_position_embeddings": 64, "classifier_pooling": "mean"},
-      "data": {"train": ")" + place_->path("train.tsv") +
-                                  R"(", "eval": ")" + place_->path("train.tsv") + R"(", "sequence_length": 64},
-      "run": {"name": "test", "output_dir": ")" +
-                                  place_->path("runs") + R"(", "steps": 60, "checkpoint_interval": 60}})");
-    ASSERT_EQ(place_->run({"train", place_->path("run.json")}).status, 0);
-    ASSERT_EQ(place_->run({"export", place_->path("runs/test/checkpoints/step_00000060"), place_->path("model")}).status, 0);
-  }
-  static void TearDownTestSuite() { place_.reset(); }
-
-  // Of very different lengths; every eighth says the other word.
-  static std::string sentence(int i) {
-    std::string text = (i % 3 == 0) != (i % 8 == 5) ? "good" : "bad";
-    for (int w = 0; w < i * 5 % 9; ++w) text = (w % 2 == 0 ? "so " : "very ") + text;
-    return text;
-  }
-  static std::string rows(int count, bool labelled) {
-    std::string out;
-    for (int i = 0; i < count; ++i) out += sentence(i) + (labelled ? i % 3 == 0 ? "\tyes" : "\tno" : "") + "\n";
-    return out;
-  }
-  static Outcome predict(const std::string& input, const std::string& output, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments{"predict",           "--model",  place_->path("model"), "--input",
-                                       place_->path(input), "--output", place_->path(output)};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return place_->run(arguments);
-  }
-  // In this process; gives the number of rows.
-  static int64_t predict_here(const std::vector<std::string>& inputs, int64_t batch_size, const std::string& field,
-                              std::function<double()> clock = steady_seconds) {
-    const SavedModel saved = open_model(place_->path("model"));
-    const auto tokenizer = tokenizer_of_model(place_->path("model"), *saved.model);
-    const PlainModel model(*saved.model, saved.read, Device::cpu());
-    const TextClassifier classifier(model, *tokenizer, batch_size);
-    PredictionFile out(place_->path("here.tsv"), {"no", "yes"});
-    PredictionPass pass(classifier, batch_size, out, std::move(clock));
-    pass.run(inputs, {.key = "--input", .text_field = field});
-    return pass.rows();
-  }
-  struct Row {
-    std::string label;
-    double probability, margin, no, yes;
-  };
-  static std::vector<Row> table(const std::string& name) {
-    std::vector<Row> out;
-    std::vector<std::string> lines = split(place_->read(name), '\n');
-    EXPECT_EQ(lines.at(0), "label\tprobability\tmargin\tprobability_no\tprobability_yes");
-    for (size_t i = 1; i < lines.size(); ++i) {
-      const auto cells = split(lines[i], '\t');
-      out.push_back({cells.at(0), std::stod(cells.at(1)), std::stod(cells.at(2)), std::stod(cells.at(3)), std::stod(cells.at(4))});
-    }
-    return out;
-  }
-
-  static std::unique_ptr<Workplace> place_;
-};
-std::unique_ptr<Workplace> Predict::place_;
 
 TEST_F(Predict, HasTheEvaluationsAccuracyARowARow) {
   const Outcome done = predict("train.tsv", "out.tsv");
@@ -321,131 +236,5 @@ TEST_F(Predict, MistakesAreNamedAndLeaveNothing) {
 
 // By a clock of four seconds a row: lines after 12 s, 24 s... name the rows that are done and how long the others take. In a table of the
 // same rows in two files each row is as far on the way; a table that is done within ten seconds needs no line.
-TEST_F(Predict, SaysHowFarItIsEveryTenSeconds) {
-  constexpr int kRows = 24;
-  std::string half;
-  for (int i = 0; i < kRows / 2; ++i) half += "so good\n";
-  place_->write("whole.tsv", half + half);
-  place_->write("half1.tsv", half);
-  place_->write("half2.tsv", half);
-  place_->write("brief.tsv", "good\nbad\n");
-  const auto said = [&](const std::vector<std::string>& inputs) {
-    std::vector<std::string> paths;
-    for (const std::string& input : inputs) paths.push_back(place_->path(input));
-    double seconds = 0;
-    ::testing::internal::CaptureStderr();
-    predict_here(paths, 1, "0", [&] { return std::exchange(seconds, seconds + 4); });
-    return split(::testing::internal::GetCapturedStderr(), '\n');
-  };
-  const std::vector<std::string> expected = {"3 rows (12 %) | 0.25 rows/s | 1:24 left",  "6 rows (25 %) | 0.25 rows/s | 1:12 left",
-                                             "9 rows (38 %) | 0.25 rows/s | 1:00 left",  "12 rows (50 %) | 0.25 rows/s | 48 s left",
-                                             "15 rows (62 %) | 0.25 rows/s | 36 s left", "18 rows (75 %) | 0.25 rows/s | 24 s left",
-                                             "21 rows (88 %) | 0.25 rows/s | 12 s left", "24 rows (100 %) | 0.25 rows/s | 0.0 s left"};
-  EXPECT_EQ(said({"whole.tsv"}), expected);
-  EXPECT_EQ(said({"half1.tsv", "half2.tsv"}), expected);
-  EXPECT_EQ(said({"brief.tsv"}), std::vector<std::string>());
-}
-
-// Of a table that has 96 MiB of text more it takes no 48 MiB of memory more: it holds a window of rows, and of the file a few megabytes.
-TEST_F(Predict, HoldsAWindowOfATableWhateverItsSize) {
-  constexpr int64_t kRowBytes = 1 << 16;
-  const auto growth = [&](int64_t groups) {
-    const std::string table = place_->path("large.parquet");
-    EXPECT_GE(memory_growth_of([&] { write_large_table(table, groups, kRowBytes); }), 0);
-    return memory_growth_of([&] {
-      if (predict_here({table}, 32, "text") != rows_of_large_table(groups, kRowBytes)) throw std::runtime_error("rows are missing");
-    });
-  };
-  write_large_table(place_->path("empty.parquet"), 0, kRowBytes);  // what Arrow's library takes itself is here before
-  const int64_t few = growth(2), many = growth(5);
-  EXPECT_GE(few, 0);
-  EXPECT_GE(many, 0);
-  EXPECT_LE(many - few, int64_t{48} << 20);
-}
-
-TEST_F(Predict, OneProcessAtATimeWritesATable) {
-  place_->write("two.tsv", "text\nso bad\nso good\n");
-  {
-    const UnfinishedFile other(place_->path("shared.tsv"), place_->path("shared.tsv.partial"));
-    const Outcome refused = predict("two.tsv", "shared.tsv");
-    EXPECT_EQ(refused.status, 2);
-    EXPECT_SAYS(refused.err, place_->path("shared.tsv") + ": another process writes it");
-    EXPECT_TRUE(place_->exists("shared.tsv.partial"));
-  }
-  ASSERT_EQ(predict("two.tsv", "shared.tsv").status, 0);
-  EXPECT_EQ(table("shared.tsv").size(), 2u);
-}
-
-TEST_F(Predict, ALinkStaysWhereItIs) {
-  place_->write("two.tsv", "text\nso bad\nso good\n");
-  ASSERT_EQ(predict("two.tsv", "led_to.tsv").status, 0);
-  const std::string before = place_->read("led_to.tsv");
-  for (const char* target : {"led_to.tsv", "nothing.tsv"}) {
-    std::filesystem::create_symlink(place_->path(target), place_->path("link.tsv"));
-    const Outcome refused = predict("two.tsv", "link.tsv");
-    EXPECT_EQ(refused.status, 2);
-    EXPECT_SAYS(refused.err, "--output " + place_->path("link.tsv") + ": that is a link");
-    EXPECT_TRUE(std::filesystem::is_symlink(place_->path("link.tsv")));
-    std::filesystem::remove(place_->path("link.tsv"));
-  }
-  EXPECT_EQ(place_->read("led_to.tsv"), before);
-}
-
-TEST_F(Predict, LeavesNothingWhereASignalEndsIt) {
-  place_->write("many.tsv", "text\n" + rows(400000, false));
-  const pid_t pid = place_->start({program(), "predict", "--model", place_->path("model"), "--input", place_->path("many.tsv"), "--output",
-                                   place_->path("ended.tsv"), "--batch-size", "1"});
-  for (int waited = 0; waited < 3000 && !place_->exists("ended.tsv.partial"); ++waited) ::usleep(10000);
-  EXPECT_TRUE(place_->exists("ended.tsv.partial"));
-  ::kill(pid, SIGTERM);
-  const Outcome ended = place_->finish(pid);
-  EXPECT_EQ(ended.status, 143) << ended.err;
-  EXPECT_FALSE(place_->exists("ended.tsv.partial") || place_->exists("ended.tsv"));
-}
-
-// Rounded to nearest, of two as near to the even one: the bits are those of LibTorch's own conversion.
-TEST_F(Predict, ExportsInSixteenBitAreRounded) {
-  const std::string checkpoint = place_->path("runs/test/checkpoints/step_00000060");
-  const SafetensorsFile whole(place_->path("model/model.safetensors"));
-  for (const auto& [name, type, dtype] : {std::tuple{"bf16", "BF16", "bfloat16"}, {"fp16", "F16", "float16"}, {"fp32", "F32", "float32"}}) {
-    const Outcome done = place_->run({"export", checkpoint, place_->path(name), "--dtype", name});
-    ASSERT_EQ(done.status, 0) << done.err;
-    EXPECT_EQ(json::parse(place_->read(std::string(name) + "/config.json"))["torch_dtype"], dtype);
-    const SafetensorsFile rounded(place_->path(std::string(name) + "/model.safetensors"));
-    ASSERT_EQ(rounded.tensors().size(), whole.tensors().size());
-    for (const auto& [tensor, info] : whole.tensors()) {
-      EXPECT_EQ(rounded.tensor(tensor).type, type);
-      const auto count = static_cast<size_t>(info.num_elements());
-      std::vector<float> expected(count), found(count);
-      whole.read(tensor, 0, info.num_elements(), expected.data());
-      rounded.read(tensor, 0, info.num_elements(), found.data());
-      for (float& value : expected) {
-        if (std::string(name) == "bf16") {
-          // The nearest of the two values that have the upper 16 bits, or these and one more.
-          uint32_t bits = 0;
-          std::memcpy(&bits, &value, 4);
-          bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000;
-          std::memcpy(&value, &bits, 4);
-        } else if (std::string(name) == "fp16") {
-          // Ten bits behind the first; below 2^-14 a step is 2^-24.
-          const double step = std::max(std::exp2(std::floor(std::log2(std::abs(static_cast<double>(value)))) - 10), 0x1p-24);
-          value = value == 0 ? 0 : static_cast<float>(std::nearbyint(value / step) * step);
-        }
-      }
-      EXPECT_EQ(found, expected) << name << " " << tensor;
-    }
-  }
-  const auto size = [&](const char* name) { return static_cast<double>(place_->read(std::string(name) + "/model.safetensors").size()); };
-  EXPECT_LT(size("bf16"), 0.6 * size("fp32"));
-  EXPECT_LT(size("fp16"), 0.6 * size("fp32"));
-  EXPECT_EQ(place_->read("fp32/model.safetensors"), place_->read("model/model.safetensors"));
-  // It is a model to read as any.
-  EXPECT_EQ(place_->run({"eval", place_->path("run.json"), "--checkpoint", place_->path("bf16")}).status, 0);
-  const Outcome refused = place_->run({"export", checkpoint, place_->path("int8"), "--dtype", "int8"});
-  EXPECT_EQ(refused.status, 2);
-  EXPECT_SAYS(refused.err, "--dtype is 'int8'; expected fp32, bf16 or fp16");
-  EXPECT_FALSE(place_->exists("int8"));
-}
-
 }  // namespace
 }  // namespace zerostep::testing
