@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -7,11 +8,16 @@
 
 namespace zerostep {
 
-// Whether a run makes a checkpoint when it is asked to stop, from which --resume goes on. All runs of a search do.
-bool is_saved_at_stop(const SweepRequest& request, size_t run);
+// Where a run that is asked to stop goes on at --resume.
+enum class AfterStop : uint8_t {
+  GoesOn,     // from a checkpoint that it makes when it stops, as all runs of a search do
+  GoesBack,   // to the checkpoint of its best evaluation (run.keep_best), which is older; anew where it had no evaluation yet
+  BeginsAnew  // it makes no checkpoints
+};
+AfterStop after_stop(const SweepRequest& request, size_t run);
 // Names the runs that wait, have minutes to go as predicted, and make no checkpoints. "": there are none.
 std::string unsaved_runs_text(const SweepRequest& request, const std::vector<SweepRow>& rows);
-// What an interrupt asks of the runs that go on: so many save, so many others do not.
-std::string interrupt_text(size_t saved, size_t others);
+// What an interrupt asks of the runs that go on, and what becomes of each at --resume.
+std::string interrupt_text(const std::vector<AfterStop>& runs);
 
 }  // namespace zerostep

@@ -389,9 +389,9 @@ class Sweep {
     const int asked = request_.interrupts ? request_.interrupts() : 0;
     if (asked >= 1 && interrupts_ == 0) {
       journal_->note("interrupt", "runs are asked to stop");
-      const auto saved = static_cast<size_t>(
-          std::count_if(started_.begin(), started_.end(), [&](const StartedRun& run) { return is_saved_at_stop(request_, run.row); }));
-      screen_.line(interrupt_text(saved, started_.size() - saved));
+      std::vector<AfterStop> after;
+      for (const StartedRun& run : started_) after.push_back(after_stop(request_, run.row));
+      screen_.line(interrupt_text(after));
       // What waits first: it would take the place of what ends.
       for (const bool has_begun : {false, true})
         for (const StartedRun& run : started_)

@@ -11,6 +11,7 @@ SweepRequest request_of(const std::vector<double>& seconds) {
   for (double predicted : seconds) {
     out.points.emplace_back().name = std::string(1, static_cast<char>('a' + out.planned.size()));
     PlannedRun& planned = out.planned.emplace_back();
+    planned.steps = 4;
     if (predicted >= 0) planned.seconds = predicted;
   }
   return out;
@@ -33,20 +34,53 @@ TEST(SavedRuns, LongOnesWithoutCheckpointsAreNamed) {
   EXPECT_EQ(unsaved_runs_text(request, rows), "");
 }
 
+TEST(SavedRuns, GoOnGoBackOrBeginAnewAfterAStop) {
+  SweepRequest request = request_of({1, 1, 1, 1});
+  request.points[1].loaded.config.run.checkpoint_interval = request.points[3].loaded.config.run.checkpoint_interval = 10;
+  request.points[2].loaded.config.run.keep_best = request.points[3].loaded.config.run.keep_best = true;
+  const auto all = [&] {
+    std::vector<AfterStop> out;
+    for (size_t i = 0; i < request.points.size(); ++i) out.push_back(after_stop(request, i));
+    return out;
+  };
+  EXPECT_EQ(all(), (std::vector{AfterStop::BeginsAnew, AfterStop::GoesOn, AfterStop::GoesBack, AfterStop::GoesOn}));
+  request.file.search.emplace();
+  EXPECT_EQ(all(), std::vector(4, AfterStop::GoesOn));
+}
+
 TEST(SavedRuns, AnInterruptTellsWhatBecomesOfThem) {
-  EXPECT_EQ(interrupt_text(1, 0), "interrupted: the run that goes on is asked to save and stop; once more ends it at once");
-  EXPECT_EQ(interrupt_text(2, 0), "interrupted: the runs that go on are asked to save and stop; once more ends them at once");
-  EXPECT_EQ(interrupt_text(0, 1),
+  const auto text = [](size_t saved, size_t anew, size_t back = 0) {
+    std::vector<AfterStop> runs(saved, AfterStop::GoesOn);
+    runs.insert(runs.end(), anew, AfterStop::BeginsAnew);
+    runs.insert(runs.end(), back, AfterStop::GoesBack);
+    return interrupt_text(runs);
+  };
+  EXPECT_EQ(text(1, 0), "interrupted: the run that goes on is asked to save and stop; once more ends it at once");
+  EXPECT_EQ(text(2, 0), "interrupted: the runs that go on are asked to save and stop; once more ends them at once");
+  EXPECT_EQ(text(0, 1),
             "interrupted: the run that goes on is asked to stop; it makes no checkpoints and begins anew at --resume; once more ends it at "
             "once");
   EXPECT_EQ(
-      interrupt_text(0, 2),
+      text(0, 2),
       "interrupted: the runs that go on are asked to stop; they make no checkpoints and begin anew at --resume; once more ends them at "
       "once");
-  EXPECT_EQ(interrupt_text(1, 2),
+  EXPECT_EQ(text(1, 2),
             "interrupted: of the runs that go on 1 is asked to save and stop, and 2 to stop; they make no checkpoints and begin anew at "
             "--resume; once more ends them at once");
-  EXPECT_EQ(interrupt_text(0, 0), "interrupted");
+  EXPECT_EQ(
+      text(0, 0, 1),
+      "interrupted: the run that goes on is asked to stop; it goes back at --resume to the checkpoint of its best evaluation, or begins "
+      "anew where there was none; once more ends it at once");
+  EXPECT_EQ(
+      text(0, 0, 2),
+      "interrupted: the runs that go on are asked to stop; they go back at --resume to the checkpoint of their best evaluation, or begin "
+      "anew where there was none; once more ends them at once");
+  EXPECT_EQ(
+      text(1, 1, 2),
+      "interrupted: of the runs that go on 1 is asked to save and stop, and 3 to stop; 2 go back at --resume to the checkpoint of their "
+      "best evaluation, or begin anew where there was none; 1 makes no checkpoints and begins anew at --resume; once more ends them at "
+      "once");
+  EXPECT_EQ(text(0, 0), "interrupted");
 }
 
 }  // namespace
