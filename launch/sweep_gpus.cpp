@@ -27,7 +27,7 @@ void settle_gpus(SweepResources& resources, const std::vector<SweepPoint>& point
     if (std::none_of(points.begin(), points.end(), is_on_gpu)) return;
     resources.gpus.resize(static_cast<size_t>(Device::num_gpus()));
     std::iota(resources.gpus.begin(), resources.gpus.end(), 0);
-    resources.names_gpus = false;
+    resources.has_all_gpus = true;
     return;
   }
   const int there = Device::num_gpus();

@@ -229,7 +229,7 @@ bool set_axis(PlotInput& input, const char* name, std::vector<std::string>& note
 void add_pictures_over_costs(const PlotRequest& request, PlotInput& input, std::vector<DrawnPicture>& pictures,
                              std::vector<std::string>& notes) {
   input.only_curves = true;
-  const auto is_called = [&](const std::string& name) {
+  const auto place_of = [&](const std::string& name) {
     return std::find_if(pictures.begin(), pictures.end(), [&](const DrawnPicture& other) { return other.wide.head.name == name; });
   };
   constexpr size_t kMostCurves = 24;
@@ -239,13 +239,13 @@ void add_pictures_over_costs(const PlotRequest& request, PlotInput& input, std::
     if (!set_axis(input, axis, notes)) continue;
     for (const View& view : all_views()) {
       const auto last = before.find(std::string(view.name));
-      if (last == before.end() || is_called(last->second) == pictures.end()) continue;
+      if (last == before.end() || place_of(last->second) == pictures.end()) continue;
       std::optional<Picture> picture = view.make(input);
       if (!picture) continue;
       picture->is_grouped = !input.by.empty();
       picture->name += fmt::format("-{}", axis);
       picture->title += fmt::format(" over {}", words);
-      const auto place = is_called(last->second) + 1;
+      const auto place = place_of(last->second) + 1;
       last->second = picture->name;
       pictures.insert(place, drawn(std::move(*picture), request.size));
     }

@@ -38,7 +38,7 @@ MachineShares::MachineShares(const SweepResources& resources, const std::vector<
                              const std::vector<int64_t>& gpu_bytes)
     : memory_bytes_(memory_bytes) {
   const auto ranks = static_cast<size_t>(resources.ranks), gpus = resources.gpus.size();
-  if (resources.names_gpus && gpus > 0 && gpus < ranks)
+  if (!resources.has_all_gpus && gpus > 0 && gpus < ranks)
     fail_input("a run has {} and there {} for them: name as many GPUs as a run has ranks (--gpus, resources.gpus), or fewer ranks",
                counted(resources.ranks, "rank"), gpus == 1 ? "is 1 GPU" : fmt::format("are {} GPUs", gpus));
   if (std::set<int>(resources.gpus.begin(), resources.gpus.end()).size() < gpus)
@@ -50,8 +50,8 @@ MachineShares::MachineShares(const SweepResources& resources, const std::vector<
   if (gpus > 0 && jobs > room)
     fail_input(
         "{} with {} each need {} GPUs, and {} {} {}: each run has its GPUs for itself{}", counted(resources.jobs, "job"),
-        counted(resources.ranks, "rank"), jobs * ranks, gpus, gpus == 1 ? "is" : "are", resources.names_gpus ? "named" : "there",
-        resources.names_gpus ? "" : fmt::format("; {} at once can be had (--jobs, resources.jobs)", counted(std::ssize(shares_), "job")));
+        counted(resources.ranks, "rank"), jobs * ranks, gpus, gpus == 1 ? "is" : "are", resources.has_all_gpus ? "there" : "named",
+        resources.has_all_gpus ? fmt::format("; {} at once can be had (--jobs, resources.jobs)", counted(std::ssize(shares_), "job")) : "");
   jobs = std::max<size_t>(1, std::min(jobs, runs));
   shares_.resize(jobs);
   if (cores.size() < jobs) return;

@@ -15,10 +15,10 @@ using Grid = std::vector<std::pair<std::string, std::vector<nlohmann::json>>>;
 
 // What a sweep may take of the machine.
 struct SweepResources {
-  int ranks = 1;           // of each run
-  int jobs = 0;            // runs at once; 0: as many as the cores, or the GPUs, have room for
-  std::vector<int> gpus;   // numbers of the GPUs that the runs share out; none: the processor
-  bool names_gpus = true;  // false: none were named, and these are all that there are
+  int ranks = 1;              // of each run
+  int jobs = 0;               // runs at once; 0: as many as the cores, or the GPUs, have room for
+  std::vector<int> gpus;      // numbers of the GPUs that the runs share out; none: the processor
+  bool has_all_gpus = false;  // `gpus` were not named, but are all that there are
   bool uses_slurm = false;
 };
 

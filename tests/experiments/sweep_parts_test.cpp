@@ -159,7 +159,7 @@ TEST(SweepShares, EachRunHasItsGpusForItself) {
 
 TEST(SweepShares, WhereNoGpusAreNamedJobsAreWhatAllOfThemHaveRoomFor) {
   const auto found = [](int ranks, int jobs, std::vector<int> gpus) {
-    return SweepResources{.ranks = ranks, .jobs = jobs, .gpus = std::move(gpus), .names_gpus = false};
+    return SweepResources{.ranks = ranks, .jobs = jobs, .gpus = std::move(gpus), .has_all_gpus = true};
   };
   const std::vector<int> cores{0, 1, 2, 3, 4, 5, 6, 7};
   // Sixteen cores with one GPU are one job, which has all cores.
@@ -186,7 +186,7 @@ TEST(SweepShares, WhereNoGpusAreNamedJobsAreWhatAllOfThemHaveRoomFor) {
 }
 
 TEST(SweepShares, ARunHasGpusWithMemoryForIt) {
-  const SweepResources resources{.ranks = 1, .jobs = 0, .gpus = {0, 1, 2}, .names_gpus = false};
+  const SweepResources resources{.ranks = 1, .jobs = 0, .gpus = {0, 1, 2}, .has_all_gpus = true};
   MachineShares shares(resources, {0, 1, 2}, 100, 9, {50, 1000, 200});
   EXPECT_EQ(shares.at(*shares.take(1, 100)).device(), "cuda:2");
   EXPECT_EQ(shares.at(*shares.take(1, 100)).device(), "cuda:1");

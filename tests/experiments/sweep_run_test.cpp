@@ -249,7 +249,7 @@ TEST_F(RunSweep, RunsOnGpusHaveThemForThemselves) {
       R"(echo "$CUDA_VISIBLE_DEVICES" >"$folder/seen"; loss=1; until [ $(ls "$sweep"/*/seen | wc -l) = 3 ]; do sleep 0.01; done; train)");
   SweepRequest all = request(R"("repeat": {"seed": [1, 2, 3, 4]})");
   all.file.resources.gpus = {0, 1, 2};
-  all.file.resources.names_gpus = false;
+  all.file.resources.has_all_gpus = true;
   all.gpu_bytes = {100, 300, 200};
   for (size_t i = 0; i < 4; ++i) {
     PlannedRun& planned = all.planned[i];
