@@ -110,31 +110,22 @@ std::string tail_of(const fs::path& path, int64_t count) {
   return out.string();
 }
 
-// As many parts of the paths as tell all of them apart, the same number of every folder, and of every file.
-void name_runs(std::vector<RunRecord>& runs) {
-  constexpr int64_t kMostParts = 64;
-  int64_t of_folders = 1, of_files = 1;
-  while (true) {
-    std::map<std::string, std::vector<const RunRecord*>> named;
-    for (RunRecord& run : runs) {
-      const fs::path path = run.folder.empty() ? fs::path(run.metrics).replace_extension() : run.folder;
-      run.name = tail_of(fs::absolute(path).lexically_normal(), run.folder.empty() ? of_files : of_folders);
-      named[run.name].push_back(&run);
+// What each run's name is the end of: its folder, or its file without ".csv", unless that is another run's path too.
+std::vector<fs::path> paths_of_names(const std::vector<RunRecord*>& runs) {
+  const auto whole = [](const fs::path& path) { return fs::absolute(path).lexically_normal(); };
+  std::vector<fs::path> out;
+  for (const RunRecord* run : runs) out.push_back(whole(run->folder.empty() ? fs::path(run->metrics).replace_extension() : run->folder));
+  for (bool is_changed = true; is_changed;) {
+    is_changed = false;
+    std::map<fs::path, int> count;
+    for (const fs::path& path : out) ++count[path];
+    for (size_t i = 0; i < runs.size(); ++i) {
+      if (!runs[i]->folder.empty() || count[out[i]] == 1 || out[i] == whole(runs[i]->metrics)) continue;
+      out[i] = whole(runs[i]->metrics);
+      is_changed = true;
     }
-    bool are_folders = false, are_files = false;  // that have one name
-    for (const auto& [name, all] : named)
-      for (const RunRecord* run : all) (run->folder.empty() ? are_files : are_folders) |= all.size() > 1;
-    if (!are_folders && !are_files) return;
-    if (std::max(of_folders, of_files) == kMostParts) break;
-    if (are_folders) ++of_folders;
-    if (are_files) ++of_files;
   }
-  for (RunRecord& run : runs) run.name = run.metrics.string();
-}
-
-// A file system takes any bytes for a name; pages and pictures are text.
-void make_printable(std::vector<RunRecord>& runs) {
-  for (RunRecord& run : runs) run.name = schema::printable(run.name);
+  return out;
 }
 
 // Whether one of these paths lies below a folder, or is it.
@@ -242,6 +233,31 @@ fs::path link_on_way(const fs::path& place, const fs::path& folder) {
   return {};
 }
 
+void name_runs(const std::vector<RunRecord*>& runs) {
+  constexpr int64_t kMostParts = 64;
+  const std::vector<fs::path> paths = paths_of_names(runs);
+  int64_t of_folders = 1, of_files = 1;
+  while (true) {
+    std::map<std::string, std::vector<RunRecord*>> named;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      runs[i]->name = tail_of(paths[i], runs[i]->folder.empty() ? of_files : of_folders);
+      named[runs[i]->name].push_back(runs[i]);
+    }
+    const bool is_last = std::max(of_folders, of_files) == kMostParts;
+    bool are_folders = false, are_files = false;  // that have one name
+    for (const auto& [name, all] : named)
+      for (RunRecord* run : all) {
+        if (all.size() > 1) (run->folder.empty() ? are_files : are_folders) = true;
+        if (all.size() > 1 && is_last) run->name = run->metrics.string();
+      }
+    if (is_last || (!are_folders && !are_files)) break;
+    if (are_folders) ++of_folders;
+    if (are_files) ++of_files;
+  }
+  // A file system takes any bytes for a name; pages and pictures are text.
+  for (RunRecord* run : runs) run->name = schema::printable(run->name);
+}
+
 std::vector<RunRecord> find_runs(const std::vector<std::string>& places, const std::vector<fs::path>& others) {
   std::vector<RunRecord> out;
   std::set<fs::path> known;
@@ -272,8 +288,9 @@ std::vector<RunRecord> find_runs(const std::vector<std::string>& places, const s
     std::sort(folders.begin(), folders.end());
     for (const fs::path& folder : folders) out.push_back(read_run(folder));
   }
-  name_runs(out);
-  make_printable(out);
+  std::vector<RunRecord*> all;
+  for (RunRecord& run : out) all.push_back(&run);
+  name_runs(all);
   return out;
 }
 

@@ -59,10 +59,12 @@ RunRecord read_run(const std::filesystem::path& folder);
 // The first link on the way from a place to the run's folder that was found there, the folder itself among them; "": there is none.
 std::filesystem::path link_on_way(const std::filesystem::path& place, const std::filesystem::path& folder);
 
-// The runs of folders, of folders of runs (down to three levels) and of CSV files, each once; those of a folder ordered by path. A run's
-// name is the end of its folder's path, or of its file's without ".csv": as many parts as tell it from the others. Of a folder and links to
-// it below a place the folder counts. InputError naming the path: it is not there, or has no run, unless it holds one of the folders
-// `others`, of runs that have left nothing.
+// Names runs by the ends of their folders' paths, or of their files' without ".csv" where that is no other's path too: as many parts as
+// tell all of them apart, the same number of every folder, and of every file.
+void name_runs(const std::vector<RunRecord*>& runs);
+// The runs of folders, of folders of runs (down to three levels) and of CSV files, each once, named apart; those of a folder ordered by
+// path. Of a folder and links to it below a place the folder counts. InputError naming the path: it is not there, or has no run, unless it
+// holds one of the folders `others`, of runs that have left nothing.
 std::vector<RunRecord> find_runs(const std::vector<std::string>& places, const std::vector<std::filesystem::path>& others = {});
 
 // Every value of a configuration by its path; lists and empty blocks are values.

@@ -101,9 +101,15 @@ std::vector<AbsentRun> without_archived(std::vector<AbsentRun> runs) {
   return runs;
 }
 
-std::vector<fs::path> folders_of(const std::vector<AbsentRun>& runs) {
-  std::vector<fs::path> out;
-  for (const AbsentRun& run : runs) out.push_back(run.record.folder);
+std::vector<RunRecord> find_runs_beside(const std::vector<std::string>& places, std::vector<AbsentRun>& absent) {
+  std::vector<fs::path> others;
+  for (const AbsentRun& run : absent)
+    if (!run.is_archived()) others.push_back(run.record.folder);
+  std::vector<RunRecord> out = find_runs(places, others);
+  std::vector<RunRecord*> all;
+  for (RunRecord& run : out) all.push_back(&run);
+  for (AbsentRun& run : absent) all.push_back(&run.record);
+  name_runs(all);
   return out;
 }
 

@@ -20,9 +20,9 @@ struct AbsentRun {
 // Those of the sweeps whose folders are these places, or lie at most two levels below them, ordered by path, the archived ones of each
 // sweep first. `notes` gains a sentence of each file that cannot be read.
 std::vector<AbsentRun> find_absent_runs(const std::vector<std::string>& places, std::vector<std::string>& notes);
+// The runs of these places (find_runs), beside which the absent ones that are not archived count as runs too. All are named apart.
+std::vector<RunRecord> find_runs_beside(const std::vector<std::string>& places, std::vector<AbsentRun>& absent);
 // Those that are not archived.
 std::vector<AbsentRun> without_archived(std::vector<AbsentRun> runs);
-// The folders in which they were, or would be.
-std::vector<std::filesystem::path> folders_of(const std::vector<AbsentRun>& runs);
 
 }  // namespace zerostep

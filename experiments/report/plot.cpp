@@ -123,22 +123,31 @@ void note_flaws(const std::vector<PlotRun>& runs, std::vector<std::string>& note
                     first_names(flawed)));
 }
 
-// Which runs have a row but no curve, since their folders are gone. InputError where no run of a place is left.
-void note_archived(const PlotRequest& request, const std::vector<AbsentRun>& absent, std::vector<std::string>& notes) {
-  std::vector<std::string> names;
+std::vector<std::string> names_of_archived(const std::vector<AbsentRun>& absent) {
+  std::vector<std::string> out;
   for (const AbsentRun& run : absent)
-    if (run.is_archived()) names.push_back(fmt::format("{} ({})", run.record.name, run.archive));
-  if (names.empty()) return;
+    if (run.is_archived()) out.push_back(fmt::format("{} ({})", run.record.name, run.archive));
+  return out;
+}
+
+// InputError where all runs of a place are archived.
+void require_runs(const PlotRequest& request, const std::vector<AbsentRun>& absent) {
   for (const std::string& place : request.places) {
-    const fs::path folder = fs::weakly_canonical(place);
-    const auto is_of = [&](const AbsentRun& run) { return run.is_archived() && run.record.folder.parent_path() == folder; };
     std::error_code error;
+    const fs::path folder = fs::weakly_canonical(place, error);
+    const auto is_of = [&](const AbsentRun& run) { return run.is_archived() && run.record.folder.parent_path() == folder; };
     if (std::any_of(absent.begin(), absent.end(), is_of) &&
         std::none_of(fs::directory_iterator(folder, error), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) { return holds_run(entry.path()); }))
       fail_input("{}: all of its runs are archived, so there is nothing to draw: {}. Unpack one into the folder (tar --extract --file)",
-                 place, first_names(names));
+                 place, first_names(names_of_archived(absent)));
   }
+}
+
+// Which runs have a row but no curve, since their folders are gone.
+void note_archived(const std::vector<AbsentRun>& absent, std::vector<std::string>& notes) {
+  const std::vector<std::string> names = names_of_archived(absent);
+  if (names.empty()) return;
   notes.push_back(fmt::format("{} archived: {} without curves, with the figures of the sweep's journal: {}",
                               names.size() == 1 ? "1 run is" : fmt::format("{} runs are", names.size()),
                               names.size() == 1 ? "its row is" : "their rows are", first_names(names)));
@@ -156,11 +165,11 @@ void note_not_begun(const std::vector<AbsentRun>& runs, std::vector<std::string>
 
 std::string x_of(const PlotRequest& request) { return request.x.empty() ? "step" : request.x; }
 
-PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, const std::vector<AbsentRun>& not_begun,
+PlotInput read_input(const PlotRequest& request, const std::vector<const View*>& views, std::vector<RunRecord> runs,
                      std::vector<std::string>& notes) {
   PlotInput out;
   out.x = x_axis(x_of(request));
-  out.runs = load_runs(find_runs(request.places, folders_of(not_begun)), columns_to_read(request, views, out.x), request.threads, notes);
+  out.runs = load_runs(std::move(runs), columns_to_read(request, views, out.x), request.threads, notes);
   out.y = columns_with_numbers(out.runs, request.y, notes);
   const bool is_column = std::find(kAxes.begin(), kAxes.end(), out.x.name) == kAxes.end();
   if (is_column && !has_numbers(out.runs, "--x", request.x, {kAxes.begin(), kAxes.end()})) fail_input("--x {}: {}", request.x, kNoNumber);
@@ -319,10 +328,13 @@ PlotResult plot(const PlotRequest& request) {
   const std::vector<const View*> views = views_of(request);
   check_formats(request);
   PlotResult out;
-  const std::vector<AbsentRun> absent = find_absent_runs(request.places, out.notes), not_begun = without_archived(absent);
-  note_archived(request, absent, out.notes);
+  std::vector<AbsentRun> absent = find_absent_runs(request.places, out.notes);
+  require_runs(request, absent);
+  std::vector<RunRecord> found = find_runs_beside(request.places, absent);
+  const std::vector<AbsentRun> not_begun = without_archived(absent);
+  note_archived(absent, out.notes);
   note_not_begun(not_begun, out.notes);
-  PlotInput input = read_input(request, views, not_begun, out.notes);
+  PlotInput input = read_input(request, views, std::move(found), out.notes);
   std::vector<DrawnPicture> pictures = pictures_of(request, views, input, request.is_of_sweep || !not_begun.empty(), out.notes);
   out.summary = summarize(input.runs, absent);
   out.folder = folder_of(request);

@@ -85,9 +85,9 @@ int list_runs(const RunsArguments& arguments) {
   std::vector<Listed> runs;
   std::error_code error;
   std::vector<std::string> notes;
-  const std::vector<AbsentRun> not_begun = without_archived(find_absent_runs(arguments.places, notes));
+  std::vector<AbsentRun> not_begun = without_archived(find_absent_runs(arguments.places, notes));
   for (const std::string& note : notes) print_err("warning: {}\n", note);
-  for (const RunRecord& run : find_runs(arguments.places, folders_of(not_begun)))
+  for (const RunRecord& run : find_runs_beside(arguments.places, not_begun))
     runs.push_back({status_of(run, now), run.folder.empty() ? bytes_of(run.metrics) : bytes_below(run.folder),
                     run.folder.empty() || fs::is_symlink(run.folder / "checkpoints", error) ? 0 : bytes_below(run.folder / "checkpoints")});
   for (const AbsentRun& run : not_begun) {

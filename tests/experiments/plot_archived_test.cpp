@@ -149,11 +149,11 @@ TEST_F(PlotArchived, AreSaidToBeUnknownWhereTheJournalIsDamaged) {
 // Points of a sweep that were too large, or never had their turn.
 class PlotNotBegun : public PlotArchived {
  protected:
-  // runs.csv of a sweep in `runs`, with the journal that makes it one.
-  void sweep(const std::vector<SweepRow>& rows) const {
-    std::filesystem::create_directories(made_.path("runs"));
-    Journal(made_.path("runs/journal.jsonl")).begin("runs", rows.size(), false);
-    made_.write("runs/runs.csv", runs_csv(rows));
+  // runs.csv of a sweep in a folder, with the journal that makes it one.
+  void sweep(const std::vector<SweepRow>& rows, const std::string& folder = "runs") const {
+    std::filesystem::create_directories(made_.path(folder));
+    Journal(made_.path(folder + "/journal.jsonl")).begin("many", rows.size(), false);
+    made_.write(folder + "/runs.csv", runs_csv(rows));
   }
   static SweepRow row(const std::string& run, const KeyValues& values, SweepState state, const std::string& error, int64_t steps = 0) {
     SweepRow out;
@@ -165,6 +165,16 @@ class PlotNotBegun : public PlotArchived {
     return out;
   }
 };
+
+TEST_F(PlotNotBegun, AreNamedTogetherWithTheOthers) {
+  make_folder("one/lr=0.5", 0.5);
+  for (const char* folder : {"runs/one", "runs/two"}) sweep({row("seed=1", {{"seed", 1}}, SweepState::Queued, "")}, folder);
+  const PlotResult result = draw();
+  EXPECT_EQ(result.notes, (Texts{"2 runs have come to no step and have a row alone: one/seed=1 (queued), two/seed=1 (queued)"}));
+  Texts names;
+  for (const auto& run : result.summary.runs) names.push_back(run.name);
+  EXPECT_EQ(names, (Texts{"one/lr=0.5", "one/seed=1", "two/seed=1"}));
+}
 
 TEST_F(PlotNotBegun, HaveARowWithTheirReasonAndAreInNothingElse) {
   make_folder("lr=0.5", 0.5);

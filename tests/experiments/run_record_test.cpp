@@ -173,6 +173,11 @@ TEST_F(RunRecords, AreFoundBelowFoldersAndNamedApart) {
             (Names{"b", scratch_.folder().filename().string() + "/d", "one/d"}));
   EXPECT_EQ(names({scratch_.path("d.csv"), scratch_.path("one/a"), scratch_.path("one/a/metrics.csv"), scratch_.path("one/../one/a")}),
             (Names{"d", "a"}));
+  // What has a folder's path but for its end, or another file's, keeps the end; others have their short names all the same.
+  std::ofstream(scratch_.folder() / "one/a.csv") << "step,loss\n";
+  std::ofstream(scratch_.folder() / "one/a.csv.csv") << "step,loss\n";
+  EXPECT_EQ(names({scratch_.path("one"), scratch_.path("one/a.csv"), scratch_.path("one/a.csv.csv"), scratch_.path("d.csv")}),
+            (Names{"a", "b", "a.csv", "a.csv.csv", "d"}));
   std::ofstream(scratch_.path("e\xff.csv")) << "step,loss\n";
   EXPECT_EQ(names({scratch_.path("e\xff.csv")})[0].find('\xff'), std::string::npos);
   EXPECT_EQ(find_runs({scratch_.path("d.csv")})[0].state, RunState::Unknown);
