@@ -126,12 +126,17 @@ std::vector<DiskDemand> demands_of_disks(std::span<const ScratchDemand> demands,
 }
 
 std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks) {
+  return lack_of_room(demands_of_disks(demands, ranks), ranks);
+}
+
+std::string lack_of_room(std::span<const DiskDemand> demands, int ranks) {
   std::string out;
-  for (const DiskDemand& disk : demands_of_disks(demands, ranks))
-    if (disk.num_bytes > disk.free)
+  for (const DiskDemand& disk : demands)
+    if (disk.num_bytes > disk.free_bytes)
       out += fmt::format("{}{}: no space in {}: {} rank{} of this host need{} {} ({} bytes) on that disk, {} are free: {} are missing",
                          out.empty() ? "" : "; ", disk.key, disk.folder, ranks, ranks == 1 ? "" : "s", ranks == 1 ? "s" : "",
-                         human_bytes(disk.num_bytes), disk.num_bytes, human_bytes(disk.free), human_bytes(disk.num_bytes - disk.free));
+                         human_bytes(disk.num_bytes), disk.num_bytes, human_bytes(disk.free_bytes),
+                         human_bytes(disk.num_bytes - disk.free_bytes));
   if (!out.empty()) out += ". Make space, or name a folder on another disk";
   return out;
 }

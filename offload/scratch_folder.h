@@ -23,7 +23,7 @@ struct DiskDemand {
   uint64_t disk = 0;        // the number of its file system
   std::string key, folder;  // of the first demand
   int64_t num_bytes = 0;    // of all of the ranks
-  int64_t free = 0;         // on the disk, now; INT64_MAX: the system does not say
+  int64_t free_bytes = 0;   // of the disk, now; INT64_MAX: the system does not say
 };
 // So many ranks' demands, disk by disk. Folders need not be there yet; what the system knows no disk of is left out.
 std::vector<DiskDemand> demands_of_disks(std::span<const ScratchDemand> demands, int ranks);
@@ -33,6 +33,8 @@ std::string what_helps_a_disk(const std::string& key);
 // Why the disks have no room for so many ranks, disk by disk, since several folders may lie on one; "": they have it. Folders need not be
 // there yet.
 std::string lack_of_room(std::span<const ScratchDemand> demands, int ranks);
+// The same of what so many ranks put on disks.
+std::string lack_of_room(std::span<const DiskDemand> demands, int ranks);
 // Bytes that have room in folders when they are spread evenly over them; INT64_MAX: the system does not say. Folders need not be there yet.
 int64_t free_room(std::span<const std::string> folders);
 // Before a run: makes the folders, which go with what it gives unless they are kept, and sees that files of this size can be made there, by

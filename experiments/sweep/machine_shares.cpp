@@ -98,7 +98,7 @@ bool MachineShares::has_room(const DiskDemand& demand) const {
   for (const MachineShare& share : shares_)
     for (const DiskDemand& disk : share.disks)
       if (!share.is_free && disk.disk == demand.disk) taken += disk.num_bytes;
-  return demand.num_bytes <= demand.free - taken;
+  return demand.num_bytes <= demand.free_bytes - taken;
 }
 
 std::optional<size_t> MachineShares::take(int64_t bytes, int64_t gpu_bytes, const std::vector<DiskDemand>& disks) {

@@ -264,7 +264,8 @@ TEST_F(RunSweep, RunsOnGpusHaveThemForThemselves) {
   EXPECT_EQ(read_file(scratch_.folder() / "many/seed=1/seen"), "1\n");
   EXPECT_EQ(read_file(scratch_.folder() / "many/seed=3/seen"), "2\n");
   EXPECT_EQ(done.rows[1].state, SweepState::Failed);
-  EXPECT_EQ(done.rows[1].error, "each rank needs 301 B of a GPU's memory; 300 B are free: 1 B are missing");
+  EXPECT_SAYS(done.rows[1].error,
+              "each rank needs 301 B of a GPU's memory; 300 B are free: 1 B are missing. End other programs on the GPUs,");
 }
 
 TEST_F(RunSweep, TheLongestBeginFirst) {
@@ -326,12 +327,14 @@ TEST_F(RunSweep, ARunThatCannotFitSaysTheBytesThatAreMissing) {
   four.options.stops_on_failure = true;
   const SweepOutcome done = run_sweep(four, screen_);
   EXPECT_EQ(done.count(SweepState::Failed), 3u);
-  EXPECT_EQ(rows().at("seed=1").at("error"),
-            "needs 14.0 MiB of this machine's memory, its processes' own 2.00 MiB among them; 10.0 MiB are free: 4.00 MiB are missing");
+  EXPECT_SAYS(
+      rows().at("seed=1").at("error"),
+      "needs 14.0 MiB of this machine's memory, its processes' own 2.00 MiB among them; 10.0 MiB are free: 4.00 MiB are missing. End "
+      "other programs that hold memory, ");
   EXPECT_EQ(
       rows().at("seed=2").at("error"),
-      "zero_optimization.offload_param.nvme_path: needs 30.0 MiB in files on the disk of /fast; 20.0 MiB are free there: 10.0 MiB are "
-      "missing");
+      "zero_optimization.offload_param.nvme_path: no space in /fast: 2 ranks of this host need 30.0 MiB (31457280 bytes) on that disk, "
+      "20.0 MiB are free: 10.0 MiB are missing. Make space, or name a folder on another disk");
   EXPECT_EQ(rows().at("seed=3").at("error"), four.planned[2].refusal);
   EXPECT_EQ(rows().at("seed=3").at("exit"), "2");
   EXPECT_EQ(rows().at("seed=4").at("state"), "queued");

@@ -43,7 +43,7 @@ TEST_F(SweepPlans, KnowTheDiskOfWhatRestsInFiles) {
   EXPECT_EQ(disk.key, "zero_optimization.offload_optimizer.nvme_path");
   EXPECT_EQ(disk.folder, folder);
   const auto free = static_cast<double>(fs::space(place_.path(".")).available);
-  EXPECT_NEAR(static_cast<double>(disk.free), free, 0.3 * free);  // others may fill and empty it
+  EXPECT_NEAR(static_cast<double>(disk.free_bytes), free, 0.3 * free);  // others may fill and empty it
   EXPECT_FALSE(fs::exists(place_.path("nvme")));
 }
 
