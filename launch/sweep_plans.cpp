@@ -50,13 +50,6 @@ std::string key_of_texts(const SweepPoint& point) {
                  true);
 }
 
-// The folder of its tokens: where its file names none, what the sweep adds last.
-std::string cache_of(const SweepPoint& point) {
-  constexpr std::string_view kSetting = "data.cache=";
-  if (point.loaded.values->given("data.cache")) return point.loaded.config.data.cache;
-  return nlohmann::json::parse(point.set.back().text.substr(kSetting.size())).get<std::string>();
-}
-
 // A configuration with the `data` block of a point whose own is invalid: the base's with what the point says of data, with another model
 // where that is what is wrong; nothing where these are invalid too.
 std::optional<Config> config_of_data(const SweepBase& base, const SweepPoint& point, int ranks) {
@@ -138,7 +131,7 @@ std::vector<std::string> SweepPlanner::try_texts(const std::vector<SweepPoint>& 
     if (is_new) {
       std::error_code error;
       DataHooks hooks;
-      hooks.uses_cache = std::filesystem::is_directory(cache_of(point), error);
+      hooks.uses_cache = std::filesystem::is_directory(point.cache, error);
       hooks.before_reading = [](int64_t num_bytes) {
         if (num_bytes > kTriedBytes) throw LeftOut();
       };

@@ -217,7 +217,7 @@ ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, con
   ResolvedPoints out;
   std::set<std::string> taken, known;
   for (const KeyValues& values : all) {
-    SweepPoint point{.name = name_of(values), .own_name = {}, .values = values, .loaded = {}, .set = set};
+    SweepPoint point{.name = name_of(values), .own_name = {}, .values = values, .loaded = {}, .set = set, .cache = {}};
     for (const auto& [path, value] : values) point.set.push_back({path + "=" + value.dump(), fmt::format("{} = {}", path, value.dump())});
     ConfigRequest request{.file = base.name, .set = point.set, .world = world, .text = base.text};
     request.set.push_back({"run.name=\"sweep\"", ""});
@@ -231,7 +231,9 @@ ResolvedPoints resolve_points(const SweepFile& sweep, const SweepBase& base, con
     const RunIdentity identity = identity_of(point.loaded);
     if (!known.insert(identity.values + identity.shares).second) continue;
     // Tokens are made once, for all runs and for other sweeps there.
-    if (!point.loaded.values->given("data.cache")) point.set.push_back({"data.cache=" + json(sweep.output_dir + "/.cache").dump(), ""});
+    const bool names_cache = point.loaded.values->given("data.cache");
+    point.cache = names_cache ? point.loaded.config.data.cache : sweep.output_dir + "/.cache";
+    if (!names_cache) point.set.push_back({"data.cache=" + json(point.cache).dump(), ""});
     std::erase_if(point.values, [&](const auto& entry) { return !has_effect(point.loaded, entry.first); });
     point.name = folder_name(point.values);
     // Two names can be the same only where the hashes of two values are.

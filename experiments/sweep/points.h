@@ -23,6 +23,7 @@ struct SweepPoint {
   KeyValues values;      // that have an effect, by path: those it sets, and what it has of the file's other keys but those of `runs` alone
   LoadedConfig loaded;   // resolved, for the ranks of the sweep
   std::vector<Setting> set;  // on the base's file: the sweep's own --set and the point's values, without run.name and run.output_dir
+  std::string cache;         // the folder of its tokens: data.cache, or where that is not given what the sweep sets
 };
 
 // The points of a sweep as far as their configurations are valid.

@@ -214,6 +214,8 @@ TEST_F(SweepPoints, WhatWouldHaveNoEffectIsRefused) {
 
 TEST_F(SweepPoints, ShareTheTokensThatAreMadeOnce) {
   EXPECT_EQ(points("")[0].set.back().text, R"(data.cache="runs/.cache")");
+  EXPECT_EQ(points("")[0].cache, "runs/.cache");
+  EXPECT_EQ(points("", {{"data.cache=mine", "--set data.cache=mine"}})[0].cache, "mine");
   EXPECT_TRUE(points("", {{"data.cache=mine", "--set data.cache=mine"}})[0].set.back().text.starts_with("data.cache=mine"));
 }
 
