@@ -9,10 +9,10 @@
 namespace zerostep {
 
 // The GPUs that a sweep's runs share out: those that are named, else all that this process sees where a point is of a run on GPUs. None
-// under Slurm, which chooses them itself, but those that are named. InputError: one that is named is not there.
-void settle_gpus(SweepResources& resources, const std::vector<SweepPoint>& points);
-// Bytes of each one's memory that are free now; none where they are not this machine's (under Slurm).
-std::vector<int64_t> free_gpu_bytes(const SweepResources& resources);
+// under Slurm, which chooses them itself, but those that are named. Gives the bytes of each one's memory that a run finds free now; none
+// where they are not this machine's (under Slurm). To be called before this process asks anything of a GPU. InputError: one that is named
+// is not there. RunError: they do not answer.
+std::vector<int64_t> settle_gpus(SweepResources& resources, const std::vector<SweepPoint>& points);
 // The most that a rank of a run may use of a GPU's memory, of all shares; INT64_MAX: not known.
 MemoryLimit gpu_limit(const MachineShares& shares, int ranks);
 

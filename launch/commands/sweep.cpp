@@ -305,9 +305,8 @@ int sweep(Job& job, const SweepArguments& arguments) {
   std::vector<SweepPoint> others = are_valid ? choose_points(request.points, arguments.only) : std::vector<SweepPoint>();
   const size_t num_points = are_valid ? request.points.size() : points.count;
   if (arguments.resumes) request.others = std::move(others);
-  settle_gpus(request.file.resources, request.points);
+  request.gpu_bytes = settle_gpus(request.file.resources, request.points);
   request.memory_bytes = Device::cpu().memory_info().free_bytes;
-  request.gpu_bytes = free_gpu_bytes(file.resources);
   const MachineShares shares(file.resources, CoreSet::of_process(), request.memory_bytes, request.points.size(), request.gpu_bytes);
   const int threads = set_threads(
       std::max(1, static_cast<int>(CoreSet::of_process().size() / (shares.count() * static_cast<size_t>(file.resources.ranks)))));
