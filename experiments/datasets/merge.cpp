@@ -85,6 +85,8 @@ void check_may_be_written(const MergeRequest& request, const std::string& beside
   for (const std::string& file : {request.out, beside}) {
     if (!fs::exists(fs::symlink_status(file, ignored))) continue;
     if (!request.overwrites) fail_input("data merge: '{}' is there already: name another file, or say --overwrite", file);
+    if (fs::is_symlink(file, ignored))
+      fail_input("data merge: '{}' is a link, which the file would replace: name the file that it leads to", file);
     if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
       fail_input("data merge: '{}' is there and no regular file: name another file", file);
     for (const DocumentReader& reader : readers)

@@ -58,10 +58,13 @@ struct Part {
   const char* before = " | ";
 };
 
-std::string joined(const std::vector<Part>& parts, Rank last) {
+// `packs`: without the blanks that bring the lines of several runs below each other.
+std::string joined(const std::vector<Part>& parts, Rank last, bool packs = false) {
   std::string line;
-  for (const Part& part : parts)
-    if (part.rank <= last && !part.text.empty()) line += (line.empty() ? "" : part.before) + part.text;
+  for (const Part& part : parts) {
+    const std::string text = packs ? part.text.substr(0, part.text.find_last_not_of(' ') + 1) : part.text;
+    if (part.rank <= last && !text.empty()) line += (line.empty() ? "" : part.before) + text;
+  }
   return line;
 }
 
@@ -90,7 +93,8 @@ std::string status_line(const RunStatus& s, int name_columns, int most) {
     line = joined(parts, last);
     if (columns_of_text(line) <= most) return line;
   }
-  return std::string(first_columns(line, most - 1)) + "~";
+  line = joined(parts, Rank::Stays, true);
+  return columns_of_text(line) <= most ? line : std::string(first_columns(line, most - 1)) + "~";
 }
 
 }  // namespace zerostep

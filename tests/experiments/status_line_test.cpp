@@ -39,7 +39,9 @@ TEST(StatusLine, KeepsOnANarrowTerminalWhatMattersMost) {
       EXPECT_NE(status_line(s, 0, columns_of_text(expected) - 1), expected);
     }
   }
-  EXPECT_EQ(status_line(s, 0, 30), "mode=zo,seed=1 | running     ~");
+  EXPECT_EQ(status_line(s, 20, 76), "mode=zo,seed=1 | running | NO ROW for 5:12 | step 3/10 | last loss 4.0000");
+  EXPECT_EQ(status_line(s, 20, 50), "mode=zo,seed=1 | running | NO ROW for 5:12 | step~");
+  EXPECT_EQ(status_line(s, 0, 30), "mode=zo,seed=1 | running | NO~");
   s.state = RunState::Failed;
   s.seconds_left = RunStatus::kUnknown;
   s.why = "a disk is full";

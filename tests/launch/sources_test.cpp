@@ -290,6 +290,8 @@ TEST_F(Sources, AMergeReplacesNoSourceAndNothingOfOthers) {
     EXPECT_SAYS(done.err, "'" + out + "' is one of the sources");
   }
   EXPECT_EQ(again({place_.path("soft.parquet"), out}).status, 2);
+  refused({place_.path("soft.parquet"), a}, {"soft.parquet' is a link, which the file would replace"});
+  EXPECT_TRUE(std::filesystem::is_symlink(place_.path("soft.parquet")));
   // A run's file, which --overwrite does not mean.
   place_.write("base.json", place_.read("config.json"));
   refused({place_.path("base.parquet"), a}, {"base.json' is there and no record of a merge", "base.parquet"});
