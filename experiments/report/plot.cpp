@@ -351,7 +351,7 @@ PlotResult plot(const PlotRequest& request) {
   report.title = request.places.size() == 1 ? fs::path(request.places[0]).lexically_normal().string() : "Runs";
   report.asked = request.command;
   report.made = time_now();
-  report.questions = sweep_questions(input.runs, absent);
+  report.questions = sweep_questions(input.runs, absent, out.notes);
   report.notes = out.notes;
   for (DrawnPicture& picture : pictures) {
     const std::string& name = picture.wide.head.name;

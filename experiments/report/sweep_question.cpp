@@ -77,16 +77,18 @@ SweepQuestion question_of(const json& sweep) {
   return out;
 }
 
-json sweep_in(const fs::path& folder) {
+json sweep_in(const fs::path& folder, std::string* why_not) {
   const fs::path file = folder / "sweep.json";
   std::error_code error;
   if (!fs::is_regular_file(file, error)) return nullptr;
   try {
     json root = json::parse(unless_too_deep(read_file(file)), nullptr, false);
-    return root.is_object() ? root : json();
-  } catch (const std::exception&) {  // what a sweep was asked is not worth a report's failure
-    return nullptr;
+    if (root.is_object()) return root;
+    if (why_not != nullptr) *why_not = file.string() + " is damaged: a JSON object is expected";
+  } catch (const std::exception& error) {  // what a sweep was asked is not worth a report's failure
+    if (why_not != nullptr) *why_not = error.what();
   }
+  return nullptr;
 }
 
 std::set<fs::path> folders_of_runs(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
@@ -98,10 +100,15 @@ std::set<fs::path> folders_of_runs(const std::vector<PlotRun>& runs, const std::
   return out;
 }
 
-std::vector<SweepQuestion> sweep_questions(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
+std::vector<SweepQuestion> sweep_questions(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent,
+                                           std::vector<std::string>& notes) {
   std::vector<SweepQuestion> out;
-  for (const fs::path& folder : folders_of_runs(runs, absent))
-    if (const json sweep = folder.empty() ? json() : sweep_in(folder); sweep.is_object()) out.push_back(question_of(sweep));
+  for (const fs::path& folder : folders_of_runs(runs, absent)) {
+    if (folder.empty()) continue;
+    std::string why_not;
+    if (const json sweep = sweep_in(folder, &why_not); sweep.is_object()) out.push_back(question_of(sweep));
+    if (!why_not.empty()) notes.push_back("what a sweep was asked is not known: " + why_not);
+  }
   return out;
 }
 

@@ -15,11 +15,12 @@ struct SweepQuestion {
   std::vector<std::pair<std::string, std::string>> parts;  // "grid", "step.mode fo, zo; seed 1, 2"; of several runs or `when` one each
 };
 SweepQuestion question_of(const nlohmann::json& sweep);
-// Of each sweep that any of the runs is of, ordered by folders; none of a folder whose sweep.json cannot be read.
-std::vector<SweepQuestion> sweep_questions(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent);
+// Of each sweep that any of the runs is of, ordered by folders. `notes` gains a sentence of each sweep.json that cannot be read.
+std::vector<SweepQuestion> sweep_questions(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent,
+                                           std::vector<std::string>& notes);
 
-// The sweep.json of a folder; null where there is none that can be read.
-nlohmann::json sweep_in(const std::filesystem::path& folder);
+// The sweep.json of a folder; null where there is none that can be read. `why_not`: what is wrong with one that is there.
+nlohmann::json sweep_in(const std::filesystem::path& folder, std::string* why_not = nullptr);
 // The value of a name in a block; null where there is none, or no block.
 const nlohmann::json& part_of(const nlohmann::json& block, const char* name);
 // The folders in which the runs' own lie; "" of CSV files.

@@ -28,10 +28,7 @@ bool follows_from_mode(const std::string& key, const std::vector<RunKeys>& keys)
          std::all_of(of_mode.begin(), of_mode.end(), [](const auto& mode) { return mode.second.size() == 1; });
 }
 
-}  // namespace
-
-std::set<std::string> keys_of_sweep(const std::filesystem::path& folder) {
-  const nlohmann::json root = sweep_in(folder);
+std::set<std::string> keys_of(const nlohmann::json& root) {
   std::set<std::string> out;
   add_keys(part_of(root, "grid"), out);
   add_keys(part_of(root, "repeat"), out);
@@ -42,10 +39,15 @@ std::set<std::string> keys_of_sweep(const std::filesystem::path& folder) {
   return out;
 }
 
+}  // namespace
+
+std::set<std::string> keys_of_sweep(const std::filesystem::path& folder) { return keys_of(sweep_in(folder)); }
+
 std::optional<std::set<std::string>> keys_of_sweep(const std::vector<PlotRun>& runs, const std::vector<AbsentRun>& absent) {
   const std::set<std::filesystem::path> sweeps = folders_of_runs(runs, absent);
-  if (sweeps.size() != 1 || sweeps.begin()->empty() || sweep_in(*sweeps.begin()).is_null()) return std::nullopt;
-  return keys_of_sweep(*sweeps.begin());
+  if (sweeps.size() != 1 || sweeps.begin()->empty()) return std::nullopt;
+  const nlohmann::json root = sweep_in(*sweeps.begin());
+  return root.is_null() ? std::nullopt : std::optional(keys_of(root));
 }
 
 std::set<std::string> following_keys(const std::vector<std::string>& differing, const std::vector<RunKeys>& keys,

@@ -182,6 +182,8 @@ TEST_F(PlotReport, SaysWhatItsSweepsWereAsked) {
   made_.write("runs/sweep.json", "{ half");
   draw_all({"loss"});
   EXPECT_EQ(made_.read("out/report.html").find("What was asked"), std::string::npos);
+  EXPECT_SAYS(made_.read("out/report.html"), "what a sweep was asked is not known: ");
+  EXPECT_SAYS(made_.read("out/report.html"), "runs/sweep.json is damaged: a JSON object is expected");
   made_.write("runs/sweep.json", R"({"name": 1, "grid": 3, "when": {}, "runs": [1], "repeat": null, "search": [], "base": "x.json"})");
   draw_all({"loss"});
   EXPECT_SAYS(made_.read("out/report.html"), "<h2>What was asked</h2>\n<dl>\n</dl>\n");
