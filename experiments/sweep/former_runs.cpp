@@ -122,7 +122,7 @@ FormerRows former_rows(const std::vector<SweepPoint>& points, const FormerRuns& 
     const auto it = former.find(points[i].name);
     if (it != former.end()) row = it->second.row;
     row.run = points[i].name;
-    row.values = points[i].values;
+    row.values = resolved_values(points[i]);
     if (it == former.end()) continue;
     const fs::path folder = sweep / row.run;
     const bool is_there = holds_run(folder);
@@ -189,7 +189,7 @@ std::vector<SweepRow> rows_that_stay(const std::vector<SweepPoint>& points, cons
     const FormerRun run = it != former.end() ? it->second : FormerRun();
     SweepRow row = run.row;
     row.run = point.name;
-    row.values = point.values;
+    row.values = resolved_values(point);
     add(std::move(row), run);
   }
   for (const auto& [name, run] : former)

@@ -190,6 +190,15 @@ json resolved_value(const schema::Values& values, const std::string& path) {
 
 }  // namespace
 
+KeyValues resolved_values(const SweepPoint& point) {
+  KeyValues out = point.values;
+  if (!point.loaded.values) return out;
+  for (auto& [path, value] : out)
+    if (const schema::Value* resolved = point.loaded.values->find(path); resolved != nullptr && !resolved->value.is_null())
+      value = resolved->value;
+  return out;
+}
+
 RunIdentity identity_of(const LoadedConfig& loaded) {
   RunIdentity out;
   for (const auto& [path, value] : loaded.values->all()) {

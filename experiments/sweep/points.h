@@ -26,6 +26,9 @@ struct SweepPoint {
   std::string cache;         // the folder of its tokens: data.cache, or where that is not given what the sweep sets
 };
 
+// The values of a point as its run's config.json has them, however they are spelled: rows of runs that never began have them beside others.
+KeyValues resolved_values(const SweepPoint& point);
+
 // The points of a sweep as far as their configurations are valid.
 struct ResolvedPoints {
   std::vector<SweepPoint> points;

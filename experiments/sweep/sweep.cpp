@@ -125,7 +125,7 @@ class Sweep {
       for (const SweepPoint& point : request_.points) {
         SweepRow& row = rows_.emplace_back();
         row.run = point.name;
-        row.values = point.values;
+        row.values = resolved_values(point);
       }
       refuse_unknown_folders(request_.points, {}, folder_);
       journal.emplace(file);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 
@@ -49,6 +50,20 @@ TEST_F(SweepPoints, AreEveryCombinationAndEverySingleRunRepeated) {
   EXPECT_EQ(names(""), Names{"base"});
   EXPECT_EQ(names(R"("repeat": {"seed": [7, 8]})"), (Names{"seed=7", "seed=8"}));
   EXPECT_EQ(names(R"("runs": [{"seed": 7}])"), Names{"seed=7"});
+}
+
+TEST_F(SweepPoints, RowsHaveTheirValuesAsTheRunHasThem) {
+  const std::vector<SweepPoint> all = points(R"("grid": {"optimizer.type": ["adamw"], "data.train": ["text.txt"], "model.n_embd": [32]})");
+  ASSERT_EQ(all.size(), 1u);
+  const auto run = nlohmann::json::parse(all[0].loaded.resolved_json);
+  for (const auto& [path, value] : resolved_values(all[0])) {
+    std::string pointer = "/" + path;
+    std::replace(pointer.begin(), pointer.end(), '.', '/');
+    EXPECT_EQ(value, run.at(nlohmann::json::json_pointer(pointer))) << path;
+    if (path == "optimizer.type") {
+      EXPECT_EQ(value, "AdamW");
+    }
+  }
 }
 
 TEST_F(SweepPoints, HaveTheValuesOfTheirNames) {
