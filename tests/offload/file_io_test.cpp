@@ -457,6 +457,8 @@ TEST_P(FileIoTest, ARequestThatIsNeverDoneDoesNotKeepTheQueue) {
 TEST_P(FileIoTest, AQueueThatFailsIsAnErrorNowAndLater) {
   OpenFile file(true, std::string(8 * kBlock, 'x'));
   Memory memory(8 * kBlock);
+  // Nothing is asked of the real disk here either.
+  faults_->answer = [](int, const IoRequest& r) { return std::optional<int64_t>(r.num_bytes); };
   faults_->num_refused_after = 5;
   FileIo io = make();
   for (int i = 0; i < 2; ++i)
