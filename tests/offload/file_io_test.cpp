@@ -10,9 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <random>
 #include <set>
 #include <string>
@@ -23,12 +21,10 @@
 #include "base/nth.h"
 #include "offload/disk.h"
 #include "tests/offload/support/denied_call.h"
-#include "tests/offload/support/faulty_queue.h"
-#include "tests/offload/support/file_queues.h"
+#include "tests/offload/support/file_io_case.h"
 #include "tests/offload/support/random_text.h"
 #include "tests/support/expect_says.h"
 #include "tests/support/message_of.h"
-#include "tests/support/scratch_folder.h"
 
 namespace {
 std::atomic<int> num_submits = 0;
@@ -43,92 +39,17 @@ extern "C" int io_uring_submit(io_uring* ring) {
 namespace zerostep {
 namespace {
 
+using testing::content;
 using testing::Faults;
 using testing::FaultyQueue;
+using testing::FileIoTest;
+using testing::kBlock;
+using testing::kPage;
+using testing::Memory;
 using testing::message_of;
+using testing::OpenFile;
 using testing::QueueKind;
 using testing::random_text;
-
-constexpr int64_t kBlock = 8192;
-constexpr int64_t kPage = kDirectAlignment;
-
-std::string content(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-// Page-aligned memory.
-class Memory {
- public:
-  explicit Memory(int64_t size, char value = '?')
-      : data_(static_cast<std::byte*>(std::aligned_alloc(kDirectAlignment, static_cast<size_t>(round_up(size, kPage) + kPage)))) {
-    std::memset(data_, value, static_cast<size_t>(round_up(size, kPage) + kPage));
-  }
-  ~Memory() { std::free(data_); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  std::byte* at(int64_t offset = 0) const { return data_ + offset; }
-  std::string text(int64_t offset, int64_t size) const { return {reinterpret_cast<const char*>(at(offset)), static_cast<size_t>(size)}; }
-  void put(int64_t offset, const std::string& text) { std::memcpy(at(offset), text.data(), text.size()); }
-
- private:
-  std::byte* data_;
-};
-
-// A file in a folder that goes with it, open as FileIo wants it.
-class OpenFile {
- public:
-  explicit OpenFile(bool is_direct = true, const std::string& before = "") : file_{folder_.path("data"), -1, is_direct} {
-    std::ofstream(file_.path, std::ios::binary) << before;
-    file_.descriptor = ::open(file_.path.c_str(), O_RDWR | O_CLOEXEC | (is_direct ? O_DIRECT : 0));
-    if (file_.descriptor < 0) throw std::runtime_error(file_.path + ": " + std::strerror(errno));
-  }
-  ~OpenFile() { ::close(file_.descriptor); }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  const IoFile& file() const { return file_; }
-  const IoFile* get() const { return &file_; }
-  const std::string& path() const { return file_.path; }
-
- private:
-  ScratchFolder folder_;
-  IoFile file_;
-};
-
-class FileIoTest : public ::testing::TestWithParam<QueueKind> {
- protected:
-  static AioOptions options(int depth = 4) { return {.block_size = kBlock, .queue_depth = depth, .stall_seconds = 30}; }
-  FileIo make(AioOptions options = FileIoTest::options()) const {
-    options.make_queue = [this](const AioOptions& o) { return std::make_unique<FaultyQueue>(faults_, testing::make(GetParam(), o)); };
-    return FileIo(options);
-  }
-  // 37 blocks and a part, read back through faults.
-  void expect_right_in_spite_of_faults() {
-    for (const bool is_direct : {true, false}) {
-      const std::string text = random_text(37 * kBlock + 1234, 5);
-      OpenFile file(is_direct);
-      Memory memory(std::ssize(text)), back(std::ssize(text));
-      memory.put(0, text);
-      FileIo io = make();
-      io.write({{{file.get(), 0, memory.at(), std::ssize(text)}}});
-      EXPECT_EQ(content(file.path()).substr(0, text.size()), text);
-      io.read({{{file.get(), 0, back.at(), std::ssize(text)}}});
-      EXPECT_EQ(back.text(0, std::ssize(text)), text);
-      EXPECT_EQ(faults_->num_in_flight, 0);
-      EXPECT_EQ(io.counts().bytes_read, std::ssize(text));
-      EXPECT_EQ(io.counts().bytes_written, std::ssize(text));
-      EXPECT_EQ(io.counts().requests, faults_->num_requests);
-      for (const IoRequest& r : faults_->requests) {
-        const bool is_aligned = r.offset % kPage == 0 && r.num_bytes % kPage == 0 && reinterpret_cast<uintptr_t>(r.memory) % kPage == 0;
-        EXPECT_TRUE(is_aligned || !is_direct) << r.offset << " " << r.num_bytes << " " << r.memory;
-      }
-      counts_ = io.counts();
-      *faults_ = Faults{faults_->answer, faults_->shorten, faults_->delay_milliseconds, faults_->is_reordered};
-    }
-  }
-  std::shared_ptr<Faults> faults_ = std::make_shared<Faults>();
-  FileIoCounts counts_;
-};
 
 // Which of the two this machine permits is printed, and the choice is held against the kernel's own answer.
 TEST(FileIoChoice, IsIoUringWhereTheKernelPermitsIt) {
@@ -309,163 +230,6 @@ TEST_P(FileIoTest, TransfersOfSeveralThreadsFollowEachOther) {
       }
     });
   for (auto& thread : threads) thread.join();
-}
-
-TEST_P(FileIoTest, ShortTransfersAreContinued) {
-  // A byte at least: none would be the end of the file, to which a request that is halved again and again comes under load.
-  faults_->shorten = [](int n, const IoRequest& r) { return n % 3 == 0 ? std::max<int64_t>(1, r.num_bytes / 2) : r.num_bytes; };
-  expect_right_in_spite_of_faults();
-  EXPECT_GT(counts_.continued, 20);
-}
-
-TEST_P(FileIoTest, AnyNumberOfShortTransfersIsContinued) {
-  const std::string text = random_text(1500 * kPage, 1);
-  OpenFile file(true, text);
-  Memory memory(1500 * kPage);
-  AioOptions one_block = options(1);
-  one_block.block_size = 1500 * kPage;
-  faults_->shorten = [](int, const IoRequest&) { return kPage; };
-  FileIo io = make(one_block);
-  io.read({{{file.get(), 0, memory.at(), 1500 * kPage}}});
-  EXPECT_EQ(memory.text(0, 1500 * kPage), text);
-  EXPECT_EQ(io.counts().continued, 1499);
-}
-
-TEST_P(FileIoTest, ShortTransfersAreContinuedAtASector) {
-  // The system transfers a part that is no multiple of a sector: what goes beyond one is done again.
-  faults_->answer = [](int n, const IoRequest& r) -> std::optional<int64_t> {
-    if (n % 4 != 1) return std::nullopt;
-    const int64_t part = std::min<int64_t>(r.num_bytes, n % 8 == 1 ? kPage + 700 : 100);
-    const auto size = static_cast<size_t>(r.num_bytes);
-    std::unique_ptr<void, decltype(&std::free)> whole(std::aligned_alloc(kDirectAlignment, kBlock), &std::free);
-    if (r.is_write) {  // a whole request of these bytes and what the file had behind them
-      if (::pread(r.file, whole.get(), size, r.offset) < 0) return -EIO;
-      std::memcpy(whole.get(), r.memory, static_cast<size_t>(part));
-      return ::pwrite(r.file, whole.get(), size, r.offset) < 0 ? -EIO : part;
-    }
-    const int64_t got = ::pread(r.file, whole.get(), size, r.offset);
-    std::memcpy(r.memory, whole.get(), static_cast<size_t>(part));
-    return std::min(got, part);
-  };
-  expect_right_in_spite_of_faults();
-  EXPECT_GT(counts_.continued, 10);
-}
-
-TEST_P(FileIoTest, InterruptedRequestsAreMadeAgain) {
-  faults_->answer = [](int n, const IoRequest&) {
-    return n % 2 == 0 ? std::optional<int64_t>(n % 4 == 0 ? -EINTR : -EAGAIN) : std::nullopt;
-  };
-  expect_right_in_spite_of_faults();
-  EXPECT_GT(counts_.repeated, 30);
-}
-
-TEST_P(FileIoTest, CompletionsMayComeLateAndInAnyOrder) {
-  faults_->is_reordered = true;
-  faults_->delay_milliseconds = 3;
-  expect_right_in_spite_of_faults();
-}
-
-TEST_P(FileIoTest, AnErrorNamesFileOffsetSizeAndReasonWhenNothingIsInFlight) {
-  const std::string text = random_text(20 * kBlock, 1);
-  OpenFile file(true, text);
-  Memory memory(20 * kBlock);
-  FileIo io = make();
-  for (const bool is_write : {false, true}) {
-    *faults_ = {};
-    faults_->answer = [](int n, const IoRequest&) { return n == 6 ? std::optional<int64_t>(-EIO) : std::nullopt; };
-    const std::vector<FileTransfer> transfer{{file.get(), 0, memory.at(), 20 * kBlock}};
-    const std::string said = message_of<RunError>([&] { is_write ? io.write(transfer) : io.read(transfer); });
-    EXPECT_SAYS(said, fmt::format("cannot {} 8192 bytes at offset {} of {}: Input/output error", is_write ? "write" : "read", 6 * kBlock,
-                                  file.path()));
-    EXPECT_EQ(faults_->num_in_flight, 0);
-    EXPECT_LT(faults_->num_requests, 20);  // no more are begun
-  }
-  faults_->answer = nullptr;
-  io.read({{{file.get(), 0, memory.at(), 20 * kBlock}}});  // the next transfer is none the worse
-  EXPECT_EQ(memory.text(0, 20 * kBlock), content(file.path()));
-}
-
-TEST_P(FileIoTest, AFullDiskIsNamed) {
-  IoFile full{"/dev/full", ::open("/dev/full", O_RDWR | O_CLOEXEC), false};
-  ASSERT_GE(full.descriptor, 0);
-  Memory memory(3 * kBlock);
-  FileIo io = make();
-  const std::string said = message_of<RunError>([&] { io.write({{{&full, 0, memory.at(), 3 * kBlock}}}); });
-  EXPECT_SAYS(said, "cannot write 8192 bytes at offset");
-  EXPECT_SAYS(said, "/dev/full: no space for it (No space left on device)");
-  ::close(full.descriptor);
-}
-
-TEST_P(FileIoTest, AnErrorOfTheCallItselfIsNamed) {
-  IoFile closed{"/nowhere", -1, false};
-  Memory memory(kBlock);
-  FileIo io = make();
-  EXPECT_SAYS(message_of<RunError>([&] { io.read({{{&closed, 0, memory.at(), kBlock}}}); }), "/nowhere: Bad file descriptor");
-  OpenFile file;
-  EXPECT_THROW(io.read({{{file.get(), 100, memory.at(), kBlock}}}), ProtocolError);
-}
-
-TEST_P(FileIoTest, EndlessInterruptionIsAnError) {
-  OpenFile file;
-  Memory memory(kBlock);
-  for (const int64_t result : {int64_t{-EAGAIN}, int64_t{0}}) {
-    faults_->answer = [=](int, const IoRequest&) { return std::optional<int64_t>(result); };
-    EXPECT_SAYS(message_of<RunError>([&] { make().write({{{file.get(), 0, memory.at(), kBlock}}}); }), "1000 attempts without progress");
-  }
-}
-
-TEST_P(FileIoTest, ADiskThatDoesNotAnswerIsAnErrorNow) {
-  OpenFile file(true, std::string(8 * kBlock, 'x'));
-  Memory memory(8 * kBlock);
-  // Nothing is asked of the real disk: what it were late with would come into memory that is gone.
-  faults_->answer = [](int, const IoRequest& r) { return std::optional<int64_t>(r.num_bytes); };
-  faults_->num_lost_after = 2;
-  AioOptions quick = options(2);
-  quick.stall_seconds = 0.2;
-  FileIo io = make(quick);
-  const auto start = std::chrono::steady_clock::now();
-  const std::string said = message_of<RunError>([&] { io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}}); });
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
-  EXPECT_SAYS(said, "no answer of the disk within 0.2 seconds");
-  EXPECT_SAYS(said, "cannot read 8192 bytes at offset");
-  EXPECT_SAYS(said, file.path());
-  const int before = faults_->num_requests;
-  EXPECT_EQ(message_of<RunError>([&] { io.read({{{file.get(), 0, memory.at(), kBlock}}}); }), said);
-  EXPECT_EQ(faults_->num_requests, before);
-  EXPECT_TRUE(io.has_abandoned());
-}
-
-TEST_P(FileIoTest, ARequestThatIsNeverDoneDoesNotKeepTheQueue) {
-  // A pipe that nobody writes to: io_uring waits for it, pread refuses pipes.
-  int ends[2];
-  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-  AioOptions quick = options(1);
-  if (GetParam() == QueueKind::IoUring) quick.stall_seconds = 0.2;
-  quick.make_queue = [](const AioOptions& o) { return testing::make(GetParam(), o); };
-  {
-    Memory memory(kBlock);
-    FileIo io(quick);
-    IoFile pipe{"a pipe", ends[0], false};
-    EXPECT_SAYS(message_of<RunError>([&] {
-                  io.read({{{&pipe, 0, memory.at(), kBlock}}});
-                }),
-                GetParam() == QueueKind::IoUring ? "a pipe: no answer of the disk" : "a pipe: Illegal seek");
-  }
-  ::close(ends[0]), ::close(ends[1]);
-}
-
-TEST_P(FileIoTest, AQueueThatFailsIsAnErrorNowAndLater) {
-  OpenFile file(true, std::string(8 * kBlock, 'x'));
-  Memory memory(8 * kBlock);
-  // Nothing is asked of the real disk here either.
-  faults_->answer = [](int, const IoRequest& r) { return std::optional<int64_t>(r.num_bytes); };
-  faults_->num_refused_after = 5;
-  FileIo io = make();
-  for (int i = 0; i < 2; ++i)
-    EXPECT_SAYS(message_of<RunError>([&] {
-                  io.read({{{file.get(), 0, memory.at(), 8 * kBlock}}});
-                }),
-                file.path() + ": this queue takes no more");
 }
 
 // Readers and writers of one maker have threads together.
