@@ -116,12 +116,15 @@ Json shares_test(const RowSources& sources, const std::vector<int64_t>& rows_of,
 
 TextWindows windows_of(const CheckRequest& request, int64_t& left_out) {
   TextWindows windows;
-  for (const DocumentSource& source : request.against)
-    DocumentReader(source).for_each(1, [&](DocumentBatch& documents) -> DocumentReader::Take {
+  for (const DocumentSource& source : request.against) {
+    DocumentReader reader(source);
+    reader.for_each(1, [&](DocumentBatch& documents) -> DocumentReader::Take {
       while (documents.next()) windows.add(documents.text());
       left_out += documents.num_left_out();
       return [] {};
     });
+    reader.tell_remarks(request.remark);
+  }
   return windows;
 }
 
@@ -179,7 +182,8 @@ Json check_documents(const CheckRequest& request) {
   int64_t left_out = 0, overlapping_documents = 0, overlapping_windows = 0;
   for (const DocumentSource& source : request.sources) {
     const int32_t file = by_file.index_of(name_of(source));
-    DocumentReader(source, {kSourceField}).for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
+    DocumentReader reader(source, {kSourceField});
+    reader.for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
       auto batch = std::make_shared<BatchRows>(read_batch(documents, request, windows));
       return [&, file, batch, of_batch = documents.num_left_out()] {
         left_out += of_batch;
@@ -199,6 +203,7 @@ Json check_documents(const CheckRequest& request) {
         overlapping_windows += batch->overlapping_windows;
       };
     });
+    reader.tell_remarks(request.remark);
   }
   const int64_t rows = blocks.num_rows();
   if (rows == 0) fail_input("{}: there is no document", request.sources.front().key);

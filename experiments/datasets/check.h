@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ struct CheckRequest {
   int64_t parts = 20;
   const Tokenizer* tokenizer = nullptr;  // nullptr: words are counted, else tokens
   int num_threads = 1;
+  std::function<void(const std::string&)> remark = nullptr;  // takes what is to be said of the texts, a sentence a call
 };
 
 // Whether the documents of some sources are mixed, in bounded memory: they are cut into parts of as many rows each, in order, and

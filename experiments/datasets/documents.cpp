@@ -10,12 +10,13 @@
 #include "base/helper_threads.h"
 #include "models/text_file.h"
 #include "runtime/data/corpus_files.h"
+#include "runtime/data/text_remarks.h"
 #include "runtime/data/text_stream.h"
 
 namespace zerostep {
 
 DocumentBatch::DocumentBatch(std::unique_ptr<RowBatch> rows, const TextTemplate& text, int64_t most, bool keeps_textless)
-    : rows_(std::move(rows)), template_(&text), most_(most), keeps_textless_(keeps_textless) {}
+    : rows_(std::move(rows)), template_(&text), most_(most), keeps_textless_(keeps_textless), met_(text.fields().size()) {}
 
 DocumentBatch::DocumentBatch(std::string whole) : most_(1), buffer_(std::move(whole)) {}
 
@@ -33,7 +34,7 @@ bool DocumentBatch::next() {
       ++num_documents_;
       return true;
     }
-    const std::optional<std::string_view> text = template_->text(*rows_, buffer_);
+    const std::optional<std::string_view> text = template_->text(*rows_, buffer_, &met_);
     if (text) {
       text_ = *text;
       ++num_documents_;
@@ -120,9 +121,19 @@ void DocumentReader::for_each(int num_threads, const std::function<Take(Document
     for (size_t i = 0; i < batches.size(); ++i) {
       if (errors[i]) std::rethrow_exception(errors[i]);
       takes[i]();
-      documents_left_ -= batches[i]->num_documents();
+      const DocumentBatch& batch = *batches[i];
+      documents_left_ -= batch.num_documents();
+      num_left_out_ += batch.num_left_out();
+      met_.resize(std::max(met_.size(), batch.met().size()));
+      for (size_t f = 0; f < batch.met().size(); ++f) met_[f] = met_[f] || batch.met()[f];
     }
   }
+}
+
+void DocumentReader::tell_remarks(const std::function<void(const std::string&)>& remark) const {
+  if (!remark) return;
+  const TextRemarks found{.stray_byte = {}, .absent_fields = absent_fields(met_, num_left_out_)};
+  for (const std::string& sentence : found.sentences(files_, source_, text_)) remark(sentence);
 }
 
 }  // namespace zerostep

@@ -36,6 +36,7 @@ class DocumentBatch {
   FieldValue field(size_t index) const;
   int64_t num_documents() const { return num_documents_; }
   int64_t num_left_out() const { return num_left_out_; }
+  const std::vector<bool>& met() const { return met_; }  // which fields of the text's template a row has had; empty: there are no rows
   int64_t num_blank_lines() const { return rows_ ? rows_->num_blank_lines() : 0; }  // so far, which are no rows
 
  private:
@@ -46,6 +47,7 @@ class DocumentBatch {
   std::optional<TextTemplate::Obstacle> obstacle_;
   std::string buffer_;
   std::string_view text_;
+  std::vector<bool> met_;
   int64_t num_documents_ = 0, num_left_out_ = 0;
 };
 
@@ -61,6 +63,8 @@ class DocumentReader {
   // Hands each batch to `work`, on so many threads, and calls what that gives back, in order. A source with max_documents is read on one.
   using Take = std::function<void()>;
   void for_each(int num_threads, const std::function<Take(DocumentBatch&)>& work);
+  // Tells what is to be said of the texts, when all are read: a sentence a call (TextRemarks). nullptr: nobody asks.
+  void tell_remarks(const std::function<void(const std::string&)>& remark) const;
 
  private:
   std::unique_ptr<DocumentBatch> next();
@@ -69,7 +73,8 @@ class DocumentReader {
   TextTemplate text_;
   std::vector<std::string> fields_, files_;
   bool keeps_textless_;
-  int64_t num_bytes_ = 0, documents_left_ = 0;
+  int64_t num_bytes_ = 0, documents_left_ = 0, num_left_out_ = 0;
+  std::vector<bool> met_;  // as DocumentBatch's, of all
   size_t index_ = 0;
   std::unique_ptr<RowReader> rows_;
 };

@@ -124,7 +124,7 @@ Json merge_documents(const MergeRequest& request) {
   std::vector<int64_t> counts(names.size()), left_out(names.size());
   int64_t num_rows = 0;
   Output output(request, unfinished.path(), names);
-  for (size_t s = 0; s < readers.size(); ++s)
+  for (size_t s = 0; s < readers.size(); ++s) {
     readers[s].for_each(request.num_threads, [&](DocumentBatch& documents) -> DocumentReader::Take {
       auto batch = std::make_shared<std::vector<MergedRow>>();
       while (documents.next()) batch->push_back({std::string(documents.text()), static_cast<uint32_t>(s)});
@@ -135,6 +135,8 @@ Json merge_documents(const MergeRequest& request) {
         for (MergedRow& row : *batch) shuffled ? shuffled->add(std::move(row)) : output.append(row);
       };
     });
+    readers[s].tell_remarks(request.remark);
+  }
   if (num_rows == 0) fail_input("data merge: {}: there is no document", request.sources.front().key);
   if (shuffled) shuffled->for_each([&](const MergedRow& row) { output.append(row); });
   const std::string written = output.close();

@@ -18,7 +18,8 @@ struct MergeRequest {
   std::vector<DocumentSource> sources;
   std::optional<uint64_t> shuffle;  // the seed of the order; nothing: source after source
   int num_threads = 1;
-  int64_t memory = int64_t{256} << 20;  // bytes of rows, about, that are in memory at once to be shuffled
+  std::function<void(const std::string&)> remark = nullptr;  // takes what is to be said of the texts, a sentence a call
+  int64_t memory = int64_t{256} << 20;                       // bytes of rows, about, that are in memory at once to be shuffled
   // What makes the file.
   std::function<std::unique_ptr<TableWriter>(const std::string& path, const std::vector<std::string>& columns, const std::string& key)>
       write = write_parquet;

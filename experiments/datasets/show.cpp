@@ -167,6 +167,7 @@ Json show_documents(const ShowRequest& request) {
           if (std::ssize(first) < request.rows) first.push_back(std::move(row));
       };
     });
+    readers[r].tell_remarks(request.remark);
   }
   for (const TableField& field : without_hollow_objects(counts.fields))
     out["fields"].push_back({{"name", field.name}, {"type", field.type}});

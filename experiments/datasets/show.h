@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ struct ShowRequest {
   std::string tokenizer_name;
   int64_t rows = 3;  // that are shown
   int num_threads = 1;
+  std::function<void(const std::string&)> remark = nullptr;  // takes what is to be said of the texts, a sentence a call
 };
 
 // What there is in some sources, read once from end to end in bounded memory: {"files", "bytes", "text" (what makes a text), "fields"

@@ -23,6 +23,8 @@ using schema::Catalogue;
 
 int threads_here() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
+void warn(const std::string& text) { print_err("warning: {}\n", text); }
+
 // Which fields of a row make its text, by options, and what these are called.
 struct TextOptions {
   std::string text, text_field;  // "": not given
@@ -99,6 +101,7 @@ int show_data(const DataShowArguments& arguments) {
   request.tokenizer = tokenizer.get();
   request.rows = arguments.rows;
   request.num_threads = threads_here();
+  request.remark = warn;
   const nlohmann::ordered_json shown = show_documents(request);
   print_out("{}", arguments.json ? shown.dump(1) + "\n" : show_text(shown));
   return kDone;
@@ -113,6 +116,7 @@ int check_data(const DataCheckArguments& arguments) {
   request.tokenizer = tokenizer.get();
   request.parts = arguments.parts;
   request.num_threads = threads_here();
+  request.remark = warn;
   const nlohmann::ordered_json checked = check_documents(request);
   print_out("{}", arguments.json ? checked.dump(1) + "\n" : check_text(checked));
   return kDone;
@@ -128,6 +132,7 @@ int merge_data(const DataMergeArguments& arguments) {
     for (DocumentSource& source : request.sources) source.max_documents = arguments.max_documents;
   if (arguments.shuffle >= 0) request.shuffle = static_cast<uint64_t>(arguments.shuffle);
   request.num_threads = threads_here();
+  request.remark = warn;
   const nlohmann::ordered_json told = merge_documents(request);
   print_out("{}", arguments.json ? told.dump(1) + "\n" : merge_text(told, arguments.out));
   return kDone;

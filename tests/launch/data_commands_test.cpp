@@ -123,6 +123,22 @@ TEST_F(DataCommandsTest, CheckTakesAnotherTextOfEvaluationData) {
   EXPECT_EQ(check({"--against-text-field", "sentence", "--against-text", "{sentence}"}).status, 2);
 }
 
+TEST_F(DataCommandsTest, TellOfFieldsThatNoRowHas) {
+  const std::string rows = place_.path("rows.jsonl");
+  place_.write("rows.jsonl", "{\"body\": \"abc\"}\n{\"body\": \"def\", \"more\": 1}\n");
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"data", "show", rows},
+                                                  {"data", "check", rows},
+                                                  {"data", "merge", place_.path("out.parquet"), rows, "--overwrite"}})
+    for (const auto& [text, told] : {std::pair{"{body}[[ {more}]]", false}, {"{body}[[ {moer}]]", true}}) {
+      std::vector<std::string> words = command;
+      words.insert(words.end(), {"--text", text});
+      const Outcome done = place_.run(words);
+      ASSERT_EQ(done.status, 0) << done.err;
+      EXPECT_EQ(count(done.err, "warning: "), told ? 1U : 0U) << done.err;
+      EXPECT_EQ(count(done.err, rows + ": no row has a field 'moer', which --text names"), told ? 1U : 0U) << done.err;
+    }
+}
+
 // What the user says comes before what the catalogue says.
 TEST_F(DataCommandsTest, AFieldThatIsAskedForComesBeforeTheCatalogues) {
   place_.write("rows.jsonl", R"({"title": "abc", "body": "defgh"})");
